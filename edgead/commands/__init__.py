@@ -1,0 +1,1 @@
+"""One module per command that needs the runtime alone."""

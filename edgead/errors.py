@@ -1,0 +1,50 @@
+"""The errors of edgead. Each says what was given, what was wanted and the cure, in one sentence or two.
+
+``exit_code`` is what the command line returns: 1 for the caller's mistake, 2 for the device's.
+"""
+
+from __future__ import annotations
+
+
+class EdgeadError(Exception):
+    """Base of every error that edgead raises on purpose."""
+
+    exit_code = 1
+
+
+class InputError(EdgeadError, ValueError):
+    """An argument, frame or image file that cannot be used."""
+
+
+class DataError(EdgeadError):
+    """A data set on disk that cannot be used."""
+
+
+class CalibrationError(EdgeadError, ValueError):
+    """A false-reject rate that the calibration images cannot support."""
+
+
+class BundleError(EdgeadError):
+    """A bundle that is missing, incomplete, altered or made for a newer edgead."""
+
+
+class ExportError(EdgeadError):
+    """An exported graph that departs from the trained model, or could not be made."""
+
+
+class TrainingError(EdgeadError):
+    """A training run that cannot start, go on or be read."""
+
+
+class MissingExtraError(EdgeadError):
+    """A package that belongs to an extra that is not installed."""
+
+
+class DeviceError(EdgeadError):
+    """This machine cannot do what was asked."""
+
+    exit_code = 2
+
+
+class QualificationError(DeviceError):
+    """An engine whose golden frames come out different from what the bundle promises."""
