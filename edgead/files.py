@@ -1,0 +1,160 @@
+"""Files that are there whole or not at all: temporary name, fsync, rename."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
+_NO_EXCHANGE = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP}
+
+
+def write_file(path: str | os.PathLike[str], data: bytes) -> None:
+    """Write ``data`` to ``path``; whoever reads the path sees the old file or the new one.
+
+    Errors: ``OSError`` (no space, no permission, no such folder); the old file is then unchanged
+    and nothing else is left behind.
+    """
+    target = Path(path)
+    handle, temporary = tempfile.mkstemp(
+        prefix=f".{target.name}.", suffix=".tmp", dir=target.parent
+    )
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fchmod(stream.fileno(), 0o666 & ~_umask())  # mkstemp makes private files
+            os.fsync(stream.fileno())
+        os.replace(temporary, target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+    _sync_directory(target.parent)
+
+
+def replace_directory(path: str | os.PathLike[str], files: Mapping[str, bytes]) -> None:
+    """Make ``path`` a directory that holds exactly ``files`` (relative name -> content).
+
+    Everything is written and synced inside one hidden directory beside ``path``, then exchanged
+    with the old directory in one step (Linux ``renameat2``; elsewhere two renames, of which the
+    next call repairs the first if the second never came). A killed writer leaves the old directory
+    and the hidden one, which the next call removes; a lock that dies with its process tells it from
+    one still at work.
+
+    Errors: ``OSError``; the old directory is then unchanged.
+    """
+    target = Path(os.path.abspath(path))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _clean_leftovers(target)
+    workshop = Path(tempfile.mkdtemp(prefix=_prefix(target), dir=target.parent))
+    try:
+        with _locked(workshop, wait=True):
+            fresh = workshop / "new"
+            _fill(fresh, files)
+            _swap_in(fresh, target, workshop / "old")
+            _sync_directory(target.parent)
+    finally:
+        shutil.rmtree(workshop, ignore_errors=True)
+
+
+def _fill(directory: Path, files: Mapping[str, bytes]) -> None:
+    directory.mkdir()
+    for name, data in files.items():
+        file = directory / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with open(file, "xb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+    for folder in [directory, *(p for p in directory.rglob("*") if p.is_dir())]:
+        _sync_directory(folder)
+
+
+def _swap_in(fresh: Path, target: Path, old: Path) -> None:
+    """Put ``fresh`` at ``target``; what was there ends inside the workshop."""
+    if not os.path.lexists(target):
+        os.rename(fresh, target)
+    elif target.is_symlink():
+        _swap_in(fresh, target.resolve(), old)  # replace what the link names, keep the link
+    elif not _exchange(fresh, target):
+        os.rename(target, old)
+        try:
+            os.rename(fresh, target)
+        except BaseException:
+            os.rename(old, target)
+            raise
+
+
+def _exchange(a: Path, b: Path) -> bool:
+    """Swap two paths in one step; False where the system or the file system cannot."""
+    if not sys.platform.startswith("linux"):
+        return False
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is None:  # glibc before 2.28
+        return False
+    if rename(_AT_FDCWD, os.fsencode(a), _AT_FDCWD, os.fsencode(b), _RENAME_EXCHANGE) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in _NO_EXCHANGE:
+        return False
+    raise OSError(code, os.strerror(code), os.fspath(b))
+
+
+def _prefix(target: Path) -> str:
+    return f".{target.name}.writing-"
+
+
+def _clean_leftovers(target: Path) -> None:
+    """Remove what killed writers left beside ``target``; bring back an old directory they moved."""
+    for workshop in target.parent.glob(f"{_prefix(target)}*"):
+        with contextlib.suppress(OSError), _locked(workshop, wait=False) as held:
+            if not held:
+                continue
+            if (workshop / "old").is_dir() and not os.path.lexists(target):
+                os.rename(workshop / "old", target)
+            shutil.rmtree(workshop, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _locked(directory: Path, *, wait: bool) -> Iterator[bool]:
+    """Hold the lock of ``directory``; yields whether it is held (False: a living writer has it)."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: no lock, so a writer's own directory alone counts as its own
+        yield wait
+        return
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            held = True
+        except OSError:  # in use, or a file system without locks: never remove what may be alive
+            held = wait
+        yield held
+    finally:
+        os.close(descriptor)
+
+
+def _sync_directory(directory: Path) -> None:
+    """Make renames inside ``directory`` last; a file system that cannot is left as it is."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

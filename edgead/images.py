@@ -1,0 +1,120 @@
+"""Image files in and out. Frames are arrays exactly as stored: no scaling, no colour change."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgead.errors import InputError
+from edgead.files import write_file
+
+IMAGE_SUFFIXES = (
+    ".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".pnm"
+)  # fmt: skip
+"""File name endings that count as images, lower case; case does not matter in a folder."""
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_JPEG = b"\xff\xd8\xff"
+
+
+def read_image(path: str | os.PathLike[str]) -> NDArray[Any]:
+    """Read an image file as a frame: [H, W] grey or [H, W, 3] BGR, uint8 or uint16, as stored.
+
+    An alpha channel is dropped, a palette is resolved, an EXIF rotation is not applied (a camera
+    on a line does not turn; scores must not depend on a tag).
+
+    Errors: InputError with the path: unreadable, truncated, float samples (NaN or not), no pixels.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read image {path}: {error.strerror or error}") from error
+    return decode_image(data, os.fspath(path))
+
+
+def decode_image(data: bytes, name: str) -> NDArray[Any]:
+    """Decode the bytes of an image file; ``name`` stands in messages. See ``read_image``."""
+    import cv2
+
+    if not data:
+        raise InputError(f"image {name} is an empty file; copy it again")
+    frame = None
+    if not _cut_short(data):
+        try:
+            frame = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        except cv2.error:
+            frame = None
+    if frame is None or frame.size == 0:
+        raise InputError(
+            f"image {name} cannot be decoded ({len(data)} bytes): it is truncated, damaged or not "
+            f"an image; copy it again or leave it out"
+        )
+    if frame.dtype not in (np.uint8, np.uint16):
+        nan = frame.dtype.kind == "f" and not np.isfinite(frame).all()
+        raise InputError(
+            f"image {name} holds {frame.dtype} samples{', NaN or infinity among them' if nan else ''}"
+            f"; wanted uint8 or uint16: save it as 8 or 16-bit with a fixed scale"
+        )
+    if frame.ndim == 3:
+        frame = frame[:, :, 0] if frame.shape[2] < 3 else frame[:, :, :3]
+    return np.ascontiguousarray(frame)
+
+
+def _cut_short(data: bytes) -> bool:
+    """Whether the end mark is missing; some decoders fill the rest with grey and say nothing."""
+    if data.startswith(_JPEG):
+        return data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
+    return data.startswith(_PNG) and b"IEND" not in data
+
+
+def list_images(folder: str | os.PathLike[str]) -> list[Path]:
+    """The image files directly inside ``folder``, sorted by name; hidden files are left out.
+
+    Errors: InputError when there is no such folder. An empty list is the caller's to judge.
+    """
+    directory = Path(folder)
+    try:
+        entries = sorted(directory.iterdir(), key=lambda entry: entry.name)
+    except NotADirectoryError as error:
+        raise InputError(f"{directory} is a file; wanted a folder of images") from error
+    except OSError as error:
+        raise InputError(f"cannot list folder {directory}: {error.strerror or error}") from error
+    return [
+        entry
+        for entry in entries
+        if entry.suffix.lower() in IMAGE_SUFFIXES
+        and not entry.name.startswith(".")
+        and entry.is_file()
+    ]
+
+
+def encode_png(array: NDArray[Any]) -> bytes:
+    """PNG bytes of ``array``: [H, W] or [H, W, 3] BGR, uint8 or uint16; lossless.
+
+    Errors: InputError for another dtype or shape.
+    """
+    import cv2
+
+    image = np.asarray(array)
+    shaped = image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (1, 3))
+    if image.dtype not in (np.uint8, np.uint16) or not shaped or image.size == 0:
+        raise InputError(
+            f"cannot save shape {image.shape}, {image.dtype} as PNG; "
+            f"wanted [H, W] or [H, W, 3], uint8 or uint16"
+        )
+    done, data = cv2.imencode(".png", np.ascontiguousarray(image))
+    if not done:
+        raise InputError(f"OpenCV could not encode shape {image.shape}, {image.dtype} as PNG")
+    return bytes(data.tobytes())
+
+
+def write_png(path: str | os.PathLike[str], array: NDArray[Any]) -> None:
+    """Write ``array`` (see ``encode_png``) to ``path``, whole or not at all.
+
+    Errors: InputError for an array that is no image; OSError when the file cannot be written.
+    """
+    write_file(path, encode_png(array))
