@@ -1,0 +1,185 @@
+"""Figures of merit, exact: every threshold counts, ties are counted as ties. NumPy, no torch.
+
+Scores rise with anomaly; labels and masks are True where something is wrong. A figure that has no
+meaning (one class only, no mask) is None. Counts are integers up to the last division.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+def auroc(scores: ArrayLike, labels: ArrayLike) -> float | None:
+    """Area under the ROC curve: P(defect's score > good one's) + P(equal) / 2.
+
+    scores  [n] finite floats; labels  [n], True = defect
+    Source: Mann & Whitney 1947; what sklearn.metrics.roc_auc_score computes.
+    """
+    values, positive = _checked(scores, labels)
+    return _rank_area(np.sort(values[~positive]), values[positive])
+
+
+def average_precision(scores: ArrayLike, labels: ArrayLike) -> float | None:
+    """Sum over thresholds of (recall step) x precision, without interpolation.
+
+    Source: what sklearn.metrics.average_precision_score computes.
+    """
+    values, positive = _checked(scores, labels)
+    if not _two_classes(positive):
+        return None
+    false, true = _counts(values, positive)
+    steps = np.diff(true, prepend=0)
+    return float((steps * (true / (true + false))).sum() / true[-1])
+
+
+def f1_max(scores: ArrayLike, labels: ArrayLike) -> float | None:
+    """Largest F1 = 2 TP / (2 TP + FP + FN) over all thresholds."""
+    values, positive = _checked(scores, labels)
+    if not _two_classes(positive):
+        return None
+    false, true = _counts(values, positive)
+    return float((2 * true / (true + false + true[-1])).max())
+
+
+def roc_curve(
+    scores: ArrayLike, labels: ArrayLike
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(false-positive, true-positive) rates at all distinct thresholds, from (0, 0) to (1, 1).
+
+    Errors: ValueError where there is one class only.
+    """
+    values, positive = _checked(scores, labels)
+    if not _two_classes(positive):
+        raise ValueError("a ROC curve wants good and defective samples")
+    false, true = (np.concatenate([[0], counts]) for counts in _counts(values, positive))
+    return false / false[-1], true / true[-1]
+
+
+def pixel_auroc(maps: ArrayLike, masks: ArrayLike) -> float | None:
+    """AUROC over all pixels of all maps.
+
+    maps   [N, h, w] float32; masks  [N, h, w] bool, at map resolution
+    """
+    values, positive = _checked(maps, masks)
+    return _rank_area(np.sort(values[~positive]), values[positive])
+
+
+def aupro(maps: ArrayLike, masks: ArrayLike, limit: float = 0.3) -> float | None:
+    """Area under the per-region-overlap curve up to a false-positive rate, divided by that limit.
+
+    maps   [N, h, w] float32; masks  [N, h, w] bool; regions are 8-connected components of a mask.
+    PRO(t) = mean over regions of (region's pixels >= t) / (region's pixels), drawn over
+    FPR(t) = (good pixels >= t) / (good pixels) with straight lines between distinct thresholds.
+
+    Each defect pixel of score s adds its share, 1 / (regions x region's size), along the piece of
+    the curve from FPR a (good pixels > s) to FPR b (good pixels >= s), so its part of the area
+    below the limit L has a closed form: L - (a + b) / 2 where b <= L, (L - a)^2 / (2 (b - a))
+    where a < L < b, else 0. One sort of the good pixels gives every a and b: no threshold grid.
+    Source: Bergmann et al., The MVTec Anomaly Detection Dataset, IJCV 2021, section 5.
+    """
+    if not 0.0 < limit <= 1.0:
+        raise ValueError(f"limit is {limit}; wanted 0 < limit <= 1")
+    values, positive = _checked(maps, masks)
+    if not _two_classes(positive):
+        return None
+    shares = _region_shares(np.asarray(masks, dtype=bool))
+    good = np.sort(values[~positive])
+    below, not_above = _positions(good, values[positive])
+    after = (good.size - below) / good.size  # b, the share of good pixels >= s
+    before = (good.size - not_above) / good.size  # a, the share of good pixels > s
+    width = np.where(after > before, after - before, 1.0)
+    cut = np.maximum(limit - before, 0.0) ** 2 / (2.0 * width)
+    area = np.where(after <= limit, limit - (before + after) / 2.0, cut)
+    return float((area * shares).sum() / limit)
+
+
+def resize_mask(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Nearest neighbour, half-pixel centres: [H, W] bool -> [h, w] bool at size (h, w)."""
+    (height, width), (rows, columns) = mask.shape, size
+    y = (2 * np.arange(rows) + 1) * height // (2 * rows)
+    x = (2 * np.arange(columns) + 1) * width // (2 * columns)
+    return np.ascontiguousarray(mask[y[:, None], x[None, :]])
+
+
+def wilson_interval(hits: int, n: int, z: float = 1.959963984540054) -> tuple[float, float]:
+    """Confidence interval of a share, hits of n; 95 % with the default z.
+
+    Source: Wilson 1927, https://doi.org/10.1080/01621459.1927.10502953
+    """
+    if not 0 <= hits <= n or n == 0:
+        raise ValueError(f"{hits} of {n} is not a share; wanted 0 <= hits <= n, n > 0")
+    share, spread = hits / n, z * z / n
+    centre = share + spread / 2.0
+    half = z * math.sqrt(share * (1.0 - share) / n + spread / (4.0 * n))
+    low, high = (centre - half) / (1.0 + spread), (centre + half) / (1.0 + spread)
+    return (0.0 if hits == 0 else low), (1.0 if hits == n else high)
+
+
+def _checked(
+    scores: ArrayLike, labels: ArrayLike
+) -> tuple[NDArray[np.floating], NDArray[np.bool_]]:
+    """Both as flat arrays; float32 and float64 stay as they are, anything else becomes float64."""
+    values, positive = np.asarray(scores), np.asarray(labels)
+    if values.shape != positive.shape:
+        raise ValueError(f"scores are {values.shape} and labels {positive.shape}; wanted the same")
+    if values.dtype not in (np.float32, np.float64):
+        values = values.astype(np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError("scores hold NaN or infinity; wanted finite numbers")
+    return values.ravel(), positive.astype(bool, copy=False).ravel()
+
+
+def _two_classes(positive: NDArray[np.bool_]) -> bool:
+    return 0 < int(np.count_nonzero(positive)) < positive.size
+
+
+def _positions(
+    good: NDArray[np.floating], defect: NDArray[np.floating]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """How many of the sorted good scores lie below, and not above, each defect's score."""
+    # Sorted needles walk through `good` in order: an order of magnitude fewer cache misses.
+    order = np.argsort(defect)
+    below, not_above = np.empty(defect.size, np.int64), np.empty(defect.size, np.int64)
+    needles = defect[order]
+    below[order] = np.searchsorted(good, needles, side="left")
+    not_above[order] = np.searchsorted(good, needles, side="right")
+    return below, not_above
+
+
+def _rank_area(good: NDArray[np.floating], defect: NDArray[np.floating]) -> float | None:
+    if not good.size or not defect.size:
+        return None
+    below, not_above = _positions(good, defect)
+    wins_twice = int(below.sum()) + int(not_above.sum())  # a tie is half a win
+    return wins_twice / (2 * good.size * defect.size)
+
+
+def _counts(
+    values: NDArray[np.floating], positive: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(false, true) positives at every distinct threshold, highest first."""
+    order = np.argsort(-values, kind="stable")
+    ranked = values[order]
+    last_of_tie = np.append(np.flatnonzero(np.diff(ranked)), ranked.size - 1)
+    true = np.cumsum(positive[order], dtype=np.int64)[last_of_tie]
+    return last_of_tie + 1 - true, true
+
+
+def _region_shares(masks: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """1 / (regions in all x pixels of its region) for each defect pixel, in order of the masks."""
+    shares: list[NDArray[np.float64]] = []
+    regions = 0
+    planes: Sequence[NDArray[np.bool_]] = masks.reshape(-1, *masks.shape[-2:])
+    for mask in planes:
+        if not mask.any():
+            continue
+        count, region_of = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
+        regions += count - 1
+        inside = region_of[mask]
+        shares.append(1.0 / np.bincount(inside, minlength=count)[inside])
+    return np.concatenate(shares) / regions
