@@ -54,9 +54,9 @@ def decode_image(data: bytes, name: str) -> NDArray[Any]:
             f"an image; copy it again or leave it out"
         )
     if frame.dtype not in (np.uint8, np.uint16):
-        nan = frame.dtype.kind == "f" and not np.isfinite(frame).all()
+        finite = frame.dtype.kind != "f" or np.isfinite(frame).all()
         raise InputError(
-            f"image {name} holds {frame.dtype} samples{', NaN or infinity among them' if nan else ''}"
+            f"image {name} holds {frame.dtype} samples{'' if finite else ', NaN or infinity too'}"
             f"; wanted uint8 or uint16: save it as 8 or 16-bit with a fixed scale"
         )
     if frame.ndim == 3:

@@ -1,0 +1,47 @@
+"""edgead: find what is unlike the good parts, on the machine that has the camera.
+
+>>> detector = edgead.Detector("cell.edgead")
+>>> result = detector.score(frame)  # [H, W] or [H, W, 3], uint8 or uint16
+>>> result.is_anomalous, result.p_value, result.regions
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from edgead.errors import (
+    BundleError,
+    CalibrationError,
+    DeviceError,
+    EdgeadError,
+    InputError,
+    QualificationError,
+)
+
+if TYPE_CHECKING:
+    from edgead.detector import Detector
+    from edgead.result import Region, Result
+
+__version__ = "0.1.0"
+__all__ = [
+    "BundleError",
+    "CalibrationError",
+    "Detector",
+    "DeviceError",
+    "EdgeadError",
+    "InputError",
+    "QualificationError",
+    "Region",
+    "Result",
+]
+
+_LAZY = {"Detector": "edgead.detector", "Region": "edgead.result", "Result": "edgead.result"}
+
+
+def __getattr__(name: str) -> Any:
+    """Load the classes on first use, so that ``edgead.errors`` alone costs nothing."""
+    if name not in _LAZY:
+        raise AttributeError(f"module 'edgead' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_LAZY[name]), name)

@@ -1,0 +1,306 @@
+"""What a bundle says about itself: ``manifest.json``, read strictly, written canonically."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from edgead import __version__
+from edgead.anomaly_map import MapParams
+from edgead.errors import BundleError, EdgeadError
+from edgead.fields import Fields
+from edgead.preprocess import PreprocessParams
+
+SCHEMA_VERSION = 1
+PRECISIONS = ("float32", "float16")
+
+_MAP_KEYS = ("size", "distance", "fusion", "align_corners", "blur_sigma", "pooling", "top_k")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Reference and restored features of one level, as the graph names them.
+
+    ``size`` is (height, width) of the features; ``weight`` scales the pair's distances.
+    """
+
+    reference: str
+    restored: str
+    channels: int
+    size: tuple[int, int]
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Golden:
+    """A frame in the bundle with the map and score that every engine must reproduce.
+
+    ``image`` a PNG at frame size (BGR or grey), ``map`` a float32 [h, w] ``.npy``.
+    """
+
+    image: str
+    map: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How far an engine's score and map values may be from the golden ones (absolute)."""
+
+    score: float
+    map: float
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Scores of held-out good images by the embedded engine, and the peak of each one's map."""
+
+    scores: tuple[float, ...]
+    peaks: tuple[float, ...]
+    false_reject_rate: float
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """``manifest.json``. ``files`` (name -> SHA-256 in hex) is filled in by ``write_bundle``.
+
+    ``map.weights`` are the weights of ``pairs``; ``models`` and ``tolerance`` have one entry per
+    precision, "float32" always among them. ``provenance`` is free JSON.
+
+    Errors: BundleError for values that contradict each other.
+    """
+
+    name: str
+    method: str
+    created: str
+    preprocess: PreprocessParams
+    pairs: tuple[Pair, ...]
+    map: MapParams
+    models: Mapping[str, str]
+    calibration: Calibration
+    tolerance: Mapping[str, Tolerance]
+    golden: tuple[Golden, ...]
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+    input_name: str = "image"
+    edgead_version: str = __version__
+    schema_version: int = SCHEMA_VERSION
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    def preprocess_params(self) -> PreprocessParams:
+        """Size and normalisation of the graph's input."""
+        return self.preprocess
+
+    def map_params(self) -> MapParams:
+        """Everything between feature pairs and the score."""
+        return self.map
+
+    def shapes(self) -> tuple[tuple[int, int, int], ...]:
+        """(channels, height, width) of each pair's features."""
+        return tuple((pair.channels, *pair.size) for pair in self.pairs)
+
+    def to_json(self) -> dict[str, Any]:
+        """The manifest as JSON values; ``from_json`` gives an equal one back."""
+        return {
+            "schema_version": self.schema_version,
+            "edgead_version": self.edgead_version,
+            "name": self.name,
+            "method": self.method,
+            "created": self.created,
+            "input": {
+                "name": self.input_name,
+                "size": list(self.preprocess.size),
+                "mean": list(self.preprocess.mean),
+                "std": list(self.preprocess.std),
+            },
+            "pairs": [{**asdict(pair), "size": list(pair.size)} for pair in self.pairs],
+            "map": {**{k: getattr(self.map, k) for k in _MAP_KEYS}, "size": list(self.map.size)},
+            "models": dict(self.models),
+            "calibration": {
+                "scores": list(self.calibration.scores),
+                "peaks": list(self.calibration.peaks),
+                "false_reject_rate": self.calibration.false_reject_rate,
+            },
+            "tolerance": {name: asdict(value) for name, value in self.tolerance.items()},
+            "golden": [asdict(frame) for frame in self.golden],
+            "provenance": dict(self.provenance),
+            "files": dict(sorted(self.files.items())),
+        }
+
+    def dumps(self) -> bytes:
+        """The bytes of ``manifest.json``."""
+        try:
+            text = json.dumps(self.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise BundleError(f"the manifest cannot be written as JSON: {error}") from error
+        return (text + "\n").encode()
+
+    @classmethod
+    def loads(cls, data: bytes) -> Manifest:
+        """Read the bytes of ``manifest.json``.
+
+        Errors: BundleError, also for JSON that is truncated or repeats a key.
+        """
+        try:
+            value = json.loads(data, object_pairs_hook=_unique, parse_constant=_no_constant)
+        except (ValueError, RecursionError) as error:
+            raise BundleError(
+                f"manifest.json is truncated or damaged ({error}); copy the bundle again"
+            ) from error
+        return cls.from_json(value)
+
+    @classmethod
+    def from_json(cls, value: object) -> Manifest:
+        """Read a manifest from JSON values, strictly.
+
+        Errors: BundleError that names the missing, unknown or mistyped key, or says that the
+        schema is newer than this edgead.
+        """
+        door = Fields(value, "manifest")
+        version = door.integer("schema_version")
+        if version > SCHEMA_VERSION:
+            raise BundleError(
+                f"the bundle has schema version {version}; this edgead reads up to "
+                f"{SCHEMA_VERSION}: upgrade edgead, or export the bundle with this version"
+            )
+        try:
+            manifest = _read(cls, door, version)
+        except BundleError:
+            raise
+        except EdgeadError as error:  # a parameter that preprocess or anomaly_map refuses
+            raise BundleError(f"manifest.json: {error}") from error
+        door.done()
+        return manifest
+
+
+def _read(cls: type[Manifest], door: Fields, version: int) -> Manifest:
+    image = door.child("input")
+    pairs = tuple(_pair(fields) for fields in door.children("pairs"))
+    map_fields = door.child("map")
+    calibration = door.child("calibration")
+    golden = tuple(_golden(fields) for fields in door.children("golden"))
+    manifest = cls(
+        schema_version=version,
+        edgead_version=door.text("edgead_version"),
+        name=door.text("name"),
+        method=door.text("method"),
+        created=door.text("created"),
+        input_name=image.text("name"),
+        preprocess=PreprocessParams(
+            size=image.size("size"), mean=image.triple("mean"), std=image.triple("std")
+        ),
+        pairs=pairs,
+        map=_map(map_fields, tuple(pair.weight for pair in pairs)),
+        models=door.texts("models"),
+        calibration=Calibration(
+            scores=calibration.numbers("scores"),
+            peaks=calibration.numbers("peaks"),
+            false_reject_rate=calibration.number("false_reject_rate"),
+        ),
+        tolerance={name: _tolerance(f) for name, f in door.named_children("tolerance").items()},
+        golden=golden,
+        provenance=door.mapping("provenance"),
+        files=door.texts("files"),
+    )
+    for fields in (image, map_fields, calibration):
+        fields.done()
+    return manifest
+
+
+def _pair(fields: Fields) -> Pair:
+    pair = Pair(
+        reference=fields.text("reference"),
+        restored=fields.text("restored"),
+        channels=fields.integer("channels"),
+        size=fields.size("size"),
+        weight=fields.number("weight"),
+    )
+    fields.done()
+    return pair
+
+
+def _golden(fields: Fields) -> Golden:
+    frame = Golden(fields.text("image"), fields.text("map"), fields.number("score"))
+    fields.done()
+    return frame
+
+
+def _tolerance(fields: Fields) -> Tolerance:
+    tolerance = Tolerance(fields.number("score"), fields.number("map"))
+    fields.done()
+    return tolerance
+
+
+def _map(fields: Fields, weights: tuple[float, ...]) -> MapParams:
+    return MapParams(
+        size=fields.size("size"),
+        distance=fields.text("distance"),  # type: ignore[arg-type]  # MapParams checks the word
+        weights=weights,
+        fusion=fields.text("fusion"),  # type: ignore[arg-type]
+        align_corners=fields.boolean("align_corners"),
+        blur_sigma=fields.number("blur_sigma"),
+        pooling=fields.text("pooling"),  # type: ignore[arg-type]
+        top_k=fields.number("top_k"),
+    )
+
+
+def _check(manifest: Manifest) -> None:
+    """Raise BundleError for a manifest whose parts contradict each other."""
+    calibration = manifest.calibration
+    names = [name for pair in manifest.pairs for name in (pair.reference, pair.restored)]
+    numbers = [*calibration.scores, *calibration.peaks]
+    numbers += [value for t in manifest.tolerance.values() for value in (t.score, t.map)]
+    for wrong, sentence in (
+        (not manifest.pairs, "pairs: none; wanted at least one"),
+        (len(set(names)) != len(names), "pairs: an output is named twice"),
+        (
+            any(n <= 0 for shape in manifest.shapes() for n in shape),
+            "pairs: sizes must be positive",
+        ),
+        (
+            tuple(manifest.map.weights) != tuple(pair.weight for pair in manifest.pairs),
+            "map.weights and the weights of pairs differ",
+        ),
+        ("float32" not in manifest.models, 'models: "float32" is missing'),
+        (bool(set(manifest.models) - set(PRECISIONS)), f"models: wanted only {PRECISIONS}"),
+        (set(manifest.models) != set(manifest.tolerance), "tolerance: wanted one per model"),
+        (not manifest.golden, "golden: no golden frame, so no engine can be qualified"),
+        (not calibration.scores, "calibration.scores: none"),
+        (
+            len(calibration.scores) != len(calibration.peaks),
+            "calibration: scores and peaks differ in number",
+        ),
+        (not all(map(math.isfinite, numbers)), "calibration or tolerance: a value is not finite"),
+        (
+            any(t.score < 0 or t.map < 0 for t in manifest.tolerance.values()),
+            "tolerance: negative",
+        ),
+        (
+            not 0 < calibration.false_reject_rate < 1,
+            "calibration.false_reject_rate: wanted a number between 0 and 1",
+        ),
+        (
+            not all(_SHA256.fullmatch(digest) for digest in manifest.files.values()),
+            "files: a digest is no SHA-256 in hex",
+        ),
+    ):
+        if wrong:
+            raise BundleError(f"manifest: {sentence}")
+
+
+def _unique(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    keys = [key for key, _ in items]
+    if len(set(keys)) != len(keys):
+        raise ValueError("a key appears twice")
+    return dict(items)
+
+
+def _no_constant(word: str) -> None:
+    raise ValueError(f"{word} is no number")
