@@ -1,0 +1,10 @@
+"""``python -m edgead`` is the command ``edgead``."""
+
+from __future__ import annotations
+
+import sys
+
+from edgead.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,138 @@
+"""Say what is in a bundle, after checking the digest of every file in it.
+
+Reads the files only: nothing is built or run (edgead verify does that).
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from typing import TYPE_CHECKING, Any
+
+from edgead.console import Console, count, percent, print_json
+
+if TYPE_CHECKING:
+    from edgead.bundle import Bundle
+    from edgead.manifest import Manifest
+
+EXAMPLE = """\
+  edgead inspect cell.edgead            for people
+  edgead inspect cell.edgead --json     the manifest and the digest of the bundle"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``edgead inspect``."""
+    parser.add_argument("engine", metavar="NAME.edgead", help="the bundle")
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the manifest for people or for programs."""
+    from edgead.bundle import open_bundle
+
+    bundle = open_bundle(args.engine)
+    if args.json:
+        path, manifest = str(bundle.path), bundle.manifest.to_json()
+        print_json({"path": path, "bundle_sha256": bundle.sha256, "manifest": manifest})
+        return 0
+    console = Console()
+    console.say(f"read   {args.engine}, {count(len(bundle.manifest.files), 'file')}, all intact")
+    for heading, lines in _sections(bundle):
+        console.say()
+        console.say(console.paint(heading, "bold"))
+        for line in lines:
+            console.say(f"  {line}")
+    console.say()
+    console.next(f"edgead verify {shlex.quote(str(args.engine))}")
+    return 0
+
+
+def _sections(bundle: Bundle) -> list[tuple[str, list[str]]]:
+    """Headings with their lines, in the order of the data's way through the bundle."""
+    manifest = bundle.manifest
+    height, width = manifest.input.size
+    return [
+        (
+            f"{manifest.name}: {manifest.method}",
+            [f"made    {manifest.created} by edgead {manifest.edgead_version}"],
+        ),
+        (
+            "input",
+            [
+                f"any frame, brought to {height} x {width} (height x width)",
+                f"mean {_numbers(manifest.input.mean)}, std {_numbers(manifest.input.std)} (RGB)",
+            ],
+        ),
+        (f"pairs ({len(manifest.pairs)})", _pairs(manifest)),
+        ("map", [_map(manifest)]),
+        ("calibration", _calibration(manifest)),
+        ("golden frames", _golden(manifest)),
+        ("provenance", _tree(manifest.provenance)),
+        ("files", _files(bundle)),
+    ]
+
+
+def _pairs(manifest: Manifest) -> list[str]:
+    return [
+        f"{pair.reference} | {pair.restored}: {pair.channels} channels of "
+        f"{pair.size[0]} x {pair.size[1]}, weight {pair.weight:g}"
+        for pair in manifest.pairs
+    ]
+
+
+def _map(manifest: Manifest) -> str:
+    settings = manifest.map
+    pooling = settings.pooling
+    if pooling == "top_k":
+        pooling = f"mean of the highest {percent(settings.top_k)} of the pixels"
+    return (
+        f"{settings.distance} distance, {settings.fusion} over the pairs at "
+        f"{settings.size[0]} x {settings.size[1]}, blur sigma {settings.blur_sigma:g}, "
+        f"score = {pooling}"
+    )
+
+
+def _calibration(manifest: Manifest) -> list[str]:
+    from edgead.calibration import best_false_reject_rate, threshold
+
+    calibration = manifest.calibration
+    number, rate = len(calibration.scores), calibration.false_reject_rate
+    low, high = min(calibration.scores), max(calibration.scores)
+    limit = threshold(calibration.scores, rate)
+    return [
+        f"{count(number, 'good image')}, scores {low:.5g} to {high:.5g}",
+        f"false-reject rate {percent(rate)}: anomalous above {limit:.5g}",
+        f"best rate these images can promise: {percent(best_false_reject_rate(number))}",
+    ]
+
+
+def _golden(manifest: Manifest) -> list[str]:
+    lines = [f"{golden.image}: score {golden.score:.5g}" for golden in manifest.golden]
+    return lines + [
+        f"tolerance {precision}: score {tolerance.score:.3g}, map {tolerance.map:.3g}"
+        for precision, tolerance in manifest.tolerance.items()
+    ]
+
+
+def _files(bundle: Bundle) -> list[str]:
+    lines = []
+    for name, digest in sorted(bundle.manifest.files.items()):
+        size = bundle.path_of(name).stat().st_size
+        lines.append(f"{name}  {size / 1e6:.2f} MB  sha256 {digest[:16]}…")
+    return [*lines, f"manifest.json  bundle_sha256 {bundle.sha256[:16]}…"]
+
+
+def _tree(value: Any, indent: str = "") -> list[str]:
+    """A free JSON object as indented ``key: value`` lines."""
+    lines: list[str] = []
+    for key, item in value.items():
+        if isinstance(item, dict):
+            lines += [f"{indent}{key}:", *_tree(item, indent + "  ")]
+        else:
+            text = f"{item:.6g}" if isinstance(item, float) else str(item)
+            lines.append(f"{indent}{key}: {text}")
+    return lines
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return " ".join(f"{value:g}" for value in values)

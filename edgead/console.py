@@ -1,0 +1,63 @@
+"""What commands print: people read a table, programs read one JSON object on stdout."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, TextIO
+
+_STYLES = {"red": "31", "green": "32", "yellow": "33", "bold": "1", "dim": "2"}
+
+
+class Console:
+    """Where a command talks to people: stdout, or stderr when stdout belongs to ``--json``."""
+
+    def __init__(self, *, json_on_stdout: bool = False) -> None:
+        self.stream: TextIO = sys.stderr if json_on_stdout else sys.stdout
+        self._coloured = (
+            self.stream.isatty()
+            and "NO_COLOR" not in os.environ  # https://no-color.org
+            and os.environ.get("TERM") != "dumb"
+        )
+
+    def say(self, text: str = "") -> None:
+        """One line for people, there at once even when the stream is a pipe."""
+        print(text, file=self.stream, flush=True)
+
+    def paint(self, text: str, style: str) -> str:
+        """``text`` in a style of ``red green yellow bold dim``; plain where nobody sees colours."""
+        return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if self._coloured else text
+
+    def next(self, command: str) -> None:
+        """The last line of every command: what to type next."""
+        self.say(f"next   {self.paint(command, 'bold')}")
+
+
+def print_json(value: Any) -> None:
+    """The one JSON object of a ``--json`` run. NaN and infinity are not JSON and raise."""
+    print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False), flush=True)
+
+
+def table(rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> list[str]:
+    """Rows of equal length as aligned lines; ``right`` names the columns that end flush right."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = [
+            cell.rjust(width) if column in right else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return lines
+
+
+def count(number: int, noun: str) -> str:
+    """``1 image``, ``3 images``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def percent(rate: float) -> str:
+    """A rate as people write it: ``5 %``, ``0.21 %``."""
+    return f"{100 * rate:.3g} %"
