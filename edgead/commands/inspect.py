@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgead.console import Console, count, percent, print_json
@@ -50,7 +51,8 @@ def run(args: argparse.Namespace) -> int:
 def _sections(bundle: Bundle) -> list[tuple[str, list[str]]]:
     """Headings with their lines, in the order of the data's way through the bundle."""
     manifest = bundle.manifest
-    height, width = manifest.input.size
+    image = manifest.preprocess_params()
+    height, width = image.size
     return [
         (
             f"{manifest.name}: {manifest.method}",
@@ -60,7 +62,7 @@ def _sections(bundle: Bundle) -> list[tuple[str, list[str]]]:
             "input",
             [
                 f"any frame, brought to {height} x {width} (height x width)",
-                f"mean {_numbers(manifest.input.mean)}, std {_numbers(manifest.input.std)} (RGB)",
+                f"mean {_numbers(image.mean)}, std {_numbers(image.std)} (RGB)",
             ],
         ),
         (f"pairs ({len(manifest.pairs)})", _pairs(manifest)),
@@ -81,8 +83,8 @@ def _pairs(manifest: Manifest) -> list[str]:
 
 
 def _map(manifest: Manifest) -> str:
-    settings = manifest.map
-    pooling = settings.pooling
+    settings = manifest.map_params()
+    pooling: str = settings.pooling
     if pooling == "top_k":
         pooling = f"mean of the highest {percent(settings.top_k)} of the pixels"
     return (
@@ -122,7 +124,7 @@ def _files(bundle: Bundle) -> list[str]:
     return [*lines, f"manifest.json  bundle_sha256 {bundle.sha256[:16]}…"]
 
 
-def _tree(value: Any, indent: str = "") -> list[str]:
+def _tree(value: Mapping[str, Any], indent: str = "") -> list[str]:
     """A free JSON object as indented ``key: value`` lines."""
     lines: list[str] = []
     for key, item in value.items():
@@ -134,5 +136,5 @@ def _tree(value: Any, indent: str = "") -> list[str]:
     return lines
 
 
-def _numbers(values: tuple[float, ...]) -> str:
+def _numbers(values: Sequence[float]) -> str:
     return " ".join(f"{value:g}" for value in values)

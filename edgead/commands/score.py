@@ -15,7 +15,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgead.cli import os_sentence
 from edgead.console import Console, count, percent, print_json
 from edgead.errors import InputError
 
@@ -105,18 +104,23 @@ def expand(arguments: Sequence[str]) -> list[Path]:
     for argument in arguments:
         path = Path(argument)
         if not argument or not path.exists():
-            raise InputError(f"{argument or repr('')} does not exist: an image or a folder of images was wanted")
+            raise InputError(
+                f"{argument or repr('')} does not exist: an image or a folder of images was wanted"
+            )
         if path.is_dir():
-            found = [Path(image) for image in list_images(path)]
+            found = list_images(path)
             if not found:
-                raise InputError(f"{path} holds no image: name a folder with PNG, JPEG, … files")
+                raise InputError(
+                    f"{path} holds no image: a folder with PNG, JPEG, … files in it was wanted "
+                    f"(folders inside it are not searched)"
+                )
             paths += found
         else:
             paths.append(path)
     return paths
 
 
-def overlay_paths(folder: Path | None, paths: Sequence[Path]) -> list[Path | None]:
+def overlay_paths(folder: Path | None, paths: Sequence[Path]) -> Sequence[Path | None]:
     """Where the overlay of each image goes: ``STEM_heatmap.png``, no two alike.
 
     Images of one stem take their folder's name along, then a number; a file system may ignore
@@ -129,7 +133,7 @@ def overlay_paths(folder: Path | None, paths: Sequence[Path]) -> list[Path | Non
     folder.mkdir(parents=True, exist_ok=True)
     stems = Counter(path.stem.casefold() for path in paths)
     taken: set[str] = set()
-    result: list[Path | None] = []
+    result: list[Path] = []
     for path in paths:
         alone = stems[path.stem.casefold()] == 1
         base = path.stem if alone else f"{path.resolve().parent.name}_{path.stem}"
@@ -140,7 +144,7 @@ def overlay_paths(folder: Path | None, paths: Sequence[Path]) -> list[Path | Non
         result.append(folder / f"{name}_heatmap.png")
     inputs = {path.resolve() for path in paths}
     for target in result:
-        if target is not None and target.resolve() in inputs:
+        if target.resolve() in inputs:
             raise InputError(f"{target} is one of the images: write the overlays to another folder")
     return result
 
@@ -172,10 +176,7 @@ def _score_all(
 def _score_one(detector: Detector, path: Path) -> Result:
     from edgead.images import read_image
 
-    try:
-        frame = read_image(path)
-    except OSError as error:
-        raise InputError(os_sentence(error)) from error
+    frame = read_image(path)
     try:
         return detector.score(frame)
     except InputError as error:

@@ -1,0 +1,157 @@
+"""What this machine and this installation offer. Every probe looks; none changes or downloads."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+
+from edgead.extras import EXTRAS, cure, missing
+
+CUDA_SUCCESS = 0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of ``edgead doctor``.
+
+    ``state``: "ok"; "missing" for something optional; "broken" for what scoring needs.
+    ``cure``: what to type or do, "" where nothing is to be done.
+    """
+
+    name: str
+    state: str
+    detail: str
+    cure: str = ""
+
+
+def findings() -> list[Finding]:
+    """All findings, the needed ones first. Never raises: a probe that fails is a finding."""
+    found: list[Finding] = []
+    for name, probe in PROBES.items():
+        try:
+            found += probe()
+        except Exception as error:  # a broken package may raise anything at import
+            reason = f"{type(error).__name__}: {error}"
+            found.append(Finding(name, "broken", reason, "reinstall: pip install -U edgead"))
+    return found
+
+
+def _python() -> Iterator[Finding]:
+    from edgead import __version__
+
+    yield Finding("edgead", "ok", f"{__version__} in {Path(__file__).parent}")
+    yield Finding("python", "ok", f"{platform.python_version()}, {sys.executable}")
+
+
+def _processor() -> Iterator[Finding]:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    yield Finding("processor", "ok", f"{processor_name()}, {cores} cores for this process")
+
+
+def processor_name() -> str:
+    """The CPU's model as the system names it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() in ("model name", "Model", "Hardware") and value.strip():
+                return value.strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _numpy() -> Iterator[Finding]:
+    import numpy
+
+    yield Finding("numpy", "ok", numpy.__version__)
+
+
+def _opencv() -> Iterator[Finding]:
+    import cv2
+
+    yield Finding("opencv", "ok", cv2.__version__)
+
+
+def _openvino() -> Iterator[Finding]:
+    import openvino
+
+    core = openvino.Core()
+    devices = [f"{d} ({core.get_property(d, 'FULL_DEVICE_NAME')})" for d in core.available_devices]
+    detail = f"{openvino.__version__.split('-')[0]}, devices: {', '.join(devices) or 'none'}"
+    if any(device.startswith("CPU") for device in devices):
+        yield Finding("openvino", "ok", detail)
+    else:
+        yield Finding("openvino", "broken", detail, "pip install --force-reinstall openvino")
+
+
+def _driver() -> Iterator[Finding]:
+    try:
+        cuda = ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
+    except OSError:
+        hint = "with an NVIDIA GPU in this machine: install NVIDIA's driver"
+        yield Finding("nvidia driver", "missing", "no libcuda.so.1", hint)
+        return
+    code, number, version = cuda.cuInit(0), ctypes.c_int(), ctypes.c_int()
+    if code != CUDA_SUCCESS:
+        hint = "see what nvidia-smi says; in a container: give it the GPU"
+        yield Finding("nvidia driver", "missing", f"cuInit fails with error {code}", hint)
+        return
+    cuda.cuDriverGetVersion(ctypes.byref(version))
+    cuda.cuDeviceGetCount(ctypes.byref(number))
+    devices = ", ".join(_device_names(cuda, number.value)) or "no device"
+    major, minor = version.value // 1000, version.value % 1000 // 10
+    yield Finding("nvidia driver", "ok", f"CUDA up to {major}.{minor}: {devices}")
+
+
+def _device_names(cuda: ctypes.CDLL, number: int) -> Iterator[str]:
+    for index in range(number):
+        device, name = ctypes.c_int(), ctypes.create_string_buffer(256)
+        cuda.cuDeviceGet(ctypes.byref(device), index)
+        if cuda.cuDeviceGetName(name, len(name), device) == CUDA_SUCCESS:
+            yield name.value.decode(errors="replace")
+
+
+def _tensorrt() -> Iterator[Finding]:
+    for package in ("tensorrt", "pycuda"):
+        if find_spec(package) is None:
+            detail = "not installed; this version of edgead serves on the CPU without it"
+            yield Finding(package, "missing", detail)
+        else:
+            yield Finding(package, "ok", f"{_version_of(package)}; this version does not use it")
+
+
+def _extras() -> Iterator[Finding]:
+    for extra in EXTRAS:
+        absent = missing(extra)
+        if absent:
+            yield Finding(
+                f"extra {extra}", "missing", f"not installed: {', '.join(absent)}", cure(extra)
+            )
+        else:
+            yield Finding(f"extra {extra}", "ok", ", ".join(EXTRAS[extra]))
+
+
+def _version_of(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "unknown version"
+
+
+PROBES: dict[str, Callable[[], Iterator[Finding]]] = {
+    "python": _python,
+    "processor": _processor,
+    "numpy": _numpy,
+    "opencv": _opencv,
+    "openvino": _openvino,
+    "nvidia driver": _driver,
+    "tensorrt": _tensorrt,
+    "extras": _extras,
+}

@@ -1,0 +1,64 @@
+"""The house rules that a machine can check: length of files and functions, size of what is kept."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCES = {".py", ".cpp", ".h", ".cu", ".cuh", ".txt", ".sh"}
+LONGEST_FILE, LONGEST_FUNCTION, LARGEST_FILE = 400, 60, 2**20  # lines, lines, bytes
+
+
+def kept_files() -> list[Path]:
+    """What git keeps, plus what it would keep after the next commit."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("this tree is no git checkout")
+    return [ROOT / line for line in done.stdout.splitlines() if (ROOT / line).is_file()]
+
+
+def too_long_functions(source: str) -> list[tuple[str, int]]:
+    """Name and number of lines of each function in ``source`` that is over the limit."""
+    functions = [
+        node
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    lengths = [(f.name, (f.end_lineno or f.lineno) - f.lineno + 1) for f in functions]
+    return [(name, length) for name, length in lengths if length > LONGEST_FUNCTION]
+
+
+def test_no_source_file_is_too_long():
+    lengths = {
+        str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines())
+        for path in kept_files()
+        if path.suffix in SOURCES
+    }
+    assert lengths
+    assert {name: n for name, n in lengths.items() if n > LONGEST_FILE} == {}
+
+
+def test_no_function_is_too_long():
+    long = {
+        str(path.relative_to(ROOT)): too_long_functions(path.read_text(encoding="utf-8"))
+        for path in kept_files()
+        if path.suffix == ".py"
+    }
+    assert long
+    assert {name: found for name, found in long.items() if found} == {}
+
+
+def test_no_large_file_is_kept():
+    sizes = {str(path.relative_to(ROOT)): path.stat().st_size for path in kept_files()}
+    assert {name: size for name, size in sizes.items() if size > LARGEST_FILE} == {}
+
+
+def test_the_ruler_measures():
+    source = "def short():\n    pass\n\n\ndef long():\n" + "    pass\n" * LONGEST_FUNCTION
+    assert too_long_functions(source) == [("long", LONGEST_FUNCTION + 1)]
