@@ -1,0 +1,108 @@
+"""edgead doctor: finds what is there, names the cure for what is not, never fails for options."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from edgead import machine
+from edgead.cli import main
+from edgead.extras import EXTRAS, extra_of, missing
+
+
+def run_json(capsys) -> tuple[int, dict]:
+    code = main(["doctor", "--json"])
+    return code, json.loads(capsys.readouterr().out)
+
+
+def by_name(report: dict) -> dict[str, dict]:
+    return {finding["name"]: finding for finding in report["findings"]}
+
+
+def test_this_machine_can_score(capsys):
+    code, report = run_json(capsys)
+    assert code == 0
+    assert report["can_score"] is True
+    found = by_name(report)
+    for name in ("edgead", "python", "processor", "numpy", "opencv", "openvino", "kernels cpu"):
+        assert found[name]["state"] == "ok", found[name]
+    for name in ("kernels cuda", "nvidia driver", "tensorrt", "pycuda"):
+        assert found[name]["state"] in ("ok", "missing"), found[name]
+    assert "CPU" in found["openvino"]["detail"]
+
+
+def test_for_people_each_finding_has_a_line(capsys):
+    assert main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    for finding in machine.findings():
+        assert any(
+            line.startswith(finding.state) and finding.name in line for line in out.splitlines()
+        )
+    assert out.splitlines()[-1].startswith("next   edgead ")
+    assert "\x1b" not in out  # no colours where nobody sees them
+
+
+def test_a_missing_option_names_its_cure_and_is_no_failure(monkeypatch, capsys):
+    monkeypatch.setattr(machine, "missing", lambda extra: ["torch"] if extra == "train" else [])
+    code, report = run_json(capsys)
+    assert code == 0
+    train = by_name(report)["extra train"]
+    assert train["state"] == "missing"
+    assert "torch" in train["detail"]
+    assert train["cure"] == 'pip install "edgead[train]"'
+
+
+def test_a_broken_need_is_a_finding_and_exit_code_2(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "openvino", None)  # what Python does for a missing package
+    code, report = run_json(capsys)
+    assert code == 2
+    assert report["can_score"] is False
+    broken = by_name(report)["openvino"]
+    assert broken["state"] == "broken"
+    assert "openvino" in broken["detail"]
+    assert "pip install" in broken["cure"]
+    assert main(["doctor"]) == 2
+    assert "cannot score" in capsys.readouterr().out
+
+
+def test_the_processor_is_named_as_the_system_names_it(monkeypatch):
+    text = "processor\t: 0\nmodel name\t: Some CPU @ 3 GHz\nmodel name\t: Another\n"
+    monkeypatch.setattr(machine.Path, "read_text", lambda _: text)
+    assert machine.processor_name() == "Some CPU @ 3 GHz"
+
+
+def test_extras_of_modules():
+    assert extra_of("torch") == "train"
+    assert extra_of("torch.nn.functional") == "train"
+    assert extra_of("elpv_dataset") == "demo"
+    assert extra_of("json") is None
+    assert extra_of("torchish") is None
+
+
+def test_missing_looks_and_does_not_import(monkeypatch):
+    monkeypatch.setitem(EXTRAS, "train", ("json", "no_such_package_anywhere"))
+    assert missing("train") == ["no_such_package_anywhere"]
+
+
+def test_extras_agree_with_the_package_metadata():
+    """Import names stand for the distributions that the package declares for its extras."""
+    from importlib.metadata import packages_distributions, requires
+
+    declared: dict[str, set[str]] = {}
+    for line in requires("edgead") or []:
+        requirement, _, marker = line.partition(";")
+        if "extra ==" in marker:
+            name = requirement.strip()
+            for character in "<>=!~[ ":
+                name = name.partition(character)[0]
+            declared.setdefault(marker.split("==")[1].strip(" \"'"), set()).add(_plain(name))
+    distributions = packages_distributions()
+    for extra, modules in EXTRAS.items():
+        found = {_plain(d) for m in modules for d in distributions.get(m, [m])}
+        assert {d.replace("scikit-learn", "sklearn") for d in declared[extra]} == {
+            d.replace("scikit-learn", "sklearn") for d in found
+        }
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", "-")
