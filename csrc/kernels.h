@@ -1,0 +1,15 @@
+// The CPU kernels of one instruction set.
+#pragma once
+#include "preprocess.h"
+
+namespace edgead {
+
+struct Kernels {
+  const char* name;  // "avx512", "avx2", "baseline" (SSE2 on x86-64) or "neon"
+  PreprocessCpu preprocess;
+};
+
+// The set called `name`, or the best one when null; null when this machine does not have it.
+const Kernels* kernels(const char* name);
+
+}  // namespace edgead

@@ -1,0 +1,66 @@
+// How preprocess_cpu walks a frame, and where its scratch arrays lie in the workspace.
+#pragma once
+#include "preprocess.h"
+
+namespace edgead {
+
+constexpr int32_t kBlock = 16;    // output rows that travel together through the horizontal pass
+constexpr int32_t kChunk = 1024;  // samples of a row that the vertical pass keeps in the L1 cache
+
+// A row as the vertical pass sees it: `samples` consecutive samples in memory, pixel x of channel c
+// at x * step + offset[c]. Frames with gaps of their own between pixels (mirrored, every other
+// column) are gathered into such rows first.
+struct RowLayout {
+  bool direct;            // read where the frame lies; otherwise gather
+  int32_t step, samples;  // samples per pixel, per row
+  int32_t offset[3];
+  int64_t origin;  // bytes from the frame's pointer to the first sample of row 0
+};
+
+// `frame` only matters for its alignment.
+inline RowLayout layout_of(const PreprocessParams& p, uintptr_t frame) {
+  const int64_t size = p.sample_bytes, step = p.pixel_stride / size;
+  const int64_t channel = p.channels > 1 ? p.channel_stride / size : 0;
+  const int64_t span = (channel < 0 ? -channel : channel) * (p.channels - 1) + 1;
+  const bool whole = p.pixel_stride % size == 0 && p.row_stride % size == 0 &&
+                     (p.channels == 1 || p.channel_stride % size == 0) && frame % size == 0;
+  RowLayout row{};
+  // A row of one pixel has no step of its own. Up to four samples per pixel (BGRx, one channel of a
+  // colour frame) reading the gaps too is cheaper than gathering.
+  const int64_t distance = p.width == 1 ? span : step;
+  row.direct = whole && span <= distance && distance <= 4;
+  if (row.direct) {
+    row.step = static_cast<int32_t>(distance);
+    row.samples = static_cast<int32_t>((p.width - 1) * distance + span);
+    row.origin = channel < 0 ? (p.channels - 1) * p.channel_stride : 0;
+    for (int c = 0; c < p.channels; ++c)
+      row.offset[c] = static_cast<int32_t>(channel < 0 ? (c + 1 - p.channels) * channel
+                                                       : c * channel);
+  } else {
+    row.step = p.channels;
+    row.samples = p.width * p.channels;
+    for (int c = 0; c < p.channels; ++c) row.offset[c] = c;
+  }
+  return row;
+}
+
+struct Workspace {
+  size_t mid;       // uint16 [kBlock, kChunk]
+  size_t rest;      // uint16 or uint32 [kChunk]
+  size_t turned;    // uint16 [4 * width rounded up, kBlock]
+  size_t gathered;  // sample [taps, kChunk], a ring of rows
+  size_t bytes;
+};
+
+inline Workspace workspace_of(const PreprocessParams& p, int32_t taps) {
+  auto round = [](size_t bytes) { return (bytes + 63) / 64 * 64; };
+  const size_t samples = static_cast<size_t>(p.width) * 4;  // the widest direct row
+  Workspace w{};
+  w.rest = round(sizeof(uint16_t) * kBlock * kChunk);
+  w.turned = w.rest + round(sizeof(uint32_t) * kChunk);
+  w.gathered = w.turned + round(sizeof(uint16_t) * kBlock * (samples + 8));
+  w.bytes = w.gathered + round(static_cast<size_t>(taps) * kChunk * p.sample_bytes);
+  return w;
+}
+
+}  // namespace edgead

@@ -1,0 +1,203 @@
+"""preprocess: a camera frame of any size becomes the network's image.
+
+The result is fixed bit by bit (``csrc/preprocess.h`` has the formula): training, evaluation and the
+runtime, on the CPU or a GPU, get the same image from the same frame.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgead import _cpu
+from edgead.errors import InputError
+
+COLORS = ("bgr", "rgb", "gray")
+
+# Half of int32: offsets inside one row of samples stay in 32 bits, with room for the margins.
+MAX_SIDE = 2**15 - 1
+
+_FULL = {np.dtype(np.uint8): 255 * 256, np.dtype(np.uint16): 65535}
+_ORDER = {"bgr": (2, 1, 0), "rgb": (0, 1, 2), "gray": (0, 0, 0)}
+
+
+@dataclass(frozen=True)
+class PreprocessParams:
+    """What the network wants to see.
+
+    :param size: (height, width) of the image in pixels
+    :param mean: of R, G, B, where 0 is black and 1 is the largest value of the frame's dtype
+    :param std: likewise, > 0
+    :raises InputError: a size below 1 or above 32767, not three finite values, std <= 0
+    """
+
+    size: tuple[int, int]
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)  # ImageNet's, as torchvision has them
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "size", check_size("size", self.size))
+        for name in ("mean", "std"):
+            given = getattr(self, name)
+            try:
+                values = tuple(float(value) for value in given)
+            except (TypeError, ValueError):
+                values = ()
+            if len(values) != 3 or not np.isfinite(values).all():
+                raise InputError(f"{name} is {given!r}, wanted three finite numbers for R, G, B")
+            object.__setattr__(self, name, values)
+        if min(self.std) <= 0:
+            raise InputError(f"std is {self.std!r}, wanted three numbers above 0")
+
+
+def check_size(name: str, size: Any) -> tuple[int, int]:
+    """Return ``size`` as (height, width), or raise InputError."""
+    try:
+        height, width = (int(side) for side in size)
+        whole = (height, width) == tuple(size)
+    except (TypeError, ValueError):
+        whole = False
+    if not whole or not 1 <= height <= MAX_SIDE or not 1 <= width <= MAX_SIDE:
+        raise InputError(f"{name} is {size!r}, wanted (height, width), each 1 to {MAX_SIDE}")
+    return height, width
+
+
+def check_frame(frame: Any, color: str = "bgr") -> None:
+    """Raise InputError unless ``frame`` is one that :func:`preprocess` takes."""
+    if color not in COLORS:
+        raise InputError(f"color is {color!r}, wanted one of {', '.join(COLORS)}")
+    if not isinstance(frame, np.ndarray):
+        raise InputError(
+            f"the frame is a {type(frame).__name__}, wanted a numpy array [H, W] or [H, W, 3]"
+        )
+    if frame.dtype not in _FULL:
+        cure = (
+            "convert it where its range is known (edgead takes the scale from the dtype)"
+            if frame.dtype.kind == "f"
+            else "convert it"
+        )
+        raise InputError(f"the frame's dtype is {frame.dtype}, wanted uint8 or uint16: {cure}")
+    shape = frame.shape
+    if frame.ndim not in (2, 3) or (frame.ndim == 3 and shape[2] not in (1, 3)):
+        raise InputError(f"the frame has shape {shape}, wanted [H, W], [H, W, 1] or [H, W, 3]")
+    if 0 in shape:
+        raise InputError(f"the frame has shape {shape}: it is empty")
+    if max(shape) > MAX_SIDE:
+        raise InputError(f"the frame has shape {shape}, wanted at most {MAX_SIDE} pixels a side")
+    if color == "gray" and frame.ndim == 3 and shape[2] == 3:
+        raise InputError(
+            f"the frame has shape {shape} and color is 'gray': pass color='bgr' or 'rgb', "
+            "or one channel of it"
+        )
+
+
+def normalisation(
+    params: PreprocessParams, dtype: npt.DTypeLike
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """The float32 (scale, bias) [3] that turn the filter's integers into the image."""
+    std = np.asarray(params.std, np.float64)
+    scale = 1.0 / (16384.0 * _FULL[np.dtype(dtype)] * std)
+    bias = -np.asarray(params.mean, np.float64) / std
+    return scale.astype(np.float32), bias.astype(np.float32)
+
+
+class Preprocessor:
+    """:func:`preprocess` for a stream: keeps the filter of the last frame's geometry.
+
+    Not for two threads at once; one per thread costs a few hundred kilobytes.
+
+    :param params: what the network wants to see
+    :param color: order of a three-channel frame, "bgr" | "rgb" | "gray"
+    :param simd: instruction set, one of ``edgead._cpu.simd_paths()``; the best one when empty
+    :raises InputError: an unknown color
+    """
+
+    def __init__(self, params: PreprocessParams, color: str = "bgr", *, simd: str = "") -> None:
+        if color not in COLORS:
+            raise InputError(f"color is {color!r}, wanted one of {', '.join(COLORS)}")
+        self.params = params
+        self.color = color
+        self._shape = (3, *params.size)
+        self._simd = simd
+        self._geometry: tuple[Any, ...] | None = None
+        self._kernel: Any = None
+
+    def __call__(
+        self, frame: npt.NDArray[Any], out: npt.NDArray[np.float32] | None = None
+    ) -> npt.NDArray[np.float32]:
+        """See :func:`preprocess`."""
+        geometry = None
+        if type(frame) is np.ndarray:
+            geometry = (frame.shape, frame.strides, frame.dtype)
+        if geometry is None or geometry != self._geometry:
+            self._prepare(frame)
+            self._geometry = geometry
+        if out is None:
+            out = np.empty(self._shape, np.float32)
+        elif (
+            not isinstance(out, np.ndarray)
+            or out.shape != self._shape
+            or out.dtype != np.float32
+            or not out.flags.carray  # C-contiguous, aligned, writable
+        ):
+            raise InputError(
+                f"out is {describe(out)}, wanted a writable C-contiguous float32 array of shape "
+                f"{self._shape}"
+            )
+        elif np.may_share_memory(frame, out):
+            raise InputError("out overlaps the frame, wanted memory of its own")
+        self._kernel.run(frame, out)
+        return out
+
+    def _prepare(self, frame: Any) -> None:
+        check_frame(frame, self.color)
+        grey = frame.ndim == 2 or frame.shape[2] == 1
+        strides = frame.strides if frame.ndim == 3 else (*frame.strides, 0)
+        scale, bias = normalisation(self.params, frame.dtype)
+        self._kernel = _cpu.Preprocess(
+            shape=(*frame.shape[:2], 1 if grey else 3),
+            strides=strides,
+            sample_bytes=frame.dtype.itemsize,
+            size=self.params.size,
+            order=_ORDER["gray" if grey else self.color],
+            scale=scale.tolist(),
+            bias=bias.tolist(),
+            simd=self._simd,
+        )
+
+
+def describe(array: Any) -> str:
+    """A few words for an error message: dtype and shape, or the type."""
+    if not isinstance(array, np.ndarray):
+        return f"a {type(array).__name__}"
+    order = "" if array.flags.c_contiguous else ", not C-contiguous"
+    order += "" if array.flags.writeable else ", read-only"
+    return f"{array.dtype} of shape {array.shape}{order}"
+
+
+def preprocess(
+    frame: npt.NDArray[Any],
+    params: PreprocessParams,
+    *,
+    color: str = "bgr",
+    out: npt.NDArray[np.float32] | None = None,
+) -> npt.NDArray[np.float32]:
+    """Resize a frame with antialiasing, order its channels, normalise it.
+
+    ``image[c] = (resize(frame)[c] / full - mean[c]) / std[c]``, where full is 255 or 65535 by the
+    frame's dtype, never by its content. Grey frames are replicated to three channels.
+
+    :param frame: [H, W], [H, W, 1] or [H, W, 3], uint8 or uint16, any strides, 1x1 to 32767 a side
+    :param params: size, mean and std of the image
+    :param color: order of a three-channel frame: "bgr" | "rgb"; "gray" allows none
+    :param out: [3, height, width] float32 to write into; a new array when None
+    :returns: [3, height, width] float32, planes R, G, B
+    :raises InputError: another type, dtype, shape or color; an ``out`` that does not fit
+
+    Source: half-pixel bilinear, the triangle widened when shrinking, as
+    ``torch.nn.functional.interpolate(mode="bilinear", antialias=True)`` has it.
+    """
+    return Preprocessor(params, color)(frame, out)
