@@ -1,0 +1,156 @@
+"""Measure a bundle on a labelled test set: AUROC, AP, F1, pixel figures, false rejects, a report.
+
+DATA has the MVTec layout: test/good, test/<defect> and, where there are masks,
+ground_truth/<defect>/<stem>_mask.png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from edgead.console import Console, percent, print_json, table
+from edgead.errors import InputError
+from edgead.files import write_file
+
+from ..data import open_dataset
+from ..evaluate import Evaluation, evaluate
+from ..metrics import wilson_interval
+from ..report import write_report
+
+HELP = "measure a bundle on a labelled test set"
+EXAMPLE = "  edgead evaluate bottle.edgead DATA --report report --json metrics.json"
+GALLERY = 60  # pictures in the report; about 3 MB
+
+ROWS = (
+    ("image_auroc", "image AUROC"),
+    ("image_ap", "average precision"),
+    ("f1_max", "F1, best threshold"),
+    ("pixel_auroc", "pixel AUROC"),
+    ("aupro", "AUPRO at 0.3"),
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("bundle", metavar="NAME.edgead", help="the bundle to measure")
+    parser.add_argument("data", metavar="DATA", help="folder with a test set")
+    parser.add_argument(
+        "--false-reject-rate",
+        type=float,
+        metavar="R",
+        help="share of good parts that may be rejected (default: the bundle's)",
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda[:N] (default: auto)")
+    parser.add_argument(
+        "--json",
+        nargs="?",
+        const="-",
+        metavar="FILE",
+        help="write the figures to FILE; without FILE, print one JSON object and nothing else",
+    )
+    parser.add_argument("--report", metavar="DIR", help="write DIR/index.html, one page to show")
+
+
+def run(args: argparse.Namespace) -> int:
+    from edgead.detector import Detector
+
+    console = Console(json_on_stdout=args.json == "-")
+    _check_targets(args.json, args.report)
+    dataset = open_dataset(args.data, purpose="evaluate")
+    detector = Detector(args.bundle, device=args.device, false_reject_rate=args.false_reject_rate)
+    engine = detector.info()
+    console.say(f"read   {args.bundle}, {engine['precision']} on {engine['device']}")
+    console.say(f"read   {args.data}: {dataset.summary()}")
+    evaluation = evaluate(
+        detector, dataset, progress_line("scoring"), gallery=GALLERY if args.report else 0
+    )
+    _print_figures(console, evaluation)
+    _write(console, evaluation, args)
+    console.next(_next_command(args))
+    return 0
+
+
+def progress_line(verb: str) -> Callable[[int, int], None]:
+    """Progress on stderr: one line that is redrawn on a terminal, else a line per quarter."""
+    terminal = sys.stderr.isatty()
+    started = last = time.monotonic()
+
+    def show(done: int, total: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if terminal and (done == total or now - last > 0.1):
+            last = now
+            left = (now - started) / done * (total - done)
+            end = "\n" if done == total else ""
+            print(f"\r{verb} {done}/{total}, {left:.0f} s left ", end=end, file=sys.stderr)
+        elif not terminal and (done * 4 // total) > ((done - 1) * 4 // total):
+            print(f"{verb} {done}/{total}", file=sys.stderr)
+
+    return show
+
+
+def _check_targets(json_file: str | None, report: str | None) -> None:
+    """Refuse what could not be written before minutes of scoring are spent."""
+    if report is not None and Path(report).exists() and not Path(report).is_dir():
+        raise InputError(f"--report {report} is a file; give a folder (it may be a new one)")
+    if json_file is None or json_file == "-":
+        return
+    if Path(json_file).is_dir():
+        raise InputError(
+            f"--json {json_file} is a folder; give a file, as {json_file}/metrics.json"
+        )
+    if not Path(json_file).parent.is_dir():
+        raise InputError(f"--json {json_file}: there is no folder {Path(json_file).parent}")
+
+
+def _print_figures(console: Console, evaluation: Evaluation) -> None:
+    figures = evaluation.metrics
+    rows = [(name, _four(figures, key)) for key, name in ROWS]
+    rows.append(("false rejects promised", percent(float(figures["false_reject_promised"] or 0))))
+    rejected = evaluation.count("rejected")
+    good = rejected + evaluation.count("passed")
+    if good:
+        low, high = wilson_interval(rejected, good)
+        span = f"{100 * low:.1f} to {100 * high:.1f} %"
+        rows.append(
+            ("false rejects reached", f"{percent(rejected / good)} ({rejected} of {good}; {span})")
+        )
+    caught, missed = evaluation.count("caught"), evaluation.count("missed")
+    if caught + missed:
+        share = percent(caught / (caught + missed))
+        rows.append(("defects caught", f"{share} ({caught} of {caught + missed})"))
+    rows.append(("median time per frame", f"{evaluation.latency_ms['median']:.2f} ms"))
+    console.say()
+    for line in table(rows):
+        console.say(line)
+    console.say()
+    for note in evaluation.notes:
+        console.say(f"note   {note}")
+
+
+def _four(figures: Mapping[str, float | int | None], key: str) -> str:
+    value = figures[key]
+    return "- (no masks or one class only)" if value is None else f"{value:.4f}"
+
+
+def _write(console: Console, evaluation: Evaluation, args: argparse.Namespace) -> None:
+    if args.report is not None:
+        console.say(f"wrote  {write_report(evaluation, args.report)}")
+    if args.json == "-":
+        print_json(dict(evaluation.metrics))
+    elif args.json is not None:
+        text = json.dumps(dict(evaluation.metrics), indent=2, allow_nan=False) + "\n"
+        write_file(args.json, text.encode())
+        console.say(f"wrote  {args.json}")
+
+
+def _next_command(args: argparse.Namespace) -> str:
+    bundle, data = shlex.quote(args.bundle), shlex.quote(args.data)
+    if args.report is None:
+        return f"edgead evaluate {bundle} {data} --report report"
+    return f"edgead score {bundle} IMAGE --heatmap heatmaps"

@@ -1,0 +1,143 @@
+"""The most telling test images, kept as thumbnails while a test set is scored.
+
+Memory stays bounded whatever the size of the test set: per outcome and label only the most telling
+`limit` images are held, as compressed thumbnails, and only those are ever drawn.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from edgead.result import Result
+
+    from .evaluate import Record
+
+THUMBNAIL = 320  # pixels of the longer side; sharp at 224 CSS pixels and when enlarged
+JPEG_QUALITY = 82
+MISTAKES = ("missed", "rejected")
+OUTCOMES = (*MISTAKES, "caught", "passed")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Three thumbnails of one image: frame and overlay as JPEG, mask as PNG or None."""
+
+    record: Record
+    frame: bytes
+    overlay: bytes
+    mask: bytes | None
+    size: tuple[int, int]  # (height, width) of the thumbnails
+
+
+class Gallery:
+    """Offer every image; `selection` gives at most `limit` of them, mistakes first."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._heaps: dict[tuple[str, str], list[tuple[float, int, Picture]]] = {}
+        self._offered = 0
+
+    def offer(
+        self,
+        record: Record,
+        frame: NDArray[Any],
+        result: Result,
+        mask: NDArray[np.bool_] | None,
+    ) -> None:
+        """Keep the image if it is among the most telling of its outcome and label.
+
+        frame  [H, W] or [H, W, 3] BGR, uint8 or uint16; result is the detector's; mask [H, W] bool
+        """
+        if not self._limit:
+            return
+        # A defect tells more the lower it scores, a good part the higher.
+        telling = record.score if record.is_good else -record.score
+        heap = self._heaps.setdefault((record.outcome, record.label), [])
+        if len(heap) >= self._limit and telling <= heap[0][0]:
+            return
+        self._offered += 1
+        heapq.heappush(heap, (telling, -self._offered, _picture(record, frame, result, mask)))
+        if len(heap) > self._limit:
+            heapq.heappop(heap)
+
+    def selection(self) -> tuple[Picture, ...]:
+        """Missed defects (lowest score first), false rejects (highest first), then what went right.
+
+        A third of the places is kept for images judged rightly, closest call first, drawn from all
+        labels in turn, so that a bad detector's report still shows what it does catch.
+        """
+        right_keys = sorted(key for key in self._heaps if key[0] not in MISTAKES)
+        right = _in_turn([self._ranked(*key) for key in right_keys])
+        wrong = _in_turn([self._ranked(outcome) for outcome in MISTAKES])
+        kept = wrong[: max(self._limit - len(right), self._limit - self._limit // 3)]
+        kept += right[: self._limit - len(kept)]
+        kept.sort(key=lambda item: (OUTCOMES.index(item[2].record.outcome), -item[0], -item[1]))
+        return tuple(picture for _, _, picture in kept)
+
+    def _ranked(self, outcome: str, label: str | None = None) -> list[tuple[float, int, Picture]]:
+        heaps = (
+            heap
+            for (of, name), heap in self._heaps.items()
+            if of == outcome and label in (None, name)
+        )
+        return sorted((item for heap in heaps for item in heap), key=lambda i: i[:2], reverse=True)
+
+
+def _in_turn(queues: Sequence[list[Any]]) -> list[Any]:
+    """The first of each queue, then the second of each, …"""
+    return [item for row in zip_longest(*queues) for item in row if item is not None]
+
+
+def _picture(
+    record: Record, frame: NDArray[Any], result: Result, mask: NDArray[np.bool_] | None
+) -> Picture:
+    height, width = frame.shape[:2]
+    shrink = min(1.0, THUMBNAIL / max(height, width))
+    size = (max(1, round(height * shrink)), max(1, round(width * shrink)))
+    small_mask = None
+    if mask is not None:
+        # Any defect pixel keeps its thumbnail pixel white: small defects must stay visible.
+        rows, columns = np.nonzero(mask)
+        covered = np.zeros(size, np.uint8)
+        covered[rows * size[0] // height, columns * size[1] // width] = 255
+        small_mask = _encode(".png", covered)
+    small = _shrink(_eight_bits(frame), size)
+    return Picture(
+        record=record,
+        frame=_encode(".jpg", small),
+        overlay=_encode(".jpg", replace(result, frame=small).overlay()),  # drawn at this size
+        mask=small_mask,
+        size=size,
+    )
+
+
+def _eight_bits(frame: NDArray[Any]) -> NDArray[np.uint8]:
+    """For the eye only: 16-bit frames are stretched from their darkest to their brightest value."""
+    if frame.dtype == np.uint8:
+        return frame
+    low, high = int(frame.min()), int(frame.max())
+    scale = 255.0 / max(high - low, 1)
+    return np.asarray((frame.astype(np.float32) - low) * scale + 0.5, dtype=np.uint8)
+
+
+def _shrink(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    if image.shape[:2] == size:
+        return image
+    return np.asarray(cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def _encode(suffix: str, image: NDArray[np.uint8]) -> bytes:
+    settings = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if suffix == ".jpg" else []
+    done, data = cv2.imencode(suffix, np.ascontiguousarray(image), settings)
+    if not done:
+        raise RuntimeError(f"OpenCV could not encode a {image.shape} thumbnail as {suffix}")
+    return data.tobytes()
