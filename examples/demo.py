@@ -1,0 +1,235 @@
+"""From real images of solar cells to a qualified bundle, its numbers and its report.
+
+The images come from the PyPI package elpv-dataset: electroluminescence images of solar cells,
+CC BY-NC-SA 4.0. Used are the monocrystalline cells that its experts were sure of: defect
+probability 0 (good) or 1 (defective).
+
+Run by ``make demo``. Every stage is skipped when its output is there and was made with the same
+settings; after Ctrl-C the next run goes on where this one stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from types import FrameType
+
+import numpy as np
+
+import edgead
+from edgead.images import read_image, write_png
+
+SEED = 0
+HELD_OUT_GOOD = 120  # of 588; the defective cells are all held out, nothing learns from them
+MINUTES = 7  # of training, so that it ends within 8 minutes on two cores
+PICTURE = "cell0001.png"  # the defective cell of the README
+
+FOLDER = Path("demo")
+DATA, RUN, BUNDLE = FOLDER / "data", FOLDER / "run", FOLDER / "cell.edgead"
+METRICS, REPORT, README_PICTURE = FOLDER / "metrics.json", FOLDER / "report", FOLDER / "picture.png"
+STAMPS = FOLDER / "stamps.json"
+
+# Exit codes of a command that Ctrl-C or kill has stopped, with its work saved or without.
+STOPPED = (130, 143, -signal.SIGINT, -signal.SIGTERM)
+
+LICENCE = """\
+These images come from the ELPV dataset (https://github.com/zae-bayern/elpv-dataset, PyPI package
+elpv-dataset {version}) by Claudia Buerhop-Lutz, Sergiu Deitsch, Andreas Maier, Florian Gallwitz,
+Stephan Berger, Bernd Doll, Jens Hauch, Christian Camus and Christoph J. Brabec, and are under the
+Creative Commons Attribution-NonCommercial-ShareAlike 4.0 International License
+(https://creativecommons.org/licenses/by-nc-sa/4.0/): name the authors, no commercial use, share
+what you make of the images, pictures above all, under the same licence.
+
+Changed here: only monocrystalline cells with defect probability 0 or 1 are kept, sorted into
+folders; the pixels are as published.
+
+Please cite: S. Deitsch, V. Christlein, S. Berger, C. Buerhop-Lutz, A. Maier, F. Gallwitz and
+C. Riess, "Automatic classification of defective photovoltaic module cells in electroluminescence
+images", Solar Energy 185 (2019) 455-468, https://doi.org/10.1016/j.solener.2019.02.067
+"""
+
+
+def main() -> int:
+    """Run every stage that is not done yet, then say what came of it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--fresh", action="store_true", help="start again from nothing")
+    parser.add_argument("--minutes", type=float, default=MINUTES, help="of training (%(default)s)")
+    args = parser.parse_args()
+    if args.fresh:
+        shutil.rmtree(FOLDER, ignore_errors=True)
+    FOLDER.mkdir(exist_ok=True)
+    print("images  ELPV dataset, CC BY-NC-SA 4.0: see demo/data/LICENSE.txt")
+    stages = Stages({"version": edgead.__version__})
+    try:
+        stages.run("data", {"seed": SEED, "held_out_good": HELD_OUT_GOOD}, DATA, write_data)
+        stages.run(
+            "train", {"seed": SEED, "minutes": args.minutes}, RUN, lambda: train(args.minutes)
+        )
+        stages.run("export", {}, BUNDLE, export)
+        stages.run("evaluate", {}, METRICS, evaluate)
+        stages.run("picture", {"cell": PICTURE}, README_PICTURE, draw_picture)
+    except KeyboardInterrupt:
+        print("\nstopped; make demo goes on from here")
+        return 130
+    except subprocess.CalledProcessError as error:
+        return int(error.returncode)
+    tell()
+    return 0
+
+
+class Stages:
+    """What is done already, in one JSON file: the key of each stage's settings.
+
+    A key takes in the keys of the stages before it, so that a change upstream does all that
+    follows again.
+    """
+
+    def __init__(self, common: dict[str, object]) -> None:
+        self._key = digest(common)
+        self._done: dict[str, str] = {}
+        if STAMPS.exists():
+            self._done = json.loads(STAMPS.read_text())
+
+    def run(self, name: str, settings: dict[str, object], output: Path, work: Callable[[], None]):
+        """Do ``work`` unless ``output`` is there and was made with these settings."""
+        self._key = digest({"before": self._key, "stage": name, **settings})
+        if self._done.get(name) == self._key and output.exists():
+            print(f"{name:<9} done already: {output}")
+            return
+        if self._done.get(f"{name} begun") != self._key:
+            remove(output)  # made with other settings: nothing of it may be taken up
+        self._note(f"{name} begun")
+        start = time.monotonic()
+        work()
+        self._note(name)
+        print(f"{name:<9} took {time.monotonic() - start:.0f} s: {output}", flush=True)
+
+    def _note(self, name: str) -> None:
+        self._done[name] = self._key
+        unfinished = STAMPS.with_suffix(".tmp")
+        unfinished.write_text(json.dumps(self._done, indent=2))
+        os.replace(unfinished, STAMPS)
+
+
+def write_data() -> None:
+    """Write demo/data in the MVTec layout; whole or not at all."""
+    from elpv_dataset.utils import load_dataset
+
+    images, probability, kind = load_dataset()  # [2624, 300, 300] uint8, [2624], [2624]
+    mono = kind == "mono"
+    good = np.flatnonzero(mono & (probability == 0))
+    defective = np.flatnonzero(mono & (probability == 1))
+    good = np.random.default_rng(SEED).permutation(good)
+    parts = {
+        "train/good": good[HELD_OUT_GOOD:],
+        "test/good": good[:HELD_OUT_GOOD],
+        "test/defective": defective,
+    }
+    unfinished = DATA.with_name("data.unfinished")
+    remove(unfinished)
+    for folder, indices in parts.items():
+        (unfinished / folder).mkdir(parents=True)
+        for index in indices:
+            # The dataset counts its files from 1.
+            write_png(unfinished / folder / f"cell{index + 1:04d}.png", images[index])
+        print(f"wrote   {len(indices)} images to {DATA / folder}")
+    (unfinished / "LICENSE.txt").write_text(licence(), encoding="utf-8")
+    os.replace(unfinished, DATA)
+
+
+def licence() -> str:
+    """Source, authors and licence, then the licence as the package brings it."""
+    package = metadata.distribution("elpv-dataset")
+    text = package.read_text("licenses/LICENSE.md") or ""
+    return LICENCE.format(version=package.version) + "\n" + "-" * 80 + "\n\n" + text
+
+
+def train(minutes: float) -> None:
+    """Train, or go on with a training that was stopped."""
+    if (RUN / "model.safetensors").exists():
+        return  # finished, and stopped before that could be noted
+    resume = (RUN / "checkpoint.safetensors").exists()
+    if not resume:
+        remove(RUN)  # stopped before its first checkpoint: nothing to take up
+    command = ["train", "redi", DATA, "--out", RUN, "--minutes", minutes, "--seed", SEED]
+    run_edgead(*command, *(["--resume"] if resume else []))
+
+
+def export() -> None:
+    """Export, then qualify once more as a user would after copying the bundle."""
+    run_edgead("export", RUN, "--out", BUNDLE)
+    run_edgead("verify", BUNDLE)
+
+
+def evaluate() -> None:
+    """Measure on the cells that were held out."""
+    run_edgead("evaluate", BUNDLE, DATA, "--json", METRICS, "--report", REPORT)
+
+
+def run_edgead(*arguments: object) -> None:
+    """One ``edgead`` command; Ctrl-C and kill are left to it, so that it can save its work."""
+    words = [str(argument) for argument in arguments]
+    print(f"\n$ edgead {' '.join(words)}", flush=True)
+    process = subprocess.Popen([sys.executable, "-m", "edgead", *words])
+
+    def pass_on(number: int, _: FrameType | None) -> None:
+        process.send_signal(number)
+
+    before = signal.signal(signal.SIGTERM, pass_on)
+    interrupted = False
+    while process.poll() is None:
+        try:
+            process.wait()
+        except KeyboardInterrupt:  # the terminal has sent it to the command as well
+            interrupted = True
+    signal.signal(signal.SIGTERM, before)
+    if interrupted or process.returncode in STOPPED:
+        raise KeyboardInterrupt
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, words)
+
+
+def draw_picture() -> None:
+    """Frame and overlay side by side, for the README."""
+    frame = read_image(DATA / "test" / "defective" / PICTURE)
+    result = edgead.Detector(BUNDLE).score(frame)
+    left = np.repeat(frame[..., None], 3, axis=2)
+    gap = np.full((frame.shape[0], 12, 3), 255, np.uint8)
+    write_png(README_PICTURE, np.concatenate([left, gap, result.overlay()], axis=1))
+
+
+def tell() -> None:
+    """The numbers, the files, and the lines of Python that use the result."""
+    print("\non cells it has never seen")
+    for name, value in json.loads(METRICS.read_text()).items():
+        shown = "-" if value is None else f"{value:.4g}"
+        print(f"  {name:<22} {shown}")
+    print(f"\nlook at {REPORT / 'index.html'}, then use {BUNDLE}:\n")
+    print("  import cv2, edgead")
+    print(f'  detector = edgead.Detector("{BUNDLE}")')
+    print(f'  print(detector.score(cv2.imread("{DATA}/test/defective/{PICTURE}")))')
+
+
+def digest(value: dict[str, object]) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

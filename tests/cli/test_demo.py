@@ -1,0 +1,104 @@
+"""The bookkeeping of examples/demo.py: nothing twice, nothing stale, nothing half."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+DEMO = Path(__file__).resolve().parents[2] / "examples" / "demo.py"
+
+
+@pytest.fixture
+def demo(tmp_path, monkeypatch):
+    """The module, at home in an empty folder."""
+    spec = importlib.util.spec_from_file_location("demo_under_test", DEMO)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.chdir(tmp_path)
+    module.FOLDER.mkdir()
+    return module
+
+
+@pytest.fixture
+def play(demo):
+    """Run two stages, the second of which reads the first; gives the names of those that ran."""
+
+    def run(first: int = 1, second: int = 1, version: str = "1", stop_in: str = "") -> list[str]:
+        ran: list[str] = []
+
+        def work(name: str, output: Path) -> None:
+            ran.append(name)
+            if name == stop_in:
+                raise KeyboardInterrupt
+            output.write_text(name)
+
+        stages = demo.Stages({"version": version})
+        for name, setting in (("first", first), ("second", second)):
+            output = demo.FOLDER / name
+            stages.run(name, {"setting": setting}, output, lambda n=name, o=output: work(n, o))
+        return ran
+
+    return run
+
+
+def test_the_second_time_nothing_runs(play):
+    assert play() == ["first", "second"]
+    assert play() == []
+
+
+def test_a_setting_changes_its_stage_and_those_after_it(play):
+    play()
+    assert play(second=2) == ["second"]
+    assert play(first=2, second=2) == ["first", "second"]
+    assert play(first=2, second=2, version="2") == ["first", "second"]
+
+
+def test_a_lost_output_is_made_again(play, demo):
+    play()
+    (demo.FOLDER / "first").unlink()
+    assert play() == ["first"]
+
+
+def test_a_stage_that_was_stopped_runs_again_and_keeps_what_it_has(play, demo):
+    with pytest.raises(KeyboardInterrupt):
+        play(stop_in="second")
+    (demo.FOLDER / "second").write_text("a checkpoint")
+    with pytest.raises(KeyboardInterrupt):
+        play(stop_in="second")
+    assert (demo.FOLDER / "second").read_text() == "a checkpoint"
+    assert play() == ["second"]
+
+
+def test_what_other_settings_left_behind_is_removed_before_a_stage_runs(play, demo):
+    with pytest.raises(KeyboardInterrupt):
+        play(stop_in="second")
+    (demo.FOLDER / "second").write_text("a checkpoint")
+    with pytest.raises(KeyboardInterrupt):
+        play(second=2, stop_in="second")
+    assert not (demo.FOLDER / "second").exists()
+
+
+def test_training_takes_up_a_checkpoint_and_nothing_less(demo, monkeypatch):
+    calls: list[tuple] = []
+    monkeypatch.setattr(demo, "run_edgead", lambda *words: calls.append(words))
+    demo.RUN.mkdir()
+    (demo.RUN / "run.json").write_text("{}")
+    demo.train(1)
+    assert not demo.RUN.exists()
+    demo.RUN.mkdir()
+    (demo.RUN / "checkpoint.safetensors").write_text("")
+    demo.train(1)
+    (demo.RUN / "model.safetensors").write_text("")
+    demo.train(1)
+    assert [words[-1] == "--resume" for words in calls] == [False, True]
+
+
+def test_a_command_that_fails_or_is_stopped_stops_the_demo(demo, monkeypatch):
+    with pytest.raises(demo.subprocess.CalledProcessError) as failed:
+        demo.run_edgead("no-such-command")
+    assert failed.value.returncode == 1
+    monkeypatch.setattr(demo, "STOPPED", (1,))
+    with pytest.raises(KeyboardInterrupt):
+        demo.run_edgead("no-such-command")
