@@ -148,7 +148,7 @@ def _charts(evaluation: Evaluation) -> str:
     legend = (
         '<div class="legend"><span><i style="background:var(--good)"></i>good, upwards '
         f'({good.size})</span><span><i style="background:var(--bad)"></i>defective, downwards '
-        f"({defective.size})</span><span>heights are shares of each class</span></div>"
+        f"({defective.size})</span><span>each to its own tallest bar</span></div>"
     )
     if good.size and defective.size:
         labels = np.repeat([False, True], [good.size, defective.size])
@@ -164,7 +164,7 @@ def _charts(evaluation: Evaluation) -> str:
     else:
         curve = '<p class="soft">A ROC wants good and defective test images.</p>'
     return (
-        f'<section class="charts"><div class="card"><h2>Scores</h2>{chart}{legend}</div>'
+        f'<section class="charts"><div class="card scores"><h2>Scores</h2>{chart}{legend}</div>'
         f'<div class="card roc"><h2>ROC, AUROC {_figure(evaluation.metrics["image_auroc"])}</h2>'
         f"{curve}</div></section>"
     )

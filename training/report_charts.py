@@ -50,8 +50,8 @@ def histogram(good: NDArray[np.float64], defective: NDArray[np.float64], thresho
     """Scores of good images upwards, of defective ones downwards, on one axis with the threshold.
 
     good, defective  [n] float64, not both empty
-    Heights are shares of each class, so that few images of one class stay visible beside many of
-    the other.
+    Each class is drawn to its own tallest bar, so that few images of one class stay visible beside
+    many of the other.
     """
     axis = _Axis(np.concatenate([good, defective, [threshold]]))
     middle = (TOP + HEIGHT - BOTTOM) / 2
@@ -59,8 +59,7 @@ def histogram(good: NDArray[np.float64], defective: NDArray[np.float64], thresho
         "good": np.histogram(axis.warp(good), axis.edges)[0],
         "defective": np.histogram(axis.warp(defective), axis.edges)[0],
     }
-    tallest = max(float(c.max()) / max(int(c.sum()), 1) for c in counts.values())
-    unit = (middle - TOP - 8) / tallest
+    lane = middle - TOP - 8
     parts = [_open(WIDTH, HEIGHT, "Histogram of scores: good up, defective down, threshold line")]
     for tick in axis.ticks():
         parts.append(_line(axis.x(tick), TOP, axis.x(tick), HEIGHT - BOTTOM, "grid"))
@@ -68,7 +67,7 @@ def histogram(good: NDArray[np.float64], defective: NDArray[np.float64], thresho
     for name, count in counts.items():
         up = name == "good"
         for index in np.flatnonzero(count):
-            height = max(unit * float(count[index]) / int(count.sum()), 2.0)
+            height = max(lane * float(count[index]) / float(count.max()), 2.0)
             low, high = (axis.score(float(e)) for e in axis.edges[index : index + 2])
             title = f"{int(count[index])} {name}, score {low:.4g} to {high:.4g}"
             parts.append(_bar(int(index), middle - height if up else middle, height, name, title))

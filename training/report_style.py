@@ -35,7 +35,8 @@ svg .threshold { stroke:var(--text); stroke-width:1.5; stroke-dasharray:5 4 }
 svg .curve { fill:none; stroke:var(--accent); stroke-width:2.5; stroke-linejoin:round }
 svg .area { fill:var(--accent); opacity:.1 } svg .point { fill:var(--bad); stroke:var(--card);
   stroke-width:2 }
-.legend { display:flex; flex-wrap:wrap; gap:6px 18px; color:var(--soft); font-size:13px }
+.legend { margin-top:8px; display:flex; flex-wrap:wrap; gap:6px 18px; color:var(--soft);
+  font-size:13px }
 .legend i { display:inline-block; width:11px; height:11px; border-radius:3px; margin-right:6px }
 .scroll { overflow-x:auto }
 table { border-collapse:collapse; width:100%; font-variant-numeric:tabular-nums }
@@ -69,9 +70,10 @@ dialog { border:0; border-radius:14px; background:var(--card); color:var(--text)
 dialog .trio { gap:10px } dialog img { image-rendering:auto } .hidden { display:none }
 footer { margin-top:30px; color:var(--soft); font-size:13px }
 @media (max-width:900px) { .tiles { grid-template-columns:repeat(3,1fr) }
-  .charts, .verdict { grid-template-columns:minmax(0,1fr) } .roc { max-width:420px } }
+  .charts, .verdict { grid-template-columns:minmax(0,1fr) } .roc svg { max-width:420px } }
 @media (max-width:520px) { main { padding:22px 14px 40px } .tiles { grid-template-columns:1fr 1fr }
-  .verdict b { font-size:22px } dl { grid-template-columns:1fr } dd { margin-bottom:6px } }
+  .scores svg text { font-size:20px } .verdict b { font-size:22px }
+  dl { grid-template-columns:1fr } dd { margin-bottom:6px } }
 @media print { .filters { display:none !important } figure { break-inside:avoid } }
 """
 
