@@ -3,6 +3,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <array>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -44,21 +45,16 @@ struct Axis {
 // preprocess for one geometry of frames; not for two threads at once.
 class Preprocess {
  public:
-  Preprocess(std::vector<int64_t> shape, std::vector<int64_t> strides, int32_t sample_bytes,
-             std::vector<int32_t> size, std::vector<int32_t> order, std::vector<float> scale,
-             std::vector<float> bias, const std::string& simd)
-      : set_(kernels_or_throw(simd)),
-        vertical_(static_cast<int32_t>(shape.at(0)), size.at(0)),
-        horizontal_(static_cast<int32_t>(shape.at(1)), size.at(1)) {
-    p_.height = static_cast<int32_t>(shape[0]);
-    p_.width = static_cast<int32_t>(shape[1]);
-    p_.channels = static_cast<int32_t>(shape.at(2));
+  Preprocess(std::array<int32_t, 3> shape, std::array<int64_t, 3> strides, int32_t sample_bytes,
+             std::array<int32_t, 2> size, std::array<int32_t, 3> order, std::array<float, 3> scale,
+             std::array<float, 3> bias, const std::string& simd)
+      : set_(kernels_or_throw(simd)), vertical_(shape[0], size[0]), horizontal_(shape[1], size[1]) {
+    p_.height = shape[0], p_.width = shape[1], p_.channels = shape[2];
     p_.sample_bytes = sample_bytes;
-    p_.row_stride = strides.at(0), p_.pixel_stride = strides.at(1);
-    p_.channel_stride = strides.at(2);
+    p_.row_stride = strides[0], p_.pixel_stride = strides[1], p_.channel_stride = strides[2];
     p_.out_height = size[0], p_.out_width = size[1];
     for (int c = 0; c < 3; ++c)
-      p_.order[c] = order.at(c), p_.scale[c] = scale.at(c), p_.bias[c] = bias.at(c);
+      p_.order[c] = order[c], p_.scale[c] = scale[c], p_.bias[c] = bias[c];
     workspace_ = std::make_unique<Workspace>(preprocess_workspace_bytes(p_));
   }
 
@@ -76,6 +72,47 @@ class Preprocess {
   std::unique_ptr<Workspace> workspace_;
 };
 
+// anomaly_map for one set of shapes; not for two threads at once.
+class AnomalyMap {
+ public:
+  AnomalyMap(const std::vector<std::array<int32_t, 3>>& shapes, const std::vector<double>& weights,
+             std::array<int32_t, 2> size, int32_t distance, int32_t fusion, int32_t pooling,
+             int32_t top_count, bool align_corners, double sigma, const std::string& simd)
+      : set_(kernels_or_throw(simd)) {
+    AnomalyMapParams p{};
+    p.levels = static_cast<int32_t>(shapes.size());
+    for (int32_t k = 0; k < p.levels; ++k)
+      p.level[k] = {shapes[k][0], shapes[k][1], shapes[k][2], weights.at(k)};
+    p.height = size[0], p.width = size[1];
+    p.distance = static_cast<Distance>(distance);
+    p.fusion = static_cast<Fusion>(fusion);
+    p.pooling = static_cast<Pooling>(pooling);
+    p.top_count = top_count, p.align_corners = align_corners, p.sigma = sigma;
+    memory_ = std::make_unique<Workspace>(anomaly_map_plan_bytes(p));
+    plan_ = anomaly_map_plan(p, memory_->data);
+    workspace_ = std::make_unique<Workspace>(anomaly_map_workspace_bytes(p));
+  }
+
+  // pairs: `levels` tuples (reference, restored); map [batch, height, width]; score [batch].
+  void run(const py::sequence& pairs, py::array_t<float>& map, py::array_t<float>& score) {
+    const float* pointers[2][kMaxLevels];
+    for (int32_t k = 0; k < plan_.params.levels; ++k) {
+      py::sequence pair = pairs[k];
+      for (int32_t i = 0; i < 2; ++i)
+        pointers[i][k] = py::array_t<float, py::array::c_style>(pair[i]).data();
+    }
+    const int32_t batch = static_cast<int32_t>(map.shape(0));
+    float *to = map.mutable_data(), *scores = score.mutable_data();
+    py::gil_scoped_release release;
+    set_.anomaly_map(plan_, pointers[0], pointers[1], batch, to, scores, workspace_->data);
+  }
+
+ private:
+  const Kernels& set_;
+  AnomalyMapPlan plan_;
+  std::unique_ptr<Workspace> memory_, workspace_;
+};
+
 std::vector<std::string> simd_paths() {
   std::vector<std::string> names;
   for (const char* name : {"avx512", "avx2", "neon", "baseline"})
@@ -91,10 +128,20 @@ PYBIND11_MODULE(_cpu, m) {
   m.doc() = "CPU kernels of edgead; use edgead.preprocess and edgead.anomaly_map instead.";
   m.def("simd_paths", &simd_paths, "Instruction sets built and usable here, best first.");
   py::class_<Preprocess>(m, "Preprocess")
-      .def(py::init<std::vector<int64_t>, std::vector<int64_t>, int32_t, std::vector<int32_t>,
-                    std::vector<int32_t>, std::vector<float>, std::vector<float>,
+      .def(py::init<std::array<int32_t, 3>, std::array<int64_t, 3>, int32_t, std::array<int32_t, 2>,
+                    std::array<int32_t, 3>, std::array<float, 3>, std::array<float, 3>,
                     const std::string&>(),
            py::arg("shape"), py::arg("strides"), py::arg("sample_bytes"), py::arg("size"),
            py::arg("order"), py::arg("scale"), py::arg("bias"), py::arg("simd") = "")
       .def("run", &Preprocess::run, py::arg("frame"), py::arg("image").noconvert());
+  py::class_<AnomalyMap>(m, "AnomalyMap")
+      .def(py::init<const std::vector<std::array<int32_t, 3>>&, const std::vector<double>&,
+                    std::array<int32_t, 2>, int32_t, int32_t, int32_t, int32_t, bool, double,
+                    const std::string&>(),
+           py::arg("shapes"), py::arg("weights"), py::arg("size"), py::arg("distance"),
+           py::arg("fusion"), py::arg("pooling"), py::arg("top_count"), py::arg("align_corners"),
+           py::arg("sigma"), py::arg("simd") = "")
+      .def("run", &AnomalyMap::run, py::arg("pairs"), py::arg("map").noconvert(),
+           py::arg("score").noconvert());
+  m.attr("MAX_LEVELS") = kMaxLevels;
 }

@@ -1,5 +1,6 @@
 // The CPU kernels of one instruction set.
 #pragma once
+#include "anomaly_map.h"
 #include "preprocess.h"
 
 namespace edgead {
@@ -7,6 +8,7 @@ namespace edgead {
 struct Kernels {
   const char* name;  // "avx512", "avx2", "baseline" (SSE2 on x86-64) or "neon"
   PreprocessCpu preprocess;
+  AnomalyMapCpu anomaly_map;
 };
 
 // The set called `name`, or the best one when null; null when this machine does not have it.

@@ -1,8 +1,12 @@
-// How preprocess_cpu walks a frame, and where its scratch arrays lie in the workspace.
+// How preprocess_cpu walks a frame, and where the scratch arrays of the CPU twins lie in their
+// workspaces. (static: see simd.h)
 #pragma once
+#include "anomaly_map.h"
 #include "preprocess.h"
 
 namespace edgead {
+
+static inline size_t round_up(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
 constexpr int32_t kBlock = 16;    // output rows that travel together through the horizontal pass
 constexpr int32_t kChunk = 1024;  // samples of a row that the vertical pass keeps in the L1 cache
@@ -18,7 +22,7 @@ struct RowLayout {
 };
 
 // `frame` only matters for its alignment.
-inline RowLayout layout_of(const PreprocessParams& p, uintptr_t frame) {
+static inline RowLayout layout_of(const PreprocessParams& p, uintptr_t frame) {
   const int64_t size = p.sample_bytes, step = p.pixel_stride / size;
   const int64_t channel = p.channels > 1 ? p.channel_stride / size : 0;
   const int64_t span = (channel < 0 ? -channel : channel) * (p.channels - 1) + 1;
@@ -34,8 +38,8 @@ inline RowLayout layout_of(const PreprocessParams& p, uintptr_t frame) {
     row.samples = static_cast<int32_t>((p.width - 1) * distance + span);
     row.origin = channel < 0 ? (p.channels - 1) * p.channel_stride : 0;
     for (int c = 0; c < p.channels; ++c)
-      row.offset[c] = static_cast<int32_t>(channel < 0 ? (c + 1 - p.channels) * channel
-                                                       : c * channel);
+      row.offset[c] =
+          static_cast<int32_t>(channel < 0 ? (c + 1 - p.channels) * channel : c * channel);
   } else {
     row.step = p.channels;
     row.samples = p.width * p.channels;
@@ -52,14 +56,47 @@ struct Workspace {
   size_t bytes;
 };
 
-inline Workspace workspace_of(const PreprocessParams& p, int32_t taps) {
-  auto round = [](size_t bytes) { return (bytes + 63) / 64 * 64; };
+static inline Workspace workspace_of(const PreprocessParams& p, int32_t taps) {
   const size_t samples = static_cast<size_t>(p.width) * 4;  // the widest direct row
   Workspace w{};
-  w.rest = round(sizeof(uint16_t) * kBlock * kChunk);
-  w.turned = w.rest + round(sizeof(uint32_t) * kChunk);
-  w.gathered = w.turned + round(sizeof(uint16_t) * kBlock * (samples + 8));
-  w.bytes = w.gathered + round(static_cast<size_t>(taps) * kChunk * p.sample_bytes);
+  w.rest = round_up(sizeof(uint16_t) * kBlock * kChunk);
+  w.turned = w.rest + round_up(sizeof(uint32_t) * kChunk);
+  w.gathered = w.turned + round_up(sizeof(uint16_t) * kBlock * (samples + 8));
+  w.bytes = w.gathered + round_up(static_cast<size_t>(taps) * kChunk * p.sample_bytes);
+  return w;
+}
+
+constexpr int32_t kPositions = 512;  // positions whose distances are summed together
+
+struct MapWorkspace {
+  size_t sums;                     // float [3, kPositions]
+  size_t distances[kMaxLevels];    // float [height_k, width_k]
+  size_t stretched[kMaxLevels];    // float [height_k, pitch]: columns done, rows not
+  size_t product, product_across;  // float [height, pitch], fusion by product with a blur
+  size_t keys;                     // uint32 [height * width], top_k
+  int32_t pitch;                   // width rounded up to whole vectors
+  size_t bytes;
+};
+
+static inline MapWorkspace map_workspace_of(const AnomalyMapParams& p) {
+  MapWorkspace w{};
+  w.pitch = (p.width + 31) / 32 * 32;
+  const size_t row = sizeof(float) * w.pitch;
+  auto take = [&](size_t bytes) {
+    const size_t at = w.bytes;
+    w.bytes += round_up(bytes);
+    return at;
+  };
+  w.sums = take(sizeof(float) * 3 * kPositions);
+  for (int32_t k = 0; k < p.levels; ++k) {
+    w.distances[k] = take(sizeof(float) * p.level[k].height * p.level[k].width);
+    w.stretched[k] = take(row * p.level[k].height);
+  }
+  if (p.fusion == Fusion::product && p.sigma > 0.0) {
+    w.product = take(row * p.height);
+    w.product_across = take(row * p.height);
+  }
+  if (p.pooling == Pooling::top_k) w.keys = take(sizeof(uint32_t) * p.height * p.width);
   return w;
 }
 

@@ -1,11 +1,11 @@
-// preprocess: a camera frame becomes the network's image, in one pass and with a result that is fixed
-// bit by bit. CPU, CUDA and edgead/reference.py agree exactly.
+// preprocess: a camera frame becomes the network's image, in one pass and with a result that is
+// fixed bit by bit. CPU, CUDA and edgead/reference.py agree exactly.
 //
 //   frame [height, width, channels] uint8|uint16, any strides  ->  image [3, out_height, out_width]
 //   float32, planes R G B
 //
-// Simple use: fill PreprocessParams; let preprocess_axis() fill the two axes in memory of yours; take
-// a workspace of preprocess_workspace_bytes(); call preprocess_cpu() once per frame.
+// Simple use: fill PreprocessParams; let preprocess_axis() fill the two axes in memory of yours;
+// take a workspace of preprocess_workspace_bytes(); call preprocess_cpu() once per frame.
 // Ownership: the caller owns frame, image, axes and workspace. Nothing here allocates, keeps state,
 // starts a thread or checks an argument: the door (edgead/preprocess.py) has done that.
 // Threads: one workspace per thread; params and axes can be shared.
@@ -17,7 +17,8 @@
 //             mid = (acc + 2^5) >> 6 (uint8 frames: sample * 256) | (acc + 2^13) >> 14 (uint16)
 //   horizontal acc = sum weight * mid                                         (< 2^30)
 //   image     = float32(acc) * scale[c] + bias[c]          (two roundings: no fused multiply-add)
-// Source: the widened triangle is what Pillow's BILINEAR and torch's interpolate(antialias=True) use.
+// Source: the widened triangle is what Pillow's BILINEAR and torch's interpolate(antialias=True)
+// use.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -33,8 +34,8 @@ namespace edgead {
 constexpr int32_t kWeightBits = 14;  // Q14: the largest that keeps both accumulators in 32 bits
 
 struct PreprocessParams {
-  int32_t height, width, channels;  // the frame; channels is 1 or 3
-  int32_t sample_bytes;             // 1: uint8, 2: uint16
+  int32_t height, width, channels;                   // the frame; channels is 1 or 3
+  int32_t sample_bytes;                              // 1: uint8, 2: uint16
   int64_t row_stride, pixel_stride, channel_stride;  // bytes, of either sign
   int32_t out_height, out_width;
   int32_t order[3];         // the frame's channel for the planes R, G, B; {0, 0, 0} for grey
@@ -67,7 +68,7 @@ using PreprocessCpu = void (*)(const PreprocessParams& params, const PreprocessA
                                void* workspace);
 
 // The mathematics that both twins share.
-EDGEAD_HOST_DEVICE inline uint32_t preprocess_mid(uint32_t acc, int32_t sample_bytes) {
+EDGEAD_HOST_DEVICE static inline uint32_t preprocess_mid(uint32_t acc, int32_t sample_bytes) {
   return sample_bytes == 1 ? (acc + (1u << 5)) >> 6 : (acc + (1u << 13)) >> 14;
 }
 

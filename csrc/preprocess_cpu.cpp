@@ -4,9 +4,8 @@
 // contiguous. Its result is turned by 90 degrees, so that the horizontal pass has the sixteen rows
 // in its lanes and needs no gather, whatever the ratio of widths; then it is turned back on the way
 // out. The frame is read once (rows shared by neighbouring outputs come from the cache).
-#include "preprocess.h"
-
 #include "layout.h"
+#include "preprocess.h"
 #include "simd.h"
 
 namespace edgead {
@@ -205,7 +204,7 @@ void finish(const int32_t (*acc)[kBlock], int32_t n, int32_t rows, float scale, 
   if (n == kBlock && rows == kBlock) {
     for (int32_t y = 0; y < kBlock; y += 4)
       for (int32_t x = 0; x < kBlock; x += 4)
-        finish_4x4(reinterpret_cast<const int32_t(*)[kBlock]>(&acc[x][y]), scale, bias,
+        finish_4x4(reinterpret_cast<const int32_t (*)[kBlock]>(&acc[x][y]), scale, bias,
                    to + y * pitch + x, pitch);
     return;
   }
@@ -254,7 +253,8 @@ void EDGEAD_EXPORT(preprocess)(const PreprocessParams& p, const PreprocessAxis& 
                image};
   for (int32_t y = 0; y < p.out_height; y += kBlock) {
     const int32_t rows = p.out_height - y < kBlock ? p.out_height - y : kBlock;
-    p.sample_bytes == 1 ? vertical_block<uint8_t>(t, y, rows) : vertical_block<uint16_t>(t, y, rows);
+    p.sample_bytes == 1 ? vertical_block<uint8_t>(t, y, rows)
+                        : vertical_block<uint16_t>(t, y, rows);
     horizontal_block(t, y, rows);
   }
 }

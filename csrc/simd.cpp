@@ -5,9 +5,11 @@
 
 namespace edgead {
 
-#define EDGEAD_DECLARE(set)                                                                   \
-  void preprocess_##set(const PreprocessParams&, const PreprocessAxis&, const PreprocessAxis&, \
-                        const void*, float*, void*);
+#define EDGEAD_DECLARE(set)                                                                        \
+  void preprocess_##set(const PreprocessParams&, const PreprocessAxis&, const PreprocessAxis&,     \
+                        const void*, float*, void*);                                               \
+  void anomaly_map_##set(const AnomalyMapPlan&, const float* const*, const float* const*, int32_t, \
+                         float*, float*, void*);
 #ifdef EDGEAD_X86
 EDGEAD_DECLARE(avx512)
 EDGEAD_DECLARE(avx2)
@@ -23,13 +25,13 @@ namespace {
 // Widest first; the last one runs everywhere.
 const Kernels kSets[] = {
 #ifdef EDGEAD_X86
-    {"avx512", preprocess_avx512},
-    {"avx2", preprocess_avx2},
-    {"baseline", preprocess_baseline},
+    {"avx512", preprocess_avx512, anomaly_map_avx512},
+    {"avx2", preprocess_avx2, anomaly_map_avx2},
+    {"baseline", preprocess_baseline, anomaly_map_baseline},
 #elif defined(EDGEAD_ARM)
-    {"neon", preprocess_neon},
+    {"neon", preprocess_neon, anomaly_map_neon},
 #else
-    {"baseline", preprocess_baseline},
+    {"baseline", preprocess_baseline, anomaly_map_baseline},
 #endif
 };
 

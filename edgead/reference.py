@@ -6,11 +6,13 @@ scipy, cases computed by hand).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from edgead.anomaly_map import MapParams
 from edgead.preprocess import PreprocessParams, check_frame, normalisation
 
 F64 = npt.NDArray[np.float64]
@@ -60,3 +62,71 @@ def preprocess(
     scale, bias = normalisation(params, frame.dtype)
     image = acc.astype(np.float32) * scale[:, None, None] + bias[:, None, None]
     return np.ascontiguousarray(image)
+
+
+def distance(a: npt.ArrayLike, b: npt.ArrayLike, kind: str) -> F64:
+    """Distance over the channels (axis 1): [N, C, H, W] twice -> [N, H, W] float64."""
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    if kind == "l1":
+        return np.asarray(np.abs(a - b).mean(axis=1))
+    if kind == "l2":
+        return np.asarray(np.square(a - b).mean(axis=1))
+    dot = (a * b).sum(axis=1)
+    norm = np.sqrt(np.square(a).sum(axis=1) * np.square(b).sum(axis=1))
+    return np.asarray(np.maximum(1.0 - dot / np.maximum(norm, 1e-8), 0.0))
+
+
+def upsample_matrix(size_in: int, size_out: int, *, align_corners: bool) -> F64:
+    """Bilinear interpolation of one direction as a dense matrix [size_out, size_in]."""
+    i = np.arange(size_out)
+    if align_corners:
+        at = i * (size_in - 1) / max(size_out - 1, 1)
+    else:
+        at = (i + 0.5) * size_in / size_out - 0.5
+    at = np.clip(at, 0.0, size_in - 1)
+    low = np.floor(at).astype(int)
+    high = np.minimum(low + 1, size_in - 1)
+    matrix = np.zeros((size_out, size_in))
+    np.add.at(matrix, (i, low), 1.0 - (at - low))
+    np.add.at(matrix, (i, high), at - low)
+    return matrix
+
+
+def blur_matrix(size: int, sigma: float) -> F64:
+    """Gaussian of one direction as a dense matrix [size, size]; the border is repeated."""
+    if sigma == 0:
+        return np.eye(size)
+    radius = int(4.0 * sigma + 0.5)
+    offsets = np.arange(-radius, radius + 1)
+    weights = np.exp(-0.5 / sigma**2 * offsets**2)
+    weights /= weights.sum()
+    matrix = np.zeros((size, size))
+    for i in range(size):
+        np.add.at(matrix[i], np.clip(i + offsets, 0, size - 1), weights)
+    return matrix
+
+
+def anomaly_map(
+    pairs: Sequence[tuple[npt.ArrayLike, npt.ArrayLike]], params: MapParams
+) -> tuple[F64, F64]:
+    """:func:`edgead.anomaly_map.AnomalyMap` step by step: maps [N, h, w], scores [N] float64."""
+    height, width = params.size
+    levels = []
+    for (a, b), weight in zip(pairs, params.weights, strict=True):
+        d = distance(a, b, params.distance)
+        rows = upsample_matrix(d.shape[1], height, align_corners=params.align_corners)
+        columns = upsample_matrix(d.shape[2], width, align_corners=params.align_corners)
+        levels.append(weight * (rows @ d @ columns.T))
+    fused = np.sum(levels, axis=0) if params.fusion == "sum" else np.prod(levels, axis=0)
+    maps = blur_matrix(height, params.blur_sigma) @ fused @ blur_matrix(width, params.blur_sigma).T
+    return maps, pool(maps, params)
+
+
+def pool(maps: F64, params: MapParams) -> F64:
+    """Scores [N] of maps [N, h, w]."""
+    pixels = maps.reshape(len(maps), -1)
+    if params.pooling == "mean":
+        return np.asarray(pixels.mean(axis=1))
+    if params.pooling == "max":
+        return np.asarray(pixels.max(axis=1))
+    return np.asarray(np.sort(pixels, axis=1)[:, -params.top_count :].mean(axis=1))

@@ -1,0 +1,102 @@
+// anomaly_map: feature pairs become the anomaly map and the score.
+//
+//   pairs k = 0 .. levels-1, each [batch, channels_k, height_k, width_k] float32, NCHW, contiguous
+//   ->  map [batch, height, width] float32, score [batch] float32
+//
+//   d_k   = distance over the channels at each position, at feature resolution
+//           cosine: 1 - <a, b> / max(|a| |b|, 1e-8)   l1: mean |a - b|   l2: mean (a - b)^2
+//   map   = blur(sum_k w_k up(d_k))   or   blur(prod_k w_k up(d_k))
+//   score = max | mean | mean of the top_count largest pixels of the map
+//   up = bilinear (half-pixel or aligned corners), blur = Gaussian, radius int(4 sigma + 0.5),
+//   border repeated.
+//
+// For the sum, up and blur are linear and separable, so each level is one banded matrix per
+// direction, made once in float64:  map = sum_k R_k d_k C_k^T  with  R_k = w_k blur up.
+//
+// Simple use: fill AnomalyMapParams; give anomaly_map_plan() anomaly_map_plan_bytes() of memory;
+// take a workspace of anomaly_map_workspace_bytes(); call anomaly_map_cpu() once per batch.
+// Ownership: the caller owns features, map, score, plan memory and workspace; the plan lives as
+// long as its memory. Nothing here allocates per call, keeps state, starts a thread or checks an
+// argument: the door (edgead/anomaly_map.py) has done that. Threads: one workspace per thread; the
+// plan can be shared. Not finite: a NaN or infinity in a feature makes the distance there NaN or
+// infinite, with it every pixel that the position reaches (and perhaps some beside them), and the
+// score. The same holds when a squared norm overflows float32. Nothing hides it.
+#pragma once
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+
+#ifndef EDGEAD_HOST_DEVICE
+#ifdef __CUDACC__
+#define EDGEAD_HOST_DEVICE __host__ __device__
+#else
+#define EDGEAD_HOST_DEVICE
+#endif
+#endif
+
+namespace edgead {
+
+constexpr int32_t kMaxLevels = 8;
+
+enum class Distance : int32_t { cosine, l1, l2 };
+enum class Fusion : int32_t { sum, product };
+enum class Pooling : int32_t { max, mean, top_k };
+
+struct AnomalyMapLevel {
+  int32_t channels, height, width;
+  double weight;
+};
+
+struct AnomalyMapParams {
+  int32_t levels;  // 1 .. kMaxLevels
+  AnomalyMapLevel level[kMaxLevels];
+  int32_t height, width;  // of the map
+  Distance distance;
+  Fusion fusion;
+  Pooling pooling;
+  int32_t top_count;  // pixels averaged by top_k, 1 .. height * width
+  bool align_corners;
+  double sigma;  // of the blur, in pixels of the map; 0: none
+};
+
+// A banded matrix, `group` outputs at a time: output g * group + i is the sum over t < count[g] of
+// weight[(g * taps + t) * group + i] * input[start[g] + t].
+struct Band {
+  int32_t in, out, group, groups, taps;
+  const int32_t* start;  // [groups]
+  const int32_t* count;  // [groups], 1 .. taps
+  const float* weight;   // [groups, taps, group], 0 outside the band
+};
+
+constexpr int32_t kRowGroup = 4;      // outputs per group of a Band over rows
+constexpr int32_t kColumnGroup = 16;  // and over columns
+
+struct AnomalyMapPlan {
+  AnomalyMapParams params;
+  Band rows[kMaxLevels], columns[kMaxLevels];  // sum: blur and upsampling; product: upsampling
+  Band blur_rows, blur_columns;                // product with a blur only
+};
+
+// Bytes of memory for a plan, and the plan in it (64-byte aligned).
+size_t anomaly_map_plan_bytes(const AnomalyMapParams& params);
+AnomalyMapPlan anomaly_map_plan(const AnomalyMapParams& params, void* memory);
+
+// Bytes of the CPU twin's workspace, 64-byte aligned.
+size_t anomaly_map_workspace_bytes(const AnomalyMapParams& params);
+
+// reference, restored: `levels` pointers each; map [batch, height, width]; score [batch].
+using AnomalyMapCpu = void (*)(const AnomalyMapPlan& plan, const float* const* reference,
+                               const float* const* restored, int32_t batch, float* map,
+                               float* score, void* workspace);
+
+// The mathematics that both twins share. (static: see simd.h)
+
+// From the sums of a * b, a * a and b * b. In double, so that the product of the squares neither
+// overflows nor vanishes, and equal features give exactly 0. Rounding must not make it negative.
+EDGEAD_HOST_DEVICE static inline float cosine_distance(float ab, float aa, float bb) {
+  double norm = sqrt(static_cast<double>(aa) * static_cast<double>(bb));
+  float d = static_cast<float>(1.0 - static_cast<double>(ab) / (norm < 1e-8 ? 1e-8 : norm));
+  return (d < 0.0f ? 0.0f : d) + (aa - aa) + (bb - bb);  // infinite squares give NaN
+}
+
+}  // namespace edgead

@@ -1,0 +1,46 @@
+"""CPU kernels, built from csrc/. Use edgead.preprocess and edgead.anomaly_map instead."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+MAX_LEVELS: int
+
+def simd_paths() -> list[str]: ...
+
+class Preprocess:
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        strides: Sequence[int],
+        sample_bytes: int,
+        size: tuple[int, int],
+        order: tuple[int, int, int],
+        scale: Sequence[float],
+        bias: Sequence[float],
+        simd: str = "",
+    ) -> None: ...
+    def run(self, frame: npt.NDArray[Any], image: npt.NDArray[np.float32]) -> None: ...
+
+class AnomalyMap:
+    def __init__(
+        self,
+        shapes: Sequence[tuple[int, int, int]],
+        weights: Sequence[float],
+        size: tuple[int, int],
+        distance: int,
+        fusion: int,
+        pooling: int,
+        top_count: int,
+        align_corners: bool,
+        sigma: float,
+        simd: str = "",
+    ) -> None: ...
+    def run(
+        self,
+        pairs: Sequence[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]],
+        map: npt.NDArray[np.float32],
+        score: npt.NDArray[np.float32],
+    ) -> None: ...

@@ -1,0 +1,217 @@
+"""anomaly_map: feature pairs become the anomaly map and one score per frame.
+
+``csrc/anomaly_map.h`` has the formula, ``edgead/reference.py`` the same in float64 NumPy.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgead import _cpu
+from edgead.errors import InputError
+from edgead.preprocess import check_size, describe
+
+F32 = npt.NDArray[np.float32]
+
+# In the order of the enumerations in csrc/anomaly_map.h.
+DISTANCES = ("cosine", "l1", "l2")
+FUSIONS = ("sum", "product")
+POOLINGS = ("max", "mean", "top_k")
+
+MAX_LEVELS: int = _cpu.MAX_LEVELS
+MAX_ELEMENTS = 2**31 - 1  # of one feature array of one frame
+
+
+@dataclass(frozen=True)
+class MapParams:
+    """How distances become a map and a score.
+
+    :param size: (height, width) of the map in pixels
+    :param distance: over the channels of a position, a the reference and b the restored feature:
+        "cosine" 1 - <a, b> / max(|a| |b|, 1e-8), "l1" mean |a - b|, "l2" mean (a - b)^2
+    :param weights: one per pair, >= 0 and not all 0
+    :param fusion: "sum" of w_k up(d_k) | their "product"
+    :param align_corners: of the bilinear upsampling, as in torch
+    :param blur_sigma: of the Gaussian in pixels of the map, 0 to 1000; 0 is no blur
+    :param pooling: of the map into the score: "max" | "mean" | "top_k"
+    :param top_k: share of the map's pixels that "top_k" averages, 0 < top_k <= 1; at least 1 pixel
+    :raises InputError: anything else
+    """
+
+    size: tuple[int, int]
+    distance: str = "cosine"
+    weights: tuple[float, ...] = (1.0, 1.0, 1.0)
+    fusion: str = "sum"
+    align_corners: bool = False
+    blur_sigma: float = 4.0
+    pooling: str = "max"
+    top_k: float = 0.001
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "size", check_size("size", self.size))
+        for name, wanted in (("distance", DISTANCES), ("fusion", FUSIONS), ("pooling", POOLINGS)):
+            given = getattr(self, name)
+            if given not in wanted:
+                raise InputError(f"{name} is {given!r}, wanted one of {', '.join(wanted)}")
+        weights = _numbers("weights", self.weights)
+        if not 1 <= len(weights) <= MAX_LEVELS or min(weights) < 0 or max(weights) == 0:
+            raise InputError(
+                f"weights is {self.weights!r}, wanted 1 to {MAX_LEVELS} numbers >= 0, not all 0"
+            )
+        object.__setattr__(self, "weights", weights)
+        (sigma,) = _numbers("blur_sigma", (self.blur_sigma,))
+        if not 0 <= sigma <= 1000:
+            raise InputError(f"blur_sigma is {sigma!r}, wanted 0 to 1000 pixels of the map")
+        object.__setattr__(self, "blur_sigma", sigma)
+        (top_k,) = _numbers("top_k", (self.top_k,))
+        if not 0 < top_k <= 1:
+            raise InputError(f"top_k is {top_k!r}, wanted a share of the pixels above 0, at most 1")
+        object.__setattr__(self, "top_k", top_k)
+        if not isinstance(self.align_corners, bool):
+            raise InputError(f"align_corners is {self.align_corners!r}, wanted True or False")
+
+    @property
+    def top_count(self) -> int:
+        """The number of pixels that "top_k" averages."""
+        pixels = self.size[0] * self.size[1]
+        return min(max(math.floor(self.top_k * pixels + 0.5), 1), pixels)
+
+
+def _numbers(name: str, given: Any) -> tuple[float, ...]:
+    try:
+        numbers = tuple(float(number) for number in given)
+    except (TypeError, ValueError):
+        numbers = (math.nan,)
+    if not all(math.isfinite(number) for number in numbers):
+        raise InputError(f"{name} is {given!r}, wanted finite numbers")
+    return numbers
+
+
+class AnomalyMap:
+    """Maps and scores of frames, for one set of feature shapes.
+
+    Computes its operators and workspace once. Not for two threads at once; one per thread.
+
+    :param params: see :class:`MapParams`
+    :param shapes: (channels, height, width) of each pair
+    :param simd: instruction set, one of ``edgead._cpu.simd_paths()``; the best one when empty
+    :raises InputError: no shape for a weight, a zero, a feature of more than 2^31 - 1 values
+    """
+
+    def __init__(
+        self, params: MapParams, shapes: Sequence[tuple[int, int, int]], *, simd: str = ""
+    ) -> None:
+        self.params = params
+        self.shapes = tuple(_shape(k, shape) for k, shape in enumerate(shapes))
+        if len(self.shapes) != len(params.weights):
+            raise InputError(
+                f"{len(self.shapes)} pairs and {len(params.weights)} weights, wanted as many"
+            )
+        self._kernel = _cpu.AnomalyMap(
+            shapes=self.shapes,
+            weights=params.weights,
+            size=params.size,
+            distance=DISTANCES.index(params.distance),
+            fusion=FUSIONS.index(params.fusion),
+            pooling=POOLINGS.index(params.pooling),
+            top_count=params.top_count,
+            align_corners=params.align_corners,
+            sigma=params.blur_sigma,
+            simd=simd,
+        )
+
+    def __call__(self, pairs: Sequence[tuple[F32, F32]], out: F32 | None = None) -> tuple[F32, F32]:
+        """Compute the maps and scores of a batch.
+
+        A NaN or an infinity in a feature makes the map there and the score not finite: nothing
+        hides it, and nothing raises here.
+
+        :param pairs: (reference, restored), each [N, C, H, W] float32, C-contiguous
+        :param out: [N, height, width] float32 to write the maps into; a new array when None
+        :returns: maps [N, height, width] float32, scores [N] float32, both >= 0, unbounded
+        :raises InputError: another dtype, shape or memory layout; an ``out`` that does not fit
+        """
+        batch = self._check(pairs)
+        if out is None:
+            out = np.empty((batch, *self.params.size), np.float32)
+        else:
+            self._check_out(out, batch, pairs)
+        score = np.empty(batch, np.float32)
+        self._kernel.run(pairs, out, score)
+        return out, score
+
+    def _check(self, pairs: Sequence[tuple[F32, F32]]) -> int:
+        try:
+            if len(pairs) == len(self.shapes):
+                batch: int = pairs[0][0].shape[0]
+                for (a, b), shape in zip(pairs, self.shapes, strict=True):
+                    wanted = (batch, *shape)
+                    if not (
+                        a.shape == wanted == b.shape
+                        and a.dtype == np.float32 == b.dtype
+                        and a.flags.c_contiguous
+                        and b.flags.c_contiguous
+                    ):
+                        break
+                else:
+                    if batch > 0:
+                        return batch
+        except (AttributeError, TypeError, ValueError, IndexError, KeyError):
+            pass  # whatever it is, _explain says what is wrong with it
+        raise self._explain(pairs)
+
+    def _explain(self, pairs: Any) -> InputError:
+        """Find out what :meth:`_check` disliked."""
+        try:
+            rows = [tuple(pair) for pair in pairs]
+        except TypeError:
+            return InputError(f"pairs is {describe(pairs)}, wanted a sequence of pairs of arrays")
+        if len(rows) != len(self.shapes) or any(len(row) != 2 for row in rows):
+            return InputError(
+                f"pairs has {len(rows)} entries of {[len(row) for row in rows]} arrays, wanted "
+                f"{len(self.shapes)} pairs (reference, restored)"
+            )
+        batch = next((a.shape[0] for a, _ in rows if np.ndim(a) == 4), 0)
+        for k, (row, shape) in enumerate(zip(rows, self.shapes, strict=True)):
+            for name, array in zip(("reference", "restored"), row, strict=True):
+                fits = isinstance(array, np.ndarray) and array.shape == (batch, *shape)
+                if not fits or array.dtype != np.float32 or not array.flags.c_contiguous:
+                    return InputError(
+                        f"{name} of pair {k} is {describe(array)}, wanted C-contiguous float32 "
+                        f"of shape (N, {', '.join(map(str, shape))}), N the same in all pairs"
+                    )
+        return InputError("pairs have N = 0 frames, wanted at least one")
+
+    def _check_out(self, out: Any, batch: int, pairs: Sequence[tuple[F32, F32]]) -> None:
+        wanted = (batch, *self.params.size)
+        if (
+            not isinstance(out, np.ndarray)
+            or out.shape != wanted
+            or out.dtype != np.float32
+            or not out.flags.carray
+        ):
+            raise InputError(
+                f"out is {describe(out)}, wanted a writable C-contiguous float32 array of shape "
+                f"{wanted}"
+            )
+        if any(np.may_share_memory(out, array) for pair in pairs for array in pair):
+            raise InputError("out overlaps a feature, wanted memory of its own")
+
+
+def _shape(k: int, shape: Any) -> tuple[int, int, int]:
+    try:
+        channels, height, width = (int(side) for side in shape)
+        whole = (channels, height, width) == tuple(shape)
+    except (TypeError, ValueError):
+        whole = False
+    if not whole or min(channels, height, width) < 1:
+        raise InputError(f"shape of pair {k} is {shape!r}, wanted (channels, height, width), >= 1")
+    if channels * height * width > MAX_ELEMENTS:
+        raise InputError(f"shape of pair {k} is {shape!r}, wanted at most {MAX_ELEMENTS} values")
+    return channels, height, width
