@@ -73,15 +73,16 @@ class Dataset:
 
     def summary(self) -> str:
         """One line for people: what was found."""
-        text = f"{len(self.train)} good images to learn from"
+        learn = f"{len(self.train)} good images to learn from"
         if not self.test:
-            return f"{text}, no test set"
+            return f"{learn}, no test set"
         good = sum(s.is_good for s in self.test)
         masks = sum(s.mask is not None for s in self.test)
-        return (
-            f"{text}; test set: {good} good, {len(self.test) - good} defective "
-            f"({len(self.defects)} kinds, {masks} masks)"
+        test = (
+            f"test set: {good} good, {len(self.test) - good} defective images "
+            f"(kinds: {len(self.defects)}, masks: {masks})"
         )
+        return f"{learn}; {test}" if self.train else test
 
 
 def open_dataset(path: str | os.PathLike[str], *, purpose: str = "train") -> Dataset:

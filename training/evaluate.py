@@ -258,15 +258,15 @@ def _notes(records: Sequence[Record], pixels: _Pixels) -> tuple[str, ...]:
         notes.append("No good test images: false rejects and AUROC are unknown.")
     elif n_good < 50:
         notes.append(
-            f"Only {n_good} good test images: the false-reject rate reached is known roughly."
+            f"Good test images: only {n_good}; the false-reject rate reached is known roughly."
         )
     if n_good == len(records):
         notes.append("No defective test images: whether defects are caught is unknown.")
     elif unmasked:
-        notes.append(f"{unmasked} defective images have no mask: left out of the pixel figures.")
+        notes.append(f"Defective images without mask, left out of the pixel figures: {unmasked}.")
     if pixels.vanished:
         notes.append(
-            f"{pixels.vanished} masks have no pixel left at model resolution: defects that small "
-            f"do not count in the pixel figures."
+            f"Masks without a pixel left at model resolution, so that their defects do not count "
+            f"in the pixel figures: {pixels.vanished}."
         )
     return tuple(notes)

@@ -37,8 +37,10 @@ class _Axis:
     def ticks(self) -> list[float]:
         if self.logarithmic:
             decades = range(math.floor(self.start), math.ceil(self.end) + 1)
-            ticks = [factor * 10.0**decade for decade in decades for factor in (1, 2, 5)]
-            return [t for t in ticks if self.start <= math.log10(t) <= self.end]
+            factors = (1, 2, 5) if len(decades) <= 4 else (1,)
+            ticks = [factor * 10.0**decade for decade in decades for factor in factors]
+            inside = [t for t in ticks if self.start <= math.log10(t) <= self.end]
+            return inside[:: 1 + len(inside) // 10]
         rough = (self.end - self.start) / 7
         power = 10.0 ** math.floor(math.log10(rough))
         step = power * next(m for m in (1, 2, 5, 10) if m * power >= rough)

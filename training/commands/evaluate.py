@@ -105,7 +105,9 @@ def _check_targets(json_file: str | None, report: str | None) -> None:
             f"--json {json_file} is a folder; give a file, as {json_file}/metrics.json"
         )
     if not Path(json_file).parent.is_dir():
-        raise InputError(f"--json {json_file}: there is no folder {Path(json_file).parent}")
+        raise InputError(
+            f"--json {json_file}: there is no folder {Path(json_file).parent}; make it"
+        )
 
 
 def _print_figures(console: Console, evaluation: Evaluation) -> None:
