@@ -1,0 +1,112 @@
+"""edgead inspect says what the manifest says; edgead verify says what the golden frames say."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+
+def test_inspect_json_is_the_manifest(run_json, bundle_dir):
+    code, report = run_json("inspect", bundle_dir)
+    assert code == 0
+    assert report["manifest"] == json.loads((bundle_dir / "manifest.json").read_bytes())
+    assert report["path"] == str(bundle_dir)
+    assert len(report["bundle_sha256"]) == 64
+
+
+def test_inspect_for_people(run, bundle_dir, tiny):
+    code, out, err = run("inspect", bundle_dir)
+    assert (code, err) == (0, "")
+    scores = tiny.manifest.calibration.scores
+    # 39 calibration scores at 5 %: at most floor(0.05 * 40) = 2 of 40 ranks, so the second highest.
+    limit = sorted(scores)[-2] + tiny.manifest.tolerance["float32"].score
+    for said in (
+        "tiny: random",
+        "2025-01-01T00:00:00Z",
+        "64 x 48 (height x width)",
+        "mean 0.485 0.456 0.406, std 0.229 0.224 0.225",
+        "reference_0 | restored_0: 8 channels of 32 x 24, weight 1",
+        "reference_1 | restored_1: 12 channels of 16 x 12, weight 0.5",
+        "cosine distance, sum over the pairs at 64 x 48, blur sigma 2, score = max",
+        f"39 good images, scores {min(scores):.5g} to {max(scores):.5g}",
+        f"false-reject rate 5 %: anomalous above {limit:.5g}",
+        "best rate these images can promise: 2.5 %",
+        "golden/2.png: score ",
+        "note: Prüfling № 1",
+        "model.onnx  0.0",
+        f"next   edgead verify {bundle_dir}",
+    ):
+        assert said in out
+
+
+def test_inspect_names_the_share_of_top_k_pooling(run, bundle_copy, edit):
+    edit(bundle_copy, lambda m: m["map"].update(pooling="top_k", top_k=0.01))
+    assert "score = mean of the highest 1 % of the pixels" in run("inspect", bundle_copy)[1]
+
+
+def test_inspect_shows_nested_provenance(run, bundle_copy, edit):
+    edit(
+        bundle_copy, lambda m: m.update(provenance={"data": {"n_train": 40, "share": 0.123456789}})
+    )
+    _, out, _ = run("inspect", bundle_copy)
+    assert "  data:\n    n_train: 40\n    share: 0.123457\n" in out
+
+
+def test_a_bundle_of_a_newer_schema(run, bundle_copy, edit):
+    edit(bundle_copy, lambda manifest: manifest.update(schema_version=2))
+    for command in ("inspect", "verify"):
+        code, out, err = run(command, bundle_copy)
+        assert (code, out) == (1, "")
+        assert "upgrade edgead" in err
+
+
+def test_verify_json(run_json, bundle_dir, tiny):
+    code, report = run_json("verify", bundle_dir)
+    assert code == 0
+    assert report["qualified"] is True
+    assert report["engine"]["precision"] == "float32"
+    assert len(report["engine"]["bundle_sha256"]) == 64
+    assert [frame["image"] for frame in report["golden"]] == [g.image for g in tiny.manifest.golden]
+    for frame, golden in zip(report["golden"], tiny.manifest.golden, strict=True):
+        assert frame["passed"] is True
+        assert frame["expected_score"] == golden.score
+        assert frame["score"] == pytest.approx(golden.score, abs=frame["tolerance"]["score"])
+        assert frame["score_difference"] == abs(frame["score"] - golden.score)
+        assert 0 <= frame["map_difference"] <= frame["tolerance"]["map"]
+
+
+def test_verify_for_people(run, bundle_dir):
+    code, out, err = run("verify", bundle_dir)
+    assert (code, err) == (0, "")
+    assert "all intact" in out
+    assert "golden/0.png" in out and "golden/2.png" in out
+    assert "qualified on 3 golden frames" in out
+    assert out.splitlines()[-1] == f"next   edgead score {bundle_dir} IMAGE"
+
+
+def test_verify_shows_the_frame_that_differs_and_exits_with_2(run, run_json, bundle_copy, edit):
+    edit(bundle_copy, lambda manifest: manifest["golden"][1].update(score=99.0))
+    code, report = run_json("verify", bundle_copy)
+    assert code == 2
+    assert report["qualified"] is False
+    assert [frame["passed"] for frame in report["golden"]] == [True, False, True]
+    code, out, _ = run("verify", bundle_copy)
+    assert code == 2
+    (line,) = [line for line in out.splitlines() if "over the tolerance" in line]
+    assert "golden/1.png" in line and "99" in line
+    assert "not qualified" in out
+
+
+def test_a_graph_with_other_outputs_is_the_bundles_mistake(run, bundle_copy, edit, make_graph):
+    graph = make_graph(("reference_0", "restored_0", "reference_1", "other"))
+    edit(bundle_copy, files={"model.onnx": graph})
+    code, out, err = run("verify", bundle_copy)
+    assert (code, out) == (1, "")
+    assert "restored_1" in err
+
+
+def test_verify_on_a_device_that_is_not_served(run, bundle_dir):
+    code, _, err = run("verify", bundle_dir, "--device", "cuda:0")
+    assert code == 2
+    assert "CPU only" in err
