@@ -1,0 +1,143 @@
+"""Which precision a graph really computes in, counted; asking for float16 is not having it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import NodeProto, TensorProto, numpy_helper, shape_inference
+
+from edgead.errors import ExportError
+
+WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+"""The operators that hold nearly all the work, and all the weights, of a network."""
+
+HALF_SHARE = 0.9
+"""Least share of the weights that must compute in float16 where that was asked for. A lookup or
+a norm may stay float32 for its precision; more than a tenth: the trunk did not convert."""
+
+_PASS_ON = ("Cast", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
+
+
+@dataclass(frozen=True)
+class Census:
+    """What is in a graph, by dtype (names as in NumPy).
+
+    initialisers: tensors stored; stored_bytes: their size; tensors: values computed; operators:
+    ``{operator: {dtype: count}}`` by the dtype of the first output; weights: elements of weights
+    that convolutions and matrix products use, by the dtype they compute in; float32_products:
+    names of those that compute in float32.
+    """
+
+    initialisers: dict[str, int]
+    stored_bytes: dict[str, int]
+    tensors: dict[str, int]
+    operators: dict[str, dict[str, int]]
+    weights: dict[str, int]
+    float32_products: tuple[str, ...]
+
+    @property
+    def half_share(self) -> float:
+        """Share of the weights that compute in float16, in [0, 1]; 0 without weights."""
+        total = sum(self.weights.values())
+        return self.weights.get("float16", 0) / total if total else 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON, for the provenance of a bundle."""
+        return {**asdict(self), "float32_products": list(self.float32_products)}
+
+
+def take_census(model: bytes) -> Census:
+    """Count the precisions of an ONNX graph, after ONNX's own shape and type inference.
+
+    Errors: ExportError when the dtype of a convolution or matrix product cannot be inferred.
+    """
+    graph = shape_inference.infer_shapes(
+        onnx.load_model_from_string(model), check_type=True, strict_mode=True
+    ).graph
+    dtypes = {t.name: _dtype(t.data_type) for t in graph.initializer}
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        dtypes[value.name] = _dtype(value.type.tensor_type.elem_type)
+    stored, bytes_of = Counter[str](), Counter[str]()
+    for tensor in _constants(graph):
+        dtype = _dtype(tensor.data_type)
+        stored[dtype] += 1
+        bytes_of[dtype] += numpy_helper.to_array(tensor).nbytes
+    sizes = _weight_sizes(graph)
+    tensors: Counter[str] = Counter()
+    operators: dict[str, Counter[str]] = {}
+    weights: Counter[str] = Counter()
+    float32: list[str] = []
+    for node in graph.node:
+        if node.op_type == "Constant":
+            continue
+        dtype = dtypes.get(node.output[0], "unknown")
+        operators.setdefault(node.op_type, Counter())[dtype] += 1
+        tensors.update(dtypes.get(name, "unknown") for name in node.output if name)
+        if node.op_type in WEIGHTED:
+            if dtype == "unknown":
+                raise ExportError(f"the precision of {node.op_type} {node.name} is not known")
+            weights[dtype] += sum(sizes.get(name, 0) for name in node.input)
+            if dtype == "float32":
+                float32.append(node.name or node.output[0])
+    return Census(
+        dict(sorted(stored.items())),
+        dict(sorted(bytes_of.items())),
+        dict(sorted(tensors.items())),
+        {name: dict(sorted(count.items())) for name, count in sorted(operators.items())},
+        dict(sorted(weights.items())),
+        tuple(float32),
+    )
+
+
+def check_precision(census: Census, asked: str) -> None:
+    """Hold a census against the precision that was asked for, ``float32`` or ``float16``.
+
+    Errors: ExportError: float16 was asked for and the trunk computes in float32, or the reverse.
+    """
+    if asked == "float32":
+        narrow = {d: n for d, n in census.tensors.items() if d in ("float16", "bfloat16")}
+        if narrow:
+            raise ExportError(f"float32 was asked for, and the graph holds {narrow} tensors")
+        return
+    if census.half_share < HALF_SHARE:
+        raise ExportError(
+            f"float16 was asked for, and {census.half_share:.1%} of the weights compute in it; "
+            f"wanted {HALF_SHARE:.0%}. These compute in float32: "
+            f"{', '.join(census.float32_products[:5]) or 'all'}. Let the trunk take the dtype of "
+            "its weights instead of casting to float32"
+        )
+
+
+def _constants(graph: onnx.GraphProto) -> list[TensorProto]:
+    constants = [
+        a.t
+        for node in graph.node
+        if node.op_type == "Constant"
+        for a in node.attribute
+        if a.name == "value"
+    ]
+    return [*graph.initializer, *constants]
+
+
+def _weight_sizes(graph: onnx.GraphProto) -> dict[str, int]:
+    """Elements of every value that is stored, or stored and only cast or reshaped since."""
+    sizes = {t.name: int(np.prod(t.dims)) for t in graph.initializer}
+    for node in graph.node:  # in topological order, as ONNX demands
+        if node.op_type == "Constant":
+            sizes[node.output[0]] = _constant_size(node)
+        elif node.op_type in _PASS_ON and node.input[0] in sizes:
+            sizes[node.output[0]] = sizes[node.input[0]]
+    return sizes
+
+
+def _constant_size(node: NodeProto) -> int:
+    return sum(int(np.prod(a.t.dims)) for a in node.attribute if a.name == "value")
+
+
+def _dtype(element_type: int) -> str:
+    name: str = TensorProto.DataType.Name(element_type).lower()
+    return {"float": "float32", "double": "float64", "undefined": "unknown"}.get(name, name)

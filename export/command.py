@@ -1,0 +1,85 @@
+"""Turn a training run into a bundle NAME.edgead.
+
+Writes the graph as ONNX in float32 and float16, compares both with the trained model on the
+calibration images, and writes nothing unless map, score and verdicts agree.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from typing import TYPE_CHECKING
+
+from edgead.console import Console, percent, print_json
+from edgead.errors import MissingExtraError
+from edgead.extras import cure, missing
+
+if TYPE_CHECKING:
+    from edgead.bundle import Bundle
+
+HELP = "turn a training run into a bundle NAME.edgead"
+
+EXAMPLE = """\
+  edgead export runs/cell --out cell.edgead
+  edgead export runs/cell --out cell.edgead --false-reject-rate 0.01"""
+
+_NEEDED = ("torch", "onnx", "onnxsim", "onnxruntime", "safetensors", "tqdm")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``edgead export``."""
+    parser.add_argument("run", metavar="RUN", help="the directory that edgead train wrote")
+    parser.add_argument("--out", metavar="NAME.edgead", required=True, help="the bundle to write")
+    parser.add_argument(
+        "--false-reject-rate",
+        type=float,
+        metavar="RATE",
+        help="share of good parts that may be called anomalous (default 0.05, or the best that "
+        "the calibration images can promise); can be changed later, in Python and in score",
+    )
+    parser.add_argument(
+        "--opset",
+        type=int,
+        default=17,
+        help="ONNX opset, 16 to 20 (default 17, which TensorRT 8.5 and later read)",
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Export, and say what was read, written and comes next."""
+    absent = [name for name in missing("train") if name in _NEEDED]
+    if absent:
+        raise MissingExtraError(
+            f"edgead export needs {', '.join(absent)}, not installed here: {cure('train')}"
+        )
+    from .exporter import export_run
+
+    console = Console(json_on_stdout=args.json)
+    bundle = export_run(
+        args.run,
+        args.out,
+        false_reject_rate=args.false_reject_rate,
+        opset=args.opset,
+        log=console.say,
+    )
+    calibration = bundle.manifest.calibration
+    console.say(
+        f"       {len(calibration.scores)} calibration scores, false-reject rate "
+        f"{percent(calibration.false_reject_rate)}, digest {bundle.sha256[:12]}"
+    )
+    if args.json:
+        print_json(_summary(bundle))
+    console.next(f"edgead evaluate {shlex.quote(args.out)} DATA")
+    return 0
+
+
+def _summary(bundle: Bundle) -> dict[str, object]:
+    manifest = bundle.manifest
+    return {
+        "path": str(bundle.path),
+        "bundle_sha256": bundle.sha256,
+        "calibration_images": len(manifest.calibration.scores),
+        "false_reject_rate": manifest.calibration.false_reject_rate,
+        **{key: manifest.provenance["export"][key] for key in ("opset", "comparison", "half_peak")},
+    }

@@ -1,0 +1,280 @@
+"""The exported graphs against the trained model, on real images, up to map, score and verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgead.calibration import best_false_reject_rate, ranked, ranked_p_value
+from edgead.errors import ExportError
+
+Pairs = Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]]
+Infer = Callable[[NDArray[np.float32]], Pairs]
+"""Images [N, 3, H, W] float32 to feature pairs, each [N, C_k, H_k, W_k] float32."""
+
+Run = Callable[[NDArray[Any]], tuple[NDArray[np.float32], float]]
+"""Frame to (map [h, w] float32, score)."""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How far an exported graph may be from the trained model.
+
+    float32, float16: largest difference of a score, or of a map's value, as a share of the spread
+    of the calibration scores (``spread``). half_peak: largest magnitude of an activation in half.
+    batch32, batch16: a batch of three against three single images, relative to the largest feature.
+    """
+
+    # Sums in another order give about 1e-6 of a feature, which the blur averages out; a wrong
+    # weight, padding or normalisation gives over 1e-2. Between them, and far under what moves a
+    # verdict.
+    float32: float = 1e-3
+    # Eleven bits per value, 5e-4 each, through some dozens of layers: about 3e-3 of a feature. At
+    # a fiftieth of the spread a score keeps its place among some fifty calibration scores.
+    float16: float = 2e-2
+    # Half of the largest float16: a defect may drive activations twice as high as good parts do.
+    half_peak: float = 65504 / 2
+    # Other kernels for another batch size: sums in another order, one or two last bits per layer.
+    batch32: float = 1e-4
+    batch16: float = 1e-2
+
+    def of(self, precision: str) -> float:
+        """The bound for ``float32`` or ``float16``, as a share of the spread."""
+        return {"float32": self.float32, "float16": self.float16}[precision]
+
+
+BOUNDS = Bounds()
+
+RATES = (0.01, 0.02, 0.05, 0.1, 0.2)
+"""False-reject rates at which verdicts are compared, besides the bundle's own: what people use."""
+
+_STEPS = (1.0, 1.25, 1.5, 1.75, 2.0)
+
+
+@dataclass(frozen=True)
+class Path:
+    """One way from a frame to its map and score; ``precision`` is float32 or float16."""
+
+    name: str
+    precision: str
+    run: Run
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Scores and differences of P paths on n images; row 0 is the trained model in torch.
+
+    scores, peaks [P, n] float64; map_largest, map_mean [P, n]: difference from row 0.
+    """
+
+    paths: tuple[tuple[str, str], ...]
+    images: tuple[str, ...]
+    scores: NDArray[np.float64]
+    peaks: NDArray[np.float64]
+    map_largest: NDArray[np.float64]
+    map_mean: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One path against torch: largest and mean difference of score and map over all images."""
+
+    path: str
+    precision: str
+    score_largest: float
+    score_mean: float
+    map_largest: float
+    map_mean: float
+    image: str  # where the map differs most
+
+
+def measure(paths: Sequence[Path], frames: Iterable[tuple[str, NDArray[Any]]]) -> Measured:
+    """Run every path on every (name, frame); one frame is in memory at a time.
+
+    Errors: ExportError when a path gives a map that is not finite.
+    """
+    names: list[str] = []
+    rows: list[list[tuple[float, float, float, float]]] = []
+    for name, frame in frames:
+        names.append(name)
+        row = []
+        expected = np.empty(0, np.float32)
+        for path in paths:
+            values, score = path.run(frame)
+            if not (np.isfinite(values).all() and np.isfinite(score)):
+                raise ExportError(
+                    f"{path.name} ({path.precision}) gives a map that is not finite on {name}; "
+                    "train longer or at a lower rate, or keep that part of the method in float32"
+                )
+            if not row:
+                expected = values.copy()
+            gap = np.abs(values.astype(np.float64) - expected)
+            row.append((score, float(values.max()), float(gap.max()), float(gap.mean())))
+        rows.append(row)
+    table = np.asarray(rows, np.float64).reshape(len(names), len(paths), 4).transpose(2, 1, 0)
+    kinds = tuple((path.name, path.precision) for path in paths)
+    return Measured(kinds, tuple(names), table[0], table[1], table[2], table[3])
+
+
+def join(a: Measured, b: Measured) -> Measured:
+    """The images of ``a``, then those of ``b``; the same paths."""
+    both = (
+        np.concatenate([getattr(a, key), getattr(b, key)], axis=1)
+        for key in ("scores", "peaks", "map_largest", "map_mean")
+    )
+    return Measured(a.paths, a.images + b.images, *both)
+
+
+def spread(values: NDArray[np.float64]) -> float:
+    """The scale on which differences are judged: the range of the calibration values.
+
+    With few or equal values the range says nothing; a tenth of the largest stands in for it.
+    """
+    return float(max(np.ptp(values), 0.1 * np.abs(values).max(), np.finfo(np.float32).tiny))
+
+
+def differences(measured: Measured) -> list[Difference]:
+    """Every path but torch itself, against torch."""
+    gaps = np.abs(measured.scores - measured.scores[0])
+    return [
+        Difference(
+            path=name,
+            precision=precision,
+            score_largest=float(gaps[row].max()),
+            score_mean=float(gaps[row].mean()),
+            map_largest=float(measured.map_largest[row].max()),
+            map_mean=float(measured.map_mean[row].mean()),
+            image=measured.images[int(measured.map_largest[row].argmax())],
+        )
+        for row, (name, precision) in enumerate(measured.paths)
+        if row
+    ]
+
+
+def check_differences(
+    found: Sequence[Difference], score_spread: float, map_spread: float, bounds: Bounds = BOUNDS
+) -> None:
+    """Hold the differences against the bounds.
+
+    Errors: ExportError with the numbers, the image and the path.
+    """
+    for d in found:
+        for what, largest, scale in (
+            ("score", d.score_largest, score_spread),
+            ("map", d.map_largest, map_spread),
+        ):
+            allowed = bounds.of(d.precision) * scale
+            if not largest <= allowed:
+                raise ExportError(
+                    f"{d.path} ({d.precision}) departs from the trained model: the {what} differs "
+                    f"by {largest:.3g}, allowed {allowed:.3g} ({bounds.of(d.precision):g} of the "
+                    f"spread {scale:.3g} of the calibration images); worst image {d.image}. "
+                    "Nothing was written; try another --opset or torch version"
+                )
+
+
+def agreeing_tolerances(
+    measured: Measured,
+    calibration: Sequence[float],
+    rate: float,
+    score_spread: float,
+    bounds: Bounds = BOUNDS,
+) -> dict[str, float]:
+    """Per precision, the tolerance at which every path gives torch's verdicts; scores as ties.
+
+    ``measured`` is on the calibration images, ``calibration`` their scores by the embedded engine.
+    Verdicts are compared at ``rate`` and at ``RATES``. The bound is the first choice; where a
+    score happens to lie within rounding of a threshold, up to twice the bound is tried, for then a
+    wider tie is what keeps engines in agreement.
+
+    Errors: ExportError that names the first image whose verdict differs.
+    """
+    tolerances = {}
+    for precision in sorted({kind for _, kind in measured.paths}):
+        first = bounds.of(precision) * score_spread
+        disagreement = None
+        for step in _STEPS:
+            found = _disagreement(measured, precision, calibration, rate, step * first)
+            if found is None:
+                tolerances[precision] = step * first
+                break
+            disagreement = disagreement or found
+        else:
+            raise ExportError(f"{disagreement}. Nothing was written")
+    return tolerances
+
+
+def _disagreement(
+    measured: Measured,
+    precision: str,
+    calibration: Sequence[float],
+    rate: float,
+    tolerance: float,
+) -> str | None:
+    """The first verdict of a path of ``precision`` that is not torch's, as a sentence."""
+    values = ranked(calibration, tolerance)
+    best = best_false_reject_rate(len(values))
+    rates = [rate, *(r for r in RATES if r >= best and r != rate)]
+    for row, (name, kind) in enumerate(measured.paths):
+        if not row or kind != precision:
+            continue
+        for image, ours, theirs in zip(
+            measured.images, measured.scores[0], measured.scores[row], strict=True
+        ):
+            p_torch, p_path = ranked_p_value(ours, values), ranked_p_value(theirs, values)
+            for r in rates:
+                if (p_torch <= r) != (p_path <= r):
+                    return (
+                        f"{name} ({kind}) gives another verdict than the trained model on {image} "
+                        f"at a false-reject rate of {r:g}: scores {theirs:.6g} and {ours:.6g}, "
+                        f"p-values {p_path:.4g} and {p_torch:.4g}"
+                    )
+    return None
+
+
+def check_batch(
+    precision: str, infer: Infer, images: NDArray[np.float32], bounds: Bounds = BOUNDS
+) -> None:
+    """Hold the graph on ``images`` [3, 3, H, W] at once against one image after the other.
+
+    Errors: ExportError when they differ: the batch size was frozen into the graph.
+    """
+    allowed = {"float32": bounds.batch32, "float16": bounds.batch16}[precision]
+    singles = [[np.array(t) for pair in infer(image[None]) for t in pair] for image in images]
+    together = [t for pair in infer(images) for t in pair]
+    for level, batch in enumerate(together):
+        alone = np.concatenate([single[level] for single in singles])
+        if not np.isfinite(alone).all():
+            raise ExportError(
+                f"the {precision} graph gives features that are not finite; train longer or at a "
+                "lower rate, or keep that part of the method in float32"
+            )
+        gap = float(np.abs(batch - alone).max()) if batch.shape == alone.shape else np.inf
+        scale = float(np.abs(alone).max())
+        if not gap <= allowed * scale:
+            raise ExportError(
+                f"the {precision} graph gives other features for a batch of {len(images)} than for "
+                f"single images (by {gap:.3g}, allowed {allowed * scale:.3g}); keep the batch size "
+                "out of the method's shapes and constants"
+            )
+
+
+def table(found: Sequence[Difference], scale: float) -> list[str]:
+    """The differences as lines for people; ``scale`` is the spread of the calibration scores."""
+    lines = [f"{'difference from torch':32}{'score':>18}{'map':>20}{'of spread':>12}"]
+    for d in found:
+        score = f"{d.score_largest:.1e} ~{d.score_mean:.1e}"
+        maps = f"{d.map_largest:.1e} ~{d.map_mean:.1e}"
+        share = f"{d.score_largest / scale:.1e}"
+        lines.append(f"  {d.path + ', ' + d.precision:30}{score:>18}{maps:>20}{share:>12}")
+    lines.append("  (largest ~mean over the calibration images and a synthetic defect)")
+    return lines
+
+
+def to_json(found: Sequence[Difference], spreads: Mapping[str, float]) -> dict[str, Any]:
+    """The comparison as plain JSON, for the provenance of a bundle."""
+    return {"spread": dict(spreads), "paths": [vars(d) for d in found]}

@@ -1,0 +1,337 @@
+"""From a training run to a bundle: export, compare, calibrate, write, prove."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgead.bundle import MANIFEST, Bundle, write_bundle
+from edgead.calibration import check_false_reject_rate, default_false_reject_rate
+from edgead.engine import open_engine
+from edgead.errors import ExportError
+from edgead.images import encode_png, read_image
+from edgead.manifest import Calibration, Golden, Manifest, Tolerance
+from edgead.preprocess import preprocess
+
+from . import compare, golden
+from .census import Census, check_precision, take_census
+from .graph import half
+from .half_arithmetic import HalfArithmetic
+from .onnx import OPSET, to_onnx
+from .paths import Draft, engine_path, half_path, onnx_infer, onnx_path, torch_path
+
+if TYPE_CHECKING:
+    from edgead_training.methods.base import Method
+
+Log = Callable[[str], None]
+
+MODELS = {"float32": "model.onnx", "float16": "model.fp16.onnx"}
+SUFFIX = ".edgead"
+
+_ABSOLUTE = re.compile(r"(?<![\w.:~/\\-])(?:~|[A-Za-z]:)?[/\\](?:[^\s'\"]*[/\\])?(?=[^\s'\"])")
+"""All but the last part of an absolute path inside a text; no URL, no relative path."""
+
+
+@dataclass(frozen=True)
+class CalibrationFrame:
+    """An image of a good part that training never saw; read when it is needed."""
+
+    name: str
+    read: Callable[[], NDArray[Any]] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """What the comparison of all paths gave."""
+
+    measured: compare.Measured  # on the calibration images
+    found: list[compare.Difference]
+    spreads: dict[str, float]
+    half_peak: float
+
+
+def export_run(
+    run_dir: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    false_reject_rate: float | None = None,
+    opset: int = OPSET,
+    log: Log = print,
+) -> Bundle:
+    """Export the training run at ``run_dir`` to the bundle ``out`` (``NAME.edgead``).
+
+    Errors: TrainingError for what is no finished run; else as ``export_method``.
+    """
+    from edgead_training.run import load_run
+
+    check_out(out)
+    if not os.path.isdir(run_dir):
+        kind = "is a file" if os.path.exists(run_dir) else "does not exist"
+        raise ExportError(f"run {os.fspath(run_dir)} {kind}; wanted the directory of edgead train")
+    run = load_run(run_dir)
+    frames = [
+        CalibrationFrame(sample.name or sample.path.name, lambda path=sample.path: read_image(path))
+        for sample in run.calibration
+    ]
+    log(f"read   {os.fspath(run_dir)}: {run.method.name}, {len(frames)} calibration images")
+    return export_method(
+        run.method,
+        frames,
+        out,
+        provenance=run.provenance,
+        false_reject_rate=false_reject_rate,
+        opset=opset,
+        log=log,
+    )
+
+
+def export_method(
+    method: Method,
+    frames: Sequence[CalibrationFrame],
+    out: str | os.PathLike[str],
+    *,
+    provenance: Mapping[str, Any] | None = None,
+    false_reject_rate: float | None = None,
+    opset: int = OPSET,
+    log: Log = print,
+) -> Bundle:
+    """Export ``method`` with calibration ``frames`` to the bundle ``out``.
+
+    Writes nothing until every check has passed: the precision census, torch against both graphs on
+    every calibration image and a synthetic defect, the verdicts, the batch axis. The old bundle at
+    ``out`` stays whole whatever fails.
+
+    Errors: ExportError with the numbers of a check that failed; CalibrationError for a rate that
+    the images cannot promise; BundleError when ``out`` cannot be written.
+    """
+    out = check_out(out)
+    rate = _rate(false_reject_rate, len(frames))
+    method.eval()
+    half_method = half(method)
+    models = {"float32": to_onnx(method, opset), "float16": to_onnx(half_method, opset)}
+    census = {name: take_census(model) for name, model in models.items()}
+    for name, counted in census.items():
+        check_precision(counted, name)
+        log(_model_line(name, models[name], counted, opset))
+    draft = _draft(method, out, models)
+    comparison, golden_files, golden_frames = _compare(method, half_method, draft, frames)
+    for line in compare.table(comparison.found, comparison.spreads["score"]):
+        log(line)
+    manifest = _manifest(draft, comparison, golden_frames, rate)
+    provenance = {
+        **_without_paths(dict(provenance or {})),
+        "export": _export_provenance(opset, census, comparison),
+    }
+    manifest = _replace(manifest, provenance=provenance)
+    files = {MODELS[name]: model for name, model in models.items()}
+    bundle = write_bundle(out, manifest, {**files, **golden_files})
+    _prove(bundle)
+    size = sum(map(len, files.values())) + sum(map(len, golden_files.values()))
+    log(f"wrote  {out} ({size / 1e6:.1f} MB), qualified on {len(golden_frames)} golden frames")
+    return bundle
+
+
+def check_out(out: str | os.PathLike[str]) -> Path:
+    """``out`` as a path, if a bundle can be written there; asked before the work, not after.
+
+    Errors: ExportError: another ending than .edgead, something there that is no bundle, a folder
+    that cannot be written.
+    """
+    path = Path(out)
+    if path.suffix != SUFFIX or path.name == SUFFIX:
+        raise ExportError(f"--out {path}: a bundle is named NAME{SUFFIX}; give such a name")
+    if path.is_dir():
+        if not (path / MANIFEST).is_file() and any(path.iterdir()):
+            raise ExportError(f"--out {path} is a directory and no bundle; choose another name")
+    elif os.path.lexists(path):
+        raise ExportError(f"--out {path} is a file; a bundle is a directory: choose another name")
+    parent = path.absolute().parent
+    while not os.path.lexists(parent):
+        parent = parent.parent
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise ExportError(f"--out {path}: {parent} cannot be written to; choose another place")
+    return path
+
+
+def _rate(asked: float | None, count: int) -> float:
+    if not count:
+        raise ExportError(
+            "there is no calibration image, so no threshold can be promised; train again with at "
+            "least two good images"
+        )
+    if asked is None:
+        return default_false_reject_rate(count)
+    return check_false_reject_rate(asked, count)
+
+
+def _draft(method: Method, out: Path, models: Mapping[str, bytes]) -> Draft:
+    """The bundle so far, read back from the bytes of its manifest as an engine will read it."""
+    none = Tolerance(0.0, 0.0)
+    manifest = Manifest(
+        name=out.stem,
+        method=method.name,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        preprocess=method.preprocess_params(),
+        pairs=method.pairs(),
+        map=method.map_params(),
+        models=dict(MODELS),
+        calibration=Calibration((0.0,), (0.0,), 0.5),
+        tolerance=dict.fromkeys(MODELS, none),
+        golden=(Golden("golden/0.png", "golden/0.npy", 0.0),),
+    )
+    files = {MODELS[name]: model for name, model in models.items()}
+    return Draft(out, Manifest.loads(manifest.dumps()), "", files)
+
+
+def _compare(
+    method: Method, half_method: Method, draft: Draft, frames: Sequence[CalibrationFrame]
+) -> tuple[_Comparison, dict[str, bytes], tuple[Golden, ...]]:
+    """Every path on every frame, held against the bounds; and the golden frames.
+
+    Errors: ExportError, see the functions of ``compare``.
+    """
+    manifest, models = draft.manifest, draft.files
+    _check_batches(draft, frames)
+    mode = HalfArithmetic()
+    embedded = engine_path(open_engine(draft, "cpu"), manifest)
+    paths = [
+        torch_path(method),
+        embedded,
+        onnx_path(models[MODELS["float16"]], "float16", manifest),
+        half_path(half_method, mode, manifest),
+    ]
+    measured = compare.measure(paths, _progress(frames))
+    kept = [frames[i] for i in golden.spread_over(measured.scores[1])]
+    shown = [frame.read() for frame in kept]
+    shown.append(golden.synthetic_defect(shown[len(shown) // 2]))
+    defect = compare.measure(paths, [("the synthetic defect", shown[-1])])
+    spreads = {
+        "score": compare.spread(measured.scores[0]),
+        "map": compare.spread(measured.peaks[0]),
+    }
+    found = compare.differences(compare.join(measured, defect))
+    compare.check_differences(found, spreads["score"], spreads["map"])
+    _check_half_peak(mode)
+    files, golden_frames = _golden(embedded, shown)
+    return _Comparison(measured, found, spreads, mode.peak), files, golden_frames
+
+
+def _check_batches(draft: Draft, frames: Sequence[CalibrationFrame]) -> None:
+    params = draft.manifest.preprocess_params()
+    image = preprocess(frames[0].read(), params)
+    # Three images that differ in every respect, also where there is one calibration image only.
+    images = np.stack([image, -image, 0.5 * image[:, ::-1]])
+    for precision, name in MODELS.items():
+        compare.check_batch(precision, onnx_infer(draft.files[name], draft.manifest), images)
+
+
+def _check_half_peak(mode: HalfArithmetic) -> None:
+    if not mode.peak <= compare.BOUNDS.half_peak:
+        raise ExportError(
+            f"in float16 an activation reaches {mode.peak:.4g} ({mode.peak_operator}), allowed "
+            f"{compare.BOUNDS.half_peak:g}; it would overflow on a GPU: keep that part of the "
+            "method in float32, or normalise before it"
+        )
+
+
+def _golden(
+    embedded: compare.Path, shown: Sequence[NDArray[Any]]
+) -> tuple[dict[str, bytes], tuple[Golden, ...]]:
+    """The files of the golden frames, and what the embedded engine says of each."""
+    files: dict[str, bytes] = {}
+    frames = []
+    for index, frame in enumerate(shown):
+        values, score = embedded.run(frame)
+        entry = Golden(f"golden/{index}.png", f"golden/{index}.npy", score)
+        buffer = io.BytesIO()
+        np.save(buffer, values, allow_pickle=False)
+        files[entry.image], files[entry.map] = encode_png(frame), buffer.getvalue()
+        frames.append(entry)
+    return files, tuple(frames)
+
+
+def _manifest(
+    draft: Draft, comparison: _Comparison, golden_frames: tuple[Golden, ...], rate: float
+) -> Manifest:
+    """The final manifest: calibration by the embedded engine, tolerances that keep verdicts."""
+    measured, spreads = comparison.measured, comparison.spreads
+    scores = tuple(measured.scores[1].tolist())
+    tolerances = compare.agreeing_tolerances(measured, scores, rate, spreads["score"])
+    return _replace(
+        draft.manifest,
+        calibration=Calibration(scores, tuple(measured.peaks[1].tolist()), rate),
+        tolerance={
+            name: Tolerance(tolerances[name], compare.BOUNDS.of(name) * spreads["map"])
+            for name in MODELS
+        },
+        golden=golden_frames,
+    )
+
+
+def _export_provenance(
+    opset: int, census: Mapping[str, Census], comparison: _Comparison
+) -> dict[str, Any]:
+    import onnx
+    import onnxruntime
+    import torch
+
+    versions = {m.__name__: str(m.__version__) for m in (torch, onnx, onnxruntime)}
+    return {
+        "opset": opset,
+        "versions": versions,
+        "comparison": compare.to_json(comparison.found, comparison.spreads),
+        "half_peak": comparison.half_peak,
+        "census": {name: counted.to_json() for name, counted in census.items()},
+    }
+
+
+def _prove(bundle: Bundle) -> None:
+    """Open the written bundle as a user does; its constructor qualifies it on the golden frames."""
+    from edgead.detector import Detector
+
+    Detector(bundle)
+
+
+def _model_line(name: str, model: bytes, counted: Census, opset: int) -> str:
+    line = f"made   {MODELS[name]}: opset {opset}, {len(model) / 1e6:.1f} MB"
+    if name == "float16":
+        line += f", {counted.half_share:.1%} of the weights compute in float16"
+        if counted.float32_products:
+            line += f", {len(counted.float32_products)} product(s) stay float32"
+    return line
+
+
+def _progress(frames: Sequence[CalibrationFrame]) -> Iterator[tuple[str, NDArray[Any]]]:
+    """(name, frame) one after the other, with a bar on stderr where a person looks on."""
+    from tqdm import tqdm
+
+    bar = tqdm(frames, "compare with torch", unit="image", file=sys.stderr, disable=None)
+    for frame in bar:
+        yield frame.name, frame.read()
+
+
+def _without_paths(value: Any) -> Any:
+    """``value`` with every absolute path cut to its last part: a bundle travels, machines stay."""
+    if isinstance(value, Mapping):
+        return {str(key): _without_paths(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_paths(item) for item in value]
+    if isinstance(value, str):
+        return _ABSOLUTE.sub("", value)
+    return value
+
+
+def _replace(manifest: Manifest, **changes: Any) -> Manifest:
+    from dataclasses import replace
+
+    return replace(manifest, **changes)

@@ -1,0 +1,47 @@
+"""Golden frames: what every engine must reproduce before it may serve."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+COUNT = 3
+"""Calibration frames kept, spread over the range of scores; a synthetic defect comes on top."""
+
+
+def spread_over(scores: NDArray[np.float64], count: int = COUNT) -> list[int]:
+    """Indices of ``count`` scores (fewer where there are fewer), evenly over their range.
+
+    The lowest, the highest, and for each step between the score nearest to it that is still free.
+    """
+    free = list(range(len(scores)))
+    chosen: list[int] = []
+    for target in np.linspace(scores.min(), scores.max(), min(count, len(scores))):
+        nearest = min(free, key=lambda i: (abs(scores[i] - target), i))
+        free.remove(nearest)
+        chosen.append(nearest)
+    return chosen
+
+
+def synthetic_defect(frame: NDArray[Any]) -> NDArray[Any]:
+    """A copy of ``frame`` with a piece of itself turned, made darker or lighter, pasted elsewhere.
+
+    The piece is square, a quarter of the shorter side, cut left and above the middle, turned by 90
+    degrees, moved by 30 % of full scale away from its own mean's side, and pasted right and below
+    the middle. Nothing is random. Works on every frame, down to 1x1.
+
+    frame: [H, W] or [H, W, 3], uint8 or uint16; the result has its shape and dtype.
+    """
+    height, width = frame.shape[:2]
+    side = max(1, min(height, width) // 4)
+    full = float(np.iinfo(frame.dtype).max)
+    top, left = (height - side) // 4, (width - side) // 4
+    piece = np.rot90(frame[top : top + side, left : left + side]).astype(np.float64)
+    shift = -0.3 * full if piece.mean() > full / 2 else 0.3 * full
+    piece = np.clip(np.rint(piece + shift), 0, full).astype(frame.dtype)
+    result = np.array(frame)
+    top, left = (height - side) * 5 // 8, (width - side) * 5 // 8
+    result[top : top + side, left : left + side] = piece
+    return result

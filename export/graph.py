@@ -1,0 +1,72 @@
+"""The exported graph: a method as a module with flat, named outputs, in float32 or float16."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from edgead.errors import ExportError
+
+if TYPE_CHECKING:
+    from edgead_training.methods.base import Method
+
+INPUT = "image"
+BATCH = "batch"
+
+
+class ExportGraph(nn.Module):
+    """``image [N, 3, H, W]`` float32 to ``(reference_0, restored_0, reference_1, …)``, float32.
+
+    An exported graph has no nested outputs, so the pairs are laid flat in the order of ``names``.
+    """
+
+    def __init__(self, method: Method) -> None:
+        super().__init__()
+        self.method = method
+        self.names = tuple(n for p in method.pairs() for n in (p.reference, p.restored))
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        return tuple(tensor for pair in self.method(image) for tensor in pair)
+
+
+def half(method: Method) -> Method:
+    """A copy of ``method`` whose trunk computes in float16; ``method`` itself stays as it is.
+
+    Only floating-point parameters and buffers are converted; input and outputs stay float32,
+    which is the method's own promise (see ``Method``).
+    """
+    return copy.deepcopy(method).half()
+
+
+def example_image(method: Method, batch: int) -> Tensor:
+    """Noise of the input's shape, [batch, 3, H, W] float32; the same at every call."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand(batch, 3, *method.preprocess_params().size, generator=generator)
+
+
+def check_method(method: Method) -> None:
+    """Run ``method`` once on noise and hold its outputs against ``pairs()``.
+
+    Errors: ExportError when the number, shape or dtype of the outputs is not what was promised.
+    """
+    promised = [
+        (name, (2, pair.channels, *pair.size))
+        for pair in method.pairs()
+        for name in (pair.reference, pair.restored)
+    ]
+    with torch.no_grad():
+        outputs = ExportGraph(method)(example_image(method, 2))
+    if len(outputs) != len(promised):
+        raise ExportError(
+            f"{method.name} gives {len(outputs)} tensors, pairs() promises {len(promised)}; "
+            "correct the method"
+        )
+    for (name, shape), tensor in zip(promised, outputs, strict=True):
+        if tuple(tensor.shape) != shape or tensor.dtype != torch.float32:
+            raise ExportError(
+                f"{method.name} gives {name} as {tuple(tensor.shape)} {tensor.dtype}, pairs() "
+                f"promises {shape} torch.float32; correct the method"
+            )

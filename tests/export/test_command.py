@@ -1,0 +1,96 @@
+"""The command ``edgead export``: what it prints, what it needs, what it imports."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from edgead_export import command, export_method, exporter
+from export_toy import ToyMethod, frames
+
+from edgead.cli import main
+from edgead.errors import MissingExtraError
+
+LIGHT = """
+import sys
+from edgead_export import command
+import argparse
+command.add_arguments(argparse.ArgumentParser())
+heavy = {"torch", "onnx", "onnxruntime", "onnxsim", "openvino", "cv2"} & set(sys.modules)
+sys.exit(f"imported {heavy}" if heavy else 0)
+"""
+
+
+def test_import_brings_no_torch() -> None:
+    done = subprocess.run([sys.executable, "-c", LIGHT], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_arguments() -> None:
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    args = parser.parse_args(["runs/a", "--out", "a.edgead"])
+    assert (args.run, args.out, args.false_reject_rate, args.opset, args.json) == (
+        "runs/a",
+        "a.edgead",
+        None,
+        17,
+        False,
+    )
+
+
+def test_missing_torch_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr("edgead.extras.find_spec", lambda n: None if n == "torch" else find(n))
+    args = argparse.Namespace(run="r", out="a.edgead", false_reject_rate=None, opset=17, json=False)
+    with pytest.raises(MissingExtraError, match=r"needs torch.*pip install \"edgead\[train\]\""):
+        command.run(args)
+
+
+@pytest.mark.parametrize("arguments", [["nothing", "--out", "a.edgead"], ["nothing", "--out", "a"]])
+def test_a_mistake_is_one_sentence(arguments, tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["export", *arguments]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("edgead: ")
+    assert err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def toy_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``export_run`` on the toy instead of a trained run."""
+
+    def export_toy(run, out, *, log, **settings):
+        return export_method(ToyMethod(), frames(3), out, log=log, **settings)
+
+    monkeypatch.setattr(exporter, "export_run", export_toy)
+
+
+def test_prints_what_it_wrote_and_what_comes_next(toy_run, tmp_path: Path, capfd) -> None:
+    out = tmp_path / "toy.edgead"
+    assert main(["export", "run", "--out", str(out), "--false-reject-rate", "0.3"]) == 0
+    text, errors = capfd.readouterr()
+    assert errors == ""  # no chatter of torch, ONNX or the engines
+    lines = text.splitlines()
+    assert [line.split()[0] for line in lines[:2]] == ["made", "made"]
+    assert "3 calibration scores, false-reject rate 30 %" in text
+    assert lines[-1].startswith(f"next   edgead evaluate {out}")
+
+
+def test_json_is_one_object_on_stdout(toy_run, tmp_path: Path, capfd) -> None:
+    out = tmp_path / "toy.edgead"
+    assert main(["export", "run", "--out", str(out), "--json"]) == 0
+    text, errors = capfd.readouterr()
+    found = json.loads(text)
+    assert found["path"] == str(out)
+    assert len(found["bundle_sha256"]) == 64
+    assert found["calibration_images"] == 3
+    assert {p["precision"] for p in found["comparison"]["paths"]} == {"float32", "float16"}
+    assert "next   edgead evaluate" in errors
