@@ -209,8 +209,8 @@ def _row(console: Console, path: Path, result: Result) -> str:
     verdict = "ANOMALOUS" if result.is_anomalous else "good"
     row = ROW.format(
         verdict=verdict,
-        score=f"{result.score:.5g}",
-        p_value=f"{result.p_value:.3g}",
+        score=f"{result.score:#.5g}",
+        p_value=f"{result.p_value:#.3g}",
         regions=len(result.regions),
         ms=f"{result.timings_ms['total']:.1f}",
         image=path,
