@@ -183,6 +183,8 @@ class Manifest:
 def _read(cls: type[Manifest], door: Fields, version: int) -> Manifest:
     image = door.child("input")
     pairs = tuple(_pair(fields) for fields in door.children("pairs"))
+    if not pairs:
+        raise BundleError("manifest.pairs: none; wanted at least one")
     map_fields = door.child("map")
     calibration = door.child("calibration")
     golden = tuple(_golden(fields) for fields in door.children("golden"))
@@ -241,12 +243,12 @@ def _tolerance(fields: Fields) -> Tolerance:
 def _map(fields: Fields, weights: tuple[float, ...]) -> MapParams:
     return MapParams(
         size=fields.size("size"),
-        distance=fields.text("distance"),  # type: ignore[arg-type]  # MapParams checks the word
+        distance=fields.text("distance"),
         weights=weights,
-        fusion=fields.text("fusion"),  # type: ignore[arg-type]
+        fusion=fields.text("fusion"),
         align_corners=fields.boolean("align_corners"),
         blur_sigma=fields.number("blur_sigma"),
-        pooling=fields.text("pooling"),  # type: ignore[arg-type]
+        pooling=fields.text("pooling"),
         top_k=fields.number("top_k"),
     )
 
@@ -258,7 +260,6 @@ def _check(manifest: Manifest) -> None:
     numbers = [*calibration.scores, *calibration.peaks]
     numbers += [value for t in manifest.tolerance.values() for value in (t.score, t.map)]
     for wrong, sentence in (
-        (not manifest.pairs, "pairs: none; wanted at least one"),
         (len(set(names)) != len(names), "pairs: an output is named twice"),
         (
             any(n <= 0 for shape in manifest.shapes() for n in shape),

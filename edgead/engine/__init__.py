@@ -1,0 +1,77 @@
+"""Engines run the bundle's graph: from a normalised image to feature pairs.
+
+``open_engine`` is the door; each engine is one module that is imported only when it is chosen.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgead.bundle import Bundle
+from edgead.errors import DeviceError, InputError
+
+Pairs = list[tuple[NDArray[np.float32], NDArray[np.float32]]]
+"""(reference, restored) per level, each [1, C, H, W] float32, C-contiguous."""
+
+
+class Session(Protocol):
+    """One thread's buffers of an engine."""
+
+    @property
+    def image(self) -> NDArray[np.float32]:
+        """The input, [1, 3, H, W] float32: write a preprocessed frame here before ``infer``."""
+
+    def infer(self) -> Pairs:
+        """Run the graph on ``image``; the views are valid until the next ``infer``.
+
+        Errors: DeviceError when the device fails.
+        """
+
+
+class Engine(Protocol):
+    """A graph compiled for a device. Sessions of one engine may run in different threads."""
+
+    @property
+    def device(self) -> str:
+        """Kind and name, as in "CPU: AMD EPYC"."""
+
+    @property
+    def precision(self) -> str:
+        """What the trunk computes in, "float32" or "float16"; a key of ``manifest.models``."""
+
+    @property
+    def version(self) -> str:
+        """Name and version of the library that runs the graph."""
+
+    def session(self) -> Session:
+        """Buffers for one thread."""
+
+
+def open_engine(bundle: Bundle, device: str = "auto", threads: int | None = None) -> Engine:
+    """Compile the bundle's graph for ``device``: "auto", "cpu", "cuda" or "cuda:N".
+
+    ``threads`` bounds the CPU threads of one inference; None leaves the choice to the engine.
+    "auto" is the CPU in this version. Asking for a device that is not there is an error: nothing
+    falls back.
+
+    Errors: InputError for another word or ``threads`` < 1; DeviceError when the device or its
+    library is missing or refuses the graph; BundleError when the graph is not the one the manifest
+    describes.
+    """
+    if threads is not None and (not isinstance(threads, int) or threads < 1):
+        raise InputError(f"threads={threads!r}: wanted a whole number of at least 1, or None")
+    word = device.lower() if isinstance(device, str) else device
+    if word in ("auto", "cpu"):
+        from edgead.engine.openvino import OpenVINOEngine
+
+        return OpenVINOEngine(bundle, threads)
+    if isinstance(word, str) and re.fullmatch(r"cuda(:\d+)?", word):
+        raise DeviceError(
+            f"device {device!r}: this version of edgead serves on the CPU only; "
+            f'use device="cpu" or "auto"'
+        )
+    raise InputError(f'device {device!r}: wanted "auto", "cpu", "cuda" or "cuda:N"')

@@ -1,0 +1,181 @@
+"""OpenVINO on the CPU: the embedded engine, the one that calibration scores come from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgead.bundle import Bundle
+from edgead.engine import Pairs
+from edgead.errors import BundleError, DeviceError
+
+_PRECISION = "float32"
+
+
+class OpenVINOEngine:
+    """``models["float32"]`` of a bundle, compiled for the CPU with a batch of one.
+
+    Computes in float32 also where the CPU offers bfloat16, which would change scores.
+
+    Errors: DeviceError without OpenVINO or its CPU plugin, BundleError for another graph than the
+    manifest describes.
+    """
+
+    precision = _PRECISION
+
+    def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
+        ov = _import_openvino()
+        core = _cpu_core(ov)
+        model = _read_model(core, bundle)
+        _fix_shapes(model, bundle)
+        config: dict[str, Any] = {
+            "INFERENCE_PRECISION_HINT": "f32",
+            "EXECUTION_MODE_HINT": "ACCURACY",
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        if threads is not None:
+            config["INFERENCE_NUM_THREADS"] = threads
+        try:
+            self._compiled = core.compile_model(model, "CPU", config)
+            name = str(core.get_property("CPU", "FULL_DEVICE_NAME"))
+        except RuntimeError as error:
+            raise DeviceError(f"OpenVINO cannot compile the graph: {_first_line(error)}") from error
+        self._pairs = bundle.manifest.pairs
+        self.device = f"CPU: {' '.join(name.split())}"
+        self.version = f"OpenVINO {ov.__version__.split('-')[0]}"
+
+    def __repr__(self) -> str:
+        return f"OpenVINOEngine({self.device}, {self.precision}, {self.version})"
+
+    def session(self) -> OpenVINOSession:
+        """Buffers for one thread.
+
+        Errors: DeviceError when OpenVINO cannot make them.
+        """
+        try:
+            return OpenVINOSession(self._compiled, [(p.reference, p.restored) for p in self._pairs])
+        except RuntimeError as error:
+            raise DeviceError(f"OpenVINO cannot make a request: {_first_line(error)}") from error
+
+
+class OpenVINOSession:
+    """One infer request whose input and outputs are memory that we own and see from NumPy.
+
+    Nothing is copied or allocated per frame: preprocess writes into ``image``, the graph writes
+    into the outputs, and the views handed out are the same arrays every time.
+    """
+
+    def __init__(self, compiled: Any, pairs: list[tuple[str, str]]) -> None:
+        import openvino as ov
+
+        self._request = compiled.create_infer_request()
+        source = compiled.inputs[0]
+        self._tensors = [ov.Tensor(ov.Type.f32, source.shape)]
+        self._request.set_tensor(source, self._tensors[0])
+        self.image: NDArray[np.float32] = self._tensors[0].data
+        outputs: dict[str, NDArray[np.float32]] = {}
+        for port in compiled.outputs:
+            tensor = ov.Tensor(ov.Type.f32, port.shape)
+            self._request.set_tensor(port, tensor)
+            self._tensors.append(tensor)
+            outputs.update(dict.fromkeys(port.get_names(), tensor.data))
+        self._pairs: Pairs = [(outputs[a], outputs[b]) for a, b in pairs]
+
+    def infer(self) -> Pairs:
+        """Run the graph on ``image``; the views are valid until the next ``infer``.
+
+        Errors: DeviceError when OpenVINO fails.
+        """
+        try:
+            self._request.infer(share_outputs=True)  # results are read through our own tensors
+        except RuntimeError as error:
+            raise DeviceError(f"OpenVINO failed on a frame: {_first_line(error)}") from error
+        return self._pairs
+
+
+def _import_openvino() -> Any:
+    try:
+        import openvino
+    except ImportError as error:
+        raise DeviceError(
+            f"OpenVINO cannot be loaded ({error}); install it again: pip install openvino"
+        ) from error
+    return openvino
+
+
+def _cpu_core(ov: Any) -> Any:
+    try:
+        core = ov.Core()
+        devices = core.available_devices
+    except RuntimeError as error:
+        raise DeviceError(f"OpenVINO does not start: {_first_line(error)}") from error
+    if "CPU" not in devices:
+        raise DeviceError(
+            f"OpenVINO {ov.__version__} has no CPU plugin here (devices: {devices or 'none'}); "
+            f"install the full package: pip install --force-reinstall openvino"
+        )
+    return core
+
+
+def _read_model(core: Any, bundle: Bundle) -> Any:
+    name = bundle.manifest.models[_PRECISION]
+    data = bundle.read(name)
+    try:
+        return core.read_model(data)
+    except RuntimeError as error:
+        raise BundleError(
+            f"bundle {bundle.path}: OpenVINO cannot read {name}: {_first_line(error)}"
+        ) from error
+
+
+def _fix_shapes(model: Any, bundle: Bundle) -> None:
+    """Set the batch to one and hold the graph's input and outputs against the manifest."""
+    manifest = bundle.manifest
+    where = f"bundle {bundle.path}: {manifest.models[_PRECISION]}"
+    inputs = {name for port in model.inputs for name in port.get_names()}
+    if len(model.inputs) != 1 or manifest.input_name not in inputs:
+        raise BundleError(
+            f"{where} has inputs {sorted(inputs)}; wanted only {manifest.input_name!r}"
+        )
+    image = (1, 3, *manifest.preprocess_params().size)
+    try:
+        model.reshape({model.inputs[0]: list(image)})
+    except RuntimeError as error:
+        raise BundleError(
+            f"{where} does not take images of shape {image}: {_first_line(error)}"
+        ) from error
+    outputs = {}
+    for pair, shape in zip(manifest.pairs, manifest.shapes(), strict=True):
+        outputs[pair.reference] = outputs[pair.restored] = (1, *shape)
+    _check_ports(where, "input", model.inputs, {manifest.input_name: image})
+    _check_ports(where, "output", model.outputs, outputs)
+
+
+def _check_ports(where: str, kind: str, ports: Any, wanted: Mapping[str, tuple[int, ...]]) -> None:
+    found = {name: port for port in ports for name in port.get_names()}
+    missing = sorted(set(wanted) - set(found))
+    unknown = [sorted(p.get_names()) for p in ports if not set(p.get_names()) & set(wanted)]
+    if missing or unknown:
+        raise BundleError(
+            f"{where} has {kind}s {sorted(found)}; the manifest names {sorted(wanted)}: "
+            f"export the bundle again"
+        )
+    for name, shape in wanted.items():
+        port = found[name]
+        given = str(port.partial_shape) if port.partial_shape.is_dynamic else tuple(port.shape)
+        dtype = port.element_type.get_type_name()
+        if given != shape or dtype != "f32":
+            raise BundleError(
+                f"{where}: {kind} {name!r} is {given} {dtype}; the manifest says {shape} f32: "
+                f"export the bundle again"
+            )
+
+
+def _first_line(error: BaseException) -> str:
+    """The sentence of an OpenVINO exception; the lines above it name C++ source files."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    useful = [line for line in lines if line and not line.startswith(("Exception from", "Check "))]
+    return (useful or lines or [type(error).__name__])[0]

@@ -1,0 +1,109 @@
+"""Qualification: an engine serves only after it has reproduced the bundle's golden frames."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgead.bundle import Bundle
+from edgead.engine import Engine
+from edgead.errors import BundleError, DeviceError, InputError, QualificationError
+from edgead.images import decode_image
+from edgead.manifest import Golden, Tolerance
+from edgead.pipeline import Pipeline
+
+
+@dataclass(frozen=True)
+class GoldenCheck:
+    """One golden frame: what the engine gives, what the bundle promises, what may lie between."""
+
+    image: str
+    score: float
+    expected_score: float
+    score_difference: float  # absolute
+    map_difference: float  # largest absolute difference of a map value
+    tolerance: Tolerance
+
+    @property
+    def passed(self) -> bool:
+        """Whether score and map are within the tolerance."""
+        return (
+            self.score_difference <= self.tolerance.score
+            and self.map_difference <= self.tolerance.map
+        )
+
+
+def measure(bundle: Bundle, engine: Engine) -> tuple[GoldenCheck, ...]:
+    """Score every golden frame of ``bundle`` on ``engine`` and compare, without judging.
+
+    Errors: BundleError for golden files that are no image or no map; DeviceError when the engine
+    fails or gives values that are not finite.
+    """
+    tolerance = bundle.manifest.tolerance.get(engine.precision)
+    if tolerance is None:
+        raise BundleError(
+            f"bundle {bundle.path} states no tolerance for {engine.precision}, the precision of "
+            f"{engine.device}; export it again"
+        )
+    pipeline = Pipeline(bundle.manifest, engine, "bgr")
+    return tuple(_measure(bundle, pipeline, g, tolerance) for g in bundle.manifest.golden)
+
+
+def qualify(bundle: Bundle, engine: Engine) -> tuple[GoldenCheck, ...]:
+    """``measure``, and refuse the engine when a golden frame is over the tolerance.
+
+    Errors: QualificationError that names the frame, the difference and the tolerance; the errors of
+    ``measure``.
+    """
+    checks = measure(bundle, engine)
+    failed = [check for check in checks if not check.passed]
+    if failed:
+        worst = max(failed, key=lambda check: check.score_difference)
+        raise QualificationError(
+            f"{engine.device} ({engine.version}, {engine.precision}) does not reproduce "
+            f"{len(failed)} of {len(checks)} golden frames of {bundle.path}: {worst.image} scores "
+            f"{worst.score:.7g} instead of {worst.expected_score:.7g} (off by "
+            f"{worst.score_difference:.3g}, allowed {worst.tolerance.score:.3g}), its map is off "
+            f"by up to {worst.map_difference:.3g} (allowed {worst.tolerance.map:.3g}). Export the "
+            f"bundle again with the OpenVINO of this machine, or install the one it was made with"
+        )
+    return checks
+
+
+def _measure(
+    bundle: Bundle, pipeline: Pipeline, golden: Golden, tolerance: Tolerance
+) -> GoldenCheck:
+    try:
+        frame = decode_image(bundle.read(golden.image), golden.image)
+    except InputError as error:
+        raise BundleError(f"bundle {bundle.path}: {error}") from error
+    expected = _read_map(bundle, golden.map)
+    try:
+        found = pipeline(frame)
+    except DeviceError as error:
+        raise DeviceError(f"golden frame {golden.image}: {error}") from error
+    return GoldenCheck(
+        image=golden.image,
+        score=found.score,
+        expected_score=golden.score,
+        score_difference=abs(found.score - golden.score),
+        map_difference=float(np.abs(found.map.astype(np.float64) - expected).max()),
+        tolerance=tolerance,
+    )
+
+
+def _read_map(bundle: Bundle, name: str) -> NDArray[np.float32]:
+    size = bundle.manifest.map_params().size
+    try:
+        array = np.load(io.BytesIO(bundle.read(name)), allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise BundleError(f"bundle {bundle.path}: {name} is no NumPy array: {error}") from error
+    if array.dtype != np.float32 or array.shape != size or not np.isfinite(array).all():
+        raise BundleError(
+            f"bundle {bundle.path}: {name} is {array.shape} {array.dtype}; wanted a finite map of "
+            f"{size} float32"
+        )
+    return array  # type: ignore[no-any-return]

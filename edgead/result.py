@@ -1,0 +1,151 @@
+"""What a Detector says about a frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_CONTOUR = (255, 255, 255)  # BGR
+
+
+@dataclass(frozen=True)
+class Region:
+    """A connected anomalous area, in pixels of the frame.
+
+    ``x``, ``y``: left and top of the bounding box; ``area`` in pixels; ``peak``: highest value of
+    the heatmap inside.
+    """
+
+    x: int
+    y: int
+    width: int
+    height: int
+    area: int
+    peak: float
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The map values that mean something, both from calibration images.
+
+    ``typical``: median peak of a good part's map; ``threshold``: what the peak of a good part
+    exceeds at most as often as the allowed false-reject rate.
+    """
+
+    typical: float
+    threshold: float
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Result:
+    """Score, verdict and map of one frame. ``float(result)`` is the score.
+
+    ``score`` is raw and unbounded: higher is stranger. ``p_value`` in (0, 1] is the share of normal
+    frames that score at least as high; ``is_anomalous`` is ``p_value <= false_reject_rate`` at the
+    moment of scoring, the same as ``score > threshold``. ``map`` is [h, w] float32 at model
+    resolution, memory of its own. ``timings_ms`` has "preprocess", "engine", "anomaly_map" and
+    "total". The rest is computed when asked for.
+
+    The frame is kept, not copied, for ``overlay``: ask for it before the camera writes into the
+    same memory again.
+    """
+
+    score: float
+    p_value: float
+    is_anomalous: bool
+    threshold: float
+    map: NDArray[np.float32]
+    timings_ms: dict[str, float]
+    frame: NDArray[Any]
+    color: str
+    scale: Scale
+    _regions: tuple[Region, ...] | None = field(default=None, init=False)
+
+    def __float__(self) -> float:
+        return self.score
+
+    def __repr__(self) -> str:
+        verdict = "anomalous" if self.is_anomalous else "good"
+        height, width = self.frame.shape[:2]
+        return (
+            f"Result({verdict}, score={self.score:.6g}, p_value={self.p_value:.4g}, "
+            f"threshold={self.threshold:.6g}, frame {height} x {width})"
+        )
+
+    def heatmap(self) -> NDArray[np.float32]:
+        """The map at frame size, [H, W] float32: half-pixel bilinear, same values as the map."""
+        import cv2
+
+        height, width = self.frame.shape[:2]
+        heat = cv2.resize(self.map, (width, height), interpolation=cv2.INTER_LINEAR)
+        return np.asarray(heat, np.float32).reshape(height, width)
+
+    @property
+    def regions(self) -> tuple[Region, ...]:
+        """Where the heatmap is above ``scale.threshold``: 8-connected areas, highest peak first.
+
+        A map that exceeds the threshold has at least one region: where the heatmap flattens it
+        away, that is the pixel of the map's peak.
+        """
+        if self._regions is None:
+            self._regions = self._find_regions(self.heatmap())
+        return self._regions
+
+    def overlay(self) -> NDArray[np.uint8]:
+        """The frame under its heatmap, for people: [H, W, 3] uint8 BGR, anomalous areas outlined.
+
+        The colours are absolute: up to a good part's typical peak the frame is left as it is, from
+        there heat grows until twice the way to the threshold.
+        """
+        import cv2
+
+        heat = self.heatmap()
+        typical, threshold = self.scale.typical, self.scale.threshold
+        reach = 2 * (threshold - typical) or abs(threshold) or 1.0
+        level = np.clip((heat - typical) / reach, 0.0, 1.0)
+        colours = cv2.applyColorMap(np.rint(255 * level).astype(np.uint8), cv2.COLORMAP_TURBO)
+        alpha = 0.6 * np.minimum(2 * level, 1.0)[:, :, None]
+        image = np.rint((1 - alpha) * _as_bgr8(self.frame, self.color) + alpha * colours)
+        overlay = np.ascontiguousarray(image.astype(np.uint8))
+        mask = (heat > threshold).astype(np.uint8)
+        outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        thickness = max(1, min(heat.shape) // 256)
+        cv2.drawContours(overlay, outlines, -1, _CONTOUR, thickness)
+        return overlay
+
+    def _find_regions(self, heat: NDArray[np.float32]) -> tuple[Region, ...]:
+        import cv2
+
+        mask = (heat > self.scale.threshold).astype(np.uint8)
+        if not mask.any():
+            return self._peak_region(heat.shape[0], heat.shape[1])
+        count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+        regions = []
+        for label in range(1, count):  # 0 is the background
+            x, y, width, height, area = (int(value) for value in stats[label])
+            window = slice(y, y + height), slice(x, x + width)
+            peak = float(heat[window][labels[window] == label].max())
+            regions.append(Region(x, y, width, height, area, peak))
+        return tuple(sorted(regions, key=lambda region: -region.peak))
+
+    def _peak_region(self, height: int, width: int) -> tuple[Region, ...]:
+        peak = float(self.map.max())
+        if peak <= self.scale.threshold:
+            return ()
+        row, column = np.unravel_index(int(self.map.argmax()), self.map.shape)
+        y = (2 * int(row) + 1) * height // (2 * self.map.shape[0])
+        x = (2 * int(column) + 1) * width // (2 * self.map.shape[1])
+        return (Region(x, y, 1, 1, 1, peak),)
+
+
+def _as_bgr8(frame: NDArray[Any], color: str) -> NDArray[np.uint8]:
+    """Any frame as [H, W, 3] uint8 BGR; of 16 bits the upper 8."""
+    image: NDArray[np.uint8] = (frame >> 8 if frame.dtype == np.uint16 else frame).astype(np.uint8)
+    if image.ndim == 2:
+        image = image[:, :, None]
+    if image.shape[2] == 1:
+        return np.repeat(image, 3, axis=2)
+    return image[:, :, ::-1] if color == "rgb" else image

@@ -1,0 +1,253 @@
+"""A tiny real bundle: an ONNX graph of random convolutions that OpenVINO runs; no torch needed."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+SIZE = (64, 48)  # height and width differ, so that a swap shows
+CHANNELS = (8, 12)
+FEATURE_SIZES = ((32, 24), (16, 12))
+N_CALIBRATION = 39  # the best false-reject rate is 1/40
+TOLERANCE = 1e-4  # of scores around 1: float32 convolutions and the CPU kernels leave ~1e-6
+
+
+def tiny_graph(
+    names: tuple[str, ...] = ("reference_0", "restored_0", "reference_1", "restored_1"),
+    *,
+    seed: int = 7,
+    channels: tuple[int, int] = CHANNELS,
+    gain: float = 0.2,
+) -> bytes:
+    """An ONNX graph ``image`` -> two pairs, with a free batch axis and fixed random weights.
+
+    What is restored is the reference plus a convolution of it, which edges make large.
+    """
+    from onnx import TensorProto, checker, helper, numpy_helper
+
+    rng = np.random.default_rng(seed)
+
+    def weight(name: str, shape: tuple[int, ...]) -> Any:
+        return numpy_helper.from_array(rng.normal(0, gain, shape).astype(np.float32), name)
+
+    first, second = channels
+    weights = [
+        weight("w0", (first, 3, 3, 3)),
+        weight("w1", (first, first, 3, 3)),
+        weight("w2", (second, first, 3, 3)),
+        weight("w3", (second, second, 3, 3)),
+    ]
+    convolution = {"pads": [1, 1, 1, 1], "kernel_shape": [3, 3]}
+    nodes = []
+    for level, (source, stride_weight, same_weight) in enumerate(
+        [("image", "w0", "w1"), (names[0], "w2", "w3")]
+    ):
+        reference, restored = names[2 * level : 2 * level + 2]
+        own = f"level_{level}"
+        nodes += [
+            helper.make_node("Conv", [source, stride_weight], [own], strides=[2, 2], **convolution),
+            helper.make_node("Relu", [own], [reference]),
+            helper.make_node("Conv", [reference, same_weight], [f"{own}_noise"], **convolution),
+            helper.make_node("Add", [reference, f"{own}_noise"], [restored]),
+        ]
+    shapes = [(c, *size) for c, size in zip(channels, FEATURE_SIZES, strict=True) for _ in "ab"]
+    outputs = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *shape])
+        for name, shape in zip(names, shapes, strict=True)
+    ]
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 3, *SIZE])
+    graph = helper.make_graph(nodes, "tiny", [image], outputs, weights)
+    opset = [helper.make_opsetid("", 17)]
+    model = helper.make_model(graph, opset_imports=opset, ir_version=8)
+    checker.check_model(model)
+    return bytes(model.SerializeToString())
+
+
+def smooth_frame(
+    seed: int, shape: tuple[int, ...] = (70, 90, 3), dtype: type = np.uint8
+) -> np.ndarray:
+    """A frame of soft random texture: noise on a coarse grid, enlarged."""
+    import cv2
+
+    rng = np.random.default_rng(seed)
+    grid = rng.uniform(0.2, 0.8, (9, 7, shape[2] if len(shape) == 3 else 1))
+    image = cv2.resize(grid, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR).reshape(shape)
+    return np.rint(np.iinfo(dtype).max * image).astype(dtype)
+
+
+class Truth:
+    """Map and score of a frame by onnxruntime and float64 NumPy, not by OpenVINO and csrc."""
+
+    def __init__(self, model: bytes, manifest: Any) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        self._session = onnxruntime.InferenceSession(
+            model, options, providers=["CPUExecutionProvider"]
+        )
+        self._manifest = manifest
+
+    def __call__(self, frame: np.ndarray, color: str = "bgr") -> tuple[np.ndarray, float]:
+        """(map [h, w] float64, score)."""
+        from edgead import reference
+
+        image = reference.preprocess(frame, self._manifest.preprocess_params(), color=color)
+        names = [n for pair in self._manifest.pairs for n in (pair.reference, pair.restored)]
+        features = self._session.run(names, {"image": image[None]})
+        pairs = list(zip(features[::2], features[1::2], strict=True))
+        maps, scores = reference.anomaly_map(pairs, self._manifest.map_params())
+        return np.asarray(maps[0], np.float64), float(scores[0])
+
+
+@dataclass(frozen=True)
+class Tiny:
+    """The tiny bundle before it is written, and the truth about it."""
+
+    manifest: Any
+    files: Mapping[str, bytes]
+    truth: Truth
+
+    def write(self, path: Path, **changes: Any) -> Any:
+        """Write it to ``path``, with fields of the manifest replaced."""
+        from dataclasses import replace
+
+        from edgead.bundle import write_bundle
+
+        return write_bundle(path, replace(self.manifest, **changes), self.files)
+
+
+def golden_frames() -> dict[str, np.ndarray]:
+    """Colour, grey and 16 bits, each of another size, the last with a bright scratch."""
+    frames = {
+        "golden/0.png": smooth_frame(900),
+        "golden/1.png": smooth_frame(901, (33, 57)),
+        "golden/2.png": smooth_frame(902, (128, 96, 3), np.uint16),
+    }
+    frames["golden/2.png"][40:52, 20:70] = 65535
+    return frames
+
+
+def build_tiny() -> Tiny:
+    """Manifest, files and truth of the tiny bundle; everything in it comes from the truth."""
+    from edgead.anomaly_map import MapParams
+    from edgead.images import encode_png
+    from edgead.manifest import Calibration, Golden, Manifest, Pair, Tolerance
+    from edgead.preprocess import PreprocessParams
+
+    model = tiny_graph()
+    weights = (1.0, 0.5)
+    manifest = Manifest(
+        name="tiny",
+        method="random",
+        created="2025-01-01T00:00:00Z",
+        preprocess=PreprocessParams(SIZE, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        pairs=tuple(
+            Pair(f"reference_{i}", f"restored_{i}", CHANNELS[i], FEATURE_SIZES[i], weights[i])
+            for i in range(2)
+        ),
+        map=MapParams(size=SIZE, distance="l2", weights=weights, blur_sigma=2.0),
+        models={"float32": "model.onnx"},
+        calibration=Calibration((0.5,), (0.5,), 0.5),
+        tolerance={"float32": Tolerance(TOLERANCE, TOLERANCE)},
+        golden=(Golden("golden/0.png", "golden/0.npy", 0.0),),
+        provenance={"seed": 7, "note": "Prüfling № 1"},
+    )
+    truth = Truth(model, manifest)
+    found = [truth(smooth_frame(seed)) for seed in range(N_CALIBRATION)]
+    files: dict[str, bytes] = {"model.onnx": model}
+    golden = []
+    for name, frame in golden_frames().items():
+        expected, score = truth(frame)
+        files[name] = encode_png(frame)
+        files[name.replace("png", "npy")] = npy(expected.astype(np.float32))
+        golden.append(Golden(name, name.replace("png", "npy"), score))
+    scores = tuple(score for _, score in found)
+    peaks = tuple(float(values.max()) for values, _ in found)
+    from dataclasses import replace
+
+    manifest = replace(manifest, calibration=Calibration(scores, peaks, 0.05), golden=tuple(golden))
+    return Tiny(manifest, files, truth)
+
+
+def npy(array: np.ndarray) -> bytes:
+    """The bytes of an ``.npy`` file."""
+    stream = io.BytesIO()
+    np.save(stream, array, allow_pickle=False)
+    return stream.getvalue()
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Tiny:
+    """The tiny bundle's parts."""
+    return build_tiny()
+
+
+@pytest.fixture(scope="session")
+def bundle_dir(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny bundle on disk; not to be changed."""
+    path = tmp_path_factory.mktemp("bundle") / "tiny.edgead"
+    tiny.write(path)
+    return path
+
+
+@pytest.fixture
+def bundle_copy(bundle_dir: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny bundle, to be damaged."""
+    path = tmp_path / "copy.edgead"
+    shutil.copytree(bundle_dir, path)
+    return path
+
+
+@pytest.fixture
+def frame() -> np.ndarray:
+    """A colour frame, [90, 110, 3] uint8."""
+    return smooth_frame(5, (90, 110, 3))
+
+
+@pytest.fixture(scope="session")
+def make_frame() -> Callable[..., np.ndarray]:
+    """``smooth_frame(seed, shape, dtype)``."""
+    return smooth_frame
+
+
+@pytest.fixture(scope="session")
+def make_graph() -> Callable[..., bytes]:
+    """``tiny_graph(names, seed=, channels=, gain=)``."""
+    return tiny_graph
+
+
+def edit_bundle(
+    path: Path,
+    change: Callable[[dict[str, Any]], None] | None = None,
+    files: Mapping[str, bytes] | None = None,
+) -> None:
+    """Change the manifest's JSON and files in place, digests made right, as a forger would."""
+    manifest = json.loads((path / "manifest.json").read_bytes())
+    for name, data in (files or {}).items():
+        (path / name).write_bytes(data)
+        manifest["files"][name] = sha256(data).hexdigest()
+    if change is not None:
+        change(manifest)
+    (path / "manifest.json").write_text(json.dumps(manifest))
+
+
+@pytest.fixture(scope="session")
+def edit() -> Callable[..., None]:
+    """``edit_bundle(path, change(manifest dict), files)``."""
+    return edit_bundle
+
+
+@pytest.fixture(scope="session")
+def to_npy() -> Callable[[np.ndarray], bytes]:
+    """``npy(array)``."""
+    return npy

@@ -1,0 +1,135 @@
+"""The promise: counted by hand, and by simulation."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgead.calibration import (
+    best_false_reject_rate,
+    check_false_reject_rate,
+    default_false_reject_rate,
+    images_needed,
+    p_value,
+    ranked,
+    ranked_p_value,
+    threshold,
+)
+from edgead.errors import CalibrationError
+
+SCORES = (3.0, 1.0, 2.0, 4.0)
+
+
+@pytest.mark.parametrize(
+    ("score", "tolerance", "expected"),
+    [
+        (0.5, 0.0, 5 / 5),  # all four are at least as high
+        (1.0, 0.0, 5 / 5),  # a tie counts for the part
+        (1.5, 0.0, 4 / 5),
+        (4.0, 0.0, 2 / 5),
+        (4.5, 0.0, 1 / 5),  # higher than every calibration score: the best possible, never 0
+        (4.5, 0.5, 2 / 5),  # within the tolerance of 4.0: a tie
+        (4.75, 0.5, 1 / 5),
+        (math.inf, 0.0, 1 / 5),
+        (-math.inf, 0.0, 1.0),
+    ],
+)
+def test_p_value_by_hand(score: float, tolerance: float, expected: float) -> None:
+    assert p_value(score, SCORES, tolerance) == expected
+
+
+@pytest.mark.parametrize(
+    ("rate", "expected"),
+    [(0.2, 4.0), (0.39, 4.0), (0.4, 3.0), (0.6, 2.0), (0.8, 1.0), (0.99, 1.0)],
+)
+def test_threshold_by_hand(rate: float, expected: float) -> None:
+    assert threshold(SCORES, rate) == expected
+    assert threshold(SCORES, rate, 0.25) == expected + 0.25
+
+
+scores_strategy = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=60)
+
+
+@given(scores_strategy, st.floats(0.001, 0.999), st.floats(0, 1), st.data())
+def test_threshold_and_p_value_give_the_same_verdict(
+    scores: list[float], rate: float, tolerance: float, data: st.DataObject
+) -> None:
+    if rate < 1 / (len(scores) + 1):
+        with pytest.raises(CalibrationError):
+            threshold(scores, rate, tolerance)
+        return
+    limit = threshold(scores, rate, tolerance)
+    near = [limit, math.nextafter(limit, math.inf), math.nextafter(limit, -math.inf)]
+    score = data.draw(st.sampled_from([*near, *scores]) | st.floats(-2e6, 2e6))
+    assert (p_value(score, scores, tolerance) <= rate) == (score > limit)
+
+
+@given(scores_strategy, st.floats(-2e6, 2e6), st.floats(0, 10))
+def test_p_value_counts(scores: list[float], score: float, tolerance: float) -> None:
+    count = sum(c + tolerance >= score for c in scores)
+    expected = (1 + count) / (len(scores) + 1)
+    assert p_value(score, scores, tolerance) == expected
+    assert ranked_p_value(score, ranked(scores, tolerance)) == expected
+
+
+@pytest.mark.parametrize("n", [1, 2, 9, 19, 29, 99, 999])
+def test_the_best_rate_is_reachable_and_nothing_better(n: int) -> None:
+    scores = [float(i) for i in range(n)]
+    best = best_false_reject_rate(n)
+    assert best == 1 / (n + 1)
+    assert threshold(scores, best) == n - 1
+    with pytest.raises(CalibrationError):
+        threshold(scores, math.nextafter(best, 0))
+    assert images_needed(best) == n
+    assert images_needed(math.nextafter(best, 0)) == n + 1
+
+
+def test_too_few_images_says_the_best_rate_and_what_it_would_take() -> None:
+    with pytest.raises(CalibrationError, match=r"9 calibration images.*best possible is 0\.1\b"):
+        check_false_reject_rate(0.01, 9)
+    with pytest.raises(CalibrationError, match=r"0\.01 needs 99 images"):
+        check_false_reject_rate(0.01, 9)
+
+
+@pytest.mark.parametrize("rate", [0, 1, -0.1, 1.5, math.nan, math.inf, "often", None])
+def test_a_rate_that_is_none(rate: object) -> None:
+    with pytest.raises(CalibrationError, match="between 0 and 1"):
+        check_false_reject_rate(rate, 100)  # type: ignore[arg-type]
+
+
+def test_no_scores_and_nan() -> None:
+    with pytest.raises(CalibrationError, match="no calibration scores"):
+        p_value(1.0, [])
+    with pytest.raises(CalibrationError, match="NaN"):
+        p_value(math.nan, SCORES)
+
+
+def test_default_rate() -> None:
+    assert default_false_reject_rate(100) == 0.05
+    assert default_false_reject_rate(9) == 0.1
+
+
+@pytest.mark.parametrize(
+    ("n", "rate", "expected"),
+    [(39, 0.05, 0.05), (39, 0.07, 0.05), (9, 0.1, 0.1), (99, 0.5, 0.5)],
+)
+def test_the_promise_holds(n: int, rate: float, expected: float) -> None:
+    """Continuous scores: P(p <= rate) = floor(rate (n + 1)) / (n + 1), exactly."""
+    trials = 20_000
+    samples = np.random.default_rng(1).lognormal(size=(trials, n + 1))
+    rejected = sum(p_value(row[0], row[1:].tolist()) <= rate for row in samples)
+    deviation = math.sqrt(expected * (1 - expected) / trials)
+    assert abs(rejected / trials - expected) < 4 * deviation  # 4 sigma, seeded
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.01])
+def test_the_promise_holds_with_ties_and_a_shifted_engine(shift: float) -> None:
+    """Few distinct scores, and an engine off by up to the tolerance: at most the rate."""
+    trials, n, rate = 20_000, 39, 0.05
+    samples = np.random.default_rng(2).integers(0, 30, (trials, n + 1)) / 10.0
+    rejected = sum(p_value(row[0] + shift, row[1:].tolist(), 0.0101) <= rate for row in samples)
+    assert rejected / trials < rate + 4 * math.sqrt(rate * (1 - rate) / trials)

@@ -1,0 +1,173 @@
+"""Killed, out of space, not permitted: the old bundle survives and nothing is left for long."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import edgead.files
+from edgead.bundle import open_bundle
+from edgead.errors import BundleError
+
+# Writes the bundle at argv[2] again under the name "second", from what lies at argv[1].
+WRITE_AGAIN = """
+import os, signal, sys
+from dataclasses import replace
+import edgead.files as files
+from edgead.bundle import open_bundle, write_bundle
+source = open_bundle(sys.argv[1])
+content = {name: source.read(name) for name in source.manifest.files}
+def die(*_): os.kill(os.getpid(), signal.SIGKILL)
+PATCH
+write_bundle(sys.argv[2], replace(source.manifest, name="second"), content)
+"""
+
+KILL_AT = {
+    "the first file": "files.os.fsync = die",
+    "a later file": """
+calls = []
+sync = os.fsync
+def count(fd):
+    calls.append(fd)
+    die() if len(calls) == 5 else sync(fd)
+files.os.fsync = count
+""",
+    "before the exchange": "files._swap_in = die",
+    "after the exchange": "swap = files._swap_in\nfiles._swap_in = lambda *a: (swap(*a), die())",
+    "between two renames": """
+files._exchange = lambda a, b: False
+rename = os.rename
+files.os.rename = lambda a, b: die() if str(a).endswith("new") else rename(a, b)
+""",
+}
+
+
+def write_again(source: Path, target: Path, patch: str) -> subprocess.CompletedProcess[str]:
+    program = WRITE_AGAIN.replace("PATCH", patch)
+    command = [sys.executable, "-c", program, str(source), str(target)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+
+@pytest.mark.parametrize("moment", KILL_AT)
+def test_killed_while_writing(moment: str, bundle_dir: Path, bundle_copy: Path, tiny: Any) -> None:
+    done = write_again(bundle_dir, bundle_copy, KILL_AT[moment])
+    assert done.returncode == -9, done.stderr
+    assert len(list(bundle_copy.parent.iterdir())) == (1 if moment == "between two renames" else 2)
+    if moment != "between two renames":
+        expected = "second" if moment == "after the exchange" else "tiny"
+        assert open_bundle(bundle_copy).manifest.name == expected
+    tiny.write(bundle_copy, name="third")
+    assert open_bundle(bundle_copy).manifest.name == "third"
+    assert list(bundle_copy.parent.iterdir()) == [bundle_copy]
+
+
+def test_killed_between_two_renames_and_then_no_space(
+    bundle_dir: Path, bundle_copy: Path, tiny: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without renameat2 the old bundle can be out of place; the next write, even a failing one,
+    puts it back."""
+    write_again(bundle_dir, bundle_copy, KILL_AT["between two renames"])
+    assert not bundle_copy.exists()
+    monkeypatch.setattr(edgead.files, "_fill", _no_space)
+    with pytest.raises(BundleError, match="No space"):
+        tiny.write(bundle_copy, name="third")
+    assert open_bundle(bundle_copy).manifest.name == "tiny"
+    assert list(bundle_copy.parent.iterdir()) == [bundle_copy]
+
+
+def _no_space(*_: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def test_a_living_writer_is_left_alone(
+    bundle_copy: Path, tiny: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    swap = edgead.files._swap_in
+    seen = []
+
+    def while_writing(fresh: Path, target: Path, old: Path) -> None:
+        if not seen:
+            seen.append(fresh)
+            tiny.write(bundle_copy, name="other")  # a second writer comes and goes
+            assert fresh.is_dir()
+        swap(fresh, target, old)
+
+    monkeypatch.setattr(edgead.files, "_swap_in", while_writing)
+    tiny.write(bundle_copy, name="second")
+    assert open_bundle(bundle_copy).manifest.name == "second"
+    assert list(bundle_copy.parent.iterdir()) == [bundle_copy]
+
+
+def test_without_exchange(bundle_copy: Path, tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(edgead.files, "_exchange", lambda a, b: False)
+    tiny.write(bundle_copy, name="second")
+    assert open_bundle(bundle_copy).manifest.name == "second"
+    assert list(bundle_copy.parent.iterdir()) == [bundle_copy]
+
+
+def test_file_too_large(bundle_dir: Path, bundle_copy: Path) -> None:
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))"
+    done = write_again(bundle_dir, bundle_copy, limit)
+    assert "BundleError: cannot write bundle" in done.stderr
+    assert "File too large; the old bundle is unchanged" in done.stderr
+    assert open_bundle(bundle_copy).manifest.name == "tiny"
+    assert list(bundle_copy.parent.iterdir()) == [bundle_copy]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path, tiny: Any) -> Iterator[Path]:
+    """A file system that holds the tiny bundle once, and not twice."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    pages = sum(len(data) // 4096 + 1 for data in tiny.files.values())
+    options = f"size={4096 * (pages + pages // 2)}"
+    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)]
+    if shutil.which("mount") is None or os.geteuid() != 0:
+        pytest.skip("mounting a small file system takes root; test_file_too_large stands in")
+    if subprocess.run(command, capture_output=True, check=False).returncode != 0:
+        pytest.skip("mounting is not permitted here; test_file_too_large stands in")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def test_full_disk(small_disk: Path, tiny: Any) -> None:
+    path = small_disk / "a.edgead"
+    tiny.write(path)
+    with pytest.raises(BundleError, match=r"No space left.*the old bundle is unchanged"):
+        tiny.write(path, name="second")
+    assert open_bundle(path).manifest.name == "tiny"
+    assert list(small_disk.iterdir()) == [path]
+    with pytest.raises(BundleError, match=r"No space left on device$"):
+        tiny.write(small_disk / "b.edgead", name="second")
+    assert list(small_disk.iterdir()) == [path]
+
+
+def test_no_write_permission(bundle_dir: Path) -> None:
+    """Root ignores permission bits, so a child process becomes somebody else first."""
+    become = "os.setgid(65534); os.setuid(65534)" if os.geteuid() == 0 else ""
+    place = Path(tempfile.mkdtemp())
+    try:
+        shutil.copytree(bundle_dir, place / "a.edgead")
+        place.chmod(0o555)
+        done = write_again(bundle_dir, place / "a.edgead", become)
+        assert "BundleError: cannot write bundle" in done.stderr
+        assert "Permission denied; the old bundle is unchanged" in done.stderr
+        assert open_bundle(place / "a.edgead").manifest.name == "tiny"
+    finally:
+        place.chmod(0o755)
+        shutil.rmtree(place)
+
+
+def test_the_parent_is_a_file(tiny: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("dear")
+    with pytest.raises(BundleError, match="cannot write bundle"):
+        tiny.write(tmp_path / "file" / "a.edgead")
+    assert (tmp_path / "file").read_text() == "dear"

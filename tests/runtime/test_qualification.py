@@ -1,0 +1,131 @@
+"""Only qualification can catch a bundle whose digests are right and whose engine is not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgead import Detector
+from edgead.bundle import open_bundle
+from edgead.engine import open_engine
+from edgead.errors import BundleError, DeviceError, QualificationError
+from edgead.qualification import measure, qualify
+
+
+def test_the_untouched_bundle_qualifies(bundle_dir: Path) -> None:
+    bundle = open_bundle(bundle_dir)
+    checks = qualify(bundle, open_engine(bundle))
+    assert [check.image for check in checks] == [f"golden/{i}.png" for i in range(3)]
+    for check in checks:
+        assert check.passed
+        assert check.score_difference == abs(check.score - check.expected_score)
+        assert 0 <= check.map_difference <= 1e-4
+    assert len({check.score for check in checks}) == 3
+
+
+def test_golden_score(bundle_copy: Path, edit: Callable[..., None]) -> None:
+    def raise_score(manifest: dict[str, Any]) -> None:
+        manifest["golden"][1]["score"] += 3e-4  # the tolerance is 1e-4
+
+    edit(bundle_copy, raise_score)
+    with pytest.raises(
+        QualificationError,
+        match=r"1 of 3 golden frames.*golden/1\.png.*off by 0\.0003, allowed 0\.0001",
+    ):
+        Detector(bundle_copy)
+    bundle = open_bundle(bundle_copy)
+    assert [check.passed for check in measure(bundle, open_engine(bundle))] == [True, False, True]
+
+
+def test_golden_map(
+    bundle_copy: Path, edit: Callable[..., None], to_npy: Callable[[Any], bytes]
+) -> None:
+    golden = np.load(bundle_copy / "golden" / "2.npy")
+    golden[-1, -1] += 0.25
+    edit(bundle_copy, files={"golden/2.npy": to_npy(golden)})
+    with pytest.raises(QualificationError, match=r"golden/2\.png.*map is off by up to 0\.25"):
+        Detector(bundle_copy)
+
+
+def test_another_graph_of_the_same_shapes(
+    bundle_copy: Path, edit: Callable[..., None], make_graph: Callable[..., bytes]
+) -> None:
+    edit(bundle_copy, files={"model.onnx": make_graph(seed=8)})
+    with pytest.raises(QualificationError, match="3 of 3 golden frames"):
+        Detector(bundle_copy)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda m: m["map"].update(blur_sigma=1.9),
+        lambda m: m["map"].update(distance="l1"),
+        lambda m: m["pairs"][1].update(weight=0.51),
+        lambda m: m["input"].update(mean=[0.4, 0.456, 0.406]),
+    ],
+)
+def test_settings_that_change_scores(
+    bundle_copy: Path, edit: Callable[..., None], change: Callable[[Any], None]
+) -> None:
+    edit(bundle_copy, change)
+    with pytest.raises(QualificationError):
+        Detector(bundle_copy)
+
+
+def test_features_that_are_not_finite(
+    bundle_copy: Path, edit: Callable[..., None], make_graph: Callable[..., bytes]
+) -> None:
+    edit(bundle_copy, files={"model.onnx": make_graph(gain=1e30)})
+    with pytest.raises(DeviceError, match=r"golden/0\.png.*not finite"):
+        Detector(bundle_copy)
+
+
+@pytest.mark.parametrize(
+    ("array", "match"),
+    [
+        (np.zeros((64, 48)), "float64"),
+        (np.zeros((48, 64), np.float32), r"\(48, 64\)"),
+        (np.full((64, 48), np.nan, np.float32), "finite"),
+        (np.array([{}], object), None),
+    ],
+)
+def test_golden_maps_that_are_none(
+    bundle_copy: Path,
+    edit: Callable[..., None],
+    to_npy: Callable[[Any], bytes],
+    array: np.ndarray,
+    match: str | None,
+) -> None:
+    if match is None:  # an object array would need pickle to be read
+        import io
+
+        stream = io.BytesIO()
+        np.save(stream, array, allow_pickle=True)
+        data, match = stream.getvalue(), "no NumPy array.*allow_pickle"
+    else:
+        data = to_npy(array)
+    edit(bundle_copy, files={"golden/0.npy": data})
+    with pytest.raises(BundleError, match=rf"golden/0\.npy is.*{match}"):
+        Detector(bundle_copy)
+
+
+def test_golden_files_of_another_kind(bundle_copy: Path, edit: Callable[..., None]) -> None:
+    edit(bundle_copy, files={"golden/1.png": b"no image"})
+    with pytest.raises(BundleError, match=r"golden/1\.png cannot be decoded"):
+        Detector(bundle_copy)
+    edit(bundle_copy, files={"golden/0.npy": b"no array"})
+    with pytest.raises(BundleError, match=r"golden/0\.npy is no NumPy array"):
+        Detector(bundle_copy)
+
+
+def test_no_tolerance_for_the_precision(bundle_dir: Path) -> None:
+    bundle = open_bundle(bundle_dir)
+    engine: Any = open_engine(bundle)
+    engine.precision = "float16"
+    with pytest.raises(BundleError, match="no tolerance for float16"):
+        qualify(replace(bundle), engine)
