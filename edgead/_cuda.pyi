@@ -1,0 +1,6 @@
+"""CUDA kernels, built from csrc/ where there was a CUDA compiler."""
+
+ARCHITECTURES: str
+
+def status() -> tuple[int, str]: ...
+def available() -> bool: ...
