@@ -91,6 +91,20 @@ def _openvino() -> Iterator[Finding]:
         yield Finding("openvino", "broken", detail, "pip install --force-reinstall openvino")
 
 
+def _kernels() -> Iterator[Finding]:
+    from edgead.kernels import built
+
+    kinds = built()
+    yield Finding("kernels cpu", "ok", f"{kinds['cpu']} instructions")
+    if "device:" in kinds["cuda"]:
+        yield Finding("kernels cuda", "ok", kinds["cuda"])
+    elif kinds["cuda"] == "not built":
+        hint = "where there is nvcc: EDGEAD_CUDA=ON pip install --no-binary edgead edgead"
+        yield Finding("kernels cuda", "missing", "not built", hint)
+    else:
+        yield Finding("kernels cuda", "missing", kinds["cuda"], "see nvidia driver")
+
+
 def _driver() -> Iterator[Finding]:
     try:
         cuda = ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
@@ -151,6 +165,7 @@ PROBES: dict[str, Callable[[], Iterator[Finding]]] = {
     "numpy": _numpy,
     "opencv": _opencv,
     "openvino": _openvino,
+    "kernels": _kernels,
     "nvidia driver": _driver,
     "tensorrt": _tensorrt,
     "extras": _extras,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import sys
 
+import pytest
+
 from edgead import machine
 from edgead.cli import main
 from edgead.extras import EXTRAS, extra_of, missing
@@ -50,6 +52,24 @@ def test_a_missing_option_names_its_cure_and_is_no_failure(monkeypatch, capsys):
     assert train["state"] == "missing"
     assert "torch" in train["detail"]
     assert train["cure"] == 'pip install "edgead[train]"'
+
+
+@pytest.mark.parametrize(
+    ("cuda", "state", "cure"),
+    [
+        ("not built", "missing", "EDGEAD_CUDA=ON"),
+        ("built for sm_87; unusable: no driver (error 35)", "missing", "driver"),
+        ("built for sm_87; device: Orin", "ok", ""),
+    ],
+)
+def test_the_cuda_kernels_are_an_option(monkeypatch, capsys, cuda, state, cure):
+    monkeypatch.setattr("edgead.kernels.built", lambda: {"cpu": "avx2", "cuda": cuda})
+    code, report = run_json(capsys)
+    assert code == 0
+    found = by_name(report)["kernels cuda"]
+    assert (found["state"], found["detail"]) == (state, cuda)
+    assert cure in found["cure"]
+    assert "avx2" in by_name(report)["kernels cpu"]["detail"]
 
 
 def test_a_broken_need_is_a_finding_and_exit_code_2(monkeypatch, capsys):
