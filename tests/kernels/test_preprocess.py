@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from edgead import _cpu, reference
 from edgead.errors import InputError
-from edgead.preprocess import PreprocessParams, Preprocessor, check_frame, preprocess
+from edgead.preprocess import Preprocessor, PreprocessParams, check_frame, preprocess
 
 # mean 0, std 1: the image is the resized frame in [0, 1].
 PLAIN = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
@@ -104,7 +104,7 @@ def test_halving_by_hand():
     frame = np.array([[0, 8, 16, 200]], np.uint8)
     image = preprocess(frame, PreprocessParams((1, 2), **PLAIN))
     expected = np.array([(3 * 0 + 3 * 8 + 16) / 7, (8 + 3 * 16 + 3 * 200) / 7]) / 255
-    # Weights are multiples of 1/16384: off by half of it each, three of them, on values up to 200/255.
+    # Weights are multiples of 1/16384: three of them, off by half of it, on values up to 200/255.
     np.testing.assert_allclose(image[0, 0], expected, atol=3 * 0.5 / 16384)
 
 
