@@ -21,10 +21,15 @@ _NO_EXCHANGE = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP}
 def write_file(path: str | os.PathLike[str], data: bytes) -> None:
     """Write ``data`` to ``path``; whoever reads the path sees the old file or the new one.
 
+    A link is followed and kept; a device or a pipe (``/dev/stdout``) is written to, not replaced.
+
     Errors: ``OSError`` (no space, no permission, no such folder); the old file is then unchanged
     and nothing else is left behind.
     """
-    target = Path(path)
+    target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_file() and not target.is_dir():
+        target.write_bytes(data)
+        return
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
     try:
         with open(temporary, "xb") as stream:
@@ -50,7 +55,7 @@ def replace_directory(path: str | os.PathLike[str], files: Mapping[str, bytes]) 
 
     Errors: ``OSError``; the old directory is then unchanged.
     """
-    target = Path(os.path.abspath(path))
+    target = Path(os.path.realpath(path))  # what a link names is replaced, the link is kept
     target.parent.mkdir(parents=True, exist_ok=True)
     _clean_leftovers(target)
     workshop = Path(tempfile.mkdtemp(prefix=_prefix(target), dir=target.parent))
@@ -81,8 +86,6 @@ def _swap_in(fresh: Path, target: Path, old: Path) -> None:
     """Put ``fresh`` at ``target``; what was there ends inside the workshop."""
     if not os.path.lexists(target):
         os.rename(fresh, target)
-    elif target.is_symlink():
-        _swap_in(fresh, target.resolve(), old)  # replace what the link names, keep the link
     elif not _exchange(fresh, target):
         os.rename(target, old)
         try:
@@ -113,7 +116,8 @@ def _prefix(target: Path) -> str:
 
 def _clean_leftovers(target: Path) -> None:
     """Remove what killed writers left beside ``target``; bring back an old directory they moved."""
-    for workshop in target.parent.glob(f"{_prefix(target)}*"):
+    prefix = _prefix(target)
+    for workshop in [p for p in target.parent.iterdir() if p.name.startswith(prefix)]:
         with contextlib.suppress(OSError), _locked(workshop, wait=False) as held:
             if not held:
                 continue

@@ -11,8 +11,13 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
+
+# The same examples everywhere, and no deadline: machines that run tests are busy.
+hypothesis.settings.register_profile("edgead", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("edgead")
 
 SIZE = (64, 48)  # height and width differ, so that a swap shows
 CHANNELS = (8, 12)

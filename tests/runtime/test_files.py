@@ -16,6 +16,7 @@ import pytest
 import edgead.files
 from edgead.bundle import open_bundle
 from edgead.errors import BundleError
+from edgead.files import write_file
 
 # Writes the bundle at argv[2] again under the name "second", from what lies at argv[1].
 WRITE_AGAIN = """
@@ -171,3 +172,27 @@ def test_the_parent_is_a_file(tiny: Any, tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="cannot write bundle"):
         tiny.write(tmp_path / "file" / "a.edgead")
     assert (tmp_path / "file").read_text() == "dear"
+
+
+def test_names_that_look_like_patterns(bundle_dir: Path, tmp_path: Path, tiny: Any) -> None:
+    target = tmp_path / "a[1]*.edgead"
+    tiny.write(target)
+    assert write_again(bundle_dir, target, KILL_AT["before the exchange"]).returncode == -9
+    tiny.write(target, name="third")
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_write_file_keeps_links_and_devices(tmp_path: Path) -> None:
+    (tmp_path / "real").write_bytes(b"old")
+    (tmp_path / "link").symlink_to("real")
+    write_file(tmp_path / "link", b"new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_bytes() == b"new"
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    write_file(tmp_path / "pipe", b"through")
+    assert os.read(reader, 100) == b"through"
+    os.close(reader)
+    assert (tmp_path / "pipe").is_fifo()
+    with pytest.raises(OSError, match="directory"):
+        write_file(tmp_path, b"new")

@@ -1,0 +1,108 @@
+"""What a Detector costs on top of the bare engine: ``Detector.score`` beside OpenVINO's inference.
+
+    python benchmarks/overhead.py NAME.edgead [--frame HxW] [--repeats N] [--check] [--json FILE]
+
+Both run the same compiled graph in turns in one process, so that whatever else the machine does
+meets both alike; the numbers are medians. The budget of a 512 x 512 colour frame is 1.25 times
+the bare inference; with --check, exit code 4 says that it was passed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from edgead import Detector, EdgeadError
+from edgead.files import write_file
+
+BUDGET = 1.25
+
+
+def main() -> int:
+    """Parse, measure, print; see the module's docstring for the exit code."""
+    args = _arguments()
+    try:
+        detector = Detector(args.bundle, threads=args.threads)
+    except EdgeadError as error:
+        print(f"overhead: {error}", file=sys.stderr)
+        return error.exit_code
+    found = measure(detector, args.frame, args.repeats)
+    _print(found)
+    if args.json:
+        write_file(args.json, (json.dumps(found, indent=2) + "\n").encode())
+    return 4 if args.check and found["ratio"] > BUDGET else 0
+
+
+def measure(detector: Detector, size: tuple[int, int], repeats: int) -> dict[str, Any]:
+    """Medians over ``repeats`` turns, in milliseconds, of a random [*size, 3] uint8 frame."""
+    frame = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    bare = detector.engine.session()
+    bare.image[...] = np.random.default_rng(1).normal(size=bare.image.shape)
+    for _ in range(20):
+        bare.infer()
+        detector.score(frame)
+    bare_ms, score_ms, stages = [], [], []
+    for turn in range(repeats):
+        # Who goes first changes with the turn: the second finds warmer caches.
+        for work in ("bare", "score") if turn % 2 else ("score", "bare"):
+            started = perf_counter()
+            if work == "bare":
+                bare.infer()
+                bare_ms.append(1e3 * (perf_counter() - started))
+            else:
+                result = detector.score(frame)
+                score_ms.append(1e3 * (perf_counter() - started))
+                stages.append(result.timings_ms)
+    medians = {name: statistics.median(stage[name] for stage in stages) for name in stages[0]}
+    own = [
+        total - sum(stage[name] for name in ("preprocess", "engine", "anomaly_map"))
+        for total, stage in zip(score_ms, stages, strict=True)
+    ]
+    return {
+        **detector.info(),
+        "frame": [*size, 3],
+        "repeats": repeats,
+        "bare_ms": statistics.median(bare_ms),
+        "score_ms": statistics.median(score_ms),
+        "ratio": statistics.median(score_ms) / statistics.median(bare_ms),
+        "stages_ms": {**medians, "python": statistics.median(own)},
+    }
+
+
+def _print(found: dict[str, Any]) -> None:
+    height, width, _ = found["frame"]
+    print(f"{found['device']}, {found['version']}, kernels {found['kernels']}")
+    print(f"frame {height} x {width} x 3, median of {found['repeats']}")
+    print(f"bare inference   {found['bare_ms']:8.3f} ms")
+    print(f"Detector.score   {found['score_ms']:8.3f} ms")
+    for name, value in found["stages_ms"].items():
+        if name != "total":
+            print(f"  {name:<14} {value:8.3f} ms")
+    print(f"ratio            {found['ratio']:8.3f}   (budget {BUDGET})")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("bundle", metavar="NAME.edgead")
+    parser.add_argument("--frame", type=_size, default=(512, 512), metavar="HxW")
+    parser.add_argument("--repeats", type=int, default=200)
+    parser.add_argument("--threads", type=int, help="threads of the engine")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers as JSON")
+    parser.add_argument("--check", action="store_true", help="exit with 4 over the budget")
+    return parser.parse_args()
+
+
+def _size(text: str) -> tuple[int, int]:
+    height, _, width = text.partition("x")
+    return int(height), int(width)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
