@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 from edgead import _cpu
 
 
@@ -16,10 +18,10 @@ def built() -> dict[str, str]:
 
 
 def _cuda() -> str:
-    try:
-        from edgead import _cuda as cuda
-    except ModuleNotFoundError:
+    if find_spec("edgead._cuda") is None:
         return "not built"
+    from edgead import _cuda as cuda
+
     code, text = cuda.status()
     state = f"device: {text}" if code == 0 else f"unusable: {text} (error {code})"
     return f"built for {cuda.ARCHITECTURES}; {state}"
