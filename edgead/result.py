@@ -106,7 +106,8 @@ class Result:
         typical, threshold = self.scale.typical, self.scale.threshold
         reach = 2 * (threshold - typical) or abs(threshold) or 1.0
         level = np.clip((heat - typical) / reach, 0.0, 1.0)
-        colours = cv2.applyColorMap(np.rint(255 * level).astype(np.uint8), cv2.COLORMAP_TURBO)
+        # TURBO ends in a dark red that looks like a shadow: stop at its brightest red.
+        colours = cv2.applyColorMap(np.rint(225 * level).astype(np.uint8), cv2.COLORMAP_TURBO)
         alpha = 0.6 * np.minimum(2 * level, 1.0)[:, :, None]
         image = np.rint((1 - alpha) * _as_bgr8(self.frame, self.color) + alpha * colours)
         overlay = np.ascontiguousarray(image.astype(np.uint8))
