@@ -1,0 +1,28 @@
+"""A tiny data set of good parts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+
+def write_parts(folder: Path, count: int, seed: int = 0) -> None:
+    """Discs of slightly different place and brightness on a grey ground, 80x72 BGR PNG."""
+    rng = np.random.default_rng(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    for index in range(count):
+        image = np.full((80, 72, 3), 90, np.uint8)
+        centre = (36 + int(rng.integers(-4, 5)), 40 + int(rng.integers(-4, 5)))
+        cv2.circle(image, centre, 20, (60, 120, int(rng.integers(160, 220))), -1)
+        image += rng.integers(0, 8, image.shape, dtype=np.uint8)
+        cv2.imwrite(str(folder / f"{index:03d}.png"), image)
+
+
+@pytest.fixture(scope="session")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("parts")
+    write_parts(folder, 12)
+    return folder

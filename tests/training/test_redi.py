@@ -1,0 +1,154 @@
+"""ReDi's parts against hand-computed cases, float64 and its own contract."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from edgead_training.methods.redi import (
+    ReDi,
+    ReDiSettings,
+    alignment_loss,
+    self_correlation_loss,
+)
+from edgead_training.methods.redi_data import coreset
+from edgead_training.networks import ssim
+
+from edgead.errors import TrainingError
+
+SMALL = {"size": [64, 64], "bank_size": 3, "widths": [4, 4, 8, 8]}
+
+
+def _random(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def _method(**changes) -> ReDi:
+    torch.manual_seed(0)
+    method = ReDi.from_settings(SMALL | changes, n_train=5)
+    method.bank.fill(
+        _random(5, 3, *method.config.size), _random(5, method.bank.keys.shape[1], seed=1)
+    )
+    return method.eval()
+
+
+def test_alignment_loss_by_hand():
+    x = torch.tensor([[[[1.0, 0.0]], [[0.0, 2.0]]]])  # two positions: (1, 0) and (0, 2)
+    y = torch.tensor([[[[3.0, 5.0]], [[0.0, 0.0]]]])  # the same direction; a right angle
+    assert alignment_loss([x], [y]).item() == pytest.approx(0.5)
+    assert alignment_loss([x, x], [y, y]).item() == pytest.approx(1.0)  # a sum over scales
+
+
+def test_self_correlation_loss_by_hand():
+    x = torch.tensor([[[[1.0, 0.0]], [[0.0, 1.0]]]])  # C = identity
+    y = torch.tensor([[[[1.0, 1.0]], [[0.0, 0.0]]]])  # C = all ones
+    assert self_correlation_loss([x], [y]).item() == pytest.approx(2 / 4)  # 2 of 4 entries differ
+    assert self_correlation_loss([x], [7 * x]).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_self_correlation_does_not_see_a_common_rotation_that_alignment_sees():
+    x, rotation = _random(1, 8, 6, 6), torch.linalg.qr(_random(8, 8, seed=2))[0]
+    turned = torch.einsum("dc,nchw->ndhw", rotation, x)
+    assert self_correlation_loss([x], [turned]).item() < 1e-10
+    assert alignment_loss([x], [turned]).item() > 0.1
+
+
+def test_ssim_agrees_with_a_float64_loop():
+    a, b = (torch.rand(1, 1, 12, 13, generator=torch.Generator().manual_seed(s)) for s in (1, 2))
+    x, y, values = a[0, 0].double().numpy(), b[0, 0].double().numpy(), []
+    for i in range(12 - 6):
+        for j in range(13 - 6):
+            p, q = x[i : i + 7, j : j + 7], y[i : i + 7, j : j + 7]
+            cov = ((p - p.mean()) * (q - q.mean())).mean()
+            top = (2 * p.mean() * q.mean() + 1e-4) * (2 * cov + 9e-4)
+            values.append(
+                top / ((p.mean() ** 2 + q.mean() ** 2 + 1e-4) * (p.var() + q.var() + 9e-4))
+            )
+    assert ssim(a, b).item() == pytest.approx(np.mean(values), abs=1e-5)
+    assert ssim(a, a).item() == pytest.approx(1, abs=1e-6)
+
+
+def test_coreset_takes_the_centre_then_the_farthest():
+    points = torch.tensor([[0.0], [4.0], [5.0], [11.0]])  # mean 5
+    assert coreset(points, 3).tolist() == [2, 3, 0]
+
+
+def test_bank_returns_the_most_similar_image():
+    method = _method(bank_size=5)
+    with torch.no_grad():
+        bank = method.bank
+        levels = [torch.zeros(1), torch.zeros(1), _random(2, 112, 4, 4, seed=3)]
+        flat = levels[2].flatten(1)  # a 4x4 grid on 4x4 features: nothing to average
+        keys = bank.keys
+        centred = flat - bank.centre
+        want = [max(range(5), key=lambda m: float(row @ keys[m])) for row in centred]
+        torch.testing.assert_close(bank(levels), bank.images[want])
+
+
+def test_graph_gives_pairs_as_it_says_and_batches_do_not_mix():
+    method, images = _method(), _random(3, 3, 64, 64)
+    with torch.no_grad():
+        together, alone = method(images), [method(image[None]) for image in images]
+    for k, (pair, (reference, restored)) in enumerate(zip(method.pairs(), together, strict=True)):
+        assert reference.shape == restored.shape == (3, pair.channels, *pair.size)
+        assert reference.dtype == restored.dtype == torch.float32
+        for row in range(3):
+            torch.testing.assert_close(restored[row], alone[row][k][1][0], atol=2e-4, rtol=1e-3)
+
+
+def test_recovered_image_does_not_depend_on_what_the_map_hides():
+    method, image = _method(), _random(1, 3, 64, 64) * 0.1
+    with torch.no_grad():
+        prompt = method.bank.images[:1]
+        first, brighter = (
+            method.recover_image(method.map_of(x), prompt) for x in (image, image + 1)
+        )
+    torch.testing.assert_close(first, brighter, atol=1e-3, rtol=0)  # HOG forgets brightness
+
+
+@pytest.mark.parametrize(
+    "changes", [{"map": "sobel"}, {"map": "canny"}, {"map": "gray"}, {"prompt": False},
+                {"frb": "light"}, {"frb": "none"}, {"size": [64, 128]}]
+)  # fmt: skip
+def test_every_switch_gives_a_graph(changes):
+    method = _method(**changes)
+    with torch.no_grad():
+        pairs = method(_random(1, 3, *method.config.size))
+    assert all(torch.isfinite(x).all() and x.shape == y.shape for x, y in pairs)
+
+
+def test_prompt_switch_cuts_the_prompt_off():
+    self_map = _random(1, 9, 8, 8).abs()
+    for switch, same in ((False, True), (True, False)):
+        method = _method(prompt=switch)
+        with torch.no_grad():
+            a, b = (method.recover_image(self_map, _random(1, 3, 64, 64, seed=s)) for s in (1, 2))
+        assert torch.equal(a, b) is same
+
+
+def test_half_trunk_takes_and_gives_float32_and_stays_close():
+    method, image = _method(), _random(1, 3, 64, 64)
+    half = copy.deepcopy(method).half()
+    with torch.no_grad():
+        for (_, want), (reference, got) in zip(method(image), half(image), strict=True):
+            assert reference.dtype == got.dtype == torch.float32
+            # half has 11 bits; errors of 2^-11 pile up over some 60 layers
+            assert (got - want).abs().max() < 0.03 * want.abs().max()
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [({"map": "hogg"}, "hogg"), ({"frb": "big"}, "big"), ({"size": [100, 64]}, "multiples of 32"),
+     ({"bank_size": 0}, "at least 1"), ({"colour": 1}, "no setting 'colour'")],
+)  # fmt: skip
+def test_bad_settings_get_a_sentence(settings, words):
+    with pytest.raises(TrainingError, match=words):
+        ReDi.from_settings(settings, n_train=3)
+
+
+def test_settings_come_back_from_their_json():
+    method = _method(frb="light", size=[64, 96])
+    assert ReDi.from_settings(method.settings(), 5).config == method.config
+    assert ReDiSettings().size == (256, 256)

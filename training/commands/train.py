@@ -1,0 +1,79 @@
+"""``edgead train``: learn from images of good parts."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from edgead.console import Console
+from edgead.errors import TrainingError
+
+HELP = "learn from images of good parts"
+_METHODS = ("redi",)  # named here too, so that --help needs no torch
+_EXAMPLE = "example: edgead train redi photos/ --out runs/cell --minutes 10"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of the command."""
+    parser.epilog = _EXAMPLE
+    parser.add_argument("method", metavar="METHOD", help=f"one of: {', '.join(_METHODS)}")
+    parser.add_argument(
+        "data", metavar="DATA", type=Path, help="folder of good images, or MVTec layout"
+    )
+    parser.add_argument("--out", metavar="RUN", type=Path, required=True, help="folder of the run")
+    bound = parser.add_mutually_exclusive_group()
+    bound.add_argument("--minutes", type=float, metavar="M", help="train at most M minutes")
+    bound.add_argument("--steps", type=int, metavar="N", help="train N steps in all")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="default 0")
+    parser.add_argument(
+        "--calibration", type=float, default=0.2, metavar="F",
+        help="share of the good images held out to set the threshold (default 0.2)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", dest="settings",
+        help="a setting of the method, such as map=sobel, prompt=false, frb=light",
+    )  # fmt: skip
+    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in RUN")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train; returns 0, or 128 + the signal that stopped it."""
+    from ..progress import progress, training_bar
+    from ..run import Bounds, Interrupted, Plan, train
+
+    console = Console()
+    if not 0 < args.calibration < 1:
+        raise TrainingError(f"--calibration {args.calibration} is no share; give 0 < F < 1")
+    plan = Plan(
+        args.method, args.data, args.out, _settings(args.settings), args.seed,
+        Bounds(args.steps, args.minutes), args.calibration,
+    )  # fmt: skip
+    try:
+        result = train(
+            plan, resume=args.resume, log=console.say, progress=progress, bar=training_bar()
+        )
+    except Interrupted as stop:
+        console.say(f"{stop}; the checkpoint is in {args.out}")
+        console.next(f"edgead train {args.method} {args.data} --out {args.out} --resume")
+        return stop.exit_code
+    seconds, steps = result.provenance["train_seconds"], result.provenance["steps"]
+    console.say(f"done   {steps} steps in {seconds:.0f} s")
+    console.say(f"wrote  {args.out}")
+    console.next(f"edgead export {args.out} --out {args.out.name}.edgead")
+    return 0
+
+
+def _settings(pairs: list[str]) -> dict[str, Any]:
+    """KEY=VALUE words to settings; a value is JSON, or else a plain word."""
+    settings: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not key or not equals:
+            raise TrainingError(f"--set {pair} cannot be read; write --set KEY=VALUE")
+        try:
+            settings[key] = json.loads(text)
+        except ValueError:
+            settings[key] = text
+    return settings

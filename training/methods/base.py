@@ -1,0 +1,96 @@
+"""What every method offers: a graph from an image to feature pairs, and the stages that train it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from edgead.anomaly_map import MapParams
+from edgead.manifest import Pair
+from edgead.preprocess import PreprocessParams
+
+Progress = Callable[[Iterable[Any], str], Iterator[Any]]
+"""Wraps an iterable with a progress bar that bears the given title."""
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """The good images that a method learns from, preprocessed as the runtime does it.
+
+    images: [N, 3, H, W] float32, normalised; progress: the bar for long preparations.
+    """
+
+    images: Tensor
+    progress: Progress
+
+    def __len__(self) -> int:
+        return self.images.shape[0]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One optimisation: what is trained, for how long, on which loss.
+
+    steps: default length; share: its part of ``--minutes``; prepare: called once before the first
+    step, and again after a resume; n_images: how many images the indices choose from; loss:
+    (indices [B] int64, generator) to named losses, the optimised one being their sum.
+    """
+
+    name: str
+    n_images: int
+    steps: int
+    share: float
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    modules: tuple[nn.Module, ...]
+    prepare: Callable[[], None]
+    loss: Callable[[Tensor, torch.Generator], dict[str, Tensor]]
+
+
+class Method(nn.Module, ABC):
+    """A graph image to feature pairs, and how it is learnt.
+
+    ``forward`` takes [N, 3, H, W] float32, normalised with ``preprocess_params``, and returns K
+    pairs (reference, restored), each [N, C_k, H_k, W_k] float32. After ``.half()`` the trunk
+    computes in float16 and the method still takes and gives float32.
+    """
+
+    name: ClassVar[str]
+
+    @classmethod
+    @abstractmethod
+    def from_settings(cls, settings: dict[str, Any], n_train: int) -> Method:
+        """The untrained method for a training set of ``n_train`` images."""
+
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """The settings as plain JSON; ``from_settings`` takes them back."""
+
+    @abstractmethod
+    def preprocess_params(self) -> PreprocessParams:
+        """How a frame becomes the graph's input."""
+
+    @abstractmethod
+    def pairs(self) -> tuple[Pair, ...]:
+        """Names, shapes and weights of the feature pairs, in the order of ``forward``."""
+
+    @abstractmethod
+    def map_params(self) -> MapParams:
+        """How the pairs become the anomaly map and the score."""
+
+    @abstractmethod
+    def stages(self, data: TrainingSet) -> list[Stage]:
+        """The optimisations to run, in order."""
+
+    def preview(self, images: Tensor) -> list[Tensor]:
+        """Rows of a picture for people: what the method makes of images [N, 3, H, W].
+
+        Each row is like ``images``, normalised; the first is usually ``images`` itself.
+        """
+        return [images]

@@ -1,0 +1,305 @@
+"""ReDi: recover the image from a map of itself and a prompt, then discriminate in feature space.
+
+Source: Xing, Zhang, Tang, Li, "Recover and discriminate: cooperative recovery and discrimination
+for visual anomaly detection" (arXiv 2406.04608). Tags: [F] stated by the authors, [P] our choice
+where the paper is silent.
+
+    H = map(X)                       what an image keeps without its appearance [F], HOG [F]
+    P = the most similar image of a bank of good images                         [F; bank: P]
+    Y = recover(H, P)                never sees X itself, so no defect takes a short cut [F]
+    F_X = backbone(X)   F_Y = FRB(backbone(Y))      frozen backbone, several scales [F]
+    pairs (F_X, F_Y), cosine distance, sum over scales, Gaussian, maximum       [P, as RD4AD]
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from edgead.anomaly_map import MapParams
+from edgead.errors import TrainingError
+from edgead.manifest import Pair
+from edgead.preprocess import PreprocessParams
+
+from ..backbone import CHANNELS, MEAN, STD, STRIDES, load_backbone
+from ..networks import Residual, conv_norm_relu, ssim, upsample
+from ..selfmaps import KINDS, make_map
+from .base import Method, Stage, TrainingSet
+from .redi_data import FeatureCache, PromptBank
+
+FRB_KINDS = ("heavy", "light", "none")
+
+
+@dataclass(frozen=True)
+class ReDiSettings:
+    """Every choice of ReDi. The ablation switches of the paper: map, prompt, frb, self_correlation.
+
+    size: input (height, width), multiples of 32; map: one of hog, sobel, canny, gray; prompt: feed
+    the similar image, or zeros; frb: heavy (fusion, one-class bottleneck, reversed decoder), light
+    (residual block per scale) or none; self_correlation: weight of L_S, 0 switches it off;
+    bank_size: prompts kept in the graph; widths: channels of the recover network at strides
+    2, 4, 8, 16; steps: (recover, discriminate); variants: prompts per image in stage two.
+    """
+
+    size: tuple[int, int] = (256, 256)  # [F]
+    map: str = "hog"  # [F]
+    prompt: bool = True  # [F]
+    frb: str = "heavy"  # [P]
+    self_correlation: float = 1.0  # [P] weight of L_S
+    bank_size: int = 16  # [P]
+    widths: tuple[int, int, int, int] = (16, 32, 64, 128)  # [P]
+    blur_sigma: float = 4.0  # [P] as RD4AD, pixels at 256
+    batch_size: int = 8  # [P] more steps in the same minutes
+    learning_rate: float = 1e-3  # [P] higher than usual: the steps are few
+    steps: tuple[int, int] = (1500, 2000)  # [P]
+    variants: int = 3  # [P]
+
+    def __post_init__(self) -> None:
+        for name, value, known in (("map", self.map, KINDS), ("frb", self.frb, FRB_KINDS)):
+            if value not in known:
+                raise TrainingError(f"{name}={value!r} is not known; choose one of {known}")
+        if len(self.size) != 2 or any(side < 64 or side % 32 for side in self.size):
+            raise TrainingError(
+                f"size={self.size} cannot be used: height and width must be multiples of 32, "
+                "at least 64"
+            )
+        if self.bank_size < 1 or self.batch_size < 1 or self.variants < 1:
+            raise TrainingError("bank_size, batch_size and variants must be at least 1")
+
+
+class RecoverNet(nn.Module):
+    """U-Net on the prompt, with the map joined where its resolution belongs. [F; widths: P]
+
+    prompt [N, 3, H, W] normalised, map [N, C, H/stride, W/stride] -> recovered [N, 3, H, W], [0, 1].
+    """
+
+    def __init__(self, map_channels: int, map_stride: int, widths: tuple[int, ...]) -> None:
+        super().__init__()
+        a, b, c, d = widths
+        self.map_stride = map_stride
+        at_input = map_channels if map_stride == 1 else 0
+        at_8 = map_channels if map_stride == 8 else 0
+        self.enc2 = conv_norm_relu(3 + at_input, a, 3, 2)  # one convolution: this grid costs most
+        self.enc4 = nn.Sequential(conv_norm_relu(a, b, 3, 2), conv_norm_relu(b, b))
+        self.enc8 = conv_norm_relu(b, c, 3, 2)
+        self.join8 = nn.Sequential(conv_norm_relu(c + at_8, c), conv_norm_relu(c, c))
+        self.enc16 = nn.Sequential(conv_norm_relu(c, d, 3, 2), Residual(d))
+        self.dec8 = nn.Sequential(conv_norm_relu(d + c, c), conv_norm_relu(c, c))
+        self.dec4 = nn.Sequential(conv_norm_relu(c + b, b), conv_norm_relu(b, b))
+        self.dec2 = conv_norm_relu(b + a, a)
+        self.out = nn.Conv2d(a, 3, 3, padding=1)
+
+    def forward(self, prompt: Tensor, self_map: Tensor) -> Tensor:
+        x = torch.cat([prompt, self_map], dim=1) if self.map_stride == 1 else prompt
+        e2 = self.enc2(x)
+        e4 = self.enc4(e2)
+        e8 = self.enc8(e4)
+        e8 = self.join8(torch.cat([e8, self_map], dim=1) if self.map_stride == 8 else e8)
+        e16 = self.enc16(e8)
+        d8 = self.dec8(torch.cat([upsample(e16, e8.shape[-2:]), e8], dim=1))
+        d4 = self.dec4(torch.cat([upsample(d8, e4.shape[-2:]), e4], dim=1))
+        d2 = self.dec2(torch.cat([upsample(d4, e2.shape[-2:]), e2], dim=1))
+        return torch.sigmoid(upsample(self.out(d2), prompt.shape[-2:]))
+
+
+class HeavyBlock(nn.Module):
+    """Feature recovery: fuse the scales, squeeze them through a bottleneck, decode in reverse. [P]
+
+    Features at strides 4, 8, 16 to features of the same shapes. What the bottleneck at stride 32
+    has not learnt from good parts does not come back.
+    """
+
+    def __init__(self, channels: tuple[int, ...], width: int = 192) -> None:
+        super().__init__()
+        c4, c8, c16 = channels
+        self.from4 = nn.Sequential(conv_norm_relu(c4, c8, 3, 2), conv_norm_relu(c8, c16, 3, 2))
+        self.from8 = conv_norm_relu(c8, c16, 3, 2)
+        self.fuse = conv_norm_relu(3 * c16, c16, 1)
+        self.bottleneck = nn.Sequential(conv_norm_relu(c16, width, 3, 2), Residual(width))
+        self.to16 = nn.Sequential(conv_norm_relu(width, c16), Residual(c16))
+        self.to8 = nn.Sequential(conv_norm_relu(c16, 2 * c8), Residual(2 * c8))
+        self.to4 = nn.Sequential(conv_norm_relu(2 * c8, 2 * c4), Residual(2 * c4))
+        self.heads = nn.ModuleList(
+            nn.Conv2d(inputs, outputs, 1)
+            for inputs, outputs in ((2 * c4, c4), (2 * c8, c8), (c16, c16))
+        )
+
+    def forward(self, features: list[Tensor]) -> list[Tensor]:
+        f4, f8, f16 = features
+        fused = self.fuse(torch.cat([self.from4(f4), self.from8(f8), f16], dim=1))
+        d16 = self.to16(upsample(self.bottleneck(fused), f16.shape[-2:]))
+        d8 = self.to8(upsample(d16, f8.shape[-2:]))
+        d4 = self.to4(upsample(d8, f4.shape[-2:]))
+        return [head(x) for head, x in zip(self.heads, (d4, d8, d16), strict=True)]
+
+
+class LightBlock(nn.Module):
+    """Feature recovery of each scale by itself: 1x1, residual 3x3, 1x1. [P]"""
+
+    def __init__(self, channels: tuple[int, ...]) -> None:
+        super().__init__()
+        self.scales = nn.ModuleList(
+            nn.Sequential(conv_norm_relu(c, 2 * c, 1), Residual(2 * c), nn.Conv2d(2 * c, c, 1))
+            for c in channels
+        )
+
+    def forward(self, features: list[Tensor]) -> list[Tensor]:
+        return [scale(x) for scale, x in zip(self.scales, features, strict=True)]
+
+
+def alignment_loss(reference: list[Tensor], restored: list[Tensor]) -> Tensor:
+    """L_D = sum over scales of mean(1 - cos(F_X, F_Y)) over positions [F]."""
+    pairs = zip(reference, restored, strict=True)
+    return torch.stack([1 - F.cosine_similarity(x, y).mean() for x, y in pairs]).sum()
+
+
+def self_correlation_loss(
+    reference: list[Tensor], restored: list[Tensor], grid: int = 16
+) -> Tensor:
+    """L_S = sum over scales of ||C(F_X) - C(F_Y)||_F^2 / n^2, C the cosine self-similarity [F].
+
+    C compares every position with every other one on a grid of at most ``grid`` x ``grid`` cells,
+    n of them [P: 16, since the cost grows with its fourth power].
+    """
+
+    def similarity(x: Tensor) -> Tensor:
+        step = max(1, min(x.shape[-2:]) // grid)
+        flat = F.normalize(F.avg_pool2d(x, step).flatten(2), dim=1)
+        return flat.transpose(1, 2) @ flat
+
+    terms = []
+    for x, y in zip(reference, restored, strict=True):
+        terms.append((similarity(x) - similarity(y)).square().mean())
+    return torch.stack(terms).sum()
+
+
+class ReDi(Method):
+    """The exported graph and its two training stages; see the module's page for the equations."""
+
+    name: ClassVar[str] = "redi"
+
+    def __init__(self, settings: ReDiSettings, n_train: int) -> None:
+        super().__init__()
+        self.config = settings
+        self.backbone = load_backbone()
+        self.self_map = make_map(settings.map)
+        map_stride = 8 if settings.map == "hog" else 1
+        self.recover = RecoverNet(self.self_map.channels, map_stride, settings.widths)
+        blocks = {"heavy": HeavyBlock, "light": LightBlock}
+        self.frb = blocks[settings.frb](CHANNELS) if settings.frb in blocks else nn.Identity()
+        self.bank = PromptBank(min(settings.bank_size, n_train), settings.size)
+        self.register_buffer("mean", torch.tensor(MEAN)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(STD)[:, None, None], persistent=False)
+
+    @classmethod
+    def from_settings(cls, settings: dict[str, Any], n_train: int) -> ReDi:
+        known = {field.name for field in fields(ReDiSettings)}
+        for key in settings:
+            if key not in known:
+                raise TrainingError(f"redi has no setting {key!r}; it knows {sorted(known)}")
+        tuples = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
+        return cls(ReDiSettings(**tuples), n_train)
+
+    def settings(self) -> dict[str, Any]:
+        return asdict(self.config)
+
+    def preprocess_params(self) -> PreprocessParams:
+        return PreprocessParams(size=self.config.size, mean=MEAN, std=STD)
+
+    def pairs(self) -> tuple[Pair, ...]:
+        height, width = self.config.size
+        return tuple(
+            Pair(f"reference_{k}", f"restored_{k}", c, (height // s, width // s), 1.0)
+            for k, (c, s) in enumerate(zip(CHANNELS, STRIDES, strict=True))
+        )
+
+    def map_params(self) -> MapParams:
+        sigma = self.config.blur_sigma * self.config.size[0] / 256
+        return MapParams(
+            size=self.config.size,
+            distance="cosine",
+            weights=tuple(pair.weight for pair in self.pairs()),
+            fusion="sum",
+            blur_sigma=sigma,
+            pooling="max",
+        )
+
+    def map_of(self, image: Tensor) -> Tensor:
+        """H [N, C, h, w] float32, also inside a half trunk: small gradients squared would vanish."""
+        return self.self_map(image.float() * self.std.float() + self.mean.float())
+
+    def recover_image(self, self_map: Tensor, prompt: Tensor) -> Tensor:
+        """Y [N, 3, H, W], normalised, from H and ``prompt`` (normalised)."""
+        dtype = self.recover.out.weight.dtype
+        if not self.config.prompt:
+            prompt = torch.zeros_like(prompt)
+        recovered = self.recover(prompt.to(dtype), self_map.to(dtype))
+        return (recovered - self.mean.to(dtype)) / self.std.to(dtype)
+
+    def forward(self, image: Tensor) -> list[tuple[Tensor, Tensor]]:
+        reference = self.backbone(image.to(self.recover.out.weight.dtype))
+        prompt = self.bank(reference)
+        restored = self.frb(self.backbone(self.recover_image(self.map_of(image), prompt)))
+        return [(x.float(), y.float()) for x, y in zip(reference, restored, strict=True)]
+
+    def preview(self, images: Tensor) -> list[Tensor]:
+        """Rows: the images X, their prompts, the recovered images Y."""
+        prompt = self.bank(self.backbone(images))
+        return [images, prompt, self.recover_image(self.map_of(images), prompt)]
+
+    # training ------------------------------------------------------------------------------------
+
+    def stages(self, data: TrainingSet) -> list[Stage]:
+        cache = FeatureCache(self, data, self.config.variants)
+
+        def recover_loss(indices: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+            image = data.images[indices]
+            prompt = data.images[cache.training_prompts(indices, generator)]
+            recovered = self.recover_image(cache.maps[indices], prompt) * self.std + self.mean
+            target = image * self.std + self.mean
+            # At half resolution the structure term costs a quarter [P].
+            small, small_target = (F.avg_pool2d(x, 2) for x in (recovered, target))
+            return {
+                "l1": (recovered - target).abs().mean(),
+                "ssim": 1 - ssim(small, small_target),
+            }
+
+        def discriminate_loss(indices: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+            reference, recovered = cache.features(indices, generator)
+            restored = self.frb(recovered)
+            losses = {"alignment": alignment_loss(reference, restored)}
+            if self.config.self_correlation > 0:
+                loss = self_correlation_loss(reference, restored)
+                losses["self_correlation"] = self.config.self_correlation * loss
+            return losses
+
+        def stage(name: str, **parts: Any) -> Stage:
+            config = self.config
+            rate, batch = config.learning_rate, config.batch_size
+            return Stage(
+                name, len(data), batch_size=batch, learning_rate=rate, weight_decay=1e-4, **parts
+            )
+
+        first = stage(
+            "recover",
+            steps=self.config.steps[0],
+            share=0.6 if self.config.frb != "none" else 1.0,
+            modules=(self.recover,),
+            prepare=lambda: cache.describe(self.bank),
+            loss=recover_loss,
+        )
+        if self.config.frb == "none":
+            return [first]
+        second = stage(
+            "discriminate",
+            steps=self.config.steps[1],
+            share=0.4,
+            modules=(self.frb,),
+            prepare=lambda: cache.recover(self.bank),
+            loss=discriminate_loss,
+        )
+        return [first, second]

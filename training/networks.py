@@ -1,0 +1,48 @@
+"""Building blocks that the methods share."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def conv_norm_relu(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
+    """Convolution, batch normalisation, ReLU. The normalisation folds away at export."""
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+    )
+
+
+class Residual(nn.Module):
+    """x + two 3x3 convolutions of x, then ReLU. [N, C, H, W] to the same shape."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = conv_norm_relu(channels, channels)
+        self.second = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x + self.second(self.first(x)))
+
+
+def upsample(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear, half-pixel: [N, C, h, w] to [N, C, *size]."""
+    return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
+
+
+def ssim(a: Tensor, b: Tensor, window: int = 7) -> Tensor:
+    """Mean structural similarity of images [N, C, H, W] in [0, 1], uniform window; a scalar.
+
+    Source: Wang et al., Image quality assessment (2004), eq. 13, K1 = 0.01, K2 = 0.03.
+    """
+    c1, c2 = 0.01**2, 0.03**2
+    moments = F.avg_pool2d(torch.cat([a, b, a * a, b * b, a * b], dim=1), window, stride=1)
+    mean_a, mean_b, aa, bb, ab = moments.chunk(5, dim=1)
+    var_a, var_b, cov = aa - mean_a**2, bb - mean_b**2, ab - mean_a * mean_b
+    quality = (2 * mean_a * mean_b + c1) * (2 * cov + c2)
+    return (quality / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))).mean()

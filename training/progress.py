@@ -1,0 +1,51 @@
+"""Progress for people: bars on stderr with loss and time left; sparse lines where nobody watches."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from tqdm import tqdm
+
+from .fit import Bar
+
+_LOG_SECONDS = 20.0  # between updates of a bar that goes to a file
+_SMOOTHING = 0.95  # exponential mean of the losses shown
+
+
+def progress(items: Iterable[Any], title: str) -> Iterator[Any]:
+    """Pass ``items`` on, with a bar titled ``title``."""
+    yield from tqdm(items, desc=title, file=sys.stderr, leave=False, **_pace())
+
+
+def training_bar() -> Bar:
+    """The bar of :func:`edgead_training.fit.fit`: stage, share done, losses, time left."""
+    bars: list[tqdm[Any]] = []
+    shown: dict[str, float] = {}
+
+    def start(stage: str, _steps: int) -> None:
+        shown.clear()
+        layout = "{desc}  {percentage:3.0f}% |{bar:24}| {elapsed}, {postfix}"
+        bars.append(
+            tqdm(total=1000, desc=f"stage {stage}", bar_format=layout, file=sys.stderr, **_pace())
+        )
+
+    def update(step: int, done: float, seconds_left: float, losses: dict[str, float]) -> None:
+        for name, value in losses.items():
+            shown[name] = _SMOOTHING * shown.get(name, value) + (1 - _SMOOTHING) * value
+        text = "  ".join(f"{name} {value:.4f}" for name, value in shown.items())
+        left = tqdm.format_interval(round(seconds_left))
+        bars[-1].set_postfix_str(f"{left} left, step {step}  {text}", refresh=False)
+        bars[-1].update(min(1000, round(1000 * done)) - bars[-1].n)
+
+    def close() -> None:
+        bars.pop().close()
+
+    return Bar(start, update, close)
+
+
+def _pace() -> dict[str, Any]:
+    if sys.stderr.isatty():
+        return {"mininterval": 0.2}
+    return {"mininterval": _LOG_SECONDS, "maxinterval": _LOG_SECONDS, "ascii": True}

@@ -1,0 +1,127 @@
+"""The map H that ReDi makes of an image: what is kept of it when its appearance is thrown away.
+
+Each kind is a module without learnt parameters: image [N, 3, H, W] float32 in [0, 1] to
+[N, C, h, w] float32. All of them are written as convolutions, poolings and pointwise arithmetic,
+so that they export to ONNX and need no operator that an engine may lack (no atan2, no sorting).
+Source: ReDi (arXiv 2406.04608) compares four kinds of map, HOG among them; HOG is Dalal and
+Triggs, Histograms of oriented gradients for human detection (2005).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+KINDS = ("hog", "sobel", "canny", "gray")
+
+
+def _gray(image: Tensor) -> Tensor:
+    return image.mean(dim=1, keepdim=True)
+
+
+class _Filter(nn.Module):
+    """A fixed cross-correlation of a one-channel image, borders replicated."""
+
+    kernel: Tensor
+
+    def __init__(self, kernels: list[list[list[float]]]) -> None:
+        super().__init__()
+        weight = torch.tensor(kernels, dtype=torch.float32)[:, None]
+        self.register_buffer("kernel", weight, persistent=False)
+
+    def forward(self, gray: Tensor) -> Tensor:
+        pad_y, pad_x = (size // 2 for size in self.kernel.shape[-2:])
+        padded = F.pad(gray, (pad_x, pad_x, pad_y, pad_y), mode="replicate")
+        return F.conv2d(padded, self.kernel.float())  # float32 also inside a half trunk
+
+
+class Hog(nn.Module):
+    """Histogram of oriented gradients: [N, 3, H, W] to [N, bins, H / cell, W / cell].
+
+    Orientations are unsigned. A gradient of angle t votes for the two bins nearest to 2t on the
+    circle: r_b = max(0, cos(2t - 2t_b) - cos(2 pi / bins)), divided by its sum over b, times the
+    magnitude. cos 2t and sin 2t are quotients of products of the gradient, so no angle is computed.
+    Cells are averaged, then normalised by the L2 norm of their 3x3 block: h / sqrt(block + eps^2).
+    """
+
+    directions: Tensor
+
+    def __init__(self, bins: int = 9, cell: int = 8, eps: float = 0.02) -> None:
+        super().__init__()
+        self.bins, self.cell, self.eps = bins, cell, eps
+        self.channels = bins
+        self.gradient = _Filter(
+            [[[0, 0, 0], [-0.5, 0, 0.5], [0, 0, 0]], [[0, -0.5, 0], [0, 0, 0], [0, 0.5, 0]]]
+        )
+        angles = torch.arange(bins) * (2 * math.pi / bins)  # 2 t_b: the double angle
+        directions = torch.stack([angles.cos(), angles.sin()], dim=1)[:, :, None, None]
+        self.register_buffer("directions", directions, persistent=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        gx, gy = self.gradient(_gray(image)).split(1, dim=1)
+        magnitude = torch.sqrt(gx * gx + gy * gy + 1e-8)
+        double_angle = torch.cat([gx * gx - gy * gy, 2 * gx * gy], dim=1) / magnitude
+        votes = F.conv2d(double_angle, self.directions.float())
+        votes = F.relu(votes - magnitude * math.cos(2 * math.pi / self.bins))
+        votes = votes * (magnitude / (votes.sum(dim=1, keepdim=True) + 1e-6))
+        cells = F.avg_pool2d(votes, self.cell)
+        energy = (cells * cells).sum(dim=1, keepdim=True)
+        block = F.avg_pool2d(energy, 3, stride=1, padding=1, count_include_pad=False)
+        return cells / torch.sqrt(block + self.eps**2)
+
+
+class Sobel(nn.Module):
+    """Gradient magnitude by the Sobel operator: [N, 3, H, W] to [N, 1, H, W], in [0, 1]."""
+
+    channels = 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gradient = _Filter(
+            [[[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]], [[-1, -2, -1], [0, 0, 0], [1, 2, 1]]]
+        )
+
+    def forward(self, image: Tensor) -> Tensor:
+        gradient = self.gradient(_gray(image)) / 4
+        return torch.sqrt((gradient * gradient).sum(dim=1, keepdim=True) + 1e-8)
+
+
+class SoftCanny(nn.Module):
+    """Soft edges: [N, 3, H, W] to [N, 1, H, W], in [0, 1].
+
+    Gaussian blur (sigma 1.4), Sobel magnitude, thinning by suppressing what is not the largest of
+    its 3x3 neighbours, and a sigmoid around the threshold. Hysteresis, which does not export, is
+    left out.
+    """
+
+    channels = 1
+
+    def __init__(self, threshold: float = 0.08, softness: float = 0.02) -> None:
+        super().__init__()
+        taps = torch.exp(-(torch.arange(-3, 4, dtype=torch.float32) ** 2) / (2 * 1.4**2))
+        kernel = torch.outer(taps, taps)
+        self.blur = _Filter([(kernel / kernel.sum()).tolist()])
+        self.sobel = Sobel()
+        self.threshold, self.softness = threshold, softness
+
+    def forward(self, image: Tensor) -> Tensor:
+        edges = self.sobel(self.blur(_gray(image)))
+        thin = torch.sigmoid((edges - F.max_pool2d(edges, 3, 1, 1)) / self.softness + 2)
+        return thin * torch.sigmoid((edges - self.threshold) / self.softness)
+
+
+class Gray(nn.Module):
+    """The grey image itself: [N, 3, H, W] to [N, 1, H, W]. Hides colour alone."""
+
+    channels = 1
+
+    def forward(self, image: Tensor) -> Tensor:
+        return _gray(image)
+
+
+def make_map(kind: str) -> nn.Module:
+    """The module of a kind of ``KINDS``."""
+    return {"hog": Hog, "sobel": Sobel, "canny": SoftCanny, "gray": Gray}[kind]()
