@@ -146,6 +146,27 @@ AnomalyMapPlan anomaly_map_plan(const AnomalyMapParams& params, void* memory) {
   return lay_out(params, arena);
 }
 
+AnomalyMapPlan anomaly_map_plan_moved(const AnomalyMapPlan& plan, const void* from, void* to) {
+  auto moved = [&](Band band) {
+    if (band.weight == nullptr) return band;
+    auto shift = [&](const void* at) {
+      return static_cast<char*>(to) + (static_cast<const char*>(at) - static_cast<const char*>(from));
+    };
+    band.start = reinterpret_cast<const int32_t*>(shift(band.start));
+    band.count = reinterpret_cast<const int32_t*>(shift(band.count));
+    band.weight = reinterpret_cast<const float*>(shift(band.weight));
+    return band;
+  };
+  AnomalyMapPlan result = plan;
+  for (int32_t k = 0; k < plan.params.levels; ++k) {
+    result.rows[k] = moved(plan.rows[k]);
+    result.columns[k] = moved(plan.columns[k]);
+  }
+  result.blur_rows = moved(plan.blur_rows);
+  result.blur_columns = moved(plan.blur_columns);
+  return result;
+}
+
 size_t anomaly_map_workspace_bytes(const AnomalyMapParams& params) {
   return map_workspace_of(params).bytes;
 }

@@ -89,6 +89,17 @@ using AnomalyMapCpu = void (*)(const AnomalyMapPlan& plan, const float* const* r
                                const float* const* restored, int32_t batch, float* map,
                                float* score, void* workspace);
 
+// The CUDA twin: a plan whose bands point into device memory (a copy of the host's plan memory, see
+// anomaly_map_plan_moved), features, map, score and workspace on the device; enqueued on `stream`
+// (a cudaStream_t), safe inside a CUDA graph. Returns the cudaError_t of the launches.
+size_t anomaly_map_cuda_workspace_bytes(const AnomalyMapParams& params, int32_t batch);
+int anomaly_map_cuda(const AnomalyMapPlan& plan, const float* const* reference,
+                     const float* const* restored, int32_t batch, float* map, float* score,
+                     void* workspace, void* stream);
+
+// The plan after its memory was copied from `from` to `to`.
+AnomalyMapPlan anomaly_map_plan_moved(const AnomalyMapPlan& plan, const void* from, void* to);
+
 // The mathematics that both twins share. (static: see simd.h)
 
 // From the sums of a * b, a * a and b * b. In double, so that the product of the squares neither

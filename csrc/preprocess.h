@@ -23,10 +23,12 @@
 #include <cstddef>
 #include <cstdint>
 
+#ifndef EDGEAD_HOST_DEVICE
 #ifdef __CUDACC__
 #define EDGEAD_HOST_DEVICE __host__ __device__
 #else
 #define EDGEAD_HOST_DEVICE
+#endif
 #endif
 
 namespace edgead {
@@ -67,7 +69,14 @@ using PreprocessCpu = void (*)(const PreprocessParams& params, const PreprocessA
                                const PreprocessAxis& horizontal, const void* frame, float* image,
                                void* workspace);
 
-// The mathematics that both twins share.
+// The CUDA twin: frame, image and the arrays of both axes lie in device memory; enqueued on `stream`
+// (a cudaStream_t), safe inside a CUDA graph, no workspace. Returns the cudaError_t of the launch.
+int preprocess_cuda(const PreprocessParams& params, const PreprocessAxis& vertical,
+                    const PreprocessAxis& horizontal, const void* frame, float* image,
+                    void* stream);
+
+// The mathematics that both twins share. (static: see simd.h)
+
 EDGEAD_HOST_DEVICE static inline uint32_t preprocess_mid(uint32_t acc, int32_t sample_bytes) {
   return sample_bytes == 1 ? (acc + (1u << 5)) >> 6 : (acc + (1u << 13)) >> 14;
 }

@@ -215,13 +215,13 @@ def _compare(
     shown = [frame.read() for frame in kept]
     shown.append(golden.synthetic_defect(shown[len(shown) // 2]))
     defect = compare.measure(paths, [("the synthetic defect", shown[-1])])
+    _check_half_peak(mode)
     spreads = {
         "score": compare.spread(measured.scores[0]),
         "map": compare.spread(measured.peaks[0]),
     }
     found = compare.differences(compare.join(measured, defect))
     compare.check_differences(found, spreads["score"], spreads["map"])
-    _check_half_peak(mode)
     files, golden_frames = _golden(embedded, shown)
     return _Comparison(measured, found, spreads, mode.peak), files, golden_frames
 

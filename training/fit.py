@@ -218,14 +218,14 @@ def step_generator(seed: int, stage: int, step: int) -> torch.Generator:
 def save_checkpoint(
     method: Method, position: Position, optimizer: dict[str, Tensor], out: Path
 ) -> None:
-    """Write model, optimiser and position to ``out``/checkpoint.safetensors, whole or not at all."""
+    """Write model, optimiser and position to the checkpoint in ``out``, whole or not at all."""
     tensors = {f"model.{k}": v.contiguous() for k, v in method.state_dict().items()}
     tensors |= {f"optimizer.{k}": v.contiguous() for k, v in optimizer.items()}
     write_file(out / CHECKPOINT, save(tensors, {"position": json.dumps(asdict(position))}))
 
 
 def load_checkpoint(method: Method, out: Path) -> tuple[Position, dict[str, Tensor]]:
-    """Put a checkpoint's weights into ``method``; returns the position and the optimiser's state."""
+    """Put the weights of a checkpoint into ``method``; returns position, optimiser state."""
     path = out / CHECKPOINT
     try:
         with safe_open(path, framework="pt") as file:

@@ -1,4 +1,4 @@
-"""Progress for people: bars on stderr with loss and time left; sparse lines where nobody watches."""
+"""Progress for people: bars on stderr with loss and time left; sparse lines in a log."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,7 @@ class Plan:
     out: Path
     settings: dict[str, Any]
     seed: int = 0
-    bounds: Bounds = Bounds()
+    bounds: Bounds = field(default_factory=Bounds)
     calibration_fraction: float = 0.2
 
     def command(self) -> str:

@@ -1,4 +1,4 @@
-"""What every method offers: a graph from an image to feature pairs, and the stages that train it."""
+"""What every method offers: a graph from an image to feature pairs, and its training stages."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ class ReDiSettings:
 class RecoverNet(nn.Module):
     """U-Net on the prompt, with the map joined where its resolution belongs. [F; widths: P]
 
-    prompt [N, 3, H, W] normalised, map [N, C, H/stride, W/stride] -> recovered [N, 3, H, W], [0, 1].
+    prompt [N, 3, H, W] normalised, map [N, C, H/s, W/s] -> recovered [N, 3, H, W] in [0, 1].
     """
 
     def __init__(self, map_channels: int, map_stride: int, widths: tuple[int, ...]) -> None:
@@ -229,7 +229,7 @@ class ReDi(Method):
         )
 
     def map_of(self, image: Tensor) -> Tensor:
-        """H [N, C, h, w] float32, also inside a half trunk: small gradients squared would vanish."""
+        """H [N, C, h, w], float32 also in a half trunk: small gradients squared would vanish."""
         return self.self_map(image.float() * self.std.float() + self.mean.float())
 
     def recover_image(self, self_map: Tensor, prompt: Tensor) -> Tensor:
