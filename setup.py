@@ -28,11 +28,25 @@ def tool(name: str) -> "str | None":
     return shutil.which(name, path=os.pathsep.join((directory, beside, os.environ["PATH"])))
 
 
+def remove_cuda(folder: Path) -> None:
+    """What an earlier build with CUDA left must not stay when this one is without."""
+    for stale in folder.glob("_cuda.*"):
+        if stale.suffix != ".pyi":
+            stale.unlink()
+
+
 class CMakeBuild(build_ext):
     """Configures, builds and installs csrc/ beside the place of edgead._cpu."""
 
+    def copy_extensions_to_source(self) -> None:  # the last step of an editable installation
+        remove_cuda(ROOT / "edgead")
+        super().copy_extensions_to_source()
+
     def build_extension(self, ext: Extension) -> None:
         import pybind11
+
+        if ext.name == "edgead._cuda":
+            return  # CMake made it together with _cpu, where there is nvcc
 
         cmake, ninja = tool("cmake"), tool("ninja")
         if cmake is None:
@@ -56,7 +70,14 @@ class CMakeBuild(build_ext):
             shutil.rmtree(build, ignore_errors=True)
             subprocess.run(configure, check=True)
         subprocess.run([cmake, "--build", str(build), "-j", jobs], check=True)
+        remove_cuda(place)
         subprocess.run([cmake, "--install", str(build), "--prefix", str(place)], check=True)
 
 
-setup(ext_modules=[Extension("edgead._cpu", sources=[])], cmdclass={"build_ext": CMakeBuild})
+setup(
+    ext_modules=[
+        Extension("edgead._cpu", sources=[]),
+        Extension("edgead._cuda", sources=[], optional=True),
+    ],
+    cmdclass={"build_ext": CMakeBuild},
+)

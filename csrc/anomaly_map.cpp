@@ -150,7 +150,8 @@ AnomalyMapPlan anomaly_map_plan_moved(const AnomalyMapPlan& plan, const void* fr
   auto moved = [&](Band band) {
     if (band.weight == nullptr) return band;
     auto shift = [&](const void* at) {
-      return static_cast<char*>(to) + (static_cast<const char*>(at) - static_cast<const char*>(from));
+      return static_cast<char*>(to) +
+             (static_cast<const char*>(at) - static_cast<const char*>(from));
     };
     band.start = reinterpret_cast<const int32_t*>(shift(band.start));
     band.count = reinterpret_cast<const int32_t*>(shift(band.count));

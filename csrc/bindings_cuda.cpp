@@ -1,0 +1,191 @@
+// edgead._cuda: the CUDA kernels for Python, on addresses in device memory. Imports without a
+// driver; status() says whether there is a device.
+#include <cuda_runtime_api.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <array>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "anomaly_map.h"
+#include "preprocess.h"
+
+namespace py = pybind11;
+
+namespace edgead {
+namespace {
+
+void check(int error) {
+  if (error != cudaSuccess) {
+    const auto code = static_cast<cudaError_t>(error);
+    throw std::runtime_error(std::string("CUDA: ") + cudaGetErrorString(code) + " (error " +
+                             std::to_string(error) + ")");
+  }
+}
+
+// (0, the device's name), or (the error's number, its text).
+std::pair<int, std::string> status() {
+  int devices = 0;
+  cudaError_t error = cudaGetDeviceCount(&devices);
+  cudaDeviceProp properties{};
+  if (error == cudaSuccess) error = cudaGetDeviceProperties(&properties, 0);
+  if (error != cudaSuccess) {
+    cudaGetLastError();  // it would otherwise stay for the next caller
+    return {error, cudaGetErrorString(error)};
+  }
+  return {0, properties.name};
+}
+
+// Device memory; filled from the host once, before any stream uses it.
+class Buffer {
+ public:
+  explicit Buffer(size_t bytes) { check(cudaMalloc(&data_, bytes)); }
+  Buffer(const void* from, size_t bytes) : Buffer(bytes) {
+    check(cudaMemcpy(data_, from, bytes, cudaMemcpyHostToDevice));
+  }
+  ~Buffer() { cudaFree(data_); }
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+  void* data() const { return data_; }
+
+ private:
+  void* data_ = nullptr;
+};
+
+template <class T>
+Buffer uploaded(const std::vector<T>& from) {
+  return Buffer(from.data(), sizeof(T) * from.size());
+}
+
+struct Axis {
+  Axis(int32_t in, int32_t out) : Axis(in, out, Host(in, out)) {}
+  Buffer start, count, weight;
+  PreprocessAxis axis;
+
+ private:
+  struct Host {
+    Host(int32_t in, int32_t out)
+        : start(out), count(out), weight(static_cast<size_t>(out) * preprocess_taps(in, out)) {
+      axis = preprocess_axis(in, out, start.data(), count.data(), weight.data());
+    }
+    std::vector<int32_t> start, count;
+    std::vector<uint16_t> weight;
+    PreprocessAxis axis;
+  };
+  Axis(int32_t in, int32_t out, const Host& host)
+      : start(uploaded(host.start)),
+        count(uploaded(host.count)),
+        weight(uploaded(host.weight)),
+        axis{in,
+             out,
+             host.axis.taps,
+             static_cast<const int32_t*>(start.data()),
+             static_cast<const int32_t*>(count.data()),
+             static_cast<const uint16_t*>(weight.data())} {}
+};
+
+class Preprocess {
+ public:
+  Preprocess(std::array<int32_t, 3> shape, std::array<int64_t, 3> strides, int32_t sample_bytes,
+             std::array<int32_t, 2> size, std::array<int32_t, 3> order, std::array<float, 3> scale,
+             std::array<float, 3> bias)
+      : vertical_(shape[0], size[0]), horizontal_(shape[1], size[1]) {
+    p_.height = shape[0], p_.width = shape[1], p_.channels = shape[2];
+    p_.sample_bytes = sample_bytes;
+    p_.row_stride = strides[0], p_.pixel_stride = strides[1], p_.channel_stride = strides[2];
+    p_.out_height = size[0], p_.out_width = size[1];
+    for (int c = 0; c < 3; ++c)
+      p_.order[c] = order[c], p_.scale[c] = scale[c], p_.bias[c] = bias[c];
+  }
+
+  void run(uintptr_t frame, uintptr_t image, uintptr_t stream) const {
+    check(preprocess_cuda(p_, vertical_.axis, horizontal_.axis,
+                          reinterpret_cast<const void*>(frame), reinterpret_cast<float*>(image),
+                          reinterpret_cast<void*>(stream)));
+  }
+
+ private:
+  Axis vertical_, horizontal_;
+  PreprocessParams p_{};
+};
+
+class AnomalyMap {
+ public:
+  AnomalyMap(const std::vector<std::array<int32_t, 3>>& shapes, const std::vector<double>& weights,
+             std::array<int32_t, 2> size, int32_t distance, int32_t fusion, int32_t pooling,
+             int32_t top_count, bool align_corners, double sigma, int32_t batch)
+      : AnomalyMap(params_of(shapes, weights, size, distance, fusion, pooling, top_count,
+                             align_corners, sigma),
+                   batch) {}
+
+  void run(const std::vector<std::pair<uintptr_t, uintptr_t>>& pairs, uintptr_t map,
+           uintptr_t score, uintptr_t stream) const {
+    const float *reference[kMaxLevels], *restored[kMaxLevels];
+    for (int32_t k = 0; k < plan_.params.levels; ++k) {
+      reference[k] = reinterpret_cast<const float*>(pairs.at(k).first);
+      restored[k] = reinterpret_cast<const float*>(pairs.at(k).second);
+    }
+    check(anomaly_map_cuda(plan_, reference, restored, batch_, reinterpret_cast<float*>(map),
+                           reinterpret_cast<float*>(score), workspace_.data(),
+                           reinterpret_cast<void*>(stream)));
+  }
+
+ private:
+  static AnomalyMapParams params_of(const std::vector<std::array<int32_t, 3>>& shapes,
+                                    const std::vector<double>& weights, std::array<int32_t, 2> size,
+                                    int32_t distance, int32_t fusion, int32_t pooling,
+                                    int32_t top_count, bool align_corners, double sigma) {
+    AnomalyMapParams p{};
+    p.levels = static_cast<int32_t>(shapes.size());
+    for (int32_t k = 0; k < p.levels; ++k)
+      p.level[k] = {shapes[k][0], shapes[k][1], shapes[k][2], weights.at(k)};
+    p.height = size[0], p.width = size[1];
+    p.distance = static_cast<Distance>(distance);
+    p.fusion = static_cast<Fusion>(fusion);
+    p.pooling = static_cast<Pooling>(pooling);
+    p.top_count = top_count, p.align_corners = align_corners, p.sigma = sigma;
+    return p;
+  }
+  AnomalyMap(const AnomalyMapParams& p, int32_t batch)
+      : batch_(batch),
+        memory_(anomaly_map_plan_bytes(p)),
+        workspace_(anomaly_map_cuda_workspace_bytes(p, batch)) {
+    std::vector<char> host(anomaly_map_plan_bytes(p));
+    const AnomalyMapPlan plan = anomaly_map_plan(p, host.data());
+    check(cudaMemcpy(memory_.data(), host.data(), host.size(), cudaMemcpyHostToDevice));
+    plan_ = anomaly_map_plan_moved(plan, host.data(), memory_.data());
+  }
+
+  int32_t batch_;
+  Buffer memory_, workspace_;
+  AnomalyMapPlan plan_{};
+};
+
+}  // namespace
+}  // namespace edgead
+
+PYBIND11_MODULE(_cuda, m) {
+  using namespace edgead;
+  m.doc() = "CUDA kernels of edgead, on addresses in device memory.";
+  m.attr("ARCHITECTURES") = EDGEAD_CUDA_ARCHITECTURES;
+  m.def("status", &status, "(0, the device's name), or (CUDA's error, its text).");
+  m.def("available", [] { return status().first == 0; }, "Whether there is a device to run on.");
+  py::class_<Preprocess>(m, "Preprocess")
+      .def(py::init<std::array<int32_t, 3>, std::array<int64_t, 3>, int32_t, std::array<int32_t, 2>,
+                    std::array<int32_t, 3>, std::array<float, 3>, std::array<float, 3>>(),
+           py::arg("shape"), py::arg("strides"), py::arg("sample_bytes"), py::arg("size"),
+           py::arg("order"), py::arg("scale"), py::arg("bias"))
+      .def("run", &Preprocess::run, py::arg("frame"), py::arg("image"), py::arg("stream"));
+  py::class_<AnomalyMap>(m, "AnomalyMap")
+      .def(py::init<const std::vector<std::array<int32_t, 3>>&, const std::vector<double>&,
+                    std::array<int32_t, 2>, int32_t, int32_t, int32_t, int32_t, bool, double,
+                    int32_t>(),
+           py::arg("shapes"), py::arg("weights"), py::arg("size"), py::arg("distance"),
+           py::arg("fusion"), py::arg("pooling"), py::arg("top_count"), py::arg("align_corners"),
+           py::arg("sigma"), py::arg("batch"))
+      .def("run", &AnomalyMap::run, py::arg("pairs"), py::arg("map"), py::arg("score"),
+           py::arg("stream"));
+}
