@@ -28,7 +28,15 @@ from .census import Census, check_precision, take_census
 from .graph import half
 from .half_arithmetic import HalfArithmetic
 from .onnx import OPSET, to_onnx
-from .paths import Draft, engine_path, half_path, onnx_infer, onnx_path, torch_path
+from .paths import (
+    Draft,
+    engine_path,
+    half_path,
+    one_thread,
+    onnx_infer,
+    onnx_path,
+    torch_path,
+)
 
 if TYPE_CHECKING:
     from edgead_training.methods.base import Method
@@ -117,6 +125,20 @@ def export_method(
     out = check_out(out)
     rate = _rate(false_reject_rate, len(frames))
     method.eval()
+    with one_thread():
+        return _export(method, frames, out, provenance or {}, rate, opset, log)
+
+
+def _export(
+    method: Method,
+    frames: Sequence[CalibrationFrame],
+    out: Path,
+    provenance: Mapping[str, Any],
+    rate: float,
+    opset: int,
+    log: Log,
+) -> Bundle:
+    """``export_method`` behind its door."""
     half_method = half(method)
     models = {"float32": to_onnx(method, opset), "float16": to_onnx(half_method, opset)}
     census = {name: take_census(model) for name, model in models.items()}
@@ -129,7 +151,7 @@ def export_method(
         log(line)
     manifest = _manifest(draft, comparison, golden_frames, rate)
     provenance = {
-        **_without_paths(dict(provenance or {})),
+        **_without_paths(provenance),
         "export": _export_provenance(opset, census, comparison),
     }
     manifest = _replace(manifest, provenance=provenance)
@@ -271,7 +293,7 @@ def _manifest(
         draft.manifest,
         calibration=Calibration(scores, tuple(measured.peaks[1].tolist()), rate),
         tolerance={
-            name: Tolerance(tolerances[name], compare.BOUNDS.of(name) * spreads["map"])
+            name: Tolerance(tolerances[name], compare.BOUNDS.map(name) * spreads["map"])
             for name in MODELS
         },
         golden=golden_frames,
