@@ -22,6 +22,7 @@ from edgead.errors import ExportError
 from edgead.images import encode_png, read_image
 from edgead.manifest import Calibration, Golden, Manifest, Tolerance
 from edgead.preprocess import preprocess
+from edgead.qualification import qualify
 
 from . import compare, golden
 from .census import Census, check_precision, take_census
@@ -156,9 +157,12 @@ def _export(
     }
     manifest = _replace(manifest, provenance=provenance)
     files = {MODELS[name]: model for name, model in models.items()}
-    bundle = write_bundle(out, manifest, {**files, **golden_files})
+    files.update(golden_files)
+    whole = Draft(out, Manifest.loads(manifest.dumps()), "", files)
+    qualify(whole, open_engine(whole, "cpu"))  # before anything takes the old bundle's place
+    bundle = write_bundle(out, manifest, files)
     _prove(bundle)
-    size = sum(map(len, files.values())) + sum(map(len, golden_files.values()))
+    size = sum(map(len, files.values()))
     log(f"wrote  {out} ({size / 1e6:.1f} MB), qualified on {len(golden_frames)} golden frames")
     return bundle
 

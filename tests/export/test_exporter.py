@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,13 @@ from onnx import numpy_helper
 
 from edgead import Detector
 from edgead.bundle import open_bundle
-from edgead.errors import BundleError, CalibrationError, EdgeadError, ExportError
+from edgead.errors import (
+    BundleError,
+    CalibrationError,
+    EdgeadError,
+    ExportError,
+    QualificationError,
+)
 from edgead.images import decode_image
 
 COUNT = 12
@@ -176,8 +182,6 @@ def test_an_altered_weight_is_caught(
 
 def test_a_wrong_normalisation_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The manifest says another mean than the model was trained with."""
-    from dataclasses import replace
-
     made = exporter._draft
 
     def wrong(method, out, models):
@@ -234,6 +238,21 @@ def test_rate_that_the_images_cannot_promise(tmp_path: Path) -> None:
         export_method(
             ToyMethod(), frames(4), tmp_path / "x.edgead", false_reject_rate=0.01, log=_quiet
         )
+
+
+def test_golden_frames_that_do_not_come_out_are_caught_before_writing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = exporter._golden
+
+    def altered(embedded, shown):
+        files, entries = made(embedded, shown)
+        return files, (replace(entries[0], score=entries[0].score + 1), *entries[1:])
+
+    monkeypatch.setattr(exporter, "_golden", altered)
+    with pytest.raises(QualificationError, match="does not reproduce 1 of 3 golden frames"):
+        export_method(ToyMethod(), frames(2), tmp_path / "x.edgead", log=_quiet)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_no_calibration_image(tmp_path: Path) -> None:
@@ -373,9 +392,3 @@ def test_accident_while_writing_leaves_the_old_bundle(
     export_method(ToyMethod(seed=4), frames(2), out, log=_quiet)
     assert [p.name for p in tmp_path.iterdir()] == ["x.edgead"]
     assert _content(out)["model.onnx"] != before["model.onnx"]
-
-
-def test_manifest_is_plain_json(made: tuple[Path, list[str]]) -> None:
-    manifest = json.loads((made[0] / "manifest.json").read_text())
-    assert manifest["models"] == {"float32": "model.onnx", "float16": "model.fp16.onnx"}
-    assert set(manifest["tolerance"]) == {"float32", "float16"}
