@@ -9,7 +9,7 @@ namespace edgead {
 static inline size_t round_up(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
 constexpr int32_t kBlock = 16;    // output rows that travel together through the horizontal pass
-constexpr int32_t kChunk = 1024;  // samples of a row that the vertical pass keeps in the L1 cache
+constexpr int32_t kChunk = 1536;  // samples of a row that the vertical pass keeps in the L1 cache
 
 // A row as the vertical pass sees it: `samples` consecutive samples in memory, pixel x of channel c
 // at x * step + offset[c]. Frames with gaps of their own between pixels (mirrored, every other

@@ -52,78 +52,100 @@ struct Rows {
   }
 };
 
-// Four taps of the vertical pass over n samples; begin() before the first four, end() after the
-// last.
-//
-// uint8 stays in 16-bit lanes and is yet exact. With weight = 64 * high + low,
+// N taps of the vertical pass over n samples of uint8, in 16-bit lanes and yet exact. With
+// weight = 64 * high + low,
 //   (sum weight * s + 32) >> 6  =  sum high * s + ((sum low * s + 32) >> 6);
 // the first sum is at most 255 * 256, the second is carried every four taps:
 // 4 * 63 * 255 + 63 + 32 < 2^16.
-struct Sum8 {
-  uint16_t *mid, *low;
-  bool halves;  // all weights are multiples of 64 (halving and the like): no low part
-
-  void begin(int32_t n) {
-    for (int32_t i = 0; i < n; ++i) mid[i] = 0;
-    for (int32_t i = 0; i < n; ++i) low[i] = 32;
-  }
-  void add(const uint8_t* const row[4], const uint16_t w[4], int32_t n) {
-    const uint8_t *r0 = row[0], *r1 = row[1], *r2 = row[2], *r3 = row[3];
-    const uint16_t h0 = w[0] >> 6, h1 = w[1] >> 6, h2 = w[2] >> 6, h3 = w[3] >> 6;
-    for (int32_t i = 0; i < n; ++i) mid[i] += h0 * r0[i] + h1 * r1[i] + h2 * r2[i] + h3 * r3[i];
-    if (halves) return;
-    const uint16_t l0 = w[0] & 63, l1 = w[1] & 63, l2 = w[2] & 63, l3 = w[3] & 63;
-    for (int32_t i = 0; i < n; ++i) {
-      uint16_t sum = low[i] + l0 * r0[i] + l1 * r1[i] + l2 * r2[i] + l3 * r3[i];
-      mid[i] += sum >> 6;
-      low[i] = sum & 63;
+// Weights of halving and the like are multiples of 64: no low part.
+template <int N, bool kFirst, bool kLow>
+void add_taps(const uint8_t* const* row, const uint16_t* weight, int32_t n, uint16_t* mid,
+              uint16_t* rest) {
+  uint16_t high[N], low[N];
+  const uint8_t* r[N];
+  for (int k = 0; k < N; ++k) r[k] = row[k], high[k] = weight[k] >> 6, low[k] = weight[k] & 63;
+  for (int32_t i = 0; i < n; ++i) {
+    uint16_t upper = kFirst ? 0 : mid[i], lower = kFirst ? 32 : rest[i];
+    EDGEAD_UNROLL
+    for (int k = 0; k < N; ++k) {
+      const uint16_t s = r[k][i];
+      upper += high[k] * s;
+      if (kLow) lower += low[k] * s;
     }
+    mid[i] = upper + (kLow ? lower >> 6 : 0);
+    if (kLow) rest[i] = lower & 63;
   }
-  void end(int32_t) {}
-};
-
-struct Sum16 {
-  uint16_t* mid;
-  uint32_t* acc;
-
-  void begin(int32_t n) {
-    for (int32_t i = 0; i < n; ++i) acc[i] = 1u << 13;
-  }
-  void add(const uint16_t* const row[4], const uint16_t w[4], int32_t n) {
-    const uint16_t *r0 = row[0], *r1 = row[1], *r2 = row[2], *r3 = row[3];
-    const uint32_t w0 = w[0], w1 = w[1], w2 = w[2], w3 = w[3];
-    for (int32_t i = 0; i < n; ++i) acc[i] += w0 * r0[i] + w1 * r1[i] + w2 * r2[i] + w3 * r3[i];
-  }
-  void end(int32_t n) {
-    for (int32_t i = 0; i < n; ++i) mid[i] = static_cast<uint16_t>(acc[i] >> 14);
-  }
-};
-
-inline Sum8 sum_of(const Task& t, uint16_t* mid, const uint16_t* weight, int32_t count, uint8_t) {
-  uint16_t bits = 0;
-  for (int32_t k = 0; k < count; ++k) bits |= weight[k];
-  return {mid, t.rest, bits % 64 == 0};
 }
 
-inline Sum16 sum_of(const Task& t, uint16_t* mid, const uint16_t*, int32_t, uint16_t) {
-  return {mid, reinterpret_cast<uint32_t*>(t.rest)};
+template <int N, bool kFirst>
+void add_taps(const uint16_t* const* row, const uint16_t* weight, int32_t n, uint32_t* acc) {
+  uint32_t w[N];
+  const uint16_t* r[N];
+  for (int k = 0; k < N; ++k) r[k] = row[k], w[k] = weight[k];
+  for (int32_t i = 0; i < n; ++i) {
+    uint32_t sum = kFirst ? 1u << 13 : acc[i];
+    EDGEAD_UNROLL
+    for (int k = 0; k < N; ++k) sum += w[k] * r[k][i];
+    acc[i] = sum;
+  }
+}
+
+// One to four taps of output row y; `first` when they are its first ones.
+template <bool kFirst, bool kLow>
+void add_some(const uint8_t* const* row, const uint16_t* weight, int32_t taps, int32_t n,
+              uint16_t* mid, uint16_t* rest) {
+  if (taps == 1) add_taps<1, kFirst, kLow>(row, weight, n, mid, rest);
+  if (taps == 2) add_taps<2, kFirst, kLow>(row, weight, n, mid, rest);
+  if (taps == 3) add_taps<3, kFirst, kLow>(row, weight, n, mid, rest);
+  if (taps == 4) add_taps<4, kFirst, kLow>(row, weight, n, mid, rest);
+}
+
+template <bool kFirst>
+void add_some(const uint16_t* const* row, const uint16_t* weight, int32_t taps, int32_t n,
+              uint32_t* acc) {
+  if (taps == 1) add_taps<1, kFirst>(row, weight, n, acc);
+  if (taps == 2) add_taps<2, kFirst>(row, weight, n, acc);
+  if (taps == 3) add_taps<3, kFirst>(row, weight, n, acc);
+  if (taps == 4) add_taps<4, kFirst>(row, weight, n, acc);
+}
+
+// Calls add(first, rows, weights, taps) for the taps of output row y, four at a time.
+template <class Sample, class Add>
+void for_taps(const Task& t, Rows<Sample>& rows, int32_t y, Add add) {
+  const PreprocessAxis& axis = t.vertical;
+  const uint16_t* weight = axis.weight + static_cast<size_t>(y) * axis.taps;
+  for (int32_t k = 0; k < axis.count[y]; k += 4) {
+    const int32_t left = axis.count[y] - k, taps = left < 4 ? left : 4;
+    const Sample* row[4];
+    for (int32_t i = 0; i < taps; ++i) row[i] = rows.get(axis.start[y] + k + i);
+    add(k == 0, row, weight + k, taps);
+  }
 }
 
 // mid[i] = output row y of the vertical pass at the samples that `rows` hands out.
-template <class Sample>
-void vertical_row(const Task& t, Rows<Sample>& rows, int32_t y, uint16_t* mid) {
+void vertical_row(const Task& t, Rows<uint8_t>& rows, int32_t y, uint16_t* mid) {
   const PreprocessAxis& axis = t.vertical;
-  const int32_t start = axis.start[y], count = axis.count[y];
-  const uint16_t* weight = axis.weight + static_cast<size_t>(y) * axis.taps;
-  auto sum = sum_of(t, mid, weight, count, Sample());
-  sum.begin(rows.n);
-  for (int32_t k = 0; k < count; k += 4) {
-    const Sample* row[4];
-    for (int32_t i = 0; i < 4; ++i)  // past the last tap the weight is 0: any row will do
-      row[i] = rows.get(start + (k + i < count ? k + i : count - 1));
-    sum.add(row, weight + k, rows.n);
-  }
-  sum.end(rows.n);
+  uint16_t bits = 0;
+  for (int32_t k = 0; k < axis.count[y]; ++k)
+    bits |= axis.weight[static_cast<size_t>(y) * axis.taps + k];
+  const bool low = bits % 64 != 0;
+  for_taps(t, rows, y, [&](bool first, const uint8_t** row, const uint16_t* weight, int32_t taps) {
+    if (low && first) add_some<true, true>(row, weight, taps, rows.n, mid, t.rest);
+    if (low && !first) add_some<false, true>(row, weight, taps, rows.n, mid, t.rest);
+    if (!low && first) add_some<true, false>(row, weight, taps, rows.n, mid, t.rest);
+    if (!low && !first) add_some<false, false>(row, weight, taps, rows.n, mid, t.rest);
+  });
+}
+
+void vertical_row(const Task& t, Rows<uint16_t>& rows, int32_t y, uint16_t* mid) {
+  uint32_t* acc = reinterpret_cast<uint32_t*>(t.rest);
+  for_taps(t, rows, y, [&](bool first, const uint16_t** row, const uint16_t* weight, int32_t taps) {
+    if (first)
+      add_some<true>(row, weight, taps, rows.n, acc);
+    else
+      add_some<false>(row, weight, taps, rows.n, acc);
+  });
+  for (int32_t i = 0; i < rows.n; ++i) mid[i] = static_cast<uint16_t>(acc[i] >> 14);
 }
 
 // to[j][i] = from[i][j] for an 8 x 8 tile; rows of kChunk become rows of kBlock.
@@ -167,70 +189,66 @@ void vertical_block(const Task& t, int32_t y0, int32_t rows) {
   }
 }
 
-// Sixteen rows of one output sample: acc[row] = sum of weight[k] * from[k * pitch][row].
-inline void horizontal_sum(const uint16_t* from, int32_t pitch, const uint16_t* weight,
-                           int32_t count, int32_t acc[kBlock]) {
-  U32 sum[kBlock / kLanes] = {};
-  for (int32_t k = 0; k < count; ++k) {
+// Sums of one image column: acc[channel][x][row].
+using Sums = int32_t[kBlock][kBlock];
+
+// Sixteen rows of column x, C channels: sums of weight[k] * turned[sample of pixel start + k][row].
+template <int C>
+inline void horizontal_sum(const Task& t, int32_t x, Sums* acc, int32_t column) {
+  const PreprocessAxis& axis = t.horizontal;
+  const int32_t count = axis.count[x], pitch = t.row.step * kBlock;
+  const uint16_t* weight = axis.weight + static_cast<size_t>(x) * axis.taps;
+  const uint16_t* from = t.turned + static_cast<size_t>(axis.start[x]) * pitch;
+  constexpr int kVectors = kBlock / kLanes;
+  U32 sum[C][kVectors] = {};
+  for (int32_t k = 0; k < count; ++k, from += pitch) {
     const uint32_t w = weight[k];
     EDGEAD_UNROLL
-    for (int v = 0; v < kBlock / kLanes; ++v)
-      sum[v] += __builtin_convertvector(load<U16>(from + k * pitch + v * kLanes), U32) * w;
+    for (int c = 0; c < C; ++c) {
+      const uint16_t* rows = from + t.row.offset[c] * kBlock;
+      EDGEAD_UNROLL
+      for (int v = 0; v < kVectors; ++v) sum[c][v] += widen(rows + v * kLanes) * w;
+    }
   }
   EDGEAD_UNROLL
-  for (int v = 0; v < kBlock / kLanes; ++v) store(acc + v * kLanes, sum[v]);
+  for (int c = 0; c < C; ++c) EDGEAD_UNROLL
+  for (int v = 0; v < kVectors; ++v) store(acc[c][column] + v * kLanes, sum[c][v]);
 }
 
-// Writes a 4 x 4 corner of acc[x][row] to the image, turned back and normalised.
-inline void finish_4x4(const int32_t (*acc)[kBlock], float scale, float bias, float* to,
-                       int64_t pitch) {
-  F32x4 a[4], b[4];
-  EDGEAD_UNROLL
-  for (int i = 0; i < 4; ++i)
-    a[i] = __builtin_convertvector(load<I32x4>(acc[i]), F32x4) * scale + bias;
-  b[0] = EDGEAD_SHUFFLE(I32x4, a[0], a[2], 0, 4, 1, 5);
-  b[1] = EDGEAD_SHUFFLE(I32x4, a[0], a[2], 2, 6, 3, 7);
-  b[2] = EDGEAD_SHUFFLE(I32x4, a[1], a[3], 0, 4, 1, 5);
-  b[3] = EDGEAD_SHUFFLE(I32x4, a[1], a[3], 2, 6, 3, 7);
-  store(to, EDGEAD_SHUFFLE(I32x4, b[0], b[2], 0, 4, 1, 5));
-  store(to + pitch, EDGEAD_SHUFFLE(I32x4, b[0], b[2], 2, 6, 3, 7));
-  store(to + 2 * pitch, EDGEAD_SHUFFLE(I32x4, b[1], b[3], 0, 4, 1, 5));
-  store(to + 3 * pitch, EDGEAD_SHUFFLE(I32x4, b[1], b[3], 2, 6, 3, 7));
-}
-
-// acc[x][row] for n <= 16 columns and `rows` <= 16 rows of one plane.
-void finish(const int32_t (*acc)[kBlock], int32_t n, int32_t rows, float scale, float bias,
-            float* to, int64_t pitch) {
-  if (n == kBlock && rows == kBlock) {
-    for (int32_t y = 0; y < kBlock; y += 4)
-      for (int32_t x = 0; x < kBlock; x += 4)
-        finish_4x4(reinterpret_cast<const int32_t (*)[kBlock]>(&acc[x][y]), scale, bias,
-                   to + y * pitch + x, pitch);
+// Writes sums [x][row] of one plane, `columns` <= 16 and `rows` <= 16 of them, turned back and
+// normalised.
+void finish(const Sums& acc, int32_t columns, int32_t rows, float scale, float bias, float* to,
+            int64_t pitch) {
+  if (columns < kBlock || rows < kBlock) {
+    for (int32_t y = 0; y < rows; ++y)
+      for (int32_t x = 0; x < columns; ++x)
+        to[y * pitch + x] = static_cast<float>(acc[x][y]) * scale + bias;
     return;
   }
-  for (int32_t y = 0; y < rows; ++y)
-    for (int32_t x = 0; x < n; ++x)
-      to[y * pitch + x] = static_cast<float>(acc[x][y]) * scale + bias;
+  for (int32_t y = 0; y < kBlock; y += kLanes)
+    for (int32_t x = 0; x < kBlock; x += kLanes) {
+      F32 tile[kLanes];
+      EDGEAD_UNROLL
+      for (int i = 0; i < kLanes; ++i)
+        tile[i] = __builtin_convertvector(load<I32>(acc[x + i] + y), F32) * scale + bias;
+      transpose(tile);
+      EDGEAD_UNROLL
+      for (int i = 0; i < kLanes; ++i) store(to + (y + i) * pitch + x, tile[i]);
+    }
 }
 
 void horizontal_block(const Task& t, int32_t y0, int32_t rows) {
-  const PreprocessAxis& axis = t.horizontal;
-  const int64_t plane = static_cast<int64_t>(t.p.out_height) * axis.out;
-  alignas(64) int32_t acc[kBlock][kBlock];
-  for (int32_t x0 = 0; x0 < axis.out; x0 += kBlock) {
-    const int32_t n = axis.out - x0 < kBlock ? axis.out - x0 : kBlock;
-    for (int32_t c = 0; c < 3; ++c) {
-      const uint16_t* samples = t.turned + t.row.offset[t.p.order[c]] * kBlock;
-      if (c == 0 || t.p.channels > 1)  // the three planes of grey share their sums
-        for (int32_t i = 0; i < n; ++i) {
-          const int32_t x = x0 + i;
-          horizontal_sum(samples + static_cast<size_t>(axis.start[x]) * t.row.step * kBlock,
-                         t.row.step * kBlock, axis.weight + static_cast<size_t>(x) * axis.taps,
-                         axis.count[x], acc[i]);
-        }
-      float* to = t.image + c * plane + static_cast<int64_t>(y0) * axis.out + x0;
-      finish(acc, n, rows, t.p.scale[c], t.p.bias[c], to, axis.out);
-    }
+  const int32_t width = t.p.out_width;
+  const int64_t plane = static_cast<int64_t>(t.p.out_height) * width;
+  alignas(64) Sums acc[3];
+  for (int32_t x0 = 0; x0 < width; x0 += kBlock) {
+    const int32_t columns = width - x0 < kBlock ? width - x0 : kBlock;
+    for (int32_t i = 0; i < columns; ++i)
+      t.p.channels == 1 ? horizontal_sum<1>(t, x0 + i, acc, i)
+                        : horizontal_sum<3>(t, x0 + i, acc, i);
+    float* to = t.image + static_cast<int64_t>(y0) * width + x0;
+    for (int32_t c = 0; c < 3; ++c)
+      finish(acc[t.p.order[c]], columns, rows, t.p.scale[c], t.p.bias[c], to + c * plane, width);
   }
 }
 

@@ -30,10 +30,8 @@ constexpr int kLanes = EDGEAD_LANES;
 
 typedef float F32 __attribute__((vector_size(4 * EDGEAD_LANES)));
 typedef uint32_t U32 __attribute__((vector_size(4 * EDGEAD_LANES)));
-typedef uint16_t U16 __attribute__((vector_size(2 * EDGEAD_LANES)));  // as many lanes as U32
 typedef uint16_t U16x8 __attribute__((vector_size(16)));
-typedef float F32x4 __attribute__((vector_size(16)));
-typedef int32_t I32x4 __attribute__((vector_size(16)));
+typedef int32_t I32 __attribute__((vector_size(4 * EDGEAD_LANES)));
 
 template <class V, class T>
 inline V load(const T* from) {
@@ -45,6 +43,48 @@ inline V load(const T* from) {
 template <class V, class T>
 inline void store(T* to, V v) {
   std::memcpy(to, &v, sizeof v);
+}
+
+// kLanes values of 16 bits as 32 bits.
+inline U32 widen(const uint16_t* from) {
+#if EDGEAD_LANES == 4
+  typedef uint16_t U16 __attribute__((vector_size(8)));
+  return __builtin_convertvector(load<U16>(from), U32);
+#else  // GCC 12 would split that in two; it knows the loop
+  uint32_t lanes[kLanes];
+  for (int i = 0; i < kLanes; ++i) lanes[i] = from[i];
+  return load<U32>(lanes);
+#endif
+}
+
+// The lanes of a and b in turns: a0 b0 a1 b1 .., first the lower halves, then the upper ones.
+#if EDGEAD_LANES == 4
+#define EDGEAD_LOWER(mask, a, b) EDGEAD_SHUFFLE(mask, a, b, 0, 4, 1, 5)
+#define EDGEAD_UPPER(mask, a, b) EDGEAD_SHUFFLE(mask, a, b, 2, 6, 3, 7)
+#elif EDGEAD_LANES == 8
+#define EDGEAD_LOWER(mask, a, b) EDGEAD_SHUFFLE(mask, a, b, 0, 8, 1, 9, 2, 10, 3, 11)
+#define EDGEAD_UPPER(mask, a, b) EDGEAD_SHUFFLE(mask, a, b, 4, 12, 5, 13, 6, 14, 7, 15)
+#else
+#define EDGEAD_LOWER(mask, a, b) \
+  EDGEAD_SHUFFLE(mask, a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)
+#define EDGEAD_UPPER(mask, a, b) \
+  EDGEAD_SHUFFLE(mask, a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)
+#endif
+
+// Transposes a square tile. Taking rows i and i + n / 2 in turns log2(n) times moves the row's
+// number into the lanes.
+inline void transpose(F32 a[kLanes]) {
+  EDGEAD_UNROLL
+  for (int n = 1; n < kLanes; n *= 2) {
+    F32 b[kLanes];
+    EDGEAD_UNROLL
+    for (int i = 0; i < kLanes / 2; ++i) {
+      b[2 * i] = EDGEAD_LOWER(I32, a[i], a[i + kLanes / 2]);
+      b[2 * i + 1] = EDGEAD_UPPER(I32, a[i], a[i + kLanes / 2]);
+    }
+    EDGEAD_UNROLL
+    for (int i = 0; i < kLanes; ++i) a[i] = b[i];
+  }
 }
 
 }  // namespace
