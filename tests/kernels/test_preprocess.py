@@ -28,7 +28,7 @@ SIZES = [
     ((64, 96), (32, 48)),
     ((100, 357), (24, 64)),  # rows longer than one chunk of the vertical pass
     ((211, 683), (53, 19)),
-    ((2, 2000), (2, 1999)),
+    ((2, 700), (2, 699)),
 ]
 
 # Views of a packed frame [H, W, 3] as they come from cameras, OpenCV and NumPy.
