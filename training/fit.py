@@ -105,7 +105,10 @@ def fit(
             optimizer_state = {}
             position.stage, position.step, position.stage_seconds = index + 1, 0, 0.0
             save_checkpoint(method, position, {}, out)
-    method.to(memory_format=torch.contiguous_format).eval()
+    begun = time.monotonic()
+    method.eval().conclude(data)
+    position.total_seconds += time.monotonic() - begun
+    method.to(memory_format=torch.contiguous_format)
     return position
 
 

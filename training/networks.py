@@ -30,9 +30,9 @@ class Residual(nn.Module):
         return F.relu(x + self.second(self.first(x)))
 
 
-def upsample(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear, half-pixel: [N, C, h, w] to [N, C, *size]."""
-    return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
+def upsample(x: Tensor) -> Tensor:
+    """Twice the size, bilinear, half-pixel: [N, C, h, w] to [N, C, 2h, 2w]."""
+    return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
 
 
 def ssim(a: Tensor, b: Tensor, window: int = 7) -> Tensor:

@@ -7,13 +7,14 @@ import copy
 import numpy as np
 import pytest
 import torch
+from edgead_training.methods.base import TrainingSet
 from edgead_training.methods.redi import (
     ReDi,
     ReDiSettings,
     alignment_loss,
     self_correlation_loss,
 )
-from edgead_training.methods.redi_data import coreset
+from edgead_training.methods.redi_data import FeatureCache, FeatureScale, coreset
 from edgead_training.networks import ssim
 
 from edgead.errors import TrainingError
@@ -75,16 +76,67 @@ def test_coreset_takes_the_centre_then_the_farthest():
     assert coreset(points, 3).tolist() == [2, 3, 0]
 
 
-def test_bank_returns_the_most_similar_image():
-    method = _method(bank_size=5)
+def test_bank_blends_the_two_most_similar_images():
+    bank = _method(bank_size=5).bank
+    levels = [torch.zeros(1), torch.zeros(1), _random(2, 112, 4, 4, seed=3)]
+    flat = levels[2].flatten(1)  # a 4x4 grid on 4x4 features: nothing to average
+    for row, got in zip(flat, bank(levels), strict=True):
+        query = (row - bank.centre).double()
+        cosine = [float(query @ key.double() / query.norm() / key.double().norm())
+                  for key in bank.keys]  # fmt: skip
+        first, second = sorted(range(5), key=lambda m: -cosine[m])[:2]
+        share = 1 / (1 + np.exp((cosine[second] - cosine[first]) / 0.02))
+        want = share * bank.images[first] + (1 - share) * bank.images[second]
+        torch.testing.assert_close(got, want.float(), atol=1e-3, rtol=0)
+
+
+def test_bank_takes_a_clear_winner_as_it_is_and_does_not_jump_at_a_tie():
+    bank = _method(bank_size=3).bank
+    clear, tie = torch.tensor([[0.9, 0.1, 0.0]]), torch.tensor([[0.5, 0.5, 0.0]])
+    torch.testing.assert_close(bank.blend(clear)[0], bank.images[0])
+    nudge = torch.tensor([[1e-5, -1e-5, 0.0]])
+    torch.testing.assert_close(bank.blend(tie + nudge), bank.blend(tie - nudge), atol=1e-2, rtol=0)
+
+
+def test_bank_of_one_image_gives_that_image():
+    bank = _method(bank_size=1).bank
+    torch.testing.assert_close(bank([_random(2, 112, 4, 4)])[1], bank.images[0])
+
+
+def test_pairs_give_the_cosine_distance_over_what_is_usual_there():
+    scale = FeatureScale((24, 40, 112), [(16, 16), (8, 8), (4, 4)])
+    usual = [torch.rand(16 // 2**k, 16 // 2**k) + 0.5 for k in range(3)]
+    scale.set_expected(usual)
+    x, y = ([_random(1, c, 16 // 2**k, 16 // 2**k, seed=s) for k, c in enumerate((24, 40, 112))]
+            for s in (1, 2))  # fmt: skip
+    for k, (a, b) in enumerate(scale.emit(x, y)):
+        distance = 1 - torch.nn.functional.cosine_similarity(x[k], y[k])[0]
+        want = distance / (usual[k] + 0.1 * usual[k].mean())
+        torch.testing.assert_close((a - b).square().mean(1)[0], want, atol=1e-5, rtol=1e-4)
+
+
+def test_expected_distance_is_the_mean_over_the_training_images():
+    method, images = _method(), _random(7, 3, 64, 64)
+    data = TrainingSet(images, lambda items, title: iter(items))
     with torch.no_grad():
-        bank = method.bank
-        levels = [torch.zeros(1), torch.zeros(1), _random(2, 112, 4, 4, seed=3)]
-        flat = levels[2].flatten(1)  # a 4x4 grid on 4x4 features: nothing to average
-        keys = bank.keys
-        centred = flat - bank.centre
-        want = [max(range(5), key=lambda m: float(row @ keys[m])) for row in centred]
-        torch.testing.assert_close(bank(levels), bank.images[want])
+        before = [(1 - torch.nn.functional.cosine_similarity(x, y)).mean(0)
+                  for x, y in method(images)]  # fmt: skip
+    method.conclude(data)
+    for k, distance in enumerate(before):
+        gain = method.scale.get_buffer(f"gain_{k}")[0, 0]
+        want = (method.scale.channels[k] / 2 / (distance + 0.1 * distance.mean())).sqrt()
+        torch.testing.assert_close(gain, want, atol=1e-3, rtol=1e-3)
+
+
+def test_features_are_standardised_with_the_moments_of_the_training_images():
+    method, images = _method(), _random(6, 3, 64, 64)
+    cache = FeatureCache(method, TrainingSet(images, lambda items, title: iter(items)), 2)
+    cache.describe()
+    with torch.no_grad():
+        for level in method.scale.standardise(method.backbone(images)):
+            flat = level.transpose(0, 1).flatten(1)
+            assert flat.mean(1).abs().max() < 1e-3
+            assert (flat.std(1, correction=0) - 1).abs().max() < 1e-3
 
 
 def test_graph_gives_pairs_as_it_says_and_batches_do_not_mix():
@@ -110,7 +162,7 @@ def test_recovered_image_does_not_depend_on_what_the_map_hides():
 
 @pytest.mark.parametrize(
     "changes", [{"map": "sobel"}, {"map": "canny"}, {"map": "gray"}, {"prompt": False},
-                {"frb": "light"}, {"frb": "none"}, {"size": [64, 128]}]
+                {"frb": "heavy"}, {"frb": "none"}, {"position": False}, {"size": [64, 128]}]
 )  # fmt: skip
 def test_every_switch_gives_a_graph(changes):
     method = _method(**changes)
@@ -149,6 +201,6 @@ def test_bad_settings_get_a_sentence(settings, words):
 
 
 def test_settings_come_back_from_their_json():
-    method = _method(frb="light", size=[64, 96])
+    method = _method(frb="heavy", size=[64, 96])
     assert ReDi.from_settings(method.settings(), 5).config == method.config
     assert ReDiSettings().size == (256, 256)

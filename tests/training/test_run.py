@@ -208,7 +208,7 @@ def test_checkpoint_of_other_settings_is_refused(parts, tmp_path):
         _train(parts, out, stop_at=2)
     from edgead_training.methods import ReDi
 
-    other = ReDi.from_settings(SETTINGS | {"frb": "light"}, 10)
+    other = ReDi.from_settings(SETTINGS | {"frb": "heavy"}, 10)
     with pytest.raises(TrainingError, match="cannot be resumed"):
         load(other, out)
     assert Position().step == 0

@@ -88,6 +88,9 @@ class Method(nn.Module, ABC):
     def stages(self, data: TrainingSet) -> list[Stage]:
         """The optimisations to run, in order."""
 
+    def conclude(self, data: TrainingSet) -> None:
+        """What is measured on the training images once all stages are done."""
+
     def preview(self, images: Tensor) -> list[Tensor]:
         """Rows of a picture for people: what the method makes of images [N, 3, H, W].
 

@@ -8,7 +8,13 @@ where the paper is silent.
     P = the most similar image of a bank of good images                         [F; bank: P]
     Y = recover(H, P)                never sees X itself, so no defect takes a short cut [F]
     F_X = backbone(X)   F_Y = FRB(backbone(Y))      frozen backbone, several scales [F]
-    pairs (F_X, F_Y), cosine distance, sum over scales, Gaussian, maximum       [P, as RD4AD]
+    map = sum over scales of (1 - cos(F_X, F_Y)) / E, Gaussian, maximum         [P, as RD4AD]
+
+F is standardised per channel and averaged over 3x3 positions before it is compared, since what no
+recovery can predict is its finest grain [P, as PatchCore]. E is the mean distance of good images at
+that position, so that edges, which are never recovered quite, do not drown a faint defect [P, the
+idea of ARNet's E_k]. The graph hands out F / |F| * sqrt(C / 2E), whose mean squared difference is
+just that: |a - b|^2 = 2 (1 - cos) for unit vectors.
 """
 
 from __future__ import annotations
@@ -29,9 +35,9 @@ from ..backbone import CHANNELS, MEAN, STD, STRIDES, load_backbone
 from ..networks import Residual, conv_norm_relu, ssim, upsample
 from ..selfmaps import KINDS, make_map
 from .base import Method, Stage, TrainingSet
-from .redi_data import FeatureCache, PromptBank
+from .redi_data import FeatureCache, FeatureScale, PromptBank, smooth
 
-FRB_KINDS = ("heavy", "light", "none")
+FRB_KINDS = ("light", "heavy", "none")
 
 
 @dataclass(frozen=True)
@@ -39,8 +45,9 @@ class ReDiSettings:
     """Every choice of ReDi. The ablation switches of the paper: map, prompt, frb, self_correlation.
 
     size: input (height, width), multiples of 32; map: one of hog, sobel, canny, gray; prompt: feed
-    the similar image, or zeros; frb: heavy (fusion, one-class bottleneck, reversed decoder), light
-    (residual block per scale) or none; self_correlation: weight of L_S, 0 switches it off;
+    the similar image, or zeros; frb: light (residual block per scale), heavy (fusion, one-class
+    bottleneck, reversed decoder) or none; self_correlation: weight of L_S, 0 switches it off;
+    position: divide by E per position;
     bank_size: prompts kept in the graph; widths: channels of the recover network at strides
     2, 4, 8, 16; steps: (recover, discriminate); variants: prompts per image in stage two.
     """
@@ -48,8 +55,9 @@ class ReDiSettings:
     size: tuple[int, int] = (256, 256)  # [F]
     map: str = "hog"  # [F]
     prompt: bool = True  # [F]
-    frb: str = "heavy"  # [P]
+    frb: str = "light"  # [P]
     self_correlation: float = 1.0  # [P] weight of L_S
+    position: bool = True  # [P]
     bank_size: int = 16  # [P]
     widths: tuple[int, int, int, int] = (16, 32, 64, 128)  # [P]
     blur_sigma: float = 4.0  # [P] as RD4AD, pixels at 256
@@ -100,10 +108,10 @@ class RecoverNet(nn.Module):
         e8 = self.enc8(e4)
         e8 = self.join8(torch.cat([e8, self_map], dim=1) if self.map_stride == 8 else e8)
         e16 = self.enc16(e8)
-        d8 = self.dec8(torch.cat([upsample(e16, e8.shape[-2:]), e8], dim=1))
-        d4 = self.dec4(torch.cat([upsample(d8, e4.shape[-2:]), e4], dim=1))
-        d2 = self.dec2(torch.cat([upsample(d4, e2.shape[-2:]), e2], dim=1))
-        return torch.sigmoid(upsample(self.out(d2), prompt.shape[-2:]))
+        d8 = self.dec8(torch.cat([upsample(e16), e8], dim=1))
+        d4 = self.dec4(torch.cat([upsample(d8), e4], dim=1))
+        d2 = self.dec2(torch.cat([upsample(d4), e2], dim=1))
+        return torch.sigmoid(upsample(self.out(d2)))
 
 
 class HeavyBlock(nn.Module):
@@ -131,9 +139,9 @@ class HeavyBlock(nn.Module):
     def forward(self, features: list[Tensor]) -> list[Tensor]:
         f4, f8, f16 = features
         fused = self.fuse(torch.cat([self.from4(f4), self.from8(f8), f16], dim=1))
-        d16 = self.to16(upsample(self.bottleneck(fused), f16.shape[-2:]))
-        d8 = self.to8(upsample(d16, f8.shape[-2:]))
-        d4 = self.to4(upsample(d8, f4.shape[-2:]))
+        d16 = self.to16(upsample(self.bottleneck(fused)))
+        d8 = self.to8(upsample(d16))
+        d4 = self.to4(upsample(d8))
         return [head(x) for head, x in zip(self.heads, (d4, d8, d16), strict=True)]
 
 
@@ -192,6 +200,7 @@ class ReDi(Method):
         blocks = {"heavy": HeavyBlock, "light": LightBlock}
         self.frb = blocks[settings.frb](CHANNELS) if settings.frb in blocks else nn.Identity()
         self.bank = PromptBank(min(settings.bank_size, n_train), settings.size)
+        self.scale = FeatureScale(CHANNELS, [pair.size for pair in self.pairs()])
         self.register_buffer("mean", torch.tensor(MEAN)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(STD)[:, None, None], persistent=False)
 
@@ -213,7 +222,7 @@ class ReDi(Method):
     def pairs(self) -> tuple[Pair, ...]:
         height, width = self.config.size
         return tuple(
-            Pair(f"reference_{k}", f"restored_{k}", c, (height // s, width // s), 1.0)
+            Pair(f"reference_{k}", f"restored_{k}", c, (height // s, width // s), 1 / len(CHANNELS))
             for k, (c, s) in enumerate(zip(CHANNELS, STRIDES, strict=True))
         )
 
@@ -221,7 +230,7 @@ class ReDi(Method):
         sigma = self.config.blur_sigma * self.config.size[0] / 256
         return MapParams(
             size=self.config.size,
-            distance="cosine",
+            distance="l2",  # of unit vectors over sqrt(2E / C): (1 - cos) / E
             weights=tuple(pair.weight for pair in self.pairs()),
             fusion="sum",
             blur_sigma=sigma,
@@ -241,10 +250,15 @@ class ReDi(Method):
         return (recovered - self.mean.to(dtype)) / self.std.to(dtype)
 
     def forward(self, image: Tensor) -> list[tuple[Tensor, Tensor]]:
-        reference = self.backbone(image.to(self.recover.out.weight.dtype))
-        prompt = self.bank(reference)
-        restored = self.frb(self.backbone(self.recover_image(self.map_of(image), prompt)))
-        return [(x.float(), y.float()) for x, y in zip(reference, restored, strict=True)]
+        levels = self.backbone(image.to(self.recover.out.weight.dtype))
+        recovered = self.recover_image(self.map_of(image), self.bank(levels))
+        reference = self.scale.target(levels)
+        restored = self.restore(self.scale.standardise(self.backbone(recovered)))
+        return self.scale.emit(reference, restored)
+
+    def restore(self, recovered: list[Tensor]) -> list[Tensor]:
+        """F_Y from the standardised features of Y; without FRB just smoothed like F_X."""
+        return smooth(recovered) if self.config.frb == "none" else self.frb(recovered)
 
     def preview(self, images: Tensor) -> list[Tensor]:
         """Rows: the images X, their prompts, the recovered images Y."""
@@ -252,6 +266,18 @@ class ReDi(Method):
         return [images, prompt, self.recover_image(self.map_of(images), prompt)]
 
     # training ------------------------------------------------------------------------------------
+
+    def conclude(self, data: TrainingSet) -> None:
+        """Measure E, the mean distance of the good images at each position."""
+        if not self.config.position:
+            return
+        with torch.no_grad():
+            parts = data.progress(torch.arange(len(data)).split(16), "distances of the good images")
+            sums: list[Any] = [0.0] * len(CHANNELS)
+            for part in parts:
+                for k, (x, y) in enumerate(self(data.images[part])):
+                    sums[k] = sums[k] + (1 - F.cosine_similarity(x, y)).sum(0, dtype=torch.float64)
+            self.scale.set_expected([total / len(data) for total in sums])
 
     def stages(self, data: TrainingSet) -> list[Stage]:
         cache = FeatureCache(self, data, self.config.variants)
@@ -269,8 +295,9 @@ class ReDi(Method):
             }
 
         def discriminate_loss(indices: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-            reference, recovered = cache.features(indices, generator)
-            restored = self.frb(recovered)
+            levels, recovered = cache.features(indices, generator)
+            reference = self.scale.target(levels)
+            restored = self.restore(self.scale.standardise(recovered))
             losses = {"alignment": alignment_loss(reference, restored)}
             if self.config.self_correlation > 0:
                 loss = self_correlation_loss(reference, restored)
@@ -287,9 +314,9 @@ class ReDi(Method):
         first = stage(
             "recover",
             steps=self.config.steps[0],
-            share=0.6 if self.config.frb != "none" else 1.0,
+            share=0.5 if self.config.frb != "none" else 1.0,
             modules=(self.recover,),
-            prepare=lambda: cache.describe(self.bank),
+            prepare=cache.describe,
             loss=recover_loss,
         )
         if self.config.frb == "none":
@@ -297,9 +324,9 @@ class ReDi(Method):
         second = stage(
             "discriminate",
             steps=self.config.steps[1],
-            share=0.4,
+            share=0.5,
             modules=(self.frb,),
-            prepare=lambda: cache.recover(self.bank),
+            prepare=cache.recover,
             loss=discriminate_loss,
         )
         return [first, second]

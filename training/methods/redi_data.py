@@ -18,6 +18,7 @@ NEIGHBOURS = 5  # [P] a prompt in training is one of the 5 nearest other images 
 RANDOM_SHARE = 0.2  # [P] ... or, in this share of draws, any image
 CACHE_BYTES = 4 << 30  # features beyond this are computed anew in each step
 _CHUNK = 16
+E_FLOOR = 0.1  # [P] of the mean: no position counts over ten times as much as the average one
 
 
 def describe(levels: list[Tensor], grid: int = 4) -> Tensor:
@@ -43,15 +44,24 @@ def coreset(descriptors: Tensor, count: int) -> Tensor:
     return torch.tensor(chosen)
 
 
+def smooth(levels: list[Tensor]) -> list[Tensor]:
+    """Each position averaged with its eight neighbours: [N, C, h, w] to the same shape."""
+    return [F.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False) for x in levels]
+
+
 class PromptBank(nn.Module):
     """Good images inside the graph: the levels of an image to the most similar image kept.
 
-    levels of X -> prompt [N, 3, H, W], normalised. Nearest by the cosine of centred descriptors.
+    levels of X -> prompt [N, 3, H, W], normalised. Similarity is the cosine of centred descriptors.
+    The two most similar images are blended, exp(similarity / ``TEMPERATURE``) being their weights:
+    one clear winner is taken as it is, and at a near tie, which rounding decides, nothing jumps.
     """
 
     images: Tensor
     keys: Tensor
     centre: Tensor
+
+    TEMPERATURE = 0.02  # [P]
 
     def __init__(self, count: int, size: tuple[int, int]) -> None:
         super().__init__()
@@ -71,44 +81,112 @@ class PromptBank(nn.Module):
         self.keys.copy_(centred[chosen])
 
     def similarity(self, descriptors: Tensor) -> Tensor:
-        """Cosine of [N, D] to every image kept: [N, M]. Never in half: near ties would flip."""
+        """Cosine of [N, D] to every image kept: [N, M]. Never in half: near ties would turn."""
         centred = F.normalize(descriptors - self.centre.float(), dim=1)
         return centred @ self.keys.float().T
 
+    def blend(self, similarity: Tensor, rank: int = 0) -> Tensor:
+        """The prompt from similarities [N, M]: images ``rank`` and ``rank + 1`` of the order."""
+        if len(self.images) < 2:
+            return self.images[similarity.argmax(dim=1)]
+        count = min(rank + 2, len(self.images))
+        best, rows = similarity.topk(count, dim=1)
+        weight = torch.softmax(best[:, -2:] / self.TEMPERATURE, dim=1).to(self.images.dtype)
+        first, second = (self.images[rows[:, column]] for column in (count - 2, count - 1))
+        share = weight[:, :1, None, None]
+        return first * share + second * (1 - share)
+
     def forward(self, levels: list[Tensor]) -> Tensor:
-        return self.images[self.similarity(describe(levels)).argmax(dim=1)]
+        return self.blend(self.similarity(describe(levels)))
+
+
+class FeatureScale(nn.Module):
+    """Features to what is compared: standardised per channel, smoothed, divided by what is usual.
+
+    ``mean`` and ``std`` are those of the good images' features per channel and level, ``gain`` is
+    sqrt(C / 2E) per position, E the expected distance of a good image there.
+    """
+
+    def __init__(self, channels: tuple[int, ...], sizes: list[tuple[int, int]]) -> None:
+        super().__init__()
+        self.channels = channels
+        for k, (count, size) in enumerate(zip(channels, sizes, strict=True)):
+            self.register_buffer(f"mean_{k}", torch.zeros(1, count, 1, 1))
+            self.register_buffer(f"std_{k}", torch.ones(1, count, 1, 1))
+            self.register_buffer(f"gain_{k}", torch.full((1, 1, *size), (count / 2) ** 0.5))
+
+    def _each(self, name: str) -> list[Tensor]:
+        return [self.get_buffer(f"{name}_{k}") for k in range(len(self.channels))]
+
+    def set_moments(self, moments: list[tuple[Tensor, Tensor]]) -> None:
+        """Take (mean, std), each [C], of every level."""
+        for k, (mean, std) in enumerate(moments):
+            self.get_buffer(f"mean_{k}").copy_(mean[None, :, None, None])
+            self.get_buffer(f"std_{k}").copy_(std[None, :, None, None] + 1e-6)
+
+    def set_expected(self, expected: list[Tensor]) -> None:
+        """Take E [h, w] of every level; a floor keeps quiet positions from shouting."""
+        for k, distance in enumerate(expected):
+            floor = E_FLOOR * distance.mean() + 1e-9
+            self.get_buffer(f"gain_{k}").copy_((self.channels[k] / 2 / (distance + floor)).sqrt())
+
+    def standardise(self, levels: list[Tensor]) -> list[Tensor]:
+        """(F - mean) / std per channel."""
+        parts = zip(levels, self._each("mean"), self._each("std"), strict=True)
+        return [(x - mean) / std for x, mean, std in parts]
+
+    def target(self, levels: list[Tensor]) -> list[Tensor]:
+        """F_X as it is compared: standardised and smoothed."""
+        return smooth(self.standardise(levels))
+
+    def emit(self, reference: list[Tensor], restored: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
+        """Pairs of unit vectors times the gain, float32 also behind a half trunk."""
+        pairs = []
+        for x, y, gain in zip(reference, restored, self._each("gain"), strict=True):
+            gain = gain.float()
+            pairs.append((F.normalize(x.float()) * gain, F.normalize(y.float()) * gain))
+        return pairs
 
 
 class FeatureCache:
     """Frozen features of the training images, computed once.
 
-    Stage one needs descriptors (prompts by similarity); stage two needs F_X and the features of Y
-    for a few prompts per image, which no longer change: they are kept as float16 where they fit
-    into ``CACHE_BYTES``, else computed in each step.
+    Stage one needs descriptors (prompts by similarity) and maps; stage two needs the features of X
+    and of Y for a few prompts per image, which no longer change: they are kept as float16 where
+    they fit into ``CACHE_BYTES``, else computed in each step.
     """
 
     def __init__(self, method: ReDi, data: TrainingSet, variants: int) -> None:
         self.method, self.data = method, data
         self.variants = variants if method.config.prompt else 1
+        per_image = sum(2 * p.channels * p.size[0] * p.size[1] for p in method.pairs())
+        self.fits = (1 + self.variants) * per_image * len(data) <= CACHE_BYTES
         self.descriptors = torch.empty(0)
         self.maps = torch.empty(0)  # H of every image
         self.neighbours = torch.empty(0, 0, dtype=torch.int64)
+        self.similarity = torch.empty(0)  # to the bank, without the image itself
         self.reference: list[Tensor] = []
         self.recovered: list[list[Tensor]] = []  # [variant][level]
-        self.prompts = torch.empty(0)
 
-    def describe(self, bank: PromptBank) -> None:
-        """Descriptors and nearest neighbours of every training image; fills the bank."""
+    def describe(self) -> None:
+        """Features of every training image: descriptors, maps, channel moments; fills the bank."""
         if len(self.descriptors):
             return
-        rows, maps = [], []
+        rows, maps, kept = [], [], []
+        moments = _Moments()
         with torch.no_grad():
             for part in self._chunks("features of the good images"):
-                rows.append(describe(self.method.backbone(self.data.images[part])))
+                levels = self.method.backbone(self.data.images[part])
+                moments.add(levels)
+                rows.append(describe(levels))
                 maps.append(self.method.map_of(self.data.images[part]))
+                if self.fits:
+                    kept.append([x.half() for x in levels])
         self.descriptors, self.maps = torch.cat(rows), torch.cat(maps)
-        bank.fill(self.data.images, self.descriptors)
-        centred = F.normalize(self.descriptors - bank.centre, dim=1)
+        self.reference = _join(kept)
+        self.method.scale.set_moments(moments.result())
+        self.method.bank.fill(self.data.images, self.descriptors)
+        centred = F.normalize(self.descriptors - self.method.bank.centre, dim=1)
         similarity = centred @ centred.T
         if len(self.data) > 1:
             similarity.fill_diagonal_(-2)  # another image, never itself
@@ -122,61 +200,75 @@ class FeatureCache:
         pick = torch.rand(indices.shape, generator=generator) < RANDOM_SHARE
         return torch.where(pick, anyone, near)
 
-    def recover(self, bank: PromptBank) -> None:
-        """Draw the prompts of stage two, and compute its features once where they fit."""
-        self.describe(bank)
-        self.prompts = self._bank_prompts(bank)
-        self.method.recover.eval()
-        per_image = sum(2 * p.channels * p.size[0] * p.size[1] for p in self.method.pairs())
-        if (1 + self.variants) * per_image * len(self.data) > CACHE_BYTES:
+    def recover(self) -> None:
+        """Features of the recovered images, computed once where they fit.
+
+        Like at inference the prompt comes from the bank, but never the image itself, and after the
+        first choice the next ones are used too, so that the block learns from imperfect prompts.
+        """
+        self.describe()
+        bank = self.method.bank
+        similarity = bank.similarity(self.descriptors)
+        if len(bank.images) > 1:
+            similarity = similarity.masked_fill(similarity > 1 - 1e-5, -2)
+        self.similarity = similarity
+        self.variants = max(1, min(self.variants, len(bank.images) - 1))
+        if not self.fits:
             return
-        reference, recovered = [], []
+        parts = []
         with torch.no_grad():
             for part in self._chunks("features of the recovered images"):
-                reference.append([x.half() for x in self._reference(part)])
-                recovered.append(
-                    [
-                        [y.half() for y in self._recovered(part, self.prompts[part, v])]
-                        for v in range(self.variants)
-                    ]
-                )
-        self.reference = [torch.cat(level) for level in zip(*reference, strict=True)]
-        self.recovered = [
-            [torch.cat(level) for level in zip(*variant, strict=True)]
-            for variant in zip(*recovered, strict=True)
-        ]
+                every = [self._recovered(part, variant) for variant in range(self.variants)]
+                parts.append([[y.half() for y in levels] for levels in every])
+        self.recovered = [_join(list(variant)) for variant in zip(*parts, strict=True)]
 
     def features(
         self, indices: Tensor, generator: torch.Generator
     ) -> tuple[list[Tensor], list[Tensor]]:
-        """(F_X, backbone(Y)) of the images, Y under one of its prompts: lists over levels."""
+        """Levels of X and of Y of the images, Y under one of its prompts."""
         variant = int(torch.randint(self.variants, (1,), generator=generator))
-        if self.reference:
+        if self.fits:
             reference = [level[indices].float() for level in self.reference]
             return reference, [level[indices].float() for level in self.recovered[variant]]
         with torch.no_grad():
-            return self._reference(indices), self._recovered(
-                indices, self.prompts[indices, variant]
-            )
+            reference = self.method.backbone(self.data.images[indices])
+            return reference, self._recovered(indices, variant)
 
-    def _bank_prompts(self, bank: PromptBank) -> Tensor:
-        """[N, variants, 3, H, W] would be large: rows of the bank instead, int64 [N, variants].
-
-        Like at inference the prompt comes from the bank, but never the image itself, and its first
-        few choices are all used, so that the block learns from imperfect prompts too.
-        """
-        similarity = bank.similarity(self.descriptors)
-        if len(bank.images) > 1:
-            similarity = similarity.masked_fill(similarity > 1 - 1e-5, -2)
-        self.variants = min(self.variants, len(bank.images))
-        return similarity.topk(self.variants, dim=1).indices
-
-    def _reference(self, indices: Tensor) -> list[Tensor]:
-        return self.method.backbone(self.data.images[indices])
-
-    def _recovered(self, indices: Tensor, rows: Tensor) -> list[Tensor]:
-        prompt = self.method.bank.images[rows]
+    def _recovered(self, indices: Tensor, variant: int) -> list[Tensor]:
+        prompt = self.method.bank.blend(self.similarity[indices], variant)
         return self.method.backbone(self.method.recover_image(self.maps[indices], prompt))
 
     def _chunks(self, title: str) -> Iterator[Tensor]:
         return self.data.progress(torch.arange(len(self.data)).split(_CHUNK), title)
+
+
+class _Moments:
+    """Mean and standard deviation per channel of every level, summed in float64."""
+
+    def __init__(self) -> None:
+        self.count: list[int] = []
+        self.sums: list[Tensor] = []
+        self.squares: list[Tensor] = []
+
+    def add(self, levels: list[Tensor]) -> None:
+        if not self.sums:
+            self.count = [0] * len(levels)
+            self.sums = [x.new_zeros(x.shape[1], dtype=torch.float64) for x in levels]
+            self.squares = [torch.zeros_like(total) for total in self.sums]
+        for k, x in enumerate(levels):
+            wide = x.double()
+            self.count[k] += x.numel() // x.shape[1]
+            self.sums[k] += wide.sum((0, 2, 3))
+            self.squares[k] += wide.square().sum((0, 2, 3))
+
+    def result(self) -> list[tuple[Tensor, Tensor]]:
+        found = []
+        for count, total, squares in zip(self.count, self.sums, self.squares, strict=True):
+            mean = total / count
+            found.append((mean, (squares / count - mean.square()).clamp_min(0).sqrt()))
+        return found
+
+
+def _join(parts: list[list[Tensor]]) -> list[Tensor]:
+    """[chunk][level] to [level], chunks put together."""
+    return [torch.cat(level) for level in zip(*parts, strict=True)]
