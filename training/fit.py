@@ -97,7 +97,8 @@ def fit(
             index = position.stage
             stage = stages[index]
             begun = time.monotonic()
-            stage.prepare()
+            with received.at_once():
+                stage.prepare()
             position.total_seconds += time.monotonic() - begun
             run = _StageRun(method, stage, position, seed, out, bar, received)
             run.restore(optimizer_state)
@@ -131,7 +132,7 @@ class _StageRun:
 
     def __init__(
         self, method: Method, stage: Stage, position: Position, seed: int, out: Path, bar: Bar,
-        received: list[int],
+        received: _Signals,
     ) -> None:  # fmt: skip
         self.method, self.stage, self.position = method, stage, position
         self.seed, self.out, self.bar, self.received = seed, out, bar, received
@@ -165,9 +166,9 @@ class _StageRun:
                 done = max(position.step / steps, position.stage_seconds / seconds)
                 left = (1 / done - 1) * position.stage_seconds
                 self.bar.update(position.step, done, left, losses)
-                if self.received:
+                if self.received.number:
                     self._save()
-                    raise Interrupted(self.received[0])
+                    raise Interrupted(self.received.number)
                 if now - saved > CHECKPOINT_SECONDS:
                     self._save()
                     saved = now
@@ -246,24 +247,41 @@ def load_checkpoint(method: Method, out: Path) -> tuple[Position, dict[str, Tens
     return position, {k[10:]: v for k, v in tensors.items() if k.startswith("optimizer.")}
 
 
-@contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM instead of dying; a second one acts at once."""
-    received: list[int] = []
-    previous: dict[int, Any] = {}
+class _Signals:
+    """SIGINT and SIGTERM noted instead of dying; a second one acts at once."""
 
-    def note(number: int, _frame: Any) -> None:
-        received.append(number)
-        for each, handler in previous.items():
+    def __init__(self) -> None:
+        self.number = 0
+        self.raising = False
+        self.previous: dict[int, Any] = {}
+
+    def note(self, number: int, _frame: Any) -> None:
+        self.number = number
+        for each, handler in self.previous.items():
             signal.signal(each, handler)
+        if self.raising:
+            raise Interrupted(number)
 
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """While a stage prepares there is nothing to save: what it computes is made again."""
+        self.raising = True
+        try:
+            yield
+        finally:
+            self.raising = False
+
+
+@contextmanager
+def _signals() -> Iterator[_Signals]:
+    signals = _Signals()
     try:
         for number in (signal.SIGINT, signal.SIGTERM):
-            previous[number] = signal.signal(number, note)
+            signals.previous[number] = signal.signal(number, signals.note)
     except ValueError:  # not the main thread: the embedding program owns the signals
         pass
     try:
-        yield received
+        yield signals
     finally:
-        for number, handler in previous.items():
+        for number, handler in signals.previous.items():
             signal.signal(number, handler)

@@ -26,7 +26,7 @@ def training_bar() -> Bar:
 
     def start(stage: str, _steps: int) -> None:
         shown.clear()
-        layout = "{desc}  {percentage:3.0f}% |{bar:24}| {elapsed}, {postfix}"
+        layout = "{desc}  {percentage:3.0f}% |{bar:24}| {elapsed}{postfix}"
         bars.append(
             tqdm(total=1000, desc=f"stage {stage}", bar_format=layout, file=sys.stderr, **_pace())
         )

@@ -97,6 +97,7 @@ def train(
     total = len(parts[0]) + len(parts[1])
     ticks = progress(range(total), "checking the images")
     check_images(parts[0] + parts[1], lambda _done, _all: next(ticks, None))
+    next(ticks, None)  # past the last image, so that the bar ends
     if "digest" not in record["data"]:
         record["data"]["digest"] = digest(parts[0] + parts[1])
     elif record["data"]["digest"] != digest(parts[0] + parts[1]):
@@ -104,7 +105,13 @@ def train(
     _write_record(plan.out, record)
     data = TrainingSet(_load_images(parts[0], method, plan.out, progress), progress)
     position = fit(
-        method, data, plan.out, seed=plan.seed, bounds=plan.bounds, bar=bar, resume=resume
+        method,
+        data,
+        plan.out,
+        seed=plan.seed,
+        bounds=plan.bounds,
+        bar=bar,
+        resume=resume and (plan.out / CHECKPOINT).is_file(),
     )
     record |= {
         "train_seconds": round(position.total_seconds, 1),
@@ -170,10 +177,6 @@ def _take_up(plan: Plan, dataset: Dataset) -> tuple[Plan, Any, dict[str, Any]]:
     record = _read_record(plan.out)
     if (plan.out / MODEL_FILE).is_file():
         raise TrainingError(f"{plan.out} is trained already; next: edgead export {plan.out}")
-    if not (plan.out / CHECKPOINT).is_file():
-        raise TrainingError(
-            f"{plan.out} was stopped before its first checkpoint: remove it and train again"
-        )
     if plan.method != record["method"]:
         raise TrainingError(f"{plan.out} is a run of {record['method']}, not of {plan.method}")
     if plan.settings and plan.settings != record["settings"]:

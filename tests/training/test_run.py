@@ -109,6 +109,22 @@ def test_minutes_bound_the_work_and_the_schedule_still_ends(parts, tmp_path):
     assert 2 <= run.provenance["steps"] < 3500
 
 
+def test_stopped_before_the_first_step_resumes_from_the_start(parts, trained, tmp_path):
+    out = tmp_path / "run"
+
+    def stop_in(items, title):
+        if title.startswith("features"):
+            os.kill(os.getpid(), signal.SIGINT)
+        return iter(items)
+
+    plan = Plan("redi", parts, out, SETTINGS, 0, Bounds(steps=12))
+    bar = Bar(lambda *_: None, lambda *_: None, lambda: None)
+    with pytest.raises(Interrupted):
+        train(plan, resume=False, log=lambda _: None, progress=stop_in, bar=bar)
+    _train(parts, out, resume=True)
+    assert _same(_model(trained), _model(out))
+
+
 def test_recovered_picture_shows_image_prompt_and_recovery(trained):
     picture = cv2.imread(str(trained / "recovered.png"))
     assert picture.shape == (3 * 64, 2 * 64, 3)  # two calibration images

@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
             plan, resume=args.resume, log=console.say, progress=progress, bar=training_bar()
         )
     except Interrupted as stop:
-        console.say(f"{stop}; the checkpoint is in {args.out}")
+        console.say(f"{stop}; what is done so far is kept in {args.out}")
         console.next(f"edgead train {args.method} {args.data} --out {args.out} --resume")
         return stop.exit_code
     seconds, steps = result.provenance["train_seconds"], result.provenance["steps"]
