@@ -44,7 +44,7 @@ def _tell(console: Console, found: list[Finding], can_score: bool) -> None:
     missing = sum(finding.state == "missing" for finding in found)
     console.say()
     if can_score:
-        console.say(f"This machine can score frames; {count(missing, 'optional part')} missing.")
+        console.say(f"This machine can score frames; {count(missing, 'optional part')} not usable.")
         console.next("edgead verify NAME.edgead")
     else:
         console.say("This machine cannot score frames: cure what is broken above.")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -106,9 +107,21 @@ def _import_openvino() -> Any:
     return openvino
 
 
+@cache
+def _only_core(make: Callable[[], Any]) -> Any:
+    """One Core for the life of the process.
+
+    OpenVINO's CPU plugin gives the thread that loads it another signal stack and unmaps that when
+    the last Core that uses it goes. Cores that come and go out of turn, or go in another thread,
+    leave a thread with a stack that is no longer there, and the next signal (Ctrl-C) kills the
+    process: https://github.com/openvinotoolkit/openvino, intel_cpu plugin, SigAltStackSetup.
+    """
+    return make()
+
+
 def _cpu_core(ov: Any) -> Any:
     try:
-        core = ov.Core()
+        core = _only_core(ov.Core)
         devices = core.available_devices
     except RuntimeError as error:
         raise DeviceError(f"OpenVINO does not start: {_first_line(error)}") from error
