@@ -49,7 +49,8 @@ class ReDiSettings:
     bottleneck, reversed decoder) or none; self_correlation: weight of L_S, 0 switches it off;
     position: divide by E per position;
     bank_size: prompts kept in the graph; widths: channels of the recover network at strides
-    2, 4, 8, 16; steps: (recover, discriminate); variants: prompts per image in stage two.
+    2, 4, 8, 16; learning_rate, steps: (recover, discriminate); variants: prompts per image in
+    stage two.
     """
 
     size: tuple[int, int] = (256, 256)  # [F]
@@ -62,7 +63,7 @@ class ReDiSettings:
     widths: tuple[int, int, int, int] = (16, 32, 64, 128)  # [P]
     blur_sigma: float = 4.0  # [P] as RD4AD, pixels at 256
     batch_size: int = 8  # [P] more steps in the same minutes
-    learning_rate: float = 1e-3  # [P] higher than usual: the steps are few
+    learning_rate: tuple[float, float] = (1e-3, 3e-3)  # [P] per stage; high, the steps are few
     steps: tuple[int, int] = (1500, 2000)  # [P]
     variants: int = 3  # [P]
 
@@ -146,7 +147,10 @@ class HeavyBlock(nn.Module):
 
 
 class LightBlock(nn.Module):
-    """Feature recovery of each scale by itself: 1x1, residual 3x3, 1x1. [P]"""
+    """Feature recovery of each scale alone: 1x1, residual 3x3, 1x1, added to the smoothed input.
+
+    The last layer starts at zero, so training starts from F_Y = what Y shows. [P]
+    """
 
     def __init__(self, channels: tuple[int, ...]) -> None:
         super().__init__()
@@ -154,9 +158,13 @@ class LightBlock(nn.Module):
             nn.Sequential(conv_norm_relu(c, 2 * c, 1), Residual(2 * c), nn.Conv2d(2 * c, c, 1))
             for c in channels
         )
+        for scale in self.scales:
+            nn.init.zeros_(scale[-1].weight)
+            nn.init.zeros_(scale[-1].bias)
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
-        return [scale(x) for scale, x in zip(self.scales, features, strict=True)]
+        corrections = [scale(x) for scale, x in zip(self.scales, features, strict=True)]
+        return [x + y for x, y in zip(smooth(features), corrections, strict=True)]
 
 
 def alignment_loss(reference: list[Tensor], restored: list[Tensor]) -> Tensor:
@@ -201,6 +209,7 @@ class ReDi(Method):
         self.frb = blocks[settings.frb](CHANNELS) if settings.frb in blocks else nn.Identity()
         self.bank = PromptBank(min(settings.bank_size, n_train), settings.size)
         self.scale = FeatureScale(CHANNELS, [pair.size for pair in self.pairs()])
+        self.cache: FeatureCache | None = None  # while it trains
         self.register_buffer("mean", torch.tensor(MEAN)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(STD)[:, None, None], persistent=False)
 
@@ -271,16 +280,20 @@ class ReDi(Method):
         """Measure E, the mean distance of the good images at each position."""
         if not self.config.position:
             return
+        cache = self.cache or FeatureCache(self, data, self.config.variants)
+        self.cache = None
+        cache.recover()
+        sums: list[Any] = [0.0] * len(CHANNELS)
         with torch.no_grad():
-            parts = data.progress(torch.arange(len(data)).split(16), "distances of the good images")
-            sums: list[Any] = [0.0] * len(CHANNELS)
-            for part in parts:
-                for k, (x, y) in enumerate(self(data.images[part])):
+            for part in cache.chunks("distances of the good images"):
+                levels, recovered = cache.features(part, variant=0)
+                restored = self.restore(self.scale.standardise(recovered))
+                for k, (x, y) in enumerate(zip(self.scale.target(levels), restored, strict=True)):
                     sums[k] = sums[k] + (1 - F.cosine_similarity(x, y)).sum(0, dtype=torch.float64)
-            self.scale.set_expected([total / len(data) for total in sums])
+        self.scale.set_expected([total / len(data) for total in sums])
 
     def stages(self, data: TrainingSet) -> list[Stage]:
-        cache = FeatureCache(self, data, self.config.variants)
+        cache = self.cache = FeatureCache(self, data, self.config.variants)
 
         def recover_loss(indices: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
             image = data.images[indices]
@@ -295,7 +308,8 @@ class ReDi(Method):
             }
 
         def discriminate_loss(indices: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-            levels, recovered = cache.features(indices, generator)
+            variant = int(torch.randint(cache.variants, (1,), generator=generator))
+            levels, recovered = cache.features(indices, variant)
             reference = self.scale.target(levels)
             restored = self.restore(self.scale.standardise(recovered))
             losses = {"alignment": alignment_loss(reference, restored)}
@@ -304,16 +318,16 @@ class ReDi(Method):
                 losses["self_correlation"] = self.config.self_correlation * loss
             return losses
 
-        def stage(name: str, **parts: Any) -> Stage:
+        def stage(index: int, name: str, **parts: Any) -> Stage:
             config = self.config
-            rate, batch = config.learning_rate, config.batch_size
             return Stage(
-                name, len(data), batch_size=batch, learning_rate=rate, weight_decay=1e-4, **parts
-            )
+                name, len(data), steps=config.steps[index], batch_size=config.batch_size,
+                learning_rate=config.learning_rate[index], weight_decay=1e-4, **parts,
+            )  # fmt: skip
 
         first = stage(
+            0,
             "recover",
-            steps=self.config.steps[0],
             share=0.5 if self.config.frb != "none" else 1.0,
             modules=(self.recover,),
             prepare=cache.describe,
@@ -322,8 +336,8 @@ class ReDi(Method):
         if self.config.frb == "none":
             return [first]
         second = stage(
+            1,
             "discriminate",
-            steps=self.config.steps[1],
             share=0.5,
             modules=(self.frb,),
             prepare=cache.recover,

@@ -175,7 +175,7 @@ class FeatureCache:
         rows, maps, kept = [], [], []
         moments = _Moments()
         with torch.no_grad():
-            for part in self._chunks("features of the good images"):
+            for part in self.chunks("features of the good images"):
                 levels = self.method.backbone(self.data.images[part])
                 moments.add(levels)
                 rows.append(describe(levels))
@@ -206,6 +206,8 @@ class FeatureCache:
         Like at inference the prompt comes from the bank, but never the image itself, and after the
         first choice the next ones are used too, so that the block learns from imperfect prompts.
         """
+        if len(self.similarity):
+            return
         self.describe()
         bank = self.method.bank
         similarity = bank.similarity(self.descriptors)
@@ -217,16 +219,13 @@ class FeatureCache:
             return
         parts = []
         with torch.no_grad():
-            for part in self._chunks("features of the recovered images"):
+            for part in self.chunks("features of the recovered images"):
                 every = [self._recovered(part, variant) for variant in range(self.variants)]
                 parts.append([[y.half() for y in levels] for levels in every])
         self.recovered = [_join(list(variant)) for variant in zip(*parts, strict=True)]
 
-    def features(
-        self, indices: Tensor, generator: torch.Generator
-    ) -> tuple[list[Tensor], list[Tensor]]:
-        """Levels of X and of Y of the images, Y under one of its prompts."""
-        variant = int(torch.randint(self.variants, (1,), generator=generator))
+    def features(self, indices: Tensor, variant: int) -> tuple[list[Tensor], list[Tensor]]:
+        """Levels of X and of Y of the images, Y under its prompt number ``variant``."""
         if self.fits:
             reference = [level[indices].float() for level in self.reference]
             return reference, [level[indices].float() for level in self.recovered[variant]]
@@ -238,7 +237,8 @@ class FeatureCache:
         prompt = self.method.bank.blend(self.similarity[indices], variant)
         return self.method.backbone(self.method.recover_image(self.maps[indices], prompt))
 
-    def _chunks(self, title: str) -> Iterator[Tensor]:
+    def chunks(self, title: str) -> Iterator[Tensor]:
+        """The indices of all images in batches, with a progress bar."""
         return self.data.progress(torch.arange(len(self.data)).split(_CHUNK), title)
 
 
