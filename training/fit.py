@@ -97,6 +97,7 @@ def fit(
             index = position.stage
             stage = stages[index]
             begun = time.monotonic()
+            method.eval()  # what a stage prepares with is frozen
             with received.at_once():
                 stage.prepare()
             position.total_seconds += time.monotonic() - begun
@@ -240,8 +241,9 @@ def load_checkpoint(method: Method, out: Path) -> tuple[Position, dict[str, Tens
     except FileNotFoundError as error:
         raise TrainingError(f"{out} holds no checkpoint; leave --resume out to begin") from error
     except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise TrainingError(
-            f"{path} cannot be resumed ({error}); it is damaged or of other settings: "
+            f"{path} cannot be resumed ({reason}); it is damaged or of other settings: "
             "train again into another --out"
         ) from error
     return position, {k[10:]: v for k, v in tensors.items() if k.startswith("optimizer.")}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import platform
+import shlex
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -68,13 +69,15 @@ class Plan:
 
     def command(self) -> str:
         """The command line that does this again, without the paths of this machine."""
-        words = ["edgead train", self.method, self.data.resolve().name, "--out", self.out.name]
-        words += [f"--set {key}={_plain(value)}" for key, value in self.settings.items()]
-        words += [f"--seed {self.seed}"]
-        words += [f"--{k} {v:g}" for k, v in asdict(self.bounds).items() if v is not None]
+        words = ["edgead", "train", self.method, self.data.resolve().name, "--out", self.out.name]
+        for key, value in self.settings.items():
+            words += ["--set", f"{key}={_plain(value)}"]
+        words += ["--seed", str(self.seed)]
+        for key, bound in asdict(self.bounds).items():
+            words += [f"--{key}", f"{bound:g}"] if bound is not None else []
         if self.calibration_fraction != 0.2:
-            words += [f"--calibration {self.calibration_fraction:g}"]
-        return " ".join(words)
+            words += ["--calibration", f"{self.calibration_fraction:g}"]
+        return shlex.join(words)
 
 
 def train(
@@ -123,9 +126,10 @@ def train(
     return _as_run(plan.out, method, parts, record)
 
 
-def load_run(run_dir: str | Path) -> Run:
+def load_run(run_dir: str | Path, data: str | Path | None = None) -> Run:
     """The finished run in ``run_dir``: method with its weights, in evaluation mode, and samples.
 
+    ``data``: where its images lie now, None for where they lay in training.
     Errors: TrainingError for a folder that is no run, is unfinished or damaged; DataError when the
     images moved or changed since.
     """
@@ -134,17 +138,27 @@ def load_run(run_dir: str | Path) -> Run:
     if not (path / MODEL_FILE).is_file():
         command = f"edgead train {record['method']} {record['data']['path']} --out {path} --resume"
         raise TrainingError(f"{path} is not finished; go on with: {command}")
-    parts = _samples(record, open_dataset(record["data"]["path"]))
+    root = Path(record["data"]["path"] if data is None else data)
+    if not root.is_dir():
+        raise DataError(
+            f"{path} was trained on {root}, which is no longer there; restore it, or "
+            "say where it is with --data DIR"
+        )
+    parts = _samples(record, open_dataset(root))
     if digest(parts[0] + parts[1]) != record["data"]["digest"]:
         raise DataError(
-            f"the images in {record['data']['path']} changed since {path} was trained; restore "
+            f"the images in {root} changed since {path} was trained; restore "
             "them or train again, since calibration needs images that training did not see"
         )
     method = METHODS[record["method"]].from_settings(record["settings"], len(parts[0]))
     try:
         method.load_state_dict(load_file(path / MODEL_FILE))
     except (SafetensorError, RuntimeError) as error:
-        raise TrainingError(f"{path / MODEL_FILE} is damaged ({error}); train again") from error
+        reason = str(error).splitlines()[0]
+        raise TrainingError(
+            f"{path / MODEL_FILE} does not fit ({reason}): it is damaged, or another version of "
+            f"edgead wrote it ({record['versions']['edgead']}); train again"
+        ) from error
     return _as_run(path, method.eval(), parts, record)
 
 
@@ -299,7 +313,7 @@ def _versions() -> dict[str, str]:
 
 
 def _plain(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
 
 __all__ = ["Bounds", "Interrupted", "Plan", "Run", "load_run", "train"]

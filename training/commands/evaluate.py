@@ -46,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="share of good parts that may be rejected (default: the bundle's)",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda[:N] (default: auto)")
+    parser.add_argument("--threads", metavar="N", type=int, help="threads of the engine")
     parser.add_argument(
         "--json",
         nargs="?",
@@ -62,7 +63,12 @@ def run(args: argparse.Namespace) -> int:
     console = Console(json_on_stdout=args.json == "-")
     _check_targets(args.json, args.report)
     dataset = open_dataset(args.data, purpose="evaluate")
-    detector = Detector(args.bundle, device=args.device, false_reject_rate=args.false_reject_rate)
+    detector = Detector(
+        args.bundle,
+        device=args.device,
+        false_reject_rate=args.false_reject_rate,
+        threads=args.threads,
+    )
     engine = detector.info()
     console.say(f"read   {args.bundle}, {engine['precision']} on {engine['device']}")
     console.say(f"read   {args.data}: {dataset.summary()}")

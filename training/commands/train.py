@@ -1,13 +1,14 @@
-"""``edgead train``: learn from images of good parts."""
+"""edgead train: learn from images of good parts."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
-from edgead.console import Console
+from edgead.console import Console, print_json
 from edgead.errors import TrainingError
 
 HELP = "learn from images of good parts"
@@ -36,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a setting of the method, such as map=sobel, prompt=false, frb=light",
     )  # fmt: skip
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in RUN")
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -43,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     from ..progress import progress, training_bar
     from ..run import Bounds, Interrupted, Plan, train
 
-    console = Console()
+    console = Console(json_on_stdout=args.json)
     if not 0 < args.calibration < 1:
         raise TrainingError(f"--calibration {args.calibration} is no share; give 0 < F < 1")
     plan = Plan(
@@ -56,12 +58,16 @@ def run(args: argparse.Namespace) -> int:
         )
     except Interrupted as stop:
         console.say(f"{stop}; what is done so far is kept in {args.out}")
-        console.next(f"edgead train {args.method} {args.data} --out {args.out} --resume")
+        words = ["edgead", "train", args.method, str(args.data), "--out", str(args.out)]
+        console.next(shlex.join([*words, "--resume"]))
         return stop.exit_code
     seconds, steps = result.provenance["train_seconds"], result.provenance["steps"]
     console.say(f"done   {steps} steps in {seconds:.0f} s")
     console.say(f"wrote  {args.out}")
-    console.next(f"edgead export {args.out} --out {args.out.name}.edgead")
+    bundle = f"{args.out.resolve().name}.edgead"
+    console.next(shlex.join(["edgead", "export", str(args.out), "--out", bundle]))
+    if args.json:
+        print_json({"run": str(args.out), **result.provenance})
     return 0
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from edgead.anomaly_map import MapParams
+from edgead.errors import TrainingError
 from edgead.manifest import Pair
 from edgead.preprocess import PreprocessParams
 
@@ -51,6 +53,29 @@ class Stage:
     modules: tuple[nn.Module, ...]
     prepare: Callable[[], None]
     loss: Callable[[Tensor, torch.Generator], dict[str, Tensor]]
+
+
+def check_types(settings: Any) -> None:
+    """Hold every value of a settings dataclass against the type of its default.
+
+    Errors: TrainingError that names the setting, what was given and an example of what is wanted.
+    """
+    for field in fields(settings):
+        value, example = getattr(settings, field.name), field.default
+        if not _alike(value, example):
+            wanted = json.dumps(example)
+            raise TrainingError(
+                f"{field.name}={value!r} cannot be used; wanted a value like {field.name}={wanted}"
+            )
+
+
+def _alike(value: Any, example: Any) -> bool:
+    if isinstance(example, tuple):
+        same_length = isinstance(value, tuple) and len(value) == len(example)
+        return same_length and all(_alike(a, b) for a, b in zip(value, example, strict=True))
+    if isinstance(example, float):
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return type(value) is type(example)
 
 
 class Method(nn.Module, ABC):

@@ -22,6 +22,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -34,7 +35,7 @@ from edgead.preprocess import PreprocessParams
 from ..backbone import CHANNELS, MEAN, STD, STRIDES, load_backbone
 from ..networks import Residual, conv_norm_relu, ssim, upsample
 from ..selfmaps import KINDS, make_map
-from .base import Method, Stage, TrainingSet
+from .base import Method, Stage, TrainingSet, check_types
 from .redi_data import FeatureCache, FeatureScale, PromptBank, smooth
 
 FRB_KINDS = ("light", "heavy", "none")
@@ -68,6 +69,7 @@ class ReDiSettings:
     variants: int = 3  # [P]
 
     def __post_init__(self) -> None:
+        check_types(self)
         for name, value, known in (("map", self.map, KINDS), ("frb", self.frb, FRB_KINDS)):
             if value not in known:
                 raise TrainingError(f"{name}={value!r} is not known; choose one of {known}")
@@ -76,8 +78,12 @@ class ReDiSettings:
                 f"size={self.size} cannot be used: height and width must be multiples of 32, "
                 "at least 64"
             )
-        if self.bank_size < 1 or self.batch_size < 1 or self.variants < 1:
-            raise TrainingError("bank_size, batch_size and variants must be at least 1")
+        least = {"bank_size": 1, "batch_size": 2, "variants": 1, "widths": 1, "steps": 1}
+        positive = dict.fromkeys(("self_correlation", "blur_sigma", "learning_rate"), 0)
+        for name, bound in (least | positive).items():
+            values = np.atleast_1d(getattr(self, name))
+            if not np.all(np.isfinite(values) & (values >= bound)):
+                raise TrainingError(f"{name}={getattr(self, name)} must be at least {bound}")
 
 
 class RecoverNet(nn.Module):
