@@ -1,7 +1,8 @@
 """Turn a training run into a bundle NAME.edgead.
 
 Writes the graph as ONNX in float32 and float16, compares both with the trained model on the
-calibration images, and writes nothing unless map, score and verdicts agree.
+calibration images, and writes nothing unless map, score and verdicts agree. This version serves
+the float32 graph; the float16 graph is for GPUs to come.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ HELP = "turn a training run into a bundle NAME.edgead"
 
 EXAMPLE = """\
   edgead export runs/cell --out cell.edgead
-  edgead export runs/cell --out cell.edgead --false-reject-rate 0.01"""
+  edgead export runs/cell --out cell.edgead --false-reject-rate 0.01
+  edgead export runs/cell --out cell.edgead --data /new/place/cell"""
 
 _NEEDED = ("torch", "onnx", "onnxsim", "onnxruntime", "safetensors", "tqdm")
 
@@ -30,6 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``edgead export``."""
     parser.add_argument("run", metavar="RUN", help="the directory that edgead train wrote")
     parser.add_argument("--out", metavar="NAME.edgead", required=True, help="the bundle to write")
+    parser.add_argument(
+        "--data", metavar="DIR", help="where the images of the run are, if they moved since"
+    )
     parser.add_argument(
         "--false-reject-rate",
         type=float,
@@ -42,6 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=17,
         help="ONNX opset, 16 to 20 (default 17, which TensorRT 8.5 and later read)",
+    )
+    parser.add_argument(
+        "--float32-only", action="store_true", help="leave the float16 graph out of the bundle"
     )
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
@@ -59,8 +67,10 @@ def run(args: argparse.Namespace) -> int:
     bundle = export_run(
         args.run,
         args.out,
+        data=args.data,
         false_reject_rate=args.false_reject_rate,
         opset=args.opset,
+        float16=not args.float32_only,
         log=console.say,
     )
     calibration = bundle.manifest.calibration
@@ -70,8 +80,16 @@ def run(args: argparse.Namespace) -> int:
     )
     if args.json:
         print_json(_summary(bundle))
-    console.next(f"edgead evaluate {shlex.quote(args.out)} DATA")
+    console.next(_next_command(bundle, args.out))
     return 0
+
+
+def _next_command(bundle: Bundle, out: str) -> str:
+    """Evaluation, where the data has a place for a test set; a plain folder of images has none."""
+    layout = bundle.manifest.provenance.get("data", {}).get("layout")
+    if layout == "folder":
+        return f"edgead score {shlex.quote(out)} IMAGE"
+    return f"edgead evaluate {shlex.quote(out)} DATA"
 
 
 def _summary(bundle: Bundle) -> dict[str, object]:

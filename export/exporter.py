@@ -66,18 +66,23 @@ class _Comparison:
     measured: compare.Measured  # on the calibration images
     found: list[compare.Difference]
     spreads: dict[str, float]
-    half_peak: float
+    half_peak: float | None  # None without float16
 
 
 def export_run(
     run_dir: str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
+    data: str | os.PathLike[str] | None = None,
     false_reject_rate: float | None = None,
     opset: int = OPSET,
+    float16: bool = True,
     log: Log = print,
 ) -> Bundle:
     """Export the training run at ``run_dir`` to the bundle ``out`` (``NAME.edgead``).
+
+    ``data``: where the images of the run lie now, None for where they lay in training. The rest is
+    as in ``export_method``.
 
     Errors: TrainingError for what is no finished run; else as ``export_method``.
     """
@@ -87,7 +92,7 @@ def export_run(
     if not os.path.isdir(run_dir):
         kind = "is a file" if os.path.exists(run_dir) else "does not exist"
         raise ExportError(f"run {os.fspath(run_dir)} {kind}; wanted the directory of edgead train")
-    run = load_run(run_dir)
+    run = load_run(run_dir, data)
     frames = [
         CalibrationFrame(sample.name or sample.path.name, lambda path=sample.path: read_image(path))
         for sample in run.calibration
@@ -100,6 +105,7 @@ def export_run(
         provenance=run.provenance,
         false_reject_rate=false_reject_rate,
         opset=opset,
+        float16=float16,
         log=log,
     )
 
@@ -112,9 +118,12 @@ def export_method(
     provenance: Mapping[str, Any] | None = None,
     false_reject_rate: float | None = None,
     opset: int = OPSET,
+    float16: bool = True,
     log: Log = print,
 ) -> Bundle:
     """Export ``method`` with calibration ``frames`` to the bundle ``out``.
+
+    ``float16``: whether the float16 graph goes in; this version serves the float32 one.
 
     Writes nothing until every check has passed: the precision census, torch against both graphs on
     every calibration image and a synthetic defect, the verdicts, the batch axis. The old bundle at
@@ -127,7 +136,7 @@ def export_method(
     rate = _rate(false_reject_rate, len(frames))
     method.eval()
     with one_thread():
-        return _export(method, frames, out, provenance or {}, rate, opset, log)
+        return _export(method, frames, out, provenance or {}, rate, opset, float16, log)
 
 
 def _export(
@@ -137,11 +146,13 @@ def _export(
     provenance: Mapping[str, Any],
     rate: float,
     opset: int,
+    float16: bool,
     log: Log,
 ) -> Bundle:
     """``export_method`` behind its door."""
-    half_method = half(method)
-    models = {"float32": to_onnx(method, opset), "float16": to_onnx(half_method, opset)}
+    half_method = half(method) if float16 else None
+    methods = {"float32": method, "float16": half_method}
+    models = {name: to_onnx(made, opset) for name, made in methods.items() if made is not None}
     census = {name: take_census(model) for name, model in models.items()}
     for name, counted in census.items():
         check_precision(counted, name)
@@ -210,9 +221,9 @@ def _draft(method: Method, out: Path, models: Mapping[str, bytes]) -> Draft:
         preprocess=method.preprocess_params(),
         pairs=method.pairs(),
         map=method.map_params(),
-        models=dict(MODELS),
+        models={name: MODELS[name] for name in models},
         calibration=Calibration((0.0,), (0.0,), 0.5),
-        tolerance=dict.fromkeys(MODELS, none),
+        tolerance=dict.fromkeys(models, none),
         golden=(Golden("golden/0.png", "golden/0.npy", 0.0),),
     )
     files = {MODELS[name]: model for name, model in models.items()}
@@ -220,7 +231,7 @@ def _draft(method: Method, out: Path, models: Mapping[str, bytes]) -> Draft:
 
 
 def _compare(
-    method: Method, half_method: Method, draft: Draft, frames: Sequence[CalibrationFrame]
+    method: Method, half_method: Method | None, draft: Draft, frames: Sequence[CalibrationFrame]
 ) -> tuple[_Comparison, dict[str, bytes], tuple[Golden, ...]]:
     """Every path on every frame, held against the bounds; and the golden frames.
 
@@ -230,12 +241,10 @@ def _compare(
     _check_batches(draft, frames)
     mode = HalfArithmetic()
     embedded = engine_path(open_engine(draft, "cpu"), manifest)
-    paths = [
-        torch_path(method),
-        embedded,
-        onnx_path(models[MODELS["float16"]], "float16", manifest),
-        half_path(half_method, mode, manifest),
-    ]
+    paths = [torch_path(method), embedded]
+    if half_method is not None:
+        paths.append(onnx_path(models[MODELS["float16"]], "float16", manifest))
+        paths.append(half_path(half_method, mode, manifest))
     measured = compare.measure(paths, _progress(frames))
     kept = [frames[i] for i in golden.spread_over(measured.scores[1])]
     shown = [frame.read() for frame in kept]
@@ -249,7 +258,8 @@ def _compare(
     found = compare.differences(compare.join(measured, defect))
     compare.check_differences(found, spreads["score"], spreads["map"])
     files, golden_frames = _golden(embedded, shown)
-    return _Comparison(measured, found, spreads, mode.peak), files, golden_frames
+    half_peak = None if half_method is None else mode.peak
+    return _Comparison(measured, found, spreads, half_peak), files, golden_frames
 
 
 def _check_batches(draft: Draft, frames: Sequence[CalibrationFrame]) -> None:
@@ -257,7 +267,7 @@ def _check_batches(draft: Draft, frames: Sequence[CalibrationFrame]) -> None:
     image = preprocess(frames[0].read(), params)
     # Three images that differ in every respect, also where there is one calibration image only.
     images = np.stack([image, -image, 0.5 * image[:, ::-1]])
-    for precision, name in MODELS.items():
+    for precision, name in draft.manifest.models.items():
         compare.check_batch(precision, onnx_infer(draft.files[name], draft.manifest), images)
 
 
@@ -266,7 +276,7 @@ def _check_half_peak(mode: HalfArithmetic) -> None:
         raise ExportError(
             f"in float16 an activation reaches {mode.peak:.4g} ({mode.peak_operator}), allowed "
             f"{compare.BOUNDS.half_peak:g}; it would overflow on a GPU: keep that part of the "
-            "method in float32, or normalise before it"
+            "method in float32, normalise before it, or leave float16 out with --float32-only"
         )
 
 
@@ -298,7 +308,7 @@ def _manifest(
         calibration=Calibration(scores, tuple(measured.peaks[1].tolist()), rate),
         tolerance={
             name: Tolerance(tolerances[name], compare.BOUNDS.map(name) * spreads["map"])
-            for name in MODELS
+            for name in draft.manifest.models
         },
         golden=golden_frames,
     )

@@ -65,10 +65,13 @@ def test_a_mistake_is_one_sentence(arguments, tmp_path, monkeypatch, capsys) -> 
 
 @pytest.fixture
 def toy_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """``export_run`` on the toy instead of a trained run."""
+    """``export_run`` on the toy instead of a trained run; ``data`` names the layout it had."""
 
-    def export_toy(run, out, *, log, **settings):
-        return export_method(ToyMethod(), frames(3), out, log=log, **settings)
+    def export_toy(run, out, *, data, log, **settings):
+        provenance = {"data": {"layout": data or "mvtec"}}
+        return export_method(
+            ToyMethod(), frames(3), out, provenance=provenance, log=log, **settings
+        )
 
     monkeypatch.setattr(exporter, "export_run", export_toy)
 
@@ -81,7 +84,15 @@ def test_prints_what_it_wrote_and_what_comes_next(toy_run, tmp_path: Path, capfd
     lines = text.splitlines()
     assert [line.split()[0] for line in lines[:2]] == ["made", "made"]
     assert "3 calibration scores, false-reject rate 30 %" in text
-    assert lines[-1].startswith(f"next   edgead evaluate {out}")
+    assert lines[-1] == f"next   edgead evaluate {out} DATA"
+
+
+def test_without_a_test_set_the_next_step_is_to_score(toy_run, tmp_path: Path, capfd) -> None:
+    out = tmp_path / "toy.edgead"
+    assert main(["export", "run", "--out", str(out), "--data", "folder", "--float32-only"]) == 0
+    text = capfd.readouterr().out
+    assert text.splitlines()[-1] == f"next   edgead score {out} IMAGE"
+    assert "float16" not in text
 
 
 def test_json_is_one_object_on_stdout(toy_run, tmp_path: Path, capfd) -> None:

@@ -1,11 +1,9 @@
-"""From method to bundle: what is in it, what stops it, and what an accident leaves behind."""
+"""From method to bundle: what is in it, what stops it."""
 
 from __future__ import annotations
 
 import os
 import re
-import signal
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +19,6 @@ from onnx import numpy_helper
 from edgead import Detector
 from edgead.bundle import open_bundle
 from edgead.errors import (
-    BundleError,
     CalibrationError,
     EdgeadError,
     ExportError,
@@ -180,6 +177,27 @@ def test_an_altered_weight_is_caught(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_float32_only_leaves_out_a_float16_graph_that_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def half_fails(method, opset):
+        assert method.stem.weight.dtype.itemsize == 4, "the float16 graph was made"
+        return to_onnx(method, opset)
+
+    monkeypatch.setattr(exporter, "to_onnx", half_fails)
+    lines: list[str] = []
+    out = tmp_path / "x.edgead"
+    manifest = export_method(ToyMethod(), frames(4), out, float16=False, log=lines.append).manifest
+    assert manifest.models == {"float32": "model.onnx"}
+    assert set(manifest.tolerance) == {"float32"}
+    assert "model.fp16.onnx" not in manifest.files
+    made = manifest.provenance["export"]
+    assert [path["precision"] for path in made["comparison"]["paths"]] == ["float32"]
+    assert set(made["census"]) == {"float32"} and made["half_peak"] is None
+    assert "float16" not in "\n".join(lines)
+    assert Detector(out).score(frame(0)).score == manifest.calibration.scores[0]
+
+
 def test_a_wrong_normalisation_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The manifest says another mean than the model was trained with."""
     made = exporter._draft
@@ -286,109 +304,15 @@ def test_missing_run_and_what_is_none(tmp_path: Path) -> None:
     assert not (tmp_path / "x.edgead").exists()
 
 
-# Where it writes ---------------------------------------------------------------------------------
+def test_data_says_where_the_images_of_a_run_are_now(tmp_path: Path, monkeypatch) -> None:
+    class Asked(Exception):
+        pass
 
+    def load_run(*args):
+        raise Asked(args)
 
-def test_out_that_cannot_be_a_bundle(tmp_path: Path) -> None:
-    (tmp_path / "file.edgead").write_text("x")
-    (tmp_path / "photos.edgead").mkdir()
-    (tmp_path / "photos.edgead" / "holiday.png").write_bytes(b"x")
-    for name, sentence in (
-        ("bundle", "named NAME.edgead"),
-        (".edgead", "named NAME.edgead"),
-        ("file.edgead", "is a file"),
-        ("photos.edgead", "is a directory and no bundle"),
-        ("file.edgead/x.edgead", "cannot be written to"),
-    ):
-        with pytest.raises(ExportError, match=re.escape(sentence)):
-            exporter.check_out(tmp_path / name)
-    assert (tmp_path / "photos.edgead" / "holiday.png").exists()
-
-
-@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write everywhere")
-def test_folder_without_permission(tmp_path: Path) -> None:
-    tmp_path.chmod(0o555)
-    with pytest.raises(ExportError, match="cannot be written to"):
-        exporter.check_out(tmp_path / "x.edgead")
-    tmp_path.chmod(0o755)
-
-
-def test_permission_refused_while_writing(tmp_path: Path, monkeypatch) -> None:
-    """As for a user without permission, also where the tests run as root."""
-    out = tmp_path / "x.edgead"
-    export_method(ToyMethod(), frames(2), out, log=_quiet)
-    before = _content(out)
-
-    def refuse(*args, **kwargs):
-        raise PermissionError(13, "Permission denied", str(tmp_path))
-
-    monkeypatch.setattr("tempfile.mkdtemp", refuse)
-    with pytest.raises(BundleError, match=r"Permission denied.*old bundle is unchanged"):
-        export_method(ToyMethod(), frames(3), out, log=_quiet)
-    assert _content(tmp_path) == {f"x.edgead/{k}": v for k, v in before.items()}
-
-
-def _content(root: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()}
-
-
-ACCIDENT = """
-import os, resource, signal, sys
-sys.path.insert(0, {here!r})
-from pathlib import Path
-from export_toy import ToyMethod, frames
-from edgead_export import export_method
-from edgead.errors import EdgeadError
-
-accident, count, out = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
-written = [0]
-sync = os.fsync
-
-def fsync(handle):
-    # Files of the bundle only: they are synced one after the other.
-    if out.name in os.readlink(f"/proc/self/fd/{{handle}}"):
-        written[0] += 1
-        if written[0] == count:
-            if accident == "kill":
-                os.kill(os.getpid(), signal.SIGKILL)
-            raise OSError(28, "No space left on device")
-    return sync(handle)
-
-os.fsync = fsync
-if accident == "limit":  # a real refusal by the kernel, in the middle of a file
-    resource.setrlimit(resource.RLIMIT_FSIZE, (count, resource.RLIM_INFINITY))
-try:
-    export_method(ToyMethod(seed=4), frames(3), out, log=lambda line: None)
-except EdgeadError as error:
-    print(error)
-    sys.exit(error.exit_code)
-"""
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc, needs RLIMIT_FSIZE")
-@pytest.mark.parametrize(
-    ("accident", "count", "code", "sentence"),
-    [
-        ("kill", 1, -signal.SIGKILL, ""),
-        ("kill", 8, -signal.SIGKILL, ""),
-        ("full", 3, 1, "No space left on device; the old bundle is unchanged"),
-        ("limit", 100_000, 1, "File too large; the old bundle is unchanged"),
-    ],
-)
-def test_accident_while_writing_leaves_the_old_bundle(
-    accident: str, count: int, code: int, sentence: str, tmp_path: Path
-) -> None:
-    out = tmp_path / "x.edgead"
-    export_method(ToyMethod(), frames(2), out, log=_quiet)
-    before = _content(out)
-    script = ACCIDENT.format(here=str(Path(__file__).parent))
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-c", script, accident, str(count), str(out)]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, cwd=tmp_path)
-    assert done.returncode == code, done.stdout + done.stderr
-    assert sentence in done.stdout
-    assert _content(out) == before
-    Detector(out)  # the old bundle still qualifies
-    export_method(ToyMethod(seed=4), frames(2), out, log=_quiet)
-    assert [p.name for p in tmp_path.iterdir()] == ["x.edgead"]
-    assert _content(out)["model.onnx"] != before["model.onnx"]
+    monkeypatch.setattr("edgead_training.run.load_run", load_run)
+    for data in (None, tmp_path / "moved"):
+        with pytest.raises(Asked) as asked:
+            export_run(tmp_path, tmp_path / "x.edgead", data=data, log=_quiet)
+        assert asked.value.args[0] == (tmp_path, data)
