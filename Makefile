@@ -5,6 +5,8 @@ PYTHON ?= python3
 ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
+BENCH_BUNDLE := demo/cell.edgead
+RESULTS := benchmarks/results
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 # Python files are used where they lie; only these call for a new installation.
@@ -21,7 +23,7 @@ help:
 	@echo 'make test       run the tests                  ARGS="-k preprocess" passes on to pytest'
 	@echo 'make lint       ruff, mypy and clang-format'
 	@echo 'make format     let ruff and clang-format rewrite the files'
-	@echo 'make bench      time the kernels and the cost of Detector.score over bare inference'
+	@echo 'make bench      time the kernels and, after make demo, Detector.score over bare inference'
 	@echo 'make install    only set up .venv, with edgead installed in place'
 	@echo 'make clean      remove build outputs, caches and the demo; distclean removes .venv too'
 	@echo
@@ -64,8 +66,10 @@ format: $(VENV)/.lint
 	$(BIN)/clang-format -i $(CPP)
 
 bench: $(VENV)/.installed
-	$(BIN)/python benchmarks/kernels.py $(ARGS)
-	$(BIN)/python benchmarks/overhead.py $(ARGS)
+	$(BIN)/python benchmarks/kernels.py --json $(RESULTS)/kernels.json
+	@if [ -d $(BENCH_BUNDLE) ]; then set -x; \
+	  $(BIN)/python benchmarks/overhead.py $(BENCH_BUNDLE) --json $(RESULTS)/overhead.json; \
+	else echo 'overhead: no $(BENCH_BUNDLE) to time: make demo first'; fi
 
 # The packages in .venv stay; the stamp goes, so that the next make builds edgead again.
 clean:

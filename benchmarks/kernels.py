@@ -49,6 +49,7 @@ def main() -> int:
         _print(results[-1], header=len(results) == 1)
     if args.json:
         found = {"machine": machine(), "results": results, "traffic": []}
+        args.json.parent.mkdir(parents=True, exist_ok=True)
         write_file(args.json, (json.dumps(found) + "\n").encode())
     return 0
 

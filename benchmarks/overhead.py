@@ -36,6 +36,7 @@ def main() -> int:
     found = measure(detector, args.frame, args.repeats)
     _print(found)
     if args.json:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
         write_file(args.json, (json.dumps(found, indent=2) + "\n").encode())
     return 4 if args.check and found["ratio"] > BUDGET else 0
 

@@ -19,9 +19,10 @@ def test_overhead(
 ) -> None:
     main = runpy.run_path(str(SCRIPT))["main"]
     arguments = [str(bundle_dir), "--repeats", "3", "--frame", "20x30", "--json"]
-    monkeypatch.setattr("sys.argv", ["overhead.py", *arguments, str(tmp_path / "o.json")])
+    file = tmp_path / "new" / "folder" / "o.json"
+    monkeypatch.setattr("sys.argv", ["overhead.py", *arguments, str(file)])
     assert main() == 0
-    found = json.loads((tmp_path / "o.json").read_text())
+    found = json.loads(file.read_text())
     assert found["frame"] == [20, 30, 3]
     assert found["ratio"] == found["score_ms"] / found["bare_ms"]
     assert f"{found['ratio']:.3f}" in capsys.readouterr().out
