@@ -102,12 +102,14 @@ class Detector:
     def false_reject_rate(self) -> float:
         """The allowed share of good frames called anomalous; set it at any time.
 
-        Errors (set): CalibrationError for a rate the calibration images cannot promise.
+        Errors (set): CalibrationError for a rate the calibration images cannot promise; InputError
+        when the Detector is closed.
         """
         return self._limits.rate
 
     @false_reject_rate.setter
     def false_reject_rate(self, rate: float) -> None:
+        _ = self.engine  # raises when closed, as scoring does
         self._limits = self._limits_of(rate)
 
     @property

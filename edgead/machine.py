@@ -102,7 +102,8 @@ def _kernels() -> Iterator[Finding]:
         hint = "where there is nvcc: EDGEAD_CUDA=ON pip install --no-binary edgead edgead"
         yield Finding("kernels cuda", "missing", "not built", hint)
     else:
-        yield Finding("kernels cuda", "missing", kinds["cuda"], "see nvidia driver")
+        hint = "install NVIDIA's driver; the CPU serves without it"
+        yield Finding("kernels cuda", "missing", kinds["cuda"], hint)
 
 
 def _driver() -> Iterator[Finding]:

@@ -161,7 +161,7 @@ class Manifest:
         """Read a manifest from JSON values, strictly.
 
         Errors: BundleError that names the missing, unknown or mistyped key, or says that the
-        schema is newer than this edgead.
+        schema is newer than this edgead or none at all.
         """
         door = Fields(value, "manifest")
         version = door.integer("schema_version")
@@ -169,6 +169,11 @@ class Manifest:
             raise BundleError(
                 f"the bundle has schema version {version}; this edgead reads up to "
                 f"{SCHEMA_VERSION}: upgrade edgead, or export the bundle with this version"
+            )
+        if version < 1:
+            raise BundleError(
+                f"manifest.schema_version is {version}, and schemas count from 1: manifest.json "
+                "was changed; copy the bundle again"
             )
         try:
             manifest = _read(cls, door, version)

@@ -15,6 +15,12 @@ from edgead.images import decode_image
 from edgead.manifest import Golden, Tolerance
 from edgead.pipeline import Pipeline
 
+CAUSES = (
+    "either the engine computes differently here: export the bundle again with the OpenVINO of "
+    "this machine, or install the one it was made with",
+    "or settings in manifest.json were changed: copy the bundle again",
+)
+
 
 @dataclass(frozen=True)
 class GoldenCheck:
@@ -67,8 +73,8 @@ def qualify(bundle: Bundle, engine: Engine) -> tuple[GoldenCheck, ...]:
             f"{len(failed)} of {len(checks)} golden frames of {bundle.path}: {worst.image} scores "
             f"{worst.score:.7g} instead of {worst.expected_score:.7g} (off by "
             f"{worst.score_difference:.3g}, allowed {worst.tolerance.score:.3g}), its map is off "
-            f"by up to {worst.map_difference:.3g} (allowed {worst.tolerance.map:.3g}). Export the "
-            f"bundle again with the OpenVINO of this machine, or install the one it was made with"
+            f"by up to {worst.map_difference:.3g} (allowed {worst.tolerance.map:.3g}): "
+            f"{'; '.join(CAUSES)}"
         )
     return checks
 

@@ -43,11 +43,11 @@ class Scale:
 class Result:
     """Score, verdict and map of one frame. ``float(result)`` is the score.
 
-    ``score`` is raw and unbounded: higher is stranger. ``p_value`` in (0, 1] is the share of normal
-    frames that score at least as high; ``is_anomalous`` is ``p_value <= false_reject_rate`` at the
-    moment of scoring, the same as ``score > threshold``. ``map`` is [h, w] float32 at model
-    resolution, memory of its own. ``timings_ms`` has "preprocess", "engine", "anomaly_map" and
-    "total". The rest is computed when asked for.
+    ``score`` is raw and unbounded: higher is stranger. ``p_value`` is the share of normal frames
+    that score at least as high, in [1 / (n + 1), 1] with n calibration images; ``is_anomalous`` is
+    ``p_value <= false_reject_rate`` at the moment of scoring, the same as ``score > threshold``.
+    ``map`` is [h, w] float32 at model resolution, memory of its own. ``timings_ms`` has
+    "preprocess", "engine", "anomaly_map" and "total". The rest is computed when asked for.
 
     The frame is kept, not copied, for ``overlay``: ask for it before the camera writes into the
     same memory again.

@@ -6,6 +6,7 @@ Reads the files only: nothing is built or run (edgead verify does that).
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,10 @@ from edgead.console import Console, count, percent, print_json
 if TYPE_CHECKING:
     from edgead.bundle import Bundle
     from edgead.manifest import Manifest
+
+IN_JSON = "… in --json"
+LONGEST_LIST = 60  # characters; a longer one is for programs
+FOR_PROGRAMS = ("census",)  # of the provenance: the types of all operators, some hundred numbers
 
 EXAMPLE = """\
   edgead inspect cell.edgead            for people
@@ -125,15 +130,24 @@ def _files(bundle: Bundle) -> list[str]:
 
 
 def _tree(value: Mapping[str, Any], indent: str = "") -> list[str]:
-    """A free JSON object as indented ``key: value`` lines."""
+    """A free JSON object as indented ``key: value`` lines, without what is long."""
     lines: list[str] = []
     for key, item in value.items():
-        if isinstance(item, dict):
+        if isinstance(item, dict) and item and key not in FOR_PROGRAMS:
             lines += [f"{indent}{key}:", *_tree(item, indent + "  ")]
         else:
-            text = f"{item:.6g}" if isinstance(item, float) else str(item)
-            lines.append(f"{indent}{key}: {text}")
+            lines.append(f"{indent}{key}: {IN_JSON if key in FOR_PROGRAMS else _value(item)}")
     return lines
+
+
+def _value(item: object) -> str:
+    """A JSON value as it stands in JSON; strings bare, numbers rounded, long lists left out."""
+    if isinstance(item, str):
+        return item
+    if isinstance(item, float):
+        return f"{item:.6g}"
+    text = json.dumps(item, ensure_ascii=False)
+    return IN_JSON if isinstance(item, list) and len(text) > LONGEST_LIST else text
 
 
 def _numbers(values: Sequence[float]) -> str:

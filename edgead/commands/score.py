@@ -29,6 +29,7 @@ EXAMPLE = """\
   edgead score cell.edgead part.png --exit-code || stop  for shell scripts (3: anomalous)"""
 
 ANOMALOUS = 3
+COLOR, DEVICE = "bgr", "auto"  # what --color and --device are if nothing is said
 ROW = "{verdict:<10}  {score:>10}  {p_value:>7}  {regions:>7}  {ms:>7}  {image}"
 
 
@@ -49,12 +50,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--color",
         choices=("bgr", "rgb", "gray"),
-        default="bgr",
+        default=COLOR,
         help="order of the channels after decoding: bgr is right for every usual file; rgb for "
         "files that were written with red and blue swapped; gray refuses colour (default: bgr)",
     )
     parser.add_argument(
-        "--device", default="auto", help="auto, cpu or cuda[:N] (default: %(default)s)"
+        "--device", default=DEVICE, help="auto, cpu or cuda[:N] (default: %(default)s)"
     )
     parser.add_argument("--threads", metavar="N", type=int, help="threads of the engine")
     parser.add_argument(
@@ -240,4 +241,16 @@ def _summarise(
     else:
         images = args.images if len(args.images) <= 3 else [*args.images[:1], "…"]
         quoted = shlex.join([str(args.engine), *images]).replace("'…'", "…")
-        console.next(f"edgead score {quoted} --heatmap heatmaps")
+        console.next(f"edgead score {quoted}{_settings(args)} --heatmap heatmaps")
+
+
+def _settings(args: argparse.Namespace) -> str:
+    """The options given that change what is scored or where, as they are typed."""
+    given = {
+        "--false-reject-rate": args.false_reject_rate,
+        "--color": None if args.color == COLOR else args.color,
+        "--device": None if args.device == DEVICE else args.device,
+        "--threads": args.threads,
+    }
+    words = [str(w) for name, v in given.items() if v is not None for w in (name, v)]
+    return "".join(f" {shlex.quote(word)}" for word in words)

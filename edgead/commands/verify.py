@@ -28,16 +28,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--device", default="auto", help="auto, cpu or cuda[:N] (default: %(default)s)"
     )
+    parser.add_argument("--threads", metavar="N", type=int, help="threads of the engine")
 
 
 def run(args: argparse.Namespace) -> int:
     """Compare every golden frame; 2 when one is over the tolerance."""
     from edgead.bundle import open_bundle
     from edgead.engine import open_engine
-    from edgead.qualification import measure
+    from edgead.qualification import CAUSES, measure
 
     bundle = open_bundle(args.engine)
-    engine = open_engine(bundle, args.device)
+    engine = open_engine(bundle, args.device, args.threads)
     checks = measure(bundle, engine)
     qualified = all(check.passed for check in checks)
     if args.json:
@@ -59,8 +60,10 @@ def run(args: argparse.Namespace) -> int:
         console.say(console.paint(f"qualified on {count(len(checks), 'golden frame')}", "green"))
         console.next(f"edgead score {name} IMAGE")
         return 0
-    console.say(console.paint("not qualified: this machine gives other scores", "red"))
-    console.next("edgead export RUN --out NAME.edgead, with the OpenVINO of this machine")
+    console.say(console.paint("not qualified: what comes out is not what the bundle says", "red"))
+    for cause in CAUSES:
+        console.say(f"  {cause}")
+    console.next(f"edgead verify {name}")
     return 2
 
 

@@ -58,7 +58,7 @@ def test_a_missing_option_names_its_cure_and_is_no_failure(monkeypatch, capsys):
     ("cuda", "state", "cure"),
     [
         ("not built", "missing", "EDGEAD_CUDA=ON"),
-        ("built for sm_87; unusable: no driver (error 35)", "missing", "driver"),
+        ("built for sm_87; unusable: no driver (error 35)", "missing", "NVIDIA's driver; the CPU"),
         ("built for sm_87; device: Orin", "ok", ""),
     ],
 )

@@ -54,6 +54,27 @@ def test_inspect_shows_nested_provenance(run, bundle_copy, edit):
     assert "  data:\n    n_train: 40\n    share: 0.123457\n" in out
 
 
+def test_inspect_leaves_what_is_long_to_json(run, bundle_copy, edit):
+    provenance = {
+        "bounds": {"steps": None},
+        "settings": {"fold": True, "size": [64, 64], "skip": []},
+        "export": {"census": {"float32": {"Conv": 7}}, "paths": [{"path": "torch"}] * 9},
+    }
+    edit(bundle_copy, lambda m: m.update(provenance=provenance))
+    assert (
+        "provenance\n"
+        "  bounds:\n"
+        "    steps: null\n"
+        "  settings:\n"
+        "    fold: true\n"
+        "    size: [64, 64]\n"
+        "    skip: []\n"
+        "  export:\n"
+        "    census: … in --json\n"
+        "    paths: … in --json\n"
+    ) in run("inspect", bundle_copy)[1]
+
+
 def test_a_bundle_of_a_newer_schema(run, bundle_copy, edit):
     edit(bundle_copy, lambda manifest: manifest.update(schema_version=2))
     for command in ("inspect", "verify"):
@@ -97,6 +118,9 @@ def test_verify_shows_the_frame_that_differs_and_exits_with_2(run, run_json, bun
     (line,) = [line for line in out.splitlines() if "over the tolerance" in line]
     assert "golden/1.png" in line and "99" in line
     assert "not qualified" in out
+    assert "with the OpenVINO of this machine" in out  # the two causes, each with its cure
+    assert "manifest.json were changed: copy the bundle again" in out
+    assert out.splitlines()[-1] == f"next   edgead verify {bundle_copy}"
 
 
 def test_a_graph_with_other_outputs_is_the_bundles_mistake(run, bundle_copy, edit, make_graph):
@@ -105,6 +129,12 @@ def test_a_graph_with_other_outputs_is_the_bundles_mistake(run, bundle_copy, edi
     code, out, err = run("verify", bundle_copy)
     assert (code, out) == (1, "")
     assert "restored_1" in err
+
+
+def test_verify_with_a_number_of_threads(run, bundle_dir):
+    assert run("verify", bundle_dir, "--threads", 1)[0] == 0
+    code, _, err = run("verify", bundle_dir, "--threads", 0)
+    assert code == 1 and "threads=0" in err
 
 
 def test_verify_on_a_device_that_is_not_served(run, bundle_dir):

@@ -96,6 +96,14 @@ def test_for_people_a_row_per_image_and_what_comes_next(run, bundle_dir, good, s
     assert "\x1b" not in out
 
 
+def test_what_comes_next_keeps_the_settings(run, bundle_dir, good):
+    settings = "--false-reject-rate 0.1 --color rgb --device cpu --threads 1"
+    last = run("score", bundle_dir, good, *settings.split())[1].splitlines()[-1]
+    assert last == f"next   edgead score {bundle_dir} {good} {settings} --heatmap heatmaps"
+    last = run("score", bundle_dir, good, "--color", "bgr")[1].splitlines()[-1]
+    assert last == f"next   edgead score {bundle_dir} {good} --heatmap heatmaps"
+
+
 @pytest.mark.parametrize(("name", "wanted"), [("good", 0), ("scratched", 3)])
 def test_exit_code_says_whether_a_frame_is_anomalous(run, request, bundle_dir, name, wanted):
     image = request.getfixturevalue(name)

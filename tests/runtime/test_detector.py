@@ -257,6 +257,9 @@ def test_closed(bundle_dir: Path, frame: np.ndarray) -> None:
         detector.score(frame)
     with pytest.raises(InputError, match="closed"):
         _ = detector.engine
+    with pytest.raises(InputError, match="closed"):
+        detector.false_reject_rate = 0.5
+    assert detector.false_reject_rate == 0.05
     assert "closed" in repr(detector)
     assert detector.info()["precision"] == "float32"
     assert result.overlay().shape == frame.shape

@@ -117,6 +117,8 @@ def _set(*path: Any) -> Callable[[dict[str, Any]], None]:
         (_set("golden", []), "golden"),
         (_set("files", {"a": "short"}), "SHA-256"),
         (_set("schema_version", "1"), "whole number"),
+        (_set("schema_version", 0), "schema_version is 0.*count from 1"),
+        (_set("schema_version", -1), "schema_version is -1"),
         (_set("name", ""), "name"),
     ],
 )
