@@ -124,7 +124,8 @@ def _limits(
         return max(1, round(bounds.steps * stage.steps / total)), math.inf
     if bounds.minutes is None:
         return stage.steps, math.inf
-    left = max(0.0, bounds.minutes * 60 - (position.total_seconds - position.stage_seconds))
+    left = bounds.minutes * 60 - (position.total_seconds - position.stage_seconds)
+    left = max(left, 1e-3)  # preparing took all of it: one step, so that there is a model
     return stage.steps, left * stage.share / sum(s.share for s in stages[index:])
 
 

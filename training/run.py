@@ -139,10 +139,12 @@ def load_run(run_dir: str | Path, data: str | Path | None = None) -> Run:
         command = f"edgead train {record['method']} {record['data']['path']} --out {path} --resume"
         raise TrainingError(f"{path} is not finished; go on with: {command}")
     root = Path(record["data"]["path"] if data is None else data)
+    if data is not None and not root.is_dir():
+        raise DataError(f"{root} is no folder; give the one that {path} was trained on")
     if not root.is_dir():
         raise DataError(
-            f"{path} was trained on {root}, which is no longer there; restore it, or "
-            "say where it is with --data DIR"
+            f"{path} was trained on {root}, which is no longer there; restore it, or say where it "
+            "is with --data DIR"
         )
     parts = _samples(record, open_dataset(root))
     if digest(parts[0] + parts[1]) != record["data"]["digest"]:

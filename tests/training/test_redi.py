@@ -14,7 +14,13 @@ from edgead_training.methods.redi import (
     alignment_loss,
     self_correlation_loss,
 )
-from edgead_training.methods.redi_data import FeatureCache, FeatureScale, coreset, describe
+from edgead_training.methods.redi_data import (
+    FeatureCache,
+    FeatureScale,
+    coreset,
+    describe,
+    with_foreign_patches,
+)
 from edgead_training.networks import ssim
 
 from edgead.errors import TrainingError
@@ -133,6 +139,19 @@ def test_expected_distance_is_the_mean_over_the_training_images():
         gain = method.scale.get_buffer(f"gain_{k}")[0, 0]
         want = (method.scale.channels[k] / 2 / (distance + 0.1 * distance.mean())).sqrt()
         torch.testing.assert_close(gain, want, atol=0, rtol=5e-3)  # features are kept in half
+
+
+def test_foreign_patches_come_from_elsewhere_and_leave_the_rest():
+    maps = torch.arange(6.0)[:, None, None, None] + torch.rand(6, 2, 16, 16) * 0.5
+    generator = torch.Generator().manual_seed(3)
+    assert torch.equal(with_foreign_patches(maps, 0.0, generator), maps)
+    out = with_foreign_patches(maps, 1.0, generator)
+    changed = (out != maps).all(1)
+    share = changed.float().mean((1, 2))
+    assert (share > 0).all() and share.max() < 0.5  # every image has some, none has half
+    known = set(maps.flatten().tolist())
+    assert set(out.flatten().tolist()) <= known  # nothing is invented, only moved
+    assert torch.equal(maps.floor()[:, 0, 0, 0], torch.arange(6.0))  # the source is untouched
 
 
 def test_features_are_standardised_with_the_moments_of_the_training_images():

@@ -189,6 +189,17 @@ def test_changed_images_are_noticed(parts, tmp_path):
         load_run(tmp_path / "run")
 
 
+def test_moved_images_are_found_where_the_caller_says(parts, tmp_path):
+    shutil.copytree(parts, tmp_path / "old")
+    _train(tmp_path / "old", tmp_path / "run", steps=2)
+    (tmp_path / "old").rename(tmp_path / "new")
+    with pytest.raises(DataError, match=r"no longer there.*--data"):
+        load_run(tmp_path / "run")
+    with pytest.raises(DataError, match=r"nowhere is no folder"):
+        load_run(tmp_path / "run", tmp_path / "nowhere")
+    assert len(load_run(tmp_path / "run", tmp_path / "new").train) == 10
+
+
 def test_bad_requests_get_a_sentence(parts, trained, tmp_path):
     for make, words in (
         (lambda: _train(parts, trained), "holds a run already"),

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edgead.anomaly_map import MapParams
+from edgead.anomaly_map import POOLINGS, MapParams
 from edgead.errors import TrainingError
 from edgead.manifest import Pair
 from edgead.preprocess import PreprocessParams
@@ -36,7 +36,7 @@ from ..backbone import CHANNELS, MEAN, STD, STRIDES, load_backbone
 from ..networks import Residual, conv_norm_relu, ssim, upsample
 from ..selfmaps import KINDS, make_map
 from .base import Method, Stage, TrainingSet, check_types
-from .redi_data import FeatureCache, FeatureScale, PromptBank, smooth
+from .redi_data import FeatureCache, FeatureScale, PromptBank, smooth, with_foreign_patches
 
 FRB_KINDS = ("light", "heavy", "none")
 
@@ -51,7 +51,7 @@ class ReDiSettings:
     position: divide by E per position;
     bank_size: prompts kept in the graph; widths: channels of the recover network at strides
     2, 4, 8, 16; learning_rate, steps: (recover, discriminate); variants: prompts per image in
-    stage two.
+    stage two; patches: share of the images that stage one shows with foreign patches in H.
     """
 
     size: tuple[int, int] = (256, 256)  # [F]
@@ -63,14 +63,18 @@ class ReDiSettings:
     bank_size: int = 16  # [P]
     widths: tuple[int, int, int, int] = (16, 32, 64, 128)  # [P]
     blur_sigma: float = 4.0  # [P] as RD4AD, pixels at 256
+    pooling: str = "max"  # [P] as RD4AD; top_k where every defect that matters is large
+    top_k: float = 0.01  # [P] share of the map that top_k averages
     batch_size: int = 8  # [P] more steps in the same minutes
     learning_rate: tuple[float, float] = (1e-3, 3e-3)  # [P] per stage; high, the steps are few
     steps: tuple[int, int] = (1500, 2000)  # [P]
     variants: int = 3  # [P]
+    patches: float = 0.5  # [P]
 
     def __post_init__(self) -> None:
         check_types(self)
-        for name, value, known in (("map", self.map, KINDS), ("frb", self.frb, FRB_KINDS)):
+        for name, known in (("map", KINDS), ("frb", FRB_KINDS), ("pooling", POOLINGS)):
+            value = getattr(self, name)
             if value not in known:
                 raise TrainingError(f"{name}={value!r} is not known; choose one of {known}")
         if len(self.size) != 2 or any(side < 64 or side % 32 for side in self.size):
@@ -78,8 +82,10 @@ class ReDiSettings:
                 f"size={self.size} cannot be used: height and width must be multiples of 32, "
                 "at least 64"
             )
+        if not 0 < self.top_k <= 1:
+            raise TrainingError(f"top_k={self.top_k} is no share of the map; give 0 < top_k <= 1")
         least = {"bank_size": 1, "batch_size": 2, "variants": 1, "widths": 1, "steps": 1}
-        positive = dict.fromkeys(("self_correlation", "blur_sigma", "learning_rate"), 0)
+        positive = dict.fromkeys(("self_correlation", "blur_sigma", "learning_rate", "patches"), 0)
         for name, bound in (least | positive).items():
             values = np.atleast_1d(getattr(self, name))
             if not np.all(np.isfinite(values) & (values >= bound)):
@@ -249,7 +255,8 @@ class ReDi(Method):
             weights=tuple(pair.weight for pair in self.pairs()),
             fusion="sum",
             blur_sigma=sigma,
-            pooling="max",
+            pooling=self.config.pooling,
+            top_k=self.config.top_k,
         )
 
     def map_of(self, image: Tensor) -> Tensor:
@@ -304,7 +311,8 @@ class ReDi(Method):
         def recover_loss(indices: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
             image = data.images[indices]
             prompt = data.images[cache.training_prompts(indices, generator)]
-            recovered = self.recover_image(cache.maps[indices], prompt) * self.std + self.mean
+            maps = with_foreign_patches(cache.maps[indices], self.config.patches, generator)
+            recovered = self.recover_image(maps, prompt) * self.std + self.mean
             target = image * self.std + self.mean
             # At half resolution the structure term costs a quarter [P].
             small, small_target = (F.avg_pool2d(x, 2) for x in (recovered, target))
