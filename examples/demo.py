@@ -162,7 +162,6 @@ def train(minutes: float) -> None:
     if not resume:
         remove(RUN)  # stopped before its first checkpoint: nothing to take up
     command = ["train", "redi", DATA, "--out", RUN, "--minutes", minutes, "--seed", SEED]
-    command += ["--set", "pooling=top_k"]  # cracks and dead areas of a cell are large
     run_edgead(*command, *(["--resume"] if resume else []))
 
 
