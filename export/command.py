@@ -18,7 +18,6 @@ from edgead.extras import cure, missing
 if TYPE_CHECKING:
     from edgead.bundle import Bundle
 
-HELP = "turn a training run into a bundle NAME.edgead"
 
 EXAMPLE = """\
   edgead export runs/cell --out cell.edgead

@@ -151,8 +151,7 @@ class _StageRun:
 
     def go(self, steps: int, seconds: float) -> None:
         """Step until ``steps`` or ``seconds`` of this stage are used up."""
-        self.method.eval()
-        for module in self.stage.modules:
+        for module in self.stage.modules:  # the others stay in evaluation mode, see fit
             module.train()
         position, before, began = self.position, self.position.stage_seconds, time.monotonic()
         saved, total_before = began, position.total_seconds
@@ -176,7 +175,6 @@ class _StageRun:
                     saved = now
         finally:
             self.bar.close()
-        self.method.eval()
 
     def _step(self, done: float) -> dict[str, float]:
         """One step at the share ``done`` of the stage: cosine schedule after a short warm-up."""
@@ -190,7 +188,7 @@ class _StageRun:
         if not bool(torch.isfinite(loss)):
             raise TrainingError(
                 f"the loss of stage {stage.name} became {loss.item()} at step {step}; "
-                "lower it with --set learning_rate=[0.0003,0.001]"
+                "lower the rate with --set learning_rate=[0.0003,0.001]"
             )
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()

@@ -101,9 +101,8 @@ def train(
     ticks = progress(range(total), "checking the images")
     check_images(parts[0] + parts[1], lambda _done, _all: next(ticks, None))
     next(ticks, None)  # past the last image, so that the bar ends
-    if "digest" not in record["data"]:
-        record["data"]["digest"] = digest(parts[0] + parts[1])
-    elif record["data"]["digest"] != digest(parts[0] + parts[1]):
+    found = digest(parts[0] + parts[1])
+    if record["data"].setdefault("digest", found) != found:
         raise DataError(f"the images in {plan.data} changed since this run began; train again")
     _write_record(plan.out, record)
     data = TrainingSet(_load_images(parts[0], method, plan.out, progress), progress)

@@ -23,7 +23,6 @@ from ..evaluate import Evaluation, evaluate
 from ..metrics import wilson_interval
 from ..report import write_report
 
-HELP = "measure a bundle on a labelled test set"
 EXAMPLE = "  edgead evaluate bottle.edgead DATA --report report --json metrics.json"
 GALLERY = 60  # pictures in the report; about 3 MB
 

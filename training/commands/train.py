@@ -11,14 +11,12 @@ from typing import Any
 from edgead.console import Console, print_json
 from edgead.errors import TrainingError
 
-HELP = "learn from images of good parts"
 _METHODS = ("redi",)  # named here too, so that --help needs no torch
-_EXAMPLE = "example: edgead train redi photos/ --out runs/cell --minutes 10"
+EXAMPLE = "  edgead train redi photos/ --out runs/cell --minutes 10"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of the command."""
-    parser.epilog = _EXAMPLE
     parser.add_argument("method", metavar="METHOD", help=f"one of: {', '.join(_METHODS)}")
     parser.add_argument(
         "data", metavar="DATA", type=Path, help="folder of good images, or MVTec layout"
