@@ -23,16 +23,8 @@
 // score. The same holds when a squared norm overflows float32. Nothing hides it.
 #pragma once
 #include <cmath>
-#include <cstddef>
-#include <cstdint>
 
-#ifndef EDGEAD_HOST_DEVICE
-#ifdef __CUDACC__
-#define EDGEAD_HOST_DEVICE __host__ __device__
-#else
-#define EDGEAD_HOST_DEVICE
-#endif
-#endif
+#include "common.h"
 
 namespace edgead {
 

@@ -20,16 +20,7 @@
 // Source: the widened triangle is what Pillow's BILINEAR and torch's interpolate(antialias=True)
 // use.
 #pragma once
-#include <cstddef>
-#include <cstdint>
-
-#ifndef EDGEAD_HOST_DEVICE
-#ifdef __CUDACC__
-#define EDGEAD_HOST_DEVICE __host__ __device__
-#else
-#define EDGEAD_HOST_DEVICE
-#endif
-#endif
+#include "common.h"
 
 namespace edgead {
 
