@@ -2,6 +2,7 @@
 #include "anomaly_map.h"
 
 #include <algorithm>
+#include <type_traits>
 #include <vector>
 
 #include "layout.h"
@@ -115,7 +116,19 @@ Band band_of(const Operator& op, int32_t group, Arena& arena) {
   return band;
 }
 
-AnomalyMapPlan lay_out(const AnomalyMapParams& p, Arena& arena) {
+// Copies roi as 0 and 1 and counts what it keeps.
+void add_roi(AnomalyMapPlan& plan, const uint8_t* roi, Arena& arena) {
+  const int32_t pixels = plan.params.height * plan.params.width;
+  plan.kept = pixels;
+  if (!plan.params.has_roi) return;
+  uint8_t* kept = arena.take<uint8_t>(pixels);
+  plan.roi = kept;
+  if (arena.memory == nullptr) return;
+  plan.kept = 0;
+  for (int32_t i = 0; i < pixels; ++i) plan.kept += kept[i] = roi[i] != 0;
+}
+
+AnomalyMapPlan lay_out(const AnomalyMapParams& p, const uint8_t* roi, Arena& arena) {
   AnomalyMapPlan plan{};
   plan.params = p;
   const bool sum = p.fusion == Fusion::sum;
@@ -130,6 +143,7 @@ AnomalyMapPlan lay_out(const AnomalyMapParams& p, Arena& arena) {
     plan.blur_rows = band_of({p.height, p.height, true, 1.0, p.sigma}, kRowGroup, arena);
     plan.blur_columns = band_of({p.width, p.width, true, 1.0, p.sigma}, kColumnGroup, arena);
   }
+  add_roi(plan, roi, arena);
   return plan;
 }
 
@@ -137,25 +151,23 @@ AnomalyMapPlan lay_out(const AnomalyMapParams& p, Arena& arena) {
 
 size_t anomaly_map_plan_bytes(const AnomalyMapParams& params) {
   Arena arena{nullptr};
-  lay_out(params, arena);
+  lay_out(params, nullptr, arena);
   return arena.used;
 }
 
-AnomalyMapPlan anomaly_map_plan(const AnomalyMapParams& params, void* memory) {
+AnomalyMapPlan anomaly_map_plan(const AnomalyMapParams& params, const uint8_t* roi, void* memory) {
   Arena arena{static_cast<char*>(memory)};
-  return lay_out(params, arena);
+  return lay_out(params, roi, arena);
 }
 
 AnomalyMapPlan anomaly_map_plan_moved(const AnomalyMapPlan& plan, const void* from, void* to) {
+  auto shift = [&](auto& at) {
+    if (at == nullptr) return;
+    const ptrdiff_t offset = reinterpret_cast<const char*>(at) - static_cast<const char*>(from);
+    at = reinterpret_cast<std::decay_t<decltype(at)>>(static_cast<char*>(to) + offset);
+  };
   auto moved = [&](Band band) {
-    if (band.weight == nullptr) return band;
-    auto shift = [&](const void* at) {
-      return static_cast<char*>(to) +
-             (static_cast<const char*>(at) - static_cast<const char*>(from));
-    };
-    band.start = reinterpret_cast<const int32_t*>(shift(band.start));
-    band.count = reinterpret_cast<const int32_t*>(shift(band.count));
-    band.weight = reinterpret_cast<const float*>(shift(band.weight));
+    shift(band.start), shift(band.count), shift(band.weight);
     return band;
   };
   AnomalyMapPlan result = plan;
@@ -165,6 +177,7 @@ AnomalyMapPlan anomaly_map_plan_moved(const AnomalyMapPlan& plan, const void* fr
   }
   result.blur_rows = moved(plan.blur_rows);
   result.blur_columns = moved(plan.blur_columns);
+  shift(result.roi);
   return result;
 }
 

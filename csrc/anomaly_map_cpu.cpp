@@ -1,10 +1,12 @@
 // anomaly_map on the CPU, compiled once per instruction set (simd.h).
 //
-// 1. distances   each feature is read once; positions in the lanes, four channels at a time
+// 1. distances   each feature is read once, and becomes float32 in the register; nchw: positions in
+//                the lanes, four channels at a time; nhwc: channels in the lanes
 // 2. columns     stretched_k = distance_k C_k^T, at feature height: the cheap end of the product
 // 3. rows        map = sum_k R_k stretched_k, four map rows at a time, so that a row of stretched_k
 //                is loaded once for four results
-// 4. pooling     one pass over the map
+// 4. roi         ignored pixels become 0
+// 5. pooling     one pass over the map
 #include "anomaly_map.h"
 #include "layout.h"
 #include "simd.h"
@@ -12,58 +14,107 @@
 namespace edgead {
 namespace {
 
-template <Distance kind>
-inline void add_channel(float a, float b, float& ab, float& aa, float& bb) {
+// The sums over channels that a distance is made of; l1 and l2 need only the first.
+template <Distance kind, class V>
+inline void add_channel(V a, V b, V& ab, V& aa, V& bb) {
   if (kind == Distance::cosine) ab += a * b, aa += a * a, bb += b * b;
   if (kind == Distance::l1) ab += a < b ? b - a : a - b;
   if (kind == Distance::l2) ab += (a - b) * (a - b);
 }
 
-// Adds four channels, `plane` floats apart, to the sums of n positions.
-template <Distance kind>
-void add_four(const float* a, const float* b, int64_t plane, int32_t n, float* ab, float* aa,
-              float* bb) {
-  for (int32_t i = 0; i < n; ++i) {
-    float x = 0.0f, y = 0.0f, z = 0.0f;
-    add_channel<kind>(a[i], b[i], x, y, z);
-    add_channel<kind>(a[i + plane], b[i + plane], x, y, z);
-    add_channel<kind>(a[i + 2 * plane], b[i + 2 * plane], x, y, z);
-    add_channel<kind>(a[i + 3 * plane], b[i + 3 * plane], x, y, z);
-    ab[i] += x;
-    if (kind == Distance::cosine) aa[i] += y, bb[i] += z;
-  }
+// The sums of one tile of positions lie in groups of kLanes. Where the tile does not divide, its
+// last group starts early and repeats positions of the one before: no vector is ever cut.
+inline int32_t start_of(int32_t group, int32_t positions) {
+  const int32_t last = positions > kLanes ? positions - kLanes : 0;
+  return group * kLanes < last ? group * kLanes : last;
 }
 
-template <Distance kind>
-void add_one(const float* a, const float* b, int32_t n, float* ab, float* aa, float* bb) {
-  for (int32_t i = 0; i < n; ++i) {
-    float x = 0.0f, y = 0.0f, z = 0.0f;
-    add_channel<kind>(a[i], b[i], x, y, z);
-    ab[i] += x;
-    if (kind == Distance::cosine) aa[i] += y, bb[i] += z;
-  }
-}
-
-// distance [height, width] from a, b [channels, height, width].
-template <Distance kind>
-void distances(const AnomalyMapLevel& level, const float* a, const float* b, float* sums,
-               float* distance) {
-  const int64_t plane = static_cast<int64_t>(level.height) * level.width;
+// Adds `count` channels, `plane` values apart, to the sums of n positions, n >= kLanes.
+template <Distance kind, int count, class T>
+inline void add_planes(const T* a, const T* b, int64_t plane, int32_t n, float* sums) {
   float *ab = sums, *aa = sums + kPositions, *bb = sums + 2 * kPositions;
-  for (int64_t first = 0; first < plane; first += kPositions) {
-    const int32_t n = plane - first < kPositions ? plane - first : kPositions;
-    std::memset(sums, 0, sizeof(float) * 3 * kPositions);
-    int32_t c = 0;
-    for (; c + 4 <= level.channels; c += 4)
-      add_four<kind>(a + first + c * plane, b + first + c * plane, plane, n, ab, aa, bb);
-    for (; c < level.channels; ++c)
-      add_one<kind>(a + first + c * plane, b + first + c * plane, n, ab, aa, bb);
-    float* to = distance + first;
-    if (kind == Distance::cosine)
-      for (int32_t i = 0; i < n; ++i) to[i] = cosine_distance(ab[i], aa[i], bb[i]);
-    else
-      for (int32_t i = 0; i < n; ++i) to[i] = ab[i] / static_cast<float>(level.channels);
+  for (int32_t g = 0; g * kLanes < n; ++g) {
+    const int32_t at = start_of(g, n);
+    F32 x = {}, y = {}, z = {};
+    EDGEAD_UNROLL
+    for (int c = 0; c < count; ++c)
+      add_channel<kind>(load_floats(a + at + c * plane), load_floats(b + at + c * plane), x, y, z);
+    auto add = [&](float* sum, F32 v) { store(sum + g * kLanes, load<F32>(sum + g * kLanes) + v); };
+    add(ab, x);
+    if (kind == Distance::cosine) add(aa, y), add(bb, z);
   }
+}
+
+// Sums of n positions of planes [channels, plane].
+template <Distance kind, class T>
+void sum_planes(const T* a, const T* b, int32_t channels, int64_t plane, int32_t n, float* sums) {
+  std::memset(sums, 0, sizeof(float) * 3 * kPositions);
+  int32_t c = 0;
+  if (n >= kLanes) {
+    for (; c + 4 <= channels; c += 4)
+      add_planes<kind, 4>(a + c * plane, b + c * plane, plane, n, sums);
+    for (; c < channels; ++c) add_planes<kind, 1>(a + c * plane, b + c * plane, plane, n, sums);
+  }
+  for (; c < channels; ++c)  // fewer positions than lanes
+    for (int32_t i = 0; i < n; ++i)
+      add_channel<kind>(float_of(a[c * plane + i]), float_of(b[c * plane + i]), sums[i],
+                        sums[kPositions + i], sums[2 * kPositions + i]);
+}
+
+// Sums of n positions [n, channels]: channels in the lanes, then added across them.
+template <Distance kind, class T>
+void sum_vectors(const T* a, const T* b, int32_t channels, int32_t n, float* sums) {
+  const int32_t whole = channels / kLanes * kLanes, rest = channels - whole;
+  for (int32_t g = 0; g * kLanes < n; ++g) {
+    const int32_t at = start_of(g, n);
+    F32 sum[3][kLanes] = {};
+    for (int i = 0; i < (n < kLanes ? n : kLanes); ++i) {
+      const T* p = a + static_cast<int64_t>(at + i) * channels;
+      const T* q = b + static_cast<int64_t>(at + i) * channels;
+      F32 x = {}, y = {}, z = {};
+      for (int32_t c = 0; c < whole; c += kLanes)
+        add_channel<kind>(load_floats(p + c), load_floats(q + c), x, y, z);
+      if (rest != 0) add_channel<kind>(load_last(p, channels), load_last(q, channels), x, y, z);
+      sum[0][i] = x, sum[1][i] = y, sum[2][i] = z;
+    }
+    for (int k = 0; k < (kind == Distance::cosine ? 3 : 1); ++k)
+      store(sums + k * kPositions + g * kLanes, add_lanes(sum[k]));
+  }
+}
+
+// distance [height, width] from one frame's a and b.
+template <Distance kind, class T>
+void distances(const AnomalyMapLevel& level, Layout layout, const void* a, const void* b,
+               float* sums, float* distance) {
+  const int32_t plane = level.height * level.width, channels = level.channels;
+  for (int32_t first = 0; first < plane; first += kPositions) {
+    if (first > 0 && plane - first < kLanes) first = plane - kLanes;
+    const int32_t n = plane - first < kPositions ? plane - first : kPositions;
+    const int64_t skip = layout == Layout::nchw ? first : static_cast<int64_t>(first) * channels;
+    const T *p = static_cast<const T*>(a) + skip, *q = static_cast<const T*>(b) + skip;
+    if (layout == Layout::nchw)
+      sum_planes<kind>(p, q, channels, plane, n, sums);
+    else
+      sum_vectors<kind>(p, q, channels, n, sums);
+    for (int32_t g = 0; g * kLanes < n; ++g) {
+      const float* ab = sums + g * kLanes;
+      float d[kLanes];
+      for (int i = 0; i < kLanes; ++i)
+        d[i] = kind == Distance::cosine
+                   ? cosine_distance(ab[i], ab[i + kPositions], ab[i + 2 * kPositions])
+                   : ab[i] / static_cast<float>(channels);
+      std::memcpy(distance + first + start_of(g, n), d, sizeof(float) * (n < kLanes ? n : kLanes));
+    }
+  }
+}
+
+using Distances = void (*)(const AnomalyMapLevel&, Layout, const void*, const void*, float*,
+                           float*);
+
+template <class T>
+Distances distances_of(Distance kind) {
+  if (kind == Distance::cosine) return distances<Distance::cosine, T>;
+  return kind == Distance::l1 ? distances<Distance::l1, T> : distances<Distance::l2, T>;
 }
 
 constexpr int kVectors = kColumnGroup / kLanes;  // vectors in a group of columns
@@ -153,6 +204,11 @@ void rows(int32_t n, const Band* bands, const float* const* from, int64_t pitch,
   }
 }
 
+// Chosen, not multiplied: 0 times a NaN is not 0.
+void ignore(const uint8_t* roi, int64_t n, float* map) {
+  for (int64_t i = 0; i < n; ++i) map[i] = roi[i] != 0 ? map[i] : 0.0f;
+}
+
 float max_of(const float* map, int64_t n) {
   float largest = map[0], sound = 0.0f;
   int64_t i = 0;
@@ -175,7 +231,6 @@ float max_of(const float* map, int64_t n) {
   return largest + sound;
 }
 
-// The sum and the count of the pixels of one batch element, in double.
 double sum_of(const float* map, int64_t n) {
   double sum[8] = {};
   int64_t i = 0;
@@ -186,7 +241,7 @@ double sum_of(const float* map, int64_t n) {
   return sum[0];
 }
 
-inline float float_of(uint32_t key) {
+inline float float_of_key(uint32_t key) {
   float value;
   std::memcpy(&value, &key, sizeof value);
   return value;
@@ -211,43 +266,46 @@ float top_mean(const float* map, int64_t n, int32_t top, uint32_t* keys) {
     int64_t kept = 0;
     for (int64_t i = 0; i < n; ++i) {
       const int32_t b = digit(keys[i], shift);
-      if (b > bucket) sum += static_cast<double>(float_of(keys[i]));
+      if (b > bucket) sum += static_cast<double>(float_of_key(keys[i]));
       if (b == bucket) keys[kept++] = keys[i];
     }
     wanted -= above;
     n = kept;
   }
   // What is left are equal values; `wanted` of them count.
-  return static_cast<float>((sum + wanted * static_cast<double>(float_of(keys[0]))) / top);
+  return static_cast<float>((sum + wanted * static_cast<double>(float_of_key(keys[0]))) / top);
 }
 
-float pool(const AnomalyMapParams& p, const float* map, uint32_t* keys) {
+// Ignored pixels are 0 in the map and nothing is below 0: they change no sum and no maximum, and
+// are among the top_count <= kept largest only where kept pixels are 0 too.
+float pool(const AnomalyMapPlan& plan, const float* map, uint32_t* keys) {
+  const AnomalyMapParams& p = plan.params;
   const int64_t n = static_cast<int64_t>(p.height) * p.width;
-  if (p.pooling == Pooling::mean) return static_cast<float>(sum_of(map, n) / n);
+  if (p.pooling == Pooling::mean) return static_cast<float>(sum_of(map, n) / plan.kept);
   if (p.pooling == Pooling::top_k) return top_mean(map, n, p.top_count, keys);
   return max_of(map, n);
 }
 
 }  // namespace
 
-void EDGEAD_EXPORT(anomaly_map)(const AnomalyMapPlan& plan, const float* const* reference,
-                                const float* const* restored, int32_t batch, float* map,
+void EDGEAD_EXPORT(anomaly_map)(const AnomalyMapPlan& plan, const void* const* reference,
+                                const void* const* restored, int32_t batch, float* map,
                                 float* score, void* workspace) {
   const AnomalyMapParams& p = plan.params;
   const MapWorkspace w = map_workspace_of(p);
+  const bool half = p.type == Type::float16;
+  const Distances fill =
+      half ? distances_of<uint16_t>(p.distance) : distances_of<float>(p.distance);
   char* base = static_cast<char*>(workspace);
   auto at = [&](size_t offset) { return reinterpret_cast<float*>(base + offset); };
   const float* stretched[kMaxLevels];
   for (int32_t n = 0; n < batch; ++n, map += static_cast<int64_t>(p.height) * p.width) {
     for (int32_t k = 0; k < p.levels; ++k) {
       const AnomalyMapLevel& l = p.level[k];
-      const int64_t skip = static_cast<int64_t>(l.channels) * l.height * l.width * n;
-      const float *a = reference[k] + skip, *b = restored[k] + skip;
-      float *sums = at(w.sums), *d = at(w.distances[k]);
-      if (p.distance == Distance::cosine) distances<Distance::cosine>(l, a, b, sums, d);
-      if (p.distance == Distance::l1) distances<Distance::l1>(l, a, b, sums, d);
-      if (p.distance == Distance::l2) distances<Distance::l2>(l, a, b, sums, d);
-      columns(plan.columns[k], d, l.width, l.height, at(w.stretched[k]), w.pitch);
+      const int64_t bytes = static_cast<int64_t>(half ? 2 : 4) * l.channels * l.height * l.width;
+      fill(l, p.layout, static_cast<const char*>(reference[k]) + n * bytes,
+           static_cast<const char*>(restored[k]) + n * bytes, at(w.sums), at(w.distances[k]));
+      columns(plan.columns[k], at(w.distances[k]), l.width, l.height, at(w.stretched[k]), w.pitch);
       stretched[k] = at(w.stretched[k]);
     }
     if (p.fusion == Fusion::product && p.sigma > 0.0) {
@@ -258,7 +316,8 @@ void EDGEAD_EXPORT(anomaly_map)(const AnomalyMapPlan& plan, const float* const* 
     } else {
       rows(p.levels, plan.rows, stretched, w.pitch, p.fusion, p.width, map, p.width);
     }
-    score[n] = pool(p, map, reinterpret_cast<uint32_t*>(base + w.keys));
+    if (plan.roi != nullptr) ignore(plan.roi, static_cast<int64_t>(p.height) * p.width, map);
+    score[n] = pool(plan, map, reinterpret_cast<uint32_t*>(base + w.keys));
   }
 }
 

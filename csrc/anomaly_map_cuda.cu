@@ -298,10 +298,12 @@ size_t anomaly_map_cuda_workspace_bytes(const AnomalyMapParams& params, int32_t 
   return lay_out(params, batch, nullptr).bytes;
 }
 
-int anomaly_map_cuda(const AnomalyMapPlan& plan, const float* const* reference,
-                     const float* const* restored, int32_t batch, float* map, float* score,
+int anomaly_map_cuda(const AnomalyMapPlan& plan, const void* const* reference,
+                     const void* const* restored, int32_t batch, float* map, float* score,
                      void* workspace, void* stream_) {
   const AnomalyMapParams& p = plan.params;
+  if (p.type != Type::float32 || p.layout != Layout::nchw || p.has_roi)
+    return static_cast<int>(cudaErrorNotSupported);
   const cudaStream_t stream = static_cast<cudaStream_t>(stream_);
   const Buffers w = lay_out(p, batch, workspace);
   DistanceLevels distances{};
@@ -313,7 +315,12 @@ int anomaly_map_cuda(const AnomalyMapPlan& plan, const float* const* reference,
   for (int32_t k = 0; k < p.levels; ++k) {
     const AnomalyMapLevel& l = p.level[k];
     const int positions = l.height * l.width;
-    distances.level[k] = {reference[k], restored[k], w.distances[k], l.channels, positions, blocks};
+    distances.level[k] = {static_cast<const float*>(reference[k]),
+                          static_cast<const float*>(restored[k]),
+                          w.distances[k],
+                          l.channels,
+                          positions,
+                          blocks};
     blocks += divide_up(positions, kLanesPerBlock);
     columns.level[k] = {plan.columns[k], w.distances[k], w.stretched[k], l.height, columns.rows};
     columns.rows += l.height;

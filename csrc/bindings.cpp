@@ -1,4 +1,6 @@
 // edgead._cpu: the kernels for Python. Checks nothing that edgead/*.py has checked already.
+#include "bindings.h"
+
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
@@ -75,31 +77,21 @@ class Preprocess {
 // anomaly_map for one set of shapes; not for two threads at once.
 class AnomalyMap {
  public:
-  AnomalyMap(const std::vector<std::array<int32_t, 3>>& shapes, const std::vector<double>& weights,
-             std::array<int32_t, 2> size, int32_t distance, int32_t fusion, int32_t pooling,
-             int32_t top_count, bool align_corners, double sigma, const std::string& simd)
-      : set_(kernels_or_throw(simd)) {
-    AnomalyMapParams p{};
-    p.levels = static_cast<int32_t>(shapes.size());
-    for (int32_t k = 0; k < p.levels; ++k)
-      p.level[k] = {shapes[k][0], shapes[k][1], shapes[k][2], weights.at(k)};
-    p.height = size[0], p.width = size[1];
-    p.distance = static_cast<Distance>(distance);
-    p.fusion = static_cast<Fusion>(fusion);
-    p.pooling = static_cast<Pooling>(pooling);
-    p.top_count = top_count, p.align_corners = align_corners, p.sigma = sigma;
+  // given: as params_of wants it, and simd.
+  explicit AnomalyMap(const py::kwargs& given)
+      : set_(kernels_or_throw(given["simd"].cast<std::string>())) {
+    const AnomalyMapParams p = params_of(given);
     memory_ = std::make_unique<Workspace>(anomaly_map_plan_bytes(p));
-    plan_ = anomaly_map_plan(p, memory_->data);
+    plan_ = plan_of(p, given, memory_->data);
     workspace_ = std::make_unique<Workspace>(anomaly_map_workspace_bytes(p));
   }
 
   // pairs: `levels` tuples (reference, restored); map [batch, height, width]; score [batch].
   void run(const py::sequence& pairs, py::array_t<float>& map, py::array_t<float>& score) {
-    const float* pointers[2][kMaxLevels];
+    const void* pointers[2][kMaxLevels];
     for (int32_t k = 0; k < plan_.params.levels; ++k) {
       py::sequence pair = pairs[k];
-      for (int32_t i = 0; i < 2; ++i)
-        pointers[i][k] = py::array_t<float, py::array::c_style>(pair[i]).data();
+      for (int32_t i = 0; i < 2; ++i) pointers[i][k] = py::array(pair[i]).data();
     }
     const int32_t batch = static_cast<int32_t>(map.shape(0));
     float *to = map.mutable_data(), *scores = score.mutable_data();
@@ -135,12 +127,7 @@ PYBIND11_MODULE(_cpu, m) {
            py::arg("order"), py::arg("scale"), py::arg("bias"), py::arg("simd") = "")
       .def("run", &Preprocess::run, py::arg("frame"), py::arg("image").noconvert());
   py::class_<AnomalyMap>(m, "AnomalyMap")
-      .def(py::init<const std::vector<std::array<int32_t, 3>>&, const std::vector<double>&,
-                    std::array<int32_t, 2>, int32_t, int32_t, int32_t, int32_t, bool, double,
-                    const std::string&>(),
-           py::arg("shapes"), py::arg("weights"), py::arg("size"), py::arg("distance"),
-           py::arg("fusion"), py::arg("pooling"), py::arg("top_count"), py::arg("align_corners"),
-           py::arg("sigma"), py::arg("simd") = "")
+      .def(py::init<const py::kwargs&>())
       .def("run", &AnomalyMap::run, py::arg("pairs"), py::arg("map").noconvert(),
            py::arg("score").noconvert());
   m.attr("MAX_LEVELS") = kMaxLevels;

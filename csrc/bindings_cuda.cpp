@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "anomaly_map.h"
+#include "bindings.h"
 #include "preprocess.h"
 
 namespace py = pybind11;
@@ -114,19 +115,16 @@ class Preprocess {
 
 class AnomalyMap {
  public:
-  AnomalyMap(const std::vector<std::array<int32_t, 3>>& shapes, const std::vector<double>& weights,
-             std::array<int32_t, 2> size, int32_t distance, int32_t fusion, int32_t pooling,
-             int32_t top_count, bool align_corners, double sigma, int32_t batch)
-      : AnomalyMap(params_of(shapes, weights, size, distance, fusion, pooling, top_count,
-                             align_corners, sigma),
-                   batch) {}
+  // given: as params_of wants it, and batch.
+  explicit AnomalyMap(const py::kwargs& given)
+      : AnomalyMap(params_of(given), given, given["batch"].cast<int32_t>()) {}
 
   void run(const std::vector<std::pair<uintptr_t, uintptr_t>>& pairs, uintptr_t map,
            uintptr_t score, uintptr_t stream) const {
-    const float *reference[kMaxLevels], *restored[kMaxLevels];
+    const void *reference[kMaxLevels], *restored[kMaxLevels];
     for (int32_t k = 0; k < plan_.params.levels; ++k) {
-      reference[k] = reinterpret_cast<const float*>(pairs.at(k).first);
-      restored[k] = reinterpret_cast<const float*>(pairs.at(k).second);
+      reference[k] = reinterpret_cast<const void*>(pairs.at(k).first);
+      restored[k] = reinterpret_cast<const void*>(pairs.at(k).second);
     }
     check(anomaly_map_cuda(plan_, reference, restored, batch_, reinterpret_cast<float*>(map),
                            reinterpret_cast<float*>(score), workspace_.data(),
@@ -134,27 +132,12 @@ class AnomalyMap {
   }
 
  private:
-  static AnomalyMapParams params_of(const std::vector<std::array<int32_t, 3>>& shapes,
-                                    const std::vector<double>& weights, std::array<int32_t, 2> size,
-                                    int32_t distance, int32_t fusion, int32_t pooling,
-                                    int32_t top_count, bool align_corners, double sigma) {
-    AnomalyMapParams p{};
-    p.levels = static_cast<int32_t>(shapes.size());
-    for (int32_t k = 0; k < p.levels; ++k)
-      p.level[k] = {shapes[k][0], shapes[k][1], shapes[k][2], weights.at(k)};
-    p.height = size[0], p.width = size[1];
-    p.distance = static_cast<Distance>(distance);
-    p.fusion = static_cast<Fusion>(fusion);
-    p.pooling = static_cast<Pooling>(pooling);
-    p.top_count = top_count, p.align_corners = align_corners, p.sigma = sigma;
-    return p;
-  }
-  AnomalyMap(const AnomalyMapParams& p, int32_t batch)
+  AnomalyMap(const AnomalyMapParams& p, const py::kwargs& given, int32_t batch)
       : batch_(batch),
         memory_(anomaly_map_plan_bytes(p)),
         workspace_(anomaly_map_cuda_workspace_bytes(p, batch)) {
     std::vector<char> host(anomaly_map_plan_bytes(p));
-    const AnomalyMapPlan plan = anomaly_map_plan(p, host.data());
+    const AnomalyMapPlan plan = plan_of(p, given, host.data());
     check(cudaMemcpy(memory_.data(), host.data(), host.size(), cudaMemcpyHostToDevice));
     plan_ = anomaly_map_plan_moved(plan, host.data(), memory_.data());
   }
@@ -180,12 +163,7 @@ PYBIND11_MODULE(_cuda, m) {
            py::arg("order"), py::arg("scale"), py::arg("bias"))
       .def("run", &Preprocess::run, py::arg("frame"), py::arg("image"), py::arg("stream"));
   py::class_<AnomalyMap>(m, "AnomalyMap")
-      .def(py::init<const std::vector<std::array<int32_t, 3>>&, const std::vector<double>&,
-                    std::array<int32_t, 2>, int32_t, int32_t, int32_t, int32_t, bool, double,
-                    int32_t>(),
-           py::arg("shapes"), py::arg("weights"), py::arg("size"), py::arg("distance"),
-           py::arg("fusion"), py::arg("pooling"), py::arg("top_count"), py::arg("align_corners"),
-           py::arg("sigma"), py::arg("batch"))
+      .def(py::init<const py::kwargs&>())
       .def("run", &AnomalyMap::run, py::arg("pairs"), py::arg("map"), py::arg("score"),
            py::arg("stream"));
 }

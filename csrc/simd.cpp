@@ -5,10 +5,10 @@
 
 namespace edgead {
 
-#define EDGEAD_DECLARE(set)                                                                        \
-  void preprocess_##set(const PreprocessParams&, const PreprocessAxis&, const PreprocessAxis&,     \
-                        const void*, float*, void*);                                               \
-  void anomaly_map_##set(const AnomalyMapPlan&, const float* const*, const float* const*, int32_t, \
+#define EDGEAD_DECLARE(set)                                                                      \
+  void preprocess_##set(const PreprocessParams&, const PreprocessAxis&, const PreprocessAxis&,   \
+                        const void*, float*, void*);                                             \
+  void anomaly_map_##set(const AnomalyMapPlan&, const void* const*, const void* const*, int32_t, \
                          float*, float*, void*);
 #ifdef EDGEAD_X86
 EDGEAD_DECLARE(avx512)
@@ -39,7 +39,8 @@ const Kernels kSets[] = {
 bool supported(const char* name) {
 #ifdef EDGEAD_X86
   __builtin_cpu_init();
-  bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+              __builtin_cpu_supports("f16c");
   if (!std::strcmp(name, "avx2")) return avx2;
   if (!std::strcmp(name, "avx512"))
     return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&

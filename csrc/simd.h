@@ -8,6 +8,13 @@
 #include <cstdint>
 #include <cstring>
 
+#include "common.h"
+#ifdef __F16C__
+#include <immintrin.h>
+#elif defined(__ARM_NEON)
+#include <arm_neon.h>
+#endif
+
 #define EDGEAD_JOIN_(a, b) a##_##b
 #define EDGEAD_JOIN(a, b) EDGEAD_JOIN_(a, b)
 #define EDGEAD_EXPORT(name) EDGEAD_JOIN(name, EDGEAD_SIMD)
@@ -57,6 +64,41 @@ inline U32 widen(const uint16_t* from) {
 #endif
 }
 
+// kLanes values of float32 or float16 as float32. (Intrinsics: no compiler makes the conversion of
+// F16C from vectors of its own.)
+inline F32 load_floats(const float* from) { return load<F32>(from); }
+inline F32 load_floats(const uint16_t* from) {
+#if EDGEAD_LANES == 16 && defined(__AVX512F__)
+  return reinterpret_cast<F32>(_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)from)));
+#elif EDGEAD_LANES == 8 && defined(__F16C__)
+  return reinterpret_cast<F32>(_mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)from)));
+#elif EDGEAD_LANES == 4 && defined(__ARM_NEON)
+  return reinterpret_cast<F32>(vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(from))));
+#else
+  float lanes[kLanes];
+  for (int i = 0; i < kLanes; ++i) lanes[i] = float_from_half(from[i]);
+  return load<F32>(lanes);
+#endif
+}
+
+inline float float_of(float value) { return value; }
+inline float float_of(uint16_t half) { return float_from_half(half); }
+
+// The last n % kLanes of n values, 0 in the other lanes. Reads no value outside.
+template <class T>
+inline F32 load_last(const T* from, int32_t n) {
+  const int32_t rest = n % kLanes;
+  if (n >= kLanes) {
+    int32_t mask[kLanes];
+    for (int32_t i = 0; i < kLanes; ++i) mask[i] = i < kLanes - rest ? 0 : -1;
+    return reinterpret_cast<F32>(reinterpret_cast<I32>(load_floats(from + n - kLanes)) &
+                                 load<I32>(mask));
+  }
+  F32 last = {};
+  for (int32_t i = 0; i < rest; ++i) last[i] = float_of(from[i]);
+  return last;
+}
+
 // The lanes of a and b in turns: a0 b0 a1 b1 .., first the lower halves, then the upper ones.
 #if EDGEAD_LANES == 4
 #define EDGEAD_LOWER(mask, a, b) EDGEAD_SHUFFLE(mask, a, b, 0, 4, 1, 5)
@@ -85,6 +127,17 @@ inline void transpose(F32 a[kLanes]) {
     EDGEAD_UNROLL
     for (int i = 0; i < kLanes; ++i) a[i] = b[i];
   }
+}
+
+// Lane i of the result is the sum of the lanes of a[i]: transpose(), added on the way.
+inline F32 add_lanes(F32 a[kLanes]) {
+  EDGEAD_UNROLL
+  for (int n = kLanes / 2; n > 0; n /= 2) {
+    EDGEAD_UNROLL
+    for (int i = 0; i < n; ++i)
+      a[i] = EDGEAD_LOWER(I32, a[i], a[i + n]) + EDGEAD_UPPER(I32, a[i], a[i + n]);
+  }
+  return a[0];
 }
 
 }  // namespace

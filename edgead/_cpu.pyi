@@ -27,6 +27,7 @@ class Preprocess:
 class AnomalyMap:
     def __init__(
         self,
+        *,
         shapes: Sequence[tuple[int, int, int]],
         weights: Sequence[float],
         size: tuple[int, int],
@@ -36,11 +37,14 @@ class AnomalyMap:
         top_count: int,
         align_corners: bool,
         sigma: float,
-        simd: str = "",
+        type: int,
+        layout: int,
+        roi: npt.NDArray[np.uint8] | None,
+        simd: str,
     ) -> None: ...
     def run(
         self,
-        pairs: Sequence[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]],
+        pairs: Sequence[tuple[npt.NDArray[Any], npt.NDArray[Any]]],
         map: npt.NDArray[np.float32],
         score: npt.NDArray[np.float32],
     ) -> None: ...

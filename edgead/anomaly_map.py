@@ -18,8 +18,12 @@ from edgead.errors import InputError
 from edgead.preprocess import check_size, describe
 
 F32 = npt.NDArray[np.float32]
+Features = npt.NDArray[np.float32] | npt.NDArray[np.float16]
+Pairs = Sequence[tuple[Features, Features]]
 
-# In the order of the enumerations in csrc/anomaly_map.h.
+# In the order of the enumerations in csrc/common.h and csrc/anomaly_map.h.
+DTYPES = ("float32", "float16")
+LAYOUTS = ("NCHW", "NHWC")
 DISTANCES = ("cosine", "l1", "l2")
 FUSIONS = ("sum", "product")
 POOLINGS = ("max", "mean", "top_k")
@@ -40,7 +44,8 @@ class MapParams:
     :param align_corners: of the bilinear upsampling, as in torch
     :param blur_sigma: of the Gaussian in pixels of the map, 0 to 1000; 0 is no blur
     :param pooling: of the map into the score: "max" | "mean" | "top_k"
-    :param top_k: share of the map's pixels that "top_k" averages, 0 < top_k <= 1; at least 1 pixel
+    :param top_k: share of the map's kept pixels that "top_k" averages, 0 < top_k <= 1; at least 1
+        pixel
     :raises InputError: anything else
     """
 
@@ -76,10 +81,8 @@ class MapParams:
         if not isinstance(self.align_corners, bool):
             raise InputError(f"align_corners is {self.align_corners!r}, wanted True or False")
 
-    @property
-    def top_count(self) -> int:
-        """The number of pixels that "top_k" averages."""
-        pixels = self.size[0] * self.size[1]
+    def top_count(self, pixels: int) -> int:
+        """Give the number of pixels that "top_k" averages when the map has or keeps ``pixels``."""
         return min(max(math.floor(self.top_k * pixels + 0.5), 1), pixels)
 
 
@@ -98,14 +101,30 @@ class AnomalyMap:
 
     Computes its operators and workspace once. Not for two threads at once; one per thread.
 
+    With a region of interest, ignored pixels are exactly 0 in the map and the score is pooled over
+    the kept ones. It changes neither the distances nor the blur: a kept pixel is the same with it
+    and without it, so what lies under an ignored pixel still reaches the kept pixels around it.
+
     :param params: see :class:`MapParams`
-    :param shapes: (channels, height, width) of each pair
+    :param shapes: (channels, height, width) of each pair, whatever the layout
+    :param dtype: of the features, float32 or float16; everything after reading them is float32
+    :param layout: of the features: "NCHW" [N, C, H, W] | "NHWC" [N, H, W, C]
+    :param roi: [height, width] of the map, bool or uint8, 0 where a pixel is ignored; copied; None
+        keeps all
     :param simd: instruction set, one of ``edgead._cpu.simd_paths()``; the best one when empty
-    :raises InputError: no shape for a weight, a zero, a feature of more than 2^31 - 1 values
+    :raises InputError: no shape for a weight, a zero, a feature of more than 2^31 - 1 values,
+        another dtype or layout, a ``roi`` of another shape or dtype or one that keeps no pixel
     """
 
     def __init__(
-        self, params: MapParams, shapes: Sequence[tuple[int, int, int]], *, simd: str = ""
+        self,
+        params: MapParams,
+        shapes: Sequence[tuple[int, int, int]],
+        *,
+        dtype: npt.DTypeLike = np.float32,
+        layout: str = "NCHW",
+        roi: npt.NDArray[np.bool_] | npt.NDArray[np.uint8] | None = None,
+        simd: str = "",
     ) -> None:
         self.params = params
         self.shapes = tuple(_shape(k, shape) for k, shape in enumerate(shapes))
@@ -113,6 +132,14 @@ class AnomalyMap:
             raise InputError(
                 f"{len(self.shapes)} pairs and {len(params.weights)} weights, wanted as many"
             )
+        self.dtype = _dtype(dtype)
+        if layout not in LAYOUTS:
+            raise InputError(f"layout is {layout!r}, wanted one of {', '.join(LAYOUTS)}")
+        self.layout = layout
+        kept = _kept(roi, params.size)
+        self._shapes = tuple(
+            (h, w, c) if layout == "NHWC" else (c, h, w) for c, h, w in self.shapes
+        )
         self._kernel = _cpu.AnomalyMap(
             shapes=self.shapes,
             weights=params.weights,
@@ -120,19 +147,24 @@ class AnomalyMap:
             distance=DISTANCES.index(params.distance),
             fusion=FUSIONS.index(params.fusion),
             pooling=POOLINGS.index(params.pooling),
-            top_count=params.top_count,
+            top_count=params.top_count(kept),
             align_corners=params.align_corners,
             sigma=params.blur_sigma,
+            type=DTYPES.index(self.dtype.name),
+            layout=LAYOUTS.index(layout),
+            roi=None if roi is None else roi.astype(np.uint8),
             simd=simd,
         )
 
-    def __call__(self, pairs: Sequence[tuple[F32, F32]], out: F32 | None = None) -> tuple[F32, F32]:
+    def __call__(self, pairs: Pairs, out: F32 | None = None) -> tuple[F32, F32]:
         """Compute the maps and scores of a batch.
 
         A NaN or an infinity in a feature makes the map there and the score not finite: nothing
-        hides it, and nothing raises here.
+        hides it, except a region of interest that ignores every pixel it reaches, and nothing
+        raises here.
 
-        :param pairs: (reference, restored), each [N, C, H, W] float32, C-contiguous
+        :param pairs: (reference, restored), each [N, C, H, W] or, for NHWC, [N, H, W, C] of
+            ``dtype``, C-contiguous
         :param out: [N, height, width] float32 to write the maps into; a new array when None
         :returns: maps [N, height, width] float32, scores [N] float32, both >= 0, unbounded
         :raises InputError: another dtype, shape or memory layout; an ``out`` that does not fit
@@ -146,15 +178,15 @@ class AnomalyMap:
         self._kernel.run(pairs, out, score)
         return out, score
 
-    def _check(self, pairs: Sequence[tuple[F32, F32]]) -> int:
+    def _check(self, pairs: Pairs) -> int:
         try:
             if len(pairs) == len(self.shapes):
                 batch: int = pairs[0][0].shape[0]
-                for (a, b), shape in zip(pairs, self.shapes, strict=True):
+                for (a, b), shape in zip(pairs, self._shapes, strict=True):
                     wanted = (batch, *shape)
                     if not (
                         a.shape == wanted == b.shape
-                        and a.dtype == np.float32 == b.dtype
+                        and a.dtype == self.dtype == b.dtype
                         and a.flags.c_contiguous
                         and b.flags.c_contiguous
                     ):
@@ -178,17 +210,18 @@ class AnomalyMap:
                 f"{len(self.shapes)} pairs (reference, restored)"
             )
         batch = next((a.shape[0] for a, _ in rows if np.ndim(a) == 4), 0)
-        for k, (row, shape) in enumerate(zip(rows, self.shapes, strict=True)):
+        for k, (row, shape) in enumerate(zip(rows, self._shapes, strict=True)):
             for name, array in zip(("reference", "restored"), row, strict=True):
                 fits = isinstance(array, np.ndarray) and array.shape == (batch, *shape)
-                if not fits or array.dtype != np.float32 or not array.flags.c_contiguous:
+                if not fits or array.dtype != self.dtype or not array.flags.c_contiguous:
                     return InputError(
-                        f"{name} of pair {k} is {describe(array)}, wanted C-contiguous float32 "
-                        f"of shape (N, {', '.join(map(str, shape))}), N the same in all pairs"
+                        f"{name} of pair {k} is {describe(array)}, wanted C-contiguous "
+                        f"{self.dtype} of shape (N, {', '.join(map(str, shape))}), {self.layout}, "
+                        "N the same in all pairs"
                     )
         return InputError("pairs have N = 0 frames, wanted at least one")
 
-    def _check_out(self, out: Any, batch: int, pairs: Sequence[tuple[F32, F32]]) -> None:
+    def _check_out(self, out: Any, batch: int, pairs: Pairs) -> None:
         wanted = (batch, *self.params.size)
         if (
             not isinstance(out, np.ndarray)
@@ -215,3 +248,29 @@ def _shape(k: int, shape: Any) -> tuple[int, int, int]:
     if channels * height * width > MAX_ELEMENTS:
         raise InputError(f"shape of pair {k} is {shape!r}, wanted at most {MAX_ELEMENTS} values")
     return channels, height, width
+
+
+def _dtype(given: Any) -> np.dtype[Any]:
+    dtype: np.dtype[Any]
+    try:
+        dtype = np.dtype(given)
+    except TypeError:
+        dtype = np.dtype(object)
+    if dtype.name not in DTYPES or not dtype.isnative:
+        raise InputError(f"dtype is {given!r}, wanted one of {', '.join(DTYPES)}")
+    return dtype
+
+
+def _kept(roi: Any, size: tuple[int, int]) -> int:
+    """Count the pixels that ``roi`` keeps, or raise InputError."""
+    if roi is None:
+        return size[0] * size[1]
+    fits = isinstance(roi, np.ndarray) and roi.shape == size
+    if not fits or roi.dtype not in (np.bool_, np.uint8):
+        raise InputError(
+            f"roi is {describe(roi)}, wanted bool or uint8 of shape {size}, the size of the map"
+        )
+    kept = int(np.count_nonzero(roi))
+    if kept == 0:
+        raise InputError("roi keeps no pixel, wanted at least one that is not 0")
+    return kept

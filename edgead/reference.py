@@ -107,9 +107,14 @@ def blur_matrix(size: int, sigma: float) -> F64:
 
 
 def anomaly_map(
-    pairs: Sequence[tuple[npt.ArrayLike, npt.ArrayLike]], params: MapParams
+    pairs: Sequence[tuple[npt.ArrayLike, npt.ArrayLike]],
+    params: MapParams,
+    roi: npt.NDArray[Any] | None = None,
 ) -> tuple[F64, F64]:
-    """:func:`edgead.anomaly_map.AnomalyMap` step by step: maps [N, h, w], scores [N] float64."""
+    """:func:`edgead.anomaly_map.AnomalyMap` step by step: maps [N, h, w], scores [N] float64.
+
+    ``pairs`` are [N, C, H, W]; ``roi`` [h, w] is 0 where a pixel is ignored.
+    """
     height, width = params.size
     levels = []
     for (a, b), weight in zip(pairs, params.weights, strict=True):
@@ -119,14 +124,15 @@ def anomaly_map(
         levels.append(weight * (rows @ d @ columns.T))
     fused = np.sum(levels, axis=0) if params.fusion == "sum" else np.prod(levels, axis=0)
     maps = blur_matrix(height, params.blur_sigma) @ fused @ blur_matrix(width, params.blur_sigma).T
-    return maps, pool(maps, params)
+    kept = np.ones(params.size, bool) if roi is None else roi != 0
+    return np.where(kept, maps, 0.0), pool(maps[:, kept], params)
 
 
-def pool(maps: F64, params: MapParams) -> F64:
-    """Scores [N] of maps [N, h, w]."""
-    pixels = maps.reshape(len(maps), -1)
+def pool(pixels: F64, params: MapParams) -> F64:
+    """Scores [N] of the kept pixels [N, pixels] of maps."""
     if params.pooling == "mean":
         return np.asarray(pixels.mean(axis=1))
     if params.pooling == "max":
         return np.asarray(pixels.max(axis=1))
-    return np.asarray(np.sort(pixels, axis=1)[:, -params.top_count :].mean(axis=1))
+    top = params.top_count(pixels.shape[1])
+    return np.asarray(np.sort(pixels, axis=1)[:, -top:].mean(axis=1))

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from edgead import _cpu, reference
 from edgead.anomaly_map import DISTANCES, FUSIONS, POOLINGS, AnomalyMap, MapParams
-from edgead.errors import InputError
 
 # One float32 rounding is 2^-24 of the value. Sums over channels are taken by fours, and the two
 # bands have non-negative weights that sum to w_k: errors do not grow with either. 40 is generous.
@@ -144,7 +143,7 @@ def test_top_k_of_equal_and_nearly_equal_pixels(simd, rng):
         a = pixels.astype(np.float32).reshape(1, 1, 64, 64)
         params = MapParams((64, 64), "l1", (1.0,), blur_sigma=0.0, pooling="top_k", top_k=0.02)
         _, scores = AnomalyMap(params, [(1, 64, 64)], simd=simd)([(a, 0 * a)])
-        expected = np.sort(pixels)[-params.top_count :].astype(np.float64).mean()
+        expected = np.sort(pixels)[-params.top_count(4096) :].astype(np.float64).mean()
         assert scores[0] == np.float32(expected)  # summed in double, rounded once
 
 
@@ -288,90 +287,3 @@ def test_threads_with_maps_of_their_own_agree(make_pairs):
     for thread in threads:
         thread.join()
     assert failures == []
-
-
-GOOD = np.zeros((1, 3, 4, 5), np.float32)
-
-
-@pytest.mark.parametrize(
-    ("pairs", "says"),
-    [
-        (None, "NoneType"),
-        ([], "0 entries"),
-        ([(GOOD, GOOD)] * 2, "2 entries"),
-        ([(GOOD,)], "pairs"),
-        ([GOOD], "pairs"),
-        ([(GOOD, GOOD.astype(np.float64))], "restored of pair 0 is float64"),
-        ([(GOOD.astype(np.float16), GOOD)], "reference of pair 0 is float16"),
-        ([(GOOD, GOOD[:, :, :, :4])], r"restored of pair 0 .*\(1, 3, 4, 4\)"),
-        ([(GOOD, np.zeros((2, 3, 4, 5), np.float32))], r"restored of pair 0 .*\(2, 3, 4, 5\)"),
-        ([(GOOD[0], GOOD[0])], r"\(3, 4, 5\)"),
-        ([(GOOD, np.zeros((1, 3, 5, 4), np.float32).transpose(0, 1, 3, 2))], "not C-contiguous"),
-        ([(GOOD[:0], GOOD[:0])], "N = 0"),
-        ([(GOOD, GOOD.tolist())], "restored of pair 0 is a list"),
-        ("ab", "pairs"),
-    ],
-)
-def test_bad_pairs_are_refused_at_the_door(pairs, says):
-    kernel = AnomalyMap(MapParams((8, 8), weights=(1.0,)), [(3, 4, 5)])
-    with pytest.raises(InputError, match=says):
-        kernel(pairs)
-
-
-def test_bad_out_is_refused():
-    kernel = AnomalyMap(MapParams((4, 5), weights=(1.0,)), [(3, 4, 5)])
-    for out in (
-        np.zeros((1, 5, 4), np.float32),
-        np.zeros((4, 5), np.float32),
-        np.zeros((1, 4, 5)),
-        np.zeros((1, 5, 4), np.float32).transpose(0, 2, 1),
-        [0.0],
-    ):
-        with pytest.raises(InputError, match="out is"):
-            kernel([(GOOD, GOOD)], out)
-    features = np.zeros((1, 3, 4, 5), np.float32)
-    with pytest.raises(InputError, match="overlaps"):
-        kernel([(features, GOOD)], features[:, 1])
-
-
-@pytest.mark.parametrize(
-    ("shapes", "says"),
-    [
-        ([], "0 pairs"),
-        ([(3, 4, 5)] * 2, "2 pairs"),
-        ([(0, 4, 5)], r"\(0, 4, 5\)"),
-        ([(4, 5)], r"\(4, 5\)"),
-        ([(2**11, 2**10, 2**10)], "2147483647"),
-        ([3], "pair 0 is 3"),
-    ],
-)
-def test_bad_shapes_are_refused(shapes, says):
-    with pytest.raises(InputError, match=says):
-        AnomalyMap(MapParams((8, 8), weights=(1.0,)), shapes)
-
-
-@pytest.mark.parametrize(
-    "bad",
-    [
-        {"size": (0, 8)},
-        {"distance": "l3"},
-        {"fusion": "mean"},
-        {"pooling": "median"},
-        {"weights": ()},
-        {"weights": (1.0,) * 9},
-        {"weights": (0.0, 0.0)},
-        {"weights": (-1.0, 2.0)},
-        {"weights": (float("inf"),)},
-        {"weights": 1.0},
-        {"blur_sigma": -1.0},
-        {"blur_sigma": float("nan")},
-        {"blur_sigma": 1e6},
-        {"top_k": 0.0},
-        {"top_k": 1.5},
-        {"top_k": "x"},
-        {"align_corners": 1},
-    ],
-)
-def test_bad_params_are_refused(bad):
-    with pytest.raises(InputError, match=next(iter(bad))):
-        MapParams(**{"size": (8, 8), **bad})
