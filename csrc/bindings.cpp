@@ -49,7 +49,7 @@ class Preprocess {
  public:
   Preprocess(std::array<int32_t, 3> shape, std::array<int64_t, 3> strides, int32_t sample_bytes,
              std::array<int32_t, 2> size, std::array<int32_t, 3> order, std::array<float, 3> scale,
-             std::array<float, 3> bias, const std::string& simd)
+             std::array<float, 3> bias, int32_t type, int32_t layout, const std::string& simd)
       : set_(kernels_or_throw(simd)), vertical_(shape[0], size[0]), horizontal_(shape[1], size[1]) {
     p_.height = shape[0], p_.width = shape[1], p_.channels = shape[2];
     p_.sample_bytes = sample_bytes;
@@ -57,12 +57,13 @@ class Preprocess {
     p_.out_height = size[0], p_.out_width = size[1];
     for (int c = 0; c < 3; ++c)
       p_.order[c] = order[c], p_.scale[c] = scale[c], p_.bias[c] = bias[c];
+    p_.type = static_cast<Type>(type), p_.layout = static_cast<Layout>(layout);
     workspace_ = std::make_unique<Workspace>(preprocess_workspace_bytes(p_));
   }
 
-  void run(const py::array& frame, py::array_t<float>& image) {
+  void run(const py::array& frame, py::array& image) {
     const void* from = frame.data();
-    float* to = image.mutable_data();
+    void* to = image.mutable_data();
     py::gil_scoped_release release;
     set_.preprocess(p_, vertical_.axis, horizontal_.axis, from, to, workspace_->data);
   }
@@ -121,11 +122,12 @@ PYBIND11_MODULE(_cpu, m) {
   m.def("simd_paths", &simd_paths, "Instruction sets built and usable here, best first.");
   py::class_<Preprocess>(m, "Preprocess")
       .def(py::init<std::array<int32_t, 3>, std::array<int64_t, 3>, int32_t, std::array<int32_t, 2>,
-                    std::array<int32_t, 3>, std::array<float, 3>, std::array<float, 3>,
-                    const std::string&>(),
-           py::arg("shape"), py::arg("strides"), py::arg("sample_bytes"), py::arg("size"),
-           py::arg("order"), py::arg("scale"), py::arg("bias"), py::arg("simd") = "")
-      .def("run", &Preprocess::run, py::arg("frame"), py::arg("image").noconvert());
+                    std::array<int32_t, 3>, std::array<float, 3>, std::array<float, 3>, int32_t,
+                    int32_t, const std::string&>(),
+           py::kw_only(), py::arg("shape"), py::arg("strides"), py::arg("sample_bytes"),
+           py::arg("size"), py::arg("order"), py::arg("scale"), py::arg("bias"), py::arg("type"),
+           py::arg("layout"), py::arg("simd"))
+      .def("run", &Preprocess::run, py::arg("frame"), py::arg("image"));
   py::class_<AnomalyMap>(m, "AnomalyMap")
       .def(py::init<const py::kwargs&>())
       .def("run", &AnomalyMap::run, py::arg("pairs"), py::arg("map").noconvert(),

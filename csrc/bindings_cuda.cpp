@@ -104,7 +104,7 @@ class Preprocess {
 
   void run(uintptr_t frame, uintptr_t image, uintptr_t stream) const {
     check(preprocess_cuda(p_, vertical_.axis, horizontal_.axis,
-                          reinterpret_cast<const void*>(frame), reinterpret_cast<float*>(image),
+                          reinterpret_cast<const void*>(frame), reinterpret_cast<void*>(image),
                           reinterpret_cast<void*>(stream)));
   }
 

@@ -1,8 +1,9 @@
 // preprocess: a camera frame becomes the network's image, in one pass and with a result that is
 // fixed bit by bit. CPU, CUDA and edgead/reference.py agree exactly.
 //
-//   frame [height, width, channels] uint8|uint16, any strides  ->  image [3, out_height, out_width]
-//   float32, planes R G B
+//   frame [height, width, channels] uint8|uint16, any strides
+//   ->  image [3, out_height, out_width] (nchw) | [out_height, out_width, 3] (nhwc), R G B,
+//   float32|float16
 //
 // Simple use: fill PreprocessParams; let preprocess_axis() fill the two axes in memory of yours;
 // take a workspace of preprocess_workspace_bytes(); call preprocess_cpu() once per frame.
@@ -17,6 +18,7 @@
 //             mid = (acc + 2^5) >> 6 (uint8 frames: sample * 256) | (acc + 2^13) >> 14 (uint16)
 //   horizontal acc = sum weight * mid                                         (< 2^30)
 //   image     = float32(acc) * scale[c] + bias[c]          (two roundings: no fused multiply-add)
+//   float16   = image rounded once more, to nearest even
 // Source: the widened triangle is what Pillow's BILINEAR and torch's interpolate(antialias=True)
 // use.
 #pragma once
@@ -34,6 +36,8 @@ struct PreprocessParams {
   int32_t order[3];         // the frame's channel for the planes R, G, B; {0, 0, 0} for grey
   float scale[3], bias[3];  // scale = 1 / (16384 * full * std), bias = -mean / std;
                             // full = 255 * 256 (uint8) | 65535 (uint16)
+  Type type;                // of the image
+  Layout layout;            // of the image
 };
 
 // One direction of the filter. Output i is the sum over t < count[i] of
@@ -55,17 +59,16 @@ PreprocessAxis preprocess_axis(int32_t in, int32_t out, int32_t* start, int32_t*
 // Bytes that preprocess_cpu() needs, 64-byte aligned.
 size_t preprocess_workspace_bytes(const PreprocessParams& params);
 
-// frame points at sample [0, 0, 0]; image [3, out_height, out_width] is written whole.
+// frame points at sample [0, 0, 0]; the image is written whole.
 using PreprocessCpu = void (*)(const PreprocessParams& params, const PreprocessAxis& vertical,
-                               const PreprocessAxis& horizontal, const void* frame, float* image,
+                               const PreprocessAxis& horizontal, const void* frame, void* image,
                                void* workspace);
 
 // The CUDA twin: frame, image and the arrays of both axes lie in device memory; enqueued on
 // `stream` (a cudaStream_t), safe inside a CUDA graph, no workspace. Returns the cudaError_t of the
 // launch.
 int preprocess_cuda(const PreprocessParams& params, const PreprocessAxis& vertical,
-                    const PreprocessAxis& horizontal, const void* frame, float* image,
-                    void* stream);
+                    const PreprocessAxis& horizontal, const void* frame, void* image, void* stream);
 
 // The mathematics that both twins share. (static: see simd.h)
 

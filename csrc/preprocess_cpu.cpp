@@ -17,8 +17,7 @@ struct Task {
   RowLayout row;
   const char* frame;
   uint16_t *mid, *rest, *turned;
-  void* gathered;
-  float* image;
+  void *gathered, *image;
 };
 
 // The samples [first, first + n) of row y, packed one after the other.
@@ -215,16 +214,8 @@ inline void horizontal_sum(const Task& t, int32_t x, Sums* acc, int32_t column) 
   for (int v = 0; v < kVectors; ++v) store(acc[c][column] + v * kLanes, sum[c][v]);
 }
 
-// Writes sums [x][row] of one plane, `columns` <= 16 and `rows` <= 16 of them, turned back and
-// normalised.
-void finish(const Sums& acc, int32_t columns, int32_t rows, float scale, float bias, float* to,
-            int64_t pitch) {
-  if (columns < kBlock || rows < kBlock) {
-    for (int32_t y = 0; y < rows; ++y)
-      for (int32_t x = 0; x < columns; ++x)
-        to[y * pitch + x] = static_cast<float>(acc[x][y]) * scale + bias;
-    return;
-  }
+// Sums [x][row] of one plane, turned back and normalised: tile[row][x].
+void finish(const Sums& acc, float scale, float bias, float (*to)[kBlock]) {
   for (int32_t y = 0; y < kBlock; y += kLanes)
     for (int32_t x = 0; x < kBlock; x += kLanes) {
       F32 tile[kLanes];
@@ -233,29 +224,58 @@ void finish(const Sums& acc, int32_t columns, int32_t rows, float scale, float b
         tile[i] = __builtin_convertvector(load<I32>(acc[x + i] + y), F32) * scale + bias;
       transpose(tile);
       EDGEAD_UNROLL
-      for (int i = 0; i < kLanes; ++i) store(to + (y + i) * pitch + x, tile[i]);
+      for (int i = 0; i < kLanes; ++i) store(to[y + i] + x, tile[i]);
     }
+}
+
+inline void put(const float* from, int32_t n, float* to) {
+  std::memcpy(to, from, sizeof(float) * n);
+}
+
+inline void put(const float* from, int32_t n, uint16_t* to) {
+  for (int32_t i = 0; i < n; ++i) to[i] = half_from_float(from[i]);
+}
+
+// Writes `rows` x `columns` pixels of a tile [channel][row][x] at pixel (y0, x0) of the image.
+template <class Value>
+void write_tile(const Task& t, const float (*tile)[kBlock][kBlock], int32_t y0, int32_t rows,
+                int32_t x0, int32_t columns) {
+  const int64_t width = t.p.out_width, plane = width * t.p.out_height;
+  for (int32_t y = 0; y < rows; ++y) {
+    const int64_t at = (y0 + y) * width + x0;
+    Value* to = static_cast<Value*>(t.image);
+    if (t.p.layout == Layout::nhwc) {
+      float line[kBlock * 3];
+      for (int32_t x = 0; x < kBlock; ++x)
+        for (int32_t c = 0; c < 3; ++c) line[x * 3 + c] = tile[c][y][x];
+      put(line, columns * 3, to + at * 3);
+    } else if (columns == kBlock) {  // a constant: no loop is left
+      for (int32_t c = 0; c < 3; ++c) put(tile[c][y], kBlock, to + c * plane + at);
+    } else {
+      for (int32_t c = 0; c < 3; ++c) put(tile[c][y], columns, to + c * plane + at);
+    }
+  }
 }
 
 void horizontal_block(const Task& t, int32_t y0, int32_t rows) {
   const int32_t width = t.p.out_width;
-  const int64_t plane = static_cast<int64_t>(t.p.out_height) * width;
-  alignas(64) Sums acc[3];
+  alignas(64) Sums acc[3] = {};
+  alignas(64) float tile[3][kBlock][kBlock];
   for (int32_t x0 = 0; x0 < width; x0 += kBlock) {
     const int32_t columns = width - x0 < kBlock ? width - x0 : kBlock;
     for (int32_t i = 0; i < columns; ++i)
       t.p.channels == 1 ? horizontal_sum<1>(t, x0 + i, acc, i)
                         : horizontal_sum<3>(t, x0 + i, acc, i);
-    float* to = t.image + static_cast<int64_t>(y0) * width + x0;
-    for (int32_t c = 0; c < 3; ++c)
-      finish(acc[t.p.order[c]], columns, rows, t.p.scale[c], t.p.bias[c], to + c * plane, width);
+    for (int32_t c = 0; c < 3; ++c) finish(acc[t.p.order[c]], t.p.scale[c], t.p.bias[c], tile[c]);
+    t.p.type == Type::float16 ? write_tile<uint16_t>(t, tile, y0, rows, x0, columns)
+                              : write_tile<float>(t, tile, y0, rows, x0, columns);
   }
 }
 
 }  // namespace
 
 void EDGEAD_EXPORT(preprocess)(const PreprocessParams& p, const PreprocessAxis& vertical,
-                               const PreprocessAxis& horizontal, const void* frame, float* image,
+                               const PreprocessAxis& horizontal, const void* frame, void* image,
                                void* workspace) {
   const Workspace w = workspace_of(p, vertical.taps);
   char* base = static_cast<char*>(workspace);

@@ -129,8 +129,9 @@ __global__ void __launch_bounds__(kThreads, 2)
 }  // namespace
 
 int preprocess_cuda(const PreprocessParams& params, const PreprocessAxis& vertical,
-                    const PreprocessAxis& horizontal, const void* frame, float* image,
+                    const PreprocessAxis& horizontal, const void* frame, void* image,
                     void* stream) {
+  if (params.type != Type::float32 || params.layout != Layout::nchw) return cudaErrorNotSupported;
   const dim3 grid((params.out_width + kTileWidth - 1) / kTileWidth,
                   (params.out_height + kTileHeight - 1) / kTileHeight);
   const dim3 block(kTileWidth, kTileHeight);
@@ -138,7 +139,7 @@ int preprocess_cuda(const PreprocessParams& params, const PreprocessAxis& vertic
   auto kernel = byte ? (grey ? preprocess_kernel<uint8_t, 1> : preprocess_kernel<uint8_t, 3>)
                      : (grey ? preprocess_kernel<uint16_t, 1> : preprocess_kernel<uint16_t, 3>);
   launch(kernel, grid, block, static_cast<cudaStream_t>(stream), params, vertical, horizontal,
-         static_cast<const char*>(frame), image);
+         static_cast<const char*>(frame), static_cast<float*>(image));
   return static_cast<int>(cudaGetLastError());
 }
 

@@ -7,7 +7,7 @@ namespace edgead {
 
 #define EDGEAD_DECLARE(set)                                                                      \
   void preprocess_##set(const PreprocessParams&, const PreprocessAxis&, const PreprocessAxis&,   \
-                        const void*, float*, void*);                                             \
+                        const void*, void*, void*);                                              \
   void anomaly_map_##set(const AnomalyMapPlan&, const void* const*, const void* const*, int32_t, \
                          float*, float*, void*);
 #ifdef EDGEAD_X86

@@ -13,6 +13,7 @@ def simd_paths() -> list[str]: ...
 class Preprocess:
     def __init__(
         self,
+        *,
         shape: tuple[int, int, int],
         strides: Sequence[int],
         sample_bytes: int,
@@ -20,9 +21,11 @@ class Preprocess:
         order: tuple[int, int, int],
         scale: Sequence[float],
         bias: Sequence[float],
-        simd: str = "",
+        type: int,
+        layout: int,
+        simd: str,
     ) -> None: ...
-    def run(self, frame: npt.NDArray[Any], image: npt.NDArray[np.float32]) -> None: ...
+    def run(self, frame: npt.NDArray[Any], image: npt.NDArray[Any]) -> None: ...
 
 class AnomalyMap:
     def __init__(

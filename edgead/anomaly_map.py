@@ -15,15 +15,13 @@ import numpy.typing as npt
 
 from edgead import _cpu
 from edgead.errors import InputError
-from edgead.preprocess import check_size, describe
+from edgead.preprocess import DTYPES, LAYOUTS, check_dtype, check_layout, check_size, describe
 
 F32 = npt.NDArray[np.float32]
 Features = npt.NDArray[np.float32] | npt.NDArray[np.float16]
 Pairs = Sequence[tuple[Features, Features]]
 
-# In the order of the enumerations in csrc/common.h and csrc/anomaly_map.h.
-DTYPES = ("float32", "float16")
-LAYOUTS = ("NCHW", "NHWC")
+# In the order of the enumerations in csrc/anomaly_map.h.
 DISTANCES = ("cosine", "l1", "l2")
 FUSIONS = ("sum", "product")
 POOLINGS = ("max", "mean", "top_k")
@@ -132,9 +130,8 @@ class AnomalyMap:
             raise InputError(
                 f"{len(self.shapes)} pairs and {len(params.weights)} weights, wanted as many"
             )
-        self.dtype = _dtype(dtype)
-        if layout not in LAYOUTS:
-            raise InputError(f"layout is {layout!r}, wanted one of {', '.join(LAYOUTS)}")
+        self.dtype = check_dtype(dtype)
+        check_layout(layout)
         self.layout = layout
         kept = _kept(roi, params.size)
         self._shapes = tuple(
@@ -248,17 +245,6 @@ def _shape(k: int, shape: Any) -> tuple[int, int, int]:
     if channels * height * width > MAX_ELEMENTS:
         raise InputError(f"shape of pair {k} is {shape!r}, wanted at most {MAX_ELEMENTS} values")
     return channels, height, width
-
-
-def _dtype(given: Any) -> np.dtype[Any]:
-    dtype: np.dtype[Any]
-    try:
-        dtype = np.dtype(given)
-    except TypeError:
-        dtype = np.dtype(object)
-    if dtype.name not in DTYPES or not dtype.isnative:
-        raise InputError(f"dtype is {given!r}, wanted one of {', '.join(DTYPES)}")
-    return dtype
 
 
 def _kept(roi: Any, size: tuple[int, int]) -> int:

@@ -17,6 +17,10 @@ from edgead.errors import InputError
 
 COLORS = ("bgr", "rgb", "gray")
 
+# In the order of the enumerations in csrc/common.h.
+DTYPES = ("float32", "float16")
+LAYOUTS = ("NCHW", "NHWC")
+
 # Half of int32: offsets inside one row of samples stay in 32 bits, with room for the margins.
 MAX_SIDE = 2**15 - 1
 
@@ -65,6 +69,23 @@ def check_size(name: str, size: Any) -> tuple[int, int]:
     return height, width
 
 
+def check_dtype(dtype: npt.DTypeLike) -> np.dtype[Any]:
+    """Return ``dtype`` as NumPy's, or raise InputError unless it is float32 or float16."""
+    try:
+        found = None if dtype is None else np.dtype(dtype)
+    except TypeError:
+        found = None
+    if found is None or found not in (np.float32, np.float16):
+        raise InputError(f"dtype is {dtype!r}, wanted one of {', '.join(DTYPES)}")
+    return found
+
+
+def check_layout(layout: str) -> None:
+    """Raise InputError unless ``layout`` is one of LAYOUTS."""
+    if layout not in LAYOUTS:
+        raise InputError(f"layout is {layout!r}, wanted one of {', '.join(LAYOUTS)}")
+
+
 def check_frame(frame: Any, color: str = "bgr") -> None:
     """Raise InputError unless ``frame`` is one that :func:`preprocess` takes."""
     if color not in COLORS:
@@ -111,23 +132,36 @@ class Preprocessor:
 
     :param params: what the network wants to see
     :param color: order of a three-channel frame, "bgr" | "rgb" | "gray"
+    :param dtype: of the image, float32 or float16
+    :param layout: of the image: "NCHW" [3, height, width] | "NHWC" [height, width, 3]
     :param simd: instruction set, one of ``edgead._cpu.simd_paths()``; the best one when empty
-    :raises InputError: an unknown color
+    :raises InputError: an unknown color, another dtype or layout
     """
 
-    def __init__(self, params: PreprocessParams, color: str = "bgr", *, simd: str = "") -> None:
+    def __init__(
+        self,
+        params: PreprocessParams,
+        color: str = "bgr",
+        *,
+        dtype: npt.DTypeLike = np.float32,
+        layout: str = "NCHW",
+        simd: str = "",
+    ) -> None:
         if color not in COLORS:
             raise InputError(f"color is {color!r}, wanted one of {', '.join(COLORS)}")
+        check_layout(layout)
         self.params = params
         self.color = color
-        self._shape = (3, *params.size)
+        self.dtype = check_dtype(dtype)
+        self.layout = layout
+        self._shape = (3, *params.size) if layout == "NCHW" else (*params.size, 3)
         self._simd = simd
         self._geometry: tuple[Any, ...] | None = None
         self._kernel: Any = None
 
     def __call__(
-        self, frame: npt.NDArray[Any], out: npt.NDArray[np.float32] | None = None
-    ) -> npt.NDArray[np.float32]:
+        self, frame: npt.NDArray[Any], out: npt.NDArray[Any] | None = None
+    ) -> npt.NDArray[Any]:
         """See :func:`preprocess`."""
         geometry = None
         if type(frame) is np.ndarray:
@@ -136,16 +170,16 @@ class Preprocessor:
             self._prepare(frame)
             self._geometry = geometry
         if out is None:
-            out = np.empty(self._shape, np.float32)
+            out = np.empty(self._shape, self.dtype)
         elif (
             not isinstance(out, np.ndarray)
             or out.shape != self._shape
-            or out.dtype != np.float32
+            or out.dtype != self.dtype
             or not out.flags.carray  # C-contiguous, aligned, writable
         ):
             raise InputError(
-                f"out is {describe(out)}, wanted a writable C-contiguous float32 array of shape "
-                f"{self._shape}"
+                f"out is {describe(out)}, wanted a writable C-contiguous {self.dtype} array "
+                f"of shape {self._shape}"
             )
         elif np.may_share_memory(frame, out):
             raise InputError("out overlaps the frame, wanted memory of its own")
@@ -165,6 +199,8 @@ class Preprocessor:
             order=_ORDER["gray" if grey else self.color],
             scale=scale.tolist(),
             bias=bias.tolist(),
+            type=DTYPES.index(self.dtype.name),
+            layout=LAYOUTS.index(self.layout),
             simd=self._simd,
         )
 
@@ -183,21 +219,26 @@ def preprocess(
     params: PreprocessParams,
     *,
     color: str = "bgr",
-    out: npt.NDArray[np.float32] | None = None,
-) -> npt.NDArray[np.float32]:
+    dtype: npt.DTypeLike = np.float32,
+    layout: str = "NCHW",
+    out: npt.NDArray[Any] | None = None,
+) -> npt.NDArray[Any]:
     """Resize a frame with antialiasing, order its channels, normalise it.
 
     ``image[c] = (resize(frame)[c] / full - mean[c]) / std[c]``, where full is 255 or 65535 by the
-    frame's dtype, never by its content. Grey frames are replicated to three channels.
+    frame's dtype, never by its content. Grey frames are replicated to three channels. A float16
+    image is the float32 one rounded to nearest even.
 
     :param frame: [H, W], [H, W, 1] or [H, W, 3], uint8 or uint16, any strides, 1x1 to 32767 a side
     :param params: size, mean and std of the image
     :param color: order of a three-channel frame: "bgr" | "rgb"; "gray" allows none
-    :param out: [3, height, width] float32 to write into; a new array when None
-    :returns: [3, height, width] float32, planes R, G, B
-    :raises InputError: another type, dtype, shape or color; an ``out`` that does not fit
+    :param dtype: of the image, float32 or float16
+    :param layout: of the image: "NCHW" [3, height, width] | "NHWC" [height, width, 3]
+    :param out: the image to write into; a new array when None
+    :returns: the image, channels R, G, B
+    :raises InputError: another type, dtype, shape, color or layout; an ``out`` that does not fit
 
     Source: half-pixel bilinear, the triangle widened when shrinking, as
     ``torch.nn.functional.interpolate(mode="bilinear", antialias=True)`` has it.
     """
-    return Preprocessor(params, color)(frame, out)
+    return Preprocessor(params, color, dtype=dtype, layout=layout)(frame, out)

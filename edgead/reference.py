@@ -42,8 +42,13 @@ def resize_weights(size_in: int, size_out: int, *, quantised: bool = True) -> F6
 
 
 def preprocess(
-    frame: npt.NDArray[Any], params: PreprocessParams, *, color: str = "bgr"
-) -> npt.NDArray[np.float32]:
+    frame: npt.NDArray[Any],
+    params: PreprocessParams,
+    *,
+    color: str = "bgr",
+    dtype: npt.DTypeLike = np.float32,
+    layout: str = "NCHW",
+) -> npt.NDArray[Any]:
     """:func:`edgead.preprocess.preprocess`, the same bits.
 
     The integers are held in float64: all of them are below 2^53, so each product and sum is exact.
@@ -61,7 +66,9 @@ def preprocess(
     acc = mid @ resize_weights(frame.shape[1], params.size[1]).T
     scale, bias = normalisation(params, frame.dtype)
     image = acc.astype(np.float32) * scale[:, None, None] + bias[:, None, None]
-    return np.ascontiguousarray(image)
+    with np.errstate(over="ignore"):  # beyond 65504 a float16 is infinite
+        image = image.astype(dtype)
+    return np.ascontiguousarray(image if layout == "NCHW" else image.transpose(1, 2, 0))
 
 
 def distance(a: npt.ArrayLike, b: npt.ArrayLike, kind: str) -> F64:
