@@ -1,4 +1,8 @@
 // Chooses the widest instruction set that this processor has, once.
+#ifdef EDGEAD_X86
+#include <cpuid.h>
+#endif
+
 #include <cstring>
 
 #include "kernels.h"
@@ -35,12 +39,19 @@ const Kernels kSets[] = {
 #endif
 };
 
+#ifdef EDGEAD_X86
+// Clang before 18 and GCC before 11 do not know "f16c" below.
+bool has_f16c() {
+  unsigned a, b, c = 0, d;
+  return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+}
+#endif
+
 // The compiler's own test: it also asks whether the system saves the wide registers.
 bool supported(const char* name) {
 #ifdef EDGEAD_X86
   __builtin_cpu_init();
-  bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-              __builtin_cpu_supports("f16c");
+  bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c();
   if (!std::strcmp(name, "avx2")) return avx2;
   if (!std::strcmp(name, "avx512"))
     return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&

@@ -1,0 +1,12 @@
+// Bugs on purpose: the sanitizers and the comparison must find each of them.
+#pragma once
+
+namespace edgead {
+
+// Runs the bug of this name, or says which there are. Returning means that nobody found it.
+void planted(const char* name);
+
+// Results of several threads that share a plan, and a workspace too when asked for that bug.
+void threads(bool one_workspace);
+
+}  // namespace edgead

@@ -1,0 +1,121 @@
+"""The CPU kernels without Python: C++ tests, under sanitizers, with threads and under a fuzzer.
+
+What they claim is in ``main.cpp``; here they are built and run. ``planted.cpp`` has bugs that each
+of the ways to look must find.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+BUILDS = HERE.parents[1] / "build"
+
+# What a compiler must be able to build and run for a CMAKE_BUILD_TYPE of CMakeLists.txt.
+FLAGS = {
+    "Release": [],
+    "Asan": ["-fsanitize=address,undefined"],
+    "Tsan": ["-fsanitize=thread"],
+    "Fuzz": ["-fsanitize=fuzzer,address"],
+}
+EMPTY = {
+    kind: "int main() { return 0; }" if kind != "Fuzz" else
+    'extern "C" int LLVMFuzzerTestOneInput(const char*, unsigned long) { return 0; }'
+    for kind in FLAGS
+}  # fmt: skip
+
+Native = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@cache
+def tool(*names: str) -> str:
+    """The first of these that is installed, beside this Python or on PATH; skips without one."""
+    places = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+    for name in names:
+        if found := shutil.which(name, path=places):
+            return found
+    pytest.skip(f"{' and '.join(names)}: not installed")
+
+
+def run(*command: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([str(c) for c in command], capture_output=True, text=True, timeout=600)
+
+
+@cache
+def built(kind: str, folder: Path) -> Path:
+    """The program of one build type. Builds are kept in build/, so that only changes cost time."""
+    compiler = tool("clang++") if kind == "Fuzz" else tool(os.environ.get("CXX", "c++"))
+    probe, source = folder / f"probe_{kind}", folder / f"probe_{kind}.cpp"
+    source.write_text(EMPTY[kind])
+    works = run(compiler, *FLAGS[kind], source, "-o", probe).returncode == 0
+    if not works or run(probe, *["-runs=1"] * (kind == "Fuzz")).returncode != 0:
+        pytest.skip(f"{compiler} cannot build and run {' '.join(FLAGS[kind])} here")
+    cmake, build = tool("cmake"), BUILDS / f"native-{kind.lower()}"
+    options = [f"-DCMAKE_BUILD_TYPE={kind}", f"-DCMAKE_CXX_COMPILER={compiler}"]
+    done = run(cmake, "-S", HERE, "-B", build, *options)
+    if done.returncode == 0:
+        done = run(cmake, "--build", build, "--parallel", os.cpu_count() or 1)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return build / "edgead_native"
+
+
+@pytest.fixture(scope="session")
+def native(tmp_path_factory: pytest.TempPathFactory) -> Native:
+    """``native(kind, *arguments)`` runs the program of a build type."""
+    folder = tmp_path_factory.mktemp("native")
+    return lambda kind, *arguments: run(built(kind, folder), *arguments)
+
+
+def assert_silent(done: subprocess.CompletedProcess[str]) -> None:
+    assert done.returncode == 0 and not done.stderr, done.stderr[-4000:]
+
+
+def test_all_cases_follow_float64(native: Native) -> None:
+    assert_silent(native("Release", "all"))
+
+
+def test_nothing_beside_the_arrays_is_touched(native: Native) -> None:
+    assert_silent(native("Asan", "all"))
+
+
+def test_threads_with_workspaces_of_their_own_share_a_plan(native: Native) -> None:
+    assert_silent(native("Tsan", "threads"))
+
+
+def test_the_fuzzer_finds_nothing(native: Native) -> None:
+    done = native("Fuzz", "-runs=1500", "-seed=1", "-max_len=96", "-len_control=0")
+    assert done.returncode == 0 and "Done 1500 runs" in done.stderr, done.stderr[-4000:]
+
+
+@pytest.mark.parametrize("bug", ["wrong_weight", "wrong_sample"])
+def test_a_wrong_result_is_found(native: Native, bug: str) -> None:
+    done = native("Release", "planted", bug)
+    assert done.returncode == 1 and "wanted" in done.stderr
+
+
+@pytest.mark.parametrize("bug", ["map", "score", "image", "plan", "workspace"])
+def test_a_write_beside_an_array_is_found_without_sanitizers(native: Native, bug: str) -> None:
+    done = native("Release", "planted", bug)
+    assert done.returncode == 1 and "memory beside" in done.stderr
+
+
+SHORT_ARRAYS = ["feature", "frame", "map", "score", "image", "plan", "workspace", "scratch"]
+
+
+@pytest.mark.parametrize("bug", SHORT_ARRAYS)
+def test_an_access_beside_an_array_is_found(native: Native, bug: str) -> None:
+    done = native("Asan", "planted", bug)
+    assert done.returncode != 0 and "ERROR: AddressSanitizer" in done.stderr
+
+
+def test_a_workspace_of_two_threads_is_found(native: Native) -> None:
+    done = native("Tsan", "planted", "shared_workspace")
+    assert done.returncode != 0 and "ThreadSanitizer: data race" in done.stderr

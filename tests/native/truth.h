@@ -1,0 +1,32 @@
+// The kernels' formulas once more, in float64 and one output at a time, written from the manuals
+// in preprocess.h and anomaly_map.h and from nothing else of csrc/.
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "anomaly_map.h"
+#include "preprocess.h"
+
+namespace edgead {
+
+// The value of an IEEE binary16, and the binary16 nearest to a value (ties to even).
+double half_value(uint16_t bits);
+uint16_t half_nearest(double value);
+
+// A feature of one level, [batch, channels, height, width], whatever its layout in memory.
+using Feature = std::vector<double>;
+
+struct MapTruth {
+  std::vector<double> map;    // [batch, height, width]
+  std::vector<double> score;  // [batch]
+};
+
+// roi: [height, width], empty when there is none.
+MapTruth anomaly_map_truth(const AnomalyMapParams& params, const std::vector<Feature>& reference,
+                           const std::vector<Feature>& restored, const std::vector<uint8_t>& roi,
+                           int32_t batch);
+
+// image [3, out_height, out_width] float32 of the frame; `frame` points at sample [0, 0, 0].
+std::vector<float> preprocess_truth(const PreprocessParams& params, const char* frame);
+
+}  // namespace edgead
