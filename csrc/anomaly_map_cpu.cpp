@@ -22,19 +22,35 @@ inline void add_channel(V a, V b, V& ab, V& aa, V& bb) {
   if (kind == Distance::l2) ab += (a - b) * (a - b);
 }
 
-// The sums of one tile of positions lie in groups of kLanes. Where the tile does not divide, its
-// last group starts early and repeats positions of the one before: no vector is ever cut.
-inline int32_t start_of(int32_t group, int32_t positions) {
-  const int32_t last = positions > kLanes ? positions - kLanes : 0;
-  return group * kLanes < last ? group * kLanes : last;
+// A tile of positions, taken in groups of kLanes. The second group starts at `head`, 1 .. kLanes,
+// so that its loads and those of all after it are aligned; the last group ends with the tile. Both
+// may repeat positions of the group before: that is cheaper than to cut a vector.
+struct Tile {
+  int32_t positions, head;
+
+  int32_t groups() const {
+    return positions <= kLanes ? 1 : 1 + (positions - head + kLanes - 1) / kLanes;
+  }
+  int32_t start(int32_t group) const {
+    const int32_t last = positions > kLanes ? positions - kLanes : 0;
+    const int32_t at = head + (group - 1) * kLanes, from = at > 0 ? at : 0;
+    return from < last ? from : last;
+  }
+};
+
+// Positions until the loads are aligned. (An unaligned vector of 64 bytes always costs two lines.)
+template <class T>
+inline int32_t head_of(const T* from) {
+  const int32_t past = static_cast<int32_t>(reinterpret_cast<uintptr_t>(from) / sizeof(T) % kLanes);
+  return kLanes - past;
 }
 
-// Adds `count` channels, `plane` values apart, to the sums of n positions, n >= kLanes.
+// Adds `count` channels, `plane` values apart, to the sums of a tile of kLanes positions or more.
 template <Distance kind, int count, class T>
-inline void add_planes(const T* a, const T* b, int64_t plane, int32_t n, float* sums) {
-  float *ab = sums, *aa = sums + kPositions, *bb = sums + 2 * kPositions;
-  for (int32_t g = 0; g * kLanes < n; ++g) {
-    const int32_t at = start_of(g, n);
+inline void add_planes(const T* a, const T* b, int64_t plane, Tile tile, float* sums) {
+  float *ab = sums, *aa = sums + kSums, *bb = sums + 2 * kSums;
+  for (int32_t g = 0, n = tile.groups(); g < n; ++g) {
+    const int32_t at = tile.start(g);
     F32 x = {}, y = {}, z = {};
     EDGEAD_UNROLL
     for (int c = 0; c < count; ++c)
@@ -45,66 +61,96 @@ inline void add_planes(const T* a, const T* b, int64_t plane, int32_t n, float* 
   }
 }
 
-// Sums of n positions of planes [channels, plane].
+constexpr int kPlanes = 4;  // as many streams as the L1 cache has room for, a stride of 4 KiB apart
+
+// Sums of a tile of planes [channels, plane].
 template <Distance kind, class T>
-void sum_planes(const T* a, const T* b, int32_t channels, int64_t plane, int32_t n, float* sums) {
-  std::memset(sums, 0, sizeof(float) * 3 * kPositions);
+void sum_planes(const T* a, const T* b, int32_t channels, int64_t plane, Tile tile, float* sums) {
+  std::memset(sums, 0, sizeof(float) * 3 * kSums);
   int32_t c = 0;
-  if (n >= kLanes) {
-    for (; c + 4 <= channels; c += 4)
-      add_planes<kind, 4>(a + c * plane, b + c * plane, plane, n, sums);
-    for (; c < channels; ++c) add_planes<kind, 1>(a + c * plane, b + c * plane, plane, n, sums);
+  if (tile.positions >= kLanes) {
+    for (; c + kPlanes <= channels; c += kPlanes)
+      add_planes<kind, kPlanes>(a + c * plane, b + c * plane, plane, tile, sums);
+    for (; c < channels; ++c) add_planes<kind, 1>(a + c * plane, b + c * plane, plane, tile, sums);
   }
   for (; c < channels; ++c)  // fewer positions than lanes
-    for (int32_t i = 0; i < n; ++i)
+    for (int32_t i = 0; i < tile.positions; ++i)
       add_channel<kind>(float_of(a[c * plane + i]), float_of(b[c * plane + i]), sums[i],
-                        sums[kPositions + i], sums[2 * kPositions + i]);
+                        sums[kSums + i], sums[2 * kSums + i]);
 }
 
-// Sums of n positions [n, channels]: channels in the lanes, then added across them.
+// x, y, z: the sums over one position's channels, in the lanes.
 template <Distance kind, class T>
-void sum_vectors(const T* a, const T* b, int32_t channels, int32_t n, float* sums) {
-  const int32_t whole = channels / kLanes * kLanes, rest = channels - whole;
-  for (int32_t g = 0; g * kLanes < n; ++g) {
-    const int32_t at = start_of(g, n);
-    F32 sum[3][kLanes] = {};
-    for (int i = 0; i < (n < kLanes ? n : kLanes); ++i) {
-      const T* p = a + static_cast<int64_t>(at + i) * channels;
-      const T* q = b + static_cast<int64_t>(at + i) * channels;
+inline void sum_position(const T* a, const T* b, int32_t channels, I32 rest, F32& x, F32& y,
+                         F32& z) {
+  int32_t c = 0;
+  F32 u = {}, v = {}, w = {};  // two sums each: one would wait for itself
+  for (; c + 2 * kLanes <= channels; c += 2 * kLanes) {
+    add_channel<kind>(load_floats(a + c), load_floats(b + c), x, y, z);
+    add_channel<kind>(load_floats(a + c + kLanes), load_floats(b + c + kLanes), u, v, w);
+  }
+  x += u, y += v, z += w;
+  for (; c + kLanes <= channels; c += kLanes)
+    add_channel<kind>(load_floats(a + c), load_floats(b + c), x, y, z);
+  if (c == channels) return;
+  F32 p = {}, q = {};
+  if (channels >= kLanes) {  // the last kLanes, without those that are counted already
+    p = only(load_floats(a + channels - kLanes), rest);
+    q = only(load_floats(b + channels - kLanes), rest);
+  } else {
+    for (; c < channels; ++c) p[c] = float_of(a[c]), q[c] = float_of(b[c]);
+  }
+  add_channel<kind>(p, q, x, y, z);
+}
+
+// Sums of a tile of positions [positions, channels]: channels in the lanes, then added across them.
+template <Distance kind, class T>
+void sum_vectors(const T* a, const T* b, int32_t channels, Tile tile, float* sums) {
+  const I32 rest = last_lanes(channels % kLanes);
+  for (int32_t g = 0, n = tile.groups(); g < n; ++g) {
+    F32 sum[3][kLanes];
+    if (tile.positions < kLanes) std::memset(sum, 0, sizeof sum);
+    for (int i = 0; i < (tile.positions < kLanes ? tile.positions : kLanes); ++i) {
+      const int64_t skip = static_cast<int64_t>(tile.start(g) + i) * channels;
       F32 x = {}, y = {}, z = {};
-      for (int32_t c = 0; c < whole; c += kLanes)
-        add_channel<kind>(load_floats(p + c), load_floats(q + c), x, y, z);
-      if (rest != 0) add_channel<kind>(load_last(p, channels), load_last(q, channels), x, y, z);
+      sum_position<kind>(a + skip, b + skip, channels, rest, x, y, z);
       sum[0][i] = x, sum[1][i] = y, sum[2][i] = z;
     }
     for (int k = 0; k < (kind == Distance::cosine ? 3 : 1); ++k)
-      store(sums + k * kPositions + g * kLanes, add_lanes(sum[k]));
+      store(sums + k * kSums + g * kLanes, add_lanes(sum[k]));
   }
+}
+
+// distance [positions] from a tile's sums, which are lost.
+template <Distance kind>
+void finish(Tile tile, int32_t channels, float* sums, float* distance) {
+  const int32_t groups = tile.groups();
+  for (int32_t i = 0; i < groups * kLanes; ++i)
+    sums[i] = kind == Distance::cosine
+                  ? cosine_distance(sums[i], sums[i + kSums], sums[i + 2 * kSums])
+                  : sums[i] / static_cast<float>(channels);
+  for (int32_t g = 0; g < groups; ++g)
+    std::memcpy(distance + tile.start(g), sums + g * kLanes,
+                sizeof(float) * (tile.positions < kLanes ? tile.positions : kLanes));
 }
 
 // distance [height, width] from one frame's a and b.
 template <Distance kind, class T>
 void distances(const AnomalyMapLevel& level, Layout layout, const void* a, const void* b,
                float* sums, float* distance) {
-  const int32_t plane = level.height * level.width, channels = level.channels;
-  for (int32_t first = 0; first < plane; first += kPositions) {
+  const int64_t plane = static_cast<int64_t>(level.height) * level.width;
+  const int32_t channels = level.channels;
+  for (int64_t first = 0; first < plane; first += kPositions) {
     if (first > 0 && plane - first < kLanes) first = plane - kLanes;
-    const int32_t n = plane - first < kPositions ? plane - first : kPositions;
-    const int64_t skip = layout == Layout::nchw ? first : static_cast<int64_t>(first) * channels;
+    const int32_t n = static_cast<int32_t>(plane - first < kPositions ? plane - first : kPositions);
+    const int64_t skip = layout == Layout::nchw ? first : first * channels;
     const T *p = static_cast<const T*>(a) + skip, *q = static_cast<const T*>(b) + skip;
+    const Tile tile{n, layout == Layout::nchw ? head_of(p) : kLanes};
     if (layout == Layout::nchw)
-      sum_planes<kind>(p, q, channels, plane, n, sums);
+      sum_planes<kind>(p, q, channels, plane, tile, sums);
     else
-      sum_vectors<kind>(p, q, channels, n, sums);
-    for (int32_t g = 0; g * kLanes < n; ++g) {
-      const float* ab = sums + g * kLanes;
-      float d[kLanes];
-      for (int i = 0; i < kLanes; ++i)
-        d[i] = kind == Distance::cosine
-                   ? cosine_distance(ab[i], ab[i + kPositions], ab[i + 2 * kPositions])
-                   : ab[i] / static_cast<float>(channels);
-      std::memcpy(distance + first + start_of(g, n), d, sizeof(float) * (n < kLanes ? n : kLanes));
-    }
+      sum_vectors<kind>(p, q, channels, tile, sums);
+    finish<kind>(tile, channels, sums, distance + first);
   }
 }
 

@@ -66,10 +66,11 @@ static inline Workspace workspace_of(const PreprocessParams& p, int32_t taps) {
   return w;
 }
 
-constexpr int32_t kPositions = 512;  // positions whose distances are summed together
+constexpr int32_t kPositions = 512;         // positions whose distances are summed together
+constexpr int32_t kSums = kPositions + 16;  // and room for one vector more (anomaly_map_cpu.cpp)
 
 struct MapWorkspace {
-  size_t sums;                     // float [3, kPositions]
+  size_t sums;                     // float [3, kSums]
   size_t distances[kMaxLevels];    // float [height_k, width_k]
   size_t stretched[kMaxLevels];    // float [height_k, pitch]: columns done, rows not
   size_t product, product_across;  // float [height, pitch], fusion by product with a blur
@@ -87,7 +88,7 @@ static inline MapWorkspace map_workspace_of(const AnomalyMapParams& p) {
     w.bytes += round_up(bytes);
     return at;
   };
-  w.sums = take(sizeof(float) * 3 * kPositions);
+  w.sums = take(sizeof(float) * 3 * kSums);
   for (int32_t k = 0; k < p.levels; ++k) {
     w.distances[k] = take(sizeof(float) * p.level[k].height * p.level[k].width);
     w.stretched[k] = take(row * p.level[k].height);

@@ -75,29 +75,29 @@ inline F32 load_floats(const uint16_t* from) {
 #elif EDGEAD_LANES == 4 && defined(__ARM_NEON)
   return reinterpret_cast<F32>(vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(from))));
 #else
-  float lanes[kLanes];
-  for (int i = 0; i < kLanes; ++i) lanes[i] = float_from_half(from[i]);
-  return load<F32>(lanes);
+  // float_from_half() in vectors: GCC leaves so short a loop of it scalar.
+  const U32 half = widen(from), magnitude = half & 0x7fffu;
+  const U32 normal = (magnitude << 13) + (112u << 23);
+  const F32 low = reinterpret_cast<F32>(normal + (1u << 23)) - 6.103515625e-5f;
+  const I32 size = reinterpret_cast<I32>(magnitude);  // SSE2 compares signed numbers only
+  const U32 finite = size < 0x0400 ? reinterpret_cast<U32>(low) : normal;
+  const U32 above = reinterpret_cast<U32>(size >= 0x7c00) & (112u << 23);
+  return reinterpret_cast<F32>((finite + above) | (half & 0x8000u) << 16);
 #endif
 }
 
 inline float float_of(float value) { return value; }
 inline float float_of(uint16_t half) { return float_from_half(half); }
 
-// The last n % kLanes of n values, 0 in the other lanes. Reads no value outside.
-template <class T>
-inline F32 load_last(const T* from, int32_t n) {
-  const int32_t rest = n % kLanes;
-  if (n >= kLanes) {
-    int32_t mask[kLanes];
-    for (int32_t i = 0; i < kLanes; ++i) mask[i] = i < kLanes - rest ? 0 : -1;
-    return reinterpret_cast<F32>(reinterpret_cast<I32>(load_floats(from + n - kLanes)) &
-                                 load<I32>(mask));
-  }
-  F32 last = {};
-  for (int32_t i = 0; i < rest; ++i) last[i] = float_of(from[i]);
-  return last;
+// All bits set in the last `count` lanes.
+inline I32 last_lanes(int32_t count) {
+  int32_t mask[kLanes];
+  for (int32_t i = 0; i < kLanes; ++i) mask[i] = i < kLanes - count ? 0 : -1;
+  return load<I32>(mask);
 }
+
+// v where the mask has its bits set, elsewhere 0, even for a NaN.
+inline F32 only(F32 v, I32 mask) { return reinterpret_cast<F32>(reinterpret_cast<I32>(v) & mask); }
 
 // The lanes of a and b in turns: a0 b0 a1 b1 .., first the lower halves, then the upper ones.
 #if EDGEAD_LANES == 4
