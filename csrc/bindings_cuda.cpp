@@ -92,7 +92,7 @@ class Preprocess {
  public:
   Preprocess(std::array<int32_t, 3> shape, std::array<int64_t, 3> strides, int32_t sample_bytes,
              std::array<int32_t, 2> size, std::array<int32_t, 3> order, std::array<float, 3> scale,
-             std::array<float, 3> bias)
+             std::array<float, 3> bias, int32_t type, int32_t layout)
       : vertical_(shape[0], size[0]), horizontal_(shape[1], size[1]) {
     p_.height = shape[0], p_.width = shape[1], p_.channels = shape[2];
     p_.sample_bytes = sample_bytes;
@@ -100,6 +100,7 @@ class Preprocess {
     p_.out_height = size[0], p_.out_width = size[1];
     for (int c = 0; c < 3; ++c)
       p_.order[c] = order[c], p_.scale[c] = scale[c], p_.bias[c] = bias[c];
+    p_.type = static_cast<Type>(type), p_.layout = static_cast<Layout>(layout);
   }
 
   void run(uintptr_t frame, uintptr_t image, uintptr_t stream) const {
@@ -158,9 +159,10 @@ PYBIND11_MODULE(_cuda, m) {
   m.def("available", [] { return status().first == 0; }, "Whether there is a device to run on.");
   py::class_<Preprocess>(m, "Preprocess")
       .def(py::init<std::array<int32_t, 3>, std::array<int64_t, 3>, int32_t, std::array<int32_t, 2>,
-                    std::array<int32_t, 3>, std::array<float, 3>, std::array<float, 3>>(),
+                    std::array<int32_t, 3>, std::array<float, 3>, std::array<float, 3>, int32_t,
+                    int32_t>(),
            py::arg("shape"), py::arg("strides"), py::arg("sample_bytes"), py::arg("size"),
-           py::arg("order"), py::arg("scale"), py::arg("bias"))
+           py::arg("order"), py::arg("scale"), py::arg("bias"), py::arg("type"), py::arg("layout"))
       .def("run", &Preprocess::run, py::arg("frame"), py::arg("image"), py::arg("stream"));
   py::class_<AnomalyMap>(m, "AnomalyMap")
       .def(py::init<const py::kwargs&>())

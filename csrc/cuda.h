@@ -4,9 +4,17 @@
 #ifdef EDGEAD_CUDA_ON_CPU
 #include "cuda_on_cpu.h"
 #else
+#include <cuda_fp16.h>
 #include <cuda_runtime.h>
 
+#include <cstdint>
+
 namespace edgead {
+
+// float_from_half() of common.h in one instruction.
+__device__ __forceinline__ float float_of(uint16_t half) {
+  return __half2float(__ushort_as_half(half));
+}
 
 template <class... P, class... A>
 inline void launch(void (*kernel)(P...), dim3 grid, dim3 block, cudaStream_t stream, A... args) {
@@ -17,3 +25,9 @@ inline void launch(void (*kernel)(P...), dim3 grid, dim3 block, cudaStream_t str
 
 }  // namespace edgead
 #endif
+
+namespace edgead {
+
+__device__ __forceinline__ float float_of(float value) { return value; }
+
+}  // namespace edgead

@@ -1,11 +1,13 @@
 // preprocess on the GPU: one launch, the same bits as the CPU twin.
 //
 // Mapping: a block makes a tile of 8 rows x 32 columns of the image. Its pixels of the frame are
-// taken in pieces of 256 columns: first a thread per sample runs down the frame's rows, loading
-// each sample once (neighbouring threads, neighbouring bytes) for all 8 rows of the tile; the
-// 16-bit results meet in shared memory; then a thread per output adds its taps from there. One
-// piece is enough up to a shrinking by 7.5. Traffic: the frame once, and again the rows and columns
-// that neighbouring tiles share; the image once.
+// taken in pieces of up to 1024 samples per row: first a thread per four samples runs down the
+// frame's rows and loads them at once, where the frame is packed and aligned (4 bytes of uint8, 8
+// of uint16), for all 8 rows of the tile; the 16-bit results meet in shared memory; then a thread
+// per output adds its taps from there. One piece is enough up to a shrinking by 10 (colour).
+// Traffic: the frame once, and again, from the cache, the rows and columns that neighbouring tiles
+// share; the image once. Larger tiles would share less and leave fewer blocks: 8 rows are 256
+// blocks for an image of 256 x 256. tests/cuda_on_cpu/traffic.py counts it.
 #include "cuda.h"
 #include "preprocess.h"
 
@@ -13,27 +15,53 @@ namespace edgead {
 namespace {
 
 constexpr int kTileWidth = 32, kTileHeight = 8, kThreads = kTileWidth * kTileHeight;
-constexpr int kPixels = 256;    // columns of the frame in shared memory
-constexpr int kInputRows = 32;  // rows whose weights are in shared memory
+constexpr int kVector = 4;                    // samples of a load
+constexpr int kSamples = kThreads * kVector;  // of a row of the frame in shared memory
+constexpr int kInputRows = 32;                // rows whose weights are in shared memory
 
+template <class Sample>
+struct Vector;
+template <>
+struct Vector<uint8_t> {
+  using type = uchar4;
+};
+template <>
+struct Vector<uint16_t> {
+  using type = ushort4;
+};
+
+// Samples are numbered along a row of the frame: pixel * channels + channel.
 template <class Sample, int kChannels>
 struct Tile {
   const PreprocessParams& p;
   const PreprocessAxis &vertical, &horizontal;
   const char* frame;
+  bool vectors;               // can be loaded
   int x0, y0, columns, rows;  // of the image; columns and rows that exist
 
-  __device__ uint32_t sample(int y, int x, int c) const {
-    return *reinterpret_cast<const Sample*>(frame + y * p.row_stride + x * p.pixel_stride +
-                                            c * p.channel_stride);
+  // Samples [at, at + 4) of row y, 0 after its end.
+  __device__ __forceinline__ void load(int y, int at, uint32_t sample[kVector]) const {
+    const char* row = frame + y * p.row_stride;
+    const int end = p.width * kChannels;
+    if (vectors && at + kVector <= end) {
+      using Four = typename Vector<Sample>::type;
+      const Four v = __ldg(reinterpret_cast<const Four*>(row + at * (int)sizeof(Sample)));
+      sample[0] = v.x, sample[1] = v.y, sample[2] = v.z, sample[3] = v.w;
+      return;
+    }
+#pragma unroll
+    for (int j = 0; j < kVector; ++j) {
+      const int x = (at + j) / kChannels, c = (at + j) % kChannels;
+      const char* from = row + x * p.pixel_stride + c * p.channel_stride;
+      sample[j] = at + j < end ? __ldg(reinterpret_cast<const Sample*>(from)) : 0;
+    }
   }
 };
 
 // weights[i][r] = what row y0 + r of the image takes of the frame's row first + i.
 __device__ void load_weights(const PreprocessAxis& axis, int y0, int rows, int first,
                              uint16_t (*weights)[kTileHeight]) {
-  const int tid = threadIdx.y * kTileWidth + threadIdx.x;
-  for (int i = tid; i < kInputRows * kTileHeight; i += kThreads) {
+  for (int i = threadIdx.x; i < kInputRows * kTileHeight; i += kThreads) {
     const int r = i % kTileHeight;
     uint16_t weight = 0;
     if (r < rows) {
@@ -44,102 +72,126 @@ __device__ void load_weights(const PreprocessAxis& axis, int y0, int rows, int f
   }
 }
 
-// mid[r][sample] for the frame's columns [left, left + pixels): the vertical pass.
+// mid[r][i] for the frame's samples [left, right), at most kSamples: the vertical pass.
 template <class Sample, int kChannels>
-__device__ void vertical_pass(const Tile<Sample, kChannels>& tile, int left, int pixels,
-                              uint16_t (*weights)[kTileHeight],
-                              uint16_t (*mid)[kPixels * kChannels]) {
-  constexpr int kPerThread = kPixels * kChannels / kThreads;
-  const int tid = threadIdx.y * kTileWidth + threadIdx.x;
+__device__ void vertical_pass(const Tile<Sample, kChannels>& tile, int left, int right,
+                              uint16_t (*weights)[kTileHeight], uint16_t (*mid)[kSamples]) {
+  const int i = threadIdx.x * kVector;
   const PreprocessAxis& axis = tile.vertical;
-  const int last_row = tile.y0 + tile.rows - 1;
-  const int begin = axis.start[tile.y0], end = axis.start[last_row] + axis.count[last_row];
-  uint32_t acc[kPerThread][kTileHeight] = {};
+  const int last = tile.y0 + tile.rows - 1;
+  const int begin = axis.start[tile.y0], end = axis.start[last] + axis.count[last];
+  uint32_t acc[kTileHeight][kVector] = {};
   for (int first = begin; first < end; first += kInputRows) {
-    __syncthreads();
+    __syncthreads();  // weights and mid are free
     load_weights(axis, tile.y0, tile.rows, first, weights);
     __syncthreads();
-    const int n = min(kInputRows, end - first);
-    for (int i = 0; i < n; ++i) {
+    const int n = left + i < right ? min(kInputRows, end - first) : 0;
+#pragma unroll 4
+    for (int row = 0; row < n; ++row) {
+      uint32_t sample[kVector];
+      tile.load(first + row, left + i, sample);
 #pragma unroll
-      for (int j = 0; j < kPerThread; ++j) {
-        const int at = j * kThreads + tid;
-        if (at >= pixels * kChannels) continue;
-        const uint32_t s = tile.sample(first + i, left + at / kChannels, at % kChannels);
+      for (int r = 0; r < kTileHeight; ++r)
 #pragma unroll
-        for (int r = 0; r < kTileHeight; ++r) acc[j][r] += weights[i][r] * s;
-      }
+        for (int j = 0; j < kVector; ++j) acc[r][j] += weights[row][r] * sample[j];
     }
   }
+  if (left + i >= right) return;
 #pragma unroll
-  for (int j = 0; j < kPerThread; ++j) {
-    const int at = j * kThreads + tid;
-    if (at >= pixels * kChannels) continue;
+  for (int r = 0; r < kTileHeight; ++r)
 #pragma unroll
-    for (int r = 0; r < kTileHeight; ++r)
-      mid[r][at] = static_cast<uint16_t>(preprocess_mid(acc[j][r], sizeof(Sample)));
-  }
+    for (int j = 0; j < kVector; ++j)
+      mid[r][i + j] = static_cast<uint16_t>(preprocess_mid(acc[r][j], sizeof(Sample)));
 }
 
-template <class Sample, int kChannels>
-__global__ void __launch_bounds__(kThreads, 2)
-    preprocess_kernel(const PreprocessParams p, const PreprocessAxis vertical,
-                      const PreprocessAxis horizontal, const char* frame, float* image) {
-  __shared__ uint16_t weights[kInputRows][kTileHeight];
-  __shared__ uint16_t mid[kTileHeight][kPixels * kChannels];
-  const int x0 = blockIdx.x * kTileWidth, y0 = blockIdx.y * kTileHeight;
-  const Tile<Sample, kChannels> tile{p,
-                                     vertical,
-                                     horizontal,
-                                     frame,
-                                     x0,
-                                     y0,
-                                     min(kTileWidth, p.out_width - x0),
-                                     min(kTileHeight, p.out_height - y0)};
-  const int last = x0 + tile.columns - 1;
-  const int begin = horizontal.start[x0], end = horizontal.start[last] + horizontal.count[last];
-  const int x = min(x0 + (int)threadIdx.x, last);  // threads past the edge repeat the last column
-  const int start = horizontal.start[x], count = horizontal.count[x];
-  const uint16_t* weight = horizontal.weight + (size_t)x * horizontal.taps;
-  uint32_t acc[kChannels] = {};
-  for (int left = begin; left < end; left += kPixels) {
-    const int pixels = min(kPixels, end - left);
-    vertical_pass(tile, left, pixels, weights, mid);
-    __syncthreads();
-    const int k1 = min(count, left + pixels - start);
-    for (int k = max(0, left - start); k < k1; ++k) {
-      const uint16_t* from = &mid[threadIdx.y][(start + k - left) * kChannels];
-      const uint32_t w = weight[k];
-#pragma unroll
-      for (int c = 0; c < kChannels; ++c) acc[c] += w * from[c];
-    }
-  }
-  if ((int)threadIdx.x >= tile.columns || (int)threadIdx.y >= tile.rows) return;
-  float* to = image + (size_t)(y0 + threadIdx.y) * p.out_width + x;
+__device__ __forceinline__ void store(float* to, float value) { *to = value; }
+__device__ __forceinline__ void store(uint16_t* to, float value) { *to = half_from_float(value); }
+
+// A pixel of the image from its channels' accumulators.
+template <class Value, int kChannels>
+__device__ void write_pixel(const PreprocessParams& p, int y, int x, const uint32_t acc[kChannels],
+                            Value* image) {
+  const size_t at = static_cast<size_t>(y) * p.out_width + x;
 #pragma unroll
   for (int c = 0; c < 3; ++c) {
     uint32_t sum = acc[0];
     if (kChannels == 3 && p.order[c] == 1) sum = acc[kChannels / 2];
     if (kChannels == 3 && p.order[c] == 2) sum = acc[kChannels - 1];
     const float value = __uint2float_rn(sum);  // no contraction: each step rounds
-    to[(size_t)c * p.out_height * p.out_width] = __fadd_rn(__fmul_rn(value, p.scale[c]), p.bias[c]);
+    const size_t i = p.layout == Layout::nchw
+                         ? static_cast<size_t>(c) * p.out_height * p.out_width + at
+                         : at * 3 + c;
+    store(image + i, __fadd_rn(__fmul_rn(value, p.scale[c]), p.bias[c]));
   }
+}
+
+template <class Sample, int kChannels, class Value>
+__global__ void __launch_bounds__(kThreads, 2)
+    preprocess_kernel(const __grid_constant__ PreprocessParams p,
+                      const __grid_constant__ PreprocessAxis vertical,
+                      const __grid_constant__ PreprocessAxis horizontal, const char* frame,
+                      bool vectors, Value* image) {
+  constexpr int kPixels = (kSamples - kVector + 1) / kChannels;  // of a piece
+  __shared__ uint16_t weights[kInputRows][kTileHeight];
+  __shared__ uint16_t mid[kTileHeight][kSamples];
+  const int x0 = blockIdx.x * kTileWidth, y0 = blockIdx.y * kTileHeight;
+  const int columns = min(kTileWidth, p.out_width - x0), rows = min(kTileHeight, p.out_height - y0);
+  const Tile<Sample, kChannels> tile{p,  vertical, horizontal, frame, vectors,
+                                     x0, y0,       columns,    rows};
+  const int last = x0 + columns - 1;
+  const int begin = horizontal.start[x0], end = horizontal.start[last] + horizontal.count[last];
+  const int column = threadIdx.x % kTileWidth, row = threadIdx.x / kTileWidth;
+  const int x = min(x0 + column, last);  // threads past the edge repeat the last column
+  const int start = horizontal.start[x], count = horizontal.count[x];
+  const uint16_t* weight = horizontal.weight + static_cast<size_t>(x) * horizontal.taps;
+  uint32_t acc[kChannels] = {};
+  for (int left = begin; left < end; left += kPixels) {
+    const int right = min(left + kPixels, end);
+    const int first = left * kChannels / kVector * kVector;  // sample; where a vector begins
+    vertical_pass(tile, first, right * kChannels, weights, mid);
+    __syncthreads();
+    const int k1 = min(count, right - start);
+    for (int k = max(0, left - start); k < k1; ++k) {
+      const uint16_t* from = &mid[row][(start + k) * kChannels - first];
+      const uint32_t w = weight[k];
+#pragma unroll
+      for (int c = 0; c < kChannels; ++c) acc[c] += w * from[c];
+    }
+  }
+  if (column < columns && row < rows) write_pixel<Value, kChannels>(p, y0 + row, x, acc, image);
+}
+
+bool can_load_vectors(const PreprocessParams& p, const void* frame) {
+  const auto bits = reinterpret_cast<uintptr_t>(frame) | static_cast<uintptr_t>(p.row_stride);
+  return (p.channels == 1 || p.channel_stride == p.sample_bytes) &&
+         p.pixel_stride == p.channels * p.sample_bytes && bits % (kVector * p.sample_bytes) == 0;
+}
+
+template <class Value>
+auto kernel_of(const PreprocessParams& p) {
+  if (p.sample_bytes == 1)
+    return p.channels == 1 ? preprocess_kernel<uint8_t, 1, Value>
+                           : preprocess_kernel<uint8_t, 3, Value>;
+  return p.channels == 1 ? preprocess_kernel<uint16_t, 1, Value>
+                         : preprocess_kernel<uint16_t, 3, Value>;
 }
 
 }  // namespace
 
 int preprocess_cuda(const PreprocessParams& params, const PreprocessAxis& vertical,
                     const PreprocessAxis& horizontal, const void* frame, void* image,
-                    void* stream) {
-  if (params.type != Type::float32 || params.layout != Layout::nchw) return cudaErrorNotSupported;
-  const dim3 grid((params.out_width + kTileWidth - 1) / kTileWidth,
-                  (params.out_height + kTileHeight - 1) / kTileHeight);
-  const dim3 block(kTileWidth, kTileHeight);
-  const bool grey = params.channels == 1, byte = params.sample_bytes == 1;
-  auto kernel = byte ? (grey ? preprocess_kernel<uint8_t, 1> : preprocess_kernel<uint8_t, 3>)
-                     : (grey ? preprocess_kernel<uint16_t, 1> : preprocess_kernel<uint16_t, 3>);
-  launch(kernel, grid, block, static_cast<cudaStream_t>(stream), params, vertical, horizontal,
-         static_cast<const char*>(frame), static_cast<float*>(image));
+                    void* stream_) {
+  const cudaStream_t stream = static_cast<cudaStream_t>(stream_);
+  const dim3 grid((params.out_width - 1) / kTileWidth + 1,
+                  (params.out_height - 1) / kTileHeight + 1);
+  const bool vectors = can_load_vectors(params, frame);
+  const auto* bytes = static_cast<const char*>(frame);
+  if (params.type == Type::float32)
+    launch(kernel_of<float>(params), grid, dim3(kThreads), stream, params, vertical, horizontal,
+           bytes, vectors, static_cast<float*>(image));
+  else
+    launch(kernel_of<uint16_t>(params), grid, dim3(kThreads), stream, params, vertical, horizontal,
+           bytes, vectors, static_cast<uint16_t*>(image));
   return static_cast<int>(cudaGetLastError());
 }
 

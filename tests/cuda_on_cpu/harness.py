@@ -1,0 +1,189 @@
+"""Builds run_cases.cpp with a compiler and its sanitizers, and runs cases of the twins in it."""
+
+from __future__ import annotations
+
+import os
+import struct
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgead.anomaly_map import DISTANCES, FUSIONS, POOLINGS, MapParams
+from edgead.preprocess import DTYPES, LAYOUTS, PreprocessParams, normalisation
+
+HERE = Path(__file__).resolve().parent
+CSRC = HERE.parents[1] / "csrc"
+FLAGS = (
+    *("-std=c++17", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"),
+    *("-DEDGEAD_CUDA_ON_CPU", f"-I{HERE}", f"-I{CSRC}"),
+    # As nvcc compiles: no contraction beyond what is written, vector loads from float pointers.
+    *("-ffp-contract=off", "-fno-strict-aliasing"),
+)
+KERNELS = ("anomaly_map_cuda.cu", "preprocess_cuda.cu")
+HOST = (CSRC / "anomaly_map.cpp", CSRC / "preprocess.cpp", HERE / "run_cases.cpp")
+SANITIZERS = {
+    "plain": (),
+    "address,undefined": ("-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
+    "thread": ("-fsanitize=thread",),
+}
+# Fake stacks would outlive the fibers.
+ENVIRONMENT = {"ASAN_OPTIONS": "detect_stack_use_after_return=0", "TSAN_OPTIONS": "exitcode=66"}
+
+
+@dataclass(frozen=True)
+class Build:
+    """A compiler and what it adds: one of SANITIZERS."""
+
+    compiler: str
+    sanitizer: str
+
+    def __str__(self) -> str:
+        return f"{self.compiler}-{self.sanitizer}"
+
+
+def compile_object(build: Build, source: Path, folder: Path, flags: Sequence[str] = ()) -> Path:
+    """Compile one file; ``flags`` come last. A .cu file is C++ here."""
+    object_file = folder / f"{source.stem}.o"
+    language = ["-x", "c++"] if source.suffix == ".cu" else []
+    command = [build.compiler, *FLAGS, *flags, *language, "-c", str(source), "-o", str(object_file)]
+    subprocess.run(command, check=True)
+    if source.suffix == ".cu":
+        # All static memory of a kernel's file is __shared__. (GCC ignores a section attribute
+        # within templates, so the object file is changed.)
+        rename = ["objcopy", "--rename-section", ".bss=cuda_shared", str(object_file)]
+        subprocess.run(rename, check=True)
+    return object_file
+
+
+class Program:
+    """run_cases, built once; kernels can be replaced, which builds and links only these anew."""
+
+    def __init__(self, build: Build, folder: Path) -> None:
+        self.build = build
+        self.folder = folder
+        self.flags = SANITIZERS[build.sanitizer]
+        folder.mkdir(parents=True, exist_ok=True)
+        self.core = compile_object(build, HERE / "cuda_on_cpu.cpp", folder)  # no sanitizer
+        sources = (*HOST, *(CSRC / name for name in KERNELS))
+        self.objects = {s.name: compile_object(build, s, folder, self.flags) for s in sources}
+        self.path = self._link(self.objects, folder)
+
+    def replaced(self, sources: Mapping[str, str], folder: Path) -> Path:
+        """A program with other text for some of KERNELS, by name."""
+        folder.mkdir(parents=True, exist_ok=True)
+        objects = dict(self.objects)
+        for name, text in sources.items():
+            (folder / name).write_text(text)
+            objects[name] = compile_object(self.build, folder / name, folder, self.flags)
+        return self._link(objects, folder)
+
+    def _link(self, objects: Mapping[str, Path], folder: Path) -> Path:
+        path = folder / "run_cases"
+        files = [str(self.core), *map(str, objects.values())]
+        command = [self.build.compiler, *self.flags, *files, "-o", str(path), "-lstdc++", "-lm"]
+        subprocess.run(command, check=True)
+        return path
+
+
+@dataclass(frozen=True)
+class Case:
+    """One call of a kernel: what run_cases reads, and the shapes and dtypes that it writes."""
+
+    data: bytes
+    outputs: tuple[tuple[tuple[int, ...], np.dtype[Any]], ...]
+
+
+def run_cases(
+    program: Path, cases: Sequence[Case], folder: Path, *, seed: int = 0
+) -> list[list[np.ndarray]]:
+    """The arrays that each case gives. The program's complaint is the error's ``stderr``."""
+    (folder / "input").write_bytes(b"".join(case.data for case in cases))
+    subprocess.run(
+        [str(program), str(folder / "input"), str(folder / "output"), str(seed)],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **ENVIRONMENT},
+    )
+    data, at, results = (folder / "output").read_bytes(), 0, []
+    for case in cases:
+        arrays = []
+        for shape, dtype in case.outputs:
+            arrays.append(np.frombuffer(data, dtype, int(np.prod(shape)), at).reshape(shape))
+            at += arrays[-1].nbytes
+        results.append(arrays)
+    assert at == len(data)
+    return results
+
+
+def preprocess_case(
+    frame: np.ndarray,
+    params: PreprocessParams,
+    *,
+    color: str = "bgr",
+    dtype: Any = np.float32,
+    layout: str = "NCHW",
+    shift: int = 0,
+) -> Case:
+    """A frame, or a view of one; its memory begins ``shift`` bytes off its alignment."""
+    grey = frame.ndim == 2 or frame.shape[2] == 1
+    strides = frame.strides if frame.ndim == 3 else (*frame.strides, 0)
+    whole = frame if frame.base is None else frame.base
+    first = frame.ctypes.data - whole.ctypes.data
+    order = {"gray": (0, 0, 0), "bgr": (2, 1, 0), "rgb": (0, 1, 2)}["gray" if grey else color]
+    scale, bias = normalisation(params, frame.dtype)
+    data = _integers(0, *frame.shape[:2], 1 if grey else 3, frame.dtype.itemsize, *strides)
+    data += _integers(*params.size)
+    for channel, factor, offset in zip(order, scale, bias, strict=True):
+        data += _integers(channel) + struct.pack("<2d", factor, offset)
+    dtype = np.dtype(dtype)
+    data += _integers(DTYPES.index(dtype.name), LAYOUTS.index(layout), first)
+    data += _array(whole, shift)
+    shape = (3, *params.size) if layout == "NCHW" else (*params.size, 3)
+    return Case(data, ((shape, dtype),))
+
+
+def anomaly_map_case(
+    pairs: Sequence[tuple[np.ndarray, np.ndarray]],
+    params: MapParams,
+    *,
+    layout: str = "NCHW",
+    roi: np.ndarray | None = None,
+    shift: int = 0,
+) -> Case:
+    """Pairs [N, C, H, W] of one dtype, laid out here; ``shift`` as above."""
+    pixels = params.size[0] * params.size[1]
+    kept = pixels if roi is None else int(np.count_nonzero(roi))
+    batch, dtype = len(pairs[0][0]), pairs[0][0].dtype
+    data = _integers(1, len(pairs))
+    for (a, _), weight in zip(pairs, params.weights, strict=True):
+        data += _integers(*a.shape[1:]) + struct.pack("<d", weight)
+    data += _integers(
+        *params.size,
+        DISTANCES.index(params.distance),
+        FUSIONS.index(params.fusion),
+        POOLINGS.index(params.pooling),
+        params.top_count(kept),
+        int(params.align_corners),
+        DTYPES.index(dtype.name),
+        LAYOUTS.index(layout),
+        int(roi is not None),
+    )
+    data += struct.pack("<d", params.blur_sigma) + _integers(batch)
+    data += _array(np.zeros(0, np.uint8) if roi is None else roi.astype(np.uint8), 0)
+    for feature in (array for pair in pairs for array in pair):
+        data += _array(feature if layout == "NCHW" else feature.transpose(0, 2, 3, 1), shift)
+    f32 = np.dtype(np.float32)
+    return Case(data, (((batch, *params.size), f32), ((batch,), f32)))
+
+
+def _integers(*values: int) -> bytes:
+    return struct.pack(f"<{len(values)}q", *values)
+
+
+def _array(array: np.ndarray, shift: int) -> bytes:
+    return _integers(array.nbytes, shift) + np.ascontiguousarray(array).tobytes()

@@ -1,0 +1,172 @@
+// Runs the CUDA twins on the CPU: run_cases INPUT OUTPUT SEED
+//
+// INPUT is a row of cases as harness.py writes them, OUTPUT the arrays that they give. Every array
+// of a case has memory of its own, exactly as large as it must be, and starts as NaN.
+#include <cstdio>
+#include <cstdlib>
+#include <vector>
+
+#include "anomaly_map.h"
+#include "cuda_on_cpu.h"
+#include "preprocess.h"
+
+namespace {
+
+using namespace edgead;
+
+[[noreturn]] void give_up(const char* what) {
+  std::fprintf(stderr, "run_cases: %s\n", what);
+  std::exit(2);
+}
+
+// As cudaMalloc gives it, `shift` bytes off its alignment; freed when the case is done.
+class Memory {
+ public:
+  explicit Memory(size_t bytes, size_t shift = 0) : bytes_(bytes), shift_(shift) {
+    if (posix_memalign(&data_, 256, bytes + shift) != 0) give_up("out of memory");
+    std::memset(data_, 0xff, bytes + shift);
+  }
+  Memory(Memory&& other) : data_(other.data_), bytes_(other.bytes_), shift_(other.shift_) {
+    other.data_ = nullptr;
+  }
+  ~Memory() { std::free(data_); }
+  char* data() const { return static_cast<char*>(data_) + shift_; }
+  size_t bytes() const { return bytes_; }
+
+ private:
+  void* data_ = nullptr;
+  size_t bytes_, shift_;
+};
+
+class Cases {
+ public:
+  Cases(const char* input, const char* output)
+      : input_(std::fopen(input, "rb")), output_(std::fopen(output, "wb")) {
+    if (input_ == nullptr || output_ == nullptr) give_up("cannot open a file");
+  }
+  ~Cases() {
+    std::fclose(input_);
+    if (std::fclose(output_) != 0) give_up("cannot write the output");
+  }
+  bool more() {
+    const int next = std::getc(input_);
+    return next != EOF && std::ungetc(next, input_) != EOF;
+  }
+  int64_t integer() { return number<int64_t>(); }
+  double real() { return number<double>(); }
+  Memory array() {
+    const int64_t bytes = integer(), shift = integer();
+    Memory memory(bytes, shift);
+    read(memory.data(), bytes);
+    return memory;
+  }
+  void write(const Memory& memory) {
+    if (std::fwrite(memory.data(), 1, memory.bytes(), output_) != memory.bytes())
+      give_up("cannot write the output");
+  }
+
+ private:
+  template <class T>
+  T number() {
+    T value;
+    read(&value, sizeof value);
+    return value;
+  }
+  void read(void* to, size_t bytes) {
+    if (std::fread(to, 1, bytes, input_) != bytes) give_up("the input ends early");
+  }
+  std::FILE *input_, *output_;
+};
+
+void check(int error) {
+  if (error != cudaSuccess) give_up("a launch failed");
+}
+
+AnomalyMapParams anomaly_map_params(Cases& cases) {
+  AnomalyMapParams p{};
+  p.levels = cases.integer();
+  for (int32_t k = 0; k < p.levels; ++k) {
+    AnomalyMapLevel& l = p.level[k];
+    l.channels = cases.integer(), l.height = cases.integer(), l.width = cases.integer();
+    l.weight = cases.real();
+  }
+  p.height = cases.integer(), p.width = cases.integer();
+  p.distance = static_cast<Distance>(cases.integer());
+  p.fusion = static_cast<Fusion>(cases.integer());
+  p.pooling = static_cast<Pooling>(cases.integer());
+  p.top_count = cases.integer(), p.align_corners = cases.integer() != 0;
+  p.type = static_cast<Type>(cases.integer());
+  p.layout = static_cast<Layout>(cases.integer());
+  p.has_roi = cases.integer() != 0;
+  p.sigma = cases.real();
+  return p;
+}
+
+void run_anomaly_map(Cases& cases) {
+  const AnomalyMapParams p = anomaly_map_params(cases);
+  const int64_t batch = cases.integer();
+  const Memory roi = cases.array();
+  std::vector<Memory> features;
+  const void *reference[kMaxLevels], *restored[kMaxLevels];
+  for (int32_t k = 0; k < p.levels; ++k) {
+    features.push_back(cases.array());
+    reference[k] = features.back().data();
+    features.push_back(cases.array());
+    restored[k] = features.back().data();
+  }
+  const Memory plan_memory(anomaly_map_plan_bytes(p));
+  const AnomalyMapPlan plan = anomaly_map_plan(
+      p, p.has_roi ? reinterpret_cast<const uint8_t*>(roi.data()) : nullptr, plan_memory.data());
+  const Memory workspace(anomaly_map_cuda_workspace_bytes(p, batch));
+  const Memory map(sizeof(float) * batch * p.height * p.width), score(sizeof(float) * batch);
+  check(anomaly_map_cuda(plan, reference, restored, batch, reinterpret_cast<float*>(map.data()),
+                         reinterpret_cast<float*>(score.data()), workspace.data(), nullptr));
+  cases.write(map);
+  cases.write(score);
+}
+
+struct Axis {
+  Axis(int32_t in, int32_t out)
+      : start(sizeof(int32_t) * out),
+        count(sizeof(int32_t) * out),
+        weight(sizeof(uint16_t) * out * preprocess_taps(in, out)),
+        axis(preprocess_axis(in, out, reinterpret_cast<int32_t*>(start.data()),
+                             reinterpret_cast<int32_t*>(count.data()),
+                             reinterpret_cast<uint16_t*>(weight.data()))) {}
+  Memory start, count, weight;
+  PreprocessAxis axis;
+};
+
+void run_preprocess(Cases& cases) {
+  PreprocessParams p{};
+  p.height = cases.integer(), p.width = cases.integer(), p.channels = cases.integer();
+  p.sample_bytes = cases.integer();
+  p.row_stride = cases.integer(), p.pixel_stride = cases.integer();
+  p.channel_stride = cases.integer();
+  p.out_height = cases.integer(), p.out_width = cases.integer();
+  for (int c = 0; c < 3; ++c) {
+    p.order[c] = cases.integer();
+    p.scale[c] = static_cast<float>(cases.real());
+    p.bias[c] = static_cast<float>(cases.real());
+  }
+  p.type = static_cast<Type>(cases.integer());
+  p.layout = static_cast<Layout>(cases.integer());
+  const int64_t first = cases.integer();  // byte of sample [0, 0, 0]
+  const Memory frame = cases.array();
+  const Axis vertical(p.height, p.out_height), horizontal(p.width, p.out_width);
+  const size_t bytes = p.type == Type::float16 ? sizeof(uint16_t) : sizeof(float);
+  const Memory image(bytes * 3 * p.out_height * p.out_width);
+  check(preprocess_cuda(p, vertical.axis, horizontal.axis, frame.data() + first, image.data(),
+                        nullptr));
+  cases.write(image);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc != 4) give_up("wanted INPUT OUTPUT SEED");
+  cuda_on_cpu::set_seed(std::atoi(argv[3]));
+  Cases cases(argv[1], argv[2]);
+  while (cases.more()) (cases.integer() == 0 ? run_preprocess : run_anomaly_map)(cases);
+  return 0;
+}
