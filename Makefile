@@ -7,6 +7,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 BENCH_BUNDLE := demo/cell.edgead
 RESULTS := benchmarks/results
+NATIVE_TESTS := build/native
+FUZZ_SECONDS ?= 300
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 # Python files are used where they lie; only these call for a new installation.
@@ -16,16 +18,18 @@ CPP := $(shell find csrc tests benchmarks \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test lint format bench clean distclean
+.PHONY: help install demo test test-aarch64 fuzz lint format bench clean distclean
 
 help:
-	@echo 'make demo       train, export, qualify and evaluate on solar cells (about 10 minutes)'
-	@echo 'make test       run the tests                  ARGS="-k preprocess" passes on to pytest'
-	@echo 'make lint       ruff, mypy and clang-format'
-	@echo 'make format     let ruff and clang-format rewrite the files'
-	@echo 'make bench      time the kernels and, after make demo, Detector.score over bare inference'
-	@echo 'make install    only set up .venv, with edgead installed in place'
-	@echo 'make clean      remove build outputs, caches and the demo; distclean removes .venv too'
+	@echo 'make demo          train, export, qualify and evaluate on solar cells (about 10 minutes)'
+	@echo 'make test          run the tests                  ARGS="-k preprocess" passes on to pytest'
+	@echo 'make test-aarch64  the C++ tests of the kernels, cross-compiled, in an emulator'
+	@echo 'make fuzz          let libFuzzer look for crashes of the kernels for FUZZ_SECONDS (300)'
+	@echo 'make lint          ruff, mypy and clang-format'
+	@echo 'make format        let ruff and clang-format rewrite the files'
+	@echo 'make bench         time the kernels and, after make demo, Detector.score over bare inference'
+	@echo 'make install       only set up .venv, with edgead installed in place'
+	@echo 'make clean         remove build outputs, caches and the demo; distclean removes .venv too'
 	@echo
 	@echo 'PYTHON=python3.12 make …     another Python (3.10 or newer) for a new .venv'
 
@@ -53,6 +57,30 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed
 	@$(BIN)/python -m pytest $(ARGS)
+
+# $(call build_native,NAME,options of CMake) builds tests/native in build/native-NAME.
+define build_native
+$(BIN)/cmake -S tests/native -B $(NATIVE_TESTS)-$(1) $(2) > /dev/null
+$(BIN)/cmake --build $(NATIVE_TESTS)-$(1) --parallel 2 > /dev/null
+endef
+# $(call want,program,packages)
+want = command -v $(1) > /dev/null || \
+  { echo 'make: there is no $(1): apt-get install $(2)' >&2; exit 1; }
+
+test-aarch64: $(VENV)/.installed
+	@$(call want,aarch64-linux-gnu-g++,g++-aarch64-linux-gnu)
+	@$(call want,qemu-aarch64-static,qemu-user-static)
+	$(call build_native,aarch64,-DCMAKE_BUILD_TYPE=Release -DCMAKE_SYSTEM_NAME=Linux \
+	  -DCMAKE_SYSTEM_PROCESSOR=aarch64 -DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++ \
+	  -DCMAKE_EXE_LINKER_FLAGS=-static)
+	qemu-aarch64-static $(NATIVE_TESTS)-aarch64/edgead_native all
+
+fuzz: $(VENV)/.installed
+	@$(call want,clang++,clang libclang-rt-14-dev)
+	$(call build_native,fuzz,-DCMAKE_BUILD_TYPE=Fuzz -DCMAKE_CXX_COMPILER=clang++)
+	mkdir -p $(NATIVE_TESTS)-corpus
+	$(NATIVE_TESTS)-fuzz/edgead_native -max_len=96 -max_total_time=$(FUZZ_SECONDS) \
+	  $(NATIVE_TESTS)-corpus
 
 lint: $(VENV)/.installed $(VENV)/.lint
 	$(BIN)/ruff check .

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from edgead import _cpu
 from edgead.errors import InputError
-from edgead.preprocess import DTYPES, LAYOUTS, check_dtype, check_layout, check_size, describe
+from edgead.preprocess import DTYPES, LAYOUTS, check_dtype, check_size, check_word, describe
 
 F32 = npt.NDArray[np.float32]
 Features = npt.NDArray[np.float32] | npt.NDArray[np.float16]
@@ -59,9 +59,7 @@ class MapParams:
     def __post_init__(self) -> None:
         object.__setattr__(self, "size", check_size("size", self.size))
         for name, wanted in (("distance", DISTANCES), ("fusion", FUSIONS), ("pooling", POOLINGS)):
-            given = getattr(self, name)
-            if given not in wanted:
-                raise InputError(f"{name} is {given!r}, wanted one of {', '.join(wanted)}")
+            check_word(name, getattr(self, name), wanted)
         weights = _numbers("weights", self.weights)
         if not 1 <= len(weights) <= MAX_LEVELS or min(weights) < 0 or max(weights) == 0:
             raise InputError(
@@ -87,7 +85,7 @@ class MapParams:
 def _numbers(name: str, given: Any) -> tuple[float, ...]:
     try:
         numbers = tuple(float(number) for number in given)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         numbers = (math.nan,)
     if not all(math.isfinite(number) for number in numbers):
         raise InputError(f"{name} is {given!r}, wanted finite numbers")
@@ -131,7 +129,7 @@ class AnomalyMap:
                 f"{len(self.shapes)} pairs and {len(params.weights)} weights, wanted as many"
             )
         self.dtype = check_dtype(dtype)
-        check_layout(layout)
+        check_word("layout", layout, LAYOUTS)
         self.layout = layout
         kept = _kept(roi, params.size)
         self._shapes = tuple(
@@ -161,7 +159,7 @@ class AnomalyMap:
         raises here.
 
         :param pairs: (reference, restored), each [N, C, H, W] or, for NHWC, [N, H, W, C] of
-            ``dtype``, C-contiguous
+            ``dtype``, aligned and C-contiguous
         :param out: [N, height, width] float32 to write the maps into; a new array when None
         :returns: maps [N, height, width] float32, scores [N] float32, both >= 0, unbounded
         :raises InputError: another dtype, shape or memory layout; an ``out`` that does not fit
@@ -186,6 +184,8 @@ class AnomalyMap:
                         and a.dtype == self.dtype == b.dtype
                         and a.flags.c_contiguous
                         and b.flags.c_contiguous
+                        and a.flags.aligned
+                        and b.flags.aligned
                     ):
                         break
                 else:
@@ -206,14 +206,16 @@ class AnomalyMap:
                 f"pairs has {len(rows)} entries of {[len(row) for row in rows]} arrays, wanted "
                 f"{len(self.shapes)} pairs (reference, restored)"
             )
-        batch = next((a.shape[0] for a, _ in rows if np.ndim(a) == 4), 0)
+        arrays = [a for a, _ in rows if isinstance(a, np.ndarray) and a.ndim == 4]
+        batch = arrays[0].shape[0] if arrays else 0
         for k, (row, shape) in enumerate(zip(rows, self._shapes, strict=True)):
             for name, array in zip(("reference", "restored"), row, strict=True):
                 fits = isinstance(array, np.ndarray) and array.shape == (batch, *shape)
-                if not fits or array.dtype != self.dtype or not array.flags.c_contiguous:
+                fits = fits and array.flags.c_contiguous and array.flags.aligned
+                if not fits or array.dtype != self.dtype:
                     return InputError(
                         f"{name} of pair {k} is {describe(array)}, wanted C-contiguous "
-                        f"{self.dtype} of shape (N, {', '.join(map(str, shape))}), {self.layout}, "
+                        f"{self.dtype} of shape (N, {', '.join(map(str, shape))}), {self.layout}, aligned, "
                         "N the same in all pairs"
                     )
         return InputError("pairs have N = 0 frames, wanted at least one")
@@ -238,7 +240,7 @@ def _shape(k: int, shape: Any) -> tuple[int, int, int]:
     try:
         channels, height, width = (int(side) for side in shape)
         whole = (channels, height, width) == tuple(shape)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         whole = False
     if not whole or min(channels, height, width) < 1:
         raise InputError(f"shape of pair {k} is {shape!r}, wanted (channels, height, width), >= 1")

@@ -48,7 +48,7 @@ class PreprocessParams:
             given = getattr(self, name)
             try:
                 values = tuple(float(value) for value in given)
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError):
                 values = ()
             if len(values) != 3 or not np.isfinite(values).all():
                 raise InputError(f"{name} is {given!r}, wanted three finite numbers for R, G, B")
@@ -62,7 +62,7 @@ def check_size(name: str, size: Any) -> tuple[int, int]:
     try:
         height, width = (int(side) for side in size)
         whole = (height, width) == tuple(size)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         whole = False
     if not whole or not 1 <= height <= MAX_SIDE or not 1 <= width <= MAX_SIDE:
         raise InputError(f"{name} is {size!r}, wanted (height, width), each 1 to {MAX_SIDE}")
@@ -80,16 +80,15 @@ def check_dtype(dtype: npt.DTypeLike) -> np.dtype[Any]:
     return found
 
 
-def check_layout(layout: str) -> None:
-    """Raise InputError unless ``layout`` is one of LAYOUTS."""
-    if layout not in LAYOUTS:
-        raise InputError(f"layout is {layout!r}, wanted one of {', '.join(LAYOUTS)}")
+def check_word(name: str, given: Any, wanted: tuple[str, ...]) -> None:
+    """Raise InputError unless ``given`` is one of the words."""
+    if not isinstance(given, str) or given not in wanted:
+        raise InputError(f"{name} is {given!r}, wanted one of {', '.join(wanted)}")
 
 
 def check_frame(frame: Any, color: str = "bgr") -> None:
     """Raise InputError unless ``frame`` is one that :func:`preprocess` takes."""
-    if color not in COLORS:
-        raise InputError(f"color is {color!r}, wanted one of {', '.join(COLORS)}")
+    check_word("color", color, COLORS)
     if not isinstance(frame, np.ndarray):
         raise InputError(
             f"the frame is a {type(frame).__name__}, wanted a numpy array [H, W] or [H, W, 3]"
@@ -147,9 +146,8 @@ class Preprocessor:
         layout: str = "NCHW",
         simd: str = "",
     ) -> None:
-        if color not in COLORS:
-            raise InputError(f"color is {color!r}, wanted one of {', '.join(COLORS)}")
-        check_layout(layout)
+        check_word("color", color, COLORS)
+        check_word("layout", layout, LAYOUTS)
         self.params = params
         self.color = color
         self.dtype = check_dtype(dtype)
@@ -210,6 +208,7 @@ def describe(array: Any) -> str:
     if not isinstance(array, np.ndarray):
         return f"a {type(array).__name__}"
     order = "" if array.flags.c_contiguous else ", not C-contiguous"
+    order += "" if array.flags.aligned else ", not aligned"
     order += "" if array.flags.writeable else ", read-only"
     return f"{array.dtype} of shape {array.shape}{order}"
 
