@@ -214,8 +214,8 @@ class AnomalyMap:
                 fits = fits and array.flags.c_contiguous and array.flags.aligned
                 if not fits or array.dtype != self.dtype:
                     return InputError(
-                        f"{name} of pair {k} is {describe(array)}, wanted C-contiguous "
-                        f"{self.dtype} of shape (N, {', '.join(map(str, shape))}), {self.layout}, aligned, "
+                        f"{name} of pair {k} is {describe(array)}, wanted C-contiguous, aligned "
+                        f"{self.dtype} of shape (N, {', '.join(map(str, shape))}), {self.layout}, "
                         "N the same in all pairs"
                     )
         return InputError("pairs have N = 0 frames, wanted at least one")

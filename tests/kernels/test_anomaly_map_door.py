@@ -135,9 +135,10 @@ def test_features_of_another_dtype_or_layout_are_refused(side):
     kernel = AnomalyMap(params, [(3, 4, 5)], dtype="float16", layout="NHWC")
     kernel([(good, good)])
     for bad, says in [
-        (good.astype(np.float32), r"float32 .*wanted C-contiguous float16"),
-        (good.view(np.uint16), r"uint16 .*wanted C-contiguous float16"),
+        (good.astype(np.float32), r"float32 .*wanted C-contiguous, aligned float16"),
+        (good.view(np.uint16), r"uint16 .*wanted C-contiguous, aligned float16"),
         (good.astype(">f2"), ">f2"),
+        (np.zeros(121, np.uint8)[1:].view(np.float16).reshape(1, 4, 5, 3), "not aligned, wanted"),
         (
             good.transpose(0, 3, 1, 2),
             r"\(1, 3, 4, 5\), not C-contiguous, wanted .*\(N, 4, 5, 3\), NHWC",

@@ -110,6 +110,24 @@ def test_each_channel_counts_once(channels, dtype, simd):
             np.testing.assert_array_equal(maps, expected)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_where_the_features_lie_changes_no_bit(layout, dtype, simd, make_pairs):
+    # From one whole vector to three tiles, on every boundary between two cache lines.
+    for shape in [(5, 4, 4), (18, 1, 17), (3, 25, 41)]:
+        ((a, b),) = in_layout([tuple(x.astype(dtype) for x in make_pairs([shape])[0])], layout)
+        params = MapParams((9, 40), weights=(1.0,))
+        kernel = AnomalyMap(params, [shape], dtype=dtype, layout=layout, simd=simd)
+        expected = kernel([(a, b)])
+        for offset in range(0, 64, a.itemsize):
+            room = np.full(a.nbytes + 128, 255, np.uint8)  # NaN, in either dtype
+            first = offset - room.ctypes.data % 64 + 64
+            moved = room[first : first + a.nbytes].view(dtype).reshape(a.shape)
+            moved[...] = a
+            for one, other in zip(kernel([(moved, b)]), expected, strict=True):
+                np.testing.assert_array_equal(one, other)
+
+
 @pytest.mark.parametrize("distance", DISTANCES)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("layout", LAYOUTS)
