@@ -12,10 +12,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgead import _cpu, reference
-from edgead.anomaly_map import DISTANCES, FUSIONS, POOLINGS, AnomalyMap, MapParams
+from edgead.anomaly_map import (
+    DISTANCES,
+    DTYPES,
+    FUSIONS,
+    LAYOUTS,
+    POOLINGS,
+    AnomalyMap,
+    MapParams,
+)
 
-# One float32 rounding is 2^-24 of the value. Sums over channels are taken by fours, and the two
-# bands have non-negative weights that sum to w_k: errors do not grow with either. 40 is generous.
+# One float32 rounding is 2^-24 of the value. Sums over channels are taken by fours (NCHW) or in
+# lanes (NHWC), and the two bands have non-negative weights that sum to w_k: errors do not grow with
+# either. 40 is generous.
 ROUNDINGS = 40 * 2.0**-24
 
 SHAPE_SETS = [
@@ -28,10 +37,15 @@ SHAPE_SETS = [
 MAP_SIZES = [(1, 1), (7, 5), (33, 129), (64, 64)]
 
 
-def assert_close(pairs, params, simd=""):
-    shapes = [a.shape[1:] for a, _ in pairs]
-    maps, scores = AnomalyMap(params, shapes, simd=simd)(pairs)
-    exact_maps, exact_scores = reference.anomaly_map(pairs, params)
+def assert_close(pairs, params, simd="", layout="NCHW", roi=None):
+    """Hold the kernel against float64; ``pairs`` are NCHW and given to the kernel in ``layout``."""
+    shapes, dtype = [a.shape[1:] for a, _ in pairs], pairs[0][0].dtype
+    laid_out = pairs
+    if layout == "NHWC":
+        laid_out = [tuple(x.transpose(0, 2, 3, 1).copy() for x in pair) for pair in pairs]
+    kernel = AnomalyMap(params, shapes, dtype=dtype, layout=layout, roi=roi, simd=simd)
+    maps, scores = kernel(laid_out)
+    exact_maps, exact_scores = reference.anomaly_map(pairs, params, roi)
     # Cosine is a difference from 1: its error is absolute. A product of maps errs like its factors.
     scale = max(1.0, float(np.abs(exact_maps).max())) * len(pairs)
     assert maps.dtype == scores.dtype == np.float32
@@ -68,19 +82,26 @@ def test_pooling_follows_float64(size, pooling, simd, make_pairs):
     align_corners=st.booleans(),
     sigma=st.sampled_from([0.0, 0.3, 1.0, 2.5, 12.0]),
     top_k=st.floats(0.001, 1.0),
+    dtype=st.sampled_from(DTYPES),
+    kept=st.sampled_from([None, 0.01, 0.5]),
     seed=st.integers(0, 2**31),
 )
 @settings(max_examples=120, deadline=None)
-def test_any_shapes(shapes, size, distance, fusion, pooling, align_corners, sigma, top_k, seed):
+def test_any_shapes(
+    shapes, size, distance, fusion, pooling, align_corners, sigma, top_k, dtype, kept, seed
+):
     rng = np.random.default_rng(seed)
     pairs = [
-        tuple(rng.standard_normal((1, *shape)).astype(np.float32) for _ in range(2))
-        for shape in shapes
+        tuple(rng.standard_normal((1, *shape)).astype(dtype) for _ in range(2)) for shape in shapes
     ]
     weights = tuple(rng.uniform(0.1, 1.0, len(shapes)))
     params = MapParams(size, distance, weights, fusion, align_corners, sigma, pooling, top_k)
-    for simd in _cpu.simd_paths():
-        assert_close(pairs, params, simd)
+    roi = None
+    if kept is not None:
+        roi = rng.random(size) < kept
+        roi.flat[rng.integers(roi.size)] = True
+    for simd, layout in itertools.product(_cpu.simd_paths(), LAYOUTS):
+        assert_close(pairs, params, simd, layout, roi)
 
 
 def test_distances_by_hand(simd):
