@@ -255,21 +255,25 @@ void ignore(const uint8_t* roi, int64_t n, float* map) {
   for (int64_t i = 0; i < n; ++i) map[i] = roi[i] != 0 ? map[i] : 0.0f;
 }
 
+// The largest of n values >= 0; NaN if one of them is not finite.
 float max_of(const float* map, int64_t n) {
-  float largest = map[0], sound = 0.0f;
+  constexpr int kSteps = 4;  // side by side: one alone would wait for itself
+  F32 top[kSteps] = {}, bad[kSteps] = {};
   int64_t i = 0;
-  if (n >= kLanes) {
-    F32 top = load<F32>(map), bad = {};
-    for (; i + kLanes <= n; i += kLanes) {
-      const F32 v = load<F32>(map + i);
-      top = v > top ? v : top;
-      bad += v - v;  // 0, or NaN for what a comparison hides
-    }
-    for (int l = 0; l < kLanes; ++l) {
-      largest = top[l] > largest ? top[l] : largest;
-      sound += bad[l];
+  for (; i + kSteps * kLanes <= n; i += kSteps * kLanes) {
+    EDGEAD_UNROLL
+    for (int s = 0; s < kSteps; ++s) {
+      const F32 v = load<F32>(map + i + s * kLanes);
+      top[s] = v > top[s] ? v : top[s];
+      bad[s] += v - v;  // 0, or NaN for what a comparison hides
     }
   }
+  float largest = 0.0f, sound = 0.0f;
+  for (int s = 0; s < kSteps; ++s)
+    for (int l = 0; l < kLanes; ++l) {
+      largest = top[s][l] > largest ? top[s][l] : largest;
+      sound += bad[s][l];
+    }
   for (; i < n; ++i) {
     largest = map[i] > largest ? map[i] : largest;
     sound += map[i] - map[i];
