@@ -48,10 +48,17 @@ static inline RowLayout layout_of(const PreprocessParams& p, uintptr_t frame) {
   return row;
 }
 
+constexpr int32_t kMargin = 32;  // samples beside a row that may be read, but do not count
+
+static inline int64_t plane_pitch(int32_t width) { return (width + 31) / 32 * 32 + kMargin; }
+
 struct Workspace {
   size_t mid;       // uint16 [kBlock, kChunk]
   size_t rest;      // uint16 or uint32 [kChunk]
   size_t turned;    // uint16 [4 * width rounded up, kBlock]
+  size_t line;      // uint16 [4 * width], a margin on both sides
+  size_t planes;    // uint16 [4, plane_pitch(width)], a margin on both sides of each
+  size_t pixels;    // float [2, 3 * out_width]
   size_t gathered;  // sample [taps, kChunk], a ring of rows
   size_t bytes;
 };
@@ -61,7 +68,10 @@ static inline Workspace workspace_of(const PreprocessParams& p, int32_t taps) {
   Workspace w{};
   w.rest = round_up(sizeof(uint16_t) * kBlock * kChunk);
   w.turned = w.rest + round_up(sizeof(uint32_t) * kChunk);
-  w.gathered = w.turned + round_up(sizeof(uint16_t) * kBlock * (samples + 8));
+  w.line = w.turned + round_up(sizeof(uint16_t) * kBlock * (samples + 8));
+  w.planes = w.line + round_up(sizeof(uint16_t) * (samples + 2 * kMargin));
+  w.pixels = w.planes + round_up(sizeof(uint16_t) * (4 * plane_pitch(p.width) + kMargin));
+  w.gathered = w.pixels + round_up(sizeof(float) * 6 * p.out_width);
   w.bytes = w.gathered + round_up(static_cast<size_t>(taps) * kChunk * p.sample_bytes);
   return w;
 }

@@ -69,6 +69,46 @@ def test_stride_kinds_are_what_they_say(make_frame):
     assert not views["misaligned, read-only"].flags.writeable
 
 
+# Pixels of one, two, three and four samples, and the channels in them.
+PIXELS = {
+    "grey": lambda f: f[:, :, 0].copy(),
+    "one of two samples": lambda f: f[:, :, :2].copy()[:, :, 1],
+    "one of three samples": lambda f: f[:, :, :3].copy()[:, :, 2],
+    "one of four samples": lambda f: f[:, :, 1],
+    "BGR": lambda f: f[:, :, :3].copy(),
+    "BGR reversed": lambda f: f[:, :, :3].copy()[:, :, ::-1],
+    "BGRx": lambda f: f[:, :, :3],
+    "xRGB": lambda f: f[:, :, 1:],
+}
+
+
+@pytest.mark.parametrize("sample", [np.uint8, np.uint16])
+@pytest.mark.parametrize("pixels", PIXELS)
+def test_halved_widths_are_like_any_other(pixels, sample, simd, make_frame):
+    # The CPU twin has a way of its own for them. 550: rows of several chunks.
+    for width in (1, 3, 4, 5, 8, 15, 16, 17, 33, 64, 550):
+        full = np.dstack([make_frame(7, 2 * width, 3, sample), make_frame(7, 2 * width, 1, sample)])
+        frame = PIXELS[pixels](full)
+        for height, dtype, layout in ((3, np.float32, "NCHW"), (9, np.float16, "NHWC")):
+            params = PreprocessParams((height, width))
+            image = Preprocessor(params, dtype=dtype, layout=layout, simd=simd)(frame)
+            expected = reference.preprocess(frame, params, dtype=dtype, layout=layout)
+            np.testing.assert_array_equal(image, expected)
+
+
+@pytest.mark.parametrize("shrink", [1.0, 1.3, 1.6, 1.9, 1.99, 2.0, 2.01, 2.5, 4.2, 9.0, 40.0])
+def test_white_frames_overflow_no_sum(shrink, simd):
+    # Largest samples, rows long enough for every width of vector, and weights on both sides of
+    # what pairs of bytes can hold.
+    for width in (21, 22, 43, 86):
+        frame = np.full((int(9 * shrink), width, 3), 255, np.uint8)
+        params = PreprocessParams((9, 10), mean=(0.0,) * 3, std=(1.0,) * 3)
+        image = Preprocessor(params, simd=simd)(frame)
+        np.testing.assert_array_equal(image, reference.preprocess(frame, params))
+        # White is one: a rounded scale, a rounded product.
+        np.testing.assert_allclose(image, 1.0, rtol=2**-23)
+
+
 # One unit of std per kind of half: ordinary, subnormal, vanishing, infinite.
 @pytest.mark.parametrize("std", [0.25, 2.0**15, 2.0**24, 2.0**-17])
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
