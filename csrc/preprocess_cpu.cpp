@@ -168,8 +168,8 @@ void halve(const Task& t, const uint16_t* from, float scale, float bias, float* 
   const int32_t width = t.p.out_width;
   const I16 left = load_twins<I16>(axis.weight + axis.taps);
   const I16 right = load_twins<I16>(axis.weight + axis.taps + 2);
-  const U16 flip = U16{} + static_cast<uint16_t>(1 << 15);  // products want signed samples:
-  const int32_t lost = (1 << 15) << kWeightBits;            // 2^15 times the sum of the weights
+  const U16 flip = all_lanes(1 << 15);            // products want signed samples:
+  const int32_t lost = (1 << 15) << kWeightBits;  // 2^15 times the sum of the weights
   auto outputs = [&](int32_t x) {
     const I16 a = reinterpret_cast<I16>(load<U16>(from + 2 * x - 1) ^ flip);
     const I16 b = reinterpret_cast<I16>(load<U16>(from + 2 * x + 1) ^ flip);

@@ -70,8 +70,8 @@ int32_t add_tap_pairs(const uint8_t* const* row, const uint16_t* weight, int32_t
   for (int k = 0; k < kPairs; ++k) {
     const int a = weight[2 * k], b = 2 * k + 1 < N ? weight[2 * k + 1] : 0;
     if (a >= 128 << 6 || b >= 128 << 6 || (a >> 6) + (b >> 6) > 128) return 0;
-    high[k] = U16{} + static_cast<uint16_t>(a >> 6 | b >> 6 << 8);
-    low[k] = U16{} + static_cast<uint16_t>((a & 63) | (b & 63) << 8);
+    high[k] = all_lanes(static_cast<uint16_t>(a >> 6 | b >> 6 << 8));
+    low[k] = all_lanes(static_cast<uint16_t>((a & 63) | (b & 63) << 8));
   }
   for (; i + 4 * kLanes <= n; i += 4 * kLanes) {
     U16 upper[2] = {}, lower[2] = {};

@@ -112,6 +112,8 @@ inline void put(const float* from, int32_t n, uint16_t* to) {
   for (; i < n; ++i) to[i] = half_from_float(from[i]);
 }
 
+inline U16 all_lanes(uint16_t value) { return U16{} + value; }
+
 // Two values in turns in all lanes.
 template <class V, class T>
 inline V load_twins(const T* from) {
