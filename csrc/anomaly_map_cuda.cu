@@ -9,8 +9,9 @@
 //              A product with a blur takes it twice: product of the levels, then blur
 //   pool       one block per frame
 //
-// Traffic: features once, map once, distances once and again with the halo, and the bands' weights
-// for each tile; tests/cuda_on_cpu/traffic.py counts it.
+// Traffic: features once, map once; from the cache the distances again with the halo and the bands'
+// weights for each tile. Larger tiles would ask for less and leave multiprocessors idle: a map of
+// 256 x 256 has 16 tiles. tests/cuda_on_cpu/traffic.py counts it.
 #include "anomaly_map.h"
 #include "cuda.h"
 #include "pool_cuda.h"
@@ -125,8 +126,9 @@ __device__ __forceinline__ void add_way(const T* a, const T* b, const Way& way, 
 
 // NCHW: 8 threads take a channel's 32 positions, the block 32 channels at the same time.
 // NHWC: 8 threads take a position's channels, the block 32 positions at the same time.
+// (Blocks per multiprocessor are named in both kernels, because ptxas would spill to have more.)
 template <class T, Layout kLayout, bool kAligned>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 2)
     distance_kernel(const __grid_constant__ DistanceLevels levels, Distance kind) {
   constexpr bool kNchw = kLayout == Layout::nchw;
   constexpr int kTogether = kThreads / kAbreast, kParts = kNchw ? kThreads / kWarp : 1;
@@ -247,7 +249,7 @@ __device__ __forceinline__ void add_rows(const Band& band, int y0, int top, int 
 }
 
 // map [batch, height, width]; roi [height, width] or null; partial [batch, blocks] or null.
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 1)
     map_kernel(const __grid_constant__ MapLevels levels, Fusion fusion, const uint8_t* roi,
                float* map, Partial* partial) {
   __shared__ float stage[kStageRows][kStageColumns];
@@ -356,10 +358,13 @@ int anomaly_map_cuda(const AnomalyMapPlan& plan, const void* const* reference,
   distances.levels = maps.levels = p.levels;
   maps.height = p.height, maps.width = p.width;
   int blocks = 0;
-  for (int32_t k = 0; k < p.levels; ++k) {
+  // The last level first: it has the most channels, so its blocks take longest, and the first one
+  // the most positions: what is written last is still in the cache when map_kernel reads it.
+  for (int32_t k = p.levels - 1; k >= 0; --k) {
     const AnomalyMapLevel& l = p.level[k];
     const int positions = l.height * l.width;
-    distances.level[k] = {reference[k], restored[k], w.distances[k], l.channels, positions, blocks};
+    distances.level[p.levels - 1 - k] = {reference[k], restored[k], w.distances[k],
+                                         l.channels,   positions,   blocks};
     blocks += divide_up(positions, kPositions);
     maps.level[k] = {plan.rows[k], plan.columns[k], w.distances[k]};
   }

@@ -150,12 +150,18 @@ __global__ void __launch_bounds__(kThreads, 2)
     const int first = left * kChannels / kVector * kVector;  // sample; where a vector begins
     vertical_pass(tile, first, right * kChannels, weights, mid);
     __syncthreads();
-    const int k1 = min(count, right - start);
-    for (int k = max(0, left - start); k < k1; ++k) {
-      const uint16_t* from = &mid[row][(start + k) * kChannels - first];
-      const uint32_t w = weight[k];
+    const int k0 = max(0, left - start), k1 = min(count, right - start);
+    for (int k4 = k0 / kVector * kVector; k4 < k1; k4 += kVector) {
+      const ushort4 w4 = __ldg(reinterpret_cast<const ushort4*>(weight + k4));
+      const uint32_t w[kVector] = {w4.x, w4.y, w4.z, w4.w};
 #pragma unroll
-      for (int c = 0; c < kChannels; ++c) acc[c] += w * from[c];
+      for (int j = 0; j < kVector; ++j) {
+        const int k = k4 + j;
+        if (k < k0 || k >= k1) continue;
+        const uint16_t* from = &mid[row][(start + k) * kChannels - first];
+#pragma unroll
+        for (int c = 0; c < kChannels; ++c) acc[c] += w[j] * from[c];
+      }
     }
   }
   if (column < columns && row < rows) write_pixel<Value, kChannels>(p, y0 + row, x, acc, image);

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "fiber.h"
+#include "watch.h"
 #undef threadIdx
 #undef blockIdx
 #undef blockDim
@@ -246,11 +247,15 @@ void run(dim3 grid, dim3 block, const std::function<void()>& thread) {
     start_block(ordinal);
     adopt_current_stack(sim.launcher);
     let_others_run();
+    if (watch_block_end) watch_block_end();
   }
+  if (watch_launch_end) watch_launch_end();
   tsan_acquire(&sim.done_tag);
 }
 
 }  // namespace cuda_on_cpu
+
+int watched_thread() { return static_cast<int>(cuda_on_cpu::sim.current->number); }
 
 cudaError_t cudaGetLastError() {
   const cudaError_t error = cuda_on_cpu::sim.error;

@@ -23,7 +23,7 @@ FLAGS = (
     # As nvcc compiles: no contraction beyond what is written, vector loads from float pointers.
     *("-ffp-contract=off", "-fno-strict-aliasing"),
 )
-KERNELS = ("anomaly_map_cuda.cu", "preprocess_cuda.cu")
+KERNELS = (CSRC / "anomaly_map_cuda.cu", CSRC / "preprocess_cuda.cu")
 HOST = (CSRC / "anomaly_map.cpp", CSRC / "preprocess.cpp", HERE / "run_cases.cpp")
 SANITIZERS = {
     "plain": (),
@@ -68,7 +68,7 @@ class Program:
         self.flags = SANITIZERS[build.sanitizer]
         folder.mkdir(parents=True, exist_ok=True)
         self.core = compile_object(build, HERE / "cuda_on_cpu.cpp", folder)  # no sanitizer
-        sources = (*HOST, *(CSRC / name for name in KERNELS))
+        sources = (*HOST, *KERNELS)
         self.objects = {s.name: compile_object(build, s, folder, self.flags) for s in sources}
         self.path = self._link(self.objects, folder)
 

@@ -9,6 +9,7 @@
 #include "anomaly_map.h"
 #include "cuda_on_cpu.h"
 #include "preprocess.h"
+#include "watch.h"
 
 namespace {
 
@@ -22,9 +23,10 @@ using namespace edgead;
 // As cudaMalloc gives it, `shift` bytes off its alignment; freed when the case is done.
 class Memory {
  public:
-  explicit Memory(size_t bytes, size_t shift = 0) : bytes_(bytes), shift_(shift) {
+  Memory(const char* name, size_t bytes, size_t shift = 0) : bytes_(bytes), shift_(shift) {
     if (posix_memalign(&data_, 256, bytes + shift) != 0) give_up("out of memory");
     std::memset(data_, 0xff, bytes + shift);
+    if (watch) watch(name, data(), bytes);
   }
   Memory(Memory&& other) : data_(other.data_), bytes_(other.bytes_), shift_(other.shift_) {
     other.data_ = nullptr;
@@ -54,9 +56,9 @@ class Cases {
   }
   int64_t integer() { return number<int64_t>(); }
   double real() { return number<double>(); }
-  Memory array() {
+  Memory array(const char* name) {
     const int64_t bytes = integer(), shift = integer();
-    Memory memory(bytes, shift);
+    Memory memory(name, bytes, shift);
     read(memory.data(), bytes);
     return memory;
   }
@@ -105,20 +107,21 @@ AnomalyMapParams anomaly_map_params(Cases& cases) {
 void run_anomaly_map(Cases& cases) {
   const AnomalyMapParams p = anomaly_map_params(cases);
   const int64_t batch = cases.integer();
-  const Memory roi = cases.array();
+  const Memory roi = cases.array("roi");
   std::vector<Memory> features;
   const void *reference[kMaxLevels], *restored[kMaxLevels];
   for (int32_t k = 0; k < p.levels; ++k) {
-    features.push_back(cases.array());
+    features.push_back(cases.array("features"));
     reference[k] = features.back().data();
-    features.push_back(cases.array());
+    features.push_back(cases.array("features"));
     restored[k] = features.back().data();
   }
-  const Memory plan_memory(anomaly_map_plan_bytes(p));
+  const Memory plan_memory("plan", anomaly_map_plan_bytes(p));
   const AnomalyMapPlan plan = anomaly_map_plan(
       p, p.has_roi ? reinterpret_cast<const uint8_t*>(roi.data()) : nullptr, plan_memory.data());
-  const Memory workspace(anomaly_map_cuda_workspace_bytes(p, batch));
-  const Memory map(sizeof(float) * batch * p.height * p.width), score(sizeof(float) * batch);
+  const Memory workspace("workspace", anomaly_map_cuda_workspace_bytes(p, batch));
+  const Memory map("map", sizeof(float) * batch * p.height * p.width);
+  const Memory score("score", sizeof(float) * batch);
   check(anomaly_map_cuda(plan, reference, restored, batch, reinterpret_cast<float*>(map.data()),
                          reinterpret_cast<float*>(score.data()), workspace.data(), nullptr));
   cases.write(map);
@@ -127,9 +130,9 @@ void run_anomaly_map(Cases& cases) {
 
 struct Axis {
   Axis(int32_t in, int32_t out)
-      : start(sizeof(int32_t) * out),
-        count(sizeof(int32_t) * out),
-        weight(sizeof(uint16_t) * out * preprocess_taps(in, out)),
+      : start("axes", sizeof(int32_t) * out),
+        count("axes", sizeof(int32_t) * out),
+        weight("axes", sizeof(uint16_t) * out * preprocess_taps(in, out)),
         axis(preprocess_axis(in, out, reinterpret_cast<int32_t*>(start.data()),
                              reinterpret_cast<int32_t*>(count.data()),
                              reinterpret_cast<uint16_t*>(weight.data()))) {}
@@ -152,10 +155,10 @@ void run_preprocess(Cases& cases) {
   p.type = static_cast<Type>(cases.integer());
   p.layout = static_cast<Layout>(cases.integer());
   const int64_t first = cases.integer();  // byte of sample [0, 0, 0]
-  const Memory frame = cases.array();
+  const Memory frame = cases.array("frame");
   const Axis vertical(p.height, p.out_height), horizontal(p.width, p.out_width);
   const size_t bytes = p.type == Type::float16 ? sizeof(uint16_t) : sizeof(float);
-  const Memory image(bytes * 3 * p.out_height * p.out_width);
+  const Memory image("image", bytes * 3 * p.out_height * p.out_width);
   check(preprocess_cuda(p, vertical.axis, horizontal.axis, frame.data() + first, image.data(),
                         nullptr));
   cases.write(image);
