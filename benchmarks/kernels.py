@@ -12,6 +12,8 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -38,10 +40,22 @@ def main() -> int:
             results.append(time_in_turns(case, args.repeats))
             _print(results[-1], header=len(results) == 1)
     if args.json:
-        found = {"machine": machine(), "results": results, "traffic": []}
+        found = {"machine": machine(), "results": results, "traffic": traffic()}
         args.json.parent.mkdir(parents=True, exist_ok=True)
         write_file(args.json, (json.dumps(found) + "\n").encode())
     return 0
+
+
+def traffic() -> list[dict[str, Any]]:
+    """The CUDA twins' global loads and stores, counted in the simulation of tests/cuda_on_cpu."""
+    if shutil.which("g++") is None or shutil.which("objcopy") is None:
+        print("kernels: no g++ or no objcopy, the traffic is left out", file=sys.stderr)
+        return []
+    script = Path(__file__).resolve().parents[1] / "tests" / "cuda_on_cpu" / "traffic.py"
+    command = [sys.executable, str(script), "--json", "-"]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
+    found: list[dict[str, Any]] = json.loads(done.stdout)
+    return found
 
 
 def machine() -> dict[str, Any]:
