@@ -76,7 +76,7 @@ test-aarch64: $(VENV)/.installed
 	qemu-aarch64-static $(NATIVE_TESTS)-aarch64/edgead_native all
 
 fuzz: $(VENV)/.installed
-	@$(call want,clang++,clang libclang-rt-14-dev)
+	@$(call want,clang++,clang libclang-rt-dev)
 	$(call build_native,fuzz,-DCMAKE_BUILD_TYPE=Fuzz -DCMAKE_CXX_COMPILER=clang++)
 	mkdir -p $(NATIVE_TESTS)-corpus
 	$(NATIVE_TESTS)-fuzz/edgead_native -max_len=96 -max_total_time=$(FUZZ_SECONDS) \

@@ -1,4 +1,4 @@
-"""`make bench`: what it runs, with a python that only says how it was called."""
+"""What `make bench` runs, with a python that only says how it was called; what is missing."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ OVERHEAD = "benchmarks/overhead.py demo/cell.edgead --json benchmarks/results/ov
 
 
 @pytest.fixture
-def bench(tmp_path: Path):
-    """``bench()`` -> the calls that `make bench` makes in tmp_path, and what else it says."""
+def installed(tmp_path: Path) -> Path:
+    """A folder in which make believes that everything is installed."""
     if shutil.which("make") is None:
         pytest.skip("make is not installed")
     for name in ("pyproject.toml", "setup.py", "constraints.txt"):
@@ -27,10 +27,16 @@ def bench(tmp_path: Path):
     python.chmod(0o755)
     for stamp in (".made", ".installed"):
         (tmp_path / ".venv" / stamp).touch()
+    return tmp_path
+
+
+@pytest.fixture
+def bench(installed: Path):
+    """``bench()`` -> the calls that `make bench` makes, and what else it says."""
 
     def run() -> tuple[list[str], str]:
         command = ["make", "-f", str(MAKEFILE), "bench", "ARGS=--wrong"]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        done = subprocess.run(command, cwd=installed, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         lines = done.stdout.splitlines()
         return [line[7:] for line in lines if line.startswith("called ")], done.stdout
@@ -49,3 +55,17 @@ def test_bench_after_the_demo_times_both(bench, tmp_path: Path) -> None:
     calls, text = bench()
     assert calls == [KERNELS, OVERHEAD]
     assert "make demo first" not in text
+
+
+@pytest.mark.parametrize(
+    ("target", "packages"),
+    [("test-aarch64", "g++-aarch64-linux-gnu"), ("fuzz", "clang libclang-rt-dev")],
+)
+def test_a_target_says_which_packages_it_misses(
+    installed: Path, target: str, packages: str
+) -> None:
+    command = [str(shutil.which("make")), "-f", str(MAKEFILE), target]
+    nowhere = {"PATH": str(installed / "nothing")}
+    done = subprocess.run(command, cwd=installed, env=nowhere, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert f"apt-get install {packages}" in done.stderr
