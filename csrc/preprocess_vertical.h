@@ -56,9 +56,9 @@ struct Rows {
 // 4 * 63 * 255 + 63 + 32 < 2^16.
 // Weights of halving and the like are multiples of 64: no low part.
 //
-// Taps in pairs, for instruction sets that multiply and add pairs of bytes: half the work. One
-// factor is signed and the sum of two products saturates at 2^15 - 1, so both parts of a pair of
-// weights must sum to at most 128; shrinking by 2 and more does that. Returns how many samples are
+// Taps in pairs, where bytes can be multiplied and added in pairs. One factor is signed and the sum
+// of two products saturates at 2^15 - 1, so the high parts of a pair of weights must each be below
+// 128 and sum to at most 128, which shrinking by 2 and more sees to. Returns how many samples are
 // done.
 template <int N, bool kFirst, bool kLow>
 int32_t add_tap_pairs(const uint8_t* const* row, const uint16_t* weight, int32_t n, uint16_t* mid,

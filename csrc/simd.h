@@ -137,34 +137,22 @@ inline I32 dot_pairs(I16 a, I16 b) {
 #endif
 }
 
-#ifdef __AVX2__
+#if EDGEAD_LANES == 8 && defined(__AVX2__)
 // sum += a * (low byte of weight) + b * (high byte), per sample, where each such sum of two fits in
 // 15 bits and the bytes of weight are below 128. The lanes of the sums are in an order of their own
-// until put_in_order(). (Intrinsics: no other way to that instruction. They make the vertical pass
-// of AVX2 twice as fast.)
+// until put_in_order(). (Intrinsics: no other way to that instruction, which makes preprocess of a
+// 1920x1080 frame 1.3 times as fast with AVX2; with AVX-512 it gains nothing.)
 #define EDGEAD_BYTE_PAIRS
 inline void add_byte_pairs(U8 a, U8 b, U16 weight, U16 sum[2]) {
-#if EDGEAD_LANES == 16
-  const __m512i x = (__m512i)a, y = (__m512i)b, w = (__m512i)weight;
-  sum[0] += reinterpret_cast<U16>(_mm512_maddubs_epi16(_mm512_unpacklo_epi8(x, y), w));
-  sum[1] += reinterpret_cast<U16>(_mm512_maddubs_epi16(_mm512_unpackhi_epi8(x, y), w));
-#else
   const __m256i x = (__m256i)a, y = (__m256i)b, w = (__m256i)weight;
   sum[0] += reinterpret_cast<U16>(_mm256_maddubs_epi16(_mm256_unpacklo_epi8(x, y), w));
   sum[1] += reinterpret_cast<U16>(_mm256_maddubs_epi16(_mm256_unpackhi_epi8(x, y), w));
-#endif
 }
 
 inline void put_in_order(U16 sum[2]) {
-  typedef int64_t I64 __attribute__((vector_size(4 * EDGEAD_LANES)));
-  const I64 a = reinterpret_cast<I64>(sum[0]), b = reinterpret_cast<I64>(sum[1]);
-#if EDGEAD_LANES == 16
-  sum[0] = reinterpret_cast<U16>(EDGEAD_SHUFFLE(I64, a, b, 0, 1, 8, 9, 2, 3, 10, 11));
-  sum[1] = reinterpret_cast<U16>(EDGEAD_SHUFFLE(I64, a, b, 4, 5, 12, 13, 6, 7, 14, 15));
-#else
-  sum[0] = reinterpret_cast<U16>(EDGEAD_SHUFFLE(I64, a, b, 0, 1, 4, 5));
-  sum[1] = reinterpret_cast<U16>(EDGEAD_SHUFFLE(I64, a, b, 2, 3, 6, 7));
-#endif
+  const __m256i a = (__m256i)sum[0], b = (__m256i)sum[1];
+  sum[0] = reinterpret_cast<U16>(_mm256_permute2x128_si256(a, b, 0x20));
+  sum[1] = reinterpret_cast<U16>(_mm256_permute2x128_si256(a, b, 0x31));
 }
 #endif
 
