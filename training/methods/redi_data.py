@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..backbone import CHANNELS, STRIDES
 from .base import TrainingSet
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class PromptBank(nn.Module):
     def __init__(self, count: int, size: tuple[int, int]) -> None:
         super().__init__()
         with torch.no_grad():
-            blank = [torch.zeros(1, 112, size[0] // 16, size[1] // 16)]
+            blank = [torch.zeros(1, CHANNELS[-1], size[0] // STRIDES[-1], size[1] // STRIDES[-1])]
             width = describe(blank).shape[1]
         self.register_buffer("images", torch.zeros(count, 3, *size))
         self.register_buffer("keys", torch.zeros(count, width))
