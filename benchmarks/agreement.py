@@ -1,0 +1,92 @@
+"""Image AUROC of the trained model, of its ONNX files and of the bundle, on one test set.
+
+    python benchmarks/agreement.py RUN NAME.edgead DATA [--check] [--json FILE]
+
+Every frame passes torch, onnxruntime on model.onnx and model.fp16.onnx (where the bundle has it),
+and the engine that a Detector uses; with --check, exit code 4 says that an AUROC is 0.002 or more
+from torch's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from edgead_export.paths import engine_path, one_thread, onnx_path, torch_path
+from edgead_training.data import open_dataset
+from edgead_training.metrics import auroc
+from edgead_training.run import load_run
+
+from edgead import EdgeadError
+from edgead.bundle import open_bundle
+from edgead.engine import open_engine
+from edgead.files import write_file
+from edgead.images import read_image
+
+BOUND = 0.002
+
+
+def main() -> int:
+    """Parse, score, print; see the module's docstring for the exit code."""
+    args = _arguments()
+    try:
+        found = measure(args.run, args.bundle, args.data)
+    except EdgeadError as error:
+        print(f"agreement: {error}", file=sys.stderr)
+        return error.exit_code
+    print(f"{'path':<28} {'precision':<10} {'image AUROC':>11} {'largest difference':>19}")
+    for row in found["paths"]:
+        print(
+            f"{row['path']:<28} {row['precision']:<10} {row['image_auroc']:>11.4f} "
+            f"{row['largest_score_difference']:>19.2e}"
+        )
+    if args.json:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        write_file(args.json, (json.dumps(found, indent=2) + "\n").encode())
+    return 4 if args.check and found["auroc_spread"] >= BOUND else 0
+
+
+def measure(run_dir: Path, bundle_dir: Path, data: Path) -> dict[str, Any]:
+    """Scores of every test frame on every path, their AUROC and their distance from torch's."""
+    run, bundle, samples = load_run(run_dir), open_bundle(bundle_dir), open_dataset(data).test
+    manifest = bundle.manifest
+    paths = [torch_path(run.method), onnx_path(bundle.read("model.onnx"), "float32", manifest)]
+    if "model.fp16.onnx" in manifest.files:
+        paths.append(onnx_path(bundle.read("model.fp16.onnx"), "float16", manifest))
+    paths.append(engine_path(open_engine(bundle), manifest))
+    with one_thread():
+        scores = np.array([[p.run(read_image(s.path))[1] for s in samples] for p in paths])
+    defective = np.array([not s.is_good for s in samples])
+    rows = [
+        {
+            "path": path.name,
+            "precision": path.precision,
+            "image_auroc": auroc(row, defective),
+            "largest_score_difference": float(np.abs(row - scores[0]).max()),
+        }
+        for path, row in zip(paths, scores, strict=True)
+    ]
+    areas = [row["image_auroc"] for row in rows]
+    return {
+        "paths": rows,
+        "frames": len(samples),
+        "auroc_spread": max(abs(area - areas[0]) for area in areas),
+    }
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path, metavar="RUN")
+    parser.add_argument("bundle", type=Path, metavar="NAME.edgead")
+    parser.add_argument("data", type=Path, metavar="DATA")
+    parser.add_argument("--check", action="store_true", help="exit code 4 over the bound")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
