@@ -107,11 +107,14 @@ void planted(const char* name) {
   fail("no bug is called %s", name);
 }
 
-void threads(bool one_workspace) {
+namespace {
+
+void threads(bool one_workspace, Type type, Layout layout) {
   constexpr int kThreads = 4, kTurns = 5;
   MapCase m = map_case();
-  m.params.pooling = Pooling::mean;
   FrameCase f = frame_case();
+  m.params.type = f.params.type = type;
+  m.params.layout = f.params.layout = layout;
   const MapInputs inputs(m);
   const Frame frame(f);
   const std::vector<const void*> reference = inputs.pointers(0), restored = inputs.pointers(1);
@@ -150,6 +153,13 @@ void threads(bool one_workspace) {
       same(*images[i], *images[kThreads]);
     }
   }
+}
+
+}  // namespace
+
+void threads(bool one_workspace) {
+  for (Type type : {Type::float32, Type::float16})
+    for (Layout layout : {Layout::nchw, Layout::nhwc}) threads(one_workspace, type, layout);
 }
 
 }  // namespace edgead
