@@ -11,9 +11,10 @@
 // or leaves out the lane that calls; what depends on the order of threads.
 // What it cannot see: time, occupancy, registers and spills (ptxas reports those), the memory model
 // beyond happens-before (threads of a warp do not run in lockstep, stores are seen at once), the
-// last bit of functions that CUDA rounds in its own way, the driver, and real streams: launches run
-// at once, one after the other. Blocks that are three apart in the order share their fibers, so
-// TSan takes them as ordered; other seeds bring other neighbours.
+// last bit of functions that CUDA rounds in its own way, what csrc/cuda.h has of its own for nvcc,
+// bank conflicts, the driver, and real streams: launches run at once, one after the other. Blocks
+// that are three apart in the order share their fibers, so TSan takes them as ordered; other seeds
+// bring other neighbours.
 #pragma once
 #include <algorithm>
 #include <cmath>

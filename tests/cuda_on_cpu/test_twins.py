@@ -68,6 +68,25 @@ def anomaly_map_inputs():
         }
 
 
+def views(rng, size, channels, dtype):
+    """Frames of all strides: packed, flipped, one of four channels, reversed, with padded rows."""
+
+    def whole(*shape):
+        return rng.integers(0, np.iinfo(dtype).max, shape, dtype, endpoint=True)
+
+    height, width = size
+    yield whole(height, width, channels)
+    yield whole(height, width, channels)[::-1, ::-1]
+    yield whole(height, width, 4)[:, :, :channels]
+    # The first sample and the rows are aligned, so that only the stride of channels is in the way.
+    yield whole(height, (width + 5) // 4 * 4, channels)[:, 2 : 2 + width, ::-1]
+    # Rows of a multiple of 16 samples, which vectors can be loaded from; the last one is cut off.
+    row = (width * channels + 15) // 16 * 16
+    memory = whole((height - 1) * row + width * channels)
+    strides = tuple(memory.itemsize * step for step in (row, channels, 1))
+    yield np.ndarray((height, width, channels), dtype, memory, strides=strides)
+
+
 def preprocess_inputs():
     """Keyword arguments of preprocess_case."""
     rng = np.random.default_rng(6)
@@ -75,15 +94,11 @@ def preprocess_inputs():
     formats = cycle(product((np.float32, np.float16), LAYOUTS))
     frames = [(1, 1), (7, 5), (33, 129), (3, 1000), (70, 1300), (100, 52)]
     sizes = cycle([(8, 32), (9, 33), (1, 1), (40, 3), (2, 2000)])
-    for number, (frame, channels) in enumerate(product(frames, (3, 1))):
+    for number, (size, channels) in enumerate(product(frames, (3, 1))):
         dtype, (image, layout) = next(dtypes), next(formats)
-        for view in ("whole", "flipped", "of four channels"):
-            shape = (*frame, 4) if view == "of four channels" else (*frame, channels)
-            whole = rng.integers(0, np.iinfo(dtype).max, shape, dtype, endpoint=True)
-            if view == "flipped":
-                whole = whole[::-1, ::-1]
+        for frame in views(rng, size, channels, dtype):
             yield {
-                "frame": whole[:, :, :channels] if channels == 3 else whole[:, :, 0],
+                "frame": frame if channels == 3 else frame[:, :, 0],
                 "params": PreprocessParams(next(sizes)),
                 "color": ("bgr", "rgb")[number % 2],
                 "dtype": image,
@@ -129,7 +144,7 @@ def test_preprocess_is_exact_in_every_order(program, preprocessed, tmp_path):
     cases, exact = preprocessed
     seeds = (0, 1)
     if program.build.sanitizer == "thread":
-        cases, exact, seeds = cases[::2], exact[::2], (1,)
+        cases, exact, seeds = cases[::4], exact[::4], (1,)
     for seed in seeds:
         found = run_cases(program.path, cases, tmp_path, seed=seed)
         assert_same_bits(found, [[image] for image in exact])
