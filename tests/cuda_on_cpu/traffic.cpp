@@ -6,10 +6,9 @@
 //   its
 //              lanes touch, none kept from before (Nsight's l1tex sectors). The accesses of a warp
 //              that belong together are those of the same instruction, executed for the nth time.
-//   memory     what passes between the L2 cache and memory: behind a cache of 1 MiB, the smallest
-//   of
-//              the GPUs that edgead supports, least recently used out first, in sectors; cold when
-//              the call begins, written back when it ends. No L1.
+//   memory     what passes between the L2 cache and memory: a model of 1 MiB, chosen small, in
+//              sectors, the least recently used out first; cold when the call begins, written back
+//              when it ends. No L1. Blocks run one after the other, not side by side.
 #include <cstdio>
 #include <list>
 #include <map>
