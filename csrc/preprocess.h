@@ -64,9 +64,9 @@ using PreprocessCpu = void (*)(const PreprocessParams& params, const PreprocessA
                                const PreprocessAxis& horizontal, const void* frame, void* image,
                                void* workspace);
 
-// The CUDA twin: frame, image and the arrays of both axes lie in device memory; enqueued on
-// `stream` (a cudaStream_t), safe inside a CUDA graph, no workspace. Returns the cudaError_t of the
-// launch.
+// The CUDA twin: frame, image and the arrays of both axes lie in device memory, the weights at a
+// multiple of 8 bytes; enqueued on `stream` (a cudaStream_t), safe inside a CUDA graph, no
+// workspace. Returns the cudaError_t of the launch.
 int preprocess_cuda(const PreprocessParams& params, const PreprocessAxis& vertical,
                     const PreprocessAxis& horizontal, const void* frame, void* image, void* stream);
 
