@@ -40,7 +40,10 @@ def test_table_and_next_command(bright, mvtec, capsys):
     assert "false rejects promised 20 %" in lines
     assert "false rejects reached 33.3 % (1 of 3; 6.1 to 79.2 %)" in lines
     assert "defects caught 66.7 % (2 of 3)" in lines
-    assert lines[-1] == f"next edgead evaluate x.edgead {mvtec} --report report"
+    assert (
+        lines[-1]
+        == f"next edgead evaluate x.edgead {mvtec} --report report --false-reject-rate 0.2"
+    )
     assert captured.err.splitlines()[-1] == "scoring 6/6"
 
 
@@ -56,13 +59,14 @@ def test_bare_json_is_one_object_and_nothing_else(bright, mvtec, capsys):
 def test_json_file_and_report(bright, mvtec, tmp_path, capsys):
     file, folder = tmp_path / "metrics.json", tmp_path / "new" / "report"
     argv = ["evaluate", "x.edgead", str(mvtec), "--json", str(file), "--report", str(folder)]
+    argv += ["--device", "cpu"]
     assert main(argv) == 0
     assert tuple(json.loads(file.read_text())) == METRIC_KEYS
     assert (folder / "index.html").read_text(encoding="utf-8").startswith("<!doctype html>")
     out = capsys.readouterr().out
     assert f"wrote  {folder / 'index.html'}" in out
     assert f"wrote  {file}" in out
-    assert "next   edgead score x.edgead IMAGE" in out
+    assert "next   edgead score x.edgead IMAGE --heatmap heatmaps --device cpu\n" in out
 
 
 @pytest.mark.parametrize(

@@ -157,7 +157,14 @@ def _write(console: Console, evaluation: Evaluation, args: argparse.Namespace) -
 
 
 def _next_command(args: argparse.Namespace) -> str:
-    bundle, data = shlex.quote(args.bundle), shlex.quote(args.data)
+    """The next command, on the same device and with the same rate."""
+    words = [shlex.quote(args.bundle)]
     if args.report is None:
-        return f"edgead evaluate {bundle} {data} --report report"
-    return f"edgead score {bundle} IMAGE --heatmap heatmaps"
+        words = ["evaluate", *words, shlex.quote(args.data), "--report", "report"]
+    else:
+        words = ["score", *words, "IMAGE", "--heatmap", "heatmaps"]
+    if args.false_reject_rate is not None:
+        words += ["--false-reject-rate", f"{args.false_reject_rate:g}"]
+    if args.device != "auto":
+        words += ["--device", shlex.quote(args.device)]
+    return " ".join(["edgead", *words])
