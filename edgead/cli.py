@@ -1,8 +1,9 @@
 """The command ``edgead``: finds the command's module, runs it, turns errors into sentences.
 
 Exit codes: 0 fine; 1 the caller's mistake; 2 the device's; 3 an anomalous frame, where
-``score --exit-code`` asks for it; 130 and 141 when stopped by Ctrl-C or a closed pipe, as in
-every shell. An exception that is none of these is a defect of edgead and shows its traceback.
+``score --exit-code`` asks for it; 4 over a budget of ``edgead-bench``; 130 and 141 when stopped by
+Ctrl-C or a closed pipe, as in every shell. An exception that is none of these is a defect of edgead
+and shows its traceback.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import errno
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import NoReturn
 
@@ -52,8 +53,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     :param argv: the arguments after ``edgead``; those of the process when None
     :returns: the exit code
     """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    return guard(lambda: _dispatch(arguments))
+
+
+def guard(work: Callable[[], int]) -> int:
+    """Do ``work`` and return its exit code; errors become a sentence and their own code."""
     try:
-        code = _dispatch(list(sys.argv[1:] if argv is None else argv))
+        code = work()
         sys.stdout.flush()  # a closed pipe shows here, not in the interpreter's last breath
         return code
     except EdgeadError as error:
@@ -138,7 +145,7 @@ def _top_parser() -> Parser:
         epilog=f"commands:\n{listing}\n\n{EXAMPLE}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"edgead {_version()}")
+    parser.add_argument("--version", action="version", version=f"edgead {version()}")
     return parser
 
 
@@ -155,7 +162,8 @@ def _command_parser(name: str, module: ModuleType) -> Parser:
     return parser
 
 
-def _version() -> str:
+def version() -> str:
+    """The version of this installation."""
     from edgead import __version__
 
     return __version__

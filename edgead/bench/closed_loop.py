@@ -1,0 +1,75 @@
+"""Closed loop: the next frame comes when the last one is done; several detectors in turns."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Sequence
+from time import perf_counter
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+Frame = NDArray[Any]
+Series = dict[str, "array[float]"]
+"""Milliseconds per name, one sample per call: "end_to_end" and the stages of ``timings_ms``."""
+
+END_TO_END = "end_to_end"
+
+
+class Timed(Protocol):
+    """What a score says about itself; an ``edgead.Result``."""
+
+    timings_ms: dict[str, float]
+
+
+Call = Callable[[list[Frame]], Sequence[Timed]]
+"""Scores a list of frames."""
+
+
+def closed_loop(
+    calls: Sequence[Call],
+    frames: Sequence[Frame],
+    goes_on: Callable[[int], bool],
+    *,
+    batch: int = 1,
+    clock: Callable[[], float] = perf_counter,
+) -> list[Series]:
+    """Let every call score the same ``batch`` frames in each turn, as long as ``goes_on(turn)``.
+
+    A sample is one call: with a batch, its stages are the sums over the frames. ``clock`` gives
+    seconds. Returns a series for each of ``calls``, sample i of all from turn i.
+    """
+    found: list[Series] = [{END_TO_END: array("d")} for _ in calls]
+    turn = 0
+    while goes_on(turn):
+        taken = [frames[(turn * batch + k) % len(frames)] for k in range(batch)]
+        # Who goes first changes with the turn: the others find warmer caches.
+        for place in range(len(calls)):
+            index = (turn + place) % len(calls)
+            started = clock()
+            results = calls[index](taken)
+            found[index][END_TO_END].append(1e3 * (clock() - started))
+            _add_stages(found[index], results)
+        turn += 1
+    return found
+
+
+def _add_stages(series: Series, results: Sequence[Timed]) -> None:
+    for stage in results[0].timings_ms:
+        spent = sum(result.timings_ms[stage] for result in results)
+        series.setdefault(stage, array("d")).append(spent)
+
+
+def scopes(series: Series) -> dict[str, list[float]]:
+    """Samples by scope: "network"; "copies" where an engine copies; "end_to_end".
+
+    network     the graph alone, from the image in the engine's memory to the feature pairs
+    copies      the graph and the copies to the device and back
+    end_to_end  from the frame in the caller's memory to the Result
+    """
+    network = series["engine"]
+    found = {"network": list(network)}
+    if "copy" in series:
+        found["copies"] = [a + b for a, b in zip(network, series["copy"], strict=True)]
+    found[END_TO_END] = list(series[END_TO_END])
+    return found

@@ -1,0 +1,61 @@
+"""Cold start: from the start of a process to its first verdict.
+
+    python -m edgead.bench.cold_start BUNDLE IMAGE DEVICE COLOR THREADS
+
+is such a process; THREADS is a number or "engine", which leaves the choice to the engine.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from time import perf_counter
+
+from edgead.errors import DeviceError
+
+
+def cold_start(arguments: Sequence[str], *, python: str = sys.executable) -> float:
+    """Milliseconds until a fresh process with ``arguments`` (see above) printed its verdict.
+
+    Counts the interpreter, the imports, opening and qualifying the bundle, reading one image and
+    scoring it. The files are in the system's cache, since the bundle was opened before.
+
+    Errors: DeviceError when that process fails.
+    """
+    command = [python, "-m", "edgead.bench.cold_start", *arguments]
+    started = perf_counter()
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None  # asked for above
+        line = process.stdout.readline()
+        spent = 1e3 * (perf_counter() - started)
+        _, complaint = process.communicate()
+    if process.returncode != 0 or not line.startswith("verdict"):
+        last = (complaint.strip().splitlines() or ["it said nothing"])[-1]
+        raise DeviceError(
+            f"the process of the cold start failed with exit code {process.returncode}: {last}; "
+            f"--cold-starts 0 leaves it out"
+        )
+    return spent
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Score one image and print the verdict."""
+    from edgead import Detector
+    from edgead.images import read_image
+
+    bundle, image, device, color, threads = arguments
+    number = None if threads == "engine" else int(threads)
+    detector = Detector(bundle, device=device, color=color, threads=number)
+    result = detector.score(read_image(Path(image)))
+    print(f"verdict {result!r}", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    from edgead.cli import guard
+
+    sys.exit(guard(lambda: main(sys.argv[1:])))

@@ -1,0 +1,129 @@
+"""What was measured as JSON and CSV, the same numbers in both."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edgead.bench.closed_loop import END_TO_END, Series, scopes
+from edgead.bench.open_loop import OpenLoop
+from edgead.bench.samples import Interval, percentile, ratio_interval, summary
+from edgead.errors import InputError
+
+SCHEMA = 1
+STAGES = ("preprocess", "copy", "engine", "anomaly_map", "total")
+SCOPES = {
+    "network": "the graph alone",
+    "copies": "graph and copies",
+    END_TO_END: "frame to result",
+}
+"""Scope -> what it covers."""
+
+
+@dataclass
+class Measured:
+    """One bundle on one device: what it is and what was found."""
+
+    label: str
+    identity: dict[str, Any]
+    settings: dict[str, Any]
+    series: Series
+    open_loop: OpenLoop | None = None
+    cold_starts_ms: list[float] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    ratios: dict[str, Interval] = field(default_factory=dict)
+
+    @property
+    def scopes(self) -> dict[str, list[float]]:
+        """Samples in milliseconds by scope."""
+        return scopes(self.series)
+
+    @property
+    def stages(self) -> dict[str, list[float]]:
+        """Samples in milliseconds by stage, in the order of the data's way."""
+        return {name: list(self.series[name]) for name in STAGES if name in self.series}
+
+    @property
+    def kept_bytes(self) -> int:
+        """Memory that the samples fill while they are taken: 8 bytes a number."""
+        closed = sum(len(samples) for samples in self.series.values())
+        return 8 * (closed + (3 * len(self.open_loop.served) if self.open_loop else 0))
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON object of this bundle; ``ratios`` only beside another one."""
+        cold = percentile(self.cold_starts_ms, 50) if self.cold_starts_ms else None
+        found = {
+            "schema_version": SCHEMA,
+            "identity": self.identity,
+            "settings": self.settings,
+            "scopes": {name: summary(samples) for name, samples in self.scopes.items()},
+            "stages": {name: summary(samples) for name, samples in self.stages.items()},
+            "open_loop": self.open_loop.to_json() if self.open_loop else None,
+            "cold_start_ms": cold,
+            "cold_start_samples_ms": self.cold_starts_ms,
+            "warnings": self.warnings,
+        }
+        if self.ratios:
+            found["ratios"] = {name: ratio._asdict() for name, ratio in self.ratios.items()}
+        return found
+
+
+def add_ratios(measured: Sequence[Measured]) -> None:
+    """Set each one's median over the first's, scope by scope; they were measured in turns."""
+    base = measured[0].scopes
+    for other in measured[1:]:
+        other.ratios = {
+            name: ratio_interval(samples, base[name], 50, paired=True)
+            for name, samples in other.scopes.items()
+            if name in base
+        }
+
+
+def report(measured: Sequence[Measured], machine: Mapping[str, Any]) -> dict[str, Any]:
+    """The whole JSON object: the first bundle's keys, ``machine``, and the others ``beside``."""
+    found = {**measured[0].to_json(), "machine": dict(machine)}
+    if len(measured) > 1:
+        found["beside"] = [other.to_json() for other in measured[1:]]
+    return found
+
+
+def to_json_text(value: Mapping[str, Any]) -> bytes:
+    """One line. NaN and infinity are not JSON and raise."""
+    return (json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def to_csv(measured: Sequence[Measured]) -> bytes:
+    """A line for each sample: bundle, loop, name, sample (its turn or frame), milliseconds."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(("bundle", "loop", "name", "sample", "ms"))
+    for one in measured:
+        for name, samples in {**one.scopes, **one.stages}.items():
+            writer.writerows((one.label, "closed", name, n, ms) for n, ms in enumerate(samples))
+        if one.open_loop is not None:
+            served = one.open_loop.served
+            for name in ("latency", "queue_age"):
+                pairs = zip(served, getattr(one.open_loop, f"{name}_ms"), strict=True)
+                writer.writerows((one.label, "open", name, n, ms) for n, ms in pairs)
+        for n, ms in enumerate(one.cold_starts_ms):
+            writer.writerow((one.label, "cold", "cold_start", n, ms))
+    return stream.getvalue().encode()
+
+
+def target(path: Path, option: str) -> Path:
+    """``path`` if a file can be written there; checked before minutes of measuring are spent."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        return path  # a pipe or a device, as /dev/stdout
+    if path.is_dir():
+        raise InputError(f"{option} {path} is a folder; give a file in it")
+    if not path.parent.is_dir():
+        raise InputError(f"{option} {path}: there is no folder {path.parent}; make it")
+    if not os.access(path.parent, os.W_OK):
+        raise InputError(f"{option} {path}: no permission to write into {path.parent}; use another")
+    return path

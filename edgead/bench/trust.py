@@ -1,0 +1,134 @@
+"""Why a number should not be believed, in sentences. No sample is ever left out for it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgead.bench.monitor import Reading
+from edgead.bench.samples import PERCENTILES, percentile, rank, ratio_interval
+
+BEYOND = 10  # samples above a percentile, at least, before it is more than luck
+OUTLIER = 10.0  # robust standard deviations above the median
+DRIFT = 0.05  # of the median between the halves
+OTHERS = 0.05  # of the machine's CPU time used by other processes
+STEAL = 0.01  # of the machine's CPU time taken by the hypervisor
+SLOWER_CLOCK = 0.9  # of the clock at the start
+GROWTH_MB = 1.0  # of memory after the first minute
+
+
+def of_samples(name: str, samples: Sequence[float], percent: float) -> Iterator[str]:
+    """Warnings about the samples of scope ``name``, of which ``percent`` is asked for."""
+    values = np.asarray(samples, np.float64)
+    yield from _few(name, values.size, percent)
+    yield from _outliers(name, values)
+    yield from _drift(name, values)
+
+
+def of_frames(frames: Sequence[NDArray[Any]]) -> Iterator[str]:
+    """Warnings about the input."""
+    flat = sum(bool((frame == frame.flat[0]).all()) for frame in frames)
+    if flat:
+        yield (
+            f"flat frames: {flat} of {len(frames)} frames have one value everywhere; some engines "
+            f"and caches are faster on those: measure with images of the camera"
+        )
+
+
+def of_machine(readings: Sequence[Reading], kept_mb: float = 0.0) -> Iterator[str]:
+    """Warnings about the time from the first reading to the last.
+
+    ``kept_mb``: memory that the benchmark itself filled with samples meanwhile.
+    """
+    first, last = readings[0], readings[-1]
+    yield from _others(first, last)
+    for name, before in first.mhz.items():
+        after = last.mhz.get(name, before)
+        if after < SLOWER_CLOCK * before:
+            yield (
+                f"clocks: {name} fell from {before:.0f} to {after:.0f} MHz: the machine throttled "
+                f"or saved power; fix the clocks, or cool it"
+            )
+    growth = rss_growth_mb(readings)
+    if growth is not None and growth > GROWTH_MB + kept_mb:
+        yield (
+            f"memory: the process grew by {growth:.1f} MB after the first minute, {kept_mb:.1f} MB "
+            f"of it the samples kept here: something is not given back"
+        )
+
+
+def rss_growth_mb(readings: Sequence[Reading]) -> float | None:
+    """Growth of memory from the first reading after a minute to the last; None in shorter runs."""
+    later = [r.rss_mb for r in readings if r.at_s >= 60 and r.rss_mb is not None]
+    return later[-1] - later[0] if len(later) > 1 else None
+
+
+def _few(name: str, count: int, percent: float) -> Iterator[str]:
+    beyond = count - rank(percent, count)
+    if beyond < BEYOND and percent < 100:
+        # The smallest count with BEYOND samples above the rank, up to one for the rounding.
+        wanted = math.ceil(round(BEYOND / (1 - percent / 100), 6))
+        yield (
+            f"few samples: p{percent:g} of {name} rests on {beyond} of {count} samples above it; "
+            f"about {wanted} samples are wanted"
+        )
+    luck = [p for p in PERCENTILES.values() if p != percent and rank(p, count) == count]
+    if luck:
+        named = ", ".join(f"p{p:g}" for p in luck)
+        yield f"few samples: {named} of {name} is the largest of {count} samples, nothing more"
+
+
+def _outliers(name: str, values: NDArray[np.float64]) -> Iterator[str]:
+    median = percentile(values, 50)
+    # 1.4826: the median absolute deviation of a normal distribution is its sigma / 1.4826. The
+    # floor of 1 % of the median keeps a very quiet machine from calling its own grain outliers.
+    scale = max(1.4826 * percentile(np.abs(values - median), 50), 0.01 * median)
+    far = values > median + OUTLIER * scale
+    if far.any():
+        yield (
+            f"outliers: {int(far.sum())} of {values.size} samples of {name} are far above the "
+            f"median of {median:.3g} ms, the largest is {values.max():.3g} ms (sample "
+            f"{int(values.argmax())}); they count: the machine did something else meanwhile"
+        )
+
+
+def _drift(name: str, values: NDArray[np.float64]) -> Iterator[str]:
+    half = values.size // 2
+    if half < BEYOND:
+        return
+    ratio, low, high = ratio_interval(values[-half:], values[:half], 50)
+    if abs(ratio - 1) > DRIFT and not low <= 1 <= high:
+        word = "slower" if ratio > 1 else "faster"
+        yield (
+            f"drift: the second half of {name} is {100 * abs(ratio - 1):.0f} % {word} than the "
+            f"first (medians): the machine warmed up, throttled or became busy; measure longer, "
+            f"with a longer --warm-up"
+        )
+
+
+def _others(first: Reading, last: Reading) -> Iterator[str]:
+    """Other processes and the hypervisor, by what /proc/stat counted between two readings."""
+    counters: Mapping[str, float] = {
+        name: getattr(last, name) - getattr(first, name)
+        for name in ("machine_busy_s", "machine_s", "steal_s")
+        if getattr(first, name) is not None and getattr(last, name) is not None
+    }
+    passed = counters.get("machine_s", 0)
+    if passed <= 0:
+        return
+    others = (counters["machine_busy_s"] - (last.cpu_s - first.cpu_s)) / passed
+    if others > OTHERS:
+        yield (
+            f"noisy machine: other processes used {100 * others:.0f} % of the machine's CPU time "
+            f"(load {last.load}): stop them and measure again"
+        )
+    steal = counters["steal_s"] / passed
+    if steal > STEAL:
+        yield (
+            f"steal: the hypervisor gave {100 * steal:.0f} % of the CPU time to others: measure on "
+            f"a machine of your own"
+        )
