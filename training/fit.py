@@ -188,7 +188,7 @@ class _StageRun:
         if not bool(torch.isfinite(loss)):
             raise TrainingError(
                 f"the loss of stage {stage.name} became {loss.item()} at step {step}; "
-                "lower the rate with --set learning_rate=[0.0003,0.001]"
+                f"set a learning_rate lower than {stage.learning_rate:g} with --set"
             )
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()

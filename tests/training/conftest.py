@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import cv2
@@ -26,3 +28,28 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("parts")
     write_parts(folder, 12)
     return folder
+
+
+@pytest.fixture(scope="session")
+def train_steps(parts: Path):
+    """``train_steps(method, settings, out, steps=, stop_at=, resume=)``: a run on the tiny set.
+
+    ``stop_at`` sends this process SIGTERM after so many steps.
+    """
+    from edgead_training.fit import Bar, Bounds
+    from edgead_training.run import Plan, train
+
+    def run(method, settings, out, *, steps, stop_at=None, resume=False):
+        seen = []
+
+        def update(*_):
+            seen.append(None)
+            if len(seen) == stop_at:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        plan = Plan(method, parts, out, settings, 0, Bounds(steps=steps))
+        bar = Bar(lambda *_: None, update, lambda: None)
+        progress = lambda items, title: iter(items)  # noqa: E731
+        return train(plan, resume=resume, log=lambda _: None, progress=progress, bar=bar)
+
+    return run

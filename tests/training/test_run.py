@@ -14,8 +14,10 @@ from pathlib import Path
 import cv2
 import pytest
 import torch
+from edgead_training.commands.train import _METHODS
 from edgead_training.fit import Bar, Bounds, Interrupted, Position, step_generator
 from edgead_training.fit import load_checkpoint as load
+from edgead_training.methods import METHODS
 from edgead_training.run import Plan, load_run, train
 from safetensors.torch import load_file
 
@@ -213,6 +215,10 @@ def test_bad_requests_get_a_sentence(parts, trained, tmp_path):
         with pytest.raises(TrainingError, match=words):
             make()
     assert not (tmp_path / "a").exists()  # refused at the door: nothing half-written
+
+
+def test_command_names_the_methods_that_there_are():
+    assert sorted(METHODS) == list(_METHODS)
 
 
 def test_one_image_and_an_unreadable_one_get_a_sentence(parts, tmp_path):

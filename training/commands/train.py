@@ -11,7 +11,7 @@ from typing import Any
 from edgead.console import Console, print_json
 from edgead.errors import TrainingError
 
-_METHODS = ("redi",)  # named here too, so that --help needs no torch
+_METHODS = ("arnet", "redi")  # named here too, so that --help needs no torch
 EXAMPLE = "  edgead train redi photos/ --out runs/cell --minutes 10"
 
 
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="settings",
-        help="a setting of the method, such as map=sobel, prompt=false, frb=light",
+        help="a setting of the method, such as size=[256,256]; docs/methods.md lists them",
     )  # fmt: skip
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in RUN")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")

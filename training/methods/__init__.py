@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from .arnet import ARNet, ARNetSettings
 from .base import Method, Stage, TrainingSet
 from .redi import ReDi, ReDiSettings
 
-METHODS: dict[str, type[Method]] = {"redi": ReDi}
+METHODS: dict[str, type[Method]] = {"arnet": ARNet, "redi": ReDi}
 
-__all__ = ["METHODS", "Method", "ReDi", "ReDiSettings", "Stage", "TrainingSet"]
+__all__ = [
+    "METHODS",
+    "ARNet",
+    "ARNetSettings",
+    "Method",
+    "ReDi",
+    "ReDiSettings",
+    "Stage",
+    "TrainingSet",
+]

@@ -6,8 +6,9 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -16,6 +17,7 @@ from edgead.errors import TrainingError
 from edgead.manifest import Pair
 from edgead.preprocess import PreprocessParams
 
+Settings = TypeVar("Settings")
 Progress = Callable[[Iterable[Any], str], Iterator[Any]]
 """Wraps an iterable with a progress bar that bears the given title."""
 
@@ -76,6 +78,37 @@ def _alike(value: Any, example: Any) -> bool:
     if isinstance(example, float):
         return isinstance(value, (int, float)) and not isinstance(value, bool)
     return type(value) is type(example)
+
+
+def check_words(settings: Any, **known: tuple[str, ...]) -> None:
+    """Hold settings against the words that each may be. Errors: TrainingError with the words."""
+    for name, words in known.items():
+        value = getattr(settings, name)
+        if value not in words:
+            raise TrainingError(f"{name}={value!r} is not known; choose one of {words}")
+
+
+def check_least(settings: Any, least: dict[str, float]) -> None:
+    """Hold settings, or each of several numbers, against their least value.
+
+    Errors: TrainingError for what is less or not finite.
+    """
+    for name, bound in least.items():
+        values = np.atleast_1d(getattr(settings, name))
+        if not np.all(np.isfinite(values) & (values >= bound)):
+            raise TrainingError(f"{name}={getattr(settings, name)} must be at least {bound}")
+
+
+def read_settings(kind: type[Settings], method: str, values: dict[str, Any]) -> Settings:
+    """The settings dataclass ``kind`` of ``method`` from plain JSON; lists become tuples.
+
+    Errors: TrainingError for a setting that the method does not have, and those of ``kind``.
+    """
+    known = sorted(field.name for field in fields(kind))
+    for key in values:
+        if key not in known:
+            raise TrainingError(f"{method} has no setting {key!r}; it knows {known}")
+    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
 
 class Method(nn.Module, ABC):

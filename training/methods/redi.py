@@ -19,10 +19,9 @@ just that: |a - b|^2 = 2 (1 - cos) for unit vectors.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -35,7 +34,15 @@ from edgead.preprocess import PreprocessParams
 from ..backbone import CHANNELS, MEAN, STD, STRIDES, load_backbone
 from ..networks import Residual, conv_norm_relu, ssim, upsample
 from ..selfmaps import KINDS, make_map
-from .base import Method, Stage, TrainingSet, check_types
+from .base import (
+    Method,
+    Stage,
+    TrainingSet,
+    check_least,
+    check_types,
+    check_words,
+    read_settings,
+)
 from .redi_data import FeatureCache, FeatureScale, PromptBank, smooth, with_foreign_patches
 
 FRB_KINDS = ("light", "heavy", "none")
@@ -73,10 +80,7 @@ class ReDiSettings:
 
     def __post_init__(self) -> None:
         check_types(self)
-        for name, known in (("map", KINDS), ("frb", FRB_KINDS), ("pooling", POOLINGS)):
-            value = getattr(self, name)
-            if value not in known:
-                raise TrainingError(f"{name}={value!r} is not known; choose one of {known}")
+        check_words(self, map=KINDS, frb=FRB_KINDS, pooling=POOLINGS)
         if len(self.size) != 2 or any(side < 64 or side % 32 for side in self.size):
             raise TrainingError(
                 f"size={self.size} cannot be used: height and width must be multiples of 32, "
@@ -86,10 +90,7 @@ class ReDiSettings:
             raise TrainingError(f"top_k={self.top_k} is no share of the map; give 0 < top_k <= 1")
         least = {"bank_size": 1, "batch_size": 2, "variants": 1, "widths": 1, "steps": 1}
         positive = dict.fromkeys(("self_correlation", "blur_sigma", "learning_rate", "patches"), 0)
-        for name, bound in (least | positive).items():
-            values = np.atleast_1d(getattr(self, name))
-            if not np.all(np.isfinite(values) & (values >= bound)):
-                raise TrainingError(f"{name}={getattr(self, name)} must be at least {bound}")
+        check_least(self, least | positive)
 
 
 class RecoverNet(nn.Module):
@@ -227,12 +228,7 @@ class ReDi(Method):
 
     @classmethod
     def from_settings(cls, settings: dict[str, Any], n_train: int) -> ReDi:
-        known = {field.name for field in fields(ReDiSettings)}
-        for key in settings:
-            if key not in known:
-                raise TrainingError(f"redi has no setting {key!r}; it knows {sorted(known)}")
-        tuples = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
-        return cls(ReDiSettings(**tuples), n_train)
+        return cls(read_settings(ReDiSettings, cls.name, settings), n_train)
 
     def settings(self) -> dict[str, Any]:
         return asdict(self.config)

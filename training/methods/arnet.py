@@ -1,0 +1,235 @@
+"""ARNet: erase attributes of an image, restore them, and measure what comes back wrong.
+
+Source: Huang, Ye, Cao, Li, Zhang, Lu, "Attribute restoration framework for anomaly detection"
+(arXiv 1911.10676). Tags: [F] stated by the authors, [D] read off an independent re-implementation,
+[P] our choice.
+
+    O_k(X) = gray(rotate_k(X))       k = 0, 90, 180, 270 degrees, T transformations          [D]
+    Y_k = unet(O_k(X))               the colour image X upright again; trained with MSE      [D]
+    E_k = mean |Y_k - X| over the training images, their pixels and channels                 [D]
+    map = 1/T sum over k of |Y_k - X| / E_k, the score is its mean                           [D]
+
+What was erased comes back as good parts have it, so a defect is restored wrongly [F]. The graph
+hands out X / E_k and Y_k / E_k, whose mean absolute difference is just |Y_k - X| / E_k.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from edgead.anomaly_map import POOLINGS, MapParams
+from edgead.errors import TrainingError
+from edgead.manifest import Pair
+from edgead.preprocess import PreprocessParams
+
+from ..networks import conv_norm_relu, upsample
+from .base import (
+    Method,
+    Stage,
+    TrainingSet,
+    check_least,
+    check_types,
+    check_words,
+    read_settings,
+)
+
+ERASURES = ("both", "gray", "rotation")
+WIDTHS = (64, 128, 256, 512, 512)  # [D] at strides 1, 2, 4, 8, 16; times the setting width
+USUAL_FLOOR = 1 / 510  # [P] half a grey level: no camera resolves a smaller E
+_CHUNK = 8
+
+
+@dataclass(frozen=True)
+class ARNetSettings:
+    """Every choice of ARNet. The default is the edge preset; ``width=1.0`` is the paper's network.
+
+    size: input (height, width), multiples of 16; erase: gray, rotation or both; turns: 4 rotates
+    by 0, 90, 180 and 270 degrees, which needs a square input, 2 by 0 and 180; width: factor of the
+    network's channels; top_k: share of the map that the pooling top_k averages.
+    """
+
+    size: tuple[int, int] = (256, 256)  # [P]
+    erase: str = "both"  # [D]; which attributes help depends on the part, so it is a setting [P]
+    turns: int = 4  # [D]
+    width: float = 0.125  # [P] about the time of ReDi on one core; the paper: 1
+    blur_sigma: float = 4.0  # [P] pixels at 256; the paper scores images only
+    pooling: str = "mean"  # [D]; max where a defect is small [P]
+    top_k: float = 0.01  # [P]
+    batch_size: int = 8  # [P] more steps in the same minutes; the paper: 32 [D]
+    learning_rate: float = 1e-3  # [P] AdamW; the paper: SGD at 0.1, halved ten times [D]
+    steps: int = 2000  # [P] the paper: 500/T epochs [D]
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        check_words(self, erase=ERASURES, pooling=POOLINGS)
+        if any(side < 64 or side % 16 for side in self.size):
+            raise TrainingError(
+                f"size={self.size} cannot be used: height and width must be multiples of 16, "
+                "at least 64"
+            )
+        if self.turns not in (2, 4):
+            raise TrainingError(f"turns={self.turns} cannot be used; choose 2 or 4")
+        if self.erase != "gray" and self.turns == 4 and self.size[0] != self.size[1]:
+            raise TrainingError(
+                f"size={self.size} is not square, and a rotation by 90 degrees swaps the sides: "
+                "set turns=2, erase=gray or a square size"
+            )
+        if not 0 < self.top_k <= 1:
+            raise TrainingError(f"top_k={self.top_k} is no share of the map; give 0 < top_k <= 1")
+        least = {"width": 1 / 16, "batch_size": 2, "steps": 1}
+        check_least(self, least | dict.fromkeys(("blur_sigma", "learning_rate"), 0))
+
+
+def rotate(image: Tensor, quarters: int) -> Tensor:
+    """[..., H, W] counterclockwise by ``quarters`` of 90 degrees, as ``numpy.rot90`` does.
+
+    Written as transpositions and flips, which every engine has.
+    """
+    if quarters == 2:
+        return image.flip(-2, -1)
+    if quarters in (1, 3):
+        return image.transpose(-2, -1).flip(-2 if quarters == 1 else -1)
+    return image
+
+
+def _double(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(conv_norm_relu(inputs, outputs), conv_norm_relu(outputs, outputs))
+
+
+class UNet(nn.Module):
+    """U-Net with bilinear upsampling and concatenated skips. [D; width, sigmoid: P]
+
+    [N, inputs, H, W] in [0, 1], in the dtype of the weights, to [N, 3, H, W] float32 in [0, 1].
+    """
+
+    def __init__(self, inputs: int, width: float) -> None:
+        super().__init__()
+        a, b, c, d, e = (round(width * count) for count in WIDTHS)
+        self.inputs = inputs
+        self.enc1, self.enc2 = _double(inputs, a), _double(a, b)
+        self.enc4, self.enc8, self.enc16 = _double(b, c), _double(c, d), _double(d, e)
+        self.dec8, self.dec4 = _double(e + d, c), _double(c + c, b)
+        self.dec2, self.dec1 = _double(b + b, a), _double(a + a, a)
+        self.out = nn.Conv2d(a, 3, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        e1 = self.enc1(x)
+        e2 = self.enc2(F.max_pool2d(e1, 2))
+        e4 = self.enc4(F.max_pool2d(e2, 2))
+        e8 = self.enc8(F.max_pool2d(e4, 2))
+        e16 = self.enc16(F.max_pool2d(e8, 2))
+        d8 = self.dec8(torch.cat([e8, upsample(e16)], dim=1))
+        d4 = self.dec4(torch.cat([e4, upsample(d8)], dim=1))
+        d2 = self.dec2(torch.cat([e2, upsample(d4)], dim=1))
+        d1 = self.dec1(torch.cat([e1, upsample(d2)], dim=1))
+        # In half a value near 1 has steps of 5e-4, which is a share of E; a logit's are finer.
+        return torch.sigmoid(self.out(d1).float())
+
+
+class ARNet(Method):
+    """The exported graph and its training; see the module's page for the equations."""
+
+    name: ClassVar[str] = "arnet"
+    usual: Tensor  # E [T]
+
+    def __init__(self, settings: ARNetSettings) -> None:
+        super().__init__()
+        self.config = settings
+        self.quarters = {1: (0,), 2: (0, 2), 4: (0, 1, 2, 3)}[
+            1 if settings.erase == "gray" else settings.turns
+        ]
+        self.unet = UNet(3 if settings.erase == "rotation" else 1, settings.width)
+        self.register_buffer("usual", torch.ones(len(self.quarters)))
+
+    @classmethod
+    def from_settings(cls, settings: dict[str, Any], n_train: int) -> ARNet:
+        return cls(read_settings(ARNetSettings, cls.name, settings))
+
+    def settings(self) -> dict[str, Any]:
+        return asdict(self.config)
+
+    def preprocess_params(self) -> PreprocessParams:
+        """[0, 1], no mean and std: an author says so [F]."""
+        return PreprocessParams(size=self.config.size, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+
+    def pairs(self) -> tuple[Pair, ...]:
+        count = len(self.quarters)
+        return tuple(
+            Pair(f"reference_{k}", f"restored_{k}", 3, self.config.size, 1 / count)
+            for k in range(count)
+        )
+
+    def map_params(self) -> MapParams:
+        return MapParams(
+            size=self.config.size,
+            distance="l1",
+            weights=tuple(pair.weight for pair in self.pairs()),
+            fusion="sum",
+            blur_sigma=self.config.blur_sigma * self.config.size[0] / 256,
+            pooling=self.config.pooling,
+            top_k=self.config.top_k,
+        )
+
+    def erase(self, image: Tensor, k: int) -> Tensor:
+        """O_k: [N, 3, H, W] to [N, 1 or 3, H, W], without colour and turned, as is set."""
+        kept = image.mean(1, keepdim=True) if self.config.erase != "rotation" else image
+        return rotate(kept, self.quarters[k])
+
+    def restore(self, image: Tensor) -> Tensor:
+        """Y_k of all k: [N, 3, H, W] to [N, T, 3, H, W], float32 in [0, 1].
+
+        The T images pass as one batch, so that the exported graph holds the network once.
+        """
+        count, size = len(self.quarters), self.config.size
+        erased = torch.stack([self.erase(image, k) for k in range(count)], dim=1)
+        erased = erased.reshape(-1, self.unet.inputs, *size).to(self.unet.out.weight.dtype)
+        return self.unet(erased).reshape(-1, count, 3, *size)
+
+    def forward(self, image: Tensor) -> list[tuple[Tensor, Tensor]]:
+        restored, usual = self.restore(image), self.usual.float()
+        return [(image / usual[k], restored[:, k] / usual[k]) for k in range(len(self.quarters))]
+
+    def preview(self, images: Tensor) -> list[Tensor]:
+        """Rows: the images X, the last O_k(X) in three channels, and what is restored from it."""
+        erased = self.erase(images, -1).expand(-1, 3, -1, -1)
+        return [images, erased, self.restore(images)[:, -1]]
+
+    # training ------------------------------------------------------------------------------------
+
+    def conclude(self, data: TrainingSet) -> None:
+        """Measure E_k, the mean error of the training images under each transformation [D]."""
+        total = torch.zeros(len(self.quarters), dtype=torch.float64)
+        parts = torch.arange(len(data)).split(_CHUNK)
+        with torch.no_grad():
+            for part in data.progress(parts, "restoration errors of the good images"):
+                image = data.images[part]
+                error = (self.restore(image) - image[:, None]).abs()
+                total += error.mean((2, 3, 4), dtype=torch.float64).sum(0)
+        self.usual.copy_((total / len(data)).clamp_min(USUAL_FLOOR))
+
+    def stages(self, data: TrainingSet) -> list[Stage]:
+        def loss(indices: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+            image = data.images[indices]
+            drawn = torch.randint(len(self.quarters), indices.shape, generator=generator).tolist()
+            erased = [self.erase(x[None], k) for x, k in zip(image, drawn, strict=True)]
+            return {"mse": F.mse_loss(self.unet(torch.cat(erased)), image)}
+
+        return [
+            Stage(
+                "restore",
+                len(data),
+                steps=self.config.steps,
+                share=1.0,
+                batch_size=self.config.batch_size,
+                learning_rate=self.config.learning_rate,
+                weight_decay=1e-4,
+                modules=(self.unet,),
+                prepare=lambda: None,
+                loss=loss,
+            )
+        ]
