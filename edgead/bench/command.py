@@ -2,7 +2,7 @@
 
 Closed loop (the next frame comes when the last one is done), in turns when there are several; with
 --hz also open loop, at a camera's cadence; cold starts in processes of their own. Exit code 4 over
-the --budget-ms.
+the --budget-ms, 5 when --compare finds something slower.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from edgead.cli import Parser, guard, version
 
 EXAMPLE = """\
 example:
-  edgead-bench cell.edgead --images parts/ --json now.json --csv now.csv
+  edgead-bench cell.edgead --images parts/ --json now.json --html now.html
   edgead-bench cell.edgead --images parts/ --hz 30 --minutes 10
   edgead-bench cell.edgead --images parts/ --budget-ms 33 --percentile 99 || echo too slow
+  edgead-bench cell.edgead --images parts/ --compare before.json
   edgead-bench new.edgead old.edgead --images parts/ --threads 1 --threads 2"""
 
 
@@ -123,6 +124,12 @@ def _add_results(parser: Parser) -> None:
         help="write all numbers and samples to FILE; without FILE, print one JSON object",
     )
     group.add_argument("--csv", metavar="FILE", help="write all samples to FILE")
+    group.add_argument("--html", metavar="FILE", help="write a page with charts to FILE")
+    group.add_argument(
+        "--compare",
+        metavar="OLD.json",
+        help="exit with 5 when the first bundle became slower, beyond noise, since an older --json",
+    )
     group.add_argument(
         "--budget-ms",
         metavar="MS",

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from edgead.bench.closed_loop import END_TO_END, Series, scopes
+from edgead.bench.compare import SCHEMA, Change
 from edgead.bench.open_loop import OpenLoop
 from edgead.bench.samples import Interval, percentile, ratio_interval, summary
 from edgead.errors import InputError
 
-SCHEMA = 1
 STAGES = ("preprocess", "copy", "engine", "anomaly_map", "total")
 SCOPES = {
     "network": "the graph alone",
@@ -38,6 +38,8 @@ class Measured:
     cold_starts_ms: list[float] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     ratios: dict[str, Interval] = field(default_factory=dict)
+    differences: list[str] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
 
     @property
     def scopes(self) -> dict[str, list[float]]:
@@ -56,7 +58,7 @@ class Measured:
         return 8 * (closed + (3 * len(self.open_loop.served) if self.open_loop else 0))
 
     def to_json(self) -> dict[str, Any]:
-        """The JSON object of this bundle; ``ratios`` only beside another one."""
+        """The JSON object of this bundle; ``ratios`` and ``compare`` where there are any."""
         cold = percentile(self.cold_starts_ms, 50) if self.cold_starts_ms else None
         found = {
             "schema_version": SCHEMA,
@@ -71,6 +73,11 @@ class Measured:
         }
         if self.ratios:
             found["ratios"] = {name: ratio._asdict() for name, ratio in self.ratios.items()}
+        if self.changes:
+            found["compare"] = {
+                "differences": self.differences,
+                "changes": [change.to_json() for change in self.changes],
+            }
         return found
 
 

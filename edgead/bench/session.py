@@ -11,11 +11,12 @@ from datetime import datetime, timezone
 from pathlib import Path
 from time import perf_counter
 
-from edgead.bench import results, text, trust
+from edgead.bench import compare, results, text, trust
 from edgead.bench.closed_loop import END_TO_END, Call, Frame, closed_loop
 from edgead.bench.cold_start import cold_start
 from edgead.bench.monitor import Monitor, cores
 from edgead.bench.open_loop import OpenLoop, open_loop
+from edgead.bench.page import page
 from edgead.bench.results import Measured
 from edgead.bench.samples import percentile
 from edgead.bundle import Bundle, open_bundle
@@ -27,7 +28,7 @@ from edgead.files import write_file
 from edgead.images import decode_image, read_image
 from edgead.machine import processor_name
 
-OVER_BUDGET = 4
+OVER_BUDGET, SLOWER = 4, 5  # exit codes
 MOST_IMAGES = 100  # held in memory at once; the others of a folder are left out, and that is said
 
 
@@ -54,6 +55,7 @@ def run(args: argparse.Namespace) -> int:
     """Measure; see the command's docstring for the exit code."""
     console = Console(json_on_stdout=args.json == "-")
     _check(args)
+    old = compare.read_old(Path(args.compare), args.batch) if args.compare else None
     bundles = [open_bundle(name) for name in args.bundles]
     given = _read_input(args.images, bundles[0])
     subjects = _open(bundles, args)
@@ -65,9 +67,15 @@ def run(args: argparse.Namespace) -> int:
     with Monitor(interval_s) as monitor:
         _measure(measured, subjects, given, args)
     _judge(measured, given, monitor, args)
+    if old is not None:
+        now = measured[0].to_json()
+        measured[0].differences = list(compare.differences(now, old))
+        measured[0].changes = list(compare.changes(now, old, args.percentile))
     text.tell(console, measured)
     _write(console, args, measured, monitor)
     code = _check_budget(console, args, measured)
+    if code == 0 and any(change.verdict == "slower" for change in measured[0].changes):
+        code = SLOWER
     console.next(_next_command(args))
     return code
 
@@ -106,7 +114,7 @@ def _check(args: argparse.Namespace) -> None:
         raise InputError(
             f"--minutes {args.minutes:g} at --hz {args.hz:g} is less than one frame: measure longer"
         )
-    for option in ("json", "csv"):
+    for option in ("json", "csv", "html"):
         path = getattr(args, option)
         if path is not None and path != "-":
             results.target(Path(path), f"--{option}")
@@ -298,3 +306,6 @@ def _write(
     if args.csv is not None:
         write_file(args.csv, results.to_csv(measured))
         console.say(f"wrote  {args.csv}")
+    if args.html is not None:
+        write_file(args.html, page(measured))
+        console.say(f"wrote  {args.html}")

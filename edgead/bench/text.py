@@ -12,37 +12,67 @@ HEAD = ("p50", "p90", "p99", "p99.9", "max", "mean")
 
 
 def tell(console: Console, measured: Sequence[Measured]) -> None:
-    """A table for each bundle, then ratios, then warnings."""
+    """A table for each bundle, then ratios, changes and warnings."""
     for one in measured:
         console.say()
         console.say(console.paint(one.label, "bold"))
-        for line in _table(one):
+        for line in [*table(rows(one), right=range(1, 8)), *below(one)]:
             console.say(f"  {line}")
-        for line in _below(one):
-            console.say(f"  {line}")
-    for other in measured[1:]:
-        for name, (ratio, low, high) in other.ratios.items():
-            console.say(
-                f"ratio  {other.label} / {measured[0].label}, {name}: {ratio:.3f} "
-                f"({low:.3f} to {high:.3f}), medians, in turns"
-            )
     console.say()
-    for warning in dict.fromkeys(w for one in measured for w in one.warnings):
-        console.say(f"{console.paint('doubt', 'yellow')}  {warning}")
+    for line in (*ratio_lines(measured), *changes_lines(measured[0])):
+        console.say(line)
+    for line in doubts(measured):
+        console.say(f"{console.paint('doubt', 'yellow')}  {line}")
 
 
-def _table(one: Measured) -> list[str]:
+def ratio_lines(measured: Sequence[Measured]) -> list[str]:
+    """A line for each scope of each bundle but the first."""
+    return [
+        f"ratio  {other.label} / {measured[0].label}, {name}: {ratio:.3f} "
+        f"({low:.3f} to {high:.3f}), medians, in turns"
+        for other in measured[1:]
+        for name, (ratio, low, high) in other.ratios.items()
+    ]
+
+
+def doubts(measured: Sequence[Measured]) -> list[str]:
+    """The warnings; with several bundles, those that only some have begin with whose they are."""
+    shared = set.intersection(*(set(one.warnings) for one in measured))
+    lines = dict.fromkeys(
+        warning if warning in shared else f"{one.label}: {warning}"
+        for one in measured
+        for warning in one.warnings
+    )
+    return list(lines)
+
+
+def changes_lines(one: Measured) -> list[str]:
+    """A line for each scope and percentile that is compared with an older run."""
+    lines = [f"differs: {difference}" for difference in one.differences]
+    for change in one.changes:
+        line = (
+            f"{change.verdict}: {change.scope}, p{change.percent:g}, {change.old_ms:.3f} ms then, "
+            f"{change.new_ms:.3f} ms now"
+        )
+        if change.ratio is not None:
+            line += f", ratio {change.ratio:.3f} ({change.low:.3f} to {change.high:.3f})"
+        lines.append(line)
+    return lines
+
+
+def rows(one: Measured) -> list[tuple[str, ...]]:
+    """The table of one bundle, its head first; columns 1 to 7 are numbers."""
     batch = one.settings["batch"]
     per = "frame" if batch == 1 else f"{batch} frames"
-    rows: list[tuple[str, ...]] = [(f"ms per {per}", *HEAD, "samples", "")]
+    found: list[tuple[str, ...]] = [(f"ms per {per}", *HEAD, "samples", "")]
     for name, samples in one.scopes.items():
-        rows.append(_row(name, samples, f"scope: {SCOPES[name]}"))
+        found.append(_row(name, samples, f"scope: {SCOPES[name]}"))
     for name, samples in one.stages.items():
-        rows.append(_row(f"  {name}", samples, "stage"))
+        found.append(_row(f"  {name}", samples, "stage"))
     if one.open_loop is not None:
-        rows.append(_row("open loop", one.open_loop.latency_ms, "scope: arrival to result"))
-        rows.append(_row("  queue age", one.open_loop.queue_age_ms, "arrival to start"))
-    return table(rows, right=range(1, 8))
+        found.append(_row("open loop", one.open_loop.latency_ms, "scope: arrival to result"))
+        found.append(_row("  queue age", one.open_loop.queue_age_ms, "arrival to start"))
+    return found
 
 
 def _row(name: str, samples: Sequence[float], scope: str) -> tuple[str, ...]:
@@ -51,7 +81,8 @@ def _row(name: str, samples: Sequence[float], scope: str) -> tuple[str, ...]:
     return name, *(f"{value:.3f}" for value in values), str(len(samples)), scope
 
 
-def _below(one: Measured) -> list[str]:
+def below(one: Measured) -> list[str]:
+    """What the table has no room for."""
     lines = []
     if one.open_loop is not None:
         loop = one.open_loop

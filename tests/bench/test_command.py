@@ -209,7 +209,31 @@ def test_a_device_that_is_not_there_is_the_devices_mistake(bench, bundle_dir):
     assert code == 2 and "CPU only" in err
 
 
-@pytest.mark.parametrize("option", ["--json", "--csv"])
+def test_compare_decides_the_exit_code(bench, bundle_dir, tmp_path):
+    """The old samples are divided or multiplied by a million, so that no noise matters."""
+    old = tmp_path / "old.json"
+    assert bench(bundle_dir, "--json", old)[0] == 0
+    found = json.loads(old.read_text())
+    for factor, code, said in ((1e-6, 5, "slower: end_to_end, p50"), (1e6, 0, "faster: network")):
+        for scope in found["scopes"].values():
+            scope["samples_ms"] = [1.0 * factor] * 30
+        old.write_text(json.dumps(found))
+        words = ("--repeats", 30, "--compare", old, "--json", tmp_path / "new.json")
+        assert (done := bench(bundle_dir, *words))[0] == code
+        assert said in done[1]
+        new = json.loads((tmp_path / "new.json").read_text())
+        assert {c["verdict"] for c in new["compare"]["changes"]} > {said.partition(":")[0]}
+    assert bench(bundle_dir, "--compare", tmp_path / "no.json")[0] == 1
+
+
+def test_the_page_is_written(bench, bundle_dir, tmp_path):
+    path = tmp_path / "page.html"
+    code, out, _ = bench(bundle_dir, "--html", path, "--hz", 500)
+    assert code == 0 and f"wrote  {path}" in out
+    assert path.read_text().count("<svg") == 4
+
+
+@pytest.mark.parametrize("option", ["--json", "--csv", "--html"])
 def test_files_that_cannot_be_written_are_refused_before_measuring(
     bench, bundle_dir, tmp_path, option
 ):

@@ -1,0 +1,93 @@
+"""The charts hold every sample, and the page needs nothing from outside."""
+
+from __future__ import annotations
+
+import re
+from array import array
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgead.bench.charts import MOST_TICKS, LogAxis, histogram, timeline
+from edgead.bench.open_loop import OpenLoop
+from edgead.bench.page import page
+from edgead.bench.results import Measured
+
+
+@given(st.floats(1e-3, 1e5), st.floats(1, 1e6))
+def test_every_axis_has_some_round_ticks(low, factor):
+    axis = LogAxis(low, low * factor, 0, 100)
+    ticks = axis.ticks()
+    assert 2 <= len(ticks) <= MOST_TICKS
+    assert all(0 <= axis.at(tick) <= 100 for tick in ticks)
+    assert ticks == sorted(ticks)
+
+
+def test_the_axis_is_logarithmic():
+    axis = LogAxis(1, 100, 0, 100)
+    assert axis.at(10) == pytest.approx(50)
+    assert axis.at(10) - axis.at(1) == pytest.approx(axis.at(100) - axis.at(10))
+
+
+def bars(svg: str) -> list[int]:
+    root = ElementTree.fromstring(svg)
+    return [int(t.text.split()[0]) for t in root.iter("title")]
+
+
+@pytest.mark.parametrize("samples", [[5.0], [5.0] * 7, [1.0, 1000.0], [0.01, 0.02, 90.0]])
+def test_the_histogram_holds_every_sample(samples):
+    assert sum(bars(histogram(samples, "x"))) == len(samples)
+
+
+def test_the_histogram_marks_the_percentiles():
+    texts = re.findall(r">(p[\d.]+|max) ([\d.]+) ms<", histogram(list(range(1, 1001)), "x"))
+    assert texts == [
+        ("p50", "500"), ("p90", "900"), ("p99", "990"), ("p99.9", "999"), ("max", "1000"),
+    ]  # fmt: skip
+
+
+def test_the_timeline_hides_no_extreme():
+    """Twenty samples for each column of pixels, and one that is large among them."""
+    samples = np.full(13_000, 2.0)
+    samples[7777] = 200.0
+    root = ElementTree.fromstring(timeline(range(13_000), samples, "x", "turn", None))
+    strokes = next(e for e in root.iter("path")).get("d")
+    pairs = re.findall(r"M(\d+) ([\d.]+)V([\d.]+)", strokes)
+    tall = [int(x) for x, low, high in pairs if low != high]
+    assert len(tall) == 1
+    assert (tall[0] - 56) / 648 == pytest.approx(7777 / 12_999, abs=0.001)
+
+
+def measured(label: str) -> Measured:
+    series = {
+        name: array("d", [1.0, 2.0, 4.0])
+        for name in ("end_to_end", "preprocess", "engine", "anomaly_map", "total")
+    }
+    loop = OpenLoop(30, 4)
+    for number in (0, 2, 3):
+        loop.served.append(number)
+        loop.latency_ms.append(10.0 * (number + 1))
+        loop.queue_age_ms.append(0.0)
+    identity = dict.fromkeys(("created", "processor", "version", "kernels", "edgead"), "x")
+    settings = {"batch": 1, "frames": ["uint8 2 x 2"], "images": "parts"}
+    return Measured(label, {**identity, "cores": 2}, settings, series, loop, [900.0], ["few: <1>"])
+
+
+def test_the_page_is_one_file_with_everything_escaped():
+    html = page([measured("<b>&.edgead"), measured("other")]).decode()
+    assert "<b>&.edgead" not in html and "&lt;b&gt;&amp;.edgead" in html
+    assert "few: &lt;1&gt;" in html
+    assert not re.search(r"https?:|src=|url\(|<script|<link", html)
+    assert html.count("<svg") == 8
+    for svg in re.findall(r"<svg.*?</svg>", html):
+        ElementTree.fromstring(svg)
+    assert "1 dropped, 1 later than 33.3 ms" in html  # 40 ms for the last
+    assert "deadline 33.33 ms" in html
+
+
+def test_a_queue_age_of_zero_is_only_in_the_table():
+    """Zero has no place on a log axis; the charts show latencies, which are above zero."""
+    assert "0.000" in page([measured("x")]).decode()
