@@ -1,9 +1,9 @@
 """The command ``edgead``: finds the command's module, runs it, turns errors into sentences.
 
 Exit codes: 0 fine; 1 the caller's mistake; 2 the device's; 3 an anomalous frame, where
-``score --exit-code`` asks for it; 4 and 5 too slow for ``edgead-bench``; 130 and 141 when stopped by
-Ctrl-C or a closed pipe, as in every shell. An exception that is none of these is a defect of edgead
-and shows its traceback.
+``score --exit-code`` asks for it; 4 and 5 too slow for ``edgead-bench``; 130 and 141 when stopped
+by Ctrl-C or a closed pipe, as in every shell. An exception that is none of these is a defect of
+edgead and shows its traceback.
 """
 
 from __future__ import annotations

@@ -112,8 +112,8 @@ def differences(new: Mapping[str, Any], old: Mapping[str, Any]) -> Iterator[str]
         words = {str(warning).partition(":")[0] for warning in found["warnings"]} & set(UNLIKE)
         if words:
             yield (
-                f"the {when} run has doubts ({', '.join(sorted(words))}): the intervals do not know "
-                f"such noise; to cancel it, measure both bundles in one run"
+                f"the {when} run has doubts ({', '.join(sorted(words))}): the intervals know "
+                f"nothing of such noise; to cancel it, measure both bundles in one run"
             )
 
 
