@@ -89,7 +89,7 @@ def _edgead(*words: object) -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=7, help="of training, each set")
+    parser.add_argument("--minutes", type=float, default=4, help="of training, each set")
     parser.add_argument("--out", type=Path, default=Path("runs/cell_pooling"), metavar="DIR")
     return parser.parse_args()
 
