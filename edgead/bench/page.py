@@ -7,8 +7,9 @@ from html import escape
 
 from edgead.bench.charts import histogram, timeline
 from edgead.bench.closed_loop import END_TO_END
+from edgead.bench.monitor import Reading
 from edgead.bench.results import Measured
-from edgead.bench.text import below, changes_lines, doubts, ratio_lines, rows
+from edgead.bench.text import below, changes_lines, doubts, machine_lines, ratio_lines, rows
 
 STYLE = """
 :root { color-scheme: light dark; --bg:#f4f6f8; --card:#fff; --text:#17202c; --soft:#5a6778;
@@ -37,7 +38,7 @@ svg .limit { stroke:var(--mark); stroke-dasharray:5 4 }
 """
 
 
-def page(measured: Sequence[Measured]) -> bytes:
+def page(measured: Sequence[Measured], readings: Sequence[Reading]) -> bytes:
     """The page: what was measured, doubts, and charts of every bundle."""
     first = measured[0]
     about = first.identity
@@ -45,6 +46,7 @@ def page(measured: Sequence[Measured]) -> bytes:
         f"{about['created']}, {about['processor']}, {about['cores']} cores, "
         f"{about['version']}, kernels {about['kernels']}, edgead {about['edgead']}",
         f"frames: {', '.join(first.settings['frames'])}; {first.settings['images']}",
+        *machine_lines(readings),
         *ratio_lines(measured),
         *changes_lines(first),
     ]

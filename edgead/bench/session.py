@@ -28,6 +28,7 @@ from edgead.files import write_file
 from edgead.images import decode_image, read_image
 from edgead.machine import processor_name
 
+MOST_FRAMES = 10_000_000  # of an open loop; the arrivals are held in memory
 OVER_BUDGET, SLOWER = 4, 5  # exit codes
 MOST_IMAGES = 100  # held in memory at once; the others of a folder are left out, and that is said
 
@@ -71,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
         now = measured[0].to_json()
         measured[0].differences = list(compare.differences(now, old))
         measured[0].changes = list(compare.changes(now, old, args.percentile))
-    text.tell(console, measured)
+    text.tell(console, measured, monitor.readings)
     _write(console, args, measured, monitor)
     code = _check_budget(console, args, measured)
     if code == 0 and any(change.verdict == "slower" for change in measured[0].changes):
@@ -110,10 +111,13 @@ def _check(args: argparse.Namespace) -> None:
         raise InputError(
             f"--percentile {args.percentile:g}: wanted a number above 0, at most 100, as 99"
         )
-    if args.hz is not None and args.minutes is not None and args.minutes * 60 * args.hz < 1:
-        raise InputError(
-            f"--minutes {args.minutes:g} at --hz {args.hz:g} is less than one frame: measure longer"
-        )
+    if args.hz is not None and args.minutes is not None:
+        frames = args.minutes * 60 * args.hz
+        if not 1 <= frames <= MOST_FRAMES:
+            raise InputError(
+                f"--minutes {args.minutes:g} at --hz {args.hz:g} is {frames:.3g} frames: wanted at "
+                f"least one and at most {MOST_FRAMES}; change one of them"
+            )
     for option in ("json", "csv", "html"):
         path = getattr(args, option)
         if path is not None and path != "-":
@@ -163,6 +167,11 @@ def _say_what(
         )
     kinds = ", ".join(_kinds(given.frames))
     console.say(f"read   {count(len(given.frames), 'frame')} ({kinds}): {given.source}")
+    if args.hz is not None:
+        number = _open_frames(args)
+        console.say(
+            f"plan   open loop of {count(number, 'frame')} in {number / args.hz:.1f} s, each bundle"
+        )
     console.say(f"warm   {count(args.warm_up, 'call')} of each bundle before the first sample")
 
 
@@ -227,7 +236,7 @@ def _measure(
         one.series = found
     results.add_ratios(measured)
     if args.hz is not None:
-        number = round(args.minutes * 60 * args.hz) if args.minutes else args.repeats
+        number = _open_frames(args)
         for one, subject in zip(measured, subjects, strict=True):
             one.open_loop = _open_loop(subject.detector, given.frames, args.hz, number)
 
@@ -244,6 +253,11 @@ def _bound(args: argparse.Namespace) -> Callable[[int], bool]:
         return lambda turn: turn < args.repeats
     end = perf_counter() + 60 * args.minutes
     return lambda turn: turn == 0 or perf_counter() < end
+
+
+def _open_frames(args: argparse.Namespace) -> int:
+    """Frames that arrive in an open loop."""
+    return round(args.minutes * 60 * args.hz) if args.minutes else int(args.repeats)
 
 
 def _open_loop(detector: Detector, frames: Sequence[Frame], hz: float, number: int) -> OpenLoop:
@@ -307,5 +321,5 @@ def _write(
         write_file(args.csv, results.to_csv(measured))
         console.say(f"wrote  {args.csv}")
     if args.html is not None:
-        write_file(args.html, page(measured))
+        write_file(args.html, page(measured, monitor.readings))
         console.say(f"wrote  {args.html}")

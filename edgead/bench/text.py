@@ -4,25 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from edgead.bench.monitor import Reading
 from edgead.bench.results import SCOPES, Measured
 from edgead.bench.samples import PERCENTILES, summary
+from edgead.bench.trust import rss_growth_mb
 from edgead.console import Console, count, table
 
 HEAD = ("p50", "p90", "p99", "p99.9", "max", "mean")
 
 
-def tell(console: Console, measured: Sequence[Measured]) -> None:
-    """A table for each bundle, then ratios, changes and warnings."""
+def tell(console: Console, measured: Sequence[Measured], readings: Sequence[Reading]) -> None:
+    """A table for each bundle, then the machine, ratios, changes and warnings."""
     for one in measured:
         console.say()
         console.say(console.paint(one.label, "bold"))
         for line in [*table(rows(one), right=range(1, 8)), *below(one)]:
             console.say(f"  {line}")
     console.say()
-    for line in (*ratio_lines(measured), *changes_lines(measured[0])):
+    for line in (*machine_lines(readings), *ratio_lines(measured), *changes_lines(measured[0])):
         console.say(line)
     for line in doubts(measured):
         console.say(f"{console.paint('doubt', 'yellow')}  {line}")
+
+
+def machine_lines(readings: Sequence[Reading]) -> list[str]:
+    """Memory, CPU time, heat and clocks, from the first reading to the last."""
+    first, last = readings[0], readings[-1]
+    spent, passed = last.cpu_s - first.cpu_s, last.at_s - first.at_s
+    lines = [f"machine: {spent:.1f} s of CPU time in {passed:.1f} s"]
+    if first.rss_mb is not None and last.rss_mb is not None:
+        lines[0] += f"; memory (RSS) {first.rss_mb:.1f} MB, at the end {last.rss_mb:.1f} MB"
+    growth = rss_growth_mb(readings)
+    if growth is not None:
+        lines[0] += f", {growth:+.2f} MB after the first minute"
+    for before, after, unit in ((first.celsius, last.celsius, "°C"), (first.mhz, last.mhz, "MHz")):
+        both = [
+            f"{name} {before[name]:.4g} to {after[name]:.4g}" for name in before if name in after
+        ]
+        if both:
+            lines.append(f"machine: {unit}, first and last: {', '.join(both)}")
+    if last.power_mode is not None:
+        lines.append(f"machine: power mode {last.power_mode}")
+    return lines
 
 
 def ratio_lines(measured: Sequence[Measured]) -> list[str]:

@@ -169,7 +169,8 @@ def test_a_cold_start_that_fails_says_why(tmp_path):
         (["--hz", "0"], "--hz 0: wanted a number above 0, as 30"),
         (["--hz", "nan"], "--hz nan"),
         (["--minutes", "-1"], "--minutes -1: wanted a number above 0"),
-        (["--minutes", "0.001", "--hz", "1"], "less than one frame"),
+        (["--minutes", "0.001", "--hz", "1"], "is 0.06 frames"),
+        (["--minutes", "60", "--hz", "1e6"], "at most 10000000"),
         (["--percentile", "101"], "--percentile 101: wanted a number above 0, at most 100"),
         (["--percentile", "0"], "--percentile 0"),
         (["--repeats", "0"], "--repeats 0: wanted a whole number of at least 1"),
@@ -231,6 +232,7 @@ def test_the_page_is_written(bench, bundle_dir, tmp_path):
     code, out, _ = bench(bundle_dir, "--html", path, "--hz", 500)
     assert code == 0 and f"wrote  {path}" in out
     assert path.read_text().count("<svg") == 4
+    assert "plan   open loop of 3 frames in 0.0 s" in out and "machine: " in out
 
 
 @pytest.mark.parametrize("option", ["--json", "--csv", "--html"])

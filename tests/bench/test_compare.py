@@ -60,6 +60,18 @@ def test_noise_is_not_called_slower():
     assert found.count("slower") <= 2
 
 
+@pytest.mark.parametrize(("factor", "verdict"), [(1.01, "same"), (1.03, "slower")])
+def test_a_certain_change_below_the_margin_is_not_worth_a_failed_build(factor, verdict):
+    """A spread of 0.1 %: the interval excludes 1 in both cases."""
+
+    def steady(seed):
+        return np.random.default_rng(seed).normal(10, 0.01, 1000)
+
+    change = next(changes(report(list(factor * steady(1))), report(list(steady(2))), 50))
+    assert change.low > 1.005
+    assert change.verdict == verdict
+
+
 def test_ratio_and_ends_by_hand():
     change = next(changes(report(samples(1, 2.0)), report(samples(1)), 50))
     assert change.new_ms == pytest.approx(2 * change.old_ms)

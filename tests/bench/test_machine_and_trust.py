@@ -120,9 +120,9 @@ def test_drift_between_the_halves(factor, said):
 
 def test_halves_that_differ_by_chance_are_no_drift():
     """Forty samples with a wide spread: their halves' medians differ by more than 5 %."""
-    samples = np.random.default_rng(0).lognormal(0, 0.5, 40)
+    samples = np.random.default_rng(2).lognormal(0, 0.5, 40)
     first, second = np.median(samples[:20]), np.median(samples[20:])
-    assert abs(second / first - 1) > 0.05
+    assert abs(second / first - 1) > 0.2
     assert "drift" not in kinds(trust.of_samples("x", samples, 50))
 
 

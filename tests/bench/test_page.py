@@ -12,9 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgead.bench.charts import MOST_TICKS, LogAxis, histogram, timeline
+from edgead.bench.monitor import Reading
 from edgead.bench.open_loop import OpenLoop
 from edgead.bench.page import page
 from edgead.bench.results import Measured
+from edgead.bench.text import machine_lines
 
 
 @given(st.floats(1e-3, 1e5), st.floats(1, 1e6))
@@ -59,6 +61,21 @@ def test_the_timeline_hides_no_extreme():
     tall = [int(x) for x, low, high in pairs if low != high]
     assert len(tall) == 1
     assert (tall[0] - 56) / 648 == pytest.approx(7777 / 12_999, abs=0.001)
+    # From the axis' low end to its high end, less the twentieth of room there.
+    heights = sorted({float(y) for _, low, high in pairs for y in (low, high)})
+    wanted = 190 * (1 - 2 * np.log(1.05) / np.log(100 * 1.05**2))
+    assert heights[-1] - heights[0] == pytest.approx(wanted, abs=0.1)
+
+
+def test_dropped_frames_leave_a_gap_in_the_timeline():
+    root = ElementTree.fromstring(timeline([0, 3, 4], [1.0, 2.0, 3.0], "x", "frame", None))
+    strokes = next(e for e in root.iter("path")).get("d")
+    assert re.findall(r"M(\d+)", strokes) == ["56", "542", "704"]  # 56 + 648 * 3 / 4
+
+
+def test_a_title_is_no_markup():
+    for svg in (histogram([1.0], "<&>"), timeline([0], [1.0], "<&>", "turn", 2.0)):
+        assert "<&>" in next(ElementTree.fromstring(svg).itertext())
 
 
 def measured(label: str) -> Measured:
@@ -76,10 +93,32 @@ def measured(label: str) -> Measured:
     return Measured(label, {**identity, "cores": 2}, settings, series, loop, [900.0], ["few: <1>"])
 
 
+READINGS = [
+    Reading(0, 0, 100.0, celsius={"CPU": 40.0}, mhz={"cpu0": 1500.0}),
+    Reading(60, 30, 101.0),
+    Reading(600, 90, 101.5, celsius={"CPU": 61.25}, mhz={"cpu0": 1490.0}, power_mode="2"),
+]
+
+
+def page_of(parts: list[Measured]) -> bytes:
+    return page(parts, READINGS)
+
+
+def test_the_machine_in_words():
+    assert machine_lines(READINGS) == [
+        "machine: 90.0 s of CPU time in 600.0 s; memory (RSS) 100.0 MB, at the end 101.5 MB, "
+        "+0.50 MB after the first minute",
+        "machine: °C, first and last: CPU 40 to 61.25",
+        "machine: MHz, first and last: cpu0 1500 to 1490",
+        "machine: power mode 2",
+    ]
+    assert machine_lines([Reading(0, 0), Reading(1, 1)]) == ["machine: 1.0 s of CPU time in 1.0 s"]
+
+
 def test_the_page_is_one_file_with_everything_escaped():
-    html = page([measured("<b>&.edgead"), measured("other")]).decode()
+    html = page_of([measured("<b>&.edgead"), measured("other")]).decode()
     assert "<b>&.edgead" not in html and "&lt;b&gt;&amp;.edgead" in html
-    assert "few: &lt;1&gt;" in html
+    assert "few: &lt;1&gt;" in html and "power mode 2" in html
     assert not re.search(r"https?:|src=|url\(|<script|<link", html)
     assert html.count("<svg") == 8
     for svg in re.findall(r"<svg.*?</svg>", html):
@@ -90,4 +129,4 @@ def test_the_page_is_one_file_with_everything_escaped():
 
 def test_a_queue_age_of_zero_is_only_in_the_table():
     """Zero has no place on a log axis; the charts show latencies, which are above zero."""
-    assert "0.000" in page([measured("x")]).decode()
+    assert "0.000" in page_of([measured("x")]).decode()
