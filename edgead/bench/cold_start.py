@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
@@ -25,16 +26,19 @@ def cold_start(arguments: Sequence[str], *, python: str = sys.executable) -> flo
     Errors: DeviceError when that process fails.
     """
     command = [python, "-m", "edgead.bench.cold_start", *arguments]
-    started = perf_counter()
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None  # asked for above
-        line = process.stdout.readline()
-        spent = 1e3 * (perf_counter() - started)
-        _, complaint = process.communicate()
+    # No pipe: nobody reads it before the verdict, and a full pipe would stop the process.
+    with tempfile.TemporaryFile("w+", errors="replace") as complaints:
+        started = perf_counter()
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=complaints, text=True
+        ) as process:
+            assert process.stdout is not None  # asked for above
+            line = process.stdout.readline()
+            spent = 1e3 * (perf_counter() - started)
+            process.communicate()
+        complaints.seek(0)
+        last = (complaints.read().strip().splitlines() or ["it said nothing"])[-1]
     if process.returncode != 0 or not line.startswith("verdict"):
-        last = (complaint.strip().splitlines() or ["it said nothing"])[-1]
         raise DeviceError(
             f"the process of the cold start failed with exit code {process.returncode}: {last}; "
             f"--cold-starts 0 leaves it out"

@@ -245,6 +245,16 @@ def test_files_that_cannot_be_written_are_refused_before_measuring(
         assert f"{option} {path}" in err and said in err
 
 
+def test_a_folder_without_permission_is_refused_before_measuring(
+    bench, bundle_dir, tmp_path, monkeypatch
+):
+    """os.access says no, as it does to everybody but root in a folder of mode 0500."""
+    monkeypatch.setattr(os, "access", lambda path, _mode: Path(path) != tmp_path)
+    code, out, err = bench(bundle_dir, "--csv", tmp_path / "samples.csv")
+    assert (code, out) == (1, "")
+    assert f"no permission to write into {tmp_path}" in err
+
+
 def test_a_full_disk_leaves_the_old_file(bench, bundle_dir, tmp_path, monkeypatch):
     """ENOSPC at fsync, where a full disk shows at the latest."""
     path = tmp_path / "samples.csv"
