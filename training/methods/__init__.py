@@ -5,16 +5,19 @@ from __future__ import annotations
 from .arnet import ARNet, ARNetSettings
 from .base import Method, Stage, TrainingSet
 from .redi import ReDi, ReDiSettings
+from .ssae import SSAE, SSAESettings
 
-METHODS: dict[str, type[Method]] = {"arnet": ARNet, "redi": ReDi}
+METHODS: dict[str, type[Method]] = {"arnet": ARNet, "redi": ReDi, "ssae": SSAE}
 
 __all__ = [
     "METHODS",
+    "SSAE",
     "ARNet",
     "ARNetSettings",
     "Method",
     "ReDi",
     "ReDiSettings",
+    "SSAESettings",
     "Stage",
     "TrainingSet",
 ]

@@ -1,0 +1,292 @@
+"""SSAE: an autoencoder that undoes local corruption, a filter for what is not normal.
+
+Source: Bauer, Nakajima, Mueller, "Self-supervised training with autoencoders for visual anomaly
+detection" (arXiv 2206.11723). Tags: [F] stated by the authors, [D] read off an independent
+re-implementation, [P] our choice.
+
+    X' = corrupt(X), M = 1 where it is corrupted                         blobs, strokes [D, P]
+    L = lambda / |1-M| ||(1-M) (f(X') - X)||^2 + (1-lambda) / |M| ||M (f(X') - X)||^2      [D]
+    map = |f(X) - X|^2, Gaussian, maximum                                                  [F]
+
+f has no narrow bottleneck; stacked dilated convolutions (SDC) let it see far instead, and the
+corruption keeps it from copying [F]. With noise, eps is added to both X' and the target X, so that
+f learns to let the fine grain pass [F, a follow-up].
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from edgead.anomaly_map import POOLINGS, MapParams
+from edgead.errors import TrainingError
+from edgead.manifest import Pair
+from edgead.preprocess import PreprocessParams
+
+from ..networks import conv_norm_relu
+from .base import (
+    Method,
+    Stage,
+    TrainingSet,
+    check_least,
+    check_types,
+    check_words,
+    read_settings,
+)
+from .ssae_data import corrupt
+
+VARIANTS = ("plain", "ccm")
+DILATIONS = (1, 2, 4, 8, 16)  # [D]; the variant ccm has 32 too [F]
+WIDTHS = (32, 64, 128)  # [D] at strides 1, 2, 4; these and those below times the setting width
+FILTERS = 64  # [D] of each convolution of an SDC block
+FUSED = 256  # [D] after the SDC blocks
+
+
+@dataclass(frozen=True)
+class SSAESettings:
+    """Every choice of SSAE. The default is the edge preset; ``width=1.0`` is the paper's network.
+
+    size: input (height, width), multiples of 8; variant: plain, or ccm with skips that mix encoder
+    and decoder; width: factor of the network's channels; weight: lambda; elastic: share of the
+    shapes filled with a deformation, the rest get a texture; strokes: share of the shapes that are
+    thin lines; clean: share of the images left as they are; extent: least and largest size of a
+    shape, as a share of the smaller side; opacity: of a texture, least and largest; noise: standard
+    deviation of the noise to preserve, 0 for none; crop: side of random crops to train on, 0 for
+    whole images; flips: show images mirrored too; top_k: share of the map that top_k averages.
+    """
+
+    size: tuple[int, int] = (256, 256)  # [D]
+    variant: str = "plain"  # [D]
+    width: float = 0.25  # [P] the paper: 1
+    weight: float = 0.9  # [D]
+    elastic: float = 0.5  # [P] elastic [D] and texture [F], mixed
+    strokes: float = 0.25  # [P]
+    clean: float = 0.15  # [P]
+    extent: tuple[float, float] = (0.02, 0.4)  # [P]
+    opacity: tuple[float, float] = (0.2, 1.0)  # [P]
+    noise: float = 0.0  # [P] off
+    crop: int = 0  # [D] for textures only
+    flips: bool = False  # [D] only where the part permits
+    blur_sigma: float = 4.0  # [P] pixels at 256
+    pooling: str = "max"  # [F]
+    top_k: float = 0.001  # [P]
+    batch_size: int = 8  # [D] 4 to 16
+    learning_rate: float = 1e-3  # [P] the steps are few; the paper: 1e-4 [D]
+    steps: int = 2000  # [P] the paper: 20,000 to 40,000 [D]
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        check_words(self, variant=VARIANTS, pooling=POOLINGS)
+        if any(side < 64 or side % 8 for side in self.size):
+            raise TrainingError(
+                f"size={self.size} cannot be used: height and width must be multiples of 8, "
+                "at least 64"
+            )
+        if self.crop and not (self.crop % 8 == 0 and 64 <= self.crop <= min(self.size)):
+            raise TrainingError(
+                f"crop={self.crop} cannot be used: give a multiple of 8 from 64 to "
+                f"{min(self.size)}, the smaller side of size, or 0 for whole images"
+            )
+        for name in ("weight", "elastic", "strokes", "clean"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise TrainingError(f"{name}={getattr(self, name)} is no share; give 0 to 1")
+        for name in ("extent", "opacity"):
+            low, high = getattr(self, name)
+            if not 0 < low <= high <= 1:
+                raise TrainingError(
+                    f"{name}={getattr(self, name)} is no range of shares; give two numbers above "
+                    "0, at most 1, the smaller one first"
+                )
+        if not 0 < self.top_k <= 1:
+            raise TrainingError(f"top_k={self.top_k} is no share of the map; give 0 < top_k <= 1")
+        least = {"width": 1 / 16, "batch_size": 2, "steps": 1}
+        check_least(self, least | dict.fromkeys(("noise", "blur_sigma", "learning_rate"), 0))
+
+
+class StackedDilated(nn.Module):
+    """SDC block: 5x5 convolutions of several dilations side by side, then concatenated. [D]
+
+    [N, inputs, H, W] to [N, filters * dilations, H, W].
+    """
+
+    def __init__(self, inputs: int, filters: int, dilations: tuple[int, ...]) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(
+            conv_norm_relu(inputs, filters, 5, dilation=d) for d in dilations
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([branch(x) for branch in self.branches], dim=1)
+
+
+class Mixing(nn.Module):
+    """CCM skip: a e + (1 - a) d, a learned per position and channel. [F; form of a: P]"""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.share = nn.Sequential(
+            nn.Conv2d(2 * channels, channels, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(channels, channels, 1),
+        )
+
+    def forward(self, encoded: Tensor, decoded: Tensor) -> Tensor:
+        share = torch.sigmoid(self.share(torch.cat([encoded, decoded], dim=1)))
+        return share * encoded + (1 - share) * decoded
+
+
+def _rise(inputs: int, outputs: int) -> nn.Sequential:
+    """Transposed convolution to twice the size. [D; kernel 4: P]"""
+    return nn.Sequential(
+        nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+    )
+
+
+class AutoEncoder(nn.Module):
+    """f: [N, 3, H, W] in the dtype of the weights to [N, 3, H, W] float32, unbounded. [D]
+
+    The kernels that the source leaves open are 5 before and 4 in the transposed convolutions: with
+    them the network has the 11.7 million parameters that it names. [P]
+    """
+
+    def __init__(self, width: float, ccm: bool) -> None:
+        super().__init__()
+        a, b, c = (round(width * count) for count in WIDTHS)
+        filters, fused = round(width * FILTERS), round(width * FUSED)
+        dilations = (*DILATIONS, 32) if ccm else DILATIONS
+        wide = filters * len(dilations)
+        self.enc1 = nn.Sequential(conv_norm_relu(3, a), conv_norm_relu(a, a))
+        self.enc2 = nn.Sequential(conv_norm_relu(a, b), conv_norm_relu(b, b))
+        self.enc4 = nn.Sequential(conv_norm_relu(b, c), conv_norm_relu(c, c))
+        self.sdc = nn.Sequential(
+            *(StackedDilated(inputs, filters, dilations) for inputs in (c, wide, wide, wide)),
+            conv_norm_relu(wide, fused, 5),
+        )
+        self.dec4, self.dec2, self.dec1 = _rise(fused, c), _rise(c, b), _rise(b, a)
+        self.skips = nn.ModuleList(Mixing(count) for count in (c, b, a)) if ccm else None
+        self.out = nn.Conv2d(a, 3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        e1 = self.enc1(x)
+        e2 = self.enc2(F.max_pool2d(e1, 2))
+        e4 = self.enc4(F.max_pool2d(e2, 2))
+        decoded = self.sdc(F.max_pool2d(e4, 2))
+        steps = ((self.dec4, e4), (self.dec2, e2), (self.dec1, e1))
+        for k, (rise, encoded) in enumerate(steps):
+            decoded = rise(decoded)
+            if self.skips is not None:
+                decoded = self.skips[k](encoded, decoded)
+        # In half a value near 1 has steps of 5e-4, which is a share of a good image's error.
+        return F.conv2d(decoded.float(), self.out.weight.float(), self.out.bias.float())
+
+
+def weighted_loss(
+    restored: Tensor, target: Tensor, mask: Tensor, weight: float
+) -> dict[str, Tensor]:
+    """The two terms of L, each per image and then averaged over [N, 3, H, W]. [D]
+
+    mask [N, 1, H, W] is 1 where the input was corrupted; |M| counts pixels times channels. An image
+    without corruption has no second term.
+    """
+    error = (restored - target).square()
+
+    def mean(region: Tensor) -> Tensor:
+        count = (3 * region.sum((1, 2, 3))).clamp_min(1)
+        return ((region * error).sum((1, 2, 3)) / count).mean()
+
+    return {"kept": weight * mean(1 - mask), "corrupted": (1 - weight) * mean(mask)}
+
+
+class SSAE(Method):
+    """The exported graph and its training; see the module's page for the equations."""
+
+    name: ClassVar[str] = "ssae"
+
+    def __init__(self, settings: SSAESettings) -> None:
+        super().__init__()
+        self.config = settings
+        self.autoencoder = AutoEncoder(settings.width, settings.variant == "ccm")
+
+    @classmethod
+    def from_settings(cls, settings: dict[str, Any], n_train: int) -> SSAE:
+        return cls(read_settings(SSAESettings, cls.name, settings))
+
+    def settings(self) -> dict[str, Any]:
+        return asdict(self.config)
+
+    def preprocess_params(self) -> PreprocessParams:
+        """[0, 1] without mean and std [P]."""
+        return PreprocessParams(size=self.config.size, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+
+    def pairs(self) -> tuple[Pair, ...]:
+        return (Pair("reference_0", "restored_0", 3, self.config.size, 1.0),)
+
+    def map_params(self) -> MapParams:
+        return MapParams(
+            size=self.config.size,
+            distance="l2",  # the mean over the channels; the paper's sum is three times that
+            weights=(1.0,),
+            fusion="sum",
+            blur_sigma=self.config.blur_sigma * self.config.size[0] / 256,
+            pooling=self.config.pooling,
+            top_k=self.config.top_k,
+        )
+
+    def restore(self, image: Tensor) -> Tensor:
+        """f: [N, 3, H, W] to the same shape, float32."""
+        return self.autoencoder(image.to(self.autoencoder.out.weight.dtype))
+
+    def forward(self, image: Tensor) -> list[tuple[Tensor, Tensor]]:
+        return [(image, self.restore(image))]
+
+    def preview(self, images: Tensor) -> list[Tensor]:
+        """Rows: X, f(X), corrupted X, and what f makes of it."""
+        corrupted, _ = corrupt(images, self.config, torch.Generator().manual_seed(0))
+        return [images, self.restore(images), corrupted, self.restore(corrupted)]
+
+    # training ------------------------------------------------------------------------------------
+
+    def views(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Crops and mirrored images, where the settings ask for them: [N, 3, h, w]."""
+        config, views = self.config, []
+        for image in images:
+            view = image
+            if config.crop:
+                rooms = [side - config.crop for side in config.size]
+                y, x = (int(torch.randint(room + 1, (1,), generator=generator)) for room in rooms)
+                view = view[:, y : y + config.crop, x : x + config.crop]
+            if config.flips:
+                both = torch.randint(2, (2,), generator=generator).tolist()
+                view = view.flip([axis + 1 for axis, turned in enumerate(both) if turned])
+            views.append(view)
+        return torch.stack(views)
+
+    def stages(self, data: TrainingSet) -> list[Stage]:
+        def loss(indices: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+            target = self.views(data.images[indices], generator)
+            corrupted, mask = corrupt(target, self.config, generator)
+            if self.config.noise:
+                grain = self.config.noise * torch.randn(target.shape, generator=generator)
+                target, corrupted = target + grain, corrupted + grain
+            return weighted_loss(self.restore(corrupted), target, mask, self.config.weight)
+
+        return [
+            Stage(
+                "restore",
+                len(data),
+                steps=self.config.steps,
+                share=1.0,
+                batch_size=self.config.batch_size,
+                learning_rate=self.config.learning_rate,
+                weight_decay=0.0,  # AdamW without it is Adam [D]
+                modules=(self.autoencoder,),
+                prepare=lambda: None,
+                loss=loss,
+            )
+        ]
