@@ -21,7 +21,7 @@ CPP := $(shell find csrc tests benchmarks \
 .PHONY: help install demo test test-aarch64 fuzz lint format bench clean distclean
 
 help:
-	@echo 'make demo          train, export, qualify and evaluate on solar cells (about 10 minutes)'
+	@echo 'make demo          train, export, qualify and evaluate on solar cells (about 12 minutes)'
 	@echo 'make test          run the tests                  ARGS="-k preprocess" passes on to pytest'
 	@echo 'make test-aarch64  the C++ tests of the kernels, cross-compiled, in an emulator'
 	@echo 'make fuzz          let libFuzzer look for crashes of the kernels for FUZZ_SECONDS (300)'

@@ -24,6 +24,7 @@ from edgead_training.run import load_run
 from edgead import EdgeadError
 from edgead.bundle import open_bundle
 from edgead.engine import open_engine
+from edgead.errors import DataError
 from edgead.files import write_file
 from edgead.images import read_image
 
@@ -52,15 +53,23 @@ def main() -> int:
 
 def measure(run_dir: Path, bundle_dir: Path, data: Path) -> dict[str, Any]:
     """Scores of every test frame on every path, their AUROC and their distance from torch's."""
-    run, bundle, samples = load_run(run_dir), open_bundle(bundle_dir), open_dataset(data).test
+    run, bundle = load_run(run_dir), open_bundle(bundle_dir)
+    samples = open_dataset(data, purpose="evaluate").test
     manifest = bundle.manifest
+    made_from = json.loads(json.dumps(run.provenance))
+    if made_from != {key: manifest.provenance.get(key) for key in made_from}:
+        raise DataError(f"{bundle_dir} was not made from {run_dir}; export that run first")
+    defective = np.array([not sample.is_good for sample in samples])
+    if defective.all() or not defective.any():
+        raise DataError(
+            f"{data} has images of one kind only; an AUROC wants good and defective ones"
+        )
     paths = [torch_path(run.method), onnx_path(bundle.read("model.onnx"), "float32", manifest)]
     if "model.fp16.onnx" in manifest.files:
         paths.append(onnx_path(bundle.read("model.fp16.onnx"), "float16", manifest))
     paths.append(engine_path(open_engine(bundle), manifest))
     with one_thread():
         scores = np.array([[p.run(read_image(s.path))[1] for s in samples] for p in paths])
-    defective = np.array([not s.is_good for s in samples])
     rows = [
         {
             "path": path.name,

@@ -65,6 +65,8 @@ class MapParams:
             raise InputError(
                 f"weights is {self.weights!r}, wanted 1 to {MAX_LEVELS} numbers >= 0, not all 0"
             )
+        if any(weight and not 1e-20 <= weight <= 1e20 for weight in weights):
+            raise InputError(f"weights is {self.weights!r}, wanted 0 or 1e-20 to 1e20 each")
         object.__setattr__(self, "weights", weights)
         (sigma,) = _numbers("blur_sigma", (self.blur_sigma,))
         if not 0 <= sigma <= 1000:
@@ -130,6 +132,7 @@ class AnomalyMap:
             )
         self.dtype = check_dtype(dtype)
         check_word("layout", layout, LAYOUTS)
+        check_word("simd", simd, ("", *_cpu.simd_paths()))
         self.layout = layout
         kept = _kept(roi, params.size)
         self._shapes = tuple(

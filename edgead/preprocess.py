@@ -53,8 +53,11 @@ class PreprocessParams:
             if len(values) != 3 or not np.isfinite(values).all():
                 raise InputError(f"{name} is {given!r}, wanted three finite numbers for R, G, B")
             object.__setattr__(self, name, values)
-        if min(self.std) <= 0:
-            raise InputError(f"std is {self.std!r}, wanted three numbers above 0")
+        # What float32 can hold of 1 / std and mean / std.
+        if not 1e-20 <= min(self.std) <= max(self.std) <= 1e20:
+            raise InputError(f"std is {self.std!r}, wanted three numbers above 0, 1e-20 to 1e20")
+        if max(map(abs, self.mean)) > 1e15:
+            raise InputError(f"mean is {self.mean!r}, wanted three numbers of at most 1e15")
 
 
 def check_size(name: str, size: Any) -> tuple[int, int]:
@@ -83,7 +86,8 @@ def check_dtype(dtype: npt.DTypeLike) -> np.dtype[Any]:
 def check_word(name: str, given: Any, wanted: tuple[str, ...]) -> None:
     """Raise InputError unless ``given`` is one of the words."""
     if not isinstance(given, str) or given not in wanted:
-        raise InputError(f"{name} is {given!r}, wanted one of {', '.join(wanted)}")
+        named = ", ".join(word for word in wanted if word)
+        raise InputError(f"{name} is {given!r}, wanted one of {named}")
 
 
 def check_frame(frame: Any, color: str = "bgr") -> None:
@@ -153,6 +157,7 @@ class Preprocessor:
         self.dtype = check_dtype(dtype)
         self.layout = layout
         self._shape = (3, *params.size) if layout == "NCHW" else (*params.size, 3)
+        check_word("simd", simd, ("", *_cpu.simd_paths()))
         self._simd = simd
         self._geometry: tuple[Any, ...] | None = None
         self._kernel: Any = None

@@ -109,6 +109,20 @@ def test_a_layout_that_no_kernel_reads_is_refused(layout):
         AnomalyMap(MapParams((8, 8), weights=(1.0,)), [(3, 4, 5)], layout=layout)
 
 
+@pytest.mark.parametrize("simd", ["sse9", "AVX2", None, 1])
+def test_an_instruction_set_that_is_not_here_is_refused(simd):
+    with pytest.raises(InputError, match=r"simd is .*wanted one of .*(baseline|neon)"):
+        AnomalyMap(MapParams((8, 8), weights=(1.0,)), [(3, 4, 5)], simd=simd)
+
+
+@pytest.mark.parametrize("weight", [1e-60, 1e-21, 1e21, 1e39])
+def test_weights_beyond_float32_are_refused(weight):
+    with pytest.raises(InputError, match="weights is"):
+        MapParams((8, 8), weights=(weight,))
+    with pytest.raises(InputError, match="weights is"):
+        MapParams((8, 8), weights=(1.0, weight))
+
+
 @pytest.mark.parametrize(
     ("roi", "says"),
     [

@@ -301,9 +301,18 @@ def test_bad_out_is_refused():
         {"mean": (0.5, 0.5, float("nan"))},
         {"std": (1.0, 0.0, 1.0)},
         {"std": (1.0, -1.0, 1.0)},
+        {"std": (1.0, 1e-40, 1.0)},
+        {"std": (1.0, 1e39, 1.0)},
+        {"mean": (0.0, -1e39, 0.0)},
         {"std": "abc"},
     ],
 )
 def test_bad_params_are_refused(bad):
     with pytest.raises(InputError, match=next(iter(bad))):
         PreprocessParams(**{"size": (8, 8), **bad})
+
+
+@pytest.mark.parametrize("simd", ["sse9", None])
+def test_an_instruction_set_that_is_not_here_is_refused(simd):
+    with pytest.raises(InputError, match=r"simd is .*wanted one of .*(baseline|neon)"):
+        Preprocessor(PreprocessParams((8, 8)), simd=simd)
