@@ -6,7 +6,6 @@ empty. The Jetson's files are read as NVIDIA documents them; that was never run 
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from dataclasses import asdict, dataclass, field
@@ -163,8 +162,3 @@ def _power_mode(status: str | None) -> str | None:
         if key == "pmode":
             return value
     return None
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -14,7 +14,7 @@ from time import perf_counter
 from edgead.bench import compare, results, text, trust
 from edgead.bench.closed_loop import END_TO_END, Call, Frame, closed_loop
 from edgead.bench.cold_start import cold_start
-from edgead.bench.monitor import Monitor, cores
+from edgead.bench.monitor import Monitor
 from edgead.bench.open_loop import OpenLoop, open_loop
 from edgead.bench.page import page
 from edgead.bench.results import Measured
@@ -26,7 +26,7 @@ from edgead.detector import Detector
 from edgead.errors import InputError
 from edgead.files import write_file
 from edgead.images import decode_image, read_image
-from edgead.machine import processor_name
+from edgead.machine import cores, processor_name
 
 MOST_FRAMES = 10_000_000  # of an open loop; the arrivals are held in memory
 OVER_BUDGET, SLOWER = 4, 5  # exit codes

@@ -15,14 +15,13 @@ hands out X / E_k and Y_k / E_k, whose mean absolute difference is just |Y_k - X
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edgead.anomaly_map import POOLINGS, MapParams
 from edgead.errors import TrainingError
 from edgead.manifest import Pair
 from edgead.preprocess import PreprocessParams
@@ -33,6 +32,7 @@ from .base import (
     Stage,
     TrainingSet,
     check_least,
+    check_map,
     check_types,
     check_words,
     read_settings,
@@ -66,12 +66,8 @@ class ARNetSettings:
 
     def __post_init__(self) -> None:
         check_types(self)
-        check_words(self, erase=ERASURES, pooling=POOLINGS)
-        if any(side < 64 or side % 16 for side in self.size):
-            raise TrainingError(
-                f"size={self.size} cannot be used: height and width must be multiples of 16, "
-                "at least 64"
-            )
+        check_words(self, erase=ERASURES)
+        check_map(self, multiple=16)
         if self.turns not in (2, 4):
             raise TrainingError(f"turns={self.turns} cannot be used; choose 2 or 4")
         if self.erase != "gray" and self.turns == 4 and self.size[0] != self.size[1]:
@@ -79,10 +75,7 @@ class ARNetSettings:
                 f"size={self.size} is not square, and a rotation by 90 degrees swaps the sides: "
                 "set turns=2, erase=gray or a square size"
             )
-        if not 0 < self.top_k <= 1:
-            raise TrainingError(f"top_k={self.top_k} is no share of the map; give 0 < top_k <= 1")
-        least = {"width": 1 / 16, "batch_size": 2, "steps": 1}
-        check_least(self, least | dict.fromkeys(("blur_sigma", "learning_rate"), 0))
+        check_least(self, {"width": 1 / 16, "batch_size": 2, "steps": 1, "learning_rate": 0})
 
 
 def rotate(image: Tensor, quarters: int) -> Tensor:
@@ -135,6 +128,7 @@ class ARNet(Method):
     """The exported graph and its training; see the module's page for the equations."""
 
     name: ClassVar[str] = "arnet"
+    distance: ClassVar[str] = "l1"
     usual: Tensor  # E [T]
 
     def __init__(self, settings: ARNetSettings) -> None:
@@ -150,9 +144,6 @@ class ARNet(Method):
     def from_settings(cls, settings: dict[str, Any], n_train: int) -> ARNet:
         return cls(read_settings(ARNetSettings, cls.name, settings))
 
-    def settings(self) -> dict[str, Any]:
-        return asdict(self.config)
-
     def preprocess_params(self) -> PreprocessParams:
         """[0, 1], no mean and std: an author says so [F]."""
         return PreprocessParams(size=self.config.size, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
@@ -162,17 +153,6 @@ class ARNet(Method):
         return tuple(
             Pair(f"reference_{k}", f"restored_{k}", 3, self.config.size, 1 / count)
             for k in range(count)
-        )
-
-    def map_params(self) -> MapParams:
-        return MapParams(
-            size=self.config.size,
-            distance="l1",
-            weights=tuple(pair.weight for pair in self.pairs()),
-            fusion="sum",
-            blur_sigma=self.config.blur_sigma * self.config.size[0] / 256,
-            pooling=self.config.pooling,
-            top_k=self.config.top_k,
         )
 
     def erase(self, image: Tensor, k: int) -> Tensor:

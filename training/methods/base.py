@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from edgead.anomaly_map import MapParams
+from edgead.anomaly_map import POOLINGS, MapParams
 from edgead.errors import TrainingError
 from edgead.manifest import Pair
 from edgead.preprocess import PreprocessParams
@@ -99,6 +99,22 @@ def check_least(settings: Any, least: dict[str, float]) -> None:
             raise TrainingError(f"{name}={getattr(settings, name)} must be at least {bound}")
 
 
+def check_map(settings: Any, multiple: int) -> None:
+    """Check the settings that every method has: size, pooling, top_k, blur_sigma.
+
+    Sides must be multiples of ``multiple``. Errors: TrainingError.
+    """
+    check_words(settings, pooling=POOLINGS)
+    if any(side < 64 or side % multiple for side in settings.size):
+        raise TrainingError(
+            f"size={settings.size} cannot be used: height and width must be multiples of "
+            f"{multiple}, at least 64"
+        )
+    if not 0 < settings.top_k <= 1:
+        raise TrainingError(f"top_k={settings.top_k} is no share of the map; give 0 < top_k <= 1")
+    check_least(settings, {"blur_sigma": 0})
+
+
 def read_settings(kind: type[Settings], method: str, values: dict[str, Any]) -> Settings:
     """The settings dataclass ``kind`` of ``method`` from plain JSON; lists become tuples.
 
@@ -117,18 +133,23 @@ class Method(nn.Module, ABC):
     ``forward`` takes [N, 3, H, W] float32, normalised with ``preprocess_params``, and returns K
     pairs (reference, restored), each [N, C_k, H_k, W_k] float32. After ``.half()`` the trunk
     computes in float16 and the method still takes and gives float32.
+
+    ``config``: the method's settings dataclass, with size, blur_sigma (pixels of a map 256 high),
+    pooling and top_k among them. ``distance``: one of ``edgead.anomaly_map.DISTANCES``.
     """
 
     name: ClassVar[str]
+    distance: ClassVar[str]
+    config: Any
 
     @classmethod
     @abstractmethod
     def from_settings(cls, settings: dict[str, Any], n_train: int) -> Method:
         """The untrained method for a training set of ``n_train`` images."""
 
-    @abstractmethod
     def settings(self) -> dict[str, Any]:
         """The settings as plain JSON; ``from_settings`` takes them back."""
+        return asdict(self.config)
 
     @abstractmethod
     def preprocess_params(self) -> PreprocessParams:
@@ -138,9 +159,18 @@ class Method(nn.Module, ABC):
     def pairs(self) -> tuple[Pair, ...]:
         """Names, shapes and weights of the feature pairs, in the order of ``forward``."""
 
-    @abstractmethod
     def map_params(self) -> MapParams:
         """How the pairs become the anomaly map and the score."""
+        config = self.config
+        return MapParams(
+            size=config.size,
+            distance=self.distance,
+            weights=tuple(pair.weight for pair in self.pairs()),
+            fusion="sum",
+            blur_sigma=config.blur_sigma * config.size[0] / 256,
+            pooling=config.pooling,
+            top_k=config.top_k,
+        )
 
     @abstractmethod
     def stages(self, data: TrainingSet) -> list[Stage]:

@@ -19,15 +19,13 @@ just that: |a - b|^2 = 2 (1 - cos) for unit vectors.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edgead.anomaly_map import POOLINGS, MapParams
-from edgead.errors import TrainingError
 from edgead.manifest import Pair
 from edgead.preprocess import PreprocessParams
 
@@ -39,6 +37,7 @@ from .base import (
     Stage,
     TrainingSet,
     check_least,
+    check_map,
     check_types,
     check_words,
     read_settings,
@@ -80,16 +79,10 @@ class ReDiSettings:
 
     def __post_init__(self) -> None:
         check_types(self)
-        check_words(self, map=KINDS, frb=FRB_KINDS, pooling=POOLINGS)
-        if len(self.size) != 2 or any(side < 64 or side % 32 for side in self.size):
-            raise TrainingError(
-                f"size={self.size} cannot be used: height and width must be multiples of 32, "
-                "at least 64"
-            )
-        if not 0 < self.top_k <= 1:
-            raise TrainingError(f"top_k={self.top_k} is no share of the map; give 0 < top_k <= 1")
+        check_words(self, map=KINDS, frb=FRB_KINDS)
+        check_map(self, multiple=32)
         least = {"bank_size": 1, "batch_size": 2, "variants": 1, "widths": 1, "steps": 1}
-        positive = dict.fromkeys(("self_correlation", "blur_sigma", "learning_rate", "patches"), 0)
+        positive = dict.fromkeys(("self_correlation", "learning_rate", "patches"), 0)
         check_least(self, least | positive)
 
 
@@ -210,6 +203,7 @@ class ReDi(Method):
     """The exported graph and its two training stages; see the module's page for the equations."""
 
     name: ClassVar[str] = "redi"
+    distance: ClassVar[str] = "l2"  # of unit vectors over sqrt(2E / C): (1 - cos) / E
 
     def __init__(self, settings: ReDiSettings, n_train: int) -> None:
         super().__init__()
@@ -230,9 +224,6 @@ class ReDi(Method):
     def from_settings(cls, settings: dict[str, Any], n_train: int) -> ReDi:
         return cls(read_settings(ReDiSettings, cls.name, settings), n_train)
 
-    def settings(self) -> dict[str, Any]:
-        return asdict(self.config)
-
     def preprocess_params(self) -> PreprocessParams:
         return PreprocessParams(size=self.config.size, mean=MEAN, std=STD)
 
@@ -241,18 +232,6 @@ class ReDi(Method):
         return tuple(
             Pair(f"reference_{k}", f"restored_{k}", c, (height // s, width // s), 1 / len(CHANNELS))
             for k, (c, s) in enumerate(zip(CHANNELS, STRIDES, strict=True))
-        )
-
-    def map_params(self) -> MapParams:
-        sigma = self.config.blur_sigma * self.config.size[0] / 256
-        return MapParams(
-            size=self.config.size,
-            distance="l2",  # of unit vectors over sqrt(2E / C): (1 - cos) / E
-            weights=tuple(pair.weight for pair in self.pairs()),
-            fusion="sum",
-            blur_sigma=sigma,
-            pooling=self.config.pooling,
-            top_k=self.config.top_k,
         )
 
     def map_of(self, image: Tensor) -> Tensor:

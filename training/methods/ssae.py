@@ -15,14 +15,13 @@ f learns to let the fine grain pass [F, a follow-up].
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edgead.anomaly_map import POOLINGS, MapParams
 from edgead.errors import TrainingError
 from edgead.manifest import Pair
 from edgead.preprocess import PreprocessParams
@@ -33,6 +32,7 @@ from .base import (
     Stage,
     TrainingSet,
     check_least,
+    check_map,
     check_types,
     check_words,
     read_settings,
@@ -80,12 +80,8 @@ class SSAESettings:
 
     def __post_init__(self) -> None:
         check_types(self)
-        check_words(self, variant=VARIANTS, pooling=POOLINGS)
-        if any(side < 64 or side % 8 for side in self.size):
-            raise TrainingError(
-                f"size={self.size} cannot be used: height and width must be multiples of 8, "
-                "at least 64"
-            )
+        check_words(self, variant=VARIANTS)
+        check_map(self, multiple=8)
         if self.crop and not (self.crop % 8 == 0 and 64 <= self.crop <= min(self.size)):
             raise TrainingError(
                 f"crop={self.crop} cannot be used: give a multiple of 8 from 64 to "
@@ -101,10 +97,8 @@ class SSAESettings:
                     f"{name}={getattr(self, name)} is no range of shares; give two numbers above "
                     "0, at most 1, the smaller one first"
                 )
-        if not 0 < self.top_k <= 1:
-            raise TrainingError(f"top_k={self.top_k} is no share of the map; give 0 < top_k <= 1")
-        least = {"width": 1 / 16, "batch_size": 2, "steps": 1}
-        check_least(self, least | dict.fromkeys(("noise", "blur_sigma", "learning_rate"), 0))
+        least = {"width": 1 / 16, "batch_size": 2, "steps": 1, "noise": 0, "learning_rate": 0}
+        check_least(self, least)
 
 
 class StackedDilated(nn.Module):
@@ -207,6 +201,7 @@ class SSAE(Method):
     """The exported graph and its training; see the module's page for the equations."""
 
     name: ClassVar[str] = "ssae"
+    distance: ClassVar[str] = "l2"  # a mean over channels; the paper's sum is three times that
 
     def __init__(self, settings: SSAESettings) -> None:
         super().__init__()
@@ -217,26 +212,12 @@ class SSAE(Method):
     def from_settings(cls, settings: dict[str, Any], n_train: int) -> SSAE:
         return cls(read_settings(SSAESettings, cls.name, settings))
 
-    def settings(self) -> dict[str, Any]:
-        return asdict(self.config)
-
     def preprocess_params(self) -> PreprocessParams:
         """[0, 1] without mean and std [P]."""
         return PreprocessParams(size=self.config.size, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 
     def pairs(self) -> tuple[Pair, ...]:
         return (Pair("reference_0", "restored_0", 3, self.config.size, 1.0),)
-
-    def map_params(self) -> MapParams:
-        return MapParams(
-            size=self.config.size,
-            distance="l2",  # the mean over the channels; the paper's sum is three times that
-            weights=(1.0,),
-            fusion="sum",
-            blur_sigma=self.config.blur_sigma * self.config.size[0] / 256,
-            pooling=self.config.pooling,
-            top_k=self.config.top_k,
-        )
 
     def restore(self, image: Tensor) -> Tensor:
         """f: [N, 3, H, W] to the same shape, float32."""
