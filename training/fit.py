@@ -183,7 +183,7 @@ class _StageRun:
         for group in self.optimizer.param_groups:
             group["lr"] = stage.learning_rate * rate
         generator = step_generator(self.seed, self.position.stage, step)
-        losses = stage.loss(self._indices(generator), generator)
+        losses = stage.loss(self._indices(generator), generator, done)
         loss = torch.stack(list(losses.values())).sum()
         if not bool(torch.isfinite(loss)):
             raise TrainingError(

@@ -120,10 +120,10 @@ def test_loss_restores_the_upright_colour_image_and_draws_every_turn():
     indices = torch.arange(39, -1, -1)
     with torch.no_grad():
         again, other = (
-            stage.loss(indices, torch.Generator().manual_seed(s))["mse"] for s in (0, 1)
+            stage.loss(indices, torch.Generator().manual_seed(s), 0.0)["mse"] for s in (0, 1)
         )
         seen.clear()
-        loss = stage.loss(indices, torch.Generator().manual_seed(0))["mse"]
+        loss = stage.loss(indices, torch.Generator().manual_seed(0), 0.0)["mse"]
         want = ((method.unet(seen[0]) - images[indices]).double() ** 2).mean()
     assert float(loss) == pytest.approx(float(want), rel=1e-5)
     drawn = []

@@ -226,7 +226,7 @@ def test_noise_goes_into_input_and_target():
         method, seen = _method(noise=noise, clean=clean), []
         method.restore = lambda image, seen=seen: seen.append(image) or image
         (stage,) = method.stages(TrainingSet(images, lambda items, title: iter(items)))
-        losses = stage.loss(torch.arange(6), _generator())
+        losses = stage.loss(torch.arange(6), _generator(), 0.0)
         assert float(losses["kept"]) == 0
         assert (float(losses["corrupted"]) > 0) == (clean == 0)
         if clean == 1:

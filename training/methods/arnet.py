@@ -193,7 +193,7 @@ class ARNet(Method):
         self.usual.copy_((total / len(data)).clamp_min(USUAL_FLOOR))
 
     def stages(self, data: TrainingSet) -> list[Stage]:
-        def loss(indices: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        def loss(indices: Tensor, generator: torch.Generator, _: float) -> dict[str, Tensor]:
             image = data.images[indices]
             drawn = torch.randint(len(self.quarters), indices.shape, generator=generator).tolist()
             erased = [self.erase(x[None], k) for x, k in zip(image, drawn, strict=True)]

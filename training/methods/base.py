@@ -42,7 +42,8 @@ class Stage:
 
     steps: default length; share: its part of ``--minutes``; prepare: called once before the first
     step, and again after a resume; n_images: how many images the indices choose from; loss:
-    (indices [B] int64, generator) to named losses, the optimised one being their sum.
+    (indices [B] int64, generator, share of the stage done in [0, 1)) to named losses, the optimised
+    one being their sum.
     """
 
     name: str
@@ -54,7 +55,7 @@ class Stage:
     weight_decay: float
     modules: tuple[nn.Module, ...]
     prepare: Callable[[], None]
-    loss: Callable[[Tensor, torch.Generator], dict[str, Tensor]]
+    loss: Callable[[Tensor, torch.Generator, float], dict[str, Tensor]]
 
 
 def check_types(settings: Any) -> None:

@@ -283,7 +283,9 @@ class ReDi(Method):
     def stages(self, data: TrainingSet) -> list[Stage]:
         cache = self.cache = FeatureCache(self, data, self.config.variants)
 
-        def recover_loss(indices: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        def recover_loss(
+            indices: Tensor, generator: torch.Generator, _: float
+        ) -> dict[str, Tensor]:
             image = data.images[indices]
             prompt = data.images[cache.training_prompts(indices, generator)]
             maps = with_foreign_patches(cache.maps[indices], self.config.patches, generator)
@@ -296,7 +298,9 @@ class ReDi(Method):
                 "ssim": 1 - ssim(small, small_target),
             }
 
-        def discriminate_loss(indices: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        def discriminate_loss(
+            indices: Tensor, generator: torch.Generator, _: float
+        ) -> dict[str, Tensor]:
             variant = int(torch.randint(cache.variants, (1,), generator=generator))
             levels, recovered = cache.features(indices, variant)
             reference = self.scale.target(levels)

@@ -249,7 +249,7 @@ class SSAE(Method):
         return torch.stack(views)
 
     def stages(self, data: TrainingSet) -> list[Stage]:
-        def loss(indices: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        def loss(indices: Tensor, generator: torch.Generator, _: float) -> dict[str, Tensor]:
             target = self.views(data.images[indices], generator)
             corrupted, mask = corrupt(target, self.config, generator)
             if self.config.noise:
