@@ -1,0 +1,86 @@
+"""What the files of a data set hold: their digest, whether they can be decoded, masks."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from edgead.errors import DataError, InputError
+from edgead.images import read_image
+
+from .dataset import Sample, by_name
+
+
+def digest(samples: Iterable[Sample]) -> str:
+    """sha256 (hex) over names, labels and contents of images and masks, whatever their order."""
+    total = hashlib.sha256()
+    for sample in sorted(samples, key=by_name):
+        mask = _file_digest(sample.mask) if sample.mask is not None else "-"
+        for part in (sample.name, sample.label, _file_digest(sample.path), mask):
+            total.update(part.encode("utf-8", "surrogateescape") + b"\0")
+    return total.hexdigest()
+
+
+def check_images(
+    samples: Sequence[Sample], progress: Callable[[int, int], None] | None = None
+) -> None:
+    """Decode every image, and its mask, once.
+
+    progress  called with (images done, images in all)
+    Errors: one DataError that counts the unusable images and names the first five with the reason.
+    """
+    faults: list[str] = []
+    for done, sample in enumerate(samples, 1):
+        try:
+            frame = read_image(sample.path)
+            if sample.mask is not None:
+                read_mask(sample, frame.shape[:2])
+        except (InputError, DataError) as error:
+            faults.append(str(error))
+        if progress is not None:
+            progress(done, len(samples))
+    if faults:
+        shown = "\n  ".join(faults[:5])
+        more = f"\n  and {len(faults) - 5} more" if len(faults) > 5 else ""
+        raise DataError(
+            f"{len(faults)} of {len(samples)} images cannot be used; replace or remove them:\n"
+            f"  {shown}{more}"
+        )
+
+
+def read_mask(sample: Sample, frame_size: tuple[int, int]) -> np.ndarray:
+    """The defect's pixels, bool [H, W]; all False for a good sample.
+
+    frame_size  (height, width) of the sample's image
+    Errors: DataError for a mask that is unreadable or of another size, and for a defect without
+    mask: where its pixels are is unknown.
+    """
+    height, width = int(frame_size[0]), int(frame_size[1])
+    if sample.mask is None:
+        if sample.is_good:
+            return np.zeros((height, width), dtype=bool)
+        raise DataError(f"{sample.path} shows a defect ({sample.label}) and has no mask")
+    try:
+        mask = read_image(sample.mask)
+    except InputError as error:
+        raise DataError(f"the mask of {sample.path} cannot be read: {error}") from error
+    if mask.shape[:2] != (height, width):
+        raise DataError(
+            f"{sample.mask} is {mask.shape[0]}x{mask.shape[1]} (height x width) and its image "
+            f"{sample.path} is {height}x{width}; wanted a mask of the image's size"
+        )
+    return np.asarray(mask.any(axis=2) if mask.ndim == 3 else mask != 0)
+
+
+def _file_digest(path: Path) -> str:
+    try:
+        with open(path, "rb") as file:
+            total = hashlib.sha256()
+            while block := file.read(1 << 20):
+                total.update(block)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+    return total.hexdigest()

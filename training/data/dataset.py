@@ -1,0 +1,85 @@
+"""What a data set is: its samples, and names that are the same on every machine."""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+from pathlib import Path
+
+GOOD = "good"
+TEST_SET_LOOKS_LIKE = (
+    "a test set has the MVTec layout: test/good/ with good images, test/<defect>/ with defective "
+    "ones and, where there are masks, ground_truth/<defect>/<stem>_mask.png"
+)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image on disk.
+
+    path   the image file
+    label  "good" or the name of the defect
+    mask   the mask file (0 = good pixel, anything else = defect, size of the image), or None
+    name   path relative to the data set's root, "/" between parts, the same on every machine
+    """
+
+    path: Path
+    label: str = GOOD
+    mask: Path | None = None
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            object.__setattr__(self, "name", portable(self.path.name))
+
+    @property
+    def is_good(self) -> bool:
+        return self.label == GOOD
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What :func:`open_dataset` found; samples are in the order of their names."""
+
+    root: Path
+    layout: str
+    train: tuple[Sample, ...]
+    test: tuple[Sample, ...] = ()
+
+    @property
+    def defects(self) -> tuple[str, ...]:
+        """Names of the kinds of defects in the test set, sorted."""
+        return tuple(sorted({s.label for s in self.test if not s.is_good}))
+
+    def summary(self) -> str:
+        """One line for people: what was found."""
+        learn = f"{len(self.train)} good images to learn from"
+        if not self.test:
+            return f"{learn}, no test set"
+        good = sum(s.is_good for s in self.test)
+        masks = sum(s.mask is not None for s in self.test)
+        test = (
+            f"test set: {good} good, {len(self.test) - good} defective images "
+            f"(kinds: {len(self.defects)}, masks: {masks})"
+        )
+        return f"{learn}; {test}" if self.train else test
+
+
+def make_sample(root: Path, path: Path, label: str, mask: Path | None = None) -> Sample:
+    """The sample of a file below `root`, named by the way from there."""
+    return Sample(path, label, mask, portable(path.relative_to(root).as_posix()))
+
+
+def portable(name: str) -> str:
+    """The same spelling of a name everywhere; macOS hands out decomposed ones."""
+    return unicodedata.normalize("NFC", name)
+
+
+def by_name(sample: Sample) -> str:
+    """The key that samples are sorted by."""
+    return sample.name
+
+
+def image_key(relative: Path) -> str:
+    """What an image and its mask have in common: the way to them, without the suffix."""
+    return portable(relative.with_suffix("").as_posix())
