@@ -12,7 +12,7 @@ import json
 import platform
 import shlex
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ RUN_FILE = "run.json"
 MODEL_FILE = "model.safetensors"
 PICTURE_FILE = "recovered.png"
 PICTURE_IMAGES = 6
+DEFAULT_PRESET = "edge"
 IMAGE_BYTES_IN_MEMORY = 4 << 30  # larger sets are kept in a file of the run, mapped
 
 
@@ -66,10 +67,12 @@ class Plan:
     seed: int = 0
     bounds: Bounds = field(default_factory=Bounds)
     calibration_fraction: float = 0.2
+    preset: str | None = None  # None: edge, or that of the run to resume
 
     def command(self) -> str:
         """The command line that does this again, without the paths of this machine."""
         words = ["edgead", "train", self.method, self.data.resolve().name, "--out", self.out.name]
+        words += ["--preset", self.preset] if self.preset not in (None, DEFAULT_PRESET) else []
         for key, value in self.settings.items():
             words += ["--set", f"{key}={_plain(value)}"]
         words += ["--seed", str(self.seed)]
@@ -170,11 +173,13 @@ def _begin(plan: Plan, dataset: Dataset) -> tuple[Plan, Any, dict[str, Any]]:
         raise TrainingError(
             f"{plan.out} holds a run already: go on with --resume, or give another --out"
         )
+    settings = _all_settings(plan)
     parts = split(dataset.train, plan.seed, plan.calibration_fraction)
     record = {
         "schema_version": SCHEMA_VERSION,
         "method": plan.method,
-        "settings": plan.settings,
+        "preset": plan.preset or DEFAULT_PRESET,
+        "settings": settings,
         "seed": plan.seed,
         "bounds": asdict(plan.bounds),
         "calibration_fraction": plan.calibration_fraction,
@@ -184,7 +189,7 @@ def _begin(plan: Plan, dataset: Dataset) -> tuple[Plan, Any, dict[str, Any]]:
         "versions": _versions(),
         "command": plan.command(),
     }
-    return plan, parts, record
+    return replace(plan, settings=settings), parts, record
 
 
 def _take_up(plan: Plan, dataset: Dataset) -> tuple[Plan, Any, dict[str, Any]]:
@@ -194,14 +199,28 @@ def _take_up(plan: Plan, dataset: Dataset) -> tuple[Plan, Any, dict[str, Any]]:
         raise TrainingError(f"{plan.out} is trained already; next: edgead export {plan.out}")
     if plan.method != record["method"]:
         raise TrainingError(f"{plan.out} is a run of {record['method']}, not of {plan.method}")
-    if plan.settings and plan.settings != record["settings"]:
-        raise TrainingError(f"{plan.out} was begun with {record['settings']}; leave --set out")
+    if (plan.preset or plan.settings) and _all_settings(plan) != record["settings"]:
+        raise TrainingError(
+            f"{plan.out} was begun with preset {record['preset']} and {record['settings']}; "
+            "leave --preset and --set out"
+        )
     bounds = Bounds(**record["bounds"]) if plan.bounds == Bounds() else plan.bounds
     fraction = record["calibration_fraction"]
     begun = Plan(
         plan.method, plan.data, plan.out, record["settings"], record["seed"], bounds, fraction
     )
     return begun, _samples(record, dataset), record
+
+
+def _all_settings(plan: Plan) -> dict[str, Any]:
+    """Those of the preset and, over them, those set one by one. Errors: TrainingError."""
+    presets = METHODS[plan.method].presets
+    name = plan.preset or DEFAULT_PRESET
+    if name not in presets:
+        raise TrainingError(
+            f"{plan.method} has no preset {name!r}; choose one of {sorted(presets)}"
+        )
+    return presets[name] | plan.settings
 
 
 def _samples(
@@ -289,7 +308,7 @@ def _read_record(path: Path) -> dict[str, Any]:
         raise TrainingError(
             f"{path} was written with schema {found}, this edgead reads {SCHEMA_VERSION}: upgrade"
         )
-    return dict(record)
+    return {"preset": DEFAULT_PRESET, **record}  # the first runs had no presets
 
 
 def _write_record(out: Path, record: dict[str, Any]) -> None:

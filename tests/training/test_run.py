@@ -217,6 +217,50 @@ def test_bad_requests_get_a_sentence(parts, trained, tmp_path):
     assert not (tmp_path / "a").exists()  # refused at the door: nothing half-written
 
 
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_every_method_has_an_edge_preset_of_defaults_and_a_larger_one_of_the_paper(name):
+    method = METHODS[name]
+    assert sorted(method.presets) == ["edge", "paper"] and method.presets["edge"] == {}
+    edge, paper = (method.from_settings(preset, 10) for preset in method.presets.values())
+    assert edge.settings() == method.from_settings({}, 10).settings()
+
+    def learnt(made):
+        return sum(p.numel() for p in made.parameters() if p.requires_grad)
+
+    assert learnt(paper) > 2 * learnt(edge)
+
+
+def _preset(data, out, preset, settings, **how):
+    bar = Bar(lambda *_: None, how.pop("update", lambda *_: None), lambda: None)
+    plan = Plan("arnet", data, out, settings, 0, Bounds(steps=3), preset=preset)
+    progress = lambda items, title: iter(items)  # noqa: E731
+    return train(plan, log=lambda _: None, progress=progress, bar=bar, **how)
+
+
+def test_a_preset_is_kept_in_the_run_and_what_is_set_goes_over_it(parts, tmp_path):
+    out, small = tmp_path / "run", {"size": [64, 64], "width": 0.0625, "batch_size": 2}
+    kill = lambda *_: os.kill(os.getpid(), signal.SIGTERM)  # noqa: E731
+    with pytest.raises(Interrupted):
+        _preset(parts, out, "paper", small, resume=False, update=kill)
+    record = json.loads((out / "run.json").read_text())
+    assert record["preset"] == "paper"
+    assert record["settings"] == small | {"blur_sigma": 0.0}
+    assert "--preset paper --set 'size=[64,64]'" in record["command"]
+    assert "blur_sigma" not in record["command"]
+    for preset, settings in (("edge", small), (None, small), ("paper", {}), ("edge", {})):
+        with pytest.raises(TrainingError, match=r"begun with preset paper.*leave --preset"):
+            _preset(parts, out, preset, settings, resume=True)
+    settings = _preset(parts, out, None, {}, resume=True).method.settings()
+    assert settings["blur_sigma"] == 0 and settings["width"] == 0.0625
+    assert load_run(out).method.settings() == settings
+
+
+def test_a_preset_that_is_not_there_gets_a_sentence(parts, tmp_path):
+    with pytest.raises(TrainingError, match=r"arnet has no preset 'papr'.*'edge', 'paper'"):
+        _preset(parts, tmp_path / "run", "papr", {}, resume=False)
+    assert not (tmp_path / "run").exists()
+
+
 def test_command_names_the_methods_that_there_are():
     assert sorted(METHODS) == list(_METHODS)
 

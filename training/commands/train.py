@@ -31,6 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="share of the good images held out to set the threshold (default 0.2)",
     )  # fmt: skip
     parser.add_argument(
+        "--preset", metavar="NAME",
+        help="edge (default; small and fast) or paper (the sizes of the publication); --set goes "
+        "over it",
+    )  # fmt: skip
+    parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="settings",
         help="a setting of the method, such as size=[256,256]; docs/methods.md lists them",
     )  # fmt: skip
@@ -48,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
         raise TrainingError(f"--calibration {args.calibration} is no share; give 0 < F < 1")
     plan = Plan(
         args.method, args.data, args.out, _settings(args.settings), args.seed,
-        Bounds(args.steps, args.minutes), args.calibration,
+        Bounds(args.steps, args.minutes), args.calibration, args.preset,
     )  # fmt: skip
     try:
         result = train(

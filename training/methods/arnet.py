@@ -46,7 +46,7 @@ _CHUNK = 8
 
 @dataclass(frozen=True)
 class ARNetSettings:
-    """Every choice of ARNet. The default is the edge preset; ``width=1.0`` is the paper's network.
+    """Every choice of ARNet. The default is the preset edge.
 
     size: input (height, width), multiples of 16; erase: gray, rotation or both; turns: 4 rotates
     by 0, 90, 180 and 270 degrees, which needs a square input, 2 by 0 and 180; width: factor of the
@@ -76,6 +76,16 @@ class ARNetSettings:
                 "set turns=2, erase=gray or a square size"
             )
         check_least(self, {"width": 1 / 16, "batch_size": 2, "steps": 1, "learning_rate": 0})
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "edge": {},
+    "paper": {
+        "width": 1.0,  # [D]
+        "batch_size": 32,  # [D]
+        "blur_sigma": 0.0,  # [D] the map itself is averaged
+    },
+}
 
 
 def rotate(image: Tensor, quarters: int) -> Tensor:
@@ -129,6 +139,7 @@ class ARNet(Method):
 
     name: ClassVar[str] = "arnet"
     distance: ClassVar[str] = "l1"
+    presets = PRESETS
     usual: Tensor  # E [T]
 
     def __init__(self, settings: ARNetSettings) -> None:

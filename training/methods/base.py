@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar, TypeVar
 
@@ -137,10 +137,13 @@ class Method(nn.Module, ABC):
 
     ``config``: the method's settings dataclass, with size, blur_sigma (pixels of a map 256 high),
     pooling and top_k among them. ``distance``: one of ``edgead.anomaly_map.DISTANCES``.
+    ``presets``: settings under a name, as plain JSON; ``edge`` is the defaults, ``paper`` the sizes
+    of the publication.
     """
 
     name: ClassVar[str]
     distance: ClassVar[str]
+    presets: ClassVar[Mapping[str, dict[str, Any]]]
     config: Any
 
     @classmethod

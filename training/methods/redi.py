@@ -86,6 +86,19 @@ class ReDiSettings:
         check_least(self, least | positive)
 
 
+PRESETS: dict[str, dict[str, Any]] = {
+    "edge": {},
+    # The paper names no sizes; these are those of the restoration networks that it builds on.
+    "paper": {
+        "frb": "heavy",  # [P] as RD4AD
+        "widths": [64, 128, 256, 512],  # [P]
+        "batch_size": 16,  # [P]
+        "learning_rate": [1e-4, 1e-3],  # [P]
+        "steps": [20000, 20000],  # [P]
+    },
+}
+
+
 class RecoverNet(nn.Module):
     """U-Net on the prompt, with the map joined where its resolution belongs. [F; widths: P]
 
@@ -204,6 +217,7 @@ class ReDi(Method):
 
     name: ClassVar[str] = "redi"
     distance: ClassVar[str] = "l2"  # of unit vectors over sqrt(2E / C): (1 - cos) / E
+    presets = PRESETS
 
     def __init__(self, settings: ReDiSettings, n_train: int) -> None:
         super().__init__()

@@ -48,7 +48,7 @@ FUSED = 256  # [D] after the SDC blocks
 
 @dataclass(frozen=True)
 class SSAESettings:
-    """Every choice of SSAE. The default is the edge preset; ``width=1.0`` is the paper's network.
+    """Every choice of SSAE. The default is the preset edge.
 
     size: input (height, width), multiples of 8; variant: plain, or ccm with skips that mix encoder
     and decoder; width: factor of the network's channels; weight: lambda; elastic: share of the
@@ -99,6 +99,16 @@ class SSAESettings:
                 )
         least = {"width": 1 / 16, "batch_size": 2, "steps": 1, "noise": 0, "learning_rate": 0}
         check_least(self, least)
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "edge": {},
+    "paper": {
+        "width": 1.0,  # [D]
+        "learning_rate": 1e-4,  # [D]
+        "steps": 30000,  # [D] 20,000 to 40,000
+    },
+}
 
 
 class StackedDilated(nn.Module):
@@ -202,6 +212,7 @@ class SSAE(Method):
 
     name: ClassVar[str] = "ssae"
     distance: ClassVar[str] = "l2"  # a mean over channels; the paper's sum is three times that
+    presets = PRESETS
 
     def __init__(self, settings: SSAESettings) -> None:
         super().__init__()
