@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -48,3 +49,15 @@ def ssim(a: Tensor, b: Tensor, window: int = 7) -> Tensor:
     var_a, var_b, cov = aa - mean_a**2, bb - mean_b**2, ab - mean_a * mean_b
     quality = (2 * mean_a * mean_b + c1) * (2 * cov + c2)
     return (quality / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))).mean()
+
+
+def position_gain(expected: Tensor, sigma: float = 0.0, floor: float = 0.1) -> Tensor:
+    """1 / E, what makes a usual distance 1 at each position. [P, the idea of ARNet's E_k]
+
+    expected: E [h, w] >= 0, the mean distance of good images; sigma: blur of E in its pixels. The
+    floor, a share of the mean, keeps quiet positions from shouting: the gain is at most
+    1 / (floor * mean E).
+    """
+    if sigma:
+        expected = torch.from_numpy(cv2.GaussianBlur(expected.numpy(), (0, 0), sigma))
+    return 1 / (expected + floor * expected.mean() + 1e-9)

@@ -14,6 +14,7 @@ from edgead_training.fit import Interrupted
 from edgead_training.methods import ARNet, ARNetSettings, TrainingSet
 from edgead_training.methods.arnet import USUAL_FLOOR, UNet, rotate
 from safetensors.torch import load_file
+from scipy import ndimage
 
 import edgead
 from edgead import reference
@@ -33,7 +34,8 @@ def _method(**changes) -> ARNet:
     """Untrained, with errors E_k that differ."""
     torch.manual_seed(0)
     method = ARNet.from_settings(SMALL | changes, n_train=5)
-    method.usual.copy_(torch.tensor([0.05, 0.11, 0.2, 0.3])[: len(method.quarters)])
+    usual = torch.tensor([0.05, 0.11, 0.2, 0.3])[: len(method.quarters), None, None, None]
+    method.gain.copy_(1 / (usual * torch.linspace(1, 2, method.config.size[1])))
     return method.eval()
 
 
@@ -82,34 +84,50 @@ def test_map_is_the_mean_of_the_errors_over_what_is_usual():
             gray = image.double().mean(1, keepdim=True).numpy()
             turned = torch.from_numpy(np.rot90(gray, quarters, (2, 3)).astype(np.float32))
             error = (method.unet(turned) - image).abs().double().mean(1)
-            want += error / float(method.usual[k]) / 4
+            want += error * method.gain[k, 0].double() / 4
     maps, scores = reference.anomaly_map(pairs, method.map_params())
     np.testing.assert_allclose(maps, want, rtol=1e-4)  # float32 sums in another order
     np.testing.assert_allclose(scores, want.mean((1, 2)), rtol=1e-4)
 
 
+def _errors(method: ARNet, images: torch.Tensor, k: int) -> np.ndarray:
+    """|Y_k - X| of each image, mean over the channels: [N, H, W] float64."""
+    with torch.no_grad():
+        restored = [method.unet(method.erase(image[None], k))[0] for image in images]
+    return (torch.stack(restored) - images).abs().double().mean(1).numpy()
+
+
 def test_usual_error_is_the_mean_over_the_training_images():
-    method, images = _method(), _image(11, 3, 64, 64)  # two chunks, one not full
+    method, images = _method(position=False), _image(11, 3, 64, 64)  # two chunks, one not full
     method.conclude(TrainingSet(images, lambda items, title: iter(items)))
     for k in range(4):
-        with torch.no_grad():
-            errors = [
-                (method.unet(method.erase(image[None], k))[0] - image).abs().double().mean()
-                for image in images
-            ]
-        assert float(method.usual[k]) == pytest.approx(float(np.mean(errors)), rel=1e-5)
+        want = 1 / _errors(method, images, k).mean()
+        np.testing.assert_allclose(method.gain[k], want, rtol=1e-5)
     # A good image then has map values around 1.
     with torch.no_grad():
         maps = [(a - b).abs().mean() for a, b in method(images)]
     np.testing.assert_allclose(maps, 1, rtol=1e-4)
 
 
-def test_usual_error_has_a_floor():
-    method = _method()
-    method.unet = torch.nn.Identity()
+def test_usual_error_of_a_position_is_blurred_and_has_a_floor_of_a_tenth():
+    method, images = _method(), _image(11, 3, 64, 64)
+    images[..., 32:] = 0.5  # easy on the right, hard on the left
+    method.conclude(TrainingSet(images, lambda items, title: iter(items)))
+    for k in range(4):
+        usual = _errors(method, images, k).mean(0)
+        smooth = ndimage.gaussian_filter(usual, 1.0, mode="mirror", truncate=4)  # 4 px at 256
+        want = 1 / (smooth + 0.1 * smooth.mean())
+        # OpenCV cuts the kernel off at 3 to 4 standard deviations: 0.3 % of its weight.
+        np.testing.assert_allclose(method.gain[k, 0], want, rtol=5e-3)
+
+
+@pytest.mark.parametrize("position", [True, False])
+def test_usual_error_has_a_floor(position):
+    method = _method(position=position)
     method.restore = lambda image: image[:, None].expand(-1, 4, -1, -1, -1)
     method.conclude(TrainingSet(_image(2, 3, 64, 64), lambda items, title: iter(items)))
-    np.testing.assert_allclose(method.usual, USUAL_FLOOR)
+    floor = USUAL_FLOOR * (1.1 if position else 1)  # a floor of the mean comes on top
+    np.testing.assert_allclose(method.gain, 1 / floor, rtol=1e-5)
 
 
 def test_loss_restores_the_upright_colour_image_and_draws_every_turn():

@@ -24,6 +24,7 @@ from edgead_training.methods.ssae_data import (
     texture,
 )
 from safetensors.torch import load_file
+from scipy import ndimage
 
 import edgead
 from edgead import reference
@@ -249,14 +250,32 @@ def test_crops_and_flips_show_parts_of_the_image():
     assert torch.equal(_method(size=[96, 128]).views(image, _generator()), image)
 
 
-def test_map_is_the_squared_difference():
+def test_map_is_the_squared_difference_over_what_is_usual():
     method, image = _method(blur_sigma=0.0), _image(2, 3, 64, 64)
+    method.gain.copy_(torch.linspace(1, 2, 64))
     with torch.no_grad():
         pairs = [(a.numpy(), b.numpy()) for a, b in method(image)]
         want = (method.autoencoder(image) - image).double().square().mean(1).numpy()
+    want *= np.linspace(1, 2, 64) ** 2
     maps, scores = reference.anomaly_map(pairs, method.map_params())
     np.testing.assert_allclose(maps, want, rtol=1e-4, atol=1e-7)
     np.testing.assert_allclose(scores, want.max((1, 2)), rtol=1e-4)
+
+
+def test_usual_error_of_a_position_is_blurred_and_has_a_floor_of_a_tenth():
+    method, images = _method(), _image(11, 3, 64, 64)  # two chunks, one not full
+    images[..., 32:] = 0.5
+    method.conclude(TrainingSet(images, lambda items, title: iter(items)))
+    with torch.no_grad():
+        usual = (method.restore(images) - images).double().square().mean((0, 1)).numpy()
+    smooth = ndimage.gaussian_filter(usual, 1.0, mode="mirror", truncate=4)  # 4 px at 256
+    want = (smooth + 0.1 * smooth.mean()) ** -0.5
+    # OpenCV cuts the kernel off at 3 to 4 standard deviations: 0.3 % of its weight.
+    np.testing.assert_allclose(method.gain[0, 0], want, rtol=5e-3)
+
+    plain = _method(position=False)
+    plain.conclude(TrainingSet(images, lambda items, title: iter(items)))
+    assert torch.equal(plain.gain, torch.ones(1, 1, 64, 64))
 
 
 @pytest.mark.parametrize("variant", ["plain", "ccm"])

@@ -9,8 +9,10 @@ Source: Huang, Ye, Cao, Li, Zhang, Lu, "Attribute restoration framework for anom
     E_k = mean |Y_k - X| over the training images, their pixels and channels                 [D]
     map = 1/T sum over k of |Y_k - X| / E_k, the score is its mean                           [D]
 
-What was erased comes back as good parts have it, so a defect is restored wrongly [F]. The graph
-hands out X / E_k and Y_k / E_k, whose mean absolute difference is just |Y_k - X| / E_k.
+What was erased comes back as good parts have it, so a defect is restored wrongly [F]. With the
+setting position E_k is measured at each position, so that edges, which never come back quite, do
+not drown a faint defect [P, as in ReDi]. The graph hands out X / E_k and Y_k / E_k, whose mean
+absolute difference is just |Y_k - X| / E_k.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from edgead.errors import TrainingError
 from edgead.manifest import Pair
 from edgead.preprocess import PreprocessParams
 
-from ..networks import conv_norm_relu, upsample
+from ..networks import conv_norm_relu, position_gain, upsample
 from .base import (
     Method,
     Stage,
@@ -50,13 +52,15 @@ class ARNetSettings:
 
     size: input (height, width), multiples of 16; erase: gray, rotation or both; turns: 4 rotates
     by 0, 90, 180 and 270 degrees, which needs a square input, 2 by 0 and 180; width: factor of the
-    network's channels; top_k: share of the map that the pooling top_k averages.
+    network's channels; position: E_k per position, or one number as in the paper; top_k: share
+    of the map that the pooling top_k averages.
     """
 
     size: tuple[int, int] = (256, 256)  # [P]
     erase: str = "both"  # [D]; which attributes help depends on the part, so it is a setting [P]
     turns: int = 4  # [D]
     width: float = 0.125  # [P] about the time of ReDi on one core; the paper: 1
+    position: bool = True  # [P] the paper: False
     blur_sigma: float = 4.0  # [P] pixels at 256; the paper scores images only
     pooling: str = "mean"  # [D]; max where a defect is small [P]
     top_k: float = 0.01  # [P]
@@ -82,6 +86,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "edge": {},
     "paper": {
         "width": 1.0,  # [D]
+        "position": False,  # [D]
         "batch_size": 32,  # [D]
         "blur_sigma": 0.0,  # [D] the map itself is averaged
     },
@@ -140,7 +145,7 @@ class ARNet(Method):
     name: ClassVar[str] = "arnet"
     distance: ClassVar[str] = "l1"
     presets = PRESETS
-    usual: Tensor  # E [T]
+    gain: Tensor  # 1 / E_k, [T, 1, H, W]
 
     def __init__(self, settings: ARNetSettings) -> None:
         super().__init__()
@@ -149,7 +154,7 @@ class ARNet(Method):
             1 if settings.erase == "gray" else settings.turns
         ]
         self.unet = UNet(3 if settings.erase == "rotation" else 1, settings.width)
-        self.register_buffer("usual", torch.ones(len(self.quarters)))
+        self.register_buffer("gain", torch.ones(len(self.quarters), 1, *settings.size))
 
     @classmethod
     def from_settings(cls, settings: dict[str, Any], n_train: int) -> ARNet:
@@ -182,8 +187,8 @@ class ARNet(Method):
         return self.unet(erased).reshape(-1, count, 3, *size)
 
     def forward(self, image: Tensor) -> list[tuple[Tensor, Tensor]]:
-        restored, usual = self.restore(image), self.usual.float()
-        return [(image / usual[k], restored[:, k] / usual[k]) for k in range(len(self.quarters))]
+        restored, gain = self.restore(image), self.gain.float()
+        return [(image * gain[k], restored[:, k] * gain[k]) for k in range(len(self.quarters))]
 
     def preview(self, images: Tensor) -> list[Tensor]:
         """Rows: the images X, the last O_k(X) in three channels, and what is restored from it."""
@@ -194,14 +199,20 @@ class ARNet(Method):
 
     def conclude(self, data: TrainingSet) -> None:
         """Measure E_k, the mean error of the training images under each transformation [D]."""
-        total = torch.zeros(len(self.quarters), dtype=torch.float64)
+        size = self.config.size
+        total = torch.zeros(len(self.quarters), *size, dtype=torch.float64)
         parts = torch.arange(len(data)).split(_CHUNK)
         with torch.no_grad():
             for part in data.progress(parts, "restoration errors of the good images"):
                 image = data.images[part]
-                error = (self.restore(image) - image[:, None]).abs()
-                total += error.mean((2, 3, 4), dtype=torch.float64).sum(0)
-        self.usual.copy_((total / len(data)).clamp_min(USUAL_FLOOR))
+                error = (self.restore(image) - image[:, None]).abs().mean(2)
+                total += error.sum(0, dtype=torch.float64)
+        for k, usual in enumerate(total / len(data)):
+            if self.config.position:
+                sigma = 4 * size[0] / 256
+                self.gain[k, 0] = position_gain(usual.clamp_min(USUAL_FLOOR), sigma)
+            else:
+                self.gain[k] = 1 / usual.mean().clamp_min(USUAL_FLOOR)
 
     def stages(self, data: TrainingSet) -> list[Stage]:
         def loss(indices: Tensor, generator: torch.Generator, _: float) -> dict[str, Tensor]:

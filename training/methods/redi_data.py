@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..backbone import CHANNELS, STRIDES
+from ..networks import position_gain
 from .base import TrainingSet
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ NEIGHBOURS = 5  # [P] a prompt in training is one of the 5 nearest other images 
 RANDOM_SHARE = 0.2  # [P] ... or, in this share of draws, any image
 CACHE_BYTES = 4 << 30  # features beyond this are computed anew in each step
 _CHUNK = 16
-E_FLOOR = 0.1  # [P] of the mean: no position counts over ten times as much as the average one
 
 
 def describe(levels: list[Tensor], grid: int = 4) -> Tensor:
@@ -153,8 +153,8 @@ class FeatureScale(nn.Module):
     def set_expected(self, expected: list[Tensor]) -> None:
         """Take E [h, w] of every level; a floor keeps quiet positions from shouting."""
         for k, distance in enumerate(expected):
-            floor = E_FLOOR * distance.mean() + 1e-9
-            self.get_buffer(f"gain_{k}").copy_((self.channels[k] / 2 / (distance + floor)).sqrt())
+            gain = self.channels[k] / 2 * position_gain(distance)
+            self.get_buffer(f"gain_{k}").copy_(gain.sqrt())
 
     def standardise(self, levels: list[Tensor]) -> list[Tensor]:
         """(F - mean) / std per channel."""
