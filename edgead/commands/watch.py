@@ -1,0 +1,189 @@
+"""Watch a camera, stream, video file or folder: one JSON line on stdout for each verdict.
+
+SOURCE is a camera's number (0), an address (rtsp://…, http://…), a GStreamer pipeline
+(… ! appsink), a video file or a folder in which images appear. The latest frame wins: frames that
+came while another was scored are dropped, and the line says which. What people should know goes to
+stderr. A lost signal is tried again. Ctrl-C and kill finish the frame in work and exit with 0, as
+does the end of a video file; 2 when the source does not open or stays lost.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING, NoReturn
+
+from edgead.console import Console, count
+from edgead.errors import InputError
+
+if TYPE_CHECKING:
+    from edgead.live.capture import Slot
+    from edgead.live.loop import Tally
+    from edgead.live.source import Reader, Source
+
+EXAMPLE = """\
+  edgead watch 0 --bundle cell.edgead                            the first camera
+  edgead watch rtsp://10.0.0.7/main --bundle cell.edgead         a network camera
+  edgead watch incoming/ --bundle cell.edgead --every-frame      images that another program saves
+  edgead watch line.avi --bundle cell.edgead > verdicts.jsonl    a recording, at its own pace"""
+
+STALL_S = 10.0
+MOST_S = 1e6  # eleven days: OpenCV counts milliseconds in 31 bits
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``edgead watch``."""
+    parser.add_argument("source", metavar="SOURCE", help="what to watch")
+    parser.add_argument("--bundle", metavar="NAME.edgead", required=True, help="the bundle")
+    parser.add_argument(
+        "--every-frame",
+        action="store_true",
+        help="drop nothing: the source waits; for video files and folders",
+    )
+    parser.add_argument(
+        "--reconnect-seconds",
+        metavar="S",
+        type=float,
+        help="give up when a lost signal stays away so long (default: never)",
+    )
+    parser.add_argument(
+        "--stall-seconds",
+        metavar="S",
+        type=float,
+        default=STALL_S,
+        help="a stream or pipeline that gives nothing for so long is lost (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--false-reject-rate",
+        metavar="RATE",
+        type=float,
+        help="share of good frames that may be called anomalous (default: the bundle's)",
+    )
+    parser.add_argument(
+        "--color",
+        choices=("bgr", "rgb", "gray"),
+        default="bgr",
+        help="order of the channels: bgr is right but for sources with red and blue swapped; gray "
+        "refuses colour (default: bgr)",
+    )
+    parser.add_argument(
+        "--device", default="auto", help="auto, cpu or cuda[:N] (default: %(default)s)"
+    )
+    parser.add_argument("--threads", metavar="N", type=int, help="threads of the engine")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Watch until the source ends or a signal comes; see the module's docstring."""
+    from edgead.detector import Detector
+    from edgead.live.capture import Capture, Slot
+    from edgead.live.loop import Loop
+    from edgead.live.source import parse_source
+
+    console = Console(json_on_stdout=True)
+    source = parse_source(args.source)
+    _check(args, source)
+    with _stopping() as stopping:
+        detector = Detector(
+            args.bundle,
+            device=args.device,
+            color=args.color,
+            false_reject_rate=args.false_reject_rate,
+            threads=args.threads,
+        )
+        info = detector.info()
+        say = _sayer(console)
+        say("read", f"{args.bundle}; {info['device']}, {info['precision']}, qualified")
+        slot = Slot(every_frame=args.every_frame)
+        capture = Capture(
+            source, _reader(args, source), slot, say, give_up_s=args.reconnect_seconds
+        )
+        loop = Loop(detector, slot, sys.stdout.buffer, say)
+        capture.start()
+        try:
+            loop.run(stopping)
+        finally:
+            left = capture.stop()
+            _summarise(console, slot, loop.tally)
+    if not left:
+        _leave_at_once()
+    return 0
+
+
+def _check(args: argparse.Namespace, source: Source) -> None:
+    if args.every_frame and not source.waits:
+        raise InputError(
+            f"--every-frame with {source.label}: its frames do not wait for anybody; leave it out "
+            f"(it is for video files and folders)"
+        )
+    if args.reconnect_seconds is not None and not 0 <= args.reconnect_seconds < MOST_S:
+        raise InputError(f"--reconnect-seconds {args.reconnect_seconds}: wanted 0 or more seconds")
+    if not 0 < args.stall_seconds < MOST_S:
+        raise InputError(f"--stall-seconds {args.stall_seconds}: wanted more than 0 seconds")
+
+
+def _reader(args: argparse.Namespace, source: Source) -> Reader:
+    from edgead.live.folder import FolderReader
+    from edgead.live.source import FOLDER
+    from edgead.live.video import VideoReader
+
+    if source.kind == FOLDER:
+        return FolderReader(source)
+    return VideoReader(source, stall_s=args.stall_seconds, at_once=args.every_frame)
+
+
+@contextmanager
+def _stopping() -> Iterator[Callable[[], bool]]:
+    """Whether SIGINT or SIGTERM came; a second one acts at once."""
+    came: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        # Nothing that takes a lock: the handler may have interrupted its holder.
+        came.append(number)
+        if len(came) > 1:
+            _at_once(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(came)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _at_once(number: int) -> NoReturn:
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    raise SystemExit(128 + number)
+
+
+def _leave_at_once() -> NoReturn:
+    """End the process under a driver that does not come back; all that counts is written."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
+def _sayer(console: Console) -> Callable[[str, str], None]:
+    return lambda word, text: console.say(f"{word:<7}{text}")
+
+
+def _summarise(console: Console, slot: Slot, tally: Tally) -> None:
+    p50_ms, p99_ms = tally.percentile_ms(50), tally.percentile_ms(99)
+    parts = [
+        count(slot.frames, "frame"),
+        count(tally.verdicts, "verdict"),
+        f"{tally.anomalous} anomalous",
+        f"{tally.dropped} dropped",
+    ]
+    if tally.failed:
+        parts.append(f"{tally.failed} not scored")
+    if slot.waiting:
+        parts.append(f"{slot.waiting} left when stopped")
+    if p50_ms is not None and p99_ms is not None:
+        parts.append(f"latency p50 {p50_ms:.1f} ms, p99 {p99_ms:.1f} ms")
+    console.say(f"done   {', '.join(parts)}")

@@ -1,0 +1,198 @@
+"""The capture: a thread that reads the source, and the slot in which the latest frame waits."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+from edgead.live.source import Moment, Reader, Reading, Source, SourceError
+
+FIRST_DELAY_S, LONGEST_DELAY_S = 0.5, 30.0
+LEAVE_S = 2.0
+"""How long a driver may take to come back when the capture stops."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A reading with its number; ``dropped``: how many frames before it were replaced unseen."""
+
+    number: int
+    reading: Reading
+    dropped: int = 0
+
+    @property
+    def captured(self) -> Moment:
+        """When the source gave it."""
+        return self.reading.captured
+
+    @property
+    def image(self) -> NDArray[Any] | None:
+        """[H, W] or [H, W, 3] BGR, uint8 or uint16; None when it could not be read."""
+        return self.reading.image
+
+
+class Slot:
+    """Holds one frame: a newer one takes its place, or waits for it with ``every_frame``."""
+
+    def __init__(self, *, every_frame: bool = False) -> None:
+        self._every_frame = every_frame
+        self._changed = threading.Condition()
+        self._reading: Reading | None = None
+        self._put = 0  # readings given
+        self._taken = 0  # readings taken or replaced
+        self._ended = False
+        self._failure: BaseException | None = None
+
+    @property
+    def frames(self) -> int:
+        """Frames given so far."""
+        return self._put
+
+    @property
+    def waiting(self) -> int:
+        """Frames, 0 or 1, that nobody took."""
+        return int(self._reading is not None)
+
+    @property
+    def done(self) -> bool:
+        """Whether the source ended and its last frame was taken.
+
+        Errors: what ended the source, if it was no normal end.
+        """
+        with self._changed:
+            if not self._ended or self._reading is not None:
+                return False
+            if self._failure is not None:
+                raise self._failure
+            return True
+
+    def put(self, reading: Reading) -> None:
+        """Give a reading; with ``every_frame``, after the one before it was taken."""
+        with self._changed:
+            if self._every_frame:
+                self._changed.wait_for(lambda: self._reading is None or self._ended)
+            if self._ended:
+                return
+            self._reading = reading
+            self._put += 1
+            self._changed.notify_all()
+
+    def take(self, timeout_s: float) -> Frame | None:
+        """The latest frame, waiting for it up to ``timeout_s``; None when there is none."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._reading is not None or self._ended, timeout_s)
+            if self._reading is None:
+                return None
+            number = self._put - 1
+            frame = Frame(number, self._reading, dropped=number - self._taken)
+            self._reading, self._taken = None, self._put
+            self._changed.notify_all()
+            return frame
+
+    def end(self, failure: BaseException | None = None) -> None:
+        """No more frames will come; the first call counts."""
+        with self._changed:
+            if not self._ended:
+                self._ended, self._failure = True, failure
+            self._changed.notify_all()
+
+
+class Capture:
+    """Reads ``reader`` into ``slot`` in a thread of its own, and brings back a lost signal.
+
+    After a loss it tries again after ``first_delay_s``, then twice as long each time, up to
+    LONGEST_DELAY_S, until ``give_up_s`` seconds have passed without a frame (None: for ever).
+    ``say(word, text)`` gets what people should know.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        reader: Reader,
+        slot: Slot,
+        say: Callable[[str, str], None],
+        *,
+        give_up_s: float | None = None,
+        first_delay_s: float = FIRST_DELAY_S,
+    ) -> None:
+        self._source = source
+        self._reader = reader
+        self._slot = slot
+        self._say = say
+        self._give_up_s = give_up_s
+        self._first_delay_s = first_delay_s
+        self._stop = threading.Event()
+        # A driver may never come back from a read: such a thread must not hold the process.
+        self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
+
+    def start(self) -> None:
+        """Open the source, then read in the background.
+
+        Errors: those of ``reader.open``.
+        """
+        self._say("watch", f"{self._source.label}: {self._reader.open()}")
+        self._thread.start()
+
+    def stop(self) -> bool:
+        """End the thread; False when the driver holds it for more than LEAVE_S seconds."""
+        self._stop.set()
+        self._slot.end()
+        if self._thread.ident is not None:
+            self._thread.join(LEAVE_S)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            while not self._stop.is_set():
+                self._read_all()
+                if self._stop.is_set() or self._source.ends:
+                    break
+                self._reconnect()
+        except BaseException as failure:  # belongs to the thread that waits for frames
+            self._slot.end(failure)
+        else:
+            self._slot.end()
+        finally:
+            self._reader.close()
+
+    def _read_all(self) -> None:
+        while (reading := self._reader.read(self._stop)) is not None:
+            self._slot.put(reading)
+
+    def _reconnect(self) -> None:
+        """Open the source again; returns when it gives frames or the capture stops."""
+        lost_s = Moment.now().monotonic_s
+        delay_s, why = self._first_delay_s, f"{self._source.label} gives no more frames"
+        while True:
+            away_s = Moment.now().monotonic_s - lost_s
+            if self._give_up_s is not None:
+                if away_s >= self._give_up_s:
+                    raise SourceError(
+                        f"given up after {self._give_up_s:g} s without a signal "
+                        f"(--reconnect-seconds): {why}"
+                    )
+                delay_s = min(delay_s, self._give_up_s - away_s)
+            self._say("lost", f"{why}; trying again in {delay_s:.3g} s")
+            if self._stop.wait(delay_s):
+                return
+            try:
+                about = self._reader.open()
+                # What opens and gives nothing is still lost; in a folder, frames may take days.
+                reading = None if self._source.waits else self._reader.read(self._stop)
+                if reading is not None or self._source.waits:
+                    away_s = Moment.now().monotonic_s - lost_s
+                    self._say("back", f"{self._source.label} after {away_s:.1f} s: {about}")
+                    if reading is not None:
+                        self._slot.put(reading)
+                    return
+                if self._stop.is_set():
+                    return
+                why = f"{self._source.label} opens, but gives no frame"
+            except SourceError as error:
+                why = str(error)
+            self._reader.close()
+            delay_s = min(2 * delay_s, LONGEST_DELAY_S)

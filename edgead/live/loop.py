@@ -1,0 +1,169 @@
+"""The loop: takes the latest frame, scores it, writes one JSON line."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from datetime import datetime, timezone
+from typing import Any, BinaryIO, Protocol
+
+from numpy.typing import NDArray
+
+from edgead.bench.samples import percentile
+from edgead.errors import InputError
+from edgead.live.capture import Frame, Slot
+from edgead.live.source import Moment
+from edgead.result import Result
+
+WAIT_S = 0.2
+"""How long the loop waits for a frame before it looks whether it should stop."""
+MOST_REGIONS = 16
+"""A longer line could be cut in two by kill -9: a pipe takes 4096 bytes at once."""
+KEPT = 10_000
+"""Latencies that are kept, so that a process which runs for months does not grow."""
+
+Line = dict[str, Any]
+
+
+class Scorer(Protocol):
+    """What scores frames: an ``edgead.Detector``."""
+
+    def score(self, frame: NDArray[Any]) -> Result:
+        """Score one frame."""
+
+
+class Listener(Protocol):
+    """Who wants every verdict after its line was written."""
+
+    def hear(self, line: Line, result: Result) -> None:
+        """Take a verdict; must not take long."""
+
+
+class Tally:
+    """What became of the frames."""
+
+    def __init__(self) -> None:
+        self.verdicts = 0
+        self.anomalous = 0
+        self.dropped = 0
+        self.failed = 0
+        self.latencies_ms: deque[float] = deque(maxlen=KEPT)
+
+    def percentile_ms(self, percent: float) -> float | None:
+        """Latency at the nearest rank of the last KEPT verdicts; None before the first."""
+        return percentile(list(self.latencies_ms), percent) if self.latencies_ms else None
+
+
+class Loop:
+    """Scores what comes into ``slot`` and writes a line for each frame to ``out``.
+
+    ``listeners`` hear every verdict; ``say(word, text)`` gets what people should know.
+    """
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        slot: Slot,
+        out: BinaryIO,
+        say: Callable[[str, str], None],
+        listeners: Sequence[Listener] = (),
+    ) -> None:
+        self.tally = Tally()
+        self._scorer = scorer
+        self._slot = slot
+        self._out = out
+        self._say = say
+        self._listeners = listeners
+        self._looks = ""
+        self._trouble = ""
+
+    def run(self, stopping: Callable[[], bool]) -> None:
+        """Go on until the source ends or ``stopping()``; a frame in work is finished and written.
+
+        Errors: DeviceError of the engine or the source; OSError when nobody reads the lines.
+        """
+        while not stopping() and not self._slot.done:
+            frame = self._slot.take(WAIT_S)
+            if frame is not None:
+                self._serve(frame)
+
+    def _serve(self, frame: Frame) -> None:
+        self.tally.dropped += frame.dropped
+        started_s = Moment.now().monotonic_s
+        try:
+            result = self._score(frame)
+        except InputError as error:
+            self.tally.failed += 1
+            self._write({**_head(frame), "error": str(error)})
+            self._note_trouble(frame, str(error))
+            return
+        self._note_trouble(frame, "")
+        regions = [asdict(region) for region in result.regions[:MOST_REGIONS]]
+        latency_ms = 1e3 * (Moment.now().monotonic_s - frame.captured.monotonic_s)
+        line = {
+            **_head(frame),
+            "latency_ms": latency_ms,
+            "queue_age_ms": 1e3 * (started_s - frame.captured.monotonic_s),
+            "score": result.score,
+            "p_value": result.p_value,
+            "is_anomalous": result.is_anomalous,
+            "threshold": result.threshold,
+            "regions": regions,
+            "region_count": len(result.regions),
+        }
+        self.tally.verdicts += 1
+        self.tally.anomalous += result.is_anomalous
+        self.tally.latencies_ms.append(latency_ms)
+        self._write(line)
+        for listener in self._listeners:
+            listener.hear(line, result)
+
+    def _score(self, frame: Frame) -> Result:
+        if frame.image is None:
+            raise InputError(frame.reading.error or "the source gave no picture")
+        self._note_looks(frame.number, frame.image)
+        return self._scorer.score(frame.image)
+
+    def _write(self, line: Line) -> None:
+        """One line in one write, there at once."""
+        text = json.dumps(line, ensure_ascii=False, allow_nan=False)
+        self._out.write(text.encode() + b"\n")
+        self._out.flush()
+
+    def _note_looks(self, number: int, image: NDArray[Any]) -> None:
+        """Say when frames change their size or colour: the Detector takes them all."""
+        height, width = image.shape[:2]
+        colour = "colour" if image.ndim == 3 and image.shape[2] == 3 else "grey"
+        looks = f"{height} x {width} {colour} {image.dtype}"
+        if self._looks and looks != self._looks:
+            self._say("change", f"frame {number} is {looks}, before it was {self._looks}")
+        self._looks = looks
+
+    def _note_trouble(self, frame: Frame, error: str) -> None:
+        """Say the first of several frames with the same trouble, and when it is over."""
+        if error and error != self._trouble:
+            self._say("failed", f"frame {frame.number}: {error}")
+        elif self._trouble and not error:
+            self._say("fine", f"frame {frame.number} could be scored again")
+        self._trouble = error
+
+
+def _head(frame: Frame) -> Line:
+    """What every line begins with."""
+    moment = datetime.fromtimestamp(frame.captured.wall_s, timezone.utc)
+    line: Line = {
+        "frame": frame.number,
+        "captured": moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+    }
+    if frame.reading.file is not None:
+        line["file"] = frame.reading.file
+    if frame.dropped:
+        # Always neighbours, so first and last name them all.
+        line["dropped"] = {
+            "count": frame.dropped,
+            "first": frame.number - frame.dropped,
+            "last": frame.number - 1,
+        }
+    return line

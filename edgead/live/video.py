@@ -1,0 +1,127 @@
+"""Cameras, pipelines, streams and video files, through OpenCV."""
+
+from __future__ import annotations
+
+import re
+import time
+from threading import Event
+from typing import Any
+
+from edgead.errors import InputError
+from edgead.live import source as kinds
+from edgead.live.source import Moment, Reading, Source, SourceError
+
+USUAL_HZ = 30.0  # of a video file that does not say how many frames it has in a second
+
+
+class VideoReader:
+    """Reads a camera, pipeline, stream or video file.
+
+    A stream that gives nothing for ``stall_s`` seconds counts as lost. A video file plays at its
+    own pace, like the camera that made it; with ``at_once``, as fast as it is read.
+    """
+
+    def __init__(self, source: Source, *, stall_s: float, at_once: bool = False) -> None:
+        self._source = source
+        self._stall_s = stall_s
+        self._at_once = at_once
+        self._capture: Any = None
+        self._period_s = 0.0
+        self._next_s = 0.0
+
+    def open(self) -> str:
+        """Open it; returns size and frame rate as the source announces them.
+
+        Errors: SourceError, InputError for a video file.
+        """
+        import cv2
+
+        cv2.utils.logging.setLogLevel(1)  # fatal errors only: what fails is said here
+        self.close()
+        capture = self._opened()
+        if not capture.isOpened():
+            capture.release()
+            raise self._refusal()
+        self._capture = capture
+        hz = float(capture.get(cv2.CAP_PROP_FPS))
+        known = 0 < hz <= 1000
+        if self._source.kind == kinds.VIDEO and not self._at_once:
+            self._period_s = 1 / (hz if known else USUAL_HZ)
+        self._next_s = time.perf_counter()
+        width, height = (
+            int(capture.get(key)) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
+        )
+        rate = f"{hz:g} Hz" if known else "rate unknown"
+        if self._period_s and not known:
+            rate += f", played at {USUAL_HZ:g} Hz"
+        return f"{height} x {width}, {rate}, by {capture.getBackendName()}"
+
+    def read(self, stop: Event) -> Reading | None:
+        """The next frame; None at the end of the file, after a loss, or when ``stop`` is set."""
+        if self._period_s:
+            if stop.wait(max(0.0, self._next_s - time.perf_counter())):
+                return None
+            self._next_s += self._period_s
+        if stop.is_set() or self._capture is None or not self._capture.grab():
+            return None
+        captured = Moment.now()  # before the picture is unpacked: that belongs to the latency
+        there, image = self._capture.retrieve()
+        return Reading(captured, image) if there else None
+
+    def close(self) -> None:
+        """Let go of the device or connection; a second call does nothing."""
+        if self._capture is not None:
+            self._capture.release()
+            self._capture = None
+
+    def _opened(self) -> Any:
+        import cv2
+
+        limit_ms = max(1, round(1e3 * self._stall_s))
+        limits = [
+            cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,
+            limit_ms,
+            cv2.CAP_PROP_READ_TIMEOUT_MSEC,
+            limit_ms,
+        ]
+        target = self._source.target
+        match self._source.kind:
+            case kinds.CAMERA:
+                return cv2.VideoCapture(int(target) if target.isdecimal() else target)
+            case kinds.PIPELINE:
+                return cv2.VideoCapture(target, cv2.CAP_GSTREAMER, limits)
+            case kinds.STREAM:
+                return cv2.VideoCapture(target, cv2.CAP_FFMPEG, limits)
+        return cv2.VideoCapture(target)
+
+    def _refusal(self) -> SourceError | InputError:
+        label = self._source.label
+        match self._source.kind:
+            case kinds.CAMERA:
+                cure = (
+                    "check that it is connected (ls /dev/video*), that no other program uses it, "
+                    "and that this user may (group video)"
+                )
+            case kinds.PIPELINE:
+                cure = "try it with gst-launch-1.0 (fakesink in place of appsink)"
+                if not _built_with("GStreamer"):
+                    cure = (
+                        "this OpenCV is built without GStreamer (the one from PyPI always is): "
+                        "install one that has it, or give a camera's number or an address"
+                    )
+            case kinds.STREAM:
+                cure = "check the address, the login and the network, for example with ffplay"
+                if not _built_with("FFMPEG"):
+                    cure = "this OpenCV is built without FFmpeg, which addresses need: use another"
+            case _:
+                return InputError(
+                    f"{label} cannot be opened: it is damaged, no video, or of a codec that this "
+                    f"OpenCV does not know; look at it with ffprobe, convert it with ffmpeg"
+                )
+        return SourceError(f"{label} does not open: {cure}")
+
+
+def _built_with(library: str) -> bool:
+    import cv2
+
+    return bool(re.search(rf"^\s*{library}:\s+YES", cv2.getBuildInformation(), re.MULTILINE))

@@ -1,0 +1,194 @@
+"""Moving sources: a film, a folder that fills, an HTTP camera that stalls, ends and comes back."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+LONGEST_S = 300  # of anything that is waited for: only a defect takes so long
+
+
+@pytest.fixture(scope="session")
+def frames(make_frame) -> list[np.ndarray]:
+    """Six frames, [70, 90, 3]; the fourth has a scratch that the tiny bundle sees."""
+    found = [make_frame(seed) for seed in range(6)]
+    found[3][20:32:2, 15:65], found[3][21:32:2, 15:65] = 255, 0
+    return found
+
+
+@pytest.fixture(scope="session")
+def film(frames, tmp_path_factory) -> Path:
+    """The frames as an MJPG avi of 100 frames a second."""
+    path = tmp_path_factory.mktemp("film") / "line.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 100, (90, 70))
+    for frame in frames:
+        writer.write(frame)
+    writer.release()
+    return path
+
+
+class Script:
+    """In place of a stop event: every ``wait`` does the next step; after the last, it is set."""
+
+    def __init__(self, *steps: Callable[[], object] | None) -> None:
+        self._steps = list(steps)
+
+    def is_set(self) -> bool:
+        return not self._steps
+
+    def wait(self, seconds: float) -> bool:
+        if not self._steps:
+            return True
+        step = self._steps.pop(0)
+        if step is not None:
+            step()
+        return False
+
+
+@pytest.fixture(scope="session")
+def script() -> type[Script]:
+    """``script(step, None, …)``: see Script."""
+    return Script
+
+
+class HTTPCamera:
+    """A camera at ``url`` that sends what ``program`` says for each connection in turn.
+
+    A program is a list: an image is sent as a JPEG, an Event is waited for, and its end closes the
+    connection. After the last program, connections are refused with 503.
+    """
+
+    def __init__(self, *programs: list[Any]) -> None:
+        self._programs = list(programs)
+        self.connections = 0
+        camera = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def log_message(self, *_: object) -> None:
+                pass
+
+            def do_GET(self) -> None:
+                camera.connections += 1
+                if not camera._programs:
+                    self.send_error(503)
+                    return
+                self.send_response(200)
+                self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=next")
+                self.end_headers()
+                for step in camera._programs.pop(0):
+                    self.do(step)
+
+            def do(self, step: Any) -> None:
+                if isinstance(step, threading.Event):
+                    step.wait(LONGEST_S)
+                    return
+                data = cv2.imencode(".jpg", step)[1].tobytes()
+                head = f"--next\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"
+                self.wfile.write(head.encode() + data + b"\r\n")
+                self.wfile.flush()
+
+            def handle(self) -> None:
+                with contextlib.suppress(OSError):  # the reader went away
+                    super().handle()
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_port}/live"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        """No more connections."""
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def http_camera() -> Iterator[Callable[..., HTTPCamera]]:
+    """``http_camera(program, …)``: see HTTPCamera."""
+    cameras: list[HTTPCamera] = []
+
+    def make(*programs: list[Any]) -> HTTPCamera:
+        cameras.append(HTTPCamera(*programs))
+        return cameras[-1]
+
+    yield make
+    for camera in cameras:
+        camera.close()
+
+
+class Watch:
+    """A process ``edgead watch``; its lines and its log are read as they come."""
+
+    def __init__(self, *words: object, stdout: Any = subprocess.PIPE) -> None:
+        command = [sys.executable, "-m", "edgead", "watch", *map(str, words)]
+        self.process = subprocess.Popen(command, stdout=stdout, stderr=subprocess.PIPE, text=True)
+        self.log: list[str] = []
+        self._timer = threading.Timer(LONGEST_S, self.process.kill)
+        self._timer.start()
+
+    def wait_for_log(self, words: str) -> str:
+        """Read the log up to the line that has ``words``."""
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.log.append(line)
+            if words in line:
+                return line
+        raise AssertionError(f"no {words!r} in the log: {''.join(self.log)}")
+
+    def line(self) -> dict[str, Any]:
+        """The next line of stdout."""
+        assert self.process.stdout is not None
+        return json.loads(self.process.stdout.readline())
+
+    def end(self) -> tuple[int, list[dict[str, Any]], str]:
+        """Exit code, the lines that were left, and the whole log."""
+        out, err = self.process.communicate()
+        self._timer.cancel()
+        lines = [json.loads(line) for line in (out or "").splitlines()]
+        return self.process.returncode, lines, "".join(self.log) + err
+
+    def kill(self) -> None:
+        """Whatever happened."""
+        self._timer.cancel()
+        self.process.kill()
+        self.process.wait()
+        for stream in (self.process.stdout, self.process.stderr):
+            if stream is not None:
+                stream.close()
+
+
+@pytest.fixture
+def watch() -> Iterator[Callable[..., Watch]]:
+    """``watch(*words)``: a process that is killed when the test is over."""
+    started: list[Watch] = []
+
+    def start(*words: object, **options: Any) -> Watch:
+        started.append(Watch(*words, **options))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+
+
+@pytest.fixture
+def arrive(tmp_path) -> Callable[[Path, np.ndarray], Path]:
+    """``arrive(path, frame)``: a PNG that is there whole, by rename."""
+
+    def save(path: Path, frame: np.ndarray) -> Path:
+        temporary = tmp_path / "arriving.png"
+        assert cv2.imwrite(str(temporary), frame)
+        return temporary.rename(path)
+
+    return save

@@ -1,0 +1,138 @@
+"""edgead watch as a process: its sources, its signals, its end."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from edgead.cli import main
+
+
+def test_a_film_ends_with_0_and_a_summary(watch, film, bundle_dir, frames, tiny):
+    code, lines, log = watch(film, "--bundle", bundle_dir, "--every-frame").end()
+    assert code == 0, log
+    assert [line["frame"] for line in lines] == list(range(len(frames)))
+    assert [line["is_anomalous"] for line in lines][3] is True
+    assert log.splitlines()[0].startswith(f"read   {bundle_dir}; CPU")
+    assert re.search(rf"^watch  video file {film}: 70 x 90, 100 Hz", log, re.MULTILINE)
+    anomalous = sum(line["is_anomalous"] for line in lines)
+    assert re.fullmatch(
+        rf"done   6 frames, 6 verdicts, {anomalous} anomalous, 0 dropped, "
+        r"latency p50 [\d.]+ ms, p99 [\d.]+ ms",
+        log.splitlines()[-1],
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_folder_with_0_and_every_verdict(
+    watch, bundle_dir, frames, arrive, tmp_path, number
+):
+    place = tmp_path / "incoming"
+    place.mkdir()
+    process = watch(place, "--bundle", bundle_dir, "--every-frame")
+    process.wait_for_log("0 images are there already")
+    for name, frame in enumerate(frames[2:4]):
+        arrive(place / f"{name}.png", frame)
+    found = [process.line() for _ in range(2)]  # each line is there before the next frame
+    assert [line["file"] for line in found] == [str(place / f"{n}.png") for n in range(2)]
+    assert found[1]["is_anomalous"] is True
+    process.process.send_signal(number)
+    code, lines, log = process.end()
+    assert (code, lines) == (0, [])
+    assert "done   2 frames, 2 verdicts, " in log
+
+
+def test_kill_9_leaves_whole_lines(watch, http_camera, bundle_dir, frames):
+    process = watch(http_camera(frames * 3000).url, "--bundle", bundle_dir)
+    first = [process.line() for _ in range(5)]
+    process.process.kill()  # in the middle of the work, or of a write into the full pipe
+    rest = process.process.stdout.read()
+    assert rest == "" or rest.endswith("\n")
+    numbers = [line["frame"] for line in [*first, *map(json.loads, rest.splitlines())]]
+    assert numbers == sorted(set(numbers))
+
+
+def test_a_stopped_process_ends_also_when_the_source_is_stuck(
+    watch, http_camera, bundle_dir, frames
+):
+    stall = threading.Event()
+    camera = http_camera([*frames, stall])
+    process = watch(camera.url, "--bundle", bundle_dir, "--stall-seconds", 600)
+    assert process.line()["frame"] >= 0
+    process.process.send_signal(signal.SIGTERM)
+    code, _, log = process.end()
+    stall.set()
+    assert code == 0
+    assert log.splitlines()[-1].startswith("done   ")
+
+
+def test_a_closed_pipe_ends_the_watch_as_every_command(watch, bundle_dir, http_camera, frames):
+    camera = http_camera(frames * 3000)
+    process = watch(camera.url, "--bundle", bundle_dir)
+    assert process.line()["frame"] >= 0
+    process.process.stdout.close()
+    process.process.stdout = None
+    code, _, log = process.end()
+    assert code == 141, log
+    assert "Traceback" not in log
+    assert log.splitlines()[-1].startswith("done   ")
+
+
+def test_a_lost_camera_is_given_up_with_2_and_no_verdict_is_lost(
+    watch, bundle_dir, http_camera, frames
+):
+    camera = http_camera(frames)
+    process = watch(
+        camera.url, "--bundle", bundle_dir, "--reconnect-seconds", 0, "--stall-seconds", 5
+    )
+    code, lines, log = process.end()
+    assert code == 2
+    assert lines[-1]["frame"] == 5
+    assert sum(1 + line.get("dropped", {"count": 0})["count"] for line in lines) == 6
+    assert "edgead: given up after 0 s without a signal" in log.splitlines()[-1]
+
+
+def test_a_second_signal_acts_at_once():
+    code = (
+        "import os, signal, time\n"
+        "from edgead.commands.watch import _stopping\n"
+        "from edgead.cli import guard\n"
+        "def work():\n"
+        "    with _stopping() as stopping:\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "        assert stopping()\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "        time.sleep(60)\n"
+        "guard(work)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 128 + signal.SIGTERM
+
+
+@pytest.mark.parametrize(
+    ("words", "cure"),
+    [
+        (["nowhere.avi"], "nowhere.avi does not exist: wanted a camera's number"),
+        (["7", "--every-frame"], "--every-frame with camera 7: .* leave it out"),
+        (["7", "--reconnect-seconds", "-1"], "--reconnect-seconds -1.0: wanted 0 or more"),
+        (["7", "--stall-seconds", "nan"], "--stall-seconds nan: wanted more than 0"),
+        (["7", "--false-reject-rate", "0.001"], "the best possible is 0.025"),
+    ],
+)
+def test_a_mistake_is_a_sentence_and_1(capsys, bundle_dir, words, cure):
+    assert main(["watch", *words, "--bundle", str(bundle_dir)]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert re.search(cure, captured.err)
+
+
+def test_signal_handlers_are_given_back(capsys, bundle_dir):
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    assert main(["watch", "97", "--bundle", str(bundle_dir)]) == 2
+    assert "camera 97 does not open" in capsys.readouterr().err
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
