@@ -136,7 +136,7 @@ def load_run(run_dir: str | Path, data: str | Path | None = None) -> Run:
     images moved or changed since.
     """
     path = Path(run_dir)
-    record = _read_record(path)
+    record = read_record(path)
     if not (path / MODEL_FILE).is_file():
         command = f"edgead train {record['method']} {record['data']['path']} --out {path} --resume"
         raise TrainingError(f"{path} is not finished; go on with: {command}")
@@ -194,7 +194,7 @@ def _begin(plan: Plan, dataset: Dataset) -> tuple[Plan, Any, dict[str, Any]]:
 
 def _take_up(plan: Plan, dataset: Dataset) -> tuple[Plan, Any, dict[str, Any]]:
     """The plan that a stopped run was begun with. New bounds are taken; the rest must agree."""
-    record = _read_record(plan.out)
+    record = read_record(plan.out)
     if (plan.out / MODEL_FILE).is_file():
         raise TrainingError(f"{plan.out} is trained already; next: edgead export {plan.out}")
     if plan.method != record["method"]:
@@ -293,7 +293,8 @@ def _as_run(out: Path, method: Method, parts: Any, record: dict[str, Any]) -> Ru
     )
 
 
-def _read_record(path: Path) -> dict[str, Any]:
+def read_record(path: Path) -> dict[str, Any]:
+    """What ``run.json`` in the folder ``path`` says. Errors: TrainingError."""
     try:
         record = json.loads((path / RUN_FILE).read_text(encoding="utf-8"))
         found = record["schema_version"]
@@ -336,4 +337,4 @@ def _plain(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
 
-__all__ = ["Bounds", "Interrupted", "Plan", "Run", "load_run", "train"]
+__all__ = ["Bounds", "Interrupted", "Plan", "Run", "load_run", "read_record", "train"]

@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     if not 0 < args.calibration < 1:
         raise TrainingError(f"--calibration {args.calibration} is no share; give 0 < F < 1")
     plan = Plan(
-        args.method, args.data, args.out, _settings(args.settings), args.seed,
+        args.method, args.data, args.out, dict(map(read_setting, args.settings)), args.seed,
         Bounds(args.steps, args.minutes), args.calibration, args.preset,
     )  # fmt: skip
     try:
@@ -74,15 +74,12 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _settings(pairs: list[str]) -> dict[str, Any]:
-    """KEY=VALUE words to settings; a value is JSON, or else a plain word."""
-    settings: dict[str, Any] = {}
-    for pair in pairs:
-        key, equals, text = pair.partition("=")
-        if not key or not equals:
-            raise TrainingError(f"--set {pair} cannot be read; write --set KEY=VALUE")
-        try:
-            settings[key] = json.loads(text)
-        except ValueError:
-            settings[key] = text
-    return settings
+def read_setting(pair: str) -> tuple[str, Any]:
+    """KEY=VALUE to both; the value is JSON, or else a plain word. Errors: TrainingError."""
+    key, equals, text = pair.partition("=")
+    if not key or not equals:
+        raise TrainingError(f"--set {pair} cannot be read; write --set KEY=VALUE")
+    try:
+        return key, json.loads(text)
+    except ValueError:
+        return key, text

@@ -1,0 +1,144 @@
+"""The table of the methods: accuracy, size and time of each on each data set, over seeds.
+
+    python benchmarks/methods.py DATA [--seeds S …] [--minutes M | --steps N] …
+    python benchmarks/methods.py DATA --take RUN …    runs that edgead train has made elsewhere
+    python benchmarks/methods.py --table              write the table into docs/methods.md
+
+DATA holds the data sets, each in a folder of its name. Every run is trained (12 minutes at most),
+exported, and measured through the bundle, in float32 on the CPU; one seed everywhere first. The
+figures are in the results file after every run; what it holds already is not made again, and a run
+that was stopped goes on from its checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import runs
+from docs_table import DOCS, markdown, mean_and_spread, write_section
+from entries import Entry, Results, read_entries
+
+from edgead.cli import guard
+
+RESULTS = Path(__file__).parent / "results" / "methods.json"
+WORK = Path("runs/methods")
+PLACE = ("method", "preset", "dataset")
+
+# Of issue 4: EfficientNet-Lite0 at 256x256, the better of two input normalisations.
+PEERS = {
+    "mvtec_bottle": {"PatchCore": (1.000, 0.988, 0.940), "PaDiM": (1.000, 0.982, 0.925)},
+    "magnetic_tile": {"PatchCore": (0.824, 0.746, 0.684), "PaDiM": (0.798, 0.707, 0.723)},
+    "aws_cookies": {"PatchCore": (1.000, 0.982, 0.940), "PaDiM": (1.000, 0.948, 0.830)},
+}
+
+
+def main() -> int:
+    """Parse; write the table, take runs in, or make what is missing. Returns the exit code."""
+    args = _arguments()
+    if args.table:
+        write_section(DOCS, "methods", table(read_entries(args.results)))
+        print(f"wrote  {DOCS.name}")
+        return 0
+    results = Results(args.results, PLACE)
+    if args.take:
+        return take(args, results)
+    runs.check_methods(args.methods)
+    settings = runs.read_settings(args.settings)
+    rows = [(method, settings.get(method, {})) for method in args.methods]
+    bounds = runs.Bounds(args.steps, args.minutes or (None if args.steps else runs.MINUTES))
+    jobs = runs.make_jobs(args, rows, args.seeds, bounds)
+    data = runs.check_data(args.data, args.datasets)
+    runs.check_settings(jobs)
+    if not args.replace:
+        for job in jobs:
+            results.check(job.head)
+    return runs.work_off(jobs, results, data, args.work, say)
+
+
+def take(args: argparse.Namespace, results: Results) -> int:
+    """Measure finished runs and put them into their entries.
+
+    Errors: InputError for a run of other settings than its entry; TrainingError for no run.
+    """
+    jobs = [(run, runs.job_of(run)) for run in args.take]
+    data = runs.check_data(args.data, {job.dataset for _, job in jobs})
+    for _, job in jobs:
+        if not args.replace:
+            results.check(job.head)
+    for run, job in jobs:
+        row = runs.measure(run, job, data, args.work)
+        if not args.replace:
+            results.check(job.head)  # two of them may differ from each other
+        results.add(job.head, row)
+        say(f"took   {run}: {job}: {runs.in_words(row)}")
+    return 0
+
+
+def table(entries: Sequence[Entry]) -> str:
+    """The section of the docs: methods and peers by data set, and what holds for all of them."""
+    header = (
+        *("data", "method", "seeds", "image AUROC", "pixel AUROC", "AUPRO@0.3"),
+        *("MB", "GFLOP", "score ms", "training s", "command"),
+    )
+    named = [entry["dataset"] for entry in entries]
+    rows: list[Sequence[str]] = []
+    for dataset in [*PEERS, *sorted(set(named) - set(PEERS))]:
+        rows += [_row(entry) for entry in entries if entry["dataset"] == dataset]
+        for peer, figures in PEERS.get(dataset, {}).items():
+            texts = [f"{value:.3f}" for value in figures]
+            rows.append((dataset, peer, "", *texts, "", "", "", "", ""))
+    return markdown(header, rows) + _conditions(entries)
+
+
+def _row(entry: Entry) -> Sequence[str]:
+    name = entry["method"]
+    if entry["preset"] != runs.DEFAULT_PRESET:
+        name += f" ({entry['preset']})"
+    figures = [mean_and_spread(entry[key]) for key in runs.FIGURES]
+    costs = (
+        *(f"{entry['model_mb']:.1f}", f"{entry['gflop']:.1f}"),
+        *(f"{entry['score_ms']:.1f}", f"{entry['train_seconds']:.0f}"),
+    )
+    command = entry["command"].split(" && ")[0]  # the two others are the same in every row
+    seeds = ", ".join(map(str, entry["seeds"]))
+    return (entry["dataset"], name, seeds, *figures, *costs, f"`{command}`")
+
+
+def _conditions(entries: Sequence[Entry]) -> str:
+    """What holds for all rows: processors, and how well engine and torch agree."""
+    made = [run for entry in entries for run in entry["runs"]]
+    if not made:
+        return ""
+    processors = ", ".join(sorted({run["processor"] for run in made}))
+    agreement = max(entry["agreement"] for entry in entries)
+    changed = sum(run["changed_verdicts"] for run in made)
+    images = sum(run["calibration_images"] for run in made)
+    return (
+        f"\nProcessor: {processors}. Over all {len(made)} runs, the image AUROC of the exported "
+        f"model (onnxruntime, and the bundle's engine) is at most {agreement:.1g} from torch's, "
+        f"and {changed} of {images} verdicts on calibration images differ.\n"
+    )
+
+
+def say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    runs.add_options(parser, RESULTS, WORK)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="S")
+    parser.add_argument("--set", action="append", default=[], dest="settings",
+                        metavar="METHOD:KEY=VALUE", help="a setting of one method")  # fmt: skip
+    parser.add_argument("--take", nargs="+", type=Path, default=[], metavar="RUN",
+                        help="measure finished runs of edgead train instead")  # fmt: skip
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(guard(main))

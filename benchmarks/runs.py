@@ -1,0 +1,279 @@
+"""Runs for the tables: trained, exported, measured through the bundle; bounded and resumable.
+
+A job is one method on one data set with one seed. Its run lies in a folder named after the job, so
+a job that was stopped goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import shlex
+import statistics
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import agreement
+from edgead_export.exporter import export_run
+from edgead_training.commands.train import read_setting
+from edgead_training.data import open_dataset
+from edgead_training.evaluate import evaluate
+from edgead_training.methods import METHODS
+from edgead_training.progress import progress, training_bar
+from edgead_training.run import (
+    DEFAULT_PRESET,
+    MODEL_FILE,
+    RUN_FILE,
+    Bounds,
+    Interrupted,
+    Plan,
+    load_run,
+    read_record,
+    train,
+)
+from entries import FIGURES, Results
+from multiply_adds import gflop
+
+from edgead import Detector, EdgeadError
+from edgead.errors import DataError, InputError
+from edgead.images import read_image
+from edgead.machine import processor_name
+
+Say = Callable[[str], None]
+
+DATASETS = ("mvtec_bottle", "magnetic_tile", "aws_cookies")
+MINUTES = 12.0  # at most, of training; the method's own steps are usually fewer
+TIMED_FRAMES, WARM_UP, REPEATS = 20, 10, 100
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run to make. ``settings`` are those over the preset."""
+
+    method: str
+    preset: str
+    dataset: str
+    seed: int
+    settings: dict[str, Any]
+    bounds: Bounds
+
+    def plan(self, data: Path, out: Path) -> Plan:
+        """What ``edgead train`` is to do."""
+        return Plan(
+            self.method, data / self.dataset, out, self.settings, self.seed, self.bounds,
+            preset=self.preset,
+        )  # fmt: skip
+
+    @property
+    def head(self) -> dict[str, Any]:
+        """The head of the job's entry; the command has RUN for the folder and S for the seed."""
+        command = self.plan(Path(), Path("RUN")).command()
+        command = command.replace(f" --seed {self.seed}", " --seed S")
+        return {
+            "method": self.method,
+            "preset": self.preset,
+            "dataset": self.dataset,
+            "settings": self.settings,
+            "command": f"{command} && edgead export RUN --out RUN.edgead --float32-only && "
+            f"edgead evaluate RUN.edgead {shlex.quote(self.dataset)}",
+        }
+
+    @property
+    def name(self) -> str:
+        """The name of its folder: readable, and another one for other settings or bounds."""
+        digest = hashlib.sha256(self.head["command"].encode()).hexdigest()[:8]
+        return f"{self.dataset}-{self.method}-{self.preset}-{digest}-seed{self.seed}"
+
+    def __str__(self) -> str:
+        name = self.method if self.preset == DEFAULT_PRESET else f"{self.method} ({self.preset})"
+        settings = "".join(f" {key}={json.dumps(v)}" for key, v in self.settings.items())
+        return f"{self.dataset} {name}{settings} seed {self.seed}"
+
+
+def add_options(parser: argparse.ArgumentParser, results: Path, work: Path) -> None:
+    """The options of both scripts."""
+    parser.add_argument(
+        "data", type=Path, nargs="?", metavar="DATA", help="folder of the data sets"
+    )
+    parser.add_argument("--methods", nargs="+", default=sorted(METHODS), metavar="METHOD")
+    parser.add_argument("--datasets", nargs="+", default=list(DATASETS), metavar="NAME")
+    parser.add_argument("--preset", default=DEFAULT_PRESET, help="edge (default) or paper")
+    bound = parser.add_mutually_exclusive_group()
+    bound.add_argument("--minutes", type=float, metavar="M", help="train at most M minutes a run")
+    bound.add_argument("--steps", type=int, metavar="N", help="train N steps a run")
+    parser.add_argument("--results", type=Path, default=results, metavar="FILE")
+    parser.add_argument("--work", type=Path, default=work, metavar="DIR", help="%(default)s")
+    parser.add_argument("--replace", action="store_true", help="measure anew what was measured "
+                        "with another command")  # fmt: skip
+    parser.add_argument("--table", action="store_true", help="only write the table into the docs")
+
+
+def make_jobs(
+    args: argparse.Namespace, rows: Iterable[tuple[str, dict[str, Any]]], seeds: Sequence[int],
+    bounds: Bounds,
+) -> list[Job]:  # fmt: skip
+    """A job for each seed, data set and (method, settings), one seed everywhere first."""
+    rows = list(rows)
+    return [
+        Job(method, args.preset, name, seed, dict(sorted(settings.items())), bounds)
+        for seed in seeds
+        for name in args.datasets
+        for method, settings in rows
+    ]
+
+
+def check_methods(names: Iterable[str]) -> None:
+    """Errors: InputError for a name that is no method."""
+    for name in names:
+        if name not in METHODS:
+            raise InputError(f"{name} is no method; choose from {', '.join(sorted(METHODS))}")
+
+
+def check_data(data: Path | None, names: Iterable[str]) -> Path:
+    """Errors: InputError without a folder; DataError for a set that is missing or has no test."""
+    if data is None:
+        raise InputError("DATA is missing; give the folder that holds the data sets")
+    if not data.is_dir():
+        raise DataError(f"{data} is no folder; give the one that holds the data sets")
+    for name in names:
+        if not (data / name).is_dir():
+            found = ", ".join(sorted(p.name for p in data.iterdir() if p.is_dir())) or "no folder"
+            raise DataError(f"{data} has no {name}; it holds {found}: name sets with --datasets")
+        open_dataset(data / name)
+        open_dataset(data / name, purpose="evaluate")
+    return data
+
+
+def read_settings(words: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """METHOD:KEY=VALUE words to {method: settings}. Errors: InputError."""
+    settings: dict[str, dict[str, Any]] = {}
+    for word in words:
+        method, colon, pair = word.partition(":")
+        if not colon or "=" not in pair:
+            raise InputError(f"--set {word} cannot be read; write --set METHOD:KEY=VALUE")
+        check_methods([method])
+        key, value = read_setting(pair)
+        settings.setdefault(method, {})[key] = value
+    return settings
+
+
+def check_settings(jobs: Iterable[Job]) -> None:
+    """Build every method once, so that a wrong setting shows now. Errors: TrainingError."""
+    seen = []
+    for job in jobs:
+        if (job.method, job.preset, job.settings) not in seen:
+            seen.append((job.method, job.preset, job.settings))
+            presets = METHODS[job.method].presets
+            if job.preset not in presets:
+                raise InputError(f"{job.method} has no preset {job.preset}; it has {list(presets)}")
+            METHODS[job.method].from_settings(presets[job.preset] | job.settings, 2)
+
+
+def work_off(jobs: Sequence[Job], results: Results, data: Path, work: Path, say: Say) -> int:
+    """Make and measure what ``results`` does not hold yet; a line for each, the file after each.
+
+    A run that fails is named and left out. Returns the exit code: 1 when one failed, 130 or 143
+    when a signal stopped it.
+    """
+    todo = [job for job in jobs if not results.holds(job.head, job.seed)]
+    say(f"{len(jobs)} runs, {len(jobs) - len(todo)} of them measured already ({results.path})")
+    spent: list[float] = []
+    failed = 0
+    for number, job in enumerate(todo, 1):
+        begun = time.monotonic()
+        say(f"[{number}/{len(todo)}] {job}")
+        try:
+            row = measure(train_run(job, data, work), job, data, work)
+            results.add(job.head, row)
+        except (Interrupted, KeyboardInterrupt) as stop:
+            say(f"stopped; the same command goes on (runs in {work}, figures in {results.path})")
+            return getattr(stop, "exit_code", 130)
+        except EdgeadError as error:
+            failed += 1
+            say(f"        failed: {error}")
+            continue
+        spent.append(time.monotonic() - begun)
+        left = statistics.mean(spent) * (len(todo) - number) / 60
+        say(f"        {in_words(row)}; {spent[-1] / 60:.1f} min, about {left:.0f} min left")
+    say(f"{len(todo) - failed} runs made, {failed} failed" if todo else "nothing to do")
+    return 1 if failed else 0
+
+
+def in_words(row: dict[str, Any]) -> str:
+    """The figures of a run for people."""
+    shown = [f"{key} {row[key]:.3f}" for key in FIGURES if row[key] is not None]
+    return ", ".join([*shown, f"{row['score_ms']:.1f} ms"])
+
+
+def train_run(job: Job, data: Path, work: Path) -> Path:
+    """The folder of the job's trained run, made, gone on with, or found there.
+
+    Errors: as ``edgead_training.run.train``.
+    """
+    out = work / job.name
+    if not (out / MODEL_FILE).is_file():
+        resume = (out / RUN_FILE).is_file()
+        plan = job.plan(data, out)
+        train(plan, resume=resume, log=lambda _: None, progress=progress, bar=training_bar())
+    return out
+
+
+def measure(run_dir: Path, job: Job, data: Path, work: Path) -> dict[str, Any]:
+    """Export a trained run and measure its bundle: ``entries.OF_A_RUN``.
+
+    Errors: EdgeadError when the images are not those of the run or the export departs from torch.
+    """
+    root = data / job.dataset
+    work.mkdir(parents=True, exist_ok=True)
+    bundle = export_run(
+        run_dir, work / f"{job.name}.edgead", data=root, float16=False, log=lambda _: None
+    )
+    run, dataset = load_run(run_dir, root), open_dataset(root, purpose="evaluate")
+    with Detector(bundle, threads=1) as detector:
+        figures = evaluate(detector, dataset).metrics
+        score_ms = time_score(detector, [s.path for s in dataset.test[:TIMED_FRAMES]])
+    agreed = agreement.measure(run, bundle, dataset.test)
+    model = bundle.read("model.onnx")
+    verdicts = [p["changed_verdicts"] for p in agreed["paths"] if p["precision"] == "float32"]
+    return {
+        "seed": run.provenance["seed"],
+        **{key: figures[key] for key in FIGURES},
+        "model_mb": len(model) / 1e6,
+        "gflop": gflop(model),
+        "score_ms": score_ms,
+        "train_seconds": run.provenance["train_seconds"],
+        "steps": run.provenance["steps"],
+        "agreement": agreed["auroc_spread"],
+        "changed_verdicts": max(verdicts),
+        "calibration_images": len(run.calibration),
+        "test_images": len(dataset.test),
+        "processor": processor_name(),
+    }
+
+
+def time_score(detector: Detector, paths: Sequence[Path]) -> float:
+    """Median of Detector.score on these images in milliseconds, warm."""
+    frames = [read_image(path) for path in paths]
+    times = []
+    for turn in range(WARM_UP + REPEATS):
+        begun = time.perf_counter()
+        detector.score(frames[turn % len(frames)])
+        times.append(1e3 * (time.perf_counter() - begun))
+    return statistics.median(times[WARM_UP:])
+
+
+def job_of(run_dir: Path) -> Job:
+    """The job that a run made elsewhere did. Errors: TrainingError for what is no run."""
+    record = read_record(run_dir)
+    if record["calibration_fraction"] != Plan.calibration_fraction:
+        raise InputError(f"{run_dir} was trained with --calibration; those of the table are not")
+    preset = METHODS[record["method"]].presets[record["preset"]]
+    own = {k: v for k, v in record["settings"].items() if k not in preset or preset[k] != v}
+    return Job(
+        record["method"], record["preset"], Path(record["data"]["path"]).name, record["seed"],
+        dict(sorted(own.items())), Bounds(**record["bounds"]),
+    )  # fmt: skip

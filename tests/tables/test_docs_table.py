@@ -1,0 +1,54 @@
+"""The table in docs/methods.md: what it says of an entry, and that it is what the figures give."""
+
+from __future__ import annotations
+
+import statistics
+
+import pytest
+
+from edgead.errors import InputError
+
+RUN = {
+    "seed": 0, "image_auroc": 0.9, "pixel_auroc": 0.8, "aupro": None, "model_mb": 2.04,
+    "gflop": 3.26, "score_ms": 9.96, "train_seconds": 100.4, "steps": 7, "agreement": 1e-4,
+    "changed_verdicts": 0, "calibration_images": 42, "test_images": 9, "processor": "Chip 3",
+}  # fmt: skip
+HEAD = {"method": "redi", "preset": "paper", "dataset": "mvtec_bottle", "settings": {},
+        "command": "edgead train redi && edgead export"}  # fmt: skip
+
+
+def test_the_table_in_the_docs_is_what_the_figures_give(script) -> None:
+    methods, docs = script("methods"), script("docs_table")
+    entries = script("entries").read_entries(methods.RESULTS)
+    _, between, _ = docs.section(docs.DOCS.read_text(encoding="utf-8"), "methods")
+    assert between == methods.table(entries), "python benchmarks/methods.py --table writes it"
+
+
+def test_a_row_has_mean_and_spread_and_stands_beside_the_peers(script) -> None:
+    more = {"seed": 2, "image_auroc": 0.7, "score_ms": 10.16, "train_seconds": 101.4}
+    entry = script("entries").make_entry(HEAD, [RUN | more, RUN])
+    assert entry["seeds"] == [0, 2] and entry["image_auroc"] == [0.9, 0.7]
+    lines = script("methods").table([entry]).splitlines()
+    row = [cell.strip() for cell in lines[2].strip("|").split("|")]
+    assert row[:3] == ["mvtec_bottle", "redi (paper)", "0, 2"]
+    spread = statistics.stdev([0.9, 0.7])
+    assert row[3:6] == [f"0.800 ± {spread:.3f}", "0.800 ± 0.000", "no masks"]
+    assert row[6:] == ["2.0", "3.3", "10.1", "101", "`edgead train redi`"]
+    assert lines[3].startswith("| mvtec_bottle | PatchCore |  | 1.000 | 0.988 | 0.940 |")
+    assert "Processor: Chip 3. Over all 2 runs" in lines[-1]
+    assert "at most 0.0001 from torch's, and 0 of 84 verdicts" in lines[-1]
+
+
+def test_one_seed_has_no_spread(script) -> None:
+    assert script("docs_table").mean_and_spread([0.75]) == "0.750"
+
+
+def test_only_what_lies_between_the_markers_is_replaced(script, tmp_path) -> None:
+    docs, page = script("docs_table"), tmp_path / "page.md"
+    page.write_text("a\n<!-- t:begin -->\nold\n<!-- t:end -->\nb <!-- u:end -->\n")
+    docs.write_section(page, "t", "new\n")
+    assert page.read_text() == "a\n<!-- t:begin -->\nnew\n<!-- t:end -->\nb <!-- u:end -->\n"
+    before = page.read_text()
+    with pytest.raises(InputError, match="no place"):
+        docs.write_section(page, "u", "new\n")
+    assert page.read_text() == before

@@ -1,0 +1,194 @@
+"""benchmarks/methods.py: what is measured, what is not measured twice, stops and bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from edgead_training import run as training
+from edgead_training.data import open_dataset
+from edgead_training.fit import Bar, Bounds
+from safetensors.torch import load_file
+from sklearn.metrics import roc_auc_score
+
+import edgead
+from edgead.errors import TrainingError
+from edgead.images import read_image
+
+SETTINGS = {"size": [64, 64], "width": 0.0625, "batch_size": 2}
+
+
+def entries(folder: Path) -> list[dict]:
+    return json.loads((folder / "m.json").read_text())
+
+
+def run_folder(folder: Path, seed: int) -> Path:
+    (found,) = (folder / "work").glob(f"discs-arnet-edge-*-seed{seed}")
+    return found
+
+
+@pytest.fixture(scope="module")
+def elsewhere(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of seed 5 that ``edgead train`` made."""
+    out = tmp_path_factory.mktemp("elsewhere") / "run"
+    plan = training.Plan("arnet", data / "discs", out, SETTINGS, 5, Bounds(steps=2))
+    bar = Bar(lambda *_: None, lambda *_: None, lambda: None)
+    progress = lambda items, _: iter(items)  # noqa: E731
+    training.train(plan, resume=False, log=lambda _: None, progress=progress, bar=bar)
+    return out
+
+
+def test_an_entry_says_what_the_bundle_does_and_is_made_once(
+    methods, script, data, tmp_path, monkeypatch, capsys
+) -> None:
+    assert methods("--seeds", 1, 0) == 0
+    (entry,) = entries(tmp_path)
+    assert [entry[key] for key in ("method", "preset", "dataset")] == ["arnet", "edge", "discs"]
+    assert entry["seeds"] == [0, 1]
+    assert entry["command"].startswith("edgead train arnet discs --out RUN --set batch_size=2")
+    assert (
+        "--steps 2" in entry["command"] and str(tmp_path) not in (tmp_path / "m.json").read_text()
+    )
+    samples = open_dataset(data / "discs").test
+    for column, seed in enumerate(entry["seeds"]):
+        bundle = next((tmp_path / "work").glob(f"*seed{seed}.edgead"))
+        detector = edgead.Detector(bundle)
+        results = [detector.score(read_image(s.path)) for s in samples]
+        bad = [not s.is_good for s in samples]
+        area = roc_auc_score(bad, [r.score for r in results])
+        assert entry["image_auroc"][column] == pytest.approx(area, abs=1e-12)
+        masks = [read_image(s.mask) > 0 if s.mask else np.zeros((64, 64), bool) for s in samples]
+        pixels = roc_auc_score(np.ravel(masks), np.ravel([r.map for r in results]))
+        assert entry["pixel_auroc"][column] == pytest.approx(pixels, abs=1e-9)
+        assert entry["model_mb"] == round((bundle / "model.onnx").stat().st_size / 1e6, 3)
+    assert entry["agreement"] == 0 and entry["changed_verdicts"] == 0
+    assert entry["runs"][0]["calibration_images"] == 2 and entry["runs"][0]["steps"] == 2
+    before = (tmp_path / "m.json").read_bytes()
+    monkeypatch.setattr(script("runs"), "train_run", None)  # must not be called again
+    assert methods("--seeds", 0, 1) == 0
+    assert "nothing to do" in capsys.readouterr().out
+    assert (tmp_path / "m.json").read_bytes() == before
+
+
+def test_a_stopped_table_goes_on_from_the_checkpoint(
+    methods, script, tmp_path, monkeypatch, capsys
+) -> None:
+    steps = []
+
+    def bar() -> Bar:
+        def update(*_):
+            steps.append(None)
+            if len(steps) == 3:  # the first of two steps of the second run
+                os.kill(os.getpid(), signal.SIGINT)
+
+        return Bar(lambda *_: None, update, lambda: None)
+
+    monkeypatch.setattr(script("runs"), "training_bar", bar)
+    assert methods("--seeds", 0, 5) == 130
+    assert "the same command goes on" in capsys.readouterr().out
+    assert entries(tmp_path)[0]["seeds"] == [0]
+    assert (run_folder(tmp_path, 5) / "checkpoint.safetensors").is_file()
+    assert methods("--seeds", 0, 5) == 0
+    assert len(steps) == 4
+    assert entries(tmp_path)[0]["seeds"] == [0, 5]
+
+
+def test_a_run_made_elsewhere_counts_when_its_settings_agree(
+    methods, elsewhere, tmp_path, capsys
+) -> None:
+    assert methods("--take", elsewhere, defaults=False) == 0
+    assert entries(tmp_path)[0]["seeds"] == [5]
+    assert methods("--seeds", 5) == 0
+    assert "nothing to do" in capsys.readouterr().out
+    model = load_file(elsewhere / "model.safetensors")
+    assert methods("--seeds", 0) == 0 and entries(tmp_path)[0]["seeds"] == [0, 5]
+    other = tmp_path / "other"
+    shutil.copytree(elsewhere, other)
+    record = json.loads((other / "run.json").read_text())
+    record["bounds"]["steps"] = 3
+    (other / "run.json").write_text(json.dumps(record))
+    before = (tmp_path / "m.json").read_bytes()
+    assert methods("--take", other, defaults=False) == 1
+    assert "another command" in capsys.readouterr().err
+    assert methods("--take", tmp_path / "nothing", defaults=False) == 1
+    assert "not a training run" in capsys.readouterr().err
+    assert (tmp_path / "m.json").read_bytes() == before and model
+
+
+def test_a_run_that_fails_is_named_and_the_others_are_made(
+    methods, script, elsewhere, tmp_path, monkeypatch, capsys
+) -> None:
+    def train_run(job, data, work):
+        if job.seed == 0:
+            raise TrainingError("the loss became nan")
+        return elsewhere
+
+    monkeypatch.setattr(script("runs"), "train_run", train_run)
+    assert methods("--seeds", 0, 5) == 1
+    text = capsys.readouterr().out
+    assert "failed: the loss became nan" in text and "1 runs made, 1 failed" in text
+    assert entries(tmp_path)[0]["seeds"] == [5]
+
+
+def test_other_settings_are_not_mixed_in_but_can_replace(
+    methods, script, elsewhere, tmp_path, monkeypatch, capsys
+) -> None:
+    assert methods("--take", elsewhere, defaults=False) == 0
+    more = ("--seeds", 5, "--set", "arnet:pooling=max")
+    assert methods(*more) == 1
+    text = capsys.readouterr().err
+    assert "holds arnet on discs with another command" in text and "--replace" in text
+    assert methods(*more, "--replace") == 0
+    (entry,) = entries(tmp_path)
+    assert entry["settings"] == SETTINGS | {"pooling": "max"} and entry["seeds"] == [5]
+
+
+def test_one_seed_everywhere_comes_first(script) -> None:
+    runs = script("runs")
+    args = type("Args", (), {"preset": "edge", "datasets": ["a", "b"]})
+    jobs = runs.make_jobs(args, [("redi", {}), ("ssae", {})], [0, 1], Bounds(steps=1))
+    assert [(job.seed, job.dataset, job.method) for job in jobs[:5]] == [
+        (0, "a", "redi"), (0, "a", "ssae"), (0, "b", "redi"), (0, "b", "ssae"), (1, "a", "redi"),
+    ]  # fmt: skip
+    assert len({job.name for job in jobs}) == 8
+    longer = runs.make_jobs(args, [("redi", {})], [0], Bounds(steps=2))
+    assert longer[0].name != jobs[0].name  # never goes on in the folder of other bounds
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("--datasets", "bottle"), "has no bottle; it holds discs"),
+        (("--methods", "redy"), "redy is no method; choose from"),
+        (("--set", "arnet"), "write --set METHOD:KEY=VALUE"),
+        (("--set", "redy:width=1"), "redy is no method"),
+        (("--set", "arnet:wide=1"), "no setting 'wide'"),
+        (("--preset", "papr"), "no preset papr"),
+        (("--steps", "0"), "--steps 0 trains nothing"),
+    ],
+)
+def test_bad_input_gets_a_sentence_before_anything_is_trained(
+    methods, tmp_path, capsys, words, sentence
+) -> None:
+    assert methods(*words) == 1
+    assert sentence in capsys.readouterr().err
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_damaged_file_of_figures_is_left_alone(methods, elsewhere, tmp_path, capsys) -> None:
+    file = tmp_path / "m.json"
+    assert methods("--take", elsewhere, defaults=False) == 0
+    whole = entries(tmp_path)
+    edited = [whole[0] | {"image_auroc": [0.123]}]
+    lost = [{k: v for k, v in whole[0].items() if k != "runs"}]
+    for text in ("{", "[3]", "3", json.dumps(edited), json.dumps(lost), '[{"runs": []}]'):
+        file.write_text(text)
+        assert methods() == 1
+        error = capsys.readouterr().err
+        assert "restore it" in error and "m.json" in error
+        assert file.read_text() == text
