@@ -16,7 +16,6 @@ from edgead_training.methods.redi import (
 )
 from edgead_training.methods.redi_data import (
     FeatureCache,
-    FeatureScale,
     coreset,
     describe,
     with_foreign_patches,
@@ -110,12 +109,13 @@ def test_bank_of_one_image_gives_that_image():
 
 
 def test_pairs_give_the_cosine_distance_over_what_is_usual_there():
-    scale = FeatureScale((24, 40, 112), [(16, 16), (8, 8), (4, 4)])
+    method = _method()
     usual = [torch.rand(16 // 2**k, 16 // 2**k) + 0.5 for k in range(3)]
-    scale.set_expected(usual)
+    method.scale.set_expected([2 / c * x for c, x in zip((24, 40, 112), usual, strict=True)])
     x, y = ([_random(1, c, 16 // 2**k, 16 // 2**k, seed=s) for k, c in enumerate((24, 40, 112))]
             for s in (1, 2))  # fmt: skip
-    for k, (a, b) in enumerate(scale.emit(x, y)):
+    method.scale.target, method.restore = lambda _: x, lambda _: y
+    for k, (a, b) in enumerate(method(_random(1, 3, 64, 64))):
         distance = 1 - torch.nn.functional.cosine_similarity(x[k], y[k])[0]
         want = distance / (usual[k] + 0.1 * usual[k].mean())
         torch.testing.assert_close((a - b).square().mean(1)[0], want, atol=1e-5, rtol=1e-4)
@@ -137,7 +137,7 @@ def test_expected_distance_is_the_mean_over_the_training_images():
                 totals[k] += (1 - torch.nn.functional.cosine_similarity(x, y))[0] / len(images)
     for k, distance in enumerate(totals):
         gain = method.scale.get_buffer(f"gain_{k}")[0, 0]
-        want = (method.scale.channels[k] / 2 / (distance + 0.1 * distance.mean())).sqrt()
+        want = ((24, 40, 112)[k] / 2 / (distance + 0.1 * distance.mean())).sqrt()
         torch.testing.assert_close(gain, want, atol=0, rtol=5e-3)  # features are kept in half
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from edgead.console import Console, print_json
 from edgead.errors import TrainingError
 
-_METHODS = ("arnet", "redi", "ssae")  # named here too, so that --help needs no torch
+_METHODS = ("agpnet", "arnet", "redi", "ssae")  # named here too, so that --help needs no torch
 EXAMPLE = "  edgead train redi photos/ --out runs/cell --minutes 10"
 
 

@@ -30,6 +30,7 @@ from edgead.manifest import Pair
 from edgead.preprocess import PreprocessParams
 
 from ..backbone import CHANNELS, MEAN, STD, STRIDES, load_backbone
+from ..features import FeatureScale, smooth
 from ..networks import Residual, conv_norm_relu, ssim, upsample
 from ..selfmaps import KINDS, make_map
 from .base import (
@@ -42,7 +43,7 @@ from .base import (
     check_words,
     read_settings,
 )
-from .redi_data import FeatureCache, FeatureScale, PromptBank, smooth, with_foreign_patches
+from .redi_data import FeatureCache, PromptBank, with_foreign_patches
 
 FRB_KINDS = ("light", "heavy", "none")
 
@@ -212,6 +213,10 @@ def self_correlation_loss(
     return torch.stack(terms).sum()
 
 
+def _unit(levels: list[Tensor]) -> list[Tensor]:
+    return [F.normalize(x.float()) for x in levels]
+
+
 class ReDi(Method):
     """The exported graph and its two training stages; see the module's page for the equations."""
 
@@ -229,7 +234,8 @@ class ReDi(Method):
         blocks = {"heavy": HeavyBlock, "light": LightBlock}
         self.frb = blocks[settings.frb](CHANNELS) if settings.frb in blocks else nn.Identity()
         self.bank = PromptBank(min(settings.bank_size, n_train), settings.size)
-        self.scale = FeatureScale(CHANNELS, [pair.size for pair in self.pairs()])
+        sizes = [pair.size for pair in self.pairs()]
+        self.scale = FeatureScale(CHANNELS, sizes, [2 / count for count in CHANNELS])
         self.cache: FeatureCache | None = None  # while it trains
         self.register_buffer("mean", torch.tensor(MEAN)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(STD)[:, None, None], persistent=False)
@@ -265,7 +271,7 @@ class ReDi(Method):
         recovered = self.recover_image(self.map_of(image), self.bank(levels))
         reference = self.scale.target(levels)
         restored = self.restore(self.scale.standardise(self.backbone(recovered)))
-        return self.scale.emit(reference, restored)
+        return self.scale.emit(_unit(reference), _unit(restored))
 
     def restore(self, recovered: list[Tensor]) -> list[Tensor]:
         """F_Y from the standardised features of Y; without FRB just smoothed like F_X."""
@@ -292,7 +298,9 @@ class ReDi(Method):
                 restored = self.restore(self.scale.standardise(recovered))
                 for k, (x, y) in enumerate(zip(self.scale.target(levels), restored, strict=True)):
                     sums[k] = sums[k] + (1 - F.cosine_similarity(x, y)).sum(0, dtype=torch.float64)
-        self.scale.set_expected([total / len(data) for total in sums])
+        # |a - b|^2 = 2 (1 - cos) for unit vectors, and the distance l2 is a mean over channels.
+        shares = [2 / count / len(data) for count in CHANNELS]
+        self.scale.set_expected([share * x for share, x in zip(shares, sums, strict=True)])
 
     def stages(self, data: TrainingSet) -> list[Stage]:
         cache = self.cache = FeatureCache(self, data, self.config.variants)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..backbone import CHANNELS, STRIDES
-from ..networks import position_gain
+from ..features import CACHE_BYTES, Moments, join
 from .base import TrainingSet
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 NEIGHBOURS = 5  # [P] a prompt in training is one of the 5 nearest other images ...
 RANDOM_SHARE = 0.2  # [P] ... or, in this share of draws, any image
-CACHE_BYTES = 4 << 30  # features beyond this are computed anew in each step
 _CHUNK = 16
 
 
@@ -43,11 +42,6 @@ def coreset(descriptors: Tensor, count: int) -> Tensor:
         chosen.append(int(distance.argmax()))
         distance = torch.minimum(distance, (descriptors - descriptors[chosen[-1]]).square().sum(1))
     return torch.tensor(chosen)
-
-
-def smooth(levels: list[Tensor]) -> list[Tensor]:
-    """Each position averaged with its eight neighbours: [N, C, h, w] to the same shape."""
-    return [F.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False) for x in levels]
 
 
 class PromptBank(nn.Module):
@@ -126,54 +120,6 @@ def with_foreign_patches(maps: Tensor, share: float, generator: torch.Generator)
     return out
 
 
-class FeatureScale(nn.Module):
-    """Features to what is compared: standardised per channel, smoothed, divided by what is usual.
-
-    ``mean`` and ``std`` are those of the good images' features per channel and level, ``gain`` is
-    sqrt(C / 2E) per position, E the expected distance of a good image there.
-    """
-
-    def __init__(self, channels: tuple[int, ...], sizes: list[tuple[int, int]]) -> None:
-        super().__init__()
-        self.channels = channels
-        for k, (count, size) in enumerate(zip(channels, sizes, strict=True)):
-            self.register_buffer(f"mean_{k}", torch.zeros(1, count, 1, 1))
-            self.register_buffer(f"std_{k}", torch.ones(1, count, 1, 1))
-            self.register_buffer(f"gain_{k}", torch.full((1, 1, *size), (count / 2) ** 0.5))
-
-    def _each(self, name: str) -> list[Tensor]:
-        return [self.get_buffer(f"{name}_{k}") for k in range(len(self.channels))]
-
-    def set_moments(self, moments: list[tuple[Tensor, Tensor]]) -> None:
-        """Take (mean, std), each [C], of every level."""
-        for k, (mean, std) in enumerate(moments):
-            self.get_buffer(f"mean_{k}").copy_(mean[None, :, None, None])
-            self.get_buffer(f"std_{k}").copy_(std[None, :, None, None] + 1e-6)
-
-    def set_expected(self, expected: list[Tensor]) -> None:
-        """Take E [h, w] of every level; a floor keeps quiet positions from shouting."""
-        for k, distance in enumerate(expected):
-            gain = self.channels[k] / 2 * position_gain(distance)
-            self.get_buffer(f"gain_{k}").copy_(gain.sqrt())
-
-    def standardise(self, levels: list[Tensor]) -> list[Tensor]:
-        """(F - mean) / std per channel."""
-        parts = zip(levels, self._each("mean"), self._each("std"), strict=True)
-        return [(x - mean) / std for x, mean, std in parts]
-
-    def target(self, levels: list[Tensor]) -> list[Tensor]:
-        """F_X as it is compared: standardised and smoothed."""
-        return smooth(self.standardise(levels))
-
-    def emit(self, reference: list[Tensor], restored: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
-        """Pairs of unit vectors times the gain, float32 also behind a half trunk."""
-        pairs = []
-        for x, y, gain in zip(reference, restored, self._each("gain"), strict=True):
-            gain = gain.float()
-            pairs.append((F.normalize(x.float()) * gain, F.normalize(y.float()) * gain))
-        return pairs
-
-
 class FeatureCache:
     """Frozen features of the training images, computed once.
 
@@ -199,7 +145,7 @@ class FeatureCache:
         if len(self.descriptors):
             return
         rows, maps, kept = [], [], []
-        moments = _Moments()
+        moments = Moments()
         with torch.no_grad():
             for part in self.chunks("features of the good images"):
                 levels = self.method.backbone(self.data.images[part])
@@ -209,7 +155,7 @@ class FeatureCache:
                 if self.fits:
                     kept.append([x.half() for x in levels])
         self.descriptors, self.maps = torch.cat(rows), torch.cat(maps)
-        self.reference = _join(kept)
+        self.reference = join(kept)
         self.method.scale.set_moments(moments.result())
         self.method.bank.fill(self.data.images, self.descriptors)
         centred = F.normalize(self.descriptors - self.method.bank.centre, dim=1)
@@ -248,7 +194,7 @@ class FeatureCache:
             for part in self.chunks("features of the recovered images"):
                 every = [self._recovered(part, variant) for variant in range(self.variants)]
                 parts.append([[y.half() for y in levels] for levels in every])
-        self.recovered = [_join(list(variant)) for variant in zip(*parts, strict=True)]
+        self.recovered = [join(list(variant)) for variant in zip(*parts, strict=True)]
 
     def features(self, indices: Tensor, variant: int) -> tuple[list[Tensor], list[Tensor]]:
         """Levels of X and of Y of the images, Y under its prompt number ``variant``."""
@@ -266,35 +212,3 @@ class FeatureCache:
     def chunks(self, title: str) -> Iterator[Tensor]:
         """The indices of all images in batches, with a progress bar."""
         return self.data.progress(torch.arange(len(self.data)).split(_CHUNK), title)
-
-
-class _Moments:
-    """Mean and standard deviation per channel of every level, summed in float64."""
-
-    def __init__(self) -> None:
-        self.count: list[int] = []
-        self.sums: list[Tensor] = []
-        self.squares: list[Tensor] = []
-
-    def add(self, levels: list[Tensor]) -> None:
-        if not self.sums:
-            self.count = [0] * len(levels)
-            self.sums = [x.new_zeros(x.shape[1], dtype=torch.float64) for x in levels]
-            self.squares = [torch.zeros_like(total) for total in self.sums]
-        for k, x in enumerate(levels):
-            wide = x.double()
-            self.count[k] += x.numel() // x.shape[1]
-            self.sums[k] += wide.sum((0, 2, 3))
-            self.squares[k] += wide.square().sum((0, 2, 3))
-
-    def result(self) -> list[tuple[Tensor, Tensor]]:
-        found = []
-        for count, total, squares in zip(self.count, self.sums, self.squares, strict=True):
-            mean = total / count
-            found.append((mean, (squares / count - mean.square()).clamp_min(0).sqrt()))
-        return found
-
-
-def _join(parts: list[list[Tensor]]) -> list[Tensor]:
-    """[chunk][level] to [level], chunks put together."""
-    return [torch.cat(level) for level in zip(*parts, strict=True)]

@@ -1,0 +1,347 @@
+"""AGPNet: reconstruct features that were perturbed where attention says it is hardest.
+
+Source: Xia et al., "Attention-guided perturbation for unsupervised image anomaly detection"
+(arXiv 2408.07490). Tags: [F] stated by the authors, [P] our choice where the paper is silent.
+
+    F_clean = sum over levels of LN(F_l)        frozen backbone, LN without affine [F]
+    A = minmax(A_prior) + minmax(A_learn)       from the backbone; from the decoder's EMA copy [F]
+    F' = F_clean + E (alpha(t) minmax(A) + beta)        E Gaussian, alpha(t) grows linearly [F]
+    X' = X + noise in the highest r(t) of A, F'_img = F of X'                           [F]
+    L = 1/2 (|decoder(F') - F_clean|^2 + |decoder(F'_img) - F_clean|^2)                 [F]
+    map = |decoder(F_clean) - F_clean|^2 / E                        l2 [F]; E: P, as ReDi
+
+The noise is there in training only: an inference costs the backbone and a small ViT [F]. The levels
+of a CNN differ in width and resolution, so they are laid side by side on one grid instead of summed
+(``join=concat``), finer ones folded into channels, and compared each at its own resolution [P].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from edgead.errors import TrainingError
+from edgead.manifest import Pair
+from edgead.preprocess import PreprocessParams
+
+from ..backbone import CHANNELS, MEAN, STD, STRIDES, load_backbone
+from ..features import FeatureScale
+from .agpnet_data import (
+    CleanFeatures,
+    feature_noise,
+    image_noise,
+    minmax,
+    schedule,
+)
+from .agpnet_decoder import Decoder, Teacher
+from .base import (
+    Method,
+    Stage,
+    TrainingSet,
+    check_least,
+    check_map,
+    check_types,
+    check_words,
+    read_settings,
+)
+
+TOKEN_STRIDES = (8, 16)
+
+
+@dataclass(frozen=True)
+class AGPNetSettings:
+    """Every choice of AGPNet. The default is the preset edge.
+
+    size: input (height, width), multiples of 16; stride: pixels per token, 8 or 16; join: concat
+    lays the levels side by side, sum projects each to ``common`` channels and adds them; width,
+    heads, blocks: of the decoder.
+    The paper's ablation: noise: attention, random (A drawn at random) or none; where: noise on
+    features, image or both; masks: prior, learnt or both; ema: take the learnt mask from the EMA
+    copy, or from the decoder itself; schedule: linear or constant.
+    alpha, beta: feature noise; image_share: r, first and last; image_std: of the pixels' noise,
+    normalised; position: E per position, else one number; top_k: share of the map that the pooling
+    top_k averages.
+    """
+
+    size: tuple[int, int] = (256, 256)  # [P]
+    stride: int = 16  # [F] ViT-S/16
+    join: str = "concat"  # [P] the paper, whose levels have one shape: sum
+    common: int = 384  # [F] the width of ViT-S
+    width: int = 192  # [P]
+    heads: int = 6  # [P] 32 channels each
+    blocks: int = 4  # [F]
+    noise: str = "attention"  # [F]
+    where: str = "both"  # [F]
+    masks: str = "both"  # [F]
+    ema: bool = True  # [F]
+    eta: float = 0.999  # [P]
+    schedule: str = "linear"  # [F]
+    alpha: float = 1.0  # [P]
+    beta: float = 0.1  # [P]
+    image_share: tuple[float, float] = (0.05, 0.3)  # [P]
+    image_std: float = 0.4  # [P]
+    position: bool = True  # [P]
+    blur_sigma: float = 4.0  # [P] pixels at 256
+    pooling: str = "max"  # [F]
+    top_k: float = 0.01  # [P]
+    batch_size: int = 8  # [P] as ViTAD
+    learning_rate: float = 1e-3  # [P] the steps are few; as ViTAD: 1e-4
+    steps: int = 1500  # [P]
+
+    def __post_init__(self) -> None:
+        check_types(self)
+        check_words(
+            self, join=("concat", "sum"), noise=("attention", "random", "none"),
+            where=("both", "feature", "image"), masks=("both", "prior", "learnt"),
+            schedule=("linear", "constant"),
+        )  # fmt: skip
+        check_map(self, multiple=16)
+        if self.stride not in TOKEN_STRIDES:
+            raise TrainingError(
+                f"stride={self.stride} cannot be used; choose one of {TOKEN_STRIDES}"
+            )
+        least = dict.fromkeys(("common", "width", "heads", "blocks", "steps"), 1)
+        positive = dict.fromkeys(("alpha", "beta", "image_std", "learning_rate", "eta"), 0)
+        check_least(self, least | positive | {"batch_size": 2, "image_share": 0})
+        if self.width % self.heads:
+            raise TrainingError(
+                f"width={self.width} is no multiple of heads={self.heads}; each head takes a part"
+            )
+        if self.eta >= 1:
+            raise TrainingError(f"eta={self.eta} never follows the decoder; give less than 1")
+        low, high = self.image_share
+        if not low <= high <= 1:
+            raise TrainingError(
+                f"image_share={self.image_share} is no range of shares; give two numbers from 0 "
+                "to 1, the smaller one first"
+            )
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "edge": {},
+    "paper": {
+        "join": "sum",  # [F]
+        "width": 384,  # [F] that of ViT-S
+        "position": False,  # [F] no such normalisation
+        "learning_rate": 1e-4,  # [P] as ViTAD
+        "steps": 3000,  # [P] 100 epochs, as ViTAD, of a category of MVTec AD
+    },
+}
+
+
+def channel_norm(x: Tensor) -> Tensor:
+    """LayerNorm without affine over the channels of each position: [N, C, h, w], float32. [F]"""
+    x = x.float()
+    centred = x - x.mean(1, keepdim=True)
+    return centred * (centred.square().mean(1, keepdim=True) + 1e-5).rsqrt()
+
+
+def fold(x: Tensor, factor: int) -> Tensor:
+    """Space to depth: [N, C, h, w] to [N, C f^2, h/f, w/f], each channel's f^2 places together."""
+    if factor == 1:
+        return x
+    count, height, width = (int(side) for side in x.shape[1:])
+    h, w = height // factor, width // factor
+    x = x.reshape(-1, count, h, factor, w, factor).permute(0, 1, 3, 5, 2, 4)
+    return x.reshape(-1, count * factor**2, h, w)
+
+
+def unfold(x: Tensor, factor: int) -> Tensor:
+    """Depth to space, the inverse of ``fold``."""
+    if factor == 1:
+        return x
+    count, h, w = (int(side) for side in x.shape[1:])
+    x = x.reshape(-1, count // factor**2, factor, factor, h, w).permute(0, 1, 4, 2, 5, 3)
+    return x.reshape(-1, count // factor**2, h * factor, w * factor)
+
+
+class AGPNet(Method):
+    """The exported graph and its training; see the module's page for the equations."""
+
+    name: ClassVar[str] = "agpnet"
+    distance: ClassVar[str] = "l2"
+    presets = PRESETS
+
+    def __init__(self, settings: AGPNetSettings) -> None:
+        super().__init__()
+        self.config = settings
+        height, width = settings.size
+        self.grid = (height // settings.stride, width // settings.stride)
+        self.backbone = load_backbone()
+        self.factors = [max(1, settings.stride // stride) for stride in STRIDES]
+        folded = [c * f**2 for c, f in zip(CHANNELS, self.factors, strict=True)]
+        concat = settings.join == "concat"
+        self.decoder = Decoder(
+            sum(folded) if concat else settings.common,
+            self.grid, settings.width, settings.heads, settings.blocks,
+        )  # fmt: skip
+        if not concat:
+            generator = torch.Generator().manual_seed(0)
+            for k, count in enumerate(folded):
+                self.register_buffer(f"project_{k}", projection(count, settings.common, generator))
+        pairs = self.pairs()
+        self.scale = FeatureScale(CHANNELS, [pair.size for pair in pairs], [1.0] * len(pairs))
+        self.teacher: Teacher | None = None  # while it trains
+        self.clean: CleanFeatures | None = None
+
+    @classmethod
+    def from_settings(cls, settings: dict[str, Any], n_train: int) -> AGPNet:
+        return cls(read_settings(AGPNetSettings, cls.name, settings))
+
+    def preprocess_params(self) -> PreprocessParams:
+        return PreprocessParams(size=self.config.size, mean=MEAN, std=STD)
+
+    def pairs(self) -> tuple[Pair, ...]:
+        if self.config.join == "sum":
+            return (Pair("reference_0", "restored_0", self.config.common, self.grid, 1.0),)
+        rows, columns = self.grid
+        return tuple(
+            Pair(f"reference_{k}", f"restored_{k}", c, (rows * f, columns * f), 1 / len(CHANNELS))
+            for k, (c, f) in enumerate(zip(CHANNELS, self.factors, strict=True))
+        )
+
+    def on_grid(self, levels: list[Tensor]) -> list[Tensor]:
+        """Standardised, smoothed levels, none coarser than the grid: [N, C_l, f h, f w]."""
+        placed = []
+        for x, stride in zip(self.scale.target(levels), STRIDES, strict=True):
+            if stride > self.config.stride:
+                scale = stride / self.config.stride
+                x = F.interpolate(x, scale_factor=scale, mode="bilinear", align_corners=False)
+            placed.append(x)
+        return placed
+
+    def join(self, levels: list[Tensor]) -> Tensor:
+        """F_clean [N, C, h, w] float32 from the levels on the grid."""
+        parts = list(zip(levels, self.factors, strict=True))
+        if self.config.join == "concat":
+            return torch.cat([fold(channel_norm(x), factor) for x, factor in parts], dim=1)
+        projected = [
+            channel_norm(F.conv2d(fold(x, factor), self.get_buffer(f"project_{k}")))
+            for k, (x, factor) in enumerate(parts)
+        ]
+        return torch.stack(projected).sum(0)
+
+    def split(self, features: Tensor) -> list[Tensor]:
+        """F [N, C, h, w] to what is compared: each level at its resolution, or the sum."""
+        if self.config.join == "sum":
+            return [features]
+        counts = [c * f**2 for c, f in zip(CHANNELS, self.factors, strict=True)]
+        parts = features.split(counts, dim=1)
+        return [unfold(x, factor) for x, factor in zip(parts, self.factors, strict=True)]
+
+    def saliency(self, levels: list[Tensor]) -> Tensor:
+        """A_prior [N, 1, h, w] of the levels on the grid: their energy, the mean over levels and
+        channels of the squared feature. [P: a CNN has no attention; Zagoruyko and Komodakis 2017]
+        """
+        parts = zip(levels, self.factors, strict=True)
+        energies = [fold(x, factor).square().mean(1, keepdim=True) for x, factor in parts]
+        return torch.stack(energies).mean(0)
+
+    def forward(self, image: Tensor) -> list[tuple[Tensor, Tensor]]:
+        levels = self.backbone(image.to(self.decoder.head.weight.dtype))
+        clean = self.join(self.on_grid(levels))
+        return self.scale.emit(self.split(clean), self.split(self.decoder(clean)))
+
+    def preview(self, images: Tensor) -> list[Tensor]:
+        """Rows: X, the mask A, and X with the noise that training ends with."""
+        levels = self.on_grid(self.backbone(images))
+        generator = torch.Generator().manual_seed(0)
+        mask = self.mask(self.join(levels), self.saliency(levels), generator)
+        _, share = schedule(self.config, 1.0)
+        noisy = image_noise(images, mask, share, self.config.image_std, generator)
+        mean, std = (torch.tensor(x)[:, None, None] for x in (MEAN, STD))
+        shown = F.interpolate(minmax(mask), self.config.size, mode="bilinear")
+        return [images, (shown - mean) / std, noisy]
+
+    # training ------------------------------------------------------------------------------------
+
+    def mask(self, clean: Tensor, prior: Tensor, generator: torch.Generator) -> Tensor:
+        """A [N, 1, h, w]: where the noise goes."""
+        if self.config.noise == "random":
+            return torch.rand(prior.shape, generator=generator)
+        terms = []
+        if self.config.masks != "learnt":
+            terms.append(minmax(prior))
+        if self.config.masks != "prior":
+            decoder = self.decoder if self.teacher is None else self.teacher.decoder
+            terms.append(minmax(decoder.attention_mask(clean)))
+        return torch.stack(terms).sum(0)
+
+    def conclude(self, data: TrainingSet) -> None:
+        """Measure E, the mean distance of the good images; what served only training goes."""
+        clean_features = self.clean or CleanFeatures(self, data)
+        sums: list[Any] = [0.0] * len(self.pairs())
+        with torch.no_grad():
+            for part in clean_features.chunks("distances of the good images"):
+                clean, _ = clean_features(part)
+                restored = self.split(self.decoder(clean))
+                for k, (x, y) in enumerate(zip(self.split(clean), restored, strict=True)):
+                    error = (x - y).square().mean(1)
+                    sums[k] = sums[k] + error.sum(0, dtype=torch.float64)
+        expected = [total / len(data) for total in sums]
+        if not self.config.position:
+            expected = [error.mean().expand(error.shape) for error in expected]
+        self.scale.set_expected(expected)
+        self.clean = self.teacher = None
+
+    def stages(self, data: TrainingSet) -> list[Stage]:
+        config = self.config
+        source = self.clean = CleanFeatures(self, data)
+        if config.ema and config.noise == "attention" and config.masks != "prior":
+            self.teacher = Teacher(self.decoder, config.eta)
+
+        def perturbed(
+            indices: Tensor, clean: Tensor, prior: Tensor, generator: torch.Generator, done: float
+        ) -> dict[str, Tensor]:
+            """Decoder inputs by the name of their loss."""
+            if config.noise == "none":
+                return {"clean": clean}
+            mask, inputs = self.mask(clean, prior, generator), {}
+            alpha, share = schedule(config, done)
+            if config.where != "image":
+                inputs["feature"] = feature_noise(
+                    clean, mask, alpha, config.beta, source.spread, generator
+                )
+            if config.where != "feature":
+                images = data.images[indices]
+                noisy = image_noise(images, mask, share, config.image_std, generator)
+                with torch.no_grad():
+                    inputs["image"] = self.join(self.on_grid(self.backbone(noisy)))
+            return inputs
+
+        def loss(indices: Tensor, generator: torch.Generator, done: float) -> dict[str, Tensor]:
+            if self.teacher is not None:
+                self.teacher.follow(self.decoder)
+            clean, prior = source(indices)
+            inputs = perturbed(indices, clean, prior, generator, done)
+            restored = self.decoder(torch.cat(list(inputs.values()))).chunk(len(inputs))
+            return {
+                name: F.mse_loss(each, clean) / len(inputs)
+                for name, each in zip(inputs, restored, strict=True)
+            }
+
+        return [
+            Stage(
+                "restore",
+                len(data),
+                steps=config.steps,
+                share=1.0,
+                batch_size=config.batch_size,
+                learning_rate=config.learning_rate,
+                weight_decay=1e-4,  # [P] as ViTAD
+                modules=(self.decoder,),
+                prepare=source.prepare,
+                loss=loss,
+            )
+        ]
+
+
+def projection(inputs: int, outputs: int, generator: torch.Generator) -> Tensor:
+    """A fixed random projection with orthonormal rows or columns: [outputs, inputs, 1, 1]. [P]"""
+    tall = torch.randn(max(inputs, outputs), min(inputs, outputs), generator=generator)
+    basis = torch.linalg.qr(tall)[0]
+    return (basis if outputs > inputs else basis.T)[:, :, None, None].contiguous()

@@ -1,0 +1,122 @@
+"""AGPNet's decoder, a small plain ViT, and the copy of it that follows in training."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+_INITIAL_STD = 0.02  # [P] as ViT
+
+
+class TokenNorm(nn.LayerNorm):
+    """LayerNorm in float32 whatever the trunk computes in: squares overflow half."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        wide = F.layer_norm(
+            x.float(), self.normalized_shape, self.weight.float(), self.bias.float(), self.eps
+        )
+        return wide.to(x.dtype)
+
+
+class Block(nn.Module):
+    """Pre-LN transformer block: tokens [N, T, D] to the same, and its attention [N, heads, T, T].
+
+    x + attention(LN(x)), then x + MLP(LN(x)); GELU, four times as wide inside.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm1, self.norm2 = TokenNorm(width), TokenNorm(width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+        self.mlp = nn.Sequential(
+            nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
+        )
+
+    def attend(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(what each head reads [N, T, D], softmax(q k / sqrt(d)) [N, heads, T, T])."""
+        tokens, width = int(x.shape[1]), int(x.shape[2])
+        size = width // self.heads
+        parts = self.qkv(x).reshape(-1, tokens, 3, self.heads, size).permute(2, 0, 3, 1, 4)
+        q, k, v = parts[0], parts[1], parts[2]
+        logits = (q * size**-0.5) @ k.transpose(-2, -1)
+        attention = torch.softmax(logits.float(), dim=-1).to(x.dtype)
+        return (attention @ v).transpose(1, 2).reshape(-1, tokens, width), attention
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        read, attention = self.attend(self.norm1(x))
+        x = x + self.proj(read)
+        return x + self.mlp(self.norm2(x)), attention
+
+
+class Decoder(nn.Module):
+    """Plain ViT with a learnt position embedding, final LN and linear. [F: four blocks; rest: P]
+
+    Features [N, C, h, w] to features of the same shape, float32.
+    """
+
+    def __init__(
+        self, channels: int, grid: tuple[int, int], width: int, heads: int, blocks: int
+    ) -> None:
+        super().__init__()
+        self.channels, self.grid = channels, grid
+        self.embed = nn.Linear(channels, width)
+        self.place = nn.Parameter(torch.zeros(1, grid[0] * grid[1], width))
+        self.blocks = nn.ModuleList(Block(width, heads) for _ in range(blocks))
+        self.norm = TokenNorm(width)
+        self.head = nn.Linear(width, channels)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=_INITIAL_STD)
+                nn.init.zeros_(module.bias)
+        nn.init.trunc_normal_(self.place, std=_INITIAL_STD)
+
+    def run(self, features: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """(restored features, attention [N, heads, T, T] of every block)."""
+        x = features.to(self.head.weight.dtype).flatten(2).transpose(1, 2)
+        x, attentions = self.embed(x) + self.place, []
+        for block in self.blocks:
+            x, attention = block(x)
+            attentions.append(attention)
+        restored = self.head(self.norm(x)).transpose(1, 2).reshape(-1, self.channels, *self.grid)
+        return restored.float(), attentions
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.run(features)[0]
+
+    @torch.no_grad()
+    def attention_mask(self, features: Tensor) -> Tensor:
+        """A_learn [N, 1, h, w]: the attention that a position gets, mean over queries, heads and
+        blocks. [F: self-attention; the mean: P]"""
+        _, attentions = self.run(features)
+        got = torch.stack([a.mean((1, 2)) for a in attentions]).mean(0)
+        return got.unflatten(1, (1, *self.grid))
+
+
+class Teacher(nn.Module):
+    """The decoder's exponential moving average, whose attention says where to put noise. [F]
+
+    It is part of the checkpoint and not of the trained model. ``updates`` counts the steps: early
+    in a training the average reaches back a tenth of it, later 1 / (1 - eta) steps [P].
+    """
+
+    updates: Tensor
+
+    def __init__(self, decoder: Decoder, eta: float) -> None:
+        super().__init__()
+        self.decoder = copy.deepcopy(decoder).requires_grad_(False)
+        self.eta = eta
+        self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
+
+    @torch.no_grad()
+    def follow(self, decoder: Decoder) -> None:
+        """theta_ema = eta theta_ema + (1 - eta) theta."""
+        count = int(self.updates)
+        eta = min(self.eta, (1 + count) / (10 + count))
+        for mine, theirs in zip(self.decoder.parameters(), decoder.parameters(), strict=True):
+            mine.lerp_(theirs, 1 - eta)
+        self.updates += 1
