@@ -53,6 +53,17 @@ class Bundle:
         return f"Bundle({manifest.name!r}, {manifest.method}, {self.path}, {self.sha256[:12]})"
 
 
+@dataclass(frozen=True)
+class Draft(Bundle):
+    """A bundle in memory, for an engine to open before anything is written."""
+
+    files: Mapping[str, bytes]
+
+    def read(self, name: str) -> bytes:
+        """The content of the file ``name``."""
+        return self.files[name]
+
+
 def open_bundle(path: str | os.PathLike[str]) -> Bundle:
     """Open the bundle at ``path`` and check every file in it against the manifest.
 
@@ -129,6 +140,7 @@ def _check_names(manifest: Manifest, files: Mapping[str, object]) -> None:
         if name == MANIFEST:
             raise BundleError(f"files: {MANIFEST} cannot hold its own digest")
     wanted = [*manifest.models.values()]
+    wanted += [manifest.ignore.image] if manifest.ignore and manifest.ignore.image else []
     wanted += [name for frame in manifest.golden for name in (frame.image, frame.map)]
     for name in wanted:
         if name not in files:

@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "evaluate": ("edgead_training.commands.evaluate", "measure a bundle on a labelled test set"),
     "score": ("edgead.commands.score", "score images with a bundle"),
     "watch": ("edgead.commands.watch", "score a camera, stream, video file or folder, live"),
+    "mask": ("edgead.commands.mask", "give a bundle an ignore mask: parts that do not count"),
     "inspect": ("edgead.commands.inspect", "say what is in a bundle"),
     "verify": ("edgead.commands.verify", "check a bundle's files and qualify it on this machine"),
     "doctor": ("edgead.commands.doctor", "say what edgead finds on this machine, and the cures"),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgead.bundle import MANIFEST, Bundle, write_bundle
+from edgead.bundle import MANIFEST, Bundle, Draft, write_bundle
 from edgead.calibration import check_false_reject_rate, default_false_reject_rate
 from edgead.engine import open_engine
 from edgead.errors import ExportError
@@ -30,7 +30,6 @@ from .graph import half
 from .half_arithmetic import HalfArithmetic
 from .onnx import OPSET, to_onnx
 from .paths import (
-    Draft,
     engine_path,
     half_path,
     one_thread,
@@ -240,7 +239,7 @@ def _compare(
     manifest, models = draft.manifest, draft.files
     _check_batches(draft, frames)
     mode = HalfArithmetic()
-    embedded = engine_path(open_engine(draft, "cpu"), manifest)
+    embedded = engine_path(open_engine(draft, "cpu"), draft)
     paths = [torch_path(method), embedded]
     if half_method is not None:
         paths.append(onnx_path(models[MODELS["float16"]], "float16", manifest))
