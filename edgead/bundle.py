@@ -14,6 +14,7 @@ from edgead.files import replace_directory
 from edgead.manifest import Manifest
 
 MANIFEST = "manifest.json"
+SUFFIX = ".edgead"
 _AGAIN = "copy the bundle again or export it again"
 
 
@@ -120,6 +121,28 @@ def write_bundle(
         reason = error.strerror or str(error)
         raise BundleError(f"cannot write bundle {root}: {reason}{old}") from error
     return open_bundle(root)
+
+
+def check_out(out: str | os.PathLike[str]) -> Path:
+    """``out`` as a path, if a bundle can be written there; asked before the work, not after.
+
+    Errors: BundleError: another ending than .edgead, something there that is no bundle, a folder
+    that cannot be written.
+    """
+    path = Path(out)
+    if path.suffix != SUFFIX or path.name == SUFFIX:
+        raise BundleError(f"--out {path}: a bundle is named NAME{SUFFIX}; give such a name")
+    if path.is_dir():
+        if not (path / MANIFEST).is_file() and any(path.iterdir()):
+            raise BundleError(f"--out {path} is a directory and no bundle; choose another name")
+    elif os.path.lexists(path):
+        raise BundleError(f"--out {path} is a file; a bundle is a directory: choose another name")
+    parent = path.absolute().parent
+    while not os.path.lexists(parent):
+        parent = parent.parent
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise BundleError(f"--out {path}: {parent} cannot be written to; choose another place")
+    return path
 
 
 def _check_target(root: Path) -> None:
