@@ -58,6 +58,7 @@ GRID: dict[str, tuple[tuple[dict[str, Any], str], ...]] = {
         ({"elastic": 1.0}, NO_CLAIM),
         ({"strokes": 0.0}, NO_CLAIM),
         ({"noise": 0.05}, "0.999 / 0.994 in a follow-up [F]"),
+        ({"pooling": "max"}, NO_CLAIM),
         ({"position": False}, NO_CLAIM),
     ),
     "agpnet": (
