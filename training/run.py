@@ -8,12 +8,8 @@ RUN/recovered.png            what the method makes of a few calibration images, 
 
 from __future__ import annotations
 
-import json
-import platform
-import shlex
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +23,32 @@ from edgead.files import write_file
 from edgead.images import read_image, write_png
 from edgead.preprocess import Preprocessor
 
-from .data import Dataset, Sample, check_images, digest, open_dataset, split
-from .fit import CHECKPOINT, Bar, Bounds, Interrupted, fit
+from .data import (
+    Sample,
+    check_images,
+    digest,
+)
+from .fit import CHECKPOINT, Bar, Bounds, Interrupted, fit, load_checkpoint
 from .methods import METHODS, Method, TrainingSet
 from .methods.base import Progress
+from .plan import (
+    CHOICES,
+    DEFAULT_PRESET,
+    MODEL_FILE,
+    RUN_FILE,
+    Plan,
+    begin,
+    check_bound,
+    open_recorded,
+    read_record,
+    recorded_samples,
+    take_up,
+    tell_split,
+    write_record,
+)
 
-SCHEMA_VERSION = 1
-RUN_FILE = "run.json"
-MODEL_FILE = "model.safetensors"
 PICTURE_FILE = "recovered.png"
 PICTURE_IMAGES = 6
-DEFAULT_PRESET = "edge"
 IMAGE_BYTES_IN_MEMORY = 4 << 30  # larger sets are kept in a file of the run, mapped
 
 
@@ -56,33 +67,6 @@ class Run:
         return self.path.resolve().name
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What the user asked for; written to run.json before the first step."""
-
-    method: str
-    data: Path
-    out: Path
-    settings: dict[str, Any]
-    seed: int = 0
-    bounds: Bounds = field(default_factory=Bounds)
-    calibration_fraction: float = 0.2
-    preset: str | None = None  # None: edge, or that of the run to resume
-
-    def command(self) -> str:
-        """The command line that does this again, without the paths of this machine."""
-        words = ["edgead", "train", self.method, self.data.resolve().name, "--out", self.out.name]
-        words += ["--preset", self.preset] if self.preset not in (None, DEFAULT_PRESET) else []
-        for key, value in self.settings.items():
-            words += ["--set", f"{key}={_plain(value)}"]
-        words += ["--seed", str(self.seed)]
-        for key, bound in asdict(self.bounds).items():
-            words += [f"--{key}", f"{bound:g}"] if bound is not None else []
-        if self.calibration_fraction != 0.2:
-            words += ["--calibration", f"{self.calibration_fraction:g}"]
-        return shlex.join(words)
-
-
 def train(
     plan: Plan, *, resume: bool, log: Callable[[str], None], progress: Progress, bar: Bar
 ) -> Run:
@@ -91,15 +75,16 @@ def train(
     Errors: DataError and TrainingError at the door; Interrupted when a signal stopped it, with the
     checkpoint on disk.
     """
-    dataset = open_dataset(plan.data)
-    plan, parts, record = _take_up(plan, dataset) if resume else _begin(plan, dataset)
+    plan, dataset, parts, record = take_up(plan) if resume else begin(plan)
     log(f"read   {plan.data}: {dataset.summary()}")
-    log(f"split  {len(parts[0])} to train on, {len(parts[1])} to calibrate with, seed {plan.seed}")
-    if len(parts[0]) < 10:
-        log(f"note   {len(parts[0])} training images are few: expect good parts to be rejected")
+    tell_split(plan, parts, log)
     torch.manual_seed(plan.seed)
     method = METHODS[plan.method].from_settings(plan.settings, len(parts[0]))
-    _check_out(plan.out)
+    resumed = resume and (plan.out / CHECKPOINT).is_file()
+    if resumed:
+        check_bound(plan.bounds, load_checkpoint(method, plan.out)[0])
+    if plan.out.exists() and not plan.out.is_dir():
+        raise TrainingError(f"{plan.out} is a file; give a folder for the run")
     total = len(parts[0]) + len(parts[1])
     ticks = progress(range(total), "checking the images")
     check_images(parts[0] + parts[1], lambda _done, _all: next(ticks, None))
@@ -107,7 +92,8 @@ def train(
     found = digest(parts[0] + parts[1])
     if record["data"].setdefault("digest", found) != found:
         raise DataError(f"the images in {plan.data} changed since this run began; train again")
-    _write_record(plan.out, record)
+    plan.out.mkdir(parents=True, exist_ok=True)  # not before: what is refused leaves nothing
+    write_record(plan.out, record)
     data = TrainingSet(_load_images(parts[0], method, plan.out, progress), progress)
     position = fit(
         method,
@@ -116,7 +102,7 @@ def train(
         seed=plan.seed,
         bounds=plan.bounds,
         bar=bar,
-        resume=resume and (plan.out / CHECKPOINT).is_file(),
+        resume=resumed,
     )
     record |= {
         "train_seconds": round(position.total_seconds, 1),
@@ -148,7 +134,7 @@ def load_run(run_dir: str | Path, data: str | Path | None = None) -> Run:
             f"{path} was trained on {root}, which is no longer there; restore it, or say where it "
             "is with --data DIR"
         )
-    parts = _samples(record, open_dataset(root))
+    parts = recorded_samples(record, open_recorded(root, record["data"]))
     if digest(parts[0] + parts[1]) != record["data"]["digest"]:
         raise DataError(
             f"the images in {root} changed since {path} was trained; restore "
@@ -164,86 +150,6 @@ def load_run(run_dir: str | Path, data: str | Path | None = None) -> Run:
             f"edgead wrote it ({record['versions']['edgead']}); train again"
         ) from error
     return _as_run(path, method.eval(), parts, record)
-
-
-def _begin(plan: Plan, dataset: Dataset) -> tuple[Plan, Any, dict[str, Any]]:
-    if plan.method not in METHODS:
-        raise TrainingError(f"{plan.method} is no method; choose one of {sorted(METHODS)}")
-    if (plan.out / RUN_FILE).exists():
-        raise TrainingError(
-            f"{plan.out} holds a run already: go on with --resume, or give another --out"
-        )
-    settings = _all_settings(plan)
-    parts = split(dataset.train, plan.seed, plan.calibration_fraction)
-    record = {
-        "schema_version": SCHEMA_VERSION,
-        "method": plan.method,
-        "preset": plan.preset or DEFAULT_PRESET,
-        "settings": settings,
-        "seed": plan.seed,
-        "bounds": asdict(plan.bounds),
-        "calibration_fraction": plan.calibration_fraction,
-        "data": {"path": str(plan.data.resolve()), "layout": dataset.layout},
-        "train": [sample.name for sample in parts[0]],
-        "calibration": [sample.name for sample in parts[1]],
-        "versions": _versions(),
-        "command": plan.command(),
-    }
-    return replace(plan, settings=settings), parts, record
-
-
-def _take_up(plan: Plan, dataset: Dataset) -> tuple[Plan, Any, dict[str, Any]]:
-    """The plan that a stopped run was begun with. New bounds are taken; the rest must agree."""
-    record = read_record(plan.out)
-    if (plan.out / MODEL_FILE).is_file():
-        raise TrainingError(f"{plan.out} is trained already; next: edgead export {plan.out}")
-    if plan.method != record["method"]:
-        raise TrainingError(f"{plan.out} is a run of {record['method']}, not of {plan.method}")
-    begun_with = full_settings(plan.method, DEFAULT_PRESET, record["settings"])
-    if (plan.preset or plan.settings) and _all_settings(plan) != begun_with:
-        raise TrainingError(
-            f"{plan.out} was begun with: {record['command']}; leave --preset and --set out, or "
-            "give the same"
-        )
-    bounds = Bounds(**record["bounds"]) if plan.bounds == Bounds() else plan.bounds
-    fraction = record["calibration_fraction"]
-    begun = Plan(
-        plan.method, plan.data, plan.out, record["settings"], record["seed"], bounds, fraction
-    )
-    return begun, _samples(record, dataset), record
-
-
-def _all_settings(plan: Plan) -> dict[str, Any]:
-    return full_settings(plan.method, plan.preset or DEFAULT_PRESET, plan.settings)
-
-
-def full_settings(method: str, preset: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """Every setting of a method, as plain JSON: the preset and, over it, ``settings``.
-
-    All of them are kept with a run, so that a later default changes no run of before.
-    Errors: TrainingError for a preset or a setting that is not there or cannot be used.
-    """
-    presets = METHODS[method].presets
-    if preset not in presets:
-        raise TrainingError(f"{method} has no preset {preset!r}; choose one of {sorted(presets)}")
-    built = METHODS[method].from_settings(presets[preset] | settings, n_train=2)
-    return dict(json.loads(json.dumps(built.settings())))
-
-
-def _samples(
-    record: dict[str, Any], dataset: Dataset
-) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
-    by_name = {sample.name: sample for sample in dataset.train}
-    missing = [n for n in record["train"] + record["calibration"] if n not in by_name]
-    if missing:
-        raise DataError(
-            f"{len(missing)} images of this run are no longer in {dataset.root}, such as "
-            f"{missing[0]}; restore them or train again"
-        )
-    train, calibration = (
-        tuple(by_name[name] for name in record[part]) for part in ("train", "calibration")
-    )
-    return train, calibration
 
 
 def _load_images(
@@ -265,7 +171,7 @@ def _load_images(
 
 def _finish(out: Path, method: Method, record: dict[str, Any]) -> None:
     tensors = {name: tensor.contiguous() for name, tensor in method.state_dict().items()}
-    _write_record(out, record)
+    write_record(out, record)
     write_file(out / MODEL_FILE, save(tensors))
     for name in (CHECKPOINT, "images.f32"):
         (out / name).unlink(missing_ok=True)
@@ -293,6 +199,9 @@ def _as_run(out: Path, method: Method, parts: Any, record: dict[str, Any]) -> Ru
         "n_train": len(train),
         "n_calibration": len(calibration),
     }
+    data |= {k: record["data"][k] for k in CHOICES if record["data"].get(k) is not None}
+    if categories := sorted({sample.category for sample in train} - {""}):
+        data["categories"] = categories
     kept = ("method", "seed", "versions", "command", "train_seconds", "steps")
     provenance = {key: record[key] for key in kept}
     return Run(
@@ -300,48 +209,15 @@ def _as_run(out: Path, method: Method, parts: Any, record: dict[str, Any]) -> Ru
     )
 
 
-def read_record(path: Path) -> dict[str, Any]:
-    """What ``run.json`` in the folder ``path`` says. Errors: TrainingError."""
-    try:
-        record = json.loads((path / RUN_FILE).read_text(encoding="utf-8"))
-        found = record["schema_version"]
-    except FileNotFoundError as error:
-        raise TrainingError(
-            f"{path} is not a training run: it has no {RUN_FILE}; make one with: "
-            f"edgead train redi DATA --out {path}"
-        ) from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise TrainingError(f"{path / RUN_FILE} is damaged ({error}); train again") from error
-    if found != SCHEMA_VERSION:
-        raise TrainingError(
-            f"{path} was written with schema {found}, this edgead reads {SCHEMA_VERSION}: upgrade"
-        )
-    return {"preset": DEFAULT_PRESET, **record}  # the first runs had no presets
-
-
-def _write_record(out: Path, record: dict[str, Any]) -> None:
-    write_file(out / RUN_FILE, (json.dumps(record, indent=1) + "\n").encode())
-
-
-def _check_out(out: Path) -> None:
-    if out.exists() and not out.is_dir():
-        raise TrainingError(f"{out} is a file; give a folder for the run")
-    out.mkdir(parents=True, exist_ok=True)
-
-
-def _versions() -> dict[str, str]:
-    names = ("edgead", "torch", "numpy", "opencv-python-headless")
-    found = {"python": platform.python_version()}
-    for name in names:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:  # another distribution of the same package
-            found[name] = "unknown"
-    return found
-
-
-def _plain(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
-
-
-__all__ = ["Bounds", "Interrupted", "Plan", "Run", "load_run", "read_record", "train"]
+__all__ = [
+    "DEFAULT_PRESET",
+    "MODEL_FILE",
+    "RUN_FILE",
+    "Bounds",
+    "Interrupted",
+    "Plan",
+    "Run",
+    "load_run",
+    "read_record",
+    "train",
+]

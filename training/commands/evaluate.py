@@ -1,7 +1,7 @@
 """Measure a bundle on a labelled test set: AUROC, AP, F1, pixel figures, false rejects, a report.
 
-DATA has the MVTec layout: test/good, test/<defect> and, where there are masks,
-ground_truth/<defect>/<stem>_mask.png.
+DATA has a test set; docs/data.md shows the layouts. That of MVTec AD: test/good, test/<defect> and,
+where there are masks, ground_truth/<defect>/<stem>_mask.png.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from edgead.console import Console, percent, print_json, table
 from edgead.errors import InputError
 from edgead.files import write_file
 
-from ..data import open_dataset
+from ..data import check_images, open_dataset
 from ..evaluate import Evaluation, evaluate
 from ..metrics import wilson_interval
 from ..report import write_report
+from .train import add_data_arguments
 
 EXAMPLE = "  edgead evaluate bottle.edgead DATA --report report --json metrics.json"
 GALLERY = 60  # pictures in the report; about 3 MB
@@ -38,6 +39,7 @@ ROWS = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", metavar="NAME.edgead", help="the bundle to measure")
     parser.add_argument("data", metavar="DATA", help="folder with a test set")
+    add_data_arguments(parser)
     parser.add_argument(
         "--false-reject-rate",
         type=float,
@@ -61,7 +63,10 @@ def run(args: argparse.Namespace) -> int:
 
     console = Console(json_on_stdout=args.json == "-")
     _check_targets(args.json, args.report)
-    dataset = open_dataset(args.data, purpose="evaluate")
+    dataset = open_dataset(
+        args.data, purpose="evaluate", layout=args.layout, category=args.category
+    )
+    check_images(dataset.test, progress_line("checking"))
     detector = Detector(
         args.bundle,
         device=args.device,
@@ -165,6 +170,9 @@ def _next_command(args: argparse.Namespace) -> str:
         words = ["score", *words, "IMAGE", "--heatmap", "heatmaps"]
     if args.false_reject_rate is not None:
         words += ["--false-reject-rate", f"{args.false_reject_rate:g}"]
+    if args.report is None:
+        for name in ("layout", "category"):
+            words += [f"--{name}", shlex.quote(value)] if (value := getattr(args, name)) else []
     if args.device != "auto":
         words += ["--device", shlex.quote(args.device)]
     return " ".join(["edgead", *words])

@@ -19,8 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of the command."""
     parser.add_argument("method", metavar="METHOD", help=f"one of: {', '.join(_METHODS)}")
     parser.add_argument(
-        "data", metavar="DATA", type=Path, help="folder of good images, or MVTec layout"
-    )
+        "data", metavar="DATA", type=Path,
+        help="folder of good images, or a data set; docs/data.md has the layouts",
+    )  # fmt: skip
     parser.add_argument("--out", metavar="RUN", type=Path, required=True, help="folder of the run")
     bound = parser.add_mutually_exclusive_group()
     bound.add_argument("--minutes", type=float, metavar="M", help="train at most M minutes")
@@ -39,8 +40,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="settings",
         help="a setting of the method, such as size=[256,256]; docs/methods.md lists them",
     )  # fmt: skip
+    add_data_arguments(parser)
+    parser.add_argument(
+        "--shots", type=int, metavar="K",
+        help="learn from K good images (of every category), to see what few will do",
+    )  # fmt: skip
+    parser.add_argument(
+        "--group", metavar="REGEX",
+        help="keep images of one part together: the first group in an image's name is the part",
+    )  # fmt: skip
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in RUN")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+
+
+def add_data_arguments(parser: argparse.ArgumentParser) -> None:
+    """What train and evaluate have in common about DATA."""
+    parser.add_argument(
+        "--layout", metavar="NAME",
+        help="how DATA is laid out, where it is not found out: visa, mvtec3d, ksdd2, oneclass, "
+        "mvtec or folder",
+    )  # fmt: skip
+    parser.add_argument(
+        "--category", metavar="NAME",
+        help="one category of DATA (default: all together); for oneclass, the class that is good",
+    )  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
@@ -54,6 +77,7 @@ def run(args: argparse.Namespace) -> int:
     plan = Plan(
         args.method, args.data, args.out, dict(map(read_setting, args.settings)), args.seed,
         Bounds(args.steps, args.minutes), args.calibration, args.preset,
+        args.layout, args.category, args.group, args.shots,
     )  # fmt: skip
     try:
         result = train(

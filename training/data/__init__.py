@@ -12,15 +12,19 @@ Nothing is decoded here before :func:`check_images` or :func:`read_mask` is call
 
 from .content import check_images, digest, read_mask
 from .dataset import GOOD, TEST_SET_LOOKS_LIKE, Dataset, Sample
+from .layouts import LAYOUTS
 from .opening import open_dataset
-from .splitting import split
+from .splitting import Parts, count_parts, split
 
 __all__ = [
     "GOOD",
+    "LAYOUTS",
     "TEST_SET_LOOKS_LIKE",
     "Dataset",
+    "Parts",
     "Sample",
     "check_images",
+    "count_parts",
     "digest",
     "open_dataset",
     "read_mask",

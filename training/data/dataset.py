@@ -21,12 +21,15 @@ class Sample:
     label  "good" or the name of the defect
     mask   the mask file (0 = good pixel, anything else = defect, size of the image), or None
     name   path relative to the data set's root, "/" between parts, the same on every machine
+    category  which of several kinds of parts it shows; "" where the data set has but one. The
+           name begins with it
     """
 
     path: Path
     label: str = GOOD
     mask: Path | None = None
     name: str = ""
+    category: str = ""
 
     def __post_init__(self) -> None:
         if not self.name:
@@ -39,30 +42,42 @@ class Sample:
 
 @dataclass(frozen=True)
 class Dataset:
-    """What :func:`open_dataset` found; samples are in the order of their names."""
+    """What :func:`open_dataset` found; samples are in the order of their names.
+
+    n_left_out  images of train/ that are not good, in layouts that keep them there
+    """
 
     root: Path
     layout: str
     train: tuple[Sample, ...]
     test: tuple[Sample, ...] = ()
+    n_left_out: int = 0
 
     @property
     def defects(self) -> tuple[str, ...]:
         """Names of the kinds of defects in the test set, sorted."""
         return tuple(sorted({s.label for s in self.test if not s.is_good}))
 
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """Names of the categories, sorted; none where the data set is not divided into any."""
+        return tuple(sorted({s.category for s in self.train + self.test} - {""}))
+
     def summary(self) -> str:
         """One line for people: what was found."""
+        where = f"categories {', '.join(self.categories)}: " if self.categories else ""
         learn = f"{len(self.train)} good images to learn from"
+        if self.n_left_out:
+            learn += f" ({self.n_left_out} that are not good left out)"
         if not self.test:
-            return f"{learn}, no test set"
+            return f"{where}{learn}, no test set"
         good = sum(s.is_good for s in self.test)
         masks = sum(s.mask is not None for s in self.test)
         test = (
             f"test set: {good} good, {len(self.test) - good} defective images "
             f"(kinds: {len(self.defects)}, masks: {masks})"
         )
-        return f"{learn}; {test}" if self.train else test
+        return where + (f"{learn}; {test}" if self.train else test)
 
 
 def make_sample(root: Path, path: Path, label: str, mask: Path | None = None) -> Sample:

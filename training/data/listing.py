@@ -22,8 +22,13 @@ def images_below(folder: Path) -> list[Path]:
 
 
 def folders_in(folder: Path) -> list[Path]:
-    """The folders directly inside `folder`, hidden ones left out, sorted."""
-    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    """The folders directly inside `folder`, hidden ones left out, sorted; none without `folder`."""
+    return [path for path in _entries(folder) if path.is_dir()]
+
+
+def images_in(folder: Path) -> list[Path]:
+    """The images directly inside `folder`, hidden ones left out, sorted; none without `folder`."""
+    return [path for path in _entries(folder) if is_image(path) and path.is_file()]
 
 
 def files_below(folder: Path) -> list[Path]:
@@ -41,5 +46,18 @@ def files_below(folder: Path) -> list[Path]:
     return sorted(found)
 
 
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return sorted(p for p in folder.iterdir() if not p.name.startswith("."))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise _refused(error) from error
+
+
 def _refuse(error: OSError) -> None:
-    raise DataError(f"{error.filename} cannot be listed: {error.strerror}; check its permissions")
+    raise _refused(error)
+
+
+def _refused(error: OSError) -> DataError:
+    return DataError(f"{error.filename} cannot be listed: {error.strerror}; check its permissions")

@@ -1,23 +1,35 @@
-"""Which layout a folder has, and what must be in it."""
+"""Which layout a folder has, which categories, and what must be in it."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from edgead.errors import DataError
 
-from .dataset import GOOD, TEST_SET_LOOKS_LIKE, Dataset, by_name
-from .layouts import FALLBACK, LAYOUTS
-from .layouts.layout import Purpose
-from .listing import SUFFIXES
+from .dataset import GOOD, TEST_SET_LOOKS_LIKE, Dataset, Sample, by_name, portable
+from .layouts import FALLBACK, LAYOUTS, Layout
+from .layouts.layout import Found, Purpose
+from .listing import SUFFIXES, folders_in
+
+_Places = dict[str, Path]  # folders by category; "" for a data set without categories
 
 
-def open_dataset(path: str | os.PathLike[str], *, purpose: Purpose = "train") -> Dataset:
+def open_dataset(
+    path: str | os.PathLike[str],
+    *,
+    purpose: Purpose = "train",
+    layout: str | None = None,
+    category: str | None = None,
+) -> Dataset:
     """Find the images below `path` and say which layout they have.
 
-    purpose "train" wants at least two good training images (one to learn from, one to calibrate
-    with); "evaluate" wants a test set and does without training images.
+    purpose   "train" wants at least two good training images of every category (one to learn from,
+              one to calibrate with); "evaluate" wants a test set and does without training images
+    layout    one of LAYOUTS; None: the one that fits. A folder of categories that fit will do too
+    category  None: all categories together. Of layout oneclass: the class that is good
     Errors: DataError for a folder that is missing, empty, ambiguous or lacks what is wanted, and
     for masks without image, images without mask among others that have one.
     """
@@ -28,17 +40,115 @@ def open_dataset(path: str | os.PathLike[str], *, purpose: Purpose = "train") ->
         raise DataError(f"{root} does not exist; give a folder of images of good parts")
     if not root.is_dir():
         raise DataError(f"{root} is a file; give the folder that holds the images")
-    layout = next((each for each in LAYOUTS.values() if each.fits(root, purpose)), FALLBACK)
-    train, test = (tuple(sorted(found, key=by_name)) for found in layout.read(root, root))
-    dataset = Dataset(root, layout.name, train, test)
+    kind, places = _recognise(root, purpose, layout)
+    train: list[Sample] = []
+    test: list[Sample] = []
+    for name, folder in _chosen(root, kind, places, category).items():
+        found = kind.read(root, folder)
+        if kind.classes:
+            found = _one_good(root, found, category)
+        for samples, more in zip((train, test), found, strict=True):
+            samples += [replace(sample, category=portable(name)) for sample in more]
+    good = [sample for sample in train if sample.is_good]
+    dataset = Dataset(
+        root,
+        kind.name,
+        tuple(sorted(good, key=by_name)),
+        tuple(sorted(test, key=by_name)),
+        n_left_out=len(train) - len(good),
+    )
+    _check(dataset, purpose, places)
+    return dataset
+
+
+def _recognise(root: Path, purpose: Purpose, name: str | None) -> tuple[Layout, _Places]:
+    """The layout, and the folders of the categories, or the root itself."""
+    if name is not None and name not in LAYOUTS:
+        raise DataError(f"--layout {name} is none; give one of {', '.join(LAYOUTS)}")
+    if name == FALLBACK.name:
+        return FALLBACK, {"": root}
+    layouts = list(LAYOUTS.values()) if name is None else [LAYOUTS[name]]
+    for layout in layouts:
+        if layout.fits(root, purpose):
+            return layout, {"": root}
+    found: list[tuple[Layout, _Places]] = []
+    inside = {folder.name: folder for folder in folders_in(root)}
+    for layout in layouts:
+        taken = {name for _, places in found for name in places}
+        places = {
+            name: folder
+            for name, folder in inside.items()
+            if name not in taken and not layout.classes and layout.fits(folder, purpose)
+        }
+        if places:
+            found.append((layout, places))
+    if len(found) > 1:
+        held = "; ".join(f"{layout.name}: {', '.join(places)}" for layout, places in found)
+        raise DataError(
+            f"{root} holds categories of several layouts ({held}); say which to take with --layout"
+        )
+    if found:
+        return found[0]
+    if name is not None:
+        raise DataError(
+            f"{root} does not look like --layout {name}; wanted {layouts[0].tree}"
+            + ("" if layouts[0].classes else ", directly or in a folder for each category")
+        )
+    return FALLBACK, {"": root}
+
+
+def _chosen(root: Path, layout: Layout, places: _Places, category: str | None) -> _Places:
+    if category is None or layout.classes:
+        return places
+    if "" in places:
+        raise DataError(
+            f"--category {category}: {root} has no folders of categories; leave it out (layout "
+            f"{layout.name})"
+        )
+    if category not in places:
+        raise DataError(
+            f"--category {category} is not in {root}; give one of {', '.join(sorted(places))}"
+        )
+    return {category: places[category]}
+
+
+def _one_good(root: Path, found: Found, good: str | None) -> Found:
+    """Labels "good" for the class of that name; the others keep theirs."""
+    classes = sorted({sample.label for sample in found[0]})
+    if good not in classes:
+        given = "no class was named" if good is None else f"--category {good} is none of them"
+        shown = ", ".join(classes[:20]) + (", ..." if len(classes) > 20 else "")
+        raise DataError(
+            f"{root}/train holds folders of classes ({shown}) and {given}; say which one is good "
+            f"with --category"
+        )
+    train, test = (
+        [replace(sample, label=GOOD) if sample.label == good else sample for sample in samples]
+        for samples in found
+    )
+    return train, test
+
+
+def _check(dataset: Dataset, purpose: Purpose, places: _Places) -> None:
     if purpose == "evaluate":
         if not dataset.test:
-            raise DataError(f"{root} has no test set; {TEST_SET_LOOKS_LIKE}")
-    elif len(dataset.train) < 2:
-        where = root / "train" / GOOD if dataset.layout == "mvtec" else root
-        found = "one image" if dataset.train else "no image"
-        raise DataError(
-            f"{where} holds {found} ({SUFFIXES}); wanted at least two images of good parts, one "
-            f"to learn from and one to calibrate with, and better 50 or more"
-        )
-    return dataset
+            raise DataError(
+                f"{dataset.root} has no test set; {TEST_SET_LOOKS_LIKE}. docs/data.md shows the "
+                f"other layouts"
+            )
+        return
+    for category in dataset.categories or ("",):
+        samples = [sample for sample in dataset.train if sample.category == category]
+        if len(samples) < 2:
+            _refuse_few(dataset, places.get(category, dataset.root), samples)
+
+
+def _refuse_few(dataset: Dataset, folder: Path, samples: Sequence[Sample]) -> None:
+    where = folder / "train" / GOOD if dataset.layout == "mvtec" else folder
+    good = " good" if dataset.n_left_out else ""
+    found = f"one{good} image" if samples else f"no{good} image"
+    alone = "; or leave this category out: move its folder away" if dataset.categories else ""
+    raise DataError(
+        f"{where} holds {found} ({SUFFIXES}); wanted at least two images of good parts, one "
+        f"to learn from and one to calibrate with, and better 50 or more{alone}"
+    )

@@ -3,33 +3,124 @@
 from __future__ import annotations
 
 import hashlib
+import re
+from collections import defaultdict
 from collections.abc import Sequence
 
 from edgead.errors import DataError
 
 from .dataset import Sample, by_name
 
+Parts = tuple[tuple[Sample, ...], tuple[Sample, ...]]  # (train, calibration), ordered by name
+
 
 def split(
-    samples: Sequence[Sample], seed: int, calibration_fraction: float = 0.2
-) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
+    samples: Sequence[Sample],
+    seed: int,
+    calibration_fraction: float = 0.2,
+    *,
+    group: str | None = None,
+    shots: int | None = None,
+) -> Parts:
     """Divide good samples into (train, calibration), at least one each, both ordered by name.
 
     A sample's place follows from sha256(seed, name) alone, so that neither the order of the
-    listing, nor the machine, nor the folder's location changes it.
-    Errors: DataError with fewer than two samples.
+    listing, nor the machine, nor the folder's location changes it. Every category is divided on
+    its own, in the same share.
+
+    group  regular expression whose first group, found in the name, is the id of the part that the
+           image shows; images of one part stay together, and the calibration part is then the
+           least number of parts that reaches the fraction
+    shots  learn from this many images of every category only; fewer shots are a subset of more.
+           The calibration part is the same as without
+    Errors: DataError with fewer than two samples or parts in a category, for an expression that
+    does not fit, and for fewer images than shots.
     """
     if not 0.0 < calibration_fraction < 1.0:
         raise ValueError(f"calibration_fraction is {calibration_fraction}; wanted 0 < it < 1")
-    if len(samples) < 2:
-        raise DataError(
-            f"{len(samples)} good image(s) cannot be divided into training and calibration; "
-            f"wanted at least two"
-        )
-    ranked = sorted(samples, key=lambda s: (_rank(seed, s.name), s.name))
-    n_calibration = min(max(round(len(ranked) * calibration_fraction), 1), len(ranked) - 1)
-    calibration, train = ranked[:n_calibration], ranked[n_calibration:]
+    pattern = None if group is None else _compiled(group)
+    if shots is not None and shots < 1:
+        raise DataError(f"--shots {shots} leaves nothing to learn from; give at least 1")
+    categories: dict[str, list[Sample]] = defaultdict(list)
+    for sample in samples:
+        categories[sample.category].append(sample)
+    train: list[Sample] = []
+    calibration: list[Sample] = []
+    for name, members in (categories or {"": []}).items():
+        learn, held_out = _divide(members, name, seed, calibration_fraction, pattern)
+        train += learn if shots is None else _few(learn, name, seed, shots, len(held_out))
+        calibration += held_out
     return tuple(sorted(train, key=by_name)), tuple(sorted(calibration, key=by_name))
+
+
+def count_parts(samples: Sequence[Sample], group: str) -> int:
+    """How many parts the samples show; see `group` of :func:`split`."""
+    pattern = _compiled(group)
+    return len({(sample.category, _part(pattern, sample)) for sample in samples})
+
+
+def _divide(
+    samples: Sequence[Sample],
+    category: str,
+    seed: int,
+    fraction: float,
+    pattern: re.Pattern[str] | None,
+) -> tuple[list[Sample], list[Sample]]:
+    """(train, calibration) of one category."""
+    where = f" of {category}" if category else ""
+    parts: dict[str, list[Sample]] = defaultdict(list)
+    for sample in samples:
+        parts[sample.name if pattern is None else _part(pattern, sample)].append(sample)
+    if len(parts) < 2:
+        what = f"{len(samples)} good image(s){where}"
+        raise DataError(
+            f"{what} cannot be divided into training and calibration; wanted at least two"
+            if pattern is None
+            else f"{what} are all of {len(parts)} part by --group {pattern.pattern}; wanted at "
+            f"least two parts, one to learn from and one to calibrate with"
+        )
+    ranked = sorted(parts, key=lambda part: (_rank(seed, part), part))
+    wanted = round(len(samples) * fraction)
+    calibration: list[Sample] = []
+    while ranked and (not calibration or len(calibration) < wanted) and len(ranked) > 1:
+        calibration += parts[ranked.pop(0)]
+    return [sample for part in ranked for sample in parts[part]], calibration
+
+
+def _few(
+    samples: Sequence[Sample], category: str, seed: int, shots: int, n_calibration: int
+) -> list[Sample]:
+    if shots > len(samples):
+        where = f" of {category}" if category else ""
+        raise DataError(
+            f"--shots {shots} is more than the {len(samples)} good images{where} that are left to "
+            f"learn from after {n_calibration} are held out to calibrate with; give --shots "
+            f"{len(samples)} or less, more images, or a smaller --calibration"
+        )
+    return sorted(samples, key=lambda sample: (_rank(seed, sample.name), sample.name))[:shots]
+
+
+def _compiled(group: str) -> re.Pattern[str]:
+    try:
+        pattern = re.compile(group)
+    except re.error as error:
+        raise DataError(f"--group {group} is no regular expression: {error}") from error
+    if not pattern.groups:
+        raise DataError(
+            f"--group {group} has no group; put parentheses around what is the same in all images "
+            f"of one part, as in '_num_([0-9]+)'"
+        )
+    return pattern
+
+
+def _part(pattern: re.Pattern[str], sample: Sample) -> str:
+    found = pattern.search(sample.name)
+    if found is None or not found.group(1):
+        raise DataError(
+            f"--group {pattern.pattern} does not say which part {sample.name} shows; give an "
+            f"expression whose first group is found in every name"
+        )
+    return found.group(1)
 
 
 def _rank(seed: int, name: str) -> bytes:

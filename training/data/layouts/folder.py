@@ -34,4 +34,4 @@ def read(root: Path, folder: Path) -> Found:
     return [make_sample(root, path, GOOD) for path in images_below(folder)], []
 
 
-LAYOUT = Layout("folder", fits, read)
+LAYOUT = Layout("folder", "images of good parts, nested or not", fits, read)

@@ -1,0 +1,160 @@
+"""Runs on data of other shapes: several categories, tall images, few shots, parts, refusals."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from edgead_training.fit import Bar, Bounds, Interrupted
+from edgead_training.methods import METHODS
+from edgead_training.run import Plan, load_run, train
+
+from edgead.errors import DataError, TrainingError
+
+SETTINGS = {"size": [64, 64], "width": 0.0625, "batch_size": 2}
+
+
+def _train(data: Path, out: Path, *, resume=False, steps=2, settings=None, stop_at=0, method="ssae",
+           **choices):  # fmt: skip
+    lines: list[str] = []
+
+    def update(step, *_):
+        if step == stop_at:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    plan = Plan(
+        method,
+        data,
+        out,
+        SETTINGS if settings is None else settings,
+        0,
+        Bounds(steps=steps),
+        **choices,
+    )
+    bar = Bar(lambda *_: None, update, lambda: None)
+    progress = lambda items, title: iter(items)  # noqa: E731
+    run = train(plan, resume=resume, log=lines.append, progress=progress, bar=bar)
+    return run, lines
+
+
+def _write(path: Path, shape: tuple[int, ...], dtype=np.uint8, seed: int = 0) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = np.random.default_rng(seed).integers(0, np.iinfo(dtype).max, shape, dtype)
+    assert cv2.imwrite(str(path), image)
+
+
+@pytest.fixture
+def mixed(tmp_path) -> Path:
+    """Categories of other sizes, colours and depths: 4 images each."""
+    root = tmp_path / "mixed"
+    kinds = {"grey": ((40, 70), np.uint8), "colour": ((90, 50, 3), np.uint8),
+             "deep": ((64, 64), np.uint16)}  # fmt: skip
+    for name, (shape, dtype) in kinds.items():
+        for i in range(4):
+            _write(root / name / f"train/good/{i}.png", shape, dtype, i)
+    return root
+
+
+def test_one_model_for_categories_of_other_sizes_colours_and_depths(mixed, tmp_path):
+    run, lines = _train(mixed, tmp_path / "run")
+    assert "categories colour, deep, grey: 12 good images" in lines[0]
+    for side, count in ((run.train, 3), (run.calibration, 1)):
+        assert [s.category for s in side] == sorted(["colour", "deep", "grey"] * count)
+    assert run.provenance["data"]["categories"] == ["colour", "deep", "grey"]
+    assert [s.name for s in load_run(tmp_path / "run").calibration] == [
+        s.name for s in run.calibration
+    ]
+
+
+def test_one_category_is_recorded_and_found_again(mixed, tmp_path):
+    run, _ = _train(mixed, tmp_path / "run", category="deep")
+    assert {s.category for s in run.train + run.calibration} == {"deep"}
+    assert run.provenance["command"].endswith("--category deep")
+    assert run.provenance["data"]["category"] == "deep"
+    assert len(load_run(tmp_path / "run").train) == 3
+
+
+def test_tall_images_of_ksdd2_into_a_tall_input(tmp_path):
+    data = tmp_path / "ksdd2"
+    for n in range(4):
+        _write(data / f"train/1000{n}.png", (630 + n, 230, 3), seed=n)
+        mask = np.zeros((630 + n, 230), np.uint8)
+        mask[300:330, 90:120] = 255 * (n == 3)
+        cv2.imwrite(str(data / f"train/1000{n}_GT.png"), mask)
+    settings = SETTINGS | {"size": [320, 128]}
+    run, lines = _train(data, tmp_path / "run", settings=settings)
+    assert "3 good images to learn from (1 that are not good left out)" in lines[0]
+    assert run.method.preprocess_params().size == (320, 128)
+    assert (run.provenance["steps"], run.provenance["data"]["layout"]) == (2, "ksdd2")
+    picture = cv2.imread(str(tmp_path / "run/recovered.png"))
+    assert picture.shape == (4 * 320, 128, 3)  # four rows of a tall image each, not turned
+
+
+def test_few_shots_are_recorded_and_resumed(parts, tmp_path):
+    out = tmp_path / "run"
+    with pytest.raises(Interrupted):
+        _train(parts, out, shots=4, stop_at=1)
+    with pytest.raises(TrainingError, match="begun with shots 4, not 5; leave --shots out"):
+        _train(parts, out, shots=5, resume=True)
+    run, lines = _train(parts, out, resume=True)
+    assert "split  4 to train on (--shots 4), 2 to calibrate with" in lines[1]
+    assert (len(run.train), len(run.calibration)) == (4, 2)
+    assert run.provenance["command"].endswith("--shots 4")
+    assert run.provenance["data"]["shots"] == 4
+
+
+def test_parts_are_recorded_and_counted(parts, tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    for i, path in enumerate(sorted(parts.iterdir())):
+        shutil.copy(path, data / f"exp{i % 3}_num_{i // 3}.png")
+    run, lines = _train(data, tmp_path / "run", group="_num_([0-9]+)")
+    assert (len(run.train), len(run.calibration)) == (9, 3)
+    assert "parts  3 to train on, 1 to calibrate with" in lines[2]
+    assert run.provenance["command"].endswith("--group '_num_([0-9]+)'")
+
+
+def test_what_is_refused_leaves_no_folder(parts, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(parts, data)
+    (data / "003.png").write_bytes(b"broken")
+    out = tmp_path / "deep" / "run"
+    for choices, said in (
+        ({}, r"003\.png"),
+        ({"shots": 99}, "--shots 99 is more"),
+        ({"layout": "visa"}, "does not look like"),
+        ({"group": "x"}, "has no group"),
+    ):
+        with pytest.raises(DataError, match=said):
+            _train(data, out, **choices)
+    assert not out.parent.exists()
+
+
+def test_fewer_steps_than_are_done_are_refused(parts, tmp_path):
+    out = tmp_path / "run"
+    with pytest.raises(Interrupted):
+        _train(parts, out, steps=9, stop_at=3)
+    with pytest.raises(TrainingError, match=r"3 steps are done .*--steps 2.*at least 3"):
+        _train(parts, out, resume=True, steps=2)
+    assert _train(parts, out, resume=True, steps=4)[0].provenance["steps"] == 4
+
+
+def test_a_checkpoint_of_another_method(parts, tmp_path):
+    out = tmp_path / "run"
+    with pytest.raises(Interrupted):
+        _train(parts, out, stop_at=1)
+    with pytest.raises(TrainingError, match="is a run of ssae, not of arnet"):
+        _train(parts, out, resume=True, method="arnet", settings={})
+    record = json.loads((out / "run.json").read_text())
+    settings = METHODS["arnet"].presets["edge"] | {"size": [64, 64]}
+    (out / "run.json").write_text(
+        json.dumps(record | {"method": "arnet", "preset": "edge", "settings": settings})
+    )
+    with pytest.raises(TrainingError, match=r"cannot be resumed.*train again"):
+        _train(parts, out, resume=True, method="arnet", settings={})

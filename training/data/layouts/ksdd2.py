@@ -1,0 +1,74 @@
+"""KolektorSDD2: masks beside the images, and defective images in train/ too.
+
+    train/<number>.png  train/<number>_GT.png      good where the mask is black everywhere
+    test/<number>.png   test/<number>_GT.png
+
+Every mask is decoded to know which images are good; a few seconds for the whole set.
+
+Source: https://www.vicos.si/resources/kolektorsdd2/
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from edgead.errors import DataError, InputError
+from edgead.images import read_image
+
+from ..dataset import GOOD, Sample, make_sample
+from ..listing import images_in
+from .layout import Found, Layout, Purpose
+
+DEFECT = "defect"
+_MASK = "_GT"
+_COPY = re.compile(r"_GT ?\(.*\)$")  # a second copy of a mask, as in <number>_GT(1).png
+
+
+def fits(folder: Path, purpose: Purpose) -> bool:
+    return any(
+        path.stem.endswith(_MASK) for part in ("train", "test") for path in images_in(folder / part)
+    )
+
+
+def read(root: Path, folder: Path) -> Found:
+    return _samples(root, folder / "train"), _samples(root, folder / "test")
+
+
+def _samples(root: Path, folder: Path) -> list[Sample]:
+    found = images_in(folder)
+    masks = {path.stem.removesuffix(_MASK): path for path in found if path.stem.endswith(_MASK)}
+    samples = []
+    for path in found:
+        if path.stem.endswith(_MASK) or _COPY.search(path.stem):
+            continue
+        mask = masks.pop(path.stem, None)
+        if mask is None:
+            raise DataError(
+                f"{path} has no mask, so whether it is good is unknown; wanted "
+                f"{folder / (path.stem + _MASK + '.png')}, black everywhere for a good image"
+            )
+        if _shows_defect(mask):
+            samples.append(make_sample(root, path, DEFECT, mask))
+        else:
+            samples.append(make_sample(root, path, GOOD))
+    if masks:
+        orphan = masks[min(masks)]
+        raise DataError(
+            f"{orphan} is a mask without image; wanted {folder / min(masks)}.png or the mask "
+            f"removed"
+        )
+    return samples
+
+
+def _shows_defect(mask: Path) -> bool:
+    try:
+        return bool(read_image(mask).any())
+    except InputError as error:
+        raise DataError(f"the mask {mask} cannot be read: {error}") from error
+
+
+LAYOUT = Layout(
+    "ksdd2", "train/<number>.png, train/<number>_GT.png, test/<number>.png, test/<number>_GT.png",
+    fits, read,
+)  # fmt: skip

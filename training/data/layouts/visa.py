@@ -1,0 +1,89 @@
+"""VisA as it is downloaded: a CSV says what is for training and what for testing.
+
+    <category>/Data/Images/Normal/*    <category>/Data/Images/Anomaly/*
+    <category>/Data/Masks/Anomaly/*    masks, 0 where there is no defect
+    split_csv/1cls.csv                 object,split,label,image,mask with paths from here
+
+Source: https://github.com/amazon-science/spot-diff
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+from edgead.errors import DataError
+
+from ..dataset import GOOD, Sample, make_sample
+from .layout import Found, Layout, Purpose
+
+SPLIT = Path("split_csv", "1cls.csv")
+COLUMNS = ["object", "split", "label", "image", "mask"]
+ANOMALY = "anomaly"  # the label of every defect; its kind is in another file
+
+
+def fits(folder: Path, purpose: Purpose) -> bool:
+    return (folder / "Data" / "Images" / "Normal").is_dir()
+
+
+def read(root: Path, folder: Path) -> Found:
+    table = folder.parent / SPLIT
+    found: dict[str, list[Sample]] = {"train": [], "test": []}
+    for row in _rows(table):
+        if row["object"] != folder.name:
+            continue
+        label = GOOD if row["label"] == "normal" else ANOMALY
+        if row["split"] not in found or row["label"] not in ("normal", ANOMALY):
+            raise DataError(
+                f"{table} has split {row['split']!r} and label {row['label']!r} for "
+                f"{row['image']}; wanted train or test, and normal or anomaly, as in the download"
+            )
+        image = _file(table, row["image"], folder)
+        mask = _file(table, row["mask"], folder) if row["mask"] and label != GOOD else None
+        found[row["split"]].append(make_sample(root, image, label, mask))
+    if not found["train"] and not found["test"]:
+        raise DataError(
+            f"{table} has no row of object {folder.name}; wanted the folder's name as in the "
+            f"download, or rows for it"
+        )
+    return found["train"], found["test"]
+
+
+def _rows(table: Path) -> Iterator[dict[str, str]]:
+    try:
+        with open(table, newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            if reader.fieldnames != COLUMNS:
+                raise DataError(
+                    f"{table} has the columns {reader.fieldnames}; wanted {','.join(COLUMNS)}, as "
+                    f"in the download"
+                )
+            for row in reader:
+                yield {name: row[name] or "" for name in COLUMNS}
+    except OSError as error:
+        raise DataError(
+            f"{table} cannot be read ({error.strerror}); it says which images of VisA are for "
+            f"training: copy it from the download, beside the categories"
+        ) from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{table} is no CSV file ({error}); copy it from the download") from error
+
+
+def _file(table: Path, name: str, folder: Path) -> Path:
+    """The file that a row names, inside the category's folder."""
+    path = folder.parent / name
+    if ".." in path.parts or folder not in path.parents:
+        raise DataError(f"{table} names {name}, which is not inside {folder}; correct the row")
+    if not path.is_file():
+        raise DataError(
+            f"{table} names {name}, and there is no such file below {folder.parent}; unpack the "
+            f"download again or remove the row"
+        )
+    return path
+
+
+LAYOUT = Layout(
+    "visa", "<category>/Data/Images/{Normal,Anomaly}/*, <category>/Data/Masks/Anomaly/*, "
+    "split_csv/1cls.csv", fits, read,
+)  # fmt: skip

@@ -1,0 +1,221 @@
+"""What a training run is asked for, and the record of it: RUN/run.json.
+
+A run is begun from a plan, or taken up from its record; either way the plan, the data set and the
+division of its images come out.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import shlex
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from edgead.errors import DataError, TrainingError
+from edgead.files import write_file
+
+from .data import Dataset, Parts, count_parts, open_dataset, split
+from .fit import Bounds, Position
+from .methods import METHODS
+
+SCHEMA_VERSION = 1
+RUN_FILE = "run.json"
+MODEL_FILE = "model.safetensors"
+DEFAULT_PRESET = "edge"
+CHOICES = ("layout", "category", "group", "shots")  # of a plan, about its data
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the user asked for; written to run.json before the first step."""
+
+    method: str
+    data: Path
+    out: Path
+    settings: dict[str, Any]
+    seed: int = 0
+    bounds: Bounds = field(default_factory=Bounds)
+    calibration_fraction: float = 0.2
+    preset: str | None = None  # None: edge, or that of the run to resume
+    layout: str | None = None  # this one and the next: see open_dataset
+    category: str | None = None
+    group: str | None = None  # this one and the next: see split
+    shots: int | None = None
+
+    def command(self) -> str:
+        """The command line that does this again, without the paths of this machine."""
+        words = ["edgead", "train", self.method, self.data.resolve().name, "--out", self.out.name]
+        words += ["--preset", self.preset] if self.preset not in (None, DEFAULT_PRESET) else []
+        for key, value in self.settings.items():
+            words += ["--set", f"{key}={_plain(value)}"]
+        words += ["--seed", str(self.seed)]
+        for key, bound in asdict(self.bounds).items():
+            words += [f"--{key}", f"{bound:g}"] if bound is not None else []
+        if self.calibration_fraction != 0.2:
+            words += ["--calibration", f"{self.calibration_fraction:g}"]
+        for key in CHOICES:
+            words += [] if getattr(self, key) is None else [f"--{key}", str(getattr(self, key))]
+        return shlex.join(words)
+
+
+def tell_split(plan: Plan, parts: Parts, log: Callable[[str], None]) -> None:
+    """Say how the images were divided."""
+    train, calibration = parts
+    shots = "" if plan.shots is None else f" (--shots {plan.shots})"
+    log(
+        f"split  {len(train)} to train on{shots}, {len(calibration)} to calibrate with, "
+        f"seed {plan.seed}"
+    )
+    if plan.group is not None:
+        learnt, held_out = (count_parts(samples, plan.group) for samples in parts)
+        log(f"parts  {learnt} to train on, {held_out} to calibrate with, by --group {plan.group}")
+        log(
+            "note   images of one part resemble each other: the false-reject rate is promised as "
+            "an average over parts, and is known less well than the images suggest"
+        )
+    if len(train) < 10:
+        log(f"note   {len(train)} training images are few: expect good parts to be rejected")
+
+
+def check_bound(bounds: Bounds, position: Position) -> None:
+    """Refuse fewer steps than are done. Errors: TrainingError."""
+    if bounds.steps is not None and position.total_steps > bounds.steps:
+        raise TrainingError(
+            f"{position.total_steps} steps are done already, and --steps {bounds.steps} is the "
+            f"number in all; give at least {position.total_steps}"
+        )
+
+
+def open_recorded(root: Path, data: dict[str, Any]) -> Dataset:
+    """The data of a record, where it lies now."""
+    return open_dataset(root, layout=data["layout"], category=data.get("category"))
+
+
+def begin(plan: Plan) -> tuple[Plan, Dataset, Parts, dict[str, Any]]:
+    """The plan with all settings, its data, their division and the record of it."""
+    if plan.method not in METHODS:
+        raise TrainingError(f"{plan.method} is no method; choose one of {sorted(METHODS)}")
+    if (plan.out / RUN_FILE).exists():
+        raise TrainingError(
+            f"{plan.out} holds a run already: go on with --resume, or give another --out"
+        )
+    settings = _all_settings(plan)
+    dataset = open_dataset(plan.data, layout=plan.layout, category=plan.category)
+    parts = split(
+        dataset.train, plan.seed, plan.calibration_fraction, group=plan.group, shots=plan.shots
+    )
+    record = {
+        "schema_version": SCHEMA_VERSION,
+        "method": plan.method,
+        "preset": plan.preset or DEFAULT_PRESET,
+        "settings": settings,
+        "seed": plan.seed,
+        "bounds": asdict(plan.bounds),
+        "calibration_fraction": plan.calibration_fraction,
+        "data": {"path": str(plan.data.resolve())}
+        | {key: getattr(plan, key) for key in CHOICES}
+        | {"layout": dataset.layout},
+        "train": [sample.name for sample in parts[0]],
+        "calibration": [sample.name for sample in parts[1]],
+        "versions": _versions(),
+        "command": plan.command(),
+    }
+    return replace(plan, settings=settings), dataset, parts, record
+
+
+def take_up(plan: Plan) -> tuple[Plan, Dataset, Parts, dict[str, Any]]:
+    """The plan that a stopped run was begun with. New bounds are taken; the rest must agree."""
+    record = read_record(plan.out)
+    if (plan.out / MODEL_FILE).is_file():
+        raise TrainingError(f"{plan.out} is trained already; next: edgead export {plan.out}")
+    if plan.method != record["method"]:
+        raise TrainingError(f"{plan.out} is a run of {record['method']}, not of {plan.method}")
+    if (plan.preset or plan.settings) and _all_settings(plan) != record["settings"]:
+        raise TrainingError(
+            f"{plan.out} was begun with preset {record['preset']} and {record['settings']}; "
+            "leave --preset and --set out"
+        )
+    bounds = Bounds(**record["bounds"]) if plan.bounds == Bounds() else plan.bounds
+    fraction = record["calibration_fraction"]
+    data = record["data"]
+    for key in CHOICES:
+        if getattr(plan, key) not in (None, data.get(key)):
+            raise TrainingError(
+                f"{plan.out} was begun with {key} {data.get(key)}, not {getattr(plan, key)}; leave "
+                f"--{key} out"
+            )
+    choices = {key: data.get(key) for key in CHOICES}
+    begun = Plan(
+        plan.method, plan.data, plan.out, record["settings"], record["seed"], bounds, fraction,
+        **choices,
+    )  # fmt: skip
+    dataset = open_recorded(plan.data, data)
+    return begun, dataset, recorded_samples(record, dataset), record
+
+
+def _all_settings(plan: Plan) -> dict[str, Any]:
+    """Those of the preset and, over them, those set one by one. Errors: TrainingError."""
+    presets = METHODS[plan.method].presets
+    name = plan.preset or DEFAULT_PRESET
+    if name not in presets:
+        raise TrainingError(
+            f"{plan.method} has no preset {name!r}; choose one of {sorted(presets)}"
+        )
+    return presets[name] | plan.settings
+
+
+def recorded_samples(record: dict[str, Any], dataset: Dataset) -> Parts:
+    """The samples that a record names. Errors: DataError when some are gone."""
+    by_name = {sample.name: sample for sample in dataset.train}
+    missing = [n for n in record["train"] + record["calibration"] if n not in by_name]
+    if missing:
+        raise DataError(
+            f"{len(missing)} images of this run are no longer in {dataset.root}, such as "
+            f"{missing[0]}; restore them or train again"
+        )
+    train, calibration = (
+        tuple(by_name[name] for name in record[part]) for part in ("train", "calibration")
+    )
+    return train, calibration
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """What ``run.json`` in the folder ``path`` says. Errors: TrainingError."""
+    try:
+        record = json.loads((path / RUN_FILE).read_text(encoding="utf-8"))
+        found = record["schema_version"]
+    except FileNotFoundError as error:
+        raise TrainingError(
+            f"{path} is not a training run: it has no {RUN_FILE}; make one with: "
+            f"edgead train redi DATA --out {path}"
+        ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise TrainingError(f"{path / RUN_FILE} is damaged ({error}); train again") from error
+    if found != SCHEMA_VERSION:
+        raise TrainingError(
+            f"{path} was written with schema {found}, this edgead reads {SCHEMA_VERSION}: upgrade"
+        )
+    return {"preset": DEFAULT_PRESET, **record}  # the first runs had no presets
+
+
+def write_record(out: Path, record: dict[str, Any]) -> None:
+    write_file(out / RUN_FILE, (json.dumps(record, indent=1) + "\n").encode())
+
+
+def _versions() -> dict[str, str]:
+    names = ("edgead", "torch", "numpy", "opencv-python-headless")
+    found = {"python": platform.python_version()}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:  # another distribution of the same package
+            found[name] = "unknown"
+    return found
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
