@@ -18,7 +18,7 @@ CPP := $(shell find csrc tests benchmarks \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test test-aarch64 fuzz lint format bench methods clean distclean
+.PHONY: help install demo test test-aarch64 fuzz lint format bench methods ablation clean distclean
 
 help:
 	@echo 'make demo          train, export, qualify and evaluate on solar cells (about 12 minutes)'
@@ -29,6 +29,7 @@ help:
 	@echo 'make format        let ruff and clang-format rewrite the files'
 	@echo 'make bench         time the kernels and, after make demo, Detector.score over bare inference'
 	@echo 'make methods       the table of the methods on DATA=FOLDER, hours   ARGS="--seeds 0" passes on'
+	@echo 'make ablation      one setting changed at a time, on DATA=FOLDER, hours'
 	@echo 'make install       only set up .venv, with edgead installed in place'
 	@echo 'make clean         remove build outputs, caches and the demo; distclean removes .venv too'
 	@echo
@@ -100,10 +101,10 @@ bench: $(VENV)/.installed
 	  $(BIN)/python benchmarks/overhead.py $(BENCH_BUNDLE) --json $(RESULTS)/overhead.json; \
 	else echo 'overhead: no $(BENCH_BUNDLE) to time: make demo first'; fi
 
-methods: $(VENV)/.installed
+methods ablation: $(VENV)/.installed
 	@test -n '$(DATA)' || { echo 'make: give DATA=FOLDER, which holds the data sets' >&2; exit 1; }
-	$(BIN)/python benchmarks/methods.py '$(DATA)' $(ARGS)
-	$(BIN)/python benchmarks/methods.py --table
+	$(BIN)/python benchmarks/$@.py '$(DATA)' $(ARGS)
+	$(BIN)/python benchmarks/$@.py --table
 
 # The packages in .venv stay; the stamp goes, so that the next make builds edgead again.
 clean:

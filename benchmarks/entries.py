@@ -1,6 +1,6 @@
 """The files of figures: one entry for a method on a data set, its runs over seeds side by side.
 
-    [{"method", "preset", "dataset", "settings", "command",
+    [{"method", "preset", "dataset", "settings" (all of them), "command",
       "seeds": [...], "image_auroc": [...], "pixel_auroc": [...], "aupro": [...],
       "model_mb", "gflop", "score_ms", "train_seconds", "agreement", "changed_verdicts",
       "runs": [{"seed", ...}]}]
@@ -47,19 +47,23 @@ class Results:
         return None
 
     def holds(self, head: Entry, seed: int) -> bool:
-        """Whether this run was measured, with the same command."""
+        """Whether this run was measured, with the same command and settings."""
         entry = self.find(head)
-        return entry is not None and entry["command"] == head["command"] and seed in entry["seeds"]
+        return entry is not None and _same(entry, head) and seed in entry["seeds"]
 
     def check(self, head: Entry) -> None:
-        """Errors: InputError when the place of ``head`` is taken by another command."""
+        """Errors: InputError when the place of ``head`` is taken by other settings or bounds."""
         entry = self.find(head)
-        if entry is not None and entry["command"] != head["command"]:
-            raise InputError(
-                f"{self.path} holds {head['method']} on {head['dataset']} with another command "
-                f"({entry['command']}); wanted: {head['command']}. Give the same options, "
-                "--replace to measure it anew, or another --results"
-            )
+        if entry is None or _same(entry, head):
+            return
+        changed = [key for key, value in head["settings"].items()
+                   if entry["settings"].get(key) != value]  # fmt: skip
+        what = f"other settings ({', '.join(changed)})" if changed else "another command"
+        raise InputError(
+            f"{self.path} holds {head['method']} on {head['dataset']} with {what}: "
+            f"{entry['command']}; wanted: {head['command']}. Give the same options, --replace to "
+            "measure it anew, or another --results"
+        )
 
     def add(self, head: Entry, run: Entry) -> None:
         """Put a run into its entry and write the file; an entry of another command gives way."""
@@ -68,7 +72,7 @@ class Results:
         kept = []
         if entry is not None:
             self.entries.remove(entry)
-            kept = entry["runs"] if entry["command"] == head["command"] else []
+            kept = entry["runs"] if _same(entry, head) else []
         runs = [old for old in kept if old["seed"] != run["seed"]] + [run]
         self.entries.append(make_entry(head, runs))
         self.entries.sort(
@@ -76,6 +80,10 @@ class Results:
         )
         self.path.parent.mkdir(parents=True, exist_ok=True)
         write_file(self.path, (json.dumps(self.entries, indent=1) + "\n").encode())
+
+
+def _same(entry: Entry, head: Entry) -> bool:
+    return all(entry[key] == head[key] for key in ("settings", "command"))
 
 
 def make_entry(head: Entry, runs: Sequence[Entry]) -> Entry:

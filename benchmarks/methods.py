@@ -50,12 +50,7 @@ def main() -> int:
     rows = [(method, settings.get(method, {})) for method in args.methods]
     bounds = runs.Bounds(args.steps, args.minutes or (None if args.steps else runs.MINUTES))
     jobs = runs.make_jobs(args, rows, args.seeds, bounds)
-    data = runs.check_data(args.data, args.datasets)
-    runs.check_settings(jobs)
-    if not args.replace:
-        for job in jobs:
-            results.check(job.head)
-    return runs.work_off(jobs, results, data, args.work, say)
+    return runs.work_off(jobs, results, args)
 
 
 def take(args: argparse.Namespace, results: Results) -> int:
@@ -73,7 +68,7 @@ def take(args: argparse.Namespace, results: Results) -> int:
         if not args.replace:
             results.check(job.head)  # two of them may differ from each other
         results.add(job.head, row)
-        say(f"took   {run}: {job}: {runs.in_words(row)}")
+        runs.say(f"took   {run}: {job}: {runs.in_words(row)}")
     return 0
 
 
@@ -121,10 +116,6 @@ def _conditions(entries: Sequence[Entry]) -> str:
         f"model (onnxruntime, and the bundle's engine) is at most {agreement:.1g} from torch's, "
         f"and {changed} of {images} verdicts on calibration images differ.\n"
     )
-
-
-def say(line: str) -> None:
-    print(line, flush=True)
 
 
 def _arguments() -> argparse.Namespace:

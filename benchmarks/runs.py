@@ -12,8 +12,9 @@ import json
 import shlex
 import statistics
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from edgead_training.run import (
     Bounds,
     Interrupted,
     Plan,
+    full_settings,
     load_run,
     read_record,
     train,
@@ -42,8 +44,6 @@ from edgead import Detector, EdgeadError
 from edgead.errors import DataError, InputError
 from edgead.images import read_image
 from edgead.machine import processor_name
-
-Say = Callable[[str], None]
 
 DATASETS = ("mvtec_bottle", "magnetic_tile", "aws_cookies")
 MINUTES = 12.0  # at most, of training; the method's own steps are usually fewer
@@ -77,7 +77,7 @@ class Job:
             "method": self.method,
             "preset": self.preset,
             "dataset": self.dataset,
-            "settings": self.settings,
+            "settings": _full(self.method, self.preset, json.dumps(self.settings)),
             "command": f"{command} && edgead export RUN --out RUN.edgead --float32-only && "
             f"edgead evaluate RUN.edgead {shlex.quote(self.dataset)}",
         }
@@ -85,7 +85,7 @@ class Job:
     @property
     def name(self) -> str:
         """The name of its folder: readable, and another one for other settings or bounds."""
-        digest = hashlib.sha256(self.head["command"].encode()).hexdigest()[:8]
+        digest = hashlib.sha256(json.dumps(self.head).encode()).hexdigest()[:8]
         return f"{self.dataset}-{self.method}-{self.preset}-{digest}-seed{self.seed}"
 
     def __str__(self) -> str:
@@ -161,24 +161,18 @@ def read_settings(words: Iterable[str]) -> dict[str, dict[str, Any]]:
     return settings
 
 
-def check_settings(jobs: Iterable[Job]) -> None:
-    """Build every method once, so that a wrong setting shows now. Errors: TrainingError."""
-    seen = []
-    for job in jobs:
-        if (job.method, job.preset, job.settings) not in seen:
-            seen.append((job.method, job.preset, job.settings))
-            presets = METHODS[job.method].presets
-            if job.preset not in presets:
-                raise InputError(f"{job.method} has no preset {job.preset}; it has {list(presets)}")
-            METHODS[job.method].from_settings(presets[job.preset] | job.settings, 2)
-
-
-def work_off(jobs: Sequence[Job], results: Results, data: Path, work: Path, say: Say) -> int:
+def work_off(jobs: Sequence[Job], results: Results, args: argparse.Namespace) -> int:
     """Make and measure what ``results`` does not hold yet; a line for each, the file after each.
 
     A run that fails is named and left out. Returns the exit code: 1 when one failed, 130 or 143
     when a signal stopped it.
+    Errors, before anything is trained: those of ``check_data``, ``full_settings`` and
+    ``Results.check``.
     """
+    data, work = check_data(args.data, args.datasets), args.work
+    for job in jobs:
+        if not args.replace:
+            results.check(job.head)
     todo = [job for job in jobs if not results.holds(job.head, job.seed)]
     say(f"{len(jobs)} runs, {len(jobs) - len(todo)} of them measured already ({results.path})")
     spent: list[float] = []
@@ -201,6 +195,17 @@ def work_off(jobs: Sequence[Job], results: Results, data: Path, work: Path, say:
         say(f"        {in_words(row)}; {spent[-1] / 60:.1f} min, about {left:.0f} min left")
     say(f"{len(todo) - failed} runs made, {failed} failed" if todo else "nothing to do")
     return 1 if failed else 0
+
+
+@cache
+def _full(method: str, preset: str, settings: str) -> dict[str, Any]:
+    """``full_settings``, kept: it builds the method. ``settings`` is JSON."""
+    return full_settings(method, preset, json.loads(settings))
+
+
+def say(line: str) -> None:
+    """One line for people, there at once even in a pipe."""
+    print(line, flush=True)
 
 
 def in_words(row: dict[str, Any]) -> str:
@@ -271,8 +276,8 @@ def job_of(run_dir: Path) -> Job:
     record = read_record(run_dir)
     if record["calibration_fraction"] != Plan.calibration_fraction:
         raise InputError(f"{run_dir} was trained with --calibration; those of the table are not")
-    preset = METHODS[record["method"]].presets[record["preset"]]
-    own = {k: v for k, v in record["settings"].items() if k not in preset or preset[k] != v}
+    usual = _full(record["method"], record["preset"], "{}")
+    own = {key: value for key, value in record["settings"].items() if usual[key] != value}
     return Job(
         record["method"], record["preset"], Path(record["data"]["path"]).name, record["seed"],
         dict(sorted(own.items())), Bounds(**record["bounds"]),

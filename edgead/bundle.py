@@ -14,6 +14,7 @@ from edgead.files import replace_directory
 from edgead.manifest import Manifest
 
 MANIFEST = "manifest.json"
+SUFFIX = ".edgead"
 _AGAIN = "copy the bundle again or export it again"
 
 
@@ -51,6 +52,17 @@ class Bundle:
     def __repr__(self) -> str:
         manifest = self.manifest
         return f"Bundle({manifest.name!r}, {manifest.method}, {self.path}, {self.sha256[:12]})"
+
+
+@dataclass(frozen=True)
+class Draft(Bundle):
+    """A bundle in memory, for an engine to open before anything is written."""
+
+    files: Mapping[str, bytes]
+
+    def read(self, name: str) -> bytes:
+        """The content of the file ``name``."""
+        return self.files[name]
 
 
 def open_bundle(path: str | os.PathLike[str]) -> Bundle:
@@ -111,6 +123,28 @@ def write_bundle(
     return open_bundle(root)
 
 
+def check_out(out: str | os.PathLike[str]) -> Path:
+    """``out`` as a path, if a bundle can be written there; asked before the work, not after.
+
+    Errors: BundleError: another ending than .edgead, something there that is no bundle, a folder
+    that cannot be written.
+    """
+    path = Path(out)
+    if path.suffix != SUFFIX or path.name == SUFFIX:
+        raise BundleError(f"--out {path}: a bundle is named NAME{SUFFIX}; give such a name")
+    if path.is_dir():
+        if not (path / MANIFEST).is_file() and any(path.iterdir()):
+            raise BundleError(f"--out {path} is a directory and no bundle; choose another name")
+    elif os.path.lexists(path):
+        raise BundleError(f"--out {path} is a file; a bundle is a directory: choose another name")
+    parent = path.absolute().parent
+    while not os.path.lexists(parent):
+        parent = parent.parent
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise BundleError(f"--out {path}: {parent} cannot be written to; choose another place")
+    return path
+
+
 def _check_target(root: Path) -> None:
     if root.is_dir():
         if not (root / MANIFEST).is_file() and any(root.iterdir()):
@@ -129,6 +163,7 @@ def _check_names(manifest: Manifest, files: Mapping[str, object]) -> None:
         if name == MANIFEST:
             raise BundleError(f"files: {MANIFEST} cannot hold its own digest")
     wanted = [*manifest.models.values()]
+    wanted += [manifest.ignore.image] if manifest.ignore and manifest.ignore.image else []
     wanted += [name for frame in manifest.golden for name in (frame.image, frame.map)]
     for name in wanted:
         if name not in files:

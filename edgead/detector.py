@@ -55,12 +55,13 @@ class Detector:
         self._bundle = engine if isinstance(engine, Bundle) else open_bundle(engine)
         manifest = self._bundle.manifest
         self._color = color
+        self._ignore = manifest.ignore
         if false_reject_rate is None:
             false_reject_rate = manifest.calibration.false_reject_rate
         calibration.check_false_reject_rate(false_reject_rate, len(manifest.calibration.scores))
         opened = open_engine(self._bundle, device, threads)
         self._local = threading.local()
-        self._local.pipeline = Pipeline(manifest, opened, color)
+        self._local.pipeline = Pipeline(self._bundle, opened, color)
         qualify(self._bundle, opened)
         self._engine: Engine | None = opened
         self._info = {
@@ -124,10 +125,12 @@ class Detector:
     def score(self, frame: NDArray[Any]) -> Result:
         """Score one frame: [H, W], [H, W, 1] or [H, W, 3], uint8 or uint16, any size and strides.
 
-        Errors: InputError for an array that is no frame or a closed Detector; DeviceError when the
-        engine fails.
+        Errors: InputError for an array that is no frame, a frame of another size than the bundle's
+        ignore mask was drawn on, or a closed Detector; DeviceError when the engine fails.
         """
         limits = self._limits
+        if self._ignore is not None:
+            self._ignore.check_frame(frame)
         found = self._pipeline()(frame)
         p = calibration.ranked_p_value(found.score, self._ranked)
         timings = {
@@ -146,6 +149,7 @@ class Detector:
             frame=frame,
             color=self._color,
             scale=limits.scale,
+            roi=found.roi,
         )
 
     def score_batch(self, frames: Iterable[NDArray[Any]]) -> list[Result]:
@@ -190,7 +194,7 @@ class Detector:
         try:
             return self._local.pipeline  # type: ignore[no-any-return]
         except AttributeError:
-            pipeline = Pipeline(self._bundle.manifest, self.engine, self._color)
+            pipeline = Pipeline(self._bundle, self.engine, self._color)
             self._local.pipeline = pipeline
             return pipeline
 

@@ -29,6 +29,10 @@ class Fields:
         if unknown:
             raise BundleError(f"{self._where}: unknown key {unknown[0]!r}; upgrade edgead?")
 
+    def has(self, key: str) -> bool:
+        """Whether a key that may be left out is there."""
+        return key in self._value
+
     def text(self, key: str) -> str:
         """A string that is not empty."""
         value = self._get(key)
@@ -79,6 +83,16 @@ class Fields:
             raise self._wrong(key, "[height, width], two positive whole numbers")
         return value[0], value[1]
 
+    def polygons(self, key: str) -> tuple[tuple[tuple[float, float], ...], ...]:
+        """A list of lists of corners [x, y]."""
+        value = self._get(key)
+        corners = [c for polygon in value for c in polygon] if _lists(value) else [None]
+        if not all(
+            isinstance(c, list) and len(c) == 2 and all(map(_is_number, c)) for c in corners
+        ):
+            raise self._wrong(key, "a list of polygons, each a list of corners [x, y]")
+        return tuple(tuple((float(x), float(y)) for x, y in polygon) for polygon in value)
+
     def mapping(self, key: str) -> dict[str, Any]:
         """An object whose content is free."""
         value = self._get(key)
@@ -122,6 +136,10 @@ class Fields:
 def _wrong(where: str, value: object, wanted: str) -> BundleError:
     given = repr(value)
     return BundleError(f"{where} is {given[:60]}; wanted {wanted}")
+
+
+def _lists(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(item, list) for item in value)
 
 
 def _is_integer(value: object) -> bool:

@@ -13,6 +13,7 @@ from edgead import __version__
 from edgead.anomaly_map import MapParams
 from edgead.errors import BundleError, EdgeadError
 from edgead.fields import Fields
+from edgead.ignore_mask import IgnoreMask
 from edgead.preprocess import PreprocessParams
 
 SCHEMA_VERSION = 1
@@ -70,7 +71,8 @@ class Manifest:
     """``manifest.json``. ``files`` (name -> SHA-256 in hex) is filled in by ``write_bundle``.
 
     ``map.weights`` are the weights of ``pairs``; ``models`` and ``tolerance`` have one entry per
-    precision, "float32" always among them. ``provenance`` is free JSON.
+    precision, "float32" always among them. ``provenance`` is free JSON. ``ignore`` is None, and not
+    in the JSON, when all pixels count.
 
     Errors: BundleError for values that contradict each other.
     """
@@ -87,6 +89,7 @@ class Manifest:
     golden: tuple[Golden, ...]
     provenance: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
+    ignore: IgnoreMask | None = None
     input_name: str = "image"
     edgead_version: str = __version__
     schema_version: int = SCHEMA_VERSION
@@ -130,6 +133,7 @@ class Manifest:
             },
             "tolerance": {name: asdict(value) for name, value in self.tolerance.items()},
             "golden": [asdict(frame) for frame in self.golden],
+            **({} if self.ignore is None else {"ignore": _ignore_json(self.ignore)}),
             "provenance": dict(self.provenance),
             "files": dict(sorted(self.files.items())),
         }
@@ -213,6 +217,7 @@ def _read(cls: type[Manifest], door: Fields, version: int) -> Manifest:
         ),
         tolerance={name: _tolerance(f) for name, f in door.named_children("tolerance").items()},
         golden=golden,
+        ignore=_ignore(door.child("ignore")) if door.has("ignore") else None,
         provenance=door.mapping("provenance"),
         files=door.texts("files"),
     )
@@ -243,6 +248,22 @@ def _tolerance(fields: Fields) -> Tolerance:
     tolerance = Tolerance(fields.number("score"), fields.number("map"))
     fields.done()
     return tolerance
+
+
+def _ignore(fields: Fields) -> IgnoreMask:
+    mask = IgnoreMask(
+        frame_size=fields.size("frame_size"),
+        polygons=fields.polygons("polygons"),
+        image=fields.text("image") if fields.has("image") else None,
+    )
+    fields.done()
+    return mask
+
+
+def _ignore_json(mask: IgnoreMask) -> dict[str, Any]:
+    value: dict[str, Any] = {"frame_size": list(mask.frame_size)}
+    value["polygons"] = [[list(corner) for corner in polygon] for polygon in mask.polygons]
+    return value if mask.image is None else {**value, "image": mask.image}
 
 
 def _map(fields: Fields, weights: tuple[float, ...]) -> MapParams:

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgead.anomaly_map import AnomalyMap
+from edgead.bundle import Bundle
 from edgead.engine import Engine
 from edgead.errors import DeviceError
-from edgead.manifest import Manifest
+from edgead.ignore_mask import roi_of
 from edgead.preprocess import Preprocessor
 
 
@@ -21,6 +22,7 @@ class Measurement(NamedTuple):
 
     score: float
     map: NDArray[np.float32]  # [height, width], memory of its own
+    roi: NDArray[np.uint8] | None  # [height, width] of the map, 0 where it is ignored
     started: float
     preprocessed: float
     inferred: float
@@ -33,9 +35,11 @@ class Pipeline:
     ``color`` is the order of a frame's channels: "bgr", "rgb" or "gray".
     """
 
-    def __init__(self, manifest: Manifest, engine: Engine, color: str = "bgr") -> None:
+    def __init__(self, bundle: Bundle, engine: Engine, color: str = "bgr") -> None:
+        manifest = bundle.manifest
         self._preprocess = Preprocessor(manifest.preprocess_params(), color)
-        self._anomaly_map = AnomalyMap(manifest.map_params(), manifest.shapes())
+        self._roi = roi_of(bundle)
+        self._anomaly_map = AnomalyMap(manifest.map_params(), manifest.shapes(), roi=self._roi)
         self._session = engine.session()
         self._image = self._session.image[0]
         self._map_shape = (1, *manifest.map_params().size)
@@ -60,4 +64,5 @@ class Pipeline:
                 f"(score {score}); the frame was valid, so the engine or its memory is at fault: "
                 f"run edgead verify, export the bundle again if that fails"
             )
-        return Measurement(score, maps[0], started, preprocessed, inferred, perf_counter())
+        finished = perf_counter()
+        return Measurement(score, maps[0], self._roi, started, preprocessed, inferred, finished)

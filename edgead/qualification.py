@@ -54,7 +54,7 @@ def measure(bundle: Bundle, engine: Engine) -> tuple[GoldenCheck, ...]:
             f"bundle {bundle.path} states no tolerance for {engine.precision}, the precision of "
             f"{engine.device}; export it again"
         )
-    pipeline = Pipeline(bundle.manifest, engine, "bgr")
+    pipeline = Pipeline(bundle, engine, "bgr")
     return tuple(_measure(bundle, pipeline, g, tolerance) for g in bundle.manifest.golden)
 
 
@@ -86,7 +86,7 @@ def _measure(
         frame = decode_image(bundle.read(golden.image), golden.image)
     except InputError as error:
         raise BundleError(f"bundle {bundle.path}: {error}") from error
-    expected = _read_map(bundle, golden.map)
+    expected = read_map(bundle, golden.map)
     try:
         found = pipeline(frame)
     except DeviceError as error:
@@ -101,7 +101,8 @@ def _measure(
     )
 
 
-def _read_map(bundle: Bundle, name: str) -> NDArray[np.float32]:
+def read_map(bundle: Bundle, name: str) -> NDArray[np.float32]:
+    """A golden frame's expected map, [h, w] of ``map.size``. Errors: BundleError for another."""
     size = bundle.manifest.map_params().size
     try:
         array = np.load(io.BytesIO(bundle.read(name)), allow_pickle=False)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _CONTOUR = (255, 255, 255)  # BGR
+_IGNORED = 128.0  # of B, G and R: the grey over ignored pixels
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,10 @@ class Result:
     ``score`` is raw and unbounded: higher is stranger. ``p_value`` is the share of normal frames
     that score at least as high, in [1 / (n + 1), 1] with n calibration images; ``is_anomalous`` is
     ``p_value <= false_reject_rate`` at the moment of scoring, the same as ``score > threshold``.
-    ``map`` is [h, w] float32 at model resolution, memory of its own. ``timings_ms`` has
-    "preprocess", "engine", "anomaly_map" and "total". The rest is computed when asked for.
+    ``map`` is [h, w] float32 at model resolution, memory of its own. ``roi`` is [h, w] uint8, 0
+    where the bundle's ignore mask ignores a pixel, or None: ignored pixels are 0 in the map and the
+    heatmap, in no region and not in the score. ``timings_ms`` has "preprocess", "engine",
+    "anomaly_map" and "total". The rest is computed when asked for.
 
     The frame is kept, not copied, for ``overlay``: ask for it before the camera writes into the
     same memory again.
@@ -62,6 +65,7 @@ class Result:
     frame: NDArray[Any]
     color: str
     scale: Scale
+    roi: NDArray[np.uint8] | None = None
     _regions: tuple[Region, ...] | None = field(default=None, init=False)
 
     def __float__(self) -> float:
@@ -76,12 +80,17 @@ class Result:
         )
 
     def heatmap(self) -> NDArray[np.float32]:
-        """The map at frame size, [H, W] float32: half-pixel bilinear, same values as the map."""
-        import cv2
+        """The map at frame size, [H, W] float32: half-pixel bilinear, same values as the map.
 
-        height, width = self.frame.shape[:2]
-        heat = cv2.resize(self.map, (width, height), interpolation=cv2.INTER_LINEAR)
-        return np.asarray(heat, np.float32).reshape(height, width)
+        Between kept pixels only: an ignored one is 0 and draws nothing beside it down.
+        """
+        heat = self._at_frame_size(self.map)
+        if self.roi is not None:
+            kept = ~ignored_pixels(self.roi, self.frame.shape[:2])
+            # A pixel of the frame has at least a quarter of the weight of the map's pixel it is in.
+            weight = self._at_frame_size(self.roi.astype(np.float32))
+            heat = np.where(kept, heat / np.where(kept, weight, 1.0), np.float32(0.0))
+        return heat
 
     @property
     def regions(self) -> tuple[Region, ...]:
@@ -98,7 +107,7 @@ class Result:
         """The frame under its heatmap, for people: [H, W, 3] uint8 BGR, anomalous areas outlined.
 
         The colours are absolute: up to a good part's typical peak the frame is left as it is, from
-        there heat grows until twice the way to the threshold.
+        there heat grows until twice the way to the threshold. What is ignored is greyed.
         """
         import cv2
 
@@ -109,13 +118,22 @@ class Result:
         # TURBO ends in a dark red that looks like a shadow: stop at its brightest red.
         colours = cv2.applyColorMap(np.rint(225 * level).astype(np.uint8), cv2.COLORMAP_TURBO)
         alpha = 0.6 * np.minimum(2 * level, 1.0)[:, :, None]
-        image = np.rint((1 - alpha) * _as_bgr8(self.frame, self.color) + alpha * colours)
+        image = np.rint((1 - alpha) * as_bgr8(self.frame, self.color) + alpha * colours)
+        if self.roi is not None:
+            grey_out(image, ignored_pixels(self.roi, self.frame.shape[:2]))
         overlay = np.ascontiguousarray(image.astype(np.uint8))
         mask = (heat > threshold).astype(np.uint8)
         outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
         thickness = max(1, min(heat.shape) // 256)
         cv2.drawContours(overlay, outlines, -1, _CONTOUR, thickness)
         return overlay
+
+    def _at_frame_size(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        import cv2
+
+        height, width = self.frame.shape[:2]
+        large = cv2.resize(values, (width, height), interpolation=cv2.INTER_LINEAR)
+        return np.asarray(large, np.float32).reshape(height, width)
 
     def _find_regions(self, heat: NDArray[np.float32]) -> tuple[Region, ...]:
         import cv2
@@ -142,7 +160,20 @@ class Result:
         return (Region(x, y, 1, 1, 1, peak),)
 
 
-def _as_bgr8(frame: NDArray[Any], color: str) -> NDArray[np.uint8]:
+def ignored_pixels(roi: NDArray[np.uint8], size: tuple[int, ...]) -> NDArray[np.bool_]:
+    """The pixels of a frame [H, W] whose centre lies in an ignored pixel of the map, ``roi`` 0."""
+    rows, columns = (
+        (2 * np.arange(n) + 1) * m // (2 * n) for n, m in zip(size, roi.shape, strict=True)
+    )
+    return np.asarray(roi[np.ix_(rows, columns)] == 0)
+
+
+def grey_out(image: NDArray[Any], ignored: NDArray[np.bool_]) -> None:
+    """Lay grey over the ignored pixels of a picture [H, W, 3], in place."""
+    image[ignored] = np.rint(0.3 * image[ignored] + 0.7 * _IGNORED)
+
+
+def as_bgr8(frame: NDArray[Any], color: str) -> NDArray[np.uint8]:
     """Any frame as [H, W, 3] uint8 BGR; of 16 bits the upper 8."""
     image: NDArray[np.uint8] = (frame >> 8 if frame.dtype == np.uint16 else frame).astype(np.uint8)
     if image.ndim == 2:

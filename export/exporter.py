@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgead.bundle import MANIFEST, Bundle, write_bundle
+from edgead.bundle import Bundle, Draft, check_out, write_bundle
 from edgead.calibration import check_false_reject_rate, default_false_reject_rate
 from edgead.engine import open_engine
 from edgead.errors import ExportError
@@ -30,7 +30,6 @@ from .graph import half
 from .half_arithmetic import HalfArithmetic
 from .onnx import OPSET, to_onnx
 from .paths import (
-    Draft,
     engine_path,
     half_path,
     one_thread,
@@ -45,7 +44,6 @@ if TYPE_CHECKING:
 Log = Callable[[str], None]
 
 MODELS = {"float32": "model.onnx", "float16": "model.fp16.onnx"}
-SUFFIX = ".edgead"
 
 _ABSOLUTE = re.compile(r"(?<![\w.:~/\\-])(?:~|[A-Za-z]:)?[/\\](?:[^\s'\"]*[/\\])?(?=[^\s'\"])")
 """All but the last part of an absolute path inside a text; no URL, no relative path."""
@@ -178,28 +176,6 @@ def _export(
     return bundle
 
 
-def check_out(out: str | os.PathLike[str]) -> Path:
-    """``out`` as a path, if a bundle can be written there; asked before the work, not after.
-
-    Errors: ExportError: another ending than .edgead, something there that is no bundle, a folder
-    that cannot be written.
-    """
-    path = Path(out)
-    if path.suffix != SUFFIX or path.name == SUFFIX:
-        raise ExportError(f"--out {path}: a bundle is named NAME{SUFFIX}; give such a name")
-    if path.is_dir():
-        if not (path / MANIFEST).is_file() and any(path.iterdir()):
-            raise ExportError(f"--out {path} is a directory and no bundle; choose another name")
-    elif os.path.lexists(path):
-        raise ExportError(f"--out {path} is a file; a bundle is a directory: choose another name")
-    parent = path.absolute().parent
-    while not os.path.lexists(parent):
-        parent = parent.parent
-    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        raise ExportError(f"--out {path}: {parent} cannot be written to; choose another place")
-    return path
-
-
 def _rate(asked: float | None, count: int) -> float:
     if not count:
         raise ExportError(
@@ -240,7 +216,7 @@ def _compare(
     manifest, models = draft.manifest, draft.files
     _check_batches(draft, frames)
     mode = HalfArithmetic()
-    embedded = engine_path(open_engine(draft, "cpu"), manifest)
+    embedded = engine_path(open_engine(draft, "cpu"), draft)
     paths = [torch_path(method), embedded]
     if half_method is not None:
         paths.append(onnx_path(models[MODELS["float16"]], "float16", manifest))

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from edgead.anomaly_map import AnomalyMap, MapParams
-from edgead.bundle import Bundle
+from edgead.bundle import Draft
 from edgead.engine import Engine
 from edgead.errors import ExportError
 from edgead.pipeline import Pipeline
@@ -28,17 +27,6 @@ if TYPE_CHECKING:
     from edgead.manifest import Manifest
 
 
-@dataclass(frozen=True)
-class Draft(Bundle):
-    """A bundle in memory, for the engine to open before anything is written."""
-
-    files: Mapping[str, bytes]
-
-    def read(self, name: str) -> bytes:
-        """The content of the file ``name``."""
-        return self.files[name]
-
-
 def torch_path(method: Method) -> Path:
     """The trained model, with its own preprocessing and map: what all others are held against."""
     shapes = tuple((pair.channels, *pair.size) for pair in method.pairs())
@@ -46,9 +34,9 @@ def torch_path(method: Method) -> Path:
     return Path("torch", "float32", run)
 
 
-def engine_path(engine: Engine, manifest: Manifest) -> Path:
+def engine_path(engine: Engine, draft: Draft) -> Path:
     """The embedded engine on model.onnx, in the pipeline of a Detector."""
-    pipeline = Pipeline(manifest, engine, "bgr")
+    pipeline = Pipeline(draft, engine, "bgr")
 
     def run(frame: NDArray[Any]) -> tuple[NDArray[np.float32], float]:
         found = pipeline(frame)

@@ -134,10 +134,11 @@ def take_up(plan: Plan) -> tuple[Plan, Dataset, Parts, dict[str, Any]]:
         raise TrainingError(f"{plan.out} is trained already; next: edgead export {plan.out}")
     if plan.method != record["method"]:
         raise TrainingError(f"{plan.out} is a run of {record['method']}, not of {plan.method}")
-    if (plan.preset or plan.settings) and _all_settings(plan) != record["settings"]:
+    begun_with = full_settings(plan.method, DEFAULT_PRESET, record["settings"])
+    if (plan.preset or plan.settings) and _all_settings(plan) != begun_with:
         raise TrainingError(
-            f"{plan.out} was begun with preset {record['preset']} and {record['settings']}; "
-            "leave --preset and --set out"
+            f"{plan.out} was begun with: {record['command']}; leave --preset and --set out, or "
+            "give the same"
         )
     bounds = Bounds(**record["bounds"]) if plan.bounds == Bounds() else plan.bounds
     fraction = record["calibration_fraction"]
@@ -158,14 +159,20 @@ def take_up(plan: Plan) -> tuple[Plan, Dataset, Parts, dict[str, Any]]:
 
 
 def _all_settings(plan: Plan) -> dict[str, Any]:
-    """Those of the preset and, over them, those set one by one. Errors: TrainingError."""
-    presets = METHODS[plan.method].presets
-    name = plan.preset or DEFAULT_PRESET
-    if name not in presets:
-        raise TrainingError(
-            f"{plan.method} has no preset {name!r}; choose one of {sorted(presets)}"
-        )
-    return presets[name] | plan.settings
+    return full_settings(plan.method, plan.preset or DEFAULT_PRESET, plan.settings)
+
+
+def full_settings(method: str, preset: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """Every setting of a method, as plain JSON: the preset and, over it, ``settings``.
+
+    All of them are kept with a run, so that a later default changes no run of before.
+    Errors: TrainingError for a preset or a setting that is not there or cannot be used.
+    """
+    presets = METHODS[method].presets
+    if preset not in presets:
+        raise TrainingError(f"{method} has no preset {preset!r}; choose one of {sorted(presets)}")
+    built = METHODS[method].from_settings(presets[preset] | settings, n_train=2)
+    return dict(json.loads(json.dumps(built.settings())))
 
 
 def recorded_samples(record: dict[str, Any], dataset: Dataset) -> Parts:

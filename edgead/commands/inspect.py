@@ -71,7 +71,7 @@ def _sections(bundle: Bundle) -> list[tuple[str, list[str]]]:
             ],
         ),
         (f"pairs ({len(manifest.pairs)})", _pairs(manifest)),
-        ("map", [_map(manifest)]),
+        ("map", [_map(manifest), *_ignored(bundle)]),
         ("calibration", _calibration(manifest)),
         ("golden frames", _golden(manifest)),
         ("provenance", _tree(manifest.provenance)),
@@ -97,6 +97,21 @@ def _map(manifest: Manifest) -> str:
         f"{settings.size[0]} x {settings.size[1]}, blur sigma {settings.blur_sigma:g}, "
         f"score = {pooling}"
     )
+
+
+def _ignored(bundle: Bundle) -> list[str]:
+    from edgead.ignore_mask import roi_of
+
+    mask, roi = bundle.manifest.ignore, roi_of(bundle)
+    if mask is None or roi is None:
+        return []
+    drawn = [count(len(mask.polygons), "polygon")] if mask.polygons else []
+    drawn += [mask.image] if mask.image else []
+    height, width = mask.frame_size
+    return [
+        f"{percent(1 - roi.mean())} of it ignored: {', '.join(drawn)}, drawn on {height} x {width}",
+        f"scores frames of {height} x {width} only",
+    ]
 
 
 def _calibration(manifest: Manifest) -> list[str]:

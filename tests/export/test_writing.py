@@ -10,11 +10,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from edgead_export import export_method, exporter
+from edgead_export import export_method
 from export_toy import ToyMethod, frames
 
 from edgead import Detector
-from edgead.errors import BundleError, ExportError
+from edgead.bundle import check_out
+from edgead.errors import BundleError
 
 
 def _quiet(line: str) -> None:
@@ -32,16 +33,16 @@ def test_out_that_cannot_be_a_bundle(tmp_path: Path) -> None:
         ("photos.edgead", "is a directory and no bundle"),
         ("file.edgead/x.edgead", "cannot be written to"),
     ):
-        with pytest.raises(ExportError, match=re.escape(sentence)):
-            exporter.check_out(tmp_path / name)
+        with pytest.raises(BundleError, match=re.escape(sentence)):
+            check_out(tmp_path / name)
     assert (tmp_path / "photos.edgead" / "holiday.png").exists()
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write everywhere")
 def test_folder_without_permission(tmp_path: Path) -> None:
     tmp_path.chmod(0o555)
-    with pytest.raises(ExportError, match="cannot be written to"):
-        exporter.check_out(tmp_path / "x.edgead")
+    with pytest.raises(BundleError, match="cannot be written to"):
+        check_out(tmp_path / "x.edgead")
     tmp_path.chmod(0o755)
 
 

@@ -142,10 +142,19 @@ def test_other_settings_are_not_mixed_in_but_can_replace(
     more = ("--seeds", 5, "--set", "arnet:pooling=max")
     assert methods(*more) == 1
     text = capsys.readouterr().err
-    assert "holds arnet on discs with another command" in text and "--replace" in text
+    assert "holds arnet on discs with other settings (pooling)" in text and "--replace" in text
     assert methods(*more, "--replace") == 0
     (entry,) = entries(tmp_path)
-    assert entry["settings"] == SETTINGS | {"pooling": "max"} and entry["seeds"] == [5]
+    assert entry["settings"]["pooling"] == "max" and entry["seeds"] == [5]
+
+
+def test_a_default_that_changed_since_is_noticed(methods, elsewhere, tmp_path, capsys) -> None:
+    assert methods("--take", elsewhere, defaults=False) == 0
+    old = entries(tmp_path)
+    old[0]["settings"]["blur_sigma"] = 3.0
+    (tmp_path / "m.json").write_text(json.dumps(old))
+    assert methods("--seeds", 0) == 1
+    assert "with other settings (blur_sigma)" in capsys.readouterr().err
 
 
 def test_one_seed_everywhere_comes_first(script) -> None:
@@ -168,7 +177,7 @@ def test_one_seed_everywhere_comes_first(script) -> None:
         (("--set", "arnet"), "write --set METHOD:KEY=VALUE"),
         (("--set", "redy:width=1"), "redy is no method"),
         (("--set", "arnet:wide=1"), "no setting 'wide'"),
-        (("--preset", "papr"), "no preset papr"),
+        (("--preset", "papr"), "no preset 'papr'"),
         (("--steps", "0"), "--steps 0 trains nothing"),
     ],
 )

@@ -1,0 +1,243 @@
+"""Give a bundle an ignore mask: parts of the frame that do not count.
+
+Draw polygons, or a PNG of the frame's size that is not 0 where pixels are ignored, or both. Scores
+change when pixels no longer count, so the new bundle is calibrated again: --calibrate wants good
+images of this camera that training did not see. The frame size is theirs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import shlex
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgead.console import Console, percent
+from edgead.errors import InputError
+
+if TYPE_CHECKING:
+    from edgead.bundle import Bundle, Draft
+    from edgead.ignore_mask import IgnoreMask
+    from edgead.manifest import Manifest
+
+EXAMPLE = """\
+  edgead mask cell.edgead --polygon "0,0 90,0 90,60" --preview frame.png look.png
+  edgead mask cell.edgead --polygon "0,0 90,0 90,60" --calibrate good/ --out masked.edgead
+  edgead mask cell.edgead --png ignore.png --calibrate good/ --out masked.edgead"""
+
+FILE = "ignore.png"
+_OUTLINE = (0, 0, 255)  # BGR
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``edgead mask``."""
+    parser.add_argument("engine", metavar="NAME.edgead", help="the bundle, without a mask")
+    parser.add_argument(
+        "--polygon",
+        metavar='"X,Y X,Y X,Y"',
+        action="append",
+        default=[],
+        help="ignore what is inside; corners in pixels of the frame from its top left; again for "
+        "another polygon",
+    )
+    parser.add_argument(
+        "--png", metavar="MASK.png", help="ignore what is not 0 in it; of the frame's size"
+    )
+    parser.add_argument(
+        "--preview",
+        nargs=2,
+        metavar=("FRAME", "PICTURE.png"),
+        help="write FRAME with the mask over it, to look at",
+    )
+    parser.add_argument(
+        "--calibrate", metavar="DIR", help="good images of this camera, to calibrate with"
+    )
+    parser.add_argument("--out", metavar="NEW.edgead", help="the bundle to write")
+    parser.add_argument(
+        "--false-reject-rate",
+        metavar="RATE",
+        type=float,
+        help="of the new bundle (default: the old one's)",
+    )
+    parser.add_argument("--threads", metavar="N", type=int, help="threads of the engine")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Draw the picture, write the bundle, or both."""
+    from edgead.bundle import open_bundle
+
+    _check_arguments(args)
+    bundle = open_bundle(args.engine)
+    if bundle.manifest.ignore is not None:
+        raise InputError(
+            f"{args.engine} has an ignore mask already, and what it hid is no longer in its golden "
+            "maps: start from the bundle without a mask, and draw all of it"
+        )
+    console = Console()
+    mask, png, frame_name = _draw(args)
+    draft = masked(bundle, mask, png, args.out or args.engine)
+    _tell(console, args.engine, draft, frame_name)
+    if args.preview:
+        _write_preview(draft, *args.preview)
+        console.say(f"wrote  {args.preview[1]}")
+    if args.out is None:
+        picture = args.preview[1]
+        console.next(f"look at {picture}, then the same with --calibrate DIR --out NEW.edgead")
+        return 0
+    _write(console, draft, args)
+    console.next(f"edgead score {shlex.quote(args.out)} IMAGE --heatmap heatmaps")
+    return 0
+
+
+def masked(bundle: Bundle, mask: IgnoreMask, png: bytes | None, out: str | Path) -> Draft:
+    """``bundle`` with an ignore mask, in memory; its calibration is still that of all pixels.
+
+    The golden frames keep what the exporting engine promised of every kept pixel: a mask changes
+    neither the distances nor the blur, so the expected map is the old one with the ignored pixels
+    0, and the expected score is pooled over the rest, in float64.
+
+    ``png``: the file ``mask.image``. Errors: InputError for a mask that does not fit the map.
+    """
+    from edgead import reference
+    from edgead.bundle import Draft
+    from edgead.ignore_mask import ignored_in, to_roi
+    from edgead.qualification import read_map
+
+    manifest = replace(bundle.manifest, ignore=mask, name=Path(out).stem)
+    manifest = replace(manifest, provenance={**manifest.provenance, "masked": bundle.sha256})
+    files = {name: bundle.read(name) for name in bundle.manifest.files}
+    if png is not None:
+        files[FILE] = png
+    draft = Draft(Path(out), manifest, "", files)
+    kept = to_roi(ignored_in(draft), manifest.map.size) != 0
+    golden = []
+    for frame in manifest.golden:
+        values = read_map(bundle, frame.map)
+        score = reference.pool(values[None, kept].astype(np.float64), manifest.map)[0]
+        buffer = io.BytesIO()
+        np.save(buffer, np.where(kept, values, np.float32(0.0)), allow_pickle=False)
+        files[frame.map] = buffer.getvalue()
+        golden.append(replace(frame, score=float(score)))
+    return Draft(Path(out), replace(manifest, golden=tuple(golden)), "", files)
+
+
+def _check_arguments(args: argparse.Namespace) -> None:
+    if not args.polygon and args.png is None:
+        raise InputError('nothing is drawn: give --polygon "x,y x,y x,y" or --png MASK.png')
+    if args.out is None and not args.preview:
+        raise InputError(
+            "nothing is to be written: give --preview FRAME PICTURE.png to look at the mask, "
+            "--calibrate DIR --out NEW.edgead to make the bundle"
+        )
+    if args.out is not None and args.calibrate is None:
+        raise InputError(
+            "--out without --calibrate DIR: scores change when pixels no longer count, so the new "
+            "bundle needs good images of this camera that training did not see"
+        )
+    if args.out is None and args.calibrate is not None:
+        raise InputError("--calibrate without --out NEW.edgead: give the bundle to write")
+
+
+def _draw(args: argparse.Namespace) -> tuple[IgnoreMask, bytes | None, str]:
+    """The mask, the file of its image, and the frame whose size it has."""
+    from edgead.commands.score import expand
+    from edgead.ignore_mask import IgnoreMask, parse_polygon
+    from edgead.images import encode_png, read_image
+
+    polygons = tuple(parse_polygon(text) for text in args.polygon)
+    frame_name = str(expand([args.calibrate])[0]) if args.out is not None else args.preview[0]
+    height, width = read_image(frame_name).shape[:2]
+    mask = IgnoreMask((height, width), polygons, None if args.png is None else FILE)
+    if args.png is None:
+        return mask, None, frame_name
+    # Written anew: what was JPEG or has an alpha channel becomes what the manifest promises.
+    ignored = replace(mask, polygons=()).ignored(read_image(args.png))
+    return mask, encode_png(255 * ignored.astype(np.uint8)), frame_name
+
+
+def _tell(console: Console, name: str, draft: Draft, frame_name: str) -> None:
+    from edgead.ignore_mask import ignored_in, roi_of
+
+    mask, size = draft.manifest.ignore, draft.manifest.map.size
+    roi = roi_of(draft)
+    assert mask is not None and roi is not None
+    height, width = mask.frame_size
+    console.say(f"read   {name}; the mask is drawn on {height} x {width}, the size of {frame_name}")
+    console.say(
+        f"found  {percent(ignored_in(draft).mean())} of the frame drawn, "
+        f"{percent(1 - roi.mean())} of the map ignored"
+    )
+    radius = int(4 * draft.manifest.map.blur_sigma + 0.5)
+    reach = max(-(-radius * n // m) for n, m in zip(mask.frame_size, size, strict=True))
+    console.say(
+        f"note   the blur carries what is under the mask up to {reach} pixels of the frame beyond "
+        "its border: where something strange can lie there, draw it larger"
+    )
+
+
+def _write_preview(draft: Draft, frame_name: str, out: str) -> None:
+    """The frame with the ignored area greyed, and what was drawn outlined."""
+    import cv2
+
+    from edgead.ignore_mask import ignored_in, roi_of
+    from edgead.images import read_image, write_png
+    from edgead.result import as_bgr8, grey_out, ignored_pixels
+
+    frame = read_image(frame_name)
+    mask, roi = draft.manifest.ignore, roi_of(draft)
+    assert mask is not None and roi is not None
+    mask.check_frame(frame)
+    picture: NDArray[Any] = np.array(as_bgr8(frame, "bgr"))
+    grey_out(picture, ignored_pixels(roi, mask.frame_size))
+    drawn = ignored_in(draft).astype(np.uint8)
+    outlines, _ = cv2.findContours(drawn, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(picture, outlines, -1, _OUTLINE, max(1, min(mask.frame_size) // 256))
+    write_png(out, picture)
+
+
+def _write(console: Console, draft: Draft, args: argparse.Namespace) -> None:
+    """Qualify the masked graph, calibrate it, write it."""
+    from edgead.bundle import write_bundle
+
+    manifest = _recalibrated(draft, args)
+    bundle = write_bundle(args.out, manifest, draft.files)
+    calibration = bundle.manifest.calibration
+    console.say(
+        f"wrote  {args.out}, calibrated on {len(calibration.scores)} images, false-reject rate "
+        f"{percent(calibration.false_reject_rate)}, qualified on "
+        f"{len(bundle.manifest.golden)} golden frames"
+    )
+
+
+def _recalibrated(draft: Draft, args: argparse.Namespace) -> Manifest:
+    """Scores and peaks of the good images under the mask, by the engine that has qualified.
+
+    Errors: CalibrationError when they are too few for the rate; InputError that names an image.
+    """
+    from edgead.calibration import check_false_reject_rate
+    from edgead.commands.score import expand
+    from edgead.detector import Detector
+    from edgead.images import read_image
+    from edgead.manifest import Calibration
+
+    paths = expand([args.calibrate])
+    rate = args.false_reject_rate
+    if rate is None:
+        rate = draft.manifest.calibration.false_reject_rate
+    rate = check_false_reject_rate(rate, len(paths))
+    detector = Detector(draft, threads=args.threads)
+    scores, peaks = [], []
+    for path in paths:
+        try:
+            result = detector.score(read_image(path))
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+        scores.append(result.score)
+        peaks.append(float(result.map.max()))
+    calibration = Calibration(tuple(scores), tuple(peaks), rate)
+    return replace(draft.manifest, calibration=calibration)
