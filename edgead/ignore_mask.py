@@ -103,38 +103,41 @@ def parse_polygon(text: str) -> Polygon:
     return tuple(corners)
 
 
-def roi_of(bundle: Bundle) -> NDArray[np.uint8] | None:
-    """The region of interest of a bundle's map, see ``to_roi``; None without an ignore mask.
+def ignored_in(bundle: Bundle) -> NDArray[np.bool_] | None:
+    """Which pixels of a frame the bundle's ignore mask ignores, bool [height, width], or None.
 
-    Errors: BundleError for a mask that does not fit.
-    """
-    mask = bundle.manifest.ignore
-    if mask is None:
-        return None
-    try:
-        return to_roi(ignored_in(bundle), bundle.manifest.map_params().size)
-    except InputError as error:
-        raise BundleError(f"bundle {bundle.path}: {error}") from error
-
-
-def ignored_in(bundle: Bundle) -> NDArray[np.bool_]:
-    """Which pixels of a frame the bundle's ignore mask ignores, bool [height, width].
-
-    Errors: InputError for a PNG that cannot be decoded or is of another size.
+    Errors: BundleError for a PNG that cannot be decoded or is of another size.
     """
     from edgead.images import decode_image
 
     mask = bundle.manifest.ignore
     if mask is None:
-        raise InputError(f"bundle {bundle.path} has no ignore mask")
+        return None
     name = mask.image
-    return mask.ignored(None if name is None else decode_image(bundle.read(name), name))
+    try:
+        return mask.ignored(None if name is None else decode_image(bundle.read(name), name))
+    except InputError as error:
+        raise BundleError(f"bundle {bundle.path}: {error}") from error
+
+
+def roi_of(bundle: Bundle) -> NDArray[np.uint8] | None:
+    """The region of interest of the map of a frame, see ``to_roi``; None without an ignore mask.
+
+    Errors: BundleError for a mask that does not fit.
+    """
+    mask, ignored = bundle.manifest.ignore, ignored_in(bundle)
+    if mask is None or ignored is None:
+        return None
+    try:
+        return to_roi(ignored, bundle.manifest.map_size(mask.frame_size))
+    except InputError as error:
+        raise BundleError(f"bundle {bundle.path}: {error}") from error
 
 
 def to_roi(ignored: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.uint8]:
     """Bring a mask of the frame [H, W] to a map of ``size``: [h, w], 1 where a pixel is kept.
 
-    Errors: InputError when nothing is kept or nothing is ignored.
+    Errors: InputError when nothing is kept.
     """
     share = _cell_means(_cell_means(ignored.astype(np.float64), size[0]).T, size[1]).T
     roi = (share < _HALF).astype(np.uint8)
@@ -142,12 +145,6 @@ def to_roi(ignored: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.uint
         raise InputError(
             "the ignore mask leaves no pixel of the frame: ignore less (inside a polygon, or not 0 "
             "in the PNG, is ignored; if you drew what is to be kept, invert it)"
-        )
-    if roi.all():
-        cell = " x ".join(f"{n / m:g}" for n, m in zip(ignored.shape, size, strict=True))
-        raise InputError(
-            f"the ignore mask ignores {np.count_nonzero(ignored)} pixels of the frame and no pixel "
-            f"of the map, which stands for {cell} (height x width) of them: draw it larger"
         )
     return roi
 

@@ -15,6 +15,7 @@ from edgead.errors import BundleError, EdgeadError
 from edgead.fields import Fields
 from edgead.ignore_mask import IgnoreMask
 from edgead.preprocess import PreprocessParams
+from edgead.tiling import Tiling, plan_tiles
 
 SCHEMA_VERSION = 1
 PRECISIONS = ("float32", "float16")
@@ -72,7 +73,7 @@ class Manifest:
 
     ``map.weights`` are the weights of ``pairs``; ``models`` and ``tolerance`` have one entry per
     precision, "float32" always among them. ``provenance`` is free JSON. ``ignore`` is None, and not
-    in the JSON, when all pixels count.
+    in the JSON, when all pixels count; likewise ``tiling`` when frames are seen whole.
 
     Errors: BundleError for values that contradict each other.
     """
@@ -90,6 +91,7 @@ class Manifest:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     ignore: IgnoreMask | None = None
+    tiling: Tiling | None = None
     input_name: str = "image"
     edgead_version: str = __version__
     schema_version: int = SCHEMA_VERSION
@@ -108,6 +110,15 @@ class Manifest:
     def shapes(self) -> tuple[tuple[int, int, int], ...]:
         """(channels, height, width) of each pair's features."""
         return tuple((pair.channels, *pair.size) for pair in self.pairs)
+
+    def map_size(self, frame_size: tuple[int, int]) -> tuple[int, int]:
+        """(height, width) of the map of a frame [H, W]: of its tiles together, where it is tiled.
+
+        Errors: InputError for a frame that is smaller than a tile.
+        """
+        if self.tiling is None:
+            return self.map.size
+        return plan_tiles(self.tiling, frame_size, self.map.size).map_size
 
     def to_json(self) -> dict[str, Any]:
         """The manifest as JSON values; ``from_json`` gives an equal one back."""
@@ -134,6 +145,7 @@ class Manifest:
             "tolerance": {name: asdict(value) for name, value in self.tolerance.items()},
             "golden": [asdict(frame) for frame in self.golden],
             **({} if self.ignore is None else {"ignore": _ignore_json(self.ignore)}),
+            **({} if self.tiling is None else {"tiling": _tiling_json(self.tiling)}),
             "provenance": dict(self.provenance),
             "files": dict(sorted(self.files.items())),
         }
@@ -218,6 +230,7 @@ def _read(cls: type[Manifest], door: Fields, version: int) -> Manifest:
         tolerance={name: _tolerance(f) for name, f in door.named_children("tolerance").items()},
         golden=golden,
         ignore=_ignore(door.child("ignore")) if door.has("ignore") else None,
+        tiling=_tiling(door.child("tiling")) if door.has("tiling") else None,
         provenance=door.mapping("provenance"),
         files=door.texts("files"),
     )
@@ -266,6 +279,16 @@ def _ignore_json(mask: IgnoreMask) -> dict[str, Any]:
     return value if mask.image is None else {**value, "image": mask.image}
 
 
+def _tiling(fields: Fields) -> Tiling:
+    tiling = Tiling(fields.size("size"), fields.integer("overlap"))
+    fields.done()
+    return tiling
+
+
+def _tiling_json(tiling: Tiling) -> dict[str, Any]:
+    return {"size": list(tiling.size), "overlap": tiling.overlap}
+
+
 def _map(fields: Fields, weights: tuple[float, ...]) -> MapParams:
     return MapParams(
         size=fields.size("size"),
@@ -298,6 +321,10 @@ def _check(manifest: Manifest) -> None:
         ("float32" not in manifest.models, 'models: "float32" is missing'),
         (bool(set(manifest.models) - set(PRECISIONS)), f"models: wanted only {PRECISIONS}"),
         (set(manifest.models) != set(manifest.tolerance), "tolerance: wanted one per model"),
+        (
+            manifest.tiling is not None and min(manifest.map.size) < 2,
+            "tiling: wanted a map of at least 2 x 2 pixels",
+        ),
         (not manifest.golden, "golden: no golden frame, so no engine can be qualified"),
         (not calibration.scores, "calibration.scores: none"),
         (

@@ -84,9 +84,10 @@ def _measure(
 ) -> GoldenCheck:
     try:
         frame = decode_image(bundle.read(golden.image), golden.image)
+        size = bundle.manifest.map_size(frame.shape[:2])
     except InputError as error:
-        raise BundleError(f"bundle {bundle.path}: {error}") from error
-    expected = read_map(bundle, golden.map)
+        raise BundleError(f"bundle {bundle.path}: {golden.image}: {error}") from error
+    expected = read_map(bundle, golden.map, size)
     try:
         found = pipeline(frame)
     except DeviceError as error:
@@ -101,9 +102,8 @@ def _measure(
     )
 
 
-def read_map(bundle: Bundle, name: str) -> NDArray[np.float32]:
-    """A golden frame's expected map, [h, w] of ``map.size``. Errors: BundleError for another."""
-    size = bundle.manifest.map_params().size
+def read_map(bundle: Bundle, name: str, size: tuple[int, int]) -> NDArray[np.float32]:
+    """A golden frame's expected map, [h, w] of ``size``. Errors: BundleError for another."""
     try:
         array = np.load(io.BytesIO(bundle.read(name)), allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:

@@ -71,7 +71,7 @@ def _sections(bundle: Bundle) -> list[tuple[str, list[str]]]:
             ],
         ),
         (f"pairs ({len(manifest.pairs)})", _pairs(manifest)),
-        ("map", [_map(manifest), *_ignored(bundle)]),
+        ("map", [_map(manifest), *_tiled(manifest), *_ignored(bundle)]),
         ("calibration", _calibration(manifest)),
         ("golden frames", _golden(manifest)),
         ("provenance", _tree(manifest.provenance)),
@@ -97,6 +97,14 @@ def _map(manifest: Manifest) -> str:
         f"{settings.size[0]} x {settings.size[1]}, blur sigma {settings.blur_sigma:g}, "
         f"score = {pooling}"
     )
+
+
+def _tiled(manifest: Manifest) -> list[str]:
+    if manifest.tiling is None:
+        return []
+    height, width = manifest.tiling.size
+    overlap = manifest.tiling.overlap
+    return [f"of each tile of {height} x {width} pixels of the frame, overlapping by {overlap}"]
 
 
 def _ignored(bundle: Bundle) -> list[str]:

@@ -105,7 +105,8 @@ def masked(bundle: Bundle, mask: IgnoreMask, png: bytes | None, out: str | Path)
     """
     from edgead import reference
     from edgead.bundle import Draft
-    from edgead.ignore_mask import ignored_in, to_roi
+    from edgead.ignore_mask import to_roi
+    from edgead.images import decode_image
     from edgead.qualification import read_map
 
     manifest = replace(bundle.manifest, ignore=mask, name=Path(out).stem)
@@ -113,11 +114,17 @@ def masked(bundle: Bundle, mask: IgnoreMask, png: bytes | None, out: str | Path)
     files = {name: bundle.read(name) for name in bundle.manifest.files}
     if png is not None:
         files[FILE] = png
-    draft = Draft(Path(out), manifest, "", files)
-    kept = to_roi(ignored_in(draft), manifest.map.size) != 0
+    ignored = mask.ignored(None if png is None else decode_image(png, FILE))
+    if to_roi(ignored, manifest.map_size(mask.frame_size)).all():
+        raise InputError(
+            f"the ignore mask ignores {np.count_nonzero(ignored)} pixels of the frame and no pixel "
+            "of the map, which is ignored when half of what it stands for is: draw it larger"
+        )
     golden = []
     for frame in manifest.golden:
-        values = read_map(bundle, frame.map)
+        size = decode_image(bundle.read(frame.image), frame.image).shape[:2]
+        values = read_map(bundle, frame.map, manifest.map_size(size))
+        kept = to_roi(ignored, values.shape) != 0
         score = reference.pool(values[None, kept].astype(np.float64), manifest.map)[0]
         buffer = io.BytesIO()
         np.save(buffer, np.where(kept, values, np.float32(0.0)), allow_pickle=False)
@@ -163,17 +170,16 @@ def _draw(args: argparse.Namespace) -> tuple[IgnoreMask, bytes | None, str]:
 def _tell(console: Console, name: str, draft: Draft, frame_name: str) -> None:
     from edgead.ignore_mask import ignored_in, roi_of
 
-    mask, size = draft.manifest.ignore, draft.manifest.map.size
-    roi = roi_of(draft)
-    assert mask is not None and roi is not None
+    mask, ignored, roi = draft.manifest.ignore, ignored_in(draft), roi_of(draft)
+    assert mask is not None and ignored is not None and roi is not None
     height, width = mask.frame_size
     console.say(f"read   {name}; the mask is drawn on {height} x {width}, the size of {frame_name}")
     console.say(
-        f"found  {percent(ignored_in(draft).mean())} of the frame drawn, "
+        f"found  {percent(ignored.mean())} of the frame drawn, "
         f"{percent(1 - roi.mean())} of the map ignored"
     )
     radius = int(4 * draft.manifest.map.blur_sigma + 0.5)
-    reach = max(-(-radius * n // m) for n, m in zip(mask.frame_size, size, strict=True))
+    reach = max(-(-radius * n // m) for n, m in zip(mask.frame_size, roi.shape, strict=True))
     console.say(
         f"note   the blur carries what is under the mask up to {reach} pixels of the frame beyond "
         "its border: where something strange can lie there, draw it larger"
@@ -189,13 +195,12 @@ def _write_preview(draft: Draft, frame_name: str, out: str) -> None:
     from edgead.result import as_bgr8, grey_out, ignored_pixels
 
     frame = read_image(frame_name)
-    mask, roi = draft.manifest.ignore, roi_of(draft)
-    assert mask is not None and roi is not None
+    mask, drawn, roi = draft.manifest.ignore, ignored_in(draft), roi_of(draft)
+    assert mask is not None and drawn is not None and roi is not None
     mask.check_frame(frame)
     picture: NDArray[Any] = np.array(as_bgr8(frame, "bgr"))
     grey_out(picture, ignored_pixels(roi, mask.frame_size))
-    drawn = ignored_in(draft).astype(np.uint8)
-    outlines, _ = cv2.findContours(drawn, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    outlines, _ = cv2.findContours(drawn.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
     cv2.drawContours(picture, outlines, -1, _OUTLINE, max(1, min(mask.frame_size) // 256))
     write_png(out, picture)
 

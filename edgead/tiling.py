@@ -1,0 +1,135 @@
+"""Tiles: a frame much larger than the network's image is seen piece by piece, each at full detail.
+
+Every tile goes through preprocess, engine and anomaly_map by itself. The tiles' maps overlap and
+are blended into one map of the whole frame: where tiles overlap, a tile's weight falls linearly to
+0 towards its border, and the weights of all tiles sum to 1 at every pixel. So the map has no step
+where a tile ends, and what a network sees badly, the border of its image, counts least.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgead.errors import InputError
+from edgead.preprocess import check_size
+
+if TYPE_CHECKING:
+    from edgead.anomaly_map import MapParams
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How a frame is cut.
+
+    :param size: (height, width) of a tile in pixels of the frame
+    :param overlap: of neighbours, at least, in pixels of the frame; 2 to half of the shorter side
+    :raises InputError: anything else
+    """
+
+    size: tuple[int, int]
+    overlap: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "size", check_size("size of a tile", self.size))
+        most = min(self.size) // 2
+        whole = isinstance(self.overlap, int) and not isinstance(self.overlap, bool)
+        if not whole or not 2 <= self.overlap <= most:
+            raise InputError(
+                f"the overlap of tiles is {self.overlap!r}, wanted a whole number of pixels from 2 "
+                f"to {most}, half of the tile's shorter side"
+            )
+
+
+@dataclass(frozen=True)
+class Axis:
+    """The tiles along one direction.
+
+    length: pixels of the stitched map; starts: of the tiles in the frame; offsets: of their maps in
+    the stitched map; weights [tiles, map pixels of a tile] float32, summing to 1 over the tiles.
+    """
+
+    length: int
+    starts: tuple[int, ...]
+    offsets: tuple[int, ...]
+    weights: NDArray[np.float32]
+
+
+def plan_axis(frame: int, tile: int, overlap: int, pixels: int) -> Axis:
+    """Lay tiles of ``tile`` pixels, seen by ``pixels`` >= 2 of a map, over ``frame`` >= ``tile``.
+
+    They are spread evenly on the grid of the map, so that the overlap is at least the one asked
+    for. Where a tile's pixels are a whole number of map pixels or the reverse, frame and map agree
+    exactly; else, and at the last tile of a frame that the grid does not divide, to within a pixel
+    of either.
+    """
+    length = max(pixels, round(frame * pixels / tile))
+    step = pixels - -(-overlap * pixels // tile)  # at least 1, as the overlap is at most half
+    count = 1 + -(-(length - pixels) // step)
+    if count == 1 and frame > tile:  # less than a map pixel over: one more tile covers it
+        count = 2
+    gaps = max(count - 1, 1)
+    offsets = tuple(i * (length - pixels) // gaps for i in range(count))
+    starts = [offset * tile // pixels for offset in offsets]
+    starts[-1] = frame - tile
+    inner = np.arange(pixels) + 0.5
+    tent = np.minimum(inner, pixels - inner)
+    total = np.zeros(length)
+    for offset in offsets:
+        total[offset : offset + pixels] += tent
+    weights = [tent / total[offset : offset + pixels] for offset in offsets]
+    return Axis(length, tuple(starts), offsets, np.asarray(weights, np.float32))
+
+
+@dataclass(frozen=True)
+class TilePlan:
+    """Where the tiles of frames of one size are, and how their maps become one."""
+
+    rows: Axis
+    columns: Axis
+
+    @property
+    def map_size(self) -> tuple[int, int]:
+        """(height, width) of the stitched map."""
+        return self.rows.length, self.columns.length
+
+    def __len__(self) -> int:
+        return len(self.rows.starts) * len(self.columns.starts)
+
+
+def plan_tiles(
+    tiling: Tiling, frame_size: tuple[int, int], tile_map_size: tuple[int, int]
+) -> TilePlan:
+    """The tiles of a frame [H, W], whose maps have ``tile_map_size``.
+
+    Errors: InputError for a frame that is smaller than a tile.
+    """
+    if any(n < t for n, t in zip(frame_size, tiling.size, strict=True)):
+        raise InputError(
+            f"the frame is {frame_size[0]} x {frame_size[1]} (height x width) and the bundle sees "
+            f"tiles of {tiling.size[0]} x {tiling.size[1]}: wanted a frame at least as large as a "
+            "tile; train with a smaller --tile for small frames, or without"
+        )
+    return TilePlan(
+        *(
+            plan_axis(n, t, tiling.overlap, m)
+            for n, t, m in zip(frame_size, tiling.size, tile_map_size, strict=True)
+        )
+    )
+
+
+def pool(values: NDArray[np.float32], roi: NDArray[np.uint8] | None, params: MapParams) -> float:
+    """The score of a stitched map [h, w], as anomaly_map pools the map of one image.
+
+    ``roi``: 0 where a pixel does not count; None keeps all. Not finite where a kept value is not.
+    """
+    kept: NDArray[Any] = values.reshape(-1) if roi is None else values[roi != 0]
+    if params.pooling == "max":
+        return float(kept.max())
+    if params.pooling == "mean":
+        return float(kept.mean(dtype=np.float64))
+    top = params.top_count(kept.size)
+    return float(np.partition(kept, kept.size - top)[kept.size - top :].mean(dtype=np.float64))
