@@ -11,19 +11,18 @@ import argparse
 import io
 import shlex
 from dataclasses import replace
-from pathlib import Path
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgead.console import Console, percent
+from edgead.console import Console, count, percent
 from edgead.errors import InputError
 
 if TYPE_CHECKING:
     from edgead.bundle import Bundle, Draft
     from edgead.ignore_mask import IgnoreMask
-    from edgead.manifest import Manifest
 
 EXAMPLE = """\
   edgead mask cell.edgead --polygon "0,0 90,0 90,60" --preview frame.png look.png
@@ -69,9 +68,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Draw the picture, write the bundle, or both."""
-    from edgead.bundle import open_bundle
+    from edgead.bundle import check_out, open_bundle
 
     _check_arguments(args)
+    if args.out is not None:
+        check_out(args.out)
     bundle = open_bundle(args.engine)
     if bundle.manifest.ignore is not None:
         raise InputError(
@@ -80,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
         )
     console = Console()
     mask, png, frame_name = _draw(args)
-    draft = masked(bundle, mask, png, args.out or args.engine)
+    draft = masked(bundle, mask, png)
     _tell(console, args.engine, draft, frame_name)
     if args.preview:
         _write_preview(draft, *args.preview)
@@ -94,14 +95,15 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def masked(bundle: Bundle, mask: IgnoreMask, png: bytes | None, out: str | Path) -> Draft:
+def masked(bundle: Bundle, mask: IgnoreMask, png: bytes | None) -> Draft:
     """``bundle`` with an ignore mask, in memory; its calibration is still that of all pixels.
 
     The golden frames keep what the exporting engine promised of every kept pixel: a mask changes
     neither the distances nor the blur, so the expected map is the old one with the ignored pixels
     0, and the expected score is pooled over the rest, in float64.
 
-    ``png``: the file ``mask.image``. Errors: InputError for a mask that does not fit the map.
+    ``png``: the file ``mask.image``. The digest is that of ``bundle``. Errors: InputError for a
+    mask that does not fit the map.
     """
     from edgead import reference
     from edgead.bundle import Draft
@@ -109,8 +111,7 @@ def masked(bundle: Bundle, mask: IgnoreMask, png: bytes | None, out: str | Path)
     from edgead.images import decode_image
     from edgead.qualification import read_map
 
-    manifest = replace(bundle.manifest, ignore=mask, name=Path(out).stem)
-    manifest = replace(manifest, provenance={**manifest.provenance, "masked": bundle.sha256})
+    manifest = replace(bundle.manifest, ignore=mask)
     files = {name: bundle.read(name) for name in bundle.manifest.files}
     if png is not None:
         files[FILE] = png
@@ -130,7 +131,9 @@ def masked(bundle: Bundle, mask: IgnoreMask, png: bytes | None, out: str | Path)
         np.save(buffer, np.where(kept, values, np.float32(0.0)), allow_pickle=False)
         files[frame.map] = buffer.getvalue()
         golden.append(replace(frame, score=float(score)))
-    return Draft(Path(out), replace(manifest, golden=tuple(golden)), "", files)
+    digests = {name: sha256(data).hexdigest() for name, data in files.items()}
+    manifest = replace(manifest, golden=tuple(golden), files=digests)
+    return Draft(bundle.path, manifest, bundle.sha256, files)
 
 
 def _check_arguments(args: argparse.Namespace) -> None:
@@ -207,42 +210,20 @@ def _write_preview(draft: Draft, frame_name: str, out: str) -> None:
 
 def _write(console: Console, draft: Draft, args: argparse.Namespace) -> None:
     """Qualify the masked graph, calibrate it, write it."""
-    from edgead.bundle import write_bundle
-
-    manifest = _recalibrated(draft, args)
-    bundle = write_bundle(args.out, manifest, draft.files)
-    calibration = bundle.manifest.calibration
-    console.say(
-        f"wrote  {args.out}, calibrated on {len(calibration.scores)} images, false-reject rate "
-        f"{percent(calibration.false_reject_rate)}, qualified on "
-        f"{len(bundle.manifest.golden)} golden frames"
-    )
-
-
-def _recalibrated(draft: Draft, args: argparse.Namespace) -> Manifest:
-    """Scores and peaks of the good images under the mask, by the engine that has qualified.
-
-    Errors: CalibrationError when they are too few for the rate; InputError that names an image.
-    """
-    from edgead.calibration import check_false_reject_rate
-    from edgead.commands.score import expand
     from edgead.detector import Detector
-    from edgead.images import read_image
-    from edgead.manifest import Calibration
+    from edgead.images import list_images
+    from edgead.recalibration import check_number, concerns, recalibrate, record
 
-    paths = expand([args.calibrate])
-    rate = args.false_reject_rate
-    if rate is None:
-        rate = draft.manifest.calibration.false_reject_rate
-    rate = check_false_reject_rate(rate, len(paths))
+    paths = list_images(args.calibrate)
+    rate = check_number(draft, len(paths), args.false_reject_rate)
     detector = Detector(draft, threads=args.threads)
-    scores, peaks = [], []
-    for path in paths:
-        try:
-            result = detector.score(read_image(path))
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from error
-        scores.append(result.score)
-        peaks.append(float(result.map.max()))
-    calibration = Calibration(tuple(scores), tuple(peaks), rate)
-    return replace(draft.manifest, calibration=calibration)
+    recording = record(detector, paths)
+    bundle = recalibrate(detector, recording, args.out, rate)
+    tolerance = draft.manifest.tolerance[detector.info()["precision"]].score
+    # The old scores are those of all pixels, and not to be compared with.
+    for warning in concerns(recording.scores, recording, tolerance):
+        console.say(console.paint(f"warning: {warning}", "yellow"))
+    console.say(
+        f"wrote  {bundle.path}, calibrated on {count(len(paths), 'image')}, false-reject rate "
+        f"{percent(rate)}, qualified on {count(len(bundle.manifest.golden), 'golden frame')}"
+    )
