@@ -48,7 +48,7 @@ GRID: dict[str, tuple[tuple[dict[str, Any], str], ...]] = {
         ({"erase": "rotation"}, NO_CLAIM),
         ({"turns": 2}, NO_CLAIM),
         ({"position": False}, NO_CLAIM),
-        ({"pooling": "max"}, NO_CLAIM),
+        ({"pooling": "mean"}, NO_CLAIM),
     ),
     "ssae": (
         ({}, "image / pixel AUROC 0.998 / 0.992, mean of MVTec AD [F]"),

@@ -77,7 +77,7 @@ def measure(run: Run, bundle: Bundle, samples: tuple[Sample, ...]) -> dict[str, 
     paths = [torch_path(run.method), onnx_path(bundle.read("model.onnx"), "float32", manifest)]
     if "model.fp16.onnx" in manifest.files:
         paths.append(onnx_path(bundle.read("model.fp16.onnx"), "float16", manifest))
-    paths.append(engine_path(open_engine(bundle), manifest))
+    paths.append(engine_path(open_engine(bundle), bundle))
     with one_thread():
         scores, held_out = (
             np.array([[p.run(read_image(s.path))[1] for s in part] for p in paths])

@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 
 from edgead.anomaly_map import AnomalyMap, MapParams
-from edgead.bundle import Draft
 from edgead.engine import Engine
 from edgead.errors import ExportError
 from edgead.pipeline import Pipeline
@@ -34,9 +33,9 @@ def torch_path(method: Method) -> Path:
     return Path("torch", "float32", run)
 
 
-def engine_path(engine: Engine, draft: Draft) -> Path:
+def engine_path(engine: Engine, bundle: Bundle) -> Path:
     """The embedded engine on model.onnx, in the pipeline of a Detector."""
-    pipeline = Pipeline(draft, engine, "bgr")
+    pipeline = Pipeline(bundle, engine, "bgr")
 
     def run(frame: NDArray[Any]) -> tuple[NDArray[np.float32], float]:
         found = pipeline(frame)
