@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from edgead.anomaly_map import AnomalyMap, MapParams
+from edgead.bundle import Bundle
 from edgead.engine import Engine
 from edgead.errors import ExportError
 from edgead.pipeline import Pipeline
