@@ -85,10 +85,12 @@ def run(args: argparse.Namespace) -> int:
 
 def _next_command(bundle: Bundle, out: str) -> str:
     """Evaluation, where the data has a place for a test set; a plain folder of images has none."""
-    layout = bundle.manifest.provenance.get("data", {}).get("layout")
-    if layout == "folder":
+    data = bundle.manifest.provenance.get("data", {})
+    if data.get("layout") == "folder":
         return f"edgead score {shlex.quote(out)} IMAGE"
-    return f"edgead evaluate {shlex.quote(out)} DATA"
+    category = data.get("category")
+    chosen = "" if category is None else f" --category {shlex.quote(category)}"
+    return f"edgead evaluate {shlex.quote(out)} DATA{chosen}"
 
 
 def _summary(bundle: Bundle) -> dict[str, object]:

@@ -58,6 +58,7 @@ class Record:
     frame_size: tuple[int, int]
     total_ms: float
     has_mask: bool
+    category: str = ""
 
     @property
     def is_good(self) -> bool:
@@ -83,6 +84,21 @@ class Kind:
 
 
 @dataclass(frozen=True)
+class Category:
+    """The figures of one of several categories, by the same threshold; None where meaningless."""
+
+    name: str
+    n: int
+    image_auroc: float | None
+    pixel_auroc: float | None
+    aupro: float | None
+    false_reject_reached: float | None
+
+
+CATEGORY_KEYS = ("image_auroc", "pixel_auroc", "aupro", "false_reject_reached")
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """What :func:`evaluate` found; `metrics` has exactly METRIC_KEYS, None where meaningless."""
 
@@ -98,6 +114,7 @@ class Evaluation:
     provenance: Mapping[str, Any]
     pictures: tuple[Picture, ...] = ()
     notes: tuple[str, ...] = field(default=())  # why a figure is to be taken with care
+    categories: tuple[Category, ...] = ()  # none unless there are several
 
     def count(self, outcome: str) -> int:
         return sum(record.outcome == outcome for record in self.records)
@@ -105,6 +122,14 @@ class Evaluation:
     def scores(self, *, good: bool) -> NDArray[np.float64]:
         """Scores of the good or of the defective images, [n] float64."""
         return np.array([r.score for r in self.records if r.is_good is good], dtype=np.float64)
+
+    def category_means(self) -> dict[str, float | None]:
+        """Mean over the categories of CATEGORY_KEYS, None where a category has no figure."""
+        columns = {key: [getattr(c, key) for c in self.categories] for key in CATEGORY_KEYS}
+        return {
+            key: None if not values or None in values else float(np.mean(values))
+            for key, values in columns.items()
+        }
 
     def kinds(self) -> tuple[Kind, ...]:
         """Good first, then each kind of defect by name."""
@@ -141,7 +166,7 @@ def evaluate(
         result = detector.score(frame)
         record = _record(sample, size, result)
         records.append(record)
-        pixels.add(result.map, mask)
+        pixels.add(result.map, mask, sample.category)
         shelf.offer(record, frame, result, None if sample.is_good else mask)
         if progress is not None:
             progress(done, len(dataset.test))
@@ -157,9 +182,12 @@ class _Pixels:
         self._filled = 0
         self._maps: NDArray[np.float32] | None = None
         self._masks: NDArray[np.bool_] | None = None
+        self._categories: list[str] = []
         self.vanished = 0  # masks with no pixel left at model resolution
 
-    def add(self, values: NDArray[np.float32], mask: NDArray[np.bool_] | None) -> None:
+    def add(
+        self, values: NDArray[np.float32], mask: NDArray[np.bool_] | None, category: str
+    ) -> None:
         if mask is None or not self._n:
             return
         if self._maps is None or self._masks is None:
@@ -169,15 +197,19 @@ class _Pixels:
         self.vanished += bool(mask.any() and not small.any())
         self._maps[self._filled], self._masks[self._filled] = values, small
         self._filled += 1
+        self._categories.append(category)
 
-    def figures(self) -> tuple[float | None, float | None]:
-        """(pixel AUROC, AUPRO)."""
+    def figures(self, category: str | None = None) -> tuple[float | None, float | None]:
+        """(pixel AUROC, AUPRO), of one category or of all images."""
         if self._maps is None or self._masks is None:
             return None, None
-        return (
-            metrics.pixel_auroc(self._maps, self._masks),
-            metrics.aupro(self._maps, self._masks),
-        )
+        maps, masks = self._maps, self._masks
+        if category is not None:
+            rows = np.flatnonzero(np.array(self._categories) == category)
+            if not rows.size:
+                return None, None
+            maps, masks = maps[rows], masks[rows]
+        return metrics.pixel_auroc(maps, masks), metrics.aupro(maps, masks)
 
 
 def _record(sample: Sample, size: tuple[int, int], result: Any) -> Record:
@@ -191,6 +223,7 @@ def _record(sample: Sample, size: tuple[int, int], result: Any) -> Record:
         frame_size=size,
         total_ms=float(result.timings_ms["total"]),
         has_mask=sample.mask is not None,
+        category=sample.category,
     )
 
 
@@ -203,6 +236,22 @@ def _kind(label: str, records: Sequence[Record], good: NDArray[np.float64]) -> K
         area = metrics.auroc(np.concatenate([good, scores]), labels)
     anomalous = sum(record.anomalous for record in members)
     return Kind(label, len(members), anomalous, area, float(np.median(scores)))
+
+
+def _category(name: str, records: Sequence[Record], pixels: _Pixels) -> Category:
+    members = [record for record in records if record.category == name]
+    scores = np.array([record.score for record in members])
+    defective = np.array([not record.is_good for record in members])
+    good = [record for record in members if record.is_good]
+    pixel_auroc, aupro = pixels.figures(name)
+    return Category(
+        name,
+        len(members),
+        metrics.auroc(scores, defective),
+        pixel_auroc,
+        aupro,
+        sum(r.anomalous for r in good) / len(good) if good else None,
+    )
 
 
 def _summarise(
@@ -229,6 +278,7 @@ def _summarise(
         "n_test": len(records),
     }
     times = [r.total_ms for r in records]
+    several = dataset.categories if len(dataset.categories) > 1 else ()
     classes = {"good": scores[~defective], "defective": scores[defective]}
     return Evaluation(
         name=manifest.name,
@@ -246,19 +296,28 @@ def _summarise(
         engine=dict(detector.info()),
         provenance=dict(manifest.provenance),
         pictures=pictures,
-        notes=_notes(records, pixels),
+        notes=_notes(records, pixels, float(detector.false_reject_rate)),
+        categories=tuple(_category(name, records, pixels) for name in several),
     )
 
 
-def _notes(records: Sequence[Record], pixels: _Pixels) -> tuple[str, ...]:
+def _notes(records: Sequence[Record], pixels: _Pixels, promised: float) -> tuple[str, ...]:
     notes = []
     n_good = sum(r.is_good for r in records)
+    rejected = sum(r.is_good and r.anomalous for r in records)
     unmasked = sum(not r.is_good and not r.has_mask for r in records)
     if not n_good:
         notes.append("No good test images: false rejects and AUROC are unknown.")
     elif n_good < 50:
         notes.append(
             f"Good test images: only {n_good}; the false-reject rate reached is known roughly."
+        )
+    if n_good and (low := metrics.wilson_interval(rejected, n_good)[0]) > promised:
+        notes.append(
+            f"False rejects: even the lower end of the interval, {100 * low:.1f} %, is above the "
+            f"{100 * promised:g} % promised; the good test images are not like the calibration "
+            f"images. Set the threshold again, with edgead calibrate, on good images from where "
+            f"they come from."
         )
     if n_good == len(records):
         notes.append("No defective test images: whether defects are caught is unknown.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -54,6 +55,36 @@ def test_bare_json_is_one_object_and_nothing_else(bright, mvtec, capsys):
     assert tuple(figures) == METRIC_KEYS
     assert figures["n_test"] == 6
     assert "image AUROC" in captured.err
+
+
+def test_a_table_of_categories_and_their_json(bright, mvtec, tmp_path, capsys):
+    for name in ("bottle", "cable"):
+        shutil.copytree(mvtec, tmp_path / "several" / name)
+    file = tmp_path / "metrics.json"
+    argv = ["evaluate", "x.edgead", str(tmp_path / "several"), "--json", str(file)]
+    assert main([*argv, "--layout", "mvtec"]) == 0
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    head = lines.index("category images image AUROC pixel AUROC AUPRO at 0.3 false rejects")
+    assert [line.split()[:3] for line in lines[head + 1 : head + 3]] == [
+        ["bottle", "6", "0.8889"], ["cable", "6", "0.8889"],
+    ]  # fmt: skip
+    assert lines[head + 3].startswith("mean 0.8889")
+    assert lines[-1].endswith("--report report --layout mvtec")
+    figures = json.loads(file.read_text())
+    assert tuple(figures) == (*METRIC_KEYS, "categories", "categories_mean")
+    assert figures["n_test"] == 12 and figures["categories"]["cable"]["n_test"] == 6
+    assert main([*argv, "--category", "cable"]) == 0
+    assert tuple(json.loads(file.read_text())) == METRIC_KEYS
+
+
+def test_all_unreadable_images_are_named_before_scoring(bright, mvtec, capsys):
+    for name in ("good/0.png", "scratch/1.png"):
+        (mvtec / "test" / name).write_bytes(b"broken")
+    assert main(["evaluate", "x.edgead", str(mvtec)]) == 1
+    said = capsys.readouterr().err
+    assert "2 of 6 images cannot be used" in said
+    assert "good/0.png" in said and "scratch/1.png" in said
+    assert not bright  # the detector was not even opened
 
 
 def test_json_file_and_report(bright, mvtec, tmp_path, capsys):

@@ -82,6 +82,43 @@ def test_records_kinds_and_counts(detector, dataset):
     assert any("only 3" in note for note in found.notes)
 
 
+@pytest.fixture
+def two(tmp_path, save_image, make_part):
+    """bottle: good 20, 30, a defect of 200 with mask; cable: good 60, a defect of 40 without."""
+    root = tmp_path / "two"
+    for name, good, spot in (("bottle", (20, 30), 200), ("cable", (60,), 40)):
+        for i, brightness in enumerate(good):
+            save_image(root / f"{name}/test/good/{i}.png", make_part(brightness))
+        save_image(root / f"{name}/test/dent/0.png", make_part(20, spot))
+    save_image(root / "bottle/ground_truth/dent/0_mask.png", make_part(0, 255))
+    return root
+
+
+def test_figures_of_each_category_beside_the_pooled_ones(detector, two):
+    found = evaluate(detector, open_dataset(two, purpose="evaluate"))
+    assert found.metrics["image_auroc"] == pytest.approx(5 / 6)  # 40 is above 20 and 30, not 60
+    bottle, cable = found.categories
+    assert (bottle.name, bottle.n, bottle.image_auroc) == ("bottle", 3, 1.0)
+    assert (bottle.pixel_auroc, bottle.false_reject_reached) == (1.0, 0.0)
+    assert (cable.name, cable.n, cable.image_auroc) == ("cable", 2, 0.0)
+    assert (cable.pixel_auroc, cable.aupro, cable.false_reject_reached) == (None, None, 1.0)
+    means = found.category_means()
+    assert (means["image_auroc"], means["pixel_auroc"]) == (0.5, None)
+    assert means["false_reject_reached"] == 0.5
+    alone = evaluate(detector, open_dataset(two, purpose="evaluate", category="cable"))
+    assert alone.categories == () and alone.metrics["image_auroc"] == 0.0
+
+
+def test_more_false_rejects_than_chance_allows_are_noted(detector, dataset, save_image, make_part):
+    said = "above the 20 % promised"
+    assert not any(said in note for note in evaluate(detector, dataset).notes)  # 1 of 3: may be
+    for sample in dataset.test:
+        if sample.is_good:
+            save_image(sample.path, make_part(60))
+    notes = evaluate(detector, dataset).notes  # 3 of 3: at least 43.9 % by Wilson
+    assert any(said in note and "43.9 %" in note and "edgead calibrate" in note for note in notes)
+
+
 def test_progress_is_told_of_every_image(detector, dataset):
     steps = []
     evaluate(detector, dataset, lambda done, total: steps.append((done, total)))

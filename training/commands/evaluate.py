@@ -13,13 +13,14 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from edgead.console import Console, percent, print_json, table
 from edgead.errors import InputError
 from edgead.files import write_file
 
 from ..data import check_images, open_dataset
-from ..evaluate import Evaluation, evaluate
+from ..evaluate import CATEGORY_KEYS, Evaluation, evaluate
 from ..metrics import wilson_interval
 from ..report import write_report
 from .train import add_data_arguments
@@ -141,8 +142,42 @@ def _print_figures(console: Console, evaluation: Evaluation) -> None:
     for line in table(rows):
         console.say(line)
     console.say()
+    if evaluation.categories:
+        for line in table(_category_rows(evaluation), right=range(1, 6)):
+            console.say(line)
+        console.say()
     for note in evaluation.notes:
         console.say(f"note   {note}")
+
+
+def _category_rows(evaluation: Evaluation) -> list[tuple[str, ...]]:
+    """A line for each category and one for their mean."""
+    rows: list[tuple[str, ...]] = [
+        ("category", "images", "image AUROC", "pixel AUROC", "AUPRO at 0.3", "false rejects")
+    ]
+    for category in evaluation.categories:
+        figures = [getattr(category, key) for key in CATEGORY_KEYS]
+        rows.append((category.name, str(category.n), *_cells(figures)))
+    rows.append(("mean", "", *_cells(list(evaluation.category_means().values()))))
+    return rows
+
+
+def _cells(figures: list[float | None]) -> list[str]:
+    """Areas with four digits, and last the rate in percent."""
+    *areas, rate = figures
+    shown = ["-" if area is None else f"{area:.4f}" for area in areas]
+    return [*shown, "-" if rate is None else percent(rate)]
+
+
+def _as_json(evaluation: Evaluation) -> dict[str, Any]:
+    figures: dict[str, Any] = dict(evaluation.metrics)
+    if evaluation.categories:
+        figures["categories"] = {
+            c.name: {key: getattr(c, key) for key in CATEGORY_KEYS} | {"n_test": c.n}
+            for c in evaluation.categories
+        }
+        figures["categories_mean"] = evaluation.category_means()
+    return figures
 
 
 def _four(figures: Mapping[str, float | int | None], key: str) -> str:
@@ -154,9 +189,9 @@ def _write(console: Console, evaluation: Evaluation, args: argparse.Namespace) -
     if args.report is not None:
         console.say(f"wrote  {write_report(evaluation, args.report)}")
     if args.json == "-":
-        print_json(dict(evaluation.metrics))
+        print_json(_as_json(evaluation))
     elif args.json is not None:
-        text = json.dumps(dict(evaluation.metrics), indent=2, allow_nan=False) + "\n"
+        text = json.dumps(_as_json(evaluation), indent=2, allow_nan=False) + "\n"
         write_file(args.json, text.encode())
         console.say(f"wrote  {args.json}")
 
