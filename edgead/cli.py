@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "export": ("edgead_export.command", "turn a training run into a bundle NAME.edgead"),
     "evaluate": ("edgead_training.commands.evaluate", "measure a bundle on a labelled test set"),
     "calibrate": ("edgead.commands.calibrate", "set the threshold with images of this camera"),
+    "frames": ("edgead_training.commands.frames", "decode videos into a data set of frames"),
     "score": ("edgead.commands.score", "score images with a bundle"),
     "watch": ("edgead.commands.watch", "score a camera, stream, video file or folder, live"),
     "mask": ("edgead.commands.mask", "give a bundle an ignore mask: parts that do not count"),

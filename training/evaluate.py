@@ -19,7 +19,9 @@ from edgead.images import read_image
 
 from . import metrics
 from .data import TEST_SET_LOOKS_LIKE, Dataset, Sample, read_mask
+from .data.layouts.frames import LAYOUT
 from .gallery import Gallery, Picture
+from .timeline import Timeline, frame_auroc, timelines
 
 if TYPE_CHECKING:
     from edgead.detector import Detector
@@ -30,6 +32,7 @@ METRIC_KEYS = (
     "f1_max",
     "pixel_auroc",
     "aupro",
+    "frame_auroc",
     "false_reject_promised",
     "false_reject_reached",
     "train_seconds",
@@ -113,6 +116,7 @@ class Evaluation:
     engine: Mapping[str, Any]  # Detector.info()
     provenance: Mapping[str, Any]
     pictures: tuple[Picture, ...] = ()
+    timelines: tuple[Timeline, ...] = ()  # one for each video of the layout "frames"
     notes: tuple[str, ...] = field(default=())  # why a figure is to be taken with care
     categories: tuple[Category, ...] = ()  # none unless there are several
 
@@ -266,12 +270,15 @@ def _summarise(
     defective = np.array([not r.is_good for r in records])
     good = [r for r in records if r.is_good]
     pixel_auroc, aupro = pixels.figures()
+    frames = ((r.name, r.score, not r.is_good) for r in records)
+    videos = timelines(frames) if dataset.layout == LAYOUT.name else ()
     figures: dict[str, float | int | None] = {
         "image_auroc": metrics.auroc(scores, defective),
         "image_ap": metrics.average_precision(scores, defective),
         "f1_max": metrics.f1_max(scores, defective),
         "pixel_auroc": pixel_auroc,
         "aupro": aupro,
+        "frame_auroc": frame_auroc(videos) if videos else None,
         "false_reject_promised": float(detector.false_reject_rate),
         "false_reject_reached": sum(r.anomalous for r in good) / len(good) if good else None,
         "train_seconds": manifest.provenance.get("train_seconds"),
@@ -296,6 +303,7 @@ def _summarise(
         engine=dict(detector.info()),
         provenance=dict(manifest.provenance),
         pictures=pictures,
+        timelines=videos,
         notes=_notes(records, pixels, float(detector.false_reject_rate)),
         categories=tuple(_category(name, records, pixels) for name in several),
     )

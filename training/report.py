@@ -23,6 +23,7 @@ from .evaluate import QUANTILES, Evaluation, Kind
 from .gallery import OUTCOMES, Picture
 from .report_charts import histogram, roc
 from .report_style import SCRIPT, STYLE
+from .report_timeline import panel
 
 OUTCOME_WORDS = {
     "missed": "missed defect",
@@ -59,6 +60,7 @@ def render(evaluation: Evaluation) -> str:
             _tiles(evaluation),
             _notes(evaluation),
             _charts(evaluation),
+            _timelines(evaluation),
             _kinds(evaluation),
             _gallery(evaluation),
             _details(evaluation),
@@ -167,6 +169,22 @@ def _charts(evaluation: Evaluation) -> str:
         f'<section class="charts"><div class="card scores"><h2>Scores</h2>{chart}{legend}</div>'
         f'<div class="card roc"><h2>ROC, AUROC {_figure(evaluation.metrics["image_auroc"])}</h2>'
         f"{curve}</div></section>"
+    )
+
+
+def _timelines(evaluation: Evaluation) -> str:
+    if not evaluation.timelines:
+        return ""
+    panels = "".join(
+        f'<h3>{_safe(each.video)} <span class="soft">{each.scores.size} frames, AUROC '
+        f"{_figure(each.auroc)}</span></h3>{panel(each, evaluation.threshold)}"
+        for each in evaluation.timelines
+    )
+    return (
+        '<section class="card timelines"><h2>Score over time, frame AUROC '
+        f"{_figure(evaluation.metrics['frame_auroc'])} with scores normalised per video</h2>"
+        f'{panels}<p class="legend">shaded: frames labelled anomalous; dashed: threshold; across: '
+        "the number of the frame</p></section>"
     )
 
 

@@ -38,6 +38,8 @@ svg .area { fill:var(--accent); opacity:.1 } svg .point { fill:var(--bad); strok
 .legend { margin-top:8px; display:flex; flex-wrap:wrap; gap:6px 18px; color:var(--soft);
   font-size:13px }
 .legend i { display:inline-block; width:11px; height:11px; border-radius:3px; margin-right:6px }
+svg .span { fill:var(--bad); opacity:.2 } svg .score { fill:none; stroke:var(--accent);
+  stroke-width:1.2; stroke-linejoin:round } h3 { font-size:14px; margin:14px 0 4px }
 .scroll { overflow-x:auto }
 table { border-collapse:collapse; width:100%; font-variant-numeric:tabular-nums }
 th { text-align:left; color:var(--soft); font-weight:500; font-size:13px }

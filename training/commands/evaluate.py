@@ -35,6 +35,7 @@ ROWS = (
     ("pixel_auroc", "pixel AUROC"),
     ("aupro", "AUPRO at 0.3"),
 )
+FRAME_ROW = ("frame_auroc", "frame AUROC, scores normalised per video")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -123,7 +124,8 @@ def _check_targets(json_file: str | None, report: str | None) -> None:
 
 def _print_figures(console: Console, evaluation: Evaluation) -> None:
     figures = evaluation.metrics
-    rows = [(name, _four(figures, key)) for key, name in ROWS]
+    shown = (*ROWS, FRAME_ROW) if evaluation.timelines else ROWS
+    rows = [(name, _four(figures, key)) for key, name in shown]
     rows.append(("false rejects promised", percent(float(figures["false_reject_promised"] or 0))))
     rejected = evaluation.count("rejected")
     good = rejected + evaluation.count("passed")

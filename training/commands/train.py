@@ -57,8 +57,8 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     """What train and evaluate have in common about DATA."""
     parser.add_argument(
         "--layout", metavar="NAME",
-        help="how DATA is laid out, where it is not found out: visa, mvtec3d, ksdd2, oneclass, "
-        "mvtec or folder",
+        help="how DATA is laid out, where it is not found out: visa, mvtec3d, ksdd2, frames, "
+        "oneclass, mvtec or folder",
     )  # fmt: skip
     parser.add_argument(
         "--category", metavar="NAME",

@@ -144,11 +144,13 @@ def _check(dataset: Dataset, purpose: Purpose, places: _Places) -> None:
 
 
 def _refuse_few(dataset: Dataset, folder: Path, samples: Sequence[Sample]) -> None:
-    where = folder / "train" / GOOD if dataset.layout == "mvtec" else folder
+    inside = {"mvtec": f"train/{GOOD}", "frames": "training/frames"}.get(dataset.layout, "")
     good = " good" if dataset.n_left_out else ""
     found = f"one{good} image" if samples else f"no{good} image"
     alone = "; or leave this category out: move its folder away" if dataset.categories else ""
+    if dataset.layout == "frames":
+        alone += "; videos are decoded by: edgead frames VIDEO… --every 5 --out DATA"
     raise DataError(
-        f"{where} holds {found} ({SUFFIXES}); wanted at least two images of good parts, one "
-        f"to learn from and one to calibrate with, and better 50 or more{alone}"
+        f"{folder / inside} holds {found} ({SUFFIXES}); wanted at least two images of good parts, "
+        f"one to learn from and one to calibrate with, and better 50 or more{alone}"
     )

@@ -4,11 +4,11 @@ To add one: a module with a :class:`Layout`, an element of LAYOUTS, a test on a 
 shape, a section in docs/data.md.
 """
 
-from . import folder, ksdd2, mvtec, mvtec3d, oneclass, visa
+from . import folder, frames, ksdd2, mvtec, mvtec3d, oneclass, visa
 from .layout import Layout
 
 # The first that fits is taken, so the special ones come first.
-_ALL = (visa, mvtec3d, ksdd2, oneclass, mvtec, folder)
+_ALL = (visa, mvtec3d, ksdd2, frames, oneclass, mvtec, folder)
 LAYOUTS: dict[str, Layout] = {module.LAYOUT.name: module.LAYOUT for module in _ALL}
 FALLBACK = folder.LAYOUT  # where no other fits
 

@@ -1,0 +1,72 @@
+"""Decode videos of a fixed camera into a data set of frames, lossless.
+
+Without --labels the frames are normal ones to learn from (DATA/training/frames/VIDEO/). With
+--labels the videos are a test set (DATA/testing/frames/VIDEO/ and the labels beside it).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+from pathlib import Path
+
+from edgead.console import Console, count
+from edgead.errors import InputError
+
+EXAMPLE = (
+    "  edgead frames monday.mp4 tuesday.mp4 --every 50 --out DATA\n"
+    "  edgead frames friday.mp4 --labels friday.csv --out DATA"
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of the command."""
+    parser.add_argument("videos", metavar="VIDEO", nargs="+", type=Path, help="files to decode")
+    parser.add_argument("--out", metavar="DATA", type=Path, required=True, help="the data set")
+    parser.add_argument(
+        "--every", metavar="N", type=int, default=1, help="keep every N-th frame (default: all)"
+    )
+    parser.add_argument(
+        "--labels", metavar="FILE", nargs="+", type=Path,
+        help="for each video, in their order, a file with one 0 or 1 (anomalous) per frame of the "
+        "video, a line each or .npy",
+    )  # fmt: skip
+
+
+def run(args: argparse.Namespace) -> int:
+    """Decode; returns 0."""
+    # What FFmpeg and OpenCV say of a damaged file becomes one sentence.
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
+    from ..video import Clip, extract
+    from .evaluate import progress_line
+
+    labels = args.labels or [None] * len(args.videos)
+    if len(labels) != len(args.videos):
+        raise InputError(
+            f"{count(len(labels), 'file')} of labels for {count(len(args.videos), 'video')}; "
+            "wanted one for each video, in the same order"
+        )
+    if args.out.exists() and not args.out.is_dir():
+        raise InputError(f"--out {args.out} is a file; give a folder (it may be a new one)")
+    console = Console()
+    clips = [Clip(*pair) for pair in zip(args.videos, labels, strict=True)]
+    done = extract(
+        clips, args.out, every=args.every, progress=lambda name: progress_line(f"decoding {name}")
+    )
+    for clip, found in zip(clips, done, strict=True):
+        console.say(f"read   {clip.video}: {count(found.decoded, 'frame')}")
+        if not found.counted:
+            console.say(
+                "note   the file does not say how many frames it has: whether it is whole, nobody "
+                "can tell"
+            )
+        marked = "" if found.anomalous is None else f", {found.anomalous} anomalous"
+        console.say(f"wrote  {found.folder}: {count(found.kept, 'frame')}{marked}")
+    data = shlex.quote(str(args.out))
+    if args.labels is None:
+        console.next(f"edgead train arnet {data} --out RUN --minutes 10")
+    else:
+        console.next(f"edgead evaluate NAME.edgead {data} --report report")
+    return 0

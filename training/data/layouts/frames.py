@@ -1,0 +1,100 @@
+"""ShanghaiTech, and any camera that does not move: folders of frames, one for each video.
+
+training/frames/<video>/*                   normal frames to learn from
+testing/frames/<video>/*                    frames to evaluate on
+testing/test_frame_mask/<video>.npy         one number for each frame, 0 normal, 1 anomalous
+
+The frames of a video are in the order of the numbers in their names, with or without leading zeros.
+ShanghaiTech's pixel masks (test_pixel_mask/) are not read: its figures are per frame.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgead.errors import DataError
+
+from ..dataset import GOOD, Sample, make_sample
+from ..listing import folders_in, images_below
+from .layout import Found, Layout, Purpose
+
+ANOMALOUS = "anomalous"
+TRAIN, TEST, LABELS = "training/frames", "testing/frames", "testing/test_frame_mask"
+
+
+def fits(folder: Path, purpose: Purpose) -> bool:
+    return any((folder / name).is_dir() for name in (TRAIN, TEST, "training/videos"))
+
+
+def read(root: Path, folder: Path) -> Found:
+    train = [make_sample(root, p, GOOD) for p in images_below(folder / TRAIN)]
+    test: list[Sample] = []
+    videos = folders_in(folder / TEST) if (folder / TEST).is_dir() else []
+    for video in videos:
+        test.extend(_test_samples(root, video, folder / LABELS / f"{video.name}.npy"))
+    _refuse_what_belongs_to_no_video(folder, {video.name for video in videos})
+    return train, test
+
+
+def video_of(name: str) -> str:
+    """The video of the frame of this name; where the data set has categories, with the category."""
+    return PurePosixPath(name).parent.as_posix().replace(f"{TEST}/", "")
+
+
+def place_in_video(name: str) -> tuple[tuple[int, ...], str]:
+    """What the frames of one video are sorted by: the numbers in the name, then the name."""
+    file = PurePosixPath(name).name
+    return tuple(int(digits) for digits in re.findall(r"[0-9]+", file)), file
+
+
+def _test_samples(root: Path, video: Path, labels: Path) -> list[Sample]:
+    frames = sorted(images_below(video), key=lambda path: place_in_video(path.name))
+    if not frames:
+        raise DataError(f"{video} holds no frames; remove the folder, or decode its video again")
+    anomalous = read_frame_labels(labels)
+    if anomalous.size != len(frames):
+        raise DataError(
+            f"{labels} has {anomalous.size} labels and {video} has {len(frames)} frames; wanted "
+            "one label for each frame: restore what is missing, or decode the video again"
+        )
+    names = (ANOMALOUS if is_anomalous else GOOD for is_anomalous in anomalous)
+    return [make_sample(root, *pair) for pair in zip(frames, names, strict=True)]
+
+
+def read_frame_labels(path: Path) -> NDArray[np.bool_]:
+    """The labels of a video's frames, [n] bool, True = anomalous. Errors: DataError."""
+    wanted = "wanted a .npy file with one 0 (normal) or 1 (anomalous) for each frame of the video"
+    try:
+        values = np.load(path, allow_pickle=False)
+    except FileNotFoundError as error:
+        raise DataError(f"{path} is missing; {wanted}") from error
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path} cannot be read ({error}); {wanted}") from error
+    plain = isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.kind in "buif"
+    if not plain or not np.isin(values, (0, 1)).all():
+        raise DataError(f"{path} holds something else; {wanted}")
+    return np.asarray(values != 0)
+
+
+def _refuse_what_belongs_to_no_video(folder: Path, videos: set[str]) -> None:
+    for part in (TRAIN, TEST):
+        loose = [p for p in images_below(folder / part) if p.parent == folder / part]
+        if loose:
+            raise DataError(
+                f"{loose[0]} lies directly in {folder / part}; put the frames of each video into "
+                f"a folder of its own, as {folder / part / 'camera1' / loose[0].name}"
+            )
+    masks = sorted((folder / LABELS).glob("*.npy")) if (folder / LABELS).is_dir() else []
+    orphan = next((path for path in masks if path.stem not in videos), None)
+    if orphan is not None:
+        raise DataError(
+            f"{orphan} labels a video without frames; wanted {folder / TEST / orphan.stem}/, or "
+            "the file removed"
+        )
+
+
+LAYOUT = Layout("frames", f"{TRAIN}/<video>/*, {TEST}/<video>/*, {LABELS}/<video>.npy", fits, read)
