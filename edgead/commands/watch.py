@@ -14,7 +14,8 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
@@ -23,6 +24,7 @@ from edgead.errors import InputError
 
 if TYPE_CHECKING:
     from edgead.live.capture import Slot
+    from edgead.live.evidence import Evidence
     from edgead.live.loop import Tally
     from edgead.live.source import Reader, Source
 
@@ -30,8 +32,10 @@ EXAMPLE = """\
   edgead watch 0 --bundle cell.edgead                            the first camera
   edgead watch rtsp://10.0.0.7/main --bundle cell.edgead         a network camera
   edgead watch incoming/ --bundle cell.edgead --every-frame      images that another program saves
-  edgead watch line.avi --bundle cell.edgead > verdicts.jsonl    a recording, at its own pace"""
+  edgead watch line.avi --bundle cell.edgead > verdicts.jsonl    a recording, at its own pace
+  edgead watch 0 --bundle cell.edgead --evidence seen/ --evidence-mb 500"""
 
+EVIDENCE_MB = 1000.0
 STALL_S = 10.0
 MOST_S = 1e6  # eleven days: OpenCV counts milliseconds in 31 bits
 
@@ -50,6 +54,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         type=float,
         help="give up when a lost signal stays away so long (default: never)",
+    )
+    parser.add_argument(
+        "--evidence",
+        metavar="DIR",
+        type=Path,
+        help="save frame, heatmap and line of anomalous frames in DIR",
+    )
+    parser.add_argument(
+        "--evidence-mb",
+        metavar="N",
+        type=float,
+        default=EVIDENCE_MB,
+        help="most that DIR may hold; the oldest are removed (default: %(default)g)",
     )
     parser.add_argument(
         "--stall-seconds",
@@ -85,9 +102,11 @@ def run(args: argparse.Namespace) -> int:
     from edgead.live.source import parse_source
 
     console = Console(json_on_stdout=True)
+    say = _sayer(console)
     source = parse_source(args.source)
     _check(args, source)
-    with _stopping() as stopping:
+    with _stopping() as stopping, ExitStack() as stack:
+        evidence = _evidence(args, say, stack)
         detector = Detector(
             args.bundle,
             device=args.device,
@@ -96,22 +115,35 @@ def run(args: argparse.Namespace) -> int:
             threads=args.threads,
         )
         info = detector.info()
-        say = _sayer(console)
         say("read", f"{args.bundle}; {info['device']}, {info['precision']}, qualified")
         slot = Slot(every_frame=args.every_frame)
         capture = Capture(
             source, _reader(args, source), slot, say, give_up_s=args.reconnect_seconds
         )
-        loop = Loop(detector, slot, sys.stdout.buffer, say)
+        listeners = [evidence] if evidence is not None else []
+        loop = Loop(detector, slot, sys.stdout.buffer, say, listeners)
         capture.start()
         try:
             loop.run(stopping)
         finally:
             left = capture.stop()
-            _summarise(console, slot, loop.tally)
+            stack.close()  # what waits is saved before it is counted
+            _summarise(say, slot, loop.tally, evidence)
     if not left:
         _leave_at_once()
     return 0
+
+
+def _evidence(
+    args: argparse.Namespace, say: Callable[[str, str], None], stack: ExitStack
+) -> Evidence | None:
+    from edgead.live.evidence import Evidence
+
+    if args.evidence is None:
+        return None
+    evidence = Evidence(args.evidence, args.evidence_mb, say)
+    stack.callback(evidence.close)
+    return evidence
 
 
 def _check(args: argparse.Namespace, source: Source) -> None:
@@ -172,7 +204,9 @@ def _sayer(console: Console) -> Callable[[str, str], None]:
     return lambda word, text: console.say(f"{word:<7}{text}")
 
 
-def _summarise(console: Console, slot: Slot, tally: Tally) -> None:
+def _summarise(
+    say: Callable[[str, str], None], slot: Slot, tally: Tally, evidence: Evidence | None
+) -> None:
     p50_ms, p99_ms = tally.percentile_ms(50), tally.percentile_ms(99)
     parts = [
         count(slot.frames, "frame"),
@@ -186,4 +220,9 @@ def _summarise(console: Console, slot: Slot, tally: Tally) -> None:
         parts.append(f"{slot.waiting} left when stopped")
     if p50_ms is not None and p99_ms is not None:
         parts.append(f"latency p50 {p50_ms:.1f} ms, p99 {p99_ms:.1f} ms")
-    console.say(f"done   {', '.join(parts)}")
+    say("done", ", ".join(parts))
+    if evidence is not None:
+        missing = f", {evidence.skipped} not saved" if evidence.skipped else ""
+        say(
+            "wrote", f"evidence of {count(evidence.saved, 'verdict')} to {evidence.folder}{missing}"
+        )

@@ -1,5 +1,6 @@
 """``edgead watch``: verdicts on a camera, stream, video file or folder, frame after frame.
 
 ``source`` says what is watched; ``video`` and ``folder`` read it; ``capture`` keeps the latest
-frame, in a thread of its own; ``loop`` scores it and writes one JSON line per verdict.
+frame, in a thread of its own; ``loop`` scores it and writes one JSON line per verdict;
+``evidence`` saves anomalous frames.
 """
