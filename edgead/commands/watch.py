@@ -25,7 +25,8 @@ from edgead.errors import InputError
 if TYPE_CHECKING:
     from edgead.live.capture import Slot
     from edgead.live.evidence import Evidence
-    from edgead.live.loop import Tally
+    from edgead.live.loop import Listener, Tally
+    from edgead.live.server import PageServer
     from edgead.live.source import Reader, Source
 
 EXAMPLE = """\
@@ -33,7 +34,7 @@ EXAMPLE = """\
   edgead watch rtsp://10.0.0.7/main --bundle cell.edgead         a network camera
   edgead watch incoming/ --bundle cell.edgead --every-frame      images that another program saves
   edgead watch line.avi --bundle cell.edgead > verdicts.jsonl    a recording, at its own pace
-  edgead watch 0 --bundle cell.edgead --evidence seen/ --evidence-mb 500"""
+  edgead watch 0 --bundle cell.edgead --evidence seen/ --serve 127.0.0.1:8080"""
 
 EVIDENCE_MB = 1000.0
 STALL_S = 10.0
@@ -69,6 +70,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="most that DIR may hold; the oldest are removed (default: %(default)g)",
     )
     parser.add_argument(
+        "--serve",
+        metavar="HOST:PORT",
+        help="show a page there; on 127.0.0.1 to this machine only, elsewhere to who has the token",
+    )
+    parser.add_argument(
         "--stall-seconds",
         metavar="S",
         type=float,
@@ -97,8 +103,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Watch until the source ends or a signal comes; see the module's docstring."""
     from edgead.detector import Detector
+    from edgead.live.board import Board
     from edgead.live.capture import Capture, Slot
-    from edgead.live.loop import Loop
+    from edgead.live.loop import Loop, Tally
     from edgead.live.source import parse_source
 
     console = Console(json_on_stdout=True)
@@ -106,7 +113,7 @@ def run(args: argparse.Namespace) -> int:
     source = parse_source(args.source)
     _check(args, source)
     with _stopping() as stopping, ExitStack() as stack:
-        evidence = _evidence(args, say, stack)
+        server, evidence = _server(args, say, stack), _evidence(args, say, stack)
         detector = Detector(
             args.bundle,
             device=args.device,
@@ -116,22 +123,37 @@ def run(args: argparse.Namespace) -> int:
         )
         info = detector.info()
         say("read", f"{args.bundle}; {info['device']}, {info['precision']}, qualified")
-        slot = Slot(every_frame=args.every_frame)
-        capture = Capture(
-            source, _reader(args, source), slot, say, give_up_s=args.reconnect_seconds
-        )
-        listeners = [evidence] if evidence is not None else []
-        loop = Loop(detector, slot, sys.stdout.buffer, say, listeners)
+        slot, tally = Slot(every_frame=args.every_frame), Tally()
+        reader = _reader(args, source)
+        capture = Capture(source, reader, slot, say, give_up_s=args.reconnect_seconds)
         capture.start()
+        listeners: list[Listener] = [evidence] if evidence is not None else []
+        if server is not None:
+            board = Board(source.label, detector, slot, tally)
+            listeners.append(board)
+            server.start(board)
         try:
-            loop.run(stopping)
+            Loop(detector, slot, tally, sys.stdout.buffer, say, listeners).run(stopping)
         finally:
             left = capture.stop()
             stack.close()  # what waits is saved before it is counted
-            _summarise(say, slot, loop.tally, evidence)
+            _summarise(say, slot, tally, evidence)
     if not left:
         _leave_at_once()
     return 0
+
+
+def _server(
+    args: argparse.Namespace, say: Callable[[str, str], None], stack: ExitStack
+) -> PageServer | None:
+    from edgead.live.access import parse_address
+    from edgead.live.server import PageServer
+
+    if args.serve is None:
+        return None
+    server = PageServer(parse_address(args.serve), say)
+    stack.callback(server.close)
+    return server
 
 
 def _evidence(

@@ -2,5 +2,5 @@
 
 ``source`` says what is watched; ``video`` and ``folder`` read it; ``capture`` keeps the latest
 frame, in a thread of its own; ``loop`` scores it and writes one JSON line per verdict;
-``evidence`` saves anomalous frames.
+``evidence`` saves anomalous frames; ``board``, ``server``, ``access`` and page.html are the page.
 """

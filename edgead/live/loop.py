@@ -59,18 +59,20 @@ class Tally:
 class Loop:
     """Scores what comes into ``slot`` and writes a line for each frame to ``out``.
 
-    ``listeners`` hear every verdict; ``say(word, text)`` gets what people should know.
+    ``tally`` is kept up to date; ``listeners`` hear every verdict; ``say(word, text)`` gets what
+    people should know.
     """
 
     def __init__(
         self,
         scorer: Scorer,
         slot: Slot,
+        tally: Tally,
         out: BinaryIO,
         say: Callable[[str, str], None],
         listeners: Sequence[Listener] = (),
     ) -> None:
-        self.tally = Tally()
+        self._tally = tally
         self._scorer = scorer
         self._slot = slot
         self._out = out
@@ -90,12 +92,12 @@ class Loop:
                 self._serve(frame)
 
     def _serve(self, frame: Frame) -> None:
-        self.tally.dropped += frame.dropped
+        self._tally.dropped += frame.dropped
         started_s = Moment.now().monotonic_s
         try:
             result = self._score(frame)
         except InputError as error:
-            self.tally.failed += 1
+            self._tally.failed += 1
             self._write({**_head(frame), "error": str(error)})
             self._note_trouble(frame, str(error))
             return
@@ -113,9 +115,9 @@ class Loop:
             "regions": regions,
             "region_count": len(result.regions),
         }
-        self.tally.verdicts += 1
-        self.tally.anomalous += result.is_anomalous
-        self.tally.latencies_ms.append(latency_ms)
+        self._tally.verdicts += 1
+        self._tally.anomalous += result.is_anomalous
+        self._tally.latencies_ms.append(latency_ms)
         self._write(line)
         for listener in self._listeners:
             listener.hear(line, result)

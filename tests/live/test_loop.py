@@ -13,7 +13,7 @@ from edgead import Detector
 from edgead.errors import DeviceError
 from edgead.live import source as module
 from edgead.live.capture import Slot
-from edgead.live.loop import MOST_REGIONS, Loop
+from edgead.live.loop import MOST_REGIONS, Loop, Tally
 from edgead.live.source import Moment, Reading
 from edgead.result import Result, Scale
 
@@ -31,7 +31,10 @@ class Stage:
 
     def __init__(self, scorer, out=None):
         self.slot, self.out, self.log = Slot(), out or io.BytesIO(), []
-        self.loop = Loop(scorer, self.slot, self.out, lambda *said: self.log.append(said))
+        self.tally = Tally()
+        self.loop = Loop(
+            scorer, self.slot, self.tally, self.out, lambda *said: self.log.append(said)
+        )
 
     def feed(self, *images, **reading):
         """Each image is put and served before the next, then the source ends."""
@@ -94,7 +97,7 @@ def test_a_clock_that_jumps_spoils_no_latency(detector, frames, monkeypatch):
     assert [line["latency_ms"] for line in lines] == pytest.approx([2.0] * 6)
     assert lines[1]["captured"] > lines[2]["captured"]  # the wall clock is told as it was
     assert [line["frame"] for line in lines] == list(range(6))
-    assert stage.loop.tally.percentile_ms(99) == pytest.approx(2.0)
+    assert stage.tally.percentile_ms(99) == pytest.approx(2.0)
 
 
 def test_the_dropped_frames_are_named(detector, frames):
@@ -105,7 +108,7 @@ def test_the_dropped_frames_are_named(detector, frames):
     assert [line["frame"] for line in lines] == [4, 5]  # the fifth replaced the fourth
     assert lines[0]["dropped"] == {"count": 4, "first": 0, "last": 3}
     assert "dropped" not in lines[1]
-    tally = stage.loop.tally
+    tally = stage.tally
     assert (tally.verdicts, tally.dropped, stage.slot.frames) == (2, 4, 6)
 
 
@@ -155,7 +158,7 @@ def test_a_frame_that_cannot_be_scored_is_a_line_with_the_error_and_the_rest_goe
     assert set(lines[1]) == {"frame", "captured", "error"}
     assert "score" in lines[3]
     assert [word for word, _ in stage.log] == ["change", "failed", "change", "fine"]
-    assert (stage.loop.tally.verdicts, stage.loop.tally.failed) == (2, 2)
+    assert (stage.tally.verdicts, stage.tally.failed) == (2, 2)
 
 
 def test_a_file_that_cannot_be_read_is_a_line_with_its_name(detector):

@@ -1,0 +1,111 @@
+"""Who may look at the page and move its slider."""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import os
+import secrets
+import socket
+from collections.abc import Mapping
+from email.message import Message
+from http.cookies import CookieError, SimpleCookie
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from edgead.errors import InputError
+
+TOKEN_VARIABLE = "EDGEAD_TOKEN"
+SHORTEST_TOKEN = 16
+
+
+class Address(NamedTuple):
+    """Where the page is served."""
+
+    host: str
+    port: int
+
+    @property
+    def url(self) -> str:
+        """``http://host:port/``."""
+        return f"http://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}/"
+
+
+def parse_address(text: str) -> Address:
+    """``HOST:PORT``, or ``PORT`` alone for 127.0.0.1.
+
+    Errors: InputError.
+    """
+    host, colon, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]") if colon else "127.0.0.1"
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise InputError(f"--serve {text}: wanted HOST:PORT, for example 127.0.0.1:8080")
+    return Address(host, int(port))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach ``host``."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class Access:
+    """Judges requests by their headers.
+
+    On loopback nobody is asked for a token, unless the environment has EDGEAD_TOKEN; on any other
+    address everybody is. ``made`` is the token when it was made here.
+
+    Errors: InputError for an EDGEAD_TOKEN that can be guessed.
+    """
+
+    def __init__(self, address: Address, environment: Mapping[str, str] = os.environ) -> None:
+        given = environment.get(TOKEN_VARIABLE, "")
+        if given and len(given) < SHORTEST_TOKEN:
+            raise InputError(
+                f"{TOKEN_VARIABLE} has {len(given)} characters: wanted {SHORTEST_TOKEN} or more, "
+                f"or leave it out and one is made"
+            )
+        open_to_all = is_loopback(address.host) and not given
+        self.made = "" if given or open_to_all else secrets.token_urlsafe()
+        self._token = given or self.made
+        self._session = secrets.token_urlsafe()
+        self._hosts = {"localhost", address.host.lower(), socket.gethostname().lower()}
+
+    def cookie(self, port: int) -> str:
+        """The Set-Cookie of a browser that gave the token. Ports share cookies: it has its own."""
+        return f"edgead_{port}={self._session}; HttpOnly; SameSite=Strict; Path=/"
+
+    def is_token(self, word: str) -> bool:
+        """Whether ``word`` is the token; takes as long for a wrong one."""
+        return bool(self._token) and hmac.compare_digest(word.encode(), self._token.encode())
+
+    def knows(self, headers: Message, port: int) -> bool:
+        """Whether who asks has the cookie, or ``Authorization: Bearer`` with the token."""
+        if not self._token:
+            return True
+        if self.is_token((headers.get("Authorization") or "").removeprefix("Bearer ")):
+            return True
+        try:
+            cookie = SimpleCookie(headers.get("Cookie") or "").get(f"edgead_{port}")
+        except CookieError:
+            return False
+        return cookie is not None and hmac.compare_digest(
+            cookie.value.encode(), self._session.encode()
+        )
+
+    def is_ours(self, headers: Message) -> bool:
+        """Whether the request is meant for this page and comes from no other site's.
+
+        A site that makes its name point here (DNS rebinding) sends that name as Host; an address
+        in numbers cannot be made to point elsewhere. Browsers name the page that asks in Origin.
+        """
+        host, origin = headers.get("Host") or "", headers.get("Origin")
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+            if name not in self._hosts:
+                ipaddress.ip_address(name)
+            return origin is None or urlsplit(origin).netloc.lower() == host.lower()
+        except ValueError:
+            return False

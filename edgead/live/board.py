@@ -1,0 +1,107 @@
+"""The board: what the page shows, kept for the threads of the server."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgead.bench.samples import percentile
+from edgead.detector import Detector
+from edgead.images import encode_jpeg
+from edgead.live.capture import Slot
+from edgead.live.loop import Line, Tally
+from edgead.live.source import Moment
+from edgead.result import Result, as_bgr8
+
+HISTORY = 600
+LONGEST_SIDE = 1280
+"""Of the picture on the page, in pixels."""
+_OF_HISTORY = ("frame", "score", "p_value", "is_anomalous", "threshold", "latency_ms")
+
+
+class Board:
+    """Hears every verdict; gives state, pictures and the false-reject rate to other threads."""
+
+    def __init__(self, label: str, detector: Detector, slot: Slot, tally: Tally) -> None:
+        self._label = label
+        self._detector = detector
+        self._slot = slot
+        self._tally = tally
+        self._lock = threading.Lock()
+        self._drawing = threading.Lock()
+        self._latest: tuple[Line, Result, float] | None = None
+        self._history: deque[Line] = deque(maxlen=HISTORY)
+        self._drawn: dict[bool, tuple[int, bytes]] = {}
+
+    def hear(self, line: Line, result: Result) -> None:
+        """Take a verdict."""
+        with self._lock:
+            self._latest = line, result, Moment.now().monotonic_s
+            self._history.append({key: line[key] for key in _OF_HISTORY})
+
+    def state(self, after: int) -> dict[str, Any]:
+        """All but the picture; of the last HISTORY verdicts those on frames after ``after``."""
+        manifest = self._detector.bundle.manifest
+        with self._lock:
+            latest = self._latest
+            history = list(self._history)
+        latencies_ms = [past["latency_ms"] for past in history]
+        return {
+            "source": self._label,
+            "bundle": manifest.name,
+            "device": self._detector.info()["device"],
+            "calibration_images": len(manifest.calibration.scores),
+            "false_reject_rate": self._detector.false_reject_rate,
+            "threshold": self._detector.threshold,
+            "frames": self._slot.frames,
+            "verdicts": self._tally.verdicts,
+            "anomalous": self._tally.anomalous,
+            "dropped": self._tally.dropped,
+            "failed": self._tally.failed,
+            "p50_ms": percentile(latencies_ms, 50) if history else None,
+            "p99_ms": percentile(latencies_ms, 99) if history else None,
+            "latest": latest and latest[0],
+            "idle_s": latest and Moment.now().monotonic_s - latest[2],
+            "history": [past for past in history if past["frame"] > after],
+        }
+
+    def set_rate(self, rate: float) -> float:
+        """Set the Detector's false-reject rate; returns the new threshold.
+
+        Errors: CalibrationError when the calibration images cannot promise it.
+        """
+        self._detector.false_reject_rate = rate
+        return self._detector.threshold
+
+    def picture(self, *, heatmap: bool) -> bytes | None:
+        """JPEG of the latest frame, with or without its heatmap; None before the first verdict.
+
+        Drawn once for all who look.
+        """
+        with self._lock:
+            latest = self._latest
+        if latest is None:
+            return None
+        line, result, _ = latest
+        with self._drawing:
+            number, data = self._drawn.get(heatmap, (-1, b""))
+            if number != line["frame"]:
+                image = result.overlay() if heatmap else as_bgr8(result.frame, result.color)
+                data = encode_jpeg(_shrunk(image))
+                self._drawn[heatmap] = line["frame"], data
+            return data
+
+
+def _shrunk(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    import cv2
+
+    height, width = image.shape[:2]
+    share = LONGEST_SIDE / max(height, width)
+    if share >= 1:
+        return image
+    size = (max(1, round(share * width)), max(1, round(share * height)))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
