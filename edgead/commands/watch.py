@@ -129,7 +129,7 @@ def run(args: argparse.Namespace) -> int:
         capture.start()
         listeners: list[Listener] = [evidence] if evidence is not None else []
         if server is not None:
-            board = Board(source.label, detector, slot, tally)
+            board = Board(source, detector, slot, tally)
             listeners.append(board)
             server.start(board)
         try:

@@ -14,7 +14,7 @@ from edgead.detector import Detector
 from edgead.images import encode_jpeg
 from edgead.live.capture import Slot
 from edgead.live.loop import Line, Tally
-from edgead.live.source import Moment
+from edgead.live.source import Moment, Source
 from edgead.result import Result, as_bgr8
 
 HISTORY = 600
@@ -26,8 +26,8 @@ _OF_HISTORY = ("frame", "score", "p_value", "is_anomalous", "threshold", "latenc
 class Board:
     """Hears every verdict; gives state, pictures and the false-reject rate to other threads."""
 
-    def __init__(self, label: str, detector: Detector, slot: Slot, tally: Tally) -> None:
-        self._label = label
+    def __init__(self, source: Source, detector: Detector, slot: Slot, tally: Tally) -> None:
+        self._source = source
         self._detector = detector
         self._slot = slot
         self._tally = tally
@@ -49,9 +49,12 @@ class Board:
         with self._lock:
             latest = self._latest
             history = list(self._history)
+        idle_s = None  # in a folder, no frame is no alarm
+        if latest is not None and not self._source.waits:
+            idle_s = Moment.now().monotonic_s - latest[2]
         latencies_ms = [past["latency_ms"] for past in history]
         return {
-            "source": self._label,
+            "source": self._source.label,
             "bundle": manifest.name,
             "device": self._detector.info()["device"],
             "calibration_images": len(manifest.calibration.scores),
@@ -65,7 +68,7 @@ class Board:
             "p50_ms": percentile(latencies_ms, 50) if history else None,
             "p99_ms": percentile(latencies_ms, 99) if history else None,
             "latest": latest and latest[0],
-            "idle_s": latest and Moment.now().monotonic_s - latest[2],
+            "idle_s": idle_s,
             "history": [past for past in history if past["frame"] > after],
         }
 

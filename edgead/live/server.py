@@ -60,7 +60,10 @@ class PageServer:
     def start(self, board: Board) -> None:
         """Answer from now on."""
         self._server.board = board
-        self._thread = threading.Thread(target=self._server.serve_forever, name="page", daemon=True)
+        # serve_forever looks so often, in seconds, whether it should end.
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=[0.1], name="page", daemon=True
+        )
         self._thread.start()
         token = f", token {self._access.made}" if self._access.made else ""
         self._say("serve", f"{self.address.url}{token}")
@@ -77,6 +80,7 @@ class PageServer:
 class _Server(socketserver.ThreadingMixIn, HTTPServer):
     """An HTTP server with a bound on requests, whose open connections can be ended."""
 
+    request_queue_size = MOST_REQUESTS
     block_on_close = True  # no thread may be in the middle of something when the process ends
     board: Board
 

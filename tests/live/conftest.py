@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import http.server
+import io
 import json
 import subprocess
 import sys
@@ -15,6 +17,14 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+
+from edgead import Detector
+from edgead.live.access import Address
+from edgead.live.board import Board
+from edgead.live.capture import Slot
+from edgead.live.loop import Loop, Tally
+from edgead.live.server import PageServer
+from edgead.live.source import Moment, Reading, Source
 
 LONGEST_S = 300  # of anything that is waited for: only a defect takes so long
 
@@ -192,3 +202,71 @@ def arrive(tmp_path) -> Callable[[Path, np.ndarray], Path]:
         return temporary.rename(path)
 
     return save
+
+
+class Page:
+    """A served page whose frames are fed by hand; ``log`` is what was said."""
+
+    def __init__(self, detector, host="127.0.0.1"):
+        self.log = []
+        self.detector = detector
+        detector.false_reject_rate = 0.05
+        self.server = PageServer(Address(host, 0), lambda *said: self.log.append(said))
+        self.slot, self.tally = Slot(), Tally()
+        source = Source("camera", "7", "camera 7")
+        self.board = Board(source, self.detector, self.slot, self.tally)
+        out = io.BytesIO()
+        self.loop = Loop(self.detector, self.slot, self.tally, out, print, [self.board])
+        self.server.start(self.board)
+        self.host = f"127.0.0.1:{self.server.address.port}"
+
+    def feed(self, *images):
+        pending = list(images)
+
+        def stopping():
+            if not pending:
+                return True
+            self.slot.put(Reading(Moment.now(), pending.pop(0)))
+            return False
+
+        for _ in images:
+            self.loop.run(stopping)
+
+    def ask(self, path, body=None, **headers):
+        """(status, headers, body)."""
+        connection = http.client.HTTPConnection(self.host, timeout=300)
+        kind = {} if body is None else {"Content-Type": "application/json"}
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        connection.request("GET" if body is None else "POST", path, body, {**kind, **named})
+        answer = connection.getresponse()
+        data = answer.read()
+        connection.close()
+        return answer.status, answer.headers, data
+
+    def state(self, after=-1):
+        return json.loads(self.ask(f"/state?after={after}")[2])
+
+
+@pytest.fixture(scope="module")
+def detector(bundle_dir):
+    with Detector(bundle_dir, threads=1) as opened:
+        yield opened
+
+
+@pytest.fixture
+def make_page(detector, monkeypatch):
+    monkeypatch.delenv("EDGEAD_TOKEN", raising=False)
+    pages = []
+
+    def make(**options):
+        pages.append(Page(detector, **options))
+        return pages[-1]
+
+    yield make
+    for page in pages:
+        page.server.close()
+
+
+@pytest.fixture
+def page(make_page):
+    return make_page()

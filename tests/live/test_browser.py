@@ -1,0 +1,113 @@
+"""The page in a real browser, where there is one: Chromium without a window."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from .browser import CHROMIUM, Browser
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
+
+PIXELS = """(() => {
+  const canvas = document.createElement('canvas'), view = document.getElementById('view');
+  canvas.width = 90; canvas.height = 70;
+  const pen = canvas.getContext('2d');
+  pen.drawImage(view, 0, 0);
+  return Array.from(pen.getImageData(0, 0, 90, 70).data);
+})()"""
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    found = Browser("about:blank", tmp_path_factory.mktemp("profile"))
+    yield found
+    found.close()
+
+
+def go(browser, page):
+    browser.call("Page.navigate", url=f"http://{page.host}/")
+    browser.wait(f"location.port == {page.server.address.port}")
+    browser.wait("document.readyState == 'complete'")
+
+
+def text(browser, name):
+    return browser.do(f"document.getElementById('{name}').textContent")
+
+
+def test_it_shows_verdict_picture_and_history(browser, page, frames):
+    page.feed(*frames[:4])
+    go(browser, page)
+    browser.wait("document.getElementById('view').naturalWidth")
+    assert text(browser, "verdict") == "ANOMALOUS"
+    assert text(browser, "source").startswith("camera 7 · tiny · CPU")
+    assert text(browser, "rate-now") == "5 %"
+    assert text(browser, "rate-note") == "39 calibration images promise 2.5 % at best"
+    assert browser.do("document.querySelectorAll('#chart circle').length") == 4
+    hot = sum(page.detector.score(frame).is_anomalous for frame in frames[:4])
+    assert browser.do("document.querySelectorAll('#chart .hot').length") == hot
+    assert browser.do("document.querySelectorAll('#chart .threshold').length") == 1
+    page.feed(frames[0])  # and goes on
+    browser.wait("document.querySelectorAll('#chart circle').length == 5")
+    browser.wait("document.getElementById('verdict').textContent == 'good'")
+
+
+def test_the_heatmap_can_be_taken_off(browser, page, frames):
+    def far_from_frame():
+        pixels = browser.do(PIXELS)
+        shown = np.reshape(pixels, (70, 90, 4)).astype(int)
+        return np.abs(shown[:, :, 2::-1] - frames[3]).mean()
+
+    page.feed(frames[3])
+    go(browser, page)
+    browser.wait("document.getElementById('view').naturalWidth")
+    with_heatmap = far_from_frame()
+    before = browser.do("document.getElementById('view').src")
+    browser.do("document.getElementById('heatmap').click()")
+    browser.wait(f"document.getElementById('view').src != '{before}'")
+    browser.wait("document.getElementById('view').complete")
+    assert far_from_frame() < 6 < with_heatmap
+
+
+def test_the_slider_sets_the_rate_and_stays_within_what_can_be_promised(browser, page, frames):
+    page.feed(*frames[:2])
+    go(browser, page)
+    browser.wait("!document.getElementById('rate').disabled")
+    slider = "document.getElementById('rate')"
+    for value, rate in ((8, 0.2), (0, 1 / 40), (999, 0.5)):  # beyond its ends it stays at the end
+        browser.do(
+            f"{slider}.value = {value}, {slider}.dispatchEvent(new Event('input')),"
+            f"{slider}.dispatchEvent(new Event('change'))"
+        )
+        browser.wait("!moving")
+        assert page.detector.false_reject_rate == rate
+    browser.wait("document.getElementById('rate-now').textContent == '50 %'")
+
+
+def test_it_says_when_the_watch_is_gone(browser, make_page, frames):
+    page = make_page()
+    page.feed(frames[0])
+    go(browser, page)
+    browser.wait("document.getElementById('view').naturalWidth")
+    page.server.close()
+    browser.wait("document.getElementById('alarm').textContent == 'no connection to edgead watch'")
+
+
+def test_it_asks_for_the_token_and_then_shows_the_page(browser, make_page, frames):
+    page = make_page(host="0.0.0.0")
+    token = re.search("token (.*)", page.log[0][1])[1]
+    page.feed(frames[3])
+    go(browser, page)
+    assert browser.do("document.querySelectorAll('input[type=password]').length") == 1
+    for word in ("wrong", token):
+        browser.do(
+            f"document.getElementById('token').value = '{word}', window.old = true,"
+            "document.forms[0].requestSubmit()"
+        )
+        browser.wait("!window.old && document.readyState == 'complete'")
+        assert browser.do("document.querySelectorAll('#verdict').length") == int(word == token)
+    browser.wait("document.getElementById('verdict').textContent == 'ANOMALOUS'")
+    assert token not in browser.do("document.documentElement.outerHTML")
+    assert browser.do("document.cookie") == ""  # no script sees it

@@ -1,0 +1,296 @@
+"""The page: what it shows, who may see it and move its slider, and that a browser can use it."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import socket
+import threading
+
+import cv2
+import numpy as np
+import pytest
+
+from edgead.errors import DeviceError, EdgeadError, InputError
+from edgead.live import access as access_module
+from edgead.live import server as module
+from edgead.live.access import Address, parse_address
+from edgead.live.server import PageServer
+
+TOKEN = "a token of 24 characters"
+
+
+def test_the_state_before_the_first_verdict(page):
+    state = page.state()
+    assert (state["latest"], state["history"], state["p50_ms"]) == (None, [], None)
+    assert (state["source"], state["bundle"]) == ("camera 7", "tiny")
+    assert page.ask("/frame.jpg")[0] == 404
+
+
+def test_the_state_has_the_latest_verdict_and_what_is_new(page, frames):
+    page.feed(*frames[:4])
+    state = page.state()
+    assert [past["frame"] for past in state["history"]] == [0, 1, 2, 3]
+    assert [past["frame"] for past in page.state(after=1)["history"]] == [2, 3]
+    assert page.state(after="x")["history"] == state["history"]
+    assert state["latest"]["frame"] == 3 and state["latest"]["is_anomalous"] is True
+    assert state["history"][3]["score"] == page.detector.score(frames[3]).score
+    anomalous = sum(page.detector.score(frame).is_anomalous for frame in frames[:4])
+    assert (state["frames"], state["verdicts"], state["anomalous"]) == (4, 4, anomalous)
+    assert state["idle_s"] >= 0
+    assert state["p50_ms"] in [past["latency_ms"] for past in state["history"]]
+
+
+@pytest.mark.parametrize(
+    ("query", "heatmap"), [("", True), ("?heatmap=1", True), ("?heatmap=0", False)]
+)
+def test_the_picture_is_the_latest_frame_with_or_without_its_heatmap(page, frames, query, heatmap):
+    page.feed(frames[0], frames[3])
+    status, headers, data = page.ask(f"/frame.jpg{query}")
+    assert (status, headers["Content-Type"]) == (200, "image/jpeg")
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR).astype(int)
+    overlay = page.detector.score(frames[3]).overlay()
+    near, far = (overlay, frames[3]) if heatmap else (frames[3], overlay)
+    assert np.abs(image - near).mean() < 6 < np.abs(image - far).mean()
+
+
+def test_a_large_frame_is_shown_smaller(page, make_frame):
+    page.feed(make_frame(1, (600, 2560)))
+    image = cv2.imdecode(np.frombuffer(page.ask("/frame.jpg")[2], np.uint8), cv2.IMREAD_COLOR)
+    assert image.shape == (300, 1280, 3)
+
+
+def test_the_history_is_bounded(page, frames, monkeypatch):
+    page.feed(frames[0])
+    line, result, _ = page.board._latest
+    for number in range(1, 2000):
+        page.board.hear({**line, "frame": number}, result)
+    assert [past["frame"] for past in page.state()["history"]] == list(range(1400, 2000))
+
+
+def test_the_slider_sets_the_rate_of_the_running_detector(page, frames):
+    before = page.detector.threshold
+    status, _, body = page.ask("/rate", json.dumps({"rate": 0.5}), Origin=f"http://{page.host}")
+    assert status == 200
+    assert page.detector.false_reject_rate == 0.5
+    assert json.loads(body) == {"false_reject_rate": 0.5, "threshold": page.detector.threshold}
+    assert page.detector.threshold < before
+    page.feed(frames[1])
+    assert page.state()["latest"]["threshold"] == page.detector.threshold
+    assert page.log[-1][0] == "rate" and "set by 127.0.0.1" in page.log[-1][1]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "words"),
+    [
+        ('{"rate": 0.001}', 422, "the best possible is 0.025"),
+        ('{"rate": 1}', 422, "wanted a number between 0 and 1"),
+        ('{"rate": NaN}', 422, "wanted a number between 0 and 1"),
+        ('{"rate": true}', 400, "wanted"),
+        ('{"rate": "0.5"}', 400, "wanted"),
+        ("[0.5]", 400, "wanted"),
+        ("0.5", 400, "wanted"),
+        ("{", 400, "wanted"),
+        ("x" * 5000, 413, "bytes"),
+    ],
+)
+def test_a_rate_that_is_none_or_cannot_be_promised_changes_nothing(page, body, status, words):
+    found, _, answer = page.ask("/rate", body)
+    assert (found, page.detector.false_reject_rate) == (status, 0.05)
+    assert words in answer.decode()
+
+
+def test_every_answer_forbids_caching_framing_and_foreign_content(page, frames):
+    page.feed(frames[0])
+    for path in ("/", "/state", "/frame.jpg", "/nothing"):
+        status, headers, _ = page.ask(path)
+        assert status == (404 if path == "/nothing" else 200)
+        assert headers["Cache-Control"] == "no-store"
+        assert headers["Content-Security-Policy"].startswith("default-src 'none'")
+        assert headers["X-Frame-Options"] == "DENY"
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
+        assert "unsafe" not in headers["Content-Security-Policy"]
+        assert headers["Access-Control-Allow-Origin"] is None
+
+
+def test_the_page_asks_nobody_else(page):
+    text = page.ask("/")[2].decode()
+    assert (
+        "http:" not in text
+        and "https:" not in text
+        and "//" not in re.sub(r"^.*// .*$", "", text, flags=re.M)
+    )
+    assert re.search(r"\son[a-z]+=", text) is None  # the policy would not run it
+
+
+OTHERS = [
+    {"Host": "evil.example"},  # DNS rebinding
+    {"Host": "evil.example:{port}"},
+    {"Host": "127.0.0.1.evil.example"},
+    {"Host": ""},
+    {"Host": "["},
+    {"Origin": "http://evil.example"},  # another site's script or form
+    {"Origin": "http://127.0.0.1:1"},
+    {"Origin": "null"},
+]
+
+
+@pytest.mark.parametrize("headers", OTHERS)
+@pytest.mark.parametrize("path", ["/", "/state", "/rate", "/token"])
+def test_another_site_gets_nothing_and_moves_nothing(page, path, headers):
+    headers = {k: v.format(port=page.server.address.port) for k, v in headers.items()}
+    body = None if path in ("/", "/state") else '{"rate": 0.5}'
+    status, _, answer = page.ask(path, body, **headers)
+    assert status == 403 and b"another site asked" in answer
+    assert page.detector.false_reject_rate == 0.05
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded"])
+def test_what_a_form_can_send_without_asking_moves_nothing(page, kind):
+    assert page.ask("/rate", '{"rate": 0.5}', Content_Type=kind)[0] == 415
+    assert page.detector.false_reject_rate == 0.05
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "localhost", "localhost:9000", "[::1]:80", "10.0.0.7"]
+)
+def test_the_own_names_are_known(page, host):
+    assert page.ask("/state", Host=host)[0] == 200
+
+
+def test_on_another_address_everything_asks_for_the_token(make_page, frames):
+    page = make_page(host="0.0.0.0")
+    page.feed(frames[0])
+    token = re.fullmatch(r"http://0\.0\.0\.0:\d+/, token ([\w-]{43})", page.log[0][1])[1]
+    for path, body in (("/state", None), ("/frame.jpg", None), ("/rate", '{"rate": 0.5}')):
+        status, _, answer = page.ask(path, body)
+        assert status == 401 and b"the token is missing" in answer
+    status, _, answer = page.ask("/")
+    assert status == 401 and b'name="token"' in answer and b"/state" not in answer
+    assert page.detector.false_reject_rate == 0.05
+    form = {"Content_Type": "application/x-www-form-urlencoded"}
+    status, headers, answer = page.ask("/token", "token=wrong", **form)
+    assert (status, headers["Set-Cookie"]) == (401, None)
+    status, headers, _ = page.ask("/token", f"token={token}", **form)
+    assert (status, headers["Location"]) == (303, "/")
+    assert "HttpOnly; SameSite=Strict" in headers["Set-Cookie"]
+    cookie = headers["Set-Cookie"].partition(";")[0]
+    assert token not in cookie
+    status, _, answer = page.ask("/", Cookie=cookie)
+    assert status == 200 and token.encode() not in answer
+    assert page.ask("/rate", '{"rate": 0.5}', Cookie=cookie)[0] == 200
+    assert page.ask("/state", Cookie=cookie[:-1])[0] == 401
+    assert page.ask("/state", Cookie="edgead=;;=")[0] == 401
+    assert page.ask("/state", Authorization=f"Bearer {token}")[0] == 200
+    assert page.ask("/state", Authorization="Bearer ")[0] == 401
+
+
+def test_the_token_of_the_environment_counts_and_is_not_printed(make_page, monkeypatch, page):
+    monkeypatch.setitem(os.environ, "EDGEAD_TOKEN", TOKEN)
+    guarded = make_page()  # on loopback, too
+    assert guarded.ask("/state")[0] == 401
+    assert guarded.ask("/state", Authorization=f"Bearer {TOKEN}")[0] == 200
+    assert TOKEN not in str(guarded.log)
+    monkeypatch.setitem(os.environ, "EDGEAD_TOKEN", "short")
+    with pytest.raises(InputError, match="EDGEAD_TOKEN has 5 characters: wanted 16 or more"):
+        PageServer(Address("127.0.0.1", 0), print)
+
+
+def test_secrets_are_compared_in_constant_time(make_page, monkeypatch):
+    compared = []
+    monkeypatch.setitem(os.environ, "EDGEAD_TOKEN", TOKEN)
+    real = access_module.hmac.compare_digest
+    monkeypatch.setattr(
+        access_module.hmac, "compare_digest", lambda a, b: compared.append(b) or real(a, b)
+    )
+    page = make_page()
+    page.ask("/state", Authorization="Bearer x", Cookie=f"edgead_{page.server.address.port}=x")
+    assert TOKEN.encode() in compared and len(compared) == 2
+
+
+def test_a_browser_that_goes_away_disturbs_nobody(page, frames, capfd):
+    page.feed(*frames)
+    for sent in (
+        b"",
+        b"GET /fra",
+        b"GET /frame.jpg HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"\x16\x03\x01",
+    ):
+        with socket.create_connection(("127.0.0.1", page.server.address.port)) as connection:
+            connection.sendall(sent)
+            linger = b"\x01\x00\x00\x00\x00\x00\x00\x00"  # close with a reset
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    page.feed(frames[0])
+    assert page.state()["verdicts"] == 7
+    page.server.close()  # waits for the threads of those requests
+    assert capfd.readouterr().err == ""
+
+
+def test_a_browser_that_sends_nothing_does_not_hold_the_end(page):
+    with socket.create_connection(("127.0.0.1", page.server.address.port)):
+        page.state()  # the silent one was accepted before
+        closing = threading.Thread(target=page.server.close)
+        closing.start()
+        closing.join(module.LONGEST_REQUEST_S / 2)
+        assert not closing.is_alive()
+
+
+def test_requests_at_once_are_bounded(page):
+    silent = [
+        socket.create_connection(("127.0.0.1", page.server.address.port))
+        for _ in range(module.MOST_REQUESTS)
+    ]
+    with socket.create_connection(("127.0.0.1", page.server.address.port)) as turned_away:
+        turned_away.settimeout(300)
+        assert turned_away.recv(1) == b""
+    for connection in silent:
+        connection.close()
+
+
+def test_two_on_one_port_is_a_sentence_with_the_cure(page):
+    port = page.server.address.port
+    with pytest.raises(DeviceError, match=f"127.0.0.1:{port} is in use .* take another port"):
+        PageServer(Address("127.0.0.1", port), print)
+
+
+@pytest.mark.parametrize(
+    ("address", "cure"),
+    [
+        (Address("192.0.2.1", 8080), "is not an address of this machine"),  # TEST-NET-1
+        (Address("no such host", 8080), "there is no such address or name"),
+    ],
+)
+def test_an_address_that_cannot_be_had_is_a_sentence_with_the_cure(address, cure):
+    with pytest.raises(EdgeadError, match=cure):
+        PageServer(address, print)
+
+
+def test_a_port_that_wants_rights_is_a_sentence(monkeypatch):
+    def refuse(*_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(module._Server, "server_bind", refuse)
+    with pytest.raises(DeviceError, match="take a port from 1024 up"):
+        PageServer(Address("127.0.0.1", 80), print)
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("127.0.0.1:8080", ("127.0.0.1", 8080)),
+        ("8080", ("127.0.0.1", 8080)),
+        ("[::1]:80", ("::1", 80)),
+        ("camera.local:0", ("camera.local", 0)),
+    ],
+)
+def test_an_address_is_read(text, address):
+    assert parse_address(text) == address
+
+
+@pytest.mark.parametrize("text", ["", ":80", "localhost", "localhost:", "h:99999", "h:-1", "h:8o"])
+def test_what_is_no_address_is_refused(text):
+    with pytest.raises(InputError, match="wanted HOST:PORT"):
+        parse_address(text)
