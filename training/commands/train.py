@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import shlex
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
 from edgead.console import Console, print_json
-from edgead.errors import TrainingError
+from edgead.errors import EdgeadError, TrainingError
 
 _METHODS = ("agpnet", "arnet", "redi", "ssae")  # named here too, so that --help needs no torch
 EXAMPLE = "  edgead train redi photos/ --out runs/cell --minutes 10"
@@ -50,6 +52,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="keep images of one part together: the first group in an image's name is the part",
     )  # fmt: skip
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in RUN")
+    parser.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto",
+        help="where to train; auto (the default) is cuda where torch finds a GPU",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
 
@@ -68,6 +74,18 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train; returns 0, or 128 + the signal that stopped it."""
+    from ..processes import is_first
+
+    if is_first():
+        return _train(args)
+    try:  # what this one has to say, the first process says too
+        with redirect_stdout(io.StringIO()):
+            return _train(args)
+    except EdgeadError as error:
+        return error.exit_code
+
+
+def _train(args: argparse.Namespace) -> int:
     from ..progress import progress, training_bar
     from ..run import Bounds, Interrupted, Plan, train
 
@@ -77,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
     plan = Plan(
         args.method, args.data, args.out, dict(map(read_setting, args.settings)), args.seed,
         Bounds(args.steps, args.minutes), args.calibration, args.preset,
-        args.layout, args.category, args.group, args.shots,
+        args.layout, args.category, args.group, args.shots, args.device,
     )  # fmt: skip
     try:
         result = train(

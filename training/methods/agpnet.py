@@ -262,7 +262,7 @@ class AGPNet(Method):
     def mask(self, clean: Tensor, prior: Tensor, generator: torch.Generator) -> Tensor:
         """A [N, 1, h, w]: where the noise goes."""
         if self.config.noise == "random":
-            return torch.rand(prior.shape, generator=generator)
+            return torch.rand(prior.shape, generator=generator).to(prior.device)
         terms = []
         if self.config.masks != "learnt":
             terms.append(minmax(prior))
@@ -281,7 +281,7 @@ class AGPNet(Method):
                 restored = self.split(self.decoder(clean))
                 for k, (x, y) in enumerate(zip(self.split(clean), restored, strict=True)):
                     error = (x - y).square().mean(1)
-                    sums[k] = sums[k] + error.sum(0, dtype=torch.float64)
+                    sums[k] = sums[k] + error.sum(0, dtype=torch.float64).cpu()
         expected = [total / len(data) for total in sums]
         if not self.config.position:
             expected = [error.mean().expand(error.shape) for error in expected]
@@ -307,7 +307,7 @@ class AGPNet(Method):
                     clean, mask, alpha, config.beta, source.spread, generator
                 )
             if config.where != "feature":
-                images = data.images[indices]
+                images = data[indices]
                 noisy = image_noise(images, mask, share, config.image_std, generator)
                 with torch.no_grad():
                     inputs["image"] = self.join(self.on_grid(self.backbone(noisy)))

@@ -35,7 +35,7 @@ def feature_noise(
 
     clean [N, C, h, w], mask A [N, 1, h, w], spread [1, C, 1, 1]: standard deviation per channel.
     """
-    noise = torch.randn(clean.shape, generator=generator) * spread
+    noise = torch.randn(clean.shape, generator=generator).to(clean.device) * spread
     return clean + noise * (alpha * minmax(mask) + beta)
 
 
@@ -52,7 +52,7 @@ def image_noise(
 ) -> Tensor:
     """Gaussian noise on the images [N, 3, H, W] in the highest ``share`` of the mask A. [F]"""
     size = (images.shape[2], images.shape[3])
-    noise = std * torch.randn(images.shape, generator=generator)
+    noise = std * torch.randn(images.shape, generator=generator).to(images.device)
     return images + noise * marked_pixels(mask, size, share)
 
 
@@ -84,11 +84,11 @@ class CleanFeatures:
             return
         levels, clean = Moments(), Moments()
         for part in self.chunks("statistics of the good images"):
-            levels.add(self.method.backbone(self.data.images[part]))
+            levels.add(self.method.backbone(self.data[part]))
         self.method.scale.set_moments(levels.result())
         kept, priors = [], []
         for part in self.chunks("features of the good images"):
-            features, prior = self._compute(self.data.images[part])
+            features, prior = self._compute(self.data[part])
             clean.add([features])
             if self.fits:
                 kept.append(features.half())
@@ -103,7 +103,7 @@ class CleanFeatures:
         """(F_clean [B, C, h, w], A_prior [B, 1, h, w]) of some training images."""
         if len(self.clean):
             return self.clean[indices].float(), self.prior[indices]
-        return self._compute(self.data.images[indices])
+        return self._compute(self.data[indices])
 
     def _compute(self, images: Tensor) -> tuple[Tensor, Tensor]:
         levels = self.method.on_grid(self.method.backbone(images))

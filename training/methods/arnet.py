@@ -205,9 +205,9 @@ class ARNet(Method):
         parts = torch.arange(len(data)).split(_CHUNK)
         with torch.no_grad():
             for part in data.progress(parts, "restoration errors of the good images"):
-                image = data.images[part]
+                image = data[part]
                 error = (self.restore(image) - image[:, None]).abs().mean(2)
-                total += error.sum(0, dtype=torch.float64)
+                total += error.sum(0, dtype=torch.float64).cpu()
         for k, usual in enumerate(total / len(data)):
             if self.config.position:
                 sigma = 4 * size[0] / 256
@@ -217,7 +217,7 @@ class ARNet(Method):
 
     def stages(self, data: TrainingSet) -> list[Stage]:
         def loss(indices: Tensor, generator: torch.Generator, _: float) -> dict[str, Tensor]:
-            image = data.images[indices]
+            image = data[indices]
             drawn = torch.randint(len(self.quarters), indices.shape, generator=generator).tolist()
             erased = [self.erase(x[None], k) for x, k in zip(image, drawn, strict=True)]
             return {"mse": F.mse_loss(self.unet(torch.cat(erased)), image)}

@@ -17,6 +17,7 @@ from edgead.errors import TrainingError
 from edgead.manifest import Pair
 from edgead.preprocess import PreprocessParams
 
+CPU = torch.device("cpu")
 Settings = TypeVar("Settings")
 Progress = Callable[[Iterable[Any], str], Iterator[Any]]
 """Wraps an iterable with a progress bar that bears the given title."""
@@ -26,11 +27,17 @@ Progress = Callable[[Iterable[Any], str], Iterator[Any]]
 class TrainingSet:
     """The good images that a method learns from, preprocessed as the runtime does it.
 
-    images: [N, 3, H, W] float32, normalised; progress: the bar for long preparations.
+    images: [N, 3, H, W] float32, normalised, in the memory of the CPU; progress: the bar for long
+    preparations; device: where the method is trained.
     """
 
     images: Tensor
     progress: Progress
+    device: torch.device = CPU
+
+    def __getitem__(self, indices: Tensor) -> Tensor:
+        """The images of ``indices`` on the device."""
+        return self.images[indices].to(self.device)
 
     def __len__(self) -> int:
         return self.images.shape[0]
@@ -43,7 +50,9 @@ class Stage:
     steps: default length; share: its part of ``--minutes``; prepare: called once before the first
     step, and again after a resume; n_images: how many images the indices choose from; loss:
     (indices [B] int64, generator, share of the stage done in [0, 1)) to named losses, the optimised
-    one being their sum.
+    one being their sum. Each is a mean over the images, so that several processes can divide a
+    batch, and each weight of ``modules`` takes part in it at every step. Indices and generator are
+    the CPU's.
     """
 
     name: str
@@ -136,7 +145,7 @@ class Method(nn.Module, ABC):
     computes in float16 and the method still takes and gives float32.
 
     ``config``: the method's settings dataclass, with size, blur_sigma (pixels of a map 256 high),
-    pooling and top_k among them. ``distance``: one of ``edgead.anomaly_map.DISTANCES``.
+    pooling, top_k and batch_size among them. ``distance``: one of ``edgead.anomaly_map.DISTANCES``.
     ``presets``: settings under a name, as plain JSON; ``edge`` is the defaults, ``paper`` the sizes
     of the publication.
     """

@@ -297,7 +297,8 @@ class ReDi(Method):
                 levels, recovered = cache.features(part, variant=0)
                 restored = self.restore(self.scale.standardise(recovered))
                 for k, (x, y) in enumerate(zip(self.scale.target(levels), restored, strict=True)):
-                    sums[k] = sums[k] + (1 - F.cosine_similarity(x, y)).sum(0, dtype=torch.float64)
+                    distance = 1 - F.cosine_similarity(x, y)
+                    sums[k] = sums[k] + distance.sum(0, dtype=torch.float64).cpu()
         # |a - b|^2 = 2 (1 - cos) for unit vectors, and the distance l2 is a mean over channels.
         shares = [2 / count / len(data) for count in CHANNELS]
         self.scale.set_expected([share * x for share, x in zip(shares, sums, strict=True)])
@@ -308,8 +309,8 @@ class ReDi(Method):
         def recover_loss(
             indices: Tensor, generator: torch.Generator, _: float
         ) -> dict[str, Tensor]:
-            image = data.images[indices]
-            prompt = data.images[cache.training_prompts(indices, generator)]
+            image = data[indices]
+            prompt = data[cache.training_prompts(indices, generator)]
             maps = with_foreign_patches(cache.maps[indices], self.config.patches, generator)
             recovered = self.recover_image(maps, prompt) * self.std + self.mean
             target = image * self.std + self.mean

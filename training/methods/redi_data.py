@@ -148,10 +148,11 @@ class FeatureCache:
         moments = Moments()
         with torch.no_grad():
             for part in self.chunks("features of the good images"):
-                levels = self.method.backbone(self.data.images[part])
+                image = self.data[part]
+                levels = self.method.backbone(image)
                 moments.add(levels)
                 rows.append(describe(levels))
-                maps.append(self.method.map_of(self.data.images[part]))
+                maps.append(self.method.map_of(image))
                 if self.fits:
                     kept.append([x.half() for x in levels])
         self.descriptors, self.maps = torch.cat(rows), torch.cat(maps)
@@ -162,7 +163,8 @@ class FeatureCache:
         similarity = centred @ centred.T
         if len(self.data) > 1:
             similarity.fill_diagonal_(-2)  # another image, never itself
-        self.neighbours = similarity.topk(min(NEIGHBOURS, max(1, len(self.data) - 1))).indices
+        nearest = similarity.topk(min(NEIGHBOURS, max(1, len(self.data) - 1))).indices
+        self.neighbours = nearest.cpu()  # as the draws that choose among them
 
     def training_prompts(self, indices: Tensor, generator: torch.Generator) -> Tensor:
         """One prompt index for each image index: a near neighbour, sometimes any image."""
@@ -202,7 +204,7 @@ class FeatureCache:
             reference = [level[indices].float() for level in self.reference]
             return reference, [level[indices].float() for level in self.recovered[variant]]
         with torch.no_grad():
-            reference = self.method.backbone(self.data.images[indices])
+            reference = self.method.backbone(self.data[indices])
             return reference, self._recovered(indices, variant)
 
     def _recovered(self, indices: Tensor, variant: int) -> list[Tensor]:

@@ -262,8 +262,9 @@ class SSAE(Method):
             for part in data.progress(
                 torch.arange(len(data)).split(_CHUNK), "errors of the good images"
             ):
-                image = data.images[part]
-                total += (self.restore(image) - image).square().mean(1).sum(0, dtype=torch.float64)
+                image = data[part]
+                error = (self.restore(image) - image).square().mean(1)
+                total += error.sum(0, dtype=torch.float64).cpu()
         sigma = 4 * self.config.size[0] / 256
         self.gain.copy_(position_gain(total / len(data), sigma).sqrt())
 
@@ -289,6 +290,7 @@ class SSAE(Method):
             if self.config.noise:
                 grain = self.config.noise * torch.randn(target.shape, generator=generator)
                 target, corrupted = target + grain, corrupted + grain
+            target, corrupted, mask = (x.to(data.device) for x in (target, corrupted, mask))
             return weighted_loss(self.restore(corrupted), target, mask, self.config.weight)
 
         return [
