@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from edgead.errors import InputError
 from edgead.images import IMAGE_SUFFIXES, read_image
-from edgead.live.source import Moment, Reading, Source, SourceError
+from edgead.live.source import Moment, Reading, Source, SourceError, quiet_opencv
 
 POLL_S = 0.1
 PATIENCE_S = 2.0
@@ -47,6 +47,7 @@ class FolderReader:
 
         Errors: SourceError.
         """
+        quiet_opencv()
         try:
             found = self._look()
         except OSError as error:

@@ -85,6 +85,13 @@ class Reader(Protocol):
         """Let go of the device or connection."""
 
 
+def quiet_opencv() -> None:
+    """Leave it to edgead to say what fails: OpenCV's own lines are many and name no cure."""
+    import cv2
+
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+
+
 def parse_source(text: str) -> Source:
     """What ``text`` names.
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from edgead.errors import InputError
 from edgead.live import source as kinds
-from edgead.live.source import Moment, Reading, Source, SourceError
+from edgead.live.source import Moment, Reading, Source, SourceError, quiet_opencv
 
 USUAL_HZ = 30.0  # of a video file that does not say how many frames it has in a second
 
@@ -36,7 +36,7 @@ class VideoReader:
         """
         import cv2
 
-        cv2.utils.logging.setLogLevel(1)  # fatal errors only: what fails is said here
+        quiet_opencv()
         self.close()
         capture = self._opened()
         if not capture.isOpened():

@@ -77,6 +77,17 @@ def test_a_writer_that_pauses_in_the_middle_of_a_png_is_waited_for(
     assert np.array_equal(reading.image, frames[0])
 
 
+def test_a_file_that_still_changes_is_waited_for(reader, place, arrive, frames, script):
+    reader.open()
+    path = place / "part.png"
+    steps = [lambda n=n: arrive(path, frames[n]) for n in range(4)]
+    found = []
+    stop = script(*steps, None, None, None)
+    while (reading := reader.read(stop)) is not None:
+        found.append(reading.image)
+    assert len(found) == 1 and np.array_equal(found[0], frames[3])
+
+
 def test_a_file_that_is_replaced_or_written_again_is_a_new_frame(
     reader, place, arrive, frames, script
 ):
@@ -91,6 +102,7 @@ def test_a_file_that_is_replaced_or_written_again_is_a_new_frame(
     while (reading := reader.read(stop)) is not None:
         found.append(reading.image)
     assert len(found) == 3
+    assert list(reader._done) == [path.name]
     assert all(np.array_equal(a, frames[n]) for a, n in zip(found, (0, 1, 0), strict=True))
 
 
@@ -125,3 +137,13 @@ def test_a_folder_that_goes_away_is_lost_and_what_came_meanwhile_is_new(
     away.rename(place)
     reader.open()
     assert read_all(reader, script(None, None, None, None)) == ["new.png"]
+
+
+def test_names_that_are_gone_take_no_memory(reader, place, arrive, frames, script):
+    reader.open()
+    steps = []
+    for number in range(5):
+        path = place / f"{number}.png"
+        steps += [lambda path=path: arrive(path, frames[0]), None, None, path.unlink]
+    assert len(read_all(reader, script(*steps, None))) == 5
+    assert not reader._done and not reader._growing and not reader._ready
