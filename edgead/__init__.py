@@ -20,6 +20,8 @@ from edgead.errors import (
 
 if TYPE_CHECKING:
     from edgead.detector import Detector
+    from edgead.drift import Drift
+    from edgead.health import Finding, Health
     from edgead.result import Region, Result
 
 __version__ = "0.1.0"
@@ -28,14 +30,24 @@ __all__ = [
     "CalibrationError",
     "Detector",
     "DeviceError",
+    "Drift",
     "EdgeadError",
+    "Finding",
+    "Health",
     "InputError",
     "QualificationError",
     "Region",
     "Result",
 ]
 
-_LAZY = {"Detector": "edgead.detector", "Region": "edgead.result", "Result": "edgead.result"}
+_LAZY = {
+    "Detector": "edgead.detector",
+    "Drift": "edgead.drift",
+    "Finding": "edgead.health",
+    "Health": "edgead.health",
+    "Region": "edgead.result",
+    "Result": "edgead.result",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -164,6 +164,7 @@ def _check_names(manifest: Manifest, files: Mapping[str, object]) -> None:
             raise BundleError(f"files: {MANIFEST} cannot hold its own digest")
     wanted = [*manifest.models.values()]
     wanted += [manifest.ignore.image] if manifest.ignore and manifest.ignore.image else []
+    wanted += [manifest.health.reference] if manifest.health else []
     wanted += [name for frame in manifest.golden for name in (frame.image, frame.map)]
     for name in wanted:
         if name not in files:

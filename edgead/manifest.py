@@ -68,12 +68,29 @@ class Calibration:
 
 
 @dataclass(frozen=True)
+class HealthLimits:
+    """The worst of ``images`` good images in each measure of the camera, see ``edgead.health``.
+
+    ``reference``: PNG of their mean, [128, 128] uint16 grey. ``brightness``: lowest; ``saturated``:
+    highest share of pixels; ``sharpness``: lowest; ``shift``: largest, as a share of the side.
+    """
+
+    reference: str
+    images: int
+    brightness: float
+    saturated: float
+    sharpness: float
+    shift: float
+
+
+@dataclass(frozen=True)
 class Manifest:
     """``manifest.json``. ``files`` (name -> SHA-256 in hex) is filled in by ``write_bundle``.
 
     ``map.weights`` are the weights of ``pairs``; ``models`` and ``tolerance`` have one entry per
     precision, "float32" always among them. ``provenance`` is free JSON. ``ignore`` is None, and not
-    in the JSON, when all pixels count; likewise ``tiling`` when frames are seen whole.
+    in the JSON, when all pixels count; likewise ``tiling`` when frames are seen whole, and
+    ``health`` when no good image was looked at for it.
 
     Errors: BundleError for values that contradict each other.
     """
@@ -92,6 +109,7 @@ class Manifest:
     files: Mapping[str, str] = field(default_factory=dict)
     ignore: IgnoreMask | None = None
     tiling: Tiling | None = None
+    health: HealthLimits | None = None
     input_name: str = "image"
     edgead_version: str = __version__
     schema_version: int = SCHEMA_VERSION
@@ -146,6 +164,7 @@ class Manifest:
             "golden": [asdict(frame) for frame in self.golden],
             **({} if self.ignore is None else {"ignore": _ignore_json(self.ignore)}),
             **({} if self.tiling is None else {"tiling": _tiling_json(self.tiling)}),
+            **({} if self.health is None else {"health": asdict(self.health)}),
             "provenance": dict(self.provenance),
             "files": dict(sorted(self.files.items())),
         }
@@ -231,6 +250,7 @@ def _read(cls: type[Manifest], door: Fields, version: int) -> Manifest:
         golden=golden,
         ignore=_ignore(door.child("ignore")) if door.has("ignore") else None,
         tiling=_tiling(door.child("tiling")) if door.has("tiling") else None,
+        health=_health(door.child("health")) if door.has("health") else None,
         provenance=door.mapping("provenance"),
         files=door.texts("files"),
     )
@@ -261,6 +281,19 @@ def _tolerance(fields: Fields) -> Tolerance:
     tolerance = Tolerance(fields.number("score"), fields.number("map"))
     fields.done()
     return tolerance
+
+
+def _health(fields: Fields) -> HealthLimits:
+    limits = HealthLimits(
+        reference=fields.text("reference"),
+        images=fields.integer("images"),
+        brightness=fields.number("brightness"),
+        saturated=fields.number("saturated"),
+        sharpness=fields.number("sharpness"),
+        shift=fields.number("shift"),
+    )
+    fields.done()
+    return limits
 
 
 def _ignore(fields: Fields) -> IgnoreMask:
@@ -339,6 +372,10 @@ def _check(manifest: Manifest) -> None:
         (
             not 0 < calibration.false_reject_rate < 1,
             "calibration.false_reject_rate: wanted a number between 0 and 1",
+        ),
+        (
+            manifest.health is not None and manifest.health.images < 1,
+            "health.images: wanted at least 1",
         ),
         (
             not all(_SHA256.fullmatch(digest) for digest in manifest.files.values()),

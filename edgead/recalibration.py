@@ -24,8 +24,9 @@ from edgead import __version__
 from edgead.bundle import Bundle, check_out, write_bundle
 from edgead.calibration import best_false_reject_rate, check_false_reject_rate
 from edgead.errors import CalibrationError, InputError
+from edgead.health import Observations
 from edgead.images import decode_image
-from edgead.manifest import Calibration
+from edgead.manifest import Calibration, HealthLimits
 
 if TYPE_CHECKING:
     from edgead.detector import Detector
@@ -45,13 +46,16 @@ TIES_SHARE = 0.05  # of the spread: what export allows the least exact of its gr
 class Recording:
     """Scores and map peaks of good images, in the order of ``names``.
 
-    ``sha256``: of the SHA-256 digests (32 bytes each) of the files in that order.
+    ``sha256``: of the SHA-256 digests (32 bytes each) of the files in that order. ``health`` and
+    the file ``health.reference``: what the same images say of the camera.
     """
 
     names: tuple[str, ...]
     scores: tuple[float, ...]
     peaks: tuple[float, ...]
     sha256: str
+    health: HealthLimits
+    reference: bytes
 
 
 def record(
@@ -70,7 +74,7 @@ def record(
     wanted = _golden_kinds(detector.bundle)
     faults: list[str] = []
     seen: dict[bytes, str] = {}
-    scores, peaks = [], []
+    scores, peaks, observations = [], [], Observations()
     for done, path in enumerate(paths, 1):
         try:
             frame = _usable(path, wanted, seen)
@@ -78,6 +82,7 @@ def record(
                 score, peak = _score(detector, frame, path)
                 scores.append(score)
                 peaks.append(peak)
+                observations.add(frame)
         except InputError as error:
             faults.append(str(error))
         if progress is not None:
@@ -89,7 +94,8 @@ def record(
             f"  {lines}"
         )
     total = sha256(b"".join(seen)).hexdigest()
-    return Recording(tuple(path.name for path in paths), tuple(scores), tuple(peaks), total)
+    names = tuple(path.name for path in paths)
+    return Recording(names, tuple(scores), tuple(peaks), total, *observations.limits())
 
 
 def check_number(bundle: Bundle, n: int, rate: float | None) -> float:
@@ -114,7 +120,7 @@ def recalibrate(
 ) -> Bundle:
     """Write the bundle that ``detector`` serves to ``out``, calibrated by ``recording``.
 
-    Everything but calibration, name, time and ``provenance.calibration`` is the old bundle's. A
+    All but calibration, health, name, time and ``provenance.calibration`` is the old bundle's. A
     bundle at ``out`` is replaced in one step.
 
     Errors: CalibrationError for a ``rate`` that the recording cannot promise; BundleError when the
@@ -137,9 +143,12 @@ def recalibrate(
         created=now,
         edgead_version=__version__,
         calibration=Calibration(recording.scores, recording.peaks, rate),
+        health=recording.health,
         provenance={**old.manifest.provenance, "calibration": about},
     )
-    return write_bundle(path, manifest, {name: old.read(name) for name in old.manifest.files})
+    files = {name: old.read(name) for name in old.manifest.files}
+    files[recording.health.reference] = recording.reference
+    return write_bundle(path, manifest, files)
 
 
 def concerns(old: Sequence[float], recording: Recording, tolerance: float) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edgead import Detector
+from edgead import Detector, Health
 from edgead.bundle import open_bundle
 from edgead.commands.calibrate import WIDEST, histogram
 
@@ -54,11 +54,13 @@ def test_what_stays_and_what_the_new_bundle_says_of_itself(run, bundle_dir, fold
     out = tmp_path / "line3.edgead"
     assert run("calibrate", bundle_dir, folder, "--out", out)[0] == 0
     old, new = open_bundle(bundle_dir), open_bundle(out)
-    assert new.manifest.files == old.manifest.files  # model and golden frames, bit for bit
+    kept = new.manifest.files.keys() - {"health/reference.png"}
+    assert {k: new.manifest.files[k] for k in kept} == old.manifest.files  # bit for bit
     before, after = old.manifest.to_json(), new.manifest.to_json()
     about = after["provenance"].pop("calibration")
-    changed = {key for key in after if before[key] != after[key]}
-    assert changed == {"name", "created", "calibration"}
+    changed = {key for key in after if before.get(key) != after[key]}
+    assert changed == {"name", "created", "calibration", "health", "files"}
+    assert after["health"]["images"] == N
     assert after["name"] == "line3"
     assert about["images"] == N
     assert about["from_bundle_sha256"] == old.sha256
@@ -76,6 +78,15 @@ def test_the_new_bundle_judges_by_the_new_scores(run, bundle_dir, folder, tmp_pa
     # 24 images and a rate of 5 in 25: the four highest are over, and they are no ties.
     assert sum(result.p_value <= 0.2 for result in verdicts) == 4
     assert {round(result.p_value * (N + 1)) for result in verdicts} == set(range(2, N + 2))
+
+
+def test_the_new_bundle_knows_the_camera(run, bundle_dir, folder, tmp_path):
+    run("calibrate", bundle_dir, folder, "--out", tmp_path / "new.edgead")
+    camera = Health(open_bundle(tmp_path / "new.edgead"))
+    images = [cv2.imread(str(p)) for p in sorted(folder.glob("*.png"))]
+    assert all(camera.check(image) == () for image in images)
+    found = [camera.check(images[i] // 3) for i in range(camera.frames_in_a_row)][-1]
+    assert "dark" in {finding.name for finding in found}
 
 
 def test_in_place_replaces_the_old_bundle(run, bundle_copy, folder):

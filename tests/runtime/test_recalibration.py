@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from edgead.manifest import HealthLimits
 from edgead.recalibration import Recording, concerns, superiority
 
 RNG = np.random.default_rng(6)
@@ -12,7 +13,8 @@ RNG = np.random.default_rng(6)
 
 def recording(scores) -> Recording:
     names = tuple(f"{index}.png" for index in range(len(scores)))
-    return Recording(names, tuple(map(float, scores)), tuple(map(float, scores)), "")
+    values = tuple(map(float, scores))
+    return Recording(names, values, values, "", HealthLimits("", 1, 0, 0, 0, 0), b"")
 
 
 @pytest.mark.parametrize("ties", [False, True])
@@ -48,7 +50,7 @@ def test_scores_that_moved_are_said_with_their_direction():
     old = RNG.lognormal(0, 0.4, 40)
     above, below = concerns(old, recording(3 * old), 0.0), concerns(old, recording(old / 3), 0.0)
     assert len(above) == len(below) == 1
-    assert "far above the old ones" in above[0] and "defects among the images" in above[0]
+    assert "far above the old ones" in above[0] and "Defects among the images" in above[0]
     assert "far below the old ones" in below[0] and "training has seen" in below[0]
     medians = f"median {3 * np.median(old):.5g} instead of {np.median(old):.5g}"
     assert medians in above[0]
