@@ -128,15 +128,24 @@ def test_masks_are_stretched_each_by_itself():
     assert minmax(mask)[1].abs().max() == 0  # constant: no position stands out
 
 
-def test_feature_noise_follows_mask_factors_and_spread():
-    clean, spread = torch.zeros(4000, 2, 1, 2), torch.tensor([1.0, 3.0])[None, :, None, None]
-    mask = torch.tensor([5.0, 9.0]).expand(4000, 1, 1, 2)
-    noise = feature_noise(clean, mask, 0.8, 0.1, spread, _generator())
-    want = torch.tensor([[0.1, 0.9], [0.3, 2.7]])  # spread (alpha minmax(A) + beta)
-    torch.testing.assert_close(noise.std(0)[:, 0], want, rtol=0.05, atol=0)  # 4000: 1.1 %
-    torch.testing.assert_close(noise.mean(0)[:, 0], torch.zeros(2, 2), atol=0.2, rtol=0)
-    shifted = feature_noise(clean + 7, mask, 0.8, 0.1, spread, _generator())
-    torch.testing.assert_close(shifted - 7, noise, atol=1e-5, rtol=0)
+def test_feature_noise_by_hand():
+    clean, noise = torch.full((1, 2, 1, 2), 7.0), torch.tensor([[[[1.0, -1.0]], [[3.0, 0.0]]]])
+    mask = torch.tensor([[[[5.0, 9.0]]]])  # stretched to 0 and 1
+    want = torch.tensor([[[[7.1, 6.1]], [[7.3, 7.0]]]])  # 7 + E (0.8 minmax(A) + 0.1)
+    torch.testing.assert_close(feature_noise(clean, noise, mask, 0.8, 0.1), want)
+
+
+def test_noise_is_drawn_once_for_each_channel_and_token():
+    method = _method()
+    drawn = method.split(method.gaussian(50, _generator()))
+    for x, factor in zip(drawn, (4, 2, 1), strict=True):
+        tokens = x[:, :, ::factor, ::factor]
+        assert torch.equal(x, tokens.repeat_interleave(factor, 2).repeat_interleave(factor, 3))
+        assert float(tokens.std()) == pytest.approx(1, rel=0.03)  # 28,800 draws at least
+        assert len(tokens.unique()) > 0.99 * tokens.numel()
+    assert method.gaussian(3, _generator()).shape == (3, method.decoder.channels, *method.grid)
+    summed = _method(join="sum").gaussian(50, _generator())
+    assert summed.shape == (50, 24, 4, 6) and float(summed.std()) == pytest.approx(1, rel=0.03)
 
 
 def test_marked_pixels_are_the_share_asked_where_the_mask_is_highest():
@@ -234,7 +243,7 @@ def test_loss_is_the_mean_of_the_errors_against_clean_features(switches, names):
     assert list(losses) == names
     if "feature" in losses:  # alpha(0) = 0, so E beta everywhere
         want = (0.5 * method.clean.spread).square().mean() / len(names)
-        assert float(losses["feature"]) == pytest.approx(float(want), rel=0.03)
+        assert float(losses["feature"]) == pytest.approx(float(want), rel=0.05)  # 1.5 %: 3456 draws
     if "image" in losses:
         assert float(losses["image"]) > 0
         later = stage.loss(torch.arange(6), _generator(), 1.0)["image"]

@@ -50,6 +50,7 @@ from .base import (
 )
 
 TOKEN_STRIDES = (8, 16)
+LEVEL_WEIGHTS = (1 / 2, 1 / 3, 1 / 6)  # [P] at strides 4, 8, 16: fine levels show where
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,8 @@ class AGPNetSettings:
     stride: int = 16  # [F] ViT-S/16
     join: str = "concat"  # [P] the paper, whose levels have one shape: sum
     common: int = 384  # [F] the width of ViT-S
-    width: int = 192  # [P]
-    heads: int = 6  # [P] 32 channels each
+    width: int = 96  # [P] twice the steps in the same minutes; ViT-S: 384
+    heads: int = 3  # [P] 32 channels each
     blocks: int = 4  # [F]
     noise: str = "attention"  # [F]
     where: str = "both"  # [F]
@@ -80,7 +81,7 @@ class AGPNetSettings:
     ema: bool = True  # [F]
     eta: float = 0.999  # [P]
     schedule: str = "linear"  # [F]
-    alpha: float = 1.0  # [P]
+    alpha: float = 2.0  # [P]
     beta: float = 0.1  # [P]
     image_share: tuple[float, float] = (0.05, 0.3)  # [P]
     image_std: float = 0.4  # [P]
@@ -90,7 +91,7 @@ class AGPNetSettings:
     top_k: float = 0.01  # [P]
     batch_size: int = 8  # [P] as ViTAD
     learning_rate: float = 1e-3  # [P] the steps are few; as ViTAD: 1e-4
-    steps: int = 1500  # [P]
+    steps: int = 2000  # [P]
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -126,6 +127,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "paper": {
         "join": "sum",  # [F]
         "width": 384,  # [F] that of ViT-S
+        "heads": 6,  # [F] that of ViT-S
         "position": False,  # [F] no such normalisation
         "learning_rate": 1e-4,  # [P] as ViTAD
         "steps": 3000,  # [P] 100 epochs, as ViTAD, of a category of MVTec AD
@@ -199,9 +201,10 @@ class AGPNet(Method):
         if self.config.join == "sum":
             return (Pair("reference_0", "restored_0", self.config.common, self.grid, 1.0),)
         rows, columns = self.grid
+        levels = zip(CHANNELS, self.factors, LEVEL_WEIGHTS, strict=True)
         return tuple(
-            Pair(f"reference_{k}", f"restored_{k}", c, (rows * f, columns * f), 1 / len(CHANNELS))
-            for k, (c, f) in enumerate(zip(CHANNELS, self.factors, strict=True))
+            Pair(f"reference_{k}", f"restored_{k}", c, (rows * f, columns * f), weight)
+            for k, (c, f, weight) in enumerate(levels)
         )
 
     def on_grid(self, levels: list[Tensor]) -> list[Tensor]:
@@ -271,6 +274,17 @@ class AGPNet(Method):
             terms.append(minmax(decoder.attention_mask(clean)))
         return torch.stack(terms).sum(0)
 
+    def gaussian(self, count: int, generator: torch.Generator) -> Tensor:
+        """E [count, C, h, w] with standard deviation 1. The places that are folded into a token
+        share what is drawn: alone, a 3x3 average would tell most of it from what is there. [P]"""
+        if self.config.join == "sum":
+            return torch.randn(count, self.config.common, *self.grid, generator=generator)
+        draws = [
+            torch.randn(count, c, *self.grid, generator=generator).repeat_interleave(f**2, dim=1)
+            for c, f in zip(CHANNELS, self.factors, strict=True)
+        ]
+        return torch.cat(draws, dim=1)
+
     def conclude(self, data: TrainingSet) -> None:
         """Measure E, the mean distance of the good images; what served only training goes."""
         clean_features = self.clean or CleanFeatures(self, data)
@@ -303,9 +317,8 @@ class AGPNet(Method):
             mask, inputs = self.mask(clean, prior, generator), {}
             alpha, share = schedule(config, done)
             if config.where != "image":
-                inputs["feature"] = feature_noise(
-                    clean, mask, alpha, config.beta, source.spread, generator
-                )
+                noise = source.spread * self.gaussian(len(clean), generator).to(clean.device)
+                inputs["feature"] = feature_noise(clean, noise, mask, alpha, config.beta)
             if config.where != "feature":
                 images = data[indices]
                 noisy = image_noise(images, mask, share, config.image_std, generator)

@@ -27,15 +27,11 @@ def minmax(mask: Tensor) -> Tensor:
     return (mask - low) / (high - low).clamp_min(1e-12)
 
 
-def feature_noise(
-    clean: Tensor, mask: Tensor, alpha: float, beta: float, spread: Tensor,
-    generator: torch.Generator,
-) -> Tensor:  # fmt: skip
-    """F' = F_clean + E (alpha minmax(A) + beta). [F; E in units of the spread: P]
+def feature_noise(clean: Tensor, noise: Tensor, mask: Tensor, alpha: float, beta: float) -> Tensor:
+    """F' = F_clean + E (alpha minmax(A) + beta). [F]
 
-    clean [N, C, h, w], mask A [N, 1, h, w], spread [1, C, 1, 1]: standard deviation per channel.
+    clean, noise E [N, C, h, w], mask A [N, 1, h, w].
     """
-    noise = torch.randn(clean.shape, generator=generator).to(clean.device) * spread
     return clean + noise * (alpha * minmax(mask) + beta)
 
 
