@@ -75,6 +75,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="show a page there; on 127.0.0.1 to this machine only, elsewhere to who has the token",
     )
     parser.add_argument(
+        "--drift",
+        action="store_true",
+        help="watch whether the scores drift away from the calibration; for frames that each show "
+        "another part",
+    )
+    parser.add_argument(
         "--stall-seconds",
         metavar="S",
         type=float,
@@ -105,6 +111,7 @@ def run(args: argparse.Namespace) -> int:
     from edgead.detector import Detector
     from edgead.live.board import Board
     from edgead.live.capture import Capture, Slot
+    from edgead.live.checks import Checks
     from edgead.live.loop import Loop, Tally
     from edgead.live.source import parse_source
 
@@ -123,6 +130,9 @@ def run(args: argparse.Namespace) -> int:
         )
         info = detector.info()
         say("read", f"{args.bundle}; {info['device']}, {info['precision']}, qualified")
+        checks = Checks(detector.bundle, drift=args.drift, say=say)
+        if not checks.looks_at_camera:
+            say("note", "the camera is not checked: edgead calibrate gives the bundle its limits")
         slot, tally = Slot(every_frame=args.every_frame), Tally()
         reader = _reader(args, source)
         capture = Capture(source, reader, slot, say, give_up_s=args.reconnect_seconds)
@@ -133,7 +143,7 @@ def run(args: argparse.Namespace) -> int:
             listeners.append(board)
             server.start(board)
         try:
-            Loop(detector, slot, tally, sys.stdout.buffer, say, listeners).run(stopping)
+            Loop(detector, slot, tally, sys.stdout.buffer, say, listeners, checks).run(stopping)
         finally:
             left = capture.stop()
             stack.close()  # what waits is saved before it is counted

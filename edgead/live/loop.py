@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from edgead.bench.samples import percentile
 from edgead.errors import InputError
 from edgead.live.capture import Frame, Slot
+from edgead.live.checks import Checks
 from edgead.live.source import Moment
 from edgead.result import Result
 
@@ -59,8 +60,8 @@ class Tally:
 class Loop:
     """Scores what comes into ``slot`` and writes a line for each frame to ``out``.
 
-    ``tally`` is kept up to date; ``listeners`` hear every verdict; ``say(word, text)`` gets what
-    people should know.
+    ``tally`` is kept up to date; ``listeners`` hear every verdict; ``checks`` look at every frame
+    that was scored; ``say(word, text)`` gets what people should know.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Loop:
         out: BinaryIO,
         say: Callable[[str, str], None],
         listeners: Sequence[Listener] = (),
+        checks: Checks | None = None,
     ) -> None:
         self._tally = tally
         self._scorer = scorer
@@ -78,6 +80,7 @@ class Loop:
         self._out = out
         self._say = say
         self._listeners = listeners
+        self._checks = checks
         self._looks = ""
         self._trouble = ""
 
@@ -95,7 +98,7 @@ class Loop:
         self._tally.dropped += frame.dropped
         started_s = Moment.now().monotonic_s
         try:
-            result = self._score(frame)
+            result, found = self._score(frame)
         except InputError as error:
             self._tally.failed += 1
             self._write({**_head(frame), "error": str(error)})
@@ -114,6 +117,7 @@ class Loop:
             "threshold": result.threshold,
             "regions": regions,
             "region_count": len(result.regions),
+            **found,
         }
         self._tally.verdicts += 1
         self._tally.anomalous += result.is_anomalous
@@ -122,11 +126,15 @@ class Loop:
         for listener in self._listeners:
             listener.hear(line, result)
 
-    def _score(self, frame: Frame) -> Result:
+    def _score(self, frame: Frame) -> tuple[Result, Line]:
+        """The result, and what the checks say of the frame."""
         if frame.image is None:
             raise InputError(frame.reading.error or "the source gave no picture")
         self._note_looks(frame.number, frame.image)
-        return self._scorer.score(frame.image)
+        result = self._scorer.score(frame.image)
+        if self._checks is None:
+            return result, {}
+        return result, self._checks.look(frame.number, frame.image, result.score)
 
     def _write(self, line: Line) -> None:
         """One line in one write, there at once."""

@@ -1,0 +1,55 @@
+"""What is wrong with the camera or the scores, frame after frame, apart from the verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from numpy.typing import NDArray
+
+from edgead.bundle import Bundle
+from edgead.drift import Drift
+from edgead.health import Finding, Health
+
+
+class Checks:
+    """Gives the keys ``health`` and ``drift`` of every line, each with its reasons in words.
+
+    The camera is checked when the bundle has limits for it, the drift of the scores when ``drift``
+    asks for it. ``say(word, text)`` is told when something is found, and when it is over.
+    """
+
+    def __init__(self, bundle: Bundle, *, drift: bool, say: Callable[[str, str], None]) -> None:
+        self._health = Health(bundle) if bundle.manifest.health is not None else None
+        self._drift = Drift(bundle) if drift else None
+        self._say = say
+        self._found: frozenset[str] = frozenset()
+
+    @property
+    def looks_at_camera(self) -> bool:
+        """Whether the bundle has limits for the camera's health."""
+        return self._health is not None
+
+    def look(self, number: int, image: NDArray[Any], score: float) -> dict[str, Any]:
+        """The keys for the frame ``number``, whose ``image`` got ``score``."""
+        keys: dict[str, Any] = {}
+        findings: list[Finding] = []
+        if self._health is not None:
+            findings += self._health.check(image)
+            keys["health"] = [finding.reason for finding in findings]
+        if self._drift is not None:
+            finding = self._drift.update(score)
+            keys["drift"] = finding.reason if finding is not None else None
+            findings += [finding] if finding is not None else []
+        self._note(number, findings)
+        return keys
+
+    def _note(self, number: int, findings: list[Finding]) -> None:
+        """Say what is new and what is over; not for every frame."""
+        for finding in findings:
+            if finding.name not in self._found:
+                self._say("health", f"frame {number}: {finding.reason}")
+        names = frozenset(finding.name for finding in findings)
+        for name in sorted(self._found - names):
+            self._say("fine", f"frame {number}: no longer {name}")
+        self._found = names
