@@ -87,6 +87,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=STALL_S,
         help="a stream or pipeline that gives nothing for so long is lost (default: %(default)g)",
     )
+    _add_detector(parser)
+
+
+def _add_detector(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--false-reject-rate",
         metavar="RATE",

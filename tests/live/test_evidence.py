@@ -194,12 +194,13 @@ def test_two_processes_in_one_folder_are_refused_and_a_dead_one_does_not_hold_it
     with subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True
     ) as other:
-        assert other.stdout.readline() == "held\n"
-        with pytest.raises(InputError, match="another edgead watch saves there; give each a"):
-            Evidence(tmp_path, 10, print)
-        other.kill()
-        other.wait()
-        Evidence(tmp_path, 10, print).close()
+        try:
+            assert other.stdout.readline() == "held\n"
+            with pytest.raises(InputError, match="another edgead watch saves there; give each a"):
+                Evidence(tmp_path, 10, print)
+        finally:
+            other.kill()
+    Evidence(tmp_path, 10, print).close()
 
 
 def test_a_watch_saves_the_anomalous_frames(watch, film, bundle_dir, tmp_path):

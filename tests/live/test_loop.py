@@ -210,4 +210,4 @@ def test_a_line_is_one_write_and_no_longer_than_a_pipe_takes_at_once():
     assert len(line["regions"]) == MOST_REGIONS
     best = np.sort(peaks, axis=None)[::-1][:MOST_REGIONS]
     assert [region["peak"] for region in line["regions"]] == pytest.approx(list(best))
-    assert written.endswith(b"\n") and len(written) <= 4096
+    assert written.endswith(b"\n") and len(written) <= 4096 - 1400  # of the checks: test_checks
