@@ -124,7 +124,8 @@ class Drift:
         start = 1 / (self._frames * (self._frames + 1) * len(bets))
         pairs = zip(self._capitals, bets, strict=True)
         self._capitals = [min((capital + start) * bet, _MOST) for capital, bet in pairs]
-        self._mean_anomalous += (anomalous - self._mean_anomalous) / _SINCE
+        weight = 1 / min(_SINCE, self._frames)
+        self._mean_anomalous += weight * (anomalous - self._mean_anomalous)
         if self._alarm is None and self.evidence >= 1 / self._rate:
             self._alarm = self._frames
         return None if self._alarm is None else self._finding(self._frames - self._alarm + 1)
@@ -132,7 +133,7 @@ class Drift:
     def _bets_on_p(self, gap: int, u: float) -> list[float]:
         p = urn_p_value(self._counts, gap, u)
         self._counts[gap] += 1
-        self._mean_p += (p - self._mean_p) / _SINCE
+        self._mean_p += (p - self._mean_p) / min(_SINCE, sum(self._counts))
         q = max(1 - p, _LEAST)
         return [k * p ** (k - 1) for k in POWERS] + [k * q ** (k - 1) for k in POWERS]
 

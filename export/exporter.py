@@ -19,8 +19,9 @@ from edgead.bundle import Bundle, Draft, check_out, write_bundle
 from edgead.calibration import check_false_reject_rate, default_false_reject_rate
 from edgead.engine import open_engine
 from edgead.errors import ExportError
+from edgead.health import Observations
 from edgead.images import encode_png, read_image
-from edgead.manifest import Calibration, Golden, Manifest, Tolerance
+from edgead.manifest import Calibration, Golden, HealthLimits, Manifest, Tolerance
 from edgead.preprocess import preprocess
 from edgead.qualification import qualify
 
@@ -164,9 +165,10 @@ def _export(
         **_without_paths(provenance),
         "export": _export_provenance(opset, census, comparison),
     }
-    manifest = _replace(manifest, provenance=provenance)
+    health, reference = _look_at(frames)
+    manifest = _replace(manifest, provenance=provenance, health=health)
     files = {MODELS[name]: model for name, model in models.items()}
-    files.update(golden_files)
+    files.update({**golden_files, health.reference: reference})
     whole = Draft(out, Manifest.loads(manifest.dumps()), "", files)
     qualify(whole, open_engine(whole, "cpu"))  # before anything takes the old bundle's place
     bundle = write_bundle(out, manifest, files)
@@ -288,6 +290,14 @@ def _manifest(
         },
         golden=golden_frames,
     )
+
+
+def _look_at(frames: Sequence[CalibrationFrame]) -> tuple[HealthLimits, bytes]:
+    """What the calibration images say of the camera, see ``edgead.health``."""
+    observations = Observations()
+    for frame in frames:
+        observations.add(frame.read())
+    return observations.limits()
 
 
 def _export_provenance(

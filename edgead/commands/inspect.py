@@ -73,6 +73,7 @@ def _sections(bundle: Bundle) -> list[tuple[str, list[str]]]:
         (f"pairs ({len(manifest.pairs)})", _pairs(manifest)),
         ("map", [_map(manifest), *_tiled(manifest), *_ignored(bundle)]),
         ("calibration", _calibration(manifest)),
+        ("camera health", _health(manifest)),
         ("golden frames", _golden(manifest)),
         ("provenance", _tree(manifest.provenance)),
         ("files", _files(bundle)),
@@ -133,6 +134,17 @@ def _calibration(manifest: Manifest) -> list[str]:
         f"{count(number, 'good image')}, scores {low:.5g} to {high:.5g}",
         f"false-reject rate {percent(rate)}: anomalous above {limit:.5g}",
         f"best rate these images can promise: {percent(best_false_reject_rate(number))}",
+    ]
+
+
+def _health(manifest: Manifest) -> list[str]:
+    limits = manifest.health
+    if limits is None:
+        return ["no limits; edgead calibrate measures them on good images"]
+    return [
+        f"{count(limits.images, 'good image')}: brightness {percent(limits.brightness)} or more, "
+        f"saturated {percent(limits.saturated)} or less,",
+        f"sharpness {limits.sharpness:.4g} or more, shift {percent(limits.shift)} or less",
     ]
 
 

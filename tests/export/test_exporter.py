@@ -46,6 +46,7 @@ def test_bundle_is_whole_and_serves(made: tuple[Path, list[str]]) -> None:
     assert set(manifest.files) == {
         "model.onnx",
         "model.fp16.onnx",
+        "health/reference.png",
         *(f"golden/{i}.{ending}" for i in range(4) for ending in ("png", "npy")),
     }
     assert len(manifest.calibration.scores) == COUNT
