@@ -114,6 +114,7 @@ def test_few_shots_are_chosen_by_seed_and_nested():
     assert set(two[0]) < set(four[0]) < set(train)
     assert four[1] == two[1] == calibration  # so that figures of several K can be compared
     assert four[0] != split(samples, 5, shots=4)[0]
+    assert four[0] != train[:4]  # drawn, not the first by name
 
 
 def test_shots_count_for_every_category():
