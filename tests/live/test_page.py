@@ -47,7 +47,10 @@ def test_the_state_has_the_latest_verdict_and_what_is_new(page, frames):
     ("query", "heatmap"), [("", True), ("?heatmap=1", True), ("?heatmap=0", False)]
 )
 def test_the_picture_is_the_latest_frame_with_or_without_its_heatmap(page, frames, query, heatmap):
-    page.feed(frames[0], frames[3])
+    page.feed(frames[0])
+    before = page.ask(f"/frame.jpg{query}")[2]
+    assert page.ask(f"/frame.jpg{query}")[2] == before
+    page.feed(frames[3])
     status, headers, data = page.ask(f"/frame.jpg{query}")
     assert (status, headers["Content-Type"]) == (200, "image/jpeg")
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR).astype(int)
