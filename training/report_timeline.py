@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from .timeline import Timeline
 
 WIDTH, HEIGHT = 1160, 150
-LEFT, RIGHT, TOP, BOTTOM = 58, 12, 10, 26
+LEFT, RIGHT, TOP, BOTTOM = 58, 24, 10, 26
 COLUMNS = 900  # of the curve: a longer video is drawn as least and largest score of each column
 
 
