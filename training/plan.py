@@ -45,6 +45,7 @@ class Plan:
     category: str | None = None
     group: str | None = None  # this one and the next: see split
     shots: int | None = None
+    textures: Path | None = None  # None: none, or those of the run to resume
     device: str = "auto"  # see processes.launch; where it runs is not part of what is asked for
 
     def command(self) -> str:
@@ -60,6 +61,7 @@ class Plan:
             words += ["--calibration", f"{self.calibration_fraction:g}"]
         for key in CHOICES:
             words += [] if getattr(self, key) is None else [f"--{key}", str(getattr(self, key))]
+        words += [] if self.textures is None else ["--textures", self.textures.resolve().name]
         return shlex.join(words)
 
 
@@ -95,6 +97,8 @@ def begin(plan: Plan) -> tuple[Plan, Dataset, Parts, dict[str, Any]]:
         raise TrainingError(
             f"{plan.out} holds a run already: go on with --resume, or give another --out"
         )
+    if plan.textures is not None and not METHODS[plan.method].takes_textures:
+        raise TrainingError(f"{plan.method} makes no use of --textures; leave it out")
     settings = _all_settings(plan)
     dataset = open_dataset(plan.data, layout=plan.layout, category=plan.category)
     parts = split(
@@ -110,7 +114,8 @@ def begin(plan: Plan) -> tuple[Plan, Dataset, Parts, dict[str, Any]]:
         "calibration_fraction": plan.calibration_fraction,
         "data": {"path": str(plan.data.resolve())}
         | {key: getattr(plan, key) for key in CHOICES}
-        | {"layout": dataset.layout},
+        | {"layout": dataset.layout}
+        | ({} if plan.textures is None else {"textures": str(plan.textures.resolve())}),
         "train": [sample.name for sample in parts[0]],
         "calibration": [sample.name for sample in parts[1]],
         "versions": _versions(),
@@ -142,9 +147,10 @@ def take_up(plan: Plan) -> tuple[Plan, Dataset, Parts, dict[str, Any]]:
                 f"--{key} out"
             )
     choices = {key: data.get(key) for key in CHOICES}
+    textures = plan.textures or (Path(data["textures"]) if "textures" in data else None)
     begun = Plan(
         plan.method, plan.data, plan.out, record["settings"], record["seed"], bounds, fraction,
-        **choices,
+        **choices, textures=textures,
     )  # fmt: skip
     dataset = open_recorded(plan.data, data)
     return begun, dataset, recorded_samples(record, dataset), record

@@ -8,6 +8,7 @@ RUN/recovered.png            what the method makes of a few calibration images, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from edgead.preprocess import Preprocessor
 
 from .checkpoint import CHECKPOINT
 from .data import Sample, check_images, digest
+from .data.listing import SUFFIXES, images_below
 from .fit import Bar, Bounds, Interrupted, fit
 from .methods import METHODS, Method, TrainingSet
 from .methods.base import Progress
@@ -47,6 +49,7 @@ from .processes import check_batch, describe, launch, together
 
 PICTURE_FILE = "recovered.png"
 PICTURE_IMAGES = 6
+TEXTURES = 128  # at most, evenly chosen: 100 MB at 256x256
 IMAGE_BYTES_IN_MEMORY = 4 << 30  # larger sets are kept in a file of the run, mapped
 
 
@@ -89,6 +92,7 @@ def train(
         log(f"device {describe(fabric)}")
         if plan.out.exists() and not plan.out.is_dir():
             raise TrainingError(f"{plan.out} is a file; give a folder for the run")
+        textures = _load_textures(plan.textures, method)
         if first:
             _decode(parts[0] + parts[1], progress)
         found = digest(parts[0] + parts[1])
@@ -98,7 +102,9 @@ def train(
         plan.out.mkdir(parents=True, exist_ok=True)  # not before: what is refused leaves nothing
         if first:
             write_record(plan.out, record)
-        data = TrainingSet(_load_images(parts[0], method, plan.out, progress, first), progress)
+        data = TrainingSet(
+            _load_images(parts[0], method, plan.out, progress, first), progress, textures=textures
+        )
     position = fit(
         method, data, plan.out, seed=plan.seed, bounds=plan.bounds, bar=bar, fabric=fabric,
         resume=resume and (plan.out / CHECKPOINT).is_file(),
@@ -186,6 +192,24 @@ def _load_images(
     for row, sample in enumerate(progress(mine, "reading the images")):
         images[row] = torch.from_numpy(preprocessor(read_image(sample.path))).permute(1, 2, 0)
     return images.permute(0, 3, 1, 2)
+
+
+def _load_textures(folder: Path | None, method: Method) -> torch.Tensor:
+    """Pictures of other things, like the training images: [M, 3, H, W], M up to TEXTURES.
+
+    Errors: DataError for a folder without images, InputError for one that cannot be read.
+    """
+    if folder is None:
+        return torch.empty(0)
+    paths = images_below(folder)
+    if not paths:
+        raise DataError(
+            f"--textures {folder} holds no images; give a folder of pictures of other things "
+            f"({SUFFIXES}), or leave it out for textures that are made up"
+        )
+    chosen = paths[:: math.ceil(len(paths) / TEXTURES)]
+    preprocessor = Preprocessor(method.preprocess_params())
+    return torch.from_numpy(np.stack([preprocessor(read_image(path)) for path in chosen]))
 
 
 def _finish(out: Path, method: Method, record: dict[str, Any]) -> None:

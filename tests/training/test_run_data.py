@@ -109,6 +109,35 @@ def test_few_shots_are_recorded_and_resumed(parts, tmp_path):
     assert run.provenance["data"]["shots"] == 4
 
 
+def test_textures_of_a_folder_are_learnt_from_and_resumed(parts, tmp_path):
+    pictures = tmp_path / "pictures"
+    for i in range(3):
+        _write(pictures / "deeper" / f"{i}.png", (50, 90, 3), seed=i)
+    always = SETTINGS | {"elastic": 0.0, "clean": 0.0}
+    made_up, _ = _train(parts, tmp_path / "made_up", settings=always)
+    whole, _ = _train(parts, tmp_path / "whole", settings=always, textures=pictures)
+    with pytest.raises(Interrupted):
+        _train(parts, tmp_path / "run", settings=always, textures=pictures, stop_at=1)
+    run, _ = _train(parts, tmp_path / "run", resume=True, settings={})
+    weights, same, other = (
+        r.method.state_dict()["autoencoder.out.weight"] for r in (run, whole, made_up)
+    )
+    assert weights.equal(same) and not weights.equal(other)
+    assert run.provenance["command"].endswith("--textures pictures")
+    assert str(tmp_path) not in json.dumps(run.provenance)
+
+
+def test_textures_that_cannot_be_had_are_refused(parts, tmp_path):
+    (tmp_path / "empty").mkdir()
+    out = tmp_path / "run"
+    for folder in ("empty", "absent"):
+        with pytest.raises(DataError, match=f"{folder} holds no images; give a folder of pictures"):
+            _train(parts, out, textures=tmp_path / folder)
+    with pytest.raises(TrainingError, match="arnet makes no use of --textures"):
+        _train(parts, out, method="arnet", settings={}, textures=parts)
+    assert not out.exists()
+
+
 def test_parts_are_recorded_and_counted(parts, tmp_path):
     data = tmp_path / "data"
     data.mkdir()

@@ -214,6 +214,23 @@ def test_opacity_bounds_how_much_a_texture_covers():
     assert 0 < corrupted.max() <= 1 - 0.9**3 + 1e-6  # three shapes at most lie over each other
 
 
+def test_textures_are_pieces_of_the_pictures_given():
+    # The pictures hold values from 2 to 3, which nothing else has.
+    pictures = 2 + torch.rand(3, 3, 80, 96, generator=_generator())
+    images = torch.zeros(30, 3, 64, 64)
+    solid = _settings(elastic=0.0, strokes=0.0, clean=0.0, opacity=(1.0, 1.0))
+    corrupted, mask = corrupt(images, solid, _generator(), pictures)
+    known = set(pictures.flatten().tolist())
+    painted = corrupted.movedim(1, -1)[mask[:, 0] > 0].flatten()
+    assert len(painted) > 1000 and set(painted.tolist()) <= known
+    used = [
+        not set(picture.flatten().tolist()).isdisjoint(painted.tolist()) for picture in pictures
+    ]
+    assert all(used)
+    made_up, _ = corrupt(images, solid, _generator())
+    assert made_up.max() <= 1
+
+
 def test_same_generator_gives_the_same_corruption():
     images = _image(4, 3, 64, 64)
     first, again, other = (corrupt(images, _settings(), _generator(s))[0] for s in (1, 1, 2))

@@ -51,6 +51,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--group", metavar="REGEX",
         help="keep images of one part together: the first group in an image's name is the part",
     )  # fmt: skip
+    parser.add_argument(
+        "--textures", metavar="DIR", type=Path,
+        help="for ssae: pictures of other things, to paint defects with (default: made up)",
+    )  # fmt: skip
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in RUN")
     parser.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), default="auto",
@@ -95,7 +99,7 @@ def _train(args: argparse.Namespace) -> int:
     plan = Plan(
         args.method, args.data, args.out, dict(map(read_setting, args.settings)), args.seed,
         Bounds(args.steps, args.minutes), args.calibration, args.preset,
-        args.layout, args.category, args.group, args.shots, args.device,
+        args.layout, args.category, args.group, args.shots, args.textures, args.device,
     )  # fmt: skip
     try:
         result = train(

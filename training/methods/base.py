@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -28,12 +28,14 @@ class TrainingSet:
     """The good images that a method learns from, preprocessed as the runtime does it.
 
     images: [N, 3, H, W] float32, normalised, in the memory of the CPU; progress: the bar for long
-    preparations; device: where the method is trained.
+    preparations; device: where the method is trained; textures: [M, 3, H, W] like ``images``, of
+    other things, for a method that ``takes_textures``; none where the user gave none.
     """
 
     images: Tensor
     progress: Progress
     device: torch.device = CPU
+    textures: Tensor = field(default_factory=lambda: torch.empty(0))
 
     def __getitem__(self, indices: Tensor) -> Tensor:
         """The images of ``indices`` on the device."""
@@ -72,12 +74,12 @@ def check_types(settings: Any) -> None:
 
     Errors: TrainingError that names the setting, what was given and an example of what is wanted.
     """
-    for field in fields(settings):
-        value, example = getattr(settings, field.name), field.default
+    for each in fields(settings):
+        value, example = getattr(settings, each.name), each.default
         if not _alike(value, example):
             wanted = json.dumps(example)
             raise TrainingError(
-                f"{field.name}={value!r} cannot be used; wanted a value like {field.name}={wanted}"
+                f"{each.name}={value!r} cannot be used; wanted a value like {each.name}={wanted}"
             )
 
 
@@ -130,7 +132,7 @@ def read_settings(kind: type[Settings], method: str, values: dict[str, Any]) -> 
 
     Errors: TrainingError for a setting that the method does not have, and those of ``kind``.
     """
-    known = sorted(field.name for field in fields(kind))
+    known = sorted(each.name for each in fields(kind))
     for key in values:
         if key not in known:
             raise TrainingError(f"{method} has no setting {key!r}; it knows {known}")
@@ -153,6 +155,7 @@ class Method(nn.Module, ABC):
     name: ClassVar[str]
     distance: ClassVar[str]
     presets: ClassVar[Mapping[str, dict[str, Any]]]
+    takes_textures: ClassVar[bool] = False
     config: Any
 
     @classmethod

@@ -220,6 +220,7 @@ class SSAE(Method):
     name: ClassVar[str] = "ssae"
     distance: ClassVar[str] = "l2"  # a mean over channels; the paper's sum is three times that
     presets = PRESETS
+    takes_textures: ClassVar[bool] = True
 
     def __init__(self, settings: SSAESettings) -> None:
         super().__init__()
@@ -286,7 +287,7 @@ class SSAE(Method):
     def stages(self, data: TrainingSet) -> list[Stage]:
         def loss(indices: Tensor, generator: torch.Generator, _: float) -> dict[str, Tensor]:
             target = self.views(data.images[indices], generator)
-            corrupted, mask = corrupt(target, self.config, generator)
+            corrupted, mask = corrupt(target, self.config, generator, data.textures)
             if self.config.noise:
                 grain = self.config.noise * torch.randn(target.shape, generator=generator)
                 target, corrupted = target + grain, corrupted + grain

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .ssae import SSAESettings
 
 TEXTURES = ("perlin", "stripes", "cut_paste")  # [P] procedural sources
+NO_IMAGES = torch.empty(0)
 SHAPES = 3  # [P] at most, per image
 _SAMPLES = 16  # points of a curve per corner
 
@@ -140,13 +141,22 @@ def texture(others: Tensor, generator: torch.Generator) -> Tensor:
     return first + (second - first) * pattern
 
 
+def cut(pictures: Tensor, size: tuple[int, int], generator: torch.Generator) -> Tensor:
+    """A piece [3, H, W] of one of the pictures [M, 3, >= H, >= W], at any place."""
+    picture = pictures[int(torch.randint(len(pictures), (1,), generator=generator))]
+    rooms = (picture.shape[1] - size[0], picture.shape[2] - size[1])
+    y, x = (int(torch.randint(room + 1, (1,), generator=generator)) for room in rooms)
+    return picture[:, y : y + size[0], x : x + size[1]]
+
+
 def corrupt(
-    images: Tensor, settings: SSAESettings, generator: torch.Generator
+    images: Tensor, settings: SSAESettings, generator: torch.Generator, textures: Tensor = NO_IMAGES
 ) -> tuple[Tensor, Tensor]:
     """Images [N, 3, H, W] in [0, 1] with local corruption, and where it is: mask [N, 1, H, W].
 
     A share ``clean`` stays as it is. The others get one to three shapes, each a blob or a stroke,
     each with its own content (an elastic deformation of what is there, or a texture) and opacity.
+    Textures are cut from ``textures`` [M, 3, >= H, >= W] if there are any, else made up.
     """
     size = (images.shape[2], images.shape[3])
     corrupted, mask = images.clone(), images.new_zeros(len(images), 1, *size)
@@ -162,7 +172,8 @@ def corrupt(
             if pulled:
                 content = elastic(corrupted[row], uniform(generator, 0.01, 0.05), generator)
             else:
-                content = texture(images, generator)
+                given = len(textures) > 0
+                content = cut(textures, size, generator) if given else texture(images, generator)
             opacity = 1.0 if pulled else uniform(generator, *settings.opacity)
             corrupted[row] = torch.lerp(corrupted[row], content, opacity * shape)
             mask[row, 0] = torch.maximum(mask[row, 0], shape)
