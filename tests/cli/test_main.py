@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import subprocess
 import sys
 import types
@@ -52,7 +53,7 @@ def test_help_names_every_command(capsys):
     assert exit_code("--help") == 0
     out = capsys.readouterr().out
     for name, (_, text) in COMMANDS.items():
-        assert f"{name:<10}{text}" in out
+        assert re.search(rf"^  {name}  +{re.escape(text)}$", out, re.MULTILINE)
 
 
 def test_no_command_shows_the_help_and_is_a_mistake(capsys):
