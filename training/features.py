@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from edgead.anomaly_map import AnomalyMap
+
 from .networks import position_gain
 
+if TYPE_CHECKING:
+    from .methods.base import Method
+
+PRIOR_IMAGES = 10  # [P]
+Compared = tuple[list[Tensor], list[Tensor]]  # reference and restored of some images, by pair
 CACHE_BYTES = 4 << 30  # features of training images beyond this are computed anew in each step
 
 
@@ -20,8 +32,8 @@ class FeatureScale(nn.Module):
     """Features to what is compared: standardised per channel, smoothed, divided by what is usual.
 
     ``mean`` and ``std`` are those of the good images' features per channel of every backbone level.
-    ``gain`` is E ** -0.5 per position of every pair, E the mean squared difference per channel that
-    good images have there; ``usual`` is E of every pair until it is measured.
+    ``gain`` is (w / E) ** 0.5 per position of every pair, E the mean squared difference per channel
+    that good images have there, w the weight of the pair; ``usual`` is E until it is measured.
     """
 
     def __init__(
@@ -48,6 +60,19 @@ class FeatureScale(nn.Module):
         for k, error in enumerate(expected):
             self.get_buffer(f"gain_{k}").copy_(position_gain(error).sqrt())
 
+    def set_weights(self, scores: Tensor) -> None:
+        """Weigh pairs by 1 / standard deviation of the good images' scores [pairs, N]; mean 1.
+
+        Few images say little about a deviation: the variance is drawn towards the mean of all
+        pairs, which counts as much as ``PRIOR_IMAGES``.
+        """
+        count = scores.shape[1]
+        variance = scores.double().var(dim=1, correction=0)
+        drawn = (count * variance + PRIOR_IMAGES * variance.mean()) / (count + PRIOR_IMAGES)
+        weight = (drawn + 1e-12).rsqrt()
+        for k, share in enumerate(weight / weight.mean()):
+            self.get_buffer(f"gain_{k}").mul_(share.sqrt())
+
     def standardise(self, levels: list[Tensor]) -> list[Tensor]:
         """(F - mean) / std per channel."""
         count = len(levels)
@@ -65,6 +90,42 @@ class FeatureScale(nn.Module):
             (x.float() * gain.float(), y.float() * gain.float())
             for x, y, gain in zip(reference, restored, gains, strict=True)
         ]
+
+
+def measure(
+    method: Method, scale: FeatureScale, compared: Callable[[str], Iterator[Compared]]
+) -> None:
+    """Measure on the good images what is usual: E of every pair, then the weights of the pairs.
+
+    compared: with the title of a progress bar, what of the good images is compared, chunk by chunk.
+    Of the method's settings, ``position`` says whether E is that of each position or one number,
+    ``balance`` whether the pairs get weights.
+    """
+    sums: list[Any] = [0.0] * len(method.pairs())
+    count = 0
+    for reference, restored in compared("distances of the good images"):
+        count += len(reference[0])
+        for k, (x, y) in enumerate(zip(reference, restored, strict=True)):
+            distance = (x - y).square().mean(1)
+            sums[k] = sums[k] + distance.sum(0, dtype=torch.float64).cpu()
+    expected = [total / count for total in sums]
+    if not method.config.position:
+        expected = [error.mean().expand(error.shape) for error in expected]
+    scale.set_expected(expected)
+    if method.config.balance:
+        chunks = compared("scores of the good images")
+        scale.set_weights(_scores(method, (scale.emit(*chunk) for chunk in chunks)))
+
+
+def _scores(method: Method, chunks: Iterable[list[tuple[Tensor, Tensor]]]) -> Tensor:
+    """The scores that each pair alone gives to N images: [pairs, N] float64."""
+    params = replace(method.map_params(), weights=(1.0,))
+    heads = [AnomalyMap(params, [(pair.channels, *pair.size)]) for pair in method.pairs()]
+    columns = []
+    for pairs in chunks:
+        arrays = [tuple(x.cpu().contiguous().numpy() for x in pair) for pair in pairs]
+        columns.append([head([pair])[1] for head, pair in zip(heads, arrays, strict=True)])
+    return torch.from_numpy(np.concatenate(columns, axis=1)).double()
 
 
 class Moments:

@@ -8,7 +8,7 @@ Source: Xia et al., "Attention-guided perturbation for unsupervised image anomal
     F' = F_clean + E (alpha(t) minmax(A) + beta)        E Gaussian, alpha(t) grows linearly [F]
     X' = X + noise in the highest r(t) of A, F'_img = F of X'                           [F]
     L = 1/2 (|decoder(F') - F_clean|^2 + |decoder(F'_img) - F_clean|^2)                 [F]
-    map = |decoder(F_clean) - F_clean|^2 / E                        l2 [F]; E: P, as ReDi
+    map = w |decoder(F_clean) - F_clean|^2 / E, summed over levels      l2 [F]; E, w: P, as ReDi
 
 The noise is there in training only: an inference costs the backbone and a small ViT [F]. The levels
 of a CNN differ in width and resolution, so they are laid side by side on one grid instead of summed
@@ -17,6 +17,7 @@ of a CNN differ in width and resolution, so they are laid side by side on one gr
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -29,7 +30,7 @@ from edgead.manifest import Pair
 from edgead.preprocess import PreprocessParams
 
 from ..backbone import CHANNELS, MEAN, STD, STRIDES, load_backbone
-from ..features import FeatureScale
+from ..features import Compared, FeatureScale, measure
 from .agpnet_data import (
     CleanFeatures,
     feature_noise,
@@ -50,7 +51,6 @@ from .base import (
 )
 
 TOKEN_STRIDES = (8, 16)
-LEVEL_WEIGHTS = (1 / 2, 1 / 3, 1 / 6)  # [P] at strides 4, 8, 16: fine levels show where
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,8 @@ class AGPNetSettings:
     features, image or both; masks: prior, learnt or both; ema: take the learnt mask from the EMA
     copy, or from the decoder itself; schedule: linear or constant.
     alpha, beta: feature noise; image_share: r, first and last; image_std: of the pixels' noise,
-    normalised; position: E per position, else one number; top_k: share of the map that the pooling
-    top_k averages.
+    normalised; position: E per position, else one number; balance: weigh the levels by w; top_k:
+    share of the map that the pooling top_k averages.
     """
 
     size: tuple[int, int] = (256, 256)  # [P]
@@ -86,6 +86,7 @@ class AGPNetSettings:
     image_share: tuple[float, float] = (0.05, 0.3)  # [P]
     image_std: float = 0.4  # [P]
     position: bool = True  # [P]
+    balance: bool = True  # [P]
     blur_sigma: float = 4.0  # [P] pixels at 256
     pooling: str = "max"  # [F]
     top_k: float = 0.01  # [P]
@@ -129,6 +130,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "width": 384,  # [F] that of ViT-S
         "heads": 6,  # [F] that of ViT-S
         "position": False,  # [F] no such normalisation
+        "balance": False,  # [F]
         "learning_rate": 1e-4,  # [P] as ViTAD
         "steps": 3000,  # [P] 100 epochs, as ViTAD, of a category of MVTec AD
     },
@@ -201,10 +203,9 @@ class AGPNet(Method):
         if self.config.join == "sum":
             return (Pair("reference_0", "restored_0", self.config.common, self.grid, 1.0),)
         rows, columns = self.grid
-        levels = zip(CHANNELS, self.factors, LEVEL_WEIGHTS, strict=True)
         return tuple(
-            Pair(f"reference_{k}", f"restored_{k}", c, (rows * f, columns * f), weight)
-            for k, (c, f, weight) in enumerate(levels)
+            Pair(f"reference_{k}", f"restored_{k}", c, (rows * f, columns * f), 1 / len(CHANNELS))
+            for k, (c, f) in enumerate(zip(CHANNELS, self.factors, strict=True))
         )
 
     def on_grid(self, levels: list[Tensor]) -> list[Tensor]:
@@ -286,20 +287,17 @@ class AGPNet(Method):
         return torch.cat(draws, dim=1)
 
     def conclude(self, data: TrainingSet) -> None:
-        """Measure E, the mean distance of the good images; what served only training goes."""
+        """Measure E and w on the good images; what served only training goes."""
         clean_features = self.clean or CleanFeatures(self, data)
-        sums: list[Any] = [0.0] * len(self.pairs())
-        with torch.no_grad():
-            for part in clean_features.chunks("distances of the good images"):
-                clean, _ = clean_features(part)
-                restored = self.split(self.decoder(clean))
-                for k, (x, y) in enumerate(zip(self.split(clean), restored, strict=True)):
-                    error = (x - y).square().mean(1)
-                    sums[k] = sums[k] + error.sum(0, dtype=torch.float64).cpu()
-        expected = [total / len(data) for total in sums]
-        if not self.config.position:
-            expected = [error.mean().expand(error.shape) for error in expected]
-        self.scale.set_expected(expected)
+
+        def compared(title: str) -> Iterator[Compared]:
+            for part in clean_features.chunks(title):
+                with torch.no_grad():
+                    clean, _ = clean_features(part)
+                    restored = self.decoder(clean)
+                yield self.split(clean), self.split(restored)
+
+        measure(self, self.scale, compared)
         self.clean = self.teacher = None
 
     def stages(self, data: TrainingSet) -> list[Stage]:

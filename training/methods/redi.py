@@ -8,17 +8,20 @@ where the paper is silent.
     P = the most similar image of a bank of good images                         [F; bank: P]
     Y = recover(H, P)                never sees X itself, so no defect takes a short cut [F]
     F_X = backbone(X)   F_Y = FRB(backbone(Y))      frozen backbone, several scales [F]
-    map = sum over scales of (1 - cos(F_X, F_Y)) / E, Gaussian, maximum         [P, as RD4AD]
+    map = sum over scales of w (1 - cos(F_X, F_Y)) / E, Gaussian, maximum       [P, as RD4AD]
 
 F is standardised per channel and averaged over 3x3 positions before it is compared, since what no
 recovery can predict is its finest grain [P, as PatchCore]. E is the mean distance of good images at
 that position, so that edges, which are never recovered quite, do not drown a faint defect [P, the
-idea of ARNet's E_k]. The graph hands out F / |F| * sqrt(C / 2E), whose mean squared difference is
-just that: |a - b|^2 = 2 (1 - cos) for unit vectors.
+idea of ARNet's E_k]. w is one over the standard deviation of the good images' scores at that scale:
+a scale on which good parts differ much says less about a defect [P]. The graph hands out
+F / |F| * sqrt(C w / 2E), whose mean squared difference is just that: |a - b|^2 = 2 (1 - cos) for
+unit vectors.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -30,7 +33,7 @@ from edgead.manifest import Pair
 from edgead.preprocess import PreprocessParams
 
 from ..backbone import CHANNELS, MEAN, STD, STRIDES, load_backbone
-from ..features import FeatureScale, smooth
+from ..features import Compared, FeatureScale, measure, smooth
 from ..networks import Residual, conv_norm_relu, ssim, upsample
 from ..selfmaps import KINDS, make_map
 from .base import (
@@ -55,7 +58,7 @@ class ReDiSettings:
     size: input (height, width), multiples of 32; map: one of hog, sobel, canny, gray; prompt: feed
     the similar image, or zeros; frb: light (residual block per scale), heavy (fusion, one-class
     bottleneck, reversed decoder) or none; self_correlation: weight of L_S, 0 switches it off;
-    position: divide by E per position;
+    position: E per position, else one number per scale; balance: weigh the scales by w;
     bank_size: prompts kept in the graph; widths: channels of the recover network at strides
     2, 4, 8, 16; learning_rate, steps: (recover, discriminate); variants: prompts per image in
     stage two; patches: share of the images that stage one shows with foreign patches in H.
@@ -67,6 +70,7 @@ class ReDiSettings:
     frb: str = "light"  # [P]
     self_correlation: float = 1.0  # [P] weight of L_S
     position: bool = True  # [P]
+    balance: bool = True  # [P]
     bank_size: int = 16  # [P]
     widths: tuple[int, int, int, int] = (16, 32, 64, 128)  # [P]
     blur_sigma: float = 4.0  # [P] as RD4AD, pixels at 256
@@ -285,23 +289,19 @@ class ReDi(Method):
     # training ------------------------------------------------------------------------------------
 
     def conclude(self, data: TrainingSet) -> None:
-        """Measure E, the mean distance of the good images at each position."""
-        if not self.config.position:
-            return
+        """Measure E and w on the good images."""
         cache = self.cache or FeatureCache(self, data, self.config.variants)
         self.cache = None
         cache.recover()
-        sums: list[Any] = [0.0] * len(CHANNELS)
-        with torch.no_grad():
-            for part in cache.chunks("distances of the good images"):
-                levels, recovered = cache.features(part, variant=0)
-                restored = self.restore(self.scale.standardise(recovered))
-                for k, (x, y) in enumerate(zip(self.scale.target(levels), restored, strict=True)):
-                    distance = 1 - F.cosine_similarity(x, y)
-                    sums[k] = sums[k] + distance.sum(0, dtype=torch.float64).cpu()
-        # |a - b|^2 = 2 (1 - cos) for unit vectors, and the distance l2 is a mean over channels.
-        shares = [2 / count / len(data) for count in CHANNELS]
-        self.scale.set_expected([share * x for share, x in zip(shares, sums, strict=True)])
+
+        def compared(title: str) -> Iterator[Compared]:
+            for part in cache.chunks(title):
+                with torch.no_grad():
+                    levels, recovered = cache.features(part, variant=0)
+                    restored = self.restore(self.scale.standardise(recovered))
+                yield _unit(self.scale.target(levels)), _unit(restored)
+
+        measure(self, self.scale, compared)
 
     def stages(self, data: TrainingSet) -> list[Stage]:
         cache = self.cache = FeatureCache(self, data, self.config.variants)

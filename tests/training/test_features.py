@@ -1,0 +1,85 @@
+"""What the methods on backbone features measure on the good images, against hand-computed cases."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from edgead_training.features import FeatureScale, measure
+from edgead_training.methods import AGPNet, ReDi, TrainingSet
+
+from edgead import reference
+
+
+def _images(count: int) -> torch.Tensor:
+    """Some are harder than others, so that their scores differ."""
+    images = torch.randn(count, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    return images * torch.linspace(0.2, 2, count)[:, None, None, None]
+
+
+def test_pairs_weigh_as_one_over_the_deviation_of_their_scores():
+    scale = FeatureScale((24, 40, 112), [(2, 2)] * 3, [1.0, 1.0, 1.0])
+    # Ten images with variances 1, 4, 16, mean 7; ten more are taken to show it: 4, 5.5, 11.5.
+    scores = torch.tensor([[-1.0, 1.0] * 5, [-2.0, 2.0] * 5, [-4.0, 4.0] * 5]) + 9
+    scale.set_weights(scores)
+    want = np.array([4, 5.5, 11.5]) ** -0.5
+    for k, share in enumerate(want / want.mean()):
+        gain = scale.get_buffer(f"gain_{k}")
+        torch.testing.assert_close(gain.square(), torch.full((1, 1, 2, 2), share).float())
+
+
+def test_one_image_leaves_the_weights_alike():
+    scale = FeatureScale((24, 40, 112), [(2, 2)] * 3, [1.0, 1.0, 1.0])
+    scale.set_weights(torch.tensor([[1.0], [2.0], [3.0]]))
+    for k in range(3):
+        torch.testing.assert_close(scale.get_buffer(f"gain_{k}"), torch.ones(1, 1, 2, 2))
+
+
+@pytest.mark.parametrize("kind", [AGPNet, ReDi])
+@torch.no_grad()
+def test_pairs_are_weighed_by_the_scores_that_each_alone_gives_to_the_training_images(kind):
+    """Taken from the graph itself; ReDi's prompt may then be the image, so its bank is foreign."""
+    small = {"size": [64, 64]} | ({"bank_size": 3, "widths": [4, 4, 8, 8]} if kind is ReDi else {})
+    torch.manual_seed(0)
+    method = kind.from_settings(small, n_train=7).eval()
+    images = _images(7)
+    if kind is ReDi:
+        method.bank.fill(torch.randn(3, 3, 64, 64), torch.randn(3, method.bank.keys.shape[1]))
+
+    def compared(_title):
+        for part in images.split(3):
+            pairs = bare(part)
+            yield [a for a, _ in pairs], [b for _, b in pairs]
+
+    def bare(part):
+        gains = [method.scale.get_buffer(f"gain_{k}") for k in range(3)]
+        return [(a / g, b / g) for (a, b), g in zip(method(part), gains, strict=True)]
+
+    for title in ("plain", "balanced"):
+        method.config = replace(method.config, balance=title == "balanced")
+        measure(method, method.scale, compared)
+        if title == "plain":
+            before = [method.scale.get_buffer(f"gain_{k}").clone() for k in range(3)]
+            alone = replace(method.map_params(), weights=(1.0,))
+            pairs = [(a.numpy(), b.numpy()) for a, b in method(images)]
+            scores = np.array([reference.anomaly_map([pair], alone)[1] for pair in pairs])
+    variance = (7 * scores.var(1) + 10 * scores.var(1).mean()) / 17
+    want = variance**-0.5 / (variance**-0.5).mean()
+    assert want.std() > 0.01
+    for k in range(3):
+        ratio = (method.scale.get_buffer(f"gain_{k}") / before[k]).square()
+        np.testing.assert_allclose(ratio, want[k], rtol=1e-4)  # float32 against float64
+
+
+def test_without_positions_there_is_one_usual_distance_for_a_pair():
+    method = AGPNet.from_settings(
+        {"size": [64, 64], "position": False, "balance": False}, n_train=2
+    ).eval()
+    data = TrainingSet(_images(3), lambda items, title: iter(items))
+    method.stages(data)[0].prepare()
+    method.conclude(data)
+    for k in range(3):
+        gain = method.scale.get_buffer(f"gain_{k}")
+        assert torch.equal(gain, gain.flatten()[0].expand(gain.shape))
