@@ -1,9 +1,9 @@
 """The command ``edgead``: finds the command's module, runs it, turns errors into sentences.
 
 Exit codes: 0 fine; 1 the caller's mistake; 2 the device's; 3 an anomalous frame, where
-``score --exit-code`` asks for it; 4 and 5 too slow for ``edgead-bench``; 130 and 141 when stopped
-by Ctrl-C or a closed pipe, as in every shell. An exception that is none of these is a defect of
-edgead and shows its traceback.
+``score --exit-code`` asks for it; 4 and 5 too slow for ``edgead-bench``; 6 a verdict that
+``replay`` does not repeat; 130 and 141 when stopped by Ctrl-C or a closed pipe, as in every shell.
+An exception that is none of these is a defect of edgead and shows its traceback.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "frames": ("edgead_training.commands.frames", "decode videos into a data set of frames"),
     "score": ("edgead.commands.score", "score images with a bundle"),
     "watch": ("edgead.commands.watch", "score a camera, stream, video file or folder, live"),
+    "replay": ("edgead.commands.replay", "score saved frames again: is every verdict repeated?"),
     "mask": ("edgead.commands.mask", "give a bundle an ignore mask: parts that do not count"),
     "inspect": ("edgead.commands.inspect", "say what is in a bundle"),
     "verify": ("edgead.commands.verify", "check a bundle's files and qualify it on this machine"),

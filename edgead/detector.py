@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from edgead import _cpu, calibration
 from edgead.bundle import Bundle, open_bundle
+from edgead.digests import Hasher, Served
 from edgead.engine import Engine, open_engine
 from edgead.errors import EdgeadError, InputError
 from edgead.pipeline import Pipeline
@@ -36,7 +37,8 @@ class Detector:
     ``color``: channel order of colour frames, "bgr" (what OpenCV gives) or "rgb"; "gray" accepts
     grey frames only. ``false_reject_rate``: share of good frames that may be called anomalous, None
     for the bundle's; n calibration images can promise 1 / (n + 1) at best. ``threads``: CPU threads
-    of one inference, None for the engine's choice.
+    of one inference, None for the engine's choice. ``digests``: give every Result the SHA-256 of
+    what each stage made, for ``edgead replay``.
 
     One Detector may be used from several threads at once and gives the same results as from one.
 
@@ -51,6 +53,7 @@ class Detector:
         color: str = "bgr",
         false_reject_rate: float | None = None,
         threads: int | None = None,
+        digests: bool = False,
     ) -> None:
         self._bundle = engine if isinstance(engine, Bundle) else open_bundle(engine)
         manifest = self._bundle.manifest
@@ -71,6 +74,8 @@ class Detector:
             "version": opened.version,
             "bundle_sha256": self._bundle.sha256,
         }
+        self._served: Served = {**self._info, "color": color, "threads": threads}
+        self._digests = digests
         tolerance = manifest.tolerance[opened.precision]
         self._tolerance = tolerance.score
         # With max pooling a map's peak is its score, so both share one tolerance.
@@ -131,8 +136,10 @@ class Detector:
         limits = self._limits
         if self._ignore is not None:
             self._ignore.check_frame(frame)
-        found = self._pipeline()(frame)
+        hasher = Hasher(len(self._bundle.manifest.pairs)) if self._digests else None
+        found = self._pipeline()(frame, hasher)
         p = calibration.ranked_p_value(found.score, self._ranked)
+        digests = None if hasher is None else hasher.digests(frame, found.map, self._served)
         timings = {
             "preprocess": 1e3 * (found.preprocessed - found.started),
             "engine": 1e3 * (found.inferred - found.preprocessed),
@@ -150,6 +157,7 @@ class Detector:
             color=self._color,
             scale=limits.scale,
             roi=found.roi,
+            digests=digests,
         )
 
     def score_batch(self, frames: Iterable[NDArray[Any]]) -> list[Result]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from edgead.anomaly_map import AnomalyMap
 from edgead.bundle import Bundle
+from edgead.digests import Hasher
 from edgead.engine import Engine
 from edgead.errors import DeviceError
 from edgead.ignore_mask import ignored_in, roi_of, to_roi
@@ -62,13 +63,14 @@ class Pipeline:
         self._engine = engine
         self._tiles: _Tiles | None = None
 
-    def __call__(self, frame: NDArray[Any]) -> Measurement:
-        """Score one frame.
+    def __call__(self, frame: NDArray[Any], hasher: Hasher | None = None) -> Measurement:
+        """Score one frame; ``hasher`` is shown what the stages made. Its time is in none of them.
 
         Errors: InputError for an array that is no frame, or smaller than a tile; DeviceError when
         the engine fails or gives features that are not finite.
         """
-        found = self._whole(frame) if self._manifest.tiling is None else self._tiled(frame)
+        run = self._whole if self._manifest.tiling is None else self._tiled
+        found = run(frame, hasher)
         if not math.isfinite(found.score):
             raise DeviceError(
                 f"{self._engine.device} ({self._engine.version}) gave features that are not finite "
@@ -77,7 +79,7 @@ class Pipeline:
             )
         return found
 
-    def _whole(self, frame: NDArray[Any]) -> Measurement:
+    def _whole(self, frame: NDArray[Any], hasher: Hasher | None) -> Measurement:
         started = perf_counter()
         self._preprocess(frame, self._image)
         preprocessed = perf_counter()
@@ -85,10 +87,12 @@ class Pipeline:
         inferred = perf_counter()
         maps, scores = self._anomaly_map(pairs, np.empty(self._map_shape, np.float32))
         finished = perf_counter()
+        if hasher is not None:
+            hasher.add(self._image, pairs)
         score = float(scores[0])
         return Measurement(score, maps[0], self._roi, started, preprocessed, inferred, finished)
 
-    def _tiled(self, frame: NDArray[Any]) -> Measurement:
+    def _tiled(self, frame: NDArray[Any], hasher: Hasher | None) -> Measurement:
         """Every tile, a view of the frame, through the stages; maps blended where they overlap."""
         started = perf_counter()
         check_frame(frame, self._preprocess.color)
@@ -98,7 +102,7 @@ class Pipeline:
         tile_height, tile_width = self._manifest.tiling.size
         stitched = np.zeros(plan.map_size, np.float32)
         one = np.empty(self._map_shape, np.float32)
-        preprocessing = inferring = 0.0
+        preprocessing = inferring = hashing = 0.0
         for top, y, down in zip(rows.starts, rows.offsets, rows.weights, strict=True):
             for left, x, across in zip(
                 columns.starts, columns.offsets, columns.weights, strict=True
@@ -119,12 +123,17 @@ class Pipeline:
                 one[0] *= down[:, None]
                 one[0] *= across
                 stitched[window] += one[0]
+                if hasher is not None:
+                    begun = perf_counter()
+                    hasher.add(self._image, pairs)
+                    hashing += perf_counter() - begun
         if roi is not None:
             stitched[roi == 0] = 0.0
         score = pool(stitched, roi, self._manifest.map)
+        finished = perf_counter() - hashing
         preprocessed = started + preprocessing
         return Measurement(
-            score, stitched, roi, started, preprocessed, preprocessed + inferring, perf_counter()
+            score, stitched, roi, started, preprocessed, preprocessed + inferring, finished
         )
 
     def _plan(self, frame: NDArray[Any]) -> tuple[TilePlan, NDArray[np.uint8] | None]:

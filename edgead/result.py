@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgead.digests import Digests
+
 _CONTOUR = (255, 255, 255)  # BGR
 _IGNORED = 128.0  # of B, G and R: the grey over ignored pixels
 
@@ -50,7 +52,8 @@ class Result:
     ``map`` is [h, w] float32 at model resolution, memory of its own. ``roi`` is [h, w] uint8, 0
     where the bundle's ignore mask ignores a pixel, or None: ignored pixels are 0 in the map and the
     heatmap, in no region and not in the score. ``timings_ms`` has "preprocess", "engine",
-    "anomaly_map" and "total". The rest is computed when asked for.
+    "anomaly_map" and "total". ``digests`` is there when the Detector was asked for them. The rest
+    is computed when asked for.
 
     The frame is kept, not copied, for ``overlay``: ask for it before the camera writes into the
     same memory again.
@@ -66,6 +69,7 @@ class Result:
     color: str
     scale: Scale
     roi: NDArray[np.uint8] | None = None
+    digests: Digests | None = None
     _regions: tuple[Region, ...] | None = field(default=None, init=False)
 
     def __float__(self) -> float:

@@ -48,7 +48,9 @@ def test_the_door_imports_nothing_heavy(code):
     assert loaded_by(code).isdisjoint(TRAINING + HEAVY)
 
 
-@pytest.mark.parametrize("command", ["calibrate", "score", "watch", "inspect", "verify", "doctor"])
+@pytest.mark.parametrize(
+    "command", ["calibrate", "score", "watch", "replay", "inspect", "verify", "doctor"]
+)
 def test_the_help_of_a_runtime_command_imports_nothing_heavy(command):
     code = (
         f"from edgead.cli import main\ntry: main([{command!r}, '--help'])\nexcept SystemExit: pass"

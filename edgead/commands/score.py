@@ -61,12 +61,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--exit-code", action="store_true", help="exit with 3 when a frame is anomalous"
     )
+    parser.add_argument(
+        "--digests",
+        action="store_true",
+        help="put digests of each stage into --json, for edgead replay",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Score every image; see the module's docstring for the exit code."""
     from edgead.detector import Detector
 
+    if args.digests and not args.json:
+        raise InputError("--digests without --json: digests are in the JSON only; add --json")
     console = Console(json_on_stdout=args.json)
     paths = expand(args.images)
     overlays = overlay_paths(args.heatmap, paths)
@@ -76,6 +83,7 @@ def run(args: argparse.Namespace) -> int:
         color=args.color,
         false_reject_rate=args.false_reject_rate,
         threads=args.threads,
+        digests=args.digests,
     )
     info = detector.info()
     console.say(
@@ -186,7 +194,7 @@ def _score_one(detector: Detector, path: Path) -> Result:
 
 def describe(path: Path, result: Result) -> dict[str, Any]:
     """One element of ``frames`` in ``--json``. Regions in pixels of the frame."""
-    return {
+    frame: dict[str, Any] = {
         "path": str(path),
         "score": result.score,
         "p_value": result.p_value,
@@ -204,6 +212,9 @@ def describe(path: Path, result: Result) -> dict[str, Any]:
         ],
         "timings_ms": dict(result.timings_ms),
     }
+    if result.digests is not None:
+        frame["digests"] = result.digests.to_json()
+    return frame
 
 
 def _row(console: Console, path: Path, result: Result) -> str:

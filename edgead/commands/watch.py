@@ -87,6 +87,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=STALL_S,
         help="a stream or pipeline that gives nothing for so long is lost (default: %(default)g)",
     )
+    parser.add_argument(
+        "--digests",
+        action="store_true",
+        help="put digests of each stage into every line, for edgead replay",
+    )
     _add_detector(parser)
 
 
@@ -131,6 +136,7 @@ def run(args: argparse.Namespace) -> int:
             color=args.color,
             false_reject_rate=args.false_reject_rate,
             threads=args.threads,
+            digests=args.digests,
         )
         info = detector.info()
         say("read", f"{args.bundle}; {info['device']}, {info['precision']}, qualified")

@@ -22,7 +22,8 @@ Line = dict[str, Any]
 
 WAITING = 4
 """Verdicts that may wait to be saved; they hold their frames in memory."""
-_SUFFIXES = ("_verdict.json", "_heatmap.jpg", "_frame.png")  # in this order they are removed
+FRAME, HEATMAP, VERDICT = "_frame.png", "_heatmap.jpg", "_verdict.json"
+_SUFFIXES = (VERDICT, HEATMAP, FRAME)  # in this order they are removed
 _NAME = re.compile(r"(\d{8}T\d{9}Z_\d{8,})_(frame\.png|heatmap\.jpg|verdict\.json)$")
 _LEFT_OVER = re.compile(r"\.\d{8}T\d{9}Z_\d{8,}_\w+\.\w+\.[0-9a-f]{16}\.tmp$")
 
@@ -129,11 +130,11 @@ class Evidence:
         """
         if not self._ready:
             self._prepare()
-        stem = _stem(line)
+        stem = stem_of(line)
         files = {
-            f"{stem}_frame.png": encode_png(result.frame),
-            f"{stem}_heatmap.jpg": encode_jpeg(result.overlay()),
-            f"{stem}_verdict.json": json.dumps(line, indent=2, ensure_ascii=False).encode(),
+            f"{stem}{FRAME}": encode_png(result.frame),
+            f"{stem}{HEATMAP}": encode_jpeg(result.overlay()),
+            f"{stem}{VERDICT}": json.dumps(line, indent=2, ensure_ascii=False).encode(),
         }
         size = sum(map(len, files.values()))
         if size > self._limit:
@@ -171,6 +172,6 @@ class Evidence:
         self._trouble = trouble
 
 
-def _stem(line: Line) -> str:
+def stem_of(line: Line) -> str:
     """``20261122T224501123Z_00000017``: when the frame was captured, and its number."""
     return f"{re.sub('[-:.]', '', line['captured'])}_{line['frame']:08d}"

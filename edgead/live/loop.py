@@ -21,6 +21,7 @@ from edgead.result import Result
 WAIT_S = 0.2
 """How long the loop waits for a frame before it looks whether it should stop."""
 MOST_REGIONS = 16
+LONGEST = 4096  # bytes, where fewer regions can make it so
 """A longer line could be cut in two by kill -9: a pipe takes 4096 bytes at once."""
 KEPT = 10_000
 """Latencies that are kept, so that a process which runs for months does not grow."""
@@ -119,6 +120,8 @@ class Loop:
             "region_count": len(result.regions),
             **found,
         }
+        if result.digests is not None:
+            line["digests"] = result.digests.to_json()
         self._tally.verdicts += 1
         self._tally.anomalous += result.is_anomalous
         self._tally.latencies_ms.append(latency_ms)
@@ -138,8 +141,11 @@ class Loop:
 
     def _write(self, line: Line) -> None:
         """One line in one write, there at once."""
-        text = json.dumps(line, ensure_ascii=False, allow_nan=False)
-        self._out.write(text.encode() + b"\n")
+        data = _encoded(line)
+        while len(data) > LONGEST and line.get("regions"):
+            line["regions"].pop()  # the lowest peak; region_count still counts it
+            data = _encoded(line)
+        self._out.write(data)
         self._out.flush()
 
     def _note_looks(self, number: int, image: NDArray[Any]) -> None:
@@ -158,6 +164,10 @@ class Loop:
         elif self._trouble and not error:
             self._say("fine", f"frame {frame.number} could be scored again")
         self._trouble = error
+
+
+def _encoded(line: Line) -> bytes:
+    return json.dumps(line, ensure_ascii=False, allow_nan=False).encode() + b"\n"
 
 
 def _head(frame: Frame) -> Line:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from edgead import Detector
+from edgead.digests import Digests
 from edgead.errors import DeviceError
 from edgead.live import source as module
 from edgead.live.capture import Slot
@@ -211,3 +212,27 @@ def test_a_line_is_one_write_and_no_longer_than_a_pipe_takes_at_once():
     best = np.sort(peaks, axis=None)[::-1][:MOST_REGIONS]
     assert [region["peak"] for region in line["regions"]] == pytest.approx(list(best))
     assert written.endswith(b"\n") and len(written) <= 4096 - 1400  # of the checks: test_checks
+
+
+def test_digests_take_the_place_of_the_lowest_regions_in_a_full_line():
+    peaks = np.zeros((60, 60), np.float32)
+    peaks[::3, ::3] = np.random.default_rng(0).uniform(1 / 3, 1, (20, 20)) * 1e-30
+    hashed = "0123456789abcdef" * 4
+    digests = Digests(hashed, hashed, ((hashed, hashed),) * 12, hashed, {"color": "bgr"})
+
+    class Scorer:
+        def score(self, frame):
+            scale = Scale(typical=0.0, threshold=1e-32)
+            return Result(
+                1 / 3, 1 / 3, True, 2e-32 / 3, peaks, {}, frame, "bgr", scale, digests=digests
+            )
+
+    stage = Stage(Scorer())
+    (line,) = stage.feed(np.zeros((60, 60), np.uint8), file="x" * 500 + ".png")
+    written = stage.out.getvalue()
+    assert len(written) <= 4096 < len(written) + 150  # a region takes less: none was left out idly
+    assert line["digests"] == digests.to_json()
+    assert line["region_count"] == 400
+    best = np.sort(peaks, axis=None)[::-1][: len(line["regions"])]
+    assert 0 < len(best) < MOST_REGIONS
+    assert [region["peak"] for region in line["regions"]] == pytest.approx(list(best))

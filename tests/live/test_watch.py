@@ -136,3 +136,17 @@ def test_signal_handlers_are_given_back(capsys, bundle_dir):
     assert main(["watch", "97", "--bundle", str(bundle_dir)]) == 2
     assert "camera 97 does not open" in capsys.readouterr().err
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_evidence_with_digests_can_be_replayed(watch, film, bundle_dir, tmp_path, capsys):
+    seen, lines = tmp_path / "seen", tmp_path / "verdicts.jsonl"
+    words = ("--every-frame", "--digests", "--threads", 1, "--evidence", seen)
+    code, found, log = watch(film, "--bundle", bundle_dir, *words).end()
+    assert code == 0, log
+    assert all(set(line["digests"]) >= {"frame", "engine", "served"} for line in found)
+    lines.write_text("".join(json.dumps(line) + "\n" for line in found))
+    anomalous = sum(line["is_anomalous"] for line in found)
+    for records in ([seen], [lines, "--frames", seen]):
+        assert main(["replay", str(bundle_dir), *map(str, records), "--json"]) == 0
+        report = json.loads(capsys.readouterr().out)
+        assert report["repeated"] == anomalous > 0
