@@ -11,7 +11,7 @@ import argparse
 import shlex
 from typing import TYPE_CHECKING
 
-from edgead.console import Console, percent, print_json
+from edgead.console import Console, count, percent, print_json
 from edgead.errors import MissingExtraError
 from edgead.extras import cure, missing
 
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     )
     calibration = bundle.manifest.calibration
     console.say(
-        f"       {len(calibration.scores)} calibration scores, false-reject rate "
+        f"       {count(len(calibration.scores), 'calibration score')}, false-reject rate "
         f"{percent(calibration.false_reject_rate)}, digest {bundle.sha256[:12]}"
     )
     if args.json:

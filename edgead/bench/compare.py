@@ -66,6 +66,11 @@ def read_old(path: Path, batch: int) -> dict[str, Any]:
             f"one that edgead-bench --json wrote"
         ) from error
     version = found.get("schema_version") if isinstance(found, dict) else None
+    if version is None or (version == SCHEMA and "scopes" not in found):
+        raise InputError(
+            f"--compare {path} is JSON, but no result of edgead-bench: wanted a file that "
+            f"edgead-bench --json wrote"
+        )
     if version != SCHEMA:
         raise InputError(
             f"--compare {path} has schema_version {version!r}, this edgead-bench reads {SCHEMA}: "

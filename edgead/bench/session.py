@@ -82,12 +82,20 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _next_command(args: argparse.Namespace) -> str:
-    """The question that this run leaves open."""
+    """The question that this run leaves open, on the same devices and at the same cadence."""
     words = shlex.join(["edgead-bench", *(str(name) for name in args.bundles)])
+    kept = [("--device", device) for device in args.device or ()]
+    kept += [("--threads", str(threads)) for threads in args.threads or ()]
+    kept += [("--color", args.color)] if args.color != "bgr" else []
+    kept += [("--batch", str(args.batch))] if args.batch > 1 else []
+    kept += [("--hz", f"{args.hz:g}")] if args.hz is not None else []
+    settings = "".join(f" {option} {shlex.quote(value)}" for option, value in kept)
     if not args.images:
-        return f"{words} --images FOLDER"
+        return f"{words} --images FOLDER{settings}"
     images = shlex.join(args.images[:3]) + (" …" if len(args.images) > 3 else "")
-    return f"{words} --images {images} " + ("--hz 30" if args.hz is None else "--minutes 10")
+    return f"{words} --images {images}{settings} " + (
+        "--hz 30" if args.hz is None else "--minutes 10"
+    )
 
 
 def _check(args: argparse.Namespace) -> None:

@@ -249,8 +249,10 @@ def _summarise(
     if args.heatmap is not None:
         console.say(f"wrote  {count(len(scored), 'overlay')} to {args.heatmap}")
         console.next(f"look at {args.heatmap}")
-    else:
-        images = args.images if len(args.images) <= 3 else [*args.images[:1], "…"]
+    elif scored:
+        failed = {frame["path"] for frame in frames if "error" in frame}
+        images = [image for image in args.images if str(Path(image)) not in failed]
+        images = images if len(images) <= 3 else [*images[:1], "…"]
         quoted = shlex.join([str(args.engine), *images]).replace("'…'", "…")
         console.next(f"edgead score {quoted}{_settings(args)} --heatmap heatmaps")
 

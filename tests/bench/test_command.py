@@ -120,6 +120,15 @@ def test_several_bundles_and_threads_are_ratios_to_the_first(bench, bundle_dir, 
     assert f"ratio  {other}, 1 thread / {bundle_dir}, 1 thread, end_to_end: " in out
 
 
+def test_what_comes_next_keeps_the_settings(bench, bundle_dir, images):
+    words = ("--images", images, "--threads", 1, "--threads", 2, "--batch", 2)
+    asked = "edgead-bench {} --images {} --threads 1 --threads 2 --batch 2 --hz {}"
+    last = bench(bundle_dir, *words)[1].splitlines()[-1]
+    assert last == "next   " + asked.format(bundle_dir, images, 30)
+    last = bench(bundle_dir, *words, "--hz", 500)[1].splitlines()[-1]
+    assert last == "next   " + asked.format(bundle_dir, images, 500) + " --minutes 10"
+
+
 def test_a_batch_is_one_sample(bench, bundle_dir, tmp_path):
     path = tmp_path / "b.json"
     _, out, _ = bench(bundle_dir, "--batch", 4, "--json", path)

@@ -127,8 +127,8 @@ def without(key):
     ("damage", "said"),
     [
         (lambda found: found.update(schema_version=2), "schema_version 2, this edgead-bench reads"),
-        (without("schema_version"), "schema_version None"),
-        (without("scopes"), "is damaged ('scopes')"),
+        (without("schema_version"), "no result of edgead-bench"),
+        (without("scopes"), "no result of edgead-bench"),
         (without("settings"), "is damaged ('settings')"),
         (without("open_loop"), "is damaged ('open_loop')"),
         (without("warnings"), "is damaged ('warnings')"),
@@ -159,7 +159,8 @@ def test_files_that_cannot_be_compared(tmp_path, damage, said):
     [
         (b'{"schema_ver', "was cut short"),
         (b"\xff\xfe\x00", "no JSON"),
-        (b"[1]", "schema_version None"),
+        (b"[1]", "no result of edgead-bench"),
+        (b'{"schema_version": 1, "name": "a bundle\'s manifest"}', "no result of edgead-bench"),
         (b"", "no JSON"),
     ],
 )

@@ -154,6 +154,9 @@ def test_an_unreadable_image_is_named_and_the_others_are_scored(
     assert code == 1
     assert err.startswith("edgead: ") and str(truncated) in err
     assert "failed 1 image, named above" in out
+    assert out.endswith(f"next   edgead score {bundle_dir} {good} {scratched} --heatmap heatmaps\n")
+    code, out, _ = run("score", bundle_dir, truncated)
+    assert code == 1 and "next " not in out  # nothing to look at
 
 
 def test_float_images_and_colour_where_grey_is_wanted(run_json, bundle_dir, save, make_frame):

@@ -87,6 +87,15 @@ def test_prints_what_it_wrote_and_what_comes_next(toy_run, tmp_path: Path, capfd
     assert lines[-1] == f"next   edgead evaluate {out} DATA"
 
 
+def test_one_calibration_image_gives_one_score(tmp_path: Path, capfd, monkeypatch) -> None:
+    def export_toy(run, out, *, data, log, **settings):
+        return export_method(ToyMethod(), frames(1), out, provenance={}, log=log, **settings)
+
+    monkeypatch.setattr(exporter, "export_run", export_toy)
+    assert main(["export", "run", "--out", str(tmp_path / "toy.edgead"), "--float32-only"]) == 0
+    assert "       1 calibration score, false-reject rate 50 %" in capfd.readouterr().out
+
+
 def test_without_a_test_set_the_next_step_is_to_score(toy_run, tmp_path: Path, capfd) -> None:
     out = tmp_path / "toy.edgead"
     assert main(["export", "run", "--out", str(out), "--data", "folder", "--float32-only"]) == 0
