@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ from edgead.images import encode_png, read_image
 from edgead.manifest import Calibration, Golden, HealthLimits, Manifest, Tolerance
 from edgead.preprocess import preprocess
 from edgead.qualification import qualify
+from edgead.tiling import Tiling
 
 from . import compare, golden
 from .census import Census, check_precision, take_census
@@ -38,11 +39,13 @@ from .paths import (
     onnx_path,
     torch_path,
 )
+from .tiles import with_tiling
 
 if TYPE_CHECKING:
     from edgead_training.methods.base import Method
 
 Log = Callable[[str], None]
+Replaced = TypeVar("Replaced", Manifest, Draft)
 
 MODELS = {"float32": "model.onnx", "float16": "model.fp16.onnx"}
 
@@ -105,6 +108,7 @@ def export_run(
         false_reject_rate=false_reject_rate,
         opset=opset,
         float16=float16,
+        tiling=run.tiling,
         log=log,
     )
 
@@ -118,11 +122,13 @@ def export_method(
     false_reject_rate: float | None = None,
     opset: int = OPSET,
     float16: bool = True,
+    tiling: Tiling | None = None,
     log: Log = print,
 ) -> Bundle:
     """Export ``method`` with calibration ``frames`` to the bundle ``out``.
 
     ``float16``: whether the float16 graph goes in; this version serves the float32 one.
+    ``tiling``: that of the tiles the method has learnt from, None when it sees whole frames.
 
     Writes nothing until every check has passed: the precision census, torch against both graphs on
     every calibration image and a synthetic defect, the verdicts, the batch axis. The old bundle at
@@ -135,7 +141,7 @@ def export_method(
     rate = _rate(false_reject_rate, len(frames))
     method.eval()
     with one_thread():
-        return _export(method, frames, out, provenance or {}, rate, opset, float16, log)
+        return _export(method, frames, out, provenance or {}, rate, opset, float16, tiling, log)
 
 
 def _export(
@@ -146,6 +152,7 @@ def _export(
     rate: float,
     opset: int,
     float16: bool,
+    tiling: Tiling | None,
     log: Log,
 ) -> Bundle:
     """``export_method`` behind its door."""
@@ -157,7 +164,8 @@ def _export(
         check_precision(counted, name)
         log(_model_line(name, models[name], counted, opset))
     draft = _draft(method, out, models)
-    comparison, golden_files, golden_frames = _compare(method, half_method, draft, frames)
+    seen = frames if tiling is None else [_one_tile(frame, tiling) for frame in frames]
+    comparison, golden_files, golden_frames = _compare(method, half_method, draft, seen)
     for line in compare.table(comparison.found, comparison.spreads["score"]):
         log(line)
     manifest = _manifest(draft, comparison, golden_frames, rate)
@@ -167,6 +175,10 @@ def _export(
     }
     health, reference = _look_at(frames)
     manifest = _replace(manifest, provenance=provenance, health=health)
+    if tiling is not None:
+        draft, shown = with_tiling(_replace(draft, manifest=manifest), tiling, frames)
+        golden_files, golden_frames = _golden(engine_path(open_engine(draft, "cpu"), draft), shown)
+        manifest = _replace(draft.manifest, golden=golden_frames)
     files = {MODELS[name]: model for name, model in models.items()}
     files.update({**golden_files, health.reference: reference})
     whole = Draft(out, Manifest.loads(manifest.dumps()), "", files)
@@ -176,6 +188,16 @@ def _export(
     size = sum(map(len, files.values()))
     log(f"wrote  {out} ({size / 1e6:.1f} MB), qualified on {len(golden_frames)} golden frames")
     return bundle
+
+
+def _one_tile(frame: CalibrationFrame, tiling: Tiling) -> CalibrationFrame:
+    """The tile at the middle of a calibration image: what the graph sees at once."""
+    from edgead_training.tiles import middle
+
+    def read() -> NDArray[Any]:
+        return np.ascontiguousarray(middle(frame.read(), tiling.size))
+
+    return CalibrationFrame(f"the middle tile of {frame.name}", read)
 
 
 def _rate(asked: float | None, count: int) -> float:
@@ -353,7 +375,7 @@ def _without_paths(value: Any) -> Any:
     return value
 
 
-def _replace(manifest: Manifest, **changes: Any) -> Manifest:
+def _replace(value: Replaced, **changes: Any) -> Replaced:
     from dataclasses import replace
 
-    return replace(manifest, **changes)
+    return replace(value, **changes)

@@ -17,6 +17,7 @@ from typing import Any
 
 from edgead.errors import DataError, TrainingError
 from edgead.files import write_file
+from edgead.tiling import Tiling
 
 from .data import Dataset, Parts, count_parts, open_dataset, split
 from .fit import Bounds
@@ -47,6 +48,7 @@ class Plan:
     shots: int | None = None
     textures: Path | None = None  # None: none, or those of the run to resume
     device: str = "auto"  # see processes.launch; where it runs is not part of what is asked for
+    tiling: Tiling | None = None  # learn from tiles of the images
 
     def command(self) -> str:
         """The command line that does this again, without the paths of this machine."""
@@ -59,6 +61,9 @@ class Plan:
             words += [f"--{key}", f"{bound:g}"] if bound is not None else []
         if self.calibration_fraction != 0.2:
             words += ["--calibration", f"{self.calibration_fraction:g}"]
+        if self.tiling is not None:
+            words += ["--tile", str(self.tiling.size[0])]
+            words += ["--tile-overlap", str(self.tiling.overlap)]
         for key in CHOICES:
             words += [] if getattr(self, key) is None else [f"--{key}", str(getattr(self, key))]
         words += [] if self.textures is None else ["--textures", self.textures.resolve().name]
@@ -121,6 +126,8 @@ def begin(plan: Plan) -> tuple[Plan, Dataset, Parts, dict[str, Any]]:
         "versions": _versions(),
         "command": plan.command(),
     }
+    if plan.tiling is not None:
+        record["tiling"] = asdict(plan.tiling)
     return replace(plan, settings=settings), dataset, parts, record
 
 
@@ -146,18 +153,34 @@ def take_up(plan: Plan) -> tuple[Plan, Dataset, Parts, dict[str, Any]]:
                 f"{plan.out} was begun with {key} {data.get(key)}, not {getattr(plan, key)}; leave "
                 f"--{key} out"
             )
+    if plan.tiling not in (None, recorded_tiling(record)):
+        raise TrainingError(f"{plan.out} was begun with other tiles; leave --tile out")
     choices = {key: data.get(key) for key in CHOICES}
     textures = plan.textures or (Path(data["textures"]) if "textures" in data else None)
     begun = Plan(
         plan.method, plan.data, plan.out, record["settings"], record["seed"], bounds, fraction,
-        **choices, textures=textures,
+        **choices, textures=textures, tiling=recorded_tiling(record),
     )  # fmt: skip
     dataset = open_recorded(plan.data, data)
     return begun, dataset, recorded_samples(record, dataset), record
 
 
+def recorded_tiling(record: dict[str, Any]) -> Tiling | None:
+    """How the run's images are cut into tiles; None when they are seen whole."""
+    tiling = record.get("tiling")
+    return None if tiling is None else Tiling(tuple(tiling["size"]), tiling["overlap"])
+
+
 def _all_settings(plan: Plan) -> dict[str, Any]:
-    return full_settings(plan.method, plan.preset or DEFAULT_PRESET, plan.settings)
+    preset, settings = plan.preset or DEFAULT_PRESET, plan.settings
+    if plan.tiling is not None and "position" in full_settings(plan.method, preset, {}):
+        if settings.get("position") is True:
+            raise TrainingError(
+                "position=true measures what is usual at each position of the image, and with "
+                "--tile a position of the image is no place of the part: leave one of them out"
+            )
+        settings = {**settings, "position": False}
+    return full_settings(plan.method, preset, settings)
 
 
 def full_settings(method: str, preset: str, settings: dict[str, Any]) -> dict[str, Any]:

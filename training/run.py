@@ -9,13 +9,14 @@ RUN/recovered.png            what the method makes of a few calibration images, 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
@@ -23,6 +24,7 @@ from edgead.errors import DataError, TrainingError
 from edgead.files import write_file
 from edgead.images import read_image, write_png
 from edgead.preprocess import Preprocessor
+from edgead.tiling import Tiling
 
 from .checkpoint import CHECKPOINT
 from .data import Sample, check_images, digest
@@ -41,11 +43,13 @@ from .plan import (
     open_recorded,
     read_record,
     recorded_samples,
+    recorded_tiling,
     take_up,
     tell_split,
     write_record,
 )
 from .processes import check_batch, describe, launch, together
+from .tiles import choose_tiles, cut_tiles, middle
 
 PICTURE_FILE = "recovered.png"
 PICTURE_IMAGES = 6
@@ -62,6 +66,7 @@ class Run:
     train: tuple[Sample, ...]
     calibration: tuple[Sample, ...]
     provenance: dict[str, Any]
+    tiling: Tiling | None = None  # of the tiles it has learnt from
 
     @property
     def name(self) -> str:
@@ -102,9 +107,8 @@ def train(
         plan.out.mkdir(parents=True, exist_ok=True)  # not before: what is refused leaves nothing
         if first:
             write_record(plan.out, record)
-        data = TrainingSet(
-            _load_images(parts[0], method, plan.out, progress, first), progress, textures=textures
-        )
+        images = _load_images(parts[0], method, plan, progress, first)
+        data = TrainingSet(images, progress, textures=textures)
     position = fit(
         method, data, plan.out, seed=plan.seed, bounds=plan.bounds, bar=bar, fabric=fabric,
         resume=resume and (plan.out / CHECKPOINT).is_file(),
@@ -118,7 +122,10 @@ def train(
     }
     if first:
         _finish(plan.out, method, record)
-        _write_picture(plan.out / PICTURE_FILE, method, parts[1][:PICTURE_IMAGES])
+        frames = [read_image(sample.path) for sample in parts[1][:PICTURE_IMAGES]]
+        if plan.tiling is not None:
+            frames = [middle(frame, plan.tiling.size) for frame in frames]
+        _write_picture(plan.out / PICTURE_FILE, method, frames)
     fabric.barrier()  # nobody returns before the run is on disk
     return _as_run(plan.out, method, parts, record)
 
@@ -173,24 +180,34 @@ def _decode(samples: tuple[Sample, ...], progress: Progress) -> None:
 
 
 def _load_images(
-    samples: tuple[Sample, ...], method: Method, out: Path, progress: Progress, first: bool
+    samples: tuple[Sample, ...], method: Method, plan: Plan, progress: Progress, first: bool
 ) -> torch.Tensor:
     """[N, 3, H, W] float32, channels last in memory, preprocessed as the runtime does it.
 
-    A set that does not fit into memory lies in one file, which the first process fills for all.
+    N images, or the tiles of them that the plan asks for. A set that does not fit into memory lies
+    in one file, which the first process fills for all.
     """
-    params = method.preprocess_params()
-    shape = (len(samples), *params.size, 3)
+    params, tiling = method.preprocess_params(), plan.tiling
+    number = len(samples)
+    if tiling is not None:
+        places = choose_tiles(samples, tiling, method.map_params().size, plan.seed, progress)
+        number = sum(map(len, places))
+    shape = (number, *params.size, 3)
     count = int(np.prod(shape))
     in_memory = 4 * count <= IMAGE_BYTES_IN_MEMORY
     if in_memory:
         images = torch.empty(shape)
     else:
-        images = torch.from_file(str(out / "images.f32"), shared=True, size=count).view(shape)
+        file = str(plan.out / "images.f32")
+        images = torch.from_file(file, shared=True, size=count).view(shape)
     preprocessor = Preprocessor(params)
     mine = samples if in_memory or first else ()
-    for row, sample in enumerate(progress(mine, "reading the images")):
-        images[row] = torch.from_numpy(preprocessor(read_image(sample.path))).permute(1, 2, 0)
+    row = 0
+    for index, sample in enumerate(progress(mine, "reading the images")):
+        frame = read_image(sample.path)
+        for piece in [frame] if tiling is None else cut_tiles(frame, places[index], tiling):
+            images[row] = torch.from_numpy(preprocessor(piece)).permute(1, 2, 0)
+            row += 1
     return images.permute(0, 3, 1, 2)
 
 
@@ -220,11 +237,11 @@ def _finish(out: Path, method: Method, record: dict[str, Any]) -> None:
         (out / name).unlink(missing_ok=True)
 
 
-def _write_picture(path: Path, method: Method, samples: tuple[Sample, ...]) -> None:
-    """Rows of ``Method.preview`` for a few held-out images, as one picture."""
+def _write_picture(path: Path, method: Method, frames: Sequence[NDArray[Any]]) -> None:
+    """Rows of ``Method.preview`` for a few held-out images or tiles, as one picture."""
     params = method.preprocess_params()
     preprocessor = Preprocessor(params)
-    images = np.stack([preprocessor(read_image(sample.path)) for sample in samples])
+    images = np.stack([preprocessor(frame) for frame in frames])
     with torch.no_grad():
         rows = [row.numpy() for row in method.preview(torch.from_numpy(images))]
     mean, std = (np.array(x, np.float32)[:, None, None] for x in (params.mean, params.std))
@@ -247,9 +264,8 @@ def _as_run(out: Path, method: Method, parts: Any, record: dict[str, Any]) -> Ru
         data["categories"] = categories
     kept = ("method", "seed", "versions", "command", "train_seconds", "steps")
     provenance = {key: record[key] for key in kept}
-    return Run(
-        out, method, train, calibration, provenance | {"data": data, "settings": method.settings()}
-    )
+    provenance |= {"data": data, "settings": method.settings()}
+    return Run(out, method, train, calibration, provenance, recorded_tiling(record))
 
 
 __all__ = [

@@ -8,10 +8,13 @@ import json
 import shlex
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgead.console import Console, print_json
 from edgead.errors import EdgeadError, TrainingError
+
+if TYPE_CHECKING:
+    from edgead.tiling import Tiling
 
 _METHODS = ("agpnet", "arnet", "redi", "ssae")  # named here too, so that --help needs no torch
 EXAMPLE = "  edgead train redi photos/ --out runs/cell --minutes 10"
@@ -54,6 +57,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--textures", metavar="DIR", type=Path,
         help="for ssae: pictures of other things, to paint defects with (default: made up)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--tile", type=int, metavar="PIXELS",
+        help="learn from square tiles of the images, and let the bundle see frames in tiles: for "
+        "defects much smaller than the frame",
+    )  # fmt: skip
+    parser.add_argument(
+        "--tile-overlap", type=int, metavar="PIXELS",
+        help="of neighbouring tiles, at least (default: an eighth of the tile)",
     )  # fmt: skip
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in RUN")
     parser.add_argument(
@@ -100,6 +112,7 @@ def _train(args: argparse.Namespace) -> int:
         args.method, args.data, args.out, dict(map(read_setting, args.settings)), args.seed,
         Bounds(args.steps, args.minutes), args.calibration, args.preset,
         args.layout, args.category, args.group, args.shots, args.textures, args.device,
+        _tiling(args),
     )  # fmt: skip
     try:
         result = train(
@@ -118,6 +131,17 @@ def _train(args: argparse.Namespace) -> int:
     if args.json:
         print_json({"run": str(args.out), **result.provenance})
     return 0
+
+
+def _tiling(args: argparse.Namespace) -> Tiling | None:
+    from edgead.tiling import Tiling
+
+    if args.tile is None:
+        if args.tile_overlap is not None:
+            raise TrainingError("--tile-overlap without --tile: give the size of the tiles too")
+        return None
+    overlap = args.tile // 8 if args.tile_overlap is None else args.tile_overlap
+    return Tiling((args.tile, args.tile), overlap)
 
 
 def read_setting(pair: str) -> tuple[str, Any]:

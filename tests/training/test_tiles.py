@@ -1,0 +1,103 @@
+"""Learning from tiles: the same pieces as the runtime sees, at the same scale."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from edgead_training import tiles
+from edgead_training.data import Sample, open_dataset
+from edgead_training.fit import Bar, Bounds
+from edgead_training.methods import METHODS
+from edgead_training.run import Plan, _load_images, load_run, train
+
+from edgead import reference
+from edgead.cli import main
+from edgead.errors import DataError, TrainingError
+from edgead.images import read_image
+from edgead.tiling import Tiling, plan_tiles
+
+TILING = Tiling((40, 40), 8)
+SETTINGS = {"size": [64, 64], "width": 0.0625, "batch_size": 2}
+
+
+def quiet(items: Any, title: str) -> Any:
+    return iter(items)
+
+
+def run_plan(parts: Path, out: Path, **changes: Any) -> Any:
+    plan = Plan("ssae", parts, out, SETTINGS | changes, 0, Bounds(steps=2), tiling=TILING)
+    bar = Bar(lambda *_: None, lambda *_: None, lambda: None)
+    return train(plan, resume=False, log=lambda _: None, progress=quiet, bar=bar)
+
+
+def test_the_tiles_are_the_runtime_s(parts: Path) -> None:
+    """80 x 72 in tiles of 40: three rows of tiles, two columns, where plan_tiles has them."""
+    samples = open_dataset(parts).train
+    plan = plan_tiles(TILING, (80, 72), (64, 64))
+    expected = [(y, x) for y in plan.rows.starts for x in plan.columns.starts]
+    assert tiles.choose_tiles(samples, TILING, (64, 64), 0, quiet) == [expected] * len(samples)
+    method = METHODS["ssae"].from_settings(SETTINGS, 12)
+    wanted = Plan("ssae", parts, parts, SETTINGS, tiling=TILING)
+    images = _load_images(samples, method, wanted, quiet, True)
+    assert images.shape == (len(samples) * len(expected), 3, 64, 64)
+    row = len(expected) * 3 + 4  # some tile of the fourth image
+    y, x = expected[4]
+    tile = read_image(samples[3].path)[y : y + 40, x : x + 40]
+    truth = reference.preprocess(tile, method.preprocess_params())
+    np.testing.assert_array_equal(images[row].numpy(), truth)
+
+
+def test_too_many_tiles_are_drawn_evenly(parts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    samples = open_dataset(parts).train
+    monkeypatch.setattr(tiles, "MOST_TILES", 2 * len(samples) + 3)
+    chosen = tiles.choose_tiles(samples, TILING, (64, 64), 0, quiet)
+    assert [len(places) for places in chosen] == [2] * len(samples)
+    assert chosen == tiles.choose_tiles(samples, TILING, (64, 64), 0, quiet)
+    assert chosen != tiles.choose_tiles(samples, TILING, (64, 64), 1, quiet)
+    assert len({place for places in chosen for place in places}) > 2  # not the same of each
+
+
+def test_an_image_smaller_than_a_tile_is_named(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "small.png"), np.zeros((39, 80), np.uint8))
+    with pytest.raises(DataError, match=r"small\.png.*39 x 80.*tiles of 40 x 40"):
+        tiles.choose_tiles([Sample(tmp_path / "small.png")], TILING, (64, 64), 0, quiet)
+
+
+def test_a_run_keeps_its_tiles(parts: Path, tmp_path: Path) -> None:
+    run = run_plan(parts, tmp_path / "run")
+    assert run.tiling == TILING
+    again = load_run(tmp_path / "run")
+    assert again.tiling == TILING
+    assert again.method.config.position is False
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["tiling"] == {"size": [40, 40], "overlap": 8}
+    assert "--tile 40 --tile-overlap 8" in record["command"]
+
+
+def test_a_position_means_nothing_on_tiles(parts: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"position=true.*--tile.*leave one of them out"):
+        run_plan(parts, tmp_path / "run", position=True)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--tile-overlap", "8"], "--tile-overlap without --tile"),
+        (["--tile", "40", "--tile-overlap", "21"], "from 2 to 20"),
+        (["--tile", "8"], "from 2 to 4"),
+        (["--tile", "0"], "size of a tile"),
+    ],
+)
+def test_tiles_that_cannot_be_cut(
+    parts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], sentence: str
+) -> None:
+    out = tmp_path / "run"
+    assert main(["train", "ssae", str(parts), "--out", str(out), "--steps", "2", *words]) == 1
+    assert sentence in capsys.readouterr().err
+    assert not out.exists()
