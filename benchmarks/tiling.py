@@ -1,6 +1,6 @@
 """Tiny defects in large frames: 6 x 6 pixels in 4096 x 3000, found by tiles and not without.
 
-    python benchmarks/tiling.py WORK [--frame 3000x4096] [--tile 256] [--steps N] [--json FILE]
+    python benchmarks/tiling.py WORK [--frame 3000x4096] [--tile 256] [--minutes M] [--json FILE]
 
 Makes good frames of procedural texture (a coarse weave, grain and uneven light, each frame another
 draw), trains SSAE on tiles of them, exports a tiled bundle, and scores frames that training did not
@@ -68,7 +68,7 @@ def make_bundle(args: argparse.Namespace, height: int, width: int) -> Path:
     settings = [f"size=[{args.size},{args.size}]", *args.settings]
     words = ["train", "ssae", str(good), "--out", str(args.work / "run"), "--tile", str(args.tile)]
     words += ["--calibration", "0.5"]
-    words += ["--steps", str(args.steps)]
+    words += ["--minutes", f"{args.minutes:g}"]
     run(words + [word for setting in settings for word in ("--set", setting)])
     run(["export", str(args.work / "run"), "--out", str(bundle), "--float32-only"])
     return bundle
@@ -109,7 +109,7 @@ def main() -> None:
     parser.add_argument("--frame", default="3000x4096", help="height x width in pixels")
     parser.add_argument("--tile", type=int, default=256)
     parser.add_argument("--size", type=int, default=256, help="side of the network's image")
-    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--minutes", type=float, default=20, help="of training")
     parser.add_argument("--defect", type=int, default=6, help="side of the defect in pixels")
     parser.add_argument(
         "--good", type=int, default=40, help="good frames; half of them are held out to calibrate"
