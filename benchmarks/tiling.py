@@ -1,4 +1,4 @@
-"""Tiny defects in large frames: 6 x 6 pixels in 4096 x 3000, found by tiles and not without.
+"""Tiny defects in large frames: are 6 x 6 pixels found in 4096 x 3000?
 
     python benchmarks/tiling.py WORK [--frame 3000x4096] [--tile 256] [--minutes M] [--json FILE]
 
@@ -65,10 +65,9 @@ def make_bundle(args: argparse.Namespace, height: int, width: int) -> Path:
         path = good / f"{seed:03}.png"
         if not path.exists():
             write_png(path, texture(seed, height, width))
-    settings = [f"size=[{args.size},{args.size}]", *args.settings]
+    settings = [f"size=[{args.size},{args.size}]", "pooling=max", "blur_sigma=2", *args.settings]
     words = ["train", "ssae", str(good), "--out", str(args.work / "run"), "--tile", str(args.tile)]
-    words += ["--calibration", "0.5"]
-    words += ["--minutes", f"{args.minutes:g}"]
+    words += ["--calibration", "0.5", "--minutes", f"{args.minutes:g}"]
     run(words + [word for setting in settings for word in ("--set", setting)])
     run(["export", str(args.work / "run"), "--out", str(bundle), "--float32-only"])
     return bundle
@@ -87,9 +86,8 @@ def measure(detector: Detector, height: int, width: int, side: int, number: int)
         defects.append(result.score)
         hit = any(r.x <= x < r.x + r.width and r.y <= y < r.y + r.height for r in result.regions)
         found.append(bool(result.is_anomalous and hit))
-        print(
-            f"good {good[-1]:.4g}  with a defect {defects[-1]:.4g}  found {found[-1]}", flush=True
-        )
+        line = f"good {good[-1]:.4g}  with a defect {defects[-1]:.4g}  found {found[-1]}"
+        print(line, flush=True)
     return {
         "good": good,
         "defects": defects,

@@ -7,10 +7,10 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,13 +39,12 @@ from .paths import (
     onnx_path,
     torch_path,
 )
-from .tiles import with_tiling
+from .tiles import middle_tile, with_tiling
 
 if TYPE_CHECKING:
     from edgead_training.methods.base import Method
 
 Log = Callable[[str], None]
-Replaced = TypeVar("Replaced", Manifest, Draft)
 
 MODELS = {"float32": "model.onnx", "float16": "model.fp16.onnx"}
 
@@ -128,7 +127,8 @@ def export_method(
     """Export ``method`` with calibration ``frames`` to the bundle ``out``.
 
     ``float16``: whether the float16 graph goes in; this version serves the float32 one.
-    ``tiling``: that of the tiles the method has learnt from, None when it sees whole frames.
+    ``tiling``: of the tiles that the method has learnt from; None when it sees whole frames. Torch
+    and the graphs are then compared on the middle tile of each image.
 
     Writes nothing until every check has passed: the precision census, torch against both graphs on
     every calibration image and a synthetic defect, the verdicts, the batch axis. The old bundle at
@@ -164,7 +164,7 @@ def _export(
         check_precision(counted, name)
         log(_model_line(name, models[name], counted, opset))
     draft = _draft(method, out, models)
-    seen = frames if tiling is None else [_one_tile(frame, tiling) for frame in frames]
+    seen = frames if tiling is None else [middle_tile(frame, tiling) for frame in frames]
     comparison, golden_files, golden_frames = _compare(method, half_method, draft, seen)
     for line in compare.table(comparison.found, comparison.spreads["score"]):
         log(line)
@@ -174,11 +174,11 @@ def _export(
         "export": _export_provenance(opset, census, comparison),
     }
     health, reference = _look_at(frames)
-    manifest = _replace(manifest, provenance=provenance, health=health)
+    manifest = replace(manifest, provenance=provenance, health=health)
     if tiling is not None:
-        draft, shown = with_tiling(_replace(draft, manifest=manifest), tiling, frames)
+        draft, shown = with_tiling(replace(draft, manifest=manifest), tiling, frames)
         golden_files, golden_frames = _golden(engine_path(open_engine(draft, "cpu"), draft), shown)
-        manifest = _replace(draft.manifest, golden=golden_frames)
+        manifest = replace(draft.manifest, golden=golden_frames)
     files = {MODELS[name]: model for name, model in models.items()}
     files.update({**golden_files, health.reference: reference})
     whole = Draft(out, Manifest.loads(manifest.dumps()), "", files)
@@ -188,16 +188,6 @@ def _export(
     size = sum(map(len, files.values()))
     log(f"wrote  {out} ({size / 1e6:.1f} MB), qualified on {len(golden_frames)} golden frames")
     return bundle
-
-
-def _one_tile(frame: CalibrationFrame, tiling: Tiling) -> CalibrationFrame:
-    """The tile at the middle of a calibration image: what the graph sees at once."""
-    from edgead_training.tiles import middle
-
-    def read() -> NDArray[Any]:
-        return np.ascontiguousarray(middle(frame.read(), tiling.size))
-
-    return CalibrationFrame(f"the middle tile of {frame.name}", read)
 
 
 def _rate(asked: float | None, count: int) -> float:
@@ -303,7 +293,7 @@ def _manifest(
     measured, spreads = comparison.measured, comparison.spreads
     scores = tuple(measured.scores[1].tolist())
     tolerances = compare.agreeing_tolerances(measured, scores, rate, spreads["score"])
-    return _replace(
+    return replace(
         draft.manifest,
         calibration=Calibration(scores, tuple(measured.peaks[1].tolist()), rate),
         tolerance={
@@ -373,9 +363,3 @@ def _without_paths(value: Any) -> Any:
     if isinstance(value, str):
         return _ABSOLUTE.sub("", value)
     return value
-
-
-def _replace(value: Replaced, **changes: Any) -> Replaced:
-    from dataclasses import replace
-
-    return replace(value, **changes)

@@ -1,8 +1,8 @@
-"""The last step of exporting a tiled bundle: golden frames and calibration of stitched maps.
+"""Exporting a tiled bundle: what is compared, calibration by whole frames, golden frames.
 
-The graph is compared with torch on one tile of each calibration image, which is all it ever sees.
-The calibration scores are of whole frames. Golden frames are pieces of two by two tiles, so that
-qualification covers the stitching too without large frames in every bundle.
+Torch and the graphs are compared on one tile of each calibration image: they never see more at
+once. The calibration scores are of whole frames. Golden frames are pieces of two by two tiles, so
+that qualification covers the stitching too without large frames in every bundle.
 """
 
 from __future__ import annotations
@@ -27,22 +27,26 @@ if TYPE_CHECKING:
     from .exporter import CalibrationFrame
 
 
+def middle_tile(frame: CalibrationFrame, tiling: Tiling) -> CalibrationFrame:
+    """The tile at the middle of a calibration image."""
+    name = f"the middle tile of {frame.name}"
+    return replace(frame, name=name, read=lambda: middle(frame.read(), tiling.size))
+
+
 def with_tiling(
     draft: Draft, tiling: Tiling, frames: Sequence[CalibrationFrame]
 ) -> tuple[Draft, list[NDArray[Any]]]:
     """``draft`` with a tiling and the calibration of whole ``frames``, and its golden frames."""
-    manifest = replace(draft.manifest, tiling=tiling)
-    tiled = replace(draft, manifest=manifest)
+    tiled = replace(draft, manifest=replace(draft.manifest, tiling=tiling))
     run = engine_path(open_engine(tiled, "cpu"), tiled).run
     found = [run(frame.read()) for frame in frames]
     scores = tuple(score for _, score in found)
     peaks = tuple(float(values.max()) for values, _ in found)
-    rate = manifest.calibration.false_reject_rate
-    manifest = replace(manifest, calibration=Calibration(scores, peaks, rate))
-    size = tuple(2 * side - tiling.overlap for side in tiling.size)
+    rate = draft.manifest.calibration.false_reject_rate
+    calibration = Calibration(scores, peaks, rate)
+    tall, wide = (2 * side - tiling.overlap for side in tiling.size)
     shown = [
-        np.ascontiguousarray(middle(frames[index].read(), (size[0], size[1])))
-        for index in golden.spread_over(np.array(scores))
+        middle(frames[index].read(), (tall, wide)) for index in golden.spread_over(np.array(scores))
     ]
     shown.append(golden.synthetic_defect(shown[len(shown) // 2]))
-    return replace(tiled, manifest=manifest), shown
+    return replace(draft, manifest=replace(tiled.manifest, calibration=calibration)), shown

@@ -47,8 +47,8 @@ class Plan:
     group: str | None = None  # this one and the next: see split
     shots: int | None = None
     textures: Path | None = None  # None: none, or those of the run to resume
+    tiling: Tiling | None = None  # None: whole images, or as in the run to resume
     device: str = "auto"  # see processes.launch; where it runs is not part of what is asked for
-    tiling: Tiling | None = None  # learn from tiles of the images
 
     def command(self) -> str:
         """The command line that does this again, without the paths of this machine."""
@@ -138,6 +138,11 @@ def take_up(plan: Plan) -> tuple[Plan, Dataset, Parts, dict[str, Any]]:
         raise TrainingError(f"{plan.out} is trained already; next: edgead export {plan.out}")
     if plan.method != record["method"]:
         raise TrainingError(f"{plan.out} is a run of {record['method']}, not of {plan.method}")
+    if plan.tiling not in (None, recorded_tiling(record)):
+        raise TrainingError(
+            f"{plan.out} was begun with other tiles; leave --tile and --tile-overlap out"
+        )
+    plan = replace(plan, tiling=recorded_tiling(record))
     begun_with = full_settings(plan.method, DEFAULT_PRESET, record["settings"])
     if (plan.preset or plan.settings) and _all_settings(plan) != begun_with:
         raise TrainingError(
@@ -153,13 +158,11 @@ def take_up(plan: Plan) -> tuple[Plan, Dataset, Parts, dict[str, Any]]:
                 f"{plan.out} was begun with {key} {data.get(key)}, not {getattr(plan, key)}; leave "
                 f"--{key} out"
             )
-    if plan.tiling not in (None, recorded_tiling(record)):
-        raise TrainingError(f"{plan.out} was begun with other tiles; leave --tile out")
     choices = {key: data.get(key) for key in CHOICES}
     textures = plan.textures or (Path(data["textures"]) if "textures" in data else None)
     begun = Plan(
         plan.method, plan.data, plan.out, record["settings"], record["seed"], bounds, fraction,
-        **choices, textures=textures, tiling=recorded_tiling(record),
+        **choices, textures=textures, tiling=plan.tiling,
     )  # fmt: skip
     dataset = open_recorded(plan.data, data)
     return begun, dataset, recorded_samples(record, dataset), record

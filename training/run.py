@@ -49,7 +49,7 @@ from .plan import (
     write_record,
 )
 from .processes import check_batch, describe, launch, together
-from .tiles import choose_tiles, cut_tiles, middle
+from .tiles import Piece, choose_tiles, middle
 
 PICTURE_FILE = "recovered.png"
 PICTURE_IMAGES = 6
@@ -103,11 +103,13 @@ def train(
         found = digest(parts[0] + parts[1])
         if record["data"].setdefault("digest", found) != found:
             raise DataError(f"the images in {plan.data} changed since this run began; train again")
+        map_size = method.map_params().size
+        tiles = choose_tiles(parts, plan.tiling, map_size, plan.seed, progress)
     with together(fabric):
         plan.out.mkdir(parents=True, exist_ok=True)  # not before: what is refused leaves nothing
         if first:
             write_record(plan.out, record)
-        images = _load_images(parts[0], method, plan, progress, first)
+        images = _load_images(parts[0], tiles, method, plan.out, progress, first)
         data = TrainingSet(images, progress, textures=textures)
     position = fit(
         method, data, plan.out, seed=plan.seed, bounds=plan.bounds, bar=bar, fabric=fabric,
@@ -180,33 +182,33 @@ def _decode(samples: tuple[Sample, ...], progress: Progress) -> None:
 
 
 def _load_images(
-    samples: tuple[Sample, ...], method: Method, plan: Plan, progress: Progress, first: bool
+    samples: tuple[Sample, ...],
+    tiles: list[list[Piece]],
+    method: Method,
+    out: Path,
+    progress: Progress,
+    first: bool,
 ) -> torch.Tensor:
     """[N, 3, H, W] float32, channels last in memory, preprocessed as the runtime does it.
 
-    N images, or the tiles of them that the plan asks for. A set that does not fit into memory lies
-    in one file, which the first process fills for all.
+    N: the ``tiles`` of all images together. A set that does not fit into memory lies in one file,
+    which the first process fills for all.
     """
-    params, tiling = method.preprocess_params(), plan.tiling
-    number = len(samples)
-    if tiling is not None:
-        places = choose_tiles(samples, tiling, method.map_params().size, plan.seed, progress)
-        number = sum(map(len, places))
-    shape = (number, *params.size, 3)
+    params = method.preprocess_params()
+    shape = (sum(map(len, tiles)), *params.size, 3)
     count = int(np.prod(shape))
     in_memory = 4 * count <= IMAGE_BYTES_IN_MEMORY
     if in_memory:
         images = torch.empty(shape)
     else:
-        file = str(plan.out / "images.f32")
-        images = torch.from_file(file, shared=True, size=count).view(shape)
+        images = torch.from_file(str(out / "images.f32"), shared=True, size=count).view(shape)
     preprocessor = Preprocessor(params)
     mine = samples if in_memory or first else ()
     row = 0
     for index, sample in enumerate(progress(mine, "reading the images")):
         frame = read_image(sample.path)
-        for piece in [frame] if tiling is None else cut_tiles(frame, places[index], tiling):
-            images[row] = torch.from_numpy(preprocessor(piece)).permute(1, 2, 0)
+        for tile in tiles[index]:
+            images[row] = torch.from_numpy(preprocessor(frame[tile])).permute(1, 2, 0)
             row += 1
     return images.permute(0, 3, 1, 2)
 

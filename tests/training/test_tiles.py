@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from edgead_training import tiles
 from edgead_training.data import Sample, open_dataset
 from edgead_training.fit import Bar, Bounds
 from edgead_training.methods import METHODS
-from edgead_training.run import Plan, _load_images, load_run, train
+from edgead_training.plan import begin, take_up, write_record
+from edgead_training.run import Plan, Run, _load_images, load_run, train
 
 from edgead import reference
 from edgead.cli import main
@@ -29,8 +31,13 @@ def quiet(items: Any, title: str) -> Any:
     return iter(items)
 
 
-def run_plan(parts: Path, out: Path, **changes: Any) -> Any:
-    plan = Plan("ssae", parts, out, SETTINGS | changes, 0, Bounds(steps=2), tiling=TILING)
+def corners(cut: list[tiles.Piece]) -> list[tuple[int, int]]:
+    """(top, left) of each tile."""
+    return [(rows.start, columns.start) for rows, columns in cut]
+
+
+def run_plan(parts: Path, out: Path, tiling: Tiling = TILING, **changes: Any) -> Run:
+    plan = Plan("ssae", parts, out, SETTINGS | changes, 0, Bounds(steps=2), tiling=tiling)
     bar = Bar(lambda *_: None, lambda *_: None, lambda: None)
     return train(plan, resume=False, log=lambda _: None, progress=quiet, bar=bar)
 
@@ -40,10 +47,10 @@ def test_the_tiles_are_the_runtime_s(parts: Path) -> None:
     samples = open_dataset(parts).train
     plan = plan_tiles(TILING, (80, 72), (64, 64))
     expected = [(y, x) for y in plan.rows.starts for x in plan.columns.starts]
-    assert tiles.choose_tiles(samples, TILING, (64, 64), 0, quiet) == [expected] * len(samples)
+    chosen = tiles.choose_tiles((samples, ()), TILING, (64, 64), 0, quiet)
+    assert [corners(cut) for cut in chosen] == [expected] * len(samples)
     method = METHODS["ssae"].from_settings(SETTINGS, 12)
-    wanted = Plan("ssae", parts, parts, SETTINGS, tiling=TILING)
-    images = _load_images(samples, method, wanted, quiet, True)
+    images = _load_images(samples, chosen, method, parts, quiet, True)
     assert images.shape == (len(samples) * len(expected), 3, 64, 64)
     row = len(expected) * 3 + 4  # some tile of the fourth image
     y, x = expected[4]
@@ -55,17 +62,23 @@ def test_the_tiles_are_the_runtime_s(parts: Path) -> None:
 def test_too_many_tiles_are_drawn_evenly(parts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     samples = open_dataset(parts).train
     monkeypatch.setattr(tiles, "MOST_TILES", 2 * len(samples) + 3)
-    chosen = tiles.choose_tiles(samples, TILING, (64, 64), 0, quiet)
-    assert [len(places) for places in chosen] == [2] * len(samples)
-    assert chosen == tiles.choose_tiles(samples, TILING, (64, 64), 0, quiet)
-    assert chosen != tiles.choose_tiles(samples, TILING, (64, 64), 1, quiet)
-    assert len({place for places in chosen for place in places}) > 2  # not the same of each
+    chosen = tiles.choose_tiles((samples, ()), TILING, (64, 64), 0, quiet)
+    assert [len(cut) for cut in chosen] == [2] * len(samples)
+    assert chosen == tiles.choose_tiles((samples, ()), TILING, (64, 64), 0, quiet)
+    assert chosen != tiles.choose_tiles((samples, ()), TILING, (64, 64), 1, quiet)
+    assert len({corner for cut in chosen for corner in corners(cut)}) > 2  # not the same of each
 
 
-def test_an_image_smaller_than_a_tile_is_named(tmp_path: Path) -> None:
+def test_an_image_smaller_than_a_tile_is_named(parts: Path, tmp_path: Path) -> None:
+    """Whether it would be learnt from or calibrated with; and nothing is written."""
     cv2.imwrite(str(tmp_path / "small.png"), np.zeros((39, 80), np.uint8))
-    with pytest.raises(DataError, match=r"small\.png.*39 x 80.*tiles of 40 x 40"):
-        tiles.choose_tiles([Sample(tmp_path / "small.png")], TILING, (64, 64), 0, quiet)
+    small, good = (Sample(tmp_path / "small.png"),), open_dataset(parts).train[:2]
+    for divided in ((good + small, good), (good, small)):
+        with pytest.raises(DataError, match=r"small\.png.*39 x 80.*tiles of 40 x 40"):
+            tiles.choose_tiles(divided, TILING, (64, 64), 0, quiet)
+    with pytest.raises(DataError, match=r"80 x 72.*tiles of 96 x 96"):
+        run_plan(parts, tmp_path / "run", Tiling((96, 96), 8))
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_keeps_its_tiles(parts: Path, tmp_path: Path) -> None:
@@ -77,6 +90,14 @@ def test_a_run_keeps_its_tiles(parts: Path, tmp_path: Path) -> None:
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert record["tiling"] == {"size": [40, 40], "overlap": 8}
     assert "--tile 40 --tile-overlap 8" in record["command"]
+
+
+def test_a_stopped_run_goes_on_with_its_tiles(parts: Path, tmp_path: Path) -> None:
+    plan = Plan("ssae", parts, tmp_path, SETTINGS, tiling=TILING)
+    write_record(tmp_path, begin(plan)[3])
+    assert take_up(replace(plan, tiling=None))[0].tiling == TILING  # nothing need be said again
+    with pytest.raises(TrainingError, match="begun with other tiles"):
+        take_up(replace(plan, tiling=Tiling((40, 40), 12)))
 
 
 def test_a_position_means_nothing_on_tiles(parts: Path, tmp_path: Path) -> None:

@@ -111,8 +111,8 @@ def _train(args: argparse.Namespace) -> int:
     plan = Plan(
         args.method, args.data, args.out, dict(map(read_setting, args.settings)), args.seed,
         Bounds(args.steps, args.minutes), args.calibration, args.preset,
-        args.layout, args.category, args.group, args.shots, args.textures, args.device,
-        _tiling(args),
+        args.layout, args.category, args.group, args.shots, args.textures, _tiling(args),
+        args.device,
     )  # fmt: skip
     try:
         result = train(
