@@ -79,6 +79,10 @@ def list_images(folder: str | os.PathLike[str]) -> list[Path]:
     directory = Path(folder)
     try:
         entries = sorted(directory.iterdir(), key=lambda entry: entry.name)
+    except FileNotFoundError as error:
+        raise InputError(
+            f"folder {directory} does not exist; wanted a folder of images, check the path"
+        ) from error
     except NotADirectoryError as error:
         raise InputError(f"{directory} is a file; wanted a folder of images") from error
     except OSError as error:

@@ -222,7 +222,7 @@ def read_record(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise TrainingError(
             f"{path} is not a training run: it has no {RUN_FILE}; make one with: "
-            f"edgead train redi DATA --out {path}"
+            "edgead train redi DATA --out RUN"
         ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise TrainingError(f"{path / RUN_FILE} is damaged ({error}); train again") from error

@@ -200,7 +200,10 @@ def test_arguments_that_cannot_be(run, bundle_copy, folder, words, said):
 
 def test_folders_that_are_none(run, bundle_copy, good, tmp_path):
     assert "is a file" in run("calibrate", bundle_copy, good)[2]
-    assert "cannot list folder" in run("calibrate", bundle_copy, tmp_path / "no")[2]
+    assert (
+        "does not exist; wanted a folder of images"
+        in run("calibrate", bundle_copy, tmp_path / "no")[2]
+    )
     (tmp_path / "empty").mkdir()
     code, _, err = run("calibrate", bundle_copy, tmp_path / "empty")
     assert code == 1 and "no image to calibrate with" in err

@@ -212,4 +212,6 @@ def _next_command(args: argparse.Namespace) -> str:
             words += [f"--{name}", shlex.quote(value)] if (value := getattr(args, name)) else []
     if args.device != "auto":
         words += ["--device", shlex.quote(args.device)]
+    if args.threads is not None:
+        words += ["--threads", str(args.threads)]
     return " ".join(["edgead", *words])
