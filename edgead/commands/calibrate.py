@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgead.commands.options import add_color, add_engine
 from edgead.console import Console, count, percent, print_json, table
 from edgead.errors import InputError
 
@@ -49,16 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         help="default of the new bundle (default: the old bundle's)",
     )
-    parser.add_argument(
-        "--color",
-        choices=("bgr", "rgb", "gray"),
-        default="bgr",
-        help="order of the channels after decoding, as in edgead score (default: bgr)",
-    )
-    parser.add_argument(
-        "--device", default="auto", help="auto, cpu or cuda[:N] (default: %(default)s)"
-    )
-    parser.add_argument("--threads", metavar="N", type=int, help="threads of the engine")
+    add_color(parser)
+    add_engine(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
 

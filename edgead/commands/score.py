@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgead.commands.options import COLOR, DEVICE, add_color, add_engine, add_false_reject_rate
 from edgead.console import Console, count, percent, print_json
 from edgead.errors import InputError
 
@@ -29,7 +30,6 @@ EXAMPLE = """\
   edgead score cell.edgead part.png --exit-code || stop  for shell scripts (3: anomalous)"""
 
 ANOMALOUS = 3
-COLOR, DEVICE = "bgr", "auto"  # what --color and --device are if nothing is said
 ROW = "{verdict:<10}  {score:>10}  {p_value:>7}  {regions:>7}  {ms:>7}  {image}"
 
 
@@ -41,23 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--heatmap", metavar="DIR", type=Path, help="write an overlay PNG of every image into DIR"
     )
-    parser.add_argument(
-        "--false-reject-rate",
-        metavar="RATE",
-        type=float,
-        help="share of good frames that may be called anomalous (default: the bundle's)",
-    )
-    parser.add_argument(
-        "--color",
-        choices=("bgr", "rgb", "gray"),
-        default=COLOR,
-        help="order of the channels after decoding: bgr is right for every usual file; rgb for "
-        "files that were written with red and blue swapped; gray refuses colour (default: bgr)",
-    )
-    parser.add_argument(
-        "--device", default=DEVICE, help="auto, cpu or cuda[:N] (default: %(default)s)"
-    )
-    parser.add_argument("--threads", metavar="N", type=int, help="threads of the engine")
+    add_false_reject_rate(parser)
+    add_color(parser)
+    add_engine(parser)
     parser.add_argument(
         "--exit-code", action="store_true", help="exit with 3 when a frame is anomalous"
     )

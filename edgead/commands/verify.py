@@ -11,6 +11,7 @@ import argparse
 import shlex
 from typing import TYPE_CHECKING, Any
 
+from edgead.commands.options import add_engine
 from edgead.console import Console, count, print_json, table
 
 if TYPE_CHECKING:
@@ -25,10 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``edgead verify``."""
     parser.add_argument("engine", metavar="NAME.edgead", help="the bundle")
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
-    parser.add_argument(
-        "--device", default="auto", help="auto, cpu or cuda[:N] (default: %(default)s)"
-    )
-    parser.add_argument("--threads", metavar="N", type=int, help="threads of the engine")
+    add_engine(parser)
 
 
 def run(args: argparse.Namespace) -> int:

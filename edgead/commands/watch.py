@@ -19,6 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
+from edgead.commands.options import add_color, add_engine, add_false_reject_rate
 from edgead.console import Console, count
 from edgead.errors import InputError
 
@@ -96,23 +97,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_detector(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--false-reject-rate",
-        metavar="RATE",
-        type=float,
-        help="share of good frames that may be called anomalous (default: the bundle's)",
-    )
-    parser.add_argument(
-        "--color",
-        choices=("bgr", "rgb", "gray"),
-        default="bgr",
-        help="order of the channels: bgr is right but for sources with red and blue swapped; gray "
-        "refuses colour (default: bgr)",
-    )
-    parser.add_argument(
-        "--device", default="auto", help="auto, cpu or cuda[:N] (default: %(default)s)"
-    )
-    parser.add_argument("--threads", metavar="N", type=int, help="threads of the engine")
+    add_false_reject_rate(parser)
+    add_color(parser)
+    add_engine(parser)
 
 
 def run(args: argparse.Namespace) -> int:

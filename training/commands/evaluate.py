@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from edgead.commands.options import add_engine, add_false_reject_rate
 from edgead.console import Console, percent, print_json, table
 from edgead.errors import InputError
 from edgead.files import write_file
@@ -42,14 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", metavar="NAME.edgead", help="the bundle to measure")
     parser.add_argument("data", metavar="DATA", help="folder with a test set")
     add_data_arguments(parser)
-    parser.add_argument(
-        "--false-reject-rate",
-        type=float,
-        metavar="R",
-        help="share of good parts that may be rejected (default: the bundle's)",
-    )
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda[:N] (default: auto)")
-    parser.add_argument("--threads", metavar="N", type=int, help="threads of the engine")
+    add_false_reject_rate(parser)
+    add_engine(parser)
     parser.add_argument(
         "--json",
         nargs="?",

@@ -1,0 +1,36 @@
+"""Options that several commands have in common."""
+
+from __future__ import annotations
+
+import argparse
+
+COLOR, DEVICE = "bgr", "auto"  # defaults
+
+
+def add_engine(parser: argparse.ArgumentParser) -> None:
+    """--device and --threads."""
+    parser.add_argument(
+        "--device", default=DEVICE, help="auto, cpu or cuda[:N] (default: %(default)s)"
+    )
+    parser.add_argument("--threads", metavar="N", type=int, help="threads of the engine")
+
+
+def add_color(parser: argparse.ArgumentParser) -> None:
+    """--color."""
+    parser.add_argument(
+        "--color",
+        choices=("bgr", "rgb", "gray"),
+        default=COLOR,
+        help="order of the channels after decoding: bgr is right for every usual source; rgb where "
+        "red and blue were swapped; gray refuses colour (default: %(default)s)",
+    )
+
+
+def add_false_reject_rate(parser: argparse.ArgumentParser) -> None:
+    """--false-reject-rate."""
+    parser.add_argument(
+        "--false-reject-rate",
+        metavar="RATE",
+        type=float,
+        help="share of good frames that may be called anomalous (default: the bundle's)",
+    )
