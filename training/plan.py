@@ -97,7 +97,9 @@ def open_recorded(root: Path, data: dict[str, Any]) -> Dataset:
 def begin(plan: Plan) -> tuple[Plan, Dataset, Parts, dict[str, Any]]:
     """The plan with all settings, its data, their division and the record of it."""
     if plan.method not in METHODS:
-        raise TrainingError(f"{plan.method} is no method; choose one of {sorted(METHODS)}")
+        raise TrainingError(
+            f"{plan.method} is no method; choose one of: {', '.join(sorted(METHODS))}"
+        )
     if (plan.out / RUN_FILE).exists():
         raise TrainingError(
             f"{plan.out} holds a run already: go on with --resume, or give another --out"
@@ -194,7 +196,9 @@ def full_settings(method: str, preset: str, settings: dict[str, Any]) -> dict[st
     """
     presets = METHODS[method].presets
     if preset not in presets:
-        raise TrainingError(f"{method} has no preset {preset!r}; choose one of {sorted(presets)}")
+        raise TrainingError(
+            f"{method} has no preset {preset!r}; choose one of: {', '.join(sorted(presets))}"
+        )
     built = METHODS[method].from_settings(presets[preset] | settings, n_train=2)
     return dict(json.loads(json.dumps(built.settings())))
 

@@ -258,7 +258,7 @@ def test_a_preset_is_kept_in_the_run_and_what_is_set_goes_over_it(parts, tmp_pat
 
 
 def test_a_preset_that_is_not_there_gets_a_sentence(parts, tmp_path):
-    with pytest.raises(TrainingError, match=r"arnet has no preset 'papr'.*'edge', 'paper'"):
+    with pytest.raises(TrainingError, match=r"arnet has no preset 'papr'.*edge, paper"):
         _preset(parts, tmp_path / "run", "papr", {}, resume=False)
     assert not (tmp_path / "run").exists()
 

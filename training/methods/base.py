@@ -97,7 +97,7 @@ def check_words(settings: Any, **known: tuple[str, ...]) -> None:
     for name, words in known.items():
         value = getattr(settings, name)
         if value not in words:
-            raise TrainingError(f"{name}={value!r} is not known; choose one of {words}")
+            raise TrainingError(f"{name}={value!r} is not known; choose one of: {', '.join(words)}")
 
 
 def check_least(settings: Any, least: dict[str, float]) -> None:
