@@ -101,7 +101,7 @@ def test_list_images(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     (tmp_path / "folder.png").mkdir()
     assert [path.name for path in list_images(tmp_path)] == ["a.jpeg", "b.PNG"]
-    with pytest.raises(InputError, match="cannot list"):
+    with pytest.raises(InputError, match="does not exist; wanted a folder of images"):
         list_images(tmp_path / "absent")
     with pytest.raises(InputError, match="is a file"):
         list_images(tmp_path / "c.txt")
