@@ -14,7 +14,6 @@ import statistics
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +76,7 @@ class Job:
             "method": self.method,
             "preset": self.preset,
             "dataset": self.dataset,
-            "settings": _full(self.method, self.preset, json.dumps(self.settings)),
+            "settings": full_settings(self.method, self.preset, self.settings),
             "command": f"{command} && edgead export RUN --out RUN.edgead --float32-only && "
             f"edgead evaluate RUN.edgead {shlex.quote(self.dataset)}",
         }
@@ -197,12 +196,6 @@ def work_off(jobs: Sequence[Job], results: Results, args: argparse.Namespace) ->
     return 1 if failed else 0
 
 
-@cache
-def _full(method: str, preset: str, settings: str) -> dict[str, Any]:
-    """``full_settings``, kept: it builds the method. ``settings`` is JSON."""
-    return full_settings(method, preset, json.loads(settings))
-
-
 def say(line: str) -> None:
     """One line for people, there at once even in a pipe."""
     print(line, flush=True)
@@ -276,7 +269,7 @@ def job_of(run_dir: Path) -> Job:
     record = read_record(run_dir)
     if record["calibration_fraction"] != Plan.calibration_fraction:
         raise InputError(f"{run_dir} was trained with --calibration; those of the table are not")
-    usual = _full(record["method"], record["preset"], "{}")
+    usual = full_settings(record["method"], record["preset"], {})
     own = {key: value for key, value in record["settings"].items() if usual[key] != value}
     return Job(
         record["method"], record["preset"], Path(record["data"]["path"]).name, record["seed"],

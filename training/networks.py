@@ -51,13 +51,14 @@ def ssim(a: Tensor, b: Tensor, window: int = 7) -> Tensor:
     return (quality / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))).mean()
 
 
-def position_gain(expected: Tensor, sigma: float = 0.0, floor: float = 0.1) -> Tensor:
+def position_gain(expected: Tensor, blurred: bool = False, floor: float = 0.1) -> Tensor:
     """1 / E, what makes a usual distance 1 at each position. [P, the idea of ARNet's E_k]
 
-    expected: E [h, w] >= 0, the mean distance of good images; sigma: blur of E in its pixels. The
-    floor, a share of the mean, keeps quiet positions from shouting: the gain is at most
-    1 / (floor * mean E).
+    expected: E [h, w] >= 0, the mean distance of good images; blurred: smooth E by 4 px of a map
+    256 high. The floor, a share of the mean, keeps quiet positions from shouting: the gain is at
+    most 1 / (floor * mean E).
     """
-    if sigma:
+    if blurred:
+        sigma = 4 * expected.shape[0] / 256
         expected = torch.from_numpy(cv2.GaussianBlur(expected.numpy(), (0, 0), sigma))
     return 1 / (expected + floor * expected.mean() + 1e-9)

@@ -199,8 +199,8 @@ def full_settings(method: str, preset: str, settings: dict[str, Any]) -> dict[st
         raise TrainingError(
             f"{method} has no preset {preset!r}; choose one of: {', '.join(sorted(presets))}"
         )
-    built = METHODS[method].from_settings(presets[preset] | settings, n_train=2)
-    return dict(json.loads(json.dumps(built.settings())))
+    every = asdict(METHODS[method].read(presets[preset] | settings))
+    return dict(json.loads(json.dumps(every)))
 
 
 def recorded_samples(record: dict[str, Any], dataset: Dataset) -> Parts:

@@ -27,7 +27,6 @@ from torch.nn import functional as F
 
 from edgead.errors import TrainingError
 from edgead.manifest import Pair
-from edgead.preprocess import PreprocessParams
 
 from ..backbone import CHANNELS, MEAN, STD, STRIDES, load_backbone
 from ..features import Compared, FeatureScale, measure
@@ -47,7 +46,6 @@ from .base import (
     check_map,
     check_types,
     check_words,
-    read_settings,
 )
 
 TOKEN_STRIDES = (8, 16)
@@ -168,6 +166,8 @@ class AGPNet(Method):
 
     name: ClassVar[str] = "agpnet"
     distance: ClassVar[str] = "l2"
+    settings_type = AGPNetSettings
+    normalisation = (MEAN, STD)
     presets = PRESETS
 
     def __init__(self, settings: AGPNetSettings) -> None:
@@ -191,13 +191,6 @@ class AGPNet(Method):
         self.scale = FeatureScale(CHANNELS, [pair.size for pair in pairs], [1.0] * len(pairs))
         self.teacher: Teacher | None = None  # while it trains
         self.clean: CleanFeatures | None = None
-
-    @classmethod
-    def from_settings(cls, settings: dict[str, Any], n_train: int) -> AGPNet:
-        return cls(read_settings(AGPNetSettings, cls.name, settings))
-
-    def preprocess_params(self) -> PreprocessParams:
-        return PreprocessParams(size=self.config.size, mean=MEAN, std=STD)
 
     def pairs(self) -> tuple[Pair, ...]:
         if self.config.join == "sum":
@@ -335,20 +328,7 @@ class AGPNet(Method):
                 for name, each in zip(inputs, restored, strict=True)
             }
 
-        return [
-            Stage(
-                "restore",
-                len(data),
-                steps=config.steps,
-                share=1.0,
-                batch_size=config.batch_size,
-                learning_rate=config.learning_rate,
-                weight_decay=1e-4,  # [P] as ViTAD
-                modules=(self.decoder,),
-                prepare=source.prepare,
-                loss=loss,
-            )
-        ]
+        return [self.one_stage(data, self.decoder, loss, prepare=source.prepare)]
 
 
 def projection(inputs: int, outputs: int, generator: torch.Generator) -> Tensor:

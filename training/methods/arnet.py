@@ -26,10 +26,10 @@ from torch.nn import functional as F
 
 from edgead.errors import TrainingError
 from edgead.manifest import Pair
-from edgead.preprocess import PreprocessParams
 
 from ..networks import conv_norm_relu, position_gain, upsample
 from .base import (
+    UNIT_RANGE,
     Method,
     Stage,
     TrainingSet,
@@ -37,13 +37,11 @@ from .base import (
     check_map,
     check_types,
     check_words,
-    read_settings,
 )
 
 ERASURES = ("both", "gray", "rotation")
 WIDTHS = (64, 128, 256, 512, 512)  # [D] at strides 1, 2, 4, 8, 16; times the setting width
 USUAL_FLOOR = 1 / 510  # [P] half a grey level: no camera resolves a smaller E
-_CHUNK = 8
 
 
 @dataclass(frozen=True)
@@ -145,6 +143,8 @@ class ARNet(Method):
 
     name: ClassVar[str] = "arnet"
     distance: ClassVar[str] = "l1"
+    settings_type = ARNetSettings
+    normalisation = UNIT_RANGE  # an author says so [F]
     presets = PRESETS
     gain: Tensor  # 1 / E_k, [T, 1, H, W]
 
@@ -156,14 +156,6 @@ class ARNet(Method):
         ]
         self.unet = UNet(3 if settings.erase == "rotation" else 1, settings.width)
         self.register_buffer("gain", torch.ones(len(self.quarters), 1, *settings.size))
-
-    @classmethod
-    def from_settings(cls, settings: dict[str, Any], n_train: int) -> ARNet:
-        return cls(read_settings(ARNetSettings, cls.name, settings))
-
-    def preprocess_params(self) -> PreprocessParams:
-        """[0, 1], no mean and std: an author says so [F]."""
-        return PreprocessParams(size=self.config.size, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 
     def pairs(self) -> tuple[Pair, ...]:
         count = len(self.quarters)
@@ -200,18 +192,13 @@ class ARNet(Method):
 
     def conclude(self, data: TrainingSet) -> None:
         """Measure E_k, the mean error of the training images under each transformation [D]."""
-        size = self.config.size
-        total = torch.zeros(len(self.quarters), *size, dtype=torch.float64)
-        parts = torch.arange(len(data)).split(_CHUNK)
-        with torch.no_grad():
-            for part in data.progress(parts, "restoration errors of the good images"):
-                image = data[part]
-                error = (self.restore(image) - image[:, None]).abs().mean(2)
-                total += error.sum(0, dtype=torch.float64).cpu()
-        for k, usual in enumerate(total / len(data)):
+
+        def error(image: Tensor) -> Tensor:
+            return (self.restore(image) - image[:, None]).abs().mean(2)
+
+        for k, usual in enumerate(data.mean(error, "restoration errors of the good images")):
             if self.config.position:
-                sigma = 4 * size[0] / 256
-                self.gain[k, 0] = position_gain(usual.clamp_min(USUAL_FLOOR), sigma)
+                self.gain[k, 0] = position_gain(usual.clamp_min(USUAL_FLOOR), blurred=True)
             else:
                 self.gain[k] = 1 / usual.mean().clamp_min(USUAL_FLOOR)
 
@@ -222,17 +209,4 @@ class ARNet(Method):
             erased = [self.erase(x[None], k) for x, k in zip(image, drawn, strict=True)]
             return {"mse": F.mse_loss(self.unet(torch.cat(erased)), image)}
 
-        return [
-            Stage(
-                "restore",
-                len(data),
-                steps=self.config.steps,
-                share=1.0,
-                batch_size=self.config.batch_size,
-                learning_rate=self.config.learning_rate,
-                weight_decay=1e-4,
-                modules=(self.unet,),
-                prepare=lambda: None,
-                loss=loss,
-            )
-        ]
+        return [self.one_stage(data, self.unet, loss)]

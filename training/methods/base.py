@@ -18,7 +18,10 @@ from edgead.manifest import Pair
 from edgead.preprocess import PreprocessParams
 
 CPU = torch.device("cpu")
+UNIT_RANGE = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))  # mean and std that leave [0, 1] as it is
+_CHUNK = 8
 Settings = TypeVar("Settings")
+Loss = Callable[[Tensor, torch.Generator, float], dict[str, Tensor]]
 Progress = Callable[[Iterable[Any], str], Iterator[Any]]
 """Wraps an iterable with a progress bar that bears the given title."""
 
@@ -44,6 +47,14 @@ class TrainingSet:
     def __len__(self) -> int:
         return self.images.shape[0]
 
+    def mean(self, measure: Callable[[Tensor], Tensor], title: str) -> Tensor:
+        """The mean over all images of measure(images [N, 3, H, W]), [N, ...]: [...] float64."""
+        total: Any = 0.0
+        with torch.no_grad():
+            for part in self.progress(torch.arange(len(self)).split(_CHUNK), title):
+                total = total + measure(self[part]).sum(0, dtype=torch.float64).cpu()
+        return total / len(self)
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -66,7 +77,7 @@ class Stage:
     weight_decay: float
     modules: tuple[nn.Module, ...]
     prepare: Callable[[], None]
-    loss: Callable[[Tensor, torch.Generator, float], dict[str, Tensor]]
+    loss: Loss
 
 
 def check_types(settings: Any) -> None:
@@ -148,28 +159,37 @@ class Method(nn.Module, ABC):
 
     ``config``: the method's settings dataclass, with size, blur_sigma (pixels of a map 256 high),
     pooling, top_k and batch_size among them. ``distance``: one of ``edgead.anomaly_map.DISTANCES``.
+    ``settings_type`` is its class. ``normalisation``: (mean, std) per channel of the input.
     ``presets``: settings under a name, as plain JSON; ``edge`` is the defaults, ``paper`` the sizes
     of the publication.
     """
 
     name: ClassVar[str]
     distance: ClassVar[str]
+    settings_type: ClassVar[type]
+    normalisation: ClassVar[tuple[tuple[float, float, float], tuple[float, float, float]]]
     presets: ClassVar[Mapping[str, dict[str, Any]]]
     takes_textures: ClassVar[bool] = False
     config: Any
 
     @classmethod
-    @abstractmethod
+    def read(cls, settings: dict[str, Any]) -> Any:
+        """``settings_type`` from plain JSON. Errors: those of ``read_settings``."""
+        return read_settings(cls.settings_type, cls.name, settings)
+
+    @classmethod
     def from_settings(cls, settings: dict[str, Any], n_train: int) -> Method:
         """The untrained method for a training set of ``n_train`` images."""
+        return cls(cls.read(settings))
 
     def settings(self) -> dict[str, Any]:
         """The settings as plain JSON; ``from_settings`` takes them back."""
         return asdict(self.config)
 
-    @abstractmethod
     def preprocess_params(self) -> PreprocessParams:
         """How a frame becomes the graph's input."""
+        mean, std = self.normalisation
+        return PreprocessParams(size=self.config.size, mean=mean, std=std)
 
     @abstractmethod
     def pairs(self) -> tuple[Pair, ...]:
@@ -191,6 +211,22 @@ class Method(nn.Module, ABC):
     @abstractmethod
     def stages(self, data: TrainingSet) -> list[Stage]:
         """The optimisations to run, in order."""
+
+    def one_stage(self, data: TrainingSet, module: nn.Module, loss: Loss, **parts: Any) -> Stage:
+        """The stage "restore" of a method that has no other, as its settings say.
+
+        parts: what else of ``Stage`` is not to be as usual.
+        """
+        config = self.config
+        usual = {
+            "steps": config.steps,
+            "share": 1.0,
+            "batch_size": config.batch_size,
+            "learning_rate": config.learning_rate,
+            "weight_decay": 1e-4,  # [P] as ViTAD
+            "prepare": lambda: None,
+        }
+        return Stage("restore", len(data), modules=(module,), loss=loss, **(usual | parts))
 
     def conclude(self, data: TrainingSet) -> None:
         """What is measured on the training images once all stages are done."""

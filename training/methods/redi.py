@@ -30,7 +30,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgead.manifest import Pair
-from edgead.preprocess import PreprocessParams
 
 from ..backbone import CHANNELS, MEAN, STD, STRIDES, load_backbone
 from ..features import Compared, FeatureScale, measure, smooth
@@ -44,7 +43,6 @@ from .base import (
     check_map,
     check_types,
     check_words,
-    read_settings,
 )
 from .redi_data import FeatureCache, PromptBank, with_foreign_patches
 
@@ -226,6 +224,8 @@ class ReDi(Method):
 
     name: ClassVar[str] = "redi"
     distance: ClassVar[str] = "l2"  # of unit vectors over sqrt(2E / C): (1 - cos) / E
+    settings_type = ReDiSettings
+    normalisation = (MEAN, STD)
     presets = PRESETS
 
     def __init__(self, settings: ReDiSettings, n_train: int) -> None:
@@ -246,10 +246,7 @@ class ReDi(Method):
 
     @classmethod
     def from_settings(cls, settings: dict[str, Any], n_train: int) -> ReDi:
-        return cls(read_settings(ReDiSettings, cls.name, settings), n_train)
-
-    def preprocess_params(self) -> PreprocessParams:
-        return PreprocessParams(size=self.config.size, mean=MEAN, std=STD)
+        return cls(cls.read(settings), n_train)
 
     def pairs(self) -> tuple[Pair, ...]:
         height, width = self.config.size

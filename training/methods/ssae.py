@@ -25,10 +25,10 @@ from torch.nn import functional as F
 
 from edgead.errors import TrainingError
 from edgead.manifest import Pair
-from edgead.preprocess import PreprocessParams
 
 from ..networks import conv_norm_relu, position_gain
 from .base import (
+    UNIT_RANGE,
     Method,
     Stage,
     TrainingSet,
@@ -36,7 +36,6 @@ from .base import (
     check_map,
     check_types,
     check_words,
-    read_settings,
 )
 from .ssae_data import corrupt
 
@@ -45,7 +44,6 @@ DILATIONS = (1, 2, 4, 8, 16)  # [D]; the variant ccm has 32 too [F]
 WIDTHS = (32, 64, 128)  # [D] at strides 1, 2, 4; these and those below times the setting width
 FILTERS = 64  # [D] of each convolution of an SDC block
 FUSED = 256  # [D] after the SDC blocks
-_CHUNK = 8
 
 
 @dataclass(frozen=True)
@@ -219,6 +217,8 @@ class SSAE(Method):
 
     name: ClassVar[str] = "ssae"
     distance: ClassVar[str] = "l2"  # a mean over channels; the paper's sum is three times that
+    settings_type = SSAESettings
+    normalisation = UNIT_RANGE  # [P]
     presets = PRESETS
     takes_textures: ClassVar[bool] = True
 
@@ -227,14 +227,6 @@ class SSAE(Method):
         self.config = settings
         self.autoencoder = AutoEncoder(settings.width, settings.variant == "ccm")
         self.register_buffer("gain", torch.ones(1, 1, *settings.size))
-
-    @classmethod
-    def from_settings(cls, settings: dict[str, Any], n_train: int) -> SSAE:
-        return cls(read_settings(SSAESettings, cls.name, settings))
-
-    def preprocess_params(self) -> PreprocessParams:
-        """[0, 1] without mean and std [P]."""
-        return PreprocessParams(size=self.config.size, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 
     def pairs(self) -> tuple[Pair, ...]:
         return (Pair("reference_0", "restored_0", 3, self.config.size, 1.0),)
@@ -258,16 +250,12 @@ class SSAE(Method):
         """Measure E, the mean squared error of the good images at each position, blurred."""
         if not self.config.position:
             return
-        total = torch.zeros(self.config.size, dtype=torch.float64)
-        with torch.no_grad():
-            for part in data.progress(
-                torch.arange(len(data)).split(_CHUNK), "errors of the good images"
-            ):
-                image = data[part]
-                error = (self.restore(image) - image).square().mean(1)
-                total += error.sum(0, dtype=torch.float64).cpu()
-        sigma = 4 * self.config.size[0] / 256
-        self.gain.copy_(position_gain(total / len(data), sigma).sqrt())
+
+        def error(image: Tensor) -> Tensor:
+            return (self.restore(image) - image).square().mean(1)
+
+        usual = data.mean(error, "errors of the good images")
+        self.gain.copy_(position_gain(usual, blurred=True).sqrt())
 
     def views(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Crops and mirrored images, where the settings ask for them: [N, 3, h, w]."""
@@ -294,17 +282,5 @@ class SSAE(Method):
             target, corrupted, mask = (x.to(data.device) for x in (target, corrupted, mask))
             return weighted_loss(self.restore(corrupted), target, mask, self.config.weight)
 
-        return [
-            Stage(
-                "restore",
-                len(data),
-                steps=self.config.steps,
-                share=1.0,
-                batch_size=self.config.batch_size,
-                learning_rate=self.config.learning_rate,
-                weight_decay=0.0,  # AdamW without it is Adam [D]
-                modules=(self.autoencoder,),
-                prepare=lambda: None,
-                loss=loss,
-            )
-        ]
+        # AdamW without decay is Adam [D].
+        return [self.one_stage(data, self.autoencoder, loss, weight_decay=0.0)]
