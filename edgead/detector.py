@@ -17,7 +17,7 @@ from edgead.bundle import Bundle, open_bundle
 from edgead.digests import Hasher, Served
 from edgead.engine import Engine, open_engine
 from edgead.errors import EdgeadError, InputError
-from edgead.pipeline import Pipeline
+from edgead.pipeline import FramePipeline
 from edgead.qualification import qualify
 from edgead.result import Result, Scale
 
@@ -64,7 +64,7 @@ class Detector:
         calibration.check_false_reject_rate(false_reject_rate, len(manifest.calibration.scores))
         opened = open_engine(self._bundle, device, threads)
         self._local = threading.local()
-        self._local.pipeline = Pipeline(self._bundle, opened, color)
+        self._local.pipeline = opened.pipeline(self._bundle, color)
         qualify(self._bundle, opened)
         self._engine: Engine | None = opened
         self._info = {
@@ -197,12 +197,12 @@ class Detector:
             f"threshold={self._limits.threshold:.6g}{state})"
         )
 
-    def _pipeline(self) -> Pipeline:
+    def _pipeline(self) -> FramePipeline:
         """The buffers of this thread."""
         try:
             return self._local.pipeline  # type: ignore[no-any-return]
         except AttributeError:
-            pipeline = Pipeline(self._bundle, self.engine, self._color)
+            pipeline = self.engine.pipeline(self._bundle, self._color)
             self._local.pipeline = pipeline
             return pipeline
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,8 +42,15 @@ class _Tiles(NamedTuple):
     roi: NDArray[np.uint8] | None
 
 
+class FramePipeline(Protocol):
+    """The three stages on some device, with the buffers of one thread."""
+
+    def __call__(self, frame: NDArray[Any], hasher: Hasher | None = None) -> Measurement:
+        """Score one frame; see ``Pipeline``."""
+
+
 class Pipeline:
-    """The three stages with the buffers of one thread; not to be shared between threads.
+    """The three stages in host memory, around a Session; not to be shared between threads.
 
     ``color`` is the order of a frame's channels: "bgr", "rgb" or "gray".
 

@@ -13,7 +13,7 @@ from edgead.engine import Engine
 from edgead.errors import BundleError, DeviceError, InputError, QualificationError
 from edgead.images import decode_image
 from edgead.manifest import Golden, Tolerance
-from edgead.pipeline import Pipeline
+from edgead.pipeline import FramePipeline
 
 CAUSES = (
     "either the engine computes differently here: export the bundle again with the OpenVINO of "
@@ -54,7 +54,7 @@ def measure(bundle: Bundle, engine: Engine) -> tuple[GoldenCheck, ...]:
             f"bundle {bundle.path} states no tolerance for {engine.precision}, the precision of "
             f"{engine.device}; export it again"
         )
-    pipeline = Pipeline(bundle, engine, "bgr")
+    pipeline = engine.pipeline(bundle, "bgr")
     return tuple(_measure(bundle, pipeline, g, tolerance) for g in bundle.manifest.golden)
 
 
@@ -80,7 +80,7 @@ def qualify(bundle: Bundle, engine: Engine) -> tuple[GoldenCheck, ...]:
 
 
 def _measure(
-    bundle: Bundle, pipeline: Pipeline, golden: Golden, tolerance: Tolerance
+    bundle: Bundle, pipeline: FramePipeline, golden: Golden, tolerance: Tolerance
 ) -> GoldenCheck:
     try:
         frame = decode_image(bundle.read(golden.image), golden.image)

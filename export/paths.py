@@ -14,7 +14,6 @@ from edgead.anomaly_map import AnomalyMap, MapParams
 from edgead.bundle import Bundle
 from edgead.engine import Engine
 from edgead.errors import ExportError
-from edgead.pipeline import Pipeline
 from edgead.preprocess import PreprocessParams, preprocess
 
 from .compare import Infer, Pairs, Path
@@ -36,7 +35,7 @@ def torch_path(method: Method) -> Path:
 
 def engine_path(engine: Engine, bundle: Bundle) -> Path:
     """The embedded engine on model.onnx, in the pipeline of a Detector."""
-    pipeline = Pipeline(bundle, engine, "bgr")
+    pipeline = engine.pipeline(bundle, "bgr")
 
     def run(frame: NDArray[Any]) -> tuple[NDArray[np.float32], float]:
         found = pipeline(frame)

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+import os
 import re
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +15,15 @@ from numpy.typing import NDArray
 from edgead.bundle import Bundle
 from edgead.errors import DeviceError, InputError
 
+if TYPE_CHECKING:
+    from edgead.pipeline import FramePipeline
+
 Pairs = list[tuple[NDArray[np.float32], NDArray[np.float32]]]
 """(reference, restored) per level, each [1, C, H, W] float32, C-contiguous."""
+
+
+PRECISIONS = ("float32", "float16", "bfloat16", "int8")
+"""What a trunk can be asked to compute in; which of them a device offers is the device's."""
 
 
 class Session(Protocol):
@@ -41,7 +49,7 @@ class Engine(Protocol):
 
     @property
     def precision(self) -> str:
-        """What the trunk computes in, "float32" or "float16"; a key of ``manifest.models``."""
+        """What the trunk computes in, one of ``PRECISIONS``."""
 
     @property
     def version(self) -> str:
@@ -50,22 +58,40 @@ class Engine(Protocol):
     def session(self) -> Session:
         """Buffers for one thread."""
 
+    def pipeline(self, bundle: Bundle, color: str) -> FramePipeline:
+        """The three stages on this engine's device, with the buffers of one thread."""
 
-def open_engine(bundle: Bundle, device: str = "auto", threads: int | None = None) -> Engine:
+
+def open_engine(
+    bundle: Bundle,
+    device: str = "auto",
+    threads: int | None = None,
+    *,
+    precision: str | None = None,
+    plan: str | os.PathLike[str] | None = None,
+    trust_plan: bool = False,
+) -> Engine:
     """Compile the bundle's graph for ``device``: "auto", "cpu", "cuda" or "cuda:N".
 
     ``threads`` bounds the CPU threads of one inference; None leaves the choice to the engine.
-    "auto" is the CPU in this version. Asking for a device that is not there is an error: nothing
-    falls back.
+    ``precision``: one of ``PRECISIONS``; None for the device's own: float32 on the CPU, float16 on
+    a GPU. ``plan``: a plan file to load instead of the one in this machine's cache, for "cuda"
+    only; it is native code, so it has to be trusted expressly: ``trust_plan=True``.
+    "auto" is the CPU in this version. Asking for a device or precision that is not there is an
+    error: nothing falls back.
 
     Errors: InputError for another word or ``threads`` < 1; DeviceError when the device or its
     library is missing or refuses the graph; BundleError when the graph is not the one the manifest
     describes.
     """
+    if precision not in (None, *PRECISIONS):
+        raise InputError(f"precision {precision!r}: wanted one of {', '.join(PRECISIONS)}, or None")
     if threads is not None and (not isinstance(threads, int) or threads < 1):
         raise InputError(f"threads={threads!r}: wanted a whole number of at least 1, or None")
     word = device.lower() if isinstance(device, str) else device
     if word in ("auto", "cpu"):
+        if precision not in (None, "float32"):
+            raise DeviceError(f"precision {precision}: this version computes in float32 on the CPU")
         from edgead.engine.openvino import OpenVINOEngine
 
         return OpenVINOEngine(bundle, threads)

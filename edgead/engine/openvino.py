@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from edgead.bundle import Bundle
 from edgead.engine import Pairs
 from edgead.errors import BundleError, DeviceError
+
+if TYPE_CHECKING:
+    from edgead.pipeline import FramePipeline
 
 _PRECISION = "float32"
 
@@ -60,6 +63,12 @@ class OpenVINOEngine:
             return OpenVINOSession(self._compiled, [(p.reference, p.restored) for p in self._pairs])
         except RuntimeError as error:
             raise DeviceError(f"OpenVINO cannot make a request: {_first_line(error)}") from error
+
+    def pipeline(self, bundle: Bundle, color: str) -> FramePipeline:
+        """The three stages in the memory of this process."""
+        from edgead.pipeline import Pipeline
+
+        return Pipeline(bundle, self, color)
 
 
 class OpenVINOSession:
