@@ -56,6 +56,13 @@ def is_first() -> bool:
     return "TORCHELASTIC_RUN_ID" not in os.environ or os.environ["RANK"] == "0"
 
 
+def launcher() -> list[str]:
+    """The words that start edgead as it was started: ``edgead``, or torchrun before it."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return ["edgead"]
+    return ["torchrun", "--nproc-per-node", os.environ["LOCAL_WORLD_SIZE"], "-m", "edgead"]
+
+
 def describe(fabric: Fabric) -> str:
     """What trains, for people: ``cpu``, ``cuda (NVIDIA H200), 2 processes``."""
     name = fabric.device.type

@@ -19,7 +19,7 @@ import numpy as np
 from edgead.files import write_file
 
 from . import metrics
-from .evaluate import QUANTILES, Evaluation, Kind
+from .evaluate import CATEGORY_KEYS, QUANTILES, Evaluation, Kind
 from .gallery import OUTCOMES, Picture
 from .report_charts import histogram, roc
 from .report_style import SCRIPT, STYLE
@@ -61,6 +61,7 @@ def render(evaluation: Evaluation) -> str:
             _notes(evaluation),
             _charts(evaluation),
             _timelines(evaluation),
+            _categories(evaluation),
             _kinds(evaluation),
             _gallery(evaluation),
             _details(evaluation),
@@ -186,6 +187,40 @@ def _timelines(evaluation: Evaluation) -> str:
         f'{panels}<p class="legend">shaded: frames labelled anomalous; dashed: threshold; across: '
         "the number of the frame</p></section>"
     )
+
+
+def _categories(evaluation: Evaluation) -> str:
+    """A row for each of several categories, the least image AUROC first, and one for their mean."""
+    if not evaluation.categories:
+        return ""
+    worst_first = sorted(
+        evaluation.categories,
+        key=lambda c: (c.image_auroc is not None, c.image_auroc or 0.0, c.name),
+    )
+    rows = [
+        (_safe(c.name), str(c.n), *_cells([getattr(c, key) for key in CATEGORY_KEYS]))
+        for c in worst_first
+    ]
+    rows.append(("mean", "", *_cells(list(evaluation.category_means().values()))))
+    body = "".join(
+        f"<tr><td>{name}</td>" + "".join(f'<td class="num">{cell}</td>' for cell in cells) + "</tr>"
+        for name, *cells in rows
+    )
+    head = "".join(
+        f'<th class="num">{name}</th>'
+        for name in ("images", "image AUROC", "pixel AUROC", "AUPRO at 0.3", "good parts rejected")
+    )
+    return (
+        '<section class="card"><h2>By category, one threshold for all</h2><div class="scroll">'
+        f"<table><thead><tr><th>category</th>{head}</tr></thead><tbody>{body}</tbody></table>"
+        "</div></section>"
+    )
+
+
+def _cells(figures: list[float | None]) -> list[str]:
+    """Areas, and last the share of good parts rejected."""
+    *areas, rate = figures
+    return [*map(_figure, areas), "&ndash;" if rate is None else _share(rate)]
 
 
 def _kinds(evaluation: Evaluation) -> str:

@@ -97,3 +97,15 @@ def save_image() -> Callable[[Path, np.ndarray], Path]:
 @pytest.fixture(scope="session")
 def make_part() -> Callable[..., np.ndarray]:
     return part
+
+
+@pytest.fixture
+def two(tmp_path, save_image, make_part):
+    """bottle: good 20, 30, a defect of 200 with mask; cable: good 60, a defect of 40 without."""
+    root = tmp_path / "two"
+    for name, good, spot in (("bottle", (20, 30), 200), ("cable", (60,), 40)):
+        for i, brightness in enumerate(good):
+            save_image(root / f"{name}/test/good/{i}.png", make_part(brightness))
+        save_image(root / f"{name}/test/dent/0.png", make_part(20, spot))
+    save_image(root / "bottle/ground_truth/dent/0_mask.png", make_part(0, 255))
+    return root

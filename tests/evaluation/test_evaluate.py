@@ -82,18 +82,6 @@ def test_records_kinds_and_counts(detector, dataset):
     assert any("only 3" in note for note in found.notes)
 
 
-@pytest.fixture
-def two(tmp_path, save_image, make_part):
-    """bottle: good 20, 30, a defect of 200 with mask; cable: good 60, a defect of 40 without."""
-    root = tmp_path / "two"
-    for name, good, spot in (("bottle", (20, 30), 200), ("cable", (60,), 40)):
-        for i, brightness in enumerate(good):
-            save_image(root / f"{name}/test/good/{i}.png", make_part(brightness))
-        save_image(root / f"{name}/test/dent/0.png", make_part(20, spot))
-    save_image(root / "bottle/ground_truth/dent/0_mask.png", make_part(0, 255))
-    return root
-
-
 def test_figures_of_each_category_beside_the_pooled_ones(detector, two):
     found = evaluate(detector, open_dataset(two, purpose="evaluate"))
     assert found.metrics["image_auroc"] == pytest.approx(5 / 6)  # 40 is above 20 and 30, not 60

@@ -75,6 +75,23 @@ def test_the_page_is_well_formed_and_says_the_figures(evaluation):
     assert page.all("html")[0]["lang"] == "en"
 
 
+def test_categories_stand_with_the_worst_first_and_their_mean_last(detector, two):
+    text = Page(render(evaluate(detector, open_dataset(two, purpose="evaluate")))).text
+    head = "category images image AUROC pixel AUROC AUPRO at 0.3 good parts rejected"
+    assert "By category, one threshold for all" in text and _squeezed(head) in _squeezed(text)
+    rows = ("cable20.0000––100%", "bottle31.00001.0000", "mean0.5000––50%")
+    places = [_squeezed(text).index(row) for row in rows]
+    assert places == sorted(places)
+
+
+def test_without_several_categories_there_is_no_table_of_them(evaluation):
+    assert "By category" not in render(evaluation)
+
+
+def _squeezed(text: str) -> str:
+    return "".join(text.split())
+
+
 def test_the_page_needs_nothing_from_outside(evaluation):
     text = render(evaluation)
     page = Page(text)

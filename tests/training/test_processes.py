@@ -130,6 +130,16 @@ def test_an_error_in_one_process_is_told_by_all(two):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_what_goes_on_is_started_as_it_was(monkeypatch):
+    from edgead_training.processes import launcher
+
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
+    assert launcher() == ["edgead"]
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "one")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert launcher() == ["torchrun", "--nproc-per-node", "4", "-m", "edgead"]
+
+
 def test_a_gpu_that_is_not_there_gets_a_sentence():
     with pytest.raises(DeviceError, match="--device cpu"):
         launch("cuda")

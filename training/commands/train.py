@@ -102,6 +102,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _train(args: argparse.Namespace) -> int:
+    from ..processes import launcher
     from ..progress import progress, training_bar
     from ..run import Bounds, Interrupted, Plan, train
 
@@ -120,8 +121,8 @@ def _train(args: argparse.Namespace) -> int:
         )
     except Interrupted as stop:
         console.say(f"{stop}; what is done so far is kept in {args.out}")
-        words = ["edgead", "train", args.method, str(args.data), "--out", str(args.out)]
-        console.next(shlex.join([*words, "--resume"]))
+        words = ["train", args.method, str(args.data), "--out", str(args.out), "--resume"]
+        console.next(shlex.join([*launcher(), *words]))
         return stop.exit_code
     seconds, steps = result.provenance["train_seconds"], result.provenance["steps"]
     console.say(f"done   {steps} steps in {seconds:.0f} s")
