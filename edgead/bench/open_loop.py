@@ -13,7 +13,7 @@ from bisect import bisect_right
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from edgead.bench.samples import rank, summary
+from edgead.bench.samples import percentile, rank, summary
 
 
 class Clock(Protocol):
@@ -38,21 +38,53 @@ class WallClock:
         time.sleep(seconds)
 
 
+LONGEST_SLEEP_S = 0.2
+"""How long a loop that is asked to stop may take to notice."""
+
+
 class OpenLoop:
     """What became of every frame.
 
     ``served``: numbers of the frames that were scored, in order; ``latency_ms`` and
     ``queue_age_ms`` belong to them: from the scheduled arrival to the verdict, and to the start of
     scoring. ``count`` - ``len(served)`` frames were dropped because a newer one had arrived when
-    the detector came free.
+    the detector came free. ``planned``: frames that would have arrived had nobody stopped it.
     """
 
     def __init__(self, hz: float, count: int) -> None:
         self.hz = hz
+        self.count = self.planned = count
+        # Filled beforehand: memory that grows later is not ours.
+        self._served = array("q", bytes(8 * count))
+        self._latency_ms = array("d", bytes(8 * count))
+        self._queue_age_ms = array("d", bytes(8 * count))
+        self._size = 0
+
+    def add(self, number: int, latency_ms: float, queue_age_ms: float) -> None:
+        """Note a frame that was scored."""
+        self._served[self._size] = number
+        self._latency_ms[self._size] = latency_ms
+        self._queue_age_ms[self._size] = queue_age_ms
+        self._size += 1
+
+    def stop(self, count: int) -> None:
+        """Nobody waited for the frames from ``count`` on."""
         self.count = count
-        self.served: array[int] = array("q")
-        self.latency_ms: array[float] = array("d")
-        self.queue_age_ms: array[float] = array("d")
+
+    @property
+    def served(self) -> array[int]:
+        """Numbers of the frames that were scored."""
+        return self._served[: self._size]
+
+    @property
+    def latency_ms(self) -> array[float]:
+        """From the scheduled arrival to the verdict, of each frame that was scored."""
+        return self._latency_ms[: self._size]
+
+    @property
+    def queue_age_ms(self) -> array[float]:
+        """From the scheduled arrival to the start of scoring, of each frame that was scored."""
+        return self._queue_age_ms[: self._size]
 
     @property
     def deadline_ms(self) -> float:
@@ -62,7 +94,26 @@ class OpenLoop:
     @property
     def drops(self) -> int:
         """Frames that were never scored."""
-        return self.count - len(self.served)
+        return self.count - self._size
+
+    @property
+    def drops_busy(self) -> int:
+        """Of the drops, those that came while the frame before was being scored.
+
+        The others came to a free detector that the system woke only after the next frame.
+        """
+        period_ms, busy = self.deadline_ms, 0
+        served, latency_ms = self._served, self._latency_ms
+        for k in range(1, self._size):
+            gap = served[k] - served[k - 1]
+            # Frame i after the one before arrived within its latency.
+            busy += sum(i * period_ms < latency_ms[k - 1] for i in range(1, gap))
+        return busy
+
+    @property
+    def p99_over_p50(self) -> float:
+        """How much longer than usual the slowest frame of a hundred takes."""
+        return percentile(self.latency_ms, 99) / percentile(self.latency_ms, 50)
 
     @property
     def deadline_misses(self) -> int:
@@ -81,21 +132,30 @@ class OpenLoop:
             "hz": self.hz,
             "deadline_ms": self.deadline_ms,
             "frames": self.count,
+            "planned": self.planned,
             "served": list(self.served),
             "deadline_misses": self.deadline_misses,
             "drops": self.drops,
+            "drops_busy": self.drops_busy,
+            "drops_late": self.drops - self.drops_busy,
+            "p99_over_p50": self.p99_over_p50,
             "latency": summary(self.latency_ms),
             "queue_age": summary(self.queue_age_ms),
         }
 
 
 def open_loop(
-    serve: Callable[[int], object], hz: float, count: int, clock: Clock | None = None
+    serve: Callable[[int], object],
+    hz: float,
+    count: int,
+    clock: Clock | None = None,
+    stopped: Callable[[], object] = bool,
 ) -> OpenLoop:
     """Let ``count`` frames arrive at ``hz`` per second; ``serve(number)`` scores one of them.
 
     The latest frame wins: a detector that comes free takes the newest frame that has arrived and
-    drops the older ones; if none is new, it waits.
+    drops the older ones; if none is new, it waits. It ends early when ``stopped()`` is true, and
+    what was not waited for then counts as never sent.
     """
     clock = clock or WallClock()
     found = OpenLoop(hz, count)
@@ -103,14 +163,15 @@ def open_loop(
     arrivals = [first + number / hz for number in range(count)]
     following = 0  # the oldest frame that was neither scored nor dropped
     while following < count:
-        while (wait := arrivals[following] - clock.now()) > 0:
-            clock.sleep(wait)
+        while not stopped() and (wait := arrivals[following] - clock.now()) > 0:
+            clock.sleep(min(wait, LONGEST_SLEEP_S))
+        if stopped():
+            found.stop(following)
+            break
         started = clock.now()
         number = bisect_right(arrivals, started) - 1
         serve(number)
         finished = clock.now()
-        found.served.append(number)
-        found.queue_age_ms.append(1e3 * (started - arrivals[number]))
-        found.latency_ms.append(1e3 * (finished - arrivals[number]))
+        found.add(number, 1e3 * (finished - arrivals[number]), 1e3 * (started - arrivals[number]))
         following = number + 1
     return found

@@ -53,9 +53,11 @@ class Measured:
 
     @property
     def kept_bytes(self) -> int:
-        """Memory that the samples fill while they are taken: 8 bytes a number."""
-        closed = sum(len(samples) for samples in self.series.values())
-        return 8 * (closed + (3 * len(self.open_loop.served) if self.open_loop else 0))
+        """Memory that the samples fill while they are taken: 8 bytes a number.
+
+        Only the closed loop's: the open loop's place is filled before it begins.
+        """
+        return 8 * sum(len(samples) for samples in self.series.values())
 
     def to_json(self) -> dict[str, Any]:
         """The JSON object of this bundle; ``ratios`` and ``compare`` where there are any."""

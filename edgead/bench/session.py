@@ -27,6 +27,7 @@ from edgead.errors import InputError
 from edgead.files import write_file
 from edgead.images import decode_image, read_image
 from edgead.machine import cores, processor_name
+from edgead.signals import Stopping, exit_code, stopping
 
 MOST_FRAMES = 10_000_000  # of an open loop; the arrivals are held in memory
 OVER_BUDGET, SLOWER = 4, 5  # exit codes
@@ -65,15 +66,19 @@ def run(args: argparse.Namespace) -> int:
     for one, subject in zip(measured, subjects, strict=True):
         one.cold_starts_ms = _cold_starts(subject, given, args)
     interval_s = max(1.0, (args.minutes or 0) * 60 / 120)
-    with Monitor(interval_s) as monitor:
-        _measure(measured, subjects, given, args)
-    _judge(measured, given, monitor, args)
+    with Monitor(interval_s) as monitor, stopping() as came:
+        _measure(measured, subjects, given, args, came)
+        stop = came()
+    _judge(measured, given, monitor, args, stopped=bool(stop))
     if old is not None:
         now = measured[0].to_json()
         measured[0].differences = list(compare.differences(now, old))
         measured[0].changes = list(compare.changes(now, old, args.percentile))
     text.tell(console, measured, monitor.readings)
     _write(console, args, measured, monitor)
+    if stop:
+        console.say("stop   the numbers are those of a part of the run; budget and time not judged")
+        return exit_code(stop)
     code = _check_budget(console, args, measured)
     if code == 0 and any(change.verdict == "slower" for change in measured[0].changes):
         code = SLOWER
@@ -235,18 +240,32 @@ def _measure(
     subjects: Sequence[Subject],
     given: Input,
     args: argparse.Namespace,
+    came: Stopping,
 ) -> None:
-    """Warm up, then the closed loop in turns, then each one's open loop."""
+    """Warm up, then the closed loop in turns, then each one's open loop; or what a signal leaves.
+
+    A signal ends it after the call in work. One turn of the closed loop is always made.
+    """
     calls = [_call(subject.detector, args.batch) for subject in subjects]
-    closed_loop(calls, given.frames, lambda turn: turn < args.warm_up, batch=args.batch)
-    series = closed_loop(calls, given.frames, _bound(args), batch=args.batch)
+
+    def warming(turn: int) -> bool:
+        return turn < args.warm_up and not came()
+
+    closed_loop(calls, given.frames, warming, batch=args.batch)
+    bound = _bound(args)
+
+    def goes_on(turn: int) -> bool:
+        return turn == 0 or (bound(turn) and not came())
+
+    series = closed_loop(calls, given.frames, goes_on, batch=args.batch)
     for one, found in zip(measured, series, strict=True):
         one.series = found
     results.add_ratios(measured)
     if args.hz is not None:
         number = _open_frames(args)
         for one, subject in zip(measured, subjects, strict=True):
-            one.open_loop = _open_loop(subject.detector, given.frames, args.hz, number)
+            loop = _open_loop(subject.detector, given.frames, args.hz, number, came)
+            one.open_loop = loop if loop.count else None
 
 
 def _call(detector: Detector, batch: int) -> Call:
@@ -260,7 +279,7 @@ def _bound(args: argparse.Namespace) -> Callable[[int], bool]:
     if args.minutes is None or args.hz is not None:
         return lambda turn: turn < args.repeats
     end = perf_counter() + 60 * args.minutes
-    return lambda turn: turn == 0 or perf_counter() < end
+    return lambda _: perf_counter() < end
 
 
 def _open_frames(args: argparse.Namespace) -> int:
@@ -268,26 +287,48 @@ def _open_frames(args: argparse.Namespace) -> int:
     return round(args.minutes * 60 * args.hz) if args.minutes else int(args.repeats)
 
 
-def _open_loop(detector: Detector, frames: Sequence[Frame], hz: float, number: int) -> OpenLoop:
+def _open_loop(
+    detector: Detector, frames: Sequence[Frame], hz: float, number: int, came: Stopping
+) -> OpenLoop:
     def serve(index: int) -> None:
         detector.score(frames[index % len(frames)])
 
-    return open_loop(serve, hz, number)
+    return open_loop(serve, hz, number, stopped=came)
 
 
 def _judge(
-    measured: Sequence[Measured], given: Input, monitor: Monitor, args: argparse.Namespace
+    measured: Sequence[Measured],
+    given: Input,
+    monitor: Monitor,
+    args: argparse.Namespace,
+    *,
+    stopped: bool,
 ) -> None:
     """Add to each one what speaks against its numbers."""
     kept = sum(one.kept_bytes for one in measured)
     common = [*trust.of_frames(given.frames), *trust.of_machine(monitor.readings, kept / 1e6)]
     for one in measured:
+        if stopped:
+            one.warnings.append(_part(one, args))
         for name, samples in one.scopes.items():
             one.warnings += trust.of_samples(name, samples, args.percentile)
         if one.open_loop is not None:
             latency = list(one.open_loop.latency_ms)
             one.warnings += trust.of_samples("open_loop", latency, args.percentile)
         one.warnings += common
+
+
+def _part(one: Measured, args: argparse.Namespace) -> str:
+    """What a run that was stopped has of what was asked for."""
+    turns = len(one.series[END_TO_END])
+    if args.minutes is None or args.hz is not None:
+        text = f"{turns} of {count(args.repeats, 'turn')} of the closed loop"
+    else:
+        text = f"{count(turns, 'turn')} of the closed loop, not {args.minutes:g} minutes of it"
+    if args.hz is not None:
+        arrived = one.open_loop.count if one.open_loop else 0
+        text += f", {arrived} of {count(_open_frames(args), 'frame')} of the open loop"
+    return f"stopped: a signal ended the run; it has {text}: measure again for the whole"
 
 
 def _check_budget(console: Console, args: argparse.Namespace, measured: Sequence[Measured]) -> int:

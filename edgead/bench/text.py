@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edgead.bench.monitor import Reading
+from edgead.bench.open_loop import OpenLoop
 from edgead.bench.results import SCOPES, Measured
 from edgead.bench.samples import PERCENTILES, summary
 from edgead.bench.trust import rss_growth_mb
@@ -36,7 +37,7 @@ def machine_lines(readings: Sequence[Reading]) -> list[str]:
         lines[0] += f"; memory (RSS) {first.rss_mb:.1f} MB, at the end {last.rss_mb:.1f} MB"
     growth = rss_growth_mb(readings)
     if growth is not None:
-        lines[0] += f", {growth:+.2f} MB after the first minute"
+        lines[0] += f", {growth:+.2f} MB since the first minute"
     for before, after, unit in ((first.celsius, last.celsius, "°C"), (first.mhz, last.mhz, "MHz")):
         both = [
             f"{name} {before[name]:.4g} to {after[name]:.4g}" for name in before if name in after
@@ -110,10 +111,22 @@ def below(one: Measured) -> list[str]:
     if one.open_loop is not None:
         loop = one.open_loop
         lines.append(
-            f"open loop at {loop.hz:g} Hz: {count(loop.count, 'frame')}, {loop.drops} dropped, "
-            f"{loop.deadline_misses} later than {loop.deadline_ms:.1f} ms"
+            f"open loop at {loop.hz:g} Hz: {count(loop.count, 'frame')}, {_drops(loop)}, "
+            f"{loop.deadline_misses} later than {loop.deadline_ms:.1f} ms, "
+            f"p99 is {loop.p99_over_p50:.2f} x p50"
         )
     if one.cold_starts_ms:
         starts = ", ".join(f"{ms:.0f}" for ms in one.cold_starts_ms)
         lines.append(f"cold start (process to first verdict): {starts} ms")
     return lines
+
+
+def _drops(loop: OpenLoop) -> str:
+    """How many frames were dropped, and what for: by the rule that the latest frame wins."""
+    late = loop.drops - loop.drops_busy
+    reasons = []
+    if loop.drops_busy:
+        reasons.append(f"{loop.drops_busy} while another was scored")
+    if late:
+        reasons.append(f"{late} because the system woke the process late")
+    return f"{loop.drops} dropped" + (f" ({', '.join(reasons)})" if reasons else "")

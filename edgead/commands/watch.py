@@ -11,12 +11,10 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from edgead.commands.options import add_color, add_engine, add_false_reject_rate
@@ -110,12 +108,13 @@ def run(args: argparse.Namespace) -> int:
     from edgead.live.checks import Checks
     from edgead.live.loop import Loop, Tally
     from edgead.live.source import parse_source
+    from edgead.signals import stopping
 
     console = Console(json_on_stdout=True)
     say = _sayer(console)
     source = parse_source(args.source)
     _check(args, source)
-    with _stopping() as stopping, ExitStack() as stack:
+    with stopping() as came, ExitStack() as stack:
         server, evidence = _server(args, say, stack), _evidence(args, say, stack)
         detector = Detector(
             args.bundle,
@@ -140,7 +139,7 @@ def run(args: argparse.Namespace) -> int:
             listeners.append(board)
             server.start(board)
         try:
-            Loop(detector, slot, tally, sys.stdout.buffer, say, listeners, checks).run(stopping)
+            Loop(detector, slot, tally, sys.stdout.buffer, say, listeners, checks).run(came)
         finally:
             left = capture.stop()
             stack.close()  # what waits is saved before it is counted
@@ -195,31 +194,6 @@ def _reader(args: argparse.Namespace, source: Source) -> Reader:
     if source.kind == FOLDER:
         return FolderReader(source)
     return VideoReader(source, stall_s=args.stall_seconds, at_once=args.every_frame)
-
-
-@contextmanager
-def _stopping() -> Iterator[Callable[[], bool]]:
-    """Whether SIGINT or SIGTERM came; a second one acts at once."""
-    came: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        # Nothing that takes a lock: the handler may have interrupted its holder.
-        came.append(number)
-        if len(came) > 1:
-            _at_once(number)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: bool(came)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _at_once(number: int) -> NoReturn:
-    if number == signal.SIGINT:
-        raise KeyboardInterrupt
-    raise SystemExit(128 + number)
 
 
 def _leave_at_once() -> NoReturn:

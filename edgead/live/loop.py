@@ -85,8 +85,8 @@ class Loop:
         self._looks = ""
         self._trouble = ""
 
-    def run(self, stopping: Callable[[], bool]) -> None:
-        """Go on until the source ends or ``stopping()``; a frame in work is finished and written.
+    def run(self, stopping: Callable[[], object]) -> None:
+        """Go on until the source ends or ``stopping()`` is true; a frame in work is still written.
 
         Errors: DeviceError of the engine or the source; OSError when nobody reads the lines.
         """

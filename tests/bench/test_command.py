@@ -6,8 +6,10 @@ import csv
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -217,6 +219,34 @@ def test_bad_images_and_bundles(bench, bundle_dir, images, tmp_path):
 def test_a_device_that_is_not_there_is_the_devices_mistake(bench, bundle_dir):
     code, _, err = bench(bundle_dir, "--device", "cpu", "--device", "cuda")
     assert code == 2 and "CPU only" in err
+
+
+@pytest.mark.parametrize("loop", [("--minutes", 60, "--hz", 50), ("--minutes", 60), ()])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_run_keeps_what_it_has(bundle_dir, tmp_path, loop, number):
+    files = [tmp_path / f"part.{kind}" for kind in ("json", "csv", "html")]
+    words = ["--cold-starts", 0, "--threads", 1, "--repeats", 10 if "--hz" in loop else 10**9]
+    words += [*loop, "--budget-ms", 1e-9, "--json", files[0], "--csv", files[1], "--html", files[2]]
+    command = [sys.executable, "-m", "edgead.bench", str(bundle_dir), *map(str, words)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        said = []
+        for line in process.stdout:
+            said.append(line)
+            if line.startswith("warm"):
+                time.sleep(0.5)  # for the loops to begin; before, one turn is measured all the same
+                process.send_signal(number)
+    assert process.returncode == 128 + number, "".join(said)
+    found = json.loads(files[0].read_text())
+    (reason,) = [text for text in found["warnings"] if text.startswith("stopped: ")]
+    turns = len(found["scopes"]["end_to_end"]["samples_ms"])
+    assert f"{turns} " in reason
+    if found["open_loop"] is not None:
+        assert f", {found['open_loop']['frames']} of 180000 frames of the open loop" in reason
+    assert files[1].read_text().count(",end_to_end,") == turns
+    assert "stopped: a signal ended the run" in files[2].read_text()
+    assert "budget and time not judged" in said[-1]
 
 
 def test_compare_decides_the_exit_code(bench, bundle_dir, tmp_path):

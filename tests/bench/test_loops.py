@@ -54,13 +54,16 @@ def test_drops_misses_and_queue_age_by_hand():
     assert list(found.latency_ms) == [20 * MS, 8 * MS, 2 * MS, 26 * MS, 7 * MS]
     assert list(found.queue_age_ms) == [0, 4 * MS, 0, 0, 2 * MS]
     assert (found.drops, found.deadline_misses) == (3, 2)
+    assert found.drops_busy == 3  # 1 while 0 was scored, 5 and 6 while 4 was
+    assert found.p99_over_p50 == 26 / 8  # of 2 7 8 20 26
     assert found.deadline_ms == 125
     # Ranks of 8 frames, of which 5 ended: 2 7 8 20 26.
     assert [found.percentile_ms(p) for p in (12.5, 50, 62.5)] == [2 * MS, 20 * MS, 26 * MS]
     assert math.isinf(found.percentile_ms(75))
     said = found.to_json()
-    assert {k: said[k] for k in ("hz", "frames", "served", "deadline_misses", "drops")} == {
-        "hz": 8, "frames": 8, "served": [0, 2, 3, 4, 7], "deadline_misses": 2, "drops": 3,
+    assert {key: said[key] for key in said if key not in ("latency", "queue_age")} == {
+        "hz": 8, "deadline_ms": 125, "frames": 8, "planned": 8, "served": [0, 2, 3, 4, 7],
+        "deadline_misses": 2, "drops": 3, "drops_busy": 3, "drops_late": 0, "p99_over_p50": 26 / 8,
     }  # fmt: skip
     assert said["latency"]["p50_ms"] == 8 * MS
     assert said["queue_age"]["max_ms"] == 4 * MS
@@ -76,6 +79,35 @@ def test_latency_counts_from_the_scheduled_arrival_although_sleep_overshoots():
     found = run([1] * 3, count=3, over=3)
     assert list(found.queue_age_ms) == [0, 3 * MS, 3 * MS]
     assert list(found.latency_ms) == [MS, 4 * MS, 4 * MS]
+
+
+def test_a_drop_that_meets_a_free_detector_is_the_systems():
+    # Frames arrive at 0 8 16 24. 0 is scored from 0 to 1; the sleep until 8 ends at 17, when 16 has
+    # arrived: 2 is taken, 1 dropped although nobody worked.
+    found = run([1] * 3, count=4, over=9)
+    assert list(found.served) == [0, 2, 3]
+    assert (found.drops, found.drops_busy) == (1, 0)
+
+
+def test_a_stopped_loop_keeps_what_was_scored_and_counts_what_had_come():
+    clock, ended = Clock(), []
+
+    def serve(number: int) -> None:
+        clock.time += 20 * UNIT
+        ended.append(number)
+
+    found = open_loop(serve, HZ, 8, clock, stopped=lambda: len(ended) == 2)
+    # 0 from 0 to 20, then 2 from 20 to 40, 1 dropped; nobody waited for those from 3 on.
+    assert list(found.served) == [0, 2] and list(found.latency_ms) == [20 * MS, 24 * MS]
+    assert (found.count, found.planned, found.drops, found.drops_busy) == (3, 8, 1, 1)
+
+
+def test_a_loop_stopped_in_its_sleep_notices_soon():
+    clock = Clock()
+    found = open_loop(lambda _: None, 0.01, 3, clock, stopped=lambda: clock.time > 103)
+    # Frames arrive at 100 and 200 seconds; sleeps are of 0.2.
+    assert list(found.served) == [0] and found.count == 1
+    assert 103 < clock.time < 103.3
 
 
 def test_no_frame_is_scored_before_it_arrives_although_sleep_ends_early():

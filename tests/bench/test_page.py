@@ -85,9 +85,7 @@ def measured(label: str) -> Measured:
     }
     loop = OpenLoop(30, 4)
     for number in (0, 2, 3):
-        loop.served.append(number)
-        loop.latency_ms.append(10.0 * (number + 1))
-        loop.queue_age_ms.append(0.0)
+        loop.add(number, 10.0 * (number + 1), 0.0)
     identity = dict.fromkeys(("created", "processor", "version", "kernels", "edgead"), "x")
     settings = {"batch": 1, "frames": ["uint8 2 x 2"], "images": "parts"}
     return Measured(label, {**identity, "cores": 2}, settings, series, loop, [900.0], ["few: <1>"])
@@ -107,7 +105,7 @@ def page_of(parts: list[Measured]) -> bytes:
 def test_the_machine_in_words():
     assert machine_lines(READINGS) == [
         "machine: 90.0 s of CPU time in 600.0 s; memory (RSS) 100.0 MB, at the end 101.5 MB, "
-        "+0.50 MB after the first minute",
+        "+0.50 MB since the first minute",
         "machine: °C, first and last: CPU 40 to 61.25",
         "machine: MHz, first and last: cpu0 1500 to 1490",
         "machine: power mode 2",
@@ -123,7 +121,9 @@ def test_the_page_is_one_file_with_everything_escaped():
     assert html.count("<svg") == 8
     for svg in re.findall(r"<svg.*?</svg>", html):
         ElementTree.fromstring(svg)
-    assert "1 dropped, 1 later than 33.3 ms" in html  # 40 ms for the last
+    # Frame 1 came after 33 ms, when frame 0 had been scored for 23 ms; the last took 40 ms.
+    dropped = "1 dropped (1 because the system woke the process late), 1 later than 33.3 ms"
+    assert f"{dropped}, p99 is 1.33 x p50" in html
     assert "deadline 33.33 ms" in html
 
 

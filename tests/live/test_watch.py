@@ -101,12 +101,12 @@ def test_a_lost_camera_is_given_up_with_2_and_no_verdict_is_lost(
 def test_a_second_signal_acts_at_once():
     code = (
         "import os, signal, time\n"
-        "from edgead.commands.watch import _stopping\n"
+        "from edgead.signals import stopping\n"
         "from edgead.cli import guard\n"
         "def work():\n"
-        "    with _stopping() as stopping:\n"
+        "    with stopping() as came:\n"
         "        os.kill(os.getpid(), signal.SIGINT)\n"
-        "        assert stopping()\n"
+        "        assert came() == signal.SIGINT\n"
         "        os.kill(os.getpid(), signal.SIGTERM)\n"
         "        time.sleep(60)\n"
         "guard(work)\n"
