@@ -43,14 +43,17 @@ class Reading:
         return asdict(self)
 
 
-def read_machine(root: Path, at_s: float, cpu_s: float) -> Reading:
-    """Look at the files below ``root`` ("/" but in tests). Changes nothing."""
+def read_machine(root: Path, at_s: float, cpu_s: float, process: str = "self") -> Reading:
+    """Look at the files below ``root`` ("/" but in tests). Changes nothing.
+
+    ``process``: whose memory it is, a number or "self".
+    """
     busy, passed, steal = _processor_times(_text(root / "proc/stat"))
     load = (_text(root / "proc/loadavg") or "").split()
     return Reading(
         at_s=at_s,
         cpu_s=cpu_s,
-        rss_mb=_rss_mb(_text(root / "proc/self/status")),
+        rss_mb=_rss_mb(_text(root / "proc" / process / "status")),
         machine_busy_s=busy,
         machine_s=passed,
         steal_s=steal,
