@@ -45,7 +45,7 @@ MATERIALS: dict[str, Callable[[np.random.Generator, int, int], Field]] = {
 
 
 def make_frame(material: str, seed: int, height: int, width: int) -> Grey:
-    """A good frame, [height, width], under uneven light. Grey values spread by 11 to 14 around 128."""
+    """A good frame, [height, width], of grey values 128 +- 11 to 14, under uneven light."""
     rng = np.random.default_rng([sorted(MATERIALS).index(material), seed])
     light = cv2.resize(rng.normal(0, 6, (3, 4)).astype(np.float32), (width, height))
     values = 128 + MATERIALS[material](rng, height, width) + light
@@ -72,9 +72,7 @@ def with_defect(
     return shown, (left + side // 2, top + side // 2), change
 
 
-def _noise(
-    rng: np.random.Generator, height: int, width: int, across: float, down: float
-) -> Field:
+def _noise(rng: np.random.Generator, height: int, width: int, across: float, down: float) -> Field:
     """Gaussian noise of unit deviation, blurred by ``across`` and ``down`` pixels."""
     white = rng.standard_normal((height, width), np.float32)
     smooth = cv2.GaussianBlur(white, (0, 0), sigmaX=across, sigmaY=down)
