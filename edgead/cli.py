@@ -24,6 +24,7 @@ from edgead.errors import EdgeadError, MissingExtraError
 COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("edgead_training.commands.train", "learn from images of good parts"),
     "export": ("edgead_export.command", "turn a training run into a bundle NAME.edgead"),
+    "build": ("edgead.commands.build", "build the TensorRT plan of a bundle"),
     "evaluate": ("edgead_training.commands.evaluate", "measure a bundle on a labelled test set"),
     "calibrate": ("edgead.commands.calibrate", "set the threshold with images of this camera"),
     "frames": ("edgead_training.commands.frames", "decode videos into a data set of frames"),

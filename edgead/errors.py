@@ -46,5 +46,11 @@ class DeviceError(EdgeadError):
     exit_code = 2
 
 
+class CancelledError(EdgeadError):
+    """Work that was stopped before it was done, because somebody asked for that."""
+
+    exit_code = 130
+
+
 class QualificationError(DeviceError):
     """An engine whose golden frames come out different from what the bundle promises."""

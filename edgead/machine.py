@@ -12,6 +12,7 @@ from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
+from edgead.errors import DeviceError
 from edgead.extras import EXTRAS, cure, missing
 
 CUDA_SUCCESS = 0
@@ -138,12 +139,47 @@ def _device_names(cuda: ctypes.CDLL, number: int) -> Iterator[str]:
 
 
 def _tensorrt() -> Iterator[Finding]:
-    for package in ("tensorrt", "pycuda"):
-        if find_spec(package) is None:
-            detail = "not installed; this version of edgead serves on the CPU without it"
-            yield Finding(package, "missing", detail)
-        else:
-            yield Finding(package, "ok", f"{_version_of(package)}; this version does not use it")
+    from edgead.nvidia.library import EXTRA_OF, MODULES, find_library, installed
+
+    for flavour, module in MODULES.items():
+        if not installed(flavour):
+            hint = f"to build and run plans on a GPU: {cure(EXTRA_OF[flavour])}"
+            yield Finding(module, "missing", "not installed; the CPU serves without it", hint)
+            continue
+        try:
+            yield Finding(module, "ok", f"{find_library(flavour)} builds plans: edgead build")
+        except DeviceError as error:
+            reason, _, hint = str(error).rpartition("; ")
+            yield Finding(module, "missing", reason, hint)
+
+
+def _pycuda() -> Iterator[Finding]:
+    if find_spec("pycuda") is None:
+        hint = f"to run plans on a GPU: {cure('nvidia')}"
+        yield Finding("pycuda", "missing", "not installed; the CPU serves without it", hint)
+    else:
+        yield Finding("pycuda", "ok", _version_of("pycuda"))
+
+
+def _plan_cache() -> Iterator[Finding]:
+    from edgead.nvidia.cache import PlanCache, plans_directory
+
+    directory = plans_directory()
+    if not os.path.lexists(directory):
+        yield Finding("plan cache", "ok", f"{directory}, not made yet")
+        return
+    try:
+        entries = PlanCache(directory).entries()
+    except DeviceError as error:
+        yield Finding("plan cache", "missing", str(error), "see docs/nvidia.md, the plan cache")
+        return
+    size = sum(entry.size for entry in entries)
+    detail = f"{directory}: {len(entries)} plans, {size / 1e6:.1f} MB"
+    if os.access(directory, os.W_OK):
+        yield Finding("plan cache", "ok", detail)
+    else:
+        hint = "set EDGEAD_CACHE to a directory that you may write"
+        yield Finding("plan cache", "missing", f"{detail}, not writable", hint)
 
 
 def _extras() -> Iterator[Finding]:
@@ -173,5 +209,7 @@ PROBES: dict[str, Callable[[], Iterator[Finding]]] = {
     "kernels": _kernels,
     "nvidia driver": _driver,
     "tensorrt": _tensorrt,
+    "pycuda": _pycuda,
+    "plan cache": _plan_cache,
     "extras": _extras,
 }

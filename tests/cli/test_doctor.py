@@ -106,16 +106,18 @@ def test_missing_looks_and_does_not_import(monkeypatch):
 
 def test_extras_agree_with_the_package_metadata():
     """Import names stand for the distributions that the package declares for its extras."""
+    import re
     from importlib.metadata import packages_distributions, requires
 
     declared: dict[str, set[str]] = {}
     for line in requires("edgead") or []:
         requirement, _, marker = line.partition(";")
-        if "extra ==" in marker:
+        extra = re.search(r"""extra == ["'](\w+)""", marker)
+        if extra is not None:
             name = requirement.strip()
             for character in "<>=!~[ ":
                 name = name.partition(character)[0]
-            declared.setdefault(marker.split("==")[1].strip(" \"'"), set()).add(_plain(name))
+            declared.setdefault(extra[1], set()).add(_plain(name))
     distributions = packages_distributions()
     for extra, modules in EXTRAS.items():
         found = {_plain(d) for m in modules for d in distributions.get(m, [m])}

@@ -1,0 +1,195 @@
+"""What a network computes in, counted: asking for float16 is not having it.
+
+A known trap: a build that was asked for float16, printed a warning, and gave float32.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from edgead.errors import DeviceError
+from edgead.nvidia.api import Layer, Network, TensorRT
+
+HALF_SHARE = 0.9
+"""Least share of the weights that compute in float16 where that was asked for; a lookup or a norm
+may stay float32. The rule and the number of the exporter's own census of the ONNX graph."""
+
+INT8_SHARE = 0.5
+"""Least share of the weights that meet int8 where that was asked for: the exporter may keep some
+out for their accuracy, and with fewer than half it is not the network asked for."""
+
+DTYPES = {
+    "FLOAT": "float32",
+    "HALF": "float16",
+    "BF16": "bfloat16",
+    "INT8": "int8",
+    "FP8": "float8",
+    "INT4": "int4",
+    "INT32": "int32",
+    "INT64": "int64",
+    "UINT8": "uint8",
+    "BOOL": "bool",
+}
+"""TensorRT's DataType to the names that NumPy and ONNX use."""
+
+_CONVOLUTIONS = {"CONVOLUTION": "IConvolutionLayer", "DECONVOLUTION": "IDeconvolutionLayer"}
+_PRODUCTS = (*_CONVOLUTIONS, "MATRIX_MULTIPLY")
+
+
+@dataclass(frozen=True)
+class NetworkCensus:
+    """``tensors``: how many values of each dtype the layers give; ``products``: how many
+    convolutions and matrix products compute in each, "int8" where the input was quantised;
+    ``weights``: the elements of their weights likewise; ``float32_products``: names of those in
+    float32.
+    """
+
+    tensors: dict[str, int]
+    products: dict[str, int]
+    weights: dict[str, int]
+    float32_products: tuple[str, ...]
+
+
+def layers(network: Network) -> Iterator[Layer]:
+    """The layers of a network, in order."""
+    for index in range(network.num_layers):
+        yield network.get_layer(index)
+
+
+def dtype_of(value: Any) -> str:
+    """A TensorRT DataType as NumPy names it."""
+    name = str(value.name)
+    return DTYPES.get(name, name.lower())
+
+
+def take_census(network: Network, module: TensorRT) -> NetworkCensus:
+    """Count the precisions of a parsed network, which has a free batch axis."""
+    tensors: Counter[str] = Counter()
+    products: Counter[str] = Counter()
+    weights: Counter[str] = Counter()
+    float32, dequantised = [], set()
+    for layer in layers(network):
+        kind = str(layer.type.name)
+        for index in range(layer.num_outputs):
+            output = layer.get_output(index)
+            tensors[dtype_of(output.dtype)] += 1
+            if kind == "DEQUANTIZE":
+                dequantised.add(output.name)
+        if kind in _PRODUCTS:
+            dtype = dtype_of(layer.get_output(0).dtype)
+            if layer.get_input(0).name in dequantised:
+                dtype = "int8"
+            products[dtype] += 1
+            weights[dtype] += _weights(layer, kind, module)
+            if dtype == "float32":
+                float32.append(layer.name)
+    return NetworkCensus(
+        dict(sorted(tensors.items())),
+        dict(sorted(products.items())),
+        dict(sorted(weights.items())),
+        tuple(float32),
+    )
+
+
+def _weights(layer: Layer, kind: str, module: TensorRT) -> int:
+    """Elements of the weights of a convolution or matrix product."""
+    if kind in _CONVOLUTIONS:
+        # get_layer gives the base class, and this is how TensorRT's own tools get at the rest.
+        layer.__class__ = getattr(module, _CONVOLUTIONS[kind])
+        convolution: Any = layer
+        channels = int(tuple(layer.get_input(0).shape)[1])
+        maps, groups = int(convolution.num_output_maps), int(convolution.num_groups)
+        kernel = math.prod(int(size) for size in convolution.kernel_size_nd)
+        return maps * channels // groups * kernel
+    # What is stored has no free axis; what comes from the image has the batch's.
+    shapes = [tuple(layer.get_input(index).shape) for index in range(layer.num_inputs)]
+    return sum(math.prod(shape) for shape in shapes if shape and min(shape) > 0)
+
+
+def check_precision(census: NetworkCensus, asked: str) -> None:
+    """Hold a census against the precision that was asked for.
+
+    Errors: DeviceError that says what was found.
+    """
+    if asked == "float32":
+        narrow = {d: n for d, n in census.tensors.items() if d in ("float16", "bfloat16", "int8")}
+        if narrow:
+            raise DeviceError(
+                f"float32 was asked for, and the network holds {_counts(narrow)} tensors; the "
+                "graph is not the one that the manifest calls float32: export the bundle again"
+            )
+        return
+    least = HALF_SHARE if asked == "float16" else INT8_SHARE
+    total = sum(census.weights.values())
+    share = census.weights.get(asked, 0) / total if total else 0.0
+    if share < least:
+        named = ", ".join(census.float32_products[:5])
+        raise DeviceError(
+            f"{asked} was asked for, and {share:.1%} of the weights compute in it (products: "
+            f"{_counts(census.products) or 'none'}); wanted {least:.0%}"
+            + (f". In float32: {named}" if named else "")
+            + "; the graph is not what the manifest calls it: export the bundle again"
+        )
+
+
+def engine_layers(module: TensorRT, engine: Any) -> dict[str, int] | None:
+    """How many outputs of the finished engine's layers have each dtype, by its inspector.
+
+    None where the inspector does not say. Needs a plan that was built with detailed profiling.
+    """
+    inspector = engine.create_engine_inspector()
+    text = inspector.get_engine_information(module.LayerInformationFormat.JSON)
+    return count_layers(text)
+
+
+def count_layers(text: str) -> dict[str, int] | None:
+    """``engine_layers`` of the inspector's JSON."""
+    try:
+        found = json.loads(text)["Layers"]
+        outputs = [output for layer in found for output in layer["Outputs"]]
+        formats = [str(output.get("Format/Datatype", output.get("Datatype"))) for output in outputs]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    counted = Counter(_inspected(word) for word in formats)
+    return dict(sorted(counted.items())) or None
+
+
+def check_layers(counted: dict[str, int], asked: str) -> None:
+    """Hold the finished engine against the precision asked for.
+
+    The builder fuses layers and keeps the rest in what the graph says, so no share is demanded:
+    an engine with no layer at all in what was asked for is the one that went wrong.
+
+    Errors: DeviceError.
+    """
+    if asked != "float32" and not counted.get(asked):
+        raise DeviceError(
+            f"{asked} was asked for, and no layer of the built engine computes in it "
+            f"({_counts(counted)}); this GPU or this TensorRT does not offer it"
+        )
+
+
+_INSPECTED = {
+    "float32": ("fp32", "float"),
+    "float16": ("fp16", "half"),
+    "bfloat16": ("bf16", "bfloat16"),
+    "int8": ("int8",),
+}
+
+
+def _inspected(text: str) -> str:
+    """The dtype in the inspector's words, such as "Half" or "Channel major FP16 format …"."""
+    words = set(text.lower().replace("/", " ").split())
+    for dtype, names in _INSPECTED.items():
+        if words & set(names):
+            return dtype
+    return "other"
+
+
+def _counts(counted: dict[str, int]) -> str:
+    return ", ".join(f"{number} {dtype}" for dtype, number in sorted(counted.items()))

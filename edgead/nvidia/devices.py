@@ -1,0 +1,98 @@
+"""Which GPU this is, in the words that are part of a plan's key; asks the driver, not PyCUDA."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from edgead.errors import DeviceError
+
+CUDA_SUCCESS = 0
+_MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, _MINOR
+_CURE = "install NVIDIA's driver, and see that nvidia-smi (on a Jetson: tegrastats) finds the GPU"
+
+
+def device_word(name: str, capability: tuple[int, int]) -> str:
+    """A GPU as plans are keyed by it: "Orin sm_87". ``capability``: (major, minor)."""
+    major, minor = capability
+    return f"{' '.join(name.split())} sm_{major}{minor}"
+
+
+def capability_of(word: str) -> int | None:
+    """The number behind sm_ in a device's word: 87; None where there is none."""
+    found = re.search(r"\bsm_(\d+)\b", word)
+    return int(found[1]) if found else None
+
+
+def find_device(index: int = 0) -> str:
+    """The word of the GPU ``index`` in this machine.
+
+    Errors: DeviceError without a driver or such a GPU.
+    """
+    cuda = _driver()
+    count = ctypes.c_int()
+    _call(cuda, "cuDeviceGetCount", ctypes.byref(count))
+    if not 0 <= index < count.value:
+        raise DeviceError(f"GPU {index}: the driver finds {count.value}, counted from 0; {_CURE}")
+    return _word(cuda, _handle(cuda, index))
+
+
+@contextlib.contextmanager
+def current_device(index: int) -> Iterator[None]:
+    """Make the primary context of GPU ``index`` current, so that TensorRT builds for it.
+
+    Errors: DeviceError without a driver or such a GPU.
+    """
+    cuda = _driver()
+    device = _handle(cuda, index)
+    context = ctypes.c_void_p()
+    _call(cuda, "cuDevicePrimaryCtxRetain", ctypes.byref(context), device)
+    try:
+        _call(cuda, "cuCtxPushCurrent_v2", context)
+        try:
+            yield
+        finally:
+            cuda.cuCtxPopCurrent_v2(ctypes.byref(ctypes.c_void_p()))
+    finally:
+        cuda.cuDevicePrimaryCtxRelease_v2(device)
+
+
+def load_driver() -> Any:
+    """The driver's library. Errors: OSError where there is none."""
+    return ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
+
+
+def _driver() -> Any:
+    try:
+        cuda = load_driver()
+    except OSError as error:
+        raise DeviceError(f"there is no NVIDIA driver (libcuda.so.1): {_CURE}") from error
+    _call(cuda, "cuInit", 0)
+    return cuda
+
+
+def _handle(cuda: Any, index: int) -> ctypes.c_int:
+    device = ctypes.c_int()
+    _call(cuda, "cuDeviceGet", ctypes.byref(device), index)
+    return device
+
+
+def _word(cuda: Any, device: ctypes.c_int) -> str:
+    name = ctypes.create_string_buffer(256)
+    _call(cuda, "cuDeviceGetName", name, len(name), device)
+    numbers = []
+    for attribute in (_MAJOR, _MINOR):
+        value = ctypes.c_int()
+        _call(cuda, "cuDeviceGetAttribute", ctypes.byref(value), attribute, device)
+        numbers.append(value.value)
+    return device_word(name.value.decode(errors="replace"), (numbers[0], numbers[1]))
+
+
+def _call(cuda: Any, function: str, *arguments: Any) -> None:
+    code = getattr(cuda, function)(*arguments)
+    if code != CUDA_SUCCESS:
+        raise DeviceError(f"NVIDIA's driver fails ({function}: error {code}); {_CURE}")

@@ -1,0 +1,49 @@
+"""What TensorRT's error lines mean for the person who reads them, and the cure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from edgead.nvidia.library import Library
+
+_NO_DRIVER = re.compile(
+    r"cudaError 35\b|driver version is insufficient|no CUDA-capable device|cudaError 100\b"
+    r"|CUDA initialization failure"
+)
+_NO_MEMORY = re.compile(r"out of memory|OutOfMemory|MEM_ALLOC_FAILED|cudaError 2\b", re.IGNORECASE)
+_FALLS_OUTSIDE = re.compile(r"Cannot compile operation '([^']+)' for (\w+) \(SM(\d+)\): ([^.]+)\.")
+_OTHER_DEVICE = re.compile(r"incompatible device|compute capability|different (?:GPU|device)")
+
+
+def reason_of(errors: Sequence[str], library: Library) -> str:
+    """One sentence from error lines, oldest first: the cause that is known with its cure, else
+    the first line as it stands."""
+    text = "\n".join(errors)
+    outside = _FALLS_OUTSIDE.search(text)
+    if outside is not None:
+        node, family, capability, why = outside.groups()
+        return (
+            f"node {node!r} has no kernel on sm_{capability} ({family}): {why}; leave sm_"
+            f"{capability} out of --device, or build with the full TensorRT on that GPU"
+        )
+    if _NO_MEMORY.search(text):
+        return (
+            "out of device memory; stop what else uses the GPU, or bound the build, as with "
+            "--workspace 512"
+        )
+    if _NO_DRIVER.search(text) or not errors:
+        other = (
+            "leave --device out to build ahead of time"
+            if library.flavour == "rtx"
+            else "build on the device itself, or ahead of time for desktop GPUs: --flavour rtx"
+        )
+        cause = (
+            "no usable NVIDIA driver or GPU here"
+            if errors
+            else "it gives no reason; without a GPU it cannot start"
+        )
+        return f"{cause}: install the driver (edgead doctor looks for it), or {other}"
+    if _OTHER_DEVICE.search(text):
+        return f"the plan is for another GPU ({errors[0]}); build it on this one: edgead build"
+    return errors[0]
