@@ -37,8 +37,10 @@ class Detector:
     ``color``: channel order of colour frames, "bgr" (what OpenCV gives) or "rgb"; "gray" accepts
     grey frames only. ``false_reject_rate``: share of good frames that may be called anomalous, None
     for the bundle's; n calibration images can promise 1 / (n + 1) at best. ``threads``: CPU threads
-    of one inference, None for the engine's choice. ``digests``: give every Result the SHA-256 of
-    what each stage made, for ``edgead replay``.
+    of one inference, None for the engine's choice. ``precision``: "float32", "float16", "bfloat16"
+    or "int8", None for the device's own (float32 on the CPU); one that the device or the bundle
+    does not have is an error, and so is one that departs from the golden frames. ``digests``: give
+    every Result the SHA-256 of what each stage made, for ``edgead replay``.
 
     One Detector may be used from several threads at once and gives the same results as from one.
 
@@ -53,6 +55,7 @@ class Detector:
         color: str = "bgr",
         false_reject_rate: float | None = None,
         threads: int | None = None,
+        precision: str | None = None,
         digests: bool = False,
     ) -> None:
         self._bundle = engine if isinstance(engine, Bundle) else open_bundle(engine)
@@ -62,7 +65,7 @@ class Detector:
         if false_reject_rate is None:
             false_reject_rate = manifest.calibration.false_reject_rate
         calibration.check_false_reject_rate(false_reject_rate, len(manifest.calibration.scores))
-        opened = open_engine(self._bundle, device, threads)
+        opened = open_engine(self._bundle, device, threads, precision=precision)
         self._local = threading.local()
         self._local.pipeline = opened.pipeline(self._bundle, color)
         qualify(self._bundle, opened)
@@ -76,7 +79,7 @@ class Detector:
         }
         self._served: Served = {**self._info, "color": color, "threads": threads}
         self._digests = digests
-        tolerance = manifest.tolerance[opened.precision]
+        tolerance = manifest.tolerance_of(opened.precision)
         self._tolerance = tolerance.score
         # With max pooling a map's peak is its score, so both share one tolerance.
         pooled = manifest.map_params().pooling == "max"

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -14,14 +12,13 @@ from edgead.anomaly_map import MapParams
 from edgead.errors import BundleError, EdgeadError
 from edgead.fields import Fields
 from edgead.ignore_mask import IgnoreMask
+from edgead.manifest_checks import check
 from edgead.preprocess import PreprocessParams
 from edgead.tiling import Tiling, plan_tiles
 
 SCHEMA_VERSION = 1
-PRECISIONS = ("float32", "float16")
 
 _MAP_KEYS = ("size", "distance", "fusion", "align_corners", "blur_sigma", "pooling", "top_k")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -115,7 +112,36 @@ class Manifest:
     schema_version: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:
-        _check(self)
+        check(self)
+
+    def model_of(self, precision: str) -> str:
+        """The graph that is computed in ``precision``: of bfloat16, the float32 one.
+
+        Errors: BundleError when the bundle has none.
+        """
+        name = self.models.get("float32" if precision == "bfloat16" else precision)
+        if name is None:
+            raise BundleError(
+                f"bundle {self.name} has no graph in {precision}, only in "
+                f"{', '.join(self.models)}: ask for one of these, or export with {precision}"
+            )
+        return name
+
+    def tolerance_of(self, precision: str) -> Tolerance:
+        """What qualifies an engine that computes in ``precision``.
+
+        bfloat16 is held to what was measured for float16, the reduced precision that the bundle
+        knows: whoever departs further gives other verdicts, whatever its format allows.
+
+        Errors: BundleError when the bundle states none.
+        """
+        tolerance = self.tolerance.get("float16" if precision == "bfloat16" else precision)
+        if tolerance is None:
+            raise BundleError(
+                f"bundle {self.name} states no tolerance for {precision}, only for "
+                f"{', '.join(self.tolerance)}: ask for one of these, or export it again"
+            )
+        return tolerance
 
     def preprocess_params(self) -> PreprocessParams:
         """Size and normalisation of the graph's input."""
@@ -333,57 +359,6 @@ def _map(fields: Fields, weights: tuple[float, ...]) -> MapParams:
         pooling=fields.text("pooling"),
         top_k=fields.number("top_k"),
     )
-
-
-def _check(manifest: Manifest) -> None:
-    """Raise BundleError for a manifest whose parts contradict each other."""
-    calibration = manifest.calibration
-    names = [name for pair in manifest.pairs for name in (pair.reference, pair.restored)]
-    numbers = [*calibration.scores, *calibration.peaks]
-    numbers += [value for t in manifest.tolerance.values() for value in (t.score, t.map)]
-    for wrong, sentence in (
-        (len(set(names)) != len(names), "pairs: an output is named twice"),
-        (
-            any(n <= 0 for shape in manifest.shapes() for n in shape),
-            "pairs: sizes must be positive",
-        ),
-        (
-            tuple(manifest.map.weights) != tuple(pair.weight for pair in manifest.pairs),
-            "map.weights and the weights of pairs differ",
-        ),
-        ("float32" not in manifest.models, 'models: "float32" is missing'),
-        (bool(set(manifest.models) - set(PRECISIONS)), f"models: wanted only {PRECISIONS}"),
-        (set(manifest.models) != set(manifest.tolerance), "tolerance: wanted one per model"),
-        (
-            manifest.tiling is not None and min(manifest.map.size) < 2,
-            "tiling: wanted a map of at least 2 x 2 pixels",
-        ),
-        (not manifest.golden, "golden: no golden frame, so no engine can be qualified"),
-        (not calibration.scores, "calibration.scores: none"),
-        (
-            len(calibration.scores) != len(calibration.peaks),
-            "calibration: scores and peaks differ in number",
-        ),
-        (not all(map(math.isfinite, numbers)), "calibration or tolerance: a value is not finite"),
-        (
-            any(t.score < 0 or t.map < 0 for t in manifest.tolerance.values()),
-            "tolerance: negative",
-        ),
-        (
-            not 0 < calibration.false_reject_rate < 1,
-            "calibration.false_reject_rate: wanted a number between 0 and 1",
-        ),
-        (
-            manifest.health is not None and manifest.health.images < 1,
-            "health.images: wanted at least 1",
-        ),
-        (
-            not all(_SHA256.fullmatch(digest) for digest in manifest.files.values()),
-            "files: a digest is no SHA-256 in hex",
-        ),
-    ):
-        if wrong:
-            raise BundleError(f"manifest: {sentence}")
 
 
 def _unique(items: list[tuple[str, Any]]) -> dict[str, Any]:

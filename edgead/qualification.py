@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgead.bundle import Bundle
+from edgead.calibration import threshold
 from edgead.engine import Engine
 from edgead.errors import BundleError, DeviceError, InputError, QualificationError
 from edgead.images import decode_image
 from edgead.manifest import Golden, Tolerance
 from edgead.pipeline import FramePipeline
 
-CAUSES = (
+_CAUSES = (
     "either the engine computes differently here: export the bundle again with the OpenVINO of "
     "this machine, or install the one it was made with",
     "or settings in manifest.json were changed: copy the bundle again",
 )
+_TOO_COARSE = "{} has too few bits for this model: serve it in float32"
+
+
+def causes(precision: str) -> tuple[str, ...]:
+    """Why an engine of ``precision`` may not reproduce golden frames, each with its cure."""
+    reduced = () if precision == "float32" else (_TOO_COARSE.format(precision),)
+    return (*reduced, *_CAUSES)
 
 
 @dataclass(frozen=True)
@@ -45,15 +54,11 @@ class GoldenCheck:
 def measure(bundle: Bundle, engine: Engine) -> tuple[GoldenCheck, ...]:
     """Score every golden frame of ``bundle`` on ``engine`` and compare, without judging.
 
-    Errors: BundleError for golden files that are no image or no map; DeviceError when the engine
+    Errors: BundleError for golden files that are no image or no map, or without a tolerance for the
+    engine's precision; DeviceError when the engine
     fails or gives values that are not finite.
     """
-    tolerance = bundle.manifest.tolerance.get(engine.precision)
-    if tolerance is None:
-        raise BundleError(
-            f"bundle {bundle.path} states no tolerance for {engine.precision}, the precision of "
-            f"{engine.device}; export it again"
-        )
+    tolerance = bundle.manifest.tolerance_of(engine.precision)
     pipeline = engine.pipeline(bundle, "bgr")
     return tuple(_measure(bundle, pipeline, g, tolerance) for g in bundle.manifest.golden)
 
@@ -74,9 +79,23 @@ def qualify(bundle: Bundle, engine: Engine) -> tuple[GoldenCheck, ...]:
             f"{worst.score:.7g} instead of {worst.expected_score:.7g} (off by "
             f"{worst.score_difference:.3g}, allowed {worst.tolerance.score:.3g}), its map is off "
             f"by up to {worst.map_difference:.3g} (allowed {worst.tolerance.map:.3g}): "
-            f"{'; '.join(CAUSES)}"
+            f"{'; '.join(causes(engine.precision))}"
         )
     return checks
+
+
+def changed_verdicts(bundle: Bundle, checks: Sequence[GoldenCheck]) -> int:
+    """How many golden frames an engine calls good and the bundle anomalous, or the reverse.
+
+    Both at the bundle's false-reject rate and with the ties of the engine's precision, as a
+    Detector on this engine judges.
+    """
+    held = bundle.manifest.calibration
+    changed = 0
+    for check in checks:
+        limit = threshold(held.scores, held.false_reject_rate, check.tolerance.score)
+        changed += (check.score > limit) != (check.expected_score > limit)
+    return changed
 
 
 def _measure(

@@ -77,6 +77,78 @@ def tiny_graph(
     return bytes(model.SerializeToString())
 
 
+def activation_peaks(model: bytes) -> dict[str, float]:
+    """The largest magnitude of each convolution's input over the golden frames."""
+    import onnx
+    import onnxruntime
+    from onnx import helper
+
+    from edgead import reference
+    from edgead.preprocess import PreprocessParams
+
+    seen = onnx.load_model_from_string(model)
+    names = sorted({n.input[0] for n in seen.graph.node if n.op_type == "Conv"} - {"image"})
+    shown = {output.name for output in seen.graph.output}
+    seen.graph.output.extend(
+        helper.make_empty_tensor_value_info(n) for n in names if n not in shown
+    )
+    session = onnxruntime.InferenceSession(seen.SerializeToString())
+    params = PreprocessParams(SIZE, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    peaks = dict.fromkeys(["image", *names], 0.0)
+    for frame in golden_frames().values():
+        image = reference.preprocess(frame, params)[None]
+        for name, values in zip(peaks, [image, *session.run(names, {"image": image})], strict=True):
+            peaks[name] = max(peaks[name], float(np.abs(values).max()))
+    return peaks
+
+
+def int8_graph(model: bytes, *, wrong: float = 1.0) -> bytes:
+    """``model`` with Q/DQ by hand: every convolution takes int8 weights and int8 activations.
+
+    Symmetric: a weight's scale is max |w| / 127 of its output channel, an activation's 1/127 of the
+    largest magnitude that the golden frames give (the last one's scratch goes far beyond good
+    frames). ``wrong`` multiplies the latter.
+    """
+    import onnx
+    from onnx import helper, numpy_helper
+
+    graph = onnx.load_model_from_string(model)
+    weights = {one.name: numpy_helper.to_array(one) for one in graph.graph.initializer}
+    stored, nodes, done = [], [], set()
+    peaks = activation_peaks(model)
+
+    def add(operator: str, source: str, target: str, scale: np.ndarray, **more: int) -> None:
+        codes = [f"{target}_scale", f"{target}_zero"]
+        stored.append(numpy_helper.from_array(scale.astype(np.float32), codes[0]))
+        stored.append(numpy_helper.from_array(np.zeros(scale.shape, np.int8), codes[1]))
+        nodes.append(helper.make_node(operator, [source, *codes], [target], **more))
+
+    for node in graph.graph.node:
+        if node.op_type == "Conv":
+            source, weight = node.input[:2]
+            if source not in done:
+                done.add(source)
+                scale = np.array(wrong * peaks[source] / 127)
+                add("QuantizeLinear", source, f"{source}_q", scale)
+                add("DequantizeLinear", f"{source}_q", f"{source}_dq", scale)
+            scale = np.abs(weights[weight]).max((1, 2, 3)) / 127
+            codes = np.rint(weights[weight] / scale[:, None, None, None]).astype(np.int8)
+            stored.append(numpy_helper.from_array(codes, f"{weight}_q"))
+            add("DequantizeLinear", f"{weight}_q", f"{weight}_dq", scale, axis=0)
+            node.input[:] = [f"{source}_dq", f"{weight}_dq"]
+        nodes.append(node)
+    del graph.graph.node[:], graph.graph.initializer[:]
+    graph.graph.node.extend(nodes)
+    graph.graph.initializer.extend(stored)
+    onnx.checker.check_model(graph, full_check=True)
+    return bytes(graph.SerializeToString())
+
+
+INT8_TOLERANCE = 0.05
+"""Scores are around 1. A feature is off by about 1/127 of the largest one, a squared distance of
+features by twice that share, and blur and mean over channels leave a part of it: 0.02 at most."""
+
+
 def smooth_frame(
     seed: int, shape: tuple[int, ...] = (70, 90, 3), dtype: type = np.uint8
 ) -> np.ndarray:
@@ -229,6 +301,21 @@ def make_frame() -> Callable[..., np.ndarray]:
 def make_graph() -> Callable[..., bytes]:
     """``tiny_graph(names, seed=, channels=, gain=)``."""
     return tiny_graph
+
+
+@pytest.fixture
+def add_int8(tiny: Tiny) -> Callable[..., None]:
+    """``add_int8(path, wrong=)`` gives the bundle at ``path`` a ``model.int8.onnx``."""
+
+    def add(path: Path, *, wrong: float = 1.0) -> None:
+        def state(manifest: dict[str, Any]) -> None:
+            manifest["models"]["int8"] = "model.int8.onnx"
+            manifest["tolerance"]["int8"] = {"score": INT8_TOLERANCE, "map": INT8_TOLERANCE}
+
+        graph = int8_graph(tiny.files["model.onnx"], wrong=wrong)
+        edit_bundle(path, state, {"model.int8.onnx": graph})
+
+    return add
 
 
 def edit_bundle(

@@ -1,8 +1,9 @@
 """Cold start: from the start of a process to its first verdict.
 
-    python -m edgead.bench.cold_start BUNDLE IMAGE DEVICE COLOR THREADS
+    python -m edgead.bench.cold_start BUNDLE IMAGE DEVICE COLOR THREADS PRECISION
 
-is such a process; THREADS is a number or "engine", which leaves the choice to the engine.
+is such a process; THREADS is a number or "engine", which leaves the choice to the engine;
+PRECISION is one of ``edgead.engine.PRECISIONS`` or "device", which leaves it to the device.
 """
 
 from __future__ import annotations
@@ -51,9 +52,10 @@ def main(arguments: Sequence[str]) -> int:
     from edgead import Detector
     from edgead.images import read_image
 
-    bundle, image, device, color, threads = arguments
+    bundle, image, device, color, threads, precision = arguments
     number = None if threads == "engine" else int(threads)
-    detector = Detector(bundle, device=device, color=color, threads=number)
+    word = None if precision == "device" else precision
+    detector = Detector(bundle, device=device, color=color, threads=number, precision=word)
     result = detector.score(read_image(Path(image)))
     print(f"verdict {result!r}", flush=True)
     return 0

@@ -103,6 +103,12 @@ def _add_engine(parser: Parser) -> None:
         help="auto, cpu or cuda[:N]; may be given again, to measure side by side (default: auto)",
     )
     group.add_argument(
+        "--precision",
+        metavar="NAME",
+        action="append",
+        help="float32, float16, bfloat16 or int8; may be given again (default: the device's own)",
+    )
+    group.add_argument(
         "--threads",
         metavar="N",
         type=int,

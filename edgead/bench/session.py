@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from itertools import product
 from pathlib import Path
 from time import perf_counter
 
@@ -42,6 +43,7 @@ class Subject:
     detector: Detector
     device: str
     threads: int | None
+    precision: str | None
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ def _next_command(args: argparse.Namespace) -> str:
     """The question that this run leaves open, on the same devices and at the same cadence."""
     words = shlex.join(["edgead-bench", *(str(name) for name in args.bundles)])
     kept = [("--device", device) for device in args.device or ()]
+    kept += [("--precision", precision) for precision in args.precision or ()]
     kept += [("--threads", str(threads)) for threads in args.threads or ()]
     kept += [("--color", args.color)] if args.color != "bgr" else []
     kept += [("--batch", str(args.batch))] if args.batch > 1 else []
@@ -152,20 +155,23 @@ def _read_input(arguments: Sequence[str], bundle: Bundle) -> Input:
 
 
 def _open(bundles: Sequence[Bundle], args: argparse.Namespace) -> list[Subject]:
-    """A qualified Detector for every bundle, device and number of threads."""
+    """A qualified Detector for every bundle, device, precision and number of threads."""
     devices: list[str] = args.device or ["auto"]
+    precisions: list[str | None] = args.precision or [None]
     numbers: list[int | None] = args.threads or [None]
     subjects = []
-    for bundle in bundles:
-        for device in devices:
-            for threads in numbers:
-                label = str(bundle.path)
-                if len(devices) > 1:
-                    label += f" on {device}"
-                if len(numbers) > 1:
-                    label += f", {count(threads or 0, 'thread')}"
-                detector = Detector(bundle, device=device, color=args.color, threads=threads)
-                subjects.append(Subject(label, detector, device, threads))
+    for bundle, device, precision, threads in product(bundles, devices, precisions, numbers):
+        label = str(bundle.path)
+        if len(devices) > 1:
+            label += f" on {device}"
+        if len(precisions) > 1:
+            label += f" in {precision}"
+        if len(numbers) > 1:
+            label += f", {count(threads or 0, 'thread')}"
+        detector = Detector(
+            bundle, device=device, color=args.color, threads=threads, precision=precision
+        )
+        subjects.append(Subject(label, detector, device, threads, precision))
     return subjects
 
 
@@ -231,7 +237,8 @@ def _kinds(frames: Sequence[Frame]) -> list[str]:
 def _cold_starts(subject: Subject, given: Input, args: argparse.Namespace) -> list[float]:
     threads = "engine" if subject.threads is None else str(subject.threads)
     path = str(subject.detector.bundle.path)
-    words = [path, str(given.first), subject.device, args.color, threads]
+    precision = subject.precision or "device"
+    words = [path, str(given.first), subject.device, args.color, threads, precision]
     return [cold_start(words) for _ in range(args.cold_starts)]
 
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgead.commands.options import add_color, add_engine
+from edgead.commands.options import add_color, add_device
 from edgead.console import Console, count, percent, print_json, table
 from edgead.errors import InputError
 
@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="default of the new bundle (default: the old bundle's)",
     )
     add_color(parser)
-    add_engine(parser)
+    add_device(parser)  # in its own precision: what the others are held against
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
 
@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     )
     recording = record(detector, paths, _progress if sys.stderr.isatty() else None)
     bundle = recalibrate(detector, recording, out, rate)
-    tolerance = old.manifest.tolerance[info["precision"]].score
+    tolerance = old.manifest.tolerance_of(info["precision"]).score
     warnings = concerns(old.manifest.calibration.scores, recording, tolerance)
     if args.json:
         print_json(_describe(bundle, old, recording, warnings))

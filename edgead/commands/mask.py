@@ -219,7 +219,7 @@ def _write(console: Console, draft: Draft, args: argparse.Namespace) -> None:
     detector = Detector(draft, threads=args.threads)
     recording = record(detector, paths)
     bundle = recalibrate(detector, recording, args.out, rate)
-    tolerance = draft.manifest.tolerance[detector.info()["precision"]].score
+    tolerance = draft.manifest.tolerance_of(detector.info()["precision"]).score
     # The old scores are those of all pixels, and not to be compared with.
     for warning in concerns(recording.scores, recording, tolerance):
         console.say(console.paint(f"warning: {warning}", "yellow"))

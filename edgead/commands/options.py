@@ -8,6 +8,16 @@ COLOR, DEVICE = "bgr", "auto"  # defaults
 
 
 def add_engine(parser: argparse.ArgumentParser) -> None:
+    """--device, --precision and --threads."""
+    add_device(parser)
+    parser.add_argument(
+        "--precision",
+        metavar="NAME",
+        help="float32, float16, bfloat16 or int8 (default: the device's own, float32 on the CPU)",
+    )
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
     """--device and --threads."""
     parser.add_argument(
         "--device", default=DEVICE, help="auto, cpu or cuda[:N] (default: %(default)s)"

@@ -60,6 +60,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--device", default="auto", help="auto, cpu or cuda[:N] (default: %(default)s)"
     )
     parser.add_argument(
+        "--precision", metavar="NAME", help="what the engine computes in (default: as recorded)"
+    )
+    parser.add_argument(
         "--threads", metavar="N", type=int, help="threads of the engine (default: as recorded)"
     )
 
@@ -77,6 +80,7 @@ def run(args: argparse.Namespace) -> int:
         device=args.device,
         color=records.setting("color"),
         threads=threads,
+        precision=args.precision or records.setting("precision"),
         digests=True,
     )
     info = detector.info()

@@ -69,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
         color=args.color,
         false_reject_rate=args.false_reject_rate,
         threads=args.threads,
+        precision=args.precision,
         digests=args.digests,
     )
     info = detector.info()
@@ -249,6 +250,7 @@ def _settings(args: argparse.Namespace) -> str:
         "--false-reject-rate": args.false_reject_rate,
         "--color": None if args.color == COLOR else args.color,
         "--device": None if args.device == DEVICE else args.device,
+        "--precision": args.precision,
         "--threads": args.threads,
     }
     words = [str(w) for name, v in given.items() if v is not None for w in (name, v)]

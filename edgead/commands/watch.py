@@ -122,6 +122,7 @@ def run(args: argparse.Namespace) -> int:
             color=args.color,
             false_reject_rate=args.false_reject_rate,
             threads=args.threads,
+            precision=args.precision,
             digests=args.digests,
         )
         info = detector.info()

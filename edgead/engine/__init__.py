@@ -90,11 +90,9 @@ def open_engine(
         raise InputError(f"threads={threads!r}: wanted a whole number of at least 1, or None")
     word = device.lower() if isinstance(device, str) else device
     if word in ("auto", "cpu"):
-        if precision not in (None, "float32"):
-            raise DeviceError(f"precision {precision}: this version computes in float32 on the CPU")
         from edgead.engine.openvino import OpenVINOEngine
 
-        return OpenVINOEngine(bundle, threads)
+        return OpenVINOEngine(bundle, threads, precision or "float32")
     if isinstance(word, str) and re.fullmatch(r"cuda(:\d+)?", word):
         raise DeviceError(
             f"device {device!r}: this version of edgead serves on the CPU only; "

@@ -11,32 +11,45 @@ from numpy.typing import NDArray
 
 from edgead.bundle import Bundle
 from edgead.engine import Pairs
+from edgead.engine.openvino_precision import (
+    HINTS,
+    check_computed,
+    check_offered,
+    computed_in,
+    layers_of,
+)
 from edgead.errors import BundleError, DeviceError
 
 if TYPE_CHECKING:
     from edgead.pipeline import FramePipeline
 
-_PRECISION = "float32"
-
 
 class OpenVINOEngine:
-    """``models["float32"]`` of a bundle, compiled for the CPU with a batch of one.
+    """A graph of a bundle, compiled for the CPU with a batch of one.
 
-    Computes in float32 also where the CPU offers bfloat16, which would change scores.
+    ``precision``: float32 (``model.onnx``, computed in float32 also where the CPU offers bfloat16,
+    which would change scores), bfloat16 (the same graph, of which there is no other), float16
+    (``model.fp16.onnx``: export compared that one and says in it what stays float32) or int8
+    (``model.int8.onnx``).
 
-    Errors: DeviceError without OpenVINO or its CPU plugin, BundleError for another graph than the
-    manifest describes.
+    Errors: DeviceError without OpenVINO or its CPU plugin, for a precision that the processor does
+    not offer or that OpenVINO does not really compute in; BundleError without a graph for it, or
+    for another graph than the manifest describes.
     """
 
-    precision = _PRECISION
-
-    def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
+    def __init__(
+        self, bundle: Bundle, threads: int | None = None, precision: str = "float32"
+    ) -> None:
         ov = _import_openvino()
         core = _cpu_core(ov)
-        model = _read_model(core, bundle)
-        _fix_shapes(model, bundle)
+        name = bundle.manifest.model_of(precision)
+        self.device, capabilities = _processor(core)
+        check_offered(capabilities, precision, self.device)
+        model = _read_model(core, bundle, name)
+        _fix_shapes(model, bundle, name)
+        layers = layers_of(model)
         config: dict[str, Any] = {
-            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_PRECISION_HINT": HINTS[precision],
             "EXECUTION_MODE_HINT": "ACCURACY",
             "PERFORMANCE_HINT": "LATENCY",
             # A thread that is bound to a core waits for that core while another one is free. Beside
@@ -47,11 +60,12 @@ class OpenVINOEngine:
             config["INFERENCE_NUM_THREADS"] = threads
         try:
             self._compiled = core.compile_model(model, "CPU", config)
-            name = str(core.get_property("CPU", "FULL_DEVICE_NAME"))
         except RuntimeError as error:
             raise DeviceError(f"OpenVINO cannot compile the graph: {_first_line(error)}") from error
+        if precision != "float32":  # which every CPU has, and which nothing stands in for
+            check_computed(layers, computed_in(self._compiled), precision)
+        self.precision = precision
         self._pairs = bundle.manifest.pairs
-        self.device = f"CPU: {' '.join(name.split())}"
         self.version = f"OpenVINO {ov.__version__.split('-')[0]}"
 
     def __repr__(self) -> str:
@@ -145,8 +159,17 @@ def _cpu_core(ov: Any) -> Any:
     return core
 
 
-def _read_model(core: Any, bundle: Bundle) -> Any:
-    name = bundle.manifest.models[_PRECISION]
+def _processor(core: Any) -> tuple[str, list[str]]:
+    """The CPU as "CPU: NAME", and what OpenVINO offers on it."""
+    try:
+        name = str(core.get_property("CPU", "FULL_DEVICE_NAME"))
+        capabilities = [str(word) for word in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")]
+    except RuntimeError as error:
+        raise DeviceError(f"OpenVINO does not know the CPU: {_first_line(error)}") from error
+    return f"CPU: {' '.join(name.split())}", capabilities
+
+
+def _read_model(core: Any, bundle: Bundle, name: str) -> Any:
     data = bundle.read(name)
     try:
         return core.read_model(data)
@@ -156,10 +179,10 @@ def _read_model(core: Any, bundle: Bundle) -> Any:
         ) from error
 
 
-def _fix_shapes(model: Any, bundle: Bundle) -> None:
+def _fix_shapes(model: Any, bundle: Bundle, name: str) -> None:
     """Set the batch to one and hold the graph's input and outputs against the manifest."""
     manifest = bundle.manifest
-    where = f"bundle {bundle.path}: {manifest.models[_PRECISION]}"
+    where = f"bundle {bundle.path}: {name}"
     inputs = {name for port in model.inputs for name in port.get_names()}
     if len(model.inputs) != 1 or manifest.input_name not in inputs:
         raise BundleError(

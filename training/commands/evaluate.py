@@ -69,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
         device=args.device,
         false_reject_rate=args.false_reject_rate,
         threads=args.threads,
+        precision=args.precision,
     )
     engine = detector.info()
     console.say(f"read   {args.bundle}, {engine['precision']} on {engine['device']}")
@@ -207,6 +208,8 @@ def _next_command(args: argparse.Namespace) -> str:
             words += [f"--{name}", shlex.quote(value)] if (value := getattr(args, name)) else []
     if args.device != "auto":
         words += ["--device", shlex.quote(args.device)]
+    if args.precision is not None:
+        words += ["--precision", shlex.quote(args.precision)]
     if args.threads is not None:
         words += ["--threads", str(args.threads)]
     return " ".join(["edgead", *words])
