@@ -1,4 +1,4 @@
-"""What commands print: people read a table, programs read one JSON object on stdout."""
+"""What commands print: people read a table, programs read JSON on stdout."""
 
 from __future__ import annotations
 
@@ -38,6 +38,11 @@ class Console:
 def print_json(value: Any) -> None:
     """The one JSON object of a ``--json`` run. NaN and infinity are not JSON and raise."""
     print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False), flush=True)
+
+
+def print_json_line(value: Any) -> None:
+    """One of several JSON objects of a ``--json`` run, each a line of stdout."""
+    print(json.dumps(value, ensure_ascii=False, allow_nan=False), flush=True)
 
 
 def table(rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> list[str]:

@@ -87,15 +87,60 @@ def test_verify_json(run_json, bundle_dir, tiny):
     code, report = run_json("verify", bundle_dir)
     assert code == 0
     assert report["qualified"] is True
-    assert report["engine"]["precision"] == "float32"
-    assert len(report["engine"]["bundle_sha256"]) == 64
-    assert [frame["image"] for frame in report["golden"]] == [g.image for g in tiny.manifest.golden]
-    for frame, golden in zip(report["golden"], tiny.manifest.golden, strict=True):
+    assert (report["engine"], report["precision"], report["golden"]) == ("OpenVINO", "float32", 3)
+    assert report["version"].startswith("OpenVINO 20") and report["device"].startswith("CPU: ")
+    assert len(report["bundle_sha256"]) == 64
+    assert report["verdicts_changed"] == 0 and report["seconds"] > 0
+    checks, tolerance = report["checks"], report["tolerance"]
+    assert report["max_score_error"] == max(frame["score_difference"] for frame in checks)
+    assert report["max_map_error"] == max(frame["map_difference"] for frame in checks)
+    assert [frame["image"] for frame in checks] == [g.image for g in tiny.manifest.golden]
+    for frame, golden in zip(checks, tiny.manifest.golden, strict=True):
         assert frame["passed"] is True
         assert frame["expected_score"] == golden.score
-        assert frame["score"] == pytest.approx(golden.score, abs=frame["tolerance"]["score"])
+        assert frame["score"] == pytest.approx(golden.score, abs=tolerance["score"])
         assert frame["score_difference"] == abs(frame["score"] - golden.score)
-        assert 0 <= frame["map_difference"] <= frame["tolerance"]["map"]
+        assert 0 <= frame["map_difference"] <= tolerance["map"]
+
+
+def test_verify_prints_a_line_of_json_for_every_engine(run, bundle_copy, add_int8):
+    add_int8(bundle_copy)
+    code, out, err = run("verify", bundle_copy, "--json")
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert [line["precision"] for line in lines] in (["float32", "int8"], ["float32"])
+    assert code == 0 and all(line["qualified"] for line in lines)
+    if len(lines) == 1:
+        assert "not here: precision int8" in err
+        return
+    exact, coarse = lines
+    assert exact["tolerance"] == {"score": 1e-4, "map": 1e-4}
+    assert coarse["tolerance"] == {"score": 0.05, "map": 0.05}
+    assert exact["max_score_error"] <= 1e-4 < coarse["max_score_error"] <= 0.05
+
+
+def test_verify_of_one_precision(run, run_json, bundle_copy, add_int8):
+    add_int8(bundle_copy, wrong=0.25)
+    code, report = run_json("verify", bundle_copy, "--precision", "float32")
+    assert (code, report["precision"]) == (0, "float32")
+    code, report = run_json("verify", bundle_copy, "--precision", "int8")
+    assert (code, report["precision"], report["qualified"]) == (2, "int8", False)
+    code, out, _ = run("verify", bundle_copy)  # the good engine first, then the one that fails
+    assert code == 2
+    assert out.index("qualified on 3 golden frames") < out.index("int8 has too few bits")
+    code, _, err = run("verify", bundle_copy, "--precision", "float16")
+    assert code == 1 and "no graph in float16, only in float32, int8" in err
+    code, _, err = run("verify", bundle_copy, "--precision", "half")
+    assert code == 1 and "wanted one of float32, float16, bfloat16, int8" in err
+
+
+def test_verify_counts_the_verdicts_that_changed(run_json, bundle_copy, edit, tiny):
+    """Of an expected score far over the limit, where the engine finds one far under it."""
+    lowest = min(range(3), key=lambda index: tiny.manifest.golden[index].score)
+    edit(bundle_copy, lambda manifest: manifest["golden"][lowest].update(score=99.0))
+    _, report = run_json("verify", bundle_copy)
+    limit = sorted(tiny.manifest.calibration.scores)[-2] + 1e-4  # 2 of 40 ranks, as above
+    assert tiny.manifest.golden[lowest].score < limit
+    assert report["verdicts_changed"] == 1
 
 
 def test_verify_for_people(run, bundle_dir):
@@ -112,7 +157,7 @@ def test_verify_shows_the_frame_that_differs_and_exits_with_2(run, run_json, bun
     code, report = run_json("verify", bundle_copy)
     assert code == 2
     assert report["qualified"] is False
-    assert [frame["passed"] for frame in report["golden"]] == [True, False, True]
+    assert [frame["passed"] for frame in report["checks"]] == [True, False, True]
     code, out, _ = run("verify", bundle_copy)
     assert code == 2
     (line,) = [line for line in out.splitlines() if "over the tolerance" in line]
@@ -127,7 +172,7 @@ def test_a_graph_with_other_outputs_is_the_bundles_mistake(run, bundle_copy, edi
     graph = make_graph(("reference_0", "restored_0", "reference_1", "other"))
     edit(bundle_copy, files={"model.onnx": graph})
     code, out, err = run("verify", bundle_copy)
-    assert (code, out) == (1, "")
+    assert code == 1 and "qualified" not in out
     assert "restored_1" in err
 
 
