@@ -5,27 +5,19 @@
 #include <pybind11/stl.h>
 
 #include <array>
-#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "anomaly_map.h"
 #include "bindings.h"
+#include "graph_cuda.h"
 #include "preprocess.h"
 
 namespace py = pybind11;
 
 namespace edgead {
 namespace {
-
-void check(int error) {
-  if (error != cudaSuccess) {
-    const auto code = static_cast<cudaError_t>(error);
-    throw std::runtime_error(std::string("CUDA: ") + cudaGetErrorString(code) + " (error " +
-                             std::to_string(error) + ")");
-  }
-}
 
 // (0, the device's name), or (the error's number, its text).
 std::pair<int, std::string> status() {
@@ -157,6 +149,8 @@ PYBIND11_MODULE(_cuda, m) {
   m.attr("ARCHITECTURES") = EDGEAD_CUDA_ARCHITECTURES;
   m.def("status", &status, "(0, the device's name), or (CUDA's error, its text).");
   m.def("available", [] { return status().first == 0; }, "Whether there is a device to run on.");
+  m.def("device_of", &device_of, "Number of the device whose memory it is; -1: of none.",
+        py::arg("address"));
   py::class_<Preprocess>(m, "Preprocess")
       .def(py::init<std::array<int32_t, 3>, std::array<int64_t, 3>, int32_t, std::array<int32_t, 2>,
                     std::array<int32_t, 3>, std::array<float, 3>, std::array<float, 3>, int32_t,
@@ -168,4 +162,16 @@ PYBIND11_MODULE(_cuda, m) {
       .def(py::init<const py::kwargs&>())
       .def("run", &AnomalyMap::run, py::arg("pairs"), py::arg("map"), py::arg("score"),
            py::arg("stream"));
+  const py::call_guard<py::gil_scoped_release> unlocked;
+  py::class_<Events>(m, "Events")
+      .def(py::init<int32_t>(), py::arg("count"))
+      .def("record", &Events::record, py::arg("index"), py::arg("stream"))
+      .def("wait", &Events::wait, py::arg("index"), py::arg("stream"))
+      .def("intervals_ms", &Events::intervals_ms);
+  py::class_<Graph>(m, "Graph")
+      .def(py::init<>())
+      .def("begin", &Graph::begin, py::arg("stream"))
+      .def("end", &Graph::end, py::arg("stream"), unlocked)
+      .def("abandon", &Graph::abandon, py::arg("stream"))
+      .def("launch", &Graph::launch, py::arg("stream"), unlocked);
 }

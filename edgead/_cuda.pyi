@@ -1,6 +1,65 @@
-"""CUDA kernels, built from csrc/ where there was a CUDA compiler."""
+"""CUDA kernels, built from csrc/ where there was a CUDA compiler.
+
+Addresses and stream handles are integers. Everything acts on the thread's current CUDA context;
+constructors allocate and upload, the rest only enqueues. Errors: RuntimeError "… (error N)".
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
 
 ARCHITECTURES: str
 
 def status() -> tuple[int, str]: ...
 def available() -> bool: ...
+def device_of(address: int) -> int: ...
+
+class Preprocess:
+    def __init__(
+        self,
+        *,
+        shape: tuple[int, int, int],
+        strides: Sequence[int],
+        sample_bytes: int,
+        size: tuple[int, int],
+        order: tuple[int, int, int],
+        scale: Sequence[float],
+        bias: Sequence[float],
+        type: int,
+        layout: int,
+    ) -> None: ...
+    def run(self, frame: int, image: int, stream: int) -> None: ...
+
+class AnomalyMap:
+    def __init__(
+        self,
+        *,
+        shapes: Sequence[tuple[int, int, int]],
+        weights: Sequence[float],
+        size: tuple[int, int],
+        distance: int,
+        fusion: int,
+        pooling: int,
+        top_count: int,
+        align_corners: bool,
+        sigma: float,
+        type: int,
+        layout: int,
+        roi: npt.NDArray[np.uint8] | None,
+        batch: int,
+    ) -> None: ...
+    def run(self, pairs: Sequence[tuple[int, int]], map: int, score: int, stream: int) -> None: ...
+
+class Events:
+    def __init__(self, count: int) -> None: ...
+    def record(self, index: int, stream: int) -> None: ...
+    def wait(self, index: int, stream: int) -> None: ...
+    def intervals_ms(self) -> list[float]: ...
+
+class Graph:
+    def __init__(self) -> None: ...
+    def begin(self, stream: int) -> None: ...
+    def end(self, stream: int) -> None: ...
+    def abandon(self, stream: int) -> None: ...
+    def launch(self, stream: int) -> None: ...

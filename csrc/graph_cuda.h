@@ -1,0 +1,116 @@
+// What a frame on the GPU needs around its kernels: events that time and order streams, and the
+// whole frame as one CUDA graph. Host code on the CUDA runtime, for bindings_cuda.cpp. It acts on
+// the calling thread's current context; streams are the caller's. Needs CUDA 11.4.
+// It compiles here; it has not been run on a GPU.
+#pragma once
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace edgead {
+
+inline void check(int error) {
+  if (error != cudaSuccess) {
+    const auto code = static_cast<cudaError_t>(error);
+    cudaGetLastError();  // it would otherwise stay for the next caller
+    throw std::runtime_error(std::string("CUDA: ") + cudaGetErrorString(code) + " (error " +
+                             std::to_string(error) + ")");
+  }
+}
+
+inline cudaStream_t stream_of(uintptr_t handle) { return reinterpret_cast<cudaStream_t>(handle); }
+
+// The number of the device that the memory at `address` belongs to; -1: to none.
+inline int32_t device_of(uintptr_t address) {
+  cudaPointerAttributes found{};
+  check(cudaPointerGetAttributes(&found, reinterpret_cast<const void*>(address)));
+  const bool its = found.type == cudaMemoryTypeDevice || found.type == cudaMemoryTypeManaged;
+  return its ? found.device : -1;
+}
+
+// Points on streams.
+class Events {
+ public:
+  explicit Events(int32_t count) : events_(count, nullptr) {
+    for (cudaEvent_t& event : events_) {
+      const int error = cudaEventCreate(&event);
+      if (error != cudaSuccess) destroy();
+      check(error);
+    }
+  }
+  ~Events() { destroy(); }
+  Events(const Events&) = delete;
+  Events& operator=(const Events&) = delete;
+
+  // While the stream is captured, each launch of the graph records the event anew.
+  void record(int32_t index, uintptr_t stream) const {
+    cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+    check(cudaStreamIsCapturing(stream_of(stream), &status));
+    const bool captured = status == cudaStreamCaptureStatusActive;
+    check(cudaEventRecordWithFlags(events_.at(index), stream_of(stream),
+                                   captured ? cudaEventRecordExternal : cudaEventRecordDefault));
+  }
+
+  // What is enqueued on `stream` from now on starts after the event.
+  void wait(int32_t index, uintptr_t stream) const {
+    check(cudaStreamWaitEvent(stream_of(stream), events_.at(index), 0));
+  }
+
+  // Milliseconds from event i to event i + 1, for all i; all must be over.
+  std::vector<float> intervals_ms() const {
+    std::vector<float> found(events_.empty() ? 0 : events_.size() - 1);
+    for (size_t i = 0; i < found.size(); ++i)
+      check(cudaEventElapsedTime(&found[i], events_[i], events_[i + 1]));
+    return found;
+  }
+
+ private:
+  void destroy() {
+    for (cudaEvent_t event : events_)
+      if (event != nullptr) cudaEventDestroy(event);
+  }
+  std::vector<cudaEvent_t> events_;
+};
+
+// What was enqueued on a stream between begin() and end(), to be launched as a whole. Nothing of it
+// runs before launch(). Addresses are fixed at capture. Only the calling thread is held to the rules
+// of capturing (it must not allocate or synchronise), whatever other threads do meanwhile.
+class Graph {
+ public:
+  Graph() = default;
+  ~Graph() {
+    if (executable_ != nullptr) cudaGraphExecDestroy(executable_);
+  }
+  Graph(const Graph&) = delete;
+  Graph& operator=(const Graph&) = delete;
+
+  void begin(uintptr_t stream) const {
+    check(cudaStreamBeginCapture(stream_of(stream), cudaStreamCaptureModeThreadLocal));
+  }
+
+  void end(uintptr_t stream) {
+    cudaGraph_t graph = nullptr;
+    check(cudaStreamEndCapture(stream_of(stream), &graph));
+    const int error = cudaGraphInstantiateWithFlags(&executable_, graph, 0);
+    cudaGraphDestroy(graph);
+    check(error);
+  }
+
+  // Ends a capture in which something failed, and forgets it.
+  void abandon(uintptr_t stream) const {
+    cudaGraph_t graph = nullptr;
+    cudaStreamEndCapture(stream_of(stream), &graph);
+    if (graph != nullptr) cudaGraphDestroy(graph);
+    cudaGetLastError();
+  }
+
+  void launch(uintptr_t stream) const { check(cudaGraphLaunch(executable_, stream_of(stream))); }
+
+ private:
+  cudaGraphExec_t executable_ = nullptr;
+};
+
+}  // namespace edgead
