@@ -94,6 +94,31 @@ def _numbers(name: str, given: Any) -> tuple[float, ...]:
     return numbers
 
 
+def kernel_arguments(
+    params: MapParams,
+    shapes: Sequence[tuple[int, int, int]],
+    dtype: npt.DTypeLike,
+    layout: str,
+    roi: npt.NDArray[np.bool_] | npt.NDArray[np.uint8] | None,
+    kept: int,
+) -> dict[str, Any]:
+    """What both kernels want to know; ``kept``: pixels of the map that ``roi`` keeps."""
+    return {
+        "shapes": shapes,
+        "weights": params.weights,
+        "size": params.size,
+        "distance": DISTANCES.index(params.distance),
+        "fusion": FUSIONS.index(params.fusion),
+        "pooling": POOLINGS.index(params.pooling),
+        "top_count": params.top_count(kept),
+        "align_corners": params.align_corners,
+        "sigma": params.blur_sigma,
+        "type": DTYPES.index(np.dtype(dtype).name),
+        "layout": LAYOUTS.index(layout),
+        "roi": None if roi is None else roi.astype(np.uint8),
+    }
+
+
 class AnomalyMap:
     """Maps and scores of frames, for one set of feature shapes.
 
@@ -134,25 +159,12 @@ class AnomalyMap:
         check_word("layout", layout, LAYOUTS)
         check_word("simd", simd, ("", *_cpu.simd_paths()))
         self.layout = layout
-        kept = _kept(roi, params.size)
+        kept = kept_pixels(roi, params.size)
         self._shapes = tuple(
             (h, w, c) if layout == "NHWC" else (c, h, w) for c, h, w in self.shapes
         )
-        self._kernel = _cpu.AnomalyMap(
-            shapes=self.shapes,
-            weights=params.weights,
-            size=params.size,
-            distance=DISTANCES.index(params.distance),
-            fusion=FUSIONS.index(params.fusion),
-            pooling=POOLINGS.index(params.pooling),
-            top_count=params.top_count(kept),
-            align_corners=params.align_corners,
-            sigma=params.blur_sigma,
-            type=DTYPES.index(self.dtype.name),
-            layout=LAYOUTS.index(layout),
-            roi=None if roi is None else roi.astype(np.uint8),
-            simd=simd,
-        )
+        given = kernel_arguments(params, self.shapes, self.dtype, layout, roi, kept)
+        self._kernel = _cpu.AnomalyMap(**given, simd=simd)
 
     def __call__(self, pairs: Pairs, out: F32 | None = None) -> tuple[F32, F32]:
         """Compute the maps and scores of a batch.
@@ -252,7 +264,7 @@ def _shape(k: int, shape: Any) -> tuple[int, int, int]:
     return channels, height, width
 
 
-def _kept(roi: Any, size: tuple[int, int]) -> int:
+def kept_pixels(roi: Any, size: tuple[int, int]) -> int:
     """Count the pixels that ``roi`` keeps, or raise InputError."""
     if roi is None:
         return size[0] * size[1]

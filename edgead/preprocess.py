@@ -94,9 +94,19 @@ def check_frame(frame: Any, color: str = "bgr") -> None:
     """Raise InputError unless ``frame`` is one that :func:`preprocess` takes."""
     check_word("color", color, COLORS)
     if not isinstance(frame, np.ndarray):
+        if hasattr(frame, "__cuda_array_interface__"):
+            raise InputError(
+                "the frame lies in GPU memory and the CPU scores: copy it to the host, or score "
+                'with a Detector on the GPU, device="cuda"'
+            )
         raise InputError(
             f"the frame is a {type(frame).__name__}, wanted a numpy array [H, W] or [H, W, 3]"
         )
+    check_geometry(frame, color)
+
+
+def check_geometry(frame: Any, color: str) -> None:
+    """The part of :func:`check_frame` that looks at ``dtype``, ``shape`` and ``ndim`` only."""
     if frame.dtype not in _FULL:
         cure = (
             "convert it where its range is known (edgead takes the scale from the dtype)"
@@ -126,6 +136,25 @@ def normalisation(
     scale = 1.0 / (16384.0 * _FULL[np.dtype(dtype)] * std)
     bias = -np.asarray(params.mean, np.float64) / std
     return scale.astype(np.float32), bias.astype(np.float32)
+
+
+def kernel_arguments(
+    frame: Any, params: PreprocessParams, color: str, dtype: npt.DTypeLike, layout: str
+) -> dict[str, Any]:
+    """What both kernels want to know; of ``frame`` only ``shape``, ``strides`` and ``dtype``."""
+    grey = frame.ndim == 2 or frame.shape[2] == 1
+    scale, bias = normalisation(params, frame.dtype)
+    return {
+        "shape": (*frame.shape[:2], 1 if grey else 3),
+        "strides": frame.strides if frame.ndim == 3 else (*frame.strides, 0),
+        "sample_bytes": frame.dtype.itemsize,
+        "size": params.size,
+        "order": _ORDER["gray" if grey else color],
+        "scale": scale.tolist(),
+        "bias": bias.tolist(),
+        "type": DTYPES.index(np.dtype(dtype).name),
+        "layout": LAYOUTS.index(layout),
+    }
 
 
 class Preprocessor:
@@ -191,21 +220,8 @@ class Preprocessor:
 
     def _prepare(self, frame: Any) -> None:
         check_frame(frame, self.color)
-        grey = frame.ndim == 2 or frame.shape[2] == 1
-        strides = frame.strides if frame.ndim == 3 else (*frame.strides, 0)
-        scale, bias = normalisation(self.params, frame.dtype)
-        self._kernel = _cpu.Preprocess(
-            shape=(*frame.shape[:2], 1 if grey else 3),
-            strides=strides,
-            sample_bytes=frame.dtype.itemsize,
-            size=self.params.size,
-            order=_ORDER["gray" if grey else self.color],
-            scale=scale.tolist(),
-            bias=bias.tolist(),
-            type=DTYPES.index(self.dtype.name),
-            layout=LAYOUTS.index(self.layout),
-            simd=self._simd,
-        )
+        given = kernel_arguments(frame, self.params, self.color, self.dtype, self.layout)
+        self._kernel = _cpu.Preprocess(**given, simd=self._simd)
 
 
 def describe(array: Any) -> str:

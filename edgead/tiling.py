@@ -8,8 +8,9 @@ where a tile ends, and what a network sees badly, the border of its image, count
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,6 +85,22 @@ def plan_axis(frame: int, tile: int, overlap: int, pixels: int) -> Axis:
     return Axis(length, tuple(starts), offsets, np.asarray(weights, np.float32))
 
 
+class Tile(NamedTuple):
+    """One tile: its first pixel in the frame, its place in the stitched map, its weight there."""
+
+    top: int
+    left: int
+    window: tuple[slice, slice]
+    down: NDArray[np.float32]  # [map height of a tile]
+    across: NDArray[np.float32]  # [map width of a tile]
+
+    def add(self, values: NDArray[np.float32], stitched: NDArray[np.float32]) -> None:
+        """Blend the tile's map [h, w] into the stitched one; ``values`` is changed."""
+        values *= self.down[:, None]
+        values *= self.across
+        stitched[self.window] += values
+
+
 @dataclass(frozen=True)
 class TilePlan:
     """Where the tiles of frames of one size are, and how their maps become one."""
@@ -98,6 +115,18 @@ class TilePlan:
 
     def __len__(self) -> int:
         return len(self.rows.starts) * len(self.columns.starts)
+
+    def tiles(self, roi: NDArray[np.uint8] | None) -> Iterator[Tile]:
+        """Row by row, those of which ``roi``, of the stitched map, keeps a pixel."""
+        rows, columns = self.rows, self.columns
+        height, width = rows.weights.shape[1], columns.weights.shape[1]
+        for top, y, down in zip(rows.starts, rows.offsets, rows.weights, strict=True):
+            for left, x, across in zip(
+                columns.starts, columns.offsets, columns.weights, strict=True
+            ):
+                window = slice(y, y + height), slice(x, x + width)
+                if roi is None or roi[window].any():
+                    yield Tile(top, left, window, down, across)
 
 
 def plan_tiles(
