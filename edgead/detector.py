@@ -5,42 +5,61 @@ from __future__ import annotations
 import os
 import statistics
 import threading
-from collections.abc import Iterable
+import weakref
+from collections.abc import Iterable, Sequence
 from time import perf_counter
 from types import TracebackType
 from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from edgead import _cpu, calibration
+from edgead import calibration
 from edgead.bundle import Bundle, open_bundle
 from edgead.digests import Hasher, Served
-from edgead.engine import Engine, open_engine
-from edgead.errors import EdgeadError, InputError
-from edgead.pipeline import FramePipeline
+from edgead.engine import Asked, Engine, open_engine
+from edgead.engine.choice import choose
+from edgead.errors import DeviceError, DeviceLostError, EdgeadError, InputError
+from edgead.later import Later, now
+from edgead.pipeline import FramePipeline, Measurement
 from edgead.qualification import qualify
-from edgead.result import Result, Scale
+from edgead.result import LateResult, Result, Scale
+from edgead.warm_start import WarmStart, check_warm_start, open_qualified
 
 
 class _Limits(NamedTuple):
-    """What follows from the allowed false-reject rate; replaced as a whole, for other threads."""
+    """What follows from the allowed false-reject rate and the engine's tolerance."""
 
     rate: float
     threshold: float
     scale: Scale
 
 
+class _State(NamedTuple):
+    """What serves and what follows from it; replaced as a whole, for other threads."""
+
+    engine: Engine | None  # None: closed, or failed
+    info: dict[str, str]
+    served: Served
+    ranked: Sequence[float]
+    limits: _Limits
+
+
 class Detector:
     """Scores frames with the engine of a bundle, after it has reproduced the golden frames.
 
-    ``engine``: path of a bundle, or an opened one. ``device``: "auto", "cpu", "cuda", "cuda:N".
+    ``engine``: path of a bundle, or an opened one. ``device``: "cpu", "cuda", "cuda:N", or "auto",
+    which prefers a GPU that can serve; ``info()["chosen"]`` says why it was or was not taken.
     ``color``: channel order of colour frames, "bgr" (what OpenCV gives) or "rgb"; "gray" accepts
     grey frames only. ``false_reject_rate``: share of good frames that may be called anomalous, None
     for the bundle's; n calibration images can promise 1 / (n + 1) at best. ``threads``: CPU threads
     of one inference, None for the engine's choice. ``precision``: "float32", "float16", "bfloat16"
-    or "int8", None for the device's own (float32 on the CPU); one that the device or the bundle
-    does not have is an error, and so is one that departs from the golden frames. ``digests``: give
-    every Result the SHA-256 of what each stage made, for ``edgead replay``.
+    or "int8", None for the device's own (float32 on the CPU, float16 on a GPU); one that the device
+    or the bundle does not have is an error, and so is one that departs from the golden frames.
+    ``digests``: give every Result the SHA-256 of what each stage made, for ``edgead replay``.
+    ``plan``: a plan file for the GPU to load instead of the one in this machine's cache; it is
+    native code, so it needs ``trust_plan=True``. ``warm_start``: score on the CPU at once, while
+    the GPU's engine is built or loaded and qualified in the background; it takes over between two
+    frames. If it fails, the CPU goes on and ``info()["warm_start"]`` says why.
 
     One Detector may be used from several threads at once and gives the same results as from one.
 
@@ -57,6 +76,9 @@ class Detector:
         threads: int | None = None,
         precision: str | None = None,
         digests: bool = False,
+        plan: str | os.PathLike[str] | None = None,
+        trust_plan: bool = False,
+        warm_start: bool = False,
     ) -> None:
         self._bundle = engine if isinstance(engine, Bundle) else open_bundle(engine)
         manifest = self._bundle.manifest
@@ -65,27 +87,32 @@ class Detector:
         if false_reject_rate is None:
             false_reject_rate = manifest.calibration.false_reject_rate
         calibration.check_false_reject_rate(false_reject_rate, len(manifest.calibration.scores))
-        opened = open_engine(self._bundle, device, threads, precision=precision)
+        self._threads, self._digests = threads, digests
+        self._lock = threading.Lock()
         self._local = threading.local()
-        self._local.pipeline = opened.pipeline(self._bundle, color)
+        self._pipelines: weakref.WeakSet[FramePipeline] = weakref.WeakSet()
+        self._closed = False
+        self._failure: str | None = None
+        choice = choose(device, self._bundle, precision)
+        self._chosen = choice.reason
+        self._warm_start: WarmStart | None = None
+        later = warm_start and choice.index is not None
+        if warm_start:
+            check_warm_start(device)
+            self._chosen += "; warm start on the CPU"
+        asked = Asked(precision=precision, plan=plan, trust_plan=trust_plan)
+        if later:
+            opened = open_engine(self._bundle, "cpu", threads)
+        else:
+            opened = open_engine(self._bundle, choice.device, threads, **asked)
+        self._state = self._state_of(opened, false_reject_rate)
+        self._pipeline(self._state)
         qualify(self._bundle, opened)
-        self._engine: Engine | None = opened
-        self._info = {
-            "device": opened.device,
-            "precision": opened.precision,
-            "kernels": _cpu.simd_paths()[0],
-            "version": opened.version,
-            "bundle_sha256": self._bundle.sha256,
-        }
-        self._served: Served = {**self._info, "color": color, "threads": threads}
-        self._digests = digests
-        tolerance = manifest.tolerance_of(opened.precision)
-        self._tolerance = tolerance.score
-        # With max pooling a map's peak is its score, so both share one tolerance.
-        pooled = manifest.map_params().pooling == "max"
-        self._map_tolerance = tolerance.score if pooled else tolerance.map
-        self._ranked = calibration.ranked(manifest.calibration.scores, self._tolerance)
-        self._limits = self._limits_of(false_reject_rate)
+        if later:
+            self._warm_start = WarmStart(
+                lambda cancelled: open_qualified(self._bundle, choice.index or 0, asked, cancelled),
+                self._take,
+            )
 
     @property
     def bundle(self) -> Bundle:
@@ -94,13 +121,14 @@ class Detector:
 
     @property
     def engine(self) -> Engine:
-        """The engine that runs the graph.
+        """The engine that runs the graph, now: a warm start replaces it.
 
-        Errors: InputError when the Detector is closed.
+        Errors: InputError when the Detector is closed; DeviceError when its device failed.
         """
-        if self._engine is None:
-            raise InputError("this Detector is closed; make a new one with edgead.Detector(...)")
-        return self._engine
+        self._check_open()
+        engine = self._state.engine
+        assert engine is not None  # or it would not be open
+        return engine
 
     @property
     def color(self) -> str:
@@ -114,49 +142,67 @@ class Detector:
         Errors (set): CalibrationError for a rate the calibration images cannot promise; InputError
         when the Detector is closed.
         """
-        return self._limits.rate
+        return self._state.limits.rate
 
     @false_reject_rate.setter
     def false_reject_rate(self, rate: float) -> None:
-        _ = self.engine  # raises when closed, as scoring does
-        self._limits = self._limits_of(rate)
+        with self._lock:  # a warm start may replace the state meanwhile
+            self._check_open()
+            limits = self._limits_of(rate, self._state.info["precision"])
+            self._state = self._state._replace(limits=limits)
 
     @property
     def threshold(self) -> float:
         """Frames that score above are anomalous at the present ``false_reject_rate``."""
-        return self._limits.threshold
+        return self._state.limits.threshold
 
     def info(self) -> dict[str, str]:
-        """What serves: "device", "precision", "kernels", "version" and "bundle_sha256"."""
-        return dict(self._info)
+        """What serves, and why: "device", "precision", "kernels", "version", "bundle_sha256".
 
-    def score(self, frame: NDArray[Any]) -> Result:
+        "chosen": why this device; "warm_start", with one: how far it is, or how it ended.
+        """
+        found = {**self._state.info, "chosen": self._chosen}
+        if self._warm_start is not None:
+            found["warm_start"] = self._warm_start.state
+        return found
+
+    def wait_warm_start(self, timeout_s: float | None = None) -> bool:
+        """Wait until the warm start has ended, well or not, at most ``timeout_s``; whether it has.
+
+        ``info()["warm_start"]`` says how. Without a warm start there is nothing to wait for.
+        """
+        return self._warm_start is None or self._warm_start.wait(timeout_s)
+
+    def score(self, frame: Any) -> Result:
         """Score one frame: [H, W], [H, W, 1] or [H, W, 3], uint8 or uint16, any size and strides.
 
+        A NumPy array; on a GPU also an array in its memory (``__cuda_array_interface__``, as torch,
+        CuPy and PyCUDA have it), which is not copied.
+
         Errors: InputError for an array that is no frame, a frame of another size than the bundle's
-        ignore mask was drawn on, or a closed Detector; DeviceError when the engine fails.
+        ignore mask was drawn on, or a closed Detector; DeviceError when the engine fails. After a
+        DeviceLostError every further call is a DeviceError: make a new Detector.
         """
-        limits = self._limits
+        state = self._state
         if self._ignore is not None:
             self._ignore.check_frame(frame)
         hasher = Hasher(len(self._bundle.manifest.pairs)) if self._digests else None
-        found = self._pipeline()(frame, hasher)
-        p = calibration.ranked_p_value(found.score, self._ranked)
-        digests = None if hasher is None else hasher.digests(frame, found.map, self._served)
-        timings = {
-            "preprocess": 1e3 * (found.preprocessed - found.started),
-            "engine": 1e3 * (found.inferred - found.preprocessed),
-            "anomaly_map": 1e3 * (found.finished - found.inferred),
-            "total": 1e3 * (perf_counter() - found.started),
-        }
-        return Result(
+        found = self._measure(state, frame, hasher)
+        limits = state.limits
+        p = calibration.ranked_p_value(found.score, state.ranked)
+        digests = None
+        if hasher is not None:
+            seen = frame if found.frame is None else found.frame.array()
+            digests = hasher.digests(seen, now(found.map), state.served)
+        kind: Any = LateResult if isinstance(found.map, Later) or found.frame else Result
+        return kind(  # type: ignore[no-any-return]
             score=found.score,
             p_value=p,
             is_anomalous=p <= limits.rate,
             threshold=limits.threshold,
             map=found.map,
-            timings_ms=timings,
-            frame=frame,
+            timings_ms=_timings_ms(found),
+            frame=found.frame or frame,
             color=self._color,
             scale=limits.scale,
             roi=found.roi,
@@ -177,9 +223,12 @@ class Detector:
         return results
 
     def close(self) -> None:
-        """Let go of the engine and its memory; a second call does nothing."""
-        self._engine = None
-        self._local = threading.local()
+        """Let go of the engine and its memory; a second call does nothing. Results stay."""
+        with self._lock:
+            self._closed = True
+        if self._warm_start is not None:
+            self._warm_start.cancel()
+        self._let_go()
 
     def __enter__(self) -> Detector:
         return self
@@ -193,27 +242,106 @@ class Detector:
         self.close()
 
     def __repr__(self) -> str:
-        state = ", closed" if self._engine is None else ""
+        state = ", failed" if self._failure else ", closed" if self._closed else ""
+        info, limits = self._state.info, self._state.limits
         return (
-            f"Detector({self._bundle.manifest.name}, {self._info['device']}, "
-            f"{self._info['precision']}, false_reject_rate={self._limits.rate:g}, "
-            f"threshold={self._limits.threshold:.6g}{state})"
+            f"Detector({self._bundle.manifest.name}, {info['device']}, {info['precision']}, "
+            f"false_reject_rate={limits.rate:g}, threshold={limits.threshold:.6g}{state})"
         )
 
-    def _pipeline(self) -> FramePipeline:
-        """The buffers of this thread."""
-        try:
-            return self._local.pipeline  # type: ignore[no-any-return]
-        except AttributeError:
-            pipeline = self.engine.pipeline(self._bundle, self._color)
-            self._local.pipeline = pipeline
-            return pipeline
+    def _check_open(self) -> None:
+        if self._closed:
+            raise InputError("this Detector is closed; make a new one with edgead.Detector(...)")
+        if self._failure is not None:
+            raise DeviceError(
+                "this Detector failed and scores no more; make a new one with "
+                f"edgead.Detector(...). What happened: {self._failure}"
+            )
 
-    def _limits_of(self, rate: float) -> _Limits:
-        measured = self._bundle.manifest.calibration
-        limit = calibration.threshold(measured.scores, rate, self._tolerance)
+    def _measure(self, state: _State, frame: Any, hasher: Hasher | None) -> Measurement:
+        try:
+            return self._pipeline(state)(frame, hasher)
+        except DeviceLostError as error:
+            with self._lock:
+                self._failure = self._failure or str(error)
+            self._let_go()
+            raise
+        except EdgeadError:
+            self._check_open()  # closed, or failed in another thread, while this frame ran
+            raise
+
+    def _pipeline(self, state: _State) -> FramePipeline:
+        """The buffers of this thread for the engine that serves."""
+        self._check_open()
+        held: tuple[Engine, FramePipeline] | None = getattr(self._local, "held", None)
+        if held is not None and held[0] is state.engine:
+            return held[1]
+        assert state.engine is not None  # or it would not be open
+        pipeline = state.engine.pipeline(self._bundle, self._color)
+        with self._lock:
+            self._pipelines.add(pipeline)
+            self._local.held = (state.engine, pipeline)
+            gone = self._closed or self._failure is not None
+        if gone:  # in another thread, meanwhile
+            self._let_go()
+            self._check_open()
+        return pipeline
+
+    def _let_go(self) -> None:
+        """Close all threads' pipelines, and forget the engine."""
+        with self._lock:
+            pipelines = list(self._pipelines)
+            self._pipelines.clear()
+            self._local = threading.local()
+            self._state = self._state._replace(engine=None)
+        for pipeline in pipelines:
+            pipeline.close()
+
+    def _take(self, engine: Engine) -> bool:
+        """Let ``engine`` serve from the next frame on, unless the Detector is closed."""
+        with self._lock:
+            if self._closed or self._failure is not None:
+                return False
+            self._state = self._state_of(engine, self._state.limits.rate)
+            return True
+
+    def _state_of(self, engine: Engine, rate: float) -> _State:
+        info = {
+            "device": engine.device,
+            "precision": engine.precision,
+            "kernels": engine.kernels,
+            "version": engine.version,
+            "bundle_sha256": self._bundle.sha256,
+        }
+        served: Served = {**info, "color": self._color, "threads": self._threads}
+        manifest = self._bundle.manifest
+        tolerance = manifest.tolerance_of(engine.precision).score
+        ranked = calibration.ranked(manifest.calibration.scores, tolerance)
+        return _State(engine, info, served, ranked, self._limits_of(rate, engine.precision))
+
+    def _limits_of(self, rate: float, precision: str) -> _Limits:
+        manifest = self._bundle.manifest
+        measured, tolerance = manifest.calibration, manifest.tolerance_of(precision)
+        # With max pooling a map's peak is its score, so both share one tolerance.
+        pooled = manifest.map_params().pooling == "max"
         scale = Scale(
             typical=statistics.median(measured.peaks),
-            threshold=calibration.threshold(measured.peaks, rate, self._map_tolerance),
+            threshold=calibration.threshold(
+                measured.peaks, rate, tolerance.score if pooled else tolerance.map
+            ),
         )
+        limit = calibration.threshold(measured.scores, rate, tolerance.score)
         return _Limits(float(rate), limit, scale)
+
+
+def _timings_ms(found: Measurement) -> dict[str, float]:
+    """See ``Result``; "copy" only of an engine that copies."""
+    timings = {
+        "preprocess": 1e3 * (found.preprocessed - found.started),
+        "engine": 1e3 * (found.inferred - found.preprocessed),
+        "anomaly_map": 1e3 * (found.finished - found.inferred),
+    }
+    if found.copied is not None:
+        timings["copy"] = 1e3 * found.copied
+    timings["total"] = 1e3 * (perf_counter() - found.started)
+    return timings

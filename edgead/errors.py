@@ -52,5 +52,9 @@ class CancelledError(EdgeadError):
     exit_code = 130
 
 
+class DeviceLostError(DeviceError):
+    """A device that failed while it worked: whoever used it has to start anew."""
+
+
 class QualificationError(DeviceError):
     """An engine whose golden frames come out different from what the bundle promises."""

@@ -14,6 +14,7 @@ from edgead.calibration import threshold
 from edgead.engine import Engine
 from edgead.errors import BundleError, DeviceError, InputError, QualificationError
 from edgead.images import decode_image
+from edgead.later import now
 from edgead.manifest import Golden, Tolerance
 from edgead.pipeline import FramePipeline
 
@@ -60,7 +61,10 @@ def measure(bundle: Bundle, engine: Engine) -> tuple[GoldenCheck, ...]:
     """
     tolerance = bundle.manifest.tolerance_of(engine.precision)
     pipeline = engine.pipeline(bundle, "bgr")
-    return tuple(_measure(bundle, pipeline, g, tolerance) for g in bundle.manifest.golden)
+    try:
+        return tuple(_measure(bundle, pipeline, g, tolerance) for g in bundle.manifest.golden)
+    finally:
+        pipeline.close()
 
 
 def qualify(bundle: Bundle, engine: Engine) -> tuple[GoldenCheck, ...]:
@@ -116,7 +120,7 @@ def _measure(
         score=found.score,
         expected_score=golden.score,
         score_difference=abs(found.score - golden.score),
-        map_difference=float(np.abs(found.map.astype(np.float64) - expected).max()),
+        map_difference=float(np.abs(now(found.map).astype(np.float64) - expected).max()),
         tolerance=tolerance,
     )
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgead.digests import Digests
+from edgead.later import Later, now
 
 _CONTOUR = (255, 255, 255)  # BGR
 _IGNORED = 128.0  # of B, G and R: the grey over ignored pixels
@@ -72,12 +73,17 @@ class Result:
     digests: Digests | None = None
     _regions: tuple[Region, ...] | None = field(default=None, init=False)
 
+    @property
+    def _size(self) -> tuple[int, ...]:
+        """(height, width) of the frame."""
+        return self.frame.shape[:2]
+
     def __float__(self) -> float:
         return self.score
 
     def __repr__(self) -> str:
         verdict = "anomalous" if self.is_anomalous else "good"
-        height, width = self.frame.shape[:2]
+        height, width = self._size
         return (
             f"Result({verdict}, score={self.score:.6g}, p_value={self.p_value:.4g}, "
             f"threshold={self.threshold:.6g}, frame {height} x {width})"
@@ -90,7 +96,7 @@ class Result:
         """
         heat = self._at_frame_size(self.map)
         if self.roi is not None:
-            kept = ~ignored_pixels(self.roi, self.frame.shape[:2])
+            kept = ~ignored_pixels(self.roi, self._size)
             # A pixel of the frame has at least a quarter of the weight of the map's pixel it is in.
             weight = self._at_frame_size(self.roi.astype(np.float32))
             heat = np.where(kept, heat / np.where(kept, weight, 1.0), np.float32(0.0))
@@ -124,7 +130,7 @@ class Result:
         alpha = 0.6 * np.minimum(2 * level, 1.0)[:, :, None]
         image = np.rint((1 - alpha) * as_bgr8(self.frame, self.color) + alpha * colours)
         if self.roi is not None:
-            grey_out(image, ignored_pixels(self.roi, self.frame.shape[:2]))
+            grey_out(image, ignored_pixels(self.roi, self._size))
         overlay = np.ascontiguousarray(image.astype(np.uint8))
         mask = (heat > threshold).astype(np.uint8)
         outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
@@ -135,7 +141,7 @@ class Result:
     def _at_frame_size(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         import cv2
 
-        height, width = self.frame.shape[:2]
+        height, width = self._size
         large = cv2.resize(values, (width, height), interpolation=cv2.INTER_LINEAR)
         return np.asarray(large, np.float32).reshape(height, width)
 
@@ -162,6 +168,38 @@ class Result:
         y = (2 * int(row) + 1) * height // (2 * self.map.shape[0])
         x = (2 * int(column) + 1) * width // (2 * self.map.shape[1])
         return (Region(x, y, 1, 1, 1, peak),)
+
+
+class LateResult(Result):
+    """A Result whose map, and frame where that is on a device too, are copied when asked for.
+
+    The map is the frame's, whatever is scored meanwhile. A frame in device memory is kept, not
+    copied, as one in host memory is.
+    """
+
+    __slots__ = ("_late_frame", "_late_map")
+
+    @property
+    def map(self) -> NDArray[np.float32]:
+        """See ``Result``. Errors: DeviceLostError when the device failed before it was copied."""
+        return now(self._late_map)
+
+    @map.setter
+    def map(self, value: NDArray[np.float32] | Later) -> None:
+        self._late_map = value
+
+    @property
+    def frame(self) -> NDArray[Any]:
+        """See ``Result``."""
+        return now(self._late_frame)
+
+    @frame.setter
+    def frame(self, value: NDArray[Any] | Later) -> None:
+        self._late_frame = value
+
+    @property
+    def _size(self) -> tuple[int, ...]:
+        return self._late_frame.shape[:2]
 
 
 def ignored_pixels(roi: NDArray[np.uint8], size: tuple[int, ...]) -> NDArray[np.bool_]:

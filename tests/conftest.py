@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -283,6 +284,13 @@ def bundle_copy(bundle_dir: Path, tmp_path: Path) -> Path:
     path = tmp_path / "copy.edgead"
     shutil.copytree(bundle_dir, path)
     return path
+
+
+@pytest.fixture
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine without PyCUDA, whatever this one has."""
+    for name in ("pycuda", "pycuda.driver"):
+        monkeypatch.setitem(sys.modules, name, None)
 
 
 @pytest.fixture

@@ -82,7 +82,8 @@ def _verify(bundle: Bundle, args: argparse.Namespace, console: Console) -> Itera
         return
     yield _measure(bundle, "cpu", "float32", args.threads)  # there is always this one
     others = [("cpu", name) for name in bundle.manifest.models if name != "float32"]
-    for device, precision in (*others, ("cuda", None)):
+    gpu = [("cuda", "float16")] if "float16" in bundle.manifest.models else []
+    for device, precision in (*others, *gpu):
         try:
             yield _measure(bundle, device, precision, args.threads)
         except DeviceError as error:

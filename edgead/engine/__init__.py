@@ -6,14 +6,14 @@
 from __future__ import annotations
 
 import os
-import re
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgead.bundle import Bundle
-from edgead.errors import DeviceError, InputError
+from edgead.engine.choice import choose
+from edgead.errors import InputError
 
 if TYPE_CHECKING:
     from edgead.pipeline import FramePipeline
@@ -24,6 +24,14 @@ Pairs = list[tuple[NDArray[np.float32], NDArray[np.float32]]]
 
 PRECISIONS = ("float32", "float16", "bfloat16", "int8")
 """What a trunk can be asked to compute in; which of them a device offers is the device's."""
+
+
+class Asked(TypedDict):
+    """What may be asked of an engine beyond its device; see ``open_engine``."""
+
+    precision: str | None
+    plan: str | os.PathLike[str] | None
+    trust_plan: bool
 
 
 class Session(Protocol):
@@ -52,6 +60,10 @@ class Engine(Protocol):
         """What the trunk computes in, one of ``PRECISIONS``."""
 
     @property
+    def kernels(self) -> str:
+        """What its pipeline's own kernels run on: the CPU's instruction set, or "cuda"."""
+
+    @property
     def version(self) -> str:
         """Name and version of the library that runs the graph."""
 
@@ -77,25 +89,29 @@ def open_engine(
     ``precision``: one of ``PRECISIONS``; None for the device's own: float32 on the CPU, float16 on
     a GPU. ``plan``: a plan file to load instead of the one in this machine's cache, for "cuda"
     only; it is native code, so it has to be trusted expressly: ``trust_plan=True``.
-    "auto" is the CPU in this version. Asking for a device or precision that is not there is an
-    error: nothing falls back.
+    "auto" prefers a GPU that can serve, see ``edgead.engine.choice``. Asking for a device or
+    precision that is not there is an error: nothing falls back.
 
-    Errors: InputError for another word or ``threads`` < 1; DeviceError when the device or its
-    library is missing or refuses the graph; BundleError when the graph is not the one the manifest
-    describes.
+    Errors: InputError for another word, ``threads`` < 1, or a plan for the CPU; DeviceError when
+    the device or its library is missing or refuses the graph; BundleError when the graph is not the
+    one the manifest describes.
     """
     if precision not in (None, *PRECISIONS):
         raise InputError(f"precision {precision!r}: wanted one of {', '.join(PRECISIONS)}, or None")
     if threads is not None and (not isinstance(threads, int) or threads < 1):
         raise InputError(f"threads={threads!r}: wanted a whole number of at least 1, or None")
-    word = device.lower() if isinstance(device, str) else device
-    if word in ("auto", "cpu"):
-        from edgead.engine.openvino import OpenVINOEngine
+    choice = choose(device, bundle, precision)
+    if choice.index is not None:
+        from edgead.engine.tensorrt import TensorRTEngine
 
-        return OpenVINOEngine(bundle, threads, precision or "float32")
-    if isinstance(word, str) and re.fullmatch(r"cuda(:\d+)?", word):
-        raise DeviceError(
-            f"device {device!r}: this version of edgead serves on the CPU only; "
-            f'use device="cpu" or "auto"'
+        return TensorRTEngine(
+            bundle, choice.index, precision=precision, plan=plan, trust_plan=trust_plan
         )
-    raise InputError(f'device {device!r}: wanted "auto", "cpu", "cuda" or "cuda:N"')
+    if plan is not None:
+        raise InputError(
+            f"plan {os.fspath(plan)}: a plan is for a GPU, and here the CPU is chosen "
+            f'({choice.reason}); use device="cuda", or leave plan out'
+        )
+    from edgead.engine.openvino import OpenVINOEngine
+
+    return OpenVINOEngine(bundle, threads, precision or "float32")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgead import _cpu
 from edgead.bundle import Bundle
 from edgead.engine import Pairs
 from edgead.engine.openvino_precision import (
@@ -19,13 +20,9 @@ from edgead.engine.openvino_precision import (
     layers_of,
 )
 from edgead.errors import BundleError, DeviceError
-from edgead.machine import cores
 
 if TYPE_CHECKING:
     from edgead.pipeline import FramePipeline
-
-MOST_LANES = 16
-"""Tiles that run at once, each in one thread and buffers of its own."""
 
 
 class OpenVINOEngine:
@@ -40,6 +37,8 @@ class OpenVINOEngine:
     not offer or that OpenVINO does not really compute in; BundleError without a graph for it, or
     for another graph than the manifest describes.
     """
+
+    kernels = _cpu.simd_paths()[0]
 
     def __init__(
         self, bundle: Bundle, threads: int | None = None, precision: str = "float32"
@@ -62,9 +61,6 @@ class OpenVINOEngine:
         }
         if threads is not None:
             config["INFERENCE_NUM_THREADS"] = threads
-        self._lanes = 1 if bundle.manifest.tiling is None else min(threads or cores(), MOST_LANES)
-        if self._lanes > 1:
-            config["NUM_STREAMS"] = self._lanes
         try:
             self._compiled = core.compile_model(model, "CPU", config)
         except RuntimeError as error:
@@ -90,10 +86,6 @@ class OpenVINOEngine:
 
     def pipeline(self, bundle: Bundle, color: str) -> FramePipeline:
         """The three stages in the memory of this process."""
-        if bundle.manifest.tiling is not None:
-            from edgead.tiled_pipeline import TiledPipeline
-
-            return TiledPipeline(bundle, self, color, self._lanes)
         from edgead.pipeline import Pipeline
 
         return Pipeline(bundle, self, color)

@@ -1,0 +1,334 @@
+"""TensorRT and TensorRT-RTX on an NVIDIA GPU: plans of this machine, tensors by their names.
+
+What is loaded, in this order: the bundle (manifest and digests), the plan's header, its version and
+device, the plan itself, its tensors against the manifest; the Detector then asks for the golden
+frames.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgead.bundle import Bundle
+from edgead.engine import Pairs
+from edgead.errors import BundleError, DeviceError, DeviceLostError
+from edgead.nvidia.devices import device_word
+from edgead.nvidia.library import Library, find_library
+from edgead.nvidia.log import BuildLog, make_logger
+from edgead.nvidia.memory import Block, open_memory
+from edgead.nvidia.monitor import Progress
+from edgead.nvidia.plan_file import read_header
+from edgead.nvidia.plans import Plan, foreign_plan, own_plan
+
+if TYPE_CHECKING:
+    from edgead.pipeline import FramePipeline
+
+PRECISION = "float16"
+"""What a GPU computes in when nobody asks for something else."""
+
+_AGAIN = "build it again on this machine: edgead build NAME.edgead"
+
+
+class TensorRTEngine:
+    """``models[precision]`` of a bundle as a plan on ``cuda:index``, with a batch of one.
+
+    ``plan``: a file to load instead of this machine's own plan; refused unless ``trust_plan``.
+    ``progress``, ``cancelled``: of the build, where there is no plan yet; see ``own_plan``.
+
+    Errors: BundleError for a precision that the bundle does not have; DeviceError: PyCUDA, driver,
+    device, kernels, library or plan are missing or refused, the build fails, or the plan's tensors
+    are not those of the manifest; CancelledError.
+    """
+
+    kernels = "cuda"
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        index: int = 0,
+        *,
+        precision: str | None = None,
+        plan: str | os.PathLike[str] | None = None,
+        trust_plan: bool = False,
+        progress: Progress | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> None:
+        self.precision = PRECISION if precision is None else precision
+        self.memory = open_memory(index)
+        self.cuda = load_kernels()
+        if self.precision not in bundle.manifest.models:
+            raise BundleError(
+                f"bundle {bundle.path} has no {self.precision} graph, only "
+                f"{', '.join(bundle.manifest.models)}: export it again with that precision; a GPU "
+                "computes in what the graph says"
+            )
+        self._lock = threading.Lock()
+        self._log = BuildLog()
+        if plan is not None:
+            library, found = _foreign(plan, trust_plan)
+        else:
+            library = find_library()
+            device = device_word(self.memory.name, self.memory.capability)
+            with self.memory.current():  # TensorRT builds for the device that is current
+                found = own_plan(
+                    bundle,
+                    library,
+                    device=device,
+                    precision=self.precision,
+                    progress=progress,
+                    cancelled=cancelled,
+                )
+        self.plan = found.path
+        self.device = f"cuda:{index}: {self.memory.name}"
+        self.version = str(library)
+        with self.memory.current(), self.memory.errors("loading the plan"):
+            self._load(library, found)
+        self._input = bundle.manifest.input_name
+        self.tensors = _tensors(bundle)
+        _check_tensors(self._engine, library.module, self.tensors, self._input, str(self.plan))
+        self.pairs = tuple((pair.reference, pair.restored) for pair in bundle.manifest.pairs)
+
+    def __repr__(self) -> str:
+        return f"TensorRTEngine({self.device}, {self.precision}, {self.version})"
+
+    def session(self) -> TensorRTSession:
+        """Buffers for one thread, image and pairs in host memory.
+
+        Errors: DeviceError when the device is out of memory or fails.
+        """
+        return TensorRTSession(self)
+
+    def pipeline(self, bundle: Bundle, color: str) -> FramePipeline:
+        """The three stages on the GPU, on one stream."""
+        from edgead.nvidia.pipeline import CudaPipeline
+
+        return CudaPipeline(bundle, self, color)
+
+    def new_context(self) -> Any:
+        """An IExecutionContext with the shape of one image; the device's context is current.
+
+        Errors: DeviceError.
+        """
+        with self._lock, self.memory.errors("making an execution context"):
+            given = () if self._config is None else (self._config,)
+            context = self._engine.create_execution_context(*given)
+            ok = context is not None and context.set_input_shape(
+                self._input, self.tensors[self._input]
+            )
+        if not ok:
+            raise DeviceError(
+                f"{self.device}: {self.version} makes no execution context of {self.plan}: "
+                f"{self.complaint()}; it may be out of memory, or {_AGAIN}"
+            )
+        return context
+
+    def complaint(self) -> str:
+        """The last error that TensorRT logged."""
+        errors = self._log.errors
+        return errors[-1] if errors else "it does not say why"
+
+    def _load(self, library: Library, found: Plan) -> None:
+        module: Any = library.module
+        # In this order: each is needed as long as the next one lives.
+        self._logger = make_logger(library.module, self._log)
+        try:
+            self._runtime = module.Runtime(self._logger)
+        except TypeError:  # what the bindings make of a null pointer
+            self._runtime = None
+        engine = None
+        if self._runtime is not None:
+            engine = self._runtime.deserialize_cuda_engine(found.data)
+        if engine is None:
+            raise DeviceError(
+                f"{found.path}: {library} does not load this plan on {self.device}: "
+                f"{self.complaint()}; {_AGAIN}"
+            )
+        self._engine = engine
+        self._config = _runtime_config(module, engine)
+
+    def __del__(self) -> None:
+        if not sys.is_finalizing() and getattr(self, "_runtime", None) is not None:
+            with self.memory.current():
+                self._config = self._engine = None
+                self._runtime = None
+
+
+class Execution:
+    """An execution context and the device memory of its tensors: for one thread and stream.
+
+    To be made, used and closed while ``engine.memory.current()``.
+
+    Errors: DeviceError.
+    """
+
+    def __init__(self, engine: TensorRTEngine) -> None:
+        self._engine = engine  # outlives the context
+        self._context = engine.new_context()
+        self._blocks: dict[str, Block] = {}
+        for name, shape in engine.tensors.items():
+            block = engine.memory.allocate(4 * math.prod(shape))
+            self._blocks[name] = block
+            found = tuple(self._context.get_tensor_shape(name))
+            if found != shape or not self._context.set_tensor_address(name, block.address):
+                raise DeviceError(
+                    f"{engine.plan}: {name!r} is {found}, wanted {shape}: {engine.complaint()}; "
+                    f"{_AGAIN}"
+                )
+        self.image = self._blocks[next(iter(engine.tensors))].address
+        self.pairs = [(self._blocks[a].address, self._blocks[b].address) for a, b in engine.pairs]
+
+    def address(self, name: str) -> int:
+        """Where the tensor ``name`` lies on the device."""
+        return self._blocks[name].address
+
+    def enqueue(self, stream: int) -> None:
+        """Run the graph from ``image`` to ``pairs`` on a stream.
+
+        Errors: DeviceLostError.
+        """
+        with self._engine.memory.errors("running the graph"):
+            ok = self._context.execute_async_v3(stream)
+        if not ok:
+            raise DeviceLostError(
+                f"{self._engine.device}: {self._engine.version} failed on a frame: "
+                f"{self._engine.complaint()}; make a new Detector"
+            )
+
+    def close(self) -> None:
+        """Let go of context and memory."""
+        self._context = None
+        for block in self._blocks.values():
+            block.free()
+
+
+class TensorRTSession:
+    """Image and pairs in pinned host memory, copied to the device and back by ``infer``.
+
+    The graph alone with its copies, as other engines are used; a Detector keeps everything on the
+    device, see ``CudaPipeline``.
+    """
+
+    def __init__(self, engine: TensorRTEngine) -> None:
+        self._engine = engine
+        self._memory = engine.memory
+        with self._memory.current():
+            self._stream = self._memory.stream()
+            self._execution = Execution(engine)
+            self._host = {
+                name: self._memory.pinned(4 * math.prod(shape))
+                for name, shape in engine.tensors.items()
+            }
+        views: dict[str, NDArray[np.float32]] = {
+            name: self._host[name].array.view(np.float32).reshape(shape)
+            for name, shape in engine.tensors.items()
+        }
+        self._input = next(iter(views))
+        self.image = views[self._input]
+        self._pairs: Pairs = [(views[a], views[b]) for a, b in engine.pairs]
+
+    def infer(self) -> Pairs:
+        """Run the graph on ``image``; the views are valid until the next ``infer``.
+
+        Errors: DeviceLostError.
+        """
+        stream, execution = self._stream, self._execution
+        with self._memory.current():
+            stream.upload(execution.image, self._host[self._input].array)
+            execution.enqueue(stream.handle)
+            for name, host in self._host.items():
+                if name != self._input:
+                    stream.download(host.array, execution.address(name))
+            stream.synchronize()
+        return self._pairs
+
+    def __del__(self) -> None:
+        if not sys.is_finalizing() and hasattr(self, "_execution"):
+            with self._memory.current():
+                self._execution.close()
+                self._pairs.clear()
+                del self.image
+                self._host.clear()
+
+
+def load_kernels() -> Any:
+    """The module ``edgead._cuda``, which a device can run.
+
+    Errors: DeviceError: not built, or not for this driver.
+    """
+    if find_spec("edgead._cuda") is None:
+        raise DeviceError(
+            "edgead's CUDA kernels were not built here: install edgead where there is nvcc, with "
+            "EDGEAD_CUDA=ON pip install --no-binary edgead edgead"
+        )
+    cuda = import_module("edgead._cuda")
+    code, text = cuda.status()
+    if code != 0:
+        raise DeviceError(
+            f"edgead's CUDA kernels, built for {cuda.ARCHITECTURES}, cannot be used: {text} (error "
+            f"{code}): install a newer driver, or edgead with an older CUDA"
+        )
+    return cuda
+
+
+def _foreign(path: str | os.PathLike[str], trust: bool) -> tuple[Library, Plan]:
+    try:
+        with open(path, "rb") as file:
+            header = read_header(file.read(64), str(path))
+    except OSError as error:
+        raise DeviceError(f"cannot read plan {path}: {error.strerror}") from error
+    library = find_library(header.flavour)
+    return library, foreign_plan(path, library, trust=trust)
+
+
+def _runtime_config(module: Any, engine: Any) -> Any:
+    """RTX: compile all kernels before the first frame, so that no graph captures stopgaps."""
+    if not hasattr(module, "DynamicShapesKernelSpecializationStrategy"):
+        return None
+    config = engine.create_runtime_config()
+    strategy = module.DynamicShapesKernelSpecializationStrategy.EAGER
+    config.dynamic_shapes_kernel_specialization_strategy = strategy
+    return config
+
+
+def _tensors(bundle: Bundle) -> dict[str, tuple[int, ...]]:
+    """Name to shape of the graph's input, which comes first, and outputs, for one image."""
+    manifest = bundle.manifest
+    found: dict[str, tuple[int, ...]] = {
+        manifest.input_name: (1, 3, *manifest.preprocess_params().size)
+    }
+    for pair, shape in zip(manifest.pairs, manifest.shapes(), strict=True):
+        found[pair.reference] = found[pair.restored] = (1, *shape)
+    return found
+
+
+def _check_tensors(
+    engine: Any, module: Any, wanted: Mapping[str, tuple[int, ...]], input_name: str, where: str
+) -> None:
+    """Hold the plan's inputs and outputs against the manifest."""
+    names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
+    if sorted(names) != sorted(wanted):
+        raise DeviceError(
+            f"{where} has tensors {sorted(names)}; the manifest names {sorted(wanted)}: it is the "
+            f"plan of another bundle; {_AGAIN}"
+        )
+    for name, shape in wanted.items():
+        is_input = engine.get_tensor_mode(name) == module.TensorIOMode.INPUT
+        found = tuple(engine.get_tensor_shape(name))
+        dtype = engine.get_tensor_dtype(name)
+        fits = found[1:] == shape[1:] and found[:1] in ((1,), (-1,))
+        if is_input != (name == input_name) or not fits or dtype != module.DataType.FLOAT:
+            kind = "an input" if is_input else "an output"
+            raise DeviceError(
+                f"{where}: {name!r} is {kind}, {found} {getattr(dtype, 'name', dtype)}; the "
+                f"manifest says {shape} float32, the first axis free or 1; {_AGAIN}"
+            )

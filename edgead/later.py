@@ -1,0 +1,43 @@
+"""Arrays that stay where they are until somebody asks for them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+from numpy.typing import NDArray
+
+Lock = AbstractContextManager[Any]
+
+
+class Later:
+    """An array that is brought to the host once, when it is first asked for, by any thread.
+
+    ``shape``: of the array. ``bring``: gives it; not called again, and let go, after it did. What
+    it raises goes to whoever asks. ``lock``: held meanwhile; one of its own when None.
+    """
+
+    def __init__(
+        self, shape: tuple[int, ...], bring: Callable[[], NDArray[Any]], lock: Lock | None = None
+    ) -> None:
+        self.shape = shape
+        self._bring: Callable[[], NDArray[Any]] | None = bring
+        self._array: NDArray[Any] | None = None
+        self._lock: Lock = threading.Lock() if lock is None else lock
+
+    def array(self) -> NDArray[Any]:
+        """The array, in host memory of its own."""
+        if self._bring is not None:
+            with self._lock:
+                if self._bring is not None:
+                    self._array = self._bring()
+                    self._bring = None
+        assert self._array is not None
+        return self._array
+
+
+def now(array: NDArray[Any] | Later) -> NDArray[Any]:
+    """The array itself."""
+    return array.array() if isinstance(array, Later) else array

@@ -1,0 +1,121 @@
+"""A bundle with a float16 graph, and the simulated device, installed as PyCUDA and TensorRT."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from graphs import half_graph
+from simulated_driver import driver_module, make_module
+from simulated_kernels import kernels_module
+from simulated_tensorrt import plan_bytes, tensorrt_module
+from simulation import Device
+
+import edgead
+from edgead.bundle import Bundle, open_bundle
+from edgead.manifest import Tolerance
+
+
+@pytest.fixture(scope="session")
+def half(tiny: Any, make_frame: Callable[..., np.ndarray]) -> Any:
+    """The tiny bundle's parts with ``model.fp16.onnx``.
+
+    Its tolerance: twice the largest difference that float16 makes on the calibration frames and
+    the golden ones, by onnxruntime and float64 NumPy.
+    """
+    from edgead.images import decode_image
+
+    model = half_graph(tiny.files["model.onnx"])
+    truth = type(tiny.truth)(model, tiny.manifest)
+    names = [golden.image for golden in tiny.manifest.golden]
+    frames = [decode_image(tiny.files[name], name) for name in names]
+    frames += [make_frame(seed) for seed in range(10)]
+    score = map_ = 0.0
+    for frame in frames:
+        (a, b), (c, d) = tiny.truth(frame), truth(frame)
+        score, map_ = max(score, abs(b - d)), max(map_, float(np.abs(a - c).max()))
+    manifest = replace(
+        tiny.manifest,
+        models={**tiny.manifest.models, "float16": "model.fp16.onnx"},
+        tolerance={**tiny.manifest.tolerance, "float16": Tolerance(2 * score, 2 * map_)},
+    )
+    return replace(tiny, manifest=manifest, files={**tiny.files, "model.fp16.onnx": model})
+
+
+@pytest.fixture(scope="session")
+def half_bundle(half: Any, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """``half`` on disk."""
+    path = tmp_path_factory.mktemp("half") / "half.edgead"
+    half.write(path)
+    return open_bundle(path)
+
+
+def install(
+    patch: pytest.MonkeyPatch, device: Device, flavour: str = "tensorrt", **kernels: Any
+) -> None:
+    """Let edgead find the simulated device; everything else of the process stays."""
+    driver = driver_module(device)
+    patch.setitem(sys.modules, "pycuda", make_module("pycuda", driver=driver))
+    patch.setitem(sys.modules, "pycuda.driver", driver)
+    module = tensorrt_module(device, flavour)
+    patch.setitem(sys.modules, module.__name__, module)
+    cuda = kernels_module(device, **kernels)
+    patch.setitem(sys.modules, "edgead._cuda", cuda)
+    patch.setattr(edgead, "_cuda", cuda, raising=False)
+    patch.setattr("edgead.nvidia.memory._opened", {})
+
+
+@pytest.fixture
+def plans(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Stand in for the plan cache: own_plan gives the graph as a simulated plan."""
+    from edgead.engine import tensorrt
+    from edgead.nvidia.plans import Plan
+
+    told: dict[str, Any] = {"asked": [], "before": lambda cancelled: None}
+
+    def own_plan(bundle: Bundle, library: Any, **asked: Any) -> Plan:
+        told["asked"].append(asked)
+        told["before"](asked["cancelled"])
+        precision = asked["precision"]
+        model = bundle.read(bundle.manifest.models[precision])
+        version = ".".join(map(str, library.version))
+        data = told.get("data") or plan_bytes(model, library.flavour, version)
+        return Plan(
+            data=data,
+            path=Path("cache/simulated.plan"),
+            flavour=library.flavour,
+            version=version,
+            precision=precision,
+            device=asked["device"],
+            options=None,
+        )
+
+    monkeypatch.setattr(tensorrt, "own_plan", own_plan)
+    return told
+
+
+@pytest.fixture
+def device(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, plans: dict[str, Any]
+) -> Iterator[Device]:
+    """The simulated device; at the end no rule may be broken, and nothing may be left on it.
+
+    Parametrise it indirectly with arguments of ``Device``.
+    """
+    found = Device(**getattr(request, "param", {}))
+    install(monkeypatch, found)
+    yield found
+    gc.collect()
+    assert found.faults == []
+    assert found.stack == []
+    if found.sticky is None:
+        assert (found.living("device"), found.living("pinned"), found.living("mapped")) == (0, 0, 0)

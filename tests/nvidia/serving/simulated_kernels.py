@@ -1,0 +1,178 @@
+"""SIMULATION of ``edgead._cuda`` on a ``simulation.Device``: the CPU twins stand in for kernels."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from simulated_driver import Simulated, bound, make_module
+from simulation import Device, Op, Wait, span
+
+from edgead import _cpu
+
+TABLE = 64  # bytes that a kernel object keeps on the device
+
+
+class Kernel(Simulated):
+    """An object that uploads tables when it is made."""
+
+    twins: dict[str, Callable[..., Any]]  # what executes "Preprocess" and "AnomalyMap"
+
+    def __init__(self, **given: Any) -> None:
+        name = type(self).__name__
+        self.device.call("cudaMalloc", name)
+        if self.device.free_bytes < TABLE:
+            raise RuntimeError("CUDA: out of memory (error 2)")
+        self._allocation = self.device.allocate(TABLE, "device")
+        self._given = given
+        self._twin = self.twins[name](**given)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_allocation"):
+            self.let_go("a kernel's tables")
+            self.device.release(self._allocation)
+
+    @property
+    def table(self) -> tuple[int, int, bool]:
+        return self._allocation.address, TABLE, False
+
+
+class Preprocess(Kernel):
+    """edgead._cuda.Preprocess"""
+
+    def run(self, frame: int, image: int, stream: int) -> None:
+        device, given = self.device, self._given
+        device.call("preprocess", (frame, image, stream))
+        shape, strides, item = given["shape"], tuple(given["strides"]), given["sample_bytes"]
+        read = span(frame, shape, strides, item)
+        size = (3, *given["size"])
+        count = 4 * int(np.prod(size))
+
+        def run() -> None:
+            held = device.bytes_at(*read)
+            seen = np.ndarray(shape, f"<u{item}", held, frame - read[0], strides)
+            out = device.bytes_at(image, count).view(np.float32).reshape(size)
+            self._twin.run(seen if shape[2] == 3 else seen[:, :, 0], out)
+
+        touches = ((*read, False), (image, count, True), self.table)
+        device.enqueue(stream, Op("preprocess", run, touches))
+
+
+class AnomalyMap(Kernel):
+    """edgead._cuda.AnomalyMap"""
+
+    def run(self, pairs: list[tuple[int, int]], map: int, score: int, stream: int) -> None:
+        device, given = self.device, self._given
+        device.call("anomaly_map", (pairs, map, score, stream))
+        sizes = [4 * int(np.prod(shape)) for shape in given["shapes"]]
+        count = 4 * int(np.prod(given["size"]))
+
+        def run() -> None:
+            def features(at: int, size: int, shape: Any) -> np.ndarray:
+                return device.bytes_at(at, size).view(np.float32).reshape(1, *shape)
+
+            arrays = [
+                tuple(features(at, size, shape) for at in pair)
+                for pair, size, shape in zip(pairs, sizes, given["shapes"], strict=True)
+            ]
+            out = device.bytes_at(map, count).view(np.float32).reshape(1, *given["size"])
+            self._twin.run(arrays, out, device.bytes_at(score, 4).view(np.float32))
+
+        reads = [(at, n, False) for pair, n in zip(pairs, sizes, strict=True) for at in pair]
+        touches = (*reads, (map, count, True), (score, 4, True), self.table)
+        device.enqueue(stream, Op("anomaly_map", run, touches))
+
+
+class Events(Simulated):
+    """edgead._cuda.Events"""
+
+    def __init__(self, count: int) -> None:
+        self.device.call("Events", count)
+        self.device.not_while_capturing("making events")
+        self._times: list[float | None] = [None] * count
+        self._last: list[Op | None] = [None] * count
+        self._streams = [0] * count
+
+    def record(self, index: int, stream: int) -> None:
+        self.device.call("record", (index, stream))
+
+        def run() -> None:
+            self.device.ticks_ms += 0.25
+            self._times[index] = self.device.ticks_ms
+
+        op = Op(f"event {index}", run)
+        self._last[index], self._streams[index] = op, stream
+        self.device.enqueue(stream, op)
+
+    def wait(self, index: int, stream: int) -> None:
+        self.device.call("wait", (index, stream))
+        until, other = self._last[index], self._streams[index]
+        assert until is not None
+        op = Wait("wait", lambda: None if until.done else self.device.drain(other, until))
+        op.until = until
+        self.device.enqueue(stream, op)
+
+    def intervals_ms(self) -> list[float]:
+        self.device.call("intervals_ms")
+        times = [time for time in self._times if time is not None]
+        if len(times) != len(self._times):
+            self.device.fault("the time of an event that was not recorded or is not over")
+        return [b - a for a, b in itertools.pairwise(times)]
+
+
+class Graph(Simulated):
+    """edgead._cuda.Graph"""
+
+    def __init__(self) -> None:
+        self._ops: list[Op] | None = None
+
+    def begin(self, stream: int) -> None:
+        self.device.call("begin_capture", stream)
+        self.device.begin_capture(stream)
+
+    def end(self, stream: int) -> None:
+        self.device.call("end_capture", stream)
+        self._ops = self.device.end_capture(stream)
+
+    def abandon(self, stream: int) -> None:
+        self.device.log.append(("abandon_capture", stream))
+        self.device.abandon_capture(stream)
+
+    def launch(self, stream: int) -> None:
+        self.device.call("launch", stream)
+        if self._ops is None:
+            self.device.fault("the launch of a graph that was not captured")
+        for op in self._ops or []:
+            self.device.enqueue(stream, Op(op.name, op.run, op.touches))
+
+    def __del__(self) -> None:
+        if self._ops is not None:
+            self.let_go("a graph")
+
+
+TWINS: dict[str, Callable[..., Any]] = {
+    "Preprocess": lambda **given: _cpu.Preprocess(**given, simd=""),
+    "AnomalyMap": lambda batch, **given: _cpu.AnomalyMap(**given, simd=""),
+}
+
+
+def kernels_module(
+    device: Device, twins: dict[str, Callable[..., Any]] | None = None
+) -> ModuleType:
+    """``edgead._cuda``; ``twins``: what executes the kernels."""
+    preprocess, anomaly_map = bound(device, Preprocess, AnomalyMap, twins=twins or TWINS)
+    events, graph = bound(device, Events, Graph)
+    return make_module(
+        "edgead._cuda",
+        ARCHITECTURES="sm_87 (simulated)",
+        status=lambda: (0, device.name),
+        available=lambda: True,
+        device_of=lambda address: 0 if device.on_device(address) else -1,
+        Preprocess=preprocess,
+        AnomalyMap=anomaly_map,
+        Events=events,
+        Graph=graph,
+    )

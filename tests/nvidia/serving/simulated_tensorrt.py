@@ -1,0 +1,234 @@
+"""SIMULATION of ``tensorrt`` on a ``simulation.Device``: ONNX Runtime executes the graph.
+
+A simulated plan is the header of a real one, 32 bytes, and the ONNX file.
+"""
+
+from __future__ import annotations
+
+import enum
+import threading
+import weakref
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from simulated_driver import Simulated, bound, make_module
+from simulation import ALIGNMENT, Device, Op
+
+TAGS = {"tensorrt": b"ftrt", "rtx": b"vtrt"}
+SCRATCH = 1024
+
+
+def plan_bytes(model: bytes, flavour: str = "tensorrt", version: str = "10.3.0") -> bytes:
+    """A simulated plan of an ONNX file."""
+    numbers = bytes(int(part) for part in version.split(".")[:3]) + b"\0"
+    size = (32 + len(model)).to_bytes(8, "little")
+    return TAGS[flavour] + bytes(12) + size + numbers + bytes(4) + model
+
+
+class DataType(enum.Enum):
+    """tensorrt.DataType"""
+
+    FLOAT = 0
+    HALF = 1
+
+
+class TensorIOMode(enum.Enum):
+    """tensorrt.TensorIOMode"""
+
+    NONE = 0
+    INPUT = 1
+    OUTPUT = 2
+
+
+class ILogger:
+    """tensorrt.ILogger"""
+
+    class Severity(enum.Enum):
+        INTERNAL_ERROR, ERROR, WARNING, INFO, VERBOSE = range(5)
+
+    def __init__(self) -> None:
+        self.ready = True
+
+
+class Runtime(Simulated):
+    """tensorrt.Runtime"""
+
+    engine_class: type[Engine]
+
+    def __init__(self, logger: Any) -> None:
+        self.device.call("Runtime")
+        assert logger.ready, "ILogger.__init__ was not called"
+        self.logger = logger
+
+    def deserialize_cuda_engine(self, data: bytes) -> Engine | None:
+        self.device.call("deserialize_cuda_engine", len(data))
+        if self.device.refuse_plan:
+            self.logger.log(ILogger.Severity.ERROR, "cannot load \x1b[31mthis\nplan")
+            return None
+        return self.engine_class(self, bytes(data[32:]))
+
+    def __del__(self) -> None:
+        self.device.log.append(("Runtime gone", None))
+
+
+class Engine(Simulated):
+    """tensorrt.ICudaEngine; knows its runtime, and does not keep it alive."""
+
+    context_class: type[ExecutionContext]
+
+    def __init__(self, runtime: Runtime, model: bytes) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        providers = ["CPUExecutionProvider"]
+        self.session = onnxruntime.InferenceSession(model, options, providers=providers)
+        self.runtime = weakref.ref(runtime)
+        self.logger = runtime.logger
+        self.inputs = {p.name: p for p in self.session.get_inputs()}
+        self.outputs = {p.name: p for p in self.session.get_outputs()}
+        self.allocation = self.device.allocate(SCRATCH, "device")
+        self.lock = threading.Lock()
+
+    @property
+    def num_io_tensors(self) -> int:
+        return len(self.inputs) + len(self.outputs)
+
+    def get_tensor_name(self, index: int) -> str:
+        return [*self.inputs, *self.outputs][index]
+
+    def get_tensor_mode(self, name: str) -> TensorIOMode:
+        return TensorIOMode.INPUT if name in self.inputs else TensorIOMode.OUTPUT
+
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        port = (self.inputs | self.outputs)[name]
+        return tuple(side if isinstance(side, int) else -1 for side in port.shape)
+
+    def get_tensor_dtype(self, name: str) -> DataType:
+        port = (self.inputs | self.outputs)[name]
+        return DataType.FLOAT if port.type == "tensor(float)" else DataType.HALF
+
+    def create_runtime_config(self) -> RuntimeConfig:
+        return RuntimeConfig()
+
+    def create_execution_context(self, config: Any = None) -> ExecutionContext | None:
+        if not self.lock.acquire(blocking=False):
+            self.device.fault("two threads make execution contexts of one engine at once")
+        try:
+            self.device.call("create_execution_context", config)
+            if self.device.free_bytes < SCRATCH:
+                self.logger.log(ILogger.Severity.ERROR, "out of memory")
+                return None
+            return self.context_class(self)
+        finally:
+            self.lock.release()
+
+    def __del__(self) -> None:
+        self.device.log.append(("Engine gone", None))
+        if hasattr(self, "allocation"):
+            if self.runtime() is None:
+                self.device.faults.append("the runtime went before its engine")
+            self.let_go("an engine")
+            self.device.release(self.allocation)
+
+
+class RuntimeConfig:
+    """tensorrt_rtx.IRuntimeConfig"""
+
+    dynamic_shapes_kernel_specialization_strategy: Any = "LAZY"
+
+
+class ExecutionContext(Simulated):
+    """tensorrt.IExecutionContext; knows its engine, and does not keep it alive."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = weakref.ref(engine)
+        self.addresses: dict[str, int] = {}
+        self.shape: tuple[int, ...] | None = None
+        self.stream: int | None = None
+        self.warm = False  # ran once since the shape was set, and was waited for
+        self.allocation = self.device.allocate(SCRATCH, "device")
+
+    def _engine(self) -> Engine:
+        engine = self.engine()
+        if engine is None:
+            self.device.fault("the engine went before its context")
+            raise AssertionError
+        return engine
+
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        self.device.call("set_input_shape", (name, tuple(shape)))
+        wanted = self._engine().get_tensor_shape(name)
+        self.shape, self.warm = tuple(shape), False
+        return all(a in (-1, b) for a, b in zip(wanted, shape, strict=True))
+
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        shape = self._engine().get_tensor_shape(name)
+        batch = -1 if self.shape is None else self.shape[0]
+        return tuple(batch if side == -1 else side for side in shape)
+
+    def set_tensor_address(self, name: str, address: int) -> bool:
+        self.device.call("set_tensor_address", (name, address))
+        if address % ALIGNMENT:
+            self.device.fault(f"{name} is not {ALIGNMENT}-byte aligned")
+        self.addresses[name] = address
+        return True
+
+    def execute_async_v3(self, stream_handle: int) -> bool:
+        device, engine = self.device, self._engine()
+        device.call("execute_async_v3", stream_handle)
+        if self.stream not in (None, stream_handle):
+            device.fault("one execution context on two streams")
+        self.stream = stream_handle
+        if device.queue(stream_handle).capture is not None and not self.warm:
+            device.fault("a capture before the context ran once and was waited for")
+        names = (*engine.inputs, *engine.outputs)
+        shapes = {name: self.get_tensor_shape(name) for name in names}
+        counts = {name: 4 * int(np.prod(shape)) for name, shape in shapes.items()}
+        session, feeds, results = engine.session, [*engine.inputs], [*engine.outputs]
+
+        def run() -> None:
+            def view(name: str) -> np.ndarray:
+                held = device.bytes_at(self.addresses[name], counts[name])
+                return held.view(np.float32).reshape(shapes[name])
+
+            values = session.run(results, {name: view(name).copy() for name in feeds})
+            for name, value in zip(results, values, strict=True):
+                view(name)[:] = value
+            self.warm = True
+
+        touches = [(self.addresses[name], counts[name], name in results) for name in names]
+        touches.append((self.allocation.address, SCRATCH, True))
+        device.enqueue(stream_handle, Op("engine", run, tuple(touches)))
+        return True
+
+    def __del__(self) -> None:
+        self.device.log.append(("Context gone", None))
+        if self.engine() is None:
+            self.device.faults.append("the engine went before its context")
+        self.let_go("an execution context")
+        self.device.release(self.allocation)
+
+
+def tensorrt_module(
+    device: Device, flavour: str = "tensorrt", version: str = "10.3.0"
+) -> ModuleType:
+    """``tensorrt`` or ``tensorrt_rtx``."""
+    (context,) = bound(device, ExecutionContext)
+    (engine,) = bound(device, Engine, context_class=context)
+    (runtime,) = bound(device, Runtime, engine_class=engine)
+    module = make_module(
+        {"tensorrt": "tensorrt", "rtx": "tensorrt_rtx"}[flavour],
+        __version__=version,
+        ILogger=ILogger,
+        Runtime=runtime,
+        ICudaEngine=engine,
+        IExecutionContext=context,
+        DataType=DataType,
+        TensorIOMode=TensorIOMode,
+    )
+    if flavour == "rtx":
+        strategies = enum.Enum("DynamicShapesKernelSpecializationStrategy", "LAZY EAGER NONE")
+        module.DynamicShapesKernelSpecializationStrategy = strategies  # type: ignore[attr-defined]
+    return module
