@@ -5,11 +5,15 @@ PYTHON ?= python3
 ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
-BENCH_BUNDLE := demo/cell.edgead
+BUNDLE ?= demo/cell.edgead
 RESULTS := benchmarks/results
 NATIVE_TESTS := build/native
 FUZZ_SECONDS ?= 300
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+# JetPack brings its own TensorRT, outside of any virtual environment.
+ON_JETSON := $(wildcard /etc/nv_tegra_release)
+NVIDIA := $(if $(ON_JETSON),'.[test]' pycuda,'.[nvidia,test]')
 
 # Python files are used where they lie; only these call for a new installation.
 NATIVE := pyproject.toml setup.py constraints.txt $(shell find csrc -type f)
@@ -18,7 +22,7 @@ CPP := $(shell find csrc tests benchmarks \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test test-aarch64 fuzz lint format bench methods ablation clean distclean
+.PHONY: help install demo test test-aarch64 fuzz lint format bench methods ablation gpu-check clean distclean
 
 help:
 	@echo 'make demo          train, export, qualify and evaluate on solar cells (about 12 minutes)'
@@ -30,6 +34,7 @@ help:
 	@echo 'make bench         time the kernels and, after make demo, Detector.score over bare inference'
 	@echo 'make methods       the table of the methods on DATA=FOLDER, hours   ARGS="--seeds 0" passes on'
 	@echo 'make ablation      one setting changed at a time, on DATA=FOLDER, hours'
+	@echo 'make gpu-check     with an NVIDIA GPU: build, qualify, test the kernels, time; one JSON file'
 	@echo 'make install       only set up .venv, with edgead installed in place'
 	@echo 'make clean         remove build outputs, caches and the demo; distclean removes .venv too'
 	@echo
@@ -38,7 +43,7 @@ help:
 $(VENV)/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 	  { echo 'make: Python 3.10 or newer is wanted: make … PYTHON=python3.12' >&2; exit 1; }
-	@$(PYTHON) -m venv $(VENV) || \
+	@$(PYTHON) -m venv $(if $(ON_JETSON),--system-site-packages) $(VENV) || \
 	  { echo 'make: no virtual environment: install the package python3-venv' >&2; exit 1; }
 	@$(PIP) install --quiet 'pip>=23'
 	@touch $@
@@ -97,14 +102,21 @@ format: $(VENV)/.lint
 
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/kernels.py --json $(RESULTS)/kernels.json
-	@if [ -d $(BENCH_BUNDLE) ]; then set -x; \
-	  $(BIN)/python benchmarks/overhead.py $(BENCH_BUNDLE) --json $(RESULTS)/overhead.json; \
-	else echo 'overhead: no $(BENCH_BUNDLE) to time: make demo first'; fi
+	@if [ -d $(BUNDLE) ]; then set -x; \
+	  $(BIN)/python benchmarks/overhead.py $(BUNDLE) --json $(RESULTS)/overhead.json; \
+	else echo 'overhead: no $(BUNDLE) to time: make demo first'; fi
 
 methods ablation: $(VENV)/.installed
 	@test -n '$(DATA)' || { echo 'make: give DATA=FOLDER, which holds the data sets' >&2; exit 1; }
 	$(BIN)/python benchmarks/$@.py '$(DATA)' $(ARGS)
 	$(BIN)/python benchmarks/$@.py --table
+
+# BUNDLE=NAME.edgead says which one, ARGS="--images DIR" with which frames to time it.
+gpu-check: $(VENV)/.made
+	@test -d '$(BUNDLE)' || { echo 'make: there is no $(BUNDLE): make demo first, or give' \
+	  'BUNDLE=NAME.edgead' >&2; exit 1; }
+	EDGEAD_CUDA=ON $(PIP) install --quiet -e $(NVIDIA) -c constraints.txt
+	$(BIN)/python benchmarks/gpu_check.py '$(BUNDLE)' $(ARGS)
 
 # The packages in .venv stay; the stamp goes, so that the next make builds edgead again.
 clean:

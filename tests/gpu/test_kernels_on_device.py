@@ -1,0 +1,76 @@
+"""The CUDA kernels on a real device: preprocess bit for bit, anomaly_map against float64."""
+
+from __future__ import annotations
+
+from itertools import cycle, product
+
+import numpy as np
+import pytest
+
+from edgead import reference
+from edgead.anomaly_map import DISTANCES, FUSIONS, POOLINGS, MapParams
+from edgead.preprocess import LAYOUTS, PreprocessParams, preprocess
+
+# As of the CPU twin, see tests/kernels/test_anomaly_map.py: no sum here is longer than there.
+ROUNDINGS = 40 * 2.0**-24
+FRAMES = [(1, 1), (37, 91), (512, 512), (600, 801), (1080, 1920)]
+SHAPES = [[(3, 1, 1), (8, 2, 2)], [(24, 64, 64), (40, 32, 32), (112, 16, 16)], [(5, 7, 9)]]
+CHOICES = list(product(DISTANCES, FUSIONS, POOLINGS))
+
+
+def frame_of(rng, size, channels, dtype, view):
+    """Random samples [height, width(, channels)]: packed, a part of a larger frame, or mirrored."""
+    height, width = size
+    shape = (height + 4, width + 6) if channels == 0 else (height + 4, width + 6, channels)
+    whole = rng.integers(0, np.iinfo(dtype).max, shape, dtype, endpoint=True)
+    part = whole[2 : 2 + height, 3 : 3 + width]
+    return {"packed": part.copy(), "part": part, "mirrored": part[:, ::-1]}[view]
+
+
+@pytest.mark.parametrize("size", FRAMES, ids=str)
+@pytest.mark.parametrize("view", ["packed", "part", "mirrored"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_preprocess_gives_the_bits_of_the_cpu(device, size, view, dtype):
+    rng = np.random.default_rng(7)
+    formats = product((0, 3), (np.float32, np.float16), LAYOUTS)
+    for (channels, out, layout), target in zip(
+        formats, cycle([(256, 256), (64, 96), (33, 700)]), strict=False
+    ):
+        frame = frame_of(rng, size, channels, dtype, view)
+        params = PreprocessParams(target)
+        found = device.preprocess(frame, params, dtype=out, layout=layout)
+        np.testing.assert_array_equal(found, preprocess(frame, params, dtype=out, layout=layout))
+
+
+def test_a_captured_frame_gives_the_same_bits(device):
+    frame = frame_of(np.random.default_rng(8), (300, 500), 3, np.uint8, "part")
+    params = PreprocessParams((256, 256))
+    found = device.preprocess(frame, params, captured=True)
+    np.testing.assert_array_equal(found, preprocess(frame, params))
+
+
+@pytest.mark.parametrize("number", range(len(CHOICES)), ids=lambda n: "-".join(CHOICES[n]))
+def test_anomaly_map_follows_float64(device, number):
+    rng = np.random.default_rng(number)
+    distance, fusion, pooling = CHOICES[number]
+    kinds = product(SHAPES, (np.float32, np.float16), LAYOUTS, (False, True))
+    sizes, sigmas = cycle([(256, 256), (33, 129), (7, 5)]), cycle([4.0, 0.0, 0.7, 12.0])
+    for shapes, dtype, layout, masked in kinds:
+        size = next(sizes)
+        params = MapParams(
+            size, distance, tuple(0.5 + k for k in range(len(shapes))), fusion,
+            blur_sigma=next(sigmas), pooling=pooling, top_k=0.2,
+        )  # fmt: skip
+        pairs = [
+            tuple(rng.standard_normal((2, *shape)).astype(dtype) for _ in range(2))
+            for shape in shapes
+        ]
+        roi = None
+        if masked:
+            roi = rng.random(size) < 0.6
+            roi[0, 0] = True
+        maps, scores = device.anomaly_map(pairs, params, layout, roi)
+        exact_maps, exact_scores = reference.anomaly_map(pairs, params, roi)
+        bound = max(1.0, float(np.abs(exact_maps).max())) * len(pairs) * ROUNDINGS
+        np.testing.assert_allclose(maps, exact_maps, rtol=0, atol=bound)
+        np.testing.assert_allclose(scores, exact_scores, rtol=0, atol=bound)
