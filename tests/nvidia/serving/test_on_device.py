@@ -1,0 +1,63 @@
+"""The harness of tests/gpu, which needs a GPU, on the simulation: that it carries arrays rightly.
+
+The CPU twins stand in for the kernels here, so this says nothing of the kernels themselves.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from simulation import Device
+
+from edgead.anomaly_map import AnomalyMap, MapParams
+from edgead.preprocess import PreprocessParams, preprocess
+
+HARNESS = Path(__file__).resolve().parents[2] / "gpu" / "on_device.py"
+
+
+@pytest.fixture
+def on_device(device: Device, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """``OnDevice`` of the simulated device, its context current as in tests/gpu."""
+    spec = importlib.util.spec_from_file_location("on_device", HARNESS)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "on_device", module)
+    spec.loader.exec_module(module)
+    opened = module.open_device()
+    with opened.memory.current():
+        yield opened
+
+
+@pytest.mark.parametrize("captured", [False, True])
+def test_frames_of_any_strides_arrive(on_device: Any, captured: bool) -> None:
+    rng = np.random.default_rng(3)
+    whole = rng.integers(0, 256, (40, 50, 3), np.uint8)
+    params = PreprocessParams((16, 24))
+    for frame in (whole, whole[5:30, 7:44], whole[:, ::-1], whole[::-1, 3:, :]):
+        found = on_device.preprocess(frame, params, captured=captured)
+        np.testing.assert_array_equal(found, preprocess(frame, params))
+
+
+def test_a_wrong_image_is_noticed(on_device: Any) -> None:
+    frame = np.random.default_rng(4).integers(0, 256, (40, 50, 3), np.uint8)
+    params = PreprocessParams((16, 24))
+    swapped = preprocess(frame, params, color="rgb")
+    assert (on_device.preprocess(frame, params, color="bgr") != swapped).any()
+
+
+def test_features_arrive_and_maps_come_back(on_device: Any) -> None:
+    rng = np.random.default_rng(5)
+    shapes = [(4, 8, 6), (6, 4, 3)]
+    params = MapParams((16, 12), "cosine", (1.0, 2.0), blur_sigma=1.0)
+    pairs = [
+        tuple(rng.standard_normal((1, *shape)).astype(np.float32) for _ in "ab") for shape in shapes
+    ]
+    maps, scores = on_device.anomaly_map(pairs, params)
+    expected_maps, expected_scores = AnomalyMap(params, shapes)(pairs)
+    np.testing.assert_array_equal(maps, expected_maps)
+    np.testing.assert_array_equal(scores, expected_scores)
