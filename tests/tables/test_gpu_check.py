@@ -1,4 +1,4 @@
-"""gpu_check.py: what becomes of steps that fail, crash or hang, and the file where there is no GPU."""
+"""gpu_check.py: steps that fail, crash or hang; the file of a machine without a GPU."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def python(code: str) -> list[str]:
 
 
 def test_a_step_keeps_the_json_it_printed(check):
-    step = check.run("one", python('print(\'{"a": 1}\')'))
+    step = check.run("one", python("print('{\"a\": 1}')"))
     assert (step.ok, step.found, step.said) == (True, {"a": 1}, "")
     step = check.run("lines", python('print(\'{"a": 1}\\n{"a": 2}\')'))
     assert step.found == [{"a": 1}, {"a": 2}]
@@ -43,8 +43,6 @@ def test_a_crash_and_a_hang_are_lines_of_the_file(check):
 def test_without_a_gpu_every_step_is_tried_and_the_file_says_why(
     check, bundle_dir, tmp_path, monkeypatch, capsys
 ):
-    from edgead import _cpu  # noqa: F401  the tests need the package built
-
     try:
         from edgead import _cuda
     except ImportError:
