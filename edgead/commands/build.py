@@ -139,10 +139,13 @@ def _device(asked: str | None, library: Library) -> tuple[str, int | None]:
     if asked is None:
         try:
             return find_device(0), 0
-        except DeviceError:
+        except DeviceError as error:
             if library.flavour == "rtx":
                 return "", None
-            raise
+            raise DeviceError(
+                f"{library} builds on the GPU that is to run the plan: {error}; or build ahead of "
+                "time for desktop GPUs: --flavour rtx"
+            ) from error
     gpu = re.fullmatch(r"cuda(?::(\d+))?", asked)
     if gpu is not None:
         index = int(gpu[1] or 0)

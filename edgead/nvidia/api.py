@@ -8,7 +8,6 @@ that uses it, which says which versions have it. Enumerations are ``Any``: their
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Protocol
 
 
@@ -87,9 +86,8 @@ class Parser(Protocol):
 class Profile(Protocol):
     """IOptimizationProfile."""
 
-    def set_shape(
-        self, input: str, min: Sequence[int], opt: Sequence[int], max: Sequence[int]
-    ) -> None: ...
+    def set_shape(self, input: str, min: Any, opt: Any, max: Any) -> None:
+        """Each a Dims, which the bindings make from any sequence of integers."""
 
 
 class Config(Protocol):

@@ -26,7 +26,7 @@ from edgead.nvidia.census import (
 from edgead.nvidia.library import Library
 from edgead.nvidia.log import BuildLog, clean, make_logger
 from edgead.nvidia.monitor import Progress, Watch, make_monitor
-from edgead.nvidia.reasons import reason_of
+from edgead.nvidia.reasons import no_device, reason_of
 
 PRECISIONS = ("float32", "float16", "int8")
 """What a plan can be asked for; bfloat16 would need a graph of its own."""
@@ -136,7 +136,7 @@ def build_plan(
         plan,
         time.perf_counter() - started,
         census,
-        job.inspect(plan),
+        job.inspect(plan, ahead=bool(capabilities)),
         off_dla,
         b"" if cache is None else bytes(cache.serialize()),
     )
@@ -193,6 +193,8 @@ class _Job:
         if options.workspace_mb is not None:
             pool = self.module.MemoryPoolType.WORKSPACE
             config.set_memory_pool_limit(pool, options.workspace_mb << 20)
+        # Layers are looked at after the build. Who runs the plan turns its NVTX ranges off again,
+        # which would cost time on every frame.
         config.profiling_verbosity = self.module.ProfilingVerbosity.DETAILED
         profile = builder.create_optimization_profile()
         name, shape = graph.image
@@ -229,15 +231,19 @@ class _Job:
             raise self.failed("cannot build the plan")
         return bytes(plan)
 
-    def inspect(self, plan: bytes) -> dict[str, int] | None:
-        """The dtypes of the engine's layers; None without a GPU, where it cannot be loaded."""
+    def inspect(self, plan: bytes, *, ahead: bool) -> dict[str, int] | None:
+        """The dtypes of the engine's layers, None where it cannot be loaded: without a GPU, or
+        built ``ahead`` for other ones."""
         quiet = BuildLog()
         logger = make_logger(self.module, quiet)
         runtime = self.module.Runtime(logger)
         engine = runtime.deserialize_cuda_engine(plan)
-        if engine is None:
+        if engine is None and (ahead or no_device(quiet.errors)):
             self.log.add("INFO", "the engine's layers were not looked at: it cannot be loaded here")
             return None
+        if engine is None:
+            reason = reason_of(quiet.errors, self.library)
+            raise DeviceError(f"{self.library} cannot load the plan that it just built: {reason}")
         counted = engine_layers(self.module, engine)
         if counted is not None:
             check_layers(counted, self.precision)

@@ -13,7 +13,19 @@ _NO_DRIVER = re.compile(
 )
 _NO_MEMORY = re.compile(r"out of memory|OutOfMemory|MEM_ALLOC_FAILED|cudaError 2\b", re.IGNORECASE)
 _FALLS_OUTSIDE = re.compile(r"Cannot compile operation '([^']+)' for (\w+) \(SM(\d+)\): ([^.]+)\.")
+_ELSEWHERE = {
+    "rtx": "leave --device out to build ahead of time",
+    "tensorrt": "build on the device itself, or ahead of time for desktop GPUs: --flavour rtx",
+}
 _OTHER_DEVICE = re.compile(r"incompatible device|compute capability|different (?:GPU|device)")
+
+
+def no_device(errors: Sequence[str]) -> bool:
+    """Whether the first error line says that there is no driver or no GPU.
+
+    The first alone: without a GPU, TensorRT adds a line about that to every other failure too.
+    """
+    return bool(errors) and bool(_NO_DRIVER.search(errors[0]))
 
 
 def reason_of(errors: Sequence[str], library: Library) -> str:
@@ -32,18 +44,12 @@ def reason_of(errors: Sequence[str], library: Library) -> str:
             "out of device memory; stop what else uses the GPU, or bound the build, as with "
             "--workspace 512"
         )
-    if _NO_DRIVER.search(text) or not errors:
-        other = (
-            "leave --device out to build ahead of time"
-            if library.flavour == "rtx"
-            else "build on the device itself, or ahead of time for desktop GPUs: --flavour rtx"
-        )
+    if no_device(errors) or not errors:
         cause = (
-            "no usable NVIDIA driver or GPU here"
-            if errors
-            else "it gives no reason; without a GPU it cannot start"
+            "no usable NVIDIA driver or GPU here" if errors else "no reason given, as without a GPU"
         )
-        return f"{cause}: install the driver (edgead doctor looks for it), or {other}"
+        cure = f"install the driver (edgead doctor looks for it), or {_ELSEWHERE[library.flavour]}"
+        return f"{cause}; {cure}"
     if _OTHER_DEVICE.search(text):
         return f"the plan is for another GPU ({errors[0]}); build it on this one: edgead build"
     return errors[0]

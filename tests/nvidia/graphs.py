@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from onnx import ModelProto, TensorProto, helper, load_model_from_string, numpy_helper
 
@@ -28,3 +30,80 @@ def half_graph(model: bytes) -> bytes:
     del graph.node[:]
     graph.node.extend(casts)
     return bytes(model_proto.SerializeToString())
+
+
+def one_node(operator: str, **attributes: object) -> bytes:
+    """image -> Relu -> a node of ``operator`` named "the_odd_one" -> out."""
+    domain = str(attributes.pop("domain", ""))
+    extra = list(attributes.pop("inputs", []))  # type: ignore[call-overload]
+    nodes = [
+        helper.make_node("Relu", ["image"], ["fine"], name="fine"),
+        helper.make_node(
+            operator, ["fine", *extra], ["out"], name="the_odd_one", domain=domain, **attributes
+        ),
+    ]
+    scales = numpy_helper.from_array(np.array([1, 1, 0.5, 0.5], np.float32), "scales")
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 3, 8, 8])
+    out = helper.make_tensor_value_info("out", TensorProto.FLOAT, None)
+    graph = helper.make_graph(nodes, "odd", [image], [out], [scales])
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("elsewhere", 1)]
+    return bytes(helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString())
+
+
+def float32_product(columns: int = 8) -> bytes:
+    """A convolution in float16 with many weights, and a small float32 matrix product."""
+    rng = np.random.default_rng(3)
+    weights = {
+        "w": rng.normal(0, 0.1, (64, 3, 3, 3)).astype(np.float16),
+        "keys": rng.normal(0, 1, (64, columns)).astype(np.float32),
+    }
+    nodes = [
+        helper.make_node("Cast", ["image"], ["half"], to=TensorProto.FLOAT16),
+        helper.make_node("Conv", ["half", "w"], ["c"], name="conv", kernel_shape=[3, 3]),
+        helper.make_node("GlobalAveragePool", ["c"], ["p"]),
+        helper.make_node("Cast", ["p"], ["wide"], to=TensorProto.FLOAT),
+        helper.make_node("Flatten", ["wide"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "keys"], ["out"], name="lookup"),
+    ]
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 3, 16, 16])
+    out = helper.make_tensor_value_info("out", TensorProto.FLOAT, ["batch", columns])
+    stored = [numpy_helper.from_array(value, name) for name, value in weights.items()]
+    graph = helper.make_graph(nodes, "product", [image], [out], stored)
+    opset = [helper.make_opsetid("", 17)]
+    return bytes(helper.make_model(graph, opset_imports=opset, ir_version=8).SerializeToString())
+
+
+def int8_graph(model: bytes, folder: Path) -> bytes:
+    """``model`` with explicit Q/DQ around its convolutions, made by onnxruntime as it quantises."""
+    from onnxruntime.quantization import (
+        CalibrationDataReader,
+        QuantFormat,
+        QuantType,
+        quantize_static,
+    )
+
+    class Images(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            rng = np.random.default_rng(0)
+            self._left = [rng.normal(size=(1, 3, 64, 48)).astype(np.float32) for _ in range(3)]
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            return {"image": self._left.pop()} if self._left else None
+
+    source, target = folder / "float.onnx", folder / "int8.onnx"
+    source.write_bytes(model)
+    quantize_static(
+        source,
+        target,
+        Images(),
+        quant_format=QuantFormat.QDQ,
+        op_types_to_quantize=["Conv"],
+        activation_type=QuantType.QInt8,
+        weight_type=QuantType.QInt8,
+        extra_options={
+            "ActivationSymmetric": True,
+            "WeightSymmetric": True,
+            "QuantizeBias": False,
+        },
+    )
+    return target.read_bytes()
