@@ -11,7 +11,7 @@ import math
 import os
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -91,12 +91,16 @@ class TensorRTEngine:
         self.plan = found.path
         self.device = f"cuda:{index}: {self.memory.name}"
         self.version = str(library)
-        with self.memory.current(), self.memory.errors("loading the plan"):
-            self._load(library, found)
-        self._input = bundle.manifest.input_name
         self.tensors = _tensors(bundle)
-        _check_tensors(self._engine, library.module, self.tensors, self._input, str(self.plan))
         self.pairs = tuple((pair.reference, pair.restored) for pair in bundle.manifest.pairs)
+        self._input = bundle.manifest.input_name
+        with self.memory.current(), self.memory.errors("loading the plan"):
+            try:
+                self._load(library, found)
+                self._check_tensors(library.module)
+            except BaseException:
+                self._close()
+                raise
 
     def __repr__(self) -> str:
         return f"TensorRTEngine({self.device}, {self.precision}, {self.version})"
@@ -145,22 +149,47 @@ class TensorRTEngine:
             self._runtime = module.Runtime(self._logger)
         except TypeError:  # what the bindings make of a null pointer
             self._runtime = None
-        engine = None
+        self._config: Any = None
+        self._engine: Any = None
         if self._runtime is not None:
-            engine = self._runtime.deserialize_cuda_engine(found.data)
-        if engine is None:
+            self._engine = self._runtime.deserialize_cuda_engine(found.data)
+        if self._engine is None:
             raise DeviceError(
                 f"{found.path}: {library} does not load this plan on {self.device}: "
                 f"{self.complaint()}; {_AGAIN}"
             )
-        self._engine = engine
-        self._config = _runtime_config(module, engine)
+        self._config = _runtime_config(module, self._engine)
+
+    def _check_tensors(self, module: Any) -> None:
+        """Hold the plan's inputs and outputs against the manifest."""
+        count = self._engine.num_io_tensors
+        names = sorted(self._engine.get_tensor_name(index) for index in range(count))
+        if names != sorted(self.tensors):
+            raise DeviceError(
+                f"{self.plan} has tensors {names}; the manifest names {sorted(self.tensors)}: it "
+                f"is the plan of another bundle; {_AGAIN}"
+            )
+        for name, shape in self.tensors.items():
+            is_input = self._engine.get_tensor_mode(name) == module.TensorIOMode.INPUT
+            found = tuple(self._engine.get_tensor_shape(name))
+            dtype = self._engine.get_tensor_dtype(name)
+            fits = found[1:] == shape[1:] and found[:1] in ((1,), (-1,))
+            if is_input != (name == self._input) or not fits or dtype != module.DataType.FLOAT:
+                kind = "an input" if is_input else "an output"
+                raise DeviceError(
+                    f"{self.plan}: {name!r} is {kind}, {found} {getattr(dtype, 'name', dtype)}; "
+                    f"the manifest says {shape} float32, the first axis free or 1; {_AGAIN}"
+                )
+
+    def _close(self) -> None:
+        """In this order, while the device's context is current."""
+        self._config = self._engine = None
+        self._runtime = None
 
     def __del__(self) -> None:
         if not sys.is_finalizing() and getattr(self, "_runtime", None) is not None:
             with self.memory.current():
-                self._config = self._engine = None
-                self._runtime = None
+                self._close()
 
 
 class Execution:
@@ -173,8 +202,19 @@ class Execution:
 
     def __init__(self, engine: TensorRTEngine) -> None:
         self._engine = engine  # outlives the context
-        self._context = engine.new_context()
+        self._context: Any = None
         self._blocks: dict[str, Block] = {}
+        try:
+            self._allocate()
+        except BaseException:
+            self.close()
+            raise
+        self.image = self._blocks[next(iter(engine.tensors))].address
+        self.pairs = [(self._blocks[a].address, self._blocks[b].address) for a, b in engine.pairs]
+
+    def _allocate(self) -> None:
+        engine = self._engine
+        self._context = engine.new_context()
         for name, shape in engine.tensors.items():
             block = engine.memory.allocate(4 * math.prod(shape))
             self._blocks[name] = block
@@ -184,8 +224,6 @@ class Execution:
                     f"{engine.plan}: {name!r} is {found}, wanted {shape}: {engine.complaint()}; "
                     f"{_AGAIN}"
                 )
-        self.image = self._blocks[next(iter(engine.tensors))].address
-        self.pairs = [(self._blocks[a].address, self._blocks[b].address) for a, b in engine.pairs]
 
     def address(self, name: str) -> int:
         """Where the tensor ``name`` lies on the device."""
@@ -309,26 +347,3 @@ def _tensors(bundle: Bundle) -> dict[str, tuple[int, ...]]:
     for pair, shape in zip(manifest.pairs, manifest.shapes(), strict=True):
         found[pair.reference] = found[pair.restored] = (1, *shape)
     return found
-
-
-def _check_tensors(
-    engine: Any, module: Any, wanted: Mapping[str, tuple[int, ...]], input_name: str, where: str
-) -> None:
-    """Hold the plan's inputs and outputs against the manifest."""
-    names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
-    if sorted(names) != sorted(wanted):
-        raise DeviceError(
-            f"{where} has tensors {sorted(names)}; the manifest names {sorted(wanted)}: it is the "
-            f"plan of another bundle; {_AGAIN}"
-        )
-    for name, shape in wanted.items():
-        is_input = engine.get_tensor_mode(name) == module.TensorIOMode.INPUT
-        found = tuple(engine.get_tensor_shape(name))
-        dtype = engine.get_tensor_dtype(name)
-        fits = found[1:] == shape[1:] and found[:1] in ((1,), (-1,))
-        if is_input != (name == input_name) or not fits or dtype != module.DataType.FLOAT:
-            kind = "an input" if is_input else "an output"
-            raise DeviceError(
-                f"{where}: {name!r} is {kind}, {found} {getattr(dtype, 'name', dtype)}; the "
-                f"manifest says {shape} float32, the first axis free or 1; {_AGAIN}"
-            )

@@ -62,8 +62,22 @@ class CudaPipeline:
         self._dirty = False  # a frame was not waited for
         self._plans = TilePlans(bundle)
         self._roi = roi_of(bundle) if manifest.tiling is None else None
+        self._map_bytes = 4 * math.prod(manifest.map_params().size)
+        self._turn = 0
+        self._staging: Shared | None = None
+        self._geometries: OrderedDict[tuple[Any, ...], Geometry] = OrderedDict()
+        memory = self._memory
+        with memory.current(), memory.errors("making a pipeline"):
+            try:
+                self._allocate()
+            except BaseException:
+                self._free()
+                raise
+        self._closed = False
+
+    def _allocate(self) -> None:
+        manifest, memory = self._manifest, self._memory
         params = manifest.map_params()
-        self._map_bytes = 4 * math.prod(params.size)
         given = anomaly_map.kernel_arguments(
             params,
             manifest.shapes(),
@@ -72,20 +86,28 @@ class CudaPipeline:
             self._roi,
             anomaly_map.kept_pixels(self._roi, params.size),
         )
-        memory = self._memory
-        with memory.current(), memory.errors("making a pipeline"):
-            self._stream = memory.stream()
-            self._execution = Execution(engine)
-            self._map_kernel = self._cuda.AnomalyMap(**given, batch=1)
-            self._arrival = self._cuda.Events(1)
-            self._map = memory.allocate(self._map_bytes)
-            self._score = Shared(memory, 4)
-            self._landing = memory.pinned(self._map_bytes)
-            self._ring = [Slot(memory.allocate(self._map_bytes)) for _ in range(_RING)]
-        self._turn = 0
-        self._staging: Shared | None = None
-        self._geometries: OrderedDict[tuple[Any, ...], Geometry] = OrderedDict()
-        self._closed = False
+        self._stream = memory.stream()
+        self._execution = Execution(self._engine)
+        self._map_kernel = self._cuda.AnomalyMap(**given, batch=1)
+        self._arrival = self._cuda.Events(1)
+        self._map = memory.allocate(self._map_bytes)
+        self._score = Shared(memory, 4)
+        self._landing = memory.pinned(self._map_bytes)
+        self._ring = [Slot(memory.allocate(self._map_bytes)) for _ in range(_RING)]
+
+    def _free(self) -> None:
+        """Let go of whatever there is, in the device's context, whoever still knows this object."""
+        if self._dirty:
+            with suppress(DeviceError):
+                self._stream.synchronize()
+        while self._geometries:
+            self._geometries.popitem()[1].close()
+        execution = self.__dict__.pop("_execution", None)
+        if execution is not None:
+            execution.close()
+        for name in ("_map_kernel", "_arrival", "_staging", "_map", "_score", "_landing", "_ring"):
+            self.__dict__.pop(name, None)
+        self.__dict__.pop("_stream", None)
 
     def __call__(self, frame: Any, hasher: Hasher | None = None) -> Measurement:
         """Score one frame; ``hasher`` is shown what the stages made.
@@ -120,16 +142,10 @@ class CudaPipeline:
                     with suppress(DeviceError):  # of a device that is lost: whoever asks is told
                         slot.settle()
                 self._closed = True
-                self._execution.close()
-                self._forget(keep=0)
-                self._map_kernel = self._arrival = self._staging = None
-                for block in (self._map, *(slot.block for slot in self._ring)):
-                    block.free()
-                del self._score, self._landing
-                self._stream.free()
+                self._free()
 
     def __del__(self) -> None:
-        if not sys.is_finalizing() and hasattr(self, "_geometries"):
+        if not sys.is_finalizing() and hasattr(self, "_closed"):
             with suppress(DeviceError):
                 self.close()
 

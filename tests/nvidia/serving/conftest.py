@@ -112,9 +112,15 @@ def device(
     Parametrise it indirectly with arguments of ``Device``.
     """
     found = Device(**getattr(request, "param", {}))
+
+    def collect(phase: str, info: dict[str, int]) -> None:
+        found.collecting = phase == "start"
+
+    gc.callbacks.append(collect)
     install(monkeypatch, found)
     yield found
     gc.collect()
+    gc.callbacks.remove(collect)
     assert found.faults == []
     assert found.stack == []
     if found.sticky is None:

@@ -5,6 +5,9 @@ Names and arguments are PyCUDA's.
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable
 from importlib.machinery import ModuleSpec
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -44,15 +47,39 @@ class CudaRuntimeError(Error):
     """pycuda.driver.RuntimeError"""
 
 
+def native(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Raise as native code does, whose frames hold no Python object in a traceback."""
+
+    @functools.wraps(method)
+    def call(self: Any, *arguments: Any, **named: Any) -> Any:
+        try:
+            return method(self, *arguments, **named)
+        except BaseException as caught:
+            error = caught.with_traceback(None)
+        del self, arguments, named
+        try:
+            raise error
+        finally:
+            del error
+
+    return call
+
+
 class Simulated:
     """A class of a simulated library; ``bound`` gives it its device."""
 
     device: Device
 
+    def __init_subclass__(cls) -> None:
+        for name, value in list(vars(cls).items()):
+            if inspect.isfunction(value) and not name.startswith("_"):
+                setattr(cls, name, native(value))
+
     def let_go(self, what: str) -> None:
         """Freeing needs the context too; a destructor cannot raise, so the fault is only kept."""
         stack = self.device.stack
-        if stack[-1:] != ["primary"] and self.device.sticky is None:
+        excused = self.device.collecting or self.device.sticky is not None
+        if stack[-1:] != ["primary"] and not excused:
             where = stack or "no context"
             self.device.faults.append(f"{what} was let go while {where} is current")
 

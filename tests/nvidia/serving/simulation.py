@@ -79,6 +79,7 @@ class Device:
         self.log: list[tuple[str, Any]] = []
         self.sticky: Exception | None = None
         self.ticks_ms = 0.0
+        self.collecting = False  # Python's collector runs, which ends native objects in no order
         self.refuse_plan = False  # deserialisation gives None
         self._plants: dict[str, list[tuple[int, BaseException]]] = {}
         self._allocations: list[Allocation] = []
