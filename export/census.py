@@ -19,7 +19,19 @@ HALF_SHARE = 0.9
 """Least share of the weights that must compute in float16 where that was asked for. A lookup or
 a norm may stay float32 for its precision; more than a tenth: the trunk did not convert."""
 
-_PASS_ON = ("Cast", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
+INT8_SHARE = 0.5
+"""Least share of the weights that must be int8 where that was asked for. Layers that lose too much
+stay float32; when they hold half of the weights, there is nothing left to gain."""
+
+_PASS_ON = (
+    "Cast",
+    "DequantizeLinear",
+    "Identity",
+    "Reshape",
+    "Squeeze",
+    "Transpose",
+    "Unsqueeze",
+)
 
 
 @dataclass(frozen=True)
@@ -28,8 +40,9 @@ class Census:
 
     initialisers: tensors stored; stored_bytes: their size; tensors: values computed; operators:
     ``{operator: {dtype: count}}`` by the dtype of the first output; weights: elements of weights
-    that convolutions and matrix products use, by the dtype they compute in; float32_products:
-    names of those that compute in float32.
+    that convolutions and matrix products use, by the dtype they compute in (int8 where they are
+    stored in int8 and the activation is coded too); float32_products: names of those that compute
+    in float32.
     """
 
     initialisers: dict[str, int]
@@ -42,8 +55,12 @@ class Census:
     @property
     def half_share(self) -> float:
         """Share of the weights that compute in float16, in [0, 1]; 0 without weights."""
+        return self.share("float16")
+
+    def share(self, dtype: str) -> float:
+        """Share of the weights that compute in ``dtype``, in [0, 1]; 0 without weights."""
         total = sum(self.weights.values())
-        return self.weights.get("float16", 0) / total if total else 0.0
+        return self.weights.get(dtype, 0) / total if total else 0.0
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON, for the provenance of a bundle."""
@@ -67,6 +84,7 @@ def take_census(model: bytes) -> Census:
         stored[dtype] += 1
         bytes_of[dtype] += numpy_helper.to_array(tensor).nbytes
     sizes = _weight_sizes(graph)
+    coded = _coded(graph, dtypes)
     tensors: Counter[str] = Counter()
     operators: dict[str, Counter[str]] = {}
     weights: Counter[str] = Counter()
@@ -78,6 +96,8 @@ def take_census(model: bytes) -> Census:
         operators.setdefault(node.op_type, Counter())[dtype] += 1
         tensors.update(dtypes.get(name, "unknown") for name in node.output if name)
         if node.op_type in WEIGHTED:
+            if coded.issuperset(node.input[:2]):
+                dtype = "int8"
             if dtype == "unknown":
                 raise ExportError(f"the precision of {node.op_type} {node.name} is not known")
             weights[dtype] += sum(sizes.get(name, 0) for name in node.input)
@@ -94,10 +114,17 @@ def take_census(model: bytes) -> Census:
 
 
 def check_precision(census: Census, asked: str) -> None:
-    """Hold a census against the precision that was asked for, ``float32`` or ``float16``.
+    """Hold a census against the precision that was asked for, ``float32``, ``float16``, ``int8``.
 
-    Errors: ExportError: float16 was asked for and the trunk computes in float32, or the reverse.
+    Errors: ExportError: another was asked for than what the trunk computes in.
     """
+    if asked == "int8":
+        if census.share("int8") < INT8_SHARE:
+            raise ExportError(
+                f"int8 was asked for, and {census.share('int8'):.1%} of the weights compute in it; "
+                f"wanted {INT8_SHARE:.0%}: leave --precision int8 out"
+            )
+        return
     if asked == "float32":
         narrow = {d: n for d, n in census.tensors.items() if d in ("float16", "bfloat16")}
         if narrow:
@@ -132,6 +159,15 @@ def _weight_sizes(graph: onnx.GraphProto) -> dict[str, int]:
         elif node.op_type in _PASS_ON and node.input[0] in sizes:
             sizes[node.output[0]] = sizes[node.input[0]]
     return sizes
+
+
+def _coded(graph: onnx.GraphProto, dtypes: dict[str, str]) -> set[str]:
+    """Values that were int8 just before."""
+    return {
+        node.output[0]
+        for node in graph.node
+        if node.op_type == "DequantizeLinear" and dtypes.get(node.input[0]) == "int8"
+    }
 
 
 def _constant_size(node: NodeProto) -> int:

@@ -65,7 +65,7 @@ _STEPS = (1.0, 1.25, 1.5, 1.75, 2.0)
 CURES = {
     "float32": "try another --opset or torch version",
     "float16": "train longer (scores of a model that was hardly trained lie close together), or "
-    "leave the float16 graph out, which this version does not serve, with --float32-only",
+    "leave the float16 graph out with --float32-only",
 }
 """What to do when a graph of that precision departs from the trained model."""
 

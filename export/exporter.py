@@ -30,6 +30,9 @@ from . import compare, golden
 from .census import Census, check_precision, take_census
 from .graph import half
 from .half_arithmetic import HalfArithmetic
+from .int8 import with_int8
+from .int8_images import range_images
+from .int8_judge import tell_test_set
 from .onnx import OPSET, to_onnx
 from .paths import (
     engine_path,
@@ -78,18 +81,23 @@ def export_run(
     false_reject_rate: float | None = None,
     opset: int = OPSET,
     float16: bool = True,
+    int8: bool = False,
+    calibration: str | os.PathLike[str] | None = None,
     log: Log = print,
 ) -> Bundle:
     """Export the training run at ``run_dir`` to the bundle ``out`` (``NAME.edgead``).
 
-    ``data``: where the images of the run lie now, None for where they lay in training. The rest is
-    as in ``export_method``.
+    ``data``: where the images of the run lie now, None for where they lay in training. ``int8``:
+    whether an int8 graph goes in; ``calibration``: a folder of images of good parts that set its
+    ranges, None for the run's training images. The rest is as in ``export_method``.
 
     Errors: TrainingError for what is no finished run; else as ``export_method``.
     """
     from edgead_training.run import load_run
 
     check_out(out)
+    if calibration is not None and not int8:
+        raise ExportError("--calibration sets the ranges of an int8 graph: add --precision int8")
     if not os.path.isdir(run_dir):
         kind = "is a file" if os.path.exists(run_dir) else "does not exist"
         raise ExportError(f"run {os.fspath(run_dir)} {kind}; wanted the directory of edgead train")
@@ -99,7 +107,12 @@ def export_run(
         for sample in run.calibration
     ]
     log(f"read   {os.fspath(run_dir)}: {run.method.name}, {len(frames)} calibration images")
-    return export_method(
+    ranges = None
+    if int8:
+        params = run.method.preprocess_params()
+        ranges = range_images(run.train, run.calibration, params, run.tiling, calibration)
+        log(f"read   {len(ranges)} images for the ranges of int8")
+    bundle = export_method(
         run.method,
         frames,
         out,
@@ -107,9 +120,13 @@ def export_run(
         false_reject_rate=false_reject_rate,
         opset=opset,
         float16=float16,
+        ranges=ranges,
         tiling=run.tiling,
         log=log,
     )
+    if int8 and run.test:
+        tell_test_set(bundle, run.test, log)
+    return bundle
 
 
 def export_method(
@@ -121,12 +138,14 @@ def export_method(
     false_reject_rate: float | None = None,
     opset: int = OPSET,
     float16: bool = True,
+    ranges: Sequence[NDArray[np.float32]] | None = None,
     tiling: Tiling | None = None,
     log: Log = print,
 ) -> Bundle:
     """Export ``method`` with calibration ``frames`` to the bundle ``out``.
 
-    ``float16``: whether the float16 graph goes in; this version serves the float32 one.
+    ``float16``: whether the float16 graph goes in. ``ranges``: images [1, 3, H, W], preprocessed,
+    that set the ranges of an int8 graph; None: no int8 graph.
     ``tiling``: of the tiles that the method has learnt from; None when it sees whole frames. Torch
     and the graphs are then compared on the middle tile of each image.
 
@@ -141,7 +160,9 @@ def export_method(
     rate = _rate(false_reject_rate, len(frames))
     method.eval()
     with one_thread():
-        return _export(method, frames, out, provenance or {}, rate, opset, float16, tiling, log)
+        return _export(
+            method, frames, out, provenance or {}, rate, opset, float16, ranges, tiling, log
+        )
 
 
 def _export(
@@ -152,6 +173,7 @@ def _export(
     rate: float,
     opset: int,
     float16: bool,
+    ranges: Sequence[NDArray[np.float32]] | None,
     tiling: Tiling | None,
     log: Log,
 ) -> Bundle:
@@ -183,9 +205,12 @@ def _export(
     files.update({**golden_files, health.reference: reference})
     whole = Draft(out, Manifest.loads(manifest.dumps()), "", files)
     qualify(whole, open_engine(whole, "cpu"))  # before anything takes the old bundle's place
-    bundle = write_bundle(out, manifest, files)
+    if ranges is not None:
+        whole = with_int8(whole, frames, ranges, log)
+        qualify(whole, open_engine(whole, "cpu", precision="int8"))
+    bundle = write_bundle(out, whole.manifest, whole.files)
     _prove(bundle)
-    size = sum(map(len, files.values()))
+    size = sum(map(len, whole.files.values()))
     log(f"wrote  {out} ({size / 1e6:.1f} MB), qualified on {len(golden_frames)} golden frames")
     return bundle
 
@@ -333,7 +358,8 @@ def _prove(bundle: Bundle) -> None:
     """Open the written bundle as a user does; its constructor qualifies it on the golden frames."""
     from edgead.detector import Detector
 
-    Detector(bundle)
+    for precision in {"float32", "int8"} & set(bundle.manifest.models):
+        Detector(bundle, precision=precision)
 
 
 def _model_line(name: str, model: bytes, counted: Census, opset: int) -> str:

@@ -49,8 +49,8 @@ def to_onnx(method: Method, opset: int = OPSET) -> bytes:
         )
     check_method(method)
     model = _simplify(onnx.load_model_from_string(_trace(method, opset)))
-    _strip(model)
-    _check(model, ExportGraph(method).names)
+    strip(model)
+    check(model, ExportGraph(method).names)
     return bytes(model.SerializeToString(deterministic=True))
 
 
@@ -97,7 +97,7 @@ def _simplify(model: ModelProto) -> ModelProto:
     return simple
 
 
-def _strip(model: ModelProto) -> None:
+def strip(model: ModelProto) -> None:
     """Remove what varies between machines: doc strings, paths, the exporter's notes."""
     model.doc_string = ""
     model.producer_name, model.producer_version = "edgead", ""
@@ -122,7 +122,7 @@ def _graphs(graph: GraphProto) -> Iterator[GraphProto]:
                 yield from _graphs(attribute.g)
 
 
-def _check(model: ModelProto, names: tuple[str, ...]) -> None:
+def check(model: ModelProto, names: tuple[str, ...]) -> None:
     """Validity, interface, and what is known not to travel. Errors: ExportError."""
     try:
         onnx.checker.check_model(model, full_check=True)

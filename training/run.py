@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,7 @@ class Run:
     calibration: tuple[Sample, ...]
     provenance: dict[str, Any]
     tiling: Tiling | None = None  # of the tiles it has learnt from
+    test: tuple[Sample, ...] = ()  # labelled images of its data, when the run was read back
 
     @property
     def name(self) -> str:
@@ -152,7 +153,8 @@ def load_run(run_dir: str | Path, data: str | Path | None = None) -> Run:
             f"{path} was trained on {root}, which is no longer there; restore it, or say where it "
             "is with --data DIR"
         )
-    parts = recorded_samples(record, open_recorded(root, record["data"]))
+    dataset = open_recorded(root, record["data"])
+    parts = recorded_samples(record, dataset)
     if digest(parts[0] + parts[1]) != record["data"]["digest"]:
         raise DataError(
             f"the images in {root} changed since {path} was trained; restore "
@@ -167,7 +169,7 @@ def load_run(run_dir: str | Path, data: str | Path | None = None) -> Run:
             f"{path / MODEL_FILE} does not fit ({reason}): it is damaged, or another version of "
             f"edgead wrote it ({record['versions']['edgead']}); train again"
         ) from error
-    return _as_run(path, method.eval(), parts, record)
+    return replace(_as_run(path, method.eval(), parts, record), test=dataset.test)
 
 
 def _nothing(*_: Any) -> None:
