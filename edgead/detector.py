@@ -95,11 +95,11 @@ class Detector:
         self._failure: str | None = None
         choice = choose(device, self._bundle, precision)
         self._chosen = choice.reason
+        self._no_warm_start = f"none: {choice.reason}" if warm_start else None
         self._warm_start: WarmStart | None = None
         later = warm_start and choice.index is not None
         if warm_start:
             check_warm_start(device)
-            self._chosen += "; warm start on the CPU"
         asked = Asked(precision=precision, plan=plan, trust_plan=trust_plan)
         if later:
             opened = open_engine(self._bundle, "cpu", threads)
@@ -164,6 +164,8 @@ class Detector:
         found = {**self._state.info, "chosen": self._chosen}
         if self._warm_start is not None:
             found["warm_start"] = self._warm_start.state
+        elif self._no_warm_start is not None:
+            found["warm_start"] = self._no_warm_start
         return found
 
     def wait_warm_start(self, timeout_s: float | None = None) -> bool:

@@ -15,12 +15,10 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from graphs import half_graph
-from simulated_driver import driver_module, make_module
-from simulated_kernels import kernels_module
-from simulated_tensorrt import plan_bytes, tensorrt_module
+from simulated_machine import install
+from simulated_tensorrt import plan_bytes
 from simulation import Device
 
-import edgead
 from edgead.bundle import Bundle, open_bundle
 from edgead.manifest import Tolerance
 
@@ -57,21 +55,6 @@ def half_bundle(half: Any, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     path = tmp_path_factory.mktemp("half") / "half.edgead"
     half.write(path)
     return open_bundle(path)
-
-
-def install(
-    patch: pytest.MonkeyPatch, device: Device, flavour: str = "tensorrt", **kernels: Any
-) -> None:
-    """Let edgead find the simulated device; everything else of the process stays."""
-    driver = driver_module(device)
-    patch.setitem(sys.modules, "pycuda", make_module("pycuda", driver=driver))
-    patch.setitem(sys.modules, "pycuda.driver", driver)
-    module = tensorrt_module(device, flavour)
-    patch.setitem(sys.modules, module.__name__, module)
-    cuda = kernels_module(device, **kernels)
-    patch.setitem(sys.modules, "edgead._cuda", cuda)
-    patch.setattr(edgead, "_cuda", cuda, raising=False)
-    patch.setattr("edgead.nvidia.memory._opened", {})
 
 
 @pytest.fixture
@@ -125,3 +108,11 @@ def device(
     assert found.stack == []
     if found.sticky is None:
         assert (found.living("device"), found.living("pinned"), found.living("mapped")) == (0, 0, 0)
+
+
+@pytest.fixture
+def lawless_device(monkeypatch: pytest.MonkeyPatch, plans: dict[str, Any]) -> Device:
+    """A simulated device for code with a bug: what is left on it is nobody's business."""
+    found = Device()
+    install(monkeypatch, found)
+    return found

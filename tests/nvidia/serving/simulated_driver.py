@@ -31,8 +31,8 @@ class Error(Exception):
     """pycuda.driver.Error"""
 
 
-class CudaMemoryError(Error, MemoryError):
-    """pycuda.driver.MemoryError"""
+class CudaMemoryError(Error):
+    """pycuda.driver.MemoryError; Python's is no base of it"""
 
 
 class LogicError(Error):
