@@ -22,7 +22,7 @@ CPP := $(shell find csrc tests benchmarks \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test test-aarch64 fuzz lint format bench methods ablation gpu-check clean distclean
+.PHONY: help install demo test test-aarch64 fuzz lint format bench methods ablation peers gpu-check clean distclean
 
 help:
 	@echo 'make demo          train, export, qualify and evaluate on solar cells (about 12 minutes)'
@@ -34,9 +34,10 @@ help:
 	@echo 'make bench         time the kernels and, after make demo, Detector.score over bare inference'
 	@echo 'make methods       the table of the methods on DATA=FOLDER, hours   ARGS="--seeds 0" passes on'
 	@echo 'make ablation      one setting changed at a time, on DATA=FOLDER, hours'
+	@echo 'make peers         edgead beside anomalib and bare OpenVINO on DATA=FOLDER (7 GB, an hour)'
 	@echo 'make gpu-check     with an NVIDIA GPU: build, qualify, test the kernels, time; one JSON file'
 	@echo 'make install       only set up .venv, with edgead installed in place'
-	@echo 'make clean         remove build outputs, caches and the demo; distclean removes .venv too'
+	@echo 'make clean         remove build outputs, caches and the demo; distclean removes .venv and .peers too'
 	@echo
 	@echo 'PYTHON=python3.12 make …     another Python (3.10 or newer) for a new .venv'
 
@@ -111,6 +112,10 @@ methods ablation: $(VENV)/.installed
 	$(BIN)/python benchmarks/$@.py '$(DATA)' $(ARGS)
 	$(BIN)/python benchmarks/$@.py --table
 
+peers: $(VENV)/.installed
+	@test -n '$(DATA)' || { echo 'make: give DATA=FOLDER, a data set in MVTec layout' >&2; exit 1; }
+	$(BIN)/python benchmarks/peers/compare.py '$(DATA)' $(ARGS)
+
 # BUNDLE=NAME.edgead says which one, ARGS="--images DIR" with which frames to time it.
 gpu-check: $(VENV)/.made
 	@test -d '$(BUNDLE)' || { echo 'make: there is no $(BUNDLE): make demo first, or give' \
@@ -126,4 +131,4 @@ clean:
 	rm -f $(VENV)/.installed
 
 distclean: clean
-	rm -rf $(VENV)
+	rm -rf $(VENV) .peers

@@ -1,12 +1,13 @@
 """Tiny defects in large frames: are 6 x 6 pixels found in 4096 x 3000?
 
-    python benchmarks/tiling.py WORK [--frame 3000x4096] [--tile 256] [--minutes M] [--json FILE]
+    python benchmarks/tiling.py WORK [--materials weave brushed cast] [--frame 3000x4096] …
 
-Makes good frames of procedural texture (a coarse weave, grain and uneven light, each frame another
-draw), trains SSAE on tiles of them, exports a tiled bundle, and scores frames that training did not
-see: good ones and the same with one defect each. Then the time of a frame, stage by stage.
+Makes good frames of made-up materials (benchmarks/tiling_frames.py), trains on tiles of some, takes
+the others to calibrate, and exports a tiled bundle of each material. Then it scores frames that it
+has not seen: good ones, and as many with one defect each, of every contrast in turn. WORK keeps
+runs and bundles for the next time; --table writes the section of docs/large-images.md.
 
-A defect counts as found when the frame is anomalous and a region holds its centre.
+A defect counts as found when the frame is anomalous and a region holds the defect's centre.
 """
 
 from __future__ import annotations
@@ -16,122 +17,176 @@ import json
 import statistics
 import subprocess
 import sys
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
+from docs_table import markdown, write_section
+from tiling_frames import MATERIALS, make_frame, with_defect
 
 from edgead import Detector
+from edgead.cli import guard
+from edgead.files import write_file
 from edgead.images import write_png
 
-
-def texture(seed: int, height: int, width: int) -> np.ndarray:
-    """A grey frame of a woven material, [height, width] uint8."""
-    rng = np.random.default_rng(seed)
-    y, x = np.mgrid[:height, :width].astype(np.float32)
-    phase = rng.uniform(0, 2 * np.pi, 2).astype(np.float32)
-    period = 11 + 0.3 * rng.uniform(-1, 1)
-    bend = cv2.resize(rng.normal(0, 1.5, (6, 8)).astype(np.float32), (width, height))
-    weave = np.sin(2 * np.pi * (x + bend) / period + phase[0])
-    weave *= np.sin(2 * np.pi * (y + bend) / period + phase[1])
-    grain = cv2.GaussianBlur(rng.normal(0, 1, (height, width)).astype(np.float32), (0, 0), 1.0)
-    light = cv2.resize(rng.normal(0, 6, (3, 4)).astype(np.float32), (width, height))
-    return np.clip(128 + 22 * weave + 14 * grain + light, 0, 255).astype(np.uint8)
+RESULTS = Path(__file__).parent / "results" / "tiling.json"
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "large-images.md"
+UNSEEN = 1000  # seeds of the frames to test with begin here
 
 
-def with_defect(frame: np.ndarray, seed: int, side: int) -> tuple[np.ndarray, tuple[int, int]]:
-    """A copy with a square of ``side`` pixels made darker or lighter, and its centre (x, y)."""
-    rng = np.random.default_rng(10_000 + seed)
-    top, left = (int(rng.integers(8, n - side - 8)) for n in frame.shape)
-    shown = frame.copy()
-    window = shown[top : top + side, left : left + side].astype(np.float32)
-    shift = 90 if rng.random() < 0.5 else -90
-    shown[top : top + side, left : left + side] = np.clip(window + shift, 0, 255)
-    return shown, (left + side // 2, top + side // 2)
+def make_bundle(args: argparse.Namespace, material: str) -> tuple[Path, list[str]]:
+    """Train and export below WORK, unless it was done before; and the command that trains."""
+    good, out = args.work / f"{material}-good", args.work / f"{material}-run"
+    bundle = args.work / f"{material}.edgead"
+    settings = [f"size=[{args.size},{args.size}]", "pooling=max", f"blur_sigma={args.blur:g}"]
+    words = ["train", args.method, str(good), "--out", str(out), "--tile", str(args.tile)]
+    words += ["--tile-overlap", str(args.overlap), "--steps", str(args.steps)]
+    words += ["--calibration", f"{args.calibration / (args.calibration + args.learn):.6f}"]
+    words += [word for each in settings + args.settings for word in ("--set", each)]
+    if not bundle.is_dir():
+        good.mkdir(parents=True, exist_ok=True)
+        for seed in range(args.learn + args.calibration):
+            path = good / f"{seed:03}.png"
+            if not path.exists():
+                write_png(path, make_frame(material, seed, *args.frame))
+        _edgead(words)
+        _edgead(["export", str(out), "--out", str(bundle), "--float32-only"])
+    return bundle, words
 
 
-def run(words: list[str]) -> None:
+def _edgead(words: Sequence[str]) -> None:
     subprocess.run([sys.executable, "-m", "edgead", *words], check=True)
 
 
-def make_bundle(args: argparse.Namespace, height: int, width: int) -> Path:
-    """Train and export below WORK, unless it was done before."""
-    good, bundle = args.work / "good", args.work / "weave.edgead"
-    if bundle.is_dir():
-        return bundle
-    good.mkdir(parents=True, exist_ok=True)
-    for seed in range(args.good):
-        path = good / f"{seed:03}.png"
-        if not path.exists():
-            write_png(path, texture(seed, height, width))
-    settings = [f"size=[{args.size},{args.size}]", "pooling=max", "blur_sigma=2", *args.settings]
-    words = ["train", "ssae", str(good), "--out", str(args.work / "run"), "--tile", str(args.tile)]
-    words += ["--calibration", "0.5", "--minutes", f"{args.minutes:g}"]
-    run(words + [word for setting in settings for word in ("--set", setting)])
-    run(["export", str(args.work / "run"), "--out", str(bundle), "--float32-only"])
-    return bundle
-
-
-def measure(detector: Detector, height: int, width: int, side: int, number: int) -> dict[str, Any]:
-    """Good frames and the same with a defect each, none seen before."""
-    good, defects, found, times = [], [], [], []
-    for seed in range(1000, 1000 + number):
-        frame = texture(seed, height, width)
-        result = detector.score(frame)
-        good.append(result.score)
-        times.append(dict(result.timings_ms))
-        shown, (x, y) = with_defect(frame, seed, side)
+def measure(detector: Detector, material: str, args: argparse.Namespace) -> dict[str, Any]:
+    """Good frames and frames with a defect, each another draw that nobody has seen."""
+    good, defects, times = [], [], []
+    for number in range(args.test):
+        result = detector.score(make_frame(material, UNSEEN + number, *args.frame))
+        times.append(result.timings_ms)
+        good.append({"score": result.score, "rejected": result.is_anomalous})
+        print(f"{material} good {result.score:.4g} {'REJECTED' * result.is_anomalous}", flush=True)
+    for number in range(args.test):
+        seed, contrast = UNSEEN + args.test + number, args.contrasts[number % len(args.contrasts)]
+        frame = make_frame(material, seed, *args.frame)
+        shown, (x, y), change = with_defect(frame, seed, args.defect, contrast)
         result = detector.score(shown)
-        defects.append(result.score)
-        hit = any(r.x <= x < r.x + r.width and r.y <= y < r.y + r.height for r in result.regions)
-        found.append(bool(result.is_anomalous and hit))
-        line = f"good {good[-1]:.4g}  with a defect {defects[-1]:.4g}  found {found[-1]}"
-        print(line, flush=True)
+        times.append(result.timings_ms)
+        hits = [r for r in result.regions
+                if r.x <= x < r.x + r.width and r.y <= y < r.y + r.height]  # fmt: skip
+        found = result.is_anomalous and bool(hits)
+        defects.append({
+            "score": result.score, "contrast": contrast, "change": change, "centre": [y, x],
+            "anomalous": result.is_anomalous, "found": found, "regions": len(result.regions),
+            "region": [hits[0].height, hits[0].width] if hits else None,
+        })  # fmt: skip
+        print(f"{material} {change:+.0f} {result.score:.4g} found {found}", flush=True)
+    median_ms = {key: statistics.median(t[key] for t in times) for key in times[0]}
+    return {"good": good, "defects": defects, "median_ms": median_ms}
+
+
+def entry(args: argparse.Namespace, material: str) -> dict[str, Any]:
+    """All that was found on one material."""
+    bundle, words = make_bundle(args, material)
+    detector = Detector(bundle, threads=args.threads)
+    manifest = detector.bundle.manifest
+    assert manifest.tiling is not None  # trained with --tile
+    place = words.index("--out")
+    command = ["edgead", *words[:2], "GOOD", "--out", "RUN", *words[place + 2 :]]
     return {
-        "good": good,
-        "defects": defects,
-        "threshold": detector.threshold,
-        "false_reject_rate": detector.false_reject_rate,
-        "found": sum(found),
-        "rejected_good": sum(score > detector.threshold for score in good),
-        "of": number,
-        "median_ms": {k: statistics.median(t[k] for t in times) for k in times[0]},
-    }
-
-
-def main() -> None:
-    """Train, measure, print, keep."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("work", type=Path)
-    parser.add_argument("--frame", default="3000x4096", help="height x width in pixels")
-    parser.add_argument("--tile", type=int, default=256)
-    parser.add_argument("--size", type=int, default=256, help="side of the network's image")
-    parser.add_argument("--minutes", type=float, default=20, help="of training")
-    parser.add_argument("--defect", type=int, default=6, help="side of the defect in pixels")
-    parser.add_argument(
-        "--good", type=int, default=40, help="good frames; half of them are held out to calibrate"
-    )
-    parser.add_argument("--test", type=int, default=20, help="frames to test with, each twice")
-    parser.add_argument("--set", action="append", default=[], dest="settings")
-    parser.add_argument("--json", type=Path)
-    args = parser.parse_args()
-    height, width = (int(side) for side in args.frame.split("x"))
-    detector = Detector(make_bundle(args, height, width))
-    tiles = detector.bundle.manifest.tiling
-    measured = measure(detector, height, width, args.defect, args.test)
-    result = {
-        "frame": [height, width],
-        "tile": list(tiles.size) if tiles else None,
-        "overlap": tiles.overlap if tiles else None,
+        "material": material,
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "command": " ".join(command),
+        "method": args.method,
+        "frame": list(args.frame),
+        "tile": list(manifest.tiling.size),
+        "overlap": manifest.tiling.overlap,
         "defect": args.defect,
+        "learnt_from": args.learn,
+        "calibration_images": len(manifest.calibration.scores),
+        "false_reject_rate": detector.false_reject_rate,
+        "threshold": detector.threshold,
         "device": detector.info()["device"],
-        **measured,
+        "threads": args.threads,
+        **measure(detector, material, args),
     }
-    print(json.dumps({k: v for k, v in result.items() if k not in ("good", "defects")}, indent=1))
-    if args.json is not None:
-        args.json.write_text(json.dumps(result, indent=1) + "\n")
+
+
+def table(entries: Sequence[dict[str, Any]]) -> str:
+    """The section of the docs."""
+    contrasts = sorted({d["contrast"] for e in entries for d in e["defects"]}, reverse=True)
+    head = ("material", "good frames rejected", *(f"found at ±{c:g}" for c in contrasts),
+            "median region", "ms a frame")  # fmt: skip
+    rows = []
+    for each in entries:
+        rejected, of = sum(g["rejected"] for g in each["good"]), len(each["good"])
+        cells = [f"{rejected} of {of}"]
+        for contrast in contrasts:
+            tried = [d for d in each["defects"] if d["contrast"] == contrast]
+            cells.append(f"{sum(d['found'] for d in tried)} of {len(tried)}")
+        sizes = [d["region"] for d in each["defects"] if d["region"]]
+        middle = [f"{statistics.median(s[k] for s in sizes):.0f}" for k in (0, 1)] if sizes else []
+        cells += [" x ".join(middle) or "none", f"{each['median_ms']['total']:.0f}"]
+        rows.append((each["material"], *cells))
+    first = entries[0]
+    return markdown(head, rows) + (
+        f"\n{first['date']}, {first['device']}, {first['threads'] or 'all'} threads; frames of "
+        f"{first['frame'][0]} x {first['frame'][1]}, defects of {first['defect']} x "
+        f"{first['defect']}, {first['learnt_from']} frames to learn from, "
+        f"{first['calibration_images']} to calibrate, at most "
+        f"{100 * first['false_reject_rate']:g} % false rejects promised. Trained with "
+        f"`{first['command']}`.\n"
+    )
+
+
+def main() -> int:
+    """Make, measure, keep after each material; or write the table."""
+    args = _arguments()
+    entries = json.loads(args.json.read_text()) if args.json.exists() else []
+    if not args.table:
+        for material in args.materials:
+            entries = [e for e in entries if e["material"] != material] + [entry(args, material)]
+            entries.sort(key=lambda e: sorted(MATERIALS).index(e["material"]))
+            write_file(args.json, (json.dumps(entries, indent=1) + "\n").encode())
+    print(table(entries))
+    if args.table:
+        write_section(PAGE, "tiling", table(entries))
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("work", type=Path, nargs="?", default=Path("runs/tiling"))
+    parser.add_argument("--materials", nargs="+", choices=list(MATERIALS), default=list(MATERIALS))
+    parser.add_argument("--frame", type=_size, default=(3000, 4096), help="height x width")
+    parser.add_argument("--tile", type=int, default=256, help="side in pixels of the frame")
+    parser.add_argument("--overlap", type=int, default=32)
+    parser.add_argument("--size", type=int, default=128, help="side of the network's image")
+    parser.add_argument("--method", default="agpnet")
+    parser.add_argument("--steps", type=int, default=400, help="of training")
+    parser.add_argument("--blur", type=float, default=2.0, help="sigma in pixels of the map")
+    parser.add_argument("--set", action="append", default=[], dest="settings")
+    parser.add_argument("--learn", type=int, default=4, help="good frames to learn from")
+    parser.add_argument("--calibration", type=int, default=24, help="good frames to calibrate with")
+    parser.add_argument(
+        "--test", type=int, default=20, help="good frames, and frames with a defect"
+    )
+    parser.add_argument("--defect", type=int, default=6, help="side of the defect in pixels")
+    parser.add_argument("--contrasts", type=float, nargs="+", default=[90.0, 60.0, 40.0, 25.0],
+                        help="grey values that a defect is darker or lighter")  # fmt: skip
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--json", type=Path, default=RESULTS)
+    parser.add_argument("--table", action="store_true", help="only write the table into the docs")
+    return parser.parse_args()
+
+
+def _size(text: str) -> tuple[int, int]:
+    height, _, width = text.partition("x")
+    return int(height), int(width)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(guard(main))

@@ -78,7 +78,7 @@ def open_bundle(path: str | os.PathLike[str]) -> Bundle:
             f"bundle {root} {kind}; wanted a directory NAME.edgead from edgead export"
         )
     if not (root / MANIFEST).is_file():
-        raise BundleError(f"{root} is no bundle: it has no {MANIFEST}")
+        raise BundleError(f"{root} is no bundle: it has no {MANIFEST}; {_instead_of(root)}")
     present = _list_files(root)
     data = _read(root / MANIFEST)
     try:
@@ -95,6 +95,20 @@ def open_bundle(path: str | os.PathLike[str]) -> Bundle:
             f"bundle {root}: {name} is not in the manifest; remove it (nothing may be added)"
         )
     return Bundle(root, manifest, hashlib.sha256(data).hexdigest())
+
+
+def _instead_of(root: Path) -> str:
+    """What to give in place of a folder that is no bundle."""
+    if (root / "run.json").is_file():
+        return f"it is a run of edgead train: edgead export {root} --out NAME{SUFFIX}"
+    try:
+        inside = sorted(p.name for p in root.iterdir() if (p / MANIFEST).is_file())
+    except OSError:
+        inside = []
+    if inside:
+        more = "" if len(inside) <= 3 else ", …"
+        return f"give a bundle in it: {', '.join(inside[:3])}{more}"
+    return f"wanted a directory NAME{SUFFIX} from edgead export"
 
 
 def write_bundle(

@@ -159,7 +159,7 @@ class Drift:
             f"{self._share:.0%} at most is normal",
         }[name]
         reason = (
-            f"drift, found at frame {self._alarm}: {what} (evidence {self.evidence:.3g}; if "
+            f"drift, found after {self._alarm} frames: {what} (evidence {self.evidence:.3g}; if "
             f"nothing had changed, it would ever reach {1 / self._rate:g} with a probability of "
             f"{self._rate:g} at most)"
         )

@@ -37,11 +37,18 @@ def write_file(path: str | os.PathLike[str], data: bytes) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, target)
+    except OSError as error:  # named by what the caller asked for
+        _unlink(temporary)
+        raise OSError(error.errno, error.strerror, str(target)) from error
     except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
+        _unlink(temporary)
         raise
     _sync_directory(target.parent)
+
+
+def _unlink(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        os.unlink(path)
 
 
 def replace_directory(path: str | os.PathLike[str], files: Mapping[str, bytes]) -> None:

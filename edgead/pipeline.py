@@ -16,15 +16,16 @@ from edgead.engine import Engine
 from edgead.errors import DeviceError
 from edgead.ignore_mask import ignored_in, roi_of, to_roi
 from edgead.later import Later
-from edgead.preprocess import Preprocessor, check_frame
-from edgead.tiling import TilePlan, plan_tiles, pool
+from edgead.preprocess import Preprocessor
+from edgead.tiling import TilePlan, plan_tiles
 
 
 class Measurement(NamedTuple):
     """What the pipeline found in a frame, and ``perf_counter`` seconds at the stages' borders.
 
-    Of a tiled frame the stages of all tiles count together, as if each had run in one go. A stage
-    that the device's clock measured counts as if it had begun where the one before ended.
+    Of a tiled frame the stages of all tiles count together, as if each had run in one go; where
+    tiles run side by side, each stage has its share of the time that passed. A stage that the
+    device's clock measured counts as if it had begun where the one before ended.
     """
 
     score: float
@@ -51,6 +52,7 @@ class FramePipeline(Protocol):
 class Pipeline:
     """The three stages in host memory, around a Session; not to be shared between threads.
 
+    For frames that the network sees as one image; ``edgead/tiled_pipeline.py`` has those of tiles.
     ``color`` is the order of a frame's channels: "bgr", "rgb" or "gray".
 
     Errors: BundleError for an ignore mask that does not fit.
@@ -58,10 +60,8 @@ class Pipeline:
 
     def __init__(self, bundle: Bundle, engine: Engine, color: str = "bgr") -> None:
         manifest = bundle.manifest
-        self._manifest = manifest
         self._preprocess = Preprocessor(manifest.preprocess_params(), color)
-        self._plans = TilePlans(bundle)
-        self._roi = roi_of(bundle) if manifest.tiling is None else None
+        self._roi = roi_of(bundle)
         self._anomaly_map = AnomalyMap(manifest.map_params(), manifest.shapes(), roi=self._roi)
         self._session = engine.session()
         self._image = self._session.image[0]
@@ -71,18 +71,9 @@ class Pipeline:
     def __call__(self, frame: NDArray[Any], hasher: Hasher | None = None) -> Measurement:
         """Score one frame; ``hasher`` is shown what the stages made. Its time is in none of them.
 
-        Errors: InputError for an array that is no frame, or smaller than a tile; DeviceError when
-        the engine fails or gives features that are not finite.
+        Errors: InputError for an array that is no frame; DeviceError when the engine fails or gives
+        features that are not finite.
         """
-        run = self._whole if self._manifest.tiling is None else self._tiled
-        found = run(frame, hasher)
-        check_finite(found.score, self._engine)
-        return found
-
-    def close(self) -> None:
-        """Nothing: this memory goes with the object."""
-
-    def _whole(self, frame: NDArray[Any], hasher: Hasher | None) -> Measurement:
         started = perf_counter()
         self._preprocess(frame, self._image)
         preprocessed = perf_counter()
@@ -93,42 +84,11 @@ class Pipeline:
         if hasher is not None:
             hasher.add(self._image, pairs)
         score = float(scores[0])
+        check_finite(score, self._engine)
         return Measurement(score, maps[0], self._roi, started, preprocessed, inferred, finished)
 
-    def _tiled(self, frame: NDArray[Any], hasher: Hasher | None) -> Measurement:
-        """Every tile, a view of the frame, through the stages; maps blended where they overlap."""
-        started = perf_counter()
-        check_frame(frame, self._preprocess.color)
-        plan, roi = self._plans(frame.shape)
-        assert self._manifest.tiling is not None
-        tile_height, tile_width = self._manifest.tiling.size
-        stitched = np.zeros(plan.map_size, np.float32)
-        one = np.empty(self._map_shape, np.float32)
-        preprocessing = inferring = hashing = 0.0
-        for tile in plan.tiles(roi):
-            rows = slice(tile.top, tile.top + tile_height)
-            columns = slice(tile.left, tile.left + tile_width)
-            begun = perf_counter()
-            self._preprocess(frame[rows, columns], self._image)
-            preprocessed = perf_counter()
-            pairs = self._session.infer()
-            inferred = perf_counter()
-            preprocessing += preprocessed - begun
-            inferring += inferred - preprocessed
-            self._anomaly_map(pairs, one)
-            tile.add(one[0], stitched)
-            if hasher is not None:
-                begun = perf_counter()
-                hasher.add(self._image, pairs)
-                hashing += perf_counter() - begun
-        if roi is not None:
-            stitched[roi == 0] = 0.0
-        score = pool(stitched, roi, self._manifest.map)
-        finished = perf_counter() - hashing
-        preprocessed = started + preprocessing
-        return Measurement(
-            score, stitched, roi, started, preprocessed, preprocessed + inferring, finished
-        )
+    def close(self) -> None:
+        """Nothing: this memory goes with the object."""
 
 
 class TilePlans:

@@ -283,7 +283,7 @@ def _card(picture: Picture) -> str:
         f'<figcaption><span class="badge {record.outcome}">{OUTCOME_WORDS[record.outcome]}</span>'
         f"<b>score {record.score:.4g}</b><span>p = {record.p_value:.3g}</span>"
         f'<span class="soft">{_safe(record.label)}</span>'
-        f'<span class="name">{name} &middot; {width} &times; {height} px</span>'
+        f'<span class="name">{name} &middot; {height} &times; {width} px</span>'
         f"</figcaption></figure>"
     )
 

@@ -20,9 +20,13 @@ from edgead.engine.openvino_precision import (
     layers_of,
 )
 from edgead.errors import BundleError, DeviceError
+from edgead.machine import cores
 
 if TYPE_CHECKING:
     from edgead.pipeline import FramePipeline
+
+MOST_LANES = 16
+"""Tiles that run at once, each in one thread and buffers of its own."""
 
 
 class OpenVINOEngine:
@@ -61,6 +65,9 @@ class OpenVINOEngine:
         }
         if threads is not None:
             config["INFERENCE_NUM_THREADS"] = threads
+        self._lanes = 1 if bundle.manifest.tiling is None else min(threads or cores(), MOST_LANES)
+        if self._lanes > 1:
+            config["NUM_STREAMS"] = self._lanes
         try:
             self._compiled = core.compile_model(model, "CPU", config)
         except RuntimeError as error:
@@ -86,6 +93,11 @@ class OpenVINOEngine:
 
     def pipeline(self, bundle: Bundle, color: str) -> FramePipeline:
         """The three stages in the memory of this process."""
+        tiling = bundle.manifest.tiling
+        if tiling is not None:
+            from edgead.tiled_pipeline import TiledPipeline
+
+            return TiledPipeline(bundle, tiling, self, color, self._lanes)
         from edgead.pipeline import Pipeline
 
         return Pipeline(bundle, self, color)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from edgead.images import IMAGE_SUFFIXES
 
 CAMERA, PIPELINE, STREAM = "camera", "GStreamer pipeline", "stream"
 VIDEO, FOLDER = "video file", "folder"
+
+FFMPEG_QUIET = "-8"  # AV_LOG_QUIET
 
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://")
 _LOGIN = re.compile(r"(?<=://)[^/\s@]*@")
@@ -86,9 +89,13 @@ class Reader(Protocol):
 
 
 def quiet_opencv() -> None:
-    """Leave it to edgead to say what fails: OpenCV's own lines are many and name no cure."""
+    """Leave it to edgead to say what fails: OpenCV's and FFmpeg's lines are many and name no cure.
+
+    Who wants to see FFmpeg's sets OPENCV_FFMPEG_LOGLEVEL (32: information).
+    """
     import cv2
 
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", FFMPEG_QUIET)
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 

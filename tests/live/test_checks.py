@@ -77,7 +77,7 @@ def test_drift_is_looked_for_when_asked(bundle_dir, frames):
     lines, log = run(bundle_dir, [frames[3]] * 40, drift=True)  # a defect every time
     assert all(line["is_anomalous"] for line in lines)
     assert lines[0]["drift"] is None
-    assert lines[-1]["drift"].startswith("drift, found at frame ")
+    assert lines[-1]["drift"].startswith("drift, found after ")
     assert [word for word, _ in log] == ["health"]
 
 

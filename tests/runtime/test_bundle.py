@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,19 @@ def test_no_bundle(tmp_path: Path) -> None:
     (tmp_path / "file.edgead").touch()
     with pytest.raises(BundleError, match="is a file"):
         open_bundle(tmp_path / "file.edgead")
-    with pytest.raises(BundleError, match=r"no manifest\.json"):
+    with pytest.raises(BundleError, match=r"no manifest\.json; wanted a directory NAME\.edgead"):
+        open_bundle(tmp_path)
+
+
+def test_what_to_give_in_place_of_a_folder(tmp_path: Path, bundle_dir: Path) -> None:
+    for name in ("a", "b", "c", "d"):
+        shutil.copytree(bundle_dir, tmp_path / f"{name}.edgead")
+    with pytest.raises(
+        BundleError, match=r"give a bundle in it: a\.edgead, b\.edgead, c\.edgead, …$"
+    ):
+        open_bundle(tmp_path)
+    (tmp_path / "run.json").touch()
+    with pytest.raises(BundleError, match=r"run of edgead train: edgead export .* --out NAME"):
         open_bundle(tmp_path)
 
 

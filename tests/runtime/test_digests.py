@@ -89,8 +89,9 @@ def test_a_grey_frame_is_the_same_with_one_channel_and_with_none(
     assert one is not None and one.frame == truth(grey)
 
 
+@pytest.mark.parametrize("threads", [1, 3])
 def test_tiles_go_into_one_digest_in_their_order(
-    bundle_copy: Path, edit: Any, frame: np.ndarray
+    bundle_copy: Path, edit: Any, frame: np.ndarray, threads: int
 ) -> None:
     """Two tiles, one beneath the other; the truth scores each of them as a whole frame."""
     tile, tall = frame[:64, :48], np.ascontiguousarray(frame[:90, :48])
@@ -99,13 +100,12 @@ def test_tiles_go_into_one_digest_in_their_order(
         halves = [whole.score(tall[top : top + 64]).digests for top in (0, 26)]
     # Golden frames are smaller than a tile: only the pipeline is asked, not the Detector.
     from edgead.digests import Hasher
-    from edgead.pipeline import Pipeline
 
     edit(bundle_copy, lambda manifest: manifest.update(tiling={"size": [64, 48], "overlap": 8}))
     bundle = open_bundle(bundle_copy)
-    engine = open_engine(bundle, "cpu", 1)
+    engine = open_engine(bundle, "cpu", threads)
     hasher = Hasher(2)
-    found = Pipeline(bundle, engine)(tall, hasher)
+    found = engine.pipeline(bundle, "bgr")(tall, hasher)
     digests = hasher.digests(tall, found.map, {})
     preprocess = Preprocessor(bundle.manifest.preprocess_params())
     images = []

@@ -196,3 +196,9 @@ def test_write_file_keeps_links_and_devices(tmp_path: Path) -> None:
     assert (tmp_path / "pipe").is_fifo()
     with pytest.raises(OSError, match="directory"):
         write_file(tmp_path, b"new")
+
+
+def test_a_refusal_names_the_file_that_was_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as caught:
+        write_file(tmp_path / "absent" / "look.png", b"")
+    assert caught.value.filename == str(tmp_path / "absent" / "look.png")

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from edgead import BundleError, Detector, InputError, reference
 from edgead.anomaly_map import MapParams
 from edgead.bundle import open_bundle
+from edgead.errors import DeviceError
 from edgead.images import encode_png
 from edgead.manifest import Calibration, Golden, Manifest, Pair, Tolerance
 from edgead.preprocess import PreprocessParams
@@ -158,19 +159,25 @@ def test_a_smooth_ramp_has_no_seam(write: Any) -> None:
 
 def test_a_step_at_a_tile_s_border_shows(tiled: Detector) -> None:
     """What the ramp is to exclude: a network that sees each tile darker to one side."""
-    infer = tiled._pipeline(tiled._state)._session.infer
     darker = np.linspace(1, 0, TILE, dtype=np.float32)
+    lanes: Any = tiled._pipeline(tiled._state)._lanes
+    before = [lane._session for lane in lanes]
 
-    def lopsided() -> Any:
-        ((reference_, restored),) = infer()
-        return [(reference_ * darker, restored)]
+    class Lopsided:
+        def __init__(self, session: Any) -> None:
+            self.session, self.image = session, session.image
 
-    session: Any = tiled._pipeline(tiled._state)._session
-    session.infer = lopsided
+        def infer(self) -> Any:
+            ((reference_, restored),) = self.session.infer()
+            return [(reference_ * darker, restored)]
+
+    for lane in lanes:
+        lane._session = Lopsided(lane._session)
     try:
         found = tiled.score(np.full((32, 104, 3), 255, np.uint8)).map[16].astype(np.float64)
     finally:
-        session.infer = infer
+        for lane, session in zip(lanes, before, strict=True):
+            lane._session = session
     # Each tile falls from 1 to 0; laid side by side the map would jump by 1 at every border.
     assert np.abs(np.diff(found)).max() < 0.25
 
@@ -191,21 +198,21 @@ def test_the_score_pools_the_whole_map(write: Any, pooling: str, top_k: float) -
 def test_no_copy_of_a_tile_is_made(tiled: Detector) -> None:
     frame = np.random.default_rng(3).integers(0, 256, (80, 80, 3), np.uint8)
     seen = []
-    pipeline: Any = tiled._pipeline(tiled._state)
-    inner = pipeline._preprocess
+    lanes: Any = tiled._pipeline(tiled._state)._lanes
+    inner = lanes[0]._preprocess
 
-    class Spy:
-        color = inner.color
+    def spy(tile: np.ndarray, out: np.ndarray) -> None:
+        seen.append(tile.base is not None and np.shares_memory(tile, frame))
+        inner(tile, out)
 
-        def __call__(self, tile: np.ndarray, out: np.ndarray) -> None:
-            seen.append(tile.base is not None and np.shares_memory(tile, frame))
-            inner(tile, out)
-
-    pipeline._preprocess = Spy()
+    before = [lane._preprocess for lane in lanes]
+    for lane in lanes:
+        lane._preprocess = spy
     try:
         tiled.score(frame)
     finally:
-        pipeline._preprocess = inner
+        for lane, own in zip(lanes, before, strict=True):
+            lane._preprocess = own
     assert len(seen) == 9 and all(seen)
 
 
@@ -228,8 +235,8 @@ def test_an_ignore_mask_on_tiles(write: Any, tmp_path: Path) -> None:
     masked = write_bundle(tmp_path / "m.edgead", replace(plain.manifest, ignore=mask), files)
     frame = np.random.default_rng(5).integers(0, 200, (100, 110, 3), np.uint8)
     frame[5:20, 5:20] = 255
-    detector = Detector(masked)
-    session: Any = detector._pipeline(detector._state)._session
+    detector = Detector(masked, threads=1)
+    session: Any = detector._pipeline(detector._state)._lanes[0]._session
     infer, calls = session.infer, []
     session.infer = lambda: (calls.append(1), infer())[1]
     result = detector.score(frame)
@@ -243,20 +250,51 @@ def test_an_ignore_mask_on_tiles(write: Any, tmp_path: Path) -> None:
         detector.score(frame[:90])
 
 
-def test_features_that_turn_infinite(tiled: Detector) -> None:
-    session: Any = tiled._pipeline(tiled._state)._session
-    infer = session.infer
+def test_the_lanes_change_no_bit(write: Any) -> None:
+    """The product of a blur and weights is not exact, so another order of the tiles would show."""
+    bundle = write("lanes.edgead", overlap=12)
+    frame = np.random.default_rng(6).integers(0, 256, (151, 133, 3), np.uint8)
+    detectors = [Detector(bundle, threads=threads) for threads in (1, 2, 3, 7)]
+    assert [len(d._pipeline(d._state)._lanes) for d in detectors] == [1, 2, 3, 7]
+    one, *others = [[detector.score(frame) for _ in range(3)] for detector in detectors]
+    for results in (one, *others):
+        for result in results:
+            np.testing.assert_array_equal(result.map, one[0].map)
+            assert result.score == one[0].score
+            spent = result.timings_ms
+            stages = [spent[name] for name in ("preprocess", "engine", "anomaly_map")]
+            assert min(stages) > 0 and sum(stages) <= spent["total"] * (1 + 1e-9)
 
-    def broken() -> Any:
-        ((a, b),) = infer()
-        return [(np.where(np.arange(TILE) == 3, np.float32(np.nan), a), b)]
 
-    session.infer = broken
-    try:
-        with pytest.raises(Exception, match="not finite"):
-            tiled.score(np.zeros((50, 50, 3), np.uint8))
-    finally:
-        session.infer = infer
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("wrong", ["raises", "infinite"])
+def test_a_lane_that_fails_is_an_error_and_the_next_frame_is_right(
+    write: Any, threads: int, wrong: str
+) -> None:
+    bundle = write(f"fails{threads}{wrong}.edgead")
+    frame = np.random.default_rng(7).integers(0, 256, (100, 130, 3), np.uint8)
+    with Detector(bundle, threads=threads) as detector:
+        expected = detector.score(frame)
+        lane: Any = detector._pipeline(detector._state)._lanes[-1]
+        session, calls = lane._session, []
+
+        class Broken:
+            image = session.image
+
+            def infer(self) -> Any:
+                calls.append(1)
+                if wrong == "raises":
+                    raise DeviceError("the device is gone")
+                ((a, b),) = session.infer()
+                return [(np.where(np.arange(TILE) == 3, np.float32(np.nan), a), b)]
+
+        lane._session = Broken()
+        with pytest.raises(DeviceError, match="gone" if wrong == "raises" else "not finite"):
+            detector.score(frame)
+        lane._session = session
+        number = len(calls)
+        np.testing.assert_array_equal(detector.score(frame).map, expected.map)
+        assert len(calls) == number  # nothing of the failed frame was still at work
 
 
 def test_a_frame_smaller_than_a_tile(tiled: Detector) -> None:
