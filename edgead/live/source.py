@@ -91,7 +91,7 @@ class Reader(Protocol):
 def quiet_opencv() -> None:
     """Leave it to edgead to say what fails: OpenCV's and FFmpeg's lines are many and name no cure.
 
-    Who wants to see FFmpeg's sets OPENCV_FFMPEG_LOGLEVEL (32: information).
+    Who wants to see FFmpeg's sets OPENCV_FFMPEG_LOGLEVEL (32: information); they come on stdout.
     """
     import cv2
 

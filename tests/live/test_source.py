@@ -110,3 +110,14 @@ def test_a_source_that_does_not_open_is_a_device_error_with_a_cure(text, cure):
     with pytest.raises(SourceError, match=cure) as caught:
         VideoReader(parse_source(text), stall_s=1).open()
     assert caught.value.exit_code == 2
+
+
+def test_ffmpeg_keeps_quiet_and_the_environment_decides(watch, bundle_dir, monkeypatch):
+    """Nobody listens at port 9: FFmpeg would say so in words of its own."""
+    for level, lines in ((None, 3), ("32", 3)):
+        if level is not None:
+            monkeypatch.setenv("OPENCV_FFMPEG_LOGLEVEL", level)
+        process = watch("rtsp://127.0.0.1:9/x", "--bundle", bundle_dir)
+        out, err = process.process.communicate()
+        assert len(err.splitlines()) == lines and err.count("edgead: stream") == 1, err
+        assert ("FFMPEG" in out) == (level is not None)
