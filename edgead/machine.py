@@ -182,6 +182,14 @@ def _plan_cache() -> Iterator[Finding]:
         yield Finding("plan cache", "missing", f"{detail}, not writable", hint)
 
 
+def _auto() -> Iterator[Finding]:
+    from edgead.engine.choice import choose
+
+    choice = choose("auto")
+    where = "the CPU" if choice.index is None else choice.device
+    yield Finding("device auto", "ok", f"{where} ({choice.reason})")
+
+
 def _extras() -> Iterator[Finding]:
     for extra in EXTRAS:
         absent = missing(extra)
@@ -211,5 +219,6 @@ PROBES: dict[str, Callable[[], Iterator[Finding]]] = {
     "tensorrt": _tensorrt,
     "pycuda": _pycuda,
     "plan cache": _plan_cache,
+    "device auto": _auto,
     "extras": _extras,
 }

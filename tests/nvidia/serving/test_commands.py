@@ -1,0 +1,64 @@
+"""Commands on a SIMULATED device: what they say of it and how they count; no GPU is involved."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from simulation import Device
+
+from edgead.bench.command import main as bench
+from edgead.bundle import Bundle
+from edgead.cli import main
+from edgead.nvidia import memory
+
+
+def test_doctor_says_what_auto_would_choose(
+    device: Device, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def auto() -> str:
+        main(["doctor", "--json"])
+        found = json.loads(capsys.readouterr().out)["findings"]
+        return next(f["detail"] for f in found if f["name"] == "device auto")  # type: ignore[no-any-return]
+
+    assert auto() == "cuda:0 (auto: a GPU that can serve)"
+    memory._opened.clear()  # a process looks once
+    device.count = 0
+    assert auto().startswith("the CPU (auto: no GPU: NVIDIA's driver finds no GPU")
+
+
+def test_bench_has_the_scope_of_the_copies_and_names_the_gpu(
+    device: Device, half_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "now.json"
+    words = [str(half_bundle.path), "--device", "cpu", "--device", "cuda", "--repeats", "15"]
+    assert bench([*words, "--cold-starts", "0", "--json", str(path)]) == 0
+    report = json.loads(path.read_bytes())
+    (gpu,) = report["beside"]
+    assert "copies" not in report["scopes"]
+    assert gpu["identity"]["device"] == "cuda:0: Simulated GPU"
+    assert gpu["identity"]["precision"] == "float16"
+    assert gpu["identity"]["version"] == "TensorRT 10.3.0"
+    assert gpu["settings"]["device"] == "cuda"
+    network, copies = (gpu["scopes"][name]["samples_ms"] for name in ("network", "copies"))
+    np.testing.assert_allclose(network, 0.25)  # a tick of the simulated clock
+    assert len(copies) == 15 and all(both > one for one, both in zip(network, copies, strict=True))
+    assert set(gpu["stages"]) == {"preprocess", "copy", "engine", "anomaly_map", "total"}
+    assert "cuda:0: Simulated GPU, float16" in capsys.readouterr().out
+
+
+def test_score_prints_the_gpu_and_its_timings(
+    device: Device,
+    half_bundle: Bundle,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    half: Any,
+) -> None:
+    image = tmp_path / "frame.png"
+    image.write_bytes(half.files[half.manifest.golden[0].image])
+    main(["score", str(half_bundle.path), str(image), "--device", "cuda", "--json"])
+    frames = json.loads(capsys.readouterr().out)["frames"]
+    assert list(frames[0]["timings_ms"]) == ["preprocess", "engine", "anomaly_map", "copy", "total"]
