@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from edgead.bundle import Bundle
 from edgead.engine import Pairs
 from edgead.errors import BundleError, DeviceError, DeviceLostError
+from edgead.nvidia.cache import PlanCache
 from edgead.nvidia.devices import device_word
 from edgead.nvidia.library import Library, find_library
 from edgead.nvidia.log import BuildLog, make_logger
@@ -124,7 +126,7 @@ class TensorRTEngine:
         Errors: DeviceError.
         """
         with self._lock, self.memory.errors("making an execution context"):
-            given = () if self._config is None else (self._config,)
+            given = () if self._config is None else (self._config.config,)
             context = self._engine.create_execution_context(*given)
             ok = context is not None and context.set_input_shape(
                 self._input, self.tensors[self._input]
@@ -135,6 +137,12 @@ class TensorRTEngine:
                 f"{self.complaint()}; it may be out of memory, or {_AGAIN}"
             )
         return context
+
+    def keep_compiled(self) -> None:
+        """Called after a graph ran; the device's context is current."""
+        if self._config is not None:
+            with self._lock, self.memory.errors("keeping what was compiled"):
+                self._config.keep()
 
     def complaint(self) -> str:
         """The last error that TensorRT logged."""
@@ -149,7 +157,7 @@ class TensorRTEngine:
             self._runtime = module.Runtime(self._logger)
         except TypeError:  # what the bindings make of a null pointer
             self._runtime = None
-        self._config: Any = None
+        self._config: RtxConfig | None = None
         self._engine: Any = None
         if self._runtime is not None:
             self._engine = self._runtime.deserialize_cuda_engine(found.data)
@@ -158,7 +166,9 @@ class TensorRTEngine:
                 f"{found.path}: {library} does not load this plan on {self.device}: "
                 f"{self.complaint()}; {_AGAIN}"
             )
-        self._config = _runtime_config(module, self._engine)
+        if library.flavour == "rtx":
+            own = None if found.options is None else found.path
+            self._config = RtxConfig(module, self._engine.create_runtime_config(), own)
 
     def _check_tensors(self, module: Any) -> None:
         """Hold the plan's inputs and outputs against the manifest."""
@@ -328,14 +338,34 @@ def _foreign(path: str | os.PathLike[str], trust: bool) -> tuple[Library, Plan]:
     return library, foreign_plan(path, library, trust=trust)
 
 
-def _runtime_config(module: Any, engine: Any) -> Any:
-    """RTX: compile all kernels before the first frame, so that no graph captures stopgaps."""
-    if not hasattr(module, "DynamicShapesKernelSpecializationStrategy"):
-        return None
-    config = engine.create_runtime_config()
-    strategy = module.DynamicShapesKernelSpecializationStrategy.EAGER
-    config.dynamic_shapes_kernel_specialization_strategy = strategy
-    return config
+class RtxConfig:
+    """How TensorRT-RTX compiles a plan's kernels for this GPU, and what it compiled before.
+
+    All at once, before the first frame: else a graph would capture the stopgaps that run meanwhile.
+    ``plan``: None for one that is not this machine's own; nothing is kept of that.
+    """
+
+    def __init__(self, module: Any, config: Any, plan: Path | None) -> None:
+        self.config = config
+        strategy = module.DynamicShapesKernelSpecializationStrategy.EAGER
+        self.config.dynamic_shapes_kernel_specialization_strategy = strategy
+        self._plan, self._kept = plan, b""
+        self._cache: Any = None
+        if plan is not None and hasattr(self.config, "create_runtime_cache"):  # RTX 1.1
+            self._cache = self.config.create_runtime_cache()
+            self._kept = PlanCache(plan.parent).compiled(plan.stem) or b""
+            if self._kept and not self._cache.deserialize(self._kept):
+                self._kept = b""  # of another driver or GPU: compiled anew
+            self.config.set_runtime_cache(self._cache)
+
+    def keep(self) -> None:
+        """Keep what was compiled for the next start, where that is new."""
+        if self._cache is None or self._plan is None:
+            return
+        data = bytes(self._cache.serialize())
+        if data != self._kept:
+            PlanCache(self._plan.parent).keep_compiled(self._plan.stem, data)
+            self._kept = data
 
 
 def _tensors(bundle: Bundle) -> dict[str, tuple[int, ...]]:

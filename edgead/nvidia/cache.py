@@ -2,6 +2,7 @@
 
     KEY.plan   the plan as TensorRT wrote it
     KEY.json   what it is, its size and SHA-256; written last, so an entry is whole or not there
+    KEY.jit    what RTX compiled for this GPU when the plan first ran, to start faster
     KEY.log    the log of the build, of one that failed too
     KEY.timing what TensorRT measured of kernels, for the next build on the same GPU
     KEY.lock   held while it is built; goes when its process dies
@@ -30,6 +31,7 @@ from edgead.files import write_file
 
 MOST_PLANS = 24
 MOST_BYTES = 2**31
+_OF_A_PLAN = (".plan", ".log", ".jit")
 _LEFTOVER_AGE_S = 3600.0  # temporary files of killed writers, and logs of builds that failed
 _POLL_S = 0.1
 _CURE = "set EDGEAD_CACHE to a directory of your own"
@@ -108,6 +110,19 @@ class PlanCache:
         with contextlib.suppress(OSError):  # a read-only cache still serves
             os.utime(self.directory / f"{entry.key}.json")
         return data
+
+    def compiled(self, key: str) -> bytes | None:
+        """What RTX compiled when the plan ran before, or None.
+
+        Errors: DeviceError when others could have written it.
+        """
+        path = self.directory / f"{key}.jit"
+        return self._read(path) if os.path.lexists(path) else None
+
+    def keep_compiled(self, key: str, data: bytes) -> None:
+        """Keep that for the next start, as long as the plan; where nothing can be written, not."""
+        with contextlib.suppress(OSError):
+            write_file(self.directory / f"{key}.jit", data)
 
     def store(self, key: str, data: bytes, about: Mapping[str, Any]) -> Entry:
         """Keep a plan, in place of an older one of the same key, and prune the others.
@@ -227,7 +242,8 @@ class PlanCache:
             os.close(descriptor)
 
     def _remove(self, key: str) -> None:
-        for path in (self._description(key), self._plan(key), self.directory / f"{key}.log"):
+        others = (self.directory / f"{key}{suffix}" for suffix in (".log", ".jit"))
+        for path in (self._description(key), self._plan(key), *others):
             with contextlib.suppress(OSError):
                 path.unlink(missing_ok=True)
 
@@ -235,7 +251,7 @@ class PlanCache:
         """Remove what killed writers left behind: temporary files, plans without a description."""
         oldest = time.time() - _LEFTOVER_AGE_S
         for path in self.directory.iterdir():
-            orphan = path.suffix in (".plan", ".log") and not self._description(path.stem).exists()
+            orphan = path.suffix in _OF_A_PLAN and not self._description(path.stem).exists()
             with contextlib.suppress(OSError):
                 if (orphan or path.suffix == ".tmp") and path.lstat().st_mtime < oldest:
                     path.unlink()

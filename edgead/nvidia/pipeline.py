@@ -60,6 +60,7 @@ class CudaPipeline:
         self._lock = threading.RLock()
         self._closed = True  # until all is there
         self._dirty = False  # a frame was not waited for
+        self._fresh = True  # no frame yet
         self._plans = TilePlans(bundle)
         self._roi = roi_of(bundle) if manifest.tiling is None else None
         self._map_bytes = 4 * math.prod(manifest.map_params().size)
@@ -166,6 +167,9 @@ class CudaPipeline:
             self._stream.copy(slot.block.address, self._map.address, self._map_bytes)
         self._stream.synchronize()
         self._dirty = False
+        if self._fresh:
+            self._engine.keep_compiled()
+            self._fresh = False
         clock = geometry.clock if hasher is None else geometry.clock_with_digests
         assert clock is not None
         spent = clock.spent()

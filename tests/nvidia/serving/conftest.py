@@ -58,10 +58,10 @@ def half_bundle(half: Any, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 @pytest.fixture
-def plans(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def plans(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
     """Stand in for the plan cache: own_plan gives the graph as a simulated plan."""
     from edgead.engine import tensorrt
-    from edgead.nvidia.plans import Plan
+    from edgead.nvidia.plans import BuildOptions, Plan
 
     told: dict[str, Any] = {"asked": [], "before": lambda cancelled: None}
 
@@ -74,12 +74,12 @@ def plans(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         data = told.get("data") or plan_bytes(model, library.flavour, version)
         return Plan(
             data=data,
-            path=Path("cache/simulated.plan"),
+            path=tmp_path / "cache" / "plans" / "simulated.plan",
             flavour=library.flavour,
             version=version,
             precision=precision,
             device=asked["device"],
-            options=None,
+            options=BuildOptions(),
         )
 
     monkeypatch.setattr(tensorrt, "own_plan", own_plan)

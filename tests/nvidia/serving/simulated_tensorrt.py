@@ -17,6 +17,7 @@ from simulation import ALIGNMENT, Device, Op
 
 TAGS = {"tensorrt": b"ftrt", "rtx": b"vtrt"}
 SCRATCH = 1024
+COMPILED = b"compiled kernels"
 
 
 def plan_bytes(model: bytes, flavour: str = "tensorrt", version: str = "10.3.0") -> bytes:
@@ -76,6 +77,7 @@ class Engine(Simulated):
     """tensorrt.ICudaEngine; knows its runtime, and does not keep it alive."""
 
     context_class: type[ExecutionContext]
+    config_class: type[RuntimeConfig]
 
     def __init__(self, runtime: Runtime, model: bytes) -> None:
         import onnxruntime
@@ -110,13 +112,15 @@ class Engine(Simulated):
         return DataType.FLOAT if port.type == "tensor(float)" else DataType.HALF
 
     def create_runtime_config(self) -> RuntimeConfig:
-        return RuntimeConfig()
+        return self.config_class()
 
     def create_execution_context(self, config: Any = None) -> ExecutionContext | None:
         if not self.lock.acquire(blocking=False):
             self.device.fault("two threads make execution contexts of one engine at once")
         try:
             self.device.call("create_execution_context", config)
+            if config is not None and config.cache is not None:
+                config.cache.content = COMPILED
             if self.device.free_bytes < SCRATCH:
                 self.logger.log(ILogger.Severity.ERROR, "out of memory")
                 return None
@@ -133,10 +137,37 @@ class Engine(Simulated):
             self.device.release(self.allocation)
 
 
-class RuntimeConfig:
+class RuntimeCache(Simulated):
+    """tensorrt_rtx.IRuntimeCache"""
+
+    def __init__(self) -> None:
+        self.content = b""
+
+    def serialize(self) -> bytes:
+        return self.content
+
+    def deserialize(self, blob: bytes) -> bool:
+        self.device.call("RuntimeCache.deserialize", blob)
+        fits = blob == COMPILED
+        self.content = blob if fits else b""
+        return fits
+
+
+class RuntimeConfig(Simulated):
     """tensorrt_rtx.IRuntimeConfig"""
 
-    dynamic_shapes_kernel_specialization_strategy: Any = "LAZY"
+    cache_class: type[RuntimeCache]
+
+    def __init__(self) -> None:
+        self.dynamic_shapes_kernel_specialization_strategy: Any = None
+        self.cache: RuntimeCache | None = None
+
+    def create_runtime_cache(self) -> RuntimeCache:
+        return self.cache_class()
+
+    def set_runtime_cache(self, cache: RuntimeCache) -> bool:
+        self.cache = cache
+        return True
 
 
 class ExecutionContext(Simulated):
@@ -216,7 +247,9 @@ def tensorrt_module(
 ) -> ModuleType:
     """``tensorrt`` or ``tensorrt_rtx``."""
     (context,) = bound(device, ExecutionContext)
-    (engine,) = bound(device, Engine, context_class=context)
+    (cache,) = bound(device, RuntimeCache)
+    (config,) = bound(device, RuntimeConfig, cache_class=cache)
+    (engine,) = bound(device, Engine, context_class=context, config_class=config)
     (runtime,) = bound(device, Runtime, engine_class=engine)
     module = make_module(
         {"tensorrt": "tensorrt", "rtx": "tensorrt_rtx"}[flavour],
@@ -229,6 +262,8 @@ def tensorrt_module(
         TensorIOMode=TensorIOMode,
     )
     if flavour == "rtx":
+        module.IRuntimeConfig = config  # type: ignore[attr-defined]
+        module.IRuntimeCache = cache  # type: ignore[attr-defined]
         strategies = enum.Enum("DynamicShapesKernelSpecializationStrategy", "LAZY EAGER NONE")
         module.DynamicShapesKernelSpecializationStrategy = strategies  # type: ignore[attr-defined]
     return module
