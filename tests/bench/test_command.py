@@ -122,6 +122,20 @@ def test_several_bundles_and_threads_are_ratios_to_the_first(bench, bundle_dir, 
     assert f"ratio  {other}, 1 thread / {bundle_dir}, 1 thread, end_to_end: " in out
 
 
+def test_precisions_are_measured_side_by_side(bench, bundle_copy, add_int8, images, tmp_path):
+    add_int8(bundle_copy)
+    words = ("--images", images, "--precision", "float32", "--precision", "int8")
+    code, out, err = bench(bundle_copy, *words, "--json", tmp_path / "r.json")
+    if "does not offer it" in err:
+        pytest.skip("OpenVINO has no int8 here")
+    assert code == 0
+    found = json.loads((tmp_path / "r.json").read_text())
+    assert found["identity"]["precision"] == "float32"
+    assert [one["identity"]["precision"] for one in found["beside"]] == ["int8"]
+    assert f"{bundle_copy} in int8" in out
+    assert "--precision float32 --precision int8" in out.splitlines()[-1]
+
+
 def test_what_comes_next_keeps_the_settings(bench, bundle_dir, images):
     words = ("--images", images, "--threads", 1, "--threads", 2, "--batch", 2)
     asked = "edgead-bench {} --images {} --threads 1 --threads 2 --batch 2 --hz {}"

@@ -193,6 +193,23 @@ def test_the_colour_order_is_the_recorded_one(run, run_json, bundle_dir, good, t
     assert run_json("replay", bundle_dir, path)[0] == 0
 
 
+def test_the_precision_is_the_recorded_one(run, run_json, bundle_copy, add_int8, good, tmp_path):
+    add_int8(bundle_copy)
+    words = ("score", bundle_copy, good, "--threads", 1, "--precision", "int8")
+    code, out, err = run(*words, "--json", "--digests")
+    if "does not offer it" in err:
+        pytest.skip("OpenVINO has no int8 here")
+    assert code == 0 and json.loads(out)["engine"]["precision"] == "int8"
+    assert "--precision int8" in err.splitlines()[-1]  # the next command keeps it
+    path = tmp_path / "scores.json"
+    path.write_text(out)
+    code, report = run_json("replay", bundle_copy, path)
+    assert (code, report["engine"]["precision"], report["departed"]) == (0, "int8", {})
+    code, report = run_json("replay", bundle_copy, path, "--precision", "float32")
+    assert (code, stages(report)) == (6, ["engine"])
+    assert report["notes"] == ["1 verdict recorded with precision int8, here float32"]
+
+
 def test_records_of_two_colour_orders_are_replayed_apart(run, bundle_dir, line, write, good):
     digests = line()["digests"]
     other = {**digests, "served": {**digests["served"], "color": "rgb"}}
