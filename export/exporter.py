@@ -359,7 +359,7 @@ def _prove(bundle: Bundle) -> None:
     from edgead.detector import Detector
 
     for precision in {"float32", "int8"} & set(bundle.manifest.models):
-        Detector(bundle, precision=precision)
+        Detector(bundle, device="cpu", precision=precision)
 
 
 def _model_line(name: str, model: bytes, counted: Census, opset: int) -> str:

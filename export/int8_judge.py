@@ -194,7 +194,7 @@ def tell_test_set(bundle: Bundle, samples: Sequence[Sample], log: Callable[[str]
     dataset = Dataset(bundle.path, "", (), tuple(samples))
     figures = []
     for precision in ("float32", "int8"):
-        with Detector(bundle, precision=precision) as detector:
+        with Detector(bundle, device="cpu", precision=precision) as detector:
             figures.append(evaluate(detector, dataset).metrics)
     said = [
         f"{what} AUROC {figures[0][key]:.4f} -> {figures[1][key]:.4f}"

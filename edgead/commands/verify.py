@@ -77,17 +77,23 @@ def run(args: argparse.Namespace) -> int:
 
 def _verify(bundle: Bundle, args: argparse.Namespace, console: Console) -> Iterator[Verified]:
     """One engine after the other; what this machine cannot run is left out, and said."""
+    from edgead.engine.choice import obstacle
+
     if args.device != DEVICE or args.precision is not None:
         yield _measure(bundle, args.device, args.precision, args.threads)
         return
     yield _measure(bundle, "cpu", "float32", args.threads)  # there is always this one
-    others = [("cpu", name) for name in bundle.manifest.models if name != "float32"]
-    gpu = [("cuda", "float16")] if "float16" in bundle.manifest.models else []
-    for device, precision in (*others, *gpu):
-        try:
-            yield _measure(bundle, device, precision, args.threads)
-        except DeviceError as error:
-            console.say(f"not here: {error}")
+    for precision in bundle.manifest.models:
+        if precision != "float32":
+            try:
+                yield _measure(bundle, "cpu", precision, args.threads)
+            except DeviceError as error:
+                console.say(f"not here: {error}")
+    absent = obstacle(bundle)
+    if absent is None:
+        yield _measure(bundle, "cuda", None, args.threads)
+    else:
+        console.say(f"not here: a GPU: {absent}")
 
 
 def _measure(bundle: Bundle, device: str, precision: str | None, threads: int | None) -> Verified:
