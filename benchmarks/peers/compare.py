@@ -85,10 +85,7 @@ def _systems(args: argparse.Namespace, left_out: list[dict[str, Any]]) -> Iterat
             place = Environment(args.folder, "anomalib")
             name = f"anomalib {place.version('anomalib')}"
             made = _make_peer(place, peer, args)
-            yield System(
-                name, title, place, "serve_anomalib.py", [made["model"], threads],
-                notes=made["mended"],
-            )  # fmt: skip
+            yield System(name, title, place, "serve_anomalib.py", [made["model"], threads])
         except Skipped as error:
             left_out.append(_skipped("anomalib", title, error))
     try:
@@ -183,7 +180,6 @@ def row(system: System, samples: Sequence[Sample]) -> dict[str, Any]:
         "packages": system.environment.packages(),
         "disk_mb": system.environment.disk_mb(),
         "image_auroc": auroc(system.found, defective) if system.scores else None,
-        "notes": system.notes,
     }
 
 
@@ -192,7 +188,7 @@ def _skipped(system: str, method: str, error: Skipped) -> dict[str, Any]:
     print(f"skip   {system}, {method}: {error}", file=sys.stderr)
     return {
         "system": system, "method": method, **numbers, "disk_mb": None, "image_auroc": None,
-        "notes": "", "skipped": str(error),
+        "skipped": str(error),
     }  # fmt: skip
 
 

@@ -26,7 +26,6 @@ class System:
     script: str
     arguments: list[str]
     scores: bool = True
-    notes: str = ""
     times_ms: list[float] = field(default_factory=list)
     found: list[float] = field(default_factory=list)
     cold_ms: list[float] = field(default_factory=list)
