@@ -21,6 +21,7 @@ from edgead.engine.choice import choose
 from edgead.errors import DeviceError, DeviceLostError, EdgeadError, InputError
 from edgead.later import Later, now
 from edgead.pipeline import FramePipeline, Measurement
+from edgead.preprocess import COLORS, check_word
 from edgead.qualification import qualify
 from edgead.result import LateResult, Result, Scale
 from edgead.warm_start import WarmStart, check_warm_start, open_qualified
@@ -82,6 +83,7 @@ class Detector:
     ) -> None:
         self._bundle = engine if isinstance(engine, Bundle) else open_bundle(engine)
         manifest = self._bundle.manifest
+        check_word("color", color, COLORS)
         self._color = color
         self._ignore = manifest.ignore
         if false_reject_rate is None:
@@ -106,8 +108,8 @@ class Detector:
         else:
             opened = open_engine(self._bundle, choice.device, threads, **asked)
         self._state = self._state_of(opened, false_reject_rate)
-        self._pipeline(self._state)
         qualify(self._bundle, opened)
+        self._pipeline(self._state)
         if later:
             self._warm_start = WarmStart(
                 lambda cancelled: open_qualified(self._bundle, choice.index or 0, asked, cancelled),

@@ -128,15 +128,26 @@ class TensorRTEngine:
         with self._lock, self.memory.errors("making an execution context"):
             given = () if self._config is None else (self._config.config,)
             context = self._engine.create_execution_context(*given)
-            ok = context is not None and context.set_input_shape(
-                self._input, self.tensors[self._input]
-            )
+            ok = context is not None and self._shape(context)
         if not ok:
+            del context  # now, while the device's context is current
             raise DeviceError(
                 f"{self.device}: {self.version} makes no execution context of {self.plan}: "
-                f"{self.complaint()}; it may be out of memory, or {_AGAIN}"
+                f"{self.complaint()}; it may be out of memory; TensorRT 8.5 has a "
+                f"context for one thread only; else {_AGAIN}"
             )
         return context
+
+    def _shape(self, context: Any) -> bool:
+        """Give a context its profile and the shape of one image."""
+        if hasattr(context, "nvtx_verbosity"):  # plans keep their layers' names, for inspection
+            context.nvtx_verbosity = self._module.ProfilingVerbosity.NONE
+        if context.active_optimization_profile < 0:  # TensorRT 8: all contexts but the first
+            stream = self.memory.stream()
+            if not context.set_optimization_profile_async(0, stream.handle):
+                return False
+            stream.synchronize()
+        return bool(context.set_input_shape(self._input, self.tensors[self._input]))
 
     def keep_compiled(self) -> None:
         """Called after a graph ran; the device's context is current."""
@@ -151,6 +162,7 @@ class TensorRTEngine:
 
     def _load(self, library: Library, found: Plan) -> None:
         module: Any = library.module
+        self._module = module
         # In this order: each is needed as long as the next one lives.
         self._logger = make_logger(library.module, self._log)
         try:

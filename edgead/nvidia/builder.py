@@ -190,6 +190,10 @@ class _Job:
                 config.set_flag(flags.FP16)  # an int8 graph has float16 between its convolutions
             if self.precision == "int8":
                 config.set_flag(flags.INT8)
+            # Every thread that serves has a context. From 10 on they share a profile anyway.
+            preview: Any = getattr(self.module, "PreviewFeature", None)  # 8.6
+            if hasattr(preview, "PROFILE_SHARING_0806"):
+                config.set_preview_feature(preview.PROFILE_SHARING_0806, True)  # type: ignore[attr-defined]
         if options.workspace_mb is not None:
             pool = self.module.MemoryPoolType.WORKSPACE
             config.set_memory_pool_limit(pool, options.workspace_mb << 20)

@@ -42,6 +42,13 @@ class TensorIOMode(enum.Enum):
     OUTPUT = 2
 
 
+class ProfilingVerbosity(enum.Enum):
+    """tensorrt.ProfilingVerbosity"""
+
+    NONE = 0
+    DETAILED = 1
+
+
 class ILogger:
     """tensorrt.ILogger"""
 
@@ -92,6 +99,7 @@ class Engine(Simulated):
         self.outputs = {p.name: p for p in self.session.get_outputs()}
         self.allocation = self.device.allocate(SCRATCH, "device")
         self.lock = threading.Lock()
+        self.had_contexts = False
 
     @property
     def num_io_tensors(self) -> int:
@@ -179,6 +187,13 @@ class ExecutionContext(Simulated):
         self.shape: tuple[int, ...] | None = None
         self.stream: int | None = None
         self.warm = False  # ran once since the shape was set, and was waited for
+        self.nvtx_verbosity = "DETAILED"
+        first = self.device.shares_profiles or self.device.profile_users == 0
+        self.active_optimization_profile = 0 if first and not engine.had_contexts else -1
+        if self.device.shares_profiles:
+            self.active_optimization_profile = 0
+        engine.had_contexts = True
+        self.device.profile_users += self.active_optimization_profile == 0
         self.allocation = self.device.allocate(SCRATCH, "device")
 
     def _engine(self) -> Engine:
@@ -188,8 +203,18 @@ class ExecutionContext(Simulated):
             raise AssertionError
         return engine
 
+    def set_optimization_profile_async(self, index: int, stream_handle: int) -> bool:
+        self.device.call("set_optimization_profile_async", (index, stream_handle))
+        if self.device.profile_users and not self.device.shares_profiles:
+            return False
+        self.active_optimization_profile = index
+        self.device.profile_users += 1
+        return True
+
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         self.device.call("set_input_shape", (name, tuple(shape)))
+        if self.active_optimization_profile < 0:
+            return False
         wanted = self._engine().get_tensor_shape(name)
         self.shape, self.warm = tuple(shape), False
         return all(a in (-1, b) for a, b in zip(wanted, shape, strict=True))
@@ -236,6 +261,7 @@ class ExecutionContext(Simulated):
 
     def __del__(self) -> None:
         self.device.log.append(("Context gone", None))
+        self.device.profile_users -= self.active_optimization_profile == 0
         if self.engine() is None and not self.device.collecting:
             self.device.faults.append("the engine went before its context")
         self.let_go("an execution context")
@@ -260,6 +286,7 @@ def tensorrt_module(
         IExecutionContext=context,
         DataType=DataType,
         TensorIOMode=TensorIOMode,
+        ProfilingVerbosity=ProfilingVerbosity,
     )
     if flavour == "rtx":
         module.IRuntimeConfig = config  # type: ignore[attr-defined]

@@ -81,6 +81,8 @@ class Device:
         self.ticks_ms = 0.0
         self.collecting = False  # Python's collector runs, which ends native objects in no order
         self.refuse_plan = False  # deserialisation gives None
+        self.shares_profiles = True  # as from TensorRT 10 on; else one context has the profile
+        self.profile_users = 0
         self._plants: dict[str, list[tuple[int, BaseException]]] = {}
         self._allocations: list[Allocation] = []
         self._local = threading.local()

@@ -330,6 +330,30 @@ def test_another_library_finds_its_context_again(
         assert device.stack == [other]
 
 
+def test_tensorrt_8_gives_its_profile_to_one_context_at_a_time(
+    device: Device, half_bundle: Bundle, cpu: Detector, make_frame: MakeFrame
+) -> None:
+    """One thread is served; another is told why not."""
+    device.shares_profiles = False
+    frame = make_frame(3, (40, 50, 3))
+    with Detector(half_bundle, device="cuda") as detector:
+        check_same(detector.score(frame), cpu.score(frame), half_bundle)
+        heard: list[str] = []
+
+        def score() -> None:
+            try:
+                detector.score(frame)
+            except DeviceError as error:
+                heard.append(str(error))
+
+        thread = threading.Thread(target=score)
+        thread.start()
+        thread.join()
+        assert len(heard) == 1 and "TensorRT 8.5 has a context for one thread only" in heard[0]
+        check_same(detector.score(frame), cpu.score(frame), half_bundle)
+    assert device.count_of("set_optimization_profile_async") > 0
+
+
 def test_a_session_copies_image_and_pairs(
     device: Device, half_bundle: Bundle, frame: np.ndarray
 ) -> None:
