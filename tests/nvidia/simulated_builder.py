@@ -85,6 +85,7 @@ class Simulation:
         self.timing: list[bytes] = []
         self.layers: list[Layer] = half_network()
         self.built = 0
+        self.previews: dict[str, bool] = {}
         self.module = self._module()
 
     def _module(self) -> Any:
@@ -105,6 +106,8 @@ class Simulation:
         names["LayerInformationFormat"] = enum
         if self.major > 8:
             names["IProgressMonitor"] = Logger
+        else:
+            names["PreviewFeature"] = SimpleNamespace(PROFILE_SHARING_0806="PROFILE_SHARING_0806")
         return SimpleNamespace(**names)
 
     def _builder(self, logger: Any) -> Builder:
@@ -158,6 +161,9 @@ class Config:
 
     def set_flag(self, flag: str) -> None:
         self._simulation.flags.add(flag)
+
+    def set_preview_feature(self, feature: str, enable: bool) -> None:
+        self._simulation.previews[feature] = enable
 
     def clear_flag(self, flag: str) -> None:
         self._simulation.flags.discard(flag)
