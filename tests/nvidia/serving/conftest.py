@@ -19,6 +19,7 @@ from simulated_machine import install
 from simulated_tensorrt import plan_bytes
 from simulation import Device
 
+from edgead import Detector
 from edgead.bundle import Bundle, open_bundle
 from edgead.manifest import Tolerance
 
@@ -116,3 +117,17 @@ def lawless_device(monkeypatch: pytest.MonkeyPatch, plans: dict[str, Any]) -> De
     found = Device()
     install(monkeypatch, found)
     return found
+
+
+@pytest.fixture
+def cpu(half_bundle: Bundle) -> Iterator[Detector]:
+    """The same bundle on the CPU."""
+    with Detector(half_bundle, device="cpu") as detector:
+        yield detector
+
+
+@pytest.fixture
+def gpu(device: Device, half_bundle: Bundle) -> Iterator[Detector]:
+    """The bundle on the simulated device."""
+    with Detector(half_bundle, device="cuda") as detector:
+        yield detector

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -49,13 +49,6 @@ class OnDevice:
 
     def __del__(self) -> None:
         self.device.release(self.memory)
-
-
-@pytest.fixture
-def gpu(device: Device, half_bundle: Bundle) -> Iterator[Detector]:
-    """The bundle on the simulated device."""
-    with Detector(half_bundle, device="cuda") as detector:
-        yield detector
 
 
 VIEWS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
