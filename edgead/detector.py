@@ -163,7 +163,10 @@ class Detector:
 
         "chosen": why this device; "warm_start", with one: how far it is, or how it ended.
         """
+        engine = self._state.engine
         found = {**self._state.info, "chosen": self._chosen}
+        if engine is not None:  # a GPU's engine learns at its first frames what it can do
+            found["kernels"] = engine.kernels
         if self._warm_start is not None:
             found["warm_start"] = self._warm_start.state
         elif self._no_warm_start is not None:

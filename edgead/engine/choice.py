@@ -62,8 +62,7 @@ def obstacle(bundle: Bundle | None = None, precision: str | None = None) -> str 
         from edgead.nvidia.library import find_library
         from edgead.nvidia.memory import open_memory
 
-        open_memory(0)
-        load_kernels()
+        load_kernels(open_memory(0).capability)
         find_library()
     except EdgeadError as error:
         return str(error)

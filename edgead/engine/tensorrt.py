@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import sys
 import threading
 from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 from edgead.bundle import Bundle
 from edgead.engine import Pairs
 from edgead.errors import BundleError, DeviceError, DeviceLostError
-from edgead.nvidia.cache import PlanCache
 from edgead.nvidia.devices import device_word
 from edgead.nvidia.library import Library, find_library
 from edgead.nvidia.log import BuildLog, make_logger
@@ -31,6 +30,7 @@ from edgead.nvidia.memory import Block, open_memory
 from edgead.nvidia.monitor import Progress
 from edgead.nvidia.plan_file import read_header
 from edgead.nvidia.plans import Plan, foreign_plan, own_plan
+from edgead.nvidia.rtx import RtxConfig
 
 if TYPE_CHECKING:
     from edgead.pipeline import FramePipeline
@@ -52,8 +52,6 @@ class TensorRTEngine:
     are not those of the manifest; CancelledError.
     """
 
-    kernels = "cuda"
-
     def __init__(
         self,
         bundle: Bundle,
@@ -67,7 +65,8 @@ class TensorRTEngine:
     ) -> None:
         self.precision = PRECISION if precision is None else precision
         self.memory = open_memory(index)
-        self.cuda = load_kernels()
+        self.cuda = load_kernels(self.memory.capability)
+        self.no_graph: str | None = None  # why frames do not run as a CUDA graph
         if self.precision not in bundle.manifest.models:
             raise BundleError(
                 f"bundle {bundle.path} has no {self.precision} graph, only "
@@ -106,6 +105,11 @@ class TensorRTEngine:
 
     def __repr__(self) -> str:
         return f"TensorRTEngine({self.device}, {self.precision}, {self.version})"
+
+    @property
+    def kernels(self) -> str:
+        """ "cuda", and why frames do not run as one CUDA graph where they do not."""
+        return "cuda" if self.no_graph is None else f"cuda, without a CUDA graph: {self.no_graph}"
 
     def session(self) -> TensorRTSession:
         """Buffers for one thread, image and pairs in host memory.
@@ -320,10 +324,10 @@ class TensorRTSession:
                 self._host.clear()
 
 
-def load_kernels() -> Any:
-    """The module ``edgead._cuda``, which a device can run.
+def load_kernels(capability: tuple[int, int]) -> Any:
+    """The module ``edgead._cuda``, which a device of this compute capability can run.
 
-    Errors: DeviceError: not built, or not for this driver.
+    Errors: DeviceError: not built, or not for this driver or device.
     """
     if find_spec("edgead._cuda") is None:
         raise DeviceError(
@@ -337,6 +341,15 @@ def load_kernels() -> Any:
             f"edgead's CUDA kernels, built for {cuda.ARCHITECTURES}, cannot be used: {text} (error "
             f"{code}): install a newer driver, or edgead with an older CUDA"
         )
+    built = [(int(n[:-1]), int(n[-1])) for n in re.findall(r"sm_(\d+)", cuda.ARCHITECTURES)]
+    major, minor = capability
+    # Code runs on later devices of its generation; what is newer than all compiles it for itself.
+    if capability <= max(built) and not any(a == major and b <= minor for a, b in built):
+        raise DeviceError(
+            f"edgead's CUDA kernels were built for {cuda.ARCHITECTURES}, and this GPU is "
+            f"sm_{major}{minor}: install edgead where there is nvcc, with EDGEAD_CUDA=ON "
+            f"EDGEAD_CUDA_ARCHITECTURES={major}{minor}-real"
+        )
     return cuda
 
 
@@ -348,36 +361,6 @@ def _foreign(path: str | os.PathLike[str], trust: bool) -> tuple[Library, Plan]:
         raise DeviceError(f"cannot read plan {path}: {error.strerror}") from error
     library = find_library(header.flavour)
     return library, foreign_plan(path, library, trust=trust)
-
-
-class RtxConfig:
-    """How TensorRT-RTX compiles a plan's kernels for this GPU, and what it compiled before.
-
-    All at once, before the first frame: else a graph would capture the stopgaps that run meanwhile.
-    ``plan``: None for one that is not this machine's own; nothing is kept of that.
-    """
-
-    def __init__(self, module: Any, config: Any, plan: Path | None) -> None:
-        self.config = config
-        strategy = module.DynamicShapesKernelSpecializationStrategy.EAGER
-        self.config.dynamic_shapes_kernel_specialization_strategy = strategy
-        self._plan, self._kept = plan, b""
-        self._cache: Any = None
-        if plan is not None and hasattr(self.config, "create_runtime_cache"):  # RTX 1.1
-            self._cache = self.config.create_runtime_cache()
-            self._kept = PlanCache(plan.parent).compiled(plan.stem) or b""
-            if self._kept and not self._cache.deserialize(self._kept):
-                self._kept = b""  # of another driver or GPU: compiled anew
-            self.config.set_runtime_cache(self._cache)
-
-    def keep(self) -> None:
-        """Keep what was compiled for the next start, where that is new."""
-        if self._cache is None or self._plan is None:
-            return
-        data = bytes(self._cache.serialize())
-        if data != self._kept:
-            PlanCache(self._plan.parent).keep_compiled(self._plan.stem, data)
-            self._kept = data
 
 
 def _tensors(bundle: Bundle) -> dict[str, tuple[int, ...]]:

@@ -275,19 +275,29 @@ class CudaPipeline:
             if not host:
                 return  # this address may never come back
             self._stream.synchronize()
-        if graphs[address] is None:
-            graph = self._cuda.Graph()
+        if graphs[address] is None and self._engine.no_graph is None:
             try:
-                graph.begin(handle)
-                self._enqueue(geometry, address, host)
-                graph.end(handle)
-            except BaseException:
-                graph.abandon(handle)  # or the stream would stay in its capture
-                del graph  # now, not whenever the exception goes
-                raise
-            graphs[address] = graph
+                graphs[address] = self._capture(geometry, address, host)
+            except (DeviceError, RuntimeError) as error:
+                # A DLA, for one, cannot be captured. Whether the device itself fails is seen next.
+                self._engine.no_graph = str(error)
         graphs.move_to_end(address)
-        graphs[address].launch(handle)
+        if graphs[address] is None:
+            self._enqueue(geometry, address, host)
+        else:
+            graphs[address].launch(handle)
+
+    def _capture(self, geometry: Geometry, address: int, host: bool) -> Any:
+        graph, handle = self._cuda.Graph(), self._stream.handle
+        try:
+            graph.begin(handle)
+            self._enqueue(geometry, address, host)
+            graph.end(handle)
+        except BaseException:
+            graph.abandon(handle)  # or the stream would stay in its capture
+            del graph  # now, not whenever the exception goes
+            raise
+        return graph
 
     def _enqueue(
         self, geometry: Geometry, address: int, host: bool, hasher: Hasher | None = None

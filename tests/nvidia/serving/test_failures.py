@@ -97,6 +97,46 @@ def test_kernels_of_a_newer_cuda_than_the_driver(
     assert "driver is insufficient (error 35)" in said and "newer driver" in said
 
 
+@pytest.mark.parametrize(
+    ("built", "fits"),
+    [
+        ("sm_86", True),
+        ("sm_87 sm_90", True),
+        ("sm_90", False),
+        ("sm_75 sm_89", False),
+        ("sm_75", True),
+    ],
+)
+def test_kernels_of_another_gpu(
+    device: Device, half_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, built: str, fits: bool
+) -> None:
+    """The simulated one is sm_87; PTX of the newest architecture serves what is newer still."""
+    monkeypatch.setattr(edgead._cuda, "ARCHITECTURES", built)
+    if fits:
+        Detector(half_bundle, device="cuda").close()
+    else:
+        said = refused(half_bundle)
+        assert f"built for {built}, and this GPU is sm_87" in said
+        assert "EDGEAD_CUDA_ARCHITECTURES=87-real" in said
+
+
+@pytest.mark.parametrize("call", ["begin_capture", "end_capture"])
+def test_what_cannot_be_captured_runs_without_a_graph_and_says_so(
+    device: Device, half_bundle: Bundle, make_frame: MakeFrame, call: str
+) -> None:
+    frame = make_frame(1, (41, 50, 3))
+    with Detector(half_bundle, device="cuda") as detector:
+        expected = detector.score(frame).score
+    device.plant(call, 1, RuntimeError("CUDA: operation not permitted (error 900)"))
+    with Detector(half_bundle, device="cuda") as detector:
+        assert detector.score(frame).score == expected
+        said = detector.info()["kernels"]
+        assert said.startswith("cuda, without a CUDA graph") and "error 900" in said
+        launches = device.count_of("launch")
+        assert detector.score(frame).score == expected
+        assert device.count_of("launch") == launches
+
+
 def test_a_plan_that_does_not_load(
     device: Device, half_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
