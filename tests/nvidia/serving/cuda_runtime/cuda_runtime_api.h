@@ -1,0 +1,117 @@
+// A SIMULATION of the part of the CUDA runtime that csrc/graph_cuda.h uses, for the tests: it
+// counts what is alive, tells captures apart, and fails where it is told to. Names and numbers are
+// CUDA's.
+#pragma once
+#include <map>
+#include <string>
+
+enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidValue = 1, cudaErrorCapture = 900 };
+enum cudaMemoryType { cudaMemoryTypeHost = 1, cudaMemoryTypeDevice = 2, cudaMemoryTypeManaged = 3 };
+enum cudaStreamCaptureStatus { cudaStreamCaptureStatusNone = 0, cudaStreamCaptureStatusActive = 1 };
+enum cudaStreamCaptureMode {
+  cudaStreamCaptureModeGlobal = 0,
+  cudaStreamCaptureModeThreadLocal = 1
+};
+constexpr unsigned cudaEventRecordDefault = 0, cudaEventRecordExternal = 1;
+struct cudaPointerAttributes {
+  cudaMemoryType type;
+  int device;
+};
+struct Stream;
+struct Event {
+  int time = 0;
+};
+struct Graph_ {
+  int records = 0;
+};
+using cudaStream_t = Stream*;
+using cudaEvent_t = Event*;
+using cudaGraph_t = Graph_*;
+using cudaGraphExec_t = Graph_*;
+
+namespace simulated {
+inline int alive = 0;  // events, graphs and executables
+inline int clock = 0;  // milliseconds
+inline bool capturing = false;
+inline cudaStreamCaptureMode mode = cudaStreamCaptureModeGlobal;
+inline int external = -1;  // of the last record
+inline int launches = 0, waits = 0, unread_error = 0;
+inline std::map<std::string, int> calls, fail_at;
+
+inline cudaError_t call(const char* name, cudaError_t error = cudaErrorCapture) {
+  if (++calls[name] != fail_at[name]) return cudaSuccess;
+  unread_error = error;
+  return error;
+}
+inline void reset() { calls.clear(), fail_at.clear(), capturing = false, launches = waits = 0; }
+}  // namespace simulated
+
+inline const char* cudaGetErrorString(cudaError_t) { return "a simulated error"; }
+inline cudaError_t cudaGetLastError() {
+  const auto found = static_cast<cudaError_t>(simulated::unread_error);
+  simulated::unread_error = 0;
+  return found;
+}
+inline cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* found, const void* address) {
+  const auto kind = reinterpret_cast<size_t>(address) / 256;  // the tests' own code for addresses
+  *found = {static_cast<cudaMemoryType>(kind), 7};
+  return simulated::call("cudaPointerGetAttributes");
+}
+inline cudaError_t cudaEventCreate(cudaEvent_t* event) {
+  const cudaError_t error = simulated::call("cudaEventCreate");
+  if (error == cudaSuccess) *event = new Event, ++simulated::alive;
+  return error;
+}
+inline cudaError_t cudaEventDestroy(cudaEvent_t event) {
+  delete event, --simulated::alive;
+  return cudaSuccess;
+}
+inline cudaError_t cudaStreamIsCapturing(cudaStream_t, cudaStreamCaptureStatus* status) {
+  *status = simulated::capturing ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusNone;
+  return simulated::call("cudaStreamIsCapturing");
+}
+inline cudaError_t cudaEventRecordWithFlags(cudaEvent_t event, cudaStream_t, unsigned flags) {
+  simulated::external = static_cast<int>(flags);
+  event->time = simulated::clock += 2;
+  return simulated::call("cudaEventRecordWithFlags");
+}
+inline cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) {
+  ++simulated::waits;
+  return simulated::call("cudaStreamWaitEvent");
+}
+inline cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t from, cudaEvent_t to) {
+  *ms = static_cast<float>(to->time - from->time);
+  return simulated::call("cudaEventElapsedTime");
+}
+inline cudaError_t cudaStreamBeginCapture(cudaStream_t, cudaStreamCaptureMode mode) {
+  const cudaError_t error = simulated::call("cudaStreamBeginCapture");
+  if (error == cudaSuccess) simulated::capturing = true, simulated::mode = mode;
+  return error;
+}
+inline cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t* graph) {
+  const bool began = simulated::capturing;
+  simulated::capturing = false;
+  const cudaError_t error = simulated::call("cudaStreamEndCapture");
+  if (!began) simulated::unread_error = cudaErrorInvalidValue;
+  if (!began || error != cudaSuccess) return began ? error : cudaErrorInvalidValue;
+  *graph = new Graph_, ++simulated::alive;
+  return cudaSuccess;
+}
+inline cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t* executable, cudaGraph_t,
+                                                 unsigned long long) {
+  const cudaError_t error = simulated::call("cudaGraphInstantiateWithFlags");
+  if (error == cudaSuccess) *executable = new Graph_, ++simulated::alive;
+  return error;
+}
+inline cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
+  delete graph, --simulated::alive;
+  return cudaSuccess;
+}
+inline cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable) {
+  delete executable, --simulated::alive;
+  return cudaSuccess;
+}
+inline cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t) {
+  simulated::launches += executable != nullptr;
+  return simulated::call("cudaGraphLaunch");
+}

@@ -1,0 +1,104 @@
+// csrc/graph_cuda.h against the SIMULATED runtime beside this file: what it calls, what it lets go,
+// and what it does when a call fails. Exit code 0 and "ok" when all holds.
+#include <cstdio>
+#include <cstdlib>
+
+#include "graph_cuda.h"
+
+namespace {
+
+void expect(bool holds, const char* what, int line) {
+  if (holds) return;
+  std::fprintf(stderr, "line %d: %s\n", line, what);
+  std::exit(1);
+}
+#define EXPECT(condition) expect(condition, #condition, __LINE__)
+
+template <class F>
+std::string error_of(F&& f) {
+  try {
+    f();
+  } catch (const std::runtime_error& error) {
+    return error.what();
+  }
+  return "";
+}
+
+constexpr uintptr_t kStream = 5;
+
+void a_frame() {
+  simulated::reset();
+  edgead::Events events(3);
+  edgead::Graph graph;
+  for (int i = 0; i < 3; ++i) events.record(i, kStream);
+  EXPECT(simulated::external == 0);
+  EXPECT(events.intervals_ms() == (std::vector<float>{2, 2}));
+  events.wait(0, kStream);
+  EXPECT(simulated::waits == 1);
+  graph.begin(kStream);
+  EXPECT(simulated::capturing && simulated::mode == cudaStreamCaptureModeThreadLocal);
+  events.record(1, kStream);  // becomes a node of the graph
+  EXPECT(simulated::external == 1);
+  graph.end(kStream);
+  EXPECT(!simulated::capturing);
+  graph.launch(kStream);
+  graph.launch(kStream);
+  EXPECT(simulated::launches == 2 && simulated::alive == 3 + 1);  // the captured graph is gone
+}
+
+void events_that_cannot_be_made() {
+  simulated::reset();
+  simulated::fail_at["cudaEventCreate"] = 3;
+  EXPECT(error_of([] { edgead::Events events(4); }) == "CUDA: a simulated error (error 900)");
+  EXPECT(simulated::alive == 0 && simulated::unread_error == 0);
+}
+
+void failures_of_a_capture() {
+  for (const char* name : {"cudaStreamBeginCapture", "cudaStreamEndCapture",
+                           "cudaGraphInstantiateWithFlags", "cudaGraphLaunch"}) {
+    simulated::reset();
+    simulated::fail_at[name] = 1;
+    edgead::Graph graph;
+    const std::string error = error_of([&] {
+      graph.begin(kStream);
+      graph.end(kStream);
+      graph.launch(kStream);
+    });
+    EXPECT(error == "CUDA: a simulated error (error 900)");
+    graph.abandon(kStream);
+    EXPECT(!simulated::capturing && simulated::unread_error == 0);
+  }
+  EXPECT(simulated::alive == 0);
+}
+
+void an_abandoned_capture() {
+  simulated::reset();
+  edgead::Graph graph;
+  graph.begin(kStream);
+  graph.abandon(kStream);
+  EXPECT(!simulated::capturing && simulated::alive == 0);
+  graph.abandon(kStream);  // none has begun
+  EXPECT(simulated::unread_error == 0);
+  graph.begin(kStream);
+  graph.end(kStream);
+  EXPECT(simulated::alive == 1);
+}
+
+void whose_memory() {
+  simulated::reset();
+  const auto at = [](cudaMemoryType type) { return edgead::device_of(256 * type); };
+  EXPECT(at(cudaMemoryTypeDevice) == 7 && at(cudaMemoryTypeManaged) == 7);
+  EXPECT(at(cudaMemoryTypeHost) == -1 && edgead::device_of(0) == -1);
+}
+
+}  // namespace
+
+int main() {
+  a_frame();
+  events_that_cannot_be_made();
+  failures_of_a_capture();
+  an_abandoned_capture();
+  whose_memory();
+  EXPECT(simulated::alive == 0);
+  std::puts("ok");
+}

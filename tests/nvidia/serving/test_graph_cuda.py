@@ -1,0 +1,60 @@
+"""csrc/graph_cuda.h, compiled against a SIMULATED CUDA runtime; no GPU is involved."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent / "cuda_runtime"
+CSRC = Path(__file__).parents[3] / "csrc"
+FLAGS = ("-std=c++17", "-O1", "-g", "-Wall", "-Wextra", "-Werror")
+SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+BUGS = {
+    "": "",
+    "an event is always recorded plainly": (
+        "captured ? cudaEventRecordExternal : cudaEventRecordDefault",
+        "captured ? cudaEventRecordDefault : cudaEventRecordDefault",
+    ),
+    "the captured graph stays": (
+        "    cudaGraphDestroy(graph);\n    check(error);",
+        "check(error);",
+    ),
+    "other threads are held to the capture": ("CaptureModeThreadLocal", "CaptureModeGlobal"),
+    "events of a failed constructor stay": ("if (error != cudaSuccess) destroy();", ""),
+    "an error stays for the next caller": ("    cudaGetLastError();  // it", "    // it"),
+    "an executable graph stays": ("cudaGraphExecDestroy(executable_)", "(void)executable_"),
+}
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
+@pytest.mark.parametrize("bug", BUGS, ids=lambda name: name or "as it is")
+def test_events_and_graphs_call_cuda_as_they_should(tmp_path: Path, bug: str) -> None:
+    """Also with a bug in it, which has to be found: what the program expects can fail."""
+    text = (CSRC / "graph_cuda.h").read_text()
+    if bug:
+        old, new = BUGS[bug]
+        assert old in text
+        text = text.replace(old, new)
+    (tmp_path / "graph_cuda.h").write_text(text)
+    program = tmp_path / "run_graph"
+    include = [*(() if bug else SANITIZERS), f"-I{tmp_path}", f"-I{HERE}"]
+    command = [
+        "g++",
+        *FLAGS,
+        *SANITIZERS,
+        *include,
+        str(HERE / "run_graph.cpp"),
+        "-o",
+        str(program),
+    ]
+    subprocess.run(command, check=True)
+    environment = {**os.environ, "ASAN_OPTIONS": "detect_leaks=0"}  # the program counts them
+    done = subprocess.run([program], capture_output=True, text=True, env=environment)
+    if bug:
+        assert done.returncode != 0
+    else:
+        assert (done.returncode, done.stdout) == (0, "ok\n"), done.stderr
