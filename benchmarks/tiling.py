@@ -117,7 +117,7 @@ def table(entries: Sequence[dict[str, Any]]) -> str:
     """The section of the docs."""
     contrasts = sorted({d["contrast"] for e in entries for d in e["defects"]}, reverse=True)
     head = ("material", "good frames rejected", *(f"found at ±{c:g}" for c in contrasts),
-            "median region", "ms a frame")  # fmt: skip
+            "median region")  # fmt: skip
     rows = []
     for each in entries:
         rejected, of = sum(g["rejected"] for g in each["good"]), len(each["good"])
@@ -127,11 +127,11 @@ def table(entries: Sequence[dict[str, Any]]) -> str:
             cells.append(f"{sum(d['found'] for d in tried)} of {len(tried)}")
         sizes = [d["region"] for d in each["defects"] if d["region"]]
         middle = [f"{statistics.median(s[k] for s in sizes):.0f}" for k in (0, 1)] if sizes else []
-        cells += [" x ".join(middle) or "none", f"{each['median_ms']['total']:.0f}"]
+        cells.append(" x ".join(middle) or "none")
         rows.append((each["material"], *cells))
     first = entries[0]
     return markdown(head, rows) + (
-        f"\n{first['date']}, {first['device']}, {first['threads'] or 'all'} threads; frames of "
+        f"\n{first['date']}, {first['device']}; frames of "
         f"{first['frame'][0]} x {first['frame'][1]}, defects of {first['defect']} x "
         f"{first['defect']}, {first['learnt_from']} frames to learn from, "
         f"{first['calibration_images']} to calibrate, at most "
