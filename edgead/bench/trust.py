@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -62,9 +63,19 @@ def of_machine(readings: Sequence[Reading], kept_mb: float = 0.0) -> Iterator[st
 
 
 def rss_growth_mb(readings: Sequence[Reading]) -> float | None:
-    """Growth of memory from the first reading after a minute to the last; None in shorter runs."""
-    later = [r.rss_mb for r in readings if r.at_s >= 60 and r.rss_mb is not None]
-    return later[-1] - later[0] if len(later) > 1 else None
+    """Growth of memory after the first minute; None in shorter runs.
+
+    The median of the last minute less that of the first one after it, or of the halves of what is
+    left: a single reading may find a frame more in memory than the next.
+    """
+    later = [(r.at_s, r.rss_mb) for r in readings if r.at_s >= 60 and r.rss_mb is not None]
+    if len(later) < 2:
+        return None
+    first_s, last_s = later[0][0], later[-1][0]
+    span_s = min(60.0, (last_s - first_s) / 2)
+    begin = [rss_mb for at_s, rss_mb in later if at_s <= first_s + span_s]
+    end = [rss_mb for at_s, rss_mb in later if at_s >= last_s - span_s]
+    return statistics.median(end) - statistics.median(begin)
 
 
 def _few(name: str, count: int, percent: float) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import deque
+from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
@@ -24,7 +24,7 @@ MOST_REGIONS = 16
 LONGEST = 4096  # bytes, where fewer regions can make it so
 """A longer line could be cut in two by kill -9: a pipe takes 4096 bytes at once."""
 KEPT = 10_000
-"""Latencies that are kept, so that a process which runs for months does not grow."""
+"""Latencies that are kept for the summary."""
 
 Line = dict[str, Any]
 
@@ -51,11 +51,19 @@ class Tally:
         self.anomalous = 0
         self.dropped = 0
         self.failed = 0
-        self.latencies_ms: deque[float] = deque(maxlen=KEPT)
+        # Filled beforehand, so that a process which runs for months does not grow.
+        self._latencies_ms = array("d", bytes(8 * KEPT))
+
+    def note(self, *, is_anomalous: bool, latency_ms: float) -> None:
+        """Count a verdict."""
+        self._latencies_ms[self.verdicts % KEPT] = latency_ms
+        self.verdicts += 1
+        self.anomalous += is_anomalous
 
     def percentile_ms(self, percent: float) -> float | None:
         """Latency at the nearest rank of the last KEPT verdicts; None before the first."""
-        return percentile(list(self.latencies_ms), percent) if self.latencies_ms else None
+        kept = self._latencies_ms[: min(self.verdicts, KEPT)]
+        return percentile(kept, percent) if kept else None
 
 
 class Loop:
@@ -122,9 +130,7 @@ class Loop:
         }
         if result.digests is not None:
             line["digests"] = result.digests.to_json()
-        self._tally.verdicts += 1
-        self._tally.anomalous += result.is_anomalous
-        self._tally.latencies_ms.append(latency_ms)
+        self._tally.note(is_anomalous=result.is_anomalous, latency_ms=latency_ms)
         self._write(line)
         for listener in self._listeners:
             listener.hear(line, result)

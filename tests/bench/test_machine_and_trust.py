@@ -163,6 +163,15 @@ def test_memory_that_grows_after_the_first_minute(rss, kept, wanted):
     assert kinds(trust.of_machine(readings, kept)) == wanted
 
 
+def test_a_single_reading_is_no_growth():
+    """Every second for ten minutes; the last finds 9 MB more, and 0.5 MB came and stayed."""
+    readings = [Reading(at, 0, 100.0 + 0.5 * (at > 300)) for at in range(601)]
+    readings[-1] = Reading(600, 0, 109.0)
+    assert trust.rss_growth_mb(readings) == 0.5
+    readings = [Reading(at, 0, 100.0 + at) for at in range(0, 101, 10)]
+    assert trust.rss_growth_mb(readings) == 20  # 60 70 80 and 80 90 100
+
+
 def test_short_runs_say_nothing_about_growth():
     assert trust.rss_growth_mb([Reading(0, 0, 1), Reading(59, 0, 9)]) is None
 

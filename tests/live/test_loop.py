@@ -12,6 +12,7 @@ import pytest
 from edgead import Detector
 from edgead.digests import Digests
 from edgead.errors import DeviceError
+from edgead.live import loop as loop_module
 from edgead.live import source as module
 from edgead.live.capture import Slot
 from edgead.live.loop import MOST_REGIONS, Loop, Tally
@@ -236,3 +237,16 @@ def test_digests_take_the_place_of_the_lowest_regions_in_a_full_line():
     best = np.sort(peaks, axis=None)[::-1][: len(line["regions"])]
     assert 0 < len(best) < MOST_REGIONS
     assert [region["peak"] for region in line["regions"]] == pytest.approx(list(best))
+
+
+def test_percentiles_are_of_the_last_verdicts(monkeypatch):
+    monkeypatch.setattr(loop_module, "KEPT", 4)
+    tally = Tally()
+    assert tally.percentile_ms(50) is None
+    for ms in (9.0, 1.0, 2.0):
+        tally.note(is_anomalous=ms > 8, latency_ms=ms)
+    assert tally.percentile_ms(50) == 2 and tally.percentile_ms(100) == 9
+    for ms in (3.0, 4.0):
+        tally.note(is_anomalous=False, latency_ms=ms)
+    assert tally.percentile_ms(100) == 4  # 9 is the fifth last
+    assert (tally.verdicts, tally.anomalous) == (5, 1)
