@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import threading
 from collections.abc import Callable
 
@@ -31,6 +32,8 @@ class WarmStart:
         self._done = threading.Event()
         self._state = "the CPU serves while the GPU's engine is made ready"
         self._thread = threading.Thread(target=self._run, name="edgead warm start", daemon=True)
+        # A process that ends lets the builder stop first: it is native code in the middle of work.
+        atexit.register(self.cancel)
         self._thread.start()
 
     @property
@@ -61,6 +64,7 @@ class WarmStart:
         except Exception as error:  # a defect: said, where a thread's end would go unheard
             self._state = f"failed, the CPU serves: {type(error).__name__}: {error}"
         finally:
+            atexit.unregister(self.cancel)
             self._done.set()
 
 
