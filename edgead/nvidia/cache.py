@@ -33,6 +33,7 @@ MOST_PLANS = 24
 MOST_BYTES = 2**31
 _OF_A_PLAN = (".plan", ".log", ".jit")
 _LEFTOVER_AGE_S = 3600.0  # temporary files of killed writers, and logs of builds that failed
+_TIMING_AGE_S = 180 * 86400.0  # of a GPU or a TensorRT that is probably gone
 _POLL_S = 0.1
 _CURE = "set EDGEAD_CACHE to a directory of your own"
 
@@ -249,11 +250,12 @@ class PlanCache:
 
     def _sweep(self) -> None:
         """Remove what killed writers left behind: temporary files, plans without a description."""
-        oldest = time.time() - _LEFTOVER_AGE_S
         for path in self.directory.iterdir():
             orphan = path.suffix in _OF_A_PLAN and not self._description(path.stem).exists()
+            kept_s = _TIMING_AGE_S if path.suffix == ".timing" else _LEFTOVER_AGE_S
             with contextlib.suppress(OSError):
-                if (orphan or path.suffix == ".tmp") and path.lstat().st_mtime < oldest:
+                old = path.lstat().st_mtime < time.time() - kept_s
+                if old and (orphan or path.suffix in (".tmp", ".timing")):
                     path.unlink()
 
     def _plan(self, key: str) -> Path:
