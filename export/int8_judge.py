@@ -46,15 +46,17 @@ class Int8Bounds:
 
     # The project's bar for int8.
     auroc: float = 0.005
-    # A tolerance makes ties, and ties acquit: a wide one costs defects that AUROC does not see.
-    found: float = 0.05
+    # A tolerance makes ties, and ties acquit: a wide one costs defects that AUROC does not see. The
+    # painted ones are faint on purpose, and many lie at the threshold: a tenth of them.
+    found: float = 0.1
     # For the same reason the highest calibration scores may turn good.
     verdicts: float = 0.05
     # The whole spread of good scores. Beyond, the golden frames would prove nothing.
     score: float = 1.0
     map: float = 1.0
-    # Another engine rounds the same codes another way, and another frame meets other roundings.
-    margin: float = 1.5
+    # Two int8 engines, OpenVINO and onnxruntime, differ from each other by a quarter of what
+    # parts them from float32: 0.26 of it in the score, 0.19 in the map, of AGPNet on bottles.
+    margin: float = 1.3
 
 
 INT8_BOUNDS = Int8Bounds()

@@ -221,7 +221,7 @@ def test_what_it_costs_is_what_detectors_find(made: tuple[Bundle, list[str]]) ->
     assert judged["found"] == [int(verdicts[k][~good].sum()) for k in ("float32", "int8")]
     gap = np.abs(scores["float32"] - scores["int8"])[good].max()
     assert gap <= judged["score_largest"]
-    assert bundle.manifest.tolerance["int8"].score == pytest.approx(1.5 * judged["score_largest"])
+    assert bundle.manifest.tolerance["int8"].score == pytest.approx(1.3 * judged["score_largest"])
     text = "\n".join(lines)
     assert f"image AUROC {areas[0]:.4f} -> {areas[1]:.4f}" in text
     assert "4 of 8 layers compute in int8" in text
@@ -279,13 +279,13 @@ def test_the_most_sensitive_layer_is_kept_when_all_cost_too_much(
 
 def test_faults_are_named_with_both_numbers() -> None:
     fine = int8_judge.Judged(
-        (0.99, 0.985), (0.9, 0.91), 1.0, 1.0, 1.0, 1.0, (19, 18), 20, 2, 40, Tolerance(1.5, 1.5)
+        (0.99, 0.985), (0.9, 0.91), 1.0, 1.0, 1.0, 1.0, (19, 17), 20, 2, 40, Tolerance(1.5, 1.5)
     )
     assert int8_judge.faults(fine) == []
     for change, sentence in (
         ({"image_auroc": (0.99, 0.9849)}, "image AUROC falls from 0.9900 to 0.9849, allowed 0.005"),
         ({"pixel_auroc": (0.9, float("nan"))}, "pixel AUROC falls from 0.9000 to nan"),
-        ({"found": (19, 17)}, "2 painted defects of 20 are no longer found, allowed 1"),
+        ({"found": (19, 16)}, "3 painted defects of 20 are no longer found, allowed 2"),
         ({"verdicts_changed": 3}, "3 of 40 verdicts on calibration images change, allowed 2"),
         ({"score_largest": 1.01}, "the score differs by 1.01, allowed 1"),
         ({"map_largest": float("nan")}, "the map differs by nan, allowed 1"),
