@@ -76,8 +76,8 @@ class Events {
 };
 
 // What was enqueued on a stream between begin() and end(), to be launched as a whole. Nothing of it
-// runs before launch(). Addresses are fixed at capture. Only the calling thread is held to the rules
-// of capturing (it must not allocate or synchronise), whatever other threads do meanwhile.
+// runs before launch(). Addresses are fixed at capture. Only the calling thread is held to the
+// rules of capturing (it must not allocate or synchronise), whatever other threads do meanwhile.
 class Graph {
  public:
   Graph() = default;
