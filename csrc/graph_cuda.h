@@ -76,8 +76,9 @@ class Events {
 };
 
 // What was enqueued on a stream between begin() and end(), to be launched as a whole. Nothing of it
-// runs before launch(). Addresses are fixed at capture. Only the calling thread is held to the
-// rules of capturing (it must not allocate or synchronise), whatever other threads do meanwhile.
+// runs before launch(). Addresses are fixed at capture. The caller must not allocate or wait
+// meanwhile. CUDA is not asked to enforce that (relaxed): Python's collector may free memory of
+// somebody else in this thread at any time, which would spoil the capture.
 class Graph {
  public:
   Graph() = default;
@@ -88,7 +89,7 @@ class Graph {
   Graph& operator=(const Graph&) = delete;
 
   void begin(uintptr_t stream) const {
-    check(cudaStreamBeginCapture(stream_of(stream), cudaStreamCaptureModeThreadLocal));
+    check(cudaStreamBeginCapture(stream_of(stream), cudaStreamCaptureModeRelaxed));
   }
 
   void end(uintptr_t stream) {

@@ -13,6 +13,7 @@ Maps of the tiles of a tiled frame are always copied, since the host joins them.
 
 from __future__ import annotations
 
+import atexit
 import math
 import sys
 import threading
@@ -40,6 +41,7 @@ from edgead.tiling import pool
 
 MOST_GEOMETRIES = 4  # kinds of frames whose filters are kept
 MOST_GRAPHS = 8  # per kind, one for each address: a camera's ring of device buffers
+_open: weakref.WeakSet[CudaPipeline] = weakref.WeakSet()
 _RING = 2  # `result = score(frame)` in a loop: the last Result lives while the next frame runs
 
 
@@ -75,6 +77,7 @@ class CudaPipeline:
                 self._free()
                 raise
         self._closed = False
+        _open.add(self)
 
     def _allocate(self) -> None:
         manifest, memory = self._manifest, self._memory
@@ -377,3 +380,11 @@ class CudaPipeline:
         if geometry.roi is not None:
             stitched[geometry.roi == 0] = 0.0
         return pool(stitched, geometry.roi, self._manifest.map_params()), stitched
+
+
+@atexit.register
+def _close_all() -> None:
+    """While Python, TensorRT and the driver are still whole."""
+    for one in list(_open):
+        with suppress(DeviceError):
+            one.close()

@@ -265,7 +265,7 @@ class Device:
         self.queue(handle).capture = None
 
     def not_while_capturing(self, what: str) -> None:
-        """Of the thread that captures (cudaStreamCaptureModeThreadLocal)."""
+        """Of the thread that captures: edgead's own rule, which it does not ask CUDA to enforce."""
         for queue in self.queues.values():
             if queue.capture is not None and queue.capturing_thread == threading.get_ident():
                 self.fault(f"{what} while a stream is captured")

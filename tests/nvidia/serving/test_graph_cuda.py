@@ -23,7 +23,7 @@ BUGS = {
         "    cudaGraphDestroy(graph);\n    check(error);",
         "check(error);",
     ),
-    "other threads are held to the capture": ("CaptureModeThreadLocal", "CaptureModeGlobal"),
+    "others are held to the capture": ("CaptureModeRelaxed", "CaptureModeGlobal"),
     "events of a failed constructor stay": ("if (error != cudaSuccess) destroy();", ""),
     "an error stays for the next caller": ("    cudaGetLastError();  // it", "    // it"),
     "an executable graph stays": ("cudaGraphExecDestroy(executable_)", "(void)executable_"),
