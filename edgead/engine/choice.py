@@ -56,7 +56,7 @@ def obstacle(bundle: Bundle | None = None, precision: str | None = None) -> str 
     from importlib.util import find_spec
 
     if find_spec("pycuda") is None:  # without loading more than this for most machines
-        return 'PyCUDA is not installed: pip install "edgead[nvidia]"'
+        return "PyCUDA is not installed: pip install pycuda, where there is nvcc"
     try:
         from edgead.engine.tensorrt import PRECISION, load_kernels
         from edgead.nvidia.library import find_library

@@ -155,7 +155,7 @@ def load_driver() -> Any:
     except ModuleNotFoundError as error:
         if error.name and error.name.partition(".")[0] == "pycuda":
             raise DeviceError(
-                f'PyCUDA is not installed: pip install "edgead[nvidia]"; {cpu}'
+                f"PyCUDA is not installed: pip install pycuda, where there is nvcc; {cpu}"
             ) from error
         raise DeviceError(f"PyCUDA cannot be loaded ({error}): install it again") from error
     except ImportError as error:

@@ -33,7 +33,7 @@ def refused(bundle: Bundle, device: str = "cuda", **given: Any) -> str:
 
 def test_no_pycuda(half_bundle: Bundle, no_gpu: None) -> None:
     said = refused(half_bundle)
-    assert 'PyCUDA is not installed: pip install "edgead[nvidia]"' in said
+    assert "PyCUDA is not installed: pip install pycuda" in said
     assert 'device="cpu"' in said
 
 
