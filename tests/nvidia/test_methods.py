@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 from tensorrt_8_5 import objections
 
@@ -40,23 +41,33 @@ def half_graph() -> Callable[..., Graph]:
     def make(name: str, size: tuple[int, int] = FULL, opset: int = 17) -> Graph:
         from edgead_export.graph import half
         from edgead_export.onnx import to_onnx
-        from edgead_training.methods import METHODS as registered
 
         key = (name, size, opset)
         if key not in made:
-            with torch.random.fork_rng():
-                torch.manual_seed(0)
-                method = registered[name].from_settings({"size": size}, 16).eval()
-            outputs = {
-                output: (pair.channels, *pair.size)
-                for pair in method.pairs()
-                for output in (pair.reference, pair.restored)
-            }
-            onnx = to_onnx(half(method), opset)
-            made[key] = Graph(onnx, ("image", (3, *method.preprocess_params().size)), outputs)
+            method = untrained(name, size)
+            made[key] = graph_of(method, to_onnx(half(method), opset))
         return made[key]
 
     return make
+
+
+def untrained(name: str, size: tuple[int, int]) -> Any:
+    """A method with its defaults but for the size; the same weights every time."""
+    from edgead_training.methods import METHODS as registered
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return registered[name].from_settings({"size": size}, 16).eval()
+
+
+def graph_of(method: Any, onnx: bytes) -> Graph:
+    """``onnx`` with the interface that the method's manifest will promise."""
+    outputs = {
+        output: (pair.channels, *pair.size)
+        for pair in method.pairs()
+        for output in (pair.reference, pair.restored)
+    }
+    return Graph(onnx, ("image", (3, *method.preprocess_params().size)), outputs)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -98,6 +109,20 @@ def test_at_opset_16_tensorrt_8_5_reads_every_operator_and_attribute(name: str, 
 @pytest.mark.parametrize("name", METHODS)
 def test_the_opset_16_graph_builds_too(name: str, half_graph, rtx: Library) -> None:
     assert build_plan(half_graph(name, SMALL, 16), rtx, "float16").plan
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_its_int8_graph_builds_in_int8(name: str, rtx: Library) -> None:
+    """The graph of edgead export --precision int8, with ranges of noise."""
+    from edgead_export.int8_graph import layers, part_concats, quantise
+    from edgead_export.onnx import to_onnx
+
+    method = untrained(name, SMALL)
+    model = part_concats(to_onnx(method))
+    free = [layer.name for layer in layers(model) if not layer.kept]
+    noise = np.random.default_rng(0).normal(size=(2, 1, 3, *SMALL)).astype(np.float32)
+    built = build_plan(graph_of(method, quantise(model, noise, free)), rtx, "int8")
+    assert built.census.products["int8"] >= len(free)
 
 
 def test_at_opset_17_tensorrt_8_5_would_not(half_graph) -> None:
