@@ -322,22 +322,22 @@ class Detector:
         }
         served: Served = {**info, "color": self._color, "threads": self._threads}
         manifest = self._bundle.manifest
-        tolerance = manifest.tolerance_of(engine.precision).score
-        ranked = calibration.ranked(manifest.calibration.scores, tolerance)
+        held = manifest.calibration_of(engine.precision)
+        ranked = calibration.ranked(held.scores, held.ties.score)
         return _State(engine, info, served, ranked, self._limits_of(rate, engine.precision))
 
     def _limits_of(self, rate: float, precision: str) -> _Limits:
         manifest = self._bundle.manifest
-        measured, tolerance = manifest.calibration, manifest.tolerance_of(precision)
+        held = manifest.calibration_of(precision)
         # With max pooling a map's peak is its score, so both share one tolerance.
         pooled = manifest.map_params().pooling == "max"
         scale = Scale(
-            typical=statistics.median(measured.peaks),
+            typical=statistics.median(held.peaks),
             threshold=calibration.threshold(
-                measured.peaks, rate, tolerance.score if pooled else tolerance.map
+                held.peaks, rate, held.ties.score if pooled else held.ties.map
             ),
         )
-        limit = calibration.threshold(measured.scores, rate, tolerance.score)
+        limit = calibration.threshold(held.scores, rate, held.ties.score)
         return _Limits(float(rate), limit, scale)
 
 

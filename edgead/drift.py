@@ -65,7 +65,8 @@ class Drift:
 
     ``false_alarm_rate``: probability of a false alarm ever, in (0, 1). ``anomalous_share``: share
     of anomalous frames that is still normal, defects and false rejects together, in (0, 1); it must
-    be above the bundle's false-reject rate. Frames must be independent: each of another part.
+    be above the bundle's false-reject rate. ``precision``: of the engine that gives the scores.
+    Frames must be independent: each of another part.
 
     An alarm stays, until a new Drift is made. ``state`` and ``resume`` carry one over a restart.
 
@@ -78,6 +79,7 @@ class Drift:
         *,
         false_alarm_rate: float = FALSE_ALARM_RATE,
         anomalous_share: float = ANOMALOUS_SHARE,
+        precision: str = "float32",
     ) -> None:
         calibration = bundle.manifest.calibration
         reject = calibration.false_reject_rate
@@ -89,7 +91,7 @@ class Drift:
                 f"false-reject rate, {reject:g}, and 1"
             )
         self._rate, self._share = float(false_alarm_rate), float(anomalous_share)
-        scores = calibration.scores
+        scores = calibration.own.get(precision, calibration).scores
         self._digest = sha256(json.dumps([scores, reject]).encode()).hexdigest()
         # Ties among scores are ordered by chance: a second key, drawn for each.
         self._keys = sorted((s, _uniforms(-1 - i)[0]) for i, s in enumerate(scores))

@@ -13,71 +13,42 @@ from edgead.errors import BundleError, EdgeadError
 from edgead.fields import Fields
 from edgead.ignore_mask import IgnoreMask
 from edgead.manifest_checks import check
+from edgead.manifest_parts import (
+    Calibration,
+    Golden,
+    HealthLimits,
+    OwnCalibration,
+    Pair,
+    Tolerance,
+    ignore_json,
+    own_json,
+    read_golden,
+    read_health,
+    read_ignore,
+    read_map,
+    read_own,
+    read_pair,
+    read_tiling,
+    read_tolerance,
+    tiling_json,
+)
 from edgead.preprocess import PreprocessParams
 from edgead.tiling import Tiling, plan_tiles
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "Calibration",
+    "Golden",
+    "HealthLimits",
+    "Manifest",
+    "OwnCalibration",
+    "Pair",
+    "Tolerance",
+]
 
 SCHEMA_VERSION = 1
 
 _MAP_KEYS = ("size", "distance", "fusion", "align_corners", "blur_sigma", "pooling", "top_k")
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Reference and restored features of one level, as the graph names them.
-
-    ``size`` is (height, width) of the features; ``weight`` scales the pair's distances.
-    """
-
-    reference: str
-    restored: str
-    channels: int
-    size: tuple[int, int]
-    weight: float = 1.0
-
-
-@dataclass(frozen=True)
-class Golden:
-    """A frame in the bundle with the map and score that every engine must reproduce.
-
-    ``image`` a PNG at frame size (BGR or grey), ``map`` a float32 [h, w] ``.npy``.
-    """
-
-    image: str
-    map: str
-    score: float
-
-
-@dataclass(frozen=True)
-class Tolerance:
-    """How far an engine's score and map values may be from the golden ones (absolute)."""
-
-    score: float
-    map: float
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """Scores of held-out good images by the embedded engine, and the peak of each one's map."""
-
-    scores: tuple[float, ...]
-    peaks: tuple[float, ...]
-    false_reject_rate: float
-
-
-@dataclass(frozen=True)
-class HealthLimits:
-    """The worst of ``images`` good images in each measure of the camera, see ``edgead.health``.
-
-    ``reference``: PNG of their mean, [128, 128] uint16 grey. ``brightness``: lowest; ``saturated``:
-    highest share of pixels; ``sharpness``: lowest; ``shift``: largest, as a share of the side.
-    """
-
-    reference: str
-    images: int
-    brightness: float
-    saturated: float
-    sharpness: float
-    shift: float
 
 
 @dataclass(frozen=True)
@@ -143,6 +114,16 @@ class Manifest:
             )
         return tolerance
 
+    def calibration_of(self, precision: str) -> OwnCalibration:
+        """What scores in ``precision`` are judged by: its own calibration, or that of float32.
+
+        The latter with the tolerance of ``precision`` as ties. Errors: as ``tolerance_of``.
+        """
+        held = self.calibration
+        if precision in held.own:
+            return held.own[precision]
+        return OwnCalibration(held.scores, held.peaks, self.tolerance_of(precision))
+
     def preprocess_params(self) -> PreprocessParams:
         """Size and normalisation of the graph's input."""
         return self.preprocess
@@ -185,11 +166,12 @@ class Manifest:
                 "scores": list(self.calibration.scores),
                 "peaks": list(self.calibration.peaks),
                 "false_reject_rate": self.calibration.false_reject_rate,
+                **own_json(self.calibration.own),
             },
             "tolerance": {name: asdict(value) for name, value in self.tolerance.items()},
             "golden": [asdict(frame) for frame in self.golden],
-            **({} if self.ignore is None else {"ignore": _ignore_json(self.ignore)}),
-            **({} if self.tiling is None else {"tiling": _tiling_json(self.tiling)}),
+            **({} if self.ignore is None else {"ignore": ignore_json(self.ignore)}),
+            **({} if self.tiling is None else {"tiling": tiling_json(self.tiling)}),
             **({} if self.health is None else {"health": asdict(self.health)}),
             "provenance": dict(self.provenance),
             "files": dict(sorted(self.files.items())),
@@ -248,12 +230,12 @@ class Manifest:
 
 def _read(cls: type[Manifest], door: Fields, version: int) -> Manifest:
     image = door.child("input")
-    pairs = tuple(_pair(fields) for fields in door.children("pairs"))
+    pairs = tuple(read_pair(fields) for fields in door.children("pairs"))
     if not pairs:
         raise BundleError("manifest.pairs: none; wanted at least one")
     map_fields = door.child("map")
     calibration = door.child("calibration")
-    golden = tuple(_golden(fields) for fields in door.children("golden"))
+    golden = tuple(read_golden(fields) for fields in door.children("golden"))
     manifest = cls(
         schema_version=version,
         edgead_version=door.text("edgead_version"),
@@ -265,100 +247,25 @@ def _read(cls: type[Manifest], door: Fields, version: int) -> Manifest:
             size=image.size("size"), mean=image.triple("mean"), std=image.triple("std")
         ),
         pairs=pairs,
-        map=_map(map_fields, tuple(pair.weight for pair in pairs)),
+        map=read_map(map_fields, tuple(pair.weight for pair in pairs)),
         models=door.texts("models"),
         calibration=Calibration(
             scores=calibration.numbers("scores"),
             peaks=calibration.numbers("peaks"),
             false_reject_rate=calibration.number("false_reject_rate"),
+            own=read_own(calibration),
         ),
-        tolerance={name: _tolerance(f) for name, f in door.named_children("tolerance").items()},
+        tolerance={name: read_tolerance(f) for name, f in door.named_children("tolerance").items()},
         golden=golden,
-        ignore=_ignore(door.child("ignore")) if door.has("ignore") else None,
-        tiling=_tiling(door.child("tiling")) if door.has("tiling") else None,
-        health=_health(door.child("health")) if door.has("health") else None,
+        ignore=read_ignore(door.child("ignore")) if door.has("ignore") else None,
+        tiling=read_tiling(door.child("tiling")) if door.has("tiling") else None,
+        health=read_health(door.child("health")) if door.has("health") else None,
         provenance=door.mapping("provenance"),
         files=door.texts("files"),
     )
     for fields in (image, map_fields, calibration):
         fields.done()
     return manifest
-
-
-def _pair(fields: Fields) -> Pair:
-    pair = Pair(
-        reference=fields.text("reference"),
-        restored=fields.text("restored"),
-        channels=fields.integer("channels"),
-        size=fields.size("size"),
-        weight=fields.number("weight"),
-    )
-    fields.done()
-    return pair
-
-
-def _golden(fields: Fields) -> Golden:
-    frame = Golden(fields.text("image"), fields.text("map"), fields.number("score"))
-    fields.done()
-    return frame
-
-
-def _tolerance(fields: Fields) -> Tolerance:
-    tolerance = Tolerance(fields.number("score"), fields.number("map"))
-    fields.done()
-    return tolerance
-
-
-def _health(fields: Fields) -> HealthLimits:
-    limits = HealthLimits(
-        reference=fields.text("reference"),
-        images=fields.integer("images"),
-        brightness=fields.number("brightness"),
-        saturated=fields.number("saturated"),
-        sharpness=fields.number("sharpness"),
-        shift=fields.number("shift"),
-    )
-    fields.done()
-    return limits
-
-
-def _ignore(fields: Fields) -> IgnoreMask:
-    mask = IgnoreMask(
-        frame_size=fields.size("frame_size"),
-        polygons=fields.polygons("polygons"),
-        image=fields.text("image") if fields.has("image") else None,
-    )
-    fields.done()
-    return mask
-
-
-def _ignore_json(mask: IgnoreMask) -> dict[str, Any]:
-    value: dict[str, Any] = {"frame_size": list(mask.frame_size)}
-    value["polygons"] = [[list(corner) for corner in polygon] for polygon in mask.polygons]
-    return value if mask.image is None else {**value, "image": mask.image}
-
-
-def _tiling(fields: Fields) -> Tiling:
-    tiling = Tiling(fields.size("size"), fields.integer("overlap"))
-    fields.done()
-    return tiling
-
-
-def _tiling_json(tiling: Tiling) -> dict[str, Any]:
-    return {"size": list(tiling.size), "overlap": tiling.overlap}
-
-
-def _map(fields: Fields, weights: tuple[float, ...]) -> MapParams:
-    return MapParams(
-        size=fields.size("size"),
-        distance=fields.text("distance"),
-        weights=weights,
-        fusion=fields.text("fusion"),
-        align_corners=fields.boolean("align_corners"),
-        blur_sigma=fields.number("blur_sigma"),
-        pooling=fields.text("pooling"),
-        top_k=fields.number("top_k"),
-    )
 
 
 def _unique(items: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -22,7 +22,10 @@ def check(manifest: Manifest) -> None:
     calibration = manifest.calibration
     names = [name for pair in manifest.pairs for name in (pair.reference, pair.restored)]
     numbers = [*calibration.scores, *calibration.peaks]
-    numbers += [value for t in manifest.tolerance.values() for value in (t.score, t.map)]
+    own = calibration.own
+    tolerances = [*manifest.tolerance.values(), *(one.ties for one in own.values())]
+    numbers += [value for t in tolerances for value in (t.score, t.map)]
+    numbers += [value for one in own.values() for value in (*one.scores, *one.peaks)]
     for wrong, sentence in (
         (len(set(names)) != len(names), "pairs: an output is named twice"),
         (
@@ -49,10 +52,15 @@ def check(manifest: Manifest) -> None:
             len(calibration.scores) != len(calibration.peaks),
             "calibration: scores and peaks differ in number",
         ),
+        (
+            any({len(o.scores), len(o.peaks)} != {len(calibration.scores)} for o in own.values()),
+            "calibration.own: wanted as many scores and peaks as in float32",
+        ),
+        (bool(set(own) - set(manifest.models)), "calibration.own: of a precision without a model"),
         (not all(map(math.isfinite, numbers)), "calibration or tolerance: a value is not finite"),
         (
-            any(t.score < 0 or t.map < 0 for t in manifest.tolerance.values()),
-            "tolerance: negative",
+            any(t.score < 0 or t.map < 0 for t in tolerances),
+            "tolerance or ties: negative",
         ),
         (
             not 0 < calibration.false_reject_rate < 1,

@@ -88,18 +88,18 @@ def qualify(bundle: Bundle, engine: Engine) -> tuple[GoldenCheck, ...]:
     return checks
 
 
-def changed_verdicts(bundle: Bundle, checks: Sequence[GoldenCheck]) -> int:
-    """How many golden frames an engine calls good and the bundle anomalous, or the reverse.
+def changed_verdicts(bundle: Bundle, precision: str, checks: Sequence[GoldenCheck]) -> int:
+    """How many golden frames an engine of ``precision`` judges otherwise than the bundle.
 
-    Both at the bundle's false-reject rate and with the ties of the engine's precision, as a
-    Detector on this engine judges.
+    At the bundle's false-reject rate: the engine as a Detector on it does, and the golden scores,
+    which are float32's, as a Detector in float32 does.
     """
-    held = bundle.manifest.calibration
-    changed = 0
-    for check in checks:
-        limit = threshold(held.scores, held.false_reject_rate, check.tolerance.score)
-        changed += (check.score > limit) != (check.expected_score > limit)
-    return changed
+    rate = bundle.manifest.calibration.false_reject_rate
+    ours, theirs = (
+        threshold(held.scores, rate, held.ties.score)
+        for held in map(bundle.manifest.calibration_of, (precision, "float32"))
+    )
+    return sum((check.score > ours) != (check.expected_score > theirs) for check in checks)
 
 
 def _measure(

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from edgead.bundle import Draft
 from edgead.errors import ExportError
-from edgead.manifest import Manifest, Tolerance
+from edgead.manifest import Manifest, OwnCalibration, Tolerance
 
 from .census import check_precision, take_census
 from .int8_graph import layers, part_concats, quantise, restore
-from .int8_judge import INT8_BOUNDS, Judged, Shown, faults, judge, score, show
+from .int8_judge import INT8_BOUNDS, Judged, Shown, calibration, faults, judge, score, show
 from .paths import onnx_path
 
 if TYPE_CHECKING:
@@ -90,10 +90,12 @@ def _within_bounds(
             order = by_sensitivity(draft.manifest, graph, model, free, shown)
         kept = order[: math.ceil(share * len(free))]
         made = _add(draft, restore(model, graph, kept), Tolerance(0.0, 0.0))
-        judged = judge(made, exact, score(made, "int8", shown), shown, INT8_BOUNDS)
+        coarse = score(made, "int8", shown)
+        judged = judge(made, exact, coarse, shown, INT8_BOUNDS)
         found = faults(judged, INT8_BOUNDS)
         if not found:
-            return _add(draft, made.files[FILE], judged.tolerance), judged, kept
+            own = calibration(judged, coarse, shown)
+            return _add(draft, made.files[FILE], judged.tolerance, own), judged, kept
     raise ExportError(
         f"int8 costs too much: {'; '.join(found)}; with the {len(kept)} most sensitive of "
         f"{len(free)} layers in float32. Nothing was written; train longer (scores of a model that "
@@ -125,12 +127,16 @@ def by_sensitivity(
     return sorted(free, key=lambda name: -moved[name])
 
 
-def _add(draft: Draft, model: bytes, tolerance: Tolerance) -> Draft:
-    """``draft`` with an int8 graph."""
+def _add(
+    draft: Draft, model: bytes, tolerance: Tolerance, own: OwnCalibration | None = None
+) -> Draft:
+    """``draft`` with an int8 graph and, once that is settled, its own calibration."""
+    held = draft.manifest.calibration
     manifest = replace(
         draft.manifest,
         models={**draft.manifest.models, "int8": FILE},
         tolerance={**draft.manifest.tolerance, "int8": tolerance},
+        calibration=held if own is None else replace(held, own={**held.own, "int8": own}),
     )
     return replace(draft, manifest=manifest, files={**draft.files, FILE: model})
 

@@ -20,7 +20,7 @@ from edgead.bundle import Bundle
 from edgead.calibration import threshold
 from edgead.detector import Detector
 from edgead.engine import open_engine
-from edgead.manifest import Tolerance
+from edgead.manifest import OwnCalibration, Tolerance
 from edgead.qualification import measure
 
 from .compare import spread
@@ -41,21 +41,21 @@ class Int8Bounds:
     that float32 calls anomalous at the bundle's rate and int8 misses, as a share of all. verdicts:
     calibration images whose verdict changes at that rate, likewise; one of either may, always.
     score, map: largest difference on a calibration image or golden frame, as a share of the spread
-    of the scores and of the maps' peaks. margin: of the tolerance over these largest differences.
+    of the scores and of the maps' peaks. ties: of two int8 engines, as a share of these largest
+    differences; margin: of the tolerance over them.
     """
 
     # The project's bar for int8.
     auroc: float = 0.005
-    # A tolerance makes ties, and ties acquit: a wide one costs defects that AUROC does not see. The
-    # painted ones are faint on purpose, and many lie at the threshold: a tenth of them.
+    # Faint on purpose, and many lie at the threshold, where the roundings of eight bits decide.
     found: float = 0.1
-    # For the same reason the highest calibration scores may turn good.
+    # Both precisions flag as many; near the threshold it may be another one.
     verdicts: float = 0.05
     # The whole spread of good scores. Beyond, the golden frames would prove nothing.
     score: float = 1.0
     map: float = 1.0
-    # Two int8 engines, OpenVINO and onnxruntime, differ from each other by a quarter of what
-    # parts them from float32: 0.26 of it in the score, 0.19 in the map, of AGPNet on bottles.
+    # OpenVINO and onnxruntime differ by 0.26 of it in the score, 0.19 in the map: AGPNet, bottles.
+    ties: float = 0.3
     margin: float = 1.3
 
 
@@ -66,7 +66,10 @@ _ROUNDING = 1e-9  # of a difference of two shares
 
 @dataclass(frozen=True)
 class Judged:
-    """float32 beside int8; pairs are (float32, int8). ``tolerance``: what would qualify int8."""
+    """float32 beside int8; pairs are (float32, int8).
+
+    ``tolerance``: what would qualify int8; ``ties``: of its own calibration, see ``Manifest``.
+    """
 
     image_auroc: tuple[float, float]
     pixel_auroc: tuple[float, float]
@@ -79,6 +82,7 @@ class Judged:
     verdicts_changed: int  # on calibration images
     images: int
     tolerance: Tolerance
+    ties: Tolerance
 
 
 @dataclass(frozen=True)
@@ -133,12 +137,13 @@ def judge(
         *(check.map_difference for check in checks),
     )
     tolerance = Tolerance(bounds.margin * largest, bounds.margin * map_largest)
+    ties = Tolerance(bounds.ties * largest, bounds.ties * map_largest)
     held = bundle.manifest.calibration
     before, after = (
-        scored.scores > threshold(held.scores, held.false_reject_rate, width)
-        for scored, width in (
-            (exact, bundle.manifest.tolerance["float32"].score),
-            (coarse, tolerance.score),
+        scored.scores > threshold(values, held.false_reject_rate, width)
+        for scored, values, width in (
+            (exact, held.scores, bundle.manifest.tolerance["float32"].score),
+            (coarse, coarse.scores[good].tolist(), ties.score),
         )
     )
     return Judged(
@@ -153,6 +158,17 @@ def judge(
         verdicts_changed=int((before != after)[good].sum()),
         images=int(good.sum()),
         tolerance=tolerance,
+        ties=ties,
+    )
+
+
+def calibration(judged: Judged, coarse: Scored, shown: Shown) -> OwnCalibration:
+    """Of the calibration images, which int8 moves too far to be judged by float32's scores."""
+    rows = np.flatnonzero(~shown.painted)
+    return OwnCalibration(
+        scores=tuple(float(coarse.scores[row]) for row in rows),
+        peaks=tuple(float(coarse.maps[row].max()) for row in rows),
+        ties=judged.ties,
     )
 
 

@@ -104,7 +104,7 @@ def _measure(bundle: Bundle, device: str, precision: str | None, threads: int | 
     engine = open_engine(bundle, device, threads, precision=precision)
     checks = measure(bundle, engine)
     spent = perf_counter() - started
-    return Verified(engine, checks, changed_verdicts(bundle, checks), spent)
+    return Verified(engine, checks, changed_verdicts(bundle, engine.precision, checks), spent)
 
 
 def _tell(console: Console, one: Verified) -> None:

@@ -16,12 +16,20 @@ class Checks:
     """Gives the keys ``health`` and ``drift`` of every line, each with its reasons in words.
 
     The camera is checked when the bundle has limits for it, the drift of the scores when ``drift``
-    asks for it. ``say(word, text)`` is told when something is found, and when it is over.
+    asks for it, against the calibration of ``precision``. ``say(word, text)`` is told when
+    something is found, and when it is over.
     """
 
-    def __init__(self, bundle: Bundle, *, drift: bool, say: Callable[[str, str], None]) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        drift: bool,
+        say: Callable[[str, str], None],
+        precision: str = "float32",
+    ) -> None:
         self._health = Health(bundle) if bundle.manifest.health is not None else None
-        self._drift = Drift(bundle) if drift else None
+        self._drift = Drift(bundle, precision=precision) if drift else None
         self._say = say
         self._found: frozenset[str] = frozenset()
 

@@ -219,6 +219,10 @@ def test_what_it_costs_is_what_detectors_find(made: tuple[Bundle, list[str]]) ->
     changed = (verdicts["float32"] != verdicts["int8"])[good].sum()
     assert judged["verdicts_changed"] == changed
     assert judged["found"] == [int(verdicts[k][~good].sum()) for k in ("float32", "int8")]
+    held = bundle.manifest.calibration_of("int8")
+    assert held.scores == tuple(scores["int8"][good])  # int8 is judged by int8's own scores
+    assert held.peaks == tuple(float(r.map.max()) for r, g in zip(results["int8"], good) if g)  # noqa: B905
+    assert held.ties.score == pytest.approx(0.3 * judged["score_largest"])
     gap = np.abs(scores["float32"] - scores["int8"])[good].max()
     assert gap <= judged["score_largest"]
     assert bundle.manifest.tolerance["int8"].score == pytest.approx(1.3 * judged["score_largest"])
@@ -279,7 +283,17 @@ def test_the_most_sensitive_layer_is_kept_when_all_cost_too_much(
 
 def test_faults_are_named_with_both_numbers() -> None:
     fine = int8_judge.Judged(
-        (0.99, 0.985), (0.9, 0.91), 1.0, 1.0, 1.0, 1.0, (19, 17), 20, 2, 40, Tolerance(1.5, 1.5)
+        (0.99, 0.985),
+        (0.9, 0.91),
+        1.0,
+        1.0,
+        1.0,
+        1.0,
+        (19, 17),
+        20,
+        2,
+        40,
+        *(2 * [Tolerance(1, 1)]),
     )
     assert int8_judge.faults(fine) == []
     for change, sentence in (

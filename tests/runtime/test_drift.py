@@ -19,7 +19,8 @@ BOUND = RATE + 4 * math.sqrt(RATE * (1 - RATE) / RUNS)  # 4 sigma: 0.30
 
 def bundle_of(scores: Any, reject: float = 0.1) -> Any:
     """All of a bundle that Drift looks at."""
-    calibration = SimpleNamespace(scores=tuple(map(float, scores)), false_reject_rate=reject)
+    values = tuple(map(float, scores))
+    calibration = SimpleNamespace(scores=values, own={}, false_reject_rate=reject)
     return SimpleNamespace(manifest=SimpleNamespace(calibration=calibration))
 
 

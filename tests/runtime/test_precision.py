@@ -165,3 +165,35 @@ def test_the_share_of_layers_that_must_follow() -> None:
         check_computed(layers, Counter(int8=17, float32=8), "int8")
     with pytest.raises(DeviceError, match="asked for 0 layers, and OpenVINO computes none"):
         check_computed(Counter(), Counter(), "bfloat16")
+
+
+@needs_int8
+def test_int8_is_judged_by_its_own_calibration(
+    bundle_copy: Path, add_int8: Callable[..., None], edit: Callable[..., None], frame: np.ndarray
+) -> None:
+    """Own scores ten higher: in int8 every frame is good; float32 keeps its threshold."""
+    add_int8(bundle_copy)
+    before = Detector(bundle_copy).threshold
+
+    def add(manifest: dict[str, Any]) -> None:
+        held = manifest["calibration"]
+        raised = [value + 10 for value in held["scores"]]
+        ties = {"score": 0.25, "map": 0.5}
+        held["own"] = {"int8": {"scores": raised, "peaks": held["peaks"], "ties": ties}}
+
+    edit(bundle_copy, add)
+    assert Detector(bundle_copy).threshold == before
+    detector = Detector(bundle_copy, precision="int8")
+    assert detector.threshold == pytest.approx(before - 1e-4 + 10 + 0.25)  # TOLERANCE; ties
+    assert detector.score(frame).p_value == 1.0
+    manifest = open_bundle(bundle_copy).manifest
+    assert type(manifest).loads(manifest.dumps()) == manifest
+    for change, sentence in (
+        (lambda own: own["int8"]["scores"].pop(), "as many scores and peaks"),
+        (lambda own: own.update(float16=own["int8"]), "of a precision without a model"),
+        (lambda own: own["int8"]["ties"].update(map=-1), "ties: negative"),
+    ):
+        damaged = manifest.to_json()
+        change(damaged["calibration"]["own"])
+        with pytest.raises(BundleError, match=sentence):
+            type(manifest).from_json(damaged)
