@@ -12,6 +12,7 @@ from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
+from edgead.console import count
 from edgead.errors import DeviceError
 from edgead.extras import EXTRAS, cure, missing
 
@@ -174,7 +175,7 @@ def _plan_cache() -> Iterator[Finding]:
         yield Finding("plan cache", "missing", str(error), "see docs/nvidia.md, the plan cache")
         return
     size = sum(entry.size for entry in entries)
-    detail = f"{directory}: {len(entries)} plans, {size / 1e6:.1f} MB"
+    detail = f"{directory}: {count(len(entries), 'plan')}, {size / 1e6:.1f} MB"
     if os.access(directory, os.W_OK):
         yield Finding("plan cache", "ok", detail)
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 
@@ -70,6 +71,51 @@ def test_the_cuda_kernels_are_an_option(monkeypatch, capsys, cuda, state, cure):
     assert (found["state"], found["detail"]) == (state, cuda)
     assert cure in found["cure"]
     assert "avx2" in by_name(report)["kernels cpu"]["detail"]
+
+
+def test_a_tensorrt_that_is_not_there_names_its_extra(monkeypatch, capsys):
+    monkeypatch.setattr("edgead.nvidia.library.installed", lambda flavour: False)
+    code, report = run_json(capsys)
+    assert code == 0
+    found = by_name(report)
+    for name, extra in (("tensorrt", "nvidia"), ("tensorrt_rtx", "rtx")):
+        assert (found[name]["state"], "not installed" in found[name]["detail"]) == ("missing", True)
+        assert found[name]["cure"].endswith(f'pip install "edgead[{extra}]"')
+
+
+def test_a_tensorrt_that_does_not_load_is_told_with_its_cure(monkeypatch, capsys):
+    load = importlib.import_module
+
+    def broken(name):
+        if name.startswith("tensorrt"):
+            raise ImportError("libnvinfer.so.10: cannot open shared object file")
+        return load(name)
+
+    monkeypatch.setattr("edgead.nvidia.library.installed", lambda flavour: True)
+    monkeypatch.setattr(importlib, "import_module", broken)
+    code, report = run_json(capsys)
+    assert code == 0
+    found = by_name(report)["tensorrt"]
+    assert found["state"] == "missing"
+    assert "libnvinfer.so.10" in found["detail"]
+    assert "belong together" in found["cure"]
+
+
+def test_the_plan_cache_is_looked_at_and_not_made(monkeypatch, capsys, tmp_path):
+    monkeypatch.setenv("EDGEAD_CACHE", str(tmp_path / "cache"))
+    found = by_name(run_json(capsys)[1])["plan cache"]
+    assert (found["state"], found["detail"]) == ("ok", f"{tmp_path}/cache/plans, not made yet")
+    assert list(tmp_path.iterdir()) == []
+    from edgead.nvidia.cache import PlanCache
+
+    PlanCache().store("0" * 32, bytes(1_000_000), {})
+    found = by_name(run_json(capsys)[1])["plan cache"]
+    assert found["detail"] == f"{tmp_path}/cache/plans: 1 plan, 1.0 MB"
+    (tmp_path / "cache" / "plans").chmod(0o777)
+    code, report = run_json(capsys)
+    assert code == 0
+    assert by_name(report)["plan cache"]["state"] == "missing"
+    assert "may be written by others" in by_name(report)["plan cache"]["detail"]
 
 
 def test_a_broken_need_is_a_finding_and_exit_code_2(monkeypatch, capsys):
