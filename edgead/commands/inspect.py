@@ -134,6 +134,11 @@ def _calibration(manifest: Manifest) -> list[str]:
         f"{count(number, 'good image')}, scores {low:.5g} to {high:.5g}",
         f"false-reject rate {percent(rate)}: anomalous above {limit:.5g}",
         f"best rate these images can promise: {percent(best_false_reject_rate(number))}",
+        *(
+            f"in {name} by scores of its own: anomalous above "
+            f"{threshold(own.scores, rate, own.ties.score):.5g}"
+            for name, own in calibration.own.items()
+        ),
     ]
 
 

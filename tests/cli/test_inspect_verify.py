@@ -41,6 +41,18 @@ def test_inspect_for_people(run, bundle_dir, tiny):
         assert said in out
 
 
+def test_inspect_shows_a_calibration_of_its_own(run, bundle_copy, add_int8, edit):
+    def add(manifest):
+        scores = [float(value) for value in range(39)]  # at 5 %, the second highest: 37, and ties
+        own = {"scores": scores, "peaks": scores, "ties": {"score": 0.25, "map": 0.5}}
+        manifest["calibration"]["own"] = {"int8": own}
+
+    add_int8(bundle_copy)
+    edit(bundle_copy, add)
+    out = run("inspect", bundle_copy)[1]
+    assert "in int8 by scores of its own: anomalous above 37.25" in out
+
+
 def test_inspect_names_the_share_of_top_k_pooling(run, bundle_copy, edit):
     edit(bundle_copy, lambda m: m["map"].update(pooling="top_k", top_k=0.01))
     assert "score = mean of the highest 1 % of the pixels" in run("inspect", bundle_copy)[1]
