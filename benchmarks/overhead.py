@@ -1,6 +1,8 @@
-"""What a Detector costs on top of the bare engine: ``Detector.score`` beside OpenVINO's inference.
+"""What a Detector costs on top of the bare engine: ``Detector.score`` beside inference alone.
 
     python benchmarks/overhead.py NAME.edgead [--frame HxW] [--repeats N] [--check] [--json FILE]
+
+--device cuda: bare inference there has the image and the pairs in host memory, copies included.
 
 Both run the same compiled graph in turns in one process, so that whatever else the machine does
 meets both alike; the numbers are medians. The budget of a 512 x 512 colour frame is 1.25 times
@@ -29,7 +31,7 @@ def main() -> int:
     """Parse, measure, print; see the module's docstring for the exit code."""
     args = _arguments()
     try:
-        detector = Detector(args.bundle, threads=args.threads)
+        detector = Detector(args.bundle, device=args.device, threads=args.threads)
     except EdgeadError as error:
         print(f"overhead: {error}", file=sys.stderr)
         return error.exit_code
@@ -63,7 +65,7 @@ def measure(detector: Detector, size: tuple[int, int], repeats: int) -> dict[str
                 stages.append(result.timings_ms)
     medians = {name: statistics.median(stage[name] for stage in stages) for name in stages[0]}
     own = [
-        total - sum(stage[name] for name in ("preprocess", "engine", "anomaly_map"))
+        total - sum(value for name, value in stage.items() if name != "total")
         for total, stage in zip(score_ms, stages, strict=True)
     ]
     return {
@@ -94,6 +96,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("bundle", metavar="NAME.edgead")
     parser.add_argument("--frame", type=_size, default=(512, 512), metavar="HxW")
     parser.add_argument("--repeats", type=int, default=200)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda[:N] (default: %(default)s)")
     parser.add_argument("--threads", type=int, help="threads of the engine")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers as JSON")
     parser.add_argument("--check", action="store_true", help="exit with 4 over the budget")
