@@ -14,6 +14,7 @@ from edgead import Detector, InputError
 from edgead.bundle import Bundle
 from edgead.engine import open_engine
 from edgead.errors import DeviceError
+from edgead.nvidia import pipeline
 
 MakeFrame = Callable[..., np.ndarray]
 
@@ -106,3 +107,17 @@ def test_a_session_copies_image_and_pairs(
             # Two convolutions of float16: some units of 2^-11 of values around 1.
             np.testing.assert_allclose(a, b, atol=2e-2)
             assert a.shape == b.shape
+
+
+def test_what_is_open_when_the_process_ends_is_closed_before_python_is(
+    device: Device, half_bundle: Bundle, make_frame: MakeFrame
+) -> None:
+    """Whoever forgets ``close``: execution contexts, streams and memory go while all is whole."""
+    detector = Detector(half_bundle, device="cuda")
+    result = detector.score(make_frame(3, (40, 50, 3)))
+    gone = sum(name == "Context gone" for name, _ in device.log)
+    pipeline._close_all()  # what atexit calls
+    assert sum(name == "Context gone" for name, _ in device.log) == gone + 1
+    assert (device.living("pinned"), device.stack) == (0, [])
+    assert result.map.shape == (64, 48)
+    detector.close()
