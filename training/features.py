@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgead.anomaly_map import AnomalyMap
+from edgead.manifest import Pair
 
 from .networks import position_gain
 
@@ -23,9 +24,14 @@ Compared = tuple[list[Tensor], list[Tensor]]  # reference and restored of some i
 CACHE_BYTES = 4 << 30  # features of training images beyond this are computed anew in each step
 
 
-def smooth(levels: list[Tensor]) -> list[Tensor]:
-    """Each position averaged with its eight neighbours: [N, C, h, w] to the same shape."""
-    return [F.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False) for x in levels]
+def smooth(levels: list[Tensor], count: int | None = None) -> list[Tensor]:
+    """Each position averaged with its eight neighbours: [N, C, h, w] to the same shape.
+
+    count: only so many of the levels, the finest; the others stay as they are.
+    """
+    fine = levels[:count]
+    averaged = [F.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False) for x in fine]
+    return averaged + levels[len(fine) :]
 
 
 class FeatureScale(nn.Module):
@@ -34,12 +40,18 @@ class FeatureScale(nn.Module):
     ``mean`` and ``std`` are those of the good images' features per channel of every backbone level.
     ``gain`` is (w / E) ** 0.5 per position of every pair, E the mean squared difference per channel
     that good images have there, w the weight of the pair; ``usual`` is E until it is measured.
+    ``smoothed``: how many levels are smoothed, the finest first; all where it is None.
     """
 
     def __init__(
-        self, channels: tuple[int, ...], sizes: list[tuple[int, int]], usual: list[float]
+        self,
+        channels: tuple[int, ...],
+        sizes: list[tuple[int, int]],
+        usual: list[float],
+        smoothed: int | None = None,
     ) -> None:
         super().__init__()
+        self.smoothed, self.count = smoothed, len(sizes)
         for k, count in enumerate(channels):
             self.register_buffer(f"mean_{k}", torch.zeros(1, count, 1, 1))
             self.register_buffer(f"std_{k}", torch.ones(1, count, 1, 1))
@@ -81,7 +93,11 @@ class FeatureScale(nn.Module):
 
     def target(self, levels: list[Tensor]) -> list[Tensor]:
         """The levels as they are compared: standardised and smoothed."""
-        return smooth(self.standardise(levels))
+        return self.smooth(self.standardise(levels))
+
+    def smooth(self, levels: list[Tensor]) -> list[Tensor]:
+        """The levels that are smoothed, smoothed; the others as they are."""
+        return smooth(levels, self.smoothed)
 
     def emit(self, reference: list[Tensor], restored: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
         """Pairs times the gain, float32 also behind a half trunk."""
@@ -101,7 +117,7 @@ def measure(
     Of the method's settings, ``position`` says whether E is that of each position or one number,
     ``balance`` whether the pairs get weights.
     """
-    sums: list[Any] = [0.0] * len(method.pairs())
+    sums: list[Any] = [0.0] * scale.count
     count = 0
     for reference, restored in compared("distances of the good images"):
         count += len(reference[0])
@@ -114,13 +130,16 @@ def measure(
     scale.set_expected(expected)
     if method.config.balance:
         chunks = compared("scores of the good images")
-        scale.set_weights(_scores(method, (scale.emit(*chunk) for chunk in chunks)))
+        scaled = (scale.emit(*chunk) for chunk in chunks)
+        scale.set_weights(_scores(method, method.pairs()[: scale.count], scaled))
 
 
-def _scores(method: Method, chunks: Iterable[list[tuple[Tensor, Tensor]]]) -> Tensor:
+def _scores(
+    method: Method, pairs_of: tuple[Pair, ...], chunks: Iterable[list[tuple[Tensor, Tensor]]]
+) -> Tensor:
     """The scores that each pair alone gives to N images: [pairs, N] float64."""
     params = replace(method.map_params(), weights=(1.0,))
-    heads = [AnomalyMap(params, [(pair.channels, *pair.size)]) for pair in method.pairs()]
+    heads = [AnomalyMap(params, [(pair.channels, *pair.size)]) for pair in pairs_of]
     columns = []
     for pairs in chunks:
         arrays = [tuple(x.cpu().contiguous().numpy() for x in pair) for pair in pairs]

@@ -40,6 +40,7 @@ def images(batch: int) -> np.ndarray:
         {"map": "sobel", "frb": "light"},
         {"map": "canny", "frb": "none"},
         {"map": "gray", "prompt": False},
+        {"whiten": False, "memory": 0},
     ],
     ids=str,
 )

@@ -13,6 +13,9 @@ from edgead_training.methods import AGPNet, ReDi, TrainingSet
 from edgead import reference
 
 
+REDI = {"bank_size": 3, "widths": [4, 4, 8, 8], "whiten": False, "memory": 0}
+
+
 def _images(count: int) -> torch.Tensor:
     """Some are harder than others, so that their scores differ."""
     images = torch.randn(count, 3, 64, 64, generator=torch.Generator().manual_seed(0))
@@ -41,7 +44,7 @@ def test_one_image_leaves_the_weights_alike():
 @torch.no_grad()
 def test_pairs_are_weighed_by_the_scores_that_each_alone_gives_to_the_training_images(kind):
     """Taken from the graph itself; ReDi's prompt may then be the image, so its bank is foreign."""
-    small = {"size": [64, 64]} | ({"bank_size": 3, "widths": [4, 4, 8, 8]} if kind is ReDi else {})
+    small = {"size": [64, 64]} | (REDI if kind is ReDi else {})
     torch.manual_seed(0)
     method = kind.from_settings(small, n_train=7).eval()
     images = _images(7)

@@ -108,8 +108,11 @@ def test_bank_of_one_image_gives_that_image():
     torch.testing.assert_close(bank([_random(2, 112, 4, 4)])[1], bank.images[0])
 
 
+COSINE = {"whiten": False, "memory": 0}
+
+
 def test_pairs_give_the_cosine_distance_over_what_is_usual_there():
-    method = _method()
+    method = _method(**COSINE)
     usual = [torch.rand(16 // 2**k, 16 // 2**k) + 0.5 for k in range(3)]
     method.scale.set_expected([2 / c * x for c, x in zip((24, 40, 112), usual, strict=True)])
     x, y = ([_random(1, c, 16 // 2**k, 16 // 2**k, seed=s) for k, c in enumerate((24, 40, 112))]
@@ -123,7 +126,7 @@ def test_pairs_give_the_cosine_distance_over_what_is_usual_there():
 
 def test_expected_distance_is_the_mean_over_the_training_images():
     """... each under a prompt that is not the image itself."""
-    method, images = _method(bank_size=7, balance=False), _random(7, 3, 64, 64)
+    method, images = _method(bank_size=7, balance=False, **COSINE), _random(7, 3, 64, 64)
     method.conclude(TrainingSet(images, lambda items, title: iter(items)))
     totals = [0.0, 0.0, 0.0]
     with torch.no_grad():

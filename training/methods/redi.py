@@ -8,15 +8,18 @@ where the paper is silent.
     P = the most similar image of a bank of good images                         [F; bank: P]
     Y = recover(H, P)                never sees X itself, so no defect takes a short cut [F]
     F_X = backbone(X)   F_Y = FRB(backbone(Y))      frozen backbone, several scales [F]
-    map = sum over scales of w (1 - cos(F_X, F_Y)) / E, Gaussian, maximum       [P, as RD4AD]
+    map = sum over scales of |W (F_X - F_Y)|^2, Gaussian, maximum               [P]
 
-F is standardised per channel and averaged over 3x3 positions before it is compared, since what no
-recovery can predict is its finest grain [P, as PatchCore]. E is the mean distance of good images at
-that position, so that edges, which are never recovered quite, do not drown a faint defect [P, the
-idea of ARNet's E_k]. w is one over the standard deviation of the good images' scores at that scale:
-a scale on which good parts differ much says less about a defect [P]. The graph hands out
-F / |F| * sqrt(C w / 2E), whose mean squared difference is just that: |a - b|^2 = 2 (1 - cos) for
-unit vectors.
+F is standardised per channel, and at strides 4 and 8 averaged over 3x3 positions, since what no
+recovery can predict is its finest grain [P, as PatchCore]. W takes out what good images differ in
+at that place (``whitening``) [P, the idea of PaDiM]. The prompt is used once more, in features:
+each position of F_X against the most similar features of good images, wherever they lie
+(``memory``) [P, the idea of PatchCore]; that pair counts as much as the scales together.
+
+With ``whiten=False`` the map is the sum of w (1 - cos(F_X, F_Y)) / E [P, as RD4AD]. E is the mean
+distance of good images at that position [P, the idea of ARNet's E_k]; w is one over the standard
+deviation of the good images' scores at that scale [P]. The graph hands out F / |F| sqrt(C w / 2E),
+whose mean squared difference is just that: |a - b|^2 = 2 (1 - cos) for unit vectors.
 """
 
 from __future__ import annotations
@@ -33,8 +36,10 @@ from edgead.manifest import Pair
 
 from ..backbone import CHANNELS, MEAN, STD, STRIDES, load_backbone
 from ..features import Compared, FeatureScale, measure, smooth
-from ..networks import Residual, conv_norm_relu, ssim, upsample
+from ..memory import FeatureMemory
+from ..networks import ssim, upsample
 from ..selfmaps import KINDS, make_map
+from ..whitening import LocalWhitening
 from .base import (
     Method,
     Stage,
@@ -45,8 +50,10 @@ from .base import (
     check_words,
 )
 from .redi_data import FeatureCache, PromptBank, with_foreign_patches
+from .redi_networks import HeavyBlock, LightBlock, RecoverNet
 
 FRB_KINDS = ("light", "heavy", "none")
+REGION = 32  # [P] pixels, side of the squares that have a covariance of their own
 
 
 @dataclass(frozen=True)
@@ -56,7 +63,9 @@ class ReDiSettings:
     size: input (height, width), multiples of 32; map: one of hog, sobel, canny, gray; prompt: feed
     the similar image, or zeros; frb: light (residual block per scale), heavy (fusion, one-class
     bottleneck, reversed decoder) or none; self_correlation: weight of L_S, 0 switches it off;
-    position: E per position, else one number per scale; balance: weigh the scales by w;
+    whiten: compare residuals in units of their covariance; memory: features of good images kept
+    for a pair of their own, 0 for none; position, balance, without ``whiten``: E per position, else
+    one number per scale; weigh the scales by w;
     bank_size: prompts kept in the graph; widths: channels of the recover network at strides
     2, 4, 8, 16; learning_rate, steps: (recover, discriminate); variants: prompts per image in
     stage two; patches: share of the images that stage one shows with foreign patches in H.
@@ -67,9 +76,11 @@ class ReDiSettings:
     prompt: bool = True  # [F]
     frb: str = "light"  # [P]
     self_correlation: float = 1.0  # [P] weight of L_S
+    whiten: bool = True  # [P]
+    memory: int = 1024  # [P]
     position: bool = True  # [P]
     balance: bool = True  # [P]
-    bank_size: int = 16  # [P]
+    bank_size: int = 10  # [P]
     widths: tuple[int, int, int, int] = (16, 32, 64, 128)  # [P]
     blur_sigma: float = 4.0  # [P] as RD4AD, pixels at 256
     pooling: str = "max"  # [P] as RD4AD; top_k where every defect that matters is large
@@ -85,7 +96,7 @@ class ReDiSettings:
         check_words(self, map=KINDS, frb=FRB_KINDS)
         check_map(self, multiple=32)
         least = {"bank_size": 1, "batch_size": 2, "variants": 1, "widths": 1, "steps": 1}
-        positive = dict.fromkeys(("self_correlation", "learning_rate", "patches"), 0)
+        positive = dict.fromkeys(("self_correlation", "learning_rate", "patches", "memory"), 0)
         check_least(self, least | positive)
 
 
@@ -93,6 +104,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "edge": {},
     # The paper names no sizes; these are those of the restoration networks that it builds on.
     "paper": {
+        "whiten": False,  # [F] the cosine
+        "memory": 0,  # [F] no such pair
         "frb": "heavy",  # [P] as RD4AD
         "widths": [64, 128, 256, 512],  # [P]
         "batch_size": 16,  # [P]
@@ -100,93 +113,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "steps": [20000, 20000],  # [P]
     },
 }
-
-
-class RecoverNet(nn.Module):
-    """U-Net on the prompt, with the map joined where its resolution belongs. [F; widths: P]
-
-    prompt [N, 3, H, W] normalised, map [N, C, H/s, W/s] -> recovered [N, 3, H, W] in [0, 1].
-    """
-
-    def __init__(self, map_channels: int, map_stride: int, widths: tuple[int, ...]) -> None:
-        super().__init__()
-        a, b, c, d = widths
-        self.map_stride = map_stride
-        at_input = map_channels if map_stride == 1 else 0
-        at_8 = map_channels if map_stride == 8 else 0
-        self.enc2 = conv_norm_relu(3 + at_input, a, 3, 2)  # one convolution: this grid costs most
-        self.enc4 = nn.Sequential(conv_norm_relu(a, b, 3, 2), conv_norm_relu(b, b))
-        self.enc8 = conv_norm_relu(b, c, 3, 2)
-        self.join8 = nn.Sequential(conv_norm_relu(c + at_8, c), conv_norm_relu(c, c))
-        self.enc16 = nn.Sequential(conv_norm_relu(c, d, 3, 2), Residual(d))
-        self.dec8 = nn.Sequential(conv_norm_relu(d + c, c), conv_norm_relu(c, c))
-        self.dec4 = nn.Sequential(conv_norm_relu(c + b, b), conv_norm_relu(b, b))
-        self.dec2 = conv_norm_relu(b + a, a)
-        self.out = nn.Conv2d(a, 3, 3, padding=1)
-
-    def forward(self, prompt: Tensor, self_map: Tensor) -> Tensor:
-        x = torch.cat([prompt, self_map], dim=1) if self.map_stride == 1 else prompt
-        e2 = self.enc2(x)
-        e4 = self.enc4(e2)
-        e8 = self.enc8(e4)
-        e8 = self.join8(torch.cat([e8, self_map], dim=1) if self.map_stride == 8 else e8)
-        e16 = self.enc16(e8)
-        d8 = self.dec8(torch.cat([upsample(e16), e8], dim=1))
-        d4 = self.dec4(torch.cat([upsample(d8), e4], dim=1))
-        d2 = self.dec2(torch.cat([upsample(d4), e2], dim=1))
-        return torch.sigmoid(upsample(self.out(d2)))
-
-
-class HeavyBlock(nn.Module):
-    """Feature recovery: fuse the scales, squeeze them through a bottleneck, decode in reverse. [P]
-
-    Features at strides 4, 8, 16 to features of the same shapes. What the bottleneck at stride 32
-    has not learnt from good parts does not come back.
-    """
-
-    def __init__(self, channels: tuple[int, ...], width: int = 192) -> None:
-        super().__init__()
-        c4, c8, c16 = channels
-        self.from4 = nn.Sequential(conv_norm_relu(c4, c8, 3, 2), conv_norm_relu(c8, c16, 3, 2))
-        self.from8 = conv_norm_relu(c8, c16, 3, 2)
-        self.fuse = conv_norm_relu(3 * c16, c16, 1)
-        self.bottleneck = nn.Sequential(conv_norm_relu(c16, width, 3, 2), Residual(width))
-        self.to16 = nn.Sequential(conv_norm_relu(width, c16), Residual(c16))
-        self.to8 = nn.Sequential(conv_norm_relu(c16, 2 * c8), Residual(2 * c8))
-        self.to4 = nn.Sequential(conv_norm_relu(2 * c8, 2 * c4), Residual(2 * c4))
-        self.heads = nn.ModuleList(
-            nn.Conv2d(inputs, outputs, 1)
-            for inputs, outputs in ((2 * c4, c4), (2 * c8, c8), (c16, c16))
-        )
-
-    def forward(self, features: list[Tensor]) -> list[Tensor]:
-        f4, f8, f16 = features
-        fused = self.fuse(torch.cat([self.from4(f4), self.from8(f8), f16], dim=1))
-        d16 = self.to16(upsample(self.bottleneck(fused)))
-        d8 = self.to8(upsample(d16))
-        d4 = self.to4(upsample(d8))
-        return [head(x) for head, x in zip(self.heads, (d4, d8, d16), strict=True)]
-
-
-class LightBlock(nn.Module):
-    """Feature recovery of each scale alone: 1x1, residual 3x3, 1x1, added to the smoothed input.
-
-    The last layer starts at zero, so training starts from F_Y = what Y shows. [P]
-    """
-
-    def __init__(self, channels: tuple[int, ...]) -> None:
-        super().__init__()
-        self.scales = nn.ModuleList(
-            nn.Sequential(conv_norm_relu(c, 2 * c, 1), Residual(2 * c), nn.Conv2d(2 * c, c, 1))
-            for c in channels
-        )
-        for scale in self.scales:
-            nn.init.zeros_(scale[-1].weight)
-            nn.init.zeros_(scale[-1].bias)
-
-    def forward(self, features: list[Tensor]) -> list[Tensor]:
-        corrections = [scale(x) for scale, x in zip(self.scales, features, strict=True)]
-        return [x + y for x, y in zip(smooth(features), corrections, strict=True)]
 
 
 def alignment_loss(reference: list[Tensor], restored: list[Tensor]) -> Tensor:
@@ -215,6 +141,12 @@ def self_correlation_loss(
     return torch.stack(terms).sum()
 
 
+def difference_loss(reference: list[Tensor], restored: list[Tensor]) -> Tensor:
+    """sum over scales of mean |F_X - F_Y|^2 / 2C: about 1 - cos, and the lengths count. [P]"""
+    pairs = zip(reference, restored, strict=True)
+    return torch.stack([(x - y).square().mean() / 2 for x, y in pairs]).sum()
+
+
 def _unit(levels: list[Tensor]) -> list[Tensor]:
     return [F.normalize(x.float()) for x in levels]
 
@@ -238,8 +170,14 @@ class ReDi(Method):
         blocks = {"heavy": HeavyBlock, "light": LightBlock}
         self.frb = blocks[settings.frb](CHANNELS) if settings.frb in blocks else nn.Identity()
         self.bank = PromptBank(min(settings.bank_size, n_train), settings.size)
-        sizes = [pair.size for pair in self.pairs()]
-        self.scale = FeatureScale(CHANNELS, sizes, [2 / count for count in CHANNELS])
+        height, width = settings.size
+        sizes = [(height // stride, width // stride) for stride in STRIDES]
+        usual = [2 / count for count in CHANNELS]
+        self.scale = FeatureScale(CHANNELS, sizes, usual, 2 if settings.whiten else None)
+        sides = [REGION // stride for stride in STRIDES]
+        self.whitening = LocalWhitening(CHANNELS, sizes, sides) if settings.whiten else None
+        kept = min(settings.memory, n_train * sizes[1][0] * sizes[1][1])
+        self.memory = FeatureMemory(kept, sum(CHANNELS[1:]), sizes[1]) if kept else None
         self.cache: FeatureCache | None = None  # while it trains
         self.register_buffer("mean", torch.tensor(MEAN)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(STD)[:, None, None], persistent=False)
@@ -249,10 +187,14 @@ class ReDi(Method):
         return cls(cls.read(settings), n_train)
 
     def pairs(self) -> tuple[Pair, ...]:
+        levels = list(zip(CHANNELS, STRIDES, [1 / len(CHANNELS)] * len(CHANNELS), strict=True))
+        if self.config.memory:
+            levels = [(c, s, weight / 2) for c, s, weight in levels]
+            levels.append((sum(CHANNELS[1:]), STRIDES[1], 1 / 2))
         height, width = self.config.size
         return tuple(
-            Pair(f"reference_{k}", f"restored_{k}", c, (height // s, width // s), 1 / len(CHANNELS))
-            for k, (c, s) in enumerate(zip(CHANNELS, STRIDES, strict=True))
+            Pair(f"reference_{k}", f"restored_{k}", c, (height // s, width // s), weight)
+            for k, (c, s, weight) in enumerate(levels)
         )
 
     def map_of(self, image: Tensor) -> Tensor:
@@ -272,11 +214,26 @@ class ReDi(Method):
         recovered = self.recover_image(self.map_of(image), self.bank(levels))
         reference = self.scale.target(levels)
         restored = self.restore(self.scale.standardise(self.backbone(recovered)))
-        return self.scale.emit(_unit(reference), _unit(restored))
+        if self.whitening is None:
+            pairs = self.scale.emit(_unit(reference), _unit(restored))
+        else:
+            pairs = self.whitening.emit(reference, restored)
+        return [*pairs, self.memory.emit(self.remembered(reference))] if self.memory else pairs
 
     def restore(self, recovered: list[Tensor]) -> list[Tensor]:
         """F_Y from the standardised features of Y; without FRB just smoothed like F_X."""
-        return smooth(recovered) if self.config.frb == "none" else self.frb(recovered)
+        if self.config.frb == "heavy":
+            return self.frb(recovered)
+        smoothed = self.scale.smooth(recovered)
+        if self.config.frb == "none":
+            return smoothed
+        return [x + y for x, y in zip(smoothed, self.frb(recovered), strict=True)]
+
+    def remembered(self, reference: list[Tensor]) -> Tensor:
+        """What the memory compares: F_X of strides 8 and 16, all smoothed, at stride 8. [P: as
+        PatchCore]"""
+        coarse = smooth(reference[2:])[0] if self.config.whiten else reference[2]
+        return torch.cat([reference[1], upsample(coarse)], dim=1).float()
 
     def preview(self, images: Tensor) -> list[Tensor]:
         """Rows: the images X, their prompts, the recovered images Y."""
@@ -286,7 +243,7 @@ class ReDi(Method):
     # training ------------------------------------------------------------------------------------
 
     def conclude(self, data: TrainingSet) -> None:
-        """Measure E and w on the good images."""
+        """Measure on the good images what is usual, and keep features of them."""
         cache = self.cache or FeatureCache(self, data, self.config.variants)
         self.cache = None
         cache.recover()
@@ -296,9 +253,25 @@ class ReDi(Method):
                 with torch.no_grad():
                     levels, recovered = cache.features(part, variant=0)
                     restored = self.restore(self.scale.standardise(recovered))
-                yield _unit(self.scale.target(levels)), _unit(restored)
+                reference = self.scale.target(levels)
+                if self.config.whiten:
+                    yield reference, restored
+                else:
+                    yield _unit(reference), _unit(restored)
 
-        measure(self, self.scale, compared)
+        def remembered(title: str) -> Iterator[tuple[Tensor, Tensor]]:
+            for part in cache.chunks(title):
+                with torch.no_grad():
+                    levels, _ = cache.features(part, variant=0)
+                    yield part, self.remembered(self.scale.target(levels))
+
+        if self.whitening is not None:
+            self.whitening.fit(compared("residuals of the good images"))
+        else:
+            measure(self, self.scale, compared)
+        if self.memory is not None:
+            self.memory.fill(remembered("features to keep"), len(data))
+            self.memory.measure(remembered("distances of the good images"))
 
     def stages(self, data: TrainingSet) -> list[Stage]:
         cache = self.cache = FeatureCache(self, data, self.config.variants)
@@ -326,6 +299,8 @@ class ReDi(Method):
             reference = self.scale.target(levels)
             restored = self.restore(self.scale.standardise(recovered))
             losses = {"alignment": alignment_loss(reference, restored)}
+            if self.config.whiten:
+                losses["difference"] = difference_loss(reference, restored)
             if self.config.self_correlation > 0:
                 loss = self_correlation_loss(reference, restored)
                 losses["self_correlation"] = self.config.self_correlation * loss

@@ -1,0 +1,92 @@
+"""Residuals whitened by their local covariance, against Mahalanobis distances in NumPy."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from edgead_training.whitening import (
+    FLOOR,
+    PRIOR_IMAGES,
+    LocalWhitening,
+    from_regions,
+    inverse_root,
+    to_regions,
+)
+
+
+def _features(count: int, seed: int, channels: int = 3) -> torch.Tensor:
+    """[count, channels, 4, 6]; channels depend on each other, more so on the right."""
+    drawn = torch.randn(count, channels, 4, 6, generator=torch.Generator().manual_seed(seed))
+    drawn[:, 1] += drawn[:, 0] * torch.linspace(0, 3, 6)
+    return drawn
+
+
+def test_regions_are_squares_row_by_row_and_come_back():
+    x = torch.arange(24.0).reshape(1, 1, 4, 6)
+    regions = to_regions(x, 2)
+    assert regions.shape == (1, 6, 1, 4)
+    assert regions[0, 1, 0].tolist() == [2, 3, 8, 9]  # the second square of the first row
+    assert regions[0, 3, 0].tolist() == [12, 13, 18, 19]  # the first of the second
+    several = _features(2, 0)
+    assert torch.equal(from_regions(to_regions(several, 2), (4, 6)), several)
+
+
+def test_roots_invert_the_shrunk_covariance():
+    draws = np.random.default_rng(0).normal(size=(2, 50, 4))
+    covariance = np.stack([np.cov(each.T) for each in draws])
+    whole = covariance.mean(0)
+    whole = whole + (FLOOR * np.trace(whole) / 4 + 1e-6) * np.eye(4)
+    want = np.linalg.inv((7 * covariance + PRIOR_IMAGES * whole) / (7 + PRIOR_IMAGES))
+    root = inverse_root(torch.from_numpy(covariance), 7).numpy()
+    np.testing.assert_allclose(root.transpose(0, 2, 1) @ root, want, rtol=1e-9)
+
+
+def test_pairs_give_the_mahalanobis_distance_of_the_residual_in_its_square():
+    """Of images that the measuring has not seen, chunks of any size."""
+    x, y = _features(30, 1), 0.5 * _features(30, 2) + 1
+    whitening = LocalWhitening((3,), [(4, 6)], [2])
+    whitening.fit(([x[part]], [y[part]]) for part in torch.arange(30).split(7))
+    new_x, new_y = _features(3, 3), _features(3, 4)
+    ((a, b),) = whitening.emit([new_x], [new_y])
+    got = (a - b).square().sum(1).numpy()
+
+    residual = (x - y).double().numpy()
+    residual = residual - residual.mean(0)  # of each position
+    covariance = {}
+    for row in range(0, 4, 2):
+        for column in range(0, 6, 2):
+            square = residual[:, :, row : row + 2, column : column + 2]
+            flat = square.transpose(1, 0, 2, 3).reshape(3, -1)
+            covariance[row, column] = flat @ flat.T / flat.shape[1]
+    whole = np.mean(list(covariance.values()), 0)
+    whole = whole + (FLOOR * np.trace(whole) / 3 + 1e-6) * np.eye(3)
+    new = (new_x - new_y).double().numpy() - (x - y).double().numpy().mean(0)
+    for row in range(4):
+        for column in range(6):
+            local = covariance[row // 2 * 2, column // 2 * 2]
+            matrix = (30 * local + PRIOR_IMAGES * whole) / (30 + PRIOR_IMAGES)
+            r = new[:, :, row, column]
+            want = np.einsum("nc,cd,nd->n", r, np.linalg.inv(matrix), r)
+            np.testing.assert_allclose(got[:, row, column], want, rtol=1e-4)  # float32
+
+
+def test_good_images_are_about_one_apart_in_the_mean_where_there_are_many():
+    x, y = _features(2000, 5), _features(2000, 6)
+    whitening = LocalWhitening((3,), [(4, 6)], [2])
+    whitening.fit([([x], [y])])
+    ((a, b),) = whitening.emit([x], [y])
+    mean = (a - b).square().mean()
+    # The floor and the prior of 20 images in 2000 take about a tenth at most.
+    assert 0.9 < float(mean) <= 1.0
+
+
+def test_one_image_and_constant_channels_stay_finite():
+    x = _features(1, 7)
+    x[:, 2] = 4.0
+    whitening = LocalWhitening((3,), [(4, 6)], [2])
+    whitening.fit([([x], [torch.zeros_like(x)])])
+    ((a, b),) = whitening.emit([_features(2, 8)], [_features(2, 9)])
+    assert a.isfinite().all() and b.isfinite().all()
+    # What an image has more of than its own mean is still seen.
+    ((own, zero),) = whitening.emit([x], [torch.zeros_like(x)])
+    assert float((own - zero)[:, :2].square().mean()) > 0.5

@@ -1,0 +1,106 @@
+"""Features of good images kept inside the graph: each position against the most similar of them.
+
+Source: Roth et al., Towards total recall in industrial anomaly detection (PatchCore, arXiv
+2106.08265), for the coreset of features that know no position.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .networks import position_gain
+
+CANDIDATES = 12000  # [P] features that the coreset is chosen from
+NEIGHBOURS = 4  # [P] blended, so that a near tie, which rounding decides, changes little
+TEMPERATURE = 0.05  # [P] of the blend, in mean squared differences per channel
+_PROJECTED = 32  # [P] the coreset is chosen in so many random directions
+
+
+class FeatureMemory(nn.Module):
+    """[N, C, h, w] features to the pair (features, the most similar ones kept), scaled.
+
+    The restored feature of a position blends the ``NEIGHBOURS`` nearest of ``kept`` [M, C], by
+    softmax(-|f - k|^2 / (2 C ``TEMPERATURE``)). ``gain`` is E ** -0.25 per position, E the mean
+    squared difference that good images have there when their own features are left out, over its
+    mean: the square root, since positions mean less to a memory that knows none [P].
+    """
+
+    kept: Tensor
+    gain: Tensor
+
+    def __init__(self, count: int, channels: int, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.register_buffer("kept", torch.zeros(count, channels))
+        self.register_buffer("gain", torch.ones(1, 1, *size))
+        self.owners = torch.empty(0, dtype=torch.int64)  # the image of each, while it is measured
+
+    def emit(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """The pair of features [N, C, h, w] float32."""
+        gain = self.gain.float()
+        return features * gain, self.restore(features) * gain
+
+    def restore(self, features: Tensor, foreign_to: Tensor | None = None) -> Tensor:
+        """The blend for every position; ``foreign_to`` [N]: images whose own features are out."""
+        count, height, width = (int(length) for length in features.shape[1:])
+        query = features.flatten(2).transpose(1, 2)
+        kept = self.kept
+        # -|f - k|^2 / 2 without the part that all share. The sizes do not fit half: 1 / C here.
+        product = (query.to(kept.dtype) @ (kept / count).T).float()
+        near = product - kept.float().square().sum(1) / (2 * count)
+        if foreign_to is not None:
+            own = self.owners.to(near.device)[None] == foreign_to.to(near.device)[:, None]
+            near = near.masked_fill(own[:, None], -torch.inf)
+        best, rows = near.topk(min(NEIGHBOURS, len(kept)), dim=2)
+        share = torch.softmax(best / TEMPERATURE, dim=2)
+        blend = (kept.float()[rows] * share[..., None]).sum(2)
+        return blend.transpose(1, 2).reshape(-1, count, height, width)
+
+    @torch.no_grad()
+    def fill(self, chunks: Iterable[tuple[Tensor, Tensor]], images: int) -> None:
+        """Keep a coreset of the good images' features; chunks of (indices [n], features)."""
+        generator = torch.Generator().manual_seed(0)
+        parts, owners = [], []
+        for indices, features in chunks:
+            flat = features.flatten(2).transpose(1, 2).cpu()
+            share = min(flat.shape[1], -(-max(CANDIDATES, len(self.kept)) // images))
+            for index, each in zip(indices.tolist(), flat, strict=True):
+                chosen = torch.randperm(flat.shape[1], generator=generator)[:share]
+                parts.append(each[chosen])
+                owners += [index] * share
+        candidates = torch.cat(parts)
+        chosen = spread(candidates, len(self.kept), generator)
+        self.kept.copy_(candidates[chosen])
+        self.owners = torch.tensor(owners)[chosen]
+
+    @torch.no_grad()
+    def measure(self, chunks: Iterable[tuple[Tensor, Tensor]]) -> None:
+        """Measure E on the good images, each without its own features; one image: E is 1."""
+        if len(self.owners.unique()) < 2:
+            return
+        total, count = torch.zeros(self.gain.shape[2:], dtype=torch.float64), 0
+        for indices, features in chunks:
+            difference = features - self.restore(features, foreign_to=indices)
+            total += difference.square().mean(1).sum(0, dtype=torch.float64).cpu()
+            count += len(indices)
+        expected = total / count
+        relative = position_gain(expected / expected.mean()).sqrt()
+        self.gain.copy_((relative / expected.mean()).sqrt())
+
+
+def spread(features: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Greedy k-centre choice of ``count`` rows of [N, C], by a random projection: int64 indices.
+
+    Source: Roth et al., as above; Johnson and Lindenstrauss for the projection.
+    """
+    directions = torch.randn(features.shape[1], _PROJECTED, generator=generator)
+    points = F.normalize(directions, dim=0).T @ features.T  # [projected, N]: rows lie together
+    chosen = [0]
+    distance = (points - points[:, :1]).square().sum(0)
+    while len(chosen) < count:
+        chosen.append(int(distance.argmax()))
+        distance = torch.minimum(distance, (points - points[:, chosen[-1:]]).square().sum(0))
+    return torch.tensor(chosen)

@@ -1,0 +1,119 @@
+"""What good images differ in at a place, taken out: residuals whitened by their local covariance.
+
+A defect is a difference that good parts do not show there, in whatever channel. So residuals
+F_X - F_Y are compared in units of their covariance at that place, as PaDiM compares features
+(Defard et al., arXiv 2011.08785); with the difference to a restored feature, and a covariance that
+few images cannot spoil: it is that of a square of positions, drawn towards that of the whole image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+PRIOR_IMAGES = 20  # [P] the whole image's covariance counts as much as so many images
+FLOOR = 0.01  # [P] of the mean variance, added to every channel's
+
+
+def to_regions(x: Tensor, side: int) -> Tensor:
+    """[N, C, h, w] to [N, R, C, side^2]: R squares of positions, row by row."""
+    count, height, width = (int(length) for length in x.shape[1:])
+    rows, columns = height // side, width // side
+    x = x.reshape(-1, count, rows, side, columns, side).permute(0, 2, 4, 1, 3, 5)
+    return x.reshape(-1, rows * columns, count, side * side)
+
+
+def from_regions(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """The inverse of ``to_regions`` for maps of ``size`` (h, w)."""
+    (height, width), count = size, int(x.shape[2])
+    side = int(int(x.shape[3]) ** 0.5)
+    rows, columns = height // side, width // side
+    x = x.reshape(-1, rows, columns, count, side, side).permute(0, 3, 1, 4, 2, 5)
+    return x.reshape(-1, count, height, width)
+
+
+class LocalWhitening(nn.Module):
+    """Pairs to residuals that good images show in every direction alike, about 1 in the mean.
+
+    For each level of C channels at size (h, w) it keeps the means of reference and restored
+    features per position, and W [R, C, C] of each square of positions, W^T W being the inverse of
+    the covariance of the good images' residuals there. ``sides``: of the squares, in positions;
+    each divides h and w.
+    """
+
+    def __init__(
+        self, channels: tuple[int, ...], sizes: list[tuple[int, int]], sides: list[int]
+    ) -> None:
+        super().__init__()
+        self.sizes, self.sides = sizes, sides
+        for k, (count, (height, width)) in enumerate(zip(channels, sizes, strict=True)):
+            for name in ("reference", "restored"):
+                self.register_buffer(f"{name}_{k}", torch.zeros(1, count, height, width))
+            squares = height * width // sides[k] ** 2
+            self.register_buffer(f"whiten_{k}", torch.eye(count).repeat(squares, 1, 1))
+
+    def emit(self, reference: list[Tensor], restored: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
+        """(W (F_X - mean), W (F_Y - mean)) of every level, float32 also behind a half trunk."""
+        both = {"reference": reference, "restored": restored}
+        each = [
+            [self._whiten(k, x.float() - self.get_buffer(f"{name}_{k}").float())
+             for k, x in enumerate(levels)]
+            for name, levels in both.items()
+        ]  # fmt: skip
+        return list(zip(*each, strict=True))
+
+    def _whiten(self, k: int, x: Tensor) -> Tensor:
+        matrix = self.get_buffer(f"whiten_{k}")
+        regions = to_regions(x.to(matrix.dtype), self.sides[k])
+        return from_regions(torch.matmul(matrix, regions), self.sizes[k]).float()
+
+    @torch.no_grad()
+    def fit(self, compared: Iterable[tuple[list[Tensor], list[Tensor]]]) -> None:
+        """Measure means and covariances on the good images' (reference, restored), by chunks.
+
+        Of a single image the means are those of all positions together.
+        """
+        count = 0
+        means: list[list[Tensor]] = []
+        products: list[Tensor] = []
+        for reference, restored in compared:
+            for k, (x, y) in enumerate(zip(reference, restored, strict=True)):
+                residual = to_regions(x - y, self.sides[k])
+                sums = [z.sum(0, keepdim=True, dtype=torch.float64).cpu() for z in (x, y)]
+                square = torch.einsum("nrcp,nrdp->rcd", residual, residual).double().cpu()
+                if not count:
+                    means.append(sums)
+                    products.append(square)
+                    continue
+                for total, part in zip(means[k], sums, strict=True):
+                    total += part
+                products[k] += square
+            count += len(reference[0])
+        for k, (sums, product) in enumerate(zip(means, products, strict=True)):
+            mean = [total / count for total in sums]
+            if count == 1:  # nothing is known of a position: what all have in common is taken out
+                mean = [each.mean((2, 3), keepdim=True).expand_as(each) for each in mean]
+            for name, value in zip(("reference", "restored"), mean, strict=True):
+                self.get_buffer(f"{name}_{k}").copy_(value)
+            bias = to_regions(mean[0] - mean[1], self.sides[k])[0]
+            second = product / (count * self.sides[k] ** 2)
+            covariance = second - bias @ bias.transpose(1, 2) / self.sides[k] ** 2
+            self.get_buffer(f"whiten_{k}").copy_(inverse_root(covariance, count))
+
+
+def inverse_root(covariance: Tensor, images: int) -> Tensor:
+    """W with W^T W the inverse of the shrunk covariances: [R, C, C] float64 to the same.
+
+    (images S_r + PRIOR_IMAGES S) / (images + PRIOR_IMAGES), S the mean of all S_r with ``FLOOR`` of
+    its mean variance on the diagonal.
+    """
+    channels = covariance.shape[-1]
+    whole = covariance.mean(0)
+    floor = FLOOR * whole.diagonal().mean() + 1e-6  # more than float32 sums are off
+    whole = whole + floor * torch.eye(channels, dtype=covariance.dtype)
+    shrunk = (images * covariance + PRIOR_IMAGES * whole) / (images + PRIOR_IMAGES)
+    lower = torch.linalg.cholesky(shrunk)
+    eye = torch.eye(channels, dtype=covariance.dtype).expand_as(lower)
+    return torch.linalg.solve_triangular(lower, eye, upper=False)
