@@ -93,13 +93,15 @@ class LocalWhitening(nn.Module):
             count += len(reference[0])
         for k, (sums, product) in enumerate(zip(means, products, strict=True)):
             mean = [total / count for total in sums]
+            own = to_regions(mean[0] - mean[1], self.sides[k])[0]
             if count == 1:  # nothing is known of a position: what all have in common is taken out
                 mean = [each.mean((2, 3), keepdim=True).expand_as(each) for each in mean]
             for name, value in zip(("reference", "restored"), mean, strict=True):
                 self.get_buffer(f"{name}_{k}").copy_(value)
             bias = to_regions(mean[0] - mean[1], self.sides[k])[0]
-            second = product / (count * self.sides[k] ** 2)
-            covariance = second - bias @ bias.transpose(1, 2) / self.sides[k] ** 2
+            mixed = own @ bias.transpose(1, 2)
+            around = product / count - mixed - mixed.transpose(1, 2) + bias @ bias.transpose(1, 2)
+            covariance = around / self.sides[k] ** 2
             self.get_buffer(f"whiten_{k}").copy_(inverse_root(covariance, count))
 
 

@@ -12,7 +12,6 @@ from edgead_training.methods import AGPNet, ReDi, TrainingSet
 
 from edgead import reference
 
-
 REDI = {"bank_size": 3, "widths": [4, 4, 8, 8], "whiten": False, "memory": 0}
 
 
