@@ -40,7 +40,8 @@ GRID: dict[str, tuple[tuple[dict[str, Any], str], ...]] = {
         ({"frb": "none"}, NO_CLAIM),
         ({"frb": "heavy"}, NO_CLAIM),
         ({"self_correlation": 0.0}, NO_CLAIM),
-        ({"position": False}, NO_CLAIM),
+        ({"whiten": False}, NO_CLAIM),
+        ({"memory": 0}, NO_CLAIM),
     ),
     "arnet": (
         ({}, "image AUROC 0.941 on bottle, mean of MVTec AD 0.839 [F]"),

@@ -37,6 +37,8 @@ def _method(**changes) -> ReDi:
     method.bank.fill(
         _random(5, 3, *method.config.size), _random(5, method.bank.keys.shape[1], seed=1)
     )
+    if method.memory is not None:
+        method.memory.kept.copy_(_random(*method.memory.kept.shape, seed=2))
     return method.eval()
 
 
@@ -192,6 +194,7 @@ def test_recovered_image_does_not_depend_on_what_the_map_hides():
 @pytest.mark.parametrize(
     "changes", [{"map": "sobel"}, {"map": "canny"}, {"map": "gray"}, {"prompt": False},
                 {"frb": "heavy"}, {"frb": "none"}, {"position": False}, {"balance": False},
+                {"whiten": False}, {"memory": 0}, {"whiten": False, "memory": 0},
                 {"size": [64, 128]}]
 )  # fmt: skip
 def test_every_switch_gives_a_graph(changes):
@@ -224,7 +227,7 @@ def test_half_trunk_takes_and_gives_float32_and_stays_close():
     ("settings", "words"),
     [({"map": "hogg"}, "hogg"), ({"frb": "big"}, "big"), ({"size": [100, 64]}, "multiples of 32"),
      ({"bank_size": 0}, "at least 1"), ({"colour": 1}, "no setting 'colour'"),
-     ({"bank_size": "x"}, "bank_size='x' cannot be used; wanted a value like bank_size=16"),
+     ({"bank_size": "x"}, "bank_size='x' cannot be used; wanted a value like bank_size=10"),
      ({"widths": [1, 2]}, r"like widths=\[16, 32, 64, 128\]"),
      ({"prompt": "no"}, "like prompt=true"), ({"blur_sigma": float("nan")}, "blur_sigma=nan"),
      ({"learning_rate": [1e-3, -1]}, "learning_rate.* must be at least 0")],
