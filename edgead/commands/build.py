@@ -119,6 +119,8 @@ def _build(args: argparse.Namespace, console: Console) -> int:
         console.say(f"wrote  {args.out}, a copy: whoever loads it has to say that it is trusted")
     if args.json:
         print_json(_json(plan, seconds, args.out))
+    if index is None:
+        console.say("       ahead of time: on the machine with the GPU, build it in the same way")
     console.next(_next(args.engine, index))
     return 0
 
@@ -255,9 +257,7 @@ def _json(plan: Plan, seconds: float, out: str | None) -> dict[str, Any]:
 
 def _next(engine: str, index: int | None) -> str:
     name = shlex.quote(engine)
-    if index is None:  # built ahead of time: nothing here can run it
-        return f"edgead build {name}   (the same on the machine with the GPU)"
-    return f"edgead verify {name} --device cuda:{index}"
+    return f"edgead verify {name}" + ("" if index is None else f" --device cuda:{index}")
 
 
 def _manage(args: argparse.Namespace, console: Console) -> int:

@@ -76,9 +76,13 @@ class PromptBank(nn.Module):
         self.keys.copy_(centred[chosen])
 
     def similarity(self, descriptors: Tensor) -> Tensor:
-        """Cosine of [N, D] to every image kept: [N, M]. Never in half: near ties would turn."""
+        """Cosine of [N, D] to every image kept: [N, M]. Never in half: near ties would turn.
+
+        A convolution, because TensorRT-RTX has no float32 matrix product for Turing.
+        """
         centred = F.normalize(descriptors - self.centre.float(), dim=1)
-        return centred @ self.keys.float().T
+        keys = self.keys.float()
+        return F.conv2d(centred[:, :, None, None], keys[:, :, None, None]).flatten(1)
 
     def blend(self, similarity: Tensor, rank: int = 0) -> Tensor:
         """The prompt from similarities [N, M]: images ``rank`` and ``rank + 1`` of the order."""
