@@ -244,6 +244,8 @@ def section(entries: Sequence[dict[str, Any]]) -> str:
         f"{run['load']} over the last five minutes of it, {run['images']} test images of "
         f"{run['dataset']}.\n"
     )
+    if run["training"]["steps"]:
+        text += f"\nedgead's model was trained for {run['training']['steps']} steps.\n"
     ours = [e for e in entries if e["system"].startswith("edgead") and e["median_ms"]]
     for peer in entries:
         if ours and peer["median_ms"] and peer["method"] == PEERS["patchcore"]:

@@ -108,7 +108,7 @@ def test_without_edgead_the_comparison_has_failed(run, compare, monkeypatch, tmp
 
 def test_the_page_has_the_table_the_ratio_and_the_reasons(compare):
     run = {"command": "python x", "date": "2026-01-01", "processor": "P", "cores": 2, "load": 0.5,
-           "images": 9, "dataset": "d"}  # fmt: skip
+           "images": 9, "dataset": "d", "training": {"steps": 70}}  # fmt: skip
     numbers = dict.fromkeys(("p95_ms", "cold_start_ms", "rss_mb", "disk_mb"), 50.0)
     entries = [
         {"system": "edgead 1", "method": "m", "median_ms": 4.0, "image_auroc": 0.9, "packages": 5,
@@ -122,3 +122,4 @@ def test_the_page_has_the_table_the_ratio_and_the_reasons(compare):
     assert "| edgead 1 | m | 4.0 | 50.0 | 50 | 50 | 5 | 50 | 0.900 |" in text
     assert "PatchCore takes 12.5 x as long a frame as edgead." in text
     assert "anomalib 2, PaDiM: no space." in text
+    assert "trained for 70 steps" in text
