@@ -27,6 +27,7 @@ def load() -> tuple[Predict, Any]:
         "INFERENCE_PRECISION_HINT": "f32",
         "EXECUTION_MODE_HINT": "ACCURACY",
         "PERFORMANCE_HINT": "LATENCY",
+        "ENABLE_CPU_PINNING": False,
     }
     if threads:
         config["INFERENCE_NUM_THREADS"] = threads
