@@ -32,7 +32,8 @@ def bright(detector, monkeypatch):
 def test_table_and_next_command(bright, mvtec, capsys):
     options = ["--false-reject-rate", "0.2", "--threads", "1"]
     assert main(["evaluate", "x.edgead", str(mvtec), *options]) == 0
-    assert bright == [("x.edgead", {"device": "auto", "false_reject_rate": 0.2, "threads": 1})]
+    asked = {"device": "auto", "false_reject_rate": 0.2, "threads": 1, "precision": None}
+    assert bright == [("x.edgead", asked)]
     captured = capsys.readouterr()
     lines = [" ".join(line.split()) for line in captured.out.splitlines()]
     assert lines[0] == "read x.edgead, float32 on CPU: none"
