@@ -11,6 +11,7 @@ Errors are sentences: DeviceError when memory runs out, DeviceLostError for what
 
 from __future__ import annotations
 
+import atexit
 import re
 import sys
 import threading
@@ -116,6 +117,9 @@ class Memory(Protocol):
         """Copy from the device to the host, at once, after what was enqueued on any stream of it
         that waits for the default stream."""
 
+    def release(self) -> None:
+        """Let go of the device's context, at the end of the process."""
+
     def errors(self, doing: str) -> AbstractContextManager[None]:
         """Turn what CUDA libraries raise inside the block into sentences about ``doing``."""
 
@@ -123,7 +127,7 @@ class Memory(Protocol):
 def open_memory(index: int) -> Memory:
     """The device ``cuda:index``, by PyCUDA; one object for the life of the process.
 
-    Its primary context is retained and never released: the CUDA runtime inside TensorRT and
+    Its primary context is retained until the process ends: the CUDA runtime inside TensorRT and
     edgead's kernels holds on to it anyway, and PyCUDA leaves a context on the thread's stack when
     it releases one from outside.
 
@@ -142,6 +146,12 @@ def open_memory(index: int) -> Memory:
 
 _opening = threading.Lock()
 _opened: dict[int, Memory] = {}
+
+
+@atexit.register  # before edgead.nvidia.pipeline does so: what is registered last runs first
+def _release_all() -> None:
+    for memory in _opened.values():
+        memory.release()
 
 
 def load_driver() -> Any:
@@ -224,6 +234,11 @@ class PyCudaMemory:
         with self.errors("copying to the host"):
             self._driver.memcpy_dtoh(found, source)
         return found
+
+    def release(self) -> None:
+        """See ``Memory``. Left to itself, PyCUDA detaches a primary context, which is an error."""
+        with suppress(self._driver.Error):
+            self._context.detach()
 
     @contextmanager
     def errors(self, doing: str) -> Iterator[None]:

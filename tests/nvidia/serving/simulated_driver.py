@@ -96,6 +96,9 @@ class Context(Simulated):
         self.device.call("push", context=False)
         self.device.stack.append("primary")
 
+    def detach(self) -> None:
+        self.device.call("detach", context=False)
+
     @classmethod
     def pop(cls) -> None:
         if cls.device.stack[-1:] != ["primary"]:

@@ -14,7 +14,7 @@ from edgead import Detector, InputError
 from edgead.bundle import Bundle
 from edgead.engine import open_engine
 from edgead.errors import DeviceError
-from edgead.nvidia import pipeline
+from edgead.nvidia import memory, pipeline
 
 MakeFrame = Callable[..., np.ndarray]
 
@@ -121,3 +121,5 @@ def test_what_is_open_when_the_process_ends_is_closed_before_python_is(
     assert (device.living("pinned"), device.stack) == (0, [])
     assert result.map.shape == (64, 48)
     detector.close()
+    memory._release_all()
+    assert device.count_of("detach") == 1
