@@ -13,6 +13,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+REGION = 32  # [P] pixels, side of the squares that have a covariance of their own
 PRIOR_IMAGES = 20  # [P] the whole image's covariance counts as much as so many images
 FLOOR = 0.01  # [P] of the mean variance, added to every channel's
 

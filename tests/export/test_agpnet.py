@@ -22,7 +22,7 @@ def method(**switches: object) -> AGPNet:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         settings = {"width": 64, "heads": 2, "blocks": 2} | switches
-        agpnet = AGPNet(AGPNetSettings(size=SIZE, **settings))
+        agpnet = AGPNet(AGPNetSettings(size=SIZE, **settings), n_train=5)
         for block in agpnet.decoder.blocks:
             block.qkv.weight.data *= 10
     return agpnet.eval()
@@ -34,7 +34,7 @@ def images(batch: int) -> np.ndarray:
     return (smooth / smooth.std()).astype(np.float32)
 
 
-SWITCHES = ({}, {"join": "sum", "common": 96}, {"stride": 8})
+SWITCHES = ({}, {"whiten": True, "memory": 50}, {"join": "sum", "common": 96}, {"stride": 8})
 
 
 @pytest.mark.parametrize("switches", SWITCHES, ids=str)

@@ -288,6 +288,38 @@ def test_pairs_give_the_error_over_the_mean_error_of_the_training_images(positio
         torch.testing.assert_close((a - b).double().square().mean(1), want, rtol=0.02, atol=1e-3)
 
 
+def test_pairs_are_whitened_residuals_and_what_good_features_are_like():
+    method, data = _method(whiten=True, memory=200), _data(5)
+    _stage(method, data)
+    method.conclude(data)
+    with torch.no_grad():
+        placed = method.on_grid(method.backbone(data.images))
+        clean = method.join(placed)
+        reference, restored = method.split(clean), method.split(method.decoder(clean))
+        pairs = method(data.images)
+    for k, (x, y, (a, b)) in enumerate(zip(reference, restored, pairs[:3], strict=True)):
+        side, matrix = method.whitening.sides[k], method.whitening.get_buffer(f"whiten_{k}")
+        residual = x - y - (x - y).mean(0, keepdim=True)
+        corner = torch.einsum("cd,nd->nc", matrix[0], residual[:, :, 0, 0])
+        # The means are those of features that were kept as halves: 2^-11 of each, through W.
+        rounding = 2**-11 * matrix[0].abs().sum(1).max() * max(x.abs().max(), y.abs().max())
+        torch.testing.assert_close((a - b)[:, :, 0, 0], corner, rtol=0, atol=float(rounding))
+        assert len(matrix) == (x.shape[2] // side) * (x.shape[3] // side)
+    seen = torch.cat([placed[1], F.interpolate(placed[2], scale_factor=2, mode="bilinear")], 1)
+    gain = method.memory.gain
+    torch.testing.assert_close(pairs[3][0], seen * gain)
+    kept = method.memory.kept
+    assert len(kept) == 200
+    flat = seen.permute(0, 2, 3, 1).reshape(-1, seen.shape[1])
+    # What is kept are features of these images, to the rounding of other batch sizes.
+    assert torch.cdist(kept, flat).amin(1).max() < 0.01 * flat.norm(dim=1).mean()
+
+
+def test_whitening_and_memory_are_for_levels_side_by_side():
+    method = _method(join="sum", whiten=True, memory=200)
+    assert method.whitening is None and method.memory is None and len(method.pairs()) == 1
+
+
 def test_two_training_images_are_enough():
     method, data = _method(), _data(2)
     stage = _stage(method, data)
@@ -298,7 +330,9 @@ def test_two_training_images_are_enough():
     assert all(x.isfinite().all() for pair in method(data.images) for x in pair)
 
 
-@pytest.mark.parametrize("switches", [{}, {"join": "sum"}, {"stride": 8}], ids=str)
+@pytest.mark.parametrize(
+    "switches", [{}, {"whiten": True}, {"join": "sum"}, {"stride": 8}], ids=str
+)
 def test_half_trunk_takes_and_gives_float32_and_stays_close(switches):
     method, image = _method(**switches), _data(1).images
     with torch.no_grad():

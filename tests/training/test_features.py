@@ -12,7 +12,8 @@ from edgead_training.methods import AGPNet, ReDi, TrainingSet
 
 from edgead import reference
 
-REDI = {"bank_size": 3, "widths": [4, 4, 8, 8], "whiten": False, "memory": 0}
+PLAIN = {"size": [64, 64], "whiten": False, "memory": 0}
+REDI = {"bank_size": 3, "widths": [4, 4, 8, 8]}
 
 
 def _images(count: int) -> torch.Tensor:
@@ -43,7 +44,7 @@ def test_one_image_leaves_the_weights_alike():
 @torch.no_grad()
 def test_pairs_are_weighed_by_the_scores_that_each_alone_gives_to_the_training_images(kind):
     """Taken from the graph itself; ReDi's prompt may then be the image, so its bank is foreign."""
-    small = {"size": [64, 64]} | (REDI if kind is ReDi else {})
+    small = PLAIN | (REDI if kind is ReDi else {})
     torch.manual_seed(0)
     method = kind.from_settings(small, n_train=7).eval()
     images = _images(7)

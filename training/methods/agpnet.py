@@ -17,6 +17,7 @@ of a CNN differ in width and resolution, so they are laid side by side on one gr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -30,6 +31,9 @@ from edgead.manifest import Pair
 
 from ..backbone import CHANNELS, MEAN, STD, STRIDES, load_backbone
 from ..features import Compared, FeatureScale, measure
+from ..memory import FeatureMemory
+from ..networks import upsample
+from ..whitening import REGION, LocalWhitening
 from .agpnet_data import (
     CleanFeatures,
     feature_noise,
@@ -62,8 +66,10 @@ class AGPNetSettings:
     features, image or both; masks: prior, learnt or both; ema: take the learnt mask from the EMA
     copy, or from the decoder itself; schedule: linear or constant.
     alpha, beta: feature noise; image_share: r, first and last; image_std: of the pixels' noise,
-    normalised; position: E per position, else one number; balance: weigh the levels by w; top_k:
-    share of the map that the pooling top_k averages.
+    normalised; whiten: compare residuals in units of their covariance, memory: features of good
+    images kept for a pair of their own, 0 for none, both for concat only; position, balance,
+    without ``whiten``: E per position, else one number; weigh the levels by w; top_k: share of the
+    map that the pooling top_k averages.
     """
 
     size: tuple[int, int] = (256, 256)  # [P]
@@ -83,6 +89,8 @@ class AGPNetSettings:
     beta: float = 0.1  # [P]
     image_share: tuple[float, float] = (0.05, 0.3)  # [P]
     image_std: float = 0.4  # [P]
+    whiten: bool = False  # [F] the plain distance
+    memory: int = 0  # [F] no such pair
     position: bool = True  # [P]
     balance: bool = True  # [P]
     blur_sigma: float = 4.0  # [P] pixels at 256
@@ -105,7 +113,9 @@ class AGPNetSettings:
                 f"stride={self.stride} cannot be used; choose one of {TOKEN_STRIDES}"
             )
         least = dict.fromkeys(("common", "width", "heads", "blocks", "steps"), 1)
-        positive = dict.fromkeys(("alpha", "beta", "image_std", "learning_rate", "eta"), 0)
+        positive = dict.fromkeys(
+            ("alpha", "beta", "image_std", "learning_rate", "eta", "memory"), 0
+        )
         check_least(self, least | positive | {"batch_size": 2, "image_share": 0})
         if self.width % self.heads:
             raise TrainingError(
@@ -170,7 +180,7 @@ class AGPNet(Method):
     normalisation = (MEAN, STD)
     presets = PRESETS
 
-    def __init__(self, settings: AGPNetSettings) -> None:
+    def __init__(self, settings: AGPNetSettings, n_train: int) -> None:
         super().__init__()
         self.config = settings
         height, width = settings.size
@@ -187,18 +197,32 @@ class AGPNet(Method):
             generator = torch.Generator().manual_seed(0)
             for k, count in enumerate(folded):
                 self.register_buffer(f"project_{k}", projection(count, settings.common, generator))
-        pairs = self.pairs()
-        self.scale = FeatureScale(CHANNELS, [pair.size for pair in pairs], [1.0] * len(pairs))
+        pairs = self.pairs()[: len(CHANNELS)]
+        sizes = [pair.size for pair in pairs]
+        self.scale = FeatureScale(CHANNELS, sizes, [1.0] * len(pairs))
+        sides = [math.gcd(REGION * rows // height, rows, columns) for rows, columns in sizes]
+        whiten = settings.whiten and concat
+        self.whitening = LocalWhitening(CHANNELS, sizes, sides) if whiten else None
+        kept = min(settings.memory, n_train * sizes[1][0] * sizes[1][1]) if concat else 0
+        self.memory = FeatureMemory(kept, sum(CHANNELS[1:]), sizes[1]) if kept else None
         self.teacher: Teacher | None = None  # while it trains
         self.clean: CleanFeatures | None = None
+
+    @classmethod
+    def from_settings(cls, settings: dict[str, Any], n_train: int) -> AGPNet:
+        return cls(cls.read(settings), n_train)
 
     def pairs(self) -> tuple[Pair, ...]:
         if self.config.join == "sum":
             return (Pair("reference_0", "restored_0", self.config.common, self.grid, 1.0),)
+        levels = list(zip(CHANNELS, self.factors, [1 / len(CHANNELS)] * len(CHANNELS), strict=True))
+        if self.config.memory:
+            levels = [(c, f, weight / 2) for c, f, weight in levels]
+            levels.append((sum(CHANNELS[1:]), self.factors[1], 1 / 2))
         rows, columns = self.grid
         return tuple(
-            Pair(f"reference_{k}", f"restored_{k}", c, (rows * f, columns * f), 1 / len(CHANNELS))
-            for k, (c, f) in enumerate(zip(CHANNELS, self.factors, strict=True))
+            Pair(f"reference_{k}", f"restored_{k}", c, (rows * f, columns * f), weight)
+            for k, (c, f, weight) in enumerate(levels)
         )
 
     def on_grid(self, levels: list[Tensor]) -> list[Tensor]:
@@ -240,8 +264,11 @@ class AGPNet(Method):
 
     def forward(self, image: Tensor) -> list[tuple[Tensor, Tensor]]:
         levels = self.backbone(image.to(self.decoder.head.weight.dtype))
-        clean = self.join(self.on_grid(levels))
-        return self.scale.emit(self.split(clean), self.split(self.decoder(clean)))
+        placed = self.on_grid(levels)
+        clean = self.join(placed)
+        emit = self.scale.emit if self.whitening is None else self.whitening.emit
+        pairs = emit(self.split(clean), self.split(self.decoder(clean)))
+        return [*pairs, self.memory.emit(remembered(placed))] if self.memory else pairs
 
     def preview(self, images: Tensor) -> list[Tensor]:
         """Rows: X, the mask A, and X with the noise that training ends with."""
@@ -280,7 +307,8 @@ class AGPNet(Method):
         return torch.cat(draws, dim=1)
 
     def conclude(self, data: TrainingSet) -> None:
-        """Measure E and w on the good images; what served only training goes."""
+        """Measure on the good images what is usual, and keep features of them; what served only
+        training goes."""
         clean_features = self.clean or CleanFeatures(self, data)
 
         def compared(title: str) -> Iterator[Compared]:
@@ -290,7 +318,18 @@ class AGPNet(Method):
                     restored = self.decoder(clean)
                 yield self.split(clean), self.split(restored)
 
-        measure(self, self.scale, compared)
+        def kept(title: str) -> Iterator[tuple[Tensor, Tensor]]:
+            for part in clean_features.chunks(title):
+                with torch.no_grad():
+                    yield part, remembered(self.on_grid(self.backbone(data[part])))
+
+        if self.whitening is not None:
+            self.whitening.fit(compared("residuals of the good images"))
+        else:
+            measure(self, self.scale, compared)
+        if self.memory is not None:
+            self.memory.fill(kept("features to keep"), len(data))
+            self.memory.measure(kept("distances of the good images"))
         self.clean = self.teacher = None
 
     def stages(self, data: TrainingSet) -> list[Stage]:
@@ -329,6 +368,16 @@ class AGPNet(Method):
             }
 
         return [self.one_stage(data, self.decoder, loss, prepare=source.prepare)]
+
+
+def remembered(levels: list[Tensor]) -> Tensor:
+    """What the memory compares: levels of strides 8 and 16 on the grid, at the finer one's size.
+
+    Without the LayerNorm, which at a featureless position makes rounding to half large. [P: as
+    PatchCore]
+    """
+    fine, coarse = levels[1], levels[2]
+    return torch.cat([fine, upsample(coarse) if coarse.shape != fine.shape else coarse], 1).float()
 
 
 def projection(inputs: int, outputs: int, generator: torch.Generator) -> Tensor:

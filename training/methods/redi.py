@@ -39,7 +39,7 @@ from ..features import Compared, FeatureScale, measure, smooth
 from ..memory import FeatureMemory
 from ..networks import ssim, upsample
 from ..selfmaps import KINDS, make_map
-from ..whitening import LocalWhitening
+from ..whitening import REGION, LocalWhitening
 from .base import (
     Method,
     Stage,
@@ -53,7 +53,6 @@ from .redi_data import FeatureCache, PromptBank, with_foreign_patches
 from .redi_networks import HeavyBlock, LightBlock, RecoverNet
 
 FRB_KINDS = ("light", "heavy", "none")
-REGION = 32  # [P] pixels, side of the squares that have a covariance of their own
 
 
 @dataclass(frozen=True)
