@@ -24,10 +24,10 @@ class FeatureMemory(nn.Module):
     """[N, C, h, w] features to the pair (features, the most similar ones kept), scaled.
 
     The restored feature of a position blends the ``NEIGHBOURS`` nearest of ``kept`` [M, C], by
-    softmax(-|f - k|^2 / (2 C ``TEMPERATURE``)). ``gain``^2 is 1 / sqrt(E mean(E)) per position, E the
-    mean squared difference that good images have there when their own features are left out, with
-    the floor of ``position_gain``. The square root [P]: E itself quiets what differs often, which
-    may be where defects are.
+    softmax(-|f - k|^2 / (2 C ``TEMPERATURE``)). ``gain``^2 is 1 / sqrt(E mean(E)) per position, E
+    the mean squared difference that good images have there when their own features are left out,
+    with the floor of ``position_gain``. The square root [P]: E itself quiets what differs often,
+    which may be where defects are.
     """
 
     kept: Tensor
