@@ -15,8 +15,9 @@ from torch.nn import functional as F
 from .networks import position_gain
 
 CANDIDATES = 12000  # [P] features that the coreset is chosen from
-NEIGHBOURS = 4  # [P] blended, so that a near tie, which rounding decides, changes little
+NEIGHBOURS = 4  # [P] blended, and the next one decides where their weights end
 TEMPERATURE = 0.05  # [P] of the blend, in mean squared differences per channel
+_LEAST = 1e-4  # of a weight: where all are equal, their mean counts
 _PROJECTED = 32  # [P] the coreset is chosen in so many random directions
 
 
@@ -24,10 +25,11 @@ class FeatureMemory(nn.Module):
     """[N, C, h, w] features to the pair (features, the most similar ones kept), scaled.
 
     The restored feature of a position blends the ``NEIGHBOURS`` nearest of ``kept`` [M, C], by
-    softmax(-|f - k|^2 / (2 C ``TEMPERATURE``)). ``gain``^2 is 1 / sqrt(E mean(E)) per position, E
-    the mean squared difference that good images have there when their own features are left out,
-    with the floor of ``position_gain``. The square root [P]: E itself quiets what differs often,
-    which may be where defects are.
+    exp(-|f - k|^2 / (2 C ``TEMPERATURE``)) less that of the next one: a weight falls to 0 where its
+    feature ceases to be among the nearest, so a tie, which rounding decides, is no jump. ``gain``^2
+    is 1 / sqrt(E mean(E)) per position, E the mean squared difference that good images have there
+    when their own features are left out, with the floor of ``position_gain``. The square root [P]:
+    E itself quiets what differs often, which may be where defects are.
     """
 
     kept: Tensor
@@ -55,9 +57,12 @@ class FeatureMemory(nn.Module):
         if foreign_to is not None:
             own = self.owners.to(near.device)[None] == foreign_to.to(near.device)[:, None]
             near = near.masked_fill(own[:, None], -torch.inf)
-        best, rows = near.topk(min(NEIGHBOURS, len(kept)), dim=2)
+        best, rows = near.topk(min(NEIGHBOURS + 1, len(kept)), dim=2)
         share = torch.softmax(best / TEMPERATURE, dim=2)
-        blend = (kept.float()[rows] * share[..., None]).sum(2)
+        if len(kept) > NEIGHBOURS:
+            share = share[..., :-1] - share[..., -1:] + _LEAST
+            share = share / share.sum(2, keepdim=True)
+        blend = (kept.float()[rows[..., : share.shape[2]]] * share[..., None]).sum(2)
         return blend.transpose(1, 2).reshape(-1, count, height, width)
 
     @torch.no_grad()

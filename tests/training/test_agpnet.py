@@ -27,6 +27,7 @@ from torch.nn import functional as F
 import edgead
 from edgead.errors import TrainingError
 
+PLAIN = {"whiten": False, "memory": 0}
 SMALL = {"size": [64, 96], "width": 16, "heads": 2, "blocks": 2, "common": 24, "batch_size": 4}
 
 
@@ -273,7 +274,7 @@ def test_features_beyond_the_cache_are_the_same(monkeypatch):
 
 @pytest.mark.parametrize("position", [True, False])
 def test_pairs_give_the_error_over_the_mean_error_of_the_training_images(position):
-    method, data = _method(position=position, balance=False), _data(5)
+    method, data = _method(position=position, balance=False, **PLAIN), _data(5)
     _stage(method, data)
     method.conclude(data)
     assert method.clean is None and method.teacher is None
@@ -331,7 +332,7 @@ def test_two_training_images_are_enough():
 
 
 @pytest.mark.parametrize(
-    "switches", [{}, {"whiten": True}, {"join": "sum"}, {"stride": 8}], ids=str
+    "switches", [PLAIN, {"memory": 0}, {"join": "sum"}, {"stride": 8, "memory": 0}], ids=str
 )
 def test_half_trunk_takes_and_gives_float32_and_stays_close(switches):
     method, image = _method(**switches), _data(1).images

@@ -15,9 +15,11 @@ def _features(count: int, seed: int = 0) -> torch.Tensor:
 def _blend(query: np.ndarray, kept: np.ndarray) -> np.ndarray:
     """[C] and [M, C] to the blend of the nearest, as the class says it."""
     distance = ((query - kept) ** 2).mean(1)
-    nearest = np.argsort(distance)[:NEIGHBOURS]
+    nearest = np.argsort(distance)[: NEIGHBOURS + 1]
     share = np.exp(-(distance[nearest] - distance[nearest].min()) / (2 * TEMPERATURE))
-    return (share / share.sum()) @ kept[nearest]
+    share = share / share.sum()
+    share = share[:-1] - share[-1] + 1e-4
+    return (share / share.sum()) @ kept[nearest[:-1]]
 
 
 def _filled(images: int, count: int) -> tuple[FeatureMemory, torch.Tensor]:
@@ -73,6 +75,31 @@ def test_a_near_tie_does_not_make_the_blend_jump():
     memory.kept.copy_(torch.tensor([[-1.0], [1.0]]))
     left, right = (memory.restore(torch.full((1, 1, 1, 1), x)) for x in (-1e-4, 1e-4))
     assert float((left - right).abs()) == pytest.approx(0, abs=0.01)
+
+
+def test_a_tie_for_the_last_place_does_not_either():
+    memory = FeatureMemory(5, 1, (1, 1))
+    kept = 0.2 * torch.tensor(
+        [[-2.0], [-1.0], [0.0], [1.0], [2.0]]
+    )  # at 0 both ends are the fourth
+    memory.kept.copy_(kept)
+    left, right = (memory.restore(torch.full((1, 1, 1, 1), x)) for x in (-1e-4, 1e-4))
+    assert float((left - right).abs()) == pytest.approx(0, abs=1e-3)
+
+    def cut(x: float) -> float:
+        """With the weights of the four nearest as they are."""
+        near = -((x - kept[:, 0]) ** 2) / (2 * TEMPERATURE)
+        best, rows = near.topk(4)
+        return float(torch.softmax(best, 0) @ kept[rows, 0])
+
+    assert abs(cut(-1e-4) - cut(1e-4)) > 0.05
+
+
+def test_where_all_are_equally_far_their_mean_counts():
+    memory = FeatureMemory(6, 2, (1, 1))
+    memory.kept.copy_(torch.tensor([[1.0, 3.0]]).expand(6, 2))
+    restored = memory.restore(torch.zeros(1, 2, 1, 1))
+    torch.testing.assert_close(restored[0, :, 0, 0], torch.tensor([1.0, 3.0]))
 
 
 def test_the_coreset_covers_every_cluster():

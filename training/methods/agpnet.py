@@ -8,7 +8,8 @@ Source: Xia et al., "Attention-guided perturbation for unsupervised image anomal
     F' = F_clean + E (alpha(t) minmax(A) + beta)        E Gaussian, alpha(t) grows linearly [F]
     X' = X + noise in the highest r(t) of A, F'_img = F of X'                           [F]
     L = 1/2 (|decoder(F') - F_clean|^2 + |decoder(F'_img) - F_clean|^2)                 [F]
-    map = w |decoder(F_clean) - F_clean|^2 / E, summed over levels      l2 [F]; E, w: P, as ReDi
+    map = |W (decoder(F_clean) - F_clean)|^2, summed over levels        l2 [F]; W: P, as ReDi
+        + |F - its like among good features|^2                          P, as ReDi's memory
 
 The noise is there in training only: an inference costs the backbone and a small ViT [F]. The levels
 of a CNN differ in width and resolution, so they are laid side by side on one grid instead of summed
@@ -89,8 +90,8 @@ class AGPNetSettings:
     beta: float = 0.1  # [P]
     image_share: tuple[float, float] = (0.05, 0.3)  # [P]
     image_std: float = 0.4  # [P]
-    whiten: bool = False  # [F] the plain distance
-    memory: int = 0  # [F] no such pair
+    whiten: bool = True  # [P] as ReDi
+    memory: int = 1024  # [P] as ReDi
     position: bool = True  # [P]
     balance: bool = True  # [P]
     blur_sigma: float = 4.0  # [P] pixels at 256
@@ -135,6 +136,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "edge": {},
     "paper": {
         "join": "sum",  # [F]
+        "whiten": False,  # [F] the plain distance
+        "memory": 0,  # [F] no such pair
         "width": 384,  # [F] that of ViT-S
         "heads": 6,  # [F] that of ViT-S
         "position": False,  # [F] no such normalisation
@@ -377,7 +380,9 @@ def remembered(levels: list[Tensor]) -> Tensor:
     PatchCore]
     """
     fine, coarse = levels[1], levels[2]
-    return torch.cat([fine, upsample(coarse) if coarse.shape != fine.shape else coarse], 1).float()
+    if coarse.shape[-1] != fine.shape[-1]:
+        coarse = upsample(coarse)
+    return torch.cat([fine, coarse], 1).float()
 
 
 def projection(inputs: int, outputs: int, generator: torch.Generator) -> Tensor:
