@@ -385,8 +385,7 @@ def test_stopped_and_resumed_is_as_if_never_stopped(switches, train_steps, tmp_p
 
 def test_run_becomes_a_bundle_that_scores(train_steps, tmp_path):
     """The exporter holds both graphs against torch, in map, score and verdict."""
-    # Without W: the residuals of so few images after 60 steps are noise, which it makes larger than
-    # what float16 may differ by. tests/export holds the graphs with it.
+    # Without W, which makes the noise that so little training leaves too large for float16.
     run = train_steps("agpnet", SMALL | PLAIN, tmp_path / "run", steps=60)
     picture = cv2.imread(str(tmp_path / "run" / "recovered.png"))
     assert picture.shape == (3 * 64, 2 * 96, 3) and picture.std() > 5
