@@ -13,6 +13,7 @@ import re
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ from edgead.engine import Pairs
 from edgead.errors import BundleError, DeviceError, DeviceLostError
 from edgead.nvidia.devices import device_word
 from edgead.nvidia.library import Library, find_library
-from edgead.nvidia.log import BuildLog, make_logger
+from edgead.nvidia.log import BuildLog, listening, logger_of
 from edgead.nvidia.memory import Block, open_memory
 from edgead.nvidia.monitor import Progress
 from edgead.nvidia.plan_file import read_header
@@ -95,7 +96,7 @@ class TensorRTEngine:
         self.tensors = _tensors(bundle)
         self.pairs = tuple((pair.reference, pair.restored) for pair in bundle.manifest.pairs)
         self._input = bundle.manifest.input_name
-        with self.memory.current(), self.memory.errors("loading the plan"):
+        with self.memory.current(), self.memory.errors("loading the plan"), self.listening():
             try:
                 self._load(library, found)
                 self._check_tensors(library.module)
@@ -129,7 +130,8 @@ class TensorRTEngine:
 
         Errors: DeviceError.
         """
-        with self._lock, self.memory.errors("making an execution context"):
+        making = self.memory.errors("making an execution context")
+        with self._lock, making, self.listening():
             given = () if self._config is None else (self._config.config,)
             context = self._engine.create_execution_context(*given)
             ok = context is not None and self._shape(context)
@@ -159,6 +161,10 @@ class TensorRTEngine:
             with self._lock, self.memory.errors("keeping what was compiled"):
                 self._config.keep()
 
+    def listening(self) -> AbstractContextManager[None]:
+        """What TensorRT says on this thread meanwhile is kept for ``complaint``."""
+        return listening(self._log)
+
     def complaint(self) -> str:
         """The last error that TensorRT logged."""
         errors = self._log.errors
@@ -168,9 +174,8 @@ class TensorRTEngine:
         module: Any = library.module
         self._module = module
         # In this order: each is needed as long as the next one lives.
-        self._logger = make_logger(library.module, self._log)
         try:
-            self._runtime = module.Runtime(self._logger)
+            self._runtime = module.Runtime(logger_of(library.module))
         except TypeError:  # what the bindings make of a null pointer
             self._runtime = None
         self._config: RtxConfig | None = None
@@ -260,7 +265,7 @@ class Execution:
 
         Errors: DeviceLostError.
         """
-        with self._engine.memory.errors("running the graph"):
+        with self._engine.memory.errors("running the graph"), self._engine.listening():
             ok = self._context.execute_async_v3(stream)
         if not ok:
             raise DeviceLostError(

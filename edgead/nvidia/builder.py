@@ -8,6 +8,7 @@ precision, and to obey. Either way the parsed network is counted before anything
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,7 +25,7 @@ from edgead.nvidia.census import (
     take_census,
 )
 from edgead.nvidia.library import Library
-from edgead.nvidia.log import BuildLog, clean, make_logger
+from edgead.nvidia.log import BuildLog, clean, listening, logger_of
 from edgead.nvidia.monitor import Progress, Watch, make_monitor
 from edgead.nvidia.reasons import no_device, reason_of
 
@@ -116,14 +117,25 @@ def build_plan(
     if precision not in PRECISIONS:
         raise InputError(f"precision {precision!r}: wanted one of {', '.join(PRECISIONS)}")
     log = BuildLog() if log is None else log
+    job = _Job(library, precision, options or BuildOptions(), log, Watch(progress, cancelled))
+    try:
+        with listening(log):
+            return _build(job, graph, capabilities, timing_cache)
+    except BaseException as error:
+        # An error holds its frames. Their builder and network go now, on this thread, and not
+        # whenever the error does or Python's collector comes by.
+        traceback.clear_frames(error.__traceback__)
+        raise
+
+
+def _build(job: _Job, graph: Graph, capabilities: tuple[int, ...], timing_cache: bytes) -> Built:
     started = time.perf_counter()
-    watch = Watch(progress, cancelled)
-    job = _Job(library, precision, options or BuildOptions(), log, watch)
+    library, watch = job.library, job.watch
     builder = job.builder()
     watch.phase("parse")
     network = job.parse(builder, graph)
     census = take_census(network, library.module)
-    check_precision(census, precision)
+    check_precision(census, job.precision)
     config = job.config(builder, network, graph)
     if capabilities:
         _set_capabilities(library, config, capabilities)
@@ -151,7 +163,7 @@ class _Job:
         self.library, self.precision, self.options = library, precision, options
         self.module: TensorRT = library.module
         self.log, self.watch = log, watch
-        self.logger = make_logger(self.module, log)  # outlives all that is made with it
+        self.logger = logger_of(self.module)
         self.monitor = make_monitor(self.module, watch)
 
     def failed(self, what: str) -> DeviceError:
@@ -239,9 +251,9 @@ class _Job:
         """The dtypes of the engine's layers, None where it cannot be loaded: without a GPU, or
         built ``ahead`` for other ones."""
         quiet = BuildLog()
-        logger = make_logger(self.module, quiet)
-        runtime = self.module.Runtime(logger)
-        engine = runtime.deserialize_cuda_engine(plan)
+        with listening(quiet):
+            runtime = self.module.Runtime(self.logger)
+            engine = runtime.deserialize_cuda_engine(plan)
         if engine is None and (ahead or no_device(quiet.errors)):
             self.log.add("INFO", "the engine's layers were not looked at: it cannot be loaded here")
             return None

@@ -1,8 +1,19 @@
-"""What TensorRT says while it works: kept as clean lines, and never an exception in its face."""
+"""What TensorRT says while it works: kept as clean lines, and never an exception in its face.
+
+A process has one ILogger for each TensorRT. TensorRT keeps to the first one anyway, as long as an
+object made with it lives, and it tells a second one so while it holds a lock of its own: whatever
+Python does in that moment (collect garbage that holds a builder, run another thread that makes a
+runtime) waits for that lock, and the process stands still.
+
+There are no locks here: a log line may come in the middle of anything, the collector included.
+Appending to a list and replacing a tuple are atomic.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 from edgead.nvidia.api import TensorRT
@@ -23,42 +34,64 @@ class BuildLog:
         self.verbose = verbose
         self._lines: list[str] = []
         self._errors: list[str] = []
-        self._lock = threading.Lock()
 
     def add(self, severity: str, text: str) -> None:
         """Keep ``text``, cleaned, under a severity of TensorRT's ("ERROR", "INFO", …)."""
         if severity == "VERBOSE" and not self.verbose:
             return
         line = clean(text)
-        with self._lock:
-            if len(self._lines) < MOST_LINES:
-                self._lines.append(f"[{severity}] {line}")
-            if severity in _ERRORS:
-                self._errors.append(line)
+        if len(self._lines) < MOST_LINES:
+            self._lines.append(f"[{severity}] {line}")
+        if severity in _ERRORS and len(self._errors) < MOST_LINES:
+            self._errors.append(line)
 
     @property
     def errors(self) -> list[str]:
         """The lines that were errors, oldest first."""
-        with self._lock:
-            return list(self._errors)
+        return list(self._errors)
 
     def text(self) -> str:
         """All lines, each ended by a newline."""
-        with self._lock:
-            return "".join(f"{line}\n" for line in self._lines)
+        return "".join(f"{line}\n" for line in list(self._lines))
 
 
-def clean(text: str) -> str:
-    """One printable line: TensorRT's messages may hold newlines, raw bytes and terminal codes."""
-    one_line = " | ".join(line.strip() for line in text.splitlines() if line.strip())
-    printable = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in one_line)
-    if len(printable) > LONGEST_LINE:
-        return printable[: LONGEST_LINE - 1] + "…"
-    return printable
+_listening: tuple[tuple[int, BuildLog], ...] = ()  # thread and log, in the order they came
+_changing = threading.Lock()  # never taken where TensorRT calls
 
 
-def make_logger(module: TensorRT, log: BuildLog) -> Any:
-    """An ILogger of ``module`` that writes into ``log``; must outlive whatever it is given to."""
+@contextlib.contextmanager
+def listening(log: BuildLog) -> Iterator[None]:
+    """As long as this lasts, ``log`` hears what TensorRT says on the calling thread, unless a log
+    that came later hears it, and what it says on threads of its own."""
+    global _listening
+    entry = (threading.get_ident(), log)
+    with _changing:
+        _listening = (*_listening, entry)
+    try:
+        yield
+    finally:
+        with _changing:
+            _listening = tuple(other for other in _listening if other is not entry)
+
+
+def _hear(severity: str, text: str) -> None:
+    heard, thread = _listening, threading.get_ident()
+    own = [log for owner, log in heard if owner == thread]
+    for log in own[-1:] or [log for _, log in heard]:
+        log.add(severity, text)
+
+
+_loggers: dict[int, tuple[TensorRT, Any]] = {}  # by id; the module stays, so an id stays its own
+
+
+def logger_of(module: TensorRT) -> Any:
+    """The ILogger of this process for ``module``; see ``listening`` for where its lines go."""
+    if id(module) not in _loggers:
+        _loggers.setdefault(id(module), (module, _make_logger(module)))
+    return _loggers[id(module)][1]
+
+
+def _make_logger(module: TensorRT) -> Any:
     base: Any = module.ILogger
 
     class Logger(base):  # type: ignore[misc]  # a class of whichever library there is
@@ -68,8 +101,17 @@ def make_logger(module: TensorRT, log: BuildLog) -> Any:
         def log(self, severity: Any, msg: str) -> None:
             # Called from C++: an exception here would pass through code that expects none.
             try:
-                log.add(str(getattr(severity, "name", severity)), msg)
+                _hear(str(getattr(severity, "name", severity)), msg)
             except Exception:
-                log.add("WARNING", "a line of TensorRT's log could not be kept")
+                _hear("WARNING", "a line of TensorRT's log could not be kept")
 
     return Logger()
+
+
+def clean(text: str) -> str:
+    """One printable line: TensorRT's messages may hold newlines, raw bytes and terminal codes."""
+    one_line = " | ".join(line.strip() for line in text.splitlines() if line.strip())
+    printable = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in one_line)
+    if len(printable) > LONGEST_LINE:
+        return printable[: LONGEST_LINE - 1] + "…"
+    return printable

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,7 @@ from edgead.bundle import Bundle, open_bundle
 from edgead.errors import DeviceError, InputError
 from edgead.nvidia.builder import BuildOptions, Built, Graph, build_plan
 from edgead.nvidia.library import Library
-from edgead.nvidia.log import BuildLog
+from edgead.nvidia.log import BuildLog, logger_of
 from edgead.nvidia.plans import own_plan
 
 IMAGE = ("image", (3, 64, 48))
@@ -155,6 +158,64 @@ def test_the_log_is_kept_without_control_characters(build, tiny) -> None:
     assert log.text().count("\n") > 50
     assert all(line.isprintable() for line in log.text().splitlines())
     assert log.errors == []
+
+
+def test_there_is_one_logger(build, tiny, rtx: Library) -> None:
+    """A second one makes TensorRT log while it holds a lock, and the process can stand still."""
+    log, onnx = BuildLog(verbose=True), half_graph(tiny.files["model.onnx"])
+    kept = rtx.module.Builder(logger_of(rtx.module))
+    build(onnx, log=log)  # and, for its layers, a runtime
+    assert "differs from one already registered" not in log.text()
+    del kept
+
+
+def test_garbage_that_is_collected_while_tensorrt_speaks(build, tiny, rtx: Library) -> None:
+    class Collecting(BuildLog):
+        def add(self, severity: str, text: str) -> None:
+            gc.collect(1)  # the young ones: all would take seconds a line
+            super().add(severity, text)
+
+    onnx = half_graph(tiny.files["model.onnx"])
+    for _ in range(3):
+        cycle = [rtx.module.Builder(logger_of(rtx.module))]
+        cycle.append(cycle)
+        held = weakref.ref(cycle[0])
+        del cycle
+        log = Collecting()
+        build(onnx, log=log)
+        assert held() is None
+        assert log.text()
+
+
+def test_an_error_keeps_no_builder(build) -> None:
+    def builders() -> int:
+        return sum(type(thing).__name__ == "Builder" for thing in gc.get_objects())
+
+    gc.collect()
+    gc.disable()  # what follows is about what goes without it
+    try:
+        before = builders()
+        with pytest.raises(DeviceError) as caught:
+            build(b"not a graph")
+        assert builders() == before
+        assert caught.value
+    finally:
+        gc.enable()
+
+
+def test_builds_side_by_side_keep_their_own_lines(build, tiny) -> None:
+    good, bad = BuildLog(), BuildLog()
+    onnx = half_graph(tiny.files["model.onnx"])
+
+    def fail() -> None:
+        for _ in range(5):
+            with pytest.raises(DeviceError):
+                build(b"not a graph", log=bad)
+
+    with ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(fail), *(pool.submit(build, onnx, log=good) for _ in range(3))]:
+            done.result()
+    assert bad.errors and not good.errors
 
 
 @pytest.mark.parametrize("batch", [(1, 1, 1), (1, 4, 8), (2, 2, 2)])
