@@ -18,7 +18,6 @@ of a CNN differ in width and resolution, so they are laid side by side on one gr
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -31,10 +30,9 @@ from edgead.errors import TrainingError
 from edgead.manifest import Pair
 
 from ..backbone import CHANNELS, MEAN, STD, STRIDES, load_backbone
-from ..features import Compared, FeatureScale, measure
-from ..memory import FeatureMemory
+from ..comparison import level_pairs, make_memory, make_whitening, measure_comparison
+from ..features import Compared, FeatureScale
 from ..networks import upsample
-from ..whitening import REGION, LocalWhitening
 from .agpnet_data import (
     CleanFeatures,
     feature_noise,
@@ -200,14 +198,13 @@ class AGPNet(Method):
             generator = torch.Generator().manual_seed(0)
             for k, count in enumerate(folded):
                 self.register_buffer(f"project_{k}", projection(count, settings.common, generator))
-        pairs = self.pairs()[: len(CHANNELS)]
-        sizes = [pair.size for pair in pairs]
-        self.scale = FeatureScale(CHANNELS, sizes, [1.0] * len(pairs))
-        sides = [math.gcd(REGION * rows // height, rows, columns) for rows, columns in sizes]
+        rows, columns = self.grid
+        sizes = self.sizes = [(rows * f, columns * f) for f in self.factors]
+        compared = sizes if concat else [self.grid]
+        self.scale = FeatureScale(CHANNELS, compared, [1.0] * len(compared))
         whiten = settings.whiten and concat
-        self.whitening = LocalWhitening(CHANNELS, sizes, sides) if whiten else None
-        kept = min(settings.memory, n_train * sizes[1][0] * sizes[1][1]) if concat else 0
-        self.memory = FeatureMemory(kept, sum(CHANNELS[1:]), sizes[1]) if kept else None
+        self.whitening = make_whitening(sizes, height) if whiten else None
+        self.memory = make_memory(settings.memory if concat else 0, sizes[1], n_train)
         self.teacher: Teacher | None = None  # while it trains
         self.clean: CleanFeatures | None = None
 
@@ -218,15 +215,7 @@ class AGPNet(Method):
     def pairs(self) -> tuple[Pair, ...]:
         if self.config.join == "sum":
             return (Pair("reference_0", "restored_0", self.config.common, self.grid, 1.0),)
-        levels = list(zip(CHANNELS, self.factors, [1 / len(CHANNELS)] * len(CHANNELS), strict=True))
-        if self.config.memory:
-            levels = [(c, f, weight / 2) for c, f, weight in levels]
-            levels.append((sum(CHANNELS[1:]), self.factors[1], 1 / 2))
-        rows, columns = self.grid
-        return tuple(
-            Pair(f"reference_{k}", f"restored_{k}", c, (rows * f, columns * f), weight)
-            for k, (c, f, weight) in enumerate(levels)
-        )
+        return level_pairs(self.sizes, memory=self.memory is not None)
 
     def on_grid(self, levels: list[Tensor]) -> list[Tensor]:
         """Standardised, smoothed levels, none coarser than the grid: [N, C_l, f h, f w]."""
@@ -310,8 +299,7 @@ class AGPNet(Method):
         return torch.cat(draws, dim=1)
 
     def conclude(self, data: TrainingSet) -> None:
-        """Measure on the good images what is usual, and keep features of them; what served only
-        training goes."""
+        """As ``Method.conclude``; what served only training goes."""
         clean_features = self.clean or CleanFeatures(self, data)
 
         def compared(title: str) -> Iterator[Compared]:
@@ -326,13 +314,7 @@ class AGPNet(Method):
                 with torch.no_grad():
                     yield part, remembered(self.on_grid(self.backbone(data[part])))
 
-        if self.whitening is not None:
-            self.whitening.fit(compared("residuals of the good images"))
-        else:
-            measure(self, self.scale, compared)
-        if self.memory is not None:
-            self.memory.fill(kept("features to keep"), len(data))
-            self.memory.measure(kept("distances of the good images"))
+        measure_comparison(self, len(data), compared, kept)
         self.clean = self.teacher = None
 
     def stages(self, data: TrainingSet) -> list[Stage]:

@@ -35,11 +35,10 @@ from torch.nn import functional as F
 from edgead.manifest import Pair
 
 from ..backbone import CHANNELS, MEAN, STD, STRIDES, load_backbone
-from ..features import Compared, FeatureScale, measure, smooth
-from ..memory import FeatureMemory
+from ..comparison import level_pairs, make_memory, make_whitening, measure_comparison
+from ..features import Compared, FeatureScale, smooth
 from ..networks import ssim, upsample
 from ..selfmaps import KINDS, make_map
-from ..whitening import REGION, LocalWhitening
 from .base import (
     Method,
     Stage,
@@ -170,13 +169,11 @@ class ReDi(Method):
         self.frb = blocks[settings.frb](CHANNELS) if settings.frb in blocks else nn.Identity()
         self.bank = PromptBank(min(settings.bank_size, n_train), settings.size)
         height, width = settings.size
-        sizes = [(height // stride, width // stride) for stride in STRIDES]
+        sizes = self.sizes = [(height // stride, width // stride) for stride in STRIDES]
         usual = [2 / count for count in CHANNELS]
         self.scale = FeatureScale(CHANNELS, sizes, usual, 2 if settings.whiten else None)
-        sides = [REGION // stride for stride in STRIDES]
-        self.whitening = LocalWhitening(CHANNELS, sizes, sides) if settings.whiten else None
-        kept = min(settings.memory, n_train * sizes[1][0] * sizes[1][1])
-        self.memory = FeatureMemory(kept, sum(CHANNELS[1:]), sizes[1]) if kept else None
+        self.whitening = make_whitening(sizes, height) if settings.whiten else None
+        self.memory = make_memory(settings.memory, sizes[1], n_train)
         self.cache: FeatureCache | None = None  # while it trains
         self.register_buffer("mean", torch.tensor(MEAN)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(STD)[:, None, None], persistent=False)
@@ -186,15 +183,7 @@ class ReDi(Method):
         return cls(cls.read(settings), n_train)
 
     def pairs(self) -> tuple[Pair, ...]:
-        levels = list(zip(CHANNELS, STRIDES, [1 / len(CHANNELS)] * len(CHANNELS), strict=True))
-        if self.config.memory:
-            levels = [(c, s, weight / 2) for c, s, weight in levels]
-            levels.append((sum(CHANNELS[1:]), STRIDES[1], 1 / 2))
-        height, width = self.config.size
-        return tuple(
-            Pair(f"reference_{k}", f"restored_{k}", c, (height // s, width // s), weight)
-            for k, (c, s, weight) in enumerate(levels)
-        )
+        return level_pairs(self.sizes, memory=self.memory is not None)
 
     def map_of(self, image: Tensor) -> Tensor:
         """H [N, C, h, w], float32 also in a half trunk: small gradients squared would vanish."""
@@ -242,7 +231,6 @@ class ReDi(Method):
     # training ------------------------------------------------------------------------------------
 
     def conclude(self, data: TrainingSet) -> None:
-        """Measure on the good images what is usual, and keep features of them."""
         cache = self.cache or FeatureCache(self, data, self.config.variants)
         self.cache = None
         cache.recover()
@@ -264,13 +252,7 @@ class ReDi(Method):
                     levels, _ = cache.features(part, variant=0)
                     yield part, self.remembered(self.scale.target(levels))
 
-        if self.whitening is not None:
-            self.whitening.fit(compared("residuals of the good images"))
-        else:
-            measure(self, self.scale, compared)
-        if self.memory is not None:
-            self.memory.fill(remembered("features to keep"), len(data))
-            self.memory.measure(remembered("distances of the good images"))
+        measure_comparison(self, len(data), compared, remembered)
 
     def stages(self, data: TrainingSet) -> list[Stage]:
         cache = self.cache = FeatureCache(self, data, self.config.variants)

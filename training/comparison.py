@@ -1,0 +1,74 @@
+"""How features are compared: pairs by level, whitened, and one of a memory of good features.
+
+ReDi and AGPNet restore features of the same frozen backbone, each in its own way; from there on
+they share what is here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from torch import Tensor
+
+from edgead.manifest import Pair
+
+from .backbone import CHANNELS
+from .features import Compared, measure
+from .memory import FeatureMemory
+from .whitening import REGION, LocalWhitening
+
+MEMORY_SHARE = 0.5  # [P] of the map; the levels share the rest alike
+
+Size = tuple[int, int]
+
+
+def level_pairs(sizes: list[Size], *, memory: bool) -> tuple[Pair, ...]:
+    """The pairs of the backbone's levels, of ``sizes`` (h, w), and that of the memory."""
+    weights = [(1 - MEMORY_SHARE * memory) / len(CHANNELS)] * len(CHANNELS)
+    levels = list(zip(CHANNELS, sizes, weights, strict=True))
+    if memory:
+        levels.append((remembered_channels(), sizes[1], MEMORY_SHARE))
+    return tuple(
+        Pair(f"reference_{k}", f"restored_{k}", channels, size, weight)
+        for k, (channels, size, weight) in enumerate(levels)
+    )
+
+
+def remembered_channels() -> int:
+    """Channels of what the memory compares: strides 8 and 16 side by side. [P: as PatchCore]"""
+    return sum(CHANNELS[1:])
+
+
+def make_whitening(sizes: list[Size], height: int) -> LocalWhitening:
+    """Squares of about ``REGION`` pixels of an image ``height`` high, for levels of ``sizes``."""
+    sides = [math.gcd(REGION * rows // height, rows, columns) for rows, columns in sizes]
+    return LocalWhitening(CHANNELS, sizes, sides)
+
+
+def make_memory(count: int, size: Size, images: int) -> FeatureMemory | None:
+    """Of ``count`` features at most, as many as ``images`` of ``size`` (h, w) have; None for 0."""
+    kept = min(count, images * math.prod(size))
+    return FeatureMemory(kept, remembered_channels(), size) if kept else None
+
+
+def measure_comparison(
+    method: Any,
+    images: int,
+    compared: Callable[[str], Iterator[Compared]],
+    remembered: Callable[[str], Iterator[tuple[Tensor, Tensor]]],
+) -> None:
+    """Measure on the good images what is usual, and keep features of them.
+
+    ``method`` has whitening and memory, each None where it is not used, and scale. ``compared`` and
+    ``remembered`` take the title of a progress bar and give, by chunks of the ``images`` good
+    images, (reference, restored) of the levels and (indices [n], what the memory compares).
+    """
+    if method.whitening is not None:
+        method.whitening.fit(compared("residuals of the good images"))
+    else:
+        measure(method, method.scale, compared)
+    if method.memory is not None:
+        method.memory.fill(remembered("features to keep"), images)
+        method.memory.measure(remembered("distances of the good images"))
