@@ -10,7 +10,8 @@ Two runs, one after the other, of --minutes each (--only bench or watch leaves t
 The bars, of each run:
 
     memory  the process grows by less than 1 MB after its first minute
-    drops   every frame was scored, or dropped because a newer one had arrived
+    drops   every frame was scored, or dropped because a newer one had arrived; the camera counts
+            what it sends, so that a frame which never reached the slot is missed
     tail    p99 of the latency is less than 2 x its p50
 
 Measure on a machine that does nothing else: the doubts of edgead-bench say whether it did. Exit
@@ -21,12 +22,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -46,6 +49,11 @@ from edgead.machine import processor_name
 
 MOST_GROWTH_MB, MOST_TAIL = 1.0, 2.0
 MISSED = 4  # exit code
+IN_FLIGHT = 2
+"""Frames that may be on their way from the camera to their number at every look: one whose end
+FFmpeg sees only when the next begins, and one in the decoder."""
+LATEST = 30
+"""Lines over which the fewest frames on their way are looked for: a late look finds more."""
 KEEP = ("p50_ms", "p90_ms", "p99_ms", "p999_ms", "max_ms", "mean_ms")
 
 
@@ -93,46 +101,86 @@ def unexplained(loop: dict[str, Any]) -> int:
     return found + loop["frames"] - following
 
 
+class Heard:
+    """What the lines of edgead watch say, held against what its camera had sent by then."""
+
+    def __init__(self, hz: float) -> None:
+        self._hz = hz
+        self.latencies_ms: list[float] = []
+        self.frames = self.drops = self.failed = self.sent = 0
+        self._on_their_way: deque[int] = deque(maxlen=LATEST)
+
+    def take(self, line: dict[str, Any], sent: int) -> None:
+        """Note a line, read when the camera had sent ``sent`` frames."""
+        if "error" in line:
+            self.failed += 1
+        else:
+            self.latencies_ms.append(line["latency_ms"])
+            # Those that the camera sent while this frame was scored get their numbers later.
+            later = line["latency_ms"] / 1e3 * self._hz
+            self._on_their_way.append(sent - (line["frame"] + 1) - math.ceil(later))
+        self.drops += line.get("dropped", {"count": 0})["count"]
+        self.frames, self.sent = line["frame"] + 1, sent
+
+    @property
+    def lost(self) -> int:
+        """Frames that were sent, are not on their way, and never got a number."""
+        return max(0, min(self._on_their_way, default=0) - IN_FLIGHT)
+
+    def to_json(self) -> dict[str, Any]:
+        """The keys that say what became of the frames."""
+        scored = len(self.latencies_ms)
+        return {
+            "sent": self.sent,
+            "frames": self.frames,
+            "scored": scored,
+            "failed": self.failed,
+            "drops": self.drops,
+            "lost": self.lost,
+            "unexplained": self.frames - scored - self.drops + self.lost,
+        }
+
+
 def soak_watch(args: argparse.Namespace) -> dict[str, Any]:
     """edgead watch on a camera of this machine, until SIGTERM."""
     pictures = [encode_jpeg(read_image(path)) for path in expand(args.images)[:100]]
-    readings, latencies, numbers, drops = [], [], [], 0
-    with _camera(pictures, args.hz) as address:
+    readings, heard, sent = [], Heard(args.hz), [0]
+    with _camera(pictures, args.hz, sent) as address:
         words = [address, "--bundle", args.bundle, *_threads(args)]
         command = [sys.executable, "-m", "edgead", "watch", *map(str, words)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None  # asked for above
-            started, looked, ending = time.monotonic(), -1.0, False
+            started, looked, ending = None, -1.0, False
             for text in process.stdout:
-                line, passed = json.loads(text), time.monotonic() - started
-                latencies.append(line["latency_ms"])
-                numbers.append(line["frame"])
-                drops += line.get("dropped", {"count": 0})["count"]
+                heard.take(json.loads(text), sent[0])
+                now = time.monotonic()
+                started = now if started is None else started
+                passed = now - started
                 if passed - looked >= 1:
                     looked = passed
                     readings.append(read_machine(Path("/"), passed, 0.0, str(process.pid)))
                 if passed >= 60 * args.minutes and not ending:
                     ending = True
                     process.send_signal(signal.SIGTERM)
-    if process.returncode != 0 or not latencies:
+    if process.returncode != 0 or not heard.latencies_ms:
         raise DeviceError(f"edgead watch ended with {process.returncode}: see what it said above")
-    frames = numbers[-1] + 1
+    percents = (("p50_ms", 50), ("p99_ms", 99))
     return {
         "command": "edgead watch",
-        "frames": frames,
-        "scored": len(numbers),
-        "drops": drops,
-        "unexplained": frames - len(numbers) - drops,
-        **{key: percentile(latencies, p) for key, p in (("p50_ms", 50), ("p99_ms", 99))},
-        "max_ms": max(latencies),
+        **heard.to_json(),
+        **{key: percentile(heard.latencies_ms, p) for key, p in percents},
+        "max_ms": max(heard.latencies_ms),
         "rss_growth_mb": rss_growth_mb(readings),
         "rss_mb": readings[-1].rss_mb,
     }
 
 
 @contextmanager
-def _camera(pictures: Sequence[bytes], hz: float) -> Iterator[str]:
-    """The address of a camera that sends ``pictures`` in turn, ``hz`` a second, for ever."""
+def _camera(pictures: Sequence[bytes], hz: float, sent: list[int]) -> Iterator[str]:
+    """The address of a camera that sends ``pictures`` in turn, ``hz`` a second, for ever.
+
+    ``sent[0]`` counts them, over all connections.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def log_message(self, *_: object) -> None:
@@ -148,6 +196,7 @@ def _camera(pictures: Sequence[bytes], hz: float) -> Iterator[str]:
                     data = pictures[number % len(pictures)]
                     head = f"--next\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}"
                     self.wfile.write(head.encode() + b"\r\n\r\n" + data + b"\r\n")
+                    sent[0] += 1
                     number += 1
                     time.sleep(max(0.0, started + number / hz - time.monotonic()))
 
@@ -169,7 +218,8 @@ def tell(name: str, found: dict[str, Any]) -> None:
     growth = found["rss_growth_mb"]
     grown = "runs of more than a minute tell" if growth is None else f"{growth:+.2f} MB"
     ratio = found["p99_ms"] / found["p50_ms"]
-    print(f"\n{name}: {count(found['frames'], 'frame')}, {found['scored']} scored")
+    sent = f", {found['sent']} sent" if "sent" in found else ""
+    print(f"\n{name}: {count(found['frames'], 'frame')}, {found['scored']} scored{sent}")
     print(f"  memory  {words[bars['memory']]:<9}  {grown} since the first minute")
     print(f"  drops   {words[bars['drops']]:<9}  {found['drops']}, "
           f"{found['unexplained']} of them not explained by the latest frame winning")  # fmt: skip
