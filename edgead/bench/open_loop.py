@@ -47,14 +47,16 @@ class OpenLoop:
 
     ``served``: numbers of the frames that were scored, in order; ``latency_ms`` and
     ``queue_age_ms`` belong to them: from the scheduled arrival to the verdict, and to the start of
-    scoring. ``count`` - ``len(served)`` frames were dropped because a newer one had arrived when
-    the detector came free. ``planned``: frames that would have arrived had nobody stopped it.
+    scoring. ``arrivals_s``: when each frame arrives, after the start. ``count`` - ``len(served)``
+    frames were dropped because a newer one had arrived when the detector came free. ``planned``:
+    frames that would have arrived had nobody stopped it.
     """
 
     def __init__(self, hz: float, count: int) -> None:
         self.hz = hz
         self.count = self.planned = count
-        # Filled beforehand: memory that grows later is not ours.
+        # Filled beforehand: memory that grows while the machine is watched is not ours.
+        self.arrivals_s = array("d", (number / hz for number in range(count)))
         self._served = array("q", bytes(8 * count))
         self._latency_ms = array("d", bytes(8 * count))
         self._queue_age_ms = array("d", bytes(8 * count))
@@ -146,32 +148,30 @@ class OpenLoop:
 
 def open_loop(
     serve: Callable[[int], object],
-    hz: float,
-    count: int,
+    found: OpenLoop,
     clock: Clock | None = None,
     stopped: Callable[[], object] = bool,
-) -> OpenLoop:
-    """Let ``count`` frames arrive at ``hz`` per second; ``serve(number)`` scores one of them.
+) -> None:
+    """Let the frames of ``found`` arrive, and note there what becomes of them; ``serve(number)``
+    scores one.
 
     The latest frame wins: a detector that comes free takes the newest frame that has arrived and
     drops the older ones; if none is new, it waits. It ends early when ``stopped()`` is true, and
-    what was not waited for then counts as never sent.
+    what was not waited for then counts as never sent. Takes no memory of its own.
     """
     clock = clock or WallClock()
-    found = OpenLoop(hz, count)
-    first = clock.now()
-    arrivals = [first + number / hz for number in range(count)]
+    arrivals_s, first_s = found.arrivals_s, clock.now()
     following = 0  # the oldest frame that was neither scored nor dropped
-    while following < count:
-        while not stopped() and (wait := arrivals[following] - clock.now()) > 0:
+    while following < len(arrivals_s):
+        while not stopped() and (wait := arrivals_s[following] - (clock.now() - first_s)) > 0:
             clock.sleep(min(wait, LONGEST_SLEEP_S))
         if stopped():
             found.stop(following)
             break
-        started = clock.now()
-        number = bisect_right(arrivals, started) - 1
+        started_s = clock.now() - first_s
+        number = bisect_right(arrivals_s, started_s) - 1
         serve(number)
-        finished = clock.now()
-        found.add(number, 1e3 * (finished - arrivals[number]), 1e3 * (started - arrivals[number]))
+        finished_s = clock.now() - first_s
+        arrival_s = arrivals_s[number]
+        found.add(number, 1e3 * (finished_s - arrival_s), 1e3 * (started_s - arrival_s))
         following = number + 1
-    return found

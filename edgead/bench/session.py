@@ -30,7 +30,7 @@ from edgead.images import decode_image, read_image
 from edgead.machine import cores, processor_name
 from edgead.signals import Stopping, exit_code, stopping
 
-MOST_FRAMES = 10_000_000  # of an open loop; the arrivals are held in memory
+MOST_FRAMES = 10_000_000  # of an open loop; four numbers of each are held in memory
 OVER_BUDGET, SLOWER = 4, 5  # exit codes
 MOST_IMAGES = 100  # held in memory at once; the others of a folder are left out, and that is said
 
@@ -67,6 +67,9 @@ def run(args: argparse.Namespace) -> int:
     measured = [_describe(subject, given, args) for subject in subjects]
     for one, subject in zip(measured, subjects, strict=True):
         one.cold_starts_ms = _cold_starts(subject, given, args)
+    if args.hz is not None:
+        for one in measured:  # before the memory is watched
+            one.open_loop = OpenLoop(args.hz, _open_frames(args))
     interval_s = max(1.0, (args.minutes or 0) * 60 / 120)
     with Monitor(interval_s) as monitor, stopping() as came:
         _measure(measured, subjects, given, args, came)
@@ -268,11 +271,10 @@ def _measure(
     for one, found in zip(measured, series, strict=True):
         one.series = found
     results.add_ratios(measured)
-    if args.hz is not None:
-        number = _open_frames(args)
-        for one, subject in zip(measured, subjects, strict=True):
-            loop = _open_loop(subject.detector, given.frames, args.hz, number, came)
-            one.open_loop = loop if loop.count else None
+    for one, subject in zip(measured, subjects, strict=True):
+        if one.open_loop is not None:
+            _serve_open_loop(subject.detector, given.frames, one.open_loop, came)
+            one.open_loop = one.open_loop if one.open_loop.count else None
 
 
 def _call(detector: Detector, batch: int) -> Call:
@@ -294,13 +296,13 @@ def _open_frames(args: argparse.Namespace) -> int:
     return round(args.minutes * 60 * args.hz) if args.minutes else int(args.repeats)
 
 
-def _open_loop(
-    detector: Detector, frames: Sequence[Frame], hz: float, number: int, came: Stopping
-) -> OpenLoop:
+def _serve_open_loop(
+    detector: Detector, frames: Sequence[Frame], loop: OpenLoop, came: Stopping
+) -> None:
     def serve(index: int) -> None:
         detector.score(frames[index % len(frames)])
 
-    return open_loop(serve, hz, number, stopped=came)
+    open_loop(serve, loop, stopped=came)
 
 
 def _judge(
