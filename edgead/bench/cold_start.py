@@ -11,11 +11,16 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
 
 from edgead.errors import DeviceError
+
+LONGEST_S = 600.0
+"""Of a cold start; a slow one takes seconds, the files of an engine being there already."""
 
 
 def cold_start(arguments: Sequence[str], *, python: str = sys.executable) -> float:
@@ -24,7 +29,7 @@ def cold_start(arguments: Sequence[str], *, python: str = sys.executable) -> flo
     Counts the interpreter, the imports, opening and qualifying the bundle, reading one image and
     scoring it. The files are in the system's cache, since the bundle was opened before.
 
-    Errors: DeviceError when that process fails.
+    Errors: DeviceError when that process fails, or gives no verdict within LONGEST_S.
     """
     command = [python, "-m", "edgead.bench.cold_start", *arguments]
     # No pipe: nobody reads it before the verdict, and a full pipe would stop the process.
@@ -34,17 +39,41 @@ def cold_start(arguments: Sequence[str], *, python: str = sys.executable) -> flo
             command, stdout=subprocess.PIPE, stderr=complaints, text=True
         ) as process:
             assert process.stdout is not None  # asked for above
-            line = process.stdout.readline()
-            spent = 1e3 * (perf_counter() - started)
-            process.communicate()
+            with _patience(process) as late:
+                line = process.stdout.readline()
+                spent = 1e3 * (perf_counter() - started)
+                process.communicate()
         complaints.seek(0)
         last = (complaints.read().strip().splitlines() or ["it said nothing"])[-1]
+    if late.is_set():
+        raise DeviceError(
+            f"the process of the cold start gave no verdict within {LONGEST_S:g} s and was killed: "
+            f"{last}; --cold-starts 0 leaves it out"
+        )
     if process.returncode != 0 or not line.startswith("verdict"):
         raise DeviceError(
             f"the process of the cold start failed with exit code {process.returncode}: {last}; "
             f"--cold-starts 0 leaves it out"
         )
     return spent
+
+
+@contextmanager
+def _patience(process: subprocess.Popen[str]) -> Iterator[threading.Event]:
+    """Kill ``process`` after LONGEST_S; the event says whether that was done."""
+    late = threading.Event()
+
+    def give_up() -> None:
+        late.set()
+        process.kill()
+
+    timer = threading.Timer(LONGEST_S, give_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield late
+    finally:
+        timer.cancel()
 
 
 def main(arguments: Sequence[str]) -> int:

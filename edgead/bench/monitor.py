@@ -14,7 +14,10 @@ from types import TracebackType
 from typing import Any
 
 TICKS = 100  # of /proc/stat per second: USER_HZ, which is 100 on every Linux that edgead serves
-GPU_CLOCKS = ("sys/class/devfreq/*gpu*/cur_freq", "sys/class/devfreq/*gv11b/cur_freq")
+# Orin is 17000000.ga10b on JetPack 5 and 17000000.gpu on 6; Xavier gv11b, TX2 gp10b, Nano gpu.
+GPU_CLOCKS = tuple(
+    f"sys/class/devfreq/{name}/cur_freq" for name in ("*gpu*", "*ga10b", "*gv11b", "*gp10b")
+)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import pytest
 
+from edgead.bench import session
 from edgead.bench.command import main
 
 KEYS = {"p50_ms", "p90_ms", "p99_ms", "p999_ms", "max_ms", "mean_ms", "samples_ms"}
@@ -188,6 +189,18 @@ def test_a_cold_start_that_fails_says_why(tmp_path):
         cold_start([str(word) for word in words])
 
 
+def test_a_cold_start_that_stands_still_is_killed_and_named(tmp_path, monkeypatch):
+    from edgead.bench import cold_start as module
+    from edgead.errors import DeviceError
+
+    still = tmp_path / "python"
+    still.write_text("#!/bin/sh\necho the driver hangs >&2\nexec sleep 600\n")
+    still.chmod(0o755)
+    monkeypatch.setattr(module, "LONGEST_S", 2)
+    with pytest.raises(DeviceError, match=r"no verdict within 2 s .*: the driver hangs; --cold"):
+        module.cold_start([], python=str(still))
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -286,6 +299,25 @@ def test_the_page_is_written(bench, bundle_dir, tmp_path):
     assert code == 0 and f"wrote  {path}" in out
     assert path.read_text().count("<svg") == 4
     assert "plan   open loop of 3 frames in 0.0 s" in out and "machine: " in out
+
+
+def test_the_open_loop_has_its_memory_before_the_machine_is_watched(bench, bundle_dir, monkeypatch):
+    events = []
+
+    class Loop(session.OpenLoop):
+        def __init__(self, *given):
+            events.append("loop")
+            super().__init__(*given)
+
+    class Watching(session.Monitor):
+        def __enter__(self):
+            events.append("monitor")
+            return super().__enter__()
+
+    monkeypatch.setattr(session, "OpenLoop", Loop)
+    monkeypatch.setattr(session, "Monitor", Watching)
+    assert bench(bundle_dir, "--hz", 500)[0] == 0
+    assert events == ["loop", "monitor"]
 
 
 @pytest.mark.parametrize("option", ["--json", "--csv", "--html"])

@@ -60,6 +60,19 @@ def test_a_jetson_from_a_tree_of_files(jetson):
     )
 
 
+@pytest.mark.parametrize(
+    "node",
+    ["17000000.ga10b", "17000000.gpu", "17000000.gp10b", "57000000.gpu"],  # 17000000.gv11b above
+)
+def test_the_gpu_clock_of_every_jetson(tmp_path, node):
+    """Orin on JetPack 5 and 6, TX2, Nano; the clock of the memory is not the GPU's."""
+    clocks = {
+        f"sys__class__devfreq__{node}__cur_freq": "918000000\n",
+        "sys__class__devfreq__31b10000.emc__cur_freq": "3199000000\n",
+    }
+    assert read_machine(plant(tmp_path, **clocks), 0.0, 0.0).mhz == {node: 918.0}
+
+
 def test_a_machine_without_any_of_these_files(tmp_path):
     assert read_machine(tmp_path, 1.0, 2.0) == Reading(1.0, 2.0)
 
