@@ -22,6 +22,8 @@ Line = dict[str, Any]
 
 WAITING = 4
 """Verdicts that may wait to be saved; they hold their frames in memory."""
+LOOK_S = 0.2
+"""How often a full queue is looked at when all is over."""
 FRAME, HEATMAP, VERDICT = "_frame.png", "_heatmap.jpg", "_verdict.json"
 _SUFFIXES = (VERDICT, HEATMAP, FRAME)  # in this order they are removed
 _NAME = re.compile(r"(\d{8}T\d{9}Z_\d{8,})_(frame\.png|heatmap\.jpg|verdict\.json)$")
@@ -74,7 +76,12 @@ class Evidence:
 
     def close(self) -> None:
         """Save what waits, then let go of the folder."""
-        self._queue.put(None)
+        while self._thread.is_alive():  # a queue that is full and never read would hold us
+            try:
+                self._queue.put(None, timeout=LOOK_S)
+                break
+            except Full:
+                continue
         self._thread.join()
         if self._lock >= 0:
             os.close(self._lock)
@@ -83,12 +90,12 @@ class Evidence:
         while (item := self._queue.get()) is not None:
             try:
                 self._save(*item)
-            except (OSError, InputError) as error:
+            except Exception as error:  # also no memory for a picture: the next may be smaller
                 self.skipped += 1
                 self._ready = False  # look at the folder again: it may be another one
-                reason = os_sentence(error) if isinstance(error, OSError) else str(error)
-                self._note(f"evidence is not saved: {reason}")
-            self._queue.task_done()
+                self._note(f"evidence is not saved: {_reason(error)}")
+            finally:
+                self._queue.task_done()
 
     def _prepare(self) -> None:
         """Make the folder, take its lock, count what is there, remove what a killed writer left."""
@@ -170,6 +177,15 @@ class Evidence:
         elif self._trouble and not trouble:
             self._say("fine", f"evidence is saved again in {self.folder}")
         self._trouble = trouble
+
+
+def _reason(error: Exception) -> str:
+    match error:
+        case OSError():
+            return os_sentence(error)
+        case InputError():
+            return str(error)
+    return f"{type(error).__name__}: {error}".rstrip(": ")
 
 
 def stem_of(line: Line) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import select
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -20,6 +22,8 @@ from edgead.result import Result
 
 WAIT_S = 0.2
 """How long the loop waits for a frame before it looks whether it should stop."""
+READER_S = 0.5
+"""How often a loop whose lines nobody reads looks whether it should stop."""
 MOST_REGIONS = 16
 LONGEST = 4096  # bytes, where fewer regions can make it so
 """A longer line could be cut in two by kill -9: a pipe takes 4096 bytes at once."""
@@ -92,12 +96,15 @@ class Loop:
         self._checks = checks
         self._looks = ""
         self._trouble = ""
+        self._stopping: Callable[[], object] = bool
+        self._room = _room(out)
 
     def run(self, stopping: Callable[[], object]) -> None:
         """Go on until the source ends or ``stopping()`` is true; a frame in work is still written.
 
         Errors: DeviceError of the engine or the source; OSError when nobody reads the lines.
         """
+        self._stopping = stopping
         while not stopping() and not self._slot.done:
             frame = self._slot.take(WAIT_S)
             if frame is not None:
@@ -146,13 +153,24 @@ class Loop:
         return result, self._checks.look(frame.number, frame.image, result.score)
 
     def _write(self, line: Line) -> None:
-        """One line in one write, there at once."""
+        """One line in one write, there at once; waits for who reads it."""
         data = _encoded(line)
         while len(data) > LONGEST and line.get("regions"):
             line["regions"].pop()  # the lowest peak; region_count still counts it
             data = _encoded(line)
+        self._wait_for_room()
         self._out.write(data)
         self._out.flush()
+
+    def _wait_for_room(self) -> None:
+        """Until a full pipe was read: here a second signal finds nothing half written."""
+        said = False
+        while self._room is not None and not self._room.poll(1e3 * READER_S):
+            if self._stopping() and not said:
+                said = True
+                self._say(
+                    "stop", "the last line waits: nobody reads stdout; a second signal gives it up"
+                )
 
     def _note_looks(self, number: int, image: NDArray[Any]) -> None:
         """Say when frames change their size or colour: the Detector takes them all."""
@@ -170,6 +188,19 @@ class Loop:
         elif self._trouble and not error:
             self._say("fine", f"frame {frame.number} could be scored again")
         self._trouble = error
+
+
+def _room(out: BinaryIO) -> select.poll | None:
+    """What knows whether ``out`` takes a line at once; None for a buffer in memory."""
+    try:
+        descriptor = out.fileno()
+    except io.UnsupportedOperation:
+        return None
+    if not hasattr(select, "poll"):  # Windows has none
+        return None
+    room = select.poll()
+    room.register(descriptor, select.POLLOUT)
+    return room
 
 
 def _encoded(line: Line) -> bytes:

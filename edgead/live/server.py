@@ -6,11 +6,13 @@ import base64
 import errno
 import hashlib
 import json
+import math
 import re
 import socket
 import socketserver
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -25,6 +27,7 @@ from edgead.live.board import Board
 MOST_REQUESTS = 32
 """At once; more are turned away, so that nobody can fill the memory with threads."""
 LONGEST_REQUEST_S = 10.0
+"""For a browser to send a whole request, and again to take the answer."""
 MOST_BYTES = 4096
 """Of what a browser sends."""
 JSON, TEXT, HTML = "application/json", "text/plain; charset=utf-8", "text/html; charset=utf-8"
@@ -95,7 +98,7 @@ class _Server(socketserver.ThreadingMixIn, HTTPServer):
         self.access = access
         self.say = say
         self._places = threading.BoundedSemaphore(MOST_REQUESTS)
-        self._connections: set[socket.socket] = set()
+        self._connections: dict[socket.socket, float] = {}  # and when the request has to be there
         self._changing = threading.Lock()
         super().__init__(place, _Handler)
 
@@ -107,7 +110,7 @@ class _Server(socketserver.ThreadingMixIn, HTTPServer):
             self.shutdown_request(request)
             return
         with self._changing:
-            self._connections.add(request)
+            self._connections[request] = time.monotonic() + LONGEST_REQUEST_S
         super().process_request(request, client_address)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
@@ -115,7 +118,7 @@ class _Server(socketserver.ThreadingMixIn, HTTPServer):
             super().process_request_thread(request, client_address)
         finally:
             with self._changing:
-                self._connections.discard(request)
+                self._connections.pop(request, None)
             self._places.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -123,11 +126,22 @@ class _Server(socketserver.ThreadingMixIn, HTTPServer):
         if not isinstance(sys.exc_info()[1], OSError):
             super().handle_error(request, client_address)
 
-    def hang_up(self) -> None:
+    def service_actions(self) -> None:
+        """Between requests: a browser that sends byte after byte must not keep others out."""
+        self.hang_up(late_at=time.monotonic())
+
+    def heard(self, request: socket.socket) -> None:
+        """The request is there; how long its answer may take is the connection's own timeout."""
         with self._changing:
-            for connection in self._connections:
-                with suppress(OSError):
-                    connection.shutdown(socket.SHUT_RDWR)
+            self._connections[request] = math.inf
+
+    def hang_up(self, late_at: float = math.inf) -> None:
+        """End the connections whose request should have been there before ``late_at``."""
+        with self._changing:
+            for connection, due in self._connections.items():
+                if due <= late_at:
+                    with suppress(OSError):
+                        connection.shutdown(socket.SHUT_RDWR)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -139,9 +153,14 @@ class _Handler(BaseHTTPRequestHandler):
         """The log is for what people should know."""
 
     def do_GET(self) -> None:
+        self.server.heard(self.request)
         if not self._admitted():
             return
-        parts = urlsplit(self.path)
+        try:
+            parts = urlsplit(self.path)
+        except ValueError:
+            self._send(400, TEXT, b"that is no address\n")
+            return
         if not self.server.access.knows(self.headers, self._port()):
             if parts.path == "/":
                 self._send(401, HTML, TOKEN_PAGE.encode())
@@ -187,10 +206,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _body(self) -> bytes | None:
         length = self.headers.get("Content-Length") or ""
-        if not length.isdecimal() or int(length) > MOST_BYTES:
+        if not re.fullmatch(r"[0-9]{1,9}", length) or int(length) > MOST_BYTES:
             self._send(413, TEXT, f"wanted up to {MOST_BYTES} bytes\n".encode())
             return None
-        return self.rfile.read(int(length))
+        body = self.rfile.read(int(length))
+        self.server.heard(self.request)
+        return body
 
     def _take_token(self, body: bytes) -> None:
         word = parse_qs(body.decode(errors="replace")).get("token", [""])[0]
@@ -214,7 +235,8 @@ class _Handler(BaseHTTPRequestHandler):
             rate = json.loads(body)["rate"]
             if isinstance(rate, bool) or not isinstance(rate, int | float):
                 raise TypeError
-        except (ValueError, TypeError, KeyError):
+            rate = float(rate)
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
             self._send_json(400, {"error": 'wanted {"rate": 0.05}'})
             return
         try:

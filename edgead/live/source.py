@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,19 @@ VIDEO, FOLDER = "video file", "folder"
 FFMPEG_QUIET = "-8"  # AV_LOG_QUIET
 
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://")
-_LOGIN = re.compile(r"(?<=://)[^/\s@]*@")
+_IN_PIPELINE = re.compile(
+    r"""(?P<quote>["'])(?P<quoted>[A-Za-z][A-Za-z0-9+.-]*://.*?)(?P=quote)"""
+    r"""|(?P<bare>[A-Za-z][A-Za-z0-9+.-]*://(?:\\.|[^\s"'\\])*)"""
+)
+"""An address in a pipeline: within quotes, or up to a blank that no backslash escapes."""
+_PROPERTY = re.compile(
+    r"""(?<![A-Za-z])(?P<head>(?:(?:user|proxy)[-_](?:id|pw)|user(?:name)?|login|passw(?:or)?d|"""
+    r"""passphrase|pass|pwd|token|cookies|secret|key)\s*=\s*)"""
+    r"""(?:\(\w+\)\s*)?(?:"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|(?:\\.|[^\s\\])+)""",
+    re.IGNORECASE,
+)
+"""A property that is named like a login, and its value as GStreamer reads it."""
+_NAME_AND_PASSWORD = re.compile(r"[^\s/=]+:\S*@")
 
 
 class SourceError(DeviceError):
@@ -102,27 +115,64 @@ def quiet_opencv() -> None:
 def parse_source(text: str) -> Source:
     """What ``text`` names.
 
-    Errors: InputError when it is none of the five.
+    Errors: InputError when it is none of the five; PermissionError.
     """
     if text.isdecimal():
         return Source(CAMERA, text, f"camera {int(text)}")
-    path = Path(text)
-    if text and path.is_dir():
+    mode = _mode(text)
+    if stat.S_ISDIR(mode):
         return Source(FOLDER, text, f"folder {text}")
-    if path.is_char_device():
+    if stat.S_ISCHR(mode):
         return Source(CAMERA, text, f"camera {text}")
-    if path.is_file():
-        if path.suffix.lower() in IMAGE_SUFFIXES:
+    if stat.S_ISREG(mode):
+        if Path(text).suffix.lower() in IMAGE_SUFFIXES:
             raise InputError(f"{text} is an image: score it with edgead score, or watch its folder")
         return Source(VIDEO, text, f"video file {text}")
-    # A pipeline or address may hold a login: it must not reach a log or the page.
-    label = _LOGIN.sub("…@", text)
-    if "!" in text:
-        return Source(PIPELINE, text, f"pipeline {label}")
     scheme = _SCHEME.match(text)
+    # A password may have a "!", but an address has no blanks; gst-launch's first word may be one.
+    is_address = scheme is not None and not re.search(r"\s", text)
+    if "!" in text and not is_address:
+        return Source(PIPELINE, text, f"pipeline {without_login(text)}")
     if scheme and scheme[1].lower() != "file":
-        return Source(STREAM, text, f"stream {label}")
+        return Source(STREAM, text, f"stream {_address_without_login(text)}")
     raise InputError(
-        f"{label or repr('')} does not exist: wanted a camera's number (0), an address (rtsp://…, "
-        f"http://…), a GStreamer pipeline (… ! appsink), a video file or a folder"
+        f"{without_login(text) or repr('')} does not exist: wanted a camera's number (0), an "
+        f"address (rtsp://…, http://…), a GStreamer pipeline (… ! appsink), a video file or a "
+        f"folder"
     )
+
+
+def _mode(path: str) -> int:
+    """What lies at ``path``, as ``os.stat`` says it; 0 for nothing, or for what is no path."""
+    try:
+        return os.stat(path).st_mode
+    except PermissionError:
+        raise
+    except (OSError, ValueError):  # not there; too long, as a pipeline may be; a zero byte
+        return 0
+
+
+def without_login(text: str) -> str:
+    """``text``, an address or pipeline, with "…" for what may be a login in it.
+
+    That is the name and password of an address and its query, and the value of each property that
+    is named like one. When in doubt, more goes. A path that holds a token is not known as such.
+    """
+    if "://" not in text:  # an address may lack its scheme
+        text = _NAME_AND_PASSWORD.sub("…@", text)
+    return _PROPERTY.sub(r"\g<head>…", _IN_PIPELINE.sub(_shown, text))
+
+
+def _shown(found: re.Match[str]) -> str:
+    quote = found["quote"] or ""
+    return f"{quote}{_address_without_login(found['quoted'] or found['bare'])}{quote}"
+
+
+def _address_without_login(address: str) -> str:
+    scheme, _, rest = address.partition("://")
+    place, *query = re.split("[?#]", rest, maxsplit=1)
+    if query and "@" in query[0]:  # its own, or of a password with "?": no part of it is safe
+        return f"{scheme}://…"
+    _, at, host = place.rpartition("@")  # a password may have "@" and "/", too
+    label = f"{scheme}://{'…@' if at else ''}{host}{'?…' if query else ''}"
+    return _PROPERTY.sub(r"\g<head>…", label)  # some cameras want the login in the path

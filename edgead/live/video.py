@@ -11,6 +11,8 @@ from edgead.errors import InputError
 from edgead.live import source as kinds
 from edgead.live.source import Moment, Reading, Source, SourceError, quiet_opencv
 
+MOST_UNREADABLE = 30
+"""Frames in a row that a live source may give undecodable; then its signal counts as lost."""
 USUAL_HZ = 30.0  # of a video file that does not say how many frames it has in a second
 
 
@@ -28,6 +30,7 @@ class VideoReader:
         self._capture: Any = None
         self._period_s = 0.0
         self._next_s = 0.0
+        self._unreadable = 0  # in a row
 
     def open(self) -> str:
         """Open it; returns size and frame rate as the source announces them.
@@ -42,7 +45,7 @@ class VideoReader:
         if not capture.isOpened():
             capture.release()
             raise self._refusal()
-        self._capture = capture
+        self._capture, self._unreadable = capture, 0
         hz = float(capture.get(cv2.CAP_PROP_FPS))
         known = 0 < hz <= 1000
         if self._source.kind == kinds.VIDEO and not self._at_once:
@@ -57,7 +60,10 @@ class VideoReader:
         return f"{height} x {width}, {rate}, by {capture.getBackendName()}"
 
     def read(self, stop: Event) -> Reading | None:
-        """The next frame; None at the end of the file, after a loss, or when ``stop`` is set."""
+        """The next frame; None at the end of the file, after a loss, or when ``stop`` is set.
+
+        A frame that is there and cannot be decoded is a reading with an error.
+        """
         if self._period_s:
             if stop.wait(max(0.0, self._next_s - time.perf_counter())):
                 return None
@@ -66,7 +72,12 @@ class VideoReader:
             return None
         captured = Moment.now()  # before the picture is unpacked: that belongs to the latency
         there, image = self._capture.retrieve()
-        return Reading(captured, image) if there else None
+        self._unreadable = 0 if there else self._unreadable + 1
+        if there:
+            return Reading(captured, image)
+        if self._unreadable > MOST_UNREADABLE and not self._source.ends:
+            return None
+        return Reading(captured, None, error=f"a frame of {self._source.label} cannot be decoded")
 
     def close(self) -> None:
         """Let go of the device or connection; a second call does nothing."""

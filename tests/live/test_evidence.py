@@ -139,6 +139,44 @@ def test_a_full_disk_is_said_once_leaves_nothing_half_and_is_over_when_it_is_ove
     assert (evidence.saved, evidence.skipped) == (2, 2)
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (MemoryError(), "evidence is not saved: MemoryError; verdicts go on"),
+        (cv2.error("no codec"), "evidence is not saved: error: no codec; verdicts go on"),
+    ],
+)
+def test_whatever_fails_is_said_and_the_next_is_saved(
+    anomalous, tmp_path, monkeypatch, error, said
+):
+    real, errors = module.encode_png, [error]
+
+    def encode(frame):
+        if errors:
+            raise errors.pop()
+        return real(frame)
+
+    monkeypatch.setattr(module, "encode_png", encode)
+    log = []
+    evidence = save(tmp_path, [(0, anomalous), (1, anomalous)], log=log)
+    assert log[0] == ("failed", said) and [word for word, _ in log] == ["failed", "fine"]
+    assert {p.name[:28] for p in tmp_path.iterdir()} == {stem(1)}
+    assert (evidence.saved, evidence.skipped) == (1, 1)
+
+
+def test_a_thread_that_died_does_not_hold_the_end(anomalous, tmp_path, monkeypatch):
+    monkeypatch.setattr(module.Evidence, "_run", lambda _: None)
+    evidence = Evidence(tmp_path, 10, lambda *_: None)
+    for number in range(3 * module.WAITING):
+        evidence.hear(line(number), anomalous)
+    evidence._thread.join()
+    assert evidence._queue.full()
+    closing = threading.Thread(target=evidence.close, daemon=True)
+    closing.start()
+    closing.join(60)
+    assert not closing.is_alive()
+
+
 def test_a_folder_that_goes_away_is_said_and_made_again(anomalous, tmp_path):
     log = []
     place = tmp_path / "seen"

@@ -96,6 +96,8 @@ def test_the_slider_sets_the_rate_of_the_running_detector(page, frames):
         ("[0.5]", 400, "wanted"),
         ("0.5", 400, "wanted"),
         ("{", 400, "wanted"),
+        ('{"rate": 1' + "0" * 400 + "}", 400, "wanted"),
+        ("[" * 4000, 400, "wanted"),
         ("x" * 5000, 413, "bytes"),
     ],
 )
@@ -103,6 +105,24 @@ def test_a_rate_that_is_none_or_cannot_be_promised_changes_nothing(page, body, s
     found, _, answer = page.ask("/rate", body)
     assert (found, page.detector.false_reject_rate) == (status, 0.05)
     assert words in answer.decode()
+
+
+@pytest.mark.parametrize(
+    ("request_line", "length", "status"),
+    [
+        ("GET http://[ HTTP/1.0", "0", 400),
+        ("POST /rate HTTP/1.0", "9" * 5000, 413),
+        ("POST /rate HTTP/1.0", "\u00b2", 413),
+        ("POST /rate HTTP/1.0", "-1", 413),
+    ],
+)
+def test_a_request_that_is_none_gets_an_answer(page, capfd, request_line, length, status):
+    head = f"{request_line}\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", page.server.address.port)) as connection:
+        connection.sendall(head.encode("latin-1"))
+        assert connection.recv(65536).startswith(f"HTTP/1.0 {status} ".encode())
+    page.server.close()
+    assert capfd.readouterr().err == ""
 
 
 def test_every_answer_forbids_caching_framing_and_foreign_content(page, frames):
@@ -243,6 +263,7 @@ def test_a_browser_that_sends_nothing_does_not_hold_the_end(page):
 
 def test_requests_at_once_are_bounded(page, monkeypatch):
     monkeypatch.setattr(module._Handler, "timeout", 600)  # nobody is let go for being slow
+    monkeypatch.setattr(module, "LONGEST_REQUEST_S", 600)
     silent = [
         socket.create_connection(("127.0.0.1", page.server.address.port))
         for _ in range(module.MOST_REQUESTS)
@@ -252,6 +273,32 @@ def test_requests_at_once_are_bounded(page, monkeypatch):
         assert turned_away.recv(1) == b""
     for connection in silent:
         connection.close()
+
+
+def test_a_browser_that_sends_byte_after_byte_is_let_go(page, monkeypatch):
+    """Each byte comes in time, the request never."""
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "LONGEST_REQUEST_S", 0.3)
+        dribble(page)
+    assert page.ask("/state")[0] == 200
+
+
+def dribble(page):
+    """Begin a request and never end it; comes back when the connection was ended."""
+    with socket.create_connection(("127.0.0.1", page.server.address.port)) as connection:
+        connection.sendall(b"GET / HTTP/1.0\r\nHost: ")
+        connection.settimeout(0.05)
+        for _ in range(600):
+            try:
+                connection.sendall(b"x")
+                if connection.recv(1) == b"":
+                    break
+            except TimeoutError:  # nothing came, which is what a patient server sends
+                continue
+            except OSError:
+                break
+        else:
+            raise AssertionError("still there after half a minute")
 
 
 def test_two_on_one_port_is_a_sentence_with_the_cure(page):

@@ -21,8 +21,12 @@ from edgead.live.video import VideoReader
         ("/dev/null", "camera"),  # a device, as /dev/video0 is
         ("rtsp://10.0.0.7:554/main", "stream"),
         ("https://example.org/live.m3u8", "stream"),
+        ("rtsp://me:let!me!in@10.0.0.7/main", "stream"),
+        ("http://10.0.0.7/video?on=1!2", "stream"),
         ("videotestsrc ! videoconvert ! appsink", "GStreamer pipeline"),
         ("rtspsrc location=rtsp://10.0.0.7/a ! appsink", "GStreamer pipeline"),
+        ("videotestsrc!appsink", "GStreamer pipeline"),
+        ("rtsp://10.0.0.7/a ! decodebin ! appsink", "GStreamer pipeline"),  # as gst-launch takes it
     ],
 )
 def test_a_source_is_told_by_how_it_is_written(text, kind):
@@ -37,7 +41,14 @@ def test_files_and_folders_are_told_by_looking(film, tmp_path):
     assert parse_source(str(odd)).kind == "folder"
 
 
-@pytest.mark.parametrize("text", ["", "nothing.avi", "file:///nothing.avi", "-1"])
+def test_a_pipeline_may_be_longer_than_any_file_name():
+    text = f"videotestsrc name={'x' * 5000} ! appsink"
+    assert parse_source(text).kind == "GStreamer pipeline"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "nothing.avi", "x" * 5000, "a\0b", "file:///nothing.avi", "-1"]
+)
 def test_what_is_none_of_them_is_refused_with_the_choices(text):
     with pytest.raises(InputError, match=r"a camera's number .* a video file or a folder"):
         parse_source(text)
@@ -48,16 +59,68 @@ def test_an_image_is_sent_to_score(arrive, frames, tmp_path):
         parse_source(str(arrive(tmp_path / "one.PNG", frames[0])))
 
 
-@pytest.mark.parametrize(
-    "text", ["rtsp://me:hush@10.0.0.7/a", "rtspsrc location=rtsp://me:hush@h/a ! appsink"]
-)
-def test_a_login_stays_out_of_the_label(text):
+LOGINS = {
+    "rtsp://me:hush@10.0.0.7/a": "stream rtsp://…@10.0.0.7/a",
+    "rtsp://me:hush!@10.0.0.7/a": "stream rtsp://…@10.0.0.7/a",
+    "rtsp://me:hush@hush@10.0.0.7/a": "stream rtsp://…@10.0.0.7/a",
+    "rtsp://me:hush/hush@10.0.0.7/a": "stream rtsp://…@10.0.0.7/a",
+    "rtsp://me:hush@/hush@10.0.0.7/a": "stream rtsp://…@10.0.0.7/a",
+    "rtsp://me:hu sh@10.0.0.7/a": "stream rtsp://…@10.0.0.7/a",
+    "rtsp://me:hush?hush@10.0.0.7/a": "stream rtsp://…",
+    "rtsp://me:hush#hush@10.0.0.7/a?b": "stream rtsp://…",
+    "http://10.0.0.7/v.cgi?user=me&pwd=hush": "stream http://10.0.0.7/v.cgi?…",
+    "http://10.0.0.7/v.cgi?user=me&pwd=a@hush": "stream http://…",
+    "rtsp://10.0.0.7/user=me_password=hush_channel=1": "stream rtsp://10.0.0.7/user=…",
+    "rtspsrc location=rtsp://me:hush@h/a ! appsink": "pipeline rtspsrc location=rtsp://…@h/a ! "
+    "appsink",
+    'rtspsrc location="rtsp://me:hu sh!hush@h/a" ! appsink': "pipeline rtspsrc "
+    'location="rtsp://…@h/a" ! appsink',
+    "rtspsrc location=rtsp://h/a user-id=me user-pw=hush ! appsink": "pipeline rtspsrc "
+    "location=rtsp://h/a user-id=… user-pw=… ! appsink",
+    r"""souphttpsrc user-id = 'me' user-pw="hu\"sh hush" ! appsink""": "pipeline souphttpsrc "
+    "user-id = … user-pw=… ! appsink",
+    """a location='http://h/a?pwd=hush b' proxy-pw=(string)"a hush" ! appsink""": "pipeline "
+    "a location='http://h/a?…' proxy-pw=… ! appsink",
+    "srtsrc uri=srt://h:1?passphrase=hush passphrase=hu\\ sh ! appsink": "pipeline srtsrc "
+    "uri=srt://h:1?… passphrase=… ! appsink",
+}
+
+
+@pytest.mark.parametrize(("text", "label"), LOGINS.items())
+def test_a_login_stays_out_of_the_label(text, label):
     source = parse_source(text)
-    assert "hush" in source.target
-    assert "hush" not in source.label and "me" not in source.label
-    with pytest.raises(SourceError) as caught:
-        VideoReader(source, stall_s=0.1).open()
-    assert "hush" not in str(caught.value)
+    assert (source.target, source.label) == (text, label)
+
+
+@pytest.mark.parametrize(
+    "text", ["me:hush@10.0.0.7/a", "10.0.0.7/v.cgi?user=me&pwd=hush", "file://me:hush@h/a"]
+)
+def test_a_login_stays_out_of_a_refusal(text):
+    with pytest.raises(InputError, match="does not exist") as caught:
+        parse_source(text)
+    assert "hush" not in str(caught.value) and "me" not in str(caught.value).split(" does ")[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("rtsp://10.0.0.7:554/main", "stream rtsp://10.0.0.7:554/main"),
+        ("videotestsrc pattern=18 ! appsink", "pipeline videotestsrc pattern=18 ! appsink"),
+        (
+            "v4l2src device=/dev/video0 ! x264enc key-int-max=30 ! appsink",
+            "pipeline v4l2src device=/dev/video0 ! x264enc key-int-max=30 ! appsink",
+        ),
+    ],
+)
+def test_what_is_no_login_is_shown(text, label):
+    assert parse_source(text).label == label
+
+
+def test_a_source_that_does_not_open_shows_no_login():
+    for text in ("rtsp://me:hush@127.0.0.1:9/a", "rtspsrc user-pw=hush location=a ! appsink"):
+        with pytest.raises(SourceError) as caught:
+            VideoReader(parse_source(text), stall_s=0.1).open()
+        assert "hush" not in str(caught.value)
 
 
 def test_a_film_gives_its_frames_then_none(film, frames):
@@ -89,6 +152,60 @@ def test_a_film_plays_at_its_own_pace(film, script, monkeypatch):
         pass
     # The clock stands still, so frame k is k periods of 10 ms away; the last look finds the end.
     assert asked == pytest.approx([0.01 * k for k in range(7)])
+
+
+class Holey:
+    """A cv2.VideoCapture whose ``grab`` works and whose ``retrieve`` fails where ``holes`` says."""
+
+    def __init__(self, images, holes, ends=True):
+        self._images, self._holes, self._ends, self._at = images, holes, ends, -1
+
+    def isOpened(self):
+        return True
+
+    def get(self, key):
+        return 0.0
+
+    def getBackendName(self):
+        return "HOLEY"
+
+    def grab(self):
+        self._at += 1
+        return not self._ends or self._at < len(self._images)
+
+    def retrieve(self):
+        if self._at in self._holes:
+            return False, None
+        return True, self._images[self._at]
+
+    def release(self):
+        pass
+
+
+def test_a_frame_of_a_film_that_cannot_be_decoded_is_an_error_and_the_rest_is_seen(
+    film, frames, monkeypatch
+):
+    holey = Holey(frames * 10, {1, *range(4, 50)})
+    monkeypatch.setattr(VideoReader, "_opened", lambda _: holey)
+    reader = VideoReader(parse_source(str(film)), stall_s=1, at_once=True)
+    reader.open()
+    found = list(iter(lambda: reader.read(threading.Event()), None))
+    assert len(found) == 60
+    for number, reading in enumerate(found):
+        if number in holey._holes:
+            assert reading.image is None
+            assert reading.error == f"a frame of video file {film} cannot be decoded"
+        else:
+            assert reading.image is (frames * 10)[number] and reading.error is None
+
+
+def test_a_camera_that_gives_only_rubbish_is_lost(frames, monkeypatch):
+    endless = Holey(frames, range(2, 10**6), ends=False)
+    monkeypatch.setattr(VideoReader, "_opened", lambda _: endless)
+    reader = VideoReader(parse_source("0"), stall_s=1)
+    reader.open()
+    found = list(iter(lambda: reader.read(threading.Event()), None))
+    assert [reading.image is None for reading in found] == [False] * 2 + [True] * 30
 
 
 def test_a_file_that_is_no_video_is_refused_with_a_cure(tmp_path):

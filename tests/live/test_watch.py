@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import re
+import select
 import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -70,6 +74,31 @@ def test_a_stopped_process_ends_also_when_the_source_is_stuck(
     stall.set()
     assert code == 0
     assert log.splitlines()[-1].startswith("done   ")
+
+
+@pytest.mark.parametrize("signals", [1, 2])
+def test_when_nobody_reads_a_signal_waits_and_a_second_one_does_not(
+    watch, bundle_dir, film, signals
+):
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)  # one page: full with the first line
+    process = watch(film, "--bundle", bundle_dir, "--every-frame", stdout=writer)
+    while select.select([], [writer], [], 0)[1]:
+        time.sleep(0.02)
+    os.close(writer)
+    process.process.send_signal(signal.SIGTERM)
+    process.wait_for_log("the last line waits: nobody reads stdout")
+    if signals == 2:
+        process.process.send_signal(signal.SIGTERM)
+        assert process.process.wait() == 128 + signal.SIGTERM  # although nobody read
+    with os.fdopen(reader, "rb") as stream:
+        text = stream.read()
+    code, _, log = process.end()
+    assert text.endswith(b"\n")
+    numbers = [json.loads(line)["frame"] for line in text.splitlines()]
+    if signals == 1:
+        assert code == 0 and f", {len(numbers)} verdicts, " in log.splitlines()[-1]
+    assert numbers == list(range(3 - signals))
 
 
 def test_a_closed_pipe_ends_the_watch_as_every_command(watch, bundle_dir, http_camera, frames):
