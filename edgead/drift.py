@@ -91,6 +91,7 @@ class Drift:
                 f"false-reject rate, {reject:g}, and 1"
             )
         self._rate, self._share = float(false_alarm_rate), float(anomalous_share)
+        self._precision = precision
         scores = calibration.own.get(precision, calibration).scores
         self._digest = sha256(json.dumps([scores, reject]).encode()).hexdigest()
         # Ties among scores are ordered by chance: a second key, drawn for each.
@@ -173,6 +174,7 @@ class Drift:
             "calibration_sha256": self._digest,
             "false_alarm_rate": self._rate,
             "anomalous_share": self._share,
+            "precision": self._precision,
             "frames": self._frames,
             "alarm": self._alarm or 0,
             "counts": list(self._counts),
@@ -182,14 +184,19 @@ class Drift:
 
     @classmethod
     def resume(cls, bundle: Bundle, state: Mapping[str, Any]) -> Drift:
-        """Go on from ``state`` as if there had been no stop.
+        """Go on from ``state`` as if there had been no stop, in the precision it was made for.
 
         Errors: InputError for a state of another calibration, or that is damaged.
         """
         try:
             fields = Fields(dict(state), "state")
             rate, share = fields.number("false_alarm_rate"), fields.number("anomalous_share")
-            drift = cls(bundle, false_alarm_rate=rate, anomalous_share=share)
+            drift = cls(
+                bundle,
+                false_alarm_rate=rate,
+                anomalous_share=share,
+                precision=fields.text("precision"),
+            )
             if fields.text("calibration_sha256") != drift._digest:
                 raise InputError(
                     "the state of the drift test is of another calibration; start a new one"

@@ -153,6 +153,22 @@ def test_saved_and_resumed_it_is_the_same_test():
     assert second.evidence == whole.evidence
 
 
+def test_resumed_it_goes_on_in_its_precision():
+    """Int8 has a calibration of its own: the scores of float32 are another test."""
+    rng = np.random.default_rng(6)
+    bundle = bundle_of(rng.normal(size=30))
+    own = SimpleNamespace(scores=tuple(rng.normal(3, 1, 30).tolist()))
+    bundle.manifest.calibration.own["int8"] = own
+    test = Drift(bundle, precision="int8")
+    for score in rng.normal(3, 1, 50).tolist():
+        test.update(score)
+    second = Drift.resume(bundle, json.loads(json.dumps(test.state())))
+    assert second.update(3.5) == test.update(3.5)
+    assert second.state() == test.state()
+    with pytest.raises(InputError, match="another calibration"):
+        Drift.resume(bundle, {**test.state(), "precision": "float32"})
+
+
 def test_states_that_do_not_fit():
     bundle = bundle_of(range(30))
     state = Drift(bundle).state()
