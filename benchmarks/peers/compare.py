@@ -8,8 +8,9 @@ a virtual environment of its own below .peers, made at the first run (about 7 GB
 cannot be installed or run is left out, with the reason.
 
 Every test image is scored by all of them in turn, and who goes first changes, so that whatever else
-the machine does meets all alike. A time runs from the decoded frame in memory, uint8 [H, W, 3], to
-the score. Without --bundle, edgead is trained on DATA first.
+the machine does meets all alike. One that fails in the middle is left out, too. A time runs from
+the decoded frame in memory, uint8 [H, W, 3], to the score. Without --bundle, edgead is trained on
+DATA first.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +52,11 @@ def main() -> int:
     args = _arguments()
     samples = list(open_dataset(args.data, purpose="evaluate").test)
     left_out: list[dict[str, Any]] = []
-    systems = list(_systems(args, left_out))
+    bundle, why = _bundle(args)
+    systems = list(_systems(args, bundle, why, left_out))
     measure(systems, samples, args.work, left_out)
-    rows = [row(system, samples) for system in systems if system.times_ms] + left_out
-    run = about(args, len(samples))
+    rows = [*_rows(systems, samples, left_out), *left_out]
+    run = about(args, bundle, len(samples))
     entries = [{**each, "run": run} for each in rows]
     print()
     print("\n".join(table(_lines(rows), right=range(2, 9))))
@@ -66,13 +68,24 @@ def main() -> int:
     return int(not any(r["system"].startswith("edgead") and not r.get("skipped") for r in rows))
 
 
-def _systems(args: argparse.Namespace, left_out: list[dict[str, Any]]) -> Iterator[System]:
+def _bundle(args: argparse.Namespace) -> tuple[Path | None, str]:
+    """The bundle to measure, trained if none is given; or None, and why."""
+    try:
+        return args.bundle or _train_edgead(args), ""
+    except Skipped as error:
+        return None, str(error)
+
+
+def _systems(
+    args: argparse.Namespace, bundle: Path | None, why: str, left_out: list[dict[str, Any]]
+) -> Iterator[System]:
     """All that can be installed; the reasons of the others go to ``left_out``."""
     threads = str(args.threads or 0)
-    bundle = args.bundle or _train_edgead(args)
-    manifest = open_bundle(bundle).manifest
-    method = manifest.method
+    manifest = open_bundle(bundle).manifest if bundle else None
+    method = manifest.method if manifest else args.method
     try:
+        if bundle is None:
+            raise Skipped(why)
         place = Environment(args.folder, "edgead")
         name = f"edgead {place.version('edgead')}"
         yield System(name, method, place, "serve_edgead.py", [str(bundle), threads])
@@ -89,6 +102,8 @@ def _systems(args: argparse.Namespace, left_out: list[dict[str, Any]]) -> Iterat
         except Skipped as error:
             left_out.append(_skipped("anomalib", title, error))
     try:
+        if bundle is None or manifest is None:
+            raise Skipped(why)
         place = Environment(args.folder, "openvino")
         name = f"OpenVINO {place.version('openvino')} alone"
         graph = str(bundle / manifest.models["float32"])
@@ -100,7 +115,10 @@ def _systems(args: argparse.Namespace, left_out: list[dict[str, Any]]) -> Iterat
 
 
 def _train_edgead(args: argparse.Namespace) -> Path:
-    """A bundle of ``--method``, kept for the next run with the same words."""
+    """A bundle of ``--method``, kept for the next run with the same words.
+
+    Errors: Skipped.
+    """
     words = [args.method, str(args.data)]
     bound = ["--steps", str(args.steps)] if args.steps else ["--minutes", f"{args.minutes:g}"]
     name = "-".join([args.data.name, args.method, *bound[1:]])
@@ -110,7 +128,12 @@ def _train_edgead(args: argparse.Namespace) -> Path:
             ["train", *words, "--out", str(run), *bound],
             ["export", str(run), "--out", str(bundle), "--float32-only"],
         ):
-            subprocess.run([sys.executable, "-m", "edgead", *command], check=True)
+            done = subprocess.run([sys.executable, "-m", "edgead", *command])
+            if done.returncode:
+                raise Skipped(
+                    f"no bundle: edgead {command[0]} ended with {done.returncode}, see what it "
+                    f"said above"
+                )
     return bundle
 
 
@@ -132,8 +155,8 @@ def _make_peer(place: Environment, peer: str, args: argparse.Namespace) -> dict[
                 stdout=subprocess.PIPE, stderr=stream, text=True, cwd=args.work,
             )  # fmt: skip
         if done.returncode:
-            words = log.read_text(errors="replace").strip().splitlines() or ["nothing"]
-            raise Skipped(f"not trained: {words[-1]}")
+            said = log.read_text(errors="replace").strip().splitlines() or ["nothing"]
+            raise Skipped(f"not trained: {said[-1]}")
         write_file(kept, done.stdout.encode())
     return dict(json.loads(kept.read_text()))
 
@@ -148,7 +171,7 @@ def measure(
             try:
                 first = samples[0].path.absolute()
                 system.cold_ms = [cold_start_ms(system, work, first) for _ in range(COLD_STARTS)]
-                worker = stack.enter_context(Worker(system, work))
+                worker = stack.enter_context(closing(Worker(system, work)))
                 worker.answer()
                 for number in range(WARM_UP):
                     worker.ask(samples[number % len(samples)].path.absolute())
@@ -156,15 +179,29 @@ def measure(
             except Skipped as error:
                 left_out.append(_skipped(system.system, system.method, error))
         for turn, sample in enumerate(samples):
-            for place in range(len(running)):
-                system, worker = running[(turn + place) % len(running)]
-                answer = worker.ask(sample.path.absolute())
-                system.times_ms.append(answer["ms"])
-                system.rss_mb = answer["rss_mb"]
-                if system.scores:
-                    system.found.append(answer["score"])
+            first_place = turn % len(running) if running else 0
+            for pair in [*running[first_place:], *running[:first_place]]:
+                system, worker = pair
+                try:
+                    system.take(worker.ask(sample.path.absolute()))
+                except Skipped as error:
+                    running.remove(pair)
+                    system.times_ms.clear()  # a part of the images is no row
+                    left_out.append(_skipped(system.system, system.method, error))
             if turn % 100 == 99:
                 print(f"turn   {turn + 1} of {len(samples)}", flush=True)
+
+
+def _rows(
+    systems: Sequence[System], samples: Sequence[Sample], left_out: list[dict[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    """A row for each that scored every image; who cannot be described is left out."""
+    for system in systems:
+        try:
+            if system.times_ms:
+                yield row(system, samples)
+        except Skipped as error:
+            left_out.append(_skipped(system.system, system.method, error))
 
 
 def row(system: System, samples: Sequence[Sample]) -> dict[str, Any]:
@@ -192,21 +229,20 @@ def _skipped(system: str, method: str, error: Skipped) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def about(args: argparse.Namespace, images: int) -> dict[str, Any]:
+def about(args: argparse.Namespace, bundle: Path | None, images: int) -> dict[str, Any]:
     """What identifies the run; no paths."""
-    bundle = args.bundle or _train_edgead(args)
     words = ["python", "benchmarks/peers/compare.py", args.data.name]
-    words += ["--bundle", bundle.name] if args.bundle else ["--method", args.method]
+    words += ["--bundle", args.bundle.name] if args.bundle else ["--method", args.method]
     words += ["--threads", str(args.threads)] if args.threads else []
     words += ["--coreset", f"{args.coreset:g}", "--normalize", args.normalize]
-    opened = open_bundle(bundle)
-    provenance = opened.manifest.provenance
+    opened = open_bundle(bundle) if bundle else None
+    provenance = opened.manifest.provenance if opened else {}
     return {
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "command": shlex.join(words),
         "dataset": args.data.name,
         "images": images,
-        "bundle_sha256": opened.sha256,
+        "bundle_sha256": opened.sha256 if opened else None,
         "training": {key: provenance.get(key) for key in ("seed", "steps", "train_seconds")},
         "processor": processor_name(),
         "cores": cores(),

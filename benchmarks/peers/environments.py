@@ -55,32 +55,48 @@ class Environment:
             # Nothing is kept in pip's cache: these are gigabytes that nobody needs again.
             _run([str(self.python), "-m", "pip", "install", "--quiet", "--no-cache-dir", *wanted])
         except (OSError, subprocess.CalledProcessError) as error:
-            words = (getattr(error, "stderr", "") or str(error)).strip().splitlines()
             shutil.rmtree(self.path, ignore_errors=True)
-            raise Skipped(f"not installed: {words[-1] if words else error}") from error
+            raise Skipped(f"not installed: {last_words(error)}") from error
         (self.path / STAMP).write_text(json.dumps(stamp))
 
     def packages(self) -> int:
-        """Distributions installed, without pip and setuptools."""
+        """Distributions installed, without pip and setuptools.
+
+        Errors: Skipped when its Python does not run.
+        """
         code = "from importlib.metadata import distributions as d\nfor x in d(): print(x.name)"
-        found = {name.lower() for name in _run([str(self.python), "-c", code]).split()}
-        return len(found - set(OWN))
+        return len({name.lower() for name in self._told(code).split()} - set(OWN))
 
     def version(self, package: str) -> str:
-        """The version of ``package`` in it."""
-        code = f"from importlib.metadata import version as v; print(v({package!r}))"
-        return _run([str(self.python), "-c", code]).strip()
+        """The version of ``package`` in it.
+
+        Errors: Skipped when its Python does not run, or ``package`` is not there.
+        """
+        return self._told(f"from importlib.metadata import version as v; print(v({package!r}))")
 
     def disk_mb(self) -> float:
         """What it takes on the disk."""
         files = (p for p in self.path.rglob("*") if p.is_file() and not p.is_symlink())
         return sum(p.stat().st_size for p in files) / 1e6
 
+    def _told(self, code: str) -> str:
+        """What its Python prints."""
+        try:
+            return _run([str(self.python), "-c", code]).strip()
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise Skipped(f"its environment is broken: {last_words(error)}") from error
+
     def _holds(self, stamp: dict[str, object]) -> bool:
         try:
             return bool(json.loads((self.path / STAMP).read_text()) == stamp)
         except (OSError, ValueError):
             return False
+
+
+def last_words(error: Exception) -> str:
+    """The last line that a command wrote to stderr, or what ``error`` says."""
+    words = (getattr(error, "stderr", "") or "").strip().splitlines()
+    return str(words[-1]) if words else str(error)
 
 
 def _source() -> str:

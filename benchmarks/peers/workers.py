@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
-from types import TracebackType
 from typing import Any
 
 from environments import Environment, Skipped
@@ -35,40 +35,47 @@ class System:
         """The process."""
         return [str(self.environment.python), str(HERE / self.script), *self.arguments]
 
+    def take(self, answer: dict[str, Any]) -> None:
+        """Keep what it answered about one image."""
+        self.times_ms.append(answer["ms"])
+        self.rss_mb = answer["rss_mb"]
+        if self.scores:
+            self.found.append(answer["score"])
+
 
 class Worker:
-    """A running system, between its first answer and the end of the block."""
+    """A running system, until ``close``.
+
+    Errors: Skipped when it cannot be started.
+    """
 
     def __init__(self, system: System, folder: Path) -> None:
         self.system = system
         folder.mkdir(parents=True, exist_ok=True)
         self._log = folder / f"{system.environment.path.name}-{system.method}.log"
-        with self._log.open("w") as log:
-            self._process = subprocess.Popen(
-                system.command(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
-                text=True, cwd=folder, env={**os.environ, "HF_HUB_OFFLINE": "1"},
-            )  # fmt: skip
+        try:
+            with self._log.open("w") as log:
+                self._process = subprocess.Popen(
+                    system.command(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
+                    text=True, cwd=folder, env={**os.environ, "HF_HUB_OFFLINE": "1"},
+                )  # fmt: skip
+        except OSError as error:
+            raise Skipped(f"{system.method} of {system.system} does not start: {error}") from error
 
-    def __enter__(self) -> Worker:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """End it."""
         self._process.kill()
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout):
             assert stream is not None  # asked for above
-            stream.close()
+            with suppress(BrokenPipeError):  # a question that it did not take
+                stream.close()
 
     def answer(self) -> dict[str, Any]:
         """The next answer. Errors: Skipped, with its last words, when it ended instead."""
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
-        if not line:
+        if not line.endswith("\n"):  # it died, perhaps in the middle of an answer
             words = self._log.read_text(errors="replace").strip().splitlines() or ["nothing"]
             raise Skipped(f"{self.system.method} of {self.system.system} failed: {words[-1]}")
         return dict(json.loads(line))
@@ -87,7 +94,7 @@ class Worker:
 def cold_start_ms(system: System, folder: Path, image: Path) -> float:
     """From the start of a process to the score of one image: imports, loading, reading, scoring."""
     started = perf_counter()
-    with Worker(system, folder) as worker:
+    with closing(Worker(system, folder)) as worker:
         worker.answer()
         worker.ask(image)
         return 1e3 * (perf_counter() - started)

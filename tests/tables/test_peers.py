@@ -99,6 +99,76 @@ def test_a_system_that_fails_is_left_out_with_its_last_words(run, compare, monke
     assert floor["skipped"].endswith("failed: the weights are gone")
 
 
+def test_a_system_that_fails_in_the_middle_is_left_out_and_the_others_stay(
+    run, compare, data, monkeypatch
+):
+    """It answers some of the images; the others' rows have all of them."""
+    asked, ask = [], compare.Worker.ask
+
+    def dying(worker, image):
+        if "OpenVINO" in worker.system.system:
+            asked.append(image)
+            if len(asked) == compare.COLD_STARTS + compare.WARM_UP + 3:
+                worker._process.kill()
+        return ask(worker, image)
+
+    monkeypatch.setattr(compare.Worker, "ask", dying)
+    code, rows = run()
+    assert code == 0
+    (floor,) = [row for row in rows if "OpenVINO" in row["system"]]
+    assert " failed: " in floor["skipped"] and floor["median_ms"] is None
+    (ours,) = [row for row in rows if row["system"].startswith("edgead")]
+    assert ours["median_ms"] > 0 and 0 <= ours["image_auroc"] <= 1
+    assert len(rows) == 4
+
+
+def test_an_environment_that_breaks_leaves_out_its_system_alone(run, compare, monkeypatch):
+    class Broken(compare.Environment):
+        def __init__(self, folder, name):
+            super().__init__(folder, name)
+            self.name = name
+
+        def packages(self):
+            if self.name == "openvino":
+                raise compare.Skipped("its environment is broken: no module named encodings")
+            return super().packages()
+
+    monkeypatch.setattr(compare, "Environment", Broken)
+    code, rows = run()
+    assert code == 0
+    (floor,) = [row for row in rows if "OpenVINO" in row["system"]]
+    assert floor["skipped"].startswith("its environment is broken")
+    assert [row["median_ms"] is None for row in rows].count(False) == 1
+
+
+def test_a_broken_environment_is_a_reason(compare, tmp_path):
+    from environments import Environment, Skipped
+
+    place = Environment.__new__(Environment)
+    place.path, place.python = tmp_path, Path(sys.executable)
+    with pytest.raises(Skipped, match=r"its environment is broken: .*no_such_package"):
+        place.version("no_such_package")
+    place.python = tmp_path / "bin" / "python"
+    for told in (place.packages, lambda: place.version("numpy")):
+        with pytest.raises(Skipped, match=r"its environment is broken: .*No such file"):
+            told()
+
+
+def test_when_edgead_cannot_be_trained_its_rows_have_the_reason(
+    compare, data, tmp_path, monkeypatch
+):
+    file = tmp_path / "peers.json"
+    words = [data / "discs", "--method", "no-such-method", "--steps", 1]
+    words += ["--folder", tmp_path / "peers", "--json", file]
+    monkeypatch.setattr("sys.argv", ["compare.py", *map(str, words)])
+    assert compare.main() == 1
+    rows = json.loads(file.read_text())
+    assert [row["skipped"] for row in rows if row["system"] != "anomalib"] == [
+        "no bundle: edgead train ended with 1, see what it said above"
+    ] * 2
+    assert rows[0]["run"]["bundle_sha256"] is None
+
+
 def test_without_edgead_the_comparison_has_failed(run, compare, monkeypatch, tmp_path):
     monkeypatch.setattr(compare.System, "command", lambda _: [sys.executable, "-c", ""])
     code, rows = run()
