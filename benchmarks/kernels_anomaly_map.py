@@ -1,4 +1,7 @@
-"""The cases of anomaly_map: features of two backbones beside PyTorch, OpenVINO and a plain sum."""
+"""The cases of anomaly_map: features of two backbones beside PyTorch, OpenVINO and a plain sum.
+
+One more is the kernel with an ignore mask beside itself without: what the mask costs or saves.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,7 @@ FEATURES = {
     "WideResNet-50": ((256, 64, 64), (512, 32, 32), (1024, 16, 16)),
 }
 TORCH_THREADS = 2
+KEPT_RADIUS = 100  # pixels of the map around its middle that the mask leaves: 48 % of it
 
 Pairs = list[tuple[Any, Any]]
 
@@ -41,6 +45,25 @@ def cases() -> Iterator[Case]:
                     run, workload = partial(kernel, pairs, out), f"{name} {dtype} {layout}"
                     for peer, work, threads in peers:
                         yield Case("anomaly_map", workload, path, error, run, peer, work, threads)
+    yield from masked(params)
+
+
+def masked(params: MapParams) -> Iterator[Case]:
+    """A round part whose surroundings are ignored, on the first set of features; each path."""
+    name, shapes = next(iter(FEATURES.items()))
+    rows, columns = np.indices(SIZE)
+    middle = (SIZE[0] - 1) / 2, (SIZE[1] - 1) / 2
+    roi = np.hypot(rows - middle[0], columns - middle[1]) <= KEPT_RADIUS
+    pairs = features(shapes, "float32")
+    expected, _ = reference.anomaly_map(pairs, params, roi)
+    for path in _cpu.simd_paths():
+        kernel = AnomalyMap(params, shapes, roi=roi, simd=path)
+        whole = AnomalyMap(params, shapes, simd=path)
+        out = np.empty((1, *SIZE), np.float32)
+        error = float(np.abs(kernel(pairs, out)[0] - expected).max())
+        run, peer = partial(kernel, pairs, out), partial(whole, pairs, np.empty_like(out))
+        workload = f"{name} float32, masked"
+        yield Case("anomaly_map", workload, path, error, run, "the kernel without a mask", peer)
 
 
 def features(shapes: Any, dtype: str) -> Pairs:
