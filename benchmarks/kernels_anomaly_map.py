@@ -62,7 +62,7 @@ def masked(params: MapParams) -> Iterator[Case]:
         out = np.empty((1, *SIZE), np.float32)
         error = float(np.abs(kernel(pairs, out)[0] - expected).max())
         run, peer = partial(kernel, pairs, out), partial(whole, pairs, np.empty_like(out))
-        workload = f"{name} float32, masked"
+        workload = f"{name} float32 masked"
         yield Case("anomaly_map", workload, path, error, run, "the kernel without a mask", peer)
 
 
