@@ -32,22 +32,6 @@ std::pair<int, std::string> status() {
   return {0, properties.name};
 }
 
-// Device memory; filled from the host once, before any stream uses it.
-class Buffer {
- public:
-  explicit Buffer(size_t bytes) { check(cudaMalloc(&data_, bytes)); }
-  Buffer(const void* from, size_t bytes) : Buffer(bytes) {
-    check(cudaMemcpy(data_, from, bytes, cudaMemcpyHostToDevice));
-  }
-  ~Buffer() { cudaFree(data_); }
-  Buffer(const Buffer&) = delete;
-  Buffer& operator=(const Buffer&) = delete;
-  void* data() const { return data_; }
-
- private:
-  void* data_ = nullptr;
-};
-
 template <class T>
 Buffer uploaded(const std::vector<T>& from) {
   return Buffer(from.data(), sizeof(T) * from.size());
@@ -131,7 +115,7 @@ class AnomalyMap {
         workspace_(anomaly_map_cuda_workspace_bytes(p, batch)) {
     std::vector<char> host(anomaly_map_plan_bytes(p));
     const AnomalyMapPlan plan = plan_of(p, given, host.data());
-    check(cudaMemcpy(memory_.data(), host.data(), host.size(), cudaMemcpyHostToDevice));
+    memory_.fill(host.data(), host.size());
     plan_ = anomaly_map_plan_moved(plan, host.data(), memory_.data());
   }
 

@@ -1,7 +1,7 @@
-// What a frame on the GPU needs around its kernels: events that time and order streams, and the
-// whole frame as one CUDA graph. Host code on the CUDA runtime, for bindings_cuda.cpp. It acts on
-// the calling thread's current context; streams are the caller's. Needs CUDA 11.4.
-// It compiles here; it has not been run on a GPU.
+// What a frame on the GPU needs around its kernels: memory for their tables, events that time and
+// order streams, and the whole frame as one CUDA graph. Host code on the CUDA runtime, for
+// bindings_cuda.cpp. It acts on the calling thread's current context; streams are the caller's.
+// Needs CUDA 11.4. It compiles here; it has not been run on a GPU.
 #pragma once
 #include <cuda_runtime_api.h>
 
@@ -30,6 +30,27 @@ inline int32_t device_of(uintptr_t address) {
   const bool its = found.type == cudaMemoryTypeDevice || found.type == cudaMemoryTypeManaged;
   return its ? found.device : -1;
 }
+
+// Device memory; filled from the host once, before any stream uses it.
+class Buffer {
+ public:
+  explicit Buffer(size_t bytes) { check(cudaMalloc(&data_, bytes)); }
+  Buffer(const void* from, size_t bytes) : Buffer(bytes) { fill(from, bytes); }
+  ~Buffer() { cudaFree(data_); }
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+  void* data() const { return data_; }
+
+  // The bytes are there when this returns. A copy from pageable memory comes back when they left
+  // the host, and the streams of frames do not wait for the default stream, which carries them on.
+  void fill(const void* from, size_t bytes) const {
+    check(cudaMemcpy(data_, from, bytes, cudaMemcpyHostToDevice));
+    check(cudaStreamSynchronize(cudaStreamLegacy));
+  }
+
+ private:
+  void* data_ = nullptr;
+};
 
 // Points on streams.
 class Events {

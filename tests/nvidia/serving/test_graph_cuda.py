@@ -15,6 +15,8 @@ FLAGS = ("-std=c++17", "-O1", "-g", "-Wall", "-Wextra", "-Werror")
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 BUGS = {
     "": "",
+    "nobody waits for the upload": ("    check(cudaStreamSynchronize(cudaStreamLegacy));\n", ""),
+    "another stream is waited for": ("Synchronize(cudaStreamLegacy)", "Synchronize(nullptr)"),
     "an event is always recorded plainly": (
         "captured ? cudaEventRecordExternal : cudaEventRecordDefault",
         "captured ? cudaEventRecordDefault : cudaEventRecordDefault",

@@ -1,12 +1,18 @@
 // A SIMULATION of the part of the CUDA runtime that csrc/graph_cuda.h uses, for the tests: it
-// counts what is alive, tells captures apart, and fails where it is told to. Names and numbers are
-// CUDA's.
+// counts what is alive, tells captures apart, copies from the host when somebody waits for it, and
+// fails where it is told to. Names and numbers are CUDA's.
 #pragma once
+#include <cstdlib>
+#include <cstring>
+#include <functional>
 #include <map>
 #include <string>
+#include <utility>
+#include <vector>
 
 enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidValue = 1, cudaErrorCapture = 900 };
 enum cudaMemoryType { cudaMemoryTypeHost = 1, cudaMemoryTypeDevice = 2, cudaMemoryTypeManaged = 3 };
+enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1 };
 enum cudaStreamCaptureStatus { cudaStreamCaptureStatusNone = 0, cudaStreamCaptureStatusActive = 1 };
 enum cudaStreamCaptureMode { cudaStreamCaptureModeGlobal = 0, cudaStreamCaptureModeRelaxed = 2 };
 constexpr unsigned cudaEventRecordDefault = 0, cudaEventRecordExternal = 1;
@@ -27,20 +33,23 @@ using cudaGraph_t = Graph_*;
 using cudaGraphExec_t = Graph_*;
 
 namespace simulated {
-inline int alive = 0;  // events, graphs and executables
+inline int alive = 0;  // memory, events, graphs and executables
 inline int clock = 0;  // milliseconds
 inline bool capturing = false;
 inline cudaStreamCaptureMode mode = cudaStreamCaptureModeGlobal;
 inline int external = -1;  // of the last record
 inline int launches = 0, waits = 0, unread_error = 0;
 inline std::map<std::string, int> calls, fail_at;
+inline std::vector<std::function<void()>> copies;  // not done yet, of the default stream
 
 inline cudaError_t call(const char* name, cudaError_t error = cudaErrorCapture) {
   if (++calls[name] != fail_at[name]) return cudaSuccess;
   unread_error = error;
   return error;
 }
-inline void reset() { calls.clear(), fail_at.clear(), capturing = false, launches = waits = 0; }
+inline void reset() {
+  calls.clear(), fail_at.clear(), copies.clear(), capturing = false, launches = waits = 0;
+}
 }  // namespace simulated
 
 inline const char* cudaGetErrorString(cudaError_t) { return "a simulated error"; }
@@ -53,6 +62,32 @@ inline cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* found, const 
   const auto kind = reinterpret_cast<size_t>(address) / 256;  // the tests' own code for addresses
   *found = {static_cast<cudaMemoryType>(kind), 7};
   return simulated::call("cudaPointerGetAttributes");
+}
+inline const cudaStream_t cudaStreamLegacy = reinterpret_cast<cudaStream_t>(1);
+inline cudaError_t cudaMalloc(void** memory, size_t bytes) {
+  const cudaError_t error = simulated::call("cudaMalloc");
+  if (error == cudaSuccess) *memory = std::calloc(bytes, 1), ++simulated::alive;
+  return error;
+}
+inline cudaError_t cudaFree(void* memory) {
+  if (memory != nullptr) --simulated::alive;
+  std::free(memory);
+  return cudaSuccess;
+}
+// As from pageable memory: the source is read at once, the rest is done later.
+inline cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind) {
+  const cudaError_t error = simulated::call("cudaMemcpy");
+  if (error != cudaSuccess) return error;
+  const auto* first = static_cast<const char*>(from);
+  std::vector<char> staged(first, first + bytes);
+  simulated::copies.push_back([to, staged] { std::memcpy(to, staged.data(), staged.size()); });
+  return cudaSuccess;
+}
+inline cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  if (stream == cudaStreamLegacy) {
+    for (const auto& copy : std::exchange(simulated::copies, {})) copy();
+  }
+  return simulated::call("cudaStreamSynchronize");
 }
 inline cudaError_t cudaEventCreate(cudaEvent_t* event) {
   const cudaError_t error = simulated::call("cudaEventCreate");

@@ -2,6 +2,7 @@
 // and what it does when a call fails. Exit code 0 and "ok" when all holds.
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 
 #include "graph_cuda.h"
 
@@ -25,6 +26,29 @@ std::string error_of(F&& f) {
 }
 
 constexpr uintptr_t kStream = 5;
+
+void a_table_is_there_before_a_stream_may_read_it() {
+  simulated::reset();
+  const std::vector<int> host{3, 1, 4};
+  const auto there = [&](const edgead::Buffer& buffer) {
+    return std::memcmp(buffer.data(), host.data(), 12) == 0;
+  };
+  edgead::Buffer made(host.data(), 12), filled(12);
+  EXPECT(there(made) && simulated::alive == 2);
+  filled.fill(host.data(), 12);
+  EXPECT(there(filled));
+}
+
+void a_table_that_cannot_be_uploaded() {
+  for (const char* name : {"cudaMalloc", "cudaMemcpy", "cudaStreamSynchronize"}) {
+    simulated::reset();
+    simulated::fail_at[name] = 1;
+    const int host = 7;
+    EXPECT(error_of([&] { edgead::Buffer table(&host, 4); }) ==
+           "CUDA: a simulated error (error 900)");
+    EXPECT(simulated::alive == 0 && simulated::unread_error == 0);
+  }
+}
 
 void a_frame() {
   simulated::reset();
@@ -94,6 +118,8 @@ void whose_memory() {
 }  // namespace
 
 int main() {
+  a_table_is_there_before_a_stream_may_read_it();
+  a_table_that_cannot_be_uploaded();
   a_frame();
   events_that_cannot_be_made();
   failures_of_a_capture();
