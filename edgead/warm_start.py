@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import threading
 from collections.abc import Callable
+from importlib import import_module
 
 from edgead.bundle import Bundle
 from edgead.engine import Asked, Engine
@@ -33,6 +34,8 @@ class WarmStart:
         self._state = "the CPU serves while the GPU's engine is made ready"
         self._thread = threading.Thread(target=self._run, name="edgead warm start", daemon=True)
         # A process that ends lets the builder stop first: it is native code in the middle of work.
+        # What is registered last runs first, so the modules that end CUDA have to be there already.
+        import_module("edgead.nvidia.pipeline")
         atexit.register(self.cancel)
         self._thread.start()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -202,6 +203,34 @@ def test_an_engine_that_comes_after_the_close_is_let_go(
     assert detector.info()["warm_start"].startswith("cancelled")
     with pytest.raises(InputError, match="closed"):
         detector.score(np.zeros((8, 8), np.uint8))
+
+
+END = """
+import threading, time
+from types import SimpleNamespace
+from edgead.errors import CancelledError
+from edgead.warm_start import WarmStart
+
+building = threading.Event()
+
+def build(cancelled):
+    from edgead.nvidia import memory, pipeline  # as who opens a GPU's engine does
+    memory._opened[0] = SimpleNamespace(release=lambda: print("CUDA ended", flush=True))
+    building.set()
+    while not cancelled():
+        time.sleep(0.01)
+    print("the build ended", flush=True)
+    raise CancelledError("stopped")
+
+start = WarmStart(build, lambda engine: True)
+building.wait()
+"""
+
+
+def test_a_process_that_ends_stops_the_build_before_it_ends_cuda() -> None:
+    done = subprocess.run([sys.executable, "-c", END], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "the build ended\nCUDA ended\n"
 
 
 def test_a_swap_under_load_loses_and_garbles_nothing(
