@@ -150,7 +150,7 @@ _opened: dict[int, Memory] = {}
 
 @atexit.register  # before edgead.nvidia.pipeline does so: what is registered last runs first
 def _release_all() -> None:
-    for memory in _opened.values():
+    for memory in list(_opened.values()):
         memory.release()
 
 
@@ -208,7 +208,8 @@ class PyCudaMemory:
         try:
             yield
         finally:
-            self._driver.Context.pop()
+            with self.errors("giving the context back"):
+                self._driver.Context.pop()
 
     def allocate(self, count: int) -> Block:
         """See ``Memory``."""

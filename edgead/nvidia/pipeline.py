@@ -42,6 +42,7 @@ from edgead.tiling import pool
 MOST_GEOMETRIES = 4  # kinds of frames whose filters are kept
 MOST_GRAPHS = 8  # per kind, one for each address: a camera's ring of device buffers
 _open: weakref.WeakSet[CudaPipeline] = weakref.WeakSet()
+_NO_STREAM = "(error 400)"  # cudaErrorInvalidResourceHandle
 _RING = 2  # `result = score(frame)` in a loop: the last Result lives while the next frame runs
 
 
@@ -219,7 +220,16 @@ class CudaPipeline:
                 "it there, or make the Detector on the frame's device"
             )
         if given.stream is not None:
-            self._arrival.record(0, given.stream)
+            try:
+                self._arrival.record(0, given.stream)
+            except RuntimeError as error:
+                if _NO_STREAM not in str(error):
+                    raise
+                raise InputError(
+                    f"the frame names the stream {given.stream:#x}, which is none of "
+                    f"cuda:{self._memory.index}: keep the stream that fills a frame until the "
+                    "frame was scored"
+                ) from error
             self._arrival.wait(0, self._stream.handle)
         return given.address
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from simulation import LEGACY_STREAM, Device, Fault, Op
 
-from edgead import Detector, InputError
+from edgead import Detector, DeviceError, InputError
 from edgead.bundle import Bundle
 from edgead.tiling import Tiling
 
@@ -148,6 +148,21 @@ def test_a_stream_that_is_not_named_is_found_by_the_simulation(
     device.faults.clear()
     device.drain(own)
     gpu.close()
+
+
+def test_a_stream_that_is_none_concerns_that_frame(
+    gpu: Detector, device: Device, make_frame: MakeFrame
+) -> None:
+    """What CUDA says of a handle that was destroyed; anything else is the device's failure."""
+    frame = make_frame(5, (60, 80, 3))
+    there = OnDevice(device, frame, stream=device.new_stream().handle)
+    device.plant("record", 1, RuntimeError("CUDA: invalid resource handle (error 400)"))
+    with pytest.raises(InputError, match=r"names the stream 0x[0-9a-f]+, which is none of cuda:0"):
+        gpu.score(there)
+    assert gpu.score(there).score == gpu.score(frame).score
+    device.plant("record", 1, RuntimeError("CUDA: an illegal memory access (error 700)"))
+    with pytest.raises(DeviceError, match="make a new Detector"):
+        gpu.score(there)
 
 
 def test_digests_are_those_of_the_host(
