@@ -91,9 +91,27 @@ def _verify(bundle: Bundle, args: argparse.Namespace, console: Console) -> Itera
                 console.say(f"not here: {error}")
     absent = obstacle(bundle)
     if absent is None:
-        yield _measure(bundle, "cuda", None, args.threads)
+        yield from _on_gpu(bundle, args, console)
     else:
         console.say(f"not here: a GPU: {absent}")
+
+
+def _on_gpu(bundle: Bundle, args: argparse.Namespace, console: Console) -> Iterator[Verified]:
+    """Every precision on the first GPU.
+
+    Errors: at the end, the DeviceError of the engine that ``device="auto"`` would take.
+    """
+    from edgead.engine.tensorrt import PRECISION
+
+    failed: DeviceError | None = None
+    for precision in sorted(bundle.manifest.models, key=lambda one: one != PRECISION):
+        try:
+            yield _measure(bundle, "cuda", precision, args.threads)
+        except DeviceError as error:
+            console.say(f"not here: the GPU in {precision}: {error}")
+            failed = error if precision == PRECISION else failed
+    if failed is not None:
+        raise failed
 
 
 def _measure(bundle: Bundle, device: str, precision: str | None, threads: int | None) -> Verified:

@@ -13,6 +13,7 @@ from simulation import Device
 from edgead.bench.command import main as bench
 from edgead.bundle import Bundle
 from edgead.cli import main
+from edgead.errors import DeviceError
 from edgead.nvidia import memory
 
 
@@ -62,3 +63,41 @@ def test_score_prints_the_gpu_and_its_timings(
     main(["score", str(half_bundle.path), str(image), "--device", "cuda", "--json"])
     frames = json.loads(capsys.readouterr().out)["frames"]
     assert list(frames[0]["timings_ms"]) == ["preprocess", "engine", "anomaly_map", "copy", "total"]
+
+
+def verified(
+    bundle: Bundle, capsys: pytest.CaptureFixture[str]
+) -> tuple[int, list[tuple[str, str]], str]:
+    """Exit code of ``edgead verify``, (engine, precision) of its lines, and what it says."""
+    capsys.readouterr()
+    code = main(["verify", str(bundle.path), "--json"])
+    out, err = capsys.readouterr()
+    lines = [json.loads(line) for line in out.splitlines()]
+    return code, [(line["engine"], line["precision"]) for line in lines], err
+
+
+def test_verify_tries_every_precision_on_the_gpu(
+    device: Device,
+    half_bundle: Bundle,
+    plans: dict[str, Any],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """An engine that fails is named, and ends the command only when all were tried."""
+
+    def before(cancelled: Any) -> None:
+        if plans["asked"][-1]["precision"] in failing:
+            raise DeviceError("no kernel for that")
+
+    plans["before"], failing = before, set[str]()
+    gpu = ("TensorRT", "float16"), ("TensorRT", "float32")
+    code, engines, _ = verified(half_bundle, capsys)
+    assert (code, tuple(engines[-2:])) == (0, gpu)
+    failing = {"float32"}  # not what device="auto" takes
+    code, engines, said = verified(half_bundle, capsys)
+    assert (code, engines[-1]) == (0, gpu[0])
+    assert "not here: the GPU in float32: no kernel for that" in said
+    failing = {"float16"}
+    code, engines, said = verified(half_bundle, capsys)
+    assert (code, engines[-1]) == (2, gpu[1])
+    assert "not here: the GPU in float16: no kernel for that" in said
+    assert said.splitlines()[-1] == "edgead: no kernel for that"
