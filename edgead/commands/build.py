@@ -223,7 +223,8 @@ def _tell(console: Console, plan: Plan, seconds: float) -> None:
     console.say(f"got    {_counts(about['census'])} tensors")
     console.say(f"       {_counts(about['products'])} convolutions and matrix products")
     if about["layers"] is not None:
-        console.say(f"       {_counts(about['layers'])} outputs of layers in the engine")
+        counted = _counts(about["layers"])
+        console.say(f"       {counted} layers with weights in the engine; fused ones show none")
     else:
         console.say("       the engine's layers were not looked at: that needs a GPU")
     if plan.options is not None and plan.options.dla is not None:

@@ -15,6 +15,7 @@ from edgead.cli import main
 from edgead.commands import build as command
 from edgead.errors import InputError
 from edgead.nvidia import library
+from edgead.nvidia.cache import PlanCache
 from edgead.nvidia.library import Library
 
 
@@ -69,6 +70,18 @@ def test_for_people(run, plan_bundle: Bundle, cache_directory: Path) -> None:
     assert "\x1b" not in out
     assert "found, built before" in run(plan_bundle.path, "--flavour", "rtx")[1]
     assert "built in" in run(plan_bundle.path, "--flavour", "rtx", "--rebuild")[1]
+
+
+def test_layers_that_were_looked_at_are_those_with_weights(
+    run, plan_bundle: Bundle, capsys
+) -> None:
+    """On a GPU; here the plan's description says so."""
+    run(plan_bundle.path, "--flavour", "rtx")
+    entry = PlanCache().entries()[0]
+    about = {**entry.about, "layers": {"float16": 5, "float32": 1}}
+    PlanCache().store(entry.key, entry.path.read_bytes(), about)
+    out = run(plan_bundle.path, "--flavour", "rtx")[1]
+    assert "5 float16, 1 float32 layers with weights in the engine" in out
 
 
 def test_a_copy_to_carry_away_is_plain(run, plan_bundle: Bundle, tmp_path: Path) -> None:
