@@ -43,6 +43,32 @@ def test_scores_are_those_of_the_cpu_within_the_tolerance_of_float16(
         assert "frame" in repr(found)
 
 
+def test_float16_ranks_images_and_pixels_as_float32_does(
+    gpu: Detector, cpu: Detector, make_frame: MakeFrame
+) -> None:
+    """Twenty good frames, and the same with a faint square; AUROC within 0.001 of the CPU's."""
+    metrics = pytest.importorskip("sklearn.metrics", reason="AUROC of the tests' own library")
+    images: dict[str, list[float]] = {}
+    pixels: dict[str, list[float]] = {}
+    painted = np.zeros((64, 48), bool)
+    painted[20:32, 10:22] = True
+    for name, detector in (("gpu", gpu), ("cpu", cpu)):
+        for label in (0, 1):
+            for seed in range(20):
+                frame = make_frame(seed, (64, 48, 3))
+                if label:
+                    frame[painted] = (0.7 * frame[painted]).astype(np.uint8)
+                result = detector.score(frame)
+                images.setdefault(name, []).append(result.score)
+                pixels.setdefault(name, []).append(result.map)
+    truth = {"image": [0] * 20 + [1] * 20, "pixel": [*[painted & False] * 20, *[painted] * 20]}
+    for kind, found in (("image", images), ("pixel", pixels)):
+        labels = np.ravel(truth[kind])
+        half, single = (metrics.roc_auc_score(labels, np.ravel(found[n])) for n in ("gpu", "cpu"))
+        assert 0.6 < single < 0.999  # else a difference could not show
+        assert abs(half - single) <= 0.001
+
+
 def test_any_strides(gpu: Detector, make_frame: MakeFrame) -> None:
     frame = make_frame(3, (60, 80, 3))
     for view in (frame[::2, ::-1], frame[::-1, :, ::-1], frame.transpose(1, 0, 2), frame[5:41, 7:]):
