@@ -57,10 +57,11 @@ class Detector:
     or "int8", None for the device's own (float32 on the CPU, float16 on a GPU); one that the device
     or the bundle does not have is an error, and so is one that departs from the golden frames.
     ``digests``: give every Result the SHA-256 of what each stage made, for ``edgead replay``.
-    ``plan``: a plan file for the GPU to load instead of the one in this machine's cache; it is
-    native code, so it needs ``trust_plan=True``. ``warm_start``: score on the CPU at once, while
-    the GPU's engine is built or loaded and qualified in the background; it takes over between two
-    frames. If it fails, the CPU goes on and ``info()["warm_start"]`` says why.
+    ``plan``: a plan file for the GPU to load instead of the one with the default options; it is
+    native code, so outside this user's cache it needs ``trust_plan=True``. ``warm_start``: score on
+    the CPU at once, while the GPU's engine is built or loaded and qualified in the background; it
+    takes over between two frames. If it fails, the CPU goes on and ``info()["warm_start"]`` says
+    why.
 
     One Detector may be used from several threads at once and gives the same results as from one.
 

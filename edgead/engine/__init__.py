@@ -87,8 +87,9 @@ def open_engine(
 
     ``threads`` bounds the CPU threads of one inference; None leaves the choice to the engine.
     ``precision``: one of ``PRECISIONS``; None for the device's own: float32 on the CPU, float16 on
-    a GPU. ``plan``: a plan file to load instead of the one in this machine's cache, for "cuda"
-    only; it is native code, so it has to be trusted expressly: ``trust_plan=True``.
+    a GPU. ``plan``: a plan file to load instead of the one with the default options, for "cuda"
+    only; it is native code, so outside this user's cache it has to be trusted expressly:
+    ``trust_plan=True``.
     "auto" prefers a GPU that can serve, see ``edgead.engine.choice``. Asking for a device or
     precision that is not there is an error: nothing falls back.
 

@@ -13,7 +13,7 @@ import re
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -26,11 +26,11 @@ from edgead.engine import Pairs
 from edgead.errors import BundleError, DeviceError, DeviceLostError
 from edgead.nvidia.devices import device_word
 from edgead.nvidia.library import Library, find_library
-from edgead.nvidia.log import BuildLog, listening, logger_of
+from edgead.nvidia.log import BuildLog, collector_waits, listening, logger_of, signals_wait
 from edgead.nvidia.memory import Block, open_memory
 from edgead.nvidia.monitor import Progress
-from edgead.nvidia.plan_file import read_header
-from edgead.nvidia.plans import Plan, foreign_plan, own_plan
+from edgead.nvidia.plans import Plan, given_plan, own_plan
+from edgead.nvidia.reasons import load_reason
 from edgead.nvidia.rtx import RtxConfig
 
 if TYPE_CHECKING:
@@ -45,7 +45,8 @@ _AGAIN = "build it again on this machine: edgead build NAME.edgead"
 class TensorRTEngine:
     """``models[precision]`` of a bundle as a plan on ``cuda:index``, with a batch of one.
 
-    ``plan``: a file to load instead of this machine's own plan; refused unless ``trust_plan``.
+    ``plan``: a file to load instead of the plan with the default options; refused unless it lies in
+    this user's plan cache or ``trust_plan`` is said.
     ``progress``, ``cancelled``: of the build, where there is no plan yet; see ``own_plan``.
 
     Errors: BundleError for a precision that the bundle does not have; DeviceError: PyCUDA, driver,
@@ -77,7 +78,7 @@ class TensorRTEngine:
         self._lock = threading.Lock()
         self._log = BuildLog()
         if plan is not None:
-            library, found = _foreign(plan, trust_plan)
+            library, found = given_plan(plan, bundle, self.precision, trust=trust_plan)
         else:
             library = find_library()
             device = device_word(self.memory.name, self.memory.capability)
@@ -96,7 +97,8 @@ class TensorRTEngine:
         self.tensors = _tensors(bundle)
         self.pairs = tuple((pair.reference, pair.restored) for pair in bundle.manifest.pairs)
         self._input = bundle.manifest.input_name
-        with self.memory.current(), self.memory.errors("loading the plan"), self.listening():
+        loading = self.memory.errors("loading the plan")
+        with self.memory.current(), loading, self.listening(), signals_wait(self._log):
             try:
                 self._load(library, found)
                 self._check_tensors(library.module)
@@ -131,7 +133,7 @@ class TensorRTEngine:
         Errors: DeviceError.
         """
         making = self.memory.errors("making an execution context")
-        with self._lock, making, self.listening():
+        with self._lock, making, self.listening(), signals_wait(self._log):
             given = () if self._config is None else (self._config.config,)
             context = self._engine.create_execution_context(*given)
             ok = context is not None and self._shape(context)
@@ -175,17 +177,20 @@ class TensorRTEngine:
         self._module = module
         # In this order: each is needed as long as the next one lives.
         try:
-            self._runtime = module.Runtime(logger_of(library.module))
+            with collector_waits():
+                self._runtime = module.Runtime(logger_of(library.module))
         except TypeError:  # what the bindings make of a null pointer
             self._runtime = None
         self._config: RtxConfig | None = None
         self._engine: Any = None
         if self._runtime is not None:
+            if found.options is not None and found.options.dla is not None:
+                self._runtime.DLA_core = found.options.dla  # the plan does not say which
             self._engine = self._runtime.deserialize_cuda_engine(found.data)
         if self._engine is None:
             raise DeviceError(
                 f"{found.path}: {library} does not load this plan on {self.device}: "
-                f"{self.complaint()}; {_AGAIN}"
+                f"{load_reason(self._log.errors)}"
             )
         if library.flavour == "rtx":
             own = None if found.options is None else found.path
@@ -219,7 +224,7 @@ class TensorRTEngine:
 
     def __del__(self) -> None:
         if not sys.is_finalizing() and getattr(self, "_runtime", None) is not None:
-            with self.memory.current():
+            with suppress(DeviceError), self.memory.current():  # of a device that is lost
                 self._close()
 
 
@@ -322,7 +327,7 @@ class TensorRTSession:
 
     def __del__(self) -> None:
         if not sys.is_finalizing() and hasattr(self, "_execution"):
-            with self._memory.current():
+            with suppress(DeviceError), self._memory.current():
                 self._execution.close()
                 self._pairs.clear()
                 del self.image
@@ -356,16 +361,6 @@ def load_kernels(capability: tuple[int, int]) -> Any:
             f"EDGEAD_CUDA_ARCHITECTURES={major}{minor}-real"
         )
     return cuda
-
-
-def _foreign(path: str | os.PathLike[str], trust: bool) -> tuple[Library, Plan]:
-    try:
-        with open(path, "rb") as file:
-            header = read_header(file.read(64), str(path))
-    except OSError as error:
-        raise DeviceError(f"cannot read plan {path}: {error.strerror}") from error
-    library = find_library(header.flavour)
-    return library, foreign_plan(path, library, trust=trust)
 
 
 def _tensors(bundle: Bundle) -> dict[str, tuple[int, ...]]:

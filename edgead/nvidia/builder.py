@@ -17,15 +17,22 @@ from edgead.errors import DeviceError, InputError
 from edgead.nvidia.api import Builder, Config, Layer, Network, Parser, TensorRT
 from edgead.nvidia.census import (
     NetworkCensus,
-    check_layers,
     check_precision,
     dtype_of,
     engine_layers,
+    lacks,
     layers,
     take_census,
 )
 from edgead.nvidia.library import Library
-from edgead.nvidia.log import BuildLog, clean, listening, logger_of
+from edgead.nvidia.log import (
+    BuildLog,
+    clean,
+    collector_waits,
+    listening,
+    logger_of,
+    signals_wait,
+)
 from edgead.nvidia.monitor import Progress, Watch, make_monitor
 from edgead.nvidia.reasons import no_device, reason_of
 
@@ -67,6 +74,12 @@ class BuildOptions:
     def to_json(self) -> dict[str, Any]:
         """As plain JSON."""
         return {"batch": list(self.batch), "workspace_mb": self.workspace_mb, "dla": self.dla}
+
+    @classmethod
+    def from_json(cls, given: Mapping[str, Any]) -> BuildOptions:
+        """What ``to_json`` gave. Errors: KeyError, TypeError, ValueError for something else."""
+        least, tuned, most = map(int, given["batch"])
+        return cls((least, tuned, most), given["workspace_mb"], given["dla"])
 
 
 @dataclass(frozen=True)
@@ -117,9 +130,9 @@ def build_plan(
     if precision not in PRECISIONS:
         raise InputError(f"precision {precision!r}: wanted one of {', '.join(PRECISIONS)}")
     log = BuildLog() if log is None else log
-    job = _Job(library, precision, options or BuildOptions(), log, Watch(progress, cancelled))
+    job = _Job(library, precision, options or BuildOptions(), log, Watch(log, progress, cancelled))
     try:
-        with listening(log):
+        with listening(log), signals_wait(log):
             return _build(job, graph, capabilities, timing_cache)
     except BaseException as error:
         # An error holds its frames. Their builder and network go now, on this thread, and not
@@ -148,7 +161,7 @@ def _build(job: _Job, graph: Graph, capabilities: tuple[int, ...], timing_cache:
         plan,
         time.perf_counter() - started,
         census,
-        job.inspect(plan, ahead=bool(capabilities)),
+        job.inspect(plan, census, ahead=bool(capabilities)),
         off_dla,
         b"" if cache is None else bytes(cache.serialize()),
     )
@@ -163,6 +176,8 @@ class _Job:
         self.library, self.precision, self.options = library, precision, options
         self.module: TensorRT = library.module
         self.log, self.watch = log, watch
+        flags = self.module.NetworkDefinitionCreationFlag
+        self.strongly_typed = hasattr(flags, "STRONGLY_TYPED")  # from 9.1 on
         self.logger = logger_of(self.module)
         self.monitor = make_monitor(self.module, watch)
 
@@ -172,7 +187,8 @@ class _Job:
 
     def builder(self) -> Builder:
         try:
-            builder: Builder = self.module.Builder(self.logger)
+            with collector_waits():
+                builder: Builder = self.module.Builder(self.logger)
         except TypeError as error:  # pybind11 says so when the factory gives nothing: no GPU
             raise self.failed("cannot start a build") from error
         return builder
@@ -183,11 +199,12 @@ class _Job:
         # TensorRT 8 must be told that the batch is an axis; later ones know no other way.
         mode = getattr(flag, "STRONGLY_TYPED", None) or flag.EXPLICIT_BATCH
         network = builder.create_network(1 << int(mode))
-        parser: Parser = self.module.OnnxParser(network, self.logger)
+        with collector_waits():
+            parser: Parser = self.module.OnnxParser(network, self.logger)
         if not parser.parse(graph.onnx):
             raise DeviceError(f"{self.library} cannot read the graph: {_parse_reasons(parser)}")
         _check_interface(network, graph, str(self.library))
-        if not hasattr(flag, "STRONGLY_TYPED"):
+        if not self.strongly_typed:
             _type_layers(network, self.module)
         return network
 
@@ -196,7 +213,7 @@ class _Job:
         flags, options = self.module.BuilderFlag, self.options
         # A float32 product is asked for where float16 is too coarse, and TF32 has its mantissa.
         config.clear_flag(flags.TF32)
-        if not hasattr(self.module.NetworkDefinitionCreationFlag, "STRONGLY_TYPED"):
+        if not self.strongly_typed:
             config.set_flag(flags.OBEY_PRECISION_CONSTRAINTS)
             if self.precision in ("float16", "int8"):
                 config.set_flag(flags.FP16)  # an int8 graph has float16 between its convolutions
@@ -247,12 +264,15 @@ class _Job:
             raise self.failed("cannot build the plan")
         return bytes(plan)
 
-    def inspect(self, plan: bytes, *, ahead: bool) -> dict[str, int] | None:
+    def inspect(self, plan: bytes, census: NetworkCensus, *, ahead: bool) -> dict[str, int] | None:
         """The dtypes of the engine's layers, None where it cannot be loaded: without a GPU, or
         built ``ahead`` for other ones."""
         quiet = BuildLog()
         with listening(quiet):
-            runtime = self.module.Runtime(self.logger)
+            with collector_waits():
+                runtime = self.module.Runtime(self.logger)
+            if self.options.dla is not None:
+                runtime.DLA_core = self.options.dla
             engine = runtime.deserialize_cuda_engine(plan)
         if engine is None and (ahead or no_device(quiet.errors)):
             self.log.add("INFO", "the engine's layers were not looked at: it cannot be loaded here")
@@ -261,9 +281,15 @@ class _Job:
             reason = reason_of(quiet.errors, self.library)
             raise DeviceError(f"{self.library} cannot load the plan that it just built: {reason}")
         counted = engine_layers(self.module, engine)
-        if counted is not None:
-            check_layers(counted, self.precision)
-        return counted
+        said = None if counted is None else lacks(counted, self.precision)
+        if counted is None or said is None:
+            return counted
+        # A strongly typed network keeps its types. There the layers that show weights prove
+        # something against it only when none of its products can be hidden in a fused one.
+        if self.strongly_typed and sum(counted.values()) < sum(census.products.values()):
+            self.log.add("WARNING", f"{said}; layers that were fused show no weights")
+            return counted
+        raise DeviceError(f"{said}; this GPU or this TensorRT does not offer it")
 
 
 def _parse_reasons(parser: Parser) -> str:
@@ -310,11 +336,19 @@ def _fits(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
 
 
 def _type_layers(network: Network, module: TensorRT) -> None:
-    """TensorRT 8: tell each layer to compute in the dtype that the graph gives its outputs."""
+    """TensorRT 8: tell each layer to compute in the dtype that the graph gives its outputs.
+
+    Not a layer of dequantised values: it would have to obey, and not become an int8 one.
+    """
     untyped = ("CONSTANT", "SHAPE", "QUANTIZE", "DEQUANTIZE")  # these have a type, or none
     kinds = {"float32": module.DataType.FLOAT, "float16": module.DataType.HALF}
+    dequantised = {
+        layer.get_output(0).name for layer in layers(network) if layer.type.name == "DEQUANTIZE"
+    }
     for layer in layers(network):
-        if layer.type.name in untyped:
+        inputs: list[Any] = [layer.get_input(index) for index in range(layer.num_inputs)]
+        read = {tensor.name for tensor in inputs if tensor is not None}  # some are optional
+        if layer.type.name in untyped or read & dequantised:
             continue
         dtypes = [dtype_of(layer.get_output(i).dtype) for i in range(layer.num_outputs)]
         if dtypes and all(dtype in kinds for dtype in dtypes):

@@ -95,10 +95,12 @@ class PlanCache:
             about = json.loads(self._read(path))
             size, digest = int(about.pop("size")), str(about.pop("sha256"))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DeviceError(_altered(path)) from error
+            raise DeviceError(altered(path)) from error
         if not os.path.lexists(self._plan(key)):
             return None
-        return Entry(key, self._plan(key), size, digest, about, path.lstat().st_mtime)
+        with _refusals(self.directory):
+            used = path.lstat().st_mtime
+        return Entry(key, self._plan(key), size, digest, about, used)
 
     def load(self, entry: Entry) -> bytes:
         """The plan, as it was when it was built; it now counts as used.
@@ -107,10 +109,39 @@ class PlanCache:
         """
         data = self._read(entry.path)
         if len(data) != entry.size or hashlib.sha256(data).hexdigest() != entry.sha256:
-            raise DeviceError(_altered(entry.path))
+            raise DeviceError(altered(entry.path))
         with contextlib.suppress(OSError):  # a read-only cache still serves
             os.utime(self.directory / f"{entry.key}.json")
         return data
+
+    def get(
+        self,
+        key: str,
+        *,
+        waiting: Callable[[], None] = lambda: None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> tuple[Entry, bytes] | None:
+        """``find`` and ``load``, while other processes may replace or remove the plan: what looks
+        damaged is looked at once again when none of them is at work on it.
+
+        ``waiting``, ``cancelled``: as for ``building``; not to be called with that lock held.
+
+        Errors: those of ``find`` and ``load``; CancelledError.
+        """
+        try:
+            return self._get(key)
+        except DeviceError as error:
+            seen = error
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(self.building(key, waiting=waiting, cancelled=cancelled))
+            except DeviceError:  # a cache that cannot be written: nobody changes it
+                raise seen from None
+            return self._get(key)
+
+    def _get(self, key: str) -> tuple[Entry, bytes] | None:
+        entry = self.find(key)
+        return None if entry is None else (entry, self.load(entry))
 
     def compiled(self, key: str) -> bytes | None:
         """What RTX compiled when the plan ran before, or None.
@@ -118,7 +149,12 @@ class PlanCache:
         Errors: DeviceError when others could have written it.
         """
         path = self.directory / f"{key}.jit"
-        return self._read(path) if os.path.lexists(path) else None
+        try:
+            return self._read(path)
+        except DeviceError:
+            if os.path.lexists(path):
+                raise
+            return None
 
     def keep_compiled(self, key: str, data: bytes) -> None:
         """Keep that for the next start, as long as the plan; where nothing can be written, not."""
@@ -274,7 +310,8 @@ class PlanCache:
 _REBUILD = "remove it and build it again: edgead build NAME.edgead --rebuild"
 
 
-def _altered(path: Path) -> str:
+def altered(path: Path) -> str:
+    """The sentence for a file of the cache whose content is not what was written."""
     return f"{path} was truncated or altered since it was built here; {_REBUILD}"
 
 

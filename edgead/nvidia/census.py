@@ -165,19 +165,16 @@ def _holds_weights(layer: Any) -> bool:
     return isinstance(layer, dict) and bool(layer.get("Weights", {}).get("Count"))
 
 
-def check_layers(counted: dict[str, int], asked: str) -> None:
-    """Hold the finished engine against the precision asked for.
-
-    No share is demanded, because fused layers are not counted: an engine none of whose layers
-    computes in what was asked for is the one that went wrong.
-
-    Errors: DeviceError.
+def lacks(counted: dict[str, int], asked: str) -> str | None:
+    """What to say of a finished engine none of whose layers that show weights computes in
+    ``asked``; None where one does. No share is demanded, because fused layers show no weights.
     """
-    if not counted.get(asked):
-        raise DeviceError(
-            f"{asked} was asked for, and no layer of the built engine holds weights in it (found: "
-            f"{_counts(counted)}); this GPU or this TensorRT does not offer it"
-        )
+    if counted.get(asked):
+        return None
+    return (
+        f"{asked} was asked for, and no layer of the built engine holds weights in it (found: "
+        f"{_counts(counted)})"
+    )
 
 
 _INSPECTED = {

@@ -7,11 +7,16 @@ runtime) waits for that lock, and the process stands still.
 
 There are no locks here: a log line may come in the middle of anything, the collector included.
 Appending to a list and replacing a tuple are atomic.
+
+Its bindings print an exception of Python's and drop it. Ctrl-C would be lost so: signals are
+handled before the first line of whatever Python it calls. So their handlers' exceptions wait here.
 """
 
 from __future__ import annotations
 
 import contextlib
+import gc
+import signal
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -27,11 +32,13 @@ _ERRORS = ("INTERNAL_ERROR", "ERROR")
 class BuildLog:
     """The lines of one build or load, from any thread.
 
-    ``verbose``: keep the lines of the lowest level too.
+    ``verbose``: keep the lines of the lowest level too. ``raised``: an exception that may not pass
+    through TensorRT, such as KeyboardInterrupt; ``listening`` raises it when it is over.
     """
 
     def __init__(self, *, verbose: bool = False) -> None:
         self.verbose = verbose
+        self.raised: BaseException | None = None
         self._lines: list[str] = []
         self._errors: list[str] = []
 
@@ -62,7 +69,10 @@ _changing = threading.Lock()  # never taken where TensorRT calls
 @contextlib.contextmanager
 def listening(log: BuildLog) -> Iterator[None]:
     """As long as this lasts, ``log`` hears what TensorRT says on the calling thread, unless a log
-    that came later hears it, and what it says on threads of its own."""
+    that came later hears it, and what it says on threads of its own.
+
+    Errors: what ``log.raised`` holds at the end.
+    """
     global _listening
     entry = (threading.get_ident(), log)
     with _changing:
@@ -72,13 +82,66 @@ def listening(log: BuildLog) -> Iterator[None]:
     finally:
         with _changing:
             _listening = tuple(other for other in _listening if other is not entry)
+        raised, log.raised = log.raised, None
+        if raised is not None:
+            raise raised
+
+
+@contextlib.contextmanager
+def signals_wait(log: BuildLog) -> Iterator[None]:
+    """As long as this lasts, what handlers of signals raise goes to ``log.raised``: nothing of it
+    comes between the calls of TensorRT that stand inside.
+
+    Handlers run in the main thread only; in others this does nothing.
+    """
+    handlers: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        found = {number: signal.getsignal(number) for number in signal.valid_signals()}
+        handlers = {number: handler for number, handler in found.items() if callable(handler)}
+
+    def handle(number: int, frame: Any) -> None:
+        try:
+            handlers[number](number, frame)
+        except BaseException as error:
+            log.raised = log.raised or error
+
+    for number in handlers:
+        signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            if signal.getsignal(number) is handle:  # or the handler itself put another there
+                signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def collector_waits() -> Iterator[None]:
+    """No collection of garbage as long as this lasts: for the calls in which TensorRT takes a
+    logger, and may tell it, with a lock held, that another library's came first."""
+    ran = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if ran:
+            gc.enable()
+
+
+def _hearing() -> list[BuildLog]:
+    heard, thread = _listening, threading.get_ident()
+    own = [log for owner, log in heard if owner == thread]
+    return own[-1:] or [log for _, log in heard]
 
 
 def _hear(severity: str, text: str) -> None:
-    heard, thread = _listening, threading.get_ident()
-    own = [log for owner, log in heard if owner == thread]
-    for log in own[-1:] or [log for _, log in heard]:
+    for log in _hearing():
         log.add(severity, text)
+
+
+def _keep(error: BaseException) -> None:
+    for log in _hearing():
+        log.raised = log.raised or error
 
 
 _loggers: dict[int, tuple[TensorRT, Any]] = {}  # by id; the module stays, so an id stays its own
@@ -104,6 +167,8 @@ def _make_logger(module: TensorRT) -> Any:
                 _hear(str(getattr(severity, "name", severity)), msg)
             except Exception:
                 _hear("WARNING", "a line of TensorRT's log could not be kept")
+            except BaseException as error:
+                _keep(error)
 
     return Logger()
 

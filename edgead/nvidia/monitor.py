@@ -7,6 +7,7 @@ from typing import Any
 
 from edgead.errors import CancelledError
 from edgead.nvidia.api import TensorRT
+from edgead.nvidia.log import BuildLog
 
 Progress = Callable[[str, int, int], None]
 """Called with a phase, the steps of it that are done, and how many it has (0: not known).
@@ -17,13 +18,17 @@ The phases of edgead are "wait", "parse", "build" and "inspect"; those of Tensor
 
 
 class Watch:
-    """Reports to ``progress``, asks ``cancelled``; nothing they raise reaches TensorRT's C++."""
+    """Reports to ``progress``, asks ``cancelled``; nothing they raise reaches TensorRT's C++: it is
+    kept in ``log``, and ends the build."""
 
     def __init__(
-        self, progress: Progress | None = None, cancelled: Callable[[], bool] | None = None
+        self, log: BuildLog, progress: Progress | None, cancelled: Callable[[], bool] | None
     ) -> None:
-        self._progress, self._cancelled = progress, cancelled
-        self._raised: BaseException | None = None
+        self._log, self._progress, self._cancelled = log, progress, cancelled
+
+    def keep(self, error: BaseException) -> None:
+        """What came where nothing may be raised."""
+        self._log.raised = self._log.raised or error
 
     def phase(self, name: str) -> None:
         """A phase of edgead begins. Errors: CancelledError."""
@@ -37,22 +42,23 @@ class Watch:
             if self._progress is not None:
                 self._progress(phase, done, steps)
         except BaseException as error:  # KeyboardInterrupt too: it must not pass through C++
-            self._raised = self._raised or error
+            self.keep(error)
 
     @property
     def stop(self) -> bool:
         """Whether the build is to end now."""
+        stopped = False
         try:
-            return self._raised is not None or (self._cancelled is not None and self._cancelled())
+            stopped = self._cancelled is not None and self._cancelled()
         except BaseException as error:
-            self._raised = self._raised or error
-            return True
+            self.keep(error)
+        return self._log.raised is not None or stopped
 
     def check(self) -> None:
-        """Errors: CancelledError when the build is to stop; what a callback raised."""
+        """Errors: CancelledError when the build is to stop; what a callback or a signal raised."""
         if self.stop:
-            if self._raised is not None:
-                raise self._raised
+            if self._log.raised is not None:
+                raise self._log.raised
             raise CancelledError("stopped; no plan was built")
 
 

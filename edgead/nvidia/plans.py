@@ -2,8 +2,8 @@
 
 Order of a load, each step before the next may fail: the bundle's manifest and digests
 (``edgead.bundle``), the cache's rights and the plan's digest, the plan's header (flavour, version,
-size), then TensorRT itself. What comes out of ``own_plan`` and ``foreign_plan`` has passed all but
-the last.
+size), then TensorRT itself. What comes out of ``own_plan`` and ``given_plan`` has passed all but
+the last; of a foreign plan there is no digest.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from edgead.bundle import Bundle
-from edgead.errors import BundleError, DeviceError
+from edgead.errors import BundleError, DeviceError, InputError
 from edgead.nvidia.builder import BuildOptions, Built, Graph, build_plan
-from edgead.nvidia.cache import Entry, PlanCache, key_of
+from edgead.nvidia.cache import Entry, PlanCache, altered, key_of, plans_directory
 from edgead.nvidia.devices import capability_of
-from edgead.nvidia.library import NAMES, Library
+from edgead.nvidia.library import NAMES, Library, find_library
 from edgead.nvidia.log import BuildLog
 from edgead.nvidia.monitor import Progress
-from edgead.nvidia.plan_file import check_header
+from edgead.nvidia.plan_file import check_header, read_header
 
-__all__ = ["BuildOptions", "Plan", "foreign_plan", "own_plan", "target_of"]
+__all__ = ["BuildOptions", "Plan", "foreign_plan", "given_plan", "own_plan", "target_of"]
 
 ANY = "any"
 """The device of an RTX plan for all compute capabilities that RTX covers by itself."""
@@ -126,20 +126,90 @@ def own_plan(
     }
     key = key_of(about)
     work = _Work(bundle, library, precision, target, options, onnx, cache, key, about)
+    tell = progress or (lambda phase, done, steps: None)
+    others = _Others(waiting=lambda: tell("wait", 0, 0), cancelled=cancelled or (lambda: False))
     if not rebuild:
-        plan = work.load()
-        if plan is not None:
-            return plan
+        found = cache.get(key, **others)
+        if found is not None:
+            return work.plan(*found)
     if not build:
         raise DeviceError(
             f"there is no {NAMES[library.flavour]} plan of {bundle.path} for {target} in "
             f"{precision}; build one: edgead build {bundle.path} --flavour {library.flavour}"
         )
-    tell = progress or (lambda phase, done, steps: None)
-    stop = cancelled or (lambda: False)
-    with cache.building(key, waiting=lambda: tell("wait", 0, 0), cancelled=stop):
-        plan = None if rebuild else work.load()  # another process may have built it meanwhile
+    with cache.building(key, **others):
+        # Another process may have built it meanwhile.
+        entry = None if rebuild else cache.find(key)
+        plan = None if entry is None else work.plan(entry, cache.load(entry))
         return plan or work.build(verbose_log, progress, cancelled)
+
+
+class _Others(TypedDict):
+    """How to wait for another process that is at work on the same plan; see ``PlanCache``."""
+
+    waiting: Callable[[], None]
+    cancelled: Callable[[], bool]
+
+
+def given_plan(
+    path: str | os.PathLike[str], bundle: Bundle, precision: str, *, trust: bool
+) -> tuple[Library, Plan]:
+    """The plan file at ``path``, and the library that is to load it.
+
+    One that lies in this user's cache is held against its digest and needs no trust; of any other
+    nothing is known, see ``foreign_plan``.
+
+    Errors: DeviceError: not readable, no plan, altered, of another version or graph, foreign and
+    not trusted; InputError for a plan of the cache in another precision.
+    """
+    try:
+        with open(path, "rb") as file:
+            header = read_header(file.read(64), str(path))
+    except OSError as error:
+        raise DeviceError(f"cannot read plan {path}: {error.strerror}") from error
+    library = find_library(header.flavour)
+    kept = _kept_plan(Path(path), library)
+    if kept is None:
+        return library, foreign_plan(path, library, trust=trust)
+    if kept.precision != precision:
+        raise InputError(
+            f"plan {path} computes in {kept.precision}, and {precision} was asked for: say "
+            f'precision="{kept.precision}", or name another plan'
+        )
+    onnx = bundle.read(bundle.manifest.models[precision])
+    if kept.about.get("onnx_sha256") != hashlib.sha256(onnx).hexdigest():
+        raise DeviceError(
+            f"plan {path} was built from another graph than the {precision} one of "
+            f"{bundle.path}: build that one: edgead build {bundle.path}"
+        )
+    return library, kept
+
+
+def _kept_plan(path: Path, library: Library) -> Plan | None:
+    """The plan at ``path`` if it is one of this user's cache. Errors: as ``PlanCache.get``."""
+    directory = plans_directory()
+    if path.suffix != ".plan" or path.parent.resolve() != directory.resolve():
+        return None
+    found = PlanCache(directory).get(path.stem)
+    if found is None:
+        return None
+    entry, data = found
+    check_header(data, library, str(entry.path))
+    try:
+        options = BuildOptions.from_json(entry.about["options"])
+        precision, device = str(entry.about["precision"]), str(entry.about["device"])
+    except (KeyError, TypeError, ValueError, InputError) as error:
+        raise DeviceError(altered(entry.path.with_suffix(".json"))) from error
+    return Plan(
+        data,
+        entry.path,
+        library.flavour,
+        library.version_text,
+        precision,
+        device,
+        options,
+        entry.about,
+    )
 
 
 def foreign_plan(path: str | os.PathLike[str], library: Library, *, trust: bool) -> Plan:
@@ -181,12 +251,8 @@ class _Work:
     key: str
     about: Mapping[str, Any]
 
-    def load(self) -> Plan | None:
-        """The plan in the cache. Errors: DeviceError for one that was altered."""
-        entry = self.cache.find(self.key)
-        if entry is None:
-            return None
-        data = self.cache.load(entry)
+    def plan(self, entry: Entry, data: bytes) -> Plan:
+        """What was found in the cache. Errors: DeviceError for a header that does not fit."""
         check_header(data, self.library, str(entry.path))
         return self._plan(data, entry, cached=True)
 

@@ -17,6 +17,7 @@ _ELSEWHERE = {
     "rtx": "leave --device out to build ahead of time",
     "tensorrt": "build on the device itself, or ahead of time for desktop GPUs: --flavour rtx",
 }
+_AGAIN = "build it again on this machine: edgead build NAME.edgead"
 _OTHER_DEVICE = re.compile(r"incompatible device|compute capability|different (?:GPU|device)")
 
 
@@ -53,3 +54,17 @@ def reason_of(errors: Sequence[str], library: Library) -> str:
     if _OTHER_DEVICE.search(text):
         return f"the plan is for another GPU ({errors[0]}); build it on this one: edgead build"
     return errors[0]
+
+
+def load_reason(errors: Sequence[str]) -> str:
+    """One sentence for a plan that a GPU which is there did not load, from error lines, oldest
+    first: the cause that is known with its cure, else the last line as it stands."""
+    text = "\n".join(errors)
+    if _NO_MEMORY.search(text):
+        return (
+            "out of device memory; close other programs and Detectors, or build for one image at a "
+            "time (edgead build NAME.edgead --static-batch 1) and name that plan with plan="
+        )
+    if no_device(errors):
+        return f"{errors[0]}; install a newer driver, or an older TensorRT"
+    return f"{errors[-1] if errors else 'it does not say why'}; {_AGAIN}"

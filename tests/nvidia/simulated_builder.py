@@ -7,6 +7,9 @@ makes of them is not shown by it.
 
 from __future__ import annotations
 
+import gc
+import signal
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -75,6 +78,7 @@ class Simulation:
             "steps": 5,
             "inspector": None,  # None: the engine cannot be loaded
             "load_errors": [],
+            "interrupts": False,  # Ctrl-C, just before the library calls into Python
             **behaviour,
         }
         self.flags: set[str] = {"TF32"}  # on by default
@@ -85,6 +89,10 @@ class Simulation:
         self.timing: list[bytes] = []
         self.layers: list[Layer] = half_network()
         self.built = 0
+        self.collecting: list[
+            bool
+        ] = []  # whether Python's collector may run, for each logger given
+        self.loaded_on: int | None = None  # DLA core of the runtime
         self.previews: dict[str, bool] = {}
         self.module = self._module()
 
@@ -111,15 +119,25 @@ class Simulation:
         return SimpleNamespace(**names)
 
     def _builder(self, logger: Any) -> Builder:
+        self.collecting.append(gc.isenabled())
         if not self.behaviour["builder"]:
             self.fail(logger, self.behaviour["errors"])
             raise TypeError("pybind11::init(): factory function returned nullptr")
         return Builder(self, logger)
 
-    @staticmethod
-    def fail(logger: Any, lines: list[str]) -> None:
+    def fail(self, logger: Any, lines: list[str]) -> None:
         for line in lines:
-            logger.log(SimpleNamespace(name="ERROR"), line)
+            self.into_python(lambda line=line: logger.log(SimpleNamespace(name="ERROR"), line))
+
+    def into_python(self, call: Callable[[], Any]) -> Any:
+        """As NVIDIA's bindings call: an exception is dropped, and counts as False."""
+        try:
+            if self.behaviour["interrupts"]:
+                self.behaviour["interrupts"] = False
+                signal.raise_signal(signal.SIGINT)
+            return call()
+        except BaseException:
+            return False
 
 
 class Logger:
@@ -128,6 +146,7 @@ class Logger:
 
 class Parser:
     def __init__(self, simulation: Simulation) -> None:
+        simulation.collecting.append(gc.isenabled())
         self._errors = simulation.behaviour["parser_errors"]
         self.num_errors = len(self._errors)
 
@@ -214,24 +233,28 @@ class Builder:
     def build_serialized_network(self, network: Network, config: Config) -> bytes | None:
         monitor = getattr(config, "progress_monitor", None)
         if monitor is not None:
-            monitor.phase_start("Timing", None, self._simulation.behaviour["steps"])
-            for step in range(self._simulation.behaviour["steps"]):
-                if not monitor.step_complete("Timing", step):
+            steps, call = self._simulation.behaviour["steps"], self._simulation.into_python
+            call(lambda: monitor.phase_start("Timing", None, steps))
+            for step in range(steps):
+                if not call(lambda step=step: monitor.step_complete("Timing", step)):
                     return None
-            monitor.phase_finish("Timing")
+            call(lambda: monitor.phase_finish("Timing"))
         self._simulation.built += 1
-        Simulation.fail(self._logger, self._simulation.behaviour["errors"])
+        self._simulation.fail(self._logger, self._simulation.behaviour["errors"])
         return self._simulation.behaviour["plan"]
 
 
 class Runtime:
     def __init__(self, simulation: Simulation, logger: Any) -> None:
+        simulation.collecting.append(gc.isenabled())
         self._simulation, self._logger = simulation, logger
+        self.DLA_core = -1
 
     def deserialize_cuda_engine(self, plan: bytes) -> Any:
+        self._simulation.loaded_on = self.DLA_core
         text = self._simulation.behaviour["inspector"]
         if text is None:
-            Simulation.fail(self._logger, self._simulation.behaviour["load_errors"])
+            self._simulation.fail(self._logger, self._simulation.behaviour["load_errors"])
             return None
         inspector = SimpleNamespace(get_engine_information=lambda kind: text)
         return SimpleNamespace(create_engine_inspector=lambda: inspector)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -167,6 +168,21 @@ def test_there_is_one_logger(build, tiny, rtx: Library) -> None:
     build(onnx, log=log)  # and, for its layers, a runtime
     assert "differs from one already registered" not in log.text()
     del kept
+
+
+def test_ctrl_c_while_tensorrt_speaks_comes_out(build, tiny) -> None:
+    """Its bindings print what a logger raises, and go on building."""
+
+    class Interrupted(BuildLog):
+        def add(self, severity: str, text: str) -> None:
+            if not self._lines:
+                signal.raise_signal(signal.SIGINT)
+            super().add(severity, text)
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        build(half_graph(tiny.files["model.onnx"]), log=Interrupted(verbose=True))
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_garbage_that_is_collected_while_tensorrt_speaks(build, tiny, rtx: Library) -> None:

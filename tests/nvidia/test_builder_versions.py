@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import signal
 
 import pytest
-from simulated_builder import Simulation
+from simulated_builder import Layer, Simulation, Tensor
 
 from edgead.errors import CancelledError, DeviceError, InputError
 from edgead.nvidia.builder import BuildOptions, Built, Graph, build_plan
 from edgead.nvidia.census import count_layers
 from edgead.nvidia.library import Library
+from edgead.nvidia.log import BuildLog
 
 GRAPH = Graph(b"onnx", ("image", (3, 8, 8)), {"out": (8, 8, 8)})
 NO_DRIVER = "CUDA initialization failure with error: 35"
@@ -71,6 +74,9 @@ def test_eight_in_int8_may_use_float16_between() -> None:
     simulation.behaviour["load_errors"] = [NO_DRIVER]
     build(simulation, "int8")
     assert simulation.flags == {"FP16", "INT8", "OBEY_PRECISION_CONSTRAINTS"}
+    # What reads dequantised values is to become an int8 layer, so it is told nothing.
+    told = {layer.name: getattr(layer, "precision", None) for layer in simulation.layers}
+    assert told == {"to half": None, "conv": None, "size": None, "from half": "FLOAT"}
 
 
 def test_batch_and_workspace_reach_the_library(major: int) -> None:
@@ -123,7 +129,7 @@ def test_a_dla_takes_what_it_can_and_the_rest_is_reported(major: int) -> None:
     simulation = simulation_with_gpu(major, dla_cores=2, off_dla=("size", "to half"))
     built = build(simulation, options=BuildOptions((1, 1, 1), dla=1))
     assert built.off_dla == ("to half", "size")
-    assert simulation.config.DLA_core == 1
+    assert simulation.config.DLA_core == simulation.loaded_on == 1
     assert simulation.config.default_device_type == "DLA"
     assert "GPU_FALLBACK" in simulation.flags
 
@@ -131,6 +137,7 @@ def test_a_dla_takes_what_it_can_and_the_rest_is_reported(major: int) -> None:
 def test_without_asking_for_a_dla_none_is_used(major: int) -> None:
     simulation = simulation_with_gpu(major, dla_cores=2)
     assert build(simulation).off_dla == ()
+    assert simulation.loaded_on == -1
     assert simulation.config.default_device_type == "GPU"
     assert "GPU_FALLBACK" not in simulation.flags
 
@@ -178,6 +185,59 @@ def test_eight_cannot_be_stopped_in_the_middle_but_keeps_no_plan() -> None:
     with pytest.raises(CancelledError, match="no plan was built"):
         build(simulation, cancelled=cancelled)
     assert simulation.built == 1
+
+
+@pytest.mark.parametrize("major", [10, 11])
+def test_ctrl_c_in_the_middle_of_the_library_ends_the_build(major: int) -> None:
+    """The bindings drop what their caller's Python raises, also what a signal's handler does."""
+    simulation = simulation_with_gpu(major, interrupts=True)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        build(simulation)
+    assert simulation.built == 0
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_ctrl_c_while_eight_builds_counts_when_it_is_done() -> None:
+    simulation = simulation_with_gpu(8, interrupts=True, errors=["a line that is logged"])
+    with pytest.raises(KeyboardInterrupt):
+        build(simulation)
+    assert simulation.built == 1
+
+
+def test_a_handler_that_raises_nothing_is_called_at_once(major: int) -> None:
+    simulation = simulation_with_gpu(major, interrupts=True, errors=["a line that is logged"])
+    built_before: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda *_: built_before.append(simulation.built))
+    try:
+        assert build(simulation).plan
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert built_before == [1 if major == 8 else 0]
+
+
+def test_the_collector_waits_while_a_logger_is_given(major: int) -> None:
+    """A logger that comes second is told so with a lock held, which a builder's end wants too."""
+    simulation = simulation_with_gpu(major)
+    build(simulation)
+    assert simulation.collecting == [False, False, False]  # builder, parser, runtime
+    assert gc.isenabled()
+
+
+def test_an_engine_whose_float16_trunk_was_fused_is_not_refused() -> None:
+    """Its float32 products alone show weights; a strongly typed network keeps its types."""
+    layers = [{"LayerType": "CaskGemm", "Weights": {"Type": "Float", "Count": 9}}]
+    for major in VERSIONS:
+        simulation = Simulation(major, inspector=json.dumps({"Layers": layers}))
+        conv, log = simulation.layers[1], BuildLog()
+        more = Tensor("more", "HALF", (-1, 8, 8, 8))
+        simulation.layers.insert(2, Layer("CONVOLUTION", "conv 2", conv.get_output(0), more))
+        if major == 8:
+            with pytest.raises(DeviceError, match="no layer of the built engine"):
+                build(simulation)
+        else:
+            assert build(simulation, log=log).layers == {"float32": 1}
+            assert "[WARNING] float16 was asked for, and no layer" in log.text()
 
 
 def test_an_engine_in_another_precision_than_asked_is_an_error(major: int) -> None:

@@ -7,13 +7,12 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from edgead.errors import CancelledError, DeviceError
+from edgead.errors import DeviceError
 from edgead.nvidia import cache as module
 from edgead.nvidia.cache import PlanCache, key_of, plans_directory
 
@@ -303,45 +302,6 @@ def test_a_timing_cache_that_was_not_renewed_for_half_a_year_goes(plans: PlanCac
         os.utime(plans.directory / f"{key}.timing", (time.time() - days * 86400,) * 2)
     plans.prune()
     assert [path.name for path in plans.directory.iterdir()] == [f"{'1' * 32}.timing"]
-
-
-def test_the_lock_is_held_by_one_and_its_file_goes(plans: PlanCache) -> None:
-    order: list[str] = []
-    waiting = threading.Event()
-
-    def second() -> None:
-        with plans.building(KEY, waiting=waiting.set):
-            order.append("second")
-
-    thread = threading.Thread(target=second)
-    with plans.building(KEY):
-        thread.start()
-        assert waiting.wait(30)
-        order.append("first")
-    thread.join(30)
-    assert order == ["first", "second"]
-    assert list(plans.directory.iterdir()) == []
-
-
-def test_waiting_for_a_lock_can_be_stopped(plans: PlanCache) -> None:
-    with (
-        plans.building(KEY),
-        pytest.raises(CancelledError, match="another process"),
-        plans.building(KEY, cancelled=lambda: True),
-    ):
-        pass
-
-
-def test_the_lock_of_a_killed_process_is_free(plans: PlanCache) -> None:
-    code = (
-        "import os, signal\nfrom edgead.nvidia.cache import PlanCache\n"
-        f"with PlanCache().building({KEY!r}):\n    os.kill(os.getpid(), signal.SIGKILL)\n"
-    )
-    subprocess.run([sys.executable, "-c", code], capture_output=True)
-    assert (plans.directory / f"{KEY}.lock").exists()
-    with plans.building(KEY):
-        pass
-    assert list(plans.directory.iterdir()) == []
 
 
 def test_a_timing_cache_is_kept_and_one_of_others_is_not_used(plans: PlanCache) -> None:

@@ -5,14 +5,23 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from edgead.bundle import Bundle, open_bundle
-from edgead.errors import BundleError, CancelledError, DeviceError
+from edgead.errors import BundleError, CancelledError, DeviceError, InputError
+from edgead.nvidia.cache import PlanCache
 from edgead.nvidia.library import Library
-from edgead.nvidia.plans import BuildOptions, foreign_plan, own_plan, target_of
+from edgead.nvidia.plans import (
+    BuildOptions,
+    Plan,
+    foreign_plan,
+    given_plan,
+    own_plan,
+    target_of,
+)
 
 
 @pytest.fixture
@@ -104,6 +113,20 @@ def test_a_damaged_plan_is_refused_until_it_is_built_again(build, damage: str) -
     assert build().cached
 
 
+def test_a_plan_that_another_process_replaces_meanwhile_is_the_new_one(build, monkeypatch) -> None:
+    first, find = build(), PlanCache.find
+    other = first.data[:-1] + bytes([first.data[-1] ^ 1])
+
+    def find_then(self: PlanCache, key: str):
+        entry = find(self, key)
+        if entry is not None and self.load(entry) != other:
+            self.store(key, other, entry.about)
+        return entry
+
+    monkeypatch.setattr(PlanCache, "find", find_then)
+    assert build().data == other
+
+
 def test_a_plan_of_another_version_has_another_key(build, plan_bundle: Bundle, rtx) -> None:
     build()
     older = Library("rtx", (1, 6, 0, 1), rtx.module)
@@ -148,6 +171,66 @@ def test_a_foreign_plan_that_is_none(rtx: Library, tmp_path: Path) -> None:
     (tmp_path / "text.plan").write_text("hello " * 20)
     with pytest.raises(DeviceError, match="is no plan of TensorRT"):
         foreign_plan(tmp_path / "text.plan", rtx, trust=True)
+
+
+@pytest.fixture
+def static_plan(build) -> Plan:
+    """A plan in the cache that a Detector does not find by itself."""
+    return build(options=BuildOptions((1, 1, 1)))
+
+
+def test_a_plan_of_this_cache_needs_no_trust(
+    static_plan: Plan, plan_bundle: Bundle, rtx: Library, monkeypatch
+) -> None:
+    library, plan = given_plan(static_plan.path, plan_bundle, "float16", trust=False)
+    assert library == rtx
+    assert plan == replace(static_plan, cached=True, about=plan.about)
+    assert plan.about["created"] == static_plan.about["created"]
+    monkeypatch.chdir(static_plan.path.parent.parent)
+    again = given_plan(f"plans/{static_plan.path.name}", plan_bundle, "float16", trust=False)[1]
+    assert again == plan
+
+
+def test_a_copy_of_it_elsewhere_does(static_plan: Plan, plan_bundle, tmp_path: Path) -> None:
+    path = tmp_path / static_plan.path.name
+    path.write_bytes(static_plan.data)
+    with pytest.raises(DeviceError, match="trust_plan=True"):
+        given_plan(path, plan_bundle, "float16", trust=False)
+    assert given_plan(path, plan_bundle, "float16", trust=True)[1].options is None
+
+
+def test_a_plan_beside_the_cache_s_own_is_foreign(static_plan: Plan, plan_bundle: Bundle) -> None:
+    """Nobody wrote down its digest."""
+    path = static_plan.path.with_name("theirs.plan")
+    path.write_bytes(static_plan.data)
+    with pytest.raises(DeviceError, match="trust_plan=True"):
+        given_plan(path, plan_bundle, "float16", trust=False)
+
+
+def test_a_plan_of_this_cache_that_was_altered(static_plan: Plan, plan_bundle: Bundle) -> None:
+    static_plan.path.write_bytes(static_plan.data[:-1] + b"?")
+    with pytest.raises(DeviceError, match=r"truncated or altered.*--rebuild"):
+        given_plan(static_plan.path, plan_bundle, "float16", trust=True)
+
+
+@pytest.mark.parametrize("key", ["options", "precision", "device"])
+def test_a_description_without_what_has_to_be_known(static_plan: Plan, plan_bundle, key) -> None:
+    path = static_plan.path.with_suffix(".json")
+    about = json.loads(path.read_text())
+    del about[key]
+    path.write_text(json.dumps(about))
+    with pytest.raises(DeviceError, match=r"\.json was truncated or altered.*--rebuild"):
+        given_plan(static_plan.path, plan_bundle, "float16", trust=False)
+
+
+def test_a_plan_of_this_cache_in_another_precision_or_of_another_graph(
+    static_plan: Plan, plan_bundle: Bundle, plan_bundle_copy: Path, edit
+) -> None:
+    with pytest.raises(InputError, match=r"computes in float16, and float32 .*precision=.float16"):
+        given_plan(static_plan.path, plan_bundle, "float32", trust=True)
+    edit(plan_bundle_copy, files={"model.fp16.onnx": plan_bundle.read("model.onnx")})
+    with pytest.raises(DeviceError, match=r"built from another graph .*edgead build"):
+        given_plan(static_plan.path, open_bundle(plan_bundle_copy), "float16", trust=True)
 
 
 def test_a_stopped_build_leaves_nothing(build, cache_directory: Path) -> None:

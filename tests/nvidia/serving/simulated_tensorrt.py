@@ -6,6 +6,7 @@ A simulated plan is the header of a real one, 32 bytes, and the ONNX file.
 from __future__ import annotations
 
 import enum
+import gc
 import threading
 import weakref
 from types import ModuleType
@@ -63,16 +64,19 @@ class Runtime(Simulated):
     """tensorrt.Runtime"""
 
     engine_class: type[Engine]
+    DLA_core = -1  # what the real one says where there is none
 
     def __init__(self, logger: Any) -> None:
-        self.device.call("Runtime")
+        self.device.call("Runtime", gc.isenabled())
         assert logger.ready, "ILogger.__init__ was not called"
         self.logger = logger
 
     def deserialize_cuda_engine(self, data: bytes) -> Engine | None:
-        self.device.call("deserialize_cuda_engine", len(data))
-        if self.device.refuse_plan:
-            self.logger.log(ILogger.Severity.ERROR, "cannot load \x1b[31mthis\nplan")
+        self.device.call("deserialize_cuda_engine", self.DLA_core)
+        refused = self.device.refuse_plan
+        if refused:
+            text = refused if isinstance(refused, str) else "cannot load \x1b[31mthis\nplan"
+            self.logger.log(ILogger.Severity.ERROR, text)
             return None
         return self.engine_class(self, bytes(data[32:]))
 

@@ -80,7 +80,7 @@ class Device:
         self.sticky: Exception | None = None
         self.ticks_ms = 0.0
         self.collecting = False  # Python's collector runs, which ends native objects in no order
-        self.refuse_plan = False  # deserialisation gives None
+        self.refuse_plan: bool | str = False  # deserialisation gives None, and logs the text
         self.shares_profiles = True  # as from TensorRT 10 on; else one context has the profile
         self.profile_users = 0
         self._plants: dict[str, list[tuple[int, BaseException]]] = {}

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
 from checks import check_same
+from simulated_driver import LaunchError
 from simulation import Device
 
 from edgead import Detector, InputError
@@ -123,3 +125,48 @@ def test_what_is_open_when_the_process_ends_is_closed_before_python_is(
     detector.close()
     memory._release_all()
     assert device.count_of("detach") == 1
+
+
+def heard_in_threads(
+    detector: Detector, frame: np.ndarray, kind: type[Exception], meanwhile: Callable[[], None]
+) -> list[str]:
+    """What ends each of three threads that score on and on; ``meanwhile`` is done when all do."""
+    heard: list[str] = []
+    together = threading.Barrier(4)
+
+    def score() -> None:
+        detector.score(frame)
+        together.wait()
+        try:
+            while True:
+                detector.score(frame)
+        except kind as error:
+            heard.append(str(error))
+
+    threads = [threading.Thread(target=score) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    together.wait()
+    meanwhile()
+    for thread in threads:
+        thread.join()
+    return heard
+
+
+def test_other_threads_hear_of_the_failure(
+    device: Device, half_bundle: Bundle, frame: np.ndarray
+) -> None:
+    detector = Detector(half_bundle, device="cuda")
+    error = LaunchError("cuGraphLaunch failed: too bad")
+    plant = partial(device.plant, "launch", 20, error)
+    heard = heard_in_threads(detector, frame, DeviceError, plant)
+    assert len(heard) == 3 and all("too bad" in text for text in heard)
+    detector.close()
+
+
+def test_closing_while_other_threads_score(
+    device: Device, half_bundle: Bundle, frame: np.ndarray
+) -> None:
+    detector = Detector(half_bundle, device="cuda")
+    heard = heard_in_threads(detector, frame, InputError, detector.close)
+    assert len(heard) == 3 and all("this Detector is closed" in text for text in heard)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import sys
-import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,38 @@ def test_a_plan_that_does_not_load(
     assert said.isprintable()  # TensorRT's line had a newline and a terminal code
 
 
+def test_out_of_memory_when_a_plan_loads(device: Device, half_bundle: Bundle) -> None:
+    """Building it again would not help."""
+    device.refuse_plan = "Error Code 2: OutOfMemory (Requested size was 51380224 bytes.)"
+    said = refused(half_bundle)
+    assert "out of device memory; close other programs and Detectors" in said
+    assert "build it again" not in said
+
+
+def test_a_driver_that_is_too_old_for_tensorrt(device: Device, half_bundle: Bundle) -> None:
+    device.refuse_plan = "CUDA initialization failure with error: 35"
+    said = refused(half_bundle)
+    assert "error: 35; install a newer driver" in said and "build it again" not in said
+
+
+def test_ctrl_c_while_a_plan_loads(
+    device: Device, half_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TensorRT's bindings drop what a logger raises, and with it what a signal's handler did."""
+    runtime = sys.modules["tensorrt"].Runtime
+    load, before = runtime.deserialize_cuda_engine, signal.getsignal(signal.SIGINT)
+
+    def interrupted(self: Any, data: bytes) -> Any:
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        return load(self, data)
+
+    monkeypatch.setattr(runtime, "deserialize_cuda_engine", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Detector(half_bundle, device="cuda")
+    assert signal.getsignal(signal.SIGINT) is before
+
+
 def test_a_runtime_that_cannot_be_made(
     device: Device, half_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -281,6 +314,24 @@ def test_an_error_in_the_middle_of_a_stream_marks_the_detector_failed(
     detector.close()
 
 
+def test_a_context_that_cannot_be_given_back(
+    device: Device, half_bundle: Bundle, frame: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    detector = Detector(half_bundle, device="cuda")
+    context = sys.modules["pycuda.driver"].Context
+    pop = context.pop
+
+    def fail() -> None:
+        monkeypatch.setattr(context, "pop", pop)
+        pop()
+        raise LogicError("cuCtxPopCurrent failed: too bad")
+
+    monkeypatch.setattr(context, "pop", fail)
+    with pytest.raises(DeviceLostError, match=r"giving the context back: .*too bad"):
+        detector.score(frame)
+    detector.close()
+
+
 def test_the_kernels_errors_are_named_too(
     device: Device, half_bundle: Bundle, make_frame: MakeFrame
 ) -> None:
@@ -317,55 +368,3 @@ def test_an_error_that_stays_says_to_start_the_process_again(
     with Detector(half_bundle, device="cpu") as cpu:
         assert cpu.score(frame).score > 0
     detector.close()
-
-
-def test_other_threads_hear_of_the_failure(
-    device: Device, half_bundle: Bundle, frame: np.ndarray
-) -> None:
-    detector = Detector(half_bundle, device="cuda")
-    heard: list[str] = []
-    together = threading.Barrier(3)
-
-    def score() -> None:
-        detector.score(frame)
-        together.wait()
-        try:
-            while True:
-                detector.score(frame)
-        except DeviceError as error:
-            heard.append(str(error))
-
-    threads = [threading.Thread(target=score) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    device.plant("launch", 20, LaunchError("cuGraphLaunch failed: too bad"))
-    for thread in threads:
-        thread.join()
-    assert len(heard) == 3 and all("too bad" in text for text in heard)
-    detector.close()
-
-
-def test_closing_while_other_threads_score(
-    device: Device, half_bundle: Bundle, frame: np.ndarray
-) -> None:
-    detector = Detector(half_bundle, device="cuda")
-    heard: list[str] = []
-    together = threading.Barrier(4)
-
-    def score() -> None:
-        detector.score(frame)
-        together.wait()
-        try:
-            while True:
-                detector.score(frame)
-        except InputError as error:
-            heard.append(str(error))
-
-    threads = [threading.Thread(target=score) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    together.wait()
-    detector.close()
-    for thread in threads:
-        thread.join()
-    assert len(heard) == 3 and all("this Detector is closed" in text for text in heard)
