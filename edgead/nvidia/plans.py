@@ -133,10 +133,7 @@ def own_plan(
         if found is not None:
             return work.plan(*found)
     if not build:
-        raise DeviceError(
-            f"there is no {NAMES[library.flavour]} plan of {bundle.path} for {target} in "
-            f"{precision}; build one: edgead build {bundle.path} --flavour {library.flavour}"
-        )
+        raise work.missing()
     with cache.building(key, **others):
         # Another process may have built it meanwhile.
         entry = None if rebuild else cache.find(key)
@@ -250,6 +247,14 @@ class _Work:
     cache: PlanCache
     key: str
     about: Mapping[str, Any]
+
+    def missing(self) -> DeviceError:
+        """The error for a plan that is not there and may not be built."""
+        flavour, path = self.library.flavour, self.bundle.path
+        return DeviceError(
+            f"there is no {NAMES[flavour]} plan of {path} for {self.target} in {self.precision}; "
+            f"build one: edgead build {path} --flavour {flavour}"
+        )
 
     def plan(self, entry: Entry, data: bytes) -> Plan:
         """What was found in the cache. Errors: DeviceError for a header that does not fit."""
