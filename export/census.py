@@ -41,7 +41,9 @@ class Census:
     initialisers: tensors stored; stored_bytes: their size; tensors: values computed; operators:
     ``{operator: {dtype: count}}`` by the dtype of the first output; weights: elements of weights
     that convolutions and matrix products use, by the dtype they compute in (int8 where they are
-    stored in int8 and the activation is coded too); float32_products: names of those that compute
+    stored in int8 and the activation is coded too), but for stacks of matrices: one for each place
+    of a map is a statistic of good images, large and cheap, and no weight of the network;
+    float32_products: names of those that compute
     in float32.
     """
 
@@ -83,7 +85,7 @@ def take_census(model: bytes) -> Census:
         dtype = _dtype(tensor.data_type)
         stored[dtype] += 1
         bytes_of[dtype] += numpy_helper.to_array(tensor).nbytes
-    sizes = _weight_sizes(graph)
+    sizes, stacks = _weight_sizes(graph), _stacks(graph)
     coded = _coded(graph, dtypes)
     tensors: Counter[str] = Counter()
     operators: dict[str, Counter[str]] = {}
@@ -100,7 +102,8 @@ def take_census(model: bytes) -> Census:
                 dtype = "int8"
             if dtype == "unknown":
                 raise ExportError(f"the precision of {node.op_type} {node.name} is not known")
-            weights[dtype] += sum(sizes.get(name, 0) for name in node.input)
+            counted = stacks.isdisjoint(node.input) or node.op_type != "MatMul"
+            weights[dtype] += sum(sizes.get(name, 0) for name in node.input) if counted else 0
             if dtype == "float32":
                 float32.append(node.name or node.output[0])
     return Census(
@@ -159,6 +162,15 @@ def _weight_sizes(graph: onnx.GraphProto) -> dict[str, int]:
         elif node.op_type in _PASS_ON and node.input[0] in sizes:
             sizes[node.output[0]] = sizes[node.input[0]]
     return sizes
+
+
+def _stacks(graph: onnx.GraphProto) -> set[str]:
+    """Stored values of more than two axes, those of length 1 aside, and what is cast from them."""
+    found = {t.name for t in graph.initializer if sum(side > 1 for side in t.dims) > 2}
+    for node in graph.node:
+        if node.op_type in _PASS_ON and node.input[0] in found:
+            found.update(node.output)
+    return found
 
 
 def _coded(graph: onnx.GraphProto, dtypes: dict[str, str]) -> set[str]:

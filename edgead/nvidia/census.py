@@ -45,7 +45,8 @@ _PRODUCTS = (*_CONVOLUTIONS, "MATRIX_MULTIPLY")
 class NetworkCensus:
     """``tensors``: how many values of each dtype the layers give; ``products``: how many
     convolutions and matrix products compute in each, "int8" where the input was quantised;
-    ``weights``: the elements of their weights likewise; ``float32_products``: names of those in
+    ``weights``: the elements of their weights likewise, without stacks of matrices, as the exporter
+    counts them; ``float32_products``: names of those in
     float32.
     """
 
@@ -108,7 +109,9 @@ def _weights(layer: Layer, kind: str, module: TensorRT) -> int:
         return maps * channels // groups * kernel
     # What is stored has no free axis; what comes from the image has the batch's.
     shapes = [tuple(layer.get_input(index).shape) for index in range(layer.num_inputs)]
-    return sum(math.prod(shape) for shape in shapes if shape and min(shape) > 0)
+    stored = [shape for shape in shapes if shape and min(shape) > 0]
+    # A matrix for each place of a map is a statistic of good images and no weight of the network.
+    return sum(math.prod(shape) for shape in stored if sum(side > 1 for side in shape) <= 2)
 
 
 def check_precision(census: NetworkCensus, asked: str) -> None:

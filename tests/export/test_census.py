@@ -52,6 +52,24 @@ def test_counts_by_hand() -> None:
     assert census.half_share == pytest.approx(6 / 26)
 
 
+def test_a_stack_of_matrices_is_no_weight() -> None:
+    """image -> MatMul(3 matrices of 4x4) -> MatMul(4x5, behind an axis of length 1)."""
+    stored = {"places": (3, 4, 4), "keys": (1, 1, 4, 5)}
+    weights = [numpy_helper.from_array(np.ones(d, np.float32), n) for n, d in stored.items()]
+    nodes = [
+        helper.make_node("MatMul", ["places", "image"], ["y"], name="whiten"),
+        helper.make_node("MatMul", ["y", "keys"], ["out"], name="lookup"),
+    ]
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 3, 4, 4])
+    out = helper.make_tensor_value_info("out", TensorProto.FLOAT, ["batch", 3, 4, 5])
+    graph = helper.make_graph(nodes, "g", [image], [out], weights)
+    opset = [helper.make_opsetid("", 17)]
+    model = helper.make_model(graph, opset_imports=opset, ir_version=8)
+    census = take_census(model.SerializeToString())
+    assert census.weights == {"float32": 20}
+    assert census.float32_products == ("whiten", "lookup")
+
+
 def test_toy_in_both_precisions() -> None:
     toy = ToyMethod()
     single, double = take_census(to_onnx(toy)), take_census(to_onnx(half(toy)))

@@ -50,8 +50,10 @@ def one_node(operator: str, **attributes: object) -> bytes:
     return bytes(helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString())
 
 
-def float32_product(columns: int = 8) -> bytes:
-    """A convolution in float16 with many weights, and a small float32 matrix product."""
+def float32_product(columns: int = 8, places: int = 0) -> bytes:
+    """A convolution in float16 with many weights, and a small float32 matrix product; before it,
+    with ``places`` = 16, a float32 matrix of 16x16 for each of the image's three channels.
+    """
     rng = np.random.default_rng(3)
     weights = {
         "w": rng.normal(0, 0.1, (64, 3, 3, 3)).astype(np.float16),
@@ -65,6 +67,10 @@ def float32_product(columns: int = 8) -> bytes:
         helper.make_node("Flatten", ["wide"], ["flat"]),
         helper.make_node("MatMul", ["flat", "keys"], ["out"], name="lookup"),
     ]
+    if places:
+        weights["stack"] = rng.normal(0, 1, (3, places, places)).astype(np.float32)
+        nodes.insert(0, helper.make_node("MatMul", ["stack", "image"], ["white"], name="whiten"))
+        nodes[1].input[0] = "white"
     image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 3, 16, 16])
     out = helper.make_tensor_value_info("out", TensorProto.FLOAT, ["batch", columns])
     stored = [numpy_helper.from_array(value, name) for name, value in weights.items()]

@@ -89,6 +89,14 @@ def test_a_small_product_may_stay_float32_and_a_large_one_not(rtx: Library) -> N
         build(8)
 
 
+def test_a_stack_of_matrices_is_no_weight(rtx: Library) -> None:
+    """3 x 16 x 16 elements would be over the tenth that may be float32."""
+    graph = Graph(float32_product(2, places=16), ("image", (3, 16, 16)), {"out": (2,)})  # type: ignore[dict-item]
+    census = build_plan(graph, rtx, "float16").census
+    assert census.float32_products == ("whiten", "lookup")
+    assert census.weights == {"float16": 64 * 27, "float32": 128}
+
+
 def test_an_int8_graph_builds_and_is_int8(build, tiny, tmp_path: Path) -> None:
     census = build(int8_graph(tiny.files["model.onnx"], tmp_path), "int8").census
     assert census.products == {"int8": 4}
