@@ -42,7 +42,11 @@ def remembered_channels() -> int:
 
 
 def make_whitening(sizes: list[Size], height: int) -> LocalWhitening:
-    """Squares of about ``REGION`` pixels of an image ``height`` high, for levels of ``sizes``."""
+    """Squares of ``REGION`` pixels of an image ``height`` high, for levels of ``sizes``.
+
+    Smaller ones where those do not divide it: of 16 pixels for a side that is a multiple of 16
+    alone. There are four times as many then, each with a matrix in the graph.
+    """
     sides = [math.gcd(REGION * rows // height, rows, columns) for rows, columns in sizes]
     return LocalWhitening(CHANNELS, sizes, sides)
 
@@ -61,14 +65,17 @@ def measure_comparison(
 ) -> None:
     """Measure on the good images what is usual, and keep features of them.
 
-    ``method`` has whitening and memory, each None where it is not used, and scale. ``compared`` and
-    ``remembered`` take the title of a progress bar and give, by chunks of the ``images`` good
-    images, (reference, restored) of the levels and (indices [n], what the memory compares).
+    ``method`` has whitening and memory, each None where it is not used, and scale; its setting
+    ``position`` says whether what is usual is that of each place, or of all of them together.
+    ``compared`` and ``remembered`` take the title of a progress bar and give, by chunks of the
+    ``images`` good images, (reference, restored) of the levels and (indices [n], what the memory
+    compares).
     """
     if method.whitening is not None:
-        method.whitening.fit(compared("residuals of the good images"))
+        method.whitening.fit(compared("residuals of the good images"), method.config.position)
     else:
         measure(method, method.scale, compared)
     if method.memory is not None:
         method.memory.fill(remembered("features to keep"), images)
-        method.memory.measure(remembered("distances of the good images"))
+        distances = remembered("distances of the good images")
+        method.memory.measure(distances, method.config.position)

@@ -29,7 +29,8 @@ class FeatureMemory(nn.Module):
     feature ceases to be among the nearest, so a tie, which rounding decides, is no jump. ``gain``^2
     is 1 / sqrt(E mean(E)) per position, E the mean squared difference that good images have there
     when their own features are left out, with the floor of ``position_gain``. The square root [P]:
-    E itself quiets what differs often, which may be where defects are.
+    E itself quiets what differs often, which may be where defects are. One E for all positions is
+    had from ``measure``.
     """
 
     kept: Tensor
@@ -83,8 +84,11 @@ class FeatureMemory(nn.Module):
         self.owners = torch.tensor(owners)[chosen]
 
     @torch.no_grad()
-    def measure(self, chunks: Iterable[tuple[Tensor, Tensor]]) -> None:
-        """Measure E on the good images, each without its own features; one image: E is 1."""
+    def measure(self, chunks: Iterable[tuple[Tensor, Tensor]], position: bool = True) -> None:
+        """Measure E on the good images, each without its own features; one image: E is 1.
+
+        With ``position`` False E is one number, the mean over all positions.
+        """
         if len(self.owners.unique()) < 2:
             return
         total, count = torch.zeros(self.gain.shape[2:], dtype=torch.float64), 0
@@ -93,6 +97,8 @@ class FeatureMemory(nn.Module):
             total += difference.square().mean(1).sum(0, dtype=torch.float64).cpu()
             count += len(indices)
         expected = total / count
+        if not position:
+            expected = expected.mean().expand_as(expected)
         relative = position_gain(expected / expected.mean()).sqrt()
         self.gain.copy_((relative / expected.mean()).sqrt())
 

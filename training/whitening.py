@@ -40,8 +40,8 @@ class LocalWhitening(nn.Module):
 
     For each level of C channels at size (h, w) it keeps the means of reference and restored
     features per position, and W [R, C, C] of each square of positions, W^T W being the inverse of
-    the covariance of the good images' residuals there. ``sides``: of the squares, in positions;
-    each divides h and w.
+    the covariance of the good images' residuals there; or one mean and one W for all positions,
+    see ``fit``. ``sides``: of the squares, in positions; each divides h and w.
     """
 
     def __init__(
@@ -71,10 +71,13 @@ class LocalWhitening(nn.Module):
         return from_regions(torch.matmul(matrix, regions), self.sizes[k]).float()
 
     @torch.no_grad()
-    def fit(self, compared: Iterable[tuple[list[Tensor], list[Tensor]]]) -> None:
+    def fit(
+        self, compared: Iterable[tuple[list[Tensor], list[Tensor]]], position: bool = True
+    ) -> None:
         """Measure means and covariances on the good images' (reference, restored), by chunks.
 
-        Of a single image the means are those of all positions together.
+        Of a single image the means are those of all positions together. With ``position`` False
+        they always are, and so is the covariance: what differs from place to place counts in it.
         """
         count = 0
         means: list[list[Tensor]] = []
@@ -95,7 +98,7 @@ class LocalWhitening(nn.Module):
         for k, (sums, product) in enumerate(zip(means, products, strict=True)):
             mean = [total / count for total in sums]
             own = to_regions(mean[0] - mean[1], self.sides[k])[0]
-            if count == 1:  # nothing is known of a position: what all have in common is taken out
+            if count == 1 or not position:  # only what all positions have in common is taken out
                 mean = [each.mean((2, 3), keepdim=True).expand_as(each) for each in mean]
             for name, value in zip(("reference", "restored"), mean, strict=True):
                 self.get_buffer(f"{name}_{k}").copy_(value)
@@ -103,6 +106,8 @@ class LocalWhitening(nn.Module):
             mixed = own @ bias.transpose(1, 2)
             around = product / count - mixed - mixed.transpose(1, 2) + bias @ bias.transpose(1, 2)
             covariance = around / self.sides[k] ** 2
+            if not position:
+                covariance = covariance.mean(0, keepdim=True)  # the squares are of one size
             self.get_buffer(f"whiten_{k}").copy_(inverse_root(covariance, count))
 
 

@@ -65,6 +65,18 @@ def test_gain_comes_from_the_distance_of_good_images_without_their_own_features(
     )  # fmt: skip
 
 
+def test_without_position_the_gain_is_one_number():
+    memory, features = _filled(4, 48)
+    there = memory.gain.clone()
+    assert len(there.unique()) > 1
+    chunks = [(part, features[part]) for part in torch.arange(4).split(2)]
+    memory.measure(chunks, position=False)
+    foreign = memory.restore(features, foreign_to=torch.arange(4))
+    mean = (features - foreign).double().square().mean()
+    want = (1 / (mean * np.sqrt(1 + 0.1))).sqrt()  # a tenth: the floor of position_gain
+    np.testing.assert_allclose(memory.gain, np.full((1, 1, 3, 4), want), rtol=1e-5)
+
+
 def test_one_image_leaves_the_gain_at_one():
     memory, _ = _filled(1, 6)
     assert torch.equal(memory.gain, torch.ones(1, 1, 3, 4))

@@ -90,3 +90,28 @@ def test_one_image_and_constant_channels_stay_finite():
     # What an image has more of than its own mean is still seen.
     ((own, zero),) = whitening.emit([x], [torch.zeros_like(x)])
     assert float((own - zero)[:, :2].square().mean()) > 0.5
+
+
+def test_without_position_one_mean_and_one_covariance_hold_everywhere():
+    """And what good images differ in from place to place counts in the covariance."""
+    slope = torch.linspace(0, 4, 6)  # the same in every image: spread over places alone
+    x, y = _features(30, 1) + slope, 0.5 * _features(30, 2) + 1
+    whitening = LocalWhitening((3,), [(4, 6)], [2])
+    whitening.fit((([x[part]], [y[part]]) for part in torch.arange(30).split(7)), position=False)
+    for name in ("reference_0", "restored_0", "whiten_0"):
+        buffer = whitening.get_buffer(name)
+        first = buffer[:1] if name == "whiten_0" else buffer[..., :1, :1]
+        assert torch.equal(buffer, first.expand_as(buffer)), name
+    np.testing.assert_allclose(
+        whitening.get_buffer("reference_0")[0, :, 0, 0], x.double().mean((0, 2, 3)), rtol=1e-6
+    )
+
+    residual = (x - y).double().numpy().transpose(1, 0, 2, 3).reshape(3, -1)
+    covariance = np.cov(residual, bias=True)  # of all positions of all images
+    whole = covariance + (FLOOR * np.trace(covariance) / 3 + 1e-6) * np.eye(3)
+    inverse = np.linalg.inv((30 * covariance + PRIOR_IMAGES * whole) / (30 + PRIOR_IMAGES))
+    new_x, new_y = _features(3, 3), _features(3, 4)
+    ((a, b),) = whitening.emit([new_x], [new_y])
+    new = (new_x - new_y).double().numpy() - residual.mean(1)[:, None, None]
+    want = np.einsum("nchw,cd,ndhw->nhw", new, inverse, new)
+    np.testing.assert_allclose((a - b).square().sum(1), want, rtol=1e-4)  # float32

@@ -66,9 +66,9 @@ class AGPNetSettings:
     copy, or from the decoder itself; schedule: linear or constant.
     alpha, beta: feature noise; image_share: r, first and last; image_std: of the pixels' noise,
     normalised; whiten: compare residuals in units of their covariance, memory: features of good
-    images kept for a pair of their own, 0 for none, both for concat only; position, balance,
-    without ``whiten``: E per position, else one number; weigh the levels by w; top_k: share of the
-    map that the pooling top_k averages.
+    images kept for a pair of their own, 0 for none, both for concat only; position: means, W and E
+    of each place, else one of each for all places; balance, without ``whiten``: weigh the levels by
+    w; top_k: share of the map that the pooling top_k averages.
     """
 
     size: tuple[int, int] = (256, 256)  # [P]

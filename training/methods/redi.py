@@ -62,8 +62,8 @@ class ReDiSettings:
     the similar image, or zeros; frb: light (residual block per scale), heavy (fusion, one-class
     bottleneck, reversed decoder) or none; self_correlation: weight of L_S, 0 switches it off;
     whiten: compare residuals in units of their covariance; memory: features of good images kept
-    for a pair of their own, 0 for none; position, balance, without ``whiten``: E per position, else
-    one number per scale; weigh the scales by w;
+    for a pair of their own, 0 for none; position: means, W and E of each place, else one of each
+    for all places; balance, without ``whiten``: weigh the scales by w;
     bank_size: prompts kept in the graph; widths: channels of the recover network at strides
     2, 4, 8, 16; learning_rate, steps: (recover, discriminate); variants: prompts per image in
     stage two; patches: share of the images that stage one shows with foreign patches in H.

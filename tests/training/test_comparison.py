@@ -1,0 +1,67 @@
+"""What ReDi and AGPNet measure on the good images, at each place or for all places together."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from edgead_training.comparison import make_whitening
+from edgead_training.methods import METHODS, Method, TrainingSet
+from torch.nn import functional as F
+
+SMALL = {
+    "redi": {"size": [64, 64], "bank_size": 3, "widths": [4, 4, 8, 8]},
+    "agpnet": {"size": [64, 64], "width": 16, "heads": 2, "blocks": 1},
+}
+
+
+def _concluded(name: str, **settings) -> Method:
+    """An untrained method that has measured what is usual on five images."""
+    torch.manual_seed(0)
+    coarse = torch.randn(5, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    images = F.interpolate(coarse, (64, 64), mode="bicubic")
+    data = TrainingSet(images, lambda items, _: iter(items))
+    method = METHODS[name].from_settings(SMALL[name] | settings, n_train=5).eval()
+    for stage in method.stages(data):
+        stage.prepare()
+    method.conclude(data)
+    return method
+
+
+def _per_place(method: Method) -> dict[str, bool]:
+    """Whether each of the measured buffers differs from place to place."""
+    found = {}
+    for k in range(3):
+        for name in ("reference", "restored"):
+            means = method.whitening.get_buffer(f"{name}_{k}")
+            found[f"{name}_{k}"] = not torch.equal(means, means[..., :1, :1].expand_as(means))
+        roots = method.whitening.get_buffer(f"whiten_{k}")
+        found[f"whiten_{k}"] = not torch.equal(roots, roots[:1].expand_as(roots))
+    found["gain"] = len(method.memory.gain.unique()) > 1
+    return found
+
+
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("position", [True, False])
+def test_position_decides_whether_what_is_usual_is_that_of_each_place(name, position):
+    found = _per_place(_concluded(name, position=position))
+    assert len(found) == 10 and set(found.values()) == {position}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_whitening_and_memory_are_measured_on_the_good_images_without_position(name):
+    """Not left as they were made: 1 everywhere is constant too."""
+    method = _concluded(name, position=False)
+    for k in range(3):
+        root = method.whitening.get_buffer(f"whiten_{k}")[0]
+        assert not torch.equal(root, torch.eye(len(root)))
+    assert float(method.memory.gain[0, 0, 0, 0]) != 1.0
+
+
+@pytest.mark.parametrize(("size", "pixels"), [((64, 96), 32), ((160, 64), 32), ((80, 96), 16)])
+def test_a_covariance_is_that_of_a_square_of_32_pixels_or_of_16(size, pixels):
+    """16 where a side is no multiple of 32, as AGPNet allows it."""
+    sizes = [(size[0] // stride, size[1] // stride) for stride in (4, 8, 16)]
+    whitening = make_whitening(sizes, size[0])
+    assert whitening.sides == [pixels // stride for stride in (4, 8, 16)]
+    count = size[0] * size[1] // pixels**2
+    assert [len(whitening.get_buffer(f"whiten_{k}")) for k in range(3)] == [count] * 3
