@@ -32,15 +32,21 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def train_steps(parts: Path):
-    """``train_steps(method, settings, out, steps=, stop_at=, resume=)``: a run on the tiny set.
+    """``train_steps(method, settings, out, steps=, stop_at=, stop_in=, resume=)``: a tiny run.
 
-    ``stop_at`` sends this process SIGTERM after so many steps.
+    ``stop_at`` sends this process SIGTERM after so many steps; ``stop_in`` is Ctrl-C in the midst
+    of the bar with that title.
     """
     from edgead_training.fit import Bar, Bounds
     from edgead_training.run import Plan, train
 
-    def run(method, settings, out, *, steps, stop_at=None, resume=False):
+    def run(method, settings, out, *, steps, stop_at=None, stop_in=None, resume=False):
         seen = []
+
+        def progress(items, title):
+            if title == stop_in:
+                raise KeyboardInterrupt
+            return iter(items)
 
         def update(*_):
             seen.append(None)
@@ -49,7 +55,6 @@ def train_steps(parts: Path):
 
         plan = Plan(method, parts, out, settings, 0, Bounds(steps=steps))
         bar = Bar(lambda *_: None, update, lambda: None)
-        progress = lambda items, title: iter(items)  # noqa: E731
         return train(plan, resume=resume, log=lambda _: None, progress=progress, bar=bar)
 
     return run

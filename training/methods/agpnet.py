@@ -301,6 +301,7 @@ class AGPNet(Method):
     def conclude(self, data: TrainingSet) -> None:
         """As ``Method.conclude``; what served only training goes."""
         clean_features = self.clean or CleanFeatures(self, data)
+        clean_features.prepare()  # nothing has, where a run is resumed after its last step
 
         def compared(title: str) -> Iterator[Compared]:
             for part in clean_features.chunks(title):
