@@ -73,7 +73,8 @@ GRID: dict[str, tuple[tuple[dict[str, Any], str], ...]] = {
         ({"masks": "learnt"}, "both masks are best [F]"),
         ({"ema": False}, "EMA helps [F]"),
         ({"schedule": "constant"}, "linear is best [F]"),
-        ({"position": False}, NO_CLAIM),
+        ({"whiten": False}, NO_CLAIM),
+        ({"memory": 0}, NO_CLAIM),
     ),
 }
 """For each method, settings over the preset and what the paper claims of them."""
