@@ -45,7 +45,7 @@ from edgead.images import read_image
 from edgead.machine import processor_name
 
 DATASETS = ("mvtec_bottle", "magnetic_tile", "aws_cookies")
-MINUTES = 12.0  # at most, of training; the method's own steps are usually fewer
+MINUTES = 12.0  # of training, at most, where nothing else bounds it
 TIMED_FRAMES, WARM_UP, REPEATS = 20, 10, 100
 
 

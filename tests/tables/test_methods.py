@@ -157,6 +157,34 @@ def test_a_default_that_changed_since_is_noticed(methods, elsewhere, tmp_path, c
     assert "with other settings (blur_sigma)" in capsys.readouterr().err
 
 
+def test_the_command_goes_on_with_the_figures_that_are_kept(script) -> None:
+    """None of its jobs is refused for other settings or bounds, and no entry is left behind."""
+    module, kept = script("methods"), script("entries")
+    results = kept.Results(module.RESULTS, module.PLACE)
+    jobs = module.make_jobs(module.arguments(["DATA"]))
+    for job in jobs:
+        results.check(job.head)
+    held = {id(results.find(job.head)) for job in jobs}
+    usual = [entry for entry in results.entries if entry["preset"] == "edge"]
+    assert usual and all(id(entry) in held for entry in usual)
+
+
+def test_steps_of_the_table_hold_where_no_bound_is_given(script) -> None:
+    module = script("methods")
+
+    def bounds(*words: str) -> dict[tuple[str, str], Bounds]:
+        jobs = module.make_jobs(module.arguments(["DATA", "--seeds", "0", *words]))
+        return {(job.method, job.dataset): job.bounds for job in jobs}
+
+    usual = bounds()
+    assert usual["redi", "mvtec_bottle"] == Bounds(steps=700)
+    assert usual["arnet", "mvtec_bottle"] == Bounds(minutes=12.0)  # none in the table
+    assert set(bounds("--steps", "5").values()) == {Bounds(steps=5)}
+    assert set(bounds("--minutes", "2").values()) == {Bounds(minutes=2.0)}
+    assert set(bounds("--preset", "paper").values()) == {Bounds(minutes=12.0)}
+    assert bounds("--datasets", "other")["redi", "other"] == Bounds(minutes=12.0)
+
+
 def test_one_seed_everywhere_comes_first(script) -> None:
     runs = script("runs")
     args = type("Args", (), {"preset": "edge", "datasets": ["a", "b"]})
