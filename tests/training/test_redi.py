@@ -56,6 +56,26 @@ def test_self_correlation_loss_by_hand():
     assert self_correlation_loss([x], [7 * x]).item() == pytest.approx(0, abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("size", "rows", "columns"),
+    [((40, 16), [3] * 13 + [1], [1] * 16), ((24, 17), [2] * 12, [2] * 8 + [1]),
+     ((64, 64), [4] * 16, [4] * 16), ((8, 6), [1] * 8, [1] * 6)],
+)  # fmt: skip
+def test_self_correlation_is_that_of_at_most_16_by_16_cells_that_hold_every_position(
+    size, rows, columns
+):
+    x, y = (_random(2, 5, *size, seed=s).double() for s in (1, 2))
+
+    def similarity(z: torch.Tensor) -> torch.Tensor:
+        strips = z.split(rows, 2)
+        cells = [cell.mean((2, 3)) for strip in strips for cell in strip.split(columns, 3)]
+        unit = torch.stack([cell / cell.norm(dim=1, keepdim=True) for cell in cells], 2)
+        return torch.einsum("ncp,ncq->npq", unit, unit)
+
+    want = (similarity(x) - similarity(y)).square().mean()
+    assert self_correlation_loss([x], [y]).item() == pytest.approx(want.item(), rel=1e-10)
+
+
 def test_self_correlation_does_not_see_a_common_rotation_that_alignment_sees():
     x, rotation = _random(1, 8, 6, 6), torch.linalg.qr(_random(8, 8, seed=2))[0]
     turned = torch.einsum("dc,nchw->ndhw", rotation, x)

@@ -125,12 +125,12 @@ def self_correlation_loss(
     """L_S = sum over scales of ||C(F_X) - C(F_Y)||_F^2 / n^2, C the cosine self-similarity [F].
 
     C compares every position with every other one on a grid of at most ``grid`` x ``grid`` cells,
-    n of them [P: 16, since the cost grows with its fourth power].
+    n of them [P: 16, since the cost grows with its fourth power]. Those at an edge may be smaller.
     """
 
     def similarity(x: Tensor) -> Tensor:
-        step = max(1, min(x.shape[-2:]) // grid)
-        flat = F.normalize(F.avg_pool2d(x, step).flatten(2), dim=1)
+        steps = [-(-int(side) // grid) for side in x.shape[-2:]]
+        flat = F.normalize(F.avg_pool2d(x, steps, ceil_mode=True).flatten(2), dim=1)
         return flat.transpose(1, 2) @ flat
 
     terms = []
