@@ -161,6 +161,8 @@ def take_up(plan: Plan) -> tuple[Plan, Dataset, Parts, dict[str, Any]]:
                 f"--{key} out"
             )
     choices = {key: data.get(key) for key in CHOICES}
+    if plan.textures is not None and "textures" not in data:
+        raise TrainingError(f"{plan.out} was begun without --textures; leave it out")
     textures = plan.textures or (Path(data["textures"]) if "textures" in data else None)
     begun = Plan(
         plan.method, plan.data, plan.out, record["settings"], record["seed"], bounds, fraction,

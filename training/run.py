@@ -27,7 +27,8 @@ from edgead.preprocess import Preprocessor
 from edgead.tiling import Tiling
 
 from .checkpoint import CHECKPOINT
-from .data import Sample, check_images, digest
+from .data import Parts, Sample, check_images, digest
+from .data.dataset import portable
 from .data.listing import SUFFIXES, images_below
 from .fit import Bar, Bounds, Interrupted, fit
 from .methods import METHODS, Method, TrainingSet
@@ -98,12 +99,11 @@ def train(
         log(f"device {describe(fabric)}")
         if plan.out.exists() and not plan.out.is_dir():
             raise TrainingError(f"{plan.out} is a file; give a folder for the run")
-        textures = _load_textures(plan.textures, method)
+        pictures = _choose_textures(plan.textures)
+        textures = _load_textures(pictures, method)
         if first:
             _decode(parts[0] + parts[1], progress)
-        found = digest(parts[0] + parts[1])
-        if record["data"].setdefault("digest", found) != found:
-            raise DataError(f"the images in {plan.data} changed since this run began; train again")
+        _check_content(record["data"], plan, parts, pictures)
         map_size = method.map_params().size
         tiles = choose_tiles(parts, plan.tiling, map_size, plan.seed, progress)
     with together(fabric):
@@ -176,6 +176,26 @@ def _nothing(*_: Any) -> None:
     """What the processes after the first report."""
 
 
+def _check_content(
+    data: dict[str, Any], plan: Plan, parts: Parts, pictures: Sequence[Sample]
+) -> None:
+    """Note in ``data``, of a run's record, what its images and textures hold.
+
+    Errors: DataError when a run that goes on was begun with others.
+    """
+    found = digest(parts[0] + parts[1])
+    if data.setdefault("digest", found) != found:
+        raise DataError(f"the images in {plan.data} changed since this run began; train again")
+    if not pictures:
+        return
+    found = digest(pictures)
+    if data.setdefault("textures_digest", found) != found:
+        raise DataError(
+            f"the pictures in {plan.textures} are not those that {plan.out} was begun with; "
+            "restore them, give the folder where they are with --textures, or train again"
+        )
+
+
 def _decode(samples: tuple[Sample, ...], progress: Progress) -> None:
     """Hold every image against the door, with a progress bar."""
     ticks = progress(range(len(samples)), "checking the images")
@@ -215,13 +235,10 @@ def _load_images(
     return images.permute(0, 3, 1, 2)
 
 
-def _load_textures(folder: Path | None, method: Method) -> torch.Tensor:
-    """Pictures of other things, like the training images: [M, 3, H, W], M up to TEXTURES.
-
-    Errors: DataError for a folder without images, InputError for one that cannot be read.
-    """
+def _choose_textures(folder: Path | None) -> list[Sample]:
+    """Pictures of other things, TEXTURES at most. Errors: DataError for a folder without images."""
     if folder is None:
-        return torch.empty(0)
+        return []
     paths = images_below(folder)
     if not paths:
         raise DataError(
@@ -229,8 +246,15 @@ def _load_textures(folder: Path | None, method: Method) -> torch.Tensor:
             f"({SUFFIXES}), or leave it out for textures that are made up"
         )
     chosen = paths[:: math.ceil(len(paths) / TEXTURES)]
+    return [Sample(path, name=portable(path.relative_to(folder).as_posix())) for path in chosen]
+
+
+def _load_textures(pictures: Sequence[Sample], method: Method) -> torch.Tensor:
+    """Like the training images: [M, 3, H, W], M pictures. Errors: InputError for a broken one."""
+    if not pictures:
+        return torch.empty(0)
     preprocessor = Preprocessor(method.preprocess_params())
-    return torch.from_numpy(np.stack([preprocessor(read_image(path)) for path in chosen]))
+    return torch.from_numpy(np.stack([preprocessor(read_image(each.path)) for each in pictures]))
 
 
 def _finish(out: Path, method: Method, record: dict[str, Any]) -> None:

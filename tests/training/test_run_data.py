@@ -127,6 +127,28 @@ def test_textures_of_a_folder_are_learnt_from_and_resumed(parts, tmp_path):
     assert str(tmp_path) not in json.dumps(run.provenance)
 
 
+def test_other_textures_at_resume_are_refused_and_the_same_ones_elsewhere_are_not(parts, tmp_path):
+    pictures, moved, other = (tmp_path / name for name in ("pictures", "moved", "other"))
+    for i in range(3):
+        _write(pictures / "deeper" / f"{i}.png", (50, 90, 3), seed=i)
+    shutil.copytree(pictures, other)
+    _write(
+        other / "deeper" / "1.png", (50, 90, 3), seed=7
+    )  # one of them, of the same name and size
+    for name in ("run", "bare"):
+        with pytest.raises(Interrupted):
+            textures = pictures if name == "run" else None
+            _train(parts, tmp_path / name, textures=textures, stop_at=1)
+    with pytest.raises(DataError, match=r"pictures in .*other are not those.*--textures"):
+        _train(parts, tmp_path / "run", resume=True, textures=other)
+    shutil.move(pictures, moved)
+    with pytest.raises(DataError, match="pictures holds no images"):
+        _train(parts, tmp_path / "run", resume=True)
+    _train(parts, tmp_path / "run", resume=True, textures=moved)
+    with pytest.raises(TrainingError, match="bare was begun without --textures; leave it out"):
+        _train(parts, tmp_path / "bare", resume=True, textures=moved)
+
+
 def test_textures_that_cannot_be_had_are_refused(parts, tmp_path):
     (tmp_path / "empty").mkdir()
     out = tmp_path / "run"
