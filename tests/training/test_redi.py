@@ -7,6 +7,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from edgead_training.methods import redi_data
 from edgead_training.methods.base import TrainingSet
 from edgead_training.methods.redi import (
     ReDi,
@@ -18,6 +19,7 @@ from edgead_training.methods.redi_data import (
     FeatureCache,
     coreset,
     describe,
+    nearest_others,
     with_foreign_patches,
 )
 from edgead_training.networks import ssim
@@ -188,6 +190,57 @@ def test_features_are_standardised_with_the_moments_of_the_training_images():
             flat = level.transpose(0, 1).flatten(1)
             assert flat.mean(1).abs().max() < 1e-3
             assert (flat.std(1, correction=0) - 1).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize("rows", [1024, 4, 1])  # all at once, parts of unequal length, one by one
+def test_neighbours_are_the_most_similar_other_images(monkeypatch, rows):
+    monkeypatch.setattr(redi_data, "_ROWS", rows)
+    directions = torch.nn.functional.normalize(_random(11, 7), dim=1)
+    similarity = directions @ directions.T
+    got = nearest_others(directions, 5)
+    want = similarity.double().fill_diagonal_(-2).argsort(dim=1, descending=True)[:, :5]
+    assert torch.equal(got, want)
+    assert nearest_others(directions[:3], 5).tolist() == [
+        [j for j in row if j != i] for i, row in enumerate(similarity[:3, :3].argsort(
+            dim=1, descending=True).tolist())
+    ]  # fmt: skip
+    assert nearest_others(directions[:1], 5).tolist() == [[0]]
+
+
+def test_a_large_set_takes_memory_in_proportion(monkeypatch):
+    """No tensor of the search for neighbours has more than _ROWS x N elements."""
+    monkeypatch.setattr(redi_data, "_ROWS", 8)
+    sizes, topk = [], torch.Tensor.topk
+    monkeypatch.setattr(
+        torch.Tensor, "topk", lambda x, *a, **k: (sizes.append(x.shape), topk(x, *a, **k))[1]
+    )
+    nearest_others(torch.nn.functional.normalize(_random(50, 7), dim=1), 5)
+    assert set(sizes) == {(8, 50), (2, 50)}
+
+
+def _losses(images: torch.Tensor) -> tuple[ReDi, list[dict[str, torch.Tensor]]]:
+    """A method that has prepared both stages, and the first losses of each."""
+    method, losses = _method(), []
+    data = TrainingSet(images, lambda items, title: iter(items))
+    for stage in method.stages(data):
+        stage.prepare()
+        losses.append(stage.loss(torch.arange(5), torch.Generator().manual_seed(0), 0.0))
+    return method, losses
+
+
+def test_what_does_not_fit_into_the_cache_is_computed_anew(monkeypatch):
+    images = torch.nn.functional.interpolate(_random(5, 3, 8, 8), (64, 64), mode="bicubic")
+    method, want = _losses(images)
+    maps = 4 * 9 * 8 * 8 * 5  # 9 orientations, cells of 8 x 8 pixels, float32, 5 images
+    for room, keeps_maps in ((maps, True), (maps - 1, False)):
+        monkeypatch.setattr(redi_data, "CACHE_BYTES", room)
+        other, got = _losses(images)
+        assert (other.cache.keeps_maps, other.cache.fits) == (keeps_maps, False)
+        assert (len(other.cache.kept_maps), len(other.cache.reference)) == (5 * keeps_maps, 0)
+        for stage, (a, b) in enumerate(zip(want, got, strict=True)):
+            for name in a:  # in the second stage the features were kept in half
+                torch.testing.assert_close(a[name], b[name], rtol=1e-2 if stage else 1e-5, atol=0)
+    assert (method.cache.keeps_maps, method.cache.fits) == (True, True)
 
 
 def test_graph_gives_pairs_as_it_says_and_batches_do_not_mix():

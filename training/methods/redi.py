@@ -262,7 +262,7 @@ class ReDi(Method):
         ) -> dict[str, Tensor]:
             image = data[indices]
             prompt = data[cache.training_prompts(indices, generator)]
-            maps = with_foreign_patches(cache.maps[indices], self.config.patches, generator)
+            maps = with_foreign_patches(cache.maps(indices), self.config.patches, generator)
             recovered = self.recover_image(maps, prompt) * self.std + self.mean
             target = image * self.std + self.mean
             # At half resolution the structure term costs a quarter [P].

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 NEIGHBOURS = 5  # [P] a prompt in training is one of the 5 nearest other images ...
 RANDOM_SHARE = 0.2  # [P] ... or, in this share of draws, any image
 _CHUNK = 16
+_ROWS = 1024  # of similarities at once: those of all images to all would be the square of them
 
 
 def describe(levels: list[Tensor], grid: int = 4) -> Tensor:
@@ -42,6 +43,21 @@ def coreset(descriptors: Tensor, count: int) -> Tensor:
         chosen.append(int(distance.argmax()))
         distance = torch.minimum(distance, (descriptors - descriptors[chosen[-1]]).square().sum(1))
     return torch.tensor(chosen)
+
+
+def nearest_others(directions: Tensor, count: int) -> Tensor:
+    """For each of directions [N, D], of length 1, the ``count`` most similar others: [N, count].
+
+    int64 indices, the most similar first, never its own; of a single one, itself.
+    """
+    found = []
+    for first, part in enumerate(directions.split(_ROWS)):
+        similarity = part @ directions.T
+        if len(directions) > 1:
+            rows = torch.arange(len(part), device=part.device)
+            similarity[rows, first * _ROWS + rows] = -2
+        found.append(similarity.topk(min(count, max(1, len(directions) - 1))).indices)
+    return torch.cat(found)
 
 
 class PromptBank(nn.Module):
@@ -128,17 +144,22 @@ class FeatureCache:
     """Frozen features of the training images, computed once.
 
     Stage one needs descriptors (prompts by similarity) and maps; stage two needs the features of X
-    and of Y for a few prompts per image, which no longer change: they are kept as float16 where
-    they fit into ``CACHE_BYTES``, else computed in each step.
+    and of Y for a few prompts per image, which no longer change: they are kept as float16. Where
+    the maps, or the maps and the features, do not fit into ``CACHE_BYTES``, they are computed in
+    each step.
     """
 
     def __init__(self, method: ReDi, data: TrainingSet, variants: int) -> None:
         self.method, self.data = method, data
         self.variants = variants if method.config.prompt else 1
         per_image = sum(2 * p.channels * p.size[0] * p.size[1] for p in method.pairs())
-        self.fits = (1 + self.variants) * per_image * len(data) <= CACHE_BYTES
+        with torch.no_grad():
+            blank = torch.zeros(1, 3, *method.config.size, device=data.device)
+            maps = 4 * method.map_of(blank).numel() * len(data)
+        self.keeps_maps = maps <= CACHE_BYTES
+        self.fits = maps + (1 + self.variants) * per_image * len(data) <= CACHE_BYTES
         self.descriptors = torch.empty(0)
-        self.maps = torch.empty(0)  # H of every image
+        self.kept_maps = torch.empty(0)  # H of every image
         self.neighbours = torch.empty(0, 0, dtype=torch.int64)
         self.similarity = torch.empty(0)  # to the bank, without the image itself
         self.reference: list[Tensor] = []
@@ -156,19 +177,26 @@ class FeatureCache:
                 levels = self.method.backbone(image)
                 moments.add(levels)
                 rows.append(describe(levels))
-                maps.append(self.method.map_of(image))
+                if self.keeps_maps:
+                    maps.append(self.method.map_of(image))
                 if self.fits:
                     kept.append([x.half() for x in levels])
-        self.descriptors, self.maps = torch.cat(rows), torch.cat(maps)
+        self.descriptors = torch.cat(rows)
+        if self.keeps_maps:
+            self.kept_maps = torch.cat(maps)
         self.reference = join(kept)
         self.method.scale.set_moments(moments.result())
         self.method.bank.fill(self.data.images, self.descriptors)
         centred = F.normalize(self.descriptors - self.method.bank.centre, dim=1)
-        similarity = centred @ centred.T
-        if len(self.data) > 1:
-            similarity.fill_diagonal_(-2)  # another image, never itself
-        nearest = similarity.topk(min(NEIGHBOURS, max(1, len(self.data) - 1))).indices
+        nearest = nearest_others(centred, NEIGHBOURS)
         self.neighbours = nearest.cpu()  # as the draws that choose among them
+
+    def maps(self, indices: Tensor) -> Tensor:
+        """H of the images."""
+        if self.keeps_maps:
+            return self.kept_maps[indices]
+        with torch.no_grad():
+            return self.method.map_of(self.data[indices])
 
     def training_prompts(self, indices: Tensor, generator: torch.Generator) -> Tensor:
         """One prompt index for each image index: a near neighbour, sometimes any image."""
@@ -213,7 +241,7 @@ class FeatureCache:
 
     def _recovered(self, indices: Tensor, variant: int) -> list[Tensor]:
         prompt = self.method.bank.blend(self.similarity[indices], variant)
-        return self.method.backbone(self.method.recover_image(self.maps[indices], prompt))
+        return self.method.backbone(self.method.recover_image(self.maps(indices), prompt))
 
     def chunks(self, title: str) -> Iterator[Tensor]:
         """The indices of all images in batches, with a progress bar."""
