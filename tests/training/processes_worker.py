@@ -30,6 +30,13 @@ from edgead.errors import DataError, TrainingError
 SETTINGS: dict[str, Any] = {
     "size": [64, 64], "variant": "plain", "width": 0.0625, "batch_size": 4,
 }  # fmt: skip
+AGPNET: dict[str, Any] = {
+    "size": [64, 64], "width": 16, "heads": 2, "blocks": 1, "batch_size": 4, "memory": 200,
+    "noise": "none",
+}  # fmt: skip
+REDI: dict[str, Any] = {
+    "size": [64, 64], "bank_size": 3, "widths": [4, 4, 8, 8], "batch_size": 4, "memory": 200,
+}  # fmt: skip
 RANK = int(os.environ.get("RANK", "0"))
 
 
@@ -120,6 +127,13 @@ def ssae(parts: Path, out: Path, *, resume=False, bounds=None, stop_at=None,
     return {"digest": digest(done.method), "steps": done.provenance["steps"]}
 
 
+def whole(name: str, settings: dict[str, Any], parts: Path, out: Path) -> dict[str, Any]:
+    """Eleven steps of another method: the history has the first and the last."""
+    plan = Plan(name, parts, out, settings, 0, Bounds(steps=11), device="cpu")
+    done = train(plan, resume=False, log=lambda _: None, progress=plain, bar=bar())
+    return {"digest": digest(done.method), "steps": done.provenance["steps"]}
+
+
 def command(parts: Path, out: Path, batch_size: int) -> dict[str, Any]:
     """What ``edgead train`` prints."""
     words = ["train", "ssae", str(parts), "--out", str(out), "--steps", "2", "--device", "cpu"]
@@ -156,6 +170,8 @@ def all_cases(parts: Path, out: Path) -> dict[str, Any]:
     found["command"] = command(parts, out / "command", 4)
     found["refused"] = command(parts, out / "refused", 5)
     found["missing"] = missing_in_the_second(parts, out / "missing")
+    found["agpnet"] = whole("agpnet", AGPNET, parts, out / "agpnet")
+    found["redi"] = whole("redi", REDI, parts, out / "redi")
     found["written"] = written
     return found
 

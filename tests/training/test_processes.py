@@ -67,7 +67,7 @@ def test_each_process_draws_for_itself(two):
 
 def test_both_processes_hold_the_same_model(two):
     first, second = two.found
-    for case in ("toy", "clean", "whole", "resumed", "minutes"):
+    for case in ("toy", "clean", "whole", "resumed", "minutes", "agpnet", "redi"):
         assert first[case]["digest"] == second[case]["digest"], case
 
 
@@ -80,6 +80,24 @@ def test_batch_normalisation_of_parts_stays_near_that_of_the_whole(parts, one, t
         # a hundredth in 20 steps, where the loss falls by a fifth.
         assert b["kept"] == pytest.approx(a["kept"], rel=0.05)
     assert both[-1]["kept"] < 0.9 * both[0]["kept"]
+
+
+def test_agpnet_without_noise_learns_in_two_as_in_one(parts, one, two):
+    """Nothing is drawn, and its norms know no batch: only the order of sums differs."""
+    one.worker["whole"]("agpnet", one.worker["AGPNET"], parts, one.out / "agpnet")
+    alone, both = (_json(run.out / "agpnet" / "run.json")["history"] for run in (one, two))
+    assert [row["step"] for row in alone] == [row["step"] for row in both] == [0, 10]
+    # The sum of two halves, rounded at 6e-8 each.
+    assert both[0]["clean"] == pytest.approx(alone[0]["clean"], rel=1e-6)
+    # Adam moves a weight whose gradient is but rounding by its rate, yet such weights hardly count.
+    assert both[1]["clean"] == pytest.approx(alone[1]["clean"], rel=1e-4)
+    assert both[1]["clean"] < 0.99 * both[0]["clean"]
+
+
+def test_redi_learns_both_stages_in_two_processes(two):
+    history = _json(two.out / "redi" / "run.json")["history"]
+    assert [row["stage"] for row in history] == ["recover", "discriminate"]
+    assert two.found[0]["redi"]["steps"] == 11
 
 
 def test_a_signal_to_one_stops_all_and_two_resume_as_if_never_stopped(two):
