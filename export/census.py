@@ -168,6 +168,8 @@ def _stacks(graph: onnx.GraphProto) -> set[str]:
     """Stored values of more than two axes, those of length 1 aside, and what is cast from them."""
     found = {t.name for t in graph.initializer if sum(side > 1 for side in t.dims) > 2}
     for node in graph.node:
+        if node.op_type == "Constant" and sum(n > 1 for a in node.attribute for n in a.t.dims) > 2:
+            found.update(node.output)
         if node.op_type in _PASS_ON and node.input[0] in found:
             found.update(node.output)
     return found

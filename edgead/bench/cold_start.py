@@ -46,8 +46,9 @@ def cold_start(arguments: Sequence[str], *, python: str = sys.executable) -> flo
         complaints.seek(0)
         last = (complaints.read().strip().splitlines() or ["it said nothing"])[-1]
     if late.is_set():
+        what = "did not end after its verdict" if line.startswith("verdict") else "gave no verdict"
         raise DeviceError(
-            f"the process of the cold start gave no verdict within {LONGEST_S:g} s and was killed: "
+            f"the process of the cold start {what} within {LONGEST_S:g} s and was killed: "
             f"{last}; --cold-starts 0 leaves it out"
         )
     if process.returncode != 0 or not line.startswith("verdict"):

@@ -67,6 +67,7 @@ def run(args: argparse.Namespace) -> int:
             print_json_line(_to_json(bundle, one))
         else:
             _tell(console, one)
+        del one  # and its engine, before the next plan is built: a Jetson's memory is small
     name = shlex.quote(str(args.engine))
     if not failed:
         console.next(f"edgead score {name} IMAGE")
@@ -108,8 +109,11 @@ def _on_gpu(bundle: Bundle, args: argparse.Namespace, console: Console) -> Itera
         try:
             yield _measure(bundle, "cuda", precision, args.threads)
         except DeviceError as error:
-            console.say(f"not here: the GPU in {precision}: {error}")
-            failed = error if precision == PRECISION else failed
+            said = f"the GPU in {precision}: {error}"
+            if precision == PRECISION:
+                failed = DeviceError(said)
+            else:
+                console.say(f"not here: {said}")
     if failed is not None:
         raise failed
 

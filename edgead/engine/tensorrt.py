@@ -29,6 +29,7 @@ from edgead.nvidia.library import Library, find_library
 from edgead.nvidia.log import BuildLog, collector_waits, listening, logger_of, signals_wait
 from edgead.nvidia.memory import Block, open_memory
 from edgead.nvidia.monitor import Progress
+from edgead.nvidia.plan_file import AGAIN
 from edgead.nvidia.plans import Plan, given_plan, own_plan
 from edgead.nvidia.reasons import load_reason
 from edgead.nvidia.rtx import RtxConfig
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
 
 PRECISION = "float16"
 """What a GPU computes in when nobody asks for something else."""
-
-_AGAIN = "build it again on this machine: edgead build NAME.edgead"
 
 
 class TensorRTEngine:
@@ -98,7 +97,7 @@ class TensorRTEngine:
         self.pairs = tuple((pair.reference, pair.restored) for pair in bundle.manifest.pairs)
         self._input = bundle.manifest.input_name
         loading = self.memory.errors("loading the plan")
-        with self.memory.current(), loading, self.listening(), signals_wait(self._log):
+        with self.memory.current(), loading, self.listening() as log, signals_wait(log):
             try:
                 self._load(library, found)
                 self._check_tensors(library.module)
@@ -133,7 +132,7 @@ class TensorRTEngine:
         Errors: DeviceError.
         """
         making = self.memory.errors("making an execution context")
-        with self._lock, making, self.listening(), signals_wait(self._log):
+        with self._lock, making, self.listening() as log, signals_wait(log):
             given = () if self._config is None else (self._config.config,)
             context = self._engine.create_execution_context(*given)
             ok = context is not None and self._shape(context)
@@ -142,7 +141,7 @@ class TensorRTEngine:
             raise DeviceError(
                 f"{self.device}: {self.version} makes no execution context of {self.plan}: "
                 f"{self.complaint()}; it may be out of memory; TensorRT 8.5 has a "
-                f"context for one thread only; else {_AGAIN}"
+                f"context for one thread only; else {AGAIN}"
             )
         return context
 
@@ -163,9 +162,9 @@ class TensorRTEngine:
             with self._lock, self.memory.errors("keeping what was compiled"):
                 self._config.keep()
 
-    def listening(self) -> AbstractContextManager[None]:
+    def listening(self) -> AbstractContextManager[BuildLog]:
         """What TensorRT says on this thread meanwhile is kept for ``complaint``."""
-        return listening(self._log)
+        return listening(self._log.part())
 
     def complaint(self) -> str:
         """The last error that TensorRT logged."""
@@ -203,7 +202,7 @@ class TensorRTEngine:
         if names != sorted(self.tensors):
             raise DeviceError(
                 f"{self.plan} has tensors {names}; the manifest names {sorted(self.tensors)}: it "
-                f"is the plan of another bundle; {_AGAIN}"
+                f"is the plan of another bundle; {AGAIN}"
             )
         for name, shape in self.tensors.items():
             is_input = self._engine.get_tensor_mode(name) == module.TensorIOMode.INPUT
@@ -214,7 +213,7 @@ class TensorRTEngine:
                 kind = "an input" if is_input else "an output"
                 raise DeviceError(
                     f"{self.plan}: {name!r} is {kind}, {found} {getattr(dtype, 'name', dtype)}; "
-                    f"the manifest says {shape} float32, the first axis free or 1; {_AGAIN}"
+                    f"the manifest says {shape} float32, the first axis free or 1; {AGAIN}"
                 )
 
     def _close(self) -> None:
@@ -258,7 +257,7 @@ class Execution:
             if found != shape or not self._context.set_tensor_address(name, block.address):
                 raise DeviceError(
                     f"{engine.plan}: {name!r} is {found}, wanted {shape}: {engine.complaint()}; "
-                    f"{_AGAIN}"
+                    f"{AGAIN}"
                 )
 
     def address(self, name: str) -> int:

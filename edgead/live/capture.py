@@ -163,6 +163,12 @@ class Capture:
         while (reading := self._reader.read(self._stop)) is not None:
             self._slot.put(reading)
 
+    def _first_picture(self) -> Reading | None:
+        """The first frame that can be decoded; None when the source ends or stops before it."""
+        while (reading := self._reader.read(self._stop)) is not None and reading.image is None:
+            self._slot.put(reading)
+        return reading
+
     def _reconnect(self) -> None:
         """Open the source again; returns when it gives frames or the capture stops."""
         lost_s = Moment.now().monotonic_s
@@ -182,7 +188,7 @@ class Capture:
             try:
                 about = self._reader.open()
                 # What opens and gives nothing is still lost; in a folder, frames may take days.
-                reading = None if self._source.waits else self._reader.read(self._stop)
+                reading = None if self._source.waits else self._first_picture()
                 if reading is not None or self._source.waits:
                     away_s = Moment.now().monotonic_s - lost_s
                     self._say("back", f"{self._source.label} after {away_s:.1f} s: {about}")

@@ -7,6 +7,7 @@ precision, and to obey. Either way the parsed network is counted before anything
 
 from __future__ import annotations
 
+import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -131,13 +132,17 @@ def build_plan(
         raise InputError(f"precision {precision!r}: wanted one of {', '.join(PRECISIONS)}")
     log = BuildLog() if log is None else log
     job = _Job(library, precision, options or BuildOptions(), log, Watch(log, progress, cancelled))
+    outer = sys.exc_info()[1]  # what the caller is handling keeps its frames
     try:
         with listening(log), signals_wait(log):
             return _build(job, graph, capabilities, timing_cache)
     except BaseException as error:
         # An error holds its frames. Their builder and network go now, on this thread, and not
         # whenever the error does or Python's collector comes by.
-        traceback.clear_frames(error.__traceback__)
+        held: BaseException | None = error
+        while held is not None and held is not outer:
+            traceback.clear_frames(held.__traceback__)
+            held = held.__context__
         raise
 
 

@@ -5,8 +5,8 @@ object made with it lives, and it tells a second one so while it holds a lock of
 Python does in that moment (collect garbage that holds a builder, run another thread that makes a
 runtime) waits for that lock, and the process stands still.
 
-There are no locks here: a log line may come in the middle of anything, the collector included.
-Appending to a list and replacing a tuple are atomic.
+No lock is taken where TensorRT calls: a log line may come in the middle of anything, the collector
+included. Appending to a list and replacing a tuple are atomic.
 
 Its bindings print an exception of Python's and drop it. Ctrl-C would be lost so: signals are
 handled before the first line of whatever Python it calls. So their handlers' exceptions wait here.
@@ -52,6 +52,12 @@ class BuildLog:
         if severity in _ERRORS and len(self._errors) < MOST_LINES:
             self._errors.append(line)
 
+    def part(self) -> BuildLog:
+        """A log of the same lines whose ``raised`` is its own: for one of several threads."""
+        part = BuildLog(verbose=self.verbose)
+        part._lines, part._errors = self._lines, self._errors
+        return part
+
     @property
     def errors(self) -> list[str]:
         """The lines that were errors, oldest first."""
@@ -63,11 +69,12 @@ class BuildLog:
 
 
 _listening: tuple[tuple[int, BuildLog], ...] = ()  # thread and log, in the order they came
+_waiting, _collecting = 0, False  # threads in collector_waits; whether there was a collector before
 _changing = threading.Lock()  # never taken where TensorRT calls
 
 
 @contextlib.contextmanager
-def listening(log: BuildLog) -> Iterator[None]:
+def listening(log: BuildLog) -> Iterator[BuildLog]:
     """As long as this lasts, ``log`` hears what TensorRT says on the calling thread, unless a log
     that came later hears it, and what it says on threads of its own.
 
@@ -78,7 +85,7 @@ def listening(log: BuildLog) -> Iterator[None]:
     with _changing:
         _listening = (*_listening, entry)
     try:
-        yield
+        yield log
     finally:
         with _changing:
             _listening = tuple(other for other in _listening if other is not entry)
@@ -105,27 +112,34 @@ def signals_wait(log: BuildLog) -> Iterator[None]:
         except BaseException as error:
             log.raised = log.raised or error
 
-    for number in handlers:
-        signal.signal(number, handle)
     try:
+        for number in handlers:
+            signal.signal(number, handle)
         yield
     finally:
-        for number, handler in handlers.items():
+        # Ctrl-C last: until then it raises nothing, and so leaves no other signal behind.
+        for number in sorted(handlers, key=lambda number: number == signal.SIGINT):
             if signal.getsignal(number) is handle:  # or the handler itself put another there
-                signal.signal(number, handler)
+                signal.signal(number, handlers[number])
 
 
 @contextlib.contextmanager
 def collector_waits() -> Iterator[None]:
     """No collection of garbage as long as this lasts: for the calls in which TensorRT takes a
     logger, and may tell it, with a lock held, that another library's came first."""
-    ran = gc.isenabled()
-    gc.disable()
+    global _collecting, _waiting
+    with _changing:
+        if not _waiting:
+            _collecting = gc.isenabled()
+            gc.disable()
+        _waiting += 1
     try:
         yield
     finally:
-        if ran:
-            gc.enable()
+        with _changing:
+            _waiting -= 1
+            if not _waiting and _collecting:
+                gc.enable()
 
 
 def _hearing() -> list[BuildLog]:

@@ -18,7 +18,7 @@ from edgead.nvidia.library import NAMES, OLDEST, Library
 HEADER_BYTES = 32
 _FLAVOURS = {b"ftrt": "tensorrt", b"vtrt": "rtx"}
 _NEWEST_MAJOR = 40  # far above what there is; more means that these bytes are no version
-_AGAIN = "build it again on this machine: edgead build NAME.edgead"
+AGAIN = "build it again on this machine: edgead build NAME.edgead"
 
 
 @dataclass(frozen=True)
@@ -38,14 +38,14 @@ def read_header(data: bytes, where: str) -> PlanHeader:
     if len(data) < HEADER_BYTES:
         raise DeviceError(
             f"{where} is no plan or was truncated: {len(data)} bytes, fewer than a "
-            f"header has; {_AGAIN}"
+            f"header has; {AGAIN}"
         )
     flavour = _FLAVOURS.get(data[:4])
     if flavour is None:
         hint = ""
         if any(tag in data[: 1 << 16] for tag in _FLAVOURS):
             hint = " (one seems to follow after other data, as some exporters write: cut that off)"
-        raise DeviceError(f"{where} is no plan of TensorRT{hint}; {_AGAIN}")
+        raise DeviceError(f"{where} is no plan of TensorRT{hint}; {AGAIN}")
     major, minor, patch = data[24:27]
     sane = OLDEST[flavour][0] <= major <= _NEWEST_MAJOR
     size = int.from_bytes(data[16:24], "little") if flavour == "rtx" else None
@@ -61,16 +61,16 @@ def check_header(data: bytes, library: Library, where: str) -> None:
     if header.flavour != library.flavour:
         raise DeviceError(
             f"{where} is a plan of {NAMES[header.flavour]}, and here runs {library}; "
-            f"use that library, or {_AGAIN}"
+            f"use that library, or {AGAIN}"
         )
     if header.version is not None and header.version != library.version[:3]:
         version = ".".join(map(str, header.version))
         raise DeviceError(
             f"{where} was built by {NAMES[header.flavour]} {version}, and here runs {library}: "
-            f"plans of one version do not load in another; {_AGAIN}"
+            f"plans of one version do not load in another; {AGAIN}"
         )
     if header.size is not None and header.size != len(data):
         raise DeviceError(
             f"{where} was truncated or altered: {len(data)} bytes, and its header says "
-            f"{header.size}; copy it again, or {_AGAIN}"
+            f"{header.size}; copy it again, or {AGAIN}"
         )

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from edgead.nvidia.library import Library
+from edgead.nvidia.plan_file import AGAIN
 
 _NO_DRIVER = re.compile(
     r"cudaError 35\b|driver version is insufficient|no CUDA-capable device|cudaError 100\b"
@@ -17,7 +18,6 @@ _ELSEWHERE = {
     "rtx": "leave --device out to build ahead of time",
     "tensorrt": "build on the device itself, or ahead of time for desktop GPUs: --flavour rtx",
 }
-_AGAIN = "build it again on this machine: edgead build NAME.edgead"
 _OTHER_DEVICE = re.compile(r"incompatible device|compute capability|different (?:GPU|device)")
 
 
@@ -67,4 +67,4 @@ def load_reason(errors: Sequence[str]) -> str:
         )
     if no_device(errors):
         return f"{errors[0]}; install a newer driver, or an older TensorRT"
-    return f"{errors[-1] if errors else 'it does not say why'}; {_AGAIN}"
+    return f"{errors[-1] if errors else 'it does not say why'}; {AGAIN}"

@@ -153,6 +153,40 @@ def test_a_signal_that_stays_away_is_given_up(seconds):
     assert reader.closed > 0
 
 
+class Rubbish(ScriptedReader):
+    """A step "rubbish" is a frame that cannot be decoded."""
+
+    def read(self, stop):
+        if self.steps[:1] == ["rubbish"]:
+            self.steps.pop(0)
+            return Reading(Moment.now(), None, error="a frame cannot be decoded")
+        return super().read(stop)
+
+
+def test_frames_that_cannot_be_decoded_are_no_signal():
+    """The camera opens each time, and gives rubbish until it is lost again."""
+    slot, log = Slot(), Log()
+    reader = Rubbish(7, None, *["rubbish", "rubbish", None] * 10_000)
+    capture = Capture(STREAM, reader, slot, log, give_up_s=0.01, first_delay_s=0.002)
+    capture.start()
+    capture._thread.join(LONGEST_S)
+    assert slot.take(0).reading.error  # the latest
+    with pytest.raises(SourceError, match=r"given up after 0\.01 s .*opens, but gives no frame"):
+        _ = slot.done
+    assert "back" not in dict(log)
+
+
+def test_a_picture_after_rubbish_is_a_signal():
+    slot, log = Slot(every_frame=True), Log()
+    capture = Capture(STREAM, Rubbish(7, None, "rubbish", 8), slot, log, first_delay_s=0.002)
+    capture.start()
+    found = [slot.take(LONGEST_S) for _ in range(3)]
+    assert [None if one.image is None else int(one.image[0, 0]) for one in found] == [7, None, 8]
+    assert found[1].reading.error
+    log.wait_for("back")
+    assert capture.stop()
+
+
 def test_a_source_that_does_not_open_at_first_is_an_error_at_once():
     with pytest.raises(SourceError, match="refused"):
         Capture(STREAM, ScriptedReader(SourceError("refused")), Slot(), Log()).start()

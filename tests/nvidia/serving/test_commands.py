@@ -99,5 +99,5 @@ def test_verify_tries_every_precision_on_the_gpu(
     failing = {"float16"}
     code, engines, said = verified(half_bundle, capsys)
     assert (code, engines[-1]) == (2, gpu[1])
-    assert "not here: the GPU in float16: no kernel for that" in said
-    assert said.splitlines()[-1] == "edgead: no kernel for that"
+    assert said.count("no kernel for that") == 1
+    assert said.splitlines()[-1] == "edgead: the GPU in float16: no kernel for that"
