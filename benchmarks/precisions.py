@@ -109,7 +109,8 @@ def _ways(run: Run, bundle: Bundle, with_half: bool) -> tuple[list[Way], dict[st
             ways.append(engine_path(engine, bundle))
             qualify(bundle, engine)
         except EdgeadError as error:
-            refused[precision] = str(error)
+            # What is kept goes into the repository: the name says enough there.
+            refused[precision] = str(error).replace(str(bundle.path), bundle.path.name)
     if "float16" in bundle.manifest.models:
         data = bundle.read(bundle.manifest.models["float16"])
         ways.append(onnx_path(data, "float16", bundle.manifest))

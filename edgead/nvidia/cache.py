@@ -129,7 +129,7 @@ class PlanCache:
         Errors: those of ``find`` and ``load``; CancelledError.
         """
         try:
-            return self._get(key)
+            return self.look(key)
         except DeviceError as error:
             seen = error
         with contextlib.ExitStack() as stack:
@@ -137,9 +137,10 @@ class PlanCache:
                 stack.enter_context(self.building(key, waiting=waiting, cancelled=cancelled))
             except DeviceError:  # a cache that cannot be written: nobody changes it
                 raise seen from None
-            return self._get(key)
+            return self.look(key)
 
-    def _get(self, key: str) -> tuple[Entry, bytes] | None:
+    def look(self, key: str) -> tuple[Entry, bytes] | None:
+        """``find`` and ``load`` in one. Errors: theirs."""
         entry = self.find(key)
         return None if entry is None else (entry, self.load(entry))
 

@@ -46,8 +46,7 @@ class NetworkCensus:
     """``tensors``: how many values of each dtype the layers give; ``products``: how many
     convolutions and matrix products compute in each, "int8" where the input was quantised;
     ``weights``: the elements of their weights likewise, without stacks of matrices, as the exporter
-    counts them; ``float32_products``: names of those in
-    float32.
+    counts them; ``float32_products``: names of those in float32.
     """
 
     tensors: dict[str, int]

@@ -136,9 +136,8 @@ def own_plan(
         raise work.missing()
     with cache.building(key, **others):
         # Another process may have built it meanwhile.
-        entry = None if rebuild else cache.find(key)
-        plan = None if entry is None else work.plan(entry, cache.load(entry))
-        return plan or work.build(verbose_log, progress, cancelled)
+        found = None if rebuild else cache.look(key)
+        return work.plan(*found) if found else work.build(verbose_log, progress, cancelled)
 
 
 class _Others(TypedDict):
