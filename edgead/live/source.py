@@ -109,7 +109,11 @@ def quiet_opencv() -> None:
     import cv2
 
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", FFMPEG_QUIET)
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    silent = 0
+    if hasattr(cv2.utils, "logging"):
+        cv2.utils.logging.setLogLevel(silent)
+    else:  # that of Debian, which has GStreamer
+        cv2.setLogLevel(silent)  # type: ignore[attr-defined]
 
 
 def parse_source(text: str) -> Source:

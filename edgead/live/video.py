@@ -100,7 +100,11 @@ class VideoReader:
             case kinds.CAMERA:
                 return cv2.VideoCapture(int(target) if target.isdecimal() else target)
             case kinds.PIPELINE:
-                return cv2.VideoCapture(target, cv2.CAP_GSTREAMER, limits)
+                capture = cv2.VideoCapture(target, cv2.CAP_GSTREAMER, limits)
+                # In OpenCV 4.6 GStreamer's reader knows no limits of time, and does not open.
+                return (
+                    capture if capture.isOpened() else cv2.VideoCapture(target, cv2.CAP_GSTREAMER)
+                )
             case kinds.STREAM:
                 return cv2.VideoCapture(target, cv2.CAP_FFMPEG, limits)
         return cv2.VideoCapture(target)

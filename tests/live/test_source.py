@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 
 from edgead.errors import InputError
 from edgead.live import video
-from edgead.live.source import SourceError, parse_source
+from edgead.live.source import SourceError, parse_source, quiet_opencv
 from edgead.live.video import VideoReader
 
 
@@ -197,6 +198,31 @@ def test_a_frame_of_a_film_that_cannot_be_decoded_is_an_error_and_the_rest_is_se
             assert reading.error == f"a frame of video file {film} cannot be decoded"
         else:
             assert reading.image is (frames * 10)[number] and reading.error is None
+
+
+def test_a_pipeline_opens_with_an_opencv_whose_gstreamer_knows_no_limits(frames, monkeypatch):
+    """OpenCV 4.6 refuses a pipeline for the two properties, and opens it without."""
+
+    class Closed(Holey):
+        def isOpened(self):
+            return False
+
+    def capture(target, api, limits=None):
+        assert (target, api) == ("videotestsrc ! appsink", cv2.CAP_GSTREAMER)
+        return Holey(frames, ()) if limits is None else Closed(frames, ())
+
+    monkeypatch.setattr(cv2, "VideoCapture", capture)
+    reader = VideoReader(parse_source("videotestsrc ! appsink"), stall_s=1)
+    assert reader.open().endswith("by HOLEY")
+    assert reader.read(threading.Event()).image is frames[0]
+
+
+def test_an_opencv_without_the_module_logging_is_silenced_too(monkeypatch):
+    levels = []
+    monkeypatch.delattr(cv2.utils, "logging")
+    monkeypatch.setattr(cv2, "setLogLevel", levels.append, raising=False)
+    quiet_opencv()
+    assert levels == [0]
 
 
 def test_a_camera_that_gives_only_rubbish_is_lost(frames, monkeypatch):
