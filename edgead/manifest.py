@@ -28,8 +28,10 @@ from edgead.manifest_parts import (
     read_map,
     read_own,
     read_pair,
+    read_ties,
     read_tiling,
     read_tolerance,
+    ties_json,
     tiling_json,
 )
 from edgead.preprocess import PreprocessParams
@@ -117,12 +119,15 @@ class Manifest:
     def calibration_of(self, precision: str) -> OwnCalibration:
         """What scores in ``precision`` are judged by: its own calibration, or that of float32.
 
-        The latter with the tolerance of ``precision`` as ties. Errors: as ``tolerance_of``.
+        float32 and float16 have the same ties, so the same limits: a part has one verdict on the
+        CPU and on a GPU. What departs further has its tolerance as ties.
+        Errors: as ``tolerance_of``.
         """
-        held = self.calibration
+        held, tolerance = self.calibration, self.tolerance_of(precision)
         if precision in held.own:
             return held.own[precision]
-        return OwnCalibration(held.scores, held.peaks, self.tolerance_of(precision))
+        shared = held.ties if precision in ("float32", "float16") else None
+        return OwnCalibration(held.scores, held.peaks, shared or tolerance)
 
     def preprocess_params(self) -> PreprocessParams:
         """Size and normalisation of the graph's input."""
@@ -166,6 +171,7 @@ class Manifest:
                 "scores": list(self.calibration.scores),
                 "peaks": list(self.calibration.peaks),
                 "false_reject_rate": self.calibration.false_reject_rate,
+                **ties_json(self.calibration.ties),
                 **own_json(self.calibration.own),
             },
             "tolerance": {name: asdict(value) for name, value in self.tolerance.items()},
@@ -253,6 +259,7 @@ def _read(cls: type[Manifest], door: Fields, version: int) -> Manifest:
             scores=calibration.numbers("scores"),
             peaks=calibration.numbers("peaks"),
             false_reject_rate=calibration.number("false_reject_rate"),
+            ties=read_ties(calibration),
             own=read_own(calibration),
         ),
         tolerance={name: read_tolerance(f) for name, f in door.named_children("tolerance").items()},

@@ -24,6 +24,7 @@ def check(manifest: Manifest) -> None:
     numbers = [*calibration.scores, *calibration.peaks]
     own = calibration.own
     tolerances = [*manifest.tolerance.values(), *(one.ties for one in own.values())]
+    tolerances += [calibration.ties] if calibration.ties else []
     numbers += [value for t in tolerances for value in (t.score, t.map)]
     numbers += [value for one in own.values() for value in (*one.scores, *one.peaks)]
     for wrong, sentence in (

@@ -62,12 +62,15 @@ class OwnCalibration:
 class Calibration:
     """Scores of held-out good images by the embedded engine, and the peak of each one's map.
 
-    That is in float32. ``own``: of the same images in a precision that moves scores too far.
+    That is in float32. ``ties``: how far an engine in float32 or float16 may be from another of
+    them (absolute), measured at export; None: the tolerance of its precision. ``own``: of the same
+    images in a precision that moves scores too far.
     """
 
     scores: tuple[float, ...]
     peaks: tuple[float, ...]
     false_reject_rate: float
+    ties: Tolerance | None = None
     own: Mapping[str, OwnCalibration] = field(default_factory=dict)
 
 
@@ -109,6 +112,14 @@ def read_tolerance(fields: Fields) -> Tolerance:
     tolerance = Tolerance(fields.number("score"), fields.number("map"))
     fields.done()
     return tolerance
+
+
+def read_ties(calibration: Fields) -> Tolerance | None:
+    return read_tolerance(calibration.child("ties")) if calibration.has("ties") else None
+
+
+def ties_json(ties: Tolerance | None) -> dict[str, Any]:
+    return {} if ties is None else {"ties": asdict(ties)}
 
 
 def read_own(calibration: Fields) -> dict[str, OwnCalibration]:

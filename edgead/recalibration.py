@@ -1,7 +1,7 @@
 """Calibration anew: scores of good images of this camera, in place of those of the export.
 
 The model, its golden frames and their tolerances stay: they prove the engine, whatever the camera.
-The tolerance of the score also says what is a tie between p-values. That keeps the promise for
+The ties between p-values stay too. That keeps the promise for
 every set of scores, since ties favour the part, but it is a share of the old spread: ``concerns``
 tells when it is large beside the new one.
 """
@@ -142,7 +142,9 @@ def recalibrate(
         name=path.stem,
         created=now,
         edgead_version=__version__,
-        calibration=Calibration(recording.scores, recording.peaks, rate),
+        calibration=Calibration(
+            recording.scores, recording.peaks, rate, old.manifest.calibration.ties
+        ),
         health=recording.health,
         provenance={**old.manifest.provenance, "calibration": about},
     )
@@ -151,12 +153,12 @@ def recalibrate(
     return write_bundle(path, manifest, files)
 
 
-def concerns(old: Sequence[float], recording: Recording, tolerance: float) -> tuple[str, ...]:
+def concerns(old: Sequence[float], recording: Recording, ties: float) -> tuple[str, ...]:
     """Reasons to look again before the new calibration is trusted, each a sentence or two.
 
-    ``old``: calibration scores of the bundle so far; ``tolerance``: of its score.
+    ``old``: calibration scores of the bundle so far; ``ties``: of its scores.
     """
-    found = [_moved(old, recording), _far_out(recording), _tied(recording, tolerance)]
+    found = [_moved(old, recording), _far_out(recording), _tied(recording, ties)]
     return tuple(sentence for sentence in found if sentence)
 
 
@@ -214,13 +216,13 @@ def _far_out(recording: Recording) -> str:
     )
 
 
-def _tied(recording: Recording, tolerance: float) -> str:
+def _tied(recording: Recording, ties: float) -> str:
     scores = np.asarray(recording.scores)
     spread = float(max(np.ptp(scores), 0.1 * np.abs(scores).max()))
-    if tolerance <= TIES_SHARE * spread:
+    if ties <= TIES_SHARE * spread:
         return ""
     return (
-        f"the bundle's tolerance, {tolerance:.3g}, is {tolerance / spread:.0%} of the spread of "
+        f"what the bundle counts as a tie, {ties:.3g}, is {ties / spread:.0%} of the spread of "
         "the new scores: scores that close count as the same, so a defect just above the threshold "
         "passes. The false-reject rate is kept"
     )

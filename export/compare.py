@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from edgead.calibration import best_false_reject_rate, ranked, ranked_p_value
 from edgead.errors import ExportError
+from edgead.manifest import Tolerance
 
 Pairs = Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]]
 Infer = Callable[[NDArray[np.float32]], Pairs]
@@ -59,6 +60,11 @@ BOUNDS = Bounds()
 
 RATES = (0.01, 0.02, 0.05, 0.1, 0.2)
 """False-reject rates at which verdicts are compared, besides the bundle's own: what people use."""
+
+TIES = 2.0
+"""Ties in units of the largest difference from torch that was measured: two engines may be off by
+as much in opposite directions. Less than the tolerance, which tells a wrong engine from a right
+one: what counts as a tie is a defect that is not found."""
 
 _STEPS = (1.0, 1.25, 1.5, 1.75, 2.0)
 
@@ -192,58 +198,56 @@ def check_differences(
                 )
 
 
-def agreeing_tolerances(
+def agreeing_ties(
     measured: Measured,
     calibration: Sequence[float],
     rate: float,
     score_spread: float,
+    map_spread: float,
     bounds: Bounds = BOUNDS,
-) -> dict[str, float]:
-    """Per precision, the tolerance at which every path gives torch's verdicts; scores as ties.
+) -> Tolerance:
+    """How far two engines may be apart, so that every path gives torch's verdicts; see ``TIES``.
 
+    At most what the bounds allow, at least what they allow in float32.
     ``measured`` is on the calibration images, ``calibration`` their scores by the embedded engine.
-    Verdicts are compared at ``rate`` and at ``RATES``. The bound is the first choice; where a
-    score happens to lie within rounding of a threshold, up to twice the bound is tried, for then a
-    wider tie is what keeps engines in agreement.
+    Verdicts are compared at ``rate`` and at ``RATES``. Where a score happens to lie within rounding
+    of a threshold, up to twice these ties are tried: wider ones are what keeps engines in agreement
+    then.
 
     Errors: ExportError that names the first image whose verdict differs.
     """
-    tolerances = {}
-    for precision in sorted({kind for _, kind in measured.paths}):
-        first = bounds.score(precision) * score_spread
-        disagreement = None
-        for step in _STEPS:
-            found = _disagreement(measured, precision, calibration, rate, step * first)
-            if found is None:
-                tolerances[precision] = step * first
-                break
-            disagreement = disagreement or found
-        else:
-            raise ExportError(f"{disagreement}. Nothing was written; {CURES[precision]}")
-    return tolerances
+    kinds = {precision for _, precision in measured.paths}
+    apart = float(np.abs(measured.scores - measured.scores[0]).max())
+    most = max(map(bounds.score, kinds)) * score_spread
+    first = min(max(TIES * apart, bounds.score32 * score_spread), most)
+    map_apart = min(
+        TIES * float(measured.map_largest.max()), max(map(bounds.map, kinds)) * map_spread
+    )
+    disagreement = None
+    for step in _STEPS:
+        found = _disagreement(measured, calibration, rate, step * first)
+        if found is None:
+            return Tolerance(step * first, max(map_apart, bounds.map32 * map_spread))
+        disagreement = disagreement or found
+    kind, sentence = disagreement or ("", "")
+    raise ExportError(f"{sentence}. Nothing was written; {CURES[kind]}")
 
 
 def _disagreement(
-    measured: Measured,
-    precision: str,
-    calibration: Sequence[float],
-    rate: float,
-    tolerance: float,
-) -> str | None:
-    """The first verdict of a path of ``precision`` that is not torch's, as a sentence."""
-    values = ranked(calibration, tolerance)
+    measured: Measured, calibration: Sequence[float], rate: float, ties: float
+) -> tuple[str, str] | None:
+    """The first verdict of a path that is not torch's: its precision, and a sentence."""
+    values = ranked(calibration, ties)
     best = best_false_reject_rate(len(values))
     rates = [rate, *(r for r in RATES if r >= best and r != rate)]
     for row, (name, kind) in enumerate(measured.paths):
-        if not row or kind != precision:
-            continue
         for image, ours, theirs in zip(
             measured.images, measured.scores[0], measured.scores[row], strict=True
         ):
             p_torch, p_path = ranked_p_value(ours, values), ranked_p_value(theirs, values)
             for r in rates:
                 if (p_torch <= r) != (p_path <= r):
-                    return (
+                    return kind, (
                         f"{name} ({kind}) gives another verdict than the trained model on {image} "
                         f"at a false-reject rate of {r:g}: scores {theirs:.6g} and {ours:.6g}, "
                         f"p-values {p_path:.4g} and {p_torch:.4g}"

@@ -314,15 +314,18 @@ def _golden(
 def _manifest(
     draft: Draft, comparison: _Comparison, golden_frames: tuple[Golden, ...], rate: float
 ) -> Manifest:
-    """The final manifest: calibration by the embedded engine, tolerances that keep verdicts."""
+    """The final manifest: calibration by the embedded engine, ties that keep verdicts."""
     measured, spreads = comparison.measured, comparison.spreads
     scores = tuple(measured.scores[1].tolist())
-    tolerances = compare.agreeing_tolerances(measured, scores, rate, spreads["score"])
+    ties = compare.agreeing_ties(measured, scores, rate, spreads["score"], spreads["map"])
     return replace(
         draft.manifest,
-        calibration=Calibration(scores, tuple(measured.peaks[1].tolist()), rate),
+        calibration=Calibration(scores, tuple(measured.peaks[1].tolist()), rate, ties),
         tolerance={
-            name: Tolerance(tolerances[name], compare.BOUNDS.map(name) * spreads["map"])
+            name: Tolerance(
+                compare.BOUNDS.score(name) * spreads["score"],
+                compare.BOUNDS.map(name) * spreads["map"],
+            )
             for name in draft.manifest.models
         },
         golden=golden_frames,

@@ -142,7 +142,7 @@ def judge(
     before, after = (
         scored.scores > threshold(values, held.false_reject_rate, width)
         for scored, values, width in (
-            (exact, held.scores, bundle.manifest.tolerance["float32"].score),
+            (exact, held.scores, bundle.manifest.calibration_of("float32").ties.score),
             (coarse, coarse.scores[good].tolist(), ties.score),
         )
     )

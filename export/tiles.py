@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from edgead.bundle import Draft
 from edgead.engine import open_engine
-from edgead.manifest import Calibration
 from edgead.tiling import Tiling
 
 from . import golden
@@ -42,8 +41,8 @@ def with_tiling(
     found = [run(frame.read()) for frame in frames]
     scores = tuple(score for _, score in found)
     peaks = tuple(float(values.max()) for values, _ in found)
-    rate = draft.manifest.calibration.false_reject_rate
-    calibration = Calibration(scores, peaks, rate)
+    held = draft.manifest.calibration
+    calibration = replace(held, scores=scores, peaks=peaks)
     tall, wide = (2 * side - tiling.overlap for side in tiling.size)
     shown = [
         middle(frames[index].read(), (tall, wide)) for index in golden.spread_over(np.array(scores))

@@ -57,6 +57,11 @@ def make_memory(count: int, size: Size, images: int) -> FeatureMemory | None:
     return FeatureMemory(kept, remembered_channels(), size) if kept else None
 
 
+def differences(reference: list[Tensor], restored: list[Tensor]) -> list[Tensor]:
+    """F_X - F_Y of every level, float32."""
+    return [x.float() - y.float() for x, y in zip(reference, restored, strict=True)]
+
+
 def measure_comparison(
     method: Any,
     images: int,
@@ -72,7 +77,9 @@ def measure_comparison(
     compares).
     """
     if method.whitening is not None:
-        method.whitening.fit(compared("residuals of the good images"), method.config.position)
+        pairs = compared("residuals of the good images")
+        residuals = (differences(*pair) for pair in pairs)
+        method.whitening.fit(residuals, method.config.position)
     else:
         measure(method, method.scale, compared)
     if method.memory is not None:

@@ -50,20 +50,20 @@ class FeatureMemory(nn.Module):
     def restore(self, features: Tensor, foreign_to: Tensor | None = None) -> Tensor:
         """The blend for every position; ``foreign_to`` [N]: images whose own features are out."""
         count, height, width = (int(length) for length in features.shape[1:])
-        query = features.flatten(2).transpose(1, 2)
+        query = features.flatten(2)  # the kept ones come first: a TopK of rows is slow on CPUs
         kept = self.kept
         # -|f - k|^2 / 2 without the part that all share. The sizes do not fit half: 1 / C here.
-        product = (query.to(kept.dtype) @ (kept / count).T).float()
-        near = product - kept.float().square().sum(1) / (2 * count)
+        product = ((kept / count)[None] @ query.to(kept.dtype)).float()
+        near = product - kept.float().square().sum(1, keepdim=True) / (2 * count)
         if foreign_to is not None:
             own = self.owners.to(near.device)[None] == foreign_to.to(near.device)[:, None]
-            near = near.masked_fill(own[:, None], -torch.inf)
-        best, rows = near.topk(min(NEIGHBOURS + 1, len(kept)), dim=2)
-        share = torch.softmax(best / TEMPERATURE, dim=2)
+            near = near.masked_fill(own[..., None], -torch.inf)
+        best, rows = near.topk(min(NEIGHBOURS + 1, len(kept)), dim=1)
+        share = torch.softmax(best / TEMPERATURE, dim=1)
         if len(kept) > NEIGHBOURS:
-            share = share[..., :-1] - share[..., -1:] + _LEAST
-            share = share / share.sum(2, keepdim=True)
-        blend = (kept.float()[rows[..., : share.shape[2]]] * share[..., None]).sum(2)
+            share = share[:, :-1] - share[:, -1:] + _LEAST
+            share = share / share.sum(1, keepdim=True)
+        blend = (kept.float()[rows[:, : share.shape[1]]] * share[..., None]).sum(1)
         return blend.transpose(1, 2).reshape(-1, count, height, width)
 
     @torch.no_grad()

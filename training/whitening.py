@@ -36,12 +36,12 @@ def from_regions(x: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 class LocalWhitening(nn.Module):
-    """Pairs to residuals that good images show in every direction alike, about 1 in the mean.
+    """Residuals that good images show in every direction alike, about 1 in the mean.
 
-    For each level of C channels at size (h, w) it keeps the means of reference and restored
-    features per position, and W [R, C, C] of each square of positions, W^T W being the inverse of
-    the covariance of the good images' residuals there; or one mean and one W for all positions,
-    see ``fit``. ``sides``: of the squares, in positions; each divides h and w.
+    For each level of C channels at size (h, w) it keeps the mean [1, C, h, w] of the good images'
+    residuals, and W [R, C, C] of each square of positions, W^T W being the inverse of the
+    covariance of those residuals there; or one mean and one W for all positions, see ``fit``.
+    ``sides``: of the squares, in positions; each divides h and w.
     """
 
     def __init__(
@@ -50,20 +50,20 @@ class LocalWhitening(nn.Module):
         super().__init__()
         self.sizes, self.sides = sizes, sides
         for k, (count, (height, width)) in enumerate(zip(channels, sizes, strict=True)):
-            for name in ("reference", "restored"):
-                self.register_buffer(f"{name}_{k}", torch.zeros(1, count, height, width))
+            self.register_buffer(f"mean_{k}", torch.zeros(1, count, height, width))
             squares = height * width // sides[k] ** 2
             self.register_buffer(f"whiten_{k}", torch.eye(count).repeat(squares, 1, 1))
 
-    def emit(self, reference: list[Tensor], restored: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
-        """(W (F_X - mean), W (F_Y - mean)) of every level, float32 also behind a half trunk."""
-        both = {"reference": reference, "restored": restored}
-        each = [
-            [self._whiten(k, x.float() - self.get_buffer(f"{name}_{k}").float())
-             for k, x in enumerate(levels)]
-            for name, levels in both.items()
-        ]  # fmt: skip
-        return list(zip(*each, strict=True))
+    def emit(self, residuals: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
+        """(W (r - mean), 0) of the residual r = F_X - F_Y of every level, float32 also behind a
+        half trunk. W F_X and W F_Y on their own would have the same distance for twice the work.
+        """
+        pairs = []
+        for k, residual in enumerate(residuals):
+            white = self._whiten(k, residual.float() - self.get_buffer(f"mean_{k}").float())
+            # Not zeros_like: an output that is a constant is not for every importer.
+            pairs.append((white, white - white))
+        return pairs
 
     def _whiten(self, k: int, x: Tensor) -> Tensor:
         matrix = self.get_buffer(f"whiten_{k}")
@@ -71,38 +71,34 @@ class LocalWhitening(nn.Module):
         return from_regions(torch.matmul(matrix, regions), self.sizes[k]).float()
 
     @torch.no_grad()
-    def fit(
-        self, compared: Iterable[tuple[list[Tensor], list[Tensor]]], position: bool = True
-    ) -> None:
-        """Measure means and covariances on the good images' (reference, restored), by chunks.
+    def fit(self, residuals: Iterable[list[Tensor]], position: bool = True) -> None:
+        """Measure means and covariances on the good images' residuals of every level, by chunks.
 
         Of a single image the means are those of all positions together. With ``position`` False
         they always are, and so is the covariance: what differs from place to place counts in it.
         """
         count = 0
-        means: list[list[Tensor]] = []
+        sums: list[Tensor] = []
         products: list[Tensor] = []
-        for reference, restored in compared:
-            for k, (x, y) in enumerate(zip(reference, restored, strict=True)):
-                residual = to_regions(x - y, self.sides[k])
-                sums = [z.sum(0, keepdim=True, dtype=torch.float64).cpu() for z in (x, y)]
-                square = torch.einsum("nrcp,nrdp->rcd", residual, residual).double().cpu()
+        for levels in residuals:
+            for k, residual in enumerate(levels):
+                total = residual.sum(0, keepdim=True, dtype=torch.float64).cpu()
+                regions = to_regions(residual, self.sides[k])
+                square = torch.einsum("nrcp,nrdp->rcd", regions, regions).double().cpu()
                 if not count:
-                    means.append(sums)
+                    sums.append(total)
                     products.append(square)
                     continue
-                for total, part in zip(means[k], sums, strict=True):
-                    total += part
+                sums[k] += total
                 products[k] += square
-            count += len(reference[0])
-        for k, (sums, product) in enumerate(zip(means, products, strict=True)):
-            mean = [total / count for total in sums]
-            own = to_regions(mean[0] - mean[1], self.sides[k])[0]
+            count += len(levels[0])
+        for k, (total, product) in enumerate(zip(sums, products, strict=True)):
+            mean = total / count
+            own = to_regions(mean, self.sides[k])[0]
             if count == 1 or not position:  # only what all positions have in common is taken out
-                mean = [each.mean((2, 3), keepdim=True).expand_as(each) for each in mean]
-            for name, value in zip(("reference", "restored"), mean, strict=True):
-                self.get_buffer(f"{name}_{k}").copy_(value)
-            bias = to_regions(mean[0] - mean[1], self.sides[k])[0]
+                mean = mean.mean((2, 3), keepdim=True).expand_as(mean)
+            self.get_buffer(f"mean_{k}").copy_(mean)
+            bias = to_regions(mean, self.sides[k])[0]
             mixed = own @ bias.transpose(1, 2)
             around = product / count - mixed - mixed.transpose(1, 2) + bias @ bias.transpose(1, 2)
             covariance = around / self.sides[k] ** 2

@@ -75,8 +75,8 @@ def run(args: argparse.Namespace) -> int:
     )
     recording = record(detector, paths, _progress if sys.stderr.isatty() else None)
     bundle = recalibrate(detector, recording, out, rate)
-    tolerance = old.manifest.tolerance_of(info["precision"]).score
-    warnings = concerns(old.manifest.calibration.scores, recording, tolerance)
+    ties = old.manifest.calibration_of(info["precision"]).ties.score
+    warnings = concerns(old.manifest.calibration.scores, recording, ties)
     if args.json:
         print_json(_describe(bundle, old, recording, warnings))
     _tell(console, args, bundle, old, warnings)
@@ -124,9 +124,9 @@ def _describe(
 def _threshold(bundle: Bundle) -> float:
     from edgead.calibration import threshold
 
-    measured = bundle.manifest.calibration
-    tolerance = bundle.manifest.tolerance["float32"].score
-    return threshold(measured.scores, measured.false_reject_rate, tolerance)
+    held = bundle.manifest.calibration_of("float32")
+    rate = bundle.manifest.calibration.false_reject_rate
+    return threshold(held.scores, rate, held.ties.score)
 
 
 def _tell(

@@ -129,7 +129,7 @@ def _calibration(manifest: Manifest) -> list[str]:
     calibration = manifest.calibration
     number, rate = len(calibration.scores), calibration.false_reject_rate
     low, high = min(calibration.scores), max(calibration.scores)
-    limit = threshold(calibration.scores, rate, manifest.tolerance["float32"].score)
+    limit = threshold(calibration.scores, rate, manifest.calibration_of("float32").ties.score)
     return [
         f"{count(number, 'good image')}, scores {low:.5g} to {high:.5g}",
         f"false-reject rate {percent(rate)}: anomalous above {limit:.5g}",

@@ -219,9 +219,9 @@ def _write(console: Console, draft: Draft, args: argparse.Namespace) -> None:
     detector = Detector(draft, threads=args.threads)
     recording = record(detector, paths)
     bundle = recalibrate(detector, recording, args.out, rate)
-    tolerance = draft.manifest.tolerance_of(detector.info()["precision"]).score
+    ties = draft.manifest.calibration_of(detector.info()["precision"]).ties.score
     # The old scores are those of all pixels, and not to be compared with.
-    for warning in concerns(recording.scores, recording, tolerance):
+    for warning in concerns(recording.scores, recording, ties):
         console.say(console.paint(f"warning: {warning}", "yellow"))
     console.say(
         f"wrote  {bundle.path}, calibrated on {count(len(paths), 'image')}, false-reject rate "

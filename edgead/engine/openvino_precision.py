@@ -57,12 +57,14 @@ def layers_of(model: Any) -> Counter[str]:
     found: Counter[str] = Counter()
     for node in model.get_ordered_ops():
         if node.get_type_name() in (*_WEIGHTED, "MatMul"):
-            source = node.input(1).get_source_output().get_node()
-            while source.get_type_name() in _DECODED:
-                source = source.input(0).get_source_output().get_node()
-            if source.get_type_name() == "Constant":
-                name = source.get_element_type().get_type_name()
-                found[_NAMES.get(name, name)] += 1
+            for index in (1, 0):  # the weights; a product may have them before the activation
+                source = node.input(index).get_source_output().get_node()
+                while source.get_type_name() in _DECODED:
+                    source = source.input(0).get_source_output().get_node()
+                if source.get_type_name() == "Constant":
+                    name = source.get_element_type().get_type_name()
+                    found[_NAMES.get(name, name)] += 1
+                    break
     return found
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from edgead_export import compare
 
 from edgead.errors import ExportError
+from edgead.manifest import Tolerance
 
 KINDS = (("torch", "float32"), ("engine", "float32"), ("fast", "float16"))
 
@@ -88,16 +91,31 @@ def test_bounds_follow_the_spread() -> None:
 LADDER = [float(i) for i in range(20)]
 
 
-def test_same_scores_same_verdicts_at_the_bound() -> None:
+def test_equal_scores_are_ties_within_the_bound_of_float32() -> None:
     rows = measured([LADDER, LADDER, LADDER])
-    found = compare.agreeing_tolerances(rows, LADDER, 0.05, 19.0)
-    assert found == {"float32": 1e-3 * 19.0, "float16": 5e-2 * 19.0}
+    found = compare.agreeing_ties(rows, LADDER, 0.05, 19.0, 40.0)
+    assert found == Tolerance(1e-3 * 19.0, 1e-3 * 40.0)
 
 
-def test_swapped_neighbours_within_the_tolerance_are_ties() -> None:
+def test_ties_are_twice_the_largest_difference_of_any_path() -> None:
+    """Two engines may be off by as much in opposite directions."""
+    half = [score + (0.1 if i == 7 else -0.02) for i, score in enumerate(LADDER)]
+    rows = replace(measured([LADDER, LADDER, half]), map_largest=np.full((3, 20), 0.3))
+    found = compare.agreeing_ties(rows, LADDER, 0.05, 19.0, 40.0)
+    assert found.score == pytest.approx(0.2) and found.map == pytest.approx(0.6)
+
+
+def test_ties_are_at_most_the_bound() -> None:
+    half = [score + (0.9 if i == 7 else 0.0) for i, score in enumerate(LADDER)]
+    rows = replace(measured([LADDER, LADDER, half]), map_largest=np.full((3, 20), 1.5))
+    found = compare.agreeing_ties(rows, LADDER, 0.05, 19.0, 40.0)
+    assert found == Tolerance(5e-2 * 19.0, 5e-2 * 40.0)
+
+
+def test_swapped_neighbours_within_the_bound_are_ties() -> None:
     close = [*LADDER[:-1], LADDER[-2] + 1e-3]
     swapped = [*close[:-2], close[-1], close[-2]]
-    compare.agreeing_tolerances(measured([close, swapped]), close, 0.05, 19.0)
+    compare.agreeing_ties(measured([close, swapped]), close, 0.05, 19.0, 19.0)
 
 
 def test_another_verdict_is_refused_and_names_the_image() -> None:
@@ -106,26 +124,26 @@ def test_another_verdict_is_refused_and_names_the_image() -> None:
     with pytest.raises(
         ExportError,
         match=r"engine \(float32\) gives another verdict .* on 0.png at a false-reject rate of "
-        r"0.05: scores 25 and 0, p-values 0.04762 and 1",
+        r"0.05: scores 25 and 0, p-values 0.04762 and 1.*try another --opset",
     ):
-        compare.agreeing_tolerances(measured([LADDER, turned]), LADDER, 0.05, 19.0)
+        compare.agreeing_ties(measured([LADDER, turned]), LADDER, 0.05, 19.0, 19.0)
 
 
 def test_other_rates_count_too() -> None:
     # 18.5 is rank 2 of 20: anomalous at 10 % (p = 2/21), not at 5 %; the bundle's rate is 5 %.
     turned = [18.5, *LADDER[1:]]
     with pytest.raises(ExportError, match=r"0\.png at a false-reject rate of 0\.1"):
-        compare.agreeing_tolerances(measured([LADDER, turned]), LADDER, 0.05, 19.0)
+        compare.agreeing_ties(measured([LADDER, turned]), LADDER, 0.05, 19.0, 19.0)
 
 
-def test_tolerance_widens_where_a_score_sits_on_a_threshold() -> None:
-    # The bound for float16 is 0.05 * 19 = 0.95. Image 0 scores 18.95 +- 0.001: on the threshold
-    # of the rate 0.1, which is calibration score 18 plus the tolerance. A wider tie separates them.
-    ours, theirs = [18.949, *LADDER[1:]], [18.951, *LADDER[1:]]
+def test_ties_widen_where_a_score_sits_on_a_threshold() -> None:
+    # Twice the difference of image 7 is 0.4. Image 0 scores 18.4 +- 0.001: on the threshold of the
+    # rate 0.1, which is calibration score 18 plus the ties. Wider ones separate them.
+    ours, theirs = [18.399, *LADDER[1:]], [18.401, *LADDER[1:]]
+    theirs[7] += 0.2
     rows = measured([ours, ours, theirs])
-    found = compare.agreeing_tolerances(rows, LADDER, 0.05, 19.0)
-    assert found["float32"] == 1e-3 * 19.0
-    assert found["float16"] == pytest.approx(1.25 * 5e-2 * 19.0)
+    found = compare.agreeing_ties(rows, LADDER, 0.05, 19.0, 19.0)
+    assert found.score == pytest.approx(1.25 * 0.4)
 
 
 def images() -> np.ndarray:

@@ -35,6 +35,8 @@ def made() -> Callable[[str], Made]:
     def make(name: str) -> Made:
         if name not in kept:
             method = METHODS[name].from_settings({"size": list(SIZE)}, 4).eval()
+            if getattr(method, "memory", None) is not None:
+                method.memory.kept.normal_()  # zeros would be folded away
             graph = part_concats(to_onnx(method))
             free = [layer.name for layer in layers(graph) if not layer.kept]
             coded = quantise(graph, [noise(0)], free)

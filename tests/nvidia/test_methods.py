@@ -56,7 +56,10 @@ def untrained(name: str, size: tuple[int, int]) -> Any:
 
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        return registered[name].from_settings({"size": size}, 16).eval()
+        method = registered[name].from_settings({"size": size}, 16).eval()
+        if getattr(method, "memory", None) is not None:
+            method.memory.kept.normal_()  # zeros would be folded away
+        return method
 
 
 def graph_of(method: Any, onnx: bytes) -> Graph:

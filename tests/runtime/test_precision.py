@@ -167,6 +167,23 @@ def test_the_share_of_layers_that_must_follow() -> None:
         check_computed(Counter(), Counter(), "bfloat16")
 
 
+def test_float32_and_float16_share_their_ties_and_so_their_limits(bundle_dir: Path) -> None:
+    """A part has one verdict, on the CPU and on a GPU; what departs further has wider ties."""
+    manifest = with_float16(open_bundle(bundle_dir), 0.5).manifest
+    own = {p: manifest.calibration_of(p).ties for p in ("float32", "float16")}
+    assert own == manifest.tolerance and own["float32"] != own["float16"]  # as older bundles
+    ties = Tolerance(0.125, 0.25)
+    manifest = replace(manifest, calibration=replace(manifest.calibration, ties=ties))
+    held = {p: manifest.calibration_of(p) for p in ("float32", "float16", "bfloat16")}
+    assert held["float32"] == held["float16"] and held["float16"].ties == ties
+    assert held["bfloat16"].ties == manifest.tolerance["float16"]
+    assert type(manifest).loads(manifest.dumps()) == manifest
+    damaged = manifest.to_json()
+    damaged["calibration"]["ties"]["score"] = -1
+    with pytest.raises(BundleError, match="ties: negative"):
+        type(manifest).from_json(damaged)
+
+
 @needs_int8
 def test_int8_is_judged_by_its_own_calibration(
     bundle_copy: Path, add_int8: Callable[..., None], edit: Callable[..., None], frame: np.ndarray

@@ -258,8 +258,11 @@ class AGPNet(Method):
         levels = self.backbone(image.to(self.decoder.head.weight.dtype))
         placed = self.on_grid(levels)
         clean = self.join(placed)
-        emit = self.scale.emit if self.whitening is None else self.whitening.emit
-        pairs = emit(self.split(clean), self.split(self.decoder(clean)))
+        restored = self.decoder(clean)
+        if self.whitening is None:
+            pairs = self.scale.emit(self.split(clean), self.split(restored))
+        else:
+            pairs = self.whitening.emit(self.split(clean.float() - restored.float()))
         return [*pairs, self.memory.emit(remembered(placed))] if self.memory else pairs
 
     def preview(self, images: Tensor) -> list[Tensor]:

@@ -35,7 +35,13 @@ from torch.nn import functional as F
 from edgead.manifest import Pair
 
 from ..backbone import CHANNELS, MEAN, STD, STRIDES, load_backbone
-from ..comparison import level_pairs, make_memory, make_whitening, measure_comparison
+from ..comparison import (
+    differences,
+    level_pairs,
+    make_memory,
+    make_whitening,
+    measure_comparison,
+)
 from ..features import Compared, FeatureScale, smooth
 from ..networks import ssim, upsample
 from ..selfmaps import KINDS, make_map
@@ -205,7 +211,7 @@ class ReDi(Method):
         if self.whitening is None:
             pairs = self.scale.emit(_unit(reference), _unit(restored))
         else:
-            pairs = self.whitening.emit(reference, restored)
+            pairs = self.whitening.emit(differences(reference, restored))
         return [*pairs, self.memory.emit(self.remembered(reference))] if self.memory else pairs
 
     def restore(self, recovered: list[Tensor]) -> list[Tensor]:
