@@ -41,20 +41,20 @@ def remembered_channels() -> int:
     return sum(CHANNELS[1:])
 
 
-def make_whitening(sizes: list[Size], height: int) -> LocalWhitening:
+def make_whitening(sizes: list[Size], height: int, quiet_border: bool) -> LocalWhitening:
     """Squares of ``REGION`` pixels of an image ``height`` high, for levels of ``sizes``.
 
     Smaller ones where those do not divide it: of 16 pixels for a side that is a multiple of 16
     alone. There are four times as many then, each with a matrix in the graph.
     """
     sides = [math.gcd(REGION * rows // height, rows, columns) for rows, columns in sizes]
-    return LocalWhitening(CHANNELS, sizes, sides)
+    return LocalWhitening(CHANNELS, sizes, sides, quiet_border)
 
 
-def make_memory(count: int, size: Size, images: int) -> FeatureMemory | None:
+def make_memory(count: int, size: Size, images: int, quiet_border: bool) -> FeatureMemory | None:
     """Of ``count`` features at most, as many as ``images`` of ``size`` (h, w) have; None for 0."""
     kept = min(count, images * math.prod(size))
-    return FeatureMemory(kept, remembered_channels(), size) if kept else None
+    return FeatureMemory(kept, remembered_channels(), size, quiet_border) if kept else None
 
 
 def differences(reference: list[Tensor], restored: list[Tensor]) -> list[Tensor]:

@@ -12,11 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .features import border_share
 from .networks import position_gain
 
 CANDIDATES = 12000  # [P] features that the coreset is chosen from
 NEIGHBOURS = 4  # [P] blended, and the next one decides where their weights end
 TEMPERATURE = 0.05  # [P] of the blend, in mean squared differences per channel
+PRIOR_IMAGES = 20  # [P] as the whitening
 _LEAST = 1e-4  # of a weight: where all are equal, their mean counts
 _PROJECTED = 32  # [P] the coreset is chosen in so many random directions
 
@@ -29,17 +31,21 @@ class FeatureMemory(nn.Module):
     feature ceases to be among the nearest, so a tie, which rounding decides, is no jump. ``gain``^2
     is 1 / sqrt(E mean(E)) per position, E the mean squared difference that good images have there
     when their own features are left out, with the floor of ``position_gain``. The square root [P]:
-    E itself quiets what differs often, which may be where defects are. One E for all positions is
-    had from ``measure``.
+    E itself quiets what differs often, which may be where defects are. Of few images E is drawn
+    towards its mean, which counts as much as ``PRIOR_IMAGES`` of them. One E for all positions is
+    had from ``measure``. With ``quiet_border`` ``gain`` has the ``border_share`` in it.
     """
 
     kept: Tensor
     gain: Tensor
 
-    def __init__(self, count: int, channels: int, size: tuple[int, int]) -> None:
+    def __init__(
+        self, count: int, channels: int, size: tuple[int, int], quiet_border: bool = False
+    ) -> None:
         super().__init__()
         self.register_buffer("kept", torch.zeros(count, channels))
-        self.register_buffer("gain", torch.ones(1, 1, *size))
+        self.share = border_share(size) if quiet_border else torch.ones(1, 1, *size)
+        self.register_buffer("gain", self.share.clone())
         self.owners = torch.empty(0, dtype=torch.int64)  # the image of each, while it is measured
 
     def emit(self, features: Tensor) -> tuple[Tensor, Tensor]:
@@ -96,11 +102,12 @@ class FeatureMemory(nn.Module):
             difference = features - self.restore(features, foreign_to=indices)
             total += difference.square().mean(1).sum(0, dtype=torch.float64).cpu()
             count += len(indices)
-        expected = total / count
+        mean = total.mean() / count
+        expected = (total + PRIOR_IMAGES * mean) / (count + PRIOR_IMAGES)
         if not position:
-            expected = expected.mean().expand_as(expected)
-        relative = position_gain(expected / expected.mean()).sqrt()
-        self.gain.copy_((relative / expected.mean()).sqrt())
+            expected = mean.expand_as(expected)
+        relative = position_gain(expected / mean).sqrt()
+        self.gain.copy_(self.share * (relative / mean).sqrt())
 
 
 def spread(features: Tensor, count: int, generator: torch.Generator) -> Tensor:

@@ -13,8 +13,10 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from .features import border_share
+
 REGION = 32  # [P] pixels, side of the squares that have a covariance of their own
-PRIOR_IMAGES = 20  # [P] the whole image's covariance counts as much as so many images
+PRIOR_IMAGES = 20  # [P] mean and covariance of the whole image count as much as so many images
 FLOOR = 0.01  # [P] of the mean variance, added to every channel's
 
 
@@ -41,16 +43,24 @@ class LocalWhitening(nn.Module):
     For each level of C channels at size (h, w) it keeps the mean [1, C, h, w] of the good images'
     residuals, and W [R, C, C] of each square of positions, W^T W being the inverse of the
     covariance of those residuals there; or one mean and one W for all positions, see ``fit``.
-    ``sides``: of the squares, in positions; each divides h and w.
+    ``sides``: of the squares, in positions; each divides h and w. With ``quiet_border`` a position
+    counts by its ``border_share``.
     """
 
     def __init__(
-        self, channels: tuple[int, ...], sizes: list[tuple[int, int]], sides: list[int]
+        self,
+        channels: tuple[int, ...],
+        sizes: list[tuple[int, int]],
+        sides: list[int],
+        quiet_border: bool = False,
     ) -> None:
         super().__init__()
-        self.sizes, self.sides = sizes, sides
+        self.sizes, self.sides, self.quiet_border = sizes, sides, quiet_border
         for k, (count, (height, width)) in enumerate(zip(channels, sizes, strict=True)):
             self.register_buffer(f"mean_{k}", torch.zeros(1, count, height, width))
+            if quiet_border:
+                share = border_share((height, width))
+                self.register_buffer(f"border_{k}", share, persistent=False)
             squares = height * width // sides[k] ** 2
             self.register_buffer(f"whiten_{k}", torch.eye(count).repeat(squares, 1, 1))
 
@@ -60,7 +70,10 @@ class LocalWhitening(nn.Module):
         """
         pairs = []
         for k, residual in enumerate(residuals):
-            white = self._whiten(k, residual.float() - self.get_buffer(f"mean_{k}").float())
+            unusual = residual.float() - self.get_buffer(f"mean_{k}").float()
+            if self.quiet_border:
+                unusual = unusual * self.get_buffer(f"border_{k}").float()
+            white = self._whiten(k, unusual)
             # Not zeros_like: an output that is a constant is not for every importer.
             pairs.append((white, white - white))
         return pairs
@@ -74,8 +87,9 @@ class LocalWhitening(nn.Module):
     def fit(self, residuals: Iterable[list[Tensor]], position: bool = True) -> None:
         """Measure means and covariances on the good images' residuals of every level, by chunks.
 
-        Of a single image the means are those of all positions together. With ``position`` False
-        they always are, and so is the covariance: what differs from place to place counts in it.
+        The mean of each position is drawn towards that of all of them, which counts as much as
+        ``PRIOR_IMAGES``. With ``position`` False there is one mean, and one covariance: what
+        differs from place to place counts in it.
         """
         count = 0
         sums: list[Tensor] = []
@@ -93,10 +107,9 @@ class LocalWhitening(nn.Module):
                 products[k] += square
             count += len(levels[0])
         for k, (total, product) in enumerate(zip(sums, products, strict=True)):
-            mean = total / count
-            own = to_regions(mean, self.sides[k])[0]
-            if count == 1 or not position:  # only what all positions have in common is taken out
-                mean = mean.mean((2, 3), keepdim=True).expand_as(mean)
+            own = to_regions(total / count, self.sides[k])[0]
+            whole = total.mean((2, 3), keepdim=True).expand_as(total) / count
+            mean = (total + PRIOR_IMAGES * whole) / (count + PRIOR_IMAGES) if position else whole
             self.get_buffer(f"mean_{k}").copy_(mean)
             bias = to_regions(mean, self.sides[k])[0]
             mixed = own @ bias.transpose(1, 2)

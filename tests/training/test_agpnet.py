@@ -21,6 +21,7 @@ from edgead_training.methods.agpnet_data import (
     schedule,
 )
 from edgead_training.methods.agpnet_decoder import Block, Decoder, Teacher
+from edgead_training.whitening import PRIOR_IMAGES
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
@@ -300,7 +301,9 @@ def test_pairs_are_whitened_residuals_and_what_good_features_are_like():
         pairs = method(data.images)
     for k, (x, y, (a, b)) in enumerate(zip(reference, restored, pairs[:3], strict=True)):
         side, matrix = method.whitening.sides[k], method.whitening.get_buffer(f"whiten_{k}")
-        residual = x - y - (x - y).mean(0, keepdim=True)
+        whole = (x - y).mean((0, 2, 3), keepdim=True)
+        mean = (5 * (x - y).mean(0, keepdim=True) + PRIOR_IMAGES * whole) / (5 + PRIOR_IMAGES)
+        residual = x - y - mean
         corner = torch.einsum("cd,nd->nc", matrix[0], residual[:, :, 0, 0])
         # The means are those of features that were kept as halves: 2^-11 of each, through W.
         rounding = 2**-11 * matrix[0].abs().sum(1).max() * max(x.abs().max(), y.abs().max())

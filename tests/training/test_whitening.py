@@ -52,7 +52,9 @@ def test_pairs_give_the_mahalanobis_distance_of_the_residual_in_its_square():
     got = a.square().sum(1).numpy()
 
     residual = (x - y).double().numpy()
-    residual = residual - residual.mean(0)  # of each position
+    overall = residual.mean((0, 2, 3))[:, None, None]
+    mean = (30 * residual.mean(0) + PRIOR_IMAGES * overall) / (30 + PRIOR_IMAGES)
+    residual = residual - mean  # of each position
     covariance = {}
     for row in range(0, 4, 2):
         for column in range(0, 6, 2):
@@ -61,7 +63,7 @@ def test_pairs_give_the_mahalanobis_distance_of_the_residual_in_its_square():
             covariance[row, column] = flat @ flat.T / flat.shape[1]
     whole = np.mean(list(covariance.values()), 0)
     whole = whole + (FLOOR * np.trace(whole) / 3 + 1e-6) * np.eye(3)
-    new = (new_x - new_y).double().numpy() - (x - y).double().numpy().mean(0)
+    new = (new_x - new_y).double().numpy() - mean
     for row in range(4):
         for column in range(6):
             local = covariance[row // 2 * 2, column // 2 * 2]
@@ -69,6 +71,19 @@ def test_pairs_give_the_mahalanobis_distance_of_the_residual_in_its_square():
             r = new[:, :, row, column]
             want = np.einsum("nc,cd,nd->n", r, np.linalg.inv(matrix), r)
             np.testing.assert_allclose(got[:, row, column], want, rtol=1e-4)  # float32
+
+
+def test_at_a_border_a_residual_counts_by_the_share_of_its_window():
+    """6 of 9 positions there, 4 at a corner; nothing else changes."""
+    x, new = _features(30, 1), _features(2, 3)
+    found = []
+    for border in (False, True):
+        whitening = LocalWhitening((3,), [(4, 6)], [2], border)
+        whitening.fit([[x]])
+        found.append(whitening.emit([new])[0][0])
+    share = np.outer([6, 9, 9, 6], [6, 9, 9, 9, 9, 6]) / 81
+    want = found[0] * torch.from_numpy(share).float()
+    torch.testing.assert_close(found[1], want, rtol=1e-5, atol=1e-6)
 
 
 def test_good_images_are_about_one_apart_in_the_mean_where_there_are_many():

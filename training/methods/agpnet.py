@@ -67,8 +67,9 @@ class AGPNetSettings:
     alpha, beta: feature noise; image_share: r, first and last; image_std: of the pixels' noise,
     normalised; whiten: compare residuals in units of their covariance, memory: features of good
     images kept for a pair of their own, 0 for none, both for concat only; position: means, W and E
-    of each place, else one of each for all places; balance, without ``whiten``: weigh the levels by
-    w; top_k: share of the map that the pooling top_k averages.
+    of each place, else one of each for all places; quiet_border: what is at the border counts less,
+    in what is whitened and in the memory; balance, without ``whiten``: weigh the levels by w;
+    top_k: share of the map that the pooling top_k averages.
     """
 
     size: tuple[int, int] = (256, 256)  # [P]
@@ -91,6 +92,7 @@ class AGPNetSettings:
     whiten: bool = True  # [P] as ReDi
     memory: int = 1024  # [P] as ReDi
     position: bool = True  # [P]
+    quiet_border: bool = False  # [P]
     balance: bool = True  # [P]
     blur_sigma: float = 4.0  # [P] pixels at 256
     pooling: str = "max"  # [F]
@@ -203,8 +205,9 @@ class AGPNet(Method):
         compared = sizes if concat else [self.grid]
         self.scale = FeatureScale(CHANNELS, compared, [1.0] * len(compared))
         whiten = settings.whiten and concat
-        self.whitening = make_whitening(sizes, height) if whiten else None
-        self.memory = make_memory(settings.memory if concat else 0, sizes[1], n_train)
+        self.whitening = make_whitening(sizes, height, settings.quiet_border) if whiten else None
+        kept = settings.memory if concat else 0
+        self.memory = make_memory(kept, sizes[1], n_train, settings.quiet_border)
         self.teacher: Teacher | None = None  # while it trains
         self.clean: CleanFeatures | None = None
 

@@ -69,7 +69,8 @@ class ReDiSettings:
     bottleneck, reversed decoder) or none; self_correlation: weight of L_S, 0 switches it off;
     whiten: compare residuals in units of their covariance; memory: features of good images kept
     for a pair of their own, 0 for none; position: means, W and E of each place, else one of each
-    for all places; balance, without ``whiten``: weigh the scales by w;
+    for all places; quiet_border: what is at the border counts less, both for the former two alone;
+    balance, without ``whiten``: weigh the scales by w;
     bank_size: prompts kept in the graph; widths: channels of the recover network at strides
     2, 4, 8, 16; learning_rate, steps: (recover, discriminate); variants: prompts per image in
     stage two; patches: share of the images that stage one shows with foreign patches in H.
@@ -83,6 +84,7 @@ class ReDiSettings:
     whiten: bool = True  # [P]
     memory: int = 1024  # [P]
     position: bool = True  # [P]
+    quiet_border: bool = False  # [P]
     balance: bool = True  # [P]
     bank_size: int = 10  # [P]
     widths: tuple[int, int, int, int] = (16, 32, 64, 128)  # [P]
@@ -178,8 +180,10 @@ class ReDi(Method):
         sizes = self.sizes = [(height // stride, width // stride) for stride in STRIDES]
         usual = [2 / count for count in CHANNELS]
         self.scale = FeatureScale(CHANNELS, sizes, usual, 2 if settings.whiten else None)
-        self.whitening = make_whitening(sizes, height) if settings.whiten else None
-        self.memory = make_memory(settings.memory, sizes[1], n_train)
+        self.whitening = (
+            make_whitening(sizes, height, settings.quiet_border) if settings.whiten else None
+        )
+        self.memory = make_memory(settings.memory, sizes[1], n_train, settings.quiet_border)
         self.cache: FeatureCache | None = None  # while it trains
         self.register_buffer("mean", torch.tensor(MEAN)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(STD)[:, None, None], persistent=False)
