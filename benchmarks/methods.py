@@ -34,7 +34,7 @@ PLACE = ("method", "preset", "dataset")
 STEPS = {
     "redi": {"mvtec_bottle": 700, "magnetic_tile": 800, "aws_cookies": 800},
     "agpnet": {"mvtec_bottle": 700, "magnetic_tile": 500, "aws_cookies": 400},
-    "ssae": {"mvtec_bottle": 3600, "magnetic_tile": 2400},
+    "ssae": {"mvtec_bottle": 3600, "magnetic_tile": 2400, "aws_cookies": 2400},
 }
 
 # Of issue 4: EfficientNet-Lite0 at 256x256, the better of two input normalisations.

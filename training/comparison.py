@@ -10,13 +10,15 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from edgead.manifest import Pair
 
 from .backbone import CHANNELS
-from .features import Compared, measure
+from .features import Compared, border_share, measure
 from .memory import FeatureMemory
+from .networks import upsample
 from .whitening import REGION, LocalWhitening
 
 MEMORY_SHARE = 0.5  # [P] of the map; the levels share the rest alike
@@ -41,6 +43,18 @@ def remembered_channels() -> int:
     return sum(CHANNELS[1:])
 
 
+def remember(fine: Tensor, coarse: Tensor, quiet_border: bool) -> Tensor:
+    """What the memory compares: smoothed levels of strides 8 and 16 side by side, float32.
+
+    With ``quiet_border`` each counts by its ``border_share``.
+    """
+    if quiet_border:
+        fine, coarse = (x * border_share(x.shape[2:]).to(x) for x in (fine, coarse))
+    if coarse.shape[-1] != fine.shape[-1]:
+        coarse = upsample(coarse)
+    return torch.cat([fine, coarse], dim=1).float()
+
+
 def make_whitening(sizes: list[Size], height: int, quiet_border: bool) -> LocalWhitening:
     """Squares of ``REGION`` pixels of an image ``height`` high, for levels of ``sizes``.
 
@@ -51,10 +65,10 @@ def make_whitening(sizes: list[Size], height: int, quiet_border: bool) -> LocalW
     return LocalWhitening(CHANNELS, sizes, sides, quiet_border)
 
 
-def make_memory(count: int, size: Size, images: int, quiet_border: bool) -> FeatureMemory | None:
+def make_memory(count: int, size: Size, images: int) -> FeatureMemory | None:
     """Of ``count`` features at most, as many as ``images`` of ``size`` (h, w) have; None for 0."""
     kept = min(count, images * math.prod(size))
-    return FeatureMemory(kept, remembered_channels(), size, quiet_border) if kept else None
+    return FeatureMemory(kept, remembered_channels(), size) if kept else None
 
 
 def differences(reference: list[Tensor], restored: list[Tensor]) -> list[Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -34,14 +34,14 @@ def smooth(levels: list[Tensor], count: int | None = None) -> list[Tensor]:
     return averaged + levels[len(fine) :]
 
 
-def border_share(size: tuple[int, int]) -> Tensor:
+def border_share(size: Sequence[int]) -> Tensor:
     """How much of each position's 3x3 window lies in a map of ``size`` (h, w): [1, 1, h, w].
 
     1 inside, 6/9 at a border, 4/9 at a corner. PatchCore (Roth et al., arXiv 2106.08265), as it is
     published, averages windows that are filled with zeros, which makes a residual count by just
     this share. It quiets what lies around a part, and defects that reach the border too.
     """
-    return F.avg_pool2d(torch.ones(1, 1, *size), 3, stride=1, padding=1)
+    return F.avg_pool2d(torch.ones(1, 1, *map(int, size)), 3, stride=1, padding=1)
 
 
 class FeatureScale(nn.Module):

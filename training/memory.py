@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .features import border_share
 from .networks import position_gain
 
 CANDIDATES = 12000  # [P] features that the coreset is chosen from
@@ -33,19 +32,16 @@ class FeatureMemory(nn.Module):
     when their own features are left out, with the floor of ``position_gain``. The square root [P]:
     E itself quiets what differs often, which may be where defects are. Of few images E is drawn
     towards its mean, which counts as much as ``PRIOR_IMAGES`` of them. One E for all positions is
-    had from ``measure``. With ``quiet_border`` ``gain`` has the ``border_share`` in it.
+    had from ``measure``.
     """
 
     kept: Tensor
     gain: Tensor
 
-    def __init__(
-        self, count: int, channels: int, size: tuple[int, int], quiet_border: bool = False
-    ) -> None:
+    def __init__(self, count: int, channels: int, size: tuple[int, int]) -> None:
         super().__init__()
         self.register_buffer("kept", torch.zeros(count, channels))
-        self.share = border_share(size) if quiet_border else torch.ones(1, 1, *size)
-        self.register_buffer("gain", self.share.clone())
+        self.register_buffer("gain", torch.ones(1, 1, *size))
         self.owners = torch.empty(0, dtype=torch.int64)  # the image of each, while it is measured
 
     def emit(self, features: Tensor) -> tuple[Tensor, Tensor]:
@@ -107,7 +103,7 @@ class FeatureMemory(nn.Module):
         if not position:
             expected = mean.expand_as(expected)
         relative = position_gain(expected / mean).sqrt()
-        self.gain.copy_(self.share * (relative / mean).sqrt())
+        self.gain.copy_((relative / mean).sqrt())
 
 
 def spread(features: Tensor, count: int, generator: torch.Generator) -> Tensor:

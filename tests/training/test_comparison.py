@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from edgead_training.comparison import make_whitening
+from edgead_training.comparison import make_whitening, remember
 from edgead_training.methods import METHODS, Method, TrainingSet
 from torch.nn import functional as F
 
@@ -64,3 +64,24 @@ def test_a_covariance_is_that_of_a_square_of_32_pixels_or_of_16(size, pixels):
     assert whitening.sides == [pixels // stride for stride in (4, 8, 16)]
     count = size[0] * size[1] // pixels**2
     assert [len(whitening.get_buffer(f"whiten_{k}")) for k in range(3)] == [count] * 3
+
+
+def test_the_memory_compares_two_levels_side_by_side():
+    fine, coarse = (torch.rand(2, c, n, n + 2) for c, n in ((3, 4), (5, 2)))
+    coarse = coarse[..., :3]
+    got = remember(fine, coarse, quiet_border=False)
+    assert torch.equal(got[:, :3], fine)
+    want = F.interpolate(coarse, size=(4, 6), mode="bilinear", align_corners=False)
+    torch.testing.assert_close(got[:, 3:], want)
+
+
+def test_a_quiet_border_is_what_windows_filled_with_zeros_give():
+    """As PatchCore's published code averages: F.avg_pool2d as it is by default."""
+    fine, coarse = torch.rand(2, 3, 8, 12), torch.rand(2, 5, 4, 6)
+
+    def averaged(x, filled):
+        return F.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=filled)
+
+    got = remember(averaged(fine, False), averaged(coarse, False), quiet_border=True)
+    want = remember(averaged(fine, True), averaged(coarse, True), quiet_border=False)
+    torch.testing.assert_close(got, want)

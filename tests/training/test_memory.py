@@ -22,11 +22,9 @@ def _blend(query: np.ndarray, kept: np.ndarray) -> np.ndarray:
     return (share / share.sum()) @ kept[nearest[:-1]]
 
 
-def _filled(
-    images: int, count: int, quiet_border: bool = False
-) -> tuple[FeatureMemory, torch.Tensor]:
+def _filled(images: int, count: int) -> tuple[FeatureMemory, torch.Tensor]:
     features = _features(images)
-    memory = FeatureMemory(count, 5, (3, 4), quiet_border)
+    memory = FeatureMemory(count, 5, (3, 4))
     chunks = [(part, features[part]) for part in torch.arange(images).split(2)]
     memory.fill(chunks, images)
     memory.measure(chunks)
@@ -78,15 +76,6 @@ def test_without_position_the_gain_is_one_number():
     mean = (features - foreign).double().square().mean()
     want = (1 / (mean * np.sqrt(1 + 0.1))).sqrt()  # a tenth: the floor of position_gain
     np.testing.assert_allclose(memory.gain, np.full((1, 1, 3, 4), want), rtol=1e-5)
-
-
-def test_a_quiet_border_counts_by_the_share_of_its_window():
-    plain, _ = _filled(4, 48)
-    quiet, _ = _filled(4, 48, quiet_border=True)
-    share = np.outer([6, 9, 6], [6, 9, 9, 6]) / 81
-    np.testing.assert_allclose(quiet.gain[0, 0], plain.gain[0, 0].numpy() * share, rtol=1e-6)
-    lone, _ = _filled(1, 6, quiet_border=True)
-    np.testing.assert_allclose(lone.gain[0, 0], share, rtol=1e-6)
 
 
 def test_one_image_leaves_the_gain_at_one():

@@ -30,9 +30,14 @@ from edgead.errors import TrainingError
 from edgead.manifest import Pair
 
 from ..backbone import CHANNELS, MEAN, STD, STRIDES, load_backbone
-from ..comparison import level_pairs, make_memory, make_whitening, measure_comparison
+from ..comparison import (
+    level_pairs,
+    make_memory,
+    make_whitening,
+    measure_comparison,
+    remember,
+)
 from ..features import Compared, FeatureScale
-from ..networks import upsample
 from .agpnet_data import (
     CleanFeatures,
     feature_noise,
@@ -207,7 +212,7 @@ class AGPNet(Method):
         whiten = settings.whiten and concat
         self.whitening = make_whitening(sizes, height, settings.quiet_border) if whiten else None
         kept = settings.memory if concat else 0
-        self.memory = make_memory(kept, sizes[1], n_train, settings.quiet_border)
+        self.memory = make_memory(kept, sizes[1], n_train)
         self.teacher: Teacher | None = None  # while it trains
         self.clean: CleanFeatures | None = None
 
@@ -257,6 +262,13 @@ class AGPNet(Method):
         energies = [fold(x, factor).square().mean(1, keepdim=True) for x, factor in parts]
         return torch.stack(energies).mean(0)
 
+    def remembered(self, levels: list[Tensor]) -> Tensor:
+        """What the memory compares: levels of strides 8 and 16 on the grid, at the finer one's
+        size. Without the LayerNorm, which at a featureless position makes rounding to half large.
+        [P: as PatchCore]
+        """
+        return remember(levels[1], levels[2], self.config.quiet_border)
+
     def forward(self, image: Tensor) -> list[tuple[Tensor, Tensor]]:
         levels = self.backbone(image.to(self.decoder.head.weight.dtype))
         placed = self.on_grid(levels)
@@ -266,7 +278,7 @@ class AGPNet(Method):
             pairs = self.scale.emit(self.split(clean), self.split(restored))
         else:
             pairs = self.whitening.emit(self.split(clean.float() - restored.float()))
-        return [*pairs, self.memory.emit(remembered(placed))] if self.memory else pairs
+        return [*pairs, self.memory.emit(self.remembered(placed))] if self.memory else pairs
 
     def preview(self, images: Tensor) -> list[Tensor]:
         """Rows: X, the mask A, and X with the noise that training ends with."""
@@ -319,7 +331,7 @@ class AGPNet(Method):
         def kept(title: str) -> Iterator[tuple[Tensor, Tensor]]:
             for part in clean_features.chunks(title):
                 with torch.no_grad():
-                    yield part, remembered(self.on_grid(self.backbone(data[part])))
+                    yield part, self.remembered(self.on_grid(self.backbone(data[part])))
 
         measure_comparison(self, len(data), compared, kept)
         self.clean = self.teacher = None
@@ -360,18 +372,6 @@ class AGPNet(Method):
             }
 
         return [self.one_stage(data, self.decoder, loss, prepare=source.prepare)]
-
-
-def remembered(levels: list[Tensor]) -> Tensor:
-    """What the memory compares: levels of strides 8 and 16 on the grid, at the finer one's size.
-
-    Without the LayerNorm, which at a featureless position makes rounding to half large. [P: as
-    PatchCore]
-    """
-    fine, coarse = levels[1], levels[2]
-    if coarse.shape[-1] != fine.shape[-1]:
-        coarse = upsample(coarse)
-    return torch.cat([fine, coarse], 1).float()
 
 
 def projection(inputs: int, outputs: int, generator: torch.Generator) -> Tensor:

@@ -41,9 +41,10 @@ from ..comparison import (
     make_memory,
     make_whitening,
     measure_comparison,
+    remember,
 )
 from ..features import Compared, FeatureScale, smooth
-from ..networks import ssim, upsample
+from ..networks import ssim
 from ..selfmaps import KINDS, make_map
 from .base import (
     Method,
@@ -183,7 +184,7 @@ class ReDi(Method):
         self.whitening = (
             make_whitening(sizes, height, settings.quiet_border) if settings.whiten else None
         )
-        self.memory = make_memory(settings.memory, sizes[1], n_train, settings.quiet_border)
+        self.memory = make_memory(settings.memory, sizes[1], n_train)
         self.cache: FeatureCache | None = None  # while it trains
         self.register_buffer("mean", torch.tensor(MEAN)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(STD)[:, None, None], persistent=False)
@@ -231,7 +232,7 @@ class ReDi(Method):
         """What the memory compares: F_X of strides 8 and 16, all smoothed, at stride 8. [P: as
         PatchCore]"""
         coarse = smooth(reference[2:])[0] if self.config.whiten else reference[2]
-        return torch.cat([reference[1], upsample(coarse)], dim=1).float()
+        return remember(reference[1], coarse, self.config.quiet_border)
 
     def preview(self, images: Tensor) -> list[Tensor]:
         """Rows: the images X, their prompts, the recovered images Y."""
