@@ -59,10 +59,7 @@ def check(manifest: Manifest) -> None:
         ),
         (bool(set(own) - set(manifest.models)), "calibration.own: of a precision without a model"),
         (not all(map(math.isfinite, numbers)), "calibration or tolerance: a value is not finite"),
-        (
-            any(t.score < 0 or t.map < 0 for t in tolerances),
-            "tolerance or ties: negative",
-        ),
+        (any(t.score < 0 or t.map < 0 for t in tolerances), "tolerance or ties: negative"),
         (
             not 0 < calibration.false_reject_rate < 1,
             "calibration.false_reject_rate: wanted a number between 0 and 1",

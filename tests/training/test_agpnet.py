@@ -319,11 +319,6 @@ def test_pairs_are_whitened_residuals_and_what_good_features_are_like():
     assert torch.cdist(kept, flat).amin(1).max() < 0.01 * flat.norm(dim=1).mean()
 
 
-def test_whitening_and_memory_are_for_levels_side_by_side():
-    method = _method(join="sum", whiten=True, memory=200)
-    assert method.whitening is None and method.memory is None and len(method.pairs()) == 1
-
-
 def test_two_training_images_are_enough():
     method, data = _method(), _data(2)
     stage = _stage(method, data)

@@ -85,3 +85,9 @@ def test_a_quiet_border_is_what_windows_filled_with_zeros_give():
     got = remember(averaged(fine, False), averaged(coarse, False), quiet_border=True)
     want = remember(averaged(fine, True), averaged(coarse, True), quiet_border=False)
     torch.testing.assert_close(got, want)
+
+
+def test_whitening_and_memory_are_for_levels_side_by_side():
+    settings = {"join": "sum", "whiten": True, "memory": 200}
+    method = METHODS["agpnet"].from_settings(SMALL["agpnet"] | settings, n_train=5)
+    assert method.whitening is None and method.memory is None and len(method.pairs()) == 1
