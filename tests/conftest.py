@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -25,6 +26,10 @@ CHANNELS = (8, 12)
 FEATURE_SIZES = ((32, 24), (16, 12))
 N_CALIBRATION = 39  # the best false-reject rate is 1/40
 TOLERANCE = 1e-4  # of scores around 1: float32 convolutions and the CPU kernels leave ~1e-6
+
+# A shell lets what it starts in the background ignore Ctrl-C, and Python then leaves it so.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def tiny_graph(
