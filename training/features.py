@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from edgead.anomaly_map import AnomalyMap
 from edgead.manifest import Pair
 
-from .networks import position_gain
+from .networks import drawn, position_gain
 
 if TYPE_CHECKING:
     from .methods.base import Method
@@ -90,8 +90,7 @@ class FeatureScale(nn.Module):
         """
         count = scores.shape[1]
         variance = scores.double().var(dim=1, correction=0)
-        drawn = (count * variance + PRIOR_IMAGES * variance.mean()) / (count + PRIOR_IMAGES)
-        weight = (drawn + 1e-12).rsqrt()
+        weight = (drawn(variance, variance.mean(), count, PRIOR_IMAGES) + 1e-12).rsqrt()
         for k, share in enumerate(weight / weight.mean()):
             self.get_buffer(f"gain_{k}").mul_(share.sqrt())
 

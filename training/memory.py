@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .networks import position_gain
+from .networks import drawn, position_gain
+from .whitening import PRIOR_IMAGES
 
 CANDIDATES = 12000  # [P] features that the coreset is chosen from
 NEIGHBOURS = 4  # [P] blended, and the next one decides where their weights end
 TEMPERATURE = 0.05  # [P] of the blend, in mean squared differences per channel
-PRIOR_IMAGES = 20  # [P] as the whitening
 _LEAST = 1e-4  # of a weight: where all are equal, their mean counts
 _PROJECTED = 32  # [P] the coreset is chosen in so many random directions
 
@@ -98,10 +98,9 @@ class FeatureMemory(nn.Module):
             difference = features - self.restore(features, foreign_to=indices)
             total += difference.square().mean(1).sum(0, dtype=torch.float64).cpu()
             count += len(indices)
-        mean = total.mean() / count
-        expected = (total + PRIOR_IMAGES * mean) / (count + PRIOR_IMAGES)
-        if not position:
-            expected = mean.expand_as(expected)
+        own = total / count
+        mean = own.mean()
+        expected = drawn(own, mean, count, PRIOR_IMAGES) if position else mean.expand_as(own)
         relative = position_gain(expected / mean).sqrt()
         self.gain.copy_((relative / mean).sqrt())
 

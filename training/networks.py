@@ -51,6 +51,12 @@ def ssim(a: Tensor, b: Tensor, window: int = 7) -> Tensor:
     return (quality / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))).mean()
 
 
+def drawn(own: Tensor, whole: Tensor, images: int, prior: int) -> Tensor:
+    """What ``images`` images say, drawn towards what holds on the whole, which counts as much as
+    ``prior`` of them: (images own + prior whole) / (images + prior)."""
+    return (images * own + prior * whole) / (images + prior)
+
+
 def position_gain(expected: Tensor, blurred: bool = False, floor: float = 0.1) -> Tensor:
     """1 / E, what makes a usual distance 1 at each position. [P, the idea of ARNet's E_k]
 

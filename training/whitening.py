@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from .features import border_share
+from .networks import drawn
 
 REGION = 32  # [P] pixels, side of the squares that have a covariance of their own
 PRIOR_IMAGES = 20  # [P] mean and covariance of the whole image count as much as so many images
@@ -65,12 +66,12 @@ class LocalWhitening(nn.Module):
             self.register_buffer(f"whiten_{k}", torch.eye(count).repeat(squares, 1, 1))
 
     def emit(self, residuals: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
-        """(W (r - mean), 0) of the residual r = F_X - F_Y of every level, float32 also behind a
-        half trunk. W F_X and W F_Y on their own would have the same distance for twice the work.
+        """(W (r - mean), 0) of the residual r = F_X - F_Y of every level, float32 as all of them
+        are behind a half trunk too. W F_X and W F_Y on their own would have the same distance for twice the work.
         """
         pairs = []
         for k, residual in enumerate(residuals):
-            unusual = residual.float() - self.get_buffer(f"mean_{k}").float()
+            unusual = residual - self.get_buffer(f"mean_{k}").float()
             if self.quiet_border:
                 unusual = unusual * self.get_buffer(f"border_{k}").float()
             white = self._whiten(k, unusual)
@@ -107,9 +108,10 @@ class LocalWhitening(nn.Module):
                 products[k] += square
             count += len(levels[0])
         for k, (total, product) in enumerate(zip(sums, products, strict=True)):
-            own = to_regions(total / count, self.sides[k])[0]
-            whole = total.mean((2, 3), keepdim=True).expand_as(total) / count
-            mean = (total + PRIOR_IMAGES * whole) / (count + PRIOR_IMAGES) if position else whole
+            usual = total / count
+            own = to_regions(usual, self.sides[k])[0]
+            whole = usual.mean((2, 3), keepdim=True).expand_as(usual)
+            mean = drawn(usual, whole, count, PRIOR_IMAGES) if position else whole
             self.get_buffer(f"mean_{k}").copy_(mean)
             bias = to_regions(mean, self.sides[k])[0]
             mixed = own @ bias.transpose(1, 2)
@@ -130,7 +132,6 @@ def inverse_root(covariance: Tensor, images: int) -> Tensor:
     whole = covariance.mean(0)
     floor = FLOOR * whole.diagonal().mean() + 1e-6  # more than float32 sums are off
     whole = whole + floor * torch.eye(channels, dtype=covariance.dtype)
-    shrunk = (images * covariance + PRIOR_IMAGES * whole) / (images + PRIOR_IMAGES)
-    lower = torch.linalg.cholesky(shrunk)
+    lower = torch.linalg.cholesky(drawn(covariance, whole, images, PRIOR_IMAGES))
     eye = torch.eye(channels, dtype=covariance.dtype).expand_as(lower)
     return torch.linalg.solve_triangular(lower, eye, upper=False)

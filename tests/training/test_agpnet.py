@@ -337,10 +337,12 @@ def test_half_trunk_takes_and_gives_float32_and_stays_close(switches):
     with torch.no_grad():
         pairs, narrow = method(image), copy.deepcopy(method).half()(image)
     assert [tuple(a.shape[1:]) for a, _ in pairs] == [(p.channels, *p.size) for p in method.pairs()]
-    for want, got in zip(sum(pairs, ()), sum(narrow, ()), strict=True):
+    zeros = {1, 3, 5} if method.whitening else set()  # beside the whitened residuals
+    for k, (want, got) in enumerate(zip(sum(pairs, ()), sum(narrow, ()), strict=True)):
         assert got.dtype == torch.float32
         # half has 11 bits; errors of 2^-11 pile up over the backbone's 30 layers
-        assert (got - want).abs().max() <= 0.02 * want.abs().max()
+        assert k in zeros or (got - want).abs().max() < 0.02 * want.abs().max()
+        assert k not in zeros or not (want.any() or got.any())
 
 
 @pytest.mark.parametrize(

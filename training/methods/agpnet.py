@@ -277,7 +277,7 @@ class AGPNet(Method):
         if self.whitening is None:
             pairs = self.scale.emit(self.split(clean), self.split(restored))
         else:
-            pairs = self.whitening.emit(self.split(clean.float() - restored.float()))
+            pairs = self.whitening.emit(self.split(clean - restored))
         return [*pairs, self.memory.emit(self.remembered(placed))] if self.memory else pairs
 
     def preview(self, images: Tensor) -> list[Tensor]:
