@@ -31,7 +31,6 @@ from numpy.typing import NDArray
 
 from edgead import EdgeadError
 from edgead.bundle import Bundle, open_bundle
-from edgead.calibration import threshold
 from edgead.engine import PRECISIONS, open_engine
 from edgead.files import write_file
 from edgead.images import read_image
@@ -151,7 +150,7 @@ def _row(
     verdicts = []
     for values, precision in ((exact, "float32"), (held_scores, way.precision)):
         own = bundle.manifest.calibration_of(precision)
-        verdicts.append(values > threshold(own.scores, held.false_reject_rate, own.ties.score))
+        verdicts.append(values > own.limit(held.false_reject_rate))
     gaps = [np.abs(a - b).max() for a, b in zip(exact_maps, held_maps, strict=True)]
     return {
         "way": way.name,

@@ -338,7 +338,7 @@ class Detector:
                 held.peaks, rate, held.ties.score if pooled else held.ties.map
             ),
         )
-        limit = calibration.threshold(held.scores, rate, held.ties.score)
+        limit = held.limit(rate)
         return _Limits(float(rate), limit, scale)
 
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from edgead.anomaly_map import MapParams
+from edgead.calibration import threshold
 from edgead.fields import Fields
 from edgead.ignore_mask import IgnoreMask
 from edgead.tiling import Tiling
@@ -56,6 +57,10 @@ class OwnCalibration:
     scores: tuple[float, ...]
     peaks: tuple[float, ...]
     ties: Tolerance
+
+    def limit(self, rate: float) -> float:
+        """The threshold of the score at a false-reject ``rate``, as ``calibration.threshold``."""
+        return threshold(self.scores, rate, self.ties.score)
 
 
 @dataclass(frozen=True)

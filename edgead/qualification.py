@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgead.bundle import Bundle
-from edgead.calibration import threshold
 from edgead.engine import Engine
 from edgead.errors import BundleError, DeviceError, InputError, QualificationError
 from edgead.images import decode_image
@@ -96,8 +95,7 @@ def changed_verdicts(bundle: Bundle, precision: str, checks: Sequence[GoldenChec
     """
     rate = bundle.manifest.calibration.false_reject_rate
     ours, theirs = (
-        threshold(held.scores, rate, held.ties.score)
-        for held in map(bundle.manifest.calibration_of, (precision, "float32"))
+        held.limit(rate) for held in map(bundle.manifest.calibration_of, (precision, "float32"))
     )
     return sum((check.score > ours) != (check.expected_score > theirs) for check in checks)
 

@@ -66,8 +66,8 @@ class LocalWhitening(nn.Module):
             self.register_buffer(f"whiten_{k}", torch.eye(count).repeat(squares, 1, 1))
 
     def emit(self, residuals: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
-        """(W (r - mean), 0) of the residual r = F_X - F_Y of every level, float32 as all of them
-        are behind a half trunk too. W F_X and W F_Y on their own would have the same distance for twice the work.
+        """(W (r - mean), 0) of the residual r = F_X - F_Y of every level, all float32, behind a
+        half trunk too. W F_X and W F_Y on their own would be as far apart for twice the work.
         """
         pairs = []
         for k, residual in enumerate(residuals):

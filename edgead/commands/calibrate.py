@@ -122,11 +122,8 @@ def _describe(
 
 
 def _threshold(bundle: Bundle) -> float:
-    from edgead.calibration import threshold
-
-    held = bundle.manifest.calibration_of("float32")
     rate = bundle.manifest.calibration.false_reject_rate
-    return threshold(held.scores, rate, held.ties.score)
+    return bundle.manifest.calibration_of("float32").limit(rate)
 
 
 def _tell(

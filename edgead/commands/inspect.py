@@ -124,19 +124,18 @@ def _ignored(bundle: Bundle) -> list[str]:
 
 
 def _calibration(manifest: Manifest) -> list[str]:
-    from edgead.calibration import best_false_reject_rate, threshold
+    from edgead.calibration import best_false_reject_rate
 
     calibration = manifest.calibration
     number, rate = len(calibration.scores), calibration.false_reject_rate
     low, high = min(calibration.scores), max(calibration.scores)
-    limit = threshold(calibration.scores, rate, manifest.calibration_of("float32").ties.score)
+    limit = manifest.calibration_of("float32").limit(rate)
     return [
         f"{count(number, 'good image')}, scores {low:.5g} to {high:.5g}",
         f"false-reject rate {percent(rate)}: anomalous above {limit:.5g}",
         f"best rate these images can promise: {percent(best_false_reject_rate(number))}",
         *(
-            f"in {name} by scores of its own: anomalous above "
-            f"{threshold(own.scores, rate, own.ties.score):.5g}"
+            f"in {name} by scores of its own: anomalous above {own.limit(rate):.5g}"
             for name, own in calibration.own.items()
         ),
     ]
