@@ -100,7 +100,7 @@ def add_options(parser: argparse.ArgumentParser, results: Path, work: Path) -> N
     )
     parser.add_argument("--methods", nargs="+", default=sorted(METHODS), metavar="METHOD")
     parser.add_argument("--datasets", nargs="+", default=list(DATASETS), metavar="NAME")
-    parser.add_argument("--preset", default=DEFAULT_PRESET, help="edge (default) or paper")
+    parser.add_argument("--preset", default=DEFAULT_PRESET, help="default edge")
     bound = parser.add_mutually_exclusive_group()
     bound.add_argument("--minutes", type=float, metavar="M", help="train at most M minutes a run")
     bound.add_argument("--steps", type=int, metavar="N", help="train N steps a run")

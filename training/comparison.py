@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from edgead.errors import TrainingError
 from edgead.manifest import Pair
 
 from .backbone import CHANNELS
@@ -21,21 +22,41 @@ from .memory import FeatureMemory
 from .networks import upsample
 from .whitening import REGION, LocalWhitening
 
-MEMORY_SHARE = 0.5  # [P] of the map; the levels share the rest alike
+# The preset for parts that lie anywhere amid background. What differs at a place says little then,
+# and what was seen at no place says most. [P] docs/methods.md has what was tried
+LOOSE: dict[str, Any] = {
+    "position": False,
+    "quiet_border": True,
+    "memory": 2048,
+    "memory_share": 0.9,
+}
 
 Size = tuple[int, int]
 
 
-def level_pairs(sizes: list[Size], *, memory: bool) -> tuple[Pair, ...]:
-    """The pairs of the backbone's levels, of ``sizes`` (h, w), and that of the memory."""
-    weights = [(1 - MEMORY_SHARE * memory) / len(CHANNELS)] * len(CHANNELS)
+def level_pairs(sizes: list[Size], memory_share: float) -> tuple[Pair, ...]:
+    """The pairs of the backbone's levels, of ``sizes`` (h, w), and that of the memory.
+
+    memory_share: what the memory counts, of a sum of 1; the levels share the rest alike. 0: no
+    such pair.
+    """
+    weights = [(1 - memory_share) / len(CHANNELS)] * len(CHANNELS)
     levels = list(zip(CHANNELS, sizes, weights, strict=True))
-    if memory:
-        levels.append((remembered_channels(), sizes[1], MEMORY_SHARE))
+    if memory_share:
+        levels.append((remembered_channels(), sizes[1], memory_share))
     return tuple(
         Pair(f"reference_{k}", f"restored_{k}", channels, size, weight)
         for k, (channels, size, weight) in enumerate(levels)
     )
+
+
+def check_memory_share(share: float) -> None:
+    """Errors: TrainingError for a share that leaves nothing to the memory or to the levels."""
+    if not 0 < share < 1:
+        raise TrainingError(
+            f"memory_share={share} cannot be used; give a share of the map, more than 0 and less "
+            "than 1, or memory=0 for a map without a memory"
+        )
 
 
 def remembered_channels() -> int:

@@ -180,14 +180,20 @@ def recorded_tiling(record: dict[str, Any]) -> Tiling | None:
 
 def _all_settings(plan: Plan) -> dict[str, Any]:
     preset, settings = plan.preset or DEFAULT_PRESET, plan.settings
-    if plan.tiling is not None and "position" in full_settings(plan.method, preset, {}):
-        if settings.get("position") is True:
-            raise TrainingError(
-                "position=true measures what is usual at each position of the image, and with "
-                "--tile a position of the image is no place of the part: leave one of them out"
-            )
-        settings = {**settings, "position": False}
-    return full_settings(plan.method, preset, settings)
+    if plan.tiling is None:
+        return full_settings(plan.method, preset, settings)
+    every = full_settings(plan.method, preset, settings)
+    if settings.get("position") is True:
+        raise TrainingError(
+            "position=true measures what is usual at each position of the image, and with "
+            "--tile a position of the image is no place of the part: leave one of them out"
+        )
+    if every.get("quiet_border"):
+        raise TrainingError(
+            "quiet_border=true lets the border of what the method sees count less, and with --tile "
+            "that is each tile's, amid the part: add --set quiet_border=false, or leave --tile out"
+        )
+    return every | ({"position": False} if "position" in every else {})
 
 
 def full_settings(method: str, preset: str, settings: dict[str, Any]) -> dict[str, Any]:

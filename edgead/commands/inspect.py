@@ -138,6 +138,11 @@ def _calibration(manifest: Manifest) -> list[str]:
             f"in {name} by scores of its own: anomalous above {own.limit(rate):.5g}"
             for name, own in calibration.own.items()
         ),
+        *(
+            f"ties {precision}: score {ties.score:.3g}, map {ties.map:.3g}"
+            for precision in manifest.tolerance
+            for ties in [manifest.calibration_of(precision).ties]
+        ),
     ]
 
 

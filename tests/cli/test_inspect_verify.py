@@ -51,6 +51,17 @@ def test_inspect_shows_a_calibration_of_its_own(run, bundle_copy, add_int8, edit
     edit(bundle_copy, add)
     out = run("inspect", bundle_copy)[1]
     assert "in int8 by scores of its own: anomalous above 37.25" in out
+    assert "  ties int8: score 0.25, map 0.5\n" in out
+
+
+def test_inspect_shows_what_counts_as_equal(run, bundle_copy, edit):
+    """The ties of the bundle for float32 and float16; without them the tolerance."""
+    edit(bundle_copy, lambda m: m["tolerance"].update(float32={"score": 0.5, "map": 0.75}))
+    assert "  ties float32: score 0.5, map 0.75\n" in run("inspect", bundle_copy)[1]
+    edit(bundle_copy, lambda m: m["calibration"].update(ties={"score": 0.125, "map": 0.25}))
+    out = run("inspect", bundle_copy)[1]
+    assert "  ties float32: score 0.125, map 0.25\n" in out
+    assert "  tolerance float32: score 0.5, map 0.75\n" in out
 
 
 def test_inspect_names_the_share_of_top_k_pooling(run, bundle_copy, edit):

@@ -8,6 +8,8 @@ from edgead_training.comparison import make_whitening, remember
 from edgead_training.methods import METHODS, Method, TrainingSet
 from torch.nn import functional as F
 
+from edgead.errors import TrainingError
+
 SMALL = {
     "redi": {"size": [64, 64], "bank_size": 3, "widths": [4, 4, 8, 8]},
     "agpnet": {"size": [64, 64], "width": 16, "heads": 2, "blocks": 1},
@@ -91,3 +93,31 @@ def test_whitening_and_memory_are_for_levels_side_by_side():
     settings = {"join": "sum", "whiten": True, "memory": 200}
     method = METHODS["agpnet"].from_settings(SMALL["agpnet"] | settings, n_train=5)
     assert method.whitening is None and method.memory is None and len(method.pairs()) == 1
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_the_memory_counts_its_share_of_the_map(name):
+    def weights(**settings):
+        method = METHODS[name].from_settings(SMALL[name] | settings, n_train=5)
+        return [pair.weight for pair in method.pairs()]
+
+    assert weights() == pytest.approx([1 / 6, 1 / 6, 1 / 6, 1 / 2])
+    assert weights(memory_share=0.7) == pytest.approx([0.1, 0.1, 0.1, 0.7])
+    assert weights(memory_share=0.7, memory=0) == pytest.approx([1 / 3] * 3)  # its part goes round
+
+
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("share", [0.0, 1.0, -0.1, float("nan")])
+def test_a_share_that_leaves_nothing_gets_a_sentence(name, share):
+    with pytest.raises(
+        TrainingError, match=r"memory_share=.*more than 0 and less than 1.*memory=0"
+    ):
+        METHODS[name].from_settings({"memory_share": share}, n_train=5)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_loose_parts_are_compared_without_places(name):
+    method = _concluded(name, **METHODS[name].presets["loose"])
+    assert set(_per_place(method).values()) == {False}
+    assert method.config.quiet_border and method.pairs()[-1].weight == 0.9
+    assert len(method.memory.kept) == 5 * 8 * 8  # as many as five small images have

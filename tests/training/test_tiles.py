@@ -106,6 +106,14 @@ def test_a_position_means_nothing_on_tiles(parts: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+def test_no_border_of_a_tile_is_quiet(parts: Path, tmp_path: Path) -> None:
+    plan = Plan("agpnet", parts, tmp_path / "run", {}, preset="loose", tiling=TILING)
+    with pytest.raises(TrainingError, match=r"quiet_border=true.*--tile.*quiet_border=false"):
+        begin(plan)
+    settings = begin(replace(plan, settings={"quiet_border": False}))[3]["settings"]
+    assert not settings["position"] and settings["memory_share"] == 0.9  # the rest of loose stays
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [

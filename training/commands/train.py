@@ -38,8 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--preset", metavar="NAME",
-        help="edge (default; small and fast) or paper (the sizes of the publication); --set goes "
-        "over it",
+        help="edge (default; small and fast), paper (sizes of the publication) or, for redi and "
+        "agpnet, loose (edge, for parts that lie anywhere amid background); --set goes over it",
     )  # fmt: skip
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="settings",

@@ -31,6 +31,8 @@ from edgead.manifest import Pair
 
 from ..backbone import CHANNELS, MEAN, STD, STRIDES, load_backbone
 from ..comparison import (
+    LOOSE,
+    check_memory_share,
     level_pairs,
     make_memory,
     make_whitening,
@@ -71,7 +73,8 @@ class AGPNetSettings:
     copy, or from the decoder itself; schedule: linear or constant.
     alpha, beta: feature noise; image_share: r, first and last; image_std: of the pixels' noise,
     normalised; whiten: compare residuals in units of their covariance, memory: features of good
-    images kept for a pair of their own, 0 for none, both for concat only; position: means, W and E
+    images kept for a pair of their own, 0 for none, both for concat only; memory_share: the pair's
+    part of the map; position: means, W and E
     of each place, else one of each for all places; quiet_border: what is at the border counts less,
     in what is whitened and in the memory; balance, without ``whiten``: weigh the levels by w;
     top_k: share of the map that the pooling top_k averages.
@@ -96,6 +99,7 @@ class AGPNetSettings:
     image_std: float = 0.4  # [P]
     whiten: bool = True  # [P] as ReDi
     memory: int = 1024  # [P] as ReDi
+    memory_share: float = 0.5  # [P]
     position: bool = True  # [P]
     quiet_border: bool = False  # [P]
     balance: bool = True  # [P]
@@ -123,6 +127,7 @@ class AGPNetSettings:
             ("alpha", "beta", "image_std", "learning_rate", "eta", "memory"), 0
         )
         check_least(self, least | positive | {"batch_size": 2, "image_share": 0})
+        check_memory_share(self.memory_share)
         if self.width % self.heads:
             raise TrainingError(
                 f"width={self.width} is no multiple of heads={self.heads}; each head takes a part"
@@ -139,6 +144,7 @@ class AGPNetSettings:
 
 PRESETS: dict[str, dict[str, Any]] = {
     "edge": {},
+    "loose": LOOSE,
     "paper": {
         "join": "sum",  # [F]
         "whiten": False,  # [F] the plain distance
@@ -223,7 +229,7 @@ class AGPNet(Method):
     def pairs(self) -> tuple[Pair, ...]:
         if self.config.join == "sum":
             return (Pair("reference_0", "restored_0", self.config.common, self.grid, 1.0),)
-        return level_pairs(self.sizes, memory=self.memory is not None)
+        return level_pairs(self.sizes, self.config.memory_share if self.memory else 0.0)
 
     def on_grid(self, levels: list[Tensor]) -> list[Tensor]:
         """Standardised, smoothed levels, none coarser than the grid: [N, C_l, f h, f w]."""

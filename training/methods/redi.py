@@ -36,6 +36,8 @@ from edgead.manifest import Pair
 
 from ..backbone import CHANNELS, MEAN, STD, STRIDES, load_backbone
 from ..comparison import (
+    LOOSE,
+    check_memory_share,
     differences,
     level_pairs,
     make_memory,
@@ -69,9 +71,10 @@ class ReDiSettings:
     the similar image, or zeros; frb: light (residual block per scale), heavy (fusion, one-class
     bottleneck, reversed decoder) or none; self_correlation: weight of L_S, 0 switches it off;
     whiten: compare residuals in units of their covariance; memory: features of good images kept
-    for a pair of their own, 0 for none; position: means, W and E of each place, else one of each
-    for all places; quiet_border: what is at the border counts less, both for the former two alone;
-    balance, without ``whiten``: weigh the scales by w;
+    for a pair of their own, 0 for none; memory_share: that pair's part of the map; position: means,
+    W and E of each place, else one of each for all places; quiet_border: what is at the border
+    counts less, both for whiten and memory alone; balance, without ``whiten``: weigh the scales
+    by w;
     bank_size: prompts kept in the graph; widths: channels of the recover network at strides
     2, 4, 8, 16; learning_rate, steps: (recover, discriminate); variants: prompts per image in
     stage two; patches: share of the images that stage one shows with foreign patches in H.
@@ -84,6 +87,7 @@ class ReDiSettings:
     self_correlation: float = 1.0  # [P] weight of L_S
     whiten: bool = True  # [P]
     memory: int = 1024  # [P]
+    memory_share: float = 0.5  # [P]
     position: bool = True  # [P]
     quiet_border: bool = False  # [P]
     balance: bool = True  # [P]
@@ -105,10 +109,12 @@ class ReDiSettings:
         least = {"bank_size": 1, "batch_size": 2, "variants": 1, "widths": 1, "steps": 1}
         positive = dict.fromkeys(("self_correlation", "learning_rate", "patches", "memory"), 0)
         check_least(self, least | positive)
+        check_memory_share(self.memory_share)
 
 
 PRESETS: dict[str, dict[str, Any]] = {
     "edge": {},
+    "loose": LOOSE,
     # The paper names no sizes; these are those of the restoration networks that it builds on.
     "paper": {
         "whiten": False,  # [F] the cosine
@@ -194,7 +200,7 @@ class ReDi(Method):
         return cls(cls.read(settings), n_train)
 
     def pairs(self) -> tuple[Pair, ...]:
-        return level_pairs(self.sizes, memory=self.memory is not None)
+        return level_pairs(self.sizes, self.config.memory_share if self.memory else 0.0)
 
     def map_of(self, image: Tensor) -> Tensor:
         """H [N, C, h, w], float32 also in a half trunk: small gradients squared would vanish."""
