@@ -45,16 +45,27 @@ def load_checkpoint(method: Method, out: Path) -> tuple[Position, dict[str, Tens
     path = out / CHECKPOINT
     try:
         with safe_open(path, framework="pt") as file:
-            position = Position(**json.loads(file.metadata()["position"]))
+            metadata = file.metadata() or {}
+            if "position" not in metadata:
+                raise ValueError("it says nowhere how far the training was")
+            position = Position(**json.loads(metadata["position"]))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         model = {k[6:]: v for k, v in tensors.items() if k.startswith("model.")}
         method.load_state_dict(model)
     except FileNotFoundError as error:
         raise TrainingError(f"{out} holds no checkpoint; leave --resume out to begin") from error
     except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise TrainingError(
-            f"{path} cannot be resumed ({reason}); it is damaged or of other settings: "
+            f"{path} cannot be resumed ({why_not(error)}); it is damaged or of other settings: "
             "train again into another --out"
         ) from error
     return position, {k[10:]: v for k, v in tensors.items() if k.startswith("optimizer.")}
+
+
+def why_not(error: Exception) -> str:
+    """Why a file of weights does not fit, in a few words.
+
+    torch's list of the tensors that differ is long, and its first line says nothing.
+    """
+    first, *more = str(error).splitlines() or [type(error).__name__]
+    return "its tensors are not those of this method and its settings" if more else first

@@ -28,6 +28,10 @@ RUN_FILE = "run.json"
 MODEL_FILE = "model.safetensors"
 DEFAULT_PRESET = "edge"
 CHOICES = ("layout", "category", "group", "shots")  # of a plan, about its data
+_RECORDED = (
+    *("method", "settings", "seed", "bounds", "calibration_fraction", "data", "train"),
+    *("calibration", "versions", "command"),
+)  # what every record has
 
 
 @dataclass(frozen=True)
@@ -241,6 +245,16 @@ def read_record(path: Path) -> dict[str, Any]:
     if found != SCHEMA_VERSION:
         raise TrainingError(
             f"{path} was written with schema {found}, this edgead reads {SCHEMA_VERSION}: upgrade"
+        )
+    missing = [key for key in _RECORDED if key not in record]
+    if missing:
+        raise TrainingError(
+            f"{path / RUN_FILE} is damaged (it lacks {', '.join(missing)}); train again"
+        )
+    if record["method"] not in METHODS:
+        raise TrainingError(
+            f"{path} is a run of {record['method']}, which this edgead does not know "
+            f"(it has {', '.join(sorted(METHODS))}): upgrade, or train again"
         )
     return {"preset": DEFAULT_PRESET, **record}  # the first runs had no presets
 

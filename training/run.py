@@ -26,7 +26,7 @@ from edgead.images import read_image, write_png
 from edgead.preprocess import Preprocessor
 from edgead.tiling import Tiling
 
-from .checkpoint import CHECKPOINT
+from .checkpoint import CHECKPOINT, why_not
 from .data import Parts, Sample, check_images, digest
 from .data.dataset import portable
 from .data.listing import SUFFIXES, images_below
@@ -164,10 +164,9 @@ def load_run(run_dir: str | Path, data: str | Path | None = None) -> Run:
     try:
         method.load_state_dict(load_file(path / MODEL_FILE))
     except (SafetensorError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
         raise TrainingError(
-            f"{path / MODEL_FILE} does not fit ({reason}): it is damaged, or another version of "
-            f"edgead wrote it ({record['versions']['edgead']}); train again"
+            f"{path / MODEL_FILE} does not fit ({why_not(error)}): it is damaged, of another run, "
+            f"or another version of edgead wrote it ({record['versions']['edgead']}); train again"
         ) from error
     return replace(_as_run(path, method.eval(), parts, record), test=dataset.test)
 

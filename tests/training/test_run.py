@@ -20,7 +20,7 @@ from edgead_training.commands.train import _METHODS
 from edgead_training.fit import Bar, Bounds, Interrupted, step_generator
 from edgead_training.methods import METHODS
 from edgead_training.run import Plan, load_run, train
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from edgead.errors import DataError, TrainingError
 
@@ -162,12 +162,28 @@ def test_killed_command_leaves_a_checkpoint_that_resume_takes_up(parts, tmp_path
     assert "edgead export" in done.stdout.splitlines()[-1]
 
 
+def _record(run: Path, **changed: object) -> None:
+    record = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(record | changed))
+
+
+def _of_another_method(run: Path) -> None:
+    other = METHODS["arnet"].from_settings({"size": [64, 64], "width": 0.0625}, 10)
+    save_file(other.state_dict(), run / "model.safetensors")
+
+
 @pytest.mark.parametrize(
     ("prepare", "words"),
     [
         (lambda run: shutil.rmtree(run), "not a training run"),
         (lambda run: (run / "run.json").write_text("{"), "damaged"),
         (lambda run: (run / "run.json").write_text('{"schema_version": 99}'), "upgrade"),
+        (lambda run: (run / "run.json").write_text('{"schema_version": 1}'), "lacks method, sett"),
+        (lambda run: _record(run, method="patchcore"), "run of patchcore.*agpnet.*train again"),
+        (
+            lambda run: _of_another_method(run),
+            "tensors are not those of this method.*of another run",
+        ),
         (lambda run: (run / "model.safetensors").write_bytes(b"short"), "does not fit"),
         (lambda run: (run / "model.safetensors").unlink(), "--resume"),
     ],
@@ -300,6 +316,9 @@ def test_checkpoint_of_other_settings_is_refused(parts, tmp_path):
     from edgead_training.methods import ReDi
 
     other = ReDi.from_settings(SETTINGS | {"frb": "heavy"}, 10)
-    with pytest.raises(TrainingError, match="cannot be resumed"):
+    with pytest.raises(TrainingError, match=r"cannot be resumed \(its tensors are not those"):
+        load(other, out)
+    save_file(other.state_dict(), out / "checkpoint.safetensors")  # a model is no checkpoint
+    with pytest.raises(TrainingError, match=r"says nowhere how far.*train again"):
         load(other, out)
     assert Position().step == 0
