@@ -83,6 +83,13 @@ def test_a_category_of_visa_alone_finds_the_csv_beside_it(visa):
     assert [s.name for s in alone.train] == [f"Data/Images/Normal/000{i}.JPG" for i in (0, 1)]
 
 
+def test_visa_with_a_csv_that_a_spreadsheet_saved(visa):
+    table = visa / "split_csv/1cls.csv"
+    before = open_dataset(visa).train
+    table.write_text(table.read_text(), encoding="utf-8-sig")
+    assert open_dataset(visa).train == before
+
+
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [

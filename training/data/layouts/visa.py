@@ -52,7 +52,8 @@ def read(root: Path, folder: Path) -> Found:
 
 def _rows(table: Path) -> Iterator[dict[str, str]]:
     try:
-        with open(table, newline="", encoding="utf-8") as file:
+        # -sig: spreadsheet programs save a mark at the beginning, which is no part of the name.
+        with open(table, newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             if reader.fieldnames != COLUMNS:
                 raise DataError(
