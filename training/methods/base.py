@@ -119,7 +119,8 @@ def check_least(settings: Any, least: dict[str, float]) -> None:
     for name, bound in least.items():
         values = np.atleast_1d(getattr(settings, name))
         if not np.all(np.isfinite(values) & (values >= bound)):
-            raise TrainingError(f"{name}={getattr(settings, name)} must be at least {bound}")
+            kind = "" if np.all(np.isfinite(values)) else "a finite number, "
+            raise TrainingError(f"{name}={getattr(settings, name)} must be {kind}at least {bound}")
 
 
 def check_map(settings: Any, multiple: int) -> None:

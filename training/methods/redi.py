@@ -32,6 +32,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from edgead.errors import TrainingError
 from edgead.manifest import Pair
 
 from ..backbone import CHANNELS, MEAN, STD, STRIDES, load_backbone
@@ -110,6 +111,8 @@ class ReDiSettings:
         positive = dict.fromkeys(("self_correlation", "learning_rate", "patches", "memory"), 0)
         check_least(self, least | positive)
         check_memory_share(self.memory_share)
+        if self.patches > 1:
+            raise TrainingError(f"patches={self.patches} is no share of the images; give 0 to 1")
 
 
 PRESETS: dict[str, dict[str, Any]] = {
