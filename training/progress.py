@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from tqdm import tqdm
@@ -12,11 +13,28 @@ from .fit import Bar
 
 _LOG_SECONDS = 20.0  # between updates of a bar that goes to a file
 _SMOOTHING = 0.95  # exponential mean of the losses shown
+_open: list[tqdm[Any]] = []  # bars of ``progress``; a generator is not closed by its reader's error
 
 
 def progress(items: Iterable[Any], title: str) -> Iterator[Any]:
     """Pass ``items`` on, with a bar titled ``title``."""
-    yield from tqdm(items, desc=title, file=sys.stderr, leave=False, **_pace())
+    bar = tqdm(items, desc=title, file=sys.stderr, leave=False, **_pace())
+    _open.append(bar)
+    try:
+        yield from bar
+    finally:
+        bar.close()
+        _open.remove(bar)
+
+
+@contextmanager
+def cleared() -> Iterator[None]:
+    """Take away, at the end, the bars that an error left on the line that its sentence is for."""
+    try:
+        yield
+    finally:
+        for bar in _open:
+            bar.close()
 
 
 def training_bar() -> Bar:

@@ -103,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _train(args: argparse.Namespace) -> int:
     from ..processes import launcher
-    from ..progress import progress, training_bar
+    from ..progress import cleared, progress, training_bar
     from ..run import Bounds, Interrupted, Plan, train
 
     console = Console(json_on_stdout=args.json)
@@ -116,9 +116,10 @@ def _train(args: argparse.Namespace) -> int:
         args.device,
     )  # fmt: skip
     try:
-        result = train(
-            plan, resume=args.resume, log=console.say, progress=progress, bar=training_bar()
-        )
+        with cleared():
+            result = train(
+                plan, resume=args.resume, log=console.say, progress=progress, bar=training_bar()
+            )
     except Interrupted as stop:
         console.say(f"{stop}; what is done so far is kept in {args.out}")
         words = ["train", args.method, str(args.data), "--out", str(args.out), "--resume"]
