@@ -182,6 +182,14 @@ def recorded_tiling(record: dict[str, Any]) -> Tiling | None:
     return None if tiling is None else Tiling(tuple(tiling["size"]), tiling["overlap"])
 
 
+def n_learnt(record: dict[str, Any]) -> int:
+    """How many images the run learns from, each tile being one: of so many a method can keep some.
+
+    The first runs with tiles did not note these; what they keep is bounded by their images.
+    """
+    return int(record.get("tiles", len(record["train"])))
+
+
 def _all_settings(plan: Plan) -> dict[str, Any]:
     preset, settings = plan.preset or DEFAULT_PRESET, plan.settings
     if plan.tiling is None:

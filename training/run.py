@@ -41,6 +41,7 @@ from .plan import (
     Plan,
     begin,
     full_settings,
+    n_learnt,
     open_recorded,
     read_record,
     recorded_samples,
@@ -104,8 +105,11 @@ def train(
         if first:
             _decode(parts[0] + parts[1], progress)
         _check_content(record["data"], plan, parts, pictures)
-        map_size = method.map_params().size
-        tiles = choose_tiles(parts, plan.tiling, map_size, plan.seed, progress)
+        tiles = choose_tiles(parts, plan.tiling, method.map_params().size, plan.seed, progress)
+        if plan.tiling is not None:
+            record |= {} if resume else {"tiles": sum(map(len, tiles))}
+            torch.manual_seed(plan.seed)
+            method = METHODS[plan.method].from_settings(plan.settings, n_learnt(record))
     with together(fabric):
         plan.out.mkdir(parents=True, exist_ok=True)  # not before: what is refused leaves nothing
         if first:
@@ -160,7 +164,7 @@ def load_run(run_dir: str | Path, data: str | Path | None = None) -> Run:
             f"the images in {root} changed since {path} was trained; restore "
             "them or train again, since calibration needs images that training did not see"
         )
-    method = METHODS[record["method"]].from_settings(record["settings"], len(parts[0]))
+    method = METHODS[record["method"]].from_settings(record["settings"], n_learnt(record))
     try:
         method.load_state_dict(load_file(path / MODEL_FILE))
     except (SafetensorError, RuntimeError) as error:

@@ -14,7 +14,7 @@ from edgead_training import tiles
 from edgead_training.data import Sample, open_dataset
 from edgead_training.fit import Bar, Bounds
 from edgead_training.methods import METHODS
-from edgead_training.plan import begin, take_up, write_record
+from edgead_training.plan import begin, n_learnt, take_up, write_record
 from edgead_training.run import Plan, Run, _load_images, load_run, train
 
 from edgead import reference
@@ -67,6 +67,23 @@ def test_too_many_tiles_are_drawn_evenly(parts: Path, monkeypatch: pytest.Monkey
     assert chosen == tiles.choose_tiles((samples, ()), TILING, (64, 64), 0, quiet)
     assert chosen != tiles.choose_tiles((samples, ()), TILING, (64, 64), 1, quiet)
     assert len({corner for cut in chosen for corner in corners(cut)}) > 2  # not the same of each
+
+
+def test_what_is_kept_of_good_images_is_kept_of_tiles(parts: Path, tmp_path: Path) -> None:
+    """Few large frames have many tiles: prompts and memory are not bounded by the frames."""
+    small = {"widths": [4, 4, 8, 8], "variants": 1, "bank_size": 9, "memory": 200}
+    settings = {"size": [64, 64], "batch_size": 2} | small
+    bar = Bar(lambda *_: None, lambda *_: None, lambda: None)
+    plan = Plan(
+        "redi", parts, tmp_path / "run", settings, 0, Bounds(steps=2), shots=2, tiling=TILING
+    )
+    run = train(plan, resume=False, log=lambda _: None, progress=quiet, bar=bar)
+    for method in (run.method, load_run(tmp_path / "run").method):
+        assert len(method.bank.images) == 9  # of 12 tiles of two frames
+        assert len(method.memory.kept) == 200  # a tile has 64 places
+    record = json.loads((tmp_path / "run/run.json").read_text())
+    assert record["tiles"] == 12
+    assert n_learnt({"train": record["train"]}) == 2  # a run of before
 
 
 def test_an_image_smaller_than_a_tile_is_named(parts: Path, tmp_path: Path) -> None:
