@@ -25,6 +25,7 @@ from edgead_training.evaluate import evaluate
 from edgead_training.methods import METHODS
 from edgead_training.progress import progress, training_bar
 from edgead_training.run import (
+    CALIBRATION_FRACTION,
     DEFAULT_PRESET,
     MODEL_FILE,
     RUN_FILE,
@@ -267,7 +268,7 @@ def time_score(detector: Detector, paths: Sequence[Path]) -> float:
 def job_of(run_dir: Path) -> Job:
     """The job that a run made elsewhere did. Errors: TrainingError for what is no run."""
     record = read_record(run_dir)
-    if record["calibration_fraction"] != Plan.calibration_fraction:
+    if record["calibration_fraction"] != CALIBRATION_FRACTION:
         raise InputError(f"{run_dir} was trained with --calibration; those of the table are not")
     usual = full_settings(record["method"], record["preset"], {})
     own = {key: value for key, value in record["settings"].items() if usual[key] != value}

@@ -69,9 +69,10 @@ one: what counts as a tie is a defect that is not found."""
 _STEPS = (1.0, 1.25, 1.5, 1.75, 2.0)
 
 CURES = {
-    "float32": "try another --opset or torch version",
-    "float16": "train longer (scores of a model that was hardly trained lie close together), or "
-    "leave the float16 graph out with --float32-only",
+    "float32": "give calibration images that are less alike, if the spread of their scores is "
+    "small, or try another --opset or torch version",
+    "float16": "train longer (scores of a model that was hardly trained lie close together), give "
+    "calibration images that are less alike, or leave the float16 graph out with --float32-only",
 }
 """What to do when a graph of that precision departs from the trained model."""
 

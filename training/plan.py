@@ -27,6 +27,7 @@ SCHEMA_VERSION = 1
 RUN_FILE = "run.json"
 MODEL_FILE = "model.safetensors"
 DEFAULT_PRESET = "edge"
+CALIBRATION_FRACTION = 0.2  # of the good images
 CHOICES = ("layout", "category", "group", "shots")  # of a plan, about its data
 _RECORDED = (
     *("method", "settings", "seed", "bounds", "calibration_fraction", "data", "train"),
@@ -42,9 +43,9 @@ class Plan:
     data: Path
     out: Path
     settings: dict[str, Any]
-    seed: int = 0
+    seed: int | None = None  # None: 0, or that of the run to resume
     bounds: Bounds = field(default_factory=Bounds)
-    calibration_fraction: float = 0.2
+    calibration_fraction: float | None = None  # None: 0.2, or that of the run to resume
     preset: str | None = None  # None: edge, or that of the run to resume
     layout: str | None = None  # this one and the next: see open_dataset
     category: str | None = None
@@ -60,10 +61,10 @@ class Plan:
         words += ["--preset", self.preset] if self.preset not in (None, DEFAULT_PRESET) else []
         for key, value in self.settings.items():
             words += ["--set", f"{key}={_plain(value)}"]
-        words += ["--seed", str(self.seed)]
+        words += ["--seed", str(self.seed or 0)]
         for key, bound in asdict(self.bounds).items():
             words += [f"--{key}", f"{bound:g}"] if bound is not None else []
-        if self.calibration_fraction != 0.2:
+        if self.calibration_fraction not in (None, CALIBRATION_FRACTION):
             words += ["--calibration", f"{self.calibration_fraction:g}"]
         if self.tiling is not None:
             words += ["--tile", str(self.tiling.size[0])]
@@ -110,19 +111,19 @@ def begin(plan: Plan) -> tuple[Plan, Dataset, Parts, dict[str, Any]]:
         )
     if plan.textures is not None and not METHODS[plan.method].takes_textures:
         raise TrainingError(f"{plan.method} makes no use of --textures; leave it out")
-    settings = _all_settings(plan)
+    settings, seed = _all_settings(plan), plan.seed or 0
+    fraction = plan.calibration_fraction
+    fraction = CALIBRATION_FRACTION if fraction is None else fraction
     dataset = open_dataset(plan.data, layout=plan.layout, category=plan.category)
-    parts = split(
-        dataset.train, plan.seed, plan.calibration_fraction, group=plan.group, shots=plan.shots
-    )
+    parts = split(dataset.train, seed, fraction, group=plan.group, shots=plan.shots)
     record = {
         "schema_version": SCHEMA_VERSION,
         "method": plan.method,
         "preset": plan.preset or DEFAULT_PRESET,
         "settings": settings,
-        "seed": plan.seed,
+        "seed": seed,
         "bounds": asdict(plan.bounds),
-        "calibration_fraction": plan.calibration_fraction,
+        "calibration_fraction": fraction,
         "data": {"path": str(plan.data.resolve())}
         | {key: getattr(plan, key) for key in CHOICES}
         | {"layout": dataset.layout}
@@ -134,7 +135,8 @@ def begin(plan: Plan) -> tuple[Plan, Dataset, Parts, dict[str, Any]]:
     }
     if plan.tiling is not None:
         record["tiling"] = asdict(plan.tiling)
-    return replace(plan, settings=settings), dataset, parts, record
+    plan = replace(plan, settings=settings, seed=seed, calibration_fraction=fraction)
+    return plan, dataset, parts, record
 
 
 def take_up(plan: Plan) -> tuple[Plan, Dataset, Parts, dict[str, Any]]:
@@ -156,8 +158,13 @@ def take_up(plan: Plan) -> tuple[Plan, Dataset, Parts, dict[str, Any]]:
             "give the same"
         )
     bounds = Bounds(**record["bounds"]) if plan.bounds == Bounds() else plan.bounds
-    fraction = record["calibration_fraction"]
-    data = record["data"]
+    seed, fraction, data = record["seed"], record["calibration_fraction"], record["data"]
+    divided = {"seed": (plan.seed, seed), "calibration": (plan.calibration_fraction, fraction)}
+    for key, (wanted, kept) in divided.items():
+        if wanted not in (None, kept):
+            raise TrainingError(
+                f"{plan.out} was begun with --{key} {kept}, not {wanted}; leave --{key} out"
+            )
     for key in CHOICES:
         if getattr(plan, key) not in (None, data.get(key)):
             raise TrainingError(
@@ -169,7 +176,7 @@ def take_up(plan: Plan) -> tuple[Plan, Dataset, Parts, dict[str, Any]]:
         raise TrainingError(f"{plan.out} was begun without --textures; leave it out")
     textures = plan.textures or (Path(data["textures"]) if "textures" in data else None)
     begun = Plan(
-        plan.method, plan.data, plan.out, record["settings"], record["seed"], bounds, fraction,
+        plan.method, plan.data, plan.out, record["settings"], seed, bounds, fraction,
         **choices, textures=textures, tiling=plan.tiling,
     )  # fmt: skip
     dataset = open_recorded(plan.data, data)

@@ -34,6 +34,7 @@ from .fit import Bar, Bounds, Interrupted, fit
 from .methods import METHODS, Method, TrainingSet
 from .methods.base import Progress
 from .plan import (
+    CALIBRATION_FRACTION,
     CHOICES,
     DEFAULT_PRESET,
     MODEL_FILE,
@@ -300,6 +301,7 @@ def _as_run(out: Path, method: Method, parts: Any, record: dict[str, Any]) -> Ru
 
 
 __all__ = [
+    "CALIBRATION_FRACTION",
     "DEFAULT_PRESET",
     "MODEL_FILE",
     "RUN_FILE",

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 
 import cv2
 import numpy as np
 import pytest
+from edgead_training.commands.train import read_setting
 from edgead_training.data import open_dataset
+from edgead_training.methods import METHODS
 
 from edgead.cli import main
 
@@ -71,7 +74,23 @@ def test_every_third_frame_under_its_own_number(room, capsys):
     out = capsys.readouterr().out.splitlines()
     assert out[0] == f"read   {room / 'a.avi'}: 12 frames"
     assert out[1] == f"wrote  {room / 'data/training/frames/a'}: 4 frames"
+    assert out[2].endswith("--minutes 10 --set 'size=[64,64]'")  # 64 is the least
     assert sorted(p.name for p in (room / "data").iterdir()) == ["training"]
+
+
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [((64, 128), "size=[64,128]"), ((1080, 1920), "size=[144,256]"), ((300, 300), None)],
+)
+def test_the_next_command_has_the_shape_of_the_frames(tmp_path, capsys, monkeypatch, shape, words):
+    """And its settings are such that ARNet takes them."""
+    monkeypatch.setitem(globals(), "SIZE", shape)
+    film(tmp_path / "a.avi", 2)
+    assert run(tmp_path, "a.avi") == 0
+    said = shlex.split(capsys.readouterr().out.splitlines()[-1])
+    settings = dict(read_setting(said[i + 1]) for i, word in enumerate(said) if word == "--set")
+    assert settings == ({} if words is None else dict([read_setting(words), ("turns", 2)]))
+    METHODS["arnet"].from_settings(settings, n_train=2)
 
 
 @pytest.mark.parametrize("labels", ["b.csv", "b.npy"])

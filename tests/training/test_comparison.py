@@ -113,6 +113,8 @@ def test_a_share_that_leaves_nothing_gets_a_sentence(name, share):
         TrainingError, match=r"memory_share=.*more than 0 and less than 1.*memory=0"
     ):
         METHODS[name].from_settings({"memory_share": share}, n_train=5)
+    without = {"memory_share": share, "memory": 0}  # nothing to share
+    assert METHODS[name].from_settings(without, n_train=5).memory is None
 
 
 @pytest.mark.parametrize("name", SMALL)

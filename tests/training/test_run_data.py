@@ -33,7 +33,7 @@ def _train(data: Path, out: Path, *, resume=False, steps=2, settings=None, stop_
         data,
         out,
         SETTINGS if settings is None else settings,
-        0,
+        choices.pop("seed", 0),
         Bounds(steps=steps),
         **choices,
     )
@@ -102,6 +102,10 @@ def test_few_shots_are_recorded_and_resumed(parts, tmp_path):
         _train(parts, out, shots=4, stop_at=1)
     with pytest.raises(TrainingError, match="begun with shots 4, not 5; leave --shots out"):
         _train(parts, out, shots=5, resume=True)
+    with pytest.raises(TrainingError, match="begun with --seed 0, not 3; leave --seed out"):
+        _train(parts, out, resume=True, seed=3)
+    with pytest.raises(TrainingError, match=r"--calibration 0.2, not 0.5; leave --calibration out"):
+        _train(parts, out, resume=True, calibration_fraction=0.5)
     run, lines = _train(parts, out, resume=True)
     assert "split  4 to train on (--shots 4), 2 to calibrate with" in lines[1]
     assert (len(run.train), len(run.calibration)) == (4, 2)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from edgead.console import Console, count
 from edgead.errors import InputError
+from edgead.images import read_image
 
 EXAMPLE = (
     "  edgead frames monday.mp4 tuesday.mp4 --every 50 --out DATA\n"
@@ -66,7 +67,19 @@ def run(args: argparse.Namespace) -> int:
         console.say(f"wrote  {found.folder}: {count(found.kept, 'frame')}{marked}")
     data = shlex.quote(str(args.out))
     if args.labels is None:
-        console.next(f"edgead train arnet {data} --out RUN --minutes 10")
+        shape = _settings(done[0].folder)
+        console.next(f"edgead train arnet {data} --out RUN --minutes 10{shape}")
     else:
         console.next(f"edgead evaluate NAME.edgead {data} --report report")
     return 0
+
+
+def _settings(folder: Path) -> str:
+    """What ARNet needs for frames that are not square: a size like theirs, no quarter turns."""
+    height, width = read_image(min(folder.iterdir())).shape[:2]
+    if height == width:
+        return ""
+    share = min(1.0, 256 / max(height, width))
+    rows, columns = (max(64, 16 * round(side * share / 16)) for side in (height, width))
+    turns = "" if rows == columns else " --set turns=2"
+    return f" --set 'size=[{rows},{columns}]'{turns}"

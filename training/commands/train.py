@@ -31,9 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     bound = parser.add_mutually_exclusive_group()
     bound.add_argument("--minutes", type=float, metavar="M", help="train at most M minutes")
     bound.add_argument("--steps", type=int, metavar="N", help="train N steps in all")
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="default 0")
+    parser.add_argument("--seed", type=int, metavar="S", help="default 0")
     parser.add_argument(
-        "--calibration", type=float, default=0.2, metavar="F",
+        "--calibration", type=float, metavar="F",
         help="share of the good images held out to set the threshold (default 0.2)",
     )  # fmt: skip
     parser.add_argument(
@@ -107,7 +107,7 @@ def _train(args: argparse.Namespace) -> int:
     from ..run import Bounds, Interrupted, Plan, train
 
     console = Console(json_on_stdout=args.json)
-    if not 0 < args.calibration < 1:
+    if args.calibration is not None and not 0 < args.calibration < 1:
         raise TrainingError(f"--calibration {args.calibration} is no share; give 0 < F < 1")
     plan = Plan(
         args.method, args.data, args.out, dict(map(read_setting, args.settings)), args.seed,
@@ -123,6 +123,7 @@ def _train(args: argparse.Namespace) -> int:
     except Interrupted as stop:
         console.say(f"{stop}; what is done so far is kept in {args.out}")
         words = ["train", args.method, str(args.data), "--out", str(args.out), "--resume"]
+        words += [] if args.device == "auto" else ["--device", args.device]
         console.next(shlex.join([*launcher(), *words]))
         return stop.exit_code
     seconds, steps = result.provenance["train_seconds"], result.provenance["steps"]

@@ -77,7 +77,8 @@ def _divide(
             f"{what} cannot be divided into training and calibration; wanted at least two"
             if pattern is None
             else f"{what} are all of {len(parts)} part by --group {pattern.pattern}; wanted at "
-            f"least two parts, one to learn from and one to calibrate with"
+            "least two parts, one to learn from and one to calibrate with: give images of more "
+            "parts, or leave --group out"
         )
     ranked = sorted(parts, key=lambda part: (_rank(seed, part), part))
     wanted = round(len(samples) * fraction)

@@ -49,6 +49,7 @@ from .agpnet_data import (
 )
 from .agpnet_decoder import Decoder, Teacher
 from .base import (
+    LEAST_RATE,
     Method,
     Stage,
     TrainingSet,
@@ -123,11 +124,10 @@ class AGPNetSettings:
                 f"stride={self.stride} cannot be used; choose one of {TOKEN_STRIDES}"
             )
         least = dict.fromkeys(("common", "width", "heads", "blocks", "steps"), 1)
-        positive = dict.fromkeys(
-            ("alpha", "beta", "image_std", "learning_rate", "eta", "memory"), 0
-        )
-        check_least(self, least | positive | {"batch_size": 2, "image_share": 0})
-        check_memory_share(self.memory_share)
+        least |= dict.fromkeys(("alpha", "beta", "image_std", "image_share", "eta", "memory"), 0)
+        check_least(self, least | {"batch_size": 2, "learning_rate": LEAST_RATE})
+        if self.memory:
+            check_memory_share(self.memory_share)
         if self.width % self.heads:
             raise TrainingError(
                 f"width={self.width} is no multiple of heads={self.heads}; each head takes a part"

@@ -29,6 +29,7 @@ from edgead.manifest import Pair
 
 from ..networks import conv_norm_relu, position_gain, upsample
 from .base import (
+    LEAST_RATE,
     UNIT_RANGE,
     Method,
     Stage,
@@ -77,7 +78,9 @@ class ARNetSettings:
                 f"size={self.size} is not square, and a rotation by 90 degrees swaps the sides: "
                 "set turns=2, erase=gray or a square size"
             )
-        check_least(self, {"width": 1 / 16, "batch_size": 2, "steps": 1, "learning_rate": 0})
+        check_least(
+            self, {"width": 1 / 16, "batch_size": 2, "steps": 1, "learning_rate": LEAST_RATE}
+        )
 
 
 PRESETS: dict[str, dict[str, Any]] = {

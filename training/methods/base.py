@@ -19,6 +19,7 @@ from edgead.preprocess import PreprocessParams
 
 CPU = torch.device("cpu")
 UNIT_RANGE = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))  # mean and std that leave [0, 1] as it is
+LEAST_RATE = 1e-9  # of learning: with less, nothing is learnt
 _CHUNK = 8
 Settings = TypeVar("Settings")
 Loss = Callable[[Tensor, torch.Generator, float], dict[str, Tensor]]

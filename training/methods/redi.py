@@ -50,6 +50,7 @@ from ..features import Compared, FeatureScale, smooth
 from ..networks import ssim
 from ..selfmaps import KINDS, make_map
 from .base import (
+    LEAST_RATE,
     Method,
     Stage,
     TrainingSet,
@@ -108,9 +109,10 @@ class ReDiSettings:
         check_words(self, map=KINDS, frb=FRB_KINDS)
         check_map(self, multiple=32)
         least = {"bank_size": 1, "batch_size": 2, "variants": 1, "widths": 1, "steps": 1}
-        positive = dict.fromkeys(("self_correlation", "learning_rate", "patches", "memory"), 0)
-        check_least(self, least | positive)
-        check_memory_share(self.memory_share)
+        least |= dict.fromkeys(("self_correlation", "patches", "memory"), 0)
+        check_least(self, least | {"learning_rate": LEAST_RATE})
+        if self.memory:
+            check_memory_share(self.memory_share)
         if self.patches > 1:
             raise TrainingError(f"patches={self.patches} is no share of the images; give 0 to 1")
 

@@ -28,6 +28,7 @@ from edgead.manifest import Pair
 
 from ..networks import conv_norm_relu, position_gain
 from .base import (
+    LEAST_RATE,
     UNIT_RANGE,
     Method,
     Stage,
@@ -99,7 +100,13 @@ class SSAESettings:
                     f"{name}={getattr(self, name)} is no range of shares; give two numbers above "
                     "0, at most 1, the smaller one first"
                 )
-        least = {"width": 1 / 16, "batch_size": 2, "steps": 1, "noise": 0, "learning_rate": 0}
+        least = {
+            "width": 1 / 16,
+            "batch_size": 2,
+            "steps": 1,
+            "noise": 0,
+            "learning_rate": LEAST_RATE,
+        }
         check_least(self, least)
 
 

@@ -37,7 +37,8 @@ def read(root: Path, folder: Path) -> Found:
         if row["split"] not in found or row["label"] not in ("normal", ANOMALY):
             raise DataError(
                 f"{table} has split {row['split']!r} and label {row['label']!r} for "
-                f"{row['image']}; wanted train or test, and normal or anomaly, as in the download"
+                f"image {row['image']!r}; wanted train or test, and normal or anomaly, as in the "
+                "download"
             )
         image = _file(table, row["image"], folder)
         mask = _file(table, row["mask"], folder) if row["mask"] and label != GOOD else None
