@@ -31,6 +31,16 @@ def causes(precision: str) -> tuple[str, ...]:
     return (*reduced, *_CAUSES)
 
 
+def growth(values: NDArray[np.floating], usual: float) -> NDArray[np.float64]:
+    """How many times a tolerance counts at expected ``values`` of a score or a map.
+
+    Once up to ``usual``, the largest of the calibration images; beyond it in proportion: rounding
+    is a share of a value, and no threshold is up there.
+    """
+    values = np.abs(np.asarray(values, np.float64))
+    return np.maximum(1.0, values / usual) if usual > 0 else np.ones_like(values)
+
+
 @dataclass(frozen=True)
 class GoldenCheck:
     """One golden frame: what the engine gives, what the bundle promises, what may lie between."""
@@ -39,8 +49,8 @@ class GoldenCheck:
     score: float
     expected_score: float
     score_difference: float  # absolute
-    map_difference: float  # largest absolute difference of a map value
-    tolerance: Tolerance
+    map_difference: float  # of the map value that departs most, for what it may
+    tolerance: Tolerance  # of this score and of that map value; see ``growth``
 
     @property
     def passed(self) -> bool:
@@ -113,13 +123,18 @@ def _measure(
         found = pipeline(frame)
     except DeviceError as error:
         raise DeviceError(f"golden frame {golden.image}: {error}") from error
+    calibration = bundle.manifest.calibration
+    at_score = float(growth(np.array(golden.score), max(calibration.scores)))
+    at_map = growth(expected, max(calibration.peaks))
+    gap = np.abs(now(found.map).astype(np.float64) - expected)
+    worst = np.unravel_index(np.argmax(gap / at_map), gap.shape)
     return GoldenCheck(
         image=golden.image,
         score=found.score,
         expected_score=golden.score,
         score_difference=abs(found.score - golden.score),
-        map_difference=float(np.abs(now(found.map).astype(np.float64) - expected).max()),
-        tolerance=tolerance,
+        map_difference=float(gap[worst]),
+        tolerance=Tolerance(tolerance.score * at_score, tolerance.map * float(at_map[worst])),
     )
 
 

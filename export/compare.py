@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from edgead.calibration import best_false_reject_rate, ranked, ranked_p_value
 from edgead.errors import ExportError
 from edgead.manifest import Tolerance
+from edgead.qualification import growth
 
 Pairs = Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]]
 Infer = Callable[[NDArray[np.float32]], Pairs]
@@ -90,7 +91,8 @@ class Path:
 class Measured:
     """Scores and differences of P paths on n images; row 0 is the trained model in torch.
 
-    scores, peaks [P, n] float64; map_largest, map_mean [P, n]: difference from row 0.
+    scores, peaks [P, n] float64; map_largest, map_mean [P, n]: difference from row 0, over
+    ``growth`` (edgead.qualification) of what it is held against.
     """
 
     paths: tuple[tuple[str, str], ...]
@@ -114,9 +116,12 @@ class Difference:
     image: str  # where the map differs most
 
 
-def measure(paths: Sequence[Path], frames: Iterable[tuple[str, NDArray[Any]]]) -> Measured:
+def measure(
+    paths: Sequence[Path], frames: Iterable[tuple[str, NDArray[Any]]], usual: float = np.inf
+) -> Measured:
     """Run every path on every (name, frame); one frame is in memory at a time.
 
+    usual: the largest map value of the calibration images, infinity while those are measured.
     Errors: ExportError when a path gives a map that is not finite.
     """
     names: list[str] = []
@@ -134,7 +139,7 @@ def measure(paths: Sequence[Path], frames: Iterable[tuple[str, NDArray[Any]]]) -
                 )
             if not row:
                 expected = values.copy()
-            gap = np.abs(values.astype(np.float64) - expected)
+            gap = np.abs(values.astype(np.float64) - expected) / growth(expected, usual)
             row.append((score, float(values.max()), float(gap.max()), float(gap.mean())))
         rows.append(row)
     table = np.asarray(rows, np.float64).reshape(len(names), len(paths), 4).transpose(2, 1, 0)
@@ -159,9 +164,9 @@ def spread(values: NDArray[np.float64]) -> float:
     return float(max(np.ptp(values), 0.1 * np.abs(values).max(), np.finfo(np.float32).tiny))
 
 
-def differences(measured: Measured) -> list[Difference]:
-    """Every path but torch itself, against torch."""
-    gaps = np.abs(measured.scores - measured.scores[0])
+def differences(measured: Measured, usual: float) -> list[Difference]:
+    """Every path but torch itself, against torch. usual: the largest calibration score."""
+    gaps = np.abs(measured.scores - measured.scores[0]) / growth(measured.scores[0], usual)
     return [
         Difference(
             path=name,

@@ -264,13 +264,14 @@ def _compare(
     kept = [frames[i] for i in golden.spread_over(measured.scores[1])]
     shown = [frame.read() for frame in kept]
     shown.append(golden.synthetic_defect(shown[len(shown) // 2]))
-    defect = compare.measure(paths, [("the synthetic defect", shown[-1])])
+    usual = {"score": measured.scores[0].max(), "map": measured.peaks[0].max()}
+    defect = compare.measure(paths, [("the synthetic defect", shown[-1])], usual["map"])
     _check_half_peak(mode)
     spreads = {
         "score": compare.spread(measured.scores[0]),
         "map": compare.spread(measured.peaks[0]),
     }
-    found = compare.differences(compare.join(measured, defect))
+    found = compare.differences(compare.join(measured, defect), usual["score"])
     compare.check_differences(found, spreads["score"], spreads["map"])
     files, golden_frames = _golden(embedded, shown)
     half_peak = None if half_method is None else mode.peak

@@ -45,8 +45,13 @@ def test_measure_and_differences_by_hand() -> None:
     np.testing.assert_array_equal(found.peaks, [[1, 2], [1.25, 2.25]])
     np.testing.assert_array_equal(found.map_largest, [[0, 0], [0.25, 0.25]])
     np.testing.assert_array_equal(found.map_mean, [[0, 0], [0.0625, 0.0625]])
-    [row] = compare.differences(compare.join(found, found))
+    [row] = compare.differences(compare.join(found, found), usual=2.0)
     assert row == compare.Difference("fast", "float16", 0.5, 0.5, 0.25, 0.0625, "a")
+    # What is beyond the usual counts by how many times: 2 is twice 1, 1 is not.
+    found = compare.measure(paths, frames, usual=1.0)
+    np.testing.assert_array_equal(found.map_largest, [[0, 0], [0.25, 0.125]])
+    [row] = compare.differences(found, usual=1.0)
+    assert (row.score_largest, row.score_mean) == (0.5, 0.375)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

@@ -14,7 +14,7 @@ from edgead import Detector
 from edgead.bundle import open_bundle
 from edgead.engine import open_engine
 from edgead.errors import BundleError, DeviceError, QualificationError
-from edgead.qualification import measure, qualify
+from edgead.qualification import growth, measure, qualify
 
 
 def test_the_untouched_bundle_qualifies(bundle_dir: Path) -> None:
@@ -50,6 +50,49 @@ def test_golden_map(
     edit(bundle_copy, files={"golden/2.npy": to_npy(golden)})
     with pytest.raises(QualificationError, match=r"golden/2\.png.*map is off by up to 0\.25"):
         Detector(bundle_copy)
+
+
+def test_a_tolerance_grows_with_values_beyond_those_of_good_images(
+    bundle_copy: Path, edit: Callable[..., None], to_npy: Callable[[Any], bytes]
+) -> None:
+    """float32 has 24 bits of 5000 too: what is off there by a share of it is no wrong engine."""
+    golden = np.load(bundle_copy / "golden" / "2.npy")
+    place = np.unravel_index(golden.argmax(), golden.shape)
+    peak = float(golden[place])
+
+    def departing(share: float) -> Callable[[dict[str, Any]], None]:
+        """Values ten times those of good images, off by a share of what may lie between there."""
+
+        def change(manifest: dict[str, Any]) -> None:
+            count = len(manifest["calibration"]["scores"])
+            scores = {"scores": [original / 10] * count, "peaks": [peak / 10] * count}
+            manifest["calibration"].update(scores)
+            manifest["golden"][2]["score"] = original * (1 + share * 1e-4 * 10 / original)
+            moved = golden.copy()
+            moved[place] += share * manifest["tolerance"]["float32"]["map"] * 10
+            (bundle_copy / "moved.npy").write_bytes(to_npy(moved))
+
+        return change
+
+    original = open_bundle(bundle_copy).manifest.golden[2].score
+    for share, passes in ((0.9, True), (1.2, False)):
+        edit(bundle_copy, departing(share))
+        moved = (bundle_copy / "moved.npy").read_bytes()
+        (bundle_copy / "moved.npy").unlink()
+        edit(bundle_copy, files={"golden/2.npy": moved})
+        bundle = open_bundle(bundle_copy)
+        check = measure(bundle, open_engine(bundle))[2]
+        assert check.passed == passes
+        assert check.tolerance.score == pytest.approx(1e-3, rel=0.01)
+        assert check.tolerance.map == pytest.approx(1e-3, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("value", "usual", "times"),
+    [(0.0, 2.0, 1), (2.0, 2.0, 1), (5.0, 2.0, 2.5), (-5.0, 2.0, 2.5), (5.0, 0.0, 1)],
+)
+def test_growth_by_hand(value: float, usual: float, times: float) -> None:
+    assert growth(np.array(value), usual) == times
 
 
 def test_another_graph_of_the_same_shapes(
