@@ -189,14 +189,17 @@ def test_memory_does_not_grow(shared: Detector, make_frame: MakeFrame) -> None:
     try:
         run(10)
         gc.collect()
-        traced = tracemalloc.get_traced_memory()[0]
-        resident = resident_bytes()
-        run(400)
-        gc.collect()
+        traced, grown = tracemalloc.get_traced_memory()[0], []
+        for _ in range(3):
+            resident = resident_bytes()
+            run(400)
+            gc.collect()
+            grown.append(resident_bytes() - resident)
         # One map is 12 KB: keeping one of them in forty frames would already show.
         assert tracemalloc.get_traced_memory()[0] - traced < 100_000
-        # Native memory: an input or map kept per frame would be at least 400 * 12 KB = 4.8 MB.
-        assert resident_bytes() - resident < 2_000_000
+        # Native memory: an input or map kept per frame would be at least 400 * 12 KB = 4.8 MB in
+        # every round. In one of them the system may bring back pages that it had taken away.
+        assert min(grown) < 1_000_000
     finally:
         tracemalloc.stop()
 
