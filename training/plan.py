@@ -199,9 +199,9 @@ def n_learnt(record: dict[str, Any]) -> int:
 
 def _all_settings(plan: Plan) -> dict[str, Any]:
     preset, settings = plan.preset or DEFAULT_PRESET, plan.settings
-    if plan.tiling is None:
-        return full_settings(plan.method, preset, settings)
     every = full_settings(plan.method, preset, settings)
+    if plan.tiling is None:
+        return every
     if settings.get("position") is True:
         raise TrainingError(
             "position=true measures what is usual at each position of the image, and with "

@@ -107,7 +107,7 @@ def train(
             _decode(parts[0] + parts[1], progress)
         _check_content(record["data"], plan, parts, pictures)
         tiles = choose_tiles(parts, plan.tiling, method.map_params().size, plan.seed, progress)
-        if plan.tiling is not None:
+        if plan.tiling is not None:  # only the images say how many tiles there are to keep some of
             record |= {} if resume else {"tiles": sum(map(len, tiles))}
             torch.manual_seed(plan.seed)
             method = METHODS[plan.method].from_settings(plan.settings, n_learnt(record))

@@ -169,7 +169,7 @@ def test_the_command_goes_on_with_the_figures_that_are_kept(script) -> None:
     for job in module.make_jobs(module.arguments([*words, "aws_cookies"])):
         results.check(job.head)
         held.add(id(results.find(job.head)))
-    assert all(id(entry) in held for entry in results.entries)
+    assert results.entries and all(id(entry) in held for entry in results.entries)
 
 
 def test_steps_of_the_table_hold_where_no_bound_is_given(script) -> None:

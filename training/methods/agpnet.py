@@ -75,10 +75,10 @@ class AGPNetSettings:
     alpha, beta: feature noise; image_share: r, first and last; image_std: of the pixels' noise,
     normalised; whiten: compare residuals in units of their covariance, memory: features of good
     images kept for a pair of their own, 0 for none, both for concat only; memory_share: the pair's
-    part of the map; position: means, W and E
-    of each place, else one of each for all places; quiet_border: what is at the border counts less,
-    in what is whitened and in the memory; balance, without ``whiten``: weigh the levels by w;
-    top_k: share of the map that the pooling top_k averages.
+    part of the map; position: means, W and E of each place, else one of each for all places;
+    quiet_border: what is at the border counts less, in what is whitened and in the memory;
+    balance, without ``whiten``: weigh the levels by w; top_k: share of the map that the pooling
+    top_k averages.
     """
 
     size: tuple[int, int] = (256, 256)  # [P]
