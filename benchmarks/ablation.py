@@ -21,7 +21,7 @@ from docs_table import DOCS, markdown, mean_and_spread, write_section
 from edgead_training.run import full_settings
 from entries import Entry, Results, read_entries
 
-from edgead.cli import guard
+from edgead.cli.main import guard
 
 RESULTS = Path(__file__).parent / "results" / "ablation.json"
 WORK = Path("runs/ablation")

@@ -17,19 +17,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from edgead_export.paths import engine_path, one_thread, onnx_path, torch_path
+from edgead_export.variants import engine_path, one_thread, onnx_path, torch_path
 from edgead_training.data import Sample, open_dataset
-from edgead_training.metrics import auroc
+from edgead_training.evaluation.metrics import auroc
 from edgead_training.run import Run, load_run
 
 from edgead import EdgeadError
-from edgead.bundle import Bundle, open_bundle
+from edgead.bundle.manifest import Manifest
+from edgead.bundle.storage import Bundle, open_bundle
 from edgead.calibration import threshold
-from edgead.engine import open_engine
+from edgead.engine.interface import open_engine
 from edgead.errors import DataError
 from edgead.files import write_file
 from edgead.images import read_image
-from edgead.manifest import Manifest
 
 BOUND = 0.002
 

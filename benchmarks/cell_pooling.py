@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 from edgead_training.data import open_dataset
-from edgead_training.metrics import auroc
+from edgead_training.evaluation.metrics import auroc
 from elpv_dataset.utils import load_dataset
 
 import edgead

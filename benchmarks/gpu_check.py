@@ -26,8 +26,8 @@ from time import perf_counter
 from typing import Any
 
 from edgead import __version__
-from edgead.bundle import open_bundle
-from edgead.cli import guard
+from edgead.bundle.storage import open_bundle
+from edgead.cli.main import guard
 from edgead.files import write_file
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -25,8 +25,8 @@ import numpy as np
 from turns import time_in_turns
 
 from edgead import _cpu
+from edgead.cli.machine import processor_name
 from edgead.files import write_file
-from edgead.machine import processor_name
 
 CASES = {"preprocess": kernels_preprocess.cases, "anomaly_map": kernels_anomaly_map.cases}
 

@@ -22,7 +22,7 @@ import runs
 from docs_table import DOCS, markdown, mean_and_spread, write_section
 from entries import Entry, Results, read_entries
 
-from edgead.cli import guard
+from edgead.cli.main import guard
 
 RESULTS = Path(__file__).parent / "results" / "methods.json"
 WORK = Path("runs/methods")

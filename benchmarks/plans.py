@@ -21,11 +21,11 @@ from edgead_export.graph import half
 from edgead_export.onnx import to_onnx
 from edgead_training.methods import METHODS
 
+from edgead.cli.machine import cores, processor_name
 from edgead.errors import DeviceError
 from edgead.files import write_file
-from edgead.machine import cores, processor_name
-from edgead.nvidia.builder import Graph, build_plan
-from edgead.nvidia.library import Library, find_library
+from edgead.nvidia.plans.builder import Graph, build_plan
+from edgead.nvidia.plans.library import Library, find_library
 
 GENERATIONS = (75, 80, 86, 89, 120)
 

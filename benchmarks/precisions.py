@@ -23,20 +23,20 @@ import numpy as np
 from edgead_export.compare import Path as Way
 from edgead_export.graph import half
 from edgead_export.half_arithmetic import HalfArithmetic
-from edgead_export.paths import engine_path, half_path, one_thread, onnx_path
-from edgead_training import metrics
+from edgead_export.variants import engine_path, half_path, one_thread, onnx_path
 from edgead_training.data import Sample, open_dataset, read_mask
+from edgead_training.evaluation import metrics
 from edgead_training.run import Run, load_run
 from numpy.typing import NDArray
 
 from edgead import EdgeadError
-from edgead.bundle import Bundle, open_bundle
-from edgead.engine import PRECISIONS, open_engine
+from edgead.bundle.storage import Bundle, open_bundle
+from edgead.cli.machine import processor_name
+from edgead.engine.interface import PRECISIONS, open_engine
 from edgead.files import write_file
 from edgead.images import read_image
-from edgead.machine import processor_name
 from edgead.preprocess import preprocess
-from edgead.qualification import qualify
+from edgead.serving.qualification import qualify
 
 WARM_UP = 5
 

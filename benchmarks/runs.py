@@ -21,7 +21,7 @@ import agreement
 from edgead_export.exporter import export_run
 from edgead_training.commands.train import read_setting
 from edgead_training.data import open_dataset
-from edgead_training.evaluate import evaluate
+from edgead_training.evaluation.evaluate import evaluate
 from edgead_training.methods import METHODS
 from edgead_training.progress import progress, training_bar
 from edgead_training.run import (
@@ -41,9 +41,9 @@ from entries import FIGURES, Results
 from multiply_adds import gflop
 
 from edgead import Detector, EdgeadError
+from edgead.cli.machine import processor_name
 from edgead.errors import DataError, InputError
 from edgead.images import read_image
-from edgead.machine import processor_name
 
 DATASETS = ("mvtec_bottle", "magnetic_tile", "aws_cookies")
 MINUTES = 12.0  # of training, at most, where nothing else bounds it

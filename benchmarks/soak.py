@@ -39,13 +39,13 @@ from typing import Any
 from edgead.bench.monitor import read_machine
 from edgead.bench.samples import percentile
 from edgead.bench.trust import rss_growth_mb
-from edgead.cli import guard
-from edgead.commands.score import expand
-from edgead.console import count
+from edgead.cli.console import count
+from edgead.cli.machine import processor_name
+from edgead.cli.main import guard
+from edgead.cli.score import expand
 from edgead.errors import DeviceError
 from edgead.files import write_file
 from edgead.images import encode_jpeg, read_image
-from edgead.machine import processor_name
 
 MOST_GROWTH_MB, MOST_TAIL = 1.0, 2.0
 MISSED = 4  # exit code

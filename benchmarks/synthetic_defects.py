@@ -14,9 +14,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from edgead_export.paths import one_thread, torch_path
-from edgead_training import metrics
-from edgead_training.painted import paint
+from edgead_export.variants import one_thread, torch_path
+from edgead_training.data.synthetic_defects import paint
+from edgead_training.evaluation import metrics
 from edgead_training.run import load_run
 from numpy.typing import NDArray
 

@@ -26,7 +26,7 @@ from docs_table import markdown, write_section
 from tiling_frames import MATERIALS, make_frame, with_defect
 
 from edgead import Detector
-from edgead.cli import guard
+from edgead.cli.main import guard
 from edgead.files import write_file
 from edgead.images import write_png
 

@@ -25,10 +25,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 from edgead_training.data import Dataset, Sample, open_dataset
-from edgead_training.timeline import Timeline, frame_auroc, timelines
+from edgead_training.evaluation.timeline import Timeline, frame_auroc, timelines
 from numpy.typing import NDArray
 
-from edgead.console import table
+from edgead.cli.console import table
 from edgead.images import read_image
 
 SIDE = 64  # of the grey frame that PCA sees

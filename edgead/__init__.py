@@ -21,8 +21,8 @@ from edgead.errors import (
 
 if TYPE_CHECKING:
     from edgead.detector import Detector
-    from edgead.drift import Drift
-    from edgead.health import Finding, Health
+    from edgead.monitoring.drift import Drift
+    from edgead.monitoring.health import Finding, Health
     from edgead.result import Region, Result
 
 __version__ = "0.1.0"
@@ -44,9 +44,9 @@ __all__ = [
 
 _LAZY = {
     "Detector": "edgead.detector",
-    "Drift": "edgead.drift",
-    "Finding": "edgead.health",
-    "Health": "edgead.health",
+    "Drift": "edgead.monitoring.drift",
+    "Finding": "edgead.monitoring.health",
+    "Health": "edgead.monitoring.health",
     "Region": "edgead.result",
     "Result": "edgead.result",
 }

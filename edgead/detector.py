@@ -14,17 +14,17 @@ from typing import Any, NamedTuple
 from numpy.typing import NDArray
 
 from edgead import calibration
-from edgead.bundle import Bundle, open_bundle
-from edgead.digests import Hasher, Served
-from edgead.engine import Asked, Engine, open_engine
-from edgead.engine.choice import choose
+from edgead.bundle.storage import Bundle, open_bundle
+from edgead.cpu.pipeline import FramePipeline, Measurement
+from edgead.engine.digests import Hasher, Served
+from edgead.engine.interface import Asked, Engine, open_engine
+from edgead.engine.lazy_array import Later, now
 from edgead.errors import DeviceError, DeviceLostError, EdgeadError, InputError
-from edgead.later import Later, now
-from edgead.pipeline import FramePipeline, Measurement
 from edgead.preprocess import COLORS, check_word
-from edgead.qualification import qualify
 from edgead.result import LateResult, Result, Scale
-from edgead.warm_start import WarmStart, check_warm_start, open_qualified
+from edgead.serving.choice import choose
+from edgead.serving.qualification import qualify
+from edgead.serving.warm_start import WarmStart, check_warm_start, open_qualified
 
 
 class _Limits(NamedTuple):

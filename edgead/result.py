@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgead.digests import Digests
-from edgead.later import Later, now
+from edgead.engine.digests import Digests
+from edgead.engine.lazy_array import Later, now
 
 _CONTOUR = (255, 255, 255)  # BGR
 _IGNORED = 128.0  # of B, G and R: the grey over ignored pixels

@@ -12,12 +12,12 @@ import argparse
 import shlex
 from typing import TYPE_CHECKING
 
-from edgead.console import Console, count, percent, print_json
+from edgead.cli.console import Console, count, percent, print_json
 from edgead.errors import MissingExtraError
 from edgead.extras import cure, missing
 
 if TYPE_CHECKING:
-    from edgead.bundle import Bundle
+    from edgead.bundle.storage import Bundle
 
 
 EXAMPLE = """\

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgead.bundle.manifest import Tolerance
 from edgead.calibration import best_false_reject_rate, ranked, ranked_p_value
 from edgead.errors import ExportError
-from edgead.manifest import Tolerance
-from edgead.qualification import growth
+from edgead.serving.qualification import growth
 
 Pairs = Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]]
 Infer = Callable[[NDArray[np.float32]], Pairs]
@@ -92,7 +92,7 @@ class Measured:
     """Scores and differences of P paths on n images; row 0 is the trained model in torch.
 
     scores, peaks [P, n] float64; map_largest, map_mean [P, n]: difference from row 0, over
-    ``growth`` (edgead.qualification) of what it is held against.
+    ``growth`` (edgead.serving.qualification) of what it is held against.
     """
 
     paths: tuple[tuple[str, str], ...]

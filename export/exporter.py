@@ -15,34 +15,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgead.bundle import Bundle, Draft, check_out, write_bundle
+from edgead.bundle.manifest import Calibration, Golden, HealthLimits, Manifest, Tolerance
+from edgead.bundle.storage import Bundle, Draft, check_out, write_bundle
 from edgead.calibration import check_false_reject_rate, default_false_reject_rate
-from edgead.engine import open_engine
+from edgead.engine.interface import open_engine
 from edgead.errors import ExportError
-from edgead.health import Observations
 from edgead.images import encode_png, read_image
-from edgead.manifest import Calibration, Golden, HealthLimits, Manifest, Tolerance
+from edgead.monitoring.health import Observations
 from edgead.preprocess import preprocess
-from edgead.qualification import qualify
+from edgead.serving.qualification import qualify
 from edgead.tiling import Tiling
 
 from . import compare, golden
 from .census import Census, check_precision, take_census
 from .graph import half
 from .half_arithmetic import HalfArithmetic
-from .int8 import with_int8
-from .int8_images import range_images
-from .int8_judge import tell_test_set
+from .int8.export import with_int8
+from .int8.images import range_images
+from .int8.judge import tell_test_set
 from .onnx import OPSET, to_onnx
-from .paths import (
-    engine_path,
-    half_path,
-    one_thread,
-    onnx_infer,
-    onnx_path,
-    torch_path,
-)
 from .tiles import middle_tile, with_tiling
+from .variants import engine_path, half_path, one_thread, onnx_infer, onnx_path, torch_path
 
 if TYPE_CHECKING:
     from edgead_training.methods.base import Method
@@ -334,7 +327,7 @@ def _manifest(
 
 
 def _look_at(frames: Sequence[CalibrationFrame]) -> tuple[HealthLimits, bytes]:
-    """What the calibration images say of the camera, see ``edgead.health``."""
+    """What the calibration images say of the camera, see ``edgead.monitoring.health``."""
     observations = Observations()
     for frame in frames:
         observations.add(frame.read())

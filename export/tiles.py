@@ -15,12 +15,12 @@ import numpy as np
 from edgead_training.tiles import middle
 from numpy.typing import NDArray
 
-from edgead.bundle import Draft
-from edgead.engine import open_engine
+from edgead.bundle.storage import Draft
+from edgead.engine.interface import open_engine
 from edgead.tiling import Tiling
 
 from . import golden
-from .paths import engine_path
+from .variants import engine_path
 
 if TYPE_CHECKING:
     from .exporter import CalibrationFrame

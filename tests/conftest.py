@@ -204,7 +204,7 @@ class Tiny:
         """Write it to ``path``, with fields of the manifest replaced."""
         from dataclasses import replace
 
-        from edgead.bundle import write_bundle
+        from edgead.bundle.storage import write_bundle
 
         return write_bundle(path, replace(self.manifest, **changes), self.files)
 
@@ -223,8 +223,8 @@ def golden_frames() -> dict[str, np.ndarray]:
 def build_tiny() -> Tiny:
     """Manifest, files and truth of the tiny bundle; everything in it comes from the truth."""
     from edgead.anomaly_map import MapParams
+    from edgead.bundle.manifest import Calibration, Golden, Manifest, Pair, Tolerance
     from edgead.images import encode_png
-    from edgead.manifest import Calibration, Golden, Manifest, Pair, Tolerance
     from edgead.preprocess import PreprocessParams
 
     model = tiny_graph()

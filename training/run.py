@@ -33,7 +33,8 @@ from .data.listing import SUFFIXES, images_below
 from .fit import Bar, Bounds, Interrupted, fit
 from .methods import METHODS, Method, TrainingSet
 from .methods.base import Progress
-from .plan import (
+from .processes import check_batch, describe, launch, together
+from .run_record import (
     CALIBRATION_FRACTION,
     CHOICES,
     DEFAULT_PRESET,
@@ -51,7 +52,6 @@ from .plan import (
     tell_split,
     write_record,
 )
-from .processes import check_batch, describe, launch, together
 from .tiles import Piece, choose_tiles, middle
 
 PICTURE_FILE = "recovered.png"

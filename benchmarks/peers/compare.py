@@ -29,16 +29,16 @@ from pathlib import Path
 from typing import Any
 
 from edgead_training.data import Sample, open_dataset
-from edgead_training.metrics import auroc
+from edgead_training.evaluation.metrics import auroc
 from environments import REPOSITORY, Environment, Skipped, requirements
 from workers import HERE, System, Worker, cold_start_ms
 
 from edgead.bench.samples import percentile
-from edgead.bundle import open_bundle
-from edgead.cli import guard
-from edgead.console import table
+from edgead.bundle.storage import open_bundle
+from edgead.cli.console import table
+from edgead.cli.machine import cores, processor_name
+from edgead.cli.main import guard
 from edgead.files import write_file
-from edgead.machine import cores, processor_name
 
 RESULTS = HERE.parent / "results" / "peers.json"
 PAGE = HERE.parent / "README.md"

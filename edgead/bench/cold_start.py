@@ -3,7 +3,7 @@
     python -m edgead.bench.cold_start BUNDLE IMAGE DEVICE COLOR THREADS PRECISION
 
 is such a process; THREADS is a number or "engine", which leaves the choice to the engine;
-PRECISION is one of ``edgead.engine.PRECISIONS`` or "device", which leaves it to the device.
+PRECISION is one of ``edgead.engine.interface.PRECISIONS`` or "device": the device's own.
 """
 
 from __future__ import annotations
@@ -92,6 +92,6 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    from edgead.cli import guard
+    from edgead.cli.main import guard
 
     sys.exit(guard(lambda: main(sys.argv[1:])))

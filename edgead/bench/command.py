@@ -11,7 +11,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from edgead.cli import Parser, guard, version
+from edgead.cli.main import Parser, guard, version
 
 EXAMPLE = """\
 example:
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(words: list[str]) -> int:
     args = _parser().parse_args(words)
-    from edgead.bench.session import run  # NumPy is loaded here, not by --help
+    from edgead.bench.run import run  # NumPy is loaded here, not by --help
 
     return run(args)
 

@@ -9,7 +9,7 @@ from edgead.bench.open_loop import OpenLoop
 from edgead.bench.results import SCOPES, Measured
 from edgead.bench.samples import PERCENTILES, summary
 from edgead.bench.trust import rss_growth_mb
-from edgead.console import Console, count, table
+from edgead.cli.console import Console, count, table
 
 HEAD = ("p50", "p90", "p99", "p99.9", "max", "mean")
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from edgead.bundle import Bundle
-from edgead.drift import Drift
-from edgead.health import Finding, Health
+from edgead.bundle.storage import Bundle
+from edgead.monitoring.drift import Drift
+from edgead.monitoring.health import Finding, Health
 
 
 class Checks:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgead.later import Later
+from edgead.engine.lazy_array import Later
 from edgead.nvidia.memory import Block, Bytes, Memory, Stream
 from edgead.tiling import Tile
 

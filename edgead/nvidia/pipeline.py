@@ -28,15 +28,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgead import anomaly_map, preprocess
-from edgead.bundle import Bundle
-from edgead.digests import Hasher
-from edgead.engine.tensorrt import Execution, TensorRTEngine
+from edgead.bundle.ignore_mask import roi_of
+from edgead.bundle.storage import Bundle
+from edgead.cpu.pipeline import Measurement, TilePlans, check_finite
+from edgead.engine.digests import Hasher
+from edgead.engine.lazy_array import Later
 from edgead.errors import DeviceError, DeviceLostError, InputError
-from edgead.ignore_mask import roi_of
-from edgead.later import Later
 from edgead.nvidia.buffers import STAGES, Clock, Geometry, Shared, Slot
-from edgead.nvidia.frames import DeviceFrame, contiguous
-from edgead.pipeline import Measurement, TilePlans, check_finite
+from edgead.nvidia.device_frame import DeviceFrame, contiguous
+from edgead.nvidia.engine import Execution, TensorRTEngine
 from edgead.tiling import pool
 
 MOST_GEOMETRIES = 4  # kinds of frames whose filters are kept

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edgead.bench import session
+from edgead.bench import run as session
 from edgead.bench.command import main
 
 KEYS = {"p50_ms", "p90_ms", "p99_ms", "p999_ms", "max_ms", "mean_ms", "samples_ms"}

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edgead.cli import main
+from edgead.cli.main import main
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from edgead import Detector, Health
-from edgead.bundle import open_bundle
-from edgead.commands.calibrate import WIDEST, histogram
+from edgead.bundle.storage import open_bundle
+from edgead.cli.calibrate import WIDEST, histogram
 
 N = 24  # images of the folder: enough for the tiny bundle's 5 %
 TOLERANCE = 1e-4  # the tiny bundle's own: float32 convolutions against onnxruntime's
@@ -231,10 +231,10 @@ def test_a_full_disk_leaves_the_old_bundle(run, bundle_copy, folder, monkeypatch
 def test_killed_while_scoring_it_leaves_the_old_bundle(bundle_copy, folder, tmp_path):
     """SIGKILL after the first image: a script in the place of the progress counter pulls it."""
     code = (
-        "import os, signal\nfrom edgead.commands import calibrate\n"
+        "import os, signal\nfrom edgead.cli import calibrate\n"
         "calibrate.sys.stderr.isatty = lambda: True\n"
         "calibrate._progress = lambda done, total: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "from edgead.cli import main\n"
+        "from edgead.cli.main import main\n"
         f"main(['calibrate', {str(bundle_copy)!r}, {str(folder)!r}, '--in-place'])\n"
     )
     before = content(bundle_copy)

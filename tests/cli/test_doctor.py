@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from edgead import machine
-from edgead.cli import main
+from edgead.cli import machine
+from edgead.cli.main import main
 from edgead.extras import EXTRAS, extra_of, missing
 
 
@@ -64,7 +64,7 @@ def test_a_missing_option_names_its_cure_and_is_no_failure(monkeypatch, capsys):
     ],
 )
 def test_the_cuda_kernels_are_an_option(monkeypatch, capsys, cuda, state, cure):
-    monkeypatch.setattr("edgead.kernels.built", lambda: {"cpu": "avx2", "cuda": cuda})
+    monkeypatch.setattr("edgead.cli.kernels.built", lambda: {"cpu": "avx2", "cuda": cuda})
     code, report = run_json(capsys)
     assert code == 0
     found = by_name(report)["kernels cuda"]
@@ -74,7 +74,7 @@ def test_the_cuda_kernels_are_an_option(monkeypatch, capsys, cuda, state, cure):
 
 
 def test_a_tensorrt_that_is_not_there_names_its_extra(monkeypatch, capsys):
-    monkeypatch.setattr("edgead.nvidia.library.installed", lambda flavour: False)
+    monkeypatch.setattr("edgead.nvidia.plans.library.installed", lambda flavour: False)
     code, report = run_json(capsys)
     assert code == 0
     found = by_name(report)
@@ -91,7 +91,7 @@ def test_a_tensorrt_that_does_not_load_is_told_with_its_cure(monkeypatch, capsys
             raise ImportError("libnvinfer.so.10: cannot open shared object file")
         return load(name)
 
-    monkeypatch.setattr("edgead.nvidia.library.installed", lambda flavour: True)
+    monkeypatch.setattr("edgead.nvidia.plans.library.installed", lambda flavour: True)
     monkeypatch.setattr(importlib, "import_module", broken)
     code, report = run_json(capsys)
     assert code == 0
@@ -106,7 +106,7 @@ def test_the_plan_cache_is_looked_at_and_not_made(monkeypatch, capsys, tmp_path)
     found = by_name(run_json(capsys)[1])["plan cache"]
     assert (found["state"], found["detail"]) == ("ok", f"{tmp_path}/cache/plans, not made yet")
     assert list(tmp_path.iterdir()) == []
-    from edgead.nvidia.cache import PlanCache
+    from edgead.nvidia.plans.cache import PlanCache
 
     PlanCache().store("0" * 32, bytes(1_000_000), {})
     found = by_name(run_json(capsys)[1])["plan cache"]

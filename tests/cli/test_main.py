@@ -11,8 +11,9 @@ import types
 
 import pytest
 
-from edgead import __version__, cli, errors
-from edgead.cli import COMMANDS, main, os_sentence
+from edgead import __version__, errors
+from edgead.cli import main as cli
+from edgead.cli.main import COMMANDS, main, os_sentence
 
 
 def exit_code(*argv: str) -> int:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edgead.bundle import open_bundle
+from edgead.bundle.storage import open_bundle
 from edgead.images import read_image
 
 TRIANGLE = "10,5 80,5 80,60"

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edgead.commands.score import overlay_paths
+from edgead.cli.score import overlay_paths
 from edgead.errors import InputError
 
 # The tiny bundle's own tolerance: float32 convolutions against onnxruntime's and float64 maps.

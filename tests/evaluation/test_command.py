@@ -9,11 +9,11 @@ import sys
 
 import numpy as np
 import pytest
-from edgead_training.evaluate import METRIC_KEYS
+from edgead_training.evaluation.evaluate import METRIC_KEYS
 from sklearn.metrics import roc_auc_score
 
 import edgead.detector
-from edgead.cli import main
+from edgead.cli.main import main
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 import pytest
 from edgead_training.data import Dataset, open_dataset
-from edgead_training.evaluate import METRIC_KEYS, evaluate
-from edgead_training.gallery import THUMBNAIL, Gallery
-from edgead_training.report import write_report
+from edgead_training.evaluation.evaluate import METRIC_KEYS, evaluate
+from edgead_training.evaluation.gallery import THUMBNAIL, Gallery
+from edgead_training.evaluation.report import write_report
 from sklearn import metrics as sk
 
 from edgead.errors import DataError, InputError

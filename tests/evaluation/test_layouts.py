@@ -297,7 +297,7 @@ def test_a_named_layout_is_held_to(two, put):
 
 
 def test_the_commands_name_every_layout(capsys):
-    from edgead.cli import main
+    from edgead.cli.main import main
 
     for command in ("train", "evaluate"):
         with pytest.raises(SystemExit):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from edgead_training import metrics
+from edgead_training.evaluation import metrics
 from scipy import ndimage, stats
 from sklearn import metrics as sk
 

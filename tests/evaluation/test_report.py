@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 import pytest
 from edgead_training.data import open_dataset
-from edgead_training.evaluate import evaluate
-from edgead_training.report import render, write_report
-from edgead_training.report_charts import histogram, roc
+from edgead_training.evaluation.evaluate import evaluate
+from edgead_training.evaluation.report import render, write_report
+from edgead_training.evaluation.report_charts import histogram, roc
 
 VOID = {"meta", "img", "br", "link", "input", "line", "circle", "rect", "path"}
 

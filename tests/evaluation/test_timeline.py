@@ -8,14 +8,14 @@ import re
 import numpy as np
 import pytest
 from edgead_training.data import open_dataset
-from edgead_training.evaluate import evaluate
-from edgead_training.report import render
-from edgead_training.report_timeline import COLUMNS, LEFT, RIGHT, WIDTH, panel
-from edgead_training.timeline import Timeline, frame_auroc, normalised, timelines
+from edgead_training.evaluation.evaluate import evaluate
+from edgead_training.evaluation.report import render
+from edgead_training.evaluation.report_timeline import COLUMNS, LEFT, RIGHT, WIDTH, panel
+from edgead_training.evaluation.timeline import Timeline, frame_auroc, normalised, timelines
 from sklearn.metrics import roc_auc_score
 
 import edgead.detector
-from edgead.cli import main
+from edgead.cli.main import main
 
 
 def line(scores, anomalous, video="v"):

@@ -14,7 +14,7 @@ from edgead_training.commands.train import read_setting
 from edgead_training.data import open_dataset
 from edgead_training.methods import METHODS
 
-from edgead.cli import main
+from edgead.cli.main import main
 
 SIZE = (48, 64)  # height, width
 STEP = 6  # grey levels between two frames, far more than MJPG changes a flat one
@@ -168,7 +168,7 @@ def test_what_was_there_is_kept(room, capsys):
 
 def test_decoding_needs_no_torch():
     code = (
-        "import sys, edgead_training.commands.frames, edgead_training.video\n"
+        "import sys, edgead_training.commands.frames, edgead_training.data.video\n"
         "print([m for m in ('torch', 'openvino', 'tqdm') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -13,7 +13,7 @@ import pytest
 from edgead_export import command, export_method, exporter
 from export_toy import ToyMethod, frames
 
-from edgead.cli import main
+from edgead.cli.main import main
 from edgead.errors import MissingExtraError
 
 LIGHT = """

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from edgead_export import compare
 
+from edgead.bundle.manifest import Tolerance
 from edgead.errors import ExportError
-from edgead.manifest import Tolerance
 
 KINDS = (("torch", "float32"), ("engine", "float32"), ("fast", "float16"))
 

@@ -17,7 +17,7 @@ from export_toy import SIZE, ToyMethod, frame, frames
 from onnx import numpy_helper
 
 from edgead import Detector
-from edgead.bundle import open_bundle
+from edgead.bundle.storage import open_bundle
 from edgead.errors import (
     CalibrationError,
     EdgeadError,

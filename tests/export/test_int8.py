@@ -12,20 +12,22 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from edgead_export import export_method, export_run, int8, int8_judge
+from edgead_export import export_method, export_run
 from edgead_export.census import check_precision, take_census
-from edgead_export.int8_graph import layers, part_concats, quantise, restore
-from edgead_export.int8_images import range_images
+from edgead_export.int8 import export as int8
+from edgead_export.int8 import judge as int8_judge
+from edgead_export.int8.graph import layers, part_concats, quantise, restore
+from edgead_export.int8.images import range_images
 from edgead_training.data import Sample
 from export_toy import SIZE, ToyMethod, frame, frames
 from onnx import TensorProto, helper, numpy_helper
 
 from edgead import Detector
-from edgead.bundle import Bundle, open_bundle
-from edgead.engine import open_engine
-from edgead.engine.openvino_precision import computed_in
+from edgead.bundle.manifest import Tolerance
+from edgead.bundle.storage import Bundle, open_bundle
+from edgead.cpu.precision import computed_in
+from edgead.engine.interface import open_engine
 from edgead.errors import ExportError
-from edgead.manifest import Tolerance
 from edgead.preprocess import preprocess
 
 COUNT = 6

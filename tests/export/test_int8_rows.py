@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import onnxruntime
-from edgead_export.int8_graph import layers, quantise
+from edgead_export.int8.graph import layers, quantise
 from onnx import TensorProto, helper, numpy_helper
 
 RNG = np.random.default_rng(0)

@@ -14,7 +14,7 @@ from edgead_export import export_method
 from export_toy import ToyMethod, frames
 
 from edgead import Detector
-from edgead.bundle import check_out
+from edgead.bundle.storage import check_out
 from edgead.errors import BundleError
 
 

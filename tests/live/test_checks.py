@@ -10,13 +10,13 @@ from dataclasses import replace
 import pytest
 
 from edgead import Detector
-from edgead.bundle import open_bundle
-from edgead.health import CHECKS, Finding, Health, Observations
+from edgead.bundle.storage import open_bundle
 from edgead.live import checks as module
 from edgead.live.capture import Slot
 from edgead.live.checks import Checks
 from edgead.live.loop import Loop, Tally
 from edgead.live.source import Moment, Reading
+from edgead.monitoring.health import CHECKS, Finding, Health, Observations
 
 
 @pytest.fixture(scope="module")

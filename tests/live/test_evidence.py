@@ -16,8 +16,8 @@ import pytest
 
 from edgead import Detector
 from edgead.errors import InputError
-from edgead.live import evidence as module
-from edgead.live.evidence import Evidence
+from edgead.records import evidence as module
+from edgead.records.evidence import Evidence
 
 SUFFIXES = ["_frame.png", "_heatmap.jpg", "_verdict.json"]
 
@@ -226,7 +226,7 @@ def test_a_file_in_place_of_the_folder_is_refused(tmp_path):
 def test_two_processes_in_one_folder_are_refused_and_a_dead_one_does_not_hold_it(tmp_path):
     code = (
         "import sys, time; from pathlib import Path\n"
-        "from edgead.live.evidence import Evidence\n"
+        "from edgead.records.evidence import Evidence\n"
         "Evidence(Path(sys.argv[1]), 10, print); print('held', flush=True); time.sleep(300)"
     )
     with subprocess.Popen(

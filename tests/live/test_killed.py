@@ -19,9 +19,9 @@ import cv2
 import numpy as np
 import pytest
 
-from edgead.bundle import open_bundle
+from edgead.bundle.storage import open_bundle
 from edgead.images import read_image
-from edgead.live.evidence import Evidence
+from edgead.records.evidence import Evidence
 
 LATEST_S = 1.5  # after the first sign of work; a run is in every phase by then
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edgead import Detector
-from edgead.digests import Digests
+from edgead.engine.digests import Digests
 from edgead.errors import DeviceError
 from edgead.live import loop as loop_module
 from edgead.live import source as module

@@ -15,7 +15,7 @@ import time
 
 import pytest
 
-from edgead.cli import main
+from edgead.cli.main import main
 
 
 def test_a_film_ends_with_0_and_a_summary(watch, film, bundle_dir, frames, tiny):
@@ -130,8 +130,8 @@ def test_a_lost_camera_is_given_up_with_2_and_no_verdict_is_lost(
 def test_a_second_signal_acts_at_once():
     code = (
         "import os, signal, time\n"
-        "from edgead.signals import stopping\n"
-        "from edgead.cli import guard\n"
+        "from edgead.cli.signals import stopping\n"
+        "from edgead.cli.main import guard\n"
         "def work():\n"
         "    with stopping() as came:\n"
         "        os.kill(os.getpid(), signal.SIGINT)\n"

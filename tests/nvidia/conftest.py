@@ -14,9 +14,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from graphs import half_graph
 
-from edgead.bundle import Bundle, open_bundle
-from edgead.manifest import Tolerance
-from edgead.nvidia.library import Library, find_library, installed
+from edgead.bundle.manifest import Tolerance
+from edgead.bundle.storage import Bundle, open_bundle
+from edgead.nvidia.plans.library import Library, find_library, installed
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,6 @@
 """A SIMULATION of the building half of TensorRT 8.6, 10 and 11: it records, and builds nothing.
 
-Only for the flow of ``edgead.nvidia.builder``: which flags are set, in which order, what happens
+Only for the flow of ``nvidia.plans.builder``: which flags are set, in which order, what happens
 when a step gives nothing. Which names a version has is from NVIDIA's documentation. What TensorRT
 makes of them is not shown by it.
 """

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from edgead.nvidia import api
-from edgead.nvidia.library import Library
+from edgead.nvidia.plans import api
+from edgead.nvidia.plans.library import Library
 
 pytest.importorskip("mypy", reason="mypy comes with make lint")
 
@@ -71,13 +71,13 @@ def is_typed(line: str) -> bool:
 
 def claim(protocol: str, real: str) -> str:
     return (
-        f"import {REAL} as real\nfrom edgead.nvidia import api\n"
+        f"import {REAL} as real\nfrom edgead.nvidia.plans import api\n"
         f"def same(value: real.{real}) -> api.{protocol}:\n    return value\n"
     )
 
 
 def test_the_real_classes_are_what_our_types_say(check) -> None:
-    lines = [f"import {REAL} as real", "from edgead.nvidia import api"]
+    lines = [f"import {REAL} as real", "from edgead.nvidia.plans import api"]
     for protocol, real in CLASSES.items():
         lines += [f"def {real.lower()}(value: real.{real}) -> api.{protocol}:", "    return value"]
     assert check("\n".join(lines) + "\n") == ""

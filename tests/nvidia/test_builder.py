@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from graphs import float32_product, half_graph, int8_graph, one_node
 
-from edgead.bundle import Bundle, open_bundle
+from edgead.bundle.storage import Bundle, open_bundle
 from edgead.errors import DeviceError, InputError
-from edgead.nvidia.builder import BuildOptions, Built, Graph, build_plan
-from edgead.nvidia.library import Library
-from edgead.nvidia.log import BuildLog, logger_of
-from edgead.nvidia.plans import own_plan
+from edgead.nvidia.plans.builder import BuildOptions, Built, Graph, build_plan
+from edgead.nvidia.plans.library import Library
+from edgead.nvidia.plans.log import BuildLog, logger_of
+from edgead.nvidia.plans.store import own_plan
 
 IMAGE = ("image", (3, 64, 48))
 OUTPUTS = {

@@ -10,10 +10,10 @@ import pytest
 from simulated_builder import Layer, Simulation, Tensor
 
 from edgead.errors import CancelledError, DeviceError, InputError
-from edgead.nvidia.builder import BuildOptions, Built, Graph, build_plan
-from edgead.nvidia.census import count_layers
-from edgead.nvidia.library import Library
-from edgead.nvidia.log import BuildLog
+from edgead.nvidia.plans.builder import BuildOptions, Built, Graph, build_plan
+from edgead.nvidia.plans.census import count_layers
+from edgead.nvidia.plans.library import Library
+from edgead.nvidia.plans.log import BuildLog
 
 GRAPH = Graph(b"onnx", ("image", (3, 8, 8)), {"out": (8, 8, 8)})
 NO_DRIVER = "CUDA initialization failure with error: 35"

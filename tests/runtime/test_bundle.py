@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from edgead.bundle import open_bundle, write_bundle
+from edgead.bundle.storage import open_bundle, write_bundle
 from edgead.errors import BundleError
 
 

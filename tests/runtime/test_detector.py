@@ -14,7 +14,7 @@ import pytest
 
 import edgead
 from edgead import BundleError, CalibrationError, Detector, DeviceError, InputError
-from edgead.bundle import open_bundle
+from edgead.bundle.storage import open_bundle
 
 MakeFrame = Callable[..., np.ndarray]
 # Scores are around 1; float32 features and maps against float64 ones differ by some 1e-6.

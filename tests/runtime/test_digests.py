@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from edgead import Detector, InputError
-from edgead.bundle import open_bundle
-from edgead.digests import Digests, digest
-from edgead.engine import open_engine
+from edgead.bundle.storage import open_bundle
+from edgead.engine.digests import Digests, digest
+from edgead.engine.interface import open_engine
 from edgead.preprocess import Preprocessor
 
 
@@ -59,7 +59,7 @@ def test_without_them_nothing_is_hashed(
             raise AssertionError("hashed")
 
         monkeypatch.setattr("edgead.detector.Hasher", never)
-        monkeypatch.setattr("edgead.digests._update", never)
+        monkeypatch.setattr("edgead.engine.digests._update", never)
         assert plain.score(frame).digests is None
 
 
@@ -99,7 +99,7 @@ def test_tiles_go_into_one_digest_in_their_order(
     with Detector(bundle_copy, threads=1, digests=True) as whole:
         halves = [whole.score(tall[top : top + 64]).digests for top in (0, 26)]
     # Golden frames are smaller than a tile: only the pipeline is asked, not the Detector.
-    from edgead.digests import Hasher
+    from edgead.engine.digests import Hasher
 
     edit(bundle_copy, lambda manifest: manifest.update(tiling={"size": [64, 48], "overlap": 8}))
     bundle = open_bundle(bundle_copy)

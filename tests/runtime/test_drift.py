@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgead import Drift, InputError, drift
-from edgead.drift import urn_p_value
+from edgead import Drift, InputError
+from edgead.monitoring import drift
+from edgead.monitoring.drift import urn_p_value
 
 HORIZON, RUNS, RATE = 600, 250, 0.2
 BOUND = RATE + 4 * math.sqrt(RATE * (1 - RATE) / RUNS)  # 4 sigma: 0.30

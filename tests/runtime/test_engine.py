@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgead.bundle import open_bundle
-from edgead.engine import open_engine
+from edgead.bundle.storage import open_bundle
+from edgead.engine.interface import open_engine
 from edgead.errors import BundleError, DeviceError, InputError
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import edgead.files
-from edgead.bundle import open_bundle
+from edgead.bundle.storage import open_bundle
 from edgead.errors import BundleError
 from edgead.files import write_file
 

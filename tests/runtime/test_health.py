@@ -10,9 +10,10 @@ import cv2
 import numpy as np
 import pytest
 
-from edgead import Finding, Health, InputError, health
-from edgead.bundle import write_bundle
-from edgead.health import CHECKS, DELTA, Observations, frames_in_a_row, look, shift
+from edgead import Finding, Health, InputError
+from edgead.bundle.storage import write_bundle
+from edgead.monitoring import health
+from edgead.monitoring.health import CHECKS, DELTA, Observations, frames_in_a_row, look, shift
 
 N = 60
 
@@ -174,7 +175,7 @@ def test_the_stated_rate_holds_for_all_but_one_in_a_hundred_sets_of_images():
 
 
 def test_a_bundle_without_limits_and_rates_that_are_none(bundle_dir, bundle):
-    from edgead.bundle import open_bundle
+    from edgead.bundle.storage import open_bundle
 
     with pytest.raises(InputError, match=r"no limits.*edgead calibrate"):
         Health(open_bundle(bundle_dir))
@@ -186,8 +187,8 @@ def test_a_bundle_without_limits_and_rates_that_are_none(bundle_dir, bundle):
 
 
 def test_limits_go_through_the_manifest(bundle, tiny):
+    from edgead.bundle.manifest import Manifest
     from edgead.errors import BundleError
-    from edgead.manifest import Manifest
 
     manifest = bundle.manifest
     assert Manifest.loads(manifest.dumps()) == manifest

@@ -15,11 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgead import BundleError, Detector, InputError, QualificationError, reference
-from edgead.bundle import open_bundle
-from edgead.cli import main
-from edgead.ignore_mask import IgnoreMask, parse_polygon, to_roi
+from edgead.bundle.ignore_mask import IgnoreMask, parse_polygon, to_roi
+from edgead.bundle.manifest import Manifest
+from edgead.bundle.storage import open_bundle
+from edgead.cli.main import main
 from edgead.images import encode_png
-from edgead.manifest import Manifest
 from edgead.preprocess import PreprocessParams
 from edgead.result import Result, Scale
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from edgead.bundle.manifest import SCHEMA_VERSION, Manifest
 from edgead.errors import BundleError
-from edgead.manifest import SCHEMA_VERSION, Manifest
 
 
 def test_round_trip(tiny: Any) -> None:

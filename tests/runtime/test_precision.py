@@ -12,17 +12,12 @@ import numpy as np
 import pytest
 
 from edgead import Detector
-from edgead.bundle import Bundle, open_bundle
-from edgead.engine import open_engine
-from edgead.engine.openvino import _cpu_core
-from edgead.engine.openvino_precision import (
-    check_computed,
-    check_offered,
-    computed_in,
-    layers_of,
-)
+from edgead.bundle.manifest import Tolerance
+from edgead.bundle.storage import Bundle, open_bundle
+from edgead.cpu.engine import _cpu_core
+from edgead.cpu.precision import check_computed, check_offered, computed_in, layers_of
+from edgead.engine.interface import open_engine
 from edgead.errors import BundleError, DeviceError, InputError, QualificationError
-from edgead.manifest import Tolerance
 
 
 def offered() -> list[str]:
@@ -122,7 +117,7 @@ def test_an_int8_graph_that_holds_float32(
 
 
 def test_a_processor_without_it(bundle_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import edgead.engine.openvino as module
+    import edgead.cpu.engine as module
 
     bundle = with_float16(open_bundle(bundle_dir), 1.0)
     monkeypatch.setattr(module, "_processor", lambda core: ("CPU: old", ["FP32", "BIN"]))
@@ -137,7 +132,7 @@ def test_a_hint_that_is_not_followed_is_found_out(
     bundle_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """OpenVINO takes the hint f16 here, says nothing, and computes in something else."""
-    import edgead.engine.openvino as module
+    import edgead.cpu.engine as module
 
     bundle = with_float16(open_bundle(bundle_dir), 1.0)
     monkeypatch.setattr(module, "check_offered", lambda *_: None)

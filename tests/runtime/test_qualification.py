@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from edgead import Detector
-from edgead.bundle import open_bundle
-from edgead.engine import open_engine
+from edgead.bundle.storage import open_bundle
+from edgead.engine.interface import open_engine
 from edgead.errors import BundleError, DeviceError, QualificationError
-from edgead.qualification import growth, measure, qualify
+from edgead.serving.qualification import growth, measure, qualify
 
 
 def test_the_untouched_bundle_qualifies(bundle_dir: Path) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgead.manifest import HealthLimits
-from edgead.recalibration import Recording, concerns, superiority
+from edgead.bundle.manifest import HealthLimits
+from edgead.editing.recalibration import Recording, concerns, superiority
 
 RNG = np.random.default_rng(6)
 

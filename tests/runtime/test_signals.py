@@ -1,7 +1,7 @@
 """Signals after a Detector is gone; each in a process of its own, since failing is a crash.
 
 OpenVINO moves the signal stack of the thread that loads its CPU plugin (see
-``edgead.engine.openvino._only_core``); these are the two ways that left a stack unmapped.
+``edgead.cpu.engine._only_core``); these are the two ways that left a stack unmapped.
 """
 
 from __future__ import annotations

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from edgead import BundleError, Detector, InputError, reference
 from edgead.anomaly_map import MapParams
-from edgead.bundle import open_bundle
+from edgead.bundle.manifest import Calibration, Golden, Manifest, Pair, Tolerance
+from edgead.bundle.storage import open_bundle
 from edgead.errors import DeviceError
 from edgead.images import encode_png
-from edgead.manifest import Calibration, Golden, Manifest, Pair, Tolerance
 from edgead.preprocess import PreprocessParams
 from edgead.tiling import Tiling, plan_axis, plan_tiles, pool
 
@@ -93,7 +93,7 @@ def write(tmp_path_factory: pytest.TempPathFactory, to_npy: Any, make_frame: Any
     folder = tmp_path_factory.mktemp("tiled")
 
     def make(name: str, tile: int = TILE, overlap: int = 8, **settings: Any) -> Path:
-        from edgead.bundle import write_bundle
+        from edgead.bundle.storage import write_bundle
 
         params = MapParams((TILE, TILE), "l2", (1.0,), blur_sigma=0.0, **settings)
         tiling = Tiling((tile, tile), overlap)
@@ -226,8 +226,8 @@ def test_views_and_grey_frames(tiled: Detector) -> None:
 
 def test_an_ignore_mask_on_tiles(write: Any, tmp_path: Path) -> None:
     """Ignored pixels do not count, and a tile that is ignored whole is not even looked at."""
-    from edgead.bundle import write_bundle
-    from edgead.ignore_mask import IgnoreMask
+    from edgead.bundle.ignore_mask import IgnoreMask
+    from edgead.bundle.storage import write_bundle
 
     plain = open_bundle(write("unmasked.edgead"))
     mask = IgnoreMask((100, 110), (((0, 0), (110, 0), (110, 60), (0, 60)),))

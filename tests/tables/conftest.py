@@ -57,7 +57,7 @@ def methods(script, monkeypatch: pytest.MonkeyPatch, data: Path, tmp_path: Path)
         places = ["--results", tmp_path / "m.json", "--work", tmp_path / "work"]
         line = ["methods.py", data, *given, *places, *words]
         monkeypatch.setattr("sys.argv", list(map(str, line)))
-        return int(script("edgead.cli").guard(module.main))
+        return int(script("edgead.cli.main").guard(module.main))
 
     return run
 

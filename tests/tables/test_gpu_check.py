@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from edgead.cli import guard
+from edgead.cli.main import guard
 
 
 @pytest.fixture

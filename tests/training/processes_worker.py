@@ -17,14 +17,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from edgead_training import checkpoint, plan, run
+from edgead_training import checkpoint, run
+from edgead_training import run_record as plan
 from edgead_training.fit import Bar, Bounds, Interrupted, fit
 from edgead_training.methods import Method, Stage, TrainingSet
 from edgead_training.processes import gather, launch
 from edgead_training.run import Plan, train
 from torch import nn
 
-from edgead.cli import main
+from edgead.cli.main import main
 from edgead.errors import DataError, TrainingError
 
 SETTINGS: dict[str, Any] = {

@@ -10,6 +10,7 @@ import pytest
 import torch
 from edgead_export.exporter import export_run
 from edgead_training.checkpoint import CHECKPOINT
+from edgead_training.features.whitening import PRIOR_IMAGES
 from edgead_training.fit import Interrupted
 from edgead_training.methods import AGPNet, AGPNetSettings, TrainingSet, agpnet_data
 from edgead_training.methods.agpnet import channel_norm, fold, projection, unfold
@@ -21,7 +22,6 @@ from edgead_training.methods.agpnet_data import (
     schedule,
 )
 from edgead_training.methods.agpnet_decoder import Block, Decoder, Teacher
-from edgead_training.whitening import PRIOR_IMAGES
 from safetensors.torch import load_file
 from torch.nn import functional as F
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from edgead_training.backbone import load_backbone
+from edgead_training.features.backbone import load_backbone
 from torch.nn import functional as F
 
 # (kernel, stride, has an expansion) of blocks 0..10, from the paper's table of EfficientNet-B0.

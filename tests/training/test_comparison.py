@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from edgead_training.comparison import make_whitening, remember
+from edgead_training.features.comparison import make_whitening, remember
 from edgead_training.methods import METHODS, Method, TrainingSet
 from torch.nn import functional as F
 

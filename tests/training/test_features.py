@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from edgead_training.features import FeatureScale, measure
+from edgead_training.features.scale import FeatureScale, measure
 from edgead_training.methods import AGPNet, ReDi, TrainingSet
 
 from edgead import reference

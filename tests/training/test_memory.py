@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from edgead_training.memory import NEIGHBOURS, PRIOR_IMAGES, TEMPERATURE, FeatureMemory, spread
+from edgead_training.features.memory import (
+    NEIGHBOURS,
+    PRIOR_IMAGES,
+    TEMPERATURE,
+    FeatureMemory,
+    spread,
+)
 
 
 def _features(count: int, seed: int = 0) -> torch.Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from edgead_training.painted import BLOBS, LINES, paint
+from edgead_training.data.synthetic_defects import BLOBS, LINES, paint
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])

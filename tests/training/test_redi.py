@@ -7,6 +7,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from edgead_training.features.networks import ssim
 from edgead_training.methods import redi_data
 from edgead_training.methods.base import TrainingSet
 from edgead_training.methods.redi import (
@@ -22,7 +23,6 @@ from edgead_training.methods.redi_data import (
     nearest_others,
     with_foreign_patches,
 )
-from edgead_training.networks import ssim
 
 from edgead.errors import TrainingError
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from edgead_training.selfmaps import KINDS, Gray, Hog, Sobel, make_map
+from edgead_training.methods.redi_structure_maps import KINDS, Gray, Hog, Sobel, make_map
 
 
 def _random_image(height: int = 32, width: int = 48, seed: int = 0) -> torch.Tensor:

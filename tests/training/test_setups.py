@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from edgead_export.exporter import export_run
 from edgead_training.data import open_dataset
-from edgead_training.evaluate import evaluate
+from edgead_training.evaluation.evaluate import evaluate
 from edgead_training.fit import Bar, Bounds
 from edgead_training.run import Plan, Run, train
 from sklearn.metrics import roc_auc_score
 
 import edgead
-from edgead.bundle import Bundle
+from edgead.bundle.storage import Bundle
 from edgead.images import read_image
 
 AGPNET = {"size": [64, 64], "width": 16, "heads": 2, "blocks": 1, "batch_size": 2, "memory": 200}

@@ -14,11 +14,11 @@ from edgead_training import tiles
 from edgead_training.data import Sample, open_dataset
 from edgead_training.fit import Bar, Bounds
 from edgead_training.methods import METHODS
-from edgead_training.plan import begin, n_learnt, take_up, write_record
 from edgead_training.run import Plan, Run, _load_images, load_run, train
+from edgead_training.run_record import begin, n_learnt, take_up, write_record
 
 from edgead import reference
-from edgead.cli import main
+from edgead.cli.main import main
 from edgead.errors import DataError, TrainingError
 from edgead.images import read_image
 from edgead.tiling import Tiling, plan_tiles

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from edgead_training.whitening import (
+from edgead_training.features.whitening import (
     FLOOR,
     PRIOR_IMAGES,
     LocalWhitening,

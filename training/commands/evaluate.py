@@ -15,15 +15,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from edgead.commands.options import add_engine, add_false_reject_rate
-from edgead.console import Console, percent, print_json, table
+from edgead.cli.console import Console, percent, print_json, table
+from edgead.cli.options import add_engine, add_false_reject_rate
 from edgead.errors import InputError
 from edgead.files import write_file
 
 from ..data import check_images, open_dataset
-from ..evaluate import CATEGORY_KEYS, Evaluation, evaluate
-from ..metrics import wilson_interval
-from ..report import write_report
+from ..evaluation.evaluate import CATEGORY_KEYS, Evaluation, evaluate
+from ..evaluation.metrics import wilson_interval
+from ..evaluation.report import write_report
 from .train import add_data_arguments
 
 EXAMPLE = "  edgead evaluate bottle.edgead DATA --report report --json metrics.json"

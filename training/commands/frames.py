@@ -11,7 +11,7 @@ import os
 import shlex
 from pathlib import Path
 
-from edgead.console import Console, count
+from edgead.cli.console import Console, count
 from edgead.errors import InputError
 from edgead.images import read_image
 
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     # What FFmpeg and OpenCV say of a damaged file becomes one sentence.
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
-    from ..video import Clip, extract
+    from ..data.video import Clip, extract
     from .evaluate import progress_line
 
     labels = args.labels or [None] * len(args.videos)

@@ -10,7 +10,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgead.console import Console, print_json
+from edgead.cli.console import Console, print_json
 from edgead.errors import EdgeadError, TrainingError
 
 if TYPE_CHECKING:

@@ -26,11 +26,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from edgead.bundle.manifest import Pair
 from edgead.errors import TrainingError
-from edgead.manifest import Pair
 
-from ..backbone import CHANNELS, MEAN, STD, STRIDES, load_backbone
-from ..comparison import (
+from ..features.backbone import CHANNELS, MEAN, STD, STRIDES, load_backbone
+from ..features.comparison import (
     LOOSE,
     check_memory_share,
     level_pairs,
@@ -39,7 +39,7 @@ from ..comparison import (
     measure_comparison,
     remember,
 )
-from ..features import Compared, FeatureScale
+from ..features.scale import Compared, FeatureScale
 from .agpnet_data import (
     CleanFeatures,
     feature_noise,

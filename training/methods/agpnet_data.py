@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..features import CACHE_BYTES, Moments
+from ..features.scale import CACHE_BYTES, Moments
 from .base import TrainingSet
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from edgead.anomaly_map import POOLINGS, MapParams
+from edgead.bundle.manifest import Pair
 from edgead.errors import TrainingError
-from edgead.manifest import Pair
 from edgead.preprocess import PreprocessParams
 
 CPU = torch.device("cpu")

@@ -32,11 +32,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from edgead.bundle.manifest import Pair
 from edgead.errors import TrainingError
-from edgead.manifest import Pair
 
-from ..backbone import CHANNELS, MEAN, STD, STRIDES, load_backbone
-from ..comparison import (
+from ..features.backbone import CHANNELS, MEAN, STD, STRIDES, load_backbone
+from ..features.comparison import (
     LOOSE,
     check_memory_share,
     differences,
@@ -46,9 +46,8 @@ from ..comparison import (
     measure_comparison,
     remember,
 )
-from ..features import Compared, FeatureScale, smooth
-from ..networks import ssim
-from ..selfmaps import KINDS, make_map
+from ..features.networks import ssim
+from ..features.scale import Compared, FeatureScale, smooth
 from .base import (
     LEAST_RATE,
     Method,
@@ -61,6 +60,7 @@ from .base import (
 )
 from .redi_data import FeatureCache, PromptBank, with_foreign_patches
 from .redi_networks import HeavyBlock, LightBlock, RecoverNet
+from .redi_structure_maps import KINDS, make_map
 
 FRB_KINDS = ("light", "heavy", "none")
 

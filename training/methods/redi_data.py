@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..backbone import CHANNELS, STRIDES
-from ..features import CACHE_BYTES, Moments, join
+from ..features.backbone import CHANNELS, STRIDES
+from ..features.scale import CACHE_BYTES, Moments, join
 from .base import TrainingSet
 
 if TYPE_CHECKING:

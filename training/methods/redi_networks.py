@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..networks import Residual, conv_norm_relu, upsample
+from ..features.networks import Residual, conv_norm_relu, upsample
 
 
 class RecoverNet(nn.Module):

@@ -23,10 +23,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from edgead.bundle.manifest import Pair
 from edgead.errors import TrainingError
-from edgead.manifest import Pair
 
-from ..networks import conv_norm_relu, position_gain
+from ..features.networks import conv_norm_relu, position_gain
 from .base import (
     LEAST_RATE,
     UNIT_RANGE,

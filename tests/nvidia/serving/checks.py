@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from edgead import Result
-from edgead.bundle import Bundle
+from edgead.bundle.storage import Bundle
 
 
 def check_same(found: Result, expected: Result, bundle: Bundle) -> None:

@@ -20,8 +20,8 @@ from simulated_tensorrt import plan_bytes
 from simulation import Device
 
 from edgead import Detector
-from edgead.bundle import Bundle, open_bundle
-from edgead.manifest import Tolerance
+from edgead.bundle.manifest import Tolerance
+from edgead.bundle.storage import Bundle, open_bundle
 
 
 @pytest.fixture(scope="session")
@@ -61,8 +61,8 @@ def half_bundle(half: Any, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 @pytest.fixture
 def plans(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
     """Stand in for the plan cache: own_plan gives the graph as a simulated plan."""
-    from edgead.engine import tensorrt
-    from edgead.nvidia.plans import BuildOptions, Plan
+    from edgead.nvidia import engine as tensorrt
+    from edgead.nvidia.plans.store import BuildOptions, Plan
 
     told: dict[str, Any] = {"asked": [], "before": lambda cancelled: None}
 

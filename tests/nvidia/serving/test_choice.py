@@ -14,11 +14,11 @@ from simulated_driver import LaunchError
 from simulation import Device
 
 from edgead import Detector, DeviceError, InputError
-from edgead.bundle import Bundle, open_bundle
-from edgead.engine import open_engine
-from edgead.engine.choice import choose, obstacle
+from edgead.bundle.manifest import Tolerance
+from edgead.bundle.storage import Bundle, open_bundle
+from edgead.engine.interface import open_engine
 from edgead.errors import CancelledError
-from edgead.manifest import Tolerance
+from edgead.serving.choice import choose, obstacle
 
 MakeFrame = Callable[..., np.ndarray]
 PATIENCE_S = 60.0  # of a wait that is over at once
@@ -209,7 +209,7 @@ END = """
 import threading, time
 from types import SimpleNamespace
 from edgead.errors import CancelledError
-from edgead.warm_start import WarmStart
+from edgead.serving.warm_start import WarmStart
 
 building = threading.Event()
 

@@ -11,8 +11,8 @@ import pytest
 from simulation import Device
 
 from edgead.bench.command import main as bench
-from edgead.bundle import Bundle
-from edgead.cli import main
+from edgead.bundle.storage import Bundle
+from edgead.cli.main import main
 from edgead.errors import DeviceError
 from edgead.nvidia import memory
 

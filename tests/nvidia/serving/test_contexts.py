@@ -13,8 +13,8 @@ from simulated_driver import LaunchError
 from simulation import Device
 
 from edgead import Detector, InputError
-from edgead.bundle import Bundle
-from edgead.engine import open_engine
+from edgead.bundle.storage import Bundle
+from edgead.engine.interface import open_engine
 from edgead.errors import DeviceError
 from edgead.nvidia import memory, pipeline
 

@@ -19,7 +19,7 @@ from simulation import Device
 
 from edgead import Detector
 from edgead.anomaly_map import DISTANCES, FUSIONS, POOLINGS, MapParams
-from edgead.bundle import Bundle
+from edgead.bundle.storage import Bundle
 from edgead.preprocess import PreprocessParams
 
 COLORS = {(2, 1, 0): "bgr", (0, 1, 2): "rgb", (0, 0, 0): "gray"}

@@ -17,7 +17,7 @@ from simulation import Device
 
 import edgead
 from edgead import Detector, DeviceError, InputError
-from edgead.bundle import Bundle
+from edgead.bundle.storage import Bundle
 from edgead.errors import DeviceLostError
 
 MakeFrame = Callable[..., np.ndarray]

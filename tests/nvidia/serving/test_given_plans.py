@@ -12,9 +12,9 @@ from simulated_tensorrt import plan_bytes
 from simulation import Device
 
 from edgead import Detector
-from edgead.bundle import Bundle
-from edgead.nvidia.builder import BuildOptions
-from edgead.nvidia.cache import PlanCache
+from edgead.bundle.storage import Bundle
+from edgead.nvidia.plans.builder import BuildOptions
+from edgead.nvidia.plans.cache import PlanCache
 
 
 @pytest.fixture

@@ -14,10 +14,10 @@ import pytest
 from simulation import LEGACY_STREAM, Device, Fault
 
 from edgead import Detector, DeviceError
-from edgead.bundle import Bundle
-from edgead.engine.tensorrt import Execution, TensorRTEngine
+from edgead.bundle.storage import Bundle
 from edgead.nvidia import memory, pipeline
 from edgead.nvidia.buffers import Shared, Slot
+from edgead.nvidia.engine import Execution, TensorRTEngine
 
 MakeFrame = Callable[..., np.ndarray]
 Patch = pytest.MonkeyPatch

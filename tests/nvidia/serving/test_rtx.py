@@ -16,10 +16,10 @@ from simulated_tensorrt import COMPILED, plan_bytes, tensorrt_module
 from simulation import Device
 
 from edgead import Detector, DeviceError
-from edgead.bundle import Bundle
-from edgead.engine import tensorrt
-from edgead.nvidia import plans as real_plans
-from edgead.nvidia.library import Library
+from edgead.bundle.storage import Bundle
+from edgead.nvidia import engine as tensorrt
+from edgead.nvidia.plans import store as real_plans
+from edgead.nvidia.plans.library import Library
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ from checks import check_same
 from simulation import Device
 
 from edgead import BundleError, Detector, InputError, Result
-from edgead.bundle import Bundle, open_bundle
-from edgead.engine import open_engine
+from edgead.bundle.ignore_mask import IgnoreMask
+from edgead.bundle.storage import Bundle, open_bundle
+from edgead.engine.interface import open_engine
 from edgead.errors import DeviceError
-from edgead.ignore_mask import IgnoreMask
 from edgead.tiling import Tiling
 
 MakeFrame = Callable[..., np.ndarray]
@@ -232,7 +232,7 @@ def test_an_ignore_mask(half: Any, device: Device, tmp_path: Path, make_frame: M
 
 
 def _score_unqualified(bundle: Bundle, device: str, frame: np.ndarray) -> Any:
-    from edgead.later import now
+    from edgead.engine.lazy_array import now
 
     pipeline = open_engine(bundle, device).pipeline(bundle, "bgr")
     found = pipeline(frame)

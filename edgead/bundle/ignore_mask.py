@@ -1,0 +1,196 @@
+"""The ignore mask: which pixels of a frame do not count, drawn by a person on one frame.
+
+It is kept as it was drawn, in pixels of the frame, and brought to the map here: preprocess
+stretches the whole frame to the image, so pixel (i, j) of a map [h, w] stands for the rows from
+``i H / h`` to ``(i + 1) H / h`` of the frame and the columns from ``j W / w`` to
+``(j + 1) W / w``. It is ignored when at least half of that area is.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgead.errors import BundleError, InputError
+from edgead.preprocess import check_size
+
+if TYPE_CHECKING:
+    from edgead.bundle.storage import Bundle
+
+Polygon = tuple[tuple[float, float], ...]
+"""Corners (x, y) in pixels of the frame, (0, 0) the outer corner of its first pixel."""
+
+# A share of exactly one half must not depend on the rounding of a sum of float64.
+_HALF = 0.5 - 1e-9
+
+
+@dataclass(frozen=True)
+class IgnoreMask:
+    """The parts of a frame that do not count: inside a polygon, or not 0 in an image.
+
+    :param frame_size: (height, width) in pixels of the frame that the mask was drawn on
+    :param polygons: each at least three corners (x, y), 0 <= x <= width and 0 <= y <= height; a
+        pixel is inside when its centre is, by the even-odd rule
+    :param image: name of a PNG in the bundle, [height, width], not 0 where a pixel is ignored
+    :raises InputError: neither polygons nor image, a corner outside the frame, under three corners
+    """
+
+    frame_size: tuple[int, int]
+    polygons: tuple[Polygon, ...] = ()
+    image: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "frame_size", check_size("frame_size", self.frame_size))
+        if not self.polygons and self.image is None:
+            raise InputError("an ignore mask has neither polygons nor an image, wanted one of them")
+        for polygon in self.polygons:
+            _check_polygon(polygon, self.frame_size)
+
+    def check_frame(self, frame: Any) -> None:
+        """Refuse an array of another height or width than the mask was drawn on.
+
+        Errors: InputError.
+        """
+        size = tuple(getattr(frame, "shape", self.frame_size)[:2])
+        if size != self.frame_size:
+            raise InputError(
+                f"the frame is {' x '.join(map(str, size))} (height x width) and the ignore mask "
+                f"of the bundle was drawn on {_times(self.frame_size)}: draw one for this frame "
+                "size with edgead mask, or use the bundle without a mask"
+            )
+
+    def ignored(self, image: NDArray[Any] | None = None) -> NDArray[np.bool_]:
+        """Which pixels of the frame are ignored, bool [height, width].
+
+        ``image``: the decoded file ``self.image``, [height, width] or [height, width, channels].
+        Errors: InputError for an image of another size.
+        """
+        ignored = np.zeros(self.frame_size, np.bool_)
+        for polygon in self.polygons:
+            ignored |= _inside(polygon, self.frame_size)
+        if image is not None:
+            if image.shape[:2] != self.frame_size:
+                raise InputError(
+                    f"the image of the ignore mask is {_times(image.shape[:2])} (height x width) "
+                    f"and the frame {_times(self.frame_size)}: draw it on a frame of this camera, "
+                    "without scaling or cropping"
+                )
+            ignored |= image.any(axis=2) if image.ndim == 3 else image != 0
+        return ignored
+
+
+def parse_polygon(text: str) -> Polygon:
+    """``"x,y x,y x,y"`` as corners. Errors: InputError that quotes what is no corner."""
+    corners = []
+    for word in text.split():
+        try:
+            x, y = (float(number) for number in word.split(","))
+        except ValueError as error:
+            raise InputError(
+                f"polygon {text!r}: {word!r} is no corner; wanted x,y in pixels of the frame, "
+                'corners separated by blanks: "40,10 90,10 90,60"'
+            ) from error
+        corners.append((x, y))
+    if len(corners) < 3:
+        raise InputError(
+            f"polygon {text!r} has {len(corners)} corners; wanted at least three, as in "
+            '"40,10 90,10 90,60"'
+        )
+    return tuple(corners)
+
+
+def ignored_in(bundle: Bundle) -> NDArray[np.bool_] | None:
+    """Which pixels of a frame the bundle's ignore mask ignores, bool [height, width], or None.
+
+    Errors: BundleError for a PNG that cannot be decoded or is of another size.
+    """
+    from edgead.images import decode_image
+
+    mask = bundle.manifest.ignore
+    if mask is None:
+        return None
+    name = mask.image
+    try:
+        return mask.ignored(None if name is None else decode_image(bundle.read(name), name))
+    except InputError as error:
+        raise BundleError(f"bundle {bundle.path}: {error}") from error
+
+
+def roi_of(bundle: Bundle) -> NDArray[np.uint8] | None:
+    """The region of interest of the map of a frame, see ``to_roi``; None without an ignore mask.
+
+    Errors: BundleError for a mask that does not fit.
+    """
+    mask, ignored = bundle.manifest.ignore, ignored_in(bundle)
+    if mask is None or ignored is None:
+        return None
+    try:
+        return to_roi(ignored, bundle.manifest.map_size(mask.frame_size))
+    except InputError as error:
+        raise BundleError(f"bundle {bundle.path}: {error}") from error
+
+
+def to_roi(ignored: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Bring a mask of the frame [H, W] to a map of ``size``: [h, w], 1 where a pixel is kept.
+
+    Errors: InputError when nothing is kept.
+    """
+    share = _cell_means(_cell_means(ignored.astype(np.float64), size[0]).T, size[1]).T
+    roi = (share < _HALF).astype(np.uint8)
+    if not roi.any():
+        raise InputError(
+            "the ignore mask leaves no pixel of the frame: ignore less (inside a polygon, or not 0 "
+            "in the PNG, is ignored; if you drew what is to be kept, invert it)"
+        )
+    return roi
+
+
+def _cell_means(values: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+    """Means of [n, m] over ``count`` equal parts of the first axis, exact for any n: [count, m]."""
+    n = values.shape[0]
+    sums = np.zeros((n + 1, *values.shape[1:]))
+    np.cumsum(values, axis=0, out=sums[1:])
+    edges = np.arange(count + 1) * n / count
+    low = np.minimum(edges.astype(np.int64), n - 1)
+    reached = sums[low] + (edges - low)[:, None] * values[low]
+    return np.asarray(np.diff(reached, axis=0) * count / n)
+
+
+def _inside(polygon: Polygon, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Pixels whose centre is inside, by the even-odd rule: a row changes at each edge it meets."""
+    height, width = size
+    changes = np.zeros((height, width + 1), np.bool_)
+    centres = np.arange(height) + 0.5
+    for (x0, y0), (x1, y1) in zip(polygon, (*polygon[1:], polygon[0]), strict=True):
+        rows = np.flatnonzero((centres >= min(y0, y1)) & (centres < max(y0, y1)))
+        at = x0 + (centres[rows] - y0) * (x1 - x0) / (y1 - y0 or 1.0)
+        first = np.clip(np.ceil(at - 0.5).astype(np.int64), 0, width)  # centre right of the edge
+        changes[rows, first] ^= True
+    inside: NDArray[np.bool_] = np.logical_xor.accumulate(changes, axis=1)[:, :width]
+    return inside
+
+
+def _check_polygon(polygon: Polygon, size: tuple[int, int]) -> None:
+    height, width = size
+    if len(polygon) < 3:
+        raise InputError(f"a polygon has {len(polygon)} corners; wanted at least three")
+    for x, y in polygon:
+        if not (math.isfinite(x) and 0 <= x <= width and math.isfinite(y) and 0 <= y <= height):
+            raise InputError(
+                f"the corner {x:g},{y:g} of a polygon is outside the frame of {_times(size)} "
+                f"(height x width): wanted x from 0 to {width} and y from 0 to {height}"
+            )
+    if not _inside(polygon, size).any():
+        text = " ".join(f"{x:g},{y:g}" for x, y in polygon)
+        raise InputError(
+            f'the polygon "{text}" holds the centre of no pixel; wanted corners that enclose an '
+            "area"
+        )
+
+
+def _times(size: tuple[int, ...]) -> str:
+    return f"{size[0]} x {size[1]}"

@@ -1,0 +1,286 @@
+"""What a bundle says about itself: ``manifest.json``, read strictly, written canonically."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from edgead import __version__
+from edgead.anomaly_map import MapParams
+from edgead.bundle.ignore_mask import IgnoreMask
+from edgead.bundle.json_reader import Fields
+from edgead.bundle.manifest_checks import check
+from edgead.bundle.manifest_parts import (
+    Calibration,
+    Golden,
+    HealthLimits,
+    OwnCalibration,
+    Pair,
+    Tolerance,
+    ignore_json,
+    own_json,
+    read_golden,
+    read_health,
+    read_ignore,
+    read_map,
+    read_own,
+    read_pair,
+    read_ties,
+    read_tiling,
+    read_tolerance,
+    ties_json,
+    tiling_json,
+)
+from edgead.errors import BundleError, EdgeadError
+from edgead.preprocess import PreprocessParams
+from edgead.tiling import Tiling, plan_tiles
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "Calibration",
+    "Golden",
+    "HealthLimits",
+    "Manifest",
+    "OwnCalibration",
+    "Pair",
+    "Tolerance",
+]
+
+SCHEMA_VERSION = 1
+
+_MAP_KEYS = ("size", "distance", "fusion", "align_corners", "blur_sigma", "pooling", "top_k")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """``manifest.json``. ``files`` (name -> SHA-256 in hex) is filled in by ``write_bundle``.
+
+    ``map.weights`` are the weights of ``pairs``; ``models`` and ``tolerance`` have one entry per
+    precision, "float32" always among them. ``provenance`` is free JSON. ``ignore`` is None, and not
+    in the JSON, when all pixels count; likewise ``tiling`` when frames are seen whole, and
+    ``health`` when no good image was looked at for it.
+
+    Errors: BundleError for values that contradict each other.
+    """
+
+    name: str
+    method: str
+    created: str
+    preprocess: PreprocessParams
+    pairs: tuple[Pair, ...]
+    map: MapParams
+    models: Mapping[str, str]
+    calibration: Calibration
+    tolerance: Mapping[str, Tolerance]
+    golden: tuple[Golden, ...]
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+    ignore: IgnoreMask | None = None
+    tiling: Tiling | None = None
+    health: HealthLimits | None = None
+    input_name: str = "image"
+    edgead_version: str = __version__
+    schema_version: int = SCHEMA_VERSION
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    def model_of(self, precision: str) -> str:
+        """The graph that is computed in ``precision``: of bfloat16, the float32 one.
+
+        Errors: BundleError when the bundle has none.
+        """
+        name = self.models.get("float32" if precision == "bfloat16" else precision)
+        if name is None:
+            raise BundleError(
+                f"bundle {self.name} has no graph in {precision}, only in "
+                f"{', '.join(self.models)}: ask for one of these, or export with {precision}"
+            )
+        return name
+
+    def tolerance_of(self, precision: str) -> Tolerance:
+        """What qualifies an engine that computes in ``precision``.
+
+        bfloat16 is held to what was measured for float16, the reduced precision that the bundle
+        knows: whoever departs further gives other verdicts, whatever its format allows.
+
+        Errors: BundleError when the bundle states none.
+        """
+        tolerance = self.tolerance.get("float16" if precision == "bfloat16" else precision)
+        if tolerance is None:
+            raise BundleError(
+                f"bundle {self.name} states no tolerance for {precision}, only for "
+                f"{', '.join(self.tolerance)}: ask for one of these, or export it again"
+            )
+        return tolerance
+
+    def calibration_of(self, precision: str) -> OwnCalibration:
+        """What scores in ``precision`` are judged by: its own calibration, or that of float32.
+
+        float32 and float16 have the same ties, so the same limits: a part has one verdict on the
+        CPU and on a GPU. What departs further has its tolerance as ties.
+        Errors: as ``tolerance_of``.
+        """
+        held, tolerance = self.calibration, self.tolerance_of(precision)
+        if precision in held.own:
+            return held.own[precision]
+        shared = held.ties if precision in ("float32", "float16") else None
+        return OwnCalibration(held.scores, held.peaks, shared or tolerance)
+
+    def preprocess_params(self) -> PreprocessParams:
+        """Size and normalisation of the graph's input."""
+        return self.preprocess
+
+    def map_params(self) -> MapParams:
+        """Everything between feature pairs and the score."""
+        return self.map
+
+    def shapes(self) -> tuple[tuple[int, int, int], ...]:
+        """(channels, height, width) of each pair's features."""
+        return tuple((pair.channels, *pair.size) for pair in self.pairs)
+
+    def map_size(self, frame_size: tuple[int, int]) -> tuple[int, int]:
+        """(height, width) of the map of a frame [H, W]: of its tiles together, where it is tiled.
+
+        Errors: InputError for a frame that is smaller than a tile.
+        """
+        if self.tiling is None:
+            return self.map.size
+        return plan_tiles(self.tiling, frame_size, self.map.size).map_size
+
+    def to_json(self) -> dict[str, Any]:
+        """The manifest as JSON values; ``from_json`` gives an equal one back."""
+        return {
+            "schema_version": self.schema_version,
+            "edgead_version": self.edgead_version,
+            "name": self.name,
+            "method": self.method,
+            "created": self.created,
+            "input": {
+                "name": self.input_name,
+                "size": list(self.preprocess.size),
+                "mean": list(self.preprocess.mean),
+                "std": list(self.preprocess.std),
+            },
+            "pairs": [{**asdict(pair), "size": list(pair.size)} for pair in self.pairs],
+            "map": {**{k: getattr(self.map, k) for k in _MAP_KEYS}, "size": list(self.map.size)},
+            "models": dict(self.models),
+            "calibration": {
+                "scores": list(self.calibration.scores),
+                "peaks": list(self.calibration.peaks),
+                "false_reject_rate": self.calibration.false_reject_rate,
+                **ties_json(self.calibration.ties),
+                **own_json(self.calibration.own),
+            },
+            "tolerance": {name: asdict(value) for name, value in self.tolerance.items()},
+            "golden": [asdict(frame) for frame in self.golden],
+            **({} if self.ignore is None else {"ignore": ignore_json(self.ignore)}),
+            **({} if self.tiling is None else {"tiling": tiling_json(self.tiling)}),
+            **({} if self.health is None else {"health": asdict(self.health)}),
+            "provenance": dict(self.provenance),
+            "files": dict(sorted(self.files.items())),
+        }
+
+    def dumps(self) -> bytes:
+        """The bytes of ``manifest.json``."""
+        try:
+            text = json.dumps(self.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise BundleError(f"the manifest cannot be written as JSON: {error}") from error
+        return (text + "\n").encode()
+
+    @classmethod
+    def loads(cls, data: bytes) -> Manifest:
+        """Read the bytes of ``manifest.json``.
+
+        Errors: BundleError, also for JSON that is truncated or repeats a key.
+        """
+        try:
+            value = json.loads(data, object_pairs_hook=_unique, parse_constant=_no_constant)
+        except (ValueError, RecursionError) as error:
+            raise BundleError(
+                f"manifest.json is truncated or damaged ({error}); copy the bundle again"
+            ) from error
+        return cls.from_json(value)
+
+    @classmethod
+    def from_json(cls, value: object) -> Manifest:
+        """Read a manifest from JSON values, strictly.
+
+        Errors: BundleError that names the missing, unknown or mistyped key, or says that the
+        schema is newer than this edgead or none at all.
+        """
+        door = Fields(value, "manifest")
+        version = door.integer("schema_version")
+        if version > SCHEMA_VERSION:
+            raise BundleError(
+                f"the bundle has schema version {version}; this edgead reads up to "
+                f"{SCHEMA_VERSION}: upgrade edgead, or export the bundle with this version"
+            )
+        if version < 1:
+            raise BundleError(
+                f"manifest.schema_version is {version}, and schemas count from 1: manifest.json "
+                "was changed; copy the bundle again"
+            )
+        try:
+            manifest = _read(cls, door, version)
+        except BundleError:
+            raise
+        except EdgeadError as error:  # a parameter that preprocess or anomaly_map refuses
+            raise BundleError(f"manifest.json: {error}") from error
+        door.done()
+        return manifest
+
+
+def _read(cls: type[Manifest], door: Fields, version: int) -> Manifest:
+    image = door.child("input")
+    pairs = tuple(read_pair(fields) for fields in door.children("pairs"))
+    if not pairs:
+        raise BundleError("manifest.pairs: none; wanted at least one")
+    map_fields = door.child("map")
+    calibration = door.child("calibration")
+    golden = tuple(read_golden(fields) for fields in door.children("golden"))
+    manifest = cls(
+        schema_version=version,
+        edgead_version=door.text("edgead_version"),
+        name=door.text("name"),
+        method=door.text("method"),
+        created=door.text("created"),
+        input_name=image.text("name"),
+        preprocess=PreprocessParams(
+            size=image.size("size"), mean=image.triple("mean"), std=image.triple("std")
+        ),
+        pairs=pairs,
+        map=read_map(map_fields, tuple(pair.weight for pair in pairs)),
+        models=door.texts("models"),
+        calibration=Calibration(
+            scores=calibration.numbers("scores"),
+            peaks=calibration.numbers("peaks"),
+            false_reject_rate=calibration.number("false_reject_rate"),
+            ties=read_ties(calibration),
+            own=read_own(calibration),
+        ),
+        tolerance={name: read_tolerance(f) for name, f in door.named_children("tolerance").items()},
+        golden=golden,
+        ignore=read_ignore(door.child("ignore")) if door.has("ignore") else None,
+        tiling=read_tiling(door.child("tiling")) if door.has("tiling") else None,
+        health=read_health(door.child("health")) if door.has("health") else None,
+        provenance=door.mapping("provenance"),
+        files=door.texts("files"),
+    )
+    for fields in (image, map_fields, calibration):
+        fields.done()
+    return manifest
+
+
+def _unique(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    keys = [key for key, _ in items]
+    if len(set(keys)) != len(keys):
+        raise ValueError("a key appears twice")
+    return dict(items)
+
+
+def _no_constant(word: str) -> None:
+    raise ValueError(f"{word} is no number")

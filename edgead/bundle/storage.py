@@ -1,0 +1,223 @@
+"""The bundle: a directory ``NAME.edgead`` of plain files, each with its digest in the manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+from edgead.bundle.manifest import Manifest
+from edgead.errors import BundleError
+from edgead.files import replace_directory
+
+MANIFEST = "manifest.json"
+SUFFIX = ".edgead"
+_AGAIN = "copy the bundle again or export it again"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle on disk whose every file had the digest that the manifest promises.
+
+    ``sha256`` is the SHA-256 (hex) of ``manifest.json``; as that holds the digests of all other
+    files, it names the bundle's whole content.
+    """
+
+    path: Path
+    manifest: Manifest
+    sha256: str
+
+    def path_of(self, name: str) -> Path:
+        """Where the file ``name`` (as in ``manifest.files``) is.
+
+        Errors: BundleError when the manifest has no such file.
+        """
+        if name not in self.manifest.files:
+            raise BundleError(f"bundle {self.path} has no file {name!r}")
+        return self.path / name
+
+    def read(self, name: str) -> bytes:
+        """The content of the file ``name``, its digest checked again.
+
+        Errors: BundleError when there is no such file or it changed since the bundle was opened.
+        """
+        path = self.path_of(name)
+        data = _read(path)
+        _check_digest(self.path, name, data, self.manifest.files[name])
+        return data
+
+    def __repr__(self) -> str:
+        manifest = self.manifest
+        return f"Bundle({manifest.name!r}, {manifest.method}, {self.path}, {self.sha256[:12]})"
+
+
+@dataclass(frozen=True)
+class Draft(Bundle):
+    """A bundle in memory, for an engine to open before anything is written."""
+
+    files: Mapping[str, bytes]
+
+    def read(self, name: str) -> bytes:
+        """The content of the file ``name``."""
+        return self.files[name]
+
+
+def open_bundle(path: str | os.PathLike[str]) -> Bundle:
+    """Open the bundle at ``path`` and check every file in it against the manifest.
+
+    Errors: BundleError: no such directory; a file missing, truncated, altered or added; a symbolic
+    link or a name that leads out of the directory; a manifest that is damaged or of a newer schema.
+    """
+    root = Path(path)
+    if not root.is_dir():
+        kind = "is a file" if root.exists() else "does not exist"
+        raise BundleError(
+            f"bundle {root} {kind}; wanted a directory NAME.edgead from edgead export"
+        )
+    if not (root / MANIFEST).is_file():
+        raise BundleError(f"{root} is no bundle: it has no {MANIFEST}; {_instead_of(root)}")
+    present = _list_files(root)
+    data = _read(root / MANIFEST)
+    try:
+        manifest = Manifest.loads(data)
+        _check_names(manifest, manifest.files)
+    except BundleError as error:
+        raise BundleError(f"bundle {root}: {error}") from error
+    for name in sorted(manifest.files):
+        if name not in present:
+            raise BundleError(f"bundle {root}: {name} is missing; {_AGAIN}")
+        _check_digest(root, name, _read(root / name), manifest.files[name])
+    for name in sorted(present - set(manifest.files) - {MANIFEST}):
+        raise BundleError(
+            f"bundle {root}: {name} is not in the manifest; remove it (nothing may be added)"
+        )
+    return Bundle(root, manifest, hashlib.sha256(data).hexdigest())
+
+
+def _instead_of(root: Path) -> str:
+    """What to give in place of a folder that is no bundle."""
+    if (root / "run.json").is_file():
+        return f"it is a run of edgead train: edgead export {root} --out NAME{SUFFIX}"
+    try:
+        inside = sorted(p.name for p in root.iterdir() if (p / MANIFEST).is_file())
+    except OSError:
+        inside = []
+    if inside:
+        more = "" if len(inside) <= 3 else ", …"
+        return f"give a bundle in it: {', '.join(inside[:3])}{more}"
+    return f"wanted a directory NAME{SUFFIX} from edgead export"
+
+
+def write_bundle(
+    path: str | os.PathLike[str], manifest: Manifest, files: Mapping[str, bytes]
+) -> Bundle:
+    """Write a bundle to ``path`` in one step, in place of an older one, and open it.
+
+    ``files`` maps relative names to content; ``manifest.files`` is computed here. Whatever fails
+    (no space, no permission, a killed process) leaves the old bundle whole; see
+    ``edgead.files.replace_directory``.
+
+    Errors: BundleError: ``path`` is something else than a bundle, a file that the manifest names is
+    not among ``files``, a name that leads out of the directory, or the file system refuses.
+    """
+    root = Path(path)
+    digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    manifest = replace(manifest, files=digests)
+    _check_names(manifest, files)
+    try:
+        _check_target(root)
+        replace_directory(root, {**files, MANIFEST: manifest.dumps()})
+    except OSError as error:
+        old = "; the old bundle is unchanged" if os.path.isdir(root) else ""
+        reason = error.strerror or str(error)
+        raise BundleError(f"cannot write bundle {root}: {reason}{old}") from error
+    return open_bundle(root)
+
+
+def check_out(out: str | os.PathLike[str]) -> Path:
+    """``out`` as a path, if a bundle can be written there; asked before the work, not after.
+
+    Errors: BundleError: another ending than .edgead, something there that is no bundle, a folder
+    that cannot be written.
+    """
+    path = Path(out)
+    if path.suffix != SUFFIX or path.name == SUFFIX:
+        raise BundleError(f"--out {path}: a bundle is named NAME{SUFFIX}; give such a name")
+    if path.is_dir():
+        if not (path / MANIFEST).is_file() and any(path.iterdir()):
+            raise BundleError(f"--out {path} is a directory and no bundle; choose another name")
+    elif os.path.lexists(path):
+        raise BundleError(f"--out {path} is a file; a bundle is a directory: choose another name")
+    parent = path.absolute().parent
+    while not os.path.lexists(parent):
+        parent = parent.parent
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise BundleError(f"--out {path}: {parent} cannot be written to; choose another place")
+    return path
+
+
+def _check_target(root: Path) -> None:
+    if root.is_dir():
+        if not (root / MANIFEST).is_file() and any(root.iterdir()):
+            raise BundleError(f"{root} is a directory but no bundle; choose another name")
+    elif os.path.lexists(root):
+        raise BundleError(f"{root} is not a directory; choose another name for the bundle")
+
+
+def _check_names(manifest: Manifest, files: Mapping[str, object]) -> None:
+    """Names stay inside the bundle, and what the manifest refers to is among the files."""
+    for name in files:
+        parts = PurePosixPath(name).parts
+        clean = str(PurePosixPath(name)) == name and "\\" not in name and ":" not in name
+        if not clean or name.startswith("/") or ".." in parts or "\0" in name or name == ".":
+            raise BundleError(f"files: {name!r} is no plain relative name; {_AGAIN}")
+        if name == MANIFEST:
+            raise BundleError(f"files: {MANIFEST} cannot hold its own digest")
+    wanted = [*manifest.models.values()]
+    wanted += [manifest.ignore.image] if manifest.ignore and manifest.ignore.image else []
+    wanted += [manifest.health.reference] if manifest.health else []
+    wanted += [name for frame in manifest.golden for name in (frame.image, frame.map)]
+    for name in wanted:
+        if name not in files:
+            raise BundleError(f"{name!r} is used by the manifest and not among its files; {_AGAIN}")
+
+
+def _list_files(root: Path) -> set[str]:
+    """Relative names of all files under ``root``; refuses what is neither file nor directory."""
+    names: set[str] = set()
+    folders = [root]
+    while folders:
+        try:
+            entries = list(os.scandir(folders.pop()))
+        except OSError as error:
+            raise BundleError(f"bundle {root} cannot be read: {error.strerror}") from error
+        for entry in entries:
+            name = Path(entry.path).relative_to(root).as_posix()
+            mode = entry.stat(follow_symlinks=False).st_mode
+            if stat.S_ISDIR(mode):
+                folders.append(Path(entry.path))
+            elif stat.S_ISREG(mode):
+                names.add(name)
+            else:
+                kind = "a symbolic link" if stat.S_ISLNK(mode) else "no plain file"
+                raise BundleError(f"bundle {root}: {name} is {kind}; wanted plain files only")
+    return names
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"cannot read {path}: {error.strerror or error}; {_AGAIN}") from error
+
+
+def _check_digest(root: Path, name: str, data: bytes, wanted: str) -> None:
+    found = hashlib.sha256(data).hexdigest()
+    if found != wanted:
+        raise BundleError(
+            f"bundle {root}: {name} was truncated or altered ({len(data)} bytes, SHA-256 "
+            f"{found[:12]}…, wanted {wanted[:12]}…); {_AGAIN}"
+        )

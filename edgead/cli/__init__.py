@@ -1,0 +1,1 @@
+"""The command ``edgead``: one module per subcommand that needs the runtime alone."""

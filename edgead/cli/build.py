@@ -1,0 +1,308 @@
+"""Build the TensorRT plan of a bundle, and keep it in this user's plan cache.
+
+With TensorRT: on the GPU or Jetson that is to run it. With TensorRT-RTX (--flavour rtx): on any
+machine, also one without a GPU. A plan that is in the cache already is not built again. Ctrl-C
+stops a build; nothing half-written stays.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import re
+import shlex
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgead.cli.console import Console, count, print_json, table
+from edgead.errors import DeviceError, InputError
+
+if TYPE_CHECKING:
+    from edgead.nvidia.plans.builder import BuildOptions
+    from edgead.nvidia.plans.library import Library
+    from edgead.nvidia.plans.store import Plan
+
+EXAMPLE = """\
+  edgead build cell.edgead                                 on a Jetson or a desktop GPU
+  edgead build cell.edgead --flavour rtx                   ahead of time, no GPU needed
+  edgead build cell.edgead --flavour rtx --device sm_86,sm_89
+  edgead build cell.edgead --static-batch 1 --dla 0        on a Jetson's DLA
+  edgead build --list                                      the plans that are there"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``edgead build``."""
+    parser.add_argument("engine", metavar="NAME.edgead", nargs="?", help="the bundle")
+    parser.add_argument(
+        "--flavour", help="tensorrt or rtx (default: tensorrt where it is installed, else rtx)"
+    )
+    parser.add_argument(
+        "--device",
+        help="cuda:N, the GPU to build on and for; with rtx also compute capabilities, as in "
+        "sm_86,sm_89 (default: the first GPU; with rtx and no GPU, all that it covers)",
+    )
+    parser.add_argument(
+        "--precision", default="float16", help="float32, float16 or int8 (default: %(default)s)"
+    )
+    sizes = parser.add_mutually_exclusive_group()
+    sizes.add_argument(
+        "--batch",
+        metavar=("MIN", "OPT", "MAX"),
+        nargs=3,
+        type=int,
+        help="images at once: least, tuned for, most (default: 1 1 8)",
+    )
+    sizes.add_argument("--static-batch", metavar="N", type=int, help="always N images at once")
+    parser.add_argument("--workspace", metavar="MIB", type=int, help="bound of scratch memory")
+    parser.add_argument(
+        "--dla", metavar="CORE", type=int, help="a Jetson's DLA; what it cannot do runs on the GPU"
+    )
+    parser.add_argument("--rebuild", action="store_true", help="build even where there is a plan")
+    parser.add_argument("--out", metavar="PLAN", help="write a copy of the plan, plain")
+    parser.add_argument("--keep-log", action="store_true", help="keep every line of the log")
+    parser.add_argument("--list", action="store_true", help="list the plans in the cache instead")
+    parser.add_argument(
+        "--prune", metavar="N", type=int, help="remove all but the N plans used last instead"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Build, list or prune."""
+    console = Console(json_on_stdout=args.json)
+    if args.list or args.prune is not None:
+        return _manage(args, console)
+    if args.engine is None:
+        raise InputError("edgead build: which bundle? Give NAME.edgead, or --list")
+    return _build(args, console)
+
+
+def _build(args: argparse.Namespace, console: Console) -> int:
+    from edgead.bundle.storage import open_bundle
+    from edgead.files import write_file
+    from edgead.nvidia.plans.builder import PRECISIONS
+    from edgead.nvidia.plans.library import find_library
+    from edgead.nvidia.plans.store import own_plan
+
+    options = _options(args)
+    if args.precision not in PRECISIONS:
+        raise InputError(f"--precision {args.precision}: wanted one of {', '.join(PRECISIONS)}")
+    bundle = open_bundle(args.engine)
+    library = find_library(args.flavour)
+    model = bundle.manifest.models.get(args.precision, "")
+    console.say(f"read   {args.engine}, {count(len(bundle.manifest.files), 'file')}, all intact")
+    device, index = _device(args.device, library)
+    began = time.perf_counter()
+    with _on_gpu(index), _stoppable() as stopped, _Progress(console) as progress:
+        plan = own_plan(
+            bundle,
+            library,
+            device=device,
+            precision=args.precision,
+            options=options,
+            rebuild=args.rebuild,
+            verbose_log=args.keep_log,
+            progress=progress.show,
+            cancelled=stopped.is_set,
+        )
+    seconds = time.perf_counter() - began
+    if args.out is not None:
+        write_file(args.out, plan.data)
+    console.say(f"with   {library}, for {plan.device}, {model}")
+    _tell(console, plan, seconds)
+    if args.out is not None:
+        console.say(f"wrote  {args.out}, a copy: whoever loads it has to say that it is trusted")
+    if args.json:
+        print_json(_json(plan, seconds, args.out))
+    if index is None:
+        console.say("       ahead of time: on the machine with the GPU, build it in the same way")
+    console.next(_next(args.engine, index))
+    return 0
+
+
+def _options(args: argparse.Namespace) -> BuildOptions:
+    from edgead.nvidia.plans.builder import BuildOptions
+
+    batch = tuple(args.batch) if args.batch else (1, 1, 8)
+    if args.static_batch is not None:
+        batch = (args.static_batch,) * 3
+    return BuildOptions(batch, args.workspace, args.dla)
+
+
+def _device(asked: str | None, library: Library) -> tuple[str, int | None]:
+    """(the device's word, the index of the GPU to build on or None)."""
+    from edgead.nvidia.devices import find_device
+
+    if asked is None:
+        try:
+            return find_device(0), 0
+        except DeviceError as error:
+            if library.flavour == "rtx":
+                return "", None
+            raise DeviceError(
+                f"{library} builds on the GPU that is to run the plan: {error}; or build ahead of "
+                "time for desktop GPUs: --flavour rtx"
+            ) from error
+    gpu = re.fullmatch(r"cuda(?::(\d+))?", asked)
+    if gpu is not None:
+        index = int(gpu[1] or 0)
+        return find_device(index), index
+    words = asked.split(",")
+    if library.flavour != "rtx" or not all(re.fullmatch(r"sm_\d+", word) for word in words):
+        ahead = ", or compute capabilities as in sm_86,sm_89" if library.flavour == "rtx" else ""
+        raise InputError(f"--device {asked}: {library} wants cuda or cuda:N{ahead}")
+    return " ".join(words), None
+
+
+@contextlib.contextmanager
+def _on_gpu(index: int | None) -> Iterator[None]:
+    """TensorRT builds for the device that is current in the thread."""
+    if index is None:
+        yield
+        return
+    from edgead.nvidia.devices import current_device
+
+    with current_device(index):
+        yield
+
+
+@contextlib.contextmanager
+def _stoppable() -> Iterator[threading.Event]:
+    """Ctrl-C sets the event, so that the build ends between two steps; a second one kills.
+
+    An exception in the middle of TensorRT's C++ would not come out whole. TensorRT 8 does not ask:
+    there the first Ctrl-C counts when the build is done, and the second at once.
+    """
+    stopped = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stopped
+        return
+
+    def stop(*_: object) -> None:
+        stopped.set()
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield stopped
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+class _Progress:
+    """The phase in one line that changes, where a person looks on; else only that it waits."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live = sys.stderr.isatty()
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live:
+            print("\r\x1b[2K", end="", file=sys.stderr, flush=True)
+
+    def show(self, phase: str, done: int, steps: int) -> None:
+        """See ``edgead.nvidia.plans.progress.Progress``."""
+        if phase == "wait":
+            self._console.say("wait   another process is building the same plan")
+        elif self._live:
+            share = f" {done}/{steps}" if steps > 1 else ""
+            print(f"\r\x1b[2K{phase}{share}", end="", file=sys.stderr, flush=True)
+
+
+def _tell(console: Console, plan: Plan, seconds: float) -> None:
+    about = plan.about
+    console.say(f"asked  {plan.precision}")
+    console.say(f"got    {_counts(about['census'])} tensors")
+    console.say(f"       {_counts(about['products'])} convolutions and matrix products")
+    if about["layers"] is not None:
+        counted = _counts(about["layers"])
+        console.say(f"       {counted} layers with weights in the engine; fused ones show none")
+    else:
+        console.say("       the engine's layers were not looked at: that needs a GPU")
+    if plan.options is not None and plan.options.dla is not None:
+        off = about["off_dla"]
+        console.say(f"DLA    {count(len(off), 'layer')} on the GPU instead: {', '.join(off[:8])}")
+    how = "found, built before" if plan.cached else f"built in {seconds:.1f} s"
+    console.say(f"plan   {plan.path} ({len(plan.data) / 1e6:.1f} MB), {how}")
+
+
+def _json(plan: Plan, seconds: float, out: str | None) -> dict[str, Any]:
+    about = plan.about
+    log = plan.path.with_suffix(".log")
+    return {
+        "plan": str(plan.path),
+        "flavour": plan.flavour,
+        "version": plan.version,
+        "seconds": round(seconds if plan.cached else float(about["seconds"]), 3),
+        "census": about["census"],
+        "asked_precision": plan.precision,
+        "products": about["products"],
+        "layers": about["layers"],
+        "off_dla": about["off_dla"],
+        "device": plan.device,
+        "options": about["options"],
+        "size": len(plan.data),
+        "cached": plan.cached,
+        "log": str(log) if log.exists() else None,
+        "out": out,
+    }
+
+
+def _next(engine: str, index: int | None) -> str:
+    name = shlex.quote(engine)
+    return f"edgead verify {name}" + ("" if index is None else f" --device cuda:{index}")
+
+
+def _manage(args: argparse.Namespace, console: Console) -> int:
+    """--list and --prune."""
+    from edgead.nvidia.plans.cache import PlanCache
+
+    if args.prune is not None and args.prune < 0:
+        raise InputError(f"--prune {args.prune}: wanted how many plans to keep, 0 or more")
+    cache = PlanCache()
+    removed = [] if args.prune is None else cache.prune(most_plans=args.prune)
+    entries = cache.entries()
+    if args.json:
+        print_json(
+            {
+                "directory": str(cache.directory),
+                "plans": [{"plan": str(e.path), "size": e.size, **e.about} for e in entries],
+                "removed": [str(entry.path) for entry in removed],
+            }
+        )
+        return 0
+    if args.prune is not None:
+        console.say(f"removed {count(len(removed), 'plan')}")
+    if entries:
+        rows: list[tuple[str, ...]] = [
+            ("bundle", "precision", "library", "device", "size", "last used", "plan")
+        ]
+        rows += [_row(e.about, e.size, e.used, e.path) for e in entries]
+        for line in table(rows, right=(4,)):
+            console.say(line)
+    console.say(f"{count(len(entries), 'plan')} in {cache.directory}")
+    return 0
+
+
+def _row(about: Mapping[str, Any], size: int, used: float, path: Path) -> tuple[str, ...]:
+    return (
+        str(about.get("bundle", "")),
+        str(about.get("precision", "")),
+        f"{about.get('flavour', '')} {about.get('version', '')}",
+        str(about.get("device", "")),
+        f"{size / 1e6:.1f} MB",
+        time.strftime("%Y-%m-%d %H:%M", time.localtime(used)),
+        path.name,
+    )
+
+
+def _counts(counted: Mapping[str, int]) -> str:
+    return ", ".join(f"{number} {dtype}" for dtype, number in counted.items()) or "no"

@@ -1,0 +1,177 @@
+"""Calibrate a bundle anew with good images of the camera that serves; needs no training code.
+
+Scores every image directly inside DIR with the bundle's own engine and writes a new bundle with
+these scores as its calibration; model and golden frames stay. The images must be of good parts,
+must not have been trained on, and must come the way the frames will come. Exit code 1 when an
+image cannot be used (all are named) or the images are too few for the false-reject rate: nothing
+is written then.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgead.cli.console import Console, count, percent, print_json, table
+from edgead.cli.options import add_color, add_device
+from edgead.errors import InputError
+
+if TYPE_CHECKING:
+    from edgead.bundle.storage import Bundle
+    from edgead.editing.recalibration import Recording
+
+EXAMPLE = """\
+  edgead calibrate cell.edgead good/                       writes cell-calibrated.edgead
+  edgead calibrate cell.edgead good/ --out line3.edgead    under another name
+  edgead calibrate cell.edgead good/ --in-place            in place of the old one, in one step"""
+
+BINS, WIDEST = 10, 24  # of the histogram: bins, characters of a bar
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``edgead calibrate``."""
+    parser.add_argument("engine", metavar="NAME.edgead", help="the bundle")
+    parser.add_argument("folder", metavar="DIR", help="folder of images of good parts")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
+        "--out",
+        metavar="NEW.edgead",
+        type=Path,
+        help="the new bundle (default: NAME-calibrated.edgead, beside the old one)",
+    )
+    where.add_argument("--in-place", action="store_true", help="replace the old bundle")
+    parser.add_argument(
+        "--false-reject-rate",
+        metavar="RATE",
+        type=float,
+        help="default of the new bundle (default: the old bundle's)",
+    )
+    add_color(parser)
+    add_device(parser)  # in its own precision: what the others are held against
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Score the images, write the new bundle, say how old and new scores compare."""
+    from edgead.bundle.storage import check_out, open_bundle
+    from edgead.detector import Detector
+    from edgead.editing.recalibration import check_number, concerns, recalibrate, record
+    from edgead.images import list_images
+
+    console = Console(json_on_stdout=args.json)
+    old = open_bundle(args.engine)
+    out = check_out(_target(args, old))
+    paths = list_images(args.folder)
+    rate = check_number(old, len(paths), args.false_reject_rate)
+    detector = Detector(old, device=args.device, color=args.color, threads=args.threads)
+    info = detector.info()
+    console.say(
+        f"read   {args.engine} and {count(len(paths), 'image')} in {args.folder}; "
+        f"{info['device']}, {info['precision']}, qualified"
+    )
+    recording = record(detector, paths, _progress if sys.stderr.isatty() else None)
+    bundle = recalibrate(detector, recording, out, rate)
+    ties = old.manifest.calibration_of(info["precision"]).ties.score
+    warnings = concerns(old.manifest.calibration.scores, recording, ties)
+    if args.json:
+        print_json(_describe(bundle, old, recording, warnings))
+    _tell(console, args, bundle, old, warnings)
+    return 0
+
+
+def _target(args: argparse.Namespace, old: Bundle) -> Path:
+    """Where the new bundle goes. Errors: InputError for the old bundle without ``--in-place``."""
+    if args.in_place:
+        return old.path
+    out: Path = args.out or old.path.with_name(f"{old.path.stem}-calibrated.edgead")
+    if out.resolve() == old.path.resolve():
+        raise InputError(
+            f"--out {out} is the bundle that is calibrated: choose another name, or say "
+            "--in-place to replace it"
+        )
+    return out
+
+
+def _progress(done: int, total: int) -> None:
+    """A counter on stderr, on one line that vanishes at the end."""
+    text = f"\rscore  {done}/{total}" if done < total else "\r\x1b[K"
+    print(text, end="", file=sys.stderr, flush=True)
+
+
+def _describe(
+    bundle: Bundle, old: Bundle, recording: Recording, warnings: Sequence[str]
+) -> dict[str, Any]:
+    """The object of ``--json``."""
+    from edgead.calibration import best_false_reject_rate
+
+    n = len(recording.scores)
+    return {
+        "path": str(bundle.path),
+        "bundle_sha256": bundle.sha256,
+        "calibration_images": n,
+        "images_sha256": recording.sha256,
+        "false_reject_rate": bundle.manifest.calibration.false_reject_rate,
+        "best_false_reject_rate": best_false_reject_rate(n),
+        "threshold": {"old": _threshold(old), "new": _threshold(bundle)},
+        "warnings": list(warnings),
+    }
+
+
+def _threshold(bundle: Bundle) -> float:
+    rate = bundle.manifest.calibration.false_reject_rate
+    return bundle.manifest.calibration_of("float32").limit(rate)
+
+
+def _tell(
+    console: Console,
+    args: argparse.Namespace,
+    bundle: Bundle,
+    old: Bundle,
+    warnings: Sequence[str],
+) -> None:
+    from edgead.calibration import best_false_reject_rate
+
+    before, after = old.manifest.calibration, bundle.manifest.calibration
+    for line in histogram(before.scores, after.scores):
+        console.say(line)
+    for name, one in (("old", old), ("new", bundle)):
+        measured = one.manifest.calibration
+        n = len(measured.scores)
+        console.say(
+            f"{name}    {count(n, 'image')}, anomalous above {_threshold(one):.5g} for "
+            f"{percent(measured.false_reject_rate)}; the lowest rate {n} can promise: "
+            f"1/{n + 1} = {percent(best_false_reject_rate(n))}"
+        )
+    for warning in warnings:
+        console.say(console.paint(f"warning: {warning}", "yellow"))
+    console.say(f"wrote  {bundle.path}, digest {bundle.sha256[:12]}")
+    console.next(f"edgead score {shlex.quote(str(bundle.path))} IMAGE --heatmap heatmaps")
+
+
+def histogram(old: Sequence[float], new: Sequence[float]) -> list[str]:
+    """Old and new scores as lines, one for each bin; each side's longest bar fills its width.
+
+    Bins are of one width, or of one ratio where the highest score is over ten times the lowest. A
+    bin holds its lower edge, the last one its upper edge too.
+    """
+    import numpy as np
+
+    low, high = min(*old, *new), max(*old, *new)
+    if 0 < 10 * low < high:
+        edges = np.geomspace(low, high, BINS + 1)
+        edges[0], edges[-1] = low, high  # rounding must not lose the lowest and the highest
+    else:
+        edges = np.histogram_bin_edges([*old, *new], BINS)
+    counts = [np.histogram(scores, edges)[0].tolist() for scores in (old, new)]
+    rows: list[Sequence[str]] = [("score from", "to", "old", "", "new", "")]
+    for index in range(BINS):
+        row = [f"{edges[index]:.4g}", f"{edges[index + 1]:.4g}"]
+        for side in counts:
+            bar = "#" * -(-side[index] * WIDEST // max(side))  # one image is at least one mark
+            row += [str(side[index]), bar.ljust(WIDEST)]
+        rows.append(row)
+    return table(rows, right=(0, 1, 2, 4))

@@ -1,0 +1,198 @@
+"""Say what is in a bundle, after checking the digest of every file in it.
+
+Reads the files only: nothing is built or run (edgead verify does that).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from edgead.cli.console import Console, count, percent, print_json
+
+if TYPE_CHECKING:
+    from edgead.bundle.manifest import Manifest
+    from edgead.bundle.storage import Bundle
+
+IN_JSON = "… in --json"
+LONGEST_LIST = 60  # characters; a longer one is for programs
+FOR_PROGRAMS = ("census",)  # of the provenance: the types of all operators, some hundred numbers
+
+EXAMPLE = """\
+  edgead inspect cell.edgead            for people
+  edgead inspect cell.edgead --json     the manifest and the digest of the bundle"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``edgead inspect``."""
+    parser.add_argument("engine", metavar="NAME.edgead", help="the bundle")
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the manifest for people or for programs."""
+    from edgead.bundle.storage import open_bundle
+
+    bundle = open_bundle(args.engine)
+    if args.json:
+        path, manifest = str(bundle.path), bundle.manifest.to_json()
+        print_json({"path": path, "bundle_sha256": bundle.sha256, "manifest": manifest})
+        return 0
+    console = Console()
+    console.say(f"read   {args.engine}, {count(len(bundle.manifest.files), 'file')}, all intact")
+    for heading, lines in _sections(bundle):
+        console.say()
+        console.say(console.paint(heading, "bold"))
+        for line in lines:
+            console.say(f"  {line}")
+    console.say()
+    console.next(f"edgead verify {shlex.quote(str(args.engine))}")
+    return 0
+
+
+def _sections(bundle: Bundle) -> list[tuple[str, list[str]]]:
+    """Headings with their lines, in the order of the data's way through the bundle."""
+    manifest = bundle.manifest
+    image = manifest.preprocess_params()
+    height, width = image.size
+    return [
+        (
+            f"{manifest.name}: {manifest.method}",
+            [f"made    {manifest.created} by edgead {manifest.edgead_version}"],
+        ),
+        (
+            "input",
+            [
+                f"any frame, brought to {height} x {width} (height x width)",
+                f"mean {_numbers(image.mean)}, std {_numbers(image.std)} (RGB)",
+            ],
+        ),
+        (f"pairs ({len(manifest.pairs)})", _pairs(manifest)),
+        ("map", [_map(manifest), *_tiled(manifest), *_ignored(bundle)]),
+        ("calibration", _calibration(manifest)),
+        ("camera health", _health(manifest)),
+        ("golden frames", _golden(manifest)),
+        ("provenance", _tree(manifest.provenance)),
+        ("files", _files(bundle)),
+    ]
+
+
+def _pairs(manifest: Manifest) -> list[str]:
+    return [
+        f"{pair.reference} | {pair.restored}: {pair.channels} channels of "
+        f"{pair.size[0]} x {pair.size[1]}, weight {pair.weight:g}"
+        for pair in manifest.pairs
+    ]
+
+
+def _map(manifest: Manifest) -> str:
+    settings = manifest.map_params()
+    pooling: str = settings.pooling
+    if pooling == "top_k":
+        pooling = f"mean of the highest {percent(settings.top_k)} of the pixels"
+    return (
+        f"{settings.distance} distance, {settings.fusion} over the pairs at "
+        f"{settings.size[0]} x {settings.size[1]}, blur sigma {settings.blur_sigma:g}, "
+        f"score = {pooling}"
+    )
+
+
+def _tiled(manifest: Manifest) -> list[str]:
+    if manifest.tiling is None:
+        return []
+    height, width = manifest.tiling.size
+    overlap = manifest.tiling.overlap
+    return [f"of each tile of {height} x {width} pixels of the frame, overlapping by {overlap}"]
+
+
+def _ignored(bundle: Bundle) -> list[str]:
+    from edgead.bundle.ignore_mask import roi_of
+
+    mask, roi = bundle.manifest.ignore, roi_of(bundle)
+    if mask is None or roi is None:
+        return []
+    drawn = [count(len(mask.polygons), "polygon")] if mask.polygons else []
+    drawn += [mask.image] if mask.image else []
+    height, width = mask.frame_size
+    return [
+        f"{percent(1 - roi.mean())} of it ignored: {', '.join(drawn)}, drawn on {height} x {width}",
+        f"scores frames of {height} x {width} only",
+    ]
+
+
+def _calibration(manifest: Manifest) -> list[str]:
+    from edgead.calibration import best_false_reject_rate
+
+    calibration = manifest.calibration
+    number, rate = len(calibration.scores), calibration.false_reject_rate
+    low, high = min(calibration.scores), max(calibration.scores)
+    limit = manifest.calibration_of("float32").limit(rate)
+    return [
+        f"{count(number, 'good image')}, scores {low:.5g} to {high:.5g}",
+        f"false-reject rate {percent(rate)}: anomalous above {limit:.5g}",
+        f"best rate these images can promise: {percent(best_false_reject_rate(number))}",
+        *(
+            f"in {name} by scores of its own: anomalous above {own.limit(rate):.5g}"
+            for name, own in calibration.own.items()
+        ),
+        *(
+            f"ties {precision}: score {ties.score:.3g}, map {ties.map:.3g}"
+            for precision in manifest.tolerance
+            for ties in [manifest.calibration_of(precision).ties]
+        ),
+    ]
+
+
+def _health(manifest: Manifest) -> list[str]:
+    limits = manifest.health
+    if limits is None:
+        return ["no limits; edgead calibrate measures them on good images"]
+    return [
+        f"{count(limits.images, 'good image')}: brightness {percent(limits.brightness)} or more, "
+        f"saturated {percent(limits.saturated)} or less,",
+        f"sharpness {limits.sharpness:.4g} or more, shift {percent(limits.shift)} or less",
+    ]
+
+
+def _golden(manifest: Manifest) -> list[str]:
+    lines = [f"{golden.image}: score {golden.score:.5g}" for golden in manifest.golden]
+    return lines + [
+        f"tolerance {precision}: score {tolerance.score:.3g}, map {tolerance.map:.3g}"
+        for precision, tolerance in manifest.tolerance.items()
+    ]
+
+
+def _files(bundle: Bundle) -> list[str]:
+    lines = []
+    for name, digest in sorted(bundle.manifest.files.items()):
+        size = bundle.path_of(name).stat().st_size
+        lines.append(f"{name}  {size / 1e6:.2f} MB  sha256 {digest[:16]}…")
+    return [*lines, f"manifest.json  bundle_sha256 {bundle.sha256[:16]}…"]
+
+
+def _tree(value: Mapping[str, Any], indent: str = "") -> list[str]:
+    """A free JSON object as indented ``key: value`` lines, without what is long."""
+    lines: list[str] = []
+    for key, item in value.items():
+        if isinstance(item, dict) and item and key not in FOR_PROGRAMS:
+            lines += [f"{indent}{key}:", *_tree(item, indent + "  ")]
+        else:
+            lines.append(f"{indent}{key}: {IN_JSON if key in FOR_PROGRAMS else _value(item)}")
+    return lines
+
+
+def _value(item: object) -> str:
+    """A JSON value as it stands in JSON; strings bare, numbers rounded, long lists left out."""
+    if isinstance(item, str):
+        return item
+    if isinstance(item, float):
+        return f"{item:.6g}"
+    text = json.dumps(item, ensure_ascii=False)
+    return IN_JSON if isinstance(item, list) and len(text) > LONGEST_LIST else text
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return " ".join(f"{value:g}" for value in values)

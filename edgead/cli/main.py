@@ -1,0 +1,175 @@
+"""The command ``edgead``: finds the command's module, runs it, turns errors into sentences.
+
+Exit codes: 0 fine; 1 the caller's mistake; 2 the device's; 3 an anomalous frame, where
+``score --exit-code`` asks for it; 4 and 5 too slow for ``edgead-bench``; 6 a verdict that
+``replay`` does not repeat; 130 and 141 when stopped by Ctrl-C or a closed pipe, as in every shell.
+An exception that is none of these is a defect of edgead and shows its traceback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import errno
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import NoReturn
+
+from edgead.errors import EdgeadError, MissingExtraError
+
+# Loaded by name, and only the one that is asked for: the runtime must not import torch.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "train": ("edgead_training.commands.train", "learn from images of good parts"),
+    "export": ("edgead_export.command", "turn a training run into a bundle NAME.edgead"),
+    "build": ("edgead.cli.build", "build the TensorRT plan of a bundle"),
+    "evaluate": ("edgead_training.commands.evaluate", "measure a bundle on a labelled test set"),
+    "calibrate": ("edgead.cli.calibrate", "set the threshold with images of this camera"),
+    "frames": ("edgead_training.commands.frames", "decode videos into a data set of frames"),
+    "score": ("edgead.cli.score", "score images with a bundle"),
+    "watch": ("edgead.cli.watch", "score a camera, stream, video file or folder, live"),
+    "replay": ("edgead.cli.replay", "score saved frames again: is every verdict repeated?"),
+    "mask": ("edgead.cli.mask", "give a bundle an ignore mask: parts that do not count"),
+    "inspect": ("edgead.cli.inspect", "say what is in a bundle"),
+    "verify": ("edgead.cli.verify", "check a bundle's files and qualify it on this machine"),
+    "doctor": ("edgead.cli.doctor", "say what edgead finds on this machine, and the cures"),
+}
+
+EXAMPLE = """\
+from a folder of good images to scored frames:
+  edgead train redi DATA --out RUN --minutes 10
+  edgead export RUN --out NAME.edgead
+  edgead score NAME.edgead IMAGES
+
+edgead COMMAND --help explains a command."""
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, but a mistake in the arguments exits with 1, as every mistake of the caller."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(1, f"edgead: {message}\nedgead: see {self.prog} --help\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    :param argv: the arguments after ``edgead``; those of the process when None
+    :returns: the exit code
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    return guard(lambda: _dispatch(arguments))
+
+
+def guard(work: Callable[[], int]) -> int:
+    """Do ``work`` and return its exit code; errors become a sentence and their own code."""
+    try:
+        code = work()
+        sys.stdout.flush()  # a closed pipe shows here, not in the interpreter's last breath
+        return code
+    except EdgeadError as error:
+        return _complain(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return _complain("stopped", 130)
+    except BrokenPipeError:
+        # The reader went away (`edgead score … | head`). Give the flush at exit a place to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except OSError as error:
+        return _complain(os_sentence(error), 1)
+
+
+def os_sentence(error: OSError) -> str:
+    """What the operating system refused, with the path and the cure."""
+    where = f"{error.filename}" if error.filename is not None else "a file"
+    match error.errno:
+        case errno.ENOSPC | errno.EDQUOT:
+            return f"no space left on the disk for {where}: free some, or write somewhere else"
+        case errno.EACCES | errno.EPERM:
+            return f"no permission for {where}: change its permissions, or use another place"
+        case errno.EROFS:
+            return f"{where} is on a read-only file system: write somewhere else"
+        case errno.ENOENT:
+            return f"{where} does not exist: check the path"
+        case errno.EISDIR:
+            return f"{where} is a folder, a file was wanted"
+        case errno.ENOTDIR | errno.EEXIST:
+            return f"{where} needs a folder where there is a file: choose another path"
+        case errno.ENAMETOOLONG:
+            return f"{where} is too long a name for this file system: choose a shorter one"
+    reason = error.strerror or str(error) or type(error).__name__
+    return f"{where}: {reason}" if error.filename is not None else reason
+
+
+def _complain(sentence: str, code: int) -> int:
+    print(f"edgead: {sentence}", file=sys.stderr)
+    return code
+
+
+def _dispatch(argv: list[str]) -> int:
+    """Find the command in ``argv``, load its module and run it."""
+    parser = _top_parser()
+    if not argv:
+        parser.print_help()
+        return 1
+    if argv[0].startswith("-"):
+        parser.parse_args(argv[:1])  # --help, --version or a mistake: none of them comes back
+    name, rest = argv[0], argv[1:]
+    if name not in COMMANDS:
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"one of {', '.join(COMMANDS)} was wanted"
+        parser.error(f"there is no command {name!r}: {hint}")
+    try:
+        module = importlib.import_module(COMMANDS[name][0])
+        return int(module.run(_command_parser(name, module).parse_args(rest)))
+    except ModuleNotFoundError as error:
+        raise _missing(name, error) from error
+
+
+def _missing(command: str, error: ModuleNotFoundError) -> Exception:
+    """The error to raise for a module that is not there: an extra's, or the error itself."""
+    from edgead.extras import cure, extra_of
+
+    extra = extra_of(error.name or "")
+    if extra is None:
+        return error
+    return MissingExtraError(
+        f"edgead {command} needs the package {error.name}, which is not installed: {cure(extra)}"
+    )
+
+
+def _top_parser() -> Parser:
+    width = max(map(len, COMMANDS)) + 2
+    listing = "\n".join(f"  {name:<{width}}{text}" for name, (_, text) in COMMANDS.items())
+    parser = Parser(
+        prog="edgead",
+        usage="edgead COMMAND …",
+        description="Visual anomaly detection for the edge: learn from good parts, "
+        "serve a qualified engine.",
+        epilog=f"commands:\n{listing}\n\n{EXAMPLE}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"edgead {version()}")
+    return parser
+
+
+def _command_parser(name: str, module: ModuleType) -> Parser:
+    """The command's own parser: its module gives the arguments, its docstring the description."""
+    example = getattr(module, "EXAMPLE", "")
+    parser = Parser(
+        prog=f"edgead {name}",
+        description=(module.__doc__ or COMMANDS[name][1]).strip(),
+        epilog=f"example:\n{example}" if example else None,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.add_arguments(parser)
+    return parser
+
+
+def version() -> str:
+    """The version of this installation."""
+    from edgead import __version__
+
+    return __version__

@@ -1,0 +1,229 @@
+"""Give a bundle an ignore mask: parts of the frame that do not count.
+
+Draw polygons, or a PNG of the frame's size that is not 0 where pixels are ignored, or both. Scores
+change when pixels no longer count, so the new bundle is calibrated again: --calibrate wants good
+images of this camera that training did not see. The frame size is theirs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import shlex
+from dataclasses import replace
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgead.cli.console import Console, count, percent
+from edgead.errors import InputError
+
+if TYPE_CHECKING:
+    from edgead.bundle.ignore_mask import IgnoreMask
+    from edgead.bundle.storage import Bundle, Draft
+
+EXAMPLE = """\
+  edgead mask cell.edgead --polygon "0,0 90,0 90,60" --preview frame.png look.png
+  edgead mask cell.edgead --polygon "0,0 90,0 90,60" --calibrate good/ --out masked.edgead
+  edgead mask cell.edgead --png ignore.png --calibrate good/ --out masked.edgead"""
+
+FILE = "ignore.png"
+_OUTLINE = (0, 0, 255)  # BGR
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``edgead mask``."""
+    parser.add_argument("engine", metavar="NAME.edgead", help="the bundle, without a mask")
+    parser.add_argument(
+        "--polygon",
+        metavar='"X,Y X,Y X,Y"',
+        action="append",
+        default=[],
+        help="ignore what is inside; corners in pixels of the frame from its top left; again for "
+        "another polygon",
+    )
+    parser.add_argument(
+        "--png", metavar="MASK.png", help="ignore what is not 0 in it; of the frame's size"
+    )
+    parser.add_argument(
+        "--preview",
+        nargs=2,
+        metavar=("FRAME", "PICTURE.png"),
+        help="write FRAME with the mask over it, to look at",
+    )
+    parser.add_argument(
+        "--calibrate", metavar="DIR", help="good images of this camera, to calibrate with"
+    )
+    parser.add_argument("--out", metavar="NEW.edgead", help="the bundle to write")
+    parser.add_argument(
+        "--false-reject-rate",
+        metavar="RATE",
+        type=float,
+        help="of the new bundle (default: the old one's)",
+    )
+    parser.add_argument("--threads", metavar="N", type=int, help="threads of the engine")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Draw the picture, write the bundle, or both."""
+    from edgead.bundle.storage import check_out, open_bundle
+
+    _check_arguments(args)
+    if args.out is not None:
+        check_out(args.out)
+    bundle = open_bundle(args.engine)
+    if bundle.manifest.ignore is not None:
+        raise InputError(
+            f"{args.engine} has an ignore mask already, and what it hid is no longer in its golden "
+            "maps: start from the bundle without a mask, and draw all of it"
+        )
+    console = Console()
+    mask, png, frame_name = _draw(args)
+    draft = masked(bundle, mask, png)
+    _tell(console, args.engine, draft, frame_name)
+    if args.preview:
+        _write_preview(draft, *args.preview)
+        console.say(f"wrote  {args.preview[1]}")
+    if args.out is None:
+        picture = args.preview[1]
+        console.next(f"look at {picture}, then the same with --calibrate DIR --out NEW.edgead")
+        return 0
+    _write(console, draft, args)
+    console.next(f"edgead score {shlex.quote(args.out)} IMAGE --heatmap heatmaps")
+    return 0
+
+
+def masked(bundle: Bundle, mask: IgnoreMask, png: bytes | None) -> Draft:
+    """``bundle`` with an ignore mask, in memory; its calibration is still that of all pixels.
+
+    The golden frames keep what the exporting engine promised of every kept pixel: a mask changes
+    neither the distances nor the blur, so the expected map is the old one with the ignored pixels
+    0, and the expected score is pooled over the rest, in float64.
+
+    ``png``: the file ``mask.image``. The digest is that of ``bundle``. Errors: InputError for a
+    mask that does not fit the map.
+    """
+    from edgead import reference
+    from edgead.bundle.ignore_mask import to_roi
+    from edgead.bundle.storage import Draft
+    from edgead.images import decode_image
+    from edgead.serving.qualification import read_map
+
+    manifest = replace(bundle.manifest, ignore=mask)
+    files = {name: bundle.read(name) for name in bundle.manifest.files}
+    if png is not None:
+        files[FILE] = png
+    ignored = mask.ignored(None if png is None else decode_image(png, FILE))
+    if to_roi(ignored, manifest.map_size(mask.frame_size)).all():
+        raise InputError(
+            f"the ignore mask ignores {np.count_nonzero(ignored)} pixels of the frame and no pixel "
+            "of the map, which is ignored when half of what it stands for is: draw it larger"
+        )
+    golden = []
+    for frame in manifest.golden:
+        size = decode_image(bundle.read(frame.image), frame.image).shape[:2]
+        values = read_map(bundle, frame.map, manifest.map_size(size))
+        kept = to_roi(ignored, values.shape) != 0
+        score = reference.pool(values[None, kept].astype(np.float64), manifest.map)[0]
+        buffer = io.BytesIO()
+        np.save(buffer, np.where(kept, values, np.float32(0.0)), allow_pickle=False)
+        files[frame.map] = buffer.getvalue()
+        golden.append(replace(frame, score=float(score)))
+    digests = {name: sha256(data).hexdigest() for name, data in files.items()}
+    manifest = replace(manifest, golden=tuple(golden), files=digests)
+    return Draft(bundle.path, manifest, bundle.sha256, files)
+
+
+def _check_arguments(args: argparse.Namespace) -> None:
+    if not args.polygon and args.png is None:
+        raise InputError('nothing is drawn: give --polygon "x,y x,y x,y" or --png MASK.png')
+    if args.out is None and not args.preview:
+        raise InputError(
+            "nothing is to be written: give --preview FRAME PICTURE.png to look at the mask, "
+            "--calibrate DIR --out NEW.edgead to make the bundle"
+        )
+    if args.out is not None and args.calibrate is None:
+        raise InputError(
+            "--out without --calibrate DIR: scores change when pixels no longer count, so the new "
+            "bundle needs good images of this camera that training did not see"
+        )
+    if args.out is None and args.calibrate is not None:
+        raise InputError("--calibrate without --out NEW.edgead: give the bundle to write")
+
+
+def _draw(args: argparse.Namespace) -> tuple[IgnoreMask, bytes | None, str]:
+    """The mask, the file of its image, and the frame whose size it has."""
+    from edgead.bundle.ignore_mask import IgnoreMask, parse_polygon
+    from edgead.cli.score import expand
+    from edgead.images import encode_png, read_image
+
+    polygons = tuple(parse_polygon(text) for text in args.polygon)
+    frame_name = str(expand([args.calibrate])[0]) if args.out is not None else args.preview[0]
+    height, width = read_image(frame_name).shape[:2]
+    mask = IgnoreMask((height, width), polygons, None if args.png is None else FILE)
+    if args.png is None:
+        return mask, None, frame_name
+    # Written anew: what was JPEG or has an alpha channel becomes what the manifest promises.
+    ignored = replace(mask, polygons=()).ignored(read_image(args.png))
+    return mask, encode_png(255 * ignored.astype(np.uint8)), frame_name
+
+
+def _tell(console: Console, name: str, draft: Draft, frame_name: str) -> None:
+    from edgead.bundle.ignore_mask import ignored_in, roi_of
+
+    mask, ignored, roi = draft.manifest.ignore, ignored_in(draft), roi_of(draft)
+    assert mask is not None and ignored is not None and roi is not None
+    height, width = mask.frame_size
+    console.say(f"read   {name}; the mask is drawn on {height} x {width}, the size of {frame_name}")
+    console.say(
+        f"found  {percent(ignored.mean())} of the frame drawn, "
+        f"{percent(1 - roi.mean())} of the map ignored"
+    )
+    radius = int(4 * draft.manifest.map.blur_sigma + 0.5)
+    reach = max(-(-radius * n // m) for n, m in zip(mask.frame_size, roi.shape, strict=True))
+    console.say(
+        f"note   the blur carries what is under the mask up to {reach} pixels of the frame beyond "
+        "its border: where something strange can lie there, draw it larger"
+    )
+
+
+def _write_preview(draft: Draft, frame_name: str, out: str) -> None:
+    """The frame with the ignored area greyed, and what was drawn outlined."""
+    import cv2
+
+    from edgead.bundle.ignore_mask import ignored_in, roi_of
+    from edgead.images import read_image, write_png
+    from edgead.result import as_bgr8, grey_out, ignored_pixels
+
+    frame = read_image(frame_name)
+    mask, drawn, roi = draft.manifest.ignore, ignored_in(draft), roi_of(draft)
+    assert mask is not None and drawn is not None and roi is not None
+    mask.check_frame(frame)
+    picture: NDArray[Any] = np.array(as_bgr8(frame, "bgr"))
+    grey_out(picture, ignored_pixels(roi, mask.frame_size))
+    outlines, _ = cv2.findContours(drawn.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(picture, outlines, -1, _OUTLINE, max(1, min(mask.frame_size) // 256))
+    write_png(out, picture)
+
+
+def _write(console: Console, draft: Draft, args: argparse.Namespace) -> None:
+    """Qualify the masked graph, calibrate it, write it."""
+    from edgead.detector import Detector
+    from edgead.editing.recalibration import check_number, concerns, recalibrate, record
+    from edgead.images import list_images
+
+    paths = list_images(args.calibrate)
+    rate = check_number(draft, len(paths), args.false_reject_rate)
+    detector = Detector(draft, threads=args.threads)
+    recording = record(detector, paths)
+    bundle = recalibrate(detector, recording, args.out, rate)
+    ties = draft.manifest.calibration_of(detector.info()["precision"]).ties.score
+    # The old scores are those of all pixels, and not to be compared with.
+    for warning in concerns(recording.scores, recording, ties):
+        console.say(console.paint(f"warning: {warning}", "yellow"))
+    console.say(
+        f"wrote  {bundle.path}, calibrated on {count(len(paths), 'image')}, false-reject rate "
+        f"{percent(rate)}, qualified on {count(len(bundle.manifest.golden), 'golden frame')}"
+    )

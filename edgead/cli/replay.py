@@ -1,0 +1,216 @@
+"""Score the saved frames of recorded verdicts again and say whether each verdict is repeated.
+
+RECORD is the lines of edgead watch --digests, the JSON of edgead score --json --digests, or a
+folder of edgead watch --evidence --digests. Repeated means: the frame, the image, every feature,
+the map and the score are the same to the last bit. Else the first stage that departs is named.
+Exit code 6 when a verdict departs, 1 when a frame cannot be read (the others are replayed).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgead.cli.console import Console, count, print_json
+from edgead.errors import InputError
+
+if TYPE_CHECKING:
+    from edgead.detector import Detector
+    from edgead.records.replay import Records, Replayed
+
+EXAMPLE = """\
+  edgead replay cell.edgead seen/                              a folder of evidence
+  edgead replay cell.edgead verdicts.jsonl --frames seen/      lines of watch and saved frames
+  edgead replay cell.edgead scores.json --json                 what edgead score wrote"""
+
+DEPARTS = 6
+ROW = "{verdict:<9}  {stage:<11}  {recorded:>10}  {difference:>10}  {image}"
+CAUSES = {
+    "frame": "the image on disk is not the frame that was scored: it was changed, or saved anew",
+    "preprocess": "the same frame became another image: other preprocessing in the bundle, "
+    "another --color, or another kernel",
+    "engine": "the same image gave other features: another graph, OpenVINO version, processor or "
+    "number of threads",
+    "anomaly_map": "the same features gave another map: other map settings or ignore mask in the "
+    "bundle, or another kernel",
+    "score": "the same map gave another score: other pooling in the bundle, or another kernel",
+}
+LOSSY = (".jpg", ".jpeg", ".webp")
+LOSSY_CAUSE = (
+    "a JPEG or WebP holds the frame with loss: saved after scoring, it cannot give the frame back; "
+    "save PNG, as edgead watch --evidence does"
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``edgead replay``."""
+    parser.add_argument("engine", metavar="NAME.edgead", help="the bundle")
+    parser.add_argument(
+        "records", metavar="RECORD", nargs="+", type=Path, help="verdicts that hold digests"
+    )
+    parser.add_argument(
+        "--frames", metavar="DIR", type=Path, help="where the frames of lines were saved"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    parser.add_argument(
+        "--device", default="auto", help="auto, cpu or cuda[:N] (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--precision", metavar="NAME", help="what the engine computes in (default: as recorded)"
+    )
+    parser.add_argument(
+        "--threads", metavar="N", type=int, help="threads of the engine (default: as recorded)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Replay every record; see the module's docstring for the exit code."""
+    from edgead.detector import Detector
+    from edgead.records.replay import read_records
+
+    console = Console(json_on_stdout=args.json)
+    records = read_records(args.records, args.frames)
+    threads = records.setting("threads") if args.threads is None else args.threads
+    detector = Detector(
+        args.engine,
+        device=args.device,
+        color=records.setting("color"),
+        threads=threads,
+        precision=args.precision or records.setting("precision"),
+        digests=True,
+    )
+    info = detector.info()
+    console.say(
+        f"read   {args.engine} and {count(len(records.found), 'verdict')}; "
+        f"{info['device']}, {info['precision']}, qualified"
+    )
+    notes = _notes(detector, records, threads)
+    for note in notes:
+        console.say(f"note   {note}")
+    replayed, failed = _replay_all(detector, records, console)
+    _summarise(console, replayed, failed)
+    if args.json:
+        report = {
+            "repeated": sum(one.stage is None for one in replayed),
+            "departed": _departed(replayed),
+            "verdicts": [_describe(one, info["bundle_sha256"]) for one in replayed] + failed,
+            "without_digests": records.without_digests,
+            "without_frame": records.without_frame,
+            "notes": notes,
+            "engine": info,
+        }
+        print_json(report)
+    if failed:
+        return 1
+    return DEPARTS if _departed(replayed) else 0
+
+
+def _notes(detector: Detector, records: Records, threads: int | None) -> list[str]:
+    """What was different when the verdicts were recorded, the bundle first; what was left out."""
+    notes = []
+    here = {**detector.info(), "threads": threads}
+    for key in ("bundle_sha256", "device", "precision", "version", "kernels", "threads"):
+        others = Counter(r.digests.served.get(key) for r in records.found)
+        others.pop(here[key], None)
+        for value, number in others.items():
+            if key == "bundle_sha256":
+                notes.append(
+                    f"{count(number, 'verdict')} recorded with another bundle: digest "
+                    f"{str(value)[:12]}, this one is {str(here[key])[:12]}"
+                )
+            else:
+                notes.append(
+                    f"{count(number, 'verdict')} recorded with {key} {value}, here {here[key]}"
+                )
+    if records.without_digests:
+        notes.append(f"{count(records.without_digests, 'verdict')} without digests left out")
+    if records.without_frame:
+        notes.append(f"{count(records.without_frame, 'verdict')} without a saved frame left out")
+    return notes
+
+
+def _replay_all(
+    detector: Detector, records: Records, console: Console
+) -> tuple[list[Replayed], list[dict[str, Any]]]:
+    """Replay and print one record after the other; one whose frame cannot be read is said so."""
+    from edgead.records.replay import replay
+
+    replayed: list[Replayed] = []
+    failed: list[dict[str, Any]] = []
+    titles = ("verdict", "stage", "score", "difference", "image")
+    names = ("verdict", "stage", "recorded", "difference", "image")
+    console.say(console.paint(ROW.format(**dict(zip(names, titles, strict=True))), "dim"))
+    for record in records.found:
+        try:
+            one = replay(detector, record)
+        except InputError as error:
+            print(f"edgead: {error}", file=sys.stderr)
+            failed.append({"record": record.name, "error": str(error)})
+            continue
+        replayed.append(one)
+        verdict = "repeated" if one.stage is None else "DEPARTS"
+        row = ROW.format(
+            verdict=verdict,
+            stage=one.stage or "",
+            recorded=f"{record.score:#.5g}",
+            difference=f"{one.score_difference:+.2g}" if one.score_difference else "0",
+            image=record.image,
+        )
+        colour = "green" if one.stage is None else "red"
+        console.say(row.replace(verdict, console.paint(verdict, colour), 1))
+    return replayed, failed
+
+
+def _departed(replayed: Sequence[Replayed]) -> dict[str, int]:
+    """How many verdicts depart at each stage, in the order of the stages."""
+    from edgead.records.replay import STAGES
+
+    found = Counter(one.stage for one in replayed)
+    return {stage: found[stage] for stage in STAGES if found[stage]}
+
+
+def _summarise(
+    console: Console, replayed: Sequence[Replayed], failed: Sequence[dict[str, Any]]
+) -> None:
+    departed = _departed(replayed)
+    console.say(
+        f"found  {len(replayed) - sum(departed.values())} of {count(len(replayed), 'verdict')} "
+        "repeated to the last bit"
+    )
+    for stage, number in departed.items():
+        those = [one for one in replayed if one.stage == stage]
+        parts = sorted({one.part for one in those} - {""})
+        largest = max(abs(one.score_difference) for one in those)
+        verb = "departs" if number == 1 else "depart"
+        console.say(
+            f"       {number} {verb} at {stage}{f' ({parts[0]})' if parts else ''}, score off by "
+            f"up to {largest:.2g}: {CAUSES[stage]}"
+        )
+        if stage == "frame" and any(_lossy(one) for one in those):
+            console.say(f"       {LOSSY_CAUSE}")
+    if failed:
+        console.say(f"failed {count(len(failed), 'verdict')}, named above")
+
+
+def _describe(one: Replayed, bundle_sha256: str) -> dict[str, Any]:
+    """One element of ``verdicts`` in ``--json``."""
+    return {
+        "record": one.record.name,
+        "image": str(one.record.image),
+        "repeated": one.stage is None,
+        "stage": one.stage,
+        "part": one.part or None,
+        "recorded_score": one.record.score,
+        "score": one.score,
+        "score_difference": one.score_difference,
+        "same_bundle": one.record.digests.served["bundle_sha256"] == bundle_sha256,
+        "lossy": _lossy(one),
+    }
+
+
+def _lossy(one: Replayed) -> bool:
+    return one.record.image.suffix.lower() in LOSSY

@@ -1,0 +1,257 @@
+"""Score images with a bundle: a verdict, a score and a p-value for each.
+
+The p-value is the share of normal frames that score at least as high; a frame is anomalous when
+it is at most the allowed false-reject rate. Exit code 1 when an image cannot be read (the others
+are scored), with --exit-code 3 when a frame is anomalous.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgead.cli.console import Console, count, percent, print_json
+from edgead.cli.options import COLOR, DEVICE, add_color, add_engine, add_false_reject_rate
+from edgead.errors import InputError
+
+if TYPE_CHECKING:
+    from edgead.detector import Detector
+    from edgead.result import Result
+
+EXAMPLE = """\
+  edgead score cell.edgead part.png                      one image
+  edgead score cell.edgead parts/ --heatmap out          a folder, with an overlay PNG for each
+  edgead score cell.edgead parts/ --json > scores.json   for programs
+  edgead score cell.edgead part.png --exit-code || stop  for shell scripts (3: anomalous)"""
+
+ANOMALOUS = 3
+ROW = "{verdict:<10}  {score:>10}  {p_value:>7}  {regions:>7}  {ms:>7}  {image}"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``edgead score``."""
+    parser.add_argument("engine", metavar="NAME.edgead", help="the bundle")
+    parser.add_argument("images", metavar="IMAGE", nargs="+", help="image files or folders of them")
+    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    parser.add_argument(
+        "--heatmap", metavar="DIR", type=Path, help="write an overlay PNG of every image into DIR"
+    )
+    add_false_reject_rate(parser)
+    add_color(parser)
+    add_engine(parser)
+    parser.add_argument(
+        "--exit-code", action="store_true", help="exit with 3 when a frame is anomalous"
+    )
+    parser.add_argument(
+        "--digests",
+        action="store_true",
+        help="put digests of each stage into --json, for edgead replay",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Score every image; see the module's docstring for the exit code."""
+    from edgead.detector import Detector
+
+    if args.digests and not args.json:
+        raise InputError("--digests without --json: digests are in the JSON only; add --json")
+    console = Console(json_on_stdout=args.json)
+    paths = expand(args.images)
+    overlays = overlay_paths(args.heatmap, paths)
+    detector = Detector(
+        args.engine,
+        device=args.device,
+        color=args.color,
+        false_reject_rate=args.false_reject_rate,
+        threads=args.threads,
+        precision=args.precision,
+        digests=args.digests,
+    )
+    info = detector.info()
+    console.say(
+        f"read   {args.engine} and {count(len(paths), 'image')}; "
+        f"{info['device']}, {info['precision']}, qualified"
+    )
+    frames = list(_score_all(detector, paths, overlays, console))
+    if args.json:
+        engine = {key: info[key] for key in ("device", "precision", "bundle_sha256")}
+        print_json({"frames": frames, "engine": engine})
+    _summarise(console, args, detector, frames)
+    if any("error" in frame for frame in frames):
+        return 1
+    if args.exit_code and any(frame["is_anomalous"] for frame in frames):
+        return ANOMALOUS
+    return 0
+
+
+def expand(arguments: Sequence[str]) -> list[Path]:
+    """Files as they are named, folders as the images in them, in the order given.
+
+    :raises InputError: a path that does not exist, a folder without an image: before any scoring
+    """
+    from edgead.images import list_images
+
+    paths: list[Path] = []
+    for argument in arguments:
+        path = Path(argument)
+        if not argument or not path.exists():
+            raise InputError(
+                f"{argument or repr('')} does not exist: an image or a folder of images was wanted"
+            )
+        if path.is_dir():
+            found = list_images(path)
+            if not found:
+                raise InputError(
+                    f"{path} holds no image: a folder with PNG, JPEG, … files in it was wanted "
+                    f"(folders inside it are not searched)"
+                )
+            paths += found
+        else:
+            paths.append(path)
+    return paths
+
+
+def overlay_paths(folder: Path | None, paths: Sequence[Path]) -> Sequence[Path | None]:
+    """Where the overlay of each image goes: ``STEM_heatmap.png``, no two alike.
+
+    Images of one stem take their folder's name along, then a number; a file system may ignore
+    case, so names do too. Makes the folder.
+
+    :raises InputError: an overlay would take the place of one of the images
+    """
+    if folder is None:
+        return [None] * len(paths)
+    folder.mkdir(parents=True, exist_ok=True)
+    stems = Counter(path.stem.casefold() for path in paths)
+    taken: set[str] = set()
+    result: list[Path] = []
+    for path in paths:
+        alone = stems[path.stem.casefold()] == 1
+        base = path.stem if alone else f"{path.resolve().parent.name}_{path.stem}"
+        name, number = base, 2
+        while name.casefold() in taken:
+            name, number = f"{base}_{number}", number + 1
+        taken.add(name.casefold())
+        result.append(folder / f"{name}_heatmap.png")
+    inputs = {path.resolve() for path in paths}
+    for target in result:
+        if target.resolve() in inputs:
+            raise InputError(f"{target} is one of the images: write the overlays to another folder")
+    return result
+
+
+def _score_all(
+    detector: Detector, paths: Sequence[Path], overlays: Sequence[Path | None], console: Console
+) -> Iterator[dict[str, Any]]:
+    """Score, print and describe one image after the other; one that cannot be read is said so."""
+    titles = ("verdict", "score", "p-value", "regions", "ms", "image")
+    names = ("verdict", "score", "p_value", "regions", "ms", "image")
+    console.say(console.paint(ROW.format(**dict(zip(names, titles, strict=True))), "dim"))
+    for path, overlay in zip(paths, overlays, strict=True):
+        try:
+            result = _score_one(detector, path)
+        except InputError as error:
+            print(f"edgead: {error}", file=sys.stderr)
+            yield {"path": str(path), "error": str(error)}
+            continue
+        console.say(_row(console, path, result))
+        frame = describe(path, result)
+        if overlay is not None:
+            from edgead.images import write_png
+
+            write_png(overlay, result.overlay())
+            frame["heatmap"] = str(overlay)
+        yield frame
+
+
+def _score_one(detector: Detector, path: Path) -> Result:
+    from edgead.images import read_image
+
+    frame = read_image(path)
+    try:
+        return detector.score(frame)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def describe(path: Path, result: Result) -> dict[str, Any]:
+    """One element of ``frames`` in ``--json``. Regions in pixels of the frame."""
+    frame: dict[str, Any] = {
+        "path": str(path),
+        "score": result.score,
+        "p_value": result.p_value,
+        "is_anomalous": result.is_anomalous,
+        "regions": [
+            {
+                "x": region.x,
+                "y": region.y,
+                "width": region.width,
+                "height": region.height,
+                "area": region.area,
+                "peak": region.peak,
+            }
+            for region in result.regions
+        ],
+        "timings_ms": dict(result.timings_ms),
+    }
+    if result.digests is not None:
+        frame["digests"] = result.digests.to_json()
+    return frame
+
+
+def _row(console: Console, path: Path, result: Result) -> str:
+    verdict = "ANOMALOUS" if result.is_anomalous else "good"
+    row = ROW.format(
+        verdict=verdict,
+        score=f"{result.score:#.5g}",
+        p_value=f"{result.p_value:#.3g}",
+        regions=len(result.regions),
+        ms=f"{result.timings_ms['total']:.1f}",
+        image=path,
+    )
+    # Painted after the padding: escape sequences have a length but no width.
+    return row.replace(verdict, console.paint(verdict, "red" if verdict != "good" else "green"), 1)
+
+
+def _summarise(
+    console: Console,
+    args: argparse.Namespace,
+    detector: Detector,
+    frames: Sequence[dict[str, Any]],
+) -> None:
+    scored = [frame for frame in frames if "error" not in frame]
+    anomalous = sum(frame["is_anomalous"] for frame in scored)
+    console.say(
+        f"found  {anomalous} anomalous of {count(len(scored), 'image')}: score above "
+        f"{detector.threshold:.5g}, for a false-reject rate of "
+        f"{percent(detector.false_reject_rate)}"
+    )
+    if len(scored) < len(frames):
+        console.say(f"failed {count(len(frames) - len(scored), 'image')}, named above")
+    if args.heatmap is not None:
+        console.say(f"wrote  {count(len(scored), 'overlay')} to {args.heatmap}")
+        console.next(f"look at {args.heatmap}")
+    elif scored:
+        failed = {frame["path"] for frame in frames if "error" in frame}
+        images = [image for image in args.images if str(Path(image)) not in failed]
+        images = images if len(images) <= 3 else [*images[:1], "…"]
+        quoted = shlex.join([str(args.engine), *images]).replace("'…'", "…")
+        console.next(f"edgead score {quoted}{_settings(args)} --heatmap heatmaps")
+
+
+def _settings(args: argparse.Namespace) -> str:
+    """The options given that change what is scored or where, as they are typed."""
+    given = {
+        "--false-reject-rate": args.false_reject_rate,
+        "--color": None if args.color == COLOR else args.color,
+        "--device": None if args.device == DEVICE else args.device,
+        "--precision": args.precision,
+        "--threads": args.threads,
+    }
+    words = [str(w) for name, v in given.items() if v is not None for w in (name, v)]
+    return "".join(f" {shlex.quote(word)}" for word in words)

@@ -1,0 +1,193 @@
+"""Check a bundle's files against their digests, then qualify its engines on this machine.
+
+Qualified means: every golden frame in the bundle gives the score and the map that the bundle
+promises, within the tolerance of the engine's precision. All engines are tried for which the bundle
+has a graph and this machine a device, or the one that --device and --precision ask for. Exit code 2
+when one is not qualified. Detector and edgead score do the same before they serve; this command
+shows the numbers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from edgead.cli.console import Console, count, print_json_line, table
+from edgead.cli.options import DEVICE, add_engine
+from edgead.errors import DeviceError
+
+if TYPE_CHECKING:
+    from edgead.bundle.storage import Bundle
+    from edgead.engine.interface import Engine
+    from edgead.serving.qualification import GoldenCheck
+
+EXAMPLE = """\
+  edgead verify cell.edgead            after copying a bundle, or after an update of OpenVINO
+  edgead verify cell.edgead --precision bfloat16
+  edgead verify cell.edgead --json     for programs"""
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What the golden frames say of one engine; ``seconds`` to open it and to score them."""
+
+    engine: Engine
+    checks: tuple[GoldenCheck, ...]
+    changed: int  # verdicts
+    seconds: float
+
+    @property
+    def qualified(self) -> bool:
+        """Whether every golden frame is within the tolerance."""
+        return all(check.passed for check in self.checks)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``edgead verify``."""
+    parser.add_argument("engine", metavar="NAME.edgead", help="the bundle")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line, per engine")
+    add_engine(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compare every golden frame on every engine; 2 when one is over the tolerance."""
+    from edgead.bundle.storage import open_bundle
+
+    console = Console(json_on_stdout=args.json)
+    bundle = open_bundle(args.engine)
+    console.say(f"read   {args.engine}, {count(len(bundle.manifest.files), 'file')}, all intact")
+    failed = False
+    for one in _verify(bundle, args, console):
+        failed |= not one.qualified
+        if args.json:
+            print_json_line(_to_json(bundle, one))
+        else:
+            _tell(console, one)
+        del one  # and its engine, before the next plan is built: a Jetson's memory is small
+    name = shlex.quote(str(args.engine))
+    if not failed:
+        console.next(f"edgead score {name} IMAGE")
+        return 0
+    console.next(f"edgead verify {name}")
+    return 2
+
+
+def _verify(bundle: Bundle, args: argparse.Namespace, console: Console) -> Iterator[Verified]:
+    """One engine after the other; what this machine cannot run is left out, and said."""
+    from edgead.serving.choice import obstacle
+
+    if args.device != DEVICE or args.precision is not None:
+        yield _measure(bundle, args.device, args.precision, args.threads)
+        return
+    yield _measure(bundle, "cpu", "float32", args.threads)  # there is always this one
+    for precision in bundle.manifest.models:
+        if precision != "float32":
+            try:
+                yield _measure(bundle, "cpu", precision, args.threads)
+            except DeviceError as error:
+                console.say(f"not here: {error}")
+    absent = obstacle(bundle)
+    if absent is None:
+        yield from _on_gpu(bundle, args, console)
+    else:
+        console.say(f"not here: a GPU: {absent}")
+
+
+def _on_gpu(bundle: Bundle, args: argparse.Namespace, console: Console) -> Iterator[Verified]:
+    """Every precision on the first GPU.
+
+    Errors: at the end, the DeviceError of the engine that ``device="auto"`` would take.
+    """
+    from edgead.nvidia.engine import PRECISION
+
+    failed: DeviceError | None = None
+    for precision in sorted(bundle.manifest.models, key=lambda one: one != PRECISION):
+        try:
+            yield _measure(bundle, "cuda", precision, args.threads)
+        except DeviceError as error:
+            said = f"the GPU in {precision}: {error}"
+            if precision == PRECISION:
+                failed = DeviceError(said)
+            else:
+                console.say(f"not here: {said}")
+    if failed is not None:
+        raise failed
+
+
+def _measure(bundle: Bundle, device: str, precision: str | None, threads: int | None) -> Verified:
+    from edgead.engine.interface import open_engine
+    from edgead.serving.qualification import changed_verdicts, measure
+
+    started = perf_counter()
+    engine = open_engine(bundle, device, threads, precision=precision)
+    checks = measure(bundle, engine)
+    spent = perf_counter() - started
+    return Verified(engine, checks, changed_verdicts(bundle, engine.precision, checks), spent)
+
+
+def _tell(console: Console, one: Verified) -> None:
+    from edgead.serving.qualification import causes
+
+    engine, checks = one.engine, one.checks
+    console.say(f"engine {engine.device}, {engine.precision}, {engine.version}")
+    rows = [("golden frame", "score", "expected", "score off by", "map off by", "")]
+    rows += [
+        (
+            check.image,
+            f"{check.score:.6g}",
+            f"{check.expected_score:.6g}",
+            f"{check.score_difference:.2g}",
+            f"{check.map_difference:.2g}",
+            "ok" if check.passed else "over the tolerance",
+        )
+        for check in checks
+    ]
+    for line in table(rows, right=(1, 2, 3, 4)):
+        console.say(line)
+    tolerance = checks[0].tolerance
+    console.say(
+        f"tolerance: score {tolerance.score:.2g}, map {tolerance.map:.2g}; "
+        f"{count(one.changed, 'verdict')} changed"
+    )
+    if one.qualified:
+        console.say(console.paint(f"qualified on {count(len(checks), 'golden frame')}", "green"))
+    else:
+        said = "not qualified: what comes out is not what the bundle says"
+        console.say(console.paint(said, "red"))
+        for cause in causes(engine.precision):
+            console.say(f"  {cause}")
+
+
+def _to_json(bundle: Bundle, one: Verified) -> dict[str, Any]:
+    """A line of ``--json``."""
+    tolerance = one.checks[0].tolerance
+    return {
+        "engine": one.engine.version.split()[0],
+        "precision": one.engine.precision,
+        "golden": len(one.checks),
+        "max_score_error": max(check.score_difference for check in one.checks),
+        "verdicts_changed": one.changed,
+        "qualified": one.qualified,
+        "device": one.engine.device,
+        "version": one.engine.version,
+        "bundle_sha256": bundle.sha256,
+        "max_map_error": max(check.map_difference for check in one.checks),
+        "tolerance": {"score": tolerance.score, "map": tolerance.map},
+        "seconds": one.seconds,
+        "checks": [_check_json(check) for check in one.checks],
+    }
+
+
+def _check_json(check: GoldenCheck) -> dict[str, Any]:
+    return {
+        "image": check.image,
+        "passed": check.passed,
+        "score": check.score,
+        "expected_score": check.expected_score,
+        "score_difference": check.score_difference,
+        "map_difference": check.map_difference,
+    }

@@ -1,0 +1,1 @@
+"""The graph through OpenVINO and the stages around it in host memory."""

@@ -1,0 +1,238 @@
+"""OpenVINO on the CPU: the embedded engine, the one that calibration scores come from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgead import _cpu
+from edgead.bundle.storage import Bundle
+from edgead.cli.machine import cores
+from edgead.cpu.precision import HINTS, check_computed, check_offered, computed_in, layers_of
+from edgead.engine.interface import Pairs
+from edgead.errors import BundleError, DeviceError
+
+if TYPE_CHECKING:
+    from edgead.cpu.pipeline import FramePipeline
+
+MOST_LANES = 16
+"""Tiles that run at once, each in one thread and buffers of its own."""
+
+
+class OpenVINOEngine:
+    """A graph of a bundle, compiled for the CPU with a batch of one.
+
+    ``precision``: float32 (``model.onnx``, computed in float32 also where the CPU offers bfloat16,
+    which would change scores), bfloat16 (the same graph, of which there is no other), float16
+    (``model.fp16.onnx``: export compared that one and says in it what stays float32) or int8
+    (``model.int8.onnx``).
+
+    Errors: DeviceError without OpenVINO or its CPU plugin, for a precision that the processor does
+    not offer or that OpenVINO does not really compute in; BundleError without a graph for it, or
+    for another graph than the manifest describes.
+    """
+
+    kernels = _cpu.simd_paths()[0]
+
+    def __init__(
+        self, bundle: Bundle, threads: int | None = None, precision: str = "float32"
+    ) -> None:
+        ov = _import_openvino()
+        core = _cpu_core(ov)
+        name = bundle.manifest.model_of(precision)
+        self.device, capabilities = _processor(core)
+        check_offered(capabilities, precision, self.device)
+        model = _read_model(core, bundle, name)
+        _fix_shapes(model, bundle, name)
+        layers = layers_of(model)
+        config: dict[str, Any] = {
+            "INFERENCE_PRECISION_HINT": HINTS[precision],
+            "EXECUTION_MODE_HINT": "ACCURACY",
+            "PERFORMANCE_HINT": "LATENCY",
+            # A thread that is bound to a core waits for that core while another one is free. Beside
+            # other work that was the slowest of all: 8.6 ms at best for a frame of 4.0 ms.
+            "ENABLE_CPU_PINNING": False,
+        }
+        if threads is not None:
+            config["INFERENCE_NUM_THREADS"] = threads
+        self._lanes = 1 if bundle.manifest.tiling is None else min(threads or cores(), MOST_LANES)
+        if self._lanes > 1:
+            config["NUM_STREAMS"] = self._lanes
+        try:
+            self._compiled = core.compile_model(model, "CPU", config)
+        except RuntimeError as error:
+            raise DeviceError(f"OpenVINO cannot compile the graph: {_first_line(error)}") from error
+        if precision != "float32":  # which every CPU has, and which nothing stands in for
+            check_computed(layers, computed_in(self._compiled), precision)
+        self.precision = precision
+        self._pairs = bundle.manifest.pairs
+        self.version = f"OpenVINO {ov.__version__.split('-')[0]}"
+
+    def __repr__(self) -> str:
+        return f"OpenVINOEngine({self.device}, {self.precision}, {self.version})"
+
+    def session(self) -> OpenVINOSession:
+        """Buffers for one thread.
+
+        Errors: DeviceError when OpenVINO cannot make them.
+        """
+        try:
+            return OpenVINOSession(self._compiled, [(p.reference, p.restored) for p in self._pairs])
+        except RuntimeError as error:
+            raise DeviceError(f"OpenVINO cannot make a request: {_first_line(error)}") from error
+
+    def pipeline(self, bundle: Bundle, color: str) -> FramePipeline:
+        """The three stages in the memory of this process."""
+        tiling = bundle.manifest.tiling
+        if tiling is not None:
+            from edgead.cpu.tiled_pipeline import TiledPipeline
+
+            return TiledPipeline(bundle, tiling, self, color, self._lanes)
+        from edgead.cpu.pipeline import Pipeline
+
+        return Pipeline(bundle, self, color)
+
+
+class OpenVINOSession:
+    """One infer request whose input and outputs are memory that we own and see from NumPy.
+
+    Nothing is copied or allocated per frame: preprocess writes into ``image``, the graph writes
+    into the outputs, and the views handed out are the same arrays every time.
+    """
+
+    def __init__(self, compiled: Any, pairs: list[tuple[str, str]]) -> None:
+        import openvino as ov
+
+        self._request = compiled.create_infer_request()
+        source = compiled.inputs[0]
+        self._tensors = [ov.Tensor(ov.Type.f32, source.shape)]
+        self._request.set_tensor(source, self._tensors[0])
+        self.image: NDArray[np.float32] = self._tensors[0].data
+        outputs: dict[str, NDArray[np.float32]] = {}
+        for port in compiled.outputs:
+            tensor = ov.Tensor(ov.Type.f32, port.shape)
+            self._request.set_tensor(port, tensor)
+            self._tensors.append(tensor)
+            outputs.update(dict.fromkeys(port.get_names(), tensor.data))
+        self._pairs: Pairs = [(outputs[a], outputs[b]) for a, b in pairs]
+
+    def infer(self) -> Pairs:
+        """Run the graph on ``image``; the views are valid until the next ``infer``.
+
+        Errors: DeviceError when OpenVINO fails.
+        """
+        try:
+            self._request.infer(share_outputs=True)  # results are read through our own tensors
+        except RuntimeError as error:
+            raise DeviceError(f"OpenVINO failed on a frame: {_first_line(error)}") from error
+        return self._pairs
+
+
+def _import_openvino() -> Any:
+    try:
+        import openvino
+    except ImportError as error:
+        raise DeviceError(
+            f"OpenVINO cannot be loaded ({error}); install it again: pip install openvino"
+        ) from error
+    return openvino
+
+
+@cache
+def _only_core(make: Callable[[], Any]) -> Any:
+    """One Core for the life of the process.
+
+    OpenVINO's CPU plugin gives the thread that loads it another signal stack and unmaps that when
+    the last Core that uses it goes. Cores that come and go out of turn, or go in another thread,
+    leave a thread with a stack that is no longer there, and the next signal (Ctrl-C) kills the
+    process: https://github.com/openvinotoolkit/openvino, intel_cpu plugin, SigAltStackSetup.
+    """
+    return make()
+
+
+def _cpu_core(ov: Any) -> Any:
+    try:
+        core = _only_core(ov.Core)
+        devices = core.available_devices
+    except RuntimeError as error:
+        raise DeviceError(f"OpenVINO does not start: {_first_line(error)}") from error
+    if "CPU" not in devices:
+        raise DeviceError(
+            f"OpenVINO {ov.__version__} has no CPU plugin here (devices: {devices or 'none'}); "
+            f"install the full package: pip install --force-reinstall openvino"
+        )
+    return core
+
+
+def _processor(core: Any) -> tuple[str, list[str]]:
+    """The CPU as "CPU: NAME", and what OpenVINO offers on it."""
+    try:
+        name = str(core.get_property("CPU", "FULL_DEVICE_NAME"))
+        capabilities = [str(word) for word in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")]
+    except RuntimeError as error:
+        raise DeviceError(f"OpenVINO does not know the CPU: {_first_line(error)}") from error
+    return f"CPU: {' '.join(name.split())}", capabilities
+
+
+def _read_model(core: Any, bundle: Bundle, name: str) -> Any:
+    data = bundle.read(name)
+    try:
+        return core.read_model(data)
+    except RuntimeError as error:
+        raise BundleError(
+            f"bundle {bundle.path}: OpenVINO cannot read {name}: {_first_line(error)}"
+        ) from error
+
+
+def _fix_shapes(model: Any, bundle: Bundle, name: str) -> None:
+    """Set the batch to one and hold the graph's input and outputs against the manifest."""
+    manifest = bundle.manifest
+    where = f"bundle {bundle.path}: {name}"
+    inputs = {name for port in model.inputs for name in port.get_names()}
+    if len(model.inputs) != 1 or manifest.input_name not in inputs:
+        raise BundleError(
+            f"{where} has inputs {sorted(inputs)}; wanted only {manifest.input_name!r}"
+        )
+    image = (1, 3, *manifest.preprocess_params().size)
+    try:
+        model.reshape({model.inputs[0]: list(image)})
+    except RuntimeError as error:
+        raise BundleError(
+            f"{where} does not take images of shape {image}: {_first_line(error)}"
+        ) from error
+    outputs = {}
+    for pair, shape in zip(manifest.pairs, manifest.shapes(), strict=True):
+        outputs[pair.reference] = outputs[pair.restored] = (1, *shape)
+    _check_ports(where, "input", model.inputs, {manifest.input_name: image})
+    _check_ports(where, "output", model.outputs, outputs)
+
+
+def _check_ports(where: str, kind: str, ports: Any, wanted: Mapping[str, tuple[int, ...]]) -> None:
+    found = {name: port for port in ports for name in port.get_names()}
+    missing = sorted(set(wanted) - set(found))
+    unknown = [sorted(p.get_names()) for p in ports if not set(p.get_names()) & set(wanted)]
+    if missing or unknown:
+        raise BundleError(
+            f"{where} has {kind}s {sorted(found)}; the manifest names {sorted(wanted)}: "
+            f"export the bundle again"
+        )
+    for name, shape in wanted.items():
+        port = found[name]
+        given = str(port.partial_shape) if port.partial_shape.is_dynamic else tuple(port.shape)
+        dtype = port.element_type.get_type_name()
+        if given != shape or dtype != "f32":
+            raise BundleError(
+                f"{where}: {kind} {name!r} is {given} {dtype}; the manifest says {shape} f32: "
+                f"export the bundle again"
+            )
+
+
+def _first_line(error: BaseException) -> str:
+    """The sentence of an OpenVINO exception; the lines above it name C++ source files."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    useful = [line for line in lines if line and not line.startswith(("Exception from", "Check "))]
+    return (useful or lines or [type(error).__name__])[0]

@@ -1,0 +1,136 @@
+"""The stages of frames that are seen in tiles, several tiles side by side."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from time import perf_counter
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgead.anomaly_map import AnomalyMap
+from edgead.bundle.storage import Bundle
+from edgead.cpu.pipeline import Measurement, TilePlans, check_finite
+from edgead.engine.digests import Hasher
+from edgead.engine.interface import Engine, Pairs
+from edgead.preprocess import Preprocessor, check_frame
+from edgead.tiling import Tile, Tiling, pool
+
+
+class _Times(NamedTuple):
+    """Seconds of one tile, or of all."""
+
+    preprocess: float
+    engine: float
+    anomaly_map: float
+
+
+class _Lane:
+    """The buffers of one tile at a time. ``map``: [1, height, width] of the tile."""
+
+    def __init__(self, bundle: Bundle, engine: Engine, color: str) -> None:
+        manifest = bundle.manifest
+        self._preprocess = Preprocessor(manifest.preprocess_params(), color)
+        self._session = engine.session()
+        self._anomaly_map = AnomalyMap(manifest.map_params(), manifest.shapes())
+        self.image: NDArray[np.float32] = self._session.image[0]
+        self.map = np.empty((1, *manifest.map_params().size), np.float32)
+        self.pairs: Pairs = []
+
+    def run(self, piece: NDArray[Any]) -> _Times:
+        """Fill image, pairs and map. The kernels and the engine let other lanes run meanwhile."""
+        started = perf_counter()
+        self._preprocess(piece, self.image)
+        preprocessed = perf_counter()
+        self.pairs = self._session.infer()
+        inferred = perf_counter()
+        self._anomaly_map(self.pairs, self.map)
+        finished = perf_counter()
+        return _Times(preprocessed - started, inferred - preprocessed, finished - inferred)
+
+
+class TiledPipeline:
+    """Every tile, a view of the frame, through the stages; maps blended where they overlap.
+
+    ``lanes`` tiles run at once, each in a thread of its own: one small image cannot keep many cores
+    busy, several can. The tiles are stitched in one order whatever the lanes, so a score does not
+    depend on their number. Not to be shared between threads.
+
+    Errors: BundleError for an ignore mask that does not fit.
+    """
+
+    def __init__(
+        self, bundle: Bundle, tiling: Tiling, engine: Engine, color: str = "bgr", lanes: int = 1
+    ) -> None:
+        self._map_params = bundle.manifest.map
+        self._tiling = tiling
+        self._color = color
+        self._engine = engine
+        self._plans = TilePlans(bundle)
+        self._lanes = [_Lane(bundle, engine, color) for _ in range(lanes)]
+        # Its threads end with this object.
+        self._pool = ThreadPoolExecutor(lanes, "tile") if lanes > 1 else None
+
+    def __call__(self, frame: NDArray[Any], hasher: Hasher | None = None) -> Measurement:
+        """Score one frame; ``hasher`` is shown what the stages made. Its time is in none of them.
+
+        Errors: InputError for an array that is no frame, or smaller than a tile; DeviceError when
+        the engine fails or gives features that are not finite.
+        """
+        started = perf_counter()
+        check_frame(frame, self._color)
+        plan, roi = self._plans(frame.shape)
+        stitched = np.zeros(plan.map_size, np.float32)
+        spent, hashing = np.zeros(len(_Times._fields)), 0.0
+        for tile, lane, times in self._run_all(frame, plan.tiles(roi)):
+            tile.add(lane.map[0], stitched)
+            spent += times
+            if hasher is not None:
+                begun = perf_counter()
+                hasher.add(lane.image, lane.pairs)
+                hashing += perf_counter() - begun
+        if roi is not None:
+            stitched[roi == 0] = 0.0
+        score = pool(stitched, roi, self._map_params)
+        check_finite(score, self._engine)
+        finished = perf_counter() - hashing
+        share = min(1.0, (finished - started) / float(spent.sum()))  # less than 1 side by side
+        preprocessed = started + share * spent[0]
+        inferred = preprocessed + share * spent[1]
+        return Measurement(score, stitched, roi, started, preprocessed, inferred, finished)
+
+    def close(self) -> None:
+        """End the threads."""
+        if self._pool is not None:
+            self._pool.shutdown()
+
+    def _run_all(
+        self, frame: NDArray[Any], tiles: Iterator[Tile]
+    ) -> Iterator[tuple[Tile, _Lane, _Times]]:
+        """Each tile with the lane that ran it, in the order given.
+
+        The lane is free for another tile as soon as the next one is asked for.
+        """
+        height, width = self._tiling.size
+        running: deque[tuple[Tile, _Lane, Future[_Times]]] = deque()
+        free = deque(self._lanes)
+        try:
+            for tile in tiles:
+                piece = frame[tile.top : tile.top + height, tile.left : tile.left + width]
+                if self._pool is None:
+                    yield tile, free[0], free[0].run(piece)
+                    continue
+                if not free:
+                    done, lane, future = running.popleft()
+                    yield done, lane, future.result()
+                    free.append(lane)
+                lane = free.popleft()
+                running.append((tile, lane, self._pool.submit(lane.run, piece)))
+            while running:
+                done, lane, future = running.popleft()
+                yield done, lane, future.result()
+        finally:  # no lane may still be at work when the next frame comes
+            wait([future for _, _, future in running])

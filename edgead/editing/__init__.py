@@ -1,0 +1,1 @@
+"""Bundles made from bundles: an ignore mask, a new calibration."""

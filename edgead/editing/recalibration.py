@@ -1,0 +1,273 @@
+"""Calibration anew: scores of good images of this camera, in place of those of the export.
+
+The model, its golden frames and their tolerances stay: they prove the engine, whatever the camera.
+The ties between p-values stay too. That keeps the promise for
+every set of scores, since ties favour the part, but it is a share of the old spread: ``concerns``
+tells when it is large beside the new one.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgead import __version__
+from edgead.bundle.manifest import Calibration, HealthLimits
+from edgead.bundle.storage import Bundle, check_out, write_bundle
+from edgead.calibration import best_false_reject_rate, check_false_reject_rate
+from edgead.errors import CalibrationError, InputError
+from edgead.images import decode_image
+from edgead.monitoring.health import Observations
+
+if TYPE_CHECKING:
+    from edgead.detector import Detector
+
+LARGE_EFFECT = 0.71
+"""Share of pairs from where on one set of scores counts as far above the other: "large" in Vargha
+and Delaney, A critique and improvement of the CL common language effect size statistics, Journal of
+Educational and Behavioral Statistics 25(2), 2000."""
+
+SIGNIFICANCE = 0.01
+FENCE = 3.0  # interquartile ranges above the upper quartile: "far out" in Tukey, Exploratory Data
+# Analysis, 1977, section 2D
+TIES_SHARE = 0.05  # of the spread: what export allows the least exact of its graphs
+
+
+@dataclass(frozen=True)
+class Recording:
+    """Scores and map peaks of good images, in the order of ``names``.
+
+    ``sha256``: of the SHA-256 digests (32 bytes each) of the files in that order. ``health`` and
+    the file ``health.reference``: what the same images say of the camera.
+    """
+
+    names: tuple[str, ...]
+    scores: tuple[float, ...]
+    peaks: tuple[float, ...]
+    sha256: str
+    health: HealthLimits
+    reference: bytes
+
+
+def record(
+    detector: Detector,
+    paths: Sequence[Path],
+    progress: Callable[[int, int], None] | None = None,
+) -> Recording:
+    """Score the images at ``paths`` as ``detector`` scores frames.
+
+    ``progress`` is called with (images done, images in all).
+
+    Errors: one InputError that names every image that cannot be used: it cannot be read, is grey
+    where all golden frames have colour (or the reverse), has 16 bits where they have 8 (or the
+    reverse), or is a copy of another. DeviceError when the engine fails.
+    """
+    wanted = _golden_kinds(detector.bundle)
+    faults: list[str] = []
+    seen: dict[bytes, str] = {}
+    scores, peaks, observations = [], [], Observations()
+    for done, path in enumerate(paths, 1):
+        try:
+            frame = _usable(path, wanted, seen)
+            if not faults:  # else only what else is wrong is of interest
+                score, peak = _score(detector, frame, path)
+                scores.append(score)
+                peaks.append(peak)
+                observations.add(frame)
+        except InputError as error:
+            faults.append(str(error))
+        if progress is not None:
+            progress(done, len(paths))
+    if faults:
+        lines = "\n  ".join(faults)
+        raise InputError(
+            f"{len(faults)} of {len(paths)} images cannot be used, so nothing was calibrated:\n"
+            f"  {lines}"
+        )
+    total = sha256(b"".join(seen)).hexdigest()
+    names = tuple(path.name for path in paths)
+    return Recording(names, tuple(scores), tuple(peaks), total, *observations.limits())
+
+
+def check_number(bundle: Bundle, n: int, rate: float | None) -> float:
+    """The new bundle's false-reject rate, if n images can promise it; None asks for the old one's.
+
+    Errors: CalibrationError with the number of images it takes, or the rate that n can promise.
+    """
+    if not n:
+        raise CalibrationError("there is no image to calibrate with; give a folder of good images")
+    wanted = bundle.manifest.calibration.false_reject_rate if rate is None else rate
+    try:
+        return check_false_reject_rate(wanted, n)
+    except CalibrationError as error:
+        best = math.ceil(best_false_reject_rate(n) * 1e4) / 1e4
+        raise CalibrationError(
+            f"{error}; add images, or ask for --false-reject-rate {best:g}"
+        ) from error
+
+
+def recalibrate(
+    detector: Detector, recording: Recording, out: str | os.PathLike[str], rate: float
+) -> Bundle:
+    """Write the bundle that ``detector`` serves to ``out``, calibrated by ``recording``.
+
+    All but calibration, health, name, time and ``provenance.calibration`` is the old bundle's. A
+    bundle at ``out`` is replaced in one step.
+
+    Errors: CalibrationError for a ``rate`` that the recording cannot promise; BundleError when the
+    old bundle changed since it was opened, or ``out`` cannot be written.
+    """
+    old, n, path = detector.bundle, len(recording.scores), check_out(out)
+    rate = check_false_reject_rate(rate, n)
+    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    about = {
+        "created": now,
+        "images": n,
+        "images_sha256": recording.sha256,
+        "false_reject_rate": rate,
+        "from_bundle_sha256": old.sha256,
+        **{key: detector.info()[key] for key in ("device", "precision", "version")},
+    }
+    manifest = replace(
+        old.manifest,
+        name=path.stem,
+        created=now,
+        edgead_version=__version__,
+        calibration=Calibration(
+            recording.scores, recording.peaks, rate, old.manifest.calibration.ties
+        ),
+        health=recording.health,
+        provenance={**old.manifest.provenance, "calibration": about},
+    )
+    files = {name: old.read(name) for name in old.manifest.files}
+    files[recording.health.reference] = recording.reference
+    return write_bundle(path, manifest, files)
+
+
+def concerns(old: Sequence[float], recording: Recording, ties: float) -> tuple[str, ...]:
+    """Reasons to look again before the new calibration is trusted, each a sentence or two.
+
+    ``old``: calibration scores of the bundle so far; ``ties``: of its scores.
+    """
+    found = [_moved(old, recording), _far_out(recording), _tied(recording, ties)]
+    return tuple(sentence for sentence in found if sentence)
+
+
+def superiority(new: Sequence[float], old: Sequence[float]) -> tuple[float, float]:
+    """(share of pairs in which the new value is higher, ties half; two-sided p-value).
+
+    The test is Wilcoxon's of ranks (Mann-Whitney's U) in the normal approximation, ties corrected.
+    """
+    a, b = np.asarray(new, np.float64), np.sort(np.asarray(old, np.float64))
+    below, up_to = np.searchsorted(b, a, "left"), np.searchsorted(b, a, "right")
+    m, n = len(a), len(b)
+    share = float((below + up_to).sum()) / (2 * m * n)
+    _, counts = np.unique(np.concatenate([a, b]), return_counts=True)
+    total = m + n
+    ties = float((counts.astype(np.float64) ** 3 - counts).sum()) / (total * (total - 1))
+    deviation = math.sqrt((total + 1 - ties) / (12 * m * n)) if total + 1 > ties else 0.0
+    if deviation == 0.0:  # all values are the same
+        return share, 1.0
+    return share, math.erfc(abs(share - 0.5) / deviation / math.sqrt(2))
+
+
+def _moved(old: Sequence[float], recording: Recording) -> str:
+    share, chance = superiority(recording.scores, old)
+    if chance >= SIGNIFICANCE or max(share, 1 - share) < LARGE_EFFECT:
+        return ""
+    medians = f"median {np.median(recording.scores):.5g} instead of {np.median(old):.5g}"
+    if share > 0.5:
+        return (
+            f"the new scores lie far above the old ones: {medians}, higher in {share:.0%} of all "
+            "pairs of a new and an old score. Defects among the images do that (highest: "
+            f"{_highest(recording)}); so does another camera, light or crop, which the model has "
+            "never seen: the false-reject rate holds, but train again to find defects as well"
+        )
+    return (
+        f"the new scores lie far below the old ones: {medians}, lower in {1 - share:.0%} of all "
+        "pairs of a new and an old score. Images that training has seen do that, and must not be "
+        "used here: the promise would not hold; so does a blurred or dark camera"
+    )
+
+
+def _far_out(recording: Recording) -> str:
+    """Scores over Tukey's outer fence, taken of their logarithms: good scores have a long tail."""
+    scores = np.asarray(recording.scores)
+    if scores.min() <= 0:  # no logarithm; a score of 0 means features that are equal everywhere
+        return ""
+    low, high = np.quantile(np.log(scores), (0.25, 0.75))
+    fence = math.exp(high + FENCE * (high - low))
+    count = int((scores > fence).sum())
+    if not count:
+        return ""
+    images = "1 image scores" if count == 1 else f"{count} images score"
+    return (
+        f"{images} far above the others (over {fence:.5g}): {_highest(recording, count)}. Look at "
+        "each: a defect among the good images raises the threshold; take it out and calibrate again"
+    )
+
+
+def _tied(recording: Recording, ties: float) -> str:
+    scores = np.asarray(recording.scores)
+    spread = float(max(np.ptp(scores), 0.1 * np.abs(scores).max()))
+    if ties <= TIES_SHARE * spread:
+        return ""
+    return (
+        f"what the bundle counts as a tie, {ties:.3g}, is {ties / spread:.0%} of the spread of "
+        "the new scores: scores that close count as the same, so a defect just above the threshold "
+        "passes. The false-reject rate is kept"
+    )
+
+
+def _highest(recording: Recording, count: int = 3, most: int = 5) -> str:
+    order = np.argsort(recording.scores)[::-1][: min(count, most)]
+    named = [f"{recording.names[i]} {recording.scores[i]:.5g}" for i in order]
+    return ", ".join([*named, "…"] if count > most else named)
+
+
+def _score(detector: Detector, frame: NDArray[Any], path: Path) -> tuple[float, float]:
+    """Score and highest map value of the image at ``path``. Errors: InputError with the path."""
+    try:
+        result = detector.score(frame)
+    except InputError as error:
+        raise InputError(f"image {path}: {error}") from error
+    return result.score, float(result.map.max())
+
+
+def _golden_kinds(bundle: Bundle) -> frozenset[str]:
+    golden = bundle.manifest.golden
+    return frozenset(_kind(decode_image(bundle.read(g.image), g.image)) for g in golden)
+
+
+def _kind(frame: NDArray[Any]) -> str:
+    """Colour and depth; a colour file whose channels are all the same is grey."""
+    grey = frame.ndim == 2 or bool((frame == frame[:, :, :1]).all())
+    return f"{'grey' if grey else 'colour'}, {8 * frame.dtype.itemsize} bits"
+
+
+def _usable(path: Path, wanted: frozenset[str], seen: dict[bytes, str]) -> NDArray[Any]:
+    """The image at ``path`` as a frame; its digest is added to ``seen``. Errors: InputError."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read image {path}: {error.strerror or error}") from error
+    frame = decode_image(data, os.fspath(path))
+    kind = _kind(frame)
+    if kind not in wanted:
+        raise InputError(
+            f"image {path} is {kind}; the bundle's golden frames are "
+            f"{' or '.join(sorted(wanted))}: give images as the camera of the training made them"
+        )
+    twin = seen.setdefault(sha256(data).digest(), path.name)
+    if twin != path.name:
+        raise InputError(f"image {path} is a copy of {twin}: it would be counted twice; remove one")
+    return frame

@@ -1,0 +1,1 @@
+"""Camera health and drift of the scores, apart from the anomaly score."""

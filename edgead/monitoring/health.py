@@ -1,0 +1,239 @@
+"""Camera health: too dark, saturated, blurred, shifted, frozen; apart from the anomaly score.
+
+Each check is one number of a frame, and its limit is the worst of n good images of this camera
+(``edgead calibrate`` and ``edgead export`` measure them). A new good frame is then outside with a
+probability that is at most
+
+    b = 1 - delta ** (1 / n)        for 1 - delta of all sets of n good images
+
+(were it higher, n images all inside would be rarer than delta). If frames are independent, each of
+another part, k in a row are outside with at most ``b ** k``; k is the smallest with
+``b ** k <= rate``. Checks are five, so each gets a fifth of delta and of rate.
+
+Source: the bound on b is Clopper and Pearson's for 0 of n, Biometrika 26(4), 1934; sharpness is the
+variance of the Laplacian, Pech-Pacheco et al., Diatom autofocusing in brightfield microscopy, ICPR
+2000, divided by that of the image; the shift is by phase correlation, Kuglin and Hines, 1975.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgead.bundle.manifest import HealthLimits
+from edgead.errors import InputError
+from edgead.images import decode_image, encode_png
+from edgead.preprocess import check_frame
+
+if TYPE_CHECKING:
+    from edgead.bundle.storage import Bundle
+
+REFERENCE = "health/reference.png"
+CHECKS = ("dark", "saturated", "blurred", "shifted", "frozen")
+DELTA = 0.01  # share of sets of good images whose limits may be too tight for the stated rate
+FALSE_ALARM_RATE = 1e-6  # at 30 frames per second, one in nine hours
+
+_SIDE = 256  # the frame is looked at as a grey image of this height and width
+_SHIFT_SIDE = 128  # and at this one for its shift, which is found to a fraction of a pixel
+_FULL = 0.98  # of full scale: at or near it, also after JPEG
+_SAMPLE_BYTES = 1 << 20  # of a frame are compared with the one before
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something wrong with the camera or the scores, while it lasts.
+
+    ``name``: one of ``CHECKS``, or of the drift test; ``value`` and ``limit``: what was measured
+    and what good images had at worst; ``frames``: how many frames in a row; ``reason``: all of it
+    as a sentence.
+    """
+
+    name: str
+    value: float
+    limit: float
+    frames: int
+    reason: str
+
+
+class Measures(NamedTuple):
+    """What is measured of one frame. Brightness and shares in [0, 1]."""
+
+    brightness: float  # mean, as a share of full scale
+    saturated: float  # share of pixels at full scale in at least one channel
+    sharpness: float  # variance of the Laplacian over the variance of the image
+
+
+class Observations:
+    """Good images, looked at one after the other; then the limits that follow from them."""
+
+    def __init__(self) -> None:
+        self._measures: list[Measures] = []
+        self._small: list[NDArray[np.float32]] = []
+
+    def add(self, frame: NDArray[Any]) -> None:
+        """Look at one good image; see ``Detector.score`` for what a frame is."""
+        measures, small = look(frame)
+        self._measures.append(measures)
+        self._small.append(small)
+
+    def limits(self) -> tuple[HealthLimits, bytes]:
+        """The limits, and the file ``REFERENCE`` that belongs to them.
+
+        The shift of each image is measured against the mean of the others. Against a mean that
+        holds the image itself, textures would seem not to be shifted at all.
+        """
+        total = np.sum(self._small, axis=0, dtype=np.float64)
+        n = len(self._small)
+        others = ((total - small) / max(1, n - 1) for small in self._small)
+        shifts = [
+            math.hypot(*shift(small, mean.astype(np.float32)))
+            for small, mean in zip(self._small, others, strict=True)
+        ]
+        brightness, saturated, sharpness = zip(*self._measures, strict=True)
+        mean = np.rint(65535 * total / n).astype(np.uint16)
+        limits = HealthLimits(
+            reference=REFERENCE,
+            images=n,
+            brightness=min(brightness),
+            saturated=max(saturated),
+            sharpness=min(sharpness),
+            shift=max(shifts),
+        )
+        return limits, encode_png(mean)
+
+
+class Health:
+    """Checks the frames of one camera, in their order, against the good images of ``bundle``.
+
+    ``false_alarm_rate``: per frame, for all checks together; see the head of this module. What is
+    found comes after ``frames_in_a_row`` frames and lasts until the first frame that is good again.
+    Not for two threads at once.
+
+    Errors: InputError: a bundle without health limits, a rate that is not between 0 and 1.
+    """
+
+    def __init__(self, bundle: Bundle, *, false_alarm_rate: float = FALSE_ALARM_RATE) -> None:
+        limits = bundle.manifest.health
+        if limits is None:
+            raise InputError(
+                f"bundle {bundle.path} has no limits for the health of the camera: edgead "
+                "calibrate measures them on good images"
+            )
+        if not 0 < false_alarm_rate < 1:
+            raise InputError(f"false_alarm_rate is {false_alarm_rate!r}, wanted 0 to 1")
+        self._limits = limits
+        self._reference = _read_reference(bundle, limits.reference)
+        self.frames_in_a_row = frames_in_a_row(limits.images, false_alarm_rate)
+        self._runs = dict.fromkeys(CHECKS, 0)
+        self._last: NDArray[Any] | None = None
+
+    def check(self, frame: NDArray[Any]) -> tuple[Finding, ...]:
+        """What is wrong with the camera as of this frame; () when nothing is.
+
+        Errors: InputError for an array that is no frame.
+        """
+        limits = self._limits
+        measures, small = look(frame)
+        across, down = shift(small, self._reference)
+        same = self._same_as_last(frame)
+        shown = f"{across:+.1%} of the width, {down:+.1%} of the height"
+        outside = {
+            "dark": (
+                measures.brightness < limits.brightness,
+                (measures.brightness, limits.brightness),
+                f"too dark: mean brightness {measures.brightness:.1%} of full scale; good images "
+                f"have {limits.brightness:.1%} or more",
+            ),
+            "saturated": (
+                measures.saturated > limits.saturated,
+                (measures.saturated, limits.saturated),
+                f"saturated: {measures.saturated:.2%} of the pixels are at full scale; good images "
+                f"have {limits.saturated:.2%} or less",
+            ),
+            "blurred": (
+                measures.sharpness < limits.sharpness,
+                (measures.sharpness, limits.sharpness),
+                f"blurred: sharpness {measures.sharpness:.4g}; good images have "
+                f"{limits.sharpness:.4g} or more",
+            ),
+            "shifted": (
+                math.hypot(across, down) > limits.shift,
+                (math.hypot(across, down), limits.shift),
+                f"shifted: by {shown}; good images by {limits.shift:.1%} at most",
+            ),
+            "frozen": (same, (float(same), 0.0), "frozen: the frames are the same, bit for bit"),
+        }
+        found = []
+        for name, (bad, (value, limit), reason) in outside.items():
+            self._runs[name] = run = self._runs[name] + 1 if bad else 0
+            if run >= self.frames_in_a_row:
+                sentence = f"{reason} ({run} frames in a row)"
+                found.append(Finding(name, value, limit, run, sentence))
+        return tuple(found)
+
+    def _same_as_last(self, frame: NDArray[Any]) -> bool:
+        """Whether every so many-th row equals that of the frame before."""
+        sample = frame[:: max(1, frame.nbytes // _SAMPLE_BYTES)]
+        same = self._last is not None and np.array_equal(sample, self._last)
+        if not same:
+            self._last = np.array(sample)  # the camera may write into the same memory again
+        return same
+
+
+def frames_in_a_row(n: int, rate: float, delta: float = DELTA) -> int:
+    """How many frames outside in a row are a finding; see the head of this module."""
+    outside = -math.expm1(math.log(delta / len(CHECKS)) / n)
+    return math.ceil(math.log(rate / len(CHECKS)) / math.log(outside))
+
+
+def look(frame: NDArray[Any]) -> tuple[Measures, NDArray[np.float32]]:
+    """The measures of ``frame``, and the small grey image [128, 128] for its shift, 0 to 1.
+
+    Errors: InputError for an array that is no frame.
+    """
+    import cv2
+
+    check_frame(frame)
+    size = (_SIDE, _SIDE)
+    small = cv2.resize(np.ascontiguousarray(frame), size, interpolation=cv2.INTER_AREA)
+    channels = 1 if small.ndim == 2 else small.shape[2]
+    full = int(np.iinfo(frame.dtype).max)
+    below = (math.ceil(_FULL * full) - 1,) * channels
+    saturated = 1 - cv2.countNonZero(cv2.inRange(small, (0,) * channels, below)) / _SIDE**2
+    # All channels weigh the same, so that BGR and RGB give the same.
+    grey = cv2.transform(small.astype(np.float32), np.full((1, channels), 1 / (channels * full)))
+    (mean,), (deviation,) = (values.ravel() for values in cv2.meanStdDev(grey))
+    edges = cv2.meanStdDev(cv2.Laplacian(grey, cv2.CV_32F))[1].item()
+    sharpness = (edges / deviation) ** 2 if deviation > 0 else 0.0
+    tiny = cv2.resize(grey, (_SHIFT_SIDE, _SHIFT_SIDE), interpolation=cv2.INTER_AREA)
+    return Measures(float(mean), saturated, float(sharpness)), np.asarray(tiny, np.float32)
+
+
+def shift(small: NDArray[np.float32], reference: NDArray[np.float32]) -> tuple[float, float]:
+    """How far ``small`` lies right of and below ``reference``, as shares of width and height.
+
+    Both [h, w] float32. (0, 0) where one of them is the same everywhere.
+    """
+    import cv2
+
+    if np.ptp(small) == 0 or np.ptp(reference) == 0:
+        return 0.0, 0.0
+    height, width = small.shape
+    window = cv2.createHanningWindow((width, height), cv2.CV_32F)
+    # Products of our own: given the window, phaseCorrelate multiplies its arguments in place.
+    (across, down), _ = cv2.phaseCorrelate(reference * window, small * window)
+    return across / width, down / height
+
+
+def _read_reference(bundle: Bundle, name: str) -> NDArray[np.float32]:
+    image = decode_image(bundle.read(name), name)
+    if image.shape != (_SHIFT_SIDE, _SHIFT_SIDE) or image.dtype != np.uint16:
+        raise InputError(
+            f"bundle {bundle.path}: {name} is {image.shape} {image.dtype}; wanted "
+            f"({_SHIFT_SIDE}, {_SHIFT_SIDE}) uint16: calibrate again"
+        )
+    return image.astype(np.float32) / np.float32(65535)

@@ -1,0 +1,1 @@
+"""TensorRT plans: built, inspected, kept in the cache of the user."""

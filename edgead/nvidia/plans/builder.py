@@ -1,0 +1,398 @@
+"""ONNX bytes to a plan, with whichever TensorRT there is.
+
+The precision is in the graph. TensorRT 10, 11 and RTX build it strongly typed: they compute in what
+the graph says and in nothing else. TensorRT 8 has no such mode; there every layer is told its
+precision, and to obey. Either way the parsed network is counted before anything is built.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from edgead.errors import DeviceError, InputError
+from edgead.nvidia.plans.api import Builder, Config, Layer, Network, Parser, TensorRT
+from edgead.nvidia.plans.census import (
+    NetworkCensus,
+    check_precision,
+    dtype_of,
+    engine_layers,
+    lacks,
+    layers,
+    take_census,
+)
+from edgead.nvidia.plans.library import Library
+from edgead.nvidia.plans.log import (
+    BuildLog,
+    clean,
+    collector_waits,
+    listening,
+    logger_of,
+    signals_wait,
+)
+from edgead.nvidia.plans.progress import Progress, Watch, make_monitor
+from edgead.nvidia.plans.reasons import no_device, reason_of
+
+PRECISIONS = ("float32", "float16", "int8")
+"""What a plan can be asked for; bfloat16 would need a graph of its own."""
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """What a plan is built for, apart from the graph and the device; part of its key.
+
+    ``batch``: (least, tuned for, most) images at once; three equal numbers fix it.
+    ``workspace_mb``: most MiB of scratch memory, None for what the device has.
+    ``dla``: core of a Jetson's DLA, None for the GPU alone; needs a fixed batch.
+
+    Errors: InputError for values that make no sense.
+    """
+
+    batch: tuple[int, int, int] = (1, 1, 8)
+    workspace_mb: int | None = None
+    dla: int | None = None
+
+    def __post_init__(self) -> None:
+        least, tuned, most = self.batch
+        if not 1 <= least <= tuned <= most:
+            raise InputError(f"batch {self.batch}: wanted 1 <= least <= tuned for <= most")
+        if self.workspace_mb is not None and self.workspace_mb < 1:
+            raise InputError(f"workspace {self.workspace_mb} MiB: wanted at least 1")
+        if self.dla is not None and self.dla < 0:
+            raise InputError(f"DLA core {self.dla}: wanted 0 or more")
+        if self.dla is not None and least != most:
+            raise InputError("a DLA takes one batch size only: fix it, as with --static-batch 1")
+
+    @property
+    def static(self) -> bool:
+        """Whether the batch is fixed."""
+        return self.batch[0] == self.batch[2]
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON."""
+        return {"batch": list(self.batch), "workspace_mb": self.workspace_mb, "dla": self.dla}
+
+    @classmethod
+    def from_json(cls, given: Mapping[str, Any]) -> BuildOptions:
+        """What ``to_json`` gave. Errors: KeyError, TypeError, ValueError for something else."""
+        least, tuned, most = map(int, given["batch"])
+        return cls((least, tuned, most), given["workspace_mb"], given["dla"])
+
+
+@dataclass(frozen=True)
+class Graph:
+    """What is to be built. ``image``: name and (3, height, width) of the only input;
+    ``outputs``: name to (channels, height, width). All float32, with a free batch axis in front.
+    """
+
+    onnx: bytes = field(repr=False)
+    image: tuple[str, tuple[int, int, int]]
+    outputs: Mapping[str, tuple[int, int, int]]
+
+
+@dataclass(frozen=True)
+class Built:
+    """A finished plan. ``layers``: dtypes of the engine's layers, None without a GPU to look with;
+    ``off_dla``: layers that the DLA leaves to the GPU; ``timing_cache``: for the next build, b""
+    where there is none."""
+
+    plan: bytes = field(repr=False)
+    seconds: float
+    census: NetworkCensus
+    layers: dict[str, int] | None
+    off_dla: tuple[str, ...]
+    timing_cache: bytes = field(repr=False)
+
+
+def build_plan(
+    graph: Graph,
+    library: Library,
+    precision: str,
+    *,
+    capabilities: tuple[int, ...] = (),
+    options: BuildOptions | None = None,
+    timing_cache: bytes = b"",
+    log: BuildLog | None = None,
+    progress: Progress | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> Built:
+    """Build ``graph`` for the current CUDA device, or ahead of time with RTX.
+
+    ``capabilities``: RTX only: compute capabilities as in sm_86 to build for; empty for all that
+    the library covers by itself. ``timing_cache``: of an earlier build, from ``Built``.
+
+    Errors: InputError for a precision or option that the library does not offer; DeviceError that
+    names what the graph, the library or the device refused; CancelledError.
+    """
+    if precision not in PRECISIONS:
+        raise InputError(f"precision {precision!r}: wanted one of {', '.join(PRECISIONS)}")
+    log = BuildLog() if log is None else log
+    job = _Job(library, precision, options or BuildOptions(), log, Watch(log, progress, cancelled))
+    outer = sys.exc_info()[1]  # what the caller is handling keeps its frames
+    try:
+        with listening(log), signals_wait(log):
+            return _build(job, graph, capabilities, timing_cache)
+    except BaseException as error:
+        # An error holds its frames. Their builder and network go now, on this thread, and not
+        # whenever the error does or Python's collector comes by.
+        held: BaseException | None = error
+        while held is not None and held is not outer:
+            traceback.clear_frames(held.__traceback__)
+            held = held.__context__
+        raise
+
+
+def _build(job: _Job, graph: Graph, capabilities: tuple[int, ...], timing_cache: bytes) -> Built:
+    started = time.perf_counter()
+    library, watch = job.library, job.watch
+    builder = job.builder()
+    watch.phase("parse")
+    network = job.parse(builder, graph)
+    census = take_census(network, library.module)
+    check_precision(census, job.precision)
+    config = job.config(builder, network, graph)
+    if capabilities:
+        _set_capabilities(library, config, capabilities)
+    cache = _use_timing_cache(library, config, timing_cache)
+    off_dla = job.place_on_dla(builder, network, config)
+    watch.phase("build")
+    plan = job.run(builder, network, config)
+    watch.phase("inspect")
+    return Built(
+        plan,
+        time.perf_counter() - started,
+        census,
+        job.inspect(plan, census, ahead=bool(capabilities)),
+        off_dla,
+        b"" if cache is None else bytes(cache.serialize()),
+    )
+
+
+class _Job:
+    """One build: the library, what is asked of it, and where it speaks to."""
+
+    def __init__(
+        self, library: Library, precision: str, options: BuildOptions, log: BuildLog, watch: Watch
+    ) -> None:
+        self.library, self.precision, self.options = library, precision, options
+        self.module: TensorRT = library.module
+        self.log, self.watch = log, watch
+        flags = self.module.NetworkDefinitionCreationFlag
+        self.strongly_typed = hasattr(flags, "STRONGLY_TYPED")  # from 9.1 on
+        self.logger = logger_of(self.module)
+        self.monitor = make_monitor(self.module, watch)
+
+    def failed(self, what: str) -> DeviceError:
+        """The error for a step that gave nothing, with the reason from the log."""
+        return DeviceError(f"{self.library} {what}: {reason_of(self.log.errors, self.library)}")
+
+    def builder(self) -> Builder:
+        try:
+            with collector_waits():
+                builder: Builder = self.module.Builder(self.logger)
+        except TypeError as error:  # pybind11 says so when the factory gives nothing: no GPU
+            raise self.failed("cannot start a build") from error
+        return builder
+
+    def parse(self, builder: Builder, graph: Graph) -> Network:
+        """The network of the graph, held against what the manifest says of it."""
+        flag = self.module.NetworkDefinitionCreationFlag
+        # TensorRT 8 must be told that the batch is an axis; later ones know no other way.
+        mode = getattr(flag, "STRONGLY_TYPED", None) or flag.EXPLICIT_BATCH
+        network = builder.create_network(1 << int(mode))
+        with collector_waits():
+            parser: Parser = self.module.OnnxParser(network, self.logger)
+        if not parser.parse(graph.onnx):
+            raise DeviceError(f"{self.library} cannot read the graph: {_parse_reasons(parser)}")
+        _check_interface(network, graph, str(self.library))
+        if not self.strongly_typed:
+            _type_layers(network, self.module)
+        return network
+
+    def config(self, builder: Builder, network: Network, graph: Graph) -> Config:
+        config = builder.create_builder_config()
+        flags, options = self.module.BuilderFlag, self.options
+        # A float32 product is asked for where float16 is too coarse, and TF32 has its mantissa.
+        config.clear_flag(flags.TF32)
+        if not self.strongly_typed:
+            config.set_flag(flags.OBEY_PRECISION_CONSTRAINTS)
+            if self.precision in ("float16", "int8"):
+                config.set_flag(flags.FP16)  # an int8 graph has float16 between its convolutions
+            if self.precision == "int8":
+                config.set_flag(flags.INT8)
+            # Every thread that serves has a context. From 10 on they share a profile anyway.
+            preview: Any = getattr(self.module, "PreviewFeature", None)  # 8.6
+            if hasattr(preview, "PROFILE_SHARING_0806"):
+                config.set_preview_feature(preview.PROFILE_SHARING_0806, True)  # type: ignore[attr-defined]
+        if options.workspace_mb is not None:
+            pool = self.module.MemoryPoolType.WORKSPACE
+            config.set_memory_pool_limit(pool, options.workspace_mb << 20)
+        # Layers are looked at after the build. Who runs the plan turns its NVTX ranges off again,
+        # which would cost time on every frame.
+        config.profiling_verbosity = self.module.ProfilingVerbosity.DETAILED
+        profile = builder.create_optimization_profile()
+        name, shape = graph.image
+        least, tuned, most = ((images, *shape) for images in options.batch)
+        profile.set_shape(name, least, tuned, most)
+        if config.add_optimization_profile(profile) < 0:
+            raise self.failed(f"refuses the batch {options.batch}")
+        if self.monitor is not None:
+            config.progress_monitor = self.monitor  # type: ignore[attr-defined]  # from 9 on
+        return config
+
+    def place_on_dla(self, builder: Builder, network: Network, config: Config) -> tuple[str, ...]:
+        """Ask for the DLA, where that is wanted; gives the layers that it leaves to the GPU."""
+        core = self.options.dla
+        if core is None:
+            return ()
+        if self.precision == "float32":
+            raise InputError("a DLA computes in float16 or int8; choose one of them, or no --dla")
+        if core >= builder.num_DLA_cores:
+            raise DeviceError(
+                f"DLA core {core}: this device has {builder.num_DLA_cores} of them (Jetson Orin "
+                "Nano and desktop GPUs have none); leave --dla out"
+            )
+        config.default_device_type = self.module.DeviceType.DLA
+        config.DLA_core = core
+        config.set_flag(self.module.BuilderFlag.GPU_FALLBACK)
+        return tuple(layer.name for layer in layers(network) if not config.can_run_on_DLA(layer))
+
+    def run(self, builder: Builder, network: Network, config: Config) -> bytes:
+        self.watch.check()
+        plan = builder.build_serialized_network(network, config)
+        self.watch.check()  # a plan that came in spite of the wish to stop is not kept either
+        if plan is None:
+            raise self.failed("cannot build the plan")
+        return bytes(plan)
+
+    def inspect(self, plan: bytes, census: NetworkCensus, *, ahead: bool) -> dict[str, int] | None:
+        """The dtypes of the engine's layers, None where it cannot be loaded: without a GPU, or
+        built ``ahead`` for other ones."""
+        quiet = BuildLog()
+        with listening(quiet):
+            with collector_waits():
+                runtime = self.module.Runtime(self.logger)
+            if self.options.dla is not None:
+                runtime.DLA_core = self.options.dla
+            engine = runtime.deserialize_cuda_engine(plan)
+        if engine is None and (ahead or no_device(quiet.errors)):
+            self.log.add("INFO", "the engine's layers were not looked at: it cannot be loaded here")
+            return None
+        if engine is None:
+            reason = reason_of(quiet.errors, self.library)
+            raise DeviceError(f"{self.library} cannot load the plan that it just built: {reason}")
+        counted = engine_layers(self.module, engine)
+        said = None if counted is None else lacks(counted, self.precision)
+        if counted is None or said is None:
+            return counted
+        # A strongly typed network keeps its types. There the layers that show weights prove
+        # something against it only when none of its products can be hidden in a fused one.
+        if self.strongly_typed and sum(counted.values()) < sum(census.products.values()):
+            self.log.add("WARNING", f"{said}; layers that were fused show no weights")
+            return counted
+        raise DeviceError(f"{said}; this GPU or this TensorRT does not offer it")
+
+
+def _parse_reasons(parser: Parser) -> str:
+    """What the parser objects to, each with the node and its operator where it names them."""
+    reasons = []
+    for index in range(parser.num_errors):
+        error = parser.get_error(index)
+        node, operator = getattr(error, "node_name", None), getattr(error, "node_operator", None)
+        place = f"node {error.node()}" if node is None else f"node {node()!r}"  # 8.x: a number
+        if operator is not None and operator():
+            place += f" ({operator()})"
+        if error.node() < 0:  # not about a node: the file itself is damaged
+            place = "the file"
+        reasons.append(f"{place}: {clean(error.desc())}")
+    return "; ".join(reasons) or "it gives no reason"
+
+
+def _check_interface(network: Network, graph: Graph, library: str) -> None:
+    """The parser reads what it can of damaged bytes, an empty network too; so compare."""
+    name, shape = graph.image
+    inputs = {t.name: t for t in (network.get_input(i) for i in range(network.num_inputs))}
+    outputs = {t.name: t for t in (network.get_output(i) for i in range(network.num_outputs))}
+    for kind, found, wanted in (
+        ("inputs", inputs, {name: shape}),
+        ("outputs", outputs, dict(graph.outputs)),
+    ):
+        fits = found.keys() == wanted.keys() and all(
+            dtype_of(tensor.dtype) == "float32" and _fits(tuple(tensor.shape), wanted[key])
+            for key, tensor in found.items()
+        )
+        if not fits:
+            have = {k: (dtype_of(t.dtype), *tuple(t.shape)) for k, t in found.items()}
+            raise DeviceError(
+                f"{library} reads a graph with the {kind} {have or 'none'}; the manifest says "
+                f"{wanted}, float32, with a free batch axis: export the bundle again"
+            )
+
+
+def _fits(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    """Whether a shape with its batch can be ``wanted``; -1 is an axis that only the run knows."""
+    return len(shape) == len(wanted) + 1 and all(
+        given in (size, -1) for given, size in zip(shape[1:], wanted, strict=True)
+    )
+
+
+def _type_layers(network: Network, module: TensorRT) -> None:
+    """TensorRT 8: tell each layer to compute in the dtype that the graph gives its outputs.
+
+    Not a layer of dequantised values: it would have to obey, and not become an int8 one.
+    """
+    untyped = ("CONSTANT", "SHAPE", "QUANTIZE", "DEQUANTIZE")  # these have a type, or none
+    kinds = {"float32": module.DataType.FLOAT, "float16": module.DataType.HALF}
+    dequantised = {
+        layer.get_output(0).name for layer in layers(network) if layer.type.name == "DEQUANTIZE"
+    }
+    for layer in layers(network):
+        inputs: list[Any] = [layer.get_input(index) for index in range(layer.num_inputs)]
+        read = {tensor.name for tensor in inputs if tensor is not None}  # some are optional
+        if layer.type.name in untyped or read & dequantised:
+            continue
+        dtypes = [dtype_of(layer.get_output(i).dtype) for i in range(layer.num_outputs)]
+        if dtypes and all(dtype in kinds for dtype in dtypes):
+            _type_layer(layer, [kinds[dtype] for dtype in dtypes])
+
+
+def _type_layer(layer: Layer, kinds: list[Any]) -> None:
+    layer.precision = kinds[0]  # type: ignore[attr-defined]  # gone with TensorRT 11
+    for index, kind in enumerate(kinds):
+        layer.set_output_type(index, kind)  # type: ignore[attr-defined]
+
+
+def _set_capabilities(library: Library, config: Any, capabilities: tuple[int, ...]) -> None:
+    """RTX: build for these compute capabilities and no others."""
+    kinds = getattr(library.module, "ComputeCapability", None)
+    if library.flavour != "rtx" or kinds is None:
+        raise InputError(f"{library} builds for the GPU in this machine; leave --device out")
+    known = {name: getattr(kinds, name) for name in dir(kinds) if name.startswith("SM")}
+    wanted = [f"SM{capability}" for capability in capabilities]
+    for name in wanted:
+        if name not in known:
+            raise InputError(
+                f"{library} does not build for {name.lower().replace('sm', 'sm_')}; it knows "
+                f"{', '.join(sorted(known, key=lambda n: int(n[2:]))).lower().replace('sm', 'sm_')}"
+            )
+    config.num_compute_capabilities = len(wanted)
+    for index, name in enumerate(wanted):
+        config.set_compute_capability(known[name], index)
+
+
+def _use_timing_cache(library: Library, config: Config, data: bytes) -> Any:
+    """Attach a timing cache, an empty one where ``data`` does not fit; None with RTX.
+
+    RTX times nothing at build time: its functions for that do nothing since 1.2.
+    """
+    if library.flavour == "rtx":
+        return None
+    for content in (data, b""):
+        cache = config.create_timing_cache(content)
+        if cache is not None and config.set_timing_cache(cache, ignore_mismatch=False):
+            return cache
+    return None

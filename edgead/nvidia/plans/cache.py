@@ -1,0 +1,372 @@
+"""This user's own plans: a directory that nobody else may write, one entry per key.
+
+    KEY.plan   the plan as TensorRT wrote it
+    KEY.json   what it is, its size and SHA-256; written last, so an entry is whole or not there
+    KEY.jit    what RTX compiled for this GPU when the plan first ran, to start faster
+    KEY.log    the log of the build, of one that failed too
+    KEY.timing what TensorRT measured of kernels, for the next build on the same GPU
+    KEY.lock   held while it is built; goes when its process dies
+
+A plan is native code: whoever can write here can run code as this user. That is why the directory
+is refused when it belongs to somebody else, is a link, or others may write to it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import stat
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgead.cli.main import os_sentence
+from edgead.errors import CancelledError, DeviceError
+from edgead.files import write_file
+
+MOST_PLANS = 24
+MOST_BYTES = 2**31
+_OF_A_PLAN = (".plan", ".log", ".jit")
+_LEFTOVER_AGE_S = 3600.0  # temporary files of killed writers, and logs of builds that failed
+_TIMING_AGE_S = 180 * 86400.0  # of a GPU or a TensorRT that is probably gone
+_POLL_S = 0.1
+_CURE = "set EDGEAD_CACHE to a directory of your own"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One plan that was built here. ``about``: what the builder said of it, free JSON."""
+
+    key: str
+    path: Path
+    size: int
+    sha256: str
+    about: Mapping[str, Any]
+    used: float  # seconds since 1970
+
+
+def plans_directory() -> Path:
+    """``$EDGEAD_CACHE/plans``, else ``edgead/plans`` in the cache directory of this user."""
+    own = os.environ.get("EDGEAD_CACHE")
+    if own:
+        return Path(own).expanduser() / "plans"
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA") or "~/AppData/Local"
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / "edgead" / "plans"
+
+
+def key_of(parts: Mapping[str, Any]) -> str:
+    """The name of an entry: 32 hex digits that follow from JSON values ``parts``."""
+    text = json.dumps(parts, sort_keys=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+class PlanCache:
+    """The plans below ``directory`` (default: ``plans_directory()``).
+
+    Errors: DeviceError when the directory cannot be made or read, is a link, belongs to somebody
+    else, or may be written by others.
+    """
+
+    def __init__(self, directory: Path | None = None) -> None:
+        self.directory = plans_directory() if directory is None else directory
+        with _refusals(self.directory):
+            self.directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                self.directory.mkdir(mode=0o700)
+        _check_own(self.directory, "the plan cache", stat.S_ISDIR, "a directory", _CURE)
+
+    def find(self, key: str) -> Entry | None:
+        """The entry, or None where there is none.
+
+        Errors: DeviceError for one that others may have written, or that cannot be read.
+        """
+        path = self.directory / f"{key}.json"
+        if not os.path.lexists(path):
+            return None
+        try:
+            about = json.loads(self._read(path))
+            size, digest = int(about.pop("size")), str(about.pop("sha256"))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DeviceError(altered(path)) from error
+        if not os.path.lexists(self._plan(key)):
+            return None
+        with _refusals(self.directory):
+            used = path.lstat().st_mtime
+        return Entry(key, self._plan(key), size, digest, about, used)
+
+    def load(self, entry: Entry) -> bytes:
+        """The plan, as it was when it was built; it now counts as used.
+
+        Errors: DeviceError when it was truncated or altered since.
+        """
+        data = self._read(entry.path)
+        if len(data) != entry.size or hashlib.sha256(data).hexdigest() != entry.sha256:
+            raise DeviceError(altered(entry.path))
+        with contextlib.suppress(OSError):  # a read-only cache still serves
+            os.utime(self.directory / f"{entry.key}.json")
+        return data
+
+    def get(
+        self,
+        key: str,
+        *,
+        waiting: Callable[[], None] = lambda: None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> tuple[Entry, bytes] | None:
+        """``find`` and ``load``, while other processes may replace or remove the plan: what looks
+        damaged is looked at once again when none of them is at work on it.
+
+        ``waiting``, ``cancelled``: as for ``building``; not to be called with that lock held.
+
+        Errors: those of ``find`` and ``load``; CancelledError.
+        """
+        try:
+            return self.look(key)
+        except DeviceError as error:
+            seen = error
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(self.building(key, waiting=waiting, cancelled=cancelled))
+            except DeviceError:  # a cache that cannot be written: nobody changes it
+                raise seen from None
+            return self.look(key)
+
+    def look(self, key: str) -> tuple[Entry, bytes] | None:
+        """``find`` and ``load`` in one. Errors: theirs."""
+        entry = self.find(key)
+        return None if entry is None else (entry, self.load(entry))
+
+    def compiled(self, key: str) -> bytes | None:
+        """What RTX compiled when the plan ran before, or None.
+
+        Errors: DeviceError when others could have written it.
+        """
+        path = self.directory / f"{key}.jit"
+        try:
+            return self._read(path)
+        except DeviceError:
+            if os.path.lexists(path):
+                raise
+            return None
+
+    def keep_compiled(self, key: str, data: bytes) -> None:
+        """Keep that for the next start, as long as the plan; where nothing can be written, not."""
+        with contextlib.suppress(OSError):
+            write_file(self.directory / f"{key}.jit", data)
+
+    def store(self, key: str, data: bytes, about: Mapping[str, Any]) -> Entry:
+        """Keep a plan, in place of an older one of the same key, and prune the others.
+
+        Errors: DeviceError: no space, no permission; nothing half-written stays.
+        """
+        digest = hashlib.sha256(data).hexdigest()
+        text = json.dumps({**about, "size": len(data), "sha256": digest}, indent=1)
+        with _refusals(self.directory):
+            self._description(key).unlink(missing_ok=True)  # never old words beside a new plan
+            write_file(self._plan(key), data)
+            try:
+                write_file(self._description(key), text.encode())
+            except OSError:
+                self._plan(key).unlink(missing_ok=True)
+                raise
+        self.prune(keep=key)
+        return Entry(key, self._plan(key), len(data), digest, about, time.time())
+
+    def write_log(self, key: str, text: str) -> Path | None:
+        """Keep the log of a build; None where even that cannot be written."""
+        path = self.directory / f"{key}.log"
+        try:
+            write_file(path, text.encode(errors="replace"))
+        except OSError:
+            return None
+        return path
+
+    def timing(self, key: str) -> bytes:
+        """The timing cache of an earlier build; b"" where there is none that can be trusted."""
+        with contextlib.suppress(DeviceError):
+            return self._read(self.directory / f"{key}.timing")
+        return b""
+
+    def store_timing(self, key: str, data: bytes) -> None:
+        """Keep a timing cache; one that cannot be kept only costs the next build its time."""
+        with contextlib.suppress(OSError):
+            write_file(self.directory / f"{key}.timing", data)
+
+    def entries(self) -> list[Entry]:
+        """All plans, the last used first; damaged ones are left out."""
+        found = []
+        for path in self.directory.glob("*.json"):
+            with contextlib.suppress(DeviceError):
+                entry = self.find(path.stem)
+                if entry is not None:
+                    found.append(entry)
+        return sorted(found, key=lambda entry: entry.used, reverse=True)
+
+    def prune(
+        self, *, keep: str = "", most_plans: int = MOST_PLANS, most_bytes: int = MOST_BYTES
+    ) -> list[Entry]:
+        """Remove the least recently used plans over the limits, and old leftovers.
+
+        ``keep``: a key that stays whatever its size. Gives what was removed.
+        """
+        removed, count, total = [], 0, 0
+        entries = sorted(self.entries(), key=lambda entry: entry.key != keep)
+        for entry in entries:
+            count, total = count + 1, total + entry.size
+            if entry.key != keep and (count > most_plans or total > most_bytes):
+                count, total = count - 1, total - entry.size
+                with self._try_lock(entry.key) as held:
+                    if held:
+                        self._remove(entry.key)
+                        removed.append(entry)
+        self._sweep()
+        return removed
+
+    @contextlib.contextmanager
+    def building(
+        self,
+        key: str,
+        *,
+        waiting: Callable[[], None] = lambda: None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> Iterator[None]:
+        """Hold the lock of ``key``, so that two processes build a plan once.
+
+        ``waiting`` is called once when another process holds it; ``cancelled`` ends the wait.
+
+        Errors: CancelledError; DeviceError when the directory refuses.
+        """
+        told = False
+        while True:
+            if cancelled():
+                raise CancelledError("stopped while another process was building the same plan")
+            with self._try_lock(key) as held:
+                if held:
+                    yield
+                    return
+            if not told:
+                waiting()
+                told = True
+            time.sleep(_POLL_S)
+
+    @contextlib.contextmanager
+    def _try_lock(self, key: str) -> Iterator[bool]:
+        """Whether the lock of ``key`` is held now; its file goes when it is given back."""
+        try:
+            import fcntl
+        except ImportError:  # Windows: two builds at once cost time, and the later one stays
+            yield True
+            return
+        path = self.directory / f"{key}.lock"
+        with _refusals(self.directory):
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            descriptor = os.open(path, flags, 0o600)
+        try:
+            held = _lock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB) and _is_still(path, descriptor)
+            try:
+                yield held
+            finally:
+                if held:
+                    path.unlink(missing_ok=True)  # while it is held: nobody else can own the name
+        finally:
+            os.close(descriptor)
+
+    def _remove(self, key: str) -> None:
+        others = (self.directory / f"{key}{suffix}" for suffix in (".log", ".jit"))
+        for path in (self._description(key), self._plan(key), *others):
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+
+    def _sweep(self) -> None:
+        """Remove what killed writers left behind: temporary files, plans without a description."""
+        for path in self.directory.iterdir():
+            orphan = path.suffix in _OF_A_PLAN and not self._description(path.stem).exists()
+            kept_s = _TIMING_AGE_S if path.suffix == ".timing" else _LEFTOVER_AGE_S
+            with contextlib.suppress(OSError):
+                old = path.lstat().st_mtime < time.time() - kept_s
+                if old and (orphan or path.suffix in (".tmp", ".timing")):
+                    path.unlink()
+
+    def _plan(self, key: str) -> Path:
+        return self.directory / f"{key}.plan"
+
+    def _description(self, key: str) -> Path:
+        return self.directory / f"{key}.json"
+
+    def _read(self, path: Path) -> bytes:
+        """The content of a file of this user's that nobody else may write."""
+        _check_own(path, path.name, stat.S_ISREG, "a plain file", _REBUILD)
+        with _refusals(self.directory):
+            return path.read_bytes()
+
+
+_REBUILD = "remove it and build it again: edgead build NAME.edgead --rebuild"
+
+
+def altered(path: Path) -> str:
+    """The sentence for a file of the cache whose content is not what was written."""
+    return f"{path} was truncated or altered since it was built here; {_REBUILD}"
+
+
+def _check_own(path: Path, name: str, kind: Callable[[int], bool], wanted: str, cure: str) -> None:
+    """Refuse ``path`` unless it is of ``kind``, this user's, and writable by nobody else.
+
+    Windows is not asked: there the profile's own access rights keep others out.
+    """
+    with _refusals(path):
+        found = path.lstat()
+    if stat.S_ISLNK(found.st_mode):
+        raise DeviceError(f"{name} at {path} is a symbolic link; wanted {wanted}: {cure}")
+    if not kind(found.st_mode):
+        raise DeviceError(f"{name} at {path} is not {wanted}; {cure}")
+    if sys.platform == "win32":
+        return
+    if found.st_uid != os.geteuid():
+        raise DeviceError(
+            f"{name} at {path} belongs to user {found.st_uid}, not to this one ({os.geteuid()}); "
+            f"a plan is native code, so only an own one is loaded: {cure}"
+        )
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise DeviceError(
+            f"{name} at {path} may be written by others (mode {stat.S_IMODE(found.st_mode):o}); a "
+            f"plan is native code: chmod go-w {path}, after removing what you did not build"
+        )
+
+
+@contextlib.contextmanager
+def _refusals(directory: Path) -> Iterator[None]:
+    """What the operating system refuses becomes a DeviceError with the cure."""
+    try:
+        yield
+    except OSError as error:
+        where = error.filename if error.filename is not None else str(directory)
+        named = OSError(error.errno, error.strerror, where)
+        raise DeviceError(f"plan cache: {os_sentence(named)}; or {_CURE}") from error
+
+
+def _lock(descriptor: int, operation: int) -> bool:
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, operation)
+    except BlockingIOError:  # in use
+        return False
+    except OSError:  # a file system without locks: two builds at once, and the later one stays
+        return True
+    return True
+
+
+def _is_still(path: Path, descriptor: int) -> bool:
+    """Whether ``path`` names the open file: its last owner may have removed it meanwhile."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.lstat(path))
+    except OSError:
+        return False

@@ -1,0 +1,98 @@
+"""Which TensorRT there is: the full one of a device, or TensorRT-RTX of desktop GPUs."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+from edgead.errors import DeviceError, InputError
+from edgead.extras import cure
+from edgead.nvidia.plans.api import TensorRT
+from edgead.nvidia.plans.log import clean
+
+MODULES = {"tensorrt": "tensorrt", "rtx": "tensorrt_rtx"}
+"""Flavour to module; the first that is usable is taken when none is asked for."""
+
+OLDEST = {"tensorrt": (8, 5), "rtx": (1, 0)}
+"""8.5 is the first with I/O tensors by name, and what JetPack 5 has."""
+
+NAMES = {"tensorrt": "TensorRT", "rtx": "TensorRT-RTX"}
+EXTRA_OF = {"tensorrt": "nvidia", "rtx": "rtx"}
+
+
+@dataclass(frozen=True)
+class Library:
+    """A TensorRT that was imported. ``flavour``: "tensorrt" or "rtx"; ``version``: as numbers."""
+
+    flavour: str
+    version: tuple[int, ...]
+    module: TensorRT
+
+    @property
+    def version_text(self) -> str:
+        """The version as people write it: "10.3.0.26"."""
+        return ".".join(map(str, self.version))
+
+    def __str__(self) -> str:
+        return f"{NAMES[self.flavour]} {self.version_text}"
+
+
+def find_library(flavour: str | None = None) -> Library:
+    """Import TensorRT: ``flavour`` "tensorrt" or "rtx"; None for the first that is usable.
+
+    Errors: InputError for another word; DeviceError when it is not installed, does not load or is
+    too old, with the reason for each that was tried.
+    """
+    if flavour is not None and flavour not in MODULES:
+        raise InputError(f"flavour {flavour!r}: wanted one of {', '.join(MODULES)}")
+    reasons = []
+    for name in MODULES if flavour is None else (flavour,):
+        try:
+            return _load(name)
+        except DeviceError as error:
+            reasons.append(error)
+    if len(reasons) == 1:
+        raise reasons[0]
+    raise DeviceError("; ".join(map(str, reasons))) from reasons[0]
+
+
+def installed(flavour: str) -> bool:
+    """Whether the module is there; it is not imported, so it may still fail to load."""
+    return find_spec(MODULES[flavour]) is not None
+
+
+def _load(flavour: str) -> Library:
+    name, module_name = NAMES[flavour], MODULES[flavour]
+    if not installed(flavour):
+        raise DeviceError(
+            f"{name} is not installed (no module {module_name}): {cure(EXTRA_OF[flavour])}"
+            + ("; a Jetson has it from JetPack" if flavour == "tensorrt" else "")
+        )
+    try:
+        module: TensorRT = importlib.import_module(module_name)
+        text = str(module.__version__)
+    except Exception as error:  # the loader of a native library raises whatever it likes
+        raise DeviceError(
+            f"{name} is installed and does not load: {clean(f'{type(error).__name__}: {error}')}; "
+            f"see that its libraries and NVIDIA's driver belong together, or install it again: "
+            f"{cure(EXTRA_OF[flavour])}"
+        ) from error
+    version = parse_version(text)
+    if version < OLDEST[flavour]:
+        oldest = ".".join(map(str, OLDEST[flavour]))
+        raise DeviceError(
+            f"{name} {text} is too old; edgead needs {oldest} or newer: {cure(EXTRA_OF[flavour])}"
+            + ("; on a Jetson: JetPack 5.1 or newer" if flavour == "tensorrt" else "")
+        )
+    return Library(flavour, version, module)
+
+
+def parse_version(text: str) -> tuple[int, ...]:
+    """The leading numbers of a version: "10.3.0.post12.dev1" gives (10, 3, 0)."""
+    numbers = []
+    for part in text.split("."):
+        if not part.isdecimal():
+            break
+        numbers.append(int(part))
+    return tuple(numbers)

@@ -1,0 +1,1 @@
+"""What is kept of a verdict: its JSON, the evidence, the replay."""

@@ -1,0 +1,228 @@
+"""Replay: score the saved frames of recorded verdicts again, and find the stage that departs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edgead.detector import Detector
+from edgead.engine.digests import Digests
+from edgead.errors import InputError
+from edgead.images import IMAGE_SUFFIXES, read_image
+from edgead.records.evidence import FRAME, VERDICT, stem_of
+from edgead.result import Result
+
+STAGES = ("frame", "preprocess", "engine", "anomaly_map", "score")
+"""In the order in which a verdict is made; a departure is named by the first."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """A verdict that was written with digests, and the image its frame was saved to."""
+
+    name: str
+    image: Path
+    score: float
+    digests: Digests
+
+
+@dataclass
+class Records:
+    """What was read, and how many verdicts were left out."""
+
+    found: list[Record] = field(default_factory=list)
+    without_digests: int = 0
+    without_frame: int = 0
+
+    def setting(self, key: str) -> Any:
+        """A setting that all records were made with. Errors: InputError for several values."""
+        values = {record.digests.served.get(key) for record in self.found}
+        if len(values) > 1:
+            listed = " and ".join(sorted(map(repr, values)))
+            raise InputError(
+                f"the verdicts were recorded with {key} {listed}; wanted one value for a replay: "
+                "replay the records apart"
+            )
+        return values.pop()
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """A record and what its frame gives now; ``stage`` is the first that departs, or None."""
+
+    record: Record
+    score: float
+    stage: str | None
+    part: str  # of the engine: which pair, and which of its two; else empty
+
+    @property
+    def score_difference(self) -> float:
+        """The score now less the recorded one."""
+        return self.score - self.record.score
+
+
+def read_records(paths: Sequence[Path], frames: Path | None) -> Records:
+    """Read lines of ``edgead watch``, JSON of ``edgead score`` and folders of evidence.
+
+    ``frames``: a folder of saved frames, for lines that do not stand beside theirs.
+
+    Errors: InputError for a path without verdicts, damaged JSON or digests, and when there is
+    nothing to replay.
+    """
+    if frames is not None and not frames.is_dir():
+        raise InputError(f"--frames {frames} is no folder; wanted the folder of saved frames")
+    records = Records()
+    for path in paths:
+        for name, verdict, beside in _verdicts(path):
+            _take(records, name, verdict, beside, frames)
+    if records.found:
+        return records
+    where = ", ".join(map(str, paths))
+    if records.without_frame:
+        raise InputError(
+            f"no frame of {where} was saved, so there is nothing to score again: name the folder "
+            "with --frames DIR, and record with edgead watch --evidence DIR"
+        )
+    if records.without_digests:
+        raise InputError(
+            f"the verdicts of {where} were recorded without digests, so no stage can be compared: "
+            "record with edgead watch --digests or edgead score --json --digests"
+        )
+    raise InputError(f"{where} holds no verdict of a frame that was scored; check the path")
+
+
+def replay(detector: Detector, record: Record) -> Replayed:
+    """Score the record's frame with ``detector``, which was opened with ``digests=True``.
+
+    Errors: InputError for an image that is gone, cannot be read or cannot be scored.
+    """
+    if not record.image.exists():
+        raise InputError(
+            f"{record.name}: its frame {record.image} is missing: copy it back, or say where the "
+            "saved frames are with --frames DIR"
+        )
+    frame = read_image(record.image)
+    try:
+        result = detector.score(frame)
+    except InputError as error:
+        raise InputError(f"{record.image}: {error}") from error
+    stage, part = _departure(record, result)
+    return Replayed(record, result.score, stage, part)
+
+
+def _departure(record: Record, result: Result) -> tuple[str | None, str]:
+    """The first stage that departs, and the part of it."""
+    was, found = record.digests, result.digests
+    assert found is not None
+    for stage in STAGES[:-1]:
+        if getattr(was, stage) != getattr(found, stage):
+            return stage, _part(was.engine, found.engine) if stage == "engine" else ""
+    return (None if result.score == record.score else "score"), ""
+
+
+def _part(was: tuple[tuple[str, str], ...], found: tuple[tuple[str, str], ...]) -> str:
+    if len(was) != len(found):
+        return f"{len(was)} pairs became {len(found)}"
+    for number, (a, b) in enumerate(zip(was, found, strict=True)):
+        if a != b:
+            return f"pair {number}, {'reference' if a[0] != b[0] else 'restored'}"
+    return ""
+
+
+def _verdicts(path: Path) -> Iterator[tuple[str, Any, Path | None]]:
+    """Name and JSON of each verdict, and the frame that stands beside it if that is known."""
+    if path.is_dir():
+        pieces = sorted(path.glob(f"*{VERDICT}"))
+        if not pieces:
+            raise InputError(
+                f"folder {path} holds no {VERDICT[1:]}: wanted the folder of edgead watch "
+                "--evidence; images without verdicts are for edgead score"
+            )
+        for piece in pieces:
+            yield from _verdicts(piece)
+        return
+    text = _text(path)
+    whole = _json(text)
+    if path.name.endswith(VERDICT):
+        yield str(path), whole, path.with_name(path.name.removesuffix(VERDICT) + FRAME)
+    elif isinstance(whole, dict) and isinstance(whole.get("frames"), list):
+        for number, verdict in enumerate(whole["frames"]):
+            yield f"{path} frame {number}", verdict, None
+    else:
+        for number, line in enumerate(text.splitlines(), 1):
+            if line.strip():
+                yield f"{path} line {number}", _json(line), None
+
+
+def _take(
+    records: Records, name: str, verdict: Any, beside: Path | None, frames: Path | None
+) -> None:
+    """Add a verdict to the records, or count why not."""
+    if not isinstance(verdict, dict):
+        raise InputError(
+            f"{name} is no JSON object: it is damaged, or no verdict; copy the file again or take "
+            "it out (wanted what edgead watch or edgead score --json writes)"
+        )
+    if "error" in verdict:
+        return
+    if "digests" not in verdict:
+        records.without_digests += 1
+        return
+    try:
+        digests = Digests.from_json(verdict["digests"])
+    except InputError as error:
+        raise InputError(
+            f"{name} is damaged: {error}; copy the file again or take it out"
+        ) from None
+    score = verdict.get("score")
+    if not isinstance(score, float):
+        raise InputError(f"{name} is damaged: score is {score!r}, wanted a number; take it out")
+    image = beside
+    if image is None or (frames is not None and not _present(image).exists()):
+        image = _saved(verdict, frames) or image
+    if image is None:
+        records.without_frame += 1
+        return
+    records.found.append(Record(name, _present(image), score, digests))
+
+
+def _saved(verdict: dict[str, Any], frames: Path | None) -> Path | None:
+    """Where the frame of a line should be: as evidence, or as the image it was read from."""
+    named = verdict.get("file", verdict.get("path"))
+    named = Path(named) if isinstance(named, str) and Path(named).name else None
+    if frames is None:
+        return named
+    try:
+        piece = frames / f"{stem_of(verdict)}{FRAME}"
+    except (KeyError, TypeError, ValueError):  # a verdict of edgead score, or a damaged one
+        piece = None
+    if piece is not None and piece.exists():
+        return piece
+    return None if named is None else frames / named.name
+
+
+def _present(image: Path) -> Path:
+    """``image``, or where it is gone the same name in another format, as after a conversion."""
+    others = (image.with_suffix(suffix) for suffix in IMAGE_SUFFIXES)
+    return next((path for path in (image, *others) if path.exists()), image)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path} is no text: wanted the lines of edgead watch, the JSON of edgead score, or a "
+            "folder of evidence"
+        ) from error
+
+
+def _json(text: str) -> Any:
+    """The value; None when it is no JSON."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None

@@ -1,0 +1,72 @@
+"""Which device serves: the one that was asked for, or for "auto" a GPU that can, and why not."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edgead.errors import EdgeadError, InputError
+
+if TYPE_CHECKING:
+    from edgead.bundle.storage import Bundle
+
+
+@dataclass(frozen=True)
+class Choice:
+    """``index`` of "cuda:index", None for the CPU; ``reason``: for people."""
+
+    index: int | None
+    reason: str
+
+    @property
+    def device(self) -> str:
+        """As ``open_engine`` takes it: "cpu" or "cuda:N"."""
+        return "cpu" if self.index is None else f"cuda:{self.index}"
+
+
+def choose(device: str, bundle: Bundle | None = None, precision: str | None = None) -> Choice:
+    """Settle ``device``: "auto", "cpu", "cuda" (the first GPU) or "cuda:N".
+
+    "auto" is the first GPU where ``obstacle`` finds nothing, else the CPU. Whether the GPU then
+    really gives the right scores is another question: an engine that fails there is an error.
+
+    Errors: InputError for another word.
+    """
+    word = device.lower() if isinstance(device, str) else device
+    if word == "cpu":
+        return Choice(None, 'asked for "cpu"')
+    if word == "auto":
+        found = obstacle(bundle, precision)
+        if found is None:
+            return Choice(0, "auto: a GPU that can serve")
+        return Choice(None, f"auto: no GPU: {found}")
+    match = re.fullmatch(r"cuda(?::(\d{1,3}))?", word) if isinstance(word, str) else None
+    if match is None:
+        raise InputError(f'device {device!r}: wanted "auto", "cpu", "cuda" or "cuda:N"')
+    return Choice(int(match[1] or 0), f'asked for "{word}"')
+
+
+def obstacle(bundle: Bundle | None = None, precision: str | None = None) -> str | None:
+    """What keeps "auto" from the first GPU, in a sentence; None where nothing does.
+
+    Looks for PyCUDA, the driver, a device, edgead's CUDA kernels, TensorRT, and the graph in the
+    bundle; it builds nothing.
+    """
+    from importlib.util import find_spec
+
+    if find_spec("pycuda") is None:  # without loading more than this for most machines
+        return "PyCUDA is not installed: pip install pycuda, where there is nvcc"
+    try:
+        from edgead.nvidia.engine import PRECISION, load_kernels
+        from edgead.nvidia.memory import open_memory
+        from edgead.nvidia.plans.library import find_library
+
+        load_kernels(open_memory(0).capability)
+        find_library()
+    except EdgeadError as error:
+        return str(error)
+    wanted = precision or PRECISION
+    if bundle is not None and wanted not in bundle.manifest.models:
+        return f"the bundle has no {wanted} graph: export it again with it"
+    return None

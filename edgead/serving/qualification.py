@@ -1,0 +1,152 @@
+"""Qualification: an engine serves only after it has reproduced the bundle's golden frames."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgead.bundle.manifest import Golden, Tolerance
+from edgead.bundle.storage import Bundle
+from edgead.cpu.pipeline import FramePipeline
+from edgead.engine.interface import Engine
+from edgead.engine.lazy_array import now
+from edgead.errors import BundleError, DeviceError, InputError, QualificationError
+from edgead.images import decode_image
+
+_CAUSES = (
+    "either the engine computes differently here: export the bundle again with the OpenVINO of "
+    "this machine, or install the one it was made with",
+    "or settings in manifest.json were changed: copy the bundle again",
+)
+_TOO_COARSE = "{} has too few bits for this model: serve it in float32"
+
+
+def causes(precision: str) -> tuple[str, ...]:
+    """Why an engine of ``precision`` may not reproduce golden frames, each with its cure."""
+    reduced = () if precision == "float32" else (_TOO_COARSE.format(precision),)
+    return (*reduced, *_CAUSES)
+
+
+def growth(values: NDArray[np.floating], usual: float) -> NDArray[np.float64]:
+    """How many times a tolerance counts at expected ``values`` of a score or a map.
+
+    Once up to ``usual``, the largest of the calibration images; beyond it in proportion: rounding
+    is a share of a value, and no threshold is up there.
+    """
+    values = np.abs(np.asarray(values, np.float64))
+    return np.maximum(1.0, values / usual) if usual > 0 else np.ones_like(values)
+
+
+@dataclass(frozen=True)
+class GoldenCheck:
+    """One golden frame: what the engine gives, what the bundle promises, what may lie between."""
+
+    image: str
+    score: float
+    expected_score: float
+    score_difference: float  # absolute
+    map_difference: float  # of the map value that departs most, for what it may
+    tolerance: Tolerance  # of this score and of that map value; see ``growth``
+
+    @property
+    def passed(self) -> bool:
+        """Whether score and map are within the tolerance."""
+        return (
+            self.score_difference <= self.tolerance.score
+            and self.map_difference <= self.tolerance.map
+        )
+
+
+def measure(bundle: Bundle, engine: Engine) -> tuple[GoldenCheck, ...]:
+    """Score every golden frame of ``bundle`` on ``engine`` and compare, without judging.
+
+    Errors: BundleError for golden files that are no image or no map, or without a tolerance for the
+    engine's precision; DeviceError when the engine
+    fails or gives values that are not finite.
+    """
+    tolerance = bundle.manifest.tolerance_of(engine.precision)
+    pipeline = engine.pipeline(bundle, "bgr")
+    try:
+        return tuple(_measure(bundle, pipeline, g, tolerance) for g in bundle.manifest.golden)
+    finally:
+        pipeline.close()
+
+
+def qualify(bundle: Bundle, engine: Engine) -> tuple[GoldenCheck, ...]:
+    """``measure``, and refuse the engine when a golden frame is over the tolerance.
+
+    Errors: QualificationError that names the frame, the difference and the tolerance; the errors of
+    ``measure``.
+    """
+    checks = measure(bundle, engine)
+    failed = [check for check in checks if not check.passed]
+    if failed:
+        worst = max(failed, key=lambda check: check.score_difference)
+        raise QualificationError(
+            f"{engine.device} ({engine.version}, {engine.precision}) does not reproduce "
+            f"{len(failed)} of {len(checks)} golden frames of {bundle.path}: {worst.image} scores "
+            f"{worst.score:.7g} instead of {worst.expected_score:.7g} (off by "
+            f"{worst.score_difference:.3g}, allowed {worst.tolerance.score:.3g}), its map is off "
+            f"by up to {worst.map_difference:.3g} (allowed {worst.tolerance.map:.3g}): "
+            f"{'; '.join(causes(engine.precision))}"
+        )
+    return checks
+
+
+def changed_verdicts(bundle: Bundle, precision: str, checks: Sequence[GoldenCheck]) -> int:
+    """How many golden frames an engine of ``precision`` judges otherwise than the bundle.
+
+    At the bundle's false-reject rate: the engine as a Detector on it does, and the golden scores,
+    which are float32's, as a Detector in float32 does.
+    """
+    rate = bundle.manifest.calibration.false_reject_rate
+    ours, theirs = (
+        held.limit(rate) for held in map(bundle.manifest.calibration_of, (precision, "float32"))
+    )
+    return sum((check.score > ours) != (check.expected_score > theirs) for check in checks)
+
+
+def _measure(
+    bundle: Bundle, pipeline: FramePipeline, golden: Golden, tolerance: Tolerance
+) -> GoldenCheck:
+    try:
+        frame = decode_image(bundle.read(golden.image), golden.image)
+        size = bundle.manifest.map_size(frame.shape[:2])
+    except InputError as error:
+        raise BundleError(f"bundle {bundle.path}: {golden.image}: {error}") from error
+    expected = read_map(bundle, golden.map, size)
+    try:
+        found = pipeline(frame)
+    except DeviceError as error:
+        raise DeviceError(f"golden frame {golden.image}: {error}") from error
+    calibration = bundle.manifest.calibration
+    at_score = float(growth(np.array(golden.score), max(calibration.scores)))
+    at_map = growth(expected, max(calibration.peaks))
+    gap = np.abs(now(found.map).astype(np.float64) - expected)
+    worst = np.unravel_index(np.argmax(gap / at_map), gap.shape)
+    return GoldenCheck(
+        image=golden.image,
+        score=found.score,
+        expected_score=golden.score,
+        score_difference=abs(found.score - golden.score),
+        map_difference=float(gap[worst]),
+        tolerance=Tolerance(tolerance.score * at_score, tolerance.map * float(at_map[worst])),
+    )
+
+
+def read_map(bundle: Bundle, name: str, size: tuple[int, int]) -> NDArray[np.float32]:
+    """A golden frame's expected map, [h, w] of ``size``. Errors: BundleError for another."""
+    try:
+        array = np.load(io.BytesIO(bundle.read(name)), allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise BundleError(f"bundle {bundle.path}: {name} is no NumPy array: {error}") from error
+    if array.dtype != np.float32 or array.shape != size or not np.isfinite(array).all():
+        raise BundleError(
+            f"bundle {bundle.path}: {name} is {array.shape} {array.dtype}; wanted a finite map of "
+            f"{size} float32"
+        )
+    return array  # type: ignore[no-any-return]

@@ -1,0 +1,92 @@
+"""Warm start: the CPU answers at once, while a GPU's engine is built and qualified beside it."""
+
+from __future__ import annotations
+
+import atexit
+import threading
+from collections.abc import Callable
+from importlib import import_module
+
+from edgead.bundle.storage import Bundle
+from edgead.engine.interface import Asked, Engine
+from edgead.errors import EdgeadError, InputError
+from edgead.serving.qualification import qualify
+
+Cancelled = Callable[[], bool]
+
+_JOIN_S = 60.0  # a builder that cannot be interrupted; the thread goes with the process
+
+
+class WarmStart:
+    """One attempt, in a thread of its own.
+
+    ``open_engine``: opens and qualifies the engine; it is asked to stop by what it is given.
+    ``take``: gets the engine, and returns whether it serves now.
+    """
+
+    def __init__(
+        self, open_engine: Callable[[Cancelled], Engine], take: Callable[[Engine], bool]
+    ) -> None:
+        self._open_engine = open_engine
+        self._take = take
+        self._stop = threading.Event()
+        self._done = threading.Event()
+        self._state = "the CPU serves while the GPU's engine is made ready"
+        self._thread = threading.Thread(target=self._run, name="edgead warm start", daemon=True)
+        # A process that ends lets the builder stop first: it is native code in the middle of work.
+        # What is registered last runs first, so the modules that end CUDA have to be there already.
+        import_module("edgead.nvidia.pipeline")
+        atexit.register(self.cancel)
+        self._thread.start()
+
+    @property
+    def state(self) -> str:
+        """For people: what is going on, or how it ended."""
+        return self._state
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Wait for the end, at most ``timeout_s``; whether it came."""
+        return self._done.wait(timeout_s)
+
+    def cancel(self) -> None:
+        """Stop, and wait until it has."""
+        self._stop.set()
+        if threading.current_thread() is not self._thread:
+            self._thread.join(_JOIN_S)
+
+    def _run(self) -> None:
+        try:
+            engine = self._open_engine(self._stop.is_set)
+            if self._stop.is_set() or not self._take(engine):
+                self._state = "cancelled: the Detector was closed"
+            else:
+                self._state = f"done: {engine.device} serves"
+        except EdgeadError as error:
+            stopped = self._stop.is_set()
+            self._state = "cancelled" if stopped else f"failed, the CPU serves: {error}"
+        except Exception as error:  # a defect: said, where a thread's end would go unheard
+            self._state = f"failed, the CPU serves: {type(error).__name__}: {error}"
+        finally:
+            atexit.unregister(self.cancel)
+            self._done.set()
+
+
+def check_warm_start(device: str) -> None:
+    """Raise InputError where there is nothing to go on to."""
+    if isinstance(device, str) and device.lower() == "cpu":
+        raise InputError(
+            'warm_start=True begins on the CPU and goes on to a GPU; device="cpu" names none: use '
+            '"auto" or "cuda", or leave warm_start out'
+        )
+
+
+def open_qualified(bundle: Bundle, index: int, asked: Asked, cancelled: Cancelled) -> Engine:
+    """The engine of ``cuda:index`` after it reproduced the golden frames.
+
+    Errors: those of ``TensorRTEngine`` and ``qualify``.
+    """
+    from edgead.nvidia.engine import TensorRTEngine
+
+    engine = TensorRTEngine(bundle, index, **asked, cancelled=cancelled)
+    qualify(bundle, engine)
+    return engine

@@ -1,0 +1,1 @@
+"""Export in int8: the graph, the images that its ranges come from, the judgement of its loss."""

@@ -1,0 +1,163 @@
+"""An int8 graph for a bundle: which layers are int8, and whether that costs too much."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgead.bundle.manifest import Manifest, OwnCalibration, Tolerance
+from edgead.bundle.storage import Draft
+from edgead.errors import ExportError
+
+from ..census import check_precision, take_census
+from ..variants import onnx_path
+from .graph import layers, part_concats, quantise, restore
+from .judge import INT8_BOUNDS, Judged, Shown, calibration, faults, judge, score, show
+
+if TYPE_CHECKING:
+    from ..exporter import CalibrationFrame
+
+FILE = "model.int8.onnx"
+
+KEPT_SHARES = (0.0, 1 / 16, 1 / 8, 1 / 4)
+"""Shares of the layers that are tried in float32, the most sensitive first, when all in int8 costs
+too much. With over a quarter in float32 there is little speed left to gain."""
+
+PROBES = 4
+"""Frames on which each layer's sensitivity is measured, half of them painted."""
+
+
+def with_int8(
+    draft: Draft,
+    frames: Sequence[CalibrationFrame],
+    ranges: Sequence[NDArray[np.float32]],
+    log: Callable[[str], None],
+) -> Draft:
+    """``draft``, whole and calibrated, with ``model.int8.onnx``, its tolerance and provenance.
+
+    frames: the calibration images. ranges: images [1, 3, H, W] float32, preprocessed, that set the
+    ranges of activations. They are not those of ``frames``: ranges fitted to the images that the
+    thresholds come from would make int8 look better on just these.
+
+    Errors: ExportError with the numbers when int8 costs more than ``INT8_BOUNDS`` whatever stays
+    float32.
+    """
+    graph = part_concats(draft.files[draft.manifest.models["float32"]])
+    everything = layers(graph)
+    free = [layer.name for layer in everything if not layer.kept]
+    if not free:
+        raise ExportError(
+            f"{draft.manifest.method} has no layer that can be int8; leave --precision int8 out"
+        )
+    model = quantise(graph, ranges, free)
+    made, judged, kept = _within_bounds(draft, graph, model, free, show(frames), log)
+    census = take_census(made.files[FILE])
+    check_precision(census, "int8")
+    for line in _lines(judged, len(made.files[FILE]), len(free) - len(kept), len(everything)):
+        log(line)
+    reasons = {layer.name: layer.kept for layer in everything if layer.kept}
+    about = {
+        "ranges": {"images": len(ranges), "method": "largest magnitude"},
+        "layers": len(everything),
+        "float32_layers": {**reasons, **dict.fromkeys(kept, "sensitive")},
+        "judged": asdict(judged),
+        "bounds": asdict(INT8_BOUNDS),
+    }
+    provenance = _with_provenance(made.manifest.provenance, about, census.to_json())
+    return replace(made, manifest=replace(made.manifest, provenance=provenance))
+
+
+def _within_bounds(
+    draft: Draft,
+    graph: bytes,
+    model: bytes,
+    free: Sequence[str],
+    shown: Shown,
+    log: Callable[[str], None],
+) -> tuple[Draft, Judged, list[str]]:
+    """The first of ``KEPT_SHARES`` that keeps the bounds: the draft, its cost, what is float32."""
+    exact = score(draft, "float32", shown)
+    order: list[str] = []
+    found: list[str] = []
+    for share in KEPT_SHARES:
+        if share and not order:
+            log(f"int8   {'; '.join(found)}: measuring how sensitive each layer is")
+            order = by_sensitivity(draft.manifest, graph, model, free, shown)
+        kept = order[: math.ceil(share * len(free))]
+        made = _add(draft, restore(model, graph, kept), Tolerance(0.0, 0.0))
+        coarse = score(made, "int8", shown)
+        judged = judge(made, exact, coarse, shown, INT8_BOUNDS)
+        found = faults(judged, INT8_BOUNDS)
+        if not found:
+            own = calibration(judged, coarse, shown)
+            return _add(draft, made.files[FILE], judged.tolerance, own), judged, kept
+    raise ExportError(
+        f"int8 costs too much: {'; '.join(found)}; with the {len(kept)} most sensitive of "
+        f"{len(free)} layers in float32. Nothing was written; train longer (scores of a model that "
+        "was hardly trained lie close together), give other images with --calibration, or leave "
+        "--precision int8 out"
+    )
+
+
+def by_sensitivity(
+    manifest: Manifest, graph: bytes, model: bytes, free: Sequence[str], shown: Shown
+) -> list[str]:
+    """``free``, first the layer that alone in int8 moves the maps most.
+
+    On a few good frames and painted ones, in onnxruntime. ``model``: all of ``free`` in int8.
+    """
+    chosen = [
+        rows[int(at)]
+        for rows in (np.flatnonzero(~shown.painted), np.flatnonzero(shown.painted))
+        for at in np.linspace(0, len(rows) - 1, min(PROBES // 2, len(rows)))
+    ]
+    frames = [shown.frames[index] for index in chosen]
+    exact = [onnx_path(graph, "float32", manifest).run(frame)[0] for frame in frames]
+    moved = {}
+    for name in free:
+        alone = restore(model, graph, [other for other in free if other != name])
+        path = onnx_path(alone, "int8", manifest)
+        gaps = [np.abs(path.run(f)[0] - e).mean() for f, e in zip(frames, exact, strict=True)]
+        moved[name] = float(np.mean(gaps))
+    return sorted(free, key=lambda name: -moved[name])
+
+
+def _add(
+    draft: Draft, model: bytes, tolerance: Tolerance, own: OwnCalibration | None = None
+) -> Draft:
+    """``draft`` with an int8 graph and, once that is settled, its own calibration."""
+    held = draft.manifest.calibration
+    manifest = replace(
+        draft.manifest,
+        models={**draft.manifest.models, "int8": FILE},
+        tolerance={**draft.manifest.tolerance, "int8": tolerance},
+        calibration=held if own is None else replace(held, own={**held.own, "int8": own}),
+    )
+    return replace(draft, manifest=manifest, files={**draft.files, FILE: model})
+
+
+def _with_provenance(
+    provenance: Mapping[str, Any], about: Mapping[str, Any], census: Mapping[str, Any]
+) -> dict[str, Any]:
+    export = dict(provenance.get("export", {}))
+    export["census"] = {**export.get("census", {}), "int8": dict(census)}
+    return {**provenance, "export": {**export, "int8": dict(about)}}
+
+
+def _lines(judged: Judged, size: int, coarse: int, count: int) -> list[str]:
+    """For people: what was made, and what it costs."""
+    (image, image8), (pixel, pixel8) = judged.image_auroc, judged.pixel_auroc
+    return [
+        f"made   {FILE}: {size / 1e6:.1f} MB, {coarse} of {count} layers compute in int8",
+        f"int8   on {judged.images} calibration images and {judged.painted} painted defects, "
+        f"float32 -> int8: image AUROC {image:.4f} -> {image8:.4f}, pixel AUROC {pixel:.4f} -> "
+        f"{pixel8:.4f}",
+        f"       painted defects found {judged.found[0]} -> {judged.found[1]}, verdicts on "
+        f"calibration images changed: {judged.verdicts_changed}; score off by up to "
+        f"{judged.score_largest / judged.score_spread:.1%} of the spread",
+    ]

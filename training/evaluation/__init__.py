@@ -1,0 +1,1 @@
+"""Bundles measured on labelled images: figures and report."""

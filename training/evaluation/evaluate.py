@@ -1,0 +1,339 @@
+"""A detector measured on a labelled test set: every image scored once, by the runtime itself.
+
+The detector is used as in production (`Detector.score` on the frame as read), so the figures hold
+for what is served, preprocessing and engine included. No torch.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgead.errors import DataError
+from edgead.images import read_image
+
+from ..data import TEST_SET_LOOKS_LIKE, Dataset, Sample, read_mask
+from ..data.layouts.frames import LAYOUT
+from . import metrics
+from .gallery import Gallery, Picture
+from .timeline import Timeline, frame_auroc, timelines
+
+if TYPE_CHECKING:
+    from edgead.detector import Detector
+
+METRIC_KEYS = (
+    "image_auroc",
+    "image_ap",
+    "f1_max",
+    "pixel_auroc",
+    "aupro",
+    "frame_auroc",
+    "false_reject_promised",
+    "false_reject_reached",
+    "train_seconds",
+    "n_test",
+)
+QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
+
+
+@dataclass(frozen=True)
+class Record:
+    """One test image and what the detector said about it.
+
+    name        path relative to the data set's root; path is the file itself
+    label       "good" or the name of the defect
+    score       raw anomaly score; p_value in (0, 1]
+    anomalous   the verdict at the rate the evaluation ran with
+    frame_size  (height, width) in pixels; total_ms the time of Detector.score
+    """
+
+    name: str
+    path: str
+    label: str
+    score: float
+    p_value: float
+    anomalous: bool
+    frame_size: tuple[int, int]
+    total_ms: float
+    has_mask: bool
+    category: str = ""
+
+    @property
+    def is_good(self) -> bool:
+        return self.label == "good"
+
+    @property
+    def outcome(self) -> str:
+        """One of "missed", "rejected" (the mistakes), "caught", "passed"."""
+        if self.is_good:
+            return "rejected" if self.anomalous else "passed"
+        return "caught" if self.anomalous else "missed"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """The images of one label: how many, how many judged anomalous, AUROC against the good."""
+
+    label: str
+    n: int
+    anomalous: int
+    auroc: float | None
+    median_score: float
+
+
+@dataclass(frozen=True)
+class Category:
+    """The figures of one of several categories, by the same threshold; None where meaningless."""
+
+    name: str
+    n: int
+    image_auroc: float | None
+    pixel_auroc: float | None
+    aupro: float | None
+    false_reject_reached: float | None
+
+
+CATEGORY_KEYS = ("image_auroc", "pixel_auroc", "aupro", "false_reject_reached")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What :func:`evaluate` found; `metrics` has exactly METRIC_KEYS, None where meaningless."""
+
+    name: str
+    data_name: str
+    records: tuple[Record, ...]
+    metrics: Mapping[str, float | int | None]
+    quantiles: Mapping[str, tuple[float, ...]]  # at QUANTILES, for "good" and "defective"
+    threshold: float  # a score above it is anomalous
+    n_calibration: int
+    latency_ms: Mapping[str, float]  # median and p95 of Detector.score
+    engine: Mapping[str, Any]  # Detector.info()
+    provenance: Mapping[str, Any]
+    pictures: tuple[Picture, ...] = ()
+    timelines: tuple[Timeline, ...] = ()  # one for each video of the layout "frames"
+    notes: tuple[str, ...] = field(default=())  # why a figure is to be taken with care
+    categories: tuple[Category, ...] = ()  # none unless there are several
+
+    def count(self, outcome: str) -> int:
+        return sum(record.outcome == outcome for record in self.records)
+
+    def scores(self, *, good: bool) -> NDArray[np.float64]:
+        """Scores of the good or of the defective images, [n] float64."""
+        return np.array([r.score for r in self.records if r.is_good is good], dtype=np.float64)
+
+    def category_means(self) -> dict[str, float | None]:
+        """Mean over the categories of CATEGORY_KEYS, None where a category has no figure."""
+        columns = {key: [getattr(c, key) for c in self.categories] for key in CATEGORY_KEYS}
+        return {
+            key: None if not values or None in values else float(np.mean(values))
+            for key, values in columns.items()
+        }
+
+    def kinds(self) -> tuple[Kind, ...]:
+        """Good first, then each kind of defect by name."""
+        good = self.scores(good=True)
+        labels = sorted({r.label for r in self.records}, key=lambda label: (label != "good", label))
+        return tuple(_kind(label, self.records, good) for label in labels)
+
+
+def evaluate(
+    detector: Detector,
+    dataset: Dataset,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    gallery: int = 0,
+) -> Evaluation:
+    """Score the test set with the false-reject rate the detector has now.
+
+    progress  called with (images done, images in all)
+    gallery   at most this many pictures are kept for a report, mistakes first
+    Pixel figures use the maps as they are, at model resolution, and masks brought there by nearest
+    neighbour; defects without mask are left out of them.
+    Errors: DataError without test set; InputError, DataError for an image or mask that cannot be
+    used (see `data.read_mask`).
+    """
+    if not dataset.test:
+        raise DataError(f"{dataset.root} has no test set; {TEST_SET_LOOKS_LIKE}")
+    records: list[Record] = []
+    pixels = _Pixels(dataset.test)
+    shelf = Gallery(gallery)
+    for done, sample in enumerate(dataset.test, 1):
+        frame = read_image(sample.path)
+        size = (int(frame.shape[0]), int(frame.shape[1]))
+        mask = read_mask(sample, size) if sample.is_good or sample.mask is not None else None
+        result = detector.score(frame)
+        record = _record(sample, size, result)
+        records.append(record)
+        pixels.add(result.map, mask, sample.category)
+        shelf.offer(record, frame, result, None if sample.is_good else mask)
+        if progress is not None:
+            progress(done, len(dataset.test))
+    return _summarise(detector, dataset, tuple(records), pixels, shelf.selection())
+
+
+class _Pixels:
+    """Maps and masks at model resolution, gathered in one block each; empty without any mask."""
+
+    def __init__(self, samples: Sequence[Sample]) -> None:
+        usable = sum(s.is_good or s.mask is not None for s in samples)
+        self._n = usable if any(s.mask is not None for s in samples) else 0
+        self._filled = 0
+        self._maps: NDArray[np.float32] | None = None
+        self._masks: NDArray[np.bool_] | None = None
+        self._categories: list[str] = []
+        self.vanished = 0  # masks with no pixel left at model resolution
+
+    def add(
+        self, values: NDArray[np.float32], mask: NDArray[np.bool_] | None, category: str
+    ) -> None:
+        if mask is None or not self._n:
+            return
+        if self._maps is None or self._masks is None:
+            self._maps = np.empty((self._n, *values.shape), np.float32)
+            self._masks = np.empty((self._n, *values.shape), bool)
+        small = metrics.resize_mask(mask, (values.shape[0], values.shape[1]))
+        self.vanished += bool(mask.any() and not small.any())
+        self._maps[self._filled], self._masks[self._filled] = values, small
+        self._filled += 1
+        self._categories.append(category)
+
+    def figures(self, category: str | None = None) -> tuple[float | None, float | None]:
+        """(pixel AUROC, AUPRO), of one category or of all images."""
+        if self._maps is None or self._masks is None:
+            return None, None
+        maps, masks = self._maps, self._masks
+        if category is not None:
+            rows = np.flatnonzero(np.array(self._categories) == category)
+            if not rows.size:
+                return None, None
+            maps, masks = maps[rows], masks[rows]
+        return metrics.pixel_auroc(maps, masks), metrics.aupro(maps, masks)
+
+
+def _record(sample: Sample, size: tuple[int, int], result: Any) -> Record:
+    return Record(
+        name=sample.name,
+        path=os.fspath(sample.path),
+        label=sample.label,
+        score=float(result.score),
+        p_value=float(result.p_value),
+        anomalous=bool(result.is_anomalous),
+        frame_size=size,
+        total_ms=float(result.timings_ms["total"]),
+        has_mask=sample.mask is not None,
+        category=sample.category,
+    )
+
+
+def _kind(label: str, records: Sequence[Record], good: NDArray[np.float64]) -> Kind:
+    members = [record for record in records if record.label == label]
+    scores = np.array([record.score for record in members])
+    area = None
+    if label != "good":
+        labels = np.repeat([False, True], [good.size, scores.size])
+        area = metrics.auroc(np.concatenate([good, scores]), labels)
+    anomalous = sum(record.anomalous for record in members)
+    return Kind(label, len(members), anomalous, area, float(np.median(scores)))
+
+
+def _category(name: str, records: Sequence[Record], pixels: _Pixels) -> Category:
+    members = [record for record in records if record.category == name]
+    scores = np.array([record.score for record in members])
+    defective = np.array([not record.is_good for record in members])
+    good = [record for record in members if record.is_good]
+    pixel_auroc, aupro = pixels.figures(name)
+    return Category(
+        name,
+        len(members),
+        metrics.auroc(scores, defective),
+        pixel_auroc,
+        aupro,
+        sum(r.anomalous for r in good) / len(good) if good else None,
+    )
+
+
+def _summarise(
+    detector: Detector,
+    dataset: Dataset,
+    records: tuple[Record, ...],
+    pixels: _Pixels,
+    pictures: tuple[Picture, ...],
+) -> Evaluation:
+    manifest = detector.bundle.manifest
+    scores = np.array([r.score for r in records])
+    defective = np.array([not r.is_good for r in records])
+    good = [r for r in records if r.is_good]
+    pixel_auroc, aupro = pixels.figures()
+    frames = ((r.name, r.score, not r.is_good) for r in records)
+    videos = timelines(frames) if dataset.layout == LAYOUT.name else ()
+    figures: dict[str, float | int | None] = {
+        "image_auroc": metrics.auroc(scores, defective),
+        "image_ap": metrics.average_precision(scores, defective),
+        "f1_max": metrics.f1_max(scores, defective),
+        "pixel_auroc": pixel_auroc,
+        "aupro": aupro,
+        "frame_auroc": frame_auroc(videos) if videos else None,
+        "false_reject_promised": float(detector.false_reject_rate),
+        "false_reject_reached": sum(r.anomalous for r in good) / len(good) if good else None,
+        "train_seconds": manifest.provenance.get("train_seconds"),
+        "n_test": len(records),
+    }
+    times = [r.total_ms for r in records]
+    several = dataset.categories if len(dataset.categories) > 1 else ()
+    classes = {"good": scores[~defective], "defective": scores[defective]}
+    return Evaluation(
+        name=manifest.name,
+        data_name=dataset.root.resolve().name,
+        records=records,
+        metrics={key: figures[key] for key in METRIC_KEYS},
+        quantiles={
+            name: tuple(float(q) for q in np.quantile(values, QUANTILES))
+            for name, values in classes.items()
+            if values.size
+        },
+        threshold=float(detector.threshold),
+        n_calibration=len(manifest.calibration.scores),
+        latency_ms={"median": float(np.median(times)), "p95": float(np.quantile(times, 0.95))},
+        engine=dict(detector.info()),
+        provenance=dict(manifest.provenance),
+        pictures=pictures,
+        timelines=videos,
+        notes=_notes(records, pixels, float(detector.false_reject_rate)),
+        categories=tuple(_category(name, records, pixels) for name in several),
+    )
+
+
+def _notes(records: Sequence[Record], pixels: _Pixels, promised: float) -> tuple[str, ...]:
+    notes = []
+    n_good = sum(r.is_good for r in records)
+    rejected = sum(r.is_good and r.anomalous for r in records)
+    unmasked = sum(not r.is_good and not r.has_mask for r in records)
+    if not n_good:
+        notes.append("No good test images: false rejects and AUROC are unknown.")
+    elif n_good < 50:
+        notes.append(
+            f"Good test images: only {n_good}; the false-reject rate reached is known roughly."
+        )
+    if n_good and (low := metrics.wilson_interval(rejected, n_good)[0]) > promised:
+        notes.append(
+            f"False rejects: even the lower end of the interval, {100 * low:.1f} %, is above the "
+            f"{100 * promised:g} % promised; the good test images are not like the calibration "
+            f"images. Set the threshold again, with edgead calibrate, on good images from where "
+            f"they come from."
+        )
+    if n_good == len(records):
+        notes.append("No defective test images: whether defects are caught is unknown.")
+    elif unmasked:
+        notes.append(f"Defective images without mask, left out of the pixel figures: {unmasked}.")
+    if pixels.vanished:
+        notes.append(
+            f"Masks without a pixel left at model resolution, so that their defects do not count "
+            f"in the pixel figures: {pixels.vanished}."
+        )
+    return tuple(notes)

@@ -1,0 +1,1 @@
+"""Features of the backbone: scales, comparison, whitening, memory, shared networks."""

@@ -1,0 +1,188 @@
+"""What methods on the features of a frozen backbone share: scale, smoothing, statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from edgead.anomaly_map import AnomalyMap
+from edgead.bundle.manifest import Pair
+
+from .networks import drawn, position_gain
+
+if TYPE_CHECKING:
+    from ..methods.base import Method
+
+PRIOR_IMAGES = 10  # [P]
+Compared = tuple[list[Tensor], list[Tensor]]  # reference and restored of some images, by pair
+CACHE_BYTES = 4 << 30  # features of training images beyond this are computed anew in each step
+
+
+def smooth(levels: list[Tensor], count: int | None = None) -> list[Tensor]:
+    """Each position averaged with its eight neighbours: [N, C, h, w] to the same shape.
+
+    count: only so many of the levels, the finest; the others stay as they are.
+    """
+    fine = levels[:count]
+    averaged = [F.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False) for x in fine]
+    return averaged + levels[len(fine) :]
+
+
+def border_share(size: Sequence[int]) -> Tensor:
+    """How much of each position's 3x3 window lies in a map of ``size`` (h, w): [1, 1, h, w].
+
+    1 inside, 6/9 at a border, 4/9 at a corner. PatchCore (Roth et al., arXiv 2106.08265), as it is
+    published, averages windows that are filled with zeros, which makes a residual count by just
+    this share. It quiets what lies around a part, and defects that reach the border too.
+    """
+    return F.avg_pool2d(torch.ones(1, 1, *map(int, size)), 3, stride=1, padding=1)
+
+
+class FeatureScale(nn.Module):
+    """Features to what is compared: standardised per channel, smoothed, divided by what is usual.
+
+    ``mean`` and ``std`` are those of the good images' features per channel of every backbone level.
+    ``gain`` is (w / E) ** 0.5 per position of every pair, E the mean squared difference per channel
+    that good images have there, w the weight of the pair; ``usual`` is E until it is measured.
+    ``smoothed``: how many levels are smoothed, the finest first; all where it is None.
+    """
+
+    def __init__(
+        self,
+        channels: tuple[int, ...],
+        sizes: list[tuple[int, int]],
+        usual: list[float],
+        smoothed: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.smoothed, self.count = smoothed, len(sizes)
+        for k, count in enumerate(channels):
+            self.register_buffer(f"mean_{k}", torch.zeros(1, count, 1, 1))
+            self.register_buffer(f"std_{k}", torch.ones(1, count, 1, 1))
+        for k, (size, error) in enumerate(zip(sizes, usual, strict=True)):
+            self.register_buffer(f"gain_{k}", torch.full((1, 1, *size), error**-0.5))
+
+    def _each(self, name: str, count: int) -> list[Tensor]:
+        return [self.get_buffer(f"{name}_{k}") for k in range(count)]
+
+    def set_moments(self, moments: list[tuple[Tensor, Tensor]]) -> None:
+        """Take (mean, std), each [C], of every level."""
+        for k, (mean, std) in enumerate(moments):
+            self.get_buffer(f"mean_{k}").copy_(mean[None, :, None, None])
+            self.get_buffer(f"std_{k}").copy_(std[None, :, None, None] + 1e-6)
+
+    def set_expected(self, expected: list[Tensor]) -> None:
+        """Take E [h, w] of every pair; a floor keeps quiet positions from shouting."""
+        for k, error in enumerate(expected):
+            self.get_buffer(f"gain_{k}").copy_(position_gain(error).sqrt())
+
+    def set_weights(self, scores: Tensor) -> None:
+        """Weigh pairs by 1 / standard deviation of the good images' scores [pairs, N]; mean 1.
+
+        Few images say little about a deviation: the variance is drawn towards the mean of all
+        pairs, which counts as much as ``PRIOR_IMAGES``.
+        """
+        count = scores.shape[1]
+        variance = scores.double().var(dim=1, correction=0)
+        weight = (drawn(variance, variance.mean(), count, PRIOR_IMAGES) + 1e-12).rsqrt()
+        for k, share in enumerate(weight / weight.mean()):
+            self.get_buffer(f"gain_{k}").mul_(share.sqrt())
+
+    def standardise(self, levels: list[Tensor]) -> list[Tensor]:
+        """(F - mean) / std per channel."""
+        count = len(levels)
+        parts = zip(levels, self._each("mean", count), self._each("std", count), strict=True)
+        return [(x - mean) / std for x, mean, std in parts]
+
+    def target(self, levels: list[Tensor]) -> list[Tensor]:
+        """The levels as they are compared: standardised and smoothed."""
+        return self.smooth(self.standardise(levels))
+
+    def smooth(self, levels: list[Tensor]) -> list[Tensor]:
+        """The levels that are smoothed, smoothed; the others as they are."""
+        return smooth(levels, self.smoothed)
+
+    def emit(self, reference: list[Tensor], restored: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
+        """Pairs times the gain, float32 also behind a half trunk."""
+        gains = self._each("gain", len(reference))
+        return [
+            (x.float() * gain.float(), y.float() * gain.float())
+            for x, y, gain in zip(reference, restored, gains, strict=True)
+        ]
+
+
+def measure(
+    method: Method, scale: FeatureScale, compared: Callable[[str], Iterator[Compared]]
+) -> None:
+    """Measure on the good images what is usual: E of every pair, then the weights of the pairs.
+
+    compared: with the title of a progress bar, what of the good images is compared, chunk by chunk.
+    Of the method's settings, ``position`` says whether E is that of each position or one number,
+    ``balance`` whether the pairs get weights.
+    """
+    sums: list[Any] = [0.0] * scale.count
+    count = 0
+    for reference, restored in compared("distances of the good images"):
+        count += len(reference[0])
+        for k, (x, y) in enumerate(zip(reference, restored, strict=True)):
+            distance = (x - y).square().mean(1)
+            sums[k] = sums[k] + distance.sum(0, dtype=torch.float64).cpu()
+    expected = [total / count for total in sums]
+    if not method.config.position:
+        expected = [error.mean().expand(error.shape) for error in expected]
+    scale.set_expected(expected)
+    if method.config.balance:
+        chunks = compared("scores of the good images")
+        scaled = (scale.emit(*chunk) for chunk in chunks)
+        scale.set_weights(_scores(method, method.pairs()[: scale.count], scaled))
+
+
+def _scores(
+    method: Method, pairs_of: tuple[Pair, ...], chunks: Iterable[list[tuple[Tensor, Tensor]]]
+) -> Tensor:
+    """The scores that each pair alone gives to N images: [pairs, N] float64."""
+    params = replace(method.map_params(), weights=(1.0,))
+    heads = [AnomalyMap(params, [(pair.channels, *pair.size)]) for pair in pairs_of]
+    columns = []
+    for pairs in chunks:
+        arrays = [tuple(x.cpu().contiguous().numpy() for x in pair) for pair in pairs]
+        columns.append([head([pair])[1] for head, pair in zip(heads, arrays, strict=True)])
+    return torch.from_numpy(np.concatenate(columns, axis=1)).double()
+
+
+class Moments:
+    """Mean and standard deviation per channel of every level, summed in float64."""
+
+    def __init__(self) -> None:
+        self.count: list[int] = []
+        self.sums: list[Tensor] = []
+        self.squares: list[Tensor] = []
+
+    def add(self, levels: list[Tensor]) -> None:
+        if not self.sums:
+            self.count = [0] * len(levels)
+            self.sums = [x.new_zeros(x.shape[1], dtype=torch.float64) for x in levels]
+            self.squares = [torch.zeros_like(total) for total in self.sums]
+        for k, x in enumerate(levels):
+            wide = x.double()
+            self.count[k] += x.numel() // x.shape[1]
+            self.sums[k] += wide.sum((0, 2, 3))
+            self.squares[k] += wide.square().sum((0, 2, 3))
+
+    def result(self) -> list[tuple[Tensor, Tensor]]:
+        found = []
+        for count, total, squares in zip(self.count, self.sums, self.squares, strict=True):
+            mean = total / count
+            found.append((mean, (squares / count - mean.square()).clamp_min(0).sqrt()))
+        return found
+
+
+def join(parts: list[list[Tensor]]) -> list[Tensor]:
+    """[chunk][level] to [level], chunks put together."""
+    return [torch.cat(level) for level in zip(*parts, strict=True)]
