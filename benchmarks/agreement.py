@@ -26,10 +26,10 @@ from edgead import EdgeadError
 from edgead.bundle.manifest import Manifest
 from edgead.bundle.storage import Bundle, open_bundle
 from edgead.calibration import threshold
-from edgead.engine.interface import open_engine
 from edgead.errors import DataError
 from edgead.files import write_file
 from edgead.images import read_image
+from edgead.serving.open_engine import open_engine
 
 BOUND = 0.002
 

@@ -25,7 +25,7 @@ import numpy as np
 from turns import time_in_turns
 
 from edgead import _cpu
-from edgead.cli.machine import processor_name
+from edgead.cpu.processor import processor_name
 from edgead.files import write_file
 
 CASES = {"preprocess": kernels_preprocess.cases, "anomaly_map": kernels_anomaly_map.cases}

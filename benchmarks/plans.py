@@ -21,7 +21,7 @@ from edgead_export.graph import half
 from edgead_export.onnx import to_onnx
 from edgead_training.methods import METHODS
 
-from edgead.cli.machine import cores, processor_name
+from edgead.cpu.processor import cores, processor_name
 from edgead.errors import DeviceError
 from edgead.files import write_file
 from edgead.nvidia.plans.builder import Graph, build_plan

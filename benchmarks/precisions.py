@@ -31,11 +31,12 @@ from numpy.typing import NDArray
 
 from edgead import EdgeadError
 from edgead.bundle.storage import Bundle, open_bundle
-from edgead.cli.machine import processor_name
-from edgead.engine.interface import PRECISIONS, open_engine
+from edgead.cpu.processor import processor_name
+from edgead.engine.interface import PRECISIONS
 from edgead.files import write_file
 from edgead.images import read_image
 from edgead.preprocess import preprocess
+from edgead.serving.open_engine import open_engine
 from edgead.serving.qualification import qualify
 
 WARM_UP = 5

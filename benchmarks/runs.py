@@ -41,7 +41,7 @@ from entries import FIGURES, Results
 from multiply_adds import gflop
 
 from edgead import Detector, EdgeadError
-from edgead.cli.machine import processor_name
+from edgead.cpu.processor import processor_name
 from edgead.errors import DataError, InputError
 from edgead.images import read_image
 

@@ -40,12 +40,11 @@ from edgead.bench.monitor import read_machine
 from edgead.bench.samples import percentile
 from edgead.bench.trust import rss_growth_mb
 from edgead.cli.console import count
-from edgead.cli.machine import processor_name
 from edgead.cli.main import guard
-from edgead.cli.score import expand
+from edgead.cpu.processor import processor_name
 from edgead.errors import DeviceError
 from edgead.files import write_file
-from edgead.images import encode_jpeg, read_image
+from edgead.images import encode_jpeg, expand, read_image
 
 MOST_GROWTH_MB, MOST_TAIL = 1.0, 2.0
 MISSED = 4  # exit code

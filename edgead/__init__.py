@@ -18,14 +18,15 @@ from edgead.errors import (
     InputError,
     QualificationError,
 )
+from edgead.installation import __version__
 
 if TYPE_CHECKING:
     from edgead.detector import Detector
     from edgead.monitoring.drift import Drift
-    from edgead.monitoring.health import Finding, Health
+    from edgead.monitoring.finding import Finding
+    from edgead.monitoring.health import Health
     from edgead.result import Region, Result
 
-__version__ = "0.1.0"
 __all__ = [
     "BundleError",
     "CalibrationError",
@@ -40,6 +41,7 @@ __all__ = [
     "QualificationError",
     "Region",
     "Result",
+    "__version__",
 ]
 
 _LAZY = {

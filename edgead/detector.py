@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 
 from edgead import calibration
 from edgead.bundle.storage import Bundle, open_bundle
-from edgead.cpu.pipeline import FramePipeline, Measurement
 from edgead.engine.digests import Hasher, Served
-from edgead.engine.interface import Asked, Engine, open_engine
+from edgead.engine.interface import Engine, FramePipeline, Measurement
 from edgead.engine.lazy_array import Later, now
 from edgead.errors import DeviceError, DeviceLostError, EdgeadError, InputError
 from edgead.preprocess import COLORS, check_word
 from edgead.result import LateResult, Result, Scale
 from edgead.serving.choice import choose
+from edgead.serving.open_engine import Asked, open_engine
 from edgead.serving.qualification import qualify
 from edgead.serving.warm_start import WarmStart, check_warm_start, open_qualified
 

@@ -1,4 +1,4 @@
-"""The errors of edgead: what was given, what was wanted and the cure, in a sentence or two.
+"""The errors of edgead: what was given, what was expected and the cure, in a sentence or two.
 
 ``exit_code`` is what the command line returns: 1 for the caller's mistake, 2 for the device's.
 """

@@ -161,3 +161,25 @@ def _sync_directory(directory: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def os_sentence(error: OSError) -> str:
+    """What the operating system refused, with the path and the cure."""
+    where = f"{error.filename}" if error.filename is not None else "a file"
+    match error.errno:
+        case errno.ENOSPC | errno.EDQUOT:
+            return f"no space left on the disk for {where}: free some, or write somewhere else"
+        case errno.EACCES | errno.EPERM:
+            return f"no permission for {where}: change its permissions, or use another place"
+        case errno.EROFS:
+            return f"{where} is on a read-only file system: write somewhere else"
+        case errno.ENOENT:
+            return f"{where} does not exist: check the path"
+        case errno.EISDIR:
+            return f"{where} is a folder, a file was wanted"
+        case errno.ENOTDIR | errno.EEXIST:
+            return f"{where} needs a folder where there is a file: choose another path"
+        case errno.ENAMETOOLONG:
+            return f"{where} is too long a name for this file system: choose a shorter one"
+    reason = error.strerror or str(error) or type(error).__name__
+    return f"{where}: {reason}" if error.filename is not None else reason

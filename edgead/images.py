@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -130,3 +131,30 @@ def write_png(path: str | os.PathLike[str], array: NDArray[Any]) -> None:
     Errors: InputError for an array that is no image; OSError when the file cannot be written.
     """
     write_file(path, encode_png(array))
+
+
+def expand(arguments: Sequence[str]) -> list[Path]:
+    """Files as they are named, folders as the images in them, in the order given.
+
+    :raises InputError: a path that does not exist, a folder without an image: before any scoring
+    """
+    from edgead.images import list_images
+
+    paths: list[Path] = []
+    for argument in arguments:
+        path = Path(argument)
+        if not argument or not path.exists():
+            raise InputError(
+                f"{argument or repr('')} does not exist: an image or a folder of images was wanted"
+            )
+        if path.is_dir():
+            found = list_images(path)
+            if not found:
+                raise InputError(
+                    f"{path} holds no image: a folder with PNG, JPEG, … files in it was wanted "
+                    f"(folders inside it are not searched)"
+                )
+            paths += found
+        else:
+            paths.append(path)
+    return paths

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .exporter import CalibrationFrame, export_method, export_run
+    from .exporter import export_method, export_run
+    from .frames import CalibrationFrame
 
 __all__ = ["CalibrationFrame", "export_method", "export_run"]
 

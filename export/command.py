@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from edgead.cli.console import Console, count, percent, print_json
 from edgead.errors import MissingExtraError
-from edgead.extras import cure, missing
+from edgead.installation import cure, missing
 
 if TYPE_CHECKING:
     from edgead.bundle.storage import Bundle

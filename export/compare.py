@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgead.bundle.manifest import Tolerance
+from edgead.bundle.entries import Tolerance
 from edgead.calibration import best_false_reject_rate, ranked, ranked_p_value
 from edgead.errors import ExportError
 from edgead.serving.qualification import growth
+
+from . import compare
 
 Pairs = Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]]
 Infer = Callable[[NDArray[np.float32]], Pairs]
@@ -303,3 +305,13 @@ def table(found: Sequence[Difference], scale: float) -> list[str]:
 def to_json(found: Sequence[Difference], spreads: Mapping[str, float]) -> dict[str, Any]:
     """The comparison as plain JSON, for the provenance of a bundle."""
     return {"spread": dict(spreads), "paths": [vars(d) for d in found]}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What the comparison of all paths gave."""
+
+    measured: compare.Measured  # on the calibration images
+    found: list[compare.Difference]
+    spreads: dict[str, float]
+    half_peak: float | None  # None without float16

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import os
-import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,25 +13,30 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgead.bundle.manifest import Calibration, Golden, HealthLimits, Manifest, Tolerance
+from edgead.bundle.entries import Calibration, Golden, HealthLimits, Tolerance
+from edgead.bundle.manifest import Manifest
 from edgead.bundle.storage import Bundle, Draft, check_out, write_bundle
 from edgead.calibration import check_false_reject_rate, default_false_reject_rate
-from edgead.engine.interface import open_engine
 from edgead.errors import ExportError
-from edgead.images import encode_png, read_image
+from edgead.images import read_image
 from edgead.monitoring.health import Observations
 from edgead.preprocess import preprocess
+from edgead.serving.open_engine import open_engine
 from edgead.serving.qualification import qualify
 from edgead.tiling import Tiling
 
 from . import compare, golden
 from .census import Census, check_precision, take_census
+from .compare import Comparison
+from .frames import CalibrationFrame
+from .golden import golden_files
 from .graph import half
 from .half_arithmetic import HalfArithmetic
 from .int8.export import with_int8
 from .int8.images import range_images
 from .int8.judge import tell_test_set
 from .onnx import OPSET, to_onnx
+from .provenance import export_provenance, without_paths
 from .tiles import middle_tile, with_tiling
 from .variants import engine_path, half_path, one_thread, onnx_infer, onnx_path, torch_path
 
@@ -43,27 +46,6 @@ if TYPE_CHECKING:
 Log = Callable[[str], None]
 
 MODELS = {"float32": "model.onnx", "float16": "model.fp16.onnx"}
-
-_ABSOLUTE = re.compile(r"(?<![\w.:~/\\-])(?:~|[A-Za-z]:)?[/\\](?:[^\s'\"]*[/\\])?(?=[^\s'\"])")
-"""All but the last part of an absolute path inside a text; no URL, no relative path."""
-
-
-@dataclass(frozen=True)
-class CalibrationFrame:
-    """An image of a good part that training never saw; read when it is needed."""
-
-    name: str
-    read: Callable[[], NDArray[Any]] = field(repr=False)
-
-
-@dataclass(frozen=True)
-class _Comparison:
-    """What the comparison of all paths gave."""
-
-    measured: compare.Measured  # on the calibration images
-    found: list[compare.Difference]
-    spreads: dict[str, float]
-    half_peak: float | None  # None without float16
 
 
 def export_run(
@@ -185,14 +167,16 @@ def _export(
         log(line)
     manifest = _manifest(draft, comparison, golden_frames, rate)
     provenance = {
-        **_without_paths(provenance),
-        "export": _export_provenance(opset, census, comparison),
+        **without_paths(provenance),
+        "export": export_provenance(opset, census, comparison),
     }
     health, reference = _look_at(frames)
     manifest = replace(manifest, provenance=provenance, health=health)
     if tiling is not None:
         draft, shown = with_tiling(replace(draft, manifest=manifest), tiling, frames)
-        golden_files, golden_frames = _golden(engine_path(open_engine(draft, "cpu"), draft), shown)
+        golden_files, golden_frames = golden_files(
+            engine_path(open_engine(draft, "cpu"), draft), shown
+        )
         manifest = replace(draft.manifest, golden=golden_frames)
     files = {MODELS[name]: model for name, model in models.items()}
     files.update({**golden_files, health.reference: reference})
@@ -240,7 +224,7 @@ def _draft(method: Method, out: Path, models: Mapping[str, bytes]) -> Draft:
 
 def _compare(
     method: Method, half_method: Method | None, draft: Draft, frames: Sequence[CalibrationFrame]
-) -> tuple[_Comparison, dict[str, bytes], tuple[Golden, ...]]:
+) -> tuple[Comparison, dict[str, bytes], tuple[Golden, ...]]:
     """Every path on every frame, held against the bounds; and the golden frames.
 
     Errors: ExportError, see the functions of ``compare``.
@@ -266,9 +250,9 @@ def _compare(
     }
     found = compare.differences(compare.join(measured, defect), usual["score"])
     compare.check_differences(found, spreads["score"], spreads["map"])
-    files, golden_frames = _golden(embedded, shown)
+    files, golden_frames = golden_files(embedded, shown)
     half_peak = None if half_method is None else mode.peak
-    return _Comparison(measured, found, spreads, half_peak), files, golden_frames
+    return Comparison(measured, found, spreads, half_peak), files, golden_frames
 
 
 def _check_batches(draft: Draft, frames: Sequence[CalibrationFrame]) -> None:
@@ -289,24 +273,8 @@ def _check_half_peak(mode: HalfArithmetic) -> None:
         )
 
 
-def _golden(
-    embedded: compare.Path, shown: Sequence[NDArray[Any]]
-) -> tuple[dict[str, bytes], tuple[Golden, ...]]:
-    """The files of the golden frames, and what the embedded engine says of each."""
-    files: dict[str, bytes] = {}
-    frames = []
-    for index, frame in enumerate(shown):
-        values, score = embedded.run(frame)
-        entry = Golden(f"golden/{index}.png", f"golden/{index}.npy", score)
-        buffer = io.BytesIO()
-        np.save(buffer, values, allow_pickle=False)
-        files[entry.image], files[entry.map] = encode_png(frame), buffer.getvalue()
-        frames.append(entry)
-    return files, tuple(frames)
-
-
 def _manifest(
-    draft: Draft, comparison: _Comparison, golden_frames: tuple[Golden, ...], rate: float
+    draft: Draft, comparison: Comparison, golden_frames: tuple[Golden, ...], rate: float
 ) -> Manifest:
     """The final manifest: calibration by the embedded engine, ties that keep verdicts."""
     measured, spreads = comparison.measured, comparison.spreads
@@ -334,23 +302,6 @@ def _look_at(frames: Sequence[CalibrationFrame]) -> tuple[HealthLimits, bytes]:
     return observations.limits()
 
 
-def _export_provenance(
-    opset: int, census: Mapping[str, Census], comparison: _Comparison
-) -> dict[str, Any]:
-    import onnx
-    import onnxruntime
-    import torch
-
-    versions = {m.__name__: str(m.__version__) for m in (torch, onnx, onnxruntime)}
-    return {
-        "opset": opset,
-        "versions": versions,
-        "comparison": compare.to_json(comparison.found, comparison.spreads),
-        "half_peak": comparison.half_peak,
-        "census": {name: counted.to_json() for name, counted in census.items()},
-    }
-
-
 def _prove(bundle: Bundle) -> None:
     """Open the written bundle as a user does; its constructor qualifies it on the golden frames."""
     from edgead.detector import Detector
@@ -375,14 +326,3 @@ def _progress(frames: Sequence[CalibrationFrame]) -> Iterator[tuple[str, NDArray
     bar = tqdm(frames, "compare with torch", unit="image", file=sys.stderr, disable=None)
     for frame in bar:
         yield frame.name, frame.read()
-
-
-def _without_paths(value: Any) -> Any:
-    """``value`` with every absolute path cut to its last part: a bundle travels, machines stay."""
-    if isinstance(value, Mapping):
-        return {str(key): _without_paths(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_without_paths(item) for item in value]
-    if isinstance(value, str):
-        return _ABSOLUTE.sub("", value)
-    return value

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from edgead.bundle.entries import Golden
+from edgead.images import encode_png
+
+from . import compare
 
 COUNT = 3
 """Calibration frames kept, spread over the range of scores; a synthetic defect comes on top."""
@@ -45,3 +52,19 @@ def synthetic_defect(frame: NDArray[Any]) -> NDArray[Any]:
     top, left = (height - side) * 5 // 8, (width - side) * 5 // 8
     result[top : top + side, left : left + side] = piece
     return result
+
+
+def golden_files(
+    embedded: compare.Path, shown: Sequence[NDArray[Any]]
+) -> tuple[dict[str, bytes], tuple[Golden, ...]]:
+    """The files of the golden frames, and what the embedded engine says of each."""
+    files: dict[str, bytes] = {}
+    frames = []
+    for index, frame in enumerate(shown):
+        values, score = embedded.run(frame)
+        entry = Golden(f"golden/{index}.png", f"golden/{index}.npy", score)
+        buffer = io.BytesIO()
+        np.save(buffer, values, allow_pickle=False)
+        files[entry.image], files[entry.map] = encode_png(frame), buffer.getvalue()
+        frames.append(entry)
+    return files, tuple(frames)

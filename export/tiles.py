@@ -16,14 +16,14 @@ from edgead_training.tiles import middle
 from numpy.typing import NDArray
 
 from edgead.bundle.storage import Draft
-from edgead.engine.interface import open_engine
+from edgead.serving.open_engine import open_engine
 from edgead.tiling import Tiling
 
 from . import golden
 from .variants import engine_path
 
 if TYPE_CHECKING:
-    from .exporter import CalibrationFrame
+    from .frames import CalibrationFrame
 
 
 def middle_tile(frame: CalibrationFrame, tiling: Tiling) -> CalibrationFrame:

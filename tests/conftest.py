@@ -223,7 +223,8 @@ def golden_frames() -> dict[str, np.ndarray]:
 def build_tiny() -> Tiny:
     """Manifest, files and truth of the tiny bundle; everything in it comes from the truth."""
     from edgead.anomaly_map import MapParams
-    from edgead.bundle.manifest import Calibration, Golden, Manifest, Pair, Tolerance
+    from edgead.bundle.entries import Calibration, Golden, Pair, Tolerance
+    from edgead.bundle.manifest import Manifest
     from edgead.images import encode_png
     from edgead.preprocess import PreprocessParams
 

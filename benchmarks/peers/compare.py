@@ -36,8 +36,8 @@ from workers import HERE, System, Worker, cold_start_ms
 from edgead.bench.samples import percentile
 from edgead.bundle.storage import open_bundle
 from edgead.cli.console import table
-from edgead.cli.machine import cores, processor_name
 from edgead.cli.main import guard
+from edgead.cpu.processor import cores, processor_name
 from edgead.files import write_file
 
 RESULTS = HERE.parent / "results" / "peers.json"

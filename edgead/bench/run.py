@@ -22,13 +22,12 @@ from edgead.bench.results import Measured
 from edgead.bench.samples import percentile
 from edgead.bundle.storage import Bundle, open_bundle
 from edgead.cli.console import Console, count, print_json
-from edgead.cli.machine import cores, processor_name
-from edgead.cli.score import expand
 from edgead.cli.signals import Stopping, exit_code, stopping
+from edgead.cpu.processor import cores, processor_name
 from edgead.detector import Detector
 from edgead.errors import InputError
 from edgead.files import write_file
-from edgead.images import decode_image, read_image
+from edgead.images import decode_image, expand, read_image
 
 MOST_FRAMES = 10_000_000  # of an open loop; four numbers of each are held in memory
 OVER_BUDGET, SLOWER = 4, 5  # exit codes
@@ -200,7 +199,7 @@ def _say_what(
 def _describe(subject: Subject, given: Input, args: argparse.Namespace) -> Measured:
     from platform import platform, python_version
 
-    from edgead import __version__
+    from edgead.installation import __version__
 
     bundle = subject.detector.bundle
     identity = {

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from edgead import __version__
 from edgead.anomaly_map import MapParams
-from edgead.bundle.ignore_mask import IgnoreMask
-from edgead.bundle.json_reader import Fields
-from edgead.bundle.manifest_checks import check
-from edgead.bundle.manifest_parts import (
+from edgead.bundle.entries import (
     Calibration,
     Golden,
     HealthLimits,
     OwnCalibration,
     Pair,
     Tolerance,
+)
+from edgead.bundle.ignore_mask import IgnoreMask
+from edgead.bundle.json_reader import Fields
+from edgead.bundle.manifest_json import (
     ignore_json,
     own_json,
     read_golden,
@@ -34,21 +36,16 @@ from edgead.bundle.manifest_parts import (
     tiling_json,
 )
 from edgead.errors import BundleError, EdgeadError
+from edgead.installation import __version__
 from edgead.preprocess import PreprocessParams
 from edgead.tiling import Tiling, plan_tiles
 
-__all__ = [
-    "SCHEMA_VERSION",
-    "Calibration",
-    "Golden",
-    "HealthLimits",
-    "Manifest",
-    "OwnCalibration",
-    "Pair",
-    "Tolerance",
-]
-
 SCHEMA_VERSION = 1
+
+MODEL_PRECISIONS = ("float32", "float16", "int8")
+"""What a bundle may hold a graph in; bfloat16 is computed from the float32 one."""
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 _MAP_KEYS = ("size", "distance", "fusion", "align_corners", "blur_sigma", "pooling", "top_k")
 
@@ -85,7 +82,7 @@ class Manifest:
     schema_version: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:
-        check(self)
+        _check(self)
 
     def model_of(self, precision: str) -> str:
         """The graph that is computed in ``precision``: of bfloat16, the float32 one.
@@ -284,3 +281,63 @@ def _unique(items: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constant(word: str) -> None:
     raise ValueError(f"{word} is no number")
+
+
+def _check(manifest: Manifest) -> None:
+    """Raise BundleError for a manifest whose parts contradict each other."""
+    calibration = manifest.calibration
+    names = [name for pair in manifest.pairs for name in (pair.reference, pair.restored)]
+    numbers = [*calibration.scores, *calibration.peaks]
+    own = calibration.own
+    tolerances = [*manifest.tolerance.values(), *(one.ties for one in own.values())]
+    tolerances += [calibration.ties] if calibration.ties else []
+    numbers += [value for t in tolerances for value in (t.score, t.map)]
+    numbers += [value for one in own.values() for value in (*one.scores, *one.peaks)]
+    for wrong, sentence in (
+        (len(set(names)) != len(names), "pairs: an output is named twice"),
+        (
+            any(n <= 0 for shape in manifest.shapes() for n in shape),
+            "pairs: sizes must be positive",
+        ),
+        (
+            tuple(manifest.map.weights) != tuple(pair.weight for pair in manifest.pairs),
+            "map.weights and the weights of pairs differ",
+        ),
+        ("float32" not in manifest.models, 'models: "float32" is missing'),
+        (
+            bool(set(manifest.models) - set(MODEL_PRECISIONS)),
+            f"models: wanted only {MODEL_PRECISIONS}",
+        ),
+        (set(manifest.models) != set(manifest.tolerance), "tolerance: wanted one per model"),
+        (
+            manifest.tiling is not None and min(manifest.map.size) < 2,
+            "tiling: wanted a map of at least 2 x 2 pixels",
+        ),
+        (not manifest.golden, "golden: no golden frame, so no engine can be qualified"),
+        (not calibration.scores, "calibration.scores: none"),
+        (
+            len(calibration.scores) != len(calibration.peaks),
+            "calibration: scores and peaks differ in number",
+        ),
+        (
+            any({len(o.scores), len(o.peaks)} != {len(calibration.scores)} for o in own.values()),
+            "calibration.own: wanted as many scores and peaks as in float32",
+        ),
+        (bool(set(own) - set(manifest.models)), "calibration.own: of a precision without a model"),
+        (not all(map(math.isfinite, numbers)), "calibration or tolerance: a value is not finite"),
+        (any(t.score < 0 or t.map < 0 for t in tolerances), "tolerance or ties: negative"),
+        (
+            not 0 < calibration.false_reject_rate < 1,
+            "calibration.false_reject_rate: wanted a number between 0 and 1",
+        ),
+        (
+            manifest.health is not None and manifest.health.images < 1,
+            "health.images: wanted at least 1",
+        ),
+        (
+            not all(_SHA256.fullmatch(digest) for digest in manifest.files.values()),
+            "files: a digest is no SHA-256 in hex",
+        ),
+    ):
+        if wrong:
+            raise BundleError(f"manifest: {sentence}")

@@ -109,7 +109,7 @@ def _tiled(manifest: Manifest) -> list[str]:
 
 
 def _ignored(bundle: Bundle) -> list[str]:
-    from edgead.bundle.ignore_mask import roi_of
+    from edgead.bundle.roi import roi_of
 
     mask, roi = bundle.manifest.ignore, roi_of(bundle)
     if mask is None or roi is None:

@@ -13,8 +13,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from edgead.cli.console import count
+from edgead.cpu.processor import cores, processor_name
 from edgead.errors import DeviceError
-from edgead.extras import EXTRAS, cure, missing
+from edgead.installation import EXTRAS, cure, missing
 
 CUDA_SUCCESS = 0
 
@@ -46,7 +47,7 @@ def findings() -> list[Finding]:
 
 
 def _python() -> Iterator[Finding]:
-    from edgead import __version__
+    from edgead.installation import __version__
 
     yield Finding("edgead", "ok", f"{__version__} in {Path(__file__).parent}")
     yield Finding("python", "ok", f"{platform.python_version()}, {sys.executable}")
@@ -54,23 +55,6 @@ def _python() -> Iterator[Finding]:
 
 def _processor() -> Iterator[Finding]:
     yield Finding("processor", "ok", f"{processor_name()}, {cores()} cores for this process")
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def processor_name() -> str:
-    """The CPU's model as the system names it."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            key, _, value = line.partition(":")
-            if key.strip() in ("model name", "Model", "Hardware") and value.strip():
-                return value.strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
 
 
 def _numpy() -> Iterator[Finding]:

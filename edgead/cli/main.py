@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import errno
 import importlib
 import os
 import sys
@@ -19,6 +18,7 @@ from types import ModuleType
 from typing import NoReturn
 
 from edgead.errors import EdgeadError, MissingExtraError
+from edgead.files import os_sentence
 
 # Loaded by name, and only the one that is asked for: the runtime must not import torch.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -81,28 +81,6 @@ def guard(work: Callable[[], int]) -> int:
         return _complain(os_sentence(error), 1)
 
 
-def os_sentence(error: OSError) -> str:
-    """What the operating system refused, with the path and the cure."""
-    where = f"{error.filename}" if error.filename is not None else "a file"
-    match error.errno:
-        case errno.ENOSPC | errno.EDQUOT:
-            return f"no space left on the disk for {where}: free some, or write somewhere else"
-        case errno.EACCES | errno.EPERM:
-            return f"no permission for {where}: change its permissions, or use another place"
-        case errno.EROFS:
-            return f"{where} is on a read-only file system: write somewhere else"
-        case errno.ENOENT:
-            return f"{where} does not exist: check the path"
-        case errno.EISDIR:
-            return f"{where} is a folder, a file was wanted"
-        case errno.ENOTDIR | errno.EEXIST:
-            return f"{where} needs a folder where there is a file: choose another path"
-        case errno.ENAMETOOLONG:
-            return f"{where} is too long a name for this file system: choose a shorter one"
-    reason = error.strerror or str(error) or type(error).__name__
-    return f"{where}: {reason}" if error.filename is not None else reason
-
-
 def _complain(sentence: str, code: int) -> int:
     print(f"edgead: {sentence}", file=sys.stderr)
     return code
@@ -130,7 +108,7 @@ def _dispatch(argv: list[str]) -> int:
 
 def _missing(command: str, error: ModuleNotFoundError) -> Exception:
     """The error to raise for a module that is not there: an extra's, or the error itself."""
-    from edgead.extras import cure, extra_of
+    from edgead.installation import cure, extra_of
 
     extra = extra_of(error.name or "")
     if extra is None:
@@ -170,6 +148,6 @@ def _command_parser(name: str, module: ModuleType) -> Parser:
 
 def version() -> str:
     """The version of this installation."""
-    from edgead import __version__
+    from edgead.installation import __version__
 
     return __version__

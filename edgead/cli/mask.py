@@ -8,28 +8,26 @@ images of this camera that training did not see. The frame size is theirs.
 from __future__ import annotations
 
 import argparse
-import io
 import shlex
 from dataclasses import replace
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgead.cli.console import Console, count, percent
+from edgead.editing.masking import FILE, masked
 from edgead.errors import InputError
 
 if TYPE_CHECKING:
     from edgead.bundle.ignore_mask import IgnoreMask
-    from edgead.bundle.storage import Bundle, Draft
+    from edgead.bundle.storage import Draft
 
 EXAMPLE = """\
   edgead mask cell.edgead --polygon "0,0 90,0 90,60" --preview frame.png look.png
   edgead mask cell.edgead --polygon "0,0 90,0 90,60" --calibrate good/ --out masked.edgead
   edgead mask cell.edgead --png ignore.png --calibrate good/ --out masked.edgead"""
 
-FILE = "ignore.png"
 _OUTLINE = (0, 0, 255)  # BGR
 
 
@@ -95,47 +93,6 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def masked(bundle: Bundle, mask: IgnoreMask, png: bytes | None) -> Draft:
-    """``bundle`` with an ignore mask, in memory; its calibration is still that of all pixels.
-
-    The golden frames keep what the exporting engine promised of every kept pixel: a mask changes
-    neither the distances nor the blur, so the expected map is the old one with the ignored pixels
-    0, and the expected score is pooled over the rest, in float64.
-
-    ``png``: the file ``mask.image``. The digest is that of ``bundle``. Errors: InputError for a
-    mask that does not fit the map.
-    """
-    from edgead import reference
-    from edgead.bundle.ignore_mask import to_roi
-    from edgead.bundle.storage import Draft
-    from edgead.images import decode_image
-    from edgead.serving.qualification import read_map
-
-    manifest = replace(bundle.manifest, ignore=mask)
-    files = {name: bundle.read(name) for name in bundle.manifest.files}
-    if png is not None:
-        files[FILE] = png
-    ignored = mask.ignored(None if png is None else decode_image(png, FILE))
-    if to_roi(ignored, manifest.map_size(mask.frame_size)).all():
-        raise InputError(
-            f"the ignore mask ignores {np.count_nonzero(ignored)} pixels of the frame and no pixel "
-            "of the map, which is ignored when half of what it stands for is: draw it larger"
-        )
-    golden = []
-    for frame in manifest.golden:
-        size = decode_image(bundle.read(frame.image), frame.image).shape[:2]
-        values = read_map(bundle, frame.map, manifest.map_size(size))
-        kept = to_roi(ignored, values.shape) != 0
-        score = reference.pool(values[None, kept].astype(np.float64), manifest.map)[0]
-        buffer = io.BytesIO()
-        np.save(buffer, np.where(kept, values, np.float32(0.0)), allow_pickle=False)
-        files[frame.map] = buffer.getvalue()
-        golden.append(replace(frame, score=float(score)))
-    digests = {name: sha256(data).hexdigest() for name, data in files.items()}
-    manifest = replace(manifest, golden=tuple(golden), files=digests)
-    return Draft(bundle.path, manifest, bundle.sha256, files)
-
-
 def _check_arguments(args: argparse.Namespace) -> None:
     if not args.polygon and args.png is None:
         raise InputError('nothing is drawn: give --polygon "x,y x,y x,y" or --png MASK.png')
@@ -156,8 +113,7 @@ def _check_arguments(args: argparse.Namespace) -> None:
 def _draw(args: argparse.Namespace) -> tuple[IgnoreMask, bytes | None, str]:
     """The mask, the file of its image, and the frame whose size it has."""
     from edgead.bundle.ignore_mask import IgnoreMask, parse_polygon
-    from edgead.cli.score import expand
-    from edgead.images import encode_png, read_image
+    from edgead.images import encode_png, expand, read_image
 
     polygons = tuple(parse_polygon(text) for text in args.polygon)
     frame_name = str(expand([args.calibrate])[0]) if args.out is not None else args.preview[0]
@@ -171,7 +127,7 @@ def _draw(args: argparse.Namespace) -> tuple[IgnoreMask, bytes | None, str]:
 
 
 def _tell(console: Console, name: str, draft: Draft, frame_name: str) -> None:
-    from edgead.bundle.ignore_mask import ignored_in, roi_of
+    from edgead.bundle.roi import ignored_in, roi_of
 
     mask, ignored, roi = draft.manifest.ignore, ignored_in(draft), roi_of(draft)
     assert mask is not None and ignored is not None and roi is not None
@@ -193,7 +149,7 @@ def _write_preview(draft: Draft, frame_name: str, out: str) -> None:
     """The frame with the ignored area greyed, and what was drawn outlined."""
     import cv2
 
-    from edgead.bundle.ignore_mask import ignored_in, roi_of
+    from edgead.bundle.roi import ignored_in, roi_of
     from edgead.images import read_image, write_png
     from edgead.result import as_bgr8, grey_out, ignored_pixels
 

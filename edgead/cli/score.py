@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 from edgead.cli.console import Console, count, percent, print_json
 from edgead.cli.options import COLOR, DEVICE, add_color, add_engine, add_false_reject_rate
 from edgead.errors import InputError
+from edgead.images import expand
+from edgead.records.verdict import describe
 
 if TYPE_CHECKING:
     from edgead.detector import Detector
@@ -89,33 +91,6 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def expand(arguments: Sequence[str]) -> list[Path]:
-    """Files as they are named, folders as the images in them, in the order given.
-
-    :raises InputError: a path that does not exist, a folder without an image: before any scoring
-    """
-    from edgead.images import list_images
-
-    paths: list[Path] = []
-    for argument in arguments:
-        path = Path(argument)
-        if not argument or not path.exists():
-            raise InputError(
-                f"{argument or repr('')} does not exist: an image or a folder of images was wanted"
-            )
-        if path.is_dir():
-            found = list_images(path)
-            if not found:
-                raise InputError(
-                    f"{path} holds no image: a folder with PNG, JPEG, … files in it was wanted "
-                    f"(folders inside it are not searched)"
-                )
-            paths += found
-        else:
-            paths.append(path)
-    return paths
-
-
 def overlay_paths(folder: Path | None, paths: Sequence[Path]) -> Sequence[Path | None]:
     """Where the overlay of each image goes: ``STEM_heatmap.png``, no two alike.
 
@@ -177,31 +152,6 @@ def _score_one(detector: Detector, path: Path) -> Result:
         return detector.score(frame)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-
-
-def describe(path: Path, result: Result) -> dict[str, Any]:
-    """One element of ``frames`` in ``--json``. Regions in pixels of the frame."""
-    frame: dict[str, Any] = {
-        "path": str(path),
-        "score": result.score,
-        "p_value": result.p_value,
-        "is_anomalous": result.is_anomalous,
-        "regions": [
-            {
-                "x": region.x,
-                "y": region.y,
-                "width": region.width,
-                "height": region.height,
-                "area": region.area,
-                "peak": region.peak,
-            }
-            for region in result.regions
-        ],
-        "timings_ms": dict(result.timings_ms),
-    }
-    if result.digests is not None:
-        frame["digests"] = result.digests.to_json()
-    return frame
 
 
 def _row(console: Console, path: Path, result: Result) -> str:

@@ -119,7 +119,7 @@ def _on_gpu(bundle: Bundle, args: argparse.Namespace, console: Console) -> Itera
 
 
 def _measure(bundle: Bundle, device: str, precision: str | None, threads: int | None) -> Verified:
-    from edgead.engine.interface import open_engine
+    from edgead.serving.open_engine import open_engine
     from edgead.serving.qualification import changed_verdicts, measure
 
     started = perf_counter()

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from edgead import _cpu
 from edgead.bundle.storage import Bundle
-from edgead.cli.machine import cores
 from edgead.cpu.precision import HINTS, check_computed, check_offered, computed_in, layers_of
+from edgead.cpu.processor import cores
 from edgead.engine.interface import Pairs
 from edgead.errors import BundleError, DeviceError
 
 if TYPE_CHECKING:
-    from edgead.cpu.pipeline import FramePipeline
+    from edgead.engine.interface import FramePipeline
 
 MOST_LANES = 16
 """Tiles that run at once, each in one thread and buffers of its own."""

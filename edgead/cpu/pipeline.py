@@ -2,51 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from time import perf_counter
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgead.anomaly_map import AnomalyMap
-from edgead.bundle.ignore_mask import ignored_in, roi_of, to_roi
+from edgead.bundle.roi import roi_of
 from edgead.bundle.storage import Bundle
 from edgead.engine.digests import Hasher
-from edgead.engine.interface import Engine
-from edgead.engine.lazy_array import Later
-from edgead.errors import DeviceError
+from edgead.engine.interface import Engine, Measurement, check_finite
 from edgead.preprocess import Preprocessor
-from edgead.tiling import TilePlan, plan_tiles
-
-
-class Measurement(NamedTuple):
-    """What the pipeline found in a frame, and ``perf_counter`` seconds at the stages' borders.
-
-    Of a tiled frame the stages of all tiles count together, as if each had run in one go; where
-    tiles run side by side, each stage has its share of the time that passed. A stage that the
-    device's clock measured counts as if it had begun where the one before ended.
-    """
-
-    score: float
-    map: NDArray[np.float32] | Later  # [height, width], memory of its own
-    roi: NDArray[np.uint8] | None  # [height, width] of the map, 0 where it is ignored
-    started: float
-    preprocessed: float
-    inferred: float
-    finished: float
-    copied: float | None = None  # seconds of copying to the device and back, in no other stage
-    frame: Later | None = None  # of a frame that lies in the memory of a device
-
-
-class FramePipeline(Protocol):
-    """The three stages on some device, with the buffers of one thread."""
-
-    def __call__(self, frame: Any, hasher: Hasher | None = None) -> Measurement:
-        """Score one frame; see ``Pipeline``."""
-
-    def close(self) -> None:
-        """Let go of the buffers; what was found stays. A second call does nothing."""
 
 
 class Pipeline:
@@ -89,38 +56,3 @@ class Pipeline:
 
     def close(self) -> None:
         """Nothing: this memory goes with the object."""
-
-
-class TilePlans:
-    """The tiles and the region of interest of frames of one size, kept for the next frame.
-
-    Errors: BundleError for an ignore mask that does not fit.
-    """
-
-    def __init__(self, bundle: Bundle) -> None:
-        self._manifest = bundle.manifest
-        self._ignored = ignored_in(bundle)
-        self._last: tuple[tuple[int, ...], TilePlan, NDArray[np.uint8] | None] | None = None
-
-    def __call__(self, shape: tuple[int, ...]) -> tuple[TilePlan, NDArray[np.uint8] | None]:
-        """Of a frame of this shape [H, W, …]; the second is None without an ignore mask.
-
-        Errors: InputError for a frame that is smaller than a tile.
-        """
-        size = (shape[0], shape[1])
-        if self._last is None or self._last[0] != size:
-            assert self._manifest.tiling is not None
-            plan = plan_tiles(self._manifest.tiling, size, self._manifest.map.size)
-            roi = None if self._ignored is None else to_roi(self._ignored, plan.map_size)
-            self._last = (size, plan, roi)
-        return self._last[1:]
-
-
-def check_finite(score: float, engine: Engine) -> None:
-    """Raise DeviceError for a score that is NaN or infinite."""
-    if not math.isfinite(score):
-        raise DeviceError(
-            f"{engine.device} ({engine.version}) gave features that are not finite (score "
-            f"{score}); the frame was valid, so the engine or its memory is at fault: run edgead "
-            "verify, export the bundle again if that fails"
-        )

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from edgead.anomaly_map import AnomalyMap
 from edgead.bundle.storage import Bundle
-from edgead.cpu.pipeline import Measurement, TilePlans, check_finite
 from edgead.engine.digests import Hasher
-from edgead.engine.interface import Engine, Pairs
+from edgead.engine.interface import Engine, Measurement, Pairs, check_finite
+from edgead.engine.tile_plans import TilePlans
 from edgead.preprocess import Preprocessor, check_frame
 from edgead.tiling import Tile, Tiling, pool
 

@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgead import __version__
-from edgead.bundle.manifest import Calibration, HealthLimits
+from edgead.bundle.entries import Calibration, HealthLimits
 from edgead.bundle.storage import Bundle, check_out, write_bundle
 from edgead.calibration import best_false_reject_rate, check_false_reject_rate
 from edgead.errors import CalibrationError, InputError
 from edgead.images import decode_image
+from edgead.installation import __version__
 from edgead.monitoring.health import Observations
 
 if TYPE_CHECKING:

@@ -5,18 +5,16 @@
 
 from __future__ import annotations
 
-import os
-from typing import TYPE_CHECKING, Protocol, TypedDict
+import math
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgead.bundle.storage import Bundle
-from edgead.errors import InputError
-from edgead.serving.choice import choose
-
-if TYPE_CHECKING:
-    from edgead.cpu.pipeline import FramePipeline
+from edgead.engine.digests import Hasher
+from edgead.engine.lazy_array import Later
+from edgead.errors import DeviceError
 
 Pairs = list[tuple[NDArray[np.float32], NDArray[np.float32]]]
 """(reference, restored) per level, each [1, C, H, W] float32, C-contiguous."""
@@ -24,14 +22,6 @@ Pairs = list[tuple[NDArray[np.float32], NDArray[np.float32]]]
 
 PRECISIONS = ("float32", "float16", "bfloat16", "int8")
 """What a trunk can be asked to compute in; which of them a device offers is the device's."""
-
-
-class Asked(TypedDict):
-    """What may be asked of an engine beyond its device; see ``open_engine``."""
-
-    precision: str | None
-    plan: str | os.PathLike[str] | None
-    trust_plan: bool
 
 
 class Session(Protocol):
@@ -74,45 +64,40 @@ class Engine(Protocol):
         """The three stages on this engine's device, with the buffers of one thread."""
 
 
-def open_engine(
-    bundle: Bundle,
-    device: str = "auto",
-    threads: int | None = None,
-    *,
-    precision: str | None = None,
-    plan: str | os.PathLike[str] | None = None,
-    trust_plan: bool = False,
-) -> Engine:
-    """Compile the bundle's graph for ``device``: "auto", "cpu", "cuda" or "cuda:N".
+class Measurement(NamedTuple):
+    """What the pipeline found in a frame, and ``perf_counter`` seconds at the stages' borders.
 
-    ``threads`` bounds the CPU threads of one inference; None leaves the choice to the engine.
-    ``precision``: one of ``PRECISIONS``; None for the device's own: float32 on the CPU, float16 on
-    a GPU. ``plan``: a plan file to load instead of the one with the default options, for "cuda"
-    only; it is native code, so outside this user's cache it has to be trusted expressly:
-    ``trust_plan=True``.
-    "auto" prefers a GPU that can serve, see ``edgead.serving.choice``. Asking for a device or
-    precision that is not there is an error: nothing falls back.
-
-    Errors: InputError for another word, ``threads`` < 1, or a plan for the CPU; DeviceError when
-    the device or its library is missing or refuses the graph; BundleError when the graph is not the
-    one the manifest describes.
+    Of a tiled frame the stages of all tiles count together, as if each had run in one go; where
+    tiles run side by side, each stage has its share of the time that passed. A stage that the
+    device's clock measured counts as if it had begun where the one before ended.
     """
-    if precision not in (None, *PRECISIONS):
-        raise InputError(f"precision {precision!r}: wanted one of {', '.join(PRECISIONS)}, or None")
-    if threads is not None and (not isinstance(threads, int) or threads < 1):
-        raise InputError(f"threads={threads!r}: wanted a whole number of at least 1, or None")
-    choice = choose(device, bundle, precision)
-    if choice.index is not None:
-        from edgead.nvidia.engine import TensorRTEngine
 
-        return TensorRTEngine(
-            bundle, choice.index, precision=precision, plan=plan, trust_plan=trust_plan
-        )
-    if plan is not None:
-        raise InputError(
-            f"plan {os.fspath(plan)}: a plan is for a GPU, and here the CPU is chosen "
-            f'({choice.reason}); use device="cuda", or leave plan out'
-        )
-    from edgead.cpu.engine import OpenVINOEngine
+    score: float
+    map: NDArray[np.float32] | Later  # [height, width], memory of its own
+    roi: NDArray[np.uint8] | None  # [height, width] of the map, 0 where it is ignored
+    started: float
+    preprocessed: float
+    inferred: float
+    finished: float
+    copied: float | None = None  # seconds of copying to the device and back, in no other stage
+    frame: Later | None = None  # of a frame that lies in the memory of a device
 
-    return OpenVINOEngine(bundle, threads, precision or "float32")
+
+class FramePipeline(Protocol):
+    """The three stages on some device, with the buffers of one thread."""
+
+    def __call__(self, frame: Any, hasher: Hasher | None = None) -> Measurement:
+        """Score one frame; see ``Pipeline``."""
+
+    def close(self) -> None:
+        """Let go of the buffers; what was found stays. A second call does nothing."""
+
+
+def check_finite(score: float, engine: Engine) -> None:
+    """Raise DeviceError for a score that is NaN or infinite."""
+    if not math.isfinite(score):
+        raise DeviceError(
+            f"{engine.device} ({engine.version}) gave features that are not finite (score "
+            f"{score}); the frame was valid, so the engine or its memory is at fault: run edgead "
+            "verify, export the bundle again if that fails"
+        )

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from edgead.bundle.storage import Bundle
 from edgead.monitoring.drift import Drift
-from edgead.monitoring.health import Finding, Health
+from edgead.monitoring.finding import Finding
+from edgead.monitoring.health import Health
 
 
 class Checks:

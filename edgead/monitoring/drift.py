@@ -41,7 +41,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgead.bundle.json_reader import Fields
 from edgead.errors import BundleError, InputError
-from edgead.monitoring.health import Finding
+from edgead.monitoring.finding import Finding
 
 if TYPE_CHECKING:
     from edgead.bundle.storage import Bundle

@@ -18,15 +18,15 @@ variance of the Laplacian, Pech-Pacheco et al., Diatom autofocusing in brightfie
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgead.bundle.manifest import HealthLimits
+from edgead.bundle.entries import HealthLimits
 from edgead.errors import InputError
 from edgead.images import decode_image, encode_png
+from edgead.monitoring.finding import Finding
 from edgead.preprocess import check_frame
 
 if TYPE_CHECKING:
@@ -41,22 +41,6 @@ _SIDE = 256  # the frame is looked at as a grey image of this height and width
 _SHIFT_SIDE = 128  # and at this one for its shift, which is found to a fraction of a pixel
 _FULL = 0.98  # of full scale: at or near it, also after JPEG
 _SAMPLE_BYTES = 1 << 20  # of a frame are compared with the one before
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something wrong with the camera or the scores, while it lasts.
-
-    ``name``: one of ``CHECKS``, or of the drift test; ``value`` and ``limit``: what was measured
-    and what good images had at worst; ``frames``: how many frames in a row; ``reason``: all of it
-    as a sentence.
-    """
-
-    name: str
-    value: float
-    limit: float
-    frames: int
-    reason: str
 
 
 class Measures(NamedTuple):

@@ -9,13 +9,10 @@ from __future__ import annotations
 
 import math
 import os
-import re
 import sys
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
-from importlib import import_module
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +22,7 @@ from edgead.bundle.storage import Bundle
 from edgead.engine.interface import Pairs
 from edgead.errors import BundleError, DeviceError, DeviceLostError
 from edgead.nvidia.devices import device_word
+from edgead.nvidia.kernels import load_kernels
 from edgead.nvidia.memory import Block, open_memory
 from edgead.nvidia.plans.header import AGAIN
 from edgead.nvidia.plans.library import Library, find_library
@@ -35,7 +33,7 @@ from edgead.nvidia.plans.rtx import RtxConfig
 from edgead.nvidia.plans.store import Plan, given_plan, own_plan
 
 if TYPE_CHECKING:
-    from edgead.cpu.pipeline import FramePipeline
+    from edgead.engine.interface import FramePipeline
 
 PRECISION = "float16"
 """What a GPU computes in when nobody asks for something else."""
@@ -331,35 +329,6 @@ class TensorRTSession:
                 self._pairs.clear()
                 del self.image
                 self._host.clear()
-
-
-def load_kernels(capability: tuple[int, int]) -> Any:
-    """The module ``edgead._cuda``, which a device of this compute capability can run.
-
-    Errors: DeviceError: not built, or not for this driver or device.
-    """
-    if find_spec("edgead._cuda") is None:
-        raise DeviceError(
-            "edgead's CUDA kernels were not built here: install edgead where there is nvcc, with "
-            "EDGEAD_CUDA=ON pip install --no-binary edgead edgead"
-        )
-    cuda = import_module("edgead._cuda")
-    code, text = cuda.status()
-    if code != 0:
-        raise DeviceError(
-            f"edgead's CUDA kernels, built for {cuda.ARCHITECTURES}, cannot be used: {text} (error "
-            f"{code}): install a newer driver, or edgead with an older CUDA"
-        )
-    built = [(int(n[:-1]), int(n[-1])) for n in re.findall(r"sm_(\d+)", cuda.ARCHITECTURES)]
-    major, minor = capability
-    # Code runs on later devices of its generation; what is newer than all compiles it for itself.
-    if capability <= max(built) and not any(a == major and b <= minor for a, b in built):
-        raise DeviceError(
-            f"edgead's CUDA kernels were built for {cuda.ARCHITECTURES}, and this GPU is "
-            f"sm_{major}{minor}: install edgead where there is nvcc, with EDGEAD_CUDA=ON "
-            f"EDGEAD_CUDA_ARCHITECTURES={major}{minor}-real"
-        )
-    return cuda
 
 
 def _tensors(bundle: Bundle) -> dict[str, tuple[int, ...]]:

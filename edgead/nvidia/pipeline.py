@@ -6,9 +6,8 @@ frame (from pinned memory, into which the host copies it), preprocess, the plan,
 download of the score. It is captured after the same work ran once without it, and captured again
 for another shape, stride, dtype or address; a few are kept.
 
-The map stays on the device, in a ring of two, until somebody asks the Result for it. Before its
-place is needed again, two frames later, it is copied to the host, if the Result is still there.
-Maps of the tiles of a tiled frame are always copied, since the host joins them.
+The map stays on the device, in a ring of two, until the Result is asked for it, or is copied when
+its place is needed again. Maps of tiles are always copied, since the host joins them.
 """
 
 from __future__ import annotations
@@ -28,11 +27,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgead import anomaly_map, preprocess
-from edgead.bundle.ignore_mask import roi_of
+from edgead.bundle.roi import roi_of
 from edgead.bundle.storage import Bundle
-from edgead.cpu.pipeline import Measurement, TilePlans, check_finite
 from edgead.engine.digests import Hasher
+from edgead.engine.interface import Measurement, check_finite
 from edgead.engine.lazy_array import Later
+from edgead.engine.tile_plans import TilePlans
 from edgead.errors import DeviceError, DeviceLostError, InputError
 from edgead.nvidia.buffers import STAGES, Clock, Geometry, Shared, Slot
 from edgead.nvidia.device_frame import DeviceFrame, contiguous

@@ -12,9 +12,8 @@ from pathlib import Path
 from queue import Full, Queue
 from typing import Any
 
-from edgead.cli.main import os_sentence
 from edgead.errors import InputError
-from edgead.files import write_file
+from edgead.files import os_sentence, write_file
 from edgead.images import encode_jpeg, encode_png
 from edgead.result import Result
 

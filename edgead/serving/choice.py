@@ -58,7 +58,8 @@ def obstacle(bundle: Bundle | None = None, precision: str | None = None) -> str 
     if find_spec("pycuda") is None:  # without loading more than this for most machines
         return "PyCUDA is not installed: pip install pycuda, where there is nvcc"
     try:
-        from edgead.nvidia.engine import PRECISION, load_kernels
+        from edgead.nvidia.engine import PRECISION
+        from edgead.nvidia.kernels import load_kernels
         from edgead.nvidia.memory import open_memory
         from edgead.nvidia.plans.library import find_library
 

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgead.bundle.manifest import Golden, Tolerance
+from edgead.bundle.entries import Golden, Tolerance
 from edgead.bundle.storage import Bundle
-from edgead.cpu.pipeline import FramePipeline
-from edgead.engine.interface import Engine
+from edgead.engine.interface import Engine, FramePipeline
 from edgead.engine.lazy_array import now
 from edgead.errors import BundleError, DeviceError, InputError, QualificationError
 from edgead.images import decode_image

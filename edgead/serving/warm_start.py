@@ -8,8 +8,9 @@ from collections.abc import Callable
 from importlib import import_module
 
 from edgead.bundle.storage import Bundle
-from edgead.engine.interface import Asked, Engine
+from edgead.engine.interface import Engine
 from edgead.errors import EdgeadError, InputError
+from edgead.serving.open_engine import Asked
 from edgead.serving.qualification import qualify
 
 Cancelled = Callable[[], bool]

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgead.bundle.manifest import Manifest, OwnCalibration, Tolerance
+from edgead.bundle.entries import OwnCalibration, Tolerance
+from edgead.bundle.manifest import Manifest
 from edgead.bundle.storage import Draft
 from edgead.errors import ExportError
 
@@ -20,7 +21,7 @@ from .graph import layers, part_concats, quantise, restore
 from .judge import INT8_BOUNDS, Judged, Shown, calibration, faults, judge, score, show
 
 if TYPE_CHECKING:
-    from ..exporter import CalibrationFrame
+    from ..frames import CalibrationFrame
 
 FILE = "model.int8.onnx"
 

@@ -16,18 +16,18 @@ from edgead_training.evaluation import metrics
 from edgead_training.evaluation.evaluate import evaluate
 from numpy.typing import NDArray
 
-from edgead.bundle.manifest import OwnCalibration, Tolerance
+from edgead.bundle.entries import OwnCalibration, Tolerance
 from edgead.bundle.storage import Bundle
 from edgead.calibration import threshold
 from edgead.detector import Detector
-from edgead.engine.interface import open_engine
+from edgead.serving.open_engine import open_engine
 from edgead.serving.qualification import measure
 
 from ..compare import spread
 from ..variants import engine_path
 
 if TYPE_CHECKING:
-    from ..exporter import CalibrationFrame
+    from ..frames import CalibrationFrame
 
 COPIES = 2
 """Painted copies of each calibration image."""

@@ -10,7 +10,7 @@ import pytest
 
 from edgead.cli import machine
 from edgead.cli.main import main
-from edgead.extras import EXTRAS, extra_of, missing
+from edgead.installation import EXTRAS, extra_of, missing
 
 
 def run_json(capsys) -> tuple[int, dict]:

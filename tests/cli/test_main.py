@@ -13,7 +13,8 @@ import pytest
 
 from edgead import __version__, errors
 from edgead.cli import main as cli
-from edgead.cli.main import COMMANDS, main, os_sentence
+from edgead.cli.main import COMMANDS, main
+from edgead.files import os_sentence
 
 
 def exit_code(*argv: str) -> int:

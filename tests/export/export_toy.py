@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgead.anomaly_map import MapParams
-from edgead.bundle.manifest import Pair
+from edgead.bundle.entries import Pair
 from edgead.preprocess import PreprocessParams
 
 SIZE = (64, 96)  # (height, width), not square

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from edgead_export import compare
 
-from edgead.bundle.manifest import Tolerance
+from edgead.bundle.entries import Tolerance
 from edgead.errors import ExportError
 
 KINDS = (("torch", "float32"), ("engine", "float32"), ("fast", "float16"))

@@ -127,7 +127,7 @@ def test_same_model_bytes_at_the_second_export(made: tuple[Path, list[str]], tmp
 
 @pytest.mark.parametrize("text", ["https://example.org/a/b", "runs/a/b", "../x", "1 / 2"])
 def test_what_is_no_absolute_path_stays(text: str) -> None:
-    assert exporter._without_paths({"a": [text]}) == {"a": [text]}
+    assert exporter.without_paths({"a": [text]}) == {"a": [text]}
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_what_is_no_absolute_path_stays(text: str) -> None:
     ],
 )
 def test_absolute_paths_are_cut(text: str, kept: str) -> None:
-    assert exporter._without_paths(text) == kept
+    assert exporter.without_paths(text) == kept
 
 
 # What stops an export ----------------------------------------------------------------------------
@@ -262,13 +262,13 @@ def test_rate_that_the_images_cannot_promise(tmp_path: Path) -> None:
 def test_golden_frames_that_do_not_come_out_are_caught_before_writing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = exporter._golden
+    made = exporter.golden_files
 
     def altered(embedded, shown):
         files, entries = made(embedded, shown)
         return files, (replace(entries[0], score=entries[0].score + 1), *entries[1:])
 
-    monkeypatch.setattr(exporter, "_golden", altered)
+    monkeypatch.setattr(exporter, "golden_files", altered)
     with pytest.raises(QualificationError, match="does not reproduce 1 of 3 golden frames"):
         export_method(ToyMethod(), frames(2), tmp_path / "x.edgead", log=_quiet)
     assert list(tmp_path.iterdir()) == []

@@ -23,12 +23,12 @@ from export_toy import SIZE, ToyMethod, frame, frames
 from onnx import TensorProto, helper, numpy_helper
 
 from edgead import Detector
-from edgead.bundle.manifest import Tolerance
+from edgead.bundle.entries import Tolerance
 from edgead.bundle.storage import Bundle, open_bundle
 from edgead.cpu.precision import computed_in
-from edgead.engine.interface import open_engine
 from edgead.errors import ExportError
 from edgead.preprocess import preprocess
+from edgead.serving.open_engine import open_engine
 
 COUNT = 6
 RNG = np.random.default_rng(0)

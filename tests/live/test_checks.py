@@ -16,7 +16,8 @@ from edgead.live.capture import Slot
 from edgead.live.checks import Checks
 from edgead.live.loop import Loop, Tally
 from edgead.live.source import Moment, Reading
-from edgead.monitoring.health import CHECKS, Finding, Health, Observations
+from edgead.monitoring.finding import Finding
+from edgead.monitoring.health import CHECKS, Health, Observations
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from graphs import half_graph
 
-from edgead.bundle.manifest import Tolerance
+from edgead.bundle.entries import Tolerance
 from edgead.bundle.storage import Bundle, open_bundle
 from edgead.nvidia.plans.library import Library, find_library, installed
 

@@ -13,8 +13,8 @@ import pytest
 from edgead import Detector, InputError
 from edgead.bundle.storage import open_bundle
 from edgead.engine.digests import Digests, digest
-from edgead.engine.interface import open_engine
 from edgead.preprocess import Preprocessor
+from edgead.serving.open_engine import open_engine
 
 
 def truth(*arrays: np.ndarray) -> str:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from edgead.bundle.storage import open_bundle
-from edgead.engine.interface import open_engine
 from edgead.errors import BundleError, DeviceError, InputError
+from edgead.serving.open_engine import open_engine
 
 
 def test_features_are_those_of_onnxruntime(bundle_dir: Path, tiny: Any) -> None:

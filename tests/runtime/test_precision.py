@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from edgead import Detector
-from edgead.bundle.manifest import Tolerance
+from edgead.bundle.entries import Tolerance
 from edgead.bundle.storage import Bundle, open_bundle
 from edgead.cpu.engine import _cpu_core
 from edgead.cpu.precision import check_computed, check_offered, computed_in, layers_of
-from edgead.engine.interface import open_engine
 from edgead.errors import BundleError, DeviceError, InputError, QualificationError
+from edgead.serving.open_engine import open_engine
 
 
 def offered() -> list[str]:

@@ -12,8 +12,8 @@ import pytest
 
 from edgead import Detector
 from edgead.bundle.storage import open_bundle
-from edgead.engine.interface import open_engine
 from edgead.errors import BundleError, DeviceError, QualificationError
+from edgead.serving.open_engine import open_engine
 from edgead.serving.qualification import growth, measure, qualify
 
 

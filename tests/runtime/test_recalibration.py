@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgead.bundle.manifest import HealthLimits
+from edgead.bundle.entries import HealthLimits
 from edgead.editing.recalibration import Recording, concerns, superiority
 
 RNG = np.random.default_rng(6)

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from edgead import BundleError, Detector, InputError, reference
 from edgead.anomaly_map import MapParams
-from edgead.bundle.manifest import Calibration, Golden, Manifest, Pair, Tolerance
+from edgead.bundle.entries import Calibration, Golden, Pair, Tolerance
+from edgead.bundle.manifest import Manifest
 from edgead.bundle.storage import open_bundle
 from edgead.errors import DeviceError
 from edgead.images import encode_png

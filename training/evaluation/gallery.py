@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from edgead.result import Result
 
-    from .evaluate import Record
+    from .record import Record
 
 THUMBNAIL = 320  # pixels of the longer side; sharp at 224 CSS pixels and when enlarged
 JPEG_QUALITY = 82

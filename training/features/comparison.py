@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edgead.bundle.manifest import Pair
+from edgead.bundle.entries import Pair
 from edgead.errors import TrainingError
 
 from .backbone import CHANNELS

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgead.anomaly_map import AnomalyMap
-from edgead.bundle.manifest import Pair
+from edgead.bundle.entries import Pair
 
 from .networks import drawn, position_gain
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from edgead.anomaly_map import POOLINGS, MapParams
-from edgead.bundle.manifest import Pair
+from edgead.bundle.entries import Pair
 from edgead.errors import TrainingError
 from edgead.preprocess import PreprocessParams
 

@@ -32,7 +32,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edgead.bundle.manifest import Pair
+from edgead.bundle.entries import Pair
 from edgead.errors import TrainingError
 
 from ..features.backbone import CHANNELS, MEAN, STD, STRIDES, load_backbone

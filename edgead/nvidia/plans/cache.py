@@ -25,9 +25,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgead.cli.main import os_sentence
 from edgead.errors import CancelledError, DeviceError
-from edgead.files import write_file
+from edgead.files import os_sentence, write_file
 
 MOST_PLANS = 24
 MOST_BYTES = 2**31

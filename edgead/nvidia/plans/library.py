@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 
 from edgead.errors import DeviceError, InputError
-from edgead.extras import cure
+from edgead.installation import cure
 from edgead.nvidia.plans.api import TensorRT
 from edgead.nvidia.plans.log import clean
 

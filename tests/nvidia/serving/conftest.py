@@ -20,7 +20,7 @@ from simulated_tensorrt import plan_bytes
 from simulation import Device
 
 from edgead import Detector
-from edgead.bundle.manifest import Tolerance
+from edgead.bundle.entries import Tolerance
 from edgead.bundle.storage import Bundle, open_bundle
 
 

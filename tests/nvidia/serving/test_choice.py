@@ -14,11 +14,11 @@ from simulated_driver import LaunchError
 from simulation import Device
 
 from edgead import Detector, DeviceError, InputError
-from edgead.bundle.manifest import Tolerance
+from edgead.bundle.entries import Tolerance
 from edgead.bundle.storage import Bundle, open_bundle
-from edgead.engine.interface import open_engine
 from edgead.errors import CancelledError
 from edgead.serving.choice import choose, obstacle
+from edgead.serving.open_engine import open_engine
 
 MakeFrame = Callable[..., np.ndarray]
 PATIENCE_S = 60.0  # of a wait that is over at once

@@ -14,9 +14,9 @@ from simulation import Device
 
 from edgead import Detector, InputError
 from edgead.bundle.storage import Bundle
-from edgead.engine.interface import open_engine
 from edgead.errors import DeviceError
 from edgead.nvidia import memory, pipeline
+from edgead.serving.open_engine import open_engine
 
 MakeFrame = Callable[..., np.ndarray]
 

@@ -177,7 +177,7 @@ def test_digests_are_those_of_the_host(
 def test_tiles_of_a_frame_on_the_device(
     half: Any, device: Device, tmp_path: Path, make_frame: MakeFrame
 ) -> None:
-    from edgead.engine.interface import open_engine
+    from edgead.serving.open_engine import open_engine
 
     bundle = half.write(tmp_path / "tiled.edgead", tiling=Tiling((70, 60), 10))
     pipeline = open_engine(bundle, "cuda").pipeline(bundle, "bgr")

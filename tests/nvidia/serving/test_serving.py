@@ -15,8 +15,8 @@ from simulation import Device
 from edgead import BundleError, Detector, InputError, Result
 from edgead.bundle.ignore_mask import IgnoreMask
 from edgead.bundle.storage import Bundle, open_bundle
-from edgead.engine.interface import open_engine
 from edgead.errors import DeviceError
+from edgead.serving.open_engine import open_engine
 from edgead.tiling import Tiling
 
 MakeFrame = Callable[..., np.ndarray]

@@ -1,98 +1,16 @@
-"""The parts of a manifest: what each holds, and how it stands in JSON."""
+"""How the entries of a manifest stand in JSON: read strictly, written canonically."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any
 
 from edgead.anomaly_map import MapParams
+from edgead.bundle.entries import Golden, HealthLimits, OwnCalibration, Pair, Tolerance
 from edgead.bundle.ignore_mask import IgnoreMask
 from edgead.bundle.json_reader import Fields
-from edgead.calibration import threshold
 from edgead.tiling import Tiling
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Reference and restored features of one level, as the graph names them.
-
-    ``size`` is (height, width) of the features; ``weight`` scales the pair's distances.
-    """
-
-    reference: str
-    restored: str
-    channels: int
-    size: tuple[int, int]
-    weight: float = 1.0
-
-
-@dataclass(frozen=True)
-class Golden:
-    """A frame in the bundle with the map and score that every engine must reproduce.
-
-    ``image`` a PNG at frame size (BGR or grey), ``map`` a float32 [h, w] ``.npy``.
-    """
-
-    image: str
-    map: str
-    score: float
-
-
-@dataclass(frozen=True)
-class Tolerance:
-    """How far an engine's score and map values may be from the golden ones (absolute)."""
-
-    score: float
-    map: float
-
-
-@dataclass(frozen=True)
-class OwnCalibration:
-    """Scores and peaks of the calibration images by engines of one precision.
-
-    ``ties``: how far two engines of that precision may be from each other (absolute).
-    """
-
-    scores: tuple[float, ...]
-    peaks: tuple[float, ...]
-    ties: Tolerance
-
-    def limit(self, rate: float) -> float:
-        """The threshold of the score at a false-reject ``rate``, as ``calibration.threshold``."""
-        return threshold(self.scores, rate, self.ties.score)
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """Scores of held-out good images by the embedded engine, and the peak of each one's map.
-
-    That is in float32. ``ties``: how far an engine in float32 or float16 may be from another of
-    them (absolute), measured at export; None: the tolerance of its precision. ``own``: of the same
-    images in a precision that moves scores too far.
-    """
-
-    scores: tuple[float, ...]
-    peaks: tuple[float, ...]
-    false_reject_rate: float
-    ties: Tolerance | None = None
-    own: Mapping[str, OwnCalibration] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class HealthLimits:
-    """The worst of ``images`` good images in each measure of ``edgead.monitoring.health``.
-
-    ``reference``: PNG of their mean, [128, 128] uint16 grey. ``brightness``: lowest; ``saturated``:
-    highest share of pixels; ``sharpness``: lowest; ``shift``: largest, as a share of the side.
-    """
-
-    reference: str
-    images: int
-    brightness: float
-    saturated: float
-    sharpness: float
-    shift: float
 
 
 def read_pair(fields: Fields) -> Pair:

@@ -1,8 +1,10 @@
-"""The optional packages: which extra brings which, and what to type when one is missing."""
+"""This installation: its version, the optional packages, and what to type when one is missing."""
 
 from __future__ import annotations
 
 from importlib.util import find_spec
+
+__version__ = "0.1.0"
 
 # Import names (not distribution names) that each extra of pyproject.toml brings.
 EXTRAS: dict[str, tuple[str, ...]] = {
