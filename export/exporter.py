@@ -162,7 +162,7 @@ def _export(
         log(_model_line(name, models[name], counted, opset))
     draft = _draft(method, out, models)
     seen = frames if tiling is None else [middle_tile(frame, tiling) for frame in frames]
-    comparison, golden_files, golden_frames = _compare(method, half_method, draft, seen)
+    comparison, shown_files, golden_frames = _compare(method, half_method, draft, seen)
     for line in compare.table(comparison.found, comparison.spreads["score"]):
         log(line)
     manifest = _manifest(draft, comparison, golden_frames, rate)
@@ -174,12 +174,12 @@ def _export(
     manifest = replace(manifest, provenance=provenance, health=health)
     if tiling is not None:
         draft, shown = with_tiling(replace(draft, manifest=manifest), tiling, frames)
-        golden_files, golden_frames = golden_files(
+        shown_files, golden_frames = golden_files(
             engine_path(open_engine(draft, "cpu"), draft), shown
         )
         manifest = replace(draft.manifest, golden=golden_frames)
     files = {MODELS[name]: model for name, model in models.items()}
-    files.update({**golden_files, health.reference: reference})
+    files.update({**shown_files, health.reference: reference})
     whole = Draft(out, Manifest.loads(manifest.dumps()), "", files)
     qualify(whole, open_engine(whole, "cpu"))  # before anything takes the old bundle's place
     if ranges is not None:

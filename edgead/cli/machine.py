@@ -49,7 +49,7 @@ def findings() -> list[Finding]:
 def _python() -> Iterator[Finding]:
     from edgead.installation import __version__
 
-    yield Finding("edgead", "ok", f"{__version__} in {Path(__file__).parent}")
+    yield Finding("edgead", "ok", f"{__version__} in {Path(__file__).parents[1]}")
     yield Finding("python", "ok", f"{platform.python_version()}, {sys.executable}")
 
 

@@ -16,7 +16,7 @@ from edgead.nvidia.plans.library import Library
 pytest.importorskip("mypy", reason="mypy comes with make lint")
 
 REAL = "tensorrt_rtx_bindings.tensorrt_rtx"
-ROOT = Path(api.__file__).parents[2]
+ROOT = Path(api.__file__).parents[3]
 CLASSES = {
     "Tensor": "ITensor",
     "Layer": "ILayer",

@@ -208,7 +208,7 @@ def test_a_gpu_is_asked_for_by_its_number(monkeypatch) -> None:
 
 STOP = """
 import os, signal, sys
-from edgead.cli import main
+from edgead.cli.main import main
 from edgead.cli import build
 
 def show(self, phase, done, steps):
