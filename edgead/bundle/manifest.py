@@ -235,7 +235,7 @@ def _read(cls: type[Manifest], door: Fields, version: int) -> Manifest:
     image = door.child("input")
     pairs = tuple(read_pair(fields) for fields in door.children("pairs"))
     if not pairs:
-        raise BundleError("manifest.pairs: none; wanted at least one")
+        raise BundleError("manifest.pairs: none; expected at least one")
     map_fields = door.child("map")
     calibration = door.child("calibration")
     golden = tuple(read_golden(fields) for fields in door.children("golden"))
@@ -280,7 +280,7 @@ def _unique(items: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _no_constant(word: str) -> None:
-    raise ValueError(f"{word} is no number")
+    raise ValueError(f"{word} is not a number")
 
 
 def _check(manifest: Manifest) -> None:
@@ -306,12 +306,12 @@ def _check(manifest: Manifest) -> None:
         ("float32" not in manifest.models, 'models: "float32" is missing'),
         (
             bool(set(manifest.models) - set(MODEL_PRECISIONS)),
-            f"models: wanted only {MODEL_PRECISIONS}",
+            f"models: expected only {MODEL_PRECISIONS}",
         ),
-        (set(manifest.models) != set(manifest.tolerance), "tolerance: wanted one per model"),
+        (set(manifest.models) != set(manifest.tolerance), "tolerance: expected one per model"),
         (
             manifest.tiling is not None and min(manifest.map.size) < 2,
-            "tiling: wanted a map of at least 2 x 2 pixels",
+            "tiling: expected a map of at least 2 x 2 pixels",
         ),
         (not manifest.golden, "golden: no golden frame, so no engine can be qualified"),
         (not calibration.scores, "calibration.scores: none"),
@@ -321,22 +321,22 @@ def _check(manifest: Manifest) -> None:
         ),
         (
             any({len(o.scores), len(o.peaks)} != {len(calibration.scores)} for o in own.values()),
-            "calibration.own: wanted as many scores and peaks as in float32",
+            "calibration.own: expected as many scores and peaks as in float32",
         ),
         (bool(set(own) - set(manifest.models)), "calibration.own: of a precision without a model"),
         (not all(map(math.isfinite, numbers)), "calibration or tolerance: a value is not finite"),
         (any(t.score < 0 or t.map < 0 for t in tolerances), "tolerance or ties: negative"),
         (
             not 0 < calibration.false_reject_rate < 1,
-            "calibration.false_reject_rate: wanted a number between 0 and 1",
+            "calibration.false_reject_rate: expected a number between 0 and 1",
         ),
         (
             manifest.health is not None and manifest.health.images < 1,
-            "health.images: wanted at least 1",
+            "health.images: expected at least 1",
         ),
         (
             not all(_SHA256.fullmatch(digest) for digest in manifest.files.values()),
-            "files: a digest is no SHA-256 in hex",
+            "files: a digest is not a SHA-256 in hex",
         ),
     ):
         if wrong:

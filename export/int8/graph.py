@@ -159,18 +159,18 @@ def quantise(model: bytes, images: Iterable[NDArray[np.float32]], int8: Iterable
 def restore(int8_model: bytes, model: bytes, kept: Iterable[str]) -> bytes:
     """``int8_model`` (made of ``model``) with the layers named ``kept`` in float32 again.
 
-    Errors: ExportError when what comes out is no portable graph.
+    Errors: ExportError when what comes out is not a portable graph.
     """
     made, source = (onnx.load_model_from_string(one) for one in (int8_model, model))
     chosen = set(kept)
     originals = {node.name: node for node in source.graph.node if node.name in chosen}
-    wanted = {name for node in originals.values() for name in node.input}
+    expected = {name for node in originals.values() for name in node.input}
     present = {one.name for one in made.graph.initializer}
     for node in made.graph.node:
         if node.name in originals:
             node.input[:] = originals[node.name].input
     made.graph.initializer.extend(
-        one for one in source.graph.initializer if one.name in wanted and one.name not in present
+        one for one in source.graph.initializer if one.name in expected and one.name not in present
     )
     _drop_unused(made.graph)
     del made.graph.value_info[:]

@@ -153,7 +153,7 @@ def test_verify_of_one_precision(run, run_json, bundle_copy, add_int8):
     code, _, err = run("verify", bundle_copy, "--precision", "float16")
     assert code == 1 and "no graph in float16, only in float32, int8" in err
     code, _, err = run("verify", bundle_copy, "--precision", "half")
-    assert code == 1 and "wanted one of float32, float16, bfloat16, int8" in err
+    assert code == 1 and "expected one of float32, float16, bfloat16, int8" in err
 
 
 def test_verify_counts_the_verdicts_that_changed(run_json, bundle_copy, edit, tiny):

@@ -192,9 +192,9 @@ def test_the_bundle_holds_a_portable_int8_graph(made: tuple[Bundle, list[str]]) 
 def test_openvino_computes_every_int8_layer_in_int8(made: tuple[Bundle, list[str]]) -> None:
     bundle = made[0]
     about = bundle.manifest.provenance["export"]["int8"]
-    wanted = about["layers"] - len(about["float32_layers"])
+    expected = about["layers"] - len(about["float32_layers"])
     engine: Any = open_engine(bundle, precision="int8")
-    assert computed_in(engine._compiled)["int8"] == wanted == 4
+    assert computed_in(engine._compiled)["int8"] == expected == 4
     reasons = Counter(about["float32_layers"].values())
     assert reasons == {"reads an image": 3, "a lookup": 1}  # stem twice, Sobel; the prompt's keys
     census = bundle.manifest.provenance["export"]["census"]["int8"]
