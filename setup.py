@@ -102,8 +102,9 @@ def first_error(output: str) -> str:
     for line in re.sub(r"\n  (?=\S)", " ", output).splitlines():  # CMake wraps what it quotes
         if re.search(r"\b(error|fatal)\b", line, re.IGNORECASE) and "CMake Error" not in line:
             return line.strip()[:300]
+    last = "\n".join(output.splitlines()[-2:])
     message = re.search(r"^CMake Error.*?:\n(.*?)^Call Stack", output, re.MULTILINE | re.DOTALL)
-    return " ".join((message[1] if message else output[-300:]).split())[:300]
+    return " ".join((message[1] if message else last).split())[:300]
 
 
 def build_cuda(cuda: str, place: Path) -> str:
