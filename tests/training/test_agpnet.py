@@ -350,7 +350,7 @@ def test_half_trunk_takes_and_gives_float32_and_stays_close(switches):
     [({"join": "product"}, "join='product' is not known"), ({"size": [100, 64]}, "multiples of 16"),
      ({"stride": 4}, r"stride=4 cannot be used; choose one of \(8, 16\)"),
      ({"width": 20, "heads": 3}, "width=20 is not a multiple of heads=3"),
-     ({"eta": 1.0}, "eta=1.0 never follows"), ({"image_share": [0.3, 0.1]}, "not a range of shares"),
+     ({"eta": 1.0}, "eta=1.0 never follows"), ({"image_share": [0.3, 0.1]}, "not a range"),
      ({"image_share": [0.1, 1.5]}, "not a range of shares"), ({"noise": "salt"}, "noise='salt'"),
      ({"where": "nowhere"}, "where='nowhere'"), ({"masks": "all"}, "masks='all'"),
      ({"schedule": "cosine"}, "schedule='cosine'"), ({"alpha": -1.0}, "alpha=-1.0 must be"),
