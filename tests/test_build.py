@@ -222,9 +222,9 @@ def small(tmp_path: Path, build: Build) -> Build:
     """``build`` with the real nvcc and next to no source; one file has a warning of nvcc's."""
     for name in ("preprocess", "anomaly_map"):
         kernel = f"__global__ void {name}() {{ int unused; }}"
-        (tmp_path / f"csrc/{name}_cuda.cu").write_text(kernel)
-        (tmp_path / f"csrc/{name}.cpp").write_text("")
-    (tmp_path / "csrc/bindings_cuda.cpp").write_text(SMALL)
+        (tmp_path / f"csrc/kernels/{name}_cuda.cu").write_text(kernel)
+        (tmp_path / f"csrc/kernels/{name}.cpp").write_text("")
+    (tmp_path / "csrc/python/bindings_cuda.cpp").write_text(SMALL)
     return lambda **given: build(**{"CUDACXX": str(REAL), **given})
 
 
