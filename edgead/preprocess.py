@@ -1,6 +1,6 @@
 """preprocess: a camera frame of any size becomes the network's image.
 
-The result is fixed bit by bit (``csrc/kernels/preprocess.h`` has the formula): training, evaluation and the
+The result is fixed bit by bit (formula: ``csrc/kernels/preprocess.h``): training, evaluation and the
 runtime, on the CPU or a GPU, get the same image from the same frame.
 """
 
