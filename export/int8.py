@@ -17,6 +17,7 @@ from edgead.manifest import Manifest, OwnCalibration, Tolerance
 from .census import check_precision, take_census
 from .int8_graph import layers, part_concats, quantise, restore
 from .int8_judge import INT8_BOUNDS, Judged, Shown, calibration, faults, judge, score, show
+from .int8_sums import check_sums, qualify_without_vnni
 from .paths import onnx_path
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def with_int8(
     thresholds come from would make int8 look better on just these.
 
     Errors: ExportError with the numbers when int8 costs more than ``INT8_BOUNDS`` whatever stays
-    float32.
+    float32; when a processor without VNNI would compute something else.
     """
     graph = part_concats(draft.files[draft.manifest.models["float32"]])
     everything = layers(graph)
@@ -58,6 +59,7 @@ def with_int8(
     made, judged, kept = _within_bounds(draft, graph, model, free, show(frames), log)
     census = take_census(made.files[FILE])
     check_precision(census, "int8")
+    check_sums(made.files[FILE])
     for line in _lines(judged, len(made.files[FILE]), len(free) - len(kept), len(everything)):
         log(line)
     reasons = {layer.name: layer.kept for layer in everything if layer.kept}
@@ -69,7 +71,10 @@ def with_int8(
         "bounds": asdict(INT8_BOUNDS),
     }
     provenance = _with_provenance(made.manifest.provenance, about, census.to_json())
-    return replace(made, manifest=replace(made.manifest, provenance=provenance))
+    whole = replace(made, manifest=replace(made.manifest, provenance=provenance))
+    if qualify_without_vnni(whole):
+        log("       qualified with AVX2 and without VNNI too")
+    return whole
 
 
 def _within_bounds(
