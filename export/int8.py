@@ -73,7 +73,9 @@ def with_int8(
     provenance = _with_provenance(made.manifest.provenance, about, census.to_json())
     whole = replace(made, manifest=replace(made.manifest, provenance=provenance))
     if qualify_without_vnni(whole):
-        log("       qualified with AVX2 and without VNNI too")
+        log("       qualified with AVX2 and without VNNI too, not tried on aarch64")
+    else:
+        log("       not tried on x86 without VNNI, which this processor cannot act as")
     return whole
 
 

@@ -231,7 +231,8 @@ def test_what_it_costs_is_what_detectors_find(made: tuple[Bundle, list[str]]) ->
     assert f"image AUROC {areas[0]:.4f} -> {areas[1]:.4f}" in text
     assert "4 of 8 layers compute in int8" in text
     x86 = platform.machine().lower() in ("x86_64", "amd64")
-    assert ("qualified with AVX2 and without VNNI too" in text) == x86
+    tried = "qualified with AVX2 and without VNNI too, not tried on aarch64"
+    assert (tried if x86 else "not tried on x86 without VNNI") in text
 
 
 def test_the_same_bytes_at_the_second_export(
