@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import shutil
 import signal
 import sys
@@ -17,11 +16,9 @@ from typing import Any
 import hypothesis
 import numpy as np
 import pytest
-from filelock import FileLock
 
-# A worker of pytest-xdist has one core: more threads, of torch or a process, only wait for others.
-if "PYTEST_XDIST_WORKER" in os.environ:
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+sys.path.insert(0, str(Path(__file__).parent))
+pytest_plugins = ["running"]
 
 # The same examples everywhere, and no deadline: machines that run tests are busy.
 hypothesis.settings.register_profile("edgead", deadline=None, derandomize=True)
@@ -274,27 +271,6 @@ def npy(array: np.ndarray) -> bytes:
     stream = io.BytesIO()
     np.save(stream, array, allow_pickle=False)
     return stream.getvalue()
-
-
-@pytest.fixture(scope="session")
-def once(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """``once(name, make)``: a folder that ``make(folder)`` fills, once for all of xdist's workers.
-
-    The worker that comes second waits, and makes it again where the first one failed.
-    """
-    base = tmp_path_factory.getbasetemp()
-    root = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-
-    def folder(name: str, make: Callable[[Path], None]) -> Path:
-        path, made = root / name, root / f"{name}.made"
-        with FileLock(root / f"{name}.lock"):
-            if not made.exists():
-                path.mkdir(exist_ok=True)
-                make(path)
-                made.touch()
-        return path
-
-    return folder
 
 
 @pytest.fixture(scope="session")
