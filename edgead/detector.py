@@ -17,10 +17,10 @@ from edgead import calibration
 from edgead.bundle.storage import Bundle, open_bundle
 from edgead.engine.digests import Hasher, Served
 from edgead.engine.interface import Engine, FramePipeline, Measurement
-from edgead.engine.lazy_array import Later, now
+from edgead.engine.lazy_array import LazyArray, as_array
 from edgead.errors import DeviceError, DeviceLostError, EdgeadError, InputError
 from edgead.preprocess import COLORS, check_word
-from edgead.result import LateResult, Result, Scale
+from edgead.result import LazyResult, Result, Scale
 from edgead.serving.choice import choose
 from edgead.serving.open_engine import Asked, open_engine
 from edgead.serving.qualification import qualify
@@ -201,8 +201,8 @@ class Detector:
         digests = None
         if hasher is not None:
             seen = frame if found.frame is None else found.frame.array()
-            digests = hasher.digests(seen, now(found.map), state.served)
-        kind: Any = LateResult if isinstance(found.map, Later) or found.frame else Result
+            digests = hasher.digests(seen, as_array(found.map), state.served)
+        kind: Any = LazyResult if isinstance(found.map, LazyArray) or found.frame else Result
         return kind(  # type: ignore[no-any-return]
             score=found.score,
             p_value=p,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from edgead.bundle.storage import Bundle
 from edgead.engine.digests import Hasher
-from edgead.engine.lazy_array import Later
+from edgead.engine.lazy_array import LazyArray
 from edgead.errors import DeviceError
 
 Pairs = list[tuple[NDArray[np.float32], NDArray[np.float32]]]
@@ -73,14 +73,14 @@ class Measurement(NamedTuple):
     """
 
     score: float
-    map: NDArray[np.float32] | Later  # [height, width], memory of its own
+    map: NDArray[np.float32] | LazyArray  # [height, width], memory of its own
     roi: NDArray[np.uint8] | None  # [height, width] of the map, 0 where it is ignored
     started: float
     preprocessed: float
     inferred: float
     finished: float
     copied: float | None = None  # seconds of copying to the device and back, in no other stage
-    frame: Later | None = None  # of a frame that lies in the memory of a device
+    frame: LazyArray | None = None  # of a frame that lies in the memory of a device
 
 
 class FramePipeline(Protocol):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgead.engine.lazy_array import Later
+from edgead.engine.lazy_array import LazyArray
 from edgead.nvidia.memory import Block, Bytes, Memory, Stream
 from edgead.tiling import Tile
 
@@ -49,7 +49,7 @@ class Slot:
 
     def __init__(self, block: Block) -> None:
         self.block = block
-        self.map: weakref.ref[Later] | None = None
+        self.map: weakref.ref[LazyArray] | None = None
 
     def settle(self) -> None:
         """Bring the map to the host, where a Result waits for it."""

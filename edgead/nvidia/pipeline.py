@@ -31,7 +31,7 @@ from edgead.bundle.roi import roi_of
 from edgead.bundle.storage import Bundle
 from edgead.engine.digests import Hasher
 from edgead.engine.interface import Measurement, check_finite
-from edgead.engine.lazy_array import Later
+from edgead.engine.lazy_array import LazyArray
 from edgead.engine.tile_plans import TilePlans
 from edgead.errors import DeviceError, DeviceLostError, InputError
 from edgead.nvidia.buffers import STAGES, Clock, Geometry, Shared, Slot
@@ -177,7 +177,7 @@ class CudaPipeline:
         clock = geometry.clock if hasher is None else geometry.clock_with_digests
         assert clock is not None
         spent = clock.spent()
-        found: NDArray[np.float32] | Later
+        found: NDArray[np.float32] | LazyArray
         if geometry.tiles is None:
             score = float(self._score.array.view(np.float32)[0])
             found, roi = self._later(slot), self._roi
@@ -197,7 +197,9 @@ class CudaPipeline:
             inferred,
             inferred + spent["anomaly_map"],
             copied=staged - started + spent["copy"],
-            frame=None if given is None else Later(given.shape, lambda: given.read(self._memory)),
+            frame=None
+            if given is None
+            else LazyArray(given.shape, lambda: given.read(self._memory)),
         )
 
     def _stage(self, frame: NDArray[Any]) -> int:
@@ -361,7 +363,7 @@ class CudaPipeline:
         image = next(iter(host.values()))[0]
         hasher.add(image, [(host[a], host[b]) for a, b in self._engine.pairs])
 
-    def _later(self, slot: Slot) -> Later:
+    def _later(self, slot: Slot) -> LazyArray:
         """The map in ``slot``, to be copied when it is asked for or its place is needed."""
         block = slot.block
 
@@ -374,7 +376,7 @@ class CudaPipeline:
             size = self._manifest.map_params().size
             return np.array(self._landing.array.view(np.float32).reshape(size))
 
-        later = Later(self._manifest.map_params().size, bring, self._lock)
+        later = LazyArray(self._manifest.map_params().size, bring, self._lock)
         slot.map = weakref.ref(later)
         self._turn = (self._turn + 1) % _RING
         return later

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from edgead.bundle.entries import Golden, Tolerance
 from edgead.bundle.storage import Bundle
 from edgead.engine.interface import Engine, FramePipeline
-from edgead.engine.lazy_array import now
+from edgead.engine.lazy_array import as_array
 from edgead.errors import BundleError, DeviceError, InputError, QualificationError
 from edgead.images import decode_image
 
@@ -125,7 +125,7 @@ def _measure(
     calibration = bundle.manifest.calibration
     at_score = float(growth(np.array(golden.score), max(calibration.scores)))
     at_map = growth(expected, max(calibration.peaks))
-    gap = np.abs(now(found.map).astype(np.float64) - expected)
+    gap = np.abs(as_array(found.map).astype(np.float64) - expected)
     worst = np.unravel_index(np.argmax(gap / at_map), gap.shape)
     return GoldenCheck(
         image=golden.image,

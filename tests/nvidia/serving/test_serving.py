@@ -232,11 +232,11 @@ def test_an_ignore_mask(half: Any, device: Device, tmp_path: Path, make_frame: M
 
 
 def _score_unqualified(bundle: Bundle, device: str, frame: np.ndarray) -> Any:
-    from edgead.engine.lazy_array import now
+    from edgead.engine.lazy_array import as_array
 
     pipeline = open_engine(bundle, device).pipeline(bundle, "bgr")
     found = pipeline(frame)
-    found = found._replace(map=now(found.map))
+    found = found._replace(map=as_array(found.map))
     pipeline.close()
     return found
 
