@@ -1,4 +1,4 @@
-"""The compiled CUDA kernels, if this device can run them."""
+"""The compiled CUDA kernels, if this device can run them, and the precision around them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from importlib.util import find_spec
 from typing import Any
 
 from edgead.errors import DeviceError
+
+PRECISION = "float16"
+"""What a GPU computes in when nothing else is asked for."""
 
 
 def load_kernels(capability: tuple[int, int]) -> Any:
