@@ -12,16 +12,16 @@ from edgead_export.exporter import export_run
 from edgead_training.checkpoint import CHECKPOINT
 from edgead_training.features.whitening import PRIOR_IMAGES
 from edgead_training.fit import Interrupted
-from edgead_training.methods import AGPNet, AGPNetSettings, TrainingSet, agpnet_data
+from edgead_training.methods import AGPNet, TrainingSet, agpnet_clean_features
 from edgead_training.methods.agpnet import channel_norm, fold, projection, unfold
-from edgead_training.methods.agpnet_data import (
+from edgead_training.methods.agpnet_decoder import Block, Decoder, Teacher
+from edgead_training.methods.agpnet_noise import (
     feature_noise,
     image_noise,
     marked_pixels,
     minmax,
     schedule,
 )
-from edgead_training.methods.agpnet_decoder import Block, Decoder, Teacher
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
@@ -170,11 +170,11 @@ def test_image_noise_stays_where_it_is_marked():
 
 
 def test_schedule_goes_from_easy_to_hard_and_its_mean_is_the_constant_one():
-    linear = AGPNetSettings(alpha=2.0, image_share=(0.1, 0.3))
-    assert schedule(linear, 0.0) == (0.0, 0.1)
-    assert schedule(linear, 0.25) == (0.5, pytest.approx(0.15))
-    constant = AGPNetSettings(alpha=2.0, image_share=(0.1, 0.3), schedule="constant")
-    assert schedule(constant, 0.0) == schedule(constant, 0.9) == (1.0, pytest.approx(0.2))
+    end = (2.0, (0.1, 0.3))
+    assert schedule("linear", 0.0, *end) == (0.0, 0.1)
+    assert schedule("linear", 0.25, *end) == (0.5, pytest.approx(0.15))
+    constant = schedule("constant", 0.0, *end)
+    assert constant == schedule("constant", 0.9, *end) == (1.0, pytest.approx(0.2))
 
 
 def test_teacher_is_the_moving_average_of_the_decoder():
@@ -266,7 +266,7 @@ def test_gradients_reach_the_decoder_alone():
 def test_features_beyond_the_cache_are_the_same(monkeypatch):
     kept, again = _method(), _method()
     losses = _stage(kept, _data()).loss(torch.arange(6), _generator(), 0.5)
-    monkeypatch.setattr(agpnet_data, "CACHE_BYTES", 0)
+    monkeypatch.setattr(agpnet_clean_features, "CACHE_BYTES", 0)
     anew = _stage(again, _data()).loss(torch.arange(6), _generator(), 0.5)
     assert len(kept.clean.clean) == 6 and len(again.clean.clean) == 0
     for name, value in losses.items():

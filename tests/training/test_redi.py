@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from edgead_training.features.networks import ssim
-from edgead_training.methods import redi_data
+from edgead_training.methods import redi_feature_cache, redi_prompts
 from edgead_training.methods.base import TrainingSet
 from edgead_training.methods.redi import (
     ReDi,
@@ -16,13 +16,8 @@ from edgead_training.methods.redi import (
     alignment_loss,
     self_correlation_loss,
 )
-from edgead_training.methods.redi_data import (
-    FeatureCache,
-    coreset,
-    describe,
-    nearest_others,
-    with_foreign_patches,
-)
+from edgead_training.methods.redi_prompts import coreset, describe, nearest_others
+from edgead_training.methods.redi_structure_maps import with_foreign_patches
 
 from edgead.errors import TrainingError
 
@@ -183,7 +178,7 @@ def test_foreign_patches_come_from_elsewhere_and_leave_the_rest():
 
 def test_features_are_standardised_with_the_moments_of_the_training_images():
     method, images = _method(), _random(6, 3, 64, 64)
-    cache = FeatureCache(method, TrainingSet(images, lambda items, title: iter(items)), 2)
+    cache = method.feature_cache(TrainingSet(images, lambda items, title: iter(items)))
     cache.describe()
     with torch.no_grad():
         for level in method.scale.standardise(method.backbone(images)):
@@ -194,7 +189,7 @@ def test_features_are_standardised_with_the_moments_of_the_training_images():
 
 @pytest.mark.parametrize("rows", [1024, 4, 1])  # all at once, parts of unequal length, one by one
 def test_neighbours_are_the_most_similar_other_images(monkeypatch, rows):
-    monkeypatch.setattr(redi_data, "_ROWS", rows)
+    monkeypatch.setattr(redi_prompts, "_ROWS", rows)
     directions = torch.nn.functional.normalize(_random(11, 7), dim=1)
     similarity = directions @ directions.T
     got = nearest_others(directions, 5)
@@ -209,7 +204,7 @@ def test_neighbours_are_the_most_similar_other_images(monkeypatch, rows):
 
 def test_a_large_set_takes_memory_in_proportion(monkeypatch):
     """No tensor of the search for neighbours has more than _ROWS x N elements."""
-    monkeypatch.setattr(redi_data, "_ROWS", 8)
+    monkeypatch.setattr(redi_prompts, "_ROWS", 8)
     sizes, topk = [], torch.Tensor.topk
     monkeypatch.setattr(
         torch.Tensor, "topk", lambda x, *a, **k: (sizes.append(x.shape), topk(x, *a, **k))[1]
@@ -233,7 +228,7 @@ def test_what_does_not_fit_into_the_cache_is_computed_anew(monkeypatch):
     method, want = _losses(images)
     maps = 4 * 9 * 8 * 8 * 5  # 9 orientations, cells of 8 x 8 pixels, float32, 5 images
     for room, keeps_maps in ((maps, True), (maps - 1, False)):
-        monkeypatch.setattr(redi_data, "CACHE_BYTES", room)
+        monkeypatch.setattr(redi_feature_cache, "CACHE_BYTES", room)
         other, got = _losses(images)
         assert (other.cache.keeps_maps, other.cache.fits) == (keeps_maps, False)
         assert (len(other.cache.kept_maps), len(other.cache.reference)) == (5 * keeps_maps, 0)

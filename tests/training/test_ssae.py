@@ -13,7 +13,8 @@ from edgead_export.exporter import export_run
 from edgead_training.fit import Interrupted
 from edgead_training.methods import SSAE, SSAESettings, TrainingSet
 from edgead_training.methods.ssae import AutoEncoder, Mixing, StackedDilated, weighted_loss
-from edgead_training.methods.ssae_data import (
+from edgead_training.methods.ssae_corruption import (
+    Corruption,
     blob,
     corrupt,
     elastic,
@@ -43,11 +44,11 @@ def _image(*shape: int, seed: int = 0) -> torch.Tensor:
 
 def _method(**changes) -> SSAE:
     torch.manual_seed(0)
-    return SSAE.from_settings(SMALL | changes, n_train=5).eval()
+    return SSAE.from_corruption(SMALL | changes, n_train=5).eval()
 
 
-def _settings(**changes) -> SSAESettings:
-    return SSAESettings(size=(64, 64), **changes)
+def _corruption(**changes) -> Corruption:
+    return SSAESettings(size=(64, 64), **changes).corruption
 
 
 def test_loss_by_hand_and_in_float64():
@@ -194,7 +195,7 @@ def test_textures_stay_in_range_and_cut_paste_takes_from_the_others():
 def test_corruption_changes_only_what_the_mask_marks():
     images = _image(60, 3, 64, 64)
     before = images.clone()
-    corrupted, mask = corrupt(images, _settings(clean=0.3), _generator())
+    corrupted, mask = corrupt(images, _corruption(clean=0.3), _generator())
     assert torch.equal(images, before)
     assert mask.shape == (60, 1, 64, 64) and set(mask.unique().tolist()) == {0.0, 1.0}
     changed = (corrupted != images).any(1, keepdim=True)
@@ -203,13 +204,13 @@ def test_corruption_changes_only_what_the_mask_marks():
     assert corrupted.min() >= 0 and corrupted.max() <= 1
     whole = (mask.sum((1, 2, 3)) == 0).float().mean()
     assert 0.1 < whole < 0.5  # 0.3 with a standard error of 0.06
-    none, empty = corrupt(images, _settings(clean=1.0), _generator())
+    none, empty = corrupt(images, _corruption(clean=1.0), _generator())
     assert torch.equal(none, images) and empty.sum() == 0
 
 
 def test_opacity_bounds_how_much_a_texture_covers():
     black = torch.zeros(40, 3, 64, 64)
-    faint = _settings(elastic=0.0, opacity=(0.1, 0.1), clean=0.0)
+    faint = _corruption(elastic=0.0, opacity=(0.1, 0.1), clean=0.0)
     corrupted, _ = corrupt(black, faint, _generator())
     assert 0 < corrupted.max() <= 1 - 0.9**3 + 1e-6  # three shapes at most lie over each other
 
@@ -218,7 +219,7 @@ def test_textures_are_pieces_of_the_pictures_given():
     # The pictures hold values from 2 to 3, which nothing else has.
     pictures = 2 + torch.rand(3, 3, 80, 96, generator=_generator())
     images = torch.zeros(30, 3, 64, 64)
-    solid = _settings(elastic=0.0, strokes=0.0, clean=0.0, opacity=(1.0, 1.0))
+    solid = _corruption(elastic=0.0, strokes=0.0, clean=0.0, opacity=(1.0, 1.0))
     corrupted, mask = corrupt(images, solid, _generator(), pictures)
     known = set(pictures.flatten().tolist())
     painted = corrupted.movedim(1, -1)[mask[:, 0] > 0].flatten()
@@ -233,7 +234,7 @@ def test_textures_are_pieces_of_the_pictures_given():
 
 def test_same_generator_gives_the_same_corruption():
     images = _image(4, 3, 64, 64)
-    first, again, other = (corrupt(images, _settings(), _generator(s))[0] for s in (1, 1, 2))
+    first, again, other = (corrupt(images, _corruption(), _generator(s))[0] for s in (1, 1, 2))
     assert torch.equal(first, again) and not torch.equal(first, other)
 
 
@@ -318,12 +319,12 @@ def test_half_trunk_takes_and_gives_float32_and_stays_close(variant):
 )  # fmt: skip
 def test_bad_settings_get_a_sentence(settings, words):
     with pytest.raises(TrainingError, match=words):
-        SSAE.from_settings(SMALL | settings, n_train=3)
+        SSAE.from_corruption(SMALL | settings, n_train=3)
 
 
 def test_settings_come_back_from_their_json():
     method = _method(variant="ccm", size=[64, 96], extent=[0.1, 0.2])
-    again = SSAE.from_settings(json.loads(json.dumps(method.settings())), 5)
+    again = SSAE.from_corruption(json.loads(json.dumps(method.settings())), 5)
     assert again.config == method.config
 
 

@@ -18,6 +18,7 @@ of a CNN differ in width and resolution, so they are laid side by side on one gr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -40,14 +41,9 @@ from ..features.comparison import (
     remember,
 )
 from ..features.scale import Compared, FeatureScale
-from .agpnet_data import (
-    CleanFeatures,
-    feature_noise,
-    image_noise,
-    minmax,
-    schedule,
-)
+from .agpnet_clean_features import CleanFeatures
 from .agpnet_decoder import Decoder, Teacher
+from .agpnet_noise import feature_noise, image_noise, minmax, schedule
 from .base import (
     LEAST_RATE,
     Method,
@@ -289,16 +285,29 @@ class AGPNet(Method):
 
     def preview(self, images: Tensor) -> list[Tensor]:
         """Rows: X, the mask A, and X with the noise that training ends with."""
-        levels = self.on_grid(self.backbone(images))
         generator = torch.Generator().manual_seed(0)
-        mask = self.mask(self.join(levels), self.saliency(levels), generator)
-        _, share = schedule(self.config, 1.0)
+        mask = self.mask(*self.describe(images), generator)
+        _, share = self.schedule(1.0)
         noisy = image_noise(images, mask, share, self.config.image_std, generator)
         mean, std = (torch.tensor(x)[:, None, None] for x in (MEAN, STD))
         shown = F.interpolate(minmax(mask), self.config.size, mode="bilinear")
         return [images, (shown - mean) / std, noisy]
 
     # training ------------------------------------------------------------------------------------
+
+    def describe(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """(F_clean [N, C, h, w], A_prior [N, 1, h, w]) of images [N, 3, H, W]."""
+        levels = self.on_grid(self.backbone(images))
+        return self.join(levels), self.saliency(levels)
+
+    def clean_features(self, data: TrainingSet) -> CleanFeatures:
+        values = self.decoder.channels * math.prod(self.grid)
+        return CleanFeatures(data, values, self.backbone, self.scale, self.describe)
+
+    def schedule(self, done: float) -> tuple[float, float]:
+        """(alpha, r) at the share ``done`` of the training."""
+        config = self.config
+        return schedule(config.schedule, done, config.alpha, config.image_share)
 
     def mask(self, clean: Tensor, prior: Tensor, generator: torch.Generator) -> Tensor:
         """A [N, 1, h, w]: where the noise goes."""
@@ -325,18 +334,18 @@ class AGPNet(Method):
 
     def conclude(self, data: TrainingSet) -> None:
         """As ``Method.conclude``; what served only training goes."""
-        clean_features = self.clean or CleanFeatures(self, data)
-        clean_features.prepare()  # nothing has, where a run is resumed after its last step
+        source = self.clean or self.clean_features(data)
+        source.prepare()  # nothing has, where a run is resumed after its last step
 
         def compared(title: str) -> Iterator[Compared]:
-            for part in clean_features.chunks(title):
+            for part in data.chunks(title):
                 with torch.no_grad():
-                    clean, _ = clean_features(part)
+                    clean, _ = source(part)
                     restored = self.decoder(clean)
                 yield self.split(clean), self.split(restored)
 
         def kept(title: str) -> Iterator[tuple[Tensor, Tensor]]:
-            for part in clean_features.chunks(title):
+            for part in data.chunks(title):
                 with torch.no_grad():
                     yield part, self.remembered(self.on_grid(self.backbone(data[part])))
 
@@ -345,7 +354,7 @@ class AGPNet(Method):
 
     def stages(self, data: TrainingSet) -> list[Stage]:
         config = self.config
-        source = self.clean = CleanFeatures(self, data)
+        source = self.clean = self.clean_features(data)
         if config.ema and config.noise == "attention" and config.masks != "prior":
             self.teacher = Teacher(self.decoder, config.eta)
 
@@ -356,7 +365,7 @@ class AGPNet(Method):
             if config.noise == "none":
                 return {"clean": clean}
             mask, inputs = self.mask(clean, prior, generator), {}
-            alpha, share = schedule(config, done)
+            alpha, share = self.schedule(done)
             if config.where != "image":
                 noise = source.spread * self.gaussian(len(clean), generator).to(clean.device)
                 inputs["feature"] = feature_noise(clean, noise, mask, alpha, config.beta)

@@ -20,7 +20,6 @@ from edgead.preprocess import PreprocessParams
 CPU = torch.device("cpu")
 UNIT_RANGE = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))  # mean and std that leave [0, 1] as it is
 LEAST_RATE = 1e-9  # of learning: with less, nothing is learnt
-_CHUNK = 8
 Settings = TypeVar("Settings")
 Loss = Callable[[Tensor, torch.Generator, float], dict[str, Tensor]]
 Progress = Callable[[Iterable[Any], str], Iterator[Any]]
@@ -48,12 +47,16 @@ class TrainingSet:
     def __len__(self) -> int:
         return self.images.shape[0]
 
-    def mean(self, measure: Callable[[Tensor], Tensor], title: str) -> Tensor:
-        """The mean over all images of measure(images [N, 3, H, W]), [N, ...]: [...] float64."""
+    def chunks(self, title: str, size: int = 16) -> Iterator[Tensor]:
+        """The indices of all images, ``size`` at a time, with a progress bar."""
+        return self.progress(torch.arange(len(self)).split(size), title)
+
+    def mean(self, compute: Callable[[Tensor], Tensor], title: str) -> Tensor:
+        """The mean over all images of compute(images [N, 3, H, W]), [N, ...]: [...] float64."""
         total: Any = 0.0
         with torch.no_grad():
-            for part in self.progress(torch.arange(len(self)).split(_CHUNK), title):
-                total = total + measure(self[part]).sum(0, dtype=torch.float64).cpu()
+            for part in self.chunks(title, size=8):
+                total = total + compute(self[part]).sum(0, dtype=torch.float64).cpu()
         return total / len(self)
 
 

@@ -24,6 +24,7 @@ whose mean squared difference is just that: |a - b|^2 = 2 (1 - cos) for unit vec
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -58,9 +59,10 @@ from .base import (
     check_types,
     check_words,
 )
-from .redi_data import FeatureCache, PromptBank, with_foreign_patches
+from .redi_feature_cache import FeatureCache
 from .redi_networks import HeavyBlock, LightBlock, RecoverNet
-from .redi_structure_maps import KINDS, make_map
+from .redi_prompts import PromptBank
+from .redi_structure_maps import KINDS, make_map, with_foreign_patches
 
 FRB_KINDS = ("light", "heavy", "none")
 
@@ -252,13 +254,22 @@ class ReDi(Method):
 
     # training ------------------------------------------------------------------------------------
 
+    def feature_cache(self, data: TrainingSet) -> FeatureCache:
+        return FeatureCache(
+            data,
+            self.config.variants if self.config.prompt else 1,
+            sum(pair.channels * math.prod(pair.size) for pair in self.pairs()),
+            backbone=self.backbone, scale=self.scale, bank=self.bank, map_of=self.map_of,
+            recover=self.recover_image,
+        )  # fmt: skip
+
     def conclude(self, data: TrainingSet) -> None:
-        cache = self.cache or FeatureCache(self, data, self.config.variants)
+        cache = self.cache or self.feature_cache(data)
         self.cache = None
         cache.recover()
 
         def compared(title: str) -> Iterator[Compared]:
-            for part in cache.chunks(title):
+            for part in data.chunks(title):
                 with torch.no_grad():
                     levels, recovered = cache.features(part, variant=0)
                     restored = self.restore(self.scale.standardise(recovered))
@@ -269,7 +280,7 @@ class ReDi(Method):
                     yield _unit(reference), _unit(restored)
 
         def remembered(title: str) -> Iterator[tuple[Tensor, Tensor]]:
-            for part in cache.chunks(title):
+            for part in data.chunks(title):
                 with torch.no_grad():
                     levels, _ = cache.features(part, variant=0)
                     yield part, self.remembered(self.scale.target(levels))
@@ -277,7 +288,7 @@ class ReDi(Method):
         measure_comparison(self, len(data), compared, remembered)
 
     def stages(self, data: TrainingSet) -> list[Stage]:
-        cache = self.cache = FeatureCache(self, data, self.config.variants)
+        cache = self.cache = self.feature_cache(data)
 
         def recover_loss(
             indices: Tensor, generator: torch.Generator, _: float

@@ -38,7 +38,7 @@ from .base import (
     check_types,
     check_words,
 )
-from .ssae_data import corrupt
+from .ssae_corruption import Corruption, corrupt
 
 VARIANTS = ("plain", "ccm")
 DILATIONS = (1, 2, 4, 8, 16)  # [D]; the variant ccm has 32 too [F]
@@ -108,6 +108,10 @@ class SSAESettings:
             "learning_rate": LEAST_RATE,
         }
         check_least(self, least)
+
+    @property
+    def corruption(self) -> Corruption:
+        return Corruption(self.clean, self.strokes, self.elastic, self.extent, self.opacity)
 
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -248,7 +252,7 @@ class SSAE(Method):
 
     def preview(self, images: Tensor) -> list[Tensor]:
         """Rows: X, f(X), corrupted X, and what f makes of it."""
-        corrupted, _ = corrupt(images, self.config, torch.Generator().manual_seed(0))
+        corrupted, _ = corrupt(images, self.config.corruption, torch.Generator().manual_seed(0))
         return [images, self.restore(images), corrupted, self.restore(corrupted)]
 
     # training ------------------------------------------------------------------------------------
@@ -280,14 +284,16 @@ class SSAE(Method):
         return torch.stack(views)
 
     def stages(self, data: TrainingSet) -> list[Stage]:
+        config = self.config
+
         def loss(indices: Tensor, generator: torch.Generator, _: float) -> dict[str, Tensor]:
             target = self.views(data.images[indices], generator)
-            corrupted, mask = corrupt(target, self.config, generator, data.textures)
-            if self.config.noise:
-                grain = self.config.noise * torch.randn(target.shape, generator=generator)
+            corrupted, mask = corrupt(target, config.corruption, generator, data.textures)
+            if config.noise:
+                grain = config.noise * torch.randn(target.shape, generator=generator)
                 target, corrupted = target + grain, corrupted + grain
             target, corrupted, mask = (x.to(data.device) for x in (target, corrupted, mask))
-            return weighted_loss(self.restore(corrupted), target, mask, self.config.weight)
+            return weighted_loss(self.restore(corrupted), target, mask, config.weight)
 
         # AdamW without decay is Adam [D].
         return [self.one_stage(data, self.autoencoder, loss, weight_decay=0.0)]
