@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import agreement
-from edgead_export.exporter import export_run
+from edgead_export import ExportOptions, export_run
 from edgead_training.commands.train import read_setting
 from edgead_training.data import open_dataset
 from edgead_training.evaluation.evaluate import evaluate
@@ -228,9 +228,8 @@ def measure(run_dir: Path, job: Job, data: Path, work: Path) -> dict[str, Any]:
     """
     root = data / job.dataset
     work.mkdir(parents=True, exist_ok=True)
-    bundle = export_run(
-        run_dir, work / f"{job.name}.edgead", data=root, float16=False, log=lambda _: None
-    )
+    options = ExportOptions(data=root, float16=False)
+    bundle = export_run(run_dir, work / f"{job.name}.edgead", options, log=lambda _: None)
     run, dataset = load_run(run_dir, root), open_dataset(root, purpose="evaluate")
     with Detector(bundle, threads=1) as detector:
         figures = evaluate(detector, dataset).metrics

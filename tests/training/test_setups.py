@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from edgead_export.exporter import export_run
+from edgead_export import ExportOptions, export_run
 from edgead_training.data import open_dataset
 from edgead_training.evaluation.evaluate import evaluate
 from edgead_training.fit import Bar, Bounds
@@ -32,7 +32,7 @@ def _run(method: str, data: Path, out: Path, settings: dict, steps: int, **choic
 def _exported(run: Run) -> Bundle:
     """The bundle of ``run``; the exporter holds its graph against torch."""
     out = run.path.with_suffix(".edgead")
-    return export_run(run.path, out, float16=False, log=lambda _: None)
+    return export_run(run.path, out, ExportOptions(float16=False), log=lambda _: None)
 
 
 def _scores_of_good_and_marked(detector: edgead.Detector, path: Path) -> tuple[float, float]:

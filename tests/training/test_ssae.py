@@ -44,7 +44,7 @@ def _image(*shape: int, seed: int = 0) -> torch.Tensor:
 
 def _method(**changes) -> SSAE:
     torch.manual_seed(0)
-    return SSAE.from_corruption(SMALL | changes, n_train=5).eval()
+    return SSAE.from_settings(SMALL | changes, n_train=5).eval()
 
 
 def _corruption(**changes) -> Corruption:
@@ -311,20 +311,20 @@ def test_half_trunk_takes_and_gives_float32_and_stays_close(variant):
     [({"variant": "late"}, "variant='late' is not known"), ({"size": [100, 64]}, "multiples of 8"),
      ({"width": 0.01}, "at least 0.0625"), ({"pooling": "median"}, "median"),
      ({"clean": 1.5}, "clean=1.5 is not a share"), ({"weight": float("nan")}, "weight=nan"),
-     ({"extent": [0.5, 0.1]}, "no range of shares"), ({"opacity": [0.0, 1.0]}, "no range"),
+     ({"extent": [0.5, 0.1]}, "not a range of shares"), ({"opacity": [0.0, 1.0]}, "not a range"),
      ({"crop": 60}, "crop=60 cannot"), ({"crop": 128}, "multiple of 8 from 64 to 64"),
-     ({"noise": -1.0}, "noise=-1.0 must be at least 0"), ({"top_k": 2.0}, "no share of the map"),
+     ({"noise": -1.0}, "noise=-1.0 must be at least 0"), ({"top_k": 2.0}, "not a share of the map"),
      ({"batch_size": 1}, "at least 2"), ({"map": "hog"}, "ssae has no setting 'map'"),
      ({"flips": 1}, "like flips=false")],
 )  # fmt: skip
 def test_bad_settings_get_a_sentence(settings, words):
     with pytest.raises(TrainingError, match=words):
-        SSAE.from_corruption(SMALL | settings, n_train=3)
+        SSAE.from_settings(SMALL | settings, n_train=3)
 
 
 def test_settings_come_back_from_their_json():
     method = _method(variant="ccm", size=[64, 96], extent=[0.1, 0.2])
-    again = SSAE.from_corruption(json.loads(json.dumps(method.settings())), 5)
+    again = SSAE.from_settings(json.loads(json.dumps(method.settings())), 5)
     assert again.config == method.config
 
 
