@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from edgead_training.tiles import middle
+from edgead_training.training_set import middle
 from numpy.typing import NDArray
 
 from edgead.bundle.storage import Draft

@@ -29,6 +29,7 @@ from edgead.errors import TrainingError
 from .checkpoint import Position, load_checkpoint, save_checkpoint
 from .methods.base import Method, Stage, TrainingSet
 from .processes import equalise, gather
+from .progress import Bar
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -57,16 +58,6 @@ class Interrupted(Exception):
     def __init__(self, signal_number: int) -> None:
         super().__init__(f"stopped by {signal.Signals(signal_number).name}")
         self.exit_code = 128 + signal_number
-
-
-@dataclass(frozen=True)
-class Bar:
-    """What the training reports to: start(stage, steps), update(step, share done, seconds left,
-    losses), close()."""
-
-    start: Callable[[str, int], None]
-    update: Callable[[int, float, float, dict[str, float]], None]
-    close: Callable[[], None]
 
 
 def fit(

@@ -10,8 +10,7 @@ import pytest
 from edgead_export import ExportOptions, export_run
 from edgead_training.data import open_dataset
 from edgead_training.evaluation.evaluate import evaluate
-from edgead_training.fit import Bar, Bounds
-from edgead_training.run import Plan, Run, train
+from edgead_training.run import Bounds, Run, TrainingOptions, train
 from sklearn.metrics import roc_auc_score
 
 import edgead
@@ -23,10 +22,7 @@ ARNET = {"size": [64, 64], "width": 0.125, "batch_size": 4}
 
 
 def _run(method: str, data: Path, out: Path, settings: dict, steps: int, **choices) -> Run:
-    bar = Bar(lambda *_: None, lambda *_: None, lambda: None)
-    progress = lambda items, _: iter(items)  # noqa: E731
-    plan = Plan(method, data, out, settings, 0, Bounds(steps=steps), **choices)
-    return train(plan, resume=False, log=lambda _: None, progress=progress, bar=bar)
+    return train(TrainingOptions(method, data, out, settings, 0, Bounds(steps=steps), **choices))
 
 
 def _exported(run: Run) -> Bundle:
