@@ -14,7 +14,7 @@ from edgead_training.features.whitening import PRIOR_IMAGES
 from edgead_training.fit import Interrupted
 from edgead_training.methods import AGPNet, TrainingSet, agpnet_clean_features
 from edgead_training.methods.agpnet import channel_norm, fold, projection, unfold
-from edgead_training.methods.agpnet_decoder import Block, Decoder, Teacher
+from edgead_training.methods.agpnet_decoder import Decoder, Teacher, TransformerBlock
 from edgead_training.methods.agpnet_noise import (
     feature_noise,
     image_noise,
@@ -82,7 +82,7 @@ def test_projection_is_orthonormal(shape):
 
 
 def test_block_is_the_transformer_block_of_torch():
-    ours = Block(16, 2)
+    ours = TransformerBlock(16, 2)
     theirs = torch.nn.TransformerEncoderLayer(
         16, 2, 64, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
     )

@@ -33,7 +33,7 @@ def _filled(images: int, count: int) -> tuple[FeatureMemory, torch.Tensor]:
     memory = FeatureMemory(count, 5, (3, 4))
     chunks = [(part, features[part]) for part in torch.arange(images).split(2)]
     memory.fill(chunks, images)
-    memory.measure(chunks)
+    memory.fit_gain(chunks)
     return memory, features
 
 
@@ -77,7 +77,7 @@ def test_without_position_the_gain_is_one_number():
     there = memory.gain.clone()
     assert len(there.unique()) > 1
     chunks = [(part, features[part]) for part in torch.arange(4).split(2)]
-    memory.measure(chunks, position=False)
+    memory.fit_gain(chunks, position=False)
     foreign = memory.restore(features, foreign_to=torch.arange(4))
     mean = (features - foreign).double().square().mean()
     want = (1 / (mean * np.sqrt(1 + 0.1))).sqrt()  # a tenth: the floor of position_gain

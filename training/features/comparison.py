@@ -1,6 +1,6 @@
 """How features are compared: pairs by level, whitened, and one of a memory of good features.
 
-ReDi and AGPNet restore features of the same frozen backbone, each in its own way; from there on
+ReDi and AGPNet reconstruct features of the same frozen backbone, each in its own way; from there on
 they share what is here.
 """
 
@@ -19,7 +19,7 @@ from edgead.errors import TrainingError
 from .backbone import CHANNELS
 from .memory import FeatureMemory
 from .networks import upsample
-from .scale import Compared, border_share, measure
+from .scale import Compared, border_share, fit_scale
 from .whitening import REGION, LocalWhitening
 
 # The preset for parts that lie anywhere amid background. What differs at a place says little then,
@@ -97,7 +97,7 @@ def differences(reference: list[Tensor], restored: list[Tensor]) -> list[Tensor]
     return [x.float() - y.float() for x, y in zip(reference, restored, strict=True)]
 
 
-def measure_comparison(
+def fit_comparison(
     method: Any,
     images: int,
     compared: Callable[[str], Iterator[Compared]],
@@ -116,8 +116,9 @@ def measure_comparison(
         residuals = (differences(*pair) for pair in pairs)
         method.whitening.fit(residuals, method.config.position)
     else:
-        measure(method, method.scale, compared)
+        params = method.map_params() if method.config.balance else None
+        fit_scale(method.scale, compared, method.config.position, params)
     if method.memory is not None:
         method.memory.fill(remembered("features to keep"), images)
         distances = remembered("distances of the good images")
-        method.memory.measure(distances, method.config.position)
+        method.memory.fit_gain(distances, method.config.position)

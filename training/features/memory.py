@@ -32,7 +32,7 @@ class FeatureMemory(nn.Module):
     have there when their own features are left out, with the floor of ``position_gain``. The
     square root [P]: E itself quiets what differs often, which may be where defects are. Of few
     images E is drawn towards its mean, which counts as much as ``PRIOR_IMAGES`` of them. One E for
-    all positions is had from ``measure``.
+    all positions is had from ``fit_gain``.
     """
 
     kept: Tensor
@@ -86,7 +86,7 @@ class FeatureMemory(nn.Module):
         self.owners = torch.tensor(owners)[chosen]
 
     @torch.no_grad()
-    def measure(self, chunks: Iterable[tuple[Tensor, Tensor]], position: bool = True) -> None:
+    def fit_gain(self, chunks: Iterable[tuple[Tensor, Tensor]], position: bool = True) -> None:
         """Measure E on the good images, each without its own features; one image: E is 1.
 
         With ``position`` False E is one number, the mean over all positions.
@@ -106,14 +106,22 @@ class FeatureMemory(nn.Module):
 
 
 def spread(features: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Greedy k-centre choice of ``count`` rows of [N, C], by a random projection: int64 indices.
+    """A ``k_centre`` choice of ``count`` rows of [N, C], by a random projection: int64 indices.
 
     Source: Roth et al., as above; Johnson and Lindenstrauss for the projection.
     """
     directions = torch.randn(features.shape[1], _PROJECTED, generator=generator)
-    points = F.normalize(directions, dim=0).T @ features.T  # [projected, N]: rows lie together
-    chosen = [0]
-    distance = (points - points[:, :1]).square().sum(0)
+    # [projected, N]: rows lie together
+    return k_centre(F.normalize(directions, dim=0).T @ features.T, 0, count)
+
+
+def k_centre(points: Tensor, first: int, count: int) -> Tensor:
+    """Greedy choice of ``count`` columns of [C, N], from ``first`` on: int64 indices.
+
+    Source: Sener and Savarese, Active learning for convolutional neural networks (2018).
+    """
+    chosen = [first]
+    distance = (points - points[:, first : first + 1]).square().sum(0)
     while len(chosen) < count:
         chosen.append(int(distance.argmax()))
         distance = torch.minimum(distance, (points - points[:, chosen[-1:]]).square().sum(0))

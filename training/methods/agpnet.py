@@ -34,32 +34,24 @@ from ..features.backbone import CHANNELS, MEAN, STD, STRIDES, load_backbone
 from ..features.comparison import (
     LOOSE,
     check_memory_share,
+    fit_comparison,
     level_pairs,
     make_memory,
     make_whitening,
-    measure_comparison,
     remember,
 )
 from ..features.scale import Compared, FeatureScale
 from .agpnet_clean_features import CleanFeatures
 from .agpnet_decoder import Decoder, Teacher
 from .agpnet_noise import feature_noise, image_noise, minmax, schedule
-from .base import (
-    LEAST_RATE,
-    Method,
-    Stage,
-    TrainingSet,
-    check_least,
-    check_map,
-    check_types,
-    check_words,
-)
+from .base import Method, Stage, TrainingSet
+from .settings import MethodSettings
 
 TOKEN_STRIDES = (8, 16)
 
 
 @dataclass(frozen=True)
-class AGPNetSettings:
+class AGPNetSettings(MethodSettings):
     """Every choice of AGPNet. The default is the preset edge.
 
     size: input (height, width), multiples of 16; stride: pixels per token, 8 or 16; join: concat
@@ -76,6 +68,16 @@ class AGPNetSettings:
     balance, without ``whiten``: weigh the levels by w; top_k: share of the map that the pooling
     top_k averages.
     """
+
+    multiple: ClassVar = 16
+    words: ClassVar = {
+        "join": ("concat", "sum"), "noise": ("attention", "random", "none"),
+        "where": ("both", "feature", "image"), "masks": ("both", "prior", "learnt"),
+        "schedule": ("linear", "constant"),
+    }  # fmt: skip
+    least: ClassVar = dict.fromkeys(("common", "width", "heads", "blocks"), 1) | dict.fromkeys(
+        ("alpha", "beta", "image_std", "image_share", "eta", "memory"), 0
+    )
 
     size: tuple[int, int] = (256, 256)  # [P]
     stride: int = 16  # [F] ViT-S/16
@@ -108,20 +110,11 @@ class AGPNetSettings:
     steps: int = 2000  # [P]
 
     def __post_init__(self) -> None:
-        check_types(self)
-        check_words(
-            self, join=("concat", "sum"), noise=("attention", "random", "none"),
-            where=("both", "feature", "image"), masks=("both", "prior", "learnt"),
-            schedule=("linear", "constant"),
-        )  # fmt: skip
-        check_map(self, multiple=16)
+        super().__post_init__()
         if self.stride not in TOKEN_STRIDES:
             raise TrainingError(
                 f"stride={self.stride} cannot be used; choose one of {TOKEN_STRIDES}"
             )
-        least = dict.fromkeys(("common", "width", "heads", "blocks", "steps"), 1)
-        least |= dict.fromkeys(("alpha", "beta", "image_std", "image_share", "eta", "memory"), 0)
-        check_least(self, least | {"batch_size": 2, "learning_rate": LEAST_RATE})
         if self.memory:
             check_memory_share(self.memory_share)
         if self.width % self.heads:
@@ -349,7 +342,7 @@ class AGPNet(Method):
                 with torch.no_grad():
                     yield part, self.remembered(self.on_grid(self.backbone(data[part])))
 
-        measure_comparison(self, len(data), compared, kept)
+        fit_comparison(self, len(data), compared, kept)
         self.clean = self.teacher = None
 
     def stages(self, data: TrainingSet) -> list[Stage]:

@@ -21,8 +21,8 @@ class TokenNorm(nn.LayerNorm):
         return wide.to(x.dtype)
 
 
-class Block(nn.Module):
-    """Pre-LN transformer block: tokens [N, T, D] to the same, and its attention [N, heads, T, T].
+class TransformerBlock(nn.Module):
+    """Pre-LN block: tokens [N, T, D] to the same, and its attention [N, heads, T, T].
 
     x + attention(LN(x)), then x + MLP(LN(x)); GELU, four times as wide inside.
     """
@@ -66,7 +66,7 @@ class Decoder(nn.Module):
         self.channels, self.grid = channels, grid
         self.embed = nn.Linear(channels, width)
         self.place = nn.Parameter(torch.zeros(1, grid[0] * grid[1], width))
-        self.blocks = nn.ModuleList(Block(width, heads) for _ in range(blocks))
+        self.blocks = nn.ModuleList(TransformerBlock(width, heads) for _ in range(blocks))
         self.norm = TokenNorm(width)
         self.head = nn.Linear(width, channels)
         for module in self.modules():

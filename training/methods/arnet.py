@@ -28,25 +28,15 @@ from edgead.bundle.entries import Pair
 from edgead.errors import TrainingError
 
 from ..features.networks import conv_norm_relu, position_gain, upsample
-from .base import (
-    LEAST_RATE,
-    UNIT_RANGE,
-    Method,
-    Stage,
-    TrainingSet,
-    check_least,
-    check_map,
-    check_types,
-    check_words,
-)
+from .base import UNIT_RANGE, Method, Stage, TrainingSet
+from .settings import MethodSettings
 
-ERASURES = ("both", "gray", "rotation")
 WIDTHS = (64, 128, 256, 512, 512)  # [D] at strides 1, 2, 4, 8, 16; times the setting width
 USUAL_FLOOR = 1 / 510  # [P] half a grey level: no camera resolves a smaller E
 
 
 @dataclass(frozen=True)
-class ARNetSettings:
+class ARNetSettings(MethodSettings):
     """Every choice of ARNet. The default is the preset edge.
 
     size: input (height, width), multiples of 16; erase: gray, rotation or both; turns: 4 rotates
@@ -54,6 +44,10 @@ class ARNetSettings:
     network's channels; position: E_k per position, or one number as in the paper; top_k: share
     of the map that the pooling top_k averages.
     """
+
+    multiple: ClassVar = 16
+    words: ClassVar = {"erase": ("both", "gray", "rotation")}
+    least: ClassVar = {"width": 1 / 16}
 
     size: tuple[int, int] = (256, 256)  # [P]
     erase: str = "both"  # [D]; which attributes help depends on the part, so it is a setting [P]
@@ -68,9 +62,7 @@ class ARNetSettings:
     steps: int = 2000  # [P] the paper: 500/T epochs [D]
 
     def __post_init__(self) -> None:
-        check_types(self)
-        check_words(self, erase=ERASURES)
-        check_map(self, multiple=16)
+        super().__post_init__()
         if self.turns not in (2, 4):
             raise TrainingError(f"turns={self.turns} cannot be used; choose 2 or 4")
         if self.erase != "gray" and self.turns == 4 and self.size[0] != self.size[1]:
@@ -78,9 +70,6 @@ class ARNetSettings:
                 f"size={self.size} is not square, and a rotation by 90 degrees swaps the sides: "
                 "set turns=2, erase=gray or a square size"
             )
-        check_least(
-            self, {"width": 1 / 16, "batch_size": 2, "steps": 1, "learning_rate": LEAST_RATE}
-        )
 
 
 PRESETS: dict[str, dict[str, Any]] = {

@@ -34,41 +34,30 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgead.bundle.entries import Pair
-from edgead.errors import TrainingError
 
 from ..features.backbone import CHANNELS, MEAN, STD, STRIDES, load_backbone
 from ..features.comparison import (
     LOOSE,
     check_memory_share,
     differences,
+    fit_comparison,
     level_pairs,
     make_memory,
     make_whitening,
-    measure_comparison,
     remember,
 )
 from ..features.networks import ssim
 from ..features.scale import Compared, FeatureScale, smooth
-from .base import (
-    LEAST_RATE,
-    Method,
-    Stage,
-    TrainingSet,
-    check_least,
-    check_map,
-    check_types,
-    check_words,
-)
+from .base import Method, Stage, TrainingSet
 from .redi_feature_cache import FeatureCache
 from .redi_networks import HeavyBlock, LightBlock, RecoverNet
 from .redi_prompts import PromptBank
 from .redi_structure_maps import KINDS, make_map, with_foreign_patches
-
-FRB_KINDS = ("light", "heavy", "none")
+from .settings import MethodSettings
 
 
 @dataclass(frozen=True)
-class ReDiSettings:
+class ReDiSettings(MethodSettings):
     """Every choice of ReDi. The ablation switches of the paper: map, prompt, frb, self_correlation.
 
     size: input (height, width), multiples of 32; map: one of hog, sobel, canny, gray; prompt: feed
@@ -83,6 +72,13 @@ class ReDiSettings:
     2, 4, 8, 16; learning_rate, steps: (recover, discriminate); variants: prompts per image in
     stage two; patches: share of the images that stage one shows with foreign patches in H.
     """
+
+    multiple: ClassVar = 32
+    words: ClassVar = {"map": KINDS, "frb": ("light", "heavy", "none")}
+    least: ClassVar = {
+        "bank_size": 1, "variants": 1, "widths": 1, "self_correlation": 0, "memory": 0
+    }  # fmt: skip
+    shares: ClassVar = ("patches",)
 
     size: tuple[int, int] = (256, 256)  # [F]
     map: str = "hog"  # [F]
@@ -107,16 +103,9 @@ class ReDiSettings:
     patches: float = 0.5  # [P]
 
     def __post_init__(self) -> None:
-        check_types(self)
-        check_words(self, map=KINDS, frb=FRB_KINDS)
-        check_map(self, multiple=32)
-        least = {"bank_size": 1, "batch_size": 2, "variants": 1, "widths": 1, "steps": 1}
-        least |= dict.fromkeys(("self_correlation", "patches", "memory"), 0)
-        check_least(self, least | {"learning_rate": LEAST_RATE})
+        super().__post_init__()
         if self.memory:
             check_memory_share(self.memory_share)
-        if self.patches > 1:
-            raise TrainingError(f"patches={self.patches} is not a share of the images; give 0 to 1")
 
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -285,7 +274,7 @@ class ReDi(Method):
                     levels, _ = cache.features(part, variant=0)
                     yield part, self.remembered(self.scale.target(levels))
 
-        measure_comparison(self, len(data), compared, remembered)
+        fit_comparison(self, len(data), compared, remembered)
 
     def stages(self, data: TrainingSet) -> list[Stage]:
         cache = self.cache = self.feature_cache(data)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..features.backbone import CHANNELS, STRIDES
+from ..features.memory import k_centre
 
 _ROWS = 1024  # of similarities at once: those of all images to all would be the square of them
 
@@ -22,16 +23,9 @@ def describe(levels: list[Tensor], grid: int = 4) -> Tensor:
 
 
 def coreset(descriptors: Tensor, count: int) -> Tensor:
-    """Greedy k-centre choice of ``count`` rows of [N, D]: int64 indices, the most central first.
-
-    Source: Sener and Savarese, Active learning for convolutional neural networks (2018).
-    """
-    chosen = [int((descriptors - descriptors.mean(0)).square().sum(1).argmin())]
-    distance = (descriptors - descriptors[chosen[0]]).square().sum(1)
-    while len(chosen) < count:
-        chosen.append(int(distance.argmax()))
-        distance = torch.minimum(distance, (descriptors - descriptors[chosen[-1]]).square().sum(1))
-    return torch.tensor(chosen)
+    """A ``k_centre`` choice of ``count`` rows of [N, D]: int64 indices, the most central first."""
+    first = int((descriptors - descriptors.mean(0)).square().sum(1).argmin())
+    return k_centre(descriptors.T, first, count)
 
 
 def nearest_others(directions: Tensor, count: int) -> Tensor:

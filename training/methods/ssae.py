@@ -27,20 +27,10 @@ from edgead.bundle.entries import Pair
 from edgead.errors import TrainingError
 
 from ..features.networks import conv_norm_relu, position_gain
-from .base import (
-    LEAST_RATE,
-    UNIT_RANGE,
-    Method,
-    Stage,
-    TrainingSet,
-    check_least,
-    check_map,
-    check_types,
-    check_words,
-)
+from .base import UNIT_RANGE, Method, Stage, TrainingSet
+from .settings import MethodSettings
 from .ssae_corruption import Corruption, corrupt
 
-VARIANTS = ("plain", "ccm")
 DILATIONS = (1, 2, 4, 8, 16)  # [D]; the variant ccm has 32 too [F]
 WIDTHS = (32, 64, 128)  # [D] at strides 1, 2, 4; these and those below times the setting width
 FILTERS = 64  # [D] of each convolution of an SDC block
@@ -48,7 +38,7 @@ FUSED = 256  # [D] after the SDC blocks
 
 
 @dataclass(frozen=True)
-class SSAESettings:
+class SSAESettings(MethodSettings):
     """Every choice of SSAE. The default is the preset edge.
 
     size: input (height, width), multiples of 8; variant: plain, or ccm with skips that mix encoder
@@ -60,6 +50,11 @@ class SSAESettings:
     whole images; flips: show images mirrored too; position: divide by E; top_k: share of the map
     that top_k averages.
     """
+
+    multiple: ClassVar = 8
+    words: ClassVar = {"variant": ("plain", "ccm")}
+    least: ClassVar = {"width": 1 / 16, "noise": 0}
+    shares: ClassVar = ("weight", "elastic", "strokes", "clean")
 
     size: tuple[int, int] = (256, 256)  # [D]
     variant: str = "ccm"  # [F] in the same minutes it restores far better; the paper: plain
@@ -82,17 +77,12 @@ class SSAESettings:
     steps: int = 3600  # [P] below 12 minutes on two cores; the paper: 20,000 to 40,000 [D]
 
     def __post_init__(self) -> None:
-        check_types(self)
-        check_words(self, variant=VARIANTS)
-        check_map(self, multiple=8)
+        super().__post_init__()
         if self.crop and not (self.crop % 8 == 0 and 64 <= self.crop <= min(self.size)):
             raise TrainingError(
                 f"crop={self.crop} cannot be used: give a multiple of 8 from 64 to "
                 f"{min(self.size)}, the smaller side of size, or 0 for whole images"
             )
-        for name in ("weight", "elastic", "strokes", "clean"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise TrainingError(f"{name}={getattr(self, name)} is not a share; give 0 to 1")
         for name in ("extent", "opacity"):
             low, high = getattr(self, name)
             if not 0 < low <= high <= 1:
@@ -100,14 +90,6 @@ class SSAESettings:
                     f"{name}={getattr(self, name)} is not a range of shares; give two numbers "
                     "above 0, at most 1, the smaller one first"
                 )
-        least = {
-            "width": 1 / 16,
-            "batch_size": 2,
-            "steps": 1,
-            "noise": 0,
-            "learning_rate": LEAST_RATE,
-        }
-        check_least(self, least)
 
     @property
     def corruption(self) -> Corruption:
