@@ -150,7 +150,7 @@ def begin(options: TrainingOptions) -> Begun:
     if options.out.exists() and not options.out.is_dir():
         raise TrainingError(f"{options.out} is a file; give a folder for the run")
     if options.textures is not None and not METHODS[options.method].takes_textures:
-        raise TrainingError(f"{options.method} makes no use of --textures; leave it out")
+        raise TrainingError(f"{options.method} does not use --textures; remove the option")
     settings, seed = _all_settings(options), options.seed or 0
     fraction = options.calibration_fraction
     fraction = CALIBRATION_FRACTION if fraction is None else fraction
@@ -208,7 +208,7 @@ def take_up(options: TrainingOptions) -> Begun:
                 f"{out} was begun with --{key} {begun}, not {given}; leave --{key} out"
             )
     if options.textures is not None and "textures" not in data:
-        raise TrainingError(f"{out} was begun without --textures; leave it out")
+        raise TrainingError(f"{out} was begun without --textures; remove the option")
     options = replace(
         options,
         settings=record["settings"],

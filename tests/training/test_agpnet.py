@@ -297,9 +297,9 @@ def test_pairs_are_whitened_residuals_and_what_good_features_are_like():
     with torch.no_grad():
         placed = method.on_grid(method.backbone(data.images))
         clean = method.join(placed)
-        reference, restored = method.split(clean), method.split(method.decoder(clean))
+        reference, reconstructed = method.split(clean), method.split(method.decoder(clean))
         pairs = method(data.images)
-    for k, (x, y, (a, b)) in enumerate(zip(reference, restored, pairs[:3], strict=True)):
+    for k, (x, y, (a, b)) in enumerate(zip(reference, reconstructed, pairs[:3], strict=True)):
         side, matrix = method.whitening.sides[k], method.whitening.get_buffer(f"whiten_{k}")
         whole = (x - y).mean((0, 2, 3), keepdim=True)
         mean = (5 * (x - y).mean(0, keepdim=True) + PRIOR_IMAGES * whole) / (5 + PRIOR_IMAGES)
@@ -332,7 +332,7 @@ def test_two_training_images_are_enough():
 @pytest.mark.parametrize(
     "switches", [PLAIN, {"memory": 0}, {"join": "sum"}, {"stride": 8, "memory": 0}], ids=str
 )
-def test_half_trunk_takes_and_gives_float32_and_stays_close(switches):
+def test_a_half_method_takes_and_gives_float32_and_stays_close(switches):
     method, image = _method(**switches), _data(1).images
     with torch.no_grad():
         pairs, narrow = method(image), copy.deepcopy(method).half()(image)

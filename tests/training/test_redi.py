@@ -136,7 +136,7 @@ def test_pairs_give_the_cosine_distance_over_what_is_usual_there():
     method.scale.set_expected([2 / c * x for c, x in zip((24, 40, 112), usual, strict=True)])
     x, y = ([_random(1, c, 16 // 2**k, 16 // 2**k, seed=s) for k, c in enumerate((24, 40, 112))]
             for s in (1, 2))  # fmt: skip
-    method.scale.target, method.restore = lambda _: x, lambda _: y
+    method.scale.target, method.reconstruct = lambda _: x, lambda _: y
     for k, (a, b) in enumerate(method(_random(1, 3, 64, 64))):
         distance = 1 - torch.nn.functional.cosine_similarity(x[k], y[k])[0]
         want = distance / (usual[k] + 0.1 * usual[k].mean())
@@ -154,8 +154,10 @@ def test_expected_distance_is_the_mean_over_the_training_images():
             others = method.bank.similarity(describe(levels))
             others[others > 0.999] = -2
             recovered = method.recover_image(method.map_of(image[None]), method.bank.blend(others))
-            restored = method.restore(method.scale.standardise(method.backbone(recovered)))
-            for k, (x, y) in enumerate(zip(method.scale.target(levels), restored, strict=True)):
+            reconstructed = method.reconstruct(method.scale.standardise(method.backbone(recovered)))
+            for k, (x, y) in enumerate(
+                zip(method.scale.target(levels), reconstructed, strict=True)
+            ):
                 totals[k] += (1 - torch.nn.functional.cosine_similarity(x, y))[0] / len(images)
     for k, distance in enumerate(totals):
         gain = method.scale.get_buffer(f"gain_{k}")[0, 0]
@@ -242,11 +244,15 @@ def test_graph_gives_pairs_as_it_says_and_batches_do_not_mix():
     method, images = _method(), _random(3, 3, 64, 64)
     with torch.no_grad():
         together, alone = method(images), [method(image[None]) for image in images]
-    for k, (pair, (reference, restored)) in enumerate(zip(method.pairs(), together, strict=True)):
-        assert reference.shape == restored.shape == (3, pair.channels, *pair.size)
-        assert reference.dtype == restored.dtype == torch.float32
+    for k, (pair, (reference, reconstructed)) in enumerate(
+        zip(method.pairs(), together, strict=True)
+    ):
+        assert reference.shape == reconstructed.shape == (3, pair.channels, *pair.size)
+        assert reference.dtype == reconstructed.dtype == torch.float32
         for row in range(3):
-            torch.testing.assert_close(restored[row], alone[row][k][1][0], atol=2e-4, rtol=1e-3)
+            torch.testing.assert_close(
+                reconstructed[row], alone[row][k][1][0], atol=2e-4, rtol=1e-3
+            )
 
 
 def test_recovered_image_does_not_depend_on_what_the_map_hides():
@@ -273,15 +279,17 @@ def test_every_switch_gives_a_graph(changes):
 
 
 def test_prompt_switch_cuts_the_prompt_off():
-    self_map = _random(1, 9, 8, 8).abs()
+    structure_map = _random(1, 9, 8, 8).abs()
     for switch, same in ((False, True), (True, False)):
         method = _method(prompt=switch)
         with torch.no_grad():
-            a, b = (method.recover_image(self_map, _random(1, 3, 64, 64, seed=s)) for s in (1, 2))
+            a, b = (
+                method.recover_image(structure_map, _random(1, 3, 64, 64, seed=s)) for s in (1, 2)
+            )
         assert torch.equal(a, b) is same
 
 
-def test_half_trunk_takes_and_gives_float32_and_stays_close():
+def test_a_half_method_takes_and_gives_float32_and_stays_close():
     method, image = _method(), _random(1, 3, 64, 64)
     half = copy.deepcopy(method).half()
     with torch.no_grad():

@@ -316,6 +316,6 @@ def test_checkpoint_of_other_settings_is_refused(parts, tmp_path):
     with pytest.raises(TrainingError, match=r"cannot be resumed \(its tensors are not those"):
         load(other, out)
     save_file(other.state_dict(), out / "checkpoint.safetensors")  # a model is not a checkpoint
-    with pytest.raises(TrainingError, match=r"says nowhere how far.*train again"):
+    with pytest.raises(TrainingError, match=r"holds no position of a training.*train again"):
         load(other, out)
     assert Position().step == 0

@@ -148,7 +148,7 @@ def test_other_textures_at_resume_are_refused_and_the_same_ones_elsewhere_are_no
     with pytest.raises(DataError, match="pictures holds no images"):
         _train(parts, tmp_path / "run", resume=True)
     _train(parts, tmp_path / "run", resume=True, textures=moved)
-    with pytest.raises(TrainingError, match="bare was begun without --textures; leave it out"):
+    with pytest.raises(TrainingError, match="bare was begun without --textures; remove the option"):
         _train(parts, tmp_path / "bare", resume=True, textures=moved)
 
 
@@ -158,7 +158,7 @@ def test_textures_that_cannot_be_had_are_refused(parts, tmp_path):
     for folder in ("empty", "absent"):
         with pytest.raises(DataError, match=f"{folder} holds no images; give a folder of pictures"):
             _train(parts, out, textures=tmp_path / folder)
-    with pytest.raises(TrainingError, match="arnet makes no use of --textures"):
+    with pytest.raises(TrainingError, match="arnet does not use --textures"):
         _train(parts, out, method="arnet", settings={}, textures=parts)
     assert not out.exists()
 

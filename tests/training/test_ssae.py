@@ -52,10 +52,10 @@ def _corruption(**changes) -> Corruption:
 
 
 def test_loss_by_hand_and_in_float64():
-    restored, target = torch.full((1, 3, 1, 4), 0.5), torch.zeros(1, 3, 1, 4)
-    restored[..., 3] = 2.0
+    reconstructed, target = torch.full((1, 3, 1, 4), 0.5), torch.zeros(1, 3, 1, 4)
+    reconstructed[..., 3] = 2.0
     mask = torch.tensor([[[[0.0, 0.0, 0.0, 1.0]]]])
-    found = weighted_loss(restored, target, mask, 0.9)
+    found = weighted_loss(reconstructed, target, mask, 0.9)
     assert float(found["kept"]) == pytest.approx(0.9 * 0.25)
     assert float(found["corrupted"]) == pytest.approx(0.1 * 4)  # added, never subtracted
     a, b = _image(3, 3, 8, 9).numpy(), _image(3, 3, 8, 9, seed=1).numpy()
@@ -222,10 +222,10 @@ def test_textures_are_pieces_of_the_pictures_given():
     solid = _corruption(elastic=0.0, strokes=0.0, clean=0.0, opacity=(1.0, 1.0))
     corrupted, mask = corrupt(images, solid, _generator(), pictures)
     known = set(pictures.flatten().tolist())
-    painted = corrupted.movedim(1, -1)[mask[:, 0] > 0].flatten()
-    assert len(painted) > 1000 and set(painted.tolist()) <= known
+    changed = corrupted.movedim(1, -1)[mask[:, 0] > 0].flatten()
+    assert len(changed) > 1000 and set(changed.tolist()) <= known
     used = [
-        not set(picture.flatten().tolist()).isdisjoint(painted.tolist()) for picture in pictures
+        not set(picture.flatten().tolist()).isdisjoint(changed.tolist()) for picture in pictures
     ]
     assert all(used)
     made_up, _ = corrupt(images, solid, _generator())
@@ -243,7 +243,7 @@ def test_noise_goes_into_input_and_target():
     images = _image(6, 3, 64, 64)
     for noise, clean in ((0.1, 1.0), (0.1, 0.0), (0.0, 1.0)):
         method, seen = _method(noise=noise, clean=clean), []
-        method.restore = lambda image, seen=seen: seen.append(image) or image
+        method.reconstruct = lambda image, seen=seen: seen.append(image) or image
         (stage,) = method.stages(TrainingSet(images, lambda items, title: iter(items)))
         losses = stage.loss(torch.arange(6), _generator(), 0.0)
         assert float(losses["kept"]) == 0
@@ -285,7 +285,7 @@ def test_usual_error_of_a_position_is_blurred_and_has_a_floor_of_a_tenth():
     images[..., 32:] = 0.5
     method.conclude(TrainingSet(images, lambda items, title: iter(items)))
     with torch.no_grad():
-        usual = (method.restore(images) - images).double().square().mean((0, 1)).numpy()
+        usual = (method.reconstruct(images) - images).double().square().mean((0, 1)).numpy()
     smooth = ndimage.gaussian_filter(usual, 1.0, mode="mirror", truncate=4)  # 4 px at 256
     want = (smooth + 0.1 * smooth.mean()) ** -0.5
     # OpenCV cuts the kernel off at 3 to 4 standard deviations: 0.3 % of its weight.
@@ -297,7 +297,7 @@ def test_usual_error_of_a_position_is_blurred_and_has_a_floor_of_a_tenth():
 
 
 @pytest.mark.parametrize("variant", ["plain", "ccm"])
-def test_half_trunk_takes_and_gives_float32_and_stays_close(variant):
+def test_a_half_method_takes_and_gives_float32_and_stays_close(variant):
     method, image = _method(variant=variant), _image(1, 3, 64, 64)
     ((_, want),) = method(image)
     ((original, got),) = copy.deepcopy(method).half()(image)

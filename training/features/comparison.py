@@ -92,9 +92,9 @@ def make_memory(count: int, size: Size, images: int) -> FeatureMemory | None:
     return FeatureMemory(kept, remembered_channels(), size) if kept else None
 
 
-def differences(reference: list[Tensor], restored: list[Tensor]) -> list[Tensor]:
+def differences(reference: list[Tensor], reconstructed: list[Tensor]) -> list[Tensor]:
     """F_X - F_Y of every level, float32."""
-    return [x.float() - y.float() for x, y in zip(reference, restored, strict=True)]
+    return [x.float() - y.float() for x, y in zip(reference, reconstructed, strict=True)]
 
 
 def fit_comparison(
@@ -108,8 +108,8 @@ def fit_comparison(
     ``method`` has whitening and memory, each None where it is not used, and scale; its setting
     ``position`` says whether what is usual is that of each place, or of all of them together.
     ``compared`` and ``remembered`` take the title of a progress bar and give, by chunks of the
-    ``images`` good images, (reference, restored) of the levels and (indices [n], what the memory
-    compares).
+    ``images`` good images, (reference, reconstructed) of the levels and (indices [n], what the
+    memory compares).
     """
     if method.whitening is not None:
         pairs = compared("residuals of the good images")

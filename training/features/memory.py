@@ -25,7 +25,7 @@ _PROJECTED = 32  # [P] the coreset is chosen in so many random directions
 class FeatureMemory(nn.Module):
     """[N, C, h, w] features to the pair (features, the most similar ones kept), scaled.
 
-    The restored feature of a position blends the ``NEIGHBOURS`` nearest of ``kept`` [M, C], by
+    The reconstructed feature of a position blends the ``NEIGHBOURS`` nearest of ``kept`` [M, C], by
     exp(-|f - k|^2 / (2 C ``TEMPERATURE``)) less that of the next one: a weight falls to 0 where its
     feature ceases to be among the nearest, so a tie, which rounding decides, is not a jump.
     ``gain``^2 is 1 / sqrt(E mean(E)) per position, E the mean squared difference that good images
@@ -47,9 +47,9 @@ class FeatureMemory(nn.Module):
     def emit(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """The pair of features [N, C, h, w] float32."""
         gain = self.gain.float()
-        return features * gain, self.restore(features) * gain
+        return features * gain, self.reconstruct(features) * gain
 
-    def restore(self, features: Tensor, foreign_to: Tensor | None = None) -> Tensor:
+    def reconstruct(self, features: Tensor, foreign_to: Tensor | None = None) -> Tensor:
         """The blend for every position; ``foreign_to`` [N]: images whose own features are out."""
         count, height, width = (int(length) for length in features.shape[1:])
         query = features.flatten(2)  # the kept ones come first: a TopK of rows is slow on CPUs
@@ -95,7 +95,7 @@ class FeatureMemory(nn.Module):
             return
         total, count = torch.zeros(self.gain.shape[2:], dtype=torch.float64), 0
         for indices, features in chunks:
-            difference = features - self.restore(features, foreign_to=indices)
+            difference = features - self.reconstruct(features, foreign_to=indices)
             total += difference.square().mean(1).sum(0, dtype=torch.float64).cpu()
             count += len(indices)
         own = total / count

@@ -16,7 +16,7 @@ from edgead.anomaly_map import AnomalyMap, MapParams
 from .networks import drawn, position_gain
 
 PRIOR_IMAGES = 10  # [P]
-Compared = tuple[list[Tensor], list[Tensor]]  # reference and restored of some images, by pair
+Compared = tuple[list[Tensor], list[Tensor]]  # reference and reconstructed of some images, by pair
 CACHE_BYTES = 4 << 30  # features of training images beyond this are computed anew in each step
 
 
@@ -104,12 +104,14 @@ class FeatureScale(nn.Module):
         """The levels that are smoothed, smoothed; the others as they are."""
         return smooth(levels, self.smoothed)
 
-    def emit(self, reference: list[Tensor], restored: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
+    def emit(
+        self, reference: list[Tensor], reconstructed: list[Tensor]
+    ) -> list[tuple[Tensor, Tensor]]:
         """Pairs times the gain, float32 also behind a backbone in half."""
         gains = self._each("gain", len(reference))
         return [
             (x.float() * gain.float(), y.float() * gain.float())
-            for x, y, gain in zip(reference, restored, gains, strict=True)
+            for x, y, gain in zip(reference, reconstructed, gains, strict=True)
         ]
 
 
@@ -127,9 +129,9 @@ def fit_scale(
     """
     sums: list[Any] = [0.0] * scale.count
     count = 0
-    for reference, restored in compared("distances of the good images"):
+    for reference, reconstructed in compared("distances of the good images"):
         count += len(reference[0])
-        for k, (x, y) in enumerate(zip(reference, restored, strict=True)):
+        for k, (x, y) in enumerate(zip(reference, reconstructed, strict=True)):
             distance = (x - y).square().mean(1)
             sums[k] = sums[k] + distance.sum(0, dtype=torch.float64).cpu()
     expected = [total / count for total in sums]

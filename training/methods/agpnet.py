@@ -269,11 +269,11 @@ class AGPNet(Method):
         levels = self.backbone(image.to(self.decoder.head.weight.dtype))
         placed = self.on_grid(levels)
         clean = self.join(placed)
-        restored = self.decoder(clean)
+        reconstructed = self.decoder(clean)
         if self.whitening is None:
-            pairs = self.scale.emit(self.split(clean), self.split(restored))
+            pairs = self.scale.emit(self.split(clean), self.split(reconstructed))
         else:
-            pairs = self.whitening.emit(self.split(clean - restored))
+            pairs = self.whitening.emit(self.split(clean - reconstructed))
         return [*pairs, self.memory.emit(self.remembered(placed))] if self.memory else pairs
 
     def preview(self, images: Tensor) -> list[Tensor]:
@@ -334,8 +334,8 @@ class AGPNet(Method):
             for part in data.chunks(title):
                 with torch.no_grad():
                     clean, _ = source(part)
-                    restored = self.decoder(clean)
-                yield self.split(clean), self.split(restored)
+                    reconstructed = self.decoder(clean)
+                yield self.split(clean), self.split(reconstructed)
 
         def kept(title: str) -> Iterator[tuple[Tensor, Tensor]]:
             for part in data.chunks(title):
@@ -374,10 +374,10 @@ class AGPNet(Method):
                 self.teacher.follow(self.decoder)
             clean, prior = source(indices)
             inputs = perturbed(indices, clean, prior, generator, done)
-            restored = self.decoder(torch.cat(list(inputs.values()))).chunk(len(inputs))
+            reconstructed = self.decoder(torch.cat(list(inputs.values()))).chunk(len(inputs))
             return {
                 name: F.mse_loss(each, clean) / len(inputs)
-                for name, each in zip(inputs, restored, strict=True)
+                for name, each in zip(inputs, reconstructed, strict=True)
             }
 
         return [self.one_stage(data, self.decoder, loss, prepare=source.prepare)]

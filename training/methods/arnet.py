@@ -9,7 +9,7 @@ Source: Huang, Ye, Cao, Li, Zhang, Lu, "Attribute restoration framework for anom
     E_k = mean |Y_k - X| over the training images, their pixels and channels                 [D]
     map = 1/T sum over k of |Y_k - X| / E_k, the score is its mean                           [D]
 
-What was erased comes back as good parts have it, so a defect is restored wrongly [F]. With the
+What was erased comes back as good parts have it, so a defect is reconstructed wrongly [F]. With the
 setting position E_k is measured at each position, so that edges, which never come back quite, do
 not drown a faint defect, and the score is the mean of the highest values [P]. The graph hands out
 X / E_k and Y_k / E_k, whose mean absolute difference is just |Y_k - X| / E_k.
@@ -161,7 +161,7 @@ class ARNet(Method):
         kept = image.mean(1, keepdim=True) if self.config.erase != "rotation" else image
         return rotate(kept, self.quarters[k])
 
-    def restore(self, image: Tensor) -> Tensor:
+    def reconstruct(self, image: Tensor) -> Tensor:
         """Y_k of all k: [N, 3, H, W] to [N, T, 3, H, W], float32 in [0, 1].
 
         The T images pass as one batch, so that the exported graph holds the network once.
@@ -172,13 +172,13 @@ class ARNet(Method):
         return self.unet(erased).reshape(-1, count, 3, *size)
 
     def forward(self, image: Tensor) -> list[tuple[Tensor, Tensor]]:
-        restored, gain = self.restore(image), self.gain.float()
-        return [(image * gain[k], restored[:, k] * gain[k]) for k in range(len(self.quarters))]
+        reconstructed, gain = self.reconstruct(image), self.gain.float()
+        return [(image * gain[k], reconstructed[:, k] * gain[k]) for k in range(len(self.quarters))]
 
     def preview(self, images: Tensor) -> list[Tensor]:
-        """Rows: the images X, the last O_k(X) in three channels, and what is restored from it."""
+        """Rows: the images X, the last O_k(X) in three channels, and its reconstruction."""
         erased = self.erase(images, -1).expand(-1, 3, -1, -1)
-        return [images, erased, self.restore(images)[:, -1]]
+        return [images, erased, self.reconstruct(images)[:, -1]]
 
     # training ------------------------------------------------------------------------------------
 
@@ -186,7 +186,7 @@ class ARNet(Method):
         """Measure E_k, the mean error of the training images under each transformation [D]."""
 
         def error(image: Tensor) -> Tensor:
-            return (self.restore(image) - image[:, None]).abs().mean(2)
+            return (self.reconstruct(image) - image[:, None]).abs().mean(2)
 
         for k, usual in enumerate(data.mean(error, "restoration errors of the good images")):
             if self.config.position:

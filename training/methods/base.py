@@ -85,7 +85,7 @@ class Method(nn.Module, ABC):
     """A graph image to feature pairs, and how it is learnt.
 
     ``forward`` takes [N, 3, H, W] float32, normalised with ``preprocess_params``, and returns K
-    pairs (reference, restored), each [N, C_k, H_k, W_k] float32. After ``.half()`` the
+    pairs (reference, reconstructed), each [N, C_k, H_k, W_k] float32. After ``.half()`` the
     networks compute in float16 and the method still takes and gives float32.
 
     ``config``: the method's settings dataclass, with size, blur_sigma (pixels of a map 256 high),

@@ -35,7 +35,7 @@ class _Filter(nn.Module):
     def forward(self, gray: Tensor) -> Tensor:
         pad_y, pad_x = (size // 2 for size in self.kernel.shape[-2:])
         padded = F.pad(gray, (pad_x, pad_x, pad_y, pad_y), mode="replicate")
-        return F.conv2d(padded, self.kernel.float())  # float32 also inside a half trunk
+        return F.conv2d(padded, self.kernel.float())  # float32 also after .half()
 
 
 class Hog(nn.Module):

@@ -189,14 +189,14 @@ class AutoEncoder(nn.Module):
 
 
 def weighted_loss(
-    restored: Tensor, target: Tensor, mask: Tensor, weight: float
+    reconstructed: Tensor, target: Tensor, mask: Tensor, weight: float
 ) -> dict[str, Tensor]:
     """The two terms of L, each per image and then averaged over [N, 3, H, W]. [D]
 
     mask [N, 1, H, W] is 1 where the input was corrupted; |M| counts pixels times channels. An image
     without corruption has no second term.
     """
-    error = (restored - target).square()
+    error = (reconstructed - target).square()
 
     def mean(region: Tensor) -> Tensor:
         count = (3 * region.sum((1, 2, 3))).clamp_min(1)
@@ -224,18 +224,18 @@ class SSAE(Method):
     def pairs(self) -> tuple[Pair, ...]:
         return (Pair("reference_0", "restored_0", 3, self.config.size, 1.0),)
 
-    def restore(self, image: Tensor) -> Tensor:
+    def reconstruct(self, image: Tensor) -> Tensor:
         """f: [N, 3, H, W] to the same shape, float32."""
         return self.autoencoder(image.to(self.autoencoder.out.weight.dtype))
 
     def forward(self, image: Tensor) -> list[tuple[Tensor, Tensor]]:
         gain = self.gain.float()
-        return [(image * gain, self.restore(image) * gain)]
+        return [(image * gain, self.reconstruct(image) * gain)]
 
     def preview(self, images: Tensor) -> list[Tensor]:
         """Rows: X, f(X), corrupted X, and what f makes of it."""
         corrupted, _ = corrupt(images, self.config.corruption, torch.Generator().manual_seed(0))
-        return [images, self.restore(images), corrupted, self.restore(corrupted)]
+        return [images, self.reconstruct(images), corrupted, self.reconstruct(corrupted)]
 
     # training ------------------------------------------------------------------------------------
 
@@ -245,7 +245,7 @@ class SSAE(Method):
             return
 
         def error(image: Tensor) -> Tensor:
-            return (self.restore(image) - image).square().mean(1)
+            return (self.reconstruct(image) - image).square().mean(1)
 
         usual = data.mean(error, "errors of the good images")
         self.gain.copy_(position_gain(usual, blurred=True).sqrt())
@@ -275,7 +275,7 @@ class SSAE(Method):
                 grain = config.noise * torch.randn(target.shape, generator=generator)
                 target, corrupted = target + grain, corrupted + grain
             target, corrupted, mask = (x.to(data.device) for x in (target, corrupted, mask))
-            return weighted_loss(self.restore(corrupted), target, mask, config.weight)
+            return weighted_loss(self.reconstruct(corrupted), target, mask, config.weight)
 
         # AdamW without decay is Adam [D].
         return [self.one_stage(data, self.autoencoder, loss, weight_decay=0.0)]
