@@ -45,7 +45,7 @@ from .run_record import (
     recorded_samples,
     recorded_tiling,
     take_up,
-    tell_split,
+    tell,
     write_record,
 )
 from .training_set import (
@@ -111,15 +111,15 @@ def train(options: TrainingOptions, *, resume: bool = False, reporter: Reporter 
     first = fabric.is_global_zero
     reporter = reporter if first else SILENT
     with together(fabric):
-        options, dataset, parts, record = take_up(options) if resume else begin(options)
-        reporter.log(f"read   {options.data}: {dataset.summary()}")
-        tell_split(options, parts, reporter.log)
+        begun = take_up(options) if resume else begin(options)
+        tell(begun, reporter.log)
+        options, _, parts, record = begun
         config = METHODS[options.method].read(options.settings)
         check_batch(fabric, config.batch_size)
         reporter.log(f"device {describe(fabric)}")
-        textures = choose_textures(options.textures)
         if first:
             check_parts(parts, reporter.progress)
+        textures = choose_textures(options.textures)
         note_content(record["data"], options, parts, textures)
         tiles = choose_tiles(parts, options.tiling, config.size, record["seed"], reporter.progress)
         if options.tiling is not None and not resume:
@@ -127,14 +127,14 @@ def train(options: TrainingOptions, *, resume: bool = False, reporter: Reporter 
         torch.manual_seed(record["seed"])
         method = METHODS[options.method].from_settings(options.settings, n_learnt(record))
         params = method.preprocess_params()
-        other = load_textures(textures, params)
+        foreign = load_textures(textures, params)
     with together(fabric):
         options.out.mkdir(parents=True, exist_ok=True)  # not before: an error leaves nothing
         if first:
             write_record(options.out, record)
         images = load_images(parts[0], tiles, params, options.out, reporter.progress, first)
     position = fit(
-        method, TrainingSet(images, reporter.progress, textures=other), options.out,
+        method, TrainingSet(images, reporter.progress, textures=foreign), options.out,
         seed=record["seed"], bounds=options.bounds, bar=reporter.bar, fabric=fabric,
         resume=resume and (options.out / CHECKPOINT).is_file(),
     )  # fmt: skip

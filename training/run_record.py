@@ -101,27 +101,6 @@ class TrainingOptions:
         return shlex.join(words)
 
 
-def tell_split(options: TrainingOptions, parts: Parts, log: Callable[[str], None]) -> None:
-    """Say how the images were divided."""
-    train, calibration = parts
-    shots = "" if options.shots is None else f" (--shots {options.shots})"
-    log(
-        f"split  {len(train)} to train on{shots}, {len(calibration)} to calibrate with, "
-        f"seed {options.seed}"
-    )
-    if options.group is not None:
-        learnt, held_out = (count_parts(samples, options.group) for samples in parts)
-        log(
-            f"parts  {learnt} to train on, {held_out} to calibrate with, by --group {options.group}"
-        )
-        log(
-            "note   images of one part resemble each other: the false-reject rate is promised as "
-            "an average over parts, and is known less well than the images suggest"
-        )
-    if len(train) < 10:
-        log(f"note   {len(train)} training images are few: expect good parts to be rejected")
-
-
 def open_recorded(root: Path, data: dict[str, Any]) -> Dataset:
     """The data of a record, where it lies now."""
     return open_dataset(root, layout=data["layout"], category=data.get("category"))
@@ -221,6 +200,29 @@ def take_up(options: TrainingOptions) -> Begun:
     )
     dataset = open_recorded(options.data, data)
     return Begun(options, dataset, recorded_samples(record, dataset), record)
+
+
+def tell(begun: Begun, log: Callable[[str], None]) -> None:
+    """Say what was read, and how the images were divided."""
+    options, parts = begun.options, begun.parts
+    train, calibration = parts
+    log(f"read   {options.data}: {begun.dataset.summary()}")
+    shots = "" if options.shots is None else f" (--shots {options.shots})"
+    log(
+        f"split  {len(train)} to train on{shots}, {len(calibration)} to calibrate with, "
+        f"seed {options.seed}"
+    )
+    if options.group is not None:
+        learnt, held_out = (count_parts(samples, options.group) for samples in parts)
+        log(
+            f"parts  {learnt} to train on, {held_out} to calibrate with, by --group {options.group}"
+        )
+        log(
+            "note   images of one part resemble each other: the false-reject rate is promised as "
+            "an average over parts, and is known less well than the images suggest"
+        )
+    if len(train) < 10:
+        log(f"note   {len(train)} training images are few: expect good parts to be rejected")
 
 
 def recorded_tiling(record: dict[str, Any]) -> Tiling | None:

@@ -350,12 +350,11 @@ def test_a_half_method_takes_and_gives_float32_and_stays_close(switches):
     [({"join": "product"}, "join='product' is not known"), ({"size": [100, 64]}, "multiples of 16"),
      ({"stride": 4}, r"stride=4 cannot be used; choose one of \(8, 16\)"),
      ({"width": 20, "heads": 3}, "width=20 is not a multiple of heads=3"),
-     ({"eta": 1.0}, "eta=1.0 never follows"),
-     ({"image_share": [0.3, 0.1]}, "not a range of shares"),
+     ({"image_share": [0.3, 0.1]}, "not a range of shares"), ({"batch_size": 1}, "at least 2"),
      ({"image_share": [0.1, 1.5]}, "not a range of shares"), ({"noise": "salt"}, "noise='salt'"),
      ({"where": "nowhere"}, "where='nowhere'"), ({"masks": "all"}, "masks='all'"),
      ({"schedule": "cosine"}, "schedule='cosine'"), ({"alpha": -1.0}, "alpha=-1.0 must be"),
-     ({"batch_size": 1}, "at least 2"), ({"map": "hog"}, "agpnet has no setting 'map'"),
+     ({"map": "hog"}, "agpnet has no setting 'map'"), ({"eta": 1.0}, "eta=1.0 never follows"),
      ({"ema": 1}, "like ema=true"), ({"blocks": 0}, "blocks=0 must be at least 1")],
 )  # fmt: skip
 def test_bad_settings_get_a_sentence(settings, words):

@@ -31,6 +31,7 @@ LOOSE: dict[str, Any] = {
     "memory_share": 0.9,
 }
 
+REMEMBERED = sum(CHANNELS[1:])  # channels of what the memory compares, see ``remember``
 Size = tuple[int, int]
 
 
@@ -43,7 +44,7 @@ def level_pairs(sizes: list[Size], memory_share: float) -> tuple[Pair, ...]:
     weights = [(1 - memory_share) / len(CHANNELS)] * len(CHANNELS)
     levels = list(zip(CHANNELS, sizes, weights, strict=True))
     if memory_share:
-        levels.append((remembered_channels(), sizes[1], memory_share))
+        levels.append((REMEMBERED, sizes[1], memory_share))
     return tuple(
         Pair(f"reference_{k}", f"restored_{k}", channels, size, weight)
         for k, (channels, size, weight) in enumerate(levels)
@@ -59,13 +60,8 @@ def check_memory_share(share: float) -> None:
         )
 
 
-def remembered_channels() -> int:
-    """Channels of what the memory compares: strides 8 and 16 side by side. [P: as PatchCore]"""
-    return sum(CHANNELS[1:])
-
-
 def remember(fine: Tensor, coarse: Tensor, quiet_border: bool) -> Tensor:
-    """What the memory compares: smoothed levels of strides 8 and 16 side by side, float32.
+    """What the memory compares: smoothed levels of strides 8 and 16 side by side, float32. [P]
 
     With ``quiet_border`` each counts by its ``border_share``.
     """
@@ -89,7 +85,7 @@ def make_whitening(sizes: list[Size], height: int, quiet_border: bool) -> LocalW
 def make_memory(count: int, size: Size, images: int) -> FeatureMemory | None:
     """Of ``count`` features at most, as many as ``images`` of ``size`` (h, w) have; None for 0."""
     kept = min(count, images * math.prod(size))
-    return FeatureMemory(kept, remembered_channels(), size) if kept else None
+    return FeatureMemory(kept, REMEMBERED, size) if kept else None
 
 
 def differences(reference: list[Tensor], reconstructed: list[Tensor]) -> list[Tensor]:
