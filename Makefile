@@ -138,7 +138,7 @@ gpu-check: $(VENV)/.made
 
 # The packages in .venv stay; the stamp goes, so that the next make builds edgead again.
 clean:
-	rm -rf build dist demo *.egg-info edgead/*.so edgead/_cuda.not_built.txt
+	rm -rf build dist demo *.egg-info edgead/*.so edgead/nvidia/_cuda.not_built.txt
 	rm -rf .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 	rm -f $(VENV)/.installed

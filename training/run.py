@@ -108,8 +108,7 @@ def train(options: TrainingOptions, *, resume: bool = False, reporter: Reporter 
         Interrupted: a signal stopped it; the checkpoint is on disk.
     """
     fabric = launch(options.device)
-    first = fabric.is_global_zero
-    reporter = reporter if first else SILENT
+    reporter = reporter if (first := fabric.is_global_zero) else SILENT
     with together(fabric):
         begun = take_up(options) if resume else begin(options)
         tell(begun, reporter.log)

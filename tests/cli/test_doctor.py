@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from edgead.cli import machine
+from edgead.cli import doctor
 from edgead.cli.main import main
 from edgead.installation import EXTRAS, extra_of, missing
 
@@ -37,7 +37,7 @@ def test_this_machine_can_score(capsys):
 def test_for_people_each_finding_has_a_line(capsys):
     assert main(["doctor"]) == 0
     out = capsys.readouterr().out
-    for finding in machine.findings():
+    for finding in doctor.checks():
         assert any(
             line.startswith(finding.state) and finding.name in line for line in out.splitlines()
         )
@@ -46,7 +46,7 @@ def test_for_people_each_finding_has_a_line(capsys):
 
 
 def test_a_missing_option_names_its_cure_and_is_no_failure(monkeypatch, capsys):
-    monkeypatch.setattr(machine, "missing", lambda extra: ["torch"] if extra == "train" else [])
+    monkeypatch.setattr(doctor, "missing", lambda extra: ["torch"] if extra == "train" else [])
     code, report = run_json(capsys)
     assert code == 0
     train = by_name(report)["extra train"]
@@ -65,7 +65,7 @@ def test_a_missing_option_names_its_cure_and_is_no_failure(monkeypatch, capsys):
     ],
 )
 def test_the_cuda_kernels_are_an_option(monkeypatch, capsys, cuda, state, cure):
-    monkeypatch.setattr("edgead.cli.kernels.built", lambda: {"cpu": "avx2", "cuda": cuda})
+    monkeypatch.setattr("edgead.cli.doctor.built", lambda: {"cpu": "avx2", "cuda": cuda})
     code, report = run_json(capsys)
     assert code == 0
     found = by_name(report)["kernels cuda"]
@@ -77,7 +77,7 @@ def test_the_cuda_kernels_are_an_option(monkeypatch, capsys, cuda, state, cure):
 def test_why_the_cuda_kernels_were_not_built_is_read_beside_the_cpu_kernels(
     monkeypatch, capsys, tmp_path
 ):
-    monkeypatch.setitem(sys.modules, "edgead._cuda", None)
+    monkeypatch.setitem(sys.modules, "edgead.nvidia._cuda", None)
     monkeypatch.setattr("edgead._cpu.__file__", str(tmp_path / "_cpu.so"))
     assert by_name(run_json(capsys)[1])["kernels cuda"]["detail"] == "not built"
     (tmp_path / "_cuda.not_built.txt").write_text("nvcc 11.4 at /x/nvcc is too old\n")
@@ -145,8 +145,8 @@ def test_a_broken_need_is_a_finding_and_exit_code_2(monkeypatch, capsys):
 
 def test_the_processor_is_named_as_the_system_names_it(monkeypatch):
     text = "processor\t: 0\nmodel name\t: Some CPU @ 3 GHz\nmodel name\t: Another\n"
-    monkeypatch.setattr(machine.Path, "read_text", lambda _: text)
-    assert machine.processor_name() == "Some CPU @ 3 GHz"
+    monkeypatch.setattr(doctor.Path, "read_text", lambda _: text)
+    assert doctor.processor_name() == "Some CPU @ 3 GHz"
 
 
 def test_extras_of_modules():
