@@ -22,7 +22,7 @@ CPP := $(shell find csrc tests benchmarks \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test test-aarch64 fuzz lint format bench methods ablation peers gpu-check clean distclean
+.PHONY: help install demo docs test test-aarch64 fuzz lint format bench methods ablation peers gpu-check clean distclean
 
 help:
 	@echo 'make demo          train, export, qualify and evaluate on solar cells (about 12 minutes)'
@@ -31,6 +31,7 @@ help:
 	@echo 'make fuzz          let libFuzzer look for crashes of the kernels for FUZZ_SECONDS (300)'
 	@echo 'make lint          ruff, mypy and clang-format'
 	@echo 'make format        let ruff and clang-format rewrite the files'
+	@echo 'make docs          generate docs/command-line.md from the parsers of the commands'
 	@echo 'make bench         time the kernels and, after make demo, Detector.score over bare inference'
 	@echo 'make methods       the table of the methods on DATA=FOLDER, hours   ARGS="--seeds 0" passes on'
 	@echo 'make ablation      one setting changed at a time, on DATA=FOLDER, hours'
@@ -62,6 +63,9 @@ install: $(VENV)/.installed
 
 demo: $(VENV)/.installed
 	@$(BIN)/python examples/demo.py $(ARGS)
+
+docs: $(VENV)/.installed
+	$(BIN)/python docs/generate.py
 
 test: $(VENV)/.installed
 	@$(BIN)/python -m pytest $(ARGS)
