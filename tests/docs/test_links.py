@@ -47,3 +47,44 @@ def test_code_and_messages_name_pages_that_exist() -> None:
             if path.suffix in (".py", ".h", ".cpp", ".cu", ".html"):
                 for name in re.findall(r"\bdocs/[\w/-]+\.md", path.read_text(encoding="utf-8")):
                     assert (pages.ROOT / name).is_file(), f"{path}: {name}"
+
+
+HOUSE_WORDS = {
+    r"\bwanted\b": "expected",
+    r"(?<!there )\bis no (?!longer)": "is not a",
+    r"\b(nobody|somebody|whoever)\b": "name who, or use the passive",
+    r"\bdoors?\b": "entry point",
+    r"\btwins?\b": "CPU and CUDA implementation",
+    r"\btrunk\b": "backbone",
+    r"\brestored\b": "reconstructed",
+    r"\bpainted\b": "synthetic defect",
+}
+"""Words that a page does not use, and what it says instead."""
+
+
+@pytest.mark.parametrize("page", ALL_PAGES)
+def test_a_page_uses_the_standard_terms(page) -> None:
+    text = pages.prose(pages.read(page))
+    if page == "docs/command-line.md":
+        text = text.partition("<!-- commands:begin -->")[0]  # the rest is the help of the commands
+    text = re.sub(r"`[^`]*`|\([^()]*\.(py|md)\)", "", text)
+    for word, better in HOUSE_WORDS.items():
+        found = re.search(word, text, re.IGNORECASE)
+        assert not found, f"{page}: {found[0]!r}: {better}"
+
+
+@pytest.mark.parametrize("page", ALL_PAGES)
+def test_a_page_installs_from_a_clone(page) -> None:
+    assert not re.search(r"pip install \"?edgead", pages.read(page)), "edgead is not on PyPI"
+
+
+@pytest.mark.parametrize("page", ALL_PAGES)
+def test_every_row_of_a_table_has_the_cells_of_its_header(page) -> None:
+    rows = pages.prose(pages.read(page)).splitlines()
+    cells = 0
+    for before, line in zip(["", *rows], rows, strict=False):
+        if not line.startswith("|"):
+            continue
+        count = len(re.findall(r"(?<!\\)\|", line)) - 1
+        cells = cells if before.startswith("|") else count
+        assert count == cells, f"{page}: {line}"
