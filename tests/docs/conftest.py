@@ -13,6 +13,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from doc_execution import Runner
+
 from edgead.cli.main import main
 
 BUNDLES = ("disc", "cell", "bottle", "part", "other", "several", "demo/cell")
@@ -53,10 +55,8 @@ def prepared(tiny, make_frame, tmp_path_factory: pytest.TempPathFactory) -> Path
 @pytest.fixture
 def runner(
     prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd
-) -> Iterator[object]:
+) -> Iterator[Runner]:
     """Runs blocks in a copy of the prepared folder."""
-    from execution import Runner
-
     work = tmp_path / "work"
     shutil.copytree(prepared, work)
     monkeypatch.chdir(work)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 
-import pages
+import doc_pages
 import pytest
 
 from edgead.cli.main import COMMANDS
@@ -14,7 +14,7 @@ from edgead.cli.main import COMMANDS
 @pytest.fixture(scope="module")
 def generate():
     """The script docs/generate.py."""
-    spec = importlib.util.spec_from_file_location("generate", pages.ROOT / "docs/generate.py")
+    spec = importlib.util.spec_from_file_location("generate", doc_pages.ROOT / "docs/generate.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -22,12 +22,12 @@ def generate():
 
 
 def test_the_page_is_up_to_date(generate) -> None:
-    page = pages.read("docs/command-line.md")
+    page = doc_pages.read("docs/command-line.md")
     assert generate.page(page) == page, "make docs generates it"
 
 
 def test_the_page_has_every_command() -> None:
-    headings = pages.anchors(pages.read("docs/command-line.md"))
+    headings = doc_pages.anchors(doc_pages.read("docs/command-line.md"))
     assert {f"edgead-{name}" for name in COMMANDS} | {"edgead-bench"} <= headings
 
 

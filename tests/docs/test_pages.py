@@ -4,34 +4,35 @@ from __future__ import annotations
 
 import re
 
-import pages
-import policy
+import doc_pages
+import doc_parse
+import doc_policy
 import pytest
-from execution import Runner, parse
+from doc_execution import Runner
 
-USER_PAGES = pages.user_pages()
+USER_PAGES = doc_pages.user_pages()
 
 
 @pytest.mark.parametrize("page", USER_PAGES)
 def test_every_block_of_the_page_does_what_it_says(page, runner: Runner) -> None:
-    for block in pages.blocks(page):
+    for block in doc_pages.blocks(page):
         runner.run(block)
 
 
 @pytest.mark.parametrize("page", USER_PAGES)
 def test_every_command_in_the_text_exists_with_its_options(page) -> None:
-    makefile = pages.read("Makefile")
-    for code in pages.inline_code(page):
+    makefile = doc_pages.read("Makefile")
+    for code in doc_pages.inline_code(page):
         if re.match(r"edgead(-bench)? ", code):
-            parse.check_options(f"{page}: `{code}`", code)
+            doc_parse.check_options(f"{page}: `{code}`", code)
         if target := re.match(r"make ([\w-]+)", code):
             assert re.search(rf"(?m)^{target[1]}\b.*:", makefile) or target[1] in makefile, code
 
 
 @pytest.mark.parametrize("page", USER_PAGES)
 def test_a_page_has_one_title_and_fits_on_a_few_screens(page) -> None:
-    text = pages.read(page)
-    assert len(re.findall(r"(?m)^# ", pages.prose(text))) == 1
+    text = doc_pages.read(page)
+    assert len(re.findall(r"(?m)^# ", doc_pages.prose(text))) == 1
     if page != "docs/command-line.md":  # generated
         limit = 200 if page == "docs/json.md" else 150
         assert len(text.splitlines()) <= limit, page
@@ -41,18 +42,18 @@ def test_no_entry_of_the_tables_is_left_over() -> None:
     commands = [
         (page, command.text.split("  #")[0].strip())
         for page in USER_PAGES
-        for block in pages.blocks(page)
+        for block in doc_pages.blocks(page)
         if block.kind in ("sh", "console") and not block.text.startswith("#!")
-        for command in pages.commands(block)
+        for command in doc_pages.commands(block)
     ]
-    for key in [*policy.RUN_SMALL, *policy.EXIT_CODES]:
+    for key in [*doc_policy.RUN_SMALL, *doc_policy.EXIT_CODES]:
         assert key in commands, key
-    for where, what, _ in policy.PARSED:
+    for where, what, _ in doc_policy.PARSED:
         assert any(re.match(where, page) and re.match(what, text) for page, text in commands), what
-    for what, _ in policy.TOOLS:
+    for what, _ in doc_policy.TOOLS:
         assert any(re.match(what, text) for _, text in commands), what
-    for page, text, _ in policy.COMPILED:
-        assert any(text in block.text for block in pages.blocks(page)), page
+    for page, text, _ in doc_policy.COMPILED:
+        assert any(text in block.text for block in doc_pages.blocks(page)), page
 
 
 @pytest.mark.parametrize(
@@ -75,5 +76,7 @@ def test_no_entry_of_the_tables_is_left_over() -> None:
 )
 def test_a_block_that_is_wrong_is_found(text, said, runner: Runner) -> None:
     with pytest.raises((AssertionError, ValueError, AttributeError), match=said):
-        for block in pages.blocks("docs/train.md" if "--hours " in text else "planted.md", text):
+        for block in doc_pages.blocks(
+            "docs/train.md" if "--hours " in text else "planted.md", text
+        ):
             runner.run(block)
