@@ -121,15 +121,16 @@ peers: $(VENV)/.installed
 	$(BIN)/python benchmarks/peers/compare.py '$(DATA)' $(ARGS)
 
 # BUNDLE=NAME.edgead says which one, ARGS="--images DIR" with which frames to time it.
+# PyCUDA's installation looks for nvcc on PATH alone, and JetPack's lies outside of it.
 gpu-check: $(VENV)/.made
 	@test -d '$(BUNDLE)' || { echo 'make: there is no $(BUNDLE): make demo first, or give' \
 	  'BUNDLE=NAME.edgead' >&2; exit 1; }
-	EDGEAD_CUDA=ON $(PIP) install --quiet -e $(NVIDIA) -c constraints.txt
+	EDGEAD_CUDA=ON PATH="$$PATH:/usr/local/cuda/bin" $(PIP) install --quiet -e $(NVIDIA) -c constraints.txt
 	$(BIN)/python benchmarks/gpu_check.py '$(BUNDLE)' $(ARGS)
 
 # The packages in .venv stay; the stamp goes, so that the next make builds edgead again.
 clean:
-	rm -rf build dist demo *.egg-info edgead/*.so
+	rm -rf build dist demo *.egg-info edgead/*.so edgead/_cuda.not_built.txt
 	rm -rf .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 	rm -f $(VENV)/.installed

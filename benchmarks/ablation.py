@@ -113,7 +113,7 @@ HEADER = (
 
 
 def _row(entry: Entry, method: str) -> list[tuple[tuple[str, int], Sequence[str]]]:
-    """Place in the table and cells of ``entry``; nothing when it is no row of ``method``."""
+    """Place in the table and cells of ``entry``; nothing when it is not a row of ``method``."""
     if entry["method"] != method:
         return []
     for number, (change, claim) in enumerate(GRID[method]):

@@ -127,10 +127,10 @@ def make_jobs(
 
 
 def check_methods(names: Iterable[str]) -> None:
-    """Errors: InputError for a name that is no method."""
+    """Errors: InputError for a name that is not a method."""
     for name in names:
         if name not in METHODS:
-            raise InputError(f"{name} is no method; choose from {', '.join(sorted(METHODS))}")
+            raise InputError(f"{name} is not a method; choose from {', '.join(sorted(METHODS))}")
 
 
 def check_data(data: Path | None, names: Iterable[str]) -> Path:
@@ -138,7 +138,7 @@ def check_data(data: Path | None, names: Iterable[str]) -> Path:
     if data is None:
         raise InputError("DATA is missing; give the folder that holds the data sets")
     if not data.is_dir():
-        raise DataError(f"{data} is no folder; give the one that holds the data sets")
+        raise DataError(f"{data} is not a folder; give the one that holds the data sets")
     for name in names:
         if not (data / name).is_dir():
             found = ", ".join(sorted(p.name for p in data.iterdir() if p.is_dir())) or "no folder"
@@ -266,7 +266,7 @@ def time_score(detector: Detector, paths: Sequence[Path]) -> float:
 
 
 def job_of(run_dir: Path) -> Job:
-    """The job that a run made elsewhere did. Errors: TrainingError for what is no run."""
+    """The job that a run made elsewhere did. Errors: TrainingError for what is not a run."""
     record = read_record(run_dir)
     if record["calibration_fraction"] != CALIBRATION_FRACTION:
         raise InputError(f"{run_dir} was trained with --calibration; those of the table are not")

@@ -187,9 +187,9 @@ class Detector:
         A NumPy array; on a GPU also an array in its memory (``__cuda_array_interface__``, as torch,
         CuPy and PyCUDA have it), which is not copied.
 
-        Errors: InputError for an array that is no frame, a frame of another size than the bundle's
-        ignore mask was drawn on, or a closed Detector; DeviceError when the engine fails. After a
-        DeviceLostError every further call is a DeviceError: make a new Detector.
+        Errors: InputError for an array that is not a frame, a frame of another size than the
+        bundle's ignore mask was drawn on, or a closed Detector; DeviceError when the engine fails.
+        After a DeviceLostError every further call is a DeviceError: make a new Detector.
         """
         state = self._state
         if self._ignore is not None:

@@ -176,7 +176,7 @@ def os_sentence(error: OSError) -> str:
         case errno.ENOENT:
             return f"{where} does not exist: check the path"
         case errno.EISDIR:
-            return f"{where} is a folder, a file was wanted"
+            return f"{where} is a folder, a file was expected"
         case errno.ENOTDIR | errno.EEXIST:
             return f"{where} needs a folder where there is a file: choose another path"
         case errno.ENAMETOOLONG:

@@ -40,8 +40,8 @@ class Tiling:
         whole = isinstance(self.overlap, int) and not isinstance(self.overlap, bool)
         if not whole or not 2 <= self.overlap <= most:
             raise InputError(
-                f"the overlap of tiles is {self.overlap!r}, wanted a whole number of pixels from 2 "
-                f"to {most}, half of the tile's shorter side"
+                f"the overlap of tiles is {self.overlap!r}, expected a whole number of pixels "
+                f"from 2 to {most}, half of the tile's shorter side"
             )
 
 
@@ -139,8 +139,8 @@ def plan_tiles(
     if any(n < t for n, t in zip(frame_size, tiling.size, strict=True)):
         raise InputError(
             f"the frame is {frame_size[0]} x {frame_size[1]} (height x width) and the bundle sees "
-            f"tiles of {tiling.size[0]} x {tiling.size[1]}: wanted a frame at least as large as a "
-            "tile; train with a smaller --tile for small frames, or without"
+            f"tiles of {tiling.size[0]} x {tiling.size[1]}: expected a frame at least as large "
+            "as a tile; train with a smaller --tile for small frames, or without"
         )
     return TilePlan(
         *(

@@ -125,7 +125,7 @@ def check_precision(census: Census, asked: str) -> None:
         if census.share("int8") < INT8_SHARE:
             raise ExportError(
                 f"int8 was asked for, and {census.share('int8'):.1%} of the weights compute in it; "
-                f"wanted {INT8_SHARE:.0%}: leave --precision int8 out"
+                f"expected {INT8_SHARE:.0%}: leave --precision int8 out"
             )
         return
     if asked == "float32":
@@ -136,7 +136,7 @@ def check_precision(census: Census, asked: str) -> None:
     if census.half_share < HALF_SHARE:
         raise ExportError(
             f"float16 was asked for, and {census.half_share:.1%} of the weights compute in it; "
-            f"wanted {HALF_SHARE:.0%}. These compute in float32: "
+            f"expected {HALF_SHARE:.0%}. These compute in float32: "
             f"{', '.join(census.float32_products[:5]) or 'all'}. Let the trunk take the dtype of "
             "its weights instead of casting to float32"
         )

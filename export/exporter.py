@@ -66,7 +66,7 @@ def export_run(
     whether an int8 graph goes in; ``calibration``: a folder of images of good parts that set its
     ranges, None for the run's training images. The rest is as in ``export_method``.
 
-    Errors: TrainingError for what is no finished run; else as ``export_method``.
+    Errors: TrainingError for what is not a finished run; else as ``export_method``.
     """
     from edgead_training.run import load_run
 
@@ -75,7 +75,9 @@ def export_run(
         raise ExportError("--calibration sets the ranges of an int8 graph: add --precision int8")
     if not os.path.isdir(run_dir):
         kind = "is a file" if os.path.exists(run_dir) else "does not exist"
-        raise ExportError(f"run {os.fspath(run_dir)} {kind}; wanted the directory of edgead train")
+        raise ExportError(
+            f"run {os.fspath(run_dir)} {kind}; expected the directory of edgead train"
+        )
     run = load_run(run_dir, data)
     frames = [
         CalibrationFrame(sample.name or sample.path.name, lambda path=sample.path: read_image(path))

@@ -130,14 +130,14 @@ def check(model: ModelProto, names: tuple[str, ...]) -> None:
         raise ExportError(f"the exported graph is not valid ONNX: {error}") from error
     if tuple(o.name for o in model.graph.output) != names:
         found = [o.name for o in model.graph.output]
-        raise ExportError(f"the exported graph gives {found}; wanted {list(names)}")
+        raise ExportError(f"the exported graph gives {found}; expected {list(names)}")
     for value in (*model.graph.input, *model.graph.output):
         tensor = value.type.tensor_type
         dims = [d.dim_param or d.dim_value for d in tensor.shape.dim]
         if tensor.elem_type != onnx.TensorProto.FLOAT or dims[0] != BATCH:
             kind = onnx.TensorProto.DataType.Name(tensor.elem_type)
             raise ExportError(
-                f"the exported graph has {value.name} as {kind} {dims}; wanted FLOAT with the "
+                f"the exported graph has {value.name} as {kind} {dims}; expected FLOAT with the "
                 f"first axis {BATCH!r}: keep the batch size out of the method's shapes"
             )
     for graph in _graphs(model.graph):

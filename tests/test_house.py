@@ -19,7 +19,7 @@ def kept_files() -> list[Path]:
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
-        pytest.skip("this tree is no git checkout")
+        pytest.skip("this tree is not a git checkout")
     return [ROOT / line for line in done.stdout.splitlines() if (ROOT / line).is_file()]
 
 

@@ -142,8 +142,8 @@ def load_run(run_dir: str | Path, data: str | Path | None = None) -> Run:
     """The finished run in ``run_dir``: method with its weights, in evaluation mode, and samples.
 
     ``data``: where its images lie now, None for where they lay in training.
-    Errors: TrainingError for a folder that is no run, is unfinished or damaged; DataError when the
-    images moved or changed since.
+    Errors: TrainingError for a folder that is not a run, is unfinished or damaged; DataError when
+    the images moved or changed since.
     """
     path = Path(run_dir)
     record = read_record(path)
@@ -152,7 +152,7 @@ def load_run(run_dir: str | Path, data: str | Path | None = None) -> Run:
         raise TrainingError(f"{path} is not finished; go on with: {command}")
     root = Path(record["data"]["path"] if data is None else data)
     if data is not None and not root.is_dir():
-        raise DataError(f"{root} is no folder; give the one that {path} was trained on")
+        raise DataError(f"{root} is not a folder; give the one that {path} was trained on")
     if not root.is_dir():
         raise DataError(
             f"{path} was trained on {root}, which is no longer there; restore it, or say where it "

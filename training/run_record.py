@@ -103,7 +103,7 @@ def begin(plan: Plan) -> tuple[Plan, Dataset, Parts, dict[str, Any]]:
     """The plan with all settings, its data, their division and the record of it."""
     if plan.method not in METHODS:
         raise TrainingError(
-            f"{plan.method} is no method; choose one of: {', '.join(sorted(METHODS))}"
+            f"{plan.method} is not a method; choose one of: {', '.join(sorted(METHODS))}"
         )
     if (plan.out / RUN_FILE).exists():
         raise TrainingError(
@@ -160,10 +160,10 @@ def take_up(plan: Plan) -> tuple[Plan, Dataset, Parts, dict[str, Any]]:
     bounds = Bounds(**record["bounds"]) if plan.bounds == Bounds() else plan.bounds
     seed, fraction, data = record["seed"], record["calibration_fraction"], record["data"]
     divided = {"seed": (plan.seed, seed), "calibration": (plan.calibration_fraction, fraction)}
-    for key, (wanted, kept) in divided.items():
-        if wanted not in (None, kept):
+    for key, (expected, kept) in divided.items():
+        if expected not in (None, kept):
             raise TrainingError(
-                f"{plan.out} was begun with --{key} {kept}, not {wanted}; leave --{key} out"
+                f"{plan.out} was begun with --{key} {kept}, not {expected}; leave --{key} out"
             )
     for key in CHOICES:
         if getattr(plan, key) not in (None, data.get(key)):
@@ -205,7 +205,7 @@ def _all_settings(plan: Plan) -> dict[str, Any]:
     if settings.get("position") is True:
         raise TrainingError(
             "position=true measures what is usual at each position of the image, and with "
-            "--tile a position of the image is no place of the part: leave one of them out"
+            "--tile a position of the image is not a place of the part: leave one of them out"
         )
     if every.get("quiet_border"):
         raise TrainingError(

@@ -186,7 +186,7 @@ def measure(
                     system.take(worker.ask(sample.path.absolute()))
                 except Skipped as error:
                     running.remove(pair)
-                    system.times_ms.clear()  # a part of the images is no row
+                    system.times_ms.clear()  # a part of the images is not a row
                     left_out.append(_skipped(system.system, system.method, error))
             if turn % 100 == 99:
                 print(f"turn   {turn + 1} of {len(samples)}", flush=True)

@@ -62,13 +62,13 @@ def read_old(path: Path, batch: int) -> dict[str, Any]:
         raise InputError(f"--compare {path} cannot be read: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
         raise InputError(
-            f"--compare {path} is no JSON ({error}): it was cut short or is another file; wanted "
-            f"one that edgead-bench --json wrote"
+            f"--compare {path} is not valid JSON ({error}): it was cut short or is another file; "
+            f"expected one that edgead-bench --json wrote"
         ) from error
     version = found.get("schema_version") if isinstance(found, dict) else None
     if version is None or (version == SCHEMA and "scopes" not in found):
         raise InputError(
-            f"--compare {path} is JSON, but no result of edgead-bench: wanted a file that "
+            f"--compare {path} is JSON, but no result of edgead-bench: expected a file that "
             f"edgead-bench --json wrote"
         )
     if version != SCHEMA:
@@ -87,7 +87,7 @@ def read_old(path: Path, batch: int) -> dict[str, Any]:
         _ = [found[part].get(key) for part, keys in NOTED.items() for key in keys]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
-            f"--compare {path} is damaged ({error}): wanted a file that edgead-bench --json wrote"
+            f"--compare {path} is damaged ({error}): expected a file that edgead-bench --json wrote"
         ) from error
     if old_batch != batch:
         raise InputError(
@@ -101,9 +101,9 @@ def changes(new: Mapping[str, Any], old: Mapping[str, Any], percent: float) -> I
     """The median and ``percent`` of each scope that both files have."""
     now, then = _samples(new), _samples(old)
     for scope in now:
-        for wanted in dict.fromkeys((50.0, percent)):
+        for expected in dict.fromkeys((50.0, percent)):
             if scope in then:
-                yield _change(scope, wanted, now[scope], then[scope])
+                yield _change(scope, expected, now[scope], then[scope])
 
 
 def differences(new: Mapping[str, Any], old: Mapping[str, Any]) -> Iterator[str]:

@@ -117,24 +117,24 @@ def _check(args: argparse.Namespace) -> None:
         ("--cold-starts", args.cold_starts, 0),
     ):
         if value < least:
-            raise InputError(f"{option} {value}: wanted a whole number of at least {least}")
+            raise InputError(f"{option} {value}: expected a whole number of at least {least}")
     for option, number, example in (
         ("--hz", args.hz, "30 for a camera of 30 frames per second"),
         ("--minutes", args.minutes, "10 for ten minutes"),
         ("--budget-ms", args.budget_ms, "33 for a camera of 30 frames per second"),
     ):
         if number is not None and not 0 < number < math.inf:
-            raise InputError(f"{option} {number:g}: wanted a number above 0, as {example}")
+            raise InputError(f"{option} {number:g}: expected a number above 0, as {example}")
     if not 0 < args.percentile <= 100:
         raise InputError(
-            f"--percentile {args.percentile:g}: wanted a number above 0, at most 100, as 99"
+            f"--percentile {args.percentile:g}: expected a number above 0, at most 100, as 99"
         )
     if args.hz is not None and args.minutes is not None:
         frames = args.minutes * 60 * args.hz
         if not 1 <= frames <= MOST_FRAMES:
             raise InputError(
-                f"--minutes {args.minutes:g} at --hz {args.hz:g} is {frames:.3g} frames: wanted at "
-                f"least one and at most {MOST_FRAMES}; change one of them"
+                f"--minutes {args.minutes:g} at --hz {args.hz:g} is {frames:.3g} frames: "
+                f"expected at least one and at most {MOST_FRAMES}; change one of them"
             )
     for option in ("json", "csv", "html"):
         path = getattr(args, option)

@@ -82,10 +82,10 @@ def _few(name: str, count: int, percent: float) -> Iterator[str]:
     beyond = count - rank(percent, count)
     if beyond < BEYOND and percent < 100:
         # The smallest count with BEYOND samples above the rank, up to one for the rounding.
-        wanted = math.ceil(round(BEYOND / (1 - percent / 100), 6))
+        expected = math.ceil(round(BEYOND / (1 - percent / 100), 6))
         yield (
             f"few samples: p{percent:g} of {name} rests on {beyond} of {count} samples above it; "
-            f"about {wanted} samples are wanted"
+            f"about {expected} samples are expected"
         )
     luck = [p for p in PERCENTILES.values() if p != percent and rank(p, count) == count]
     if luck:

@@ -91,7 +91,7 @@ def _build(args: argparse.Namespace, console: Console) -> int:
 
     options = _options(args)
     if args.precision not in PRECISIONS:
-        raise InputError(f"--precision {args.precision}: wanted one of {', '.join(PRECISIONS)}")
+        raise InputError(f"--precision {args.precision}: expected one of {', '.join(PRECISIONS)}")
     bundle = open_bundle(args.engine)
     library = find_library(args.flavour)
     model = bundle.manifest.models.get(args.precision, "")
@@ -266,7 +266,7 @@ def _manage(args: argparse.Namespace, console: Console) -> int:
     from edgead.nvidia.plans.cache import PlanCache
 
     if args.prune is not None and args.prune < 0:
-        raise InputError(f"--prune {args.prune}: wanted how many plans to keep, 0 or more")
+        raise InputError(f"--prune {args.prune}: expected how many plans to keep, 0 or more")
     cache = PlanCache()
     removed = [] if args.prune is None else cache.prune(most_plans=args.prune)
     entries = cache.entries()

@@ -97,7 +97,7 @@ def _dispatch(argv: list[str]) -> int:
     name, rest = argv[0], argv[1:]
     if name not in COMMANDS:
         near = difflib.get_close_matches(name, COMMANDS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"one of {', '.join(COMMANDS)} was wanted"
+        hint = f"did you mean {near[0]}?" if near else f"one of {', '.join(COMMANDS)} was expected"
         parser.error(f"there is no command {name!r}: {hint}")
     try:
         module = importlib.import_module(COMMANDS[name][0])

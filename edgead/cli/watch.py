@@ -182,9 +182,11 @@ def _check(args: argparse.Namespace, source: Source) -> None:
             f"(it is for video files and folders)"
         )
     if args.reconnect_seconds is not None and not 0 <= args.reconnect_seconds < MOST_S:
-        raise InputError(f"--reconnect-seconds {args.reconnect_seconds}: wanted 0 or more seconds")
+        raise InputError(
+            f"--reconnect-seconds {args.reconnect_seconds}: expected 0 or more seconds"
+        )
     if not 0 < args.stall_seconds < MOST_S:
-        raise InputError(f"--stall-seconds {args.stall_seconds}: wanted more than 0 seconds")
+        raise InputError(f"--stall-seconds {args.stall_seconds}: expected more than 0 seconds")
 
 
 def _reader(args: argparse.Namespace, source: Source) -> Reader:

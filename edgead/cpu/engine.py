@@ -195,7 +195,7 @@ def _fix_shapes(model: Any, bundle: Bundle, name: str) -> None:
     inputs = {name for port in model.inputs for name in port.get_names()}
     if len(model.inputs) != 1 or manifest.input_name not in inputs:
         raise BundleError(
-            f"{where} has inputs {sorted(inputs)}; wanted only {manifest.input_name!r}"
+            f"{where} has inputs {sorted(inputs)}; expected only {manifest.input_name!r}"
         )
     image = (1, 3, *manifest.preprocess_params().size)
     try:
@@ -211,16 +211,18 @@ def _fix_shapes(model: Any, bundle: Bundle, name: str) -> None:
     _check_ports(where, "output", model.outputs, outputs)
 
 
-def _check_ports(where: str, kind: str, ports: Any, wanted: Mapping[str, tuple[int, ...]]) -> None:
+def _check_ports(
+    where: str, kind: str, ports: Any, expected: Mapping[str, tuple[int, ...]]
+) -> None:
     found = {name: port for port in ports for name in port.get_names()}
-    missing = sorted(set(wanted) - set(found))
-    unknown = [sorted(p.get_names()) for p in ports if not set(p.get_names()) & set(wanted)]
+    missing = sorted(set(expected) - set(found))
+    unknown = [sorted(p.get_names()) for p in ports if not set(p.get_names()) & set(expected)]
     if missing or unknown:
         raise BundleError(
-            f"{where} has {kind}s {sorted(found)}; the manifest names {sorted(wanted)}: "
+            f"{where} has {kind}s {sorted(found)}; the manifest names {sorted(expected)}: "
             f"export the bundle again"
         )
-    for name, shape in wanted.items():
+    for name, shape in expected.items():
         port = found[name]
         given = str(port.partial_shape) if port.partial_shape.is_dynamic else tuple(port.shape)
         dtype = port.element_type.get_type_name()

@@ -38,8 +38,8 @@ class Pipeline:
     def __call__(self, frame: NDArray[Any], hasher: Hasher | None = None) -> Measurement:
         """Score one frame; ``hasher`` is shown what the stages made. Its time is in none of them.
 
-        Errors: InputError for an array that is no frame; DeviceError when the engine fails or gives
-        features that are not finite.
+        Errors: InputError for an array that is not a frame; DeviceError when the engine fails or
+        gives features that are not finite.
         """
         started = perf_counter()
         self._preprocess(frame, self._image)

@@ -77,8 +77,8 @@ class TiledPipeline:
     def __call__(self, frame: NDArray[Any], hasher: Hasher | None = None) -> Measurement:
         """Score one frame; ``hasher`` is shown what the stages made. Its time is in none of them.
 
-        Errors: InputError for an array that is no frame, or smaller than a tile; DeviceError when
-        the engine fails or gives features that are not finite.
+        Errors: InputError for an array that is not a frame, or smaller than a tile; DeviceError
+        when the engine fails or gives features that are not finite.
         """
         started = perf_counter()
         check_frame(frame, self._color)

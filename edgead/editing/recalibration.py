@@ -71,13 +71,13 @@ def record(
     where all golden frames have colour (or the reverse), has 16 bits where they have 8 (or the
     reverse), or is a copy of another. DeviceError when the engine fails.
     """
-    wanted = _golden_kinds(detector.bundle)
+    expected = _golden_kinds(detector.bundle)
     faults: list[str] = []
     seen: dict[bytes, str] = {}
     scores, peaks, observations = [], [], Observations()
     for done, path in enumerate(paths, 1):
         try:
-            frame = _usable(path, wanted, seen)
+            frame = _usable(path, expected, seen)
             if not faults:  # else only what else is wrong is of interest
                 score, peak = _score(detector, frame, path)
                 scores.append(score)
@@ -105,9 +105,9 @@ def check_number(bundle: Bundle, n: int, rate: float | None) -> float:
     """
     if not n:
         raise CalibrationError("there is no image to calibrate with; give a folder of good images")
-    wanted = bundle.manifest.calibration.false_reject_rate if rate is None else rate
+    expected = bundle.manifest.calibration.false_reject_rate if rate is None else rate
     try:
-        return check_false_reject_rate(wanted, n)
+        return check_false_reject_rate(expected, n)
     except CalibrationError as error:
         best = math.ceil(best_false_reject_rate(n) * 1e4) / 1e4
         raise CalibrationError(
@@ -254,7 +254,7 @@ def _kind(frame: NDArray[Any]) -> str:
     return f"{'grey' if grey else 'colour'}, {8 * frame.dtype.itemsize} bits"
 
 
-def _usable(path: Path, wanted: frozenset[str], seen: dict[bytes, str]) -> NDArray[Any]:
+def _usable(path: Path, expected: frozenset[str], seen: dict[bytes, str]) -> NDArray[Any]:
     """The image at ``path`` as a frame; its digest is added to ``seen``. Errors: InputError."""
     try:
         data = path.read_bytes()
@@ -262,10 +262,10 @@ def _usable(path: Path, wanted: frozenset[str], seen: dict[bytes, str]) -> NDArr
         raise InputError(f"cannot read image {path}: {error.strerror or error}") from error
     frame = decode_image(data, os.fspath(path))
     kind = _kind(frame)
-    if kind not in wanted:
+    if kind not in expected:
         raise InputError(
             f"image {path} is {kind}; the bundle's golden frames are "
-            f"{' or '.join(sorted(wanted))}: give images as the camera of the training made them"
+            f"{' or '.join(sorted(expected))}: give images as the camera of the training made them"
         )
     twin = seen.setdefault(sha256(data).digest(), path.name)
     if twin != path.name:

@@ -39,7 +39,7 @@ def parse_address(text: str) -> Address:
     host, colon, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]") if colon else "127.0.0.1"
     if not host or not port.isdecimal() or int(port) > 65535:
-        raise InputError(f"--serve {text}: wanted HOST:PORT, for example 127.0.0.1:8080")
+        raise InputError(f"--serve {text}: expected HOST:PORT, for example 127.0.0.1:8080")
     return Address(host, int(port))
 
 
@@ -64,7 +64,7 @@ class Access:
         given = environment.get(TOKEN_VARIABLE, "")
         if given and len(given) < SHORTEST_TOKEN:
             raise InputError(
-                f"{TOKEN_VARIABLE} has {len(given)} characters: wanted {SHORTEST_TOKEN} or more, "
+                f"{TOKEN_VARIABLE} has {len(given)} characters: expected {SHORTEST_TOKEN} or more, "
                 f"or leave it out and one is made"
             )
         open_to_all = is_loopback(address.host) and not given

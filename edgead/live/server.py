@@ -159,7 +159,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             parts = urlsplit(self.path)
         except ValueError:
-            self._send(400, TEXT, b"that is no address\n")
+            self._send(400, TEXT, b"that is not an address\n")
             return
         if not self.server.access.knows(self.headers, self._port()):
             if parts.path == "/":
@@ -207,7 +207,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _body(self) -> bytes | None:
         length = self.headers.get("Content-Length") or ""
         if not re.fullmatch(r"[0-9]{1,9}", length) or int(length) > MOST_BYTES:
-            self._send(413, TEXT, f"wanted up to {MOST_BYTES} bytes\n".encode())
+            self._send(413, TEXT, f"expected up to {MOST_BYTES} bytes\n".encode())
             return None
         body = self.rfile.read(int(length))
         self.server.heard(self.request)
@@ -229,7 +229,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _take_rate(self, body: bytes) -> None:
         # A form of another site cannot send JSON; a browser asks before its script may.
         if self.headers.get_content_type() != JSON:
-            self._send(415, TEXT, f"wanted {JSON}\n".encode())
+            self._send(415, TEXT, f"expected {JSON}\n".encode())
             return
         try:
             rate = json.loads(body)["rate"]
@@ -237,7 +237,7 @@ class _Handler(BaseHTTPRequestHandler):
                 raise TypeError
             rate = float(rate)
         except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
-            self._send_json(400, {"error": 'wanted {"rate": 0.05}'})
+            self._send_json(400, {"error": 'expected {"rate": 0.05}'})
             return
         try:
             threshold = self.server.board.set_rate(rate)

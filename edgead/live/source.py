@@ -140,14 +140,14 @@ def parse_source(text: str) -> Source:
     if scheme and scheme[1].lower() != "file":
         return Source(STREAM, text, f"stream {_address_without_login(text)}")
     raise InputError(
-        f"{without_login(text) or repr('')} does not exist: wanted a camera's number (0), an "
+        f"{without_login(text) or repr('')} does not exist: expected a camera's number (0), an "
         f"address (rtsp://…, http://…), a GStreamer pipeline (… ! appsink), a video file or a "
         f"folder"
     )
 
 
 def _mode(path: str) -> int:
-    """What lies at ``path``, as ``os.stat`` says it; 0 for nothing, or for what is no path."""
+    """What lies at ``path``, as ``os.stat`` says it; 0 for nothing, or for what is not a path."""
     try:
         return os.stat(path).st_mode
     except PermissionError:

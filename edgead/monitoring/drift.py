@@ -84,10 +84,10 @@ class Drift:
         calibration = bundle.manifest.calibration
         reject = calibration.false_reject_rate
         if not 0 < false_alarm_rate < 1:
-            raise InputError(f"false_alarm_rate is {false_alarm_rate!r}, wanted 0 to 1")
+            raise InputError(f"false_alarm_rate is {false_alarm_rate!r}, expected 0 to 1")
         if not reject < anomalous_share < 1:
             raise InputError(
-                f"anomalous_share is {anomalous_share!r}, wanted a number between the bundle's "
+                f"anomalous_share is {anomalous_share!r}, expected a number between the bundle's "
                 f"false-reject rate, {reject:g}, and 1"
             )
         self._rate, self._share = float(false_alarm_rate), float(anomalous_share)
@@ -115,7 +115,7 @@ class Drift:
         Errors: InputError for a score that is not finite.
         """
         if not math.isfinite(score):
-            raise InputError(f"score is {score!r}, wanted a finite number")
+            raise InputError(f"score is {score!r}, expected a finite number")
         self._frames += 1
         first, second = _uniforms(self._frames)
         gap = bisect_left(self._keys, (score, first))

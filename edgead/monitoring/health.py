@@ -108,7 +108,7 @@ class Health:
                 "calibrate measures them on good images"
             )
         if not 0 < false_alarm_rate < 1:
-            raise InputError(f"false_alarm_rate is {false_alarm_rate!r}, wanted 0 to 1")
+            raise InputError(f"false_alarm_rate is {false_alarm_rate!r}, expected 0 to 1")
         self._limits = limits
         self._reference = _read_reference(bundle, limits.reference)
         self.frames_in_a_row = frames_in_a_row(limits.images, false_alarm_rate)
@@ -118,7 +118,7 @@ class Health:
     def check(self, frame: NDArray[Any]) -> tuple[Finding, ...]:
         """What is wrong with the camera as of this frame; () when nothing is.
 
-        Errors: InputError for an array that is no frame.
+        Errors: InputError for an array that is not a frame.
         """
         limits = self._limits
         measures, small = look(frame)
@@ -177,7 +177,7 @@ def frames_in_a_row(n: int, rate: float, delta: float = DELTA) -> int:
 def look(frame: NDArray[Any]) -> tuple[Measures, NDArray[np.float32]]:
     """The measures of ``frame``, and the small grey image [128, 128] for its shift, 0 to 1.
 
-    Errors: InputError for an array that is no frame.
+    Errors: InputError for an array that is not a frame.
     """
     import cv2
 
@@ -217,7 +217,7 @@ def _read_reference(bundle: Bundle, name: str) -> NDArray[np.float32]:
     image = decode_image(bundle.read(name), name)
     if image.shape != (_SHIFT_SIDE, _SHIFT_SIDE) or image.dtype != np.uint16:
         raise InputError(
-            f"bundle {bundle.path}: {name} is {image.shape} {image.dtype}; wanted "
+            f"bundle {bundle.path}: {name} is {image.shape} {image.dtype}; expected "
             f"({_SHIFT_SIDE}, {_SHIFT_SIDE}) uint16: calibrate again"
         )
     return image.astype(np.float32) / np.float32(65535)

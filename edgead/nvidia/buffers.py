@@ -45,7 +45,7 @@ class Shared:
 
 
 class Slot:
-    """A place of the ring, and the map that lies there for a Result, if that is still wanted."""
+    """A place of the ring, and the map that lies there for a Result, if that is still expected."""
 
     def __init__(self, block: Block) -> None:
         self.block = block

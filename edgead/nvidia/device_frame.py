@@ -22,8 +22,8 @@ class DeviceFrame:
     Version 2 cannot say (torch has it): the default stream is taken, so whoever fills a frame on
     another stream synchronises that one before scoring.
 
-    Errors: InputError for what is no frame, as ``check_frame``; an interface that is damaged or has
-    a mask.
+    Errors: InputError for what is not a frame, as ``check_frame``; an interface that is damaged or
+    has a mask.
 
     Source: https://numba.readthedocs.io/en/stable/cuda/cuda_array_interface.html
     """
@@ -39,12 +39,12 @@ class DeviceFrame:
             self.stream = None if stream is None else int(stream)
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise InputError(
-                f"the frame's __cuda_array_interface__ is damaged ({error!r}): it is no array"
+                f"the frame's __cuda_array_interface__ is damaged ({error!r}): it is not an array"
             ) from error
         if version < 2 or found.get("mask") is not None or self.stream == 0:
             raise InputError(
                 "the frame's __cuda_array_interface__ is older than version 2, has a mask or names "
-                "stream 0, which means two things: wanted an array without a mask, version 2 or 3"
+                "stream 0, which means two things: expected an array without a mask, version 2 or 3"
             )
         self.array = array
         self.ndim = len(self.shape)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from edgead.engine.interface import FramePipeline
 
 PRECISION = "float16"
-"""What a GPU computes in when nobody asks for something else."""
+"""What a GPU computes in when nothing else is asked for."""
 
 
 class TensorRTEngine:
@@ -254,7 +254,7 @@ class Execution:
             found = tuple(self._context.get_tensor_shape(name))
             if found != shape or not self._context.set_tensor_address(name, block.address):
                 raise DeviceError(
-                    f"{engine.plan}: {name!r} is {found}, wanted {shape}: {engine.complaint()}; "
+                    f"{engine.plan}: {name!r} is {found}, expected {shape}: {engine.complaint()}; "
                     f"{AGAIN}"
                 )
 

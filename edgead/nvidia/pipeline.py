@@ -117,8 +117,8 @@ class CudaPipeline:
     def __call__(self, frame: Any, hasher: Hasher | None = None) -> Measurement:
         """Score one frame; ``hasher`` is shown what the stages made.
 
-        Errors: InputError for an array that is no frame, or smaller than a tile, or in the memory
-        of another device; DeviceError when memory runs out or features are not finite;
+        Errors: InputError for an array that is not a frame, or smaller than a tile, or in the
+        memory of another device; DeviceError when memory runs out or features are not finite;
         DeviceLostError when the device fails.
         """
         given = None

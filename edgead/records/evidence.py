@@ -43,7 +43,7 @@ class Evidence:
 
     def __init__(self, folder: Path, limit_mb: float, say: Callable[[str, str], None]) -> None:
         if not limit_mb > 0:
-            raise InputError(f"--evidence-mb {limit_mb}: wanted more than 0 MB")
+            raise InputError(f"--evidence-mb {limit_mb}: expected more than 0 MB")
         self.saved = 0
         self.skipped = 0
         self.folder = folder

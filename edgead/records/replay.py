@@ -43,7 +43,7 @@ class Records:
         if len(values) > 1:
             listed = " and ".join(sorted(map(repr, values)))
             raise InputError(
-                f"the verdicts were recorded with {key} {listed}; wanted one value for a replay: "
+                f"the verdicts were recorded with {key} {listed}; expected one value for a replay: "
                 "replay the records apart"
             )
         return values.pop()
@@ -73,7 +73,7 @@ def read_records(paths: Sequence[Path], frames: Path | None) -> Records:
     nothing to replay.
     """
     if frames is not None and not frames.is_dir():
-        raise InputError(f"--frames {frames} is no folder; wanted the folder of saved frames")
+        raise InputError(f"--frames {frames} is not a folder; expected the folder of saved frames")
     records = Records()
     for path in paths:
         for name, verdict, beside in _verdicts(path):
@@ -138,7 +138,7 @@ def _verdicts(path: Path) -> Iterator[tuple[str, Any, Path | None]]:
         pieces = sorted(path.glob(f"*{VERDICT}"))
         if not pieces:
             raise InputError(
-                f"folder {path} holds no {VERDICT[1:]}: wanted the folder of edgead watch "
+                f"folder {path} holds no {VERDICT[1:]}: expected the folder of edgead watch "
                 "--evidence; images without verdicts are for edgead score"
             )
         for piece in pieces:
@@ -163,8 +163,8 @@ def _take(
     """Add a verdict to the records, or count why not."""
     if not isinstance(verdict, dict):
         raise InputError(
-            f"{name} is no JSON object: it is damaged, or no verdict; copy the file again or take "
-            "it out (wanted what edgead watch or edgead score --json writes)"
+            f"{name} is not a JSON object: it is damaged, or no verdict; copy the file again or "
+            "take it out (expected what edgead watch or edgead score --json writes)"
         )
     if "error" in verdict:
         return
@@ -179,7 +179,7 @@ def _take(
         ) from None
     score = verdict.get("score")
     if not isinstance(score, float):
-        raise InputError(f"{name} is damaged: score is {score!r}, wanted a number; take it out")
+        raise InputError(f"{name} is damaged: score is {score!r}, expected a number; take it out")
     image = beside
     if image is None or (frames is not None and not _present(image).exists()):
         image = _saved(verdict, frames) or image
@@ -215,13 +215,13 @@ def _text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise InputError(
-            f"{path} is no text: wanted the lines of edgead watch, the JSON of edgead score, or a "
-            "folder of evidence"
+            f"{path} is not text: expected the lines of edgead watch, the JSON of edgead score, "
+            "or a folder of evidence"
         ) from error
 
 
 def _json(text: str) -> Any:
-    """The value; None when it is no JSON."""
+    """The value; None when it is not a JSON."""
     try:
         return json.loads(text)
     except ValueError:

@@ -43,7 +43,7 @@ def choose(device: str, bundle: Bundle | None = None, precision: str | None = No
         return Choice(None, f"auto: no GPU: {found}")
     match = re.fullmatch(r"cuda(?::(\d{1,3}))?", word) if isinstance(word, str) else None
     if match is None:
-        raise InputError(f'device {device!r}: wanted "auto", "cpu", "cuda" or "cuda:N"')
+        raise InputError(f'device {device!r}: expected "auto", "cpu", "cuda" or "cuda:N"')
     return Choice(int(match[1] or 0), f'asked for "{word}"')
 
 
@@ -67,7 +67,7 @@ def obstacle(bundle: Bundle | None = None, precision: str | None = None) -> str 
         find_library()
     except EdgeadError as error:
         return str(error)
-    wanted = precision or PRECISION
-    if bundle is not None and wanted not in bundle.manifest.models:
-        return f"the bundle has no {wanted} graph: export it again with it"
+    expected = precision or PRECISION
+    if bundle is not None and expected not in bundle.manifest.models:
+        return f"the bundle has no {expected} graph: export it again with it"
     return None

@@ -43,9 +43,11 @@ def open_engine(
     one the manifest describes.
     """
     if precision not in (None, *PRECISIONS):
-        raise InputError(f"precision {precision!r}: wanted one of {', '.join(PRECISIONS)}, or None")
+        raise InputError(
+            f"precision {precision!r}: expected one of {', '.join(PRECISIONS)}, or None"
+        )
     if threads is not None and (not isinstance(threads, int) or threads < 1):
-        raise InputError(f"threads={threads!r}: wanted a whole number of at least 1, or None")
+        raise InputError(f"threads={threads!r}: expected a whole number of at least 1, or None")
     choice = choose(device, bundle, precision)
     if choice.index is not None:
         from edgead.nvidia.engine import TensorRTEngine

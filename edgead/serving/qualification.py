@@ -142,10 +142,10 @@ def read_map(bundle: Bundle, name: str, size: tuple[int, int]) -> NDArray[np.flo
     try:
         array = np.load(io.BytesIO(bundle.read(name)), allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
-        raise BundleError(f"bundle {bundle.path}: {name} is no NumPy array: {error}") from error
+        raise BundleError(f"bundle {bundle.path}: {name} is not a NumPy array: {error}") from error
     if array.dtype != np.float32 or array.shape != size or not np.isfinite(array).all():
         raise BundleError(
-            f"bundle {bundle.path}: {name} is {array.shape} {array.dtype}; wanted a finite map of "
-            f"{size} float32"
+            f"bundle {bundle.path}: {name} is {array.shape} {array.dtype}; expected a finite map "
+            f"of {size} float32"
         )
     return array  # type: ignore[no-any-return]

@@ -204,14 +204,14 @@ def test_a_cold_start_that_stands_still_is_killed_and_named(tmp_path, monkeypatc
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--hz", "0"], "--hz 0: wanted a number above 0, as 30"),
+        (["--hz", "0"], "--hz 0: expected a number above 0, as 30"),
         (["--hz", "nan"], "--hz nan"),
-        (["--minutes", "-1"], "--minutes -1: wanted a number above 0"),
+        (["--minutes", "-1"], "--minutes -1: expected a number above 0"),
         (["--minutes", "0.001", "--hz", "1"], "is 0.06 frames"),
         (["--minutes", "60", "--hz", "1e6"], "at most 10000000"),
-        (["--percentile", "101"], "--percentile 101: wanted a number above 0, at most 100"),
+        (["--percentile", "101"], "--percentile 101: expected a number above 0, at most 100"),
         (["--percentile", "0"], "--percentile 0"),
-        (["--repeats", "0"], "--repeats 0: wanted a whole number of at least 1"),
+        (["--repeats", "0"], "--repeats 0: expected a whole number of at least 1"),
         (["--batch", "0"], "--batch 0"),
         (["--warm-up", "-1"], "--warm-up -1"),
         (["--cold-starts", "-1"], "--cold-starts -1"),
@@ -236,7 +236,7 @@ def test_bad_images_and_bundles(bench, bundle_dir, images, tmp_path):
         ((bundle_dir, "--images", empty), "holds no image"),
         ((bundle_dir, "--images", tmp_path / "no.png"), "does not exist"),
         ((bundle_dir, "--images", images), "cut.png cannot be decoded"),
-        ((tmp_path / "no.edgead",), "no.edgead does not exist; wanted a directory"),
+        ((tmp_path / "no.edgead",), "no.edgead does not exist; expected a directory"),
     ):
         code, out, err = bench(*words)
         assert (code, out) == (1, "")

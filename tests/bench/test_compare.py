@@ -158,10 +158,10 @@ def test_files_that_cannot_be_compared(tmp_path, damage, said):
     ("content", "said"),
     [
         (b'{"schema_ver', "was cut short"),
-        (b"\xff\xfe\x00", "no JSON"),
+        (b"\xff\xfe\x00", "not valid JSON"),
         (b"[1]", "no result of edgead-bench"),
         (b'{"schema_version": 1, "name": "a bundle\'s manifest"}', "no result of edgead-bench"),
-        (b"", "no JSON"),
+        (b"", "not valid JSON"),
     ],
 )
 def test_files_that_are_something_else(tmp_path, content, said):

@@ -144,7 +144,7 @@ def reading(at_s=0.0, cpu_s=0.0, busy=0.0, passed=0.0, steal=0.0, **more) -> Rea
 
 
 @pytest.mark.parametrize(
-    ("last", "wanted"),
+    ("last", "expected"),
     [
         (reading(10, 9, busy=9.5, passed=20), []),
         (reading(10, 9, busy=12, passed=20), ["noisy machine"]),  # 3 of 20 s were not ours
@@ -153,8 +153,8 @@ def reading(at_s=0.0, cpu_s=0.0, busy=0.0, passed=0.0, steal=0.0, **more) -> Rea
         (Reading(10, 9), []),  # no such counters
     ],
 )
-def test_other_processes_and_the_hypervisor(last, wanted):
-    assert kinds(trust.of_machine([reading(), last])) == wanted
+def test_other_processes_and_the_hypervisor(last, expected):
+    assert kinds(trust.of_machine([reading(), last])) == expected
 
 
 def test_a_clock_that_falls():
@@ -164,16 +164,16 @@ def test_a_clock_that_falls():
 
 
 @pytest.mark.parametrize(
-    ("rss", "kept", "wanted"),
+    ("rss", "kept", "expected"),
     [
         ([100, 200, 200.5], 0, []),  # the first minute does not count
         ([100, 200, 202], 0, ["memory"]),
         ([100, 200, 202], 1.5, []),  # the samples kept by the benchmark itself
     ],
 )
-def test_memory_that_grows_after_the_first_minute(rss, kept, wanted):
+def test_memory_that_grows_after_the_first_minute(rss, kept, expected):
     readings = [Reading(at, 0, mb) for at, mb in zip((0, 61, 600), rss, strict=True)]
-    assert kinds(trust.of_machine(readings, kept)) == wanted
+    assert kinds(trust.of_machine(readings, kept)) == expected
 
 
 def test_a_single_reading_is_no_growth():

@@ -63,8 +63,8 @@ def test_the_timeline_hides_no_extreme():
     assert (tall[0] - 56) / 648 == pytest.approx(7777 / 12_999, abs=0.001)
     # From the axis' low end to its high end, less the twentieth of room there.
     heights = sorted({float(y) for _, low, high in pairs for y in (low, high)})
-    wanted = 190 * (1 - 2 * np.log(1.05) / np.log(100 * 1.05**2))
-    assert heights[-1] - heights[0] == pytest.approx(wanted, abs=0.1)
+    expected = 190 * (1 - 2 * np.log(1.05) / np.log(100 * 1.05**2))
+    assert heights[-1] - heights[0] == pytest.approx(expected, abs=0.1)
 
 
 def test_dropped_frames_leave_a_gap_in_the_timeline():

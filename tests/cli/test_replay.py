@@ -277,8 +277,8 @@ def test_a_frame_that_is_gone_does_not_stop_the_others(run, run_json, bundle_dir
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('{"frame": 3, "score": 0.', "line 1 is no JSON object: it is damaged"),
-        ("[1]\n", "line 1 is no JSON object"),
+        ('{"frame": 3, "score": 0.', "line 1 is not a JSON object: it is damaged"),
+        ("[1]\n", "line 1 is not a JSON object"),
         ("", "holds no verdict of a frame that was scored"),
         ('{"frame": 3, "error": "no picture"}\n', "holds no verdict of a frame"),
         ('{"frame": 3, "score": 0.5}\n', "record with edgead watch --digests or edgead score"),
@@ -298,7 +298,7 @@ def test_a_damaged_line_is_named_before_anything_is_scored(run, bundle_dir, line
     path = write(line(file=str(good)), line(file=str(good), score="high"))
     code, out, err = run("replay", bundle_dir, path)
     assert (code, out) == (1, "")
-    assert "line 2 is damaged: score is 'high', wanted a number" in err
+    assert "line 2 is damaged: score is 'high', expected a number" in err
 
 
 def test_lines_without_any_saved_frame(run, bundle_dir, line, write, tmp_path):
@@ -312,16 +312,16 @@ def test_lines_without_any_saved_frame(run, bundle_dir, line, write, tmp_path):
 def test_folders_that_are_none(run, bundle_dir, recorded, tmp_path, good):
     code, _, err = run("replay", bundle_dir, tmp_path)
     assert code == 1
-    assert "holds no verdict.json: wanted the folder of edgead watch --evidence" in err
+    assert "holds no verdict.json: expected the folder of edgead watch --evidence" in err
     code, _, err = run("replay", bundle_dir, recorded, "--frames", tmp_path / "absent")
     assert code == 1
-    assert "wanted the folder of saved frames" in err
+    assert "expected the folder of saved frames" in err
     code, _, err = run("replay", bundle_dir, tmp_path / "absent.jsonl")
     assert code == 1
     assert "does not exist" in err
     code, _, err = run("replay", bundle_dir, good)
     assert code == 1
-    assert "is no text" in err
+    assert "is not text" in err
 
 
 def test_score_has_digests_in_json_only(run, bundle_dir, good):

@@ -90,7 +90,10 @@ EXIT_CODES: dict[tuple[str, str], tuple[int, ...]] = {
 
 TOOLS: list[tuple[str, str]] = [
     (r"make [\w-]+$", "a target of the Makefile"),
-    (r"(\.venv/bin/)?pip install (\.|\"\.\[\w+\]\")( pycuda)?$", "from a clone, with an extra"),
+    (
+        r"(PATH=\S+ )?(\.venv/bin/)?pip install (\.|\"\.\[\w+\]\"|pycuda)( pycuda)?$",
+        "from a clone, with an extra; PyCUDA",
+    ),
     (r"python3 -m venv ", "sets up an environment"),
     (r"source \.venv/bin/activate$", "a shell's own command"),
     (r"python (examples|benchmarks)/\w+\.py", "a script of this repository"),

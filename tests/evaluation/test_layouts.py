@@ -94,7 +94,7 @@ def test_visa_with_a_csv_that_a_spreadsheet_saved(visa):
     ("old", "new", "said"),
     [
         ("object,split,", "what,split,", ["columns", "object,split,label,image,mask"]),
-        ("candle,train", "candle,dev", ["split 'dev'", "wanted train or test"]),
+        ("candle,train", "candle,dev", ["split 'dev'", "expected train or test"]),
         ("test,anomaly", "test,bad", ["label 'bad'", "normal or anomaly"]),
         ("Normal/0001.JPG", "Normal/9.JPG", ["no such file", "unpack", "Normal/9.JPG"]),
         ("candle/Data/Images/Normal/0001", "candle/../0001", ["not inside", "correct the row"]),
@@ -151,7 +151,7 @@ def test_mvtec3d_with_a_test_set_only(bagel):
 def test_mvtec3d_that_lacks_something(bagel):
     images, masks = bagel / "test/hole/rgb", bagel / "test/hole/gt"
     (masks / "000.png").rename(masks / "001.png")
-    _refused(bagel, f"{images / '000.png'} has no mask", f"wanted {masks / '000.png'}")
+    _refused(bagel, f"{images / '000.png'} has no mask", f"expected {masks / '000.png'}")
     (images / "000.png").unlink()
     _refused(bagel, "001.png is a mask without image")
     (masks / "001.png").unlink()

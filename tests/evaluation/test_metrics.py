@@ -70,7 +70,7 @@ def test_one_class_has_no_figure():
 def test_what_is_not_a_score_is_refused():
     with pytest.raises(ValueError, match="NaN"):
         metrics.auroc([1.0, np.nan], [0, 1])
-    with pytest.raises(ValueError, match="wanted the same"):
+    with pytest.raises(ValueError, match="expected the same"):
         metrics.auroc([1.0, 2.0], [0])
     with pytest.raises(ValueError, match="limit"):
         metrics.aupro(np.ones((1, 2, 2)), np.eye(2, dtype=bool)[None], limit=0.0)

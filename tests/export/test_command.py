@@ -46,7 +46,9 @@ def test_arguments() -> None:
 
 def test_missing_torch_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     find = importlib.util.find_spec
-    monkeypatch.setattr("edgead.installation.find_spec", lambda n: None if n == "torch" else find(n))
+    monkeypatch.setattr(
+        "edgead.installation.find_spec", lambda n: None if n == "torch" else find(n)
+    )
     args = argparse.Namespace(run="r", out="a.edgead", false_reject_rate=None, opset=17, json=False)
     with pytest.raises(MissingExtraError, match=r"needs torch.*pip install \"edgead\[train\]\""):
         command.run(args)

@@ -314,5 +314,5 @@ def test_bad_params_are_refused(bad):
 
 @pytest.mark.parametrize("simd", ["sse9", None])
 def test_an_instruction_set_that_is_not_here_is_refused(simd):
-    with pytest.raises(InputError, match=r"simd is .*wanted one of .*(baseline|neon)"):
+    with pytest.raises(InputError, match=r"simd is .*expected one of .*(baseline|neon)"):
         Preprocessor(PreprocessParams((8, 8)), simd=simd)

@@ -191,13 +191,13 @@ def test_out_is_used_whole_and_nothing_beside_it(dtype, layout, simd, make_frame
 
 @pytest.mark.parametrize("dtype", ["float64", "int8", ">f4", "half a float", None, 3])
 def test_another_dtype_is_refused(dtype):
-    with pytest.raises(InputError, match=r"dtype is .*, wanted one of float32, float16"):
+    with pytest.raises(InputError, match=r"dtype is .*, expected one of float32, float16"):
         Preprocessor(PreprocessParams((8, 8)), dtype=dtype)
 
 
 @pytest.mark.parametrize("layout", ["nchw", "HWC", "", None, 1])
 def test_another_layout_is_refused(layout):
-    with pytest.raises(InputError, match=r"layout is .*, wanted one of NCHW, NHWC"):
+    with pytest.raises(InputError, match=r"layout is .*, expected one of NCHW, NHWC"):
         Preprocessor(PreprocessParams((8, 8)), layout=layout)
 
 
@@ -209,7 +209,9 @@ def test_an_out_of_the_other_dtype_or_layout_is_refused():
     ]:
         assert kernel(frame, wanted) is wanted
         for out in (wanted.astype(np.float64), wanted.view(np.int8), wanted.transpose(2, 0, 1)):
-            with pytest.raises(InputError, match=f"wanted a writable C-contiguous {kernel.dtype}"):
+            with pytest.raises(
+                InputError, match=f"expected a writable C-contiguous {kernel.dtype}"
+            ):
                 kernel(frame, out)
         other = np.float32 if kernel.dtype == np.float16 else np.float16
         with pytest.raises(InputError, match=f"out is {np.dtype(other)}"):

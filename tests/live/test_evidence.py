@@ -212,7 +212,7 @@ def test_when_saving_is_slow_verdicts_do_not_wait(anomalous, tmp_path, monkeypat
 
 @pytest.mark.parametrize("limit_mb", [0, -1, float("nan")])
 def test_a_bound_that_is_none_is_refused(tmp_path, limit_mb):
-    with pytest.raises(InputError, match=r"--evidence-mb .*: wanted more than 0 MB"):
+    with pytest.raises(InputError, match=r"--evidence-mb .*: expected more than 0 MB"):
         Evidence(tmp_path / "seen", limit_mb, print)
     assert not (tmp_path / "seen").exists()
 

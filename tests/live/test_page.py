@@ -89,15 +89,15 @@ def test_the_slider_sets_the_rate_of_the_running_detector(page, frames):
     ("body", "status", "words"),
     [
         ('{"rate": 0.001}', 422, "the best possible is 0.025"),
-        ('{"rate": 1}', 422, "wanted a number between 0 and 1"),
-        ('{"rate": NaN}', 422, "wanted a number between 0 and 1"),
-        ('{"rate": true}', 400, "wanted"),
-        ('{"rate": "0.5"}', 400, "wanted"),
-        ("[0.5]", 400, "wanted"),
-        ("0.5", 400, "wanted"),
-        ("{", 400, "wanted"),
-        ('{"rate": 1' + "0" * 400 + "}", 400, "wanted"),
-        ("[" * 4000, 400, "wanted"),
+        ('{"rate": 1}', 422, "expected a number between 0 and 1"),
+        ('{"rate": NaN}', 422, "expected a number between 0 and 1"),
+        ('{"rate": true}', 400, "expected"),
+        ('{"rate": "0.5"}', 400, "expected"),
+        ("[0.5]", 400, "expected"),
+        ("0.5", 400, "expected"),
+        ("{", 400, "expected"),
+        ('{"rate": 1' + "0" * 400 + "}", 400, "expected"),
+        ("[" * 4000, 400, "expected"),
         ("x" * 5000, 413, "bytes"),
     ],
 )
@@ -218,7 +218,7 @@ def test_the_token_of_the_environment_counts_and_is_not_printed(make_page, monke
     assert guarded.ask("/state", Authorization=f"Bearer {TOKEN}")[0] == 200
     assert TOKEN not in str(guarded.log)
     monkeypatch.setitem(os.environ, "EDGEAD_TOKEN", "short")
-    with pytest.raises(InputError, match="EDGEAD_TOKEN has 5 characters: wanted 16 or more"):
+    with pytest.raises(InputError, match="EDGEAD_TOKEN has 5 characters: expected 16 or more"):
         PageServer(Address("127.0.0.1", 0), print)
 
 
@@ -343,5 +343,5 @@ def test_an_address_is_read(text, address):
 
 @pytest.mark.parametrize("text", ["", ":80", "localhost", "localhost:", "h:99999", "h:-1", "h:8o"])
 def test_what_is_no_address_is_refused(text):
-    with pytest.raises(InputError, match="wanted HOST:PORT"):
+    with pytest.raises(InputError, match="expected HOST:PORT"):
         parse_address(text)

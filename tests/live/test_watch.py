@@ -146,10 +146,10 @@ def test_a_second_signal_acts_at_once():
 @pytest.mark.parametrize(
     ("words", "cure"),
     [
-        (["nowhere.avi"], "nowhere.avi does not exist: wanted a camera's number"),
+        (["nowhere.avi"], "nowhere.avi does not exist: expected a camera's number"),
         (["7", "--every-frame"], "--every-frame with camera 7: .* leave it out"),
-        (["7", "--reconnect-seconds", "-1"], "--reconnect-seconds -1.0: wanted 0 or more"),
-        (["7", "--stall-seconds", "nan"], "--stall-seconds nan: wanted more than 0"),
+        (["7", "--reconnect-seconds", "-1"], "--reconnect-seconds -1.0: expected 0 or more"),
+        (["7", "--stall-seconds", "nan"], "--stall-seconds nan: expected more than 0"),
         (["7", "--false-reject-rate", "0.001"], "the best possible is 0.025"),
     ],
 )

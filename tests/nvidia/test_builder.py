@@ -85,7 +85,7 @@ def test_a_small_product_may_stay_float32_and_a_large_one_not(rtx: Library) -> N
         return build_plan(graph, rtx, "float16")
 
     assert build(2).census.float32_products == ("lookup",)
-    with pytest.raises(DeviceError, match=r"wanted 90%\. In float32: lookup"):
+    with pytest.raises(DeviceError, match=r"expected 90%\. In float32: lookup"):
         build(8)
 
 
@@ -251,11 +251,11 @@ def test_batches(build, tiny, batch: tuple[int, int, int]) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"batch": (0, 1, 8)}, "wanted 1 <= least"),
-        ({"batch": (2, 1, 8)}, "wanted 1 <= least"),
-        ({"batch": (1, 9, 8)}, "wanted 1 <= least"),
-        ({"workspace_mb": 0}, "wanted at least 1"),
-        ({"dla": -1, "batch": (1, 1, 1)}, "wanted 0 or more"),
+        ({"batch": (0, 1, 8)}, "expected 1 <= least"),
+        ({"batch": (2, 1, 8)}, "expected 1 <= least"),
+        ({"batch": (1, 9, 8)}, "expected 1 <= least"),
+        ({"workspace_mb": 0}, "expected at least 1"),
+        ({"dla": -1, "batch": (1, 1, 1)}, "expected 0 or more"),
         ({"dla": 0}, "a DLA takes one batch size only"),
     ],
 )
@@ -272,7 +272,7 @@ def test_a_dla_that_is_not_there(build, tiny) -> None:
 
 @pytest.mark.parametrize("precision", ["bfloat16", "fp16", ""])
 def test_a_precision_that_no_plan_has(build, tiny, precision: str) -> None:
-    with pytest.raises(InputError, match="wanted one of float32, float16, int8"):
+    with pytest.raises(InputError, match="expected one of float32, float16, int8"):
         build(tiny.files["model.onnx"], precision)
 
 

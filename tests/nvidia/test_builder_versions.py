@@ -61,10 +61,10 @@ def test_eight_is_told_the_precision_of_each_layer_and_to_obey() -> None:
 
 
 def test_eight_lets_the_contexts_of_several_threads_share_the_profile() -> None:
-    for major, wanted in ((8, {"PROFILE_SHARING_0806": True}), (10, {}), (11, {})):
+    for major, expected in ((8, {"PROFILE_SHARING_0806": True}), (10, {}), (11, {})):
         simulation = simulation_with_gpu(major)
         build(simulation)
-        assert simulation.previews == wanted
+        assert simulation.previews == expected
 
 
 def test_eight_in_int8_may_use_float16_between() -> None:

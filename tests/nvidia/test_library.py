@@ -109,7 +109,7 @@ def test_a_real_module_that_does_not_load(tmp_path: Path, monkeypatch) -> None:
 
 
 def test_another_word(installed) -> None:
-    with pytest.raises(InputError, match=r"flavour 'trt': wanted one of tensorrt, rtx"):
+    with pytest.raises(InputError, match=r"flavour 'trt': expected one of tensorrt, rtx"):
         find_library("trt")
 
 

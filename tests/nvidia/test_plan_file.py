@@ -77,7 +77,7 @@ def test_bytes_that_are_no_version_are_left_to_tensorrt() -> None:
 
 def test_what_is_no_plan() -> None:
     for data, said in (
-        (b"\x89PNG" + bytes(100), "is no plan of TensorRT;"),
+        (b"\x89PNG" + bytes(100), "is not a plan of TensorRT;"),
         (b"\x10\0\0\0{}" + header(b"ftrt", (10, 3, 0, 26)), "after other data"),
     ):
         with pytest.raises(DeviceError, match=said):

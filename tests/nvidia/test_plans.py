@@ -169,7 +169,7 @@ def test_a_foreign_plan_that_is_none(rtx: Library, tmp_path: Path) -> None:
     with pytest.raises(DeviceError, match=r"cannot be read: No such file.*check the path"):
         foreign_plan(tmp_path / "nothing.plan", rtx, trust=True)
     (tmp_path / "text.plan").write_text("hello " * 20)
-    with pytest.raises(DeviceError, match="is no plan of TensorRT"):
+    with pytest.raises(DeviceError, match="is not a plan of TensorRT"):
         foreign_plan(tmp_path / "text.plan", rtx, trust=True)
 
 

@@ -137,11 +137,11 @@ def test_json_and_back(detector: Detector, frame: np.ndarray) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "said"),
     [
-        ("frame", "abc", "digests.frame is no SHA-256"),
-        ("preprocess", None, "digests.preprocess is no SHA-256"),
-        ("anomaly_map", "X" * 64, "digests.anomaly_map is no SHA-256"),
-        ("engine", [["0" * 64]], "digests.engine is no list of pairs"),
-        ("engine", None, "digests.engine is no list of pairs"),
+        ("frame", "abc", "digests.frame is not a SHA-256"),
+        ("preprocess", None, "digests.preprocess is not a SHA-256"),
+        ("anomaly_map", "X" * 64, "digests.anomaly_map is not a SHA-256"),
+        ("engine", [["0" * 64]], "digests.engine is not a list of pairs"),
+        ("engine", None, "digests.engine is not a list of pairs"),
         ("served", {}, "names no bundle"),
         ("served", {"bundle_sha256": "0" * 64, "threads": [1]}, "more than words and numbers"),
     ],

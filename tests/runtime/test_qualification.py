@@ -55,7 +55,7 @@ def test_golden_map(
 def test_a_tolerance_grows_with_values_beyond_those_of_good_images(
     bundle_copy: Path, edit: Callable[..., None], to_npy: Callable[[Any], bytes]
 ) -> None:
-    """float32 has 24 bits of 5000 too: what is off there by a share of it is no wrong engine."""
+    """float32 has 24 bits of 5000 too: what is off there by a share of it is not a wrong engine."""
     golden = np.load(bundle_copy / "golden" / "2.npy")
     place = np.unravel_index(golden.argmax(), golden.shape)
     peak = float(golden[place])
@@ -149,7 +149,7 @@ def test_golden_maps_that_are_none(
 
         stream = io.BytesIO()
         np.save(stream, array, allow_pickle=True)
-        data, match = stream.getvalue(), "no NumPy array.*allow_pickle"
+        data, match = stream.getvalue(), "not a NumPy array.*allow_pickle"
     else:
         data = to_npy(array)
     edit(bundle_copy, files={"golden/0.npy": data})
@@ -162,7 +162,7 @@ def test_golden_files_of_another_kind(bundle_copy: Path, edit: Callable[..., Non
     with pytest.raises(BundleError, match=r"golden/1\.png cannot be decoded"):
         Detector(bundle_copy)
     edit(bundle_copy, files={"golden/0.npy": b"no array"})
-    with pytest.raises(BundleError, match=r"golden/0\.npy is no NumPy array"):
+    with pytest.raises(BundleError, match=r"golden/0\.npy is not a NumPy array"):
         Detector(bundle_copy)
 
 

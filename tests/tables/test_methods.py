@@ -206,9 +206,9 @@ def test_one_seed_everywhere_comes_first(script) -> None:
     ("words", "sentence"),
     [
         (("--datasets", "bottle"), "has no bottle; it holds discs"),
-        (("--methods", "redy"), "redy is no method; choose from"),
+        (("--methods", "redy"), "redy is not a method; choose from"),
         (("--set", "arnet"), "write --set METHOD:KEY=VALUE"),
-        (("--set", "redy:width=1"), "redy is no method"),
+        (("--set", "redy:width=1"), "redy is not a method"),
         (("--set", "arnet:wide=1"), "no setting 'wide'"),
         (("--preset", "papr"), "no preset 'papr'"),
         (("--steps", "0"), "--steps 0 trains nothing"),

@@ -304,10 +304,10 @@ def test_half_trunk_takes_and_gives_float32_and_stays_close():
     ("settings", "words"),
     [({"map": "hogg"}, "hogg"), ({"frb": "big"}, "big"), ({"size": [100, 64]}, "multiples of 32"),
      ({"bank_size": 0}, "at least 1"), ({"colour": 1}, "no setting 'colour'"),
-     ({"bank_size": "x"}, "bank_size='x' cannot be used; wanted a value like bank_size=10"),
+     ({"bank_size": "x"}, "bank_size='x' cannot be used; expected a value like bank_size=10"),
      ({"widths": [1, 2]}, r"like widths=\[16, 32, 64, 128\]"),
      ({"prompt": "no"}, "like prompt=true"), ({"blur_sigma": float("nan")}, "blur_sigma=nan"),
-     ({"patches": 2.0}, "patches=2.0 is no share"),
+     ({"patches": 2.0}, "patches=2.0 is not a share"),
      ({"self_correlation": float("inf")}, "must be a finite number, at least 0"),
      ({"learning_rate": [1e-3, 0]}, "learning_rate.* must be at least 1e-09")],
 )  # fmt: skip

@@ -214,7 +214,7 @@ def test_moved_images_are_found_where_the_caller_says(parts, tmp_path):
     (tmp_path / "old").rename(tmp_path / "new")
     with pytest.raises(DataError, match=r"no longer there.*--data"):
         load_run(tmp_path / "run")
-    with pytest.raises(DataError, match=r"nowhere is no folder"):
+    with pytest.raises(DataError, match=r"nowhere is not a folder"):
         load_run(tmp_path / "run", tmp_path / "nowhere")
     assert len(load_run(tmp_path / "run", tmp_path / "new").train) == 10
 
@@ -227,7 +227,7 @@ def test_bad_requests_get_a_sentence(parts, trained, tmp_path):
         (lambda: _train(parts, tmp_path / "a", steps=0), "at least 1"),
         (lambda: _train(parts, tmp_path / "a", nonsense=1), "no setting 'nonsense'"),
         (lambda: train(Plan("reddi", parts, tmp_path / "a", {}), resume=False, log=print,
-                       progress=None, bar=None), "reddi is no method"),
+                       progress=None, bar=None), "reddi is not a method"),
     ):  # fmt: skip
         with pytest.raises(TrainingError, match=words):
             make()
@@ -318,7 +318,7 @@ def test_checkpoint_of_other_settings_is_refused(parts, tmp_path):
     other = ReDi.from_settings(SETTINGS | {"frb": "heavy"}, 10)
     with pytest.raises(TrainingError, match=r"cannot be resumed \(its tensors are not those"):
         load(other, out)
-    save_file(other.state_dict(), out / "checkpoint.safetensors")  # a model is no checkpoint
+    save_file(other.state_dict(), out / "checkpoint.safetensors")  # a model is not a checkpoint
     with pytest.raises(TrainingError, match=r"says nowhere how far.*train again"):
         load(other, out)
     assert Position().step == 0

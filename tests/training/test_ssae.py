@@ -309,10 +309,10 @@ def test_half_trunk_takes_and_gives_float32_and_stays_close(variant):
     ("settings", "words"),
     [({"variant": "late"}, "variant='late' is not known"), ({"size": [100, 64]}, "multiples of 8"),
      ({"width": 0.01}, "at least 0.0625"), ({"pooling": "median"}, "median"),
-     ({"clean": 1.5}, "clean=1.5 is no share"), ({"weight": float("nan")}, "weight=nan"),
-     ({"extent": [0.5, 0.1]}, "no range of shares"), ({"opacity": [0.0, 1.0]}, "no range"),
+     ({"clean": 1.5}, "clean=1.5 is not a share"), ({"weight": float("nan")}, "weight=nan"),
+     ({"extent": [0.5, 0.1]}, "not a range of shares"), ({"opacity": [0.0, 1.0]}, "not a range"),
      ({"crop": 60}, "crop=60 cannot"), ({"crop": 128}, "multiple of 8 from 64 to 64"),
-     ({"noise": -1.0}, "noise=-1.0 must be at least 0"), ({"top_k": 2.0}, "no share of the map"),
+     ({"noise": -1.0}, "noise=-1.0 must be at least 0"), ({"top_k": 2.0}, "not a share of the map"),
      ({"batch_size": 1}, "at least 2"), ({"map": "hog"}, "ssae has no setting 'map'"),
      ({"flips": 1}, "like flips=false")],
 )  # fmt: skip

@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     if len(labels) != len(args.videos):
         raise InputError(
             f"{count(len(labels), 'file')} of labels for {count(len(args.videos), 'video')}; "
-            "wanted one for each video, in the same order"
+            "expected one for each video, in the same order"
         )
     if args.out.exists() and not args.out.is_dir():
         raise InputError(f"--out {args.out} is a file; give a folder (it may be a new one)")

@@ -108,7 +108,7 @@ def _train(args: argparse.Namespace) -> int:
 
     console = Console(json_on_stdout=args.json)
     if args.calibration is not None and not 0 < args.calibration < 1:
-        raise TrainingError(f"--calibration {args.calibration} is no share; give 0 < F < 1")
+        raise TrainingError(f"--calibration {args.calibration} is not a share; give 0 < F < 1")
     plan = Plan(
         args.method, args.data, args.out, dict(map(read_setting, args.settings)), args.seed,
         Bounds(args.steps, args.minutes), args.calibration, args.preset,

@@ -70,7 +70,7 @@ def read_mask(sample: Sample, frame_size: tuple[int, int]) -> np.ndarray:
     if mask.shape[:2] != (height, width):
         raise DataError(
             f"{sample.mask} is {mask.shape[0]}x{mask.shape[1]} (height x width) and its image "
-            f"{sample.path} is {height}x{width}; wanted a mask of the image's size"
+            f"{sample.path} is {height}x{width}; expected a mask of the image's size"
         )
     return np.asarray(mask.any(axis=2) if mask.ndim == 3 else mask != 0)
 

@@ -30,11 +30,11 @@ def open_dataset(
               one to calibrate with); "evaluate" wants a test set and does without training images
     layout    one of LAYOUTS; None: the one that fits. A folder of categories that fit will do too
     category  None: all categories together. Of layout oneclass: the class that is good
-    Errors: DataError for a folder that is missing, empty, ambiguous or lacks what is wanted, and
+    Errors: DataError for a folder that is missing, empty, ambiguous or lacks what is expected, and
     for masks without image, images without mask among others that have one.
     """
     if purpose not in ("train", "evaluate"):
-        raise ValueError(f"purpose is {purpose!r}; wanted 'train' or 'evaluate'")
+        raise ValueError(f"purpose is {purpose!r}; expected 'train' or 'evaluate'")
     root = Path(path)
     if not root.exists():
         raise DataError(f"{root} does not exist; give a folder of images of good parts")
@@ -91,7 +91,7 @@ def _recognise(root: Path, purpose: Purpose, name: str | None) -> tuple[Layout, 
         return found[0]
     if name is not None:
         raise DataError(
-            f"{root} does not look like --layout {name}; wanted {layouts[0].tree}"
+            f"{root} does not look like --layout {name}; expected {layouts[0].tree}"
             + ("" if layouts[0].classes else ", directly or in a folder for each category")
         )
     return FALLBACK, {"": root}
@@ -151,6 +151,6 @@ def _refuse_few(dataset: Dataset, folder: Path, samples: Sequence[Sample]) -> No
     if dataset.layout == "frames":
         alone += "; videos are decoded by: edgead frames VIDEO… --every 5 --out DATA"
     raise DataError(
-        f"{folder / inside} holds {found} ({SUFFIXES}); wanted at least two images of good parts, "
-        f"one to learn from and one to calibrate with, and better 50 or more{alone}"
+        f"{folder / inside} holds {found} ({SUFFIXES}); expected at least two images of good "
+        f"parts, one to learn from and one to calibrate with, and better 50 or more{alone}"
     )

@@ -37,7 +37,7 @@ def split(
     does not fit, and for fewer images than shots.
     """
     if not 0.0 < calibration_fraction < 1.0:
-        raise ValueError(f"calibration_fraction is {calibration_fraction}; wanted 0 < it < 1")
+        raise ValueError(f"calibration_fraction is {calibration_fraction}; expected 0 < it < 1")
     pattern = None if group is None else _compiled(group)
     if shots is not None and shots < 1:
         raise DataError(f"--shots {shots} leaves nothing to learn from; give at least 1")
@@ -74,16 +74,16 @@ def _divide(
     if len(parts) < 2:
         what = f"{len(samples)} good image(s){where}"
         raise DataError(
-            f"{what} cannot be divided into training and calibration; wanted at least two"
+            f"{what} cannot be divided into training and calibration; expected at least two"
             if pattern is None
-            else f"{what} are all of {len(parts)} part by --group {pattern.pattern}; wanted at "
+            else f"{what} are all of {len(parts)} part by --group {pattern.pattern}; expected at "
             "least two parts, one to learn from and one to calibrate with: give images of more "
             "parts, or leave --group out"
         )
     ranked = sorted(parts, key=lambda part: (_rank(seed, part), part))
-    wanted = round(len(samples) * fraction)
+    expected = round(len(samples) * fraction)
     calibration: list[Sample] = []
-    while ranked and (not calibration or len(calibration) < wanted) and len(ranked) > 1:
+    while ranked and (not calibration or len(calibration) < expected) and len(ranked) > 1:
         calibration += parts[ranked.pop(0)]
     return [sample for part in ranked for sample in parts[part]], calibration
 
@@ -105,7 +105,7 @@ def _compiled(group: str) -> re.Pattern[str]:
     try:
         pattern = re.compile(group)
     except re.error as error:
-        raise DataError(f"--group {group} is no regular expression: {error}") from error
+        raise DataError(f"--group {group} is not a regular expression: {error}") from error
     if not pattern.groups:
         raise DataError(
             f"--group {group} has no group; put parentheses around what is the same in all images "

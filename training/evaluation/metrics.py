@@ -83,7 +83,7 @@ def aupro(maps: ArrayLike, masks: ArrayLike, limit: float = 0.3) -> float | None
     Source: Bergmann et al., The MVTec Anomaly Detection Dataset, IJCV 2021, section 5.
     """
     if not 0.0 < limit <= 1.0:
-        raise ValueError(f"limit is {limit}; wanted 0 < limit <= 1")
+        raise ValueError(f"limit is {limit}; expected 0 < limit <= 1")
     values, positive = _checked(maps, masks)
     if not _two_classes(positive):
         return None
@@ -112,7 +112,7 @@ def wilson_interval(hits: int, n: int, z: float = 1.959963984540054) -> tuple[fl
     Source: Wilson 1927, https://doi.org/10.1080/01621459.1927.10502953
     """
     if not 0 <= hits <= n or n == 0:
-        raise ValueError(f"{hits} of {n} is not a share; wanted 0 <= hits <= n, n > 0")
+        raise ValueError(f"{hits} of {n} is not a share; expected 0 <= hits <= n, n > 0")
     share, spread = hits / n, z * z / n
     centre = share + spread / 2.0
     half = z * math.sqrt(share * (1.0 - share) / n + spread / (4.0 * n))
@@ -126,11 +126,13 @@ def _checked(
     """Both as flat arrays; float32 and float64 stay as they are, anything else becomes float64."""
     values, positive = np.asarray(scores), np.asarray(labels)
     if values.shape != positive.shape:
-        raise ValueError(f"scores are {values.shape} and labels {positive.shape}; wanted the same")
+        raise ValueError(
+            f"scores are {values.shape} and labels {positive.shape}; expected the same"
+        )
     if values.dtype not in (np.float32, np.float64):
         values = values.astype(np.float64)
     if not np.isfinite(values).all():
-        raise ValueError("scores hold NaN or infinity; wanted finite numbers")
+        raise ValueError("scores hold NaN or infinity; expected finite numbers")
     return values.ravel(), positive.astype(bool, copy=False).ravel()
 
 

@@ -323,8 +323,8 @@ def _details(evaluation: Evaluation) -> str:
 def _provenance(provenance: Mapping[str, Any]) -> dict[str, str]:
     """The plain entries; nested ones belong to `edgead inspect`."""
     plain = (str, int, float)
-    wanted = ("method", "seed", "steps", "command")
-    return {k: str(provenance[k]) for k in wanted if isinstance(provenance.get(k), plain)}
+    expected = ("method", "seed", "steps", "command")
+    return {k: str(provenance[k]) for k in expected if isinstance(provenance.get(k), plain)}
 
 
 def _quantile(q: float) -> str:

@@ -27,12 +27,12 @@ class FeatureMemory(nn.Module):
 
     The restored feature of a position blends the ``NEIGHBOURS`` nearest of ``kept`` [M, C], by
     exp(-|f - k|^2 / (2 C ``TEMPERATURE``)) less that of the next one: a weight falls to 0 where its
-    feature ceases to be among the nearest, so a tie, which rounding decides, is no jump. ``gain``^2
-    is 1 / sqrt(E mean(E)) per position, E the mean squared difference that good images have there
-    when their own features are left out, with the floor of ``position_gain``. The square root [P]:
-    E itself quiets what differs often, which may be where defects are. Of few images E is drawn
-    towards its mean, which counts as much as ``PRIOR_IMAGES`` of them. One E for all positions is
-    had from ``measure``.
+    feature ceases to be among the nearest, so a tie, which rounding decides, is not a jump.
+    ``gain``^2 is 1 / sqrt(E mean(E)) per position, E the mean squared difference that good images
+    have there when their own features are left out, with the floor of ``position_gain``. The
+    square root [P]: E itself quiets what differs often, which may be where defects are. Of few
+    images E is drawn towards its mean, which counts as much as ``PRIOR_IMAGES`` of them. One E for
+    all positions is had from ``measure``.
     """
 
     kept: Tensor

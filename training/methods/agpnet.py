@@ -130,14 +130,15 @@ class AGPNetSettings:
             check_memory_share(self.memory_share)
         if self.width % self.heads:
             raise TrainingError(
-                f"width={self.width} is no multiple of heads={self.heads}; each head takes a part"
+                f"width={self.width} is not a multiple of heads={self.heads}; each head takes a "
+                "part"
             )
         if self.eta >= 1:
             raise TrainingError(f"eta={self.eta} never follows the decoder; give less than 1")
         low, high = self.image_share
         if not low <= high <= 1:
             raise TrainingError(
-                f"image_share={self.image_share} is no range of shares; give two numbers from 0 "
+                f"image_share={self.image_share} is not a range of shares; give two numbers from 0 "
                 "to 1, the smaller one first"
             )
 

@@ -84,14 +84,15 @@ class Stage:
 def check_types(settings: Any) -> None:
     """Hold every value of a settings dataclass against the type of its default.
 
-    Errors: TrainingError that names the setting, what was given and an example of what is wanted.
+    Errors: TrainingError that names the setting, what was given and an example of what is expected.
     """
     for each in fields(settings):
         value, example = getattr(settings, each.name), each.default
         if not _alike(value, example):
-            wanted = json.dumps(example)
+            expected = json.dumps(example)
             raise TrainingError(
-                f"{each.name}={value!r} cannot be used; wanted a value like {each.name}={wanted}"
+                f"{each.name}={value!r} cannot be used; expected a value like "
+                f"{each.name}={expected}"
             )
 
 
@@ -136,7 +137,9 @@ def check_map(settings: Any, multiple: int) -> None:
             f"{multiple}, at least 64"
         )
     if not 0 < settings.top_k <= 1:
-        raise TrainingError(f"top_k={settings.top_k} is no share of the map; give 0 < top_k <= 1")
+        raise TrainingError(
+            f"top_k={settings.top_k} is not a share of the map; give 0 < top_k <= 1"
+        )
     check_least(settings, {"blur_sigma": 0})
 
 

@@ -114,7 +114,7 @@ class ReDiSettings:
         if self.memory:
             check_memory_share(self.memory_share)
         if self.patches > 1:
-            raise TrainingError(f"patches={self.patches} is no share of the images; give 0 to 1")
+            raise TrainingError(f"patches={self.patches} is not a share of the images; give 0 to 1")
 
 
 PRESETS: dict[str, dict[str, Any]] = {

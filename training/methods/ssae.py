@@ -92,13 +92,13 @@ class SSAESettings:
             )
         for name in ("weight", "elastic", "strokes", "clean"):
             if not 0 <= getattr(self, name) <= 1:
-                raise TrainingError(f"{name}={getattr(self, name)} is no share; give 0 to 1")
+                raise TrainingError(f"{name}={getattr(self, name)} is not a share; give 0 to 1")
         for name in ("extent", "opacity"):
             low, high = getattr(self, name)
             if not 0 < low <= high <= 1:
                 raise TrainingError(
-                    f"{name}={getattr(self, name)} is no range of shares; give two numbers above "
-                    "0, at most 1, the smaller one first"
+                    f"{name}={getattr(self, name)} is not a range of shares; give two numbers "
+                    "above 0, at most 1, the smaller one first"
                 )
         least = {
             "width": 1 / 16,

@@ -59,11 +59,11 @@ class BuildOptions:
     def __post_init__(self) -> None:
         least, tuned, most = self.batch
         if not 1 <= least <= tuned <= most:
-            raise InputError(f"batch {self.batch}: wanted 1 <= least <= tuned for <= most")
+            raise InputError(f"batch {self.batch}: expected 1 <= least <= tuned for <= most")
         if self.workspace_mb is not None and self.workspace_mb < 1:
-            raise InputError(f"workspace {self.workspace_mb} MiB: wanted at least 1")
+            raise InputError(f"workspace {self.workspace_mb} MiB: expected at least 1")
         if self.dla is not None and self.dla < 0:
-            raise InputError(f"DLA core {self.dla}: wanted 0 or more")
+            raise InputError(f"DLA core {self.dla}: expected 0 or more")
         if self.dla is not None and least != most:
             raise InputError("a DLA takes one batch size only: fix it, as with --static-batch 1")
 
@@ -129,7 +129,7 @@ def build_plan(
     names what the graph, the library or the device refused; CancelledError.
     """
     if precision not in PRECISIONS:
-        raise InputError(f"precision {precision!r}: wanted one of {', '.join(PRECISIONS)}")
+        raise InputError(f"precision {precision!r}: expected one of {', '.join(PRECISIONS)}")
     log = BuildLog() if log is None else log
     job = _Job(library, precision, options or BuildOptions(), log, Watch(log, progress, cancelled))
     outer = sys.exc_info()[1]  # what the caller is handling keeps its frames
@@ -245,7 +245,7 @@ class _Job:
         return config
 
     def place_on_dla(self, builder: Builder, network: Network, config: Config) -> tuple[str, ...]:
-        """Ask for the DLA, where that is wanted; gives the layers that it leaves to the GPU."""
+        """Ask for the DLA, where that is expected; gives the layers that it leaves to the GPU."""
         core = self.options.dla
         if core is None:
             return ()
@@ -317,26 +317,26 @@ def _check_interface(network: Network, graph: Graph, library: str) -> None:
     name, shape = graph.image
     inputs = {t.name: t for t in (network.get_input(i) for i in range(network.num_inputs))}
     outputs = {t.name: t for t in (network.get_output(i) for i in range(network.num_outputs))}
-    for kind, found, wanted in (
+    for kind, found, expected in (
         ("inputs", inputs, {name: shape}),
         ("outputs", outputs, dict(graph.outputs)),
     ):
-        fits = found.keys() == wanted.keys() and all(
-            dtype_of(tensor.dtype) == "float32" and _fits(tuple(tensor.shape), wanted[key])
+        fits = found.keys() == expected.keys() and all(
+            dtype_of(tensor.dtype) == "float32" and _fits(tuple(tensor.shape), expected[key])
             for key, tensor in found.items()
         )
         if not fits:
             have = {k: (dtype_of(t.dtype), *tuple(t.shape)) for k, t in found.items()}
             raise DeviceError(
                 f"{library} reads a graph with the {kind} {have or 'none'}; the manifest says "
-                f"{wanted}, float32, with a free batch axis: export the bundle again"
+                f"{expected}, float32, with a free batch axis: export the bundle again"
             )
 
 
-def _fits(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
-    """Whether a shape with its batch can be ``wanted``; -1 is an axis that only the run knows."""
-    return len(shape) == len(wanted) + 1 and all(
-        given in (size, -1) for given, size in zip(shape[1:], wanted, strict=True)
+def _fits(shape: tuple[int, ...], expected: tuple[int, ...]) -> bool:
+    """Whether a shape with its batch can be ``expected``; -1 is an axis that only the run knows."""
+    return len(shape) == len(expected) + 1 and all(
+        given in (size, -1) for given, size in zip(shape[1:], expected, strict=True)
     )
 
 
@@ -372,15 +372,15 @@ def _set_capabilities(library: Library, config: Any, capabilities: tuple[int, ..
     if library.flavour != "rtx" or kinds is None:
         raise InputError(f"{library} builds for the GPU in this machine; leave --device out")
     known = {name: getattr(kinds, name) for name in dir(kinds) if name.startswith("SM")}
-    wanted = [f"SM{capability}" for capability in capabilities]
-    for name in wanted:
+    expected = [f"SM{capability}" for capability in capabilities]
+    for name in expected:
         if name not in known:
             raise InputError(
                 f"{library} does not build for {name.lower().replace('sm', 'sm_')}; it knows "
                 f"{', '.join(sorted(known, key=lambda n: int(n[2:]))).lower().replace('sm', 'sm_')}"
             )
-    config.num_compute_capabilities = len(wanted)
-    for index, name in enumerate(wanted):
+    config.num_compute_capabilities = len(expected)
+    for index, name in enumerate(expected):
         config.set_compute_capability(known[name], index)
 
 

@@ -315,7 +315,9 @@ def altered(path: Path) -> str:
     return f"{path} was truncated or altered since it was built here; {_REBUILD}"
 
 
-def _check_own(path: Path, name: str, kind: Callable[[int], bool], wanted: str, cure: str) -> None:
+def _check_own(
+    path: Path, name: str, kind: Callable[[int], bool], expected: str, cure: str
+) -> None:
     """Refuse ``path`` unless it is of ``kind``, this user's, and writable by nobody else.
 
     Windows is not asked: there the profile's own access rights keep others out.
@@ -323,9 +325,9 @@ def _check_own(path: Path, name: str, kind: Callable[[int], bool], wanted: str, 
     with _refusals(path):
         found = path.lstat()
     if stat.S_ISLNK(found.st_mode):
-        raise DeviceError(f"{name} at {path} is a symbolic link; wanted {wanted}: {cure}")
+        raise DeviceError(f"{name} at {path} is a symbolic link; expected {expected}: {cure}")
     if not kind(found.st_mode):
-        raise DeviceError(f"{name} at {path} is not {wanted}; {cure}")
+        raise DeviceError(f"{name} at {path} is not {expected}; {cure}")
     if sys.platform == "win32":
         return
     if found.st_uid != os.geteuid():

@@ -82,7 +82,7 @@ def test_words() -> None:
     assert choose("cuda").device == "cuda:0"
     assert choose("cuda:11").device == "cuda:11"
     for word in ("gpu", "cuda:", "cuda:-1", "cuda:1234", "", None, 0):
-        with pytest.raises(InputError, match='wanted "auto"'):
+        with pytest.raises(InputError, match='expected "auto"'):
             choose(word)  # type: ignore[arg-type]
 
 

@@ -66,10 +66,10 @@ def test_the_simulation_s_methods_have_the_real_ones_arguments() -> None:
         real = getattr(_cuda, name)
         methods = [m for m in vars(getattr(simulated, name).__mro__[1]) if not m.startswith("_")]
         for method in {"run"} if name in ("Preprocess", "AnomalyMap") else methods:
-            wanted = list(inspect.signature(getattr(getattr(simulated, name), method)).parameters)
+            expected = list(inspect.signature(getattr(getattr(simulated, name), method)).parameters)
             text = getattr(real, method).__doc__ or ""
             found = re.findall(r"(\w+): ", text.partition(")")[0])
-            assert found[1:] == wanted[1:], f"{name}.{method}: {text}"
+            assert found[1:] == expected[1:], f"{name}.{method}: {text}"
     assert {m for m in vars(_cuda.Graph) if not m.startswith("_")} == {
         *("begin", "end", "abandon", "launch")
     }

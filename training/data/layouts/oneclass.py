@@ -29,7 +29,7 @@ def _samples(root: Path, folder: Path) -> list[Sample]:
     loose = images_in(folder)
     if loose:
         raise DataError(
-            f"{loose[0]} lies directly in {folder}; wanted every image in the folder of its class"
+            f"{loose[0]} lies directly in {folder}; expected every image in the folder of its class"
         )
     return [
         make_sample(root, path, each.name)
