@@ -1,7 +1,7 @@
 """preprocess: a camera frame of any size becomes the network's image.
 
-The result is fixed bit by bit (formula: ``csrc/kernels/preprocess.h``): training, evaluation and the
-runtime, on the CPU or a GPU, get the same image from the same frame.
+The result is fixed bit by bit (formula: ``csrc/kernels/preprocess.h``): training, evaluation and
+the runtime, on the CPU or a GPU, get the same image from the same frame.
 """
 
 from __future__ import annotations

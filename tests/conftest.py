@@ -17,6 +17,9 @@ import hypothesis
 import numpy as np
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent))
+pytest_plugins = ["running"]
+
 # The same examples everywhere, and no deadline: machines that run tests are busy.
 hypothesis.settings.register_profile("edgead", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("edgead")

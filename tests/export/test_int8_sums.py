@@ -17,7 +17,7 @@ from edgead_export.int8.graph import quantise
 from edgead_export.int8.sums import MOST_SECOND, check_sums, qualify_without_vnni
 from onnx import TensorProto, helper, numpy_helper
 
-from edgead.bundle import Draft, open_bundle
+from edgead.bundle.storage import Draft, open_bundle
 from edgead.errors import ExportError
 
 SHAPES = {  # of the image and of the stored operand; channels that fill no vector
