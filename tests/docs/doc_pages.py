@@ -64,6 +64,13 @@ def read(page: str) -> str:
     return (ROOT / page).read_text(encoding="utf-8")
 
 
+def has_target(name: str) -> bool:
+    """Whether the Makefile has it."""
+    return bool(
+        re.search(rf"(?m)^[\w -]*(?<![\w-]){re.escape(name)}(?![\w-])[\w -]*:", read("Makefile"))
+    )
+
+
 def blocks(page: str, text: str | None = None) -> list[Block]:
     """The fenced blocks of a page, in order. Errors: ValueError for one that does not end."""
     found: list[Block] = []
