@@ -281,3 +281,17 @@ def kept_pixels(roi: Any, size: tuple[int, int]) -> int:
     if kept == 0:
         raise InputError("roi keeps no pixel, expected at least one that is not 0")
     return kept
+
+
+def pool(values: F32, roi: npt.NDArray[np.uint8] | None, params: MapParams) -> float:
+    """The score of a stitched map [h, w], as the kernel pools the map of one image.
+
+    ``roi``: 0 where a pixel does not count; None keeps all. Not finite where a kept value is not.
+    """
+    kept: F32 = values.reshape(-1) if roi is None else values[roi != 0]
+    if params.pooling == "max":
+        return float(kept.max())
+    if params.pooling == "mean":
+        return float(kept.mean(dtype=np.float64))
+    top = params.top_count(kept.size)
+    return float(np.partition(kept, kept.size - top)[kept.size - top :].mean(dtype=np.float64))

@@ -180,7 +180,7 @@ def test_a_broken_nvcc_is_an_error_where_cuda_is_asked_for(
 ) -> None:
     done = build(CUDACXX=str(nvcc(tmp_path / "named", *BROKEN[kind])), EDGEAD_CUDA="ON")
     assert done.returncode != 0
-    assert "EDGEAD_CUDA=ON, and the CUDA kernels cannot be built" in done.stderr
+    assert "EDGEAD_CUDA=ON, EDGEAD_WERROR=OFF, and the CUDA kernels cannot be built" in done.stderr
     assert "Traceback" not in done.stderr
     assert ("is too old" in " ".join(done.stdout.split())) == (kind == "too old")
 
@@ -241,11 +241,11 @@ def test_a_module_names_its_code_and_its_ptx(tmp_path: Path, small: Build) -> No
 
 
 @needs_nvcc
-def test_a_warning_of_nvcc_is_an_error_in_ci(tmp_path: Path, small: Build) -> None:
+def test_a_warning_of_nvcc_is_an_error_in_ci(small: Build) -> None:
     done = small(EDGEAD_WERROR="ON", EDGEAD_CUDA_ARCHITECTURES="87-real")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert f"at {REAL} failed: " in why_not(tmp_path)
-    assert '"unused" was declared but never referenced' in why_not(tmp_path)
+    assert done.returncode != 0
+    assert "EDGEAD_CUDA=AUTO, EDGEAD_WERROR=ON, and the CUDA kernels cannot be" in done.stderr
+    assert '"unused" was declared but never referenced' in done.stdout
 
 
 @needs_nvcc

@@ -1,4 +1,4 @@
-"""The compiled CUDA kernels, if this device can run them."""
+"""The compiled CUDA kernels, if this device can run them, and the precision around them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from edgead.errors import DeviceError
 
 TEGRA = {(7, 2), (8, 7), (11, 0)}
 """Compute capabilities of Jetsons: Xavier, Orin, Thor."""
+PRECISION = "float16"
+"""What a GPU computes in when nothing else is asked for."""
 
 
 def load_kernels(capability: tuple[int, int]) -> Any:

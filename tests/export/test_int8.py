@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from edgead_export import export_method, export_run
+from edgead_export import ExportOptions, export_method
 from edgead_export.census import check_precision, take_census
 from edgead_export.int8 import export as int8
 from edgead_export.int8 import judge as int8_judge
@@ -375,4 +375,4 @@ def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
         with pytest.raises(ExportError, match=f"--calibration .*{name} {kind}"):
             range_images((), (), ToyMethod().preprocess_params(), None, tmp_path / name)
     with pytest.raises(ExportError, match="add --precision int8"):
-        export_run(tmp_path, tmp_path / "x.edgead", calibration=tmp_path)
+        ExportOptions(calibration=tmp_path)

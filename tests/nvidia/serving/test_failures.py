@@ -152,14 +152,29 @@ def test_what_cannot_be_captured_runs_without_a_graph_and_says_so(
     frame = make_frame(1, (41, 50, 3))
     with Detector(half_bundle, device="cuda") as detector:
         expected = detector.score(frame).score
-    device.plant(call, 1, RuntimeError("CUDA: operation not permitted (error 900)"))
+    refusal = RuntimeError("CUDA: operation not permitted (error 900)")
+    device.plant(call, 1, refusal)  # in the pipeline of the golden frames
     with Detector(half_bundle, device="cuda") as detector:
+        assert "error 900" in detector.info()["kernels"]  # before the first frame
+        device.plant(call, 1, refusal)  # in the pipeline of this thread
         assert detector.score(frame).score == expected
         said = detector.info()["kernels"]
         assert said.startswith("cuda, without a CUDA graph") and "error 900" in said
         launches = device.count_of("launch")
         assert detector.score(frame).score == expected
         assert device.count_of("launch") == launches
+
+
+def test_a_pipeline_that_is_captured_takes_the_word_of_another_back(
+    gpu: Detector, device: Device, half_bundle: Bundle, frame: np.ndarray
+) -> None:
+    """``info`` says what the frames run on now, and a pipeline tells its engine nothing."""
+    device.plant("begin_capture", 1, RuntimeError("CUDA: operation not permitted (error 900)"))
+    with Detector(half_bundle, device="cuda") as detector:
+        engine = detector.engine
+        assert engine.kernels == "cuda" and "error 900" in detector.info()["kernels"]
+        assert detector.score(frame).score == gpu.score(frame).score
+        assert detector.info()["kernels"] == "cuda"
 
 
 def test_a_plan_that_does_not_load(
