@@ -197,7 +197,7 @@ def _plan_cache() -> Iterator[Check]:
     try:
         entries = PlanCache(directory).entries()
     except DeviceError as error:
-        yield Check("plan cache", "missing", str(error), "see docs/nvidia.md, the plan cache")
+        yield Check("plan cache", "missing", str(error), "see docs/plans.md, the plan cache")
         return
     size = sum(entry.size for entry in entries)
     detail = f"{directory}: {count(len(entries), 'plan')}, {size / 1e6:.1f} MB"

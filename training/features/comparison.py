@@ -23,7 +23,7 @@ from .scale import Compared, border_share, fit_scale
 from .whitening import REGION, LocalWhitening
 
 # The preset for parts that lie anywhere amid background. What differs at a place says little then,
-# and what was seen at no place says most. [P] docs/methods.md has what was tried
+# and what was seen at no place says most. [P] docs/notes/comparison.md has what was tried
 LOOSE: dict[str, Any] = {
     "position": False,
     "quiet_border": True,
