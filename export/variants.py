@@ -131,7 +131,7 @@ class _Runner:
 
     def __call__(self, frame: NDArray[Any]) -> tuple[NDArray[np.float32], float]:
         image = preprocess(frame, self._params)
-        maps, scores = self._to_map(self._infer(np.ascontiguousarray(image[None])))
+        maps, scores = self._to_map.run(self._infer(np.ascontiguousarray(image[None])))
         return np.array(maps[0]), float(scores[0])
 
 

@@ -234,7 +234,7 @@ def _load_images(
     for index, sample in enumerate(progress(mine, "reading the images")):
         frame = read_image(sample.path)
         for tile in tiles[index]:
-            images[row] = torch.from_numpy(preprocessor(frame[tile])).permute(1, 2, 0)
+            images[row] = torch.from_numpy(preprocessor.run(frame[tile])).permute(1, 2, 0)
             row += 1
     return images.permute(0, 3, 1, 2)
 
@@ -258,7 +258,9 @@ def _load_textures(pictures: Sequence[Sample], method: Method) -> torch.Tensor:
     if not pictures:
         return torch.empty(0)
     preprocessor = Preprocessor(method.preprocess_params())
-    return torch.from_numpy(np.stack([preprocessor(read_image(each.path)) for each in pictures]))
+    return torch.from_numpy(
+        np.stack([preprocessor.run(read_image(each.path)) for each in pictures])
+    )
 
 
 def _finish(out: Path, method: Method, record: dict[str, Any]) -> None:
@@ -273,7 +275,7 @@ def _write_picture(path: Path, method: Method, frames: Sequence[NDArray[Any]]) -
     """Rows of ``Method.preview`` for a few held-out images or tiles, as one picture."""
     params = method.preprocess_params()
     preprocessor = Preprocessor(params)
-    images = np.stack([preprocessor(frame) for frame in frames])
+    images = np.stack([preprocessor.run(frame) for frame in frames])
     with torch.no_grad():
         rows = [row.numpy() for row in method.preview(torch.from_numpy(images))]
     mean, std = (np.array(x, np.float32)[:, None, None] for x in (params.mean, params.std))

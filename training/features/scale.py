@@ -152,7 +152,7 @@ def _scores(
     columns = []
     for pairs in chunks:
         arrays = [tuple(x.cpu().contiguous().numpy() for x in pair) for pair in pairs]
-        columns.append([head([pair])[1] for head, pair in zip(heads, arrays, strict=True)])
+        columns.append([head.run([pair])[1] for head, pair in zip(heads, arrays, strict=True)])
     return torch.from_numpy(np.concatenate(columns, axis=1)).double()
 
 
