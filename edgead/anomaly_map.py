@@ -1,6 +1,6 @@
 """anomaly_map: feature pairs become the anomaly map and one score per frame.
 
-``csrc/anomaly_map.h`` has the formula, ``edgead/reference.py`` the same in float64 NumPy.
+``csrc/kernels/anomaly_map.h`` has the formula, ``edgead/reference.py`` the same in float64 NumPy.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ F32 = npt.NDArray[np.float32]
 Features = npt.NDArray[np.float32] | npt.NDArray[np.float16]
 Pairs = Sequence[tuple[Features, Features]]
 
-# In the order of the enumerations in csrc/anomaly_map.h.
+# In the order of the enumerations in csrc/kernels/anomaly_map.h.
 DISTANCES = ("cosine", "l1", "l2")
 FUSIONS = ("sum", "product")
 POOLINGS = ("max", "mean", "top_k")
