@@ -168,7 +168,7 @@ class AnomalyMap:
         given = kernel_arguments(params, self.shapes, self.dtype, layout, roi, kept)
         self._kernel = _cpu.AnomalyMap(**given, simd=simd)
 
-    def __call__(self, pairs: Pairs, out: F32 | None = None) -> tuple[F32, F32]:
+    def run(self, pairs: Pairs, out: F32 | None = None) -> tuple[F32, F32]:
         """Compute the maps and scores of a batch.
 
         A NaN or an infinity in a feature makes the map there and the score not finite: nothing

@@ -191,9 +191,7 @@ class Preprocessor:
         self._geometry: tuple[Any, ...] | None = None
         self._kernel: Any = None
 
-    def __call__(
-        self, frame: npt.NDArray[Any], out: npt.NDArray[Any] | None = None
-    ) -> npt.NDArray[Any]:
+    def run(self, frame: npt.NDArray[Any], out: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
         """See :func:`preprocess`."""
         geometry = None
         if type(frame) is np.ndarray:
@@ -261,4 +259,4 @@ def preprocess(
     Source: half-pixel bilinear, the triangle widened when shrinking, as
     ``torch.nn.functional.interpolate(mode="bilinear", antialias=True)`` has it.
     """
-    return Preprocessor(params, color, dtype=dtype, layout=layout)(frame, out)
+    return Preprocessor(params, color, dtype=dtype, layout=layout).run(frame, out)

@@ -121,7 +121,7 @@ def _runner(
 
     def run(frame: NDArray[Any]) -> tuple[NDArray[np.float32], float]:
         image = preprocess(frame, params)
-        maps, scores = to_map(infer(np.ascontiguousarray(image[None])))
+        maps, scores = to_map.run(infer(np.ascontiguousarray(image[None])))
         return np.array(maps[0]), float(scores[0])
 
     return run

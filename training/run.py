@@ -213,7 +213,7 @@ def _write_picture(
     frames = [read_image(sample.path) for sample in samples]
     if tiling is not None:
         frames = [middle(frame, tiling.size) for frame in frames]
-    images = np.stack([preprocessor(frame) for frame in frames])
+    images = np.stack([preprocessor.run(frame) for frame in frames])
     with torch.no_grad():
         rows = [row.numpy() for row in method.preview(torch.from_numpy(images))]
     mean, std = (np.array(x, np.float32)[:, None, None] for x in (params.mean, params.std))

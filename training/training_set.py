@@ -126,7 +126,9 @@ def load_textures(textures: Sequence[Sample], params: PreprocessParams) -> torch
     if not textures:
         return torch.empty(0)
     preprocessor = Preprocessor(params)
-    return torch.from_numpy(np.stack([preprocessor(read_image(each.path)) for each in textures]))
+    return torch.from_numpy(
+        np.stack([preprocessor.run(read_image(each.path)) for each in textures])
+    )
 
 
 def load_images(
@@ -155,6 +157,6 @@ def load_images(
     for sample, pieces in zip(progress(mine, "reading the images"), tiles, strict=False):
         frame = read_image(sample.path)
         for piece in pieces:
-            images[row] = torch.from_numpy(preprocessor(frame[piece])).permute(1, 2, 0)
+            images[row] = torch.from_numpy(preprocessor.run(frame[piece])).permute(1, 2, 0)
             row += 1
     return images.permute(0, 3, 1, 2)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from itertools import product
 from pathlib import Path
+from platform import platform, python_version
 from time import perf_counter
 
 from edgead.bench import compare, results, text, trust
@@ -28,6 +29,7 @@ from edgead.detector import Detector
 from edgead.errors import InputError
 from edgead.files import write_file
 from edgead.images import decode_image, expand, read_image
+from edgead.installation import __version__
 
 MOST_FRAMES = 10_000_000  # of an open loop; four numbers of each are held in memory
 OVER_BUDGET, SLOWER = 4, 5  # exit codes
@@ -197,10 +199,6 @@ def _say_what(
 
 
 def _describe(subject: Subject, given: Input, args: argparse.Namespace) -> Measured:
-    from platform import platform, python_version
-
-    from edgead.installation import __version__
-
     bundle = subject.detector.bundle
     identity = {
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),

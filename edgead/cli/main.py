@@ -19,6 +19,7 @@ from typing import NoReturn
 
 from edgead.errors import EdgeadError, MissingExtraError
 from edgead.files import os_sentence
+from edgead.installation import __version__, cure, extra_of
 
 # Loaded by name, and only the one that is asked for: the runtime must not import torch.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -108,8 +109,6 @@ def _dispatch(argv: list[str]) -> int:
 
 def _missing(command: str, error: ModuleNotFoundError) -> Exception:
     """The error to raise for a module that is not there: an extra's, or the error itself."""
-    from edgead.installation import cure, extra_of
-
     extra = extra_of(error.name or "")
     if extra is None:
         return error
@@ -148,6 +147,4 @@ def _command_parser(name: str, module: ModuleType) -> Parser:
 
 def version() -> str:
     """The version of this installation."""
-    from edgead.installation import __version__
-
     return __version__

@@ -93,7 +93,7 @@ class OpenVINOSession:
     """
 
     def __init__(self, compiled: Any, pairs: list[tuple[str, str]]) -> None:
-        import openvino as ov
+        import openvino as ov  # here: see _import_openvino
 
         self._request = compiled.create_infer_request()
         source = compiled.inputs[0]
@@ -121,6 +121,10 @@ class OpenVINOSession:
 
 
 def _import_openvino() -> Any:
+    """OpenVINO, where an engine is made of it: it loads slowly, and a GPU serves without it.
+
+    Errors: DeviceError.
+    """
     try:
         import openvino
     except ImportError as error:

@@ -42,11 +42,11 @@ class Pipeline:
         gives features that are not finite.
         """
         started = perf_counter()
-        self._preprocess(frame, self._image)
+        self._preprocess.run(frame, self._image)
         preprocessed = perf_counter()
         pairs = self._session.infer()
         inferred = perf_counter()
-        maps, scores = self._anomaly_map(pairs, np.empty(self._map_shape, np.float32))
+        maps, scores = self._anomaly_map.run(pairs, np.empty(self._map_shape, np.float32))
         finished = perf_counter()
         if hasher is not None:
             hasher.add(self._image, pairs)

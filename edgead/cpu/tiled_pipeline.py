@@ -43,11 +43,11 @@ class _Lane:
     def run(self, piece: NDArray[Any]) -> _Times:
         """Fill image, pairs and map. The kernels and the engine let other lanes run meanwhile."""
         started = perf_counter()
-        self._preprocess(piece, self.image)
+        self._preprocess.run(piece, self.image)
         preprocessed = perf_counter()
         self.pairs = self._session.infer()
         inferred = perf_counter()
-        self._anomaly_map(self.pairs, self.map)
+        self._anomaly_map.run(self.pairs, self.map)
         finished = perf_counter()
         return _Times(preprocessed - started, inferred - preprocessed, finished - inferred)
 

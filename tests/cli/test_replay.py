@@ -108,13 +108,13 @@ def off_by_one_ulp(array: np.ndarray) -> None:
 
 
 def test_another_preprocess_kernel(run_json, bundle_dir, recorded, monkeypatch):
-    original = Preprocessor.__call__
+    original = Preprocessor.run
 
     def planted(self, frame, out):
         original(self, frame, out)
         off_by_one_ulp(out)
 
-    monkeypatch.setattr(Preprocessor, "__call__", planted)
+    monkeypatch.setattr(Preprocessor, "run", planted)
     code, report = run_json("replay", bundle_dir, recorded)
     assert (code, stages(report)) == (6, ["preprocess", "preprocess"])
     assert report["notes"] == []
@@ -150,14 +150,14 @@ def test_other_weights_depart_at_the_engine(run, run_json, bundle_copy, edit, ma
 def test_a_kernel_with_another_map_and_one_with_another_score(
     run_json, bundle_dir, recorded, monkeypatch
 ):
-    original = AnomalyMap.__call__
+    original = AnomalyMap.run
 
     def other_map(self, pairs, out=None):
         maps, scores = original(self, pairs, out)
         off_by_one_ulp(maps)
         return maps, scores
 
-    monkeypatch.setattr(AnomalyMap, "__call__", other_map)
+    monkeypatch.setattr(AnomalyMap, "run", other_map)
     code, report = run_json("replay", bundle_dir, recorded)
     assert (code, stages(report)) == (6, ["anomaly_map", "anomaly_map"])
     assert [v["score_difference"] for v in report["verdicts"]] == [0, 0]
@@ -166,7 +166,7 @@ def test_a_kernel_with_another_map_and_one_with_another_score(
         maps, scores = original(self, pairs, out)
         return maps, np.nextafter(scores, np.float32(9))
 
-    monkeypatch.setattr(AnomalyMap, "__call__", other_score)
+    monkeypatch.setattr(AnomalyMap, "run", other_score)
     code, report = run_json("replay", bundle_dir, recorded)
     assert (code, stages(report)) == (6, ["score", "score"])
     assert all(v["score_difference"] > 0 for v in report["verdicts"])

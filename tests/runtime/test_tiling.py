@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -200,7 +201,7 @@ def test_no_copy_of_a_tile_is_made(tiled: Detector) -> None:
     frame = np.random.default_rng(3).integers(0, 256, (80, 80, 3), np.uint8)
     seen = []
     lanes: Any = tiled._pipeline(tiled._state)._lanes
-    inner = lanes[0]._preprocess
+    inner = lanes[0]._preprocess.run
 
     def spy(tile: np.ndarray, out: np.ndarray) -> None:
         seen.append(tile.base is not None and np.shares_memory(tile, frame))
@@ -208,7 +209,7 @@ def test_no_copy_of_a_tile_is_made(tiled: Detector) -> None:
 
     before = [lane._preprocess for lane in lanes]
     for lane in lanes:
-        lane._preprocess = spy
+        lane._preprocess = SimpleNamespace(run=spy)
     try:
         tiled.score(frame)
     finally:

@@ -149,7 +149,7 @@ def _scores(params: MapParams, chunks: Iterable[list[tuple[Tensor, Tensor]]]) ->
     columns = []
     for pairs in chunks:
         arrays = [tuple(x.cpu().contiguous().numpy() for x in pair) for pair in pairs]
-        columns.append([AnomalyMap(params, [a[0].shape[1:]])([a])[1] for a in arrays])
+        columns.append([AnomalyMap(params, [a[0].shape[1:]]).run([a])[1] for a in arrays])
     return torch.from_numpy(np.concatenate(columns, axis=1)).double()
 
 
