@@ -29,7 +29,7 @@ _NEEDED = ("torch", "onnx", "onnxsim", "onnxruntime", "safetensors", "tqdm")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``edgead export``."""
-    parser.add_argument("run", metavar="RUN", help="the directory that edgead train wrote")
+    parser.add_argument("run", metavar="RUN", help="folder that edgead train wrote")
     parser.add_argument("--out", metavar="NAME.edgead", required=True, help="the bundle to write")
     parser.add_argument(
         "--data", metavar="DIR", help="where the images of the run are, if they moved since"
@@ -65,7 +65,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Export, and say what was read, written and comes next."""
+    """Export a run, and say what was read, written and comes next.
+
+    Args:
+        args: as ``add_arguments`` parses them.
+
+    Returns:
+        The exit code, 0.
+
+    Raises:
+        MissingExtraError: a package of the extra ``train`` is not installed.
+        EdgeadError: as ``ExportOptions`` and ``export_run``.
+    """
     absent = [name for name in missing("train") if name in _NEEDED]
     if absent:
         raise MissingExtraError(

@@ -24,14 +24,21 @@ def open_dataset(
     layout: str | None = None,
     category: str | None = None,
 ) -> Dataset:
-    """Find the images below `path` and say which layout they have.
+    """Find the images of a data set; few are decoded, see the layouts.
 
-    purpose   "train" wants at least two good training images of every category (one to learn from,
-              one to calibrate with); "evaluate" wants a test set and does without training images
-    layout    one of LAYOUTS; None: the one that fits. A folder of categories that fit will do too
-    category  None: all categories together. Of layout oneclass: the class that is good
-    Errors: DataError for a folder that is missing, empty, ambiguous or lacks what is expected, and
-    for masks without image, images without mask among others that have one.
+    Args:
+        path: the folder, or one that holds a folder for each category.
+        purpose: "train" requires at least two good training images of every category (one to learn
+            from, one to calibrate with); "evaluate" requires a test set only.
+        layout: one of ``LAYOUTS``; None: the one that fits.
+        category: None: all categories together. Of layout oneclass: the class that is good.
+
+    Returns:
+        The samples, and the layout that was recognised.
+
+    Raises:
+        DataError: a folder that is missing, empty, ambiguous or lacks what is expected; masks
+            without image, images without mask among others that have one.
     """
     if purpose not in ("train", "evaluate"):
         raise ValueError(f"purpose is {purpose!r}; expected 'train' or 'evaluate'")
