@@ -30,7 +30,7 @@ from edgead.tiling import Tiling
 
 from . import compare
 from .census import Census, check_precision, take_census
-from .compare import BOUNDS, Comparison, ScoringPath
+from .compare import BOUNDS, HALF_PEAK, Comparison, ScoringPath
 from .frames import CalibrationFrame
 from .golden import golden_files, spread_over, synthetic_defect
 from .graph import half
@@ -287,10 +287,10 @@ def _check_batches(draft: Draft, frame: CalibrationFrame) -> None:
 
 
 def _check_half_peak(mode: HalfArithmetic) -> None:
-    if not mode.peak <= BOUNDS.half_peak:
+    if not mode.peak <= HALF_PEAK:
         raise ExportError(
             f"in float16 an activation reaches {mode.peak:.4g} ({mode.peak_operator}), allowed "
-            f"{BOUNDS.half_peak:g}; it would overflow on a GPU: keep that part of the "
+            f"{HALF_PEAK:g}; it would overflow on a GPU: keep that part of the "
             "method in float32, normalise before it, or leave float16 out with --float32-only"
         )
 
@@ -302,7 +302,7 @@ def _calibrated(manifest: Manifest, comparison: Comparison, rate: float) -> Mani
     scores = tuple(scored.scores[1].tolist())
     ties = compare.agreeing_ties(scored, scores, rate, spreads["score"], spreads["map"])
     tolerance = {
-        name: Tolerance(BOUNDS.score(name) * spreads["score"], BOUNDS.map(name) * spreads["map"])
+        name: Tolerance(BOUNDS[name].score * spreads["score"], BOUNDS[name].map * spreads["map"])
         for name in manifest.models
     }
     calibration = Calibration(scores, tuple(scored.peaks[1].tolist()), rate, ties)

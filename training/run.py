@@ -26,19 +26,15 @@ from edgead.tiling import Tiling
 
 from .checkpoint import CHECKPOINT, why_not
 from .data import Parts, Sample, digest
-from .fit import Bounds, Interrupted, fit
+from .fit import fit
 from .methods import METHODS, Method, TrainingSet
 from .processes import check_batch, describe, launch, together
 from .progress import SILENT, Reporter
 from .run_record import (
-    CALIBRATION_FRACTION,
     CHOICES,
-    DEFAULT_PRESET,
     MODEL_FILE,
-    RUN_FILE,
     TrainingOptions,
     begin,
-    full_settings,
     n_learnt,
     open_recorded,
     read_record,
@@ -239,19 +235,3 @@ def _as_run(out: Path, method: Method, parts: Parts, record: dict[str, Any]) -> 
     provenance = {key: record[key] for key in kept}
     provenance |= {"data": data, "settings": method.settings()}
     return Run(out, method, train, calibration, provenance, recorded_tiling(record))
-
-
-__all__ = [
-    "CALIBRATION_FRACTION",
-    "DEFAULT_PRESET",
-    "MODEL_FILE",
-    "RUN_FILE",
-    "Bounds",
-    "Interrupted",
-    "Run",
-    "TrainingOptions",
-    "full_settings",
-    "load_run",
-    "read_record",
-    "train",
-]

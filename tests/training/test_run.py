@@ -20,7 +20,8 @@ from edgead_training.commands.train import _METHODS
 from edgead_training.fit import Bounds, Interrupted, step_generator
 from edgead_training.methods import METHODS
 from edgead_training.progress import Bar, Reporter
-from edgead_training.run import TrainingOptions, load_run, train
+from edgead_training.run import load_run, train
+from edgead_training.run_record import TrainingOptions
 from safetensors.torch import load_file, save_file
 
 from edgead.errors import DataError, TrainingError

@@ -14,7 +14,8 @@ import pytest
 from edgead_training.fit import Bounds, Interrupted
 from edgead_training.methods import METHODS
 from edgead_training.progress import Bar, Reporter
-from edgead_training.run import TrainingOptions, load_run, train
+from edgead_training.run import load_run, train
+from edgead_training.run_record import TrainingOptions
 
 from edgead.errors import DataError, TrainingError
 

@@ -95,26 +95,37 @@ def differences(reference: list[Tensor], reconstructed: list[Tensor]) -> list[Te
 
 def fit_comparison(
     method: Any,
-    images: int,
-    compared: Callable[[str], Iterator[Compared]],
-    remembered: Callable[[str], Iterator[tuple[Tensor, Tensor]]],
+    data: Any,
+    compared: Callable[[Tensor], Compared],
+    remembered: Callable[[Tensor], Tensor],
 ) -> None:
     """Measure on the good images what is usual, and keep features of them.
 
     ``method`` has whitening and memory, each None where it is not used, and scale; its setting
     ``position`` says whether what is usual is that of each place, or of all of them together.
-    ``compared`` and ``remembered`` take the title of a progress bar and give, by chunks of the
-    ``images`` good images, (reference, reconstructed) of the levels and (indices [n], what the
-    memory compares).
+    ``compared`` and ``remembered`` give, for indices [n] of the ``TrainingSet``, (reference,
+    reconstructed) of the levels, and what the memory compares.
     """
+
+    def pairs(title: str) -> Iterator[Compared]:
+        for part in data.chunks(title):
+            with torch.no_grad():
+                found = compared(part)
+            yield found
+
+    def features(title: str) -> Iterator[tuple[Tensor, Tensor]]:
+        for part in data.chunks(title):
+            with torch.no_grad():
+                found = remembered(part)
+            yield part, found
+
+    position = method.config.position
     if method.whitening is not None:
-        pairs = compared("residuals of the good images")
-        residuals = (differences(*pair) for pair in pairs)
-        method.whitening.fit(residuals, method.config.position)
+        residuals = (differences(*pair) for pair in pairs("residuals of the good images"))
+        method.whitening.fit(residuals, position)
     else:
         params = method.map_params() if method.config.balance else None
-        fit_scale(method.scale, compared, method.config.position, params)
+        fit_scale(method.scale, pairs, position, params)
     if method.memory is not None:
-        method.memory.fill(remembered("features to keep"), images)
-        distances = remembered("distances of the good images")
-        method.memory.fit_gain(distances, method.config.position)
+        method.memory.fill(features("features to keep"), len(data))
+        method.memory.fit_gain(features("distances of the good images"), position)

@@ -19,7 +19,6 @@ of a CNN differ in width and resolution, so they are laid side by side on one gr
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -330,19 +329,14 @@ class AGPNet(Method):
         source = self.clean or self.clean_features(data)
         source.prepare()  # nothing has, where a run is resumed after its last step
 
-        def compared(title: str) -> Iterator[Compared]:
-            for part in data.chunks(title):
-                with torch.no_grad():
-                    clean, _ = source(part)
-                    reconstructed = self.decoder(clean)
-                yield self.split(clean), self.split(reconstructed)
+        def compared(part: Tensor) -> Compared:
+            clean, _ = source(part)
+            return self.split(clean), self.split(self.decoder(clean))
 
-        def kept(title: str) -> Iterator[tuple[Tensor, Tensor]]:
-            for part in data.chunks(title):
-                with torch.no_grad():
-                    yield part, self.remembered(self.on_grid(self.backbone(data[part])))
+        def remembered(part: Tensor) -> Tensor:
+            return self.remembered(self.on_grid(self.backbone(data[part])))
 
-        fit_comparison(self, len(data), compared, kept)
+        fit_comparison(self, data, compared, remembered)
         self.clean = self.teacher = None
 
     def stages(self, data: TrainingSet) -> list[Stage]:

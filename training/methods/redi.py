@@ -25,7 +25,6 @@ whose mean squared difference is just that: |a - b|^2 = 2 (1 - cos) for unit vec
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -257,24 +256,19 @@ class ReDi(Method):
         self.cache = None
         cache.recover()
 
-        def compared(title: str) -> Iterator[Compared]:
-            for part in data.chunks(title):
-                with torch.no_grad():
-                    levels, recovered = cache.features(part, variant=0)
-                    reconstructed = self.reconstruct(self.scale.standardise(recovered))
-                reference = self.scale.target(levels)
-                if self.config.whiten:
-                    yield reference, reconstructed
-                else:
-                    yield _unit(reference), _unit(reconstructed)
+        def compared(part: Tensor) -> Compared:
+            levels, recovered = cache.features(part, variant=0)
+            reference = self.scale.target(levels)
+            reconstructed = self.reconstruct(self.scale.standardise(recovered))
+            if self.config.whiten:
+                return reference, reconstructed
+            return _unit(reference), _unit(reconstructed)
 
-        def remembered(title: str) -> Iterator[tuple[Tensor, Tensor]]:
-            for part in data.chunks(title):
-                with torch.no_grad():
-                    levels, _ = cache.features(part, variant=0)
-                    yield part, self.remembered(self.scale.target(levels))
+        def remembered(part: Tensor) -> Tensor:
+            levels, _ = cache.features(part, variant=0)
+            return self.remembered(self.scale.target(levels))
 
-        fit_comparison(self, len(data), compared, remembered)
+        fit_comparison(self, data, compared, remembered)
 
     def stages(self, data: TrainingSet) -> list[Stage]:
         cache = self.cache = self.feature_cache(data)
