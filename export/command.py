@@ -35,32 +35,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data", metavar="DIR", help="where the images of the run are, if they moved since"
     )
     parser.add_argument(
-        "--false-reject-rate",
-        type=float,
-        metavar="RATE",
+        "--false-reject-rate", type=float, metavar="RATE",
         help="share of good parts that may be called anomalous (default 0.05, or the best that "
         "the calibration images can promise); can be changed later, in Python and in score",
-    )
+    )  # fmt: skip
     parser.add_argument(
-        "--opset",
-        type=int,
-        default=OPSET,
+        "--opset", type=int, default=OPSET,
         help=f"ONNX opset, 16 to 20 (default {OPSET}, which TensorRT 8.5 and later read)",
-    )
+    )  # fmt: skip
     parser.add_argument(
         "--float32-only", action="store_true", help="leave the float16 graph out of the bundle"
     )
     parser.add_argument(
-        "--precision",
-        choices=("int8",),
+        "--precision", choices=("int8",),
         help="add an int8 graph, which edgead score --precision int8 serves",
-    )
+    )  # fmt: skip
     parser.add_argument(
-        "--calibration",
-        metavar="DIR",
-        help="images of good parts that set the ranges of int8 "
-        "(default: training images of the run)",
-    )
+        "--calibration", metavar="DIR",
+        help="images of good parts that set the ranges of int8 (default: training images)",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
 

@@ -264,7 +264,7 @@ def _compare(
     if half_method is not None:
         model = draft.files[MODELS["float16"]]
         paths.append(onnx_path(model, "float16", draft.manifest))
-        paths.append(half_path(half_method, mode, draft.manifest))
+        paths.append(half_path(half_method, mode))
     scored = compare.score_paths(paths, _read(frames))
     shown = [frames[index].read() for index in spread_over(scored.scores[1])]
     shown.append(synthetic_defect(shown[len(shown) // 2]))

@@ -46,8 +46,6 @@ from .agpnet_noise import feature_noise, image_noise, minmax, schedule
 from .base import Method, Stage, TrainingSet
 from .settings import MethodSettings
 
-TOKEN_STRIDES = (8, 16)
-
 
 @dataclass(frozen=True)
 class AGPNetSettings(MethodSettings):
@@ -69,10 +67,10 @@ class AGPNetSettings(MethodSettings):
     """
 
     multiple: ClassVar = 16
-    words: ClassVar = {
+    choices: ClassVar = {
         "join": ("concat", "sum"), "noise": ("attention", "random", "none"),
         "where": ("both", "feature", "image"), "masks": ("both", "prior", "learnt"),
-        "schedule": ("linear", "constant"),
+        "schedule": ("linear", "constant"), "stride": (8, 16),
     }  # fmt: skip
     least: ClassVar = dict.fromkeys(("common", "width", "heads", "blocks"), 1) | dict.fromkeys(
         ("alpha", "beta", "image_std", "image_share", "eta", "memory"), 0
@@ -110,10 +108,6 @@ class AGPNetSettings(MethodSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.stride not in TOKEN_STRIDES:
-            raise TrainingError(
-                f"stride={self.stride} cannot be used; choose one of {TOKEN_STRIDES}"
-            )
         if self.memory:
             check_memory_share(self.memory_share)
         if self.width % self.heads:

@@ -46,7 +46,7 @@ class ARNetSettings(MethodSettings):
     """
 
     multiple: ClassVar = 16
-    words: ClassVar = {"erase": ("both", "gray", "rotation")}
+    choices: ClassVar = {"erase": ("both", "gray", "rotation"), "turns": (2, 4)}
     least: ClassVar = {"width": 1 / 16}
 
     size: tuple[int, int] = (256, 256)  # [P]
@@ -63,8 +63,6 @@ class ARNetSettings(MethodSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.turns not in (2, 4):
-            raise TrainingError(f"turns={self.turns} cannot be used; choose 2 or 4")
         if self.erase != "gray" and self.turns == 4 and self.size[0] != self.size[1]:
             raise TrainingError(
                 f"size={self.size} is not square, and a rotation by 90 degrees swaps the sides: "

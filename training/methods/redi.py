@@ -73,7 +73,7 @@ class ReDiSettings(MethodSettings):
     """
 
     multiple: ClassVar = 32
-    words: ClassVar = {"map": KINDS, "frb": ("light", "heavy", "none")}
+    choices: ClassVar = {"map": KINDS, "frb": ("light", "heavy", "none")}
     least: ClassVar = {
         "bank_size": 1, "variants": 1, "widths": 1, "self_correlation": 0, "memory": 0
     }  # fmt: skip
