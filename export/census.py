@@ -54,11 +54,6 @@ class Census:
     weights: dict[str, int]
     float32_products: tuple[str, ...]
 
-    @property
-    def half_share(self) -> float:
-        """Share of the weights that compute in float16, in [0, 1]; 0 without weights."""
-        return self.share("float16")
-
     def share(self, dtype: str) -> float:
         """Share of the weights that compute in ``dtype``, in [0, 1]; 0 without weights."""
         total = sum(self.weights.values())
@@ -141,10 +136,10 @@ def check_precision(census: Census, asked: str) -> None:
         if narrow:
             raise ExportError(f"float32 was asked for, and the graph holds {narrow} tensors")
         return
-    if census.half_share < HALF_SHARE:
+    if census.share("float16") < HALF_SHARE:
         raise ExportError(
-            f"float16 was asked for, and {census.half_share:.1%} of the weights compute in it; "
-            f"expected {HALF_SHARE:.0%}. These compute in float32: "
+            f"float16 was asked for, and {census.share('float16'):.1%} of the weights compute in "
+            f"it; expected {HALF_SHARE:.0%}. These compute in float32: "
             f"{', '.join(census.float32_products[:5]) or 'all'}. Let the networks take the dtype "
             "of their weights instead of casting to float32"
         )

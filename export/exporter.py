@@ -217,7 +217,7 @@ def _count_precisions(models: Mapping[str, bytes], opset: int, log: Log) -> dict
         check_precision(counted, name)
         line = f"made   {MODELS[name]}: opset {opset}, {len(models[name]) / 1e6:.1f} MB"
         if name == "float16":
-            line += f", {counted.half_share:.1%} of the weights compute in float16"
+            line += f", {counted.share(name):.1%} of the weights compute in float16"
             if counted.float32_products:
                 line += f", {len(counted.float32_products)} product(s) stay float32"
         log(line)

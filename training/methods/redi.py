@@ -25,6 +25,7 @@ whose mean squared difference is just that: |a - b|^2 = 2 (1 - cos) for unit vec
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -47,7 +48,7 @@ from ..features.comparison import (
 )
 from ..features.networks import ssim
 from ..features.scale import Compared, FeatureScale, smooth
-from .base import Method, Stage, TrainingSet
+from .base import Loss, Method, Stage, TrainingSet
 from .redi_feature_cache import FeatureCache
 from .redi_networks import HeavyBlock, LightBlock, RecoverNet
 from .redi_prompts import PromptBank
@@ -271,14 +272,15 @@ class ReDi(Method):
         fit_comparison(self, data, compared, remembered)
 
     def stages(self, data: TrainingSet) -> list[Stage]:
-        cache = self.cache = self.feature_cache(data)
+        config, cache = self.config, self.feature_cache(data)
+        self.cache = cache
 
         def recover_loss(
             indices: Tensor, generator: torch.Generator, _: float
         ) -> dict[str, Tensor]:
             image = data[indices]
             prompt = data[cache.training_prompts(indices, generator)]
-            maps = with_foreign_patches(cache.maps(indices), self.config.patches, generator)
+            maps = with_foreign_patches(cache.maps(indices), config.patches, generator)
             recovered = self.recover_image(maps, prompt) * self.std + self.mean
             target = image * self.std + self.mean
             # At half resolution the structure term costs a quarter [P].
@@ -296,36 +298,23 @@ class ReDi(Method):
             reference = self.scale.target(levels)
             reconstructed = self.reconstruct(self.scale.standardise(recovered))
             losses = {"alignment": alignment_loss(reference, reconstructed)}
-            if self.config.whiten:
+            if config.whiten:
                 losses["difference"] = difference_loss(reference, reconstructed)
-            if self.config.self_correlation > 0:
+            if config.self_correlation > 0:
                 loss = self_correlation_loss(reference, reconstructed)
-                losses["self_correlation"] = self.config.self_correlation * loss
+                losses["self_correlation"] = config.self_correlation * loss
             return losses
 
-        def stage(index: int, name: str, **parts: Any) -> Stage:
-            config = self.config
+        def stage(
+            index: int, name: str, module: nn.Module, prepare: Callable[[], None], loss: Loss
+        ) -> Stage:
+            share = 1.0 if config.frb == "none" else 0.5
             return Stage(
-                name, len(data), steps=config.steps[index], batch_size=config.batch_size,
-                learning_rate=config.learning_rate[index], weight_decay=1e-4, **parts,
+                name, len(data), config.steps[index], share, config.batch_size,
+                config.learning_rate[index], 1e-4, (module,), prepare, loss,
             )  # fmt: skip
 
-        first = stage(
-            0,
-            "recover",
-            share=0.5 if self.config.frb != "none" else 1.0,
-            modules=(self.recover,),
-            prepare=cache.describe,
-            loss=recover_loss,
-        )
-        if self.config.frb == "none":
-            return [first]
-        second = stage(
-            1,
-            "discriminate",
-            share=0.5,
-            modules=(self.frb,),
-            prepare=cache.recover,
-            loss=discriminate_loss,
-        )
-        return [first, second]
+        stages = [stage(0, "recover", self.recover, cache.describe, recover_loss)]
+        if config.frb != "none":
+            stages.append(stage(1, "discriminate", self.frb, cache.recover, discriminate_loss))
+        return stages
