@@ -88,12 +88,10 @@ class Run:
 def train(options: TrainingOptions, *, resume: bool = False, reporter: Reporter = SILENT) -> Run:
     """Train a method on the good images of a data set; everything goes to ``options.out``.
 
-    Every process of a training calls it; the first alone reports, and writes.
-
     Args:
         options: what to train, on what, for how long.
         resume: go on from the checkpoint in ``options.out``.
-        reporter: what is told to people.
+        reporter: what is told to people; of several processes the first reports, and writes.
 
     Returns:
         The finished run.
@@ -141,11 +139,12 @@ def train(options: TrainingOptions, *, resume: bool = False, reporter: Reporter 
         "processes": fabric.world_size,
         "history": position.history,
     }
+    run = _as_run(options.out, method, parts, record)
     if first:
         _write_model(options.out, method, record)
         _write_picture(options.out, method, parts[1][:PICTURE_IMAGES], options.tiling)
     fabric.barrier()  # no process returns before the run is on disk
-    return _as_run(options.out, method, parts, record)
+    return run
 
 
 def load_run(run_dir: str | Path, data: str | Path | None = None) -> Run:

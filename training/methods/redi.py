@@ -255,7 +255,7 @@ class ReDi(Method):
     def conclude(self, data: TrainingSet) -> None:
         cache = self.cache or self.feature_cache(data)
         self.cache = None
-        cache.recover()
+        cache.recover_all()
 
         def compared(part: Tensor) -> Compared:
             levels, recovered = cache.features(part, variant=0)
@@ -316,5 +316,5 @@ class ReDi(Method):
 
         stages = [stage(0, "recover", self.recover, cache.describe, recover_loss)]
         if config.frb != "none":
-            stages.append(stage(1, "discriminate", self.frb, cache.recover, discriminate_loss))
+            stages.append(stage(1, "discriminate", self.frb, cache.recover_all, discriminate_loss))
         return stages
