@@ -128,7 +128,7 @@ def check_precision(census: Census, asked: str) -> None:
         if census.share("int8") < INT8_SHARE:
             raise ExportError(
                 f"int8 was asked for, and {census.share('int8'):.1%} of the weights compute in it; "
-                f"expected {INT8_SHARE:.0%}: leave --precision int8 out"
+                f"expected {INT8_SHARE:.0%}: remove --precision int8"
             )
         return
     if asked == "float32":

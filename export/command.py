@@ -43,9 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--opset", type=int, default=OPSET,
         help=f"ONNX opset, 16 to 20 (default {OPSET}, which TensorRT 8.5 and later read)",
     )  # fmt: skip
-    parser.add_argument(
-        "--float32-only", action="store_true", help="leave the float16 graph out of the bundle"
-    )
+    parser.add_argument("--float32-only", action="store_true", help="omit the float16 graph")
     parser.add_argument(
         "--precision", choices=("int8",),
         help="add an int8 graph, which edgead score --precision int8 serves",

@@ -64,7 +64,7 @@ CURES = {
     "float32": "give calibration images that are less alike, if the spread of their scores is "
     "small, or try another --opset or torch version",
     "float16": "train longer (scores of a model that was hardly trained lie close together), give "
-    "calibration images that are less alike, or leave the float16 graph out with --float32-only",
+    "calibration images that are less alike, or omit the float16 graph with --float32-only",
 }
 """What to do when a graph of that precision does not match the trained model."""
 

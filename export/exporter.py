@@ -291,7 +291,7 @@ def _check_half_peak(mode: HalfArithmetic) -> None:
         raise ExportError(
             f"in float16 an activation reaches {mode.peak:.4g} ({mode.peak_operator}), allowed "
             f"{HALF_PEAK:g}; it would overflow on a GPU: keep that part of the "
-            "method in float32, normalise before it, or leave float16 out with --float32-only"
+            "method in float32, normalise before it, or omit float16 with --float32-only"
         )
 
 

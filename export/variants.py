@@ -59,7 +59,7 @@ def half_path(half_method: Method, mode: HalfArithmetic) -> ScoringPath:
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """Let torch compute in one thread: the same sums everywhere, and no waiting for each other.
+    """Let torch compute in one thread: the same sums everywhere, and no thread idles for another.
 
     On two busy cores ReDi's batch of one took 1.05 s with two threads and 0.09 s with one.
     """

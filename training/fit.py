@@ -124,7 +124,7 @@ def _seconds(stages: list[Stage], position: Position, bounds: Bounds) -> float:
 
 
 class _Trained(nn.Module):
-    """What a stage trains. Calling it calls a loss: DistributedDataParallel wants a module whose
+    """What a stage trains. Calling it calls a loss: DistributedDataParallel needs a module whose
     forward uses its parameters, and the loss of a stage is a plain function."""
 
     def __init__(self, modules: tuple[nn.Module, ...]) -> None:

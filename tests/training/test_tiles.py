@@ -117,7 +117,7 @@ def test_a_stopped_run_goes_on_with_its_tiles(parts: Path, tmp_path: Path) -> No
 
 
 def test_a_position_means_nothing_on_tiles(parts: Path, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"position=true.*--tile.*leave one of them out"):
+    with pytest.raises(TrainingError, match=r"position=true.*--tile.*remove one of them"):
         run_tiled(parts, tmp_path / "run", position=True)
     assert not (tmp_path / "run").exists()
 

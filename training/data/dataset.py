@@ -92,7 +92,7 @@ def make_sample(root: Path, path: Path, label: str, mask: Path | None = None) ->
 
 
 def portable(name: str) -> str:
-    """The same spelling of a name everywhere; macOS hands out decomposed ones."""
+    """The same spelling of a name everywhere; macOS gives decomposed ones."""
     return unicodedata.normalize("NFC", name)
 
 

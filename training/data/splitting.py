@@ -87,7 +87,7 @@ def _divide(
             if pattern is None
             else f"{what} are all of {len(parts)} part by --group {pattern.pattern}; expected at "
             "least two parts, one to learn from and one to calibrate with: give images of more "
-            "parts, or leave --group out"
+            "parts, or remove --group"
         )
     ranked = sorted(parts, key=lambda part: (_rank(seed, part), part))
     expected = round(len(samples) * fraction)

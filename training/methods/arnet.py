@@ -11,7 +11,7 @@ Source: Huang, Ye, Cao, Li, Zhang, Lu, "Attribute restoration framework for anom
 
 What was erased comes back as good parts have it, so a defect is reconstructed wrongly [F]. With the
 setting position E_k is measured at each position, so that edges, which never come back quite, do
-not drown a faint defect, and the score is the mean of the highest values [P]. The graph hands out
+not drown a faint defect, and the score is the mean of the highest values [P]. The graph gives
 X / E_k and Y_k / E_k, whose mean absolute difference is just |Y_k - X| / E_k.
 """
 

@@ -18,7 +18,7 @@ each position of F_X against the most similar features of good images, wherever 
 
 With ``whiten=False`` the map is the sum of w (1 - cos(F_X, F_Y)) / E [P, as RD4AD]. E is the mean
 distance of good images at that position [P, the idea of ARNet's E_k]; w is one over the standard
-deviation of the good images' scores at that scale [P]. The graph hands out F / |F| sqrt(C w / 2E),
+deviation of the good images' scores at that scale [P]. The graph gives F / |F| sqrt(C w / 2E),
 whose mean squared difference is just that: |a - b|^2 = 2 (1 - cos) for unit vectors.
 """
 
