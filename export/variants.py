@@ -16,8 +16,10 @@ from edgead.anomaly_map import AnomalyMap
 from edgead.bundle.manifest import Manifest
 from edgead.bundle.storage import Bundle
 from edgead.engine.interface import Engine
+from edgead.engine.lazy_array import as_array
 from edgead.errors import ExportError
 from edgead.preprocess import preprocess
+from edgead.serving.open_pipeline import open_pipeline
 
 from .compare import Infer, Pairs, ScoreFrame, ScoringPath
 from .graph import INPUT
@@ -31,11 +33,11 @@ def torch_path(method: Method) -> ScoringPath:
 
 def engine_path(engine: Engine, bundle: Bundle) -> ScoringPath:
     """The embedded engine on model.onnx, in the pipeline of a Detector."""
-    pipeline = engine.pipeline(bundle, "bgr")
+    pipeline = open_pipeline(bundle, engine)
 
     def run(frame: NDArray[Any]) -> tuple[NDArray[np.float32], float]:
-        found = pipeline(frame)
-        return found.map, found.score
+        found = pipeline.run(frame)
+        return as_array(found.map), found.score
 
     return ScoringPath(engine.version, engine.precision, run)
 

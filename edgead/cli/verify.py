@@ -102,7 +102,7 @@ def _on_gpu(bundle: Bundle, args: argparse.Namespace, console: Console) -> Itera
 
     Errors: at the end, the DeviceError of the engine that ``device="auto"`` would take.
     """
-    from edgead.nvidia.engine import PRECISION
+    from edgead.nvidia.kernels import PRECISION
 
     failed: DeviceError | None = None
     for precision in sorted(bundle.manifest.models, key=lambda one: one != PRECISION):

@@ -21,9 +21,22 @@ from edgead import reference
 from edgead.errors import TrainingError
 
 SMALL = {"size": [64, 64], "width": 0.0625, "batch_size": 4}
-SWITCHES = [{}, {"erase": "gray"}, {"erase": "rotation"}, {"turns": 2}, {"pooling": "max"},
-            {"erase": "rotation", "turns": 2, "size": [64, 96]},
-            {"erase": "gray", "size": [96, 64]}]  # fmt: skip
+# Every choice once; the exhaustive ones show which of several is to blame.
+SWITCHES = [
+    {},
+    {"erase": "rotation", "turns": 2, "size": [64, 96]},
+    {"erase": "gray", "size": [96, 64], "pooling": "max"},
+    *(
+        pytest.param(one, marks=pytest.mark.exhaustive)
+        for one in (
+            {"erase": "gray"},
+            {"erase": "rotation"},
+            {"turns": 2},
+            {"pooling": "max"},
+            {"erase": "gray", "size": [96, 64]},
+        )
+    ),
+]
 
 
 def _image(*shape: int, seed: int = 0) -> torch.Tensor:

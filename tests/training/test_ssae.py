@@ -341,7 +341,14 @@ def test_stopped_and_resumed_is_as_if_never_stopped(train_steps, tmp_path):
 
 @pytest.mark.parametrize(
     "switches",
-    [{}, {"variant": "ccm"}, {"size": [64, 96], "crop": 64}, {"pooling": "top_k"}],
+    [
+        {},
+        {"variant": "ccm", "size": [64, 96], "crop": 64, "pooling": "top_k"},
+        *(
+            pytest.param(one, marks=pytest.mark.exhaustive)
+            for one in ({"variant": "ccm"}, {"size": [64, 96], "crop": 64}, {"pooling": "top_k"})
+        ),
+    ],
     ids=str,
 )
 def test_run_becomes_a_bundle_that_scores(switches, train_steps, tmp_path):
