@@ -23,15 +23,7 @@ INT8_SHARE = 0.5
 """Least share of the weights that must be int8 where that was asked for. Layers that lose too much
 stay float32; when they hold half of the weights, there is nothing left to gain."""
 
-_PASS_ON = (
-    "Cast",
-    "DequantizeLinear",
-    "Identity",
-    "Reshape",
-    "Squeeze",
-    "Transpose",
-    "Unsqueeze",
-)
+_PASS_ON = ("Cast", "DequantizeLinear", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 
 
 @dataclass(frozen=True)

@@ -173,11 +173,7 @@ def differences(scored: PathScores, usual: float) -> list[Difference]:
     ]
 
 
-def check_differences(
-    found: Sequence[Difference],
-    score_spread: float,
-    map_spread: float,
-) -> None:
+def check_differences(found: Sequence[Difference], score_spread: float, map_spread: float) -> None:
     """Hold the differences against the bounds.
 
     Errors: ExportError with the numbers, the image and the path.

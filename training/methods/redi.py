@@ -285,10 +285,7 @@ class ReDi(Method):
             target = image * self.std + self.mean
             # At half resolution the structure term costs a quarter [P].
             small, small_target = (F.avg_pool2d(x, 2) for x in (recovered, target))
-            return {
-                "l1": (recovered - target).abs().mean(),
-                "ssim": 1 - ssim(small, small_target),
-            }
+            return {"l1": (recovered - target).abs().mean(), "ssim": 1 - ssim(small, small_target)}
 
         def discriminate_loss(
             indices: Tensor, generator: torch.Generator, _: float
