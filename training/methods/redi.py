@@ -33,31 +33,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edgead.bundle.entries import Pair
-
 from ..features.backbone import CHANNELS, MEAN, STD, STRIDES, load_backbone
-from ..features.comparison import (
-    LOOSE,
-    check_memory_share,
-    differences,
-    fit_comparison,
-    level_pairs,
-    make_memory,
-    make_whitening,
-    remember,
-)
 from ..features.networks import ssim
 from ..features.scale import Compared, FeatureScale, smooth
-from .base import Loss, Method, Stage, TrainingSet
+from .backbone_method import LOOSE, BackboneMethod, BackboneSettings, differences, remember
+from .base import Loss, Stage, TrainingSet
 from .redi_feature_cache import FeatureCache
 from .redi_networks import HeavyBlock, LightBlock, RecoverNet
 from .redi_prompts import PromptBank
 from .redi_structure_maps import KINDS, make_map, with_foreign_patches
-from .settings import MethodSettings
 
 
 @dataclass(frozen=True)
-class ReDiSettings(MethodSettings):
+class ReDiSettings(BackboneSettings):
     """Every choice of ReDi. The ablation switches of the paper: map, prompt, frb, self_correlation.
 
     size: input (height, width), multiples of 32; map: one of hog, sobel, canny, gray; prompt: feed
@@ -101,11 +89,6 @@ class ReDiSettings(MethodSettings):
     steps: tuple[int, int] = (1500, 2000)  # [P]
     variants: int = 3  # [P]
     patches: float = 0.5  # [P]
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.memory:
-            check_memory_share(self.memory_share)
 
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -160,13 +143,12 @@ def _unit(levels: list[Tensor]) -> list[Tensor]:
     return [F.normalize(x.float()) for x in levels]
 
 
-class ReDi(Method):
+class ReDi(BackboneMethod):
     """The exported graph and its two training stages; see the module's page for the equations."""
 
     name: ClassVar[str] = "redi"
     distance: ClassVar[str] = "l2"  # of unit vectors over sqrt(2E / C): (1 - cos) / E
     settings_type = ReDiSettings
-    normalisation = (MEAN, STD)
     presets = PRESETS
 
     def __init__(self, settings: ReDiSettings, n_train: int) -> None:
@@ -180,23 +162,13 @@ class ReDi(Method):
         self.frb = blocks[settings.frb](CHANNELS) if settings.frb in blocks else nn.Identity()
         self.bank = PromptBank(min(settings.bank_size, n_train), settings.size)
         height, width = settings.size
-        sizes = self.sizes = [(height // stride, width // stride) for stride in STRIDES]
+        sizes = [(height // stride, width // stride) for stride in STRIDES]
         usual = [2 / count for count in CHANNELS]
-        self.scale = FeatureScale(CHANNELS, sizes, usual, 2 if settings.whiten else None)
-        self.whitening = (
-            make_whitening(sizes, height, settings.quiet_border) if settings.whiten else None
-        )
-        self.memory = make_memory(settings.memory, sizes[1], n_train)
+        scale = FeatureScale(CHANNELS, sizes, usual, 2 if settings.whiten else None)
+        self.set_comparison(scale, sizes, n_train)
         self.cache: FeatureCache | None = None  # while it trains
         self.register_buffer("mean", torch.tensor(MEAN)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(STD)[:, None, None], persistent=False)
-
-    @classmethod
-    def from_settings(cls, settings: dict[str, Any], n_train: int) -> ReDi:
-        return cls(cls.read(settings), n_train)
-
-    def pairs(self) -> tuple[Pair, ...]:
-        return level_pairs(self.sizes, self.config.memory_share if self.memory else 0.0)
 
     def map_of(self, image: Tensor) -> Tensor:
         """H [N, C, h, w], float32 also after ``.half()``: small gradients squared would vanish."""
@@ -269,7 +241,7 @@ class ReDi(Method):
             levels, _ = cache.features(part, variant=0)
             return self.remembered(self.scale.target(levels))
 
-        fit_comparison(self, data, compared, remembered)
+        self.fit_comparison(data, compared, remembered)
 
     def stages(self, data: TrainingSet) -> list[Stage]:
         config, cache = self.config, self.feature_cache(data)
