@@ -18,7 +18,7 @@ from typing import Any
 
 import runs
 from docs_table import NOTES, markdown, mean_and_spread, write_section
-from edgead_training.run import full_settings
+from edgead_training.run_record import full_settings
 from entries import Entry, Results, read_entries
 
 from edgead.cli.main import guard

@@ -115,7 +115,7 @@ def _ways(run: Run, bundle: Bundle, with_half: bool) -> tuple[list[ScoringPath],
         data = bundle.read(bundle.manifest.models["float16"])
         ways.append(onnx_path(data, "float16", bundle.manifest))
     if with_half:
-        ways.append(half_path(half(run.method), HalfArithmetic(), bundle.manifest))
+        ways.append(half_path(half(run.method), HalfArithmetic()))
     return ways, refused
 
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 from edgead_training.methods import METHODS
-from edgead_training.run import full_settings
+from edgead_training.run_record import full_settings
 
 
 @pytest.mark.parametrize("method", sorted(METHODS))
