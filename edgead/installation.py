@@ -20,8 +20,18 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     ),
     "nvidia": ("tensorrt", "pycuda"),
     "rtx": ("tensorrt_rtx",),
+    "live": ("starlette", "uvicorn"),
     "demo": ("elpv_dataset",),
-    "test": ("pytest", "hypothesis", "sklearn", "scipy", "cmake", "tensorrt_rtx"),
+    "test": (
+        "pytest",
+        "hypothesis",
+        "sklearn",
+        "scipy",
+        "cmake",
+        "starlette",
+        "uvicorn",
+        "tensorrt_rtx",
+    ),
     "lint": ("ruff", "mypy", "clang_format"),
 }
 

@@ -153,11 +153,11 @@ def run(args: argparse.Namespace) -> int:
 def _server(
     args: argparse.Namespace, say: Callable[[str, str], None], stack: ExitStack
 ) -> PageServer | None:
+    if args.serve is None:
+        return None
     from edgead.live.access import parse_address
     from edgead.live.server import PageServer
 
-    if args.serve is None:
-        return None
     server = PageServer(parse_address(args.serve), say)
     stack.callback(server.close)
     return server
@@ -178,8 +178,8 @@ def _evidence(
 def _check(args: argparse.Namespace, source: Source) -> None:
     if args.every_frame and not source.waits:
         raise InputError(
-            f"--every-frame with {source.label}: its frames do not wait for anybody; leave it out "
-            f"(it is for video files and folders)"
+            f"--every-frame with {source.label}: not supported for live sources, only for video "
+            f"files and folders; remove the option"
         )
     if args.reconnect_seconds is not None and not 0 <= args.reconnect_seconds < MOST_S:
         raise InputError(

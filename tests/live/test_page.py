@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import http.client
 import json
 import os
 import re
 import socket
 import threading
+import time
 
 import cv2
 import numpy as np
@@ -110,17 +113,17 @@ def test_a_rate_that_is_none_or_cannot_be_promised_changes_nothing(page, body, s
 @pytest.mark.parametrize(
     ("request_line", "length", "status"),
     [
-        ("GET http://[ HTTP/1.0", "0", 400),
-        ("POST /rate HTTP/1.0", "9" * 5000, 413),
-        ("POST /rate HTTP/1.0", "\u00b2", 413),
-        ("POST /rate HTTP/1.0", "-1", 413),
+        ("GET http://[ HTTP/1.0", "0", 404),
+        ("POST /rate HTTP/1.0", "9" * 5000, 400),
+        ("POST /rate HTTP/1.0", "\u00b2", 400),
+        ("POST /rate HTTP/1.0", "-1", 400),
     ],
 )
 def test_a_request_that_is_none_gets_an_answer(page, capfd, request_line, length, status):
     head = f"{request_line}\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n"
     with socket.create_connection(("127.0.0.1", page.server.address.port)) as connection:
         connection.sendall(head.encode("latin-1"))
-        assert connection.recv(65536).startswith(f"HTTP/1.0 {status} ".encode())
+        assert connection.recv(65536).startswith(f"HTTP/1.1 {status} ".encode())
     page.server.close()
     assert capfd.readouterr().err == ""
 
@@ -262,11 +265,10 @@ def test_a_browser_that_sends_nothing_does_not_hold_the_end(page):
 
 
 def test_requests_at_once_are_bounded(page, monkeypatch):
-    monkeypatch.setattr(module._Handler, "timeout", 600)  # nobody is let go for being slow
-    monkeypatch.setattr(module, "LONGEST_REQUEST_S", 600)
+    monkeypatch.setattr(module, "LONGEST_REQUEST_S", 600)  # nobody is let go for being slow
     silent = [
         socket.create_connection(("127.0.0.1", page.server.address.port))
-        for _ in range(module.MOST_REQUESTS)
+        for _ in range(module.MOST_CONNECTIONS)
     ]
     with socket.create_connection(("127.0.0.1", page.server.address.port)) as turned_away:
         turned_away.settimeout(60)
@@ -301,6 +303,42 @@ def dribble(page):
             raise AssertionError("still there after half a minute")
 
 
+def test_a_browser_that_does_not_read_is_let_go(page, monkeypatch):
+    """It takes the only place until its time is over; then its answer ends early."""
+    size = 2**26  # more than the sockets' buffers hold
+    monkeypatch.setattr(page.board, "picture", lambda heatmap: bytes(size))
+    monkeypatch.setattr(module, "LONGEST_REQUEST_S", 1.0)
+    monkeypatch.setattr(module, "MOST_CONNECTIONS", 1)
+    with socket.socket() as stalled:
+        stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        stalled.connect(("127.0.0.1", page.server.address.port))
+        stalled.sendall(b"GET /frame.jpg HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        found = stalled.recv(2048)
+        assert f"content-length: {size}\r\n".encode() in found
+        monkeypatch.setattr(module, "LONGEST_REQUEST_S", 600)  # for who comes next
+        for _ in range(3000):
+            try:
+                assert page.ask("/state")[0] == 200
+                break
+            except (ConnectionError, http.client.HTTPException):
+                time.sleep(0.02)
+        else:
+            raise AssertionError("still there after a minute")
+        read = len(found)
+        with contextlib.suppress(ConnectionResetError):
+            while more := stalled.recv(2**20):
+                read += len(more)
+    assert read < size
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/page.html", "/../server.py", "/%2e%2e/server.py", "//etc/passwd", "/state/..", "*"],
+)
+def test_no_file_is_served(page, path):
+    assert page.ask(path)[::2] == (404, b"there is no such page\n")
+
+
 def test_two_on_one_port_is_a_sentence_with_the_cure(page):
     port = page.server.address.port
     with pytest.raises(DeviceError, match=f"127.0.0.1:{port} is in use .* take another port"):
@@ -320,10 +358,10 @@ def test_an_address_that_cannot_be_had_is_a_sentence_with_the_cure(address, cure
 
 
 def test_a_port_that_wants_rights_is_a_sentence(monkeypatch):
-    def refuse(*_):
+    def refuse(*_, **__):
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(module._Server, "server_bind", refuse)
+    monkeypatch.setattr(module.socket, "create_server", refuse)
     with pytest.raises(DeviceError, match="take a port from 1024 up"):
         PageServer(Address("127.0.0.1", 80), print)
 
