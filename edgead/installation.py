@@ -52,5 +52,5 @@ def extra_of(module: str) -> str | None:
 
 
 def cure(extra: str) -> str:
-    """The command that installs ``extra``."""
-    return f'pip install "edgead[{extra}]"'
+    """The command that installs ``extra``; it can be typed as it stands."""
+    return f'pip install ".[{extra}]"  # in a clone of edgead'

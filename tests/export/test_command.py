@@ -50,7 +50,7 @@ def test_missing_torch_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
         "edgead.installation.find_spec", lambda n: None if n == "torch" else find(n)
     )
     args = argparse.Namespace(run="r", out="a.edgead", false_reject_rate=None, opset=17, json=False)
-    with pytest.raises(MissingExtraError, match=r"needs torch.*pip install \"edgead\[train\]\""):
+    with pytest.raises(MissingExtraError, match=r"needs torch.*pip install \"\.\[train\]\""):
         command.run(args)
 
 
