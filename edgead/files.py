@@ -19,12 +19,13 @@ _NO_EXCHANGE = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 
 def write_file(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write ``data`` to ``path``; whoever reads the path sees the old file or the new one.
+    """Write ``data`` to ``path``; a reader sees the old file or the new one, never a part.
 
     A link is followed and kept; a device or a pipe (``/dev/stdout``) is written to, not replaced.
 
-    Errors: ``OSError`` (no space, no permission, no such folder); the old file is then unchanged
-    and nothing else is left behind.
+    Raises:
+        OSError: no space, no permission, no such folder; the old file is then unchanged and
+            nothing else is left behind.
     """
     target = Path(os.path.realpath(path))
     if target.exists() and not target.is_file() and not target.is_dir():
@@ -60,7 +61,8 @@ def replace_directory(path: str | os.PathLike[str], files: Mapping[str, bytes]) 
     and the hidden one, which the next call removes; a lock that dies with its process tells it from
     one still at work.
 
-    Errors: ``OSError``; the old directory is then unchanged.
+    Raises:
+        OSError: the old directory is then unchanged.
     """
     target = Path(os.path.realpath(path))  # what a link names is replaced, the link is kept
     target.parent.mkdir(parents=True, exist_ok=True)

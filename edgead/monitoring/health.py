@@ -93,11 +93,15 @@ class Observations:
 class Health:
     """Checks the frames of one camera, in their order, against the good images of ``bundle``.
 
-    ``false_alarm_rate``: per frame, for all checks together; see the head of this module. What is
-    found comes after ``frames_in_a_row`` frames and lasts until the first frame that is good again.
-    Not for two threads at once.
+    What is found comes after ``frames_in_a_row`` frames and lasts until the first frame that is
+    good again. Not for two threads at once.
 
-    Errors: InputError: a bundle without health limits, a rate that is not between 0 and 1.
+    Args:
+        bundle: has the limits.
+        false_alarm_rate: per frame, for all checks together, in (0, 1); see this module's head.
+
+    Raises:
+        InputError: the bundle has no health limits, or the rate is out of its range.
     """
 
     def __init__(self, bundle: Bundle, *, false_alarm_rate: float = FALSE_ALARM_RATE) -> None:
@@ -116,9 +120,13 @@ class Health:
         self._last: NDArray[Any] | None = None
 
     def check(self, frame: NDArray[Any]) -> tuple[Finding, ...]:
-        """What is wrong with the camera as of this frame; () when nothing is.
+        """Check one frame, [H, W] or [H, W, 3], uint8 or uint16.
 
-        Errors: InputError for an array that is not a frame.
+        Returns:
+            What is wrong with the camera as of this frame; () when nothing is.
+
+        Raises:
+            InputError: ``frame`` is not a frame.
         """
         limits = self._limits
         measures, small = look(frame)
@@ -175,10 +183,7 @@ def frames_in_a_row(n: int, rate: float, delta: float = DELTA) -> int:
 
 
 def look(frame: NDArray[Any]) -> tuple[Measures, NDArray[np.float32]]:
-    """The measures of ``frame``, and the small grey image [128, 128] for its shift, 0 to 1.
-
-    Errors: InputError for an array that is not a frame.
-    """
+    """The measures of ``frame``, and the small grey image [128, 128] for its shift, 0 to 1."""
     import cv2
 
     check_frame(frame)

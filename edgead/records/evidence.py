@@ -30,15 +30,20 @@ _LEFT_OVER = re.compile(r"\.\d{8}T\d{9}Z_\d{8,}_\w+\.\w+\.[0-9a-f]{16}\.tmp$")
 
 
 class Evidence:
-    """Saves every anomalous verdict it hears, in a thread of its own.
+    """Saves every anomalous verdict, in a thread of its own.
 
     One piece of evidence is three files: ``TIME_FRAME_frame.png`` (lossless),
     ``…_heatmap.jpg`` (the overlay), and last ``…_verdict.json`` (the line), each whole or not
-    there. Before one is written, the oldest are removed until all fit into ``limit_mb`` (10^6
-    bytes). When saving fails, ``say(word, text)`` is told once, and again when it works.
+    there. Before one is written, the oldest are removed until all fit.
 
-    Errors: InputError when the folder's place is taken by a file, another process saves there, or
-    ``limit_mb`` is not positive.
+    Args:
+        folder: where it is saved; made when it is not there.
+        limit_mb: most that the folder may hold, in 10^6 bytes; over 0.
+        say: called with (word, text) once when saving fails, and once when it works again.
+
+    Raises:
+        InputError: a file is in the folder's place, another process saves there, or ``limit_mb``
+            is not positive.
     """
 
     def __init__(self, folder: Path, limit_mb: float, say: Callable[[str, str], None]) -> None:
@@ -74,7 +79,7 @@ class Evidence:
             self.skipped += 1
 
     def close(self) -> None:
-        """Save what waits, then let go of the folder."""
+        """Save what waits, then release the folder."""
         while self._thread.is_alive():  # a queue that is full and never read would hold us
             try:
                 self._queue.put(None, timeout=LOOK_S)
@@ -125,15 +130,11 @@ class Evidence:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise InputError(
-                f"--evidence {self.folder}: another edgead watch saves there; give each a folder "
-                f"of its own"
+                f"--evidence {self.folder}: another edgead watch saves there; choose another folder"
             ) from error
 
     def _save(self, line: Line, result: Result) -> None:
-        """Write one piece of evidence; all of it or nothing.
-
-        Errors: OSError.
-        """
+        """Write one piece of evidence; all of it or nothing."""
         if not self._ready:
             self._prepare()
         stem = stem_of(line)

@@ -125,7 +125,7 @@ def test_when_nobody_reads_a_signal_waits_and_a_second_one_does_not(
         time.sleep(0.02)
     os.close(writer)
     process.process.send_signal(signal.SIGTERM)
-    process.wait_for_log("the last line waits: nobody reads stdout")
+    process.wait_for_log("the last line waits for the reader of stdout")
     if signals == 2:
         process.process.send_signal(signal.SIGTERM)
         assert process.process.wait() == 128 + signal.SIGTERM  # although nobody read
