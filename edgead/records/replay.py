@@ -131,7 +131,7 @@ def _part(was: tuple[tuple[str, str], ...], found: tuple[tuple[str, str], ...]) 
         return f"{len(was)} pairs became {len(found)}"
     for number, (a, b) in enumerate(zip(was, found, strict=True)):
         if a != b:
-            return f"pair {number}, {'reference' if a[0] != b[0] else 'restored'}"
+            return f"pair {number}, {'reference' if a[0] != b[0] else 'reconstructed'}"
     return ""
 
 

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import http.client
 import json
 import os
 import re
 import socket
-import threading
-import time
 
 import cv2
 import numpy as np
@@ -235,100 +231,6 @@ def test_secrets_are_compared_in_constant_time(make_page, monkeypatch):
     page = make_page()
     page.ask("/state", Authorization="Bearer x", Cookie=f"edgead_{page.server.address.port}=x")
     assert TOKEN.encode() in compared and len(compared) == 2
-
-
-def test_a_browser_that_goes_away_disturbs_nobody(page, frames, capfd):
-    page.feed(*frames)
-    for sent in (
-        b"",
-        b"GET /fra",
-        b"GET /frame.jpg HTTP/1.1\r\nHost: localhost\r\n\r\n",
-        b"\x16\x03\x01",
-    ):
-        with socket.create_connection(("127.0.0.1", page.server.address.port)) as connection:
-            connection.sendall(sent)
-            linger = b"\x01\x00\x00\x00\x00\x00\x00\x00"  # close with a reset
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-    page.feed(frames[0])
-    assert page.state()["verdicts"] == 7
-    page.server.close()  # waits for the threads of those requests
-    assert capfd.readouterr().err == ""
-
-
-def test_a_browser_that_sends_nothing_does_not_hold_the_end(page):
-    with socket.create_connection(("127.0.0.1", page.server.address.port)):
-        page.state()  # the silent one was accepted before
-        closing = threading.Thread(target=page.server.close)
-        closing.start()
-        closing.join(module.LONGEST_REQUEST_S / 2)
-        assert not closing.is_alive()
-
-
-def test_requests_at_once_are_bounded(page, monkeypatch):
-    monkeypatch.setattr(module, "LONGEST_REQUEST_S", 600)  # nobody is let go for being slow
-    silent = [
-        socket.create_connection(("127.0.0.1", page.server.address.port))
-        for _ in range(module.MOST_CONNECTIONS)
-    ]
-    with socket.create_connection(("127.0.0.1", page.server.address.port)) as turned_away:
-        turned_away.settimeout(60)
-        assert turned_away.recv(1) == b""
-    for connection in silent:
-        connection.close()
-
-
-def test_a_browser_that_sends_byte_after_byte_is_let_go(page, monkeypatch):
-    """Each byte comes in time, the request never."""
-    with monkeypatch.context() as patch:
-        patch.setattr(module, "LONGEST_REQUEST_S", 0.3)
-        dribble(page)
-    assert page.ask("/state")[0] == 200
-
-
-def dribble(page):
-    """Begin a request and never end it; comes back when the connection was ended."""
-    with socket.create_connection(("127.0.0.1", page.server.address.port)) as connection:
-        connection.sendall(b"GET / HTTP/1.0\r\nHost: ")
-        connection.settimeout(0.05)
-        for _ in range(600):
-            try:
-                connection.sendall(b"x")
-                if connection.recv(1) == b"":
-                    break
-            except TimeoutError:  # nothing came, which is what a patient server sends
-                continue
-            except OSError:
-                break
-        else:
-            raise AssertionError("still there after half a minute")
-
-
-def test_a_browser_that_does_not_read_is_let_go(page, monkeypatch):
-    """It takes the only place until its time is over; then its answer ends early."""
-    size = 2**26  # more than the sockets' buffers hold
-    monkeypatch.setattr(page.board, "picture", lambda heatmap: bytes(size))
-    monkeypatch.setattr(module, "LONGEST_REQUEST_S", 1.0)
-    monkeypatch.setattr(module, "MOST_CONNECTIONS", 1)
-    with socket.socket() as stalled:
-        stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        stalled.connect(("127.0.0.1", page.server.address.port))
-        stalled.sendall(b"GET /frame.jpg HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        found = stalled.recv(2048)
-        assert f"content-length: {size}\r\n".encode() in found
-        monkeypatch.setattr(module, "LONGEST_REQUEST_S", 600)  # for who comes next
-        for _ in range(3000):
-            try:
-                assert page.ask("/state")[0] == 200
-                break
-            except (ConnectionError, http.client.HTTPException):
-                time.sleep(0.02)
-        else:
-            raise AssertionError("still there after a minute")
-        read = len(found)
-        with contextlib.suppress(ConnectionResetError):
-            while more := stalled.recv(2**20):
-                read += len(more)
-    assert read < size
 
 
 @pytest.mark.parametrize(
