@@ -1,7 +1,7 @@
 """preprocess: a camera frame of any size becomes the network's image.
 
-The result is fixed bit by bit (``csrc/preprocess.h`` has the formula): training, evaluation and the
-runtime, on the CPU or a GPU, get the same image from the same frame.
+The result is fixed bit by bit (formula: ``csrc/kernels/preprocess.h``): training, evaluation and
+the runtime, on the CPU or a GPU, get the same image from the same frame.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from edgead.errors import InputError
 
 COLORS = ("bgr", "rgb", "gray")
 
-# In the order of the enumerations in csrc/common.h.
+# In the order of the enumerations in csrc/kernels/common.h.
 DTYPES = ("float32", "float16")
 LAYOUTS = ("NCHW", "NHWC")
 

@@ -3,22 +3,20 @@
 Writes the graph as ONNX in float32 and float16, compares both with the trained model on the
 calibration images, and writes nothing unless map, score and verdicts agree. With --precision int8
 an int8 graph goes in too, which is faster on a CPU, unless it costs too much: what it costs is
-measured on the calibration images and on defects painted on them.
+measured on the calibration images and on synthetic defects.
 """
 
 from __future__ import annotations
 
 import argparse
 import shlex
-from typing import TYPE_CHECKING
 
+from edgead.bundle.storage import Bundle
 from edgead.cli.console import Console, count, percent, print_json
 from edgead.errors import MissingExtraError
 from edgead.installation import cure, missing
 
-if TYPE_CHECKING:
-    from edgead.bundle.storage import Bundle
-
+from .options import OPSET, ExportOptions
 
 EXAMPLE = """\
   edgead export runs/cell --out cell.edgead
@@ -46,8 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--opset",
         type=int,
-        default=17,
-        help="ONNX opset, 16 to 20 (default 17, which TensorRT 8.5 and later read)",
+        default=OPSET,
+        help=f"ONNX opset, 16 to 20 (default {OPSET}, which TensorRT 8.5 and later read)",
     )
     parser.add_argument(
         "--float32-only", action="store_true", help="leave the float16 graph out of the bundle"
@@ -76,17 +74,15 @@ def run(args: argparse.Namespace) -> int:
     from .exporter import export_run
 
     console = Console(json_on_stdout=args.json)
-    bundle = export_run(
-        args.run,
-        args.out,
-        data=args.data,
+    options = ExportOptions(
         false_reject_rate=args.false_reject_rate,
         opset=args.opset,
         float16=not args.float32_only,
         int8=args.precision == "int8",
         calibration=args.calibration,
-        log=console.say,
+        data=args.data,
     )
+    bundle = export_run(args.run, args.out, options, log=console.say)
     calibration = bundle.manifest.calibration
     console.say(
         f"       {count(len(calibration.scores), 'calibration score')}, false-reject rate "

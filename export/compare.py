@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,18 +14,16 @@ from edgead.calibration import best_false_reject_rate, ranked, ranked_p_value
 from edgead.errors import ExportError
 from edgead.serving.qualification import growth
 
-from . import compare
-
 Pairs = Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]]
 Infer = Callable[[NDArray[np.float32]], Pairs]
 """Images [N, 3, H, W] float32 to feature pairs, each [N, C_k, H_k, W_k] float32."""
 
-Run = Callable[[NDArray[Any]], tuple[NDArray[np.float32], float]]
+ScoreFrame = Callable[[NDArray[Any]], tuple[NDArray[np.float32], float]]
 """Frame to (map [h, w] float32, score)."""
 
 
 @dataclass(frozen=True)
-class Bounds:
+class GraphBounds:
     """How far an exported graph may be from the trained model.
 
     score32, score16: largest difference of a score, map32, map16: of a map's value, in float32 and
@@ -59,7 +57,7 @@ class Bounds:
         return {"float32": self.map32, "float16": self.map16}[precision]
 
 
-BOUNDS = Bounds()
+BOUNDS = GraphBounds()
 
 RATES = (0.01, 0.02, 0.05, 0.1, 0.2)
 """False-reject rates at which verdicts are compared, besides the bundle's own: what people use."""
@@ -77,20 +75,20 @@ CURES = {
     "float16": "train longer (scores of a model that was hardly trained lie close together), give "
     "calibration images that are less alike, or leave the float16 graph out with --float32-only",
 }
-"""What to do when a graph of that precision departs from the trained model."""
+"""What to do when a graph of that precision does not match the trained model."""
 
 
 @dataclass(frozen=True)
-class Path:
+class ScoringPath:
     """One way from a frame to its map and score; ``precision`` is float32 or float16."""
 
     name: str
     precision: str
-    run: Run
+    run: ScoreFrame
 
 
 @dataclass(frozen=True)
-class Measured:
+class PathScores:
     """Scores and differences of P paths on n images; row 0 is the trained model in torch.
 
     scores, peaks [P, n] float64; map_largest, map_mean [P, n]: difference from row 0, over
@@ -118,12 +116,12 @@ class Difference:
     image: str  # where the map differs most
 
 
-def measure(
-    paths: Sequence[Path], frames: Iterable[tuple[str, NDArray[Any]]], usual: float = np.inf
-) -> Measured:
+def score_paths(
+    paths: Sequence[ScoringPath], frames: Iterable[tuple[str, NDArray[Any]]], usual: float = np.inf
+) -> PathScores:
     """Run every path on every (name, frame); one frame is in memory at a time.
 
-    usual: the largest map value of the calibration images, infinity while those are measured.
+    usual: the largest map value of the calibration images, infinity while those are scored.
     Errors: ExportError when a path gives a map that is not finite.
     """
     names: list[str] = []
@@ -146,16 +144,16 @@ def measure(
         rows.append(row)
     table = np.asarray(rows, np.float64).reshape(len(names), len(paths), 4).transpose(2, 1, 0)
     kinds = tuple((path.name, path.precision) for path in paths)
-    return Measured(kinds, tuple(names), table[0], table[1], table[2], table[3])
+    return PathScores(kinds, tuple(names), table[0], table[1], table[2], table[3])
 
 
-def join(a: Measured, b: Measured) -> Measured:
+def join(a: PathScores, b: PathScores) -> PathScores:
     """The images of ``a``, then those of ``b``; the same paths."""
     both = (
         np.concatenate([getattr(a, key), getattr(b, key)], axis=1)
         for key in ("scores", "peaks", "map_largest", "map_mean")
     )
-    return Measured(a.paths, a.images + b.images, *both)
+    return PathScores(a.paths, a.images + b.images, *both)
 
 
 def spread(values: NDArray[np.float64]) -> float:
@@ -166,26 +164,29 @@ def spread(values: NDArray[np.float64]) -> float:
     return float(max(np.ptp(values), 0.1 * np.abs(values).max(), np.finfo(np.float32).tiny))
 
 
-def differences(measured: Measured, usual: float) -> list[Difference]:
+def differences(scored: PathScores, usual: float) -> list[Difference]:
     """Every path but torch itself, against torch. usual: the largest calibration score."""
-    gaps = np.abs(measured.scores - measured.scores[0]) / growth(measured.scores[0], usual)
+    gaps = np.abs(scored.scores - scored.scores[0]) / growth(scored.scores[0], usual)
     return [
         Difference(
             path=name,
             precision=precision,
             score_largest=float(gaps[row].max()),
             score_mean=float(gaps[row].mean()),
-            map_largest=float(measured.map_largest[row].max()),
-            map_mean=float(measured.map_mean[row].mean()),
-            image=measured.images[int(measured.map_largest[row].argmax())],
+            map_largest=float(scored.map_largest[row].max()),
+            map_mean=float(scored.map_mean[row].mean()),
+            image=scored.images[int(scored.map_largest[row].argmax())],
         )
-        for row, (name, precision) in enumerate(measured.paths)
+        for row, (name, precision) in enumerate(scored.paths)
         if row
     ]
 
 
 def check_differences(
-    found: Sequence[Difference], score_spread: float, map_spread: float, bounds: Bounds = BOUNDS
+    found: Sequence[Difference],
+    score_spread: float,
+    map_spread: float,
+    bounds: GraphBounds = BOUNDS,
 ) -> None:
     """Hold the differences against the bounds.
 
@@ -199,41 +200,41 @@ def check_differences(
             allowed = share * scale
             if not largest <= allowed:
                 raise ExportError(
-                    f"{d.path} ({d.precision}) departs from the trained model: the {what} differs "
-                    f"by {largest:.3g}, allowed {allowed:.3g} ({share:g} of the "
+                    f"{d.path} ({d.precision}) does not match the trained model: the {what} "
+                    f"differs by {largest:.3g}, allowed {allowed:.3g} ({share:g} of the "
                     f"spread {scale:.3g} of the calibration images); worst image {d.image}. "
                     f"Nothing was written; {CURES[d.precision]}"
                 )
 
 
 def agreeing_ties(
-    measured: Measured,
+    scored: PathScores,
     calibration: Sequence[float],
     rate: float,
     score_spread: float,
     map_spread: float,
-    bounds: Bounds = BOUNDS,
+    bounds: GraphBounds = BOUNDS,
 ) -> Tolerance:
     """How far two engines may be apart, so that every path gives torch's verdicts; see ``TIES``.
 
     At most what the bounds allow, at least what they allow in float32.
-    ``measured`` is on the calibration images, ``calibration`` their scores by the embedded engine.
+    ``scored`` is on the calibration images, ``calibration`` their scores by the embedded engine.
     Verdicts are compared at ``rate`` and at ``RATES``. Where a score happens to lie within rounding
     of a threshold, up to twice these ties are tried: wider ones are what keeps engines in agreement
     then.
 
     Errors: ExportError that names the first image whose verdict differs.
     """
-    kinds = {precision for _, precision in measured.paths}
-    apart = float(np.abs(measured.scores - measured.scores[0]).max())
+    kinds = {precision for _, precision in scored.paths}
+    apart = float(np.abs(scored.scores - scored.scores[0]).max())
     most = max(map(bounds.score, kinds)) * score_spread
     first = min(max(TIES * apart, bounds.score32 * score_spread), most)
     map_apart = min(
-        TIES * float(measured.map_largest.max()), max(map(bounds.map, kinds)) * map_spread
+        TIES * float(scored.map_largest.max()), max(map(bounds.map, kinds)) * map_spread
     )
     disagreement = None
     for step in _STEPS:
-        found = _disagreement(measured, calibration, rate, step * first)
+        found = _disagreement(scored, calibration, rate, step * first)
         if found is None:
             return Tolerance(step * first, max(map_apart, bounds.map32 * map_spread))
         disagreement = disagreement or found
@@ -242,15 +243,15 @@ def agreeing_ties(
 
 
 def _disagreement(
-    measured: Measured, calibration: Sequence[float], rate: float, ties: float
+    scored: PathScores, calibration: Sequence[float], rate: float, ties: float
 ) -> tuple[str, str] | None:
     """The first verdict of a path that is not torch's: its precision, and a sentence."""
     values = ranked(calibration, ties)
     best = best_false_reject_rate(len(values))
     rates = [rate, *(r for r in RATES if r >= best and r != rate)]
-    for row, (name, kind) in enumerate(measured.paths):
+    for row, (name, kind) in enumerate(scored.paths):
         for image, ours, theirs in zip(
-            measured.images, measured.scores[0], measured.scores[row], strict=True
+            scored.images, scored.scores[0], scored.scores[row], strict=True
         ):
             p_torch, p_path = ranked_p_value(ours, values), ranked_p_value(theirs, values)
             for r in rates:
@@ -264,7 +265,7 @@ def _disagreement(
 
 
 def check_batch(
-    precision: str, infer: Infer, images: NDArray[np.float32], bounds: Bounds = BOUNDS
+    precision: str, infer: Infer, images: NDArray[np.float32], bounds: GraphBounds = BOUNDS
 ) -> None:
     """Hold the graph on ``images`` [3, 3, H, W] at once against one image after the other.
 
@@ -302,16 +303,12 @@ def table(found: Sequence[Difference], scale: float) -> list[str]:
     return lines
 
 
-def to_json(found: Sequence[Difference], spreads: Mapping[str, float]) -> dict[str, Any]:
-    """The comparison as plain JSON, for the provenance of a bundle."""
-    return {"spread": dict(spreads), "paths": [vars(d) for d in found]}
-
-
 @dataclass(frozen=True)
 class Comparison:
     """What the comparison of all paths gave."""
 
-    measured: compare.Measured  # on the calibration images
-    found: list[compare.Difference]
+    scored: PathScores  # on the calibration images
+    found: list[Difference]
     spreads: dict[str, float]
     half_peak: float | None  # None without float16
+    shown: list[NDArray[Any]]  # frames over the range of scores, and the synthetic defect

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING
 
 import torch
+from edgead_training.methods import Method
 from torch import Tensor, nn
 
 from edgead.errors import ExportError
-
-if TYPE_CHECKING:
-    from edgead_training.methods.base import Method
 
 INPUT = "image"
 BATCH = "batch"
@@ -33,7 +30,7 @@ class ExportGraph(nn.Module):
 
 
 def half(method: Method) -> Method:
-    """A copy of ``method`` whose trunk computes in float16; ``method`` itself stays as it is.
+    """A copy of ``method`` whose networks compute in float16; ``method`` itself stays as it is.
 
     Only floating-point parameters and buffers are converted; input and outputs stay float32,
     which is the method's own promise (see ``Method``).

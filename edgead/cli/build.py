@@ -23,9 +23,8 @@ from edgead.cli.console import Console, count, print_json, table
 from edgead.errors import DeviceError, InputError
 
 if TYPE_CHECKING:
-    from edgead.nvidia.plans.builder import BuildOptions
     from edgead.nvidia.plans.library import Library
-    from edgead.nvidia.plans.store import Plan
+    from edgead.nvidia.plans.plan import BuildOptions, Plan
 
 EXAMPLE = """\
   edgead build cell.edgead                                 on a Jetson or a desktop GPU
@@ -126,7 +125,7 @@ def _build(args: argparse.Namespace, console: Console) -> int:
 
 
 def _options(args: argparse.Namespace) -> BuildOptions:
-    from edgead.nvidia.plans.builder import BuildOptions
+    from edgead.nvidia.plans.plan import BuildOptions
 
     batch = tuple(args.batch) if args.batch else (1, 1, 8)
     if args.static_batch is not None:

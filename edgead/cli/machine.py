@@ -42,7 +42,8 @@ def findings() -> list[Finding]:
             found += probe()
         except Exception as error:  # a broken package may raise anything at import
             reason = f"{type(error).__name__}: {error}"
-            found.append(Finding(name, "broken", reason, "reinstall: pip install -U edgead"))
+            hint = "in a clone of edgead: pip install --force-reinstall ."
+            found.append(Finding(name, "broken", reason, hint))
     return found
 
 
@@ -88,9 +89,9 @@ def _kernels() -> Iterator[Finding]:
     yield Finding("kernels cpu", "ok", f"{kinds['cpu']} instructions")
     if "device:" in kinds["cuda"]:
         yield Finding("kernels cuda", "ok", kinds["cuda"])
-    elif kinds["cuda"] == "not built":
-        hint = "where there is nvcc: EDGEAD_CUDA=ON pip install --no-binary edgead edgead"
-        yield Finding("kernels cuda", "missing", "not built", hint)
+    elif kinds["cuda"].startswith("not built"):
+        hint = "with nvcc 11.7 or newer, in a clone of edgead: EDGEAD_CUDA=ON pip install ."
+        yield Finding("kernels cuda", "missing", kinds["cuda"], hint)
     else:
         hint = "install NVIDIA's driver; the CPU serves without it"
         yield Finding("kernels cuda", "missing", kinds["cuda"], hint)

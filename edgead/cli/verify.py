@@ -99,7 +99,7 @@ def _verify(bundle: Bundle, args: argparse.Namespace, console: Console) -> Itera
 
 def _on_gpu(bundle: Bundle, args: argparse.Namespace, console: Console) -> Iterator[Verified]:
     """Every precision on the first GPU; raises at the end what ``device="auto"`` would raise."""
-    from edgead.nvidia.engine import PRECISION
+    from edgead.nvidia.kernels import PRECISION
 
     failed: DeviceError | None = None
     for precision in sorted(bundle.manifest.models, key=lambda one: one != PRECISION):

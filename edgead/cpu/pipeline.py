@@ -35,7 +35,7 @@ class Pipeline:
         self._map_shape = (1, *manifest.map_params().size)
         self._engine = engine
 
-    def __call__(self, frame: NDArray[Any], hasher: Hasher | None = None) -> Measurement:
+    def run(self, frame: NDArray[Any], hasher: Hasher | None = None) -> Measurement:
         """Score one frame; ``hasher`` is shown what the stages made. Its time is in none of them.
 
         Errors: InputError for an array that is not a frame; DeviceError when the engine fails or
@@ -52,7 +52,10 @@ class Pipeline:
             hasher.add(self._image, pairs)
         score = float(scores[0])
         check_finite(score, self._engine)
-        return Measurement(score, maps[0], self._roi, started, preprocessed, inferred, finished)
+        kernels = self._engine.kernels
+        return Measurement(
+            score, maps[0], self._roi, kernels, started, preprocessed, inferred, finished
+        )
 
     def close(self) -> None:
         """Nothing: this memory goes with the object."""

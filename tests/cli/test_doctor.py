@@ -58,7 +58,8 @@ def test_a_missing_option_names_its_cure_and_is_no_failure(monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("cuda", "state", "cure"),
     [
-        ("not built", "missing", "EDGEAD_CUDA=ON"),
+        ("not built", "missing", "EDGEAD_CUDA=ON pip install ."),
+        ("not built: nvcc 11.4 at /x/nvcc is too old", "missing", "EDGEAD_CUDA=ON pip install ."),
         ("built for sm_87; unusable: no driver (error 35)", "missing", "NVIDIA's driver; the CPU"),
         ("built for sm_87; device: Orin", "ok", ""),
     ],
@@ -71,6 +72,17 @@ def test_the_cuda_kernels_are_an_option(monkeypatch, capsys, cuda, state, cure):
     assert (found["state"], found["detail"]) == (state, cuda)
     assert cure in found["cure"]
     assert "avx2" in by_name(report)["kernels cpu"]["detail"]
+
+
+def test_why_the_cuda_kernels_were_not_built_is_read_beside_the_cpu_kernels(
+    monkeypatch, capsys, tmp_path
+):
+    monkeypatch.setitem(sys.modules, "edgead._cuda", None)
+    monkeypatch.setattr("edgead._cpu.__file__", str(tmp_path / "_cpu.so"))
+    assert by_name(run_json(capsys)[1])["kernels cuda"]["detail"] == "not built"
+    (tmp_path / "_cuda.not_built.txt").write_text("nvcc 11.4 at /x/nvcc is too old\n")
+    detail = by_name(run_json(capsys)[1])["kernels cuda"]["detail"]
+    assert detail == "not built: nvcc 11.4 at /x/nvcc is too old"
 
 
 def test_a_tensorrt_that_is_not_there_names_its_extra(monkeypatch, capsys):

@@ -83,7 +83,7 @@ def test_toy_in_both_precisions() -> None:
 
 
 class WideToy(ToyMethod):
-    """A trunk that casts its weights back to float32: stored in half, computed in float32."""
+    """Networks that cast their weights back to float32: stored in half, computed in float32."""
 
     def features(self, x):
         first = F.conv2d(x.float(), self.stem.weight.float(), self.stem.bias.float(), 2, 1)

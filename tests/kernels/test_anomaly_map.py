@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgead import _cpu, reference
+from edgead import _cpu
 from edgead.anomaly_map import (
     DISTANCES,
     DTYPES,
@@ -21,6 +21,9 @@ from edgead.anomaly_map import (
     AnomalyMap,
     MapParams,
 )
+
+from . import exact
+from .grid import grid
 
 # One float32 rounding is 2^-24 of the value. Sums over channels are taken by fours (NCHW) or in
 # lanes (NHWC), and the two bands have non-negative weights that sum to w_k: errors do not grow with
@@ -45,7 +48,7 @@ def assert_close(pairs, params, simd="", layout="NCHW", roi=None):
         laid_out = [tuple(x.transpose(0, 2, 3, 1).copy() for x in pair) for pair in pairs]
     kernel = AnomalyMap(params, shapes, dtype=dtype, layout=layout, roi=roi, simd=simd)
     maps, scores = kernel(laid_out)
-    exact_maps, exact_scores = reference.anomaly_map(pairs, params, roi)
+    exact_maps, exact_scores = exact.anomaly_map(pairs, params, roi)
     # Cosine is a difference from 1: its error is absolute. A product of maps errs like its factors.
     scale = max(1.0, float(np.abs(exact_maps).max())) * len(pairs)
     assert maps.dtype == scores.dtype == np.float32
@@ -53,10 +56,9 @@ def assert_close(pairs, params, simd="", layout="NCHW", roi=None):
     np.testing.assert_allclose(scores, exact_scores, rtol=0, atol=scale * ROUNDINGS)
 
 
-@pytest.mark.parametrize("fusion", FUSIONS)
-@pytest.mark.parametrize("distance", DISTANCES)
-@pytest.mark.parametrize("size", MAP_SIZES)
-@pytest.mark.parametrize("shapes", SHAPE_SETS, ids=str)
+@pytest.mark.parametrize(
+    ("shapes", "size", "distance", "fusion"), grid(SHAPE_SETS, MAP_SIZES, DISTANCES, FUSIONS)
+)
 def test_kernel_follows_float64(shapes, size, distance, fusion, simd, make_pairs):
     weights = tuple(0.5 + k for k in range(len(shapes)))
     params = MapParams(size, distance=distance, fusion=fusion, weights=weights)

@@ -19,6 +19,8 @@ from edgead.anomaly_map import (
     MapParams,
 )
 
+from .grid import grid
+
 # As in test_anomaly_map.py. float16 needs no more: it is exact in float32, and the reference gets
 # the values after their rounding to float16.
 ROUNDINGS = 40 * 2.0**-24
@@ -58,9 +60,7 @@ def in_layout(pairs, layout):
     return [tuple(np.ascontiguousarray(x.transpose(0, 2, 3, 1)) for x in pair) for pair in pairs]
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("size", CASES, ids=str)
+@pytest.mark.parametrize(("size", "dtype", "layout"), grid(list(CASES), DTYPES, LAYOUTS))
 def test_every_setting_follows_float64(size, dtype, layout, simd):
     pairs = in_layout(features(size, dtype), layout)
     for distance, fusion, align_corners, sigma in itertools.product(

@@ -10,6 +10,9 @@ import pytest
 from edgead import reference
 from edgead.anomaly_map import DISTANCES, DTYPES, FUSIONS, LAYOUTS, POOLINGS, AnomalyMap, MapParams
 
+from . import exact
+from .grid import grid
+
 ROUNDINGS = 40 * 2.0**-24  # as in test_anomaly_map.py
 SHAPES = [(24, 9, 13), (5, 4, 4)]
 SIZES = [(1, 1), (7, 5), (33, 129), (3, 1000)]
@@ -22,9 +25,7 @@ def some(rng, size):
     return roi
 
 
-@pytest.mark.parametrize("pooling", POOLINGS)
-@pytest.mark.parametrize("fusion", FUSIONS)
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(("size", "fusion", "pooling"), grid(SIZES, FUSIONS, POOLINGS))
 def test_kernel_follows_float64(size, fusion, pooling, simd, rng, make_pairs):
     for distance, sigma in itertools.product(DISTANCES, [0.0, 2.0]):
         params = MapParams(
@@ -32,7 +33,7 @@ def test_kernel_follows_float64(size, fusion, pooling, simd, rng, make_pairs):
         )
         pairs, roi = make_pairs(SHAPES, batch=2), some(rng, size)
         maps, scores = AnomalyMap(params, SHAPES, roi=roi, simd=simd)(pairs)
-        exact_maps, exact_scores = reference.anomaly_map(pairs, params, roi)
+        exact_maps, exact_scores = exact.anomaly_map(pairs, params, roi)
         atol = max(1.0, float(exact_maps.max())) * 2 * ROUNDINGS
         np.testing.assert_allclose(maps, exact_maps, rtol=0, atol=atol)
         np.testing.assert_allclose(scores, exact_scores, rtol=0, atol=atol)

@@ -15,6 +15,7 @@ from edgead.bundle.storage import open_bundle
 from edgead.engine.digests import Digests, digest
 from edgead.preprocess import Preprocessor
 from edgead.serving.open_engine import open_engine
+from edgead.serving.open_pipeline import open_pipeline
 
 
 def truth(*arrays: np.ndarray) -> str:
@@ -105,7 +106,7 @@ def test_tiles_go_into_one_digest_in_their_order(
     bundle = open_bundle(bundle_copy)
     engine = open_engine(bundle, "cpu", threads)
     hasher = Hasher(2)
-    found = engine.pipeline(bundle, "bgr")(tall, hasher)
+    found = open_pipeline(bundle, engine).run(tall, hasher)
     digests = hasher.digests(tall, found.map, {})
     preprocess = Preprocessor(bundle.manifest.preprocess_params())
     images = []

@@ -12,14 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgead import BundleError, Detector, InputError, reference
-from edgead.anomaly_map import MapParams
+from edgead.anomaly_map import MapParams, pool
 from edgead.bundle.entries import Calibration, Golden, Pair, Tolerance
 from edgead.bundle.manifest import Manifest
 from edgead.bundle.storage import open_bundle
 from edgead.errors import DeviceError
 from edgead.images import encode_png
 from edgead.preprocess import PreprocessParams
-from edgead.tiling import Tiling, plan_axis, plan_tiles, pool
+from edgead.tiling import Tiling, plan_axis, plan_tiles
 
 TILE = 32
 

@@ -1,6 +1,6 @@
 """How features are compared: pairs by level, whitened, and one of a memory of good features.
 
-ReDi and AGPNet restore features of the same frozen backbone, each in its own way; from there on
+ReDi and AGPNet reconstruct features of the same frozen backbone, each in its own way; from there on
 they share what is here.
 """
 
@@ -19,7 +19,7 @@ from edgead.errors import TrainingError
 from .backbone import CHANNELS
 from .memory import FeatureMemory
 from .networks import upsample
-from .scale import Compared, border_share, measure
+from .scale import Compared, border_share, fit_scale
 from .whitening import REGION, LocalWhitening
 
 # The preset for parts that lie anywhere amid background. What differs at a place says little then,
@@ -31,6 +31,7 @@ LOOSE: dict[str, Any] = {
     "memory_share": 0.9,
 }
 
+REMEMBERED = sum(CHANNELS[1:])  # channels of what the memory compares, see ``remember``
 Size = tuple[int, int]
 
 
@@ -43,7 +44,7 @@ def level_pairs(sizes: list[Size], memory_share: float) -> tuple[Pair, ...]:
     weights = [(1 - memory_share) / len(CHANNELS)] * len(CHANNELS)
     levels = list(zip(CHANNELS, sizes, weights, strict=True))
     if memory_share:
-        levels.append((remembered_channels(), sizes[1], memory_share))
+        levels.append((REMEMBERED, sizes[1], memory_share))
     return tuple(
         Pair(f"reference_{k}", f"restored_{k}", channels, size, weight)
         for k, (channels, size, weight) in enumerate(levels)
@@ -59,13 +60,8 @@ def check_memory_share(share: float) -> None:
         )
 
 
-def remembered_channels() -> int:
-    """Channels of what the memory compares: strides 8 and 16 side by side. [P: as PatchCore]"""
-    return sum(CHANNELS[1:])
-
-
 def remember(fine: Tensor, coarse: Tensor, quiet_border: bool) -> Tensor:
-    """What the memory compares: smoothed levels of strides 8 and 16 side by side, float32.
+    """What the memory compares: smoothed levels of strides 8 and 16 side by side, float32. [P]
 
     With ``quiet_border`` each counts by its ``border_share``.
     """
@@ -89,15 +85,15 @@ def make_whitening(sizes: list[Size], height: int, quiet_border: bool) -> LocalW
 def make_memory(count: int, size: Size, images: int) -> FeatureMemory | None:
     """Of ``count`` features at most, as many as ``images`` of ``size`` (h, w) have; None for 0."""
     kept = min(count, images * math.prod(size))
-    return FeatureMemory(kept, remembered_channels(), size) if kept else None
+    return FeatureMemory(kept, REMEMBERED, size) if kept else None
 
 
-def differences(reference: list[Tensor], restored: list[Tensor]) -> list[Tensor]:
+def differences(reference: list[Tensor], reconstructed: list[Tensor]) -> list[Tensor]:
     """F_X - F_Y of every level, float32."""
-    return [x.float() - y.float() for x, y in zip(reference, restored, strict=True)]
+    return [x.float() - y.float() for x, y in zip(reference, reconstructed, strict=True)]
 
 
-def measure_comparison(
+def fit_comparison(
     method: Any,
     images: int,
     compared: Callable[[str], Iterator[Compared]],
@@ -108,16 +104,17 @@ def measure_comparison(
     ``method`` has whitening and memory, each None where it is not used, and scale; its setting
     ``position`` says whether what is usual is that of each place, or of all of them together.
     ``compared`` and ``remembered`` take the title of a progress bar and give, by chunks of the
-    ``images`` good images, (reference, restored) of the levels and (indices [n], what the memory
-    compares).
+    ``images`` good images, (reference, reconstructed) of the levels and (indices [n], what the
+    memory compares).
     """
     if method.whitening is not None:
         pairs = compared("residuals of the good images")
         residuals = (differences(*pair) for pair in pairs)
         method.whitening.fit(residuals, method.config.position)
     else:
-        measure(method, method.scale, compared)
+        params = method.map_params() if method.config.balance else None
+        fit_scale(method.scale, compared, method.config.position, params)
     if method.memory is not None:
         method.memory.fill(remembered("features to keep"), images)
         distances = remembered("distances of the good images")
-        method.memory.measure(distances, method.config.position)
+        method.memory.fit_gain(distances, method.config.position)

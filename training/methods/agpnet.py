@@ -18,6 +18,7 @@ of a CNN differ in width and resolution, so they are laid side by side on one gr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -33,37 +34,24 @@ from ..features.backbone import CHANNELS, MEAN, STD, STRIDES, load_backbone
 from ..features.comparison import (
     LOOSE,
     check_memory_share,
+    fit_comparison,
     level_pairs,
     make_memory,
     make_whitening,
-    measure_comparison,
     remember,
 )
 from ..features.scale import Compared, FeatureScale
-from .agpnet_data import (
-    CleanFeatures,
-    feature_noise,
-    image_noise,
-    minmax,
-    schedule,
-)
+from .agpnet_clean_features import CleanFeatures
 from .agpnet_decoder import Decoder, Teacher
-from .base import (
-    LEAST_RATE,
-    Method,
-    Stage,
-    TrainingSet,
-    check_least,
-    check_map,
-    check_types,
-    check_words,
-)
+from .agpnet_noise import feature_noise, image_noise, minmax, schedule
+from .base import Method, Stage, TrainingSet
+from .settings import MethodSettings
 
 TOKEN_STRIDES = (8, 16)
 
 
 @dataclass(frozen=True)
-class AGPNetSettings:
+class AGPNetSettings(MethodSettings):
     """Every choice of AGPNet. The default is the preset edge.
 
     size: input (height, width), multiples of 16; stride: pixels per token, 8 or 16; join: concat
@@ -80,6 +68,16 @@ class AGPNetSettings:
     balance, without ``whiten``: weigh the levels by w; top_k: share of the map that the pooling
     top_k averages.
     """
+
+    multiple: ClassVar = 16
+    words: ClassVar = {
+        "join": ("concat", "sum"), "noise": ("attention", "random", "none"),
+        "where": ("both", "feature", "image"), "masks": ("both", "prior", "learnt"),
+        "schedule": ("linear", "constant"),
+    }  # fmt: skip
+    least: ClassVar = dict.fromkeys(("common", "width", "heads", "blocks"), 1) | dict.fromkeys(
+        ("alpha", "beta", "image_std", "image_share", "eta", "memory"), 0
+    )
 
     size: tuple[int, int] = (256, 256)  # [P]
     stride: int = 16  # [F] ViT-S/16
@@ -112,20 +110,11 @@ class AGPNetSettings:
     steps: int = 2000  # [P]
 
     def __post_init__(self) -> None:
-        check_types(self)
-        check_words(
-            self, join=("concat", "sum"), noise=("attention", "random", "none"),
-            where=("both", "feature", "image"), masks=("both", "prior", "learnt"),
-            schedule=("linear", "constant"),
-        )  # fmt: skip
-        check_map(self, multiple=16)
+        super().__post_init__()
         if self.stride not in TOKEN_STRIDES:
             raise TrainingError(
                 f"stride={self.stride} cannot be used; choose one of {TOKEN_STRIDES}"
             )
-        least = dict.fromkeys(("common", "width", "heads", "blocks", "steps"), 1)
-        least |= dict.fromkeys(("alpha", "beta", "image_std", "image_share", "eta", "memory"), 0)
-        check_least(self, least | {"batch_size": 2, "learning_rate": LEAST_RATE})
         if self.memory:
             check_memory_share(self.memory_share)
         if self.width % self.heads:
@@ -280,25 +269,38 @@ class AGPNet(Method):
         levels = self.backbone(image.to(self.decoder.head.weight.dtype))
         placed = self.on_grid(levels)
         clean = self.join(placed)
-        restored = self.decoder(clean)
+        reconstructed = self.decoder(clean)
         if self.whitening is None:
-            pairs = self.scale.emit(self.split(clean), self.split(restored))
+            pairs = self.scale.emit(self.split(clean), self.split(reconstructed))
         else:
-            pairs = self.whitening.emit(self.split(clean - restored))
+            pairs = self.whitening.emit(self.split(clean - reconstructed))
         return [*pairs, self.memory.emit(self.remembered(placed))] if self.memory else pairs
 
     def preview(self, images: Tensor) -> list[Tensor]:
         """Rows: X, the mask A, and X with the noise that training ends with."""
-        levels = self.on_grid(self.backbone(images))
         generator = torch.Generator().manual_seed(0)
-        mask = self.mask(self.join(levels), self.saliency(levels), generator)
-        _, share = schedule(self.config, 1.0)
+        mask = self.mask(*self.describe(images), generator)
+        _, share = self.schedule(1.0)
         noisy = image_noise(images, mask, share, self.config.image_std, generator)
         mean, std = (torch.tensor(x)[:, None, None] for x in (MEAN, STD))
         shown = F.interpolate(minmax(mask), self.config.size, mode="bilinear")
         return [images, (shown - mean) / std, noisy]
 
     # training ------------------------------------------------------------------------------------
+
+    def describe(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """(F_clean [N, C, h, w], A_prior [N, 1, h, w]) of images [N, 3, H, W]."""
+        levels = self.on_grid(self.backbone(images))
+        return self.join(levels), self.saliency(levels)
+
+    def clean_features(self, data: TrainingSet) -> CleanFeatures:
+        values = self.decoder.channels * math.prod(self.grid)
+        return CleanFeatures(data, values, self.backbone, self.scale, self.describe)
+
+    def schedule(self, done: float) -> tuple[float, float]:
+        """(alpha, r) at the share ``done`` of the training."""
+        config = self.config
+        return schedule(config.schedule, done, config.alpha, config.image_share)
 
     def mask(self, clean: Tensor, prior: Tensor, generator: torch.Generator) -> Tensor:
         """A [N, 1, h, w]: where the noise goes."""
@@ -325,27 +327,27 @@ class AGPNet(Method):
 
     def conclude(self, data: TrainingSet) -> None:
         """As ``Method.conclude``; what served only training goes."""
-        clean_features = self.clean or CleanFeatures(self, data)
-        clean_features.prepare()  # nothing has, where a run is resumed after its last step
+        source = self.clean or self.clean_features(data)
+        source.prepare()  # nothing has, where a run is resumed after its last step
 
         def compared(title: str) -> Iterator[Compared]:
-            for part in clean_features.chunks(title):
+            for part in data.chunks(title):
                 with torch.no_grad():
-                    clean, _ = clean_features(part)
-                    restored = self.decoder(clean)
-                yield self.split(clean), self.split(restored)
+                    clean, _ = source(part)
+                    reconstructed = self.decoder(clean)
+                yield self.split(clean), self.split(reconstructed)
 
         def kept(title: str) -> Iterator[tuple[Tensor, Tensor]]:
-            for part in clean_features.chunks(title):
+            for part in data.chunks(title):
                 with torch.no_grad():
                     yield part, self.remembered(self.on_grid(self.backbone(data[part])))
 
-        measure_comparison(self, len(data), compared, kept)
+        fit_comparison(self, len(data), compared, kept)
         self.clean = self.teacher = None
 
     def stages(self, data: TrainingSet) -> list[Stage]:
         config = self.config
-        source = self.clean = CleanFeatures(self, data)
+        source = self.clean = self.clean_features(data)
         if config.ema and config.noise == "attention" and config.masks != "prior":
             self.teacher = Teacher(self.decoder, config.eta)
 
@@ -356,7 +358,7 @@ class AGPNet(Method):
             if config.noise == "none":
                 return {"clean": clean}
             mask, inputs = self.mask(clean, prior, generator), {}
-            alpha, share = schedule(config, done)
+            alpha, share = self.schedule(done)
             if config.where != "image":
                 noise = source.spread * self.gaussian(len(clean), generator).to(clean.device)
                 inputs["feature"] = feature_noise(clean, noise, mask, alpha, config.beta)
@@ -372,10 +374,10 @@ class AGPNet(Method):
                 self.teacher.follow(self.decoder)
             clean, prior = source(indices)
             inputs = perturbed(indices, clean, prior, generator, done)
-            restored = self.decoder(torch.cat(list(inputs.values()))).chunk(len(inputs))
+            reconstructed = self.decoder(torch.cat(list(inputs.values()))).chunk(len(inputs))
             return {
                 name: F.mse_loss(each, clean) / len(inputs)
-                for name, each in zip(inputs, restored, strict=True)
+                for name, each in zip(inputs, reconstructed, strict=True)
             }
 
         return [self.one_stage(data, self.decoder, loss, prepare=source.prepare)]

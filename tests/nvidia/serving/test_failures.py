@@ -19,6 +19,7 @@ import edgead
 from edgead import Detector, DeviceError, InputError
 from edgead.bundle.storage import Bundle
 from edgead.errors import DeviceLostError
+from edgead.nvidia.kernels import load_kernels
 
 MakeFrame = Callable[..., np.ndarray]
 ILLEGAL = "cuStreamSynchronize failed: an illegal memory access was encountered"
@@ -98,27 +99,50 @@ def test_kernels_of_a_newer_cuda_than_the_driver(
     assert "driver is insufficient (error 35)" in said and "newer driver" in said
 
 
+def test_kernels_of_another_gpu(
+    device: Device, half_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The simulated one is sm_87."""
+    monkeypatch.setattr(edgead._cuda, "ARCHITECTURES", "sm_75 sm_89")
+    said = refused(half_bundle)
+    assert "built for sm_75 sm_89, and this GPU is sm_87" in said
+    assert "EDGEAD_CUDA_ARCHITECTURES=87-real pip install ." in said
+
+
 @pytest.mark.parametrize(
-    ("built", "fits"),
+    ("built", "capability", "fits"),
     [
-        ("sm_86", True),
-        ("sm_87 sm_90", True),
-        ("sm_90", False),
-        ("sm_75 sm_89", False),
-        ("sm_75", True),
+        ("sm_87 sm_90", (8, 7), True),
+        ("sm_75 compute_75", (8, 7), True),
+        ("sm_86", (8, 7), False),  # a desktop's code does not run on a Jetson
+        ("sm_90 compute_90", (8, 7), False),
+        ("sm_75 sm_89", (8, 7), False),
+        ("sm_75", (8, 7), False),
+        ("sm_80", (8, 9), True),  # a later minor version
+        ("sm_89", (8, 0), False),  # an earlier one
+        ("sm_90", (10, 0), False),  # another major version
+        ("compute_90", (12, 0), True),  # PTX is for all that is later
+        ("compute_120", (9, 0), False),
+        ("sm_87", (8, 9), False),  # a Jetson's code runs on no desktop
+        ("sm_87", (9, 0), False),
+        ("sm_110", (11, 0), True),
+        ("sm_120", (12, 1), True),
     ],
 )
-def test_kernels_of_another_gpu(
-    device: Device, half_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, built: str, fits: bool
+def test_code_and_ptx_run_where_nvidia_says(
+    device: Device,
+    monkeypatch: pytest.MonkeyPatch,
+    built: str,
+    capability: tuple[int, int],
+    fits: bool,
 ) -> None:
-    """The simulated one is sm_87; PTX of the newest architecture serves what is newer still."""
+    """CUDA C++ Programming Guide, Binary Compatibility and PTX Compatibility."""
     monkeypatch.setattr(edgead._cuda, "ARCHITECTURES", built)
     if fits:
-        Detector(half_bundle, device="cuda").close()
+        assert load_kernels(capability) is edgead._cuda
     else:
-        said = refused(half_bundle)
-        assert f"built for {built}, and this GPU is sm_87" in said
-        assert "EDGEAD_CUDA_ARCHITECTURES=87-real" in said
+        with pytest.raises(DeviceError, match=f"built for {built}, and this GPU is sm_"):
+            load_kernels(capability)
 
 
 @pytest.mark.parametrize("call", ["begin_capture", "end_capture"])
@@ -128,14 +152,29 @@ def test_what_cannot_be_captured_runs_without_a_graph_and_says_so(
     frame = make_frame(1, (41, 50, 3))
     with Detector(half_bundle, device="cuda") as detector:
         expected = detector.score(frame).score
-    device.plant(call, 1, RuntimeError("CUDA: operation not permitted (error 900)"))
+    refusal = RuntimeError("CUDA: operation not permitted (error 900)")
+    device.plant(call, 1, refusal)  # in the pipeline of the golden frames
     with Detector(half_bundle, device="cuda") as detector:
+        assert "error 900" in detector.info()["kernels"]  # before the first frame
+        device.plant(call, 1, refusal)  # in the pipeline of this thread
         assert detector.score(frame).score == expected
         said = detector.info()["kernels"]
         assert said.startswith("cuda, without a CUDA graph") and "error 900" in said
         launches = device.count_of("launch")
         assert detector.score(frame).score == expected
         assert device.count_of("launch") == launches
+
+
+def test_a_pipeline_that_is_captured_takes_the_word_of_another_back(
+    gpu: Detector, device: Device, half_bundle: Bundle, frame: np.ndarray
+) -> None:
+    """``info`` says what the frames run on now, and a pipeline tells its engine nothing."""
+    device.plant("begin_capture", 1, RuntimeError("CUDA: operation not permitted (error 900)"))
+    with Detector(half_bundle, device="cuda") as detector:
+        engine = detector.engine
+        assert engine.kernels == "cuda" and "error 900" in detector.info()["kernels"]
+        assert detector.score(frame).score == gpu.score(frame).score
+        assert detector.info()["kernels"] == "cuda"
 
 
 def test_a_plan_that_does_not_load(

@@ -1,4 +1,4 @@
-// What the CPU and the CUDA twin of preprocess share on the host: weights and sizes.
+// What the CPU and the CUDA implementation of preprocess share on the host: weights and sizes.
 #include "preprocess.h"
 
 #include "layout.h"

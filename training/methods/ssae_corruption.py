@@ -6,16 +6,13 @@ Every random draw comes from the generator of the step, so that a resumed run se
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-
-if TYPE_CHECKING:
-    from .ssae import SSAESettings
 
 TEXTURES = ("perlin", "stripes", "cut_paste")  # [P] procedural sources
 NO_IMAGES = torch.empty(0)
@@ -149,8 +146,19 @@ def cut(pictures: Tensor, size: tuple[int, int], generator: torch.Generator) -> 
     return picture[:, y : y + size[0], x : x + size[1]]
 
 
+@dataclass(frozen=True)
+class Corruption:
+    """Shares of images and shapes, and ranges; as in ``SSAESettings``."""
+
+    clean: float
+    strokes: float
+    elastic: float
+    extent: tuple[float, float]
+    opacity: tuple[float, float]
+
+
 def corrupt(
-    images: Tensor, settings: SSAESettings, generator: torch.Generator, textures: Tensor = NO_IMAGES
+    images: Tensor, kind: Corruption, generator: torch.Generator, textures: Tensor = NO_IMAGES
 ) -> tuple[Tensor, Tensor]:
     """Images [N, 3, H, W] in [0, 1] with local corruption, and where it is: mask [N, 1, H, W].
 
@@ -160,21 +168,21 @@ def corrupt(
     """
     size = (images.shape[2], images.shape[3])
     corrupted, mask = images.clone(), images.new_zeros(len(images), 1, *size)
-    low, high = settings.extent
+    low, high = kind.extent
     for row in range(len(images)):
-        if uniform(generator, 0, 1) < settings.clean:
+        if uniform(generator, 0, 1) < kind.clean:
             continue
         for _ in range(1 + int(torch.randint(SHAPES, (1,), generator=generator))):
-            thin = uniform(generator, 0, 1) < settings.strokes
+            thin = uniform(generator, 0, 1) < kind.strokes
             side = uniform(generator, low, high) * min(size)
             shape = (stroke if thin else blob)(size, side, generator)
-            pulled = uniform(generator, 0, 1) < settings.elastic
+            pulled = uniform(generator, 0, 1) < kind.elastic
             if pulled:
                 content = elastic(corrupted[row], uniform(generator, 0.01, 0.05), generator)
             else:
                 given = len(textures) > 0
                 content = cut(textures, size, generator) if given else texture(images, generator)
-            opacity = 1.0 if pulled else uniform(generator, *settings.opacity)
+            opacity = 1.0 if pulled else uniform(generator, *kind.opacity)
             corrupted[row] = torch.lerp(corrupted[row], content, opacity * shape)
             mask[row, 0] = torch.maximum(mask[row, 0], shape)
     return corrupted, mask

@@ -1,5 +1,5 @@
-// How preprocess_cpu walks a frame, and where the scratch arrays of the CPU twins lie in their
-// workspaces. (static: see simd.h)
+// How preprocess_cpu walks a frame, and where the scratch arrays of the CPU implementations lie in
+// their workspaces. (static: see simd.h)
 #pragma once
 #include "anomaly_map.h"
 #include "preprocess.h"

@@ -8,7 +8,7 @@
 // Simple use: fill PreprocessParams; let preprocess_axis() fill the two axes in memory of yours;
 // take a workspace of preprocess_workspace_bytes(); call preprocess_cpu() once per frame.
 // Ownership: the caller owns frame, image, axes and workspace. Nothing here allocates, keeps state,
-// starts a thread or checks an argument: the door (edgead/preprocess.py) has done that.
+// starts a thread or checks an argument: the entry point (edgead/preprocess.py) has done that.
 // Threads: one workspace per thread; params and axes can be shared.
 //
 // The filter is a half-pixel triangle, widened by in/out when shrinking (antialias), separable,
@@ -64,13 +64,13 @@ using PreprocessCpu = void (*)(const PreprocessParams& params, const PreprocessA
                                const PreprocessAxis& horizontal, const void* frame, void* image,
                                void* workspace);
 
-// The CUDA twin: frame, image and the arrays of both axes lie in device memory, the weights at a
-// multiple of 8 bytes; enqueued on `stream` (a cudaStream_t), safe inside a CUDA graph, no
-// workspace. Returns the cudaError_t of the launch.
+// The CUDA implementation: frame, image and the arrays of both axes lie in device memory, the
+// weights at a multiple of 8 bytes; enqueued on `stream` (a cudaStream_t), safe inside a CUDA
+// graph, no workspace. Returns the cudaError_t of the launch.
 int preprocess_cuda(const PreprocessParams& params, const PreprocessAxis& vertical,
                     const PreprocessAxis& horizontal, const void* frame, void* image, void* stream);
 
-// The mathematics that both twins share. (static: see simd.h)
+// The mathematics that both implementations share. (static: see simd.h)
 
 EDGEAD_HOST_DEVICE static inline uint32_t preprocess_mid(uint32_t acc, int32_t sample_bytes) {
   return sample_bytes == 1 ? (acc + (1u << 5)) >> 6 : (acc + (1u << 13)) >> 14;

@@ -1,5 +1,5 @@
-// What every kernel's header needs: the mark of functions that both twins share, the kinds of
-// arrays, and IEEE binary16 as bits, since C++17 has no such type.
+// What every kernel's header needs: the mark of functions that both implementations share, the
+// kinds of arrays, and IEEE binary16 as bits, since C++17 has no such type.
 #pragma once
 #include <cstddef>
 #include <cstdint>

@@ -23,12 +23,12 @@
 // take a workspace of anomaly_map_workspace_bytes(); call anomaly_map_cpu() once per batch.
 // Ownership: the caller owns features, map, score, plan memory and workspace; the plan lives as
 // long as its memory. Nothing here allocates per call, keeps state, starts a thread or checks an
-// argument: the door (edgead/anomaly_map.py) has done that. Threads: one workspace per thread; the
-// plan can be shared. Not finite: a NaN or infinity in a feature makes the distance there NaN or
-// infinite, with it every pixel that the position reaches (and perhaps others in the groups of
-// kRowGroup rows and kColumnGroup columns that hold such a pixel), and the score. The same holds
-// when a squared norm overflows float32. Nothing hides it but the roi: an ignored pixel is exactly
-// 0 whatever was there, and only kept pixels reach the score.
+// argument: the entry point (edgead/anomaly_map.py) has done that. Threads: one workspace per
+// thread; the plan can be shared. Not finite: a NaN or infinity in a feature makes the distance
+// there NaN or infinite, with it every pixel that the position reaches (and perhaps others in the
+// groups of kRowGroup rows and kColumnGroup columns that hold such a pixel), and the score. The
+// same holds when a squared norm overflows float32. Nothing hides it but the roi: an ignored pixel
+// is exactly 0 whatever was there, and only kept pixels reach the score.
 #pragma once
 #include <cmath>
 
@@ -87,7 +87,7 @@ struct AnomalyMapPlan {
 size_t anomaly_map_plan_bytes(const AnomalyMapParams& params);
 AnomalyMapPlan anomaly_map_plan(const AnomalyMapParams& params, const uint8_t* roi, void* memory);
 
-// Bytes of the CPU twin's workspace, 64-byte aligned.
+// Bytes of the CPU implementation's workspace, 64-byte aligned.
 size_t anomaly_map_workspace_bytes(const AnomalyMapParams& params);
 
 // reference, restored: `levels` pointers each, to values of params.type; map [batch, height,
@@ -96,9 +96,9 @@ using AnomalyMapCpu = void (*)(const AnomalyMapPlan& plan, const void* const* re
                                const void* const* restored, int32_t batch, float* map, float* score,
                                void* workspace);
 
-// The CUDA twin: a plan whose bands point into device memory (a copy of the host's plan memory, see
-// anomaly_map_plan_moved), features, map, score and workspace on the device; enqueued on `stream`
-// (a cudaStream_t), safe inside a CUDA graph. Returns the cudaError_t of the launches.
+// The CUDA implementation: a plan whose bands point into device memory (a copy of the host's plan
+// memory, see anomaly_map_plan_moved), features, map, score and workspace on the device; enqueued
+// on `stream` (a cudaStream_t), safe inside a CUDA graph. Returns the cudaError_t of the launches.
 size_t anomaly_map_cuda_workspace_bytes(const AnomalyMapParams& params, int32_t batch);
 int anomaly_map_cuda(const AnomalyMapPlan& plan, const void* const* reference,
                      const void* const* restored, int32_t batch, float* map, float* score,
@@ -107,7 +107,7 @@ int anomaly_map_cuda(const AnomalyMapPlan& plan, const void* const* reference,
 // The plan after its memory was copied from `from` to `to`.
 AnomalyMapPlan anomaly_map_plan_moved(const AnomalyMapPlan& plan, const void* from, void* to);
 
-// The mathematics that both twins share. (static: see simd.h)
+// The mathematics that both implementations share. (static: see simd.h)
 
 // From the sums of a * b, a * a and b * b. In double, so that the product of the squares neither
 // overflows nor vanishes, and equal features give exactly 0. Rounding must not make it negative.

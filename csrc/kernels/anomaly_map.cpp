@@ -1,4 +1,4 @@
-// What the CPU and the CUDA twin of anomaly_map share on the host: the banded matrices.
+// What the CPU and the CUDA implementation of anomaly_map share on the host: the banded matrices.
 #include "anomaly_map.h"
 
 #include <algorithm>

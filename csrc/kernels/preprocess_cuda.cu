@@ -1,4 +1,4 @@
-// preprocess on the GPU: one launch, the same bits as the CPU twin.
+// preprocess on the GPU: one launch, the same bits as the CPU implementation.
 //
 // Mapping: a block makes a tile of 8 rows x 32 columns of the image. Its pixels of the frame are
 // taken in pieces of up to 1024 samples per row: first a thread per four samples runs down the
