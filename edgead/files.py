@@ -138,21 +138,36 @@ def _clean_leftovers(target: Path) -> None:
 @contextlib.contextmanager
 def _locked(directory: Path, *, wait: bool) -> Iterator[bool]:
     """Hold the lock of ``directory``; yields whether it is held (False: a living writer has it)."""
-    try:
-        import fcntl
-    except ImportError:  # Windows: no lock, so a writer's own directory alone counts as its own
+    if sys.platform == "win32":  # no lock, so a writer's own directory alone counts as its own
         yield wait
         return
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            held = True
-        except OSError:  # in use, or a file system without locks: never remove what may be alive
+            held = lock(descriptor, wait=wait)
+        except OSError:  # a file system without locks: never remove what may be alive
             held = wait
         yield held
     finally:
         os.close(descriptor)
+
+
+def lock(descriptor: int, *, wait: bool = False) -> bool:
+    """Lock an open file or directory until it is closed or the process dies; not on Windows.
+
+    Returns:
+        Whether it is held; False where another has it and ``wait`` is not set.
+
+    Raises:
+        OSError: a file system without locks.
+    """
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _sync_directory(directory: Path) -> None:

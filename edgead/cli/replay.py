@@ -28,7 +28,7 @@ EXAMPLE = """\
   edgead replay cell.edgead scores.json --json                 what edgead score wrote"""
 
 MISMATCH = 6
-ROW = "{verdict:<9}  {stage:<11}  {recorded:>10}  {difference:>10}  {image}"
+ROW = "{:<9}  {:<11}  {:>10}  {:>10}  {}"
 CAUSES = {
     "frame": "the image on disk is not the frame that was scored: it was changed, or saved again",
     "preprocess": "the same frame became another image: other preprocessing in the bundle, "
@@ -141,9 +141,8 @@ def _replay_all(
 
     replayed: list[Replayed] = []
     failed: list[dict[str, Any]] = []
-    titles = ("verdict", "stage", "score", "difference", "image")
-    names = ("verdict", "stage", "recorded", "difference", "image")
-    console.say(console.paint(ROW.format(**dict(zip(names, titles, strict=True))), "dim"))
+    columns = ("verdict", "stage", "score", "difference", "image")
+    console.say(console.paint(ROW.format(*columns), "dim"))
     for record in records.found:
         try:
             one = replay(detector, record)
@@ -154,11 +153,11 @@ def _replay_all(
         replayed.append(one)
         verdict = "repeated" if one.stage is None else "MISMATCH"
         row = ROW.format(
-            verdict=verdict,
-            stage=one.stage or "",
-            recorded=f"{record.score:#.5g}",
-            difference=f"{one.score_difference:+.2g}" if one.score_difference else "0",
-            image=record.image,
+            verdict,
+            one.stage or "",
+            f"{record.score:#.5g}",
+            f"{one.score_difference:+.2g}" if one.score_difference else "0",
+            record.image,
         )
         colour = "green" if one.stage is None else "red"
         console.say(row.replace(verdict, console.paint(verdict, colour), 1))

@@ -32,7 +32,7 @@ EXAMPLE = """\
   edgead score cell.edgead part.png --exit-code || stop  for shell scripts (3: anomalous)"""
 
 ANOMALOUS = 3
-ROW = "{verdict:<10}  {score:>10}  {p_value:>7}  {regions:>7}  {ms:>7}  {image}"
+ROW = "{:<10}  {:>10}  {:>7}  {:>7}  {:>7}  {}"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -107,9 +107,8 @@ def _score_all(
     detector: Detector, paths: Sequence[Path], overlays: Sequence[Path | None], console: Console
 ) -> Iterator[dict[str, Any]]:
     """Score, print and describe every image; one that cannot be read is an error of its own."""
-    titles = ("verdict", "score", "p-value", "regions", "ms", "image")
-    names = ("verdict", "score", "p_value", "regions", "ms", "image")
-    console.say(console.paint(ROW.format(**dict(zip(names, titles, strict=True))), "dim"))
+    columns = ("verdict", "score", "p-value", "regions", "ms", "image")
+    console.say(console.paint(ROW.format(*columns), "dim"))
     for path, overlay in zip(paths, overlays, strict=True):
         try:
             result = _score_one(detector, path)
@@ -140,12 +139,12 @@ def _score_one(detector: Detector, path: Path) -> Result:
 def _row(console: Console, path: Path, result: Result) -> str:
     verdict = "ANOMALOUS" if result.is_anomalous else "good"
     row = ROW.format(
-        verdict=verdict,
-        score=f"{result.score:#.5g}",
-        p_value=f"{result.p_value:#.3g}",
-        regions=len(result.regions),
-        ms=f"{result.timings_ms['total']:.1f}",
-        image=path,
+        verdict,
+        f"{result.score:#.5g}",
+        f"{result.p_value:#.3g}",
+        len(result.regions),
+        f"{result.timings_ms['total']:.1f}",
+        path,
     )
     # Painted after the padding: escape sequences have a length but no width.
     return row.replace(verdict, console.paint(verdict, "red" if verdict != "good" else "green"), 1)

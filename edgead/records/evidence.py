@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from queue import Full, Queue
 from typing import Any
 
 from edgead.errors import InputError
-from edgead.files import os_sentence, write_file
+from edgead.files import lock, os_sentence, write_file
 from edgead.images import encode_jpeg, encode_png
 from edgead.result import Result
 
@@ -119,19 +120,15 @@ class Evidence:
 
     def _take_lock(self) -> None:
         """Two processes would each count to the bound; the lock dies with its process."""
-        try:
-            import fcntl
-        except ImportError:  # Windows has no such locks
+        if sys.platform == "win32":  # it has no such locks
             return
         if self._lock >= 0:
             os.close(self._lock)
         self._lock = os.open(self.folder, os.O_RDONLY)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        if not lock(self._lock):
             raise InputError(
                 f"--evidence {self.folder}: another edgead watch saves there; choose another folder"
-            ) from error
+            )
 
     def _save(self, line: Line, result: Result) -> None:
         """Write one piece of evidence; all of it or nothing."""

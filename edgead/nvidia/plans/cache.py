@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from edgead.errors import CancelledError, DeviceError
-from edgead.files import os_sentence, write_file
+from edgead.files import lock, os_sentence, write_file
 
 MOST_PLANS = 24
 MOST_BYTES = 2**31
@@ -277,9 +277,7 @@ class PlanCache:
     @contextlib.contextmanager
     def _try_lock(self, key: str) -> Iterator[bool]:
         """Whether the lock of ``key`` is held now; its file goes when it is given back."""
-        try:
-            import fcntl
-        except ImportError:  # Windows: two builds at once cost time, and the later one stays
+        if sys.platform == "win32":  # two builds at once cost time, and the later one stays
             yield True
             return
         path = self.directory / f"{key}.lock"
@@ -287,7 +285,10 @@ class PlanCache:
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
             descriptor = os.open(path, flags, 0o600)
         try:
-            held = _lock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB) and _is_still(path, descriptor)
+            try:
+                held = lock(descriptor) and _is_still(path, descriptor)
+            except OSError:  # a file system without locks: as on Windows
+                held = _is_still(path, descriptor)
             try:
                 yield held
             finally:
@@ -371,18 +372,6 @@ def _refusals(directory: Path) -> Iterator[None]:
         where = error.filename if error.filename is not None else str(directory)
         named = OSError(error.errno, error.strerror, where)
         raise DeviceError(f"plan cache: {os_sentence(named)}; or {_CURE}") from error
-
-
-def _lock(descriptor: int, operation: int) -> bool:
-    import fcntl
-
-    try:
-        fcntl.flock(descriptor, operation)
-    except BlockingIOError:  # in use
-        return False
-    except OSError:  # a file system without locks: two builds at once, and the later one stays
-        return True
-    return True
 
 
 def _is_still(path: Path, descriptor: int) -> bool:
