@@ -26,6 +26,7 @@ EXAMPLE = """\
   edgead doctor --json     for programs"""
 
 CUDA_SUCCESS = 0
+NOT_BUILT = Path(__file__).parents[1] / "nvidia/_cuda.not_built.txt"  # setup.py writes it
 STYLES = {"ok": "green", "missing": "yellow", "broken": "red"}
 
 
@@ -249,8 +250,7 @@ def built() -> dict[str, str]:
 
 def _built_cuda() -> str:
     if find_spec("edgead.nvidia._cuda") is None:
-        note = Path(__file__).parents[1] / "nvidia/_cuda.not_built.txt"  # setup.py wrote it
-        return f"not built: {note.read_text().strip()}" if note.exists() else "not built"
+        return f"not built: {NOT_BUILT.read_text().strip()}" if NOT_BUILT.exists() else "not built"
     from edgead.nvidia import _cuda as cuda
 
     code, text = cuda.status()

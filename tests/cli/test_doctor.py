@@ -74,11 +74,9 @@ def test_the_cuda_kernels_are_an_option(monkeypatch, capsys, cuda, state, cure):
     assert "avx2" in by_name(report)["kernels cpu"]["detail"]
 
 
-def test_why_the_cuda_kernels_were_not_built_is_read_beside_the_cpu_kernels(
-    monkeypatch, capsys, tmp_path
-):
+def test_why_the_cuda_kernels_were_not_built_is_read_in_their_place(monkeypatch, capsys, tmp_path):
     monkeypatch.setitem(sys.modules, "edgead.nvidia._cuda", None)
-    monkeypatch.setattr("edgead._cpu.__file__", str(tmp_path / "_cpu.so"))
+    monkeypatch.setattr("edgead.cli.doctor.NOT_BUILT", tmp_path / "_cuda.not_built.txt")
     assert by_name(run_json(capsys)[1])["kernels cuda"]["detail"] == "not built"
     (tmp_path / "_cuda.not_built.txt").write_text("nvcc 11.4 at /x/nvcc is too old\n")
     detail = by_name(run_json(capsys)[1])["kernels cuda"]["detail"]
