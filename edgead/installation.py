@@ -21,7 +21,16 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "nvidia": ("tensorrt", "pycuda"),
     "rtx": ("tensorrt_rtx",),
     "demo": ("elpv_dataset",),
-    "test": ("pytest", "hypothesis", "sklearn", "scipy", "cmake", "tensorrt_rtx"),
+    "test": (
+        "pytest",
+        "xdist",
+        "filelock",
+        "hypothesis",
+        "sklearn",
+        "scipy",
+        "cmake",
+        "tensorrt_rtx",
+    ),
     "lint": ("ruff", "mypy", "clang_format"),
 }
 
