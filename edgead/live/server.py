@@ -37,7 +37,7 @@ TOKEN_PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8">
 <style>body { font:16px/1.5 system-ui,sans-serif; margin:15vh auto; max-width:26em; padding:0 1em }
 input { font:inherit; width:100%; box-sizing:border-box; margin:.5em 0 }</style></head>
 <body><h1>edgead watch</h1><form method="post" action="token"><label for="token">The token that
-edgead watch printed when it started, or that EDGEAD_TOKEN has:</label>
+edgead watch printed when it started, or the value of EDGEAD_TOKEN:</label>
 <input id="token" name="token" type="password" autofocus autocomplete="off">
 <input type="submit" value="Show the page"></form></body></html>
 """
@@ -148,7 +148,7 @@ class PageServer:
         if not self._access.is_authorized(request, self.address.port):
             if (method, path) == ("GET", "/"):
                 return HTMLResponse(TOKEN_PAGE, 401)
-            return PlainTextResponse("the token is missing: open the page and give it\n", 401)
+            return PlainTextResponse("the token is missing: open the page and enter it\n", 401)
         assert self._board is not None
         match method, path:
             case "GET", "/":
