@@ -9,7 +9,8 @@ from html import escape
 import numpy as np
 from numpy.typing import NDArray
 
-from edgead.bench.samples import PERCENTILES, percentile
+from edgead.bench.samples import PERCENTILES
+from edgead.monitoring.percentiles import percentile
 
 WIDTH, LEFT, RIGHT = 720, 56, 16
 ROW = 15  # height of a line of text

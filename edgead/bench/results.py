@@ -14,8 +14,9 @@ from typing import Any
 from edgead.bench.closed_loop import END_TO_END, Series, scopes
 from edgead.bench.compare import SCHEMA, Change
 from edgead.bench.open_loop import OpenLoop
-from edgead.bench.samples import Interval, percentile, ratio_interval, summary
+from edgead.bench.samples import Interval, ratio_interval, summary
 from edgead.errors import InputError
+from edgead.monitoring.percentiles import percentile
 
 STAGES = ("preprocess", "copy", "engine", "anomaly_map", "total")
 SCOPES = {

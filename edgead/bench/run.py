@@ -19,7 +19,6 @@ from edgead.bench.monitor import Monitor
 from edgead.bench.open_loop import OpenLoop, open_loop
 from edgead.bench.page import page
 from edgead.bench.results import Measured
-from edgead.bench.samples import percentile
 from edgead.bundle.storage import Bundle, open_bundle
 from edgead.cli.console import Console, count, print_json
 from edgead.cli.signals import Stopping, exit_code, stopping
@@ -28,6 +27,7 @@ from edgead.detector import Detector
 from edgead.errors import InputError
 from edgead.files import write_file
 from edgead.images import decode_image, expand, read_image
+from edgead.monitoring.percentiles import percentile
 
 MOST_FRAMES = 10_000_000  # of an open loop; four numbers of each are held in memory
 OVER_BUDGET, SLOWER = 4, 5  # exit codes
