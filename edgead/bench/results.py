@@ -28,7 +28,7 @@ SCOPES = {
 
 
 @dataclass
-class Measured:
+class BenchResult:
     """One bundle on one device: what it is and what was found."""
 
     label: str
@@ -84,7 +84,7 @@ class Measured:
         return found
 
 
-def add_ratios(measured: Sequence[Measured]) -> None:
+def add_ratios(measured: Sequence[BenchResult]) -> None:
     """Set each one's median over the first's, scope by scope; they were measured in turns."""
     base = measured[0].scopes
     for other in measured[1:]:
@@ -95,7 +95,7 @@ def add_ratios(measured: Sequence[Measured]) -> None:
         }
 
 
-def report(measured: Sequence[Measured], machine: Mapping[str, Any]) -> dict[str, Any]:
+def report(measured: Sequence[BenchResult], machine: Mapping[str, Any]) -> dict[str, Any]:
     """The whole JSON object: the first bundle's keys, ``machine``, and the others ``beside``."""
     found = {**measured[0].to_json(), "machine": dict(machine)}
     if len(measured) > 1:
@@ -108,7 +108,7 @@ def to_json_text(value: Mapping[str, Any]) -> bytes:
     return (json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
-def to_csv(measured: Sequence[Measured]) -> bytes:
+def to_csv(measured: Sequence[BenchResult]) -> bytes:
     """A line for each sample: bundle, loop, name, sample (its turn or frame), milliseconds."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")

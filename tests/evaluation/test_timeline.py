@@ -8,9 +8,15 @@ import re
 import numpy as np
 import pytest
 from edgead_training.data import open_dataset
+from edgead_training.evaluation.charts import (
+    COLUMNS,
+    PANEL_LEFT,
+    PANEL_RIGHT,
+    PANEL_WIDTH,
+    panel,
+)
 from edgead_training.evaluation.evaluate import evaluate
 from edgead_training.evaluation.report import render
-from edgead_training.evaluation.report_timeline import COLUMNS, LEFT, RIGHT, WIDTH, panel
 from edgead_training.evaluation.timeline import Timeline, frame_auroc, normalised, timelines
 
 import edgead.detector
@@ -97,12 +103,12 @@ def test_images_have_no_frame_auroc(mvtec, detector):
     found = evaluate(detector, open_dataset(mvtec, purpose="evaluate"))
     assert found.metrics["frame_auroc"] is None
     assert found.timelines == ()
-    assert "Score over time" not in render(found)
+    assert "Score over time" not in render(found).decode()
 
 
 def test_the_report_has_one_panel_for_each_video(watched, detector):
     found = evaluate(detector, open_dataset(watched, purpose="evaluate"))
-    page = render(found)
+    page = render(found).decode()
     assert "frame AUROC 1.0000 with scores normalised per video" in page
     assert re.findall(r"Score over the frames of (\w)", page) == ["a", "b"]
     assert page.count('<rect class="span"') == 2
@@ -113,18 +119,18 @@ def test_a_panel_shades_the_span_and_keeps_every_peak():
     scores[[4321, 7777]] = 5.0, -2.0
     anomalous = np.zeros(scores.size, bool)
     anomalous[900:1800] = True
-    drawn = panel(Timeline("<v>", scores, anomalous), threshold=1.0)
+    drawn = str(panel(Timeline("<v>", scores, anomalous), threshold=1.0))
     x, width = map(
         float, re.search(r'class="span" x="([\d.]+)".* width="([\d.]+)"', drawn).groups()
     )
-    plot = WIDTH - LEFT - RIGHT
-    assert x == pytest.approx(LEFT + 0.1 * plot, abs=0.01)
+    plot = PANEL_WIDTH - PANEL_LEFT - PANEL_RIGHT
+    assert x == pytest.approx(PANEL_LEFT + 0.1 * plot, abs=0.01)
     assert width == pytest.approx(0.1 * plot, abs=0.01)
     curve = re.search(r'class="score" d="M([^"]+)"', drawn).group(1)
     points = [tuple(map(float, point.split())) for point in curve.split(" L")]
     peak, dip = min(points, key=lambda p: p[1]), max(points, key=lambda p: p[1])
-    assert peak[0] == pytest.approx(LEFT + plot * 4321.5 / scores.size, abs=0.1)
-    assert dip[0] == pytest.approx(LEFT + plot * 7777.5 / scores.size, abs=0.1)
+    assert peak[0] == pytest.approx(PANEL_LEFT + plot * 4321.5 / scores.size, abs=0.1)
+    assert dip[0] == pytest.approx(PANEL_LEFT + plot * 7777.5 / scores.size, abs=0.1)
     assert len(points) <= 2 * COLUMNS
     assert "<v>" not in drawn
     line_y = float(re.search(r'class="threshold" x1="[\d.]+" y1="([\d.]+)"', drawn).group(1))
@@ -133,4 +139,4 @@ def test_a_panel_shades_the_span_and_keeps_every_peak():
 
 
 def test_a_panel_of_equal_scores():
-    assert "nan" not in panel(line([2.0, 2.0], [0, 1]), threshold=2.0)
+    assert "nan" not in str(panel(line([2.0, 2.0], [0, 1]), threshold=2.0))
