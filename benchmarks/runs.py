@@ -18,24 +18,22 @@ from pathlib import Path
 from typing import Any
 
 import agreement
-from edgead_export.exporter import export_run
+from edgead_export import ExportOptions, export_run
 from edgead_training.commands.train import read_setting
 from edgead_training.data import open_dataset
 from edgead_training.evaluation.evaluate import evaluate
+from edgead_training.fit import Bounds, Interrupted
 from edgead_training.methods import METHODS
-from edgead_training.progress import progress, training_bar
-from edgead_training.run import (
+from edgead_training.progress import Reporter, progress, training_bar
+from edgead_training.run import load_run, train
+from edgead_training.run_record import (
     CALIBRATION_FRACTION,
     DEFAULT_PRESET,
     MODEL_FILE,
     RUN_FILE,
-    Bounds,
-    Interrupted,
-    Plan,
+    TrainingOptions,
     full_settings,
-    load_run,
     read_record,
-    train,
 )
 from entries import FIGURES, Results
 from multiply_adds import gflop
@@ -61,9 +59,9 @@ class Job:
     settings: dict[str, Any]
     bounds: Bounds
 
-    def plan(self, data: Path, out: Path) -> Plan:
+    def options(self, data: Path, out: Path) -> TrainingOptions:
         """What ``edgead train`` is to do."""
-        return Plan(
+        return TrainingOptions(
             self.method, data / self.dataset, out, self.settings, self.seed, self.bounds,
             preset=self.preset,
         )  # fmt: skip
@@ -71,7 +69,7 @@ class Job:
     @property
     def head(self) -> dict[str, Any]:
         """The head of the job's entry; the command has RUN for the folder and S for the seed."""
-        command = self.plan(Path(), Path("RUN")).command()
+        command = self.options(Path(), Path("RUN")).command()
         command = command.replace(f" --seed {self.seed}", " --seed S")
         return {
             "method": self.method,
@@ -216,8 +214,8 @@ def train_run(job: Job, data: Path, work: Path) -> Path:
     out = work / job.name
     if not (out / MODEL_FILE).is_file():
         resume = (out / RUN_FILE).is_file()
-        plan = job.plan(data, out)
-        train(plan, resume=resume, log=lambda _: None, progress=progress, bar=training_bar())
+        options = job.options(data, out)
+        train(options, resume=resume, reporter=Reporter(progress=progress, bar=training_bar()))
     return out
 
 
@@ -228,9 +226,8 @@ def measure(run_dir: Path, job: Job, data: Path, work: Path) -> dict[str, Any]:
     """
     root = data / job.dataset
     work.mkdir(parents=True, exist_ok=True)
-    bundle = export_run(
-        run_dir, work / f"{job.name}.edgead", data=root, float16=False, log=lambda _: None
-    )
+    options = ExportOptions(data=root, float16=False)
+    bundle = export_run(run_dir, work / f"{job.name}.edgead", options, log=lambda _: None)
     run, dataset = load_run(run_dir, root), open_dataset(root, purpose="evaluate")
     with Detector(bundle, threads=1) as detector:
         figures = evaluate(detector, dataset).metrics

@@ -1,6 +1,6 @@
 """anomaly_map: feature pairs become the anomaly map and one score per frame.
 
-``csrc/anomaly_map.h`` has the formula, ``edgead/reference.py`` the same in float64 NumPy.
+``csrc/kernels/anomaly_map.h`` has the formula, ``edgead/reference.py`` the same in float64 NumPy.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ F32 = npt.NDArray[np.float32]
 Features = npt.NDArray[np.float32] | npt.NDArray[np.float16]
 Pairs = Sequence[tuple[Features, Features]]
 
-# In the order of the enumerations in csrc/anomaly_map.h.
+# In the order of the enumerations in csrc/kernels/anomaly_map.h.
 DISTANCES = ("cosine", "l1", "l2")
 FUSIONS = ("sum", "product")
 POOLINGS = ("max", "mean", "top_k")
@@ -168,7 +168,7 @@ class AnomalyMap:
         given = kernel_arguments(params, self.shapes, self.dtype, layout, roi, kept)
         self._kernel = _cpu.AnomalyMap(**given, simd=simd)
 
-    def __call__(self, pairs: Pairs, out: F32 | None = None) -> tuple[F32, F32]:
+    def run(self, pairs: Pairs, out: F32 | None = None) -> tuple[F32, F32]:
         """Compute the maps and scores of a batch.
 
         A NaN or an infinity in a feature makes the map there and the score not finite: nothing
@@ -281,3 +281,17 @@ def kept_pixels(roi: Any, size: tuple[int, int]) -> int:
     if kept == 0:
         raise InputError("roi keeps no pixel, expected at least one that is not 0")
     return kept
+
+
+def pool(values: F32, roi: npt.NDArray[np.uint8] | None, params: MapParams) -> float:
+    """The score of a stitched map [h, w], as the kernel pools the map of one image.
+
+    ``roi``: 0 where a pixel does not count; None keeps all. Not finite where a kept value is not.
+    """
+    kept: F32 = values.reshape(-1) if roi is None else values[roi != 0]
+    if params.pooling == "max":
+        return float(kept.max())
+    if params.pooling == "mean":
+        return float(kept.mean(dtype=np.float64))
+    top = params.top_count(kept.size)
+    return float(np.partition(kept, kept.size - top)[kept.size - top :].mean(dtype=np.float64))

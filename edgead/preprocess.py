@@ -1,7 +1,7 @@
 """preprocess: a camera frame of any size becomes the network's image.
 
-The result is fixed bit by bit (``csrc/preprocess.h`` has the formula): training, evaluation and the
-runtime, on the CPU or a GPU, get the same image from the same frame.
+The result is fixed bit by bit (formula: ``csrc/kernels/preprocess.h``): training, evaluation and
+the runtime, on the CPU or a GPU, get the same image from the same frame.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from edgead.errors import InputError
 
 COLORS = ("bgr", "rgb", "gray")
 
-# In the order of the enumerations in csrc/common.h.
+# In the order of the enumerations in csrc/kernels/common.h.
 DTYPES = ("float32", "float16")
 LAYOUTS = ("NCHW", "NHWC")
 
@@ -191,9 +191,7 @@ class Preprocessor:
         self._geometry: tuple[Any, ...] | None = None
         self._kernel: Any = None
 
-    def __call__(
-        self, frame: npt.NDArray[Any], out: npt.NDArray[Any] | None = None
-    ) -> npt.NDArray[Any]:
+    def run(self, frame: npt.NDArray[Any], out: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
         """See :func:`preprocess`."""
         geometry = None
         if type(frame) is np.ndarray:
@@ -261,4 +259,4 @@ def preprocess(
     Source: half-pixel bilinear, the triangle widened when shrinking, as
     ``torch.nn.functional.interpolate(mode="bilinear", antialias=True)`` has it.
     """
-    return Preprocessor(params, color, dtype=dtype, layout=layout)(frame, out)
+    return Preprocessor(params, color, dtype=dtype, layout=layout).run(frame, out)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from itertools import product
 from pathlib import Path
+from platform import platform, python_version
 from time import perf_counter
 
 from edgead.bench import compare, results, text, trust
@@ -26,7 +27,7 @@ from edgead.detector import Detector
 from edgead.errors import InputError, MissingExtraError
 from edgead.files import write_file
 from edgead.images import decode_image, expand, read_image
-from edgead.installation import cure, missing
+from edgead.installation import __version__, cure, missing
 from edgead.monitoring.percentiles import percentile
 
 MOST_FRAMES = 10_000_000  # of an open loop; four numbers of each are held in memory
@@ -201,10 +202,6 @@ def _say_what(
 
 
 def _describe(subject: Subject, given: Input, args: argparse.Namespace) -> BenchResult:
-    from platform import platform, python_version
-
-    from edgead.installation import __version__
-
     bundle = subject.detector.bundle
     identity = {
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),

@@ -209,8 +209,8 @@ class Manifest:
         Errors: BundleError that names the missing, unknown or mistyped key, or says that the
         schema is newer than this edgead or none at all.
         """
-        door = Fields(value, "manifest")
-        version = door.integer("schema_version")
+        root = Fields(value, "manifest")
+        version = root.integer("schema_version")
         if version > SCHEMA_VERSION:
             raise BundleError(
                 f"the bundle has schema version {version}; this edgead reads up to "
@@ -222,36 +222,36 @@ class Manifest:
                 "was changed; copy the bundle again"
             )
         try:
-            manifest = _read(cls, door, version)
+            manifest = _read(cls, root, version)
         except BundleError:
             raise
         except EdgeadError as error:  # a parameter that preprocess or anomaly_map refuses
             raise BundleError(f"manifest.json: {error}") from error
-        door.done()
+        root.done()
         return manifest
 
 
-def _read(cls: type[Manifest], door: Fields, version: int) -> Manifest:
-    image = door.child("input")
-    pairs = tuple(read_pair(fields) for fields in door.children("pairs"))
+def _read(cls: type[Manifest], root: Fields, version: int) -> Manifest:
+    image = root.child("input")
+    pairs = tuple(read_pair(fields) for fields in root.children("pairs"))
     if not pairs:
         raise BundleError("manifest.pairs: none; expected at least one")
-    map_fields = door.child("map")
-    calibration = door.child("calibration")
-    golden = tuple(read_golden(fields) for fields in door.children("golden"))
+    map_fields = root.child("map")
+    calibration = root.child("calibration")
+    golden = tuple(read_golden(fields) for fields in root.children("golden"))
     manifest = cls(
         schema_version=version,
-        edgead_version=door.text("edgead_version"),
-        name=door.text("name"),
-        method=door.text("method"),
-        created=door.text("created"),
+        edgead_version=root.text("edgead_version"),
+        name=root.text("name"),
+        method=root.text("method"),
+        created=root.text("created"),
         input_name=image.text("name"),
         preprocess=PreprocessParams(
             size=image.size("size"), mean=image.triple("mean"), std=image.triple("std")
         ),
         pairs=pairs,
         map=read_map(map_fields, tuple(pair.weight for pair in pairs)),
-        models=door.texts("models"),
+        models=root.texts("models"),
         calibration=Calibration(
             scores=calibration.numbers("scores"),
             peaks=calibration.numbers("peaks"),
@@ -259,13 +259,13 @@ def _read(cls: type[Manifest], door: Fields, version: int) -> Manifest:
             ties=read_ties(calibration),
             own=read_own(calibration),
         ),
-        tolerance={name: read_tolerance(f) for name, f in door.named_children("tolerance").items()},
+        tolerance={name: read_tolerance(f) for name, f in root.named_children("tolerance").items()},
         golden=golden,
-        ignore=read_ignore(door.child("ignore")) if door.has("ignore") else None,
-        tiling=read_tiling(door.child("tiling")) if door.has("tiling") else None,
-        health=read_health(door.child("health")) if door.has("health") else None,
-        provenance=door.mapping("provenance"),
-        files=door.texts("files"),
+        ignore=read_ignore(root.child("ignore")) if root.has("ignore") else None,
+        tiling=read_tiling(root.child("tiling")) if root.has("tiling") else None,
+        health=read_health(root.child("health")) if root.has("health") else None,
+        provenance=root.mapping("provenance"),
+        files=root.texts("files"),
     )
     for fields in (image, map_fields, calibration):
         fields.done()

@@ -23,9 +23,8 @@ from edgead.cli.console import Console, count, print_json, table
 from edgead.errors import DeviceError, InputError
 
 if TYPE_CHECKING:
-    from edgead.nvidia.plans.builder import BuildOptions
     from edgead.nvidia.plans.library import Library
-    from edgead.nvidia.plans.store import Plan
+    from edgead.nvidia.plans.plan import BuildOptions, Plan
 
 EXAMPLE = """\
   edgead build cell.edgead                                 on a Jetson or a desktop GPU
@@ -116,7 +115,7 @@ def _build(args: argparse.Namespace, console: Console) -> int:
     console.say(f"with   {library}, for {plan.device}, {model}")
     _tell(console, plan, seconds)
     if args.out is not None:
-        console.say(f"wrote  {args.out}, a copy: whoever loads it has to say that it is trusted")
+        console.say(f"wrote  {args.out}, a copy; loading it requires trust_plan=True")
     if args.json:
         print_json(_json(plan, seconds, args.out))
     if index is None:
@@ -126,7 +125,7 @@ def _build(args: argparse.Namespace, console: Console) -> int:
 
 
 def _options(args: argparse.Namespace) -> BuildOptions:
-    from edgead.nvidia.plans.builder import BuildOptions
+    from edgead.nvidia.plans.plan import BuildOptions
 
     batch = tuple(args.batch) if args.batch else (1, 1, 8)
     if args.static_batch is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +15,6 @@ from edgead.cpu.precision import HINTS, check_computed, check_offered, computed_
 from edgead.cpu.processor import cores
 from edgead.engine.interface import Pairs
 from edgead.errors import BundleError, DeviceError
-
-if TYPE_CHECKING:
-    from edgead.engine.interface import FramePipeline
 
 MOST_LANES = 16
 """Tiles that run at once, each in one thread and buffers of its own."""
@@ -34,6 +31,8 @@ class OpenVINOEngine:
     Errors: DeviceError without OpenVINO or its CPU plugin, for a precision that the processor does
     not offer or that OpenVINO does not really compute in; BundleError without a graph for it, or
     for another graph than the manifest describes.
+
+    ``lanes``: tiles that may run at once, 1 for a bundle without tiles.
     """
 
     kernels = _cpu.simd_paths()[0]
@@ -59,9 +58,9 @@ class OpenVINOEngine:
         }
         if threads is not None:
             config["INFERENCE_NUM_THREADS"] = threads
-        self._lanes = 1 if bundle.manifest.tiling is None else min(threads or cores(), MOST_LANES)
-        if self._lanes > 1:
-            config["NUM_STREAMS"] = self._lanes
+        self.lanes = 1 if bundle.manifest.tiling is None else min(threads or cores(), MOST_LANES)
+        if self.lanes > 1:
+            config["NUM_STREAMS"] = self.lanes
         try:
             self._compiled = core.compile_model(model, "CPU", config)
         except RuntimeError as error:
@@ -85,17 +84,6 @@ class OpenVINOEngine:
         except RuntimeError as error:
             raise DeviceError(f"OpenVINO cannot make a request: {_first_line(error)}") from error
 
-    def pipeline(self, bundle: Bundle, color: str) -> FramePipeline:
-        """The three stages in the memory of this process."""
-        tiling = bundle.manifest.tiling
-        if tiling is not None:
-            from edgead.cpu.tiled_pipeline import TiledPipeline
-
-            return TiledPipeline(bundle, tiling, self, color, self._lanes)
-        from edgead.cpu.pipeline import Pipeline
-
-        return Pipeline(bundle, self, color)
-
 
 class OpenVINOSession:
     """One infer request whose input and outputs are memory that we own and see from NumPy.
@@ -105,7 +93,7 @@ class OpenVINOSession:
     """
 
     def __init__(self, compiled: Any, pairs: list[tuple[str, str]]) -> None:
-        import openvino as ov
+        import openvino as ov  # here: see _import_openvino
 
         self._request = compiled.create_infer_request()
         source = compiled.inputs[0]
@@ -133,6 +121,10 @@ class OpenVINOSession:
 
 
 def _import_openvino() -> Any:
+    """OpenVINO, where an engine is made of it: it loads slowly, and a GPU serves without it.
+
+    Errors: DeviceError.
+    """
     try:
         import openvino
     except ImportError as error:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from edgead_training.data import Sample
-from edgead_training.tiles import middle
+from edgead_training.training_set import middle
 from numpy.typing import NDArray
 
 from edgead.errors import ExportError, InputError

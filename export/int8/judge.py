@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from edgead_training.data import Dataset, Sample
-from edgead_training.data.synthetic_defects import paint
+from edgead_training.data.synthetic_defects import add_defect
 from edgead_training.evaluation import metrics
 from edgead_training.evaluation.evaluate import evaluate
 from numpy.typing import NDArray
@@ -109,7 +109,7 @@ def show(frames: Sequence[CalibrationFrame]) -> Shown:
     for frame in frames:
         image = frame.read()
         shown.append((image, np.zeros(image.shape[:2], bool), False))
-        shown += [(*paint(image, rng)[:2], True) for _ in range(COPIES)]
+        shown += [(*add_defect(image, rng)[:2], True) for _ in range(COPIES)]
     images, masks, painted = zip(*shown, strict=True)
     return Shown(images, masks, np.array(painted))
 

@@ -179,7 +179,7 @@ def test_a_cold_start_is_a_process_of_its_own(bench, bundle_dir, images, tmp_pat
 def test_a_cold_start_that_fails_says_why(tmp_path):
     words = [tmp_path / "absent.edgead", "x.png", "cpu", "bgr", "engine", "device"]
     done = subprocess.run(
-        [sys.executable, "-m", "edgead.bench.cold_start", *words], capture_output=True, text=True
+        [sys.executable, "-m", "edgead.bench.first_verdict", *words], capture_output=True, text=True
     )
     assert done.returncode == 1 and "absent.edgead does not exist" in done.stderr
     from edgead.bench.cold_start import cold_start
@@ -324,7 +324,7 @@ def test_a_page_without_its_extra_is_refused_before_measuring(bench, bundle_dir,
     monkeypatch.setattr(session, "missing", lambda extra: ["jinja2"] * (extra == "bench"))
     code, out, err = bench(bundle_dir, "--html", "page.html")
     assert (code, out) == (1, "")
-    assert 'needs jinja2, which is not installed: pip install "edgead[bench]"' in err
+    assert 'needs jinja2, which is not installed: pip install ".[bench]"' in err
     assert bench(bundle_dir)[0] == 0
 
 

@@ -14,21 +14,21 @@ sys.path.insert(0, str(Path(__file__).parent))
 from harness import SANITIZERS, Build, Program
 
 COMPILERS = ("g++", "clang++")
-BUILDS = [Build(compiler, sanitizer) for compiler in COMPILERS for sanitizer in SANITIZERS]
+# `make test` builds the first, `make test-all` the others.
+FIRST, *OTHERS = (Build(c, sanitizer) for c in COMPILERS for sanitizer in SANITIZERS)
+BUILDS = [FIRST, *(pytest.param(build, marks=pytest.mark.exhaustive) for build in OTHERS)]
 
 
 @pytest.fixture(scope="session")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Build], Program]:
+def built(once: Callable[..., Path]) -> Callable[[Build], Program]:
     """The program of a Build; skips where the compiler is missing."""
-    programs: dict[Build, Program] = {}
 
     def program(build: Build) -> Program:
         for tool in (build.compiler, "objcopy"):
             if shutil.which(tool) is None:
                 pytest.skip(f"{tool} is not installed")
-        if build not in programs:
-            programs[build] = Program(build, tmp_path_factory.mktemp("cuda_on_cpu"))
-        return programs[build]
+        folder = once(f"cuda_on_cpu-{build}", lambda folder: Program(build, folder).compile())
+        return Program(build, folder)
 
     return program
 

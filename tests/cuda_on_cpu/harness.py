@@ -16,7 +16,7 @@ from edgead.anomaly_map import DISTANCES, FUSIONS, POOLINGS, MapParams
 from edgead.preprocess import DTYPES, LAYOUTS, PreprocessParams, normalisation
 
 HERE = Path(__file__).resolve().parent
-CSRC = HERE.parents[1] / "csrc"
+CSRC = HERE.parents[1] / "csrc" / "kernels"
 FLAGS = (
     *("-std=c++17", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"),
     *("-DEDGEAD_CUDA_ON_CPU", f"-I{HERE}", f"-I{CSRC}"),
@@ -60,17 +60,23 @@ def compile_object(build: Build, source: Path, folder: Path, flags: Sequence[str
 
 
 class Program:
-    """run_cases, built once; kernels can be replaced, which builds and links only these anew."""
+    """run_cases of ``build`` in ``folder``; kernels can be replaced, which builds only these."""
 
     def __init__(self, build: Build, folder: Path) -> None:
         self.build = build
-        self.folder = folder
         self.flags = SANITIZERS[build.sanitizer]
+        self.core = folder / "cuda_on_cpu.o"
+        self.objects = {s.name: folder / f"{s.stem}.o" for s in (*HOST, *KERNELS)}
+        self.path = folder / "run_cases"
+
+    def compile(self) -> None:
+        """Build it."""
+        folder = self.path.parent
         folder.mkdir(parents=True, exist_ok=True)
-        self.core = compile_object(build, HERE / "cuda_on_cpu.cpp", folder)  # no sanitizer
-        sources = (*HOST, *KERNELS)
-        self.objects = {s.name: compile_object(build, s, folder, self.flags) for s in sources}
-        self.path = self._link(self.objects, folder)
+        compile_object(self.build, HERE / "cuda_on_cpu.cpp", folder)  # no sanitizer
+        for source in (*HOST, *KERNELS):
+            compile_object(self.build, source, folder, self.flags)
+        self._link(self.objects, folder)
 
     def replaced(self, sources: Mapping[str, str], folder: Path) -> Path:
         """A program with other text for some of KERNELS, by name."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from harness import CSRC, Build, anomaly_map_case, preprocess_case, run_cases
+from harness import CSRC, SANITIZERS, Build, anomaly_map_case, preprocess_case, run_cases
 
 from edgead import reference
 from edgead.anomaly_map import MapParams
@@ -164,13 +164,22 @@ def is_right(found, exact):
     )
 
 
-@pytest.mark.parametrize("sanitizer", ["plain", "thread", "address,undefined"])
+def marks(sanitizer):
+    """A build with a sanitizer takes its time."""
+    return () if sanitizer == "plain" else pytest.mark.exhaustive
+
+
+@pytest.mark.parametrize(
+    "sanitizer", [pytest.param(name, marks=marks(name)) for name in SANITIZERS]
+)
 def test_without_a_bug_nothing_is_found(sanitizer, built, small, tmp_path):
     cases, exact = small
     assert is_right(run_cases(built(Build("g++", sanitizer)).path, cases, tmp_path), exact)
 
 
-@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.name)
+@pytest.mark.parametrize(
+    "bug", [pytest.param(bug, marks=marks(bug.sanitizer), id=bug.name) for bug in BUGS]
+)
 def test_finds(bug, built, small, tmp_path):
     source = (CSRC / bug.file).read_text()
     assert source.count(bug.right) == 1, "the kernel has changed: plant this bug anew"

@@ -34,8 +34,8 @@ def sectors(counts, launch, array):
     return sum(c["memory"] for c in counts if (c["launch"], c["array"]) == (launch, array)) // 32
 
 
-def test_traffic_is_within_five_percent_of_the_lower_bound(folder):
-    rows = traffic.traffic()
+def test_traffic_is_within_five_percent_of_the_lower_bound(program, folder):
+    rows = traffic.traffic(program, folder)
     assert len(rows) == 4
     for row in rows:
         assert row["lower_bound_bytes"] <= row["bytes"] <= 1.05 * row["lower_bound_bytes"], row

@@ -59,26 +59,22 @@ def count(program: Path, case: Case, folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def traffic() -> list[dict[str, Any]]:
+def traffic(program: Path, folder: Path) -> list[dict[str, Any]]:
     """Both kernels on both workloads of the benchmark."""
     rng = np.random.default_rng(0)
     rows = []
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        program = build(folder)
-        for workload, shapes in FEATURES.items():
-            pairs = [
-                tuple(rng.standard_normal((1, *shape), np.float32) for _ in "ab")
-                for shape in shapes
-            ]
-            counts = count(program, anomaly_map_case(pairs, MapParams(SIZE)), folder)
-            values = 2 * sum(c * h * w for c, h, w in shapes) + SIZE[0] * SIZE[1]
-            rows.append(summary("anomaly_map", workload, counts, 4 * values))
-        for workload, shape in FRAMES.items():
-            frame = rng.integers(0, 256, shape, np.uint8)
-            counts = count(program, make_preprocess_case(frame, PreprocessParams(SIZE)), folder)
-            lower = frame.nbytes + 4 * 3 * SIZE[0] * SIZE[1]
-            rows.append(summary("preprocess", workload, counts, lower))
+    for workload, shapes in FEATURES.items():
+        pairs = [
+            tuple(rng.standard_normal((1, *shape), np.float32) for _ in "ab") for shape in shapes
+        ]
+        counts = count(program, anomaly_map_case(pairs, MapParams(SIZE)), folder)
+        values = 2 * sum(c * h * w for c, h, w in shapes) + SIZE[0] * SIZE[1]
+        rows.append(summary("anomaly_map", workload, counts, 4 * values))
+    for workload, shape in FRAMES.items():
+        frame = rng.integers(0, 256, shape, np.uint8)
+        counts = count(program, make_preprocess_case(frame, PreprocessParams(SIZE)), folder)
+        lower = frame.nbytes + 4 * 3 * SIZE[0] * SIZE[1]
+        rows.append(summary("preprocess", workload, counts, lower))
     return rows
 
 
@@ -110,7 +106,8 @@ def main() -> int:
     )
     parser.add_argument("--json", metavar="FILE", help="all counts; - is the standard output")
     args = parser.parse_args()
-    rows = traffic()
+    with tempfile.TemporaryDirectory() as folder:
+        rows = traffic(build(Path(folder)), Path(folder))
     if args.json == "-":
         print(json.dumps(rows))
         return 0

@@ -102,9 +102,12 @@ except EdgeadError as error:
 @pytest.mark.parametrize(
     ("accident", "count", "code", "sentence"),
     [
-        ("kill", 1, -signal.SIGKILL, ""),
+        pytest.param("kill", 1, -signal.SIGKILL, "", marks=pytest.mark.exhaustive),
         ("kill", 8, -signal.SIGKILL, ""),
-        ("full", 3, 1, "No space left on device; the old bundle is unchanged"),
+        pytest.param(
+            *("full", 3, 1, "No space left on device; the old bundle is unchanged"),
+            marks=pytest.mark.exhaustive,
+        ),
         ("limit", 100_000, 1, "File too large; the old bundle is unchanged"),
     ],
 )

@@ -33,7 +33,7 @@ GOOD = np.zeros((1, 3, 4, 5), np.float32)
 def test_bad_pairs_are_refused_at_the_door(pairs, says):
     kernel = AnomalyMap(MapParams((8, 8), weights=(1.0,)), [(3, 4, 5)])
     with pytest.raises(InputError, match=says):
-        kernel(pairs)
+        kernel.run(pairs)
 
 
 def test_bad_out_is_refused():
@@ -46,10 +46,10 @@ def test_bad_out_is_refused():
         [0.0],
     ):
         with pytest.raises(InputError, match="out is"):
-            kernel([(GOOD, GOOD)], out)
+            kernel.run([(GOOD, GOOD)], out)
     features = np.zeros((1, 3, 4, 5), np.float32)
     with pytest.raises(InputError, match="overlaps"):
-        kernel([(features, GOOD)], features[:, 1])
+        kernel.run([(features, GOOD)], features[:, 1])
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_features_of_another_dtype_or_layout_are_refused(side):
     params, name = MapParams((8, 8), weights=(1.0,)), ("reference", "restored")[side]
     good = np.zeros((1, 4, 5, 3), np.float16)
     kernel = AnomalyMap(params, [(3, 4, 5)], dtype="float16", layout="NHWC")
-    kernel([(good, good)])
+    kernel.run([(good, good)])
     for bad, says in [
         (good.astype(np.float32), r"float32 .*expected C-contiguous, aligned float16"),
         (good.view(np.uint16), r"uint16 .*expected C-contiguous, aligned float16"),
@@ -162,7 +162,7 @@ def test_features_of_another_dtype_or_layout_are_refused(side):
     ]:
         pair = (bad, good) if side == 0 else (good, bad)
         with pytest.raises(InputError, match=f"{name} of pair 0 is .*{says}"):
-            kernel([pair])
+            kernel.run([pair])
 
 
 def test_an_out_in_the_memory_of_float16_features_is_refused():
@@ -172,5 +172,5 @@ def test_an_out_in_the_memory_of_float16_features_is_refused():
         MapParams((4, 4), weights=(1.0,)), [(3, 4, 4)], dtype="float16", layout="NHWC"
     )
     with pytest.raises(InputError, match="overlaps"):
-        kernel([(halves, halves.copy())], memory[8:24].reshape(1, 4, 4))
-    kernel([(halves, halves.copy())], memory[24:40].reshape(1, 4, 4))  # beside it
+        kernel.run([(halves, halves.copy())], memory[8:24].reshape(1, 4, 4))
+    kernel.run([(halves, halves.copy())], memory[24:40].reshape(1, 4, 4))  # beside it

@@ -238,7 +238,7 @@ def test_the_door_of_anomaly_map(
     given_ = {"dtype": dtype.value, "layout": layout.value, "roi": roi.value}
 
     def call() -> Any:
-        return AnomalyMap(params, shapes_arg.value, **given_)(pairs.value, out.value)
+        return AnomalyMap(params, shapes_arg.value, **given_).run(pairs.value, out.value)
 
     result = outcome(call, [shapes_arg, dtype, layout, roi, pairs, out])
     if result is None:

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -49,10 +50,12 @@ def temporary(folder: Path) -> list[str]:
     return [name for name in names if name.endswith(".tmp") or ".writing-" in name]
 
 
-def moments(seed: int, number: int) -> list[str | float]:
-    """Drawn moments and the one of writing, twice."""
+def moments(seed: int, number: int) -> list[Any]:
+    """Drawn moments and the one of writing, twice; all but one of each kind are exhaustive."""
     draw = random.Random(seed)
-    return [round(draw.uniform(0, LATEST_S), 2) for _ in range(number)] + ["writing"] * 2
+    first, *drawn = [round(draw.uniform(0, LATEST_S), 2) for _ in range(number)]
+    more = [*drawn, "writing"]
+    return [first, "writing", *(pytest.param(m, marks=pytest.mark.exhaustive) for m in more)]
 
 
 @pytest.mark.parametrize("moment", moments(1, 4))

@@ -1,5 +1,7 @@
 """The CPU kernels without Python: C++ tests, under sanitizers, with threads and under a fuzzer.
 
+`make test` runs the build of the wheel; the sanitizers and the fuzzer are exhaustive.
+
 What they claim is in ``main.cpp``; here they are built and run. ``planted.cpp`` has bugs that each
 of the ways to look must find.
 """
@@ -15,6 +17,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 HERE = Path(__file__).resolve().parent
 BUILDS = HERE.parents[1] / "build"
@@ -60,9 +63,11 @@ def built(kind: str, folder: Path) -> Path:
         pytest.skip(f"{compiler} cannot build and run {' '.join(FLAGS[kind])} here")
     cmake, build = tool("cmake"), BUILDS / f"native-{kind.lower()}"
     options = [f"-DCMAKE_BUILD_TYPE={kind}", f"-DCMAKE_CXX_COMPILER={compiler}"]
-    done = run(cmake, "-S", HERE, "-B", build, *options)
-    if done.returncode == 0:
-        done = run(cmake, "--build", build, "--parallel", os.cpu_count() or 1)
+    BUILDS.mkdir(exist_ok=True)
+    with FileLock(f"{build}.lock"):  # of another worker or another run
+        done = run(cmake, "-S", HERE, "-B", build, *options)
+        if done.returncode == 0:
+            done = run(cmake, "--build", build, "--parallel", os.cpu_count() or 1)
     assert done.returncode == 0, done.stdout + done.stderr
     return build / "edgead_native"
 
@@ -82,14 +87,17 @@ def test_all_cases_follow_float64(native: Native) -> None:
     assert_silent(native("Release", "all"))
 
 
+@pytest.mark.exhaustive
 def test_nothing_beside_the_arrays_is_touched(native: Native) -> None:
     assert_silent(native("Asan", "all"))
 
 
+@pytest.mark.exhaustive
 def test_threads_with_workspaces_of_their_own_share_a_plan(native: Native) -> None:
     assert_silent(native("Tsan", "threads"))
 
 
+@pytest.mark.exhaustive
 def test_the_fuzzer_finds_nothing(native: Native) -> None:
     done = native("Fuzz", "-runs=1500", "-seed=1", "-max_len=96", "-len_control=0")
     assert done.returncode == 0 and "Done 1500 runs" in done.stderr, done.stderr[-4000:]
@@ -110,12 +118,14 @@ def test_a_write_beside_an_array_is_found_without_sanitizers(native: Native, bug
 SHORT_ARRAYS = ["feature", "frame", "map", "score", "image", "plan", "workspace", "scratch"]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("bug", SHORT_ARRAYS)
 def test_an_access_beside_an_array_is_found(native: Native, bug: str) -> None:
     done = native("Asan", "planted", bug)
     assert done.returncode != 0 and "ERROR: AddressSanitizer" in done.stderr
 
 
+@pytest.mark.exhaustive
 def test_a_workspace_of_two_threads_is_found(native: Native) -> None:
     done = native("Tsan", "planted", "shared_workspace")
     assert done.returncode != 0 and "ThreadSanitizer: data race" in done.stderr

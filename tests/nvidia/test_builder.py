@@ -13,9 +13,10 @@ from graphs import float32_product, half_graph, int8_graph, one_node
 
 from edgead.bundle.storage import Bundle, open_bundle
 from edgead.errors import DeviceError, InputError
-from edgead.nvidia.plans.builder import BuildOptions, Built, Graph, build_plan
+from edgead.nvidia.plans.builder import Built, Graph, build_plan
 from edgead.nvidia.plans.library import Library
 from edgead.nvidia.plans.log import BuildLog, logger_of
+from edgead.nvidia.plans.plan import BuildOptions
 from edgead.nvidia.plans.store import own_plan
 
 IMAGE = ("image", (3, 64, 48))

@@ -176,8 +176,8 @@ def test_without_any_tensorrt_both_cures_are_said(monkeypatch, plan_bundle: Bund
     monkeypatch.setattr(library, "installed", lambda flavour: False)
     assert main(["build", str(plan_bundle.path)]) == 2
     err = capsys.readouterr().err
-    assert 'pip install "edgead[nvidia]"' in err
-    assert 'pip install "edgead[rtx]"' in err
+    assert 'pip install ".[nvidia]"' in err
+    assert 'pip install ".[rtx]"' in err
 
 
 def test_the_full_tensorrt_without_a_gpu_says_where_to_build(

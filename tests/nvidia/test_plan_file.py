@@ -10,7 +10,8 @@ from edgead.bundle.storage import Bundle
 from edgead.errors import DeviceError
 from edgead.nvidia.plans.header import check_header, read_header
 from edgead.nvidia.plans.library import Library
-from edgead.nvidia.plans.store import Plan, own_plan
+from edgead.nvidia.plans.plan import Plan
+from edgead.nvidia.plans.store import own_plan
 
 
 def header(tag: bytes, version: tuple[int, int, int, int], size: int = 64) -> bytes:

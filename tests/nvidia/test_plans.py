@@ -14,14 +14,8 @@ from edgead.bundle.storage import Bundle, open_bundle
 from edgead.errors import BundleError, CancelledError, DeviceError, InputError
 from edgead.nvidia.plans.cache import PlanCache
 from edgead.nvidia.plans.library import Library
-from edgead.nvidia.plans.store import (
-    BuildOptions,
-    Plan,
-    foreign_plan,
-    given_plan,
-    own_plan,
-    target_of,
-)
+from edgead.nvidia.plans.plan import BuildOptions, Plan
+from edgead.nvidia.plans.store import foreign_plan, given_plan, own_plan, target_of
 
 
 @pytest.fixture

@@ -83,6 +83,7 @@ def test_a_row_for_each_system_and_the_reason_of_each_that_is_missing(run, data,
     assert ours["run"]["bundle_sha256"] == detector.bundle.sha256
 
 
+@pytest.mark.exhaustive
 def test_a_system_that_fails_is_left_out_with_its_last_words(run, compare, monkeypatch, tmp_path):
     broken = tmp_path / "broken.py"
     broken.write_text("import sys\nsys.exit('the weights are gone')\n")
@@ -99,6 +100,7 @@ def test_a_system_that_fails_is_left_out_with_its_last_words(run, compare, monke
     assert floor["skipped"].endswith("failed: the weights are gone")
 
 
+@pytest.mark.exhaustive
 def test_a_system_that_fails_in_the_middle_is_left_out_and_the_others_stay(
     run, compare, data, monkeypatch
 ):
@@ -122,6 +124,7 @@ def test_a_system_that_fails_in_the_middle_is_left_out_and_the_others_stay(
     assert len(rows) == 4
 
 
+@pytest.mark.exhaustive
 def test_an_environment_that_breaks_leaves_out_its_system_alone(run, compare, monkeypatch):
     class Broken(compare.Environment):
         def __init__(self, folder, name):
@@ -154,6 +157,7 @@ def test_a_broken_environment_is_a_reason(compare, tmp_path):
             told()
 
 
+@pytest.mark.exhaustive
 def test_when_edgead_cannot_be_trained_its_rows_have_the_reason(
     compare, data, tmp_path, monkeypatch
 ):

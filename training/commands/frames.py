@@ -60,8 +60,8 @@ def run(args: argparse.Namespace) -> int:
         console.say(f"read   {clip.video}: {count(found.decoded, 'frame')}")
         if not found.counted:
             console.say(
-                "note   the file does not say how many frames it has: whether it is whole, nobody "
-                "can tell"
+                "note   the file does not state its number of frames: missing frames cannot be "
+                "detected"
             )
         marked = "" if found.anomalous is None else f", {found.anomalous} anomalous"
         console.say(f"wrote  {found.folder}: {count(found.kept, 'frame')}{marked}")

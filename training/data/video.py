@@ -50,8 +50,8 @@ class Extracted:
     """What became of one video.
 
     folder: its frames; kept of decoded frames were written; anomalous: how many of those are
-    labelled so, None for training; counted: whether the file said how many frames it has, without
-    which nobody knows whether it is whole.
+    labelled so, None for training; counted: whether the file states its number of
+    frames, without which missing ones cannot be detected.
     """
 
     folder: Path

@@ -34,53 +34,12 @@ from edgead.nvidia.plans.log import (
     logger_of,
     signals_wait,
 )
+from edgead.nvidia.plans.plan import BuildOptions
 from edgead.nvidia.plans.progress import Progress, Watch, make_monitor
 from edgead.nvidia.plans.reasons import no_device, reason_of
 
 PRECISIONS = ("float32", "float16", "int8")
 """What a plan can be asked for; bfloat16 would need a graph of its own."""
-
-
-@dataclass(frozen=True)
-class BuildOptions:
-    """What a plan is built for, apart from the graph and the device; part of its key.
-
-    ``batch``: (least, tuned for, most) images at once; three equal numbers fix it.
-    ``workspace_mb``: most MiB of scratch memory, None for what the device has.
-    ``dla``: core of a Jetson's DLA, None for the GPU alone; needs a fixed batch.
-
-    Errors: InputError for values that make no sense.
-    """
-
-    batch: tuple[int, int, int] = (1, 1, 8)
-    workspace_mb: int | None = None
-    dla: int | None = None
-
-    def __post_init__(self) -> None:
-        least, tuned, most = self.batch
-        if not 1 <= least <= tuned <= most:
-            raise InputError(f"batch {self.batch}: expected 1 <= least <= tuned for <= most")
-        if self.workspace_mb is not None and self.workspace_mb < 1:
-            raise InputError(f"workspace {self.workspace_mb} MiB: expected at least 1")
-        if self.dla is not None and self.dla < 0:
-            raise InputError(f"DLA core {self.dla}: expected 0 or more")
-        if self.dla is not None and least != most:
-            raise InputError("a DLA takes one batch size only: fix it, as with --static-batch 1")
-
-    @property
-    def static(self) -> bool:
-        """Whether the batch is fixed."""
-        return self.batch[0] == self.batch[2]
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain JSON."""
-        return {"batch": list(self.batch), "workspace_mb": self.workspace_mb, "dla": self.dla}
-
-    @classmethod
-    def from_json(cls, given: Mapping[str, Any]) -> BuildOptions:
-        """What ``to_json`` gave. Errors: KeyError, TypeError, ValueError for something else."""
-        least, tuned, most = map(int, given["batch"])
-        return cls((least, tuned, most), given["workspace_mb"], given["dla"])
 
 
 @dataclass(frozen=True)

@@ -28,13 +28,15 @@ COLORS = {(2, 1, 0): "bgr", (0, 1, 2): "rgb", (0, 0, 0): "gray"}
 class Sources:
     """The compiled sources as the twins that the simulation calls."""
 
-    def __init__(self, folder: Path, bundle: Bundle) -> None:
+    def __init__(self, once: Callable[..., Path], folder: Path, bundle: Bundle) -> None:
         sys.path.insert(0, str(Path(__file__).parents[2] / "cuda_on_cpu"))
         import harness
 
         self.harness = harness
         self.folder = folder
-        self.program = harness.Program(harness.Build("g++", "plain"), folder / "build").path
+        build = harness.Build("g++", "plain")
+        made = once(f"cuda_on_cpu-{build}", lambda to: harness.Program(build, to).compile())
+        self.program = harness.Program(build, made).path
         self.params = bundle.manifest.preprocess_params()
         self.runs = {"preprocess": 0, "anomaly_map": 0}
 
@@ -87,9 +89,10 @@ def test_frames_through_the_cuda_sources(
     device: Device,
     monkeypatch: pytest.MonkeyPatch,
     make_frame: Callable[..., np.ndarray],
+    once: Callable[..., Path],
     tmp_path: Path,
 ) -> None:
-    sources = Sources(tmp_path, half_bundle)
+    sources = Sources(once, tmp_path, half_bundle)
     twins = {"Preprocess": sources.preprocess, "AnomalyMap": sources.anomaly_map}
     frames = [make_frame(1, (50, 40, 3)), make_frame(2, (33, 44), np.uint16)]
     with Detector(half_bundle, device="cuda") as plain:
