@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgead.bench.samples import percentile
 from edgead.detector import Detector
 from edgead.images import encode_jpeg
 from edgead.live.capture import Slot
 from edgead.live.loop import Line, Tally
 from edgead.live.source import Moment, Source
+from edgead.monitoring.percentiles import percentile
 from edgead.result import Result, as_bgr8
 
 HISTORY = 600

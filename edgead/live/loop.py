@@ -13,11 +13,11 @@ from typing import Any, BinaryIO, Protocol
 
 from numpy.typing import NDArray
 
-from edgead.bench.samples import percentile
 from edgead.errors import InputError
 from edgead.live.capture import Frame, Slot
 from edgead.live.checks import Checks
 from edgead.live.source import Moment
+from edgead.monitoring.percentiles import percentile
 from edgead.result import Result
 
 WAIT_S = 0.2
