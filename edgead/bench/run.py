@@ -21,7 +21,7 @@ from edgead.bench.open_loop import OpenLoop, open_loop
 from edgead.bench.results import BenchResult
 from edgead.bundle.storage import Bundle, open_bundle
 from edgead.cli.console import Console, count, print_json
-from edgead.cli.signals import Stopping, exit_code, stopping
+from edgead.cli.signals import Stopping, stopping
 from edgead.cpu.processor import cores, processor_name
 from edgead.detector import Detector
 from edgead.errors import InputError, MissingExtraError
@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
     _write(console, args, measured, monitor)
     if stop:
         console.say("stop   the numbers are those of a part of the run; budget and time not judged")
-        return exit_code(stop)
+        return 128 + stop
     code = _check_budget(console, args, measured)
     if code == 0 and any(change.verdict == "slower" for change in measured[0].changes):
         code = SLOWER
