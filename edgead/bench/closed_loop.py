@@ -17,7 +17,7 @@ END_TO_END = "end_to_end"
 
 
 class Timed(Protocol):
-    """What a score says about itself; an ``edgead.Result``."""
+    """What the loop reads of an ``edgead.Result``."""
 
     timings_ms: dict[str, float]
 
@@ -36,8 +36,16 @@ def closed_loop(
 ) -> list[Series]:
     """Let every call score the same ``batch`` frames in each turn, as long as ``goes_on(turn)``.
 
-    A sample is one call: with a batch, its stages are the sums over the frames. ``clock`` gives
-    seconds. Returns a series for each of ``calls``, sample i of all from turn i.
+    Args:
+        calls: what is measured
+        frames: taken in order, again and again
+        goes_on: asked before each turn, from 0
+        batch: frames of a call
+        clock: gives seconds
+
+    Returns:
+        A series for each of ``calls``, sample i of all from turn i. With a batch, the sample of a
+        stage is the sum over its frames.
     """
     found: list[Series] = [{END_TO_END: array("d")} for _ in calls]
     turn = 0
@@ -49,15 +57,11 @@ def closed_loop(
             started = clock()
             results = calls[index](taken)
             found[index][END_TO_END].append(1e3 * (clock() - started))
-            _add_stages(found[index], results)
+            for stage in results[0].timings_ms:
+                spent_ms = sum(result.timings_ms[stage] for result in results)
+                found[index].setdefault(stage, array("d")).append(spent_ms)
         turn += 1
     return found
-
-
-def _add_stages(series: Series, results: Sequence[Timed]) -> None:
-    for stage in results[0].timings_ms:
-        spent = sum(result.timings_ms[stage] for result in results)
-        series.setdefault(stage, array("d")).append(spent)
 
 
 def scopes(series: Series) -> dict[str, list[float]]:
@@ -67,9 +71,7 @@ def scopes(series: Series) -> dict[str, list[float]]:
     copies      the graph and the copies to the device and back
     end_to_end  from the frame in the caller's memory to the Result
     """
-    network = series["engine"]
-    found = {"network": list(network)}
+    found = {"network": list(series["engine"])}
     if "copy" in series:
-        found["copies"] = [a + b for a, b in zip(network, series["copy"], strict=True)]
-    found[END_TO_END] = list(series[END_TO_END])
-    return found
+        found["copies"] = [a + b for a, b in zip(series["engine"], series["copy"], strict=True)]
+    return {**found, END_TO_END: list(series[END_TO_END])}

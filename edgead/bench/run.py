@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import shlex
 from collections.abc import Callable, Sequence
@@ -21,6 +22,7 @@ from edgead.bench.open_loop import OpenLoop, open_loop
 from edgead.bench.results import BenchResult
 from edgead.bundle.storage import Bundle, open_bundle
 from edgead.cli.console import Console, count, print_json
+from edgead.cli.options import COLOR
 from edgead.cli.signals import Stopping, stopping
 from edgead.cpu.processor import cores, processor_name
 from edgead.detector import Detector
@@ -65,11 +67,6 @@ def run(args: argparse.Namespace) -> int:
     subjects = _open(bundles, args)
     _say_what(console, subjects, given, args)
     measured = [_describe(subject, given, args) for subject in subjects]
-    for one, subject in zip(measured, subjects, strict=True):
-        one.cold_starts_ms = _cold_starts(subject, given, args)
-    if args.hz is not None:
-        for one in measured:  # before the memory is watched
-            one.open_loop = OpenLoop(args.hz, _open_frames(args))
     interval_s = max(1.0, (args.minutes or 0) * 60 / 120)
     with Monitor(interval_s) as monitor, stopping() as came:
         _measure(measured, subjects, given, args, came)
@@ -93,36 +90,34 @@ def run(args: argparse.Namespace) -> int:
 
 def _next_command(args: argparse.Namespace) -> str:
     """The question that this run leaves open, on the same devices and at the same cadence."""
-    words = shlex.join(["edgead-bench", *(str(name) for name in args.bundles)])
-    kept = [("--device", device) for device in args.device or ()]
-    kept += [("--precision", precision) for precision in args.precision or ()]
-    kept += [("--threads", str(threads)) for threads in args.threads or ()]
-    kept += [("--color", args.color)] if args.color != "bgr" else []
-    kept += [("--batch", str(args.batch))] if args.batch > 1 else []
-    kept += [("--hz", f"{args.hz:g}")] if args.hz is not None else []
-    settings = "".join(f" {option} {shlex.quote(value)}" for option, value in kept)
+    words = shlex.join(["edgead-bench", *args.bundles])
+    kept = {
+        "--device": args.device or [],
+        "--precision": args.precision or [],
+        "--threads": args.threads or [],
+        "--color": [args.color] if args.color != COLOR else [],
+        "--batch": [args.batch] if args.batch > 1 else [],
+        "--hz": [f"{args.hz:g}"] if args.hz is not None else [],
+    }
+    settings = "".join(f" {shlex.join([o, str(v)])}" for o, values in kept.items() for v in values)
     if not args.images:
         return f"{words} --images FOLDER{settings}"
     images = shlex.join(args.images[:3]) + (" …" if len(args.images) > 3 else "")
-    return f"{words} --images {images}{settings} " + (
-        "--hz 30" if args.hz is None else "--minutes 10"
-    )
+    more = "--hz 30" if args.hz is None else "--minutes 10"
+    return f"{words} --images {images}{settings} {more}"
 
 
 def _check(args: argparse.Namespace) -> None:
-    """Refuse at the door what could only fail, or mean nothing, after minutes."""
-    for option, value, least in (
-        ("--repeats", args.repeats, 1),
-        ("--batch", args.batch, 1),
-        ("--warm-up", args.warm_up, 0),
-        ("--cold-starts", args.cold_starts, 0),
-    ):
+    """Refuse at the entry point what could only fail, or mean nothing, after minutes."""
+    for option, least in (("repeats", 1), ("batch", 1), ("warm_up", 0), ("cold_starts", 0)):
+        value, name = getattr(args, option), option.replace("_", "-")
         if value < least:
-            raise InputError(f"{option} {value}: expected a whole number of at least {least}")
+            raise InputError(f"--{name} {value}: expected a whole number of at least {least}")
+    camera = "for a camera of 30 frames per second"
     for option, number, example in (
-        ("--hz", args.hz, "30 for a camera of 30 frames per second"),
+        ("--hz", args.hz, f"30 {camera}"),
         ("--minutes", args.minutes, "10 for ten minutes"),
-        ("--budget-ms", args.budget_ms, "33 for a camera of 30 frames per second"),
+        ("--budget-ms", args.budget_ms, f"33 {camera}"),
     ):
         if number is not None and not 0 < number < math.inf:
             raise InputError(f"{option} {number:g}: expected a number above 0, as {example}")
@@ -144,7 +139,7 @@ def _check(args: argparse.Namespace) -> None:
     for option in ("json", "csv", "html"):
         path = getattr(args, option)
         if path is not None and path != "-":
-            results.target(Path(path), f"--{option}")
+            results.check_target(Path(path), f"--{option}")
 
 
 def _read_input(arguments: Sequence[str], bundle: Bundle) -> Input:
@@ -169,12 +164,9 @@ def _open(bundles: Sequence[Bundle], args: argparse.Namespace) -> list[Subject]:
     subjects = []
     for bundle, device, precision, threads in product(bundles, devices, precisions, numbers):
         label = str(bundle.path)
-        if len(devices) > 1:
-            label += f" on {device}"
-        if len(precisions) > 1:
-            label += f" in {precision}"
-        if len(numbers) > 1:
-            label += f", {count(threads or 0, 'thread')}"
+        label += f" on {device}" if len(devices) > 1 else ""
+        label += f" in {precision}" if len(precisions) > 1 else ""
+        label += f", {count(threads or 0, 'thread')}" if len(numbers) > 1 else ""
         detector = Detector(
             bundle, device=device, color=args.color, threads=threads, precision=precision
         )
@@ -202,6 +194,7 @@ def _say_what(
 
 
 def _describe(subject: Subject, given: Input, args: argparse.Namespace) -> BenchResult:
+    """What is measured, with its cold starts and the memory of its open loop."""
     bundle = subject.detector.bundle
     identity = {
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -229,20 +222,17 @@ def _describe(subject: Subject, given: Input, args: argparse.Namespace) -> Bench
         "images": given.source,
         "frames": _kinds(given.frames),
     }
-    return BenchResult(subject.label, identity, settings, {})
+    threads = "engine" if subject.threads is None else str(subject.threads)
+    asked = [subject.device, args.color, threads, subject.precision or "device"]
+    words = [str(bundle.path), str(given.first), *asked]
+    starts_ms = [cold_start(words) for _ in range(args.cold_starts)]
+    loop = None if args.hz is None else OpenLoop(args.hz, _open_frames(args))
+    return BenchResult(subject.label, identity, settings, {}, loop, starts_ms)
 
 
 def _kinds(frames: Sequence[Frame]) -> list[str]:
     """Type and shape of the frames, each once, as "uint8 480 x 640 x 3"."""
     return sorted({f"{frame.dtype} {' x '.join(map(str, frame.shape))}" for frame in frames})
-
-
-def _cold_starts(subject: Subject, given: Input, args: argparse.Namespace) -> list[float]:
-    threads = "engine" if subject.threads is None else str(subject.threads)
-    path = str(subject.detector.bundle.path)
-    precision = subject.precision or "device"
-    words = [path, str(given.first), subject.device, args.color, threads, precision]
-    return [cold_start(words) for _ in range(args.cold_starts)]
 
 
 def _measure(
@@ -256,25 +246,29 @@ def _measure(
 
     A signal ends it after the call in work. One turn of the closed loop is always made.
     """
-    calls = [_call(subject.detector, args.batch) for subject in subjects]
-
-    def warming(turn: int) -> bool:
-        return turn < args.warm_up and not came()
-
-    closed_loop(calls, given.frames, warming, batch=args.batch)
-    bound = _bound(args)
+    frames, batch = given.frames, args.batch
+    calls = [_call(subject.detector, batch) for subject in subjects]
+    closed_loop(calls, frames, lambda turn: turn < args.warm_up and not came(), batch=batch)
+    # A sustained run that is an open loop keeps --repeats.
+    timed = args.minutes is not None and args.hz is None
+    end_s = perf_counter() + 60 * args.minutes if timed else math.inf
+    turns = math.inf if timed else args.repeats
 
     def goes_on(turn: int) -> bool:
-        return turn == 0 or (bound(turn) and not came())
+        return turn == 0 or (turn < turns and perf_counter() < end_s and not came())
 
-    series = closed_loop(calls, given.frames, goes_on, batch=args.batch)
+    series = closed_loop(calls, frames, goes_on, batch=batch)
     for one, found in zip(measured, series, strict=True):
         one.series = found
     results.add_ratios(measured)
     for one, subject in zip(measured, subjects, strict=True):
         if one.open_loop is not None:
-            _serve_open_loop(subject.detector, given.frames, one.open_loop, came)
+            open_loop(_serve(subject.detector, frames), one.open_loop, stopped=came)
             one.open_loop = one.open_loop if one.open_loop.count else None
+
+
+def _serve(detector: Detector, frames: Sequence[Frame]) -> Callable[[int], object]:
+    return lambda number: detector.score(frames[number % len(frames)])
 
 
 def _call(detector: Detector, batch: int) -> Call:
@@ -283,26 +277,9 @@ def _call(detector: Detector, batch: int) -> Call:
     return lambda frames: [detector.score(frames[0])]
 
 
-def _bound(args: argparse.Namespace) -> Callable[[int], bool]:
-    """Whether another turn follows. A sustained run that is an open loop keeps ``--repeats``."""
-    if args.minutes is None or args.hz is not None:
-        return lambda turn: turn < args.repeats
-    end = perf_counter() + 60 * args.minutes
-    return lambda _: perf_counter() < end
-
-
 def _open_frames(args: argparse.Namespace) -> int:
     """Frames that arrive in an open loop."""
     return round(args.minutes * 60 * args.hz) if args.minutes else int(args.repeats)
-
-
-def _serve_open_loop(
-    detector: Detector, frames: Sequence[Frame], loop: OpenLoop, came: Stopping
-) -> None:
-    def serve(index: int) -> None:
-        detector.score(frames[index % len(frames)])
-
-    open_loop(serve, loop, stopped=came)
 
 
 def _judge(
@@ -353,35 +330,34 @@ def _check_budget(
         else:
             samples = one.scopes[END_TO_END]
             scope, found = "end to end", percentile(samples, args.percentile) / args.batch
-        over = found > args.budget_ms
-        verdict = console.paint("over", "red") if over else console.paint("within", "green")
+        verdict = console.paint("within", "green")
+        if found > args.budget_ms:
+            code, verdict = OVER_BUDGET, console.paint("over", "red")
         value = "a dropped frame" if math.isinf(found) else f"{found:.3g} ms"
         console.say(
             f"budget {verdict}: p{args.percentile:g} {scope} is {value}, allowed "
             f"{args.budget_ms:g} ms ({one.label})"
         )
-        code = OVER_BUDGET if over else code
     return code
 
 
 def _write(
     console: Console, args: argparse.Namespace, measured: Sequence[BenchResult], monitor: Monitor
 ) -> None:
-    machine = {
-        "readings": [reading.to_json() for reading in monitor.readings],
-        "rss_growth_mb": trust.rss_growth_mb(monitor.readings),
-    }
-    whole = results.report(measured, machine)
+    whole = results.report(measured, monitor.readings)
+
+    def write(path: str, data: bytes) -> None:
+        write_file(path, data)
+        console.say(f"wrote  {path}")
+
     if args.json == "-":
         print_json(whole)
-    if args.json not in (None, "-"):
-        write_file(args.json, results.to_json_text(whole))
-        console.say(f"wrote  {args.json}")
+    elif args.json is not None:
+        line = json.dumps(whole, ensure_ascii=False, allow_nan=False)
+        write(args.json, f"{line}\n".encode())
     if args.csv is not None:
-        write_file(args.csv, results.to_csv(measured))
-        console.say(f"wrote  {args.csv}")
+        write(args.csv, results.to_csv(measured))
     if args.html is not None:
         from edgead.bench.page import page  # needs the extra "bench"
 
-        write_file(args.html, page(measured, monitor.readings))
-        console.say(f"wrote  {args.html}")
+        write(args.html, page(measured, monitor.readings))
