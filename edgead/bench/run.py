@@ -7,12 +7,12 @@ import json
 import math
 import shlex
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from itertools import product
 from pathlib import Path
 from platform import platform, python_version
 from time import perf_counter
+from typing import Any, NamedTuple
 
 from edgead.bench import compare, results, text, trust
 from edgead.bench.closed_loop import END_TO_END, Call, Frame, closed_loop
@@ -37,19 +37,15 @@ OVER_BUDGET, SLOWER = 4, 5  # exit codes
 MOST_IMAGES = 100  # held in memory at once; the others of a folder are left out, and that is said
 
 
-@dataclass
-class Subject:
-    """A bundle on a device, opened."""
+class Subject(NamedTuple):
+    """A bundle on a device, opened; ``asked``: the arguments of the Detector."""
 
     label: str
     detector: Detector
-    device: str
-    threads: int | None
-    precision: str | None
+    asked: dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Input:
+class Input(NamedTuple):
     """The frames, and a path of the first one for a process of its own."""
 
     frames: list[Frame]
@@ -148,12 +144,10 @@ def _read_input(arguments: Sequence[str], bundle: Bundle) -> Input:
         names = [golden.image for golden in bundle.manifest.golden]
         frames = [decode_image(bundle.read(name), name) for name in names]
         return Input(frames, bundle.path_of(names[0]), f"golden frames of {bundle.path}")
-    paths = expand(arguments)
-    used = paths[:MOST_IMAGES]
-    source = " ".join(arguments)
-    if len(used) < len(paths):
-        source += f", the first {len(used)} of {len(paths)}"
-    return Input([read_image(path) for path in used], used[0], source)
+    paths, source = expand(arguments), " ".join(arguments)
+    if len(paths) > MOST_IMAGES:
+        source += f", the first {MOST_IMAGES} of {len(paths)}"
+    return Input([read_image(path) for path in paths[:MOST_IMAGES]], paths[0], source)
 
 
 def _open(bundles: Sequence[Bundle], args: argparse.Namespace) -> list[Subject]:
@@ -167,10 +161,8 @@ def _open(bundles: Sequence[Bundle], args: argparse.Namespace) -> list[Subject]:
         label += f" on {device}" if len(devices) > 1 else ""
         label += f" in {precision}" if len(precisions) > 1 else ""
         label += f", {count(threads or 0, 'thread')}" if len(numbers) > 1 else ""
-        detector = Detector(
-            bundle, device=device, color=args.color, threads=threads, precision=precision
-        )
-        subjects.append(Subject(label, detector, device, threads, precision))
+        asked = {"device": device, "color": args.color, "threads": threads, "precision": precision}
+        subjects.append(Subject(label, Detector(bundle, **asked), asked))
     return subjects
 
 
@@ -195,7 +187,7 @@ def _say_what(
 
 def _describe(subject: Subject, given: Input, args: argparse.Namespace) -> BenchResult:
     """What is measured, with its cold starts and the memory of its open loop."""
-    bundle = subject.detector.bundle
+    bundle, asked = subject.detector.bundle, subject.asked
     identity = {
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "edgead": __version__,
@@ -209,8 +201,8 @@ def _describe(subject: Subject, given: Input, args: argparse.Namespace) -> Bench
         "python": python_version(),
     }
     settings = {
-        "device": subject.device,
-        "threads": subject.threads,
+        "device": asked["device"],
+        "threads": asked["threads"],
         "color": args.color,
         "batch": args.batch,
         "repeats": None if args.minutes else args.repeats,
@@ -222,10 +214,9 @@ def _describe(subject: Subject, given: Input, args: argparse.Namespace) -> Bench
         "images": given.source,
         "frames": _kinds(given.frames),
     }
-    threads = "engine" if subject.threads is None else str(subject.threads)
-    asked = [subject.device, args.color, threads, subject.precision or "device"]
-    words = [str(bundle.path), str(given.first), *asked]
-    starts_ms = [cold_start(words) for _ in range(args.cold_starts)]
+    threads, precision = asked["threads"] or "engine", asked["precision"] or "device"
+    words = [bundle.path, given.first, asked["device"], args.color, threads, precision]
+    starts_ms = [cold_start([str(word) for word in words]) for _ in range(args.cold_starts)]
     loop = None if args.hz is None else OpenLoop(args.hz, _open_frames(args))
     return BenchResult(subject.label, identity, settings, {}, loop, starts_ms)
 
@@ -296,11 +287,11 @@ def _judge(
     for one in measured:
         if stopped:
             one.warnings.append(_part(one, args))
-        for name, samples in one.scopes.items():
-            one.warnings += trust.of_samples(name, samples, args.percentile)
+        judged: dict[str, Sequence[float]] = {**one.scopes}
         if one.open_loop is not None:
-            latency = list(one.open_loop.latency_ms)
-            one.warnings += trust.of_samples("open_loop", latency, args.percentile)
+            judged["open_loop"] = one.open_loop.latency_ms
+        for name, samples in judged.items():
+            one.warnings += trust.of_samples(name, samples, args.percentile)
         one.warnings += common
 
 
