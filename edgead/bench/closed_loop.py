@@ -5,9 +5,11 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Sequence
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Any
 
 from numpy.typing import NDArray
+
+from edgead.result import Result
 
 Frame = NDArray[Any]
 Series = dict[str, "array[float]"]
@@ -16,13 +18,7 @@ Series = dict[str, "array[float]"]
 END_TO_END = "end_to_end"
 
 
-class Timed(Protocol):
-    """What the loop reads of an ``edgead.Result``."""
-
-    timings_ms: dict[str, float]
-
-
-Call = Callable[[list[Frame]], Sequence[Timed]]
+Call = Callable[[list[Frame]], Sequence[Result]]
 """Scores a list of frames."""
 
 

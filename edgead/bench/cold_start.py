@@ -11,7 +11,7 @@ from time import perf_counter
 
 from edgead.errors import DeviceError
 
-LONGEST_S = 600.0  # of a cold start; a slow one takes seconds, as an engine's files are there
+LONGEST_S = 600.0  # of a cold start; a slow one takes seconds, since an engine's files are there
 
 
 def cold_start(arguments: Sequence[str], *, python: str = sys.executable) -> float:

@@ -56,7 +56,7 @@ def read_old(path: Path, batch: int) -> dict[str, Any]:
     version = found.get("schema_version") if isinstance(found, dict) else None
     if version is None or (version == SCHEMA and "scopes" not in found):
         raise InputError(
-            f"--compare {path} is JSON, but no result of edgead-bench: expected a file that "
+            f"--compare {path} is JSON, but not a result of edgead-bench: expected a file that "
             f"edgead-bench --json wrote"
         )
     if version != SCHEMA:
@@ -69,7 +69,7 @@ def read_old(path: Path, batch: int) -> dict[str, Any]:
             raise ValueError("it lacks a scope")
         for samples in _samples(found).values():
             if not samples or not all(0 < float(ms) < math.inf for ms in samples):
-                raise ValueError("its samples are no latencies")
+                raise ValueError("its samples are not latencies")
         _ = list(found["warnings"])
         old_batch = found["settings"]["batch"]
         _ = [found[part].get(key) for part, keys in NOTED.items() for key in keys]

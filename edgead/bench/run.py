@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import shlex
+from argparse import Namespace
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from itertools import product
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from edgead.bench import compare, results, text, trust
 from edgead.bench.closed_loop import END_TO_END, Call, Frame, closed_loop
 from edgead.bench.cold_start import cold_start
-from edgead.bench.monitor import Monitor
+from edgead.bench.monitor import Monitor, Reading
 from edgead.bench.open_loop import OpenLoop, open_loop
 from edgead.bench.results import BenchResult
 from edgead.bundle.storage import Bundle, open_bundle
@@ -53,7 +53,7 @@ class Input(NamedTuple):
     source: str
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: Namespace) -> int:
     """Measure; see the command's docstring for the exit code."""
     console = Console(json_on_stdout=args.json == "-")
     _check(args)
@@ -67,13 +67,17 @@ def run(args: argparse.Namespace) -> int:
     with Monitor(interval_s) as monitor, stopping() as came:
         _measure(measured, subjects, given, args, came)
         stop = came()
-    _judge(measured, given, monitor, args, stopped=bool(stop))
+    kept_mb = sum(one.kept_bytes for one in measured) / 1e6
+    common = [*trust.of_frames(given.frames), *trust.of_machine(monitor.readings, kept_mb)]
+    for one in measured:
+        one.warnings += [_part(one, args)] if stop else []
+    _judge(measured, common, args)
     if old is not None:
         now = measured[0].to_json()
         measured[0].differences = list(compare.differences(now, old))
         measured[0].changes = list(compare.changes(now, old, args.percentile))
     text.tell(console, measured, monitor.readings)
-    _write(console, args, measured, monitor)
+    _write(console, args, measured, monitor.readings)
     if stop:
         console.say("stop   the numbers are those of a part of the run; budget and time not judged")
         return 128 + stop
@@ -84,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
     return code
 
 
-def _next_command(args: argparse.Namespace) -> str:
+def _next_command(args: Namespace) -> str:
     """The question that this run leaves open, on the same devices and at the same cadence."""
     words = shlex.join(["edgead-bench", *args.bundles])
     kept = {
@@ -103,7 +107,7 @@ def _next_command(args: argparse.Namespace) -> str:
     return f"{words} --images {images}{settings} {more}"
 
 
-def _check(args: argparse.Namespace) -> None:
+def _check(args: Namespace) -> None:
     """Refuse at the entry point what could only fail, or mean nothing, after minutes."""
     for option, least in (("repeats", 1), ("batch", 1), ("warm_up", 0), ("cold_starts", 0)):
         value, name = getattr(args, option), option.replace("_", "-")
@@ -150,7 +154,7 @@ def _read_input(arguments: Sequence[str], bundle: Bundle) -> Input:
     return Input([read_image(path) for path in paths[:MOST_IMAGES]], paths[0], source)
 
 
-def _open(bundles: Sequence[Bundle], args: argparse.Namespace) -> list[Subject]:
+def _open(bundles: Sequence[Bundle], args: Namespace) -> list[Subject]:
     """A qualified Detector for every bundle, device, precision and number of threads."""
     devices: list[str] = args.device or ["auto"]
     precisions: list[str | None] = args.precision or [None]
@@ -166,9 +170,7 @@ def _open(bundles: Sequence[Bundle], args: argparse.Namespace) -> list[Subject]:
     return subjects
 
 
-def _say_what(
-    console: Console, subjects: Sequence[Subject], given: Input, args: argparse.Namespace
-) -> None:
+def _say_what(console: Console, subjects: Sequence[Subject], given: Input, args: Namespace) -> None:
     for subject in subjects:
         info = subject.detector.info()
         console.say(
@@ -185,7 +187,7 @@ def _say_what(
     console.say(f"warm   {count(args.warm_up, 'call')} of each bundle before the first sample")
 
 
-def _describe(subject: Subject, given: Input, args: argparse.Namespace) -> BenchResult:
+def _describe(subject: Subject, given: Input, args: Namespace) -> BenchResult:
     """What is measured, with its cold starts and the memory of its open loop."""
     bundle, asked = subject.detector.bundle, subject.asked
     identity = {
@@ -214,9 +216,8 @@ def _describe(subject: Subject, given: Input, args: argparse.Namespace) -> Bench
         "images": given.source,
         "frames": _kinds(given.frames),
     }
-    threads, precision = asked["threads"] or "engine", asked["precision"] or "device"
-    words = [bundle.path, given.first, asked["device"], args.color, threads, precision]
-    starts_ms = [cold_start([str(word) for word in words]) for _ in range(args.cold_starts)]
+    words = [str(bundle.path), str(given.first), json.dumps(asked)]
+    starts_ms = [cold_start(words) for _ in range(args.cold_starts)]
     loop = None if args.hz is None else OpenLoop(args.hz, _open_frames(args))
     return BenchResult(subject.label, identity, settings, {}, loop, starts_ms)
 
@@ -230,7 +231,7 @@ def _measure(
     measured: Sequence[BenchResult],
     subjects: Sequence[Subject],
     given: Input,
-    args: argparse.Namespace,
+    args: Namespace,
     came: Stopping,
 ) -> None:
     """Warm up, then the closed loop in turns, then each one's open loop; or what a signal leaves.
@@ -268,25 +269,14 @@ def _call(detector: Detector, batch: int) -> Call:
     return lambda frames: [detector.score(frames[0])]
 
 
-def _open_frames(args: argparse.Namespace) -> int:
+def _open_frames(args: Namespace) -> int:
     """Frames that arrive in an open loop."""
     return round(args.minutes * 60 * args.hz) if args.minutes else int(args.repeats)
 
 
-def _judge(
-    measured: Sequence[BenchResult],
-    given: Input,
-    monitor: Monitor,
-    args: argparse.Namespace,
-    *,
-    stopped: bool,
-) -> None:
-    """Add to each one what speaks against its numbers."""
-    kept = sum(one.kept_bytes for one in measured)
-    common = [*trust.of_frames(given.frames), *trust.of_machine(monitor.readings, kept / 1e6)]
+def _judge(measured: Sequence[BenchResult], common: Sequence[str], args: Namespace) -> None:
+    """Add to each one what speaks against its numbers, ``common`` last."""
     for one in measured:
-        if stopped:
-            one.warnings.append(_part(one, args))
         judged: dict[str, Sequence[float]] = {**one.scopes}
         if one.open_loop is not None:
             judged["open_loop"] = one.open_loop.latency_ms
@@ -295,7 +285,7 @@ def _judge(
         one.warnings += common
 
 
-def _part(one: BenchResult, args: argparse.Namespace) -> str:
+def _part(one: BenchResult, args: Namespace) -> str:
     """What a run that was stopped has of what was asked for."""
     turns = len(one.series[END_TO_END])
     if args.minutes is None or args.hz is not None:
@@ -308,9 +298,7 @@ def _part(one: BenchResult, args: argparse.Namespace) -> str:
     return f"stopped: a signal ended the run; it has {text}: measure again for the whole"
 
 
-def _check_budget(
-    console: Console, args: argparse.Namespace, measured: Sequence[BenchResult]
-) -> int:
+def _check_budget(console: Console, args: Namespace, measured: Sequence[BenchResult]) -> int:
     """Say for each one whether it keeps the budget; the exit code."""
     if args.budget_ms is None:
         return 0
@@ -333,9 +321,9 @@ def _check_budget(
 
 
 def _write(
-    console: Console, args: argparse.Namespace, measured: Sequence[BenchResult], monitor: Monitor
+    console: Console, args: Namespace, measured: Sequence[BenchResult], readings: Sequence[Reading]
 ) -> None:
-    whole = results.report(measured, monitor.readings)
+    whole = results.report(measured, readings)
 
     def write(path: str, data: bytes) -> None:
         write_file(path, data)
@@ -351,4 +339,4 @@ def _write(
     if args.html is not None:
         from edgead.bench.page import page  # needs the extra "bench"
 
-        write(args.html, page(measured, monitor.readings))
+        write(args.html, page(measured, readings))

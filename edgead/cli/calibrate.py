@@ -107,11 +107,10 @@ def _threshold(bundle: Bundle) -> float:
 
 
 def _tell(console: Console, bundle: Bundle, old: Bundle, warnings: Sequence[str]) -> None:
-    before, after = old.manifest.calibration, bundle.manifest.calibration
-    for line in histogram(before.scores, after.scores):
+    both = [one.manifest.calibration for one in (old, bundle)]
+    for line in histogram(both[0].scores, both[1].scores):
         console.say(line)
-    for name, one in (("old", old), ("new", bundle)):
-        measured = one.manifest.calibration
+    for name, one, measured in zip(("old", "new"), (old, bundle), both, strict=True):
         n = len(measured.scores)
         console.say(
             f"{name}    {count(n, 'image')}, anomalous above {_threshold(one):.5g} for "

@@ -108,10 +108,9 @@ def _openvino() -> Iterator[Check]:
     core = openvino.Core()
     devices = [f"{d} ({core.get_property(d, 'FULL_DEVICE_NAME')})" for d in core.available_devices]
     detail = f"{openvino.__version__.split('-')[0]}, devices: {', '.join(devices) or 'none'}"
-    if any(device.startswith("CPU") for device in devices):
-        yield Check("openvino", "ok", detail)
-    else:
-        yield Check("openvino", "broken", detail, "pip install --force-reinstall openvino")
+    broken = not any(d.startswith("CPU") for d in core.available_devices)
+    hint = "pip install --force-reinstall openvino" if broken else ""
+    yield Check("openvino", "broken" if broken else "ok", detail, hint)
 
 
 def _kernels() -> Iterator[Check]:
@@ -141,17 +140,15 @@ def _nvidia_driver() -> Iterator[Check]:
         return
     cuda.cuDriverGetVersion(ctypes.byref(version))
     cuda.cuDeviceGetCount(ctypes.byref(number))
-    devices = ", ".join(_device_names(cuda, number.value)) or "no device"
-    major, minor = version.value // 1000, version.value % 1000 // 10
-    yield Check("nvidia driver", "ok", f"CUDA up to {major}.{minor}: {devices}")
-
-
-def _device_names(cuda: ctypes.CDLL, number: int) -> Iterator[str]:
-    for index in range(number):
+    names = []
+    for index in range(number.value):
         device, name = ctypes.c_int(), ctypes.create_string_buffer(256)
         cuda.cuDeviceGet(ctypes.byref(device), index)
         if cuda.cuDeviceGetName(name, len(name), device) == CUDA_SUCCESS:
-            yield name.value.decode(errors="replace")
+            names.append(name.value.decode(errors="replace"))
+    major, minor = version.value // 1000, version.value % 1000 // 10
+    devices = ", ".join(names) or "no device"
+    yield Check("nvidia driver", "ok", f"CUDA up to {major}.{minor}: {devices}")
 
 
 def _tensorrt() -> Iterator[Check]:

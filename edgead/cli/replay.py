@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     for note in notes:
         console.say(f"note   {note}")
     replayed, failed = _replay_all(detector, records, console)
-    _summarise(console, replayed, failed)
+    _summarise(console, replayed, len(failed))
     if args.json:
         report = {
             "repeated": sum(one.stage is None for one in replayed),
@@ -99,22 +99,18 @@ def run(args: argparse.Namespace) -> int:
 def _notes(detector: Detector, records: Records, threads: int | None) -> list[str]:
     """What was different when the verdicts were recorded, the bundle first; what was left out."""
     notes = []
-    here = {**detector.info(), "threads": threads}
+    here: dict[str, Any] = {**detector.info(), "threads": threads}
     for key in ("bundle_sha256", "device", "precision", "version", "kernels", "threads"):
         others = Counter(r.digests.served.get(key) for r in records.found)
         others.pop(here[key], None)
         for value, number in others.items():
             what = f"{key} {value}, here {here[key]}"
             if key == "bundle_sha256":
-                digests = str(value)[:12], str(here[key])[:12]
-                what = "another bundle: digest {}, this one is {}".format(*digests)
+                what = f"another bundle: digest {str(value)[:12]}, this one is {here[key][:12]}"
             notes.append(f"{count(number, 'verdict')} recorded with {what}")
     left_out = {"digests": records.without_digests, "a saved frame": records.without_frame}
-    return notes + [
-        f"{count(number, 'verdict')} without {what} left out"
-        for what, number in left_out.items()
-        if number
-    ]
+    pairs = [(what, count(number, "verdict")) for what, number in left_out.items() if number]
+    return notes + [f"{verdicts} without {what} left out" for what, verdicts in pairs]
 
 
 def _replay_all(
@@ -133,7 +129,7 @@ def _replay_all(
             failed.append({"record": record.name, "error": str(error)})
             continue
         replayed.append(one)
-        verdict = "repeated" if one.stage is None else "MISMATCH"
+        verdict, colour = ("repeated", "green") if one.stage is None else ("MISMATCH", "red")
         row = ROW.format(
             verdict,
             one.stage or "",
@@ -141,7 +137,6 @@ def _replay_all(
             f"{one.score_difference:+.2g}" if one.score_difference else "0",
             record.image,
         )
-        colour = "green" if one.stage is None else "red"
         console.say(row.replace(verdict, console.paint(verdict, colour), 1))
     return replayed, failed
 
@@ -152,14 +147,10 @@ def _mismatches(replayed: Sequence[Replayed]) -> dict[str, int]:
     return {stage: found[stage] for stage in STAGES if found[stage]}
 
 
-def _summarise(
-    console: Console, replayed: Sequence[Replayed], failed: Sequence[dict[str, Any]]
-) -> None:
+def _summarise(console: Console, replayed: Sequence[Replayed], failed: int) -> None:
     mismatches = _mismatches(replayed)
-    console.say(
-        f"found  {len(replayed) - sum(mismatches.values())} of {count(len(replayed), 'verdict')} "
-        "repeated to the last bit"
-    )
+    repeated, verdicts = len(replayed) - sum(mismatches.values()), count(len(replayed), "verdict")
+    console.say(f"found  {repeated} of {verdicts} repeated to the last bit")
     for stage, number in mismatches.items():
         those = [one for one in replayed if one.stage == stage]
         parts = sorted({one.part for one in those} - {""})
@@ -172,7 +163,7 @@ def _summarise(
         if stage == "frame" and any(_lossy(one) for one in those):
             console.say(f"       {LOSSY_CAUSE}")
     if failed:
-        console.say(f"failed {count(len(failed), 'verdict')}, named above")
+        console.say(f"failed {count(failed, 'verdict')}, named above")
 
 
 def _describe(one: Replayed, bundle_sha256: str) -> dict[str, Any]:

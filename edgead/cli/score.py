@@ -21,7 +21,6 @@ from edgead.detector import Detector
 from edgead.errors import InputError
 from edgead.images import expand, read_image, write_png
 from edgead.records.verdict import describe
-from edgead.result import Result
 
 EXAMPLE = """\
   edgead score cell.edgead part.png                      one image
@@ -115,7 +114,17 @@ def _score_all(
             print(f"edgead: {error}", file=sys.stderr)
             yield {"path": str(path), "error": str(error)}
             continue
-        console.say(_row(console, path, result))
+        verdict, colour = ("ANOMALOUS", "red") if result.is_anomalous else ("good", "green")
+        row = ROW.format(
+            verdict,
+            f"{result.score:#.5g}",
+            f"{result.p_value:#.3g}",
+            len(result.regions),
+            f"{result.timings_ms['total']:.1f}",
+            path,
+        )
+        # Painted after the padding: escape sequences have a length but no width.
+        console.say(row.replace(verdict, console.paint(verdict, colour), 1))
         frame = describe(path, result)
         if overlay is not None:
             write_png(overlay, result.overlay())
@@ -123,25 +132,8 @@ def _score_all(
         yield frame
 
 
-def _row(console: Console, path: Path, result: Result) -> str:
-    verdict = "ANOMALOUS" if result.is_anomalous else "good"
-    row = ROW.format(
-        verdict,
-        f"{result.score:#.5g}",
-        f"{result.p_value:#.3g}",
-        len(result.regions),
-        f"{result.timings_ms['total']:.1f}",
-        path,
-    )
-    # Painted after the padding: escape sequences have a length but no width.
-    return row.replace(verdict, console.paint(verdict, "red" if verdict != "good" else "green"), 1)
-
-
 def _summarise(
-    console: Console,
-    args: argparse.Namespace,
-    detector: Detector,
-    frames: Sequence[dict[str, Any]],
+    console: Console, args: argparse.Namespace, detector: Detector, frames: list[dict[str, Any]]
 ) -> None:
     scored = [frame for frame in frames if "error" not in frame]
     anomalous = sum(frame["is_anomalous"] for frame in scored)
@@ -159,18 +151,13 @@ def _summarise(
         failed = {frame["path"] for frame in frames if "error" in frame}
         images = [image for image in args.images if str(Path(image)) not in failed]
         images = images if len(images) <= 3 else [*images[:1], "…"]
-        quoted = shlex.join([str(args.engine), *images]).replace("'…'", "…")
-        console.next(f"edgead score {quoted}{_settings(args)} --heatmap heatmaps")
-
-
-def _settings(args: argparse.Namespace) -> str:
-    """The options given that change what is scored or where, as they are typed."""
-    given = {
-        "--false-reject-rate": args.false_reject_rate,
-        "--color": None if args.color == COLOR else args.color,
-        "--device": None if args.device == DEVICE else args.device,
-        "--precision": args.precision,
-        "--threads": args.threads,
-    }
-    words = [str(w) for name, v in given.items() if v is not None for w in (name, v)]
-    return "".join(f" {shlex.quote(word)}" for word in words)
+        quoted = shlex.join([args.engine, *images]).replace("'…'", "…")
+        given = {
+            "--false-reject-rate": args.false_reject_rate,
+            "--color": None if args.color == COLOR else args.color,
+            "--device": None if args.device == DEVICE else args.device,
+            "--precision": args.precision,
+            "--threads": args.threads,
+        }
+        settings = "".join(f" {shlex.join([o, str(v)])}" for o, v in given.items() if v is not None)
+        console.next(f"edgead score {quoted}{settings} --heatmap heatmaps")

@@ -94,7 +94,11 @@ def run(args: argparse.Namespace) -> int:
         if not checks.looks_at_camera:
             say("note", "the camera is not checked: edgead calibrate gives the bundle its limits")
         slot, tally = Slot(every_frame=args.every_frame), Tally()
-        reader = _reader(args, source)
+        reader: Reader = (
+            FolderReader(source)
+            if source.kind == FOLDER
+            else VideoReader(source, stall_s=args.stall_seconds, at_once=args.every_frame)
+        )
         capture = Capture(source, reader, slot, say, give_up_s=args.reconnect_seconds)
         capture.start()
         if server is not None:
@@ -120,30 +124,19 @@ def _check(args: argparse.Namespace, source: Source) -> None:
             f"--every-frame with {source.label}: not supported for live sources, only for video "
             f"files and folders; remove the option"
         )
-    if args.reconnect_seconds is not None and not 0 <= args.reconnect_seconds < MOST_S:
-        raise InputError(
-            f"--reconnect-seconds {args.reconnect_seconds}: expected 0 or more seconds"
-        )
+    seconds = args.reconnect_seconds
+    if seconds is not None and not 0 <= seconds < MOST_S:
+        raise InputError(f"--reconnect-seconds {seconds}: expected 0 or more seconds")
     if not 0 < args.stall_seconds < MOST_S:
         raise InputError(f"--stall-seconds {args.stall_seconds}: expected more than 0 seconds")
-
-
-def _reader(args: argparse.Namespace, source: Source) -> Reader:
-    if source.kind == FOLDER:
-        return FolderReader(source)
-    return VideoReader(source, stall_s=args.stall_seconds, at_once=args.every_frame)
 
 
 def _summarise(
     say: Callable[[str, str], None], slot: Slot, tally: Tally, evidence: Evidence | None
 ) -> None:
     p50_ms, p99_ms = tally.percentile_ms(50), tally.percentile_ms(99)
-    parts = [
-        count(slot.frames, "frame"),
-        count(tally.verdicts, "verdict"),
-        f"{tally.anomalous} anomalous",
-        f"{tally.dropped} dropped",
-    ]
+    parts = [count(slot.frames, "frame"), count(tally.verdicts, "verdict")]
+    parts += [f"{tally.anomalous} anomalous", f"{tally.dropped} dropped"]
     if tally.failed:
         parts.append(f"{tally.failed} not scored")
     if slot.waiting:
@@ -152,7 +145,6 @@ def _summarise(
         parts.append(f"latency p50 {p50_ms:.1f} ms, p99 {p99_ms:.1f} ms")
     say("done", ", ".join(parts))
     if evidence is not None:
+        saved, folder = count(evidence.saved, "verdict"), evidence.folder
         missing = f", {evidence.skipped} not saved" if evidence.skipped else ""
-        say(
-            "wrote", f"evidence of {count(evidence.saved, 'verdict')} to {evidence.folder}{missing}"
-        )
+        say("wrote", f"evidence of {saved} to {folder}{missing}")
