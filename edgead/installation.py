@@ -28,6 +28,8 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "demo": ("elpv_dataset",),
     "test": (
         "pytest",
+        "xdist",
+        "filelock",
         "hypothesis",
         "sklearn",
         "scipy",

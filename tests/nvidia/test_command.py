@@ -89,7 +89,7 @@ def test_a_copy_to_carry_away_is_plain(run, plan_bundle: Bundle, tmp_path: Path)
     code, out, _ = run(plan_bundle.path, "--flavour", "rtx", "--out", out_path)
     assert code == 0
     assert out_path.read_bytes()[:4] == b"vtrt"
-    assert "has to say that it is trusted" in out
+    assert "loading it requires trust_plan=True" in out
 
 
 def test_a_copy_that_cannot_be_written_is_a_mistake(run, plan_bundle: Bundle, tmp_path) -> None:
