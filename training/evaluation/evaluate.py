@@ -27,18 +27,6 @@ from .timeline import Timeline, frame_auroc, timelines
 if TYPE_CHECKING:
     from edgead.detector import Detector
 
-METRIC_KEYS = (
-    "image_auroc",
-    "image_ap",
-    "f1_max",
-    "pixel_auroc",
-    "aupro",
-    "frame_auroc",
-    "false_reject_promised",
-    "false_reject_reached",
-    "train_seconds",
-    "n_test",
-)
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
 
@@ -70,12 +58,12 @@ CATEGORY_KEYS = ("image_auroc", "pixel_auroc", "aupro", "false_reject_reached")
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What :func:`evaluate` found; `metrics` has exactly METRIC_KEYS, None where meaningless."""
+    """What :func:`evaluate` found; a figure without a meaning is None."""
 
     name: str
     data_name: str
     images: tuple[ScoredImage, ...]
-    metrics: Mapping[str, float | int | None]
+    metrics: Mapping[str, float | int | None]  # what `edgead evaluate --json` writes
     quantiles: Mapping[str, tuple[float, ...]]  # at QUANTILES, for "good" and "defective"
     threshold: float  # a score above it is anomalous
     n_calibration: int
