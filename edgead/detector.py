@@ -6,12 +6,10 @@ import os
 import statistics
 import threading
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from time import perf_counter
 from types import TracebackType
 from typing import Any, NamedTuple
-
-from numpy.typing import NDArray
 
 from edgead import calibration
 from edgead.bundle.storage import Bundle, open_bundle
@@ -215,19 +213,6 @@ class Detector:
             roi=found.roi,
             digests=digests,
         )
-
-    def score_batch(self, frames: Iterable[NDArray[Any]]) -> list[Result]:
-        """Score frames one after the other; they may differ in size.
-
-        Errors: those of ``score``; the sentence says which frame.
-        """
-        results = []
-        for index, frame in enumerate(frames):
-            try:
-                results.append(self.score(frame))
-            except EdgeadError as error:
-                raise type(error)(f"frame {index} of the batch: {error}") from error
-        return results
 
     def close(self) -> None:
         """Let go of the engine and its memory; a second call does nothing. Results stay."""

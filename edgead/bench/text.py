@@ -86,9 +86,7 @@ def changes_lines(one: Measured) -> list[str]:
 
 def rows(one: Measured) -> list[tuple[str, ...]]:
     """The table of one bundle, its head first; columns 1 to 7 are numbers."""
-    batch = one.settings["batch"]
-    per = "frame" if batch == 1 else f"{batch} frames"
-    found: list[tuple[str, ...]] = [(f"ms per {per}", *HEAD, "samples", "")]
+    found: list[tuple[str, ...]] = [("ms per frame", *HEAD, "samples", "")]
     for name, samples in one.scopes.items():
         found.append(_row(name, samples, f"scope: {SCOPES[name]}"))
     for name, samples in one.stages.items():

@@ -87,7 +87,7 @@ def measured(label: str) -> Measured:
     for number in (0, 2, 3):
         loop.add(number, 10.0 * (number + 1), 0.0)
     identity = dict.fromkeys(("created", "processor", "version", "kernels", "edgead"), "x")
-    settings = {"batch": 1, "frames": ["uint8 2 x 2"], "images": "parts"}
+    settings = {"frames": ["uint8 2 x 2"], "images": "parts"}
     return Measured(label, {**identity, "cores": 2}, settings, series, loop, [900.0], ["few: <1>"])
 
 
