@@ -7,7 +7,7 @@ from html import escape
 
 from edgead.bench.charts import histogram, timeline
 from edgead.bench.closed_loop import END_TO_END
-from edgead.bench.monitor import Reading
+from edgead.bench.monitor import MachineReading
 from edgead.bench.results import Measured
 from edgead.bench.text import below, changes_lines, doubts, machine_lines, ratio_lines, rows
 
@@ -38,7 +38,7 @@ svg .limit { stroke:var(--mark); stroke-dasharray:5 4 }
 """
 
 
-def page(measured: Sequence[Measured], readings: Sequence[Reading]) -> bytes:
+def page(measured: Sequence[Measured], readings: Sequence[MachineReading]) -> bytes:
     """The page: what was measured, doubts, and charts of every bundle."""
     first = measured[0]
     about = first.identity
