@@ -1,7 +1,7 @@
 """Hands csrc/ to CMake and pybind11; everything else is in pyproject.toml.
 
-EDGEAD_CUDA=AUTO|ON|OFF     build edgead._cuda where a usable nvcc is found and say where it is left
-                            out, fail where it cannot be built, or leave it out (AUTO)
+EDGEAD_CUDA=AUTO|ON|OFF     build edgead.nvidia._cuda where a usable nvcc is found and say where
+                            it is left out, fail where it cannot be built, or leave it out (AUTO)
 EDGEAD_CUDA_ARCHITECTURES   CMake list, for example "87-real" (all supported ones)
 EDGEAD_WERROR=ON            warnings of the compilers are errors, also with AUTO; for CI (OFF)
 """
@@ -19,7 +19,7 @@ from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).resolve().parent
 WERROR = os.environ.get("EDGEAD_WERROR", "OFF")
-NOT_BUILT = "_cuda.not_built.txt"  # beside _cpu: why there is no _cuda, for edgead doctor
+NOT_BUILT = "_cuda.not_built.txt"  # in its place: why there is no _cuda, for edgead doctor
 
 
 def tool(name: str) -> "str | None":
@@ -109,13 +109,13 @@ def first_error(output: str) -> str:
 
 
 def build_cuda(cuda: str, place: Path) -> str:
-    """Build edgead._cuda into ``place``. Returns "", or why there is none."""
+    """Build edgead.nvidia._cuda into ``place``. Returns "", or why there is none."""
     if cuda == "OFF":
         return "EDGEAD_CUDA=OFF when edgead was installed"
     output = ""
     try:
         output = configure("_cuda", cuda)
-        _, left_out, why = output.partition("-- edgead._cuda: not built: ")
+        _, left_out, why = output.partition("-- edgead.nvidia._cuda: not built: ")
         if left_out:
             return why.partition("\n")[0]
         build_and_install("_cuda", place)
@@ -127,19 +127,19 @@ def build_cuda(cuda: str, place: Path) -> str:
                 "be built, see above; EDGEAD_CUDA=AUTO alone installs edgead without them"
             ) from None
         output += error.output
-    used = re.search(r"^-- edgead\._cuda: (nvcc .+)$", output, re.MULTILINE)
+    used = re.search(r"^-- edgead\.nvidia\._cuda: (nvcc .+)$", output, re.MULTILINE)
     return f"{used[1] if used else 'CMake'} failed: {first_error(output)}"
 
 
 class CMakeBuild(build_ext):
-    """Builds edgead._cpu and, after it, edgead._cuda or the note that says why there is none."""
+    """Builds edgead._cpu and then edgead.nvidia._cuda, or the note that says why there is none."""
 
     def copy_extensions_to_source(self) -> None:  # the last step of an editable installation
-        remove_cuda(ROOT / "edgead")
+        remove_cuda(ROOT / "edgead/nvidia")
         super().copy_extensions_to_source()
-        note = Path(self.build_lib, "edgead", NOT_BUILT)
+        note = Path(self.build_lib, "edgead/nvidia", NOT_BUILT)
         if note.exists():
-            shutil.copy(note, ROOT / "edgead")
+            shutil.copy(note, ROOT / "edgead/nvidia")
 
     def build_extension(self, ext: Extension) -> None:
         place = Path(self.get_ext_fullpath(ext.name)).resolve().parent
@@ -156,6 +156,7 @@ class CMakeBuild(build_ext):
         remove_cuda(place)
         why = build_cuda(cuda, place)
         if why:
+            place.mkdir(parents=True, exist_ok=True)
             (place / NOT_BUILT).write_text(f"{why}\n", encoding="utf-8")
             print(f"edgead: the CUDA kernels are not built: {why}\nedgead: it scores on the CPU")
 
@@ -164,7 +165,7 @@ if __name__ == "__main__":
     setup(
         ext_modules=[
             Extension("edgead._cpu", sources=[]),
-            Extension("edgead._cuda", sources=[], optional=True),
+            Extension("edgead.nvidia._cuda", sources=[], optional=True),
         ],
         cmdclass={"build_ext": CMakeBuild},
     )

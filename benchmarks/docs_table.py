@@ -12,7 +12,8 @@ from pathlib import Path
 from edgead.errors import InputError
 from edgead.files import write_file
 
-DOCS = Path(__file__).resolve().parents[1] / "docs" / "methods.md"
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+NOTES = DOCS / "notes"
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -1,4 +1,4 @@
-"""How far the kernels are from float64: the tables of docs/numerics.md, on standard output.
+"""How far the kernels are from float64: the tables of docs/notes/numerics.md, on standard output.
 
     python benchmarks/numerics.py
 

@@ -115,7 +115,7 @@ def _ways(run: Run, bundle: Bundle, with_half: bool) -> tuple[list[ScoringPath],
         data = bundle.read(bundle.manifest.models["float16"])
         ways.append(onnx_path(data, "float16", bundle.manifest))
     if with_half:
-        ways.append(half_path(half(run.method), HalfArithmetic(), bundle.manifest))
+        ways.append(half_path(half(run.method), HalfArithmetic()))
     return ways, refused
 
 
@@ -157,7 +157,7 @@ def _row(
         "way": way.name,
         "precision": way.precision,
         "image_auroc": metrics.auroc(scores, defective),
-        "pixel_auroc": metrics.auroc(np.concatenate([maps[i].ravel() for i in shown]), pixels),
+        "pixel_auroc": metrics.pixel_auroc(np.ravel([maps[i] for i in shown]), pixels),
         "score_error": float(np.abs(exact - held_scores).max() / np.ptp(held.scores)),
         "map_error": float(max(gaps) / np.ptp(held.peaks)),
         "verdicts_changed": int((verdicts[0] != verdicts[1]).sum()),  # as Detectors judge

@@ -22,20 +22,18 @@ from edgead_export import ExportOptions, export_run
 from edgead_training.commands.train import read_setting
 from edgead_training.data import open_dataset
 from edgead_training.evaluation.evaluate import evaluate
+from edgead_training.fit import Bounds, Interrupted
 from edgead_training.methods import METHODS
 from edgead_training.progress import Reporter, progress, training_bar
-from edgead_training.run import (
+from edgead_training.run import load_run, train
+from edgead_training.run_record import (
     CALIBRATION_FRACTION,
     DEFAULT_PRESET,
     MODEL_FILE,
     RUN_FILE,
-    Bounds,
-    Interrupted,
     TrainingOptions,
     full_settings,
-    load_run,
     read_record,
-    train,
 )
 from entries import FIGURES, Results
 from multiply_adds import gflop

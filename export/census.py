@@ -23,15 +23,7 @@ INT8_SHARE = 0.5
 """Least share of the weights that must be int8 where that was asked for. Layers that lose too much
 stay float32; when they hold half of the weights, there is nothing left to gain."""
 
-_PASS_ON = (
-    "Cast",
-    "DequantizeLinear",
-    "Identity",
-    "Reshape",
-    "Squeeze",
-    "Transpose",
-    "Unsqueeze",
-)
+_PASS_ON = ("Cast", "DequantizeLinear", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 
 
 @dataclass(frozen=True)
@@ -53,11 +45,6 @@ class Census:
     operators: dict[str, dict[str, int]]
     weights: dict[str, int]
     float32_products: tuple[str, ...]
-
-    @property
-    def half_share(self) -> float:
-        """Share of the weights that compute in float16, in [0, 1]; 0 without weights."""
-        return self.share("float16")
 
     def share(self, dtype: str) -> float:
         """Share of the weights that compute in ``dtype``, in [0, 1]; 0 without weights."""
@@ -133,7 +120,7 @@ def check_precision(census: Census, asked: str) -> None:
         if census.share("int8") < INT8_SHARE:
             raise ExportError(
                 f"int8 was asked for, and {census.share('int8'):.1%} of the weights compute in it; "
-                f"expected {INT8_SHARE:.0%}: leave --precision int8 out"
+                f"expected {INT8_SHARE:.0%}: remove --precision int8"
             )
         return
     if asked == "float32":
@@ -141,10 +128,10 @@ def check_precision(census: Census, asked: str) -> None:
         if narrow:
             raise ExportError(f"float32 was asked for, and the graph holds {narrow} tensors")
         return
-    if census.half_share < HALF_SHARE:
+    if census.share("float16") < HALF_SHARE:
         raise ExportError(
-            f"float16 was asked for, and {census.half_share:.1%} of the weights compute in it; "
-            f"expected {HALF_SHARE:.0%}. These compute in float32: "
+            f"float16 was asked for, and {census.share('float16'):.1%} of the weights compute in "
+            f"it; expected {HALF_SHARE:.0%}. These compute in float32: "
             f"{', '.join(census.float32_products[:5]) or 'all'}. Let the networks take the dtype "
             "of their weights instead of casting to float32"
         )

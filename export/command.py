@@ -29,43 +29,45 @@ _NEEDED = ("torch", "onnx", "onnxsim", "onnxruntime", "safetensors", "tqdm")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``edgead export``."""
-    parser.add_argument("run", metavar="RUN", help="the directory that edgead train wrote")
+    parser.add_argument("run", metavar="RUN", help="folder that edgead train wrote")
     parser.add_argument("--out", metavar="NAME.edgead", required=True, help="the bundle to write")
     parser.add_argument(
         "--data", metavar="DIR", help="where the images of the run are, if they moved since"
     )
     parser.add_argument(
-        "--false-reject-rate",
-        type=float,
-        metavar="RATE",
+        "--false-reject-rate", type=float, metavar="RATE",
         help="share of good parts that may be called anomalous (default 0.05, or the best that "
         "the calibration images can promise); can be changed later, in Python and in score",
-    )
+    )  # fmt: skip
     parser.add_argument(
-        "--opset",
-        type=int,
-        default=OPSET,
+        "--opset", type=int, default=OPSET,
         help=f"ONNX opset, 16 to 20 (default {OPSET}, which TensorRT 8.5 and later read)",
-    )
+    )  # fmt: skip
+    parser.add_argument("--float32-only", action="store_true", help="omit the float16 graph")
     parser.add_argument(
-        "--float32-only", action="store_true", help="leave the float16 graph out of the bundle"
-    )
-    parser.add_argument(
-        "--precision",
-        choices=("int8",),
+        "--precision", choices=("int8",),
         help="add an int8 graph, which edgead score --precision int8 serves",
-    )
+    )  # fmt: skip
     parser.add_argument(
-        "--calibration",
-        metavar="DIR",
-        help="images of good parts that set the ranges of int8 "
-        "(default: training images of the run)",
-    )
+        "--calibration", metavar="DIR",
+        help="images of good parts that set the ranges of int8 (default: training images)",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Export, and say what was read, written and comes next."""
+    """Export a run, and say what was read, written and comes next.
+
+    Args:
+        args: as ``add_arguments`` parses them.
+
+    Returns:
+        The exit code, 0.
+
+    Raises:
+        MissingExtraError: a package of the extra ``train`` is not installed.
+        EdgeadError: as ``ExportOptions`` and ``export_run``.
+    """
     absent = [name for name in missing("train") if name in _NEEDED]
     if absent:
         raise MissingExtraError(

@@ -24,40 +24,31 @@ ScoreFrame = Callable[[NDArray[Any]], tuple[NDArray[np.float32], float]]
 
 @dataclass(frozen=True)
 class GraphBounds:
-    """How far an exported graph may be from the trained model.
+    """How far an exported graph of one precision may be from the trained model.
 
-    score32, score16: largest difference of a score, map32, map16: of a map's value, in float32 and
-    float16, as shares of the spread of the calibration images (``spread``). half_peak: largest
-    magnitude of an activation in half. batch32, batch16: a batch of three against three single
-    images, relative to the largest feature.
+    score, map: largest difference of a score, of a map's value, as shares of the spread of the
+    calibration images (``spread``). batch: of a batch of three from three single images, relative
+    to the largest feature.
     """
 
+    score: float
+    map: float
+    batch: float
+
+
+BOUNDS = {
     # Sums in another order give about 1e-6 of a feature, which the blur averages out; a wrong
     # weight, padding or normalisation gives over 1e-2. Between them, and far under what moves a
-    # verdict.
-    score32: float = 1e-3
-    map32: float = 1e-3
+    # verdict. Another batch size has other kernels: one or two last bits per layer.
+    "float32": GraphBounds(score=1e-3, map=1e-3, batch=1e-4),
     # Eleven bits per value, 5e-4 each, through some forty layers: about 5e-3 of a feature, measured
     # on ReDi. The squared distance of two nearly equal features magnifies that to 2 to 3 % of a
     # high score, and of the map where it peaks. Verdicts are compared besides.
-    score16: float = 5e-2
-    map16: float = 5e-2
-    # Half of the largest float16: a defect may drive activations twice as high as good parts do.
-    half_peak: float = 65504 / 2
-    # Other kernels for another batch size: sums in another order, one or two last bits per layer.
-    batch32: float = 1e-4
-    batch16: float = 1e-2
+    "float16": GraphBounds(score=5e-2, map=5e-2, batch=1e-2),
+}
 
-    def score(self, precision: str) -> float:
-        """The bound of a score in ``float32`` or ``float16``, as a share of the spread."""
-        return {"float32": self.score32, "float16": self.score16}[precision]
-
-    def map(self, precision: str) -> float:
-        """The bound of a map's values in ``float32`` or ``float16``, as a share of the spread."""
-        return {"float32": self.map32, "float16": self.map16}[precision]
-
-
-BOUNDS = GraphBounds()
+HALF_PEAK = 65504 / 2
+"""Largest activation in half: a defect may drive it twice as high as good parts do."""
 
 RATES = (0.01, 0.02, 0.05, 0.1, 0.2)
 """False-reject rates at which verdicts are compared, besides the bundle's own: what people use."""
@@ -73,7 +64,7 @@ CURES = {
     "float32": "give calibration images that are less alike, if the spread of their scores is "
     "small, or try another --opset or torch version",
     "float16": "train longer (scores of a model that was hardly trained lie close together), give "
-    "calibration images that are less alike, or leave the float16 graph out with --float32-only",
+    "calibration images that are less alike, or omit the float16 graph with --float32-only",
 }
 """What to do when a graph of that precision does not match the trained model."""
 
@@ -182,20 +173,15 @@ def differences(scored: PathScores, usual: float) -> list[Difference]:
     ]
 
 
-def check_differences(
-    found: Sequence[Difference],
-    score_spread: float,
-    map_spread: float,
-    bounds: GraphBounds = BOUNDS,
-) -> None:
+def check_differences(found: Sequence[Difference], score_spread: float, map_spread: float) -> None:
     """Hold the differences against the bounds.
 
     Errors: ExportError with the numbers, the image and the path.
     """
     for d in found:
         for what, largest, share, scale in (
-            ("score", d.score_largest, bounds.score(d.precision), score_spread),
-            ("map", d.map_largest, bounds.map(d.precision), map_spread),
+            ("score", d.score_largest, BOUNDS[d.precision].score, score_spread),
+            ("map", d.map_largest, BOUNDS[d.precision].map, map_spread),
         ):
             allowed = share * scale
             if not largest <= allowed:
@@ -213,7 +199,6 @@ def agreeing_ties(
     rate: float,
     score_spread: float,
     map_spread: float,
-    bounds: GraphBounds = BOUNDS,
 ) -> Tolerance:
     """How far two engines may be apart, so that every path gives torch's verdicts; see ``TIES``.
 
@@ -225,18 +210,18 @@ def agreeing_ties(
 
     Errors: ExportError that names the first image whose verdict differs.
     """
-    kinds = {precision for _, precision in scored.paths}
+    least = BOUNDS["float32"]
+    bounds = [BOUNDS[precision] for _, precision in scored.paths]
     apart = float(np.abs(scored.scores - scored.scores[0]).max())
-    most = max(map(bounds.score, kinds)) * score_spread
-    first = min(max(TIES * apart, bounds.score32 * score_spread), most)
-    map_apart = min(
-        TIES * float(scored.map_largest.max()), max(map(bounds.map, kinds)) * map_spread
-    )
+    most = max(bound.score for bound in bounds) * score_spread
+    first = min(max(TIES * apart, least.score * score_spread), most)
+    most = max(bound.map for bound in bounds) * map_spread
+    map_apart = min(TIES * float(scored.map_largest.max()), most)
     disagreement = None
     for step in _STEPS:
         found = _disagreement(scored, calibration, rate, step * first)
         if found is None:
-            return Tolerance(step * first, max(map_apart, bounds.map32 * map_spread))
+            return Tolerance(step * first, max(map_apart, least.map * map_spread))
         disagreement = disagreement or found
     kind, sentence = disagreement or ("", "")
     raise ExportError(f"{sentence}. Nothing was written; {CURES[kind]}")
@@ -264,14 +249,12 @@ def _disagreement(
     return None
 
 
-def check_batch(
-    precision: str, infer: Infer, images: NDArray[np.float32], bounds: GraphBounds = BOUNDS
-) -> None:
+def check_batch(precision: str, infer: Infer, images: NDArray[np.float32]) -> None:
     """Hold the graph on ``images`` [3, 3, H, W] at once against one image after the other.
 
     Errors: ExportError when they differ: the batch size was frozen into the graph.
     """
-    allowed = {"float32": bounds.batch32, "float16": bounds.batch16}[precision]
+    allowed = BOUNDS[precision].batch
     singles = [[np.array(t) for pair in infer(image[None]) for t in pair] for image in images]
     together = [t for pair in infer(images) for t in pair]
     for level, batch in enumerate(together):

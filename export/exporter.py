@@ -1,4 +1,4 @@
-"""From a training run to a bundle: export, compare, calibrate, write, prove."""
+"""From a training run to a bundle: export, compare, calibrate, qualify, write."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from edgead.tiling import Tiling
 
 from . import compare
 from .census import Census, check_precision, take_census
-from .compare import BOUNDS, Comparison, ScoringPath
+from .compare import BOUNDS, HALF_PEAK, Comparison, ScoringPath
 from .frames import CalibrationFrame
 from .golden import golden_files, spread_over, synthetic_defect
 from .graph import half
@@ -51,7 +51,7 @@ DEFAULTS = ExportOptions()
 
 
 @dataclass(frozen=True)
-class Source:
+class ExportSource:
     """What is exported; see ``export_method``."""
 
     method: Method
@@ -100,7 +100,7 @@ def export_run(
         params = run.method.preprocess_params()
         ranges = range_images(run.train, run.calibration, params, run.tiling, options.calibration)
         log(f"read   {len(ranges)} images for the ranges of int8")
-    source = Source(run.method, frames, run.provenance, ranges, run.tiling)
+    source = ExportSource(run.method, frames, run.provenance, ranges, run.tiling)
     bundle = _export(source, out, options, log)
     if options.int8 and run.test:
         tell_test_set(bundle, run.test, log)
@@ -144,12 +144,12 @@ def export_method(
         CalibrationError: a rate that the images cannot promise.
         BundleError: ``out`` cannot be written.
     """
-    source = Source(method, frames, provenance or {}, ranges, tiling)
+    source = ExportSource(method, frames, provenance or {}, ranges, tiling)
     return _export(source, check_out(out), options, log)
 
 
 @one_thread()
-def _export(source: Source, out: Path, options: ExportOptions, log: Log) -> Bundle:
+def _export(source: ExportSource, out: Path, options: ExportOptions, log: Log) -> Bundle:
     """The steps of every export."""
     method, frames, tiling = source.method.eval(), source.frames, source.tiling
     rate = _false_reject_rate(options.false_reject_rate, len(frames))
@@ -191,9 +191,8 @@ def _export(source: Source, out: Path, options: ExportOptions, log: Log) -> Bund
     if source.ranges is not None:
         whole = with_int8(whole, frames, source.ranges, log)
         qualify(whole, open_engine(whole, "cpu", precision="int8"))
+    # Reads every file back against the digest of the bytes that were qualified.
     bundle = write_bundle(out, whole.manifest, whole.files)
-    for precision in sorted({"float32", "int8"} & set(bundle.manifest.models)):
-        qualify(bundle, open_engine(bundle, "cpu", precision=precision))
     size = sum(map(len, whole.files.values()))
     log(f"wrote  {out} ({size / 1e6:.1f} MB), qualified on {len(entries)} golden frames")
     return bundle
@@ -217,7 +216,7 @@ def _count_precisions(models: Mapping[str, bytes], opset: int, log: Log) -> dict
         check_precision(counted, name)
         line = f"made   {MODELS[name]}: opset {opset}, {len(models[name]) / 1e6:.1f} MB"
         if name == "float16":
-            line += f", {counted.half_share:.1%} of the weights compute in float16"
+            line += f", {counted.share(name):.1%} of the weights compute in float16"
             if counted.float32_products:
                 line += f", {len(counted.float32_products)} product(s) stay float32"
         log(line)
@@ -264,7 +263,7 @@ def _compare(
     if half_method is not None:
         model = draft.files[MODELS["float16"]]
         paths.append(onnx_path(model, "float16", draft.manifest))
-        paths.append(half_path(half_method, mode, draft.manifest))
+        paths.append(half_path(half_method, mode))
     scored = compare.score_paths(paths, _read(frames))
     shown = [frames[index].read() for index in spread_over(scored.scores[1])]
     shown.append(synthetic_defect(shown[len(shown) // 2]))
@@ -287,11 +286,11 @@ def _check_batches(draft: Draft, frame: CalibrationFrame) -> None:
 
 
 def _check_half_peak(mode: HalfArithmetic) -> None:
-    if not mode.peak <= BOUNDS.half_peak:
+    if not mode.peak <= HALF_PEAK:
         raise ExportError(
             f"in float16 an activation reaches {mode.peak:.4g} ({mode.peak_operator}), allowed "
-            f"{BOUNDS.half_peak:g}; it would overflow on a GPU: keep that part of the "
-            "method in float32, normalise before it, or leave float16 out with --float32-only"
+            f"{HALF_PEAK:g}; it would overflow on a GPU: keep that part of the "
+            "method in float32, normalise before it, or omit float16 with --float32-only"
         )
 
 
@@ -302,7 +301,7 @@ def _calibrated(manifest: Manifest, comparison: Comparison, rate: float) -> Mani
     scores = tuple(scored.scores[1].tolist())
     ties = compare.agreeing_ties(scored, scores, rate, spreads["score"], spreads["map"])
     tolerance = {
-        name: Tolerance(BOUNDS.score(name) * spreads["score"], BOUNDS.map(name) * spreads["map"])
+        name: Tolerance(BOUNDS[name].score * spreads["score"], BOUNDS[name].map * spreads["map"])
         for name in manifest.models
     }
     calibration = Calibration(scores, tuple(scored.peaks[1].tolist()), rate, ties)

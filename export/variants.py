@@ -12,13 +12,13 @@ import torch
 from edgead_training.methods import Method
 from numpy.typing import NDArray
 
-from edgead.anomaly_map import AnomalyMap, MapParams
+from edgead.anomaly_map import AnomalyMap
 from edgead.bundle.manifest import Manifest
 from edgead.bundle.storage import Bundle
 from edgead.engine.interface import Engine
 from edgead.engine.lazy_array import as_array
 from edgead.errors import ExportError
-from edgead.preprocess import PreprocessParams, preprocess
+from edgead.preprocess import preprocess
 from edgead.serving.open_pipeline import open_pipeline
 
 from .compare import Infer, Pairs, ScoreFrame, ScoringPath
@@ -28,9 +28,7 @@ from .half_arithmetic import HalfArithmetic
 
 def torch_path(method: Method) -> ScoringPath:
     """The trained model, with its own preprocessing and map: what all others are held against."""
-    shapes = tuple((pair.channels, *pair.size) for pair in method.pairs())
-    run = _runner(method.preprocess_params(), method.map_params(), shapes, torch_infer(method))
-    return ScoringPath("torch", "float32", run)
+    return ScoringPath("torch", "float32", _score_by(method, torch_infer(method)))
 
 
 def engine_path(engine: Engine, bundle: Bundle) -> ScoringPath:
@@ -47,10 +45,10 @@ def engine_path(engine: Engine, bundle: Bundle) -> ScoringPath:
 def onnx_path(model: bytes, precision: str, manifest: Manifest) -> ScoringPath:
     """An ONNX file in onnxruntime on the CPU."""
     name = f"onnxruntime {onnxruntime.__version__}"
-    return ScoringPath(name, precision, _run_by(manifest, onnx_infer(model, manifest)))
+    return ScoringPath(name, precision, _score_by(manifest, onnx_infer(model, manifest)))
 
 
-def half_path(half_method: Method, mode: HalfArithmetic, manifest: Manifest) -> ScoringPath:
+def half_path(half_method: Method, mode: HalfArithmetic) -> ScoringPath:
     """The float16 method in torch with a GPU's arithmetic; ``mode`` has the largest activation."""
     infer = torch_infer(half_method)
 
@@ -58,12 +56,12 @@ def half_path(half_method: Method, mode: HalfArithmetic, manifest: Manifest) -> 
         with mode:
             return infer(images)
 
-    return ScoringPath("half arithmetic", "float16", _run_by(manifest, rounded))
+    return ScoringPath("half arithmetic", "float16", _score_by(half_method, rounded))
 
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """Let torch compute in one thread: the same sums everywhere, and no waiting for each other.
+    """Let torch compute in one thread: the same sums everywhere, and no thread idles for another.
 
     On two busy cores ReDi's batch of one took 1.05 s with two threads and 0.09 s with one.
     """
@@ -110,25 +108,17 @@ def onnx_infer(model: bytes, manifest: Manifest) -> Infer:
     return infer
 
 
-def _runner(
-    params: PreprocessParams,
-    map_params: MapParams,
-    shapes: tuple[tuple[int, int, int], ...],
-    infer: Infer,
-) -> ScoreFrame:
+def _score_by(described: Method | Manifest, infer: Infer) -> ScoreFrame:
     """preprocess, infer, anomaly_map."""
-    to_map = AnomalyMap(map_params, shapes)
+    params = described.preprocess_params()
+    to_map = AnomalyMap(described.map_params(), described.shapes())
 
-    def run(frame: NDArray[Any]) -> tuple[NDArray[np.float32], float]:
+    def score(frame: NDArray[Any]) -> tuple[NDArray[np.float32], float]:
         image = preprocess(frame, params)
         maps, scores = to_map.run(infer(np.ascontiguousarray(image[None])))
         return np.array(maps[0]), float(scores[0])
 
-    return run
-
-
-def _run_by(manifest: Manifest, infer: Infer) -> ScoreFrame:
-    return _runner(manifest.preprocess_params(), manifest.map_params(), manifest.shapes(), infer)
+    return score
 
 
 def _array(tensor: torch.Tensor) -> NDArray[np.float32]:

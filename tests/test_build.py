@@ -132,8 +132,8 @@ def build(tmp_path: Path) -> Build:
     shutil.copy(ROOT / "setup.py", tmp_path)
     script(tmp_path / "stub/bin/cmake", STUB)
     (tmp_path / "stub/cmake.py").write_text(f"CMAKE_BIN_DIR = {str(tmp_path / 'stub/bin')!r}\n")
-    (tmp_path / "out/edgead").mkdir(parents=True)
-    (tmp_path / "out/edgead/_cuda.so").touch()
+    (tmp_path / "out/edgead/nvidia").mkdir(parents=True)
+    (tmp_path / "out/edgead/nvidia/_cuda.so").touch()
 
     def run(**environment: str) -> subprocess.CompletedProcess[str]:
         kept = {n: v for n, v in os.environ.items() if not n.startswith(("EDGEAD_", "CUDA"))}
@@ -146,13 +146,13 @@ def build(tmp_path: Path) -> Build:
 
 
 def made(tmp_path: Path) -> list[str]:
-    return sorted(path.name for path in (tmp_path / "out/edgead").iterdir())
+    return sorted(path.name for path in (tmp_path / "out/edgead").rglob("_c*"))
 
 
 def why_not(tmp_path: Path) -> str:
     """Why there is no _cuda; that it is so, and that _cpu is there."""
     assert made(tmp_path) == ["_cpu.so", "_cuda.not_built.txt"]
-    return (tmp_path / "out/edgead/_cuda.not_built.txt").read_text()
+    return (tmp_path / "out/edgead/nvidia/_cuda.not_built.txt").read_text()
 
 
 BROKEN = {
@@ -235,7 +235,12 @@ def test_a_module_names_its_code_and_its_ptx(tmp_path: Path, small: Build) -> No
     assert "warning" in done.stdout  # which is no error
     assert "_cuda.so" not in made(tmp_path) and "_cuda.not_built.txt" not in made(tmp_path)
     code = "import _cuda; print(_cuda.ARCHITECTURES)"
-    at = {"cwd": tmp_path / "out/edgead", "check": True, "capture_output": True, "text": True}
+    at = {
+        "cwd": tmp_path / "out/edgead/nvidia",
+        "check": True,
+        "capture_output": True,
+        "text": True,
+    }
     said = subprocess.run([sys.executable, "-c", code], **at).stdout
     assert said == "sm_87 sm_89 compute_89 compute_90\n"
 

@@ -82,13 +82,8 @@ def fit(
         _check_steps(limits, position, bounds, out)
     with _Signals(alone=fabric.world_size == 1) as received:
         for index in range(position.stage, len(stages)):
-            stage, begun = stages[index], time.monotonic()
-            method.eval()  # what a stage prepares with is frozen
-            with received.at_once():
-                stage.prepare()
-            spent = position.total_seconds + time.monotonic() - begun
-            position.total_seconds = float(gather(fabric, [spent]).max())  # as all must count
-            run = _StageRun(method, stage, position, seed, out, bar, received, fabric)
+            run = _StageRun(method, stages[index], position, seed, out, bar, received, fabric)
+            run.prepare()
             run.go(limits[index], _seconds(stages[index:], position, bounds), moments)
             equalise(fabric, method)
             moments = {}
@@ -129,7 +124,7 @@ def _seconds(stages: list[Stage], position: Position, bounds: Bounds) -> float:
 
 
 class _Trained(nn.Module):
-    """What a stage trains. Calling it calls a loss: DistributedDataParallel wants a module whose
+    """What a stage trains. Calling it calls a loss: DistributedDataParallel needs a module whose
     forward uses its parameters, and the loss of a stage is a plain function."""
 
     def __init__(self, modules: tuple[nn.Module, ...]) -> None:
@@ -155,6 +150,15 @@ class _StageRun:
         self.optimizer = torch.optim.AdamW(
             self.parameters, lr=stage.learning_rate, weight_decay=stage.weight_decay
         )
+
+    def prepare(self) -> None:
+        """What the stage does before its first step; its time counts too."""
+        begun = time.monotonic()
+        self.method.eval()  # what a stage prepares with is frozen
+        with self.received.at_once():
+            self.stage.prepare()
+        spent = self.position.total_seconds + time.monotonic() - begun
+        self.position.total_seconds = float(gather(self.fabric, [spent]).max())  # as all count
 
     def go(self, steps: int, seconds: float, moments: dict[str, Tensor]) -> None:
         """Step until ``steps`` or ``seconds`` of this stage are used up.

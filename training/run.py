@@ -26,19 +26,15 @@ from edgead.tiling import Tiling
 
 from .checkpoint import CHECKPOINT, why_not
 from .data import Parts, Sample, digest
-from .fit import Bounds, Interrupted, fit
+from .fit import fit
 from .methods import METHODS, Method, TrainingSet
 from .processes import check_batch, describe, launch, together
 from .progress import SILENT, Reporter
 from .run_record import (
-    CALIBRATION_FRACTION,
     CHOICES,
-    DEFAULT_PRESET,
     MODEL_FILE,
-    RUN_FILE,
     TrainingOptions,
     begin,
-    full_settings,
     n_learnt,
     open_recorded,
     read_record,
@@ -92,12 +88,10 @@ class Run:
 def train(options: TrainingOptions, *, resume: bool = False, reporter: Reporter = SILENT) -> Run:
     """Train a method on the good images of a data set; everything goes to ``options.out``.
 
-    Every process of a training calls it; the first alone reports, and writes.
-
     Args:
         options: what to train, on what, for how long.
         resume: go on from the checkpoint in ``options.out``.
-        reporter: what is told to people.
+        reporter: what is told to people; of several processes the first reports, and writes.
 
     Returns:
         The finished run.
@@ -108,8 +102,7 @@ def train(options: TrainingOptions, *, resume: bool = False, reporter: Reporter 
         Interrupted: a signal stopped it; the checkpoint is on disk.
     """
     fabric = launch(options.device)
-    first = fabric.is_global_zero
-    reporter = reporter if first else SILENT
+    reporter = reporter if (first := fabric.is_global_zero) else SILENT
     with together(fabric):
         begun = take_up(options) if resume else begin(options)
         tell(begun, reporter.log)
@@ -145,11 +138,12 @@ def train(options: TrainingOptions, *, resume: bool = False, reporter: Reporter 
         "processes": fabric.world_size,
         "history": position.history,
     }
+    run = _as_run(options.out, method, parts, record)
     if first:
         _write_model(options.out, method, record)
         _write_picture(options.out, method, parts[1][:PICTURE_IMAGES], options.tiling)
     fabric.barrier()  # no process returns before the run is on disk
-    return _as_run(options.out, method, parts, record)
+    return run
 
 
 def load_run(run_dir: str | Path, data: str | Path | None = None) -> Run:
@@ -239,19 +233,3 @@ def _as_run(out: Path, method: Method, parts: Parts, record: dict[str, Any]) -> 
     provenance = {key: record[key] for key in kept}
     provenance |= {"data": data, "settings": method.settings()}
     return Run(out, method, train, calibration, provenance, recorded_tiling(record))
-
-
-__all__ = [
-    "CALIBRATION_FRACTION",
-    "DEFAULT_PRESET",
-    "MODEL_FILE",
-    "RUN_FILE",
-    "Bounds",
-    "Interrupted",
-    "Run",
-    "TrainingOptions",
-    "full_settings",
-    "load_run",
-    "read_record",
-    "train",
-]

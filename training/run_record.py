@@ -169,22 +169,20 @@ def take_up(options: TrainingOptions) -> Begun:
         raise TrainingError(f"{out} is a run of {record['method']}, not of {options.method}")
     tiling = recorded_tiling(record)
     if options.tiling not in (None, tiling):
-        raise TrainingError(
-            f"{out} was begun with other tiles; leave --tile and --tile-overlap out"
-        )
+        raise TrainingError(f"{out} was begun with other tiles; remove --tile and --tile-overlap")
     options = replace(options, tiling=tiling)
     begun_with = full_settings(options.method, DEFAULT_PRESET, record["settings"])
     if (options.preset or options.settings) and _all_settings(options) != begun_with:
         raise TrainingError(
-            f"{out} was begun with: {record['command']}; leave --preset and --set out, or "
-            "give the same"
+            f"{out} was begun with: {record['command']}; remove --preset and --set, or give the "
+            "same"
         )
     kept = {"seed": (options.seed, seed), "calibration": (options.calibration_fraction, fraction)}
     kept |= {key: (getattr(options, key), data.get(key)) for key in CHOICES}
     for key, (given, begun) in kept.items():
         if given not in (None, begun):
             raise TrainingError(
-                f"{out} was begun with --{key} {begun}, not {given}; leave --{key} out"
+                f"{out} was begun with --{key} {begun}, not {given}; remove --{key}"
             )
     if options.textures is not None and "textures" not in data:
         raise TrainingError(f"{out} was begun without --textures; remove the option")
@@ -247,12 +245,12 @@ def _all_settings(options: TrainingOptions) -> dict[str, Any]:
     if settings.get("position") is True:
         raise TrainingError(
             "position=true measures what is usual at each position of the image, and with "
-            "--tile a position of the image is not a place of the part: leave one of them out"
+            "--tile a position of the image is not a place of the part: remove one of them"
         )
     if every.get("quiet_border"):
         raise TrainingError(
             "quiet_border=true lets the border of what the method sees count less, and with --tile "
-            "that is each tile's, amid the part: add --set quiet_border=false, or leave --tile out"
+            "that is each tile's, amid the part: add --set quiet_border=false, or remove --tile"
         )
     return every | ({"position": False} if "position" in every else {})
 

@@ -69,7 +69,7 @@ def choose_textures(folder: Path | None) -> list[Sample]:
     if not paths:
         raise DataError(
             f"--textures {folder} holds no images; give a folder of pictures of other things "
-            f"({SUFFIXES}), or leave it out for textures that are made up"
+            f"({SUFFIXES}), or remove the option for textures that are made up"
         )
     chosen = paths[:: math.ceil(len(paths) / TEXTURES)]
     return [Sample(path, name=portable(path.relative_to(folder).as_posix())) for path in chosen]

@@ -1,4 +1,4 @@
-// What edgead._cpu and edgead._cuda share: the arguments of edgead/anomaly_map.py as a plan.
+// What edgead._cpu and edgead.nvidia._cuda share: the arguments of edgead/anomaly_map.py as a plan.
 #pragma once
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>

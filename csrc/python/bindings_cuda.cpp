@@ -1,5 +1,5 @@
-// edgead._cuda: the CUDA kernels for Python, on addresses in device memory. Imports without a
-// driver; status() says whether there is a device.
+// edgead.nvidia._cuda: the CUDA kernels for Python, on addresses in device memory. Imports without
+// a driver; status() says whether there is a device.
 #include <cuda_runtime_api.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>

@@ -9,9 +9,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from edgead.bench.samples import percentile, rank, ratio_interval
+from edgead.bench.samples import ratio_interval
 from edgead.bench.trust import BEYOND
 from edgead.errors import InputError
+from edgead.monitoring.percentiles import percentile, rank
 
 SCHEMA = 1  # of the JSON file
 MARGIN = 0.02  # below, a change is not worth a failed build, however certain it is

@@ -18,18 +18,17 @@ from edgead.bench.closed_loop import END_TO_END, Frame, closed_loop
 from edgead.bench.cold_start import cold_start
 from edgead.bench.monitor import Monitor
 from edgead.bench.open_loop import OpenLoop, open_loop
-from edgead.bench.page import page
-from edgead.bench.results import Measured
-from edgead.bench.samples import percentile
+from edgead.bench.results import BenchResult
 from edgead.bundle.storage import Bundle, open_bundle
 from edgead.cli.console import Console, count, print_json
 from edgead.cli.signals import Stopping, exit_code, stopping
 from edgead.cpu.processor import cores, processor_name
 from edgead.detector import Detector
-from edgead.errors import InputError
+from edgead.errors import InputError, MissingExtraError
 from edgead.files import write_file
 from edgead.images import decode_image, expand, read_image
-from edgead.installation import __version__
+from edgead.installation import __version__, cure, missing
+from edgead.monitoring.percentiles import percentile
 
 MOST_FRAMES = 10_000_000  # of an open loop; four numbers of each are held in memory
 OVER_BUDGET, SLOWER = 4, 5  # exit codes
@@ -125,6 +124,10 @@ def _check(args: argparse.Namespace) -> None:
     ):
         if number is not None and not 0 < number < math.inf:
             raise InputError(f"{option} {number:g}: expected a number above 0, as {example}")
+    if args.html is not None and (absent := missing("bench")):
+        raise MissingExtraError(
+            f"--html needs {', '.join(absent)}, which is not installed: {cure('bench')}"
+        )
     if not 0 < args.percentile <= 100:
         raise InputError(
             f"--percentile {args.percentile:g}: expected a number above 0, at most 100, as 99"
@@ -196,7 +199,7 @@ def _say_what(
     console.say(f"warm   {count(args.warm_up, 'call')} of each bundle before the first sample")
 
 
-def _describe(subject: Subject, given: Input, args: argparse.Namespace) -> Measured:
+def _describe(subject: Subject, given: Input, args: argparse.Namespace) -> BenchResult:
     bundle = subject.detector.bundle
     identity = {
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -223,7 +226,7 @@ def _describe(subject: Subject, given: Input, args: argparse.Namespace) -> Measu
         "images": given.source,
         "frames": _kinds(given.frames),
     }
-    return Measured(subject.label, identity, settings, {})
+    return BenchResult(subject.label, identity, settings, {})
 
 
 def _kinds(frames: Sequence[Frame]) -> list[str]:
@@ -240,7 +243,7 @@ def _cold_starts(subject: Subject, given: Input, args: argparse.Namespace) -> li
 
 
 def _measure(
-    measured: Sequence[Measured],
+    measured: Sequence[BenchResult],
     subjects: Sequence[Subject],
     given: Input,
     args: argparse.Namespace,
@@ -294,7 +297,7 @@ def _serve_open_loop(
 
 
 def _judge(
-    measured: Sequence[Measured],
+    measured: Sequence[BenchResult],
     given: Input,
     monitor: Monitor,
     args: argparse.Namespace,
@@ -315,7 +318,7 @@ def _judge(
         one.warnings += common
 
 
-def _part(one: Measured, args: argparse.Namespace) -> str:
+def _part(one: BenchResult, args: argparse.Namespace) -> str:
     """What a run that was stopped has of what was asked for."""
     turns = len(one.series[END_TO_END])
     if args.minutes is None or args.hz is not None:
@@ -328,7 +331,9 @@ def _part(one: Measured, args: argparse.Namespace) -> str:
     return f"stopped: a signal ended the run; it has {text}: measure again for the whole"
 
 
-def _check_budget(console: Console, args: argparse.Namespace, measured: Sequence[Measured]) -> int:
+def _check_budget(
+    console: Console, args: argparse.Namespace, measured: Sequence[BenchResult]
+) -> int:
     """Say for each one whether it keeps the budget; the exit code."""
     if args.budget_ms is None:
         return 0
@@ -351,7 +356,7 @@ def _check_budget(console: Console, args: argparse.Namespace, measured: Sequence
 
 
 def _write(
-    console: Console, args: argparse.Namespace, measured: Sequence[Measured], monitor: Monitor
+    console: Console, args: argparse.Namespace, measured: Sequence[BenchResult], monitor: Monitor
 ) -> None:
     machine = {
         "readings": [reading.to_json() for reading in monitor.readings],
@@ -367,5 +372,7 @@ def _write(
         write_file(args.csv, results.to_csv(measured))
         console.say(f"wrote  {args.csv}")
     if args.html is not None:
+        from edgead.bench.page import page  # needs the extra "bench"
+
         write_file(args.html, page(measured, monitor.readings))
         console.say(f"wrote  {args.html}")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from edgead.bench.monitor import MachineReading
 from edgead.bench.open_loop import OpenLoop
-from edgead.bench.results import SCOPES, Measured
+from edgead.bench.results import SCOPES, BenchResult
 from edgead.bench.samples import PERCENTILES, summary
 from edgead.bench.trust import rss_growth_mb
 from edgead.cli.console import Console, count, table
@@ -15,7 +15,7 @@ HEAD = ("p50", "p90", "p99", "p99.9", "max", "mean")
 
 
 def tell(
-    console: Console, measured: Sequence[Measured], readings: Sequence[MachineReading]
+    console: Console, measured: Sequence[BenchResult], readings: Sequence[MachineReading]
 ) -> None:
     """A table for each bundle, then the machine, ratios, changes and warnings."""
     for one in measured:
@@ -51,7 +51,7 @@ def machine_lines(readings: Sequence[MachineReading]) -> list[str]:
     return lines
 
 
-def ratio_lines(measured: Sequence[Measured]) -> list[str]:
+def ratio_lines(measured: Sequence[BenchResult]) -> list[str]:
     """A line for each scope of each bundle but the first."""
     return [
         f"ratio  {other.label} / {measured[0].label}, {name}: {ratio:.3f} "
@@ -61,7 +61,7 @@ def ratio_lines(measured: Sequence[Measured]) -> list[str]:
     ]
 
 
-def doubts(measured: Sequence[Measured]) -> list[str]:
+def doubts(measured: Sequence[BenchResult]) -> list[str]:
     """The warnings; with several bundles, those that only some have begin with whose they are."""
     shared = set.intersection(*(set(one.warnings) for one in measured))
     lines = dict.fromkeys(
@@ -72,7 +72,7 @@ def doubts(measured: Sequence[Measured]) -> list[str]:
     return list(lines)
 
 
-def changes_lines(one: Measured) -> list[str]:
+def changes_lines(one: BenchResult) -> list[str]:
     """A line for each scope and percentile that is compared with an older run."""
     lines = [f"differs: {difference}" for difference in one.differences]
     for change in one.changes:
@@ -86,7 +86,7 @@ def changes_lines(one: Measured) -> list[str]:
     return lines
 
 
-def rows(one: Measured) -> list[tuple[str, ...]]:
+def rows(one: BenchResult) -> list[tuple[str, ...]]:
     """The table of one bundle, its head first; columns 1 to 7 are numbers."""
     found: list[tuple[str, ...]] = [("ms per frame", *HEAD, "samples", "")]
     for name, samples in one.scopes.items():
@@ -105,7 +105,7 @@ def _row(name: str, samples: Sequence[float], scope: str) -> tuple[str, ...]:
     return name, *(f"{value:.3f}" for value in values), str(len(samples)), scope
 
 
-def below(one: Measured) -> list[str]:
+def below(one: BenchResult) -> list[str]:
     """What the table has no room for."""
     lines = []
     if one.open_loop is not None:

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgead.bench.monitor import MachineReading
-from edgead.bench.samples import PERCENTILES, percentile, rank, ratio_interval
+from edgead.bench.samples import PERCENTILES, ratio_interval
+from edgead.monitoring.percentiles import percentile, rank
 
 BEYOND = 10  # samples above a percentile, at least, before it is more than luck
 OUTLIER = 10.0  # robust standard deviations above the median

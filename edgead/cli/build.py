@@ -115,7 +115,7 @@ def _build(args: argparse.Namespace, console: Console) -> int:
     console.say(f"with   {library}, for {plan.device}, {model}")
     _tell(console, plan, seconds)
     if args.out is not None:
-        console.say(f"wrote  {args.out}, a copy: whoever loads it has to say that it is trusted")
+        console.say(f"wrote  {args.out}, a copy; loading it requires trust_plan=True")
     if args.json:
         print_json(_json(plan, seconds, args.out))
     if index is None:

@@ -28,14 +28,14 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "build": ("edgead.cli.build", "build the TensorRT plan of a bundle"),
     "evaluate": ("edgead_training.commands.evaluate", "measure a bundle on a labelled test set"),
     "calibrate": ("edgead.cli.calibrate", "set the threshold with images of this camera"),
-    "frames": ("edgead_training.commands.frames", "decode videos into a data set of frames"),
+    "frames": ("edgead_training.commands.frames", "extract frames from videos into a data set"),
     "score": ("edgead.cli.score", "score images with a bundle"),
     "watch": ("edgead.cli.watch", "score a camera, stream, video file or folder, live"),
-    "replay": ("edgead.cli.replay", "score saved frames again: is every verdict repeated?"),
-    "mask": ("edgead.cli.mask", "give a bundle an ignore mask: parts that do not count"),
-    "inspect": ("edgead.cli.inspect", "say what is in a bundle"),
+    "replay": ("edgead.cli.replay", "score saved frames again and compare the verdicts"),
+    "mask": ("edgead.cli.mask", "exclude parts of the frame from the score"),
+    "inspect": ("edgead.cli.inspect", "show what is in a bundle"),
     "verify": ("edgead.cli.verify", "check a bundle's files and qualify it on this machine"),
-    "doctor": ("edgead.cli.doctor", "say what edgead finds on this machine, and the cures"),
+    "doctor": ("edgead.cli.doctor", "check this installation and suggest fixes"),
 }
 
 EXAMPLE = """\

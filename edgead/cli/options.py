@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edgead.detector import Detector
 
 COLOR, DEVICE = "bgr", "auto"  # defaults
 
@@ -43,4 +47,31 @@ def add_false_reject_rate(parser: argparse.ArgumentParser) -> None:
         metavar="RATE",
         type=float,
         help="share of good frames that may be called anomalous (default: the bundle's)",
+    )
+
+
+def add_detector(parser: argparse.ArgumentParser) -> None:
+    """What ``open_detector`` asks for."""
+    add_false_reject_rate(parser)
+    add_color(parser)
+    add_engine(parser)
+    parser.add_argument(
+        "--digests",
+        action="store_true",
+        help="add digests of each stage to the JSON, for edgead replay",
+    )
+
+
+def open_detector(args: argparse.Namespace, bundle: str) -> Detector:
+    """The Detector of ``bundle`` that the options of ``add_detector`` ask for."""
+    from edgead.detector import Detector
+
+    return Detector(
+        bundle,
+        device=args.device,
+        color=args.color,
+        false_reject_rate=args.false_reject_rate,
+        threads=args.threads,
+        precision=args.precision,
+        digests=args.digests,
     )

@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _verify(bundle: Bundle, args: argparse.Namespace, console: Console) -> Iterator[Verified]:
-    """One engine after the other; what this machine cannot run is left out, and said."""
+    """One engine after the other; what this machine cannot run is named and left out."""
     from edgead.serving.choice import obstacle
 
     if args.device != DEVICE or args.precision is not None:
@@ -98,10 +98,7 @@ def _verify(bundle: Bundle, args: argparse.Namespace, console: Console) -> Itera
 
 
 def _on_gpu(bundle: Bundle, args: argparse.Namespace, console: Console) -> Iterator[Verified]:
-    """Every precision on the first GPU.
-
-    Errors: at the end, the DeviceError of the engine that ``device="auto"`` would take.
-    """
+    """Every precision on the first GPU; raises at the end what ``device="auto"`` would raise."""
     from edgead.nvidia.kernels import PRECISION
 
     failed: DeviceError | None = None
@@ -156,7 +153,7 @@ def _tell(console: Console, one: Verified) -> None:
     if one.qualified:
         console.say(console.paint(f"qualified on {count(len(checks), 'golden frame')}", "green"))
     else:
-        said = "not qualified: what comes out is not what the bundle says"
+        said = "not qualified: the output differs from what the bundle promises"
         console.say(console.paint(said, "red"))
         for cause in causes(engine.precision):
             console.say(f"  {cause}")

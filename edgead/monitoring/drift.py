@@ -63,14 +63,18 @@ _LEAST = 2.0**-53  # of 1 - p, for its power
 class Drift:
     """Watches the scores of one camera, in their order, against the calibration of ``bundle``.
 
-    ``false_alarm_rate``: probability of a false alarm ever, in (0, 1). ``anomalous_share``: share
-    of anomalous frames that is still normal, defects and false rejects together, in (0, 1); it must
-    be above the bundle's false-reject rate. ``precision``: of the engine that gives the scores.
-    Frames must be independent: each of another part.
+    Frames must be independent: each of another part. An alarm stays, until a new Drift is made.
+    ``state`` and ``resume`` carry one over a restart.
 
-    An alarm stays, until a new Drift is made. ``state`` and ``resume`` carry one over a restart.
+    Args:
+        bundle: has the calibration.
+        false_alarm_rate: probability of a false alarm ever, in (0, 1).
+        anomalous_share: share of anomalous frames that is still normal, defects and false rejects
+            together; between the bundle's false-reject rate and 1.
+        precision: of the engine that gives the scores.
 
-    Errors: InputError for a rate or share out of its range.
+    Raises:
+        InputError: a rate or share is out of its range.
     """
 
     def __init__(
@@ -110,9 +114,13 @@ class Drift:
         return sum(self._capitals) + 1 / (self._frames + 1)
 
     def update(self, score: float) -> Finding | None:
-        """Take the score of the next frame; what is found, if the alarm has gone off.
+        """Take the score of the next frame.
 
-        Errors: InputError for a score that is not finite.
+        Returns:
+            What is found, once the alarm has gone off; else None.
+
+        Raises:
+            InputError: ``score`` is not finite.
         """
         if not math.isfinite(score):
             raise InputError(f"score is {score!r}, expected a finite number")
@@ -186,7 +194,8 @@ class Drift:
     def resume(cls, bundle: Bundle, state: Mapping[str, Any]) -> Drift:
         """Go on from ``state`` as if there had been no stop, in the precision it was made for.
 
-        Errors: InputError for a state of another calibration, or that is damaged.
+        Raises:
+            InputError: ``state`` is of another calibration, or damaged.
         """
         try:
             fields = Fields(dict(state), "state")

@@ -55,7 +55,7 @@ class TileMaps:
 class Geometry:
     """One kind of frame.
 
-    ``filters``: edgead._cuda.Preprocess. ``offsets``: of each tile's first sample, in bytes.
+    ``filters``: edgead.nvidia._cuda.Preprocess. ``offsets``: of each tile's first sample, in bytes.
     ``frame_bytes``: of a frame that is uploaded. ``tiles``: None for a frame that is seen whole.
     ``graphs``: by the frame's address; None where the work ran once and was not captured.
     """

@@ -16,15 +16,15 @@ PRECISION = "float16"
 
 
 def load_kernels(capability: tuple[int, int]) -> Any:
-    """The module ``edgead._cuda``, which a device of this compute capability can run.
+    """The module ``edgead.nvidia._cuda``, which a device of this compute capability can run.
 
     Errors: DeviceError: not built, or not for this driver or device.
     """
-    if find_spec("edgead._cuda") is None:
+    if find_spec("edgead.nvidia._cuda") is None:
         raise DeviceError(
             "edgead's CUDA kernels were not built here: edgead doctor says why, and what to do"
         )
-    cuda = import_module("edgead._cuda")
+    cuda = import_module("edgead.nvidia._cuda")
     code, text = cuda.status()
     if code != 0:
         raise DeviceError(

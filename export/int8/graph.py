@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import math
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ from edgead.errors import ExportError
 
 from ..graph import INPUT
 from ..onnx import check, strip
+from .bias import correct_biases
 from .sums import MOST_SECOND
 
 LAYERS = ("Conv", "Gemm", "MatMul")
@@ -113,11 +114,11 @@ def layers(model: bytes) -> tuple[Layer, ...]:
     )
 
 
-def quantise(model: bytes, images: Iterable[NDArray[np.float32]], int8: Iterable[str]) -> bytes:
+def quantise(model: bytes, images: Sequence[NDArray[np.float32]], int8: Collection[str]) -> bytes:
     """``model`` (of ``part_concats``) with the layers named ``int8`` in int8.
 
     images: each [1, 3, H, W] float32, preprocessed; the largest magnitudes that they give are the
-    ranges.
+    ranges, and biases make up for what the rounded weights lose on their average.
 
     Errors: ExportError when onnxruntime cannot.
     """
@@ -156,6 +157,7 @@ def quantise(model: bytes, images: Iterable[NDArray[np.float32]], int8: Iterable
         except Exception as error:  # onnxruntime raises whatever its parts do
             raise ExportError(f"onnxruntime cannot quantise the graph: {error}") from error
         made = onnx.load(target)
+        correct_biases(made.graph, model, images, int8)
     _clip_second(made.graph)
     return bytes(made.SerializeToString(deterministic=True))
 

@@ -224,7 +224,7 @@ def tell_test_set(bundle: Bundle, samples: Sequence[Sample], log: Callable[[str]
 
 
 def _auroc(values: NDArray[Any], labels: NDArray[np.bool_]) -> float:
-    area = metrics.auroc(values, labels)
+    area = metrics.pixel_auroc(values, labels)
     return float("nan") if area is None else area  # a defect too small for one pixel of the map
 
 

@@ -311,6 +311,14 @@ def test_the_open_loop_has_its_memory_before_the_machine_is_watched(bench, bundl
     assert events == ["loop", "monitor"]
 
 
+def test_a_page_without_its_extra_is_refused_before_measuring(bench, bundle_dir, monkeypatch):
+    monkeypatch.setattr(session, "missing", lambda extra: ["jinja2"] * (extra == "bench"))
+    code, out, err = bench(bundle_dir, "--html", "page.html")
+    assert (code, out) == (1, "")
+    assert 'needs jinja2, which is not installed: pip install ".[bench]"' in err
+    assert bench(bundle_dir)[0] == 0
+
+
 @pytest.mark.parametrize("option", ["--json", "--csv", "--html"])
 def test_files_that_cannot_be_written_are_refused_before_measuring(
     bench, bundle_dir, tmp_path, option

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from edgead.bench.samples import percentile, rank, ratio_interval, summary
+from edgead.bench.samples import ratio_interval, summary
+from edgead.monitoring.percentiles import percentile, rank
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def test_polygons_and_png_make_a_bundle(run, bundle_dir, good_folder, save, tmp_
 
 def broken_masks(save):
     return {
-        "nothing drawn": ((), "nothing is drawn"),
+        "nothing drawn": ((), "nothing to ignore"),
         "two corners": (("--polygon", "1,1 5,5"), "has 2 corners; expected at least three"),
         "no number": (("--polygon", "1,1 5,x 9,9"), "'5,x' is not a corner"),
         "three numbers": (("--polygon", "1,1,1 5,5 9,9"), "'1,1,1' is not a corner"),

@@ -66,6 +66,7 @@ def test_small_counts_by_hand(program, folder):
     assert sectors(counts, 1, "map") == sectors(counts, 2, "score") == 1
 
 
+@pytest.mark.exhaustive
 def test_a_second_reading_is_counted(program, folder, tmp_path):
     right = "  for (int step = 0; step < way.steps; step += kBatch) {"
     wrong = right.replace("  for", "  for (int twice = 0; twice < 2; ++twice)\n  for", 1)

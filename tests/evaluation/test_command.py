@@ -10,7 +10,6 @@ import sys
 import numpy as np
 import pytest
 from edgead_training.evaluation.evaluate import METRIC_KEYS
-from sklearn.metrics import roc_auc_score
 
 import edgead.detector
 from edgead.cli.main import main
@@ -141,7 +140,7 @@ def test_a_bad_image_writes_nothing(bright, mvtec, tmp_path, capsys):
 def test_evaluating_needs_no_torch():
     code = (
         "import sys, edgead_training.commands.evaluate\n"
-        "print([m for m in ('torch', 'sklearn', 'scipy', 'tqdm') if m in sys.modules])"
+        "print([m for m in ('torch', 'tqdm') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
@@ -164,8 +163,9 @@ def test_a_real_bundle(bundle_dir, make_frame, save_image, tmp_path, tiny, capsy
     assert main([*argv, "--report", str(tmp_path / "report")]) == 0
     figures = json.loads(capsys.readouterr().out)
     scores = [tiny.truth(frame)[1] for frame in frames.values()]
-    labels = [name.startswith("burnt") for name in frames]
-    assert figures["image_auroc"] == pytest.approx(roc_auc_score(labels, scores), abs=1e-12)
+    good, burnt = scores[:6], scores[6:]
+    area = np.mean([(b > g) + (b == g) / 2 for b in burnt for g in good])
+    assert figures["image_auroc"] == pytest.approx(area, abs=1e-12)
     assert 0.0 <= figures["aupro"] <= 1.0
     assert figures["false_reject_promised"] == 0.05
     assert figures["train_seconds"] is None

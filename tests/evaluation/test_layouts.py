@@ -269,14 +269,14 @@ def test_one_category_of_several(two):
     assert [s.name for s in dataset.train] == [f"cable/train/good/{i}.png" for i in range(3)]
     assert dataset.categories == ("cable",)
     _refused(two, "--category cabel is not in", "bottle, cable", category="cabel")
-    _refused(two / "cable", "no folders of categories", "leave it out", category="cable")
+    _refused(two / "cable", "no folders of categories", "remove the option", category="cable")
 
 
 def test_a_category_with_one_image(two):
     for i in (1, 2):
         (two / f"cable/train/good/{i}.png").unlink()
     where = str(two / "cable/train/good")
-    _refused(two, where, "one image", "at least two", "leave this category out")
+    _refused(two, where, "one image", "at least two", "move the folder of this category away")
 
 
 def test_categories_of_several_layouts(two, put):
@@ -293,7 +293,7 @@ def test_categories_of_several_layouts(two, put):
 def test_a_named_layout_is_held_to(two, put):
     assert len(open_dataset(two / "cable/train", layout="folder").train) == 3
     _refused(two, "does not look like --layout ksdd2", "<number>_GT.png", layout="ksdd2")
-    _refused(two, "--layout visaa is none", ", ".join(LAYOUTS), layout="visaa")
+    _refused(two, "--layout visaa is not a layout", ", ".join(LAYOUTS), layout="visaa")
 
 
 def test_the_commands_name_every_layout(capsys):

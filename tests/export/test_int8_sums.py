@@ -77,7 +77,7 @@ def stored_in(model: bytes) -> dict[str, np.ndarray]:
 
 
 def exactly(model: bytes, codes: np.ndarray) -> np.ndarray:
-    """What a layer gives for an image of ``codes``: sums in int64, times both scales."""
+    """What a layer gives for an image of ``codes``: sums in int64, times both scales, and bias."""
     values = stored_in(model)
     weight, scale = values["w_quantized"].astype(np.int64), values["w_scale"].astype(np.float64)
     codes = codes.astype(np.int64)
@@ -90,7 +90,8 @@ def exactly(model: bytes, codes: np.ndarray) -> np.ndarray:
         sums, scale = weight @ codes, scale[:, None]
     else:
         sums = codes @ weight
-    return sums * scale * float(values["image_scale"])
+    bias = sum(v[:, None, None] for n, v in values.items() if n.endswith("/bias"))
+    return sums * scale * float(values["image_scale"]) + bias
 
 
 def extreme(model: bytes, shape: tuple[int, ...], most: int) -> np.ndarray:

@@ -99,7 +99,8 @@ def test_nothing_is_negative_and_equal_features_give_zero(m: Maps) -> None:
     pairs = m.pairs()
     values, scores = m(pairs)
     assert values.min() >= 0 and scores.min() >= 0
-    values, scores = m([(a, a) for a, _ in pairs])
+    # Features that are all zero are at cosine distance 1, as in torch; one channel may draw them.
+    values, scores = m([2 * [np.where(a == 0, 1, a)] for a, _ in pairs])
     assert not values.any() and not scores.any()
 
 
@@ -199,6 +200,9 @@ def test_the_order_of_pairs_does_not_matter(m: Maps) -> None:
 @given(maps, st.sampled_from([(2,), (3,), (2, 3)]))
 @law
 def test_mirrored_features_give_the_mirrored_map(m: Maps, axes: tuple[int, ...]) -> None:
+    if any(m.params.size[axis - 2] == 1 for axis in axes):
+        # With aligned corners a side of one value takes the first of a row, as in torch.
+        m.params = replace(m.params, align_corners=False)
     pairs = m.pairs()
     flipped = m([tuple(np.flip(x, axes) for x in pair) for pair in pairs])
     near(flipped[0], np.flip(m(pairs)[0], [axis - 1 for axis in axes]), len(pairs))

@@ -234,7 +234,9 @@ def test_two_processes_in_one_folder_are_refused_and_a_dead_one_does_not_hold_it
     ) as other:
         try:
             assert other.stdout.readline() == "held\n"
-            with pytest.raises(InputError, match="another edgead watch saves there; give each a"):
+            with pytest.raises(
+                InputError, match="another edgead watch saves there; choose another"
+            ):
                 Evidence(tmp_path, 10, print)
         finally:
             other.kill()

@@ -89,7 +89,7 @@ def test_a_copy_to_carry_away_is_plain(run, plan_bundle: Bundle, tmp_path: Path)
     code, out, _ = run(plan_bundle.path, "--flavour", "rtx", "--out", out_path)
     assert code == 0
     assert out_path.read_bytes()[:4] == b"vtrt"
-    assert "has to say that it is trusted" in out
+    assert "loading it requires trust_plan=True" in out
 
 
 def test_a_copy_that_cannot_be_written_is_a_mistake(run, plan_bundle: Bundle, tmp_path) -> None:
@@ -176,8 +176,8 @@ def test_without_any_tensorrt_both_cures_are_said(monkeypatch, plan_bundle: Bund
     monkeypatch.setattr(library, "installed", lambda flavour: False)
     assert main(["build", str(plan_bundle.path)]) == 2
     err = capsys.readouterr().err
-    assert 'pip install "edgead[nvidia]"' in err
-    assert 'pip install "edgead[rtx]"' in err
+    assert 'pip install ".[nvidia]"' in err
+    assert 'pip install ".[rtx]"' in err
 
 
 def test_the_full_tensorrt_without_a_gpu_says_where_to_build(

@@ -57,9 +57,9 @@ def test_an_unusable_one_gives_way_to_the_other_where_none_was_asked_for(install
 
 def test_not_installed(installed) -> None:
     installed()
-    with pytest.raises(DeviceError, match=r'no module tensorrt\): pip install "edgead\[nvidia\]"'):
+    with pytest.raises(DeviceError, match=r'no module tensorrt\): pip install "\.\[nvidia\]"'):
         find_library("tensorrt")
-    with pytest.raises(DeviceError, match=r'no module tensorrt_rtx\).*"edgead\[rtx\]"'):
+    with pytest.raises(DeviceError, match=r'no module tensorrt_rtx\).*"\.\[rtx\]"'):
         find_library("rtx")
     with pytest.raises(DeviceError, match=r"TensorRT is not installed.*TensorRT-RTX is not inst"):
         find_library()

@@ -36,7 +36,6 @@ def half_graph() -> Callable[..., OnnxGraph]:
     seconds.
     """
     made: dict[tuple[Any, ...], OnnxGraph] = {}
-    torch.set_num_threads(1)  # more only wait for each other where other tests run
 
     def make(name: str, size: tuple[int, int] = FULL, opset: int = 17) -> OnnxGraph:
         from edgead_export.graph import half

@@ -44,7 +44,7 @@ def test_without_a_gpu_every_step_is_tried_and_the_file_says_why(
     check, bundle_dir, tmp_path, monkeypatch, capsys
 ):
     try:
-        from edgead import _cuda
+        from edgead.nvidia import _cuda
     except ImportError:
         pass
     else:

@@ -14,6 +14,7 @@ from edgead_training import run as training
 from edgead_training.data import open_dataset
 from edgead_training.fit import Bounds
 from edgead_training.progress import Bar
+from edgead_training.run_record import TrainingOptions
 from safetensors.torch import load_file
 from sklearn.metrics import roc_auc_score
 
@@ -37,7 +38,7 @@ def run_folder(folder: Path, seed: int) -> Path:
 def elsewhere(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of seed 5 that ``edgead train`` made."""
     out = tmp_path_factory.mktemp("elsewhere") / "run"
-    options = training.TrainingOptions("arnet", data / "discs", out, SETTINGS, 5, Bounds(steps=2))
+    options = TrainingOptions("arnet", data / "discs", out, SETTINGS, 5, Bounds(steps=2))
     training.train(options)
     return out
 

@@ -37,8 +37,10 @@ def train_steps(parts: Path):
     ``stop_at`` sends this process SIGTERM after so many steps; ``stop_in`` is Ctrl-C in the midst
     of the bar with that title.
     """
+    from edgead_training.fit import Bounds
     from edgead_training.progress import Bar, Reporter
-    from edgead_training.run import Bounds, TrainingOptions, train
+    from edgead_training.run import train
+    from edgead_training.run_record import TrainingOptions
 
     def run(method, settings, out, *, steps, stop_at=None, stop_in=None, resume=False):
         seen = []

@@ -22,7 +22,8 @@ from edgead_training.fit import Bounds, Interrupted, fit
 from edgead_training.methods import Method, Stage, TrainingSet
 from edgead_training.processes import gather, launch
 from edgead_training.progress import Bar, Reporter
-from edgead_training.run import TrainingOptions, train
+from edgead_training.run import train
+from edgead_training.run_record import TrainingOptions
 from torch import nn
 
 from edgead.cli.main import main

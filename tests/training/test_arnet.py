@@ -195,7 +195,7 @@ def test_a_half_method_takes_and_gives_float32_and_stays_close():
 @pytest.mark.parametrize(
     ("settings", "words"),
     [({"erase": "colour"}, "erase='colour' is not known"), ({"size": [100, 64]}, "multiples of 16"),
-     ({"size": [64, 96]}, r"not square.*turns=2"), ({"turns": 3}, "choose 2 or 4"),
+     ({"size": [64, 96]}, r"not square.*turns=2"), ({"turns": 3}, "turns=3 is .*: 2, 4"),
      ({"width": 0.01}, "width=0.01 must be at least 0.0625"), ({"pooling": "median"}, "median"),
      ({"top_k": 0.0}, "not a share"), ({"batch_size": 1}, "at least 2"),
      ({"learning_rate": float("inf")}, "learning_rate=inf"), ({"map": "hog"}, "no setting 'map'"),

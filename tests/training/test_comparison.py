@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from edgead_training.features.comparison import make_whitening, remember
 from edgead_training.methods import METHODS, Method, TrainingSet
+from edgead_training.methods.backbone_method import make_whitening, remember
 from torch.nn import functional as F
 
 from edgead.errors import TrainingError

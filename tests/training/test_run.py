@@ -20,7 +20,8 @@ from edgead_training.commands.train import _METHODS
 from edgead_training.fit import Bounds, Interrupted, step_generator
 from edgead_training.methods import METHODS
 from edgead_training.progress import Bar, Reporter
-from edgead_training.run import TrainingOptions, load_run, train
+from edgead_training.run import load_run, train
+from edgead_training.run_record import TrainingOptions
 from safetensors.torch import load_file, save_file
 
 from edgead.errors import DataError, TrainingError
@@ -263,7 +264,7 @@ def test_a_preset_is_kept_in_the_run_and_what_is_set_goes_over_it(parts, tmp_pat
     assert "--preset paper --set 'size=[64,64]'" in record["command"]
     assert "blur_sigma" not in record["command"]
     for preset, settings in (("edge", small), (None, small), ("paper", {}), ("edge", {})):
-        with pytest.raises(TrainingError, match=r"begun with: .*--preset paper.*leave --preset"):
+        with pytest.raises(TrainingError, match=r"begun with: .*--preset paper.*remove --preset"):
             _preset(parts, out, preset, settings, resume=True)
     settings = _preset(parts, out, None, {}, resume=True).method.settings()
     assert settings["blur_sigma"] == 0 and settings["width"] == 0.0625

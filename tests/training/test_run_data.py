@@ -14,7 +14,8 @@ import pytest
 from edgead_training.fit import Bounds, Interrupted
 from edgead_training.methods import METHODS
 from edgead_training.progress import Bar, Reporter
-from edgead_training.run import TrainingOptions, load_run, train
+from edgead_training.run import load_run, train
+from edgead_training.run_record import TrainingOptions
 
 from edgead.errors import DataError, TrainingError
 
@@ -99,11 +100,11 @@ def test_few_shots_are_recorded_and_resumed(parts, tmp_path):
     out = tmp_path / "run"
     with pytest.raises(Interrupted):
         _train(parts, out, shots=4, stop_at=1)
-    with pytest.raises(TrainingError, match="begun with --shots 4, not 5; leave --shots out"):
+    with pytest.raises(TrainingError, match="begun with --shots 4, not 5; remove --shots"):
         _train(parts, out, shots=5, resume=True)
-    with pytest.raises(TrainingError, match="begun with --seed 0, not 3; leave --seed out"):
+    with pytest.raises(TrainingError, match="begun with --seed 0, not 3; remove --seed"):
         _train(parts, out, resume=True, seed=3)
-    with pytest.raises(TrainingError, match=r"--calibration 0.2, not 0.5; leave --calibration out"):
+    with pytest.raises(TrainingError, match=r"--calibration 0.2, not 0.5; remove --calibration"):
         _train(parts, out, resume=True, calibration_fraction=0.5)
     run, lines = _train(parts, out, resume=True)
     assert "split  4 to train on (--shots 4), 2 to calibrate with" in lines[1]

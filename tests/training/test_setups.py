@@ -10,7 +10,9 @@ import pytest
 from edgead_export import ExportOptions, export_run
 from edgead_training.data import open_dataset
 from edgead_training.evaluation.evaluate import evaluate
-from edgead_training.run import Bounds, Run, TrainingOptions, train
+from edgead_training.fit import Bounds
+from edgead_training.run import Run, train
+from edgead_training.run_record import TrainingOptions
 from sklearn.metrics import roc_auc_score
 
 import edgead

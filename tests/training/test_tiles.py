@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from edgead_training import training_set
 from edgead_training.data import Sample, open_dataset
+from edgead_training.fit import Bounds
 from edgead_training.methods import METHODS
-from edgead_training.run import Bounds, Run, TrainingOptions, load_run, train
-from edgead_training.run_record import begin, n_learnt, take_up, write_record
+from edgead_training.run import Run, load_run, train
+from edgead_training.run_record import TrainingOptions, begin, n_learnt, take_up, write_record
 
 from edgead import reference
 from edgead.cli.main import main
@@ -116,7 +117,7 @@ def test_a_stopped_run_goes_on_with_its_tiles(parts: Path, tmp_path: Path) -> No
 
 
 def test_a_position_means_nothing_on_tiles(parts: Path, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"position=true.*--tile.*leave one of them out"):
+    with pytest.raises(TrainingError, match=r"position=true.*--tile.*remove one of them"):
         run_tiled(parts, tmp_path / "run", position=True)
     assert not (tmp_path / "run").exists()
 

@@ -103,9 +103,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _train(args: argparse.Namespace) -> int:
+    from ..fit import Interrupted
     from ..processes import launcher
     from ..progress import Reporter, cleared, progress, training_bar
-    from ..run import Interrupted, train
+    from ..run import train
 
     console = Console(json_on_stdout=args.json)
     options = _options(args)
@@ -132,7 +133,8 @@ def _train(args: argparse.Namespace) -> int:
 def _options(args: argparse.Namespace) -> TrainingOptions:
     from edgead.tiling import Tiling
 
-    from ..run import Bounds, TrainingOptions
+    from ..fit import Bounds
+    from ..run_record import TrainingOptions
 
     tiling = None
     if args.tile is not None:

@@ -24,14 +24,21 @@ def open_dataset(
     layout: str | None = None,
     category: str | None = None,
 ) -> Dataset:
-    """Find the images below `path` and say which layout they have.
+    """Find the images of a data set; few are decoded, see the layouts.
 
-    purpose   "train" wants at least two good training images of every category (one to learn from,
-              one to calibrate with); "evaluate" wants a test set and does without training images
-    layout    one of LAYOUTS; None: the one that fits. A folder of categories that fit will do too
-    category  None: all categories together. Of layout oneclass: the class that is good
-    Errors: DataError for a folder that is missing, empty, ambiguous or lacks what is expected, and
-    for masks without image, images without mask among others that have one.
+    Args:
+        path: the folder, or one that holds a folder for each category.
+        purpose: "train" requires at least two good training images of every category (one to learn
+            from, one to calibrate with); "evaluate" requires a test set only.
+        layout: one of ``LAYOUTS``; None: the one that fits.
+        category: None: all categories together. Of layout oneclass: the class that is good.
+
+    Returns:
+        The samples, and the layout that was recognised.
+
+    Raises:
+        DataError: a folder that is missing, empty, ambiguous or lacks what is expected; masks
+            without image, images without mask among others that have one.
     """
     if purpose not in ("train", "evaluate"):
         raise ValueError(f"purpose is {purpose!r}; expected 'train' or 'evaluate'")
@@ -64,7 +71,7 @@ def open_dataset(
 def _recognise(root: Path, purpose: Purpose, name: str | None) -> tuple[Layout, _Places]:
     """The layout, and the folders of the categories, or the root itself."""
     if name is not None and name not in LAYOUTS:
-        raise DataError(f"--layout {name} is none; give one of {', '.join(LAYOUTS)}")
+        raise DataError(f"--layout {name} is not a layout; choose one of: {', '.join(LAYOUTS)}")
     if name == FALLBACK.name:
         return FALLBACK, {"": root}
     layouts = list(LAYOUTS.values()) if name is None else [LAYOUTS[name]]
@@ -102,8 +109,8 @@ def _chosen(root: Path, layout: Layout, places: _Places, category: str | None) -
         return places
     if "" in places:
         raise DataError(
-            f"--category {category}: {root} has no folders of categories; leave it out (layout "
-            f"{layout.name})"
+            f"--category {category}: {root} has no folders of categories; remove the option "
+            f"(layout {layout.name})"
         )
     if category not in places:
         raise DataError(
@@ -147,7 +154,7 @@ def _refuse_few(dataset: Dataset, folder: Path, samples: Sequence[Sample]) -> No
     inside = {"mvtec": f"train/{GOOD}", "frames": "training/frames"}.get(dataset.layout, "")
     good = " good" if dataset.n_left_out else ""
     found = f"one{good} image" if samples else f"no{good} image"
-    alone = "; or leave this category out: move its folder away" if dataset.categories else ""
+    alone = "; or move the folder of this category away" if dataset.categories else ""
     if dataset.layout == "frames":
         alone += "; videos are decoded by: edgead frames VIDEO… --every 5 --out DATA"
     raise DataError(

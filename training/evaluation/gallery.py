@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from edgead.result import Result
 
-    from .record import Record
+    from .scored_image import ScoredImage
 
 THUMBNAIL = 320  # pixels of the longer side; sharp at 224 CSS pixels and when enlarged
 JPEG_QUALITY = 82
@@ -31,7 +31,7 @@ OUTCOMES = (*MISTAKES, "caught", "passed")
 class Picture:
     """Three thumbnails of one image: frame and overlay as JPEG, mask as PNG or None."""
 
-    record: Record
+    image: ScoredImage
     frame: bytes
     overlay: bytes
     mask: bytes | None
@@ -48,7 +48,7 @@ class Gallery:
 
     def offer(
         self,
-        record: Record,
+        image: ScoredImage,
         frame: NDArray[Any],
         result: Result,
         mask: NDArray[np.bool_] | None,
@@ -60,12 +60,12 @@ class Gallery:
         if not self._limit:
             return
         # A defect tells more the lower it scores, a good part the higher.
-        telling = record.score if record.is_good else -record.score
-        heap = self._heaps.setdefault((record.outcome, record.label), [])
+        telling = image.score if image.is_good else -image.score
+        heap = self._heaps.setdefault((image.outcome, image.label), [])
         if len(heap) >= self._limit and telling <= heap[0][0]:
             return
         self._offered += 1
-        heapq.heappush(heap, (telling, -self._offered, _picture(record, frame, result, mask)))
+        heapq.heappush(heap, (telling, -self._offered, _picture(image, frame, result, mask)))
         if len(heap) > self._limit:
             heapq.heappop(heap)
 
@@ -80,7 +80,7 @@ class Gallery:
         wrong = _in_turn([self._ranked(outcome) for outcome in MISTAKES])
         kept = wrong[: max(self._limit - len(right), self._limit - self._limit // 3)]
         kept += right[: self._limit - len(kept)]
-        kept.sort(key=lambda item: (OUTCOMES.index(item[2].record.outcome), -item[0], -item[1]))
+        kept.sort(key=lambda item: (OUTCOMES.index(item[2].image.outcome), -item[0], -item[1]))
         return tuple(picture for _, _, picture in kept)
 
     def _ranked(self, outcome: str, label: str | None = None) -> list[tuple[float, int, Picture]]:
@@ -98,7 +98,7 @@ def _in_turn(queues: Sequence[list[Any]]) -> list[Any]:
 
 
 def _picture(
-    record: Record, frame: NDArray[Any], result: Result, mask: NDArray[np.bool_] | None
+    image: ScoredImage, frame: NDArray[Any], result: Result, mask: NDArray[np.bool_] | None
 ) -> Picture:
     height, width = frame.shape[:2]
     shrink = min(1.0, THUMBNAIL / max(height, width))
@@ -112,7 +112,7 @@ def _picture(
         small_mask = _encode(".png", covered)
     small = _shrink(_eight_bits(frame), size)
     return Picture(
-        record=record,
+        image=image,
         frame=_encode(".jpg", small),
         overlay=_encode(".jpg", replace(result, frame=small).overlay()),  # drawn at this size
         mask=small_mask,

@@ -19,7 +19,6 @@ of a CNN differ in width and resolution, so they are laid side by side on one gr
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -31,27 +30,16 @@ from edgead.bundle.entries import Pair
 from edgead.errors import TrainingError
 
 from ..features.backbone import CHANNELS, MEAN, STD, STRIDES, load_backbone
-from ..features.comparison import (
-    LOOSE,
-    check_memory_share,
-    fit_comparison,
-    level_pairs,
-    make_memory,
-    make_whitening,
-    remember,
-)
 from ..features.scale import Compared, FeatureScale
 from .agpnet_clean_features import CleanFeatures
 from .agpnet_decoder import Decoder, Teacher
 from .agpnet_noise import feature_noise, image_noise, minmax, schedule
-from .base import Method, Stage, TrainingSet
-from .settings import MethodSettings
-
-TOKEN_STRIDES = (8, 16)
+from .backbone_method import LOOSE, BackboneMethod, BackboneSettings, remember
+from .base import Stage, TrainingSet
 
 
 @dataclass(frozen=True)
-class AGPNetSettings(MethodSettings):
+class AGPNetSettings(BackboneSettings):
     """Every choice of AGPNet. The default is the preset edge.
 
     size: input (height, width), multiples of 16; stride: pixels per token, 8 or 16; join: concat
@@ -70,10 +58,10 @@ class AGPNetSettings(MethodSettings):
     """
 
     multiple: ClassVar = 16
-    words: ClassVar = {
+    choices: ClassVar = {
         "join": ("concat", "sum"), "noise": ("attention", "random", "none"),
         "where": ("both", "feature", "image"), "masks": ("both", "prior", "learnt"),
-        "schedule": ("linear", "constant"),
+        "schedule": ("linear", "constant"), "stride": (8, 16),
     }  # fmt: skip
     least: ClassVar = dict.fromkeys(("common", "width", "heads", "blocks"), 1) | dict.fromkeys(
         ("alpha", "beta", "image_std", "image_share", "eta", "memory"), 0
@@ -111,12 +99,6 @@ class AGPNetSettings(MethodSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.stride not in TOKEN_STRIDES:
-            raise TrainingError(
-                f"stride={self.stride} cannot be used; choose one of {TOKEN_STRIDES}"
-            )
-        if self.memory:
-            check_memory_share(self.memory_share)
         if self.width % self.heads:
             raise TrainingError(
                 f"width={self.width} is not a multiple of heads={self.heads}; each head takes a "
@@ -175,13 +157,12 @@ def unfold(x: Tensor, factor: int) -> Tensor:
     return x.reshape(-1, count // factor**2, h * factor, w * factor)
 
 
-class AGPNet(Method):
+class AGPNet(BackboneMethod):
     """The exported graph and its training; see the module's page for the equations."""
 
     name: ClassVar[str] = "agpnet"
     distance: ClassVar[str] = "l2"
     settings_type = AGPNetSettings
-    normalisation = (MEAN, STD)
     presets = PRESETS
 
     def __init__(self, settings: AGPNetSettings, n_train: int) -> None:
@@ -202,24 +183,17 @@ class AGPNet(Method):
             for k, count in enumerate(folded):
                 self.register_buffer(f"project_{k}", projection(count, settings.common, generator))
         rows, columns = self.grid
-        sizes = self.sizes = [(rows * f, columns * f) for f in self.factors]
+        sizes = [(rows * f, columns * f) for f in self.factors]
         compared = sizes if concat else [self.grid]
-        self.scale = FeatureScale(CHANNELS, compared, [1.0] * len(compared))
-        whiten = settings.whiten and concat
-        self.whitening = make_whitening(sizes, height, settings.quiet_border) if whiten else None
-        kept = settings.memory if concat else 0
-        self.memory = make_memory(kept, sizes[1], n_train)
+        scale = FeatureScale(CHANNELS, compared, [1.0] * len(compared))
+        self.set_comparison(scale, sizes, n_train, by_level=concat)
         self.teacher: Teacher | None = None  # while it trains
         self.clean: CleanFeatures | None = None
-
-    @classmethod
-    def from_settings(cls, settings: dict[str, Any], n_train: int) -> AGPNet:
-        return cls(cls.read(settings), n_train)
 
     def pairs(self) -> tuple[Pair, ...]:
         if self.config.join == "sum":
             return (Pair("reference_0", "restored_0", self.config.common, self.grid, 1.0),)
-        return level_pairs(self.sizes, self.config.memory_share if self.memory else 0.0)
+        return super().pairs()
 
     def on_grid(self, levels: list[Tensor]) -> list[Tensor]:
         """Standardised, smoothed levels, none coarser than the grid: [N, C_l, f h, f w]."""
@@ -330,19 +304,14 @@ class AGPNet(Method):
         source = self.clean or self.clean_features(data)
         source.prepare()  # nothing has, where a run is resumed after its last step
 
-        def compared(title: str) -> Iterator[Compared]:
-            for part in data.chunks(title):
-                with torch.no_grad():
-                    clean, _ = source(part)
-                    reconstructed = self.decoder(clean)
-                yield self.split(clean), self.split(reconstructed)
+        def compared(part: Tensor) -> Compared:
+            clean, _ = source(part)
+            return self.split(clean), self.split(self.decoder(clean))
 
-        def kept(title: str) -> Iterator[tuple[Tensor, Tensor]]:
-            for part in data.chunks(title):
-                with torch.no_grad():
-                    yield part, self.remembered(self.on_grid(self.backbone(data[part])))
+        def remembered(part: Tensor) -> Tensor:
+            return self.remembered(self.on_grid(self.backbone(data[part])))
 
-        fit_comparison(self, len(data), compared, kept)
+        self.fit_comparison(data, compared, remembered)
         self.clean = self.teacher = None
 
     def stages(self, data: TrainingSet) -> list[Stage]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from ..features.scale import CACHE_BYTES, FeatureScale, Moments
 from .base import TrainingSet
 
 
+@dataclass(eq=False)
 class CleanFeatures:
     """F_clean and A_prior of the training images: computed once, where they fit in CACHE_BYTES.
 
@@ -19,16 +21,14 @@ class CleanFeatures:
     C h w, of one image.
     """
 
-    def __init__(
-        self,
-        data: TrainingSet,
-        values: int,
-        backbone: Callable[[Tensor], list[Tensor]],
-        scale: FeatureScale,
-        describe: Callable[[Tensor], tuple[Tensor, Tensor]],
-    ) -> None:
-        self.data, self.backbone, self.scale, self.describe = data, backbone, scale, describe
-        self.fits = 2 * values * len(data) <= CACHE_BYTES
+    data: TrainingSet
+    values: int
+    backbone: Callable[[Tensor], list[Tensor]]
+    scale: FeatureScale
+    describe: Callable[[Tensor], tuple[Tensor, Tensor]]
+
+    def __post_init__(self) -> None:
+        self.fits = 2 * self.values * len(self.data) <= CACHE_BYTES
         self.clean = torch.empty(0)  # [N, C, h, w] float16
         self.prior = torch.empty(0)  # [N, 1, h, w]
         self.spread = torch.empty(0)  # [1, C, 1, 1], per channel of F_clean

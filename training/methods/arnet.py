@@ -11,7 +11,7 @@ Source: Huang, Ye, Cao, Li, Zhang, Lu, "Attribute restoration framework for anom
 
 What was erased comes back as good parts have it, so a defect is reconstructed wrongly [F]. With the
 setting position E_k is measured at each position, so that edges, which never come back quite, do
-not drown a faint defect, and the score is the mean of the highest values [P]. The graph hands out
+not drown a faint defect, and the score is the mean of the highest values [P]. The graph gives
 X / E_k and Y_k / E_k, whose mean absolute difference is just |Y_k - X| / E_k.
 """
 
@@ -46,7 +46,7 @@ class ARNetSettings(MethodSettings):
     """
 
     multiple: ClassVar = 16
-    words: ClassVar = {"erase": ("both", "gray", "rotation")}
+    choices: ClassVar = {"erase": ("both", "gray", "rotation"), "turns": (2, 4)}
     least: ClassVar = {"width": 1 / 16}
 
     size: tuple[int, int] = (256, 256)  # [P]
@@ -63,8 +63,6 @@ class ARNetSettings(MethodSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.turns not in (2, 4):
-            raise TrainingError(f"turns={self.turns} cannot be used; choose 2 or 4")
         if self.erase != "gray" and self.turns == 4 and self.size[0] != self.size[1]:
             raise TrainingError(
                 f"size={self.size} is not square, and a rotation by 90 degrees swaps the sides: "

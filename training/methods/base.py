@@ -126,6 +126,10 @@ class Method(nn.Module, ABC):
     def pairs(self) -> tuple[Pair, ...]:
         """Names, shapes and weights of the feature pairs, in the order of ``forward``."""
 
+    def shapes(self) -> tuple[tuple[int, int, int], ...]:
+        """(channels, height, width) of each pair."""
+        return tuple((pair.channels, *pair.size) for pair in self.pairs())
+
     def map_params(self) -> MapParams:
         """How the pairs become the anomaly map and the score."""
         config = self.config

@@ -18,14 +18,14 @@ each position of F_X against the most similar features of good images, wherever 
 
 With ``whiten=False`` the map is the sum of w (1 - cos(F_X, F_Y)) / E [P, as RD4AD]. E is the mean
 distance of good images at that position [P, the idea of ARNet's E_k]; w is one over the standard
-deviation of the good images' scores at that scale [P]. The graph hands out F / |F| sqrt(C w / 2E),
+deviation of the good images' scores at that scale [P]. The graph gives F / |F| sqrt(C w / 2E),
 whose mean squared difference is just that: |a - b|^2 = 2 (1 - cos) for unit vectors.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -33,31 +33,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edgead.bundle.entries import Pair
-
 from ..features.backbone import CHANNELS, MEAN, STD, STRIDES, load_backbone
-from ..features.comparison import (
-    LOOSE,
-    check_memory_share,
-    differences,
-    fit_comparison,
-    level_pairs,
-    make_memory,
-    make_whitening,
-    remember,
-)
 from ..features.networks import ssim
 from ..features.scale import Compared, FeatureScale, smooth
-from .base import Method, Stage, TrainingSet
+from .backbone_method import LOOSE, BackboneMethod, BackboneSettings, differences, remember
+from .base import Loss, Stage, TrainingSet
 from .redi_feature_cache import FeatureCache
 from .redi_networks import HeavyBlock, LightBlock, RecoverNet
 from .redi_prompts import PromptBank
 from .redi_structure_maps import KINDS, make_map, with_foreign_patches
-from .settings import MethodSettings
 
 
 @dataclass(frozen=True)
-class ReDiSettings(MethodSettings):
+class ReDiSettings(BackboneSettings):
     """Every choice of ReDi. The ablation switches of the paper: map, prompt, frb, self_correlation.
 
     size: input (height, width), multiples of 32; map: one of hog, sobel, canny, gray; prompt: feed
@@ -74,7 +62,7 @@ class ReDiSettings(MethodSettings):
     """
 
     multiple: ClassVar = 32
-    words: ClassVar = {"map": KINDS, "frb": ("light", "heavy", "none")}
+    choices: ClassVar = {"map": KINDS, "frb": ("light", "heavy", "none")}
     least: ClassVar = {
         "bank_size": 1, "variants": 1, "widths": 1, "self_correlation": 0, "memory": 0
     }  # fmt: skip
@@ -101,11 +89,6 @@ class ReDiSettings(MethodSettings):
     steps: tuple[int, int] = (1500, 2000)  # [P]
     variants: int = 3  # [P]
     patches: float = 0.5  # [P]
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.memory:
-            check_memory_share(self.memory_share)
 
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -160,13 +143,12 @@ def _unit(levels: list[Tensor]) -> list[Tensor]:
     return [F.normalize(x.float()) for x in levels]
 
 
-class ReDi(Method):
+class ReDi(BackboneMethod):
     """The exported graph and its two training stages; see the module's page for the equations."""
 
     name: ClassVar[str] = "redi"
     distance: ClassVar[str] = "l2"  # of unit vectors over sqrt(2E / C): (1 - cos) / E
     settings_type = ReDiSettings
-    normalisation = (MEAN, STD)
     presets = PRESETS
 
     def __init__(self, settings: ReDiSettings, n_train: int) -> None:
@@ -180,23 +162,13 @@ class ReDi(Method):
         self.frb = blocks[settings.frb](CHANNELS) if settings.frb in blocks else nn.Identity()
         self.bank = PromptBank(min(settings.bank_size, n_train), settings.size)
         height, width = settings.size
-        sizes = self.sizes = [(height // stride, width // stride) for stride in STRIDES]
+        sizes = [(height // stride, width // stride) for stride in STRIDES]
         usual = [2 / count for count in CHANNELS]
-        self.scale = FeatureScale(CHANNELS, sizes, usual, 2 if settings.whiten else None)
-        self.whitening = (
-            make_whitening(sizes, height, settings.quiet_border) if settings.whiten else None
-        )
-        self.memory = make_memory(settings.memory, sizes[1], n_train)
+        scale = FeatureScale(CHANNELS, sizes, usual, 2 if settings.whiten else None)
+        self.set_comparison(scale, sizes, n_train)
         self.cache: FeatureCache | None = None  # while it trains
         self.register_buffer("mean", torch.tensor(MEAN)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(STD)[:, None, None], persistent=False)
-
-    @classmethod
-    def from_settings(cls, settings: dict[str, Any], n_train: int) -> ReDi:
-        return cls(cls.read(settings), n_train)
-
-    def pairs(self) -> tuple[Pair, ...]:
-        return level_pairs(self.sizes, self.config.memory_share if self.memory else 0.0)
 
     def map_of(self, image: Tensor) -> Tensor:
         """H [N, C, h, w], float32 also after ``.half()``: small gradients squared would vanish."""
@@ -255,44 +227,37 @@ class ReDi(Method):
     def conclude(self, data: TrainingSet) -> None:
         cache = self.cache or self.feature_cache(data)
         self.cache = None
-        cache.recover()
+        cache.recover_all()
 
-        def compared(title: str) -> Iterator[Compared]:
-            for part in data.chunks(title):
-                with torch.no_grad():
-                    levels, recovered = cache.features(part, variant=0)
-                    reconstructed = self.reconstruct(self.scale.standardise(recovered))
-                reference = self.scale.target(levels)
-                if self.config.whiten:
-                    yield reference, reconstructed
-                else:
-                    yield _unit(reference), _unit(reconstructed)
+        def compared(part: Tensor) -> Compared:
+            levels, recovered = cache.features(part, variant=0)
+            reference = self.scale.target(levels)
+            reconstructed = self.reconstruct(self.scale.standardise(recovered))
+            if self.config.whiten:
+                return reference, reconstructed
+            return _unit(reference), _unit(reconstructed)
 
-        def remembered(title: str) -> Iterator[tuple[Tensor, Tensor]]:
-            for part in data.chunks(title):
-                with torch.no_grad():
-                    levels, _ = cache.features(part, variant=0)
-                    yield part, self.remembered(self.scale.target(levels))
+        def remembered(part: Tensor) -> Tensor:
+            levels, _ = cache.features(part, variant=0)
+            return self.remembered(self.scale.target(levels))
 
-        fit_comparison(self, len(data), compared, remembered)
+        self.fit_comparison(data, compared, remembered)
 
     def stages(self, data: TrainingSet) -> list[Stage]:
-        cache = self.cache = self.feature_cache(data)
+        config, cache = self.config, self.feature_cache(data)
+        self.cache = cache
 
         def recover_loss(
             indices: Tensor, generator: torch.Generator, _: float
         ) -> dict[str, Tensor]:
             image = data[indices]
             prompt = data[cache.training_prompts(indices, generator)]
-            maps = with_foreign_patches(cache.maps(indices), self.config.patches, generator)
+            maps = with_foreign_patches(cache.maps(indices), config.patches, generator)
             recovered = self.recover_image(maps, prompt) * self.std + self.mean
             target = image * self.std + self.mean
             # At half resolution the structure term costs a quarter [P].
             small, small_target = (F.avg_pool2d(x, 2) for x in (recovered, target))
-            return {
-                "l1": (recovered - target).abs().mean(),
-                "ssim": 1 - ssim(small, small_target),
-            }
+            return {"l1": (recovered - target).abs().mean(), "ssim": 1 - ssim(small, small_target)}
 
         def discriminate_loss(
             indices: Tensor, generator: torch.Generator, _: float
@@ -302,36 +267,23 @@ class ReDi(Method):
             reference = self.scale.target(levels)
             reconstructed = self.reconstruct(self.scale.standardise(recovered))
             losses = {"alignment": alignment_loss(reference, reconstructed)}
-            if self.config.whiten:
+            if config.whiten:
                 losses["difference"] = difference_loss(reference, reconstructed)
-            if self.config.self_correlation > 0:
+            if config.self_correlation > 0:
                 loss = self_correlation_loss(reference, reconstructed)
-                losses["self_correlation"] = self.config.self_correlation * loss
+                losses["self_correlation"] = config.self_correlation * loss
             return losses
 
-        def stage(index: int, name: str, **parts: Any) -> Stage:
-            config = self.config
+        def stage(
+            index: int, name: str, module: nn.Module, prepare: Callable[[], None], loss: Loss
+        ) -> Stage:
+            share = 1.0 if config.frb == "none" else 0.5
             return Stage(
-                name, len(data), steps=config.steps[index], batch_size=config.batch_size,
-                learning_rate=config.learning_rate[index], weight_decay=1e-4, **parts,
+                name, len(data), config.steps[index], share, config.batch_size,
+                config.learning_rate[index], 1e-4, (module,), prepare, loss,
             )  # fmt: skip
 
-        first = stage(
-            0,
-            "recover",
-            share=0.5 if self.config.frb != "none" else 1.0,
-            modules=(self.recover,),
-            prepare=cache.describe,
-            loss=recover_loss,
-        )
-        if self.config.frb == "none":
-            return [first]
-        second = stage(
-            1,
-            "discriminate",
-            share=0.5,
-            modules=(self.frb,),
-            prepare=cache.recover,
-            loss=discriminate_loss,
-        )
-        return [first, second]
+        stages = [stage(0, "recover", self.recover, cache.describe, recover_loss)]
+        if config.frb != "none":
+            stages.append(stage(1, "discriminate", self.frb, cache.recover_all, discriminate_loss))
+        return stages

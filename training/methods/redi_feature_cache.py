@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ NEIGHBOURS = 5  # [P] a prompt in training is one of the 5 nearest other images 
 RANDOM_SHARE = 0.2  # [P] ... or, in this share of draws, any image
 
 
+@dataclass(eq=False)
 class FeatureCache:
     """Frozen features of the training images, computed once.
 
@@ -29,25 +31,21 @@ class FeatureCache:
     to Y [N, 3, H, W].
     """
 
-    def __init__(
-        self,
-        data: TrainingSet,
-        variants: int,
-        values: int,
-        *,
-        backbone: Callable[[Tensor], list[Tensor]],
-        scale: FeatureScale,
-        bank: PromptBank,
-        map_of: Callable[[Tensor], Tensor],
-        recover: Callable[[Tensor, Tensor], Tensor],
-    ) -> None:
-        self.data, self.variants = data, variants
-        self.backbone, self.scale, self.bank = backbone, scale, bank
-        self.map_of, self.recover_image = map_of, recover
+    data: TrainingSet
+    variants: int
+    values: int
+    backbone: Callable[[Tensor], list[Tensor]]
+    scale: FeatureScale
+    bank: PromptBank
+    map_of: Callable[[Tensor], Tensor]
+    recover: Callable[[Tensor, Tensor], Tensor]
+
+    def __post_init__(self) -> None:
+        count = len(self.data)
         with torch.no_grad():
-            maps = 4 * map_of(data[torch.arange(1)]).numel() * len(data)
+            maps = 4 * self.map_of(self.data[torch.arange(1)]).numel() * count
         self.keeps_maps = maps <= CACHE_BYTES
-        self.fits = maps + (1 + variants) * 2 * values * len(data) <= CACHE_BYTES
+        self.fits = maps + (1 + self.variants) * 2 * self.values * count <= CACHE_BYTES
         self.descriptors = torch.empty(0)
         self.kept_maps = torch.empty(0)  # H of every image
         self.neighbours = torch.empty(0, 0, dtype=torch.int64)
@@ -96,7 +94,7 @@ class FeatureCache:
         pick = torch.rand(indices.shape, generator=generator) < RANDOM_SHARE
         return torch.where(pick, anyone, near)
 
-    def recover(self) -> None:
+    def recover_all(self) -> None:
         """Features of the recovered images, computed once where they fit.
 
         Like at inference the prompt comes from the bank, but never the image itself, and after the
@@ -131,4 +129,4 @@ class FeatureCache:
 
     def _recovered(self, indices: Tensor, variant: int) -> list[Tensor]:
         prompt = self.bank.blend(self.similarity[indices], variant)
-        return self.backbone(self.recover_image(self.maps(indices), prompt))
+        return self.backbone(self.recover(self.maps(indices), prompt))

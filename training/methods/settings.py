@@ -20,13 +20,13 @@ class MethodSettings:
 
     It has size (height, width), blur_sigma, pooling, top_k, batch_size, learning_rate and steps.
 
-    multiple: of the sides of size; words: those that a setting may be; least: the least value of a
+    multiple: of the sides of size; choices: what a setting may be; least: the least value of a
     number, or of each of several; shares: settings from 0 to 1.
     Errors: TrainingError that names the setting, what was given and what is expected.
     """
 
     multiple: ClassVar[int]
-    words: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    choices: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
     least: ClassVar[Mapping[str, float]] = {}
     shares: ClassVar[tuple[str, ...]] = ()
 
@@ -47,11 +47,10 @@ class MethodSettings:
                     f"{each.name}={given[each.name]!r} cannot be used; expected a value like "
                     f"{each.name}={json.dumps(each.default)}"
                 )
-        for name, words in {**self.words, "pooling": POOLINGS}.items():
-            if given[name] not in words:
-                raise TrainingError(
-                    f"{name}={given[name]!r} is not known; choose one of: {', '.join(words)}"
-                )
+        for name, choices in {**self.choices, "pooling": POOLINGS}.items():
+            if given[name] not in choices:
+                known = ", ".join(map(str, choices))
+                raise TrainingError(f"{name}={given[name]!r} is not known; choose one of: {known}")
         if any(side < 64 or side % self.multiple for side in given["size"]):
             raise TrainingError(
                 f"size={given['size']} cannot be used: height and width must be multiples of "

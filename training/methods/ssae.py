@@ -52,7 +52,7 @@ class SSAESettings(MethodSettings):
     """
 
     multiple: ClassVar = 8
-    words: ClassVar = {"variant": ("plain", "ccm")}
+    choices: ClassVar = {"variant": ("plain", "ccm")}
     least: ClassVar = {"width": 1 / 16, "noise": 0}
     shares: ClassVar = ("weight", "elastic", "strokes", "clean")
 

@@ -59,7 +59,7 @@ def test_auto_says_why_it_takes_the_cpu(bundle_dir: Any, no_gpu: None) -> None:
     ("missing", "said"),
     [
         ("tensorrt", "TensorRT is not installed"),
-        ("edgead._cuda", "kernels were not built"),
+        ("edgead.nvidia._cuda", "kernels were not built"),
         ("device", "finds no GPU"),
         ("graph", "the bundle has no float16 graph"),
     ],

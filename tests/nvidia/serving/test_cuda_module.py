@@ -1,4 +1,4 @@
-"""The real edgead._cuda, as far as it goes without a GPU: its names and what it can be given."""
+"""The real edgead.nvidia._cuda, as far as it goes without a GPU: names and arguments."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from edgead import anomaly_map, preprocess
 from edgead.anomaly_map import MapParams
 from edgead.preprocess import PreprocessParams
 
-if find_spec("edgead._cuda") is None:
-    pytest.skip("edgead._cuda was not built: there was no nvcc", allow_module_level=True)
+if find_spec("edgead.nvidia._cuda") is None:
+    pytest.skip("edgead.nvidia._cuda was not built: there was no nvcc", allow_module_level=True)
 
-from edgead import _cuda
+from edgead.nvidia import _cuda
 
 if _cuda.status()[0] == 0:
     pytest.skip("there is a GPU: this looks at what happens without", allow_module_level=True)

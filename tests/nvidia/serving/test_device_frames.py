@@ -235,7 +235,7 @@ def test_a_frame_of_another_device(
 
     there = OnDevice(device, frame)
     for place, said in ((1, "the frame lies on cuda:1"), (-1, "in no device's memory")):
-        monkeypatch.setattr(edgead._cuda, "device_of", lambda address, place=place: place)
+        monkeypatch.setattr(edgead.nvidia._cuda, "device_of", lambda address, place=place: place)
         with pytest.raises(InputError, match=said):
             gpu.score(there)
 

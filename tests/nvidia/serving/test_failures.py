@@ -19,7 +19,6 @@ import edgead
 from edgead import Detector, DeviceError, InputError
 from edgead.bundle.storage import Bundle
 from edgead.errors import DeviceLostError
-from edgead.nvidia.kernels import load_kernels
 
 MakeFrame = Callable[..., np.ndarray]
 ILLEGAL = "cuStreamSynchronize failed: an illegal memory access was encountered"
@@ -87,14 +86,14 @@ def test_an_old_tensorrt(
 def test_kernels_that_were_not_built(
     device: Device, half_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "edgead._cuda", None)
+    monkeypatch.setitem(sys.modules, "edgead.nvidia._cuda", None)
     assert "kernels were not built here" in refused(half_bundle)
 
 
 def test_kernels_of_a_newer_cuda_than_the_driver(
     device: Device, half_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(edgead._cuda, "status", lambda: (35, "driver is insufficient"))
+    monkeypatch.setattr(edgead.nvidia._cuda, "status", lambda: (35, "driver is insufficient"))
     said = refused(half_bundle)
     assert "driver is insufficient (error 35)" in said and "newer driver" in said
 
@@ -103,46 +102,10 @@ def test_kernels_of_another_gpu(
     device: Device, half_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The simulated one is sm_87."""
-    monkeypatch.setattr(edgead._cuda, "ARCHITECTURES", "sm_75 sm_89")
+    monkeypatch.setattr(edgead.nvidia._cuda, "ARCHITECTURES", "sm_75 sm_89")
     said = refused(half_bundle)
     assert "built for sm_75 sm_89, and this GPU is sm_87" in said
     assert "EDGEAD_CUDA_ARCHITECTURES=87-real pip install ." in said
-
-
-@pytest.mark.parametrize(
-    ("built", "capability", "fits"),
-    [
-        ("sm_87 sm_90", (8, 7), True),
-        ("sm_75 compute_75", (8, 7), True),
-        ("sm_86", (8, 7), False),  # a desktop's code does not run on a Jetson
-        ("sm_90 compute_90", (8, 7), False),
-        ("sm_75 sm_89", (8, 7), False),
-        ("sm_75", (8, 7), False),
-        ("sm_80", (8, 9), True),  # a later minor version
-        ("sm_89", (8, 0), False),  # an earlier one
-        ("sm_90", (10, 0), False),  # another major version
-        ("compute_90", (12, 0), True),  # PTX is for all that is later
-        ("compute_120", (9, 0), False),
-        ("sm_87", (8, 9), False),  # a Jetson's code runs on no desktop
-        ("sm_87", (9, 0), False),
-        ("sm_110", (11, 0), True),
-        ("sm_120", (12, 1), True),
-    ],
-)
-def test_code_and_ptx_run_where_nvidia_says(
-    device: Device,
-    monkeypatch: pytest.MonkeyPatch,
-    built: str,
-    capability: tuple[int, int],
-    fits: bool,
-) -> None:
-    """CUDA C++ Programming Guide, Binary Compatibility and PTX Compatibility."""
-    monkeypatch.setattr(edgead._cuda, "ARCHITECTURES", built)
-    if fits:
-        assert load_kernels(capability) is edgead._cuda
-    else:
-        with pytest.raises(DeviceError, match=f"built for {built}, and this GPU is sm_"):
-            load_kernels(capability)
 
 
 @pytest.mark.parametrize("call", ["begin_capture", "end_capture"])

@@ -43,10 +43,5 @@ def _test_root(folder: Path) -> Path:
     return test if test.is_dir() else folder / "val"
 
 
-LAYOUT = Layout(
-    "oneclass",
-    "train/<class>/*, test/<class>/* or val/<class>/*, no class named good",
-    fits,
-    read,
-    classes=True,
-)
+_TREE = "train/<class>/*, test/<class>/* or val/<class>/*, no class named good"
+LAYOUT = Layout("oneclass", _TREE, fits, read, classes=True)

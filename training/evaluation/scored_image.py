@@ -1,4 +1,4 @@
-"""What is measured of one image."""
+"""A test image with its verdict."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Record:
+class ScoredImage:
     """One test image and what the detector said about it.
 
     name        path relative to the data set's root; path is the file itself
