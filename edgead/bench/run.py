@@ -14,7 +14,7 @@ from platform import platform, python_version
 from time import perf_counter
 
 from edgead.bench import compare, results, text, trust
-from edgead.bench.closed_loop import END_TO_END, Call, Frame, closed_loop
+from edgead.bench.closed_loop import END_TO_END, Frame, closed_loop
 from edgead.bench.cold_start import cold_start
 from edgead.bench.monitor import Monitor
 from edgead.bench.open_loop import OpenLoop, open_loop
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     """Measure; see the command's docstring for the exit code."""
     console = Console(json_on_stdout=args.json == "-")
     _check(args)
-    old = compare.read_old(Path(args.compare), args.batch) if args.compare else None
+    old = compare.read_old(Path(args.compare)) if args.compare else None
     bundles = [open_bundle(name) for name in args.bundles]
     given = _read_input(args.images, bundles[0])
     subjects = _open(bundles, args)
@@ -99,7 +99,6 @@ def _next_command(args: argparse.Namespace) -> str:
     kept += [("--precision", precision) for precision in args.precision or ()]
     kept += [("--threads", str(threads)) for threads in args.threads or ()]
     kept += [("--color", args.color)] if args.color != "bgr" else []
-    kept += [("--batch", str(args.batch))] if args.batch > 1 else []
     kept += [("--hz", f"{args.hz:g}")] if args.hz is not None else []
     settings = "".join(f" {option} {shlex.quote(value)}" for option, value in kept)
     if not args.images:
@@ -114,7 +113,6 @@ def _check(args: argparse.Namespace) -> None:
     """Refuse at the door what could only fail, or mean nothing, after minutes."""
     for option, value, least in (
         ("--repeats", args.repeats, 1),
-        ("--batch", args.batch, 1),
         ("--warm-up", args.warm_up, 0),
         ("--cold-starts", args.cold_starts, 0),
     ):
@@ -220,7 +218,6 @@ def _describe(subject: Subject, given: Input, args: argparse.Namespace) -> Bench
         "device": subject.device,
         "threads": subject.threads,
         "color": args.color,
-        "batch": args.batch,
         "repeats": None if args.minutes else args.repeats,
         "minutes": args.minutes,
         "hz": args.hz,
@@ -257,18 +254,18 @@ def _measure(
 
     A signal ends it after the call in work. One turn of the closed loop is always made.
     """
-    calls = [_call(subject.detector, args.batch) for subject in subjects]
+    calls = [subject.detector.score for subject in subjects]
 
     def warming(turn: int) -> bool:
         return turn < args.warm_up and not came()
 
-    closed_loop(calls, given.frames, warming, batch=args.batch)
+    closed_loop(calls, given.frames, warming)
     bound = _bound(args)
 
     def goes_on(turn: int) -> bool:
         return turn == 0 or (bound(turn) and not came())
 
-    series = closed_loop(calls, given.frames, goes_on, batch=args.batch)
+    series = closed_loop(calls, given.frames, goes_on)
     for one, found in zip(measured, series, strict=True):
         one.series = found
     results.add_ratios(measured)
@@ -276,12 +273,6 @@ def _measure(
         if one.open_loop is not None:
             _serve_open_loop(subject.detector, given.frames, one.open_loop, came)
             one.open_loop = one.open_loop if one.open_loop.count else None
-
-
-def _call(detector: Detector, batch: int) -> Call:
-    if batch > 1:
-        return detector.score_batch
-    return lambda frames: [detector.score(frames[0])]
 
 
 def _bound(args: argparse.Namespace) -> Callable[[int], bool]:
@@ -353,7 +344,7 @@ def _check_budget(
             scope, found = "open loop", one.open_loop.percentile_ms(args.percentile)
         else:
             samples = one.scopes[END_TO_END]
-            scope, found = "end to end", percentile(samples, args.percentile) / args.batch
+            scope, found = "end to end", percentile(samples, args.percentile)
         over = found > args.budget_ms
         verdict = console.paint("over", "red") if over else console.paint("within", "green")
         value = "a dropped frame" if math.isinf(found) else f"{found:.3g} ms"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgead.bench.monitor import Reading
+from edgead.bench.monitor import MachineReading
 from edgead.bench.open_loop import OpenLoop
 from edgead.bench.results import SCOPES, BenchResult
 from edgead.bench.samples import PERCENTILES, summary
@@ -14,7 +14,9 @@ from edgead.cli.console import Console, count, table
 HEAD = ("p50", "p90", "p99", "p99.9", "max", "mean")
 
 
-def tell(console: Console, measured: Sequence[BenchResult], readings: Sequence[Reading]) -> None:
+def tell(
+    console: Console, measured: Sequence[BenchResult], readings: Sequence[MachineReading]
+) -> None:
     """A table for each bundle, then the machine, ratios, changes and warnings."""
     for one in measured:
         console.say()
@@ -28,7 +30,7 @@ def tell(console: Console, measured: Sequence[BenchResult], readings: Sequence[R
         console.say(f"{console.paint('doubt', 'yellow')}  {line}")
 
 
-def machine_lines(readings: Sequence[Reading]) -> list[str]:
+def machine_lines(readings: Sequence[MachineReading]) -> list[str]:
     """Memory, CPU time, heat and clocks, from the first reading to the last."""
     first, last = readings[0], readings[-1]
     spent, passed = last.cpu_s - first.cpu_s, last.at_s - first.at_s
@@ -86,9 +88,7 @@ def changes_lines(one: BenchResult) -> list[str]:
 
 def rows(one: BenchResult) -> list[tuple[str, ...]]:
     """The table of one bundle, its head first; columns 1 to 7 are numbers."""
-    batch = one.settings["batch"]
-    per = "frame" if batch == 1 else f"{batch} frames"
-    found: list[tuple[str, ...]] = [(f"ms per {per}", *HEAD, "samples", "")]
+    found: list[tuple[str, ...]] = [("ms per frame", *HEAD, "samples", "")]
     for name, samples in one.scopes.items():
         found.append(_row(name, samples, f"scope: {SCOPES[name]}"))
     for name, samples in one.stages.items():

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgead.bench.monitor import Reading
+from edgead.bench.monitor import MachineReading
 from edgead.bench.samples import PERCENTILES, ratio_interval
 from edgead.monitoring.percentiles import percentile, rank
 
@@ -41,7 +41,7 @@ def of_frames(frames: Sequence[NDArray[Any]]) -> Iterator[str]:
         )
 
 
-def of_machine(readings: Sequence[Reading], kept_mb: float = 0.0) -> Iterator[str]:
+def of_machine(readings: Sequence[MachineReading], kept_mb: float = 0.0) -> Iterator[str]:
     """Warnings about the time from the first reading to the last.
 
     ``kept_mb``: memory that the benchmark itself filled with samples meanwhile.
@@ -63,7 +63,7 @@ def of_machine(readings: Sequence[Reading], kept_mb: float = 0.0) -> Iterator[st
         )
 
 
-def rss_growth_mb(readings: Sequence[Reading]) -> float | None:
+def rss_growth_mb(readings: Sequence[MachineReading]) -> float | None:
     """Growth of memory after the first minute; None in shorter runs.
 
     The median of the last minute less that of the first one after it, or of the halves of what is
@@ -122,7 +122,7 @@ def _drift(name: str, values: NDArray[np.float64]) -> Iterator[str]:
         )
 
 
-def _others(first: Reading, last: Reading) -> Iterator[str]:
+def _others(first: MachineReading, last: MachineReading) -> Iterator[str]:
     """Other processes and the hypervisor, by what /proc/stat counted between two readings."""
     counters: Mapping[str, float] = {
         name: getattr(last, name) - getattr(first, name)

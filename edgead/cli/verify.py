@@ -117,11 +117,11 @@ def _on_gpu(bundle: Bundle, args: argparse.Namespace, console: Console) -> Itera
 
 def _measure(bundle: Bundle, device: str, precision: str | None, threads: int | None) -> Verified:
     from edgead.serving.open_engine import open_engine
-    from edgead.serving.qualification import changed_verdicts, measure
+    from edgead.serving.qualification import changed_verdicts, check_golden
 
     started = perf_counter()
     engine = open_engine(bundle, device, threads, precision=precision)
-    checks = measure(bundle, engine)
+    checks = check_golden(bundle, engine)
     spent = perf_counter() - started
     return Verified(engine, checks, changed_verdicts(bundle, engine.precision, checks), spent)
 

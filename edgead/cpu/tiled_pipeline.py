@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from edgead.anomaly_map import AnomalyMap, pool
 from edgead.bundle.storage import Bundle
 from edgead.engine.digests import Hasher
-from edgead.engine.interface import Engine, Measurement, Pairs, check_finite
+from edgead.engine.interface import Engine, Pairs, PipelineOutput, check_finite
 from edgead.engine.tile_plans import TilePlans
 from edgead.preprocess import Preprocessor, check_frame
 from edgead.tiling import Tile, Tiling
@@ -74,7 +74,7 @@ class TiledPipeline:
         # Its threads end with this object.
         self._pool = ThreadPoolExecutor(lanes, "tile") if lanes > 1 else None
 
-    def run(self, frame: NDArray[Any], hasher: Hasher | None = None) -> Measurement:
+    def run(self, frame: NDArray[Any], hasher: Hasher | None = None) -> PipelineOutput:
         """Score one frame; ``hasher`` is shown what the stages made. Its time is in none of them.
 
         Errors: InputError for an array that is not a frame, or smaller than a tile; DeviceError
@@ -101,7 +101,9 @@ class TiledPipeline:
         preprocessed = started + share * spent[0]
         inferred = preprocessed + share * spent[1]
         kernels = self._engine.kernels
-        return Measurement(score, stitched, roi, kernels, started, preprocessed, inferred, finished)
+        return PipelineOutput(
+            score, stitched, roi, kernels, started, preprocessed, inferred, finished
+        )
 
     def close(self) -> None:
         """End the threads."""

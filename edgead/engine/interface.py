@@ -57,7 +57,7 @@ class Engine(Protocol):
         """Buffers for one thread."""
 
 
-class Measurement(NamedTuple):
+class PipelineOutput(NamedTuple):
     """What the pipeline found in a frame, and ``perf_counter`` seconds at the stages' borders.
 
     Of a tiled frame the stages of all tiles count together, as if each had run in one go; where
@@ -87,7 +87,7 @@ class Qualified(NamedTuple):
 class FramePipeline(Protocol):
     """The three stages on some device, with the buffers of one thread."""
 
-    def run(self, frame: Any, hasher: Hasher | None = None) -> Measurement:
+    def run(self, frame: Any, hasher: Hasher | None = None) -> PipelineOutput:
         """Score one frame; see ``Pipeline``."""
 
     def close(self) -> None:

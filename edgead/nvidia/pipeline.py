@@ -28,7 +28,7 @@ from edgead.anomaly_map import pool
 from edgead.bundle.roi import roi_of
 from edgead.bundle.storage import Bundle
 from edgead.engine.digests import Hasher
-from edgead.engine.interface import Measurement, check_finite
+from edgead.engine.interface import PipelineOutput, check_finite
 from edgead.engine.lazy_array import LazyArray
 from edgead.engine.tile_plans import TilePlans
 from edgead.errors import DeviceError, InputError
@@ -98,7 +98,7 @@ class CudaPipeline:
         for name in ("_graphs", "_arrivals", "_staging", "_stream"):
             self.__dict__.pop(name, None)
 
-    def run(self, frame: Any, hasher: Hasher | None = None) -> Measurement:
+    def run(self, frame: Any, hasher: Hasher | None = None) -> PipelineOutput:
         """Score one frame; ``hasher`` is shown what the stages made.
 
         Errors: InputError for an array that is not a frame, or smaller than a tile, or in the
@@ -136,7 +136,9 @@ class CudaPipeline:
             with suppress(DeviceError):
                 self.close()
 
-    def _score(self, frame: Any, given: DeviceFrame | None, hasher: Hasher | None) -> Measurement:
+    def _score(
+        self, frame: Any, given: DeviceFrame | None, hasher: Hasher | None
+    ) -> PipelineOutput:
         started = perf_counter()
         if given is None:
             upload = self._stage(frame)
@@ -170,7 +172,7 @@ class CudaPipeline:
             spent["anomaly_map"] += perf_counter() - begun
         preprocessed = started + spent["preprocess"]
         inferred = preprocessed + spent["engine"]
-        return Measurement(
+        return PipelineOutput(
             score,
             found,
             roi,
