@@ -24,7 +24,7 @@ CPP := $(shell find csrc tests benchmarks \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo test test-all test-aarch64 fuzz lint format house bench methods ablation \
+.PHONY: help install demo docs test test-all test-aarch64 fuzz lint format house bench methods ablation \
         peers gpu-check clean distclean
 
 help:
@@ -35,6 +35,7 @@ help:
 	@echo 'make fuzz          let libFuzzer look for crashes of the kernels for FUZZ_SECONDS (300)'
 	@echo 'make lint          ruff, mypy and clang-format'
 	@echo 'make format        let ruff and clang-format rewrite the files'
+	@echo 'make docs          generate docs/command-line.md from the parsers of the commands'
 	@echo 'make house         print sizes, import circles and floors of the code as JSON'
 	@echo 'make bench         time the kernels and, after make demo, Detector.score over bare inference'
 	@echo 'make methods       the table of the methods on DATA=FOLDER, hours   ARGS="--seeds 0" passes on'
@@ -67,6 +68,9 @@ install: $(VENV)/.installed
 
 demo: $(VENV)/.installed
 	@$(BIN)/python examples/demo.py $(ARGS)
+
+docs: $(VENV)/.installed
+	$(BIN)/python docs/generate.py
 
 test: $(VENV)/.installed
 	@$(PYTEST) $(ARGS)
@@ -129,15 +133,16 @@ peers: $(VENV)/.installed
 	$(BIN)/python benchmarks/peers/compare.py '$(DATA)' $(ARGS)
 
 # BUNDLE=NAME.edgead says which one, ARGS="--images DIR" with which frames to time it.
+# PyCUDA's installation looks for nvcc on PATH alone, and JetPack's lies outside of it.
 gpu-check: $(VENV)/.made
 	@test -d '$(BUNDLE)' || { echo 'make: there is no $(BUNDLE): make demo first, or give' \
 	  'BUNDLE=NAME.edgead' >&2; exit 1; }
-	EDGEAD_CUDA=ON $(PIP) install --quiet -e $(NVIDIA) -c constraints.txt
+	EDGEAD_CUDA=ON PATH="$$PATH:/usr/local/cuda/bin" $(PIP) install --quiet -e $(NVIDIA) -c constraints.txt
 	$(BIN)/python benchmarks/gpu_check.py '$(BUNDLE)' $(ARGS)
 
 # The packages in .venv stay; the stamp goes, so that the next make builds edgead again.
 clean:
-	rm -rf build dist demo *.egg-info edgead/*.so
+	rm -rf build dist demo *.egg-info edgead/*.so edgead/nvidia/_cuda.not_built.txt
 	rm -rf .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 	rm -f $(VENV)/.installed

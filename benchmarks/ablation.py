@@ -1,7 +1,7 @@
 """What each choice of a method is worth: one setting changed at a time, the rest as it is.
 
     python benchmarks/ablation.py DATA [--methods METHOD …] [--steps N] [--seeds S …]
-    python benchmarks/ablation.py --table             write the tables into docs/methods.md
+    python benchmarks/ablation.py --table             write the tables into docs/notes/ablation.md
 
 Every cell is trained for the same number of steps, far fewer than a product takes, at half the
 input size (BASE), and measured as methods.py does; figures are written after every cell and nothing
@@ -17,14 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import runs
-from docs_table import DOCS, markdown, mean_and_spread, write_section
-from edgead_training.run import full_settings
+from docs_table import NOTES, markdown, mean_and_spread, write_section
+from edgead_training.run_record import full_settings
 from entries import Entry, Results, read_entries
 
 from edgead.cli.main import guard
 
 RESULTS = Path(__file__).parent / "results" / "ablation.json"
 WORK = Path("runs/ablation")
+PAGE = NOTES / "ablation.md"
 PLACE = ("method", "preset", "dataset", "settings")
 STEPS = 400  # with BASE, a minute or two a cell on two cores
 BASE: dict[str, Any] = {"size": [128, 128]}  # of every cell, so that the whole grid takes an hour
@@ -84,8 +85,8 @@ def main() -> int:
     """Parse; write the tables, or make what is missing. Returns the exit code."""
     args = _arguments()
     if args.table:
-        write_section(DOCS, "ablation", tables(read_entries(args.results)))
-        print(f"wrote  {DOCS.name}")
+        write_section(PAGE, "ablation", tables(read_entries(args.results)))
+        print(f"wrote  {PAGE.name}")
         return 0
     runs.check_methods(args.methods)
     rows = [(method, BASE | change) for method in args.methods for change, _ in GRID[method]]
@@ -112,7 +113,7 @@ HEADER = (
 
 
 def _row(entry: Entry, method: str) -> list[tuple[tuple[str, int], Sequence[str]]]:
-    """Place in the table and cells of ``entry``; nothing when it is no row of ``method``."""
+    """Place in the table and cells of ``entry``; nothing when it is not a row of ``method``."""
     if entry["method"] != method:
         return []
     for number, (change, claim) in enumerate(GRID[method]):

@@ -12,7 +12,8 @@ from pathlib import Path
 from edgead.errors import InputError
 from edgead.files import write_file
 
-DOCS = Path(__file__).resolve().parents[1] / "docs" / "methods.md"
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+NOTES = DOCS / "notes"
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -31,7 +32,10 @@ def mean_and_spread(values: Sequence[float | None]) -> str:
 
 
 def section(page: str, name: str) -> tuple[str, str, str]:
-    """``page`` before, between and after the markers. Errors: InputError without both, once."""
+    """``page`` before, between and after the markers.
+
+    Raises: InputError unless each marker is there once, the first before the second.
+    """
     begin, end = f"<!-- {name}:begin -->\n", f"<!-- {name}:end -->"
     if page.count(begin) != 1 or page.count(end) != 1 or page.index(begin) > page.index(end):
         raise InputError(f"the page has no place for a table: {begin.strip()} and {end} in lines")

@@ -1,4 +1,4 @@
-"""False alarms and delays of edgead.Drift, by simulation: the table in docs/calibration.md.
+"""False alarms and delays of edgead.Drift, by simulation: the table in docs/notes/drift.md.
 
     python benchmarks/drift.py [RUNS]
 

@@ -61,7 +61,7 @@ class Results:
         what = f"other settings ({', '.join(changed)})" if changed else "another command"
         raise InputError(
             f"{self.path} holds {head['method']} on {head['dataset']} with {what}: "
-            f"{entry['command']}; wanted: {head['command']}. Give the same options, --replace to "
+            f"{entry['command']}; expected: {head['command']}. Give the same options, --replace to "
             "measure it anew, or another --results"
         )
 
@@ -121,5 +121,5 @@ def read_entries(path: Path) -> list[Entry]:
     except (ValueError, KeyError, TypeError, UnicodeDecodeError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{path} is no file of figures ({error!r}); {cure}") from error
+        raise InputError(f"{path} is not a file of figures ({error!r}); {cure}") from error
     return list(entries)

@@ -34,7 +34,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LONGEST = 1800  # seconds of a step; a build on a small Jetson takes minutes
 MOST_TEXT = 4000  # characters kept of what a step printed
 
-# What tells about the device and is not on every machine; its absence is no failure.
+# What tells about the device and is not on every machine; its absence is not a failure.
 PROBES = {
     "nvidia-smi": ["nvidia-smi", "--query-gpu=name,driver_version,memory.total,power.limit,"
                    "clocks.max.sm,compute_mode", "--format=csv"],

@@ -90,7 +90,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE", help="machine and all samples")
     args = parser.parse_args()
     if args.repeats < 1:
-        parser.error(f"--repeats is {args.repeats}, wanted at least 1")
+        parser.error(f"--repeats is {args.repeats}, expected at least 1")
     return args
 
 

@@ -41,8 +41,8 @@ def cases() -> Iterator[Case]:
                 for path in _cpu.simd_paths():
                     kernel = AnomalyMap(params, shapes, dtype=dtype, layout=layout, simd=path)
                     out = np.empty((1, *SIZE), np.float32)
-                    error = float(np.abs(kernel(pairs, out)[0] - expected).max())
-                    run, workload = partial(kernel, pairs, out), f"{name} {dtype} {layout}"
+                    error = float(np.abs(kernel.run(pairs, out)[0] - expected).max())
+                    run, workload = partial(kernel.run, pairs, out), f"{name} {dtype} {layout}"
                     for peer, work, threads in peers:
                         yield Case("anomaly_map", workload, path, error, run, peer, work, threads)
     yield from masked(params)
@@ -60,8 +60,8 @@ def masked(params: MapParams) -> Iterator[Case]:
         kernel = AnomalyMap(params, shapes, roi=roi, simd=path)
         whole = AnomalyMap(params, shapes, simd=path)
         out = np.empty((1, *SIZE), np.float32)
-        error = float(np.abs(kernel(pairs, out)[0] - expected).max())
-        run, peer = partial(kernel, pairs, out), partial(whole, pairs, np.empty_like(out))
+        error = float(np.abs(kernel.run(pairs, out)[0] - expected).max())
+        run, peer = partial(kernel.run, pairs, out), partial(whole.run, pairs, np.empty_like(out))
         workload = f"{name} float32 masked"
         yield Case("anomaly_map", workload, path, error, run, "the kernel without a mask", peer)
 

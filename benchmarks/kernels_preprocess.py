@@ -36,8 +36,8 @@ def cases() -> Iterator[Case]:
                 for path in _cpu.simd_paths():
                     kernel = Preprocessor(params, dtype=dtype, layout=layout, simd=path)
                     out = np.empty(expected.shape, dtype)
-                    error = float(np.abs(kernel(frame, out) - expected).max())
-                    run = partial(kernel, frame, out)
+                    error = float(np.abs(kernel.run(frame, out) - expected).max())
+                    run = partial(kernel.run, frame, out)
                     for peer, work in peers.items():
                         yield Case("preprocess", workload, path, error, run, peer, work)
 

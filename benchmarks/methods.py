@@ -2,7 +2,7 @@
 
     python benchmarks/methods.py DATA [--seeds S …] [--minutes M | --steps N] …
     python benchmarks/methods.py DATA --take RUN …    runs that edgead train has made elsewhere
-    python benchmarks/methods.py --table              write the table into docs/methods.md
+    python benchmarks/methods.py --table              write the tables into docs
 
 DATA holds the data sets, each in a folder of its name. Every run is trained (for its STEPS, or 12
 minutes where there are none), exported, and measured through the bundle, in float32 on the CPU; one
@@ -19,13 +19,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import runs
-from docs_table import DOCS, markdown, mean_and_spread, write_section
+from docs_table import DOCS, NOTES, markdown, mean_and_spread, write_section
 from entries import Entry, Results, read_entries
 
 from edgead.cli.main import guard
 
 RESULTS = Path(__file__).parent / "results" / "methods.json"
 WORK = Path("runs/methods")
+PAGE, SUMMARY_PAGE = NOTES / "comparison.md", DOCS / "methods.md"
 PLACE = ("method", "preset", "dataset")
 
 # How long a run of the preset edge or loose is, where neither --steps nor --minutes is given.
@@ -37,7 +38,7 @@ STEPS = {
     "ssae": {"mvtec_bottle": 3600, "magnetic_tile": 2400, "aws_cookies": 2400},
 }
 
-# Of issue 4: EfficientNet-Lite0 at 256x256, the better of two input normalisations.
+# EfficientNet-Lite0 at 256x256, the better of two input normalisations.
 PEERS = {
     "mvtec_bottle": {"PatchCore": (1.000, 0.988, 0.940), "PaDiM": (1.000, 0.982, 0.925)},
     "magnetic_tile": {"PatchCore": (0.824, 0.746, 0.684), "PaDiM": (0.798, 0.707, 0.723)},
@@ -49,8 +50,10 @@ def main() -> int:
     """Parse; write the table, take runs in, or make what is missing. Returns the exit code."""
     args = arguments()
     if args.table:
-        write_section(DOCS, "methods", table(read_entries(args.results)))
-        print(f"wrote  {DOCS.name}")
+        entries = read_entries(args.results)
+        write_section(PAGE, "methods", table(entries))
+        write_section(SUMMARY_PAGE, "summary", summary(entries))
+        print(f"wrote  {PAGE.name} and {SUMMARY_PAGE.name}")
         return 0
     results = Results(args.results, PLACE)
     if args.take:
@@ -113,10 +116,29 @@ def table(entries: Sequence[Entry]) -> str:
     return markdown(header, rows) + _conditions(entries)
 
 
+def summary(entries: Sequence[Entry]) -> str:
+    """The section of docs/methods.md: a row for each method, a column for each data set."""
+    datasets = list(PEERS)
+    rows = []
+    for name in dict.fromkeys(_name(entry) for entry in entries):
+        own = {entry["dataset"]: entry for entry in entries if _name(entry) == name}
+        cells = [
+            " / ".join(_mean(own[dataset][key]) for key in ("image_auroc", "aupro"))
+            if dataset in own
+            else "not measured"
+            for dataset in datasets
+        ]
+        some = next(iter(own.values()))
+        rows.append((name, *cells, f"{some['model_mb']:.1f}", f"{some['score_ms']:.0f}"))
+    return markdown(("method", *datasets, "MB", "score ms"), rows)
+
+
+def _mean(values: Sequence[float | None]) -> str:
+    """The mean alone, without the spread that the table has."""
+    return mean_and_spread(values).split(" ± ")[0]
+
+
 def _row(entry: Entry) -> Sequence[str]:
-    name = entry["method"]
-    if entry["preset"] != runs.DEFAULT_PRESET:
-        name += f" ({entry['preset']})"
     figures = [mean_and_spread(entry[key]) for key in runs.FIGURES]
     costs = (
         *(f"{entry['model_mb']:.1f}", f"{entry['gflop']:.1f}"),
@@ -124,7 +146,12 @@ def _row(entry: Entry) -> Sequence[str]:
     )
     command = entry["command"].split(" && ")[0]  # the two others are the same in every row
     seeds = ", ".join(map(str, entry["seeds"]))
-    return (entry["dataset"], name, seeds, *figures, *costs, f"`{command}`")
+    return (entry["dataset"], _name(entry), seeds, *figures, *costs, f"`{command}`")
+
+
+def _name(entry: Entry) -> str:
+    preset = entry["preset"]
+    return str(entry["method"]) + ("" if preset == runs.DEFAULT_PRESET else f" ({preset})")
 
 
 def _conditions(entries: Sequence[Entry]) -> str:

@@ -1,4 +1,4 @@
-"""How far the kernels are from float64: the tables of docs/numerics.md, on standard output.
+"""How far the kernels are from float64: the tables of docs/notes/numerics.md, on standard output.
 
     python benchmarks/numerics.py
 
@@ -35,10 +35,10 @@ class Error:
 
     def add(self, found: Any, exact: Any) -> None:
         """Take in (maps, scores) and what they should be."""
-        for values, wanted in zip(found[0], exact[0], strict=True):
-            off = float(np.abs(values - wanted).max())
+        for values, expected in zip(found[0], exact[0], strict=True):
+            off = float(np.abs(values - expected).max())
             self.pixel = max(self.pixel, off)
-            self.share = max(self.share, off / max(float(wanted.max()), 1e-30))
+            self.share = max(self.share, off / max(float(expected.max()), 1e-30))
         off_score = np.abs(found[1] - exact[1]) / np.maximum(exact[1], 1e-30)
         self.score = max(self.score, float(off_score.max()))
 
@@ -101,7 +101,7 @@ def measure_map(pairs: Any, params: MapParams, errors: dict[str, Error]) -> None
             held = [tuple(np.ascontiguousarray(a.transpose(order)) for a in p) for p in pairs]
             dtype = pairs[0][0].dtype
             kernel = AnomalyMap(params, shapes, dtype=dtype, layout=layout, simd=path)
-            error.add(kernel(held), exact)
+            error.add(kernel.run(held), exact)
 
 
 def measure_preprocess(shape: Any, depth: Any, dtype: str) -> tuple[int, float]:
@@ -110,18 +110,18 @@ def measure_preprocess(shape: Any, depth: Any, dtype: str) -> tuple[int, float]:
     top = np.iinfo(depth).max
     frame = np.random.default_rng(0).integers(0, top, shape, depth, endpoint=True)
     params = PreprocessParams(SIZE)
-    wanted = reference.preprocess(frame, params, color="rgb").astype(dtype)
+    expected = reference.preprocess(frame, params, color="rgb").astype(dtype)
     differ = 0
     for path in PATHS:
         for layout in LAYOUTS:
-            image = Preprocessor(params, "rgb", dtype=dtype, layout=layout, simd=path)(frame)
+            image = Preprocessor(params, "rgb", dtype=dtype, layout=layout, simd=path).run(frame)
             planes = image if layout == "NCHW" else image.transpose(2, 0, 1)
-            bits = f"u{wanted.itemsize}"
-            differ += int((np.ascontiguousarray(planes).view(bits) != wanted.view(bits)).sum())
+            bits = f"u{expected.itemsize}"
+            differ += int((np.ascontiguousarray(planes).view(bits) != expected.view(bits)).sum())
     plain = replace(params, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
     rows, columns = (reference.resize_weights(shape[i], SIZE[i], quantised=False) for i in range(2))
     exact = rows @ (frame.transpose(2, 0, 1) / top) @ columns.T
-    return differ, float(np.abs(Preprocessor(plain, "rgb", dtype=dtype)(frame) - exact).max())
+    return differ, float(np.abs(Preprocessor(plain, "rgb", dtype=dtype).run(frame) - exact).max())
 
 
 def _row(*cells: str) -> None:

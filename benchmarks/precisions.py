@@ -20,7 +20,7 @@ from time import perf_counter, process_time
 from typing import Any
 
 import numpy as np
-from edgead_export.compare import Path as Way
+from edgead_export.compare import ScoringPath
 from edgead_export.graph import half
 from edgead_export.half_arithmetic import HalfArithmetic
 from edgead_export.variants import engine_path, half_path, one_thread, onnx_path
@@ -100,7 +100,7 @@ def measure(
     }
 
 
-def _ways(run: Run, bundle: Bundle, with_half: bool) -> tuple[list[Way], dict[str, str]]:
+def _ways(run: Run, bundle: Bundle, with_half: bool) -> tuple[list[ScoringPath], dict[str, str]]:
     ways, refused = [], {}
     for precision in PRECISIONS:
         try:
@@ -115,14 +115,14 @@ def _ways(run: Run, bundle: Bundle, with_half: bool) -> tuple[list[Way], dict[st
         data = bundle.read(bundle.manifest.models["float16"])
         ways.append(onnx_path(data, "float16", bundle.manifest))
     if with_half:
-        ways.append(half_path(half(run.method), HalfArithmetic(), bundle.manifest))
+        ways.append(half_path(half(run.method), HalfArithmetic()))
     return ways, refused
 
 
 Scored = tuple[list[NDArray[np.float32]], NDArray[np.float64]]
 
 
-def _score(way: Way, samples: tuple[Sample, ...]) -> Scored:
+def _score(way: ScoringPath, samples: tuple[Sample, ...]) -> Scored:
     found = [way.run(read_image(sample.path)) for sample in samples]
     return [values.copy() for values, _ in found], np.array([score for _, score in found])
 
@@ -136,7 +136,7 @@ def _mask(sample: Sample, size: tuple[int, int]) -> NDArray[np.bool_] | None:
 
 def _row(
     bundle: Bundle,
-    way: Way,
+    way: ScoringPath,
     samples: tuple[Sample, ...],
     masks: list[NDArray[np.bool_] | None],
     parts: dict[str, tuple[Scored, Scored]],
@@ -157,7 +157,7 @@ def _row(
         "way": way.name,
         "precision": way.precision,
         "image_auroc": metrics.auroc(scores, defective),
-        "pixel_auroc": metrics.auroc(np.concatenate([maps[i].ravel() for i in shown]), pixels),
+        "pixel_auroc": metrics.pixel_auroc(np.ravel([maps[i] for i in shown]), pixels),
         "score_error": float(np.abs(exact - held_scores).max() / np.ptp(held.scores)),
         "map_error": float(max(gaps) / np.ptp(held.peaks)),
         "verdicts_changed": int((verdicts[0] != verdicts[1]).sum()),  # as Detectors judge

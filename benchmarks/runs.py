@@ -18,24 +18,22 @@ from pathlib import Path
 from typing import Any
 
 import agreement
-from edgead_export.exporter import export_run
+from edgead_export import ExportOptions, export_run
 from edgead_training.commands.train import read_setting
 from edgead_training.data import open_dataset
 from edgead_training.evaluation.evaluate import evaluate
+from edgead_training.fit import Bounds, Interrupted
 from edgead_training.methods import METHODS
-from edgead_training.progress import progress, training_bar
-from edgead_training.run import (
+from edgead_training.progress import Reporter, progress, training_bar
+from edgead_training.run import load_run, train
+from edgead_training.run_record import (
     CALIBRATION_FRACTION,
     DEFAULT_PRESET,
     MODEL_FILE,
     RUN_FILE,
-    Bounds,
-    Interrupted,
-    Plan,
+    TrainingOptions,
     full_settings,
-    load_run,
     read_record,
-    train,
 )
 from entries import FIGURES, Results
 from multiply_adds import gflop
@@ -61,9 +59,9 @@ class Job:
     settings: dict[str, Any]
     bounds: Bounds
 
-    def plan(self, data: Path, out: Path) -> Plan:
+    def options(self, data: Path, out: Path) -> TrainingOptions:
         """What ``edgead train`` is to do."""
-        return Plan(
+        return TrainingOptions(
             self.method, data / self.dataset, out, self.settings, self.seed, self.bounds,
             preset=self.preset,
         )  # fmt: skip
@@ -71,7 +69,7 @@ class Job:
     @property
     def head(self) -> dict[str, Any]:
         """The head of the job's entry; the command has RUN for the folder and S for the seed."""
-        command = self.plan(Path(), Path("RUN")).command()
+        command = self.options(Path(), Path("RUN")).command()
         command = command.replace(f" --seed {self.seed}", " --seed S")
         return {
             "method": self.method,
@@ -127,10 +125,10 @@ def make_jobs(
 
 
 def check_methods(names: Iterable[str]) -> None:
-    """Errors: InputError for a name that is no method."""
+    """Errors: InputError for a name that is not a method."""
     for name in names:
         if name not in METHODS:
-            raise InputError(f"{name} is no method; choose from {', '.join(sorted(METHODS))}")
+            raise InputError(f"{name} is not a method; choose from {', '.join(sorted(METHODS))}")
 
 
 def check_data(data: Path | None, names: Iterable[str]) -> Path:
@@ -138,7 +136,7 @@ def check_data(data: Path | None, names: Iterable[str]) -> Path:
     if data is None:
         raise InputError("DATA is missing; give the folder that holds the data sets")
     if not data.is_dir():
-        raise DataError(f"{data} is no folder; give the one that holds the data sets")
+        raise DataError(f"{data} is not a folder; give the one that holds the data sets")
     for name in names:
         if not (data / name).is_dir():
             found = ", ".join(sorted(p.name for p in data.iterdir() if p.is_dir())) or "no folder"
@@ -216,8 +214,8 @@ def train_run(job: Job, data: Path, work: Path) -> Path:
     out = work / job.name
     if not (out / MODEL_FILE).is_file():
         resume = (out / RUN_FILE).is_file()
-        plan = job.plan(data, out)
-        train(plan, resume=resume, log=lambda _: None, progress=progress, bar=training_bar())
+        options = job.options(data, out)
+        train(options, resume=resume, reporter=Reporter(progress=progress, bar=training_bar()))
     return out
 
 
@@ -228,9 +226,8 @@ def measure(run_dir: Path, job: Job, data: Path, work: Path) -> dict[str, Any]:
     """
     root = data / job.dataset
     work.mkdir(parents=True, exist_ok=True)
-    bundle = export_run(
-        run_dir, work / f"{job.name}.edgead", data=root, float16=False, log=lambda _: None
-    )
+    options = ExportOptions(data=root, float16=False)
+    bundle = export_run(run_dir, work / f"{job.name}.edgead", options, log=lambda _: None)
     run, dataset = load_run(run_dir, root), open_dataset(root, purpose="evaluate")
     with Detector(bundle, threads=1) as detector:
         figures = evaluate(detector, dataset).metrics
@@ -266,7 +263,7 @@ def time_score(detector: Detector, paths: Sequence[Path]) -> float:
 
 
 def job_of(run_dir: Path) -> Job:
-    """The job that a run made elsewhere did. Errors: TrainingError for what is no run."""
+    """The job that a run made elsewhere did. Errors: TrainingError for what is not a run."""
     record = read_record(run_dir)
     if record["calibration_fraction"] != CALIBRATION_FRACTION:
         raise InputError(f"{run_dir} was trained with --calibration; those of the table are not")

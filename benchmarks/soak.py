@@ -37,7 +37,6 @@ from pathlib import Path
 from typing import Any
 
 from edgead.bench.monitor import read_machine
-from edgead.bench.samples import percentile
 from edgead.bench.trust import rss_growth_mb
 from edgead.cli.console import count
 from edgead.cli.main import guard
@@ -45,6 +44,7 @@ from edgead.cpu.processor import processor_name
 from edgead.errors import DeviceError
 from edgead.files import write_file
 from edgead.images import encode_jpeg, expand, read_image
+from edgead.monitoring.percentiles import percentile
 
 MOST_GROWTH_MB, MOST_TAIL = 1.0, 2.0
 MISSED = 4  # exit code

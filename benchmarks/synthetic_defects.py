@@ -1,4 +1,4 @@
-"""What a choice is worth, asked of defects painted on held-out good images.
+"""What a choice is worth, measured on synthetic defects on held-out good images.
 
     python benchmarks/synthetic_defects.py RUN [--data DATA]
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from edgead_export.variants import one_thread, torch_path
-from edgead_training.data.synthetic_defects import paint
+from edgead_training.data.synthetic_defects import add_defect
 from edgead_training.evaluation import metrics
 from edgead_training.run import load_run
 from numpy.typing import NDArray
@@ -42,7 +42,7 @@ def main() -> int:
     with one_thread():
         for frame in frames:
             painted = [(frame, np.zeros(frame.shape[:2], bool), "good")]
-            painted += [paint(frame, rng) for _ in range(COPIES)]
+            painted += [add_defect(frame, rng) for _ in range(COPIES)]
             for image, mask, kind in painted:
                 maps.append(path.run(image)[0])
                 masks.append(metrics.resize_mask(mask, maps[-1].shape))

@@ -5,7 +5,7 @@
 Makes good frames of made-up materials (benchmarks/tiling_frames.py), trains on tiles of some, takes
 the others to calibrate, and exports a tiled bundle of each material. Then it scores frames that it
 has not seen: good ones, and as many with one defect each, of every contrast in turn. WORK keeps
-runs and bundles for the next time; --table writes the section of docs/large-images.md.
+runs and bundles for the next time; --table writes the section of docs/notes/tiling.md.
 
 A defect counts as found when the frame is anomalous and a region holds the defect's centre.
 """
@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from docs_table import markdown, write_section
+from docs_table import NOTES, markdown, write_section
 from tiling_frames import MATERIALS, make_frame, with_defect
 
 from edgead import Detector
@@ -31,7 +31,7 @@ from edgead.files import write_file
 from edgead.images import write_png
 
 RESULTS = Path(__file__).parent / "results" / "tiling.json"
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "large-images.md"
+PAGE = NOTES / "tiling.md"
 UNSEEN = 1000  # seeds of the frames to test with begin here
 
 

@@ -47,7 +47,7 @@ __all__ = [
 _LAZY = {
     "Detector": "edgead.detector",
     "Drift": "edgead.monitoring.drift",
-    "Finding": "edgead.monitoring.health",
+    "Finding": "edgead.monitoring.finding",
     "Health": "edgead.monitoring.health",
     "Region": "edgead.result",
     "Result": "edgead.result",

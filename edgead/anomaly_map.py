@@ -1,6 +1,6 @@
 """anomaly_map: feature pairs become the anomaly map and one score per frame.
 
-``csrc/anomaly_map.h`` has the formula, ``edgead/reference.py`` the same in float64 NumPy.
+``csrc/kernels/anomaly_map.h`` has the formula, ``edgead/reference.py`` the same in float64 NumPy.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ F32 = npt.NDArray[np.float32]
 Features = npt.NDArray[np.float32] | npt.NDArray[np.float16]
 Pairs = Sequence[tuple[Features, Features]]
 
-# In the order of the enumerations in csrc/anomaly_map.h.
+# In the order of the enumerations in csrc/kernels/anomaly_map.h.
 DISTANCES = ("cosine", "l1", "l2")
 FUSIONS = ("sum", "product")
 POOLINGS = ("max", "mean", "top_k")
@@ -40,7 +40,7 @@ class MapParams:
     :param weights: one per pair, >= 0 and not all 0
     :param fusion: "sum" of w_k up(d_k) | their "product"
     :param align_corners: of the bilinear upsampling, as in torch
-    :param blur_sigma: of the Gaussian in pixels of the map, 0 to 1000; 0 is no blur
+    :param blur_sigma: of the Gaussian in pixels of the map, 0 to 1000; 0 means no blur
     :param pooling: of the map into the score: "max" | "mean" | "top_k"
     :param top_k: share of the map's kept pixels that "top_k" averages, 0 < top_k <= 1; at least 1
         pixel
@@ -58,26 +58,28 @@ class MapParams:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "size", check_size("size", self.size))
-        for name, wanted in (("distance", DISTANCES), ("fusion", FUSIONS), ("pooling", POOLINGS)):
-            check_word(name, getattr(self, name), wanted)
+        for name, expected in (("distance", DISTANCES), ("fusion", FUSIONS), ("pooling", POOLINGS)):
+            check_word(name, getattr(self, name), expected)
         weights = _numbers("weights", self.weights)
         if not 1 <= len(weights) <= MAX_LEVELS or min(weights) < 0 or max(weights) == 0:
             raise InputError(
-                f"weights is {self.weights!r}, wanted 1 to {MAX_LEVELS} numbers >= 0, not all 0"
+                f"weights is {self.weights!r}, expected 1 to {MAX_LEVELS} numbers >= 0, not all 0"
             )
         if any(weight and not 1e-20 <= weight <= 1e20 for weight in weights):
-            raise InputError(f"weights is {self.weights!r}, wanted 0 or 1e-20 to 1e20 each")
+            raise InputError(f"weights is {self.weights!r}, expected 0 or 1e-20 to 1e20 each")
         object.__setattr__(self, "weights", weights)
         (sigma,) = _numbers("blur_sigma", (self.blur_sigma,))
         if not 0 <= sigma <= 1000:
-            raise InputError(f"blur_sigma is {sigma!r}, wanted 0 to 1000 pixels of the map")
+            raise InputError(f"blur_sigma is {sigma!r}, expected 0 to 1000 pixels of the map")
         object.__setattr__(self, "blur_sigma", sigma)
         (top_k,) = _numbers("top_k", (self.top_k,))
         if not 0 < top_k <= 1:
-            raise InputError(f"top_k is {top_k!r}, wanted a share of the pixels above 0, at most 1")
+            raise InputError(
+                f"top_k is {top_k!r}, expected a share of the pixels above 0, at most 1"
+            )
         object.__setattr__(self, "top_k", top_k)
         if not isinstance(self.align_corners, bool):
-            raise InputError(f"align_corners is {self.align_corners!r}, wanted True or False")
+            raise InputError(f"align_corners is {self.align_corners!r}, expected True or False")
 
     def top_count(self, pixels: int) -> int:
         """Give the number of pixels that "top_k" averages when the map has or keeps ``pixels``."""
@@ -90,7 +92,7 @@ def _numbers(name: str, given: Any) -> tuple[float, ...]:
     except (TypeError, ValueError, OverflowError):
         numbers = (math.nan,)
     if not all(math.isfinite(number) for number in numbers):
-        raise InputError(f"{name} is {given!r}, wanted finite numbers")
+        raise InputError(f"{name} is {given!r}, expected finite numbers")
     return numbers
 
 
@@ -153,7 +155,7 @@ class AnomalyMap:
         self.shapes = tuple(_shape(k, shape) for k, shape in enumerate(shapes))
         if len(self.shapes) != len(params.weights):
             raise InputError(
-                f"{len(self.shapes)} pairs and {len(params.weights)} weights, wanted as many"
+                f"{len(self.shapes)} pairs and {len(params.weights)} weights, expected as many"
             )
         self.dtype = check_dtype(dtype)
         check_word("layout", layout, LAYOUTS)
@@ -166,7 +168,7 @@ class AnomalyMap:
         given = kernel_arguments(params, self.shapes, self.dtype, layout, roi, kept)
         self._kernel = _cpu.AnomalyMap(**given, simd=simd)
 
-    def __call__(self, pairs: Pairs, out: F32 | None = None) -> tuple[F32, F32]:
+    def run(self, pairs: Pairs, out: F32 | None = None) -> tuple[F32, F32]:
         """Compute the maps and scores of a batch.
 
         A NaN or an infinity in a feature makes the map there and the score not finite: nothing
@@ -193,9 +195,9 @@ class AnomalyMap:
             if len(pairs) == len(self.shapes):
                 batch: int = pairs[0][0].shape[0]
                 for (a, b), shape in zip(pairs, self._shapes, strict=True):
-                    wanted = (batch, *shape)
+                    expected = (batch, *shape)
                     if not (
-                        a.shape == wanted == b.shape
+                        a.shape == expected == b.shape
                         and a.dtype == self.dtype == b.dtype
                         and a.flags.c_contiguous
                         and b.flags.c_contiguous
@@ -215,10 +217,10 @@ class AnomalyMap:
         try:
             rows = [tuple(pair) for pair in pairs]
         except TypeError:
-            return InputError(f"pairs is {describe(pairs)}, wanted a sequence of pairs of arrays")
+            return InputError(f"pairs is {describe(pairs)}, expected a sequence of pairs of arrays")
         if len(rows) != len(self.shapes) or any(len(row) != 2 for row in rows):
             return InputError(
-                f"pairs has {len(rows)} entries of {[len(row) for row in rows]} arrays, wanted "
+                f"pairs has {len(rows)} entries of {[len(row) for row in rows]} arrays, expected "
                 f"{len(self.shapes)} pairs (reference, restored)"
             )
         arrays = [a for a, _ in rows if isinstance(a, np.ndarray) and a.ndim == 4]
@@ -229,26 +231,26 @@ class AnomalyMap:
                 fits = fits and array.flags.c_contiguous and array.flags.aligned
                 if not fits or array.dtype != self.dtype:
                     return InputError(
-                        f"{name} of pair {k} is {describe(array)}, wanted C-contiguous, aligned "
+                        f"{name} of pair {k} is {describe(array)}, expected C-contiguous, aligned "
                         f"{self.dtype} of shape (N, {', '.join(map(str, shape))}), {self.layout}, "
                         "N the same in all pairs"
                     )
-        return InputError("pairs have N = 0 frames, wanted at least one")
+        return InputError("pairs have N = 0 frames, expected at least one")
 
     def _check_out(self, out: Any, batch: int, pairs: Pairs) -> None:
-        wanted = (batch, *self.params.size)
+        expected = (batch, *self.params.size)
         if (
             not isinstance(out, np.ndarray)
-            or out.shape != wanted
+            or out.shape != expected
             or out.dtype != np.float32
             or not out.flags.carray
         ):
             raise InputError(
-                f"out is {describe(out)}, wanted a writable C-contiguous float32 array of shape "
-                f"{wanted}"
+                f"out is {describe(out)}, expected a writable C-contiguous float32 array of shape "
+                f"{expected}"
             )
         if any(np.may_share_memory(out, array) for pair in pairs for array in pair):
-            raise InputError("out overlaps a feature, wanted memory of its own")
+            raise InputError("out overlaps a feature, expected memory of its own")
 
 
 def _shape(k: int, shape: Any) -> tuple[int, int, int]:
@@ -258,9 +260,11 @@ def _shape(k: int, shape: Any) -> tuple[int, int, int]:
     except (TypeError, ValueError, OverflowError):
         whole = False
     if not whole or min(channels, height, width) < 1:
-        raise InputError(f"shape of pair {k} is {shape!r}, wanted (channels, height, width), >= 1")
+        raise InputError(
+            f"shape of pair {k} is {shape!r}, expected (channels, height, width), >= 1"
+        )
     if channels * height * width > MAX_ELEMENTS:
-        raise InputError(f"shape of pair {k} is {shape!r}, wanted at most {MAX_ELEMENTS} values")
+        raise InputError(f"shape of pair {k} is {shape!r}, expected at most {MAX_ELEMENTS} values")
     return channels, height, width
 
 
@@ -271,9 +275,23 @@ def kept_pixels(roi: Any, size: tuple[int, int]) -> int:
     fits = isinstance(roi, np.ndarray) and roi.shape == size
     if not fits or roi.dtype not in (np.bool_, np.uint8):
         raise InputError(
-            f"roi is {describe(roi)}, wanted bool or uint8 of shape {size}, the size of the map"
+            f"roi is {describe(roi)}, expected bool or uint8 of shape {size}, the size of the map"
         )
     kept = int(np.count_nonzero(roi))
     if kept == 0:
-        raise InputError("roi keeps no pixel, wanted at least one that is not 0")
+        raise InputError("roi keeps no pixel, expected at least one that is not 0")
     return kept
+
+
+def pool(values: F32, roi: npt.NDArray[np.uint8] | None, params: MapParams) -> float:
+    """The score of a stitched map [h, w], as the kernel pools the map of one image.
+
+    ``roi``: 0 where a pixel does not count; None keeps all. Not finite where a kept value is not.
+    """
+    kept: F32 = values.reshape(-1) if roi is None else values[roi != 0]
+    if params.pooling == "max":
+        return float(kept.max())
+    if params.pooling == "mean":
+        return float(kept.mean(dtype=np.float64))
+    top = params.top_count(kept.size)
+    return float(np.partition(kept, kept.size - top)[kept.size - top :].mean(dtype=np.float64))

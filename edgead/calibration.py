@@ -65,7 +65,7 @@ def check_false_reject_rate(rate: float, n: int) -> float:
     except (TypeError, ValueError):
         value = math.nan
     if not 0.0 < value < 1.0:
-        raise CalibrationError(f"false-reject rate {rate!r}: wanted a number between 0 and 1")
+        raise CalibrationError(f"false-reject rate {rate!r}: expected a number between 0 and 1")
     best = best_false_reject_rate(n)
     if value < best:
         raise CalibrationError(

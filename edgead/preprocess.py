@@ -1,7 +1,7 @@
 """preprocess: a camera frame of any size becomes the network's image.
 
-The result is fixed bit by bit (``csrc/preprocess.h`` has the formula): training, evaluation and the
-runtime, on the CPU or a GPU, get the same image from the same frame.
+The result is fixed bit by bit (formula: ``csrc/kernels/preprocess.h``): training, evaluation and
+the runtime, on the CPU or a GPU, get the same image from the same frame.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from edgead.errors import InputError
 
 COLORS = ("bgr", "rgb", "gray")
 
-# In the order of the enumerations in csrc/common.h.
+# In the order of the enumerations in csrc/kernels/common.h.
 DTYPES = ("float32", "float16")
 LAYOUTS = ("NCHW", "NHWC")
 
@@ -51,13 +51,13 @@ class PreprocessParams:
             except (TypeError, ValueError, OverflowError):
                 values = ()
             if len(values) != 3 or not np.isfinite(values).all():
-                raise InputError(f"{name} is {given!r}, wanted three finite numbers for R, G, B")
+                raise InputError(f"{name} is {given!r}, expected three finite numbers for R, G, B")
             object.__setattr__(self, name, values)
         # What float32 can hold of 1 / std and mean / std.
         if not 1e-20 <= min(self.std) <= max(self.std) <= 1e20:
-            raise InputError(f"std is {self.std!r}, wanted three numbers above 0, 1e-20 to 1e20")
+            raise InputError(f"std is {self.std!r}, expected three numbers above 0, 1e-20 to 1e20")
         if max(map(abs, self.mean)) > 1e15:
-            raise InputError(f"mean is {self.mean!r}, wanted three numbers of at most 1e15")
+            raise InputError(f"mean is {self.mean!r}, expected three numbers of at most 1e15")
 
 
 def check_size(name: str, size: Any) -> tuple[int, int]:
@@ -68,7 +68,7 @@ def check_size(name: str, size: Any) -> tuple[int, int]:
     except (TypeError, ValueError, OverflowError):
         whole = False
     if not whole or not 1 <= height <= MAX_SIDE or not 1 <= width <= MAX_SIDE:
-        raise InputError(f"{name} is {size!r}, wanted (height, width), each 1 to {MAX_SIDE}")
+        raise InputError(f"{name} is {size!r}, expected (height, width), each 1 to {MAX_SIDE}")
     return height, width
 
 
@@ -79,15 +79,15 @@ def check_dtype(dtype: npt.DTypeLike) -> np.dtype[Any]:
     except TypeError:
         found = None
     if found is None or found not in (np.float32, np.float16):
-        raise InputError(f"dtype is {dtype!r}, wanted one of {', '.join(DTYPES)}")
+        raise InputError(f"dtype is {dtype!r}, expected one of {', '.join(DTYPES)}")
     return found
 
 
-def check_word(name: str, given: Any, wanted: tuple[str, ...]) -> None:
+def check_word(name: str, given: Any, expected: tuple[str, ...]) -> None:
     """Raise InputError unless ``given`` is one of the words."""
-    if not isinstance(given, str) or given not in wanted:
-        named = ", ".join(word for word in wanted if word)
-        raise InputError(f"{name} is {given!r}, wanted one of {named}")
+    if not isinstance(given, str) or given not in expected:
+        named = ", ".join(word for word in expected if word)
+        raise InputError(f"{name} is {given!r}, expected one of {named}")
 
 
 def check_frame(frame: Any, color: str = "bgr") -> None:
@@ -100,7 +100,7 @@ def check_frame(frame: Any, color: str = "bgr") -> None:
                 'with a Detector on the GPU, device="cuda"'
             )
         raise InputError(
-            f"the frame is a {type(frame).__name__}, wanted a numpy array [H, W] or [H, W, 3]"
+            f"the frame is a {type(frame).__name__}, expected a numpy array [H, W] or [H, W, 3]"
         )
     check_geometry(frame, color)
 
@@ -113,14 +113,14 @@ def check_geometry(frame: Any, color: str) -> None:
             if frame.dtype.kind == "f"
             else "convert it"
         )
-        raise InputError(f"the frame's dtype is {frame.dtype}, wanted uint8 or uint16: {cure}")
+        raise InputError(f"the frame's dtype is {frame.dtype}, expected uint8 or uint16: {cure}")
     shape = frame.shape
     if frame.ndim not in (2, 3) or (frame.ndim == 3 and shape[2] not in (1, 3)):
-        raise InputError(f"the frame has shape {shape}, wanted [H, W], [H, W, 1] or [H, W, 3]")
+        raise InputError(f"the frame has shape {shape}, expected [H, W], [H, W, 1] or [H, W, 3]")
     if 0 in shape:
         raise InputError(f"the frame has shape {shape}: it is empty")
     if max(shape) > MAX_SIDE:
-        raise InputError(f"the frame has shape {shape}, wanted at most {MAX_SIDE} pixels a side")
+        raise InputError(f"the frame has shape {shape}, expected at most {MAX_SIDE} pixels a side")
     if color == "gray" and frame.ndim == 3 and shape[2] == 3:
         raise InputError(
             f"the frame has shape {shape} and color is 'gray': pass color='bgr' or 'rgb', "
@@ -191,9 +191,7 @@ class Preprocessor:
         self._geometry: tuple[Any, ...] | None = None
         self._kernel: Any = None
 
-    def __call__(
-        self, frame: npt.NDArray[Any], out: npt.NDArray[Any] | None = None
-    ) -> npt.NDArray[Any]:
+    def run(self, frame: npt.NDArray[Any], out: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
         """See :func:`preprocess`."""
         geometry = None
         if type(frame) is np.ndarray:
@@ -210,11 +208,11 @@ class Preprocessor:
             or not out.flags.carray  # C-contiguous, aligned, writable
         ):
             raise InputError(
-                f"out is {describe(out)}, wanted a writable C-contiguous {self.dtype} array "
+                f"out is {describe(out)}, expected a writable C-contiguous {self.dtype} array "
                 f"of shape {self._shape}"
             )
         elif np.may_share_memory(frame, out):
-            raise InputError("out overlaps the frame, wanted memory of its own")
+            raise InputError("out overlaps the frame, expected memory of its own")
         self._kernel.run(frame, out)
         return out
 
@@ -261,4 +259,4 @@ def preprocess(
     Source: half-pixel bilinear, the triangle widened when shrinking, as
     ``torch.nn.functional.interpolate(mode="bilinear", antialias=True)`` has it.
     """
-    return Preprocessor(params, color, dtype=dtype, layout=layout)(frame, out)
+    return Preprocessor(params, color, dtype=dtype, layout=layout).run(frame, out)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgead.engine.digests import Digests
-from edgead.engine.lazy_array import Later, now
+from edgead.engine.lazy_array import LazyArray, as_array
 
 _CONTOUR = (255, 255, 255)  # BGR
 _IGNORED = 128.0  # of B, G and R: the grey over ignored pixels
@@ -170,36 +170,36 @@ class Result:
         return (Region(x, y, 1, 1, 1, peak),)
 
 
-class LateResult(Result):
+class LazyResult(Result):
     """A Result whose map, and frame where that is on a device too, are copied when asked for.
 
     The map is the frame's, whatever is scored meanwhile. A frame in device memory is kept, not
     copied, as one in host memory is.
     """
 
-    __slots__ = ("_late_frame", "_late_map")
+    __slots__ = ("_lazy_frame", "_lazy_map")
 
     @property
     def map(self) -> NDArray[np.float32]:
         """See ``Result``. Errors: DeviceLostError when the device failed before it was copied."""
-        return now(self._late_map)
+        return as_array(self._lazy_map)
 
     @map.setter
-    def map(self, value: NDArray[np.float32] | Later) -> None:
-        self._late_map = value
+    def map(self, value: NDArray[np.float32] | LazyArray) -> None:
+        self._lazy_map = value
 
     @property
     def frame(self) -> NDArray[Any]:
         """See ``Result``."""
-        return now(self._late_frame)
+        return as_array(self._lazy_frame)
 
     @frame.setter
-    def frame(self, value: NDArray[Any] | Later) -> None:
-        self._late_frame = value
+    def frame(self, value: NDArray[Any] | LazyArray) -> None:
+        self._lazy_frame = value
 
     @property
     def _size(self) -> tuple[int, ...]:
-        return self._late_frame.shape[:2]
+        return self._lazy_frame.shape[:2]
 
 
 def ignored_pixels(roi: NDArray[np.uint8], size: tuple[int, ...]) -> NDArray[np.bool_]:

@@ -10,16 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgead.errors import InputError
 from edgead.preprocess import check_size
-
-if TYPE_CHECKING:
-    from edgead.anomaly_map import MapParams
 
 
 @dataclass(frozen=True)
@@ -40,8 +37,8 @@ class Tiling:
         whole = isinstance(self.overlap, int) and not isinstance(self.overlap, bool)
         if not whole or not 2 <= self.overlap <= most:
             raise InputError(
-                f"the overlap of tiles is {self.overlap!r}, wanted a whole number of pixels from 2 "
-                f"to {most}, half of the tile's shorter side"
+                f"the overlap of tiles is {self.overlap!r}, expected a whole number of pixels "
+                f"from 2 to {most}, half of the tile's shorter side"
             )
 
 
@@ -139,8 +136,8 @@ def plan_tiles(
     if any(n < t for n, t in zip(frame_size, tiling.size, strict=True)):
         raise InputError(
             f"the frame is {frame_size[0]} x {frame_size[1]} (height x width) and the bundle sees "
-            f"tiles of {tiling.size[0]} x {tiling.size[1]}: wanted a frame at least as large as a "
-            "tile; train with a smaller --tile for small frames, or without"
+            f"tiles of {tiling.size[0]} x {tiling.size[1]}: expected a frame at least as large "
+            "as a tile; train with a smaller --tile for small frames, or without"
         )
     return TilePlan(
         *(
@@ -148,17 +145,3 @@ def plan_tiles(
             for n, t, m in zip(frame_size, tiling.size, tile_map_size, strict=True)
         )
     )
-
-
-def pool(values: NDArray[np.float32], roi: NDArray[np.uint8] | None, params: MapParams) -> float:
-    """The score of a stitched map [h, w], as anomaly_map pools the map of one image.
-
-    ``roi``: 0 where a pixel does not count; None keeps all. Not finite where a kept value is not.
-    """
-    kept: NDArray[Any] = values.reshape(-1) if roi is None else values[roi != 0]
-    if params.pooling == "max":
-        return float(kept.max())
-    if params.pooling == "mean":
-        return float(kept.mean(dtype=np.float64))
-    top = params.top_count(kept.size)
-    return float(np.partition(kept, kept.size - top)[kept.size - top :].mean(dtype=np.float64))

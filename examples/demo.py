@@ -67,6 +67,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--fresh", action="store_true", help="start again from nothing")
     parser.add_argument("--minutes", type=float, default=MINUTES, help="of training (%(default)s)")
+    parser.add_argument("--images-only", action="store_true", help="write demo/data and stop")
     args = parser.parse_args()
     if args.fresh:
         shutil.rmtree(FOLDER, ignore_errors=True)
@@ -75,6 +76,8 @@ def main() -> int:
     stages = Stages({"version": edgead.__version__})
     try:
         stages.run("data", {"seed": SEED, "held_out_good": HELD_OUT_GOOD}, DATA, write_data)
+        if args.images_only:
+            return 0
         stages.run(
             "train",
             {"seed": SEED, "minutes": args.minutes, "pooling": POOLING},

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
 import onnx
-from onnx import NodeProto, TensorProto, numpy_helper, shape_inference
+from onnx import TensorProto, numpy_helper, shape_inference
 
 from edgead.errors import ExportError
 
@@ -17,21 +17,13 @@ WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 HALF_SHARE = 0.9
 """Least share of the weights that must compute in float16 where that was asked for. A lookup or
-a norm may stay float32 for its precision; more than a tenth: the trunk did not convert."""
+a norm may stay float32 for its precision; more than a tenth: the backbone did not convert."""
 
 INT8_SHARE = 0.5
 """Least share of the weights that must be int8 where that was asked for. Layers that lose too much
 stay float32; when they hold half of the weights, there is nothing left to gain."""
 
-_PASS_ON = (
-    "Cast",
-    "DequantizeLinear",
-    "Identity",
-    "Reshape",
-    "Squeeze",
-    "Transpose",
-    "Unsqueeze",
-)
+_PASS_ON = ("Cast", "DequantizeLinear", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 
 
 @dataclass(frozen=True)
@@ -54,11 +46,6 @@ class Census:
     weights: dict[str, int]
     float32_products: tuple[str, ...]
 
-    @property
-    def half_share(self) -> float:
-        """Share of the weights that compute in float16, in [0, 1]; 0 without weights."""
-        return self.share("float16")
-
     def share(self, dtype: str) -> float:
         """Share of the weights that compute in ``dtype``, in [0, 1]; 0 without weights."""
         total = sum(self.weights.values())
@@ -77,16 +64,21 @@ def take_census(model: bytes) -> Census:
     graph = shape_inference.infer_shapes(
         onnx.load_model_from_string(model), check_type=True, strict_mode=True
     ).graph
-    dtypes = {t.name: _dtype(t.data_type) for t in graph.initializer}
+    constants = _constants(graph)
+    dtypes = {name: _dtype(tensor.data_type) for name, tensor in constants.items()}
     for value in (*graph.input, *graph.output, *graph.value_info):
         dtypes[value.name] = _dtype(value.type.tensor_type.elem_type)
     stored, bytes_of = Counter[str](), Counter[str]()
-    for tensor in _constants(graph):
+    for tensor in constants.values():
         dtype = _dtype(tensor.data_type)
         stored[dtype] += 1
         bytes_of[dtype] += numpy_helper.to_array(tensor).nbytes
-    sizes, stacks = _weight_sizes(graph), _stacks(graph)
-    coded = _coded(graph, dtypes)
+    dims = _dims(graph, constants)
+    coded = {
+        node.output[0]
+        for node in graph.node
+        if node.op_type == "DequantizeLinear" and dtypes.get(node.input[0]) == "int8"
+    }
     tensors: Counter[str] = Counter()
     operators: dict[str, Counter[str]] = {}
     weights: Counter[str] = Counter()
@@ -102,8 +94,11 @@ def take_census(model: bytes) -> Census:
                 dtype = "int8"
             if dtype == "unknown":
                 raise ExportError(f"the precision of {node.op_type} {node.name} is not known")
-            counted = stacks.isdisjoint(node.input) or node.op_type != "MatMul"
-            weights[dtype] += sum(sizes.get(name, 0) for name in node.input) if counted else 0
+            stored_inputs = [dims[name] for name in node.input if name in dims]
+            # A stack of matrices: more than two axes, those of length 1 aside.
+            stack = any(sum(side > 1 for side in sides) > 2 for sides in stored_inputs)
+            if not stack or node.op_type != "MatMul":
+                weights[dtype] += sum(map(math.prod, stored_inputs))
             if dtype == "float32":
                 float32.append(node.name or node.output[0])
     return Census(
@@ -119,13 +114,13 @@ def take_census(model: bytes) -> Census:
 def check_precision(census: Census, asked: str) -> None:
     """Hold a census against the precision that was asked for, ``float32``, ``float16``, ``int8``.
 
-    Errors: ExportError: another was asked for than what the trunk computes in.
+    Errors: ExportError: another was asked for than what the networks compute in.
     """
     if asked == "int8":
         if census.share("int8") < INT8_SHARE:
             raise ExportError(
                 f"int8 was asked for, and {census.share('int8'):.1%} of the weights compute in it; "
-                f"wanted {INT8_SHARE:.0%}: leave --precision int8 out"
+                f"expected {INT8_SHARE:.0%}: remove --precision int8"
             )
         return
     if asked == "float32":
@@ -133,59 +128,32 @@ def check_precision(census: Census, asked: str) -> None:
         if narrow:
             raise ExportError(f"float32 was asked for, and the graph holds {narrow} tensors")
         return
-    if census.half_share < HALF_SHARE:
+    if census.share("float16") < HALF_SHARE:
         raise ExportError(
-            f"float16 was asked for, and {census.half_share:.1%} of the weights compute in it; "
-            f"wanted {HALF_SHARE:.0%}. These compute in float32: "
-            f"{', '.join(census.float32_products[:5]) or 'all'}. Let the trunk take the dtype of "
-            "its weights instead of casting to float32"
+            f"float16 was asked for, and {census.share('float16'):.1%} of the weights compute in "
+            f"it; expected {HALF_SHARE:.0%}. These compute in float32: "
+            f"{', '.join(census.float32_products[:5]) or 'all'}. Let the networks take the dtype "
+            "of their weights instead of casting to float32"
         )
 
 
-def _constants(graph: onnx.GraphProto) -> list[TensorProto]:
-    constants = [
-        a.t
-        for node in graph.node
-        if node.op_type == "Constant"
-        for a in node.attribute
-        if a.name == "value"
-    ]
-    return [*graph.initializer, *constants]
-
-
-def _weight_sizes(graph: onnx.GraphProto) -> dict[str, int]:
-    """Elements of every value that is stored, or stored and only cast or reshaped since."""
-    sizes = {t.name: int(np.prod(t.dims)) for t in graph.initializer}
-    for node in graph.node:  # in topological order, as ONNX demands
-        if node.op_type == "Constant":
-            sizes[node.output[0]] = _constant_size(node)
-        elif node.op_type in _PASS_ON and node.input[0] in sizes:
-            sizes[node.output[0]] = sizes[node.input[0]]
-    return sizes
-
-
-def _stacks(graph: onnx.GraphProto) -> set[str]:
-    """Stored values of more than two axes, those of length 1 aside, and what is cast from them."""
-    found = {t.name for t in graph.initializer if sum(side > 1 for side in t.dims) > 2}
+def _constants(graph: onnx.GraphProto) -> dict[str, TensorProto]:
+    """Initialisers and the values of Constant nodes, by name."""
+    found = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:
-        if node.op_type == "Constant" and sum(n > 1 for a in node.attribute for n in a.t.dims) > 2:
-            found.update(node.output)
-        if node.op_type in _PASS_ON and node.input[0] in found:
-            found.update(node.output)
+        for attribute in node.attribute if node.op_type == "Constant" else ():
+            if attribute.name == "value":
+                found[node.output[0]] = attribute.t
     return found
 
 
-def _coded(graph: onnx.GraphProto, dtypes: dict[str, str]) -> set[str]:
-    """Values that were int8 just before."""
-    return {
-        node.output[0]
-        for node in graph.node
-        if node.op_type == "DequantizeLinear" and dtypes.get(node.input[0]) == "int8"
-    }
-
-
-def _constant_size(node: NodeProto) -> int:
-    return sum(int(np.prod(a.t.dims)) for a in node.attribute if a.name == "value")
+def _dims(graph: onnx.GraphProto, constants: dict[str, TensorProto]) -> dict[str, tuple[int, ...]]:
+    """Sides of every value that is stored, or stored and only cast or reshaped since."""
+    dims = {name: tuple(tensor.dims) for name, tensor in constants.items()}
+    for node in graph.node:  # in topological order, as ONNX demands
+        if node.op_type in _PASS_ON and node.input[0] in dims:
+            dims[node.output[0]] = dims[node.input[0]]
+    return dims
 
 
 def _dtype(element_type: int) -> str:

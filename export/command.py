@@ -3,22 +3,20 @@
 Writes the graph as ONNX in float32 and float16, compares both with the trained model on the
 calibration images, and writes nothing unless map, score and verdicts agree. With --precision int8
 an int8 graph goes in too, which is faster on a CPU, unless it costs too much: what it costs is
-measured on the calibration images and on defects painted on them.
+measured on the calibration images and on synthetic defects.
 """
 
 from __future__ import annotations
 
 import argparse
 import shlex
-from typing import TYPE_CHECKING
 
+from edgead.bundle.storage import Bundle
 from edgead.cli.console import Console, count, percent, print_json
 from edgead.errors import MissingExtraError
 from edgead.installation import cure, missing
 
-if TYPE_CHECKING:
-    from edgead.bundle.storage import Bundle
-
+from .options import OPSET, ExportOptions
 
 EXAMPLE = """\
   edgead export runs/cell --out cell.edgead
@@ -31,43 +29,45 @@ _NEEDED = ("torch", "onnx", "onnxsim", "onnxruntime", "safetensors", "tqdm")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``edgead export``."""
-    parser.add_argument("run", metavar="RUN", help="the directory that edgead train wrote")
+    parser.add_argument("run", metavar="RUN", help="folder that edgead train wrote")
     parser.add_argument("--out", metavar="NAME.edgead", required=True, help="the bundle to write")
     parser.add_argument(
         "--data", metavar="DIR", help="where the images of the run are, if they moved since"
     )
     parser.add_argument(
-        "--false-reject-rate",
-        type=float,
-        metavar="RATE",
+        "--false-reject-rate", type=float, metavar="RATE",
         help="share of good parts that may be called anomalous (default 0.05, or the best that "
         "the calibration images can promise); can be changed later, in Python and in score",
-    )
+    )  # fmt: skip
     parser.add_argument(
-        "--opset",
-        type=int,
-        default=17,
-        help="ONNX opset, 16 to 20 (default 17, which TensorRT 8.5 and later read)",
-    )
+        "--opset", type=int, default=OPSET,
+        help=f"ONNX opset, 16 to 20 (default {OPSET}, which TensorRT 8.5 and later read)",
+    )  # fmt: skip
+    parser.add_argument("--float32-only", action="store_true", help="omit the float16 graph")
     parser.add_argument(
-        "--float32-only", action="store_true", help="leave the float16 graph out of the bundle"
-    )
-    parser.add_argument(
-        "--precision",
-        choices=("int8",),
+        "--precision", choices=("int8",),
         help="add an int8 graph, which edgead score --precision int8 serves",
-    )
+    )  # fmt: skip
     parser.add_argument(
-        "--calibration",
-        metavar="DIR",
-        help="images of good parts that set the ranges of int8 "
-        "(default: training images of the run)",
-    )
+        "--calibration", metavar="DIR",
+        help="images of good parts that set the ranges of int8 (default: training images)",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Export, and say what was read, written and comes next."""
+    """Export a run, and say what was read, written and comes next.
+
+    Args:
+        args: as ``add_arguments`` parses them.
+
+    Returns:
+        The exit code, 0.
+
+    Raises:
+        MissingExtraError: a package of the extra ``train`` is not installed.
+        EdgeadError: as ``ExportOptions`` and ``export_run``.
+    """
     absent = [name for name in missing("train") if name in _NEEDED]
     if absent:
         raise MissingExtraError(
@@ -76,17 +76,15 @@ def run(args: argparse.Namespace) -> int:
     from .exporter import export_run
 
     console = Console(json_on_stdout=args.json)
-    bundle = export_run(
-        args.run,
-        args.out,
-        data=args.data,
+    options = ExportOptions(
         false_reject_rate=args.false_reject_rate,
         opset=args.opset,
         float16=not args.float32_only,
         int8=args.precision == "int8",
         calibration=args.calibration,
-        log=console.say,
+        data=args.data,
     )
+    bundle = export_run(args.run, args.out, options, log=console.say)
     calibration = bundle.manifest.calibration
     console.say(
         f"       {count(len(calibration.scores), 'calibration score')}, false-reject rate "

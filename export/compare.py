@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,52 +14,41 @@ from edgead.calibration import best_false_reject_rate, ranked, ranked_p_value
 from edgead.errors import ExportError
 from edgead.serving.qualification import growth
 
-from . import compare
-
 Pairs = Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]]
 Infer = Callable[[NDArray[np.float32]], Pairs]
 """Images [N, 3, H, W] float32 to feature pairs, each [N, C_k, H_k, W_k] float32."""
 
-Run = Callable[[NDArray[Any]], tuple[NDArray[np.float32], float]]
+ScoreFrame = Callable[[NDArray[Any]], tuple[NDArray[np.float32], float]]
 """Frame to (map [h, w] float32, score)."""
 
 
 @dataclass(frozen=True)
-class Bounds:
-    """How far an exported graph may be from the trained model.
+class GraphBounds:
+    """How far an exported graph of one precision may be from the trained model.
 
-    score32, score16: largest difference of a score, map32, map16: of a map's value, in float32 and
-    float16, as shares of the spread of the calibration images (``spread``). half_peak: largest
-    magnitude of an activation in half. batch32, batch16: a batch of three against three single
-    images, relative to the largest feature.
+    score, map: largest difference of a score, of a map's value, as shares of the spread of the
+    calibration images (``spread``). batch: of a batch of three from three single images, relative
+    to the largest feature.
     """
 
+    score: float
+    map: float
+    batch: float
+
+
+BOUNDS = {
     # Sums in another order give about 1e-6 of a feature, which the blur averages out; a wrong
     # weight, padding or normalisation gives over 1e-2. Between them, and far under what moves a
-    # verdict.
-    score32: float = 1e-3
-    map32: float = 1e-3
+    # verdict. Another batch size has other kernels: one or two last bits per layer.
+    "float32": GraphBounds(score=1e-3, map=1e-3, batch=1e-4),
     # Eleven bits per value, 5e-4 each, through some forty layers: about 5e-3 of a feature, measured
     # on ReDi. The squared distance of two nearly equal features magnifies that to 2 to 3 % of a
     # high score, and of the map where it peaks. Verdicts are compared besides.
-    score16: float = 5e-2
-    map16: float = 5e-2
-    # Half of the largest float16: a defect may drive activations twice as high as good parts do.
-    half_peak: float = 65504 / 2
-    # Other kernels for another batch size: sums in another order, one or two last bits per layer.
-    batch32: float = 1e-4
-    batch16: float = 1e-2
+    "float16": GraphBounds(score=5e-2, map=5e-2, batch=1e-2),
+}
 
-    def score(self, precision: str) -> float:
-        """The bound of a score in ``float32`` or ``float16``, as a share of the spread."""
-        return {"float32": self.score32, "float16": self.score16}[precision]
-
-    def map(self, precision: str) -> float:
-        """The bound of a map's values in ``float32`` or ``float16``, as a share of the spread."""
-        return {"float32": self.map32, "float16": self.map16}[precision]
-
-
-BOUNDS = Bounds()
+HALF_PEAK = 65504 / 2
+"""Largest activation in half: a defect may drive it twice as high as good parts do."""
 
 RATES = (0.01, 0.02, 0.05, 0.1, 0.2)
 """False-reject rates at which verdicts are compared, besides the bundle's own: what people use."""
@@ -75,22 +64,22 @@ CURES = {
     "float32": "give calibration images that are less alike, if the spread of their scores is "
     "small, or try another --opset or torch version",
     "float16": "train longer (scores of a model that was hardly trained lie close together), give "
-    "calibration images that are less alike, or leave the float16 graph out with --float32-only",
+    "calibration images that are less alike, or omit the float16 graph with --float32-only",
 }
-"""What to do when a graph of that precision departs from the trained model."""
+"""What to do when a graph of that precision does not match the trained model."""
 
 
 @dataclass(frozen=True)
-class Path:
+class ScoringPath:
     """One way from a frame to its map and score; ``precision`` is float32 or float16."""
 
     name: str
     precision: str
-    run: Run
+    run: ScoreFrame
 
 
 @dataclass(frozen=True)
-class Measured:
+class PathScores:
     """Scores and differences of P paths on n images; row 0 is the trained model in torch.
 
     scores, peaks [P, n] float64; map_largest, map_mean [P, n]: difference from row 0, over
@@ -118,12 +107,12 @@ class Difference:
     image: str  # where the map differs most
 
 
-def measure(
-    paths: Sequence[Path], frames: Iterable[tuple[str, NDArray[Any]]], usual: float = np.inf
-) -> Measured:
+def score_paths(
+    paths: Sequence[ScoringPath], frames: Iterable[tuple[str, NDArray[Any]]], usual: float = np.inf
+) -> PathScores:
     """Run every path on every (name, frame); one frame is in memory at a time.
 
-    usual: the largest map value of the calibration images, infinity while those are measured.
+    usual: the largest map value of the calibration images, infinity while those are scored.
     Errors: ExportError when a path gives a map that is not finite.
     """
     names: list[str] = []
@@ -146,16 +135,16 @@ def measure(
         rows.append(row)
     table = np.asarray(rows, np.float64).reshape(len(names), len(paths), 4).transpose(2, 1, 0)
     kinds = tuple((path.name, path.precision) for path in paths)
-    return Measured(kinds, tuple(names), table[0], table[1], table[2], table[3])
+    return PathScores(kinds, tuple(names), table[0], table[1], table[2], table[3])
 
 
-def join(a: Measured, b: Measured) -> Measured:
+def join(a: PathScores, b: PathScores) -> PathScores:
     """The images of ``a``, then those of ``b``; the same paths."""
     both = (
         np.concatenate([getattr(a, key), getattr(b, key)], axis=1)
         for key in ("scores", "peaks", "map_largest", "map_mean")
     )
-    return Measured(a.paths, a.images + b.images, *both)
+    return PathScores(a.paths, a.images + b.images, *both)
 
 
 def spread(values: NDArray[np.float64]) -> float:
@@ -166,91 +155,88 @@ def spread(values: NDArray[np.float64]) -> float:
     return float(max(np.ptp(values), 0.1 * np.abs(values).max(), np.finfo(np.float32).tiny))
 
 
-def differences(measured: Measured, usual: float) -> list[Difference]:
+def differences(scored: PathScores, usual: float) -> list[Difference]:
     """Every path but torch itself, against torch. usual: the largest calibration score."""
-    gaps = np.abs(measured.scores - measured.scores[0]) / growth(measured.scores[0], usual)
+    gaps = np.abs(scored.scores - scored.scores[0]) / growth(scored.scores[0], usual)
     return [
         Difference(
             path=name,
             precision=precision,
             score_largest=float(gaps[row].max()),
             score_mean=float(gaps[row].mean()),
-            map_largest=float(measured.map_largest[row].max()),
-            map_mean=float(measured.map_mean[row].mean()),
-            image=measured.images[int(measured.map_largest[row].argmax())],
+            map_largest=float(scored.map_largest[row].max()),
+            map_mean=float(scored.map_mean[row].mean()),
+            image=scored.images[int(scored.map_largest[row].argmax())],
         )
-        for row, (name, precision) in enumerate(measured.paths)
+        for row, (name, precision) in enumerate(scored.paths)
         if row
     ]
 
 
-def check_differences(
-    found: Sequence[Difference], score_spread: float, map_spread: float, bounds: Bounds = BOUNDS
-) -> None:
+def check_differences(found: Sequence[Difference], score_spread: float, map_spread: float) -> None:
     """Hold the differences against the bounds.
 
     Errors: ExportError with the numbers, the image and the path.
     """
     for d in found:
         for what, largest, share, scale in (
-            ("score", d.score_largest, bounds.score(d.precision), score_spread),
-            ("map", d.map_largest, bounds.map(d.precision), map_spread),
+            ("score", d.score_largest, BOUNDS[d.precision].score, score_spread),
+            ("map", d.map_largest, BOUNDS[d.precision].map, map_spread),
         ):
             allowed = share * scale
             if not largest <= allowed:
                 raise ExportError(
-                    f"{d.path} ({d.precision}) departs from the trained model: the {what} differs "
-                    f"by {largest:.3g}, allowed {allowed:.3g} ({share:g} of the "
+                    f"{d.path} ({d.precision}) does not match the trained model: the {what} "
+                    f"differs by {largest:.3g}, allowed {allowed:.3g} ({share:g} of the "
                     f"spread {scale:.3g} of the calibration images); worst image {d.image}. "
                     f"Nothing was written; {CURES[d.precision]}"
                 )
 
 
 def agreeing_ties(
-    measured: Measured,
+    scored: PathScores,
     calibration: Sequence[float],
     rate: float,
     score_spread: float,
     map_spread: float,
-    bounds: Bounds = BOUNDS,
 ) -> Tolerance:
     """How far two engines may be apart, so that every path gives torch's verdicts; see ``TIES``.
 
     At most what the bounds allow, at least what they allow in float32.
-    ``measured`` is on the calibration images, ``calibration`` their scores by the embedded engine.
+    ``scored`` is on the calibration images, ``calibration`` their scores by the embedded engine.
     Verdicts are compared at ``rate`` and at ``RATES``. Where a score happens to lie within rounding
     of a threshold, up to twice these ties are tried: wider ones are what keeps engines in agreement
     then.
 
     Errors: ExportError that names the first image whose verdict differs.
     """
-    kinds = {precision for _, precision in measured.paths}
-    apart = float(np.abs(measured.scores - measured.scores[0]).max())
-    most = max(map(bounds.score, kinds)) * score_spread
-    first = min(max(TIES * apart, bounds.score32 * score_spread), most)
-    map_apart = min(
-        TIES * float(measured.map_largest.max()), max(map(bounds.map, kinds)) * map_spread
-    )
+    least = BOUNDS["float32"]
+    bounds = [BOUNDS[precision] for _, precision in scored.paths]
+    apart = float(np.abs(scored.scores - scored.scores[0]).max())
+    most = max(bound.score for bound in bounds) * score_spread
+    first = min(max(TIES * apart, least.score * score_spread), most)
+    most = max(bound.map for bound in bounds) * map_spread
+    map_apart = min(TIES * float(scored.map_largest.max()), most)
     disagreement = None
     for step in _STEPS:
-        found = _disagreement(measured, calibration, rate, step * first)
+        found = _disagreement(scored, calibration, rate, step * first)
         if found is None:
-            return Tolerance(step * first, max(map_apart, bounds.map32 * map_spread))
+            return Tolerance(step * first, max(map_apart, least.map * map_spread))
         disagreement = disagreement or found
     kind, sentence = disagreement or ("", "")
     raise ExportError(f"{sentence}. Nothing was written; {CURES[kind]}")
 
 
 def _disagreement(
-    measured: Measured, calibration: Sequence[float], rate: float, ties: float
+    scored: PathScores, calibration: Sequence[float], rate: float, ties: float
 ) -> tuple[str, str] | None:
     """The first verdict of a path that is not torch's: its precision, and a sentence."""
     values = ranked(calibration, ties)
     best = best_false_reject_rate(len(values))
     rates = [rate, *(r for r in RATES if r >= best and r != rate)]
-    for row, (name, kind) in enumerate(measured.paths):
+    for row, (name, kind) in enumerate(scored.paths):
         for image, ours, theirs in zip(
-            measured.images, measured.scores[0], measured.scores[row], strict=True
+            scored.images, scored.scores[0], scored.scores[row], strict=True
         ):
             p_torch, p_path = ranked_p_value(ours, values), ranked_p_value(theirs, values)
             for r in rates:
@@ -263,14 +249,12 @@ def _disagreement(
     return None
 
 
-def check_batch(
-    precision: str, infer: Infer, images: NDArray[np.float32], bounds: Bounds = BOUNDS
-) -> None:
+def check_batch(precision: str, infer: Infer, images: NDArray[np.float32]) -> None:
     """Hold the graph on ``images`` [3, 3, H, W] at once against one image after the other.
 
     Errors: ExportError when they differ: the batch size was frozen into the graph.
     """
-    allowed = {"float32": bounds.batch32, "float16": bounds.batch16}[precision]
+    allowed = BOUNDS[precision].batch
     singles = [[np.array(t) for pair in infer(image[None]) for t in pair] for image in images]
     together = [t for pair in infer(images) for t in pair]
     for level, batch in enumerate(together):
@@ -302,16 +286,12 @@ def table(found: Sequence[Difference], scale: float) -> list[str]:
     return lines
 
 
-def to_json(found: Sequence[Difference], spreads: Mapping[str, float]) -> dict[str, Any]:
-    """The comparison as plain JSON, for the provenance of a bundle."""
-    return {"spread": dict(spreads), "paths": [vars(d) for d in found]}
-
-
 @dataclass(frozen=True)
 class Comparison:
     """What the comparison of all paths gave."""
 
-    measured: compare.Measured  # on the calibration images
-    found: list[compare.Difference]
+    scored: PathScores  # on the calibration images
+    found: list[Difference]
     spreads: dict[str, float]
     half_peak: float | None  # None without float16
+    shown: list[NDArray[Any]]  # frames over the range of scores, and the synthetic defect

@@ -1,17 +1,20 @@
-"""From a training run to a bundle: export, compare, calibrate, write, prove."""
+"""From a training run to a bundle: export, compare, calibrate, qualify, write."""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from edgead_training.methods import Method
+from edgead_training.run import load_run
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from edgead.bundle.entries import Calibration, Golden, HealthLimits, Tolerance
 from edgead.bundle.manifest import Manifest
@@ -25,81 +28,81 @@ from edgead.serving.open_engine import open_engine
 from edgead.serving.qualification import qualify
 from edgead.tiling import Tiling
 
-from . import compare, golden
+from . import compare
 from .census import Census, check_precision, take_census
-from .compare import Comparison
+from .compare import BOUNDS, HALF_PEAK, Comparison, ScoringPath
 from .frames import CalibrationFrame
-from .golden import golden_files
+from .golden import golden_files, spread_over, synthetic_defect
 from .graph import half
 from .half_arithmetic import HalfArithmetic
 from .int8.export import with_int8
 from .int8.images import range_images
 from .int8.judge import tell_test_set
-from .onnx import OPSET, to_onnx
+from .onnx import to_onnx
+from .options import ExportOptions
 from .provenance import export_provenance, without_paths
 from .tiles import middle_tile, with_tiling
 from .variants import engine_path, half_path, one_thread, onnx_infer, onnx_path, torch_path
 
-if TYPE_CHECKING:
-    from edgead_training.methods.base import Method
-
 Log = Callable[[str], None]
 
 MODELS = {"float32": "model.onnx", "float16": "model.fp16.onnx"}
+DEFAULTS = ExportOptions()
+
+
+@dataclass(frozen=True)
+class ExportSource:
+    """What is exported; see ``export_method``."""
+
+    method: Method
+    frames: Sequence[CalibrationFrame]
+    provenance: Mapping[str, Any]
+    ranges: Sequence[NDArray[np.float32]] | None
+    tiling: Tiling | None
 
 
 def export_run(
     run_dir: str | os.PathLike[str],
     out: str | os.PathLike[str],
+    options: ExportOptions = DEFAULTS,
     *,
-    data: str | os.PathLike[str] | None = None,
-    false_reject_rate: float | None = None,
-    opset: int = OPSET,
-    float16: bool = True,
-    int8: bool = False,
-    calibration: str | os.PathLike[str] | None = None,
     log: Log = print,
 ) -> Bundle:
-    """Export the training run at ``run_dir`` to the bundle ``out`` (``NAME.edgead``).
+    """Export a training run to a bundle.
 
-    ``data``: where the images of the run lie now, None for where they lay in training. ``int8``:
-    whether an int8 graph goes in; ``calibration``: a folder of images of good parts that set its
-    ranges, None for the run's training images. The rest is as in ``export_method``.
+    Args:
+        run_dir: folder that ``edgead train`` wrote.
+        out: the bundle to write, NAME.edgead.
+        options: see ``ExportOptions``.
+        log: called with each line for people.
 
-    Errors: TrainingError for what is no finished run; else as ``export_method``.
+    Returns:
+        The bundle as it was written.
+
+    Raises:
+        TrainingError: ``run_dir`` is not a finished run.
+        ExportError, CalibrationError, BundleError: as ``export_method``.
     """
-    from edgead_training.run import load_run
-
-    check_out(out)
-    if calibration is not None and not int8:
-        raise ExportError("--calibration sets the ranges of an int8 graph: add --precision int8")
+    out = check_out(out)
     if not os.path.isdir(run_dir):
         kind = "is a file" if os.path.exists(run_dir) else "does not exist"
-        raise ExportError(f"run {os.fspath(run_dir)} {kind}; wanted the directory of edgead train")
-    run = load_run(run_dir, data)
+        raise ExportError(
+            f"run {os.fspath(run_dir)} {kind}; expected the directory of edgead train"
+        )
+    run = load_run(run_dir, options.data)
     frames = [
         CalibrationFrame(sample.name or sample.path.name, lambda path=sample.path: read_image(path))
         for sample in run.calibration
     ]
     log(f"read   {os.fspath(run_dir)}: {run.method.name}, {len(frames)} calibration images")
     ranges = None
-    if int8:
+    if options.int8:
         params = run.method.preprocess_params()
-        ranges = range_images(run.train, run.calibration, params, run.tiling, calibration)
+        ranges = range_images(run.train, run.calibration, params, run.tiling, options.calibration)
         log(f"read   {len(ranges)} images for the ranges of int8")
-    bundle = export_method(
-        run.method,
-        frames,
-        out,
-        provenance=run.provenance,
-        false_reject_rate=false_reject_rate,
-        opset=opset,
-        float16=float16,
-        ranges=ranges,
-        tiling=run.tiling,
-        log=log,
-    )
-    if int8 and run.test:
+    source = ExportSource(run.method, frames, run.provenance, ranges, run.tiling)
+    bundle = _export(source, out, options, log)
+    if options.int8 and run.test:
         tell_test_set(bundle, run.test, log)
     return bundle
 
@@ -108,91 +111,94 @@ def export_method(
     method: Method,
     frames: Sequence[CalibrationFrame],
     out: str | os.PathLike[str],
+    options: ExportOptions = DEFAULTS,
     *,
     provenance: Mapping[str, Any] | None = None,
-    false_reject_rate: float | None = None,
-    opset: int = OPSET,
-    float16: bool = True,
     ranges: Sequence[NDArray[np.float32]] | None = None,
     tiling: Tiling | None = None,
     log: Log = print,
 ) -> Bundle:
-    """Export ``method`` with calibration ``frames`` to the bundle ``out``.
-
-    ``float16``: whether the float16 graph goes in. ``ranges``: images [1, 3, H, W], preprocessed,
-    that set the ranges of an int8 graph; None: no int8 graph.
-    ``tiling``: of the tiles that the method has learnt from; None when it sees whole frames. Torch
-    and the graphs are then compared on the middle tile of each image.
+    """Export a method to a bundle.
 
     Writes nothing until every check has passed: the precision census, torch against both graphs on
     every calibration image and a synthetic defect, the verdicts, the batch axis. The old bundle at
     ``out`` stays whole whatever fails.
 
-    Errors: ExportError with the numbers of a check that failed; CalibrationError for a rate that
-    the images cannot promise; BundleError when ``out`` cannot be written.
+    Args:
+        method: the trained method.
+        frames: calibration images, which training never saw; at least one.
+        out: the bundle to write, NAME.edgead.
+        options: ``false_reject_rate``, ``opset`` and ``float16`` of ``ExportOptions``.
+        provenance: plain JSON about the training; absolute paths in it are cut.
+        ranges: images [1, 3, H, W] float32, preprocessed, that set the ranges of an int8 graph;
+            None: no int8 graph.
+        tiling: of the tiles that the method has learnt from; None when it sees whole frames. Torch
+            and the graphs are then compared on the middle tile of each image.
+        log: called with each line for people.
+
+    Returns:
+        The bundle as it was written.
+
+    Raises:
+        ExportError: a check failed; says the numbers.
+        CalibrationError: a rate that the images cannot promise.
+        BundleError: ``out`` cannot be written.
     """
-    out = check_out(out)
-    rate = _rate(false_reject_rate, len(frames))
-    method.eval()
-    with one_thread():
-        return _export(
-            method, frames, out, provenance or {}, rate, opset, float16, ranges, tiling, log
-        )
+    source = ExportSource(method, frames, provenance or {}, ranges, tiling)
+    return _export(source, check_out(out), options, log)
 
 
-def _export(
-    method: Method,
-    frames: Sequence[CalibrationFrame],
-    out: Path,
-    provenance: Mapping[str, Any],
-    rate: float,
-    opset: int,
-    float16: bool,
-    ranges: Sequence[NDArray[np.float32]] | None,
-    tiling: Tiling | None,
-    log: Log,
-) -> Bundle:
-    """``export_method`` behind its door."""
-    half_method = half(method) if float16 else None
-    methods = {"float32": method, "float16": half_method}
-    models = {name: to_onnx(made, opset) for name, made in methods.items() if made is not None}
-    census = {name: take_census(model) for name, model in models.items()}
-    for name, counted in census.items():
-        check_precision(counted, name)
-        log(_model_line(name, models[name], counted, opset))
+@one_thread()
+def _export(source: ExportSource, out: Path, options: ExportOptions, log: Log) -> Bundle:
+    """The steps of every export."""
+    method, frames, tiling = source.method.eval(), source.frames, source.tiling
+    rate = _false_reject_rate(options.false_reject_rate, len(frames))
+    half_method = half(method) if options.float16 else None
+    models = {"float32": to_onnx(method, options.opset)}
+    if half_method is not None:
+        models["float16"] = to_onnx(half_method, options.opset)
+    census = _count_precisions(models, options.opset, log)
+
     draft = _draft(method, out, models)
+    embedded = engine_path(open_engine(draft, "cpu"), draft)
     seen = frames if tiling is None else [middle_tile(frame, tiling) for frame in frames]
-    comparison, shown_files, golden_frames = _compare(method, half_method, draft, seen)
+    comparison = _compare(method, half_method, draft, embedded, seen)
     for line in compare.table(comparison.found, comparison.spreads["score"]):
         log(line)
-    manifest = _manifest(draft, comparison, golden_frames, rate)
-    provenance = {
-        **without_paths(provenance),
-        "export": export_provenance(opset, census, comparison),
-    }
-    health, reference = _look_at(frames)
-    manifest = replace(manifest, provenance=provenance, health=health)
+
+    made = export_provenance(options.opset, census, comparison)
+    health, reference = _health(frames)
+    manifest = replace(
+        _calibrated(draft.manifest, comparison, rate),
+        provenance={**without_paths(source.provenance), "export": made},
+        health=health,
+    )
+    draft, shown = replace(draft, manifest=manifest), comparison.shown
     if tiling is not None:
-        draft, shown = with_tiling(replace(draft, manifest=manifest), tiling, frames)
-        shown_files, golden_frames = golden_files(
-            engine_path(open_engine(draft, "cpu"), draft), shown
+        draft, shown = with_tiling(draft, tiling, frames)
+        embedded = engine_path(open_engine(draft, "cpu"), draft)
+    golden, entries = golden_files(embedded, shown)
+    whole = _as_read_back(
+        Draft(
+            out,
+            replace(draft.manifest, golden=entries),
+            "",
+            {**draft.files, **golden, health.reference: reference},
         )
-        manifest = replace(draft.manifest, golden=golden_frames)
-    files = {MODELS[name]: model for name, model in models.items()}
-    files.update({**shown_files, health.reference: reference})
-    whole = Draft(out, Manifest.loads(manifest.dumps()), "", files)
+    )
+
     qualify(whole, open_engine(whole, "cpu"))  # before anything takes the old bundle's place
-    if ranges is not None:
-        whole = with_int8(whole, frames, ranges, log)
+    if source.ranges is not None:
+        whole = with_int8(whole, frames, source.ranges, log)
         qualify(whole, open_engine(whole, "cpu", precision="int8"))
+    # Reads every file back against the digest of the bytes that were qualified.
     bundle = write_bundle(out, whole.manifest, whole.files)
-    _prove(bundle)
     size = sum(map(len, whole.files.values()))
-    log(f"wrote  {out} ({size / 1e6:.1f} MB), qualified on {len(golden_frames)} golden frames")
+    log(f"wrote  {out} ({size / 1e6:.1f} MB), qualified on {len(entries)} golden frames")
     return bundle
 
 
-def _rate(asked: float | None, count: int) -> float:
+def _false_reject_rate(asked: float | None, count: int) -> float:
     if not count:
         raise ExportError(
             "there is no calibration image, so no threshold can be promised; train again with at "
@@ -203,9 +209,22 @@ def _rate(asked: float | None, count: int) -> float:
     return check_false_reject_rate(asked, count)
 
 
+def _count_precisions(models: Mapping[str, bytes], opset: int, log: Log) -> dict[str, Census]:
+    """The census of each graph, held against the precision of its name."""
+    census = {name: take_census(model) for name, model in models.items()}
+    for name, counted in census.items():
+        check_precision(counted, name)
+        line = f"made   {MODELS[name]}: opset {opset}, {len(models[name]) / 1e6:.1f} MB"
+        if name == "float16":
+            line += f", {counted.share(name):.1%} of the weights compute in float16"
+            if counted.float32_products:
+                line += f", {len(counted.float32_products)} product(s) stay float32"
+        log(line)
+    return census
+
+
 def _draft(method: Method, out: Path, models: Mapping[str, bytes]) -> Draft:
-    """The bundle so far, read back from the bytes of its manifest as an engine will read it."""
-    none = Tolerance(0.0, 0.0)
+    """The bundle so far: what is not measured yet holds a place."""
     manifest = Manifest(
         name=out.stem,
         method=method.name,
@@ -215,49 +234,51 @@ def _draft(method: Method, out: Path, models: Mapping[str, bytes]) -> Draft:
         map=method.map_params(),
         models={name: MODELS[name] for name in models},
         calibration=Calibration((0.0,), (0.0,), 0.5),
-        tolerance=dict.fromkeys(models, none),
+        tolerance=dict.fromkeys(models, Tolerance(0.0, 0.0)),
         golden=(Golden("golden/0.png", "golden/0.npy", 0.0),),
     )
     files = {MODELS[name]: model for name, model in models.items()}
-    return Draft(out, Manifest.loads(manifest.dumps()), "", files)
+    return _as_read_back(Draft(out, manifest, "", files))
+
+
+def _as_read_back(draft: Draft) -> Draft:
+    """With the manifest that an engine will read from its bytes."""
+    return replace(draft, manifest=Manifest.loads(draft.manifest.dumps()))
 
 
 def _compare(
-    method: Method, half_method: Method | None, draft: Draft, frames: Sequence[CalibrationFrame]
-) -> tuple[Comparison, dict[str, bytes], tuple[Golden, ...]]:
-    """Every path on every frame, held against the bounds; and the golden frames.
+    method: Method,
+    half_method: Method | None,
+    draft: Draft,
+    embedded: ScoringPath,
+    frames: Sequence[CalibrationFrame],
+) -> Comparison:
+    """Every path on every frame and on a synthetic defect, held against the bounds.
 
-    Errors: ExportError, see the functions of ``compare``.
+    Raises: ExportError, see the functions of ``compare``.
     """
-    manifest, models = draft.manifest, draft.files
-    _check_batches(draft, frames)
+    _check_batches(draft, frames[0])
     mode = HalfArithmetic()
-    embedded = engine_path(open_engine(draft, "cpu"), draft)
     paths = [torch_path(method), embedded]
     if half_method is not None:
-        paths.append(onnx_path(models[MODELS["float16"]], "float16", manifest))
-        paths.append(half_path(half_method, mode, manifest))
-    measured = compare.measure(paths, _progress(frames))
-    kept = [frames[i] for i in golden.spread_over(measured.scores[1])]
-    shown = [frame.read() for frame in kept]
-    shown.append(golden.synthetic_defect(shown[len(shown) // 2]))
-    usual = {"score": measured.scores[0].max(), "map": measured.peaks[0].max()}
-    defect = compare.measure(paths, [("the synthetic defect", shown[-1])], usual["map"])
+        model = draft.files[MODELS["float16"]]
+        paths.append(onnx_path(model, "float16", draft.manifest))
+        paths.append(half_path(half_method, mode))
+    scored = compare.score_paths(paths, _read(frames))
+    shown = [frames[index].read() for index in spread_over(scored.scores[1])]
+    shown.append(synthetic_defect(shown[len(shown) // 2]))
+    usual = {"score": scored.scores[0].max(), "map": scored.peaks[0].max()}
+    defect = compare.score_paths(paths, [("the synthetic defect", shown[-1])], usual["map"])
     _check_half_peak(mode)
-    spreads = {
-        "score": compare.spread(measured.scores[0]),
-        "map": compare.spread(measured.peaks[0]),
-    }
-    found = compare.differences(compare.join(measured, defect), usual["score"])
+    spreads = {"score": compare.spread(scored.scores[0]), "map": compare.spread(scored.peaks[0])}
+    found = compare.differences(compare.join(scored, defect), usual["score"])
     compare.check_differences(found, spreads["score"], spreads["map"])
-    files, golden_frames = golden_files(embedded, shown)
     half_peak = None if half_method is None else mode.peak
-    return Comparison(measured, found, spreads, half_peak), files, golden_frames
+    return Comparison(scored, found, spreads, half_peak, shown)
 
 
-def _check_batches(draft: Draft, frames: Sequence[CalibrationFrame]) -> None:
-    params = draft.manifest.preprocess_params()
-    image = preprocess(frames[0].read(), params)
+def _check_batches(draft: Draft, frame: CalibrationFrame) -> None:
+    image = preprocess(frame.read(), draft.manifest.preprocess_params())
     # Three images that differ in every respect, also where there is one calibration image only.
     images = np.stack([image, -image, 0.5 * image[:, ::-1]])
     for precision, name in draft.manifest.models.items():
@@ -265,36 +286,29 @@ def _check_batches(draft: Draft, frames: Sequence[CalibrationFrame]) -> None:
 
 
 def _check_half_peak(mode: HalfArithmetic) -> None:
-    if not mode.peak <= compare.BOUNDS.half_peak:
+    if not mode.peak <= HALF_PEAK:
         raise ExportError(
             f"in float16 an activation reaches {mode.peak:.4g} ({mode.peak_operator}), allowed "
-            f"{compare.BOUNDS.half_peak:g}; it would overflow on a GPU: keep that part of the "
-            "method in float32, normalise before it, or leave float16 out with --float32-only"
+            f"{HALF_PEAK:g}; it would overflow on a GPU: keep that part of the "
+            "method in float32, normalise before it, or omit float16 with --float32-only"
         )
 
 
-def _manifest(
-    draft: Draft, comparison: Comparison, golden_frames: tuple[Golden, ...], rate: float
-) -> Manifest:
-    """The final manifest: calibration by the embedded engine, ties that keep verdicts."""
-    measured, spreads = comparison.measured, comparison.spreads
-    scores = tuple(measured.scores[1].tolist())
-    ties = compare.agreeing_ties(measured, scores, rate, spreads["score"], spreads["map"])
-    return replace(
-        draft.manifest,
-        calibration=Calibration(scores, tuple(measured.peaks[1].tolist()), rate, ties),
-        tolerance={
-            name: Tolerance(
-                compare.BOUNDS.score(name) * spreads["score"],
-                compare.BOUNDS.map(name) * spreads["map"],
-            )
-            for name in draft.manifest.models
-        },
-        golden=golden_frames,
-    )
+def _calibrated(manifest: Manifest, comparison: Comparison, rate: float) -> Manifest:
+    """With the calibration by the embedded engine, a tie tolerance that keeps verdicts, and the
+    tolerance of each precision."""
+    scored, spreads = comparison.scored, comparison.spreads
+    scores = tuple(scored.scores[1].tolist())
+    ties = compare.agreeing_ties(scored, scores, rate, spreads["score"], spreads["map"])
+    tolerance = {
+        name: Tolerance(BOUNDS[name].score * spreads["score"], BOUNDS[name].map * spreads["map"])
+        for name in manifest.models
+    }
+    calibration = Calibration(scores, tuple(scored.peaks[1].tolist()), rate, ties)
+    return replace(manifest, calibration=calibration, tolerance=tolerance)
 
 
-def _look_at(frames: Sequence[CalibrationFrame]) -> tuple[HealthLimits, bytes]:
+def _health(frames: Sequence[CalibrationFrame]) -> tuple[HealthLimits, bytes]:
     """What the calibration images say of the camera, see ``edgead.monitoring.health``."""
     observations = Observations()
     for frame in frames:
@@ -302,27 +316,7 @@ def _look_at(frames: Sequence[CalibrationFrame]) -> tuple[HealthLimits, bytes]:
     return observations.limits()
 
 
-def _prove(bundle: Bundle) -> None:
-    """Open the written bundle as a user does; its constructor qualifies it on the golden frames."""
-    from edgead.detector import Detector
-
-    for precision in {"float32", "int8"} & set(bundle.manifest.models):
-        Detector(bundle, device="cpu", precision=precision)
-
-
-def _model_line(name: str, model: bytes, counted: Census, opset: int) -> str:
-    line = f"made   {MODELS[name]}: opset {opset}, {len(model) / 1e6:.1f} MB"
-    if name == "float16":
-        line += f", {counted.half_share:.1%} of the weights compute in float16"
-        if counted.float32_products:
-            line += f", {len(counted.float32_products)} product(s) stay float32"
-    return line
-
-
-def _progress(frames: Sequence[CalibrationFrame]) -> Iterator[tuple[str, NDArray[Any]]]:
+def _read(frames: Sequence[CalibrationFrame]) -> Iterator[tuple[str, NDArray[Any]]]:
     """(name, frame) one after the other, with a bar on stderr where a person looks on."""
-    from tqdm import tqdm
-
-    bar = tqdm(frames, "compare with torch", unit="image", file=sys.stderr, disable=None)
-    for frame in bar:
+    for frame in tqdm(frames, "compare with torch", unit="image", file=sys.stderr, disable=None):
         yield frame.name, frame.read()

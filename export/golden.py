@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from edgead.bundle.entries import Golden
 from edgead.images import encode_png
 
-from . import compare
+from .compare import ScoringPath
 
 COUNT = 3
 """Calibration frames kept, spread over the range of scores; a synthetic defect comes on top."""
@@ -55,7 +55,7 @@ def synthetic_defect(frame: NDArray[Any]) -> NDArray[Any]:
 
 
 def golden_files(
-    embedded: compare.Path, shown: Sequence[NDArray[Any]]
+    embedded: ScoringPath, shown: Sequence[NDArray[Any]]
 ) -> tuple[dict[str, bytes], tuple[Golden, ...]]:
     """The files of the golden frames, and what the embedded engine says of each."""
     files: dict[str, bytes] = {}

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING
 
 import torch
+from edgead_training.methods import Method
 from torch import Tensor, nn
 
 from edgead.errors import ExportError
-
-if TYPE_CHECKING:
-    from edgead_training.methods.base import Method
 
 INPUT = "image"
 BATCH = "batch"
@@ -33,7 +30,7 @@ class ExportGraph(nn.Module):
 
 
 def half(method: Method) -> Method:
-    """A copy of ``method`` whose trunk computes in float16; ``method`` itself stays as it is.
+    """A copy of ``method`` whose networks compute in float16; ``method`` itself stays as it is.
 
     Only floating-point parameters and buffers are converted; input and outputs stay float32,
     which is the method's own promise (see ``Method``).
@@ -52,19 +49,16 @@ def check_method(method: Method) -> None:
 
     Errors: ExportError when the number, shape or dtype of the outputs is not what was promised.
     """
-    promised = [
-        (name, (2, pair.channels, *pair.size))
-        for pair in method.pairs()
-        for name in (pair.reference, pair.restored)
-    ]
+    graph = ExportGraph(method)
     with torch.no_grad():
-        outputs = ExportGraph(method)(example_image(method, 2))
-    if len(outputs) != len(promised):
+        outputs = graph(example_image(method, 2))
+    if len(outputs) != len(graph.names):
         raise ExportError(
-            f"{method.name} gives {len(outputs)} tensors, pairs() promises {len(promised)}; "
+            f"{method.name} gives {len(outputs)} tensors, pairs() promises {len(graph.names)}; "
             "correct the method"
         )
-    for (name, shape), tensor in zip(promised, outputs, strict=True):
+    for index, (name, tensor) in enumerate(zip(graph.names, outputs, strict=True)):
+        shape = (2, *method.shapes()[index // 2])
         if tuple(tensor.shape) != shape or tensor.dtype != torch.float32:
             raise ExportError(
                 f"{method.name} gives {name} as {tuple(tensor.shape)} {tensor.dtype}, pairs() "

@@ -14,21 +14,16 @@ import io
 import logging
 import warnings
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import onnx
 import torch
+from edgead_training.methods import Method
 from onnx import AttributeProto, GraphProto, ModelProto
 
 from edgead.errors import ExportError
 
 from .graph import BATCH, INPUT, ExportGraph, check_method, example_image
-
-if TYPE_CHECKING:
-    from edgead_training.methods.base import Method
-
-OPSET = 17  # the newest one that TensorRT 8.5 (JetPack 5) reads
-OPSETS = range(16, 21)  # 16: GridSample; over 20 the TorchScript exporter gives up
+from .options import OPSET
 
 _STANDARD_DOMAINS = ("", "ai.onnx")
 
@@ -39,14 +34,11 @@ def to_onnx(method: Method, opset: int = OPSET) -> bytes:
     Input ``image`` [batch, 3, H, W] float32; outputs named by ``method.pairs()``, float32. The
     same method gives the same bytes; no doc strings, no paths.
 
-    Errors: ExportError: an opset out of range; outputs other than ``pairs()`` says; an operator
-    that ONNX lacks or that TensorRT cannot parse; an invalid graph.
+    opset: one of ``OPSETS``.
+
+    Errors: ExportError: outputs other than ``pairs()`` says; an operator that ONNX lacks or that
+    TensorRT cannot parse; an invalid graph.
     """
-    if opset not in OPSETS:
-        raise ExportError(
-            f"opset {opset} cannot be written; choose {OPSETS[0]} to {OPSETS[-1]} "
-            f"({OPSET} reads everywhere)"
-        )
     check_method(method)
     model = _simplify(onnx.load_model_from_string(_trace(method, opset)))
     strip(model)
@@ -130,14 +122,14 @@ def check(model: ModelProto, names: tuple[str, ...]) -> None:
         raise ExportError(f"the exported graph is not valid ONNX: {error}") from error
     if tuple(o.name for o in model.graph.output) != names:
         found = [o.name for o in model.graph.output]
-        raise ExportError(f"the exported graph gives {found}; wanted {list(names)}")
+        raise ExportError(f"the exported graph gives {found}; expected {list(names)}")
     for value in (*model.graph.input, *model.graph.output):
         tensor = value.type.tensor_type
         dims = [d.dim_param or d.dim_value for d in tensor.shape.dim]
         if tensor.elem_type != onnx.TensorProto.FLOAT or dims[0] != BATCH:
             kind = onnx.TensorProto.DataType.Name(tensor.elem_type)
             raise ExportError(
-                f"the exported graph has {value.name} as {kind} {dims}; wanted FLOAT with the "
+                f"the exported graph has {value.name} as {kind} {dims}; expected FLOAT with the "
                 f"first axis {BATCH!r}: keep the batch size out of the method's shapes"
             )
     for graph in _graphs(model.graph):
@@ -166,11 +158,9 @@ def _silence() -> Iterator[None]:
     Nothing is lost: a value frozen while tracing, the one warning that matters, shows when the
     graph is compared with torch at batch 1 and batch 3.
     """
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
-    levels = [logger.level for logger in loggers]
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
     try:
-        for logger in loggers:
-            logger.setLevel(logging.CRITICAL)
         with (
             warnings.catch_warnings(),
             contextlib.redirect_stdout(io.StringIO()),
@@ -179,5 +169,4 @@ def _silence() -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        logging.disable(before)

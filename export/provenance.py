@@ -6,7 +6,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from . import compare
+import onnx
+import onnxruntime
+import torch
+
 from .census import Census
 from .compare import Comparison
 
@@ -17,15 +20,14 @@ _ABSOLUTE = re.compile(r"(?<![\w.:~/\\-])(?:~|[A-Za-z]:)?[/\\](?:[^\s'\"]*[/\\])
 def export_provenance(
     opset: int, census: Mapping[str, Census], comparison: Comparison
 ) -> dict[str, Any]:
-    import onnx
-    import onnxruntime
-    import torch
-
     versions = {m.__name__: str(m.__version__) for m in (torch, onnx, onnxruntime)}
     return {
         "opset": opset,
         "versions": versions,
-        "comparison": compare.to_json(comparison.found, comparison.spreads),
+        "comparison": {
+            "spread": comparison.spreads,
+            "paths": [vars(difference) for difference in comparison.found],
+        },
         "half_peak": comparison.half_peak,
         "census": {name: counted.to_json() for name, counted in census.items()},
     }

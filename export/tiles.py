@@ -9,21 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from edgead_training.tiles import middle
+from edgead_training.training_set import middle
 from numpy.typing import NDArray
 
 from edgead.bundle.storage import Draft
 from edgead.serving.open_engine import open_engine
 from edgead.tiling import Tiling
 
-from . import golden
+from .frames import CalibrationFrame
+from .golden import spread_over, synthetic_defect
 from .variants import engine_path
-
-if TYPE_CHECKING:
-    from .frames import CalibrationFrame
 
 
 def middle_tile(frame: CalibrationFrame, tiling: Tiling) -> CalibrationFrame:
@@ -44,8 +42,6 @@ def with_tiling(
     held = draft.manifest.calibration
     calibration = replace(held, scores=scores, peaks=peaks)
     tall, wide = (2 * side - tiling.overlap for side in tiling.size)
-    shown = [
-        middle(frames[index].read(), (tall, wide)) for index in golden.spread_over(np.array(scores))
-    ]
-    shown.append(golden.synthetic_defect(shown[len(shown) // 2]))
+    shown = [middle(frames[index].read(), (tall, wide)) for index in spread_over(np.array(scores))]
+    shown.append(synthetic_defect(shown[len(shown) // 2]))
     return replace(draft, manifest=replace(tiled.manifest, calibration=calibration)), shown

@@ -4,68 +4,64 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import onnxruntime
 import torch
+from edgead_training.methods import Method
 from numpy.typing import NDArray
 
-from edgead.anomaly_map import AnomalyMap, MapParams
+from edgead.anomaly_map import AnomalyMap
+from edgead.bundle.manifest import Manifest
 from edgead.bundle.storage import Bundle
 from edgead.engine.interface import Engine
+from edgead.engine.lazy_array import as_array
 from edgead.errors import ExportError
-from edgead.preprocess import PreprocessParams, preprocess
+from edgead.preprocess import preprocess
+from edgead.serving.open_pipeline import open_pipeline
 
-from .compare import Infer, Pairs, Path
+from .compare import Infer, Pairs, ScoreFrame, ScoringPath
 from .graph import INPUT
 from .half_arithmetic import HalfArithmetic
 
-if TYPE_CHECKING:
-    from edgead_training.methods.base import Method
 
-    from edgead.bundle.manifest import Manifest
-
-
-def torch_path(method: Method) -> Path:
+def torch_path(method: Method) -> ScoringPath:
     """The trained model, with its own preprocessing and map: what all others are held against."""
-    shapes = tuple((pair.channels, *pair.size) for pair in method.pairs())
-    run = _Runner(method.preprocess_params(), method.map_params(), shapes, torch_infer(method))
-    return Path("torch", "float32", run)
+    return ScoringPath("torch", "float32", _score_by(method, torch_infer(method)))
 
 
-def engine_path(engine: Engine, bundle: Bundle) -> Path:
+def engine_path(engine: Engine, bundle: Bundle) -> ScoringPath:
     """The embedded engine on model.onnx, in the pipeline of a Detector."""
-    pipeline = engine.pipeline(bundle, "bgr")
+    pipeline = open_pipeline(bundle, engine)
 
     def run(frame: NDArray[Any]) -> tuple[NDArray[np.float32], float]:
-        found = pipeline(frame)
-        return found.map, found.score
+        found = pipeline.run(frame)
+        return as_array(found.map), found.score
 
-    return Path(engine.version, engine.precision, run)
+    return ScoringPath(engine.version, engine.precision, run)
 
 
-def onnx_path(model: bytes, precision: str, manifest: Manifest) -> Path:
+def onnx_path(model: bytes, precision: str, manifest: Manifest) -> ScoringPath:
     """An ONNX file in onnxruntime on the CPU."""
-    import onnxruntime
-
     name = f"onnxruntime {onnxruntime.__version__}"
-    return Path(name, precision, _runner(manifest, onnx_infer(model, manifest)))
+    return ScoringPath(name, precision, _score_by(manifest, onnx_infer(model, manifest)))
 
 
-def half_path(half_method: Method, mode: HalfArithmetic, manifest: Manifest) -> Path:
-    """The half trunk in torch with a GPU's arithmetic; ``mode`` keeps the largest activation."""
+def half_path(half_method: Method, mode: HalfArithmetic) -> ScoringPath:
+    """The float16 method in torch with a GPU's arithmetic; ``mode`` has the largest activation."""
     infer = torch_infer(half_method)
 
     def rounded(images: NDArray[np.float32]) -> Pairs:
         with mode:
             return infer(images)
 
-    return Path("half arithmetic", "float16", _runner(manifest, rounded))
+    return ScoringPath("half arithmetic", "float16", _score_by(half_method, rounded))
 
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """Let torch compute in one thread: the same sums everywhere, and no waiting for each other.
+    """Let torch compute in one thread: the same sums everywhere, and no thread idles for another.
 
     On two busy cores ReDi's batch of one took 1.05 s with two threads and 0.09 s with one.
     """
@@ -91,8 +87,6 @@ def torch_infer(method: Method) -> Infer:
 
 def onnx_infer(model: bytes, manifest: Manifest) -> Infer:
     """An ONNX file in onnxruntime on NumPy arrays, any batch. Errors: ExportError."""
-    import onnxruntime
-
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # only what is fatal; errors raise anyhow
     try:
@@ -114,27 +108,17 @@ def onnx_infer(model: bytes, manifest: Manifest) -> Infer:
     return infer
 
 
-class _Runner:
-    """preprocess, infer, anomaly_map: frame to (map [h, w] float32, score)."""
+def _score_by(described: Method | Manifest, infer: Infer) -> ScoreFrame:
+    """preprocess, infer, anomaly_map."""
+    params = described.preprocess_params()
+    to_map = AnomalyMap(described.map_params(), described.shapes())
 
-    def __init__(
-        self,
-        params: PreprocessParams,
-        map_params: MapParams,
-        shapes: tuple[tuple[int, int, int], ...],
-        infer: Infer,
-    ) -> None:
-        self._params, self._infer = params, infer
-        self._to_map = AnomalyMap(map_params, shapes)
-
-    def __call__(self, frame: NDArray[Any]) -> tuple[NDArray[np.float32], float]:
-        image = preprocess(frame, self._params)
-        maps, scores = self._to_map(self._infer(np.ascontiguousarray(image[None])))
+    def score(frame: NDArray[Any]) -> tuple[NDArray[np.float32], float]:
+        image = preprocess(frame, params)
+        maps, scores = to_map.run(infer(np.ascontiguousarray(image[None])))
         return np.array(maps[0]), float(scores[0])
 
-
-def _runner(manifest: Manifest, infer: Infer) -> _Runner:
-    return _Runner(manifest.preprocess_params(), manifest.map_params(), manifest.shapes(), infer)
+    return score
 
 
 def _array(tensor: torch.Tensor) -> NDArray[np.float32]:

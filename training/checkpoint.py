@@ -47,13 +47,13 @@ def load_checkpoint(method: Method, out: Path) -> tuple[Position, dict[str, Tens
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             if "position" not in metadata:
-                raise ValueError("it says nowhere how far the training was")
+                raise ValueError("it holds no position of a training")
             position = Position(**json.loads(metadata["position"]))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         model = {k[6:]: v for k, v in tensors.items() if k.startswith("model.")}
         method.load_state_dict(model)
     except FileNotFoundError as error:
-        raise TrainingError(f"{out} holds no checkpoint; leave --resume out to begin") from error
+        raise TrainingError(f"{out} holds no checkpoint; remove --resume to start") from error
     except Exception as error:
         raise TrainingError(
             f"{path} cannot be resumed ({why_not(error)}); it is damaged or of other settings: "

@@ -15,7 +15,7 @@ import math
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -29,6 +29,7 @@ from edgead.errors import TrainingError
 from .checkpoint import Position, load_checkpoint, save_checkpoint
 from .methods.base import Method, Stage, TrainingSet
 from .processes import equalise, gather
+from .progress import Bar
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -59,16 +60,6 @@ class Interrupted(Exception):
         self.exit_code = 128 + signal_number
 
 
-@dataclass(frozen=True)
-class Bar:
-    """What the training reports to: start(stage, steps), update(step, share done, seconds left,
-    losses), close()."""
-
-    start: Callable[[str, int], None]
-    update: Callable[[int, float, float, dict[str, float]], None]
-    close: Callable[[], None]
-
-
 def fit(
     method: Method, data: TrainingSet, out: Path, *, seed: int, bounds: Bounds, bar: Bar,
     fabric: Fabric, resume: bool = False,
@@ -84,25 +75,18 @@ def fit(
         nn.SyncBatchNorm.convert_sync_batchnorm(method)
     data = replace(data, device=fabric.device)
     stages = method.stages(data)
-    position, optimizer_state = Position(), {}
+    limits = _steps(stages, bounds.steps)
+    position, moments = Position(), {}
     if resume:
-        position, optimizer_state = load_checkpoint(method, out)
-        _check_steps(stages, position, bounds, out)
-    with _signals(alone=fabric.world_size == 1) as received:
-        while position.stage < len(stages):
-            index = position.stage
-            stage = stages[index]
-            begun = time.monotonic()
-            method.eval()  # what a stage prepares with is frozen
-            with received.at_once():
-                stage.prepare()
-            spent = position.total_seconds + time.monotonic() - begun
-            position.total_seconds = float(gather(fabric, [spent]).max())  # as all must count
-            run = _StageRun(method, stage, position, seed, out, bar, received, fabric)
-            run.restore(optimizer_state)
-            run.go(*_limits(stages, index, position, bounds))
+        position, moments = load_checkpoint(method, out)
+        _check_steps(limits, position, bounds, out)
+    with _Signals(alone=fabric.world_size == 1) as received:
+        for index in range(position.stage, len(stages)):
+            run = _StageRun(method, stages[index], position, seed, out, bar, received, fabric)
+            run.prepare()
+            run.go(limits[index], _seconds(stages[index:], position, bounds), moments)
             equalise(fabric, method)
-            optimizer_state = {}
+            moments = {}
             position.stage, position.step, position.stage_seconds = index + 1, 0, 0.0
             if fabric.is_global_zero:
                 save_checkpoint(method, position, {}, out)
@@ -113,41 +97,34 @@ def fit(
     return position
 
 
-def _steps(stages: list[Stage], bound: int) -> list[int]:
-    """How many of ``bound`` steps each stage gets."""
-    total = sum(stage.steps for stage in stages)
-    return [max(1, round(bound * stage.steps / total)) for stage in stages]
+def _steps(stages: list[Stage], bound: int | None) -> list[int]:
+    """How many steps each stage gets, of ``bound`` in all where there is one."""
+    steps = [stage.steps for stage in stages]
+    return steps if bound is None else [max(1, round(bound * each / sum(steps))) for each in steps]
 
 
-def _check_steps(stages: list[Stage], position: Position, bounds: Bounds, out: Path) -> None:
+def _check_steps(limits: list[int], position: Position, bounds: Bounds, out: Path) -> None:
     """Refuse ``--steps`` that the checkpoint is past already."""
-    if bounds.steps is None:
-        return
-    limits, index = _steps(stages, bounds.steps), position.stage
-    before = position.total_steps - position.step
-    if before > sum(limits[:index]) or position.step > sum(limits[index : index + 1]):
+    index, before = position.stage, position.total_steps - position.step
+    past = before > sum(limits[:index]) or position.step > sum(limits[index : index + 1])
+    if bounds.steps is not None and past:
         raise TrainingError(
             f"{out} has done {position.total_steps} steps, which is more than its stages get of "
-            f"--steps {bounds.steps}; give more, or leave --steps out to keep the bound of the run"
+            f"--steps {bounds.steps}; give more, or remove --steps to keep the bound of the run"
         )
 
 
-def _limits(
-    stages: list[Stage], index: int, position: Position, bounds: Bounds
-) -> tuple[int, float]:
-    """(steps, seconds) of a stage. The minutes left are shared among the stages that are left."""
-    stage = stages[index]
-    if bounds.steps is not None:
-        return _steps(stages, bounds.steps)[index], math.inf
-    if bounds.minutes is None:
-        return stage.steps, math.inf
+def _seconds(stages: list[Stage], position: Position, bounds: Bounds) -> float:
+    """Of the first of ``stages``. The minutes left are shared among the stages that are left."""
+    if bounds.minutes is None or bounds.steps is not None:
+        return math.inf
     left = bounds.minutes * 60 - (position.total_seconds - position.stage_seconds)
     left = max(left, 1e-3)  # preparing took all of it: one step, so that there is a model
-    return stage.steps, left * stage.share / sum(s.share for s in stages[index:])
+    return left * stages[0].share / sum(stage.share for stage in stages)
 
 
 class _Trained(nn.Module):
-    """What a stage trains. Calling it calls a loss: DistributedDataParallel wants a module whose
+    """What a stage trains. Calling it calls a loss: DistributedDataParallel needs a module whose
     forward uses its parameters, and the loss of a stage is a plain function."""
 
     def __init__(self, modules: tuple[nn.Module, ...]) -> None:
@@ -174,17 +151,26 @@ class _StageRun:
             self.parameters, lr=stage.learning_rate, weight_decay=stage.weight_decay
         )
 
-    def restore(self, state: dict[str, Tensor]) -> None:
-        """Take up the optimiser's moments of a checkpoint: names ``<parameter>.<moment>``."""
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in state.items():
-            number, moment = name.split(".")
-            moments.setdefault(int(number), {})[moment] = tensor
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+    def prepare(self) -> None:
+        """What the stage does before its first step; its time counts too."""
+        begun = time.monotonic()
+        self.method.eval()  # what a stage prepares with is frozen
+        with self.received.at_once():
+            self.stage.prepare()
+        spent = self.position.total_seconds + time.monotonic() - begun
+        self.position.total_seconds = float(gather(self.fabric, [spent]).max())  # as all count
 
-    def go(self, steps: int, seconds: float) -> None:
-        """Step until ``steps`` or ``seconds`` of this stage are used up."""
+    def go(self, steps: int, seconds: float, moments: dict[str, Tensor]) -> None:
+        """Step until ``steps`` or ``seconds`` of this stage are used up.
+
+        moments: the optimiser's, of a checkpoint, by names ``<parameter>.<moment>``.
+        """
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in moments.items():
+            number, moment = name.split(".")
+            state.setdefault(int(number), {})[moment] = tensor
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
         for module in self.stage.modules:  # the others stay in evaluation mode, see fit
             module.train()
         position, before, began = self.position, self.position.stage_seconds, time.monotonic()
@@ -288,6 +274,16 @@ class _Signals:
         self.raising = False
         self.previous: dict[int, Any] = {}
 
+    def __enter__(self) -> _Signals:
+        with suppress(ValueError):  # not the main thread: the embedding program owns the signals
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self.previous[number] = signal.signal(number, self.note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self.previous.items():
+            signal.signal(number, handler)
+
     def note(self, number: int, _frame: Any) -> None:
         self.number = number
         for each, handler in self.previous.items() if self.alone else ():
@@ -303,18 +299,3 @@ class _Signals:
             yield
         finally:
             self.raising = False
-
-
-@contextmanager
-def _signals(alone: bool) -> Iterator[_Signals]:
-    signals = _Signals(alone)
-    try:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signals.previous[number] = signal.signal(number, signals.note)
-    except ValueError:  # not the main thread: the embedding program owns the signals
-        pass
-    try:
-        yield signals
-    finally:
-        for number, handler in signals.previous.items():
-            signal.signal(number, handler)

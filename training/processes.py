@@ -37,7 +37,7 @@ def launch(device: str = "auto") -> Fabric:
     kind = device if device != "auto" else "cuda" if gpus else "cpu"
     if kind == "cuda" and gpus < here:
         raise DeviceError(
-            f"{here} process(es) on this machine want a GPU each and torch {torch.__version__} "
+            f"{here} process(es) on this machine need a GPU each and torch {torch.__version__} "
             f"finds {gpus}; start fewer, or train with --device cpu"
         )
     fabric = Fabric(
@@ -52,7 +52,7 @@ def launch(device: str = "auto") -> Fabric:
 
 
 def is_first() -> bool:
-    """Whether this process is the one that speaks and writes; known before :func:`launch`."""
+    """Whether this process is the one that reports and writes; known before :func:`launch`."""
     return "TORCHELASTIC_RUN_ID" not in os.environ or os.environ["RANK"] == "0"
 
 
@@ -85,7 +85,7 @@ def gather(fabric: Fabric, values: list[float]) -> Tensor:
     """The numbers of every process: [processes, len(values)] float64, the same in each."""
     own = torch.tensor(values, dtype=torch.float64, device=fabric.device)
     every = [own] * fabric.world_size
-    if fabric.world_size > 1:
+    if fabric.world_size > 1:  # Fabric's own all_gather warns of what torch deprecates
         every = [torch.empty_like(own) for _ in every]
         torch.distributed.all_gather(every, own)
     return torch.stack(every).cpu()

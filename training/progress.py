@@ -1,19 +1,50 @@
-"""Progress for people: bars on stderr with loss and time left; sparse lines in a log."""
+"""What a training tells people: lines, and bars on stderr with loss and time left."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 from tqdm import tqdm
 
-from .fit import Bar
+from .methods.base import Progress
 
 _LOG_SECONDS = 20.0  # between updates of a bar that goes to a file
 _SMOOTHING = 0.95  # exponential mean of the losses shown
 _open: list[tqdm[Any]] = []  # bars of ``progress``; a generator is not closed by its reader's error
+
+
+def _nothing(*_: Any) -> None:
+    """What a silent reporter does."""
+
+
+@dataclass(frozen=True)
+class Bar:
+    """The bar of the steps: start(stage, steps), update(step, share done, seconds left, losses),
+    close()."""
+
+    start: Callable[[str, int], None] = _nothing
+    update: Callable[[int, float, float, dict[str, float]], None] = _nothing
+    close: Callable[[], None] = _nothing
+
+
+@dataclass(frozen=True)
+class Reporter:
+    """What a training tells people; without arguments nothing.
+
+    log: called with each line; progress: wraps what is iterated over with a titled bar; bar: of the
+    steps.
+    """
+
+    log: Callable[[str], None] = _nothing
+    progress: Progress = lambda items, _title: iter(items)
+    bar: Bar = field(default_factory=Bar)
+
+
+SILENT = Reporter()
 
 
 def progress(items: Iterable[Any], title: str) -> Iterator[Any]:

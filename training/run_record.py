@@ -1,7 +1,7 @@
 """What a training run is asked for, and the record of it: RUN/run.json.
 
-A run is begun from a plan, or taken up from its record; either way the plan, the data set and the
-division of its images come out.
+A run is begun from its options, or taken up from its record; either way the options, the data set
+and the division of its images come out.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from edgead.errors import DataError, TrainingError
 from edgead.files import write_file
@@ -28,7 +28,7 @@ RUN_FILE = "run.json"
 MODEL_FILE = "model.safetensors"
 DEFAULT_PRESET = "edge"
 CALIBRATION_FRACTION = 0.2  # of the good images
-CHOICES = ("layout", "category", "group", "shots")  # of a plan, about its data
+CHOICES = ("layout", "category", "group", "shots")  # of the options, about the data
 _RECORDED = (
     *("method", "settings", "seed", "bounds", "calibration_fraction", "data", "train"),
     *("calibration", "versions", "command"),
@@ -36,24 +36,50 @@ _RECORDED = (
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What the user asked for; written to run.json before the first step."""
+class TrainingOptions:
+    """What to train, on what, for how long; written to run.json before the first step.
+
+    None stands for the default, or for what the run to resume was begun with.
+
+    Args:
+        method: one of ``METHODS``.
+        data: folder of good images, or a data set; see ``open_dataset``.
+        out: folder of the run.
+        settings: of the method, as plain JSON, over those of the preset.
+        seed: of the split and of every random draw; default 0.
+        bounds: how long to train.
+        calibration_fraction: share of the good images held out, in (0, 1); default 0.2.
+        preset: one of the method's; default edge.
+        layout, category: see ``open_dataset``.
+        group, shots: see ``split``.
+        textures: folder of pictures of other things, for ssae.
+        tiling: learn from tiles; default whole images.
+        device: auto, cpu or cuda, see ``launch``; not part of the record.
+
+    Raises:
+        TrainingError: ``calibration_fraction`` out of its range.
+    """
 
     method: str
     data: Path
     out: Path
     settings: dict[str, Any]
-    seed: int | None = None  # None: 0, or that of the run to resume
+    seed: int | None = None
     bounds: Bounds = field(default_factory=Bounds)
-    calibration_fraction: float | None = None  # None: 0.2, or that of the run to resume
-    preset: str | None = None  # None: edge, or that of the run to resume
-    layout: str | None = None  # this one and the next: see open_dataset
+    calibration_fraction: float | None = None
+    preset: str | None = None
+    layout: str | None = None
     category: str | None = None
-    group: str | None = None  # this one and the next: see split
+    group: str | None = None
     shots: int | None = None
-    textures: Path | None = None  # None: none, or those of the run to resume
-    tiling: Tiling | None = None  # None: whole images, or as in the run to resume
-    device: str = "auto"  # see processes.launch; where it runs is not part of what is asked for
+    textures: Path | None = None
+    tiling: Tiling | None = None
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        share = self.calibration_fraction
+        if share is not None and not 0 < share < 1:
+            raise TrainingError(f"--calibration {share} is not a share; give 0 < F < 1")
 
     def command(self) -> str:
         """The command line that does this again, without the paths of this machine."""
@@ -75,112 +101,126 @@ class Plan:
         return shlex.join(words)
 
 
-def tell_split(plan: Plan, parts: Parts, log: Callable[[str], None]) -> None:
-    """Say how the images were divided."""
+def open_recorded(root: Path, data: dict[str, Any]) -> Dataset:
+    """The data of a record, where it lies now."""
+    return open_dataset(root, layout=data["layout"], category=data.get("category"))
+
+
+class Begun(NamedTuple):
+    """A run that begins or is resumed: options with all settings, data, its division, record."""
+
+    options: TrainingOptions
+    dataset: Dataset
+    parts: Parts
+    record: dict[str, Any]
+
+
+def begin(options: TrainingOptions) -> Begun:
+    """The options with all settings, their data, their division and the record of it."""
+    if options.method not in METHODS:
+        raise TrainingError(
+            f"{options.method} is not a method; choose one of: {', '.join(sorted(METHODS))}"
+        )
+    if (options.out / RUN_FILE).exists():
+        raise TrainingError(
+            f"{options.out} holds a run already: use --resume, remove the folder, or give another "
+            "--out"
+        )
+    if options.out.exists() and not options.out.is_dir():
+        raise TrainingError(f"{options.out} is a file; give a folder for the run")
+    if options.textures is not None and not METHODS[options.method].takes_textures:
+        raise TrainingError(f"{options.method} does not use --textures; remove the option")
+    settings, seed = _all_settings(options), options.seed or 0
+    fraction = options.calibration_fraction
+    fraction = CALIBRATION_FRACTION if fraction is None else fraction
+    dataset = open_dataset(options.data, layout=options.layout, category=options.category)
+    parts = split(dataset.train, seed, fraction, group=options.group, shots=options.shots)
+    record = {
+        "schema_version": SCHEMA_VERSION,
+        "method": options.method,
+        "preset": options.preset or DEFAULT_PRESET,
+        "settings": settings,
+        "seed": seed,
+        "bounds": asdict(options.bounds),
+        "calibration_fraction": fraction,
+        "data": {"path": str(options.data.resolve())}
+        | {key: getattr(options, key) for key in CHOICES}
+        | {"layout": dataset.layout}
+        | ({} if options.textures is None else {"textures": str(options.textures.resolve())}),
+        "train": [sample.name for sample in parts[0]],
+        "calibration": [sample.name for sample in parts[1]],
+        "versions": _versions(),
+        "command": options.command(),
+    }
+    if options.tiling is not None:
+        record["tiling"] = asdict(options.tiling)
+    options = replace(options, settings=settings, seed=seed, calibration_fraction=fraction)
+    return Begun(options, dataset, parts, record)
+
+
+def take_up(options: TrainingOptions) -> Begun:
+    """The options that a stopped run was begun with. New bounds are taken; the rest must agree."""
+    out = options.out
+    record = read_record(out)
+    seed, fraction, data = record["seed"], record["calibration_fraction"], record["data"]
+    if (out / MODEL_FILE).is_file():
+        raise TrainingError(f"{out} is trained already; next: edgead export {out}")
+    if options.method != record["method"]:
+        raise TrainingError(f"{out} is a run of {record['method']}, not of {options.method}")
+    tiling = recorded_tiling(record)
+    if options.tiling not in (None, tiling):
+        raise TrainingError(f"{out} was begun with other tiles; remove --tile and --tile-overlap")
+    options = replace(options, tiling=tiling)
+    begun_with = full_settings(options.method, DEFAULT_PRESET, record["settings"])
+    if (options.preset or options.settings) and _all_settings(options) != begun_with:
+        raise TrainingError(
+            f"{out} was begun with: {record['command']}; remove --preset and --set, or give the "
+            "same"
+        )
+    kept = {"seed": (options.seed, seed), "calibration": (options.calibration_fraction, fraction)}
+    kept |= {key: (getattr(options, key), data.get(key)) for key in CHOICES}
+    for key, (given, begun) in kept.items():
+        if given not in (None, begun):
+            raise TrainingError(
+                f"{out} was begun with --{key} {begun}, not {given}; remove --{key}"
+            )
+    if options.textures is not None and "textures" not in data:
+        raise TrainingError(f"{out} was begun without --textures; remove the option")
+    options = replace(
+        options,
+        settings=record["settings"],
+        seed=seed,
+        bounds=Bounds(**record["bounds"]) if options.bounds == Bounds() else options.bounds,
+        calibration_fraction=fraction,
+        preset=None,
+        textures=options.textures or (Path(data["textures"]) if "textures" in data else None),
+        **{key: data.get(key) for key in CHOICES},
+    )
+    dataset = open_recorded(options.data, data)
+    return Begun(options, dataset, recorded_samples(record, dataset), record)
+
+
+def tell(begun: Begun, log: Callable[[str], None]) -> None:
+    """Say what was read, and how the images were divided."""
+    options, parts = begun.options, begun.parts
     train, calibration = parts
-    shots = "" if plan.shots is None else f" (--shots {plan.shots})"
+    log(f"read   {options.data}: {begun.dataset.summary()}")
+    shots = "" if options.shots is None else f" (--shots {options.shots})"
     log(
         f"split  {len(train)} to train on{shots}, {len(calibration)} to calibrate with, "
-        f"seed {plan.seed}"
+        f"seed {options.seed}"
     )
-    if plan.group is not None:
-        learnt, held_out = (count_parts(samples, plan.group) for samples in parts)
-        log(f"parts  {learnt} to train on, {held_out} to calibrate with, by --group {plan.group}")
+    if options.group is not None:
+        learnt, held_out = (count_parts(samples, options.group) for samples in parts)
+        log(
+            f"parts  {learnt} to train on, {held_out} to calibrate with, by --group {options.group}"
+        )
         log(
             "note   images of one part resemble each other: the false-reject rate is promised as "
             "an average over parts, and is known less well than the images suggest"
         )
     if len(train) < 10:
         log(f"note   {len(train)} training images are few: expect good parts to be rejected")
-
-
-def open_recorded(root: Path, data: dict[str, Any]) -> Dataset:
-    """The data of a record, where it lies now."""
-    return open_dataset(root, layout=data["layout"], category=data.get("category"))
-
-
-def begin(plan: Plan) -> tuple[Plan, Dataset, Parts, dict[str, Any]]:
-    """The plan with all settings, its data, their division and the record of it."""
-    if plan.method not in METHODS:
-        raise TrainingError(
-            f"{plan.method} is no method; choose one of: {', '.join(sorted(METHODS))}"
-        )
-    if (plan.out / RUN_FILE).exists():
-        raise TrainingError(
-            f"{plan.out} holds a run already: go on with --resume, or give another --out"
-        )
-    if plan.textures is not None and not METHODS[plan.method].takes_textures:
-        raise TrainingError(f"{plan.method} makes no use of --textures; leave it out")
-    settings, seed = _all_settings(plan), plan.seed or 0
-    fraction = plan.calibration_fraction
-    fraction = CALIBRATION_FRACTION if fraction is None else fraction
-    dataset = open_dataset(plan.data, layout=plan.layout, category=plan.category)
-    parts = split(dataset.train, seed, fraction, group=plan.group, shots=plan.shots)
-    record = {
-        "schema_version": SCHEMA_VERSION,
-        "method": plan.method,
-        "preset": plan.preset or DEFAULT_PRESET,
-        "settings": settings,
-        "seed": seed,
-        "bounds": asdict(plan.bounds),
-        "calibration_fraction": fraction,
-        "data": {"path": str(plan.data.resolve())}
-        | {key: getattr(plan, key) for key in CHOICES}
-        | {"layout": dataset.layout}
-        | ({} if plan.textures is None else {"textures": str(plan.textures.resolve())}),
-        "train": [sample.name for sample in parts[0]],
-        "calibration": [sample.name for sample in parts[1]],
-        "versions": _versions(),
-        "command": plan.command(),
-    }
-    if plan.tiling is not None:
-        record["tiling"] = asdict(plan.tiling)
-    plan = replace(plan, settings=settings, seed=seed, calibration_fraction=fraction)
-    return plan, dataset, parts, record
-
-
-def take_up(plan: Plan) -> tuple[Plan, Dataset, Parts, dict[str, Any]]:
-    """The plan that a stopped run was begun with. New bounds are taken; the rest must agree."""
-    record = read_record(plan.out)
-    if (plan.out / MODEL_FILE).is_file():
-        raise TrainingError(f"{plan.out} is trained already; next: edgead export {plan.out}")
-    if plan.method != record["method"]:
-        raise TrainingError(f"{plan.out} is a run of {record['method']}, not of {plan.method}")
-    if plan.tiling not in (None, recorded_tiling(record)):
-        raise TrainingError(
-            f"{plan.out} was begun with other tiles; leave --tile and --tile-overlap out"
-        )
-    plan = replace(plan, tiling=recorded_tiling(record))
-    begun_with = full_settings(plan.method, DEFAULT_PRESET, record["settings"])
-    if (plan.preset or plan.settings) and _all_settings(plan) != begun_with:
-        raise TrainingError(
-            f"{plan.out} was begun with: {record['command']}; leave --preset and --set out, or "
-            "give the same"
-        )
-    bounds = Bounds(**record["bounds"]) if plan.bounds == Bounds() else plan.bounds
-    seed, fraction, data = record["seed"], record["calibration_fraction"], record["data"]
-    divided = {"seed": (plan.seed, seed), "calibration": (plan.calibration_fraction, fraction)}
-    for key, (wanted, kept) in divided.items():
-        if wanted not in (None, kept):
-            raise TrainingError(
-                f"{plan.out} was begun with --{key} {kept}, not {wanted}; leave --{key} out"
-            )
-    for key in CHOICES:
-        if getattr(plan, key) not in (None, data.get(key)):
-            raise TrainingError(
-                f"{plan.out} was begun with {key} {data.get(key)}, not {getattr(plan, key)}; leave "
-                f"--{key} out"
-            )
-    choices = {key: data.get(key) for key in CHOICES}
-    if plan.textures is not None and "textures" not in data:
-        raise TrainingError(f"{plan.out} was begun without --textures; leave it out")
-    textures = plan.textures or (Path(data["textures"]) if "textures" in data else None)
-    begun = Plan(
-        plan.method, plan.data, plan.out, record["settings"], seed, bounds, fraction,
-        **choices, textures=textures, tiling=plan.tiling,
-    )  # fmt: skip
-    dataset = open_recorded(plan.data, data)
-    return begun, dataset, recorded_samples(record, dataset), record
 
 
 def recorded_tiling(record: dict[str, Any]) -> Tiling | None:
@@ -197,20 +237,20 @@ def n_learnt(record: dict[str, Any]) -> int:
     return int(record.get("tiles", len(record["train"])))
 
 
-def _all_settings(plan: Plan) -> dict[str, Any]:
-    preset, settings = plan.preset or DEFAULT_PRESET, plan.settings
-    every = full_settings(plan.method, preset, settings)
-    if plan.tiling is None:
+def _all_settings(options: TrainingOptions) -> dict[str, Any]:
+    preset, settings = options.preset or DEFAULT_PRESET, options.settings
+    every = full_settings(options.method, preset, settings)
+    if options.tiling is None:
         return every
     if settings.get("position") is True:
         raise TrainingError(
             "position=true measures what is usual at each position of the image, and with "
-            "--tile a position of the image is no place of the part: leave one of them out"
+            "--tile a position of the image is not a place of the part: remove one of them"
         )
     if every.get("quiet_border"):
         raise TrainingError(
             "quiet_border=true lets the border of what the method sees count less, and with --tile "
-            "that is each tile's, amid the part: add --set quiet_border=false, or leave --tile out"
+            "that is each tile's, amid the part: add --set quiet_border=false, or remove --tile"
         )
     return every | ({"position": False} if "position" in every else {})
 

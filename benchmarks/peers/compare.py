@@ -33,12 +33,12 @@ from edgead_training.evaluation.metrics import auroc
 from environments import REPOSITORY, Environment, Skipped, requirements
 from workers import HERE, System, Worker, cold_start_ms
 
-from edgead.bench.samples import percentile
 from edgead.bundle.storage import open_bundle
 from edgead.cli.console import table
 from edgead.cli.main import guard
 from edgead.cpu.processor import cores, processor_name
 from edgead.files import write_file
+from edgead.monitoring.percentiles import percentile
 
 RESULTS = HERE.parent / "results" / "peers.json"
 PAGE = HERE.parent / "README.md"
@@ -186,7 +186,7 @@ def measure(
                     system.take(worker.ask(sample.path.absolute()))
                 except Skipped as error:
                     running.remove(pair)
-                    system.times_ms.clear()  # a part of the images is no row
+                    system.times_ms.clear()  # a part of the images is not a row
                     left_out.append(_skipped(system.system, system.method, error))
             if turn % 100 == 99:
                 print(f"turn   {turn + 1} of {len(samples)}", flush=True)

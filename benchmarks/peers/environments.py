@@ -44,16 +44,16 @@ class Environment:
     def __init__(self, folder: Path, name: str) -> None:
         self.path = (folder / name).absolute()
         self.python = self.path / "bin" / "python"
-        wanted = requirements()[name]
-        stamp = {"requirements": wanted, "source": _source() if name == "edgead" else ""}
+        expected = requirements()[name]
+        stamp = {"requirements": expected, "source": _source() if name == "edgead" else ""}
         if self._holds(stamp):
             return
         shutil.rmtree(self.path, ignore_errors=True)
-        print(f"setup  {self.path.name}: {', '.join(wanted)}", flush=True)
+        print(f"setup  {self.path.name}: {', '.join(expected)}", flush=True)
         try:
             _run([sys.executable, "-m", "venv", str(self.path)])
             # Nothing is kept in pip's cache: these are gigabytes that nobody needs again.
-            _run([str(self.python), "-m", "pip", "install", "--quiet", "--no-cache-dir", *wanted])
+            _run([str(self.python), "-m", "pip", "install", "--quiet", "--no-cache-dir", *expected])
         except (OSError, subprocess.CalledProcessError) as error:
             shutil.rmtree(self.path, ignore_errors=True)
             raise Skipped(f"not installed: {last_words(error)}") from error

@@ -25,7 +25,7 @@ def serve(load: Callable[[], tuple[Predict, Callable[[Any], Any]]]) -> None:
     That form (RGB instead of BGR, or the network's image) is made before the clock starts.
     """
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what libraries print to stdout is no answer
+    os.dup2(2, 1)  # what libraries print to stdout is not an answer
     predict, prepare = load()
     import cv2
 

@@ -22,8 +22,8 @@ class Timed(Protocol):
     timings_ms: dict[str, float]
 
 
-Call = Callable[[list[Frame]], Sequence[Timed]]
-"""Scores a list of frames."""
+Call = Callable[[Frame], Timed]
+"""Scores a frame."""
 
 
 def closed_loop(
@@ -31,33 +31,26 @@ def closed_loop(
     frames: Sequence[Frame],
     goes_on: Callable[[int], bool],
     *,
-    batch: int = 1,
     clock: Callable[[], float] = perf_counter,
 ) -> list[Series]:
-    """Let every call score the same ``batch`` frames in each turn, as long as ``goes_on(turn)``.
+    """Let every call score the same frame in each turn, as long as ``goes_on(turn)``.
 
-    A sample is one call: with a batch, its stages are the sums over the frames. ``clock`` gives
-    seconds. Returns a series for each of ``calls``, sample i of all from turn i.
+    ``clock`` gives seconds. Returns a series for each of ``calls``, sample i of all from turn i.
     """
     found: list[Series] = [{END_TO_END: array("d")} for _ in calls]
     turn = 0
     while goes_on(turn):
-        taken = [frames[(turn * batch + k) % len(frames)] for k in range(batch)]
+        frame = frames[turn % len(frames)]
         # Who goes first changes with the turn: the others find warmer caches.
         for place in range(len(calls)):
             index = (turn + place) % len(calls)
             started = clock()
-            results = calls[index](taken)
+            result = calls[index](frame)
             found[index][END_TO_END].append(1e3 * (clock() - started))
-            _add_stages(found[index], results)
+            for stage, spent in result.timings_ms.items():
+                found[index].setdefault(stage, array("d")).append(spent)
         turn += 1
     return found
-
-
-def _add_stages(series: Series, results: Sequence[Timed]) -> None:
-    for stage in results[0].timings_ms:
-        spent = sum(result.timings_ms[stage] for result in results)
-        series.setdefault(stage, array("d")).append(spent)
 
 
 def scopes(series: Series) -> dict[str, list[float]]:

@@ -1,10 +1,4 @@
-"""Cold start: from the start of a process to its first verdict.
-
-    python -m edgead.bench.cold_start BUNDLE IMAGE DEVICE COLOR THREADS PRECISION
-
-is such a process; THREADS is a number or "engine", which leaves the choice to the engine;
-PRECISION is one of ``edgead.engine.interface.PRECISIONS`` or "device": the device's own.
-"""
+"""Cold start: from the start of a process, ``first_verdict``, to its first verdict."""
 
 from __future__ import annotations
 
@@ -14,7 +8,6 @@ import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from time import perf_counter
 
 from edgead.errors import DeviceError
@@ -24,14 +17,14 @@ LONGEST_S = 600.0
 
 
 def cold_start(arguments: Sequence[str], *, python: str = sys.executable) -> float:
-    """Milliseconds until a fresh process with ``arguments`` (see above) printed its verdict.
+    """Milliseconds until a fresh ``first_verdict`` with ``arguments`` printed its verdict.
 
     Counts the interpreter, the imports, opening and qualifying the bundle, reading one image and
     scoring it. The files are in the system's cache, since the bundle was opened before.
 
     Errors: DeviceError when that process fails, or gives no verdict within LONGEST_S.
     """
-    command = [python, "-m", "edgead.bench.cold_start", *arguments]
+    command = [python, "-m", "edgead.bench.first_verdict", *arguments]
     # No pipe: nobody reads it before the verdict, and a full pipe would stop the process.
     with tempfile.TemporaryFile("w+", errors="replace") as complaints:
         started = perf_counter()
@@ -75,23 +68,3 @@ def _patience(process: subprocess.Popen[str]) -> Iterator[threading.Event]:
         yield late
     finally:
         timer.cancel()
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Score one image and print the verdict."""
-    from edgead import Detector
-    from edgead.images import read_image
-
-    bundle, image, device, color, threads, precision = arguments
-    number = None if threads == "engine" else int(threads)
-    word = None if precision == "device" else precision
-    detector = Detector(bundle, device=device, color=color, threads=number, precision=word)
-    result = detector.score(read_image(Path(image)))
-    print(f"verdict {result!r}", flush=True)
-    return 0
-
-
-if __name__ == "__main__":
-    from edgead.cli.main import guard
-
-    sys.exit(guard(lambda: main(sys.argv[1:])))

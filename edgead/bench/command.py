@@ -73,13 +73,6 @@ def _add_loops(parser: Parser) -> None:
     )
     group.add_argument("--hz", metavar="H", type=float, help="also open loop, H frames per second")
     group.add_argument(
-        "--batch",
-        metavar="N",
-        type=int,
-        default=1,
-        help="frames of one score_batch in the closed loop (default: %(default)s, score)",
-    )
-    group.add_argument(
         "--warm-up",
         metavar="N",
         type=int,

@@ -21,7 +21,7 @@ GPU_CLOCKS = tuple(
 
 
 @dataclass(frozen=True)
-class Reading:
+class MachineReading:
     """The machine at one moment.
 
     ``at_s`` since the start; ``rss_mb`` memory of this process, ``cpu_s`` its CPU time;
@@ -46,14 +46,14 @@ class Reading:
         return asdict(self)
 
 
-def read_machine(root: Path, at_s: float, cpu_s: float, process: str = "self") -> Reading:
+def read_machine(root: Path, at_s: float, cpu_s: float, process: str = "self") -> MachineReading:
     """Look at the files below ``root`` ("/" but in tests). Changes nothing.
 
     ``process``: whose memory it is, a number or "self".
     """
     busy, passed, steal = _processor_times(_text(root / "proc/stat"))
     load = (_text(root / "proc/loadavg") or "").split()
-    return Reading(
+    return MachineReading(
         at_s=at_s,
         cpu_s=cpu_s,
         rss_mb=_rss_mb(_text(root / "proc" / process / "status")),
@@ -71,7 +71,7 @@ class Monitor:
     """Reads the machine in a thread of its own while a ``with`` block runs."""
 
     def __init__(self, interval_s: float, root: Path = Path("/")) -> None:
-        self.readings: list[Reading] = []
+        self.readings: list[MachineReading] = []
         self._interval_s = interval_s
         self._root = root
         self._done = threading.Event()

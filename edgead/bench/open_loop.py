@@ -13,7 +13,8 @@ from bisect import bisect_right
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from edgead.bench.samples import percentile, rank, summary
+from edgead.bench.samples import summary
+from edgead.monitoring.percentiles import percentile, rank
 
 
 class Clock(Protocol):

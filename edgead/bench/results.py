@@ -5,17 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from edgead.bench.closed_loop import END_TO_END, Series, scopes
 from edgead.bench.compare import SCHEMA, Change
 from edgead.bench.open_loop import OpenLoop
-from edgead.bench.samples import Interval, percentile, ratio_interval, summary
-from edgead.errors import InputError
+from edgead.bench.samples import Interval, ratio_interval, summary
+from edgead.monitoring.percentiles import percentile
 
 STAGES = ("preprocess", "copy", "engine", "anomaly_map", "total")
 SCOPES = {
@@ -27,7 +25,7 @@ SCOPES = {
 
 
 @dataclass
-class Measured:
+class BenchResult:
     """One bundle on one device: what it is and what was found."""
 
     label: str
@@ -83,7 +81,7 @@ class Measured:
         return found
 
 
-def add_ratios(measured: Sequence[Measured]) -> None:
+def add_ratios(measured: Sequence[BenchResult]) -> None:
     """Set each one's median over the first's, scope by scope; they were measured in turns."""
     base = measured[0].scopes
     for other in measured[1:]:
@@ -94,7 +92,7 @@ def add_ratios(measured: Sequence[Measured]) -> None:
         }
 
 
-def report(measured: Sequence[Measured], machine: Mapping[str, Any]) -> dict[str, Any]:
+def report(measured: Sequence[BenchResult], machine: Mapping[str, Any]) -> dict[str, Any]:
     """The whole JSON object: the first bundle's keys, ``machine``, and the others ``beside``."""
     found = {**measured[0].to_json(), "machine": dict(machine)}
     if len(measured) > 1:
@@ -107,7 +105,7 @@ def to_json_text(value: Mapping[str, Any]) -> bytes:
     return (json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
-def to_csv(measured: Sequence[Measured]) -> bytes:
+def to_csv(measured: Sequence[BenchResult]) -> bytes:
     """A line for each sample: bundle, loop, name, sample (its turn or frame), milliseconds."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
@@ -123,16 +121,3 @@ def to_csv(measured: Sequence[Measured]) -> bytes:
         for n, ms in enumerate(one.cold_starts_ms):
             writer.writerow((one.label, "cold", "cold_start", n, ms))
     return stream.getvalue().encode()
-
-
-def target(path: Path, option: str) -> Path:
-    """``path`` if a file can be written there; checked before minutes of measuring are spent."""
-    if path.exists() and not path.is_file() and not path.is_dir():
-        return path  # a pipe or a device, as /dev/stdout
-    if path.is_dir():
-        raise InputError(f"{option} {path} is a folder; give a file in it")
-    if not path.parent.is_dir():
-        raise InputError(f"{option} {path}: there is no folder {path.parent}; make it")
-    if not os.access(path.parent, os.W_OK):
-        raise InputError(f"{option} {path}: no permission to write into {path.parent}; use another")
-    return path

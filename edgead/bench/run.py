@@ -10,24 +10,26 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from itertools import product
 from pathlib import Path
+from platform import platform, python_version
 from time import perf_counter
 
 from edgead.bench import compare, results, text, trust
-from edgead.bench.closed_loop import END_TO_END, Call, Frame, closed_loop
+from edgead.bench.closed_loop import END_TO_END, Frame, closed_loop
 from edgead.bench.cold_start import cold_start
 from edgead.bench.monitor import Monitor
 from edgead.bench.open_loop import OpenLoop, open_loop
-from edgead.bench.page import page
-from edgead.bench.results import Measured
-from edgead.bench.samples import percentile
+from edgead.bench.results import BenchResult
 from edgead.bundle.storage import Bundle, open_bundle
 from edgead.cli.console import Console, count, print_json
+from edgead.cli.options import target_file
 from edgead.cli.signals import Stopping, exit_code, stopping
 from edgead.cpu.processor import cores, processor_name
 from edgead.detector import Detector
-from edgead.errors import InputError
+from edgead.errors import InputError, MissingExtraError
 from edgead.files import write_file
 from edgead.images import decode_image, expand, read_image
+from edgead.installation import __version__, cure, missing
+from edgead.monitoring.percentiles import percentile
 
 MOST_FRAMES = 10_000_000  # of an open loop; four numbers of each are held in memory
 OVER_BUDGET, SLOWER = 4, 5  # exit codes
@@ -58,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     """Measure; see the command's docstring for the exit code."""
     console = Console(json_on_stdout=args.json == "-")
     _check(args)
-    old = compare.read_old(Path(args.compare), args.batch) if args.compare else None
+    old = compare.read_old(Path(args.compare)) if args.compare else None
     bundles = [open_bundle(name) for name in args.bundles]
     given = _read_input(args.images, bundles[0])
     subjects = _open(bundles, args)
@@ -97,7 +99,6 @@ def _next_command(args: argparse.Namespace) -> str:
     kept += [("--precision", precision) for precision in args.precision or ()]
     kept += [("--threads", str(threads)) for threads in args.threads or ()]
     kept += [("--color", args.color)] if args.color != "bgr" else []
-    kept += [("--batch", str(args.batch))] if args.batch > 1 else []
     kept += [("--hz", f"{args.hz:g}")] if args.hz is not None else []
     settings = "".join(f" {option} {shlex.quote(value)}" for option, value in kept)
     if not args.images:
@@ -112,34 +113,37 @@ def _check(args: argparse.Namespace) -> None:
     """Refuse at the door what could only fail, or mean nothing, after minutes."""
     for option, value, least in (
         ("--repeats", args.repeats, 1),
-        ("--batch", args.batch, 1),
         ("--warm-up", args.warm_up, 0),
         ("--cold-starts", args.cold_starts, 0),
     ):
         if value < least:
-            raise InputError(f"{option} {value}: wanted a whole number of at least {least}")
+            raise InputError(f"{option} {value}: expected a whole number of at least {least}")
     for option, number, example in (
         ("--hz", args.hz, "30 for a camera of 30 frames per second"),
         ("--minutes", args.minutes, "10 for ten minutes"),
         ("--budget-ms", args.budget_ms, "33 for a camera of 30 frames per second"),
     ):
         if number is not None and not 0 < number < math.inf:
-            raise InputError(f"{option} {number:g}: wanted a number above 0, as {example}")
+            raise InputError(f"{option} {number:g}: expected a number above 0, as {example}")
+    if args.html is not None and (absent := missing("bench")):
+        raise MissingExtraError(
+            f"--html needs {', '.join(absent)}, which is not installed: {cure('bench')}"
+        )
     if not 0 < args.percentile <= 100:
         raise InputError(
-            f"--percentile {args.percentile:g}: wanted a number above 0, at most 100, as 99"
+            f"--percentile {args.percentile:g}: expected a number above 0, at most 100, as 99"
         )
     if args.hz is not None and args.minutes is not None:
         frames = args.minutes * 60 * args.hz
         if not 1 <= frames <= MOST_FRAMES:
             raise InputError(
-                f"--minutes {args.minutes:g} at --hz {args.hz:g} is {frames:.3g} frames: wanted at "
-                f"least one and at most {MOST_FRAMES}; change one of them"
+                f"--minutes {args.minutes:g} at --hz {args.hz:g} is {frames:.3g} frames: "
+                f"expected at least one and at most {MOST_FRAMES}; change one of them"
             )
     for option in ("json", "csv", "html"):
         path = getattr(args, option)
         if path is not None and path != "-":
-            results.target(Path(path), f"--{option}")
+            target_file(path, f"--{option}")
 
 
 def _read_input(arguments: Sequence[str], bundle: Bundle) -> Input:
@@ -196,11 +200,7 @@ def _say_what(
     console.say(f"warm   {count(args.warm_up, 'call')} of each bundle before the first sample")
 
 
-def _describe(subject: Subject, given: Input, args: argparse.Namespace) -> Measured:
-    from platform import platform, python_version
-
-    from edgead.installation import __version__
-
+def _describe(subject: Subject, given: Input, args: argparse.Namespace) -> BenchResult:
     bundle = subject.detector.bundle
     identity = {
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -218,7 +218,6 @@ def _describe(subject: Subject, given: Input, args: argparse.Namespace) -> Measu
         "device": subject.device,
         "threads": subject.threads,
         "color": args.color,
-        "batch": args.batch,
         "repeats": None if args.minutes else args.repeats,
         "minutes": args.minutes,
         "hz": args.hz,
@@ -228,7 +227,7 @@ def _describe(subject: Subject, given: Input, args: argparse.Namespace) -> Measu
         "images": given.source,
         "frames": _kinds(given.frames),
     }
-    return Measured(subject.label, identity, settings, {})
+    return BenchResult(subject.label, identity, settings, {})
 
 
 def _kinds(frames: Sequence[Frame]) -> list[str]:
@@ -245,7 +244,7 @@ def _cold_starts(subject: Subject, given: Input, args: argparse.Namespace) -> li
 
 
 def _measure(
-    measured: Sequence[Measured],
+    measured: Sequence[BenchResult],
     subjects: Sequence[Subject],
     given: Input,
     args: argparse.Namespace,
@@ -255,18 +254,18 @@ def _measure(
 
     A signal ends it after the call in work. One turn of the closed loop is always made.
     """
-    calls = [_call(subject.detector, args.batch) for subject in subjects]
+    calls = [subject.detector.score for subject in subjects]
 
     def warming(turn: int) -> bool:
         return turn < args.warm_up and not came()
 
-    closed_loop(calls, given.frames, warming, batch=args.batch)
+    closed_loop(calls, given.frames, warming)
     bound = _bound(args)
 
     def goes_on(turn: int) -> bool:
         return turn == 0 or (bound(turn) and not came())
 
-    series = closed_loop(calls, given.frames, goes_on, batch=args.batch)
+    series = closed_loop(calls, given.frames, goes_on)
     for one, found in zip(measured, series, strict=True):
         one.series = found
     results.add_ratios(measured)
@@ -274,12 +273,6 @@ def _measure(
         if one.open_loop is not None:
             _serve_open_loop(subject.detector, given.frames, one.open_loop, came)
             one.open_loop = one.open_loop if one.open_loop.count else None
-
-
-def _call(detector: Detector, batch: int) -> Call:
-    if batch > 1:
-        return detector.score_batch
-    return lambda frames: [detector.score(frames[0])]
 
 
 def _bound(args: argparse.Namespace) -> Callable[[int], bool]:
@@ -305,7 +298,7 @@ def _serve_open_loop(
 
 
 def _judge(
-    measured: Sequence[Measured],
+    measured: Sequence[BenchResult],
     given: Input,
     monitor: Monitor,
     args: argparse.Namespace,
@@ -326,7 +319,7 @@ def _judge(
         one.warnings += common
 
 
-def _part(one: Measured, args: argparse.Namespace) -> str:
+def _part(one: BenchResult, args: argparse.Namespace) -> str:
     """What a run that was stopped has of what was asked for."""
     turns = len(one.series[END_TO_END])
     if args.minutes is None or args.hz is not None:
@@ -339,7 +332,9 @@ def _part(one: Measured, args: argparse.Namespace) -> str:
     return f"stopped: a signal ended the run; it has {text}: measure again for the whole"
 
 
-def _check_budget(console: Console, args: argparse.Namespace, measured: Sequence[Measured]) -> int:
+def _check_budget(
+    console: Console, args: argparse.Namespace, measured: Sequence[BenchResult]
+) -> int:
     """Say for each one whether it keeps the budget; the exit code."""
     if args.budget_ms is None:
         return 0
@@ -349,7 +344,7 @@ def _check_budget(console: Console, args: argparse.Namespace, measured: Sequence
             scope, found = "open loop", one.open_loop.percentile_ms(args.percentile)
         else:
             samples = one.scopes[END_TO_END]
-            scope, found = "end to end", percentile(samples, args.percentile) / args.batch
+            scope, found = "end to end", percentile(samples, args.percentile)
         over = found > args.budget_ms
         verdict = console.paint("over", "red") if over else console.paint("within", "green")
         value = "a dropped frame" if math.isinf(found) else f"{found:.3g} ms"
@@ -362,7 +357,7 @@ def _check_budget(console: Console, args: argparse.Namespace, measured: Sequence
 
 
 def _write(
-    console: Console, args: argparse.Namespace, measured: Sequence[Measured], monitor: Monitor
+    console: Console, args: argparse.Namespace, measured: Sequence[BenchResult], monitor: Monitor
 ) -> None:
     machine = {
         "readings": [reading.to_json() for reading in monitor.readings],
@@ -378,5 +373,7 @@ def _write(
         write_file(args.csv, results.to_csv(measured))
         console.say(f"wrote  {args.csv}")
     if args.html is not None:
+        from edgead.bench.page import page  # needs the extra "bench"
+
         write_file(args.html, page(measured, monitor.readings))
         console.say(f"wrote  {args.html}")

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from edgead.monitoring.percentiles import percentile
+
 PERCENTILES = {"p50_ms": 50.0, "p90_ms": 90.0, "p99_ms": 99.0, "p999_ms": 99.9}
 RESAMPLES = 1000
 CONFIDENCE = 0.99  # of an interval: several ratios are judged at once, so 95 % would cry wolf
@@ -20,19 +22,6 @@ class Interval(NamedTuple):
     ratio: float
     low: float
     high: float
-
-
-def rank(percent: float, count: int) -> int:
-    """Nearest rank, from 1: the smallest k with k / count >= percent / 100."""
-    # Rounded first: 99.9 * 1000 / 100 must not become rank 1000 by the last bit of 99.9.
-    return min(count, max(1, math.ceil(round(percent * count / 100, 9))))
-
-
-def percentile(samples: ArrayLike, percent: float) -> float:
-    """The sample at the nearest rank: always one that was measured, never between two."""
-    values = np.asarray(samples, np.float64)
-    index = rank(percent, values.size) - 1
-    return float(np.partition(values, index)[index])
 
 
 def summary(samples: Sequence[float]) -> dict[str, Any]:
@@ -56,6 +45,9 @@ def ratio_interval(
     count ** (1 / 3). ``paired``: sample i of both was measured in the same turn, so both are drawn
     at the same places and what the machine did to a turn cancels. The draw is the same every time.
 
+    Args:
+        above, below: [n] and [m] positive numbers; n = m where ``paired``
+        percent: in (0, 100]
     Source: Politis and Romano, A circular block-resampling procedure, 1992; the block's length:
     Hall, Horowitz and Jing, Biometrika 82, 1995.
     """

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgead.bench.monitor import Reading
+from edgead.bench.monitor import MachineReading
 from edgead.bench.open_loop import OpenLoop
-from edgead.bench.results import SCOPES, Measured
+from edgead.bench.results import SCOPES, BenchResult
 from edgead.bench.samples import PERCENTILES, summary
 from edgead.bench.trust import rss_growth_mb
 from edgead.cli.console import Console, count, table
@@ -14,7 +14,9 @@ from edgead.cli.console import Console, count, table
 HEAD = ("p50", "p90", "p99", "p99.9", "max", "mean")
 
 
-def tell(console: Console, measured: Sequence[Measured], readings: Sequence[Reading]) -> None:
+def tell(
+    console: Console, measured: Sequence[BenchResult], readings: Sequence[MachineReading]
+) -> None:
     """A table for each bundle, then the machine, ratios, changes and warnings."""
     for one in measured:
         console.say()
@@ -28,7 +30,7 @@ def tell(console: Console, measured: Sequence[Measured], readings: Sequence[Read
         console.say(f"{console.paint('doubt', 'yellow')}  {line}")
 
 
-def machine_lines(readings: Sequence[Reading]) -> list[str]:
+def machine_lines(readings: Sequence[MachineReading]) -> list[str]:
     """Memory, CPU time, heat and clocks, from the first reading to the last."""
     first, last = readings[0], readings[-1]
     spent, passed = last.cpu_s - first.cpu_s, last.at_s - first.at_s
@@ -49,7 +51,7 @@ def machine_lines(readings: Sequence[Reading]) -> list[str]:
     return lines
 
 
-def ratio_lines(measured: Sequence[Measured]) -> list[str]:
+def ratio_lines(measured: Sequence[BenchResult]) -> list[str]:
     """A line for each scope of each bundle but the first."""
     return [
         f"ratio  {other.label} / {measured[0].label}, {name}: {ratio:.3f} "
@@ -59,7 +61,7 @@ def ratio_lines(measured: Sequence[Measured]) -> list[str]:
     ]
 
 
-def doubts(measured: Sequence[Measured]) -> list[str]:
+def doubts(measured: Sequence[BenchResult]) -> list[str]:
     """The warnings; with several bundles, those that only some have begin with whose they are."""
     shared = set.intersection(*(set(one.warnings) for one in measured))
     lines = dict.fromkeys(
@@ -70,7 +72,7 @@ def doubts(measured: Sequence[Measured]) -> list[str]:
     return list(lines)
 
 
-def changes_lines(one: Measured) -> list[str]:
+def changes_lines(one: BenchResult) -> list[str]:
     """A line for each scope and percentile that is compared with an older run."""
     lines = [f"differs: {difference}" for difference in one.differences]
     for change in one.changes:
@@ -84,11 +86,9 @@ def changes_lines(one: Measured) -> list[str]:
     return lines
 
 
-def rows(one: Measured) -> list[tuple[str, ...]]:
+def rows(one: BenchResult) -> list[tuple[str, ...]]:
     """The table of one bundle, its head first; columns 1 to 7 are numbers."""
-    batch = one.settings["batch"]
-    per = "frame" if batch == 1 else f"{batch} frames"
-    found: list[tuple[str, ...]] = [(f"ms per {per}", *HEAD, "samples", "")]
+    found: list[tuple[str, ...]] = [("ms per frame", *HEAD, "samples", "")]
     for name, samples in one.scopes.items():
         found.append(_row(name, samples, f"scope: {SCOPES[name]}"))
     for name, samples in one.stages.items():
@@ -105,7 +105,7 @@ def _row(name: str, samples: Sequence[float], scope: str) -> tuple[str, ...]:
     return name, *(f"{value:.3f}" for value in values), str(len(samples)), scope
 
 
-def below(one: Measured) -> list[str]:
+def below(one: BenchResult) -> list[str]:
     """What the table has no room for."""
     lines = []
     if one.open_loop is not None:

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgead.bench.monitor import Reading
-from edgead.bench.samples import PERCENTILES, percentile, rank, ratio_interval
+from edgead.bench.monitor import MachineReading
+from edgead.bench.samples import PERCENTILES, ratio_interval
+from edgead.monitoring.percentiles import percentile, rank
 
 BEYOND = 10  # samples above a percentile, at least, before it is more than luck
 OUTLIER = 10.0  # robust standard deviations above the median
@@ -40,7 +41,7 @@ def of_frames(frames: Sequence[NDArray[Any]]) -> Iterator[str]:
         )
 
 
-def of_machine(readings: Sequence[Reading], kept_mb: float = 0.0) -> Iterator[str]:
+def of_machine(readings: Sequence[MachineReading], kept_mb: float = 0.0) -> Iterator[str]:
     """Warnings about the time from the first reading to the last.
 
     ``kept_mb``: memory that the benchmark itself filled with samples meanwhile.
@@ -62,7 +63,7 @@ def of_machine(readings: Sequence[Reading], kept_mb: float = 0.0) -> Iterator[st
         )
 
 
-def rss_growth_mb(readings: Sequence[Reading]) -> float | None:
+def rss_growth_mb(readings: Sequence[MachineReading]) -> float | None:
     """Growth of memory after the first minute; None in shorter runs.
 
     The median of the last minute less that of the first one after it, or of the halves of what is
@@ -82,10 +83,10 @@ def _few(name: str, count: int, percent: float) -> Iterator[str]:
     beyond = count - rank(percent, count)
     if beyond < BEYOND and percent < 100:
         # The smallest count with BEYOND samples above the rank, up to one for the rounding.
-        wanted = math.ceil(round(BEYOND / (1 - percent / 100), 6))
+        expected = math.ceil(round(BEYOND / (1 - percent / 100), 6))
         yield (
             f"few samples: p{percent:g} of {name} rests on {beyond} of {count} samples above it; "
-            f"about {wanted} samples are wanted"
+            f"about {expected} samples are expected"
         )
     luck = [p for p in PERCENTILES.values() if p != percent and rank(p, count) == count]
     if luck:
@@ -121,7 +122,7 @@ def _drift(name: str, values: NDArray[np.float64]) -> Iterator[str]:
         )
 
 
-def _others(first: Reading, last: Reading) -> Iterator[str]:
+def _others(first: MachineReading, last: MachineReading) -> Iterator[str]:
     """Other processes and the hypervisor, by what /proc/stat counted between two readings."""
     counters: Mapping[str, float] = {
         name: getattr(last, name) - getattr(first, name)

@@ -43,7 +43,9 @@ class IgnoreMask:
     def __post_init__(self) -> None:
         object.__setattr__(self, "frame_size", check_size("frame_size", self.frame_size))
         if not self.polygons and self.image is None:
-            raise InputError("an ignore mask has neither polygons nor an image, wanted one of them")
+            raise InputError(
+                "an ignore mask has neither polygons nor an image, expected one of them"
+            )
         for polygon in self.polygons:
             _check_polygon(polygon, self.frame_size)
 
@@ -81,20 +83,20 @@ class IgnoreMask:
 
 
 def parse_polygon(text: str) -> Polygon:
-    """``"x,y x,y x,y"`` as corners. Errors: InputError that quotes what is no corner."""
+    """``"x,y x,y x,y"`` as corners. Errors: InputError that quotes what is not a corner."""
     corners = []
     for word in text.split():
         try:
             x, y = (float(number) for number in word.split(","))
         except ValueError as error:
             raise InputError(
-                f"polygon {text!r}: {word!r} is no corner; wanted x,y in pixels of the frame, "
+                f"polygon {text!r}: {word!r} is not a corner; expected x,y in pixels of the frame, "
                 'corners separated by blanks: "40,10 90,10 90,60"'
             ) from error
         corners.append((x, y))
     if len(corners) < 3:
         raise InputError(
-            f"polygon {text!r} has {len(corners)} corners; wanted at least three, as in "
+            f"polygon {text!r} has {len(corners)} corners; expected at least three, as in "
             '"40,10 90,10 90,60"'
         )
     return tuple(corners)
@@ -117,17 +119,17 @@ def _inside(polygon: Polygon, size: tuple[int, int]) -> NDArray[np.bool_]:
 def _check_polygon(polygon: Polygon, size: tuple[int, int]) -> None:
     height, width = size
     if len(polygon) < 3:
-        raise InputError(f"a polygon has {len(polygon)} corners; wanted at least three")
+        raise InputError(f"a polygon has {len(polygon)} corners; expected at least three")
     for x, y in polygon:
         if not (math.isfinite(x) and 0 <= x <= width and math.isfinite(y) and 0 <= y <= height):
             raise InputError(
                 f"the corner {x:g},{y:g} of a polygon is outside the frame of {_times(size)} "
-                f"(height x width): wanted x from 0 to {width} and y from 0 to {height}"
+                f"(height x width): expected x from 0 to {width} and y from 0 to {height}"
             )
     if not _inside(polygon, size).any():
         text = " ".join(f"{x:g},{y:g}" for x, y in polygon)
         raise InputError(
-            f'the polygon "{text}" holds the centre of no pixel; wanted corners that enclose an '
+            f'the polygon "{text}" holds the centre of no pixel; expected corners that enclose an '
             "area"
         )
 

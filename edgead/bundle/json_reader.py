@@ -1,4 +1,4 @@
-"""Strict reading of JSON objects: every key wanted is there, typed, and none is left over."""
+"""Strict reading of JSON objects: every key expected is there, typed, and none is left over."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Fields:
 
     Each reader takes a key and gives its value in the type named by the reader; ``done`` refuses
     keys nobody asked for. Errors: BundleError that names the key, what stands there and what was
-    wanted.
+    expected.
     """
 
     def __init__(self, value: object, where: str) -> None:
@@ -129,13 +129,13 @@ class Fields:
             raise BundleError(f"{self._where}: key {key!r} is missing; export the bundle again")
         return self._value[key]
 
-    def _wrong(self, key: str, wanted: str) -> BundleError:
-        return _wrong(f"{self._where}.{key}", self._value[key], wanted)
+    def _wrong(self, key: str, expected: str) -> BundleError:
+        return _wrong(f"{self._where}.{key}", self._value[key], expected)
 
 
-def _wrong(where: str, value: object, wanted: str) -> BundleError:
+def _wrong(where: str, value: object, expected: str) -> BundleError:
     given = repr(value)
-    return BundleError(f"{where} is {given[:60]}; wanted {wanted}")
+    return BundleError(f"{where} is {given[:60]}; expected {expected}")
 
 
 def _lists(value: object) -> bool:

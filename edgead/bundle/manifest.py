@@ -209,8 +209,8 @@ class Manifest:
         Errors: BundleError that names the missing, unknown or mistyped key, or says that the
         schema is newer than this edgead or none at all.
         """
-        door = Fields(value, "manifest")
-        version = door.integer("schema_version")
+        root = Fields(value, "manifest")
+        version = root.integer("schema_version")
         if version > SCHEMA_VERSION:
             raise BundleError(
                 f"the bundle has schema version {version}; this edgead reads up to "
@@ -222,36 +222,36 @@ class Manifest:
                 "was changed; copy the bundle again"
             )
         try:
-            manifest = _read(cls, door, version)
+            manifest = _read(cls, root, version)
         except BundleError:
             raise
         except EdgeadError as error:  # a parameter that preprocess or anomaly_map refuses
             raise BundleError(f"manifest.json: {error}") from error
-        door.done()
+        root.done()
         return manifest
 
 
-def _read(cls: type[Manifest], door: Fields, version: int) -> Manifest:
-    image = door.child("input")
-    pairs = tuple(read_pair(fields) for fields in door.children("pairs"))
+def _read(cls: type[Manifest], root: Fields, version: int) -> Manifest:
+    image = root.child("input")
+    pairs = tuple(read_pair(fields) for fields in root.children("pairs"))
     if not pairs:
-        raise BundleError("manifest.pairs: none; wanted at least one")
-    map_fields = door.child("map")
-    calibration = door.child("calibration")
-    golden = tuple(read_golden(fields) for fields in door.children("golden"))
+        raise BundleError("manifest.pairs: none; expected at least one")
+    map_fields = root.child("map")
+    calibration = root.child("calibration")
+    golden = tuple(read_golden(fields) for fields in root.children("golden"))
     manifest = cls(
         schema_version=version,
-        edgead_version=door.text("edgead_version"),
-        name=door.text("name"),
-        method=door.text("method"),
-        created=door.text("created"),
+        edgead_version=root.text("edgead_version"),
+        name=root.text("name"),
+        method=root.text("method"),
+        created=root.text("created"),
         input_name=image.text("name"),
         preprocess=PreprocessParams(
             size=image.size("size"), mean=image.triple("mean"), std=image.triple("std")
         ),
         pairs=pairs,
         map=read_map(map_fields, tuple(pair.weight for pair in pairs)),
-        models=door.texts("models"),
+        models=root.texts("models"),
         calibration=Calibration(
             scores=calibration.numbers("scores"),
             peaks=calibration.numbers("peaks"),
@@ -259,13 +259,13 @@ def _read(cls: type[Manifest], door: Fields, version: int) -> Manifest:
             ties=read_ties(calibration),
             own=read_own(calibration),
         ),
-        tolerance={name: read_tolerance(f) for name, f in door.named_children("tolerance").items()},
+        tolerance={name: read_tolerance(f) for name, f in root.named_children("tolerance").items()},
         golden=golden,
-        ignore=read_ignore(door.child("ignore")) if door.has("ignore") else None,
-        tiling=read_tiling(door.child("tiling")) if door.has("tiling") else None,
-        health=read_health(door.child("health")) if door.has("health") else None,
-        provenance=door.mapping("provenance"),
-        files=door.texts("files"),
+        ignore=read_ignore(root.child("ignore")) if root.has("ignore") else None,
+        tiling=read_tiling(root.child("tiling")) if root.has("tiling") else None,
+        health=read_health(root.child("health")) if root.has("health") else None,
+        provenance=root.mapping("provenance"),
+        files=root.texts("files"),
     )
     for fields in (image, map_fields, calibration):
         fields.done()
@@ -280,7 +280,7 @@ def _unique(items: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _no_constant(word: str) -> None:
-    raise ValueError(f"{word} is no number")
+    raise ValueError(f"{word} is not a number")
 
 
 def _check(manifest: Manifest) -> None:
@@ -306,12 +306,12 @@ def _check(manifest: Manifest) -> None:
         ("float32" not in manifest.models, 'models: "float32" is missing'),
         (
             bool(set(manifest.models) - set(MODEL_PRECISIONS)),
-            f"models: wanted only {MODEL_PRECISIONS}",
+            f"models: expected only {MODEL_PRECISIONS}",
         ),
-        (set(manifest.models) != set(manifest.tolerance), "tolerance: wanted one per model"),
+        (set(manifest.models) != set(manifest.tolerance), "tolerance: expected one per model"),
         (
             manifest.tiling is not None and min(manifest.map.size) < 2,
-            "tiling: wanted a map of at least 2 x 2 pixels",
+            "tiling: expected a map of at least 2 x 2 pixels",
         ),
         (not manifest.golden, "golden: no golden frame, so no engine can be qualified"),
         (not calibration.scores, "calibration.scores: none"),
@@ -321,22 +321,22 @@ def _check(manifest: Manifest) -> None:
         ),
         (
             any({len(o.scores), len(o.peaks)} != {len(calibration.scores)} for o in own.values()),
-            "calibration.own: wanted as many scores and peaks as in float32",
+            "calibration.own: expected as many scores and peaks as in float32",
         ),
         (bool(set(own) - set(manifest.models)), "calibration.own: of a precision without a model"),
         (not all(map(math.isfinite, numbers)), "calibration or tolerance: a value is not finite"),
         (any(t.score < 0 or t.map < 0 for t in tolerances), "tolerance or ties: negative"),
         (
             not 0 < calibration.false_reject_rate < 1,
-            "calibration.false_reject_rate: wanted a number between 0 and 1",
+            "calibration.false_reject_rate: expected a number between 0 and 1",
         ),
         (
             manifest.health is not None and manifest.health.images < 1,
-            "health.images: wanted at least 1",
+            "health.images: expected at least 1",
         ),
         (
             not all(_SHA256.fullmatch(digest) for digest in manifest.files.values()),
-            "files: a digest is no SHA-256 in hex",
+            "files: a digest is not a SHA-256 in hex",
         ),
     ):
         if wrong:

@@ -75,10 +75,10 @@ def open_bundle(path: str | os.PathLike[str]) -> Bundle:
     if not root.is_dir():
         kind = "is a file" if root.exists() else "does not exist"
         raise BundleError(
-            f"bundle {root} {kind}; wanted a directory NAME.edgead from edgead export"
+            f"bundle {root} {kind}; expected a directory NAME.edgead from edgead export"
         )
     if not (root / MANIFEST).is_file():
-        raise BundleError(f"{root} is no bundle: it has no {MANIFEST}; {_instead_of(root)}")
+        raise BundleError(f"{root} is not a bundle: it has no {MANIFEST}; {_instead_of(root)}")
     present = _list_files(root)
     data = _read(root / MANIFEST)
     try:
@@ -98,7 +98,7 @@ def open_bundle(path: str | os.PathLike[str]) -> Bundle:
 
 
 def _instead_of(root: Path) -> str:
-    """What to give in place of a folder that is no bundle."""
+    """What to give in place of a folder that is not a bundle."""
     if (root / "run.json").is_file():
         return f"it is a run of edgead train: edgead export {root} --out NAME{SUFFIX}"
     try:
@@ -108,7 +108,7 @@ def _instead_of(root: Path) -> str:
     if inside:
         more = "" if len(inside) <= 3 else ", …"
         return f"give a bundle in it: {', '.join(inside[:3])}{more}"
-    return f"wanted a directory NAME{SUFFIX} from edgead export"
+    return f"expected a directory NAME{SUFFIX} from edgead export"
 
 
 def write_bundle(
@@ -140,7 +140,7 @@ def write_bundle(
 def check_out(out: str | os.PathLike[str]) -> Path:
     """``out`` as a path, if a bundle can be written there; asked before the work, not after.
 
-    Errors: BundleError: another ending than .edgead, something there that is no bundle, a folder
+    Errors: BundleError: another ending than .edgead, something there that is not a bundle, a folder
     that cannot be written.
     """
     path = Path(out)
@@ -173,14 +173,14 @@ def _check_names(manifest: Manifest, files: Mapping[str, object]) -> None:
         parts = PurePosixPath(name).parts
         clean = str(PurePosixPath(name)) == name and "\\" not in name and ":" not in name
         if not clean or name.startswith("/") or ".." in parts or "\0" in name or name == ".":
-            raise BundleError(f"files: {name!r} is no plain relative name; {_AGAIN}")
+            raise BundleError(f"files: {name!r} is not a plain relative name; {_AGAIN}")
         if name == MANIFEST:
             raise BundleError(f"files: {MANIFEST} cannot hold its own digest")
-    wanted = [*manifest.models.values()]
-    wanted += [manifest.ignore.image] if manifest.ignore and manifest.ignore.image else []
-    wanted += [manifest.health.reference] if manifest.health else []
-    wanted += [name for frame in manifest.golden for name in (frame.image, frame.map)]
-    for name in wanted:
+    expected = [*manifest.models.values()]
+    expected += [manifest.ignore.image] if manifest.ignore and manifest.ignore.image else []
+    expected += [manifest.health.reference] if manifest.health else []
+    expected += [name for frame in manifest.golden for name in (frame.image, frame.map)]
+    for name in expected:
         if name not in files:
             raise BundleError(f"{name!r} is used by the manifest and not among its files; {_AGAIN}")
 
@@ -203,7 +203,7 @@ def _list_files(root: Path) -> set[str]:
                 names.add(name)
             else:
                 kind = "a symbolic link" if stat.S_ISLNK(mode) else "no plain file"
-                raise BundleError(f"bundle {root}: {name} is {kind}; wanted plain files only")
+                raise BundleError(f"bundle {root}: {name} is {kind}; expected plain files only")
     return names
 
 
@@ -214,10 +214,10 @@ def _read(path: Path) -> bytes:
         raise BundleError(f"cannot read {path}: {error.strerror or error}; {_AGAIN}") from error
 
 
-def _check_digest(root: Path, name: str, data: bytes, wanted: str) -> None:
+def _check_digest(root: Path, name: str, data: bytes, expected: str) -> None:
     found = hashlib.sha256(data).hexdigest()
-    if found != wanted:
+    if found != expected:
         raise BundleError(
             f"bundle {root}: {name} was truncated or altered ({len(data)} bytes, SHA-256 "
-            f"{found[:12]}…, wanted {wanted[:12]}…); {_AGAIN}"
+            f"{found[:12]}…, expected {expected[:12]}…); {_AGAIN}"
         )

@@ -23,9 +23,8 @@ from edgead.cli.console import Console, count, print_json, table
 from edgead.errors import DeviceError, InputError
 
 if TYPE_CHECKING:
-    from edgead.nvidia.plans.builder import BuildOptions
     from edgead.nvidia.plans.library import Library
-    from edgead.nvidia.plans.store import Plan
+    from edgead.nvidia.plans.plan import BuildOptions, Plan
 
 EXAMPLE = """\
   edgead build cell.edgead                                 on a Jetson or a desktop GPU
@@ -91,7 +90,7 @@ def _build(args: argparse.Namespace, console: Console) -> int:
 
     options = _options(args)
     if args.precision not in PRECISIONS:
-        raise InputError(f"--precision {args.precision}: wanted one of {', '.join(PRECISIONS)}")
+        raise InputError(f"--precision {args.precision}: expected one of {', '.join(PRECISIONS)}")
     bundle = open_bundle(args.engine)
     library = find_library(args.flavour)
     model = bundle.manifest.models.get(args.precision, "")
@@ -116,7 +115,7 @@ def _build(args: argparse.Namespace, console: Console) -> int:
     console.say(f"with   {library}, for {plan.device}, {model}")
     _tell(console, plan, seconds)
     if args.out is not None:
-        console.say(f"wrote  {args.out}, a copy: whoever loads it has to say that it is trusted")
+        console.say(f"wrote  {args.out}, a copy; loading it requires trust_plan=True")
     if args.json:
         print_json(_json(plan, seconds, args.out))
     if index is None:
@@ -126,7 +125,7 @@ def _build(args: argparse.Namespace, console: Console) -> int:
 
 
 def _options(args: argparse.Namespace) -> BuildOptions:
-    from edgead.nvidia.plans.builder import BuildOptions
+    from edgead.nvidia.plans.plan import BuildOptions
 
     batch = tuple(args.batch) if args.batch else (1, 1, 8)
     if args.static_batch is not None:
@@ -266,7 +265,7 @@ def _manage(args: argparse.Namespace, console: Console) -> int:
     from edgead.nvidia.plans.cache import PlanCache
 
     if args.prune is not None and args.prune < 0:
-        raise InputError(f"--prune {args.prune}: wanted how many plans to keep, 0 or more")
+        raise InputError(f"--prune {args.prune}: expected how many plans to keep, 0 or more")
     cache = PlanCache()
     removed = [] if args.prune is None else cache.prune(most_plans=args.prune)
     entries = cache.entries()

@@ -1,4 +1,4 @@
-"""Calibrate a bundle anew with good images of the camera that serves; needs no training code.
+"""Calibrate a bundle again with good images of the camera that serves; needs no training code.
 
 Scores every image directly inside DIR with the bundle's own engine and writes a new bundle with
 these scores as its calibration; model and golden frames stay. The images must be of good parts,
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgead.cli.console import Console, count, percent, print_json, table
-from edgead.cli.options import add_color, add_device
+from edgead.cli.options import add_color, add_device, add_false_reject_rate
 from edgead.errors import InputError
 
 if TYPE_CHECKING:
@@ -44,12 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the new bundle (default: NAME-calibrated.edgead, beside the old one)",
     )
     where.add_argument("--in-place", action="store_true", help="replace the old bundle")
-    parser.add_argument(
-        "--false-reject-rate",
-        metavar="RATE",
-        type=float,
-        help="default of the new bundle (default: the old bundle's)",
-    )
+    add_false_reject_rate(parser)
     add_color(parser)
     add_device(parser)  # in its own precision: what the others are held against
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
@@ -84,13 +79,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _target(args: argparse.Namespace, old: Bundle) -> Path:
-    """Where the new bundle goes. Errors: InputError for the old bundle without ``--in-place``."""
+    """Where the new bundle goes; InputError for the old bundle without ``--in-place``."""
     if args.in_place:
         return old.path
     out: Path = args.out or old.path.with_name(f"{old.path.stem}-calibrated.edgead")
     if out.resolve() == old.path.resolve():
         raise InputError(
-            f"--out {out} is the bundle that is calibrated: choose another name, or say "
+            f"--out {out} is the bundle that is calibrated: choose another name, or use "
             "--in-place to replace it"
         )
     return out

@@ -1,20 +1,32 @@
-"""Say what edgead finds on this machine: what was built, what can serve, what is not installed.
+"""Check this installation: what was built, what can serve, what is missing, and how to fix it.
 
-Exit code 2 when frames cannot be scored here; something optional that is missing is only said.
+Exit code 2 when frames cannot be scored here; a missing optional part is only reported.
 """
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
+import ctypes
+import os
+import platform
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
 
 from edgead.cli.console import Console, count, print_json
-from edgead.cli.machine import Finding, findings
+from edgead.cpu.processor import cores, processor_name
+from edgead.errors import DeviceError
+from edgead.installation import EXTRAS, cure, missing
 
 EXAMPLE = """\
   edgead doctor            for people
   edgead doctor --json     for programs"""
 
+CUDA_SUCCESS = 0
+NOT_BUILT = Path(__file__).parents[1] / "nvidia/_cuda.not_built.txt"  # setup.py writes it
 STYLES = {"ok": "green", "missing": "yellow", "broken": "red"}
 
 
@@ -24,28 +36,239 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the findings; 2 when something that is needed is broken."""
-    found = findings()
-    can_score = all(finding.state != "broken" for finding in found)
+    """Print the checks; 2 when something that is needed is broken."""
+    found = checks()
+    can_score = all(check.state != "broken" for check in found)
     if args.json:
-        print_json({"can_score": can_score, "findings": [asdict(finding) for finding in found]})
+        print_json({"can_score": can_score, "findings": [asdict(check) for check in found]})
     else:
         _tell(Console(), found, can_score)
     return 0 if can_score else 2
 
 
-def _tell(console: Console, found: list[Finding], can_score: bool) -> None:
-    width = max(len(finding.name) for finding in found)
-    for finding in found:
-        state = console.paint(f"{finding.state:<7}", STYLES[finding.state])
-        console.say(f"{state}  {finding.name:<{width}}  {finding.detail}")
-        if finding.cure:
-            console.say(f"{'':<9}{'':<{width}}  cure: {finding.cure}")
-    missing = sum(finding.state == "missing" for finding in found)
+def _tell(console: Console, found: list[Check], can_score: bool) -> None:
+    width = max(len(check.name) for check in found)
+    for check in found:
+        state = console.paint(f"{check.state:<7}", STYLES[check.state])
+        console.say(f"{state}  {check.name:<{width}}  {check.detail}")
+        if check.cure:
+            console.say(f"{'':<9}{'':<{width}}  cure: {check.cure}")
+    absent = sum(check.state == "missing" for check in found)
     console.say()
     if can_score:
-        console.say(f"This machine can score frames; {count(missing, 'optional part')} not usable.")
+        console.say(f"This machine can score frames; {count(absent, 'optional part')} not usable.")
         console.next("edgead verify NAME.edgead")
     else:
         console.say("This machine cannot score frames: cure what is broken above.")
         console.next("edgead doctor")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of ``edgead doctor``.
+
+    ``state``: "ok"; "missing" for something optional; "broken" for what scoring needs.
+    ``cure``: what to type or do, "" where nothing is to be done.
+    """
+
+    name: str
+    state: str
+    detail: str
+    cure: str = ""
+
+
+def checks() -> list[Check]:
+    """All checks, the needed ones first. Never raises: a probe that fails is a check."""
+    found: list[Check] = []
+    for name, probe in PROBES.items():
+        try:
+            found += probe()
+        except Exception as error:  # a broken package may raise anything at import
+            reason = f"{type(error).__name__}: {error}"
+            hint = "in a clone of edgead: pip install --force-reinstall ."
+            found.append(Check(name, "broken", reason, hint))
+    return found
+
+
+def _python() -> Iterator[Check]:
+    from edgead.installation import __version__
+
+    yield Check("edgead", "ok", f"{__version__} in {Path(__file__).parents[1]}")
+    yield Check("python", "ok", f"{platform.python_version()}, {sys.executable}")
+
+
+def _processor() -> Iterator[Check]:
+    yield Check("processor", "ok", f"{processor_name()}, {cores()} cores for this process")
+
+
+def _numpy() -> Iterator[Check]:
+    import numpy
+
+    yield Check("numpy", "ok", numpy.__version__)
+
+
+def _opencv() -> Iterator[Check]:
+    import cv2
+
+    yield Check("opencv", "ok", cv2.__version__)
+
+
+def _openvino() -> Iterator[Check]:
+    import openvino
+
+    core = openvino.Core()
+    devices = [f"{d} ({core.get_property(d, 'FULL_DEVICE_NAME')})" for d in core.available_devices]
+    detail = f"{openvino.__version__.split('-')[0]}, devices: {', '.join(devices) or 'none'}"
+    if any(device.startswith("CPU") for device in devices):
+        yield Check("openvino", "ok", detail)
+    else:
+        yield Check("openvino", "broken", detail, "pip install --force-reinstall openvino")
+
+
+def _kernels() -> Iterator[Check]:
+    kinds = built()
+    yield Check("kernels cpu", "ok", f"{kinds['cpu']} instructions")
+    if "device:" in kinds["cuda"]:
+        yield Check("kernels cuda", "ok", kinds["cuda"])
+    elif kinds["cuda"].startswith("not built"):
+        hint = "with nvcc 11.7 or newer, in a clone of edgead: EDGEAD_CUDA=ON pip install ."
+        yield Check("kernels cuda", "missing", kinds["cuda"], hint)
+    else:
+        hint = "install NVIDIA's driver; the CPU serves without it"
+        yield Check("kernels cuda", "missing", kinds["cuda"], hint)
+
+
+def _driver() -> Iterator[Check]:
+    try:
+        cuda = ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
+    except OSError:
+        hint = "with an NVIDIA GPU in this machine: install NVIDIA's driver"
+        yield Check("nvidia driver", "missing", "no libcuda.so.1", hint)
+        return
+    code, number, version = cuda.cuInit(0), ctypes.c_int(), ctypes.c_int()
+    if code != CUDA_SUCCESS:
+        hint = "see what nvidia-smi says; in a container: give it the GPU"
+        yield Check("nvidia driver", "missing", f"cuInit fails with error {code}", hint)
+        return
+    cuda.cuDriverGetVersion(ctypes.byref(version))
+    cuda.cuDeviceGetCount(ctypes.byref(number))
+    devices = ", ".join(_device_names(cuda, number.value)) or "no device"
+    major, minor = version.value // 1000, version.value % 1000 // 10
+    yield Check("nvidia driver", "ok", f"CUDA up to {major}.{minor}: {devices}")
+
+
+def _device_names(cuda: ctypes.CDLL, number: int) -> Iterator[str]:
+    for index in range(number):
+        device, name = ctypes.c_int(), ctypes.create_string_buffer(256)
+        cuda.cuDeviceGet(ctypes.byref(device), index)
+        if cuda.cuDeviceGetName(name, len(name), device) == CUDA_SUCCESS:
+            yield name.value.decode(errors="replace")
+
+
+def _tensorrt() -> Iterator[Check]:
+    from edgead.nvidia.plans.library import EXTRA_OF, MODULES, find_library, installed
+
+    for flavour, module in MODULES.items():
+        if not installed(flavour):
+            hint = f"to build and run plans on a GPU: {cure(EXTRA_OF[flavour])}"
+            yield Check(module, "missing", "not installed; the CPU serves without it", hint)
+            continue
+        try:
+            yield Check(module, "ok", f"{find_library(flavour)} builds plans: edgead build")
+        except DeviceError as error:
+            reason, _, hint = str(error).rpartition("; ")
+            yield Check(module, "missing", reason, hint)
+
+
+def _pycuda() -> Iterator[Check]:
+    if find_spec("pycuda") is None:
+        hint = f"to run plans on a GPU: {cure('nvidia')}"
+        yield Check("pycuda", "missing", "not installed; the CPU serves without it", hint)
+    else:
+        yield Check("pycuda", "ok", _version_of("pycuda"))
+
+
+def _plan_cache() -> Iterator[Check]:
+    from edgead.nvidia.plans.cache import PlanCache, plans_directory
+
+    directory = plans_directory()
+    if not os.path.lexists(directory):
+        yield Check("plan cache", "ok", f"{directory}, not made yet")
+        return
+    try:
+        entries = PlanCache(directory).entries()
+    except DeviceError as error:
+        yield Check("plan cache", "missing", str(error), "see docs/plans.md, the plan cache")
+        return
+    size = sum(entry.size for entry in entries)
+    detail = f"{directory}: {count(len(entries), 'plan')}, {size / 1e6:.1f} MB"
+    if os.access(directory, os.W_OK):
+        yield Check("plan cache", "ok", detail)
+    else:
+        hint = "set EDGEAD_CACHE to a directory that you may write"
+        yield Check("plan cache", "missing", f"{detail}, not writable", hint)
+
+
+def _auto() -> Iterator[Check]:
+    from edgead.serving.choice import choose
+
+    choice = choose("auto")
+    where = "the CPU" if choice.index is None else choice.device
+    yield Check("device auto", "ok", f"{where} ({choice.reason})")
+
+
+def _extras() -> Iterator[Check]:
+    for extra in EXTRAS:
+        absent = missing(extra)
+        if absent:
+            yield Check(
+                f"extra {extra}", "missing", f"not installed: {', '.join(absent)}", cure(extra)
+            )
+        else:
+            yield Check(f"extra {extra}", "ok", ", ".join(EXTRAS[extra]))
+
+
+def _version_of(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "unknown version"
+
+
+def built() -> dict[str, str]:
+    """Say which kernels this installation has.
+
+    :returns: "cpu": the instruction set in use, "avx512" | "avx2" | "baseline" | "neon";
+        "cuda": "not built" and why, or the architectures (sm_: code, compute_: PTX) and either the
+        device or the reason why none can be used: "built for sm_87 sm_120 compute_120; unusable:
+        ... (error 35)"
+    """
+    from edgead import _cpu  # here: a module that does not load is a line of the report
+
+    return {"cpu": _cpu.simd_paths()[0], "cuda": _built_cuda()}
+
+
+def _built_cuda() -> str:
+    if find_spec("edgead.nvidia._cuda") is None:
+        return f"not built: {NOT_BUILT.read_text().strip()}" if NOT_BUILT.exists() else "not built"
+    from edgead.nvidia import _cuda as cuda
+
+    code, text = cuda.status()
+    state = f"device: {text}" if code == 0 else f"unusable: {text} (error {code})"
+    return f"built for {cuda.ARCHITECTURES}; {state}"
+
+
+PROBES: dict[str, Callable[[], Iterator[Check]]] = {
+    "python": _python,
+    "processor": _processor,
+    "numpy": _numpy,
+    "opencv": _opencv,
+    "openvino": _openvino,
+    "kernels": _kernels,
+    "nvidia driver": _driver,
+    "tensorrt": _tensorrt,
+    "pycuda": _pycuda,
+    "plan cache": _plan_cache,
+    "device auto": _auto,
+    "extras": _extras,
+}

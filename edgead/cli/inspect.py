@@ -1,4 +1,4 @@
-"""Say what is in a bundle, after checking the digest of every file in it.
+"""Show what is in a bundle, after checking the digest of every file in it.
 
 Reads the files only: nothing is built or run (edgead verify does that).
 """
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the manifest for people or for programs."""
+    """Print the manifest as text or as JSON."""
     from edgead.bundle.storage import open_bundle
 
     bundle = open_bundle(args.engine)

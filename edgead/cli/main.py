@@ -19,6 +19,7 @@ from typing import NoReturn
 
 from edgead.errors import EdgeadError, MissingExtraError
 from edgead.files import os_sentence
+from edgead.installation import __version__, cure, extra_of
 
 # Loaded by name, and only the one that is asked for: the runtime must not import torch.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -27,14 +28,14 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "build": ("edgead.cli.build", "build the TensorRT plan of a bundle"),
     "evaluate": ("edgead_training.commands.evaluate", "measure a bundle on a labelled test set"),
     "calibrate": ("edgead.cli.calibrate", "set the threshold with images of this camera"),
-    "frames": ("edgead_training.commands.frames", "decode videos into a data set of frames"),
+    "frames": ("edgead_training.commands.frames", "extract frames from videos into a data set"),
     "score": ("edgead.cli.score", "score images with a bundle"),
     "watch": ("edgead.cli.watch", "score a camera, stream, video file or folder, live"),
-    "replay": ("edgead.cli.replay", "score saved frames again: is every verdict repeated?"),
-    "mask": ("edgead.cli.mask", "give a bundle an ignore mask: parts that do not count"),
-    "inspect": ("edgead.cli.inspect", "say what is in a bundle"),
+    "replay": ("edgead.cli.replay", "score saved frames again and compare the verdicts"),
+    "mask": ("edgead.cli.mask", "exclude parts of the frame from the score"),
+    "inspect": ("edgead.cli.inspect", "show what is in a bundle"),
     "verify": ("edgead.cli.verify", "check a bundle's files and qualify it on this machine"),
-    "doctor": ("edgead.cli.doctor", "say what edgead finds on this machine, and the cures"),
+    "doctor": ("edgead.cli.doctor", "check this installation and suggest fixes"),
 }
 
 EXAMPLE = """\
@@ -97,7 +98,7 @@ def _dispatch(argv: list[str]) -> int:
     name, rest = argv[0], argv[1:]
     if name not in COMMANDS:
         near = difflib.get_close_matches(name, COMMANDS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"one of {', '.join(COMMANDS)} was wanted"
+        hint = f"did you mean {near[0]}?" if near else f"one of {', '.join(COMMANDS)} was expected"
         parser.error(f"there is no command {name!r}: {hint}")
     try:
         module = importlib.import_module(COMMANDS[name][0])
@@ -108,8 +109,6 @@ def _dispatch(argv: list[str]) -> int:
 
 def _missing(command: str, error: ModuleNotFoundError) -> Exception:
     """The error to raise for a module that is not there: an extra's, or the error itself."""
-    from edgead.installation import cure, extra_of
-
     extra = extra_of(error.name or "")
     if extra is None:
         return error
@@ -148,6 +147,4 @@ def _command_parser(name: str, module: ModuleType) -> Parser:
 
 def version() -> str:
     """The version of this installation."""
-    from edgead.installation import __version__
-
     return __version__

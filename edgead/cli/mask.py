@@ -1,7 +1,7 @@
-"""Give a bundle an ignore mask: parts of the frame that do not count.
+"""Give a bundle an ignore mask: parts of the frame that are excluded from the score.
 
 Draw polygons, or a PNG of the frame's size that is not 0 where pixels are ignored, or both. Scores
-change when pixels no longer count, so the new bundle is calibrated again: --calibrate wants good
+change when pixels no longer count, so the new bundle is calibrated again: --calibrate takes good
 images of this camera that training did not see. The frame size is theirs.
 """
 
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgead.cli.console import Console, count, percent
+from edgead.cli.options import add_false_reject_rate
 from edgead.editing.masking import FILE, masked
 from edgead.errors import InputError
 
@@ -39,28 +40,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='"X,Y X,Y X,Y"',
         action="append",
         default=[],
-        help="ignore what is inside; corners in pixels of the frame from its top left; again for "
-        "another polygon",
+        help="ignore the inside; corners in pixels of the frame from its top left; repeat for more "
+        "polygons",
     )
     parser.add_argument(
-        "--png", metavar="MASK.png", help="ignore what is not 0 in it; of the frame's size"
+        "--png", metavar="MASK.png", help="ignore the pixels that are not 0; of the frame's size"
     )
     parser.add_argument(
         "--preview",
         nargs=2,
         metavar=("FRAME", "PICTURE.png"),
-        help="write FRAME with the mask over it, to look at",
+        help="write FRAME with the mask drawn over it",
     )
     parser.add_argument(
         "--calibrate", metavar="DIR", help="good images of this camera, to calibrate with"
     )
     parser.add_argument("--out", metavar="NEW.edgead", help="the bundle to write")
-    parser.add_argument(
-        "--false-reject-rate",
-        metavar="RATE",
-        type=float,
-        help="of the new bundle (default: the old one's)",
-    )
+    add_false_reject_rate(parser)
     parser.add_argument("--threads", metavar="N", type=int, help="threads of the engine")
 
 
@@ -95,10 +91,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _check_arguments(args: argparse.Namespace) -> None:
     if not args.polygon and args.png is None:
-        raise InputError('nothing is drawn: give --polygon "x,y x,y x,y" or --png MASK.png')
+        raise InputError('nothing to ignore: give --polygon "x,y x,y x,y" or --png MASK.png')
     if args.out is None and not args.preview:
         raise InputError(
-            "nothing is to be written: give --preview FRAME PICTURE.png to look at the mask, "
+            "nothing to write: give --preview FRAME PICTURE.png to look at the mask, "
             "--calibrate DIR --out NEW.edgead to make the bundle"
         )
     if args.out is not None and args.calibrate is None:

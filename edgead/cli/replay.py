@@ -1,9 +1,9 @@
-"""Score the saved frames of recorded verdicts again and say whether each verdict is repeated.
+"""Score the saved frames of recorded verdicts again and compare the verdicts.
 
 RECORD is the lines of edgead watch --digests, the JSON of edgead score --json --digests, or a
 folder of edgead watch --evidence --digests. Repeated means: the frame, the image, every feature,
-the map and the score are the same to the last bit. Else the first stage that departs is named.
-Exit code 6 when a verdict departs, 1 when a frame cannot be read (the others are replayed).
+the map and the score are the same to the last bit. Else the first stage with a mismatch is named.
+Exit code 6 on a mismatch, 1 when a frame cannot be read (the others are replayed).
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ EXAMPLE = """\
   edgead replay cell.edgead verdicts.jsonl --frames seen/      lines of watch and saved frames
   edgead replay cell.edgead scores.json --json                 what edgead score wrote"""
 
-DEPARTS = 6
-ROW = "{verdict:<9}  {stage:<11}  {recorded:>10}  {difference:>10}  {image}"
+MISMATCH = 6
+ROW = "{:<9}  {:<11}  {:>10}  {:>10}  {}"
 CAUSES = {
-    "frame": "the image on disk is not the frame that was scored: it was changed, or saved anew",
+    "frame": "the image on disk is not the frame that was scored: it was changed, or saved again",
     "preprocess": "the same frame became another image: other preprocessing in the bundle, "
     "another --color, or another kernel",
     "engine": "the same image gave other features: another graph, OpenVINO version, processor or "
@@ -41,8 +41,8 @@ CAUSES = {
 }
 LOSSY = (".jpg", ".jpeg", ".webp")
 LOSSY_CAUSE = (
-    "a JPEG or WebP holds the frame with loss: saved after scoring, it cannot give the frame back; "
-    "save PNG, as edgead watch --evidence does"
+    "JPEG and WebP are lossy: saved after scoring, they cannot give the frame back; save PNG, as "
+    "edgead watch --evidence does"
 )
 
 
@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "records", metavar="RECORD", nargs="+", type=Path, help="verdicts that hold digests"
     )
     parser.add_argument(
-        "--frames", metavar="DIR", type=Path, help="where the frames of lines were saved"
+        "--frames", metavar="DIR", type=Path, help="folder in which the frames of lines were saved"
     )
     parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
     parser.add_argument(
@@ -96,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         report = {
             "repeated": sum(one.stage is None for one in replayed),
-            "departed": _departed(replayed),
+            "departed": _mismatches(replayed),
             "verdicts": [_describe(one, info["bundle_sha256"]) for one in replayed] + failed,
             "without_digests": records.without_digests,
             "without_frame": records.without_frame,
@@ -106,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
         print_json(report)
     if failed:
         return 1
-    return DEPARTS if _departed(replayed) else 0
+    return MISMATCH if _mismatches(replayed) else 0
 
 
 def _notes(detector: Detector, records: Records, threads: int | None) -> list[str]:
@@ -136,14 +136,13 @@ def _notes(detector: Detector, records: Records, threads: int | None) -> list[st
 def _replay_all(
     detector: Detector, records: Records, console: Console
 ) -> tuple[list[Replayed], list[dict[str, Any]]]:
-    """Replay and print one record after the other; one whose frame cannot be read is said so."""
+    """Replay and print every record; a frame that cannot be read is an error of its own."""
     from edgead.records.replay import replay
 
     replayed: list[Replayed] = []
     failed: list[dict[str, Any]] = []
-    titles = ("verdict", "stage", "score", "difference", "image")
-    names = ("verdict", "stage", "recorded", "difference", "image")
-    console.say(console.paint(ROW.format(**dict(zip(names, titles, strict=True))), "dim"))
+    columns = ("verdict", "stage", "score", "difference", "image")
+    console.say(console.paint(ROW.format(*columns), "dim"))
     for record in records.found:
         try:
             one = replay(detector, record)
@@ -152,21 +151,21 @@ def _replay_all(
             failed.append({"record": record.name, "error": str(error)})
             continue
         replayed.append(one)
-        verdict = "repeated" if one.stage is None else "DEPARTS"
+        verdict = "repeated" if one.stage is None else "MISMATCH"
         row = ROW.format(
-            verdict=verdict,
-            stage=one.stage or "",
-            recorded=f"{record.score:#.5g}",
-            difference=f"{one.score_difference:+.2g}" if one.score_difference else "0",
-            image=record.image,
+            verdict,
+            one.stage or "",
+            f"{record.score:#.5g}",
+            f"{one.score_difference:+.2g}" if one.score_difference else "0",
+            record.image,
         )
         colour = "green" if one.stage is None else "red"
         console.say(row.replace(verdict, console.paint(verdict, colour), 1))
     return replayed, failed
 
 
-def _departed(replayed: Sequence[Replayed]) -> dict[str, int]:
-    """How many verdicts depart at each stage, in the order of the stages."""
+def _mismatches(replayed: Sequence[Replayed]) -> dict[str, int]:
+    """How many verdicts have their first mismatch at each stage, in the order of the stages."""
     from edgead.records.replay import STAGES
 
     found = Counter(one.stage for one in replayed)
@@ -176,18 +175,18 @@ def _departed(replayed: Sequence[Replayed]) -> dict[str, int]:
 def _summarise(
     console: Console, replayed: Sequence[Replayed], failed: Sequence[dict[str, Any]]
 ) -> None:
-    departed = _departed(replayed)
+    mismatches = _mismatches(replayed)
     console.say(
-        f"found  {len(replayed) - sum(departed.values())} of {count(len(replayed), 'verdict')} "
+        f"found  {len(replayed) - sum(mismatches.values())} of {count(len(replayed), 'verdict')} "
         "repeated to the last bit"
     )
-    for stage, number in departed.items():
+    for stage, number in mismatches.items():
         those = [one for one in replayed if one.stage == stage]
         parts = sorted({one.part for one in those} - {""})
         largest = max(abs(one.score_difference) for one in those)
-        verb = "departs" if number == 1 else "depart"
+        noun = "mismatch" if number == 1 else "mismatches"
         console.say(
-            f"       {number} {verb} at {stage}{f' ({parts[0]})' if parts else ''}, score off by "
+            f"       {number} {noun} at {stage}{f' ({parts[0]})' if parts else ''}, score off by "
             f"up to {largest:.2g}: {CAUSES[stage]}"
         )
         if stage == "frame" and any(_lossy(one) for one in those):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgead.cli.console import Console, count, percent, print_json
-from edgead.cli.options import COLOR, DEVICE, add_color, add_engine, add_false_reject_rate
+from edgead.cli.options import COLOR, DEVICE, add_detector, open_detector
 from edgead.errors import InputError
 from edgead.images import expand
 from edgead.records.verdict import describe
@@ -32,7 +32,7 @@ EXAMPLE = """\
   edgead score cell.edgead part.png --exit-code || stop  for shell scripts (3: anomalous)"""
 
 ANOMALOUS = 3
-ROW = "{verdict:<10}  {score:>10}  {p_value:>7}  {regions:>7}  {ms:>7}  {image}"
+ROW = "{:<10}  {:>10}  {:>7}  {:>7}  {:>7}  {}"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,37 +43,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--heatmap", metavar="DIR", type=Path, help="write an overlay PNG of every image into DIR"
     )
-    add_false_reject_rate(parser)
-    add_color(parser)
-    add_engine(parser)
+    add_detector(parser)
     parser.add_argument(
         "--exit-code", action="store_true", help="exit with 3 when a frame is anomalous"
-    )
-    parser.add_argument(
-        "--digests",
-        action="store_true",
-        help="put digests of each stage into --json, for edgead replay",
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """Score every image; see the module's docstring for the exit code."""
-    from edgead.detector import Detector
-
     if args.digests and not args.json:
         raise InputError("--digests without --json: digests are in the JSON only; add --json")
     console = Console(json_on_stdout=args.json)
     paths = expand(args.images)
     overlays = overlay_paths(args.heatmap, paths)
-    detector = Detector(
-        args.engine,
-        device=args.device,
-        color=args.color,
-        false_reject_rate=args.false_reject_rate,
-        threads=args.threads,
-        precision=args.precision,
-        digests=args.digests,
-    )
+    detector = open_detector(args, args.engine)
     info = detector.info()
     console.say(
         f"read   {args.engine} and {count(len(paths), 'image')}; "
@@ -123,10 +106,9 @@ def overlay_paths(folder: Path | None, paths: Sequence[Path]) -> Sequence[Path |
 def _score_all(
     detector: Detector, paths: Sequence[Path], overlays: Sequence[Path | None], console: Console
 ) -> Iterator[dict[str, Any]]:
-    """Score, print and describe one image after the other; one that cannot be read is said so."""
-    titles = ("verdict", "score", "p-value", "regions", "ms", "image")
-    names = ("verdict", "score", "p_value", "regions", "ms", "image")
-    console.say(console.paint(ROW.format(**dict(zip(names, titles, strict=True))), "dim"))
+    """Score, print and describe every image; one that cannot be read is an error of its own."""
+    columns = ("verdict", "score", "p-value", "regions", "ms", "image")
+    console.say(console.paint(ROW.format(*columns), "dim"))
     for path, overlay in zip(paths, overlays, strict=True):
         try:
             result = _score_one(detector, path)
@@ -157,12 +139,12 @@ def _score_one(detector: Detector, path: Path) -> Result:
 def _row(console: Console, path: Path, result: Result) -> str:
     verdict = "ANOMALOUS" if result.is_anomalous else "good"
     row = ROW.format(
-        verdict=verdict,
-        score=f"{result.score:#.5g}",
-        p_value=f"{result.p_value:#.3g}",
-        regions=len(result.regions),
-        ms=f"{result.timings_ms['total']:.1f}",
-        image=path,
+        verdict,
+        f"{result.score:#.5g}",
+        f"{result.p_value:#.3g}",
+        len(result.regions),
+        f"{result.timings_ms['total']:.1f}",
+        path,
     )
     # Painted after the padding: escape sequences have a length but no width.
     return row.replace(verdict, console.paint(verdict, "red" if verdict != "good" else "green"), 1)

@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _verify(bundle: Bundle, args: argparse.Namespace, console: Console) -> Iterator[Verified]:
-    """One engine after the other; what this machine cannot run is left out, and said."""
+    """One engine after the other; what this machine cannot run is named and left out."""
     from edgead.serving.choice import obstacle
 
     if args.device != DEVICE or args.precision is not None:
@@ -98,11 +98,8 @@ def _verify(bundle: Bundle, args: argparse.Namespace, console: Console) -> Itera
 
 
 def _on_gpu(bundle: Bundle, args: argparse.Namespace, console: Console) -> Iterator[Verified]:
-    """Every precision on the first GPU.
-
-    Errors: at the end, the DeviceError of the engine that ``device="auto"`` would take.
-    """
-    from edgead.nvidia.engine import PRECISION
+    """Every precision on the first GPU; raises at the end what ``device="auto"`` would raise."""
+    from edgead.nvidia.kernels import PRECISION
 
     failed: DeviceError | None = None
     for precision in sorted(bundle.manifest.models, key=lambda one: one != PRECISION):
@@ -120,11 +117,11 @@ def _on_gpu(bundle: Bundle, args: argparse.Namespace, console: Console) -> Itera
 
 def _measure(bundle: Bundle, device: str, precision: str | None, threads: int | None) -> Verified:
     from edgead.serving.open_engine import open_engine
-    from edgead.serving.qualification import changed_verdicts, measure
+    from edgead.serving.qualification import changed_verdicts, check_golden
 
     started = perf_counter()
     engine = open_engine(bundle, device, threads, precision=precision)
-    checks = measure(bundle, engine)
+    checks = check_golden(bundle, engine)
     spent = perf_counter() - started
     return Verified(engine, checks, changed_verdicts(bundle, engine.precision, checks), spent)
 
@@ -156,7 +153,7 @@ def _tell(console: Console, one: Verified) -> None:
     if one.qualified:
         console.say(console.paint(f"qualified on {count(len(checks), 'golden frame')}", "green"))
     else:
-        said = "not qualified: what comes out is not what the bundle says"
+        said = "not qualified: the output differs from what the bundle promises"
         console.say(console.paint(said, "red"))
         for cause in causes(engine.precision):
             console.say(f"  {cause}")

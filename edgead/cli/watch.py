@@ -2,9 +2,9 @@
 
 SOURCE is a camera's number (0), an address (rtsp://…, http://…), a GStreamer pipeline
 (… ! appsink), a video file or a folder in which images appear. The latest frame wins: frames that
-came while another was scored are dropped, and the line says which. What people should know goes to
-stderr. A lost signal is tried again. Ctrl-C and kill finish the frame in work and exit with 0, as
-does the end of a video file; 2 when the source does not open or stays lost.
+came while another was scored are dropped, and the line says which. Messages go to stderr. A lost
+signal is reconnected. Ctrl-C and kill finish the frame in work and exit with 0, as does the end of
+a video file; 2 when the source does not open or stays lost.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from edgead.cli.console import Console, count
-from edgead.cli.options import add_color, add_engine, add_false_reject_rate
+from edgead.cli.options import add_detector, open_detector
 from edgead.errors import InputError
 
 if TYPE_CHECKING:
@@ -47,13 +47,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--every-frame",
         action="store_true",
-        help="drop nothing: the source waits; for video files and folders",
+        help="score every frame, not only the latest; for video files and folders",
     )
     parser.add_argument(
         "--reconnect-seconds",
         metavar="S",
         type=float,
-        help="give up when a lost signal stays away so long (default: never)",
+        help="give up a lost signal after S seconds (default: never)",
     )
     parser.add_argument(
         "--evidence",
@@ -66,44 +66,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         type=float,
         default=EVIDENCE_MB,
-        help="most that DIR may hold; the oldest are removed (default: %(default)g)",
+        help="size limit of DIR; the oldest files are removed (default: %(default)g)",
     )
     parser.add_argument(
         "--serve",
         metavar="HOST:PORT",
-        help="show a page there; on 127.0.0.1 to this machine only, elsewhere to who has the token",
+        help="serve a live page (extra live); outside this machine it requires a token",
     )
     parser.add_argument(
         "--drift",
         action="store_true",
-        help="watch whether the scores drift away from the calibration; for frames that each show "
-        "another part",
+        help="test whether the scores drift from the calibration; every frame must show another "
+        "part",
     )
     parser.add_argument(
         "--stall-seconds",
         metavar="S",
         type=float,
         default=STALL_S,
-        help="a stream or pipeline that gives nothing for so long is lost (default: %(default)g)",
+        help="a stream without a frame for S seconds counts as lost (default: %(default)g)",
     )
-    parser.add_argument(
-        "--digests",
-        action="store_true",
-        help="put digests of each stage into every line, for edgead replay",
-    )
-    _add_detector(parser)
-
-
-def _add_detector(parser: argparse.ArgumentParser) -> None:
-    add_false_reject_rate(parser)
-    add_color(parser)
-    add_engine(parser)
+    add_detector(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Watch until the source ends or a signal comes; see the module's docstring."""
     from edgead.cli.signals import stopping
-    from edgead.detector import Detector
     from edgead.live.board import Board
     from edgead.live.capture import Capture, Slot
     from edgead.live.checks import Checks
@@ -116,15 +104,7 @@ def run(args: argparse.Namespace) -> int:
     _check(args, source)
     with stopping() as came, ExitStack() as stack:
         server, evidence = _server(args, say, stack), _evidence(args, say, stack)
-        detector = Detector(
-            args.bundle,
-            device=args.device,
-            color=args.color,
-            false_reject_rate=args.false_reject_rate,
-            threads=args.threads,
-            precision=args.precision,
-            digests=args.digests,
-        )
+        detector = open_detector(args, args.bundle)
         info = detector.info()
         say("read", f"{args.bundle}; {info['device']}, {info['precision']}, qualified")
         checks = Checks(detector.bundle, drift=args.drift, say=say, precision=info["precision"])
@@ -153,11 +133,11 @@ def run(args: argparse.Namespace) -> int:
 def _server(
     args: argparse.Namespace, say: Callable[[str, str], None], stack: ExitStack
 ) -> PageServer | None:
+    if args.serve is None:
+        return None
     from edgead.live.access import parse_address
     from edgead.live.server import PageServer
 
-    if args.serve is None:
-        return None
     server = PageServer(parse_address(args.serve), say)
     stack.callback(server.close)
     return server
@@ -178,13 +158,15 @@ def _evidence(
 def _check(args: argparse.Namespace, source: Source) -> None:
     if args.every_frame and not source.waits:
         raise InputError(
-            f"--every-frame with {source.label}: its frames do not wait for anybody; leave it out "
-            f"(it is for video files and folders)"
+            f"--every-frame with {source.label}: not supported for live sources, only for video "
+            f"files and folders; remove the option"
         )
     if args.reconnect_seconds is not None and not 0 <= args.reconnect_seconds < MOST_S:
-        raise InputError(f"--reconnect-seconds {args.reconnect_seconds}: wanted 0 or more seconds")
+        raise InputError(
+            f"--reconnect-seconds {args.reconnect_seconds}: expected 0 or more seconds"
+        )
     if not 0 < args.stall_seconds < MOST_S:
-        raise InputError(f"--stall-seconds {args.stall_seconds}: wanted more than 0 seconds")
+        raise InputError(f"--stall-seconds {args.stall_seconds}: expected more than 0 seconds")
 
 
 def _reader(args: argparse.Namespace, source: Source) -> Reader:

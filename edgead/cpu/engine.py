@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +15,6 @@ from edgead.cpu.precision import HINTS, check_computed, check_offered, computed_
 from edgead.cpu.processor import cores
 from edgead.engine.interface import Pairs
 from edgead.errors import BundleError, DeviceError
-
-if TYPE_CHECKING:
-    from edgead.engine.interface import FramePipeline
 
 MOST_LANES = 16
 """Tiles that run at once, each in one thread and buffers of its own."""
@@ -34,6 +31,8 @@ class OpenVINOEngine:
     Errors: DeviceError without OpenVINO or its CPU plugin, for a precision that the processor does
     not offer or that OpenVINO does not really compute in; BundleError without a graph for it, or
     for another graph than the manifest describes.
+
+    ``lanes``: tiles that may run at once, 1 for a bundle without tiles.
     """
 
     kernels = _cpu.simd_paths()[0]
@@ -59,9 +58,9 @@ class OpenVINOEngine:
         }
         if threads is not None:
             config["INFERENCE_NUM_THREADS"] = threads
-        self._lanes = 1 if bundle.manifest.tiling is None else min(threads or cores(), MOST_LANES)
-        if self._lanes > 1:
-            config["NUM_STREAMS"] = self._lanes
+        self.lanes = 1 if bundle.manifest.tiling is None else min(threads or cores(), MOST_LANES)
+        if self.lanes > 1:
+            config["NUM_STREAMS"] = self.lanes
         try:
             self._compiled = core.compile_model(model, "CPU", config)
         except RuntimeError as error:
@@ -85,17 +84,6 @@ class OpenVINOEngine:
         except RuntimeError as error:
             raise DeviceError(f"OpenVINO cannot make a request: {_first_line(error)}") from error
 
-    def pipeline(self, bundle: Bundle, color: str) -> FramePipeline:
-        """The three stages in the memory of this process."""
-        tiling = bundle.manifest.tiling
-        if tiling is not None:
-            from edgead.cpu.tiled_pipeline import TiledPipeline
-
-            return TiledPipeline(bundle, tiling, self, color, self._lanes)
-        from edgead.cpu.pipeline import Pipeline
-
-        return Pipeline(bundle, self, color)
-
 
 class OpenVINOSession:
     """One infer request whose input and outputs are memory that we own and see from NumPy.
@@ -105,7 +93,7 @@ class OpenVINOSession:
     """
 
     def __init__(self, compiled: Any, pairs: list[tuple[str, str]]) -> None:
-        import openvino as ov
+        import openvino as ov  # here: see _import_openvino
 
         self._request = compiled.create_infer_request()
         source = compiled.inputs[0]
@@ -133,6 +121,10 @@ class OpenVINOSession:
 
 
 def _import_openvino() -> Any:
+    """OpenVINO, where an engine is made of it: it loads slowly, and a GPU serves without it.
+
+    Errors: DeviceError.
+    """
     try:
         import openvino
     except ImportError as error:
@@ -195,7 +187,7 @@ def _fix_shapes(model: Any, bundle: Bundle, name: str) -> None:
     inputs = {name for port in model.inputs for name in port.get_names()}
     if len(model.inputs) != 1 or manifest.input_name not in inputs:
         raise BundleError(
-            f"{where} has inputs {sorted(inputs)}; wanted only {manifest.input_name!r}"
+            f"{where} has inputs {sorted(inputs)}; expected only {manifest.input_name!r}"
         )
     image = (1, 3, *manifest.preprocess_params().size)
     try:
@@ -211,16 +203,18 @@ def _fix_shapes(model: Any, bundle: Bundle, name: str) -> None:
     _check_ports(where, "output", model.outputs, outputs)
 
 
-def _check_ports(where: str, kind: str, ports: Any, wanted: Mapping[str, tuple[int, ...]]) -> None:
+def _check_ports(
+    where: str, kind: str, ports: Any, expected: Mapping[str, tuple[int, ...]]
+) -> None:
     found = {name: port for port in ports for name in port.get_names()}
-    missing = sorted(set(wanted) - set(found))
-    unknown = [sorted(p.get_names()) for p in ports if not set(p.get_names()) & set(wanted)]
+    missing = sorted(set(expected) - set(found))
+    unknown = [sorted(p.get_names()) for p in ports if not set(p.get_names()) & set(expected)]
     if missing or unknown:
         raise BundleError(
-            f"{where} has {kind}s {sorted(found)}; the manifest names {sorted(wanted)}: "
+            f"{where} has {kind}s {sorted(found)}; the manifest names {sorted(expected)}: "
             f"export the bundle again"
         )
-    for name, shape in wanted.items():
+    for name, shape in expected.items():
         port = found[name]
         given = str(port.partial_shape) if port.partial_shape.is_dynamic else tuple(port.shape)
         dtype = port.element_type.get_type_name()

@@ -12,7 +12,7 @@ from edgead.anomaly_map import AnomalyMap
 from edgead.bundle.roi import roi_of
 from edgead.bundle.storage import Bundle
 from edgead.engine.digests import Hasher
-from edgead.engine.interface import Engine, Measurement, check_finite
+from edgead.engine.interface import Engine, PipelineOutput, check_finite
 from edgead.preprocess import Preprocessor
 
 
@@ -35,24 +35,27 @@ class Pipeline:
         self._map_shape = (1, *manifest.map_params().size)
         self._engine = engine
 
-    def __call__(self, frame: NDArray[Any], hasher: Hasher | None = None) -> Measurement:
+    def run(self, frame: NDArray[Any], hasher: Hasher | None = None) -> PipelineOutput:
         """Score one frame; ``hasher`` is shown what the stages made. Its time is in none of them.
 
-        Errors: InputError for an array that is no frame; DeviceError when the engine fails or gives
-        features that are not finite.
+        Errors: InputError for an array that is not a frame; DeviceError when the engine fails or
+        gives features that are not finite.
         """
         started = perf_counter()
-        self._preprocess(frame, self._image)
+        self._preprocess.run(frame, self._image)
         preprocessed = perf_counter()
         pairs = self._session.infer()
         inferred = perf_counter()
-        maps, scores = self._anomaly_map(pairs, np.empty(self._map_shape, np.float32))
+        maps, scores = self._anomaly_map.run(pairs, np.empty(self._map_shape, np.float32))
         finished = perf_counter()
         if hasher is not None:
             hasher.add(self._image, pairs)
         score = float(scores[0])
         check_finite(score, self._engine)
-        return Measurement(score, maps[0], self._roi, started, preprocessed, inferred, finished)
+        kernels = self._engine.kernels
+        return PipelineOutput(
+            score, maps[0], self._roi, kernels, started, preprocessed, inferred, finished
+        )
 
     def close(self) -> None:
         """Nothing: this memory goes with the object."""

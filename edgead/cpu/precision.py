@@ -91,10 +91,10 @@ def check_computed(layers: Counter[str], computed: Counter[str], precision: str)
     """
     if precision == "int8" and not layers["int8"]:
         raise BundleError("the graph in int8 has no layer stored in int8: export it again")
-    wanted = layers["int8"] if precision == "int8" else sum(computed.values())
-    if not computed[precision] or computed[precision] < MOST * wanted:
+    expected = layers["int8"] if precision == "int8" else sum(computed.values())
+    if not computed[precision] or computed[precision] < MOST * expected:
         listed = ", ".join(f"{number} in {name}" for name, number in sorted(computed.items()))
         raise DeviceError(
-            f"precision {precision} was asked for {wanted} layers, and OpenVINO computes "
+            f"precision {precision} was asked for {expected} layers, and OpenVINO computes "
             f"{listed or 'none'}: it would not be what serves, so ask for another precision"
         )

@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from edgead.anomaly_map import AnomalyMap
+from edgead.anomaly_map import AnomalyMap, pool
 from edgead.bundle.storage import Bundle
 from edgead.engine.digests import Hasher
-from edgead.engine.interface import Engine, Measurement, Pairs, check_finite
+from edgead.engine.interface import Engine, Pairs, PipelineOutput, check_finite
 from edgead.engine.tile_plans import TilePlans
 from edgead.preprocess import Preprocessor, check_frame
-from edgead.tiling import Tile, Tiling, pool
+from edgead.tiling import Tile, Tiling
 
 
 class _Times(NamedTuple):
@@ -43,11 +43,11 @@ class _Lane:
     def run(self, piece: NDArray[Any]) -> _Times:
         """Fill image, pairs and map. The kernels and the engine let other lanes run meanwhile."""
         started = perf_counter()
-        self._preprocess(piece, self.image)
+        self._preprocess.run(piece, self.image)
         preprocessed = perf_counter()
         self.pairs = self._session.infer()
         inferred = perf_counter()
-        self._anomaly_map(self.pairs, self.map)
+        self._anomaly_map.run(self.pairs, self.map)
         finished = perf_counter()
         return _Times(preprocessed - started, inferred - preprocessed, finished - inferred)
 
@@ -74,15 +74,15 @@ class TiledPipeline:
         # Its threads end with this object.
         self._pool = ThreadPoolExecutor(lanes, "tile") if lanes > 1 else None
 
-    def __call__(self, frame: NDArray[Any], hasher: Hasher | None = None) -> Measurement:
+    def run(self, frame: NDArray[Any], hasher: Hasher | None = None) -> PipelineOutput:
         """Score one frame; ``hasher`` is shown what the stages made. Its time is in none of them.
 
-        Errors: InputError for an array that is no frame, or smaller than a tile; DeviceError when
-        the engine fails or gives features that are not finite.
+        Errors: InputError for an array that is not a frame, or smaller than a tile; DeviceError
+        when the engine fails or gives features that are not finite.
         """
         started = perf_counter()
         check_frame(frame, self._color)
-        plan, roi = self._plans(frame.shape)
+        plan, roi = self._plans.run(frame.shape)
         stitched = np.zeros(plan.map_size, np.float32)
         spent, hashing = np.zeros(len(_Times._fields)), 0.0
         for tile, lane, times in self._run_all(frame, plan.tiles(roi)):
@@ -100,7 +100,10 @@ class TiledPipeline:
         share = min(1.0, (finished - started) / float(spent.sum()))  # less than 1 side by side
         preprocessed = started + share * spent[0]
         inferred = preprocessed + share * spent[1]
-        return Measurement(score, stitched, roi, started, preprocessed, inferred, finished)
+        kernels = self._engine.kernels
+        return PipelineOutput(
+            score, stitched, roi, kernels, started, preprocessed, inferred, finished
+        )
 
     def close(self) -> None:
         """End the threads."""

@@ -26,8 +26,15 @@ def masked(bundle: Bundle, mask: IgnoreMask, png: bytes | None) -> Draft:
     neither the distances nor the blur, so the expected map is the old one with the ignored pixels
     0, and the expected score is pooled over the rest, in float64.
 
-    ``png``: the file ``mask.image``. The digest is that of ``bundle``. Errors: InputError for a
-    mask that does not fit the map.
+    Args:
+        bundle: one without a mask.
+        mask: what is ignored; ``png`` is the file ``mask.image``, None where it has none.
+
+    Returns:
+        The bundle, with the digest of ``bundle``.
+
+    Raises:
+        InputError: the mask does not fit the map.
     """
     manifest = replace(bundle.manifest, ignore=mask)
     files = {name: bundle.read(name) for name in bundle.manifest.files}

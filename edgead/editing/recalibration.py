@@ -1,9 +1,8 @@
-"""Calibration anew: scores of good images of this camera, in place of those of the export.
+"""Recalibration: scores of good images of this camera, in place of those of the export.
 
 The model, its golden frames and their tolerances stay: they prove the engine, whatever the camera.
-The ties between p-values stay too. That keeps the promise for
-every set of scores, since ties favour the part, but it is a share of the old spread: ``concerns``
-tells when it is large beside the new one.
+The tie tolerance stays too. That keeps the promise for every set of scores, since ties favour the
+part, but it is a share of the old spread: ``concerns`` reports when it is large beside the new one.
 """
 
 from __future__ import annotations
@@ -65,19 +64,24 @@ def record(
 ) -> Recording:
     """Score the images at ``paths`` as ``detector`` scores frames.
 
-    ``progress`` is called with (images done, images in all).
+    Args:
+        detector: of the bundle that is calibrated again.
+        paths: of images of good parts.
+        progress: called with (images done, images in all).
 
-    Errors: one InputError that names every image that cannot be used: it cannot be read, is grey
-    where all golden frames have colour (or the reverse), has 16 bits where they have 8 (or the
-    reverse), or is a copy of another. DeviceError when the engine fails.
+    Raises:
+        InputError: names every image that cannot be used: it cannot be read, is grey where all
+            golden frames have colour (or the reverse), has 16 bits where they have 8 (or the
+            reverse), or is a copy of another.
+        DeviceError: the engine fails.
     """
-    wanted = _golden_kinds(detector.bundle)
+    expected = _golden_kinds(detector.bundle)
     faults: list[str] = []
     seen: dict[bytes, str] = {}
     scores, peaks, observations = [], [], Observations()
     for done, path in enumerate(paths, 1):
         try:
-            frame = _usable(path, wanted, seen)
+            frame = _usable(path, expected, seen)
             if not faults:  # else only what else is wrong is of interest
                 score, peak = _score(detector, frame, path)
                 scores.append(score)
@@ -101,13 +105,14 @@ def record(
 def check_number(bundle: Bundle, n: int, rate: float | None) -> float:
     """The new bundle's false-reject rate, if n images can promise it; None asks for the old one's.
 
-    Errors: CalibrationError with the number of images it takes, or the rate that n can promise.
+    Raises:
+        CalibrationError: with the number of images it takes, or the rate that n can promise.
     """
     if not n:
         raise CalibrationError("there is no image to calibrate with; give a folder of good images")
-    wanted = bundle.manifest.calibration.false_reject_rate if rate is None else rate
+    expected = bundle.manifest.calibration.false_reject_rate if rate is None else rate
     try:
-        return check_false_reject_rate(wanted, n)
+        return check_false_reject_rate(expected, n)
     except CalibrationError as error:
         best = math.ceil(best_false_reject_rate(n) * 1e4) / 1e4
         raise CalibrationError(
@@ -123,8 +128,9 @@ def recalibrate(
     All but calibration, health, name, time and ``provenance.calibration`` is the old bundle's. A
     bundle at ``out`` is replaced in one step.
 
-    Errors: CalibrationError for a ``rate`` that the recording cannot promise; BundleError when the
-    old bundle changed since it was opened, or ``out`` cannot be written.
+    Raises:
+        CalibrationError: the recording cannot promise ``rate``.
+        BundleError: the old bundle changed since it was opened, or ``out`` cannot be written.
     """
     old, n, path = detector.bundle, len(recording.scores), check_out(out)
     rate = check_false_reject_rate(rate, n)
@@ -156,7 +162,10 @@ def recalibrate(
 def concerns(old: Sequence[float], recording: Recording, ties: float) -> tuple[str, ...]:
     """Reasons to look again before the new calibration is trusted, each a sentence or two.
 
-    ``old``: calibration scores of the bundle so far; ``ties``: of its scores.
+    Args:
+        old: calibration scores of the bundle so far.
+        recording: the new ones.
+        ties: tie tolerance of the scores.
     """
     found = [_moved(old, recording), _far_out(recording), _tied(recording, ties)]
     return tuple(sentence for sentence in found if sentence)
@@ -235,7 +244,7 @@ def _highest(recording: Recording, count: int = 3, most: int = 5) -> str:
 
 
 def _score(detector: Detector, frame: NDArray[Any], path: Path) -> tuple[float, float]:
-    """Score and highest map value of the image at ``path``. Errors: InputError with the path."""
+    """Score and highest map value of the image at ``path``, which errors name."""
     try:
         result = detector.score(frame)
     except InputError as error:
@@ -254,20 +263,20 @@ def _kind(frame: NDArray[Any]) -> str:
     return f"{'grey' if grey else 'colour'}, {8 * frame.dtype.itemsize} bits"
 
 
-def _usable(path: Path, wanted: frozenset[str], seen: dict[bytes, str]) -> NDArray[Any]:
-    """The image at ``path`` as a frame; its digest is added to ``seen``. Errors: InputError."""
+def _usable(path: Path, expected: frozenset[str], seen: dict[bytes, str]) -> NDArray[Any]:
+    """The image at ``path`` as a frame; its digest is added to ``seen``."""
     try:
         data = path.read_bytes()
     except OSError as error:
         raise InputError(f"cannot read image {path}: {error.strerror or error}") from error
     frame = decode_image(data, os.fspath(path))
     kind = _kind(frame)
-    if kind not in wanted:
+    if kind not in expected:
         raise InputError(
             f"image {path} is {kind}; the bundle's golden frames are "
-            f"{' or '.join(sorted(wanted))}: give images as the camera of the training made them"
+            f"{' or '.join(sorted(expected))}: give images as the camera of the training made them"
         )
-    twin = seen.setdefault(sha256(data).digest(), path.name)
-    if twin != path.name:
-        raise InputError(f"image {path} is a copy of {twin}: it would be counted twice; remove one")
+    first = seen.setdefault(sha256(data).digest(), path.name)
+    if first != path.name:
+        raise InputError(f"image {path} is a copy of {first} and would count twice; remove one")
     return frame

@@ -48,16 +48,16 @@ class Digests:
     def from_json(value: Any) -> Digests:
         """The reverse of ``to_json``. Errors: InputError that names the damaged key."""
         if not isinstance(value, dict):
-            raise InputError("digests is no object")
+            raise InputError("digests is not an object")
         for key in ("frame", "preprocess", "anomaly_map"):
             if not _is_digest(value.get(key)):
-                raise InputError(f"digests.{key} is no SHA-256")
+                raise InputError(f"digests.{key} is not a SHA-256")
         engine = value.get("engine")
         if not isinstance(engine, list) or not all(
             isinstance(pair, list) and len(pair) == 2 and all(map(_is_digest, pair))
             for pair in engine
         ):
-            raise InputError("digests.engine is no list of pairs of SHA-256")
+            raise InputError("digests.engine is not a list of pairs of SHA-256")
         served = value.get("served")
         if not isinstance(served, dict) or not _is_digest(served.get("bundle_sha256")):
             raise InputError("digests.served names no bundle")

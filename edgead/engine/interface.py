@@ -1,7 +1,4 @@
-"""Engines run the bundle's graph: from a normalised image to feature pairs.
-
-``open_engine`` is the door; each engine is one module that is imported only when it is chosen.
-"""
+"""What the runtime asks of engines, which run a bundle's graph, and of pipelines around them."""
 
 from __future__ import annotations
 
@@ -11,9 +8,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edgead.bundle.storage import Bundle
 from edgead.engine.digests import Hasher
-from edgead.engine.lazy_array import Later
+from edgead.engine.lazy_array import LazyArray
 from edgead.errors import DeviceError
 
 Pairs = list[tuple[NDArray[np.float32], NDArray[np.float32]]]
@@ -51,7 +47,7 @@ class Engine(Protocol):
 
     @property
     def kernels(self) -> str:
-        """What its pipeline's own kernels run on: the CPU's instruction set, or "cuda"."""
+        """What the kernels beside it run on: the CPU's instruction set, or "cuda"."""
 
     @property
     def version(self) -> str:
@@ -60,11 +56,8 @@ class Engine(Protocol):
     def session(self) -> Session:
         """Buffers for one thread."""
 
-    def pipeline(self, bundle: Bundle, color: str) -> FramePipeline:
-        """The three stages on this engine's device, with the buffers of one thread."""
 
-
-class Measurement(NamedTuple):
+class PipelineOutput(NamedTuple):
     """What the pipeline found in a frame, and ``perf_counter`` seconds at the stages' borders.
 
     Of a tiled frame the stages of all tiles count together, as if each had run in one go; where
@@ -73,20 +66,28 @@ class Measurement(NamedTuple):
     """
 
     score: float
-    map: NDArray[np.float32] | Later  # [height, width], memory of its own
+    map: NDArray[np.float32] | LazyArray  # [height, width], memory of its own
     roi: NDArray[np.uint8] | None  # [height, width] of the map, 0 where it is ignored
+    kernels: str  # what they ran on, and on a GPU why not as one CUDA graph
     started: float
     preprocessed: float
     inferred: float
     finished: float
     copied: float | None = None  # seconds of copying to the device and back, in no other stage
-    frame: Later | None = None  # of a frame that lies in the memory of a device
+    frame: LazyArray | None = None  # of a frame that lies in the memory of a device
+
+
+class Qualified(NamedTuple):
+    """An engine that reproduced the golden frames, and what the kernels ran on meanwhile."""
+
+    engine: Engine
+    kernels: str
 
 
 class FramePipeline(Protocol):
     """The three stages on some device, with the buffers of one thread."""
 
-    def __call__(self, frame: Any, hasher: Hasher | None = None) -> Measurement:
+    def run(self, frame: Any, hasher: Hasher | None = None) -> PipelineOutput:
         """Score one frame; see ``Pipeline``."""
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Arrays that stay where they are until somebody asks for them."""
+"""Arrays that stay where they are until they are asked for."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 Lock = AbstractContextManager[Any]
 
 
-class Later:
+class LazyArray:
     """An array that is brought to the host once, when it is first asked for, by any thread.
 
     ``shape``: of the array. ``bring``: gives it; not called again, and let go, after it did. What
@@ -38,6 +38,6 @@ class Later:
         return self._array
 
 
-def now(array: NDArray[Any] | Later) -> NDArray[Any]:
-    """The array itself."""
-    return array.array() if isinstance(array, Later) else array
+def as_array(array: NDArray[Any] | LazyArray) -> NDArray[Any]:
+    """The array in host memory, brought there where it is lazy."""
+    return array.array() if isinstance(array, LazyArray) else array

@@ -21,7 +21,7 @@ class TilePlans:
         self._ignored = ignored_in(bundle)
         self._last: tuple[tuple[int, ...], TilePlan, NDArray[np.uint8] | None] | None = None
 
-    def __call__(self, shape: tuple[int, ...]) -> tuple[TilePlan, NDArray[np.uint8] | None]:
+    def run(self, shape: tuple[int, ...]) -> tuple[TilePlan, NDArray[np.uint8] | None]:
         """Of a frame of this shape [H, W, …]; the second is None without an ignore mask.
 
         Errors: InputError for a frame that is smaller than a tile.

@@ -8,10 +8,10 @@ import os
 import secrets
 import socket
 from collections.abc import Mapping
-from email.message import Message
-from http.cookies import CookieError, SimpleCookie
 from typing import NamedTuple
 from urllib.parse import urlsplit
+
+from starlette.requests import Request
 
 from edgead.errors import InputError
 
@@ -32,14 +32,15 @@ class Address(NamedTuple):
 
 
 def parse_address(text: str) -> Address:
-    """``HOST:PORT``, or ``PORT`` alone for 127.0.0.1.
+    """The address in ``HOST:PORT``, or ``PORT`` alone for 127.0.0.1.
 
-    Errors: InputError.
+    Raises:
+        InputError: ``text`` is neither.
     """
     host, colon, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]") if colon else "127.0.0.1"
     if not host or not port.isdecimal() or int(port) > 65535:
-        raise InputError(f"--serve {text}: wanted HOST:PORT, for example 127.0.0.1:8080")
+        raise InputError(f"--serve {text}: expected HOST:PORT, for example 127.0.0.1:8080")
     return Address(host, int(port))
 
 
@@ -54,18 +55,23 @@ def is_loopback(host: str) -> bool:
 class Access:
     """Judges requests by their headers.
 
-    On loopback nobody is asked for a token, unless the environment has EDGEAD_TOKEN; on any other
-    address everybody is. ``made`` is the token when it was made here.
+    On loopback no token is asked for, unless the environment has EDGEAD_TOKEN; on any other
+    address it always is. ``made`` is the token when it was made here, else "".
 
-    Errors: InputError for an EDGEAD_TOKEN that can be guessed.
+    Args:
+        address: where the page is served.
+        environment: where EDGEAD_TOKEN is looked up.
+
+    Raises:
+        InputError: an EDGEAD_TOKEN that can be guessed.
     """
 
     def __init__(self, address: Address, environment: Mapping[str, str] = os.environ) -> None:
         given = environment.get(TOKEN_VARIABLE, "")
         if given and len(given) < SHORTEST_TOKEN:
             raise InputError(
-                f"{TOKEN_VARIABLE} has {len(given)} characters: wanted {SHORTEST_TOKEN} or more, "
-                f"or leave it out and one is made"
+                f"{TOKEN_VARIABLE} has {len(given)} characters: expected {SHORTEST_TOKEN} or more; "
+                f"unset it to have one made"
             )
         open_to_all = is_loopback(address.host) and not given
         self.made = "" if given or open_to_all else secrets.token_urlsafe()
@@ -78,30 +84,25 @@ class Access:
         return f"edgead_{port}={self._session}; HttpOnly; SameSite=Strict; Path=/"
 
     def is_token(self, word: str) -> bool:
-        """Whether ``word`` is the token; takes as long for a wrong one."""
+        """Whether ``word`` is the token, compared in constant time."""
         return bool(self._token) and hmac.compare_digest(word.encode(), self._token.encode())
 
-    def knows(self, headers: Message, port: int) -> bool:
-        """Whether who asks has the cookie, or ``Authorization: Bearer`` with the token."""
+    def is_authorized(self, request: Request, port: int) -> bool:
+        """Whether no token is needed, or the request has the cookie or the token as Bearer."""
         if not self._token:
             return True
-        if self.is_token((headers.get("Authorization") or "").removeprefix("Bearer ")):
+        if self.is_token(request.headers.get("Authorization", "").removeprefix("Bearer ")):
             return True
-        try:
-            cookie = SimpleCookie(headers.get("Cookie") or "").get(f"edgead_{port}")
-        except CookieError:
-            return False
-        return cookie is not None and hmac.compare_digest(
-            cookie.value.encode(), self._session.encode()
-        )
+        session = request.cookies.get(f"edgead_{port}", "")
+        return hmac.compare_digest(session.encode(), self._session.encode())
 
-    def is_ours(self, headers: Message) -> bool:
+    def is_same_origin(self, headers: Mapping[str, str]) -> bool:
         """Whether the request is meant for this page and comes from no other site's.
 
         A site that makes its name point here (DNS rebinding) sends that name as Host; an address
         in numbers cannot be made to point elsewhere. Browsers name the page that asks in Origin.
         """
-        host, origin = headers.get("Host") or "", headers.get("Origin")
+        host, origin = headers.get("Host", ""), headers.get("Origin")
         try:
             name = urlsplit(f"//{host}").hostname or ""
             if name not in self._hosts:

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgead.bench.samples import percentile
 from edgead.detector import Detector
 from edgead.images import encode_jpeg
 from edgead.live.capture import Slot
 from edgead.live.loop import Line, Tally
 from edgead.live.source import Moment, Source
+from edgead.monitoring.percentiles import percentile
 from edgead.result import Result, as_bgr8
 
 HISTORY = 600
@@ -24,7 +24,7 @@ _OF_HISTORY = ("frame", "score", "p_value", "is_anomalous", "threshold", "latenc
 
 
 class Board:
-    """Hears every verdict; gives state, pictures and the false-reject rate to other threads."""
+    """Gets every verdict; gives state, pictures and the false-reject rate to other threads."""
 
     def __init__(self, source: Source, detector: Detector, slot: Slot, tally: Tally) -> None:
         self._source = source
@@ -44,7 +44,7 @@ class Board:
             self._history.append({key: line[key] for key in _OF_HISTORY})
 
     def state(self, after: int) -> dict[str, Any]:
-        """All but the picture; of the last HISTORY verdicts those on frames after ``after``."""
+        """All but the picture, as JSON values; of the history, what is after frame ``after``."""
         manifest = self._detector.bundle.manifest
         with self._lock:
             latest = self._latest
@@ -73,18 +73,19 @@ class Board:
         }
 
     def set_rate(self, rate: float) -> float:
-        """Set the Detector's false-reject rate; returns the new threshold.
+        """Set the Detector's false-reject rate.
 
-        Errors: CalibrationError when the calibration images cannot promise it.
+        Returns:
+            The new threshold.
+
+        Raises:
+            CalibrationError: the calibration images cannot promise ``rate``.
         """
         self._detector.false_reject_rate = rate
         return self._detector.threshold
 
     def picture(self, *, heatmap: bool) -> bytes | None:
-        """JPEG of the latest frame, with or without its heatmap; None before the first verdict.
-
-        Drawn once for all who look.
-        """
+        """JPEG of the latest frame, drawn once for all browsers; None before the first verdict."""
         with self._lock:
             latest = self._latest
         if latest is None:

@@ -54,15 +54,12 @@ class Slot:
 
     @property
     def waiting(self) -> int:
-        """Frames, 0 or 1, that nobody took."""
+        """Frames, 0 or 1, that were not taken yet."""
         return int(self._reading is not None)
 
     @property
     def done(self) -> bool:
-        """Whether the source ended and its last frame was taken.
-
-        Errors: what ended the source, if it was no normal end.
-        """
+        """Whether the source ended and its last frame was taken; raises what ended it."""
         with self._changed:
             if not self._ended or self._reading is not None:
                 return False
@@ -102,11 +99,14 @@ class Slot:
 
 
 class Capture:
-    """Reads ``reader`` into ``slot`` in a thread of its own, and brings back a lost signal.
+    """Reads a source into a slot in a thread of its own, and reconnects after a lost signal.
 
-    After a loss it tries again after ``first_delay_s``, then twice as long each time, up to
-    LONGEST_DELAY_S, until ``give_up_s`` seconds have passed without a frame (None: for ever).
-    ``say(word, text)`` gets what people should know.
+    Args:
+        source: what is read; ``reader`` opens and reads it.
+        slot: where the frames go.
+        say: called with (word, text) for what belongs in the log.
+        give_up_s: seconds without a frame until a lost signal is given up; None: never.
+        first_delay_s: until the first try; twice as long each time, up to LONGEST_DELAY_S.
     """
 
     def __init__(
@@ -130,10 +130,7 @@ class Capture:
         self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
 
     def start(self) -> None:
-        """Open the source, then read in the background.
-
-        Errors: those of ``reader.open``.
-        """
+        """Open the source, then read in the background; raises what ``reader.open`` raises."""
         self._say("watch", f"{self._source.label}: {self._reader.open()}")
         self._thread.start()
 

@@ -42,10 +42,11 @@ class FolderReader:
         self._ready: deque[str] = deque()
 
     def open(self) -> str:
-        """Look at what is there already, at the first time only: files that came while a network
-        folder was away are new.
+        """Note what is there already, the first time only: files that came while a network folder
+        was away are new.
 
-        Errors: SourceError.
+        Raises:
+            SourceError: the folder cannot be listed.
         """
         quiet_opencv()
         try:

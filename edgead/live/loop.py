@@ -13,17 +13,17 @@ from typing import Any, BinaryIO, Protocol
 
 from numpy.typing import NDArray
 
-from edgead.bench.samples import percentile
 from edgead.errors import InputError
 from edgead.live.capture import Frame, Slot
 from edgead.live.checks import Checks
 from edgead.live.source import Moment
+from edgead.monitoring.percentiles import percentile
 from edgead.result import Result
 
 WAIT_S = 0.2
 """How long the loop waits for a frame before it looks whether it should stop."""
 READER_S = 0.5
-"""How often a loop whose lines nobody reads looks whether it should stop."""
+"""How often a loop that waits for the reader of its lines looks whether it should stop."""
 MOST_REGIONS = 16
 LONGEST = 4096  # bytes, where fewer regions can make it so
 """A longer line could be cut in two by kill -9: a pipe takes 4096 bytes at once."""
@@ -41,7 +41,7 @@ class Scorer(Protocol):
 
 
 class Listener(Protocol):
-    """Who wants every verdict after its line was written."""
+    """Gets every verdict after its line was written."""
 
     def hear(self, line: Line, result: Result) -> None:
         """Take a verdict; must not take long."""
@@ -71,10 +71,16 @@ class Tally:
 
 
 class Loop:
-    """Scores what comes into ``slot`` and writes a line for each frame to ``out``.
+    """Scores what comes into a slot and writes a line for each frame.
 
-    ``tally`` is kept up to date; ``listeners`` hear every verdict; ``checks`` look at every frame
-    that was scored; ``say(word, text)`` gets what people should know.
+    Args:
+        scorer: an ``edgead.Detector``.
+        slot: where the frames come from.
+        tally: kept up to date.
+        out: gets the lines.
+        say: called with (word, text) for what belongs in the log.
+        listeners: get every verdict.
+        checks: look at every frame that was scored.
     """
 
     def __init__(
@@ -102,7 +108,9 @@ class Loop:
     def run(self, stopping: Callable[[], object]) -> None:
         """Go on until the source ends or ``stopping()`` is true; a frame in work is still written.
 
-        Errors: DeviceError of the engine or the source; OSError when nobody reads the lines.
+        Raises:
+            DeviceError: of the engine or the source.
+            OSError: the reader of the lines is gone.
         """
         self._stopping = stopping
         while not stopping() and not self._slot.done:
@@ -153,7 +161,7 @@ class Loop:
         return result, self._checks.look(frame.number, frame.image, result.score)
 
     def _write(self, line: Line) -> None:
-        """One line in one write, there at once; waits for who reads it."""
+        """One line in one write, there at once; waits for the reader."""
         data = _encoded(line)
         while len(data) > LONGEST and line.get("regions"):
             line["regions"].pop()  # the lowest peak; region_count still counts it
@@ -169,7 +177,7 @@ class Loop:
             if self._stopping() and not said:
                 said = True
                 self._say(
-                    "stop", "the last line waits: nobody reads stdout; a second signal gives it up"
+                    "stop", "the last line waits for the reader of stdout; a second signal drops it"
                 )
 
     def _note_looks(self, number: int, image: NDArray[Any]) -> None:

@@ -89,9 +89,10 @@ class Reader(Protocol):
     """Gives the frames of a source one after the other."""
 
     def open(self) -> str:
-        """Open the source, again after a loss; returns what was found, for people.
+        """Open the source, again after a loss; returns what was found, for the log.
 
-        Errors: SourceError.
+        Raises:
+            SourceError: it does not open.
         """
 
     def read(self, stop: Event) -> Reading | None:
@@ -104,7 +105,7 @@ class Reader(Protocol):
 def quiet_opencv() -> None:
     """Leave it to edgead to say what fails: OpenCV's and FFmpeg's lines are many and name no cure.
 
-    Who wants to see FFmpeg's sets OPENCV_FFMPEG_LOGLEVEL (32: information); they come on stdout.
+    OPENCV_FFMPEG_LOGLEVEL (32: information) brings FFmpeg's lines back; they come on stdout.
     """
     import cv2
 
@@ -117,9 +118,11 @@ def quiet_opencv() -> None:
 
 
 def parse_source(text: str) -> Source:
-    """What ``text`` names.
+    """The source that ``text`` names.
 
-    Errors: InputError when it is none of the five; PermissionError.
+    Raises:
+        InputError: it is none of the five kinds.
+        PermissionError: what it names may not be looked at.
     """
     if text.isdecimal():
         return Source(CAMERA, text, f"camera {int(text)}")
@@ -140,14 +143,14 @@ def parse_source(text: str) -> Source:
     if scheme and scheme[1].lower() != "file":
         return Source(STREAM, text, f"stream {_address_without_login(text)}")
     raise InputError(
-        f"{without_login(text) or repr('')} does not exist: wanted a camera's number (0), an "
+        f"{without_login(text) or repr('')} does not exist: expected a camera's number (0), an "
         f"address (rtsp://…, http://…), a GStreamer pipeline (… ! appsink), a video file or a "
         f"folder"
     )
 
 
 def _mode(path: str) -> int:
-    """What lies at ``path``, as ``os.stat`` says it; 0 for nothing, or for what is no path."""
+    """What lies at ``path``, as ``os.stat`` says it; 0 for nothing, or for what is not a path."""
     try:
         return os.stat(path).st_mode
     except PermissionError:

@@ -35,7 +35,8 @@ class VideoReader:
     def open(self) -> str:
         """Open it; returns size and frame rate as the source announces them.
 
-        Errors: SourceError, InputError for a video file.
+        Raises:
+            SourceError: it does not open; for a video file it is an InputError.
         """
         import cv2
 
@@ -115,7 +116,7 @@ class VideoReader:
             case kinds.CAMERA:
                 cure = (
                     "check that it is connected (ls /dev/video*), that no other program uses it, "
-                    "and that this user may (group video)"
+                    "and that this user has access (group video)"
                 )
             case kinds.PIPELINE:
                 cure = "try it with gst-launch-1.0 (fakesink in place of appsink)"
@@ -127,11 +128,11 @@ class VideoReader:
             case kinds.STREAM:
                 cure = "check the address, the login and the network, for example with ffplay"
                 if not _built_with("FFMPEG"):
-                    cure = "this OpenCV is built without FFmpeg, which addresses need: use another"
+                    cure = "this OpenCV is built without FFmpeg, which addresses need"
             case _:
                 return InputError(
-                    f"{label} cannot be opened: it is damaged, no video, or of a codec that this "
-                    f"OpenCV does not know; look at it with ffprobe, convert it with ffmpeg"
+                    f"{label} cannot be opened: it is damaged, not a video, or uses a codec that "
+                    f"this OpenCV lacks; inspect it with ffprobe, convert it with ffmpeg"
                 )
         return SourceError(f"{label} does not open: {cure}")
 

@@ -63,14 +63,18 @@ _LEAST = 2.0**-53  # of 1 - p, for its power
 class Drift:
     """Watches the scores of one camera, in their order, against the calibration of ``bundle``.
 
-    ``false_alarm_rate``: probability of a false alarm ever, in (0, 1). ``anomalous_share``: share
-    of anomalous frames that is still normal, defects and false rejects together, in (0, 1); it must
-    be above the bundle's false-reject rate. ``precision``: of the engine that gives the scores.
-    Frames must be independent: each of another part.
+    Frames must be independent: each of another part. An alarm stays, until a new Drift is made.
+    ``state`` and ``resume`` carry one over a restart.
 
-    An alarm stays, until a new Drift is made. ``state`` and ``resume`` carry one over a restart.
+    Args:
+        bundle: has the calibration.
+        false_alarm_rate: probability of a false alarm ever, in (0, 1).
+        anomalous_share: share of anomalous frames that is still normal, defects and false rejects
+            together; between the bundle's false-reject rate and 1.
+        precision: of the engine that gives the scores.
 
-    Errors: InputError for a rate or share out of its range.
+    Raises:
+        InputError: a rate or share is out of its range.
     """
 
     def __init__(
@@ -84,10 +88,10 @@ class Drift:
         calibration = bundle.manifest.calibration
         reject = calibration.false_reject_rate
         if not 0 < false_alarm_rate < 1:
-            raise InputError(f"false_alarm_rate is {false_alarm_rate!r}, wanted 0 to 1")
+            raise InputError(f"false_alarm_rate is {false_alarm_rate!r}, expected 0 to 1")
         if not reject < anomalous_share < 1:
             raise InputError(
-                f"anomalous_share is {anomalous_share!r}, wanted a number between the bundle's "
+                f"anomalous_share is {anomalous_share!r}, expected a number between the bundle's "
                 f"false-reject rate, {reject:g}, and 1"
             )
         self._rate, self._share = float(false_alarm_rate), float(anomalous_share)
@@ -110,12 +114,16 @@ class Drift:
         return sum(self._capitals) + 1 / (self._frames + 1)
 
     def update(self, score: float) -> Finding | None:
-        """Take the score of the next frame; what is found, if the alarm has gone off.
+        """Take the score of the next frame.
 
-        Errors: InputError for a score that is not finite.
+        Returns:
+            What is found, once the alarm has gone off; else None.
+
+        Raises:
+            InputError: ``score`` is not finite.
         """
         if not math.isfinite(score):
-            raise InputError(f"score is {score!r}, wanted a finite number")
+            raise InputError(f"score is {score!r}, expected a finite number")
         self._frames += 1
         first, second = _uniforms(self._frames)
         gap = bisect_left(self._keys, (score, first))
@@ -186,7 +194,8 @@ class Drift:
     def resume(cls, bundle: Bundle, state: Mapping[str, Any]) -> Drift:
         """Go on from ``state`` as if there had been no stop, in the precision it was made for.
 
-        Errors: InputError for a state of another calibration, or that is damaged.
+        Raises:
+            InputError: ``state`` is of another calibration, or damaged.
         """
         try:
             fields = Fields(dict(state), "state")

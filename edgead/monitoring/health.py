@@ -37,6 +37,7 @@ CHECKS = ("dark", "saturated", "blurred", "shifted", "frozen")
 DELTA = 0.01  # share of sets of good images whose limits may be too tight for the stated rate
 FALSE_ALARM_RATE = 1e-6  # at 30 frames per second, one in nine hours
 
+_LOWEST = ("dark", "blurred")  # their limits are the lowest of good images, others the highest
 _SIDE = 256  # the frame is looked at as a grey image of this height and width
 _SHIFT_SIDE = 128  # and at this one for its shift, which is found to a fraction of a pixel
 _FULL = 0.98  # of full scale: at or near it, also after JPEG
@@ -93,11 +94,15 @@ class Observations:
 class Health:
     """Checks the frames of one camera, in their order, against the good images of ``bundle``.
 
-    ``false_alarm_rate``: per frame, for all checks together; see the head of this module. What is
-    found comes after ``frames_in_a_row`` frames and lasts until the first frame that is good again.
-    Not for two threads at once.
+    What is found comes after ``frames_in_a_row`` frames and lasts until the first frame that is
+    good again. Not for two threads at once.
 
-    Errors: InputError: a bundle without health limits, a rate that is not between 0 and 1.
+    Args:
+        bundle: has the limits.
+        false_alarm_rate: per frame, for all checks together, in (0, 1); see this module's head.
+
+    Raises:
+        InputError: the bundle has no health limits, or the rate is out of its range.
     """
 
     def __init__(self, bundle: Bundle, *, false_alarm_rate: float = FALSE_ALARM_RATE) -> None:
@@ -108,7 +113,7 @@ class Health:
                 "calibrate measures them on good images"
             )
         if not 0 < false_alarm_rate < 1:
-            raise InputError(f"false_alarm_rate is {false_alarm_rate!r}, wanted 0 to 1")
+            raise InputError(f"false_alarm_rate is {false_alarm_rate!r}, expected 0 to 1")
         self._limits = limits
         self._reference = _read_reference(bundle, limits.reference)
         self.frames_in_a_row = frames_in_a_row(limits.images, false_alarm_rate)
@@ -116,43 +121,48 @@ class Health:
         self._last: NDArray[Any] | None = None
 
     def check(self, frame: NDArray[Any]) -> tuple[Finding, ...]:
-        """What is wrong with the camera as of this frame; () when nothing is.
+        """Check one frame, [H, W] or [H, W, 3], uint8 or uint16.
 
-        Errors: InputError for an array that is no frame.
+        Returns:
+            What is wrong with the camera as of this frame; () when nothing is.
+
+        Raises:
+            InputError: ``frame`` is not a frame.
         """
         limits = self._limits
         measures, small = look(frame)
         across, down = shift(small, self._reference)
-        same = self._same_as_last(frame)
+        same = float(self._same_as_last(frame))
         shown = f"{across:+.1%} of the width, {down:+.1%} of the height"
-        outside = {
+        checks = {
             "dark": (
-                measures.brightness < limits.brightness,
-                (measures.brightness, limits.brightness),
+                measures.brightness,
+                limits.brightness,
                 f"too dark: mean brightness {measures.brightness:.1%} of full scale; good images "
                 f"have {limits.brightness:.1%} or more",
             ),
             "saturated": (
-                measures.saturated > limits.saturated,
-                (measures.saturated, limits.saturated),
+                measures.saturated,
+                limits.saturated,
                 f"saturated: {measures.saturated:.2%} of the pixels are at full scale; good images "
                 f"have {limits.saturated:.2%} or less",
             ),
             "blurred": (
-                measures.sharpness < limits.sharpness,
-                (measures.sharpness, limits.sharpness),
+                measures.sharpness,
+                limits.sharpness,
                 f"blurred: sharpness {measures.sharpness:.4g}; good images have "
                 f"{limits.sharpness:.4g} or more",
             ),
             "shifted": (
-                math.hypot(across, down) > limits.shift,
-                (math.hypot(across, down), limits.shift),
+                math.hypot(across, down),
+                limits.shift,
                 f"shifted: by {shown}; good images by {limits.shift:.1%} at most",
             ),
-            "frozen": (same, (float(same), 0.0), "frozen: the frames are the same, bit for bit"),
+            "frozen": (same, 0.0, "frozen: the frames are the same, bit for bit"),
         }
         found = []
-        for name, (bad, (value, limit), reason) in outside.items():
+        for name, (value, limit, reason) in checks.items():
+            bad = value < limit if name in _LOWEST else value > limit
             self._runs[name] = run = self._runs[name] + 1 if bad else 0
             if run >= self.frames_in_a_row:
                 sentence = f"{reason} ({run} frames in a row)"
@@ -175,10 +185,7 @@ def frames_in_a_row(n: int, rate: float, delta: float = DELTA) -> int:
 
 
 def look(frame: NDArray[Any]) -> tuple[Measures, NDArray[np.float32]]:
-    """The measures of ``frame``, and the small grey image [128, 128] for its shift, 0 to 1.
-
-    Errors: InputError for an array that is no frame.
-    """
+    """The measures of ``frame``, and the small grey image [128, 128] for its shift, 0 to 1."""
     import cv2
 
     check_frame(frame)
@@ -217,7 +224,7 @@ def _read_reference(bundle: Bundle, name: str) -> NDArray[np.float32]:
     image = decode_image(bundle.read(name), name)
     if image.shape != (_SHIFT_SIDE, _SHIFT_SIDE) or image.dtype != np.uint16:
         raise InputError(
-            f"bundle {bundle.path}: {name} is {image.shape} {image.dtype}; wanted "
+            f"bundle {bundle.path}: {name} is {image.shape} {image.dtype}; expected "
             f"({_SHIFT_SIDE}, {_SHIFT_SIDE}) uint16: calibrate again"
         )
     return image.astype(np.float32) / np.float32(65535)

@@ -1,19 +1,11 @@
-"""What a CudaPipeline keeps: memory of host and device, maps in waiting, clocks, known frames."""
+"""Memory that host and device share, and the device's clock."""
 
 from __future__ import annotations
 
-import weakref
-from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from edgead.engine.lazy_array import Later
 from edgead.nvidia.memory import Block, Bytes, Memory, Stream
-from edgead.tiling import Tile
-
-STAGES = ("preprocess", "engine", "anomaly_map")
 
 
 class Shared:
@@ -24,7 +16,11 @@ class Shared:
         self._block: Block | None = None
         if self._pinned.address is None:
             self._block = memory.allocate(count)
-        self.array: Bytes = self._pinned.array
+
+    @property
+    def array(self) -> Bytes:
+        """On the host. Not kept here: pinned memory goes with the last array that refers to it."""
+        return self._pinned.array
 
     @property
     def address(self) -> int:
@@ -44,53 +40,27 @@ class Shared:
             stream.download(self.array, self._block.address)
 
 
-class Slot:
-    """A place of the ring, and the map that lies there for a Result, if that is still wanted."""
-
-    def __init__(self, block: Block) -> None:
-        self.block = block
-        self.map: weakref.ref[Later] | None = None
-
-    def settle(self) -> None:
-        """Bring the map to the host, where a Result waits for it."""
-        later = None if self.map is None else self.map()
-        self.map = None
-        if later is not None:
-            later.array()
-
-
-class Clock:
+class StageClock:
     """The device's time of each of ``stages``, which follow one another on a stream."""
 
-    def __init__(self, cuda: Any, stages: list[str]) -> None:
-        self.stages = stages
-        self.events = cuda.Events(len(stages) + 1)
+    def __init__(self, cuda: Any, stages: Sequence[str]) -> None:
+        self._stages = stages
+        self._events = cuda.Events(len(stages) + 1)
+        self._next = 0
+
+    def start(self, stream: int) -> None:
+        """Enqueue the begin of the first stage."""
+        self._next = 0
+        self.mark(stream)
+
+    def mark(self, stream: int) -> None:
+        """Enqueue the end of a stage, where the next one begins."""
+        self._events.record(self._next, stream)
+        self._next += 1
 
     def spent(self) -> dict[str, float]:
-        """Seconds in each stage of the last frame."""
-        found = dict.fromkeys(("copy", *STAGES), 0.0)
-        for stage, ms in zip(self.stages, self.events.intervals_ms(), strict=True):
-            found[stage] = found.get(stage, 0.0) + 1e-3 * ms
+        """Seconds in each stage of the last frame, by name; all of one name together."""
+        found = dict.fromkeys(self._stages, 0.0)
+        for stage, ms in zip(self._stages, self._events.intervals_ms(), strict=True):
+            found[stage] += 1e-3 * ms
         return found
-
-
-class Geometry:
-    """Everything that follows from a frame's shape, strides and dtype."""
-
-    def __init__(self, filters: Any, tiles: list[Tile] | None, offsets: list[int]) -> None:
-        self.filters = filters  # edgead._cuda.Preprocess
-        self.tiles = tiles  # None: the frame is seen whole
-        self.offsets = offsets  # of each tile's first sample, in bytes
-        self.frame_bytes = 0  # of a frame that is uploaded
-        self.roi: NDArray[np.uint8] | None = None  # of the stitched map
-        self.map_size: tuple[int, int] = (0, 0)  # of the stitched map
-        self.maps: Shared | None = None  # of all tiles
-        self.clock: Clock
-        self.clock_with_digests: Clock | None = None
-        self.graphs: OrderedDict[int, Any] = OrderedDict()  # address -> graph; None: ran once
-
-    def close(self) -> None:
-        """Let go of what is on the device, whoever still knows this object."""
-        self.graphs.clear()
-        self.filters = self.maps = self.clock_with_digests = None
-        del self.clock

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgead.errors import InputError
-from edgead.nvidia.memory import Bytes, Memory
+from edgead.nvidia.memory import Bytes, Memory, Stream
 from edgead.preprocess import check_geometry, check_word
 
+_NO_STREAM = "(error 400)"  # cudaErrorInvalidResourceHandle
 LEGACY_STREAM = 1  # the default stream of libraries that do not say which one they use
 
 
@@ -22,8 +23,8 @@ class DeviceFrame:
     Version 2 cannot say (torch has it): the default stream is taken, so whoever fills a frame on
     another stream synchronises that one before scoring.
 
-    Errors: InputError for what is no frame, as ``check_frame``; an interface that is damaged or has
-    a mask.
+    Errors: InputError for what is not a frame, as ``check_frame``; an interface that is damaged or
+    has a mask.
 
     Source: https://numba.readthedocs.io/en/stable/cuda/cuda_array_interface.html
     """
@@ -39,12 +40,12 @@ class DeviceFrame:
             self.stream = None if stream is None else int(stream)
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise InputError(
-                f"the frame's __cuda_array_interface__ is damaged ({error!r}): it is no array"
+                f"the frame's __cuda_array_interface__ is damaged ({error!r}): it is not an array"
             ) from error
         if version < 2 or found.get("mask") is not None or self.stream == 0:
             raise InputError(
                 "the frame's __cuda_array_interface__ is older than version 2, has a mask or names "
-                "stream 0, which means two things: wanted an array without a mask, version 2 or 3"
+                "stream 0, which means two things: expected an array without a mask, version 2 or 3"
             )
         self.array = array
         self.ndim = len(self.shape)
@@ -65,6 +66,40 @@ class DeviceFrame:
             held: Bytes = memory.read(first, count)
         view = np.ndarray(self.shape, self.dtype, held, self.address - first, self.strides)
         return np.ascontiguousarray(view)
+
+
+class Arrivals:
+    """Lets ``stream`` wait until frames on the device are ready."""
+
+    def __init__(self, cuda: Any, memory: Memory, stream: Stream) -> None:
+        self._cuda, self._index, self._stream = cuda, memory.index, stream
+        self._event = cuda.Events(1)
+
+    def wait_for(self, frame: DeviceFrame) -> int:
+        """Enqueue the wait for what other libraries enqueued; the frame's address.
+
+        Errors: InputError for a frame in the memory of another device, or a stream that is gone.
+        """
+        place = self._cuda.device_of(frame.address)
+        if place != self._index:
+            where = f"on cuda:{place}" if place >= 0 else "in no device's memory"
+            raise InputError(
+                f"the frame lies {where} and the Detector runs on cuda:{self._index}: copy "
+                "it there, or make the Detector on the frame's device"
+            )
+        if frame.stream is not None:
+            try:
+                self._event.record(0, frame.stream)
+            except RuntimeError as error:
+                if _NO_STREAM not in str(error):
+                    raise
+                raise InputError(
+                    f"the frame names the stream {frame.stream:#x}, which is none of "
+                    f"cuda:{self._index}: keep the stream that fills a frame until the "
+                    "frame was scored"
+                ) from error
+            self._event.wait(0, self._stream.handle)
+        return frame.address
 
 
 def contiguous(shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[int, ...]:

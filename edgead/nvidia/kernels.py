@@ -1,4 +1,4 @@
-"""The compiled CUDA kernels, if this device can run them."""
+"""The compiled CUDA kernels, if this device can run them, and the precision around them."""
 
 from __future__ import annotations
 
@@ -9,31 +9,49 @@ from typing import Any
 
 from edgead.errors import DeviceError
 
+TEGRA = {(7, 2), (8, 7), (11, 0)}
+"""Compute capabilities of Jetsons: Xavier, Orin, Thor."""
+PRECISION = "float16"
+"""What a GPU computes in when nothing else is asked for."""
+
 
 def load_kernels(capability: tuple[int, int]) -> Any:
-    """The module ``edgead._cuda``, which a device of this compute capability can run.
+    """The module ``edgead.nvidia._cuda``, which a device of this compute capability can run.
 
     Errors: DeviceError: not built, or not for this driver or device.
     """
-    if find_spec("edgead._cuda") is None:
+    if find_spec("edgead.nvidia._cuda") is None:
         raise DeviceError(
-            "edgead's CUDA kernels were not built here: install edgead where there is nvcc, with "
-            "EDGEAD_CUDA=ON pip install --no-binary edgead edgead"
+            "edgead's CUDA kernels were not built here: edgead doctor says why, and what to do"
         )
-    cuda = import_module("edgead._cuda")
+    cuda = import_module("edgead.nvidia._cuda")
     code, text = cuda.status()
     if code != 0:
         raise DeviceError(
             f"edgead's CUDA kernels, built for {cuda.ARCHITECTURES}, cannot be used: {text} (error "
             f"{code}): install a newer driver, or edgead with an older CUDA"
         )
-    built = [(int(n[:-1]), int(n[-1])) for n in re.findall(r"sm_(\d+)", cuda.ARCHITECTURES)]
-    major, minor = capability
-    # Code runs on later devices of its generation; what is newer than all compiles it for itself.
-    if capability <= max(built) and not any(a == major and b <= minor for a, b in built):
+    if not _runs_on(capability, cuda.ARCHITECTURES):
+        number = "{}{}".format(*capability)
         raise DeviceError(
             f"edgead's CUDA kernels were built for {cuda.ARCHITECTURES}, and this GPU is "
-            f"sm_{major}{minor}: install edgead where there is nvcc, with EDGEAD_CUDA=ON "
-            f"EDGEAD_CUDA_ARCHITECTURES={major}{minor}-real"
+            f"sm_{number}: where there is nvcc, in a clone of edgead: EDGEAD_CUDA=ON "
+            f"EDGEAD_CUDA_ARCHITECTURES={number}-real pip install ."
         )
     return cuda
+
+
+def _runs_on(capability: tuple[int, int], built: str) -> bool:
+    """Whether ``built``, such as "sm_75 sm_87 compute_87", serves this compute capability.
+
+    Code (sm_) runs on later devices of its major version, but that of a Tegra there alone, and no
+    other there; PTX (compute_) on every later device.
+
+    Source: CUDA C++ Programming Guide, 6.1.2 Binary Compatibility and 6.1.3 PTX Compatibility.
+    """
+    for kind, major, minor in re.findall(r"(sm|compute)_(\d+)(\d)", built):
+        made_for = (int(major), int(minor))
+        family = made_for[0] == capability[0] and not {made_for, capability} & TEGRA
+        if made_for == capability or (made_for < capability and (kind == "compute" or family)):
+            return True
+    return False

@@ -243,7 +243,7 @@ class PyCudaMemory:
 
     @contextmanager
     def errors(self, doing: str) -> Iterator[None]:
-        """See ``Memory``. Of edgead._cuda: RuntimeError, with "(error N)"."""
+        """See ``Memory``. Of edgead.nvidia._cuda: RuntimeError, with "(error N)"."""
         try:
             yield
         except self._driver.MemoryError as error:

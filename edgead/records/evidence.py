@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from queue import Full, Queue
 from typing import Any
 
 from edgead.errors import InputError
-from edgead.files import os_sentence, write_file
+from edgead.files import lock, os_sentence, write_file
 from edgead.images import encode_jpeg, encode_png
 from edgead.result import Result
 
@@ -30,20 +31,25 @@ _LEFT_OVER = re.compile(r"\.\d{8}T\d{9}Z_\d{8,}_\w+\.\w+\.[0-9a-f]{16}\.tmp$")
 
 
 class Evidence:
-    """Saves every anomalous verdict it hears, in a thread of its own.
+    """Saves every anomalous verdict, in a thread of its own.
 
     One piece of evidence is three files: ``TIME_FRAME_frame.png`` (lossless),
     ``…_heatmap.jpg`` (the overlay), and last ``…_verdict.json`` (the line), each whole or not
-    there. Before one is written, the oldest are removed until all fit into ``limit_mb`` (10^6
-    bytes). When saving fails, ``say(word, text)`` is told once, and again when it works.
+    there. Before one is written, the oldest are removed until all fit.
 
-    Errors: InputError when the folder's place is taken by a file, another process saves there, or
-    ``limit_mb`` is not positive.
+    Args:
+        folder: where it is saved; made when it is not there.
+        limit_mb: most that the folder may hold, in 10^6 bytes; over 0.
+        say: called with (word, text) once when saving fails, and once when it works again.
+
+    Raises:
+        InputError: a file is in the folder's place, another process saves there, or ``limit_mb``
+            is not positive.
     """
 
     def __init__(self, folder: Path, limit_mb: float, say: Callable[[str, str], None]) -> None:
         if not limit_mb > 0:
-            raise InputError(f"--evidence-mb {limit_mb}: wanted more than 0 MB")
+            raise InputError(f"--evidence-mb {limit_mb}: expected more than 0 MB")
         self.saved = 0
         self.skipped = 0
         self.folder = folder
@@ -74,7 +80,7 @@ class Evidence:
             self.skipped += 1
 
     def close(self) -> None:
-        """Save what waits, then let go of the folder."""
+        """Save what waits, then release the folder."""
         while self._thread.is_alive():  # a queue that is full and never read would hold us
             try:
                 self._queue.put(None, timeout=LOOK_S)
@@ -114,26 +120,18 @@ class Evidence:
 
     def _take_lock(self) -> None:
         """Two processes would each count to the bound; the lock dies with its process."""
-        try:
-            import fcntl
-        except ImportError:  # Windows has no such locks
+        if sys.platform == "win32":  # it has no such locks
             return
         if self._lock >= 0:
             os.close(self._lock)
         self._lock = os.open(self.folder, os.O_RDONLY)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        if not lock(self._lock):
             raise InputError(
-                f"--evidence {self.folder}: another edgead watch saves there; give each a folder "
-                f"of its own"
-            ) from error
+                f"--evidence {self.folder}: another edgead watch saves there; choose another folder"
+            )
 
     def _save(self, line: Line, result: Result) -> None:
-        """Write one piece of evidence; all of it or nothing.
-
-        Errors: OSError.
-        """
+        """Write one piece of evidence; all of it or nothing."""
         if not self._ready:
             self._prepare()
         stem = stem_of(line)

@@ -1,4 +1,4 @@
-"""Replay: score the saved frames of recorded verdicts again, and find the stage that departs."""
+"""Replay: score the saved frames of recorded verdicts again, and find the first mismatch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from edgead.records.evidence import FRAME, VERDICT, stem_of
 from edgead.result import Result
 
 STAGES = ("frame", "preprocess", "engine", "anomaly_map", "score")
-"""In the order in which a verdict is made; a departure is named by the first."""
+"""In the order in which a verdict is made; a mismatch is named by the first."""
 
 
 @dataclass(frozen=True)
@@ -38,20 +38,20 @@ class Records:
     without_frame: int = 0
 
     def setting(self, key: str) -> Any:
-        """A setting that all records were made with. Errors: InputError for several values."""
+        """A setting that all records were made with; InputError for several values."""
         values = {record.digests.served.get(key) for record in self.found}
         if len(values) > 1:
             listed = " and ".join(sorted(map(repr, values)))
             raise InputError(
-                f"the verdicts were recorded with {key} {listed}; wanted one value for a replay: "
-                "replay the records apart"
+                f"the verdicts were recorded with {key} {listed}; expected one value for a replay: "
+                "replay the records separately"
             )
         return values.pop()
 
 
 @dataclass(frozen=True)
 class Replayed:
-    """A record and what its frame gives now; ``stage`` is the first that departs, or None."""
+    """A record and what its frame gives now; ``stage`` is the first with a mismatch, or None."""
 
     record: Record
     score: float
@@ -67,13 +67,15 @@ class Replayed:
 def read_records(paths: Sequence[Path], frames: Path | None) -> Records:
     """Read lines of ``edgead watch``, JSON of ``edgead score`` and folders of evidence.
 
-    ``frames``: a folder of saved frames, for lines that do not stand beside theirs.
+    Args:
+        paths: files and folders.
+        frames: a folder of saved frames, for lines that are not saved beside theirs.
 
-    Errors: InputError for a path without verdicts, damaged JSON or digests, and when there is
-    nothing to replay.
+    Raises:
+        InputError: a path without verdicts, damaged JSON or digests, or nothing to replay.
     """
     if frames is not None and not frames.is_dir():
-        raise InputError(f"--frames {frames} is no folder; wanted the folder of saved frames")
+        raise InputError(f"--frames {frames} is not a folder; expected the folder of saved frames")
     records = Records()
     for path in paths:
         for name, verdict, beside in _verdicts(path):
@@ -97,24 +99,25 @@ def read_records(paths: Sequence[Path], frames: Path | None) -> Records:
 def replay(detector: Detector, record: Record) -> Replayed:
     """Score the record's frame with ``detector``, which was opened with ``digests=True``.
 
-    Errors: InputError for an image that is gone, cannot be read or cannot be scored.
+    Raises:
+        InputError: the image is gone, cannot be read or cannot be scored.
     """
     if not record.image.exists():
         raise InputError(
-            f"{record.name}: its frame {record.image} is missing: copy it back, or say where the "
-            "saved frames are with --frames DIR"
+            f"{record.name}: its frame {record.image} is missing: copy it back, or name the "
+            "folder of saved frames with --frames DIR"
         )
     frame = read_image(record.image)
     try:
         result = detector.score(frame)
     except InputError as error:
         raise InputError(f"{record.image}: {error}") from error
-    stage, part = _departure(record, result)
+    stage, part = _mismatch(record, result)
     return Replayed(record, result.score, stage, part)
 
 
-def _departure(record: Record, result: Result) -> tuple[str | None, str]:
-    """The first stage that departs, and the part of it."""
+def _mismatch(record: Record, result: Result) -> tuple[str | None, str]:
+    """The first stage with a mismatch, and the part of it."""
     was, found = record.digests, result.digests
     assert found is not None
     for stage in STAGES[:-1]:
@@ -128,7 +131,7 @@ def _part(was: tuple[tuple[str, str], ...], found: tuple[tuple[str, str], ...]) 
         return f"{len(was)} pairs became {len(found)}"
     for number, (a, b) in enumerate(zip(was, found, strict=True)):
         if a != b:
-            return f"pair {number}, {'reference' if a[0] != b[0] else 'restored'}"
+            return f"pair {number}, {'reference' if a[0] != b[0] else 'reconstructed'}"
     return ""
 
 
@@ -138,7 +141,7 @@ def _verdicts(path: Path) -> Iterator[tuple[str, Any, Path | None]]:
         pieces = sorted(path.glob(f"*{VERDICT}"))
         if not pieces:
             raise InputError(
-                f"folder {path} holds no {VERDICT[1:]}: wanted the folder of edgead watch "
+                f"folder {path} holds no {VERDICT[1:]}: expected the folder of edgead watch "
                 "--evidence; images without verdicts are for edgead score"
             )
         for piece in pieces:
@@ -163,8 +166,8 @@ def _take(
     """Add a verdict to the records, or count why not."""
     if not isinstance(verdict, dict):
         raise InputError(
-            f"{name} is no JSON object: it is damaged, or no verdict; copy the file again or take "
-            "it out (wanted what edgead watch or edgead score --json writes)"
+            f"{name} is not a JSON object: it is damaged or not a verdict; copy the file again or "
+            "remove it (expected the output of edgead watch or edgead score --json)"
         )
     if "error" in verdict:
         return
@@ -174,12 +177,10 @@ def _take(
     try:
         digests = Digests.from_json(verdict["digests"])
     except InputError as error:
-        raise InputError(
-            f"{name} is damaged: {error}; copy the file again or take it out"
-        ) from None
+        raise InputError(f"{name} is damaged: {error}; copy the file again or remove it") from None
     score = verdict.get("score")
     if not isinstance(score, float):
-        raise InputError(f"{name} is damaged: score is {score!r}, wanted a number; take it out")
+        raise InputError(f"{name} is damaged: score is {score!r}, expected a number; remove it")
     image = beside
     if image is None or (frames is not None and not _present(image).exists()):
         image = _saved(verdict, frames) or image
@@ -215,13 +216,13 @@ def _text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise InputError(
-            f"{path} is no text: wanted the lines of edgead watch, the JSON of edgead score, or a "
-            "folder of evidence"
+            f"{path} is not text: expected the lines of edgead watch, the JSON of edgead score, "
+            "or a folder of evidence"
         ) from error
 
 
 def _json(text: str) -> Any:
-    """The value; None when it is no JSON."""
+    """The value; None when it is not a JSON."""
     try:
         return json.loads(text)
     except ValueError:

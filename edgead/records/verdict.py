@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +16,7 @@ def describe(path: Path, result: Result) -> dict[str, Any]:
         "score": result.score,
         "p_value": result.p_value,
         "is_anomalous": result.is_anomalous,
-        "regions": [
-            {
-                "x": region.x,
-                "y": region.y,
-                "width": region.width,
-                "height": region.height,
-                "area": region.area,
-                "peak": region.peak,
-            }
-            for region in result.regions
-        ],
+        "regions": [asdict(region) for region in result.regions],
         "timings_ms": dict(result.timings_ms),
     }
     if result.digests is not None:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from importlib.util import find_spec
 
+from edgead.bundle.storage import Bundle
 from edgead.errors import EdgeadError, InputError
-
-if TYPE_CHECKING:
-    from edgead.bundle.storage import Bundle
 
 
 @dataclass(frozen=True)
@@ -21,8 +19,11 @@ class Choice:
 
     @property
     def device(self) -> str:
-        """As ``open_engine`` takes it: "cpu" or "cuda:N"."""
+        """ "cpu" or "cuda:N"."""
         return "cpu" if self.index is None else f"cuda:{self.index}"
+
+
+CPU_FIRST = Choice(None, "a warm start begins on the CPU")
 
 
 def choose(device: str, bundle: Bundle | None = None, precision: str | None = None) -> Choice:
@@ -43,7 +44,7 @@ def choose(device: str, bundle: Bundle | None = None, precision: str | None = No
         return Choice(None, f"auto: no GPU: {found}")
     match = re.fullmatch(r"cuda(?::(\d{1,3}))?", word) if isinstance(word, str) else None
     if match is None:
-        raise InputError(f'device {device!r}: wanted "auto", "cpu", "cuda" or "cuda:N"')
+        raise InputError(f'device {device!r}: expected "auto", "cpu", "cuda" or "cuda:N"')
     return Choice(int(match[1] or 0), f'asked for "{word}"')
 
 
@@ -53,13 +54,11 @@ def obstacle(bundle: Bundle | None = None, precision: str | None = None) -> str 
     Looks for PyCUDA, the driver, a device, edgead's CUDA kernels, TensorRT, and the graph in the
     bundle; it builds nothing.
     """
-    from importlib.util import find_spec
-
-    if find_spec("pycuda") is None:  # without loading more than this for most machines
+    if find_spec("pycuda") is None:
         return "PyCUDA is not installed: pip install pycuda, where there is nvcc"
     try:
-        from edgead.nvidia.engine import PRECISION
-        from edgead.nvidia.kernels import load_kernels
+        # Loaded here: a machine without PyCUDA starts faster without these modules.
+        from edgead.nvidia.kernels import PRECISION, load_kernels
         from edgead.nvidia.memory import open_memory
         from edgead.nvidia.plans.library import find_library
 
@@ -67,7 +66,7 @@ def obstacle(bundle: Bundle | None = None, precision: str | None = None) -> str 
         find_library()
     except EdgeadError as error:
         return str(error)
-    wanted = precision or PRECISION
-    if bundle is not None and wanted not in bundle.manifest.models:
-        return f"the bundle has no {wanted} graph: export it again with it"
+    expected = precision or PRECISION
+    if bundle is not None and expected not in bundle.manifest.models:
+        return f"the bundle has no {expected} graph: export it again with it"
     return None

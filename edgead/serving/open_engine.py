@@ -1,63 +1,73 @@
-"""``open_engine``: a bundle's graph on a device; an engine is imported only when it is chosen."""
+"""``open_engine``: a bundle's graph on a device."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import TypedDict
 
 from edgead.bundle.storage import Bundle
+from edgead.cpu.engine import OpenVINOEngine
 from edgead.engine.interface import PRECISIONS, Engine
 from edgead.errors import InputError
-from edgead.serving.choice import choose
+from edgead.serving.choice import Choice, choose
 
 
-class Asked(TypedDict):
+class Asked(TypedDict, total=False):
     """What may be asked of an engine beyond its device; see ``open_engine``."""
 
+    threads: int | None
     precision: str | None
     plan: str | os.PathLike[str] | None
     trust_plan: bool
+    cancelled: Callable[[], bool] | None
 
 
 def open_engine(
     bundle: Bundle,
-    device: str = "auto",
+    device: Choice | str = "auto",
     threads: int | None = None,
     *,
     precision: str | None = None,
     plan: str | os.PathLike[str] | None = None,
     trust_plan: bool = False,
+    cancelled: Callable[[], bool] | None = None,
 ) -> Engine:
-    """Compile the bundle's graph for ``device``: "auto", "cpu", "cuda" or "cuda:N".
+    """Compile the bundle's graph for ``device``: a Choice, or a word that ``choose`` settles.
 
     ``threads`` bounds the CPU threads of one inference; None leaves the choice to the engine.
     ``precision``: one of ``PRECISIONS``; None for the device's own: float32 on the CPU, float16 on
     a GPU. ``plan``: a plan file to load instead of the one with the default options, for "cuda"
     only; it is native code, so outside this user's cache it has to be trusted expressly:
-    ``trust_plan=True``.
-    "auto" prefers a GPU that can serve, see ``edgead.serving.choice``. Asking for a device or
-    precision that is not there is an error: nothing falls back.
+    ``trust_plan=True``. ``cancelled``: asked while a plan is built, which stops at True.
+    Asking for a device or precision that is not there is an error: nothing falls back.
 
     Errors: InputError for another word, ``threads`` < 1, or a plan for the CPU; DeviceError when
     the device or its library is missing or refuses the graph; BundleError when the graph is not the
-    one the manifest describes.
+    one the manifest describes; CancelledError.
     """
     if precision not in (None, *PRECISIONS):
-        raise InputError(f"precision {precision!r}: wanted one of {', '.join(PRECISIONS)}, or None")
+        raise InputError(
+            f"precision {precision!r}: expected one of {', '.join(PRECISIONS)}, or None"
+        )
     if threads is not None and (not isinstance(threads, int) or threads < 1):
-        raise InputError(f"threads={threads!r}: wanted a whole number of at least 1, or None")
-    choice = choose(device, bundle, precision)
+        raise InputError(f"threads={threads!r}: expected a whole number of at least 1, or None")
+    choice = device if isinstance(device, Choice) else choose(device, bundle, precision)
     if choice.index is not None:
+        # Loaded here: without a GPU everything starts faster without these modules.
         from edgead.nvidia.engine import TensorRTEngine
 
         return TensorRTEngine(
-            bundle, choice.index, precision=precision, plan=plan, trust_plan=trust_plan
+            bundle,
+            choice.index,
+            precision=precision,
+            plan=plan,
+            trust_plan=trust_plan,
+            cancelled=cancelled,
         )
     if plan is not None:
         raise InputError(
             f"plan {os.fspath(plan)}: a plan is for a GPU, and here the CPU is chosen "
             f'({choice.reason}); use device="cuda", or leave plan out'
         )
-    from edgead.cpu.engine import OpenVINOEngine
-
     return OpenVINOEngine(bundle, threads, precision or "float32")

@@ -11,10 +11,13 @@ from numpy.typing import NDArray
 
 from edgead.bundle.entries import Golden, Tolerance
 from edgead.bundle.storage import Bundle
-from edgead.engine.interface import Engine, FramePipeline
-from edgead.engine.lazy_array import now
+from edgead.engine.interface import Engine, FramePipeline, Qualified
+from edgead.engine.lazy_array import as_array
 from edgead.errors import BundleError, DeviceError, InputError, QualificationError
 from edgead.images import decode_image
+from edgead.serving.choice import Choice
+from edgead.serving.open_engine import Asked, open_engine
+from edgead.serving.open_pipeline import open_pipeline
 
 _CAUSES = (
     "either the engine computes differently here: export the bundle again with the OpenVINO of "
@@ -50,6 +53,7 @@ class GoldenCheck:
     score_difference: float  # absolute
     map_difference: float  # of the map value that departs most, for what it may
     tolerance: Tolerance  # of this score and of that map value; see ``growth``
+    kernels: str  # what they ran on; see ``PipelineOutput``
 
     @property
     def passed(self) -> bool:
@@ -60,7 +64,7 @@ class GoldenCheck:
         )
 
 
-def measure(bundle: Bundle, engine: Engine) -> tuple[GoldenCheck, ...]:
+def check_golden(bundle: Bundle, engine: Engine) -> tuple[GoldenCheck, ...]:
     """Score every golden frame of ``bundle`` on ``engine`` and compare, without judging.
 
     Errors: BundleError for golden files that are no image or no map, or without a tolerance for the
@@ -68,20 +72,20 @@ def measure(bundle: Bundle, engine: Engine) -> tuple[GoldenCheck, ...]:
     fails or gives values that are not finite.
     """
     tolerance = bundle.manifest.tolerance_of(engine.precision)
-    pipeline = engine.pipeline(bundle, "bgr")
+    pipeline = open_pipeline(bundle, engine)
     try:
-        return tuple(_measure(bundle, pipeline, g, tolerance) for g in bundle.manifest.golden)
+        return tuple(_check(bundle, pipeline, g, tolerance) for g in bundle.manifest.golden)
     finally:
         pipeline.close()
 
 
 def qualify(bundle: Bundle, engine: Engine) -> tuple[GoldenCheck, ...]:
-    """``measure``, and refuse the engine when a golden frame is over the tolerance.
+    """``check_golden``, and refuse the engine when a golden frame is over the tolerance.
 
     Errors: QualificationError that names the frame, the difference and the tolerance; the errors of
-    ``measure``.
+    ``check_golden``.
     """
-    checks = measure(bundle, engine)
+    checks = check_golden(bundle, engine)
     failed = [check for check in checks if not check.passed]
     if failed:
         worst = max(failed, key=lambda check: check.score_difference)
@@ -94,6 +98,12 @@ def qualify(bundle: Bundle, engine: Engine) -> tuple[GoldenCheck, ...]:
             f"{'; '.join(causes(engine.precision))}"
         )
     return checks
+
+
+def open_qualified(bundle: Bundle, choice: Choice, asked: Asked) -> Qualified:
+    """``open_engine`` and ``qualify``. Errors: those of both."""
+    engine = open_engine(bundle, choice, **asked)
+    return Qualified(engine, qualify(bundle, engine)[-1].kernels)
 
 
 def changed_verdicts(bundle: Bundle, precision: str, checks: Sequence[GoldenCheck]) -> int:
@@ -109,7 +119,7 @@ def changed_verdicts(bundle: Bundle, precision: str, checks: Sequence[GoldenChec
     return sum((check.score > ours) != (check.expected_score > theirs) for check in checks)
 
 
-def _measure(
+def _check(
     bundle: Bundle, pipeline: FramePipeline, golden: Golden, tolerance: Tolerance
 ) -> GoldenCheck:
     try:
@@ -119,13 +129,13 @@ def _measure(
         raise BundleError(f"bundle {bundle.path}: {golden.image}: {error}") from error
     expected = read_map(bundle, golden.map, size)
     try:
-        found = pipeline(frame)
+        found = pipeline.run(frame)
     except DeviceError as error:
         raise DeviceError(f"golden frame {golden.image}: {error}") from error
     calibration = bundle.manifest.calibration
     at_score = float(growth(np.array(golden.score), max(calibration.scores)))
     at_map = growth(expected, max(calibration.peaks))
-    gap = np.abs(now(found.map).astype(np.float64) - expected)
+    gap = np.abs(as_array(found.map).astype(np.float64) - expected)
     worst = np.unravel_index(np.argmax(gap / at_map), gap.shape)
     return GoldenCheck(
         image=golden.image,
@@ -134,6 +144,7 @@ def _measure(
         score_difference=abs(found.score - golden.score),
         map_difference=float(gap[worst]),
         tolerance=Tolerance(tolerance.score * at_score, tolerance.map * float(at_map[worst])),
+        kernels=found.kernels,
     )
 
 
@@ -142,10 +153,10 @@ def read_map(bundle: Bundle, name: str, size: tuple[int, int]) -> NDArray[np.flo
     try:
         array = np.load(io.BytesIO(bundle.read(name)), allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
-        raise BundleError(f"bundle {bundle.path}: {name} is no NumPy array: {error}") from error
+        raise BundleError(f"bundle {bundle.path}: {name} is not a NumPy array: {error}") from error
     if array.dtype != np.float32 or array.shape != size or not np.isfinite(array).all():
         raise BundleError(
-            f"bundle {bundle.path}: {name} is {array.shape} {array.dtype}; wanted a finite map of "
-            f"{size} float32"
+            f"bundle {bundle.path}: {name} is {array.shape} {array.dtype}; expected a finite map "
+            f"of {size} float32"
         )
     return array  # type: ignore[no-any-return]

@@ -7,11 +7,8 @@ import threading
 from collections.abc import Callable
 from importlib import import_module
 
-from edgead.bundle.storage import Bundle
-from edgead.engine.interface import Engine
+from edgead.engine.interface import Qualified
 from edgead.errors import EdgeadError, InputError
-from edgead.serving.open_engine import Asked
-from edgead.serving.qualification import qualify
 
 Cancelled = Callable[[], bool]
 
@@ -21,14 +18,14 @@ _JOIN_S = 60.0  # a builder that cannot be interrupted; the thread goes with the
 class WarmStart:
     """One attempt, in a thread of its own.
 
-    ``open_engine``: opens and qualifies the engine; it is asked to stop by what it is given.
+    ``open_qualified``: opens and qualifies the engine; it is asked to stop by what it is given.
     ``take``: gets the engine, and returns whether it serves now.
     """
 
     def __init__(
-        self, open_engine: Callable[[Cancelled], Engine], take: Callable[[Engine], bool]
+        self, open_qualified: Callable[[Cancelled], Qualified], take: Callable[[Qualified], bool]
     ) -> None:
-        self._open_engine = open_engine
+        self._open_qualified = open_qualified
         self._take = take
         self._stop = threading.Event()
         self._done = threading.Event()
@@ -57,11 +54,11 @@ class WarmStart:
 
     def _run(self) -> None:
         try:
-            engine = self._open_engine(self._stop.is_set)
-            if self._stop.is_set() or not self._take(engine):
+            opened = self._open_qualified(self._stop.is_set)
+            if self._stop.is_set() or not self._take(opened):
                 self._state = "cancelled: the Detector was closed"
             else:
-                self._state = f"done: {engine.device} serves"
+                self._state = f"done: {opened.engine.device} serves"
         except EdgeadError as error:
             stopped = self._stop.is_set()
             self._state = "cancelled" if stopped else f"failed, the CPU serves: {error}"
@@ -79,15 +76,3 @@ def check_warm_start(device: str) -> None:
             'warm_start=True begins on the CPU and goes on to a GPU; device="cpu" names none: use '
             '"auto" or "cuda", or leave warm_start out'
         )
-
-
-def open_qualified(bundle: Bundle, index: int, asked: Asked, cancelled: Cancelled) -> Engine:
-    """The engine of ``cuda:index`` after it reproduced the golden frames.
-
-    Errors: those of ``TensorRTEngine`` and ``qualify``.
-    """
-    from edgead.nvidia.engine import TensorRTEngine
-
-    engine = TensorRTEngine(bundle, index, **asked, cancelled=cancelled)
-    qualify(bundle, engine)
-    return engine

@@ -19,6 +19,7 @@ from ..census import check_precision, take_census
 from ..variants import onnx_path
 from .graph import layers, part_concats, quantise, restore
 from .judge import INT8_BOUNDS, Judged, Shown, calibration, faults, judge, score, show
+from .sums import check_sums, qualify_without_vnni
 
 if TYPE_CHECKING:
     from ..frames import CalibrationFrame
@@ -46,7 +47,7 @@ def with_int8(
     thresholds come from would make int8 look better on just these.
 
     Errors: ExportError with the numbers when int8 costs more than ``INT8_BOUNDS`` whatever stays
-    float32.
+    float32; when a processor without VNNI would compute something else.
     """
     graph = part_concats(draft.files[draft.manifest.models["float32"]])
     everything = layers(graph)
@@ -59,6 +60,7 @@ def with_int8(
     made, judged, kept = _within_bounds(draft, graph, model, free, show(frames), log)
     census = take_census(made.files[FILE])
     check_precision(census, "int8")
+    check_sums(made.files[FILE])
     for line in _lines(judged, len(made.files[FILE]), len(free) - len(kept), len(everything)):
         log(line)
     reasons = {layer.name: layer.kept for layer in everything if layer.kept}
@@ -70,7 +72,12 @@ def with_int8(
         "bounds": asdict(INT8_BOUNDS),
     }
     provenance = _with_provenance(made.manifest.provenance, about, census.to_json())
-    return replace(made, manifest=replace(made.manifest, provenance=provenance))
+    whole = replace(made, manifest=replace(made.manifest, provenance=provenance))
+    if qualify_without_vnni(whole):
+        log("       qualified with AVX2 and without VNNI too, not tried on aarch64")
+    else:
+        log("       not tried on x86 without VNNI, which this processor cannot act as")
+    return whole
 
 
 def _within_bounds(

@@ -1,7 +1,8 @@
 """A float32 graph as one with int8 layers: Q/DQ that OpenVINO and TensorRT both read.
 
 Symmetric codes for weights and activations, a scale for each output channel of a weight and one for
-each activation, biases in float32: all that TensorRT takes. Only the inputs of layers are coded.
+each activation, biases in float32: all that TensorRT takes. Only the inputs of layers are coded, in
+a range whose sums come out the same on every processor, see ``sums``.
 A pair between a convolution and the ReLU behind it, which onnxruntime sets by default, codes values
 that the ReLU is about to drop, and keeps the two from becoming one layer.
 """
@@ -11,7 +12,7 @@ from __future__ import annotations
 import logging
 import math
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ from edgead.errors import ExportError
 
 from ..graph import INPUT
 from ..onnx import check, strip
+from .bias import correct_biases
+from .sums import MOST_SECOND
 
 LAYERS = ("Conv", "Gemm", "MatMul")
 """Convolutions and matrix products with stored weights. The latter are more than half of AGPNet's
@@ -111,11 +114,11 @@ def layers(model: bytes) -> tuple[Layer, ...]:
     )
 
 
-def quantise(model: bytes, images: Iterable[NDArray[np.float32]], int8: Iterable[str]) -> bytes:
+def quantise(model: bytes, images: Sequence[NDArray[np.float32]], int8: Collection[str]) -> bytes:
     """``model`` (of ``part_concats``) with the layers named ``int8`` in int8.
 
     images: each [1, 3, H, W] float32, preprocessed; the largest magnitudes that they give are the
-    ranges.
+    ranges, and biases make up for what the rounded weights lose on their average.
 
     Errors: ExportError when onnxruntime cannot.
     """
@@ -140,6 +143,7 @@ def quantise(model: bytes, images: Iterable[NDArray[np.float32]], int8: Iterable
                 op_types_to_quantize=list(LAYERS),
                 nodes_to_quantize=list(int8),
                 per_channel=True,
+                reduce_range=True,  # of weights: codes up to MOST_SECOND
                 activation_type=QuantType.QInt8,
                 weight_type=QuantType.QInt8,
                 extra_options={
@@ -147,30 +151,32 @@ def quantise(model: bytes, images: Iterable[NDArray[np.float32]], int8: Iterable
                     "WeightSymmetric": True,
                     "QuantizeBias": False,
                     "OpTypesToExcludeOutputQuantization": list(LAYERS),
-                    "TensorQuantOverrides": _by_rows(model),
+                    "TensorQuantOverrides": _overrides(model),
                 },
             )
         except Exception as error:  # onnxruntime raises whatever its parts do
             raise ExportError(f"onnxruntime cannot quantise the graph: {error}") from error
         made = onnx.load(target)
+        correct_biases(made.graph, model, images, int8)
+    _clip_second(made.graph)
     return bytes(made.SerializeToString(deterministic=True))
 
 
 def restore(int8_model: bytes, model: bytes, kept: Iterable[str]) -> bytes:
     """``int8_model`` (made of ``model``) with the layers named ``kept`` in float32 again.
 
-    Errors: ExportError when what comes out is no portable graph.
+    Errors: ExportError when what comes out is not a portable graph.
     """
     made, source = (onnx.load_model_from_string(one) for one in (int8_model, model))
     chosen = set(kept)
     originals = {node.name: node for node in source.graph.node if node.name in chosen}
-    wanted = {name for node in originals.values() for name in node.input}
+    expected = {name for node in originals.values() for name in node.input}
     present = {one.name for one in made.graph.initializer}
     for node in made.graph.node:
         if node.name in originals:
             node.input[:] = originals[node.name].input
     made.graph.initializer.extend(
-        one for one in source.graph.initializer if one.name in wanted and one.name not in present
+        one for one in source.graph.initializer if one.name in expected and one.name not in present
     )
     _drop_unused(made.graph)
     del made.graph.value_info[:]
@@ -193,20 +199,45 @@ def _choosing(graph: GraphProto) -> set[str]:
     return found
 
 
-def _by_rows(model: bytes) -> dict[str, list[dict[str, int]]]:
-    """What onnxruntime is told: a matrix before a product has a scale for each of its rows.
+def _overrides(model: bytes) -> dict[str, list[dict[str, Any]]]:
+    """What onnxruntime is told of a product whose first operand is the stored one.
 
-    It would give it one for each column, along what is summed over: no sum of integers can take
-    those out, and OpenVINO then multiplies in float32.
+    The matrix has a scale for each of its rows. It would get one for each column, along what is
+    summed over: no sum of integers can take those out, and OpenVINO then multiplies in float32.
+    The activation, being the second operand, has the codes that weights have elsewhere.
     """
     graph = onnx.load_model_from_string(model).graph
     stored = {one.name: one for one in graph.initializer}
-    weights = ((node, _weight(node, stored)) for node in graph.node)
-    return {
-        name: [{"axis": len(stored[name].dims) - 2}]
-        for node, name in weights
-        if name and name == node.input[0]
-    }
+    found: dict[str, list[dict[str, Any]]] = {}
+    for node in graph.node:
+        name = _weight(node, stored)
+        if name and name == node.input[0]:
+            found[name] = [{"axis": len(stored[name].dims) - 2}]
+            found[node.input[1]] = [{"reduce_range": True}]
+    return found
+
+
+def _clip_second(graph: GraphProto) -> None:
+    """Cut second operands that are activations where their codes end.
+
+    QuantizeLinear ends at 127, so a frame beyond all calibration images would have larger codes.
+    """
+    made_by = {name: node for node in graph.node for name in node.output}
+    scales = {one.name: one for one in graph.initializer}
+    coders = {}
+    for node in graph.node:
+        decoder = made_by.get(node.input[1]) if node.op_type == "MatMul" else None
+        coder = made_by.get(decoder.input[0]) if decoder is not None else None
+        if coder is not None and coder.op_type == "QuantizeLinear":
+            coders[coder.output[0]] = coder
+    for coder in coders.values():
+        source = coder.input[0]
+        limit = MOST_SECOND * numpy_helper.to_array(scales[coder.input[1]])
+        ends = [f"{source}_lowest", f"{source}_highest"]
+        graph.initializer.extend(map(numpy_helper.from_array, (-limit, limit), ends))
+        clip = helper.make_node("Clip", [source, *ends], [f"{source}_cut"], f"{source}_cut")
+        coder.input[0] = clip.output[0]
+        graph.node.insert(list(graph.node).index(coder), clip)
 
 
 def _weight(node: NodeProto, stored: dict[str, Any]) -> str | None:

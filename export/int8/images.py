@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from edgead_training.data import Sample
-from edgead_training.tiles import middle
+from edgead_training.training_set import middle
 from numpy.typing import NDArray
 
 from edgead.errors import ExportError, InputError
@@ -76,9 +76,9 @@ def _read_folder(
             raise ExportError(f"--calibration: {error}") from error
         where = f"--calibration: {path}"
         if _kind(frame) not in kinds:
-            wanted = " and ".join(sorted(kinds))
+            expected = " and ".join(sorted(kinds))
             raise ExportError(
-                f"{where} is {_kind(frame)}, the images of the run are {wanted}; give images of "
+                f"{where} is {_kind(frame)}, the images of the run are {expected}; give images of "
                 "the same camera"
             )
         if len(sizes) == 1 and frame.shape[:2] not in sizes:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from edgead_training.data import Dataset, Sample
-from edgead_training.data.synthetic_defects import paint
+from edgead_training.data.synthetic_defects import add_defect
 from edgead_training.evaluation import metrics
 from edgead_training.evaluation.evaluate import evaluate
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from edgead.bundle.storage import Bundle
 from edgead.calibration import threshold
 from edgead.detector import Detector
 from edgead.serving.open_engine import open_engine
-from edgead.serving.qualification import measure
+from edgead.serving.qualification import check_golden
 
 from ..compare import spread
 from ..variants import engine_path
@@ -109,7 +109,7 @@ def show(frames: Sequence[CalibrationFrame]) -> Shown:
     for frame in frames:
         image = frame.read()
         shown.append((image, np.zeros(image.shape[:2], bool), False))
-        shown += [(*paint(image, rng)[:2], True) for _ in range(COPIES)]
+        shown += [(*add_defect(image, rng)[:2], True) for _ in range(COPIES)]
     images, masks, painted = zip(*shown, strict=True)
     return Shown(images, masks, np.array(painted))
 
@@ -128,7 +128,7 @@ def judge(
     good = ~shown.painted
     sized = [metrics.resize_mask(m, v.shape) for m, v in zip(shown.masks, exact.maps, strict=True)]
     pixels = np.concatenate([mask.ravel() for mask in sized])
-    checks = measure(bundle, open_engine(bundle, "cpu", precision="int8"))
+    checks = check_golden(bundle, open_engine(bundle, "cpu", precision="int8"))
     gaps = np.abs(exact.scores - coarse.scores)[good]
     map_gaps = [float(np.abs(a - b).max()) for a, b in zip(exact.maps, coarse.maps, strict=True)]
     largest = max(float(gaps.max()), *(check.score_difference for check in checks))
@@ -224,7 +224,7 @@ def tell_test_set(bundle: Bundle, samples: Sequence[Sample], log: Callable[[str]
 
 
 def _auroc(values: NDArray[Any], labels: NDArray[np.bool_]) -> float:
-    area = metrics.auroc(values, labels)
+    area = metrics.pixel_auroc(values, labels)
     return float("nan") if area is None else area  # a defect too small for one pixel of the map
 
 

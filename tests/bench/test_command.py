@@ -138,20 +138,12 @@ def test_precisions_are_measured_side_by_side(bench, bundle_copy, add_int8, imag
 
 
 def test_what_comes_next_keeps_the_settings(bench, bundle_dir, images):
-    words = ("--images", images, "--threads", 1, "--threads", 2, "--batch", 2)
-    asked = "edgead-bench {} --images {} --threads 1 --threads 2 --batch 2 --hz {}"
+    words = ("--images", images, "--threads", 1, "--threads", 2)
+    asked = "edgead-bench {} --images {} --threads 1 --threads 2 --hz {}"
     last = bench(bundle_dir, *words)[1].splitlines()[-1]
     assert last == "next   " + asked.format(bundle_dir, images, 30)
     last = bench(bundle_dir, *words, "--hz", 500)[1].splitlines()[-1]
     assert last == "next   " + asked.format(bundle_dir, images, 500) + " --minutes 10"
-
-
-def test_a_batch_is_one_sample(bench, bundle_dir, tmp_path):
-    path = tmp_path / "b.json"
-    _, out, _ = bench(bundle_dir, "--batch", 4, "--json", path)
-    found = json.loads(path.read_text())
-    assert len(found["scopes"]["end_to_end"]["samples_ms"]) == 3
-    assert "ms per 4 frames" in out
 
 
 @pytest.mark.parametrize(
@@ -179,7 +171,7 @@ def test_a_cold_start_is_a_process_of_its_own(bench, bundle_dir, images, tmp_pat
 def test_a_cold_start_that_fails_says_why(tmp_path):
     words = [tmp_path / "absent.edgead", "x.png", "cpu", "bgr", "engine", "device"]
     done = subprocess.run(
-        [sys.executable, "-m", "edgead.bench.cold_start", *words], capture_output=True, text=True
+        [sys.executable, "-m", "edgead.bench.first_verdict", *words], capture_output=True, text=True
     )
     assert done.returncode == 1 and "absent.edgead does not exist" in done.stderr
     from edgead.bench.cold_start import cold_start
@@ -204,15 +196,14 @@ def test_a_cold_start_that_stands_still_is_killed_and_named(tmp_path, monkeypatc
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--hz", "0"], "--hz 0: wanted a number above 0, as 30"),
+        (["--hz", "0"], "--hz 0: expected a number above 0, as 30"),
         (["--hz", "nan"], "--hz nan"),
-        (["--minutes", "-1"], "--minutes -1: wanted a number above 0"),
+        (["--minutes", "-1"], "--minutes -1: expected a number above 0"),
         (["--minutes", "0.001", "--hz", "1"], "is 0.06 frames"),
         (["--minutes", "60", "--hz", "1e6"], "at most 10000000"),
-        (["--percentile", "101"], "--percentile 101: wanted a number above 0, at most 100"),
+        (["--percentile", "101"], "--percentile 101: expected a number above 0, at most 100"),
         (["--percentile", "0"], "--percentile 0"),
-        (["--repeats", "0"], "--repeats 0: wanted a whole number of at least 1"),
-        (["--batch", "0"], "--batch 0"),
+        (["--repeats", "0"], "--repeats 0: expected a whole number of at least 1"),
         (["--warm-up", "-1"], "--warm-up -1"),
         (["--cold-starts", "-1"], "--cold-starts -1"),
         (["--budget-ms", "0"], "--budget-ms 0"),
@@ -236,7 +227,7 @@ def test_bad_images_and_bundles(bench, bundle_dir, images, tmp_path):
         ((bundle_dir, "--images", empty), "holds no image"),
         ((bundle_dir, "--images", tmp_path / "no.png"), "does not exist"),
         ((bundle_dir, "--images", images), "cut.png cannot be decoded"),
-        ((tmp_path / "no.edgead",), "no.edgead does not exist; wanted a directory"),
+        ((tmp_path / "no.edgead",), "no.edgead does not exist; expected a directory"),
     ):
         code, out, err = bench(*words)
         assert (code, out) == (1, "")
@@ -318,6 +309,14 @@ def test_the_open_loop_has_its_memory_before_the_machine_is_watched(bench, bundl
     monkeypatch.setattr(session, "Monitor", Watching)
     assert bench(bundle_dir, "--hz", 500)[0] == 0
     assert events == ["loop", "monitor"]
+
+
+def test_a_page_without_its_extra_is_refused_before_measuring(bench, bundle_dir, monkeypatch):
+    monkeypatch.setattr(session, "missing", lambda extra: ["jinja2"] * (extra == "bench"))
+    code, out, err = bench(bundle_dir, "--html", "page.html")
+    assert (code, out) == (1, "")
+    assert 'needs jinja2, which is not installed: pip install ".[bench]"' in err
+    assert bench(bundle_dir)[0] == 0
 
 
 @pytest.mark.parametrize("option", ["--json", "--csv", "--html"])

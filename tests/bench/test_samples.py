@@ -8,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from edgead.bench.samples import percentile, rank, ratio_interval, summary
+from edgead.bench.samples import ratio_interval, summary
+from edgead.monitoring.percentiles import percentile, rank
 
 
 @pytest.mark.parametrize(
-    ("percent", "count", "wanted"),
+    ("percent", "count", "expected"),
     [
         (50, 1, 1),
         (50, 2, 1),
@@ -26,8 +27,8 @@ from edgead.bench.samples import percentile, rank, ratio_interval, summary
         (0.001, 7, 1),
     ],
 )
-def test_nearest_rank_by_hand(percent, count, wanted):
-    assert rank(percent, count) == wanted
+def test_nearest_rank_by_hand(percent, count, expected):
+    assert rank(percent, count) == expected
 
 
 @given(
@@ -64,7 +65,7 @@ def test_the_interval_is_about_scipys_for_independent_samples(percent):
     def ratio(a, b):
         return np.percentile(a, percent) / np.percentile(b, percent)
 
-    wanted = stats.bootstrap(
+    expected = stats.bootstrap(
         (above, below),
         ratio,
         n_resamples=1000,
@@ -76,9 +77,9 @@ def test_the_interval_is_about_scipys_for_independent_samples(percent):
     found = ratio_interval(above, below, percent)
     # The ends of an interval are percentiles 0.5 and 99.5 of 1000 draws, and the blocks and the
     # interpolation differ: a fifth of the width is what two seeds of SciPy differ by, doubled.
-    width = wanted.high - wanted.low
-    assert found.low == pytest.approx(wanted.low, abs=0.2 * width)
-    assert found.high == pytest.approx(wanted.high, abs=0.2 * width)
+    width = expected.high - expected.low
+    assert found.low == pytest.approx(expected.low, abs=0.2 * width)
+    assert found.high == pytest.approx(expected.high, abs=0.2 * width)
 
 
 def test_neighbours_that_resemble_each_other_widen_the_interval():

@@ -145,7 +145,7 @@ def test_too_few_images_say_what_can_be_promised(run, bundle_copy, folder):
 
 def test_every_image_that_cannot_be_used_is_named(run, bundle_copy, folder, edit, make_frame):
     keep = json.loads((bundle_copy / "manifest.json").read_bytes())["golden"][:1]
-    edit(bundle_copy, lambda m: m.update(golden=keep))  # colour, 8 bits: no other kind is wanted
+    edit(bundle_copy, lambda m: m.update(golden=keep))  # colour, 8 bits: no other kind is expected
     colour = make_frame(1)
     (folder / "a.png").write_bytes(b"no image")
     cv2.imwrite(str(folder / "b.png"), colour[:, :, 0])
@@ -201,7 +201,7 @@ def test_arguments_that_cannot_be(run, bundle_copy, folder, words, said):
 def test_folders_that_are_none(run, bundle_copy, good, tmp_path):
     assert "is a file" in run("calibrate", bundle_copy, good)[2]
     assert (
-        "does not exist; wanted a folder of images"
+        "does not exist; expected a folder of images"
         in run("calibrate", bundle_copy, tmp_path / "no")[2]
     )
     (tmp_path / "empty").mkdir()

@@ -102,3 +102,11 @@ def test_a_command_that_fails_or_is_stopped_stops_the_demo(demo, monkeypatch):
     monkeypatch.setattr(demo, "STOPPED", (1,))
     with pytest.raises(KeyboardInterrupt):
         demo.run_edgead("no-such-command")
+
+
+def test_images_only_writes_the_images_and_trains_nothing(demo, monkeypatch, capsys):
+    monkeypatch.setattr(demo, "write_data", demo.DATA.mkdir)
+    monkeypatch.setattr(demo, "train", lambda minutes: pytest.fail("it trains"))
+    monkeypatch.setattr("sys.argv", ["demo.py", "--images-only"])
+    assert demo.main() == 0
+    assert demo.DATA.is_dir() and "demo/data" in capsys.readouterr().out

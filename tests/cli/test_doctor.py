@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from edgead.cli import machine
+from edgead.cli import doctor
 from edgead.cli.main import main
 from edgead.installation import EXTRAS, extra_of, missing
 
@@ -37,7 +37,7 @@ def test_this_machine_can_score(capsys):
 def test_for_people_each_finding_has_a_line(capsys):
     assert main(["doctor"]) == 0
     out = capsys.readouterr().out
-    for finding in machine.findings():
+    for finding in doctor.checks():
         assert any(
             line.startswith(finding.state) and finding.name in line for line in out.splitlines()
         )
@@ -46,31 +46,41 @@ def test_for_people_each_finding_has_a_line(capsys):
 
 
 def test_a_missing_option_names_its_cure_and_is_no_failure(monkeypatch, capsys):
-    monkeypatch.setattr(machine, "missing", lambda extra: ["torch"] if extra == "train" else [])
+    monkeypatch.setattr(doctor, "missing", lambda extra: ["torch"] if extra == "train" else [])
     code, report = run_json(capsys)
     assert code == 0
     train = by_name(report)["extra train"]
     assert train["state"] == "missing"
     assert "torch" in train["detail"]
-    assert train["cure"] == 'pip install "edgead[train]"'
+    assert train["cure"] == 'pip install ".[train]"  # in a clone of edgead'
 
 
 @pytest.mark.parametrize(
     ("cuda", "state", "cure"),
     [
-        ("not built", "missing", "EDGEAD_CUDA=ON"),
+        ("not built", "missing", "EDGEAD_CUDA=ON pip install ."),
+        ("not built: nvcc 11.4 at /x/nvcc is too old", "missing", "EDGEAD_CUDA=ON pip install ."),
         ("built for sm_87; unusable: no driver (error 35)", "missing", "NVIDIA's driver; the CPU"),
         ("built for sm_87; device: Orin", "ok", ""),
     ],
 )
 def test_the_cuda_kernels_are_an_option(monkeypatch, capsys, cuda, state, cure):
-    monkeypatch.setattr("edgead.cli.kernels.built", lambda: {"cpu": "avx2", "cuda": cuda})
+    monkeypatch.setattr("edgead.cli.doctor.built", lambda: {"cpu": "avx2", "cuda": cuda})
     code, report = run_json(capsys)
     assert code == 0
     found = by_name(report)["kernels cuda"]
     assert (found["state"], found["detail"]) == (state, cuda)
     assert cure in found["cure"]
     assert "avx2" in by_name(report)["kernels cpu"]["detail"]
+
+
+def test_why_the_cuda_kernels_were_not_built_is_read_in_their_place(monkeypatch, capsys, tmp_path):
+    monkeypatch.setitem(sys.modules, "edgead.nvidia._cuda", None)
+    monkeypatch.setattr("edgead.cli.doctor.NOT_BUILT", tmp_path / "_cuda.not_built.txt")
+    assert by_name(run_json(capsys)[1])["kernels cuda"]["detail"] == "not built"
+    (tmp_path / "_cuda.not_built.txt").write_text("nvcc 11.4 at /x/nvcc is too old\n")
+    detail = by_name(run_json(capsys)[1])["kernels cuda"]["detail"]
+    assert detail == "not built: nvcc 11.4 at /x/nvcc is too old"
 
 
 def test_a_tensorrt_that_is_not_there_names_its_extra(monkeypatch, capsys):
@@ -80,7 +90,7 @@ def test_a_tensorrt_that_is_not_there_names_its_extra(monkeypatch, capsys):
     found = by_name(report)
     for name, extra in (("tensorrt", "nvidia"), ("tensorrt_rtx", "rtx")):
         assert (found[name]["state"], "not installed" in found[name]["detail"]) == ("missing", True)
-        assert found[name]["cure"].endswith(f'pip install "edgead[{extra}]"')
+        assert found[name]["cure"].endswith(f'pip install ".[{extra}]"  # in a clone of edgead')
 
 
 def test_a_tensorrt_that_does_not_load_is_told_with_its_cure(monkeypatch, capsys):
@@ -133,8 +143,8 @@ def test_a_broken_need_is_a_finding_and_exit_code_2(monkeypatch, capsys):
 
 def test_the_processor_is_named_as_the_system_names_it(monkeypatch):
     text = "processor\t: 0\nmodel name\t: Some CPU @ 3 GHz\nmodel name\t: Another\n"
-    monkeypatch.setattr(machine.Path, "read_text", lambda _: text)
-    assert machine.processor_name() == "Some CPU @ 3 GHz"
+    monkeypatch.setattr(doctor.Path, "read_text", lambda _: text)
+    assert doctor.processor_name() == "Some CPU @ 3 GHz"
 
 
 def test_extras_of_modules():

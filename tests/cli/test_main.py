@@ -170,8 +170,11 @@ def test_a_missing_extra_names_what_to_install(
     command(stand_in.run)
     monkeypatch.setattr(cli.importlib, "import_module", lambda _: stand_in)
     assert exit_code(name) == 1
-    wanted = f"edgead {name} needs the package {package}, which is not installed"
-    assert capsys.readouterr().err == f'edgead: {wanted}: pip install "edgead[{extra}]"\n'
+    expected = f"edgead {name} needs the package {package}, which is not installed"
+    assert (
+        capsys.readouterr().err
+        == f'edgead: {expected}: pip install ".[{extra}]"  # in a clone of edgead\n'
+    )
 
 
 def test_a_missing_module_of_no_extra_is_a_defect(command):

@@ -59,10 +59,10 @@ def test_polygons_and_png_make_a_bundle(run, bundle_dir, good_folder, save, tmp_
 
 def broken_masks(save):
     return {
-        "nothing drawn": ((), "nothing is drawn"),
-        "two corners": (("--polygon", "1,1 5,5"), "has 2 corners; wanted at least three"),
-        "no number": (("--polygon", "1,1 5,x 9,9"), "'5,x' is no corner"),
-        "three numbers": (("--polygon", "1,1,1 5,5 9,9"), "'1,1,1' is no corner"),
+        "nothing drawn": ((), "nothing to ignore"),
+        "two corners": (("--polygon", "1,1 5,5"), "has 2 corners; expected at least three"),
+        "no number": (("--polygon", "1,1 5,x 9,9"), "'5,x' is not a corner"),
+        "three numbers": (("--polygon", "1,1,1 5,5 9,9"), "'1,1,1' is not a corner"),
         "outside": (("--polygon", "1,1 91,5 9,9"), "91,5 of a polygon is outside the frame of 70"),
         "not finite": (("--polygon", "1,1 nan,5 9,9"), "outside the frame"),
         "no area": (("--polygon", "1,1 50,1 1,1"), "holds the centre of no pixel"),

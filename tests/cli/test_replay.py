@@ -1,4 +1,4 @@
-"""edgead replay: what was recorded is repeated, planted departures are found at their stage."""
+"""edgead replay: what was recorded is repeated, planted mismatches are found at their stage."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_what_did_not_change_is_repeated(run, run_json, bundle_dir, recorded, go
     assert out.splitlines()[-1] == "found  2 of 2 verdicts repeated to the last bit"
 
 
-def test_one_pixel_of_a_png_departs_at_the_frame(run, run_json, bundle_dir, recorded, good):
+def test_one_pixel_of_a_png_is_a_mismatch_at_the_frame(run, run_json, bundle_dir, recorded, good):
     frame = cv2.imread(str(good))
     frame[3, 4, 1] ^= 1
     cv2.imwrite(str(good), frame)
@@ -88,18 +88,20 @@ def test_one_pixel_of_a_png_departs_at_the_frame(run, run_json, bundle_dir, reco
     assert not one["lossy"]
     code, out, _ = run("replay", bundle_dir, recorded)
     assert code == 6
-    assert "1 departs at frame, score off by up to" in out
-    assert "was changed, or saved anew" in out
+    assert "1 mismatch at frame, score off by up to" in out
+    assert "was changed, or saved again" in out
     assert "JPEG" not in out
 
 
-def test_a_jpeg_of_the_frame_departs_at_the_frame_and_says_so(run, bundle_dir, recorded, good):
+def test_a_jpeg_of_the_frame_is_a_mismatch_at_the_frame_and_says_so(
+    run, bundle_dir, recorded, good
+):
     cv2.imwrite(str(good.with_suffix(".jpg")), cv2.imread(str(good)))
     good.unlink()
     code, out, _ = run("replay", bundle_dir, recorded)
     assert code == 6
-    assert "1 departs at frame" in out
-    assert "a JPEG or WebP holds the frame with loss" in out
+    assert "1 mismatch at frame" in out
+    assert "JPEG and WebP are lossy" in out
     assert "save PNG" in out
 
 
@@ -108,13 +110,13 @@ def off_by_one_ulp(array: np.ndarray) -> None:
 
 
 def test_another_preprocess_kernel(run_json, bundle_dir, recorded, monkeypatch):
-    original = Preprocessor.__call__
+    original = Preprocessor.run
 
     def planted(self, frame, out):
         original(self, frame, out)
         off_by_one_ulp(out)
 
-    monkeypatch.setattr(Preprocessor, "__call__", planted)
+    monkeypatch.setattr(Preprocessor, "run", planted)
     code, report = run_json("replay", bundle_dir, recorded)
     assert (code, stages(report)) == (6, ["preprocess", "preprocess"])
     assert report["notes"] == []
@@ -135,7 +137,9 @@ def test_other_preprocessing_in_the_bundle_is_another_bundle_first(
     assert out.splitlines()[1].startswith("note   2 verdicts recorded with another bundle: digest ")
 
 
-def test_other_weights_depart_at_the_engine(run, run_json, bundle_copy, edit, make_graph, recorded):
+def test_other_weights_are_a_mismatch_at_the_engine(
+    run, run_json, bundle_copy, edit, make_graph, recorded
+):
     edit(bundle_copy, files={"model.onnx": make_graph(gain=0.200001)})
     code, report = run_json("replay", bundle_copy, recorded)
     assert (code, stages(report)) == (6, ["engine", "engine"])
@@ -143,21 +147,21 @@ def test_other_weights_depart_at_the_engine(run, run_json, bundle_copy, edit, ma
     one = report["verdicts"][0]
     assert 0 < abs(one["score_difference"]) < 1e-4
     _, out, _ = run("replay", bundle_copy, recorded)
-    assert "2 depart at engine (pair 0, reference), score off by up to" in out
+    assert "2 mismatches at engine (pair 0, reference), score off by up to" in out
     assert "another graph, OpenVINO version, processor or number of threads" in out
 
 
 def test_a_kernel_with_another_map_and_one_with_another_score(
     run_json, bundle_dir, recorded, monkeypatch
 ):
-    original = AnomalyMap.__call__
+    original = AnomalyMap.run
 
     def other_map(self, pairs, out=None):
         maps, scores = original(self, pairs, out)
         off_by_one_ulp(maps)
         return maps, scores
 
-    monkeypatch.setattr(AnomalyMap, "__call__", other_map)
+    monkeypatch.setattr(AnomalyMap, "run", other_map)
     code, report = run_json("replay", bundle_dir, recorded)
     assert (code, stages(report)) == (6, ["anomaly_map", "anomaly_map"])
     assert [v["score_difference"] for v in report["verdicts"]] == [0, 0]
@@ -166,7 +170,7 @@ def test_a_kernel_with_another_map_and_one_with_another_score(
         maps, scores = original(self, pairs, out)
         return maps, np.nextafter(scores, np.float32(9))
 
-    monkeypatch.setattr(AnomalyMap, "__call__", other_score)
+    monkeypatch.setattr(AnomalyMap, "run", other_score)
     code, report = run_json("replay", bundle_dir, recorded)
     assert (code, stages(report)) == (6, ["score", "score"])
     assert all(v["score_difference"] > 0 for v in report["verdicts"])
@@ -217,7 +221,7 @@ def test_records_of_two_colour_orders_are_replayed_apart(run, bundle_dir, line, 
     code, out, err = run("replay", bundle_dir, path)
     assert (code, out) == (1, "")
     assert "recorded with color 'bgr' and 'rgb'" in err
-    assert "replay the records apart" in err
+    assert "replay the records separately" in err
 
 
 def test_lines_find_their_frames_as_evidence_or_by_name(
@@ -265,7 +269,7 @@ def test_a_frame_that_is_gone_does_not_stop_the_others(run, run_json, bundle_dir
     assert code == 1
     failed = [v for v in report["verdicts"] if "error" in v]
     assert len(failed) == 1
-    assert f"its frame {good} is missing: copy it back, or say where" in failed[0]["error"]
+    assert f"its frame {good} is missing: copy it back, or name the" in failed[0]["error"]
     assert report["repeated"] == 1
     code, out, err = run("replay", bundle_dir, recorded)
     assert code == 1
@@ -277,8 +281,8 @@ def test_a_frame_that_is_gone_does_not_stop_the_others(run, run_json, bundle_dir
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('{"frame": 3, "score": 0.', "line 1 is no JSON object: it is damaged"),
-        ("[1]\n", "line 1 is no JSON object"),
+        ('{"frame": 3, "score": 0.', "line 1 is not a JSON object: it is damaged"),
+        ("[1]\n", "line 1 is not a JSON object"),
         ("", "holds no verdict of a frame that was scored"),
         ('{"frame": 3, "error": "no picture"}\n', "holds no verdict of a frame"),
         ('{"frame": 3, "score": 0.5}\n', "record with edgead watch --digests or edgead score"),
@@ -298,7 +302,7 @@ def test_a_damaged_line_is_named_before_anything_is_scored(run, bundle_dir, line
     path = write(line(file=str(good)), line(file=str(good), score="high"))
     code, out, err = run("replay", bundle_dir, path)
     assert (code, out) == (1, "")
-    assert "line 2 is damaged: score is 'high', wanted a number" in err
+    assert "line 2 is damaged: score is 'high', expected a number" in err
 
 
 def test_lines_without_any_saved_frame(run, bundle_dir, line, write, tmp_path):
@@ -312,16 +316,16 @@ def test_lines_without_any_saved_frame(run, bundle_dir, line, write, tmp_path):
 def test_folders_that_are_none(run, bundle_dir, recorded, tmp_path, good):
     code, _, err = run("replay", bundle_dir, tmp_path)
     assert code == 1
-    assert "holds no verdict.json: wanted the folder of edgead watch --evidence" in err
+    assert "holds no verdict.json: expected the folder of edgead watch --evidence" in err
     code, _, err = run("replay", bundle_dir, recorded, "--frames", tmp_path / "absent")
     assert code == 1
-    assert "wanted the folder of saved frames" in err
+    assert "expected the folder of saved frames" in err
     code, _, err = run("replay", bundle_dir, tmp_path / "absent.jsonl")
     assert code == 1
     assert "does not exist" in err
     code, _, err = run("replay", bundle_dir, good)
     assert code == 1
-    assert "is no text" in err
+    assert "is not text" in err
 
 
 def test_score_has_digests_in_json_only(run, bundle_dir, good):

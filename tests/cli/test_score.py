@@ -104,10 +104,10 @@ def test_what_comes_next_keeps_the_settings(run, bundle_dir, good):
     assert last == f"next   edgead score {bundle_dir} {good} --heatmap heatmaps"
 
 
-@pytest.mark.parametrize(("name", "wanted"), [("good", 0), ("scratched", 3)])
-def test_exit_code_says_whether_a_frame_is_anomalous(run, request, bundle_dir, name, wanted):
+@pytest.mark.parametrize(("name", "expected"), [("good", 0), ("scratched", 3)])
+def test_exit_code_says_whether_a_frame_is_anomalous(run, request, bundle_dir, name, expected):
     image = request.getfixturevalue(name)
-    assert run("score", bundle_dir, image, "--exit-code")[0] == wanted
+    assert run("score", bundle_dir, image, "--exit-code")[0] == expected
     assert run("score", bundle_dir, image)[0] == 0
 
 
@@ -115,9 +115,9 @@ def test_the_false_reject_rate_decides(run_json, bundle_dir, tiny, save, make_fr
     scores = tiny.manifest.calibration.scores
     middle = int(np.argsort(scores)[len(scores) // 2])
     image = save("middle.png", make_frame(middle))  # a calibration frame of middling score
-    for rate, wanted in ((0.9, True), (0.1, False)):
+    for rate, expected in ((0.9, True), (0.1, False)):
         _, report = run_json("score", bundle_dir, image, "--false-reject-rate", rate)
-        assert report["frames"][0]["is_anomalous"] is wanted
+        assert report["frames"][0]["is_anomalous"] is expected
 
 
 @pytest.mark.parametrize("rate", [0.001, 0, 1, -0.1, "nan"])

@@ -16,7 +16,7 @@ from edgead.anomaly_map import DISTANCES, FUSIONS, POOLINGS, MapParams
 from edgead.preprocess import DTYPES, LAYOUTS, PreprocessParams, normalisation
 
 HERE = Path(__file__).resolve().parent
-CSRC = HERE.parents[1] / "csrc"
+CSRC = HERE.parents[1] / "csrc" / "kernels"
 FLAGS = (
     *("-std=c++17", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"),
     *("-DEDGEAD_CUDA_ON_CPU", f"-I{HERE}", f"-I{CSRC}"),

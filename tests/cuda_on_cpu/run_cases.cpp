@@ -167,7 +167,7 @@ void run_preprocess(Cases& cases) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 4) give_up("wanted INPUT OUTPUT SEED");
+  if (argc != 4) give_up("expected INPUT OUTPUT SEED");
   cuda_on_cpu::set_seed(std::atoi(argv[3]));
   Cases cases(argv[1], argv[2]);
   while (cases.more()) (cases.integer() == 0 ? run_preprocess : run_anomaly_map)(cases);

@@ -230,7 +230,7 @@ def test_images_directly_in_test(mvtec, save_image, make_part):
 def test_image_without_mask_among_others_that_have_one(mvtec, save_image, make_part):
     save_image(mvtec / "test/scratch/new.png", make_part(1))
     wanted = mvtec / "ground_truth/scratch/new_mask.png"
-    _refused(mvtec, str(mvtec / "test/scratch/new.png"), "has no mask", f"wanted {wanted}")
+    _refused(mvtec, str(mvtec / "test/scratch/new.png"), "has no mask", f"expected {wanted}")
 
 
 def test_mask_without_image(mvtec, save_image, make_part):

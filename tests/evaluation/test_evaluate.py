@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 from edgead_training.data import Dataset, open_dataset
-from edgead_training.evaluation.evaluate import METRIC_KEYS, evaluate
+from edgead_training.evaluation.evaluate import evaluate
 from edgead_training.evaluation.gallery import THUMBNAIL, Gallery
 from edgead_training.evaluation.report import write_report
 from sklearn import metrics as sk
@@ -28,12 +28,12 @@ def _only(dataset: Dataset, *labels: str) -> Dataset:
     return replace(dataset, test=tuple(s for s in dataset.test if s.label in labels))
 
 
-def test_image_figures(detector, dataset):
+def test_image_figures(detector, dataset, metric_keys):
     found = evaluate(detector, dataset)
-    scores, labels = [20, 30, 60, 40, 200, 250], [0, 0, 0, 1, 1, 1]
-    assert tuple(found.metrics) == METRIC_KEYS
+    assert tuple(found.metrics) == metric_keys
     assert found.metrics["image_auroc"] == pytest.approx(8 / 9)  # 40 < 60 is the one pair lost
-    assert found.metrics["image_ap"] == pytest.approx(sk.average_precision_score(labels, scores))
+    # 250 and 200 come first with precision 1, then 60, then 40 as the third of four
+    assert found.metrics["image_ap"] == pytest.approx((1 + 1 + 3 / 4) / 3)
     assert found.metrics["f1_max"] == pytest.approx(6 / 7)  # at 40: three caught, one rejected
     assert found.metrics["false_reject_promised"] == 0.2
     assert found.metrics["false_reject_reached"] == pytest.approx(1 / 3)
@@ -56,9 +56,9 @@ def test_pixel_figures(detector, dataset):
     assert found.metrics["aupro"] == pytest.approx((step / 2 + 0.3 - step) / 0.3)
 
 
-def test_records_kinds_and_counts(detector, dataset):
+def test_images_kinds_and_counts(detector, dataset):
     found = evaluate(detector, dataset)
-    outcomes = {record.name: record.outcome for record in found.records}
+    outcomes = {image.name: image.outcome for image in found.images}
     assert outcomes == {
         "test/good/0.png": "passed",
         "test/good/1.png": "passed",
@@ -77,7 +77,7 @@ def test_records_kinds_and_counts(detector, dataset):
     assert found.quantiles["good"][3] == 30.0
     assert (found.name, found.data_name, found.n_calibration) == ("bright", "parts", 4)
     assert found.latency_ms == {"median": 2.0, "p95": 2.0}
-    assert {r.frame_size for r in found.records} == {(16, 20)}
+    assert {r.frame_size for r in found.images} == {(16, 20)}
     assert any("without mask" in note for note in found.notes)
     assert any("only 3" in note for note in found.notes)
 
@@ -155,7 +155,7 @@ def test_bad_input(detector, dataset, mvtec, save_image, make_part):
 
 
 def test_gallery_shows_mistakes_first_then_close_calls(detector, dataset):
-    names = [p.record.name for p in evaluate(detector, dataset, gallery=60).pictures]
+    names = [p.image.name for p in evaluate(detector, dataset, gallery=60).pictures]
     assert names == [
         "test/scratch/0.png",  # missed
         "test/good/2.png",  # rejected
@@ -172,7 +172,7 @@ def test_gallery_thumbnails_are_the_images(detector, dataset):
         cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
         for data in (first.frame, first.overlay, first.mask)
     )
-    original = read_image(dataset.root / first.record.name)
+    original = read_image(dataset.root / first.image.name)
     assert first.size == original.shape == frame.shape == overlay.shape[:2]
     assert np.abs(frame.astype(int) - original).mean() < 3  # JPEG
     np.testing.assert_array_equal(mask > 0, read_image(dataset.root / MASK_0) > 0)
@@ -194,15 +194,15 @@ class _Drawable:
 def _offer(gallery: Gallery, outcome: str, score: float, label: str = "dent", **given) -> None:
     label = label if outcome in ("missed", "caught") else "good"
     name = f"{outcome} {label} {score:g}"
-    record = SimpleNamespace(
+    image = SimpleNamespace(
         name=name, label=label, is_good=label == "good", outcome=outcome, score=score
     )
     frame = given.get("frame", np.zeros((4, 4), np.uint8))
-    gallery.offer(record, frame, _Drawable(frame), given.get("mask"))
+    gallery.offer(image, frame, _Drawable(frame), given.get("mask"))
 
 
 def _names(gallery: Gallery) -> list[str]:
-    return [picture.record.name for picture in gallery.selection()]
+    return [picture.image.name for picture in gallery.selection()]
 
 
 def test_gallery_keeps_the_most_telling_whatever_their_order():
@@ -243,8 +243,8 @@ def test_gallery_draws_only_what_it_keeps():
     for score in range(2):
         _offer(gallery, "missed", score)
     # Refused before anything is drawn: no array, no overlay is asked for.
-    record = SimpleNamespace(name="x", label="dent", is_good=False, outcome="missed", score=5.0)
-    gallery.offer(record, None, None, None)
+    image = SimpleNamespace(name="x", label="dent", is_good=False, outcome="missed", score=5.0)
+    gallery.offer(image, None, None, None)
     assert _names(gallery) == ["missed dent 0", "missed dent 1"]
 
 

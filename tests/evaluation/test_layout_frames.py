@@ -68,7 +68,7 @@ def mask(root):
         (lambda r: np.save(mask(r), np.array([None] * 11), allow_pickle=True), "cannot be read"),
         (lambda r: mask(r).write_bytes(b"\x93NUMPY"), "cannot be read"),
         (lambda r: mask(r).write_bytes(b""), "cannot be read"),
-        (lambda r: mask(r).unlink(), "is missing; wanted a .npy file"),
+        (lambda r: mask(r).unlink(), "is missing; expected a .npy file"),
         (lambda r: np.save(mask(r).with_name("01_03.npy"), np.zeros(3)), "a video without frames"),
         (lambda r: (r / "testing/frames/02").mkdir(), "holds no frames"),
         (

@@ -94,7 +94,7 @@ def test_visa_with_a_csv_that_a_spreadsheet_saved(visa):
     ("old", "new", "said"),
     [
         ("object,split,", "what,split,", ["columns", "object,split,label,image,mask"]),
-        ("candle,train", "candle,dev", ["split 'dev'", "wanted train or test"]),
+        ("candle,train", "candle,dev", ["split 'dev'", "expected train or test"]),
         ("test,anomaly", "test,bad", ["label 'bad'", "normal or anomaly"]),
         ("Normal/0001.JPG", "Normal/9.JPG", ["no such file", "unpack", "Normal/9.JPG"]),
         ("candle/Data/Images/Normal/0001", "candle/../0001", ["not inside", "correct the row"]),
@@ -151,7 +151,7 @@ def test_mvtec3d_with_a_test_set_only(bagel):
 def test_mvtec3d_that_lacks_something(bagel):
     images, masks = bagel / "test/hole/rgb", bagel / "test/hole/gt"
     (masks / "000.png").rename(masks / "001.png")
-    _refused(bagel, f"{images / '000.png'} has no mask", f"wanted {masks / '000.png'}")
+    _refused(bagel, f"{images / '000.png'} has no mask", f"expected {masks / '000.png'}")
     (images / "000.png").unlink()
     _refused(bagel, "001.png is a mask without image")
     (masks / "001.png").unlink()
@@ -269,14 +269,14 @@ def test_one_category_of_several(two):
     assert [s.name for s in dataset.train] == [f"cable/train/good/{i}.png" for i in range(3)]
     assert dataset.categories == ("cable",)
     _refused(two, "--category cabel is not in", "bottle, cable", category="cabel")
-    _refused(two / "cable", "no folders of categories", "leave it out", category="cable")
+    _refused(two / "cable", "no folders of categories", "remove the option", category="cable")
 
 
 def test_a_category_with_one_image(two):
     for i in (1, 2):
         (two / f"cable/train/good/{i}.png").unlink()
     where = str(two / "cable/train/good")
-    _refused(two, where, "one image", "at least two", "leave this category out")
+    _refused(two, where, "one image", "at least two", "move the folder of this category away")
 
 
 def test_categories_of_several_layouts(two, put):
@@ -293,7 +293,7 @@ def test_categories_of_several_layouts(two, put):
 def test_a_named_layout_is_held_to(two, put):
     assert len(open_dataset(two / "cable/train", layout="folder").train) == 3
     _refused(two, "does not look like --layout ksdd2", "<number>_GT.png", layout="ksdd2")
-    _refused(two, "--layout visaa is none", ", ".join(LAYOUTS), layout="visaa")
+    _refused(two, "--layout visaa is not a layout", ", ".join(LAYOUTS), layout="visaa")
 
 
 def test_the_commands_name_every_layout(capsys):

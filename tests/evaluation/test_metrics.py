@@ -1,11 +1,11 @@
-"""The metrics against scikit-learn, cases computed by hand, and a slow float64 threshold loop."""
+"""Image figures against slow loops and by hand, pixel figures against scikit-learn and a loop."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 from edgead_training.evaluation import metrics
-from scipy import ndimage, stats
+from scipy import ndimage
 from sklearn import metrics as sk
 
 # All counts are exact integers and the rest is a handful of float64 operations per term.
@@ -25,25 +25,41 @@ CASES = [_case(s, n, ties) for s in range(4) for n in (2, 7, 200) for ties in (N
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("case", range(len(CASES)))
-def test_image_metrics_equal_scikit_learn(case, dtype):
+def test_image_metrics_equal_a_loop_over_pairs_and_thresholds(case, dtype):
     scores, labels = CASES[case]
     scores = scores.astype(dtype)
-    assert metrics.auroc(scores, labels) == pytest.approx(sk.roc_auc_score(labels, scores), **CLOSE)
-    assert metrics.average_precision(scores, labels) == pytest.approx(
-        sk.average_precision_score(labels, scores), **CLOSE
-    )
-    precision, recall, _ = sk.precision_recall_curve(labels, scores)
-    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-300)
-    assert metrics.f1_max(scores, labels) == pytest.approx(f1.max(), **CLOSE)
+    pairs = [(d > g) + (d == g) / 2 for d in scores[labels] for g in scores[~labels]]
+    precision_steps, f1, found = 0.0, 0.0, 0
+    for threshold in np.unique(scores)[::-1]:
+        true, false = (int((scores[of] >= threshold).sum()) for of in (labels, ~labels))
+        precision_steps += (true - found) / labels.sum() * true / (true + false)
+        f1, found = max(f1, 2 * true / (true + false + labels.sum())), true
+    assert metrics.auroc(scores, labels) == pytest.approx(np.mean(pairs), **CLOSE)
+    assert metrics.average_precision(scores, labels) == pytest.approx(precision_steps, **CLOSE)
+    assert metrics.f1_max(scores, labels) == pytest.approx(f1, **CLOSE)
 
 
 @pytest.mark.parametrize("case", range(len(CASES)))
-def test_roc_curve_has_every_point_of_scikit_learn(case):
+def test_roc_curve_goes_through_the_rates_at_every_threshold(case):
     scores, labels = CASES[case]
     false, true = metrics.roc_curve(scores, labels)
-    expected_false, expected_true, _ = sk.roc_curve(labels, scores, drop_intermediate=False)
-    np.testing.assert_allclose(false, expected_false, rtol=1e-12)
-    np.testing.assert_allclose(true, expected_true, rtol=1e-12)
+    assert (false[0], true[0], false[-1], true[-1]) == (0, 0, 1, 1)
+    for threshold in np.unique(scores):
+        x, y = ((scores[of] >= threshold).mean() for of in (~labels, labels))
+        at = np.searchsorted(false, x)  # the first corner that is not left of x
+        if false[at] == x:  # on a vertical piece: between its ends
+            last = np.searchsorted(false, x, side="right") - 1
+            assert true[at] - 1e-12 <= y <= true[last] + 1e-12
+        else:
+            slope = (true[at] - true[at - 1]) / (false[at] - false[at - 1])
+            assert y == pytest.approx(true[at - 1] + slope * (x - false[at - 1]), **CLOSE)
+
+
+def test_roc_curve_keeps_corners_only():
+    # falling: 3 defects, 4 good, 1 defect: up, right, up
+    false, true = metrics.roc_curve([8, 7, 6, 5, 4, 3, 2, 1], [1, 1, 1, 0, 0, 0, 0, 1])
+    assert list(zip(false, true, strict=True))[-3:] == [(0, 0.75), (1, 0.75), (1, 1)]
+    assert len(false) <= 5  # not one point for each of the eight thresholds
 
 
 def test_ties_by_hand():
@@ -70,7 +86,7 @@ def test_one_class_has_no_figure():
 def test_what_is_not_a_score_is_refused():
     with pytest.raises(ValueError, match="NaN"):
         metrics.auroc([1.0, np.nan], [0, 1])
-    with pytest.raises(ValueError, match="wanted the same"):
+    with pytest.raises(ValueError, match="expected the same"):
         metrics.auroc([1.0, 2.0], [0])
     with pytest.raises(ValueError, match="limit"):
         metrics.aupro(np.ones((1, 2, 2)), np.eye(2, dtype=bool)[None], limit=0.0)
@@ -158,8 +174,18 @@ def test_resize_mask_takes_the_nearest_pixel():
 
 
 @pytest.mark.parametrize(("hits", "n"), [(0, 20), (1, 20), (10, 20), (20, 20), (3, 1000)])
-def test_wilson_interval_equals_scipy(hits, n):
-    expected = stats.binomtest(hits, n).proportion_ci(0.95, method="wilson")
-    assert metrics.wilson_interval(hits, n) == pytest.approx(tuple(expected), rel=1e-9, abs=1e-12)
-    with pytest.raises(ValueError):
-        metrics.wilson_interval(n + 1, n)
+def test_wilson_interval_holds_the_shares_that_differ_by_less_than_two_sigma(hits, n):
+    """Its ends are the p with |hits / n - p| = 1.96 sqrt(p (1 - p) / n), or the ends of [0, 1]."""
+    low, high = metrics.wilson_interval(hits, n)
+    for end in (low, high):
+        if 0 < end < 1:
+            sigma = np.sqrt(end * (1 - end) / n)
+            assert abs(hits / n - end) == pytest.approx(1.959963984540054 * sigma, rel=1e-9)
+    assert (low == 0, high == 1) == (hits == 0, hits == n)
+    assert low < high
+
+
+@pytest.mark.parametrize(("hits", "n"), [(21, 20), (-1, 20), (0, 0)])
+def test_wilson_interval_of_no_share(hits, n):
+    with pytest.raises(ValueError, match="is not a share"):
+        metrics.wilson_interval(hits, n)

@@ -11,9 +11,10 @@ import cv2
 import numpy as np
 import pytest
 from edgead_training.data import open_dataset
+from edgead_training.evaluation import report
+from edgead_training.evaluation.charts import histogram, roc
 from edgead_training.evaluation.evaluate import evaluate
-from edgead_training.evaluation.report import render, write_report
-from edgead_training.evaluation.report_charts import histogram, roc
+from edgead_training.evaluation.report import write_report
 
 VOID = {"meta", "img", "br", "link", "input", "line", "circle", "rect", "path"}
 
@@ -50,6 +51,10 @@ class Page(HTMLParser):
     @property
     def text(self) -> str:
         return " ".join("".join(self.words).split())
+
+
+def render(evaluation) -> str:
+    return report.render(evaluation).decode()
 
 
 @pytest.fixture
@@ -116,22 +121,21 @@ def test_every_picture_decodes_and_has_words_instead(evaluation):
 
 def test_whatever_names_hold_is_text(evaluation):
     nasty = "<script>alert(1)</script>\"'&\udcff"
-    records = tuple(replace(r, name=nasty, label=nasty) for r in evaluation.records)
+    images = tuple(replace(i, name=nasty, label=nasty) for i in evaluation.images)
     pictures = tuple(
-        replace(p, record=replace(p.record, name=nasty, label=nasty)) for p in evaluation.pictures
+        replace(p, image=replace(p.image, name=nasty, label=nasty)) for p in evaluation.pictures
     )
     changed = replace(
         evaluation,
         name=nasty,
         data_name=nasty,
-        records=records,
+        images=images,
         pictures=pictures,
         engine={nasty: nasty},
         provenance={"method": nasty},
         notes=(nasty,),
     )
     text = render(changed)
-    text.encode("utf-8")  # bytes that were no UTF-8 in a file name do not stop the page
     page = Page(text)
     assert page.open == []
     assert len(page.all("script")) == 1
@@ -139,15 +143,15 @@ def test_whatever_names_hold_is_text(evaluation):
 
 
 def test_a_broken_promise_is_called_so(evaluation):
-    good = [r for r in evaluation.records if r.is_good]
+    good = [r for r in evaluation.images if r.is_good]
     many = tuple(replace(good[2], name=str(i)) for i in range(30))  # 30 false rejects of 30
-    text = Page(render(replace(evaluation, records=many))).text
+    text = Page(render(replace(evaluation, images=many))).text
     assert "30 of 30 good parts rejected" in text
     assert "more than chance explains" in text
     none = tuple(replace(good[0], name=str(i)) for i in range(30))
     assert (
         "reached 0 % (95 % interval 0.0 to 11.4 %)"
-        in Page(render(replace(evaluation, records=none))).text
+        in Page(render(replace(evaluation, images=none))).text
     )
 
 
@@ -187,7 +191,7 @@ def test_histogram_counts_everyone_on_the_right_side_of_the_threshold(spread):
     good = np.exp(spread * rng.normal(-1.5, 0.3, 40))
     bad = np.exp(spread * rng.normal(1.0, 0.4, 90))
     limit = float((good.max() + bad.min()) / 2)
-    svg = histogram(good, bad, limit)
+    svg = str(histogram(good, bad, limit))
     line = float(re.search(r'class="threshold" x1="([\d.]+)"', svg)[1])
     left, right = _bars(svg, "good"), _bars(svg, "defective")
     assert sum(n for n, _, _ in left) == 40
@@ -205,7 +209,7 @@ def test_histogram_counts_everyone_on_the_right_side_of_the_threshold(spread):
     [([1.0, 1.0], [1.0], 1.0), ([0.0], [], 0.0), ([], [-3.0, 5.0], 2.0), ([1e-9], [1e9], 1.0)],
 )
 def test_histogram_of_odd_scores(good, bad, limit):
-    svg = histogram(np.array(good), np.array(bad), limit)
+    svg = str(histogram(np.array(good), np.array(bad), limit))
     assert "nan" not in svg
     assert "inf" not in svg
     assert svg.count('class="grid"') <= 12
@@ -214,14 +218,13 @@ def test_histogram_of_odd_scores(good, bad, limit):
 
 
 def test_roc_goes_through_the_points():
-    false = np.array([0.0, 0.0, 0.0, 0.5, 0.5, 1.0])
-    true = np.array([0.0, 0.25, 0.5, 0.5, 1.0, 1.0])
-    svg = roc(false, true, (0.5, 1.0), 0.05)
+    false = np.array([0.0, 0.0, 0.5, 0.5, 1.0])
+    true = np.array([0.0, 0.5, 0.5, 1.0, 1.0])
+    svg = str(roc(false, true, (0.5, 1.0), 0.05))
     path = re.search(r'class="curve" d="M([^"]+)"', svg)[1]
     points = [tuple(map(float, pair.split())) for pair in path.split(" L")]
     (x0, y0), (x1, y1) = points[0], points[-1]
     shares = [((x - x0) / (x1 - x0), (y - y0) / (y1 - y0)) for x, y in points]
-    # (0, 0.25) lies in the middle of a straight piece and is left out.
     assert shares == [(0, 0), (0, 0.5), (0.5, 0.5), (0.5, 1), (1, 1)]
     x, y = map(float, re.search(r'class="point" cx="([\d.]+)" cy="([\d.]+)"', svg).groups())
     assert (x, y) == points[3]

@@ -76,11 +76,11 @@ def test_no_part_is_on_both_sides(parts, seed, fraction):
     )  # fmt: skip
     for category in "ab":
         found = sum(s.category == category for s in calibration)
-        wanted = sum(parts.values()) * fraction
+        expected = sum(parts.values()) * fraction
         largest = max(parts.values())
         # Whole parts: the last one taken goes beyond by less than its size; one part must be left.
-        assert found < wanted + 0.5 + largest
-        assert found >= wanted - 0.5 or len([k for k in learnt if k[0] == category]) == 1
+        assert found < expected + 0.5 + largest
+        assert found >= expected - 0.5 or len([k for k in learnt if k[0] == category]) == 1
 
 
 def test_the_place_of_a_part_follows_from_its_id_alone():
@@ -93,9 +93,9 @@ def test_the_place_of_a_part_follows_from_its_id_alone():
     ("group", "said"),
     [
         ("_num_[0-9]+", "has no group; put parentheses"),
-        ("_num_([0-9]+", "is no regular expression"),
+        ("_num_([0-9]+", "is not a regular expression"),
         ("_part_([0-9]+)", r"does not say which part exp1_num_1\.jpg shows"),
-        ("_(num)_", "of 1 part by --group.*at least two parts.*leave --group out"),
+        ("_(num)_", "of 1 part by --group.*at least two parts.*remove --group"),
     ],
 )
 def test_an_expression_that_does_not_fit(group, said):

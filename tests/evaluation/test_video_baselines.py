@@ -43,8 +43,10 @@ def test_smoothing_leaves_a_constant_alone_and_spreads_a_peak(script):
     smoothed = script["smoothed"]
     np.testing.assert_allclose(smoothed(np.full(30, 3.0), 4.0), 3.0, rtol=1e-12)
     peak = smoothed(np.eye(1, 81, 40)[0], 2.0)
-    wanted = np.exp(-0.5 * ((np.arange(81) - 40) / 2.0) ** 2)
-    np.testing.assert_allclose(peak, wanted / wanted.sum(), atol=1e-4)  # the kernel ends at 4 sigma
+    expected = np.exp(-0.5 * ((np.arange(81) - 40) / 2.0) ** 2)
+    np.testing.assert_allclose(
+        peak, expected / expected.sum(), atol=1e-4
+    )  # the kernel ends at 4 sigma
 
 
 def test_the_script(tmp_path, save_image, make_part, monkeypatch, capsys):

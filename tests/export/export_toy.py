@@ -62,8 +62,8 @@ class ToyMethod(Method):
         inputs = torch.cat([F.avg_pool2d(x, 5, 1, 2), edges, self.prompt(reference[1])], dim=1)
         small = self.recover(F.avg_pool2d(inputs, 2))
         grown = F.interpolate(small, size=SIZE, mode="bilinear", align_corners=False)
-        restored = self.features(F.avg_pool2d(x, 3, 1, 1) + torch.tanh(grown) * 0.2)
-        return [(a.float(), b.float()) for a, b in zip(reference, restored, strict=True)]
+        reconstructed = self.features(F.avg_pool2d(x, 3, 1, 1) + torch.tanh(grown) * 0.2)
+        return [(a.float(), b.float()) for a, b in zip(reference, reconstructed, strict=True)]
 
     def pairs(self) -> tuple[Pair, ...]:
         return tuple(

@@ -49,7 +49,7 @@ def test_counts_by_hand() -> None:
     # Stored in half, but the product runs in float32: the dtype that counts is the product's.
     assert census.weights == {"float16": 6, "float32": 20}
     assert census.float32_products == ("lookup",)
-    assert census.half_share == pytest.approx(6 / 26)
+    assert census.share("float16") == pytest.approx(6 / 26)
 
 
 def test_a_stack_of_matrices_is_no_weight() -> None:
@@ -75,7 +75,7 @@ def test_toy_in_both_precisions() -> None:
     single, double = take_census(to_onnx(toy)), take_census(to_onnx(half(toy)))
     check_precision(single, "float32")
     check_precision(double, "float16")
-    assert single.half_share == 0.0
+    assert single.share("float16") == 0.0
     assert double.operators["Conv"] == {"float16": sum(single.operators["Conv"].values())}
     assert list(double.operators["MatMul"]) == ["float32"]  # the lookup, kept precise on purpose
     keys = toy.keys.numel()
@@ -83,7 +83,7 @@ def test_toy_in_both_precisions() -> None:
 
 
 class WideToy(ToyMethod):
-    """A trunk that casts its weights back to float32: stored in half, computed in float32."""
+    """Networks that cast their weights back to float32: stored in half, computed in float32."""
 
     def features(self, x):
         first = F.conv2d(x.float(), self.stem.weight.float(), self.stem.bias.float(), 2, 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from export_toy import ToyMethod, frames
 
 from edgead.cli.main import main
 from edgead.errors import MissingExtraError
+from edgead.installation import cure
 
 LIGHT = """
 import sys
@@ -50,7 +52,7 @@ def test_missing_torch_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
         "edgead.installation.find_spec", lambda n: None if n == "torch" else find(n)
     )
     args = argparse.Namespace(run="r", out="a.edgead", false_reject_rate=None, opset=17, json=False)
-    with pytest.raises(MissingExtraError, match=r"needs torch.*pip install \"edgead\[train\]\""):
+    with pytest.raises(MissingExtraError, match="needs torch.*" + re.escape(cure("train"))):
         command.run(args)
 
 
@@ -69,11 +71,9 @@ def test_a_mistake_is_one_sentence(arguments, tmp_path, monkeypatch, capsys) -> 
 def toy_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """``export_run`` on the toy instead of a trained run; ``data`` names the layout it had."""
 
-    def export_toy(run, out, *, data, log, int8=False, calibration=None, **settings):
-        provenance = {"data": {"layout": data or "mvtec"}}
-        return export_method(
-            ToyMethod(), frames(3), out, provenance=provenance, log=log, **settings
-        )
+    def export_toy(run, out, options, *, log):
+        provenance = {"data": {"layout": options.data or "mvtec"}}
+        return export_method(ToyMethod(), frames(3), out, options, provenance=provenance, log=log)
 
     monkeypatch.setattr(exporter, "export_run", export_toy)
 
@@ -90,8 +90,8 @@ def test_prints_what_it_wrote_and_what_comes_next(toy_run, tmp_path: Path, capfd
 
 
 def test_one_calibration_image_gives_one_score(tmp_path: Path, capfd, monkeypatch) -> None:
-    def export_toy(run, out, *, data, log, int8=False, calibration=None, **settings):
-        return export_method(ToyMethod(), frames(1), out, provenance={}, log=log, **settings)
+    def export_toy(run, out, options, *, log):
+        return export_method(ToyMethod(), frames(1), out, options, log=log)
 
     monkeypatch.setattr(exporter, "export_run", export_toy)
     assert main(["export", "run", "--out", str(tmp_path / "toy.edgead"), "--float32-only"]) == 0

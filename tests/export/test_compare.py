@@ -14,11 +14,11 @@ from edgead.errors import ExportError
 KINDS = (("torch", "float32"), ("engine", "float32"), ("fast", "float16"))
 
 
-def measured(scores: list[list[float]]) -> compare.Measured:
+def measured(scores: list[list[float]]) -> compare.PathScores:
     table = np.array(scores)
     images = tuple(f"{i}.png" for i in range(table.shape[1]))
     zero = np.zeros_like(table)
-    return compare.Measured(KINDS[: len(table)], images, table, table, zero, zero)
+    return compare.PathScores(KINDS[: len(table)], images, table, table, zero, zero)
 
 
 def test_spread_by_hand() -> None:
@@ -29,17 +29,17 @@ def test_spread_by_hand() -> None:
 
 
 def test_measure_and_differences_by_hand() -> None:
-    def path(name: str, precision: str, offset: float, peak: float) -> compare.Path:
+    def path(name: str, precision: str, offset: float, peak: float) -> compare.ScoringPath:
         def run(frame):
             values = np.zeros((2, 2), np.float32)
             values[0, 0] = frame[0] + peak
             return values, float(frame[0] + offset)
 
-        return compare.Path(name, precision, run)
+        return compare.ScoringPath(name, precision, run)
 
     paths = [path("torch", "float32", 0, 0), path("fast", "float16", 0.5, 0.25)]
     frames = [("a", np.array([1.0])), ("b", np.array([2.0]))]
-    found = compare.measure(paths, frames)
+    found = compare.score_paths(paths, frames)
     assert found.images == ("a", "b")
     np.testing.assert_array_equal(found.scores, [[1, 2], [1.5, 2.5]])
     np.testing.assert_array_equal(found.peaks, [[1, 2], [1.25, 2.25]])
@@ -48,7 +48,7 @@ def test_measure_and_differences_by_hand() -> None:
     [row] = compare.differences(compare.join(found, found), usual=2.0)
     assert row == compare.Difference("fast", "float16", 0.5, 0.5, 0.25, 0.0625, "a")
     # What is beyond the usual counts by how many times: 2 is twice 1, 1 is not.
-    found = compare.measure(paths, frames, usual=1.0)
+    found = compare.score_paths(paths, frames, usual=1.0)
     np.testing.assert_array_equal(found.map_largest, [[0, 0], [0.25, 0.125]])
     [row] = compare.differences(found, usual=1.0)
     assert (row.score_largest, row.score_mean) == (0.5, 0.375)
@@ -60,7 +60,7 @@ def test_a_map_that_is_not_finite_is_refused(bad: float) -> None:
         return np.array([[0.0, bad]], np.float32), 0.0
 
     with pytest.raises(ExportError, match=r"fast \(float16\) gives a map .* not finite on x.png"):
-        compare.measure([compare.Path("fast", "float16", run)], [("x.png", np.zeros(1))])
+        compare.score_paths([compare.ScoringPath("fast", "float16", run)], [("x.png", np.zeros(1))])
 
 
 @pytest.mark.parametrize(

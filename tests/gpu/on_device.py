@@ -21,9 +21,9 @@ Pairs = Sequence[tuple[NDArray[Any], NDArray[Any]]]
 def open_device() -> OnDevice:
     """cuda:0. Errors: DeviceError: no kernels, PyCUDA, driver or device."""
     try:
-        from edgead import _cuda
+        from edgead.nvidia import _cuda
     except ImportError as error:
-        raise DeviceError(f"edgead._cuda is not built ({error}): make install") from error
+        raise DeviceError(f"edgead.nvidia._cuda is not built ({error}): make install") from error
     return OnDevice(open_memory(0), _cuda)
 
 

@@ -47,7 +47,7 @@ def assert_close(pairs, params, simd="", layout="NCHW", roi=None):
     if layout == "NHWC":
         laid_out = [tuple(x.transpose(0, 2, 3, 1).copy() for x in pair) for pair in pairs]
     kernel = AnomalyMap(params, shapes, dtype=dtype, layout=layout, roi=roi, simd=simd)
-    maps, scores = kernel(laid_out)
+    maps, scores = kernel.run(laid_out)
     exact_maps, exact_scores = exact.anomaly_map(pairs, params, roi)
     # Cosine is a difference from 1: its error is absolute. A product of maps errs like its factors.
     scale = max(1.0, float(np.abs(exact_maps).max())) * len(pairs)
@@ -111,16 +111,20 @@ def test_distances_by_hand(simd):
     b = np.array([4, 3, 0, 0, 1], np.float32).reshape(1, 5, 1, 1)
     for distance, expected in [("cosine", 1 - 25 / 26), ("l1", 2 / 5), ("l2", 2 / 5)]:
         params = MapParams((2, 3), distance, (2.0,))
-        maps, scores = AnomalyMap(params, [(5, 1, 1)], simd=simd)([(a, b)])
+        maps, scores = AnomalyMap(params, [(5, 1, 1)], simd=simd).run([(a, b)])
         # One position fills the map, weighted by 2. Rounded: the quotient, the operators.
         np.testing.assert_allclose(maps, np.full((1, 2, 3), 2 * expected), atol=2**-22)
         np.testing.assert_allclose(scores, [2 * expected], atol=2**-22)
-    opposite = AnomalyMap(MapParams((1, 1), weights=(1.0,)), [(5, 1, 1)], simd=simd)([(a, -a)])
+    opposite = AnomalyMap(MapParams((1, 1), weights=(1.0,)), [(5, 1, 1)], simd=simd).run([(a, -a)])
     assert opposite[1][0] == 2.0
-    nothing = AnomalyMap(MapParams((1, 1), weights=(1.0,)), [(5, 1, 1)], simd=simd)([(a, 0 * a)])
+    nothing = AnomalyMap(MapParams((1, 1), weights=(1.0,)), [(5, 1, 1)], simd=simd).run(
+        [(a, 0 * a)]
+    )
     assert nothing[1][0] == 1.0  # <a, 0> / max(0, 1e-8); torch.cosine_similarity has it so too
     tiny = np.float32(1e-5) * a  # |a|^2 = 26e-10 is below the bound
-    bounded = AnomalyMap(MapParams((1, 1), weights=(1.0,)), [(5, 1, 1)], simd=simd)([(tiny, tiny)])
+    bounded = AnomalyMap(MapParams((1, 1), weights=(1.0,)), [(5, 1, 1)], simd=simd).run(
+        [(tiny, tiny)]
+    )
     np.testing.assert_allclose(bounded[1], [1 - 26e-10 / 1e-8], atol=2**-22)
 
 
@@ -129,14 +133,14 @@ def test_upsampling_by_hand(simd):
     a = np.array([[0, 4]], np.float32).reshape(1, 1, 1, 2)
     for align_corners, expected in [(False, [0, 1, 3, 4]), (True, [0, 4 / 3, 8 / 3, 4])]:
         params = MapParams((1, 4), "l1", (1.0,), align_corners=align_corners, blur_sigma=0.0)
-        maps, _ = AnomalyMap(params, [(1, 1, 2)], simd=simd)([(a, 0 * a)])
+        maps, _ = AnomalyMap(params, [(1, 1, 2)], simd=simd).run([(a, 0 * a)])
         np.testing.assert_allclose(maps[0, 0], expected, atol=2**-22)
 
 
 def test_product_by_hand(simd):
     a = np.full((1, 1, 1, 1), 3.0, np.float32)
     params = MapParams((2, 2), "l1", (2.0, 0.5), "product")
-    maps, scores = AnomalyMap(params, [(1, 1, 1)] * 2, simd=simd)([(a, 0 * a), (5 * a, 0 * a)])
+    maps, scores = AnomalyMap(params, [(1, 1, 1)] * 2, simd=simd).run([(a, 0 * a), (5 * a, 0 * a)])
     np.testing.assert_allclose(maps, np.full((1, 2, 2), 45.0), rtol=2**-20)
     np.testing.assert_allclose(scores, [45.0], rtol=2**-20)
 
@@ -151,7 +155,7 @@ def test_pooling_by_hand(simd):
         ("top_k", 1.0, 5.5),
     ]:
         params = MapParams((2, 5), "l1", (1.0,), blur_sigma=0.0, pooling=pooling, top_k=top_k)
-        _, scores = AnomalyMap(params, [(1, 2, 5)], simd=simd)([(a, 0 * a)])
+        _, scores = AnomalyMap(params, [(1, 2, 5)], simd=simd).run([(a, 0 * a)])
         assert scores[0] == expected
 
 
@@ -165,7 +169,7 @@ def test_top_k_of_equal_and_nearly_equal_pixels(simd, rng):
     ):
         a = pixels.astype(np.float32).reshape(1, 1, 64, 64)
         params = MapParams((64, 64), "l1", (1.0,), blur_sigma=0.0, pooling="top_k", top_k=0.02)
-        _, scores = AnomalyMap(params, [(1, 64, 64)], simd=simd)([(a, 0 * a)])
+        _, scores = AnomalyMap(params, [(1, 64, 64)], simd=simd).run([(a, 0 * a)])
         expected = np.sort(pixels)[-params.top_count(4096) :].astype(np.float64).mean()
         assert scores[0] == np.float32(expected)  # summed in double, rounded once
 
@@ -177,7 +181,7 @@ def test_blur_is_scipys(simd, rng):
         blurred = ndimage.gaussian_filter(a[0, 0].astype(np.float64), sigma, mode="nearest")
         for fusion in FUSIONS:  # two ways through the kernel
             params = MapParams((40, 57), "l1", (1.0,), fusion, blur_sigma=sigma)
-            maps, _ = AnomalyMap(params, [(1, 40, 57)], simd=simd)([(a, 0 * a)])
+            maps, _ = AnomalyMap(params, [(1, 40, 57)], simd=simd).run([(a, 0 * a)])
             np.testing.assert_allclose(maps[0], blurred, atol=ROUNDINGS)
 
 
@@ -192,7 +196,7 @@ def test_upsampling_and_cosine_are_torchs(simd, make_pairs):
             d[:, None], (33, 47), mode="bilinear", align_corners=align_corners
         )
         params = MapParams((33, 47), weights=(1.0,), align_corners=align_corners, blur_sigma=0.0)
-        maps, _ = AnomalyMap(params, [shape], simd=simd)([(a, b)])
+        maps, _ = AnomalyMap(params, [shape], simd=simd).run([(a, b)])
         np.testing.assert_allclose(maps, up[:, 0].numpy(), atol=ROUNDINGS)
 
 
@@ -201,7 +205,7 @@ def test_upsampling_and_cosine_are_torchs(simd, make_pairs):
 def test_equal_features_give_exactly_zero(distance, scale, simd, make_pairs):
     pairs = [(a * np.float32(scale),) * 2 for a, _ in make_pairs([(13, 9, 7), (37, 4, 4)])]
     params = MapParams((20, 20), distance, (1.0, 1.0))
-    maps, scores = AnomalyMap(params, [(13, 9, 7), (37, 4, 4)], simd=simd)(pairs)
+    maps, scores = AnomalyMap(params, [(13, 9, 7), (37, 4, 4)], simd=simd).run(pairs)
     assert not maps.any()
     assert not scores.any()
 
@@ -209,9 +213,9 @@ def test_equal_features_give_exactly_zero(distance, scale, simd, make_pairs):
 def test_cosine_ignores_scale(simd, make_pairs):
     ((a, b),) = make_pairs([(16, 8, 8)])
     kernel = AnomalyMap(MapParams((16, 16), weights=(1.0,)), [(16, 8, 8)], simd=simd)
-    expected, _ = kernel([(a, b)])
+    expected, _ = kernel.run([(a, b)])
     for x, y in [(2.0**-20, 1.0), (1.0, 2.0**30), (2.0**40, 2.0**-12)]:  # exact factors
-        maps, _ = kernel([(a * np.float32(x), b * np.float32(y))])
+        maps, _ = kernel.run([(a * np.float32(x), b * np.float32(y))])
         np.testing.assert_allclose(maps, expected, atol=2**-22)
 
 
@@ -219,7 +223,7 @@ def test_cosine_is_never_negative(simd, rng):
     a = rng.standard_normal((1, 64, 16, 16)).astype(np.float32)
     b = np.nextafter(3 * a, np.float32(np.inf))
     params = MapParams((16, 16), weights=(1.0,), blur_sigma=0.0)
-    maps, _ = AnomalyMap(params, [(64, 16, 16)], simd=simd)([(a, b)])
+    maps, _ = AnomalyMap(params, [(64, 16, 16)], simd=simd).run([(a, b)])
     assert maps.min() >= 0.0
 
 
@@ -228,7 +232,7 @@ def test_swapping_a_pair_changes_nothing(distance, make_pairs):
     shapes = [(7, 6, 5), (4, 3, 3)]
     pairs = make_pairs(shapes)
     kernel = AnomalyMap(MapParams((17, 18), distance, (1.0, 2.0)), shapes)
-    for one, other in zip(kernel(pairs), kernel([(b, a) for a, b in pairs]), strict=True):
+    for one, other in zip(kernel.run(pairs), kernel.run([(b, a) for a, b in pairs]), strict=True):
         np.testing.assert_array_equal(one, other)
 
 
@@ -238,9 +242,9 @@ def test_a_batch_is_its_frames_one_by_one(simd, make_pairs):
     for fusion, pooling in itertools.product(FUSIONS, POOLINGS):
         params = MapParams((17, 18), weights=(1.0, 2.0), fusion=fusion, pooling=pooling)
         kernel = AnomalyMap(params, shapes, simd=simd)
-        maps, scores = kernel(pairs)
+        maps, scores = kernel.run(pairs)
         for n in range(3):
-            one_map, one_score = kernel([(a[n : n + 1], b[n : n + 1]) for a, b in pairs])
+            one_map, one_score = kernel.run([(a[n : n + 1], b[n : n + 1]) for a, b in pairs])
             np.testing.assert_array_equal(maps[n], one_map[0])
             assert scores[n] == one_score[0]
 
@@ -262,7 +266,7 @@ def test_what_is_not_finite_reaches_the_score(distance, fusion, pooling, bad, si
         params = MapParams(
             size, distance, (1.0, 1.0), fusion, blur_sigma=sigma, pooling=pooling, top_k=1.0
         )
-        maps, scores = AnomalyMap(params, shapes, simd=simd)(pairs)
+        maps, scores = AnomalyMap(params, shapes, simd=simd).run(pairs)
         assert not np.isfinite(maps).all()
         assert not np.isfinite(scores[0])
 
@@ -277,7 +281,7 @@ def test_max_and_top_k_do_not_hide_a_single_nan(simd):
                 params = MapParams(
                     (height, width), "l1", (1.0,), blur_sigma=0.0, pooling=pooling, top_k=0.01
                 )
-                _, scores = AnomalyMap(params, [(1, height, width)], simd=simd)([(a, 0 * a)])
+                _, scores = AnomalyMap(params, [(1, height, width)], simd=simd).run([(a, 0 * a)])
                 assert np.isnan(scores[0])
 
 
@@ -285,7 +289,7 @@ def test_out_is_used_whole_and_nothing_beside_it(simd, make_pairs):
     for width in (31, 32, 33, 70):
         room = np.full((4, 21, width), np.float32(np.nan))
         kernel = AnomalyMap(MapParams((21, width), weights=(1.0,)), [(3, 5, 6)], simd=simd)
-        maps, _ = kernel(make_pairs([(3, 5, 6)], batch=2), room[1:3])
+        maps, _ = kernel.run(make_pairs([(3, 5, 6)], batch=2), room[1:3])
         assert maps.base is room
         assert np.isfinite(room[1:3]).all()
         assert np.isnan(room[[0, 3]]).all()
@@ -295,13 +299,13 @@ def test_threads_with_maps_of_their_own_agree(make_pairs):
     shapes = [(24, 32, 32), (40, 16, 16)]
     params = MapParams((64, 64), weights=(1.0, 1.0))
     inputs = [make_pairs(shapes) for _ in range(4)]
-    expected = [AnomalyMap(params, shapes)(pairs) for pairs in inputs]
+    expected = [AnomalyMap(params, shapes).run(pairs) for pairs in inputs]
     failures = []
 
     def work(k):
         kernel = AnomalyMap(params, shapes)
         for _ in range(50):
-            maps, scores = kernel(inputs[k])
+            maps, scores = kernel.run(inputs[k])
             if not np.array_equal(maps, expected[k][0]) or scores != expected[k][1]:
                 failures.append(k)
 

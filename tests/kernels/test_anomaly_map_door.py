@@ -33,7 +33,7 @@ GOOD = np.zeros((1, 3, 4, 5), np.float32)
 def test_bad_pairs_are_refused_at_the_door(pairs, says):
     kernel = AnomalyMap(MapParams((8, 8), weights=(1.0,)), [(3, 4, 5)])
     with pytest.raises(InputError, match=says):
-        kernel(pairs)
+        kernel.run(pairs)
 
 
 def test_bad_out_is_refused():
@@ -46,10 +46,10 @@ def test_bad_out_is_refused():
         [0.0],
     ):
         with pytest.raises(InputError, match="out is"):
-            kernel([(GOOD, GOOD)], out)
+            kernel.run([(GOOD, GOOD)], out)
     features = np.zeros((1, 3, 4, 5), np.float32)
     with pytest.raises(InputError, match="overlaps"):
-        kernel([(features, GOOD)], features[:, 1])
+        kernel.run([(features, GOOD)], features[:, 1])
 
 
 @pytest.mark.parametrize(
@@ -99,19 +99,19 @@ def test_bad_params_are_refused(bad):
     "dtype", [np.float64, np.int16, "bfloat", None, ">f4", ">f2", np.uint16, (1, 2), "float"]
 )
 def test_a_dtype_that_no_kernel_reads_is_refused(dtype):
-    with pytest.raises(InputError, match=r"dtype is .*wanted one of float32, float16"):
+    with pytest.raises(InputError, match=r"dtype is .*expected one of float32, float16"):
         AnomalyMap(MapParams((8, 8), weights=(1.0,)), [(3, 4, 5)], dtype=dtype)
 
 
 @pytest.mark.parametrize("layout", ["nchw", "CHW", "NHCW", "", None, 0, ["NCHW"]])
 def test_a_layout_that_no_kernel_reads_is_refused(layout):
-    with pytest.raises(InputError, match=r"layout is .*wanted one of NCHW, NHWC"):
+    with pytest.raises(InputError, match=r"layout is .*expected one of NCHW, NHWC"):
         AnomalyMap(MapParams((8, 8), weights=(1.0,)), [(3, 4, 5)], layout=layout)
 
 
 @pytest.mark.parametrize("simd", ["sse9", "AVX2", None, 1])
 def test_an_instruction_set_that_is_not_here_is_refused(simd):
-    with pytest.raises(InputError, match=r"simd is .*wanted one of .*(baseline|neon)"):
+    with pytest.raises(InputError, match=r"simd is .*expected one of .*(baseline|neon)"):
         AnomalyMap(MapParams((8, 8), weights=(1.0,)), [(3, 4, 5)], simd=simd)
 
 
@@ -126,10 +126,10 @@ def test_weights_beyond_float32_are_refused(weight):
 @pytest.mark.parametrize(
     ("roi", "says"),
     [
-        (np.ones((8, 9), bool), r"bool of shape \(8, 9\), wanted .*\(9, 8\)"),
+        (np.ones((8, 9), bool), r"bool of shape \(8, 9\), expected .*\(9, 8\)"),
         (np.ones(72, bool), r"shape \(72,\)"),
         (np.ones((1, 9, 8), np.uint8), r"shape \(1, 9, 8\)"),
-        (np.ones((9, 8), np.float32), "float32.*wanted bool or uint8"),
+        (np.ones((9, 8), np.float32), "float32.*expected bool or uint8"),
         (np.ones((9, 8), np.int64), "int64"),
         ([[1] * 8] * 9, "a list"),
         ("all", "a str"),
@@ -147,22 +147,22 @@ def test_features_of_another_dtype_or_layout_are_refused(side):
     params, name = MapParams((8, 8), weights=(1.0,)), ("reference", "restored")[side]
     good = np.zeros((1, 4, 5, 3), np.float16)
     kernel = AnomalyMap(params, [(3, 4, 5)], dtype="float16", layout="NHWC")
-    kernel([(good, good)])
+    kernel.run([(good, good)])
     for bad, says in [
-        (good.astype(np.float32), r"float32 .*wanted C-contiguous, aligned float16"),
-        (good.view(np.uint16), r"uint16 .*wanted C-contiguous, aligned float16"),
+        (good.astype(np.float32), r"float32 .*expected C-contiguous, aligned float16"),
+        (good.view(np.uint16), r"uint16 .*expected C-contiguous, aligned float16"),
         (good.astype(">f2"), ">f2"),
-        (np.zeros(121, np.uint8)[1:].view(np.float16).reshape(1, 4, 5, 3), "not aligned, wanted"),
+        (np.zeros(121, np.uint8)[1:].view(np.float16).reshape(1, 4, 5, 3), "not aligned, expected"),
         (
             good.transpose(0, 3, 1, 2),
-            r"\(1, 3, 4, 5\), not C-contiguous, wanted .*\(N, 4, 5, 3\), NHWC",
+            r"\(1, 3, 4, 5\), not C-contiguous, expected .*\(N, 4, 5, 3\), NHWC",
         ),
-        (np.ascontiguousarray(good.transpose(0, 3, 1, 2)), r"\(1, 3, 4, 5\), wanted"),
+        (np.ascontiguousarray(good.transpose(0, 3, 1, 2)), r"\(1, 3, 4, 5\), expected"),
         (np.zeros((1, 3, 4, 5), np.float16).transpose(0, 2, 3, 1), "not C-contiguous"),
     ]:
         pair = (bad, good) if side == 0 else (good, bad)
         with pytest.raises(InputError, match=f"{name} of pair 0 is .*{says}"):
-            kernel([pair])
+            kernel.run([pair])
 
 
 def test_an_out_in_the_memory_of_float16_features_is_refused():
@@ -172,5 +172,5 @@ def test_an_out_in_the_memory_of_float16_features_is_refused():
         MapParams((4, 4), weights=(1.0,)), [(3, 4, 4)], dtype="float16", layout="NHWC"
     )
     with pytest.raises(InputError, match="overlaps"):
-        kernel([(halves, halves.copy())], memory[8:24].reshape(1, 4, 4))
-    kernel([(halves, halves.copy())], memory[24:40].reshape(1, 4, 4))  # beside it
+        kernel.run([(halves, halves.copy())], memory[8:24].reshape(1, 4, 4))
+    kernel.run([(halves, halves.copy())], memory[24:40].reshape(1, 4, 4))  # beside it

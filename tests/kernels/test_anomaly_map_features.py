@@ -73,7 +73,7 @@ def test_every_setting_follows_float64(size, dtype, layout, simd):
                 size, distance, (0.5, 1.5), fusion, align_corners, sigma, pooling, top_k=0.1
             )
             kernel = AnomalyMap(params, CASES[size], dtype=dtype, layout=layout, simd=simd)
-            maps, scores = kernel(pairs)
+            maps, scores = kernel.run(pairs)
             assert maps.dtype == scores.dtype == np.float32
             np.testing.assert_allclose(maps, exact, rtol=0, atol=atol)
             pooled = reference.pool(exact.reshape(2, -1), params)
@@ -89,7 +89,7 @@ def test_every_half_is_read_exactly(simd):
         kernel = AnomalyMap(params, [(1, *size)], dtype=np.float16, layout=layout, simd=simd)
         values = finite[-size[0] * size[1] :].reshape(size)
         (pair,) = in_layout([(values[None, None], np.zeros_like(values)[None, None])], layout)
-        np.testing.assert_array_equal(kernel([pair])[0][0], np.abs(values).astype(np.float32))
+        np.testing.assert_array_equal(kernel.run([pair])[0][0], np.abs(values).astype(np.float32))
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4, 15, 16, 17, 24, 32, 100])
@@ -106,7 +106,7 @@ def test_each_channel_counts_once(channels, dtype, simd):
             kernel = AnomalyMap(
                 params, [(channels, height, width)], dtype=dtype, layout=layout, simd=simd
             )
-            maps, _ = kernel(in_layout([(a, np.zeros_like(a))], layout))
+            maps, _ = kernel.run(in_layout([(a, np.zeros_like(a))], layout))
             np.testing.assert_array_equal(maps, expected)
 
 
@@ -118,13 +118,13 @@ def test_where_the_features_lie_changes_no_bit(layout, dtype, simd, make_pairs):
         ((a, b),) = in_layout([tuple(x.astype(dtype) for x in make_pairs([shape])[0])], layout)
         params = MapParams((9, 40), weights=(1.0,))
         kernel = AnomalyMap(params, [shape], dtype=dtype, layout=layout, simd=simd)
-        expected = kernel([(a, b)])
+        expected = kernel.run([(a, b)])
         for offset in range(0, 64, a.itemsize):
             room = np.full(a.nbytes + 128, 255, np.uint8)  # NaN, in either dtype
             first = offset - room.ctypes.data % 64 + 64
             moved = room[first : first + a.nbytes].view(dtype).reshape(a.shape)
             moved[...] = a
-            for one, other in zip(kernel([(moved, b)]), expected, strict=True):
+            for one, other in zip(kernel.run([(moved, b)]), expected, strict=True):
                 np.testing.assert_array_equal(one, other)
 
 
@@ -135,7 +135,7 @@ def test_equal_features_give_exactly_zero(layout, dtype, distance, simd, make_pa
     shapes = [(13, 9, 7), (37, 4, 4)]
     pairs = in_layout([(a.astype(dtype),) * 2 for a, _ in make_pairs(shapes)], layout)
     params = MapParams((20, 20), distance, (1.0, 1.0))
-    maps, scores = AnomalyMap(params, shapes, dtype=dtype, layout=layout, simd=simd)(pairs)
+    maps, scores = AnomalyMap(params, shapes, dtype=dtype, layout=layout, simd=simd).run(pairs)
     assert not maps.any()
     assert not scores.any()
 
@@ -149,8 +149,10 @@ def test_float16_is_float32_of_the_same_values_bit_for_bit(layout, simd, make_pa
     floats = [tuple(x.astype(np.float32) for x in pair) for pair in halves]
     for distance in DISTANCES:
         params = MapParams((20, 21), distance)
-        of_halves = AnomalyMap(params, shapes, dtype=np.float16, layout=layout, simd=simd)(halves)
-        of_floats = AnomalyMap(params, shapes, layout=layout, simd=simd)(floats)
+        of_halves = AnomalyMap(params, shapes, dtype=np.float16, layout=layout, simd=simd).run(
+            halves
+        )
+        of_floats = AnomalyMap(params, shapes, layout=layout, simd=simd).run(floats)
         for one, other in zip(of_halves, of_floats, strict=True):
             np.testing.assert_array_equal(one, other)
 
@@ -162,8 +164,8 @@ def test_permuting_positions_permutes_the_map(layout, simd, rng, make_pairs):
     moved = [tuple(x.reshape(19, 42)[:, order].copy("C").reshape(x.shape) for x in (a, b))]
     params = MapParams((6, 7), weights=(1.0,), blur_sigma=0.0)
     kernel = AnomalyMap(params, [(19, 6, 7)], layout=layout, simd=simd)
-    maps, scores = kernel(in_layout([(a, b)], layout))
-    moved_maps, moved_scores = kernel(in_layout(moved, layout))
+    maps, scores = kernel.run(in_layout([(a, b)], layout))
+    moved_maps, moved_scores = kernel.run(in_layout(moved, layout))
     np.testing.assert_array_equal(moved_maps.reshape(-1), maps.reshape(-1)[order])
     assert moved_scores == scores
 
@@ -183,7 +185,7 @@ def test_what_is_not_finite_reaches_the_score(channels, layout, dtype, bad, simd
         for distance in ("cosine", "l2") if bad == 1e30 else DISTANCES:
             params = MapParams((12, 13), distance, (1.0,), blur_sigma=1.0)
             kernel = AnomalyMap(params, [shape], dtype=dtype, layout=layout, simd=simd)
-            maps, scores = kernel(pairs)
+            maps, scores = kernel.run(pairs)
             assert not np.isfinite(maps).all()
             assert not np.isfinite(scores[0])
 
@@ -197,8 +199,8 @@ def test_a_batch_is_its_frames_one_by_one(dtype, layout, simd, make_pairs):
     kernel = AnomalyMap(
         MapParams((17, 18), weights=(1.0, 2.0)), shapes, dtype=dtype, layout=layout, simd=simd
     )
-    maps, scores = kernel(pairs)
+    maps, scores = kernel.run(pairs)
     for n in range(3):
-        one_map, one_score = kernel([(a[n : n + 1], b[n : n + 1]) for a, b in pairs])
+        one_map, one_score = kernel.run([(a[n : n + 1], b[n : n + 1]) for a, b in pairs])
         np.testing.assert_array_equal(maps[n], one_map[0])
         assert scores[n] == one_score[0]

@@ -32,7 +32,7 @@ def test_kernel_follows_float64(size, fusion, pooling, simd, rng, make_pairs):
             size, distance, (0.5, 1.5), fusion, blur_sigma=sigma, pooling=pooling, top_k=0.2
         )
         pairs, roi = make_pairs(SHAPES, batch=2), some(rng, size)
-        maps, scores = AnomalyMap(params, SHAPES, roi=roi, simd=simd)(pairs)
+        maps, scores = AnomalyMap(params, SHAPES, roi=roi, simd=simd).run(pairs)
         exact_maps, exact_scores = exact.anomaly_map(pairs, params, roi)
         atol = max(1.0, float(exact_maps.max())) * 2 * ROUNDINGS
         np.testing.assert_allclose(maps, exact_maps, rtol=0, atol=atol)
@@ -50,7 +50,7 @@ def test_pooling_by_hand(simd):
         ("top_k", 1.0, 5.8),
     ]:
         params = MapParams((2, 5), "l1", (1.0,), blur_sigma=0.0, pooling=pooling, top_k=top_k)
-        maps, scores = AnomalyMap(params, [(1, 2, 5)], roi=roi, simd=simd)([(a, 0 * a)])
+        maps, scores = AnomalyMap(params, [(1, 2, 5)], roi=roi, simd=simd).run([(a, 0 * a)])
         np.testing.assert_array_equal(maps[0], [[0, 2, 0, 4, 0], [6, 0, 8, 9, 0]])
         assert scores[0] == np.float32(expected)  # summed in double, rounded once
 
@@ -61,9 +61,9 @@ def test_pooling_by_hand(simd):
 def test_a_roi_that_keeps_everything_changes_no_bit(size, fusion, pooling, simd, make_pairs):
     params = MapParams(size, weights=(1.0, 2.0), fusion=fusion, pooling=pooling, top_k=0.05)
     pairs = make_pairs(SHAPES, batch=2)
-    expected = AnomalyMap(params, SHAPES, simd=simd)(pairs)
+    expected = AnomalyMap(params, SHAPES, simd=simd).run(pairs)
     for roi in (np.ones(size, bool), np.full(size, 255, np.uint8), np.full(size, 2, np.uint8)):
-        found = AnomalyMap(params, SHAPES, roi=roi, simd=simd)(pairs)
+        found = AnomalyMap(params, SHAPES, roi=roi, simd=simd).run(pairs)
         for one, other in zip(found, expected, strict=True):
             np.testing.assert_array_equal(one, other)
 
@@ -80,13 +80,13 @@ def test_the_score_pools_the_kept_pixels_of_the_whole_map(
         a, b = (np.ascontiguousarray(x.transpose(0, 2, 3, 1)) for x in (a, b))
     params = MapParams(size, weights=(1.0,), pooling=pooling, top_k=0.1)
     made = {"dtype": dtype, "layout": layout, "simd": simd}
-    whole, _ = AnomalyMap(params, shapes, **made)([(a, b)])
+    whole, _ = AnomalyMap(params, shapes, **made).run([(a, b)])
     for roi in (
         some(rng, size),
         np.eye(*size, dtype=bool),
         np.arange(33 * 47).reshape(size) == 1550,
     ):
-        maps, scores = AnomalyMap(params, shapes, roi=roi, **made)([(a, b)])
+        maps, scores = AnomalyMap(params, shapes, roi=roi, **made).run([(a, b)])
         np.testing.assert_array_equal(maps, np.where(roi, whole, np.float32(0)))  # no other bit
         pooled = reference.pool(whole[:, roi].astype(np.float64), params)
         np.testing.assert_array_equal(scores, pooled.astype(np.float32))
@@ -103,10 +103,10 @@ def test_what_is_not_finite_stays_under_ignored_pixels(bad, fusion, pooling, sim
     roi = np.ones(size, bool)
     roi[8:20, 16:64] = False
     params = MapParams(size, "l1", (1.0,), fusion, blur_sigma=0.0, pooling=pooling, top_k=0.9)
-    maps, scores = AnomalyMap(params, [shape], roi=roi, simd=simd)([(a, b)])
+    maps, scores = AnomalyMap(params, [shape], roi=roi, simd=simd).run([(a, b)])
     assert not maps[0][~roi].any()  # exactly 0: a NaN would count as not 0
     a[0, 2, 13, 35] = 0.0
-    sound_maps, sound_scores = AnomalyMap(params, [shape], roi=roi, simd=simd)([(a, b)])
+    sound_maps, sound_scores = AnomalyMap(params, [shape], roi=roi, simd=simd).run([(a, b)])
     np.testing.assert_array_equal(maps, sound_maps)
     np.testing.assert_array_equal(scores, sound_scores)
 
@@ -118,7 +118,7 @@ def test_a_nan_that_reaches_a_kept_pixel_is_not_hidden(simd, make_pairs):
     roi[13, 35] = False
     for pooling in POOLINGS:  # the blur carries it to the neighbours
         params = MapParams((40, 70), weights=(1.0,), blur_sigma=2.0, pooling=pooling)
-        maps, scores = AnomalyMap(params, [(5, 40, 70)], roi=roi, simd=simd)([(a, b)])
+        maps, scores = AnomalyMap(params, [(5, 40, 70)], roi=roi, simd=simd).run([(a, b)])
         assert maps[0, 13, 35] == 0.0
         assert np.isnan(maps[0, 13, 36])
         assert np.isnan(scores[0])
@@ -133,7 +133,7 @@ def test_the_roi_is_copied(simd, make_pairs):
     ):
         kernel = AnomalyMap(params, SHAPES, roi=roi, simd=simd)
         pairs = make_pairs(SHAPES)
-        expected = kernel(pairs)[0]
+        expected = kernel.run(pairs)[0]
         np.testing.assert_array_equal(expected[0] != 0, roi != 0)
         roi[:] = 1
-        np.testing.assert_array_equal(kernel(pairs)[0], expected)
+        np.testing.assert_array_equal(kernel.run(pairs)[0], expected)

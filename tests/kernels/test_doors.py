@@ -115,13 +115,13 @@ def frames(draw: Any) -> Arg:
 
 
 @st.composite
-def outs(draw: Any, wanted: Any, dtype: Any, inputs: list[Any]) -> Arg:
+def outs(draw: Any, expected: Any, dtype: Any, inputs: list[Any]) -> Arg:
     """None, an array that fits, or one of those that do not."""
-    fits = np.full(wanted, np.nan, dtype)
+    fits = np.full(expected, np.nan, dtype)
     bad = [
         fits[..., :-1],
-        np.full(wanted, 1, np.float64),
-        np.asfortranarray(np.full((*wanted, 2), 0, dtype))[..., 0],
+        np.full(expected, 1, np.float64),
+        np.asfortranarray(np.full((*expected, 2), 0, dtype))[..., 0],
         np.repeat(fits, 2, -1)[..., ::2],
         fits.astype(fits.dtype.newbyteorder()),
         unaligned(fits),
@@ -133,7 +133,7 @@ def outs(draw: Any, wanted: Any, dtype: Any, inputs: list[Any]) -> Arg:
         if isinstance(one, np.ndarray) and one.dtype != object and one.flags.c_contiguous:
             room = one.reshape(-1).view(np.uint8)[:size]
             if room.nbytes == size > 0 and room.ctypes.data % 4 == 0 and room.flags.writeable:
-                bad.append(room.view(dtype).reshape(wanted))
+                bad.append(room.view(dtype).reshape(expected))
     return draw(argument("out", st.sampled_from([None, fits]), st.sampled_from(bad)))
 
 
@@ -154,10 +154,10 @@ def test_the_door_of_preprocess(data: Any, frame: Arg, size: Any, dtype: Arg, la
     if image is None:
         return
     assert out.value is None or image is out.value
-    wanted = reference.preprocess(frame.value, params, color=color.value).astype(known)
+    expected = reference.preprocess(frame.value, params, color=color.value).astype(known)
     if layout.value == "NHWC":
-        wanted = wanted.transpose(1, 2, 0)
-    np.testing.assert_array_equal(image, wanted)
+        expected = expected.transpose(1, 2, 0)
+    np.testing.assert_array_equal(image, expected)
 
 
 def map_arrays(seed: int, batch: int, shapes: Any, dtype: Any, layout: Any) -> list[list[Any]]:
@@ -238,7 +238,7 @@ def test_the_door_of_anomaly_map(
     given_ = {"dtype": dtype.value, "layout": layout.value, "roi": roi.value}
 
     def call() -> Any:
-        return AnomalyMap(params, shapes_arg.value, **given_)(pairs.value, out.value)
+        return AnomalyMap(params, shapes_arg.value, **given_).run(pairs.value, out.value)
 
     result = outcome(call, [shapes_arg, dtype, layout, roi, pairs, out])
     if result is None:

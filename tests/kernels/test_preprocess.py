@@ -57,7 +57,7 @@ VIEWS = {
 
 
 def assert_same(frame, params, simd, color="bgr"):
-    image = Preprocessor(params, color, simd=simd)(frame)
+    image = Preprocessor(params, color, simd=simd).run(frame)
     np.testing.assert_array_equal(image, exact.preprocess(frame, params, color=color))
 
 
@@ -76,8 +76,8 @@ def test_kernel_and_reference_agree_bit_for_bit(sizes, channels, dtype, simd, ma
 def test_every_memory_layout_gives_the_same_bits(view, dtype, simd, make_frame):
     frame = VIEWS[view](make_frame(61, 403, 3, dtype))
     params = PreprocessParams((19, 37))
-    image = Preprocessor(params, simd=simd)(frame)
-    np.testing.assert_array_equal(image, Preprocessor(params, simd=simd)(frame.copy()))
+    image = Preprocessor(params, simd=simd).run(frame)
+    np.testing.assert_array_equal(image, Preprocessor(params, simd=simd).run(frame.copy()))
     np.testing.assert_array_equal(image, exact.preprocess(frame, params))
 
 
@@ -124,7 +124,7 @@ def test_flat_frames_stay_flat_and_scale_comes_from_the_dtype(dtype, simd):
     params = PreprocessParams((31, 17), **PLAIN)
     top = np.iinfo(dtype).max
     for value in (0, 1, top // 3, top):
-        image = Preprocessor(params, simd=simd)(np.full((57, 90, 3), value, dtype))
+        image = Preprocessor(params, simd=simd).run(np.full((57, 90, 3), value, dtype))
         assert np.ptp(image) == 0.0  # each set of weights sums to exactly 16384
         # One rounding step of the 16-bit middle, and float32.
         assert abs(float(image[0, 0, 0]) - value / top) <= 0.5 / 65280 + 2**-23
@@ -196,13 +196,13 @@ def test_one_preprocessor_follows_changing_frames(make_frame):
     stream = Preprocessor(params)
     for frame in [make_frame(50, 60), make_frame(50, 60), make_frame(70, 61, 0, np.uint16)]:
         for view in (frame, frame[::-1], frame[:, ::-1]):
-            np.testing.assert_array_equal(stream(view), preprocess(view, params))
+            np.testing.assert_array_equal(stream.run(view), preprocess(view, params))
 
 
 def test_out_is_used_whole_and_nothing_beside_it(make_frame, simd):
     room = np.full((5, 19, 37), np.float32(np.nan))
     out = room[1:4]
-    image = Preprocessor(PreprocessParams((19, 37)), simd=simd)(make_frame(64, 80), out)
+    image = Preprocessor(PreprocessParams((19, 37)), simd=simd).run(make_frame(64, 80), out)
     assert image is out
     assert np.isfinite(out).all()
     assert np.isnan(room[[0, 4]]).all()
@@ -217,7 +217,7 @@ def test_threads_with_preprocessors_of_their_own_agree(make_frame):
     def work(k):
         stream = Preprocessor(params)
         for _ in range(20):
-            if not np.array_equal(stream(frames[k]), expected[k]):
+            if not np.array_equal(stream.run(frames[k]), expected[k]):
                 failures.append(k)
 
     threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
@@ -265,11 +265,11 @@ def test_a_refused_frame_leaves_the_preprocessor_usable(make_frame):
     params = PreprocessParams((8, 8))
     stream = Preprocessor(params)
     frame = make_frame(20, 20)
-    stream(frame)
+    stream.run(frame)
     for _ in range(2):
         with pytest.raises(InputError):
-            stream(np.zeros((4, 4), np.float32))
-    np.testing.assert_array_equal(stream(frame), preprocess(frame, params))
+            stream.run(np.zeros((4, 4), np.float32))
+    np.testing.assert_array_equal(stream.run(frame), preprocess(frame, params))
 
 
 def test_bad_out_is_refused():
@@ -285,10 +285,10 @@ def test_bad_out_is_refused():
         [0.0],
     ):
         with pytest.raises(InputError, match="out is"):
-            stream(frame, out)
+            stream.run(frame, out)
     room = np.zeros((3, 8, 8), np.float32)
     with pytest.raises(InputError, match="overlaps"):
-        stream(room.view(np.uint8)[0], room)
+        stream.run(room.view(np.uint8)[0], room)
 
 
 @pytest.mark.parametrize(
@@ -316,5 +316,5 @@ def test_bad_params_are_refused(bad):
 
 @pytest.mark.parametrize("simd", ["sse9", None])
 def test_an_instruction_set_that_is_not_here_is_refused(simd):
-    with pytest.raises(InputError, match=r"simd is .*wanted one of .*(baseline|neon)"):
+    with pytest.raises(InputError, match=r"simd is .*expected one of .*(baseline|neon)"):
         Preprocessor(PreprocessParams((8, 8)), simd=simd)

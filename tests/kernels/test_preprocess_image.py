@@ -50,7 +50,9 @@ def test_every_frame_gives_every_image_bit_for_bit(size_in, size_out, strides, s
         for color in ("bgr", "rgb"):
             planes = exact.preprocess(frame, params, color=color)
             for dtype, layout in product((np.float32, np.float16), ("NCHW", "NHWC")):
-                image = Preprocessor(params, color, dtype=dtype, layout=layout, simd=simd)(frame)
+                image = Preprocessor(params, color, dtype=dtype, layout=layout, simd=simd).run(
+                    frame
+                )
                 expected = planes if layout == "NCHW" else planes.transpose(1, 2, 0)
                 assert image.dtype == dtype
                 np.testing.assert_array_equal(image, expected.astype(dtype))
@@ -92,7 +94,7 @@ def test_halved_widths_are_like_any_other(pixels, sample, simd, make_frame):
         frame = PIXELS[pixels](full)
         for height, dtype, layout in ((3, np.float32, "NCHW"), (9, np.float16, "NHWC")):
             params = PreprocessParams((height, width))
-            image = Preprocessor(params, dtype=dtype, layout=layout, simd=simd)(frame)
+            image = Preprocessor(params, dtype=dtype, layout=layout, simd=simd).run(frame)
             expected = exact.preprocess(frame, params, dtype=dtype, layout=layout)
             np.testing.assert_array_equal(image, expected)
 
@@ -108,7 +110,7 @@ def test_white_frames_overflow_no_sum(heights, simd):
     for width in (21, 22, 43, 86):
         frame = np.full((heights[0], width, 3), 255, np.uint8)
         params = PreprocessParams((heights[1], 10), mean=(0.0,) * 3, std=(1.0,) * 3)
-        image = Preprocessor(params, simd=simd)(frame)
+        image = Preprocessor(params, simd=simd).run(frame)
         np.testing.assert_array_equal(image, exact.preprocess(frame, params))
         # White is one: a rounded scale, a rounded product.
         np.testing.assert_allclose(image, 1.0, rtol=2**-23)
@@ -120,8 +122,8 @@ def test_white_frames_overflow_no_sum(heights, simd):
 def test_float16_is_the_rounding_of_float32(std, layout, simd, make_frame):
     params = PreprocessParams((40, 67), mean=(0.5, 0.0, 1.0), std=(std, std, std))
     for frame in (make_frame(80, 134), make_frame(40, 67, 3, np.uint16)):
-        single = Preprocessor(params, layout=layout, simd=simd)(frame)
-        half = Preprocessor(params, dtype=np.float16, layout=layout, simd=simd)(frame)
+        single = Preprocessor(params, layout=layout, simd=simd).run(frame)
+        half = Preprocessor(params, dtype=np.float16, layout=layout, simd=simd).run(frame)
         with np.errstate(over="ignore"):
             np.testing.assert_array_equal(half, single.astype(np.float16))
         again = exact.preprocess(frame, params, dtype=np.float16, layout=layout)
@@ -149,7 +151,7 @@ def test_ties_go_to_even(bits, simd):
     below, above = np.nextafter(middle, np.float32([-np.inf, np.inf]))
     mean = [-float(value) for value in (below, middle, above)]
     params = PreprocessParams((17, 16), mean=tuple(mean), std=(1.0, 1.0, 1.0))
-    image = Preprocessor(params, dtype=np.float16, simd=simd)(np.zeros((3, 3), np.uint8))
+    image = Preprocessor(params, dtype=np.float16, simd=simd).run(np.zeros((3, 3), np.uint8))
     even = low if bits % 2 == 0 else high
     for plane, expected in zip(image, (low, even, high), strict=True):
         np.testing.assert_array_equal(plane, np.float16(expected))
@@ -159,8 +161,8 @@ def test_ties_go_to_even(bits, simd):
 def test_nhwc_is_nchw_transposed(dtype, simd, make_frame):
     params = PreprocessParams((31, 50))
     frame = make_frame(62, 200)
-    planes = Preprocessor(params, dtype=dtype, simd=simd)(frame)
-    pixels = Preprocessor(params, dtype=dtype, layout="NHWC", simd=simd)(frame)
+    planes = Preprocessor(params, dtype=dtype, simd=simd).run(frame)
+    pixels = Preprocessor(params, dtype=dtype, layout="NHWC", simd=simd).run(frame)
     assert pixels.flags.c_contiguous
     assert pixels.tobytes() == planes.transpose(1, 2, 0).tobytes()
 
@@ -171,7 +173,7 @@ def test_constant_frames_give_constant_images(dtype, layout, simd):
     params = PreprocessParams((20, 37))
     for value in (0, 77, 255):
         frame = np.full((44, 74, 3), value, np.uint8)
-        image = Preprocessor(params, dtype=dtype, layout=layout, simd=simd)(frame)
+        image = Preprocessor(params, dtype=dtype, layout=layout, simd=simd).run(frame)
         axes = (1, 2) if layout == "NCHW" else (0, 1)
         assert (np.ptp(image, axis=axes) == 0).all()
 
@@ -184,7 +186,7 @@ def test_out_is_used_whole_and_nothing_beside_it(dtype, layout, simd, make_frame
         room = np.full(2 * 64 + 3 * size[0] * size[1], np.nan, dtype)
         out = room[64:-64].reshape(shape)
         kernel = Preprocessor(PreprocessParams(size), dtype=dtype, layout=layout, simd=simd)
-        assert kernel(make_frame(64, 80), out) is out
+        assert kernel.run(make_frame(64, 80), out) is out
         assert np.isfinite(out).all()
         assert np.isnan(room[:64]).all()
         assert np.isnan(room[-64:]).all()
@@ -192,13 +194,13 @@ def test_out_is_used_whole_and_nothing_beside_it(dtype, layout, simd, make_frame
 
 @pytest.mark.parametrize("dtype", ["float64", "int8", ">f4", "half a float", None, 3])
 def test_another_dtype_is_refused(dtype):
-    with pytest.raises(InputError, match=r"dtype is .*, wanted one of float32, float16"):
+    with pytest.raises(InputError, match=r"dtype is .*, expected one of float32, float16"):
         Preprocessor(PreprocessParams((8, 8)), dtype=dtype)
 
 
 @pytest.mark.parametrize("layout", ["nchw", "HWC", "", None, 1])
 def test_another_layout_is_refused(layout):
-    with pytest.raises(InputError, match=r"layout is .*, wanted one of NCHW, NHWC"):
+    with pytest.raises(InputError, match=r"layout is .*, expected one of NCHW, NHWC"):
         Preprocessor(PreprocessParams((8, 8)), layout=layout)
 
 
@@ -208,10 +210,12 @@ def test_an_out_of_the_other_dtype_or_layout_is_refused():
         (Preprocessor(params, dtype=np.float16), np.zeros((3, 8, 9), np.float16)),
         (Preprocessor(params, layout="NHWC"), np.zeros((8, 9, 3), np.float32)),
     ]:
-        assert kernel(frame, wanted) is wanted
+        assert kernel.run(frame, wanted) is wanted
         for out in (wanted.astype(np.float64), wanted.view(np.int8), wanted.transpose(2, 0, 1)):
-            with pytest.raises(InputError, match=f"wanted a writable C-contiguous {kernel.dtype}"):
-                kernel(frame, out)
+            with pytest.raises(
+                InputError, match=f"expected a writable C-contiguous {kernel.dtype}"
+            ):
+                kernel.run(frame, out)
         other = np.float32 if kernel.dtype == np.float16 else np.float16
         with pytest.raises(InputError, match=f"out is {np.dtype(other)}"):
-            kernel(frame, wanted.astype(other))
+            kernel.run(frame, wanted.astype(other))

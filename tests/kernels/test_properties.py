@@ -72,7 +72,7 @@ class Maps:
             roi=roi,
             simd=simd or self.simd,
         )
-        return kernel(held)
+        return kernel.run(held)
 
 
 def near(found: Any, expected: Any, levels: int = 1, bound: float = BOUND) -> None:
@@ -99,7 +99,8 @@ def test_nothing_is_negative_and_equal_features_give_zero(m: Maps) -> None:
     pairs = m.pairs()
     values, scores = m(pairs)
     assert values.min() >= 0 and scores.min() >= 0
-    values, scores = m([(a, a) for a, _ in pairs])
+    # Features that are all zero are at cosine distance 1, as in torch; one channel may draw them.
+    values, scores = m([2 * [np.where(a == 0, 1, a)] for a, _ in pairs])
     assert not values.any() and not scores.any()
 
 
@@ -199,6 +200,9 @@ def test_the_order_of_pairs_does_not_matter(m: Maps) -> None:
 @given(maps, st.sampled_from([(2,), (3,), (2, 3)]))
 @law
 def test_mirrored_features_give_the_mirrored_map(m: Maps, axes: tuple[int, ...]) -> None:
+    if any(m.params.size[axis - 2] == 1 for axis in axes):
+        # With aligned corners a side of one value takes the first of a row, as in torch.
+        m.params = replace(m.params, align_corners=False)
     pairs = m.pairs()
     flipped = m([tuple(np.flip(x, axes) for x in pair) for pair in pairs])
     near(flipped[0], np.flip(m(pairs)[0], [axis - 1 for axis in axes]), len(pairs))
@@ -278,7 +282,9 @@ def test_every_instruction_set_gives_the_same_bits(
     for dtype in (np.float32, np.float16):
         for layout in ("NCHW", "NHWC"):
             images = [
-                Preprocessor(PreprocessParams(size), dtype=dtype, layout=layout, simd=path)(frame)
+                Preprocessor(PreprocessParams(size), dtype=dtype, layout=layout, simd=path).run(
+                    frame
+                )
                 for path in PATHS
             ]
             for image in images[1:]:
@@ -292,7 +298,7 @@ def test_a_constant_frame_gives_a_constant_image(
 ) -> None:
     top = np.iinfo(depth).max
     value = round(grey * top)
-    image = Preprocessor(PreprocessParams(size, **PLAIN))(np.full(shape, value, depth))
+    image = Preprocessor(PreprocessParams(size, **PLAIN)).run(np.full(shape, value, depth))
     assert (image == image[0, 0, 0]).all()
     np.testing.assert_allclose(image, value / top, rtol=0, atol=2.0**-23)
 
@@ -304,7 +310,7 @@ def test_a_brighter_frame_never_gives_a_darker_image(
 ) -> None:
     dark, other = frame_of(shape, depth, seed), frame_of(shape, depth, seed + 1)
     stream = Preprocessor(PreprocessParams(size))
-    assert (stream(np.maximum(dark, other)) >= stream(dark)).all()
+    assert (stream.run(np.maximum(dark, other)) >= stream.run(dark)).all()
 
 
 @given(FRAMES, DEPTHS, SIZES, st.integers(0, 999))
@@ -314,8 +320,8 @@ def test_preprocess_is_linear_but_for_rounding(
 ) -> None:
     one, other = (frame_of(shape, depth, seed + i) // 2 for i in range(2))
     stream = Preprocessor(PreprocessParams(size, **PLAIN))
-    parts = stream(one).astype(float) + stream(other)
-    np.testing.assert_allclose(stream(one + other), parts, rtol=0, atol=3 * ONE_ROUNDING)
+    parts = stream.run(one).astype(float) + stream.run(other)
+    np.testing.assert_allclose(stream.run(one + other), parts, rtol=0, atol=3 * ONE_ROUNDING)
 
 
 @given(FRAMES, DEPTHS, SIZES, st.integers(0, 999))
@@ -324,7 +330,7 @@ def test_an_image_stays_within_the_frames_range(
     shape: Any, depth: Any, size: Any, seed: int
 ) -> None:
     frame = frame_of(shape, depth, seed)
-    image = Preprocessor(PreprocessParams(size, **PLAIN))(frame)
+    image = Preprocessor(PreprocessParams(size, **PLAIN)).run(frame)
     top = np.iinfo(depth).max
     assert image.min() >= frame.min() / top - ONE_ROUNDING
     assert image.max() <= frame.max() / top + ONE_ROUNDING
@@ -337,10 +343,10 @@ def test_colour_order_is_a_permutation_of_planes(
 ) -> None:
     frame = frame_of((*shape[:2], 3), depth, seed)
     params = PreprocessParams(size, **PLAIN)
-    bgr, rgb = Preprocessor(params, "bgr")(frame), Preprocessor(params, "rgb")(frame)
+    bgr, rgb = Preprocessor(params, "bgr").run(frame), Preprocessor(params, "rgb").run(frame)
     np.testing.assert_array_equal(bgr, rgb[::-1])
     for channel in range(3):  # and a plane alone is a grey frame
-        alone = Preprocessor(params, "gray")(frame[:, :, channel])
+        alone = Preprocessor(params, "gray").run(frame[:, :, channel])
         np.testing.assert_array_equal(alone[0], rgb[channel])
 
 
@@ -348,6 +354,6 @@ def test_colour_order_is_a_permutation_of_planes(
 @law
 def test_the_frames_own_size_keeps_every_sample(shape: Any, depth: Any, seed: int) -> None:
     frame = frame_of(shape, depth, seed)
-    image = Preprocessor(PreprocessParams(shape[:2], **PLAIN), "rgb")(frame)
+    image = Preprocessor(PreprocessParams(shape[:2], **PLAIN), "rgb").run(frame)
     wanted = frame.transpose(2, 0, 1) / np.iinfo(depth).max
     np.testing.assert_allclose(image, np.broadcast_to(wanted, image.shape), atol=2.0**-23)

@@ -22,7 +22,11 @@ class Browser:
     def __init__(self, url: str, profile: Path) -> None:
         to_browser, self._to = os.pipe()
         self._from, from_browser = os.pipe()
-        words = f"--headless --no-sandbox --disable-gpu --user-data-dir={profile}"
+        words = (
+            f"--headless --no-sandbox --disable-gpu --user-data-dir={profile} --no-first-run "
+            f"--disable-quic --disable-background-networking --disable-component-update "
+            f"--disable-sync"
+        )
         script = f'exec "$0" {words} --remote-debugging-pipe 3<&{to_browser} 4>&{from_browser}'
         assert CHROMIUM is not None
         self._process = subprocess.Popen(

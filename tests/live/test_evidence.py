@@ -212,7 +212,7 @@ def test_when_saving_is_slow_verdicts_do_not_wait(anomalous, tmp_path, monkeypat
 
 @pytest.mark.parametrize("limit_mb", [0, -1, float("nan")])
 def test_a_bound_that_is_none_is_refused(tmp_path, limit_mb):
-    with pytest.raises(InputError, match=r"--evidence-mb .*: wanted more than 0 MB"):
+    with pytest.raises(InputError, match=r"--evidence-mb .*: expected more than 0 MB"):
         Evidence(tmp_path / "seen", limit_mb, print)
     assert not (tmp_path / "seen").exists()
 
@@ -234,7 +234,9 @@ def test_two_processes_in_one_folder_are_refused_and_a_dead_one_does_not_hold_it
     ) as other:
         try:
             assert other.stdout.readline() == "held\n"
-            with pytest.raises(InputError, match="another edgead watch saves there; give each a"):
+            with pytest.raises(
+                InputError, match="another edgead watch saves there; choose another"
+            ):
                 Evidence(tmp_path, 10, print)
         finally:
             other.kill()

@@ -140,8 +140,8 @@ def test_frames_that_change_size_or_colour_are_scored_and_it_is_said(detector, m
     ]
     stage = Stage(detector)
     lines = stage.feed(*images)
-    wanted = [tiny.truth(image)[1] for image in images]
-    assert [line["score"] for line in lines] == pytest.approx(wanted, abs=TOLERANCE)
+    expected = [tiny.truth(image)[1] for image in images]
+    assert [line["score"] for line in lines] == pytest.approx(expected, abs=TOLERANCE)
     assert stage.log == [
         ("change", "frame 2 is 48 x 64 grey uint8, before it was 70 x 90 colour uint8"),
         ("change", "frame 3 is 48 x 64 grey uint16, before it was 48 x 64 grey uint8"),

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import socket
-import threading
 
 import cv2
 import numpy as np
@@ -89,15 +88,15 @@ def test_the_slider_sets_the_rate_of_the_running_detector(page, frames):
     ("body", "status", "words"),
     [
         ('{"rate": 0.001}', 422, "the best possible is 0.025"),
-        ('{"rate": 1}', 422, "wanted a number between 0 and 1"),
-        ('{"rate": NaN}', 422, "wanted a number between 0 and 1"),
-        ('{"rate": true}', 400, "wanted"),
-        ('{"rate": "0.5"}', 400, "wanted"),
-        ("[0.5]", 400, "wanted"),
-        ("0.5", 400, "wanted"),
-        ("{", 400, "wanted"),
-        ('{"rate": 1' + "0" * 400 + "}", 400, "wanted"),
-        ("[" * 4000, 400, "wanted"),
+        ('{"rate": 1}', 422, "expected a number between 0 and 1"),
+        ('{"rate": NaN}', 422, "expected a number between 0 and 1"),
+        ('{"rate": true}', 400, "expected"),
+        ('{"rate": "0.5"}', 400, "expected"),
+        ("[0.5]", 400, "expected"),
+        ("0.5", 400, "expected"),
+        ("{", 400, "expected"),
+        ('{"rate": 1' + "0" * 400 + "}", 400, "expected"),
+        ("[" * 4000, 400, "expected"),
         ("x" * 5000, 413, "bytes"),
     ],
 )
@@ -110,17 +109,17 @@ def test_a_rate_that_is_none_or_cannot_be_promised_changes_nothing(page, body, s
 @pytest.mark.parametrize(
     ("request_line", "length", "status"),
     [
-        ("GET http://[ HTTP/1.0", "0", 400),
-        ("POST /rate HTTP/1.0", "9" * 5000, 413),
-        ("POST /rate HTTP/1.0", "\u00b2", 413),
-        ("POST /rate HTTP/1.0", "-1", 413),
+        ("GET http://[ HTTP/1.0", "0", 404),
+        ("POST /rate HTTP/1.0", "9" * 5000, 400),
+        ("POST /rate HTTP/1.0", "\u00b2", 400),
+        ("POST /rate HTTP/1.0", "-1", 400),
     ],
 )
 def test_a_request_that_is_none_gets_an_answer(page, capfd, request_line, length, status):
     head = f"{request_line}\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n"
     with socket.create_connection(("127.0.0.1", page.server.address.port)) as connection:
         connection.sendall(head.encode("latin-1"))
-        assert connection.recv(65536).startswith(f"HTTP/1.0 {status} ".encode())
+        assert connection.recv(65536).startswith(f"HTTP/1.1 {status} ".encode())
     page.server.close()
     assert capfd.readouterr().err == ""
 
@@ -218,7 +217,7 @@ def test_the_token_of_the_environment_counts_and_is_not_printed(make_page, monke
     assert guarded.ask("/state", Authorization=f"Bearer {TOKEN}")[0] == 200
     assert TOKEN not in str(guarded.log)
     monkeypatch.setitem(os.environ, "EDGEAD_TOKEN", "short")
-    with pytest.raises(InputError, match="EDGEAD_TOKEN has 5 characters: wanted 16 or more"):
+    with pytest.raises(InputError, match="EDGEAD_TOKEN has 5 characters: expected 16 or more"):
         PageServer(Address("127.0.0.1", 0), print)
 
 
@@ -234,71 +233,12 @@ def test_secrets_are_compared_in_constant_time(make_page, monkeypatch):
     assert TOKEN.encode() in compared and len(compared) == 2
 
 
-def test_a_browser_that_goes_away_disturbs_nobody(page, frames, capfd):
-    page.feed(*frames)
-    for sent in (
-        b"",
-        b"GET /fra",
-        b"GET /frame.jpg HTTP/1.1\r\nHost: localhost\r\n\r\n",
-        b"\x16\x03\x01",
-    ):
-        with socket.create_connection(("127.0.0.1", page.server.address.port)) as connection:
-            connection.sendall(sent)
-            linger = b"\x01\x00\x00\x00\x00\x00\x00\x00"  # close with a reset
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-    page.feed(frames[0])
-    assert page.state()["verdicts"] == 7
-    page.server.close()  # waits for the threads of those requests
-    assert capfd.readouterr().err == ""
-
-
-def test_a_browser_that_sends_nothing_does_not_hold_the_end(page):
-    with socket.create_connection(("127.0.0.1", page.server.address.port)):
-        page.state()  # the silent one was accepted before
-        closing = threading.Thread(target=page.server.close)
-        closing.start()
-        closing.join(module.LONGEST_REQUEST_S / 2)
-        assert not closing.is_alive()
-
-
-def test_requests_at_once_are_bounded(page, monkeypatch):
-    monkeypatch.setattr(module._Handler, "timeout", 600)  # nobody is let go for being slow
-    monkeypatch.setattr(module, "LONGEST_REQUEST_S", 600)
-    silent = [
-        socket.create_connection(("127.0.0.1", page.server.address.port))
-        for _ in range(module.MOST_REQUESTS)
-    ]
-    with socket.create_connection(("127.0.0.1", page.server.address.port)) as turned_away:
-        turned_away.settimeout(60)
-        assert turned_away.recv(1) == b""
-    for connection in silent:
-        connection.close()
-
-
-def test_a_browser_that_sends_byte_after_byte_is_let_go(page, monkeypatch):
-    """Each byte comes in time, the request never."""
-    with monkeypatch.context() as patch:
-        patch.setattr(module, "LONGEST_REQUEST_S", 0.3)
-        dribble(page)
-    assert page.ask("/state")[0] == 200
-
-
-def dribble(page):
-    """Begin a request and never end it; comes back when the connection was ended."""
-    with socket.create_connection(("127.0.0.1", page.server.address.port)) as connection:
-        connection.sendall(b"GET / HTTP/1.0\r\nHost: ")
-        connection.settimeout(0.05)
-        for _ in range(600):
-            try:
-                connection.sendall(b"x")
-                if connection.recv(1) == b"":
-                    break
-            except TimeoutError:  # nothing came, which is what a patient server sends
-                continue
-            except OSError:
-                break
-        else:
-            raise AssertionError("still there after half a minute")
+@pytest.mark.parametrize(
+    "path",
+    ["/page.html", "/../server.py", "/%2e%2e/server.py", "//etc/passwd", "/state/..", "*"],
+)
+def test_no_file_is_served(page, path):
+    assert page.ask(path)[::2] == (404, b"there is no such page\n")
 
 
 def test_two_on_one_port_is_a_sentence_with_the_cure(page):
@@ -320,10 +260,10 @@ def test_an_address_that_cannot_be_had_is_a_sentence_with_the_cure(address, cure
 
 
 def test_a_port_that_wants_rights_is_a_sentence(monkeypatch):
-    def refuse(*_):
+    def refuse(*_, **__):
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(module._Server, "server_bind", refuse)
+    monkeypatch.setattr(module.socket, "create_server", refuse)
     with pytest.raises(DeviceError, match="take a port from 1024 up"):
         PageServer(Address("127.0.0.1", 80), print)
 
@@ -343,5 +283,5 @@ def test_an_address_is_read(text, address):
 
 @pytest.mark.parametrize("text", ["", ":80", "localhost", "localhost:", "h:99999", "h:-1", "h:8o"])
 def test_what_is_no_address_is_refused(text):
-    with pytest.raises(InputError, match="wanted HOST:PORT"):
+    with pytest.raises(InputError, match="expected HOST:PORT"):
         parse_address(text)

@@ -8,14 +8,17 @@ import os
 import re
 import select
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
+import urllib.request
 
 import pytest
 
 from edgead.cli.main import main
+from edgead.installation import cure
 
 
 def test_a_film_ends_with_0_and_a_summary(watch, film, bundle_dir, frames, tiny):
@@ -50,6 +53,41 @@ def test_a_signal_ends_a_folder_with_0_and_every_verdict(
     code, lines, log = process.end()
     assert (code, lines) == (0, [])
     assert "done   2 frames, 2 verdicts, " in log
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_watch_with_browsers_that_stand_still(watch, bundle_dir, tmp_path, number):
+    process = watch(tmp_path, "--bundle", bundle_dir, "--serve", "0")
+    port = int(re.search(r"http://127\.0\.0\.1:(\d+)/$", process.wait_for_log("serve "))[1])
+    with socket.create_connection(("127.0.0.1", port)) as silent:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/state", timeout=60) as answer:
+            assert json.load(answer)["verdicts"] == 0
+        process.process.send_signal(number)
+        code, lines, log = process.end()
+        assert silent.recv(1) == b""
+    assert (code, lines) == (0, [])
+    assert log.splitlines()[-1].startswith("done   0 frames") and "Traceback" not in log
+
+
+def test_only_the_page_needs_its_packages(film, bundle_dir):
+    code = (
+        "import sys\nfrom edgead.cli.main import main\n"
+        "class Absent:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name in ('starlette', 'uvicorn'):\n"
+        "            raise ModuleNotFoundError(name=name)\n"
+        "sys.meta_path.insert(0, Absent())\n"
+        "sys.exit(main(['watch', *sys.argv[1:]]))"
+    )
+    words = [sys.executable, "-c", code, film, "--bundle", bundle_dir, "--every-frame"]
+    without = subprocess.run(words, capture_output=True, text=True)
+    assert (without.returncode, without.stdout.count("\n")) == (0, 6), without.stderr
+    refused = subprocess.run([*words, "--serve", "0"], capture_output=True, text=True)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr == (
+        "edgead: edgead watch needs the package starlette, which is not installed: "
+        f"{cure('live')}\n"
+    )
 
 
 def test_kill_9_leaves_whole_lines(watch, http_camera, bundle_dir, frames):
@@ -87,7 +125,7 @@ def test_when_nobody_reads_a_signal_waits_and_a_second_one_does_not(
         time.sleep(0.02)
     os.close(writer)
     process.process.send_signal(signal.SIGTERM)
-    process.wait_for_log("the last line waits: nobody reads stdout")
+    process.wait_for_log("the last line waits for the reader of stdout")
     if signals == 2:
         process.process.send_signal(signal.SIGTERM)
         assert process.process.wait() == 128 + signal.SIGTERM  # although nobody read
@@ -146,10 +184,13 @@ def test_a_second_signal_acts_at_once():
 @pytest.mark.parametrize(
     ("words", "cure"),
     [
-        (["nowhere.avi"], "nowhere.avi does not exist: wanted a camera's number"),
-        (["7", "--every-frame"], "--every-frame with camera 7: .* leave it out"),
-        (["7", "--reconnect-seconds", "-1"], "--reconnect-seconds -1.0: wanted 0 or more"),
-        (["7", "--stall-seconds", "nan"], "--stall-seconds nan: wanted more than 0"),
+        (["nowhere.avi"], "nowhere.avi does not exist: expected a camera's number"),
+        (
+            ["7", "--every-frame"],
+            "with camera 7: not supported for live .*; remove the option",
+        ),
+        (["7", "--reconnect-seconds", "-1"], "--reconnect-seconds -1.0: expected 0 or more"),
+        (["7", "--stall-seconds", "nan"], "--stall-seconds nan: expected more than 0"),
         (["7", "--false-reject-rate", "0.001"], "the best possible is 0.025"),
     ],
 )

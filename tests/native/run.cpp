@@ -119,7 +119,7 @@ void MapOutputs::check(const MapCase& c, const MapTruth& truth, const char* set)
       if (!std::isfinite(expected[i]) && !std::isfinite(given)) continue;
       if (std::isfinite(expected[i]) && c.bad && !std::isfinite(given)) continue;
       if (!(std::fabs(given - expected[i]) <= tolerance))
-        fail("%s: %s[%zu] is %.9g, wanted %.9g +- %.1g\n%s", set, what, i, given, expected[i],
+        fail("%s: %s[%zu] is %.9g, expected %.9g +- %.1g\n%s", set, what, i, given, expected[i],
              tolerance, c.name().c_str());
     }
   };
@@ -199,14 +199,14 @@ void check_image(const FrameCase& c, const std::vector<float>& truth, const Bloc
   const int64_t plane = static_cast<int64_t>(p.out_height) * p.out_width;
   for (int64_t channel = 0; channel < 3; ++channel)
     for (int64_t i = 0; i < plane; ++i) {
-      const float wanted = truth[channel * plane + i];
+      const float expected = truth[channel * plane + i];
       const size_t at = place(p.layout, 0, channel, i, 3, plane) * size_of(p.type);
-      const uint16_t half = half_nearest(wanted);
+      const uint16_t half = half_nearest(expected);
       const bool narrow = p.type == Type::float16;
-      if (std::memcmp(image.data() + at, narrow ? static_cast<const void*>(&half) : &wanted,
+      if (std::memcmp(image.data() + at, narrow ? static_cast<const void*>(&half) : &expected,
                       size_of(p.type)))
-        fail("%s: channel %d pixel %d is not %.9g, wanted the same bits\n%s", set,
-             static_cast<int>(channel), static_cast<int>(i), wanted, c.name().c_str());
+        fail("%s: channel %d pixel %d is not %.9g, expected the same bits\n%s", set,
+             static_cast<int>(channel), static_cast<int>(i), expected, c.name().c_str());
     }
 }
 

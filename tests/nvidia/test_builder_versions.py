@@ -10,12 +10,13 @@ import pytest
 from simulated_builder import Layer, Simulation, Tensor
 
 from edgead.errors import CancelledError, DeviceError, InputError
-from edgead.nvidia.plans.builder import BuildOptions, Built, Graph, build_plan
+from edgead.nvidia.plans.builder import Built, OnnxGraph, build_plan
 from edgead.nvidia.plans.census import count_layers
 from edgead.nvidia.plans.library import Library
 from edgead.nvidia.plans.log import BuildLog
+from edgead.nvidia.plans.plan import BuildOptions
 
-GRAPH = Graph(b"onnx", ("image", (3, 8, 8)), {"out": (8, 8, 8)})
+GRAPH = OnnxGraph(b"onnx", ("image", (3, 8, 8)), {"out": (8, 8, 8)})
 NO_DRIVER = "CUDA initialization failure with error: 35"
 VERSIONS = (8, 10, 11)
 
@@ -61,10 +62,10 @@ def test_eight_is_told_the_precision_of_each_layer_and_to_obey() -> None:
 
 
 def test_eight_lets_the_contexts_of_several_threads_share_the_profile() -> None:
-    for major, wanted in ((8, {"PROFILE_SHARING_0806": True}), (10, {}), (11, {})):
+    for major, expected in ((8, {"PROFILE_SHARING_0806": True}), (10, {}), (11, {})):
         simulation = simulation_with_gpu(major)
         build(simulation)
-        assert simulation.previews == wanted
+        assert simulation.previews == expected
 
 
 def test_eight_in_int8_may_use_float16_between() -> None:

@@ -1,4 +1,4 @@
-"""The plan cache with other processes at work on it: who waits, and what is no damage."""
+"""The plan cache with other processes at work on it: who waits, and what is not a damage."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def test_a_copy_to_carry_away_is_plain(run, plan_bundle: Bundle, tmp_path: Path)
     code, out, _ = run(plan_bundle.path, "--flavour", "rtx", "--out", out_path)
     assert code == 0
     assert out_path.read_bytes()[:4] == b"vtrt"
-    assert "has to say that it is trusted" in out
+    assert "loading it requires trust_plan=True" in out
 
 
 def test_a_copy_that_cannot_be_written_is_a_mistake(run, plan_bundle: Bundle, tmp_path) -> None:
@@ -138,12 +138,12 @@ def test_list_and_prune(run, plan_bundle: Bundle, cache_directory: Path) -> None
     ("words", "code", "said"),
     [
         ((), 1, "which bundle? Give NAME.edgead, or --list"),
-        (("--prune", "-1"), 1, "--prune -1: wanted how many plans to keep"),
-        (("BUNDLE", "--precision", "fp16"), 1, "wanted one of float32, float16, int8"),
+        (("--prune", "-1"), 1, "--prune -1: expected how many plans to keep"),
+        (("BUNDLE", "--precision", "fp16"), 1, "expected one of float32, float16, int8"),
         (("BUNDLE", "--precision", "int8"), 1, "has no int8 graph, only float32, float16"),
-        (("BUNDLE", "--flavour", "trt"), 1, "flavour 'trt': wanted one of tensorrt, rtx"),
-        (("BUNDLE", "--batch", "4", "2", "8"), 1, "wanted 1 <= least"),
-        (("BUNDLE", "--static-batch", "0"), 1, "wanted 1 <= least"),
+        (("BUNDLE", "--flavour", "trt"), 1, "flavour 'trt': expected one of tensorrt, rtx"),
+        (("BUNDLE", "--batch", "4", "2", "8"), 1, "expected 1 <= least"),
+        (("BUNDLE", "--static-batch", "0"), 1, "expected 1 <= least"),
         (("BUNDLE", "--flavour", "rtx", "--device", "gpu"), 1, "capabilities as in sm_86,sm_89"),
         (("BUNDLE", "--flavour", "rtx", "--device", "sm_87"), 1, "does not build for sm_87"),
         (("BUNDLE", "--flavour", "rtx", "--dla", "0"), 1, "--static-batch 1"),
@@ -176,8 +176,8 @@ def test_without_any_tensorrt_both_cures_are_said(monkeypatch, plan_bundle: Bund
     monkeypatch.setattr(library, "installed", lambda flavour: False)
     assert main(["build", str(plan_bundle.path)]) == 2
     err = capsys.readouterr().err
-    assert 'pip install "edgead[nvidia]"' in err
-    assert 'pip install "edgead[rtx]"' in err
+    assert 'pip install ".[nvidia]"' in err
+    assert 'pip install ".[rtx]"' in err
 
 
 def test_the_full_tensorrt_without_a_gpu_says_where_to_build(

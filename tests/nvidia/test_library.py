@@ -57,9 +57,9 @@ def test_an_unusable_one_gives_way_to_the_other_where_none_was_asked_for(install
 
 def test_not_installed(installed) -> None:
     installed()
-    with pytest.raises(DeviceError, match=r'no module tensorrt\): pip install "edgead\[nvidia\]"'):
+    with pytest.raises(DeviceError, match=r'no module tensorrt\): pip install "\.\[nvidia\]"'):
         find_library("tensorrt")
-    with pytest.raises(DeviceError, match=r'no module tensorrt_rtx\).*"edgead\[rtx\]"'):
+    with pytest.raises(DeviceError, match=r'no module tensorrt_rtx\).*"\.\[rtx\]"'):
         find_library("rtx")
     with pytest.raises(DeviceError, match=r"TensorRT is not installed.*TensorRT-RTX is not inst"):
         find_library()
@@ -109,7 +109,7 @@ def test_a_real_module_that_does_not_load(tmp_path: Path, monkeypatch) -> None:
 
 
 def test_another_word(installed) -> None:
-    with pytest.raises(InputError, match=r"flavour 'trt': wanted one of tensorrt, rtx"):
+    with pytest.raises(InputError, match=r"flavour 'trt': expected one of tensorrt, rtx"):
         find_library("trt")
 
 

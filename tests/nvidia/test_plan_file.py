@@ -10,7 +10,8 @@ from edgead.bundle.storage import Bundle
 from edgead.errors import DeviceError
 from edgead.nvidia.plans.header import check_header, read_header
 from edgead.nvidia.plans.library import Library
-from edgead.nvidia.plans.store import Plan, own_plan
+from edgead.nvidia.plans.plan import Plan
+from edgead.nvidia.plans.store import own_plan
 
 
 def header(tag: bytes, version: tuple[int, int, int, int], size: int = 64) -> bytes:
@@ -77,7 +78,7 @@ def test_bytes_that_are_no_version_are_left_to_tensorrt() -> None:
 
 def test_what_is_no_plan() -> None:
     for data, said in (
-        (b"\x89PNG" + bytes(100), "is no plan of TensorRT;"),
+        (b"\x89PNG" + bytes(100), "is not a plan of TensorRT;"),
         (b"\x10\0\0\0{}" + header(b"ftrt", (10, 3, 0, 26)), "after other data"),
     ):
         with pytest.raises(DeviceError, match=said):

@@ -14,14 +14,8 @@ from edgead.bundle.storage import Bundle, open_bundle
 from edgead.errors import BundleError, CancelledError, DeviceError, InputError
 from edgead.nvidia.plans.cache import PlanCache
 from edgead.nvidia.plans.library import Library
-from edgead.nvidia.plans.store import (
-    BuildOptions,
-    Plan,
-    foreign_plan,
-    given_plan,
-    own_plan,
-    target_of,
-)
+from edgead.nvidia.plans.plan import BuildOptions, Plan
+from edgead.nvidia.plans.store import foreign_plan, given_plan, own_plan, target_of
 
 
 @pytest.fixture
@@ -169,7 +163,7 @@ def test_a_foreign_plan_that_is_none(rtx: Library, tmp_path: Path) -> None:
     with pytest.raises(DeviceError, match=r"cannot be read: No such file.*check the path"):
         foreign_plan(tmp_path / "nothing.plan", rtx, trust=True)
     (tmp_path / "text.plan").write_text("hello " * 20)
-    with pytest.raises(DeviceError, match="is no plan of TensorRT"):
+    with pytest.raises(DeviceError, match="is not a plan of TensorRT"):
         foreign_plan(tmp_path / "text.plan", rtx, trust=True)
 
 

@@ -15,6 +15,7 @@ from edgead.bundle.storage import open_bundle
 from edgead.engine.digests import Digests, digest
 from edgead.preprocess import Preprocessor
 from edgead.serving.open_engine import open_engine
+from edgead.serving.open_pipeline import open_pipeline
 
 
 def truth(*arrays: np.ndarray) -> str:
@@ -36,7 +37,7 @@ def test_every_stage(detector: Detector, bundle_dir: Path, frame: np.ndarray) ->
     bundle = open_bundle(bundle_dir)
     session = open_engine(bundle, "cpu", 1).session()
     image = np.empty((1, 3, *bundle.manifest.preprocess_params().size), np.float32)
-    Preprocessor(bundle.manifest.preprocess_params())(frame, image[0])
+    Preprocessor(bundle.manifest.preprocess_params()).run(frame, image[0])
     session.image[:] = image
     pairs = session.infer()
     found = result.digests
@@ -105,13 +106,13 @@ def test_tiles_go_into_one_digest_in_their_order(
     bundle = open_bundle(bundle_copy)
     engine = open_engine(bundle, "cpu", threads)
     hasher = Hasher(2)
-    found = engine.pipeline(bundle, "bgr")(tall, hasher)
+    found = open_pipeline(bundle, engine).run(tall, hasher)
     digests = hasher.digests(tall, found.map, {})
     preprocess = Preprocessor(bundle.manifest.preprocess_params())
     images = []
     for top in (0, 26):
         image = np.empty((1, 3, 64, 48), np.float32)
-        preprocess(tall[top : top + 64], image[0])
+        preprocess.run(tall[top : top + 64], image[0])
         images.append(image)
     assert [half and half.preprocess for half in halves] == [truth(image[0]) for image in images]
     assert digests.preprocess == truth(*(image[0] for image in images))
@@ -137,11 +138,11 @@ def test_json_and_back(detector: Detector, frame: np.ndarray) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "said"),
     [
-        ("frame", "abc", "digests.frame is no SHA-256"),
-        ("preprocess", None, "digests.preprocess is no SHA-256"),
-        ("anomaly_map", "X" * 64, "digests.anomaly_map is no SHA-256"),
-        ("engine", [["0" * 64]], "digests.engine is no list of pairs"),
-        ("engine", None, "digests.engine is no list of pairs"),
+        ("frame", "abc", "digests.frame is not a SHA-256"),
+        ("preprocess", None, "digests.preprocess is not a SHA-256"),
+        ("anomaly_map", "X" * 64, "digests.anomaly_map is not a SHA-256"),
+        ("engine", [["0" * 64]], "digests.engine is not a list of pairs"),
+        ("engine", None, "digests.engine is not a list of pairs"),
         ("served", {}, "names no bundle"),
         ("served", {"bundle_sha256": "0" * 64, "threads": [1]}, "more than words and numbers"),
     ],

@@ -67,7 +67,7 @@ def test_devices_that_are_not_there(bundle_dir: Path, no_gpu: None) -> None:
         with pytest.raises(DeviceError, match=r'PyCUDA is not installed.*device="cpu"'):
             open_engine(bundle, device)
     for device in ("tpu", "cuda:x", "", None):
-        with pytest.raises(InputError, match='wanted "auto"'):
+        with pytest.raises(InputError, match='expected "auto"'):
             open_engine(bundle, device)  # type: ignore[arg-type]
     for threads in (0, -1, 1.5):
         with pytest.raises(InputError, match="threads"):
@@ -149,7 +149,7 @@ def test_graph_for_images_of_another_size(bundle_copy: Path, edit: Callable[...,
 
 def test_graph_with_another_input(bundle_copy: Path, edit: Callable[..., None]) -> None:
     edit(bundle_copy, lambda manifest: manifest["input"].update(name="pixels"))
-    with pytest.raises(BundleError, match=r"inputs \['image'\]; wanted only 'pixels'"):
+    with pytest.raises(BundleError, match=r"inputs \['image'\]; expected only 'pixels'"):
         open_engine(open_bundle(bundle_copy))
 
 

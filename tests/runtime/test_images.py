@@ -1,4 +1,4 @@
-"""Frames come back as stored; what is no frame is refused by name."""
+"""Frames come back as stored; what is not a frame is refused by name."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_list_images(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     (tmp_path / "folder.png").mkdir()
     assert [path.name for path in list_images(tmp_path)] == ["a.jpeg", "b.PNG"]
-    with pytest.raises(InputError, match="does not exist; wanted a folder of images"):
+    with pytest.raises(InputError, match="does not exist; expected a folder of images"):
         list_images(tmp_path / "absent")
     with pytest.raises(InputError, match="is a file"):
         list_images(tmp_path / "c.txt")
@@ -117,7 +117,7 @@ def test_list_images(tmp_path: Path) -> None:
     ],
 )
 def test_what_png_cannot_hold(array: np.ndarray) -> None:
-    with pytest.raises(InputError, match="wanted"):
+    with pytest.raises(InputError, match="expected"):
         encode_png(array)
 
 

@@ -103,7 +103,9 @@ def test_a_precision_that_the_bundle_lacks(bundle_dir: Path) -> None:
 
 
 def test_a_word_that_is_no_precision(bundle_dir: Path) -> None:
-    with pytest.raises(InputError, match="'fp16': wanted one of float32, float16, bfloat16, int8"):
+    with pytest.raises(
+        InputError, match="'fp16': expected one of float32, float16, bfloat16, int8"
+    ):
         Detector(bundle_dir, precision="fp16")
 
 

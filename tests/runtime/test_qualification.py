@@ -14,7 +14,7 @@ from edgead import Detector
 from edgead.bundle.storage import open_bundle
 from edgead.errors import BundleError, DeviceError, QualificationError
 from edgead.serving.open_engine import open_engine
-from edgead.serving.qualification import growth, measure, qualify
+from edgead.serving.qualification import check_golden, growth, qualify
 
 
 def test_the_untouched_bundle_qualifies(bundle_dir: Path) -> None:
@@ -39,7 +39,11 @@ def test_golden_score(bundle_copy: Path, edit: Callable[..., None]) -> None:
     ):
         Detector(bundle_copy)
     bundle = open_bundle(bundle_copy)
-    assert [check.passed for check in measure(bundle, open_engine(bundle))] == [True, False, True]
+    assert [check.passed for check in check_golden(bundle, open_engine(bundle))] == [
+        True,
+        False,
+        True,
+    ]
 
 
 def test_golden_map(
@@ -55,7 +59,7 @@ def test_golden_map(
 def test_a_tolerance_grows_with_values_beyond_those_of_good_images(
     bundle_copy: Path, edit: Callable[..., None], to_npy: Callable[[Any], bytes]
 ) -> None:
-    """float32 has 24 bits of 5000 too: what is off there by a share of it is no wrong engine."""
+    """float32 has 24 bits of 5000 too: what is off there by a share of it is not a wrong engine."""
     golden = np.load(bundle_copy / "golden" / "2.npy")
     place = np.unravel_index(golden.argmax(), golden.shape)
     peak = float(golden[place])
@@ -81,7 +85,7 @@ def test_a_tolerance_grows_with_values_beyond_those_of_good_images(
         (bundle_copy / "moved.npy").unlink()
         edit(bundle_copy, files={"golden/2.npy": moved})
         bundle = open_bundle(bundle_copy)
-        check = measure(bundle, open_engine(bundle))[2]
+        check = check_golden(bundle, open_engine(bundle))[2]
         assert check.passed == passes
         assert check.tolerance.score == pytest.approx(1e-3, rel=0.01)
         assert check.tolerance.map == pytest.approx(1e-3, rel=0.01)
@@ -149,7 +153,7 @@ def test_golden_maps_that_are_none(
 
         stream = io.BytesIO()
         np.save(stream, array, allow_pickle=True)
-        data, match = stream.getvalue(), "no NumPy array.*allow_pickle"
+        data, match = stream.getvalue(), "not a NumPy array.*allow_pickle"
     else:
         data = to_npy(array)
     edit(bundle_copy, files={"golden/0.npy": data})
@@ -162,7 +166,7 @@ def test_golden_files_of_another_kind(bundle_copy: Path, edit: Callable[..., Non
     with pytest.raises(BundleError, match=r"golden/1\.png cannot be decoded"):
         Detector(bundle_copy)
     edit(bundle_copy, files={"golden/0.npy": b"no array"})
-    with pytest.raises(BundleError, match=r"golden/0\.npy is no NumPy array"):
+    with pytest.raises(BundleError, match=r"golden/0\.npy is not a NumPy array"):
         Detector(bundle_copy)
 
 

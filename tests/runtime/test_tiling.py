@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,14 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgead import BundleError, Detector, InputError, reference
-from edgead.anomaly_map import MapParams
+from edgead.anomaly_map import MapParams, pool
 from edgead.bundle.entries import Calibration, Golden, Pair, Tolerance
 from edgead.bundle.manifest import Manifest
 from edgead.bundle.storage import open_bundle
 from edgead.errors import DeviceError
 from edgead.images import encode_png
 from edgead.preprocess import PreprocessParams
-from edgead.tiling import Tiling, plan_axis, plan_tiles, pool
+from edgead.tiling import Tiling, plan_axis, plan_tiles
 
 TILE = 32
 
@@ -200,7 +201,7 @@ def test_no_copy_of_a_tile_is_made(tiled: Detector) -> None:
     frame = np.random.default_rng(3).integers(0, 256, (80, 80, 3), np.uint8)
     seen = []
     lanes: Any = tiled._pipeline(tiled._state)._lanes
-    inner = lanes[0]._preprocess
+    inner = lanes[0]._preprocess.run
 
     def spy(tile: np.ndarray, out: np.ndarray) -> None:
         seen.append(tile.base is not None and np.shares_memory(tile, frame))
@@ -208,7 +209,7 @@ def test_no_copy_of_a_tile_is_made(tiled: Detector) -> None:
 
     before = [lane._preprocess for lane in lanes]
     for lane in lanes:
-        lane._preprocess = spy
+        lane._preprocess = SimpleNamespace(run=spy)
     try:
         tiled.score(frame)
     finally:

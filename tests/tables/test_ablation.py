@@ -6,7 +6,7 @@ import json
 
 import pytest
 from edgead_training.methods import METHODS
-from edgead_training.run import full_settings
+from edgead_training.run_record import full_settings
 
 
 @pytest.mark.parametrize("method", sorted(METHODS))
@@ -23,7 +23,7 @@ def test_every_row_changes_just_what_it_names(script, method: str) -> None:
 def test_the_tables_in_the_docs_are_what_the_figures_give(script) -> None:
     ablation, docs = script("ablation"), script("docs_table")
     entries = script("entries").read_entries(ablation.RESULTS)
-    _, between, _ = docs.section(docs.DOCS.read_text(encoding="utf-8"), "ablation")
+    _, between, _ = docs.section(script("ablation").PAGE.read_text(encoding="utf-8"), "ablation")
     assert between == ablation.tables(entries), "python benchmarks/ablation.py --table writes them"
 
 

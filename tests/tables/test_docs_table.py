@@ -1,4 +1,4 @@
-"""The table in docs/methods.md: what it says of an entry, and that it is what the figures give."""
+"""The tables of the methods in the docs: they are what the figures give."""
 
 from __future__ import annotations
 
@@ -20,8 +20,19 @@ HEAD = {"method": "redi", "preset": "paper", "dataset": "mvtec_bottle", "setting
 def test_the_table_in_the_docs_is_what_the_figures_give(script) -> None:
     methods, docs = script("methods"), script("docs_table")
     entries = script("entries").read_entries(methods.RESULTS)
-    _, between, _ = docs.section(docs.DOCS.read_text(encoding="utf-8"), "methods")
+    _, between, _ = docs.section(methods.PAGE.read_text(encoding="utf-8"), "methods")
     assert between == methods.table(entries), "python benchmarks/methods.py --table writes it"
+    _, between, _ = docs.section(methods.SUMMARY_PAGE.read_text(encoding="utf-8"), "summary")
+    assert between == methods.summary(entries), "python benchmarks/methods.py --table writes it"
+
+
+def test_the_summary_has_the_means_of_a_method_on_each_data_set(script) -> None:
+    make, summary = script("entries").make_entry, script("methods").summary
+    more = {"seed": 2, "image_auroc": 0.7, "aupro": 0.5}
+    other = HEAD | {"dataset": "magnetic_tile"}
+    entries = [make(HEAD, [RUN | more, RUN | {"aupro": 0.3}]), make(other, [RUN | more])]
+    row = "| redi (paper) | 0.800 / 0.400 | 0.700 / 0.500 | not measured | 2.0 | 10 |"
+    assert summary(entries).splitlines()[2:] == [row]
 
 
 def test_a_row_has_mean_and_spread_and_stands_beside_the_peers(script) -> None:

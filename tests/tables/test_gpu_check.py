@@ -44,7 +44,7 @@ def test_without_a_gpu_every_step_is_tried_and_the_file_says_why(
     check, bundle_dir, tmp_path, monkeypatch, capsys
 ):
     try:
-        from edgead import _cuda
+        from edgead.nvidia import _cuda
     except ImportError:
         pass
     else:
@@ -67,4 +67,4 @@ def test_without_a_gpu_every_step_is_tried_and_the_file_says_why(
 def test_what_is_no_bundle_gets_a_sentence(check, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["gpu_check.py", str(tmp_path)])
     assert guard(check.main) == 1
-    assert "is no bundle" in capsys.readouterr().err
+    assert "is not a bundle" in capsys.readouterr().err

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 from edgead_training import run as training
 from edgead_training.data import open_dataset
-from edgead_training.fit import Bar, Bounds
+from edgead_training.fit import Bounds
+from edgead_training.progress import Bar
+from edgead_training.run_record import TrainingOptions
 from safetensors.torch import load_file
 from sklearn.metrics import roc_auc_score
 
@@ -36,10 +38,8 @@ def run_folder(folder: Path, seed: int) -> Path:
 def elsewhere(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of seed 5 that ``edgead train`` made."""
     out = tmp_path_factory.mktemp("elsewhere") / "run"
-    plan = training.Plan("arnet", data / "discs", out, SETTINGS, 5, Bounds(steps=2))
-    bar = Bar(lambda *_: None, lambda *_: None, lambda: None)
-    progress = lambda items, _: iter(items)  # noqa: E731
-    training.train(plan, resume=False, log=lambda _: None, progress=progress, bar=bar)
+    options = TrainingOptions("arnet", data / "discs", out, SETTINGS, 5, Bounds(steps=2))
+    training.train(options)
     return out
 
 
@@ -86,7 +86,7 @@ def test_a_stopped_table_goes_on_from_the_checkpoint(
             if len(steps) == 3:  # the first of two steps of the second run
                 os.kill(os.getpid(), signal.SIGINT)
 
-        return Bar(lambda *_: None, update, lambda: None)
+        return Bar(update=update)
 
     monkeypatch.setattr(script("runs"), "training_bar", bar)
     assert methods("--seeds", 0, 5) == 130
@@ -206,9 +206,9 @@ def test_one_seed_everywhere_comes_first(script) -> None:
     ("words", "sentence"),
     [
         (("--datasets", "bottle"), "has no bottle; it holds discs"),
-        (("--methods", "redy"), "redy is no method; choose from"),
+        (("--methods", "redy"), "redy is not a method; choose from"),
         (("--set", "arnet"), "write --set METHOD:KEY=VALUE"),
-        (("--set", "redy:width=1"), "redy is no method"),
+        (("--set", "redy:width=1"), "redy is not a method"),
         (("--set", "arnet:wide=1"), "no setting 'wide'"),
         (("--preset", "papr"), "no preset 'papr'"),
         (("--steps", "0"), "--steps 0 trains nothing"),

@@ -37,8 +37,10 @@ def train_steps(parts: Path):
     ``stop_at`` sends this process SIGTERM after so many steps; ``stop_in`` is Ctrl-C in the midst
     of the bar with that title.
     """
-    from edgead_training.fit import Bar, Bounds
-    from edgead_training.run import Plan, train
+    from edgead_training.fit import Bounds
+    from edgead_training.progress import Bar, Reporter
+    from edgead_training.run import train
+    from edgead_training.run_record import TrainingOptions
 
     def run(method, settings, out, *, steps, stop_at=None, stop_in=None, resume=False):
         seen = []
@@ -53,8 +55,8 @@ def train_steps(parts: Path):
             if len(seen) == stop_at:
                 os.kill(os.getpid(), signal.SIGTERM)
 
-        plan = Plan(method, parts, out, settings, 0, Bounds(steps=steps))
-        bar = Bar(lambda *_: None, update, lambda: None)
-        return train(plan, resume=resume, log=lambda _: None, progress=progress, bar=bar)
+        options = TrainingOptions(method, parts, out, settings, 0, Bounds(steps=steps))
+        reporter = Reporter(progress=progress, bar=Bar(update=update))
+        return train(options, resume=resume, reporter=reporter)
 
     return run

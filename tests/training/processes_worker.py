@@ -17,12 +17,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from edgead_training import checkpoint, run
-from edgead_training import run_record as plan
-from edgead_training.fit import Bar, Bounds, Interrupted, fit
+from edgead_training import checkpoint, run, run_record
+from edgead_training.fit import Bounds, Interrupted, fit
 from edgead_training.methods import Method, Stage, TrainingSet
 from edgead_training.processes import gather, launch
-from edgead_training.run import Plan, train
+from edgead_training.progress import Bar, Reporter
+from edgead_training.run import train
+from edgead_training.run_record import TrainingOptions
 from torch import nn
 
 from edgead.cli.main import main
@@ -72,10 +73,6 @@ class Toy(Method):
 Toy.__abstractmethods__ = frozenset()
 
 
-def bar(update=lambda *_: None) -> Bar:
-    return Bar(lambda *_: None, update, lambda: None)
-
-
 def plain(items, _title):
     return iter(items)
 
@@ -97,7 +94,7 @@ def toy(out: Path) -> dict[str, Any]:
     """Losses and weights of the toy after 24 steps."""
     method = Toy()
     images = torch.randn(10, 3, 2, 2, generator=torch.Generator().manual_seed(1)).double()
-    position = fit(method, TrainingSet(images, plain), out, seed=3, bounds=Bounds(), bar=bar(),
+    position = fit(method, TrainingSet(images, plain), out, seed=3, bounds=Bounds(), bar=Bar(),
                    fabric=launch("cpu"))  # fmt: skip
     weights = torch.cat([p.detach().flatten() for p in method.parameters()])
     return {
@@ -120,9 +117,9 @@ def ssae(parts: Path, out: Path, *, resume=False, bounds=None, stop_at=None,
             os.kill(last, signal.SIGTERM)
 
     steps = bounds or Bounds(steps=21)
-    plan = Plan("ssae", parts, out, SETTINGS | settings, 0, steps, device="cpu")
+    options = TrainingOptions("ssae", parts, out, SETTINGS | settings, 0, steps, device="cpu")
     try:
-        done = train(plan, resume=resume, log=lambda _: None, progress=plain, bar=bar(update))
+        done = train(options, resume=resume, reporter=Reporter(bar=Bar(update=update)))
     except Interrupted as stop:
         return {"stopped": str(stop), "code": stop.exit_code}
     return {"digest": digest(done.method), "steps": done.provenance["steps"]}
@@ -130,8 +127,7 @@ def ssae(parts: Path, out: Path, *, resume=False, bounds=None, stop_at=None,
 
 def whole(name: str, settings: dict[str, Any], parts: Path, out: Path) -> dict[str, Any]:
     """Eleven steps of another method: the history has the first and the last."""
-    plan = Plan(name, parts, out, settings, 0, Bounds(steps=11), device="cpu")
-    done = train(plan, resume=False, log=lambda _: None, progress=plain, bar=bar())
+    done = train(TrainingOptions(name, parts, out, settings, 0, Bounds(steps=11), device="cpu"))
     return {"digest": digest(done.method), "steps": done.provenance["steps"]}
 
 
@@ -156,7 +152,7 @@ def missing_in_the_second(parts: Path, out: Path) -> str:
 
 def all_cases(parts: Path, out: Path) -> dict[str, Any]:
     written: list[str] = []
-    for module in (checkpoint, plan, run):  # those through which files are written
+    for module in (checkpoint, run_record, run):  # those through which files are written
         write = module.write_file
         module.write_file = lambda path, data, write=write: (
             written.append(path.name),

@@ -106,8 +106,8 @@ def test_map_is_the_mean_of_the_errors_over_what_is_usual():
 def _errors(method: ARNet, images: torch.Tensor, k: int) -> np.ndarray:
     """|Y_k - X| of each image, mean over the channels: [N, H, W] float64."""
     with torch.no_grad():
-        restored = [method.unet(method.erase(image[None], k))[0] for image in images]
-    return (torch.stack(restored) - images).abs().double().mean(1).numpy()
+        reconstructed = [method.unet(method.erase(image[None], k))[0] for image in images]
+    return (torch.stack(reconstructed) - images).abs().double().mean(1).numpy()
 
 
 def test_usual_error_is_the_mean_over_the_training_images():
@@ -137,7 +137,7 @@ def test_usual_error_of_a_position_is_blurred_and_has_a_floor_of_a_tenth():
 @pytest.mark.parametrize("position", [True, False])
 def test_usual_error_has_a_floor(position):
     method = _method(position=position)
-    method.restore = lambda image: image[:, None].expand(-1, 4, -1, -1, -1)
+    method.reconstruct = lambda image: image[:, None].expand(-1, 4, -1, -1, -1)
     method.conclude(TrainingSet(_image(2, 3, 64, 64), lambda items, title: iter(items)))
     floor = USUAL_FLOOR * (1.1 if position else 1)  # a floor of the mean comes on top
     np.testing.assert_allclose(method.gain, 1 / floor, rtol=1e-5)
@@ -170,14 +170,18 @@ def test_batches_do_not_mix_and_pairs_are_as_promised():
     with torch.no_grad():
         together, alone = method(images), [method(image[None]) for image in images]
     assert [pair.weight for pair in method.pairs()] == [0.25] * 4
-    for k, (pair, (original, restored)) in enumerate(zip(method.pairs(), together, strict=True)):
-        assert original.shape == restored.shape == (3, pair.channels, *pair.size)
-        assert original.dtype == restored.dtype == torch.float32
+    for k, (pair, (original, reconstructed)) in enumerate(
+        zip(method.pairs(), together, strict=True)
+    ):
+        assert original.shape == reconstructed.shape == (3, pair.channels, *pair.size)
+        assert original.dtype == reconstructed.dtype == torch.float32
         for row in range(3):
-            torch.testing.assert_close(restored[row], alone[row][k][1][0], atol=1e-4, rtol=1e-4)
+            torch.testing.assert_close(
+                reconstructed[row], alone[row][k][1][0], atol=1e-4, rtol=1e-4
+            )
 
 
-def test_half_trunk_takes_and_gives_float32_and_stays_close():
+def test_a_half_method_takes_and_gives_float32_and_stays_close():
     method, image = _method(), _image(1, 3, 64, 64)
     half = copy.deepcopy(method).half()
     with torch.no_grad():
@@ -191,9 +195,9 @@ def test_half_trunk_takes_and_gives_float32_and_stays_close():
 @pytest.mark.parametrize(
     ("settings", "words"),
     [({"erase": "colour"}, "erase='colour' is not known"), ({"size": [100, 64]}, "multiples of 16"),
-     ({"size": [64, 96]}, r"not square.*turns=2"), ({"turns": 3}, "choose 2 or 4"),
+     ({"size": [64, 96]}, r"not square.*turns=2"), ({"turns": 3}, "turns=3 is .*: 2, 4"),
      ({"width": 0.01}, "width=0.01 must be at least 0.0625"), ({"pooling": "median"}, "median"),
-     ({"top_k": 0.0}, "no share"), ({"batch_size": 1}, "at least 2"),
+     ({"top_k": 0.0}, "not a share"), ({"batch_size": 1}, "at least 2"),
      ({"learning_rate": float("inf")}, "learning_rate=inf"), ({"map": "hog"}, "no setting 'map'"),
      ({"steps": "many"}, "like steps=2000")],
 )  # fmt: skip

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from edgead_training.features.comparison import make_whitening, remember
 from edgead_training.methods import METHODS, Method, TrainingSet
+from edgead_training.methods.backbone_method import make_whitening, remember
 from torch.nn import functional as F
 
 from edgead.errors import TrainingError
@@ -60,7 +60,7 @@ def test_whitening_and_memory_are_measured_on_the_good_images_without_position(n
 
 @pytest.mark.parametrize(("size", "pixels"), [((64, 96), 32), ((160, 64), 32), ((80, 96), 16)])
 def test_a_covariance_is_that_of_a_square_of_32_pixels_or_of_16(size, pixels):
-    """16 where a side is no multiple of 32, as AGPNet allows it."""
+    """16 where a side is not a multiple of 32, as AGPNet allows it."""
     sizes = [(size[0] // stride, size[1] // stride) for stride in (4, 8, 16)]
     whitening = make_whitening(sizes, size[0], quiet_border=False)
     assert whitening.sides == [pixels // stride for stride in (4, 8, 16)]

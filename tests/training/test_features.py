@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from edgead_training.features.scale import FeatureScale, measure
+from edgead_training.features.scale import FeatureScale, fit_scale
 from edgead_training.methods import AGPNet, ReDi, TrainingSet
 
 from edgead import reference
@@ -62,7 +62,8 @@ def test_pairs_are_weighed_by_the_scores_that_each_alone_gives_to_the_training_i
 
     for title in ("plain", "balanced"):
         method.config = replace(method.config, balance=title == "balanced")
-        measure(method, method.scale, compared)
+        params = method.map_params() if method.config.balance else None
+        fit_scale(method.scale, compared, method.config.position, params)
         if title == "plain":
             before = [method.scale.get_buffer(f"gain_{k}").clone() for k in range(3)]
             alone = replace(method.map_params(), weights=(1.0,))

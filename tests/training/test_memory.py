@@ -33,14 +33,14 @@ def _filled(images: int, count: int) -> tuple[FeatureMemory, torch.Tensor]:
     memory = FeatureMemory(count, 5, (3, 4))
     chunks = [(part, features[part]) for part in torch.arange(images).split(2)]
     memory.fill(chunks, images)
-    memory.measure(chunks)
+    memory.fit_gain(chunks)
     return memory, features
 
 
 def test_each_position_is_restored_from_the_nearest_kept_features_wherever_they_lie():
     memory, _ = _filled(4, 20)
     query = _features(2, seed=9)
-    got = memory.restore(query)
+    got = memory.reconstruct(query)
     kept = memory.kept.double().numpy()
     for image in range(2):
         for row in range(3):
@@ -64,10 +64,10 @@ def test_gain_comes_from_the_distance_of_good_images_without_their_own_features(
     drawn = (4 * expected + PRIOR_IMAGES * mean) / (4 + PRIOR_IMAGES)
     want = 1 / (mean * np.sqrt(drawn / mean + 0.1))  # a tenth: the floor of position_gain
     np.testing.assert_allclose(memory.gain.square()[0, 0], want, rtol=1e-4)
-    reference, restored = memory.emit(features)
+    reference, reconstructed = memory.emit(features)
     np.testing.assert_allclose(
-        (reference - restored) ** 2,
-        (features - memory.restore(features)) ** 2 * torch.from_numpy(want).float(),
+        (reference - reconstructed) ** 2,
+        (features - memory.reconstruct(features)) ** 2 * torch.from_numpy(want).float(),
         rtol=1e-3, atol=1e-6,
     )  # fmt: skip
 
@@ -77,8 +77,8 @@ def test_without_position_the_gain_is_one_number():
     there = memory.gain.clone()
     assert len(there.unique()) > 1
     chunks = [(part, features[part]) for part in torch.arange(4).split(2)]
-    memory.measure(chunks, position=False)
-    foreign = memory.restore(features, foreign_to=torch.arange(4))
+    memory.fit_gain(chunks, position=False)
+    foreign = memory.reconstruct(features, foreign_to=torch.arange(4))
     mean = (features - foreign).double().square().mean()
     want = (1 / (mean * np.sqrt(1 + 0.1))).sqrt()  # a tenth: the floor of position_gain
     np.testing.assert_allclose(memory.gain, np.full((1, 1, 3, 4), want), rtol=1e-5)
@@ -92,7 +92,7 @@ def test_one_image_leaves_the_gain_at_one():
 def test_a_near_tie_does_not_make_the_blend_jump():
     memory = FeatureMemory(2, 1, (1, 1))
     memory.kept.copy_(torch.tensor([[-1.0], [1.0]]))
-    left, right = (memory.restore(torch.full((1, 1, 1, 1), x)) for x in (-1e-4, 1e-4))
+    left, right = (memory.reconstruct(torch.full((1, 1, 1, 1), x)) for x in (-1e-4, 1e-4))
     assert float((left - right).abs()) == pytest.approx(0, abs=0.01)
 
 
@@ -102,7 +102,7 @@ def test_a_tie_for_the_last_place_does_not_either():
         [[-2.0], [-1.0], [0.0], [1.0], [2.0]]
     )  # at 0 both ends are the fourth
     memory.kept.copy_(kept)
-    left, right = (memory.restore(torch.full((1, 1, 1, 1), x)) for x in (-1e-4, 1e-4))
+    left, right = (memory.reconstruct(torch.full((1, 1, 1, 1), x)) for x in (-1e-4, 1e-4))
     assert float((left - right).abs()) == pytest.approx(0, abs=1e-3)
 
     def cut(x: float) -> float:
@@ -117,8 +117,8 @@ def test_a_tie_for_the_last_place_does_not_either():
 def test_where_all_are_equally_far_their_mean_counts():
     memory = FeatureMemory(6, 2, (1, 1))
     memory.kept.copy_(torch.tensor([[1.0, 3.0]]).expand(6, 2))
-    restored = memory.restore(torch.zeros(1, 2, 1, 1))
-    torch.testing.assert_close(restored[0, :, 0, 0], torch.tensor([1.0, 3.0]))
+    reconstructed = memory.reconstruct(torch.zeros(1, 2, 1, 1))
+    torch.testing.assert_close(reconstructed[0, :, 0, 0], torch.tensor([1.0, 3.0]))
 
 
 def test_the_coreset_covers_every_cluster():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from edgead_training.features.networks import ssim
-from edgead_training.methods import redi_data
+from edgead_training.methods import redi_feature_cache, redi_prompts
 from edgead_training.methods.base import TrainingSet
 from edgead_training.methods.redi import (
     ReDi,
@@ -16,13 +16,8 @@ from edgead_training.methods.redi import (
     alignment_loss,
     self_correlation_loss,
 )
-from edgead_training.methods.redi_data import (
-    FeatureCache,
-    coreset,
-    describe,
-    nearest_others,
-    with_foreign_patches,
-)
+from edgead_training.methods.redi_prompts import coreset, describe, nearest_others
+from edgead_training.methods.redi_structure_maps import with_foreign_patches
 
 from edgead.errors import TrainingError
 
@@ -141,7 +136,7 @@ def test_pairs_give_the_cosine_distance_over_what_is_usual_there():
     method.scale.set_expected([2 / c * x for c, x in zip((24, 40, 112), usual, strict=True)])
     x, y = ([_random(1, c, 16 // 2**k, 16 // 2**k, seed=s) for k, c in enumerate((24, 40, 112))]
             for s in (1, 2))  # fmt: skip
-    method.scale.target, method.restore = lambda _: x, lambda _: y
+    method.scale.target, method.reconstruct = lambda _: x, lambda _: y
     for k, (a, b) in enumerate(method(_random(1, 3, 64, 64))):
         distance = 1 - torch.nn.functional.cosine_similarity(x[k], y[k])[0]
         want = distance / (usual[k] + 0.1 * usual[k].mean())
@@ -159,8 +154,10 @@ def test_expected_distance_is_the_mean_over_the_training_images():
             others = method.bank.similarity(describe(levels))
             others[others > 0.999] = -2
             recovered = method.recover_image(method.map_of(image[None]), method.bank.blend(others))
-            restored = method.restore(method.scale.standardise(method.backbone(recovered)))
-            for k, (x, y) in enumerate(zip(method.scale.target(levels), restored, strict=True)):
+            reconstructed = method.reconstruct(method.scale.standardise(method.backbone(recovered)))
+            for k, (x, y) in enumerate(
+                zip(method.scale.target(levels), reconstructed, strict=True)
+            ):
                 totals[k] += (1 - torch.nn.functional.cosine_similarity(x, y))[0] / len(images)
     for k, distance in enumerate(totals):
         gain = method.scale.get_buffer(f"gain_{k}")[0, 0]
@@ -183,7 +180,7 @@ def test_foreign_patches_come_from_elsewhere_and_leave_the_rest():
 
 def test_features_are_standardised_with_the_moments_of_the_training_images():
     method, images = _method(), _random(6, 3, 64, 64)
-    cache = FeatureCache(method, TrainingSet(images, lambda items, title: iter(items)), 2)
+    cache = method.feature_cache(TrainingSet(images, lambda items, title: iter(items)))
     cache.describe()
     with torch.no_grad():
         for level in method.scale.standardise(method.backbone(images)):
@@ -194,7 +191,7 @@ def test_features_are_standardised_with_the_moments_of_the_training_images():
 
 @pytest.mark.parametrize("rows", [1024, 4, 1])  # all at once, parts of unequal length, one by one
 def test_neighbours_are_the_most_similar_other_images(monkeypatch, rows):
-    monkeypatch.setattr(redi_data, "_ROWS", rows)
+    monkeypatch.setattr(redi_prompts, "_ROWS", rows)
     directions = torch.nn.functional.normalize(_random(11, 7), dim=1)
     similarity = directions @ directions.T
     got = nearest_others(directions, 5)
@@ -209,7 +206,7 @@ def test_neighbours_are_the_most_similar_other_images(monkeypatch, rows):
 
 def test_a_large_set_takes_memory_in_proportion(monkeypatch):
     """No tensor of the search for neighbours has more than _ROWS x N elements."""
-    monkeypatch.setattr(redi_data, "_ROWS", 8)
+    monkeypatch.setattr(redi_prompts, "_ROWS", 8)
     sizes, topk = [], torch.Tensor.topk
     monkeypatch.setattr(
         torch.Tensor, "topk", lambda x, *a, **k: (sizes.append(x.shape), topk(x, *a, **k))[1]
@@ -233,7 +230,7 @@ def test_what_does_not_fit_into_the_cache_is_computed_anew(monkeypatch):
     method, want = _losses(images)
     maps = 4 * 9 * 8 * 8 * 5  # 9 orientations, cells of 8 x 8 pixels, float32, 5 images
     for room, keeps_maps in ((maps, True), (maps - 1, False)):
-        monkeypatch.setattr(redi_data, "CACHE_BYTES", room)
+        monkeypatch.setattr(redi_feature_cache, "CACHE_BYTES", room)
         other, got = _losses(images)
         assert (other.cache.keeps_maps, other.cache.fits) == (keeps_maps, False)
         assert (len(other.cache.kept_maps), len(other.cache.reference)) == (5 * keeps_maps, 0)
@@ -247,11 +244,15 @@ def test_graph_gives_pairs_as_it_says_and_batches_do_not_mix():
     method, images = _method(), _random(3, 3, 64, 64)
     with torch.no_grad():
         together, alone = method(images), [method(image[None]) for image in images]
-    for k, (pair, (reference, restored)) in enumerate(zip(method.pairs(), together, strict=True)):
-        assert reference.shape == restored.shape == (3, pair.channels, *pair.size)
-        assert reference.dtype == restored.dtype == torch.float32
+    for k, (pair, (reference, reconstructed)) in enumerate(
+        zip(method.pairs(), together, strict=True)
+    ):
+        assert reference.shape == reconstructed.shape == (3, pair.channels, *pair.size)
+        assert reference.dtype == reconstructed.dtype == torch.float32
         for row in range(3):
-            torch.testing.assert_close(restored[row], alone[row][k][1][0], atol=2e-4, rtol=1e-3)
+            torch.testing.assert_close(
+                reconstructed[row], alone[row][k][1][0], atol=2e-4, rtol=1e-3
+            )
 
 
 def test_recovered_image_does_not_depend_on_what_the_map_hides():
@@ -278,15 +279,17 @@ def test_every_switch_gives_a_graph(changes):
 
 
 def test_prompt_switch_cuts_the_prompt_off():
-    self_map = _random(1, 9, 8, 8).abs()
+    structure_map = _random(1, 9, 8, 8).abs()
     for switch, same in ((False, True), (True, False)):
         method = _method(prompt=switch)
         with torch.no_grad():
-            a, b = (method.recover_image(self_map, _random(1, 3, 64, 64, seed=s)) for s in (1, 2))
+            a, b = (
+                method.recover_image(structure_map, _random(1, 3, 64, 64, seed=s)) for s in (1, 2)
+            )
         assert torch.equal(a, b) is same
 
 
-def test_half_trunk_takes_and_gives_float32_and_stays_close():
+def test_a_half_method_takes_and_gives_float32_and_stays_close():
     method, image = _method(), _random(1, 3, 64, 64)
     half = copy.deepcopy(method).half()
     with torch.no_grad():
@@ -304,10 +307,10 @@ def test_half_trunk_takes_and_gives_float32_and_stays_close():
     ("settings", "words"),
     [({"map": "hogg"}, "hogg"), ({"frb": "big"}, "big"), ({"size": [100, 64]}, "multiples of 32"),
      ({"bank_size": 0}, "at least 1"), ({"colour": 1}, "no setting 'colour'"),
-     ({"bank_size": "x"}, "bank_size='x' cannot be used; wanted a value like bank_size=10"),
+     ({"bank_size": "x"}, "bank_size='x' cannot be used; expected a value like bank_size=10"),
      ({"widths": [1, 2]}, r"like widths=\[16, 32, 64, 128\]"),
      ({"prompt": "no"}, "like prompt=true"), ({"blur_sigma": float("nan")}, "blur_sigma=nan"),
-     ({"patches": 2.0}, "patches=2.0 is no share"),
+     ({"patches": 2.0}, "patches=2.0 is not a share"),
      ({"self_correlation": float("inf")}, "must be a finite number, at least 0"),
      ({"learning_rate": [1e-3, 0]}, "learning_rate.* must be at least 1e-09")],
 )  # fmt: skip

@@ -17,9 +17,11 @@ import torch
 from edgead_training.checkpoint import Position
 from edgead_training.checkpoint import load_checkpoint as load
 from edgead_training.commands.train import _METHODS
-from edgead_training.fit import Bar, Bounds, Interrupted, step_generator
+from edgead_training.fit import Bounds, Interrupted, step_generator
 from edgead_training.methods import METHODS
-from edgead_training.run import Plan, load_run, train
+from edgead_training.progress import Bar, Reporter
+from edgead_training.run import load_run, train
+from edgead_training.run_record import TrainingOptions
 from safetensors.torch import load_file, save_file
 
 from edgead.errors import DataError, TrainingError
@@ -31,19 +33,16 @@ SETTINGS = {"size": [64, 64], "bank_size": 3, "widths": [4, 4, 8, 8], "batch_siz
 def _train(data: Path, out: Path, *, resume=False, steps=12, seed=0, stop_at=None, minutes=None,
            **settings):  # fmt: skip
     """Train for a few steps; ``stop_at`` sends this process SIGTERM after so many updates."""
-    seen, lines = [], []
+    seen = []
 
     def update(step, done, left, losses):
         seen.append((step, done, left, losses))
         if stop_at is not None and len(seen) == stop_at:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    bar = Bar(lambda *_: None, update, lambda: None)
     bounds = Bounds(minutes=minutes) if minutes else Bounds(steps=steps)
-    plan = Plan("redi", data, out, SETTINGS | settings, seed, bounds)
-    progress = lambda items, title: iter(items)  # noqa: E731
-    run = train(plan, resume=resume, log=lines.append, progress=progress, bar=bar)
-    return run, seen
+    options = TrainingOptions("redi", data, out, SETTINGS | settings, seed, bounds)
+    return train(options, resume=resume, reporter=Reporter(bar=Bar(update=update))), seen
 
 
 def _model(out: Path) -> dict[str, torch.Tensor]:
@@ -120,10 +119,9 @@ def test_stopped_before_the_first_step_resumes_from_the_start(parts, trained, tm
             os.kill(os.getpid(), signal.SIGINT)
         return iter(items)
 
-    plan = Plan("redi", parts, out, SETTINGS, 0, Bounds(steps=12))
-    bar = Bar(lambda *_: None, lambda *_: None, lambda: None)
+    options = TrainingOptions("redi", parts, out, SETTINGS, 0, Bounds(steps=12))
     with pytest.raises(Interrupted):
-        train(plan, resume=False, log=lambda _: None, progress=stop_in, bar=bar)
+        train(options, reporter=Reporter(progress=stop_in))
     _train(parts, out, resume=True)
     assert _same(_model(trained), _model(out))
 
@@ -214,7 +212,7 @@ def test_moved_images_are_found_where_the_caller_says(parts, tmp_path):
     (tmp_path / "old").rename(tmp_path / "new")
     with pytest.raises(DataError, match=r"no longer there.*--data"):
         load_run(tmp_path / "run")
-    with pytest.raises(DataError, match=r"nowhere is no folder"):
+    with pytest.raises(DataError, match=r"nowhere is not a folder"):
         load_run(tmp_path / "run", tmp_path / "nowhere")
     assert len(load_run(tmp_path / "run", tmp_path / "new").train) == 10
 
@@ -226,12 +224,13 @@ def test_bad_requests_get_a_sentence(parts, trained, tmp_path):
         (lambda: _train(parts, tmp_path / "none", resume=True), "not a training run"),
         (lambda: _train(parts, tmp_path / "a", steps=0), "at least 1"),
         (lambda: _train(parts, tmp_path / "a", nonsense=1), "no setting 'nonsense'"),
-        (lambda: train(Plan("reddi", parts, tmp_path / "a", {}), resume=False, log=print,
-                       progress=None, bar=None), "reddi is no method"),
+        (lambda: train(TrainingOptions("reddi", parts, tmp_path / "a", {})), "reddi is not a meth"),
+        (lambda: train(TrainingOptions("redi", parts, tmp_path / "a", {}, calibration_fraction=1)),
+         "--calibration 1 is not a share"),
     ):  # fmt: skip
         with pytest.raises(TrainingError, match=words):
             make()
-    assert not (tmp_path / "a").exists()  # refused at the door: nothing half-written
+    assert not (tmp_path / "a").exists()  # refused at once: nothing half-written
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))
@@ -248,10 +247,9 @@ def test_every_method_has_an_edge_preset_of_defaults_and_a_larger_one_of_the_pap
 
 
 def _preset(data, out, preset, settings, **how):
-    bar = Bar(lambda *_: None, how.pop("update", lambda *_: None), lambda: None)
-    plan = Plan("arnet", data, out, settings, 0, Bounds(steps=3), preset=preset)
-    progress = lambda items, title: iter(items)  # noqa: E731
-    return train(plan, log=lambda _: None, progress=progress, bar=bar, **how)
+    bar = Bar(update=how.pop("update", lambda *_: None))
+    options = TrainingOptions("arnet", data, out, settings, 0, Bounds(steps=3), preset=preset)
+    return train(options, reporter=Reporter(bar=bar), **how)
 
 
 def test_a_preset_is_kept_in_the_run_and_what_is_set_goes_over_it(parts, tmp_path):
@@ -266,7 +264,7 @@ def test_a_preset_is_kept_in_the_run_and_what_is_set_goes_over_it(parts, tmp_pat
     assert "--preset paper --set 'size=[64,64]'" in record["command"]
     assert "blur_sigma" not in record["command"]
     for preset, settings in (("edge", small), (None, small), ("paper", {}), ("edge", {})):
-        with pytest.raises(TrainingError, match=r"begun with: .*--preset paper.*leave --preset"):
+        with pytest.raises(TrainingError, match=r"begun with: .*--preset paper.*remove --preset"):
             _preset(parts, out, preset, settings, resume=True)
     settings = _preset(parts, out, None, {}, resume=True).method.settings()
     assert settings["blur_sigma"] == 0 and settings["width"] == 0.0625
@@ -318,7 +316,7 @@ def test_checkpoint_of_other_settings_is_refused(parts, tmp_path):
     other = ReDi.from_settings(SETTINGS | {"frb": "heavy"}, 10)
     with pytest.raises(TrainingError, match=r"cannot be resumed \(its tensors are not those"):
         load(other, out)
-    save_file(other.state_dict(), out / "checkpoint.safetensors")  # a model is no checkpoint
-    with pytest.raises(TrainingError, match=r"says nowhere how far.*train again"):
+    save_file(other.state_dict(), out / "checkpoint.safetensors")  # a model is not a checkpoint
+    with pytest.raises(TrainingError, match=r"holds no position of a training.*train again"):
         load(other, out)
     assert Position().step == 0

@@ -11,9 +11,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from edgead_training.fit import Bar, Bounds, Interrupted
+from edgead_training.fit import Bounds, Interrupted
 from edgead_training.methods import METHODS
-from edgead_training.run import Plan, load_run, train
+from edgead_training.progress import Bar, Reporter
+from edgead_training.run import load_run, train
+from edgead_training.run_record import TrainingOptions
 
 from edgead.errors import DataError, TrainingError
 
@@ -28,7 +30,7 @@ def _train(data: Path, out: Path, *, resume=False, steps=2, settings=None, stop_
         if step == stop_at:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    plan = Plan(
+    options = TrainingOptions(
         method,
         data,
         out,
@@ -37,10 +39,8 @@ def _train(data: Path, out: Path, *, resume=False, steps=2, settings=None, stop_
         Bounds(steps=steps),
         **choices,
     )
-    bar = Bar(lambda *_: None, update, lambda: None)
-    progress = lambda items, title: iter(items)  # noqa: E731
-    run = train(plan, resume=resume, log=lines.append, progress=progress, bar=bar)
-    return run, lines
+    reporter = Reporter(log=lines.append, bar=Bar(update=update))
+    return train(options, resume=resume, reporter=reporter), lines
 
 
 def _write(path: Path, shape: tuple[int, ...], dtype=np.uint8, seed: int = 0) -> None:
@@ -100,11 +100,11 @@ def test_few_shots_are_recorded_and_resumed(parts, tmp_path):
     out = tmp_path / "run"
     with pytest.raises(Interrupted):
         _train(parts, out, shots=4, stop_at=1)
-    with pytest.raises(TrainingError, match="begun with shots 4, not 5; leave --shots out"):
+    with pytest.raises(TrainingError, match="begun with --shots 4, not 5; remove --shots"):
         _train(parts, out, shots=5, resume=True)
-    with pytest.raises(TrainingError, match="begun with --seed 0, not 3; leave --seed out"):
+    with pytest.raises(TrainingError, match="begun with --seed 0, not 3; remove --seed"):
         _train(parts, out, resume=True, seed=3)
-    with pytest.raises(TrainingError, match=r"--calibration 0.2, not 0.5; leave --calibration out"):
+    with pytest.raises(TrainingError, match=r"--calibration 0.2, not 0.5; remove --calibration"):
         _train(parts, out, resume=True, calibration_fraction=0.5)
     run, lines = _train(parts, out, resume=True)
     assert "split  4 to train on (--shots 4), 2 to calibrate with" in lines[1]
@@ -149,7 +149,7 @@ def test_other_textures_at_resume_are_refused_and_the_same_ones_elsewhere_are_no
     with pytest.raises(DataError, match="pictures holds no images"):
         _train(parts, tmp_path / "run", resume=True)
     _train(parts, tmp_path / "run", resume=True, textures=moved)
-    with pytest.raises(TrainingError, match="bare was begun without --textures; leave it out"):
+    with pytest.raises(TrainingError, match="bare was begun without --textures; remove the option"):
         _train(parts, tmp_path / "bare", resume=True, textures=moved)
 
 
@@ -159,7 +159,7 @@ def test_textures_that_cannot_be_had_are_refused(parts, tmp_path):
     for folder in ("empty", "absent"):
         with pytest.raises(DataError, match=f"{folder} holds no images; give a folder of pictures"):
             _train(parts, out, textures=tmp_path / folder)
-    with pytest.raises(TrainingError, match="arnet makes no use of --textures"):
+    with pytest.raises(TrainingError, match="arnet does not use --textures"):
         _train(parts, out, method="arnet", settings={}, textures=parts)
     assert not out.exists()
 

@@ -7,11 +7,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from edgead_export.exporter import export_run
+from edgead_export import ExportOptions, export_run
 from edgead_training.data import open_dataset
 from edgead_training.evaluation.evaluate import evaluate
-from edgead_training.fit import Bar, Bounds
-from edgead_training.run import Plan, Run, train
+from edgead_training.fit import Bounds
+from edgead_training.run import Run, train
+from edgead_training.run_record import TrainingOptions
 from sklearn.metrics import roc_auc_score
 
 import edgead
@@ -23,16 +24,13 @@ ARNET = {"size": [64, 64], "width": 0.125, "batch_size": 4}
 
 
 def _run(method: str, data: Path, out: Path, settings: dict, steps: int, **choices) -> Run:
-    bar = Bar(lambda *_: None, lambda *_: None, lambda: None)
-    progress = lambda items, _: iter(items)  # noqa: E731
-    plan = Plan(method, data, out, settings, 0, Bounds(steps=steps), **choices)
-    return train(plan, resume=False, log=lambda _: None, progress=progress, bar=bar)
+    return train(TrainingOptions(method, data, out, settings, 0, Bounds(steps=steps), **choices))
 
 
 def _exported(run: Run) -> Bundle:
     """The bundle of ``run``; the exporter holds its graph against torch."""
     out = run.path.with_suffix(".edgead")
-    return export_run(run.path, out, float16=False, log=lambda _: None)
+    return export_run(run.path, out, ExportOptions(float16=False), log=lambda _: None)
 
 
 def _scores_of_good_and_marked(detector: edgead.Detector, path: Path) -> tuple[float, float]:

@@ -13,7 +13,8 @@ from edgead_export.exporter import export_run
 from edgead_training.fit import Interrupted
 from edgead_training.methods import SSAE, SSAESettings, TrainingSet
 from edgead_training.methods.ssae import AutoEncoder, Mixing, StackedDilated, weighted_loss
-from edgead_training.methods.ssae_data import (
+from edgead_training.methods.ssae_corruption import (
+    Corruption,
     blob,
     corrupt,
     elastic,
@@ -46,15 +47,15 @@ def _method(**changes) -> SSAE:
     return SSAE.from_settings(SMALL | changes, n_train=5).eval()
 
 
-def _settings(**changes) -> SSAESettings:
-    return SSAESettings(size=(64, 64), **changes)
+def _corruption(**changes) -> Corruption:
+    return SSAESettings(size=(64, 64), **changes).corruption
 
 
 def test_loss_by_hand_and_in_float64():
-    restored, target = torch.full((1, 3, 1, 4), 0.5), torch.zeros(1, 3, 1, 4)
-    restored[..., 3] = 2.0
+    reconstructed, target = torch.full((1, 3, 1, 4), 0.5), torch.zeros(1, 3, 1, 4)
+    reconstructed[..., 3] = 2.0
     mask = torch.tensor([[[[0.0, 0.0, 0.0, 1.0]]]])
-    found = weighted_loss(restored, target, mask, 0.9)
+    found = weighted_loss(reconstructed, target, mask, 0.9)
     assert float(found["kept"]) == pytest.approx(0.9 * 0.25)
     assert float(found["corrupted"]) == pytest.approx(0.1 * 4)  # added, never subtracted
     a, b = _image(3, 3, 8, 9).numpy(), _image(3, 3, 8, 9, seed=1).numpy()
@@ -194,7 +195,7 @@ def test_textures_stay_in_range_and_cut_paste_takes_from_the_others():
 def test_corruption_changes_only_what_the_mask_marks():
     images = _image(60, 3, 64, 64)
     before = images.clone()
-    corrupted, mask = corrupt(images, _settings(clean=0.3), _generator())
+    corrupted, mask = corrupt(images, _corruption(clean=0.3), _generator())
     assert torch.equal(images, before)
     assert mask.shape == (60, 1, 64, 64) and set(mask.unique().tolist()) == {0.0, 1.0}
     changed = (corrupted != images).any(1, keepdim=True)
@@ -203,13 +204,13 @@ def test_corruption_changes_only_what_the_mask_marks():
     assert corrupted.min() >= 0 and corrupted.max() <= 1
     whole = (mask.sum((1, 2, 3)) == 0).float().mean()
     assert 0.1 < whole < 0.5  # 0.3 with a standard error of 0.06
-    none, empty = corrupt(images, _settings(clean=1.0), _generator())
+    none, empty = corrupt(images, _corruption(clean=1.0), _generator())
     assert torch.equal(none, images) and empty.sum() == 0
 
 
 def test_opacity_bounds_how_much_a_texture_covers():
     black = torch.zeros(40, 3, 64, 64)
-    faint = _settings(elastic=0.0, opacity=(0.1, 0.1), clean=0.0)
+    faint = _corruption(elastic=0.0, opacity=(0.1, 0.1), clean=0.0)
     corrupted, _ = corrupt(black, faint, _generator())
     assert 0 < corrupted.max() <= 1 - 0.9**3 + 1e-6  # three shapes at most lie over each other
 
@@ -218,13 +219,13 @@ def test_textures_are_pieces_of_the_pictures_given():
     # The pictures hold values from 2 to 3, which nothing else has.
     pictures = 2 + torch.rand(3, 3, 80, 96, generator=_generator())
     images = torch.zeros(30, 3, 64, 64)
-    solid = _settings(elastic=0.0, strokes=0.0, clean=0.0, opacity=(1.0, 1.0))
+    solid = _corruption(elastic=0.0, strokes=0.0, clean=0.0, opacity=(1.0, 1.0))
     corrupted, mask = corrupt(images, solid, _generator(), pictures)
     known = set(pictures.flatten().tolist())
-    painted = corrupted.movedim(1, -1)[mask[:, 0] > 0].flatten()
-    assert len(painted) > 1000 and set(painted.tolist()) <= known
+    changed = corrupted.movedim(1, -1)[mask[:, 0] > 0].flatten()
+    assert len(changed) > 1000 and set(changed.tolist()) <= known
     used = [
-        not set(picture.flatten().tolist()).isdisjoint(painted.tolist()) for picture in pictures
+        not set(picture.flatten().tolist()).isdisjoint(changed.tolist()) for picture in pictures
     ]
     assert all(used)
     made_up, _ = corrupt(images, solid, _generator())
@@ -233,7 +234,7 @@ def test_textures_are_pieces_of_the_pictures_given():
 
 def test_same_generator_gives_the_same_corruption():
     images = _image(4, 3, 64, 64)
-    first, again, other = (corrupt(images, _settings(), _generator(s))[0] for s in (1, 1, 2))
+    first, again, other = (corrupt(images, _corruption(), _generator(s))[0] for s in (1, 1, 2))
     assert torch.equal(first, again) and not torch.equal(first, other)
 
 
@@ -242,7 +243,7 @@ def test_noise_goes_into_input_and_target():
     images = _image(6, 3, 64, 64)
     for noise, clean in ((0.1, 1.0), (0.1, 0.0), (0.0, 1.0)):
         method, seen = _method(noise=noise, clean=clean), []
-        method.restore = lambda image, seen=seen: seen.append(image) or image
+        method.reconstruct = lambda image, seen=seen: seen.append(image) or image
         (stage,) = method.stages(TrainingSet(images, lambda items, title: iter(items)))
         losses = stage.loss(torch.arange(6), _generator(), 0.0)
         assert float(losses["kept"]) == 0
@@ -284,7 +285,7 @@ def test_usual_error_of_a_position_is_blurred_and_has_a_floor_of_a_tenth():
     images[..., 32:] = 0.5
     method.conclude(TrainingSet(images, lambda items, title: iter(items)))
     with torch.no_grad():
-        usual = (method.restore(images) - images).double().square().mean((0, 1)).numpy()
+        usual = (method.reconstruct(images) - images).double().square().mean((0, 1)).numpy()
     smooth = ndimage.gaussian_filter(usual, 1.0, mode="mirror", truncate=4)  # 4 px at 256
     want = (smooth + 0.1 * smooth.mean()) ** -0.5
     # OpenCV cuts the kernel off at 3 to 4 standard deviations: 0.3 % of its weight.
@@ -296,7 +297,7 @@ def test_usual_error_of_a_position_is_blurred_and_has_a_floor_of_a_tenth():
 
 
 @pytest.mark.parametrize("variant", ["plain", "ccm"])
-def test_half_trunk_takes_and_gives_float32_and_stays_close(variant):
+def test_a_half_method_takes_and_gives_float32_and_stays_close(variant):
     method, image = _method(variant=variant), _image(1, 3, 64, 64)
     ((_, want),) = method(image)
     ((original, got),) = copy.deepcopy(method).half()(image)
@@ -309,10 +310,10 @@ def test_half_trunk_takes_and_gives_float32_and_stays_close(variant):
     ("settings", "words"),
     [({"variant": "late"}, "variant='late' is not known"), ({"size": [100, 64]}, "multiples of 8"),
      ({"width": 0.01}, "at least 0.0625"), ({"pooling": "median"}, "median"),
-     ({"clean": 1.5}, "clean=1.5 is no share"), ({"weight": float("nan")}, "weight=nan"),
-     ({"extent": [0.5, 0.1]}, "no range of shares"), ({"opacity": [0.0, 1.0]}, "no range"),
+     ({"clean": 1.5}, "clean=1.5 is not a share"), ({"weight": float("nan")}, "weight=nan"),
+     ({"extent": [0.5, 0.1]}, "not a range of shares"), ({"opacity": [0.0, 1.0]}, "not a range"),
      ({"crop": 60}, "crop=60 cannot"), ({"crop": 128}, "multiple of 8 from 64 to 64"),
-     ({"noise": -1.0}, "noise=-1.0 must be at least 0"), ({"top_k": 2.0}, "no share of the map"),
+     ({"noise": -1.0}, "noise=-1.0 must be at least 0"), ({"top_k": 2.0}, "not a share of the map"),
      ({"batch_size": 1}, "at least 2"), ({"map": "hog"}, "ssae has no setting 'map'"),
      ({"flips": 1}, "like flips=false")],
 )  # fmt: skip

@@ -10,12 +10,12 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from edgead_training import tiles
+from edgead_training import training_set
 from edgead_training.data import Sample, open_dataset
-from edgead_training.fit import Bar, Bounds
+from edgead_training.fit import Bounds
 from edgead_training.methods import METHODS
-from edgead_training.run import Plan, Run, _load_images, load_run, train
-from edgead_training.run_record import begin, n_learnt, take_up, write_record
+from edgead_training.run import Run, load_run, train
+from edgead_training.run_record import TrainingOptions, begin, n_learnt, take_up, write_record
 
 from edgead import reference
 from edgead.cli.main import main
@@ -31,15 +31,14 @@ def quiet(items: Any, title: str) -> Any:
     return iter(items)
 
 
-def corners(cut: list[tiles.Piece]) -> list[tuple[int, int]]:
+def corners(cut: list[training_set.Piece]) -> list[tuple[int, int]]:
     """(top, left) of each tile."""
     return [(rows.start, columns.start) for rows, columns in cut]
 
 
-def run_plan(parts: Path, out: Path, tiling: Tiling = TILING, **changes: Any) -> Run:
-    plan = Plan("ssae", parts, out, SETTINGS | changes, 0, Bounds(steps=2), tiling=tiling)
-    bar = Bar(lambda *_: None, lambda *_: None, lambda: None)
-    return train(plan, resume=False, log=lambda _: None, progress=quiet, bar=bar)
+def run_tiled(parts: Path, out: Path, tiling: Tiling = TILING, **changes: Any) -> Run:
+    settings = SETTINGS | changes
+    return train(TrainingOptions("ssae", parts, out, settings, 0, Bounds(steps=2), tiling=tiling))
 
 
 def test_the_tiles_are_the_runtime_s(parts: Path) -> None:
@@ -47,25 +46,26 @@ def test_the_tiles_are_the_runtime_s(parts: Path) -> None:
     samples = open_dataset(parts).train
     plan = plan_tiles(TILING, (80, 72), (64, 64))
     expected = [(y, x) for y in plan.rows.starts for x in plan.columns.starts]
-    chosen = tiles.choose_tiles((samples, ()), TILING, (64, 64), 0, quiet)
+    chosen = training_set.choose_tiles((samples, ()), TILING, (64, 64), 0, quiet)
     assert [corners(cut) for cut in chosen] == [expected] * len(samples)
     method = METHODS["ssae"].from_settings(SETTINGS, 12)
-    images = _load_images(samples, chosen, method, parts, quiet, True)
+    params = method.preprocess_params()
+    images = training_set.load_images(samples, chosen, params, parts, quiet, True)
     assert images.shape == (len(samples) * len(expected), 3, 64, 64)
     row = len(expected) * 3 + 4  # some tile of the fourth image
     y, x = expected[4]
     tile = read_image(samples[3].path)[y : y + 40, x : x + 40]
-    truth = reference.preprocess(tile, method.preprocess_params())
+    truth = reference.preprocess(tile, params)
     np.testing.assert_array_equal(images[row].numpy(), truth)
 
 
 def test_too_many_tiles_are_drawn_evenly(parts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     samples = open_dataset(parts).train
-    monkeypatch.setattr(tiles, "MOST_TILES", 2 * len(samples) + 3)
-    chosen = tiles.choose_tiles((samples, ()), TILING, (64, 64), 0, quiet)
+    monkeypatch.setattr(training_set, "MOST_TILES", 2 * len(samples) + 3)
+    chosen = training_set.choose_tiles((samples, ()), TILING, (64, 64), 0, quiet)
     assert [len(cut) for cut in chosen] == [2] * len(samples)
-    assert chosen == tiles.choose_tiles((samples, ()), TILING, (64, 64), 0, quiet)
-    assert chosen != tiles.choose_tiles((samples, ()), TILING, (64, 64), 1, quiet)
+    assert chosen == training_set.choose_tiles((samples, ()), TILING, (64, 64), 0, quiet)
+    assert chosen != training_set.choose_tiles((samples, ()), TILING, (64, 64), 1, quiet)
     assert len({corner for cut in chosen for corner in corners(cut)}) > 2  # not the same of each
 
 
@@ -73,11 +73,10 @@ def test_what_is_kept_of_good_images_is_kept_of_tiles(parts: Path, tmp_path: Pat
     """Few large frames have many tiles: prompts and memory are not bounded by the frames."""
     small = {"widths": [4, 4, 8, 8], "variants": 1, "bank_size": 9, "memory": 200}
     settings = {"size": [64, 64], "batch_size": 2} | small
-    bar = Bar(lambda *_: None, lambda *_: None, lambda: None)
-    plan = Plan(
+    options = TrainingOptions(
         "redi", parts, tmp_path / "run", settings, 0, Bounds(steps=2), shots=2, tiling=TILING
     )
-    run = train(plan, resume=False, log=lambda _: None, progress=quiet, bar=bar)
+    run = train(options)
     for method in (run.method, load_run(tmp_path / "run").method):
         assert len(method.bank.images) == 9  # of 12 tiles of two frames
         assert len(method.memory.kept) == 200  # a tile has 64 places
@@ -92,14 +91,14 @@ def test_an_image_smaller_than_a_tile_is_named(parts: Path, tmp_path: Path) -> N
     small, good = (Sample(tmp_path / "small.png"),), open_dataset(parts).train[:2]
     for divided in ((good + small, good), (good, small)):
         with pytest.raises(DataError, match=r"small\.png.*39 x 80.*tiles of 40 x 40"):
-            tiles.choose_tiles(divided, TILING, (64, 64), 0, quiet)
+            training_set.choose_tiles(divided, TILING, (64, 64), 0, quiet)
     with pytest.raises(DataError, match=r"80 x 72.*tiles of 96 x 96"):
-        run_plan(parts, tmp_path / "run", Tiling((96, 96), 8))
+        run_tiled(parts, tmp_path / "run", Tiling((96, 96), 8))
     assert not (tmp_path / "run").exists()
 
 
 def test_a_run_keeps_its_tiles(parts: Path, tmp_path: Path) -> None:
-    run = run_plan(parts, tmp_path / "run")
+    run = run_tiled(parts, tmp_path / "run")
     assert run.tiling == TILING
     again = load_run(tmp_path / "run")
     assert again.tiling == TILING
@@ -110,24 +109,24 @@ def test_a_run_keeps_its_tiles(parts: Path, tmp_path: Path) -> None:
 
 
 def test_a_stopped_run_goes_on_with_its_tiles(parts: Path, tmp_path: Path) -> None:
-    plan = Plan("ssae", parts, tmp_path, SETTINGS, tiling=TILING)
-    write_record(tmp_path, begin(plan)[3])
-    assert take_up(replace(plan, tiling=None))[0].tiling == TILING  # nothing need be said again
+    options = TrainingOptions("ssae", parts, tmp_path, SETTINGS, tiling=TILING)
+    write_record(tmp_path, begin(options)[3])
+    assert take_up(replace(options, tiling=None))[0].tiling == TILING  # nothing need be said again
     with pytest.raises(TrainingError, match="begun with other tiles"):
-        take_up(replace(plan, tiling=Tiling((40, 40), 12)))
+        take_up(replace(options, tiling=Tiling((40, 40), 12)))
 
 
 def test_a_position_means_nothing_on_tiles(parts: Path, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"position=true.*--tile.*leave one of them out"):
-        run_plan(parts, tmp_path / "run", position=True)
+    with pytest.raises(TrainingError, match=r"position=true.*--tile.*remove one of them"):
+        run_tiled(parts, tmp_path / "run", position=True)
     assert not (tmp_path / "run").exists()
 
 
 def test_no_border_of_a_tile_is_quiet(parts: Path, tmp_path: Path) -> None:
-    plan = Plan("agpnet", parts, tmp_path / "run", {}, preset="loose", tiling=TILING)
+    options = TrainingOptions("agpnet", parts, tmp_path / "run", {}, preset="loose", tiling=TILING)
     with pytest.raises(TrainingError, match=r"quiet_border=true.*--tile.*quiet_border=false"):
-        begin(plan)
-    settings = begin(replace(plan, settings={"quiet_border": False}))[3]["settings"]
+        begin(options)
+    settings = begin(replace(options, settings={"quiet_border": False}))[3]["settings"]
     assert not settings["position"] and settings["memory_share"] == 0.9  # the rest of loose stays
 
 

@@ -11,7 +11,7 @@ import os
 import shlex
 from pathlib import Path
 
-from edgead.cli.console import Console, count
+from edgead.cli.console import Console, count, progress_line
 from edgead.errors import InputError
 from edgead.images import read_image
 
@@ -41,13 +41,12 @@ def run(args: argparse.Namespace) -> int:
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
     from ..data.video import Clip, extract
-    from .evaluate import progress_line
 
     labels = args.labels or [None] * len(args.videos)
     if len(labels) != len(args.videos):
         raise InputError(
             f"{count(len(labels), 'file')} of labels for {count(len(args.videos), 'video')}; "
-            "wanted one for each video, in the same order"
+            "expected one for each video, in the same order"
         )
     if args.out.exists() and not args.out.is_dir():
         raise InputError(f"--out {args.out} is a file; give a folder (it may be a new one)")
@@ -60,8 +59,8 @@ def run(args: argparse.Namespace) -> int:
         console.say(f"read   {clip.video}: {count(found.decoded, 'frame')}")
         if not found.counted:
             console.say(
-                "note   the file does not say how many frames it has: whether it is whole, nobody "
-                "can tell"
+                "note   the file does not state its number of frames: missing frames cannot be "
+                "detected"
             )
         marked = "" if found.anomalous is None else f", {found.anomalous} anomalous"
         console.say(f"wrote  {found.folder}: {count(found.kept, 'frame')}{marked}")

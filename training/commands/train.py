@@ -14,9 +14,10 @@ from edgead.cli.console import Console, print_json
 from edgead.errors import EdgeadError, TrainingError
 
 if TYPE_CHECKING:
-    from edgead.tiling import Tiling
+    from ..run_record import TrainingOptions
 
 _METHODS = ("agpnet", "arnet", "redi", "ssae")  # named here too, so that --help needs no torch
+_PASSED_ON = ("preset", "layout", "category", "group", "shots", "textures", "device")
 EXAMPLE = "  edgead train redi photos/ --out runs/cell --minutes 10"
 
 
@@ -56,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--textures", metavar="DIR", type=Path,
-        help="for ssae: pictures of other things, to paint defects with (default: made up)",
+        help="for ssae: pictures of other things that fill synthetic defects (default: made up)",
     )  # fmt: skip
     parser.add_argument(
         "--tile", type=int, metavar="PIXELS",
@@ -79,7 +80,7 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     """What train and evaluate have in common about DATA."""
     parser.add_argument(
         "--layout", metavar="NAME",
-        help="how DATA is laid out, where it is not found out: visa, mvtec3d, ksdd2, frames, "
+        help="layout of DATA, where it is not recognised: visa, mvtec3d, ksdd2, frames, "
         "oneclass, mvtec or folder",
     )  # fmt: skip
     parser.add_argument(
@@ -102,24 +103,17 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _train(args: argparse.Namespace) -> int:
+    from ..fit import Interrupted
     from ..processes import launcher
-    from ..progress import cleared, progress, training_bar
-    from ..run import Bounds, Interrupted, Plan, train
+    from ..progress import Reporter, cleared, progress, training_bar
+    from ..run import train
 
     console = Console(json_on_stdout=args.json)
-    if args.calibration is not None and not 0 < args.calibration < 1:
-        raise TrainingError(f"--calibration {args.calibration} is no share; give 0 < F < 1")
-    plan = Plan(
-        args.method, args.data, args.out, dict(map(read_setting, args.settings)), args.seed,
-        Bounds(args.steps, args.minutes), args.calibration, args.preset,
-        args.layout, args.category, args.group, args.shots, args.textures, _tiling(args),
-        args.device,
-    )  # fmt: skip
+    options = _options(args)
     try:
         with cleared():
-            result = train(
-                plan, resume=args.resume, log=console.say, progress=progress, bar=training_bar()
-            )
+            reporter = Reporter(console.say, progress, training_bar())
+            result = train(options, resume=args.resume, reporter=reporter)
     except Interrupted as stop:
         console.say(f"{stop}; what is done so far is kept in {args.out}")
         words = ["train", args.method, str(args.data), "--out", str(args.out), "--resume"]
@@ -136,15 +130,29 @@ def _train(args: argparse.Namespace) -> int:
     return 0
 
 
-def _tiling(args: argparse.Namespace) -> Tiling | None:
+def _options(args: argparse.Namespace) -> TrainingOptions:
     from edgead.tiling import Tiling
 
-    if args.tile is None:
-        if args.tile_overlap is not None:
-            raise TrainingError("--tile-overlap without --tile: give the size of the tiles too")
-        return None
-    overlap = args.tile // 8 if args.tile_overlap is None else args.tile_overlap
-    return Tiling((args.tile, args.tile), overlap)
+    from ..fit import Bounds
+    from ..run_record import TrainingOptions
+
+    tiling = None
+    if args.tile is not None:
+        overlap = args.tile // 8 if args.tile_overlap is None else args.tile_overlap
+        tiling = Tiling((args.tile, args.tile), overlap)
+    elif args.tile_overlap is not None:
+        raise TrainingError("--tile-overlap without --tile: give the size of the tiles too")
+    return TrainingOptions(
+        args.method,
+        args.data,
+        args.out,
+        dict(map(read_setting, args.settings)),
+        args.seed,
+        Bounds(args.steps, args.minutes),
+        args.calibration,
+        tiling=tiling,
+        **{key: getattr(args, key) for key in _PASSED_ON},
+    )
 
 
 def read_setting(pair: str) -> tuple[str, Any]:

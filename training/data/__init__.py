@@ -1,4 +1,4 @@
-"""Images of good parts, and test images with their masks, found on disk and checked at the door.
+"""Images of good parts, and test images with their masks, found on disk and checked once.
 
     dataset.py    what a data set is: samples, and how they are named
     opening.py    which layout a folder has

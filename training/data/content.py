@@ -15,7 +15,17 @@ from .dataset import Sample, by_name
 
 
 def digest(samples: Iterable[Sample]) -> str:
-    """sha256 (hex) over names, labels and contents of images and masks, whatever their order."""
+    """Names, labels and contents of images and masks as one digest.
+
+    Args:
+        samples: in any order; each file is read whole.
+
+    Returns:
+        sha256, 64 hexadecimal digits; the same for every order.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
     total = hashlib.sha256()
     for sample in sorted(samples, key=by_name):
         mask = _file_digest(sample.mask) if sample.mask is not None else "-"
@@ -29,8 +39,12 @@ def check_images(
 ) -> None:
     """Decode every image, and its mask, once.
 
-    progress  called with (images done, images in all)
-    Errors: one DataError that counts the unusable images and names the first five with the reason.
+    Args:
+        samples: what to decode.
+        progress: called with (images done, images in all).
+
+    Raises:
+        DataError: counts the unusable images, and names the first five with the reason.
     """
     faults: list[str] = []
     for done, sample in enumerate(samples, 1):
@@ -52,13 +66,19 @@ def check_images(
 
 
 def read_mask(sample: Sample, frame_size: tuple[int, int]) -> np.ndarray:
-    """The defect's pixels, bool [H, W]; all False for a good sample.
+    """The pixels of a sample's defect.
 
-    frame_size  (height, width) of the sample's image
-    Errors: DataError for a mask that is unreadable or of another size, and for a defect without
-    mask: where its pixels are is unknown.
+    Args:
+        sample: one of a test set.
+        frame_size: (height, width) of its image in pixels.
+
+    Returns:
+        [H, W] bool; all False for a good sample.
+
+    Raises:
+        DataError: an unreadable mask, one of another size, or a defect without mask.
     """
-    height, width = int(frame_size[0]), int(frame_size[1])
+    height, width = frame_size
     if sample.mask is None:
         if sample.is_good:
             return np.zeros((height, width), dtype=bool)
@@ -70,7 +90,7 @@ def read_mask(sample: Sample, frame_size: tuple[int, int]) -> np.ndarray:
     if mask.shape[:2] != (height, width):
         raise DataError(
             f"{sample.mask} is {mask.shape[0]}x{mask.shape[1]} (height x width) and its image "
-            f"{sample.path} is {height}x{width}; wanted a mask of the image's size"
+            f"{sample.path} is {height}x{width}; expected a mask of the image's size"
         )
     return np.asarray(mask.any(axis=2) if mask.ndim == 3 else mask != 0)
 

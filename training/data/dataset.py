@@ -17,12 +17,13 @@ TEST_SET_LOOKS_LIKE = (
 class Sample:
     """One image on disk.
 
-    path   the image file
-    label  "good" or the name of the defect
-    mask   the mask file (0 = good pixel, anything else = defect, size of the image), or None
-    name   path relative to the data set's root, "/" between parts, the same on every machine
-    category  which of several kinds of parts it shows; "" where the data set has but one. The
-           name begins with it
+    Args:
+        path: the image file.
+        label: "good" or the name of the defect.
+        mask: file of the image's size, 0 for a good pixel, anything else for a defect; or None.
+        name: path relative to the data set's root, "/" between parts, the same on every machine.
+        category: which of several kinds of parts it shows, with which its name begins; "" where
+            the data set has only one.
     """
 
     path: Path
@@ -42,9 +43,14 @@ class Sample:
 
 @dataclass(frozen=True)
 class Dataset:
-    """What :func:`open_dataset` found; samples are in the order of their names.
+    """What ``open_dataset`` found; samples are in the order of their names.
 
-    n_left_out  images of train/ that are not good, in layouts that keep them there
+    Args:
+        root: the folder.
+        layout: one of ``LAYOUTS``.
+        train: good images.
+        test: good and defective images.
+        n_left_out: images of train/ that are not good, in layouts that keep them there.
     """
 
     root: Path
@@ -86,7 +92,7 @@ def make_sample(root: Path, path: Path, label: str, mask: Path | None = None) ->
 
 
 def portable(name: str) -> str:
-    """The same spelling of a name everywhere; macOS hands out decomposed ones."""
+    """The same spelling of a name everywhere; macOS gives decomposed ones."""
     return unicodedata.normalize("NFC", name)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import NoReturn
 
 from edgead.errors import DataError
 from edgead.images import IMAGE_SUFFIXES
@@ -52,12 +53,10 @@ def _entries(folder: Path) -> list[Path]:
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
-        raise _refused(error) from error
+        _refuse(error)
 
 
-def _refuse(error: OSError) -> None:
-    raise _refused(error)
-
-
-def _refused(error: OSError) -> DataError:
-    return DataError(f"{error.filename} cannot be listed: {error.strerror}; check its permissions")
+def _refuse(error: OSError) -> NoReturn:
+    raise DataError(
+        f"{error.filename} cannot be listed: {error.strerror}; check its permissions"
+    ) from error

@@ -24,17 +24,24 @@ def open_dataset(
     layout: str | None = None,
     category: str | None = None,
 ) -> Dataset:
-    """Find the images below `path` and say which layout they have.
+    """Find the images of a data set; few are decoded, see the layouts.
 
-    purpose   "train" wants at least two good training images of every category (one to learn from,
-              one to calibrate with); "evaluate" wants a test set and does without training images
-    layout    one of LAYOUTS; None: the one that fits. A folder of categories that fit will do too
-    category  None: all categories together. Of layout oneclass: the class that is good
-    Errors: DataError for a folder that is missing, empty, ambiguous or lacks what is wanted, and
-    for masks without image, images without mask among others that have one.
+    Args:
+        path: the folder, or one that holds a folder for each category.
+        purpose: "train" requires at least two good training images of every category (one to learn
+            from, one to calibrate with); "evaluate" requires a test set only.
+        layout: one of ``LAYOUTS``; None: the one that fits.
+        category: None: all categories together. Of layout oneclass: the class that is good.
+
+    Returns:
+        The samples, and the layout that was recognised.
+
+    Raises:
+        DataError: a folder that is missing, empty, ambiguous or lacks what is expected; masks
+            without image, images without mask among others that have one.
     """
     if purpose not in ("train", "evaluate"):
-        raise ValueError(f"purpose is {purpose!r}; wanted 'train' or 'evaluate'")
+        raise ValueError(f"purpose is {purpose!r}; expected 'train' or 'evaluate'")
     root = Path(path)
     if not root.exists():
         raise DataError(f"{root} does not exist; give a folder of images of good parts")
@@ -64,7 +71,7 @@ def open_dataset(
 def _recognise(root: Path, purpose: Purpose, name: str | None) -> tuple[Layout, _Places]:
     """The layout, and the folders of the categories, or the root itself."""
     if name is not None and name not in LAYOUTS:
-        raise DataError(f"--layout {name} is none; give one of {', '.join(LAYOUTS)}")
+        raise DataError(f"--layout {name} is not a layout; choose one of: {', '.join(LAYOUTS)}")
     if name == FALLBACK.name:
         return FALLBACK, {"": root}
     layouts = list(LAYOUTS.values()) if name is None else [LAYOUTS[name]]
@@ -91,7 +98,7 @@ def _recognise(root: Path, purpose: Purpose, name: str | None) -> tuple[Layout, 
         return found[0]
     if name is not None:
         raise DataError(
-            f"{root} does not look like --layout {name}; wanted {layouts[0].tree}"
+            f"{root} does not look like --layout {name}; expected {layouts[0].tree}"
             + ("" if layouts[0].classes else ", directly or in a folder for each category")
         )
     return FALLBACK, {"": root}
@@ -102,8 +109,8 @@ def _chosen(root: Path, layout: Layout, places: _Places, category: str | None) -
         return places
     if "" in places:
         raise DataError(
-            f"--category {category}: {root} has no folders of categories; leave it out (layout "
-            f"{layout.name})"
+            f"--category {category}: {root} has no folders of categories; remove the option "
+            f"(layout {layout.name})"
         )
     if category not in places:
         raise DataError(
@@ -147,10 +154,10 @@ def _refuse_few(dataset: Dataset, folder: Path, samples: Sequence[Sample]) -> No
     inside = {"mvtec": f"train/{GOOD}", "frames": "training/frames"}.get(dataset.layout, "")
     good = " good" if dataset.n_left_out else ""
     found = f"one{good} image" if samples else f"no{good} image"
-    alone = "; or leave this category out: move its folder away" if dataset.categories else ""
+    alone = "; or move the folder of this category away" if dataset.categories else ""
     if dataset.layout == "frames":
         alone += "; videos are decoded by: edgead frames VIDEO… --every 5 --out DATA"
     raise DataError(
-        f"{folder / inside} holds {found} ({SUFFIXES}); wanted at least two images of good parts, "
-        f"one to learn from and one to calibrate with, and better 50 or more{alone}"
+        f"{folder / inside} holds {found} ({SUFFIXES}); expected at least two images of good "
+        f"parts, one to learn from and one to calibrate with, and better 50 or more{alone}"
     )

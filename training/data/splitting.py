@@ -22,22 +22,31 @@ def split(
     group: str | None = None,
     shots: int | None = None,
 ) -> Parts:
-    """Divide good samples into (train, calibration), at least one each, both ordered by name.
+    """Divide good samples into those to learn from and those to calibrate with.
 
     A sample's place follows from sha256(seed, name) alone, so that neither the order of the
-    listing, nor the machine, nor the folder's location changes it. Every category is divided on
-    its own, in the same share.
+    listing, nor the machine, nor the folder's location changes it. Every category is divided by
+    itself, in the same share.
 
-    group  regular expression whose first group, found in the name, is the id of the part that the
-           image shows; images of one part stay together, and the calibration part is then the
-           least number of parts that reaches the fraction
-    shots  learn from this many images of every category only; fewer shots are a subset of more.
-           The calibration part is the same as without
-    Errors: DataError with fewer than two samples or parts in a category, for an expression that
-    does not fit, and for fewer images than shots.
+    Args:
+        samples: good images, at least two of each category.
+        seed: of the division.
+        calibration_fraction: share to calibrate with, in (0, 1).
+        group: regular expression whose first group, found in the name, is the id of the part that
+            the image shows; images of one part stay together, and the calibration part is then the
+            least number of parts that reaches the fraction.
+        shots: learn from this many images of every category only, at least 1; fewer shots are a
+            subset of more. The calibration part is the same as without.
+
+    Returns:
+        (train, calibration), at least one each, both ordered by name.
+
+    Raises:
+        DataError: fewer than two samples or parts in a category, an expression that does not fit,
+            fewer images than shots.
     """
     if not 0.0 < calibration_fraction < 1.0:
-        raise ValueError(f"calibration_fraction is {calibration_fraction}; wanted 0 < it < 1")
+        raise ValueError(f"calibration_fraction is {calibration_fraction}; expected 0 < it < 1")
     pattern = None if group is None else _compiled(group)
     if shots is not None and shots < 1:
         raise DataError(f"--shots {shots} leaves nothing to learn from; give at least 1")
@@ -54,7 +63,7 @@ def split(
 
 
 def count_parts(samples: Sequence[Sample], group: str) -> int:
-    """How many parts the samples show; see `group` of :func:`split`."""
+    """How many parts the samples show; ``group`` and errors as for ``split``."""
     pattern = _compiled(group)
     return len({(sample.category, _part(pattern, sample)) for sample in samples})
 
@@ -74,16 +83,16 @@ def _divide(
     if len(parts) < 2:
         what = f"{len(samples)} good image(s){where}"
         raise DataError(
-            f"{what} cannot be divided into training and calibration; wanted at least two"
+            f"{what} cannot be divided into training and calibration; expected at least two"
             if pattern is None
-            else f"{what} are all of {len(parts)} part by --group {pattern.pattern}; wanted at "
+            else f"{what} are all of {len(parts)} part by --group {pattern.pattern}; expected at "
             "least two parts, one to learn from and one to calibrate with: give images of more "
-            "parts, or leave --group out"
+            "parts, or remove --group"
         )
     ranked = sorted(parts, key=lambda part: (_rank(seed, part), part))
-    wanted = round(len(samples) * fraction)
+    expected = round(len(samples) * fraction)
     calibration: list[Sample] = []
-    while ranked and (not calibration or len(calibration) < wanted) and len(ranked) > 1:
+    while ranked and (not calibration or len(calibration) < expected) and len(ranked) > 1:
         calibration += parts[ranked.pop(0)]
     return [sample for part in ranked for sample in parts[part]], calibration
 
@@ -105,7 +114,7 @@ def _compiled(group: str) -> re.Pattern[str]:
     try:
         pattern = re.compile(group)
     except re.error as error:
-        raise DataError(f"--group {group} is no regular expression: {error}") from error
+        raise DataError(f"--group {group} is not a regular expression: {error}") from error
     if not pattern.groups:
         raise DataError(
             f"--group {group} has no group; put parentheses around what is the same in all images "

@@ -1,4 +1,4 @@
-"""Defects painted on good images: what choices are measured on, for a test set is not for choosing.
+"""Synthetic defects on good images: choices are made on these, never on a test set.
 
 Seven kinds, drawn at random: lines (scratch, crack) and blobs (spot, stain, shifted, blurred and
 foreign texture).
@@ -13,10 +13,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Painter = Callable[[NDArray[np.float32], int, np.random.Generator], Any]
+Content = Callable[[NDArray[np.float32], int, np.random.Generator], Any]
 
 
-def paint(
+def add_defect(
     frame: NDArray[Any], rng: np.random.Generator
 ) -> tuple[NDArray[Any], NDArray[np.bool_], str]:
     """A copy of frame [H, W] or [H, W, 3] with one defect, where it is [H, W], and its kind.
@@ -35,13 +35,13 @@ def paint(
         _line(mask, centre, LINES[kind], side, rng)
         shade = rng.uniform(25, 90) * (-1 if kind == "crack" or rng.random() < 0.5 else 1)
         soft = cv2.GaussianBlur(mask, (0, 0), 0.7)
-        painted = image + shade * soft[..., None]
+        changed = image + shade * soft[..., None]
     else:
         axes = tuple(max(2, int(side * rng.uniform(0.01, 0.1))) for _ in range(2))
         cv2.ellipse(mask, centre, axes, rng.uniform(0, 180), 0, 360, 1.0, -1)
         soft = cv2.GaussianBlur(mask, (0, 0), 1.0)[..., None]
-        painted = image + soft * (BLOBS[kind](image, side, rng) - image)
-    shades = (painted * (full / 255)).clip(0, full)
+        changed = image + soft * (BLOBS[kind](image, side, rng) - image)
+    shades = (changed * (full / 255)).clip(0, full)
     return shades.astype(frame.dtype).reshape(frame.shape), mask > 0, kind
 
 
@@ -86,7 +86,7 @@ def _blur(image: NDArray[np.float32], side: int, _rng: np.random.Generator) -> N
 
 
 LINES = {"scratch": 0.1, "crack": 0.5}  # radians from one piece to the next
-BLOBS: dict[str, Painter] = {
+BLOBS: dict[str, Content] = {
     "spot": lambda image, _side, rng: rng.uniform(0, 255, image.shape[2]),
     "stain": lambda image, _side, rng: image * rng.uniform(0.5, 0.85),
     "shift": _shift,

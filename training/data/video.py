@@ -50,8 +50,8 @@ class Extracted:
     """What became of one video.
 
     folder: its frames; kept of decoded frames were written; anomalous: how many of those are
-    labelled so, None for training; counted: whether the file said how many frames it has, without
-    which nobody knows whether it is whole.
+    labelled so, None for training; counted: whether the file states its number of
+    frames, without which missing ones cannot be detected.
     """
 
     folder: Path
@@ -75,15 +75,15 @@ def extract(
     labels = [None if clip.labels is None else read_labels(clip.labels) for clip in clips]
     with _workshop(out) as workshop:
         found = [
-            _decode(clip, wanted, workshop / str(number), _places(out, clip)[0], every, progress)
-            for number, (clip, wanted) in enumerate(zip(clips, labels, strict=True))
+            _decode(clip, expected, workshop / str(number), _places(out, clip)[0], every, progress)
+            for number, (clip, expected) in enumerate(zip(clips, labels, strict=True))
         ]
-        for number, (clip, wanted) in enumerate(zip(clips, labels, strict=True)):
+        for number, (clip, expected) in enumerate(zip(clips, labels, strict=True)):
             folder, mask = _places(out, clip)
             folder.parent.mkdir(parents=True, exist_ok=True)
-            if wanted is not None:
+            if expected is not None:
                 mask.parent.mkdir(parents=True, exist_ok=True)
-                write_file(mask, _npy(wanted[::every]))
+                write_file(mask, _npy(expected[::every]))
             os.rename(workshop / str(number), folder)
     return found
 
@@ -96,16 +96,16 @@ def read_labels(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
     file = Path(path)
     if file.suffix.lower() == ".npy":
         return read_frame_labels(file).astype(np.uint8)
-    wanted = "wanted one 0 (normal) or 1 (anomalous) a line for each frame, or a .npy file"
+    expected = "expected one 0 (normal) or 1 (anomalous) a line for each frame, or a .npy file"
     try:
         lines = file.read_text(encoding="utf-8").split()
     except OSError as error:
         raise InputError(f"cannot read labels {file}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
-        raise InputError(f"{file} is no text file; {wanted}") from error
+        raise InputError(f"{file} is not a text file; {expected}") from error
     for number, line in enumerate(lines, 1):
         if line not in ("0", "1"):
-            raise InputError(f"label {number} of {file} is {line[:20]!r}; {wanted}")
+            raise InputError(f"label {number} of {file} is {line[:20]!r}; {expected}")
     return np.array(lines, dtype=np.uint8)
 
 
@@ -113,7 +113,7 @@ def _check_names(clips: Sequence[Clip], out: Path) -> None:
     seen: dict[Path, Path] = {}
     for clip in clips:
         if not clip.video.is_file():
-            raise InputError(f"{clip.video} is no file; give the path of a video")
+            raise InputError(f"{clip.video} is not a file; give the path of a video")
         folder = _places(out, clip)[0]
         if folder in seen:
             raise InputError(
@@ -183,9 +183,9 @@ def _decode(
 def _check_decoded(clip: Clip, labels: NDArray[np.uint8] | None, decoded: int, said: int) -> None:
     if not decoded:
         raise InputError(
-            f"{clip.video} cannot be decoded: it is no video, is cut off or damaged, or its codec "
-            "is unknown here; copy it again, or convert it with: ffmpeg -i VIDEO -c:v libx264 "
-            "-crf 0 NEW.mp4"
+            f"{clip.video} cannot be decoded: it is not a video, is cut off or damaged, or its "
+            "codec is unknown here; copy it again, or convert it with: ffmpeg -i VIDEO -c:v "
+            "libx264 -crf 0 NEW.mp4"
         )
     if decoded < said:
         raise InputError(
@@ -194,8 +194,8 @@ def _check_decoded(clip: Clip, labels: NDArray[np.uint8] | None, decoded: int, s
         )
     if labels is not None and labels.size != decoded:
         raise DataError(
-            f"{clip.labels} has {labels.size} labels and {clip.video} has {decoded} frames; wanted "
-            "one label for each frame: give the labels of this very file"
+            f"{clip.labels} has {labels.size} labels and {clip.video} has {decoded} frames; "
+            "expected one label for each frame: give the labels of this very file"
         )
 
 

@@ -21,24 +21,12 @@ from ..data import TEST_SET_LOOKS_LIKE, Dataset, Sample, read_mask
 from ..data.layouts.frames import LAYOUT
 from . import metrics
 from .gallery import Gallery, Picture
-from .record import Record
+from .scored_image import ScoredImage
 from .timeline import Timeline, frame_auroc, timelines
 
 if TYPE_CHECKING:
     from edgead.detector import Detector
 
-METRIC_KEYS = (
-    "image_auroc",
-    "image_ap",
-    "f1_max",
-    "pixel_auroc",
-    "aupro",
-    "frame_auroc",
-    "false_reject_promised",
-    "false_reject_reached",
-    "train_seconds",
-    "n_test",
-)
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
 
@@ -70,12 +58,12 @@ CATEGORY_KEYS = ("image_auroc", "pixel_auroc", "aupro", "false_reject_reached")
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What :func:`evaluate` found; `metrics` has exactly METRIC_KEYS, None where meaningless."""
+    """What :func:`evaluate` found; a figure without a meaning is None."""
 
     name: str
     data_name: str
-    records: tuple[Record, ...]
-    metrics: Mapping[str, float | int | None]
+    images: tuple[ScoredImage, ...]
+    metrics: Mapping[str, float | int | None]  # what `edgead evaluate --json` writes
     quantiles: Mapping[str, tuple[float, ...]]  # at QUANTILES, for "good" and "defective"
     threshold: float  # a score above it is anomalous
     n_calibration: int
@@ -88,11 +76,11 @@ class Evaluation:
     categories: tuple[Category, ...] = ()  # none unless there are several
 
     def count(self, outcome: str) -> int:
-        return sum(record.outcome == outcome for record in self.records)
+        return sum(image.outcome == outcome for image in self.images)
 
     def scores(self, *, good: bool) -> NDArray[np.float64]:
         """Scores of the good or of the defective images, [n] float64."""
-        return np.array([r.score for r in self.records if r.is_good is good], dtype=np.float64)
+        return np.array([r.score for r in self.images if r.is_good is good], dtype=np.float64)
 
     def category_means(self) -> dict[str, float | None]:
         """Mean over the categories of CATEGORY_KEYS, None where a category has no figure."""
@@ -104,9 +92,14 @@ class Evaluation:
 
     def kinds(self) -> tuple[Kind, ...]:
         """Good first, then each kind of defect by name."""
-        good = self.scores(good=True)
-        labels = sorted({r.label for r in self.records}, key=lambda label: (label != "good", label))
-        return tuple(_kind(label, self.records, good) for label in labels)
+        good = [image for image in self.images if image.is_good]
+        found = []
+        for label in sorted({i.label for i in self.images}, key=lambda one: (one != "good", one)):
+            members = [image for image in self.images if image.label == label]
+            anomalous = sum(image.anomalous for image in members)
+            median = float(np.median([image.score for image in members]))
+            found.append(Kind(label, len(members), anomalous, _auroc([*good, *members]), median))
+        return tuple(found)
 
 
 def evaluate(
@@ -118,16 +111,18 @@ def evaluate(
 ) -> Evaluation:
     """Score the test set with the false-reject rate the detector has now.
 
-    progress  called with (images done, images in all)
-    gallery   at most this many pictures are kept for a report, mistakes first
     Pixel figures use the maps as they are, at model resolution, and masks brought there by nearest
     neighbour; defects without mask are left out of them.
-    Errors: DataError without test set; InputError, DataError for an image or mask that cannot be
-    used (see `data.read_mask`).
+
+    Args:
+        progress: called with (images done, images in all)
+        gallery: at most this many pictures are kept for a report, mistakes first
+    Raises: DataError without test set; InputError, DataError for an image or mask that cannot be
+        used (see `data.read_mask`).
     """
     if not dataset.test:
         raise DataError(f"{dataset.root} has no test set; {TEST_SET_LOOKS_LIKE}")
-    records: list[Record] = []
+    images: list[ScoredImage] = []
     pixels = _Pixels(dataset.test)
     shelf = Gallery(gallery)
     for done, sample in enumerate(dataset.test, 1):
@@ -135,13 +130,13 @@ def evaluate(
         size = (int(frame.shape[0]), int(frame.shape[1]))
         mask = read_mask(sample, size) if sample.is_good or sample.mask is not None else None
         result = detector.score(frame)
-        record = _record(sample, size, result)
-        records.append(record)
+        image = _scored(sample, size, result)
+        images.append(image)
         pixels.add(result.map, mask, sample.category)
-        shelf.offer(record, frame, result, None if sample.is_good else mask)
+        shelf.offer(image, frame, result, None if sample.is_good else mask)
         if progress is not None:
             progress(done, len(dataset.test))
-    return _summarise(detector, dataset, tuple(records), pixels, shelf.selection())
+    return _summarise(detector, dataset, tuple(images), pixels, shelf.selection())
 
 
 class _Pixels:
@@ -183,8 +178,8 @@ class _Pixels:
         return metrics.pixel_auroc(maps, masks), metrics.aupro(maps, masks)
 
 
-def _record(sample: Sample, size: tuple[int, int], result: Any) -> Record:
-    return Record(
+def _scored(sample: Sample, size: tuple[int, int], result: Any) -> ScoredImage:
+    return ScoredImage(
         name=sample.name,
         path=os.fspath(sample.path),
         label=sample.label,
@@ -198,67 +193,55 @@ def _record(sample: Sample, size: tuple[int, int], result: Any) -> Record:
     )
 
 
-def _kind(label: str, records: Sequence[Record], good: NDArray[np.float64]) -> Kind:
-    members = [record for record in records if record.label == label]
-    scores = np.array([record.score for record in members])
-    area = None
-    if label != "good":
-        labels = np.repeat([False, True], [good.size, scores.size])
-        area = metrics.auroc(np.concatenate([good, scores]), labels)
-    anomalous = sum(record.anomalous for record in members)
-    return Kind(label, len(members), anomalous, area, float(np.median(scores)))
+def _auroc(images: Sequence[ScoredImage]) -> float | None:
+    return metrics.auroc([i.score for i in images], [not i.is_good for i in images])
 
 
-def _category(name: str, records: Sequence[Record], pixels: _Pixels) -> Category:
-    members = [record for record in records if record.category == name]
-    scores = np.array([record.score for record in members])
-    defective = np.array([not record.is_good for record in members])
-    good = [record for record in members if record.is_good]
-    pixel_auroc, aupro = pixels.figures(name)
-    return Category(
-        name,
-        len(members),
-        metrics.auroc(scores, defective),
-        pixel_auroc,
-        aupro,
-        sum(r.anomalous for r in good) / len(good) if good else None,
-    )
+def _false_rejects(images: Sequence[ScoredImage]) -> float | None:
+    """Share of the good images that were judged anomalous; None without any."""
+    good = [image for image in images if image.is_good]
+    return sum(image.anomalous for image in good) / len(good) if good else None
+
+
+def _category(name: str, images: Sequence[ScoredImage], pixels: _Pixels) -> Category:
+    members = [image for image in images if image.category == name]
+    figures = _auroc(members), *pixels.figures(name), _false_rejects(members)
+    return Category(name, len(members), *figures)
 
 
 def _summarise(
     detector: Detector,
     dataset: Dataset,
-    records: tuple[Record, ...],
+    images: tuple[ScoredImage, ...],
     pixels: _Pixels,
     pictures: tuple[Picture, ...],
 ) -> Evaluation:
     manifest = detector.bundle.manifest
-    scores = np.array([r.score for r in records])
-    defective = np.array([not r.is_good for r in records])
-    good = [r for r in records if r.is_good]
+    scores = np.array([r.score for r in images])
+    defective = np.array([not r.is_good for r in images])
     pixel_auroc, aupro = pixels.figures()
-    frames = ((r.name, r.score, not r.is_good) for r in records)
+    frames = ((r.name, r.score, not r.is_good) for r in images)
     videos = timelines(frames) if dataset.layout == LAYOUT.name else ()
     figures: dict[str, float | int | None] = {
-        "image_auroc": metrics.auroc(scores, defective),
+        "image_auroc": _auroc(images),
         "image_ap": metrics.average_precision(scores, defective),
         "f1_max": metrics.f1_max(scores, defective),
         "pixel_auroc": pixel_auroc,
         "aupro": aupro,
         "frame_auroc": frame_auroc(videos) if videos else None,
         "false_reject_promised": float(detector.false_reject_rate),
-        "false_reject_reached": sum(r.anomalous for r in good) / len(good) if good else None,
+        "false_reject_reached": _false_rejects(images),
         "train_seconds": manifest.provenance.get("train_seconds"),
-        "n_test": len(records),
+        "n_test": len(images),
     }
-    times = [r.total_ms for r in records]
+    times = [r.total_ms for r in images]
     several = dataset.categories if len(dataset.categories) > 1 else ()
     classes = {"good": scores[~defective], "defective": scores[defective]}
     return Evaluation(
         name=manifest.name,
         data_name=dataset.root.resolve().name,
-        records=records,
-        metrics={key: figures[key] for key in METRIC_KEYS},
+        images=images,
+        metrics=figures,
         quantiles={
             name: tuple(float(q) for q in np.quantile(values, QUANTILES))
             for name, values in classes.items()
@@ -271,16 +254,16 @@ def _summarise(
         provenance=dict(manifest.provenance),
         pictures=pictures,
         timelines=videos,
-        notes=_notes(records, pixels, float(detector.false_reject_rate)),
-        categories=tuple(_category(name, records, pixels) for name in several),
+        notes=_notes(images, pixels, float(detector.false_reject_rate)),
+        categories=tuple(_category(name, images, pixels) for name in several),
     )
 
 
-def _notes(records: Sequence[Record], pixels: _Pixels, promised: float) -> tuple[str, ...]:
+def _notes(images: Sequence[ScoredImage], pixels: _Pixels, promised: float) -> tuple[str, ...]:
     notes = []
-    n_good = sum(r.is_good for r in records)
-    rejected = sum(r.is_good and r.anomalous for r in records)
-    unmasked = sum(not r.is_good and not r.has_mask for r in records)
+    n_good = sum(r.is_good for r in images)
+    rejected = sum(r.is_good and r.anomalous for r in images)
+    unmasked = sum(not r.is_good and not r.has_mask for r in images)
     if not n_good:
         notes.append("No good test images: false rejects and AUROC are unknown.")
     elif n_good < 50:
@@ -294,7 +277,7 @@ def _notes(records: Sequence[Record], pixels: _Pixels, promised: float) -> tuple
             f"images. Set the threshold again, with edgead calibrate, on good images from where "
             f"they come from."
         )
-    if n_good == len(records):
+    if n_good == len(images):
         notes.append("No defective test images: whether defects are caught is unknown.")
     elif unmasked:
         notes.append(f"Defective images without mask, left out of the pixel figures: {unmasked}.")

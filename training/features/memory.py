@@ -25,14 +25,14 @@ _PROJECTED = 32  # [P] the coreset is chosen in so many random directions
 class FeatureMemory(nn.Module):
     """[N, C, h, w] features to the pair (features, the most similar ones kept), scaled.
 
-    The restored feature of a position blends the ``NEIGHBOURS`` nearest of ``kept`` [M, C], by
+    The reconstructed feature of a position blends the ``NEIGHBOURS`` nearest of ``kept`` [M, C], by
     exp(-|f - k|^2 / (2 C ``TEMPERATURE``)) less that of the next one: a weight falls to 0 where its
-    feature ceases to be among the nearest, so a tie, which rounding decides, is no jump. ``gain``^2
-    is 1 / sqrt(E mean(E)) per position, E the mean squared difference that good images have there
-    when their own features are left out, with the floor of ``position_gain``. The square root [P]:
-    E itself quiets what differs often, which may be where defects are. Of few images E is drawn
-    towards its mean, which counts as much as ``PRIOR_IMAGES`` of them. One E for all positions is
-    had from ``measure``.
+    feature ceases to be among the nearest, so a tie, which rounding decides, is not a jump.
+    ``gain``^2 is 1 / sqrt(E mean(E)) per position, E the mean squared difference that good images
+    have there when their own features are left out, with the floor of ``position_gain``. The
+    square root [P]: E itself quiets what differs often, which may be where defects are. Of few
+    images E is drawn towards its mean, which counts as much as ``PRIOR_IMAGES`` of them. One E for
+    all positions is had from ``fit_gain``.
     """
 
     kept: Tensor
@@ -47,9 +47,9 @@ class FeatureMemory(nn.Module):
     def emit(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """The pair of features [N, C, h, w] float32."""
         gain = self.gain.float()
-        return features * gain, self.restore(features) * gain
+        return features * gain, self.reconstruct(features) * gain
 
-    def restore(self, features: Tensor, foreign_to: Tensor | None = None) -> Tensor:
+    def reconstruct(self, features: Tensor, foreign_to: Tensor | None = None) -> Tensor:
         """The blend for every position; ``foreign_to`` [N]: images whose own features are out."""
         count, height, width = (int(length) for length in features.shape[1:])
         query = features.flatten(2)  # the kept ones come first: a TopK of rows is slow on CPUs
@@ -86,7 +86,7 @@ class FeatureMemory(nn.Module):
         self.owners = torch.tensor(owners)[chosen]
 
     @torch.no_grad()
-    def measure(self, chunks: Iterable[tuple[Tensor, Tensor]], position: bool = True) -> None:
+    def fit_gain(self, chunks: Iterable[tuple[Tensor, Tensor]], position: bool = True) -> None:
         """Measure E on the good images, each without its own features; one image: E is 1.
 
         With ``position`` False E is one number, the mean over all positions.
@@ -95,7 +95,7 @@ class FeatureMemory(nn.Module):
             return
         total, count = torch.zeros(self.gain.shape[2:], dtype=torch.float64), 0
         for indices, features in chunks:
-            difference = features - self.restore(features, foreign_to=indices)
+            difference = features - self.reconstruct(features, foreign_to=indices)
             total += difference.square().mean(1).sum(0, dtype=torch.float64).cpu()
             count += len(indices)
         own = total / count
@@ -106,14 +106,22 @@ class FeatureMemory(nn.Module):
 
 
 def spread(features: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Greedy k-centre choice of ``count`` rows of [N, C], by a random projection: int64 indices.
+    """A ``k_centre`` choice of ``count`` rows of [N, C], by a random projection: int64 indices.
 
     Source: Roth et al., as above; Johnson and Lindenstrauss for the projection.
     """
     directions = torch.randn(features.shape[1], _PROJECTED, generator=generator)
-    points = F.normalize(directions, dim=0).T @ features.T  # [projected, N]: rows lie together
-    chosen = [0]
-    distance = (points - points[:, :1]).square().sum(0)
+    # [projected, N]: rows lie together
+    return k_centre(F.normalize(directions, dim=0).T @ features.T, 0, count)
+
+
+def k_centre(points: Tensor, first: int, count: int) -> Tensor:
+    """Greedy choice of ``count`` columns of [C, N], from ``first`` on: int64 indices.
+
+    Source: Sener and Savarese, Active learning for convolutional neural networks (2018).
+    """
+    chosen = [first]
+    distance = (points - points[:, first : first + 1]).square().sum(0)
     while len(chosen) < count:
         chosen.append(int(distance.argmax()))
         distance = torch.minimum(distance, (points - points[:, chosen[-1:]]).square().sum(0))

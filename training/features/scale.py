@@ -4,23 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edgead.anomaly_map import AnomalyMap
-from edgead.bundle.entries import Pair
+from edgead.anomaly_map import AnomalyMap, MapParams
 
 from .networks import drawn, position_gain
 
-if TYPE_CHECKING:
-    from ..methods.base import Method
-
 PRIOR_IMAGES = 10  # [P]
-Compared = tuple[list[Tensor], list[Tensor]]  # reference and restored of some images, by pair
+Compared = tuple[list[Tensor], list[Tensor]]  # reference and reconstructed of some images, by pair
 CACHE_BYTES = 4 << 30  # features of training images beyond this are computed anew in each step
 
 
@@ -108,51 +104,52 @@ class FeatureScale(nn.Module):
         """The levels that are smoothed, smoothed; the others as they are."""
         return smooth(levels, self.smoothed)
 
-    def emit(self, reference: list[Tensor], restored: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
-        """Pairs times the gain, float32 also behind a half trunk."""
+    def emit(
+        self, reference: list[Tensor], reconstructed: list[Tensor]
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Pairs times the gain, float32 also behind a backbone in half."""
         gains = self._each("gain", len(reference))
         return [
             (x.float() * gain.float(), y.float() * gain.float())
-            for x, y, gain in zip(reference, restored, gains, strict=True)
+            for x, y, gain in zip(reference, reconstructed, gains, strict=True)
         ]
 
 
-def measure(
-    method: Method, scale: FeatureScale, compared: Callable[[str], Iterator[Compared]]
+def fit_scale(
+    scale: FeatureScale,
+    compared: Callable[[str], Iterator[Compared]],
+    position: bool,
+    params: MapParams | None,
 ) -> None:
     """Measure on the good images what is usual: E of every pair, then the weights of the pairs.
 
-    compared: with the title of a progress bar, what of the good images is compared, chunk by chunk.
-    Of the method's settings, ``position`` says whether E is that of each position or one number,
-    ``balance`` whether the pairs get weights.
+    compared: with the title of a progress bar, what of the good images is compared, chunk by chunk;
+    position: whether E is that of each position or one number; params: of the map, for weights of
+    the pairs, or None for none.
     """
     sums: list[Any] = [0.0] * scale.count
     count = 0
-    for reference, restored in compared("distances of the good images"):
+    for reference, reconstructed in compared("distances of the good images"):
         count += len(reference[0])
-        for k, (x, y) in enumerate(zip(reference, restored, strict=True)):
+        for k, (x, y) in enumerate(zip(reference, reconstructed, strict=True)):
             distance = (x - y).square().mean(1)
             sums[k] = sums[k] + distance.sum(0, dtype=torch.float64).cpu()
     expected = [total / count for total in sums]
-    if not method.config.position:
+    if not position:
         expected = [error.mean().expand(error.shape) for error in expected]
     scale.set_expected(expected)
-    if method.config.balance:
+    if params is not None:
         chunks = compared("scores of the good images")
-        scaled = (scale.emit(*chunk) for chunk in chunks)
-        scale.set_weights(_scores(method, method.pairs()[: scale.count], scaled))
+        alone = replace(params, weights=(1.0,))
+        scale.set_weights(_scores(alone, (scale.emit(*chunk) for chunk in chunks)))
 
 
-def _scores(
-    method: Method, pairs_of: tuple[Pair, ...], chunks: Iterable[list[tuple[Tensor, Tensor]]]
-) -> Tensor:
+def _scores(params: MapParams, chunks: Iterable[list[tuple[Tensor, Tensor]]]) -> Tensor:
     """The scores that each pair alone gives to N images: [pairs, N] float64."""
-    params = replace(method.map_params(), weights=(1.0,))
-    heads = [AnomalyMap(params, [(pair.channels, *pair.size)]) for pair in pairs_of]
     columns = []
     for pairs in chunks:
         arrays = [tuple(x.cpu().contiguous().numpy() for x in pair) for pair in pairs]
-        columns.append([head([pair])[1] for head, pair in zip(heads, arrays, strict=True)])
+        columns.append([AnomalyMap(params, [a[0].shape[1:]]).run([a])[1] for a in arrays])
     return torch.from_numpy(np.concatenate(columns, axis=1)).double()
 
 

@@ -2,8 +2,8 @@
 
 A defect is a difference that good parts do not show there, in whatever channel. So residuals
 F_X - F_Y are compared in units of their covariance at that place, as PaDiM compares features
-(Defard et al., arXiv 2011.08785); with the difference to a restored feature, and a covariance that
-few images cannot spoil: it is that of a square of positions, drawn towards that of the whole image.
+(Defard et al., arXiv 2011.08785); with the difference to a reconstructed feature, and a covariance
+that few images cannot spoil: that of a square of positions, drawn towards that of the whole image.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class LocalWhitening(nn.Module):
 
     def emit(self, residuals: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
         """(W (r - mean), 0) of the residual r = F_X - F_Y of every level, all float32, behind a
-        half trunk too. W F_X and W F_Y on their own would be as far apart for twice the work.
+        backbone in half too. W F_X and W F_Y on their own would be as far apart for twice the work.
         """
         pairs = []
         for k, residual in enumerate(residuals):

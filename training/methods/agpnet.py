@@ -18,7 +18,7 @@ of a CNN differ in width and resolution, so they are laid side by side on one gr
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -30,40 +30,16 @@ from edgead.bundle.entries import Pair
 from edgead.errors import TrainingError
 
 from ..features.backbone import CHANNELS, MEAN, STD, STRIDES, load_backbone
-from ..features.comparison import (
-    LOOSE,
-    check_memory_share,
-    level_pairs,
-    make_memory,
-    make_whitening,
-    measure_comparison,
-    remember,
-)
 from ..features.scale import Compared, FeatureScale
-from .agpnet_data import (
-    CleanFeatures,
-    feature_noise,
-    image_noise,
-    minmax,
-    schedule,
-)
+from .agpnet_clean_features import CleanFeatures
 from .agpnet_decoder import Decoder, Teacher
-from .base import (
-    LEAST_RATE,
-    Method,
-    Stage,
-    TrainingSet,
-    check_least,
-    check_map,
-    check_types,
-    check_words,
-)
-
-TOKEN_STRIDES = (8, 16)
+from .agpnet_noise import feature_noise, image_noise, minmax, schedule
+from .backbone_method import LOOSE, BackboneMethod, BackboneSettings, remember
+from .base import Stage, TrainingSet
 
 
 @dataclass(frozen=True)
-class AGPNetSettings:
+class AGPNetSettings(BackboneSettings):
     """Every choice of AGPNet. The default is the preset edge.
 
     size: input (height, width), multiples of 16; stride: pixels per token, 8 or 16; join: concat
@@ -80,6 +56,16 @@ class AGPNetSettings:
     balance, without ``whiten``: weigh the levels by w; top_k: share of the map that the pooling
     top_k averages.
     """
+
+    multiple: ClassVar = 16
+    choices: ClassVar = {
+        "join": ("concat", "sum"), "noise": ("attention", "random", "none"),
+        "where": ("both", "feature", "image"), "masks": ("both", "prior", "learnt"),
+        "schedule": ("linear", "constant"), "stride": (8, 16),
+    }  # fmt: skip
+    least: ClassVar = dict.fromkeys(("common", "width", "heads", "blocks"), 1) | dict.fromkeys(
+        ("alpha", "beta", "image_std", "image_share", "eta", "memory"), 0
+    )
 
     size: tuple[int, int] = (256, 256)  # [P]
     stride: int = 16  # [F] ViT-S/16
@@ -112,32 +98,18 @@ class AGPNetSettings:
     steps: int = 2000  # [P]
 
     def __post_init__(self) -> None:
-        check_types(self)
-        check_words(
-            self, join=("concat", "sum"), noise=("attention", "random", "none"),
-            where=("both", "feature", "image"), masks=("both", "prior", "learnt"),
-            schedule=("linear", "constant"),
-        )  # fmt: skip
-        check_map(self, multiple=16)
-        if self.stride not in TOKEN_STRIDES:
-            raise TrainingError(
-                f"stride={self.stride} cannot be used; choose one of {TOKEN_STRIDES}"
-            )
-        least = dict.fromkeys(("common", "width", "heads", "blocks", "steps"), 1)
-        least |= dict.fromkeys(("alpha", "beta", "image_std", "image_share", "eta", "memory"), 0)
-        check_least(self, least | {"batch_size": 2, "learning_rate": LEAST_RATE})
-        if self.memory:
-            check_memory_share(self.memory_share)
+        super().__post_init__()
         if self.width % self.heads:
             raise TrainingError(
-                f"width={self.width} is no multiple of heads={self.heads}; each head takes a part"
+                f"width={self.width} is not a multiple of heads={self.heads}; each head takes a "
+                "part"
             )
         if self.eta >= 1:
             raise TrainingError(f"eta={self.eta} never follows the decoder; give less than 1")
         low, high = self.image_share
         if not low <= high <= 1:
             raise TrainingError(
-                f"image_share={self.image_share} is no range of shares; give two numbers from 0 "
+                f"image_share={self.image_share} is not a range of shares; give two numbers from 0 "
                 "to 1, the smaller one first"
             )
 
@@ -185,13 +157,12 @@ def unfold(x: Tensor, factor: int) -> Tensor:
     return x.reshape(-1, count // factor**2, h * factor, w * factor)
 
 
-class AGPNet(Method):
+class AGPNet(BackboneMethod):
     """The exported graph and its training; see the module's page for the equations."""
 
     name: ClassVar[str] = "agpnet"
     distance: ClassVar[str] = "l2"
     settings_type = AGPNetSettings
-    normalisation = (MEAN, STD)
     presets = PRESETS
 
     def __init__(self, settings: AGPNetSettings, n_train: int) -> None:
@@ -212,24 +183,17 @@ class AGPNet(Method):
             for k, count in enumerate(folded):
                 self.register_buffer(f"project_{k}", projection(count, settings.common, generator))
         rows, columns = self.grid
-        sizes = self.sizes = [(rows * f, columns * f) for f in self.factors]
+        sizes = [(rows * f, columns * f) for f in self.factors]
         compared = sizes if concat else [self.grid]
-        self.scale = FeatureScale(CHANNELS, compared, [1.0] * len(compared))
-        whiten = settings.whiten and concat
-        self.whitening = make_whitening(sizes, height, settings.quiet_border) if whiten else None
-        kept = settings.memory if concat else 0
-        self.memory = make_memory(kept, sizes[1], n_train)
+        scale = FeatureScale(CHANNELS, compared, [1.0] * len(compared))
+        self.set_comparison(scale, sizes, n_train, by_level=concat)
         self.teacher: Teacher | None = None  # while it trains
         self.clean: CleanFeatures | None = None
-
-    @classmethod
-    def from_settings(cls, settings: dict[str, Any], n_train: int) -> AGPNet:
-        return cls(cls.read(settings), n_train)
 
     def pairs(self) -> tuple[Pair, ...]:
         if self.config.join == "sum":
             return (Pair("reference_0", "restored_0", self.config.common, self.grid, 1.0),)
-        return level_pairs(self.sizes, self.config.memory_share if self.memory else 0.0)
+        return super().pairs()
 
     def on_grid(self, levels: list[Tensor]) -> list[Tensor]:
         """Standardised, smoothed levels, none coarser than the grid: [N, C_l, f h, f w]."""
@@ -279,25 +243,38 @@ class AGPNet(Method):
         levels = self.backbone(image.to(self.decoder.head.weight.dtype))
         placed = self.on_grid(levels)
         clean = self.join(placed)
-        restored = self.decoder(clean)
+        reconstructed = self.decoder(clean)
         if self.whitening is None:
-            pairs = self.scale.emit(self.split(clean), self.split(restored))
+            pairs = self.scale.emit(self.split(clean), self.split(reconstructed))
         else:
-            pairs = self.whitening.emit(self.split(clean - restored))
+            pairs = self.whitening.emit(self.split(clean - reconstructed))
         return [*pairs, self.memory.emit(self.remembered(placed))] if self.memory else pairs
 
     def preview(self, images: Tensor) -> list[Tensor]:
         """Rows: X, the mask A, and X with the noise that training ends with."""
-        levels = self.on_grid(self.backbone(images))
         generator = torch.Generator().manual_seed(0)
-        mask = self.mask(self.join(levels), self.saliency(levels), generator)
-        _, share = schedule(self.config, 1.0)
+        mask = self.mask(*self.describe(images), generator)
+        _, share = self.schedule(1.0)
         noisy = image_noise(images, mask, share, self.config.image_std, generator)
         mean, std = (torch.tensor(x)[:, None, None] for x in (MEAN, STD))
         shown = F.interpolate(minmax(mask), self.config.size, mode="bilinear")
         return [images, (shown - mean) / std, noisy]
 
     # training ------------------------------------------------------------------------------------
+
+    def describe(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """(F_clean [N, C, h, w], A_prior [N, 1, h, w]) of images [N, 3, H, W]."""
+        levels = self.on_grid(self.backbone(images))
+        return self.join(levels), self.saliency(levels)
+
+    def clean_features(self, data: TrainingSet) -> CleanFeatures:
+        values = self.decoder.channels * math.prod(self.grid)
+        return CleanFeatures(data, values, self.backbone, self.scale, self.describe)
+
+    def schedule(self, done: float) -> tuple[float, float]:
+        """(alpha, r) at the share ``done`` of the training."""
+        config = self.config
+        return schedule(config.schedule, done, config.alpha, config.image_share)
 
     def mask(self, clean: Tensor, prior: Tensor, generator: torch.Generator) -> Tensor:
         """A [N, 1, h, w]: where the noise goes."""
@@ -324,27 +301,22 @@ class AGPNet(Method):
 
     def conclude(self, data: TrainingSet) -> None:
         """As ``Method.conclude``; what served only training goes."""
-        clean_features = self.clean or CleanFeatures(self, data)
-        clean_features.prepare()  # nothing has, where a run is resumed after its last step
+        source = self.clean or self.clean_features(data)
+        source.prepare()  # nothing has, where a run is resumed after its last step
 
-        def compared(title: str) -> Iterator[Compared]:
-            for part in clean_features.chunks(title):
-                with torch.no_grad():
-                    clean, _ = clean_features(part)
-                    restored = self.decoder(clean)
-                yield self.split(clean), self.split(restored)
+        def compared(part: Tensor) -> Compared:
+            clean, _ = source(part)
+            return self.split(clean), self.split(self.decoder(clean))
 
-        def kept(title: str) -> Iterator[tuple[Tensor, Tensor]]:
-            for part in clean_features.chunks(title):
-                with torch.no_grad():
-                    yield part, self.remembered(self.on_grid(self.backbone(data[part])))
+        def remembered(part: Tensor) -> Tensor:
+            return self.remembered(self.on_grid(self.backbone(data[part])))
 
-        measure_comparison(self, len(data), compared, kept)
+        self.fit_comparison(data, compared, remembered)
         self.clean = self.teacher = None
 
     def stages(self, data: TrainingSet) -> list[Stage]:
         config = self.config
-        source = self.clean = CleanFeatures(self, data)
+        source = self.clean = self.clean_features(data)
         if config.ema and config.noise == "attention" and config.masks != "prior":
             self.teacher = Teacher(self.decoder, config.eta)
 
@@ -355,7 +327,7 @@ class AGPNet(Method):
             if config.noise == "none":
                 return {"clean": clean}
             mask, inputs = self.mask(clean, prior, generator), {}
-            alpha, share = schedule(config, done)
+            alpha, share = self.schedule(done)
             if config.where != "image":
                 noise = source.spread * self.gaussian(len(clean), generator).to(clean.device)
                 inputs["feature"] = feature_noise(clean, noise, mask, alpha, config.beta)
@@ -371,10 +343,10 @@ class AGPNet(Method):
                 self.teacher.follow(self.decoder)
             clean, prior = source(indices)
             inputs = perturbed(indices, clean, prior, generator, done)
-            restored = self.decoder(torch.cat(list(inputs.values()))).chunk(len(inputs))
+            reconstructed = self.decoder(torch.cat(list(inputs.values()))).chunk(len(inputs))
             return {
                 name: F.mse_loss(each, clean) / len(inputs)
-                for name, each in zip(inputs, restored, strict=True)
+                for name, each in zip(inputs, reconstructed, strict=True)
             }
 
         return [self.one_stage(data, self.decoder, loss, prepare=source.prepare)]

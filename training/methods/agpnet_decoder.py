@@ -12,7 +12,7 @@ _INITIAL_STD = 0.02  # [P] as ViT
 
 
 class TokenNorm(nn.LayerNorm):
-    """LayerNorm in float32 whatever the trunk computes in: squares overflow half."""
+    """LayerNorm in float32 whatever the backbone computes in: squares overflow half."""
 
     def forward(self, x: Tensor) -> Tensor:
         wide = F.layer_norm(
@@ -21,8 +21,8 @@ class TokenNorm(nn.LayerNorm):
         return wide.to(x.dtype)
 
 
-class Block(nn.Module):
-    """Pre-LN transformer block: tokens [N, T, D] to the same, and its attention [N, heads, T, T].
+class TransformerBlock(nn.Module):
+    """Pre-LN block: tokens [N, T, D] to the same, and its attention [N, heads, T, T].
 
     x + attention(LN(x)), then x + MLP(LN(x)); GELU, four times as wide inside.
     """
@@ -66,7 +66,7 @@ class Decoder(nn.Module):
         self.channels, self.grid = channels, grid
         self.embed = nn.Linear(channels, width)
         self.place = nn.Parameter(torch.zeros(1, grid[0] * grid[1], width))
-        self.blocks = nn.ModuleList(Block(width, heads) for _ in range(blocks))
+        self.blocks = nn.ModuleList(TransformerBlock(width, heads) for _ in range(blocks))
         self.norm = TokenNorm(width)
         self.head = nn.Linear(width, channels)
         for module in self.modules():
@@ -76,14 +76,16 @@ class Decoder(nn.Module):
         nn.init.trunc_normal_(self.place, std=_INITIAL_STD)
 
     def run(self, features: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """(restored features, attention [N, heads, T, T] of every block)."""
+        """(reconstructed features, attention [N, heads, T, T] of every block)."""
         x = features.to(self.head.weight.dtype).flatten(2).transpose(1, 2)
         x, attentions = self.embed(x) + self.place, []
         for block in self.blocks:
             x, attention = block(x)
             attentions.append(attention)
-        restored = self.head(self.norm(x)).transpose(1, 2).reshape(-1, self.channels, *self.grid)
-        return restored.float(), attentions
+        reconstructed = (
+            self.head(self.norm(x)).transpose(1, 2).reshape(-1, self.channels, *self.grid)
+        )
+        return reconstructed.float(), attentions
 
     def forward(self, features: Tensor) -> Tensor:
         return self.run(features)[0]

@@ -9,9 +9,9 @@ Source: Huang, Ye, Cao, Li, Zhang, Lu, "Attribute restoration framework for anom
     E_k = mean |Y_k - X| over the training images, their pixels and channels                 [D]
     map = 1/T sum over k of |Y_k - X| / E_k, the score is its mean                           [D]
 
-What was erased comes back as good parts have it, so a defect is restored wrongly [F]. With the
+What was erased comes back as good parts have it, so a defect is reconstructed wrongly [F]. With the
 setting position E_k is measured at each position, so that edges, which never come back quite, do
-not drown a faint defect, and the score is the mean of the highest values [P]. The graph hands out
+not drown a faint defect, and the score is the mean of the highest values [P]. The graph gives
 X / E_k and Y_k / E_k, whose mean absolute difference is just |Y_k - X| / E_k.
 """
 
@@ -28,25 +28,15 @@ from edgead.bundle.entries import Pair
 from edgead.errors import TrainingError
 
 from ..features.networks import conv_norm_relu, position_gain, upsample
-from .base import (
-    LEAST_RATE,
-    UNIT_RANGE,
-    Method,
-    Stage,
-    TrainingSet,
-    check_least,
-    check_map,
-    check_types,
-    check_words,
-)
+from .base import UNIT_RANGE, Method, Stage, TrainingSet
+from .settings import MethodSettings
 
-ERASURES = ("both", "gray", "rotation")
 WIDTHS = (64, 128, 256, 512, 512)  # [D] at strides 1, 2, 4, 8, 16; times the setting width
 USUAL_FLOOR = 1 / 510  # [P] half a grey level: no camera resolves a smaller E
 
 
 @dataclass(frozen=True)
-class ARNetSettings:
+class ARNetSettings(MethodSettings):
     """Every choice of ARNet. The default is the preset edge.
 
     size: input (height, width), multiples of 16; erase: gray, rotation or both; turns: 4 rotates
@@ -54,6 +44,10 @@ class ARNetSettings:
     network's channels; position: E_k per position, or one number as in the paper; top_k: share
     of the map that the pooling top_k averages.
     """
+
+    multiple: ClassVar = 16
+    choices: ClassVar = {"erase": ("both", "gray", "rotation"), "turns": (2, 4)}
+    least: ClassVar = {"width": 1 / 16}
 
     size: tuple[int, int] = (256, 256)  # [P]
     erase: str = "both"  # [D]; which attributes help depends on the part, so it is a setting [P]
@@ -68,19 +62,12 @@ class ARNetSettings:
     steps: int = 2000  # [P] the paper: 500/T epochs [D]
 
     def __post_init__(self) -> None:
-        check_types(self)
-        check_words(self, erase=ERASURES)
-        check_map(self, multiple=16)
-        if self.turns not in (2, 4):
-            raise TrainingError(f"turns={self.turns} cannot be used; choose 2 or 4")
+        super().__post_init__()
         if self.erase != "gray" and self.turns == 4 and self.size[0] != self.size[1]:
             raise TrainingError(
                 f"size={self.size} is not square, and a rotation by 90 degrees swaps the sides: "
                 "set turns=2, erase=gray or a square size"
             )
-        check_least(
-            self, {"width": 1 / 16, "batch_size": 2, "steps": 1, "learning_rate": LEAST_RATE}
-        )
 
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -172,7 +159,7 @@ class ARNet(Method):
         kept = image.mean(1, keepdim=True) if self.config.erase != "rotation" else image
         return rotate(kept, self.quarters[k])
 
-    def restore(self, image: Tensor) -> Tensor:
+    def reconstruct(self, image: Tensor) -> Tensor:
         """Y_k of all k: [N, 3, H, W] to [N, T, 3, H, W], float32 in [0, 1].
 
         The T images pass as one batch, so that the exported graph holds the network once.
@@ -183,13 +170,13 @@ class ARNet(Method):
         return self.unet(erased).reshape(-1, count, 3, *size)
 
     def forward(self, image: Tensor) -> list[tuple[Tensor, Tensor]]:
-        restored, gain = self.restore(image), self.gain.float()
-        return [(image * gain[k], restored[:, k] * gain[k]) for k in range(len(self.quarters))]
+        reconstructed, gain = self.reconstruct(image), self.gain.float()
+        return [(image * gain[k], reconstructed[:, k] * gain[k]) for k in range(len(self.quarters))]
 
     def preview(self, images: Tensor) -> list[Tensor]:
-        """Rows: the images X, the last O_k(X) in three channels, and what is restored from it."""
+        """Rows: the images X, the last O_k(X) in three channels, and its reconstruction."""
         erased = self.erase(images, -1).expand(-1, 3, -1, -1)
-        return [images, erased, self.restore(images)[:, -1]]
+        return [images, erased, self.reconstruct(images)[:, -1]]
 
     # training ------------------------------------------------------------------------------------
 
@@ -197,7 +184,7 @@ class ARNet(Method):
         """Measure E_k, the mean error of the training images under each transformation [D]."""
 
         def error(image: Tensor) -> Tensor:
-            return (self.restore(image) - image[:, None]).abs().mean(2)
+            return (self.reconstruct(image) - image[:, None]).abs().mean(2)
 
         for k, usual in enumerate(data.mean(error, "restoration errors of the good images")):
             if self.config.position:

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, ClassVar, TypeVar
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from edgead.anomaly_map import POOLINGS, MapParams
+from edgead.anomaly_map import MapParams
 from edgead.bundle.entries import Pair
-from edgead.errors import TrainingError
 from edgead.preprocess import PreprocessParams
+
+from .settings import MethodSettings
 
 CPU = torch.device("cpu")
 UNIT_RANGE = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))  # mean and std that leave [0, 1] as it is
-LEAST_RATE = 1e-9  # of learning: with less, nothing is learnt
-_CHUNK = 8
-Settings = TypeVar("Settings")
 Loss = Callable[[Tensor, torch.Generator, float], dict[str, Tensor]]
 Progress = Callable[[Iterable[Any], str], Iterator[Any]]
 """Wraps an iterable with a progress bar that bears the given title."""
@@ -48,12 +44,16 @@ class TrainingSet:
     def __len__(self) -> int:
         return self.images.shape[0]
 
-    def mean(self, measure: Callable[[Tensor], Tensor], title: str) -> Tensor:
-        """The mean over all images of measure(images [N, 3, H, W]), [N, ...]: [...] float64."""
+    def chunks(self, title: str, size: int = 16) -> Iterator[Tensor]:
+        """The indices of all images, ``size`` at a time, with a progress bar."""
+        return self.progress(torch.arange(len(self)).split(size), title)
+
+    def mean(self, compute: Callable[[Tensor], Tensor], title: str) -> Tensor:
+        """The mean over all images of compute(images [N, 3, H, W]), [N, ...]: [...] float64."""
         total: Any = 0.0
         with torch.no_grad():
-            for part in self.progress(torch.arange(len(self)).split(_CHUNK), title):
-                total = total + measure(self[part]).sum(0, dtype=torch.float64).cpu()
+            for part in self.chunks(title, size=8):
+                total = total + compute(self[part]).sum(0, dtype=torch.float64).cpu()
         return total / len(self)
 
 
@@ -81,83 +81,12 @@ class Stage:
     loss: Loss
 
 
-def check_types(settings: Any) -> None:
-    """Hold every value of a settings dataclass against the type of its default.
-
-    Errors: TrainingError that names the setting, what was given and an example of what is wanted.
-    """
-    for each in fields(settings):
-        value, example = getattr(settings, each.name), each.default
-        if not _alike(value, example):
-            wanted = json.dumps(example)
-            raise TrainingError(
-                f"{each.name}={value!r} cannot be used; wanted a value like {each.name}={wanted}"
-            )
-
-
-def _alike(value: Any, example: Any) -> bool:
-    if isinstance(example, tuple):
-        same_length = isinstance(value, tuple) and len(value) == len(example)
-        return same_length and all(_alike(a, b) for a, b in zip(value, example, strict=True))
-    if isinstance(example, float):
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
-    return type(value) is type(example)
-
-
-def check_words(settings: Any, **known: tuple[str, ...]) -> None:
-    """Hold settings against the words that each may be. Errors: TrainingError with the words."""
-    for name, words in known.items():
-        value = getattr(settings, name)
-        if value not in words:
-            raise TrainingError(f"{name}={value!r} is not known; choose one of: {', '.join(words)}")
-
-
-def check_least(settings: Any, least: dict[str, float]) -> None:
-    """Hold settings, or each of several numbers, against their least value.
-
-    Errors: TrainingError for what is less or not finite.
-    """
-    for name, bound in least.items():
-        values = np.atleast_1d(getattr(settings, name))
-        if not np.all(np.isfinite(values) & (values >= bound)):
-            kind = "" if np.all(np.isfinite(values)) else "a finite number, "
-            raise TrainingError(f"{name}={getattr(settings, name)} must be {kind}at least {bound}")
-
-
-def check_map(settings: Any, multiple: int) -> None:
-    """Check the settings that every method has: size, pooling, top_k, blur_sigma.
-
-    Sides must be multiples of ``multiple``. Errors: TrainingError.
-    """
-    check_words(settings, pooling=POOLINGS)
-    if any(side < 64 or side % multiple for side in settings.size):
-        raise TrainingError(
-            f"size={settings.size} cannot be used: height and width must be multiples of "
-            f"{multiple}, at least 64"
-        )
-    if not 0 < settings.top_k <= 1:
-        raise TrainingError(f"top_k={settings.top_k} is no share of the map; give 0 < top_k <= 1")
-    check_least(settings, {"blur_sigma": 0})
-
-
-def read_settings(kind: type[Settings], method: str, values: dict[str, Any]) -> Settings:
-    """The settings dataclass ``kind`` of ``method`` from plain JSON; lists become tuples.
-
-    Errors: TrainingError for a setting that the method does not have, and those of ``kind``.
-    """
-    known = sorted(each.name for each in fields(kind))
-    for key in values:
-        if key not in known:
-            raise TrainingError(f"{method} has no setting {key!r}; it knows {known}")
-    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
-
-
 class Method(nn.Module, ABC):
     """A graph image to feature pairs, and how it is learnt.
 
     ``forward`` takes [N, 3, H, W] float32, normalised with ``preprocess_params``, and returns K
-    pairs (reference, restored), each [N, C_k, H_k, W_k] float32. After ``.half()`` the trunk
-    computes in float16 and the method still takes and gives float32.
+    pairs (reference, reconstructed), each [N, C_k, H_k, W_k] float32. After ``.half()`` the
+    networks compute in float16 and the method still takes and gives float32.
 
     ``config``: the method's settings dataclass, with size, blur_sigma (pixels of a map 256 high),
     pooling, top_k and batch_size among them. ``distance``: one of ``edgead.anomaly_map.DISTANCES``.
@@ -168,7 +97,7 @@ class Method(nn.Module, ABC):
 
     name: ClassVar[str]
     distance: ClassVar[str]
-    settings_type: ClassVar[type]
+    settings_type: ClassVar[type[MethodSettings]]
     normalisation: ClassVar[tuple[tuple[float, float, float], tuple[float, float, float]]]
     presets: ClassVar[Mapping[str, dict[str, Any]]]
     takes_textures: ClassVar[bool] = False
@@ -176,8 +105,8 @@ class Method(nn.Module, ABC):
 
     @classmethod
     def read(cls, settings: dict[str, Any]) -> Any:
-        """``settings_type`` from plain JSON. Errors: those of ``read_settings``."""
-        return read_settings(cls.settings_type, cls.name, settings)
+        """``settings_type`` from plain JSON. Errors: TrainingError."""
+        return cls.settings_type.read(cls.name, settings)
 
     @classmethod
     def from_settings(cls, settings: dict[str, Any], n_train: int) -> Method:
@@ -196,6 +125,10 @@ class Method(nn.Module, ABC):
     @abstractmethod
     def pairs(self) -> tuple[Pair, ...]:
         """Names, shapes and weights of the feature pairs, in the order of ``forward``."""
+
+    def shapes(self) -> tuple[tuple[int, int, int], ...]:
+        """(channels, height, width) of each pair."""
+        return tuple((pair.channels, *pair.size) for pair in self.pairs())
 
     def map_params(self) -> MapParams:
         """How the pairs become the anomaly map and the score."""

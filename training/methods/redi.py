@@ -18,13 +18,14 @@ each position of F_X against the most similar features of good images, wherever 
 
 With ``whiten=False`` the map is the sum of w (1 - cos(F_X, F_Y)) / E [P, as RD4AD]. E is the mean
 distance of good images at that position [P, the idea of ARNet's E_k]; w is one over the standard
-deviation of the good images' scores at that scale [P]. The graph hands out F / |F| sqrt(C w / 2E),
+deviation of the good images' scores at that scale [P]. The graph gives F / |F| sqrt(C w / 2E),
 whose mean squared difference is just that: |a - b|^2 = 2 (1 - cos) for unit vectors.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -32,41 +33,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edgead.bundle.entries import Pair
-from edgead.errors import TrainingError
-
 from ..features.backbone import CHANNELS, MEAN, STD, STRIDES, load_backbone
-from ..features.comparison import (
-    LOOSE,
-    check_memory_share,
-    differences,
-    level_pairs,
-    make_memory,
-    make_whitening,
-    measure_comparison,
-    remember,
-)
 from ..features.networks import ssim
 from ..features.scale import Compared, FeatureScale, smooth
-from .base import (
-    LEAST_RATE,
-    Method,
-    Stage,
-    TrainingSet,
-    check_least,
-    check_map,
-    check_types,
-    check_words,
-)
-from .redi_data import FeatureCache, PromptBank, with_foreign_patches
+from .backbone_method import LOOSE, BackboneMethod, BackboneSettings, differences, remember
+from .base import Loss, Stage, TrainingSet
+from .redi_feature_cache import FeatureCache
 from .redi_networks import HeavyBlock, LightBlock, RecoverNet
-from .redi_structure_maps import KINDS, make_map
-
-FRB_KINDS = ("light", "heavy", "none")
+from .redi_prompts import PromptBank
+from .redi_structure_maps import KINDS, make_map, with_foreign_patches
 
 
 @dataclass(frozen=True)
-class ReDiSettings:
+class ReDiSettings(BackboneSettings):
     """Every choice of ReDi. The ablation switches of the paper: map, prompt, frb, self_correlation.
 
     size: input (height, width), multiples of 32; map: one of hog, sobel, canny, gray; prompt: feed
@@ -81,6 +60,13 @@ class ReDiSettings:
     2, 4, 8, 16; learning_rate, steps: (recover, discriminate); variants: prompts per image in
     stage two; patches: share of the images that stage one shows with foreign patches in H.
     """
+
+    multiple: ClassVar = 32
+    choices: ClassVar = {"map": KINDS, "frb": ("light", "heavy", "none")}
+    least: ClassVar = {
+        "bank_size": 1, "variants": 1, "widths": 1, "self_correlation": 0, "memory": 0
+    }  # fmt: skip
+    shares: ClassVar = ("patches",)
 
     size: tuple[int, int] = (256, 256)  # [F]
     map: str = "hog"  # [F]
@@ -104,18 +90,6 @@ class ReDiSettings:
     variants: int = 3  # [P]
     patches: float = 0.5  # [P]
 
-    def __post_init__(self) -> None:
-        check_types(self)
-        check_words(self, map=KINDS, frb=FRB_KINDS)
-        check_map(self, multiple=32)
-        least = {"bank_size": 1, "batch_size": 2, "variants": 1, "widths": 1, "steps": 1}
-        least |= dict.fromkeys(("self_correlation", "patches", "memory"), 0)
-        check_least(self, least | {"learning_rate": LEAST_RATE})
-        if self.memory:
-            check_memory_share(self.memory_share)
-        if self.patches > 1:
-            raise TrainingError(f"patches={self.patches} is no share of the images; give 0 to 1")
-
 
 PRESETS: dict[str, dict[str, Any]] = {
     "edge": {},
@@ -133,14 +107,14 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-def alignment_loss(reference: list[Tensor], restored: list[Tensor]) -> Tensor:
+def alignment_loss(reference: list[Tensor], reconstructed: list[Tensor]) -> Tensor:
     """L_D = sum over scales of mean(1 - cos(F_X, F_Y)) over positions [F]."""
-    pairs = zip(reference, restored, strict=True)
+    pairs = zip(reference, reconstructed, strict=True)
     return torch.stack([1 - F.cosine_similarity(x, y).mean() for x, y in pairs]).sum()
 
 
 def self_correlation_loss(
-    reference: list[Tensor], restored: list[Tensor], grid: int = 16
+    reference: list[Tensor], reconstructed: list[Tensor], grid: int = 16
 ) -> Tensor:
     """L_S = sum over scales of ||C(F_X) - C(F_Y)||_F^2 / n^2, C the cosine self-similarity [F].
 
@@ -154,14 +128,14 @@ def self_correlation_loss(
         return flat.transpose(1, 2) @ flat
 
     terms = []
-    for x, y in zip(reference, restored, strict=True):
+    for x, y in zip(reference, reconstructed, strict=True):
         terms.append((similarity(x) - similarity(y)).square().mean())
     return torch.stack(terms).sum()
 
 
-def difference_loss(reference: list[Tensor], restored: list[Tensor]) -> Tensor:
+def difference_loss(reference: list[Tensor], reconstructed: list[Tensor]) -> Tensor:
     """sum over scales of mean |F_X - F_Y|^2 / 2C: about 1 - cos, and the lengths count. [P]"""
-    pairs = zip(reference, restored, strict=True)
+    pairs = zip(reference, reconstructed, strict=True)
     return torch.stack([(x - y).square().mean() / 2 for x, y in pairs]).sum()
 
 
@@ -169,68 +143,57 @@ def _unit(levels: list[Tensor]) -> list[Tensor]:
     return [F.normalize(x.float()) for x in levels]
 
 
-class ReDi(Method):
+class ReDi(BackboneMethod):
     """The exported graph and its two training stages; see the module's page for the equations."""
 
     name: ClassVar[str] = "redi"
     distance: ClassVar[str] = "l2"  # of unit vectors over sqrt(2E / C): (1 - cos) / E
     settings_type = ReDiSettings
-    normalisation = (MEAN, STD)
     presets = PRESETS
 
     def __init__(self, settings: ReDiSettings, n_train: int) -> None:
         super().__init__()
         self.config = settings
         self.backbone = load_backbone()
-        self.self_map = make_map(settings.map)
+        self.structure_map = make_map(settings.map)
         map_stride = 8 if settings.map == "hog" else 1
-        self.recover = RecoverNet(self.self_map.channels, map_stride, settings.widths)
+        self.recover = RecoverNet(self.structure_map.channels, map_stride, settings.widths)
         blocks = {"heavy": HeavyBlock, "light": LightBlock}
         self.frb = blocks[settings.frb](CHANNELS) if settings.frb in blocks else nn.Identity()
         self.bank = PromptBank(min(settings.bank_size, n_train), settings.size)
         height, width = settings.size
-        sizes = self.sizes = [(height // stride, width // stride) for stride in STRIDES]
+        sizes = [(height // stride, width // stride) for stride in STRIDES]
         usual = [2 / count for count in CHANNELS]
-        self.scale = FeatureScale(CHANNELS, sizes, usual, 2 if settings.whiten else None)
-        self.whitening = (
-            make_whitening(sizes, height, settings.quiet_border) if settings.whiten else None
-        )
-        self.memory = make_memory(settings.memory, sizes[1], n_train)
+        scale = FeatureScale(CHANNELS, sizes, usual, 2 if settings.whiten else None)
+        self.set_comparison(scale, sizes, n_train)
         self.cache: FeatureCache | None = None  # while it trains
         self.register_buffer("mean", torch.tensor(MEAN)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(STD)[:, None, None], persistent=False)
 
-    @classmethod
-    def from_settings(cls, settings: dict[str, Any], n_train: int) -> ReDi:
-        return cls(cls.read(settings), n_train)
-
-    def pairs(self) -> tuple[Pair, ...]:
-        return level_pairs(self.sizes, self.config.memory_share if self.memory else 0.0)
-
     def map_of(self, image: Tensor) -> Tensor:
-        """H [N, C, h, w], float32 also in a half trunk: small gradients squared would vanish."""
-        return self.self_map(image.float() * self.std.float() + self.mean.float())
+        """H [N, C, h, w], float32 also after ``.half()``: small gradients squared would vanish."""
+        return self.structure_map(image.float() * self.std.float() + self.mean.float())
 
-    def recover_image(self, self_map: Tensor, prompt: Tensor) -> Tensor:
+    def recover_image(self, structure_map: Tensor, prompt: Tensor) -> Tensor:
         """Y [N, 3, H, W], normalised, from H and ``prompt`` (normalised)."""
         dtype = self.recover.out.weight.dtype
         if not self.config.prompt:
             prompt = torch.zeros_like(prompt)
-        recovered = self.recover(prompt.to(dtype), self_map.to(dtype))
+        recovered = self.recover(prompt.to(dtype), structure_map.to(dtype))
         return (recovered - self.mean.to(dtype)) / self.std.to(dtype)
 
     def forward(self, image: Tensor) -> list[tuple[Tensor, Tensor]]:
         levels = self.backbone(image.to(self.recover.out.weight.dtype))
         recovered = self.recover_image(self.map_of(image), self.bank(levels))
         reference = self.scale.target(levels)
-        restored = self.restore(self.scale.standardise(self.backbone(recovered)))
+        reconstructed = self.reconstruct(self.scale.standardise(self.backbone(recovered)))
         if self.whitening is None:
-            pairs = self.scale.emit(_unit(reference), _unit(restored))
+            pairs = self.scale.emit(_unit(reference), _unit(reconstructed))
         else:
-            pairs = self.whitening.emit(differences(reference, restored))
+            pairs = self.whitening.emit(differences(reference, reconstructed))
         return [*pairs, self.memory.emit(self.remembered(reference))] if self.memory else pairs
 
-    def restore(self, recovered: list[Tensor]) -> list[Tensor]:
+    def reconstruct(self, recovered: list[Tensor]) -> list[Tensor]:
         """F_Y from the standardised features of Y; without FRB just smoothed like F_X."""
         if self.config.frb == "heavy":
             return self.frb(recovered)
@@ -252,47 +215,49 @@ class ReDi(Method):
 
     # training ------------------------------------------------------------------------------------
 
+    def feature_cache(self, data: TrainingSet) -> FeatureCache:
+        return FeatureCache(
+            data,
+            self.config.variants if self.config.prompt else 1,
+            sum(pair.channels * math.prod(pair.size) for pair in self.pairs()),
+            backbone=self.backbone, scale=self.scale, bank=self.bank, map_of=self.map_of,
+            recover=self.recover_image,
+        )  # fmt: skip
+
     def conclude(self, data: TrainingSet) -> None:
-        cache = self.cache or FeatureCache(self, data, self.config.variants)
+        cache = self.cache or self.feature_cache(data)
         self.cache = None
-        cache.recover()
+        cache.recover_all()
 
-        def compared(title: str) -> Iterator[Compared]:
-            for part in cache.chunks(title):
-                with torch.no_grad():
-                    levels, recovered = cache.features(part, variant=0)
-                    restored = self.restore(self.scale.standardise(recovered))
-                reference = self.scale.target(levels)
-                if self.config.whiten:
-                    yield reference, restored
-                else:
-                    yield _unit(reference), _unit(restored)
+        def compared(part: Tensor) -> Compared:
+            levels, recovered = cache.features(part, variant=0)
+            reference = self.scale.target(levels)
+            reconstructed = self.reconstruct(self.scale.standardise(recovered))
+            if self.config.whiten:
+                return reference, reconstructed
+            return _unit(reference), _unit(reconstructed)
 
-        def remembered(title: str) -> Iterator[tuple[Tensor, Tensor]]:
-            for part in cache.chunks(title):
-                with torch.no_grad():
-                    levels, _ = cache.features(part, variant=0)
-                    yield part, self.remembered(self.scale.target(levels))
+        def remembered(part: Tensor) -> Tensor:
+            levels, _ = cache.features(part, variant=0)
+            return self.remembered(self.scale.target(levels))
 
-        measure_comparison(self, len(data), compared, remembered)
+        self.fit_comparison(data, compared, remembered)
 
     def stages(self, data: TrainingSet) -> list[Stage]:
-        cache = self.cache = FeatureCache(self, data, self.config.variants)
+        config, cache = self.config, self.feature_cache(data)
+        self.cache = cache
 
         def recover_loss(
             indices: Tensor, generator: torch.Generator, _: float
         ) -> dict[str, Tensor]:
             image = data[indices]
             prompt = data[cache.training_prompts(indices, generator)]
-            maps = with_foreign_patches(cache.maps(indices), self.config.patches, generator)
+            maps = with_foreign_patches(cache.maps(indices), config.patches, generator)
             recovered = self.recover_image(maps, prompt) * self.std + self.mean
             target = image * self.std + self.mean
             # At half resolution the structure term costs a quarter [P].
             small, small_target = (F.avg_pool2d(x, 2) for x in (recovered, target))
-            return {
-                "l1": (recovered - target).abs().mean(),
-                "ssim": 1 - ssim(small, small_target),
-            }
+            return {"l1": (recovered - target).abs().mean(), "ssim": 1 - ssim(small, small_target)}
 
         def discriminate_loss(
             indices: Tensor, generator: torch.Generator, _: float
@@ -300,38 +265,25 @@ class ReDi(Method):
             variant = int(torch.randint(cache.variants, (1,), generator=generator))
             levels, recovered = cache.features(indices, variant)
             reference = self.scale.target(levels)
-            restored = self.restore(self.scale.standardise(recovered))
-            losses = {"alignment": alignment_loss(reference, restored)}
-            if self.config.whiten:
-                losses["difference"] = difference_loss(reference, restored)
-            if self.config.self_correlation > 0:
-                loss = self_correlation_loss(reference, restored)
-                losses["self_correlation"] = self.config.self_correlation * loss
+            reconstructed = self.reconstruct(self.scale.standardise(recovered))
+            losses = {"alignment": alignment_loss(reference, reconstructed)}
+            if config.whiten:
+                losses["difference"] = difference_loss(reference, reconstructed)
+            if config.self_correlation > 0:
+                loss = self_correlation_loss(reference, reconstructed)
+                losses["self_correlation"] = config.self_correlation * loss
             return losses
 
-        def stage(index: int, name: str, **parts: Any) -> Stage:
-            config = self.config
+        def stage(
+            index: int, name: str, module: nn.Module, prepare: Callable[[], None], loss: Loss
+        ) -> Stage:
+            share = 1.0 if config.frb == "none" else 0.5
             return Stage(
-                name, len(data), steps=config.steps[index], batch_size=config.batch_size,
-                learning_rate=config.learning_rate[index], weight_decay=1e-4, **parts,
+                name, len(data), config.steps[index], share, config.batch_size,
+                config.learning_rate[index], 1e-4, (module,), prepare, loss,
             )  # fmt: skip
 
-        first = stage(
-            0,
-            "recover",
-            share=0.5 if self.config.frb != "none" else 1.0,
-            modules=(self.recover,),
-            prepare=cache.describe,
-            loss=recover_loss,
-        )
-        if self.config.frb == "none":
-            return [first]
-        second = stage(
-            1,
-            "discriminate",
-            share=0.5,
-            modules=(self.frb,),
-            prepare=cache.recover,
-            loss=discriminate_loss,
-        )
-        return [first, second]
+        stages = [stage(0, "recover", self.recover, cache.describe, recover_loss)]
+        if config.frb != "none":
+            stages.append(stage(1, "discriminate", self.frb, cache.recover_all, discriminate_loss))
+        return stages

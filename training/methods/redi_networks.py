@@ -30,12 +30,12 @@ class RecoverNet(nn.Module):
         self.dec2 = conv_norm_relu(b + a, a)
         self.out = nn.Conv2d(a, 3, 3, padding=1)
 
-    def forward(self, prompt: Tensor, self_map: Tensor) -> Tensor:
-        x = torch.cat([prompt, self_map], dim=1) if self.map_stride == 1 else prompt
+    def forward(self, prompt: Tensor, structure_map: Tensor) -> Tensor:
+        x = torch.cat([prompt, structure_map], dim=1) if self.map_stride == 1 else prompt
         e2 = self.enc2(x)
         e4 = self.enc4(e2)
         e8 = self.enc8(e4)
-        e8 = self.join8(torch.cat([e8, self_map], dim=1) if self.map_stride == 8 else e8)
+        e8 = self.join8(torch.cat([e8, structure_map], dim=1) if self.map_stride == 8 else e8)
         e16 = self.enc16(e8)
         d8 = self.dec8(torch.cat([upsample(e16), e8], dim=1))
         d4 = self.dec4(torch.cat([upsample(d8), e4], dim=1))

@@ -35,7 +35,7 @@ class _Filter(nn.Module):
     def forward(self, gray: Tensor) -> Tensor:
         pad_y, pad_x = (size // 2 for size in self.kernel.shape[-2:])
         padded = F.pad(gray, (pad_x, pad_x, pad_y, pad_y), mode="replicate")
-        return F.conv2d(padded, self.kernel.float())  # float32 also inside a half trunk
+        return F.conv2d(padded, self.kernel.float())  # float32 also after .half()
 
 
 class Hog(nn.Module):
@@ -125,3 +125,28 @@ class Gray(nn.Module):
 def make_map(kind: str) -> nn.Module:
     """The module of a kind of ``KINDS``."""
     return {"hog": Hog, "sobel": Sobel, "canny": SoftCanny, "gray": Gray}[kind]()
+
+
+def with_foreign_patches(maps: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """H [N, C, h, w] in which some images bear rectangles of another image's H, out of place.
+
+    The recover network is to give the clean image all the same: it learns to trust the prompt and
+    the surroundings where H shows what does not belong there, so that it does not draw defects [P].
+    ``share`` of the images get up to three rectangles, 5 to 30 % of a side.
+    """
+    count, _, height, width = maps.shape
+    draw = torch.rand(count, 3, 6, generator=generator).tolist()
+    out = maps.clone()
+    for row in range(count):
+        chosen, source, *_ = draw[row][0]
+        if chosen >= share:
+            continue
+        other = maps[int(source * count)]
+        for _, _, top, left, tall, wide in draw[row][: 1 + int(3 * draw[row][1][0])]:
+            high, broad = (
+                max(1, round((0.05 + 0.25 * x) * n)) for x, n in ((tall, height), (wide, width))
+            )
+            y, x = int(top * (height - high + 1)), int(left * (width - broad + 1))
+            v, u = height - high - y, width - broad - x  # from the point opposite: out of place
+            out[row, :, y : y + high, x : x + broad] = other[:, v : v + high, u : u + broad]
+    return out

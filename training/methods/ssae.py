@@ -27,20 +27,10 @@ from edgead.bundle.entries import Pair
 from edgead.errors import TrainingError
 
 from ..features.networks import conv_norm_relu, position_gain
-from .base import (
-    LEAST_RATE,
-    UNIT_RANGE,
-    Method,
-    Stage,
-    TrainingSet,
-    check_least,
-    check_map,
-    check_types,
-    check_words,
-)
-from .ssae_data import corrupt
+from .base import UNIT_RANGE, Method, Stage, TrainingSet
+from .settings import MethodSettings
+from .ssae_corruption import Corruption, corrupt
 
-VARIANTS = ("plain", "ccm")
 DILATIONS = (1, 2, 4, 8, 16)  # [D]; the variant ccm has 32 too [F]
 WIDTHS = (32, 64, 128)  # [D] at strides 1, 2, 4; these and those below times the setting width
 FILTERS = 64  # [D] of each convolution of an SDC block
@@ -48,7 +38,7 @@ FUSED = 256  # [D] after the SDC blocks
 
 
 @dataclass(frozen=True)
-class SSAESettings:
+class SSAESettings(MethodSettings):
     """Every choice of SSAE. The default is the preset edge.
 
     size: input (height, width), multiples of 8; variant: plain, or ccm with skips that mix encoder
@@ -60,6 +50,11 @@ class SSAESettings:
     whole images; flips: show images mirrored too; position: divide by E; top_k: share of the map
     that top_k averages.
     """
+
+    multiple: ClassVar = 8
+    choices: ClassVar = {"variant": ("plain", "ccm")}
+    least: ClassVar = {"width": 1 / 16, "noise": 0}
+    shares: ClassVar = ("weight", "elastic", "strokes", "clean")
 
     size: tuple[int, int] = (256, 256)  # [D]
     variant: str = "ccm"  # [F] in the same minutes it restores far better; the paper: plain
@@ -82,32 +77,23 @@ class SSAESettings:
     steps: int = 3600  # [P] below 12 minutes on two cores; the paper: 20,000 to 40,000 [D]
 
     def __post_init__(self) -> None:
-        check_types(self)
-        check_words(self, variant=VARIANTS)
-        check_map(self, multiple=8)
+        super().__post_init__()
         if self.crop and not (self.crop % 8 == 0 and 64 <= self.crop <= min(self.size)):
             raise TrainingError(
                 f"crop={self.crop} cannot be used: give a multiple of 8 from 64 to "
                 f"{min(self.size)}, the smaller side of size, or 0 for whole images"
             )
-        for name in ("weight", "elastic", "strokes", "clean"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise TrainingError(f"{name}={getattr(self, name)} is no share; give 0 to 1")
         for name in ("extent", "opacity"):
             low, high = getattr(self, name)
             if not 0 < low <= high <= 1:
                 raise TrainingError(
-                    f"{name}={getattr(self, name)} is no range of shares; give two numbers above "
-                    "0, at most 1, the smaller one first"
+                    f"{name}={getattr(self, name)} is not a range of shares; give two numbers "
+                    "above 0, at most 1, the smaller one first"
                 )
-        least = {
-            "width": 1 / 16,
-            "batch_size": 2,
-            "steps": 1,
-            "noise": 0,
-            "learning_rate": LEAST_RATE,
-        }
-        check_least(self, least)
+
+    @property
+    def corruption(self) -> Corruption:
+        return Corruption(self.clean, self.strokes, self.elastic, self.extent, self.opacity)
 
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -203,14 +189,14 @@ class AutoEncoder(nn.Module):
 
 
 def weighted_loss(
-    restored: Tensor, target: Tensor, mask: Tensor, weight: float
+    reconstructed: Tensor, target: Tensor, mask: Tensor, weight: float
 ) -> dict[str, Tensor]:
     """The two terms of L, each per image and then averaged over [N, 3, H, W]. [D]
 
     mask [N, 1, H, W] is 1 where the input was corrupted; |M| counts pixels times channels. An image
     without corruption has no second term.
     """
-    error = (restored - target).square()
+    error = (reconstructed - target).square()
 
     def mean(region: Tensor) -> Tensor:
         count = (3 * region.sum((1, 2, 3))).clamp_min(1)
@@ -238,18 +224,18 @@ class SSAE(Method):
     def pairs(self) -> tuple[Pair, ...]:
         return (Pair("reference_0", "restored_0", 3, self.config.size, 1.0),)
 
-    def restore(self, image: Tensor) -> Tensor:
+    def reconstruct(self, image: Tensor) -> Tensor:
         """f: [N, 3, H, W] to the same shape, float32."""
         return self.autoencoder(image.to(self.autoencoder.out.weight.dtype))
 
     def forward(self, image: Tensor) -> list[tuple[Tensor, Tensor]]:
         gain = self.gain.float()
-        return [(image * gain, self.restore(image) * gain)]
+        return [(image * gain, self.reconstruct(image) * gain)]
 
     def preview(self, images: Tensor) -> list[Tensor]:
         """Rows: X, f(X), corrupted X, and what f makes of it."""
-        corrupted, _ = corrupt(images, self.config, torch.Generator().manual_seed(0))
-        return [images, self.restore(images), corrupted, self.restore(corrupted)]
+        corrupted, _ = corrupt(images, self.config.corruption, torch.Generator().manual_seed(0))
+        return [images, self.reconstruct(images), corrupted, self.reconstruct(corrupted)]
 
     # training ------------------------------------------------------------------------------------
 
@@ -259,7 +245,7 @@ class SSAE(Method):
             return
 
         def error(image: Tensor) -> Tensor:
-            return (self.restore(image) - image).square().mean(1)
+            return (self.reconstruct(image) - image).square().mean(1)
 
         usual = data.mean(error, "errors of the good images")
         self.gain.copy_(position_gain(usual, blurred=True).sqrt())
@@ -280,14 +266,16 @@ class SSAE(Method):
         return torch.stack(views)
 
     def stages(self, data: TrainingSet) -> list[Stage]:
+        config = self.config
+
         def loss(indices: Tensor, generator: torch.Generator, _: float) -> dict[str, Tensor]:
             target = self.views(data.images[indices], generator)
-            corrupted, mask = corrupt(target, self.config, generator, data.textures)
-            if self.config.noise:
-                grain = self.config.noise * torch.randn(target.shape, generator=generator)
+            corrupted, mask = corrupt(target, config.corruption, generator, data.textures)
+            if config.noise:
+                grain = config.noise * torch.randn(target.shape, generator=generator)
                 target, corrupted = target + grain, corrupted + grain
             target, corrupted, mask = (x.to(data.device) for x in (target, corrupted, mask))
-            return weighted_loss(self.restore(corrupted), target, mask, self.config.weight)
+            return weighted_loss(self.reconstruct(corrupted), target, mask, config.weight)
 
         # AdamW without decay is Adam [D].
         return [self.one_stage(data, self.autoencoder, loss, weight_decay=0.0)]

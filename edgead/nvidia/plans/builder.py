@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edgead.errors import DeviceError, InputError
-from edgead.nvidia.plans.api import Builder, Config, Layer, Network, Parser, TensorRT
+from edgead.nvidia.plans.api import Builder, Config, Layer, Network, OnnxParser, TensorRT
 from edgead.nvidia.plans.census import (
     NetworkCensus,
     check_precision,
@@ -34,6 +34,7 @@ from edgead.nvidia.plans.log import (
     logger_of,
     signals_wait,
 )
+from edgead.nvidia.plans.plan import BuildOptions
 from edgead.nvidia.plans.progress import Progress, Watch, make_monitor
 from edgead.nvidia.plans.reasons import no_device, reason_of
 
@@ -42,49 +43,7 @@ PRECISIONS = ("float32", "float16", "int8")
 
 
 @dataclass(frozen=True)
-class BuildOptions:
-    """What a plan is built for, apart from the graph and the device; part of its key.
-
-    ``batch``: (least, tuned for, most) images at once; three equal numbers fix it.
-    ``workspace_mb``: most MiB of scratch memory, None for what the device has.
-    ``dla``: core of a Jetson's DLA, None for the GPU alone; needs a fixed batch.
-
-    Errors: InputError for values that make no sense.
-    """
-
-    batch: tuple[int, int, int] = (1, 1, 8)
-    workspace_mb: int | None = None
-    dla: int | None = None
-
-    def __post_init__(self) -> None:
-        least, tuned, most = self.batch
-        if not 1 <= least <= tuned <= most:
-            raise InputError(f"batch {self.batch}: wanted 1 <= least <= tuned for <= most")
-        if self.workspace_mb is not None and self.workspace_mb < 1:
-            raise InputError(f"workspace {self.workspace_mb} MiB: wanted at least 1")
-        if self.dla is not None and self.dla < 0:
-            raise InputError(f"DLA core {self.dla}: wanted 0 or more")
-        if self.dla is not None and least != most:
-            raise InputError("a DLA takes one batch size only: fix it, as with --static-batch 1")
-
-    @property
-    def static(self) -> bool:
-        """Whether the batch is fixed."""
-        return self.batch[0] == self.batch[2]
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain JSON."""
-        return {"batch": list(self.batch), "workspace_mb": self.workspace_mb, "dla": self.dla}
-
-    @classmethod
-    def from_json(cls, given: Mapping[str, Any]) -> BuildOptions:
-        """What ``to_json`` gave. Errors: KeyError, TypeError, ValueError for something else."""
-        least, tuned, most = map(int, given["batch"])
-        return cls((least, tuned, most), given["workspace_mb"], given["dla"])
-
-
-@dataclass(frozen=True)
-class Graph:
+class OnnxGraph:
     """What is to be built. ``image``: name and (3, height, width) of the only input;
     ``outputs``: name to (channels, height, width). All float32, with a free batch axis in front.
     """
@@ -109,7 +68,7 @@ class Built:
 
 
 def build_plan(
-    graph: Graph,
+    graph: OnnxGraph,
     library: Library,
     precision: str,
     *,
@@ -129,7 +88,7 @@ def build_plan(
     names what the graph, the library or the device refused; CancelledError.
     """
     if precision not in PRECISIONS:
-        raise InputError(f"precision {precision!r}: wanted one of {', '.join(PRECISIONS)}")
+        raise InputError(f"precision {precision!r}: expected one of {', '.join(PRECISIONS)}")
     log = BuildLog() if log is None else log
     job = _Job(library, precision, options or BuildOptions(), log, Watch(log, progress, cancelled))
     outer = sys.exc_info()[1]  # what the caller is handling keeps its frames
@@ -146,7 +105,9 @@ def build_plan(
         raise
 
 
-def _build(job: _Job, graph: Graph, capabilities: tuple[int, ...], timing_cache: bytes) -> Built:
+def _build(
+    job: _Job, graph: OnnxGraph, capabilities: tuple[int, ...], timing_cache: bytes
+) -> Built:
     started = time.perf_counter()
     library, watch = job.library, job.watch
     builder = job.builder()
@@ -198,14 +159,14 @@ class _Job:
             raise self.failed("cannot start a build") from error
         return builder
 
-    def parse(self, builder: Builder, graph: Graph) -> Network:
+    def parse(self, builder: Builder, graph: OnnxGraph) -> Network:
         """The network of the graph, held against what the manifest says of it."""
         flag = self.module.NetworkDefinitionCreationFlag
         # TensorRT 8 must be told that the batch is an axis; later ones know no other way.
         mode = getattr(flag, "STRONGLY_TYPED", None) or flag.EXPLICIT_BATCH
         network = builder.create_network(1 << int(mode))
         with collector_waits():
-            parser: Parser = self.module.OnnxParser(network, self.logger)
+            parser: OnnxParser = self.module.OnnxParser(network, self.logger)
         if not parser.parse(graph.onnx):
             raise DeviceError(f"{self.library} cannot read the graph: {_parse_reasons(parser)}")
         _check_interface(network, graph, str(self.library))
@@ -213,7 +174,7 @@ class _Job:
             _type_layers(network, self.module)
         return network
 
-    def config(self, builder: Builder, network: Network, graph: Graph) -> Config:
+    def config(self, builder: Builder, network: Network, graph: OnnxGraph) -> Config:
         config = builder.create_builder_config()
         flags, options = self.module.BuilderFlag, self.options
         # A float32 product is asked for where float16 is too coarse, and TF32 has its mantissa.
@@ -245,7 +206,7 @@ class _Job:
         return config
 
     def place_on_dla(self, builder: Builder, network: Network, config: Config) -> tuple[str, ...]:
-        """Ask for the DLA, where that is wanted; gives the layers that it leaves to the GPU."""
+        """Ask for the DLA, where that is expected; gives the layers that it leaves to the GPU."""
         core = self.options.dla
         if core is None:
             return ()
@@ -297,7 +258,7 @@ class _Job:
         raise DeviceError(f"{said}; this GPU or this TensorRT does not offer it")
 
 
-def _parse_reasons(parser: Parser) -> str:
+def _parse_reasons(parser: OnnxParser) -> str:
     """What the parser objects to, each with the node and its operator where it names them."""
     reasons = []
     for index in range(parser.num_errors):
@@ -312,31 +273,31 @@ def _parse_reasons(parser: Parser) -> str:
     return "; ".join(reasons) or "it gives no reason"
 
 
-def _check_interface(network: Network, graph: Graph, library: str) -> None:
+def _check_interface(network: Network, graph: OnnxGraph, library: str) -> None:
     """The parser reads what it can of damaged bytes, an empty network too; so compare."""
     name, shape = graph.image
     inputs = {t.name: t for t in (network.get_input(i) for i in range(network.num_inputs))}
     outputs = {t.name: t for t in (network.get_output(i) for i in range(network.num_outputs))}
-    for kind, found, wanted in (
+    for kind, found, expected in (
         ("inputs", inputs, {name: shape}),
         ("outputs", outputs, dict(graph.outputs)),
     ):
-        fits = found.keys() == wanted.keys() and all(
-            dtype_of(tensor.dtype) == "float32" and _fits(tuple(tensor.shape), wanted[key])
+        fits = found.keys() == expected.keys() and all(
+            dtype_of(tensor.dtype) == "float32" and _fits(tuple(tensor.shape), expected[key])
             for key, tensor in found.items()
         )
         if not fits:
             have = {k: (dtype_of(t.dtype), *tuple(t.shape)) for k, t in found.items()}
             raise DeviceError(
                 f"{library} reads a graph with the {kind} {have or 'none'}; the manifest says "
-                f"{wanted}, float32, with a free batch axis: export the bundle again"
+                f"{expected}, float32, with a free batch axis: export the bundle again"
             )
 
 
-def _fits(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
-    """Whether a shape with its batch can be ``wanted``; -1 is an axis that only the run knows."""
-    return len(shape) == len(wanted) + 1 and all(
-        given in (size, -1) for given, size in zip(shape[1:], wanted, strict=True)
+def _fits(shape: tuple[int, ...], expected: tuple[int, ...]) -> bool:
+    """Whether a shape with its batch can be ``expected``; -1 is an axis that only the run knows."""
+    return len(shape) == len(expected) + 1 and all(
+        given in (size, -1) for given, size in zip(shape[1:], expected, strict=True)
     )
 
 
@@ -372,15 +333,15 @@ def _set_capabilities(library: Library, config: Any, capabilities: tuple[int, ..
     if library.flavour != "rtx" or kinds is None:
         raise InputError(f"{library} builds for the GPU in this machine; leave --device out")
     known = {name: getattr(kinds, name) for name in dir(kinds) if name.startswith("SM")}
-    wanted = [f"SM{capability}" for capability in capabilities]
-    for name in wanted:
+    expected = [f"SM{capability}" for capability in capabilities]
+    for name in expected:
         if name not in known:
             raise InputError(
                 f"{library} does not build for {name.lower().replace('sm', 'sm_')}; it knows "
                 f"{', '.join(sorted(known, key=lambda n: int(n[2:]))).lower().replace('sm', 'sm_')}"
             )
-    config.num_compute_capabilities = len(wanted)
-    for index, name in enumerate(wanted):
+    config.num_compute_capabilities = len(expected)
+    for index, name in enumerate(expected):
         config.set_compute_capability(known[name], index)
 
 

@@ -1,4 +1,4 @@
-"""This user's own plans: a directory that nobody else may write, one entry per key.
+"""This user's own plans: a directory that no other user may write to, one entry per key.
 
     KEY.plan   the plan as TensorRT wrote it
     KEY.json   what it is, its size and SHA-256; written last, so an entry is whole or not there
@@ -7,8 +7,8 @@
     KEY.timing what TensorRT measured of kernels, for the next build on the same GPU
     KEY.lock   held while it is built; goes when its process dies
 
-A plan is native code: whoever can write here can run code as this user. That is why the directory
-is refused when it belongs to somebody else, is a link, or others may write to it.
+A plan is native code: a user who can write here can run code as this one. That is why the directory
+is refused when it belongs to another user, is a link, or others may write to it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from edgead.errors import CancelledError, DeviceError
-from edgead.files import os_sentence, write_file
+from edgead.files import lock, os_sentence, write_file
 
 MOST_PLANS = 24
 MOST_BYTES = 2**31
@@ -70,8 +70,9 @@ def key_of(parts: Mapping[str, Any]) -> str:
 class PlanCache:
     """The plans below ``directory`` (default: ``plans_directory()``).
 
-    Errors: DeviceError when the directory cannot be made or read, is a link, belongs to somebody
-    else, or may be written by others.
+    Raises:
+        DeviceError: the directory cannot be made or read, is a link, belongs to another user, or
+            may be written by others.
     """
 
     def __init__(self, directory: Path | None = None) -> None:
@@ -85,7 +86,8 @@ class PlanCache:
     def find(self, key: str) -> Entry | None:
         """The entry, or None where there is none.
 
-        Errors: DeviceError for one that others may have written, or that cannot be read.
+        Raises:
+            DeviceError: others may have written it, or it cannot be read.
         """
         path = self.directory / f"{key}.json"
         if not os.path.lexists(path):
@@ -104,7 +106,8 @@ class PlanCache:
     def load(self, entry: Entry) -> bytes:
         """The plan, as it was when it was built; it now counts as used.
 
-        Errors: DeviceError when it was truncated or altered since.
+        Raises:
+            DeviceError: it was truncated or altered since.
         """
         data = self._read(entry.path)
         if len(data) != entry.size or hashlib.sha256(data).hexdigest() != entry.sha256:
@@ -120,12 +123,15 @@ class PlanCache:
         waiting: Callable[[], None] = lambda: None,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> tuple[Entry, bytes] | None:
-        """``find`` and ``load``, while other processes may replace or remove the plan: what looks
-        damaged is looked at once again when none of them is at work on it.
+        """``look``, while other processes may replace or remove the plan: what looks damaged is
+        looked at once again when none of them is at work on it.
 
-        ``waiting``, ``cancelled``: as for ``building``; not to be called with that lock held.
+        Args:
+            key: not one whose lock this process holds.
+            waiting, cancelled: as for ``building``.
 
-        Errors: those of ``find`` and ``load``; CancelledError.
+        Raises:
+            DeviceError, CancelledError: as ``find``, ``load`` and ``building``.
         """
         try:
             return self.look(key)
@@ -134,19 +140,20 @@ class PlanCache:
         with contextlib.ExitStack() as stack:
             try:
                 stack.enter_context(self.building(key, waiting=waiting, cancelled=cancelled))
-            except DeviceError:  # a cache that cannot be written: nobody changes it
+            except DeviceError:  # a cache that cannot be written does not change
                 raise seen from None
             return self.look(key)
 
     def look(self, key: str) -> tuple[Entry, bytes] | None:
-        """``find`` and ``load`` in one. Errors: theirs."""
+        """``find`` and ``load`` in one."""
         entry = self.find(key)
         return None if entry is None else (entry, self.load(entry))
 
     def compiled(self, key: str) -> bytes | None:
         """What RTX compiled when the plan ran before, or None.
 
-        Errors: DeviceError when others could have written it.
+        Raises:
+            DeviceError: others could have written it.
         """
         path = self.directory / f"{key}.jit"
         try:
@@ -164,7 +171,8 @@ class PlanCache:
     def store(self, key: str, data: bytes, about: Mapping[str, Any]) -> Entry:
         """Keep a plan, in place of an older one of the same key, and prune the others.
 
-        Errors: DeviceError: no space, no permission; nothing half-written stays.
+        Raises:
+            DeviceError: no space or no permission; nothing half-written stays.
         """
         digest = hashlib.sha256(data).hexdigest()
         text = json.dumps({**about, "size": len(data), "sha256": digest}, indent=1)
@@ -214,7 +222,12 @@ class PlanCache:
     ) -> list[Entry]:
         """Remove the least recently used plans over the limits, and old leftovers.
 
-        ``keep``: a key that stays whatever its size. Gives what was removed.
+        Args:
+            keep: a key that stays whatever its size.
+            most_plans, most_bytes: the limits.
+
+        Returns:
+            What was removed.
         """
         removed, count, total = [], 0, 0
         entries = sorted(self.entries(), key=lambda entry: entry.key != keep)
@@ -239,9 +252,14 @@ class PlanCache:
     ) -> Iterator[None]:
         """Hold the lock of ``key``, so that two processes build a plan once.
 
-        ``waiting`` is called once when another process holds it; ``cancelled`` ends the wait.
+        Args:
+            key: of the plan.
+            waiting: called once when another process holds the lock.
+            cancelled: ends the wait when it returns True.
 
-        Errors: CancelledError; DeviceError when the directory refuses.
+        Raises:
+            CancelledError: the wait was ended.
+            DeviceError: the directory refuses.
         """
         told = False
         while True:
@@ -259,9 +277,7 @@ class PlanCache:
     @contextlib.contextmanager
     def _try_lock(self, key: str) -> Iterator[bool]:
         """Whether the lock of ``key`` is held now; its file goes when it is given back."""
-        try:
-            import fcntl
-        except ImportError:  # Windows: two builds at once cost time, and the later one stays
+        if sys.platform == "win32":  # two builds at once cost time, and the later one stays
             yield True
             return
         path = self.directory / f"{key}.lock"
@@ -269,12 +285,17 @@ class PlanCache:
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
             descriptor = os.open(path, flags, 0o600)
         try:
-            held = _lock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB) and _is_still(path, descriptor)
+            try:
+                held = lock(descriptor) and _is_still(path, descriptor)
+            except OSError:  # a file system without locks: as on Windows
+                held = _is_still(path, descriptor)
             try:
                 yield held
             finally:
                 if held:
-                    path.unlink(missing_ok=True)  # while it is held: nobody else can own the name
+                    path.unlink(
+                        missing_ok=True
+                    )  # while it is held: no other process can own the name
         finally:
             os.close(descriptor)
 
@@ -301,7 +322,7 @@ class PlanCache:
         return self.directory / f"{key}.json"
 
     def _read(self, path: Path) -> bytes:
-        """The content of a file of this user's that nobody else may write."""
+        """The content of a file of this user's that no other user may write."""
         _check_own(path, path.name, stat.S_ISREG, "a plain file", _REBUILD)
         with _refusals(self.directory):
             return path.read_bytes()
@@ -315,23 +336,25 @@ def altered(path: Path) -> str:
     return f"{path} was truncated or altered since it was built here; {_REBUILD}"
 
 
-def _check_own(path: Path, name: str, kind: Callable[[int], bool], wanted: str, cure: str) -> None:
-    """Refuse ``path`` unless it is of ``kind``, this user's, and writable by nobody else.
+def _check_own(
+    path: Path, name: str, kind: Callable[[int], bool], expected: str, cure: str
+) -> None:
+    """Refuse ``path`` unless it is of ``kind``, this user's, and writable by no other.
 
     Windows is not asked: there the profile's own access rights keep others out.
     """
     with _refusals(path):
         found = path.lstat()
     if stat.S_ISLNK(found.st_mode):
-        raise DeviceError(f"{name} at {path} is a symbolic link; wanted {wanted}: {cure}")
+        raise DeviceError(f"{name} at {path} is a symbolic link; expected {expected}: {cure}")
     if not kind(found.st_mode):
-        raise DeviceError(f"{name} at {path} is not {wanted}; {cure}")
+        raise DeviceError(f"{name} at {path} is not {expected}; {cure}")
     if sys.platform == "win32":
         return
     if found.st_uid != os.geteuid():
         raise DeviceError(
             f"{name} at {path} belongs to user {found.st_uid}, not to this one ({os.geteuid()}); "
-            f"a plan is native code, so only an own one is loaded: {cure}"
+            f"a plan is native code, so only one of your own is loaded: {cure}"
         )
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise DeviceError(
@@ -349,18 +372,6 @@ def _refusals(directory: Path) -> Iterator[None]:
         where = error.filename if error.filename is not None else str(directory)
         named = OSError(error.errno, error.strerror, where)
         raise DeviceError(f"plan cache: {os_sentence(named)}; or {_CURE}") from error
-
-
-def _lock(descriptor: int, operation: int) -> bool:
-    import fcntl
-
-    try:
-        fcntl.flock(descriptor, operation)
-    except BlockingIOError:  # in use
-        return False
-    except OSError:  # a file system without locks: two builds at once, and the later one stays
-        return True
-    return True
 
 
 def _is_still(path: Path, descriptor: int) -> bool:

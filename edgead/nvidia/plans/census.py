@@ -133,7 +133,7 @@ def check_precision(census: NetworkCensus, asked: str) -> None:
         named = ", ".join(census.float32_products[:5])
         raise DeviceError(
             f"{asked} was asked for, and {share:.1%} of the weights compute in it (products: "
-            f"{_counts(census.products) or 'none'}); wanted {least:.0%}"
+            f"{_counts(census.products) or 'none'}); expected {least:.0%}"
             + (f". In float32: {named}" if named else "")
             + "; the graph is not what the manifest calls it: export the bundle again"
         )

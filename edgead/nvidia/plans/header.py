@@ -33,11 +33,11 @@ class PlanHeader:
 def read_header(data: bytes, where: str) -> PlanHeader:
     """Read the header of a plan; ``where`` names it in messages.
 
-    Errors: DeviceError for something that is no plan, or too short to be one.
+    Errors: DeviceError for something that is not a plan, or too short to be one.
     """
     if len(data) < HEADER_BYTES:
         raise DeviceError(
-            f"{where} is no plan or was truncated: {len(data)} bytes, fewer than a "
+            f"{where} is not a plan or was truncated: {len(data)} bytes, fewer than a "
             f"header has; {AGAIN}"
         )
     flavour = _FLAVOURS.get(data[:4])
@@ -45,7 +45,7 @@ def read_header(data: bytes, where: str) -> PlanHeader:
         hint = ""
         if any(tag in data[: 1 << 16] for tag in _FLAVOURS):
             hint = " (one seems to follow after other data, as some exporters write: cut that off)"
-        raise DeviceError(f"{where} is no plan of TensorRT{hint}; {AGAIN}")
+        raise DeviceError(f"{where} is not a plan of TensorRT{hint}; {AGAIN}")
     major, minor, patch = data[24:27]
     sane = OLDEST[flavour][0] <= major <= _NEWEST_MAJOR
     size = int.from_bytes(data[16:24], "little") if flavour == "rtx" else None

@@ -45,7 +45,7 @@ def find_library(flavour: str | None = None) -> Library:
     too old, with the reason for each that was tried.
     """
     if flavour is not None and flavour not in MODULES:
-        raise InputError(f"flavour {flavour!r}: wanted one of {', '.join(MODULES)}")
+        raise InputError(f"flavour {flavour!r}: expected one of {', '.join(MODULES)}")
     reasons = []
     for name in MODULES if flavour is None else (flavour,):
         try:

@@ -12,7 +12,7 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, TypedDict
@@ -20,14 +20,13 @@ from typing import Any, TypedDict
 from edgead.bundle.storage import Bundle
 from edgead.errors import BundleError, DeviceError, InputError
 from edgead.nvidia.devices import capability_of
-from edgead.nvidia.plans.builder import BuildOptions, Built, Graph, build_plan
+from edgead.nvidia.plans.builder import Built, OnnxGraph, build_plan
 from edgead.nvidia.plans.cache import Entry, PlanCache, altered, key_of, plans_directory
 from edgead.nvidia.plans.header import check_header, read_header
 from edgead.nvidia.plans.library import NAMES, Library, find_library
 from edgead.nvidia.plans.log import BuildLog
+from edgead.nvidia.plans.plan import BuildOptions, Plan
 from edgead.nvidia.plans.progress import Progress
-
-__all__ = ["BuildOptions", "Plan", "foreign_plan", "given_plan", "own_plan", "target_of"]
 
 ANY = "any"
 """The device of an RTX plan for all compute capabilities that RTX covers by itself."""
@@ -35,27 +34,6 @@ ANY = "any"
 _NOT_IN_ANY = (75,)  # Turing, seen with RTX 1.7.1: its plans must be asked for
 _CAPABILITY = re.compile(r"sm_\d+")
 _RECIPE = 1  # grows when a plan of the same key would come out of another way of building
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A plan that may be given to TensorRT.
-
-    ``device``: what it was built for: a GPU's word ("Orin sm_87"), or for RTX "any" or compute
-    capabilities ("sm_75", "sm_86 sm_89"). ``precision``, ``device`` and ``options`` are not known
-    of a foreign plan: "", "" and None. ``about``: what the builder said of it, plain JSON.
-    ``cached``: whether it was there already.
-    """
-
-    data: bytes = field(repr=False)
-    path: Path
-    flavour: str
-    version: str
-    precision: str
-    device: str
-    options: BuildOptions | None
-    about: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    cached: bool = True
 
 
 def target_of(library: Library, device: str) -> str:
@@ -296,13 +274,13 @@ class _Work:
     def _timing(self, key: str) -> bytes:
         return b"" if self.library.flavour == "rtx" else self.cache.timing(key)
 
-    def _graph(self) -> Graph:
+    def _graph(self) -> OnnxGraph:
         manifest = self.bundle.manifest
         outputs: dict[str, tuple[int, int, int]] = {}
         for pair, shape in zip(manifest.pairs, manifest.shapes(), strict=True):
             outputs[pair.reference] = outputs[pair.restored] = shape
         image = (manifest.input_name, (3, *manifest.preprocess_params().size))
-        return Graph(self.onnx, image, outputs)
+        return OnnxGraph(self.onnx, image, outputs)
 
     def _said(self, built: Built) -> dict[str, Any]:
         return {

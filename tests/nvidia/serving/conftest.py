@@ -62,7 +62,7 @@ def half_bundle(half: Any, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 def plans(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
     """Stand in for the plan cache: own_plan gives the graph as a simulated plan."""
     from edgead.nvidia import engine as tensorrt
-    from edgead.nvidia.plans.store import BuildOptions, Plan
+    from edgead.nvidia.plans.plan import BuildOptions, Plan
 
     told: dict[str, Any] = {"asked": [], "before": lambda cancelled: None}
 

@@ -32,7 +32,7 @@ class Error(Exception):
 
 
 class CudaMemoryError(Error):
-    """pycuda.driver.MemoryError; Python's is no base of it"""
+    """pycuda.driver.MemoryError; Python's is not a base of it"""
 
 
 class LogicError(Error):

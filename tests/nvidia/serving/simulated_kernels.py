@@ -1,4 +1,4 @@
-"""SIMULATION of ``edgead._cuda`` on a ``simulation.Device``: the CPU twins stand in for kernels."""
+"""SIMULATION of ``nvidia._cuda`` on a ``simulation.Device``: the CPU kernels stand in."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Kernel(Simulated):
 
 
 class Preprocess(Kernel):
-    """edgead._cuda.Preprocess"""
+    """edgead.nvidia._cuda.Preprocess"""
 
     def run(self, frame: int, image: int, stream: int) -> None:
         device, given = self.device, self._given
@@ -62,7 +62,7 @@ class Preprocess(Kernel):
 
 
 class AnomalyMap(Kernel):
-    """edgead._cuda.AnomalyMap"""
+    """edgead.nvidia._cuda.AnomalyMap"""
 
     def run(self, pairs: list[tuple[int, int]], map: int, score: int, stream: int) -> None:
         device, given = self.device, self._given
@@ -87,7 +87,7 @@ class AnomalyMap(Kernel):
 
 
 class Events(Simulated):
-    """edgead._cuda.Events"""
+    """edgead.nvidia._cuda.Events"""
 
     def __init__(self, count: int) -> None:
         self.device.call("Events", count)
@@ -124,7 +124,7 @@ class Events(Simulated):
 
 
 class Graph(Simulated):
-    """edgead._cuda.Graph"""
+    """edgead.nvidia._cuda.Graph"""
 
     def __init__(self) -> None:
         self._ops: list[Op] | None = None
@@ -162,11 +162,11 @@ TWINS: dict[str, Callable[..., Any]] = {
 def kernels_module(
     device: Device, twins: dict[str, Callable[..., Any]] | None = None
 ) -> ModuleType:
-    """``edgead._cuda``; ``twins``: what executes the kernels."""
+    """``edgead.nvidia._cuda``; ``twins``: what executes the kernels."""
     preprocess, anomaly_map = bound(device, Preprocess, AnomalyMap, twins=twins or TWINS)
     events, graph = bound(device, Events, Graph)
     return make_module(
-        "edgead._cuda",
+        "edgead.nvidia._cuda",
         ARCHITECTURES="sm_87 (simulated)",
         status=lambda: (0, device.name),
         available=lambda: True,

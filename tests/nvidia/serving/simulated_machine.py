@@ -11,7 +11,7 @@ from simulated_kernels import kernels_module
 from simulated_tensorrt import tensorrt_module
 from simulation import Device
 
-import edgead
+import edgead.nvidia
 
 
 def install(
@@ -24,6 +24,6 @@ def install(
     module = tensorrt_module(device, flavour)
     patch.setitem(sys.modules, module.__name__, module)
     cuda = kernels_module(device, **kernels)
-    patch.setitem(sys.modules, "edgead._cuda", cuda)
-    patch.setattr(edgead, "_cuda", cuda, raising=False)
+    patch.setitem(sys.modules, "edgead.nvidia._cuda", cuda)
+    patch.setattr(edgead.nvidia, "_cuda", cuda, raising=False)
     patch.setattr("edgead.nvidia.memory._opened", {})

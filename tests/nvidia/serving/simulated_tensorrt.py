@@ -219,9 +219,9 @@ class ExecutionContext(Simulated):
         self.device.call("set_input_shape", (name, tuple(shape)))
         if self.active_optimization_profile < 0:
             return False
-        wanted = self._engine().get_tensor_shape(name)
+        expected = self._engine().get_tensor_shape(name)
         self.shape, self.warm = tuple(shape), False
-        return all(a in (-1, b) for a, b in zip(wanted, shape, strict=True))
+        return all(a in (-1, b) for a, b in zip(expected, shape, strict=True))
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
         shape = self._engine().get_tensor_shape(name)

@@ -17,6 +17,7 @@ from edgead import Detector, DeviceError, InputError
 from edgead.bundle.entries import Tolerance
 from edgead.bundle.storage import Bundle, open_bundle
 from edgead.errors import CancelledError
+from edgead.serving import choice
 from edgead.serving.choice import choose, obstacle
 from edgead.serving.open_engine import open_engine
 
@@ -35,6 +36,19 @@ def test_auto_takes_a_gpu_that_can_serve(
     assert open_engine(half_bundle).device == "cuda:0: Simulated GPU"
 
 
+@pytest.mark.parametrize("warm_start", [False, True])
+def test_the_device_is_chosen_once(
+    device: Device, half_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, warm_start: bool
+) -> None:
+    """A GPU that comes or goes in between is not asked about again."""
+    answers: list[str | None] = [None]
+    monkeypatch.setattr(choice, "obstacle", lambda bundle, precision: answers.pop())
+    with Detector(half_bundle, warm_start=warm_start) as detector:
+        assert detector.wait_warm_start(PATIENCE_S)
+        assert detector.info()["device"] == "cuda:0: Simulated GPU"
+    assert answers == []
+
+
 def test_auto_says_why_it_takes_the_cpu(bundle_dir: Any, no_gpu: None) -> None:
     with Detector(bundle_dir) as detector:
         assert detector.info()["device"].startswith("CPU")
@@ -45,7 +59,7 @@ def test_auto_says_why_it_takes_the_cpu(bundle_dir: Any, no_gpu: None) -> None:
     ("missing", "said"),
     [
         ("tensorrt", "TensorRT is not installed"),
-        ("edgead._cuda", "kernels were not built"),
+        ("edgead.nvidia._cuda", "kernels were not built"),
         ("device", "finds no GPU"),
         ("graph", "the bundle has no float16 graph"),
     ],
@@ -82,7 +96,7 @@ def test_words() -> None:
     assert choose("cuda").device == "cuda:0"
     assert choose("cuda:11").device == "cuda:11"
     for word in ("gpu", "cuda:", "cuda:-1", "cuda:1234", "", None, 0):
-        with pytest.raises(InputError, match='wanted "auto"'):
+        with pytest.raises(InputError, match='expected "auto"'):
             choose(word)  # type: ignore[arg-type]
 
 

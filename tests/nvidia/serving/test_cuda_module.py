@@ -1,4 +1,4 @@
-"""The real edgead._cuda, as far as it goes without a GPU: its names and what it can be given."""
+"""The real edgead.nvidia._cuda, as far as it goes without a GPU: names and arguments."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from edgead import anomaly_map, preprocess
 from edgead.anomaly_map import MapParams
 from edgead.preprocess import PreprocessParams
 
-if find_spec("edgead._cuda") is None:
-    pytest.skip("edgead._cuda was not built: there was no nvcc", allow_module_level=True)
+if find_spec("edgead.nvidia._cuda") is None:
+    pytest.skip("edgead.nvidia._cuda was not built: there was no nvcc", allow_module_level=True)
 
-from edgead import _cuda
+from edgead.nvidia import _cuda
 
 if _cuda.status()[0] == 0:
     pytest.skip("there is a GPU: this looks at what happens without", allow_module_level=True)
@@ -66,10 +66,10 @@ def test_the_simulation_s_methods_have_the_real_ones_arguments() -> None:
         real = getattr(_cuda, name)
         methods = [m for m in vars(getattr(simulated, name).__mro__[1]) if not m.startswith("_")]
         for method in {"run"} if name in ("Preprocess", "AnomalyMap") else methods:
-            wanted = list(inspect.signature(getattr(getattr(simulated, name), method)).parameters)
+            expected = list(inspect.signature(getattr(getattr(simulated, name), method)).parameters)
             text = getattr(real, method).__doc__ or ""
             found = re.findall(r"(\w+): ", text.partition(")")[0])
-            assert found[1:] == wanted[1:], f"{name}.{method}: {text}"
+            assert found[1:] == expected[1:], f"{name}.{method}: {text}"
     assert {m for m in vars(_cuda.Graph) if not m.startswith("_")} == {
         *("begin", "end", "abandon", "launch")
     }

@@ -178,14 +178,15 @@ def test_tiles_of_a_frame_on_the_device(
     half: Any, device: Device, tmp_path: Path, make_frame: MakeFrame
 ) -> None:
     from edgead.serving.open_engine import open_engine
+    from edgead.serving.open_pipeline import open_pipeline
 
     bundle = half.write(tmp_path / "tiled.edgead", tiling=Tiling((70, 60), 10))
-    pipeline = open_engine(bundle, "cuda").pipeline(bundle, "bgr")
+    pipeline = open_pipeline(bundle, open_engine(bundle, "cuda"))
     frame = make_frame(8, (200, 190, 3))
-    expected = pipeline(frame)
+    expected = pipeline.run(frame)
     there = OnDevice(device, frame[:, ::-1], view=VIEWS["mirrored"])
     for _ in range(3):
-        found = pipeline(there)
+        found = pipeline.run(there)
         assert found.score == expected.score
         np.testing.assert_array_equal(found.map, expected.map)
     pipeline.close()
@@ -234,7 +235,7 @@ def test_a_frame_of_another_device(
 
     there = OnDevice(device, frame)
     for place, said in ((1, "the frame lies on cuda:1"), (-1, "in no device's memory")):
-        monkeypatch.setattr(edgead._cuda, "device_of", lambda address, place=place: place)
+        monkeypatch.setattr(edgead.nvidia._cuda, "device_of", lambda address, place=place: place)
         with pytest.raises(InputError, match=said):
             gpu.score(there)
 

@@ -86,39 +86,26 @@ def test_an_old_tensorrt(
 def test_kernels_that_were_not_built(
     device: Device, half_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "edgead._cuda", None)
+    monkeypatch.setitem(sys.modules, "edgead.nvidia._cuda", None)
     assert "kernels were not built here" in refused(half_bundle)
 
 
 def test_kernels_of_a_newer_cuda_than_the_driver(
     device: Device, half_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(edgead._cuda, "status", lambda: (35, "driver is insufficient"))
+    monkeypatch.setattr(edgead.nvidia._cuda, "status", lambda: (35, "driver is insufficient"))
     said = refused(half_bundle)
     assert "driver is insufficient (error 35)" in said and "newer driver" in said
 
 
-@pytest.mark.parametrize(
-    ("built", "fits"),
-    [
-        ("sm_86", True),
-        ("sm_87 sm_90", True),
-        ("sm_90", False),
-        ("sm_75 sm_89", False),
-        ("sm_75", True),
-    ],
-)
 def test_kernels_of_another_gpu(
-    device: Device, half_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, built: str, fits: bool
+    device: Device, half_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The simulated one is sm_87; PTX of the newest architecture serves what is newer still."""
-    monkeypatch.setattr(edgead._cuda, "ARCHITECTURES", built)
-    if fits:
-        Detector(half_bundle, device="cuda").close()
-    else:
-        said = refused(half_bundle)
-        assert f"built for {built}, and this GPU is sm_87" in said
-        assert "EDGEAD_CUDA_ARCHITECTURES=87-real" in said
+    """The simulated one is sm_87."""
+    monkeypatch.setattr(edgead.nvidia._cuda, "ARCHITECTURES", "sm_75 sm_89")
+    said = refused(half_bundle)
+    assert "built for sm_75 sm_89, and this GPU is sm_87" in said
+    assert "EDGEAD_CUDA_ARCHITECTURES=87-real pip install ." in said
 
 
 @pytest.mark.parametrize("call", ["begin_capture", "end_capture"])
@@ -128,14 +115,29 @@ def test_what_cannot_be_captured_runs_without_a_graph_and_says_so(
     frame = make_frame(1, (41, 50, 3))
     with Detector(half_bundle, device="cuda") as detector:
         expected = detector.score(frame).score
-    device.plant(call, 1, RuntimeError("CUDA: operation not permitted (error 900)"))
+    refusal = RuntimeError("CUDA: operation not permitted (error 900)")
+    device.plant(call, 1, refusal)  # in the pipeline of the golden frames
     with Detector(half_bundle, device="cuda") as detector:
+        assert "error 900" in detector.info()["kernels"]  # before the first frame
+        device.plant(call, 1, refusal)  # in the pipeline of this thread
         assert detector.score(frame).score == expected
         said = detector.info()["kernels"]
         assert said.startswith("cuda, without a CUDA graph") and "error 900" in said
         launches = device.count_of("launch")
         assert detector.score(frame).score == expected
         assert device.count_of("launch") == launches
+
+
+def test_a_pipeline_that_is_captured_takes_the_word_of_another_back(
+    gpu: Detector, device: Device, half_bundle: Bundle, frame: np.ndarray
+) -> None:
+    """``info`` says what the frames run on now, and a pipeline tells its engine nothing."""
+    device.plant("begin_capture", 1, RuntimeError("CUDA: operation not permitted (error 900)"))
+    with Detector(half_bundle, device="cuda") as detector:
+        engine = detector.engine
+        assert engine.kernels == "cuda" and "error 900" in detector.info()["kernels"]
+        assert detector.score(frame).score == gpu.score(frame).score
+        assert detector.info()["kernels"] == "cuda"
 
 
 def test_a_plan_that_does_not_load(

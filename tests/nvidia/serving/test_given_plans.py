@@ -13,8 +13,8 @@ from simulation import Device
 
 from edgead import Detector
 from edgead.bundle.storage import Bundle
-from edgead.nvidia.plans.builder import BuildOptions
 from edgead.nvidia.plans.cache import PlanCache
+from edgead.nvidia.plans.plan import BuildOptions
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""csrc/graph_cuda.h, compiled against a SIMULATED CUDA runtime; no GPU is involved."""
+"""csrc/kernels/graph_cuda.h, compiled against a SIMULATED CUDA runtime; no GPU is involved."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent / "cuda_runtime"
-CSRC = Path(__file__).parents[3] / "csrc"
+CSRC = Path(__file__).parents[3] / "csrc" / "kernels"
 FLAGS = ("-std=c++17", "-O0", "-Wall", "-Wextra", "-Werror")  # nine builds
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 BUGS = {

@@ -58,6 +58,6 @@ def test_features_arrive_and_maps_come_back(on_device: Any) -> None:
         tuple(rng.standard_normal((1, *shape)).astype(np.float32) for _ in "ab") for shape in shapes
     ]
     maps, scores = on_device.anomaly_map(pairs, params)
-    expected_maps, expected_scores = AnomalyMap(params, shapes)(pairs)
+    expected_maps, expected_scores = AnomalyMap(params, shapes).run(pairs)
     np.testing.assert_array_equal(maps, expected_maps)
     np.testing.assert_array_equal(scores, expected_scores)

@@ -6,7 +6,6 @@ Caught means a Fault of the SIMULATED device, or a score or map that differs fro
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,9 +14,12 @@ from simulation import LEGACY_STREAM, Device, Fault
 
 from edgead import Detector, DeviceError
 from edgead.bundle.storage import Bundle
-from edgead.nvidia import memory, pipeline
-from edgead.nvidia.buffers import Shared, Slot
-from edgead.nvidia.engine import Execution, TensorRTEngine
+from edgead.nvidia import geometries, memory
+from edgead.nvidia.buffers import Shared
+from edgead.nvidia.frame_graphs import FrameGraphs
+from edgead.nvidia.loaded_plan import Execution, LoadedPlan
+from edgead.nvidia.map_ring import MapPlace
+from edgead.serving.open_pipeline import open_pipeline
 
 MakeFrame = Callable[..., np.ndarray]
 Patch = pytest.MonkeyPatch
@@ -31,17 +33,17 @@ def no_wait(patch: Patch) -> None:
 def no_wait_before_the_capture(patch: Patch) -> None:
     """The work is captured before it ran once."""
 
-    def run(self: Any, geometry: Any, address: int, hasher: Any, *, host: bool) -> None:
+    def run(self: Any, geometry: Any, address: int, upload: Any) -> None:
         geometry.graphs.setdefault(address, None)
-        original(self, geometry, address, hasher, host=host)
+        original(self, geometry, address, upload)
 
-    original = pipeline.CudaPipeline._run
-    patch.setattr(pipeline.CudaPipeline, "_run", run)
+    original = FrameGraphs.run
+    patch.setattr(FrameGraphs, "run", run)
 
 
 def maps_are_not_saved(patch: Patch) -> None:
     """A map's place is taken although a Result waits for it."""
-    patch.setattr(Slot, "settle", lambda self: None)
+    patch.setattr(MapPlace, "settle", lambda self: None)
 
 
 def the_map_is_not_copied(patch: Patch) -> None:
@@ -80,14 +82,14 @@ def another_stream(patch: Patch) -> None:
 def one_context_for_all(patch: Patch) -> None:
     """Every thread gets the same execution context."""
     made: dict[int, Any] = {}
-    new = TensorRTEngine.new_context
+    new = LoadedPlan.new_context
 
-    def shared(self: TensorRTEngine) -> Any:
+    def shared(self: LoadedPlan) -> Any:
         return (
             made.setdefault(id(self), None) or made.update({id(self): new(self)}) or made[id(self)]
         )
 
-    patch.setattr(TensorRTEngine, "new_context", shared)
+    patch.setattr(LoadedPlan, "new_context", shared)
 
 
 def no_context(patch: Patch) -> None:
@@ -111,25 +113,22 @@ def a_context_that_stays(patch: Patch) -> None:
 
 def a_wrong_shape(patch: Patch) -> None:
     """The kernel is told of one more row than there is."""
-    from edgead import preprocess
-
-    arguments = preprocess.kernel_arguments
+    arguments = geometries.kernel_arguments
 
     def taller(*given: Any) -> dict[str, Any]:
         found = arguments(*given)
         height, width, channels = found["shape"]
         return {**found, "shape": (height + 1, width, channels)}
 
-    seen = {**vars(preprocess), "kernel_arguments": taller}
-    patch.setattr(pipeline, "preprocess", SimpleNamespace(**seen))
+    patch.setattr(geometries, "kernel_arguments", taller)
 
 
 def a_graph_for_every_size(patch: Patch) -> None:
     """A graph is launched for frames of other sizes too."""
     patch.setattr(
-        pipeline.CudaPipeline,
-        "_geometry",
-        lambda self, *given: self.__dict__.setdefault("only", self._new_geometry(*given)),
+        geometries.Geometries,
+        "get",
+        lambda self, *given: self.__dict__.setdefault("only", self._new(*given)),
     )
 
 
@@ -163,9 +162,9 @@ def caught(device: Device, bundle: Bundle, make_frame: MakeFrame) -> str:
             Detector(bundle, device="cuda") as second,
         ):
             results = [detector.score(frame) for frame in frames]
-            other = detector.engine.pipeline(bundle, "bgr")  # as of a second thread
+            other = open_pipeline(bundle, detector.engine)  # as of a second thread
             results += [second.score(frame) for frame in frames]
-            other(frames[0])
+            other.run(frames[0])
             for result, truth in zip(results, expected * 2, strict=True):
                 if not abs(result.score - truth.score) <= tolerance.score:
                     return f"score {result.score} instead of {truth.score}"

@@ -17,6 +17,7 @@ from edgead.bundle.ignore_mask import IgnoreMask
 from edgead.bundle.storage import Bundle, open_bundle
 from edgead.errors import DeviceError
 from edgead.serving.open_engine import open_engine
+from edgead.serving.open_pipeline import open_pipeline
 from edgead.tiling import Tiling
 
 MakeFrame = Callable[..., np.ndarray]
@@ -148,7 +149,7 @@ def test_maps_of_results_that_are_kept_stay_theirs(
     gpu: Detector, cpu: Detector, half_bundle: Bundle, make_frame: MakeFrame
 ) -> None:
     frames = [make_frame(seed, (50, 40, 3)) for seed in range(7)]
-    kept = gpu.score_batch(frames)
+    kept = [gpu.score(frame) for frame in frames]
     for result, frame in zip(kept, frames, strict=True):
         check_same(result, cpu.score(frame), half_bundle)
         assert result.map is result.map
@@ -232,11 +233,11 @@ def test_an_ignore_mask(half: Any, device: Device, tmp_path: Path, make_frame: M
 
 
 def _score_unqualified(bundle: Bundle, device: str, frame: np.ndarray) -> Any:
-    from edgead.engine.lazy_array import now
+    from edgead.engine.lazy_array import as_array
 
-    pipeline = open_engine(bundle, device).pipeline(bundle, "bgr")
-    found = pipeline(frame)
-    found = found._replace(map=now(found.map))
+    pipeline = open_pipeline(bundle, open_engine(bundle, device))
+    found = pipeline.run(frame)
+    found = found._replace(map=as_array(found.map))
     pipeline.close()
     return found
 
@@ -256,15 +257,15 @@ def test_tiles(
         tolerance = bundle.manifest.tolerance["float16"]
         assert abs(found[0].score - found[1].score) <= tolerance.score
         np.testing.assert_allclose(found[1].map, found[0].map, atol=tolerance.map)
-    pipeline = open_engine(bundle, "cuda").pipeline(bundle, "bgr")
-    first = pipeline(frame)
+    pipeline = open_pipeline(bundle, open_engine(bundle, "cuda"))
+    first = pipeline.run(frame)
     device.log.clear()
-    again = pipeline(frame)
+    again = pipeline.run(frame)
     assert device.count_of("launch") == 1
     assert device.count_of("execute_async_v3", *ALLOCATIONS) == 0
     np.testing.assert_array_equal(first.map, again.map)
     with pytest.raises(InputError, match="at least as large as a tile"):
-        pipeline(frame[:60])
+        pipeline.run(frame[:60])
     pipeline.close()
 
 

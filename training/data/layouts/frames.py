@@ -58,7 +58,7 @@ def _test_samples(root: Path, video: Path, labels: Path) -> list[Sample]:
     anomalous = read_frame_labels(labels)
     if anomalous.size != len(frames):
         raise DataError(
-            f"{labels} has {anomalous.size} labels and {video} has {len(frames)} frames; wanted "
+            f"{labels} has {anomalous.size} labels and {video} has {len(frames)} frames; expected "
             "one label for each frame: restore what is missing, or decode the video again"
         )
     names = (ANOMALOUS if is_anomalous else GOOD for is_anomalous in anomalous)
@@ -67,16 +67,18 @@ def _test_samples(root: Path, video: Path, labels: Path) -> list[Sample]:
 
 def read_frame_labels(path: Path) -> NDArray[np.bool_]:
     """The labels of a video's frames, [n] bool, True = anomalous. Errors: DataError."""
-    wanted = "wanted a .npy file with one 0 (normal) or 1 (anomalous) for each frame of the video"
+    expected = (
+        "expected a .npy file with one 0 (normal) or 1 (anomalous) for each frame of the video"
+    )
     try:
         values = np.load(path, allow_pickle=False)
     except FileNotFoundError as error:
-        raise DataError(f"{path} is missing; {wanted}") from error
+        raise DataError(f"{path} is missing; {expected}") from error
     except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path} cannot be read ({error}); {wanted}") from error
+        raise DataError(f"{path} cannot be read ({error}); {expected}") from error
     plain = isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.kind in "buif"
     if not plain or not np.isin(values, (0, 1)).all():
-        raise DataError(f"{path} holds something else; {wanted}")
+        raise DataError(f"{path} holds something else; {expected}")
     return np.asarray(values != 0)
 
 
@@ -92,7 +94,7 @@ def _refuse_what_belongs_to_no_video(folder: Path, videos: set[str]) -> None:
     orphan = next((path for path in masks if path.stem not in videos), None)
     if orphan is not None:
         raise DataError(
-            f"{orphan} labels a video without frames; wanted {folder / TEST / orphan.stem}/, or "
+            f"{orphan} labels a video without frames; expected {folder / TEST / orphan.stem}/, or "
             "the file removed"
         )
 

@@ -45,7 +45,7 @@ def _samples(root: Path, folder: Path) -> list[Sample]:
         mask = masks.pop(path.stem, None)
         if mask is None:
             raise DataError(
-                f"{path} has no mask, so whether it is good is unknown; wanted "
+                f"{path} has no mask, so whether it is good is unknown; expected "
                 f"{folder / (path.stem + _MASK + '.png')}, black everywhere for a good image"
             )
         if _shows_defect(mask):
@@ -55,7 +55,7 @@ def _samples(root: Path, folder: Path) -> list[Sample]:
     if masks:
         orphan = masks[min(masks)]
         raise DataError(
-            f"{orphan} is a mask without image; wanted {folder / min(masks)}.png or the mask "
+            f"{orphan} is a mask without image; expected {folder / min(masks)}.png or the mask "
             f"removed"
         )
     return samples

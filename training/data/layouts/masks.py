@@ -27,7 +27,7 @@ def masked_samples(
         mask = masks.pop(image_key(path.relative_to(folder)), None)
         if had_masks and mask is None:
             raise DataError(
-                f"{path} has no mask, while other images of {folder} have one; wanted "
+                f"{path} has no mask, while other images of {folder} have one; expected "
                 f"{truth / (path.stem + suffix + '.png')}, or move the image to a defect folder "
                 f"without masks"
             )
@@ -35,7 +35,7 @@ def masked_samples(
     if masks:
         orphan = masks[min(masks)]
         raise DataError(
-            f"{orphan} is a mask without image; wanted an image "
+            f"{orphan} is a mask without image; expected an image "
             f"{folder / orphan.stem.removesuffix(suffix)}.* or the mask removed"
         )
     return samples
@@ -47,7 +47,7 @@ def _masks(folder: Path, suffix: str) -> dict[str, Path]:
     for path in images_below(folder):
         if path.suffix.lower() not in MASK_SUFFIXES:
             raise DataError(
-                f"{path} is a mask in a lossy format; wanted one of {', '.join(MASK_SUFFIXES)}"
+                f"{path} is a mask in a lossy format; expected one of {', '.join(MASK_SUFFIXES)}"
             )
         key = image_key(path.relative_to(folder)).removesuffix(suffix)
         if key in found:

@@ -1,4 +1,4 @@
-"""MVTec AD, and whoever keeps to its shape.
+"""MVTec AD, and data sets of the same layout.
 
 train/good/*                      good images to learn from
 test/good/*  test/<defect>/*      images to evaluate on

@@ -29,7 +29,7 @@ def _samples(root: Path, folder: Path) -> list[Sample]:
     loose = images_in(folder)
     if loose:
         raise DataError(
-            f"{loose[0]} lies directly in {folder}; wanted every image in the folder of its class"
+            f"{loose[0]} lies directly in {folder}; expected every image in the folder of its class"
         )
     return [
         make_sample(root, path, each.name)
@@ -43,10 +43,5 @@ def _test_root(folder: Path) -> Path:
     return test if test.is_dir() else folder / "val"
 
 
-LAYOUT = Layout(
-    "oneclass",
-    "train/<class>/*, test/<class>/* or val/<class>/*, no class named good",
-    fits,
-    read,
-    classes=True,
-)
+_TREE = "train/<class>/*, test/<class>/* or val/<class>/*, no class named good"
+LAYOUT = Layout("oneclass", _TREE, fits, read, classes=True)

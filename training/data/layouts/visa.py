@@ -37,7 +37,7 @@ def read(root: Path, folder: Path) -> Found:
         if row["split"] not in found or row["label"] not in ("normal", ANOMALY):
             raise DataError(
                 f"{table} has split {row['split']!r} and label {row['label']!r} for "
-                f"image {row['image']!r}; wanted train or test, and normal or anomaly, as in the "
+                f"image {row['image']!r}; expected train or test, and normal or anomaly, as in the "
                 "download"
             )
         image = _file(table, row["image"], folder)
@@ -45,7 +45,7 @@ def read(root: Path, folder: Path) -> Found:
         found[row["split"]].append(make_sample(root, image, label, mask))
     if not found["train"] and not found["test"]:
         raise DataError(
-            f"{table} has no row of object {folder.name}; wanted the folder's name as in the "
+            f"{table} has no row of object {folder.name}; expected the folder's name as in the "
             f"download, or rows for it"
         )
     return found["train"], found["test"]
@@ -53,13 +53,13 @@ def read(root: Path, folder: Path) -> Found:
 
 def _rows(table: Path) -> Iterator[dict[str, str]]:
     try:
-        # -sig: spreadsheet programs save a mark at the beginning, which is no part of the name.
+        # -sig: spreadsheet programs save a mark at the beginning, which is not part of the name.
         with open(table, newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             if reader.fieldnames != COLUMNS:
                 raise DataError(
-                    f"{table} has the columns {reader.fieldnames}; wanted {','.join(COLUMNS)}, as "
-                    f"in the download"
+                    f"{table} has the columns {reader.fieldnames}; expected {','.join(COLUMNS)}, "
+                    f"as in the download"
                 )
             for row in reader:
                 yield {name: row[name] or "" for name in COLUMNS}
@@ -69,7 +69,9 @@ def _rows(table: Path) -> Iterator[dict[str, str]]:
             f"training: copy it from the download, beside the categories"
         ) from error
     except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{table} is no CSV file ({error}); copy it from the download") from error
+        raise DataError(
+            f"{table} is not a CSV file ({error}); copy it from the download"
+        ) from error
 
 
 def _file(table: Path, name: str, folder: Path) -> Path:

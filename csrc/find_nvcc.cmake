@@ -1,0 +1,56 @@
+# edgead_find_nvcc() sets, for its caller,
+#   nvcc          the first one that is new enough, "" where there is none
+#   nvcc_version  its version, for example 12.6
+#   nvcc_problem  where there is none: why the first one that was found cannot be used
+# CUDACXX, where it is set, decides alone. JetPack installs below /usr/local and leaves PATH as it is.
+set(EDGEAD_TOOLKITS /usr/local CACHE PATH "Where CUDA toolkits lie: cuda/, cuda-12.6/, ...")
+set(EDGEAD_OLDEST_NVCC 11.7)  # __grid_constant__
+
+function(edgead_find_nvcc)
+  set(problem "")
+  if(NOT "$ENV{CUDACXX}" STREQUAL "")
+    get_filename_component(candidates "$ENV{CUDACXX}" PROGRAM PROGRAM_ARGS flags)
+    set(none "CUDACXX is '$ENV{CUDACXX}', which is not there")
+  else()
+    file(TO_CMAKE_PATH "$ENV{PATH}" path)
+    file(GLOB versions "${EDGEAD_TOOLKITS}/cuda-*/bin")
+    list(SORT versions COMPARE NATURAL ORDER DESCENDING)
+    set(candidates "")
+    foreach(folder "$ENV{CUDA_PATH}/bin" "$ENV{CUDA_HOME}/bin" ${path}
+            "${EDGEAD_TOOLKITS}/cuda/bin" ${versions})
+      find_program(found nvcc PATHS "${folder}" NO_DEFAULT_PATH NO_CACHE)
+      if(found)
+        list(APPEND candidates "${found}")
+      endif()
+      unset(found)
+    endforeach()
+    set(none "no nvcc in CUDACXX, CUDA_PATH/bin, CUDA_HOME/bin, PATH, ${EDGEAD_TOOLKITS}/cuda/bin")
+    string(APPEND none " or ${EDGEAD_TOOLKITS}/cuda-*/bin")
+  endif()
+  if(NOT candidates)
+    set(problem "${none}")
+  endif()
+
+  set(nvcc "" PARENT_SCOPE)
+  foreach(candidate ${candidates})
+    execute_process(COMMAND "${candidate}" --version TIMEOUT 60 RESULT_VARIABLE code
+                    OUTPUT_VARIABLE text ERROR_VARIABLE text)
+    set(version "")
+    if(code STREQUAL "0" AND text MATCHES "release ([0-9]+\\.[0-9]+)")
+      set(version ${CMAKE_MATCH_1})
+    endif()
+    if(version VERSION_GREATER_EQUAL EDGEAD_OLDEST_NVCC)
+      set(nvcc "${candidate}" PARENT_SCOPE)
+      set(nvcc_version ${version} PARENT_SCOPE)
+      set(problem "")
+      break()
+    elseif(problem)
+      continue()
+    elseif(version)
+      set(problem "nvcc ${version} at ${candidate} is too old, ${EDGEAD_OLDEST_NVCC} or newer expected")
+    else()
+      set(problem "${candidate} --version names no version of CUDA")
+    endif()
+  endforeach()
+  set(nvcc_problem "${problem}" PARENT_SCOPE)
+endfunction()

@@ -1,0 +1,188 @@
+// What the CPU and the CUDA implementation of anomaly_map share on the host: the banded matrices.
+#include "anomaly_map.h"
+
+#include <algorithm>
+#include <type_traits>
+#include <vector>
+
+#include "layout.h"
+
+namespace edgead {
+namespace {
+
+// One row of a sparse operator in float64: value[j] for j in [first, first + value.size()).
+struct Row {
+  int32_t first = 0;
+  std::vector<double> value;
+
+  void add(int32_t j, double v) {
+    if (value.empty()) first = j;
+    if (j < first) {
+      value.insert(value.begin(), first - j, 0.0);
+      first = j;
+    }
+    if (j >= first + static_cast<int32_t>(value.size())) value.resize(j - first + 1, 0.0);
+    value[j - first] += v;
+  }
+};
+
+// up[i, :] = bilinear weights of output i. Source: torch.nn.functional.interpolate.
+void add_upsampled(Row& row, int32_t i, int32_t in, int32_t out, bool align_corners, double v) {
+  double at = align_corners ? (out > 1 ? i * static_cast<double>(in - 1) / (out - 1) : 0.0)
+                            : (i + 0.5) * in / out - 0.5;
+  at = std::min(std::max(at, 0.0), in - 1.0);
+  const int32_t j = static_cast<int32_t>(at);
+  const double part = at - j;
+  row.add(j, v * (1.0 - part));
+  if (part > 0.0) row.add(j + 1, v * part);
+}
+
+int32_t radius_of(double sigma) { return static_cast<int32_t>(4.0 * sigma + 0.5); }
+
+// A Gaussian's weights [2 * radius + 1], as scipy.ndimage.gaussian_filter has them.
+std::vector<double> gaussian(double sigma) {
+  const int32_t radius = radius_of(sigma);
+  std::vector<double> weight(2 * radius + 1, 1.0);
+  double total = 0.0;
+  for (int32_t k = -radius; k <= radius; ++k) {
+    if (sigma > 0.0) weight[k + radius] = std::exp(-0.5 / (sigma * sigma) * k * k);
+    total += weight[k + radius];
+  }
+  for (double& w : weight) w /= total;
+  return weight;
+}
+
+struct Operator {
+  int32_t in, out;
+  bool align_corners;
+  double scale, sigma;
+
+  Row row(int32_t i, const std::vector<double>& kernel) const {
+    const int32_t radius = static_cast<int32_t>(kernel.size() / 2);
+    Row row;
+    for (int32_t k = -radius; k <= radius; ++k) {
+      const int32_t y = std::min(std::max(i + k, 0), out - 1);
+      add_upsampled(row, y, in, out, align_corners, scale * kernel[k + radius]);
+    }
+    return row;
+  }
+
+  // No group of `group` outputs needs more inputs than this.
+  int32_t taps(int32_t group) const {
+    const double step =
+        align_corners ? (out > 1 ? (in - 1.0) / (out - 1.0) : 0.0) : static_cast<double>(in) / out;
+    const double widest = (2.0 * radius_of(sigma) + group - 1) * step + 3.0;
+    return widest < in ? static_cast<int32_t>(widest) : in;
+  }
+};
+
+// Deals out pieces of one block of memory; with no block it only counts.
+struct Arena {
+  char* memory;
+  size_t used = 0;
+
+  template <class T>
+  T* take(size_t n) {
+    T* piece = memory == nullptr ? nullptr : reinterpret_cast<T*>(memory + used);
+    used += round_up(n * sizeof(T));
+    return piece;
+  }
+};
+
+Band band_of(const Operator& op, int32_t group, Arena& arena) {
+  Band band{op.in, op.out, group, (op.out + group - 1) / group, op.taps(group), 0, 0, 0};
+  int32_t* start = arena.take<int32_t>(band.groups);
+  int32_t* count = arena.take<int32_t>(band.groups);
+  const size_t size = static_cast<size_t>(band.taps) * group;
+  float* weight = arena.take<float>(band.groups * size);
+  band.start = start, band.count = count, band.weight = weight;
+  if (arena.memory == nullptr) return band;
+  std::fill(weight, weight + band.groups * size, 0.0f);
+  const std::vector<double> kernel = gaussian(op.sigma);
+  for (int32_t g = 0; g < band.groups; ++g) {
+    std::vector<Row> rows;
+    int32_t first = op.in, last = 0;
+    for (int32_t i = g * group; i < std::min((g + 1) * group, op.out); ++i) {
+      rows.push_back(op.row(i, kernel));
+      first = std::min(first, rows.back().first);
+      last = std::max(last, rows.back().first + static_cast<int32_t>(rows.back().value.size()));
+    }
+    start[g] = first, count[g] = last - first;
+    for (size_t i = 0; i < rows.size(); ++i)
+      for (size_t j = 0; j < rows[i].value.size(); ++j)
+        weight[g * size + (rows[i].first - first + j) * group + i] =
+            static_cast<float>(rows[i].value[j]);
+  }
+  return band;
+}
+
+// Copies roi as 0 and 1 and counts what it keeps.
+void add_roi(AnomalyMapPlan& plan, const uint8_t* roi, Arena& arena) {
+  const int32_t pixels = plan.params.height * plan.params.width;
+  plan.kept = pixels;
+  if (!plan.params.has_roi) return;
+  uint8_t* kept = arena.take<uint8_t>(pixels);
+  plan.roi = kept;
+  if (arena.memory == nullptr) return;
+  plan.kept = 0;
+  for (int32_t i = 0; i < pixels; ++i) plan.kept += kept[i] = roi[i] != 0;
+}
+
+AnomalyMapPlan lay_out(const AnomalyMapParams& p, const uint8_t* roi, Arena& arena) {
+  AnomalyMapPlan plan{};
+  plan.params = p;
+  const bool sum = p.fusion == Fusion::sum;
+  const double sigma = sum ? p.sigma : 0.0;
+  for (int32_t k = 0; k < p.levels; ++k) {
+    const AnomalyMapLevel& l = p.level[k];
+    plan.rows[k] =
+        band_of({l.height, p.height, p.align_corners, l.weight, sigma}, kRowGroup, arena);
+    plan.columns[k] = band_of({l.width, p.width, p.align_corners, 1.0, sigma}, kColumnGroup, arena);
+  }
+  if (!sum && p.sigma > 0.0) {
+    plan.blur_rows = band_of({p.height, p.height, true, 1.0, p.sigma}, kRowGroup, arena);
+    plan.blur_columns = band_of({p.width, p.width, true, 1.0, p.sigma}, kColumnGroup, arena);
+  }
+  add_roi(plan, roi, arena);
+  return plan;
+}
+
+}  // namespace
+
+size_t anomaly_map_plan_bytes(const AnomalyMapParams& params) {
+  Arena arena{nullptr};
+  lay_out(params, nullptr, arena);
+  return arena.used;
+}
+
+AnomalyMapPlan anomaly_map_plan(const AnomalyMapParams& params, const uint8_t* roi, void* memory) {
+  Arena arena{static_cast<char*>(memory)};
+  return lay_out(params, roi, arena);
+}
+
+AnomalyMapPlan anomaly_map_plan_moved(const AnomalyMapPlan& plan, const void* from, void* to) {
+  auto shift = [&](auto& at) {
+    if (at == nullptr) return;
+    const ptrdiff_t offset = reinterpret_cast<const char*>(at) - static_cast<const char*>(from);
+    at = reinterpret_cast<std::decay_t<decltype(at)>>(static_cast<char*>(to) + offset);
+  };
+  auto moved = [&](Band band) {
+    shift(band.start), shift(band.count), shift(band.weight);
+    return band;
+  };
+  AnomalyMapPlan result = plan;
+  for (int32_t k = 0; k < plan.params.levels; ++k) {
+    result.rows[k] = moved(plan.rows[k]);
+    result.columns[k] = moved(plan.columns[k]);
+  }
+  result.blur_rows = moved(plan.blur_rows);
+  result.blur_columns = moved(plan.blur_columns);
+  shift(result.roi);
+  return result;
+}
+
+size_t anomaly_map_workspace_bytes(const AnomalyMapParams& params) {
+  return map_workspace_of(params).bytes;
+}
+
+}  // namespace edgead

@@ -1,0 +1,65 @@
+// What the CPU and the CUDA implementation of preprocess share on the host: weights and sizes.
+#include "preprocess.h"
+
+#include "layout.h"
+
+namespace edgead {
+namespace {
+
+double support_of(int32_t in, int32_t out) {
+  double scale = static_cast<double>(in) / out;
+  return scale > 1.0 ? scale : 1.0;
+}
+
+}  // namespace
+
+int32_t preprocess_taps(int32_t in, int32_t out) {
+  double widest = 2.0 * support_of(in, out) + 2.0;
+  int32_t taps = widest < in ? static_cast<int32_t>(widest) : in;
+  return (taps + 3) / 4 * 4;
+}
+
+// Compiled without contraction (see CMakeLists.txt): edgead/reference.py does the same operations
+// in the same order and gets the same integers.
+PreprocessAxis preprocess_axis(int32_t in, int32_t out, int32_t* start, int32_t* count,
+                               uint16_t* weight) {
+  const int32_t taps = preprocess_taps(in, out);
+  const double scale = static_cast<double>(in) / out, support = support_of(in, out);
+  const double one = 1 << kWeightBits;
+  for (int32_t i = 0; i < out; ++i) {
+    const double center = (i + 0.5) * scale;
+    const double low = center - support + 0.5, high = center + support + 0.5;
+    const int32_t first = low > 0.0 ? static_cast<int32_t>(low) : 0;
+    const int32_t last = high < in ? static_cast<int32_t>(high) : in;
+    auto tent = [&](int32_t j) {
+      double distance = (j + 0.5 - center) / support;
+      double height = 1.0 - (distance < 0.0 ? -distance : distance);
+      return height > 0.0 ? height : 0.0;
+    };
+    double total = 0.0, sum = 0.0;
+    for (int32_t j = first; j < last; ++j) total += tent(j);
+    uint16_t* row = weight + static_cast<size_t>(i) * taps;
+    int32_t done = 0, n = 0;
+    start[i] = first;
+    for (int32_t j = first; j < last; ++j) {
+      sum += tent(j);
+      const int32_t reached = static_cast<int32_t>(sum / total * one + 0.5);
+      if (n == 0 && reached == 0) {
+        start[i] = j + 1;  // leading zeros are left out
+        continue;
+      }
+      row[n++] = static_cast<uint16_t>(reached - done);
+      done = reached;
+    }
+    while (n > 1 && row[n - 1] == 0) --n;  // and so are trailing ones
+    count[i] = n;
+    for (; n < taps; ++n) row[n] = 0;
+  }
+  return {in, out, taps, start, count, weight};
+}
+
+size_t preprocess_workspace_bytes(const PreprocessParams& params) {
+  return workspace_of(params, preprocess_taps(params.height, params.out_height)).bytes;
+}
+
+}  // namespace edgead

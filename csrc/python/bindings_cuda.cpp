@@ -1,0 +1,161 @@
+// edgead.nvidia._cuda: the CUDA kernels for Python, on addresses in device memory. Imports without
+// a driver; status() says whether there is a device.
+#include <cuda_runtime_api.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <array>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "anomaly_map.h"
+#include "bindings.h"
+#include "graph_cuda.h"
+#include "preprocess.h"
+
+namespace py = pybind11;
+
+namespace edgead {
+namespace {
+
+// (0, the device's name), or (the error's number, its text).
+std::pair<int, std::string> status() {
+  int devices = 0;
+  cudaError_t error = cudaGetDeviceCount(&devices);
+  cudaDeviceProp properties{};
+  if (error == cudaSuccess) error = cudaGetDeviceProperties(&properties, 0);
+  if (error != cudaSuccess) {
+    cudaGetLastError();  // it would otherwise stay for the next caller
+    return {error, cudaGetErrorString(error)};
+  }
+  return {0, properties.name};
+}
+
+template <class T>
+Buffer uploaded(const std::vector<T>& from) {
+  return Buffer(from.data(), sizeof(T) * from.size());
+}
+
+struct Axis {
+  Axis(int32_t in, int32_t out) : Axis(in, out, Host(in, out)) {}
+  Buffer start, count, weight;
+  PreprocessAxis axis;
+
+ private:
+  struct Host {
+    Host(int32_t in, int32_t out)
+        : start(out), count(out), weight(static_cast<size_t>(out) * preprocess_taps(in, out)) {
+      axis = preprocess_axis(in, out, start.data(), count.data(), weight.data());
+    }
+    std::vector<int32_t> start, count;
+    std::vector<uint16_t> weight;
+    PreprocessAxis axis;
+  };
+  Axis(int32_t in, int32_t out, const Host& host)
+      : start(uploaded(host.start)),
+        count(uploaded(host.count)),
+        weight(uploaded(host.weight)),
+        axis{in,
+             out,
+             host.axis.taps,
+             static_cast<const int32_t*>(start.data()),
+             static_cast<const int32_t*>(count.data()),
+             static_cast<const uint16_t*>(weight.data())} {}
+};
+
+class Preprocess {
+ public:
+  Preprocess(std::array<int32_t, 3> shape, std::array<int64_t, 3> strides, int32_t sample_bytes,
+             std::array<int32_t, 2> size, std::array<int32_t, 3> order, std::array<float, 3> scale,
+             std::array<float, 3> bias, int32_t type, int32_t layout)
+      : vertical_(shape[0], size[0]), horizontal_(shape[1], size[1]) {
+    p_.height = shape[0], p_.width = shape[1], p_.channels = shape[2];
+    p_.sample_bytes = sample_bytes;
+    p_.row_stride = strides[0], p_.pixel_stride = strides[1], p_.channel_stride = strides[2];
+    p_.out_height = size[0], p_.out_width = size[1];
+    for (int c = 0; c < 3; ++c)
+      p_.order[c] = order[c], p_.scale[c] = scale[c], p_.bias[c] = bias[c];
+    p_.type = static_cast<Type>(type), p_.layout = static_cast<Layout>(layout);
+  }
+
+  void run(uintptr_t frame, uintptr_t image, uintptr_t stream) const {
+    check(preprocess_cuda(p_, vertical_.axis, horizontal_.axis,
+                          reinterpret_cast<const void*>(frame), reinterpret_cast<void*>(image),
+                          reinterpret_cast<void*>(stream)));
+  }
+
+ private:
+  Axis vertical_, horizontal_;
+  PreprocessParams p_{};
+};
+
+class AnomalyMap {
+ public:
+  // given: as params_of wants it, and batch.
+  explicit AnomalyMap(const py::kwargs& given)
+      : AnomalyMap(params_of(given), given, given["batch"].cast<int32_t>()) {}
+
+  void run(const std::vector<std::pair<uintptr_t, uintptr_t>>& pairs, uintptr_t map,
+           uintptr_t score, uintptr_t stream) const {
+    const void *reference[kMaxLevels], *restored[kMaxLevels];
+    for (int32_t k = 0; k < plan_.params.levels; ++k) {
+      reference[k] = reinterpret_cast<const void*>(pairs.at(k).first);
+      restored[k] = reinterpret_cast<const void*>(pairs.at(k).second);
+    }
+    check(anomaly_map_cuda(plan_, reference, restored, batch_, reinterpret_cast<float*>(map),
+                           reinterpret_cast<float*>(score), workspace_.data(),
+                           reinterpret_cast<void*>(stream)));
+  }
+
+ private:
+  AnomalyMap(const AnomalyMapParams& p, const py::kwargs& given, int32_t batch)
+      : batch_(batch),
+        memory_(anomaly_map_plan_bytes(p)),
+        workspace_(anomaly_map_cuda_workspace_bytes(p, batch)) {
+    std::vector<char> host(anomaly_map_plan_bytes(p));
+    const AnomalyMapPlan plan = plan_of(p, given, host.data());
+    memory_.fill(host.data(), host.size());
+    plan_ = anomaly_map_plan_moved(plan, host.data(), memory_.data());
+  }
+
+  int32_t batch_;
+  Buffer memory_, workspace_;
+  AnomalyMapPlan plan_{};
+};
+
+}  // namespace
+}  // namespace edgead
+
+PYBIND11_MODULE(_cuda, m) {
+  using namespace edgead;
+  m.doc() = "CUDA kernels of edgead, on addresses in device memory.";
+  m.attr("ARCHITECTURES") = EDGEAD_CUDA_ARCHITECTURES;
+  m.def("status", &status, "(0, the device's name), or (CUDA's error, its text).");
+  m.def("available", [] { return status().first == 0; }, "Whether there is a device to run on.");
+  m.def("device_of", &device_of, "Number of the device whose memory it is; -1: of none.",
+        py::arg("address"));
+  py::class_<Preprocess>(m, "Preprocess")
+      .def(py::init<std::array<int32_t, 3>, std::array<int64_t, 3>, int32_t, std::array<int32_t, 2>,
+                    std::array<int32_t, 3>, std::array<float, 3>, std::array<float, 3>, int32_t,
+                    int32_t>(),
+           py::arg("shape"), py::arg("strides"), py::arg("sample_bytes"), py::arg("size"),
+           py::arg("order"), py::arg("scale"), py::arg("bias"), py::arg("type"), py::arg("layout"))
+      .def("run", &Preprocess::run, py::arg("frame"), py::arg("image"), py::arg("stream"));
+  py::class_<AnomalyMap>(m, "AnomalyMap")
+      .def(py::init<const py::kwargs&>())
+      .def("run", &AnomalyMap::run, py::arg("pairs"), py::arg("map"), py::arg("score"),
+           py::arg("stream"));
+  const py::call_guard<py::gil_scoped_release> unlocked;
+  py::class_<Events>(m, "Events")
+      .def(py::init<int32_t>(), py::arg("count"))
+      .def("record", &Events::record, py::arg("index"), py::arg("stream"))
+      .def("wait", &Events::wait, py::arg("index"), py::arg("stream"))
+      .def("intervals_ms", &Events::intervals_ms);
+  py::class_<Graph>(m, "Graph")
+      .def(py::init<>())
+      .def("begin", &Graph::begin, py::arg("stream"))
+      .def("end", &Graph::end, py::arg("stream"), unlocked)
+      .def("abandon", &Graph::abandon, py::arg("stream"))
+      .def("launch", &Graph::launch, py::arg("stream"), unlocked);
+}

@@ -1,0 +1,33 @@
+"""``open_pipeline``: the three stages around an engine, on the engine's device."""
+
+from __future__ import annotations
+
+from edgead.bundle.storage import Bundle
+from edgead.cpu.engine import OpenVINOEngine
+from edgead.cpu.pipeline import Pipeline
+from edgead.cpu.tiled_pipeline import TiledPipeline
+from edgead.engine.interface import Engine, FramePipeline
+from edgead.errors import InputError
+
+
+def open_pipeline(bundle: Bundle, engine: Engine, color: str = "bgr") -> FramePipeline:
+    """preprocess, ``engine`` and anomaly_map, with the buffers of one thread.
+
+    ``engine``: of ``open_engine`` for the same bundle. ``color``: order of a frame's channels,
+    "bgr", "rgb" or "gray".
+
+    Errors: BundleError for an ignore mask that does not fit; DeviceError when the engine's device
+    fails; InputError for an engine of another kind, or another color.
+    """
+    tiling = bundle.manifest.tiling
+    if isinstance(engine, OpenVINOEngine):
+        if tiling is not None:
+            return TiledPipeline(bundle, tiling, engine, color, engine.lanes)
+        return Pipeline(bundle, engine, color)
+    # Loaded here, since most machines start without a GPU and much faster without these modules.
+    from edgead.nvidia.engine import TensorRTEngine
+    from edgead.nvidia.pipeline import CudaPipeline
+
+    if not isinstance(engine, TensorRTEngine):
+        raise InputError(f"the engine is a {type(engine).__name__}, expected one of open_engine")
+    return CudaPipeline(bundle, engine, color)

@@ -1,0 +1,117 @@
+"""Which codes an int8 graph may hold so that every processor adds up their products alike.
+
+x86 without VNNI multiplies bytes by ``vpmaddubsw``: unsigned times signed, and two such products
+are added in 16 bits that saturate. OpenVINO makes the first operand of a layer the unsigned one, by
+adding 128 to its codes (an activation before its weights; a stored matrix before an activation).
+With codes a of the first operand and b of the second, at worst
+
+    2 (128 + 127) |b| <= 32767, so |b| <= 64
+
+whatever a is: seven bits for the second operand. With them no sum saturates, and sums of integers
+are the same with AVX2, AVX-512, VNNI or NEON, which adds signed bytes (2 * 128 * 64 = 16384).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import NodeProto, TensorProto, numpy_helper
+
+from edgead.bundle.storage import Draft, write_bundle
+from edgead.errors import ExportError
+
+from ..census import WEIGHTED
+
+MOST_SECOND = 64
+"""Largest code of a layer's second operand."""
+
+LIMIT = "ONEDNN_MAX_CPU_ISA"
+"""The environment variable by which OpenVINO's kernels for the CPU leave instructions unused."""
+
+_INT8 = ("--device", "cpu", "--precision", "int8", "--json")
+
+
+def check_sums(model: bytes) -> None:
+    """Hold the codes of every int8 layer of ``model`` against ``MOST_SECOND``.
+
+    Errors: ExportError that names the first layer with larger ones.
+    """
+    graph = onnx.load_model_from_string(model).graph
+    stored = {one.name: one for one in graph.initializer}
+    made_by = {name: node for node in graph.node for name in node.output}
+    for node in graph.node:
+        if node.op_type not in WEIGHTED:
+            continue
+        decoders = [made_by[name] for name in node.input[:2] if name in made_by]
+        if [one.op_type for one in decoders] != 2 * ["DequantizeLinear"]:
+            continue
+        largest = _largest_code(decoders[1], stored, made_by)
+        if largest > MOST_SECOND:
+            raise ExportError(
+                f"layer {node.name or node.output[0]}: its second operand has int8 codes up to "
+                f"{largest}, expected {MOST_SECOND} at most: a processor without VNNI adds two "
+                "products in 16 bits, and would give other maps. Quantise that operand with seven "
+                "bits, or keep the layer in float32"
+            )
+
+
+def qualify_without_vnni(draft: Draft) -> bool:
+    """Qualify the int8 graph of ``draft`` in a process that may use AVX2 and not VNNI.
+
+    Returns: whether that was done; it is not on a processor that is not x86.
+
+    Errors: ExportError with what that process says when a golden frame is not reproduced.
+    """
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return False
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / draft.path.name
+        write_bundle(path, draft.manifest, draft.files)
+        done = subprocess.run(
+            [sys.executable, "-m", "edgead", "verify", str(path), *_INT8],
+            env={**os.environ, LIMIT: "AVX2"},
+            capture_output=True,
+            text=True,
+        )
+    if done.returncode:
+        raise ExportError(
+            "a processor with AVX2 and without VNNI does not reproduce the golden frames in int8: "
+            f"{_said(done)}. Nothing was written; leave --precision int8 out"
+        )
+    return True
+
+
+def _said(done: subprocess.CompletedProcess[str]) -> str:
+    if not done.stdout:
+        return done.stderr.strip()
+    found = json.loads(done.stdout)
+    return ", ".join(
+        f"the {what} is off by up to {found[f'max_{what}_error']:.3g} (allowed "
+        f"{found['tolerance'][what]:.3g})"
+        for what in ("score", "map")
+    )
+
+
+def _largest_code(
+    decoder: NodeProto, stored: dict[str, TensorProto], made_by: dict[str, NodeProto]
+) -> int:
+    """The largest magnitude of what ``decoder`` may read; 128 for an activation that is not cut."""
+    source = decoder.input[0]
+    if source in stored:
+        return int(np.abs(numpy_helper.to_array(stored[source]).astype(np.int32)).max(initial=0))
+    coder = made_by[source]
+    clip = made_by.get(coder.input[0])
+    if clip is None or clip.op_type != "Clip":
+        return 128
+    lowest, highest, scale = (
+        numpy_helper.to_array(stored[name]) for name in (*clip.input[1:3], coder.input[1])
+    )
+    return int(np.rint(max(-lowest, highest) / scale))

@@ -1,0 +1,152 @@
+"""What ReDi and AGPNet share: they reconstruct features of the same frozen backbone.
+
+The features are compared by level, whitened, and with those of a memory of good images.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from edgead.bundle.entries import Pair
+from edgead.errors import TrainingError
+
+from ..features.backbone import CHANNELS, MEAN, STD
+from ..features.memory import FeatureMemory
+from ..features.networks import upsample
+from ..features.scale import Compared, FeatureScale, border_share, fit_scale
+from ..features.whitening import REGION, LocalWhitening
+from .base import Method, TrainingSet
+from .settings import MethodSettings
+
+# The preset for parts that lie anywhere amid background. What differs at a place says little then,
+# and what was seen at no place says most. [P] docs/methods.md has what was tried
+LOOSE: dict[str, Any] = {
+    "position": False,
+    "quiet_border": True,
+    "memory": 2048,
+    "memory_share": 0.9,
+}
+
+REMEMBERED = sum(CHANNELS[1:])  # channels of what the memory compares, see ``remember``
+Size = tuple[int, int]
+
+
+class BackboneSettings(MethodSettings):
+    """It has whiten, memory, memory_share, position, quiet_border and balance besides."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.memory and not 0 < self.memory_share < 1:
+            raise TrainingError(
+                f"memory_share={self.memory_share} cannot be used; give a share of the map, more "
+                "than 0 and less than 1, or memory=0 for a map without a memory"
+            )
+
+
+class BackboneMethod(Method):
+    """Its pairs are the levels of the backbone, of ``sizes`` (h, w), and the memory.
+
+    whitening, memory: None where they are not used.
+    """
+
+    normalisation = (MEAN, STD)
+    sizes: list[Size]
+    scale: FeatureScale
+    whitening: LocalWhitening | None
+    memory: FeatureMemory | None
+
+    @classmethod
+    def from_settings(cls, settings: dict[str, Any], n_train: int) -> Method:
+        return cls(cls.read(settings), n_train)
+
+    def set_comparison(
+        self, scale: FeatureScale, sizes: list[Size], n_train: int, by_level: bool = True
+    ) -> None:
+        """by_level: whether the levels are compared each by itself, else neither is whitened nor
+        remembered. The memory keeps as many features as the ``n_train`` images have, at most."""
+        config, self.sizes, self.scale = self.config, sizes, scale
+        whiten = config.whiten and by_level
+        height = config.size[0]
+        self.whitening = make_whitening(sizes, height, config.quiet_border) if whiten else None
+        kept = min(config.memory, n_train * math.prod(sizes[1])) if by_level else 0
+        self.memory = FeatureMemory(kept, REMEMBERED, sizes[1]) if kept else None
+
+    def pairs(self) -> tuple[Pair, ...]:
+        """The memory counts ``memory_share``, of a sum of 1; the levels share the rest alike."""
+        share = self.config.memory_share if self.memory else 0.0
+        weights = [(1 - share) / len(CHANNELS)] * len(CHANNELS)
+        levels = list(zip(CHANNELS, self.sizes, weights, strict=True))
+        if self.memory:
+            levels.append((REMEMBERED, self.sizes[1], share))
+        return tuple(
+            Pair(f"reference_{k}", f"restored_{k}", channels, size, weight)
+            for k, (channels, size, weight) in enumerate(levels)
+        )
+
+    def fit_comparison(
+        self,
+        data: TrainingSet,
+        compared: Callable[[Tensor], Compared],
+        remembered: Callable[[Tensor], Tensor],
+    ) -> None:
+        """Measure on the good images what is usual, and keep features of them.
+
+        The setting ``position`` says whether what is usual is that of each place, or of all of
+        them together. ``compared`` and ``remembered`` give, for indices [n] of the images,
+        (reference, reconstructed) of the levels, and what the memory compares.
+        """
+
+        def pairs(title: str) -> Iterator[Compared]:
+            for part in data.chunks(title):
+                with torch.no_grad():
+                    found = compared(part)
+                yield found
+
+        def features(title: str) -> Iterator[tuple[Tensor, Tensor]]:
+            for part in data.chunks(title):
+                with torch.no_grad():
+                    found = remembered(part)
+                yield part, found
+
+        position = self.config.position
+        if self.whitening is not None:
+            residuals = (differences(*pair) for pair in pairs("residuals of the good images"))
+            self.whitening.fit(residuals, position)
+        else:
+            params = self.map_params() if self.config.balance else None
+            fit_scale(self.scale, pairs, position, params)
+        if self.memory is not None:
+            self.memory.fill(features("features to keep"), len(data))
+            self.memory.fit_gain(features("distances of the good images"), position)
+
+
+def remember(fine: Tensor, coarse: Tensor, quiet_border: bool) -> Tensor:
+    """What the memory compares: smoothed levels of strides 8 and 16 side by side, float32. [P]
+
+    With ``quiet_border`` each counts by its ``border_share``.
+    """
+    if quiet_border:
+        fine, coarse = (x * border_share(x.shape[2:]).to(x) for x in (fine, coarse))
+    if coarse.shape[-1] != fine.shape[-1]:
+        coarse = upsample(coarse)
+    return torch.cat([fine, coarse], dim=1).float()
+
+
+def make_whitening(sizes: list[Size], height: int, quiet_border: bool) -> LocalWhitening:
+    """Squares of ``REGION`` pixels of an image ``height`` high, for levels of ``sizes``.
+
+    Smaller ones where those do not divide it: of 16 pixels for a side that is a multiple of 16
+    alone. There are four times as many then, each with a matrix in the graph.
+    """
+    sides = [math.gcd(REGION * rows // height, rows, columns) for rows, columns in sizes]
+    return LocalWhitening(CHANNELS, sizes, sides, quiet_border)
+
+
+def differences(reference: list[Tensor], reconstructed: list[Tensor]) -> list[Tensor]:
+    """F_X - F_Y of every level, float32."""
+    return [x.float() - y.float() for x, y in zip(reference, reconstructed, strict=True)]

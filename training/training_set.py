@@ -1,0 +1,162 @@
+"""The images that a run learns from: checked, cut into tiles, preprocessed.
+
+A method whose bundle will see frames in tiles learns from tiles of its training images.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from edgead.errors import DataError, InputError
+from edgead.images import read_image
+from edgead.preprocess import Preprocessor, PreprocessParams
+from edgead.tiling import Tiling, plan_tiles
+
+from .data import Parts, Sample, check_images, digest
+from .data.dataset import portable
+from .data.listing import SUFFIXES, images_below
+from .methods.base import Progress
+from .run_record import TrainingOptions
+
+MOST_TILES = 4096
+"""Tiles learnt from, over all images: 3.2 GB of 256 x 256. More of one texture teach little."""
+
+TEXTURES = 128  # at most, evenly chosen: 100 MB at 256x256
+IMAGE_BYTES_IN_MEMORY = 4 << 30  # larger sets are kept in a file of the run, mapped
+IMAGES_FILE = "images.f32"
+
+Piece = tuple[slice, slice]  # rows and columns of a frame
+
+
+def check_parts(parts: Parts, progress: Progress) -> None:
+    """Decode every image, with a progress bar. Errors: DataError."""
+    samples = parts[0] + parts[1]
+    ticks = progress(range(len(samples)), "checking the images")
+    check_images(samples, lambda _done, _all: next(ticks, None))
+    next(ticks, None)  # past the last image, so that the bar ends
+
+
+def note_content(
+    data: dict[str, Any], options: TrainingOptions, parts: Parts, textures: Sequence[Sample]
+) -> None:
+    """Note in ``data``, of a run's record, what its images and textures hold.
+
+    Errors: DataError when a run that is resumed was begun with others.
+    """
+    found = digest(parts[0] + parts[1])
+    if data.setdefault("digest", found) != found:
+        raise DataError(f"the images in {options.data} changed since this run began; train again")
+    found = digest(textures)
+    if textures and data.setdefault("textures_digest", found) != found:
+        raise DataError(
+            f"the pictures in {options.textures} are not those that {options.out} was begun with; "
+            "restore them, give the folder where they are with --textures, or train again"
+        )
+
+
+def choose_textures(folder: Path | None) -> list[Sample]:
+    """Pictures of other things, TEXTURES at most. Errors: DataError for a folder without images."""
+    if folder is None:
+        return []
+    paths = images_below(folder)
+    if not paths:
+        raise DataError(
+            f"--textures {folder} holds no images; give a folder of pictures of other things "
+            f"({SUFFIXES}), or remove the option for textures that are made up"
+        )
+    chosen = paths[:: math.ceil(len(paths) / TEXTURES)]
+    return [Sample(path, name=portable(path.relative_to(folder).as_posix())) for path in chosen]
+
+
+def choose_tiles(
+    parts: Parts, tiling: Tiling | None, map_size: tuple[int, int], seed: int, progress: Progress
+) -> list[list[Piece]]:
+    """For each training image the tiles to learn from: those the runtime would cut.
+
+    Without a tiling all of the image is one tile. Where there are more than ``MOST_TILES``, an
+    equal number of every image, drawn by ``seed``.
+    Errors: DataError that names an image smaller than a tile, also one to calibrate with.
+    """
+    train, calibration = parts
+    if tiling is None:
+        return [[(slice(None), slice(None))] for _ in train]
+    laid = [
+        _tiles_of(sample, tiling, map_size)
+        for sample in progress(train + calibration, "laying the tiles")
+    ]
+    generator = np.random.default_rng(seed)
+    most = max(1, MOST_TILES // len(train))
+    chosen = []
+    for tiles in laid[: len(train)]:
+        kept = generator.permutation(len(tiles))[:most]
+        chosen.append([tiles[index] for index in sorted(kept)])
+    return chosen
+
+
+def _tiles_of(sample: Sample, tiling: Tiling, map_size: tuple[int, int]) -> list[Piece]:
+    height, width = read_image(sample.path).shape[:2]
+    try:
+        plan = plan_tiles(tiling, (height, width), map_size)
+    except InputError as error:
+        raise DataError(f"{sample.path}: {error}") from error
+    tall, wide = tiling.size
+    return [
+        (slice(top, top + tall), slice(left, left + wide))
+        for top in plan.rows.starts
+        for left in plan.columns.starts
+    ]
+
+
+def middle(frame: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
+    """A copy of the piece of ``size`` at the middle of a frame; all of a side that is shorter."""
+    (height, width), (tall, wide) = frame.shape[:2], size
+    top, left = max(0, (height - tall) // 2), max(0, (width - wide) // 2)
+    return frame[top : top + tall, left : left + wide].copy()
+
+
+def load_textures(textures: Sequence[Sample], params: PreprocessParams) -> torch.Tensor:
+    """[M, 3, H, W] float32, preprocessed; empty without any. Errors: InputError."""
+    if not textures:
+        return torch.empty(0)
+    preprocessor = Preprocessor(params)
+    return torch.from_numpy(
+        np.stack([preprocessor.run(read_image(each.path)) for each in textures])
+    )
+
+
+def load_images(
+    samples: Sequence[Sample],
+    tiles: Sequence[Sequence[Piece]],
+    params: PreprocessParams,
+    out: Path,
+    progress: Progress,
+    first: bool,
+) -> torch.Tensor:
+    """[N, 3, H, W] float32, channels last in memory, preprocessed as the runtime does it.
+
+    N: the ``tiles`` of all images together. A set that does not fit into memory lies in one file in
+    ``out``, which the first process fills for all.
+    """
+    shape = (sum(map(len, tiles)), *params.size, 3)
+    count = math.prod(shape)
+    in_memory = 4 * count <= IMAGE_BYTES_IN_MEMORY
+    if in_memory:
+        images = torch.empty(shape)
+    else:
+        images = torch.from_file(str(out / IMAGES_FILE), shared=True, size=count).view(shape)
+    preprocessor = Preprocessor(params)
+    mine = samples if in_memory or first else ()
+    row = 0
+    for sample, pieces in zip(progress(mine, "reading the images"), tiles, strict=False):
+        frame = read_image(sample.path)
+        for piece in pieces:
+            images[row] = torch.from_numpy(preprocessor.run(frame[piece])).permute(1, 2, 0)
+            row += 1
+    return images.permute(0, 3, 1, 2)
