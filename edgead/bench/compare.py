@@ -55,7 +55,9 @@ class Change:
 def read_old(path: Path) -> dict[str, Any]:
     """The JSON object that edgead-bench wrote to ``path``.
 
-    Errors: InputError: no such file, damaged, of another version, measured in batches.
+    Args:
+        path: what --json wrote
+    Raises: InputError: no such file, damaged, of another version, measured in batches.
     """
     try:
         found = json.loads(path.read_bytes())
@@ -69,7 +71,7 @@ def read_old(path: Path) -> dict[str, Any]:
     version = found.get("schema_version") if isinstance(found, dict) else None
     if version is None or (version == SCHEMA and "scopes" not in found):
         raise InputError(
-            f"--compare {path} is JSON, but no result of edgead-bench: expected a file that "
+            f"--compare {path} is JSON, but not a result of edgead-bench: expected a file that "
             f"edgead-bench --json wrote"
         )
     if version != SCHEMA:
@@ -82,7 +84,7 @@ def read_old(path: Path) -> dict[str, Any]:
             raise ValueError("it lacks a scope")
         for samples in _samples(found).values():
             if not samples or not all(0 < float(ms) < math.inf for ms in samples):
-                raise ValueError("its samples are no latencies")
+                raise ValueError("its samples are not latencies")
         _ = list(found["warnings"])
         batch = found["settings"].get("batch", 1)  # an option that edgead-bench once had
         _ = [found[part].get(key) for part, keys in NOTED.items() for key in keys]
@@ -99,7 +101,7 @@ def read_old(path: Path) -> dict[str, Any]:
 
 
 def changes(new: Mapping[str, Any], old: Mapping[str, Any], percent: float) -> Iterator[Change]:
-    """The median and ``percent`` of each scope that both files have."""
+    """The median and ``percent``, in (0, 100], of each scope that both files have."""
     now, then = _samples(new), _samples(old)
     for scope in now:
         for expected in dict.fromkeys((50.0, percent)):

@@ -5,17 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from edgead.bench.closed_loop import END_TO_END, Series, scopes
 from edgead.bench.compare import SCHEMA, Change
 from edgead.bench.open_loop import OpenLoop
 from edgead.bench.samples import Interval, ratio_interval, summary
-from edgead.errors import InputError
 from edgead.monitoring.percentiles import percentile
 
 STAGES = ("preprocess", "copy", "engine", "anomaly_map", "total")
@@ -124,16 +121,3 @@ def to_csv(measured: Sequence[BenchResult]) -> bytes:
         for n, ms in enumerate(one.cold_starts_ms):
             writer.writerow((one.label, "cold", "cold_start", n, ms))
     return stream.getvalue().encode()
-
-
-def target(path: Path, option: str) -> Path:
-    """``path`` if a file can be written there; checked before minutes of measuring are spent."""
-    if path.exists() and not path.is_file() and not path.is_dir():
-        return path  # a pipe or a device, as /dev/stdout
-    if path.is_dir():
-        raise InputError(f"{option} {path} is a folder; give a file in it")
-    if not path.parent.is_dir():
-        raise InputError(f"{option} {path}: there is no folder {path.parent}; make it")
-    if not os.access(path.parent, os.W_OK):
-        raise InputError(f"{option} {path}: no permission to write into {path.parent}; use another")
-    return path

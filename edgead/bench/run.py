@@ -21,6 +21,7 @@ from edgead.bench.open_loop import OpenLoop, open_loop
 from edgead.bench.results import BenchResult
 from edgead.bundle.storage import Bundle, open_bundle
 from edgead.cli.console import Console, count, print_json
+from edgead.cli.options import target_file
 from edgead.cli.signals import Stopping, exit_code, stopping
 from edgead.cpu.processor import cores, processor_name
 from edgead.detector import Detector
@@ -142,7 +143,7 @@ def _check(args: argparse.Namespace) -> None:
     for option in ("json", "csv", "html"):
         path = getattr(args, option)
         if path is not None and path != "-":
-            results.target(Path(path), f"--{option}")
+            target_file(path, f"--{option}")
 
 
 def _read_input(arguments: Sequence[str], bundle: Bundle) -> Input:

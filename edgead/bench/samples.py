@@ -45,6 +45,9 @@ def ratio_interval(
     count ** (1 / 3). ``paired``: sample i of both was measured in the same turn, so both are drawn
     at the same places and what the machine did to a turn cancels. The draw is the same every time.
 
+    Args:
+        above, below: [n] and [m] positive numbers; n = m where ``paired``
+        percent: in (0, 100]
     Source: Politis and Romano, A circular block-resampling procedure, 1992; the block's length:
     Hall, Horowitz and Jing, Biometrika 82, 1995.
     """

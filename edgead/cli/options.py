@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from edgead.errors import InputError
 
 if TYPE_CHECKING:
     from edgead.detector import Detector
@@ -75,3 +79,21 @@ def open_detector(args: argparse.Namespace, bundle: str) -> Detector:
         precision=args.precision,
         digests=args.digests,
     )
+
+
+def target_file(given: str, option: str) -> None:
+    """Refuse a file that cannot be written, before minutes of work are spent on what it is to hold.
+
+    Args:
+        given: the path behind `option`; a pipe or a device, as /dev/stdout, is fine
+    Raises: InputError: a folder, a file in a folder that does not exist or cannot be written to.
+    """
+    path = Path(given)
+    if path.is_dir():
+        raise InputError(f"{option} {path} is a folder; give a file in it")
+    if path.exists() and not path.is_file():
+        return
+    if not path.parent.is_dir():
+        raise InputError(f"{option} {path}: there is no folder {path.parent}; make it")
+    if not os.access(path.parent, os.W_OK):
+        raise InputError(f"{option} {path}: no permission to write into {path.parent}; use another")
