@@ -51,7 +51,7 @@ class Pipeline:
         if hasher is not None:
             hasher.add(self._image, pairs)
         score = float(scores[0])
-        check_finite(score, self._engine)
+        check_finite(score, self._engine.device, self._engine.version)
         kernels = self._engine.kernels
         return PipelineOutput(
             score, maps[0], self._roi, kernels, started, preprocessed, inferred, finished

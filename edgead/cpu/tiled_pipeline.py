@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgead.anomaly_map import AnomalyMap, pool
+from edgead.bundle.roi import ignored_in
 from edgead.bundle.storage import Bundle
 from edgead.engine.digests import Hasher
 from edgead.engine.interface import Engine, Pairs, PipelineOutput, check_finite
@@ -69,7 +70,7 @@ class TiledPipeline:
         self._tiling = tiling
         self._color = color
         self._engine = engine
-        self._plans = TilePlans(bundle)
+        self._plans = TilePlans(tiling, bundle.manifest.map.size, ignored_in(bundle))
         self._lanes = [_Lane(bundle, engine, color) for _ in range(lanes)]
         # Its threads end with this object.
         self._pool = ThreadPoolExecutor(lanes, "tile") if lanes > 1 else None
@@ -95,7 +96,7 @@ class TiledPipeline:
         if roi is not None:
             stitched[roi == 0] = 0.0
         score = pool(stitched, roi, self._map_params)
-        check_finite(score, self._engine)
+        check_finite(score, self._engine.device, self._engine.version)
         finished = perf_counter() - hashing
         share = min(1.0, (finished - started) / float(spent.sum()))  # less than 1 side by side
         preprocessed = started + share * spent[0]

@@ -94,11 +94,11 @@ class FramePipeline(Protocol):
         """Let go of the buffers; what was found stays. A second call does nothing."""
 
 
-def check_finite(score: float, engine: Engine) -> None:
+def check_finite(score: float, device: str, version: str) -> None:
     """Raise DeviceError for a score that is NaN or infinite."""
     if not math.isfinite(score):
         raise DeviceError(
-            f"{engine.device} ({engine.version}) gave features that are not finite (score "
+            f"{device} ({version}) gave features that are not finite (score "
             f"{score}); the frame was valid, so the engine or its memory is at fault: run edgead "
             "verify, export the bundle again if that fails"
         )
