@@ -117,11 +117,11 @@ def encode_png(array: NDArray[Any]) -> bytes:
     return bytes(data.tobytes())
 
 
-def encode_jpeg(image: NDArray[np.uint8]) -> bytes:
-    """JPEG bytes of ``image``, for people: [H, W, 3] BGR, sides up to 65500."""
+def encode_jpeg(image: NDArray[np.uint8], quality: int = 90) -> bytes:
+    """JPEG bytes of ``image``, for people: [H, W] or [H, W, 3] BGR, sides up to 65500."""
     import cv2
 
-    _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 90])
+    _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
     return bytes(data.tobytes())
 
 

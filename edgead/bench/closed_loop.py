@@ -17,9 +17,8 @@ Series = dict[str, "array[float]"]
 
 END_TO_END = "end_to_end"
 
-
-Call = Callable[[list[Frame]], Sequence[Result]]
-"""Scores a list of frames."""
+Call = Callable[[Frame], Result]
+"""Scores a frame."""
 
 
 def closed_loop(
@@ -27,34 +26,30 @@ def closed_loop(
     frames: Sequence[Frame],
     goes_on: Callable[[int], bool],
     *,
-    batch: int = 1,
     clock: Callable[[], float] = perf_counter,
 ) -> list[Series]:
-    """Let every call score the same ``batch`` frames in each turn, as long as ``goes_on(turn)``.
+    """Let every call score the same frame in each turn, as long as ``goes_on(turn)``.
 
     Args:
         calls: what is measured
         frames: taken in order, again and again
         goes_on: asked before each turn, from 0
-        batch: frames of a call
         clock: gives seconds
 
     Returns:
-        A series for each of ``calls``, sample i of all from turn i. With a batch, the sample of a
-        stage is the sum over its frames.
+        A series for each of ``calls``, sample i of all from turn i.
     """
     found: list[Series] = [{END_TO_END: array("d")} for _ in calls]
     turn = 0
     while goes_on(turn):
-        taken = [frames[(turn * batch + k) % len(frames)] for k in range(batch)]
+        frame = frames[turn % len(frames)]
         # Who goes first changes with the turn: the others find warmer caches.
         for place in range(len(calls)):
             index = (turn + place) % len(calls)
             started = clock()
-            results = calls[index](taken)
+            result = calls[index](frame)
             found[index][END_TO_END].append(1e3 * (clock() - started))
-            for stage in results[0].timings_ms:
-                spent_ms = sum(result.timings_ms[stage] for result in results)
+            for stage, spent_ms in result.timings_ms.items():
                 found[index].setdefault(stage, array("d")).append(spent_ms)
         turn += 1
     return found

@@ -56,8 +56,6 @@ def _add_loops(group: argparse._ArgumentGroup) -> None:
     add(group, "--repeats N", "turns (default: %(default)s)", int, default=1000)
     add(group, "--minutes M", "a sustained run of M minutes, per loop", float)
     add(group, "--hz H", "also open loop, H frames per second", float)
-    text = "frames of one score_batch in the closed loop (default: %(default)s, score)"
-    add(group, "--batch N", text, int, default=1)
     text = "calls of each bundle before the first sample (default: %(default)s)"
     add(group, "--warm-up N", text, int, default=20)
     text = "fresh processes, each timed to its first verdict (default: %(default)s)"

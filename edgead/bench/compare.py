@@ -38,11 +38,11 @@ class Change:
     verdict: str
 
 
-def read_old(path: Path, batch: int) -> dict[str, Any]:
+def read_old(path: Path) -> dict[str, Any]:
     """The JSON object that edgead-bench wrote to ``path``.
 
     Raises:
-        InputError: no such file, damaged, of another version, measured with another batch.
+        InputError: no such file, damaged, of another version, measured in batches.
     """
     try:
         found = json.loads(path.read_bytes())
@@ -71,22 +71,22 @@ def read_old(path: Path, batch: int) -> dict[str, Any]:
             if not samples or not all(0 < float(ms) < math.inf for ms in samples):
                 raise ValueError("its samples are not latencies")
         _ = list(found["warnings"])
-        old_batch = found["settings"]["batch"]
+        batch = found["settings"].get("batch", 1)  # an option that edgead-bench once had
         _ = [found[part].get(key) for part, keys in NOTED.items() for key in keys]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
             f"--compare {path} is damaged ({error}): expected a file that edgead-bench --json wrote"
         ) from error
-    if old_batch != batch:
+    if batch != 1:
         raise InputError(
-            f"--compare {path} was measured with --batch {old_batch}, this run has {batch}: their "
-            f"samples are not the same thing; use --batch {old_batch}"
+            f"--compare {path} has samples of {batch} frames each, expected samples of one: "
+            "measure the old bundle again with this version"
         )
     return found  # type: ignore[no-any-return]
 
 
 def changes(new: Mapping[str, Any], old: Mapping[str, Any], percent: float) -> Iterator[Change]:
-    """The median and ``percent`` of each scope that both files have."""
+    """The median and ``percent``, in (0, 100], of each scope that both files have."""
     now, then = _samples(new), _samples(old)
     for scope in now:
         for expected in dict.fromkeys((50.0, percent)):

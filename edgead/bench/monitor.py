@@ -21,7 +21,7 @@ GPU_CLOCKS = tuple(
 
 
 @dataclass(frozen=True)
-class Reading:
+class MachineReading:
     """The machine at one moment.
 
     ``at_s`` since the start; ``rss_mb`` memory of this process, ``cpu_s`` its CPU time;
@@ -42,12 +42,12 @@ class Reading:
     power_mode: str | None = None
 
 
-def read_machine(root: Path, at_s: float, cpu_s: float, process: str = "self") -> Reading:
+def read_machine(root: Path, at_s: float, cpu_s: float, process: str = "self") -> MachineReading:
     """Look at the files below ``root``. Changes nothing.
 
     Args:
         root: "/" but in tests
-        at_s, cpu_s: of the Reading
+        at_s, cpu_s: of the MachineReading
         process: whose memory it is, a number or "self"
     """
     busy_s, machine_s, steal_s = _processor_times(_text(root / "proc/stat"))
@@ -58,7 +58,7 @@ def read_machine(root: Path, at_s: float, cpu_s: float, process: str = "self") -
     gpus = [path for pattern in GPU_CLOCKS for path in root.glob(pattern)]
     core_mhz = {path.parents[1].name: value / 1e3 for path, value in _numbers(cores)}  # from kHz
     gpu_mhz = {path.parent.name: value / 1e6 for path, value in _numbers(gpus)}  # from Hz
-    return Reading(
+    return MachineReading(
         at_s=at_s,
         cpu_s=cpu_s,
         rss_mb=int(rss[1]) * 1024 / 1e6 if rss else None,
@@ -76,7 +76,7 @@ class Monitor:
     """Reads the machine in a thread of its own while a ``with`` block runs."""
 
     def __init__(self, interval_s: float, root: Path = Path("/")) -> None:
-        self.readings: list[Reading] = []
+        self.readings: list[MachineReading] = []
         self._interval_s = interval_s
         self._root = root
         self._done = threading.Event()

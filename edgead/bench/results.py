@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 from edgead.bench.closed_loop import END_TO_END, Series, scopes
 from edgead.bench.compare import SCHEMA, Change
-from edgead.bench.monitor import Reading
+from edgead.bench.monitor import MachineReading
 from edgead.bench.open_loop import OpenLoop
 from edgead.bench.samples import Interval, ratio_interval, summary
 from edgead.bench.trust import rss_growth_mb
-from edgead.errors import InputError
 from edgead.monitoring.percentiles import percentile
 
 STAGES = ("preprocess", "copy", "engine", "anomaly_map", "total")
@@ -93,7 +90,7 @@ def add_ratios(measured: Sequence[BenchResult]) -> None:
         }
 
 
-def report(measured: Sequence[BenchResult], readings: Sequence[Reading]) -> dict[str, Any]:
+def report(measured: Sequence[BenchResult], readings: Sequence[MachineReading]) -> dict[str, Any]:
     """The whole JSON object: the first bundle's keys, ``machine``, and the others ``beside``."""
     machine = {
         "readings": [asdict(reading) for reading in readings],
@@ -121,19 +118,3 @@ def to_csv(measured: Sequence[BenchResult]) -> bytes:
         for n, ms in enumerate(one.cold_starts_ms):
             writer.writerow((one.label, "cold", "cold_start", n, ms))
     return stream.getvalue().encode()
-
-
-def check_target(path: Path, option: str) -> None:
-    """Refuse a path that cannot be written, before minutes of measuring are spent.
-
-    Raises:
-        InputError: a folder, or no permission, or no folder for it.
-    """
-    if path.is_dir():
-        raise InputError(f"{option} {path} is a folder; give a file in it")
-    if path.exists() and not path.is_file():
-        return  # a pipe or a device, as /dev/stdout
-    if not path.parent.is_dir():
-        raise InputError(f"{option} {path}: there is no folder {path.parent}; make it")
-    if not os.access(path.parent, os.W_OK):
-        raise InputError(f"{option} {path}: no permission to write into {path.parent}; use another")

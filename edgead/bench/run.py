@@ -15,14 +15,14 @@ from time import perf_counter
 from typing import Any, NamedTuple
 
 from edgead.bench import compare, results, text, trust
-from edgead.bench.closed_loop import END_TO_END, Call, Frame, closed_loop
+from edgead.bench.closed_loop import END_TO_END, Frame, closed_loop
 from edgead.bench.cold_start import cold_start
-from edgead.bench.monitor import Monitor, Reading
+from edgead.bench.monitor import MachineReading, Monitor
 from edgead.bench.open_loop import OpenLoop, open_loop
 from edgead.bench.results import BenchResult
 from edgead.bundle.storage import Bundle, open_bundle
 from edgead.cli.console import Console, count, print_json
-from edgead.cli.options import COLOR
+from edgead.cli.options import COLOR, target_file
 from edgead.cli.signals import Stopping, stopping
 from edgead.cpu.processor import cores, processor_name
 from edgead.detector import Detector
@@ -57,7 +57,7 @@ def run(args: Namespace) -> int:
     """Measure; see the command's docstring for the exit code."""
     console = Console(json_on_stdout=args.json == "-")
     _check(args)
-    old = compare.read_old(Path(args.compare), args.batch) if args.compare else None
+    old = compare.read_old(Path(args.compare)) if args.compare else None
     bundles = [open_bundle(name) for name in args.bundles]
     given = _read_input(args.images, bundles[0])
     subjects = _open(bundles, args)
@@ -96,7 +96,6 @@ def _next_command(args: Namespace) -> str:
         "--precision": args.precision or [],
         "--threads": args.threads or [],
         "--color": [args.color] if args.color != COLOR else [],
-        "--batch": [args.batch] if args.batch > 1 else [],
         "--hz": [f"{args.hz:g}"] if args.hz is not None else [],
     }
     settings = "".join(f" {shlex.join([o, str(v)])}" for o, values in kept.items() for v in values)
@@ -109,7 +108,7 @@ def _next_command(args: Namespace) -> str:
 
 def _check(args: Namespace) -> None:
     """Refuse at the entry point what could only fail, or mean nothing, after minutes."""
-    for option, least in (("repeats", 1), ("batch", 1), ("warm_up", 0), ("cold_starts", 0)):
+    for option, least in (("repeats", 1), ("warm_up", 0), ("cold_starts", 0)):
         value, name = getattr(args, option), option.replace("_", "-")
         if value < least:
             raise InputError(f"--{name} {value}: expected a whole number of at least {least}")
@@ -139,7 +138,7 @@ def _check(args: Namespace) -> None:
     for option in ("json", "csv", "html"):
         path = getattr(args, option)
         if path is not None and path != "-":
-            results.check_target(Path(path), f"--{option}")
+            target_file(path, f"--{option}")
 
 
 def _read_input(arguments: Sequence[str], bundle: Bundle) -> Input:
@@ -206,7 +205,6 @@ def _describe(subject: Subject, given: Input, args: Namespace) -> BenchResult:
         "device": asked["device"],
         "threads": asked["threads"],
         "color": args.color,
-        "batch": args.batch,
         "repeats": None if args.minutes else args.repeats,
         "minutes": args.minutes,
         "hz": args.hz,
@@ -238,9 +236,8 @@ def _measure(
 
     A signal ends it after the call in work. One turn of the closed loop is always made.
     """
-    frames, batch = given.frames, args.batch
-    calls = [_call(subject.detector, batch) for subject in subjects]
-    closed_loop(calls, frames, lambda turn: turn < args.warm_up and not came(), batch=batch)
+    frames, calls = given.frames, [subject.detector.score for subject in subjects]
+    closed_loop(calls, frames, lambda turn: turn < args.warm_up and not came())
     # A sustained run that is an open loop keeps --repeats.
     timed = args.minutes is not None and args.hz is None
     end_s = perf_counter() + 60 * args.minutes if timed else math.inf
@@ -249,7 +246,7 @@ def _measure(
     def goes_on(turn: int) -> bool:
         return turn == 0 or (turn < turns and perf_counter() < end_s and not came())
 
-    series = closed_loop(calls, frames, goes_on, batch=batch)
+    series = closed_loop(calls, frames, goes_on)
     for one, found in zip(measured, series, strict=True):
         one.series = found
     results.add_ratios(measured)
@@ -261,12 +258,6 @@ def _measure(
 
 def _serve(detector: Detector, frames: Sequence[Frame]) -> Callable[[int], object]:
     return lambda number: detector.score(frames[number % len(frames)])
-
-
-def _call(detector: Detector, batch: int) -> Call:
-    if batch > 1:
-        return detector.score_batch
-    return lambda frames: [detector.score(frames[0])]
 
 
 def _open_frames(args: Namespace) -> int:
@@ -308,7 +299,7 @@ def _check_budget(console: Console, args: Namespace, measured: Sequence[BenchRes
             scope, found = "open loop", one.open_loop.percentile_ms(args.percentile)
         else:
             samples = one.scopes[END_TO_END]
-            scope, found = "end to end", percentile(samples, args.percentile) / args.batch
+            scope, found = "end to end", percentile(samples, args.percentile)
         verdict = console.paint("within", "green")
         if found > args.budget_ms:
             code, verdict = OVER_BUDGET, console.paint("over", "red")
@@ -321,7 +312,10 @@ def _check_budget(console: Console, args: Namespace, measured: Sequence[BenchRes
 
 
 def _write(
-    console: Console, args: Namespace, measured: Sequence[BenchResult], readings: Sequence[Reading]
+    console: Console,
+    args: Namespace,
+    measured: Sequence[BenchResult],
+    readings: Sequence[MachineReading],
 ) -> None:
     whole = results.report(measured, readings)
 

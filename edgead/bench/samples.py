@@ -45,7 +45,7 @@ def ratio_interval(
     count ** (1 / 3). The draw is the same every time.
 
     Args:
-        above, below: [n], [m] milliseconds
+        above, below: [n] and [m] positive numbers; n = m where ``paired``
         percent: in (0, 100]
         paired: sample i of both was measured in the same turn, so both are drawn at the same places
             and what the machine did to a turn cancels

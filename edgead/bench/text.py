@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgead.bench.monitor import Reading
+from edgead.bench.monitor import MachineReading
 from edgead.bench.results import SCOPES, BenchResult
 from edgead.bench.samples import PERCENTILES, summary
 from edgead.bench.trust import rss_growth_mb
@@ -13,7 +13,9 @@ from edgead.cli.console import Console, count, table
 HEAD = ("p50", "p90", "p99", "p99.9", "max", "mean")
 
 
-def tell(console: Console, measured: Sequence[BenchResult], readings: Sequence[Reading]) -> None:
+def tell(
+    console: Console, measured: Sequence[BenchResult], readings: Sequence[MachineReading]
+) -> None:
     """A table for each bundle, then the machine, ratios, changes and warnings."""
     for one in measured:
         console.say()
@@ -27,7 +29,7 @@ def tell(console: Console, measured: Sequence[BenchResult], readings: Sequence[R
         console.say(f"{console.paint('doubt', 'yellow')}  {line}")
 
 
-def machine_lines(readings: Sequence[Reading]) -> list[str]:
+def machine_lines(readings: Sequence[MachineReading]) -> list[str]:
     """Memory, CPU time, heat and clocks, from the first reading to the last."""
     first, last = readings[0], readings[-1]
     spent, passed = last.cpu_s - first.cpu_s, last.at_s - first.at_s
@@ -79,8 +81,7 @@ def changes_lines(one: BenchResult) -> list[str]:
 
 def rows(one: BenchResult) -> list[tuple[str, ...]]:
     """The table of one bundle, its head first; columns 1 to 7 are numbers."""
-    batch, loop = one.settings["batch"], one.open_loop
-    per = "frame" if batch == 1 else f"{batch} frames"
+    loop = one.open_loop
     series: list[tuple[str, Sequence[float], str]] = [
         *((name, samples, f"scope: {SCOPES[name]}") for name, samples in one.scopes.items()),
         *((f"  {name}", samples, "stage") for name, samples in one.stages.items()),
@@ -88,7 +89,7 @@ def rows(one: BenchResult) -> list[tuple[str, ...]]:
     if loop is not None:
         series.append(("open loop", loop.latency_ms, "scope: arrival to result"))
         series.append(("  queue age", loop.queue_age_ms, "arrival to start"))
-    found: list[tuple[str, ...]] = [(f"ms per {per}", *HEAD, "samples", "")]
+    found: list[tuple[str, ...]] = [("ms per frame", *HEAD, "samples", "")]
     for name, samples, scope in series:
         values = summary(samples)
         cells = (f"{values[key]:.3f}" for key in (*PERCENTILES, "max_ms", "mean_ms"))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgead.bench.monitor import Reading
+from edgead.bench.monitor import MachineReading
 from edgead.bench.samples import PERCENTILES, ratio_interval
 from edgead.monitoring.percentiles import percentile, rank
 
@@ -47,7 +47,7 @@ def of_frames(frames: Sequence[NDArray[Any]]) -> Iterator[str]:
         )
 
 
-def of_machine(readings: Sequence[Reading], kept_mb: float = 0.0) -> Iterator[str]:
+def of_machine(readings: Sequence[MachineReading], kept_mb: float = 0.0) -> Iterator[str]:
     """Warnings about the time from the first reading to the last.
 
     Args:
@@ -71,7 +71,7 @@ def of_machine(readings: Sequence[Reading], kept_mb: float = 0.0) -> Iterator[st
         )
 
 
-def rss_growth_mb(readings: Sequence[Reading]) -> float | None:
+def rss_growth_mb(readings: Sequence[MachineReading]) -> float | None:
     """Growth of memory after the first minute; None in shorter runs.
 
     The median of the last minute less that of the first one after it, or of the halves of what is
@@ -130,7 +130,7 @@ def _drift(name: str, values: NDArray[np.float64]) -> Iterator[str]:
         )
 
 
-def _others(first: Reading, last: Reading) -> Iterator[str]:
+def _others(first: MachineReading, last: MachineReading) -> Iterator[str]:
     """Other processes and the hypervisor, by what /proc/stat counted between two readings."""
     names = ("machine_busy_s", "machine_s", "steal_s")
     pairs = [(getattr(first, name), getattr(last, name)) for name in names]

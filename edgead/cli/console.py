@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Any, TextIO
 
 _STYLES = {"red": "31", "green": "32", "yellow": "33", "bold": "1", "dim": "2"}
@@ -60,3 +61,25 @@ def count(number: int, noun: str) -> str:
 def percent(rate: float) -> str:
     """A rate as people write it: ``5 %``, ``0.21 %``."""
     return f"{100 * rate:.3g} %"
+
+
+def progress_line(verb: str) -> Callable[[int, int], None]:
+    """Progress on stderr: one line that is redrawn on a terminal, else a line per quarter.
+
+    Returns: a function to call with (done, total) after each of the things that `verb` is done to.
+    """
+    terminal = sys.stderr.isatty()
+    started = last = time.monotonic()
+
+    def show(done: int, total: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if terminal and (done == total or now - last > 0.1):
+            last = now
+            left = (now - started) / done * (total - done)
+            end = "\n" if done == total else ""
+            print(f"\r{verb} {done}/{total}, {left:.0f} s left ", end=end, file=sys.stderr)
+        elif not terminal and (done * 4 // total) > ((done - 1) * 4 // total):
+            print(f"{verb} {done}/{total}", file=sys.stderr)
+
+    return show

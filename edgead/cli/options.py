@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
+from pathlib import Path
 from typing import Any
+
+from edgead.errors import InputError
 
 COLOR, DEVICE = "bgr", "auto"  # defaults
 
@@ -68,3 +72,23 @@ def detector_settings(args: argparse.Namespace) -> dict[str, Any]:
     """The arguments of ``Detector`` that the options of ``add_detector`` ask for."""
     names = ("device", "color", "false_reject_rate", "threads", "precision", "digests")
     return {name: getattr(args, name) for name in names}
+
+
+def target_file(given: str, option: str) -> None:
+    """Refuse a file that cannot be written, before minutes of work are spent on its content.
+
+    Args:
+        given: the path behind `option`; a pipe or a device, as /dev/stdout, is fine
+
+    Raises:
+        InputError: a folder, a file in a folder that does not exist or cannot be written to.
+    """
+    path = Path(given)
+    if path.is_dir():
+        raise InputError(f"{option} {path} is a folder; give a file in it")
+    if path.exists() and not path.is_file():
+        return
+    if not path.parent.is_dir():
+        raise InputError(f"{option} {path}: there is no folder {path.parent}; make it")
+    if not os.access(path.parent, os.W_OK):
+        raise InputError(f"{option} {path}: no permission to write into {path.parent}; use another")

@@ -24,7 +24,7 @@ from edgead.errors import DeviceError
 from edgead.nvidia.kernels import PRECISION
 from edgead.serving.choice import obstacle
 from edgead.serving.open_engine import open_engine
-from edgead.serving.qualification import GoldenCheck, causes, changed_verdicts, measure
+from edgead.serving.qualification import GoldenCheck, causes, changed_verdicts, check_golden
 
 EXAMPLE = """\
   edgead verify cell.edgead            after copying a bundle, or after an update of OpenVINO
@@ -108,7 +108,7 @@ def _verify(bundle: Bundle, args: argparse.Namespace, console: Console) -> Itera
 def _measure(bundle: Bundle, device: str, precision: str | None, threads: int | None) -> Verified:
     started = perf_counter()
     engine = open_engine(bundle, device, threads, precision=precision)
-    checks = measure(bundle, engine)
+    checks = check_golden(bundle, engine)
     spent = perf_counter() - started
     return Verified(engine, checks, changed_verdicts(bundle, engine.precision, checks), spent)
 

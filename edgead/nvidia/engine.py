@@ -79,7 +79,7 @@ class TensorRTEngine:
         self.plan = LoadedPlan(library, found, memory, _tensors(bundle))
         self.device = self.plan.device
         self.version = self.plan.version
-        self.pairs = tuple((pair.reference, pair.restored) for pair in bundle.manifest.pairs)
+        self._pairs = [(pair.reference, pair.restored) for pair in bundle.manifest.pairs]
 
     def __repr__(self) -> str:
         return f"TensorRTEngine({self.device}, {self.precision}, {self.version})"
@@ -89,7 +89,7 @@ class TensorRTEngine:
 
         Errors: DeviceError when the device is out of memory or fails.
         """
-        return TensorRTSession(self)
+        return TensorRTSession(self.plan, self._pairs)
 
 
 class TensorRTSession:
@@ -99,12 +99,11 @@ class TensorRTSession:
     device, see ``CudaPipeline``.
     """
 
-    def __init__(self, engine: TensorRTEngine) -> None:
-        self._memory = engine.plan.memory
-        tensors = engine.plan.tensors
+    def __init__(self, plan: LoadedPlan, pairs: list[tuple[str, str]]) -> None:
+        self._memory, tensors = plan.memory, plan.tensors
         with self._memory.current():
             self._stream = self._memory.stream()
-            self._execution = Execution(engine.plan)
+            self._execution = Execution(plan)
             self._host = {
                 name: self._memory.pinned(4 * math.prod(shape)) for name, shape in tensors.items()
             }
@@ -114,7 +113,7 @@ class TensorRTSession:
         }
         self._input = next(iter(views))
         self.image = views[self._input]
-        self._pairs: Pairs = [(views[a], views[b]) for a, b in engine.pairs]
+        self._pairs: Pairs = [(views[a], views[b]) for a, b in pairs]
 
     def infer(self) -> Pairs:
         """Run the graph on ``image``; the views are valid until the next ``infer``.

@@ -21,7 +21,7 @@ from edgead.bundle.storage import Bundle
 from edgead.calibration import threshold
 from edgead.detector import Detector
 from edgead.serving.open_engine import open_engine
-from edgead.serving.qualification import measure
+from edgead.serving.qualification import check_golden
 
 from ..compare import spread
 from ..variants import engine_path
@@ -128,7 +128,7 @@ def judge(
     good = ~shown.painted
     sized = [metrics.resize_mask(m, v.shape) for m, v in zip(shown.masks, exact.maps, strict=True)]
     pixels = np.concatenate([mask.ravel() for mask in sized])
-    checks = measure(bundle, open_engine(bundle, "cpu", precision="int8"))
+    checks = check_golden(bundle, open_engine(bundle, "cpu", precision="int8"))
     gaps = np.abs(exact.scores - coarse.scores)[good]
     map_gaps = [float(np.abs(a - b).max()) for a, b in zip(exact.maps, coarse.maps, strict=True)]
     largest = max(float(gaps.max()), *(check.score_difference for check in checks))

@@ -138,20 +138,12 @@ def test_precisions_are_measured_side_by_side(bench, bundle_copy, add_int8, imag
 
 
 def test_what_comes_next_keeps_the_settings(bench, bundle_dir, images):
-    words = ("--images", images, "--threads", 1, "--threads", 2, "--batch", 2)
-    asked = "edgead-bench {} --images {} --threads 1 --threads 2 --batch 2 --hz {}"
+    words = ("--images", images, "--threads", 1, "--threads", 2)
+    asked = "edgead-bench {} --images {} --threads 1 --threads 2 --hz {}"
     last = bench(bundle_dir, *words)[1].splitlines()[-1]
     assert last == "next   " + asked.format(bundle_dir, images, 30)
     last = bench(bundle_dir, *words, "--hz", 500)[1].splitlines()[-1]
     assert last == "next   " + asked.format(bundle_dir, images, 500) + " --minutes 10"
-
-
-def test_a_batch_is_one_sample(bench, bundle_dir, tmp_path):
-    path = tmp_path / "b.json"
-    _, out, _ = bench(bundle_dir, "--batch", 4, "--json", path)
-    found = json.loads(path.read_text())
-    assert len(found["scopes"]["end_to_end"]["samples_ms"]) == 3
-    assert "ms per 4 frames" in out
 
 
 @pytest.mark.parametrize(
@@ -212,7 +204,6 @@ def test_a_cold_start_that_stands_still_is_killed_and_named(tmp_path, monkeypatc
         (["--percentile", "101"], "--percentile 101: expected a number above 0, at most 100"),
         (["--percentile", "0"], "--percentile 0"),
         (["--repeats", "0"], "--repeats 0: expected a whole number of at least 1"),
-        (["--batch", "0"], "--batch 0"),
         (["--warm-up", "-1"], "--warm-up -1"),
         (["--cold-starts", "-1"], "--cold-starts -1"),
         (["--budget-ms", "0"], "--budget-ms 0"),

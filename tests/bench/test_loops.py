@@ -145,25 +145,30 @@ def test_turns_share_frames_and_take_turns_at_being_first():
     clock = iter(range(100)).__next__
 
     def call(name, spent):
-        def score(frames):
-            seen.append((name, [int(f[0]) for f in frames]))
-            return [result(preprocess=spent, engine=2 * spent) for _ in frames]
+        def score(frame):
+            seen.append((name, int(frame[0])))
+            return result(preprocess=spent, engine=2 * spent)
 
         return score
 
     frames = [np.array([n]) for n in range(3)]
     first, second = closed_loop(
-        [call("a", 1.0), call("b", 5.0)], frames, lambda turn: turn < 2, batch=2, clock=clock
+        [call("a", 1.0), call("b", 5.0)], frames, lambda turn: turn < 4, clock=clock
     )
-    assert seen == [("a", [0, 1]), ("b", [0, 1]), ("b", [2, 0]), ("a", [2, 0])]
-    assert list(first["preprocess"]) == [2, 2] and list(second["engine"]) == [20, 20]
-    assert list(first["end_to_end"]) == [1000, 1000]  # the clock goes on by a second a look
-    assert scopes(second) == {"network": [20, 20], "end_to_end": [1000, 1000]}
+    assert seen == [
+        *[("a", 0), ("b", 0)],
+        *[("b", 1), ("a", 1)],
+        *[("a", 2), ("b", 2)],
+        *[("b", 0), ("a", 0)],
+    ]
+    assert list(first["preprocess"]) == [1] * 4 and list(second["engine"]) == [10] * 4
+    assert list(first["end_to_end"]) == [1000] * 4  # the clock goes on by a second a look
+    assert scopes(second) == {"network": [10] * 4, "end_to_end": [1000] * 4}
 
 
 def test_copies_are_a_scope_where_an_engine_has_them():
     series = closed_loop(
-        [lambda frames: [result(engine=3.0, copy=0.5)]], [np.array([1])], lambda turn: turn < 1
+        [lambda frame: result(engine=3.0, copy=0.5)], [np.array([1])], lambda turn: turn < 1
     )[0]
     assert scopes(series)["copies"] == [3.5]
     assert list(scopes(series)) == ["network", "copies", "end_to_end"]

@@ -100,7 +100,7 @@ def test_a_joined_tensor_is_why_graphs_are_taken_apart(made: Callable[[str], Mad
 
 @pytest.mark.parametrize("name", sorted(METHODS))
 def test_tensorrt_rtx_builds_it_in_int8(name: str, made: Callable[[str], Made]) -> None:
-    from edgead.nvidia.plans.builder import Graph, build_plan
+    from edgead.nvidia.plans.builder import OnnxGraph, build_plan
     from edgead.nvidia.plans.library import find_library, installed
 
     if not installed("rtx"):
@@ -111,7 +111,7 @@ def test_tensorrt_rtx_builds_it_in_int8(name: str, made: Callable[[str], Made]) 
         for pair in method.pairs()
         for name in (pair.reference, pair.restored)
     }
-    graph = Graph(model, ("image", (3, *SIZE)), outputs)
+    graph = OnnxGraph(model, ("image", (3, *SIZE)), outputs)
     built = build_plan(graph, find_library("rtx"), "int8", capabilities=(89,))
     assert built.plan
     assert Counter(built.census.products)["int8"] == len(free)

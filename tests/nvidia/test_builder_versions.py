@@ -10,13 +10,13 @@ import pytest
 from simulated_builder import Layer, Simulation, Tensor
 
 from edgead.errors import CancelledError, DeviceError, InputError
-from edgead.nvidia.plans.builder import Built, Graph, build_plan
+from edgead.nvidia.plans.builder import Built, OnnxGraph, build_plan
 from edgead.nvidia.plans.census import count_layers
 from edgead.nvidia.plans.library import Library
 from edgead.nvidia.plans.log import BuildLog
 from edgead.nvidia.plans.plan import BuildOptions
 
-GRAPH = Graph(b"onnx", ("image", (3, 8, 8)), {"out": (8, 8, 8)})
+GRAPH = OnnxGraph(b"onnx", ("image", (3, 8, 8)), {"out": (8, 8, 8)})
 NO_DRIVER = "CUDA initialization failure with error: 35"
 VERSIONS = (8, 10, 11)
 

@@ -9,14 +9,12 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
-import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgead.cli.console import Console, percent, print_json, table
-from edgead.cli.options import add_engine, add_false_reject_rate
+from edgead.cli.console import Console, percent, print_json, progress_line, table
+from edgead.cli.options import add_engine, add_false_reject_rate, target_file
 from edgead.errors import InputError
 from edgead.files import write_file
 
@@ -59,7 +57,10 @@ def run(args: argparse.Namespace) -> int:
     from edgead.detector import Detector
 
     console = Console(json_on_stdout=args.json == "-")
-    _check_targets(args.json, args.report)
+    if args.report is not None and Path(args.report).exists() and not Path(args.report).is_dir():
+        raise InputError(f"--report {args.report} is a file; give a folder (it may be a new one)")
+    if args.json not in (None, "-"):
+        target_file(args.json, "--json")
     dataset = open_dataset(
         args.data, purpose="evaluate", layout=args.layout, category=args.category
     )
@@ -81,41 +82,6 @@ def run(args: argparse.Namespace) -> int:
     _write(console, evaluation, args)
     console.next(_next_command(args))
     return 0
-
-
-def progress_line(verb: str) -> Callable[[int, int], None]:
-    """Progress on stderr: one line that is redrawn on a terminal, else a line per quarter."""
-    terminal = sys.stderr.isatty()
-    started = last = time.monotonic()
-
-    def show(done: int, total: int) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if terminal and (done == total or now - last > 0.1):
-            last = now
-            left = (now - started) / done * (total - done)
-            end = "\n" if done == total else ""
-            print(f"\r{verb} {done}/{total}, {left:.0f} s left ", end=end, file=sys.stderr)
-        elif not terminal and (done * 4 // total) > ((done - 1) * 4 // total):
-            print(f"{verb} {done}/{total}", file=sys.stderr)
-
-    return show
-
-
-def _check_targets(json_file: str | None, report: str | None) -> None:
-    """Refuse what could not be written before minutes of scoring are spent."""
-    if report is not None and Path(report).exists() and not Path(report).is_dir():
-        raise InputError(f"--report {report} is a file; give a folder (it may be a new one)")
-    if json_file is None or json_file == "-":
-        return
-    if Path(json_file).is_dir():
-        raise InputError(
-            f"--json {json_file} is a folder; give a file, as {json_file}/metrics.json"
-        )
-    if not Path(json_file).parent.is_dir():
-        raise InputError(
-            f"--json {json_file}: there is no folder {Path(json_file).parent}; make it"
-        )
 
 
 def _print_figures(console: Console, evaluation: Evaluation) -> None:

@@ -11,7 +11,7 @@ import os
 import shlex
 from pathlib import Path
 
-from edgead.cli.console import Console, count
+from edgead.cli.console import Console, count, progress_line
 from edgead.errors import InputError
 from edgead.images import read_image
 
@@ -41,7 +41,6 @@ def run(args: argparse.Namespace) -> int:
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
     from ..data.video import Clip, extract
-    from .evaluate import progress_line
 
     labels = args.labels or [None] * len(args.videos)
     if len(labels) != len(args.videos):

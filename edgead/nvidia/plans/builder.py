@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edgead.errors import DeviceError, InputError
-from edgead.nvidia.plans.api import Builder, Config, Layer, Network, Parser, TensorRT
+from edgead.nvidia.plans.api import Builder, Config, Layer, Network, OnnxParser, TensorRT
 from edgead.nvidia.plans.census import (
     NetworkCensus,
     check_precision,
@@ -43,7 +43,7 @@ PRECISIONS = ("float32", "float16", "int8")
 
 
 @dataclass(frozen=True)
-class Graph:
+class OnnxGraph:
     """What is to be built. ``image``: name and (3, height, width) of the only input;
     ``outputs``: name to (channels, height, width). All float32, with a free batch axis in front.
     """
@@ -68,7 +68,7 @@ class Built:
 
 
 def build_plan(
-    graph: Graph,
+    graph: OnnxGraph,
     library: Library,
     precision: str,
     *,
@@ -105,7 +105,9 @@ def build_plan(
         raise
 
 
-def _build(job: _Job, graph: Graph, capabilities: tuple[int, ...], timing_cache: bytes) -> Built:
+def _build(
+    job: _Job, graph: OnnxGraph, capabilities: tuple[int, ...], timing_cache: bytes
+) -> Built:
     started = time.perf_counter()
     library, watch = job.library, job.watch
     builder = job.builder()
@@ -157,14 +159,14 @@ class _Job:
             raise self.failed("cannot start a build") from error
         return builder
 
-    def parse(self, builder: Builder, graph: Graph) -> Network:
+    def parse(self, builder: Builder, graph: OnnxGraph) -> Network:
         """The network of the graph, held against what the manifest says of it."""
         flag = self.module.NetworkDefinitionCreationFlag
         # TensorRT 8 must be told that the batch is an axis; later ones know no other way.
         mode = getattr(flag, "STRONGLY_TYPED", None) or flag.EXPLICIT_BATCH
         network = builder.create_network(1 << int(mode))
         with collector_waits():
-            parser: Parser = self.module.OnnxParser(network, self.logger)
+            parser: OnnxParser = self.module.OnnxParser(network, self.logger)
         if not parser.parse(graph.onnx):
             raise DeviceError(f"{self.library} cannot read the graph: {_parse_reasons(parser)}")
         _check_interface(network, graph, str(self.library))
@@ -172,7 +174,7 @@ class _Job:
             _type_layers(network, self.module)
         return network
 
-    def config(self, builder: Builder, network: Network, graph: Graph) -> Config:
+    def config(self, builder: Builder, network: Network, graph: OnnxGraph) -> Config:
         config = builder.create_builder_config()
         flags, options = self.module.BuilderFlag, self.options
         # A float32 product is asked for where float16 is too coarse, and TF32 has its mantissa.
@@ -256,7 +258,7 @@ class _Job:
         raise DeviceError(f"{said}; this GPU or this TensorRT does not offer it")
 
 
-def _parse_reasons(parser: Parser) -> str:
+def _parse_reasons(parser: OnnxParser) -> str:
     """What the parser objects to, each with the node and its operator where it names them."""
     reasons = []
     for index in range(parser.num_errors):
@@ -271,7 +273,7 @@ def _parse_reasons(parser: Parser) -> str:
     return "; ".join(reasons) or "it gives no reason"
 
 
-def _check_interface(network: Network, graph: Graph, library: str) -> None:
+def _check_interface(network: Network, graph: OnnxGraph, library: str) -> None:
     """The parser reads what it can of damaged bytes, an empty network too; so compare."""
     name, shape = graph.image
     inputs = {t.name: t for t in (network.get_input(i) for i in range(network.num_inputs))}

@@ -20,7 +20,7 @@ from typing import Any, TypedDict
 from edgead.bundle.storage import Bundle
 from edgead.errors import BundleError, DeviceError, InputError
 from edgead.nvidia.devices import capability_of
-from edgead.nvidia.plans.builder import Built, Graph, build_plan
+from edgead.nvidia.plans.builder import Built, OnnxGraph, build_plan
 from edgead.nvidia.plans.cache import Entry, PlanCache, altered, key_of, plans_directory
 from edgead.nvidia.plans.header import check_header, read_header
 from edgead.nvidia.plans.library import NAMES, Library, find_library
@@ -274,13 +274,13 @@ class _Work:
     def _timing(self, key: str) -> bytes:
         return b"" if self.library.flavour == "rtx" else self.cache.timing(key)
 
-    def _graph(self) -> Graph:
+    def _graph(self) -> OnnxGraph:
         manifest = self.bundle.manifest
         outputs: dict[str, tuple[int, int, int]] = {}
         for pair, shape in zip(manifest.pairs, manifest.shapes(), strict=True):
             outputs[pair.reference] = outputs[pair.restored] = shape
         image = (manifest.input_name, (3, *manifest.preprocess_params().size))
-        return Graph(self.onnx, image, outputs)
+        return OnnxGraph(self.onnx, image, outputs)
 
     def _said(self, built: Built) -> dict[str, Any]:
         return {
