@@ -14,6 +14,7 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
+from types import ModuleType
 from typing import NoReturn
 
 from edgead.errors import EdgeadError, MissingExtraError
@@ -104,10 +105,7 @@ def _dispatch(argv: list[str]) -> int:
         parser.error(f"there is no command {name!r}: {hint}")
     try:
         module = importlib.import_module(COMMANDS[name][0])
-        example = f"example:\n{getattr(module, 'EXAMPLE', '')}"
-        parser = Parser(f"edgead {name}", module.__doc__ or "", example)
-        module.add_arguments(parser)
-        return int(module.run(parser.parse_args(rest)))
+        return int(module.run(_command_parser(name, module).parse_args(rest)))
     except ModuleNotFoundError as error:
         extra = extra_of(error.name or "")
         if extra is None:
@@ -126,4 +124,12 @@ def _top_parser() -> Parser:
     epilog = f"commands:\n{listing}\n\n{EXAMPLE}"
     parser = Parser("edgead", description, epilog, "edgead COMMAND …")
     parser.add_argument("--version", action="version", version=f"edgead {__version__}")
+    return parser
+
+
+def _command_parser(name: str, module: ModuleType) -> Parser:
+    """The module gives the arguments, its docstring the description."""
+    example = f"example:\n{getattr(module, 'EXAMPLE', '')}"
+    parser = Parser(f"edgead {name}", module.__doc__ or "", example)
+    module.add_arguments(parser)
     return parser
