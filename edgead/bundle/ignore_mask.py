@@ -10,16 +10,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgead.errors import InputError
 from edgead.preprocess import check_size
-
-if TYPE_CHECKING:
-    pass
 
 Polygon = tuple[tuple[float, float], ...]
 """Corners (x, y) in pixels of the frame, (0, 0) the outer corner of its first pixel."""

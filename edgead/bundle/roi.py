@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from edgead.bundle.storage import Bundle
 from edgead.errors import BundleError, InputError
+from edgead.images import decode_image
 
 # A share of exactly one half must not depend on the rounding of a sum of float64.
 _HALF = 0.5 - 1e-9
@@ -17,13 +18,11 @@ def ignored_in(bundle: Bundle) -> NDArray[np.bool_] | None:
 
     Errors: BundleError for a PNG that cannot be decoded or is of another size.
     """
-    from edgead.images import decode_image
-
     mask = bundle.manifest.ignore
     if mask is None:
         return None
-    name = mask.image
     try:
+        name = mask.image
         return mask.ignored(None if name is None else decode_image(bundle.read(name), name))
     except InputError as error:
         raise BundleError(f"bundle {bundle.path}: {error}") from error
