@@ -35,7 +35,7 @@ from .agpnet_clean_features import CleanFeatures
 from .agpnet_decoder import Decoder, Teacher
 from .agpnet_noise import feature_noise, image_noise, minmax, schedule
 from .backbone_method import LOOSE, BackboneMethod, BackboneSettings, remember
-from .base import Stage, TrainingSet
+from .base import Losses, Stage, TrainingSet
 
 
 @dataclass(frozen=True)
@@ -294,7 +294,7 @@ class AGPNet(BackboneMethod):
         if config.ema and config.noise == "attention" and config.masks != "prior":
             self.teacher = Teacher(self.decoder, config.eta)
 
-        def loss(indices: Tensor, generator: torch.Generator, done: float) -> dict[str, Tensor]:
+        def loss(indices: Tensor, generator: torch.Generator, done: float) -> Losses:
             if self.teacher is not None:
                 self.teacher.follow(self.decoder)
             clean, prior = source(indices)
@@ -312,4 +312,4 @@ class AGPNet(BackboneMethod):
             errors = [F.mse_loss(each, clean) / len(inputs) for each in reconstructed]
             return dict(zip(inputs, errors, strict=True))
 
-        return [self.one_stage(data, self.decoder, loss, prepare=source.prepare)]
+        return [self.stage(data, self.decoder, loss, prepare=source.prepare)]
