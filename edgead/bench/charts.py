@@ -64,7 +64,8 @@ class Axis:
         rough = (high - low) / 6
         power = 10.0 ** math.floor(math.log10(rough))
         step = power * next(m for m in (1, 2, 5, 10) if m * power >= rough)
-        return [step * k for k in range(math.ceil(low / step), math.floor(high / step) + 1)]
+        found = [step * k for k in range(math.ceil(low / step), math.floor(high / step) + 1)]
+        return [tick for tick in found if low <= tick <= high]  # a product may round beyond an end
 
 
 class Chart:
