@@ -14,6 +14,7 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
+from types import ModuleType
 from typing import NoReturn
 
 from edgead.errors import EdgeadError, MissingExtraError
@@ -104,10 +105,7 @@ def _dispatch(argv: list[str]) -> int:
         parser.error(f"there is no command {name!r}: {hint}")
     try:
         module = importlib.import_module(COMMANDS[name][0])
-        example = f"example:\n{getattr(module, 'EXAMPLE', '')}"
-        parser = Parser(f"edgead {name}", module.__doc__ or "", example)
-        module.add_arguments(parser)
-        return int(module.run(parser.parse_args(rest)))
+        return int(module.run(command_parser(name, module).parse_args(rest)))
     except ModuleNotFoundError as error:
         extra = extra_of(error.name or "")
         if extra is None:
@@ -115,6 +113,15 @@ def _dispatch(argv: list[str]) -> int:
         raise MissingExtraError(
             f"edgead {name} needs the package {error.name}, which is not installed: {cure(extra)}"
         ) from error
+
+
+def command_parser(name: str, module: ModuleType) -> Parser:
+    """The parser of one command; its module's docstring is the description."""
+    parser = Parser(
+        f"edgead {name}", module.__doc__ or "", f"example:\n{getattr(module, 'EXAMPLE', '')}"
+    )
+    module.add_arguments(parser)
+    return parser
 
 
 def _top_parser() -> Parser:
