@@ -104,8 +104,8 @@ int anomaly_map_cuda(const AnomalyMapPlan& plan, const void* const* reference,
                      const void* const* restored, int32_t batch, float* map, float* score,
                      void* workspace, void* stream);
 
-// The plan after its memory was copied from `from` to `to`.
-AnomalyMapPlan anomaly_map_plan_moved(const AnomalyMapPlan& plan, const void* from, void* to);
+// The plan after its memory was copied to `memory`.
+AnomalyMapPlan anomaly_map_plan_moved(const AnomalyMapPlan& plan, void* memory);
 
 // The mathematics that both implementations share. (static: see simd.h)
 

@@ -342,32 +342,28 @@ void EDGEAD_EXPORT(anomaly_map)(const AnomalyMapPlan& plan, const void* const* r
                                 const void* const* restored, int32_t batch, float* map,
                                 float* score, void* workspace) {
   const AnomalyMapParams& p = plan.params;
-  const MapWorkspace w = map_workspace_of(p);
+  Arena arena{static_cast<char*>(workspace)};
+  const MapWorkspace w = map_workspace_of(p, arena);
   const bool half = p.type == Type::float16;
   const Distances fill =
       half ? distances_of<uint16_t>(p.distance) : distances_of<float>(p.distance);
-  char* base = static_cast<char*>(workspace);
-  auto at = [&](size_t offset) { return reinterpret_cast<float*>(base + offset); };
-  const float* stretched[kMaxLevels];
   for (int32_t n = 0; n < batch; ++n, map += static_cast<int64_t>(p.height) * p.width) {
     for (int32_t k = 0; k < p.levels; ++k) {
       const AnomalyMapLevel& l = p.level[k];
       const int64_t bytes = static_cast<int64_t>(half ? 2 : 4) * l.channels * l.height * l.width;
       fill(l, p.layout, static_cast<const char*>(reference[k]) + n * bytes,
-           static_cast<const char*>(restored[k]) + n * bytes, at(w.sums), at(w.distances[k]));
-      columns(plan.columns[k], at(w.distances[k]), l.width, l.height, at(w.stretched[k]), w.pitch);
-      stretched[k] = at(w.stretched[k]);
+           static_cast<const char*>(restored[k]) + n * bytes, w.sums, w.distances[k]);
+      columns(plan.columns[k], w.distances[k], l.width, l.height, w.stretched[k], w.pitch);
     }
-    if (p.fusion == Fusion::product && p.sigma > 0.0) {
-      float *product = at(w.product), *across = at(w.product_across);
-      rows(p.levels, plan.rows, stretched, w.pitch, p.fusion, p.width, product, w.pitch);
-      columns(plan.blur_columns, product, w.pitch, p.height, across, w.pitch);
-      rows(1, &plan.blur_rows, &across, w.pitch, p.fusion, p.width, map, p.width);
+    if (w.product != nullptr) {
+      rows(p.levels, plan.rows, w.stretched, w.pitch, p.fusion, p.width, w.product, w.pitch);
+      columns(plan.blur_columns, w.product, w.pitch, p.height, w.product_across, w.pitch);
+      rows(1, &plan.blur_rows, &w.product_across, w.pitch, p.fusion, p.width, map, p.width);
     } else {
-      rows(p.levels, plan.rows, stretched, w.pitch, p.fusion, p.width, map, p.width);
+      rows(p.levels, plan.rows, w.stretched, w.pitch, p.fusion, p.width, map, p.width);
     }
     if (plan.roi != nullptr) ignore(plan.roi, static_cast<int64_t>(p.height) * p.width, map);
-    score[n] = pool(plan, map, reinterpret_cast<uint32_t*>(base + w.keys));
+    score[n] = pool(plan, map, w.keys);
   }
 }
 

@@ -166,9 +166,9 @@ void split(const uint16_t* from, int32_t n, uint16_t* planes, int64_t pitch) {
 void halve(const Task& t, const uint16_t* from, float scale, float bias, float* to) {
   const PreprocessAxis& axis = t.horizontal;
   const int32_t width = t.p.out_width;
-  const I16 left = load_twins<I16>(axis.weight + axis.taps);
-  const I16 right = load_twins<I16>(axis.weight + axis.taps + 2);
-  const U16 flip = all_lanes(1 << 15);            // products want signed samples:
+  const I16 left = load_pairs<I16>(axis.weight + axis.taps);
+  const I16 right = load_pairs<I16>(axis.weight + axis.taps + 2);
+  const U16 flip = all_lanes(1 << 15);            // products need signed samples:
   const int32_t lost = (1 << 15) << kWeightBits;  // 2^15 times the sum of the weights
   auto outputs = [&](int32_t x) {
     const I16 a = reinterpret_cast<I16>(load<U16>(from + 2 * x - 1) ^ flip);
@@ -215,21 +215,15 @@ void halve_rows(const Task& t) {
 void EDGEAD_EXPORT(preprocess)(const PreprocessParams& p, const PreprocessAxis& vertical,
                                const PreprocessAxis& horizontal, const void* frame, void* image,
                                void* workspace) {
-  const Workspace w = workspace_of(p, vertical.taps);
-  char* base = static_cast<char*>(workspace);
-  const Task t{p,
-               vertical,
-               horizontal,
-               layout_of(p, reinterpret_cast<uintptr_t>(frame)),
-               static_cast<const char*>(frame),
-               reinterpret_cast<uint16_t*>(base + w.mid),
-               reinterpret_cast<uint16_t*>(base + w.rest),
-               reinterpret_cast<uint16_t*>(base + w.turned),
-               reinterpret_cast<uint16_t*>(base + w.line) + kMargin,
-               reinterpret_cast<uint16_t*>(base + w.planes) + kMargin,
-               reinterpret_cast<float*>(base + w.pixels),
-               base + w.gathered,
-               image};
+  Arena arena{static_cast<char*>(workspace)};
+  Task t{workspace_of(p, vertical.taps, arena),
+         p,
+         vertical,
+         horizontal,
+         layout_of(p, reinterpret_cast<uintptr_t>(frame)),
+         static_cast<const char*>(frame),
+         image};
+  t.line += kMargin, t.planes += kMargin;
   if (halves_width(t))
     return p.sample_bytes == 1 ? halve_rows<uint8_t>(t) : halve_rows<uint16_t>(t);
   for (int32_t y = 0; y < p.out_height; y += kBlock) {

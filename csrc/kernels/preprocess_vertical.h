@@ -8,14 +8,12 @@
 namespace edgead {
 namespace {
 
-struct Task {
+struct Task : Workspace {
   const PreprocessParams& p;
   const PreprocessAxis &vertical, &horizontal;
   RowLayout row;
   const char* frame;
-  uint16_t *mid, *rest, *turned, *line, *planes;
-  float* pixels;
-  void *gathered, *image;
+  void* image;
 };
 
 // The samples [first, first + n) of row y, packed one after the other.
@@ -42,7 +40,7 @@ struct Rows {
       const char* row = t.frame + t.row.origin + y * t.p.row_stride;
       return reinterpret_cast<const Sample*>(row) + first;
     }
-    Sample* ring = static_cast<Sample*>(t.gathered);
+    Sample* ring = reinterpret_cast<Sample*>(t.gathered);
     for (; end <= y; ++end)
       gather(t, end, first, n, ring + static_cast<size_t>(end % t.vertical.taps) * kChunk);
     return ring + static_cast<size_t>(y % t.vertical.taps) * kChunk;
@@ -173,23 +171,23 @@ void vertical_row(const Task& t, Rows<uint8_t>& rows, int32_t y, uint16_t* mid) 
   for (int32_t k = 0; k < axis.count[y]; ++k)
     bits |= axis.weight[static_cast<size_t>(y) * axis.taps + k];
   const bool low = bits % 64 != 0;
+  uint16_t* rest = reinterpret_cast<uint16_t*>(t.rest);
   for_taps(t, rows, y, [&](bool first, const uint8_t** row, const uint16_t* weight, int32_t taps) {
-    if (low && first) add_some<true, true>(row, weight, taps, rows.n, mid, t.rest);
-    if (low && !first) add_some<false, true>(row, weight, taps, rows.n, mid, t.rest);
-    if (!low && first) add_some<true, false>(row, weight, taps, rows.n, mid, t.rest);
-    if (!low && !first) add_some<false, false>(row, weight, taps, rows.n, mid, t.rest);
+    if (low && first) add_some<true, true>(row, weight, taps, rows.n, mid, rest);
+    if (low && !first) add_some<false, true>(row, weight, taps, rows.n, mid, rest);
+    if (!low && first) add_some<true, false>(row, weight, taps, rows.n, mid, rest);
+    if (!low && !first) add_some<false, false>(row, weight, taps, rows.n, mid, rest);
   });
 }
 
 void vertical_row(const Task& t, Rows<uint16_t>& rows, int32_t y, uint16_t* mid) {
-  uint32_t* acc = reinterpret_cast<uint32_t*>(t.rest);
   for_taps(t, rows, y, [&](bool first, const uint16_t** row, const uint16_t* weight, int32_t taps) {
     if (first)
-      add_some<true>(row, weight, taps, rows.n, acc);
+      add_some<true>(row, weight, taps, rows.n, t.rest);
     else
-      add_some<false>(row, weight, taps, rows.n, acc);
+      add_some<false>(row, weight, taps, rows.n, t.rest);
   });
-  for (int32_t i = 0; i < rows.n; ++i) mid[i] = static_cast<uint16_t>(acc[i] >> 14);
+  for (int32_t i = 0; i < rows.n; ++i) mid[i] = static_cast<uint16_t>(t.rest[i] >> 14);
 }
 
 }  // namespace

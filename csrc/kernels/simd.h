@@ -114,12 +114,12 @@ inline void put(const float* from, int32_t n, uint16_t* to) {
 
 inline U16 all_lanes(uint16_t value) { return U16{} + value; }
 
-// Two values in turns in all lanes.
+// A pair of values in turns in all lanes.
 template <class V, class T>
-inline V load_twins(const T* from) {
-  uint32_t twins;
-  std::memcpy(&twins, from, sizeof twins);
-  return reinterpret_cast<V>(U32{} + twins);
+inline V load_pairs(const T* from) {
+  uint32_t pair;
+  std::memcpy(&pair, from, sizeof pair);
+  return reinterpret_cast<V>(U32{} + pair);
 }
 
 // Per pair of neighbours a[2 i] * b[2 i] + a[2 i + 1] * b[2 i + 1]. (Intrinsics: GCC 12 finds the
