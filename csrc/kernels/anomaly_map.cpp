@@ -14,12 +14,9 @@ struct Row {
   int32_t first = 0;
   std::vector<double> value;
 
+  // The least j comes first.
   void add(int32_t j, double v) {
     if (value.empty()) first = j;
-    if (j < first) {
-      value.insert(value.begin(), first - j, 0.0);
-      first = j;
-    }
     if (j >= first + static_cast<int32_t>(value.size())) value.resize(j - first + 1, 0.0);
     value[j - first] += v;
   }
@@ -75,7 +72,7 @@ struct Operator {
   }
 };
 
-Band band_of(const Operator& op, int32_t group, Arena& arena, bool fill) {
+Band band_of(const Operator& op, int32_t group, Arena<>& arena, bool fill) {
   Band band{op.in, op.out, group, (op.out + group - 1) / group, op.taps(group), 0, 0, 0};
   int32_t* start = arena.take<int32_t>(band.groups);
   int32_t* count = arena.take<int32_t>(band.groups);
@@ -102,20 +99,8 @@ Band band_of(const Operator& op, int32_t group, Arena& arena, bool fill) {
   return band;
 }
 
-// Copies roi as 0 and 1 and counts what it keeps.
-void add_roi(AnomalyMapPlan& plan, const uint8_t* roi, Arena& arena, bool fill) {
-  const int32_t pixels = plan.params.height * plan.params.width;
-  plan.kept = pixels;
-  if (!plan.params.has_roi) return;
-  uint8_t* kept = arena.take<uint8_t>(pixels);
-  plan.roi = kept;
-  if (!fill) return;
-  plan.kept = 0;
-  for (int32_t i = 0; i < pixels; ++i) plan.kept += kept[i] = roi[i] != 0;
-}
-
 // Without `fill` the memory is not touched.
-AnomalyMapPlan lay_out(const AnomalyMapParams& p, const uint8_t* roi, Arena& arena, bool fill) {
+AnomalyMapPlan lay_out(const AnomalyMapParams& p, const uint8_t* roi, Arena<>& arena, bool fill) {
   AnomalyMapPlan plan{};
   plan.params = p;
   const bool sum = p.fusion == Fusion::sum;
@@ -130,32 +115,39 @@ AnomalyMapPlan lay_out(const AnomalyMapParams& p, const uint8_t* roi, Arena& are
     plan.blur_rows = band({p.height, p.height, true, 1.0, p.sigma}, kRowGroup);
     plan.blur_columns = band({p.width, p.width, true, 1.0, p.sigma}, kColumnGroup);
   }
-  add_roi(plan, roi, arena, fill);
+  const int32_t pixels = p.height * p.width;
+  plan.kept = pixels;
+  if (!p.has_roi) return plan;
+  uint8_t* kept = arena.take<uint8_t>(pixels);
+  plan.roi = kept;
+  if (!fill) return plan;
+  plan.kept = 0;
+  for (int32_t i = 0; i < pixels; ++i) plan.kept += kept[i] = roi[i] != 0;
   return plan;
 }
 
 }  // namespace
 
 size_t anomaly_map_plan_bytes(const AnomalyMapParams& params) {
-  Arena arena{nullptr};
+  Arena<> arena{nullptr};
   lay_out(params, nullptr, arena, false);
   return arena.used;
 }
 
 AnomalyMapPlan anomaly_map_plan(const AnomalyMapParams& params, const uint8_t* roi, void* memory) {
-  Arena arena{static_cast<char*>(memory)};
+  Arena<> arena{static_cast<char*>(memory)};
   return lay_out(params, roi, arena, true);
 }
 
 AnomalyMapPlan anomaly_map_plan_moved(const AnomalyMapPlan& plan, void* memory) {
-  Arena arena{static_cast<char*>(memory)};
+  Arena<> arena{static_cast<char*>(memory)};
   AnomalyMapPlan moved = lay_out(plan.params, nullptr, arena, false);
   moved.kept = plan.kept;
   return moved;
 }
 
 size_t anomaly_map_workspace_bytes(const AnomalyMapParams& params) {
-  Arena arena{nullptr};
+  Arena<> arena{nullptr};
   map_workspace_of(params, arena);
   return arena.used;
 }

@@ -6,23 +6,6 @@
 
 namespace edgead {
 
-namespace {
-
-// Deals out pieces of one block of memory, 64-byte aligned; with no block it only counts.
-struct Arena {
-  char* memory;
-  size_t used = 0;
-
-  template <class T>
-  T* take(size_t n) {
-    T* piece = memory == nullptr ? nullptr : reinterpret_cast<T*>(memory + used);
-    used += (n * sizeof(T) + 63) / 64 * 64;
-    return piece;
-  }
-};
-
-}  // namespace
-
 constexpr int32_t kBlock = 16;    // output rows that travel together through the horizontal pass
 constexpr int32_t kChunk = 1536;  // samples of a row that the vertical pass keeps in the L1 cache
 
@@ -48,18 +31,11 @@ static inline RowLayout layout_of(const PreprocessParams& p, uintptr_t frame) {
   // colour frame) reading the gaps too is cheaper than gathering.
   const int64_t distance = p.width == 1 ? span : step;
   row.direct = whole && span <= distance && distance <= 4;
-  if (row.direct) {
-    row.step = static_cast<int32_t>(distance);
-    row.samples = static_cast<int32_t>((p.width - 1) * distance + span);
-    row.origin = channel < 0 ? (p.channels - 1) * p.channel_stride : 0;
-    for (int c = 0; c < p.channels; ++c)
-      row.offset[c] =
-          static_cast<int32_t>(channel < 0 ? (c + 1 - p.channels) * channel : c * channel);
-  } else {
-    row.step = p.channels;
-    row.samples = p.width * p.channels;
-    for (int c = 0; c < p.channels; ++c) row.offset[c] = c;
-  }
+  const int64_t apart = row.direct ? channel : 1, first = apart < 0 ? p.channels - 1 : 0;
+  row.step = row.direct ? static_cast<int32_t>(distance) : p.channels;
+  row.samples = (p.width - 1) * row.step + static_cast<int32_t>(row.direct ? span : p.channels);
+  row.origin = first * p.channel_stride;
+  for (int c = 0; c < p.channels; ++c) row.offset[c] = static_cast<int32_t>((c - first) * apart);
   return row;
 }
 
@@ -77,7 +53,7 @@ struct Workspace {
   char* gathered;    // sample [taps, kChunk], a ring of rows
 };
 
-static inline Workspace workspace_of(const PreprocessParams& p, int32_t taps, Arena& arena) {
+static inline Workspace workspace_of(const PreprocessParams& p, int32_t taps, Arena<>& arena) {
   const size_t samples = static_cast<size_t>(p.width) * 4;  // the widest direct row
   return {arena.take<uint16_t>(kBlock * kChunk),
           arena.take<uint32_t>(kChunk),
@@ -100,7 +76,7 @@ struct MapWorkspace {
   int32_t pitch;                    // width rounded up to whole vectors
 };
 
-static inline MapWorkspace map_workspace_of(const AnomalyMapParams& p, Arena& arena) {
+static inline MapWorkspace map_workspace_of(const AnomalyMapParams& p, Arena<>& arena) {
   MapWorkspace w{};
   w.pitch = (p.width + 31) / 32 * 32;
   const size_t pitch = w.pitch, height = p.height;

@@ -59,7 +59,7 @@ PreprocessAxis preprocess_axis(int32_t in, int32_t out, int32_t* start, int32_t*
 }
 
 size_t preprocess_workspace_bytes(const PreprocessParams& params) {
-  Arena arena{nullptr};
+  Arena<> arena{nullptr};
   workspace_of(params, preprocess_taps(params.height, params.out_height), arena);
   return arena.used;
 }

@@ -30,17 +30,9 @@ std::pair<int, std::string> status() {
   return {0, properties.name};
 }
 
-template <class T>
-Buffer uploaded(const std::vector<T>& from) {
-  return Buffer(from.data(), sizeof(T) * from.size());
-}
-
 struct Axis {
   explicit Axis(const HostAxis& host)
-      : start(uploaded(host.start)),
-        count(uploaded(host.count)),
-        weight(uploaded(host.weight)),
-        axis(host.axis) {
+      : start(host.start), count(host.count), weight(host.weight), axis(host.axis) {
     axis.start = static_cast<const int32_t*>(start.data());
     axis.count = static_cast<const int32_t*>(count.data());
     axis.weight = static_cast<const uint16_t*>(weight.data());
