@@ -78,11 +78,7 @@ def check_false_reject_rate(rate: float, n: int) -> float:
 def images_needed(rate: float) -> int:
     """How many calibration images promise ``rate``: the smallest n with ``1 / (n + 1) <= rate``."""
     n = max(1, math.ceil(1.0 / rate) - 1)
-    while n > 1 and best_false_reject_rate(n - 1) <= rate:
-        n -= 1
-    while best_false_reject_rate(n) > rate:
-        n += 1
-    return n
+    return next(k for k in (max(1, n - 1), n, n + 1) if best_false_reject_rate(k) <= rate)
 
 
 def threshold(scores: Sequence[float], rate: float, tolerance: float = 0.0) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,9 +18,6 @@ IMAGE_SUFFIXES = (
     ".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".pnm"
 )  # fmt: skip
 """File name endings that count as images, lower case; case does not matter in a folder."""
-
-_PNG = b"\x89PNG\r\n\x1a\n"
-_JPEG = b"\xff\xd8\xff"
 
 
 def read_image(path: str | os.PathLike[str]) -> NDArray[Any]:
@@ -45,10 +43,8 @@ def decode_image(data: bytes, name: str) -> NDArray[Any]:
         raise InputError(f"image {name} is an empty file; copy it again")
     frame = None
     if not _cut_short(data):
-        try:
+        with contextlib.suppress(cv2.error):
             frame = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-        except cv2.error:
-            frame = None
     if frame is None or frame.size == 0:
         raise InputError(
             f"image {name} cannot be decoded ({len(data)} bytes): it is truncated, damaged or not "
@@ -67,9 +63,9 @@ def decode_image(data: bytes, name: str) -> NDArray[Any]:
 
 def _cut_short(data: bytes) -> bool:
     """Whether the end mark is missing; some decoders fill the rest with grey and say nothing."""
-    if data.startswith(_JPEG):
+    if data.startswith(b"\xff\xd8\xff"):  # JPEG
         return data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
-    return data.startswith(_PNG) and b"IEND" not in data
+    return data.startswith(b"\x89PNG\r\n\x1a\n") and b"IEND" not in data
 
 
 def list_images(folder: str | os.PathLike[str]) -> list[Path]:
@@ -77,17 +73,16 @@ def list_images(folder: str | os.PathLike[str]) -> list[Path]:
 
     Errors: InputError when there is no such folder. An empty list is the caller's to judge.
     """
-    directory = Path(folder)
     try:
-        entries = sorted(directory.iterdir(), key=lambda entry: entry.name)
+        entries = sorted(Path(folder).iterdir(), key=lambda entry: entry.name)
     except FileNotFoundError as error:
         raise InputError(
-            f"folder {directory} does not exist; expected a folder of images, check the path"
+            f"folder {folder} does not exist; expected a folder of images, check the path"
         ) from error
     except NotADirectoryError as error:
-        raise InputError(f"{directory} is a file; expected a folder of images") from error
+        raise InputError(f"{folder} is a file; expected a folder of images") from error
     except OSError as error:
-        raise InputError(f"cannot list folder {directory}: {error.strerror or error}") from error
+        raise InputError(f"cannot list folder {folder}: {error.strerror or error}") from error
     return [
         entry
         for entry in entries
@@ -105,8 +100,8 @@ def encode_png(array: NDArray[Any]) -> bytes:
     import cv2
 
     image = np.asarray(array)
-    shaped = image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (1, 3))
-    if image.dtype not in (np.uint8, np.uint16) or not shaped or image.size == 0:
+    shaped = image.size and (image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (1, 3)))
+    if image.dtype not in (np.uint8, np.uint16) or not shaped:
         raise InputError(
             f"cannot save shape {image.shape}, {image.dtype} as PNG; "
             f"expected [H, W] or [H, W, 3], uint8 or uint16"
@@ -138,8 +133,6 @@ def expand(arguments: Sequence[str]) -> list[Path]:
 
     :raises InputError: a path that does not exist, a folder without an image: before any scoring
     """
-    from edgead.images import list_images
-
     paths: list[Path] = []
     for argument in arguments:
         path = Path(argument)
@@ -148,14 +141,11 @@ def expand(arguments: Sequence[str]) -> list[Path]:
                 f"{argument or repr('')} does not exist: an image or a folder of images was "
                 "expected"
             )
-        if path.is_dir():
-            found = list_images(path)
-            if not found:
-                raise InputError(
-                    f"{path} holds no image: a folder with PNG, JPEG, … files in it was expected "
-                    f"(folders inside it are not searched)"
-                )
-            paths += found
-        else:
-            paths.append(path)
+        found = list_images(path) if path.is_dir() else [path]
+        if not found:
+            raise InputError(
+                f"{path} holds no image: a folder with PNG, JPEG, … files in it was expected "
+                "(folders inside it are not searched)"
+            )
+        paths += found
     return paths

@@ -59,7 +59,9 @@ PreprocessAxis preprocess_axis(int32_t in, int32_t out, int32_t* start, int32_t*
 }
 
 size_t preprocess_workspace_bytes(const PreprocessParams& params) {
-  return workspace_of(params, preprocess_taps(params.height, params.out_height)).bytes;
+  Arena<> arena{nullptr};
+  workspace_of(params, preprocess_taps(params.height, params.out_height), arena);
+  return arena.used;
 }
 
 }  // namespace edgead

@@ -105,7 +105,7 @@ def _dispatch(argv: list[str]) -> int:
         parser.error(f"there is no command {name!r}: {hint}")
     try:
         module = importlib.import_module(COMMANDS[name][0])
-        return int(module.run(_command_parser(name, module).parse_args(rest)))
+        return int(module.run(command_parser(name, module).parse_args(rest)))
     except ModuleNotFoundError as error:
         extra = extra_of(error.name or "")
         if extra is None:
@@ -113,6 +113,15 @@ def _dispatch(argv: list[str]) -> int:
         raise MissingExtraError(
             f"edgead {name} needs the package {error.name}, which is not installed: {cure(extra)}"
         ) from error
+
+
+def command_parser(name: str, module: ModuleType) -> Parser:
+    """The parser of one command; its module's docstring is the description."""
+    parser = Parser(
+        f"edgead {name}", module.__doc__ or "", f"example:\n{getattr(module, 'EXAMPLE', '')}"
+    )
+    module.add_arguments(parser)
+    return parser
 
 
 def _top_parser() -> Parser:
@@ -124,12 +133,4 @@ def _top_parser() -> Parser:
     epilog = f"commands:\n{listing}\n\n{EXAMPLE}"
     parser = Parser("edgead", description, epilog, "edgead COMMAND …")
     parser.add_argument("--version", action="version", version=f"edgead {__version__}")
-    return parser
-
-
-def _command_parser(name: str, module: ModuleType) -> Parser:
-    """The module gives the arguments, its docstring the description."""
-    example = f"example:\n{getattr(module, 'EXAMPLE', '')}"
-    parser = Parser(f"edgead {name}", module.__doc__ or "", example)
-    module.add_arguments(parser)
     return parser

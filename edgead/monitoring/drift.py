@@ -39,7 +39,7 @@ from collections.abc import Mapping
 from hashlib import blake2b, sha256
 from typing import TYPE_CHECKING, Any
 
-from edgead.bundle.json_reader import Fields
+from edgead.bundle.json_reader import read_json
 from edgead.errors import BundleError, InputError
 from edgead.monitoring.finding import Finding
 
@@ -58,6 +58,17 @@ PARTS = (0.2, 0.5, 0.9)
 _SINCE = 50  # frames over which the numbers of a reason are averaged, about
 _MOST = 1e300  # capital; far over any alarm, under the largest float
 _LEAST = 2.0**-53  # of 1 - p, for its power
+
+_SETTINGS = {"false_alarm_rate": float, "anomalous_share": float, "precision": str}
+_STATE = {
+    **_SETTINGS,
+    "calibration_sha256": str,
+    "frames": int,
+    "alarm": int,
+    "counts": tuple[float, ...],
+    "capitals": tuple[float, ...],
+    "means": tuple[float, ...],
+}
 
 
 class Drift:
@@ -198,27 +209,19 @@ class Drift:
             InputError: ``state`` is of another calibration, or damaged.
         """
         try:
-            fields = Fields(dict(state), "state")
-            rate, share = fields.number("false_alarm_rate"), fields.number("anomalous_share")
-            drift = cls(
-                bundle,
-                false_alarm_rate=rate,
-                anomalous_share=share,
-                precision=fields.text("precision"),
-            )
-            if fields.text("calibration_sha256") != drift._digest:
-                raise InputError(
-                    "the state of the drift test is of another calibration; start a new one"
-                )
-            counts, capitals = fields.numbers("counts"), fields.numbers("capitals")
-            means = fields.numbers("means")
-            drift._frames, drift._alarm = fields.integer("frames"), fields.integer("alarm") or None
-            fields.done()
+            found = read_json(_STATE, dict(state), "state")
         except BundleError as error:
             raise InputError(f"the state of the drift test is damaged: {error}") from error
+        drift = cls(bundle, **{key: found[key] for key in _SETTINGS})
+        if found["calibration_sha256"] != drift._digest:
+            raise InputError(
+                "the state of the drift test is of another calibration; start a new one"
+            )
+        counts, capitals, means = found["counts"], found["capitals"], found["means"]
         lengths = (len(counts), len(capitals), len(means))
         if lengths != (len(drift._counts), len(drift._capitals), 2):
             raise InputError("the state of the drift test is damaged: lists of other lengths")
+        drift._frames, drift._alarm = found["frames"], found["alarm"] or None
         drift._counts, drift._capitals = [int(c) for c in counts], list(capitals)
         drift._mean_p, drift._mean_anomalous = means
         return drift

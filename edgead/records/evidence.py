@@ -98,7 +98,10 @@ class Evidence:
             except Exception as error:  # also no memory for a picture: the next may be smaller
                 self.skipped += 1
                 self._ready = False  # look at the folder again: it may be another one
-                self._note(f"evidence is not saved: {_reason(error)}")
+                reason = os_sentence(error) if isinstance(error, OSError) else str(error)
+                if not isinstance(error, OSError | InputError):
+                    reason = f"{type(error).__name__}: {error}".rstrip(": ")
+                self._note(f"evidence is not saved: {reason}")
             finally:
                 self._queue.task_done()
 
@@ -174,15 +177,6 @@ class Evidence:
         elif self._trouble and not trouble:
             self._say("fine", f"evidence is saved again in {self.folder}")
         self._trouble = trouble
-
-
-def _reason(error: Exception) -> str:
-    match error:
-        case OSError():
-            return os_sentence(error)
-        case InputError():
-            return str(error)
-    return f"{type(error).__name__}: {error}".rstrip(": ")
 
 
 def stem_of(line: Line) -> str:

@@ -17,10 +17,7 @@ def minmax(mask: Tensor) -> Tensor:
 
 
 def feature_noise(clean: Tensor, noise: Tensor, mask: Tensor, alpha: float, beta: float) -> Tensor:
-    """F' = F_clean + E (alpha minmax(A) + beta). [F]
-
-    clean, noise E [N, C, h, w], mask A [N, 1, h, w].
-    """
+    """F' of F_clean and the noise E, both [N, C, h, w], and the mask A [N, 1, h, w]. [F]"""
     return clean + noise * (alpha * minmax(mask) + beta)
 
 
@@ -36,9 +33,8 @@ def image_noise(
     images: Tensor, mask: Tensor, share: float, std: float, generator: torch.Generator
 ) -> Tensor:
     """Gaussian noise on the images [N, 3, H, W] in the highest ``share`` of the mask A. [F]"""
-    size = (images.shape[2], images.shape[3])
     noise = std * torch.randn(images.shape, generator=generator).to(images.device)
-    return images + noise * marked_pixels(mask, size, share)
+    return images + noise * marked_pixels(mask, images.shape[2:], share)
 
 
 def schedule(
@@ -46,7 +42,7 @@ def schedule(
 ) -> tuple[float, float]:
     """(alpha, r): noise factor and share of noisy pixels at the share ``done`` of the training.
 
-    kind: linear, from easy to hard [F], or constant, the mean of that, for the ablation [P].
+    kind: linear, from easy to hard [F], or constant, the mean of that [P].
     """
     at = done if kind == "linear" else 0.5
     low, high = image_share

@@ -26,9 +26,12 @@ class FeatureCache:
     the maps, or the maps and the features, do not fit into ``CACHE_BYTES``, they are computed in
     each step.
 
-    variants: prompts per image; values: of the features of one image; backbone: images
-    [N, 3, H, W] to levels, whose moments ``scale`` takes; map_of: images to H; recover: (H, prompt)
-    to Y [N, 3, H, W].
+    Args:
+        variants: prompts per image.
+        values: of the features of one image.
+        backbone: images [N, 3, H, W] to levels, whose moments ``scale`` takes.
+        map_of: images to H.
+        recover: (H, prompt) to Y [N, 3, H, W].
     """
 
     data: TrainingSet
@@ -53,22 +56,21 @@ class FeatureCache:
         self.reference: list[Tensor] = []
         self.recovered: list[list[Tensor]] = []  # [variant][level]
 
+    @torch.no_grad()
     def describe(self) -> None:
         """Features of every training image: descriptors, maps, channel moments; fills the bank."""
         if len(self.descriptors):
             return
-        rows, maps, kept = [], [], []
-        moments = Moments()
-        with torch.no_grad():
-            for part in self.data.chunks("features of the good images"):
-                image = self.data[part]
-                levels = self.backbone(image)
-                moments.add(levels)
-                rows.append(describe(levels))
-                if self.keeps_maps:
-                    maps.append(self.map_of(image))
-                if self.fits:
-                    kept.append([x.half() for x in levels])
+        rows, maps, kept, moments = [], [], [], Moments()
+        for part in self.data.chunks("features of the good images"):
+            image = self.data[part]
+            levels = self.backbone(image)
+            moments.add(levels)
+            rows.append(describe(levels))
+            if self.keeps_maps:
+                maps.append(self.map_of(image))
+            if self.fits:
+                kept.append([x.half() for x in levels])
         self.descriptors = torch.cat(rows)
         if self.keeps_maps:
             self.kept_maps = torch.cat(maps)
@@ -76,15 +78,12 @@ class FeatureCache:
         self.scale.set_moments(moments.result())
         self.bank.fill(self.data.images, self.descriptors)
         centred = F.normalize(self.descriptors - self.bank.centre, dim=1)
-        nearest = nearest_others(centred, NEIGHBOURS)
-        self.neighbours = nearest.cpu()  # as the draws that choose among them
+        self.neighbours = nearest_others(centred, NEIGHBOURS).cpu()  # as the draws among them
 
+    @torch.no_grad()
     def maps(self, indices: Tensor) -> Tensor:
         """H of the images."""
-        if self.keeps_maps:
-            return self.kept_maps[indices]
-        with torch.no_grad():
-            return self.map_of(self.data[indices])
+        return self.kept_maps[indices] if self.keeps_maps else self.map_of(self.data[indices])
 
     def training_prompts(self, indices: Tensor, generator: torch.Generator) -> Tensor:
         """One prompt index for each image index: a near neighbour, sometimes any image."""
@@ -94,6 +93,7 @@ class FeatureCache:
         pick = torch.rand(indices.shape, generator=generator) < RANDOM_SHARE
         return torch.where(pick, anyone, near)
 
+    @torch.no_grad()
     def recover_all(self) -> None:
         """Features of the recovered images, computed once where they fit.
 
@@ -112,20 +112,18 @@ class FeatureCache:
         if not self.fits:
             return
         parts = []
-        with torch.no_grad():
-            for part in self.data.chunks("features of the recovered images"):
-                every = [self._recovered(part, variant) for variant in range(self.variants)]
-                parts.append([[y.half() for y in levels] for levels in every])
+        for part in self.data.chunks("features of the recovered images"):
+            every = [self._recovered(part, variant) for variant in range(self.variants)]
+            parts.append([[y.half() for y in levels] for levels in every])
         self.recovered = [join(list(variant)) for variant in zip(*parts, strict=True)]
 
+    @torch.no_grad()
     def features(self, indices: Tensor, variant: int) -> tuple[list[Tensor], list[Tensor]]:
         """Levels of X and of Y of the images, Y under its prompt number ``variant``."""
         if self.fits:
             reference = [level[indices].float() for level in self.reference]
             return reference, [level[indices].float() for level in self.recovered[variant]]
-        with torch.no_grad():
-            reference = self.backbone(self.data[indices])
-            return reference, self._recovered(indices, variant)
+        return self.backbone(self.data[indices]), self._recovered(indices, variant)
 
     def _recovered(self, indices: Tensor, variant: int) -> list[Tensor]:
         prompt = self.bank.blend(self.similarity[indices], variant)
