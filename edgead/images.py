@@ -73,14 +73,12 @@ def list_images(folder: str | os.PathLike[str]) -> list[Path]:
 
     Errors: InputError when there is no such folder. An empty list is the caller's to judge.
     """
+    directory = Path(folder)
+    if not directory.is_dir():
+        kind = "is a file" if directory.exists() else "does not exist"
+        raise InputError(f"folder {folder} {kind}; expected a folder of images, check the path")
     try:
-        entries = sorted(Path(folder).iterdir(), key=lambda entry: entry.name)
-    except FileNotFoundError as error:
-        raise InputError(
-            f"folder {folder} does not exist; expected a folder of images, check the path"
-        ) from error
-    except NotADirectoryError as error:
-        raise InputError(f"{folder} is a file; expected a folder of images") from error
+        entries = sorted(directory.iterdir(), key=lambda entry: entry.name)
     except OSError as error:
         raise InputError(f"cannot list folder {folder}: {error.strerror or error}") from error
     return [

@@ -7,7 +7,7 @@ the runtime, on the CPU or a GPU, get the same image from the same frame.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import numpy as np
@@ -175,6 +175,7 @@ def kernel_arguments(
     }
 
 
+@dataclass(eq=False)
 class Preprocessor:
     """:func:`preprocess` for a stream: keeps the filter of the last frame's geometry.
 
@@ -188,34 +189,30 @@ class Preprocessor:
         InputError: an unknown color, another dtype or layout.
     """
 
-    def __init__(
-        self,
-        params: PreprocessParams,
-        color: str = "bgr",
-        *,
-        dtype: npt.DTypeLike = np.float32,
-        layout: str = "NCHW",
-        simd: str = "",
-    ) -> None:
-        check_word("color", color, COLORS)
-        check_word("layout", layout, LAYOUTS)
-        check_word("simd", simd, ("", *_cpu.simd_paths()))
-        self.params = params
-        self.color = color
-        self.dtype = check_dtype(dtype)
-        self.layout = layout
-        self._shape = (3, *params.size) if layout == "NCHW" else (*params.size, 3)
-        self._simd = simd
+    params: PreprocessParams
+    color: str = "bgr"
+    _: KW_ONLY
+    dtype: npt.DTypeLike = np.float32
+    layout: str = "NCHW"
+    simd: str = ""
+
+    def __post_init__(self) -> None:
+        check_word("color", self.color, COLORS)
+        check_word("layout", self.layout, LAYOUTS)
+        check_word("simd", self.simd, ("", *_cpu.simd_paths()))
+        self.dtype, size = check_dtype(self.dtype), self.params.size
+        self._shape = (3, *size) if self.layout == "NCHW" else (*size, 3)
         self._geometry: tuple[Any, ...] | None = None
         self._kernel: Any = None
 
     def run(self, frame: npt.NDArray[Any], out: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
         """See :func:`preprocess`."""
-        geometry = None
-        if type(frame) is np.ndarray:
-            geometry = (frame.shape, frame.strides, frame.dtype)
+        known = type(frame) is np.ndarray
+        geometry = (frame.shape, frame.strides, frame.dtype) if known else None
         if geometry is None or geometry != self._geometry:
-            self._prepare(frame)
+            check_frame(frame, self.color)
+            given = kernel_arguments(frame, self.params, self.color, self.dtype, self.layout)
+            self._kernel = _cpu.Preprocess(**given, simd=self.simd)
             self._geometry = geometry
         if out is None:
             out = np.empty(self._shape, self.dtype)
@@ -223,11 +220,6 @@ class Preprocessor:
             check_out(out, self._shape, self.dtype, "the frame", [frame])
         self._kernel.run(frame, out)
         return out
-
-    def _prepare(self, frame: Any) -> None:
-        check_frame(frame, self.color)
-        given = kernel_arguments(frame, self.params, self.color, self.dtype, self.layout)
-        self._kernel = _cpu.Preprocess(**given, simd=self._simd)
 
 
 def check_out(
@@ -248,10 +240,10 @@ def describe(array: Any) -> str:
     """A few words for an error message: dtype and shape, or the type."""
     if not isinstance(array, np.ndarray):
         return f"a {type(array).__name__}"
-    order = "" if array.flags.c_contiguous else ", not C-contiguous"
-    order += "" if array.flags.aligned else ", not aligned"
-    order += "" if array.flags.writeable else ", read-only"
-    return f"{array.dtype} of shape {array.shape}{order}"
+    flags = array.flags
+    order = "" if flags.c_contiguous else ", not C-contiguous"
+    order += "" if flags.aligned else ", not aligned"
+    return f"{array.dtype} of shape {array.shape}{order}{'' if flags.writeable else ', read-only'}"
 
 
 def preprocess(

@@ -105,8 +105,28 @@ class Result:
         A map that exceeds the threshold has at least one region: where the heatmap flattens it
         away, that is the pixel of the map's peak.
         """
-        if self._regions is None:
-            self._regions = self._find_regions(self.heatmap())
+        if self._regions is not None:
+            return self._regions
+        import cv2
+
+        heat = self.heatmap()
+        mask, regions = (heat > self.scale.threshold).astype(np.uint8), []
+        peak = float(self.map.max())
+        if mask.any():
+            count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+            for label in range(1, count):  # 0 is the background
+                x, y, width, height, area = map(int, stats[label])
+                window = slice(y, y + height), slice(x, x + width)
+                highest = float(heat[window][labels[window] == label].max())
+                regions.append(Region(x, y, width, height, area, highest))
+        elif peak > self.scale.threshold:
+            at = np.unravel_index(int(self.map.argmax()), self.map.shape)
+            y, x = (
+                (2 * int(i) + 1) * n // (2 * m)
+                for i, n, m in zip(at, heat.shape, self.map.shape, strict=True)
+            )
+            regions.append(Region(x, y, 1, 1, 1, peak))
+        self._regions = tuple(sorted(regions, key=lambda region: -region.peak))
         return self._regions
 
     def overlay(self) -> NDArray[np.uint8]:
@@ -140,27 +160,6 @@ class Result:
         height, width = self._size
         large = cv2.resize(values, (width, height), interpolation=cv2.INTER_LINEAR)
         return np.asarray(large, np.float32).reshape(height, width)
-
-    def _find_regions(self, heat: NDArray[np.float32]) -> tuple[Region, ...]:
-        import cv2
-
-        mask = (heat > self.scale.threshold).astype(np.uint8)
-        count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
-        regions = []
-        for label in range(1, count):  # 0 is the background
-            x, y, width, height, area = map(int, stats[label])
-            window = slice(y, y + height), slice(x, x + width)
-            peak = float(heat[window][labels[window] == label].max())
-            regions.append(Region(x, y, width, height, area, peak))
-        peak = float(self.map.max())
-        if not regions and peak > self.scale.threshold:
-            at = np.unravel_index(int(self.map.argmax()), self.map.shape)
-            y, x = (
-                (2 * int(i) + 1) * n // (2 * m)
-                for i, n, m in zip(at, heat.shape, self.map.shape, strict=True)
-            )
-            regions.append(Region(x, y, 1, 1, 1, peak))
-        return tuple(sorted(regions, key=lambda region: -region.peak))
 
 
 class LazyResult(Result):

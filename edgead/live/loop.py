@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import select
@@ -147,10 +148,11 @@ class Loop:
 
     def _write(self, line: Line) -> None:
         """One line in one write, there at once; waits for the reader."""
-        data = _encoded(line)
-        while len(data) > LONGEST and line.get("regions"):
+        while True:
+            data = json.dumps(line, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+            if len(data) <= LONGEST or not line.get("regions"):
+                break
             line["regions"].pop()  # the lowest peak; region_count still counts it
-            data = _encoded(line)
         self._wait_for_room()
         self.out.write(data)
         self.out.flush()
@@ -185,19 +187,13 @@ class Loop:
 
 def _room(out: BinaryIO) -> select.poll | None:
     """What knows whether ``out`` takes a line at once; None for a buffer in memory."""
-    try:
+    with contextlib.suppress(io.UnsupportedOperation):
         descriptor = out.fileno()
-    except io.UnsupportedOperation:
-        return None
-    if not hasattr(select, "poll"):  # Windows has none
-        return None
-    room = select.poll()
-    room.register(descriptor, select.POLLOUT)
-    return room
-
-
-def _encoded(line: Line) -> bytes:
-    return json.dumps(line, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+        if hasattr(select, "poll"):  # Windows has none
+            room = select.poll()
+            room.register(descriptor, select.POLLOUT)
+            return room
+    return None
 
 
 def _head(frame: Frame) -> Line:

@@ -37,6 +37,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Mapping
 from hashlib import blake2b, sha256
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from edgead.bundle.json_reader import read_json
@@ -117,6 +118,7 @@ class Drift:
         self._frames = 0
         self._alarm: int | None = None
         self._capitals = [0.0] * (2 * len(POWERS) + len(PARTS))
+        self._shares = [self._share + part * (1 - self._share) for part in PARTS]
         self._mean_p, self._mean_anomalous = 0.5, 0.0
 
     @property
@@ -139,10 +141,9 @@ class Drift:
         first, second = _uniforms(self._frames)
         gap = bisect_left(self._keys, (score, first))
         anomalous = gap > self._top
-        bets = self._bets_on_share(anomalous)
-        bets = (
-            [1.0] * (2 * len(POWERS)) + bets if anomalous else self._bets_on_p(gap, second) + bets
-        )
+        q = self._share
+        bets = [1.0] * (2 * len(POWERS)) if anomalous else self._bets_on_p(gap, second)
+        bets += [s / q if anomalous else (1 - s) / (1 - q) for s in self._shares]
         start = 1 / (self._frames * (self._frames + 1) * len(bets))
         pairs = zip(self._capitals, bets, strict=True)
         self._capitals = [min((capital + start) * bet, _MOST) for capital, bet in pairs]
@@ -159,27 +160,20 @@ class Drift:
         q = max(1 - p, _LEAST)
         return [k * p ** (k - 1) for k in POWERS] + [k * q ** (k - 1) for k in POWERS]
 
-    def _bets_on_share(self, anomalous: bool) -> list[float]:
-        q = self._share
-        shares = [q + part * (1 - q) for part in PARTS]
-        return [s / q if anomalous else (1 - s) / (1 - q) for s in shares]
-
     def _finding(self, frames: int) -> Finding:
-        number = len(POWERS)
-        sums = {
-            "rising": sum(self._capitals[:number]),
-            "falling": sum(self._capitals[number : 2 * number]),
-            "anomalies": sum(self._capitals[2 * number :]),
-        }
-        name = max(sums, key=lambda key: sums[key])
-        what = {
-            "rising": "good frames score higher than the calibration images: mean p-value "
-            f"{self._mean_p:.2f} lately, 0.5 is expected",
-            "falling": "good frames score lower than the calibration images: mean p-value "
-            f"{self._mean_p:.2f} lately, 0.5 is expected",
-            "anomalies": f"{self._mean_anomalous:.0%} of the frames were anomalous lately, "
-            f"{self._share:.0%} at most is normal",
-        }[name]
+        k = len(POWERS)
+        sums = map(sum, (self._capitals[:k], self._capitals[k : 2 * k], self._capitals[2 * k :]))
+        names = ("rising", "falling", "anomalies")
+        _, name = max(zip(sums, names, strict=True), key=itemgetter(0))
+        what = (
+            f"good frames score {'higher' if name == 'rising' else 'lower'} than the calibration "
+            f"images: mean p-value {self._mean_p:.2f} lately, 0.5 is expected"
+        )
+        if name == "anomalies":
+            what = (
+                f"{self._mean_anomalous:.0%} of the frames were anomalous lately, "
+                f"{self._share:.0%} at most is normal"
+            )
         reason = (
             f"drift, found after {self._alarm} frames: {what} (evidence {self.evidence:.3g}; if "
             f"nothing had changed, it would ever reach {1 / self._rate:g} with a probability of "
