@@ -37,9 +37,8 @@ from ..features.networks import ssim
 from ..features.scale import Compared, FeatureScale, smooth
 from .backbone_method import LOOSE, BackboneMethod, BackboneSettings, differences, remember
 from .base import Losses, Stage, TrainingSet
-from .redi_feature_cache import FeatureCache
 from .redi_networks import HeavyBlock, LightBlock, RecoverNet
-from .redi_prompts import PromptBank
+from .redi_prompts import FeatureCache, PromptBank
 from .redi_structure_maps import KINDS, make_map, with_foreign_patches
 
 
