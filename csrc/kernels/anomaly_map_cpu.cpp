@@ -154,14 +154,9 @@ void distances(const AnomalyMapLevel& level, Layout layout, const void* a, const
   }
 }
 
-using Distances = void (*)(const AnomalyMapLevel&, Layout, const void*, const void*, float*,
-                           float*);
-
-template <class T>
-Distances distances_of(Distance kind) {
-  if (kind == Distance::cosine) return distances<Distance::cosine, T>;
-  return kind == Distance::l1 ? distances<Distance::l1, T> : distances<Distance::l2, T>;
-}
+template <class T>  // in the order of Distance
+constexpr decltype(&distances<Distance::l1, T>) kDistances[] = {
+    distances<Distance::cosine, T>, distances<Distance::l1, T>, distances<Distance::l2, T>};
 
 constexpr int kVectors = kColumnGroup / kLanes;  // vectors in a group of columns
 
@@ -286,12 +281,6 @@ double sum_of(const float* map, int64_t n) {
   return sum[0];
 }
 
-inline float float_of_key(uint32_t key) {
-  float value;
-  std::memcpy(&value, &key, sizeof value);
-  return value;
-}
-
 // Mean of the `top` largest of n values >= 0, NaN if one of them is, see key_digit().
 float top_mean(const float* map, int64_t n, int32_t top, uint32_t* keys) {
   std::memcpy(keys, map, sizeof(float) * n);
@@ -306,14 +295,14 @@ float top_mean(const float* map, int64_t n, int32_t top, uint32_t* keys) {
     int64_t kept = 0;
     for (int64_t i = 0; i < n; ++i) {
       const int32_t b = static_cast<int32_t>(key_digit(keys[i], pass));
-      if (b > bucket) sum += static_cast<double>(float_of_key(keys[i]));
+      if (b > bucket) sum += static_cast<double>(load<float>(keys + i));
       if (b == bucket) keys[kept++] = keys[i];
     }
     rank -= above;
     n = kept;
   }
   // What is left are equal values; `rank` of them count.
-  return static_cast<float>((sum + rank * static_cast<double>(float_of_key(keys[0]))) / top);
+  return static_cast<float>((sum + rank * static_cast<double>(load<float>(keys))) / top);
 }
 
 // Ignored pixels are 0 in the map and nothing is below 0: they change no sum and no maximum, and
@@ -335,8 +324,7 @@ void EDGEAD_EXPORT(anomaly_map)(const AnomalyMapPlan& plan, const void* const* r
   Arena<> arena{static_cast<char*>(workspace)};
   const MapWorkspace w = map_workspace_of(p, arena);
   const bool half = p.type == Type::float16;
-  const Distances fill =
-      half ? distances_of<uint16_t>(p.distance) : distances_of<float>(p.distance);
+  const auto fill = (half ? kDistances<uint16_t> : kDistances<float>)[static_cast<int>(p.distance)];
   const int64_t pixels = static_cast<int64_t>(p.height) * p.width;
   for (int32_t n = 0; n < batch; ++n, map += pixels) {
     for (int32_t k = 0; k < p.levels; ++k) {

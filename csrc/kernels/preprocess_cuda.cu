@@ -177,18 +177,17 @@ auto kernel_of(const PreprocessParams& p) {
 
 int preprocess_cuda(const PreprocessParams& params, const PreprocessAxis& vertical,
                     const PreprocessAxis& horizontal, const void* frame, void* image,
-                    void* stream_) {
-  const cudaStream_t stream = static_cast<cudaStream_t>(stream_);
+                    void* stream) {
   const dim3 grid((params.out_width - 1) / kTileWidth + 1,
                   (params.out_height - 1) / kTileHeight + 1);
-  const bool vectors = can_load_vectors(params, frame);
-  const auto* bytes = static_cast<const char*>(frame);
+  auto run = [&](auto kernel, auto* to) {
+    launch(kernel, grid, dim3(kThreads), static_cast<cudaStream_t>(stream), params, vertical,
+           horizontal, static_cast<const char*>(frame), can_load_vectors(params, frame), to);
+  };
   if (params.type == Type::float32)
-    launch(kernel_of<float>(params), grid, dim3(kThreads), stream, params, vertical, horizontal,
-           bytes, vectors, static_cast<float*>(image));
+    run(kernel_of<float>(params), static_cast<float*>(image));
   else
-    launch(kernel_of<uint16_t>(params), grid, dim3(kThreads), stream, params, vertical, horizontal,
-           bytes, vectors, static_cast<uint16_t*>(image));
+    run(kernel_of<uint16_t>(params), static_cast<uint16_t*>(image));
   return static_cast<int>(cudaGetLastError());
 }
 

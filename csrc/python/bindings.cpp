@@ -64,7 +64,7 @@ class AnomalyMap {
   explicit AnomalyMap(const py::kwargs& given)
       : set_(kernels_or_throw(given["simd"].cast<std::string>())),
         memory_(anomaly_map_plan_bytes(params_of(given))),
-        plan_(plan_of(params_of(given), given, memory_.data)),
+        plan_(plan_of(given, memory_.data)),
         workspace_(anomaly_map_workspace_bytes(plan_.params)) {}
 
   // pairs: `levels` tuples (reference, restored); map [batch, height, width]; score [batch].

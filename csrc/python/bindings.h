@@ -67,9 +67,9 @@ inline AnomalyMapParams params_of(const pybind11::kwargs& given) {
   return p;
 }
 
-// `memory` on the host, of anomaly_map_plan_bytes(p).
-inline AnomalyMapPlan plan_of(const AnomalyMapParams& p, const pybind11::kwargs& given,
-                              void* memory) {
+// `memory` on the host, of anomaly_map_plan_bytes().
+inline AnomalyMapPlan plan_of(const pybind11::kwargs& given, void* memory) {
+  const AnomalyMapParams p = params_of(given);
   if (!p.has_roi) return anomaly_map_plan(p, nullptr, memory);
   const auto roi = given["roi"].cast<pybind11::array_t<uint8_t, pybind11::array::c_style>>();
   return anomaly_map_plan(p, roi.data(), memory);

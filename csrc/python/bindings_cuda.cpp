@@ -63,7 +63,14 @@ class AnomalyMap {
  public:
   // given: as params_of needs it, and batch.
   explicit AnomalyMap(const py::kwargs& given)
-      : AnomalyMap(params_of(given), given, given["batch"].cast<int32_t>()) {}
+      : batch_(given["batch"].cast<int32_t>()),
+        memory_(anomaly_map_plan_bytes(params_of(given))),
+        workspace_(anomaly_map_cuda_workspace_bytes(params_of(given), batch_)) {
+    std::vector<char> host(anomaly_map_plan_bytes(params_of(given)));
+    plan_ = plan_of(given, host.data());
+    memory_.fill(host.data(), host.size());
+    plan_ = anomaly_map_plan_moved(plan_, memory_.data());
+  }
 
   void run(const std::vector<std::pair<uintptr_t, uintptr_t>>& pairs, uintptr_t map,
            uintptr_t score, uintptr_t stream) const {
@@ -78,16 +85,6 @@ class AnomalyMap {
   }
 
  private:
-  AnomalyMap(const AnomalyMapParams& p, const py::kwargs& given, int32_t batch)
-      : batch_(batch),
-        memory_(anomaly_map_plan_bytes(p)),
-        workspace_(anomaly_map_cuda_workspace_bytes(p, batch)) {
-    std::vector<char> host(anomaly_map_plan_bytes(p));
-    plan_ = plan_of(p, given, host.data());
-    memory_.fill(host.data(), host.size());
-    plan_ = anomaly_map_plan_moved(plan_, memory_.data());
-  }
-
   int32_t batch_;
   Buffer memory_, workspace_;
   AnomalyMapPlan plan_{};
