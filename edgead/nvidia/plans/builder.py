@@ -53,8 +53,8 @@ class OnnxGraph:
     """
 
     onnx: bytes = field(repr=False)
-    image: tuple[str, tuple[int, int, int]]
-    outputs: Mapping[str, tuple[int, int, int]]
+    image: tuple[str, tuple[int, ...]]
+    outputs: Mapping[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
