@@ -135,6 +135,15 @@ class Manifest:
         """(channels, height, width) of each pair's features."""
         return tuple((pair.channels, *pair.size) for pair in self.pairs)
 
+    def tensors(self) -> dict[str, tuple[int, ...]]:
+        """Name to shape of a graph's input, which comes first, and its outputs, for one image."""
+        found: dict[str, tuple[int, ...]] = {
+            self.input_name: (1, 3, *self.preprocess_params().size)
+        }
+        for pair in self.pairs:
+            found[pair.reference] = found[pair.restored] = (1, pair.channels, *pair.size)
+        return found
+
     def map_size(self, frame_size: tuple[int, int]) -> tuple[int, int]:
         """(height, width) of the map of a frame [H, W]: of its tiles together, where it is tiled.
 

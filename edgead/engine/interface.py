@@ -13,11 +13,10 @@ from edgead.engine.lazy_array import LazyArray
 from edgead.errors import DeviceError
 
 Pairs = list[tuple[NDArray[np.float32], NDArray[np.float32]]]
-"""(reference, restored) per level, each [1, C, H, W] float32, C-contiguous."""
-
+"""(reference, reconstructed) per level, each [1, C, H, W] float32, C-contiguous."""
 
 PRECISIONS = ("float32", "float16", "bfloat16", "int8")
-"""What a trunk can be asked to compute in; which of them a device offers is the device's."""
+"""What a backbone can be asked to compute in; which of them a device offers is the device's."""
 
 
 class Session(Protocol):
@@ -43,7 +42,7 @@ class Engine(Protocol):
 
     @property
     def precision(self) -> str:
-        """What the trunk computes in, one of ``PRECISIONS``."""
+        """What the backbone computes in, one of ``PRECISIONS``."""
 
     @property
     def kernels(self) -> str:

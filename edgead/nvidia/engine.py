@@ -21,7 +21,7 @@ from edgead.engine.interface import Pairs
 from edgead.errors import BundleError, DeviceError
 from edgead.nvidia.devices import device_word
 from edgead.nvidia.kernels import PRECISION, load_kernels
-from edgead.nvidia.loaded_plan import Execution, LoadedPlan, Shapes
+from edgead.nvidia.loaded_plan import Execution, LoadedPlan
 from edgead.nvidia.memory import open_memory
 from edgead.nvidia.plans.library import find_library
 from edgead.nvidia.plans.progress import Progress
@@ -76,7 +76,7 @@ class TensorRTEngine:
                     progress=progress,
                     cancelled=cancelled,
                 )
-        self.plan = LoadedPlan(library, found, memory, _tensors(bundle))
+        self.plan = LoadedPlan(library, found, memory, bundle.manifest.tensors())
         self.device = self.plan.device
         self.version = self.plan.version
         self._pairs = [(pair.reference, pair.restored) for pair in bundle.manifest.pairs]
@@ -137,11 +137,3 @@ class TensorRTSession:
                 self._pairs.clear()
                 del self.image
                 self._host.clear()
-
-
-def _tensors(bundle: Bundle) -> Shapes:
-    manifest = bundle.manifest
-    found: Shapes = {manifest.input_name: (1, 3, *manifest.preprocess_params().size)}
-    for pair, shape in zip(manifest.pairs, manifest.shapes(), strict=True):
-        found[pair.reference] = found[pair.restored] = (1, *shape)
-    return found
