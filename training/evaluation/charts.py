@@ -39,15 +39,10 @@ def histogram(good: NDArray[np.float64], defective: NDArray[np.float64], thresho
         for x, width, low, high, count in bins:
             height = max((middle - TOP - 8) * count / max(most for *_, most in bins), 2.0)
             chart.add(
-                "rect",
-                name,
-                title=f"{count} {name}, score {low:.4g} to {high:.4g}",
-                x=x + 0.75,
-                y=middle - height if name == "good" else middle,
-                width=width - 1.5,
-                height=height,
+                "rect", name, title=f"{count} {name}, score {low:.4g} to {high:.4g}", x=x + 0.75,
+                y=middle - height if name == "good" else middle, width=width - 1.5, height=height,
                 rx="1.5",
-            )
+            )  # fmt: skip
     chart.line(LEFT, middle, WIDTH - RIGHT, middle, "axis")
     line = axis.at(threshold)
     chart.line(line, TOP - 6, line, bottom, "threshold")
@@ -68,11 +63,9 @@ def _score_axis(values: NDArray[np.float64]) -> Axis:
 
 
 def roc(
-    false: NDArray[np.float64],
-    true: NDArray[np.float64],
-    reached: tuple[float, float],
+    false: NDArray[np.float64], true: NDArray[np.float64], reached: tuple[float, float],
     promised: float,
-) -> Chart:
+) -> Chart:  # fmt: skip
     """The ROC with the operating point and the promised false-reject rate.
 
     Args:

@@ -7,6 +7,7 @@ for what is served, preprocessing and engine included. No torch.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -20,24 +21,15 @@ from edgead.images import read_image
 from ..data import TEST_SET_LOOKS_LIKE, Dataset, Sample, read_mask
 from ..data.layouts.frames import LAYOUT
 from . import metrics
-from .gallery import Gallery, Picture
-from .scored_image import ScoredImage
+from .gallery import Gallery, Picture, ScoredImage
 from .timeline import Timeline, frame_auroc, timelines
 
 if TYPE_CHECKING:
     from edgead.detector import Detector
 
 METRIC_KEYS = (
-    "image_auroc",
-    "image_ap",
-    "f1_max",
-    "pixel_auroc",
-    "aupro",
-    "frame_auroc",
-    "false_reject_promised",
-    "false_reject_reached",
-    "train_seconds",
-    "n_test",
+    *("image_auroc", "image_ap", "f1_max", "pixel_auroc", "aupro", "frame_auroc"),
+    *("false_reject_promised", "false_reject_reached", "train_seconds", "n_test"),
 )
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
@@ -118,12 +110,18 @@ def evaluate(
 ) -> Evaluation:
     """Score the test set with the false-reject rate the detector has now.
 
-    progress  called with (images done, images in all)
-    gallery   at most this many pictures are kept for a report, mistakes first
     Pixel figures use the maps as they are, at model resolution, and masks brought there by nearest
     neighbour; defects without mask are left out of them.
-    Errors: DataError without test set; InputError, DataError for an image or mask that cannot be
-    used (see `data.read_mask`).
+
+    Args:
+        detector: as in production.
+        dataset: with a test set.
+        progress: called with (images done, images in all).
+        gallery: at most this many pictures are kept for a report, mistakes first.
+
+    Raises:
+        DataError: no test set, or as ``read_mask``.
+        InputError: an image that cannot be used.
     """
     if not dataset.test:
         raise DataError(f"{dataset.root} has no test set; {TEST_SET_LOOKS_LIKE}")
@@ -135,7 +133,11 @@ def evaluate(
         size = (int(frame.shape[0]), int(frame.shape[1]))
         mask = read_mask(sample, size) if sample.is_good or sample.mask is not None else None
         result = detector.score(frame)
-        image = _scored(sample, size, result)
+        verdict = (float(result.score), float(result.p_value), bool(result.is_anomalous))
+        image = ScoredImage(
+            sample.name, os.fspath(sample.path), sample.label, *verdict, size,
+            float(result.timings_ms["total"]), sample.mask is not None, sample.category,
+        )  # fmt: skip
         images.append(image)
         pixels.add(result.map, mask, sample.category)
         shelf.offer(image, frame, result, None if sample.is_good else mask)
@@ -183,21 +185,6 @@ class _Pixels:
         return metrics.pixel_auroc(maps, masks), metrics.aupro(maps, masks)
 
 
-def _scored(sample: Sample, size: tuple[int, int], result: Any) -> ScoredImage:
-    return ScoredImage(
-        name=sample.name,
-        path=os.fspath(sample.path),
-        label=sample.label,
-        score=float(result.score),
-        p_value=float(result.p_value),
-        anomalous=bool(result.is_anomalous),
-        frame_size=size,
-        total_ms=float(result.timings_ms["total"]),
-        has_mask=sample.mask is not None,
-        category=sample.category,
-    )
-
-
 def _kind(label: str, images: Sequence[ScoredImage], good: NDArray[np.float64]) -> Kind:
     members = [image for image in images if image.label == label]
     scores = np.array([image.score for image in members])
@@ -209,50 +196,38 @@ def _kind(label: str, images: Sequence[ScoredImage], good: NDArray[np.float64]) 
     return Kind(label, len(members), anomalous, area, float(np.median(scores)))
 
 
-def _category(name: str, images: Sequence[ScoredImage], pixels: _Pixels) -> Category:
-    members = [image for image in images if image.category == name]
-    scores = np.array([image.score for image in members])
-    defective = np.array([not image.is_good for image in members])
-    good = [image for image in members if image.is_good]
-    pixel_auroc, aupro = pixels.figures(name)
-    return Category(
-        name,
-        len(members),
-        metrics.auroc(scores, defective),
-        pixel_auroc,
-        aupro,
-        sum(r.anomalous for r in good) / len(good) if good else None,
-    )
+def _figures(
+    images: Sequence[ScoredImage], pixels: _Pixels, category: str | None = None
+) -> dict[str, float | None]:
+    """CATEGORY_KEYS of one category or of all images."""
+    members = [image for image in images if category in (None, image.category)]
+    rejected = [image.anomalous for image in members if image.is_good]
+    area = metrics.auroc([r.score for r in members], [not r.is_good for r in members])
+    reached = sum(rejected) / len(rejected) if rejected else None
+    return dict(zip(CATEGORY_KEYS, (area, *pixels.figures(category), reached), strict=True))
 
 
 def _summarise(
-    detector: Detector,
-    dataset: Dataset,
-    images: tuple[ScoredImage, ...],
-    pixels: _Pixels,
+    detector: Detector, dataset: Dataset, images: tuple[ScoredImage, ...], pixels: _Pixels,
     pictures: tuple[Picture, ...],
-) -> Evaluation:
+) -> Evaluation:  # fmt: skip
     manifest = detector.bundle.manifest
     scores = np.array([r.score for r in images])
     defective = np.array([not r.is_good for r in images])
-    good = [r for r in images if r.is_good]
-    pixel_auroc, aupro = pixels.figures()
     frames = ((r.name, r.score, not r.is_good) for r in images)
     videos = timelines(frames) if dataset.layout == LAYOUT.name else ()
     figures: dict[str, float | int | None] = {
-        "image_auroc": metrics.auroc(scores, defective),
+        **_figures(images, pixels),
         "image_ap": metrics.average_precision(scores, defective),
         "f1_max": metrics.f1_max(scores, defective),
-        "pixel_auroc": pixel_auroc,
-        "aupro": aupro,
         "frame_auroc": frame_auroc(videos) if videos else None,
         "false_reject_promised": float(detector.false_reject_rate),
-        "false_reject_reached": sum(r.anomalous for r in good) / len(good) if good else None,
         "train_seconds": manifest.provenance.get("train_seconds"),
         "n_test": len(images),
     }
     times = [r.total_ms for r in images]
     several = dataset.categories if len(dataset.categories) > 1 else ()
+    sizes = Counter(r.category for r in images)
     classes = {"good": scores[~defective], "defective": scores[defective]}
     return Evaluation(
         name=manifest.name,
@@ -272,7 +247,9 @@ def _summarise(
         pictures=pictures,
         timelines=videos,
         notes=_notes(images, pixels, float(detector.false_reject_rate)),
-        categories=tuple(_category(name, images, pixels) for name in several),
+        categories=tuple(
+            Category(name, sizes[name], **_figures(images, pixels, name)) for name in several
+        ),
     )
 
 

@@ -1,4 +1,4 @@
-"""The most telling test images, kept as thumbnails while a test set is scored.
+"""Test images with their verdicts, the most telling kept as thumbnails.
 
 Memory stays bounded whatever the size of the test set: per outcome and label only the most telling
 `limit` images are held, as compressed thumbnails, and only those are ever drawn.
@@ -19,12 +19,37 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from edgead.result import Result
 
-    from .scored_image import ScoredImage
-
 THUMBNAIL = 320  # pixels of the longer side; sharp at 224 CSS pixels and when enlarged
 JPEG_QUALITY = 82
 MISTAKES = ("missed", "rejected")
 OUTCOMES = (*MISTAKES, "caught", "passed")
+
+
+@dataclass(frozen=True)
+class ScoredImage:
+    """One test image and what the detector said about it."""
+
+    name: str  # path relative to the data set's root
+    path: str  # the file
+    label: str  # "good" or the name of the defect
+    score: float  # raw
+    p_value: float  # in (0, 1]
+    anomalous: bool  # the verdict at the rate the evaluation ran with
+    frame_size: tuple[int, int]  # (height, width) in pixels
+    total_ms: float  # of Detector.score
+    has_mask: bool
+    category: str = ""
+
+    @property
+    def is_good(self) -> bool:
+        return self.label == "good"
+
+    @property
+    def outcome(self) -> str:
+        """One of "missed", "rejected" (the mistakes), "caught", "passed"."""
+        if self.is_good:
+            return "rejected" if self.anomalous else "passed"
+        return "caught" if self.anomalous else "missed"
 
 
 @dataclass(frozen=True)
@@ -47,15 +72,16 @@ class Gallery:
         self._offered = 0
 
     def offer(
-        self,
-        image: ScoredImage,
-        frame: NDArray[Any],
-        result: Result,
+        self, image: ScoredImage, frame: NDArray[Any], result: Result,
         mask: NDArray[np.bool_] | None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         """Keep the image if it is among the most telling of its outcome and label.
 
-        frame  [H, W] or [H, W, 3] BGR, uint8 or uint16; result is the detector's; mask [H, W] bool
+        Args:
+            image: its verdict.
+            frame: [H, W] or [H, W, 3] BGR, uint8 or uint16.
+            result: the detector's.
+            mask: [H, W] bool
         """
         if not self._limit:
             return
@@ -84,11 +110,10 @@ class Gallery:
         return tuple(picture for _, _, picture in kept)
 
     def _ranked(self, outcome: str, label: str | None = None) -> list[tuple[float, int, Picture]]:
-        heaps = (
-            heap
-            for (of, name), heap in self._heaps.items()
+        heaps = [
+            heap for (of, name), heap in self._heaps.items()
             if of == outcome and label in (None, name)
-        )
+        ]  # fmt: skip
         return sorted((item for heap in heaps for item in heap), key=lambda i: i[:2], reverse=True)
 
 

@@ -42,7 +42,7 @@ class Hog(nn.Module):
 
     A gradient of angle t votes for the two bins nearest to 2t on the circle, so that its sign does
     not count: r_b = max(0, cos(2t - 2t_b) - cos(2 pi / bins)), divided by its sum over b, times the
-    magnitude. Cells are averaged, then normalised: h / sqrt(mean h^2 of their 3x3 block + eps^2).
+    magnitude. Cells are averaged, then normalised: h / sqrt(mean |h|^2 of 3x3 cells + eps^2).
     """
 
     directions: Tensor
@@ -88,9 +88,10 @@ class Sobel(nn.Module):
 
 
 class SoftCanny(nn.Module):
-    """Soft edges: [N, 3, H, W] to [N, 1, H, W], in [0, 1]. No hysteresis: it does not export.
+    """Soft edges: [N, 3, H, W] to [N, 1, H, W], in [0, 1].
 
-    Gaussian blur (sigma 1.4), Sobel magnitude, thinning to the largest of 3x3 neighbours, threshold.
+    Gaussian blur (sigma 1.4), Sobel magnitude, the largest of 3x3 neighbours, and a sigmoid around
+    the threshold. Hysteresis, which does not export, is left out.
     """
 
     channels = 1
