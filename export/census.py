@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import onnx
 from onnx import TensorProto, numpy_helper, shape_inference
@@ -41,10 +40,6 @@ class Census:
     def share(self, dtype: str) -> float:
         """Share of the weights that compute in ``dtype``, in [0, 1]; 0 without weights."""
         return self.weights.get(dtype, 0) / max(1, sum(self.weights.values()))
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain JSON, for the provenance of a bundle."""
-        return {**asdict(self), "float32_products": list(self.float32_products)}
 
 
 def take_census(model: bytes) -> Census:
@@ -95,9 +90,13 @@ def take_census(model: bytes) -> Census:
             weights[dtype] += sum(map(math.prod, stored_inputs))
         if dtype == "float32":
             float32.append(node.name or node.output[0])
-    counts = [dict(sorted(counter.items())) for counter in (stored, bytes_of, tensors, weights)]
-    by_operator = {name: dict(sorted(count.items())) for name, count in sorted(operators.items())}
-    return Census(*counts[:3], by_operator, counts[3], tuple(float32))
+    by_operator = {name: _sorted(operators[name]) for name in sorted(operators)}
+    kinds = _sorted(stored), _sorted(bytes_of), _sorted(tensors)
+    return Census(*kinds, by_operator, _sorted(weights), tuple(float32))
+
+
+def _sorted(counter: Counter[str]) -> dict[str, int]:
+    return dict(sorted(counter.items()))
 
 
 def check_precision(census: Census, asked: str) -> None:

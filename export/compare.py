@@ -140,19 +140,14 @@ def spread(values: NDArray[np.float64]) -> float:
 def differences(scored: PathScores, usual: float) -> list[Difference]:
     """Every path but torch, against torch; ``usual``: the largest calibration score."""
     gaps = np.abs(scored.scores - scored.scores[0]) / growth(scored.scores[0], usual)
-    return [
-        Difference(
-            path=name,
-            precision=precision,
-            score_largest=float(gaps[row].max()),
-            score_mean=float(gaps[row].mean()),
-            map_largest=float(scored.map_largest[row].max()),
-            map_mean=float(scored.map_mean[row].mean()),
-            image=scored.images[int(scored.map_largest[row].argmax())],
-        )
-        for row, (name, precision) in enumerate(scored.paths)
-        if row
-    ]
+    found = []
+    for row, (name, precision) in enumerate(scored.paths[1:], 1):
+        scores, maps = gaps[row], scored.map_largest[row]
+        of_score = float(scores.max()), float(scores.mean())
+        of_map = float(maps.max()), float(scored.map_mean[row].mean())
+        image = scored.images[int(maps.argmax())]
+        found.append(Difference(name, precision, *of_score, *of_map, image))
+    return found
 
 
 def check_differences(found: Sequence[Difference], score_spread: float, map_spread: float) -> None:

@@ -11,7 +11,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -167,7 +167,14 @@ def _with_frames(
 ) -> Draft:
     """``draft`` with golden frames, what health compares with, and the calibration of tiles."""
     if tiling is not None:
-        draft, embedded, shown = _with_tiling(draft, tiling, frames)
+        draft = replace(draft, manifest=replace(draft.manifest, tiling=tiling))
+        embedded = engine_path(open_engine(draft, "cpu"), draft)
+        maps, scores = zip(*(embedded.run(frame.read()) for frame in frames), strict=True)
+        peaks = tuple(float(values.max()) for values in maps)
+        calibration = replace(draft.manifest.calibration, scores=scores, peaks=peaks)
+        draft = replace(draft, manifest=replace(draft.manifest, calibration=calibration))
+        tall, wide = (2 * side - tiling.overlap for side in tiling.size)
+        shown = with_defect(np.array(scores), lambda i: middle(frames[i].read(), (tall, wide)))
     observations = Observations()
     for frame in frames:
         observations.add(frame.read())
@@ -178,23 +185,9 @@ def _with_frames(
     return _as_read_back(Draft(draft.path, manifest, "", files))
 
 
-def _with_tiling(draft: Draft, tiling: Tiling, frames: Frames) -> tuple[Draft, ScoringPath, Shown]:
-    """``draft`` with the calibration of whole ``frames``, its engine, and frames to keep."""
-    draft = replace(draft, manifest=replace(draft.manifest, tiling=tiling))
-    embedded = engine_path(open_engine(draft, "cpu"), draft)
-    found = [embedded.run(frame.read()) for frame in frames]
-    scores = tuple(score for _, score in found)
-    peaks = tuple(float(values.max()) for values, _ in found)
-    calibration = replace(draft.manifest.calibration, scores=scores, peaks=peaks)
-    tall, wide = (2 * side - tiling.overlap for side in tiling.size)
-    shown = with_defect(np.array(scores), lambda i: middle(frames[i].read(), (tall, wide)))
-    manifest = replace(draft.manifest, calibration=calibration)
-    return replace(draft, manifest=manifest), embedded, shown
-
-
 def _middle_tile(frame: CalibrationFrame, tiling: Tiling) -> CalibrationFrame:
     name = f"the middle tile of {frame.name}"
-    return replace(frame, name=name, read=lambda: middle(frame.read(), tiling.size))
+    return CalibrationFrame(name, lambda: middle(frame.read(), tiling.size))
 
 
 def _write(whole: Draft, frames: Frames, ranges: Ranges | None, log: Log) -> Bundle:
@@ -313,7 +306,7 @@ def _provenance(opset: int, census: Mapping[str, Census], comparison: Comparison
             "paths": [vars(difference) for difference in comparison.found],
         },
         "half_peak": comparison.half_peak,
-        "census": {name: counted.to_json() for name, counted in census.items()},
+        "census": {name: asdict(counted) for name, counted in census.items()},
     }
 
 

@@ -76,7 +76,7 @@ def _torch_infer(method: Method) -> Infer:
     def infer(images: NDArray[np.float32]) -> Pairs:
         with torch.no_grad():
             pairs = method(torch.from_numpy(images))
-        return [tuple(np.ascontiguousarray(one.numpy()) for one in pair) for pair in pairs]
+        return [(np.ascontiguousarray(a), np.ascontiguousarray(b)) for a, b in pairs]
 
     return infer
 

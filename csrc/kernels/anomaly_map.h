@@ -106,8 +106,8 @@ AnomalyMapPlan anomaly_map_plan_moved(const AnomalyMapPlan& plan, void* memory);
 
 // The mathematics that both implementations share. (static: see simd.h)
 
-// From the sums of a * b, a * a and b * b. In double, so that the product of the squares neither
-// overflows nor vanishes, and equal features give exactly 0. Rounding must not make it negative.
+// From the sums of a * b, a * a and b * b; in double, so that their product neither overflows nor
+// vanishes, and equal features give exactly 0. Rounding must not make it negative.
 EDGEAD_HOST_DEVICE static inline float cosine_distance(float ab, float aa, float bb) {
   double norm = sqrt(static_cast<double>(aa) * static_cast<double>(bb));
   float d = static_cast<float>(1.0 - static_cast<double>(ab) / (norm < 1e-8 ? 1e-8 : norm));

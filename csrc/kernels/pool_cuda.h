@@ -50,9 +50,8 @@ struct Bucket {
   int number, above;  // above: keys in the buckets over it
 };
 
-// The bucket with key number `rank` from the top. A thread adds up two buckets; what all threads
-// before it have comes from a scan of the warp and the totals of the warps before. All threads
-// call it.
+// The bucket with key number `rank` from the top. A thread adds up two buckets, and gets what all
+// before it have from a scan of the warp and the totals of the warps before. All threads call it.
 __device__ Bucket find_bucket(const int* histogram, int rank) {
   static_assert(kBuckets == 2 * kPoolThreads);
   __shared__ int totals[kPoolThreads / kWarp];

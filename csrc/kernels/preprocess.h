@@ -1,5 +1,5 @@
-// preprocess: a camera frame becomes the network's image, in one pass and with a result that is
-// fixed bit by bit. CPU, CUDA and edgead/reference.py agree exactly.
+// preprocess: a camera frame becomes the network's image, in one pass; CPU, CUDA and
+// edgead/reference.py agree bit for bit.
 //
 //   frame [height, width, channels] uint8|uint16, any strides
 //   ->  image [3, out_height, out_width] (nchw) | [out_height, out_width, 3] (nhwc), R G B,

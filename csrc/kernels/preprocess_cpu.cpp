@@ -145,8 +145,6 @@ void horizontal_block(const Task& t, int32_t y0, int32_t rows) {
   }
 }
 
-// Every row as it lies, when two columns become one.
-
 // Plane s gets samples s, s + kStep, s + 2 * kStep ..
 template <int kStep>
 void split(const uint16_t* from, int32_t n, uint16_t* planes, int64_t pitch) {

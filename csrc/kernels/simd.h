@@ -67,8 +67,7 @@ inline U32 widen(const uint16_t* from) {
 #endif
 }
 
-// kLanes values of float32 or float16 as float32. (Intrinsics: no compiler makes the conversion of
-// F16C from vectors of its own.)
+// kLanes values of float32 or float16 as float32. (Intrinsics: compilers do not find F16C.)
 inline F32 load_floats(const float* from) { return load<F32>(from); }
 inline F32 load_floats(const uint16_t* from) {
 #if EDGEAD_LANES == 16 && defined(__AVX512F__)
@@ -92,8 +91,7 @@ inline F32 load_floats(const uint16_t* from) {
 inline float float_of(float value) { return value; }
 inline float float_of(uint16_t half) { return float_from_half(half); }
 
-// to[i] = from[i], as float32 or rounded to float16. (maskz: GCC 12 warns of its own header
-// otherwise.)
+// to[i] = from[i], as float32 or rounded to float16. (maskz: without it GCC 12 warns.)
 inline void put(const float* from, int32_t n, float* to) {
   std::memcpy(to, from, sizeof(float) * n);
 }

@@ -56,8 +56,7 @@ def _means(model: bytes, names: Sequence[str], images: Ranges) -> dict[str, NDAr
     asked = [name for name in names if name != INPUT]
     total: dict[str, NDArray[np.float64]] = {}
     for image in images:
-        found = dict(zip(asked, session.run(asked, {INPUT: image}) if asked else [], strict=True))
+        found = {INPUT: image, **dict(zip(asked, session.run(asked, {INPUT: image}), strict=False))}
         for name in names:
-            value = image if name == INPUT else found[name]
-            total[name] = total.get(name, 0.0) + value.mean((0, 2, 3), dtype=np.float64)
+            total[name] = total.get(name, 0.0) + found[name].mean((0, 2, 3), dtype=np.float64)
     return {name: value / len(images) for name, value in total.items()}

@@ -66,7 +66,7 @@ def with_int8(draft: Draft, frames: Frames, ranges: Ranges, log: Log) -> Draft:
     )
     _tell(judged, log)
     export = dict(made.manifest.provenance.get("export", {}))
-    export["census"] = {**export.get("census", {}), "int8": census.to_json()}
+    export["census"] = {**export.get("census", {}), "int8": asdict(census)}
     export["int8"] = {
         "ranges": {"images": len(ranges), "method": "largest magnitude"},
         "layers": len(reasons),
@@ -122,7 +122,7 @@ def by_sensitivity(
 
     ``model`` is ``graph`` with all of ``free`` in int8.
     """
-    both = (np.flatnonzero(~shown.synthetic), np.flatnonzero(shown.synthetic))
+    both = [np.flatnonzero(shown.synthetic == kind).tolist() for kind in (False, True)]
     frames = [shown.frames[row] for rows in both for row in evenly(rows, PROBES // 2)]
     exact = [onnx_path(graph, "float32", manifest).run(frame)[0] for frame in frames]
     moved = {}

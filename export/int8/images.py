@@ -40,6 +40,7 @@ def range_images(
             another size where these have one size, grey or colour, 8 or 16 bits, smaller than a
             tile, or one of ``calibration``, the images that the thresholds come from.
     """
+    frames: Iterator[NDArray[Any]]
     if directory is None:
         frames = (read_image(sample.path) for sample in evenly(train))
     else:
