@@ -1,8 +1,8 @@
 """ONNX bytes to a plan, with whichever TensorRT there is.
 
-The precision is in the graph. TensorRT 10, 11 and RTX build it strongly typed: they compute in what
-the graph says and in nothing else. TensorRT 8 has no such mode; there every layer is told its
-precision, and to obey. Either way the parsed network is counted before anything is built.
+The precision is in the graph. TensorRT 10, 11 and RTX build it strongly typed; TensorRT 8 has no
+such mode, so every layer is told its precision, and to obey. Either way the parsed network is
+counted before anything is built.
 """
 
 from __future__ import annotations
@@ -128,7 +128,11 @@ class _Job:
 
     def build(self, graph: OnnxGraph, capabilities: tuple[int, ...], timing_cache: bytes) -> Built:
         started = time.perf_counter()
-        builder = self.builder()
+        try:
+            with collector_waits():
+                builder: Builder = self.module.Builder(self.logger)
+        except TypeError as error:  # pybind11 says so when the factory gives nothing: no GPU
+            raise self.failed("cannot start a build") from error
         self.watch.phase("parse")
         network = self.parse(builder, graph)
         census = take_census(network, self.module)
@@ -153,14 +157,6 @@ class _Job:
     def failed(self, what: str) -> DeviceError:
         """The error for a step that gave nothing, with the reason from the log."""
         return DeviceError(f"{self.library} {what}: {reason_of(self.log.errors, self.library)}")
-
-    def builder(self) -> Builder:
-        try:
-            with collector_waits():
-                builder: Builder = self.module.Builder(self.logger)
-        except TypeError as error:  # pybind11 says so when the factory gives nothing: no GPU
-            raise self.failed("cannot start a build") from error
-        return builder
 
     def parse(self, builder: Builder, graph: OnnxGraph) -> Network:
         """The network of the graph, held against what the manifest says of it."""
@@ -242,7 +238,7 @@ class _Job:
             reason = reason_of(quiet.errors, self.library)
             raise DeviceError(f"{self.library} cannot load the plan that it just built: {reason}")
         counted = engine_layers(self.module, engine)
-        said = None if counted is None else lacks(counted, self.precision)
+        said = lacks(counted, self.precision) if counted else None
         if counted is None or said is None:
             return counted
         # A strongly typed network keeps its types. There the layers that show weights prove
@@ -317,7 +313,6 @@ def _type_layers(network: Network, module: TensorRT) -> None:
 
 
 def _set_capabilities(library: Library, config: Any, capabilities: tuple[int, ...]) -> None:
-    """RTX: build for these compute capabilities and no others."""
     kinds = getattr(library.module, "ComputeCapability", None)
     if library.flavour != "rtx" or kinds is None:
         raise InputError(f"{library} builds for the GPU in this machine; leave --device out")
