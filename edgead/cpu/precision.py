@@ -18,13 +18,8 @@ HINTS = {"float32": "f32", "float16": "f16", "bfloat16": "bf16", "int8": "f32"}
 which the hint keeps from becoming bfloat16."""
 
 _CAPABILITIES = {"float32": "FP32", "float16": "FP16", "bfloat16": "BF16", "int8": "INT8"}
-_NAMES = {
-    "f32": "float32",
-    "f16": "float16",
-    "bf16": "bfloat16",
-    "i8": "int8",
-    "u8": "int8",  # activations after a shift of their zero
-}
+# u8: activations after a shift of their zero.
+_NAMES = {"f32": "float32", "f16": "float16", "bf16": "bfloat16", "i8": "int8", "u8": "int8"}
 _WEIGHTED = ("Convolution", "GroupConvolution", "ConvolutionBackpropData", "Deconvolution")
 _PRODUCTS = ("MatMul", "FullyConnected")
 _DECODED = ("Convert", "Subtract", "Multiply", "Reshape", "Transpose")  # of stored integers

@@ -86,11 +86,8 @@ class TensorRTEngine:
 
 
 class TensorRTSession:
-    """Image and pairs in pinned host memory, copied to the device and back by ``infer``.
-
-    The graph alone with its copies, as other engines are used; a Detector keeps everything on the
-    device, see ``CudaPipeline``.
-    """
+    """The graph alone, its image and pairs copied between pinned host memory and the device by
+    ``infer``; a Detector keeps everything on the device, see ``CudaPipeline``."""
 
     def __init__(self, plan: LoadedPlan, pairs: list[tuple[str, str]]) -> None:
         self._memory, tensors = plan.memory, plan.tensors

@@ -10,8 +10,6 @@ from importlib import import_module
 from edgead.engine.interface import Qualified
 from edgead.errors import EdgeadError, InputError
 
-Cancelled = Callable[[], bool]
-
 _JOIN_S = 60.0  # a builder that cannot be interrupted; the thread goes with the process
 
 
@@ -24,15 +22,17 @@ class WarmStart:
     """
 
     def __init__(
-        self, open_qualified: Callable[[Cancelled], Qualified], take: Callable[[Qualified], bool]
+        self,
+        open_qualified: Callable[[Callable[[], bool]], Qualified],
+        take: Callable[[Qualified], bool],
     ) -> None:
         self._open_qualified = open_qualified
         self._take = take
         self._stop = threading.Event()
         self.state = "the CPU serves while the GPU's engine is made ready"
         self._thread = threading.Thread(target=self._run, name="edgead warm start", daemon=True)
-        # A process that ends lets the builder stop first: it is native code in the middle of work.
-        # What is registered last runs first, so the modules that end CUDA have to be there already.
+        # A process that ends lets the builder, native code at work, stop first. What is registered
+        # last runs first, so the modules that end CUDA have to be there already.
         import_module("edgead.nvidia.pipeline")
         atexit.register(self.cancel)
         self._thread.start()
@@ -56,8 +56,8 @@ class WarmStart:
             else:
                 self.state = f"done: {opened.engine.device} serves"
         except EdgeadError as error:
-            stopped = self._stop.is_set()
-            self.state = "cancelled" if stopped else f"failed, the CPU serves: {error}"
+            failed = f"failed, the CPU serves: {error}"
+            self.state = "cancelled" if self._stop.is_set() else failed
         except Exception as error:  # a defect: said, where a thread's end would go unheard
             self.state = f"failed, the CPU serves: {type(error).__name__}: {error}"
         finally:

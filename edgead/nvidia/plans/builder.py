@@ -176,7 +176,7 @@ class _Job:
     def config(self, builder: Builder, network: Network, graph: OnnxGraph) -> Config:
         config = builder.create_builder_config()
         flags, options = self.module.BuilderFlag, self.options
-        # A float32 product is asked for where float16 is too coarse, and TF32 has its mantissa.
+        # Float32 is asked for where float16 is too coarse, and TF32 has float16's mantissa.
         config.clear_flag(flags.TF32)
         if not self.strongly_typed:
             config.set_flag(flags.OBEY_PRECISION_CONSTRAINTS)
@@ -191,8 +191,7 @@ class _Job:
         if options.workspace_mb is not None:
             pool = self.module.MemoryPoolType.WORKSPACE
             config.set_memory_pool_limit(pool, options.workspace_mb << 20)
-        # Layers are looked at after the build. Who runs the plan turns its NVTX ranges off again,
-        # which would cost time on every frame.
+        # The layers are inspected after the build; the NVTX ranges, slow, go off at run time.
         config.profiling_verbosity = self.module.ProfilingVerbosity.DETAILED
         profile = builder.create_optimization_profile()
         name, shape = graph.image
@@ -291,10 +290,8 @@ def _fits(shape: tuple[int, ...], expected: tuple[int, ...]) -> bool:
 
 
 def _type_layers(network: Network, module: TensorRT) -> None:
-    """TensorRT 8: tell each layer to compute in the dtype that the graph gives its outputs.
-
-    Not a layer of dequantised values: it would have to obey, and not become an int8 one.
-    """
+    """TensorRT 8: tell each layer to compute in the dtype that the graph gives its outputs, but not
+    one of dequantised values, which is to become an int8 one."""
     untyped = ("CONSTANT", "SHAPE", "QUANTIZE", "DEQUANTIZE")  # these have a type, or none
     kinds = {"float32": module.DataType.FLOAT, "float16": module.DataType.HALF}
     dequantised = {
@@ -329,10 +326,8 @@ def _set_capabilities(library: Library, config: Any, capabilities: tuple[int, ..
 
 
 def _use_timing_cache(library: Library, config: Config, data: bytes) -> Any:
-    """Attach a timing cache, an empty one where ``data`` does not fit; None with RTX.
-
-    RTX times nothing at build time: its functions for that do nothing since 1.2.
-    """
+    """Attach a timing cache, an empty one where ``data`` does not fit; None with RTX, which times
+    nothing at build time."""
     if library.flavour == "rtx":
         return None
     for content in (data, b""):

@@ -62,9 +62,7 @@ def _dtype_named(word: str) -> str:
 
 def take_census(network: Network, module: TensorRT) -> NetworkCensus:
     """Count the precisions of a parsed network, which has a free batch axis."""
-    tensors: Counter[str] = Counter()
-    products: Counter[str] = Counter()
-    weights: Counter[str] = Counter()
+    tensors, products, weights = (Counter[str]() for _ in range(3))
     float32, dequantised = [], set()
     for layer in layers(network):
         kind = str(layer.type.name)
@@ -81,12 +79,8 @@ def take_census(network: Network, module: TensorRT) -> NetworkCensus:
             weights[dtype] += _weights(layer, kind, module)
             if dtype == "float32":
                 float32.append(layer.name)
-    return NetworkCensus(
-        dict(sorted(tensors.items())),
-        dict(sorted(products.items())),
-        dict(sorted(weights.items())),
-        tuple(float32),
-    )
+    counts = [dict(sorted(counted.items())) for counted in (tensors, products, weights)]
+    return NetworkCensus(counts[0], counts[1], counts[2], tuple(float32))
 
 
 def _weights(layer: Layer, kind: str, module: TensorRT) -> int:

@@ -38,8 +38,8 @@ class BuildLog:
     def __init__(self, *, verbose: bool = False) -> None:
         self.verbose = verbose
         self.raised: BaseException | None = None
+        self.errors: list[str] = []  # the lines that were errors, oldest first
         self._lines: list[str] = []
-        self._errors: list[str] = []
 
     def keep(self, error: BaseException) -> None:
         """Make ``error`` the one that is raised, unless there is one."""
@@ -52,19 +52,14 @@ class BuildLog:
         line = clean(text)
         if len(self._lines) < MOST_LINES:
             self._lines.append(f"[{severity}] {line}")
-        if severity in _ERRORS and len(self._errors) < MOST_LINES:
-            self._errors.append(line)
+        if severity in _ERRORS and len(self.errors) < MOST_LINES:
+            self.errors.append(line)
 
     def part(self) -> BuildLog:
         """A log of the same lines whose ``raised`` is its own: for one of several threads."""
         part = BuildLog(verbose=self.verbose)
-        part._lines, part._errors = self._lines, self._errors
+        part._lines, part.errors = self._lines, self.errors
         return part
-
-    @property
-    def errors(self) -> list[str]:
-        """The lines that were errors, oldest first."""
-        return list(self._errors)
 
     def text(self) -> str:
         """All lines, each ended by a newline."""

@@ -158,13 +158,10 @@ def _plan_of(library: Library, entry: Entry, data: bytes, *, cached: bool = True
     about = entry.about
     try:
         options = BuildOptions.from_json(about["options"])
-        precision, device = str(about["precision"]), str(about["device"])
+        asked = (str(about["precision"]), str(about["device"]), options, about)
     except (KeyError, TypeError, ValueError, InputError) as error:
         raise DeviceError(altered(entry.path.with_suffix(".json"))) from error
-    version = library.version_text
-    return Plan(
-        data, entry.path, library.flavour, version, precision, device, options, about, cached
-    )
+    return Plan(data, entry.path, library.flavour, library.version_text, *asked, cached)
 
 
 def foreign_plan(path: str | os.PathLike[str], library: Library, *, trust: bool) -> Plan:
@@ -215,12 +212,8 @@ class _Work:
             )
         self.onnx = bundle.read(model)
         self.target = target_of(library, device)
-        # What a timing cache depends on, and what a plan does.
-        measured = {
-            "flavour": library.flavour,
-            "version": library.version_text,
-            "device": self.target,
-        }
+        version = {"flavour": library.flavour, "version": library.version_text}
+        measured = {**version, "device": self.target}  # what a timing cache depends on
         self.about = {
             **measured,
             "recipe": _RECIPE,
@@ -231,10 +224,7 @@ class _Work:
         self.key, self.timing_key = key_of(self.about), key_of({"timing": 1, **measured})
 
     def build(
-        self,
-        verbose_log: bool,
-        progress: Progress | None,
-        cancelled: Callable[[], bool] | None,
+        self, verbose_log: bool, progress: Progress | None, cancelled: Callable[[], bool] | None
     ) -> Plan:
         """Build the plan and keep it with its log; raises as ``build_plan``."""
         log, rtx = BuildLog(verbose=verbose_log), self.library.flavour == "rtx"
