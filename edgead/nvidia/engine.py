@@ -1,9 +1,4 @@
-"""TensorRT and TensorRT-RTX on an NVIDIA GPU: plans of this machine, tensors by their names.
-
-What is loaded, in this order: the bundle (manifest and digests), the plan's header, its version and
-device, the plan itself, its tensors against the manifest; the Detector then asks for the golden
-frames.
-"""
+"""TensorRT and TensorRT-RTX on an NVIDIA GPU: plans of this machine, tensors by their names."""
 
 from __future__ import annotations
 
@@ -29,15 +24,16 @@ from edgead.nvidia.plans.store import given_plan, own_plan
 
 
 class TensorRTEngine:
-    """``models[precision]`` of a bundle as a plan on ``cuda:index``, with a batch of one.
+    """A graph of a bundle as a plan on ``cuda:index``, with a batch of one; see ``open_engine``.
 
-    ``plan``: a file to load instead of the plan with the default options; refused unless it lies in
-    this user's plan cache or ``trust_plan`` is said.
-    ``progress``, ``cancelled``: of the build, where there is no plan yet; see ``own_plan``.
+    Args:
+        progress, cancelled: of the build, where there is no plan yet; see ``own_plan``.
 
-    Errors: BundleError for a precision that the bundle does not have; DeviceError: PyCUDA, driver,
-    device, kernels, library or plan are missing or refused, the build fails, or the plan's tensors
-    are not those of the manifest; CancelledError.
+    Raises:
+        BundleError: a precision that the bundle does not have.
+        DeviceError: PyCUDA, driver, device, kernels, library or plan are missing or refused, the
+            build fails, or the plan's tensors are not those of the manifest.
+        CancelledError: ``cancelled`` returned True.
     """
 
     kernels = "cuda"
@@ -85,19 +81,13 @@ class TensorRTEngine:
         return f"TensorRTEngine({self.device}, {self.precision}, {self.version})"
 
     def session(self) -> TensorRTSession:
-        """Buffers for one thread, image and pairs in host memory.
-
-        Errors: DeviceError when the device is out of memory or fails.
-        """
+        """Buffers for one thread; DeviceError when the device is out of memory or fails."""
         return TensorRTSession(self.plan, self._pairs)
 
 
 class TensorRTSession:
-    """Image and pairs in pinned host memory, copied to the device and back by ``infer``.
-
-    The graph alone with its copies, as other engines are used; a Detector keeps everything on the
-    device, see ``CudaPipeline``.
-    """
+    """The graph alone, its image and pairs copied between pinned host memory and the device by
+    ``infer``; a Detector keeps everything on the device, see ``CudaPipeline``."""
 
     def __init__(self, plan: LoadedPlan, pairs: list[tuple[str, str]]) -> None:
         self._memory, tensors = plan.memory, plan.tensors
@@ -116,10 +106,7 @@ class TensorRTSession:
         self._pairs: Pairs = [(views[a], views[b]) for a, b in pairs]
 
     def infer(self) -> Pairs:
-        """Run the graph on ``image``; the views are valid until the next ``infer``.
-
-        Errors: DeviceLostError.
-        """
+        """See ``Session``."""
         stream, execution = self._stream, self._execution
         with self._memory.current():
             stream.upload(execution.image, self._host[self._input].array)

@@ -34,9 +34,8 @@ _OUT_OF_MEMORY = re.compile(r"\(error 2\)")
 def open_memory(index: int) -> Memory:
     """The device ``cuda:index``; one object for the life of the process.
 
-    Its primary context is retained until the process ends: the CUDA runtime inside TensorRT and
-    edgead's kernels holds on to it anyway, and PyCUDA leaves a context on the thread's stack when
-    it releases one from outside.
+    Its primary context is retained until then: the CUDA runtime in TensorRT and edgead's kernels
+    holds on to it anyway, and PyCUDA leaves one that it releases on the thread's stack.
 
     Raises:
         DeviceError: PyCUDA, the driver or the device is missing.
@@ -141,8 +140,7 @@ class Memory:
             return Stream(self, self._driver)
 
     def read(self, source: int, count: int) -> Bytes:
-        """Copy from the device to the host, at once, after what was enqueued on any stream of it
-        that waits for the default stream."""
+        """Copy from the device to the host, at once, after the work of blocking streams."""
         found = np.empty(count, np.uint8)
         with self.errors("copying to the host"):
             self._driver.memcpy_dtoh(found, source)

@@ -1,8 +1,8 @@
 """ONNX bytes to a plan, with whichever TensorRT there is.
 
-The precision is in the graph. TensorRT 10, 11 and RTX build it strongly typed: they compute in what
-the graph says and in nothing else. TensorRT 8 has no such mode; there every layer is told its
-precision, and to obey. Either way the parsed network is counted before anything is built.
+The precision is in the graph. TensorRT 10, 11 and RTX build it strongly typed; TensorRT 8 has no
+such mode, so every layer is told its precision, and to obey. Either way the parsed network is
+counted before anything is built.
 """
 
 from __future__ import annotations
@@ -128,7 +128,11 @@ class _Job:
 
     def build(self, graph: OnnxGraph, capabilities: tuple[int, ...], timing_cache: bytes) -> Built:
         started = time.perf_counter()
-        builder = self.builder()
+        try:
+            with collector_waits():
+                builder: Builder = self.module.Builder(self.logger)
+        except TypeError as error:  # pybind11 says so when the factory gives nothing: no GPU
+            raise self.failed("cannot start a build") from error
         self.watch.phase("parse")
         network = self.parse(builder, graph)
         census = take_census(network, self.module)
@@ -154,14 +158,6 @@ class _Job:
         """The error for a step that gave nothing, with the reason from the log."""
         return DeviceError(f"{self.library} {what}: {reason_of(self.log.errors, self.library)}")
 
-    def builder(self) -> Builder:
-        try:
-            with collector_waits():
-                builder: Builder = self.module.Builder(self.logger)
-        except TypeError as error:  # pybind11 says so when the factory gives nothing: no GPU
-            raise self.failed("cannot start a build") from error
-        return builder
-
     def parse(self, builder: Builder, graph: OnnxGraph) -> Network:
         """The network of the graph, held against what the manifest says of it."""
         flag = self.module.NetworkDefinitionCreationFlag
@@ -180,7 +176,7 @@ class _Job:
     def config(self, builder: Builder, network: Network, graph: OnnxGraph) -> Config:
         config = builder.create_builder_config()
         flags, options = self.module.BuilderFlag, self.options
-        # A float32 product is asked for where float16 is too coarse, and TF32 has its mantissa.
+        # Float32 is asked for where float16 is too coarse, and TF32 has float16's mantissa.
         config.clear_flag(flags.TF32)
         if not self.strongly_typed:
             config.set_flag(flags.OBEY_PRECISION_CONSTRAINTS)
@@ -195,8 +191,7 @@ class _Job:
         if options.workspace_mb is not None:
             pool = self.module.MemoryPoolType.WORKSPACE
             config.set_memory_pool_limit(pool, options.workspace_mb << 20)
-        # Layers are looked at after the build. Who runs the plan turns its NVTX ranges off again,
-        # which would cost time on every frame.
+        # The layers are inspected after the build; the NVTX ranges, slow, go off at run time.
         config.profiling_verbosity = self.module.ProfilingVerbosity.DETAILED
         profile = builder.create_optimization_profile()
         name, shape = graph.image
@@ -242,7 +237,7 @@ class _Job:
             reason = reason_of(quiet.errors, self.library)
             raise DeviceError(f"{self.library} cannot load the plan that it just built: {reason}")
         counted = engine_layers(self.module, engine)
-        said = None if counted is None else lacks(counted, self.precision)
+        said = lacks(counted, self.precision) if counted else None
         if counted is None or said is None:
             return counted
         # A strongly typed network keeps its types. There the layers that show weights prove
@@ -295,10 +290,8 @@ def _fits(shape: tuple[int, ...], expected: tuple[int, ...]) -> bool:
 
 
 def _type_layers(network: Network, module: TensorRT) -> None:
-    """TensorRT 8: tell each layer to compute in the dtype that the graph gives its outputs.
-
-    Not a layer of dequantised values: it would have to obey, and not become an int8 one.
-    """
+    """TensorRT 8: tell each layer to compute in the dtype that the graph gives its outputs, but not
+    one of dequantised values, which is to become an int8 one."""
     untyped = ("CONSTANT", "SHAPE", "QUANTIZE", "DEQUANTIZE")  # these have a type, or none
     kinds = {"float32": module.DataType.FLOAT, "float16": module.DataType.HALF}
     dequantised = {
@@ -317,7 +310,6 @@ def _type_layers(network: Network, module: TensorRT) -> None:
 
 
 def _set_capabilities(library: Library, config: Any, capabilities: tuple[int, ...]) -> None:
-    """RTX: build for these compute capabilities and no others."""
     kinds = getattr(library.module, "ComputeCapability", None)
     if library.flavour != "rtx" or kinds is None:
         raise InputError(f"{library} builds for the GPU in this machine; leave --device out")
@@ -334,10 +326,8 @@ def _set_capabilities(library: Library, config: Any, capabilities: tuple[int, ..
 
 
 def _use_timing_cache(library: Library, config: Config, data: bytes) -> Any:
-    """Attach a timing cache, an empty one where ``data`` does not fit; None with RTX.
-
-    RTX times nothing at build time: its functions for that do nothing since 1.2.
-    """
+    """Attach a timing cache, an empty one where ``data`` does not fit; None with RTX, which times
+    nothing at build time."""
     if library.flavour == "rtx":
         return None
     for content in (data, b""):

@@ -72,8 +72,7 @@ class PlanCache:
     """The plans below ``directory`` (default: ``plans_directory()``).
 
     Raises:
-        DeviceError: the directory cannot be made or read, is a link, belongs to another user, or
-            may be written by others.
+        DeviceError: the directory cannot be made, or another user may write to it.
     """
 
     def __init__(self, directory: Path | None = None) -> None:
@@ -85,11 +84,7 @@ class PlanCache:
         _check_own(self.directory, "the plan cache", stat.S_ISDIR, "a directory", _CURE)
 
     def find(self, key: str) -> Entry | None:
-        """The entry, or None where there is none.
-
-        Raises:
-            DeviceError: others may have written it, or it cannot be read.
-        """
+        """The entry, or None; DeviceError where others may have written it or it is damaged."""
         path, plan = self._path(key, ".json"), self._path(key, ".plan")
         if not os.path.lexists(path):
             return None
@@ -104,11 +99,7 @@ class PlanCache:
             return Entry(key, plan, size, digest, about, path.lstat().st_mtime)
 
     def load(self, entry: Entry) -> bytes:
-        """The plan, as it was when it was built; it now counts as used.
-
-        Raises:
-            DeviceError: it was truncated or altered since.
-        """
+        """The plan, which now counts as used; DeviceError where it was altered since its build."""
         data = self._read(entry.path)
         if len(data) != entry.size or hashlib.sha256(data).hexdigest() != entry.sha256:
             raise DeviceError(altered(entry.path))
@@ -123,15 +114,8 @@ class PlanCache:
         waiting: Callable[[], None] = lambda: None,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> tuple[Entry, bytes] | None:
-        """``look``, while other processes may replace or remove the plan: what looks damaged is
-        looked at once again when none of them is at work on it.
-
-        Args:
-            key: not one whose lock this process holds.
-
-        Raises:
-            DeviceError, CancelledError: as ``find``, ``load`` and ``building``, which see.
-        """
+        """``look``, while other processes may replace or remove the plan: what seems damaged is
+        looked at again in ``building``, which this process may not be in for this key."""
         try:
             return self.look(key)
         except DeviceError as error:
@@ -149,11 +133,8 @@ class PlanCache:
         return None if entry is None else (entry, self.load(entry))
 
     def compiled(self, key: str) -> bytes | None:
-        """What RTX compiled when the plan ran before, or None.
-
-        Raises:
-            DeviceError: others could have written it.
-        """
+        """What RTX compiled when the plan ran before, or None; DeviceError where others may have
+        written it."""
         path = self._path(key, ".jit")
         try:
             return self._read(path)
@@ -161,11 +142,6 @@ class PlanCache:
             if os.path.lexists(path):
                 raise
             return None
-
-    def keep_compiled(self, key: str, data: bytes) -> None:
-        """Keep that for the next start, as long as the plan; where nothing can be written, not."""
-        with contextlib.suppress(OSError):
-            write_file(self._path(key, ".jit"), data)
 
     def store(self, key: str, data: bytes, about: Mapping[str, Any]) -> Entry:
         """Keep a plan, in place of an older one of the same key, and prune the others.
@@ -187,11 +163,12 @@ class PlanCache:
         self.prune(keep=key)
         return Entry(key, plan, len(data), digest, about, time.time())
 
-    def write_log(self, key: str, text: str) -> Path | None:
-        """Keep the log of a build; None where even that cannot be written."""
-        path = self._path(key, ".log")
+    def keep(self, key: str, suffix: str, data: bytes) -> Path | None:
+        """Keep what a plan can do without: ".log", ".jit" or ".timing"; None where it cannot be
+        written."""
+        path = self._path(key, suffix)
         with contextlib.suppress(OSError):
-            write_file(path, text.encode(errors="replace"))
+            write_file(path, data)
             return path
         return None
 
@@ -200,11 +177,6 @@ class PlanCache:
         with contextlib.suppress(DeviceError):
             return self._read(self._path(key, ".timing"))
         return b""
-
-    def store_timing(self, key: str, data: bytes) -> None:
-        """Keep a timing cache; one that cannot be kept only costs the next build its time."""
-        with contextlib.suppress(OSError):
-            write_file(self._path(key, ".timing"), data)
 
     def entries(self) -> list[Entry]:
         """All plans, the last used first; damaged ones are left out."""
@@ -217,14 +189,8 @@ class PlanCache:
     def prune(
         self, *, keep: str = "", most_plans: int = MOST_PLANS, most_bytes: int = MOST_BYTES
     ) -> list[Entry]:
-        """Remove the least recently used plans over the limits, and old leftovers.
-
-        Args:
-            keep: a key that stays whatever its size.
-
-        Returns:
-            What was removed.
-        """
+        """Remove the least recently used plans over the limits, but not ``keep``, and old
+        leftovers; gives the plans that were removed."""
         removed, count, total = [], 0, 0
         for entry in sorted(self.entries(), key=lambda entry: entry.key != keep):
             fits = count < most_plans and total + entry.size <= most_bytes
@@ -279,18 +245,15 @@ class PlanCache:
         with _refusals(self.directory):
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
             descriptor = os.open(path, flags, 0o600)
-        try:
-            try:
-                held = lock(descriptor) and _is_still(path, descriptor)
-            except OSError:  # a file system without locks: as on Windows
-                held = _is_still(path, descriptor)
-            try:
-                yield held
-            finally:
-                if held:  # so no other process can own the name
-                    path.unlink(missing_ok=True)
-        finally:
-            os.close(descriptor)
+        with contextlib.ExitStack() as stack:
+            stack.callback(os.close, descriptor)
+            held = True
+            with contextlib.suppress(OSError):  # a file system without locks: as on Windows
+                held = lock(descriptor)
+            held = held and _is_still(path, descriptor)
+            if held:  # so no other process can own the name
+                stack.callback(path.unlink, missing_ok=True)
+            yield held
 
     def _sweep(self) -> None:
         """Remove what killed writers left behind: temporary files, plans without a description."""
@@ -353,8 +316,7 @@ def _refusals(directory: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        where = error.filename if error.filename is not None else str(directory)
-        named = OSError(error.errno, error.strerror, where)
+        named = OSError(error.errno, error.strerror, error.filename or str(directory))
         raise DeviceError(f"plan cache: {os_sentence(named)}; or {_CURE}") from error
 
 

@@ -101,7 +101,10 @@ def own_plan(
         if found is not None:
             return _plan_of(library, *found)
     if not build:
-        raise work.missing()
+        raise DeviceError(
+            f"there is no {NAMES[library.flavour]} plan of {bundle.path} for {work.target} in "
+            f"{precision}; build one: edgead build {bundle.path} --flavour {library.flavour}"
+        )
     with cache.building(work.key, waiting=waiting, cancelled=stop):
         # Another process may have built it meanwhile.
         found = None if rebuild else cache.look(work.key)
@@ -129,9 +132,12 @@ def given_plan(
     except OSError as error:
         raise DeviceError(f"cannot read plan {path}: {error.strerror}") from error
     library = find_library(header.flavour)
-    kept = _kept_plan(Path(path), library)
-    if kept is None:
+    directory, path = plans_directory(), Path(path)
+    own = path.suffix == ".plan" and path.parent.resolve() == directory.resolve()
+    found = PlanCache(directory).get(path.stem) if own else None
+    if found is None:
         return library, foreign_plan(path, library, trust=trust)
+    kept = _plan_of(library, *found)
     if kept.precision != precision:
         raise InputError(
             f"plan {path} computes in {kept.precision}, and {precision} was asked for: say "
@@ -146,28 +152,16 @@ def given_plan(
     return library, kept
 
 
-def _kept_plan(path: Path, library: Library) -> Plan | None:
-    """The plan at ``path`` if it is one of this user's cache."""
-    directory = plans_directory()
-    if path.suffix != ".plan" or path.parent.resolve() != directory.resolve():
-        return None
-    found = PlanCache(directory).get(path.stem)
-    return None if found is None else _plan_of(library, *found)
-
-
 def _plan_of(library: Library, entry: Entry, data: bytes, *, cached: bool = True) -> Plan:
     """A plan of the cache; DeviceError for a header or a description that does not fit."""
     check_header(data, library, str(entry.path))
     about = entry.about
     try:
         options = BuildOptions.from_json(about["options"])
-        precision, device = str(about["precision"]), str(about["device"])
+        asked = (str(about["precision"]), str(about["device"]), options, about)
     except (KeyError, TypeError, ValueError, InputError) as error:
         raise DeviceError(altered(entry.path.with_suffix(".json"))) from error
-    version = library.version_text
-    return Plan(
-        data, entry.path, library.flavour, version, precision, device, options, about, cached
-    )
+    return Plan(data, entry.path, library.flavour, library.version_text, *asked, cached)
 
 
 def foreign_plan(path: str | os.PathLike[str], library: Library, *, trust: bool) -> Plan:
@@ -193,7 +187,7 @@ def foreign_plan(path: str | os.PathLike[str], library: Library, *, trust: bool)
             f"plan {os.fspath(path)} cannot be read: {error.strerror or error}; check the path"
         ) from error
     check_header(data, library, f"plan {os.fspath(path)}")
-    return Plan(data, Path(path), library.flavour, library.version_text, "", "", None)
+    return Plan(data, Path(path), library.flavour, library.version_text)
 
 
 class _Work:
@@ -218,12 +212,8 @@ class _Work:
             )
         self.onnx = bundle.read(model)
         self.target = target_of(library, device)
-        # What a timing cache depends on, and what a plan does.
-        measured = {
-            "flavour": library.flavour,
-            "version": library.version_text,
-            "device": self.target,
-        }
+        version = {"flavour": library.flavour, "version": library.version_text}
+        measured = {**version, "device": self.target}  # what a timing cache depends on
         self.about = {
             **measured,
             "recipe": _RECIPE,
@@ -233,19 +223,8 @@ class _Work:
         }
         self.key, self.timing_key = key_of(self.about), key_of({"timing": 1, **measured})
 
-    def missing(self) -> DeviceError:
-        """The error for a plan that is not there and may not be built."""
-        flavour, path = self.library.flavour, self.bundle.path
-        return DeviceError(
-            f"there is no {NAMES[flavour]} plan of {path} for {self.target} in {self.precision}; "
-            f"build one: edgead build {path} --flavour {flavour}"
-        )
-
     def build(
-        self,
-        verbose_log: bool,
-        progress: Progress | None,
-        cancelled: Callable[[], bool] | None,
+        self, verbose_log: bool, progress: Progress | None, cancelled: Callable[[], bool] | None
     ) -> Plan:
         """Build the plan and keep it with its log; raises as ``build_plan``."""
         log, rtx = BuildLog(verbose=verbose_log), self.library.flavour == "rtx"
@@ -266,7 +245,7 @@ class _Work:
             )
             check_header(built.plan, self.library, "the plan that was just built")
         except DeviceError as error:
-            path = self.cache.write_log(self.key, log.text())
+            path = self.cache.keep(self.key, ".log", log.text().encode(errors="replace"))
             raise DeviceError(f"{error} (log of the build: {path or 'not kept'})") from error
         said = {
             "bundle": self.bundle.manifest.name,
@@ -278,7 +257,7 @@ class _Work:
             "off_dla": list(built.off_dla),
         }
         entry = self.cache.store(self.key, built.plan, {**self.about, **said})
-        self.cache.write_log(self.key, log.text())
+        self.cache.keep(self.key, ".log", log.text().encode(errors="replace"))
         if built.timing_cache:
-            self.cache.store_timing(self.timing_key, built.timing_cache)
+            self.cache.keep(self.timing_key, ".timing", built.timing_cache)
         return _plan_of(self.library, entry, built.plan, cached=False)

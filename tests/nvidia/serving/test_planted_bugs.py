@@ -16,9 +16,9 @@ from edgead import Detector, DeviceError
 from edgead.bundle.storage import Bundle
 from edgead.nvidia import geometries, memory
 from edgead.nvidia.buffers import Shared
-from edgead.nvidia.frame_graphs import FrameGraphs
 from edgead.nvidia.loaded_plan import Execution, LoadedPlan
 from edgead.nvidia.map_ring import MapPlace
+from edgead.nvidia.stages import FrameGraphs
 from edgead.serving.open_pipeline import open_pipeline
 
 MakeFrame = Callable[..., np.ndarray]
