@@ -92,9 +92,8 @@ def train(options: TrainingOptions, *, resume: bool = False, reporter: Reporter 
             training_set.check_parts(parts, reporter.progress)
         textures = training_set.choose_textures(options.textures)
         training_set.note_content(record["data"], options, parts, textures)
-        tiles = training_set.choose_tiles(
-            parts, options.tiling, config.size, record["seed"], reporter.progress
-        )
+        given = (options.tiling, config.size, record["seed"], reporter.progress)
+        tiles = training_set.choose_tiles(parts, *given)
         if options.tiling is not None and not resume:
             record["tiles"] = sum(map(len, tiles))
         torch.manual_seed(record["seed"])
@@ -120,16 +119,20 @@ def train(options: TrainingOptions, *, resume: bool = False, reporter: Reporter 
         "processes": fabric.world_size,
         "history": position.history,
     }
-    run = _as_run(options.out, method, parts, record)
     if first:
-        tensors = {name: tensor.contiguous() for name, tensor in method.state_dict().items()}
-        run_record.write_record(options.out, record)
-        write_file(options.out / MODEL_FILE, save(tensors))
-        for name in (CHECKPOINT, training_set.IMAGES_FILE):
-            (options.out / name).unlink(missing_ok=True)
+        _write_model(options.out, method, record)
         _write_picture(options.out, method, parts[1][:PICTURE_IMAGES], options.tiling)
     fabric.barrier()  # no process returns before the run is on disk
-    return run
+    return _as_run(options.out, method, parts, record)
+
+
+def _write_model(out: Path, method: Method, record: dict[str, Any]) -> None:
+    """The finished run in place of its checkpoint."""
+    run_record.write_record(out, record)
+    tensors = {name: tensor.contiguous() for name, tensor in method.state_dict().items()}
+    write_file(out / MODEL_FILE, save(tensors))
+    for name in (CHECKPOINT, training_set.IMAGES_FILE):
+        (out / name).unlink(missing_ok=True)
 
 
 def load_run(run_dir: str | Path, data: str | Path | None = None) -> Run:
