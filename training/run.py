@@ -75,8 +75,7 @@ def train(options: TrainingOptions, *, resume: bool = False, reporter: Reporter 
         The finished run.
 
     Raises:
-        DataError, TrainingError: bad data or options; nothing is written then.
-        DeviceError: a device that is not there.
+        DataError, TrainingError, DeviceError: bad data or options; nothing is written then.
         Interrupted: a signal stopped it; the checkpoint is on disk.
     """
     fabric = launch(options.device)
