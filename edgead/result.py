@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -215,3 +216,14 @@ def as_bgr8(frame: NDArray[Any], color: str) -> NDArray[np.uint8]:
     if image.shape[2] == 1:
         return np.repeat(image, 3, axis=2)
     return image[:, :, ::-1] if color == "rgb" else image
+
+
+def describe(path: Path, result: Result) -> dict[str, Any]:
+    """One element of ``frames`` in ``--json``. Regions in pixels of the frame."""
+    frame = {
+        "path": str(path),
+        **{key: getattr(result, key) for key in ("score", "p_value", "is_anomalous")},
+        "regions": [asdict(region) for region in result.regions],
+        "timings_ms": dict(result.timings_ms),
+    }
+    return frame if result.digests is None else {**frame, "digests": result.digests.to_json()}

@@ -54,9 +54,9 @@ class IgnoreMask:
         size = tuple(getattr(frame, "shape", self.frame_size)[:2])
         if size != self.frame_size:
             raise InputError(
-                f"the frame is {' x '.join(map(str, size))} (height x width) and the ignore mask "
-                f"of the bundle was drawn on {_times(self.frame_size)}: draw one for this frame "
-                "size with edgead mask, or use the bundle without a mask"
+                f"the frame is {_times(size)} (height x width) and the ignore mask of the bundle "
+                f"was drawn on {_times(self.frame_size)}: draw one for this frame size with "
+                "edgead mask, or use the bundle without a mask"
             )
 
     def ignored(self, image: NDArray[Any] | None = None) -> NDArray[np.bool_]:
@@ -77,6 +77,10 @@ class IgnoreMask:
                 )
             ignored |= image.any(axis=2) if image.ndim == 3 else image != 0
         return ignored
+
+
+def _times(size: tuple[int, ...]) -> str:
+    return " x ".join(map(str, size))
 
 
 def parse_polygon(text: str) -> Polygon:
@@ -129,7 +133,3 @@ def _check_polygon(polygon: Polygon, size: tuple[int, int]) -> None:
             f'the polygon "{text}" holds the centre of no pixel; expected corners that enclose an '
             "area"
         )
-
-
-def _times(size: tuple[int, ...]) -> str:
-    return f"{size[0]} x {size[1]}"

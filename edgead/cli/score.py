@@ -19,11 +19,10 @@ from edgead.cli.console import Console, count, percent, print_json
 from edgead.cli.options import COLOR, DEVICE, add_detector, open_detector
 from edgead.errors import InputError
 from edgead.images import expand
-from edgead.records.verdict import describe
+from edgead.result import Result, describe
 
 if TYPE_CHECKING:
     from edgead.detector import Detector
-    from edgead.result import Result
 
 EXAMPLE = """\
   edgead score cell.edgead part.png                      one image

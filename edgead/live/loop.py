@@ -67,25 +67,15 @@ class Tally:
 
 @dataclass(eq=False)
 class Loop:
-    """Scores what comes into a slot and writes a line for each frame.
-
-    Args:
-        detector: scores the frames.
-        slot: where the frames come from.
-        tally: kept up to date.
-        out: gets the lines.
-        say: called with (word, text) for what belongs in the log.
-        listeners: get every verdict.
-        checks: look at every frame that was scored.
-    """
+    """Scores what comes into a slot and writes a line for each frame."""
 
     detector: Detector
-    slot: Slot
-    tally: Tally
-    out: BinaryIO
-    say: Callable[[str, str], None]
-    listeners: Sequence[Listener] = ()
-    checks: Checks | None = None
+    slot: Slot  # where the frames come from
+    tally: Tally  # kept up to date
+    out: BinaryIO  # gets the lines
+    say: Callable[[str, str], None]  # called with (word, text) for what belongs in the log
+    listeners: Sequence[Listener] = ()  # get every verdict
+    checks: Checks | None = None  # look at every frame that was scored
 
     def __post_init__(self) -> None:
         self._looks = self._trouble = ""

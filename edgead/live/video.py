@@ -20,8 +20,7 @@ _CURES = {  # and the library without which OpenCV opens none, and what to say t
     kinds.CAMERA: (
         "check that it is connected (ls /dev/video*), that no other program uses it, and that "
         "this user has access (group video)",
-        "",
-        "",
+        *(".*", ""),
     ),
     kinds.PIPELINE: (
         "try it with gst-launch-1.0 (fakesink in place of appsink)",
@@ -49,8 +48,7 @@ class VideoReader:
         self._stall_s = stall_s
         self._at_once = at_once
         self._capture: Any = None
-        self._period_s = 0.0
-        self._next_s = 0.0
+        self._period_s = self._next_s = 0.0
         self._unreadable = 0  # in a row
 
     def open(self) -> str:
@@ -126,6 +124,8 @@ class VideoReader:
         return cv2.VideoCapture(target)
 
     def _refusal(self) -> SourceError | InputError:
+        import cv2
+
         label = self._source.label
         if self._source.kind == kinds.VIDEO:
             return InputError(
@@ -133,12 +133,7 @@ class VideoReader:
                 "this OpenCV lacks; inspect it with ffprobe, convert it with ffmpeg"
             )
         cure, library, without = _CURES[self._source.kind]
-        return SourceError(
-            f"{label} does not open: {without if library and not _built_with(library) else cure}"
-        )
-
-
-def _built_with(library: str) -> bool:
-    import cv2
-
-    return bool(re.search(rf"^\s*{library}:\s+YES", cv2.getBuildInformation(), re.MULTILINE))
+        information = cv2.getBuildInformation()
+        if not re.search(rf"^\s*{library}:\s+YES", information, re.MULTILINE):
+            cure = without
+        return SourceError(f"{label} does not open: {cure}")

@@ -5,17 +5,14 @@ however long it runs, is at most ``false_alarm_rate``. Two things are watched.
 
 *Good frames* (not above the calibration's limit). The n calibration scores divide the line into
 n + 1 gaps. If good frames and calibration images are exchangeable, the next good frame falls into
-gap j with probability exactly (1 + c_j) / (n + 1 + c), where c_j earlier ones of c fell into it.
-That is Polya's urn: before the first frame, the chances of the gaps are Dirichlet(1, …, 1). It
-holds for every n, every law of scores and every horizon, and among the gaps below the limit alone.
-So
+gap j with probability (1 + c_j) / (n + 1 + c), where c_j earlier ones of c fell into it: Polya's
+urn, for every n, law of scores and horizon, and among the gaps below the limit alone. So
 
     p = (chances of the gaps above j) + u (chance of gap j),    u uniform in (0, 1]
 
 is uniform and independent of all earlier p. A p-value against the n scores alone is not: all frames
-share the luck of the same n scores, which looks like drift in the long run. Ties are broken by
-chance. Scores that rise give small p, scores that fall large ones; ``k p ** (k - 1)`` and
-``k (1 - p) ** (k - 1)`` bet on that, with mean 1 if p is uniform.
+share the luck of the same n scores. Equal scores are ordered by chance. ``k p ** (k - 1)`` and
+``k (1 - p) ** (k - 1)`` bet on rising and falling scores, with mean 1 if p is uniform.
 
 *Anomalous frames* (above the limit) are defects and say nothing of drift, unless they are too many.
 If at most a share q of frames is anomalous, likelihood ratios of a higher share s against q,
