@@ -87,8 +87,7 @@ def threshold(scores: Sequence[float], rate: float, tolerance: float = 0.0) -> f
     Errors: CalibrationError as ``check_false_reject_rate``.
     """
     values = ranked(scores, tolerance)
-    n = len(values)
-    rate = check_false_reject_rate(rate, n)
+    n, rate = len(values), check_false_reject_rate(rate, len(values))
     # The largest count j with p = j / (n + 1) <= rate, compared as p_value compares it.
     count = bisect_right(range(1, n + 1), rate, key=lambda j: j / (n + 1))
     return values[n - count]

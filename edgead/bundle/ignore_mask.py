@@ -8,7 +8,6 @@ stretches the whole frame to the image, so pixel (i, j) of a map [h, w] stands f
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,8 +42,23 @@ class IgnoreMask:
             raise InputError(
                 "an ignore mask has neither polygons nor an image, expected one of them"
             )
+        height, width = self.frame_size
         for polygon in self.polygons:
-            _check_polygon(polygon, self.frame_size)
+            if len(polygon) < 3:
+                raise InputError(f"a polygon has {len(polygon)} corners; expected at least three")
+            for x, y in polygon:
+                if not (0 <= x <= width and 0 <= y <= height):  # nor NaN
+                    raise InputError(
+                        f"the corner {x:g},{y:g} of a polygon is outside the frame of "
+                        f"{_times(self.frame_size)} (height x width): expected x from 0 to {width} "
+                        f"and y from 0 to {height}"
+                    )
+            if not _inside(polygon, self.frame_size).any():
+                text = " ".join(f"{x:g},{y:g}" for x, y in polygon)
+                raise InputError(
+                    f'the polygon "{text}" holds the centre of no pixel; expected corners that '
+                    "enclose an area"
+                )
 
     def check_frame(self, frame: Any) -> None:
         """Refuse an array of another height or width than the mask was drawn on.
@@ -115,21 +129,3 @@ def _inside(polygon: Polygon, size: tuple[int, int]) -> NDArray[np.bool_]:
         changes[rows, first] ^= True
     inside: NDArray[np.bool_] = np.logical_xor.accumulate(changes, axis=1)[:, :width]
     return inside
-
-
-def _check_polygon(polygon: Polygon, size: tuple[int, int]) -> None:
-    height, width = size
-    if len(polygon) < 3:
-        raise InputError(f"a polygon has {len(polygon)} corners; expected at least three")
-    for x, y in polygon:
-        if not (math.isfinite(x) and 0 <= x <= width and math.isfinite(y) and 0 <= y <= height):
-            raise InputError(
-                f"the corner {x:g},{y:g} of a polygon is outside the frame of {_times(size)} "
-                f"(height x width): expected x from 0 to {width} and y from 0 to {height}"
-            )
-    if not _inside(polygon, size).any():
-        text = " ".join(f"{x:g},{y:g}" for x, y in polygon)
-        raise InputError(
-            f'the polygon "{text}" holds the centre of no pixel; expected corners that enclose an '
-            "area"
-        )

@@ -95,10 +95,7 @@ class Manifest:
         return name
 
     def tolerance_of(self, precision: str) -> Tolerance:
-        """What qualifies an engine that computes in ``precision``.
-
-        bfloat16 is held to what was measured for float16, the reduced precision that the bundle
-        knows: whoever departs further gives other verdicts, whatever its format allows.
+        """What qualifies an engine that computes in ``precision``; bfloat16 as float16.
 
         Errors: BundleError when the bundle states none.
         """

@@ -110,14 +110,13 @@ def check_number(bundle: Bundle, n: int, rate: float | None) -> float:
     """
     if not n:
         raise CalibrationError("there is no image to calibrate with; give a folder of good images")
-    expected = bundle.manifest.calibration.false_reject_rate if rate is None else rate
     try:
-        return check_false_reject_rate(expected, n)
+        asked = bundle.manifest.calibration.false_reject_rate if rate is None else rate
+        return check_false_reject_rate(asked, n)
     except CalibrationError as error:
         best = math.ceil(best_false_reject_rate(n) * 1e4) / 1e4
-        raise CalibrationError(
-            f"{error}; add images, or ask for --false-reject-rate {best:g}"
-        ) from error
+        cure = f"add images, or ask for --false-reject-rate {best:g}"
+        raise CalibrationError(f"{error}; {cure}") from error
 
 
 def recalibrate(

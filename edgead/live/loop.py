@@ -32,6 +32,8 @@ LONGEST = 4096  # bytes, where fewer regions can make it so
 KEPT = 10_000
 """Latencies that are kept for the summary."""
 
+_OF_RESULT = ("score", "p_value", "is_anomalous", "threshold")
+
 Line = dict[str, Any]
 
 
@@ -112,10 +114,7 @@ class Loop:
             **_head(frame),
             "latency_ms": latency_ms,
             "queue_age_ms": 1e3 * (started_s - frame.captured.monotonic_s),
-            "score": result.score,
-            "p_value": result.p_value,
-            "is_anomalous": result.is_anomalous,
-            "threshold": result.threshold,
+            **{key: getattr(result, key) for key in _OF_RESULT},
             "regions": regions,
             "region_count": len(result.regions),
             **found,
@@ -149,13 +148,11 @@ class Loop:
 
     def _wait_for_room(self) -> None:
         """Until a full pipe was read: here a second signal finds nothing half written."""
-        said = False
+        what = "the last line waits for the reader of stdout; a second signal drops it"
         while self._room is not None and not self._room.poll(1e3 * READER_S):
-            if self._stopping() and not said:
-                said = True
-                self.say(
-                    "stop", "the last line waits for the reader of stdout; a second signal drops it"
-                )
+            if self._stopping() and what:
+                self.say("stop", what)
+                what = ""
 
     def _note_looks(self, number: int, image: NDArray[Any]) -> None:
         """Say when frames change their size or colour: the Detector takes them all."""

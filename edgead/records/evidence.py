@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -57,8 +58,7 @@ class Evidence:
         self._trouble = ""
         self._lock = -1
         self._kept: deque[tuple[str, int]] = deque()  # stem and bytes, the oldest first
-        self._bytes = 0
-        self._ready = False
+        self._bytes, self._ready = 0, False
         self._queue: Queue[tuple[Line, Result] | None] = Queue(WAITING)
         try:
             self._prepare()
@@ -81,11 +81,9 @@ class Evidence:
     def close(self) -> None:
         """Save what waits, then release the folder."""
         while self._thread.is_alive():  # a queue that is full and never read would hold us
-            try:
+            with contextlib.suppress(Full):
                 self._queue.put(None, timeout=LOOK_S)
                 break
-            except Full:
-                continue
         self._thread.join()
         if self._lock >= 0:
             os.close(self._lock)
