@@ -20,8 +20,7 @@ def p_value(score: float, scores: Sequence[float], tolerance: float = 0.0) -> fl
     """Share of normal frames that score at least as high as ``score``, in [1/(n+1), 1].
 
     ``p = (1 + #{c_i + tolerance >= score}) / (n + 1)``: calibration scores within ``tolerance``
-    below count as ties, in favour of the part, so that engines which agree within the tolerance
-    keep the promise too.
+    below count as ties, so that engines which agree within it keep the promise too.
 
     Errors: CalibrationError without calibration scores or for a score that is NaN.
     """

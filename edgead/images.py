@@ -23,8 +23,8 @@ IMAGE_SUFFIXES = (
 def read_image(path: str | os.PathLike[str]) -> NDArray[Any]:
     """Read an image file as a frame: [H, W] grey or [H, W, 3] BGR, uint8 or uint16, as stored.
 
-    An alpha channel is dropped, a palette is resolved, an EXIF rotation is not applied (a camera
-    on a line does not turn; scores must not depend on a tag).
+    An alpha channel is dropped, a palette is resolved, an EXIF rotation is not applied:
+    scores must not depend on a tag.
 
     Errors: InputError with the path: unreadable, truncated, float samples (NaN or not), no pixels.
     """
@@ -129,7 +129,7 @@ def write_png(path: str | os.PathLike[str], array: NDArray[Any]) -> None:
 def expand(arguments: Sequence[str]) -> list[Path]:
     """Files as they are named, folders as the images in them, in the order given.
 
-    :raises InputError: a path that does not exist, a folder without an image: before any scoring
+    Errors: InputError for a path that does not exist, or a folder without an image.
     """
     paths: list[Path] = []
     for argument in arguments:

@@ -1,9 +1,8 @@
 """The ignore mask: which pixels of a frame do not count, drawn by a person on one frame.
 
-It is kept as it was drawn, in pixels of the frame, and brought to the map here: preprocess
-stretches the whole frame to the image, so pixel (i, j) of a map [h, w] stands for the rows from
-``i H / h`` to ``(i + 1) H / h`` of the frame and the columns from ``j W / w`` to
-``(j + 1) W / w``. It is ignored when at least half of that area is.
+It is kept in pixels of the frame [H, W] as it was drawn. Pixel (i, j) of a map [h, w] stands for
+the rows from ``i H / h`` to ``(i + 1) H / h`` of the frame and the columns from ``j W / w`` to
+``(j + 1) W / w``, and is ignored when at least half of that area is.
 """
 
 from __future__ import annotations
@@ -25,11 +24,14 @@ Polygon = tuple[tuple[float, float], ...]
 class IgnoreMask:
     """The parts of a frame that do not count: inside a polygon, or not 0 in an image.
 
-    :param frame_size: (height, width) in pixels of the frame that the mask was drawn on
-    :param polygons: each at least three corners (x, y), 0 <= x <= width and 0 <= y <= height; a
-        pixel is inside when its centre is, by the even-odd rule
-    :param image: name of a PNG in the bundle, [height, width], not 0 where a pixel is ignored
-    :raises InputError: neither polygons nor image, a corner outside the frame, under three corners
+    Args:
+        frame_size: (height, width) in pixels of the frame that the mask was drawn on.
+        polygons: each at least three corners (x, y), 0 <= x <= width and 0 <= y <= height; a pixel
+            is inside when its centre is, by the even-odd rule.
+        image: name of a PNG in the bundle, [height, width], not 0 where a pixel is ignored.
+
+    Raises:
+        InputError: neither polygons nor image, a corner outside the frame, under three corners.
     """
 
     frame_size: tuple[int, int]

@@ -1,8 +1,8 @@
 """Recalibration: scores of good images of this camera, in place of those of the export.
 
-The model, its golden frames and their tolerances stay: they prove the engine, whatever the camera.
-The tie tolerance stays too. That keeps the promise for every set of scores, since ties favour the
-part, but it is a share of the old spread: ``concerns`` reports when it is large beside the new one.
+The model, its golden frames and their tolerances stay, as they prove the engine. So does the tie
+tolerance: the promise holds, since ties favour the part, but it is a share of the old spread, and
+``concerns`` reports when it is large beside the new one.
 """
 
 from __future__ import annotations

@@ -34,9 +34,8 @@ _LEFT_OVER = re.compile(r"\.\d{8}T\d{9}Z_\d{8,}_\w+\.\w+\.[0-9a-f]{16}\.tmp$")
 class Evidence:
     """Saves every anomalous verdict, in a thread of its own.
 
-    One piece of evidence is three files: ``TIME_FRAME_frame.png`` (lossless),
-    ``…_heatmap.jpg`` (the overlay), and last ``…_verdict.json`` (the line), each whole or not
-    there. Before one is written, the oldest are removed until all fit.
+    Each is three files, whole or not there: ``TIME_FRAME_frame.png`` (lossless), ``…_heatmap.jpg``
+    (the overlay), and last ``…_verdict.json`` (the line). Before, the oldest are removed to fit.
 
     Args:
         folder: where it is saved; made when it is not there.
@@ -44,8 +43,7 @@ class Evidence:
         say: called with (word, text) once when saving fails, and once when it works again.
 
     Raises:
-        InputError: a file is in the folder's place, another process saves there, or ``limit_mb``
-            is not positive.
+        InputError: a file in the folder's place, another process saves there, a wrong ``limit_mb``.
     """
 
     def __init__(self, folder: Path, limit_mb: float, say: Callable[[str, str], None]) -> None:
