@@ -32,7 +32,10 @@ def mean_and_spread(values: Sequence[float | None]) -> str:
 
 
 def section(page: str, name: str) -> tuple[str, str, str]:
-    """``page`` before, between and after the markers. Errors: InputError without both, once."""
+    """``page`` before, between and after the markers.
+
+    Raises: InputError unless each marker is there once, the first before the second.
+    """
     begin, end = f"<!-- {name}:begin -->\n", f"<!-- {name}:end -->"
     if page.count(begin) != 1 or page.count(end) != 1 or page.index(begin) > page.index(end):
         raise InputError(f"the page has no place for a table: {begin.strip()} and {end} in lines")

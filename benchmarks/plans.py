@@ -24,7 +24,7 @@ from edgead_training.methods import METHODS
 from edgead.cpu.processor import cores, processor_name
 from edgead.errors import DeviceError
 from edgead.files import write_file
-from edgead.nvidia.plans.builder import Graph, build_plan
+from edgead.nvidia.plans.builder import OnnxGraph, build_plan
 from edgead.nvidia.plans.library import Library, find_library
 
 GENERATIONS = (75, 80, 86, 89, 120)
@@ -75,7 +75,7 @@ def measure(library: Library, name: str, opset: int) -> dict[str, Any]:
     }
 
 
-def export(name: str, opset: int) -> Graph:
+def export(name: str, opset: int) -> OnnxGraph:
     """The float16 graph of an untrained method, as edgead export writes it."""
     torch.manual_seed(0)
     method = METHODS[name].from_settings({}, 16).eval()
@@ -85,7 +85,7 @@ def export(name: str, opset: int) -> Graph:
         for output in (pair.reference, pair.restored)
     }
     image = ("image", (3, *method.preprocess_params().size))
-    return Graph(to_onnx(half(method), opset), image, outputs)
+    return OnnxGraph(to_onnx(half(method), opset), image, outputs)
 
 
 def tell(found: dict[str, Any]) -> None:

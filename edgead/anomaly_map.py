@@ -94,7 +94,11 @@ class MapParams:
             object.__setattr__(self, name, value)
 
     def top_count(self, pixels: int) -> int:
-        """Number of pixels that "top_k" averages when the map has or keeps ``pixels``."""
+        """Number of pixels that "top_k" averages.
+
+        Args:
+            pixels: how many the map has, or keeps.
+        """
         return min(max(math.floor(self.top_k * pixels + 0.5), 1), pixels)
 
 

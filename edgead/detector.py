@@ -6,17 +6,15 @@ import os
 import statistics
 import threading
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from time import perf_counter
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from numpy.typing import NDArray
-
 from edgead import calibration
 from edgead.bundle.storage import Bundle, open_bundle
 from edgead.engine.digests import Hasher, Served
-from edgead.engine.interface import Engine, FramePipeline, Measurement, Qualified
+from edgead.engine.interface import Engine, FramePipeline, PipelineOutput, Qualified
 from edgead.engine.lazy_array import LazyArray, as_array
 from edgead.errors import DeviceError, DeviceLostError, EdgeadError, InputError
 from edgead.preprocess import COLORS, check_word
@@ -36,7 +34,7 @@ class _Limits(NamedTuple):
     scale: Scale
 
 
-class _State(NamedTuple):
+class _Serving(NamedTuple):
     """What serves and what follows from it; replaced as a whole, for other threads."""
 
     engine: Engine | None  # None: closed, or failed
@@ -216,19 +214,6 @@ class Detector:
             digests=digests,
         )
 
-    def score_batch(self, frames: Iterable[NDArray[Any]]) -> list[Result]:
-        """Score frames one after the other; they may differ in size.
-
-        Errors: those of ``score``; the sentence says which frame.
-        """
-        results = []
-        for index, frame in enumerate(frames):
-            try:
-                results.append(self.score(frame))
-            except EdgeadError as error:
-                raise type(error)(f"frame {index} of the batch: {error}") from error
-        return results
-
     def close(self) -> None:
         """Let go of the engine and its memory; a second call does nothing. Results stay."""
         with self._lock:
@@ -265,7 +250,7 @@ class Detector:
                 f"edgead.Detector(...). What happened: {self._failure}"
             )
 
-    def _run(self, state: _State, frame: Any, hasher: Hasher | None) -> Measurement:
+    def _run(self, state: _Serving, frame: Any, hasher: Hasher | None) -> PipelineOutput:
         try:
             return self._pipeline(state).run(frame, hasher)
         except DeviceLostError as error:
@@ -277,7 +262,7 @@ class Detector:
             self._check_open()  # closed, or failed in another thread, while this frame ran
             raise
 
-    def _pipeline(self, state: _State) -> FramePipeline:
+    def _pipeline(self, state: _Serving) -> FramePipeline:
         """The buffers of this thread for the engine that serves."""
         self._check_open()
         held: tuple[Engine, FramePipeline] | None = getattr(self._local, "held", None)
@@ -304,7 +289,7 @@ class Detector:
         for pipeline in pipelines:
             pipeline.close()
 
-    def _note_kernels(self, state: _State, kernels: str) -> None:
+    def _note_kernels(self, state: _Serving, kernels: str) -> None:
         """Let ``info`` say what frames run on now, unless another engine serves meanwhile."""
         with self._lock:
             if self._state.engine is state.engine:
@@ -319,7 +304,7 @@ class Detector:
             self._state = self._state_of(opened, self._state.limits.rate)
             return True
 
-    def _state_of(self, opened: Qualified, rate: float) -> _State:
+    def _state_of(self, opened: Qualified, rate: float) -> _Serving:
         engine = opened.engine
         info = {
             "device": engine.device,
@@ -337,7 +322,7 @@ class Detector:
         manifest = self._bundle.manifest
         held = manifest.calibration_of(engine.precision)
         ranked = calibration.ranked(held.scores, held.ties.score)
-        return _State(engine, info, served, ranked, self._limits_of(rate, engine.precision))
+        return _Serving(engine, info, served, ranked, self._limits_of(rate, engine.precision))
 
     def _limits_of(self, rate: float, precision: str) -> _Limits:
         manifest = self._bundle.manifest
@@ -354,7 +339,7 @@ class Detector:
         return _Limits(float(rate), limit, scale)
 
 
-def _timings_ms(found: Measurement) -> dict[str, float]:
+def _timings_ms(found: PipelineOutput) -> dict[str, float]:
     """See ``Result``; "copy" only of an engine that copies."""
     timings = {
         "preprocess": 1e3 * (found.preprocessed - found.started),

@@ -21,12 +21,19 @@ IMAGE_SUFFIXES = (
 
 
 def read_image(path: str | os.PathLike[str]) -> NDArray[Any]:
-    """Read an image file as a frame: [H, W] grey or [H, W, 3] BGR, uint8 or uint16, as stored.
+    """Read an image file as a frame, as stored.
 
     An alpha channel is dropped, a palette is resolved, an EXIF rotation is not applied:
     scores must not depend on a tag.
 
-    Errors: InputError with the path: unreadable, truncated, float samples (NaN or not), no pixels.
+    Args:
+        path: of the file, in any format that OpenCV reads.
+
+    Returns:
+        [H, W] grey or [H, W, 3] BGR, uint8 or uint16.
+
+    Raises:
+        InputError: unreadable, truncated, float samples (NaN or not), no pixels; with the path.
     """
     try:
         data = Path(path).read_bytes()
@@ -36,7 +43,18 @@ def read_image(path: str | os.PathLike[str]) -> NDArray[Any]:
 
 
 def decode_image(data: bytes, name: str) -> NDArray[Any]:
-    """Decode the bytes of an image file; ``name`` stands in messages. See ``read_image``."""
+    """Decode the bytes of an image file, as ``read_image`` does.
+
+    Args:
+        data: content of the file.
+        name: what messages call it.
+
+    Returns:
+        [H, W] grey or [H, W, 3] BGR, uint8 or uint16.
+
+    Raises:
+        InputError: as ``read_image``.
+    """
     import cv2
 
     if not data:
@@ -69,9 +87,16 @@ def _cut_short(data: bytes) -> bool:
 
 
 def list_images(folder: str | os.PathLike[str]) -> list[Path]:
-    """The image files directly inside ``folder``, sorted by name; hidden files are left out.
+    """List the image files directly inside a folder; hidden files are left out.
 
-    Errors: InputError when there is no such folder. An empty list is the caller's to judge.
+    Args:
+        folder: path of the folder.
+
+    Returns:
+        Their paths, sorted by name; an empty list is the caller's to judge.
+
+    Raises:
+        InputError: there is no such folder, or it cannot be listed.
     """
     directory = Path(folder)
     if not directory.is_dir():
@@ -91,9 +116,16 @@ def list_images(folder: str | os.PathLike[str]) -> list[Path]:
 
 
 def encode_png(array: NDArray[Any]) -> bytes:
-    """PNG bytes of ``array``: [H, W] or [H, W, 3] BGR, uint8 or uint16; lossless.
+    """Encode an array as PNG, lossless.
 
-    Errors: InputError for another dtype or shape.
+    Args:
+        array: [H, W] or [H, W, 3] BGR, uint8 or uint16.
+
+    Returns:
+        The bytes of the file.
+
+    Raises:
+        InputError: another dtype or shape.
     """
     import cv2
 
@@ -110,18 +142,24 @@ def encode_png(array: NDArray[Any]) -> bytes:
     return bytes(data.tobytes())
 
 
-def encode_jpeg(image: NDArray[np.uint8]) -> bytes:
-    """JPEG bytes of ``image``, for people: [H, W, 3] BGR, sides up to 65500."""
+def encode_jpeg(image: NDArray[np.uint8], quality: int = 90) -> bytes:
+    """JPEG bytes of ``image``, for people: [H, W] or [H, W, 3] BGR, sides up to 65500."""
     import cv2
 
-    _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 90])
+    _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
     return bytes(data.tobytes())
 
 
 def write_png(path: str | os.PathLike[str], array: NDArray[Any]) -> None:
-    """Write ``array`` (see ``encode_png``) to ``path``, whole or not at all.
+    """Write an array as PNG, whole or not at all.
 
-    Errors: InputError for an array that is not an image; OSError when the file cannot be written.
+    Args:
+        path: of the file; one that is there is replaced.
+        array: as ``encode_png`` takes it.
+
+    Raises:
+        InputError: an array that is not an image.
+        OSError: the file cannot be written.
     """
     write_file(path, encode_png(array))
 
@@ -129,7 +167,8 @@ def write_png(path: str | os.PathLike[str], array: NDArray[Any]) -> None:
 def expand(arguments: Sequence[str]) -> list[Path]:
     """Files as they are named, folders as the images in them, in the order given.
 
-    Errors: InputError for a path that does not exist, or a folder without an image.
+    Raises:
+        InputError: a path that does not exist, a folder without an image.
     """
     paths: list[Path] = []
     for argument in arguments:

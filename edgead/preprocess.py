@@ -206,7 +206,18 @@ class Preprocessor:
         self._kernel: Any = None
 
     def run(self, frame: npt.NDArray[Any], out: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
-        """See :func:`preprocess`."""
+        """Make the image of one frame, as :func:`preprocess` does.
+
+        Args:
+            frame: [H, W], [H, W, 1] or [H, W, 3], uint8 or uint16, any size and strides.
+            out: where to write the image, writable and C-contiguous; None: a new array.
+
+        Returns:
+            The image, ``out`` where it was given.
+
+        Raises:
+            InputError: an array that is not a frame, an ``out`` that does not fit.
+        """
         known = type(frame) is np.ndarray
         geometry = (frame.shape, frame.strides, frame.dtype) if known else None
         if geometry is None or geometry != self._geometry:

@@ -5,22 +5,23 @@ from __future__ import annotations
 import ast
 import subprocess
 from pathlib import Path
+from typing import Any
 
+import house
 import pytest
+from house import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 SOURCES = {".py", ".cpp", ".h", ".cu", ".cuh", ".txt", ".sh"}
 LONGEST_FILE, LONGEST_FUNCTION, LARGEST_FILE = 400, 60, 2**20  # lines, lines, bytes
+MOST_FLOORS = 15  # the longest chain of imports within a package, in modules
 
 
 def kept_files() -> list[Path]:
     """What git keeps, plus what it would keep after the next commit."""
-    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     try:
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        return [ROOT / name for name in house.kept()]
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("this tree is not a git checkout")
-    return [ROOT / line for line in done.stdout.splitlines() if (ROOT / line).is_file()]
 
 
 def too_long_functions(source: str) -> list[tuple[str, int]]:
@@ -62,3 +63,41 @@ def test_no_large_file_is_kept():
 def test_the_ruler_measures():
     source = "def short():\n    pass\n\n\ndef long():\n" + "    pass\n" * LONGEST_FUNCTION
     assert too_long_functions(source) == [("long", LONGEST_FUNCTION + 1)]
+
+
+@pytest.fixture(scope="module")
+def found() -> dict[str, Any]:
+    """What `make house` prints."""
+    kept_files()  # skips where there is no git
+    return house.house()
+
+
+def test_imports_run_in_no_circle(found):
+    assert found["import_circles"] == []
+    files = {name: package["files"] for name, package in found["packages"].items()}
+    assert files.keys() >= {"edgead", "training", "export", "csrc"}
+    assert min(files.values()) >= 10  # that many were looked at
+
+
+@pytest.mark.parametrize("package", ["edgead", "training", "export", "csrc"])
+def test_imports_of_a_package_run_through_few_floors(found, package):
+    assert found["packages"][package]["floors"] <= MOST_FLOORS
+
+
+def test_planted_circles_and_their_floors_are_found():
+    """At the top, in a function, for types only; and a chain of three beside them."""
+    sources = {
+        "edgead/__init__.py": "",
+        "edgead/a.py": "from edgead import b",
+        "edgead/b.py": "def late():\n    from .c import name",
+        "edgead/c.py": "if TYPE_CHECKING:\n    import edgead.a",
+        "edgead/top.py": "from . import middle",
+        "edgead/middle.py": "from .a import late",
+        "training/run.py": "from edgead.top import name",
+    }
+    arrows = house.python_arrows(sources)
+    assert house.circles(arrows) == [["edgead.a", "edgead.b", "edgead.c"]]
+    assert house.floors(arrows)["edgead_training.run"] == 4  # the circle counts as one
+    assert max(house.floors(house.within(arrows, "edgead")).values()) == 3
+    headers = {"csrc/x.h": '#include "y.h"\n', "csrc/k/y.h": '  #include "../x.h"\n#include <map>'}
+    assert house.circles(house.include_arrows(headers)) == [["csrc/k/y.h", "csrc/x.h"]]

@@ -43,6 +43,15 @@ def test_no_module_of_the_runtime_imports_training_code():
     assert loaded_by(code).isdisjoint((*TRAINING, "tensorrt", "tensorrt_rtx", "pycuda"))
 
 
+def test_the_live_loop_needs_no_benchmark():
+    code = (
+        "import sys, edgead.live.board, edgead.live.loop\n"
+        "print([m for m in sys.modules if m.startswith('edgead.bench')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 @pytest.mark.parametrize(
     "code", ["import edgead", "import edgead.cli.main", "import edgead.errors"]
 )

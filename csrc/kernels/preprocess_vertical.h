@@ -8,14 +8,12 @@
 namespace edgead {
 namespace {
 
-struct Task {
+struct Task : Workspace {
   const PreprocessParams& p;
   const PreprocessAxis &vertical, &horizontal;
   RowLayout row;
   const char* frame;
-  uint16_t *mid, *rest, *turned, *line, *planes;
-  float* pixels;
-  void *gathered, *image;
+  void* image;
 };
 
 // The samples [first, first + n) of row y, packed one after the other.
@@ -42,7 +40,7 @@ struct Rows {
       const char* row = t.frame + t.row.origin + y * t.p.row_stride;
       return reinterpret_cast<const Sample*>(row) + first;
     }
-    Sample* ring = static_cast<Sample*>(t.gathered);
+    Sample* ring = reinterpret_cast<Sample*>(t.gathered);
     for (; end <= y; ++end)
       gather(t, end, first, n, ring + static_cast<size_t>(end % t.vertical.taps) * kChunk);
     return ring + static_cast<size_t>(y % t.vertical.taps) * kChunk;
@@ -53,13 +51,11 @@ struct Rows {
 // weight = 64 * high + low,
 //   (sum weight * s + 32) >> 6  =  sum high * s + ((sum low * s + 32) >> 6);
 // the first sum is at most 255 * 256, the second is carried every four taps:
-// 4 * 63 * 255 + 63 + 32 < 2^16.
-// Weights of halving and the like are multiples of 64: no low part.
+// 4 * 63 * 255 + 63 + 32 < 2^16. Weights of halving and the like have no low part.
 //
-// Taps in pairs, where bytes can be multiplied and added in pairs. One factor is signed and the sum
-// of two products saturates at 2^15 - 1, so the high parts of a pair of weights must each be below
-// 128 and sum to at most 128, which shrinking by 2 and more sees to. Returns how many samples are
-// done.
+// Here taps in pairs, of which one factor is signed and the sum of two products saturates at
+// 2^15 - 1: the high parts of a pair of weights must each be below 128 and sum to at most 128, as
+// when shrinking by 2 and more. Returns how many samples are done.
 template <int N, bool kFirst, bool kLow>
 int32_t add_tap_pairs(const uint8_t* const* row, const uint16_t* weight, int32_t n, uint16_t* mid,
                       uint16_t* rest) {
@@ -134,35 +130,25 @@ void add_taps(const uint16_t* const* row, const uint16_t* weight, int32_t n, uin
   }
 }
 
-// One to four taps of output row y; `first` when they are its first ones.
+// One to four taps: which function adds them, by their number less one.
 template <bool kFirst, bool kLow>
-void add_some(const uint8_t* const* row, const uint16_t* weight, int32_t taps, int32_t n,
-              uint16_t* mid, uint16_t* rest) {
-  if (taps == 1) add_taps<1, kFirst, kLow>(row, weight, n, mid, rest);
-  if (taps == 2) add_taps<2, kFirst, kLow>(row, weight, n, mid, rest);
-  if (taps == 3) add_taps<3, kFirst, kLow>(row, weight, n, mid, rest);
-  if (taps == 4) add_taps<4, kFirst, kLow>(row, weight, n, mid, rest);
-}
-
+constexpr void (*kAddBytes[])(const uint8_t* const*, const uint16_t*, int32_t, uint16_t*,
+                              uint16_t*) = {add_taps<1, kFirst, kLow>, add_taps<2, kFirst, kLow>,
+                                            add_taps<3, kFirst, kLow>, add_taps<4, kFirst, kLow>};
 template <bool kFirst>
-void add_some(const uint16_t* const* row, const uint16_t* weight, int32_t taps, int32_t n,
-              uint32_t* acc) {
-  if (taps == 1) add_taps<1, kFirst>(row, weight, n, acc);
-  if (taps == 2) add_taps<2, kFirst>(row, weight, n, acc);
-  if (taps == 3) add_taps<3, kFirst>(row, weight, n, acc);
-  if (taps == 4) add_taps<4, kFirst>(row, weight, n, acc);
-}
+constexpr void (*kAddWords[])(const uint16_t* const*, const uint16_t*, int32_t, uint32_t*) = {
+    add_taps<1, kFirst>, add_taps<2, kFirst>, add_taps<3, kFirst>, add_taps<4, kFirst>};
 
-// Calls add(first, rows, weights, taps) for the taps of output row y, four at a time.
-template <class Sample, class Add>
-void for_taps(const Task& t, Rows<Sample>& rows, int32_t y, Add add) {
+// Calls the function of `first` or `later` for the taps of output row y, four at a time.
+template <class Sample, class Add, class... Sums>
+void add_row(const Task& t, Rows<Sample>& rows, int32_t y, Add first, Add later, Sums... sums) {
   const PreprocessAxis& axis = t.vertical;
   const uint16_t* weight = axis.weight + static_cast<size_t>(y) * axis.taps;
   for (int32_t k = 0; k < axis.count[y]; k += 4) {
     const int32_t left = axis.count[y] - k, taps = left < 4 ? left : 4;
     const Sample* row[4];
     for (int32_t i = 0; i < taps; ++i) row[i] = rows.get(axis.start[y] + k + i);
-    add(k == 0, row, weight + k, taps);
+    (k == 0 ? first : later)[taps - 1](row, weight + k, rows.n, sums...);
   }
 }
 
@@ -172,24 +158,16 @@ void vertical_row(const Task& t, Rows<uint8_t>& rows, int32_t y, uint16_t* mid) 
   uint16_t bits = 0;
   for (int32_t k = 0; k < axis.count[y]; ++k)
     bits |= axis.weight[static_cast<size_t>(y) * axis.taps + k];
-  const bool low = bits % 64 != 0;
-  for_taps(t, rows, y, [&](bool first, const uint8_t** row, const uint16_t* weight, int32_t taps) {
-    if (low && first) add_some<true, true>(row, weight, taps, rows.n, mid, t.rest);
-    if (low && !first) add_some<false, true>(row, weight, taps, rows.n, mid, t.rest);
-    if (!low && first) add_some<true, false>(row, weight, taps, rows.n, mid, t.rest);
-    if (!low && !first) add_some<false, false>(row, weight, taps, rows.n, mid, t.rest);
-  });
+  uint16_t* rest = reinterpret_cast<uint16_t*>(t.rest);
+  if (bits % 64 != 0)
+    add_row(t, rows, y, kAddBytes<true, true>, kAddBytes<false, true>, mid, rest);
+  else
+    add_row(t, rows, y, kAddBytes<true, false>, kAddBytes<false, false>, mid, rest);
 }
 
 void vertical_row(const Task& t, Rows<uint16_t>& rows, int32_t y, uint16_t* mid) {
-  uint32_t* acc = reinterpret_cast<uint32_t*>(t.rest);
-  for_taps(t, rows, y, [&](bool first, const uint16_t** row, const uint16_t* weight, int32_t taps) {
-    if (first)
-      add_some<true>(row, weight, taps, rows.n, acc);
-    else
-      add_some<false>(row, weight, taps, rows.n, acc);
-  });
-  for (int32_t i = 0; i < rows.n; ++i) mid[i] = static_cast<uint16_t>(acc[i] >> 14);
+  add_row(t, rows, y, kAddWords<true>, kAddWords<false>, t.rest);
+  for (int32_t i = 0; i < rows.n; ++i) mid[i] = static_cast<uint16_t>(t.rest[i] >> 14);
 }
 
 }  // namespace

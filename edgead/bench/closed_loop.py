@@ -5,9 +5,11 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Sequence
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Any
 
 from numpy.typing import NDArray
+
+from edgead.result import Result
 
 Frame = NDArray[Any]
 Series = dict[str, "array[float]"]
@@ -15,15 +17,8 @@ Series = dict[str, "array[float]"]
 
 END_TO_END = "end_to_end"
 
-
-class Timed(Protocol):
-    """What a score says about itself; an ``edgead.Result``."""
-
-    timings_ms: dict[str, float]
-
-
-Call = Callable[[list[Frame]], Sequence[Timed]]
-"""Scores a list of frames."""
+Call = Callable[[Frame], Result]
+"""Scores a frame."""
 
 
 def closed_loop(
@@ -31,33 +26,33 @@ def closed_loop(
     frames: Sequence[Frame],
     goes_on: Callable[[int], bool],
     *,
-    batch: int = 1,
     clock: Callable[[], float] = perf_counter,
 ) -> list[Series]:
-    """Let every call score the same ``batch`` frames in each turn, as long as ``goes_on(turn)``.
+    """Let every call score the same frame in each turn, as long as ``goes_on(turn)``.
 
-    A sample is one call: with a batch, its stages are the sums over the frames. ``clock`` gives
-    seconds. Returns a series for each of ``calls``, sample i of all from turn i.
+    Args:
+        calls: what is measured
+        frames: taken in order, again and again
+        goes_on: asked before each turn, from 0
+        clock: gives seconds
+
+    Returns:
+        A series for each of ``calls``, sample i of all from turn i.
     """
     found: list[Series] = [{END_TO_END: array("d")} for _ in calls]
     turn = 0
     while goes_on(turn):
-        taken = [frames[(turn * batch + k) % len(frames)] for k in range(batch)]
+        frame = frames[turn % len(frames)]
         # Who goes first changes with the turn: the others find warmer caches.
         for place in range(len(calls)):
             index = (turn + place) % len(calls)
             started = clock()
-            results = calls[index](taken)
+            result = calls[index](frame)
             found[index][END_TO_END].append(1e3 * (clock() - started))
-            _add_stages(found[index], results)
+            for stage, spent_ms in result.timings_ms.items():
+                found[index].setdefault(stage, array("d")).append(spent_ms)
         turn += 1
     return found
-
-
-def _add_stages(series: Series, results: Sequence[Timed]) -> None:
-    for stage in results[0].timings_ms:
-        spent = sum(result.timings_ms[stage] for result in results)
-        series.setdefault(stage, array("d")).append(spent)
 
 
 def scopes(series: Series) -> dict[str, list[float]]:
@@ -67,9 +62,7 @@ def scopes(series: Series) -> dict[str, list[float]]:
     copies      the graph and the copies to the device and back
     end_to_end  from the frame in the caller's memory to the Result
     """
-    network = series["engine"]
-    found = {"network": list(network)}
+    found = {"network": list(series["engine"])}
     if "copy" in series:
-        found["copies"] = [a + b for a, b in zip(network, series["copy"], strict=True)]
-    found[END_TO_END] = list(series[END_TO_END])
-    return found
+        found["copies"] = [a + b for a, b in zip(series["engine"], series["copy"], strict=True)]
+    return {**found, END_TO_END: list(series[END_TO_END])}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +17,8 @@ from edgead.monitoring.percentiles import percentile, rank
 SCHEMA = 1  # of the JSON file
 MARGIN = 0.02  # below, a change is not worth a failed build, however certain it is
 UNLIKE = ("noisy machine", "steal", "drift", "clocks")  # what one run has and the other lacks
-NOTED = {
-    "identity": (
-        "bundle_sha256",
-        "device",
-        "precision",
-        "version",
-        "kernels",
-        "processor",
-        "cores",
-    ),
-    "settings": ("threads", "color", "warm_up", "frames"),
-}
+IDENTITY = ("bundle_sha256", "device", "precision", "version", "kernels", "processor", "cores")
+NOTED = {"identity": IDENTITY, "settings": ("threads", "color", "warm_up", "frames")}
 
 
 @dataclass(frozen=True)
@@ -47,15 +37,12 @@ class Change:
     high: float | None
     verdict: str
 
-    def to_json(self) -> dict[str, Any]:
-        """One element of ``compare.changes``."""
-        return asdict(self)
 
-
-def read_old(path: Path, batch: int) -> dict[str, Any]:
+def read_old(path: Path) -> dict[str, Any]:
     """The JSON object that edgead-bench wrote to ``path``.
 
-    Errors: InputError: no such file, damaged, of another version, measured with another batch.
+    Raises:
+        InputError: no such file, damaged, of another version, measured in batches.
     """
     try:
         found = json.loads(path.read_bytes())
@@ -69,7 +56,7 @@ def read_old(path: Path, batch: int) -> dict[str, Any]:
     version = found.get("schema_version") if isinstance(found, dict) else None
     if version is None or (version == SCHEMA and "scopes" not in found):
         raise InputError(
-            f"--compare {path} is JSON, but no result of edgead-bench: expected a file that "
+            f"--compare {path} is JSON, but not a result of edgead-bench: expected a file that "
             f"edgead-bench --json wrote"
         )
     if version != SCHEMA:
@@ -82,24 +69,24 @@ def read_old(path: Path, batch: int) -> dict[str, Any]:
             raise ValueError("it lacks a scope")
         for samples in _samples(found).values():
             if not samples or not all(0 < float(ms) < math.inf for ms in samples):
-                raise ValueError("its samples are no latencies")
+                raise ValueError("its samples are not latencies")
         _ = list(found["warnings"])
-        old_batch = found["settings"]["batch"]
+        batch = found["settings"].get("batch", 1)  # an option that edgead-bench once had
         _ = [found[part].get(key) for part, keys in NOTED.items() for key in keys]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
             f"--compare {path} is damaged ({error}): expected a file that edgead-bench --json wrote"
         ) from error
-    if old_batch != batch:
+    if batch != 1:
         raise InputError(
-            f"--compare {path} was measured with --batch {old_batch}, this run has {batch}: their "
-            f"samples are not the same thing; use --batch {old_batch}"
+            f"--compare {path} has samples of {batch} frames each, expected samples of one: "
+            "measure the old bundle again with this version"
         )
     return found  # type: ignore[no-any-return]
 
 
 def changes(new: Mapping[str, Any], old: Mapping[str, Any], percent: float) -> Iterator[Change]:
-    """The median and ``percent`` of each scope that both files have."""
+    """The median and ``percent``, in (0, 100], of each scope that both files have."""
     now, then = _samples(new), _samples(old)
     for scope in now:
         for expected in dict.fromkeys((50.0, percent)):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from edgead.bench.charts import Chart, histogram, timeline
 from edgead.bench.closed_loop import END_TO_END
-from edgead.bench.monitor import Reading
+from edgead.bench.monitor import MachineReading
 from edgead.bench.results import BenchResult
 from edgead.bench.templates import render
 from edgead.bench.text import below, changes_lines, doubts, machine_lines, ratio_lines, rows
@@ -15,7 +15,7 @@ from edgead.bench.text import below, changes_lines, doubts, machine_lines, ratio
 TEMPLATE = Path(__file__).with_name("page.html")
 
 
-def page(results: Sequence[BenchResult], readings: Sequence[Reading]) -> bytes:
+def page(results: Sequence[BenchResult], readings: Sequence[MachineReading]) -> bytes:
     """The page: what was measured, doubts, and charts of every bundle."""
     first = results[0]
     identity = first.identity

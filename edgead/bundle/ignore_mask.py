@@ -131,3 +131,33 @@ def _inside(polygon: Polygon, size: tuple[int, int]) -> NDArray[np.bool_]:
         changes[rows, first] ^= True
     inside: NDArray[np.bool_] = np.logical_xor.accumulate(changes, axis=1)[:, :width]
     return inside
+
+
+# A share of exactly one half must not depend on the rounding of a sum of float64.
+_HALF = 0.5 - 1e-9
+
+
+def to_roi(ignored: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Bring a mask of the frame [H, W] to a map of ``size``: [h, w], 1 where a pixel is kept.
+
+    Errors: InputError when nothing is kept.
+    """
+    share = _cell_means(_cell_means(ignored.astype(np.float64), size[0]).T, size[1]).T
+    roi = (share < _HALF).astype(np.uint8)
+    if not roi.any():
+        raise InputError(
+            "the ignore mask leaves no pixel of the frame: ignore less (inside a polygon, or not 0 "
+            "in the PNG, is ignored; if you drew what is to be kept, invert it)"
+        )
+    return roi
+
+
+def _cell_means(values: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+    """Means of [n, m] over ``count`` equal parts of the first axis, exact for any n: [count, m]."""
+    n = values.shape[0]
+    sums = np.zeros((n + 1, *values.shape[1:]))
+    np.cumsum(values, axis=0, out=sums[1:])
+    edges = np.arange(count + 1) * n / count
+    low = np.minimum(edges.astype(np.int64), n - 1)
+    reached = sums[low] + (edges - low)[:, None] * values[low]
+    return np.asarray(np.diff(reached, axis=0) * count / n)

@@ -49,14 +49,26 @@ _SCHEMA: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Manifest:
-    """``manifest.json``. ``files`` (name -> SHA-256 in hex) is filled in by ``write_bundle``.
+    """``manifest.json``; docs/bundle.md has its JSON.
 
-    ``map.weights`` are the weights of ``pairs``; ``models`` and ``tolerance`` have one entry per
-    precision, "float32" always among them. ``provenance`` is free JSON. ``ignore`` is None, and not
-    in the JSON, when all pixels count; likewise ``tiling`` when frames are seen whole, and
-    ``health`` when no good image was looked at for it.
+    Args:
+        name, method, created: of the bundle, the training method, and the time (ISO 8601).
+        preprocess: size and normalisation of the graph's input.
+        pairs: outputs of the graph, level by level.
+        map: everything between pairs and score; its weights are those of ``pairs``.
+        models, tolerance: graph and tolerance for each precision, "float32" always among them.
+        calibration: scores of held-out good images.
+        golden: frames that every engine must reproduce.
+        provenance: free JSON.
+        files: name to SHA-256 in hex; ``write_bundle`` fills it in.
+        ignore: None, and not in the JSON, when all pixels count.
+        tiling: None, and not in the JSON, when frames are seen whole.
+        health: None, and not in the JSON, when no good image was looked at for it.
+        input_name: of the graph's input.
+        edgead_version, schema_version: of what wrote it.
 
-    Errors: BundleError for values that contradict each other.
+    Raises:
+        BundleError: values that contradict each other.
     """
 
     name: str
@@ -82,9 +94,13 @@ class Manifest:
         _check(self)
 
     def model_of(self, precision: str) -> str:
-        """The graph that is computed in ``precision``: of bfloat16, the float32 one.
+        """Name of the graph that is computed in a precision: of bfloat16, the float32 one.
 
-        Errors: BundleError when the bundle has none.
+        Args:
+            precision: "float32", "float16", "bfloat16" or "int8".
+
+        Raises:
+            BundleError: the bundle has none.
         """
         name = self.models.get("float32" if precision == "bfloat16" else precision)
         if name is None:
@@ -95,9 +111,16 @@ class Manifest:
         return name
 
     def tolerance_of(self, precision: str) -> Tolerance:
-        """What qualifies an engine that computes in ``precision``; bfloat16 as float16.
+        """What qualifies an engine that computes in a precision.
 
-        Errors: BundleError when the bundle states none.
+        bfloat16 is held to what was measured for float16, the reduced precision that the bundle
+        knows: beyond it, verdicts differ, whatever the format allows.
+
+        Args:
+            precision: as for ``model_of``.
+
+        Raises:
+            BundleError: the bundle states none.
         """
         tolerance = self.tolerance.get("float16" if precision == "bfloat16" else precision)
         if tolerance is None:
@@ -108,11 +131,16 @@ class Manifest:
         return tolerance
 
     def calibration_of(self, precision: str) -> OwnCalibration:
-        """What scores in ``precision`` are judged by: its own calibration, or that of float32.
+        """What scores in a precision are judged by: its own calibration, or that of float32.
 
-        float32 and float16 have the same ties, so the same limits: a part has one verdict on the
-        CPU and on a GPU. What departs further has its tolerance as ties.
-        Errors: as ``tolerance_of``.
+        float32 and float16 have one tie tolerance, so the same limits: a part has one verdict on
+        the CPU and on a GPU. A precision that differs further has its own tolerance in its place.
+
+        Args:
+            precision: as for ``model_of``.
+
+        Raises:
+            BundleError: as ``tolerance_of``.
         """
         held, tolerance = self.calibration, self.tolerance_of(precision)
         if precision in held.own:
@@ -132,10 +160,23 @@ class Manifest:
         """(channels, height, width) of each pair's features."""
         return tuple((pair.channels, *pair.size) for pair in self.pairs)
 
-    def map_size(self, frame_size: tuple[int, int]) -> tuple[int, int]:
-        """(height, width) of the map of a frame [H, W]: of its tiles together, where it is tiled.
+    def tensors(self) -> dict[str, tuple[int, ...]]:
+        """Name to shape of a graph's input, which comes first, and its outputs, for one image."""
+        found: dict[str, tuple[int, ...]] = {
+            self.input_name: (1, 3, *self.preprocess_params().size)
+        }
+        for pair in self.pairs:
+            found[pair.reference] = found[pair.restored] = (1, pair.channels, *pair.size)
+        return found
 
-        Errors: InputError for a frame that is smaller than a tile.
+    def map_size(self, frame_size: tuple[int, int]) -> tuple[int, int]:
+        """(height, width) of the map of a frame: of its tiles together, where it is tiled.
+
+        Args:
+            frame_size: (height, width) in pixels.
+
+        Raises:
+            InputError: a frame that is smaller than a tile.
         """
         if self.tiling is None:
             return self.map.size
@@ -164,7 +205,11 @@ class Manifest:
     def loads(cls, data: bytes) -> Manifest:
         """Read the bytes of ``manifest.json``.
 
-        Errors: BundleError, also for JSON that is truncated or repeats a key.
+        Args:
+            data: content of the file.
+
+        Raises:
+            BundleError: as ``from_json``, and for JSON that is truncated or repeats a key.
         """
         try:
             value = json.loads(data, object_pairs_hook=_unique, parse_constant=_no_constant)
@@ -178,8 +223,12 @@ class Manifest:
     def from_json(cls, value: object) -> Manifest:
         """Read a manifest from JSON values, strictly.
 
-        Errors: BundleError that names the missing, unknown or mistyped key, or says that the
-        schema is newer than this edgead or none at all.
+        Args:
+            value: what ``json.loads`` gives.
+
+        Raises:
+            BundleError: a missing, unknown or mistyped key, by name; a schema that is newer than
+                this edgead.
         """
         version = value.get("schema_version", 1) if isinstance(value, dict) else 1
         if isinstance(version, int) and version > SCHEMA_VERSION:

@@ -22,8 +22,11 @@ _AGAIN = "copy the bundle again or export it again"
 class Bundle:
     """A bundle on disk whose every file had the digest that the manifest promises.
 
-    ``sha256`` is the SHA-256 (hex) of ``manifest.json``; as that holds the digests of all other
-    files, it names the bundle's whole content.
+    Args:
+        path: of the directory.
+        manifest: what it says about itself.
+        sha256: SHA-256 (hex) of ``manifest.json``; as that holds the digests of all other files, it
+            names the bundle's whole content.
     """
 
     path: Path
@@ -31,18 +34,26 @@ class Bundle:
     sha256: str
 
     def path_of(self, name: str) -> Path:
-        """Where the file ``name`` (as in ``manifest.files``) is.
+        """Path of a file.
 
-        Errors: BundleError when the manifest has no such file.
+        Args:
+            name: as in ``manifest.files``.
+
+        Raises:
+            BundleError: the manifest has no such file.
         """
         if name not in self.manifest.files:
             raise BundleError(f"bundle {self.path} has no file {name!r}")
         return self.path / name
 
     def read(self, name: str) -> bytes:
-        """The content of the file ``name``, its digest checked again.
+        """Content of a file, its digest checked again.
 
-        Errors: BundleError when there is no such file or it changed since the bundle was opened.
+        Args:
+            name: as in ``manifest.files``.
+
+        Raises:
+            BundleError: there is no such file, or it changed since the bundle was opened.
         """
         data = _read(self.path_of(name))
         _check_digest(self.path, name, data, self.manifest.files[name])
@@ -65,10 +76,18 @@ class Draft(Bundle):
 
 
 def open_bundle(path: str | os.PathLike[str]) -> Bundle:
-    """Open the bundle at ``path`` and check every file in it against the manifest.
+    """Open a bundle and check every file in it against the manifest.
 
-    Errors: BundleError: no such directory; a file missing, truncated, altered or added; a symbolic
-    link or a name that leads out of the directory; a manifest that is damaged or of a newer schema.
+    Args:
+        path: of the directory ``NAME.edgead``.
+
+    Returns:
+        The bundle; nothing of it is kept open.
+
+    Raises:
+        BundleError: no such directory; a file missing, truncated, altered or added; a symbolic link
+            or a name that leads out of the directory; a manifest that is damaged or of a newer
+            schema.
     """
     root = Path(path)
     if not root.is_dir():
@@ -111,12 +130,20 @@ def write_bundle(
 ) -> Bundle:
     """Write a bundle to ``path`` in one step, in place of an older one, and open it.
 
-    ``files`` maps relative names to content; ``manifest.files`` is computed here. Whatever fails
-    (no space, no permission, a killed process) leaves the old bundle whole; see
+    Whatever fails (no space, no permission, a killed process) leaves the old bundle whole; see
     ``edgead.files.replace_directory``.
 
-    Errors: BundleError: ``path`` is something else than a bundle, a file that the manifest names is
-    not among ``files``, a name that leads out of the directory, or the file system refuses.
+    Args:
+        path: of the directory ``NAME.edgead``.
+        manifest: its ``files`` are computed here.
+        files: relative name to content.
+
+    Returns:
+        The bundle as ``open_bundle`` finds it.
+
+    Raises:
+        BundleError: ``path`` is something else than a bundle, a file that the manifest names is not
+            among ``files``, a name that leads out of the directory, or the file system refuses.
     """
     root = Path(path)
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Any, TextIO
 
 _STYLES = {"red": "31", "green": "32", "yellow": "33", "bold": "1", "dim": "2"}
@@ -27,7 +28,7 @@ class Console:
         print(text, file=self.stream, flush=True)
 
     def paint(self, text: str, style: str) -> str:
-        """``text`` in a style of ``red green yellow bold dim``; plain where nobody sees colours."""
+        """``text`` in a style of ``red green yellow bold dim``; plain without colours."""
         return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if self._coloured else text
 
     def next(self, command: str) -> None:
@@ -35,27 +36,21 @@ class Console:
         self.say(f"next   {self.paint(command, 'bold')}")
 
 
-def print_json(value: Any) -> None:
-    """The one JSON object of a ``--json`` run. NaN and infinity are not JSON and raise."""
-    print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False), flush=True)
+def print_json(value: Any, indent: int | None = 2) -> None:
+    """A JSON object of a ``--json`` run; one line of several when ``indent`` is None.
 
-
-def print_json_line(value: Any) -> None:
-    """One of several JSON objects of a ``--json`` run, each a line of stdout."""
-    print(json.dumps(value, ensure_ascii=False, allow_nan=False), flush=True)
+    Raises:
+        ValueError: NaN and infinity are not JSON.
+    """
+    print(json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False), flush=True)
 
 
 def table(rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> list[str]:
     """Rows of equal length as aligned lines; ``right`` names the columns that end flush right."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = []
-    for row in rows:
-        cells = [
-            cell.rjust(width) if column in right else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  ".join(cells).rstrip())
-    return lines
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    sides = [">" if column in right else "<" for column in range(len(widths))]
+    form = "  ".join(f"{{:{side}{width}}}" for side, width in zip(sides, widths, strict=True))
+    return [form.format(*row).rstrip() for row in rows]
 
 
 def count(number: int, noun: str) -> str:
@@ -66,3 +61,25 @@ def count(number: int, noun: str) -> str:
 def percent(rate: float) -> str:
     """A rate as people write it: ``5 %``, ``0.21 %``."""
     return f"{100 * rate:.3g} %"
+
+
+def progress_line(verb: str) -> Callable[[int, int], None]:
+    """Progress on stderr: one line that is redrawn on a terminal, else a line per quarter.
+
+    Returns: a function to call with (done, total) after each of the things that `verb` is done to.
+    """
+    terminal = sys.stderr.isatty()
+    started = last = time.monotonic()
+
+    def show(done: int, total: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if terminal and (done == total or now - last > 0.1):
+            last = now
+            left = (now - started) / done * (total - done)
+            end = "\n" if done == total else ""
+            print(f"\r{verb} {done}/{total}, {left:.0f} s left ", end=end, file=sys.stderr)
+        elif not terminal and (done * 4 // total) > ((done - 1) * 4 // total):
+            print(f"{verb} {done}/{total}", file=sys.stderr)
+
+    return show

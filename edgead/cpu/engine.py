@@ -189,16 +189,14 @@ def _fix_shapes(model: Any, bundle: Bundle, name: str) -> None:
         raise BundleError(
             f"{where} has inputs {sorted(inputs)}; expected only {manifest.input_name!r}"
         )
-    image = (1, 3, *manifest.preprocess_params().size)
+    outputs = manifest.tensors()
+    image = outputs.pop(manifest.input_name)
     try:
         model.reshape({model.inputs[0]: list(image)})
     except RuntimeError as error:
         raise BundleError(
             f"{where} does not take images of shape {image}: {_first_line(error)}"
         ) from error
-    outputs = {}
-    for pair, shape in zip(manifest.pairs, manifest.shapes(), strict=True):
-        outputs[pair.reference] = outputs[pair.restored] = (1, *shape)
     _check_ports(where, "input", model.inputs, {manifest.input_name: image})
     _check_ports(where, "output", model.outputs, outputs)
 

@@ -12,7 +12,7 @@ from edgead.anomaly_map import AnomalyMap
 from edgead.bundle.roi import roi_of
 from edgead.bundle.storage import Bundle
 from edgead.engine.digests import Hasher
-from edgead.engine.interface import Engine, Measurement, check_finite
+from edgead.engine.interface import Engine, PipelineOutput, check_finite
 from edgead.preprocess import Preprocessor
 
 
@@ -35,7 +35,7 @@ class Pipeline:
         self._map_shape = (1, *manifest.map_params().size)
         self._engine = engine
 
-    def run(self, frame: NDArray[Any], hasher: Hasher | None = None) -> Measurement:
+    def run(self, frame: NDArray[Any], hasher: Hasher | None = None) -> PipelineOutput:
         """Score one frame; ``hasher`` is shown what the stages made. Its time is in none of them.
 
         Errors: InputError for an array that is not a frame; DeviceError when the engine fails or
@@ -51,9 +51,9 @@ class Pipeline:
         if hasher is not None:
             hasher.add(self._image, pairs)
         score = float(scores[0])
-        check_finite(score, self._engine)
+        check_finite(score, self._engine.device, self._engine.version)
         kernels = self._engine.kernels
-        return Measurement(
+        return PipelineOutput(
             score, maps[0], self._roi, kernels, started, preprocessed, inferred, finished
         )
 

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgead.anomaly_map import AnomalyMap, pool
+from edgead.bundle.roi import ignored_in
 from edgead.bundle.storage import Bundle
 from edgead.engine.digests import Hasher
-from edgead.engine.interface import Engine, Measurement, Pairs, check_finite
+from edgead.engine.interface import Engine, Pairs, PipelineOutput, check_finite
 from edgead.engine.tile_plans import TilePlans
 from edgead.preprocess import Preprocessor, check_frame
 from edgead.tiling import Tile, Tiling
@@ -69,12 +70,12 @@ class TiledPipeline:
         self._tiling = tiling
         self._color = color
         self._engine = engine
-        self._plans = TilePlans(bundle)
+        self._plans = TilePlans(tiling, bundle.manifest.map.size, ignored_in(bundle))
         self._lanes = [_Lane(bundle, engine, color) for _ in range(lanes)]
         # Its threads end with this object.
         self._pool = ThreadPoolExecutor(lanes, "tile") if lanes > 1 else None
 
-    def run(self, frame: NDArray[Any], hasher: Hasher | None = None) -> Measurement:
+    def run(self, frame: NDArray[Any], hasher: Hasher | None = None) -> PipelineOutput:
         """Score one frame; ``hasher`` is shown what the stages made. Its time is in none of them.
 
         Errors: InputError for an array that is not a frame, or smaller than a tile; DeviceError
@@ -95,13 +96,15 @@ class TiledPipeline:
         if roi is not None:
             stitched[roi == 0] = 0.0
         score = pool(stitched, roi, self._map_params)
-        check_finite(score, self._engine)
+        check_finite(score, self._engine.device, self._engine.version)
         finished = perf_counter() - hashing
         share = min(1.0, (finished - started) / float(spent.sum()))  # less than 1 side by side
         preprocessed = started + share * spent[0]
         inferred = preprocessed + share * spent[1]
         kernels = self._engine.kernels
-        return Measurement(score, stitched, roi, kernels, started, preprocessed, inferred, finished)
+        return PipelineOutput(
+            score, stitched, roi, kernels, started, preprocessed, inferred, finished
+        )
 
     def close(self) -> None:
         """End the threads."""

@@ -9,8 +9,7 @@ from hashlib import sha256
 import numpy as np
 
 from edgead import reference
-from edgead.bundle.ignore_mask import IgnoreMask
-from edgead.bundle.roi import to_roi
+from edgead.bundle.ignore_mask import IgnoreMask, to_roi
 from edgead.bundle.storage import Bundle, Draft
 from edgead.errors import InputError
 from edgead.images import decode_image

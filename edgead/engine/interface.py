@@ -13,11 +13,10 @@ from edgead.engine.lazy_array import LazyArray
 from edgead.errors import DeviceError
 
 Pairs = list[tuple[NDArray[np.float32], NDArray[np.float32]]]
-"""(reference, restored) per level, each [1, C, H, W] float32, C-contiguous."""
-
+"""(reference, reconstructed) per level, each [1, C, H, W] float32, C-contiguous."""
 
 PRECISIONS = ("float32", "float16", "bfloat16", "int8")
-"""What a trunk can be asked to compute in; which of them a device offers is the device's."""
+"""What a backbone can be asked to compute in; which of them a device offers is the device's."""
 
 
 class Session(Protocol):
@@ -43,7 +42,7 @@ class Engine(Protocol):
 
     @property
     def precision(self) -> str:
-        """What the trunk computes in, one of ``PRECISIONS``."""
+        """What the backbone computes in, one of ``PRECISIONS``."""
 
     @property
     def kernels(self) -> str:
@@ -57,7 +56,7 @@ class Engine(Protocol):
         """Buffers for one thread."""
 
 
-class Measurement(NamedTuple):
+class PipelineOutput(NamedTuple):
     """What the pipeline found in a frame, and ``perf_counter`` seconds at the stages' borders.
 
     Of a tiled frame the stages of all tiles count together, as if each had run in one go; where
@@ -87,18 +86,18 @@ class Qualified(NamedTuple):
 class FramePipeline(Protocol):
     """The three stages on some device, with the buffers of one thread."""
 
-    def run(self, frame: Any, hasher: Hasher | None = None) -> Measurement:
+    def run(self, frame: Any, hasher: Hasher | None = None) -> PipelineOutput:
         """Score one frame; see ``Pipeline``."""
 
     def close(self) -> None:
         """Let go of the buffers; what was found stays. A second call does nothing."""
 
 
-def check_finite(score: float, engine: Engine) -> None:
+def check_finite(score: float, device: str, version: str) -> None:
     """Raise DeviceError for a score that is NaN or infinite."""
     if not math.isfinite(score):
         raise DeviceError(
-            f"{engine.device} ({engine.version}) gave features that are not finite (score "
+            f"{device} ({version}) gave features that are not finite (score "
             f"{score}); the frame was valid, so the engine or its memory is at fault: run edgead "
             "verify, export the bundle again if that fails"
         )

@@ -5,20 +5,22 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from edgead.bundle.roi import ignored_in, to_roi
-from edgead.bundle.storage import Bundle
-from edgead.tiling import TilePlan, plan_tiles
+from edgead.bundle.ignore_mask import to_roi
+from edgead.tiling import TilePlan, Tiling, plan_tiles
 
 
 class TilePlans:
     """The tiles and the region of interest of frames of one size, kept for the next frame.
 
-    Errors: BundleError for an ignore mask that does not fit.
+    ``tile_map_size``: (height, width) of the map of a tile. ``ignored``: pixels of a frame that do
+    not count, bool [H, W], None for none.
     """
 
-    def __init__(self, bundle: Bundle) -> None:
-        self._manifest = bundle.manifest
-        self._ignored = ignored_in(bundle)
+    def __init__(
+        self, tiling: Tiling, tile_map_size: tuple[int, int], ignored: NDArray[np.bool_] | None
+    ) -> None:
+        self.tile_size = tiling.size
+        self._tiling, self._tile_map_size, self._ignored = tiling, tile_map_size, ignored
         self._last: tuple[tuple[int, ...], TilePlan, NDArray[np.uint8] | None] | None = None
 
     def run(self, shape: tuple[int, ...]) -> tuple[TilePlan, NDArray[np.uint8] | None]:
@@ -28,8 +30,7 @@ class TilePlans:
         """
         size = (shape[0], shape[1])
         if self._last is None or self._last[0] != size:
-            assert self._manifest.tiling is not None
-            plan = plan_tiles(self._manifest.tiling, size, self._manifest.map.size)
+            plan = plan_tiles(self._tiling, size, self._tile_map_size)
             roi = None if self._ignored is None else to_roi(self._ignored, plan.map_size)
             self._last = (size, plan, roi)
         return self._last[1:]

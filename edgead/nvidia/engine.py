@@ -21,7 +21,7 @@ from edgead.engine.interface import Pairs
 from edgead.errors import BundleError, DeviceError
 from edgead.nvidia.devices import device_word
 from edgead.nvidia.kernels import PRECISION, load_kernels
-from edgead.nvidia.loaded_plan import Execution, LoadedPlan, Shapes
+from edgead.nvidia.loaded_plan import Execution, LoadedPlan
 from edgead.nvidia.memory import open_memory
 from edgead.nvidia.plans.library import find_library
 from edgead.nvidia.plans.progress import Progress
@@ -76,10 +76,10 @@ class TensorRTEngine:
                     progress=progress,
                     cancelled=cancelled,
                 )
-        self.plan = LoadedPlan(library, found, memory, _tensors(bundle))
+        self.plan = LoadedPlan(library, found, memory, bundle.manifest.tensors())
         self.device = self.plan.device
         self.version = self.plan.version
-        self.pairs = tuple((pair.reference, pair.restored) for pair in bundle.manifest.pairs)
+        self._pairs = [(pair.reference, pair.restored) for pair in bundle.manifest.pairs]
 
     def __repr__(self) -> str:
         return f"TensorRTEngine({self.device}, {self.precision}, {self.version})"
@@ -89,7 +89,7 @@ class TensorRTEngine:
 
         Errors: DeviceError when the device is out of memory or fails.
         """
-        return TensorRTSession(self)
+        return TensorRTSession(self.plan, self._pairs)
 
 
 class TensorRTSession:
@@ -99,12 +99,11 @@ class TensorRTSession:
     device, see ``CudaPipeline``.
     """
 
-    def __init__(self, engine: TensorRTEngine) -> None:
-        self._memory = engine.plan.memory
-        tensors = engine.plan.tensors
+    def __init__(self, plan: LoadedPlan, pairs: list[tuple[str, str]]) -> None:
+        self._memory, tensors = plan.memory, plan.tensors
         with self._memory.current():
             self._stream = self._memory.stream()
-            self._execution = Execution(engine.plan)
+            self._execution = Execution(plan)
             self._host = {
                 name: self._memory.pinned(4 * math.prod(shape)) for name, shape in tensors.items()
             }
@@ -114,7 +113,7 @@ class TensorRTSession:
         }
         self._input = next(iter(views))
         self.image = views[self._input]
-        self._pairs: Pairs = [(views[a], views[b]) for a, b in engine.pairs]
+        self._pairs: Pairs = [(views[a], views[b]) for a, b in pairs]
 
     def infer(self) -> Pairs:
         """Run the graph on ``image``; the views are valid until the next ``infer``.
@@ -138,11 +137,3 @@ class TensorRTSession:
                 self._pairs.clear()
                 del self.image
                 self._host.clear()
-
-
-def _tensors(bundle: Bundle) -> Shapes:
-    manifest = bundle.manifest
-    found: Shapes = {manifest.input_name: (1, 3, *manifest.preprocess_params().size)}
-    for pair, shape in zip(manifest.pairs, manifest.shapes(), strict=True):
-        found[pair.reference] = found[pair.restored] = (1, *shape)
-    return found

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgead.bundle.manifest import Manifest
+from edgead.engine.tile_plans import TilePlans
 from edgead.nvidia.buffers import Shared, StageClock
 from edgead.nvidia.device_frame import contiguous
 from edgead.nvidia.memory import Memory
@@ -19,7 +19,6 @@ from edgead.tiling import TilePlan
 
 MOST_GEOMETRIES = 4  # kinds of frames whose filters are kept
 Roi = NDArray[np.uint8] | None
-PlanOf = Callable[[tuple[int, ...]], tuple[TilePlan, Roi]]
 
 
 class TileMaps:
@@ -94,15 +93,15 @@ class Geometry:
 class Geometries:
     """The geometries of the kinds of frames that were seen last.
 
-    ``plan_of``: the tiles of a frame's shape and the region of interest of its stitched map.
+    ``plans``: of the tiles of frames, None where frames are seen whole.
     Called while the device's context is current.
     """
 
     def __init__(
-        self, cuda: Any, memory: Memory, manifest: Manifest, color: str, plan_of: PlanOf
+        self, cuda: Any, memory: Memory, manifest: Manifest, color: str, plans: TilePlans | None
     ) -> None:
         self._cuda, self._memory = cuda, memory
-        self._manifest, self._color, self._plan_of = manifest, color, plan_of
+        self._manifest, self._color, self._plans = manifest, color, plans
         self._known: OrderedDict[tuple[Any, ...], Geometry] = OrderedDict()
 
     def get(
@@ -131,11 +130,11 @@ class Geometries:
         like = np.lib.stride_tricks.as_strided(np.empty(1, dtype), shape, strides)
         manifest = self._manifest
         tiles, offsets, seen = None, [0], like
-        if manifest.tiling is not None:
-            plan, roi = self._plan_of(shape)
+        if self._plans is not None:
+            plan, roi = self._plans.run(shape)
             tiles = TileMaps(self._memory, plan, roi, manifest.map_params().size)
             offsets = [t.top * strides[0] + t.left * strides[1] for t in tiles.tiles]
-            height, width = manifest.tiling.size
+            height, width = self._plans.tile_size
             seen = like[:height, :width]
         given = kernel_arguments(
             seen, manifest.preprocess_params(), self._color, np.float32, "NCHW"

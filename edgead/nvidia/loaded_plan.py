@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import sys
 import threading
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, suppress
 from typing import Any
 
@@ -20,17 +21,20 @@ from edgead.nvidia.plans.plan import Plan
 from edgead.nvidia.plans.reasons import load_reason
 from edgead.nvidia.plans.rtx import RtxConfig
 
-Shapes = dict[str, tuple[int, ...]]
-"""Name to shape of the graph's input, which comes first, and outputs, for one image."""
-
 
 class LoadedPlan:
-    """A plan on the device of ``memory``, whose inputs and outputs are ``tensors``.
+    """A plan on the device of ``memory``.
 
-    Errors: DeviceError: the library does not load the plan, or its tensors are others.
+    Args:
+        tensors: expected name and shape of its input, which comes first, and outputs.
+
+    Raises:
+        DeviceError: the library does not load the plan, or its tensors are others.
     """
 
-    def __init__(self, library: Library, plan: Plan, memory: Memory, tensors: Shapes) -> None:
+    def __init__(
+        self, library: Library, plan: Plan, memory: Memory, tensors: Mapping[str, tuple[int, ...]]
+    ) -> None:
         self.path = plan.path
         self.memory = memory
         self.tensors = tensors

@@ -16,7 +16,6 @@ import atexit
 import sys
 import threading
 import weakref
-from collections.abc import Sequence
 from contextlib import suppress
 from time import perf_counter
 from typing import Any
@@ -25,18 +24,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgead.anomaly_map import pool
-from edgead.bundle.roi import roi_of
+from edgead.bundle.manifest import Manifest
+from edgead.bundle.roi import ignored_in, roi_of
 from edgead.bundle.storage import Bundle
 from edgead.engine.digests import Hasher
-from edgead.engine.interface import Measurement, check_finite
+from edgead.engine.interface import PipelineOutput, check_finite
 from edgead.engine.lazy_array import LazyArray
 from edgead.engine.tile_plans import TilePlans
 from edgead.errors import DeviceError, InputError
 from edgead.nvidia.buffers import Shared
 from edgead.nvidia.device_frame import Arrivals, DeviceFrame
-from edgead.nvidia.engine import TensorRTEngine
 from edgead.nvidia.frame_graphs import FrameGraphs
 from edgead.nvidia.geometries import Geometries
+from edgead.nvidia.loaded_plan import LoadedPlan
 from edgead.nvidia.map_ring import MapRing
 from edgead.nvidia.stages import DeviceStages
 from edgead.preprocess import COLORS, check_frame, check_word
@@ -45,7 +45,9 @@ _open: weakref.WeakSet[CudaPipeline] = weakref.WeakSet()
 
 
 class CudaPipeline:
-    """``FramePipeline`` around a TensorRTEngine; frames are NumPy arrays or lie on the device.
+    """``FramePipeline`` around a plan; frames are NumPy arrays or lie on the device.
+
+    ``plan``, ``cuda``: of a TensorRTEngine, whose graph ``bundle`` describes.
 
     Each thread has one. What a Result still wants of it may be asked for from any thread.
 
@@ -53,35 +55,37 @@ class CudaPipeline:
     memory or fails.
     """
 
-    def __init__(self, bundle: Bundle, engine: TensorRTEngine, color: str = "bgr") -> None:
+    def __init__(self, bundle: Bundle, plan: LoadedPlan, cuda: Any, color: str = "bgr") -> None:
         check_word("color", color, COLORS)
         manifest = bundle.manifest
-        self._engine, self._color, self._map_params = engine, color, manifest.map_params()
-        self._memory = engine.plan.memory
+        self._plan, self._color, self._map_params = plan, color, manifest.map_params()
+        self._memory = plan.memory
         self._lock = threading.RLock()
         self._closed = True  # until all is there
         self._dirty = False  # a frame was not waited for
         self._fresh = True  # no frame yet
-        self._roi = roi_of(bundle) if manifest.tiling is None else None
+        tiling = manifest.tiling
+        self._roi = roi_of(bundle) if tiling is None else None
         self._staging: Shared | None = None
-        self._geometries = Geometries(
-            engine.cuda, self._memory, manifest, color, TilePlans(bundle).run
-        )
+        plans = None
+        if tiling is not None:
+            plans = TilePlans(tiling, manifest.map.size, ignored_in(bundle))
+        self._geometries = Geometries(cuda, self._memory, manifest, color, plans)
         with self._memory.current(), self._memory.errors("making a pipeline"):
             try:
-                self._allocate(bundle.manifest.shapes())
+                self._allocate(manifest, cuda)
             except BaseException:
                 self._free()
                 raise
         self._closed = False
         _open.add(self)
 
-    def _allocate(self, shapes: Sequence[tuple[int, int, int]]) -> None:
-        memory, params, cuda = self._memory, self._map_params, self._engine.cuda
+    def _allocate(self, manifest: Manifest, cuda: Any) -> None:
+        memory, params = self._memory, self._map_params
         stream = self._stream = memory.stream()
-        self._stages = DeviceStages(
-            self._engine.plan, cuda, stream, self._engine.pairs, params, shapes, self._roi
-        )
+        pairs = [(pair.reference, pair.restored) for pair in manifest.pairs]
+        shapes = manifest.shapes()
+        self._stages = DeviceStages(self._plan, cuda, stream, pairs, params, shapes, self._roi)
         self._graphs = FrameGraphs(cuda, stream, self._stages.enqueue)
         self._arrivals = Arrivals(cuda, memory, stream)
         self._ring = MapRing(memory, stream, params.size, self._lock)
@@ -98,7 +102,7 @@ class CudaPipeline:
         for name in ("_graphs", "_arrivals", "_staging", "_stream"):
             self.__dict__.pop(name, None)
 
-    def run(self, frame: Any, hasher: Hasher | None = None) -> Measurement:
+    def run(self, frame: Any, hasher: Hasher | None = None) -> PipelineOutput:
         """Score one frame; ``hasher`` is shown what the stages made.
 
         Errors: InputError for an array that is not a frame, or smaller than a tile, or in the
@@ -118,7 +122,7 @@ class CudaPipeline:
                 self._stream.synchronize()
                 self._dirty = False
             found = self._score(frame, given, hasher)
-        check_finite(found.score, self._engine)
+        check_finite(found.score, self._plan.device, self._plan.version)
         return found
 
     def close(self) -> None:
@@ -136,7 +140,9 @@ class CudaPipeline:
             with suppress(DeviceError):
                 self.close()
 
-    def _score(self, frame: Any, given: DeviceFrame | None, hasher: Hasher | None) -> Measurement:
+    def _score(
+        self, frame: Any, given: DeviceFrame | None, hasher: Hasher | None
+    ) -> PipelineOutput:
         started = perf_counter()
         if given is None:
             upload = self._stage(frame)
@@ -157,7 +163,7 @@ class CudaPipeline:
         self._stream.synchronize()
         self._dirty = False
         if self._fresh:
-            self._engine.plan.keep_compiled()
+            self._plan.keep_compiled()
             self._fresh = False
         spent = geometry.clock(digests=hasher is not None).spent()
         found: NDArray[np.float32] | LazyArray
@@ -170,7 +176,7 @@ class CudaPipeline:
             spent["anomaly_map"] += perf_counter() - begun
         preprocessed = started + spent["preprocess"]
         inferred = preprocessed + spent["engine"]
-        return Measurement(
+        return PipelineOutput(
             score,
             found,
             roi,

@@ -31,7 +31,7 @@ class DeviceStages:
         plan: LoadedPlan,
         cuda: Any,
         stream: Stream,
-        pairs: tuple[tuple[str, str], ...],
+        pairs: list[tuple[str, str]],
         params: MapParams,
         shapes: Sequence[tuple[int, int, int]],
         roi: Roi,

@@ -53,7 +53,7 @@ class GoldenCheck:
     score_difference: float  # absolute
     map_difference: float  # of the map value that departs most, for what it may
     tolerance: Tolerance  # of this score and of that map value; see ``growth``
-    kernels: str  # what they ran on; see ``Measurement``
+    kernels: str  # what they ran on; see ``PipelineOutput``
 
     @property
     def passed(self) -> bool:
@@ -64,7 +64,7 @@ class GoldenCheck:
         )
 
 
-def measure(bundle: Bundle, engine: Engine) -> tuple[GoldenCheck, ...]:
+def check_golden(bundle: Bundle, engine: Engine) -> tuple[GoldenCheck, ...]:
     """Score every golden frame of ``bundle`` on ``engine`` and compare, without judging.
 
     Errors: BundleError for golden files that are no image or no map, or without a tolerance for the
@@ -74,18 +74,18 @@ def measure(bundle: Bundle, engine: Engine) -> tuple[GoldenCheck, ...]:
     tolerance = bundle.manifest.tolerance_of(engine.precision)
     pipeline = open_pipeline(bundle, engine)
     try:
-        return tuple(_measure(bundle, pipeline, g, tolerance) for g in bundle.manifest.golden)
+        return tuple(_check(bundle, pipeline, g, tolerance) for g in bundle.manifest.golden)
     finally:
         pipeline.close()
 
 
 def qualify(bundle: Bundle, engine: Engine) -> tuple[GoldenCheck, ...]:
-    """``measure``, and refuse the engine when a golden frame is over the tolerance.
+    """``check_golden``, and refuse the engine when a golden frame is over the tolerance.
 
     Errors: QualificationError that names the frame, the difference and the tolerance; the errors of
-    ``measure``.
+    ``check_golden``.
     """
-    checks = measure(bundle, engine)
+    checks = check_golden(bundle, engine)
     failed = [check for check in checks if not check.passed]
     if failed:
         worst = max(failed, key=lambda check: check.score_difference)
@@ -119,7 +119,7 @@ def changed_verdicts(bundle: Bundle, precision: str, checks: Sequence[GoldenChec
     return sum((check.score > ours) != (check.expected_score > theirs) for check in checks)
 
 
-def _measure(
+def _check(
     bundle: Bundle, pipeline: FramePipeline, golden: Golden, tolerance: Tolerance
 ) -> GoldenCheck:
     try:

@@ -21,7 +21,7 @@ def report(end_to_end: list[float], **more) -> dict:
     found = {
         "schema_version": 1,
         "identity": {"device": "CPU: x", "bundle_sha256": "a" * 64},
-        "settings": {"batch": 1, "threads": 1},
+        "settings": {"threads": 1},
         "scopes": {"network": part, "end_to_end": part},
         "open_loop": None,
         "warnings": [],
@@ -99,7 +99,7 @@ def test_open_loops_of_different_cadence_are_not_compared():
 def test_what_else_differs_is_said():
     old, new = report(samples(1)), report(samples(1))
     assert list(differences(new, old)) == []
-    new["settings"] = {"batch": 1, "threads": 2}
+    new["settings"] = {"threads": 2}
     new["identity"] = {"device": "CPU: x", "bundle_sha256": "b" * 64}
     old["warnings"] = ["drift: x", "few samples: y"]
     found = list(differences(new, old))
@@ -113,7 +113,7 @@ def test_what_else_differs_is_said():
 def test_a_good_file_is_read(tmp_path):
     path = tmp_path / "old.json"
     path.write_text(json.dumps(report(samples(1))))
-    assert read_old(path, 1) == report(samples(1))
+    assert read_old(path) == report(samples(1))
 
 
 def without(key):
@@ -127,19 +127,19 @@ def without(key):
     ("damage", "said"),
     [
         (lambda found: found.update(schema_version=2), "schema_version 2, this edgead-bench reads"),
-        (without("schema_version"), "no result of edgead-bench"),
-        (without("scopes"), "no result of edgead-bench"),
+        (without("schema_version"), "not a result of edgead-bench"),
+        (without("scopes"), "not a result of edgead-bench"),
         (without("settings"), "is damaged ('settings')"),
         (without("open_loop"), "is damaged ('open_loop')"),
         (without("warnings"), "is damaged ('warnings')"),
         (lambda found: found.update(open_loop=[]), "is damaged"),
         (lambda found: found["scopes"].pop("network"), "it lacks a scope"),
-        (lambda found: found["scopes"]["network"].update(samples_ms=[]), "no latencies"),
-        (lambda found: found["scopes"]["network"].update(samples_ms=[1, -1]), "no latencies"),
+        (lambda found: found["scopes"]["network"].update(samples_ms=[]), "not latencies"),
+        (lambda found: found["scopes"]["network"].update(samples_ms=[1, -1]), "not latencies"),
         (lambda found: found["scopes"]["network"].update(samples_ms=["x"]), "is damaged"),
         (lambda found: found["scopes"]["network"].update(samples_ms=7), "is damaged"),
         (lambda found: found.update(identity=3), "is damaged"),
-        (lambda found: found["settings"].update(batch=4), "use --batch 4"),
+        (lambda found: found["settings"].update(batch=4), "samples of 4 frames each"),
     ],
 )
 def test_files_that_cannot_be_compared(tmp_path, damage, said):
@@ -150,7 +150,7 @@ def test_files_that_cannot_be_compared(tmp_path, damage, said):
     path = tmp_path / "old.json"
     path.write_text(json.dumps(found))
     with pytest.raises(InputError) as error:
-        read_old(path, 1)
+        read_old(path)
     assert said in str(error.value) and str(path) in str(error.value)
 
 
@@ -159,8 +159,8 @@ def test_files_that_cannot_be_compared(tmp_path, damage, said):
     [
         (b'{"schema_ver', "was cut short"),
         (b"\xff\xfe\x00", "not valid JSON"),
-        (b"[1]", "no result of edgead-bench"),
-        (b'{"schema_version": 1, "name": "a bundle\'s manifest"}', "no result of edgead-bench"),
+        (b"[1]", "not a result of edgead-bench"),
+        (b'{"schema_version": 1, "name": "a bundle\'s manifest"}', "not a result of edgead-bench"),
         (b"", "not valid JSON"),
     ],
 )
@@ -168,6 +168,6 @@ def test_files_that_are_something_else(tmp_path, content, said):
     path = tmp_path / "old.json"
     path.write_bytes(content)
     with pytest.raises(InputError, match=said):
-        read_old(path, 1)
+        read_old(path)
     with pytest.raises(InputError, match="cannot be read"):
-        read_old(tmp_path / "absent.json", 1)
+        read_old(tmp_path / "absent.json")

@@ -25,7 +25,7 @@ class Clock:
         self.over = over
         self.early = early
 
-    def now(self) -> float:
+    def perf_counter(self) -> float:
         return self.time
 
     def sleep(self, seconds: float) -> None:
@@ -86,7 +86,7 @@ def test_latency_counts_from_the_scheduled_arrival_although_sleep_overshoots():
 
 def test_a_drop_that_meets_a_free_detector_is_the_systems():
     # Frames arrive at 0 8 16 24. 0 is scored from 0 to 1; the sleep until 8 ends at 17, when 16 has
-    # arrived: 2 is taken, 1 dropped although nobody worked.
+    # arrived: 2 is taken, 1 dropped although the detector was free.
     found = run([1] * 3, count=4, over=9)
     assert list(found.served) == [0, 2, 3]
     assert (found.drops, found.drops_busy) == (1, 0)
@@ -101,7 +101,7 @@ def test_a_stopped_loop_keeps_what_was_scored_and_counts_what_had_come():
 
     found = OpenLoop(HZ, 8)
     open_loop(serve, found, clock, stopped=lambda: len(ended) == 2)
-    # 0 from 0 to 20, then 2 from 20 to 40, 1 dropped; nobody waited for those from 3 on.
+    # 0 from 0 to 20, then 2 from 20 to 40, 1 dropped; those from 3 on were not waited for.
     assert list(found.served) == [0, 2] and list(found.latency_ms) == [20 * MS, 24 * MS]
     assert (found.count, found.planned, found.drops, found.drops_busy) == (3, 8, 1, 1)
 
@@ -126,7 +126,7 @@ def test_the_last_frame_is_scored_although_all_arrived_long_ago():
 
 
 def test_the_loop_itself_takes_no_memory():
-    """A sample of 20,000 frames is 160 kB; the loop runs while somebody watches the memory."""
+    """A sample of 20,000 frames is 160 kB; the loop runs while the memory is watched."""
     found, clock = OpenLoop(HZ, 20_000), Clock()
     tracemalloc.start()
     open_loop(lambda _: None, found, clock)
@@ -145,25 +145,30 @@ def test_turns_share_frames_and_take_turns_at_being_first():
     clock = iter(range(100)).__next__
 
     def call(name, spent):
-        def score(frames):
-            seen.append((name, [int(f[0]) for f in frames]))
-            return [result(preprocess=spent, engine=2 * spent) for _ in frames]
+        def score(frame):
+            seen.append((name, int(frame[0])))
+            return result(preprocess=spent, engine=2 * spent)
 
         return score
 
     frames = [np.array([n]) for n in range(3)]
     first, second = closed_loop(
-        [call("a", 1.0), call("b", 5.0)], frames, lambda turn: turn < 2, batch=2, clock=clock
+        [call("a", 1.0), call("b", 5.0)], frames, lambda turn: turn < 4, clock=clock
     )
-    assert seen == [("a", [0, 1]), ("b", [0, 1]), ("b", [2, 0]), ("a", [2, 0])]
-    assert list(first["preprocess"]) == [2, 2] and list(second["engine"]) == [20, 20]
-    assert list(first["end_to_end"]) == [1000, 1000]  # the clock goes on by a second a look
-    assert scopes(second) == {"network": [20, 20], "end_to_end": [1000, 1000]}
+    assert seen == [
+        *[("a", 0), ("b", 0)],
+        *[("b", 1), ("a", 1)],
+        *[("a", 2), ("b", 2)],
+        *[("b", 0), ("a", 0)],
+    ]
+    assert list(first["preprocess"]) == [1] * 4 and list(second["engine"]) == [10] * 4
+    assert list(first["end_to_end"]) == [1000] * 4  # the clock goes on by a second a look
+    assert scopes(second) == {"network": [10] * 4, "end_to_end": [1000] * 4}
 
 
 def test_copies_are_a_scope_where_an_engine_has_them():
     series = closed_loop(
-        [lambda frames: [result(engine=3.0, copy=0.5)]], [np.array([1])], lambda turn: turn < 1
+        [lambda frame: result(engine=3.0, copy=0.5)], [np.array([1])], lambda turn: turn < 1
     )[0]
     assert scopes(series)["copies"] == [3.5]
     assert list(scopes(series)) == ["network", "copies", "end_to_end"]

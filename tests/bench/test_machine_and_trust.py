@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edgead.bench import trust
-from edgead.bench.monitor import Monitor, Reading, read_machine
+from edgead.bench.monitor import MachineReading, Monitor, read_machine
 
 
 def plant(root: Path, **files: str) -> Path:
@@ -46,7 +46,7 @@ def jetson(tmp_path: Path) -> Path:
 
 def test_a_jetson_from_a_tree_of_files(jetson):
     found = read_machine(jetson, 1.5, 0.25)
-    assert found == Reading(
+    assert found == MachineReading(
         at_s=1.5,
         cpu_s=0.25,
         rss_mb=256.0,  # 250000 kB of 1024 bytes
@@ -74,7 +74,7 @@ def test_the_gpu_clock_of_every_jetson(tmp_path, node):
 
 
 def test_a_machine_without_any_of_these_files(tmp_path):
-    assert read_machine(tmp_path, 1.0, 2.0) == Reading(1.0, 2.0)
+    assert read_machine(tmp_path, 1.0, 2.0) == MachineReading(1.0, 2.0)
 
 
 def test_the_monitor_reads_first_and_last_although_the_block_fails(jetson):
@@ -139,8 +139,8 @@ def test_halves_that_differ_by_chance_are_no_drift():
     assert "drift" not in kinds(trust.of_samples("x", samples, 50))
 
 
-def reading(at_s=0.0, cpu_s=0.0, busy=0.0, passed=0.0, steal=0.0, **more) -> Reading:
-    return Reading(at_s, cpu_s, machine_busy_s=busy, machine_s=passed, steal_s=steal, **more)
+def reading(at_s=0.0, cpu_s=0.0, busy=0.0, passed=0.0, steal=0.0, **more) -> MachineReading:
+    return MachineReading(at_s, cpu_s, machine_busy_s=busy, machine_s=passed, steal_s=steal, **more)
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def reading(at_s=0.0, cpu_s=0.0, busy=0.0, passed=0.0, steal=0.0, **more) -> Rea
         (reading(10, 9, busy=12, passed=20), ["noisy machine"]),  # 3 of 20 s were not ours
         (reading(10, 9, busy=9, passed=20, steal=0.5), ["steal"]),
         (reading(10, 9), []),  # the counters did not move
-        (Reading(10, 9), []),  # no such counters
+        (MachineReading(10, 9), []),  # no such counters
     ],
 )
 def test_other_processes_and_the_hypervisor(last, expected):
@@ -172,21 +172,21 @@ def test_a_clock_that_falls():
     ],
 )
 def test_memory_that_grows_after_the_first_minute(rss, kept, expected):
-    readings = [Reading(at, 0, mb) for at, mb in zip((0, 61, 600), rss, strict=True)]
+    readings = [MachineReading(at, 0, mb) for at, mb in zip((0, 61, 600), rss, strict=True)]
     assert kinds(trust.of_machine(readings, kept)) == expected
 
 
 def test_a_single_reading_is_no_growth():
     """Every second for ten minutes; the last finds 9 MB more, and 0.5 MB came and stayed."""
-    readings = [Reading(at, 0, 100.0 + 0.5 * (at > 300)) for at in range(601)]
-    readings[-1] = Reading(600, 0, 109.0)
+    readings = [MachineReading(at, 0, 100.0 + 0.5 * (at > 300)) for at in range(601)]
+    readings[-1] = MachineReading(600, 0, 109.0)
     assert trust.rss_growth_mb(readings) == 0.5
-    readings = [Reading(at, 0, 100.0 + at) for at in range(0, 101, 10)]
+    readings = [MachineReading(at, 0, 100.0 + at) for at in range(0, 101, 10)]
     assert trust.rss_growth_mb(readings) == 20  # 60 70 80 and 80 90 100
 
 
 def test_short_runs_say_nothing_about_growth():
-    assert trust.rss_growth_mb([Reading(0, 0, 1), Reading(59, 0, 9)]) is None
+    assert trust.rss_growth_mb([MachineReading(0, 0, 1), MachineReading(59, 0, 9)]) is None
 
 
 def test_flat_frames():

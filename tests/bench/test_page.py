@@ -8,11 +8,11 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edgead.bench.charts import MOST_TICKS, Axis, Chart, histogram, timeline
-from edgead.bench.monitor import Reading
+from edgead.bench.monitor import MachineReading
 from edgead.bench.open_loop import OpenLoop
 from edgead.bench.page import page
 from edgead.bench.results import BenchResult
@@ -20,6 +20,7 @@ from edgead.bench.text import machine_lines
 
 
 @given(st.floats(1e-3, 1e5), st.floats(1, 1e6))
+@example(1 / 3, 1.0)  # 35 * 0.01 is above 0.35
 def test_every_axis_has_some_round_ticks(low, factor):
     axis = Axis(low / 1.05, low * factor * 1.05, 0, 100, logarithmic=True)
     ticks = axis.ticks()
@@ -103,16 +104,16 @@ def measured(label: str) -> BenchResult:
     for number in (0, 2, 3):
         loop.add(number, 10.0 * (number + 1), 0.0)
     identity = dict.fromkeys(("created", "processor", "version", "kernels", "edgead"), "x")
-    settings = {"batch": 1, "frames": ["uint8 2 x 2"], "images": "parts"}
+    settings = {"frames": ["uint8 2 x 2"], "images": "parts"}
     return BenchResult(
         label, {**identity, "cores": 2}, settings, series, loop, [900.0], ["few: <1>"]
     )
 
 
 READINGS = [
-    Reading(0, 0, 100.0, celsius={"CPU": 40.0}, mhz={"cpu0": 1500.0}),
-    Reading(60, 30, 101.0),
-    Reading(600, 90, 101.5, celsius={"CPU": 61.25}, mhz={"cpu0": 1490.0}, power_mode="2"),
+    MachineReading(0, 0, 100.0, celsius={"CPU": 40.0}, mhz={"cpu0": 1500.0}),
+    MachineReading(60, 30, 101.0),
+    MachineReading(600, 90, 101.5, celsius={"CPU": 61.25}, mhz={"cpu0": 1490.0}, power_mode="2"),
 ]
 
 
@@ -128,7 +129,9 @@ def test_the_machine_in_words():
         "machine: MHz, first and last: cpu0 1500 to 1490",
         "machine: power mode 2",
     ]
-    assert machine_lines([Reading(0, 0), Reading(1, 1)]) == ["machine: 1.0 s of CPU time in 1.0 s"]
+    assert machine_lines([MachineReading(0, 0), MachineReading(1, 1)]) == [
+        "machine: 1.0 s of CPU time in 1.0 s"
+    ]
 
 
 def test_the_page_is_one_file_with_everything_escaped():

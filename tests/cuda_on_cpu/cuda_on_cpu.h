@@ -1,5 +1,6 @@
-// CUDA C++ on the CPU, for the tests: csrc/kernels/cuda.h includes this file instead of CUDA's headers, and
-// a C++ compiler makes a program of the very .cu files that nvcc compiles. It is a simulation.
+// CUDA C++ on the CPU, for the tests: csrc/kernels/cuda.h includes this file instead of CUDA's
+// headers, and a C++ compiler makes a program of the very .cu files that nvcc compiles. It is a
+// simulation.
 //
 // How: every CUDA thread is a fiber; one OS thread runs the fibers of one block until each waits at
 // a barrier or is done, then the next block. The order of threads and blocks depends on a seed.
@@ -11,10 +12,10 @@
 // or leaves out the lane that calls; what depends on the order of threads.
 // What it cannot see: time, occupancy, registers and spills (ptxas reports those), the memory model
 // beyond happens-before (threads of a warp do not run in lockstep, stores are seen at once), the
-// last bit of functions that CUDA rounds in its own way, what csrc/kernels/cuda.h has of its own for nvcc,
-// bank conflicts, the driver, and real streams: launches run at once, one after the other. Blocks
-// that are three apart in the order share their fibers, so TSan takes them as ordered; other seeds
-// bring other neighbours.
+// last bit of functions that CUDA rounds in its own way, what csrc/kernels/cuda.h has of its own
+// for nvcc, bank conflicts, the driver, and real streams: launches run at once, one after the
+// other. Blocks that are three apart in the order share their fibers, so TSan takes them as
+// ordered; other seeds bring other neighbours.
 #pragma once
 #include <algorithm>
 #include <cmath>

@@ -14,6 +14,18 @@ import pytest
 from edgead.result import Result, Scale
 
 MAP_SIZE = (8, 10)
+METRIC_KEYS = (
+    "image_auroc",
+    "image_ap",
+    "f1_max",
+    "pixel_auroc",
+    "aupro",
+    "frame_auroc",
+    "false_reject_promised",
+    "false_reject_reached",
+    "train_seconds",
+    "n_test",
+)
 FRAME_SIZE = (16, 20)  # twice the map's size: a map pixel is a block of 2 x 2 frame pixels
 
 
@@ -82,6 +94,12 @@ class BrightnessDetector:
             color="bgr",
             scale=Scale(typical=20.0, threshold=self.threshold),
         )
+
+
+@pytest.fixture(scope="session")
+def metric_keys() -> tuple[str, ...]:
+    """What scripts that read the JSON of `edgead evaluate` rely on, in this order."""
+    return METRIC_KEYS
 
 
 @pytest.fixture

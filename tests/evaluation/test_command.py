@@ -9,7 +9,6 @@ import sys
 
 import numpy as np
 import pytest
-from edgead_training.evaluation.evaluate import METRIC_KEYS
 
 import edgead.detector
 from edgead.cli.main import main
@@ -46,16 +45,16 @@ def test_table_and_next_command(bright, mvtec, capsys):
     assert captured.err.splitlines()[-1] == "scoring 6/6"
 
 
-def test_bare_json_is_one_object_and_nothing_else(bright, mvtec, capsys):
+def test_bare_json_is_one_object_and_nothing_else(bright, mvtec, capsys, metric_keys):
     assert main(["evaluate", "x.edgead", str(mvtec), "--json"]) == 0
     captured = capsys.readouterr()
     figures = json.loads(captured.out)
-    assert tuple(figures) == METRIC_KEYS
+    assert tuple(figures) == metric_keys
     assert figures["n_test"] == 6
     assert "image AUROC" in captured.err
 
 
-def test_a_table_of_categories_and_their_json(bright, mvtec, tmp_path, capsys):
+def test_a_table_of_categories_and_their_json(bright, mvtec, tmp_path, capsys, metric_keys):
     for name in ("bottle", "cable"):
         shutil.copytree(mvtec, tmp_path / "several" / name)
     file = tmp_path / "metrics.json"
@@ -69,10 +68,10 @@ def test_a_table_of_categories_and_their_json(bright, mvtec, tmp_path, capsys):
     assert lines[head + 3].startswith("mean 0.8889")
     assert lines[-1].endswith("--report report --layout mvtec")
     figures = json.loads(file.read_text())
-    assert tuple(figures) == (*METRIC_KEYS, "categories", "categories_mean")
+    assert tuple(figures) == (*metric_keys, "categories", "categories_mean")
     assert figures["n_test"] == 12 and figures["categories"]["cable"]["n_test"] == 6
     assert main([*argv, "--category", "cable"]) == 0
-    assert tuple(json.loads(file.read_text())) == METRIC_KEYS
+    assert tuple(json.loads(file.read_text())) == metric_keys
 
 
 def test_all_unreadable_images_are_named_before_scoring(bright, mvtec, capsys):
@@ -85,12 +84,12 @@ def test_all_unreadable_images_are_named_before_scoring(bright, mvtec, capsys):
     assert not bright  # the detector was not even opened
 
 
-def test_json_file_and_report(bright, mvtec, tmp_path, capsys):
+def test_json_file_and_report(bright, mvtec, tmp_path, capsys, metric_keys):
     file, folder = tmp_path / "metrics.json", tmp_path / "new" / "report"
     argv = ["evaluate", "x.edgead", str(mvtec), "--json", str(file), "--report", str(folder)]
     argv += ["--device", "cpu"]
     assert main(argv) == 0
-    assert tuple(json.loads(file.read_text())) == METRIC_KEYS
+    assert tuple(json.loads(file.read_text())) == metric_keys
     assert (folder / "index.html").read_text(encoding="utf-8").startswith("<!doctype html>")
     out = capsys.readouterr().out
     assert f"wrote  {folder / 'index.html'}" in out
@@ -141,6 +140,15 @@ def test_evaluating_needs_no_torch():
     code = (
         "import sys, edgead_training.commands.evaluate\n"
         "print([m for m in ('torch', 'tqdm') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_decoding_videos_needs_no_extra():
+    code = (
+        "import sys, edgead_training.commands.frames, edgead_training.data.video\n"
+        "print([m for m in ('torch', 'sklearn', 'scipy', 'jinja2', 'tqdm') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

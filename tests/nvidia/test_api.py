@@ -22,7 +22,7 @@ CLASSES = {
     "Layer": "ILayer",
     "Network": "INetworkDefinition",
     "ParserError": "ParserError",
-    "Parser": "OnnxParser",
+    "OnnxParser": "OnnxParser",
     "Profile": "IOptimizationProfile",
     "Config": "IBuilderConfig",
     "Builder": "Builder",

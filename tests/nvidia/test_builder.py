@@ -13,7 +13,7 @@ from graphs import float32_product, half_graph, int8_graph, one_node
 
 from edgead.bundle.storage import Bundle, open_bundle
 from edgead.errors import DeviceError, InputError
-from edgead.nvidia.plans.builder import Built, Graph, build_plan
+from edgead.nvidia.plans.builder import Built, OnnxGraph, build_plan
 from edgead.nvidia.plans.library import Library
 from edgead.nvidia.plans.log import BuildLog, logger_of
 from edgead.nvidia.plans.plan import BuildOptions
@@ -33,7 +33,7 @@ def build(rtx: Library):
     """``build(onnx, precision, **settings)`` of a graph with the tiny bundle's interface."""
 
     def call(onnx: bytes, precision: str = "float16", **settings) -> Built:
-        return build_plan(Graph(onnx, IMAGE, OUTPUTS), rtx, precision, **settings)
+        return build_plan(OnnxGraph(onnx, IMAGE, OUTPUTS), rtx, precision, **settings)
 
     return call
 
@@ -81,7 +81,7 @@ def test_a_small_product_may_stay_float32_and_a_large_one_not(rtx: Library) -> N
     """512 weights of 2240 are more than a tenth, 128 of 1856 are not."""
 
     def build(columns: int) -> Built:
-        graph = Graph(float32_product(columns), ("image", (3, 16, 16)), {})
+        graph = OnnxGraph(float32_product(columns), ("image", (3, 16, 16)), {})
         graph.outputs["out"] = (columns,)  # type: ignore[index]
         return build_plan(graph, rtx, "float16")
 
@@ -92,7 +92,7 @@ def test_a_small_product_may_stay_float32_and_a_large_one_not(rtx: Library) -> N
 
 def test_a_stack_of_matrices_is_no_weight(rtx: Library) -> None:
     """3 x 16 x 16 elements would be over the tenth that may be float32."""
-    graph = Graph(float32_product(2, places=16), ("image", (3, 16, 16)), {"out": (2,)})  # type: ignore[dict-item]
+    graph = OnnxGraph(float32_product(2, places=16), ("image", (3, 16, 16)), {"out": (2,)})  # type: ignore[dict-item]
     census = build_plan(graph, rtx, "float16").census
     assert census.float32_products == ("whiten", "lookup")
     assert census.weights == {"float16": 64 * 27, "float32": 128}
@@ -142,16 +142,16 @@ def test_bytes_that_the_parser_takes_for_an_empty_graph(build, onnx: bytes) -> N
 
 
 def test_a_graph_of_another_size_than_the_manifest(rtx: Library, tiny) -> None:
-    graph = Graph(tiny.files["model.onnx"], ("image", (3, 48, 64)), OUTPUTS)
+    graph = OnnxGraph(tiny.files["model.onnx"], ("image", (3, 48, 64)), OUTPUTS)
     with pytest.raises(DeviceError, match=r"the inputs .*3, 64, 48.*the manifest says .*3, 48, 64"):
         build_plan(graph, rtx, "float32")
-    graph = Graph(tiny.files["model.onnx"], IMAGE, {**OUTPUTS, "restored_0": (8, 32, 25)})
+    graph = OnnxGraph(tiny.files["model.onnx"], IMAGE, {**OUTPUTS, "restored_0": (8, 32, 25)})
     with pytest.raises(DeviceError, match=r"the outputs .*the manifest says"):
         build_plan(graph, rtx, "float32")
 
 
 def test_what_turing_cannot_compute_is_named_with_the_node(rtx: Library) -> None:
-    graph = Graph(float32_product(2), ("image", (3, 16, 16)), {"out": (2,)})
+    graph = OnnxGraph(float32_product(2), ("image", (3, 16, 16)), {"out": (2,)})
     with pytest.raises(DeviceError, match=r"node 'lookup' has no kernel on sm_75.*leave sm_75 out"):
         build_plan(graph, rtx, "float16", capabilities=(75,))
     assert build_plan(graph, rtx, "float16", capabilities=(86, 89)).plan[:4] == b"vtrt"

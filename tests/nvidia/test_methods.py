@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tensorrt_8_5 import objections
 
-from edgead.nvidia.plans.builder import Graph, build_plan
+from edgead.nvidia.plans.builder import OnnxGraph, build_plan
 from edgead.nvidia.plans.library import Library
 from edgead.nvidia.plans.log import BuildLog
 
@@ -29,15 +29,15 @@ def test_these_are_all_methods() -> None:
 
 
 @pytest.fixture(scope="session")
-def half_graph() -> Callable[..., Graph]:
+def half_graph() -> Callable[..., OnnxGraph]:
     """``half_graph(name, size, opset)``: the graph that edgead export would write, untrained.
 
     Training changes weights, not operators. Each is exported once: in half on the CPU that takes
     seconds.
     """
-    made: dict[tuple[Any, ...], Graph] = {}
+    made: dict[tuple[Any, ...], OnnxGraph] = {}
 
-    def make(name: str, size: tuple[int, int] = FULL, opset: int = 17) -> Graph:
+    def make(name: str, size: tuple[int, int] = FULL, opset: int = 17) -> OnnxGraph:
         from edgead_export.graph import half
         from edgead_export.onnx import to_onnx
 
@@ -62,14 +62,14 @@ def untrained(name: str, size: tuple[int, int]) -> Any:
         return method
 
 
-def graph_of(method: Any, onnx: bytes) -> Graph:
+def graph_of(method: Any, onnx: bytes) -> OnnxGraph:
     """``onnx`` with the interface that the method's manifest will promise."""
     outputs = {
         output: (pair.channels, *pair.size)
         for pair in method.pairs()
         for output in (pair.reference, pair.restored)
     }
-    return Graph(onnx, ("image", (3, *method.preprocess_params().size)), outputs)
+    return OnnxGraph(onnx, ("image", (3, *method.preprocess_params().size)), outputs)
 
 
 @pytest.mark.parametrize("size", SIZES, ids=("small", "default size"))
@@ -116,7 +116,7 @@ def test_its_int8_graph_builds_in_int8(name: str, rtx: Library) -> None:
 
     method = untrained(name, SMALL)
     model = part_concats(to_onnx(method))
-    free = [layer.name for layer in layers(model) if not layer.kept]
+    free = [name for name, kept in layers(model).items() if not kept]
     noise = np.random.default_rng(0).normal(size=(2, 1, 3, *SMALL)).astype(np.float32)
     built = build_plan(graph_of(method, quantise(model, noise, free)), rtx, "int8")
     assert built.census.products["int8"] >= len(free)

@@ -130,16 +130,13 @@ def test_what_is_no_frame(shared: Detector, frame: np.ndarray, bad: Any, match: 
     assert shared.score(frame).score == before
 
 
-def test_batch(shared: Detector, make_frame: MakeFrame) -> None:
+def test_frames_of_several_sizes_in_turn(shared: Detector, make_frame: MakeFrame) -> None:
     frames = [make_frame(1), make_frame(2, (33, 44)), make_frame(3, (50, 60, 3), np.uint16)]
     alone = [shared.score(frame) for frame in frames]
-    together = shared.score_batch(iter(frames))
-    for one, other in zip(alone, together, strict=True):
+    again = [shared.score(frame) for frame in frames]
+    for one, other in zip(alone, again, strict=True):
         np.testing.assert_array_equal(one.map, other.map)
         assert one.score == other.score
-    assert shared.score_batch([]) == []
-    with pytest.raises(InputError, match=r"frame 1 of the batch.*float64"):
-        shared.score_batch([frames[0], np.zeros((4, 4))])
 
 
 def test_threads_agree_bit_for_bit(shared: Detector, make_frame: MakeFrame) -> None:
@@ -234,7 +231,7 @@ def test_false_reject_rate(bundle_dir: Path, tiny: Any, make_frame: MakeFrame) -
 def test_calibration_images_as_served(bundle_dir: Path, tiny: Any, make_frame: MakeFrame) -> None:
     """Of the calibration images themselves at most 5 % are rejected: here, one of 39."""
     detector = Detector(open_bundle(bundle_dir))
-    results = detector.score_batch(make_frame(seed) for seed in range(39))
+    results = [detector.score(make_frame(seed)) for seed in range(39)]
     assert sum(result.is_anomalous for result in results) <= 1
     found = np.array([result.score for result in results])
     np.testing.assert_allclose(found, tiny.manifest.calibration.scores, atol=CLOSE)

@@ -15,9 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgead import BundleError, Detector, InputError, QualificationError, reference
-from edgead.bundle.ignore_mask import IgnoreMask, parse_polygon
+from edgead.bundle.ignore_mask import IgnoreMask, parse_polygon, to_roi
 from edgead.bundle.manifest import Manifest
-from edgead.bundle.roi import to_roi
 from edgead.bundle.storage import open_bundle
 from edgead.cli.main import main
 from edgead.images import encode_png

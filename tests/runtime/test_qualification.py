@@ -14,7 +14,7 @@ from edgead import Detector
 from edgead.bundle.storage import open_bundle
 from edgead.errors import BundleError, DeviceError, QualificationError
 from edgead.serving.open_engine import open_engine
-from edgead.serving.qualification import growth, measure, qualify
+from edgead.serving.qualification import check_golden, growth, qualify
 
 
 def test_the_untouched_bundle_qualifies(bundle_dir: Path) -> None:
@@ -39,7 +39,11 @@ def test_golden_score(bundle_copy: Path, edit: Callable[..., None]) -> None:
     ):
         Detector(bundle_copy)
     bundle = open_bundle(bundle_copy)
-    assert [check.passed for check in measure(bundle, open_engine(bundle))] == [True, False, True]
+    assert [check.passed for check in check_golden(bundle, open_engine(bundle))] == [
+        True,
+        False,
+        True,
+    ]
 
 
 def test_golden_map(
@@ -81,7 +85,7 @@ def test_a_tolerance_grows_with_values_beyond_those_of_good_images(
         (bundle_copy / "moved.npy").unlink()
         edit(bundle_copy, files={"golden/2.npy": moved})
         bundle = open_bundle(bundle_copy)
-        check = measure(bundle, open_engine(bundle))[2]
+        check = check_golden(bundle, open_engine(bundle))[2]
         assert check.passed == passes
         assert check.tolerance.score == pytest.approx(1e-3, rel=0.01)
         assert check.tolerance.map == pytest.approx(1e-3, rel=0.01)

@@ -11,7 +11,7 @@ import os
 import shlex
 from pathlib import Path
 
-from edgead.cli.console import Console, count
+from edgead.cli.console import Console, count, progress_line
 from edgead.errors import InputError
 from edgead.images import read_image
 
@@ -41,7 +41,6 @@ def run(args: argparse.Namespace) -> int:
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
     from ..data.video import Clip, extract
-    from .evaluate import progress_line
 
     labels = args.labels or [None] * len(args.videos)
     if len(labels) != len(args.videos):
@@ -56,13 +55,11 @@ def run(args: argparse.Namespace) -> int:
     done = extract(
         clips, args.out, every=args.every, progress=lambda name: progress_line(f"decoding {name}")
     )
+    uncounted = "the file does not state its number of frames: missing frames cannot be detected"
     for clip, found in zip(clips, done, strict=True):
         console.say(f"read   {clip.video}: {count(found.decoded, 'frame')}")
         if not found.counted:
-            console.say(
-                "note   the file does not state its number of frames: missing frames cannot be "
-                "detected"
-            )
+            console.say(f"note   {uncounted}")
         marked = "" if found.anomalous is None else f", {found.anomalous} anomalous"
         console.say(f"wrote  {found.folder}: {count(found.kept, 'frame')}{marked}")
     data = shlex.quote(str(args.out))

@@ -27,18 +27,6 @@ from .timeline import Timeline, frame_auroc, timelines
 if TYPE_CHECKING:
     from edgead.detector import Detector
 
-METRIC_KEYS = (
-    "image_auroc",
-    "image_ap",
-    "f1_max",
-    "pixel_auroc",
-    "aupro",
-    "frame_auroc",
-    "false_reject_promised",
-    "false_reject_reached",
-    "train_seconds",
-    "n_test",
-)
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
 
@@ -70,12 +58,12 @@ CATEGORY_KEYS = ("image_auroc", "pixel_auroc", "aupro", "false_reject_reached")
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What :func:`evaluate` found; `metrics` has exactly METRIC_KEYS, None where meaningless."""
+    """What :func:`evaluate` found; a figure without a meaning is None."""
 
     name: str
     data_name: str
     images: tuple[ScoredImage, ...]
-    metrics: Mapping[str, float | int | None]
+    metrics: Mapping[str, float | int | None]  # what `edgead evaluate --json` writes
     quantiles: Mapping[str, tuple[float, ...]]  # at QUANTILES, for "good" and "defective"
     threshold: float  # a score above it is anomalous
     n_calibration: int
@@ -104,9 +92,14 @@ class Evaluation:
 
     def kinds(self) -> tuple[Kind, ...]:
         """Good first, then each kind of defect by name."""
-        good = self.scores(good=True)
-        labels = sorted({r.label for r in self.images}, key=lambda label: (label != "good", label))
-        return tuple(_kind(label, self.images, good) for label in labels)
+        good = [image for image in self.images if image.is_good]
+        found = []
+        for label in sorted({i.label for i in self.images}, key=lambda one: (one != "good", one)):
+            members = [image for image in self.images if image.label == label]
+            anomalous = sum(image.anomalous for image in members)
+            median = float(np.median([image.score for image in members]))
+            found.append(Kind(label, len(members), anomalous, _auroc([*good, *members]), median))
+        return tuple(found)
 
 
 def evaluate(
@@ -118,12 +111,14 @@ def evaluate(
 ) -> Evaluation:
     """Score the test set with the false-reject rate the detector has now.
 
-    progress  called with (images done, images in all)
-    gallery   at most this many pictures are kept for a report, mistakes first
     Pixel figures use the maps as they are, at model resolution, and masks brought there by nearest
     neighbour; defects without mask are left out of them.
-    Errors: DataError without test set; InputError, DataError for an image or mask that cannot be
-    used (see `data.read_mask`).
+
+    Args:
+        progress: called with (images done, images in all)
+        gallery: at most this many pictures are kept for a report, mistakes first
+    Raises: DataError without test set; InputError, DataError for an image or mask that cannot be
+        used (see `data.read_mask`).
     """
     if not dataset.test:
         raise DataError(f"{dataset.root} has no test set; {TEST_SET_LOOKS_LIKE}")
@@ -198,31 +193,20 @@ def _scored(sample: Sample, size: tuple[int, int], result: Any) -> ScoredImage:
     )
 
 
-def _kind(label: str, images: Sequence[ScoredImage], good: NDArray[np.float64]) -> Kind:
-    members = [image for image in images if image.label == label]
-    scores = np.array([image.score for image in members])
-    area = None
-    if label != "good":
-        labels = np.repeat([False, True], [good.size, scores.size])
-        area = metrics.auroc(np.concatenate([good, scores]), labels)
-    anomalous = sum(image.anomalous for image in members)
-    return Kind(label, len(members), anomalous, area, float(np.median(scores)))
+def _auroc(images: Sequence[ScoredImage]) -> float | None:
+    return metrics.auroc([i.score for i in images], [not i.is_good for i in images])
+
+
+def _false_rejects(images: Sequence[ScoredImage]) -> float | None:
+    """Share of the good images that were judged anomalous; None without any."""
+    good = [image for image in images if image.is_good]
+    return sum(image.anomalous for image in good) / len(good) if good else None
 
 
 def _category(name: str, images: Sequence[ScoredImage], pixels: _Pixels) -> Category:
     members = [image for image in images if image.category == name]
-    scores = np.array([image.score for image in members])
-    defective = np.array([not image.is_good for image in members])
-    good = [image for image in members if image.is_good]
-    pixel_auroc, aupro = pixels.figures(name)
-    return Category(
-        name,
-        len(members),
-        metrics.auroc(scores, defective),
-        pixel_auroc,
-        aupro,
-        sum(r.anomalous for r in good) / len(good) if good else None,
-    )
+    figures = _auroc(members), *pixels.figures(name), _false_rejects(members)
+    return Category(name, len(members), *figures)
 
 
 def _summarise(
@@ -235,19 +219,18 @@ def _summarise(
     manifest = detector.bundle.manifest
     scores = np.array([r.score for r in images])
     defective = np.array([not r.is_good for r in images])
-    good = [r for r in images if r.is_good]
     pixel_auroc, aupro = pixels.figures()
     frames = ((r.name, r.score, not r.is_good) for r in images)
     videos = timelines(frames) if dataset.layout == LAYOUT.name else ()
     figures: dict[str, float | int | None] = {
-        "image_auroc": metrics.auroc(scores, defective),
+        "image_auroc": _auroc(images),
         "image_ap": metrics.average_precision(scores, defective),
         "f1_max": metrics.f1_max(scores, defective),
         "pixel_auroc": pixel_auroc,
         "aupro": aupro,
         "frame_auroc": frame_auroc(videos) if videos else None,
         "false_reject_promised": float(detector.false_reject_rate),
-        "false_reject_reached": sum(r.anomalous for r in good) / len(good) if good else None,
+        "false_reject_reached": _false_rejects(images),
         "train_seconds": manifest.provenance.get("train_seconds"),
         "n_test": len(images),
     }
@@ -258,7 +241,7 @@ def _summarise(
         name=manifest.name,
         data_name=dataset.root.resolve().name,
         images=images,
-        metrics={key: figures[key] for key in METRIC_KEYS},
+        metrics=figures,
         quantiles={
             name: tuple(float(q) for q in np.quantile(values, QUANTILES))
             for name, values in classes.items()

@@ -10,16 +10,16 @@ import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from edgead.result import Result
+from edgead.images import encode_jpeg, encode_png
+from edgead.result import Result
 
-    from .scored_image import ScoredImage
+from .scored_image import ScoredImage
 
 THUMBNAIL = 320  # pixels of the longer side; sharp at 224 CSS pixels and when enlarged
 JPEG_QUALITY = 82
@@ -55,7 +55,10 @@ class Gallery:
     ) -> None:
         """Keep the image if it is among the most telling of its outcome and label.
 
-        frame  [H, W] or [H, W, 3] BGR, uint8 or uint16; result is the detector's; mask [H, W] bool
+        Args:
+            frame: [H, W] or [H, W, 3] BGR, uint8 or uint16
+            result: the detector's, of this frame
+            mask: [H, W] bool, or None
         """
         if not self._limit:
             return
@@ -109,35 +112,14 @@ def _picture(
         rows, columns = np.nonzero(mask)
         covered = np.zeros(size, np.uint8)
         covered[rows * size[0] // height, columns * size[1] // width] = 255
-        small_mask = _encode(".png", covered)
-    small = _shrink(_eight_bits(frame), size)
+        small_mask = encode_png(covered)
+    if frame.dtype != np.uint8:  # for the eye only: from the darkest to the brightest value
+        frame = cv2.normalize(frame, None, 0, 255, cv2.NORM_MINMAX, cv2.CV_8U)
+    small = cv2.resize(np.ascontiguousarray(frame), size[::-1], interpolation=cv2.INTER_AREA)
     return Picture(
         image=image,
-        frame=_encode(".jpg", small),
-        overlay=_encode(".jpg", replace(result, frame=small).overlay()),  # drawn at this size
+        frame=encode_jpeg(small, JPEG_QUALITY),
+        overlay=encode_jpeg(replace(result, frame=small).overlay(), JPEG_QUALITY),
         mask=small_mask,
         size=size,
     )
-
-
-def _eight_bits(frame: NDArray[Any]) -> NDArray[np.uint8]:
-    """For the eye only: 16-bit frames are stretched from their darkest to their brightest value."""
-    if frame.dtype == np.uint8:
-        return frame
-    low, high = int(frame.min()), int(frame.max())
-    scale = 255.0 / max(high - low, 1)
-    return np.asarray((frame.astype(np.float32) - low) * scale + 0.5, dtype=np.uint8)
-
-
-def _shrink(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    if image.shape[:2] == size:
-        return image
-    return np.asarray(cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA), dtype=np.uint8)
-
-
-def _encode(suffix: str, image: NDArray[np.uint8]) -> bytes:
-    settings = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if suffix == ".jpg" else []
-    done, data = cv2.imencode(suffix, np.ascontiguousarray(image), settings)
-    if not done:
-        raise RuntimeError(f"OpenCV could not encode a {image.shape} thumbnail as {suffix}")
-    return data.tobytes()

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 class ScoredImage:
     """One test image and what the detector said about it.
 
-    name        path relative to the data set's root; path is the file itself
-    label       "good" or the name of the defect
-    score       raw anomaly score; p_value in (0, 1]
-    anomalous   the verdict at the rate the evaluation ran with
-    frame_size  (height, width) in pixels; total_ms the time of Detector.score
+    Args:
+        name: path relative to the data set's root; `path` is the file itself
+        label: "good" or the name of the defect
+        score: raw anomaly score; `p_value` in (0, 1]
+        anomalous: the verdict at the rate the evaluation ran with
+        frame_size: (height, width) in pixels
+        total_ms: the time of Detector.score
     """
 
     name: str

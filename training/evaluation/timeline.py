@@ -41,7 +41,11 @@ class Timeline:
 
 
 def timelines(frames: Iterable[tuple[str, float, bool]]) -> tuple[Timeline, ...]:
-    """The videos, by name, of frames in any order: (sample's name, score, anomalous or not)."""
+    """The videos, by name.
+
+    Args:
+        frames: (sample's name, score, anomalous or not), in any order
+    """
     videos: dict[str, list[tuple[str, float, bool]]] = {}
     for frame in frames:
         videos.setdefault(video_of(frame[0]), []).append(frame)

@@ -72,7 +72,7 @@ class ParserError(Protocol):
     def node(self) -> int: ...
 
 
-class Parser(Protocol):
+class OnnxParser(Protocol):
     """OnnxParser."""
 
     @property

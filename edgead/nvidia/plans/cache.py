@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import stat
@@ -89,7 +90,7 @@ class PlanCache:
         Raises:
             DeviceError: others may have written it, or it cannot be read.
         """
-        path = self.directory / f"{key}.json"
+        path, plan = self._path(key, ".json"), self._path(key, ".plan")
         if not os.path.lexists(path):
             return None
         try:
@@ -97,11 +98,10 @@ class PlanCache:
             size, digest = int(about.pop("size")), str(about.pop("sha256"))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DeviceError(altered(path)) from error
-        if not os.path.lexists(self._plan(key)):
+        if not os.path.lexists(plan):
             return None
         with _refusals(self.directory):
-            used = path.lstat().st_mtime
-        return Entry(key, self._plan(key), size, digest, about, used)
+            return Entry(key, plan, size, digest, about, path.lstat().st_mtime)
 
     def load(self, entry: Entry) -> bytes:
         """The plan, as it was when it was built; it now counts as used.
@@ -113,7 +113,7 @@ class PlanCache:
         if len(data) != entry.size or hashlib.sha256(data).hexdigest() != entry.sha256:
             raise DeviceError(altered(entry.path))
         with contextlib.suppress(OSError):  # a read-only cache still serves
-            os.utime(self.directory / f"{entry.key}.json")
+            os.utime(self._path(entry.key, ".json"))
         return data
 
     def get(
@@ -128,10 +128,9 @@ class PlanCache:
 
         Args:
             key: not one whose lock this process holds.
-            waiting, cancelled: as for ``building``.
 
         Raises:
-            DeviceError, CancelledError: as ``find``, ``load`` and ``building``.
+            DeviceError, CancelledError: as ``find``, ``load`` and ``building``, which see.
         """
         try:
             return self.look(key)
@@ -155,7 +154,7 @@ class PlanCache:
         Raises:
             DeviceError: others could have written it.
         """
-        path = self.directory / f"{key}.jit"
+        path = self._path(key, ".jit")
         try:
             return self._read(path)
         except DeviceError:
@@ -166,7 +165,7 @@ class PlanCache:
     def keep_compiled(self, key: str, data: bytes) -> None:
         """Keep that for the next start, as long as the plan; where nothing can be written, not."""
         with contextlib.suppress(OSError):
-            write_file(self.directory / f"{key}.jit", data)
+            write_file(self._path(key, ".jit"), data)
 
     def store(self, key: str, data: bytes, about: Mapping[str, Any]) -> Entry:
         """Keep a plan, in place of an older one of the same key, and prune the others.
@@ -176,45 +175,43 @@ class PlanCache:
         """
         digest = hashlib.sha256(data).hexdigest()
         text = json.dumps({**about, "size": len(data), "sha256": digest}, indent=1)
+        path, plan = self._path(key, ".json"), self._path(key, ".plan")
         with _refusals(self.directory):
-            self._description(key).unlink(missing_ok=True)  # never old words beside a new plan
-            write_file(self._plan(key), data)
+            path.unlink(missing_ok=True)  # never old words beside a new plan
+            write_file(plan, data)
             try:
-                write_file(self._description(key), text.encode())
+                write_file(path, text.encode())
             except OSError:
-                self._plan(key).unlink(missing_ok=True)
+                plan.unlink(missing_ok=True)
                 raise
         self.prune(keep=key)
-        return Entry(key, self._plan(key), len(data), digest, about, time.time())
+        return Entry(key, plan, len(data), digest, about, time.time())
 
     def write_log(self, key: str, text: str) -> Path | None:
         """Keep the log of a build; None where even that cannot be written."""
-        path = self.directory / f"{key}.log"
-        try:
+        path = self._path(key, ".log")
+        with contextlib.suppress(OSError):
             write_file(path, text.encode(errors="replace"))
-        except OSError:
-            return None
-        return path
+            return path
+        return None
 
     def timing(self, key: str) -> bytes:
         """The timing cache of an earlier build; b"" where there is none that can be trusted."""
         with contextlib.suppress(DeviceError):
-            return self._read(self.directory / f"{key}.timing")
+            return self._read(self._path(key, ".timing"))
         return b""
 
     def store_timing(self, key: str, data: bytes) -> None:
         """Keep a timing cache; one that cannot be kept only costs the next build its time."""
         with contextlib.suppress(OSError):
-            write_file(self.directory / f"{key}.timing", data)
+            write_file(self._path(key, ".timing"), data)
 
     def entries(self) -> list[Entry]:
         """All plans, the last used first; damaged ones are left out."""
-        found = []
+        found: list[Entry] = []
         for path in self.directory.glob("*.json"):
             with contextlib.suppress(DeviceError):
-                entry = self.find(path.stem)
-                if entry is not None:
-                    found.append(entry)
+                found += filter(None, [self.find(path.stem)])
         return sorted(found, key=lambda entry: entry.used, reverse=True)
 
     def prune(
@@ -224,21 +221,22 @@ class PlanCache:
 
         Args:
             keep: a key that stays whatever its size.
-            most_plans, most_bytes: the limits.
 
         Returns:
             What was removed.
         """
         removed, count, total = [], 0, 0
-        entries = sorted(self.entries(), key=lambda entry: entry.key != keep)
-        for entry in entries:
-            count, total = count + 1, total + entry.size
-            if entry.key != keep and (count > most_plans or total > most_bytes):
-                count, total = count - 1, total - entry.size
-                with self._try_lock(entry.key) as held:
-                    if held:
-                        self._remove(entry.key)
-                        removed.append(entry)
+        for entry in sorted(self.entries(), key=lambda entry: entry.key != keep):
+            fits = count < most_plans and total + entry.size <= most_bytes
+            if fits or entry.key == keep:
+                count, total = count + 1, total + entry.size
+                continue
+            with self._try_lock(entry.key) as held:
+                if held:
+                    for suffix in (".json", *_OF_A_PLAN):
+                        with contextlib.suppress(OSError):
+                            self._path(entry.key, suffix).unlink(missing_ok=True)
+                    removed.append(entry)
         self._sweep()
         return removed
 
@@ -253,7 +251,6 @@ class PlanCache:
         """Hold the lock of ``key``, so that two processes build a plan once.
 
         Args:
-            key: of the plan.
             waiting: called once when another process holds the lock.
             cancelled: ends the wait when it returns True.
 
@@ -261,17 +258,15 @@ class PlanCache:
             CancelledError: the wait was ended.
             DeviceError: the directory refuses.
         """
-        told = False
-        while True:
+        for attempt in itertools.count():
             if cancelled():
                 raise CancelledError("stopped while another process was building the same plan")
             with self._try_lock(key) as held:
                 if held:
                     yield
                     return
-            if not told:
+            if attempt == 0:
                 waiting()
-                told = True
             time.sleep(_POLL_S)
 
     @contextlib.contextmanager
@@ -280,7 +275,7 @@ class PlanCache:
         if sys.platform == "win32":  # two builds at once cost time, and the later one stays
             yield True
             return
-        path = self.directory / f"{key}.lock"
+        path = self._path(key, ".lock")
         with _refusals(self.directory):
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
             descriptor = os.open(path, flags, 0o600)
@@ -292,34 +287,23 @@ class PlanCache:
             try:
                 yield held
             finally:
-                if held:
-                    path.unlink(
-                        missing_ok=True
-                    )  # while it is held: no other process can own the name
+                if held:  # so no other process can own the name
+                    path.unlink(missing_ok=True)
         finally:
             os.close(descriptor)
-
-    def _remove(self, key: str) -> None:
-        others = (self.directory / f"{key}{suffix}" for suffix in (".log", ".jit"))
-        for path in (self._description(key), self._plan(key), *others):
-            with contextlib.suppress(OSError):
-                path.unlink(missing_ok=True)
 
     def _sweep(self) -> None:
         """Remove what killed writers left behind: temporary files, plans without a description."""
         for path in self.directory.iterdir():
-            orphan = path.suffix in _OF_A_PLAN and not self._description(path.stem).exists()
+            orphan = path.suffix in _OF_A_PLAN and not path.with_suffix(".json").exists()
             kept_s = _TIMING_AGE_S if path.suffix == ".timing" else _LEFTOVER_AGE_S
             with contextlib.suppress(OSError):
                 old = path.lstat().st_mtime < time.time() - kept_s
                 if old and (orphan or path.suffix in (".tmp", ".timing")):
                     path.unlink()
 
-    def _plan(self, key: str) -> Path:
-        return self.directory / f"{key}.plan"
-
-    def _description(self, key: str) -> Path:
-        return self.directory / f"{key}.json"
+    def _path(self, key: str, suffix: str) -> Path:
+        return self.directory / f"{key}{suffix}"
 
     def _read(self, path: Path) -> bytes:
         """The content of a file of this user's that no other user may write."""

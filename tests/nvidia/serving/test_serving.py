@@ -149,7 +149,7 @@ def test_maps_of_results_that_are_kept_stay_theirs(
     gpu: Detector, cpu: Detector, half_bundle: Bundle, make_frame: MakeFrame
 ) -> None:
     frames = [make_frame(seed, (50, 40, 3)) for seed in range(7)]
-    kept = gpu.score_batch(frames)
+    kept = [gpu.score(frame) for frame in frames]
     for result, frame in zip(kept, frames, strict=True):
         check_same(result, cpu.score(frame), half_bundle)
         assert result.map is result.map

@@ -1,6 +1,6 @@
-// A SIMULATION of the part of the CUDA runtime that csrc/kernels/graph_cuda.h uses, for the tests: it
-// counts what is alive, tells captures apart, copies from the host when somebody waits for it, and
-// fails where it is told to. Names and numbers are CUDA's.
+// A SIMULATION of the part of the CUDA runtime that csrc/kernels/graph_cuda.h uses, for the tests:
+// it counts what is alive, tells captures apart, copies from the host when somebody waits for it,
+// and fails where it is told to. Names and numbers are CUDA's.
 #pragma once
 #include <cstdlib>
 #include <cstring>

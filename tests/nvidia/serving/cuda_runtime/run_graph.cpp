@@ -1,5 +1,5 @@
-// csrc/kernels/graph_cuda.h against the SIMULATED runtime beside this file: what it calls, what it lets go,
-// and what it does when a call fails. Exit code 0 and "ok" when all holds.
+// csrc/kernels/graph_cuda.h against the SIMULATED runtime beside this file: what it calls, what it
+// lets go, and what it does when a call fails. Exit code 0 and "ok" when all holds.
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
