@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -162,32 +163,26 @@ class Result:
         return np.asarray(large, np.float32).reshape(height, width)
 
 
+def _lazy(name: str) -> Any:
+    """A property that copies the LazyArray in the attribute ``name`` when asked for."""
+    return property(
+        lambda self: as_array(getattr(self, name)), lambda self, v: setattr(self, name, v)
+    )
+
+
 class LazyResult(Result):
     """A Result whose map, and frame where that is on a device too, are copied when asked for.
 
-    The map is the frame's, whatever is scored meanwhile. A frame in device memory is kept, not
-    copied, as one in host memory is.
+    The map is the frame's, whatever is scored meanwhile; asking for it raises DeviceLostError when
+    the device failed before. A frame in device memory is kept, not copied, as in host memory.
     """
+
+    _lazy_frame: LazyArray
 
     __slots__ = ("_lazy_frame", "_lazy_map")
 
-    @property
-    def map(self) -> NDArray[np.float32]:
-        """See ``Result``. Errors: DeviceLostError when the device failed before it was copied."""
-        return as_array(self._lazy_map)
-
-    @map.setter
-    def map(self, value: NDArray[np.float32] | LazyArray) -> None:
-        self._lazy_map = value
-
-    @property
-    def frame(self) -> NDArray[Any]:
-        """See ``Result``."""
-        return as_array(self._lazy_frame)
-
-    @frame.setter
-    def frame(self, value: NDArray[Any] | LazyArray) -> None:
-        self._lazy_frame = value
+    map = _lazy("_lazy_map")
+    frame = _lazy("_lazy_frame")
 
     @property
     def _size(self) -> tuple[int, ...]:
@@ -215,3 +210,14 @@ def as_bgr8(frame: NDArray[Any], color: str) -> NDArray[np.uint8]:
     if image.shape[2] == 1:
         return np.repeat(image, 3, axis=2)
     return image[:, :, ::-1] if color == "rgb" else image
+
+
+def describe(path: Path, result: Result) -> dict[str, Any]:
+    """One element of ``frames`` in ``--json``. Regions in pixels of the frame."""
+    frame = {
+        "path": str(path),
+        **{key: getattr(result, key) for key in ("score", "p_value", "is_anomalous")},
+        "regions": [asdict(region) for region in result.regions],
+        "timings_ms": dict(result.timings_ms),
+    }
+    return frame if result.digests is None else {**frame, "digests": result.digests.to_json()}
