@@ -11,6 +11,10 @@ def _generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+def _random(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=_generator(seed))
+
+
 def test_feature_noise_by_hand():
     clean, noise = torch.full((1, 2, 1, 2), 7.0), torch.tensor([[[[1.0, -1.0]], [[3.0, 0.0]]]])
     mask = torch.tensor([[[[5.0, 9.0]]]])  # stretched to 0 and 1
