@@ -63,7 +63,7 @@ def measure(run: Run, bundle: Bundle, samples: tuple[Sample, ...]) -> dict[str, 
     """Every path on the test ``samples`` (AUROC, distance from torch's scores) and on the
     calibration images of ``run`` (how many verdicts are not torch's).
 
-    Errors: DataError for a bundle of another run, or samples of one kind only.
+    Raises: DataError for a bundle of another run, or samples of one kind only.
     """
     manifest = bundle.manifest
     made_from = json.loads(json.dumps(run.provenance))

@@ -52,7 +52,7 @@ class Results:
         return entry is not None and _same(entry, head) and seed in entry["seeds"]
 
     def check(self, head: Entry) -> None:
-        """Errors: InputError when the place of ``head`` is taken by other settings or bounds."""
+        """Raises: InputError when the place of ``head`` is taken by other settings or bounds."""
         entry = self.find(head)
         if entry is None or _same(entry, head):
             return
@@ -107,7 +107,7 @@ def make_entry(head: Entry, runs: Sequence[Entry]) -> Entry:
 def read_entries(path: Path) -> list[Entry]:
     """The entries of the file ``path``; none where there is no file.
 
-    Errors: InputError for a file that is damaged, or whose lists are not those of its runs.
+    Raises: InputError for a file that is damaged, or whose lists are not those of its runs.
     """
     if not path.exists():
         return []

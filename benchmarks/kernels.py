@@ -47,7 +47,7 @@ def main() -> int:
 
 
 def traffic() -> list[dict[str, Any]]:
-    """The CUDA twins' global loads and stores, counted in the simulation of tests/cuda_on_cpu."""
+    """The CUDA kernels' global loads and stores, counted in the simulation of tests/cuda_on_cpu."""
     if shutil.which("g++") is None or shutil.which("objcopy") is None:
         print("kernels: no g++ or no objcopy, the traffic is left out", file=sys.stderr)
         return []

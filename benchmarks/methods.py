@@ -62,7 +62,7 @@ def main() -> int:
 
 
 def make_jobs(args: argparse.Namespace) -> list[runs.Job]:
-    """What the command is to make. Errors: InputError for a method or setting that is not there."""
+    """What the command is to make. Raises: InputError for a method or setting that is not there."""
     runs.check_methods(args.methods)
     settings = runs.read_settings(args.settings)
     rows = [(method, settings.get(method, {})) for method in args.methods]
@@ -84,7 +84,7 @@ def usual_bounds(job: runs.Job) -> runs.Bounds:
 def take(args: argparse.Namespace, results: Results) -> int:
     """Measure finished runs and put them into their entries.
 
-    Errors: InputError for a run of other settings than its entry; TrainingError for no run.
+    Raises: InputError for a run of other settings than its entry; TrainingError for no run.
     """
     jobs = [(run, runs.job_of(run)) for run in args.take]
     data = runs.check_data(args.data, {job.dataset for _, job in jobs})

@@ -22,7 +22,7 @@ UNKNOWN = {"Einsum", "ScaledDotProductAttention", "LSTMSequence", "GRUSequence",
 def gflop(model: bytes) -> float:
     """10^9 operations for one image of the ONNX ``model`` with one input [batch, C, H, W].
 
-    Errors: ValueError for a graph with a product that is not counted here.
+    Raises: ValueError for a graph with a product that is not counted here.
     """
     graph = openvino.Core().read_model(model)
     image = graph.inputs[0]

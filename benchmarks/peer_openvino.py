@@ -20,8 +20,9 @@ def openvino_head(
     Norms by ReduceL2, the upsampling as a conversion from ONNX has it (linear_onnx), the blur as
     two one-dimensional convolutions of an image whose border is repeated; float32 throughout.
 
-    :param pairs: (reference, restored) [1, C, H, W] or [1, H, W, C]
-    :param threads: ``INFERENCE_NUM_THREADS``
+    Args:
+        pairs: (reference, reconstructed) [1, C, H, W] or [1, H, W, C]
+        threads: ``INFERENCE_NUM_THREADS``
     """
     inputs, fused = [], None
     for pair, weight in zip(pairs, params.weights, strict=True):

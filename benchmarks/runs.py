@@ -125,14 +125,14 @@ def make_jobs(
 
 
 def check_methods(names: Iterable[str]) -> None:
-    """Errors: InputError for a name that is not a method."""
+    """Raises: InputError for a name that is not a method."""
     for name in names:
         if name not in METHODS:
             raise InputError(f"{name} is not a method; choose from {', '.join(sorted(METHODS))}")
 
 
 def check_data(data: Path | None, names: Iterable[str]) -> Path:
-    """Errors: InputError without a folder; DataError for a set that is missing or has no test."""
+    """Raises: InputError without a folder; DataError for a set that is missing or has no test."""
     if data is None:
         raise InputError("DATA is missing; give the folder that holds the data sets")
     if not data.is_dir():
@@ -147,7 +147,7 @@ def check_data(data: Path | None, names: Iterable[str]) -> Path:
 
 
 def read_settings(words: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """METHOD:KEY=VALUE words to {method: settings}. Errors: InputError."""
+    """METHOD:KEY=VALUE words to {method: settings}. Raises: InputError."""
     settings: dict[str, dict[str, Any]] = {}
     for word in words:
         method, colon, pair = word.partition(":")
@@ -209,7 +209,7 @@ def in_words(row: dict[str, Any]) -> str:
 def train_run(job: Job, data: Path, work: Path) -> Path:
     """The folder of the job's trained run, made, gone on with, or found there.
 
-    Errors: as ``edgead_training.run.train``.
+    Raises: as ``edgead_training.run.train``.
     """
     out = work / job.name
     if not (out / MODEL_FILE).is_file():
@@ -222,7 +222,7 @@ def train_run(job: Job, data: Path, work: Path) -> Path:
 def measure(run_dir: Path, job: Job, data: Path, work: Path) -> dict[str, Any]:
     """Export a trained run and measure its bundle: ``entries.OF_A_RUN``.
 
-    Errors: EdgeadError when the images are not those of the run or the export departs from torch.
+    Raises: EdgeadError when the images are not those of the run or the export differs from torch.
     """
     root = data / job.dataset
     work.mkdir(parents=True, exist_ok=True)
@@ -263,7 +263,7 @@ def time_score(detector: Detector, paths: Sequence[Path]) -> float:
 
 
 def job_of(run_dir: Path) -> Job:
-    """The job that a run made elsewhere did. Errors: TrainingError for what is not a run."""
+    """The job that a run made elsewhere did. Raises: TrainingError for what is not a run."""
     record = read_record(run_dir)
     if record["calibration_fraction"] != CALIBRATION_FRACTION:
         raise InputError(f"{run_dir} was trained with --calibration; those of the table are not")

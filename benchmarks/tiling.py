@@ -60,7 +60,7 @@ def _edgead(words: Sequence[str]) -> None:
 
 
 def measure(detector: Detector, material: str, args: argparse.Namespace) -> dict[str, Any]:
-    """Good frames and frames with a defect, each another draw that nobody has seen."""
+    """Good frames and frames with a defect, each another draw, unseen in training."""
     good, defects, times = [], [], []
     for number in range(args.test):
         result = detector.score(make_frame(material, UNSEEN + number, *args.frame))

@@ -15,13 +15,14 @@ WARM_UP = 5  # turns that only fill caches and raise clocks
 class Case:
     """One row of the table: the same work, done by a kernel and without it.
 
-    :param kernel: its name, "preprocess" | "anomaly_map"
-    :param workload: what it works on
-    :param path: the instruction set of the kernel
-    :param max_error: largest distance of its result from ``edgead/reference.py``
-    :param run: the kernel, in one thread
-    :param peer: what stands beside it
-    :param run_peer: the peer, in ``peer_threads`` threads
+    Args:
+        kernel: its name, "preprocess" | "anomaly_map"
+        workload: what it works on
+        path: the instruction set of the kernel
+        max_error: largest distance of its result from ``edgead/reference.py``
+        run: the kernel, in one thread
+        peer: what stands beside it
+        run_peer: the peer, in ``peer_threads`` threads
     """
 
     kernel: str

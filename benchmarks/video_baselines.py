@@ -79,7 +79,7 @@ class Pca:
 
 
 def smoothed(scores: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
-    """Scores [n] after a Gaussian of `sigma` frames; weights outside the video count for nobody."""
+    """Scores [n] after a Gaussian of `sigma` frames; weights outside the video do not count."""
     radius = math.ceil(4 * sigma)
     kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
     middle = slice(radius, radius + scores.size)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,17 @@ import numpy.typing as npt
 
 from edgead import _cpu
 from edgead.errors import InputError
-from edgead.preprocess import DTYPES, LAYOUTS, check_dtype, check_size, check_word, describe
+from edgead.preprocess import (
+    DTYPES,
+    LAYOUTS,
+    check_dtype,
+    check_out,
+    check_size,
+    check_word,
+    describe,
+    finite_numbers,
+    whole_numbers,
+)
 
 F32 = npt.NDArray[np.float32]
 Features = npt.NDArray[np.float32] | npt.NDArray[np.float16]
@@ -34,17 +45,19 @@ MAX_ELEMENTS = 2**31 - 1  # of one feature array of one frame
 class MapParams:
     """How distances become a map and a score.
 
-    :param size: (height, width) of the map in pixels
-    :param distance: over the channels of a position, a the reference and b the restored feature:
-        "cosine" 1 - <a, b> / max(|a| |b|, 1e-8), "l1" mean |a - b|, "l2" mean (a - b)^2
-    :param weights: one per pair, >= 0 and not all 0
-    :param fusion: "sum" of w_k up(d_k) | their "product"
-    :param align_corners: of the bilinear upsampling, as in torch
-    :param blur_sigma: of the Gaussian in pixels of the map, 0 to 1000; 0 means no blur
-    :param pooling: of the map into the score: "max" | "mean" | "top_k"
-    :param top_k: share of the map's kept pixels that "top_k" averages, 0 < top_k <= 1; at least 1
-        pixel
-    :raises InputError: anything else
+    Args:
+        size: (height, width) of the map in pixels.
+        distance: over the channels of a position, a the reference and b the reconstructed feature:
+            "cosine" 1 - <a, b> / max(|a| |b|, 1e-8), "l1" mean |a - b|, "l2" mean (a - b)^2.
+        weights: one per pair, >= 0 and not all 0.
+        fusion: "sum" of w_k up(d_k) | their "product".
+        align_corners: of the bilinear upsampling, as in torch.
+        blur_sigma: of the Gaussian in pixels of the map, 0 to 1000; 0 means no blur.
+        pooling: of the map into the score, "max" | "mean" | "top_k".
+        top_k: share of the map's kept pixels that "top_k" averages, in (0, 1]; at least 1 pixel.
+
+    Raises:
+        InputError: anything else.
     """
 
     size: tuple[int, int]
@@ -60,40 +73,33 @@ class MapParams:
         object.__setattr__(self, "size", check_size("size", self.size))
         for name, expected in (("distance", DISTANCES), ("fusion", FUSIONS), ("pooling", POOLINGS)):
             check_word(name, getattr(self, name), expected)
-        weights = _numbers("weights", self.weights)
+        weights = finite_numbers("weights", self.weights)
         if not 1 <= len(weights) <= MAX_LEVELS or min(weights) < 0 or max(weights) == 0:
             raise InputError(
                 f"weights is {self.weights!r}, expected 1 to {MAX_LEVELS} numbers >= 0, not all 0"
             )
         if any(weight and not 1e-20 <= weight <= 1e20 for weight in weights):
             raise InputError(f"weights is {self.weights!r}, expected 0 or 1e-20 to 1e20 each")
-        object.__setattr__(self, "weights", weights)
-        (sigma,) = _numbers("blur_sigma", (self.blur_sigma,))
+        (sigma,) = finite_numbers("blur_sigma", (self.blur_sigma,))
         if not 0 <= sigma <= 1000:
             raise InputError(f"blur_sigma is {sigma!r}, expected 0 to 1000 pixels of the map")
-        object.__setattr__(self, "blur_sigma", sigma)
-        (top_k,) = _numbers("top_k", (self.top_k,))
+        (top_k,) = finite_numbers("top_k", (self.top_k,))
         if not 0 < top_k <= 1:
             raise InputError(
                 f"top_k is {top_k!r}, expected a share of the pixels above 0, at most 1"
             )
-        object.__setattr__(self, "top_k", top_k)
         if not isinstance(self.align_corners, bool):
             raise InputError(f"align_corners is {self.align_corners!r}, expected True or False")
+        for name, value in (("weights", weights), ("blur_sigma", sigma), ("top_k", top_k)):
+            object.__setattr__(self, name, value)
 
     def top_count(self, pixels: int) -> int:
-        """Give the number of pixels that "top_k" averages when the map has or keeps ``pixels``."""
+        """Number of pixels that "top_k" averages.
+
+        Args:
+            pixels: how many the map has, or keeps.
+        """
         return min(max(math.floor(self.top_k * pixels + 0.5), 1), pixels)
-
-
-def _numbers(name: str, given: Any) -> tuple[float, ...]:
-    try:
-        numbers = tuple(float(number) for number in given)
-    except (TypeError, ValueError, OverflowError):
-        numbers = (math.nan,)
-    if not all(math.isfinite(number) for number in numbers):
-        raise InputError(f"{name} is {given!r}, expected finite numbers")
-    return numbers
 
 
 def kernel_arguments(
@@ -104,7 +110,7 @@ def kernel_arguments(
     roi: npt.NDArray[np.bool_] | npt.NDArray[np.uint8] | None,
     kept: int,
 ) -> dict[str, Any]:
-    """What both kernels want to know; ``kept``: pixels of the map that ``roi`` keeps."""
+    """The arguments of both kernels; ``kept``: pixels of the map that ``roi`` keeps."""
     return {
         "shapes": shapes,
         "weights": params.weights,
@@ -130,15 +136,18 @@ class AnomalyMap:
     the kept ones. It changes neither the distances nor the blur: a kept pixel is the same with it
     and without it, so what lies under an ignored pixel still reaches the kept pixels around it.
 
-    :param params: see :class:`MapParams`
-    :param shapes: (channels, height, width) of each pair, whatever the layout
-    :param dtype: of the features, float32 or float16; everything after reading them is float32
-    :param layout: of the features: "NCHW" [N, C, H, W] | "NHWC" [N, H, W, C]
-    :param roi: [height, width] of the map, bool or uint8, 0 where a pixel is ignored; copied; None
-        keeps all
-    :param simd: instruction set, one of ``edgead._cpu.simd_paths()``; the best one when empty
-    :raises InputError: no shape for a weight, a zero, a feature of more than 2^31 - 1 values,
-        another dtype or layout, a ``roi`` of another shape or dtype or one that keeps no pixel
+    Args:
+        params: see :class:`MapParams`.
+        shapes: (channels, height, width) of each pair, whatever the layout.
+        dtype: of the features, float32 or float16; everything after reading them is float32.
+        layout: of the features, "NCHW" [N, C, H, W] | "NHWC" [N, H, W, C].
+        roi: [height, width] of the map, bool or uint8, 0 where a pixel is ignored; copied; None
+            keeps all.
+        simd: instruction set, one of ``edgead._cpu.simd_paths()``; the best one when empty.
+
+    Raises:
+        InputError: no shape for a weight, a zero, a feature of more than 2^31 - 1 values, another
+            dtype or layout, a ``roi`` of another shape or dtype or one that keeps no pixel.
     """
 
     def __init__(
@@ -175,42 +184,44 @@ class AnomalyMap:
         hides it, except a region of interest that ignores every pixel it reaches, and nothing
         raises here.
 
-        :param pairs: (reference, restored), each [N, C, H, W] or, for NHWC, [N, H, W, C] of
-            ``dtype``, aligned and C-contiguous
-        :param out: [N, height, width] float32 to write the maps into; a new array when None
-        :returns: maps [N, height, width] float32, scores [N] float32, both >= 0, unbounded
-        :raises InputError: another dtype, shape or memory layout; an ``out`` that does not fit
+        Args:
+            pairs: (reference, reconstructed), each [N, C, H, W] or, for NHWC, [N, H, W, C] of
+                ``dtype``, aligned and C-contiguous.
+            out: [N, height, width] float32 to write the maps into; a new array when None.
+
+        Returns:
+            Maps [N, height, width] float32, scores [N] float32, both >= 0, unbounded.
+
+        Raises:
+            InputError: another dtype, shape or memory layout; an ``out`` that does not fit.
         """
         batch = self._check(pairs)
         if out is None:
             out = np.empty((batch, *self.params.size), np.float32)
         else:
-            self._check_out(out, batch, pairs)
+            features = (array for pair in pairs for array in pair)
+            check_out(out, (batch, *self.params.size), np.float32, "a feature", features)
         score = np.empty(batch, np.float32)
         self._kernel.run(pairs, out, score)
         return out, score
 
     def _check(self, pairs: Pairs) -> int:
         try:
-            if len(pairs) == len(self.shapes):
-                batch: int = pairs[0][0].shape[0]
+            batch: int = pairs[0][0].shape[0]
+            if batch > 0 and len(pairs) == len(self._shapes):
+                fits = True
                 for (a, b), shape in zip(pairs, self._shapes, strict=True):
                     expected = (batch, *shape)
-                    if not (
-                        a.shape == expected == b.shape
-                        and a.dtype == self.dtype == b.dtype
-                        and a.flags.c_contiguous
-                        and b.flags.c_contiguous
-                        and a.flags.aligned
-                        and b.flags.aligned
-                    ):
-                        break
-                else:
-                    if batch > 0:
-                        return batch
+                    fits = fits and self._fits(a, expected) and self._fits(b, expected)
+                if fits:
+                    return batch
         except (AttributeError, TypeError, ValueError, IndexError, KeyError):
             pass  # whatever it is, _explain says what is wrong with it
         raise self._explain(pairs)
+
+    def _fits(self, array: Any, shape: tuple[int, ...]) -> bool:
+        same = array.shape == shape and array.dtype == self.dtype
+        return bool(same and array.flags.c_contiguous and array.flags.aligned)
 
     def _explain(self, pairs: Any) -> InputError:
         """Find out what :meth:`_check` disliked."""
@@ -227,9 +238,7 @@ class AnomalyMap:
         batch = arrays[0].shape[0] if arrays else 0
         for k, (row, shape) in enumerate(zip(rows, self._shapes, strict=True)):
             for name, array in zip(("reference", "restored"), row, strict=True):
-                fits = isinstance(array, np.ndarray) and array.shape == (batch, *shape)
-                fits = fits and array.flags.c_contiguous and array.flags.aligned
-                if not fits or array.dtype != self.dtype:
+                if not isinstance(array, np.ndarray) or not self._fits(array, (batch, *shape)):
                     return InputError(
                         f"{name} of pair {k} is {describe(array)}, expected C-contiguous, aligned "
                         f"{self.dtype} of shape (N, {', '.join(map(str, shape))}), {self.layout}, "
@@ -237,34 +246,12 @@ class AnomalyMap:
                     )
         return InputError("pairs have N = 0 frames, expected at least one")
 
-    def _check_out(self, out: Any, batch: int, pairs: Pairs) -> None:
-        expected = (batch, *self.params.size)
-        if (
-            not isinstance(out, np.ndarray)
-            or out.shape != expected
-            or out.dtype != np.float32
-            or not out.flags.carray
-        ):
-            raise InputError(
-                f"out is {describe(out)}, expected a writable C-contiguous float32 array of shape "
-                f"{expected}"
-            )
-        if any(np.may_share_memory(out, array) for pair in pairs for array in pair):
-            raise InputError("out overlaps a feature, expected memory of its own")
-
 
 def _shape(k: int, shape: Any) -> tuple[int, int, int]:
-    try:
-        channels, height, width = (int(side) for side in shape)
-        whole = (channels, height, width) == tuple(shape)
-    except (TypeError, ValueError, OverflowError):
-        whole = False
-    if not whole or min(channels, height, width) < 1:
-        raise InputError(
-            f"shape of pair {k} is {shape!r}, expected (channels, height, width), >= 1"
-        )
+    name, expected = f"shape of pair {k}", "(channels, height, width), >= 1"
+    channels, height, width = whole_numbers(name, shape, expected, 3, most=sys.maxsize)
     if channels * height * width > MAX_ELEMENTS:
-        raise InputError(f"shape of pair {k} is {shape!r}, expected at most {MAX_ELEMENTS} values")
+        raise InputError(f"{name} is {shape!r}, expected at most {MAX_ELEMENTS} values")
     return channels, height, width
 
 
@@ -272,15 +259,14 @@ def kept_pixels(roi: Any, size: tuple[int, int]) -> int:
     """Count the pixels that ``roi`` keeps, or raise InputError."""
     if roi is None:
         return size[0] * size[1]
-    fits = isinstance(roi, np.ndarray) and roi.shape == size
-    if not fits or roi.dtype not in (np.bool_, np.uint8):
+    fits = isinstance(roi, np.ndarray) and roi.shape == size and roi.dtype in (bool, np.uint8)
+    if not fits:
         raise InputError(
             f"roi is {describe(roi)}, expected bool or uint8 of shape {size}, the size of the map"
         )
-    kept = int(np.count_nonzero(roi))
-    if kept == 0:
+    if not roi.any():
         raise InputError("roi keeps no pixel, expected at least one that is not 0")
-    return kept
+    return int(np.count_nonzero(roi))
 
 
 def pool(values: F32, roi: npt.NDArray[np.uint8] | None, params: MapParams) -> float:

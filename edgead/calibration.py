@@ -10,7 +10,7 @@ Bates et al., Testing for outliers with conformal p-values, Annals of Statistics
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 
 from edgead.errors import CalibrationError
@@ -31,7 +31,7 @@ def p_value(score: float, scores: Sequence[float], tolerance: float = 0.0) -> fl
 
 
 def ranked(scores: Iterable[float], tolerance: float = 0.0) -> list[float]:
-    """The scores plus ``tolerance``, ascending: what ``ranked_p_value`` wants, made once."""
+    """The scores plus ``tolerance``, ascending, for ``ranked_p_value``."""
     values = sorted(float(c) + tolerance for c in scores)
     if not values:
         raise CalibrationError("there are no calibration scores; export with calibration images")
@@ -78,11 +78,7 @@ def check_false_reject_rate(rate: float, n: int) -> float:
 def images_needed(rate: float) -> int:
     """How many calibration images promise ``rate``: the smallest n with ``1 / (n + 1) <= rate``."""
     n = max(1, math.ceil(1.0 / rate) - 1)
-    while n > 1 and best_false_reject_rate(n - 1) <= rate:
-        n -= 1
-    while best_false_reject_rate(n) > rate:
-        n += 1
-    return n
+    return next(k for k in (max(1, n - 1), n, n + 1) if best_false_reject_rate(k) <= rate)
 
 
 def threshold(scores: Sequence[float], rate: float, tolerance: float = 0.0) -> float:
@@ -94,9 +90,5 @@ def threshold(scores: Sequence[float], rate: float, tolerance: float = 0.0) -> f
     n = len(values)
     rate = check_false_reject_rate(rate, n)
     # The largest count j with p = j / (n + 1) <= rate, compared as p_value compares it.
-    count = int(rate * (n + 1))
-    while (count + 1) / (n + 1) <= rate:
-        count += 1
-    while count / (n + 1) > rate:
-        count -= 1
+    count = bisect_right(range(1, n + 1), rate, key=lambda j: j / (n + 1))
     return values[n - count]

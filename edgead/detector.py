@@ -8,7 +8,6 @@ import threading
 import weakref
 from collections.abc import Sequence
 from time import perf_counter
-from types import TracebackType
 from typing import Any, NamedTuple
 
 from edgead import calibration
@@ -47,24 +46,30 @@ class _Serving(NamedTuple):
 class Detector:
     """Scores frames with the engine of a bundle, after it has reproduced the golden frames.
 
-    ``engine``: path of a bundle, or an opened one. ``device``: "cpu", "cuda", "cuda:N", or "auto",
-    which prefers a GPU that can serve; ``info()["chosen"]`` says why it was or was not taken.
-    ``color``: channel order of colour frames, "bgr" (what OpenCV gives) or "rgb"; "gray" accepts
-    grey frames only. ``false_reject_rate``: share of good frames that may be called anomalous, None
-    for the bundle's; n calibration images can promise 1 / (n + 1) at best. ``threads``: CPU threads
-    of one inference, None for the engine's choice. ``precision``: "float32", "float16", "bfloat16"
-    or "int8", None for the device's own (float32 on the CPU, float16 on a GPU); one that the device
-    or the bundle does not have is an error, and so is one that departs from the golden frames.
-    ``digests``: give every Result the SHA-256 of what each stage made, for ``edgead replay``.
-    ``plan``: a plan file for the GPU to load instead of the one with the default options; it is
-    native code, so outside this user's cache it needs ``trust_plan=True``. ``warm_start``: score on
-    the CPU at once, while the GPU's engine is built or loaded and qualified in the background; it
-    takes over between two frames. If it fails, the CPU goes on and ``info()["warm_start"]`` says
-    why.
-
     One Detector may be used from several threads at once and gives the same results as from one.
 
-    Errors: BundleError, DeviceError, QualificationError, CalibrationError, InputError.
+    Args:
+        engine: path of a bundle, or an opened one.
+        device: "cpu", "cuda", "cuda:N", or "auto", which prefers a GPU that can serve;
+            ``info()["chosen"]`` says why it was or was not taken.
+        color: channel order of colour frames, "bgr" (what OpenCV gives) or "rgb"; "gray" accepts
+            grey frames only.
+        false_reject_rate: share of good frames that may be called anomalous, None for the bundle's;
+            n calibration images can promise 1 / (n + 1) at best.
+        threads: CPU threads of one inference, None for the engine's choice.
+        precision: "float32", "float16", "bfloat16" or "int8", None for the device's own (float32 on
+            the CPU, float16 on a GPU).
+        digests: give every Result the SHA-256 of what each stage made, for ``edgead replay``.
+        plan: a plan file for the GPU instead of the one with the default options; it is native
+            code, so outside this user's cache it needs ``trust_plan=True``.
+        warm_start: score on the CPU at once, while the GPU's engine is made ready and qualified; it
+            takes over between two frames. If it fails, the CPU goes on and ``info()`` says why.
+
+    Raises:
+        BundleError: the bundle is damaged, or has no graph of the precision.
+        DeviceError: the device or its library is missing, or refuses the graph or the precision.
+        QualificationError: a golden frame is not reproduced.
+        CalibrationError, InputError: an argument out of its range.
     """
 
     def __init__(
@@ -124,7 +129,9 @@ class Detector:
     def engine(self) -> Engine:
         """The engine that runs the graph, now: a warm start replaces it.
 
-        Errors: InputError when the Detector is closed; DeviceError when its device failed.
+        Raises:
+            InputError: the Detector is closed.
+            DeviceError: its device failed.
         """
         self._check_open()
         engine = self._state.engine
@@ -140,8 +147,9 @@ class Detector:
     def false_reject_rate(self) -> float:
         """The allowed share of good frames called anomalous; set it at any time.
 
-        Errors (set): CalibrationError for a rate the calibration images cannot promise; InputError
-        when the Detector is closed.
+        Raises:
+            CalibrationError: set to a rate the calibration images cannot promise.
+            InputError: set when the Detector is closed.
         """
         return self._state.limits.rate
 
@@ -170,21 +178,23 @@ class Detector:
         return found
 
     def wait_warm_start(self, timeout_s: float | None = None) -> bool:
-        """Wait until the warm start has ended, well or not, at most ``timeout_s``; whether it has.
+        """Wait at most ``timeout_s`` for the end of a warm start; ``info()`` says how it ended.
 
-        ``info()["warm_start"]`` says how. Without a warm start there is nothing to wait for.
+        Returns:
+            Whether it has ended; True without one.
         """
         return self._warm_start is None or self._warm_start.wait(timeout_s)
 
     def score(self, frame: Any) -> Result:
-        """Score one frame: [H, W], [H, W, 1] or [H, W, 3], uint8 or uint16, any size and strides.
+        """Score one frame.
 
-        A NumPy array; on a GPU also an array in its memory (``__cuda_array_interface__``, as torch,
-        CuPy and PyCUDA have it), which is not copied.
+        Args:
+            frame: [H, W], [H, W, 1] or [H, W, 3], uint8 or uint16, any size and strides; on a GPU
+                also an array in its memory (``__cuda_array_interface__``), which is not copied.
 
-        Errors: InputError for an array that is not a frame, a frame of another size than the
-        bundle's ignore mask was drawn on, or a closed Detector; DeviceError when the engine fails.
-        After a DeviceLostError every further call is a DeviceError: make a new Detector.
+        Raises:
+            InputError: not a frame, another size than the ignore mask's, or a closed Detector.
+            DeviceError: the engine fails; after a DeviceLostError every further call does.
         """
         state = self._state
         if self._ignore is not None:
@@ -225,12 +235,7 @@ class Detector:
     def __enter__(self) -> Detector:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def __repr__(self) -> str:
@@ -313,12 +318,8 @@ class Detector:
             "version": engine.version,
             "bundle_sha256": self._bundle.sha256,
         }
-        served: Served = {
-            **info,
-            "kernels": engine.kernels,
-            "color": self._color,
-            "threads": self._threads,
-        }
+        settings = {"kernels": engine.kernels, "color": self._color, "threads": self._threads}
+        served: Served = {**info, **settings}
         manifest = self._bundle.manifest
         held = manifest.calibration_of(engine.precision)
         ranked = calibration.ranked(held.scores, held.ties.score)
@@ -328,15 +329,10 @@ class Detector:
         manifest = self._bundle.manifest
         held = manifest.calibration_of(precision)
         # With max pooling a map's peak is its score, so both share one tolerance.
-        pooled = manifest.map_params().pooling == "max"
-        scale = Scale(
-            typical=statistics.median(held.peaks),
-            threshold=calibration.threshold(
-                held.peaks, rate, held.ties.score if pooled else held.ties.map
-            ),
-        )
-        limit = held.limit(rate)
-        return _Limits(float(rate), limit, scale)
+        ties = held.ties.score if manifest.map_params().pooling == "max" else held.ties.map
+        peak = calibration.threshold(held.peaks, rate, ties)
+        scale = Scale(typical=statistics.median(held.peaks), threshold=peak)
+        return _Limits(float(rate), held.limit(rate), scale)
 
 
 def _timings_ms(found: PipelineOutput) -> dict[str, float]:

@@ -13,9 +13,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-_AT_FDCWD = -100
-_RENAME_EXCHANGE = 2
-_NO_EXCHANGE = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP}
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of Linux
 
 
 def write_file(path: str | os.PathLike[str], data: bytes) -> None:
@@ -33,23 +31,22 @@ def write_file(path: str | os.PathLike[str], data: bytes) -> None:
         return
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}.tmp")
     try:
-        with open(temporary, "xb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
+        _write_synced(temporary, data)
         os.replace(temporary, target)
-    except OSError as error:  # named by what the caller asked for
-        _unlink(temporary)
-        raise OSError(error.errno, error.strerror, str(target)) from error
-    except BaseException:
-        _unlink(temporary)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        if isinstance(error, OSError):  # named by what the caller asked for
+            raise OSError(error.errno, error.strerror, str(target)) from error
         raise
     _sync_directory(target.parent)
 
 
-def _unlink(path: Path) -> None:
-    with contextlib.suppress(OSError):
-        os.unlink(path)
+def _write_synced(path: Path, data: bytes) -> None:
+    with open(path, "xb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def replace_directory(path: str | os.PathLike[str], files: Mapping[str, bytes]) -> None:
@@ -83,10 +80,7 @@ def _fill(directory: Path, files: Mapping[str, bytes]) -> None:
     for name, data in files.items():
         file = directory / name
         file.parent.mkdir(parents=True, exist_ok=True)
-        with open(file, "xb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
+        _write_synced(file, data)
     for folder in [directory, *(p for p in directory.rglob("*") if p.is_dir())]:
         _sync_directory(folder)
 
@@ -114,7 +108,7 @@ def _exchange(a: Path, b: Path) -> bool:
     if rename(_AT_FDCWD, os.fsencode(a), _AT_FDCWD, os.fsencode(b), _RENAME_EXCHANGE) == 0:
         return True
     code = ctypes.get_errno()
-    if code in _NO_EXCHANGE:
+    if code in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP):
         return False
     raise OSError(code, os.strerror(code), os.fspath(b))
 
@@ -180,23 +174,23 @@ def _sync_directory(directory: Path) -> None:
             os.close(descriptor)
 
 
+_SENTENCES = {
+    errno.ENOSPC: "no space left on the disk for {}: free some, or write somewhere else",
+    errno.EDQUOT: "no space left on the disk for {}: free some, or write somewhere else",
+    errno.EACCES: "no permission for {}: change its permissions, or use another place",
+    errno.EPERM: "no permission for {}: change its permissions, or use another place",
+    errno.EROFS: "{} is on a read-only file system: write somewhere else",
+    errno.ENOENT: "{} does not exist: check the path",
+    errno.EISDIR: "{} is a folder, a file was expected",
+    errno.ENOTDIR: "{} needs a folder where there is a file: choose another path",
+    errno.EEXIST: "{} needs a folder where there is a file: choose another path",
+    errno.ENAMETOOLONG: "{} is too long a name for this file system: choose a shorter one",
+}
+
+
 def os_sentence(error: OSError) -> str:
     """What the operating system refused, with the path and the cure."""
-    where = f"{error.filename}" if error.filename is not None else "a file"
-    match error.errno:
-        case errno.ENOSPC | errno.EDQUOT:
-            return f"no space left on the disk for {where}: free some, or write somewhere else"
-        case errno.EACCES | errno.EPERM:
-            return f"no permission for {where}: change its permissions, or use another place"
-        case errno.EROFS:
-            return f"{where} is on a read-only file system: write somewhere else"
-        case errno.ENOENT:
-            return f"{where} does not exist: check the path"
-        case errno.EISDIR:
-            return f"{where} is a folder, a file was expected"
-        case errno.ENOTDIR | errno.EEXIST:
-            return f"{where} needs a folder where there is a file: choose another path"
-        case errno.ENAMETOOLONG:
-            return f"{where} is too long a name for this file system: choose a shorter one"
+    if error.errno in _SENTENCES:
+        return _SENTENCES[error.errno].format(error.filename or "a file")
     reason = error.strerror or str(error) or type(error).__name__
-    return f"{where}: {reason}" if error.filename is not None else reason
+    return f"{error.filename}: {reason}" if error.filename is not None else reason

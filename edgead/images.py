@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,17 +19,21 @@ IMAGE_SUFFIXES = (
 )  # fmt: skip
 """File name endings that count as images, lower case; case does not matter in a folder."""
 
-_PNG = b"\x89PNG\r\n\x1a\n"
-_JPEG = b"\xff\xd8\xff"
-
 
 def read_image(path: str | os.PathLike[str]) -> NDArray[Any]:
-    """Read an image file as a frame: [H, W] grey or [H, W, 3] BGR, uint8 or uint16, as stored.
+    """Read an image file as a frame, as stored.
 
     An alpha channel is dropped, a palette is resolved, an EXIF rotation is not applied (a camera
     on a line does not turn; scores must not depend on a tag).
 
-    Errors: InputError with the path: unreadable, truncated, float samples (NaN or not), no pixels.
+    Args:
+        path: of the file, in any format that OpenCV reads.
+
+    Returns:
+        [H, W] grey or [H, W, 3] BGR, uint8 or uint16.
+
+    Raises:
+        InputError: unreadable, truncated, float samples (NaN or not), no pixels; with the path.
     """
     try:
         data = Path(path).read_bytes()
@@ -38,17 +43,26 @@ def read_image(path: str | os.PathLike[str]) -> NDArray[Any]:
 
 
 def decode_image(data: bytes, name: str) -> NDArray[Any]:
-    """Decode the bytes of an image file; ``name`` stands in messages. See ``read_image``."""
+    """Decode the bytes of an image file, as ``read_image`` does.
+
+    Args:
+        data: content of the file.
+        name: what messages call it.
+
+    Returns:
+        [H, W] grey or [H, W, 3] BGR, uint8 or uint16.
+
+    Raises:
+        InputError: as ``read_image``.
+    """
     import cv2
 
     if not data:
         raise InputError(f"image {name} is an empty file; copy it again")
     frame = None
     if not _cut_short(data):
-        try:
+        with contextlib.suppress(cv2.error):
             frame = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-        except cv2.error:
-            frame = None
     if frame is None or frame.size == 0:
         raise InputError(
             f"image {name} cannot be decoded ({len(data)} bytes): it is truncated, damaged or not "
@@ -67,27 +81,31 @@ def decode_image(data: bytes, name: str) -> NDArray[Any]:
 
 def _cut_short(data: bytes) -> bool:
     """Whether the end mark is missing; some decoders fill the rest with grey and say nothing."""
-    if data.startswith(_JPEG):
+    if data.startswith(b"\xff\xd8\xff"):  # JPEG
         return data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
-    return data.startswith(_PNG) and b"IEND" not in data
+    return data.startswith(b"\x89PNG\r\n\x1a\n") and b"IEND" not in data
 
 
 def list_images(folder: str | os.PathLike[str]) -> list[Path]:
-    """The image files directly inside ``folder``, sorted by name; hidden files are left out.
+    """List the image files directly inside a folder; hidden files are left out.
 
-    Errors: InputError when there is no such folder. An empty list is the caller's to judge.
+    Args:
+        folder: path of the folder.
+
+    Returns:
+        Their paths, sorted by name; an empty list is the caller's to judge.
+
+    Raises:
+        InputError: there is no such folder, or it cannot be listed.
     """
     directory = Path(folder)
+    if not directory.is_dir():
+        kind = "is a file" if directory.exists() else "does not exist"
+        raise InputError(f"folder {folder} {kind}; expected a folder of images, check the path")
     try:
         entries = sorted(directory.iterdir(), key=lambda entry: entry.name)
-    except FileNotFoundError as error:
-        raise InputError(
-            f"folder {directory} does not exist; expected a folder of images, check the path"
-        ) from error
-    except NotADirectoryError as error:
-        raise InputError(f"{directory} is a file; expected a folder of images") from error
     except OSError as error:
-        raise InputError(f"cannot list folder {directory}: {error.strerror or error}") from error
+        raise InputError(f"cannot list folder {folder}: {error.strerror or error}") from error
     return [
         entry
         for entry in entries
@@ -98,15 +116,22 @@ def list_images(folder: str | os.PathLike[str]) -> list[Path]:
 
 
 def encode_png(array: NDArray[Any]) -> bytes:
-    """PNG bytes of ``array``: [H, W] or [H, W, 3] BGR, uint8 or uint16; lossless.
+    """Encode an array as PNG, lossless.
 
-    Errors: InputError for another dtype or shape.
+    Args:
+        array: [H, W] or [H, W, 3] BGR, uint8 or uint16.
+
+    Returns:
+        The bytes of the file.
+
+    Raises:
+        InputError: another dtype or shape.
     """
     import cv2
 
     image = np.asarray(array)
-    shaped = image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (1, 3))
-    if image.dtype not in (np.uint8, np.uint16) or not shaped or image.size == 0:
+    shaped = image.size and (image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (1, 3)))
+    if image.dtype not in (np.uint8, np.uint16) or not shaped:
         raise InputError(
             f"cannot save shape {image.shape}, {image.dtype} as PNG; "
             f"expected [H, W] or [H, W, 3], uint8 or uint16"
@@ -126,9 +151,15 @@ def encode_jpeg(image: NDArray[np.uint8], quality: int = 90) -> bytes:
 
 
 def write_png(path: str | os.PathLike[str], array: NDArray[Any]) -> None:
-    """Write ``array`` (see ``encode_png``) to ``path``, whole or not at all.
+    """Write an array as PNG, whole or not at all.
 
-    Errors: InputError for an array that is not an image; OSError when the file cannot be written.
+    Args:
+        path: of the file; one that is there is replaced.
+        array: as ``encode_png`` takes it.
+
+    Raises:
+        InputError: an array that is not an image.
+        OSError: the file cannot be written.
     """
     write_file(path, encode_png(array))
 
@@ -136,10 +167,9 @@ def write_png(path: str | os.PathLike[str], array: NDArray[Any]) -> None:
 def expand(arguments: Sequence[str]) -> list[Path]:
     """Files as they are named, folders as the images in them, in the order given.
 
-    :raises InputError: a path that does not exist, a folder without an image: before any scoring
+    Raises:
+        InputError: a path that does not exist, a folder without an image.
     """
-    from edgead.images import list_images
-
     paths: list[Path] = []
     for argument in arguments:
         path = Path(argument)
@@ -148,14 +178,11 @@ def expand(arguments: Sequence[str]) -> list[Path]:
                 f"{argument or repr('')} does not exist: an image or a folder of images was "
                 "expected"
             )
-        if path.is_dir():
-            found = list_images(path)
-            if not found:
-                raise InputError(
-                    f"{path} holds no image: a folder with PNG, JPEG, … files in it was expected "
-                    f"(folders inside it are not searched)"
-                )
-            paths += found
-        else:
-            paths.append(path)
+        found = list_images(path) if path.is_dir() else [path]
+        if not found:
+            raise InputError(
+                f"{path} holds no image: a folder with PNG, JPEG, … files in it was expected "
+                "(folders inside it are not searched)"
+            )
+        paths += found
     return paths

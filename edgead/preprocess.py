@@ -6,7 +6,8 @@ the runtime, on the CPU or a GPU, get the same image from the same frame.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import numpy as np
@@ -30,12 +31,15 @@ _ORDER = {"bgr": (2, 1, 0), "rgb": (0, 1, 2), "gray": (0, 0, 0)}
 
 @dataclass(frozen=True)
 class PreprocessParams:
-    """What the network wants to see.
+    """The input of the network.
 
-    :param size: (height, width) of the image in pixels
-    :param mean: of R, G, B, where 0 is black and 1 is the largest value of the frame's dtype
-    :param std: likewise, > 0
-    :raises InputError: a size below 1 or above 32767, not three finite values, std <= 0
+    Args:
+        size: (height, width) of the image in pixels, each 1 to 32767.
+        mean: of R, G, B, where 0 is black and 1 is the largest value of the frame's dtype.
+        std: likewise, > 0.
+
+    Raises:
+        InputError: a value that is none of these.
     """
 
     size: tuple[int, int]
@@ -46,12 +50,7 @@ class PreprocessParams:
         object.__setattr__(self, "size", check_size("size", self.size))
         for name in ("mean", "std"):
             given = getattr(self, name)
-            try:
-                values = tuple(float(value) for value in given)
-            except (TypeError, ValueError, OverflowError):
-                values = ()
-            if len(values) != 3 or not np.isfinite(values).all():
-                raise InputError(f"{name} is {given!r}, expected three finite numbers for R, G, B")
+            values = finite_numbers(name, given, "three finite numbers for R, G, B", count=3)
             object.__setattr__(self, name, values)
         # What float32 can hold of 1 / std and mean / std.
         if not 1e-20 <= min(self.std) <= max(self.std) <= 1e20:
@@ -60,15 +59,35 @@ class PreprocessParams:
             raise InputError(f"mean is {self.mean!r}, expected three numbers of at most 1e15")
 
 
+def finite_numbers(
+    name: str, given: Any, expected: str = "finite numbers", count: int | None = None
+) -> tuple[float, ...]:
+    """Return ``given`` as ``count`` finite floats, or raise InputError."""
+    try:
+        numbers = tuple(float(number) for number in given)
+    except (TypeError, ValueError, OverflowError):
+        numbers = (np.nan,)
+    if not np.isfinite(numbers).all() or count not in (None, len(numbers)):
+        raise InputError(f"{name} is {given!r}, expected {expected}")
+    return numbers
+
+
+def whole_numbers(name: str, given: Any, expected: str, count: int, most: int) -> tuple[int, ...]:
+    """Return ``given`` as ``count`` ints from 1 to ``most``, or raise InputError."""
+    try:
+        numbers = tuple(int(number) for number in given)
+        fits = numbers == tuple(given) and len(numbers) == count
+    except (TypeError, ValueError, OverflowError):
+        fits = False
+    if not fits or not 1 <= min(numbers) <= max(numbers) <= most:
+        raise InputError(f"{name} is {given!r}, expected {expected}")
+    return numbers
+
+
 def check_size(name: str, size: Any) -> tuple[int, int]:
     """Return ``size`` as (height, width), or raise InputError."""
-    try:
-        height, width = (int(side) for side in size)
-        whole = (height, width) == tuple(size)
-    except (TypeError, ValueError, OverflowError):
-        whole = False
-    if not whole or not 1 <= height <= MAX_SIDE or not 1 <= width <= MAX_SIDE:
-        raise InputError(f"{name} is {size!r}, expected (height, width), each 1 to {MAX_SIDE}")
+    expected = f"(height, width), each 1 to {MAX_SIDE}"
+    height, width = whole_numbers(name, size, expected, 2, MAX_SIDE)
     return height, width
 
 
@@ -86,7 +105,7 @@ def check_dtype(dtype: npt.DTypeLike) -> np.dtype[Any]:
 def check_word(name: str, given: Any, expected: tuple[str, ...]) -> None:
     """Raise InputError unless ``given`` is one of the words."""
     if not isinstance(given, str) or given not in expected:
-        named = ", ".join(word for word in expected if word)
+        named = ", ".join(filter(None, expected))
         raise InputError(f"{name} is {given!r}, expected one of {named}")
 
 
@@ -108,12 +127,11 @@ def check_frame(frame: Any, color: str = "bgr") -> None:
 def check_geometry(frame: Any, color: str) -> None:
     """The part of :func:`check_frame` that looks at ``dtype``, ``shape`` and ``ndim`` only."""
     if frame.dtype not in _FULL:
-        cure = (
-            "convert it where its range is known (edgead takes the scale from the dtype)"
-            if frame.dtype.kind == "f"
-            else "convert it"
+        known = " where its range is known (edgead takes the scale from the dtype)"
+        raise InputError(
+            f"the frame's dtype is {frame.dtype}, expected uint8 or uint16: convert it"
+            f"{known if frame.dtype.kind == 'f' else ''}"
         )
-        raise InputError(f"the frame's dtype is {frame.dtype}, expected uint8 or uint16: {cure}")
     shape = frame.shape
     if frame.ndim not in (2, 3) or (frame.ndim == 3 and shape[2] not in (1, 3)):
         raise InputError(f"the frame has shape {shape}, expected [H, W], [H, W, 1] or [H, W, 3]")
@@ -141,7 +159,7 @@ def normalisation(
 def kernel_arguments(
     frame: Any, params: PreprocessParams, color: str, dtype: npt.DTypeLike, layout: str
 ) -> dict[str, Any]:
-    """What both kernels want to know; of ``frame`` only ``shape``, ``strides`` and ``dtype``."""
+    """The arguments of both kernels; of ``frame`` only ``shape``, ``strides`` and ``dtype``."""
     grey = frame.ndim == 2 or frame.shape[2] == 1
     scale, bias = normalisation(params, frame.dtype)
     return {
@@ -157,79 +175,86 @@ def kernel_arguments(
     }
 
 
+@dataclass(eq=False)
 class Preprocessor:
     """:func:`preprocess` for a stream: keeps the filter of the last frame's geometry.
 
     Not for two threads at once; one per thread costs a few hundred kilobytes.
 
-    :param params: what the network wants to see
-    :param color: order of a three-channel frame, "bgr" | "rgb" | "gray"
-    :param dtype: of the image, float32 or float16
-    :param layout: of the image: "NCHW" [3, height, width] | "NHWC" [height, width, 3]
-    :param simd: instruction set, one of ``edgead._cpu.simd_paths()``; the best one when empty
-    :raises InputError: an unknown color, another dtype or layout
+    Args:
+        params, color, dtype, layout: see :func:`preprocess`.
+        simd: instruction set, one of ``edgead._cpu.simd_paths()``; the best one when empty.
+
+    Raises:
+        InputError: an unknown color, another dtype or layout.
     """
 
-    def __init__(
-        self,
-        params: PreprocessParams,
-        color: str = "bgr",
-        *,
-        dtype: npt.DTypeLike = np.float32,
-        layout: str = "NCHW",
-        simd: str = "",
-    ) -> None:
-        check_word("color", color, COLORS)
-        check_word("layout", layout, LAYOUTS)
-        self.params = params
-        self.color = color
-        self.dtype = check_dtype(dtype)
-        self.layout = layout
-        self._shape = (3, *params.size) if layout == "NCHW" else (*params.size, 3)
-        check_word("simd", simd, ("", *_cpu.simd_paths()))
-        self._simd = simd
+    params: PreprocessParams
+    color: str = "bgr"
+    _: KW_ONLY
+    dtype: npt.DTypeLike = np.float32
+    layout: str = "NCHW"
+    simd: str = ""
+
+    def __post_init__(self) -> None:
+        check_word("color", self.color, COLORS)
+        check_word("layout", self.layout, LAYOUTS)
+        check_word("simd", self.simd, ("", *_cpu.simd_paths()))
+        self.dtype, size = check_dtype(self.dtype), self.params.size
+        self._shape = (3, *size) if self.layout == "NCHW" else (*size, 3)
         self._geometry: tuple[Any, ...] | None = None
         self._kernel: Any = None
 
     def run(self, frame: npt.NDArray[Any], out: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
-        """See :func:`preprocess`."""
-        geometry = None
-        if type(frame) is np.ndarray:
-            geometry = (frame.shape, frame.strides, frame.dtype)
+        """Make the image of one frame, as :func:`preprocess` does.
+
+        Args:
+            frame: [H, W], [H, W, 1] or [H, W, 3], uint8 or uint16, any size and strides.
+            out: where to write the image, writable and C-contiguous; None: a new array.
+
+        Returns:
+            The image, ``out`` where it was given.
+
+        Raises:
+            InputError: an array that is not a frame, an ``out`` that does not fit.
+        """
+        known = type(frame) is np.ndarray
+        geometry = (frame.shape, frame.strides, frame.dtype) if known else None
         if geometry is None or geometry != self._geometry:
-            self._prepare(frame)
+            check_frame(frame, self.color)
+            given = kernel_arguments(frame, self.params, self.color, self.dtype, self.layout)
+            self._kernel = _cpu.Preprocess(**given, simd=self.simd)
             self._geometry = geometry
         if out is None:
             out = np.empty(self._shape, self.dtype)
-        elif (
-            not isinstance(out, np.ndarray)
-            or out.shape != self._shape
-            or out.dtype != self.dtype
-            or not out.flags.carray  # C-contiguous, aligned, writable
-        ):
-            raise InputError(
-                f"out is {describe(out)}, expected a writable C-contiguous {self.dtype} array "
-                f"of shape {self._shape}"
-            )
-        elif np.may_share_memory(frame, out):
-            raise InputError("out overlaps the frame, expected memory of its own")
+        else:
+            check_out(out, self._shape, self.dtype, "the frame", [frame])
         self._kernel.run(frame, out)
         return out
 
-    def _prepare(self, frame: Any) -> None:
-        check_frame(frame, self.color)
-        given = kernel_arguments(frame, self.params, self.color, self.dtype, self.layout)
-        self._kernel = _cpu.Preprocess(**given, simd=self._simd)
+
+def check_out(
+    out: Any, shape: tuple[int, ...], dtype: npt.DTypeLike, what: str, inputs: Iterable[Any]
+) -> None:
+    """Raise InputError unless a kernel can write to ``out``; ``what`` names its ``inputs``."""
+    fits = isinstance(out, np.ndarray) and out.shape == shape and out.dtype == dtype
+    if not fits or not out.flags.carray:  # C-contiguous, aligned, writable
+        raise InputError(
+            f"out is {describe(out)}, expected a writable C-contiguous {np.dtype(dtype)} array of "
+            f"shape {shape}"
+        )
+    if any(np.may_share_memory(out, array) for array in inputs):
+        raise InputError(f"out overlaps {what}, expected memory of its own")
 
 
 def describe(array: Any) -> str:
     """A few words for an error message: dtype and shape, or the type."""
     if not isinstance(array, np.ndarray):
         return f"a {type(array).__name__}"
-    order = "" if array.flags.c_contiguous else ", not C-contiguous"
-    order += "" if array.flags.aligned else ", not aligned"
-    order += "" if array.flags.writeable else ", read-only"
-    return f"{array.dtype} of shape {array.shape}{order}"
+    flags = array.flags
+    order = "" if flags.c_contiguous else ", not C-contiguous"
+    order += "" if flags.aligned else ", not aligned"
+    return f"{array.dtype} of shape {array.shape}{order}{'' if flags.writeable else ', read-only'}"
 
 
 def preprocess(
@@ -247,14 +272,19 @@ def preprocess(
     frame's dtype, never by its content. Grey frames are replicated to three channels. A float16
     image is the float32 one rounded to nearest even.
 
-    :param frame: [H, W], [H, W, 1] or [H, W, 3], uint8 or uint16, any strides, 1x1 to 32767 a side
-    :param params: size, mean and std of the image
-    :param color: order of a three-channel frame: "bgr" | "rgb"; "gray" allows none
-    :param dtype: of the image, float32 or float16
-    :param layout: of the image: "NCHW" [3, height, width] | "NHWC" [height, width, 3]
-    :param out: the image to write into; a new array when None
-    :returns: the image, channels R, G, B
-    :raises InputError: another type, dtype, shape, color or layout; an ``out`` that does not fit
+    Args:
+        frame: [H, W], [H, W, 1] or [H, W, 3], uint8 or uint16, any strides, sides 1 to 32767.
+        params: size, mean and std of the image.
+        color: order of a three-channel frame, "bgr" | "rgb"; "gray" allows none.
+        dtype: of the image, float32 or float16.
+        layout: of the image, "NCHW" [3, height, width] | "NHWC" [height, width, 3].
+        out: the image to write into; a new array when None.
+
+    Returns:
+        The image, channels R, G, B.
+
+    Raises:
+        InputError: another type, dtype, shape, color or layout; an ``out`` that does not fit.
 
     Source: half-pixel bilinear, the triangle widened when shrinking, as
     ``torch.nn.functional.interpolate(mode="bilinear", antialias=True)`` has it.

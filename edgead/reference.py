@@ -52,6 +52,16 @@ def preprocess(
     """:func:`edgead.preprocess.preprocess`, the same bits.
 
     The integers are held in float64: all of them are below 2^53, so each product and sum is exact.
+
+    Args:
+        frame: [H, W], [H, W, 1] or [H, W, 3], uint8 or uint16.
+        params: size and normalisation of the image.
+        color: channel order of the frame, "bgr", "rgb" or "gray".
+        dtype: float32 or float16.
+        layout: "NCHW" or "NHWC".
+
+    Returns:
+        The image, [3, h, w] or [h, w, 3].
     """
     check_frame(frame, color)
     channels = frame.reshape(*frame.shape[:2], -1)
@@ -72,7 +82,15 @@ def preprocess(
 
 
 def distance(a: npt.ArrayLike, b: npt.ArrayLike, kind: str) -> F64:
-    """Distance over the channels (axis 1): [N, C, H, W] twice -> [N, H, W] float64."""
+    """Distance of features over the channels.
+
+    Args:
+        a, b: [N, C, H, W].
+        kind: "cosine", "l1" or "l2".
+
+    Returns:
+        [N, H, W] float64, 0 where they are equal.
+    """
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if kind == "l1":
         return np.asarray(np.abs(a - b).mean(axis=1))
@@ -118,9 +136,15 @@ def anomaly_map(
     params: MapParams,
     roi: npt.NDArray[Any] | None = None,
 ) -> tuple[F64, F64]:
-    """:func:`edgead.anomaly_map.AnomalyMap` step by step: maps [N, h, w], scores [N] float64.
+    """:func:`edgead.anomaly_map.AnomalyMap` step by step, in float64.
 
-    ``pairs`` are [N, C, H, W]; ``roi`` [h, w] is 0 where a pixel is ignored.
+    Args:
+        pairs: reference and reconstructed features of each level, [N, C, H, W] each.
+        params: distance, weights, fusion, blur and pooling.
+        roi: [h, w], 0 where a pixel of the map is ignored; None: all count.
+
+    Returns:
+        maps [N, h, w] and scores [N].
     """
     height, width = params.size
     levels = []
@@ -136,7 +160,15 @@ def anomaly_map(
 
 
 def pool(pixels: F64, params: MapParams) -> F64:
-    """Scores [N] of the kept pixels [N, pixels] of maps."""
+    """Pool the kept pixels of maps.
+
+    Args:
+        pixels: [N, pixels] float64.
+        params: "pooling" and "top_k" of them.
+
+    Returns:
+        Scores [N].
+    """
     if params.pooling == "mean":
         return np.asarray(pixels.mean(axis=1))
     if params.pooling == "max":

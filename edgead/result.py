@@ -11,9 +11,6 @@ from numpy.typing import NDArray
 from edgead.engine.digests import Digests
 from edgead.engine.lazy_array import LazyArray, as_array
 
-_CONTOUR = (255, 255, 255)  # BGR
-_IGNORED = 128.0  # of B, G and R: the grey over ignored pixels
-
 
 @dataclass(frozen=True)
 class Region:
@@ -82,8 +79,7 @@ class Result:
         return self.score
 
     def __repr__(self) -> str:
-        verdict = "anomalous" if self.is_anomalous else "good"
-        height, width = self._size
+        verdict, (height, width) = "anomalous" if self.is_anomalous else "good", self._size
         return (
             f"Result({verdict}, score={self.score:.6g}, p_value={self.p_value:.4g}, "
             f"threshold={self.threshold:.6g}, frame {height} x {width})"
@@ -109,8 +105,28 @@ class Result:
         A map that exceeds the threshold has at least one region: where the heatmap flattens it
         away, that is the pixel of the map's peak.
         """
-        if self._regions is None:
-            self._regions = self._find_regions(self.heatmap())
+        if self._regions is not None:
+            return self._regions
+        import cv2
+
+        heat = self.heatmap()
+        mask, regions = (heat > self.scale.threshold).astype(np.uint8), []
+        peak = float(self.map.max())
+        if mask.any():
+            count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+            for label in range(1, count):  # 0 is the background
+                x, y, width, height, area = map(int, stats[label])
+                window = slice(y, y + height), slice(x, x + width)
+                highest = float(heat[window][labels[window] == label].max())
+                regions.append(Region(x, y, width, height, area, highest))
+        elif peak > self.scale.threshold:
+            at = np.unravel_index(int(self.map.argmax()), self.map.shape)
+            y, x = (
+                (2 * int(i) + 1) * n // (2 * m)
+                for i, n, m in zip(at, heat.shape, self.map.shape, strict=True)
+            )
+            regions.append(Region(x, y, 1, 1, 1, peak))
+        self._regions = tuple(sorted(regions, key=lambda region: -region.peak))
         return self._regions
 
     def overlay(self) -> NDArray[np.uint8]:
@@ -135,7 +151,7 @@ class Result:
         mask = (heat > threshold).astype(np.uint8)
         outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
         thickness = max(1, min(heat.shape) // 256)
-        cv2.drawContours(overlay, outlines, -1, _CONTOUR, thickness)
+        cv2.drawContours(overlay, outlines, -1, (255, 255, 255), thickness)
         return overlay
 
     def _at_frame_size(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -144,30 +160,6 @@ class Result:
         height, width = self._size
         large = cv2.resize(values, (width, height), interpolation=cv2.INTER_LINEAR)
         return np.asarray(large, np.float32).reshape(height, width)
-
-    def _find_regions(self, heat: NDArray[np.float32]) -> tuple[Region, ...]:
-        import cv2
-
-        mask = (heat > self.scale.threshold).astype(np.uint8)
-        if not mask.any():
-            return self._peak_region(heat.shape[0], heat.shape[1])
-        count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
-        regions = []
-        for label in range(1, count):  # 0 is the background
-            x, y, width, height, area = (int(value) for value in stats[label])
-            window = slice(y, y + height), slice(x, x + width)
-            peak = float(heat[window][labels[window] == label].max())
-            regions.append(Region(x, y, width, height, area, peak))
-        return tuple(sorted(regions, key=lambda region: -region.peak))
-
-    def _peak_region(self, height: int, width: int) -> tuple[Region, ...]:
-        peak = float(self.map.max())
-        if peak <= self.scale.threshold:
-            return ()
-        row, column = np.unravel_index(int(self.map.argmax()), self.map.shape)
-        y = (2 * int(row) + 1) * height // (2 * self.map.shape[0])
-        x = (2 * int(column) + 1) * width // (2 * self.map.shape[1])
-        return (Region(x, y, 1, 1, 1, peak),)
 
 
 class LazyResult(Result):
@@ -212,7 +204,7 @@ def ignored_pixels(roi: NDArray[np.uint8], size: tuple[int, ...]) -> NDArray[np.
 
 def grey_out(image: NDArray[Any], ignored: NDArray[np.bool_]) -> None:
     """Lay grey over the ignored pixels of a picture [H, W, 3], in place."""
-    image[ignored] = np.rint(0.3 * image[ignored] + 0.7 * _IGNORED)
+    image[ignored] = np.rint(0.3 * image[ignored] + 0.7 * 128.0)
 
 
 def as_bgr8(frame: NDArray[Any], color: str) -> NDArray[np.uint8]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -23,9 +24,12 @@ from edgead.preprocess import check_size
 class Tiling:
     """How a frame is cut.
 
-    :param size: (height, width) of a tile in pixels of the frame
-    :param overlap: of neighbours, at least, in pixels of the frame; 2 to half of the shorter side
-    :raises InputError: anything else
+    Args:
+        size: (height, width) of a tile in pixels of the frame.
+        overlap: of neighbours, at least, in pixels of the frame; 2 to half of the shorter side.
+
+    Raises:
+        InputError: anything else.
     """
 
     size: tuple[int, int]
@@ -42,18 +46,13 @@ class Tiling:
             )
 
 
-@dataclass(frozen=True)
-class Axis:
-    """The tiles along one direction.
+class Axis(NamedTuple):
+    """The tiles along one direction."""
 
-    length: pixels of the stitched map; starts: of the tiles in the frame; offsets: of their maps in
-    the stitched map; weights [tiles, map pixels of a tile] float32, summing to 1 over the tiles.
-    """
-
-    length: int
-    starts: tuple[int, ...]
-    offsets: tuple[int, ...]
-    weights: NDArray[np.float32]
+    length: int  # pixels of the stitched map
+    starts: tuple[int, ...]  # of the tiles in the frame
+    offsets: tuple[int, ...]  # of their maps in the stitched map
+    weights: NDArray[np.float32]  # [tiles, map pixels of a tile], summing to 1 over the tiles
 
 
 def plan_axis(frame: int, tile: int, overlap: int, pixels: int) -> Axis:
@@ -115,15 +114,12 @@ class TilePlan:
 
     def tiles(self, roi: NDArray[np.uint8] | None) -> Iterator[Tile]:
         """Row by row, those of which ``roi``, of the stitched map, keeps a pixel."""
-        rows, columns = self.rows, self.columns
-        height, width = rows.weights.shape[1], columns.weights.shape[1]
-        for top, y, down in zip(rows.starts, rows.offsets, rows.weights, strict=True):
-            for left, x, across in zip(
-                columns.starts, columns.offsets, columns.weights, strict=True
-            ):
-                window = slice(y, y + height), slice(x, x + width)
-                if roi is None or roi[window].any():
-                    yield Tile(top, left, window, down, across)
+        height, width = self.rows.weights.shape[1], self.columns.weights.shape[1]
+        down, across = (list(zip(*axis[1:], strict=True)) for axis in (self.rows, self.columns))
+        for (top, y, row_weights), (left, x, column_weights) in product(down, across):
+            window = slice(y, y + height), slice(x, x + width)
+            if roi is None or roi[window].any():
+                yield Tile(top, left, window, row_weights, column_weights)
 
 
 def plan_tiles(
@@ -139,9 +135,8 @@ def plan_tiles(
             f"tiles of {tiling.size[0]} x {tiling.size[1]}: expected a frame at least as large "
             "as a tile; train with a smaller --tile for small frames, or without"
         )
-    return TilePlan(
-        *(
-            plan_axis(n, t, tiling.overlap, m)
-            for n, t, m in zip(frame_size, tiling.size, tile_map_size, strict=True)
-        )
+    rows, columns = (
+        plan_axis(n, t, tiling.overlap, m)
+        for n, t, m in zip(frame_size, tiling.size, tile_map_size, strict=True)
     )
+    return TilePlan(rows, columns)

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .frames import CalibrationFrame
-from .options import ExportOptions
+from .options import CalibrationFrame, ExportOptions
 
 if TYPE_CHECKING:
     from .exporter import export_method, export_run

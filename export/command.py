@@ -27,42 +27,29 @@ EXAMPLE = """\
 _NEEDED = ("torch", "onnx", "onnxsim", "onnxruntime", "safetensors", "tqdm")
 
 
+# fmt: off
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``edgead export``."""
-    parser.add_argument("run", metavar="RUN", help="folder that edgead train wrote")
-    parser.add_argument("--out", metavar="NAME.edgead", required=True, help="the bundle to write")
-    parser.add_argument(
-        "--data", metavar="DIR", help="where the images of the run are, if they moved since"
-    )
-    parser.add_argument(
-        "--false-reject-rate", type=float, metavar="RATE",
+    add = parser.add_argument
+    add("run", metavar="RUN", help="folder that edgead train wrote")
+    add("--out", metavar="NAME.edgead", required=True, help="the bundle to write")
+    add("--data", metavar="DIR", help="where the images of the run are, if they moved since")
+    add("--false-reject-rate", type=float, metavar="RATE",
         help="share of good parts that may be called anomalous (default 0.05, or the best that "
-        "the calibration images can promise); can be changed later, in Python and in score",
-    )  # fmt: skip
-    parser.add_argument(
-        "--opset", type=int, default=OPSET,
-        help=f"ONNX opset, 16 to 20 (default {OPSET}, which TensorRT 8.5 and later read)",
-    )  # fmt: skip
-    parser.add_argument("--float32-only", action="store_true", help="omit the float16 graph")
-    parser.add_argument(
-        "--precision", choices=("int8",),
-        help="add an int8 graph, which edgead score --precision int8 serves",
-    )  # fmt: skip
-    parser.add_argument(
-        "--calibration", metavar="DIR",
-        help="images of good parts that set the ranges of int8 (default: training images)",
-    )  # fmt: skip
-    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+        "the calibration images can promise); can be changed later, in Python and in score")
+    add("--opset", type=int, default=OPSET,
+        help=f"ONNX opset, 16 to 20 (default {OPSET}, which TensorRT 8.5 and later read)")
+    add("--float32-only", action="store_true", help="omit the float16 graph")
+    add("--precision", choices=("int8",),
+        help="add an int8 graph, which edgead score --precision int8 serves")
+    add("--calibration", metavar="DIR",
+        help="images of good parts that set the ranges of int8 (default: training images)")
+    add("--json", action="store_true", help="one JSON object on stdout")
+# fmt: on
 
 
 def run(args: argparse.Namespace) -> int:
-    """Export a run, and say what was read, written and comes next.
-
-    Args:
-        args: as ``add_arguments`` parses them.
-
-    Returns:
-        The exit code, 0.
+    """Export a run, and say what was read, written and comes next; returns the exit code.
 
     Raises:
         MissingExtraError: a package of the extra ``train`` is not installed.
@@ -85,13 +72,20 @@ def run(args: argparse.Namespace) -> int:
         data=args.data,
     )
     bundle = export_run(args.run, args.out, options, log=console.say)
-    calibration = bundle.manifest.calibration
+    calibration, export = bundle.manifest.calibration, bundle.manifest.provenance["export"]
     console.say(
         f"       {count(len(calibration.scores), 'calibration score')}, false-reject rate "
         f"{percent(calibration.false_reject_rate)}, digest {bundle.sha256[:12]}"
     )
     if args.json:
-        print_json(_summary(bundle))
+        summary = {
+            "path": str(bundle.path),
+            "bundle_sha256": bundle.sha256,
+            "calibration_images": len(calibration.scores),
+            "false_reject_rate": calibration.false_reject_rate,
+        }
+        kept = ("opset", "comparison", "half_peak", "int8")
+        print_json(summary | {key: export[key] for key in kept if key in export})
     console.next(_next_command(bundle, args.out))
     return 0
 
@@ -104,15 +98,3 @@ def _next_command(bundle: Bundle, out: str) -> str:
     category = data.get("category")
     chosen = "" if category is None else f" --category {shlex.quote(category)}"
     return f"edgead evaluate {shlex.quote(out)} DATA{chosen}"
-
-
-def _summary(bundle: Bundle) -> dict[str, object]:
-    manifest, export = bundle.manifest, bundle.manifest.provenance["export"]
-    return {
-        "path": str(bundle.path),
-        "bundle_sha256": bundle.sha256,
-        "calibration_images": len(manifest.calibration.scores),
-        "false_reject_rate": manifest.calibration.false_reject_rate,
-        **{key: export[key] for key in ("opset", "comparison", "half_peak")},
-        **({"int8": export["int8"]} if "int8" in export else {}),
-    }

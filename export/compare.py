@@ -24,22 +24,16 @@ ScoreFrame = Callable[[NDArray[Any]], tuple[NDArray[np.float32], float]]
 
 @dataclass(frozen=True)
 class GraphBounds:
-    """How far an exported graph of one precision may be from the trained model.
+    """How far an exported graph of one precision may be from the trained model."""
 
-    score, map: largest difference of a score, of a map's value, as shares of the spread of the
-    calibration images (``spread``). batch: of a batch of three from three single images, relative
-    to the largest feature.
-    """
-
-    score: float
-    map: float
-    batch: float
+    score: float  # largest difference, as a share of the spread of the calibration images
+    map: float  # likewise, of a map's value
+    batch: float  # of three images at once from each alone, relative to the largest feature
 
 
 BOUNDS = {
-    # Sums in another order give about 1e-6 of a feature, which the blur averages out; a wrong
-    # weight, padding or normalisation gives over 1e-2. Between them, and far under what moves a
-    # verdict. Another batch size has other kernels: one or two last bits per layer.
+    # Sums in another order, or of another batch size, give about 1e-6 of a feature; a wrong weight,
+    # padding or normalisation over 1e-2. Between them, and far under what moves a verdict.
     "float32": GraphBounds(score=1e-3, map=1e-3, batch=1e-4),
     # Eleven bits per value, 5e-4 each, through some forty layers: about 5e-3 of a feature, measured
     # on ReDi. The squared distance of two nearly equal features magnifies that to 2 to 3 % of a
@@ -54,11 +48,9 @@ RATES = (0.01, 0.02, 0.05, 0.1, 0.2)
 """False-reject rates at which verdicts are compared, besides the bundle's own: what people use."""
 
 TIES = 2.0
-"""Ties in units of the largest difference from torch that was measured: two engines may be off by
-as much in opposite directions. Less than the tolerance, which tells a wrong engine from a right
-one: what counts as a tie is a defect that is not found."""
-
-_STEPS = (1.0, 1.25, 1.5, 1.75, 2.0)
+"""Tie tolerance in units of the largest difference from torch that was measured: two engines may be
+off by as much in opposite directions. Less than what tells a wrong engine from a right one: what
+counts as a tie is a defect that is not found."""
 
 CURES = {
     "float32": "give calibration images that are less alike, if the spread of their scores is "
@@ -71,27 +63,23 @@ CURES = {
 
 @dataclass(frozen=True)
 class ScoringPath:
-    """One way from a frame to its map and score; ``precision`` is float32 or float16."""
+    """One way from a frame to its map and score."""
 
     name: str
-    precision: str
+    precision: str  # float32 | float16 | int8
     run: ScoreFrame
 
 
 @dataclass(frozen=True)
 class PathScores:
-    """Scores and differences of P paths on n images; row 0 is the trained model in torch.
-
-    scores, peaks [P, n] float64; map_largest, map_mean [P, n]: difference from row 0, over
-    ``growth`` (edgead.serving.qualification) of what it is held against.
-    """
+    """Scores and differences of P paths on n images; row 0 is the trained model in torch."""
 
     paths: tuple[tuple[str, str], ...]
     images: tuple[str, ...]
-    scores: NDArray[np.float64]
-    peaks: NDArray[np.float64]
-    map_largest: NDArray[np.float64]
-    map_mean: NDArray[np.float64]
+    scores: NDArray[np.float64]  # [P, n]
+    peaks: NDArray[np.float64]  # [P, n]
+    map_largest: NDArray[np.float64]  # [P, n], difference from row 0 over its ``growth``
+    map_mean: NDArray[np.float64]  # [P, n], likewise
 
 
 @dataclass(frozen=True)
@@ -110,16 +98,13 @@ class Difference:
 def score_paths(
     paths: Sequence[ScoringPath], frames: Iterable[tuple[str, NDArray[Any]]], usual: float = np.inf
 ) -> PathScores:
-    """Run every path on every (name, frame); one frame is in memory at a time.
+    """Run every path, torch first, on every (name, frame); ExportError for maps not finite.
 
-    usual: the largest map value of the calibration images, infinity while those are scored.
-    Errors: ExportError when a path gives a map that is not finite.
+    ``usual`` is the largest map value of the calibration images, infinity while those are scored.
     """
-    names: list[str] = []
-    rows: list[list[tuple[float, float, float, float]]] = []
+    names, rows = [], []
     for name, frame in frames:
-        names.append(name)
-        row = []
+        row: list[tuple[float, float, float, float]] = []
         expected = np.empty(0, np.float32)
         for path in paths:
             values, score = path.run(frame)
@@ -132,14 +117,14 @@ def score_paths(
                 expected = values.copy()
             gap = np.abs(values.astype(np.float64) - expected) / growth(expected, usual)
             row.append((score, float(values.max()), float(gap.max()), float(gap.mean())))
+        names.append(name)
         rows.append(row)
-    table = np.asarray(rows, np.float64).reshape(len(names), len(paths), 4).transpose(2, 1, 0)
     kinds = tuple((path.name, path.precision) for path in paths)
-    return PathScores(kinds, tuple(names), table[0], table[1], table[2], table[3])
+    return PathScores(kinds, tuple(names), *np.array(rows, np.float64).transpose(2, 1, 0))
 
 
 def join(a: PathScores, b: PathScores) -> PathScores:
-    """The images of ``a``, then those of ``b``; the same paths."""
+    """The images of ``a``, then those of ``b``."""
     both = (
         np.concatenate([getattr(a, key), getattr(b, key)], axis=1)
         for key in ("scores", "peaks", "map_largest", "map_mean")
@@ -148,36 +133,25 @@ def join(a: PathScores, b: PathScores) -> PathScores:
 
 
 def spread(values: NDArray[np.float64]) -> float:
-    """The scale on which differences are judged: the range of the calibration values.
-
-    With few or equal values the range says nothing; a tenth of the largest stands in for it.
-    """
+    """Range of the calibration values; a tenth of the largest where few or equal ones have none."""
     return float(max(np.ptp(values), 0.1 * np.abs(values).max(), np.finfo(np.float32).tiny))
 
 
 def differences(scored: PathScores, usual: float) -> list[Difference]:
-    """Every path but torch itself, against torch. usual: the largest calibration score."""
+    """Every path but torch, against torch; ``usual``: the largest calibration score."""
     gaps = np.abs(scored.scores - scored.scores[0]) / growth(scored.scores[0], usual)
-    return [
-        Difference(
-            path=name,
-            precision=precision,
-            score_largest=float(gaps[row].max()),
-            score_mean=float(gaps[row].mean()),
-            map_largest=float(scored.map_largest[row].max()),
-            map_mean=float(scored.map_mean[row].mean()),
-            image=scored.images[int(scored.map_largest[row].argmax())],
-        )
-        for row, (name, precision) in enumerate(scored.paths)
-        if row
-    ]
+    found = []
+    for row, (name, precision) in enumerate(scored.paths[1:], 1):
+        scores, maps = gaps[row], scored.map_largest[row]
+        of_score = float(scores.max()), float(scores.mean())
+        of_map = float(maps.max()), float(scored.map_mean[row].mean())
+        image = scored.images[int(maps.argmax())]
+        found.append(Difference(name, precision, *of_score, *of_map, image))
+    return found
 
 
 def check_differences(found: Sequence[Difference], score_spread: float, map_spread: float) -> None:
-    """Hold the differences against the bounds.
-
-    Errors: ExportError with the numbers, the image and the path.
-    """
+    """Hold the differences against ``BOUNDS``; ExportError with numbers, image and path."""
     for d in found:
         for what, largest, share, scale in (
             ("score", d.score_largest, BOUNDS[d.precision].score, score_spread),
@@ -200,37 +174,32 @@ def agreeing_ties(
     score_spread: float,
     map_spread: float,
 ) -> Tolerance:
-    """How far two engines may be apart, so that every path gives torch's verdicts; see ``TIES``.
+    """Tie tolerance with which every path gives torch's verdicts at ``rate`` and ``RATES``.
 
-    At most what the bounds allow, at least what they allow in float32.
-    ``scored`` is on the calibration images, ``calibration`` their scores by the embedded engine.
-    Verdicts are compared at ``rate`` and at ``RATES``. Where a score happens to lie within rounding
-    of a threshold, up to twice these ties are tried: wider ones are what keeps engines in agreement
-    then.
-
-    Errors: ExportError that names the first image whose verdict differs.
+    It is at most what the bounds allow, at least what they allow in float32. Where a score lies
+    within rounding of a threshold, up to twice of it is tried. ``calibration``: the scores of the
+    same images by the embedded engine. ExportError names the first image whose verdict differs.
     """
     least = BOUNDS["float32"]
     bounds = [BOUNDS[precision] for _, precision in scored.paths]
-    apart = float(np.abs(scored.scores - scored.scores[0]).max())
+    apart = TIES * float(np.abs(scored.scores - scored.scores[0]).max())
     most = max(bound.score for bound in bounds) * score_spread
-    first = min(max(TIES * apart, least.score * score_spread), most)
+    first = min(max(apart, least.score * score_spread), most)
     most = max(bound.map for bound in bounds) * map_spread
     map_apart = min(TIES * float(scored.map_largest.max()), most)
-    disagreement = None
-    for step in _STEPS:
-        found = _disagreement(scored, calibration, rate, step * first)
-        if found is None:
+    faults = []
+    for step in (1.0, 1.25, 1.5, 1.75, 2.0):
+        fault = _disagreement(scored, calibration, rate, step * first)
+        if fault is None:
             return Tolerance(step * first, max(map_apart, least.map * map_spread))
-        disagreement = disagreement or found
-    kind, sentence = disagreement or ("", "")
-    raise ExportError(f"{sentence}. Nothing was written; {CURES[kind]}")
+        faults.append(fault)
+    raise ExportError(faults[0])
 
 
 def _disagreement(
     scored: PathScores, calibration: Sequence[float], rate: float, ties: float
-) -> tuple[str, str] | None:
-    """The first verdict of a path that is not torch's: its precision, and a sentence."""
+) -> str | None:
+    """A sentence on the first verdict of a path that is not torch's."""
     values = ranked(calibration, ties)
     best = best_false_reject_rate(len(values))
     rates = [rate, *(r for r in RATES if r >= best and r != rate)]
@@ -241,36 +210,33 @@ def _disagreement(
             p_torch, p_path = ranked_p_value(ours, values), ranked_p_value(theirs, values)
             for r in rates:
                 if (p_torch <= r) != (p_path <= r):
-                    return kind, (
+                    return (
                         f"{name} ({kind}) gives another verdict than the trained model on {image} "
                         f"at a false-reject rate of {r:g}: scores {theirs:.6g} and {ours:.6g}, "
-                        f"p-values {p_path:.4g} and {p_torch:.4g}"
+                        f"p-values {p_path:.4g} and {p_torch:.4g}. Nothing was written; "
+                        f"{CURES[kind]}"
                     )
     return None
 
 
 def check_batch(precision: str, infer: Infer, images: NDArray[np.float32]) -> None:
-    """Hold the graph on ``images`` [3, 3, H, W] at once against one image after the other.
-
-    Errors: ExportError when they differ: the batch size was frozen into the graph.
-    """
-    allowed = BOUNDS[precision].batch
+    """Hold a graph on ``images`` [N, 3, H, W] at once against each alone; ExportError."""
     singles = [[np.array(t) for pair in infer(image[None]) for t in pair] for image in images]
     together = [t for pair in infer(images) for t in pair]
-    for level, batch in enumerate(together):
-        alone = np.concatenate([single[level] for single in singles])
+    for batch, *each in zip(together, *singles, strict=True):
+        alone = np.concatenate(each)
         if not np.isfinite(alone).all():
             raise ExportError(
                 f"the {precision} graph gives features that are not finite; train longer or at a "
                 "lower rate, or keep that part of the method in float32"
             )
         gap = float(np.abs(batch - alone).max()) if batch.shape == alone.shape else np.inf
-        scale = float(np.abs(alone).max())
-        if not gap <= allowed * scale:
+        allowed = BOUNDS[precision].batch * float(np.abs(alone).max())
+        if not gap <= allowed:
             raise ExportError(
                 f"the {precision} graph gives other features for a batch of {len(images)} than for "
-                f"single images (by {gap:.3g}, allowed {allowed * scale:.3g}); keep the batch size "
-                "out of the method's shapes and constants"
+                f"single images (by {gap:.3g}, allowed {allowed:.3g}); keep the batch size out "
+                "of the method's shapes and constants"
             )
 
 
@@ -280,8 +246,8 @@ def table(found: Sequence[Difference], scale: float) -> list[str]:
     for d in found:
         score = f"{d.score_largest:.1e} ~{d.score_mean:.1e}"
         maps = f"{d.map_largest:.1e} ~{d.map_mean:.1e}"
-        share = f"{d.score_largest / scale:.1e}"
-        lines.append(f"  {d.path + ', ' + d.precision:30}{score:>18}{maps:>20}{share:>12}")
+        kind, share = f"{d.path}, {d.precision}", d.score_largest / scale
+        lines.append(f"  {kind:30}{score:>18}{maps:>20}{share:>12.1e}")
     lines.append("  (largest ~mean over the calibration images and a synthetic defect)")
     return lines
 

@@ -1,22 +1,32 @@
-"""From a training run to a bundle: export, compare, calibrate, qualify, write."""
+"""From a training run to a bundle: export, compare, calibrate, qualify, write.
+
+Of a tiled run, torch and the graphs are compared on one tile of each calibration image: they never
+see more at once. Calibration scores are of whole frames. Golden frames are pieces of two by two
+tiles, so that qualification covers the stitching too without large frames in every bundle.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
+import onnxruntime
+import torch
 from edgead_training.methods import Method
 from edgead_training.run import load_run
+from edgead_training.training_set import middle
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from edgead.bundle.entries import Calibration, Golden, HealthLimits, Tolerance
+from edgead.bundle.entries import Calibration, Golden, Tolerance
 from edgead.bundle.manifest import Manifest
 from edgead.bundle.storage import Bundle, Draft, check_out, write_bundle
 from edgead.calibration import check_false_reject_rate, default_false_reject_rate
@@ -31,34 +41,22 @@ from edgead.tiling import Tiling
 from . import compare
 from .census import Census, check_precision, take_census
 from .compare import BOUNDS, HALF_PEAK, Comparison, ScoringPath
-from .frames import CalibrationFrame
-from .golden import golden_files, spread_over, synthetic_defect
+from .golden import golden_files, with_defect
 from .graph import half
 from .half_arithmetic import HalfArithmetic
 from .int8.export import with_int8
 from .int8.images import range_images
 from .int8.judge import tell_test_set
 from .onnx import to_onnx
-from .options import ExportOptions
-from .provenance import export_provenance, without_paths
-from .tiles import middle_tile, with_tiling
+from .options import CalibrationFrame, ExportOptions, Frames, Log, Ranges
 from .variants import engine_path, half_path, one_thread, onnx_infer, onnx_path, torch_path
-
-Log = Callable[[str], None]
 
 MODELS = {"float32": "model.onnx", "float16": "model.fp16.onnx"}
 DEFAULTS = ExportOptions()
+Shown = Sequence[NDArray[Any]]
 
-
-@dataclass(frozen=True)
-class ExportSource:
-    """What is exported; see ``export_method``."""
-
-    method: Method
-    frames: Sequence[CalibrationFrame]
-    provenance: Mapping[str, Any]
-    ranges: Sequence[NDArray[np.float32]] | None
-    tiling: Tiling | None
+_ABSOLUTE = re.compile(r"(?<![\w.:~/\\-])(?:~|[A-Za-z]:)?[/\\](?:[^\s'\"]*[/\\])?(?=[^\s'\"])")
+"""All but the last part of an absolute path inside a text; no URL, no relative path."""
 
 
 def export_run(
@@ -100,29 +98,26 @@ def export_run(
         params = run.method.preprocess_params()
         ranges = range_images(run.train, run.calibration, params, run.tiling, options.calibration)
         log(f"read   {len(ranges)} images for the ranges of int8")
-    source = ExportSource(run.method, frames, run.provenance, ranges, run.tiling)
-    bundle = _export(source, out, options, log)
+    given = {"provenance": run.provenance, "ranges": ranges, "tiling": run.tiling}
+    bundle = export_method(run.method, frames, out, options, **given, log=log)
     if options.int8 and run.test:
         tell_test_set(bundle, run.test, log)
     return bundle
 
 
+@one_thread()
 def export_method(
     method: Method,
-    frames: Sequence[CalibrationFrame],
+    frames: Frames,
     out: str | os.PathLike[str],
     options: ExportOptions = DEFAULTS,
     *,
     provenance: Mapping[str, Any] | None = None,
-    ranges: Sequence[NDArray[np.float32]] | None = None,
+    ranges: Ranges | None = None,
     tiling: Tiling | None = None,
     log: Log = print,
 ) -> Bundle:
-    """Export a method to a bundle.
-
-    Writes nothing until every check has passed: the precision census, torch against both graphs on
-    every calibration image and a synthetic defect, the verdicts, the batch axis. The old bundle at
-    ``out`` stays whole whatever fails.
+    """Export a method to a bundle, which replaces the one at ``out`` once every check has passed.
 
     Args:
         method: the trained method.
@@ -132,8 +127,7 @@ def export_method(
         provenance: plain JSON about the training; absolute paths in it are cut.
         ranges: images [1, 3, H, W] float32, preprocessed, that set the ranges of an int8 graph;
             None: no int8 graph.
-        tiling: of the tiles that the method has learnt from; None when it sees whole frames. Torch
-            and the graphs are then compared on the middle tile of each image.
+        tiling: of the tiles that the method has learnt from; None when it sees whole frames.
         log: called with each line for people.
 
     Returns:
@@ -144,57 +138,68 @@ def export_method(
         CalibrationError: a rate that the images cannot promise.
         BundleError: ``out`` cannot be written.
     """
-    source = ExportSource(method, frames, provenance or {}, ranges, tiling)
-    return _export(source, check_out(out), options, log)
-
-
-@one_thread()
-def _export(source: ExportSource, out: Path, options: ExportOptions, log: Log) -> Bundle:
-    """The steps of every export."""
-    method, frames, tiling = source.method.eval(), source.frames, source.tiling
+    out, method = check_out(out), method.eval()
     rate = _false_reject_rate(options.false_reject_rate, len(frames))
     half_method = half(method) if options.float16 else None
     models = {"float32": to_onnx(method, options.opset)}
     if half_method is not None:
         models["float16"] = to_onnx(half_method, options.opset)
     census = _count_precisions(models, options.opset, log)
-
     draft = _draft(method, out, models)
     embedded = engine_path(open_engine(draft, "cpu"), draft)
-    seen = frames if tiling is None else [middle_tile(frame, tiling) for frame in frames]
+    seen = frames if tiling is None else [_middle_tile(frame, tiling) for frame in frames]
     comparison = _compare(method, half_method, draft, embedded, seen)
     for line in compare.table(comparison.found, comparison.spreads["score"]):
         log(line)
-
-    made = export_provenance(options.opset, census, comparison)
-    health, reference = _health(frames)
+    made = _provenance(options.opset, census, comparison)
     manifest = replace(
         _calibrated(draft.manifest, comparison, rate),
-        provenance={**without_paths(source.provenance), "export": made},
-        health=health,
+        provenance={**without_paths(provenance or {}), "export": made},
     )
-    draft, shown = replace(draft, manifest=manifest), comparison.shown
-    if tiling is not None:
-        draft, shown = with_tiling(draft, tiling, frames)
-        embedded = engine_path(open_engine(draft, "cpu"), draft)
-    golden, entries = golden_files(embedded, shown)
-    whole = _as_read_back(
-        Draft(
-            out,
-            replace(draft.manifest, golden=entries),
-            "",
-            {**draft.files, **golden, health.reference: reference},
-        )
+    draft = replace(draft, manifest=manifest)
+    return _write(
+        _with_frames(draft, embedded, comparison.shown, frames, tiling), frames, ranges, log
     )
 
-    qualify(whole, open_engine(whole, "cpu"))  # before anything takes the old bundle's place
-    if source.ranges is not None:
-        whole = with_int8(whole, frames, source.ranges, log)
+
+def _with_frames(
+    draft: Draft, embedded: ScoringPath, shown: Shown, frames: Frames, tiling: Tiling | None
+) -> Draft:
+    """``draft`` with golden frames, what health compares with, and the calibration of tiles."""
+    if tiling is not None:
+        draft = replace(draft, manifest=replace(draft.manifest, tiling=tiling))
+        embedded = engine_path(open_engine(draft, "cpu"), draft)
+        maps, scores = zip(*(embedded.run(frame.read()) for frame in frames), strict=True)
+        peaks = tuple(float(values.max()) for values in maps)
+        calibration = replace(draft.manifest.calibration, scores=scores, peaks=peaks)
+        draft = replace(draft, manifest=replace(draft.manifest, calibration=calibration))
+        tall, wide = (2 * side - tiling.overlap for side in tiling.size)
+        shown = with_defect(np.array(scores), lambda i: middle(frames[i].read(), (tall, wide)))
+    observations = Observations()
+    for frame in frames:
+        observations.add(frame.read())
+    health, reference = observations.limits()
+    golden, entries = golden_files(embedded, shown)
+    manifest = replace(draft.manifest, health=health, golden=entries)
+    files = {**draft.files, **golden, health.reference: reference}
+    return _as_read_back(Draft(draft.path, manifest, "", files))
+
+
+def _middle_tile(frame: CalibrationFrame, tiling: Tiling) -> CalibrationFrame:
+    name = f"the middle tile of {frame.name}"
+    return CalibrationFrame(name, lambda: middle(frame.read(), tiling.size))
+
+
+def _write(whole: Draft, frames: Frames, ranges: Ranges | None, log: Log) -> Bundle:
+    """Qualify, add the int8 graph, and only then take the place of an old bundle."""
+    qualify(whole, open_engine(whole, "cpu"))
+    if ranges is not None:
+        whole = with_int8(whole, frames, ranges, log)
         qualify(whole, open_engine(whole, "cpu", precision="int8"))
     # Reads every file back against the digest of the bytes that were qualified.
-    bundle = write_bundle(out, whole.manifest, whole.files)
-    size = sum(map(len, whole.files.values()))
-    log(f"wrote  {out} ({size / 1e6:.1f} MB), qualified on {len(entries)} golden frames")
+    bundle = write_bundle(whole.path, whole.manifest, whole.files)
+    size, count = sum(map(len, whole.files.values())), len(whole.manifest.golden)
+    log(f"wrote  {whole.path} ({size / 1e6:.1f} MB), qualified on {count} golden frames")
     return bundle
 
 
@@ -247,29 +252,31 @@ def _as_read_back(draft: Draft) -> Draft:
 
 
 def _compare(
-    method: Method,
-    half_method: Method | None,
-    draft: Draft,
-    embedded: ScoringPath,
-    frames: Sequence[CalibrationFrame],
+    method: Method, half_method: Method | None, draft: Draft, embedded: ScoringPath, frames: Frames
 ) -> Comparison:
-    """Every path on every frame and on a synthetic defect, held against the bounds.
-
-    Raises: ExportError, see the functions of ``compare``.
-    """
-    _check_batches(draft, frames[0])
+    """Every path on every frame and on a synthetic defect, held against the bounds."""
+    image = preprocess(frames[0].read(), draft.manifest.preprocess_params())
+    # Three images that differ in every respect, also where there is one calibration image only.
+    images = np.stack([image, -image, 0.5 * image[:, ::-1]])
+    for precision, name in draft.manifest.models.items():
+        compare.check_batch(precision, onnx_infer(draft.files[name], draft.manifest), images)
     mode = HalfArithmetic()
     paths = [torch_path(method), embedded]
     if half_method is not None:
         model = draft.files[MODELS["float16"]]
         paths.append(onnx_path(model, "float16", draft.manifest))
         paths.append(half_path(half_method, mode))
-    scored = compare.score_paths(paths, _read(frames))
-    shown = [frames[index].read() for index in spread_over(scored.scores[1])]
-    shown.append(synthetic_defect(shown[len(shown) // 2]))
+    bar = tqdm(frames, "compare with torch", unit="image", file=sys.stderr, disable=None)
+    scored = compare.score_paths(paths, ((frame.name, frame.read()) for frame in bar))
+    shown = with_defect(scored.scores[1], lambda index: frames[index].read())
     usual = {"score": scored.scores[0].max(), "map": scored.peaks[0].max()}
     defect = compare.score_paths(paths, [("the synthetic defect", shown[-1])], usual["map"])
-    _check_half_peak(mode)
+    if not mode.peak <= HALF_PEAK:
+        raise ExportError(
+            f"in float16 an activation reaches {mode.peak:.4g} ({mode.peak_operator}), allowed "
+            f"{HALF_PEAK:g}; it would overflow on a GPU: keep that part of the "
+            "method in float32, normalise before it, or omit float16 with --float32-only"
+        )
     spreads = {"score": compare.spread(scored.scores[0]), "map": compare.spread(scored.peaks[0])}
     found = compare.differences(compare.join(scored, defect), usual["score"])
     compare.check_differences(found, spreads["score"], spreads["map"])
@@ -277,26 +284,8 @@ def _compare(
     return Comparison(scored, found, spreads, half_peak, shown)
 
 
-def _check_batches(draft: Draft, frame: CalibrationFrame) -> None:
-    image = preprocess(frame.read(), draft.manifest.preprocess_params())
-    # Three images that differ in every respect, also where there is one calibration image only.
-    images = np.stack([image, -image, 0.5 * image[:, ::-1]])
-    for precision, name in draft.manifest.models.items():
-        compare.check_batch(precision, onnx_infer(draft.files[name], draft.manifest), images)
-
-
-def _check_half_peak(mode: HalfArithmetic) -> None:
-    if not mode.peak <= HALF_PEAK:
-        raise ExportError(
-            f"in float16 an activation reaches {mode.peak:.4g} ({mode.peak_operator}), allowed "
-            f"{HALF_PEAK:g}; it would overflow on a GPU: keep that part of the "
-            "method in float32, normalise before it, or omit float16 with --float32-only"
-        )
-
-
 def _calibrated(manifest: Manifest, comparison: Comparison, rate: float) -> Manifest:
-    """With the calibration by the embedded engine, a tie tolerance that keeps verdicts, and the
-    tolerance of each precision."""
+    """With the calibration by the embedded engine, and the tolerance of each precision."""
     scored, spreads = comparison.scored, comparison.spreads
     scores = tuple(scored.scores[1].tolist())
     ties = compare.agreeing_ties(scored, scores, rate, spreads["score"], spreads["map"])
@@ -308,15 +297,23 @@ def _calibrated(manifest: Manifest, comparison: Comparison, rate: float) -> Mani
     return replace(manifest, calibration=calibration, tolerance=tolerance)
 
 
-def _health(frames: Sequence[CalibrationFrame]) -> tuple[HealthLimits, bytes]:
-    """What the calibration images say of the camera, see ``edgead.monitoring.health``."""
-    observations = Observations()
-    for frame in frames:
-        observations.add(frame.read())
-    return observations.limits()
+def _provenance(opset: int, census: Mapping[str, Census], comparison: Comparison) -> dict[str, Any]:
+    return {
+        "opset": opset,
+        "versions": {m.__name__: str(m.__version__) for m in (torch, onnx, onnxruntime)},
+        "comparison": {
+            "spread": comparison.spreads,
+            "paths": [vars(difference) for difference in comparison.found],
+        },
+        "half_peak": comparison.half_peak,
+        "census": {name: asdict(counted) for name, counted in census.items()},
+    }
 
 
-def _read(frames: Sequence[CalibrationFrame]) -> Iterator[tuple[str, NDArray[Any]]]:
-    """(name, frame) one after the other, with a bar on stderr where a person looks on."""
-    for frame in tqdm(frames, "compare with torch", unit="image", file=sys.stderr, disable=None):
-        yield frame.name, frame.read()
+def without_paths(value: Any) -> Any:
+    """``value`` with every absolute path cut to its last part: a bundle travels, machines stay."""
+    if isinstance(value, Mapping):
+        return {str(key): without_paths(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_paths(item) for item in value]
+    return _ABSOLUTE.sub("", value) if isinstance(value, str) else value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,9 +37,7 @@ def synthetic_defect(frame: NDArray[Any]) -> NDArray[Any]:
 
     The piece is square, a quarter of the shorter side, cut left and above the middle, turned by 90
     degrees, moved by 30 % of full scale away from its own mean's side, and pasted right and below
-    the middle. Nothing is random. Works on every frame, down to 1x1.
-
-    frame: [H, W] or [H, W, 3], uint8 or uint16; the result has its shape and dtype.
+    the middle. ``frame``: [H, W] or [H, W, 3], uint8 or uint16, down to 1x1.
     """
     height, width = frame.shape[:2]
     side = max(1, min(height, width) // 4)
@@ -52,6 +50,14 @@ def synthetic_defect(frame: NDArray[Any]) -> NDArray[Any]:
     top, left = (height - side) * 5 // 8, (width - side) * 5 // 8
     result[top : top + side, left : left + side] = piece
     return result
+
+
+def with_defect(
+    scores: NDArray[np.float64], read: Callable[[int], NDArray[Any]]
+) -> list[NDArray[Any]]:
+    """The frames of ``spread_over``, and a synthetic defect in the middle one."""
+    shown = [read(index) for index in spread_over(scores)]
+    return [*shown, synthetic_defect(shown[len(shown) // 2])]
 
 
 def golden_files(

@@ -15,10 +15,7 @@ BATCH = "batch"
 
 
 class ExportGraph(nn.Module):
-    """``image [N, 3, H, W]`` float32 to ``(reference_0, restored_0, reference_1, …)``, float32.
-
-    An exported graph has no nested outputs, so the pairs are laid flat in the order of ``names``.
-    """
+    """``image [N, 3, H, W]`` float32 to its pairs, laid flat in the order of ``names``, float32."""
 
     def __init__(self, method: Method) -> None:
         super().__init__()
@@ -30,11 +27,7 @@ class ExportGraph(nn.Module):
 
 
 def half(method: Method) -> Method:
-    """A copy of ``method`` whose networks compute in float16; ``method`` itself stays as it is.
-
-    Only floating-point parameters and buffers are converted; input and outputs stay float32,
-    which is the method's own promise (see ``Method``).
-    """
+    """A copy of ``method`` whose networks compute in float16; input and outputs stay float32."""
     return copy.deepcopy(method).half()
 
 
@@ -47,7 +40,8 @@ def example_image(method: Method, batch: int) -> Tensor:
 def check_method(method: Method) -> None:
     """Run ``method`` once on noise and hold its outputs against ``pairs()``.
 
-    Errors: ExportError when the number, shape or dtype of the outputs is not what was promised.
+    Raises:
+        ExportError: the number, shape or dtype of the outputs is not what was promised.
     """
     graph = ExportGraph(method)
     with torch.no_grad():

@@ -1,11 +1,9 @@
 """What half arithmetic does to a method, seen on a machine that has none.
 
 onnxruntime and OpenVINO on a CPU compute a float16 graph in float32 and drop the roundings in
-between: an activation over 65504, infinite on a GPU, passes there unseen. (Tried: a half
-convolution that overflows gives inf in torch, and a finite number in onnxruntime 1.32 with all
-optimisations off.) torch rounds honestly, but its half convolutions are about 100 times slower on
-a CPU. So torch runs here with the arithmetic that GPUs have: products of half values summed in
-float32, every result rounded to half.
+between: an activation over 65504, infinite on a GPU, passes there unseen. torch rounds, but its
+half convolutions are about 100 times slower on a CPU. So torch runs here with the arithmetic that
+GPUs have: products of half values summed in float32, every result rounded to half.
 """
 
 from __future__ import annotations
@@ -22,23 +20,17 @@ from torch.utils._pytree import tree_leaves, tree_map
 HALF_MAX = 65504.0
 """The largest finite float16."""
 
-_INF_BITS = 0x7C00
-
-_aten = torch.ops.aten
 _PRODUCTS = {
-    _aten.convolution.default,
-    _aten.mm.default,
-    _aten.addmm.default,
-    _aten.bmm.default,
-    _aten.baddbmm.default,
+    getattr(torch.ops.aten, name).default
+    for name in ("convolution", "mm", "addmm", "bmm", "baddbmm")
 }
 
 
 class HalfArithmetic(TorchDispatchMode):
-    """Within this context, half products sum in float32; ``peak`` is the largest magnitude seen.
+    """Within this context, half products sum in float32.
 
-    ``peak`` is over every half tensor computed (inf after an overflow or NaN), ``peak_operator``
-    names the operator that gave it.
+    ``peak`` is the largest magnitude of every half tensor computed (inf after an overflow or NaN),
+    ``peak_operator`` the operator that gave it.
     """
 
     def __init__(self) -> None:
@@ -53,34 +45,23 @@ class HalfArithmetic(TorchDispatchMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        kwargs = kwargs or {}
-        leaves = tree_leaves((args, kwargs))
-        if func in _PRODUCTS and any(_is_half(leaf) for leaf in leaves):
-            wide_args, wide_kwargs = tree_map(_widen, (args, kwargs))
-            result = tree_map(_narrow, func(*wide_args, **wide_kwargs))
-        else:
-            result = func(*args, **kwargs)
-        for leaf in tree_leaves(result):
-            if _is_half(leaf) and leaf.numel():
-                self._record(leaf, str(func))
+        given = (args, kwargs or {})
+        wide = func in _PRODUCTS and any(map(_is_half, tree_leaves(given)))
+        if wide:
+            given = tree_map(lambda value: value.float() if _is_half(value) else value, given)
+        result = func(*given[0], **given[1])
+        if wide:
+            result = tree_map(lambda one: one.half() if isinstance(one, Tensor) else one, result)
+        for leaf in filter(_is_half, tree_leaves(result)):
+            if leaf.numel():
+                # The bits of a half without its sign are ordered as its magnitude; inf is 0x7C00,
+                # NaN is above. One pass over int16; comparisons of half would go value by value.
+                largest = int((leaf.view(torch.int16) & 0x7FFF).max())
+                peak = float(np.uint16(min(largest, 0x7C00)).view(np.float16))
+                if peak > self.peak:
+                    self.peak, self.peak_operator = peak, str(func)
         return result
-
-    def _record(self, tensor: Tensor, operator: str) -> None:
-        # The bits of a half without its sign are ordered as its magnitude; inf is 0x7C00, NaN is
-        # above. One pass over int16, where comparisons of half would go value by value.
-        largest = int((tensor.view(torch.int16) & 0x7FFF).max())
-        peak = float(np.uint16(min(largest, _INF_BITS)).view(np.float16))
-        if peak > self.peak:
-            self.peak, self.peak_operator = peak, operator
 
 
 def _is_half(value: Any) -> bool:
     return isinstance(value, Tensor) and value.dtype == torch.float16
-
-
-def _widen(value: Any) -> Any:
-    return value.float() if _is_half(value) else value
-
-
-def _narrow(value: Any) -> Any:
-    return value.half() if isinstance(value, Tensor) else value

@@ -1,9 +1,8 @@
 """torch to ONNX bytes: dynamic batch axis, simplified, portable, and the same at every export.
 
-The TorchScript exporter (``dynamo=False``) is used on purpose, although torch calls it legacy:
-on the same graph the newer one cannot write opset 17 (it asks for 17, warns, writes 18, which
-TensorRT 8.5 does not read), keeps batch norms beside the convolutions, turns an index into the
-prompt bank into GatherND, stores the paths of source files, and needs onnxscript as well.
+The TorchScript exporter (``dynamo=False``) is used on purpose, although torch calls it legacy: the
+newer one cannot write opset 17 (it writes 18, which TensorRT 8.5 does not read), keeps batch norms
+beside the convolutions, stores the paths of source files, and needs onnxscript as well.
 """
 
 from __future__ import annotations
@@ -25,36 +24,36 @@ from edgead.errors import ExportError
 from .graph import BATCH, INPUT, ExportGraph, check_method, example_image
 from .options import OPSET
 
-_STANDARD_DOMAINS = ("", "ai.onnx")
-
 
 def to_onnx(method: Method, opset: int = OPSET) -> bytes:
-    """Export ``method`` as it stands (float32, or after ``graph.half``) to ONNX bytes.
+    """Export ``method`` to ONNX bytes, the same ones every time.
 
-    Input ``image`` [batch, 3, H, W] float32; outputs named by ``method.pairs()``, float32. The
-    same method gives the same bytes; no doc strings, no paths.
+    Args:
+        method: as it stands: float32, or after ``graph.half``.
+        opset: one of ``OPSETS``.
 
-    opset: one of ``OPSETS``.
+    Returns:
+        A graph of ``image`` [batch, 3, H, W] float32 to the outputs that ``method.pairs()`` names,
+        float32; without doc strings and paths.
 
-    Errors: ExportError: outputs other than ``pairs()`` says; an operator that ONNX lacks or that
-    TensorRT cannot parse; an invalid graph.
+    Raises:
+        ExportError: outputs other than ``pairs()`` says; an operator that ONNX lacks or that
+            TensorRT cannot parse; an invalid graph.
     """
     check_method(method)
-    model = _simplify(onnx.load_model_from_string(_trace(method, opset)))
+    model = _simplify(_trace(method, opset))
     strip(model)
     check(model, ExportGraph(method).names)
     return bytes(model.SerializeToString(deterministic=True))
 
 
-def _trace(method: Method, opset: int) -> bytes:
-    """torch.onnx.export in silence."""
-    graph = ExportGraph(method).eval()
-    options: dict[str, object] = {}
-    if "dynamo" in inspect.signature(torch.onnx.export).parameters:  # not yet in torch 2.4
-        options["dynamo"] = False
-    buffer = io.BytesIO()
+def _trace(method: Method, opset: int) -> ModelProto:
+    graph, buffer = ExportGraph(method).eval(), io.BytesIO()
+    # Not yet in torch 2.4.
+    known = "dynamo" in inspect.signature(torch.onnx.export).parameters
+    options: dict[str, object] = {"dynamo": False} if known else {}
     try:
-        with _silence(), torch.no_grad():
+        with silence(), torch.no_grad():
             torch.onnx.export(
                 graph,
                 (example_image(method, 2),),
@@ -72,15 +71,15 @@ def _trace(method: Method, opset: int) -> bytes:
             f"{method.name} cannot be written as ONNX opset {opset}: {reason}; "
             "use an operator that ONNX has, or another --opset"
         ) from error
-    return buffer.getvalue()
+    return onnx.load_model_from_string(buffer.getvalue())
 
 
 def _simplify(model: ModelProto) -> ModelProto:
-    """Fold constants and drop what does nothing. Errors: ExportError when that fails."""
+    """Fold constants and drop what does nothing."""
     import onnxsim
 
     try:
-        with _silence():
+        with silence():
             simple, same = onnxsim.simplify(model)
     except Exception as error:  # onnxsim raises whatever its C++ part does
         raise ExportError(f"onnxsim cannot simplify the graph: {error}") from error
@@ -96,13 +95,11 @@ def strip(model: ModelProto) -> None:
     del model.metadata_props[:]
     model.graph.name = "edgead"
     for graph in _graphs(model.graph):
-        graph.doc_string = ""
-        for item in (*graph.node, *graph.input, *graph.output, *graph.value_info):
+        for item in (graph, *graph.node, *graph.input, *graph.output, *graph.value_info):
             item.doc_string = ""
             del item.metadata_props[:]
         for tensor in graph.initializer:
             tensor.doc_string = ""
-        del graph.metadata_props[:]
 
 
 def _graphs(graph: GraphProto) -> Iterator[GraphProto]:
@@ -115,7 +112,12 @@ def _graphs(graph: GraphProto) -> Iterator[GraphProto]:
 
 
 def check(model: ModelProto, names: tuple[str, ...]) -> None:
-    """Validity, interface, and what is known not to travel. Errors: ExportError."""
+    """Hold a graph against ONNX, its interface, and what is known not to travel.
+
+    Raises:
+        ExportError: invalid ONNX, other outputs than ``names``, a batch axis that is fixed, an
+            operator outside the standard or that TensorRT cannot parse.
+    """
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
@@ -132,31 +134,25 @@ def check(model: ModelProto, names: tuple[str, ...]) -> None:
                 f"the exported graph has {value.name} as {kind} {dims}; expected FLOAT with the "
                 f"first axis {BATCH!r}: keep the batch size out of the method's shapes"
             )
-    for graph in _graphs(model.graph):
-        for node in graph.node:
-            _check_node(node)
-
-
-def _check_node(node: onnx.NodeProto) -> None:
-    if node.domain not in _STANDARD_DOMAINS:
-        raise ExportError(
-            f"operator {node.domain}::{node.op_type} at {node.name} is not standard ONNX; "
-            "no engine reads it: write it with standard operators"
-        )
-    antialias = any(a.name == "antialias" and a.i for a in node.attribute)
-    if node.op_type == "Resize" and antialias:
-        raise ExportError(
-            f"{node.name} is an antialiased Resize, which TensorRT cannot parse; shrink with "
-            "average pooling, or before the graph in preprocess"
-        )
+    for node in (node for graph in _graphs(model.graph) for node in graph.node):
+        if node.domain not in ("", "ai.onnx"):
+            raise ExportError(
+                f"operator {node.domain}::{node.op_type} at {node.name} is not standard ONNX; "
+                "no engine reads it: write it with standard operators"
+            )
+        if node.op_type == "Resize" and any(a.name == "antialias" and a.i for a in node.attribute):
+            raise ExportError(
+                f"{node.name} is an antialiased Resize, which TensorRT cannot parse; shrink with "
+                "average pooling, or before the graph in preprocess"
+            )
 
 
 @contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Keep the exporters' warnings and log lines away from people; errors still raise.
+def silence() -> Iterator[None]:
+    """Keep the exporters' warnings and log lines, which a user cannot follow, away.
 
-    Nothing is lost: a value frozen while tracing, the one warning that matters, shows when the
-    graph is compared with torch at batch 1 and batch 3.
+    Errors still raise, and a value frozen while tracing, the one warning that matters, shows in
+    ``compare.check_batch``.
     """
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)

@@ -1,14 +1,34 @@
-"""What an export is asked for."""
+"""What an export is given: its options, and the frames that it calibrates with."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from edgead.errors import ExportError
 
 OPSET = 17  # the newest one that TensorRT 8.5 (JetPack 5) reads
 OPSETS = range(16, 21)  # 16: GridSample; over 20 the TorchScript exporter gives up
+
+
+@dataclass(frozen=True)
+class CalibrationFrame:
+    """An image of a good part that training never saw; read when it is needed."""
+
+    name: str
+    read: Callable[[], NDArray[Any]] = field(repr=False)
+
+
+Frames = Sequence[CalibrationFrame]
+Ranges = Sequence[NDArray[np.float32]]
+"""Images [1, 3, H, W], preprocessed, that set the ranges of an int8 graph."""
+
+Log = Callable[[str], None]
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from .half_arithmetic import HalfArithmetic
 
 def torch_path(method: Method) -> ScoringPath:
     """The trained model, with its own preprocessing and map: what all others are held against."""
-    return ScoringPath("torch", "float32", _score_by(method, torch_infer(method)))
+    return ScoringPath("torch", "float32", _score_by(method, _torch_infer(method)))
 
 
 def engine_path(engine: Engine, bundle: Bundle) -> ScoringPath:
@@ -50,7 +50,7 @@ def onnx_path(model: bytes, precision: str, manifest: Manifest) -> ScoringPath:
 
 def half_path(half_method: Method, mode: HalfArithmetic) -> ScoringPath:
     """The float16 method in torch with a GPU's arithmetic; ``mode`` has the largest activation."""
-    infer = torch_infer(half_method)
+    infer = _torch_infer(half_method)
 
     def rounded(images: NDArray[np.float32]) -> Pairs:
         with mode:
@@ -61,10 +61,7 @@ def half_path(half_method: Method, mode: HalfArithmetic) -> ScoringPath:
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """Let torch compute in one thread: the same sums everywhere, and no thread idles for another.
-
-    On two busy cores ReDi's batch of one took 1.05 s with two threads and 0.09 s with one.
-    """
+    """Let torch compute in one thread: the same sums everywhere, and no waiting threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -73,26 +70,30 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def torch_infer(method: Method) -> Infer:
-    """``method`` on NumPy arrays."""
+def _torch_infer(method: Method) -> Infer:
     method.eval()
 
     def infer(images: NDArray[np.float32]) -> Pairs:
         with torch.no_grad():
             pairs = method(torch.from_numpy(images))
-        return [(_array(a), _array(b)) for a, b in pairs]
+        return [(np.ascontiguousarray(a), np.ascontiguousarray(b)) for a, b in pairs]
 
     return infer
 
 
-def onnx_infer(model: bytes, manifest: Manifest) -> Infer:
-    """An ONNX file in onnxruntime on NumPy arrays, any batch. Errors: ExportError."""
+def onnx_session(model: bytes) -> onnxruntime.InferenceSession:
+    """An ONNX file in onnxruntime on the CPU; ExportError where it cannot be loaded."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # only what is fatal; errors raise anyhow
     try:
-        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises classes of its C++ part, one per status
         raise ExportError(f"onnxruntime cannot load the exported graph: {error}") from error
+
+
+def onnx_infer(model: bytes, manifest: Manifest) -> Infer:
+    """An ONNX file in onnxruntime on NumPy arrays, any batch; ExportError where it fails."""
+    session = onnx_session(model)
     names = [n for pair in manifest.pairs for n in (pair.reference, pair.restored)]
 
     def infer(images: NDArray[np.float32]) -> Pairs:
@@ -109,7 +110,6 @@ def onnx_infer(model: bytes, manifest: Manifest) -> Infer:
 
 
 def _score_by(described: Method | Manifest, infer: Infer) -> ScoreFrame:
-    """preprocess, infer, anomaly_map."""
     params = described.preprocess_params()
     to_map = AnomalyMap(described.map_params(), described.shapes())
 
@@ -119,7 +119,3 @@ def _score_by(described: Method | Manifest, infer: Infer) -> ScoreFrame:
         return np.array(maps[0]), float(scores[0])
 
     return score
-
-
-def _array(tensor: torch.Tensor) -> NDArray[np.float32]:
-    return np.ascontiguousarray(tensor.numpy())

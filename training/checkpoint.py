@@ -21,7 +21,7 @@ CHECKPOINT = "checkpoint.safetensors"
 
 @dataclass
 class Position:
-    """Where training stands; everything that a checkpoint needs beside tensors."""
+    """Where training stands."""
 
     stage: int = 0
     step: int = 0
@@ -45,8 +45,7 @@ def load_checkpoint(method: Method, out: Path) -> tuple[Position, dict[str, Tens
     path = out / CHECKPOINT
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            if "position" not in metadata:
+            if "position" not in (metadata := file.metadata() or {}):
                 raise ValueError("it holds no position of a training")
             position = Position(**json.loads(metadata["position"]))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -63,9 +62,6 @@ def load_checkpoint(method: Method, out: Path) -> tuple[Position, dict[str, Tens
 
 
 def why_not(error: Exception) -> str:
-    """Why a file of weights does not fit, in a few words.
-
-    torch's list of the tensors that differ is long, and its first line says nothing.
-    """
+    """Why a file of weights does not fit; torch's list of the tensors that differ is long."""
     first, *more = str(error).splitlines() or [type(error).__name__]
     return "its tensors are not those of this method and its settings" if more else first

@@ -1,11 +1,8 @@
 """The optimisation of a method's stages: bounded, resumable, the same for the same seed.
 
 Every random draw of a step comes from a generator seeded with (seed, stage, step), so a run that
-was stopped and resumed does what an uninterrupted one does. A bound in minutes makes the number of
-steps depend on the machine's speed; a bound in steps does not.
-
-Several processes divide each batch among them. Which images it has does not depend on their number;
-what is drawn inside the loss does, each process having a generator of its own.
+was stopped and resumed does what an uninterrupted one does. Several processes divide each batch:
+which images it has does not depend on their number; what is drawn inside the loss does.
 """
 
 from __future__ import annotations
@@ -40,7 +37,7 @@ WARM_UP_STEPS = 20
 
 @dataclass(frozen=True)
 class Bounds:
-    """How long to train: ``steps`` in all, or ``minutes`` in all, or the method's own steps."""
+    """How long to train: ``steps`` or ``minutes`` in all, or the method's own steps."""
 
     steps: int | None = None
     minutes: float | None = None
@@ -64,22 +61,40 @@ def fit(
     method: Method, data: TrainingSet, out: Path, *, seed: int, bounds: Bounds, bar: Bar,
     fabric: Fabric, resume: bool = False,
 ) -> Position:  # fmt: skip
-    """Run the stages of ``method`` on ``data``; checkpoints go to ``out``.
+    """Run the stages of a method; every process gets the same model.
 
-    Returns the final position (steps, seconds, loss history). Every process gets the same model.
-    Ctrl-C and SIGTERM finish the step, write the checkpoint and raise Interrupted.
-    Errors: TrainingError when the loss is no longer finite, or the checkpoint or bound do not fit.
+    Args:
+        method: what is trained, in place.
+        data: what it learns from.
+        out: folder of the checkpoint.
+        seed: of every random draw.
+        bounds: how long to train.
+        bar: what shows the steps.
+        fabric: device and processes.
+        resume: go on from the checkpoint.
+
+    Returns:
+        The final position: steps, seconds, loss history.
+
+    Raises:
+        Interrupted: Ctrl-C or SIGTERM; the step is finished and the checkpoint written.
+        TrainingError: the loss is no longer finite, or the checkpoint or bound do not fit.
     """
     method.to(fabric.device, memory_format=torch.channels_last)  # twice as fast on a CPU
     if fabric.world_size > 1 and fabric.device.type == "cuda":  # gloo has none for the CPU
         nn.SyncBatchNorm.convert_sync_batchnorm(method)
     data = replace(data, device=fabric.device)
     stages = method.stages(data)
-    limits = _steps(stages, bounds.steps)
-    position, moments = Position(), {}
-    if resume:
-        position, moments = load_checkpoint(method, out)
-        _check_steps(limits, position, bounds, out)
+    limits = [stage.steps for stage in stages]
+    if bounds.steps is not None:
+        limits = [max(1, round(bounds.steps * each / sum(limits))) for each in limits]
+    position, moments = load_checkpoint(method, out) if resume else (Position(), {})
+    past = position.total_steps - position.step > sum(limits[: position.stage])
+    if bounds.steps is not None and (past or position.step > sum(limits[position.stage :][:1])):
+        raise TrainingError(
+            f"{out} has done {position.total_steps} steps, which is more than its stages get of "
+            f"--steps {bounds.steps}; give more, or remove --steps to keep the bound of the run"
+        )
     with _Signals(alone=fabric.world_size == 1) as received:
         for index in range(position.stage, len(stages)):
             run = _StageRun(method, stages[index], position, seed, out, bar, received, fabric)
@@ -95,23 +110,6 @@ def fit(
     position.total_seconds += time.monotonic() - begun
     method.to("cpu", memory_format=torch.contiguous_format)
     return position
-
-
-def _steps(stages: list[Stage], bound: int | None) -> list[int]:
-    """How many steps each stage gets, of ``bound`` in all where there is one."""
-    steps = [stage.steps for stage in stages]
-    return steps if bound is None else [max(1, round(bound * each / sum(steps))) for each in steps]
-
-
-def _check_steps(limits: list[int], position: Position, bounds: Bounds, out: Path) -> None:
-    """Refuse ``--steps`` that the checkpoint is past already."""
-    index, before = position.stage, position.total_steps - position.step
-    past = before > sum(limits[:index]) or position.step > sum(limits[index : index + 1])
-    if bounds.steps is not None and past:
-        raise TrainingError(
-            f"{out} has done {position.total_steps} steps, which is more than its stages get of "
-            f"--steps {bounds.steps}; give more, or remove --steps to keep the bound of the run"
-        )
 
 
 def _seconds(stages: list[Stage], position: Position, bounds: Bounds) -> float:
@@ -152,7 +150,7 @@ class _StageRun:
         )
 
     def prepare(self) -> None:
-        """What the stage does before its first step; its time counts too."""
+        """Prepare the stage; its time counts too."""
         begun = time.monotonic()
         self.method.eval()  # what a stage prepares with is frozen
         with self.received.at_once():
@@ -161,10 +159,7 @@ class _StageRun:
         self.position.total_seconds = float(gather(self.fabric, [spent]).max())  # as all count
 
     def go(self, steps: int, seconds: float, moments: dict[str, Tensor]) -> None:
-        """Step until ``steps`` or ``seconds`` of this stage are used up.
-
-        moments: the optimiser's, of a checkpoint, by names ``<parameter>.<moment>``.
-        """
+        """Step until ``steps`` or ``seconds`` are used up, from ``_save``'s moments on."""
         state: dict[int, dict[str, Tensor]] = {}
         for name, tensor in moments.items():
             number, moment = name.split(".")
@@ -199,16 +194,17 @@ class _StageRun:
             self.bar.close()
 
     def _step(self, done: float) -> dict[str, float]:
-        """One step at the share ``done`` of the stage: cosine schedule after a short warm-up.
-
-        Returns the losses of this process's part of the batch.
-        """
+        """One step at the share ``done`` of the stage; the losses of this process's images."""
         stage, step = self.stage, self.position.step
+        # cosine after a short warm-up
         rate = 0.5 * (1 + math.cos(math.pi * done)) * min(1.0, (step + 1) / WARM_UP_STEPS)
         for group in self.optimizer.param_groups:
             group["lr"] = stage.learning_rate * rate
         generator = step_generator(self.seed, self.position.stage, step)
-        indices = self._indices(generator)
+        if stage.n_images >= stage.batch_size:
+            indices = torch.randperm(stage.n_images, generator=generator)[: stage.batch_size]
+        else:
+            indices = torch.randint(stage.n_images, (stage.batch_size,), generator=generator)
         if self.fabric.world_size > 1:
             rank = self.fabric.global_rank
             indices = indices.chunk(self.fabric.world_size)[rank]
@@ -222,8 +218,7 @@ class _StageRun:
     def _agree(self, elapsed: float, losses: dict[str, float]) -> tuple[float, int]:
         """What all processes go on with: the longest time, and a signal that any has received.
 
-        The mean of their losses goes to the history. Errors: TrainingError, in all of them, when it
-        is no longer finite.
+        The mean of their losses, which must be finite, goes to the history.
         """
         every = gather(self.fabric, [elapsed, self.received.number, *losses.values()])
         elapsed, number = every[:, :2].amax(0).tolist()
@@ -238,26 +233,18 @@ class _StageRun:
             self.position.history.append({"stage": stage.name, "step": step, **losses})
         return elapsed, int(number)
 
-    def _indices(self, generator: torch.Generator) -> Tensor:
-        count = self.stage.n_images
-        if count >= self.stage.batch_size:
-            return torch.randperm(count, generator=generator)[: self.stage.batch_size]
-        return torch.randint(count, (self.stage.batch_size,), generator=generator)
-
     def _save(self) -> None:
-        if not self.fabric.is_global_zero:
-            return
-        state = {
+        moments = {
             f"{number}.{moment}": value
             for number, parameter in enumerate(self.parameters)
             for moment, value in self.optimizer.state[parameter].items()
         }
-        save_checkpoint(self.method, self.position, state, self.out)
+        if self.fabric.is_global_zero:
+            save_checkpoint(self.method, self.position, moments, self.out)
 
 
 def step_generator(seed: int, stage: int, step: int, *rank: int) -> torch.Generator:
-    """The generator of one step, of one among several processes: for the same numbers the same,
-    on every machine."""
+    """The generator of a step, of one process: for the same numbers the same on every machine."""
     digest = hashlib.sha256("/".join(map(str, (seed, stage, step, *rank))).encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
 

@@ -22,9 +22,13 @@ if TYPE_CHECKING:
 
 
 def launch(device: str = "auto") -> Fabric:
-    """Join the other processes; ``device`` is cpu, cuda (one GPU for each process), or auto.
+    """Join the other processes.
 
-    auto is cuda where torch finds a GPU. Errors: DeviceError where there are too few GPUs.
+    Args:
+        device: cpu, cuda (one GPU for each process), or auto: cuda where torch finds a GPU.
+
+    Raises:
+        DeviceError: too few GPUs.
     """
     from lightning_fabric import Fabric
     from lightning_fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment

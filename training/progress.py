@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from tqdm import tqdm
@@ -17,31 +17,26 @@ _SMOOTHING = 0.95  # exponential mean of the losses shown
 _open: list[tqdm[Any]] = []  # bars of ``progress``; a generator is not closed by its reader's error
 
 
-def _nothing(*_: Any) -> None:
-    """What a silent reporter does."""
+def _nothing(*_: Any) -> None: ...
 
 
 @dataclass(frozen=True)
 class Bar:
-    """The bar of the steps: start(stage, steps), update(step, share done, seconds left, losses),
-    close()."""
+    """The bar of the steps."""
 
-    start: Callable[[str, int], None] = _nothing
+    start: Callable[[str, int], None] = _nothing  # (stage, steps)
     update: Callable[[int, float, float, dict[str, float]], None] = _nothing
+    """(step, share done, seconds left, losses)"""
     close: Callable[[], None] = _nothing
 
 
 @dataclass(frozen=True)
 class Reporter:
-    """What a training tells people; without arguments nothing.
+    """What a training tells people; without arguments nothing."""
 
-    log: called with each line; progress: wraps what is iterated over with a titled bar; bar: of the
-    steps.
-    """
-
-    log: Callable[[str], None] = _nothing
+    log: Callable[[str], None] = _nothing  # a line
     progress: Progress = lambda items, _title: iter(items)
-    bar: Bar = field(default_factory=Bar)
+    bar: Bar = Bar()
 
 
 SILENT = Reporter()

@@ -24,36 +24,14 @@ from edgead.images import read_image, write_png
 from edgead.preprocess import Preprocessor
 from edgead.tiling import Tiling
 
+from . import run_record, training_set
 from .checkpoint import CHECKPOINT, why_not
 from .data import Parts, Sample, digest
 from .fit import fit
 from .methods import METHODS, Method, TrainingSet
 from .processes import check_batch, describe, launch, together
 from .progress import SILENT, Reporter
-from .run_record import (
-    CHOICES,
-    MODEL_FILE,
-    TrainingOptions,
-    begin,
-    n_learnt,
-    open_recorded,
-    read_record,
-    recorded_samples,
-    recorded_tiling,
-    take_up,
-    tell,
-    write_record,
-)
-from .training_set import (
-    IMAGES_FILE,
-    check_parts,
-    choose_textures,
-    choose_tiles,
-    load_images,
-    load_textures,
-    middle,
-    note_content,
-)
+from .run_record import CHOICES, MODEL_FILE, TrainingOptions
 
 PICTURE_FILE = "recovered.png"
 PICTURE_IMAGES = 6
@@ -104,28 +82,32 @@ def train(options: TrainingOptions, *, resume: bool = False, reporter: Reporter 
     fabric = launch(options.device)
     reporter = reporter if (first := fabric.is_global_zero) else SILENT
     with together(fabric):
-        begun = take_up(options) if resume else begin(options)
-        tell(begun, reporter.log)
+        begun = run_record.take_up(options) if resume else run_record.begin(options)
+        run_record.tell(begun, reporter.log)
         options, _, parts, record = begun
         config = METHODS[options.method].read(options.settings)
         check_batch(fabric, config.batch_size)
         reporter.log(f"device {describe(fabric)}")
         if first:
-            check_parts(parts, reporter.progress)
-        textures = choose_textures(options.textures)
-        note_content(record["data"], options, parts, textures)
-        tiles = choose_tiles(parts, options.tiling, config.size, record["seed"], reporter.progress)
+            training_set.check_parts(parts, reporter.progress)
+        textures = training_set.choose_textures(options.textures)
+        training_set.note_content(record["data"], options, parts, textures)
+        tiles = training_set.choose_tiles(
+            parts, options.tiling, config.size, record["seed"], reporter.progress
+        )
         if options.tiling is not None and not resume:
             record["tiles"] = sum(map(len, tiles))
         torch.manual_seed(record["seed"])
-        method = METHODS[options.method].from_settings(options.settings, n_learnt(record))
+        method = _untrained(record)
         params = method.preprocess_params()
-        foreign = load_textures(textures, params)
+        foreign = training_set.load_textures(textures, params)
     with together(fabric):
         options.out.mkdir(parents=True, exist_ok=True)  # not before: an error leaves nothing
         if first:
-            write_record(options.out, record)
-        images = load_images(parts[0], tiles, params, options.out, reporter.progress, first)
+            run_record.write_record(options.out, record)
+        images = training_set.load_images(
+            parts[0], tiles, params, options.out, reporter.progress, first
+        )
     position = fit(
         method, TrainingSet(images, reporter.progress, textures=foreign), options.out,
         seed=record["seed"], bounds=options.bounds, bar=reporter.bar, fabric=fabric,
@@ -140,7 +122,11 @@ def train(options: TrainingOptions, *, resume: bool = False, reporter: Reporter 
     }
     run = _as_run(options.out, method, parts, record)
     if first:
-        _write_model(options.out, method, record)
+        tensors = {name: tensor.contiguous() for name, tensor in method.state_dict().items()}
+        run_record.write_record(options.out, record)
+        write_file(options.out / MODEL_FILE, save(tensors))
+        for name in (CHECKPOINT, training_set.IMAGES_FILE):
+            (options.out / name).unlink(missing_ok=True)
         _write_picture(options.out, method, parts[1][:PICTURE_IMAGES], options.tiling)
     fabric.barrier()  # no process returns before the run is on disk
     return run
@@ -161,26 +147,25 @@ def load_run(run_dir: str | Path, data: str | Path | None = None) -> Run:
         DataError: the images moved or changed since.
     """
     path = Path(run_dir)
-    record = read_record(path)
+    record = run_record.read_record(path)
     if not (path / MODEL_FILE).is_file():
         command = f"edgead train {record['method']} {record['data']['path']} --out {path} --resume"
         raise TrainingError(f"{path} is not finished; resume it: {command}")
     root = Path(record["data"]["path"] if data is None else data)
-    if data is not None and not root.is_dir():
-        raise DataError(f"{root} is not a folder; give the one that {path} was trained on")
     if not root.is_dir():
         raise DataError(
             f"{path} was trained on {root}, which is no longer there; restore it, or say where it "
             "is with --data DIR"
+            if data is None
+            else f"{root} is not a folder; give the one that {path} was trained on"
         )
-    dataset = open_recorded(root, record["data"])
-    parts = recorded_samples(record, dataset)
+    dataset, parts = run_record.recorded_data(record, root)
     if digest(parts[0] + parts[1]) != record["data"]["digest"]:
         raise DataError(
             f"the images in {root} changed since {path} was trained; restore "
             "them or train again, since calibration needs images that training did not see"
         )
-    method = METHODS[record["method"]].from_settings(record["settings"], n_learnt(record))
+    method = _untrained(record)
     try:
         method.load_state_dict(load_file(path / MODEL_FILE))
     except (SafetensorError, RuntimeError) as error:
@@ -191,12 +176,9 @@ def load_run(run_dir: str | Path, data: str | Path | None = None) -> Run:
     return replace(_as_run(path, method.eval(), parts, record), test=dataset.test)
 
 
-def _write_model(out: Path, method: Method, record: dict[str, Any]) -> None:
-    tensors = {name: tensor.contiguous() for name, tensor in method.state_dict().items()}
-    write_record(out, record)
-    write_file(out / MODEL_FILE, save(tensors))
-    for name in (CHECKPOINT, IMAGES_FILE):
-        (out / name).unlink(missing_ok=True)
+def _untrained(record: dict[str, Any]) -> Method:
+    n_train = run_record.n_learnt(record)
+    return METHODS[record["method"]].from_settings(record["settings"], n_train)
 
 
 def _write_picture(
@@ -207,7 +189,7 @@ def _write_picture(
     preprocessor = Preprocessor(params)
     frames = [read_image(sample.path) for sample in samples]
     if tiling is not None:
-        frames = [middle(frame, tiling.size) for frame in frames]
+        frames = [training_set.middle(frame, tiling.size) for frame in frames]
     images = np.stack([preprocessor.run(frame) for frame in frames])
     with torch.no_grad():
         rows = [row.numpy() for row in method.preview(torch.from_numpy(images))]
@@ -218,18 +200,18 @@ def _write_picture(
 
 
 def _as_run(out: Path, method: Method, parts: Parts, record: dict[str, Any]) -> Run:
-    train, calibration = parts
+    (train, calibration), given = parts, record["data"]
     data = {
-        "name": Path(record["data"]["path"]).name,
-        "layout": record["data"]["layout"],
-        "digest": record["data"]["digest"],
+        "name": Path(given["path"]).name,
+        "layout": given["layout"],
+        "digest": given["digest"],
         "n_train": len(train),
         "n_calibration": len(calibration),
     }
-    data |= {k: record["data"][k] for k in CHOICES if record["data"].get(k) is not None}
+    data |= {key: given[key] for key in CHOICES if given.get(key) is not None}
     if categories := sorted({sample.category for sample in train} - {""}):
         data["categories"] = categories
     kept = ("method", "seed", "versions", "command", "train_seconds", "steps")
     provenance = {key: record[key] for key in kept}
     provenance |= {"data": data, "settings": method.settings()}
-    return Run(out, method, train, calibration, provenance, recorded_tiling(record))
+    return Run(out, method, train, calibration, provenance, run_record.recorded_tiling(record))

@@ -1,8 +1,4 @@
-"""What a training run is asked for, and the record of it: RUN/run.json.
-
-A run is begun from its options, or taken up from its record; either way the options, the data set
-and the division of its images come out.
-"""
+"""What a training run is asked for, and the record of it: RUN/run.json."""
 
 from __future__ import annotations
 
@@ -86,7 +82,7 @@ class TrainingOptions:
         words = ["edgead", "train", self.method, self.data.resolve().name, "--out", self.out.name]
         words += ["--preset", self.preset] if self.preset not in (None, DEFAULT_PRESET) else []
         for key, value in self.settings.items():
-            words += ["--set", f"{key}={_plain(value)}"]
+            words += ["--set", f"{key}={value if isinstance(value, str) else _compact(value)}"]
         words += ["--seed", str(self.seed or 0)]
         for key, bound in asdict(self.bounds).items():
             words += [f"--{key}", f"{bound:g}"] if bound is not None else []
@@ -101,22 +97,17 @@ class TrainingOptions:
         return shlex.join(words)
 
 
-def open_recorded(root: Path, data: dict[str, Any]) -> Dataset:
-    """The data of a record, where it lies now."""
-    return open_dataset(root, layout=data["layout"], category=data.get("category"))
-
-
 class Begun(NamedTuple):
-    """A run that begins or is resumed: options with all settings, data, its division, record."""
+    """A run that begins or is resumed."""
 
-    options: TrainingOptions
+    options: TrainingOptions  # with all settings
     dataset: Dataset
     parts: Parts
     record: dict[str, Any]
 
 
 def begin(options: TrainingOptions) -> Begun:
-    """The options with all settings, their data, their division and the record of it."""
+    """A new run. Errors: DataError, TrainingError."""
     if options.method not in METHODS:
         raise TrainingError(
             f"{options.method} is not a method; choose one of: {', '.join(sorted(METHODS))}"
@@ -130,9 +121,9 @@ def begin(options: TrainingOptions) -> Begun:
         raise TrainingError(f"{options.out} is a file; give a folder for the run")
     if options.textures is not None and not METHODS[options.method].takes_textures:
         raise TrainingError(f"{options.method} does not use --textures; remove the option")
-    settings, seed = _all_settings(options), options.seed or 0
-    fraction = options.calibration_fraction
-    fraction = CALIBRATION_FRACTION if fraction is None else fraction
+    settings, seed, fraction = _all_settings(options), options.seed or 0, CALIBRATION_FRACTION
+    if options.calibration_fraction is not None:
+        fraction = options.calibration_fraction
     dataset = open_dataset(options.data, layout=options.layout, category=options.category)
     parts = split(dataset.train, seed, fraction, group=options.group, shots=options.shots)
     record = {
@@ -149,7 +140,8 @@ def begin(options: TrainingOptions) -> Begun:
         | ({} if options.textures is None else {"textures": str(options.textures.resolve())}),
         "train": [sample.name for sample in parts[0]],
         "calibration": [sample.name for sample in parts[1]],
-        "versions": _versions(),
+        "versions": {"python": platform.python_version()}
+        | {name: _version(name) for name in ("edgead", "torch", "numpy", "opencv-python-headless")},
         "command": options.command(),
     }
     if options.tiling is not None:
@@ -159,7 +151,10 @@ def begin(options: TrainingOptions) -> Begun:
 
 
 def take_up(options: TrainingOptions) -> Begun:
-    """The options that a stopped run was begun with. New bounds are taken; the rest must agree."""
+    """A stopped run, with the options that it was begun with; only the bounds may be other ones.
+
+    Errors: DataError, TrainingError.
+    """
     out = options.out
     record = read_record(out)
     seed, fraction, data = record["seed"], record["calibration_fraction"], record["data"]
@@ -196,20 +191,16 @@ def take_up(options: TrainingOptions) -> Begun:
         textures=options.textures or (Path(data["textures"]) if "textures" in data else None),
         **{key: data.get(key) for key in CHOICES},
     )
-    dataset = open_recorded(options.data, data)
-    return Begun(options, dataset, recorded_samples(record, dataset), record)
+    return Begun(options, *recorded_data(record, options.data), record)
 
 
 def tell(begun: Begun, log: Callable[[str], None]) -> None:
     """Say what was read, and how the images were divided."""
     options, parts = begun.options, begun.parts
-    train, calibration = parts
+    train, calibration = map(len, parts)
     log(f"read   {options.data}: {begun.dataset.summary()}")
     shots = "" if options.shots is None else f" (--shots {options.shots})"
-    log(
-        f"split  {len(train)} to train on{shots}, {len(calibration)} to calibrate with, "
-        f"seed {options.seed}"
-    )
+    log(f"split  {train} to train on{shots}, {calibration} to calibrate with, seed {options.seed}")
     if options.group is not None:
         learnt, held_out = (count_parts(samples, options.group) for samples in parts)
         log(
@@ -219,8 +210,8 @@ def tell(begun: Begun, log: Callable[[str], None]) -> None:
             "note   images of one part resemble each other: the false-reject rate is promised as "
             "an average over parts, and is known less well than the images suggest"
         )
-    if len(train) < 10:
-        log(f"note   {len(train)} training images are few: expect good parts to be rejected")
+    if train < 10:
+        log(f"note   {train} training images are few: expect good parts to be rejected")
 
 
 def recorded_tiling(record: dict[str, Any]) -> Tiling | None:
@@ -230,10 +221,7 @@ def recorded_tiling(record: dict[str, Any]) -> Tiling | None:
 
 
 def n_learnt(record: dict[str, Any]) -> int:
-    """How many images the run learns from, each tile being one: of so many a method can keep some.
-
-    The first runs with tiles did not note these; what they keep is bounded by their images.
-    """
+    """How many images the run learns from, each tile being one; early records lack the tiles."""
     return int(record.get("tiles", len(record["train"])))
 
 
@@ -256,33 +244,39 @@ def _all_settings(options: TrainingOptions) -> dict[str, Any]:
 
 
 def full_settings(method: str, preset: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """Every setting of a method, as plain JSON: the preset and, over it, ``settings``.
+    """Every setting of a method, as plain JSON, so that a later default changes no run of before.
 
-    All of them are kept with a run, so that a later default changes no run of before.
-    Errors: TrainingError for a preset or a setting that is not there or cannot be used.
+    Args:
+        method: one of ``METHODS``.
+        preset: one of the method's.
+        settings: over those of the preset.
+
+    Raises:
+        TrainingError: a preset or a setting that is not there or cannot be used.
     """
     presets = METHODS[method].presets
     if preset not in presets:
         raise TrainingError(
             f"{method} has no preset {preset!r}; choose one of: {', '.join(sorted(presets))}"
         )
-    every = asdict(METHODS[method].read(presets[preset] | settings))
-    return dict(json.loads(json.dumps(every)))
+    return dict(json.loads(_compact(asdict(METHODS[method].read(presets[preset] | settings)))))
 
 
-def recorded_samples(record: dict[str, Any], dataset: Dataset) -> Parts:
-    """The samples that a record names. Errors: DataError when some are gone."""
+def recorded_data(record: dict[str, Any], root: Path) -> tuple[Dataset, Parts]:
+    """The data of a record in the folder ``root``, as it was divided. Errors: DataError."""
+    data = record["data"]
+    dataset = open_dataset(root, layout=data["layout"], category=data.get("category"))
     by_name = {sample.name: sample for sample in dataset.train}
     missing = [n for n in record["train"] + record["calibration"] if n not in by_name]
     if missing:
         raise DataError(
-            f"{len(missing)} images of this run are no longer in {dataset.root}, such as "
+            f"{len(missing)} images of this run are no longer in {root}, such as "
             f"{missing[0]}; restore them or train again"
         )
     train, calibration = (
         tuple(by_name[name] for name in record[part]) for part in ("train", "calibration")
     )
-    return train, calibration
+    return dataset, (train, calibration)
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -318,16 +312,12 @@ def write_record(out: Path, record: dict[str, Any]) -> None:
     write_file(out / RUN_FILE, (json.dumps(record, indent=1) + "\n").encode())
 
 
-def _versions() -> dict[str, str]:
-    names = ("edgead", "torch", "numpy", "opencv-python-headless")
-    found = {"python": platform.python_version()}
-    for name in names:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:  # another distribution of the same package
-            found[name] = "unknown"
-    return found
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:  # another distribution of the same package
+        return "unknown"
 
 
-def _plain(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+def _compact(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))

@@ -1,7 +1,4 @@
-"""The images that a run learns from: checked, cut into tiles, preprocessed.
-
-A method whose bundle will see frames in tiles learns from tiles of its training images.
-"""
+"""The images that a run learns from: checked, cut into tiles as its bundle will, preprocessed."""
 
 from __future__ import annotations
 
@@ -25,9 +22,7 @@ from .data.listing import SUFFIXES, images_below
 from .methods.base import Progress
 from .run_record import TrainingOptions
 
-MOST_TILES = 4096
-"""Tiles learnt from, over all images: 3.2 GB of 256 x 256. More of one texture teach little."""
-
+MOST_TILES = 4096  # learnt from, over all images: 3.2 GB at 256x256; more teach little
 TEXTURES = 128  # at most, evenly chosen: 100 MB at 256x256
 IMAGE_BYTES_IN_MEMORY = 4 << 30  # larger sets are kept in a file of the run, mapped
 IMAGES_FILE = "images.f32"
@@ -87,31 +82,19 @@ def choose_tiles(
     train, calibration = parts
     if tiling is None:
         return [[(slice(None), slice(None))] for _ in train]
-    laid = [
-        _tiles_of(sample, tiling, map_size)
-        for sample in progress(train + calibration, "laying the tiles")
-    ]
-    generator = np.random.default_rng(seed)
-    most = max(1, MOST_TILES // len(train))
+    generator, (tall, wide) = np.random.default_rng(seed), tiling.size
     chosen = []
-    for tiles in laid[: len(train)]:
-        kept = generator.permutation(len(tiles))[:most]
-        chosen.append([tiles[index] for index in sorted(kept)])
-    return chosen
-
-
-def _tiles_of(sample: Sample, tiling: Tiling, map_size: tuple[int, int]) -> list[Piece]:
-    height, width = read_image(sample.path).shape[:2]
-    try:
-        plan = plan_tiles(tiling, (height, width), map_size)
-    except InputError as error:
-        raise DataError(f"{sample.path}: {error}") from error
-    tall, wide = tiling.size
-    return [
-        (slice(top, top + tall), slice(left, left + wide))
-        for top in plan.rows.starts
-        for left in plan.columns.starts
-    ]
+    for sample in progress(train + calibration, "laying the tiles"):
+        height, width = read_image(sample.path).shape[:2]
+        try:
+            plan = plan_tiles(tiling, (height, width), map_size)
+        except InputError as error:
+            raise DataError(f"{sample.path}: {error}") from error
+        corners = [(top, left) for top in plan.rows.starts for left in plan.columns.starts]
+        kept = generator.permutation(len(corners))[: max(1, MOST_TILES // len(train))]
+        places = [corners[index] for index in sorted(kept)]
+        chosen.append([(slice(y, y + tall), slice(x, x + wide)) for y, x in places])
+    return chosen[: len(train)]
 
 
 def middle(frame: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
@@ -126,19 +109,14 @@ def load_textures(textures: Sequence[Sample], params: PreprocessParams) -> torch
     if not textures:
         return torch.empty(0)
     preprocessor = Preprocessor(params)
-    return torch.from_numpy(
-        np.stack([preprocessor.run(read_image(each.path)) for each in textures])
-    )
+    images = [preprocessor.run(read_image(texture.path)) for texture in textures]
+    return torch.from_numpy(np.stack(images))
 
 
 def load_images(
-    samples: Sequence[Sample],
-    tiles: Sequence[Sequence[Piece]],
-    params: PreprocessParams,
-    out: Path,
-    progress: Progress,
-    first: bool,
-) -> torch.Tensor:
+    samples: Sequence[Sample], tiles: Sequence[Sequence[Piece]], params: PreprocessParams,
+    out: Path, progress: Progress, first: bool,
+) -> torch.Tensor:  # fmt: skip
     """[N, 3, H, W] float32, channels last in memory, preprocessed as the runtime does it.
 
     N: the ``tiles`` of all images together. A set that does not fit into memory lies in one file in
@@ -151,9 +129,8 @@ def load_images(
         images = torch.empty(shape)
     else:
         images = torch.from_file(str(out / IMAGES_FILE), shared=True, size=count).view(shape)
-    preprocessor = Preprocessor(params)
+    preprocessor, row = Preprocessor(params), 0
     mine = samples if in_memory or first else ()
-    row = 0
     for sample, pieces in zip(progress(mine, "reading the images"), tiles, strict=False):
         frame = read_image(sample.path)
         for piece in pieces:

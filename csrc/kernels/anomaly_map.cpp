@@ -2,7 +2,6 @@
 #include "anomaly_map.h"
 
 #include <algorithm>
-#include <type_traits>
 #include <vector>
 
 #include "layout.h"
@@ -15,12 +14,9 @@ struct Row {
   int32_t first = 0;
   std::vector<double> value;
 
+  // The least j comes first.
   void add(int32_t j, double v) {
     if (value.empty()) first = j;
-    if (j < first) {
-      value.insert(value.begin(), first - j, 0.0);
-      first = j;
-    }
     if (j >= first + static_cast<int32_t>(value.size())) value.resize(j - first + 1, 0.0);
     value[j - first] += v;
   }
@@ -76,27 +72,14 @@ struct Operator {
   }
 };
 
-// Deals out pieces of one block of memory; with no block it only counts.
-struct Arena {
-  char* memory;
-  size_t used = 0;
-
-  template <class T>
-  T* take(size_t n) {
-    T* piece = memory == nullptr ? nullptr : reinterpret_cast<T*>(memory + used);
-    used += round_up(n * sizeof(T));
-    return piece;
-  }
-};
-
-Band band_of(const Operator& op, int32_t group, Arena& arena) {
+Band band_of(const Operator& op, int32_t group, Arena<>& arena, bool fill) {
   Band band{op.in, op.out, group, (op.out + group - 1) / group, op.taps(group), 0, 0, 0};
   int32_t* start = arena.take<int32_t>(band.groups);
   int32_t* count = arena.take<int32_t>(band.groups);
   const size_t size = static_cast<size_t>(band.taps) * group;
   float* weight = arena.take<float>(band.groups * size);
   band.start = start, band.count = count, band.weight = weight;
-  if (arena.memory == nullptr) return band;
+  if (!fill) return band;
   std::fill(weight, weight + band.groups * size, 0.0f);
   const std::vector<double> kernel = gaussian(op.sigma);
   for (int32_t g = 0; g < band.groups; ++g) {
@@ -116,73 +99,57 @@ Band band_of(const Operator& op, int32_t group, Arena& arena) {
   return band;
 }
 
-// Copies roi as 0 and 1 and counts what it keeps.
-void add_roi(AnomalyMapPlan& plan, const uint8_t* roi, Arena& arena) {
-  const int32_t pixels = plan.params.height * plan.params.width;
-  plan.kept = pixels;
-  if (!plan.params.has_roi) return;
-  uint8_t* kept = arena.take<uint8_t>(pixels);
-  plan.roi = kept;
-  if (arena.memory == nullptr) return;
-  plan.kept = 0;
-  for (int32_t i = 0; i < pixels; ++i) plan.kept += kept[i] = roi[i] != 0;
-}
-
-AnomalyMapPlan lay_out(const AnomalyMapParams& p, const uint8_t* roi, Arena& arena) {
+// Without `fill` the memory is not touched.
+AnomalyMapPlan lay_out(const AnomalyMapParams& p, const uint8_t* roi, Arena<>& arena, bool fill) {
   AnomalyMapPlan plan{};
   plan.params = p;
   const bool sum = p.fusion == Fusion::sum;
   const double sigma = sum ? p.sigma : 0.0;
+  auto band = [&](const Operator& op, int32_t group) { return band_of(op, group, arena, fill); };
   for (int32_t k = 0; k < p.levels; ++k) {
     const AnomalyMapLevel& l = p.level[k];
-    plan.rows[k] =
-        band_of({l.height, p.height, p.align_corners, l.weight, sigma}, kRowGroup, arena);
-    plan.columns[k] = band_of({l.width, p.width, p.align_corners, 1.0, sigma}, kColumnGroup, arena);
+    plan.rows[k] = band({l.height, p.height, p.align_corners, l.weight, sigma}, kRowGroup);
+    plan.columns[k] = band({l.width, p.width, p.align_corners, 1.0, sigma}, kColumnGroup);
   }
   if (!sum && p.sigma > 0.0) {
-    plan.blur_rows = band_of({p.height, p.height, true, 1.0, p.sigma}, kRowGroup, arena);
-    plan.blur_columns = band_of({p.width, p.width, true, 1.0, p.sigma}, kColumnGroup, arena);
+    plan.blur_rows = band({p.height, p.height, true, 1.0, p.sigma}, kRowGroup);
+    plan.blur_columns = band({p.width, p.width, true, 1.0, p.sigma}, kColumnGroup);
   }
-  add_roi(plan, roi, arena);
+  const int32_t pixels = p.height * p.width;
+  plan.kept = pixels;
+  if (!p.has_roi) return plan;
+  uint8_t* kept = arena.take<uint8_t>(pixels);
+  plan.roi = kept;
+  if (!fill) return plan;
+  plan.kept = 0;
+  for (int32_t i = 0; i < pixels; ++i) plan.kept += kept[i] = roi[i] != 0;
   return plan;
 }
 
 }  // namespace
 
 size_t anomaly_map_plan_bytes(const AnomalyMapParams& params) {
-  Arena arena{nullptr};
-  lay_out(params, nullptr, arena);
+  Arena<> arena{nullptr};
+  lay_out(params, nullptr, arena, false);
   return arena.used;
 }
 
 AnomalyMapPlan anomaly_map_plan(const AnomalyMapParams& params, const uint8_t* roi, void* memory) {
-  Arena arena{static_cast<char*>(memory)};
-  return lay_out(params, roi, arena);
+  Arena<> arena{static_cast<char*>(memory)};
+  return lay_out(params, roi, arena, true);
 }
 
-AnomalyMapPlan anomaly_map_plan_moved(const AnomalyMapPlan& plan, const void* from, void* to) {
-  auto shift = [&](auto& at) {
-    if (at == nullptr) return;
-    const ptrdiff_t offset = reinterpret_cast<const char*>(at) - static_cast<const char*>(from);
-    at = reinterpret_cast<std::decay_t<decltype(at)>>(static_cast<char*>(to) + offset);
-  };
-  auto moved = [&](Band band) {
-    shift(band.start), shift(band.count), shift(band.weight);
-    return band;
-  };
-  AnomalyMapPlan result = plan;
-  for (int32_t k = 0; k < plan.params.levels; ++k) {
-    result.rows[k] = moved(plan.rows[k]);
-    result.columns[k] = moved(plan.columns[k]);
-  }
-  result.blur_rows = moved(plan.blur_rows);
-  result.blur_columns = moved(plan.blur_columns);
-  shift(result.roi);
-  return result;
+AnomalyMapPlan anomaly_map_plan_moved(const AnomalyMapPlan& plan, void* memory) {
+  Arena<> arena{static_cast<char*>(memory)};
+  AnomalyMapPlan moved = lay_out(plan.params, nullptr, arena, false);
+  moved.kept = plan.kept;
+  return moved;
 }
 
 size_t anomaly_map_workspace_bytes(const AnomalyMapParams& params) {
-  return map_workspace_of(params).bytes;
+  Arena<> arena{nullptr};
+  map_workspace_of(params, arena);
+  return arena.used;
 }
 
 }  // namespace edgead

@@ -14,21 +14,18 @@
 //
 // For the sum, up and blur are linear and separable, so each level is one banded matrix per
 // direction, made once in float64:  map = sum_k R_k d_k C_k^T  with  R_k = w_k blur up.
-// float16 features become float32 when they are read; everything after that is float32.
-//
-// The roi changes neither distances nor the blur: a kept pixel is the same with it and without it,
-// so features under an ignored pixel still reach the kept pixels that up and blur join to them.
+// float16 features become float32 when they are read; everything after that is float32. The roi
+// changes neither distances nor the blur: a kept pixel is the same with it and without it.
 //
 // Simple use: fill AnomalyMapParams; give anomaly_map_plan() anomaly_map_plan_bytes() of memory;
 // take a workspace of anomaly_map_workspace_bytes(); call anomaly_map_cpu() once per batch.
 // Ownership: the caller owns features, map, score, plan memory and workspace; the plan lives as
 // long as its memory. Nothing here allocates per call, keeps state, starts a thread or checks an
 // argument: the entry point (edgead/anomaly_map.py) has done that. Threads: one workspace per
-// thread; the plan can be shared. Not finite: a NaN or infinity in a feature makes the distance
-// there NaN or infinite, with it every pixel that the position reaches (and perhaps others in the
-// groups of kRowGroup rows and kColumnGroup columns that hold such a pixel), and the score. The
-// same holds when a squared norm overflows float32. Nothing hides it but the roi: an ignored pixel
-// is exactly 0 whatever was there, and only kept pixels reach the score.
+// thread; the plan can be shared. Not finite: a NaN or infinity in a feature, or a squared norm
+// over float32, makes the distance there NaN or infinite, with it every pixel that the position
+// reaches (and perhaps others in their groups of kRowGroup rows and kColumnGroup columns), and the
+// score. An ignored pixel is exactly 0 whatever was there.
 #pragma once
 #include <cmath>
 
@@ -104,17 +101,24 @@ int anomaly_map_cuda(const AnomalyMapPlan& plan, const void* const* reference,
                      const void* const* restored, int32_t batch, float* map, float* score,
                      void* workspace, void* stream);
 
-// The plan after its memory was copied from `from` to `to`.
-AnomalyMapPlan anomaly_map_plan_moved(const AnomalyMapPlan& plan, const void* from, void* to);
+// The plan after its memory was copied to `memory`.
+AnomalyMapPlan anomaly_map_plan_moved(const AnomalyMapPlan& plan, void* memory);
 
 // The mathematics that both implementations share. (static: see simd.h)
 
-// From the sums of a * b, a * a and b * b. In double, so that the product of the squares neither
-// overflows nor vanishes, and equal features give exactly 0. Rounding must not make it negative.
+// From the sums of a * b, a * a and b * b; in double, so that their product neither overflows nor
+// vanishes, and equal features give exactly 0. Rounding must not make it negative.
 EDGEAD_HOST_DEVICE static inline float cosine_distance(float ab, float aa, float bb) {
   double norm = sqrt(static_cast<double>(aa) * static_cast<double>(bb));
   float d = static_cast<float>(1.0 - static_cast<double>(ab) / (norm < 1e-8 ? 1e-8 : norm));
   return (d < 0.0f ? 0.0f : d) + (aa - aa) + (bb - bb);  // infinite squares give NaN
+}
+
+// top_k selects by radix: the bits of floats >= 0, its keys, have the order of the floats, and NaN
+// lies above infinity. Three digits, the highest first, of 11, 11 and 10 bits.
+constexpr int kBuckets = 2048;
+EDGEAD_HOST_DEVICE static inline uint32_t key_digit(uint32_t key, int pass) {
+  return pass == 0 ? key >> 21 : pass == 1 ? key >> 10 & 2047u : key & 1023u;
 }
 
 }  // namespace edgead

@@ -154,14 +154,9 @@ void distances(const AnomalyMapLevel& level, Layout layout, const void* a, const
   }
 }
 
-using Distances = void (*)(const AnomalyMapLevel&, Layout, const void*, const void*, float*,
-                           float*);
-
-template <class T>
-Distances distances_of(Distance kind) {
-  if (kind == Distance::cosine) return distances<Distance::cosine, T>;
-  return kind == Distance::l1 ? distances<Distance::l1, T> : distances<Distance::l2, T>;
-}
+template <class T>  // in the order of Distance
+constexpr decltype(&distances<Distance::l1, T>) kDistances[] = {
+    distances<Distance::cosine, T>, distances<Distance::l1, T>, distances<Distance::l2, T>};
 
 constexpr int kVectors = kColumnGroup / kLanes;  // vectors in a group of columns
 
@@ -250,11 +245,6 @@ void rows(int32_t n, const Band* bands, const float* const* from, int64_t pitch,
   }
 }
 
-// Chosen, not multiplied: 0 times a NaN is not 0.
-void ignore(const uint8_t* roi, int64_t n, float* map) {
-  for (int64_t i = 0; i < n; ++i) map[i] = roi[i] != 0 ? map[i] : 0.0f;
-}
-
 // The largest of n values >= 0; NaN if one of them is not finite.
 float max_of(const float* map, int64_t n) {
   constexpr int kSteps = 4;  // side by side: one alone would wait for itself
@@ -291,39 +281,28 @@ double sum_of(const float* map, int64_t n) {
   return sum[0];
 }
 
-inline float float_of_key(uint32_t key) {
-  float value;
-  std::memcpy(&value, &key, sizeof value);
-  return value;
-}
-
-inline uint32_t digit(uint32_t key, int shift) {
-  return shift < 0 ? key & 1023 : key >> shift & 2047;
-}
-
-// Mean of the `top` largest of n values >= 0, by radix selection: the bits of such floats have the
-// order of the floats. NaN lies above infinity, so it is among the largest, and the sum shows it.
+// Mean of the `top` largest of n values >= 0, NaN if one of them is, see key_digit().
 float top_mean(const float* map, int64_t n, int32_t top, uint32_t* keys) {
   std::memcpy(keys, map, sizeof(float) * n);
   double sum = 0.0;
-  int64_t wanted = top;
-  for (int shift = 21; shift >= -1; shift -= 11) {  // 11 bits, 11 bits, 10 bits
-    int32_t histogram[2048] = {};
-    for (int64_t i = 0; i < n; ++i) ++histogram[digit(keys[i], shift)];
-    int32_t bucket = 2047;
+  int64_t rank = top;
+  for (int pass = 0; pass < 3; ++pass) {
+    int32_t histogram[kBuckets] = {};
+    for (int64_t i = 0; i < n; ++i) ++histogram[key_digit(keys[i], pass)];
+    int32_t bucket = kBuckets - 1;
     int64_t above = 0;
-    while (above + histogram[bucket] < wanted) above += histogram[bucket--];
+    while (above + histogram[bucket] < rank) above += histogram[bucket--];
     int64_t kept = 0;
     for (int64_t i = 0; i < n; ++i) {
-      const int32_t b = digit(keys[i], shift);
-      if (b > bucket) sum += static_cast<double>(float_of_key(keys[i]));
+      const int32_t b = static_cast<int32_t>(key_digit(keys[i], pass));
+      if (b > bucket) sum += static_cast<double>(load<float>(keys + i));
       if (b == bucket) keys[kept++] = keys[i];
     }
-    wanted -= above;
+    rank -= above;
     n = kept;
   }
-  // What is left are equal values; `wanted` of them count.
-  return static_cast<float>((sum + wanted * static_cast<double>(float_of_key(keys[0]))) / top);
+  // What is left are equal values; `rank` of them count.
+  return static_cast<float>((sum + rank * static_cast<double>(load<float>(keys))) / top);
 }
 
 // Ignored pixels are 0 in the map and nothing is below 0: they change no sum and no maximum, and
@@ -342,32 +321,29 @@ void EDGEAD_EXPORT(anomaly_map)(const AnomalyMapPlan& plan, const void* const* r
                                 const void* const* restored, int32_t batch, float* map,
                                 float* score, void* workspace) {
   const AnomalyMapParams& p = plan.params;
-  const MapWorkspace w = map_workspace_of(p);
+  Arena<> arena{static_cast<char*>(workspace)};
+  const MapWorkspace w = map_workspace_of(p, arena);
   const bool half = p.type == Type::float16;
-  const Distances fill =
-      half ? distances_of<uint16_t>(p.distance) : distances_of<float>(p.distance);
-  char* base = static_cast<char*>(workspace);
-  auto at = [&](size_t offset) { return reinterpret_cast<float*>(base + offset); };
-  const float* stretched[kMaxLevels];
-  for (int32_t n = 0; n < batch; ++n, map += static_cast<int64_t>(p.height) * p.width) {
+  const auto fill = (half ? kDistances<uint16_t> : kDistances<float>)[static_cast<int>(p.distance)];
+  const int64_t pixels = static_cast<int64_t>(p.height) * p.width;
+  for (int32_t n = 0; n < batch; ++n, map += pixels) {
     for (int32_t k = 0; k < p.levels; ++k) {
       const AnomalyMapLevel& l = p.level[k];
       const int64_t bytes = static_cast<int64_t>(half ? 2 : 4) * l.channels * l.height * l.width;
       fill(l, p.layout, static_cast<const char*>(reference[k]) + n * bytes,
-           static_cast<const char*>(restored[k]) + n * bytes, at(w.sums), at(w.distances[k]));
-      columns(plan.columns[k], at(w.distances[k]), l.width, l.height, at(w.stretched[k]), w.pitch);
-      stretched[k] = at(w.stretched[k]);
+           static_cast<const char*>(restored[k]) + n * bytes, w.sums, w.distances[k]);
+      columns(plan.columns[k], w.distances[k], l.width, l.height, w.stretched[k], w.pitch);
     }
-    if (p.fusion == Fusion::product && p.sigma > 0.0) {
-      float *product = at(w.product), *across = at(w.product_across);
-      rows(p.levels, plan.rows, stretched, w.pitch, p.fusion, p.width, product, w.pitch);
-      columns(plan.blur_columns, product, w.pitch, p.height, across, w.pitch);
-      rows(1, &plan.blur_rows, &across, w.pitch, p.fusion, p.width, map, p.width);
+    if (w.product != nullptr) {
+      rows(p.levels, plan.rows, w.stretched, w.pitch, p.fusion, p.width, w.product, w.pitch);
+      columns(plan.blur_columns, w.product, w.pitch, p.height, w.product_across, w.pitch);
+      rows(1, &plan.blur_rows, &w.product_across, w.pitch, p.fusion, p.width, map, p.width);
     } else {
-      rows(p.levels, plan.rows, stretched, w.pitch, p.fusion, p.width, map, p.width);
+      rows(p.levels, plan.rows, w.stretched, w.pitch, p.fusion, p.width, map, p.width);
     }
-    if (plan.roi != nullptr) ignore(plan.roi, static_cast<int64_t>(p.height) * p.width, map);
-    score[n] = pool(plan, map, reinterpret_cast<uint32_t*>(base + w.keys));
+    if (plan.roi != nullptr)  // chosen, not multiplied: 0 times a NaN is not 0
+      for (int64_t i = 0; i < pixels; ++i) map[i] = plan.roi[i] != 0 ? map[i] : 0.0f;
+    score[n] = pool(plan, map, w.keys);
   }
 }
 

@@ -200,7 +200,7 @@ __device__ void stretch(const MapLevel& l, int x0, int top, int bottom,
   const float* from = l.from + (static_cast<size_t>(blockIdx.z) * l.rows.in + top) * band.in;
   float sum[kStageRows / kBesides] = {};
   for (int left = span.begin; left < span.end; left += kStageColumns) {
-    __syncthreads();  // nobody reads what the stage had
+    __syncthreads();  // no thread reads what the stage had
 #pragma unroll
     for (int i = 0; i < kStageRows * kStageColumns / kThreads; ++i) {
       const int r = (i * kThreads + threadIdx.x) / kStageColumns, c = threadIdx.x % kStageColumns;
@@ -301,23 +301,17 @@ dim3 map_grid(const AnomalyMapParams& p, int32_t batch) {
 struct Buffers {
   float *distances[kMaxLevels], *product;
   Partial* partial;
-  size_t bytes;
 };
 
-Buffers lay_out(const AnomalyMapParams& p, int32_t batch, void* workspace) {
+Buffers lay_out(const AnomalyMapParams& p, int32_t batch, Arena<256>& arena) {
   Buffers w{};
-  auto take = [&](size_t count, size_t size) {
-    void* at = workspace == nullptr ? nullptr : static_cast<char*>(workspace) + w.bytes;
-    w.bytes += (count * size * batch + 255) / 256 * 256;
-    return at;
-  };
+  const size_t frames = batch;
   for (int32_t k = 0; k < p.levels; ++k)
-    w.distances[k] = static_cast<float*>(
-        take(static_cast<size_t>(p.level[k].height) * p.level[k].width, sizeof(float)));
+    w.distances[k] = arena.take<float>(frames * p.level[k].height * p.level[k].width);
   if (p.fusion == Fusion::product && p.sigma > 0.0)
-    w.product = static_cast<float*>(take(static_cast<size_t>(p.height) * p.width, sizeof(float)));
+    w.product = arena.take<float>(frames * p.height * p.width);
   const dim3 grid = map_grid(p, batch);
-  w.partial = static_cast<Partial*>(take(grid.x * grid.y, sizeof(Partial)));
+  w.partial = arena.take<Partial>(frames * grid.x * grid.y);
   return w;
 }
 
@@ -344,7 +338,9 @@ auto distance_kernel_of(const DistanceLevels& levels, Layout layout) {
 }  // namespace
 
 size_t anomaly_map_cuda_workspace_bytes(const AnomalyMapParams& params, int32_t batch) {
-  return lay_out(params, batch, nullptr).bytes;
+  Arena<256> arena{nullptr};
+  lay_out(params, batch, arena);
+  return arena.used;
 }
 
 int anomaly_map_cuda(const AnomalyMapPlan& plan, const void* const* reference,
@@ -352,7 +348,8 @@ int anomaly_map_cuda(const AnomalyMapPlan& plan, const void* const* reference,
                      void* workspace, void* stream_) {
   const AnomalyMapParams& p = plan.params;
   const cudaStream_t stream = static_cast<cudaStream_t>(stream_);
-  const Buffers w = lay_out(p, batch, workspace);
+  Arena<256> arena{static_cast<char*>(workspace)};
+  const Buffers w = lay_out(p, batch, arena);
   DistanceLevels distances{};
   MapLevels maps{};
   distances.levels = maps.levels = p.levels;

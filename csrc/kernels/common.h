@@ -1,5 +1,5 @@
 // What every kernel's header needs: the mark of functions that both implementations share, the
-// kinds of arrays, and IEEE binary16 as bits, since C++17 has no such type.
+// kinds of arrays, memory in pieces, and IEEE binary16 as bits, since C++17 has no such type.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -15,6 +15,25 @@ namespace edgead {
 
 enum class Type : int32_t { float32, float16 };  // float16: IEEE binary16, held as uint16_t
 enum class Layout : int32_t { nchw, nhwc };
+
+namespace {
+
+// Deals out pieces of one block of memory, a multiple of kAlign bytes apart; with no block it only
+// counts.
+template <size_t kAlign = 64>
+struct Arena {
+  char* memory;
+  size_t used = 0;
+
+  template <class T>
+  T* take(size_t n) {
+    T* piece = memory == nullptr ? nullptr : reinterpret_cast<T*>(memory + used);
+    used += (n * sizeof(T) + kAlign - 1) / kAlign * kAlign;
+    return piece;
+  }
+};
+
+}  // namespace
 
 // (static: see simd.h. Choices are made with masks, because GCC makes branches of ?: around a float
 // operation and then vectorises nothing. No float is below 2^-24: a thread that flushes subnormals

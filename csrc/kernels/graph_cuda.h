@@ -1,7 +1,6 @@
 // What a frame on the GPU needs around its kernels: memory for their tables, events that time and
-// order streams, and the whole frame as one CUDA graph. Host code on the CUDA runtime, for
-// bindings_cuda.cpp. It acts on the calling thread's current context; streams are the caller's.
-// Needs CUDA 11.4. It compiles here; it has not been run on a GPU.
+// order streams, and the whole frame as one CUDA graph. Host code for bindings_cuda.cpp, in the
+// calling thread's current context. Needs CUDA 11.4. It has not been run on a GPU.
 #pragma once
 #include <cuda_runtime_api.h>
 
@@ -35,14 +34,17 @@ inline int32_t device_of(uintptr_t address) {
 class Buffer {
  public:
   explicit Buffer(size_t bytes) { check(cudaMalloc(&data_, bytes)); }
-  Buffer(const void* from, size_t bytes) : Buffer(bytes) { fill(from, bytes); }
+  template <class T>
+  explicit Buffer(const std::vector<T>& from) : Buffer(sizeof(T) * from.size()) {
+    fill(from.data(), sizeof(T) * from.size());
+  }
   ~Buffer() { cudaFree(data_); }
   Buffer(const Buffer&) = delete;
   Buffer& operator=(const Buffer&) = delete;
   void* data() const { return data_; }
 
-  // The bytes are there when this returns. A copy from pageable memory comes back when they left
-  // the host, and the streams of frames do not wait for the default stream, which carries them on.
+  // The bytes are there when this returns: a copy comes back when they left the host, and the
+  // streams of frames do not wait for the default stream, which carries them on.
   void fill(const void* from, size_t bytes) const {
     check(cudaMemcpy(data_, from, bytes, cudaMemcpyHostToDevice));
     check(cudaStreamSynchronize(cudaStreamLegacy));
@@ -96,10 +98,9 @@ class Events {
   std::vector<cudaEvent_t> events_;
 };
 
-// What was enqueued on a stream between begin() and end(), to be launched as a whole. Nothing of it
-// runs before launch(). Addresses are fixed at capture. The caller must not allocate or wait
-// meanwhile. CUDA is not asked to enforce that (relaxed): Python's collector may free memory of
-// somebody else in this thread at any time, which would spoil the capture.
+// What was enqueued on a stream between begin() and end(), to be launched as a whole. Addresses are
+// fixed at capture. The caller must not allocate or wait meanwhile, which CUDA is not asked to
+// enforce (relaxed): Python's collector may free other memory at any time and spoil the capture.
 class Graph {
  public:
   Graph() = default;

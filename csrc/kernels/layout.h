@@ -6,8 +6,6 @@
 
 namespace edgead {
 
-static inline size_t round_up(size_t bytes) { return (bytes + 63) / 64 * 64; }
-
 constexpr int32_t kBlock = 16;    // output rows that travel together through the horizontal pass
 constexpr int32_t kChunk = 1536;  // samples of a row that the vertical pass keeps in the L1 cache
 
@@ -33,18 +31,11 @@ static inline RowLayout layout_of(const PreprocessParams& p, uintptr_t frame) {
   // colour frame) reading the gaps too is cheaper than gathering.
   const int64_t distance = p.width == 1 ? span : step;
   row.direct = whole && span <= distance && distance <= 4;
-  if (row.direct) {
-    row.step = static_cast<int32_t>(distance);
-    row.samples = static_cast<int32_t>((p.width - 1) * distance + span);
-    row.origin = channel < 0 ? (p.channels - 1) * p.channel_stride : 0;
-    for (int c = 0; c < p.channels; ++c)
-      row.offset[c] =
-          static_cast<int32_t>(channel < 0 ? (c + 1 - p.channels) * channel : c * channel);
-  } else {
-    row.step = p.channels;
-    row.samples = p.width * p.channels;
-    for (int c = 0; c < p.channels; ++c) row.offset[c] = c;
-  }
+  const int64_t apart = row.direct ? channel : 1, first = apart < 0 ? p.channels - 1 : 0;
+  row.step = row.direct ? static_cast<int32_t>(distance) : p.channels;
+  row.samples = (p.width - 1) * row.step + static_cast<int32_t>(row.direct ? span : p.channels);
+  row.origin = first * p.channel_stride;
+  for (int c = 0; c < p.channels; ++c) row.offset[c] = static_cast<int32_t>((c - first) * apart);
   return row;
 }
 
@@ -53,61 +44,53 @@ constexpr int32_t kMargin = 32;  // samples beside a row that may be read, but d
 static inline int64_t plane_pitch(int32_t width) { return (width + 31) / 32 * 32 + kMargin; }
 
 struct Workspace {
-  size_t mid;       // uint16 [kBlock, kChunk]
-  size_t rest;      // uint16 or uint32 [kChunk]
-  size_t turned;    // uint16 [4 * width rounded up, kBlock]
-  size_t line;      // uint16 [4 * width], a margin on both sides
-  size_t planes;    // uint16 [4, plane_pitch(width)], a margin on both sides of each
-  size_t pixels;    // float [2, 3 * out_width]
-  size_t gathered;  // sample [taps, kChunk], a ring of rows
-  size_t bytes;
+  uint16_t* mid;     // [kBlock, kChunk]
+  uint32_t* rest;    // uint16 or uint32 [kChunk]
+  uint16_t* turned;  // [4 * width rounded up, kBlock]
+  uint16_t* line;    // [4 * width], a margin on both sides
+  uint16_t* planes;  // [4, plane_pitch(width)], a margin on both sides of each
+  float* pixels;     // [2, 3 * out_width]
+  char* gathered;    // sample [taps, kChunk], a ring of rows
 };
 
-static inline Workspace workspace_of(const PreprocessParams& p, int32_t taps) {
+static inline Workspace workspace_of(const PreprocessParams& p, int32_t taps, Arena<>& arena) {
   const size_t samples = static_cast<size_t>(p.width) * 4;  // the widest direct row
-  Workspace w{};
-  w.rest = round_up(sizeof(uint16_t) * kBlock * kChunk);
-  w.turned = w.rest + round_up(sizeof(uint32_t) * kChunk);
-  w.line = w.turned + round_up(sizeof(uint16_t) * kBlock * (samples + 8));
-  w.planes = w.line + round_up(sizeof(uint16_t) * (samples + 2 * kMargin));
-  w.pixels = w.planes + round_up(sizeof(uint16_t) * (4 * plane_pitch(p.width) + kMargin));
-  w.gathered = w.pixels + round_up(sizeof(float) * 6 * p.out_width);
-  w.bytes = w.gathered + round_up(static_cast<size_t>(taps) * kChunk * p.sample_bytes);
-  return w;
+  return {arena.take<uint16_t>(kBlock * kChunk),
+          arena.take<uint32_t>(kChunk),
+          arena.take<uint16_t>(kBlock * (samples + 8)),
+          arena.take<uint16_t>(samples + 2 * kMargin),
+          arena.take<uint16_t>(4 * plane_pitch(p.width) + kMargin),
+          arena.take<float>(static_cast<size_t>(p.out_width) * 6),
+          arena.take<char>(static_cast<size_t>(taps) * kChunk * p.sample_bytes)};
 }
 
 constexpr int32_t kPositions = 512;         // positions whose distances are summed together
 constexpr int32_t kSums = kPositions + 16;  // and room for one vector more (anomaly_map_cpu.cpp)
 
 struct MapWorkspace {
-  size_t sums;                     // float [3, kSums]
-  size_t distances[kMaxLevels];    // float [height_k, width_k]
-  size_t stretched[kMaxLevels];    // float [height_k, pitch]: columns done, rows not
-  size_t product, product_across;  // float [height, pitch], fusion by product with a blur
-  size_t keys;                     // uint32 [height * width], top_k
-  int32_t pitch;                   // width rounded up to whole vectors
-  size_t bytes;
+  float* sums;                      // [3, kSums]
+  float* distances[kMaxLevels];     // [height_k, width_k]
+  float* stretched[kMaxLevels];     // [height_k, pitch]: columns done, rows not
+  float *product, *product_across;  // [height, pitch], fusion by product with a blur
+  uint32_t* keys;                   // [height * width], top_k
+  int32_t pitch;                    // width rounded up to whole vectors
 };
 
-static inline MapWorkspace map_workspace_of(const AnomalyMapParams& p) {
+static inline MapWorkspace map_workspace_of(const AnomalyMapParams& p, Arena<>& arena) {
   MapWorkspace w{};
   w.pitch = (p.width + 31) / 32 * 32;
-  const size_t row = sizeof(float) * w.pitch;
-  auto take = [&](size_t bytes) {
-    const size_t at = w.bytes;
-    w.bytes += round_up(bytes);
-    return at;
-  };
-  w.sums = take(sizeof(float) * 3 * kSums);
+  const size_t pitch = w.pitch, height = p.height;
+  w.sums = arena.take<float>(3 * kSums);
   for (int32_t k = 0; k < p.levels; ++k) {
-    w.distances[k] = take(sizeof(float) * p.level[k].height * p.level[k].width);
-    w.stretched[k] = take(row * p.level[k].height);
+    const size_t rows = p.level[k].height;
+    w.distances[k] = arena.take<float>(rows * p.level[k].width);
+    w.stretched[k] = arena.take<float>(rows * pitch);
   }
   if (p.fusion == Fusion::product && p.sigma > 0.0) {
-    w.product = take(row * p.height);
-    w.product_across = take(row * p.height);
+    w.product = arena.take<float>(height * pitch);
+    w.product_across = arena.take<float>(height * pitch);
   }
-  if (p.pooling == Pooling::top_k) w.keys = take(sizeof(uint32_t) * p.height * p.width);
+  if (p.pooling == Pooling::top_k) w.keys = arena.take<uint32_t>(height * p.width);
   return w;
 }
 

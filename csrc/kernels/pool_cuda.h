@@ -1,7 +1,7 @@
 // The score of a map on the GPU: part of anomaly_map_cuda.cu.
 //
-// No atomics on floats: the score is the same in every run. Largest pixels are compared as unsigned
-// integers: the bits of floats >= 0 have the order of the floats, and NaN lies above infinity.
+// No atomics on floats: the score is the same in every run. Largest pixels are compared as the keys
+// of top_k, see key_digit() in anomaly_map.h.
 #pragma once
 #include "anomaly_map.h"
 #include "cuda.h"
@@ -41,11 +41,7 @@ __device__ void reduce_block(unsigned largest, double sum, Partial* partial) {
   partial->sum = sum;
 }
 
-// The digits of top_k's radix selection, the highest first: 11, 11 and 10 bits.
-constexpr int kBuckets = 2048;
-__device__ __forceinline__ unsigned digit(unsigned key, int pass) {
-  return pass == 0 ? key >> 21 : pass == 1 ? key >> 10 & 2047u : key & 1023u;
-}
+// The digits before that of `pass`.
 __device__ __forceinline__ unsigned prefix(unsigned key, int pass) {
   return pass == 0 ? 0u : pass == 1 ? key >> 21 : key >> 10;
 }
@@ -54,10 +50,9 @@ struct Bucket {
   int number, above;  // above: keys in the buckets over it
 };
 
-// The bucket with the `wanted`-th key from the top. A thread adds up two buckets; what all threads
-// before it have comes from a scan of the warp and the totals of the warps before. All threads
-// call it.
-__device__ Bucket find_bucket(const int* histogram, int wanted) {
+// The bucket with key number `rank` from the top. A thread adds up two buckets, and gets what all
+// before it have from a scan of the warp and the totals of the warps before. All threads call it.
+__device__ Bucket find_bucket(const int* histogram, int rank) {
   static_assert(kBuckets == 2 * kPoolThreads);
   __shared__ int totals[kPoolThreads / kWarp];
   __shared__ Bucket found;
@@ -73,11 +68,9 @@ __device__ Bucket find_bucket(const int* histogram, int wanted) {
   __syncthreads();
   for (int w = 0; w < tid / kWarp; ++w) until += totals[w];
   const int above = until - both;
-  if (above < wanted && wanted <= until) {  // of one thread only
-    if (wanted <= above + high)
-      found = {kBuckets - 1 - 2 * tid, above};
-    else
-      found = {kBuckets - 2 - 2 * tid, above + high};
+  if (above < rank && rank <= until) {  // of one thread only
+    const bool is_high = rank <= above + high;
+    found = {kBuckets - (is_high ? 1 : 2) - 2 * tid, is_high ? above : above + high};
   }
   __syncthreads();
   return found;
@@ -93,7 +86,7 @@ __device__ unsigned select_key(const float* map, int pixels, int top) {
 #pragma unroll 4
     for (int i = threadIdx.x; i < pixels; i += kPoolThreads) {
       const unsigned bits = __float_as_uint(__ldg(map + i));
-      if (prefix(bits, pass) == prefix(key, pass)) atomicAdd(&histogram[digit(bits, pass)], 1);
+      if (prefix(bits, pass) == prefix(key, pass)) atomicAdd(&histogram[key_digit(bits, pass)], 1);
     }
     __syncthreads();
     const Bucket bucket = find_bucket(histogram, top);

@@ -1,22 +1,16 @@
 // What the CPU and the CUDA implementation of preprocess share on the host: weights and sizes.
 #include "preprocess.h"
 
+#include <algorithm>
+#include <cmath>
+
 #include "layout.h"
 
 namespace edgead {
-namespace {
-
-double support_of(int32_t in, int32_t out) {
-  double scale = static_cast<double>(in) / out;
-  return scale > 1.0 ? scale : 1.0;
-}
-
-}  // namespace
 
 int32_t preprocess_taps(int32_t in, int32_t out) {
-  double widest = 2.0 * support_of(in, out) + 2.0;
-  int32_t taps = widest < in ? static_cast<int32_t>(widest) : in;
-  return (taps + 3) / 4 * 4;
+  const double widest = 2.0 * std::max(1.0, static_cast<double>(in) / out) + 2.0;
+  return (static_cast<int32_t>(std::min<double>(widest, in)) + 3) / 4 * 4;
 }
 
 // Compiled without contraction (see CMakeLists.txt): edgead/reference.py does the same operations
@@ -24,17 +18,15 @@ int32_t preprocess_taps(int32_t in, int32_t out) {
 PreprocessAxis preprocess_axis(int32_t in, int32_t out, int32_t* start, int32_t* count,
                                uint16_t* weight) {
   const int32_t taps = preprocess_taps(in, out);
-  const double scale = static_cast<double>(in) / out, support = support_of(in, out);
+  const double scale = static_cast<double>(in) / out, support = std::max(1.0, scale);
   const double one = 1 << kWeightBits;
   for (int32_t i = 0; i < out; ++i) {
     const double center = (i + 0.5) * scale;
     const double low = center - support + 0.5, high = center + support + 0.5;
-    const int32_t first = low > 0.0 ? static_cast<int32_t>(low) : 0;
-    const int32_t last = high < in ? static_cast<int32_t>(high) : in;
+    const int32_t first = static_cast<int32_t>(std::max(low, 0.0));
+    const int32_t last = static_cast<int32_t>(std::min<double>(high, in));
     auto tent = [&](int32_t j) {
-      double distance = (j + 0.5 - center) / support;
-      double height = 1.0 - (distance < 0.0 ? -distance : distance);
-      return height > 0.0 ? height : 0.0;
+      return std::max(0.0, 1.0 - std::abs((j + 0.5 - center) / support));
     };
     double total = 0.0, sum = 0.0;
     for (int32_t j = first; j < last; ++j) total += tent(j);
@@ -59,7 +51,9 @@ PreprocessAxis preprocess_axis(int32_t in, int32_t out, int32_t* start, int32_t*
 }
 
 size_t preprocess_workspace_bytes(const PreprocessParams& params) {
-  return workspace_of(params, preprocess_taps(params.height, params.out_height)).bytes;
+  Arena<> arena{nullptr};
+  workspace_of(params, preprocess_taps(params.height, params.out_height), arena);
+  return arena.used;
 }
 
 }  // namespace edgead

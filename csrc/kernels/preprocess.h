@@ -1,5 +1,5 @@
-// preprocess: a camera frame becomes the network's image, in one pass and with a result that is
-// fixed bit by bit. CPU, CUDA and edgead/reference.py agree exactly.
+// preprocess: a camera frame becomes the network's image, in one pass; CPU, CUDA and
+// edgead/reference.py agree bit for bit.
 //
 //   frame [height, width, channels] uint8|uint16, any strides
 //   ->  image [3, out_height, out_width] (nchw) | [out_height, out_width, 3] (nhwc), R G B,
@@ -11,16 +11,14 @@
 // starts a thread or checks an argument: the entry point (edgead/preprocess.py) has done that.
 // Threads: one workspace per thread; params and axes can be shared.
 //
-// The filter is a half-pixel triangle, widened by in/out when shrinking (antialias), separable,
-// vertical first, in fixed point:
+// The filter is a half-pixel triangle, widened by in/out when shrinking, as Pillow's BILINEAR and
+// torch's interpolate(antialias=True) have it, separable, vertical first, in fixed point:
 //   weights   float64, normalised, rounded to Q14 so that each set sums to exactly 16384
 //   vertical  acc = sum weight * sample
 //             mid = (acc + 2^5) >> 6 (uint8 frames: sample * 256) | (acc + 2^13) >> 14 (uint16)
 //   horizontal acc = sum weight * mid                                         (< 2^30)
 //   image     = float32(acc) * scale[c] + bias[c]          (two roundings: no fused multiply-add)
 //   float16   = image rounded once more, to nearest even
-// Source: the widened triangle is what Pillow's BILINEAR and torch's interpolate(antialias=True)
-// use.
 #pragma once
 #include "common.h"
 

@@ -8,6 +8,8 @@
 // Traffic: the frame once, and again, from the cache, the rows and columns that neighbouring tiles
 // share; the image once. Larger tiles would share less and leave fewer blocks: 8 rows are 256
 // blocks for an image of 256 x 256. tests/cuda_on_cpu/traffic.py counts it.
+#include <type_traits>
+
 #include "cuda.h"
 #include "preprocess.h"
 
@@ -18,17 +20,6 @@ constexpr int kTileWidth = 32, kTileHeight = 8, kThreads = kTileWidth * kTileHei
 constexpr int kVector = 4;                    // samples of a load
 constexpr int kSamples = kThreads * kVector;  // of a row of the frame in shared memory
 constexpr int kInputRows = 32;                // rows whose weights are in shared memory
-
-template <class Sample>
-struct Vector;
-template <>
-struct Vector<uint8_t> {
-  using type = uchar4;
-};
-template <>
-struct Vector<uint16_t> {
-  using type = ushort4;
-};
 
 // Samples are numbered along a row of the frame: pixel * channels + channel.
 template <class Sample, int kChannels>
@@ -44,7 +35,7 @@ struct Tile {
     const char* row = frame + y * p.row_stride;
     const int end = p.width * kChannels;
     if (vectors && at + kVector <= end) {
-      using Four = typename Vector<Sample>::type;
+      using Four = std::conditional_t<sizeof(Sample) == 1, uchar4, ushort4>;
       const Four v = __ldg(reinterpret_cast<const Four*>(row + at * (int)sizeof(Sample)));
       sample[0] = v.x, sample[1] = v.y, sample[2] = v.z, sample[3] = v.w;
       return;
@@ -186,18 +177,17 @@ auto kernel_of(const PreprocessParams& p) {
 
 int preprocess_cuda(const PreprocessParams& params, const PreprocessAxis& vertical,
                     const PreprocessAxis& horizontal, const void* frame, void* image,
-                    void* stream_) {
-  const cudaStream_t stream = static_cast<cudaStream_t>(stream_);
+                    void* stream) {
   const dim3 grid((params.out_width - 1) / kTileWidth + 1,
                   (params.out_height - 1) / kTileHeight + 1);
-  const bool vectors = can_load_vectors(params, frame);
-  const auto* bytes = static_cast<const char*>(frame);
+  auto run = [&](auto kernel, auto* to) {
+    launch(kernel, grid, dim3(kThreads), static_cast<cudaStream_t>(stream), params, vertical,
+           horizontal, static_cast<const char*>(frame), can_load_vectors(params, frame), to);
+  };
   if (params.type == Type::float32)
-    launch(kernel_of<float>(params), grid, dim3(kThreads), stream, params, vertical, horizontal,
-           bytes, vectors, static_cast<float*>(image));
+    run(kernel_of<float>(params), static_cast<float*>(image));
   else
-    launch(kernel_of<uint16_t>(params), grid, dim3(kThreads), stream, params, vertical, horizontal,
-           bytes, vectors, static_cast<uint16_t*>(image));
+    run(kernel_of<uint16_t>(params), static_cast<uint16_t*>(image));
   return static_cast<int>(cudaGetLastError());
 }
 

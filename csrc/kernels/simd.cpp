@@ -4,40 +4,30 @@
 #endif
 
 #include <cstring>
+#include <type_traits>
 
 #include "kernels.h"
 
 namespace edgead {
 
-#define EDGEAD_DECLARE(set)                                                                      \
-  void preprocess_##set(const PreprocessParams&, const PreprocessAxis&, const PreprocessAxis&,   \
-                        const void*, void*, void*);                                              \
-  void anomaly_map_##set(const AnomalyMapPlan&, const void* const*, const void* const*, int32_t, \
-                         float*, float*, void*);
+// Widest first; the last one runs everywhere.
 #ifdef EDGEAD_X86
-EDGEAD_DECLARE(avx512)
-EDGEAD_DECLARE(avx2)
-EDGEAD_DECLARE(baseline)
+#define EDGEAD_SETS(X) X(avx512) X(avx2) X(baseline)
 #elif defined(EDGEAD_ARM)
-EDGEAD_DECLARE(neon)
+#define EDGEAD_SETS(X) X(neon)
 #else
-EDGEAD_DECLARE(baseline)
+#define EDGEAD_SETS(X) X(baseline)
 #endif
+
+#define EDGEAD_DECLARE(set)                              \
+  std::remove_pointer_t<PreprocessCpu> preprocess_##set; \
+  std::remove_pointer_t<AnomalyMapCpu> anomaly_map_##set;
+EDGEAD_SETS(EDGEAD_DECLARE)
 
 namespace {
 
-// Widest first; the last one runs everywhere.
-const Kernels kSets[] = {
-#ifdef EDGEAD_X86
-    {"avx512", preprocess_avx512, anomaly_map_avx512},
-    {"avx2", preprocess_avx2, anomaly_map_avx2},
-    {"baseline", preprocess_baseline, anomaly_map_baseline},
-#elif defined(EDGEAD_ARM)
-    {"neon", preprocess_neon, anomaly_map_neon},
-#else
-    {"baseline", preprocess_baseline, anomaly_map_baseline},
-#endif
-};
+#define EDGEAD_ROW(set) {#set, preprocess_##set, anomaly_map_##set},
+const Kernels kSets[] = {EDGEAD_SETS(EDGEAD_ROW)};
 
 #ifdef EDGEAD_X86
 // Clang before 18 and GCC before 11 do not know "f16c" below.

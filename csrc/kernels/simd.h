@@ -67,8 +67,7 @@ inline U32 widen(const uint16_t* from) {
 #endif
 }
 
-// kLanes values of float32 or float16 as float32. (Intrinsics: no compiler makes the conversion of
-// F16C from vectors of its own.)
+// kLanes values of float32 or float16 as float32. (Intrinsics: compilers do not find F16C.)
 inline F32 load_floats(const float* from) { return load<F32>(from); }
 inline F32 load_floats(const uint16_t* from) {
 #if EDGEAD_LANES == 16 && defined(__AVX512F__)
@@ -92,8 +91,7 @@ inline F32 load_floats(const uint16_t* from) {
 inline float float_of(float value) { return value; }
 inline float float_of(uint16_t half) { return float_from_half(half); }
 
-// to[i] = from[i], as float32 or rounded to float16. (maskz: GCC 12 warns of its own header
-// otherwise.)
+// to[i] = from[i], as float32 or rounded to float16. (maskz: without it GCC 12 warns.)
 inline void put(const float* from, int32_t n, float* to) {
   std::memcpy(to, from, sizeof(float) * n);
 }
@@ -114,12 +112,12 @@ inline void put(const float* from, int32_t n, uint16_t* to) {
 
 inline U16 all_lanes(uint16_t value) { return U16{} + value; }
 
-// Two values in turns in all lanes.
+// A pair of values in turns in all lanes.
 template <class V, class T>
-inline V load_twins(const T* from) {
-  uint32_t twins;
-  std::memcpy(&twins, from, sizeof twins);
-  return reinterpret_cast<V>(U32{} + twins);
+inline V load_pairs(const T* from) {
+  uint32_t pair;
+  std::memcpy(&pair, from, sizeof pair);
+  return reinterpret_cast<V>(U32{} + pair);
 }
 
 // Per pair of neighbours a[2 i] * b[2 i] + a[2 i + 1] * b[2 i + 1]. (Intrinsics: GCC 12 finds the
@@ -139,9 +137,8 @@ inline I32 dot_pairs(I16 a, I16 b) {
 
 #if EDGEAD_LANES == 8 && defined(__AVX2__)
 // sum += a * (low byte of weight) + b * (high byte), per sample, where each such sum of two fits in
-// 15 bits and the bytes of weight are below 128. The lanes of the sums are in an order of their own
-// until put_in_order(). (Intrinsics: no other way to that instruction, which makes preprocess of a
-// 1920x1080 frame 1.3 times as fast with AVX2; with AVX-512 it gains nothing.)
+// 15 bits and the bytes of weight are below 128. The lanes are in order after put_in_order(). (This
+// instruction makes preprocess of a 1920x1080 frame 1.3 times as fast with AVX2, not with AVX-512.)
 #define EDGEAD_BYTE_PAIRS
 inline void add_byte_pairs(U8 a, U8 b, U16 weight, U16 sum[2]) {
   const __m256i x = (__m256i)a, y = (__m256i)b, w = (__m256i)weight;
@@ -210,8 +207,7 @@ inline F32 only(F32 v, I32 mask) { return reinterpret_cast<F32>(reinterpret_cast
   EDGEAD_SHUFFLE(mask, a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)
 #endif
 
-// Transposes a square tile. Taking rows i and i + n / 2 in turns log2(n) times moves the row's
-// number into the lanes.
+// Transposes a square tile: rows i and i + n / 2 in turns log2(n) times moves the row to the lanes.
 inline void transpose(F32 a[kLanes]) {
   EDGEAD_UNROLL
   for (int n = 1; n < kLanes; n *= 2) {

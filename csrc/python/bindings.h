@@ -1,4 +1,5 @@
-// What edgead._cpu and edgead.nvidia._cuda share: the arguments of edgead/anomaly_map.py as a plan.
+// What edgead._cpu and edgead.nvidia._cuda share: the arguments of edgead/preprocess.py and
+// edgead/anomaly_map.py as the structs of the kernels.
 #pragma once
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
@@ -8,8 +9,39 @@
 #include <vector>
 
 #include "anomaly_map.h"
+#include "preprocess.h"
 
 namespace edgead {
+
+// One axis of preprocess, and its tables in host memory.
+struct HostAxis {
+  HostAxis(int32_t in, int32_t out)
+      : start(out), count(out), weight(static_cast<size_t>(out) * preprocess_taps(in, out)) {
+    axis = preprocess_axis(in, out, start.data(), count.data(), weight.data());
+  }
+  std::vector<int32_t> start, count;
+  std::vector<uint16_t> weight;
+  PreprocessAxis axis;
+};
+
+// given: shape, strides, sample_bytes, size, order, scale, bias, type, layout (both as numbers).
+inline PreprocessParams preprocess_params_of(const pybind11::kwargs& given) {
+  const auto shape = given["shape"].cast<std::array<int32_t, 3>>();
+  const auto strides = given["strides"].cast<std::array<int64_t, 3>>();
+  const auto size = given["size"].cast<std::array<int32_t, 2>>();
+  const auto order = given["order"].cast<std::array<int32_t, 3>>();
+  const auto scale = given["scale"].cast<std::array<float, 3>>();
+  const auto bias = given["bias"].cast<std::array<float, 3>>();
+  PreprocessParams p{};
+  p.height = shape[0], p.width = shape[1], p.channels = shape[2];
+  p.sample_bytes = given["sample_bytes"].cast<int32_t>();
+  p.row_stride = strides[0], p.pixel_stride = strides[1], p.channel_stride = strides[2];
+  p.out_height = size[0], p.out_width = size[1];
+  for (int c = 0; c < 3; ++c) p.order[c] = order[c], p.scale[c] = scale[c], p.bias[c] = bias[c];
+  p.type = static_cast<Type>(given["type"].cast<int32_t>());
+  p.layout = static_cast<Layout>(given["layout"].cast<int32_t>());
+  return p;
+}
 
 // given: shapes, weights, size, distance, fusion, pooling, top_count, align_corners, sigma, type,
 // layout (the enumerations as numbers), roi (uint8 [height, width], C-contiguous, or None).
@@ -35,9 +67,9 @@ inline AnomalyMapParams params_of(const pybind11::kwargs& given) {
   return p;
 }
 
-// `memory` on the host, of anomaly_map_plan_bytes(p).
-inline AnomalyMapPlan plan_of(const AnomalyMapParams& p, const pybind11::kwargs& given,
-                              void* memory) {
+// `memory` on the host, of anomaly_map_plan_bytes().
+inline AnomalyMapPlan plan_of(const pybind11::kwargs& given, void* memory) {
+  const AnomalyMapParams p = params_of(given);
   if (!p.has_roi) return anomaly_map_plan(p, nullptr, memory);
   const auto roi = given["roi"].cast<pybind11::array_t<uint8_t, pybind11::array::c_style>>();
   return anomaly_map_plan(p, roi.data(), memory);

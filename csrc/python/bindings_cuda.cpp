@@ -4,7 +4,6 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
-#include <array>
 #include <string>
 #include <utility>
 #include <vector>
@@ -12,7 +11,6 @@
 #include "anomaly_map.h"
 #include "bindings.h"
 #include "graph_cuda.h"
-#include "preprocess.h"
 
 namespace py = pybind11;
 
@@ -32,52 +30,23 @@ std::pair<int, std::string> status() {
   return {0, properties.name};
 }
 
-template <class T>
-Buffer uploaded(const std::vector<T>& from) {
-  return Buffer(from.data(), sizeof(T) * from.size());
-}
-
 struct Axis {
-  Axis(int32_t in, int32_t out) : Axis(in, out, Host(in, out)) {}
+  explicit Axis(const HostAxis& host)
+      : start(host.start), count(host.count), weight(host.weight), axis(host.axis) {
+    axis.start = static_cast<const int32_t*>(start.data());
+    axis.count = static_cast<const int32_t*>(count.data());
+    axis.weight = static_cast<const uint16_t*>(weight.data());
+  }
   Buffer start, count, weight;
   PreprocessAxis axis;
-
- private:
-  struct Host {
-    Host(int32_t in, int32_t out)
-        : start(out), count(out), weight(static_cast<size_t>(out) * preprocess_taps(in, out)) {
-      axis = preprocess_axis(in, out, start.data(), count.data(), weight.data());
-    }
-    std::vector<int32_t> start, count;
-    std::vector<uint16_t> weight;
-    PreprocessAxis axis;
-  };
-  Axis(int32_t in, int32_t out, const Host& host)
-      : start(uploaded(host.start)),
-        count(uploaded(host.count)),
-        weight(uploaded(host.weight)),
-        axis{in,
-             out,
-             host.axis.taps,
-             static_cast<const int32_t*>(start.data()),
-             static_cast<const int32_t*>(count.data()),
-             static_cast<const uint16_t*>(weight.data())} {}
 };
 
 class Preprocess {
  public:
-  Preprocess(std::array<int32_t, 3> shape, std::array<int64_t, 3> strides, int32_t sample_bytes,
-             std::array<int32_t, 2> size, std::array<int32_t, 3> order, std::array<float, 3> scale,
-             std::array<float, 3> bias, int32_t type, int32_t layout)
-      : vertical_(shape[0], size[0]), horizontal_(shape[1], size[1]) {
-    p_.height = shape[0], p_.width = shape[1], p_.channels = shape[2];
-    p_.sample_bytes = sample_bytes;
-    p_.row_stride = strides[0], p_.pixel_stride = strides[1], p_.channel_stride = strides[2];
-    p_.out_height = size[0], p_.out_width = size[1];
-    for (int c = 0; c < 3; ++c)
-      p_.order[c] = order[c], p_.scale[c] = scale[c], p_.bias[c] = bias[c];
-    p_.type = static_cast<Type>(type), p_.layout = static_cast<Layout>(layout);
-  }
+  explicit Preprocess(const py::kwargs& given)
+      : p_(preprocess_params_of(given)),
+        vertical_(HostAxis(p_.height, p_.out_height)),
+        horizontal_(HostAxis(p_.width, p_.out_width)) {}
 
   void run(uintptr_t frame, uintptr_t image, uintptr_t stream) const {
     check(preprocess_cuda(p_, vertical_.axis, horizontal_.axis,
@@ -86,15 +55,22 @@ class Preprocess {
   }
 
  private:
+  PreprocessParams p_;
   Axis vertical_, horizontal_;
-  PreprocessParams p_{};
 };
 
 class AnomalyMap {
  public:
-  // given: as params_of wants it, and batch.
+  // given: as params_of needs it, and batch.
   explicit AnomalyMap(const py::kwargs& given)
-      : AnomalyMap(params_of(given), given, given["batch"].cast<int32_t>()) {}
+      : batch_(given["batch"].cast<int32_t>()),
+        memory_(anomaly_map_plan_bytes(params_of(given))),
+        workspace_(anomaly_map_cuda_workspace_bytes(params_of(given), batch_)) {
+    std::vector<char> host(anomaly_map_plan_bytes(params_of(given)));
+    plan_ = plan_of(given, host.data());
+    memory_.fill(host.data(), host.size());
+    plan_ = anomaly_map_plan_moved(plan_, memory_.data());
+  }
 
   void run(const std::vector<std::pair<uintptr_t, uintptr_t>>& pairs, uintptr_t map,
            uintptr_t score, uintptr_t stream) const {
@@ -109,16 +85,6 @@ class AnomalyMap {
   }
 
  private:
-  AnomalyMap(const AnomalyMapParams& p, const py::kwargs& given, int32_t batch)
-      : batch_(batch),
-        memory_(anomaly_map_plan_bytes(p)),
-        workspace_(anomaly_map_cuda_workspace_bytes(p, batch)) {
-    std::vector<char> host(anomaly_map_plan_bytes(p));
-    const AnomalyMapPlan plan = plan_of(p, given, host.data());
-    memory_.fill(host.data(), host.size());
-    plan_ = anomaly_map_plan_moved(plan, host.data(), memory_.data());
-  }
-
   int32_t batch_;
   Buffer memory_, workspace_;
   AnomalyMapPlan plan_{};
@@ -136,11 +102,7 @@ PYBIND11_MODULE(_cuda, m) {
   m.def("device_of", &device_of, "Number of the device whose memory it is; -1: of none.",
         py::arg("address"));
   py::class_<Preprocess>(m, "Preprocess")
-      .def(py::init<std::array<int32_t, 3>, std::array<int64_t, 3>, int32_t, std::array<int32_t, 2>,
-                    std::array<int32_t, 3>, std::array<float, 3>, std::array<float, 3>, int32_t,
-                    int32_t>(),
-           py::arg("shape"), py::arg("strides"), py::arg("sample_bytes"), py::arg("size"),
-           py::arg("order"), py::arg("scale"), py::arg("bias"), py::arg("type"), py::arg("layout"))
+      .def(py::init<const py::kwargs&>())
       .def("run", &Preprocess::run, py::arg("frame"), py::arg("image"), py::arg("stream"));
   py::class_<AnomalyMap>(m, "AnomalyMap")
       .def(py::init<const py::kwargs&>())

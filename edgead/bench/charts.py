@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from xml.etree.ElementTree import Element, SubElement, tostring
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from edgead.bench.samples import PERCENTILES
 from edgead.cli.console import count
@@ -37,17 +37,13 @@ class Axis:
     def bins(self, values: ArrayLike, number: int) -> list[tuple[float, float, float, float, int]]:
         """Those of `number` bins of equal width in pixels that hold some of `values`.
 
-        Returns: for each its left end and width in pixels, its least and largest value, its count.
+        Returns:
+            For each its left end and width in pixels, its least and largest value, its count.
         """
         edges = (np.geomspace if self.logarithmic else np.linspace)(self.low, self.high, number + 1)
         width = abs(self.end - self.start) / number
-        return [
-            (self.at(low), width, low, high, int(count))
-            for low, high, count in zip(
-                edges[:-1], edges[1:], np.histogram(values, edges)[0], strict=True
-            )
-            if count
-        ]
+        bins = zip(edges[:-1], edges[1:], np.histogram(values, edges)[0], strict=True)
+        return [(self.at(low), width, low, high, int(n)) for low, high, n in bins if n]
 
     def ticks(self) -> list[float]:
         """At most MOST_TICKS round numbers on the axis, at least two."""
@@ -64,8 +60,8 @@ class Axis:
         rough = (high - low) / 6
         power = 10.0 ** math.floor(math.log10(rough))
         step = power * next(m for m in (1, 2, 5, 10) if m * power >= rough)
-        found = [step * k for k in range(math.ceil(low / step), math.floor(high / step) + 1)]
-        return [tick for tick in found if low <= tick <= high]  # a product may round beyond an end
+        numbers = range(math.ceil(low / step), math.floor(high / step) + 1)
+        return [min(max(step * k, low), high) for k in numbers]  # step * k is rounded
 
 
 class Chart:
@@ -119,8 +115,7 @@ class Chart:
 
 def _milliseconds(values: Iterable[float], start: float, end: float) -> Axis:
     """A logarithmic axis with a twentieth of room at both ends; equal samples get one, too."""
-    low, high = min(values), max(values)
-    return Axis(low / 1.05, high * 1.05, start, end, logarithmic=True)
+    return Axis(min(values) / 1.05, max(values) * 1.05, start, end, logarithmic=True)
 
 
 def histogram(samples: Sequence[float], title: str) -> Chart:
@@ -187,7 +182,12 @@ def timeline(
     chart.grid_y(axis, LEFT, WIDTH - RIGHT)
     last = max(int(numbers.max()), 1)
     columns = np.rint(numbers / last * (WIDTH - LEFT - RIGHT)).astype(np.int64)
-    chart.add("path", "samples", d="".join(_strokes(columns, values, axis)))
+    strokes = []  # a vertical one for each column; a single sample is a dot by its round ends
+    for column in np.unique(columns):
+        inside = values[columns == column]
+        low, high = axis.at(float(inside.min())), axis.at(float(inside.max()))
+        strokes.append(f"M{LEFT + column} {low:.1f}V{high:.1f}")
+    chart.add("path", "samples", d="".join(strokes))
     if limit is not None:
         y = axis.at(limit)
         chart.line(LEFT, y, WIDTH - RIGHT, y, "limit")
@@ -196,11 +196,3 @@ def timeline(
     chart.text(WIDTH - RIGHT, bottom + ROW + 2, f"{unit} {last}", anchor="end")
     chart.text(LEFT, bottom + 5 + 2 * ROW, "ms (log axis)")
     return chart
-
-
-def _strokes(columns: NDArray[np.int64], values: NDArray[np.float64], axis: Axis) -> Iterator[str]:
-    """A vertical stroke for each column of pixels; a single sample is a dot by its round ends."""
-    for column in np.unique(columns):
-        inside = values[columns == column]
-        low, high = axis.at(float(inside.min())), axis.at(float(inside.max()))
-        yield f"M{LEFT + column} {low:.1f}V{high:.1f}"

@@ -5,9 +5,11 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Sequence
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Any
 
 from numpy.typing import NDArray
+
+from edgead.result import Result
 
 Frame = NDArray[Any]
 Series = dict[str, "array[float]"]
@@ -15,14 +17,7 @@ Series = dict[str, "array[float]"]
 
 END_TO_END = "end_to_end"
 
-
-class Timed(Protocol):
-    """What a score says about itself; an ``edgead.Result``."""
-
-    timings_ms: dict[str, float]
-
-
-Call = Callable[[Frame], Timed]
+Call = Callable[[Frame], Result]
 """Scores a frame."""
 
 
@@ -35,7 +30,14 @@ def closed_loop(
 ) -> list[Series]:
     """Let every call score the same frame in each turn, as long as ``goes_on(turn)``.
 
-    ``clock`` gives seconds. Returns a series for each of ``calls``, sample i of all from turn i.
+    Args:
+        calls: what is measured
+        frames: taken in order, again and again
+        goes_on: asked before each turn, from 0
+        clock: gives seconds
+
+    Returns:
+        A series for each of ``calls``, sample i of all from turn i.
     """
     found: list[Series] = [{END_TO_END: array("d")} for _ in calls]
     turn = 0
@@ -47,8 +49,8 @@ def closed_loop(
             started = clock()
             result = calls[index](frame)
             found[index][END_TO_END].append(1e3 * (clock() - started))
-            for stage, spent in result.timings_ms.items():
-                found[index].setdefault(stage, array("d")).append(spent)
+            for stage, spent_ms in result.timings_ms.items():
+                found[index].setdefault(stage, array("d")).append(spent_ms)
         turn += 1
     return found
 
@@ -60,9 +62,7 @@ def scopes(series: Series) -> dict[str, list[float]]:
     copies      the graph and the copies to the device and back
     end_to_end  from the frame in the caller's memory to the Result
     """
-    network = series["engine"]
-    found = {"network": list(network)}
+    found = {"network": list(series["engine"])}
     if "copy" in series:
-        found["copies"] = [a + b for a, b in zip(network, series["copy"], strict=True)]
-    found[END_TO_END] = list(series[END_TO_END])
-    return found
+        found["copies"] = [a + b for a, b in zip(series["engine"], series["copy"], strict=True)]
+    return {**found, END_TO_END: list(series[END_TO_END])}

@@ -6,14 +6,12 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from time import perf_counter
 
 from edgead.errors import DeviceError
 
-LONGEST_S = 600.0
-"""Of a cold start; a slow one takes seconds, the files of an engine being there already."""
+LONGEST_S = 600.0  # of a cold start; a slow one takes seconds, since an engine's files are there
 
 
 def cold_start(arguments: Sequence[str], *, python: str = sys.executable) -> float:
@@ -22,49 +20,37 @@ def cold_start(arguments: Sequence[str], *, python: str = sys.executable) -> flo
     Counts the interpreter, the imports, opening and qualifying the bundle, reading one image and
     scoring it. The files are in the system's cache, since the bundle was opened before.
 
-    Errors: DeviceError when that process fails, or gives no verdict within LONGEST_S.
+    Args:
+        arguments: of ``first_verdict``
+        python: the interpreter
+
+    Raises:
+        DeviceError: that process fails, or gives no verdict within LONGEST_S.
     """
     command = [python, "-m", "edgead.bench.first_verdict", *arguments]
-    # No pipe: nobody reads it before the verdict, and a full pipe would stop the process.
+    # No pipe for stderr: it is read after the verdict only, and a full pipe would stop the process.
     with tempfile.TemporaryFile("w+", errors="replace") as complaints:
         started = perf_counter()
         with subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=complaints, text=True
         ) as process:
             assert process.stdout is not None  # asked for above
-            with _patience(process) as late:
-                line = process.stdout.readline()
-                spent = 1e3 * (perf_counter() - started)
-                process.communicate()
+            timer = threading.Timer(LONGEST_S, process.kill)
+            timer.daemon = True
+            timer.start()
+            line = process.stdout.readline()
+            spent_s = perf_counter() - started
+            process.communicate()
+            timer.cancel()
+            late = perf_counter() - started >= LONGEST_S
         complaints.seek(0)
         last = (complaints.read().strip().splitlines() or ["it said nothing"])[-1]
-    if late.is_set():
+    if line.startswith("verdict") and process.returncode == 0:
+        return 1e3 * spent_s
+    what = f"failed with exit code {process.returncode}"
+    if late:
         what = "did not end after its verdict" if line.startswith("verdict") else "gave no verdict"
-        raise DeviceError(
-            f"the process of the cold start {what} within {LONGEST_S:g} s and was killed: "
-            f"{last}; --cold-starts 0 leaves it out"
-        )
-    if process.returncode != 0 or not line.startswith("verdict"):
-        raise DeviceError(
-            f"the process of the cold start failed with exit code {process.returncode}: {last}; "
-            f"--cold-starts 0 leaves it out"
-        )
-    return spent
-
-
-@contextmanager
-def _patience(process: subprocess.Popen[str]) -> Iterator[threading.Event]:
-    """Kill ``process`` after LONGEST_S; the event says whether that was done."""
-    late = threading.Event()
-
-    def give_up() -> None:
-        late.set()
-        process.kill()
-
-    timer = threading.Timer(LONGEST_S, give_up)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield late
-    finally:
-        timer.cancel()
+        what += f" within {LONGEST_S:g} s and was killed"
+    raise DeviceError(
+        f"the process of the cold start {what}: {last}; --cold-starts 0 leaves it out"
+    )

@@ -11,7 +11,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from edgead.cli.main import Parser, guard, version
+from edgead.cli.main import Parser, guard
+from edgead.cli.options import COLOR, add
+from edgead.installation import __version__
 
 EXAMPLE = """\
 example:
@@ -23,13 +25,12 @@ example:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run ``edgead-bench``.
+    """Run ``edgead-bench`` and return its exit code.
 
-    :param argv: the arguments; those of the process when None
-    :returns: the exit code
+    Args:
+        argv: the arguments; None for those of the process
     """
-    words = list(sys.argv[1:] if argv is None else argv)
-    return guard(lambda: _run(words))
+    return guard(lambda: _run(list(sys.argv[1:] if argv is None else argv)))
 
 
 def _run(words: list[str]) -> int:
@@ -40,106 +41,54 @@ def _run(words: list[str]) -> int:
 
 
 def _parser() -> Parser:
-    parser = Parser(
-        prog="edgead-bench",
-        description=(__doc__ or "").strip(),
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--version", action="version", version=f"edgead {version()}")
-    parser.add_argument(
-        "bundles", metavar="NAME.edgead", nargs="+", help="bundles, measured side by side"
-    )
-    parser.add_argument(
-        "--images",
-        metavar="IMAGE",
-        nargs="+",
-        default=[],
-        help="image files or folders of them (default: the first bundle's golden frames)",
-    )
-    _add_loops(parser)
-    _add_engine(parser)
-    _add_results(parser)
+    parser = Parser("edgead-bench", __doc__ or "", EXAMPLE)
+    parser.add_argument("--version", action="version", version=f"edgead {__version__}")
+    add(parser, "bundles NAME.edgead", "bundles, measured side by side", nargs="+")
+    text = "image files or folders of them (default: the first bundle's golden frames)"
+    add(parser, "--images IMAGE", text, nargs="+", default=[])
+    _add_loops(parser.add_argument_group("what is measured"))
+    _add_engine(parser.add_argument_group("on what"))
+    _add_results(parser.add_argument_group("what comes of it"))
     return parser
 
 
-def _add_loops(parser: Parser) -> None:
-    group = parser.add_argument_group("what is measured")
-    group.add_argument(
-        "--repeats", metavar="N", type=int, default=1000, help="turns (default: %(default)s)"
-    )
-    group.add_argument(
-        "--minutes", metavar="M", type=float, help="a sustained run of M minutes, per loop"
-    )
-    group.add_argument("--hz", metavar="H", type=float, help="also open loop, H frames per second")
-    group.add_argument(
-        "--warm-up",
-        metavar="N",
-        type=int,
-        default=20,
-        help="calls of each bundle before the first sample (default: %(default)s)",
-    )
-    group.add_argument(
-        "--cold-starts",
-        metavar="N",
-        type=int,
-        default=3,
-        help="fresh processes, each timed to its first verdict (default: %(default)s)",
-    )
+def _add_loops(group: argparse._ArgumentGroup) -> None:
+    add(group, "--repeats N", "turns (default: %(default)s)", int, default=1000)
+    add(group, "--minutes M", "a sustained run of M minutes, per loop", float)
+    add(group, "--hz H", "also open loop, H frames per second", float)
+    text = "calls of each bundle before the first sample (default: %(default)s)"
+    add(group, "--warm-up N", text, int, default=20)
+    text = "fresh processes, each timed to its first verdict (default: %(default)s)"
+    add(group, "--cold-starts N", text, int, default=3)
 
 
-def _add_engine(parser: Parser) -> None:
-    group = parser.add_argument_group("on what")
-    group.add_argument(
-        "--device",
-        action="append",
-        help="auto, cpu or cuda[:N]; may be given again, to measure side by side (default: auto)",
-    )
-    group.add_argument(
-        "--precision",
-        metavar="NAME",
-        action="append",
-        help="float32, float16, bfloat16 or int8; may be given again (default: the device's own)",
-    )
-    group.add_argument(
-        "--threads",
-        metavar="N",
-        type=int,
-        action="append",
-        help="threads of the engine; may be given again (default: the engine's choice)",
-    )
-    group.add_argument(
-        "--color", choices=("bgr", "rgb", "gray"), default="bgr", help="as edgead score"
-    )
+def _add_engine(group: argparse._ArgumentGroup) -> None:
+    text = "auto, cpu or cuda[:N]; may be given again, to measure side by side (default: auto)"
+    add(group, "--device DEVICE", text, action="append")
+    text = "float32, float16, bfloat16 or int8; may be given again (default: the device's own)"
+    add(group, "--precision NAME", text, action="append")
+    text = "threads of the engine; may be given again (default: the engine's choice)"
+    add(group, "--threads N", text, int, action="append")
+    colors = ("bgr", "rgb", "gray")
+    group.add_argument("--color", choices=colors, default=COLOR, help="as edgead score")
 
 
-def _add_results(parser: Parser) -> None:
-    group = parser.add_argument_group("what comes of it")
-    group.add_argument(
-        "--json",
-        nargs="?",
-        const="-",
-        metavar="FILE",
-        help="write all numbers and samples to FILE; without FILE, print one JSON object",
+def _add_results(group: argparse._ArgumentGroup) -> None:
+    text = "write all numbers and samples to FILE; without FILE, print one JSON object"
+    add(group, "--json FILE", text, nargs="?", const="-")
+    add(group, "--csv FILE", "write all samples to FILE")
+    add(group, "--html FILE", "write a page with charts to FILE")
+    add(
+        group,
+        "--compare OLD.json",
+        "exit with 5 when the first bundle became slower, beyond noise, since an older --json",
     )
-    group.add_argument("--csv", metavar="FILE", help="write all samples to FILE")
-    group.add_argument("--html", metavar="FILE", help="write a page with charts to FILE")
-    group.add_argument(
-        "--compare",
-        metavar="OLD.json",
-        help="exit with 5 when the first bundle became slower, beyond noise, since an older --json",
+    add(
+        group,
+        "--budget-ms MS",
+        "exit with 4 when the --percentile is above: of the open loop's latency with --hz, else of "
+        "a frame end to end",
+        float,
     )
-    group.add_argument(
-        "--budget-ms",
-        metavar="MS",
-        type=float,
-        help="exit with 4 when the --percentile is above: of the open loop's latency with --hz, "
-        "else of a frame end to end",
-    )
-    group.add_argument(
-        "--percentile",
-        metavar="P",
-        type=float,
-        default=99.0,
-        help="the percentile that counts (default: %(default)g)",
-    )
+    text = "the percentile that counts (default: %(default)g)"
+    add(group, "--percentile P", text, float, default=99.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +17,8 @@ from edgead.monitoring.percentiles import percentile, rank
 SCHEMA = 1  # of the JSON file
 MARGIN = 0.02  # below, a change is not worth a failed build, however certain it is
 UNLIKE = ("noisy machine", "steal", "drift", "clocks")  # what one run has and the other lacks
-NOTED = {
-    "identity": (
-        "bundle_sha256",
-        "device",
-        "precision",
-        "version",
-        "kernels",
-        "processor",
-        "cores",
-    ),
-    "settings": ("threads", "color", "warm_up", "frames"),
-}
+IDENTITY = ("bundle_sha256", "device", "precision", "version", "kernels", "processor", "cores")
+NOTED = {"identity": IDENTITY, "settings": ("threads", "color", "warm_up", "frames")}
 
 
 @dataclass(frozen=True)
@@ -47,17 +37,12 @@ class Change:
     high: float | None
     verdict: str
 
-    def to_json(self) -> dict[str, Any]:
-        """One element of ``compare.changes``."""
-        return asdict(self)
-
 
 def read_old(path: Path) -> dict[str, Any]:
     """The JSON object that edgead-bench wrote to ``path``.
 
-    Args:
-        path: what --json wrote
-    Raises: InputError: no such file, damaged, of another version, measured in batches.
+    Raises:
+        InputError: no such file, damaged, of another version, measured in batches.
     """
     try:
         found = json.loads(path.read_bytes())

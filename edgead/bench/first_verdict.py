@@ -1,32 +1,27 @@
 """The process of a cold start: opens a bundle, scores one image, prints the verdict.
 
-    python -m edgead.bench.first_verdict BUNDLE IMAGE DEVICE COLOR THREADS PRECISION
+    python -m edgead.bench.first_verdict BUNDLE IMAGE SETTINGS
 
-THREADS is a number or "engine", which leaves the choice to the engine; PRECISION is one of
-``edgead.engine.interface.PRECISIONS`` or "device": the device's own.
+SETTINGS is a JSON object of the arguments of the Detector.
 """
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Sequence
-from pathlib import Path
 
 from edgead.cli.main import guard
 from edgead.detector import Detector
 from edgead.images import read_image
 
 
-def main(arguments: Sequence[str]) -> int:
+def main() -> int:
     """Score one image and print the verdict."""
-    bundle, image, device, color, threads, precision = arguments
-    number = None if threads == "engine" else int(threads)
-    word = None if precision == "device" else precision
-    detector = Detector(bundle, device=device, color=color, threads=number, precision=word)
-    result = detector.score(read_image(Path(image)))
+    bundle, image, settings = sys.argv[1:]
+    result = Detector(bundle, **json.loads(settings)).score(read_image(image))
     print(f"verdict {result!r}", flush=True)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(guard(lambda: main(sys.argv[1:])))
+    sys.exit(guard(main))

@@ -6,12 +6,12 @@ empty. The Jetson's files are read as NVIDIA documents them; that was never run 
 
 from __future__ import annotations
 
+import re
 import threading
 import time
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Any
 
 TICKS = 100  # of /proc/stat per second: USER_HZ, which is 100 on every Linux that edgead serves
 # Orin is 17000000.ga10b on JetPack 5 and 17000000.gpu on 6; Xavier gv11b, TX2 gp10b, Nano gpu.
@@ -41,29 +41,34 @@ class MachineReading:
     mhz: dict[str, float] = field(default_factory=dict)
     power_mode: str | None = None
 
-    def to_json(self) -> dict[str, Any]:
-        """One element of ``machine`` in the JSON file."""
-        return asdict(self)
-
 
 def read_machine(root: Path, at_s: float, cpu_s: float, process: str = "self") -> MachineReading:
-    """Look at the files below ``root`` ("/" but in tests). Changes nothing.
+    """Look at the files below ``root``. Changes nothing.
 
-    ``process``: whose memory it is, a number or "self".
+    Args:
+        root: "/" but in tests
+        at_s, cpu_s: of the MachineReading
+        process: whose memory it is, a number or "self"
     """
-    busy, passed, steal = _processor_times(_text(root / "proc/stat"))
-    load = (_text(root / "proc/loadavg") or "").split()
+    busy_s, machine_s, steal_s = _processor_times(_text(root / "proc/stat"))
+    rss = re.search(r"^VmRSS:\s*(\d+)", _text(root / "proc" / process / "status"), re.MULTILINE)
+    load = _text(root / "proc/loadavg").split()
+    mode = re.search(r"\bpmode:(\S+)", _text(root / "var/lib/nvpmodel/status"))
+    cores = root.glob("sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_cur_freq")
+    gpus = [path for pattern in GPU_CLOCKS for path in root.glob(pattern)]
+    core_mhz = {path.parents[1].name: value / 1e3 for path, value in _numbers(cores)}  # from kHz
+    gpu_mhz = {path.parent.name: value / 1e6 for path, value in _numbers(gpus)}  # from Hz
     return MachineReading(
         at_s=at_s,
         cpu_s=cpu_s,
-        rss_mb=_rss_mb(_text(root / "proc" / process / "status")),
-        machine_busy_s=busy,
-        machine_s=passed,
-        steal_s=steal,
+        rss_mb=int(rss[1]) * 1024 / 1e6 if rss else None,
+        machine_busy_s=busy_s,
+        machine_s=machine_s,
+        steal_s=steal_s,
         load=float(load[0]) if load else None,
         celsius=_temperatures(root),
-        mhz=_clocks(root),
-        power_mode=_power_mode(_text(root / "var/lib/nvpmodel/status")),
+        mhz=core_mhz | gpu_mhz,
+        power_mode=mode[1] if mode else None,
     )
 
 
@@ -83,12 +88,7 @@ class Monitor:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._done.set()
         self._thread.join()
         self._read()
@@ -102,24 +102,25 @@ class Monitor:
         self.readings.append(read_machine(self._root, passed, time.process_time()))
 
 
-def _text(path: Path) -> str | None:
+def _text(path: Path) -> str:
     try:
         return path.read_text(errors="replace")
     except OSError:  # not there, or a sensor that is switched off
-        return None
+        return ""
 
 
-def _rss_mb(status: str | None) -> float | None:
-    for line in (status or "").splitlines():
-        key, _, value = line.partition(":")
-        if key == "VmRSS":
-            return int(value.split()[0]) * 1024 / 1e6
-    return None
+def _numbers(paths: Iterable[Path]) -> Iterable[tuple[Path, float]]:
+    """The files that hold a number, sorted, each with its number."""
+    for path in sorted(paths):
+        try:
+            yield path, float(_text(path))
+        except ValueError:
+            continue
 
 
-def _processor_times(stat: str | None) -> tuple[float | None, float | None, float | None]:
+def _processor_times(stat: str) -> tuple[float | None, float | None, float | None]:
     """(busy, passed, stolen) seconds from the line ``cpu user nice system idle iowait irq …``."""
-    words = (stat or "").split("\n", 1)[0].split()
+    words = stat.split("\n", 1)[0].split()
     if len(words) < 9 or words[0] != "cpu":
         return None, None, None
     # guest and guest_nice, which may follow, are counted in user and nice already.
@@ -131,40 +132,8 @@ def _processor_times(stat: str | None) -> tuple[float | None, float | None, floa
 def _temperatures(root: Path) -> dict[str, float]:
     """Degrees Celsius by the type of the zone; zones of one type are numbered by their folder."""
     found: dict[str, float] = {}
-    for zone in sorted(root.glob("sys/class/thermal/thermal_zone*")):
-        value = _number(zone / "temp")
-        if value is not None:
-            name = (_text(zone / "type") or zone.name).strip()
-            found[f"{name} {zone.name}" if name in found else name] = value / 1e3
+    for path, value in _numbers(root.glob("sys/class/thermal/thermal_zone*/temp")):
+        zone = path.parent
+        name = _text(zone / "type").strip() or zone.name
+        found[f"{name} {zone.name}" if name in found else name] = value / 1e3
     return found
-
-
-def _clocks(root: Path) -> dict[str, float]:
-    """Megahertz of each core ("cpu0", from kilohertz) and of a Jetson's GPU (from hertz)."""
-    found: dict[str, float] = {}
-    for core in sorted(root.glob("sys/devices/system/cpu/cpu[0-9]*")):
-        value = _number(core / "cpufreq/scaling_cur_freq")
-        if value is not None:
-            found[core.name] = value / 1e3
-    for pattern in GPU_CLOCKS:
-        for path in sorted(root.glob(pattern)):
-            value = _number(path)
-            if value is not None:
-                found[path.parent.name] = value / 1e6
-    return found
-
-
-def _number(path: Path) -> float | None:
-    try:
-        return float((_text(path) or "").strip())
-    except ValueError:
-        return None
-
-
-def _power_mode(status: str | None) -> str | None:
-    """The number in ``pmode:0002``, as NVIDIA's nvpmodel leaves it."""
-    for word in (status or "").split():
-        key, _, value = word.partition(":")
-        if key == "pmode":
-            return value
-    return None

@@ -16,41 +16,28 @@ from typing import Any, Protocol
 from edgead.bench.samples import summary
 from edgead.monitoring.percentiles import percentile, rank
 
+LONGEST_SLEEP_S = 0.2  # how long a loop that is asked to stop may take to notice
+
 
 class Clock(Protocol):
-    """Where the time comes from."""
+    """What the loop uses of the module ``time``."""
 
-    def now(self) -> float:
+    def perf_counter(self) -> float:
         """Seconds; never goes back."""
 
-    def sleep(self, seconds: float) -> None:
+    def sleep(self, seconds: float, /) -> None:
         """Wait about so long."""
-
-
-class WallClock:
-    """The machine's own."""
-
-    def now(self) -> float:
-        """Seconds of ``perf_counter``."""
-        return time.perf_counter()
-
-    def sleep(self, seconds: float) -> None:
-        """``time.sleep``."""
-        time.sleep(seconds)
-
-
-LONGEST_SLEEP_S = 0.2
-"""How long a loop that is asked to stop may take to notice."""
 
 
 class OpenLoop:
     """What became of every frame.
 
-    ``served``: numbers of the frames that were scored, in order; ``latency_ms`` and
-    ``queue_age_ms`` belong to them: from the scheduled arrival to the verdict, and to the start of
-    scoring. ``arrivals_s``: when each frame arrives, after the start. ``count`` - ``len(served)``
-    frames were dropped because a newer one had arrived when the detector came free. ``planned``:
-    frames that would have arrived had nobody stopped it.
+    Args:
+        hz: frames per second
+        count: how many frames arrive
+
+    ``arrivals_s``: when each frame arrives, after the start. ``count``: frames that arrived, of
+    ``planned``; fewer where the loop was stopped.
     """
 
     def __init__(self, hz: float, count: int) -> None:
@@ -70,13 +57,9 @@ class OpenLoop:
         self._queue_age_ms[self._size] = queue_age_ms
         self._size += 1
 
-    def stop(self, count: int) -> None:
-        """Nobody waited for the frames from ``count`` on."""
-        self.count = count
-
     @property
     def served(self) -> array[int]:
-        """Numbers of the frames that were scored."""
+        """Numbers of the frames that were scored, in order."""
         return self._served[: self._size]
 
     @property
@@ -91,12 +74,12 @@ class OpenLoop:
 
     @property
     def deadline_ms(self) -> float:
-        """The time between two frames: who needs longer on average falls behind."""
+        """The time between two frames: a detector that needs longer on average falls behind."""
         return 1e3 / self.hz
 
     @property
     def drops(self) -> int:
-        """Frames that were never scored."""
+        """Frames not scored, because a newer one had arrived when the detector came free."""
         return self.count - self._size
 
     @property
@@ -150,29 +133,36 @@ class OpenLoop:
 def open_loop(
     serve: Callable[[int], object],
     found: OpenLoop,
-    clock: Clock | None = None,
+    clock: Clock = time,
     stopped: Callable[[], object] = bool,
 ) -> None:
-    """Let the frames of ``found`` arrive, and note there what becomes of them; ``serve(number)``
-    scores one.
+    """Let the frames of ``found`` arrive, and note there what becomes of them.
 
     The latest frame wins: a detector that comes free takes the newest frame that has arrived and
-    drops the older ones; if none is new, it waits. It ends early when ``stopped()`` is true, and
-    what was not waited for then counts as never sent. Takes no memory of its own.
+    drops the older ones; if none is new, it waits. Takes no memory of its own.
+
+    Args:
+        serve: scores the frame of a number
+        found: gets the latencies
+        clock: where the time comes from
+        stopped: ends the loop early when true; frames not waited for then count as never sent
     """
-    clock = clock or WallClock()
-    arrivals_s, first_s = found.arrivals_s, clock.now()
+    arrivals_s, first_s = found.arrivals_s, clock.perf_counter()
+
+    def now_s() -> float:
+        return clock.perf_counter() - first_s
+
     following = 0  # the oldest frame that was neither scored nor dropped
     while following < len(arrivals_s):
-        while not stopped() and (wait := arrivals_s[following] - (clock.now() - first_s)) > 0:
+        while not stopped() and (wait := arrivals_s[following] - now_s()) > 0:
             clock.sleep(min(wait, LONGEST_SLEEP_S))
         if stopped():
-            found.stop(following)
+            found.count = following
             break
-        started_s = clock.now() - first_s
+        started_s = now_s()
         number = bisect_right(arrivals_s, started_s) - 1
         serve(number)
-        finished_s = clock.now() - first_s
+        finished_s = now_s()
         arrival_s = arrivals_s[number]
         found.add(number, 1e3 * (finished_s - arrival_s), 1e3 * (started_s - arrival_s))
         following = number + 1

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from edgead.bench.closed_loop import END_TO_END, Series, scopes
 from edgead.bench.compare import SCHEMA, Change
+from edgead.bench.monitor import MachineReading
 from edgead.bench.open_loop import OpenLoop
 from edgead.bench.samples import Interval, ratio_interval, summary
+from edgead.bench.trust import rss_growth_mb
 from edgead.monitoring.percentiles import percentile
 
 STAGES = ("preprocess", "copy", "engine", "anomaly_map", "total")
@@ -51,10 +52,7 @@ class BenchResult:
 
     @property
     def kept_bytes(self) -> int:
-        """Memory that the samples fill while they are taken: 8 bytes a number.
-
-        Only the closed loop's: the open loop's place is filled before it begins.
-        """
+        """Memory that the closed loop's samples fill; the open loop's is filled beforehand."""
         return 8 * sum(len(samples) for samples in self.series.values())
 
     def to_json(self) -> dict[str, Any]:
@@ -76,7 +74,7 @@ class BenchResult:
         if self.changes:
             found["compare"] = {
                 "differences": self.differences,
-                "changes": [change.to_json() for change in self.changes],
+                "changes": [asdict(change) for change in self.changes],
             }
         return found
 
@@ -92,17 +90,16 @@ def add_ratios(measured: Sequence[BenchResult]) -> None:
         }
 
 
-def report(measured: Sequence[BenchResult], machine: Mapping[str, Any]) -> dict[str, Any]:
+def report(measured: Sequence[BenchResult], readings: Sequence[MachineReading]) -> dict[str, Any]:
     """The whole JSON object: the first bundle's keys, ``machine``, and the others ``beside``."""
-    found = {**measured[0].to_json(), "machine": dict(machine)}
+    machine = {
+        "readings": [asdict(reading) for reading in readings],
+        "rss_growth_mb": rss_growth_mb(readings),
+    }
+    found = {**measured[0].to_json(), "machine": machine}
     if len(measured) > 1:
         found["beside"] = [other.to_json() for other in measured[1:]]
     return found
-
-
-def to_json_text(value: Mapping[str, Any]) -> bytes:
-    """One line. NaN and infinity are not JSON and raise."""
-    return (json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
 def to_csv(measured: Sequence[BenchResult]) -> bytes:

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import argparse
+import json
 import math
 import shlex
+from argparse import Namespace
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from itertools import product
 from pathlib import Path
 from platform import platform, python_version
 from time import perf_counter
+from typing import Any, NamedTuple
 
 from edgead.bench import compare, results, text, trust
 from edgead.bench.closed_loop import END_TO_END, Frame, closed_loop
 from edgead.bench.cold_start import cold_start
-from edgead.bench.monitor import Monitor
+from edgead.bench.monitor import MachineReading, Monitor
 from edgead.bench.open_loop import OpenLoop, open_loop
 from edgead.bench.results import BenchResult
 from edgead.bundle.storage import Bundle, open_bundle
 from edgead.cli.console import Console, count, print_json
-from edgead.cli.options import target_file
-from edgead.cli.signals import Stopping, exit_code, stopping
+from edgead.cli.options import COLOR, target_file
+from edgead.cli.signals import Stopping, stopping
 from edgead.cpu.processor import cores, processor_name
 from edgead.detector import Detector
 from edgead.errors import InputError, MissingExtraError
@@ -36,19 +37,15 @@ OVER_BUDGET, SLOWER = 4, 5  # exit codes
 MOST_IMAGES = 100  # held in memory at once; the others of a folder are left out, and that is said
 
 
-@dataclass
-class Subject:
-    """A bundle on a device, opened."""
+class Subject(NamedTuple):
+    """A bundle on a device, opened; ``asked``: the arguments of the Detector."""
 
     label: str
     detector: Detector
-    device: str
-    threads: int | None
-    precision: str | None
+    asked: dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Input:
+class Input(NamedTuple):
     """The frames, and a path of the first one for a process of its own."""
 
     frames: list[Frame]
@@ -56,7 +53,7 @@ class Input:
     source: str
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: Namespace) -> int:
     """Measure; see the command's docstring for the exit code."""
     console = Console(json_on_stdout=args.json == "-")
     _check(args)
@@ -66,25 +63,24 @@ def run(args: argparse.Namespace) -> int:
     subjects = _open(bundles, args)
     _say_what(console, subjects, given, args)
     measured = [_describe(subject, given, args) for subject in subjects]
-    for one, subject in zip(measured, subjects, strict=True):
-        one.cold_starts_ms = _cold_starts(subject, given, args)
-    if args.hz is not None:
-        for one in measured:  # before the memory is watched
-            one.open_loop = OpenLoop(args.hz, _open_frames(args))
     interval_s = max(1.0, (args.minutes or 0) * 60 / 120)
     with Monitor(interval_s) as monitor, stopping() as came:
         _measure(measured, subjects, given, args, came)
         stop = came()
-    _judge(measured, given, monitor, args, stopped=bool(stop))
+    kept_mb = sum(one.kept_bytes for one in measured) / 1e6
+    common = [*trust.of_frames(given.frames), *trust.of_machine(monitor.readings, kept_mb)]
+    for one in measured:
+        one.warnings += [_part(one, args)] if stop else []
+    _judge(measured, common, args)
     if old is not None:
         now = measured[0].to_json()
         measured[0].differences = list(compare.differences(now, old))
         measured[0].changes = list(compare.changes(now, old, args.percentile))
     text.tell(console, measured, monitor.readings)
-    _write(console, args, measured, monitor)
+    _write(console, args, measured, monitor.readings)
     if stop:
         console.say("stop   the numbers are those of a part of the run; budget and time not judged")
-        return exit_code(stop)
+        return 128 + stop
     code = _check_budget(console, args, measured)
     if code == 0 and any(change.verdict == "slower" for change in measured[0].changes):
         code = SLOWER
@@ -92,36 +88,35 @@ def run(args: argparse.Namespace) -> int:
     return code
 
 
-def _next_command(args: argparse.Namespace) -> str:
+def _next_command(args: Namespace) -> str:
     """The question that this run leaves open, on the same devices and at the same cadence."""
-    words = shlex.join(["edgead-bench", *(str(name) for name in args.bundles)])
-    kept = [("--device", device) for device in args.device or ()]
-    kept += [("--precision", precision) for precision in args.precision or ()]
-    kept += [("--threads", str(threads)) for threads in args.threads or ()]
-    kept += [("--color", args.color)] if args.color != "bgr" else []
-    kept += [("--hz", f"{args.hz:g}")] if args.hz is not None else []
-    settings = "".join(f" {option} {shlex.quote(value)}" for option, value in kept)
+    words = shlex.join(["edgead-bench", *args.bundles])
+    kept = {
+        "--device": args.device or [],
+        "--precision": args.precision or [],
+        "--threads": args.threads or [],
+        "--color": [args.color] if args.color != COLOR else [],
+        "--hz": [f"{args.hz:g}"] if args.hz is not None else [],
+    }
+    settings = "".join(f" {shlex.join([o, str(v)])}" for o, values in kept.items() for v in values)
     if not args.images:
         return f"{words} --images FOLDER{settings}"
     images = shlex.join(args.images[:3]) + (" …" if len(args.images) > 3 else "")
-    return f"{words} --images {images}{settings} " + (
-        "--hz 30" if args.hz is None else "--minutes 10"
-    )
+    more = "--hz 30" if args.hz is None else "--minutes 10"
+    return f"{words} --images {images}{settings} {more}"
 
 
-def _check(args: argparse.Namespace) -> None:
-    """Refuse at the door what could only fail, or mean nothing, after minutes."""
-    for option, value, least in (
-        ("--repeats", args.repeats, 1),
-        ("--warm-up", args.warm_up, 0),
-        ("--cold-starts", args.cold_starts, 0),
-    ):
+def _check(args: Namespace) -> None:
+    """Refuse at the entry point what could only fail, or mean nothing, after minutes."""
+    for option, least in (("repeats", 1), ("warm_up", 0), ("cold_starts", 0)):
+        value, name = getattr(args, option), option.replace("_", "-")
         if value < least:
-            raise InputError(f"{option} {value}: expected a whole number of at least {least}")
+            raise InputError(f"--{name} {value}: expected a whole number of at least {least}")
+    camera = "for a camera of 30 frames per second"
     for option, number, example in (
-        ("--hz", args.hz, "30 for a camera of 30 frames per second"),
+        ("--hz", args.hz, f"30 {camera}"),
         ("--minutes", args.minutes, "10 for ten minutes"),
-        ("--budget-ms", args.budget_ms, "33 for a camera of 30 frames per second"),
+        ("--budget-ms", args.budget_ms, f"33 {camera}"),
     ):
         if number is not None and not 0 < number < math.inf:
             raise InputError(f"{option} {number:g}: expected a number above 0, as {example}")
@@ -152,15 +147,13 @@ def _read_input(arguments: Sequence[str], bundle: Bundle) -> Input:
         names = [golden.image for golden in bundle.manifest.golden]
         frames = [decode_image(bundle.read(name), name) for name in names]
         return Input(frames, bundle.path_of(names[0]), f"golden frames of {bundle.path}")
-    paths = expand(arguments)
-    used = paths[:MOST_IMAGES]
-    source = " ".join(arguments)
-    if len(used) < len(paths):
-        source += f", the first {len(used)} of {len(paths)}"
-    return Input([read_image(path) for path in used], used[0], source)
+    paths, source = expand(arguments), " ".join(arguments)
+    if len(paths) > MOST_IMAGES:
+        source += f", the first {MOST_IMAGES} of {len(paths)}"
+    return Input([read_image(path) for path in paths[:MOST_IMAGES]], paths[0], source)
 
 
-def _open(bundles: Sequence[Bundle], args: argparse.Namespace) -> list[Subject]:
+def _open(bundles: Sequence[Bundle], args: Namespace) -> list[Subject]:
     """A qualified Detector for every bundle, device, precision and number of threads."""
     devices: list[str] = args.device or ["auto"]
     precisions: list[str | None] = args.precision or [None]
@@ -168,22 +161,15 @@ def _open(bundles: Sequence[Bundle], args: argparse.Namespace) -> list[Subject]:
     subjects = []
     for bundle, device, precision, threads in product(bundles, devices, precisions, numbers):
         label = str(bundle.path)
-        if len(devices) > 1:
-            label += f" on {device}"
-        if len(precisions) > 1:
-            label += f" in {precision}"
-        if len(numbers) > 1:
-            label += f", {count(threads or 0, 'thread')}"
-        detector = Detector(
-            bundle, device=device, color=args.color, threads=threads, precision=precision
-        )
-        subjects.append(Subject(label, detector, device, threads, precision))
+        label += f" on {device}" if len(devices) > 1 else ""
+        label += f" in {precision}" if len(precisions) > 1 else ""
+        label += f", {count(threads or 0, 'thread')}" if len(numbers) > 1 else ""
+        asked = {"device": device, "color": args.color, "threads": threads, "precision": precision}
+        subjects.append(Subject(label, Detector(bundle, **asked), asked))
     return subjects
 
 
-def _say_what(
-    console: Console, subjects: Sequence[Subject], given: Input, args: argparse.Namespace
-) -> None:
+def _say_what(console: Console, subjects: Sequence[Subject], given: Input, args: Namespace) -> None:
     for subject in subjects:
         info = subject.detector.info()
         console.say(
@@ -200,8 +186,9 @@ def _say_what(
     console.say(f"warm   {count(args.warm_up, 'call')} of each bundle before the first sample")
 
 
-def _describe(subject: Subject, given: Input, args: argparse.Namespace) -> BenchResult:
-    bundle = subject.detector.bundle
+def _describe(subject: Subject, given: Input, args: Namespace) -> BenchResult:
+    """What is measured, with its cold starts and the memory of its open loop."""
+    bundle, asked = subject.detector.bundle, subject.asked
     identity = {
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "edgead": __version__,
@@ -215,8 +202,8 @@ def _describe(subject: Subject, given: Input, args: argparse.Namespace) -> Bench
         "python": python_version(),
     }
     settings = {
-        "device": subject.device,
-        "threads": subject.threads,
+        "device": asked["device"],
+        "threads": asked["threads"],
         "color": args.color,
         "repeats": None if args.minutes else args.repeats,
         "minutes": args.minutes,
@@ -227,7 +214,10 @@ def _describe(subject: Subject, given: Input, args: argparse.Namespace) -> Bench
         "images": given.source,
         "frames": _kinds(given.frames),
     }
-    return BenchResult(subject.label, identity, settings, {})
+    words = [str(bundle.path), str(given.first), json.dumps(asked)]
+    starts_ms = [cold_start(words) for _ in range(args.cold_starts)]
+    loop = None if args.hz is None else OpenLoop(args.hz, _open_frames(args))
+    return BenchResult(subject.label, identity, settings, {}, loop, starts_ms)
 
 
 def _kinds(frames: Sequence[Frame]) -> list[str]:
@@ -235,91 +225,58 @@ def _kinds(frames: Sequence[Frame]) -> list[str]:
     return sorted({f"{frame.dtype} {' x '.join(map(str, frame.shape))}" for frame in frames})
 
 
-def _cold_starts(subject: Subject, given: Input, args: argparse.Namespace) -> list[float]:
-    threads = "engine" if subject.threads is None else str(subject.threads)
-    path = str(subject.detector.bundle.path)
-    precision = subject.precision or "device"
-    words = [path, str(given.first), subject.device, args.color, threads, precision]
-    return [cold_start(words) for _ in range(args.cold_starts)]
-
-
 def _measure(
     measured: Sequence[BenchResult],
     subjects: Sequence[Subject],
     given: Input,
-    args: argparse.Namespace,
+    args: Namespace,
     came: Stopping,
 ) -> None:
     """Warm up, then the closed loop in turns, then each one's open loop; or what a signal leaves.
 
     A signal ends it after the call in work. One turn of the closed loop is always made.
     """
-    calls = [subject.detector.score for subject in subjects]
-
-    def warming(turn: int) -> bool:
-        return turn < args.warm_up and not came()
-
-    closed_loop(calls, given.frames, warming)
-    bound = _bound(args)
+    frames, calls = given.frames, [subject.detector.score for subject in subjects]
+    closed_loop(calls, frames, lambda turn: turn < args.warm_up and not came())
+    # A sustained run that is an open loop keeps --repeats.
+    timed = args.minutes is not None and args.hz is None
+    end_s = perf_counter() + 60 * args.minutes if timed else math.inf
+    turns = math.inf if timed else args.repeats
 
     def goes_on(turn: int) -> bool:
-        return turn == 0 or (bound(turn) and not came())
+        return turn == 0 or (turn < turns and perf_counter() < end_s and not came())
 
-    series = closed_loop(calls, given.frames, goes_on)
+    series = closed_loop(calls, frames, goes_on)
     for one, found in zip(measured, series, strict=True):
         one.series = found
     results.add_ratios(measured)
     for one, subject in zip(measured, subjects, strict=True):
         if one.open_loop is not None:
-            _serve_open_loop(subject.detector, given.frames, one.open_loop, came)
+            open_loop(_serve(subject.detector, frames), one.open_loop, stopped=came)
             one.open_loop = one.open_loop if one.open_loop.count else None
 
 
-def _bound(args: argparse.Namespace) -> Callable[[int], bool]:
-    """Whether another turn follows. A sustained run that is an open loop keeps ``--repeats``."""
-    if args.minutes is None or args.hz is not None:
-        return lambda turn: turn < args.repeats
-    end = perf_counter() + 60 * args.minutes
-    return lambda _: perf_counter() < end
+def _serve(detector: Detector, frames: Sequence[Frame]) -> Callable[[int], object]:
+    return lambda number: detector.score(frames[number % len(frames)])
 
 
-def _open_frames(args: argparse.Namespace) -> int:
+def _open_frames(args: Namespace) -> int:
     """Frames that arrive in an open loop."""
     return round(args.minutes * 60 * args.hz) if args.minutes else int(args.repeats)
 
 
-def _serve_open_loop(
-    detector: Detector, frames: Sequence[Frame], loop: OpenLoop, came: Stopping
-) -> None:
-    def serve(index: int) -> None:
-        detector.score(frames[index % len(frames)])
-
-    open_loop(serve, loop, stopped=came)
-
-
-def _judge(
-    measured: Sequence[BenchResult],
-    given: Input,
-    monitor: Monitor,
-    args: argparse.Namespace,
-    *,
-    stopped: bool,
-) -> None:
-    """Add to each one what speaks against its numbers."""
-    kept = sum(one.kept_bytes for one in measured)
-    common = [*trust.of_frames(given.frames), *trust.of_machine(monitor.readings, kept / 1e6)]
+def _judge(measured: Sequence[BenchResult], common: Sequence[str], args: Namespace) -> None:
+    """Add to each one what speaks against its numbers, ``common`` last."""
     for one in measured:
-        if stopped:
-            one.warnings.append(_part(one, args))
-        for name, samples in one.scopes.items():
-            one.warnings += trust.of_samples(name, samples, args.percentile)
+        judged: dict[str, Sequence[float]] = {**one.scopes}
         if one.open_loop is not None:
-            latency = list(one.open_loop.latency_ms)
-            one.warnings += trust.of_samples("open_loop", latency, args.percentile)
+            judged["open_loop"] = one.open_loop.latency_ms
+        for name, samples in judged.items():
+            one.warnings += trust.of_samples(name, samples, args.percentile)
         one.warnings += common
 
 
-def _part(one: BenchResult, args: argparse.Namespace) -> str:
+def _part(one: BenchResult, args: Namespace) -> str:
     """What a run that was stopped has of what was asked for."""
     turns = len(one.series[END_TO_END])
     if args.minutes is None or args.hz is not None:
@@ -332,9 +289,7 @@ def _part(one: BenchResult, args: argparse.Namespace) -> str:
     return f"stopped: a signal ended the run; it has {text}: measure again for the whole"
 
 
-def _check_budget(
-    console: Console, args: argparse.Namespace, measured: Sequence[BenchResult]
-) -> int:
+def _check_budget(console: Console, args: Namespace, measured: Sequence[BenchResult]) -> int:
     """Say for each one whether it keeps the budget; the exit code."""
     if args.budget_ms is None:
         return 0
@@ -345,35 +300,37 @@ def _check_budget(
         else:
             samples = one.scopes[END_TO_END]
             scope, found = "end to end", percentile(samples, args.percentile)
-        over = found > args.budget_ms
-        verdict = console.paint("over", "red") if over else console.paint("within", "green")
+        verdict = console.paint("within", "green")
+        if found > args.budget_ms:
+            code, verdict = OVER_BUDGET, console.paint("over", "red")
         value = "a dropped frame" if math.isinf(found) else f"{found:.3g} ms"
         console.say(
             f"budget {verdict}: p{args.percentile:g} {scope} is {value}, allowed "
             f"{args.budget_ms:g} ms ({one.label})"
         )
-        code = OVER_BUDGET if over else code
     return code
 
 
 def _write(
-    console: Console, args: argparse.Namespace, measured: Sequence[BenchResult], monitor: Monitor
+    console: Console,
+    args: Namespace,
+    measured: Sequence[BenchResult],
+    readings: Sequence[MachineReading],
 ) -> None:
-    machine = {
-        "readings": [reading.to_json() for reading in monitor.readings],
-        "rss_growth_mb": trust.rss_growth_mb(monitor.readings),
-    }
-    whole = results.report(measured, machine)
+    whole = results.report(measured, readings)
+
+    def write(path: str, data: bytes) -> None:
+        write_file(path, data)
+        console.say(f"wrote  {path}")
+
     if args.json == "-":
         print_json(whole)
-    if args.json not in (None, "-"):
-        write_file(args.json, results.to_json_text(whole))
-        console.say(f"wrote  {args.json}")
+    elif args.json is not None:
+        line = json.dumps(whole, ensure_ascii=False, allow_nan=False)
+        write(args.json, f"{line}\n".encode())
     if args.csv is not None:
-        write_file(args.csv, results.to_csv(measured))
-        console.say(f"wrote  {args.csv}")
+        write(args.csv, results.to_csv(measured))
     if args.html is not None:
         from edgead.bench.page import page  # needs the extra "bench"
 
-        write_file(args.html, page(measured, monitor.readings))
-        console.say(f"wrote  {args.html}")
+        write(args.html, page(measured, readings))

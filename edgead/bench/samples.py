@@ -42,12 +42,14 @@ def ratio_interval(
 
     Whole blocks of neighbours are drawn, because neighbours in time resemble each other and single
     samples would make the interval too narrow: a circular block bootstrap with blocks of
-    count ** (1 / 3). ``paired``: sample i of both was measured in the same turn, so both are drawn
-    at the same places and what the machine did to a turn cancels. The draw is the same every time.
+    count ** (1 / 3). The draw is the same every time.
 
     Args:
         above, below: [n] and [m] positive numbers; n = m where ``paired``
         percent: in (0, 100]
+        paired: sample i of both was measured in the same turn, so both are drawn at the same places
+            and what the machine did to a turn cancels
+
     Source: Politis and Romano, A circular block-resampling procedure, 1992; the block's length:
     Hall, Horowitz and Jing, Biometrika 82, 1995.
     """

@@ -23,6 +23,7 @@ def render(template: Path, *filters: Callable[..., object], **content: object) -
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
+        keep_trailing_newline=True,
         lstrip_blocks=True,
     )
     environment.filters |= {each.__name__: each for each in filters}

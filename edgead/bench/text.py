@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edgead.bench.monitor import MachineReading
-from edgead.bench.open_loop import OpenLoop
 from edgead.bench.results import SCOPES, BenchResult
 from edgead.bench.samples import PERCENTILES, summary
 from edgead.bench.trust import rss_growth_mb
@@ -41,9 +40,7 @@ def machine_lines(readings: Sequence[MachineReading]) -> list[str]:
     if growth is not None:
         lines[0] += f", {growth:+.2f} MB since the first minute"
     for before, after, unit in ((first.celsius, last.celsius, "°C"), (first.mhz, last.mhz, "MHz")):
-        both = [
-            f"{name} {before[name]:.4g} to {after[name]:.4g}" for name in before if name in after
-        ]
+        both = [f"{n} {before[n]:.4g} to {after[n]:.4g}" for n in before if n in after]
         if both:
             lines.append(f"machine: {unit}, first and last: {', '.join(both)}")
     if last.power_mode is not None:
@@ -64,12 +61,8 @@ def ratio_lines(measured: Sequence[BenchResult]) -> list[str]:
 def doubts(measured: Sequence[BenchResult]) -> list[str]:
     """The warnings; with several bundles, those that only some have begin with whose they are."""
     shared = set.intersection(*(set(one.warnings) for one in measured))
-    lines = dict.fromkeys(
-        warning if warning in shared else f"{one.label}: {warning}"
-        for one in measured
-        for warning in one.warnings
-    )
-    return list(lines)
+    pairs = [(one.label, warning) for one in measured for warning in one.warnings]
+    return list(dict.fromkeys(w if w in shared else f"{label}: {w}" for label, w in pairs))
 
 
 def changes_lines(one: BenchResult) -> list[str]:
@@ -88,21 +81,20 @@ def changes_lines(one: BenchResult) -> list[str]:
 
 def rows(one: BenchResult) -> list[tuple[str, ...]]:
     """The table of one bundle, its head first; columns 1 to 7 are numbers."""
+    loop = one.open_loop
+    series: list[tuple[str, Sequence[float], str]] = [
+        *((name, samples, f"scope: {SCOPES[name]}") for name, samples in one.scopes.items()),
+        *((f"  {name}", samples, "stage") for name, samples in one.stages.items()),
+    ]
+    if loop is not None:
+        series.append(("open loop", loop.latency_ms, "scope: arrival to result"))
+        series.append(("  queue age", loop.queue_age_ms, "arrival to start"))
     found: list[tuple[str, ...]] = [("ms per frame", *HEAD, "samples", "")]
-    for name, samples in one.scopes.items():
-        found.append(_row(name, samples, f"scope: {SCOPES[name]}"))
-    for name, samples in one.stages.items():
-        found.append(_row(f"  {name}", samples, "stage"))
-    if one.open_loop is not None:
-        found.append(_row("open loop", one.open_loop.latency_ms, "scope: arrival to result"))
-        found.append(_row("  queue age", one.open_loop.queue_age_ms, "arrival to start"))
+    for name, samples, scope in series:
+        values = summary(samples)
+        cells = (f"{values[key]:.3f}" for key in (*PERCENTILES, "max_ms", "mean_ms"))
+        found.append((name, *cells, str(len(samples)), scope))
     return found
-
-
-def _row(name: str, samples: Sequence[float], scope: str) -> tuple[str, ...]:
-    found = summary(samples)
-    values = (found[key] for key in (*PERCENTILES, "max_ms", "mean_ms"))
-    return name, *(f"{value:.3f}" for value in values), str(len(samples)), scope
 
 
 def below(one: BenchResult) -> list[str]:
@@ -110,23 +102,17 @@ def below(one: BenchResult) -> list[str]:
     lines = []
     if one.open_loop is not None:
         loop = one.open_loop
+        reasons = {
+            "while another was scored": loop.drops_busy,
+            "because the system woke the process late": loop.drops - loop.drops_busy,
+        }
+        why = ", ".join(f"{number} {reason}" for reason, number in reasons.items() if number)
         lines.append(
-            f"open loop at {loop.hz:g} Hz: {count(loop.count, 'frame')}, {_drops(loop)}, "
-            f"{loop.deadline_misses} later than {loop.deadline_ms:.1f} ms, "
-            f"p99 is {loop.p99_over_p50:.2f} x p50"
+            f"open loop at {loop.hz:g} Hz: {count(loop.count, 'frame')}, {loop.drops} dropped"
+            f"{f' ({why})' if why else ''}, {loop.deadline_misses} later than "
+            f"{loop.deadline_ms:.1f} ms, p99 is {loop.p99_over_p50:.2f} x p50"
         )
     if one.cold_starts_ms:
         starts = ", ".join(f"{ms:.0f}" for ms in one.cold_starts_ms)
         lines.append(f"cold start (process to first verdict): {starts} ms")
     return lines
-
-
-def _drops(loop: OpenLoop) -> str:
-    """How many frames were dropped, and what for: by the rule that the latest frame wins."""
-    late = loop.drops - loop.drops_busy
-    reasons = []
-    if loop.drops_busy:
-        reasons.append(f"{loop.drops_busy} while another was scored")
-    if late:
-        reasons.append(f"{late} because the system woke the process late")
-    return f"{loop.drops} dropped" + (f" ({', '.join(reasons)})" if reasons else "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,13 @@ GROWTH_MB = 1.0  # of memory after the first minute
 
 
 def of_samples(name: str, samples: Sequence[float], percent: float) -> Iterator[str]:
-    """Warnings about the samples of scope ``name``, of which ``percent`` is asked for."""
+    """Warnings about samples.
+
+    Args:
+        name: of their scope
+        samples: [n] milliseconds
+        percent: the percentile that is asked for
+    """
     values = np.asarray(samples, np.float64)
     yield from _few(name, values.size, percent)
     yield from _outliers(name, values)
@@ -44,7 +50,9 @@ def of_frames(frames: Sequence[NDArray[Any]]) -> Iterator[str]:
 def of_machine(readings: Sequence[MachineReading], kept_mb: float = 0.0) -> Iterator[str]:
     """Warnings about the time from the first reading to the last.
 
-    ``kept_mb``: memory that the benchmark itself filled with samples meanwhile.
+    Args:
+        readings: at least one
+        kept_mb: memory that the benchmark itself filled with samples meanwhile
     """
     first, last = readings[0], readings[-1]
     yield from _others(first, last)
@@ -124,21 +132,20 @@ def _drift(name: str, values: NDArray[np.float64]) -> Iterator[str]:
 
 def _others(first: MachineReading, last: MachineReading) -> Iterator[str]:
     """Other processes and the hypervisor, by what /proc/stat counted between two readings."""
-    counters: Mapping[str, float] = {
-        name: getattr(last, name) - getattr(first, name)
-        for name in ("machine_busy_s", "machine_s", "steal_s")
-        if getattr(first, name) is not None and getattr(last, name) is not None
-    }
-    passed = counters.get("machine_s", 0)
+    names = ("machine_busy_s", "machine_s", "steal_s")
+    pairs = [(getattr(first, name), getattr(last, name)) for name in names]
+    if any(None in pair for pair in pairs):
+        return
+    busy, passed, stolen = (after - before for before, after in pairs)
     if passed <= 0:
         return
-    others = (counters["machine_busy_s"] - (last.cpu_s - first.cpu_s)) / passed
+    others = (busy - (last.cpu_s - first.cpu_s)) / passed
     if others > OTHERS:
         yield (
             f"noisy machine: other processes used {100 * others:.0f} % of the machine's CPU time "
             f"(load {last.load}): stop them and measure again"
         )
-    steal = counters["steal_s"] / passed
+    steal = stolen / passed
     if steal > STEAL:
         yield (
             f"steal: the hypervisor gave {100 * steal:.0f} % of the CPU time to others: measure on "

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from edgead.bundle.ignore_mask import to_roi
 from edgead.bundle.storage import Bundle
 from edgead.errors import BundleError, InputError
+from edgead.images import decode_image
 
 
 def ignored_in(bundle: Bundle) -> NDArray[np.bool_] | None:
@@ -15,13 +16,11 @@ def ignored_in(bundle: Bundle) -> NDArray[np.bool_] | None:
 
     Errors: BundleError for a PNG that cannot be decoded or is of another size.
     """
-    from edgead.images import decode_image
-
     mask = bundle.manifest.ignore
     if mask is None:
         return None
-    name = mask.image
     try:
+        name = mask.image
         return mask.ignored(None if name is None else decode_image(bundle.read(name), name))
     except InputError as error:
         raise BundleError(f"bundle {bundle.path}: {error}") from error

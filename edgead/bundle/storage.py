@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -15,6 +14,7 @@ from edgead.files import replace_directory
 
 MANIFEST = "manifest.json"
 SUFFIX = ".edgead"
+_EXPECTED = f"expected a directory NAME{SUFFIX} from edgead export"
 _AGAIN = "copy the bundle again or export it again"
 
 
@@ -22,8 +22,11 @@ _AGAIN = "copy the bundle again or export it again"
 class Bundle:
     """A bundle on disk whose every file had the digest that the manifest promises.
 
-    ``sha256`` is the SHA-256 (hex) of ``manifest.json``; as that holds the digests of all other
-    files, it names the bundle's whole content.
+    Args:
+        path: of the directory.
+        manifest: what it says about itself.
+        sha256: SHA-256 (hex) of ``manifest.json``; as that holds the digests of all other files, it
+            names the bundle's whole content.
     """
 
     path: Path
@@ -31,21 +34,28 @@ class Bundle:
     sha256: str
 
     def path_of(self, name: str) -> Path:
-        """Where the file ``name`` (as in ``manifest.files``) is.
+        """Path of a file.
 
-        Errors: BundleError when the manifest has no such file.
+        Args:
+            name: as in ``manifest.files``.
+
+        Raises:
+            BundleError: the manifest has no such file.
         """
         if name not in self.manifest.files:
             raise BundleError(f"bundle {self.path} has no file {name!r}")
         return self.path / name
 
     def read(self, name: str) -> bytes:
-        """The content of the file ``name``, its digest checked again.
+        """Content of a file, its digest checked again.
 
-        Errors: BundleError when there is no such file or it changed since the bundle was opened.
+        Args:
+            name: as in ``manifest.files``.
+
+        Raises:
+            BundleError: there is no such file, or it changed since the bundle was opened.
         """
-        path = self.path_of(name)
-        data = _read(path)
+        data = _read(self.path_of(name))
         _check_digest(self.path, name, data, self.manifest.files[name])
         return data
 
@@ -66,17 +76,23 @@ class Draft(Bundle):
 
 
 def open_bundle(path: str | os.PathLike[str]) -> Bundle:
-    """Open the bundle at ``path`` and check every file in it against the manifest.
+    """Open a bundle and check every file in it against the manifest.
 
-    Errors: BundleError: no such directory; a file missing, truncated, altered or added; a symbolic
-    link or a name that leads out of the directory; a manifest that is damaged or of a newer schema.
+    Args:
+        path: of the directory ``NAME.edgead``.
+
+    Returns:
+        The bundle; nothing of it is kept open.
+
+    Raises:
+        BundleError: no such directory; a file missing, truncated, altered or added; a symbolic link
+            or a name that leads out of the directory; a manifest that is damaged or of a newer
+            schema.
     """
     root = Path(path)
     if not root.is_dir():
         kind = "is a file" if root.exists() else "does not exist"
-        raise BundleError(
-            f"bundle {root} {kind}; expected a directory NAME.edgead from edgead export"
-        )
+        raise BundleError(f"bundle {root} {kind}; {_EXPECTED}")
     if not (root / MANIFEST).is_file():
         raise BundleError(f"{root} is not a bundle: it has no {MANIFEST}; {_instead_of(root)}")
     present = _list_files(root)
@@ -105,10 +121,8 @@ def _instead_of(root: Path) -> str:
         inside = sorted(p.name for p in root.iterdir() if (p / MANIFEST).is_file())
     except OSError:
         inside = []
-    if inside:
-        more = "" if len(inside) <= 3 else ", …"
-        return f"give a bundle in it: {', '.join(inside[:3])}{more}"
-    return f"expected a directory NAME{SUFFIX} from edgead export"
+    more = ", …" if len(inside) > 3 else ""
+    return f"give a bundle in it: {', '.join(inside[:3])}{more}" if inside else _EXPECTED
 
 
 def write_bundle(
@@ -116,19 +130,30 @@ def write_bundle(
 ) -> Bundle:
     """Write a bundle to ``path`` in one step, in place of an older one, and open it.
 
-    ``files`` maps relative names to content; ``manifest.files`` is computed here. Whatever fails
-    (no space, no permission, a killed process) leaves the old bundle whole; see
+    Whatever fails (no space, no permission, a killed process) leaves the old bundle whole; see
     ``edgead.files.replace_directory``.
 
-    Errors: BundleError: ``path`` is something else than a bundle, a file that the manifest names is
-    not among ``files``, a name that leads out of the directory, or the file system refuses.
+    Args:
+        path: of the directory ``NAME.edgead``.
+        manifest: its ``files`` are computed here.
+        files: relative name to content.
+
+    Returns:
+        The bundle as ``open_bundle`` finds it.
+
+    Raises:
+        BundleError: ``path`` is something else than a bundle, a file that the manifest names is not
+            among ``files``, a name that leads out of the directory, or the file system refuses.
     """
     root = Path(path)
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     manifest = replace(manifest, files=digests)
     _check_names(manifest, files)
+    if os.path.lexists(root) and not root.is_dir():
+        raise BundleError(f"{root} is not a directory; choose another name for the bundle")
     try:
-        _check_target(root)
+        if root.is_dir() and not (root / MANIFEST).is_file() and any(root.iterdir()):
+            raise BundleError(f"{root} is a directory but no bundle; choose another name")
         replace_directory(root, {**files, MANIFEST: manifest.dumps()})
     except OSError as error:
         old = "; the old bundle is unchanged" if os.path.isdir(root) else ""
@@ -159,14 +184,6 @@ def check_out(out: str | os.PathLike[str]) -> Path:
     return path
 
 
-def _check_target(root: Path) -> None:
-    if root.is_dir():
-        if not (root / MANIFEST).is_file() and any(root.iterdir()):
-            raise BundleError(f"{root} is a directory but no bundle; choose another name")
-    elif os.path.lexists(root):
-        raise BundleError(f"{root} is not a directory; choose another name for the bundle")
-
-
 def _check_names(manifest: Manifest, files: Mapping[str, object]) -> None:
     """Names stay inside the bundle, and what the manifest refers to is among the files."""
     for name in files:
@@ -177,9 +194,11 @@ def _check_names(manifest: Manifest, files: Mapping[str, object]) -> None:
         if name == MANIFEST:
             raise BundleError(f"files: {MANIFEST} cannot hold its own digest")
     expected = [*manifest.models.values()]
-    expected += [manifest.ignore.image] if manifest.ignore and manifest.ignore.image else []
-    expected += [manifest.health.reference] if manifest.health else []
     expected += [name for frame in manifest.golden for name in (frame.image, frame.map)]
+    if manifest.ignore and manifest.ignore.image:
+        expected.append(manifest.ignore.image)
+    if manifest.health:
+        expected.append(manifest.health.reference)
     for name in expected:
         if name not in files:
             raise BundleError(f"{name!r} is used by the manifest and not among its files; {_AGAIN}")
@@ -187,23 +206,19 @@ def _check_names(manifest: Manifest, files: Mapping[str, object]) -> None:
 
 def _list_files(root: Path) -> set[str]:
     """Relative names of all files under ``root``; refuses what is neither file nor directory."""
-    names: set[str] = set()
-    folders = [root]
-    while folders:
-        try:
-            entries = list(os.scandir(folders.pop()))
-        except OSError as error:
-            raise BundleError(f"bundle {root} cannot be read: {error.strerror}") from error
-        for entry in entries:
-            name = Path(entry.path).relative_to(root).as_posix()
-            mode = entry.stat(follow_symlinks=False).st_mode
-            if stat.S_ISDIR(mode):
-                folders.append(Path(entry.path))
-            elif stat.S_ISREG(mode):
-                names.add(name)
-            else:
-                kind = "a symbolic link" if stat.S_ISLNK(mode) else "no plain file"
+
+    def refuse(error: OSError) -> None:
+        raise BundleError(f"bundle {root} cannot be read: {error.strerror}") from error
+
+    names = set()
+    for folder, folders, files in os.walk(root, onerror=refuse):
+        for path in (Path(folder, name) for name in (*folders, *files)):
+            name = path.relative_to(root).as_posix()
+            if path.is_symlink() or not (path.is_file() or path.is_dir()):
+                kind = "a symbolic link" if path.is_symlink() else "no plain file"
                 raise BundleError(f"bundle {root}: {name} is {kind}; expected plain files only")
+            if path.is_file():
+                names.add(name)
     return names
 
 

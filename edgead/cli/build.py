@@ -16,15 +16,19 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from edgead.bundle.storage import open_bundle
 from edgead.cli.console import Console, count, print_json, table
+from edgead.cli.options import add
 from edgead.errors import DeviceError, InputError
-
-if TYPE_CHECKING:
-    from edgead.nvidia.plans.library import Library
-    from edgead.nvidia.plans.plan import BuildOptions, Plan
+from edgead.files import write_file
+from edgead.nvidia import devices
+from edgead.nvidia.plans.builder import PRECISIONS
+from edgead.nvidia.plans.cache import PlanCache
+from edgead.nvidia.plans.library import Library, find_library
+from edgead.nvidia.plans.plan import BuildOptions, Plan
+from edgead.nvidia.plans.store import own_plan
 
 EXAMPLE = """\
   edgead build cell.edgead                                 on a Jetson or a desktop GPU
@@ -36,39 +40,29 @@ EXAMPLE = """\
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``edgead build``."""
-    parser.add_argument("engine", metavar="NAME.edgead", nargs="?", help="the bundle")
-    parser.add_argument(
-        "--flavour", help="tensorrt or rtx (default: tensorrt where it is installed, else rtx)"
-    )
-    parser.add_argument(
-        "--device",
-        help="cuda:N, the GPU to build on and for; with rtx also compute capabilities, as in "
+    add(parser, "engine NAME.edgead", "the bundle", nargs="?")
+    text = "tensorrt or rtx (default: tensorrt where it is installed, else rtx)"
+    add(parser, "--flavour FLAVOUR", text)
+    add(
+        parser,
+        "--device DEVICE",
+        "cuda:N, the GPU to build on and for; with rtx also compute capabilities, as in "
         "sm_86,sm_89 (default: the first GPU; with rtx and no GPU, all that it covers)",
     )
-    parser.add_argument(
-        "--precision", default="float16", help="float32, float16 or int8 (default: %(default)s)"
-    )
+    text = "float32, float16 or int8 (default: %(default)s)"
+    add(parser, "--precision PRECISION", text, default="float16")
     sizes = parser.add_mutually_exclusive_group()
-    sizes.add_argument(
-        "--batch",
-        metavar=("MIN", "OPT", "MAX"),
-        nargs=3,
-        type=int,
-        help="images at once: least, tuned for, most (default: 1 1 8)",
-    )
-    sizes.add_argument("--static-batch", metavar="N", type=int, help="always N images at once")
-    parser.add_argument("--workspace", metavar="MIB", type=int, help="bound of scratch memory")
-    parser.add_argument(
-        "--dla", metavar="CORE", type=int, help="a Jetson's DLA; what it cannot do runs on the GPU"
-    )
-    parser.add_argument("--rebuild", action="store_true", help="build even where there is a plan")
-    parser.add_argument("--out", metavar="PLAN", help="write a copy of the plan, plain")
-    parser.add_argument("--keep-log", action="store_true", help="keep every line of the log")
-    parser.add_argument("--list", action="store_true", help="list the plans in the cache instead")
-    parser.add_argument(
-        "--prune", metavar="N", type=int, help="remove all but the N plans used last instead"
-    )
-    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    text, names = "images at once: least, tuned for, most (default: 1 1 8)", ("MIN", "OPT", "MAX")
+    sizes.add_argument("--batch", metavar=names, nargs=3, type=int, help=text)
+    add(sizes, "--static-batch N", "always N images at once", int)
+    add(parser, "--workspace MIB", "bound of scratch memory", int)
+    add(parser, "--dla CORE", "a Jetson's DLA; what it cannot do runs on the GPU", int)
+    add(parser, "--rebuild", "build even where there is a plan")
+    add(parser, "--out PLAN", "write a copy of the plan, plain")
+    add(parser, "--keep-log", "keep every line of the log")
+    add(parser, "--list", "list the plans in the cache instead")
+    add(parser, "--prune N", "remove all but the N plans used last instead", int)
+    add(parser, "--json", "one JSON object on stdout")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -82,22 +76,18 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _build(args: argparse.Namespace, console: Console) -> int:
-    from edgead.bundle.storage import open_bundle
-    from edgead.files import write_file
-    from edgead.nvidia.plans.builder import PRECISIONS
-    from edgead.nvidia.plans.library import find_library
-    from edgead.nvidia.plans.store import own_plan
-
-    options = _options(args)
+    static = args.static_batch
+    batch = tuple(args.batch or (1, 1, 8)) if static is None else (static,) * 3
+    options = BuildOptions(batch, args.workspace, args.dla)
     if args.precision not in PRECISIONS:
         raise InputError(f"--precision {args.precision}: expected one of {', '.join(PRECISIONS)}")
     bundle = open_bundle(args.engine)
     library = find_library(args.flavour)
-    model = bundle.manifest.models.get(args.precision, "")
     console.say(f"read   {args.engine}, {count(len(bundle.manifest.files), 'file')}, all intact")
     device, index = _device(args.device, library)
+    on_gpu = contextlib.nullcontext() if index is None else devices.current_device(index)
     began = time.perf_counter()
-    with _on_gpu(index), _stoppable() as stopped, _Progress(console) as progress:
+    with on_gpu, _stoppable() as stopped, _Progress(console) as progress:
         plan = own_plan(
             bundle,
             library,
@@ -112,34 +102,26 @@ def _build(args: argparse.Namespace, console: Console) -> int:
     seconds = time.perf_counter() - began
     if args.out is not None:
         write_file(args.out, plan.data)
+    model = bundle.manifest.models[args.precision]
     console.say(f"with   {library}, for {plan.device}, {model}")
     _tell(console, plan, seconds)
     if args.out is not None:
         console.say(f"wrote  {args.out}, a copy; loading it requires trust_plan=True")
     if args.json:
         print_json(_json(plan, seconds, args.out))
+    where = f" --device cuda:{index}"
     if index is None:
         console.say("       ahead of time: on the machine with the GPU, build it in the same way")
-    console.next(_next(args.engine, index))
+        where = ""
+    console.next(f"edgead verify {shlex.quote(args.engine)}{where}")
     return 0
 
 
-def _options(args: argparse.Namespace) -> BuildOptions:
-    from edgead.nvidia.plans.plan import BuildOptions
-
-    batch = tuple(args.batch) if args.batch else (1, 1, 8)
-    if args.static_batch is not None:
-        batch = (args.static_batch,) * 3
-    return BuildOptions(batch, args.workspace, args.dla)
-
-
 def _device(asked: str | None, library: Library) -> tuple[str, int | None]:
-    """(the device's word, the index of the GPU to build on or None)."""
-    from edgead.nvidia.devices import find_device
-
+    """The device's name and the index of the GPU to build on, which is None ahead of time."""
     if asked is None:
         try:
-            return find_device(0), 0
+            return devices.find_device(0), 0
         except DeviceError as error:
             if library.flavour == "rtx":
                 return "", None
@@ -150,24 +132,12 @@ def _device(asked: str | None, library: Library) -> tuple[str, int | None]:
     gpu = re.fullmatch(r"cuda(?::(\d+))?", asked)
     if gpu is not None:
         index = int(gpu[1] or 0)
-        return find_device(index), index
+        return devices.find_device(index), index
     words = asked.split(",")
     if library.flavour != "rtx" or not all(re.fullmatch(r"sm_\d+", word) for word in words):
         ahead = ", or compute capabilities as in sm_86,sm_89" if library.flavour == "rtx" else ""
         raise InputError(f"--device {asked}: {library} wants cuda or cuda:N{ahead}")
     return " ".join(words), None
-
-
-@contextlib.contextmanager
-def _on_gpu(index: int | None) -> Iterator[None]:
-    """TensorRT builds for the device that is current in the thread."""
-    if index is None:
-        yield
-        return
-    from edgead.nvidia.devices import current_device
-
-    with current_device(index):
-        yield
 
 
 @contextlib.contextmanager
@@ -194,7 +164,7 @@ def _stoppable() -> Iterator[threading.Event]:
 
 
 class _Progress:
-    """The phase in one line that changes, where a person looks on; else only that it waits."""
+    """The phase on one line that changes, on a terminal; elsewhere only that it waits."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -221,11 +191,12 @@ def _tell(console: Console, plan: Plan, seconds: float) -> None:
     console.say(f"asked  {plan.precision}")
     console.say(f"got    {_counts(about['census'])} tensors")
     console.say(f"       {_counts(about['products'])} convolutions and matrix products")
+    layers = "the engine's layers were not looked at: that needs a GPU"
     if about["layers"] is not None:
-        counted = _counts(about["layers"])
-        console.say(f"       {counted} layers with weights in the engine; fused ones show none")
-    else:
-        console.say("       the engine's layers were not looked at: that needs a GPU")
+        layers = (
+            f"{_counts(about['layers'])} layers with weights in the engine; fused ones show none"
+        )
+    console.say(f"       {layers}")
     if plan.options is not None and plan.options.dla is not None:
         off = about["off_dla"]
         console.say(f"DLA    {count(len(off), 'layer')} on the GPU instead: {', '.join(off[:8])}")
@@ -255,15 +226,8 @@ def _json(plan: Plan, seconds: float, out: str | None) -> dict[str, Any]:
     }
 
 
-def _next(engine: str, index: int | None) -> str:
-    name = shlex.quote(engine)
-    return f"edgead verify {name}" + ("" if index is None else f" --device cuda:{index}")
-
-
 def _manage(args: argparse.Namespace, console: Console) -> int:
     """--list and --prune."""
-    from edgead.nvidia.plans.cache import PlanCache
-
     if args.prune is not None and args.prune < 0:
         raise InputError(f"--prune {args.prune}: expected how many plans to keep, 0 or more")
     cache = PlanCache()
@@ -281,26 +245,19 @@ def _manage(args: argparse.Namespace, console: Console) -> int:
     if args.prune is not None:
         console.say(f"removed {count(len(removed), 'plan')}")
     if entries:
-        rows: list[tuple[str, ...]] = [
-            ("bundle", "precision", "library", "device", "size", "last used", "plan")
-        ]
-        rows += [_row(e.about, e.size, e.used, e.path) for e in entries]
+        rows = [("bundle", "precision", "library", "device", "size", "last used", "plan")]
+        for e in entries:
+            bundle, precision, flavour, version, device = (
+                str(e.about.get(key, ""))
+                for key in ("bundle", "precision", "flavour", "version", "device")
+            )
+            size, used = f"{e.size / 1e6:.1f} MB", time.localtime(e.used)
+            when, library = time.strftime("%Y-%m-%d %H:%M", used), f"{flavour} {version}"
+            rows.append((bundle, precision, library, device, size, when, e.path.name))
         for line in table(rows, right=(4,)):
             console.say(line)
     console.say(f"{count(len(entries), 'plan')} in {cache.directory}")
     return 0
-
-
-def _row(about: Mapping[str, Any], size: int, used: float, path: Path) -> tuple[str, ...]:
-    return (
-        str(about.get("bundle", "")),
-        str(about.get("precision", "")),
-        f"{about.get('flavour', '')} {about.get('version', '')}",
-        str(about.get("device", "")),
-        f"{size / 1e6:.1f} MB",
-        time.strftime("%Y-%m-%d %H:%M", time.localtime(used)),
-        path.name,
-    )
 
 
 def _counts(counted: Mapping[str, int]) -> str:

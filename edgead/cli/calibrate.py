@@ -14,15 +14,17 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from edgead.bundle.storage import Bundle, check_out, open_bundle
+from edgead.calibration import best_false_reject_rate
 from edgead.cli.console import Console, count, percent, print_json, table
-from edgead.cli.options import add_color, add_device, add_false_reject_rate
+from edgead.cli.options import add, add_color, add_device, add_false_reject_rate
+from edgead.detector import Detector
+from edgead.editing.recalibration import check_number, concerns, recalibrate, record
 from edgead.errors import InputError
-
-if TYPE_CHECKING:
-    from edgead.bundle.storage import Bundle
-    from edgead.editing.recalibration import Recording
+from edgead.images import list_images
 
 EXAMPLE = """\
   edgead calibrate cell.edgead good/                       writes cell-calibrated.edgead
@@ -34,29 +36,20 @@ BINS, WIDEST = 10, 24  # of the histogram: bins, characters of a bar
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``edgead calibrate``."""
-    parser.add_argument("engine", metavar="NAME.edgead", help="the bundle")
-    parser.add_argument("folder", metavar="DIR", help="folder of images of good parts")
+    add(parser, "engine NAME.edgead", "the bundle")
+    add(parser, "folder DIR", "folder of images of good parts")
     where = parser.add_mutually_exclusive_group()
-    where.add_argument(
-        "--out",
-        metavar="NEW.edgead",
-        type=Path,
-        help="the new bundle (default: NAME-calibrated.edgead, beside the old one)",
-    )
-    where.add_argument("--in-place", action="store_true", help="replace the old bundle")
+    text = "the new bundle (default: NAME-calibrated.edgead, beside the old one)"
+    add(where, "--out NEW.edgead", text, Path)
+    add(where, "--in-place", "replace the old bundle")
     add_false_reject_rate(parser)
     add_color(parser)
     add_device(parser)  # in its own precision: what the others are held against
-    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    add(parser, "--json", "one JSON object on stdout")
 
 
 def run(args: argparse.Namespace) -> int:
     """Score the images, write the new bundle, say how old and new scores compare."""
-    from edgead.bundle.storage import check_out, open_bundle
-    from edgead.detector import Detector
-    from edgead.editing.recalibration import check_number, concerns, recalibrate, record
-    from edgead.images import list_images
-
     console = Console(json_on_stdout=args.json)
     old = open_bundle(args.engine)
     out = check_out(_target(args, old))
@@ -73,8 +66,19 @@ def run(args: argparse.Namespace) -> int:
     ties = old.manifest.calibration_of(info["precision"]).ties.score
     warnings = concerns(old.manifest.calibration.scores, recording, ties)
     if args.json:
-        print_json(_describe(bundle, old, recording, warnings))
-    _tell(console, args, bundle, old, warnings)
+        n = len(recording.scores)
+        report = {
+            "path": str(bundle.path),
+            "bundle_sha256": bundle.sha256,
+            "calibration_images": n,
+            "images_sha256": recording.sha256,
+            "false_reject_rate": bundle.manifest.calibration.false_reject_rate,
+            "best_false_reject_rate": best_false_reject_rate(n),
+            "threshold": {"old": _threshold(old), "new": _threshold(bundle)},
+            "warnings": list(warnings),
+        }
+        print_json(report)
+    _tell(console, bundle, old, warnings)
     return 0
 
 
@@ -97,44 +101,16 @@ def _progress(done: int, total: int) -> None:
     print(text, end="", file=sys.stderr, flush=True)
 
 
-def _describe(
-    bundle: Bundle, old: Bundle, recording: Recording, warnings: Sequence[str]
-) -> dict[str, Any]:
-    """The object of ``--json``."""
-    from edgead.calibration import best_false_reject_rate
-
-    n = len(recording.scores)
-    return {
-        "path": str(bundle.path),
-        "bundle_sha256": bundle.sha256,
-        "calibration_images": n,
-        "images_sha256": recording.sha256,
-        "false_reject_rate": bundle.manifest.calibration.false_reject_rate,
-        "best_false_reject_rate": best_false_reject_rate(n),
-        "threshold": {"old": _threshold(old), "new": _threshold(bundle)},
-        "warnings": list(warnings),
-    }
-
-
 def _threshold(bundle: Bundle) -> float:
     rate = bundle.manifest.calibration.false_reject_rate
     return bundle.manifest.calibration_of("float32").limit(rate)
 
 
-def _tell(
-    console: Console,
-    args: argparse.Namespace,
-    bundle: Bundle,
-    old: Bundle,
-    warnings: Sequence[str],
-) -> None:
-    from edgead.calibration import best_false_reject_rate
-
-    before, after = old.manifest.calibration, bundle.manifest.calibration
-    for line in histogram(before.scores, after.scores):
+def _tell(console: Console, bundle: Bundle, old: Bundle, warnings: Sequence[str]) -> None:
+    both = [one.manifest.calibration for one in (old, bundle)]
+    for line in histogram(both[0].scores, both[1].scores):
         console.say(line)
-    for name, one in (("old", old), ("new", bundle)):
-        measured = one.manifest.calibration
+    for name, one, measured in zip(("old", "new"), (old, bundle), both, strict=True):
         n = len(measured.scores)
         console.say(
             f"{name}    {count(n, 'image')}, anomalous above {_threshold(one):.5g} for "
@@ -148,13 +124,11 @@ def _tell(
 
 
 def histogram(old: Sequence[float], new: Sequence[float]) -> list[str]:
-    """Old and new scores as lines, one for each bin; each side's longest bar fills its width.
+    """A line for each bin of old and new scores; each side's longest bar fills its width.
 
     Bins are of one width, or of one ratio where the highest score is over ten times the lowest. A
     bin holds its lower edge, the last one its upper edge too.
     """
-    import numpy as np
-
     low, high = min(*old, *new), max(*old, *new)
     if 0 < 10 * low < high:
         edges = np.geomspace(low, high, BINS + 1)

@@ -28,7 +28,7 @@ class Console:
         print(text, file=self.stream, flush=True)
 
     def paint(self, text: str, style: str) -> str:
-        """``text`` in a style of ``red green yellow bold dim``; plain where nobody sees colours."""
+        """``text`` in a style of ``red green yellow bold dim``; plain without colours."""
         return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if self._coloured else text
 
     def next(self, command: str) -> None:
@@ -36,27 +36,21 @@ class Console:
         self.say(f"next   {self.paint(command, 'bold')}")
 
 
-def print_json(value: Any) -> None:
-    """The one JSON object of a ``--json`` run. NaN and infinity are not JSON and raise."""
-    print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False), flush=True)
+def print_json(value: Any, indent: int | None = 2) -> None:
+    """A JSON object of a ``--json`` run; one line of several when ``indent`` is None.
 
-
-def print_json_line(value: Any) -> None:
-    """One of several JSON objects of a ``--json`` run, each a line of stdout."""
-    print(json.dumps(value, ensure_ascii=False, allow_nan=False), flush=True)
+    Raises:
+        ValueError: NaN and infinity are not JSON.
+    """
+    print(json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False), flush=True)
 
 
 def table(rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> list[str]:
     """Rows of equal length as aligned lines; ``right`` names the columns that end flush right."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = []
-    for row in rows:
-        cells = [
-            cell.rjust(width) if column in right else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  ".join(cells).rstrip())
-    return lines
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    sides = [">" if column in right else "<" for column in range(len(widths))]
+    form = "  ".join(f"{{:{side}{width}}}" for side, width in zip(sides, widths, strict=True))
+    return [form.format(*row).rstrip() for row in rows]
 
 
 def count(number: int, noun: str) -> str:

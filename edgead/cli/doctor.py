@@ -12,14 +12,15 @@ import platform
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from importlib import metadata
+from importlib import import_module, metadata
 from importlib.util import find_spec
 from pathlib import Path
 
 from edgead.cli.console import Console, count, print_json
+from edgead.cli.options import add
 from edgead.cpu.processor import cores, processor_name
 from edgead.errors import DeviceError
-from edgead.installation import EXTRAS, cure, missing
+from edgead.installation import EXTRAS, __version__, cure, missing
 
 EXAMPLE = """\
   edgead doctor            for people
@@ -32,7 +33,7 @@ STYLES = {"ok": "green", "missing": "yellow", "broken": "red"}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``edgead doctor``."""
-    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    add(parser, "--json", "one JSON object on stdout")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -41,12 +42,8 @@ def run(args: argparse.Namespace) -> int:
     can_score = all(check.state != "broken" for check in found)
     if args.json:
         print_json({"can_score": can_score, "findings": [asdict(check) for check in found]})
-    else:
-        _tell(Console(), found, can_score)
-    return 0 if can_score else 2
-
-
-def _tell(console: Console, found: list[Check], can_score: bool) -> None:
+        return 0 if can_score else 2
+    console = Console()
     width = max(len(check.name) for check in found)
     for check in found:
         state = console.paint(f"{check.state:<7}", STYLES[check.state])
@@ -55,12 +52,13 @@ def _tell(console: Console, found: list[Check], can_score: bool) -> None:
             console.say(f"{'':<9}{'':<{width}}  cure: {check.cure}")
     absent = sum(check.state == "missing" for check in found)
     console.say()
-    if can_score:
-        console.say(f"This machine can score frames; {count(absent, 'optional part')} not usable.")
-        console.next("edgead verify NAME.edgead")
-    else:
+    if not can_score:
         console.say("This machine cannot score frames: cure what is broken above.")
         console.next("edgead doctor")
+        return 2
+    console.say(f"This machine can score frames; {count(absent, 'optional part')} not usable.")
+    console.next("edgead verify NAME.edgead")
+    return 0
 
 
 @dataclass(frozen=True)
@@ -80,37 +78,28 @@ class Check:
 def checks() -> list[Check]:
     """All checks, the needed ones first. Never raises: a probe that fails is a check."""
     found: list[Check] = []
-    for name, probe in PROBES.items():
+    for probe in PROBES:
         try:
             found += probe()
         except Exception as error:  # a broken package may raise anything at import
-            reason = f"{type(error).__name__}: {error}"
+            name, reason = probe.__name__.strip("_"), f"{type(error).__name__}: {error}"
             hint = "in a clone of edgead: pip install --force-reinstall ."
-            found.append(Check(name, "broken", reason, hint))
+            found.append(Check(name.replace("_", " "), "broken", reason, hint))
     return found
 
 
 def _python() -> Iterator[Check]:
-    from edgead.installation import __version__
-
     yield Check("edgead", "ok", f"{__version__} in {Path(__file__).parents[1]}")
     yield Check("python", "ok", f"{platform.python_version()}, {sys.executable}")
-
-
-def _processor() -> Iterator[Check]:
     yield Check("processor", "ok", f"{processor_name()}, {cores()} cores for this process")
 
 
 def _numpy() -> Iterator[Check]:
-    import numpy
-
-    yield Check("numpy", "ok", numpy.__version__)
+    yield Check("numpy", "ok", import_module("numpy").__version__)
 
 
 def _opencv() -> Iterator[Check]:
-    import cv2
-
-    yield Check("opencv", "ok", cv2.__version__)
+    yield Check("opencv", "ok", import_module("cv2").__version__)
 
 
 def _openvino() -> Iterator[Check]:
@@ -119,26 +108,25 @@ def _openvino() -> Iterator[Check]:
     core = openvino.Core()
     devices = [f"{d} ({core.get_property(d, 'FULL_DEVICE_NAME')})" for d in core.available_devices]
     detail = f"{openvino.__version__.split('-')[0]}, devices: {', '.join(devices) or 'none'}"
-    if any(device.startswith("CPU") for device in devices):
-        yield Check("openvino", "ok", detail)
-    else:
-        yield Check("openvino", "broken", detail, "pip install --force-reinstall openvino")
+    broken = not any(d.startswith("CPU") for d in core.available_devices)
+    hint = "pip install --force-reinstall openvino" if broken else ""
+    yield Check("openvino", "broken" if broken else "ok", detail, hint)
 
 
 def _kernels() -> Iterator[Check]:
     kinds = built()
+    cuda = kinds["cuda"]
     yield Check("kernels cpu", "ok", f"{kinds['cpu']} instructions")
-    if "device:" in kinds["cuda"]:
-        yield Check("kernels cuda", "ok", kinds["cuda"])
-    elif kinds["cuda"].startswith("not built"):
+    if "device:" in cuda:
+        yield Check("kernels cuda", "ok", cuda)
+        return
+    hint = "install NVIDIA's driver; the CPU serves without it"
+    if cuda.startswith("not built"):
         hint = "with nvcc 11.7 or newer, in a clone of edgead: EDGEAD_CUDA=ON pip install ."
-        yield Check("kernels cuda", "missing", kinds["cuda"], hint)
-    else:
-        hint = "install NVIDIA's driver; the CPU serves without it"
-        yield Check("kernels cuda", "missing", kinds["cuda"], hint)
+    yield Check("kernels cuda", "missing", cuda, hint)
 
 
-def _driver() -> Iterator[Check]:
+def _nvidia_driver() -> Iterator[Check]:
     try:
         cuda = ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
     except OSError:
@@ -152,17 +140,15 @@ def _driver() -> Iterator[Check]:
         return
     cuda.cuDriverGetVersion(ctypes.byref(version))
     cuda.cuDeviceGetCount(ctypes.byref(number))
-    devices = ", ".join(_device_names(cuda, number.value)) or "no device"
-    major, minor = version.value // 1000, version.value % 1000 // 10
-    yield Check("nvidia driver", "ok", f"CUDA up to {major}.{minor}: {devices}")
-
-
-def _device_names(cuda: ctypes.CDLL, number: int) -> Iterator[str]:
-    for index in range(number):
+    names = []
+    for index in range(number.value):
         device, name = ctypes.c_int(), ctypes.create_string_buffer(256)
         cuda.cuDeviceGet(ctypes.byref(device), index)
         if cuda.cuDeviceGetName(name, len(name), device) == CUDA_SUCCESS:
-            yield name.value.decode(errors="replace")
+            names.append(name.value.decode(errors="replace"))
+    major, minor = version.value // 1000, version.value % 1000 // 10
+    devices = ", ".join(names) or "no device"
+    yield Check("nvidia driver", "ok", f"CUDA up to {major}.{minor}: {devices}")
 
 
 def _tensorrt() -> Iterator[Check]:
@@ -184,8 +170,12 @@ def _pycuda() -> Iterator[Check]:
     if find_spec("pycuda") is None:
         hint = f"to run plans on a GPU: {cure('nvidia')}"
         yield Check("pycuda", "missing", "not installed; the CPU serves without it", hint)
-    else:
-        yield Check("pycuda", "ok", _version_of("pycuda"))
+        return
+    try:
+        version = metadata.version("pycuda")
+    except metadata.PackageNotFoundError:
+        version = "unknown version"
+    yield Check("pycuda", "ok", version)
 
 
 def _plan_cache() -> Iterator[Check]:
@@ -209,7 +199,7 @@ def _plan_cache() -> Iterator[Check]:
         yield Check("plan cache", "missing", f"{detail}, not writable", hint)
 
 
-def _auto() -> Iterator[Check]:
+def _device_auto() -> Iterator[Check]:
     from edgead.serving.choice import choose
 
     choice = choose("auto")
@@ -218,57 +208,36 @@ def _auto() -> Iterator[Check]:
 
 
 def _extras() -> Iterator[Check]:
-    for extra in EXTRAS:
-        absent = missing(extra)
+    for extra, modules in EXTRAS.items():
+        name, absent = f"extra {extra}", missing(extra)
         if absent:
-            yield Check(
-                f"extra {extra}", "missing", f"not installed: {', '.join(absent)}", cure(extra)
-            )
+            yield Check(name, "missing", f"not installed: {', '.join(absent)}", cure(extra))
         else:
-            yield Check(f"extra {extra}", "ok", ", ".join(EXTRAS[extra]))
-
-
-def _version_of(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "unknown version"
+            yield Check(name, "ok", ", ".join(modules))
 
 
 def built() -> dict[str, str]:
     """Say which kernels this installation has.
 
-    :returns: "cpu": the instruction set in use, "avx512" | "avx2" | "baseline" | "neon";
+    Returns:
+        "cpu": the instruction set in use, "avx512" | "avx2" | "baseline" | "neon";
         "cuda": "not built" and why, or the architectures (sm_: code, compute_: PTX) and either the
         device or the reason why none can be used: "built for sm_87 sm_120 compute_120; unusable:
         ... (error 35)"
     """
     from edgead import _cpu  # here: a module that does not load is a line of the report
 
-    return {"cpu": _cpu.simd_paths()[0], "cuda": _built_cuda()}
-
-
-def _built_cuda() -> str:
     if find_spec("edgead.nvidia._cuda") is None:
-        return f"not built: {NOT_BUILT.read_text().strip()}" if NOT_BUILT.exists() else "not built"
+        reason = f": {NOT_BUILT.read_text().strip()}" if NOT_BUILT.exists() else ""
+        return {"cpu": _cpu.simd_paths()[0], "cuda": f"not built{reason}"}
     from edgead.nvidia import _cuda as cuda
 
     code, text = cuda.status()
     state = f"device: {text}" if code == 0 else f"unusable: {text} (error {code})"
-    return f"built for {cuda.ARCHITECTURES}; {state}"
+    return {"cpu": _cpu.simd_paths()[0], "cuda": f"built for {cuda.ARCHITECTURES}; {state}"}
 
 
-PROBES: dict[str, Callable[[], Iterator[Check]]] = {
-    "python": _python,
-    "processor": _processor,
-    "numpy": _numpy,
-    "opencv": _opencv,
-    "openvino": _openvino,
-    "kernels": _kernels,
-    "nvidia driver": _driver,
-    "tensorrt": _tensorrt,
-    "pycuda": _pycuda,
-    "plan cache": _plan_cache,
-    "device auto": _auto,
-    "extras": _extras,
-}
+PROBES: tuple[Callable[[], Iterator[Check]], ...] = (
+    _python, _numpy, _opencv, _openvino, _kernels, _nvidia_driver, _tensorrt, _pycuda,
+    _plan_cache, _device_auto, _extras,
+)  # fmt: skip

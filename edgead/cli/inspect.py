@@ -9,13 +9,14 @@ import argparse
 import json
 import shlex
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from edgead.bundle.manifest import Manifest
+from edgead.bundle.roi import roi_of
+from edgead.bundle.storage import Bundle, open_bundle
+from edgead.calibration import best_false_reject_rate
 from edgead.cli.console import Console, count, percent, print_json
-
-if TYPE_CHECKING:
-    from edgead.bundle.manifest import Manifest
-    from edgead.bundle.storage import Bundle
+from edgead.cli.options import add
 
 IN_JSON = "… in --json"
 LONGEST_LIST = 60  # characters; a longer one is for programs
@@ -28,14 +29,12 @@ EXAMPLE = """\
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``edgead inspect``."""
-    parser.add_argument("engine", metavar="NAME.edgead", help="the bundle")
-    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    add(parser, "engine NAME.edgead", "the bundle")
+    add(parser, "--json", "one JSON object on stdout")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the manifest as text or as JSON."""
-    from edgead.bundle.storage import open_bundle
-
     bundle = open_bundle(args.engine)
     if args.json:
         path, manifest = str(bundle.path), bundle.manifest.to_json()
@@ -43,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     console = Console()
     console.say(f"read   {args.engine}, {count(len(bundle.manifest.files), 'file')}, all intact")
-    for heading, lines in _sections(bundle):
+    for heading, lines in _sections(bundle).items():
         console.say()
         console.say(console.paint(heading, "bold"))
         for line in lines:
@@ -53,79 +52,67 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _sections(bundle: Bundle) -> list[tuple[str, list[str]]]:
+def _sections(bundle: Bundle) -> dict[str, list[str]]:
     """Headings with their lines, in the order of the data's way through the bundle."""
     manifest = bundle.manifest
     image = manifest.preprocess_params()
     height, width = image.size
-    return [
-        (
-            f"{manifest.name}: {manifest.method}",
-            [f"made    {manifest.created} by edgead {manifest.edgead_version}"],
-        ),
-        (
-            "input",
-            [
-                f"any frame, brought to {height} x {width} (height x width)",
-                f"mean {_numbers(image.mean)}, std {_numbers(image.std)} (RGB)",
-            ],
-        ),
-        (f"pairs ({len(manifest.pairs)})", _pairs(manifest)),
-        ("map", [_map(manifest), *_tiled(manifest), *_ignored(bundle)]),
-        ("calibration", _calibration(manifest)),
-        ("camera health", _health(manifest)),
-        ("golden frames", _golden(manifest)),
-        ("provenance", _tree(manifest.provenance)),
-        ("files", _files(bundle)),
-    ]
+    return {
+        f"{manifest.name}: {manifest.method}": [
+            f"made    {manifest.created} by edgead {manifest.edgead_version}"
+        ],
+        "input": [
+            f"any frame, brought to {height} x {width} (height x width)",
+            f"mean {_numbers(image.mean)}, std {_numbers(image.std)} (RGB)",
+        ],
+        f"pairs ({len(manifest.pairs)})": [
+            f"{pair.reference} | {pair.restored}: {pair.channels} channels of "
+            f"{pair.size[0]} x {pair.size[1]}, weight {pair.weight:g}"
+            for pair in manifest.pairs
+        ],
+        "map": _map(bundle),
+        "calibration": _calibration(manifest),
+        "camera health": _health(manifest),
+        "golden frames": [
+            *(f"{golden.image}: score {golden.score:.5g}" for golden in manifest.golden),
+            *(
+                f"tolerance {precision}: score {tolerance.score:.3g}, map {tolerance.map:.3g}"
+                for precision, tolerance in manifest.tolerance.items()
+            ),
+        ],
+        "provenance": _tree(manifest.provenance),
+        "files": _files(bundle),
+    }
 
 
-def _pairs(manifest: Manifest) -> list[str]:
-    return [
-        f"{pair.reference} | {pair.restored}: {pair.channels} channels of "
-        f"{pair.size[0]} x {pair.size[1]}, weight {pair.weight:g}"
-        for pair in manifest.pairs
-    ]
-
-
-def _map(manifest: Manifest) -> str:
+def _map(bundle: Bundle) -> list[str]:
+    """What the map is made of: distance and pooling, tiles, ignore mask."""
+    manifest = bundle.manifest
     settings = manifest.map_params()
     pooling: str = settings.pooling
     if pooling == "top_k":
         pooling = f"mean of the highest {percent(settings.top_k)} of the pixels"
-    return (
+    lines = [
         f"{settings.distance} distance, {settings.fusion} over the pairs at "
         f"{settings.size[0]} x {settings.size[1]}, blur sigma {settings.blur_sigma:g}, "
         f"score = {pooling}"
-    )
-
-
-def _tiled(manifest: Manifest) -> list[str]:
-    if manifest.tiling is None:
-        return []
-    height, width = manifest.tiling.size
-    overlap = manifest.tiling.overlap
-    return [f"of each tile of {height} x {width} pixels of the frame, overlapping by {overlap}"]
-
-
-def _ignored(bundle: Bundle) -> list[str]:
-    from edgead.bundle.roi import roi_of
-
-    mask, roi = bundle.manifest.ignore, roi_of(bundle)
-    if mask is None or roi is None:
-        return []
-    drawn = [count(len(mask.polygons), "polygon")] if mask.polygons else []
-    drawn += [mask.image] if mask.image else []
-    height, width = mask.frame_size
-    return [
-        f"{percent(1 - roi.mean())} of it ignored: {', '.join(drawn)}, drawn on {height} x {width}",
-        f"scores frames of {height} x {width} only",
     ]
+    if manifest.tiling is not None:
+        (height, width), overlap = manifest.tiling.size, manifest.tiling.overlap
+        tile = f"{height} x {width} pixels of the frame"
+        lines.append(f"of each tile of {tile}, overlapping by {overlap}")
+    mask, roi = manifest.ignore, roi_of(bundle)
+    if mask is not None and roi is not None:
+        drawn = [count(len(mask.polygons), "polygon")] if mask.polygons else []
+        drawn += [mask.image] if mask.image else []
+        size = f"{mask.frame_size[0]} x {mask.frame_size[1]}"
+        share = percent(1 - roi.mean())
+        lines.append(f"{share} of it ignored: {', '.join(drawn)}, drawn on {size}")
+        lines.append(f"scores frames of {size} only")
+    return lines
 
 
 def _calibration(manifest: Manifest) -> list[str]:
-    from edgead.calibration import best_false_reject_rate
-
     calibration = manifest.calibration
     number, rate = len(calibration.scores), calibration.false_reject_rate
     low, high = min(calibration.scores), max(calibration.scores)
@@ -157,14 +144,6 @@ def _health(manifest: Manifest) -> list[str]:
     ]
 
 
-def _golden(manifest: Manifest) -> list[str]:
-    lines = [f"{golden.image}: score {golden.score:.5g}" for golden in manifest.golden]
-    return lines + [
-        f"tolerance {precision}: score {tolerance.score:.3g}, map {tolerance.map:.3g}"
-        for precision, tolerance in manifest.tolerance.items()
-    ]
-
-
 def _files(bundle: Bundle) -> list[str]:
     lines = []
     for name, digest in sorted(bundle.manifest.files.items()):
@@ -185,7 +164,7 @@ def _tree(value: Mapping[str, Any], indent: str = "") -> list[str]:
 
 
 def _value(item: object) -> str:
-    """A JSON value as it stands in JSON; strings bare, numbers rounded, long lists left out."""
+    """A JSON value; strings bare, numbers rounded, long lists left out."""
     if isinstance(item, str):
         return item
     if isinstance(item, float):

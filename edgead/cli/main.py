@@ -50,18 +50,21 @@ edgead COMMAND --help explains a command."""
 class Parser(argparse.ArgumentParser):
     """argparse, but a mistake in the arguments exits with 1, as every mistake of the caller."""
 
+    def __init__(self, prog: str, description: str, epilog: str, usage: str | None = None) -> None:
+        raw = argparse.RawDescriptionHelpFormatter
+        super().__init__(prog, usage, description.strip(), epilog, formatter_class=raw)
+
     def error(self, message: str) -> NoReturn:
         self.exit(1, f"edgead: {message}\nedgead: see {self.prog} --help\n")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command.
+    """Run one command and return its exit code.
 
-    :param argv: the arguments after ``edgead``; those of the process when None
-    :returns: the exit code
+    Args:
+        argv: the arguments after ``edgead``; None for those of the process
     """
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    return guard(lambda: _dispatch(arguments))
+    return guard(lambda: _dispatch(list(sys.argv[1:] if argv is None else argv)))
 
 
 def guard(work: Callable[[], int]) -> int:
@@ -102,49 +105,32 @@ def _dispatch(argv: list[str]) -> int:
         parser.error(f"there is no command {name!r}: {hint}")
     try:
         module = importlib.import_module(COMMANDS[name][0])
-        return int(module.run(_command_parser(name, module).parse_args(rest)))
+        return int(module.run(command_parser(name, module).parse_args(rest)))
     except ModuleNotFoundError as error:
-        raise _missing(name, error) from error
+        extra = extra_of(error.name or "")
+        if extra is None:
+            raise
+        raise MissingExtraError(
+            f"edgead {name} needs the package {error.name}, which is not installed: {cure(extra)}"
+        ) from error
 
 
-def _missing(command: str, error: ModuleNotFoundError) -> Exception:
-    """The error to raise for a module that is not there: an extra's, or the error itself."""
-    extra = extra_of(error.name or "")
-    if extra is None:
-        return error
-    return MissingExtraError(
-        f"edgead {command} needs the package {error.name}, which is not installed: {cure(extra)}"
-    )
-
-
-def _top_parser() -> Parser:
-    width = max(map(len, COMMANDS)) + 2
-    listing = "\n".join(f"  {name:<{width}}{text}" for name, (_, text) in COMMANDS.items())
+def command_parser(name: str, module: ModuleType) -> Parser:
+    """The parser of one command; its module's docstring is the description."""
     parser = Parser(
-        prog="edgead",
-        usage="edgead COMMAND …",
-        description="Visual anomaly detection for the edge: learn from good parts, "
-        "serve a qualified engine.",
-        epilog=f"commands:\n{listing}\n\n{EXAMPLE}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--version", action="version", version=f"edgead {version()}")
-    return parser
-
-
-def _command_parser(name: str, module: ModuleType) -> Parser:
-    """The command's own parser: its module gives the arguments, its docstring the description."""
-    example = getattr(module, "EXAMPLE", "")
-    parser = Parser(
-        prog=f"edgead {name}",
-        description=(module.__doc__ or COMMANDS[name][1]).strip(),
-        epilog=f"example:\n{example}" if example else None,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        f"edgead {name}", module.__doc__ or "", f"example:\n{getattr(module, 'EXAMPLE', '')}"
     )
     module.add_arguments(parser)
     return parser
 
 
-def version() -> str:
-    """The version of this installation."""
-    return __version__
+def _top_parser() -> Parser:
+    width = max(map(len, COMMANDS)) + 2
+    listing = "\n".join(f"  {name:<{width}}{text}" for name, (_, text) in COMMANDS.items())
+    description = (
+        "Visual anomaly detection for the edge: learn from good parts, serve a qualified engine."
+    )
+    epilog = f"commands:\n{listing}\n\n{EXAMPLE}"
+    parser = Parser("edgead", description, epilog, "edgead COMMAND …")
+    parser.add_argument("--version", action="version", version=f"edgead {__version__}")
+    return parser

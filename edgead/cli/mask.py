@@ -10,19 +10,22 @@ from __future__ import annotations
 import argparse
 import shlex
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgead.bundle.ignore_mask import IgnoreMask, parse_polygon
+from edgead.bundle.roi import ignored_in, roi_of
+from edgead.bundle.storage import Draft, check_out, open_bundle
 from edgead.cli.console import Console, count, percent
-from edgead.cli.options import add_false_reject_rate
+from edgead.cli.options import add, add_false_reject_rate
+from edgead.detector import Detector
 from edgead.editing.masking import FILE, masked
+from edgead.editing.recalibration import check_number, concerns, recalibrate, record
 from edgead.errors import InputError
-
-if TYPE_CHECKING:
-    from edgead.bundle.ignore_mask import IgnoreMask
-    from edgead.bundle.storage import Draft
+from edgead.images import encode_png, expand, list_images, read_image, write_png
+from edgead.result import as_bgr8, grey_out, ignored_pixels
 
 EXAMPLE = """\
   edgead mask cell.edgead --polygon "0,0 90,0 90,60" --preview frame.png look.png
@@ -34,36 +37,26 @@ _OUTLINE = (0, 0, 255)  # BGR
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``edgead mask``."""
-    parser.add_argument("engine", metavar="NAME.edgead", help="the bundle, without a mask")
-    parser.add_argument(
-        "--polygon",
-        metavar='"X,Y X,Y X,Y"',
+    add(parser, "engine NAME.edgead", "the bundle, without a mask")
+    add(
+        parser,
+        '--polygon "X,Y X,Y X,Y"',
+        "ignore the inside; corners in pixels of the frame from its top left; repeat for more "
+        "polygons",
         action="append",
         default=[],
-        help="ignore the inside; corners in pixels of the frame from its top left; repeat for more "
-        "polygons",
     )
-    parser.add_argument(
-        "--png", metavar="MASK.png", help="ignore the pixels that are not 0; of the frame's size"
-    )
-    parser.add_argument(
-        "--preview",
-        nargs=2,
-        metavar=("FRAME", "PICTURE.png"),
-        help="write FRAME with the mask drawn over it",
-    )
-    parser.add_argument(
-        "--calibrate", metavar="DIR", help="good images of this camera, to calibrate with"
-    )
-    parser.add_argument("--out", metavar="NEW.edgead", help="the bundle to write")
+    add(parser, "--png MASK.png", "ignore the pixels that are not 0; of the frame's size")
+    text, names = "write FRAME with the mask drawn over it", ("FRAME", "PICTURE.png")
+    parser.add_argument("--preview", nargs=2, metavar=names, help=text)
+    add(parser, "--calibrate DIR", "good images of this camera, to calibrate with")
+    add(parser, "--out NEW.edgead", "the bundle to write")
     add_false_reject_rate(parser)
-    parser.add_argument("--threads", metavar="N", type=int, help="threads of the engine")
+    add(parser, "--threads N", "threads of the engine", int)
 
 
 def run(args: argparse.Namespace) -> int:
     """Draw the picture, write the bundle, or both."""
-    from edgead.bundle.storage import check_out, open_bundle
-
     _check_arguments(args)
     if args.out is not None:
         check_out(args.out)
@@ -81,8 +74,9 @@ def run(args: argparse.Namespace) -> int:
         _write_preview(draft, *args.preview)
         console.say(f"wrote  {args.preview[1]}")
     if args.out is None:
-        picture = args.preview[1]
-        console.next(f"look at {picture}, then the same with --calibrate DIR --out NEW.edgead")
+        console.next(
+            f"look at {args.preview[1]}, then the same with --calibrate DIR --out NEW.edgead"
+        )
         return 0
     _write(console, draft, args)
     console.next(f"edgead score {shlex.quote(args.out)} IMAGE --heatmap heatmaps")
@@ -108,9 +102,6 @@ def _check_arguments(args: argparse.Namespace) -> None:
 
 def _draw(args: argparse.Namespace) -> tuple[IgnoreMask, bytes | None, str]:
     """The mask, the file of its image, and the frame whose size it has."""
-    from edgead.bundle.ignore_mask import IgnoreMask, parse_polygon
-    from edgead.images import encode_png, expand, read_image
-
     polygons = tuple(parse_polygon(text) for text in args.polygon)
     frame_name = str(expand([args.calibrate])[0]) if args.out is not None else args.preview[0]
     height, width = read_image(frame_name).shape[:2]
@@ -123,8 +114,6 @@ def _draw(args: argparse.Namespace) -> tuple[IgnoreMask, bytes | None, str]:
 
 
 def _tell(console: Console, name: str, draft: Draft, frame_name: str) -> None:
-    from edgead.bundle.roi import ignored_in, roi_of
-
     mask, ignored, roi = draft.manifest.ignore, ignored_in(draft), roi_of(draft)
     assert mask is not None and ignored is not None and roi is not None
     height, width = mask.frame_size
@@ -145,10 +134,6 @@ def _write_preview(draft: Draft, frame_name: str, out: str) -> None:
     """The frame with the ignored area greyed, and what was drawn outlined."""
     import cv2
 
-    from edgead.bundle.roi import ignored_in, roi_of
-    from edgead.images import read_image, write_png
-    from edgead.result import as_bgr8, grey_out, ignored_pixels
-
     frame = read_image(frame_name)
     mask, drawn, roi = draft.manifest.ignore, ignored_in(draft), roi_of(draft)
     assert mask is not None and drawn is not None and roi is not None
@@ -162,10 +147,6 @@ def _write_preview(draft: Draft, frame_name: str, out: str) -> None:
 
 def _write(console: Console, draft: Draft, args: argparse.Namespace) -> None:
     """Qualify the masked graph, calibrate it, write it."""
-    from edgead.detector import Detector
-    from edgead.editing.recalibration import check_number, concerns, recalibrate, record
-    from edgead.images import list_images
-
     paths = list_images(args.calibrate)
     rate = check_number(draft, len(paths), args.false_reject_rate)
     detector = Detector(draft, threads=args.threads)

@@ -5,32 +5,42 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from edgead.errors import InputError
 
-if TYPE_CHECKING:
-    from edgead.detector import Detector
-
 COLOR, DEVICE = "bgr", "auto"  # defaults
+
+
+def add(
+    parser: argparse._ActionsContainer, words: str, text: str, kind: Any = str, **more: Any
+) -> None:
+    """Add an argument: ``add(parser, "--threads N", "threads of the engine", int)``.
+
+    Args:
+        parser: of a command, or one of its groups
+        words: name and metavar; an option without a metavar is a flag
+        text: the help
+        kind: converts the value
+        more: of ``add_argument``
+    """
+    name, *metavar = words.split(maxsplit=1)
+    given = {"metavar": metavar[0], "type": kind} if metavar else {"action": "store_true"}
+    parser.add_argument(name, help=text, **{**given, **more})
 
 
 def add_engine(parser: argparse.ArgumentParser) -> None:
     """--device, --precision and --threads."""
     add_device(parser)
-    parser.add_argument(
-        "--precision",
-        metavar="NAME",
-        help="float32, float16, bfloat16 or int8 (default: the device's own, float32 on the CPU)",
-    )
+    text = "float32, float16, bfloat16 or int8 (default: the device's own, float32 on the CPU)"
+    add(parser, "--precision NAME", text)
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
     """--device and --threads."""
-    parser.add_argument(
-        "--device", default=DEVICE, help="auto, cpu or cuda[:N] (default: %(default)s)"
-    )
-    parser.add_argument("--threads", metavar="N", type=int, help="threads of the engine")
+    text = "auto, cpu or cuda[:N] (default: %(default)s)"
+    add(parser, "--device DEVICE", text, default=DEVICE)
+    add(parser, "--threads N", "threads of the engine", int)
 
 
 def add_color(parser: argparse.ArgumentParser) -> None:
@@ -46,47 +56,32 @@ def add_color(parser: argparse.ArgumentParser) -> None:
 
 def add_false_reject_rate(parser: argparse.ArgumentParser) -> None:
     """--false-reject-rate."""
-    parser.add_argument(
-        "--false-reject-rate",
-        metavar="RATE",
-        type=float,
-        help="share of good frames that may be called anomalous (default: the bundle's)",
-    )
+    text = "share of good frames that may be called anomalous (default: the bundle's)"
+    add(parser, "--false-reject-rate RATE", text, float)
 
 
 def add_detector(parser: argparse.ArgumentParser) -> None:
-    """What ``open_detector`` asks for."""
+    """What ``detector_settings`` reads."""
     add_false_reject_rate(parser)
     add_color(parser)
     add_engine(parser)
-    parser.add_argument(
-        "--digests",
-        action="store_true",
-        help="add digests of each stage to the JSON, for edgead replay",
-    )
+    add(parser, "--digests", "add digests of each stage to the JSON, for edgead replay")
 
 
-def open_detector(args: argparse.Namespace, bundle: str) -> Detector:
-    """The Detector of ``bundle`` that the options of ``add_detector`` ask for."""
-    from edgead.detector import Detector
-
-    return Detector(
-        bundle,
-        device=args.device,
-        color=args.color,
-        false_reject_rate=args.false_reject_rate,
-        threads=args.threads,
-        precision=args.precision,
-        digests=args.digests,
-    )
+def detector_settings(args: argparse.Namespace) -> dict[str, Any]:
+    """The arguments of ``Detector`` that the options of ``add_detector`` ask for."""
+    names = ("device", "color", "false_reject_rate", "threads", "precision", "digests")
+    return {name: getattr(args, name) for name in names}
 
 
 def target_file(given: str, option: str) -> None:
-    """Refuse a file that cannot be written, before minutes of work are spent on what it is to hold.
+    """Refuse a file that cannot be written, before minutes of work are spent on its content.
 
     Args:
         given: the path behind `option`; a pipe or a device, as /dev/stdout, is fine
-    Raises: InputError: a folder, a file in a folder that does not exist or cannot be written to.
+
+    Raises:
+        InputError: a folder, a file in a folder that does not exist or cannot be written to.
     """
     path = Path(given)
     if path.is_dir():

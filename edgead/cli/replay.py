@@ -13,14 +13,13 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edgead.cli.console import Console, count, print_json
+from edgead.cli.options import DEVICE, add
+from edgead.detector import Detector
 from edgead.errors import InputError
-
-if TYPE_CHECKING:
-    from edgead.detector import Detector
-    from edgead.records.replay import Records, Replayed
+from edgead.records.replay import STAGES, Records, Replayed, read_records, replay
 
 EXAMPLE = """\
   edgead replay cell.edgead seen/                              a folder of evidence
@@ -48,30 +47,18 @@ LOSSY_CAUSE = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``edgead replay``."""
-    parser.add_argument("engine", metavar="NAME.edgead", help="the bundle")
-    parser.add_argument(
-        "records", metavar="RECORD", nargs="+", type=Path, help="verdicts that hold digests"
-    )
-    parser.add_argument(
-        "--frames", metavar="DIR", type=Path, help="folder in which the frames of lines were saved"
-    )
-    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
-    parser.add_argument(
-        "--device", default="auto", help="auto, cpu or cuda[:N] (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--precision", metavar="NAME", help="what the engine computes in (default: as recorded)"
-    )
-    parser.add_argument(
-        "--threads", metavar="N", type=int, help="threads of the engine (default: as recorded)"
-    )
+    add(parser, "engine NAME.edgead", "the bundle")
+    add(parser, "records RECORD", "verdicts that hold digests", Path, nargs="+")
+    add(parser, "--frames DIR", "folder in which the frames of lines were saved", Path)
+    add(parser, "--json", "one JSON object on stdout")
+    text = "auto, cpu or cuda[:N] (default: %(default)s)"
+    add(parser, "--device DEVICE", text, default=DEVICE)
+    add(parser, "--precision NAME", "what the engine computes in (default: as recorded)")
+    add(parser, "--threads N", "threads of the engine (default: as recorded)", int)
 
 
 def run(args: argparse.Namespace) -> int:
     """Replay every record; see the module's docstring for the exit code."""
-    from edgead.detector import Detector
-    from edgead.records.replay import read_records
-
     console = Console(json_on_stdout=args.json)
     records = read_records(args.records, args.frames)
     threads = records.setting("threads") if args.threads is None else args.threads
@@ -92,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     for note in notes:
         console.say(f"note   {note}")
     replayed, failed = _replay_all(detector, records, console)
-    _summarise(console, replayed, failed)
+    _summarise(console, replayed, len(failed))
     if args.json:
         report = {
             "repeated": sum(one.stage is None for one in replayed),
@@ -112,33 +99,24 @@ def run(args: argparse.Namespace) -> int:
 def _notes(detector: Detector, records: Records, threads: int | None) -> list[str]:
     """What was different when the verdicts were recorded, the bundle first; what was left out."""
     notes = []
-    here = {**detector.info(), "threads": threads}
+    here: dict[str, Any] = {**detector.info(), "threads": threads}
     for key in ("bundle_sha256", "device", "precision", "version", "kernels", "threads"):
         others = Counter(r.digests.served.get(key) for r in records.found)
         others.pop(here[key], None)
         for value, number in others.items():
+            what = f"{key} {value}, here {here[key]}"
             if key == "bundle_sha256":
-                notes.append(
-                    f"{count(number, 'verdict')} recorded with another bundle: digest "
-                    f"{str(value)[:12]}, this one is {str(here[key])[:12]}"
-                )
-            else:
-                notes.append(
-                    f"{count(number, 'verdict')} recorded with {key} {value}, here {here[key]}"
-                )
-    if records.without_digests:
-        notes.append(f"{count(records.without_digests, 'verdict')} without digests left out")
-    if records.without_frame:
-        notes.append(f"{count(records.without_frame, 'verdict')} without a saved frame left out")
-    return notes
+                what = f"another bundle: digest {str(value)[:12]}, this one is {here[key][:12]}"
+            notes.append(f"{count(number, 'verdict')} recorded with {what}")
+    left_out = {"digests": records.without_digests, "a saved frame": records.without_frame}
+    pairs = [(what, count(number, "verdict")) for what, number in left_out.items() if number]
+    return notes + [f"{verdicts} without {what} left out" for what, verdicts in pairs]
 
 
 def _replay_all(
     detector: Detector, records: Records, console: Console
 ) -> tuple[list[Replayed], list[dict[str, Any]]]:
     """Replay and print every record; a frame that cannot be read is an error of its own."""
-    from edgead.records.replay import replay
-
     replayed: list[Replayed] = []
     failed: list[dict[str, Any]] = []
     columns = ("verdict", "stage", "score", "difference", "image")
@@ -151,7 +129,7 @@ def _replay_all(
             failed.append({"record": record.name, "error": str(error)})
             continue
         replayed.append(one)
-        verdict = "repeated" if one.stage is None else "MISMATCH"
+        verdict, colour = ("repeated", "green") if one.stage is None else ("MISMATCH", "red")
         row = ROW.format(
             verdict,
             one.stage or "",
@@ -159,27 +137,20 @@ def _replay_all(
             f"{one.score_difference:+.2g}" if one.score_difference else "0",
             record.image,
         )
-        colour = "green" if one.stage is None else "red"
         console.say(row.replace(verdict, console.paint(verdict, colour), 1))
     return replayed, failed
 
 
 def _mismatches(replayed: Sequence[Replayed]) -> dict[str, int]:
     """How many verdicts have their first mismatch at each stage, in the order of the stages."""
-    from edgead.records.replay import STAGES
-
     found = Counter(one.stage for one in replayed)
     return {stage: found[stage] for stage in STAGES if found[stage]}
 
 
-def _summarise(
-    console: Console, replayed: Sequence[Replayed], failed: Sequence[dict[str, Any]]
-) -> None:
+def _summarise(console: Console, replayed: Sequence[Replayed], failed: int) -> None:
     mismatches = _mismatches(replayed)
-    console.say(
-        f"found  {len(replayed) - sum(mismatches.values())} of {count(len(replayed), 'verdict')} "
-        "repeated to the last bit"
-    )
+    repeated, verdicts = len(replayed) - sum(mismatches.values()), count(len(replayed), "verdict")
+    console.say(f"found  {repeated} of {verdicts} repeated to the last bit")
     for stage, number in mismatches.items():
         those = [one for one in replayed if one.stage == stage]
         parts = sorted({one.part for one in those} - {""})
@@ -192,7 +163,7 @@ def _summarise(
         if stage == "frame" and any(_lossy(one) for one in those):
             console.say(f"       {LOSSY_CAUSE}")
     if failed:
-        console.say(f"failed {count(len(failed), 'verdict')}, named above")
+        console.say(f"failed {count(failed, 'verdict')}, named above")
 
 
 def _describe(one: Replayed, bundle_sha256: str) -> dict[str, Any]:

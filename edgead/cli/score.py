@@ -13,17 +13,14 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edgead.cli.console import Console, count, percent, print_json
-from edgead.cli.options import COLOR, DEVICE, add_detector, open_detector
+from edgead.cli.options import COLOR, DEVICE, add, add_detector, detector_settings
+from edgead.detector import Detector
 from edgead.errors import InputError
-from edgead.images import expand
+from edgead.images import expand, read_image, write_png
 from edgead.records.verdict import describe
-
-if TYPE_CHECKING:
-    from edgead.detector import Detector
-    from edgead.result import Result
 
 EXAMPLE = """\
   edgead score cell.edgead part.png                      one image
@@ -37,16 +34,12 @@ ROW = "{:<10}  {:>10}  {:>7}  {:>7}  {:>7}  {}"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``edgead score``."""
-    parser.add_argument("engine", metavar="NAME.edgead", help="the bundle")
-    parser.add_argument("images", metavar="IMAGE", nargs="+", help="image files or folders of them")
-    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
-    parser.add_argument(
-        "--heatmap", metavar="DIR", type=Path, help="write an overlay PNG of every image into DIR"
-    )
+    add(parser, "engine NAME.edgead", "the bundle")
+    add(parser, "images IMAGE", "image files or folders of them", nargs="+")
+    add(parser, "--json", "one JSON object on stdout")
+    add(parser, "--heatmap DIR", "write an overlay PNG of every image into DIR", Path)
     add_detector(parser)
-    parser.add_argument(
-        "--exit-code", action="store_true", help="exit with 3 when a frame is anomalous"
-    )
+    add(parser, "--exit-code", "exit with 3 when a frame is anomalous")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -56,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     console = Console(json_on_stdout=args.json)
     paths = expand(args.images)
     overlays = overlay_paths(args.heatmap, paths)
-    detector = open_detector(args, args.engine)
+    detector = Detector(args.engine, **detector_settings(args))
     info = detector.info()
     console.say(
         f"read   {args.engine} and {count(len(paths), 'image')}; "
@@ -80,7 +73,8 @@ def overlay_paths(folder: Path | None, paths: Sequence[Path]) -> Sequence[Path |
     Images of one stem take their folder's name along, then a number; a file system may ignore
     case, so names do too. Makes the folder.
 
-    :raises InputError: an overlay would take the place of one of the images
+    Raises:
+        InputError: an overlay would take the place of one of the images
     """
     if folder is None:
         return [None] * len(paths)
@@ -111,50 +105,35 @@ def _score_all(
     console.say(console.paint(ROW.format(*columns), "dim"))
     for path, overlay in zip(paths, overlays, strict=True):
         try:
-            result = _score_one(detector, path)
+            image = read_image(path)
+            try:
+                result = detector.score(image)
+            except InputError as error:
+                raise InputError(f"{path}: {error}") from error
         except InputError as error:
             print(f"edgead: {error}", file=sys.stderr)
             yield {"path": str(path), "error": str(error)}
             continue
-        console.say(_row(console, path, result))
+        verdict, colour = ("ANOMALOUS", "red") if result.is_anomalous else ("good", "green")
+        row = ROW.format(
+            verdict,
+            f"{result.score:#.5g}",
+            f"{result.p_value:#.3g}",
+            len(result.regions),
+            f"{result.timings_ms['total']:.1f}",
+            path,
+        )
+        # Painted after the padding: escape sequences have a length but no width.
+        console.say(row.replace(verdict, console.paint(verdict, colour), 1))
         frame = describe(path, result)
         if overlay is not None:
-            from edgead.images import write_png
-
             write_png(overlay, result.overlay())
             frame["heatmap"] = str(overlay)
         yield frame
 
 
-def _score_one(detector: Detector, path: Path) -> Result:
-    from edgead.images import read_image
-
-    frame = read_image(path)
-    try:
-        return detector.score(frame)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-
-
-def _row(console: Console, path: Path, result: Result) -> str:
-    verdict = "ANOMALOUS" if result.is_anomalous else "good"
-    row = ROW.format(
-        verdict,
-        f"{result.score:#.5g}",
-        f"{result.p_value:#.3g}",
-        len(result.regions),
-        f"{result.timings_ms['total']:.1f}",
-        path,
-    )
-    # Painted after the padding: escape sequences have a length but no width.
-    return row.replace(verdict, console.paint(verdict, "red" if verdict != "good" else "green"), 1)
-
-
 def _summarise(
-    console: Console,
-    args: argparse.Namespace,
-    detector: Detector,
-    frames: Sequence[dict[str, Any]],
+    console: Console, args: argparse.Namespace, detector: Detector, frames: list[dict[str, Any]]
 ) -> None:
     scored = [frame for frame in frames if "error" not in frame]
     anomalous = sum(frame["is_anomalous"] for frame in scored)
@@ -172,18 +151,13 @@ def _summarise(
         failed = {frame["path"] for frame in frames if "error" in frame}
         images = [image for image in args.images if str(Path(image)) not in failed]
         images = images if len(images) <= 3 else [*images[:1], "…"]
-        quoted = shlex.join([str(args.engine), *images]).replace("'…'", "…")
-        console.next(f"edgead score {quoted}{_settings(args)} --heatmap heatmaps")
-
-
-def _settings(args: argparse.Namespace) -> str:
-    """The options given that change what is scored or where, as they are typed."""
-    given = {
-        "--false-reject-rate": args.false_reject_rate,
-        "--color": None if args.color == COLOR else args.color,
-        "--device": None if args.device == DEVICE else args.device,
-        "--precision": args.precision,
-        "--threads": args.threads,
-    }
-    words = [str(w) for name, v in given.items() if v is not None for w in (name, v)]
-    return "".join(f" {shlex.quote(word)}" for word in words)
+        quoted = shlex.join([args.engine, *images]).replace("'…'", "…")
+        given = {
+            "--false-reject-rate": args.false_reject_rate,
+            "--color": None if args.color == COLOR else args.color,
+            "--device": None if args.device == DEVICE else args.device,
+            "--precision": args.precision,
+            "--threads": args.threads,
+        }
+        settings = "".join(f" {shlex.join([o, str(v)])}" for o, v in given.items() if v is not None)
+        console.next(f"edgead score {quoted}{settings} --heatmap heatmaps")

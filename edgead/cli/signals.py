@@ -6,15 +6,9 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import NoReturn
 
 Stopping = Callable[[], int]
 """The number of the signal that asked to stop; 0 as long as none came."""
-
-
-def exit_code(number: int) -> int:
-    """130 for Ctrl-C, 143 for kill, as shells count."""
-    return 128 + number
 
 
 @contextmanager
@@ -30,7 +24,7 @@ def stopping() -> Iterator[Stopping]:
         # Nothing that takes a lock: the handler may have interrupted its holder.
         came.append(number)
         if len(came) > 1:
-            _at_once(number)
+            raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -38,9 +32,3 @@ def stopping() -> Iterator[Stopping]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _at_once(number: int) -> NoReturn:
-    if number == signal.SIGINT:
-        raise KeyboardInterrupt
-    raise SystemExit(exit_code(number))

@@ -14,21 +14,25 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from edgead.cli.console import Console, count, print_json_line, table
-from edgead.cli.options import DEVICE, add_engine
+from edgead.bundle.storage import Bundle, open_bundle
+from edgead.cli.console import Console, count, print_json, table
+from edgead.cli.options import DEVICE, add, add_engine
+from edgead.engine.interface import Engine
 from edgead.errors import DeviceError
-
-if TYPE_CHECKING:
-    from edgead.bundle.storage import Bundle
-    from edgead.engine.interface import Engine
-    from edgead.serving.qualification import GoldenCheck
+from edgead.nvidia.kernels import PRECISION
+from edgead.serving.choice import obstacle
+from edgead.serving.open_engine import open_engine
+from edgead.serving.qualification import GoldenCheck, causes, changed_verdicts, check_golden
 
 EXAMPLE = """\
   edgead verify cell.edgead            after copying a bundle, or after an update of OpenVINO
   edgead verify cell.edgead --precision bfloat16
   edgead verify cell.edgead --json     for programs"""
+
+# Of a check, in --json.
+CHECK = ("image", "passed", "score", "expected_score", "score_difference", "map_difference")
 
 
 @dataclass(frozen=True)
@@ -48,15 +52,13 @@ class Verified:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``edgead verify``."""
-    parser.add_argument("engine", metavar="NAME.edgead", help="the bundle")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line, per engine")
+    add(parser, "engine NAME.edgead", "the bundle")
+    add(parser, "--json", "one JSON object a line, per engine")
     add_engine(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Compare every golden frame on every engine; 2 when one is over the tolerance."""
-    from edgead.bundle.storage import open_bundle
-
     console = Console(json_on_stdout=args.json)
     bundle = open_bundle(args.engine)
     console.say(f"read   {args.engine}, {count(len(bundle.manifest.files), 'file')}, all intact")
@@ -64,22 +66,17 @@ def run(args: argparse.Namespace) -> int:
     for one in _verify(bundle, args, console):
         failed |= not one.qualified
         if args.json:
-            print_json_line(_to_json(bundle, one))
+            print_json(_to_json(bundle, one), indent=None)
         else:
             _tell(console, one)
         del one  # and its engine, before the next plan is built: a Jetson's memory is small
-    name = shlex.quote(str(args.engine))
-    if not failed:
-        console.next(f"edgead score {name} IMAGE")
-        return 0
-    console.next(f"edgead verify {name}")
-    return 2
+    name = shlex.quote(args.engine)
+    console.next(f"edgead verify {name}" if failed else f"edgead score {name} IMAGE")
+    return 2 if failed else 0
 
 
 def _verify(bundle: Bundle, args: argparse.Namespace, console: Console) -> Iterator[Verified]:
     """One engine after the other; what this machine cannot run is named and left out."""
-    from edgead.serving.choice import obstacle
-
     if args.device != DEVICE or args.precision is not None:
         yield _measure(bundle, args.device, args.precision, args.threads)
         return
@@ -91,23 +88,16 @@ def _verify(bundle: Bundle, args: argparse.Namespace, console: Console) -> Itera
             except DeviceError as error:
                 console.say(f"not here: {error}")
     absent = obstacle(bundle)
-    if absent is None:
-        yield from _on_gpu(bundle, args, console)
-    else:
+    if absent is not None:
         console.say(f"not here: a GPU: {absent}")
-
-
-def _on_gpu(bundle: Bundle, args: argparse.Namespace, console: Console) -> Iterator[Verified]:
-    """Every precision on the first GPU; raises at the end what ``device="auto"`` would raise."""
-    from edgead.nvidia.kernels import PRECISION
-
+        return
     failed: DeviceError | None = None
     for precision in sorted(bundle.manifest.models, key=lambda one: one != PRECISION):
         try:
             yield _measure(bundle, "cuda", precision, args.threads)
         except DeviceError as error:
             said = f"the GPU in {precision}: {error}"
-            if precision == PRECISION:
+            if precision == PRECISION:  # what device="auto" takes: raised when all were tried
                 failed = DeviceError(said)
             else:
                 console.say(f"not here: {said}")
@@ -116,9 +106,6 @@ def _on_gpu(bundle: Bundle, args: argparse.Namespace, console: Console) -> Itera
 
 
 def _measure(bundle: Bundle, device: str, precision: str | None, threads: int | None) -> Verified:
-    from edgead.serving.open_engine import open_engine
-    from edgead.serving.qualification import changed_verdicts, check_golden
-
     started = perf_counter()
     engine = open_engine(bundle, device, threads, precision=precision)
     checks = check_golden(bundle, engine)
@@ -127,9 +114,7 @@ def _measure(bundle: Bundle, device: str, precision: str | None, threads: int | 
 
 
 def _tell(console: Console, one: Verified) -> None:
-    from edgead.serving.qualification import causes
-
-    engine, checks = one.engine, one.checks
+    engine, checks, tolerance = one.engine, one.checks, one.checks[0].tolerance
     console.say(f"engine {engine.device}, {engine.precision}, {engine.version}")
     rows = [("golden frame", "score", "expected", "score off by", "map off by", "")]
     rows += [
@@ -145,18 +130,17 @@ def _tell(console: Console, one: Verified) -> None:
     ]
     for line in table(rows, right=(1, 2, 3, 4)):
         console.say(line)
-    tolerance = checks[0].tolerance
     console.say(
         f"tolerance: score {tolerance.score:.2g}, map {tolerance.map:.2g}; "
         f"{count(one.changed, 'verdict')} changed"
     )
     if one.qualified:
         console.say(console.paint(f"qualified on {count(len(checks), 'golden frame')}", "green"))
-    else:
-        said = "not qualified: the output differs from what the bundle promises"
-        console.say(console.paint(said, "red"))
-        for cause in causes(engine.precision):
-            console.say(f"  {cause}")
+        return
+    said = "not qualified: the output differs from what the bundle promises"
+    console.say(console.paint(said, "red"))
+    for cause in causes(engine.precision):
+        console.say(f"  {cause}")
 
 
 def _to_json(bundle: Bundle, one: Verified) -> dict[str, Any]:
@@ -175,16 +159,5 @@ def _to_json(bundle: Bundle, one: Verified) -> dict[str, Any]:
         "max_map_error": max(check.map_difference for check in one.checks),
         "tolerance": {"score": tolerance.score, "map": tolerance.map},
         "seconds": one.seconds,
-        "checks": [_check_json(check) for check in one.checks],
-    }
-
-
-def _check_json(check: GoldenCheck) -> dict[str, Any]:
-    return {
-        "image": check.image,
-        "passed": check.passed,
-        "score": check.score,
-        "expected_score": check.expected_score,
-        "score_difference": check.score_difference,
-        "map_difference": check.map_difference,
+        "checks": [{key: getattr(check, key) for key in CHECK} for check in one.checks],
     }

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -14,7 +15,7 @@ from edgead.bundle.storage import Bundle
 from edgead.cpu.precision import HINTS, check_computed, check_offered, computed_in, layers_of
 from edgead.cpu.processor import cores
 from edgead.engine.interface import Pairs
-from edgead.errors import BundleError, DeviceError
+from edgead.errors import BundleError, DeviceError, EdgeadError
 
 MOST_LANES = 16
 """Tiles that run at once, each in one thread and buffers of its own."""
@@ -23,19 +24,19 @@ MOST_LANES = 16
 class OpenVINOEngine:
     """A graph of a bundle, compiled for the CPU with a batch of one.
 
-    ``precision``: float32 (``model.onnx``, computed in float32 also where the CPU offers bfloat16,
-    which would change scores), bfloat16 (the same graph, of which there is no other), float16
-    (``model.fp16.onnx``: export compared that one and says in it what stays float32) or int8
-    (``model.int8.onnx``).
+    Args:
+        threads: of one inference; None for OpenVINO's choice.
+        precision: float32 or bfloat16 (both of ``model.onnx``; float32 is kept where the CPU offers
+            bfloat16, which would change scores), float16 (``model.fp16.onnx``) or int8
+            (``model.int8.onnx``).
 
-    Errors: DeviceError without OpenVINO or its CPU plugin, for a precision that the processor does
-    not offer or that OpenVINO does not really compute in; BundleError without a graph for it, or
-    for another graph than the manifest describes.
-
-    ``lanes``: tiles that may run at once, 1 for a bundle without tiles.
+    Raises:
+        DeviceError: no OpenVINO or CPU plugin, or a precision that the processor does not offer or
+            that OpenVINO does not really compute in.
+        BundleError: no graph for the precision, or another one than the manifest describes.
     """
 
-    kernels = _cpu.simd_paths()[0]
+    kernels: str = _cpu.simd_paths()[0]
 
     def __init__(
         self, bundle: Bundle, threads: int | None = None, precision: str = "float32"
@@ -45,7 +46,9 @@ class OpenVINOEngine:
         name = bundle.manifest.model_of(precision)
         self.device, capabilities = _processor(core)
         check_offered(capabilities, precision, self.device)
-        model = _read_model(core, bundle, name)
+        data = bundle.read(name)
+        with _sentences(f"bundle {bundle.path}: OpenVINO cannot read {name}", BundleError):
+            model = core.read_model(data)
         _fix_shapes(model, bundle, name)
         layers = layers_of(model)
         config: dict[str, Any] = {
@@ -58,13 +61,12 @@ class OpenVINOEngine:
         }
         if threads is not None:
             config["INFERENCE_NUM_THREADS"] = threads
+        # Tiles that may run at once.
         self.lanes = 1 if bundle.manifest.tiling is None else min(threads or cores(), MOST_LANES)
         if self.lanes > 1:
             config["NUM_STREAMS"] = self.lanes
-        try:
+        with _sentences("OpenVINO cannot compile the graph"):
             self._compiled = core.compile_model(model, "CPU", config)
-        except RuntimeError as error:
-            raise DeviceError(f"OpenVINO cannot compile the graph: {_first_line(error)}") from error
         if precision != "float32":  # which every CPU has, and which nothing stands in for
             check_computed(layers, computed_in(self._compiled), precision)
         self.precision = precision
@@ -75,14 +77,9 @@ class OpenVINOEngine:
         return f"OpenVINOEngine({self.device}, {self.precision}, {self.version})"
 
     def session(self) -> OpenVINOSession:
-        """Buffers for one thread.
-
-        Errors: DeviceError when OpenVINO cannot make them.
-        """
-        try:
+        """Buffers for one thread; DeviceError when OpenVINO cannot make them."""
+        with _sentences("OpenVINO cannot make a request"):
             return OpenVINOSession(self._compiled, [(p.reference, p.restored) for p in self._pairs])
-        except RuntimeError as error:
-            raise DeviceError(f"OpenVINO cannot make a request: {_first_line(error)}") from error
 
 
 class OpenVINOSession:
@@ -109,22 +106,14 @@ class OpenVINOSession:
         self._pairs: Pairs = [(outputs[a], outputs[b]) for a, b in pairs]
 
     def infer(self) -> Pairs:
-        """Run the graph on ``image``; the views are valid until the next ``infer``.
-
-        Errors: DeviceError when OpenVINO fails.
-        """
-        try:
+        """See ``Session``."""
+        with _sentences("OpenVINO failed on a frame"):
             self._request.infer(share_outputs=True)  # results are read through our own tensors
-        except RuntimeError as error:
-            raise DeviceError(f"OpenVINO failed on a frame: {_first_line(error)}") from error
         return self._pairs
 
 
 def _import_openvino() -> Any:
-    """OpenVINO, where an engine is made of it: it loads slowly, and a GPU serves without it.
-
-    Errors: DeviceError.
-    """
+    """OpenVINO, only when an engine is made of it: it loads slowly, and a GPU serves without it."""
     try:
         import openvino
     except ImportError as error:
@@ -138,20 +127,19 @@ def _import_openvino() -> Any:
 def _only_core(make: Callable[[], Any]) -> Any:
     """One Core for the life of the process.
 
-    OpenVINO's CPU plugin gives the thread that loads it another signal stack and unmaps that when
-    the last Core that uses it goes. Cores that come and go out of turn, or go in another thread,
-    leave a thread with a stack that is no longer there, and the next signal (Ctrl-C) kills the
-    process: https://github.com/openvinotoolkit/openvino, intel_cpu plugin, SigAltStackSetup.
+    OpenVINO's CPU plugin gives the thread that loads it another signal stack and unmaps that with
+    the last Core. Cores that go out of turn, or in another thread, leave a thread without a stack,
+    and the next signal (Ctrl-C) kills the process.
+
+    Source: https://github.com/openvinotoolkit/openvino, intel_cpu plugin, SigAltStackSetup.
     """
     return make()
 
 
 def _cpu_core(ov: Any) -> Any:
-    try:
+    with _sentences("OpenVINO does not start"):
         core = _only_core(ov.Core)
         devices = core.available_devices
-    except RuntimeError as error:
-        raise DeviceError(f"OpenVINO does not start: {_first_line(error)}") from error
     if "CPU" not in devices:
         raise DeviceError(
             f"OpenVINO {ov.__version__} has no CPU plugin here (devices: {devices or 'none'}); "
@@ -162,22 +150,10 @@ def _cpu_core(ov: Any) -> Any:
 
 def _processor(core: Any) -> tuple[str, list[str]]:
     """The CPU as "CPU: NAME", and what OpenVINO offers on it."""
-    try:
+    with _sentences("OpenVINO does not know the CPU"):
         name = str(core.get_property("CPU", "FULL_DEVICE_NAME"))
         capabilities = [str(word) for word in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")]
-    except RuntimeError as error:
-        raise DeviceError(f"OpenVINO does not know the CPU: {_first_line(error)}") from error
     return f"CPU: {' '.join(name.split())}", capabilities
-
-
-def _read_model(core: Any, bundle: Bundle, name: str) -> Any:
-    data = bundle.read(name)
-    try:
-        return core.read_model(data)
-    except RuntimeError as error:
-        raise BundleError(
-            f"bundle {bundle.path}: OpenVINO cannot read {name}: {_first_line(error)}"
-        ) from error
 
 
 def _fix_shapes(model: Any, bundle: Bundle, name: str) -> None:
@@ -189,16 +165,10 @@ def _fix_shapes(model: Any, bundle: Bundle, name: str) -> None:
         raise BundleError(
             f"{where} has inputs {sorted(inputs)}; expected only {manifest.input_name!r}"
         )
-    image = (1, 3, *manifest.preprocess_params().size)
-    try:
+    outputs = manifest.tensors()
+    image = outputs.pop(manifest.input_name)
+    with _sentences(f"{where} does not take images of shape {image}", BundleError):
         model.reshape({model.inputs[0]: list(image)})
-    except RuntimeError as error:
-        raise BundleError(
-            f"{where} does not take images of shape {image}: {_first_line(error)}"
-        ) from error
-    outputs = {}
-    for pair, shape in zip(manifest.pairs, manifest.shapes(), strict=True):
-        outputs[pair.reference] = outputs[pair.restored] = (1, *shape)
     _check_ports(where, "input", model.inputs, {manifest.input_name: image})
     _check_ports(where, "output", model.outputs, outputs)
 
@@ -225,8 +195,15 @@ def _check_ports(
             )
 
 
-def _first_line(error: BaseException) -> str:
-    """The sentence of an OpenVINO exception; the lines above it name C++ source files."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    useful = [line for line in lines if line and not line.startswith(("Exception from", "Check "))]
-    return (useful or lines or [type(error).__name__])[0]
+@contextmanager
+def _sentences(what: str, kind: type[EdgeadError] = DeviceError) -> Iterator[None]:
+    """Turn an exception of OpenVINO into ``kind``: ``what``, and its first line that names no C++
+    source file."""
+    try:
+        yield
+    except RuntimeError as error:
+        lines = [line.strip() for line in str(error).splitlines()]
+        files = ("Exception from", "Check ")
+        useful = [line for line in lines if line and not line.startswith(files)]
+        first = (useful or lines or [type(error).__name__])[0]
+        raise kind(f"{what}: {first}") from error

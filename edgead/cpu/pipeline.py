@@ -17,12 +17,10 @@ from edgead.preprocess import Preprocessor
 
 
 class Pipeline:
-    """The three stages in host memory, around a Session; not to be shared between threads.
+    """``FramePipeline`` for frames that the network sees as one image.
 
-    For frames that the network sees as one image; ``tiled_pipeline`` has those of tiles.
-    ``color`` is the order of a frame's channels: "bgr", "rgb" or "gray".
-
-    Errors: BundleError for an ignore mask that does not fit.
+    Raises:
+        BundleError: an ignore mask that does not fit.
     """
 
     def __init__(self, bundle: Bundle, engine: Engine, color: str = "bgr") -> None:
@@ -36,11 +34,7 @@ class Pipeline:
         self._engine = engine
 
     def run(self, frame: NDArray[Any], hasher: Hasher | None = None) -> PipelineOutput:
-        """Score one frame; ``hasher`` is shown what the stages made. Its time is in none of them.
-
-        Errors: InputError for an array that is not a frame; DeviceError when the engine fails or
-        gives features that are not finite.
-        """
+        """See ``FramePipeline``."""
         started = perf_counter()
         self._preprocess.run(frame, self._image)
         preprocessed = perf_counter()

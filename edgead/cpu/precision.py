@@ -1,8 +1,8 @@
 """What OpenVINO is asked to compute in, and what it really computes in.
 
-OpenVINO takes a precision as a hint. Where the processor lacks it, another one serves and nobody is
-told: asked for float16, a processor with bfloat16 computes in bfloat16. So the processor is asked
-first, and the compiled graph is counted afterwards.
+OpenVINO takes a precision as a hint. Where the processor lacks it, another one serves silently:
+asked for float16, a processor with bfloat16 computes in bfloat16. So the processor is asked first,
+and the compiled graph is counted afterwards.
 """
 
 from __future__ import annotations
@@ -18,13 +18,8 @@ HINTS = {"float32": "f32", "float16": "f16", "bfloat16": "bf16", "int8": "f32"}
 which the hint keeps from becoming bfloat16."""
 
 _CAPABILITIES = {"float32": "FP32", "float16": "FP16", "bfloat16": "BF16", "int8": "INT8"}
-_NAMES = {
-    "f32": "float32",
-    "f16": "float16",
-    "bf16": "bfloat16",
-    "i8": "int8",
-    "u8": "int8",  # activations after a shift of their zero
-}
+# u8: activations after a shift of their zero.
+_NAMES = {"f32": "float32", "f16": "float16", "bf16": "bfloat16", "i8": "int8", "u8": "int8"}
 _WEIGHTED = ("Convolution", "GroupConvolution", "ConvolutionBackpropData", "Deconvolution")
 _PRODUCTS = ("MatMul", "FullyConnected")
 _DECODED = ("Convert", "Subtract", "Multiply", "Reshape", "Transpose")  # of stored integers
@@ -36,10 +31,7 @@ follow."""
 
 
 def check_offered(capabilities: Iterable[str], precision: str, processor: str) -> None:
-    """Hold a precision against what the processor offers (OPTIMIZATION_CAPABILITIES).
-
-    Errors: DeviceError that names the ones there are.
-    """
+    """Raise DeviceError for a precision that is not in a processor's OPTIMIZATION_CAPABILITIES."""
     offered = set(capabilities)
     if _CAPABILITIES[precision] not in offered:
         there = [name for name, word in _CAPABILITIES.items() if word in offered]
@@ -50,10 +42,7 @@ def check_offered(capabilities: Iterable[str], precision: str, processor: str) -
 
 
 def layers_of(model: Any) -> Counter[str]:
-    """Layers with stored weights in a graph that was read, by the dtype of the weights.
-
-    float32, float16, int8; what else there is by OpenVINO's name.
-    """
+    """Layers with stored weights in a graph that was read, by the dtype of the weights."""
     found: Counter[str] = Counter()
     for node in model.get_ordered_ops():
         if node.get_type_name() in (*_WEIGHTED, "MatMul"):
@@ -83,11 +72,13 @@ def computed_in(compiled: Any) -> Counter[str]:
 def check_computed(layers: Counter[str], computed: Counter[str], precision: str) -> None:
     """Hold the layers of a graph against the precisions that its compiled form computes in.
 
-    ``layers``: ``layers_of`` the graph. In int8 the layers that are stored so are asked for, else
-    all of them.
+    Args:
+        layers: ``layers_of`` the graph; in int8 those stored so are asked for, else all.
+        computed: ``computed_in`` of its compiled form.
 
-    Errors: DeviceError with both counts: another precision than the one asked for would serve.
-    BundleError for a graph without int8 layers.
+    Raises:
+        DeviceError: another precision than the one asked for would serve.
+        BundleError: a graph without int8 layers.
     """
     if precision == "int8" and not layers["int8"]:
         raise BundleError("the graph in int8 has no layer stored in int8: export it again")

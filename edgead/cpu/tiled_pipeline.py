@@ -54,33 +54,28 @@ class _Lane:
 
 
 class TiledPipeline:
-    """Every tile, a view of the frame, through the stages; maps blended where they overlap.
+    """``FramePipeline`` of tiles, views of the frame, whose maps are blended where they overlap.
 
-    ``lanes`` tiles run at once, each in a thread of its own: one small image cannot keep many cores
-    busy, several can. The tiles are stitched in one order whatever the lanes, so a score does not
-    depend on their number. Not to be shared between threads.
+    Args:
+        lanes: tiles that run at once, each in a thread of its own: one small image cannot keep many
+            cores busy. They are stitched in one order, so a score does not depend on the lanes.
 
-    Errors: BundleError for an ignore mask that does not fit.
+    Raises:
+        BundleError: an ignore mask that does not fit.
     """
 
     def __init__(
         self, bundle: Bundle, tiling: Tiling, engine: Engine, color: str = "bgr", lanes: int = 1
     ) -> None:
         self._map_params = bundle.manifest.map
-        self._tiling = tiling
-        self._color = color
-        self._engine = engine
+        self._tiling, self._color, self._engine = tiling, color, engine
         self._plans = TilePlans(tiling, bundle.manifest.map.size, ignored_in(bundle))
         self._lanes = [_Lane(bundle, engine, color) for _ in range(lanes)]
         # Its threads end with this object.
         self._pool = ThreadPoolExecutor(lanes, "tile") if lanes > 1 else None
 
     def run(self, frame: NDArray[Any], hasher: Hasher | None = None) -> PipelineOutput:
-        """Score one frame; ``hasher`` is shown what the stages made. Its time is in none of them.
-
-        Errors: InputError for an array that is not a frame, or smaller than a tile; DeviceError
-        when the engine fails or gives features that are not finite.
-        """
+        """See ``FramePipeline``."""
         started = perf_counter()
         check_frame(frame, self._color)
         plan, roi = self._plans.run(frame.shape)
@@ -114,10 +109,8 @@ class TiledPipeline:
     def _run_all(
         self, frame: NDArray[Any], tiles: Iterator[Tile]
     ) -> Iterator[tuple[Tile, _Lane, _Times]]:
-        """Each tile with the lane that ran it, in the order given.
-
-        The lane is free for another tile as soon as the next one is asked for.
-        """
+        """Each tile, in the order given, with the lane that ran it, whose buffers hold it until the
+        next tile is asked for."""
         height, width = self._tiling.size
         running: deque[tuple[Tile, _Lane, Future[_Times]]] = deque()
         free = deque(self._lanes)

@@ -31,13 +31,11 @@ if TYPE_CHECKING:
     from edgead.detector import Detector
 
 LARGE_EFFECT = 0.71
-"""Share of pairs from where on one set of scores counts as far above the other: "large" in Vargha
-and Delaney, A critique and improvement of the CL common language effect size statistics, Journal of
-Educational and Behavioral Statistics 25(2), 2000."""
+"""Share of pairs from where on one set of scores is far above the other: Vargha and Delaney, A
+critique and improvement of the CL common language effect size statistics, JEBS 25(2), 2000."""
 
 SIGNIFICANCE = 0.01
-FENCE = 3.0  # interquartile ranges above the upper quartile: "far out" in Tukey, Exploratory Data
-# Analysis, 1977, section 2D
+FENCE = 3.0  # interquartile ranges above the upper quartile: Tukey, Exploratory Data Analysis, 1977
 TIES_SHARE = 0.05  # of the spread: what export allows the least exact of its graphs
 
 
@@ -75,7 +73,9 @@ def record(
             reverse), or is a copy of another.
         DeviceError: the engine fails.
     """
-    expected = _golden_kinds(detector.bundle)
+    bundle = detector.bundle
+    golden = [golden.image for golden in bundle.manifest.golden]
+    expected = {_kind(decode_image(bundle.read(name), name)) for name in golden}
     faults: list[str] = []
     seen: dict[bytes, str] = {}
     scores, peaks, observations = [], [], Observations()
@@ -83,20 +83,20 @@ def record(
         try:
             frame = _usable(path, expected, seen)
             if not faults:  # else only what else is wrong is of interest
-                score, peak = _score(detector, frame, path)
-                scores.append(score)
-                peaks.append(peak)
+                try:
+                    result = detector.score(frame)
+                except InputError as error:
+                    raise InputError(f"image {path}: {error}") from error
+                scores.append(result.score)
+                peaks.append(float(result.map.max()))
                 observations.add(frame)
         except InputError as error:
             faults.append(str(error))
         if progress is not None:
             progress(done, len(paths))
     if faults:
-        lines = "\n  ".join(faults)
-        raise InputError(
-            f"{len(faults)} of {len(paths)} images cannot be used, so nothing was calibrated:\n"
-            f"  {lines}"
-        )
+        count = f"{len(faults)} of {len(paths)} images cannot be used, so nothing was calibrated:"
+        raise InputError("\n  ".join([count, *faults]))
     total = sha256(b"".join(seen)).hexdigest()
     names = tuple(path.name for path in paths)
     return Recording(names, tuple(scores), tuple(peaks), total, *observations.limits())
@@ -143,14 +143,13 @@ def recalibrate(
         "from_bundle_sha256": old.sha256,
         **{key: detector.info()[key] for key in ("device", "precision", "version")},
     }
+    ties = old.manifest.calibration.ties
     manifest = replace(
         old.manifest,
         name=path.stem,
         created=now,
         edgead_version=__version__,
-        calibration=Calibration(
-            recording.scores, recording.peaks, rate, old.manifest.calibration.ties
-        ),
+        calibration=Calibration(recording.scores, recording.peaks, rate, ties),
         health=recording.health,
         provenance={**old.manifest.provenance, "calibration": about},
     )
@@ -167,8 +166,8 @@ def concerns(old: Sequence[float], recording: Recording, ties: float) -> tuple[s
         recording: the new ones.
         ties: tie tolerance of the scores.
     """
-    found = [_moved(old, recording), _far_out(recording), _tied(recording, ties)]
-    return tuple(sentence for sentence in found if sentence)
+    found = _moved(old, recording), _far_out(recording), _tied(recording, ties)
+    return tuple(filter(None, found))
 
 
 def superiority(new: Sequence[float], old: Sequence[float]) -> tuple[float, float]:
@@ -178,10 +177,9 @@ def superiority(new: Sequence[float], old: Sequence[float]) -> tuple[float, floa
     """
     a, b = np.asarray(new, np.float64), np.sort(np.asarray(old, np.float64))
     below, up_to = np.searchsorted(b, a, "left"), np.searchsorted(b, a, "right")
-    m, n = len(a), len(b)
+    m, n, total = len(a), len(b), len(a) + len(b)
     share = float((below + up_to).sum()) / (2 * m * n)
     _, counts = np.unique(np.concatenate([a, b]), return_counts=True)
-    total = m + n
     ties = float((counts.astype(np.float64) ** 3 - counts).sum()) / (total * (total - 1))
     deviation = math.sqrt((total + 1 - ties) / (12 * m * n)) if total + 1 > ties else 0.0
     if deviation == 0.0:  # all values are the same
@@ -243,27 +241,13 @@ def _highest(recording: Recording, count: int = 3, most: int = 5) -> str:
     return ", ".join([*named, "…"] if count > most else named)
 
 
-def _score(detector: Detector, frame: NDArray[Any], path: Path) -> tuple[float, float]:
-    """Score and highest map value of the image at ``path``, which errors name."""
-    try:
-        result = detector.score(frame)
-    except InputError as error:
-        raise InputError(f"image {path}: {error}") from error
-    return result.score, float(result.map.max())
-
-
-def _golden_kinds(bundle: Bundle) -> frozenset[str]:
-    golden = bundle.manifest.golden
-    return frozenset(_kind(decode_image(bundle.read(g.image), g.image)) for g in golden)
-
-
 def _kind(frame: NDArray[Any]) -> str:
     """Colour and depth; a colour file whose channels are all the same is grey."""
     grey = frame.ndim == 2 or bool((frame == frame[:, :, :1]).all())
     return f"{'grey' if grey else 'colour'}, {8 * frame.dtype.itemsize} bits"
 
 
-def _usable(path: Path, expected: frozenset[str], seen: dict[bytes, str]) -> NDArray[Any]:
+def _usable(path: Path, expected: set[str], seen: dict[bytes, str]) -> NDArray[Any]:
     """The image at ``path`` as a frame; its digest is added to ``seen``."""
     try:
         data = path.read_bytes()

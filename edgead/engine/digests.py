@@ -9,7 +9,8 @@ of all tiles that were run go into the same digest one after the other, row by r
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import re
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from numpy.typing import NDArray
@@ -17,36 +18,29 @@ from numpy.typing import NDArray
 from edgead.errors import InputError
 
 Served = dict[str, str | int | None]
-_HEX = frozenset("0123456789abcdef")
 
 
 @dataclass(frozen=True)
 class Digests:
-    """What one verdict was made from, stage by stage; the score needs none, it is a number.
-
-    ``engine``: (reference, restored) of each pair. ``served``: what ``Detector.info`` says, and
-    the settings ``color`` and ``threads``; a difference there explains one in a digest.
-    """
+    """What one verdict was made from, stage by stage; the score needs none, it is a number."""
 
     frame: str
     preprocess: str
-    engine: tuple[tuple[str, str], ...]
+    engine: tuple[tuple[str, str], ...]  # (reference, reconstructed) of each pair
     anomaly_map: str
-    served: Served
+    served: Served  # what ``Detector.info`` says, ``color`` and ``threads``: may explain a mismatch
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in the line of a verdict, below ``digests``."""
-        return {
-            "frame": self.frame,
-            "preprocess": self.preprocess,
-            "engine": [list(pair) for pair in self.engine],
-            "anomaly_map": self.anomaly_map,
-            "served": dict(self.served),
-        }
+        return {**asdict(self), "engine": [list(pair) for pair in self.engine]}
 
     @staticmethod
     def from_json(value: Any) -> Digests:
-        """The reverse of ``to_json``. Errors: InputError that names the damaged key."""
+        """The reverse of ``to_json``.
+
+        Raises:
+            InputError: a damaged key, which is named.
+        """
         if not isinstance(value, dict):
             raise InputError("digests is not an object")
         for key in ("frame", "preprocess", "anomaly_map"):
@@ -63,20 +57,12 @@ class Digests:
             raise InputError("digests.served names no bundle")
         if not all(value is None or isinstance(value, str | int) for value in served.values()):
             raise InputError("digests.served holds more than words and numbers")
-        return Digests(
-            frame=value["frame"],
-            preprocess=value["preprocess"],
-            engine=tuple((a, b) for a, b in engine),
-            anomaly_map=value["anomaly_map"],
-            served=served,
-        )
+        pairs = tuple((a, b) for a, b in engine)
+        return Digests(value["frame"], value["preprocess"], pairs, value["anomaly_map"], served)
 
 
 class Hasher:
-    """Collects the digests of one frame on its way through the pipeline.
-
-    ``pairs``: how many the graph gives.
-    """
+    """Collects the digests of one frame on its way through a pipeline, with ``pairs`` per image."""
 
     def __init__(self, pairs: int) -> None:
         self._preprocess = hashlib.sha256()
@@ -116,4 +102,4 @@ def _update(found: hashlib._Hash, array: NDArray[Any]) -> None:
 
 
 def _is_digest(value: Any) -> bool:
-    return isinstance(value, str) and len(value) == 64 and _HEX.issuperset(value)
+    return isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None

@@ -13,45 +13,32 @@ from edgead.engine.lazy_array import LazyArray
 from edgead.errors import DeviceError
 
 Pairs = list[tuple[NDArray[np.float32], NDArray[np.float32]]]
-"""(reference, restored) per level, each [1, C, H, W] float32, C-contiguous."""
-
+"""(reference, reconstructed) per level, each [1, C, H, W] float32, C-contiguous."""
 
 PRECISIONS = ("float32", "float16", "bfloat16", "int8")
-"""What a trunk can be asked to compute in; which of them a device offers is the device's."""
+"""What a backbone can be asked to compute in; which of them a device offers is the device's."""
 
 
 class Session(Protocol):
     """One thread's buffers of an engine."""
 
-    @property
-    def image(self) -> NDArray[np.float32]:
-        """The input, [1, 3, H, W] float32: write a preprocessed frame here before ``infer``."""
+    image: NDArray[np.float32]  # [1, 3, H, W]: write a preprocessed frame here before ``infer``
 
     def infer(self) -> Pairs:
         """Run the graph on ``image``; the views are valid until the next ``infer``.
 
-        Errors: DeviceError when the device fails.
+        Raises:
+            DeviceError: the device fails.
         """
 
 
 class Engine(Protocol):
     """A graph compiled for a device. Sessions of one engine may run in different threads."""
 
-    @property
-    def device(self) -> str:
-        """Kind and name, as in "CPU: AMD EPYC"."""
-
-    @property
-    def precision(self) -> str:
-        """What the trunk computes in, one of ``PRECISIONS``."""
-
-    @property
-    def kernels(self) -> str:
-        """What the kernels beside it run on: the CPU's instruction set, or "cuda"."""
-
-    @property
-    def version(self) -> str:
-        """Name and version of the library that runs the graph."""
+    device: str  # kind and name, as in "CPU: AMD EPYC"
+    precision: str  # what the backbone computes in, one of ``PRECISIONS``
+    kernels: str  # what the kernels beside it run on: the CPU's instruction set, or "cuda"
+    version: str  # name and version of the library that runs the graph
 
     def session(self) -> Session:
         """Buffers for one thread."""
@@ -60,9 +47,8 @@ class Engine(Protocol):
 class PipelineOutput(NamedTuple):
     """What the pipeline found in a frame, and ``perf_counter`` seconds at the stages' borders.
 
-    Of a tiled frame the stages of all tiles count together, as if each had run in one go; where
-    tiles run side by side, each stage has its share of the time that passed. A stage that the
-    device's clock measured counts as if it had begun where the one before ended.
+    The stages of all tiles count together, as if each had run in one go, with its share of the time
+    that passed. A stage measured by the device's clock begins where the one before ended.
     """
 
     score: float
@@ -88,7 +74,16 @@ class FramePipeline(Protocol):
     """The three stages on some device, with the buffers of one thread."""
 
     def run(self, frame: Any, hasher: Hasher | None = None) -> PipelineOutput:
-        """Score one frame; see ``Pipeline``."""
+        """Score one frame.
+
+        Args:
+            frame: as for ``Detector.score``.
+            hasher: is shown what the stages made; its time is in none of them.
+
+        Raises:
+            InputError: not a frame, or smaller than a tile.
+            DeviceError: the device is out of memory, fails or gives features that are not finite.
+        """
 
     def close(self) -> None:
         """Let go of the buffers; what was found stays. A second call does nothing."""

@@ -15,8 +15,9 @@ Lock = AbstractContextManager[Any]
 class LazyArray:
     """An array that is brought to the host once, when it is first asked for, by any thread.
 
-    ``shape``: of the array. ``bring``: gives it; not called again, and let go, after it did. What
-    it raises goes to whoever asks. ``lock``: held meanwhile; one of its own when None.
+    Args:
+        bring: gives the array of ``shape``, or raises; let go after it gave it.
+        lock: held meanwhile; one of its own when None.
     """
 
     def __init__(

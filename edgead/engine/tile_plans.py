@@ -12,8 +12,9 @@ from edgead.tiling import TilePlan, Tiling, plan_tiles
 class TilePlans:
     """The tiles and the region of interest of frames of one size, kept for the next frame.
 
-    ``tile_map_size``: (height, width) of the map of a tile. ``ignored``: pixels of a frame that do
-    not count, bool [H, W], None for none.
+    Args:
+        tile_map_size: (height, width) of the map of a tile.
+        ignored: pixels of a frame that do not count, bool [H, W], None for none.
     """
 
     def __init__(
@@ -26,7 +27,8 @@ class TilePlans:
     def run(self, shape: tuple[int, ...]) -> tuple[TilePlan, NDArray[np.uint8] | None]:
         """Of a frame of this shape [H, W, …]; the second is None without an ignore mask.
 
-        Errors: InputError for a frame that is smaller than a tile.
+        Raises:
+            InputError: the frame is smaller than a tile.
         """
         size = (shape[0], shape[1])
         if self._last is None or self._last[0] != size:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,17 +21,20 @@ from edgead.result import Result, as_bgr8
 HISTORY = 600
 LONGEST_SIDE = 1280
 """Of the picture on the page, in pixels."""
+_OF_TALLY = ("verdicts", "anomalous", "dropped", "failed")
 _OF_HISTORY = ("frame", "score", "p_value", "is_anomalous", "threshold", "latency_ms")
 
 
+@dataclass(eq=False)
 class Board:
     """Gets every verdict; gives state, pictures and the false-reject rate to other threads."""
 
-    def __init__(self, source: Source, detector: Detector, slot: Slot, tally: Tally) -> None:
-        self._source = source
-        self._detector = detector
-        self._slot = slot
-        self._tally = tally
+    source: Source
+    detector: Detector
+    slot: Slot
+    tally: Tally
+
+    def __post_init__(self) -> None:
         self._lock = threading.Lock()
         self._drawing = threading.Lock()
         self._latest: tuple[Line, Result, float] | None = None
@@ -45,26 +49,23 @@ class Board:
 
     def state(self, after: int) -> dict[str, Any]:
         """All but the picture, as JSON values; of the history, what is after frame ``after``."""
-        manifest = self._detector.bundle.manifest
+        manifest = self.detector.bundle.manifest
         with self._lock:
             latest = self._latest
             history = list(self._history)
         idle_s = None  # in a folder, no frame is no alarm
-        if latest is not None and not self._source.waits:
+        if latest is not None and not self.source.waits:
             idle_s = Moment.now().monotonic_s - latest[2]
         latencies_ms = [past["latency_ms"] for past in history]
         return {
-            "source": self._source.label,
+            "source": self.source.label,
             "bundle": manifest.name,
-            "device": self._detector.info()["device"],
+            "device": self.detector.info()["device"],
             "calibration_images": len(manifest.calibration.scores),
-            "false_reject_rate": self._detector.false_reject_rate,
-            "threshold": self._detector.threshold,
-            "frames": self._slot.frames,
-            "verdicts": self._tally.verdicts,
-            "anomalous": self._tally.anomalous,
-            "dropped": self._tally.dropped,
-            "failed": self._tally.failed,
+            "false_reject_rate": self.detector.false_reject_rate,
+            "threshold": self.detector.threshold,
+            "frames": self.slot.frames,
+            **{key: getattr(self.tally, key) for key in _OF_TALLY},
             "p50_ms": percentile(latencies_ms, 50) if history else None,
             "p99_ms": percentile(latencies_ms, 99) if history else None,
             "latest": latest and latest[0],
@@ -81,8 +82,8 @@ class Board:
         Raises:
             CalibrationError: the calibration images cannot promise ``rate``.
         """
-        self._detector.false_reject_rate = rate
-        return self._detector.threshold
+        self.detector.false_reject_rate = rate
+        return self.detector.threshold
 
     def picture(self, *, heatmap: bool) -> bytes | None:
         """JPEG of the latest frame, drawn once for all browsers; None before the first verdict."""
@@ -107,5 +108,5 @@ def _shrunk(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     share = LONGEST_SIDE / max(height, width)
     if share >= 1:
         return image
-    size = (max(1, round(share * width)), max(1, round(share * height)))
+    size = max(1, round(share * width)), max(1, round(share * height))
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import KW_ONLY, dataclass
+from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
@@ -16,23 +16,15 @@ LEAVE_S = 2.0
 """How long a driver may take to come back when the capture stops."""
 
 
-@dataclass(frozen=True)
-class Frame:
-    """A reading with its number; ``dropped``: how many frames before it were replaced unseen."""
+class Frame(NamedTuple):
+    """A Reading with its number; ``dropped``: how many frames before it were replaced unseen."""
 
     number: int
-    reading: Reading
-    dropped: int = 0
-
-    @property
-    def captured(self) -> Moment:
-        """When the source gave it."""
-        return self.reading.captured
-
-    @property
-    def image(self) -> NDArray[Any] | None:
-        """[H, W] or [H, W, 3] BGR, uint8 or uint16; None when it could not be read."""
-        return self.reading.image
+    dropped: int
+    captured: Moment
+    image: NDArray[Any] | None
+    file: str | None
+    error: str | None
 
 
 class Slot:
@@ -85,7 +77,7 @@ class Slot:
             if self._reading is None:
                 return None
             number = self._put - 1
-            frame = Frame(number, self._reading, dropped=number - self._taken)
+            frame = Frame(number, number - self._taken, *self._reading)
             self._reading, self._taken = None, self._put
             self._changed.notify_all()
             return frame
@@ -98,6 +90,7 @@ class Slot:
             self._changed.notify_all()
 
 
+@dataclass(eq=False)
 class Capture:
     """Reads a source into a slot in a thread of its own, and reconnects after a lost signal.
 
@@ -109,35 +102,28 @@ class Capture:
         first_delay_s: until the first try; twice as long each time, up to LONGEST_DELAY_S.
     """
 
-    def __init__(
-        self,
-        source: Source,
-        reader: Reader,
-        slot: Slot,
-        say: Callable[[str, str], None],
-        *,
-        give_up_s: float | None = None,
-        first_delay_s: float = FIRST_DELAY_S,
-    ) -> None:
-        self._source = source
-        self._reader = reader
-        self._slot = slot
-        self._say = say
-        self._give_up_s = give_up_s
-        self._first_delay_s = first_delay_s
+    source: Source
+    reader: Reader
+    slot: Slot
+    say: Callable[[str, str], None]
+    _: KW_ONLY
+    give_up_s: float | None = None
+    first_delay_s: float = FIRST_DELAY_S
+
+    def __post_init__(self) -> None:
         self._stop = threading.Event()
         # A driver may never come back from a read: such a thread must not hold the process.
         self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
 
     def start(self) -> None:
         """Open the source, then read in the background; raises what ``reader.open`` raises."""
-        self._say("watch", f"{self._source.label}: {self._reader.open()}")
+        self.say("watch", f"{self.source.label}: {self.reader.open()}")
         self._thread.start()
 
     def stop(self) -> bool:
         """End the thread; False when the driver holds it for more than LEAVE_S seconds."""
         self._stop.set()
-        self._slot.end()
+        self.slot.end()
         if self._thread.ident is not None:
             self._thread.join(LEAVE_S)
         return not self._thread.is_alive()
@@ -145,57 +131,53 @@ class Capture:
     def _run(self) -> None:
         try:
             while not self._stop.is_set():
-                self._read_all()
-                if self._stop.is_set() or self._source.ends:
+                while (reading := self.reader.read(self._stop)) is not None:
+                    self.slot.put(reading)
+                if self._stop.is_set() or self.source.ends:
                     break
                 self._reconnect()
         except BaseException as failure:  # belongs to the thread that waits for frames
-            self._slot.end(failure)
-        else:
-            self._slot.end()
+            self.slot.end(failure)
         finally:
-            self._reader.close()
-
-    def _read_all(self) -> None:
-        while (reading := self._reader.read(self._stop)) is not None:
-            self._slot.put(reading)
+            self.slot.end()
+            self.reader.close()
 
     def _first_picture(self) -> Reading | None:
         """The first frame that can be decoded; None when the source ends or stops before it."""
-        while (reading := self._reader.read(self._stop)) is not None and reading.image is None:
-            self._slot.put(reading)
+        while (reading := self.reader.read(self._stop)) is not None and reading.image is None:
+            self.slot.put(reading)
         return reading
 
     def _reconnect(self) -> None:
         """Open the source again; returns when it gives frames or the capture stops."""
         lost_s = Moment.now().monotonic_s
-        delay_s, why = self._first_delay_s, f"{self._source.label} gives no more frames"
+        delay_s, why = self.first_delay_s, f"{self.source.label} gives no more frames"
         while True:
             away_s = Moment.now().monotonic_s - lost_s
-            if self._give_up_s is not None:
-                if away_s >= self._give_up_s:
+            if self.give_up_s is not None:
+                if away_s >= self.give_up_s:
                     raise SourceError(
-                        f"given up after {self._give_up_s:g} s without a signal "
+                        f"given up after {self.give_up_s:g} s without a signal "
                         f"(--reconnect-seconds): {why}"
                     )
-                delay_s = min(delay_s, self._give_up_s - away_s)
-            self._say("lost", f"{why}; trying again in {delay_s:.3g} s")
+                delay_s = min(delay_s, self.give_up_s - away_s)
+            self.say("lost", f"{why}; trying again in {delay_s:.3g} s")
             if self._stop.wait(delay_s):
                 return
             try:
-                about = self._reader.open()
+                about = self.reader.open()
                 # What opens and gives nothing is still lost; in a folder, frames may take days.
-                reading = None if self._source.waits else self._first_picture()
-                if reading is not None or self._source.waits:
+                reading = None if self.source.waits else self._first_picture()
+                if reading is not None or self.source.waits:
                     away_s = Moment.now().monotonic_s - lost_s
-                    self._say("back", f"{self._source.label} after {away_s:.1f} s: {about}")
+                    self.say("back", f"{self.source.label} after {away_s:.1f} s: {about}")
                     if reading is not None:
-                        self._slot.put(reading)
+                        self.slot.put(reading)
                     return
                 if self._stop.is_set():
                     return
-                why = f"{self._source.label} opens, but gives no frame"
+                why = f"{self.source.label} opens, but gives no frame"
             except SourceError as error:
                 why = str(error)
-            self._reader.close()
+            self.reader.close()
             delay_s = min(2 * delay_s, LONGEST_DELAY_S)

@@ -48,8 +48,8 @@ class Checks:
             keys["health"] = [finding.reason for finding in findings]
         if self._drift is not None:
             finding = self._drift.update(score)
-            keys["drift"] = finding.reason if finding is not None else None
-            findings += [finding] if finding is not None else []
+            keys["drift"] = finding and finding.reason
+            findings += [finding] if finding else []
         self._note(number, findings)
         return keys
 

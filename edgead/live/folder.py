@@ -6,7 +6,6 @@ import os
 from collections import deque
 from pathlib import Path
 from threading import Event
-from typing import NamedTuple
 
 from edgead.errors import InputError
 from edgead.images import IMAGE_SUFFIXES, read_image
@@ -17,12 +16,8 @@ PATIENCE_S = 2.0
 """A file that cannot be read is given up when nothing has written to it for so long."""
 
 
-class _State(NamedTuple):
-    """What changes when a file is written to or another takes its name."""
-
-    inode: int
-    size: int
-    modified_ns: int
+_State = tuple[int, int, int]
+"""Inode, size and time: what changes when a file is written to or another takes its name."""
 
 
 class FolderReader:
@@ -87,7 +82,7 @@ class FolderReader:
                 try:
                     about = entry.stat()
                     if entry.is_file():
-                        found[name] = _State(about.st_ino, about.st_size, about.st_mtime_ns)
+                        found[name] = about.st_ino, about.st_size, about.st_mtime_ns
                 except OSError:  # removed since it was listed
                     continue
         return found
@@ -100,14 +95,12 @@ class FolderReader:
         for name, state in found.items():
             if self._done.get(name) == state:
                 continue
-            before = self._growing.get(name)
-            if before is not None and before[0] == state:
-                growing[name] = before
+            before, since_s = self._growing.get(name, (None, now_s))
+            growing[name] = (state, since_s if before == state else now_s)
+            if before == state:
                 ready.append(name)
-            else:
-                growing[name] = (state, now_s)
         self._growing = growing
-        self._ready.extend(sorted(ready, key=lambda name: (found[name].modified_ns, name)))
+        self._ready.extend(sorted(ready, key=lambda name: (found[name][2], name)))
 
     def _read_file(self, name: str) -> Reading | None:
         """The frame in a file; None when it has to be looked at again."""

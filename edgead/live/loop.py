@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import select
 from array import array
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from typing import Any, BinaryIO, Protocol
 
 from numpy.typing import NDArray
 
+from edgead.detector import Detector
 from edgead.errors import InputError
 from edgead.live.capture import Frame, Slot
 from edgead.live.checks import Checks
@@ -33,13 +35,6 @@ KEPT = 10_000
 Line = dict[str, Any]
 
 
-class Scorer(Protocol):
-    """What scores frames: an ``edgead.Detector``."""
-
-    def score(self, frame: NDArray[Any]) -> Result:
-        """Score one frame."""
-
-
 class Listener(Protocol):
     """Gets every verdict after its line was written."""
 
@@ -47,16 +42,16 @@ class Listener(Protocol):
         """Take a verdict; must not take long."""
 
 
+@dataclass(eq=False)
 class Tally:
     """What became of the frames."""
 
-    def __init__(self) -> None:
-        self.verdicts = 0
-        self.anomalous = 0
-        self.dropped = 0
-        self.failed = 0
-        # Filled beforehand, so that a process which runs for months does not grow.
-        self._latencies_ms = array("d", bytes(8 * KEPT))
+    verdicts: int = 0
+    anomalous: int = 0
+    dropped: int = 0
+    failed: int = 0
+    # Filled beforehand, so that a process which runs for months does not grow.
+    _latencies_ms: array[float] = field(default_factory=lambda: array("d", bytes(8 * KEPT)))
 
     def note(self, *, is_anomalous: bool, latency_ms: float) -> None:
         """Count a verdict."""
@@ -70,11 +65,12 @@ class Tally:
         return percentile(kept, percent) if kept else None
 
 
+@dataclass(eq=False)
 class Loop:
     """Scores what comes into a slot and writes a line for each frame.
 
     Args:
-        scorer: an ``edgead.Detector``.
+        detector: scores the frames.
         slot: where the frames come from.
         tally: kept up to date.
         out: gets the lines.
@@ -83,27 +79,18 @@ class Loop:
         checks: look at every frame that was scored.
     """
 
-    def __init__(
-        self,
-        scorer: Scorer,
-        slot: Slot,
-        tally: Tally,
-        out: BinaryIO,
-        say: Callable[[str, str], None],
-        listeners: Sequence[Listener] = (),
-        checks: Checks | None = None,
-    ) -> None:
-        self._tally = tally
-        self._scorer = scorer
-        self._slot = slot
-        self._out = out
-        self._say = say
-        self._listeners = listeners
-        self._checks = checks
-        self._looks = ""
-        self._trouble = ""
+    detector: Detector
+    slot: Slot
+    tally: Tally
+    out: BinaryIO
+    say: Callable[[str, str], None]
+    listeners: Sequence[Listener] = ()
+    checks: Checks | None = None
+
+    def __post_init__(self) -> None:
+        self._looks = self._trouble = ""
         self._stopping: Callable[[], object] = bool
-        self._room = _room(out)
+        self._room = _room(self.out)
 
     def run(self, stopping: Callable[[], object]) -> None:
         """Go on until the source ends or ``stopping()`` is true; a frame in work is still written.
@@ -113,18 +100,18 @@ class Loop:
             OSError: the reader of the lines is gone.
         """
         self._stopping = stopping
-        while not stopping() and not self._slot.done:
-            frame = self._slot.take(WAIT_S)
+        while not stopping() and not self.slot.done:
+            frame = self.slot.take(WAIT_S)
             if frame is not None:
                 self._serve(frame)
 
     def _serve(self, frame: Frame) -> None:
-        self._tally.dropped += frame.dropped
+        self.tally.dropped += frame.dropped
         started_s = Moment.now().monotonic_s
         try:
             result, found = self._score(frame)
         except InputError as error:
-            self._tally.failed += 1
+            self.tally.failed += 1
             self._write({**_head(frame), "error": str(error)})
             self._note_trouble(frame, str(error))
             return
@@ -145,30 +132,30 @@ class Loop:
         }
         if result.digests is not None:
             line["digests"] = result.digests.to_json()
-        self._tally.note(is_anomalous=result.is_anomalous, latency_ms=latency_ms)
+        self.tally.note(is_anomalous=result.is_anomalous, latency_ms=latency_ms)
         self._write(line)
-        for listener in self._listeners:
+        for listener in self.listeners:
             listener.hear(line, result)
 
     def _score(self, frame: Frame) -> tuple[Result, Line]:
         """The result, and what the checks say of the frame."""
         if frame.image is None:
-            raise InputError(frame.reading.error or "the source gave no picture")
+            raise InputError(frame.error or "the source gave no picture")
         self._note_looks(frame.number, frame.image)
-        result = self._scorer.score(frame.image)
-        if self._checks is None:
-            return result, {}
-        return result, self._checks.look(frame.number, frame.image, result.score)
+        result = self.detector.score(frame.image)
+        checks = self.checks
+        return result, checks.look(frame.number, frame.image, result.score) if checks else {}
 
     def _write(self, line: Line) -> None:
         """One line in one write, there at once; waits for the reader."""
-        data = _encoded(line)
-        while len(data) > LONGEST and line.get("regions"):
+        while True:
+            data = json.dumps(line, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+            if len(data) <= LONGEST or not line.get("regions"):
+                break
             line["regions"].pop()  # the lowest peak; region_count still counts it
-            data = _encoded(line)
         self._wait_for_room()
-        self._out.write(data)
-        self._out.flush()
+        self.out.write(data)
+        self.out.flush()
 
     def _wait_for_room(self) -> None:
         """Until a full pipe was read: here a second signal finds nothing half written."""
@@ -176,7 +163,7 @@ class Loop:
         while self._room is not None and not self._room.poll(1e3 * READER_S):
             if self._stopping() and not said:
                 said = True
-                self._say(
+                self.say(
                     "stop", "the last line waits for the reader of stdout; a second signal drops it"
                 )
 
@@ -186,49 +173,37 @@ class Loop:
         colour = "colour" if image.ndim == 3 and image.shape[2] == 3 else "grey"
         looks = f"{height} x {width} {colour} {image.dtype}"
         if self._looks and looks != self._looks:
-            self._say("change", f"frame {number} is {looks}, before it was {self._looks}")
+            self.say("change", f"frame {number} is {looks}, before it was {self._looks}")
         self._looks = looks
 
     def _note_trouble(self, frame: Frame, error: str) -> None:
         """Say the first of several frames with the same trouble, and when it is over."""
         if error and error != self._trouble:
-            self._say("failed", f"frame {frame.number}: {error}")
+            self.say("failed", f"frame {frame.number}: {error}")
         elif self._trouble and not error:
-            self._say("fine", f"frame {frame.number} could be scored again")
+            self.say("fine", f"frame {frame.number} could be scored again")
         self._trouble = error
 
 
 def _room(out: BinaryIO) -> select.poll | None:
     """What knows whether ``out`` takes a line at once; None for a buffer in memory."""
-    try:
+    with contextlib.suppress(io.UnsupportedOperation):
         descriptor = out.fileno()
-    except io.UnsupportedOperation:
-        return None
-    if not hasattr(select, "poll"):  # Windows has none
-        return None
-    room = select.poll()
-    room.register(descriptor, select.POLLOUT)
-    return room
-
-
-def _encoded(line: Line) -> bytes:
-    return json.dumps(line, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+        if hasattr(select, "poll"):  # Windows has none
+            room = select.poll()
+            room.register(descriptor, select.POLLOUT)
+            return room
+    return None
 
 
 def _head(frame: Frame) -> Line:
     """What every line begins with."""
     moment = datetime.fromtimestamp(frame.captured.wall_s, timezone.utc)
-    line: Line = {
-        "frame": frame.number,
-        "captured": moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-    }
-    if frame.reading.file is not None:
-        line["file"] = frame.reading.file
+    captured = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    line: Line = {"frame": frame.number, "captured": captured}
+    if frame.file is not None:
+        line["file"] = frame.file
     if frame.dropped:
-        # Always neighbours, so first and last name them all.
-        line["dropped"] = {
-            "count": frame.dropped,
-            "first": frame.number - frame.dropped,
-            "last": frame.number - 1,
-        }
+        first, last = frame.number - frame.dropped, frame.number - 1  # always neighbours
+        line["dropped"] = {"count": frame.dropped, "first": first, "last": last}
     return line

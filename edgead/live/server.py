@@ -190,10 +190,8 @@ class PageServer:
             threshold = board.set_rate(rate)
         except CalibrationError as error:
             return JSONResponse({"error": str(error)}, 422)
-        self._say(
-            "rate",
-            f"{100 * rate:.3g} %, threshold {threshold:.5g}: set by {_client(request)}",
-        )
+        said = f"{100 * rate:.3g} %, threshold {threshold:.5g}: set by {_client(request)}"
+        self._say("rate", said)
         return JSONResponse({"false_reject_rate": rate, "threshold": threshold})
 
 
@@ -233,14 +231,11 @@ def _listen(address: Address) -> socket.socket:
     except socket.gaierror as error:
         raise InputError(f"--serve {address.host}: there is no such address or name") from error
     except OSError as error:
-        where = f"{address.host}:{address.port}"
-        match error.errno:
-            case errno.EADDRINUSE:
-                cure = f"is in use by another program: take another port, {address.port + 1} or so"
-            case errno.EADDRNOTAVAIL:
-                cure = "is not an address of this machine: take one of ip addr, or 127.0.0.1"
-            case errno.EACCES:
-                cure = "needs more rights: take a port from 1024 up"
-            case _:
-                cure = f"cannot be served: {error.strerror}"
-        raise DeviceError(f"--serve {where} {cure}") from error
+        cure = {
+            errno.EADDRINUSE: "is in use by another program: take another port, "
+            f"{address.port + 1} or so",
+            errno.EADDRNOTAVAIL: "is not an address of this machine: take one of ip addr, or "
+            "127.0.0.1",
+            errno.EACCES: "needs more rights: take a port from 1024 up",
+        }.get(error.errno or 0, f"cannot be served: {error.strerror}")
+        raise DeviceError(f"--serve {address.host}:{address.port} {cure}") from error

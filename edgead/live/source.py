@@ -19,8 +19,6 @@ from edgead.images import IMAGE_SUFFIXES
 CAMERA, PIPELINE, STREAM = "camera", "GStreamer pipeline", "stream"
 VIDEO, FOLDER = "video file", "folder"
 
-FFMPEG_QUIET = "-8"  # AV_LOG_QUIET
-
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://")
 _IN_PIPELINE = re.compile(
     r"""(?P<quote>["'])(?P<quoted>[A-Za-z][A-Za-z0-9+.-]*://.*?)(?P=quote)"""
@@ -109,12 +107,11 @@ def quiet_opencv() -> None:
     """
     import cv2
 
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", FFMPEG_QUIET)
-    silent = 0
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET
     if hasattr(cv2.utils, "logging"):
-        cv2.utils.logging.setLogLevel(silent)
+        cv2.utils.logging.setLogLevel(0)  # silent
     else:  # that of Debian, which has GStreamer
-        cv2.setLogLevel(silent)  # type: ignore[attr-defined]
+        cv2.setLogLevel(0)  # type: ignore[attr-defined]
 
 
 def parse_source(text: str) -> Source:
@@ -124,13 +121,11 @@ def parse_source(text: str) -> Source:
         InputError: it is none of the five kinds.
         PermissionError: what it names may not be looked at.
     """
-    if text.isdecimal():
-        return Source(CAMERA, text, f"camera {int(text)}")
     mode = _mode(text)
+    if text.isdecimal() or stat.S_ISCHR(mode):
+        return Source(CAMERA, text, f"camera {int(text) if text.isdecimal() else text}")
     if stat.S_ISDIR(mode):
         return Source(FOLDER, text, f"folder {text}")
-    if stat.S_ISCHR(mode):
-        return Source(CAMERA, text, f"camera {text}")
     if stat.S_ISREG(mode):
         if Path(text).suffix.lower() in IMAGE_SUFFIXES:
             raise InputError(f"{text} is an image: score it with edgead score, or watch its folder")

@@ -16,6 +16,27 @@ MOST_UNREADABLE = 30
 USUAL_HZ = 30.0  # of a video file that does not say how many frames it has in a second
 
 
+_CURES = {  # and the library without which OpenCV opens none, and what to say then
+    kinds.CAMERA: (
+        "check that it is connected (ls /dev/video*), that no other program uses it, and that "
+        "this user has access (group video)",
+        "",
+        "",
+    ),
+    kinds.PIPELINE: (
+        "try it with gst-launch-1.0 (fakesink in place of appsink)",
+        "GStreamer",
+        "this OpenCV is built without GStreamer (the one from PyPI always is): install one that "
+        "has it, or give a camera's number or an address",
+    ),
+    kinds.STREAM: (
+        "check the address, the login and the network, for example with ffplay",
+        "FFMPEG",
+        "this OpenCV is built without FFmpeg, which addresses need",
+    ),
+}
+
+
 class VideoReader:
     """Reads a camera, pipeline, stream or video file.
 
@@ -52,9 +73,8 @@ class VideoReader:
         if self._source.kind == kinds.VIDEO and not self._at_once:
             self._period_s = 1 / (hz if known else USUAL_HZ)
         self._next_s = time.perf_counter()
-        width, height = (
-            int(capture.get(key)) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)
-        )
+        height = int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
+        width = int(capture.get(cv2.CAP_PROP_FRAME_WIDTH))
         rate = f"{hz:g} Hz" if known else "rate unknown"
         if self._period_s and not known:
             rate += f", played at {USUAL_HZ:g} Hz"
@@ -90,51 +110,32 @@ class VideoReader:
         import cv2
 
         limit_ms = max(1, round(1e3 * self._stall_s))
-        limits = [
-            cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,
-            limit_ms,
-            cv2.CAP_PROP_READ_TIMEOUT_MSEC,
-            limit_ms,
-        ]
+        limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, limit_ms]
+        limits += [cv2.CAP_PROP_READ_TIMEOUT_MSEC, limit_ms]
         target = self._source.target
         match self._source.kind:
             case kinds.CAMERA:
                 return cv2.VideoCapture(int(target) if target.isdecimal() else target)
             case kinds.PIPELINE:
                 capture = cv2.VideoCapture(target, cv2.CAP_GSTREAMER, limits)
-                # In OpenCV 4.6 GStreamer's reader knows no limits of time, and does not open.
-                return (
-                    capture if capture.isOpened() else cv2.VideoCapture(target, cv2.CAP_GSTREAMER)
-                )
+                if not capture.isOpened():  # in OpenCV 4.6 its reader knows no limits of time
+                    capture = cv2.VideoCapture(target, cv2.CAP_GSTREAMER)
+                return capture
             case kinds.STREAM:
                 return cv2.VideoCapture(target, cv2.CAP_FFMPEG, limits)
         return cv2.VideoCapture(target)
 
     def _refusal(self) -> SourceError | InputError:
         label = self._source.label
-        match self._source.kind:
-            case kinds.CAMERA:
-                cure = (
-                    "check that it is connected (ls /dev/video*), that no other program uses it, "
-                    "and that this user has access (group video)"
-                )
-            case kinds.PIPELINE:
-                cure = "try it with gst-launch-1.0 (fakesink in place of appsink)"
-                if not _built_with("GStreamer"):
-                    cure = (
-                        "this OpenCV is built without GStreamer (the one from PyPI always is): "
-                        "install one that has it, or give a camera's number or an address"
-                    )
-            case kinds.STREAM:
-                cure = "check the address, the login and the network, for example with ffplay"
-                if not _built_with("FFMPEG"):
-                    cure = "this OpenCV is built without FFmpeg, which addresses need"
-            case _:
-                return InputError(
-                    f"{label} cannot be opened: it is damaged, not a video, or uses a codec that "
-                    f"this OpenCV lacks; inspect it with ffprobe, convert it with ffmpeg"
-                )
-        return SourceError(f"{label} does not open: {cure}")
+        if self._source.kind == kinds.VIDEO:
+            return InputError(
+                f"{label} cannot be opened: it is damaged, not a video, or uses a codec that "
+                "this OpenCV lacks; inspect it with ffprobe, convert it with ffmpeg"
+            )
+        cure, library, without = _CURES[self._source.kind]
+        return SourceError(
+            f"{label} does not open: {without if library and not _built_with(library) else cure}"
+        )
 
 
 def _built_with(library: str) -> bool:

@@ -37,9 +37,10 @@ import math
 from bisect import bisect_left
 from collections.abc import Mapping
 from hashlib import blake2b, sha256
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from edgead.bundle.json_reader import Fields
+from edgead.bundle.json_reader import read_json
 from edgead.errors import BundleError, InputError
 from edgead.monitoring.finding import Finding
 
@@ -58,6 +59,17 @@ PARTS = (0.2, 0.5, 0.9)
 _SINCE = 50  # frames over which the numbers of a reason are averaged, about
 _MOST = 1e300  # capital; far over any alarm, under the largest float
 _LEAST = 2.0**-53  # of 1 - p, for its power
+
+_SETTINGS = {"false_alarm_rate": float, "anomalous_share": float, "precision": str}
+_STATE = {
+    **_SETTINGS,
+    "calibration_sha256": str,
+    "frames": int,
+    "alarm": int,
+    "counts": tuple[float, ...],
+    "capitals": tuple[float, ...],
+    "means": tuple[float, ...],
+}
 
 
 class Drift:
@@ -106,6 +118,7 @@ class Drift:
         self._frames = 0
         self._alarm: int | None = None
         self._capitals = [0.0] * (2 * len(POWERS) + len(PARTS))
+        self._shares = [self._share + part * (1 - self._share) for part in PARTS]
         self._mean_p, self._mean_anomalous = 0.5, 0.0
 
     @property
@@ -128,10 +141,9 @@ class Drift:
         first, second = _uniforms(self._frames)
         gap = bisect_left(self._keys, (score, first))
         anomalous = gap > self._top
-        bets = self._bets_on_share(anomalous)
-        bets = (
-            [1.0] * (2 * len(POWERS)) + bets if anomalous else self._bets_on_p(gap, second) + bets
-        )
+        q = self._share
+        bets = [1.0] * (2 * len(POWERS)) if anomalous else self._bets_on_p(gap, second)
+        bets += [s / q if anomalous else (1 - s) / (1 - q) for s in self._shares]
         start = 1 / (self._frames * (self._frames + 1) * len(bets))
         pairs = zip(self._capitals, bets, strict=True)
         self._capitals = [min((capital + start) * bet, _MOST) for capital, bet in pairs]
@@ -148,27 +160,20 @@ class Drift:
         q = max(1 - p, _LEAST)
         return [k * p ** (k - 1) for k in POWERS] + [k * q ** (k - 1) for k in POWERS]
 
-    def _bets_on_share(self, anomalous: bool) -> list[float]:
-        q = self._share
-        shares = [q + part * (1 - q) for part in PARTS]
-        return [s / q if anomalous else (1 - s) / (1 - q) for s in shares]
-
     def _finding(self, frames: int) -> Finding:
-        number = len(POWERS)
-        sums = {
-            "rising": sum(self._capitals[:number]),
-            "falling": sum(self._capitals[number : 2 * number]),
-            "anomalies": sum(self._capitals[2 * number :]),
-        }
-        name = max(sums, key=lambda key: sums[key])
-        what = {
-            "rising": "good frames score higher than the calibration images: mean p-value "
-            f"{self._mean_p:.2f} lately, 0.5 is expected",
-            "falling": "good frames score lower than the calibration images: mean p-value "
-            f"{self._mean_p:.2f} lately, 0.5 is expected",
-            "anomalies": f"{self._mean_anomalous:.0%} of the frames were anomalous lately, "
-            f"{self._share:.0%} at most is normal",
-        }[name]
+        k = len(POWERS)
+        sums = map(sum, (self._capitals[:k], self._capitals[k : 2 * k], self._capitals[2 * k :]))
+        names = ("rising", "falling", "anomalies")
+        _, name = max(zip(sums, names, strict=True), key=itemgetter(0))
+        what = (
+            f"good frames score {'higher' if name == 'rising' else 'lower'} than the calibration "
+            f"images: mean p-value {self._mean_p:.2f} lately, 0.5 is expected"
+        )
+        if name == "anomalies":
+            what = (
+                f"{self._mean_anomalous:.0%} of the frames were anomalous lately, "
+                f"{self._share:.0%} at most is normal"
+            )
         reason = (
             f"drift, found after {self._alarm} frames: {what} (evidence {self.evidence:.3g}; if "
             f"nothing had changed, it would ever reach {1 / self._rate:g} with a probability of "
@@ -198,27 +203,19 @@ class Drift:
             InputError: ``state`` is of another calibration, or damaged.
         """
         try:
-            fields = Fields(dict(state), "state")
-            rate, share = fields.number("false_alarm_rate"), fields.number("anomalous_share")
-            drift = cls(
-                bundle,
-                false_alarm_rate=rate,
-                anomalous_share=share,
-                precision=fields.text("precision"),
-            )
-            if fields.text("calibration_sha256") != drift._digest:
-                raise InputError(
-                    "the state of the drift test is of another calibration; start a new one"
-                )
-            counts, capitals = fields.numbers("counts"), fields.numbers("capitals")
-            means = fields.numbers("means")
-            drift._frames, drift._alarm = fields.integer("frames"), fields.integer("alarm") or None
-            fields.done()
+            found = read_json(_STATE, dict(state), "state")
         except BundleError as error:
             raise InputError(f"the state of the drift test is damaged: {error}") from error
+        drift = cls(bundle, **{key: found[key] for key in _SETTINGS})
+        if found["calibration_sha256"] != drift._digest:
+            raise InputError(
+                "the state of the drift test is of another calibration; start a new one"
+            )
+        counts, capitals, means = found["counts"], found["capitals"], found["means"]
         lengths = (len(counts), len(capitals), len(means))
         if lengths != (len(drift._counts), len(drift._capitals), 2):
             raise InputError("the state of the drift test is damaged: lists of other lengths")
+        drift._frames, drift._alarm = found["frames"], found["alarm"] or None
         drift._counts, drift._capitals = [int(c) for c in counts], list(capitals)
         drift._mean_p, drift._mean_anomalous = means
         return drift

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 class Finding:
     """Something wrong with the camera or the scores, while it lasts.
 
-    ``name``: one of ``CHECKS``, or of the drift test; ``value`` and ``limit``: what was measured
-    and what good images had at worst; ``frames``: how many frames in a row; ``reason``: all of it
-    as a sentence.
+    Args:
+        name: one of ``health.CHECKS``, or of the drift test.
+        value, limit: what was measured, and what good images had at worst.
+        frames: how many frames in a row.
+        reason: all of it as a sentence.
     """
 
     name: str

@@ -80,15 +80,8 @@ class Observations:
         ]
         brightness, saturated, sharpness = zip(*self._measures, strict=True)
         mean = np.rint(65535 * total / n).astype(np.uint16)
-        limits = HealthLimits(
-            reference=REFERENCE,
-            images=n,
-            brightness=min(brightness),
-            saturated=max(saturated),
-            sharpness=min(sharpness),
-            shift=max(shifts),
-        )
-        return limits, encode_png(mean)
+        worst = min(brightness), max(saturated), min(sharpness), max(shifts)
+        return HealthLimits(REFERENCE, n, *worst), encode_png(mean)
 
 
 class Health:
@@ -115,7 +108,13 @@ class Health:
         if not 0 < false_alarm_rate < 1:
             raise InputError(f"false_alarm_rate is {false_alarm_rate!r}, expected 0 to 1")
         self._limits = limits
-        self._reference = _read_reference(bundle, limits.reference)
+        image = decode_image(bundle.read(limits.reference), limits.reference)
+        if image.shape != (_SHIFT_SIDE, _SHIFT_SIDE) or image.dtype != np.uint16:
+            raise InputError(
+                f"bundle {bundle.path}: {limits.reference} is {image.shape} {image.dtype}; "
+                f"expected ({_SHIFT_SIDE}, {_SHIFT_SIDE}) uint16: calibrate again"
+            )
+        self._reference = image.astype(np.float32) / np.float32(65535)
         self.frames_in_a_row = frames_in_a_row(limits.images, false_alarm_rate)
         self._runs = dict.fromkeys(CHECKS, 0)
         self._last: NDArray[Any] | None = None
@@ -132,41 +131,25 @@ class Health:
         limits = self._limits
         measures, small = look(frame)
         across, down = shift(small, self._reference)
-        same = float(self._same_as_last(frame))
-        shown = f"{across:+.1%} of the width, {down:+.1%} of the height"
-        checks = {
-            "dark": (
-                measures.brightness,
-                limits.brightness,
-                f"too dark: mean brightness {measures.brightness:.1%} of full scale; good images "
-                f"have {limits.brightness:.1%} or more",
-            ),
-            "saturated": (
-                measures.saturated,
-                limits.saturated,
-                f"saturated: {measures.saturated:.2%} of the pixels are at full scale; good images "
-                f"have {limits.saturated:.2%} or less",
-            ),
-            "blurred": (
-                measures.sharpness,
-                limits.sharpness,
-                f"blurred: sharpness {measures.sharpness:.4g}; good images have "
-                f"{limits.sharpness:.4g} or more",
-            ),
-            "shifted": (
-                math.hypot(across, down),
-                limits.shift,
-                f"shifted: by {shown}; good images by {limits.shift:.1%} at most",
-            ),
-            "frozen": (same, 0.0, "frozen: the frames are the same, bit for bit"),
-        }
+        values = (*measures, math.hypot(across, down), float(self._same_as_last(frame)))
+        worst = (limits.brightness, limits.saturated, limits.sharpness, limits.shift, 0.0)
+        reasons = (
+            f"too dark: mean brightness {measures.brightness:.1%} of full scale; good images "
+            f"have {limits.brightness:.1%} or more",
+            f"saturated: {measures.saturated:.2%} of the pixels are at full scale; good images "
+            f"have {limits.saturated:.2%} or less",
+            f"blurred: sharpness {measures.sharpness:.4g}; good images have "
+            f"{limits.sharpness:.4g} or more",
+            f"shifted: by {across:+.1%} of the width, {down:+.1%} of the height; good images by "
+            f"{limits.shift:.1%} at most",
+            "frozen: the frames are the same, bit for bit",
+        )
         found = []
-        for name, (value, limit, reason) in checks.items():
+        for name, value, limit, reason in zip(CHECKS, values, worst, reasons, strict=True):
             bad = value < limit if name in _LOWEST else value > limit
             self._runs[name] = run = self._runs[name] + 1 if bad else 0
             if run >= self.frames_in_a_row:
-                sentence = f"{reason} ({run} frames in a row)"
-                found.append(Finding(name, value, limit, run, sentence))
+                found.append(Finding(name, value, limit, run, f"{reason} ({run} frames in a row)"))
         return tuple(found)
 
     def _same_as_last(self, frame: NDArray[Any]) -> bool:
@@ -218,13 +201,3 @@ def shift(small: NDArray[np.float32], reference: NDArray[np.float32]) -> tuple[f
     # Products of our own: given the window, phaseCorrelate multiplies its arguments in place.
     (across, down), _ = cv2.phaseCorrelate(reference * window, small * window)
     return across / width, down / height
-
-
-def _read_reference(bundle: Bundle, name: str) -> NDArray[np.float32]:
-    image = decode_image(bundle.read(name), name)
-    if image.shape != (_SHIFT_SIDE, _SHIFT_SIDE) or image.dtype != np.uint16:
-        raise InputError(
-            f"bundle {bundle.path}: {name} is {image.shape} {image.dtype}; expected "
-            f"({_SHIFT_SIDE}, {_SHIFT_SIDE}) uint16: calibrate again"
-        )
-    return image.astype(np.float32) / np.float32(65535)

@@ -5,29 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from edgead.nvidia.memory import Block, Bytes, Memory, Stream
+from edgead.nvidia.memory import Bytes, Memory, Stream
 
 
 class Shared:
     """Memory of host and device: one and the same where the device is integrated, else two."""
 
     def __init__(self, memory: Memory, count: int) -> None:
-        self._pinned = memory.pinned(count)
-        self._block: Block | None = None
-        if self._pinned.address is None:
+        self._pinned, self._block = memory.pinned(count), None
+        address = self._pinned.address
+        if address is None:
             self._block = memory.allocate(count)
+            address = self._block.address
+        self.address = address  # on the device
 
     @property
     def array(self) -> Bytes:
         """On the host. Not kept here: pinned memory goes with the last array that refers to it."""
         return self._pinned.array
-
-    @property
-    def address(self) -> int:
-        """On the device."""
-        address = self._pinned.address if self._block is None else self._block.address
-        assert address is not None  # one of the two
-        return address
 
     def up(self, stream: Stream, count: int) -> None:
         """Enqueue what makes the host's first ``count`` bytes the device's."""

@@ -19,12 +19,12 @@ LEGACY_STREAM = 1  # the default stream of libraries that do not say which one t
 class DeviceFrame:
     """What ``__cuda_array_interface__`` (version 2 or 3) says, checked like a NumPy frame.
 
-    ``stream``: the handle of the stream on which the frame is being made, None when it is ready.
-    Version 2 cannot say (torch has it): the default stream is taken, so whoever fills a frame on
-    another stream synchronises that one before scoring.
+    ``stream`` is the handle of the stream on which the frame is being made, None when it is ready.
+    Version 2 cannot say (torch has it): the default stream is taken, and another stream has to be
+    synchronised before scoring.
 
-    Errors: InputError for what is not a frame, as ``check_frame``; an interface that is damaged or
-    has a mask.
+    Raises:
+        InputError: not a frame, as ``check_frame``; an interface that is damaged or has a mask.
 
     Source: https://numba.readthedocs.io/en/stable/cuda/cuda_array_interface.html
     """
@@ -78,7 +78,8 @@ class Arrivals:
     def wait_for(self, frame: DeviceFrame) -> int:
         """Enqueue the wait for what other libraries enqueued; the frame's address.
 
-        Errors: InputError for a frame in the memory of another device, or a stream that is gone.
+        Raises:
+            InputError: a frame in the memory of another device, or a stream that is gone.
         """
         place = self._cuda.device_of(frame.address)
         if place != self._index:

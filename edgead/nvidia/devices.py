@@ -1,4 +1,4 @@
-"""Which GPU this is, in the words that are part of a plan's key; asks the driver, not PyCUDA."""
+"""Which GPU this is, as plans are keyed by it; asks the driver, not PyCUDA."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ _CURE = "install NVIDIA's driver, and see that nvidia-smi (on a Jetson: tegrasta
 
 def device_word(name: str, capability: tuple[int, int]) -> str:
     """A GPU as plans are keyed by it: "Orin sm_87". ``capability``: (major, minor)."""
-    major, minor = capability
-    return f"{' '.join(name.split())} sm_{major}{minor}"
+    return "{} sm_{}{}".format(" ".join(name.split()), *capability)
 
 
 def capability_of(word: str) -> int | None:
@@ -29,23 +28,31 @@ def capability_of(word: str) -> int | None:
 
 
 def find_device(index: int = 0) -> str:
-    """The word of the GPU ``index`` in this machine.
+    """The ``device_word`` of the GPU ``index``.
 
-    Errors: DeviceError without a driver or such a GPU.
+    Raises:
+        DeviceError: there is no driver or no such GPU.
     """
     cuda = _driver()
     count = ctypes.c_int()
     _call(cuda, "cuDeviceGetCount", ctypes.byref(count))
     if not 0 <= index < count.value:
         raise DeviceError(f"GPU {index}: the driver finds {count.value}, counted from 0; {_CURE}")
-    return _word(cuda, _handle(cuda, index))
+    device = _handle(cuda, index)
+    name = ctypes.create_string_buffer(256)
+    _call(cuda, "cuDeviceGetName", name, len(name), device)
+    major, minor = ctypes.c_int(), ctypes.c_int()
+    for attribute, value in ((_MAJOR, major), (_MINOR, minor)):
+        _call(cuda, "cuDeviceGetAttribute", ctypes.byref(value), attribute, device)
+    return device_word(name.value.decode(errors="replace"), (major.value, minor.value))
 
 
 @contextlib.contextmanager
 def current_device(index: int) -> Iterator[None]:
     """Make the primary context of GPU ``index`` current, so that TensorRT builds for it.
 
-    Errors: DeviceError without a driver or such a GPU.
+    Raises:
+        DeviceError: there is no driver or no such GPU.
     """
     cuda = _driver()
     device = _handle(cuda, index)
@@ -62,7 +69,7 @@ def current_device(index: int) -> Iterator[None]:
 
 
 def load_driver() -> Any:
-    """The driver's library. Errors: OSError where there is none."""
+    """The driver's library; OSError where there is none."""
     return ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
 
 
@@ -79,17 +86,6 @@ def _handle(cuda: Any, index: int) -> ctypes.c_int:
     device = ctypes.c_int()
     _call(cuda, "cuDeviceGet", ctypes.byref(device), index)
     return device
-
-
-def _word(cuda: Any, device: ctypes.c_int) -> str:
-    name = ctypes.create_string_buffer(256)
-    _call(cuda, "cuDeviceGetName", name, len(name), device)
-    numbers = []
-    for attribute in (_MAJOR, _MINOR):
-        value = ctypes.c_int()
-        _call(cuda, "cuDeviceGetAttribute", ctypes.byref(value), attribute, device)
-        numbers.append(value.value)
-    return device_word(name.value.decode(errors="replace"), (numbers[0], numbers[1]))
 
 
 def _call(cuda: Any, function: str, *arguments: Any) -> None:

@@ -1,9 +1,4 @@
-"""TensorRT and TensorRT-RTX on an NVIDIA GPU: plans of this machine, tensors by their names.
-
-What is loaded, in this order: the bundle (manifest and digests), the plan's header, its version and
-device, the plan itself, its tensors against the manifest; the Detector then asks for the golden
-frames.
-"""
+"""TensorRT and TensorRT-RTX on an NVIDIA GPU: plans of this machine, tensors by their names."""
 
 from __future__ import annotations
 
@@ -21,7 +16,7 @@ from edgead.engine.interface import Pairs
 from edgead.errors import BundleError, DeviceError
 from edgead.nvidia.devices import device_word
 from edgead.nvidia.kernels import PRECISION, load_kernels
-from edgead.nvidia.loaded_plan import Execution, LoadedPlan, Shapes
+from edgead.nvidia.loaded_plan import Execution, LoadedPlan
 from edgead.nvidia.memory import open_memory
 from edgead.nvidia.plans.library import find_library
 from edgead.nvidia.plans.progress import Progress
@@ -29,15 +24,16 @@ from edgead.nvidia.plans.store import given_plan, own_plan
 
 
 class TensorRTEngine:
-    """``models[precision]`` of a bundle as a plan on ``cuda:index``, with a batch of one.
+    """A graph of a bundle as a plan on ``cuda:index``, with a batch of one; see ``open_engine``.
 
-    ``plan``: a file to load instead of the plan with the default options; refused unless it lies in
-    this user's plan cache or ``trust_plan`` is said.
-    ``progress``, ``cancelled``: of the build, where there is no plan yet; see ``own_plan``.
+    Args:
+        progress, cancelled: of the build, where there is no plan yet; see ``own_plan``.
 
-    Errors: BundleError for a precision that the bundle does not have; DeviceError: PyCUDA, driver,
-    device, kernels, library or plan are missing or refused, the build fails, or the plan's tensors
-    are not those of the manifest; CancelledError.
+    Raises:
+        BundleError: a precision that the bundle does not have.
+        DeviceError: PyCUDA, driver, device, kernels, library or plan are missing or refused, the
+            build fails, or the plan's tensors are not those of the manifest.
+        CancelledError: ``cancelled`` returned True.
     """
 
     kernels = "cuda"
@@ -76,7 +72,7 @@ class TensorRTEngine:
                     progress=progress,
                     cancelled=cancelled,
                 )
-        self.plan = LoadedPlan(library, found, memory, _tensors(bundle))
+        self.plan = LoadedPlan(library, found, memory, bundle.manifest.tensors())
         self.device = self.plan.device
         self.version = self.plan.version
         self._pairs = [(pair.reference, pair.restored) for pair in bundle.manifest.pairs]
@@ -85,19 +81,13 @@ class TensorRTEngine:
         return f"TensorRTEngine({self.device}, {self.precision}, {self.version})"
 
     def session(self) -> TensorRTSession:
-        """Buffers for one thread, image and pairs in host memory.
-
-        Errors: DeviceError when the device is out of memory or fails.
-        """
+        """Buffers for one thread; DeviceError when the device is out of memory or fails."""
         return TensorRTSession(self.plan, self._pairs)
 
 
 class TensorRTSession:
-    """Image and pairs in pinned host memory, copied to the device and back by ``infer``.
-
-    The graph alone with its copies, as other engines are used; a Detector keeps everything on the
-    device, see ``CudaPipeline``.
-    """
+    """The graph alone, its image and pairs copied between pinned host memory and the device by
+    ``infer``; a Detector keeps everything on the device, see ``CudaPipeline``."""
 
     def __init__(self, plan: LoadedPlan, pairs: list[tuple[str, str]]) -> None:
         self._memory, tensors = plan.memory, plan.tensors
@@ -116,10 +106,7 @@ class TensorRTSession:
         self._pairs: Pairs = [(views[a], views[b]) for a, b in pairs]
 
     def infer(self) -> Pairs:
-        """Run the graph on ``image``; the views are valid until the next ``infer``.
-
-        Errors: DeviceLostError.
-        """
+        """See ``Session``."""
         stream, execution = self._stream, self._execution
         with self._memory.current():
             stream.upload(execution.image, self._host[self._input].array)
@@ -137,11 +124,3 @@ class TensorRTSession:
                 self._pairs.clear()
                 del self.image
                 self._host.clear()
-
-
-def _tensors(bundle: Bundle) -> Shapes:
-    manifest = bundle.manifest
-    found: Shapes = {manifest.input_name: (1, 3, *manifest.preprocess_params().size)}
-    for pair, shape in zip(manifest.pairs, manifest.shapes(), strict=True):
-        found[pair.reference] = found[pair.restored] = (1, *shape)
-    return found

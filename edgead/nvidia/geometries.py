@@ -22,10 +22,7 @@ Roi = NDArray[np.uint8] | None
 
 
 class TileMaps:
-    """The maps of all tiles of a frame, which the host joins.
-
-    ``tile_map_size``: (height, width) of one; ``roi``: of the stitched map.
-    """
+    """The maps of all tiles of a frame, each of ``tile_map_size``, which the host joins."""
 
     def __init__(
         self, memory: Memory, plan: TilePlan, roi: Roi, tile_map_size: tuple[int, int]
@@ -52,26 +49,19 @@ class TileMaps:
 
 
 class Geometry:
-    """One kind of frame.
-
-    ``filters``: edgead.nvidia._cuda.Preprocess. ``offsets``: of each tile's first sample, in bytes.
-    ``frame_bytes``: of a frame that is uploaded. ``tiles``: None for a frame that is seen whole.
-    ``graphs``: by the frame's address; None where the work ran once and was not captured.
-    """
+    """One kind of frame."""
 
     def __init__(
         self,
         cuda: Any,
-        filters: Any,
-        frame_bytes: int,
-        offsets: list[int],
-        tiles: TileMaps | None,
+        filters: Any,  # edgead.nvidia._cuda.Preprocess
+        frame_bytes: int,  # of a frame that is uploaded
+        offsets: list[int],  # of each tile's first sample, in bytes
+        tiles: TileMaps | None,  # None for a frame that is seen whole
     ) -> None:
-        self._cuda = cuda
-        self.filters = filters
-        self.frame_bytes = frame_bytes
-        self.offsets = offsets
-        self.tiles = tiles
+        self._cuda, self.filters, self.tiles = cuda, filters, tiles
+        self.frame_bytes, self.offsets = frame_bytes, offsets
+        # By the frame's address; None where the work ran once and was not captured.
         self.graphs: OrderedDict[int, Any] = OrderedDict()
         self._clocks: dict[bool, StageClock] = {}
 
@@ -84,16 +74,15 @@ class Geometry:
         return self._clocks[digests]
 
     def close(self) -> None:
-        """Let go of what is on the device, whoever still knows this object."""
+        """Let go of what is on the device, even while the object is referred to."""
         self.graphs.clear()
         self._clocks.clear()
         self.filters = self.tiles = None
 
 
 class Geometries:
-    """The geometries of the kinds of frames that were seen last.
+    """The geometries of the kinds of frames that were seen last; ``plans``: of frames in tiles.
 
-    ``plans``: of the tiles of frames, None where frames are seen whole.
     Called while the device's context is current.
     """
 
@@ -109,7 +98,8 @@ class Geometries:
     ) -> Geometry:
         """From the few that are kept, or new; ``strides`` None: a frame that is uploaded.
 
-        Errors: InputError for a frame that is smaller than a tile; DeviceError.
+        Raises:
+            InputError: a frame that is smaller than a tile.
         """
         key = (dtype, shape, strides)
         if key not in self._known:

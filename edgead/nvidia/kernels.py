@@ -18,7 +18,8 @@ PRECISION = "float16"
 def load_kernels(capability: tuple[int, int]) -> Any:
     """The module ``edgead.nvidia._cuda``, which a device of this compute capability can run.
 
-    Errors: DeviceError: not built, or not for this driver or device.
+    Raises:
+        DeviceError: not built, or not for this driver or device.
     """
     if find_spec("edgead.nvidia._cuda") is None:
         raise DeviceError(

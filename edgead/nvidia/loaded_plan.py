@@ -8,29 +8,64 @@ from __future__ import annotations
 import math
 import sys
 import threading
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, suppress
+from pathlib import Path
 from typing import Any
 
 from edgead.errors import DeviceError, DeviceLostError
 from edgead.nvidia.memory import Block, Memory
+from edgead.nvidia.plans.cache import PlanCache
 from edgead.nvidia.plans.header import AGAIN
 from edgead.nvidia.plans.library import Library
 from edgead.nvidia.plans.log import BuildLog, collector_waits, listening, logger_of, signals_wait
 from edgead.nvidia.plans.plan import Plan
 from edgead.nvidia.plans.reasons import load_reason
-from edgead.nvidia.plans.rtx import RtxConfig
 
-Shapes = dict[str, tuple[int, ...]]
-"""Name to shape of the graph's input, which comes first, and outputs, for one image."""
+
+class _RtxConfig:
+    """How TensorRT-RTX compiles a plan's kernels for this GPU, and what it compiled before.
+
+    All at once, before the first frame: else a graph would capture the stopgaps that run meanwhile.
+    Nothing is kept of a ``plan`` that is not this machine's own: None.
+    """
+
+    def __init__(self, module: Any, config: Any, plan: Path | None) -> None:
+        self.config = config
+        strategy = module.DynamicShapesKernelSpecializationStrategy.EAGER
+        self.config.dynamic_shapes_kernel_specialization_strategy = strategy
+        self._plan, self._kept = plan, b""
+        self._cache: Any = None
+        if plan is not None and hasattr(self.config, "create_runtime_cache"):  # RTX 1.1
+            self._cache = self.config.create_runtime_cache()
+            self._kept = PlanCache(plan.parent).compiled(plan.stem) or b""
+            if self._kept and not self._cache.deserialize(self._kept):
+                self._kept = b""  # of another driver or GPU: compiled anew
+            self.config.set_runtime_cache(self._cache)
+
+    def keep(self) -> None:
+        """Keep what was compiled for the next start, where that is new."""
+        if self._cache is None or self._plan is None:
+            return
+        data = bytes(self._cache.serialize())
+        if data != self._kept:
+            PlanCache(self._plan.parent).keep(self._plan.stem, ".jit", data)
+            self._kept = data
 
 
 class LoadedPlan:
-    """A plan on the device of ``memory``, whose inputs and outputs are ``tensors``.
+    """A plan on the device of ``memory``.
 
-    Errors: DeviceError: the library does not load the plan, or its tensors are others.
+    Args:
+        tensors: expected name and shape of its input, which comes first, and outputs.
+
+    Raises:
+        DeviceError: the library does not load the plan, or its tensors are others.
     """
 
-    def __init__(self, library: Library, plan: Plan, memory: Memory, tensors: Shapes) -> None:
+    def __init__(
+        self, library: Library, plan: Plan, memory: Memory, tensors: Mapping[str, tuple[int, ...]]
+    ) -> None:
         self.path = plan.path
         self.memory = memory
         self.tensors = tensors
@@ -50,10 +85,7 @@ class LoadedPlan:
                 raise
 
     def new_context(self) -> Any:
-        """An IExecutionContext with the shape of one image.
-
-        Errors: DeviceError.
-        """
+        """An IExecutionContext with the shape of one image, or DeviceError."""
         making = self.memory.errors("making an execution context")
         with self._lock, making, self.listening() as log, signals_wait(log):
             given = () if self._config is None else (self._config.config,)
@@ -91,7 +123,7 @@ class LoadedPlan:
                 self._runtime = module.Runtime(logger_of(library.module))
         except TypeError:  # what the bindings make of a null pointer
             self._runtime = None
-        self._config: RtxConfig | None = None
+        self._config: _RtxConfig | None = None
         self._engine: Any = None
         if self._runtime is not None:
             if plan.options is not None and plan.options.dla is not None:
@@ -104,7 +136,7 @@ class LoadedPlan:
             )
         if library.flavour == "rtx":
             own = None if plan.options is None else plan.path
-            self._config = RtxConfig(module, self._engine.create_runtime_config(), own)
+            self._config = _RtxConfig(module, self._engine.create_runtime_config(), own)
 
     def _check_tensors(self) -> None:
         """Hold the plan's inputs and outputs against the manifest."""
@@ -140,9 +172,8 @@ class LoadedPlan:
         return bool(context.set_input_shape(self._input, self.tensors[self._input]))
 
     def _close(self) -> None:
-        """In this order, while the device's context is current."""
         self._config = self._engine = None
-        self._runtime = None
+        self._runtime = None  # after what it made
 
     def __del__(self) -> None:
         if not sys.is_finalizing() and getattr(self, "_runtime", None) is not None:
@@ -153,9 +184,7 @@ class LoadedPlan:
 class Execution:
     """An execution context and the device memory of its tensors: for one thread and stream.
 
-    ``image``: the input's address on the device.
-
-    Errors: DeviceError.
+    ``image`` is the input's address on the device.
     """
 
     def __init__(self, plan: LoadedPlan) -> None:
@@ -187,10 +216,7 @@ class Execution:
         return self._blocks[name].address
 
     def enqueue(self, stream: int) -> None:
-        """Run the graph from ``image`` to its outputs on a stream.
-
-        Errors: DeviceLostError.
-        """
+        """Enqueue the graph from ``image`` to its outputs, or raise DeviceLostError."""
         with self._plan.memory.errors("running the graph"), self._plan.listening():
             ok = self._context.execute_async_v3(stream)
         if not ok:

@@ -21,8 +21,7 @@ class MapPlace:
     """A place on the device, and the map that lies there for a Result, if that is still awaited."""
 
     def __init__(self, block: Block) -> None:
-        self.address = block.address
-        self._block = block
+        self.block = block
         self.map: weakref.ref[LazyArray] | None = None
 
     def settle(self) -> None:
@@ -34,10 +33,10 @@ class MapPlace:
 
 
 class MapRing:
-    """Places for the maps of the frames scored last, taken in turns.
+    """Places for the maps [height, width] of the frames scored last, taken in turns.
 
-    ``size``: (height, width) of a map. ``lock``: held while a map is brought to the host.
-    Called while the device's context is current.
+    ``lock`` is held while a map is brought to the host. Called while the device's context is
+    current.
     """
 
     def __init__(
@@ -57,12 +56,12 @@ class MapRing:
         """The address of the place whose turn it is; what lies there is brought to the host."""
         place = self._places[self._turn]
         place.settle()
-        return place.address
+        return place.block.address
 
     def keep(self) -> LazyArray:
         """The map in the place whose turn it is, which passes to the next."""
         place = self._places[self._turn]
-        address = place.address  # of a place that may be gone when the map is asked for
+        address = place.block.address  # of a place that may be gone when the map is asked for
         lazy = LazyArray(self._size, lambda: self._bring(address), self._lock)
         place.map = weakref.ref(lazy)
         self._turn = (self._turn + 1) % _PLACES

@@ -1,12 +1,12 @@
-"""The CUDA memory layer: the device, its memory, pinned host memory, streams and copies.
+"""A CUDA device by PyCUDA: its memory, pinned host memory, streams and copies.
 
-``Memory`` is what the rest of edgead asks of it, ``open_memory`` makes one with PyCUDA; another
-library could stand behind the same protocol. Everything happens in the device's PRIMARY context,
-the one that TensorRT, torch and the CUDA runtime use too. A context is current only inside
-``with memory.current()``, on top of whatever the thread had, which comes back afterwards.
-Everything but ``current`` and the ``free`` methods wants to be called inside it.
+Everything happens in the device's PRIMARY context, the one that TensorRT, torch and the CUDA
+runtime use too. A context is current only inside ``with memory.current()``, on top of whatever the
+thread had, which comes back afterwards; everything but ``current`` and ``free`` is called inside.
 
-Errors are sentences: DeviceError when memory runs out, DeviceLostError for whatever else CUDA says.
+Raises:
+    DeviceError: memory runs out.
+    DeviceLostError: whatever else CUDA says.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import re
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from importlib import import_module
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,120 +27,26 @@ from edgead.errors import DeviceError, DeviceLostError
 
 Bytes = NDArray[np.uint8]
 
-_NON_BLOCKING = (
-    1  # CU_STREAM_NON_BLOCKING: other libraries' work on the default stream does not wait
-)
+_NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: does not wait for others' work on the default stream
 _OUT_OF_MEMORY = re.compile(r"\(error 2\)")
 
 
-class Block(Protocol):
-    """Memory of the device, at least 256-byte aligned, freed with the object."""
-
-    @property
-    def address(self) -> int:
-        """On the device."""
-
-    def free(self) -> None:
-        """Give it back, from any thread; a second call does nothing."""
-
-
-class Pinned(Protocol):
-    """Page-locked host memory, freed with the object and the views of ``array``."""
-
-    @property
-    def array(self) -> Bytes:
-        """Its bytes."""
-
-    def free(self) -> None:
-        """Give it back, from any thread; a second call does nothing."""
-
-    @property
-    def address(self) -> int | None:
-        """Where the device reaches it without a copy: on integrated devices (Jetson), else None."""
-
-
-class Stream(Protocol):
-    """A stream of its own, that waits for no other. Nothing is done before ``synchronize``."""
-
-    @property
-    def handle(self) -> int:
-        """The CUstream."""
-
-    def free(self) -> None:
-        """Give it back, from any thread; a second call does nothing."""
-
-    def upload(self, to: int, source: Bytes) -> None:
-        """Enqueue a copy from pinned memory to the device."""
-
-    def download(self, to: Bytes, source: int) -> None:
-        """Enqueue a copy from the device to the host."""
-
-    def copy(self, to: int, source: int, count: int) -> None:
-        """Enqueue a copy of ``count`` bytes on the device."""
-
-    def synchronize(self) -> None:
-        """Wait until everything enqueued is done."""
-
-
-class Memory(Protocol):
-    """One device, its memory and streams."""
-
-    @property
-    def name(self) -> str:
-        """As in "NVIDIA H100"."""
-
-    @property
-    def index(self) -> int:
-        """N of "cuda:N"."""
-
-    @property
-    def capability(self) -> tuple[int, int]:
-        """Compute capability, (8, 7) for Orin."""
-
-    @property
-    def integrated(self) -> bool:
-        """Whether device and host share their memory, as on a Jetson."""
-
-    def current(self) -> AbstractContextManager[None]:
-        """Make the device's context current, for the ``with`` block."""
-
-    def allocate(self, count: int) -> Block:
-        """``count`` bytes of device memory."""
-
-    def pinned(self, count: int) -> Pinned:
-        """``count`` bytes of pinned host memory, mapped where the device is integrated."""
-
-    def stream(self) -> Stream:
-        """A new stream."""
-
-    def read(self, source: int, count: int) -> Bytes:
-        """Copy from the device to the host, at once, after what was enqueued on any stream of it
-        that waits for the default stream."""
-
-    def release(self) -> None:
-        """Let go of the device's context, at the end of the process."""
-
-    def errors(self, doing: str) -> AbstractContextManager[None]:
-        """Turn what CUDA libraries raise inside the block into sentences about ``doing``."""
-
-
 def open_memory(index: int) -> Memory:
-    """The device ``cuda:index``, by PyCUDA; one object for the life of the process.
+    """The device ``cuda:index``; one object for the life of the process.
 
-    Its primary context is retained until the process ends: the CUDA runtime inside TensorRT and
-    edgead's kernels holds on to it anyway, and PyCUDA leaves a context on the thread's stack when
-    it releases one from outside.
+    Its primary context is retained until then: the CUDA runtime in TensorRT and edgead's kernels
+    holds on to it anyway, and PyCUDA leaves one that it releases on the thread's stack.
 
-    Errors: DeviceError that says what is missing: PyCUDA, the driver, the device.
+    Raises:
+        DeviceError: PyCUDA, the driver or the device is missing.
     """
     with _opening:
         if index not in _opened:
-            driver = load_driver()
-            count = driver.Device.count()
+            driver, count = _load_driver()
             if not 0 <= index < count:
                 there = f"cuda:0 to cuda:{count - 1}" if count > 1 else "cuda:0 only"
                 raise DeviceError(f'device "cuda:{index}": this machine has {there}')
-            _opened[index] = PyCudaMemory(driver, index)
+            _opened[index] = Memory(driver, index)
         return _opened[index]
 
 
@@ -154,11 +60,8 @@ def _release_all() -> None:
         memory.release()
 
 
-def load_driver() -> Any:
-    """PyCUDA's module ``driver``, initialised, with at least one device.
-
-    Errors: DeviceError: PyCUDA is not installed, no driver, no device.
-    """
+def _load_driver() -> tuple[Any, int]:
+    """PyCUDA's module ``driver``, initialised, and the number of devices, at least one."""
     cpu = 'the CPU serves without it: device="cpu"'
     try:
         driver = import_module("pycuda.driver")
@@ -182,11 +85,17 @@ def load_driver() -> Any:
         ) from error
     if count == 0:
         raise DeviceError(f"NVIDIA's driver finds no GPU; {cpu}")
-    return driver
+    return driver, count
 
 
-class PyCudaMemory:
-    """``Memory`` by PyCUDA; see there."""
+class Memory:
+    """One device, its memory and streams.
+
+    Attributes:
+        name: as in "NVIDIA H100".
+        index: N of "cuda:N".
+        capability: compute capability, (8, 7) for Orin.
+    """
 
     def __init__(self, driver: Any, index: int) -> None:
         self._driver = driver
@@ -197,12 +106,13 @@ class PyCudaMemory:
             self.name = " ".join(str(device.name()).split())
             major, minor = device.compute_capability()
             self.capability = (int(major), int(minor))
-            self.integrated = bool(device.get_attribute(driver.device_attribute.INTEGRATED))
+            # Device and host share their memory, as on a Jetson.
+            self._integrated = bool(device.get_attribute(driver.device_attribute.INTEGRATED))
             self._context = device.retain_primary_context()
 
     @contextmanager
     def current(self) -> Iterator[None]:
-        """See ``Memory``."""
+        """Make the device's context current, for the ``with`` block."""
         with self.errors("making the context current"):
             self._context.push()
         try:
@@ -212,48 +122,53 @@ class PyCudaMemory:
                 self._driver.Context.pop()
 
     def allocate(self, count: int) -> Block:
-        """See ``Memory``."""
+        """``count`` bytes of device memory."""
         with self.errors(f"allocating {count / 1e6:.1f} MB"):
-            return _Block(self, self._driver.mem_alloc(count))
+            return Block(self, self._driver.mem_alloc(count))
 
     def pinned(self, count: int) -> Pinned:
-        """See ``Memory``."""
-        flags = self._driver.host_alloc_flags.DEVICEMAP if self.integrated else 0
+        """``count`` bytes of pinned host memory, mapped where the device is integrated."""
+        flags = self._driver.host_alloc_flags.DEVICEMAP if self._integrated else 0
         with self.errors(f"allocating {count / 1e6:.1f} MB of pinned host memory"):
             array = self._driver.pagelocked_empty(count, np.uint8, mem_flags=flags)
             address = int(array.base.get_device_pointer()) if flags else None
-            return _Pinned(self, array, address)
+            return Pinned(self, array, address)
 
     def stream(self) -> Stream:
-        """See ``Memory``."""
+        """A new stream."""
         with self.errors("making a stream"):
-            return _Stream(self, self._driver)
+            return Stream(self, self._driver)
 
     def read(self, source: int, count: int) -> Bytes:
-        """See ``Memory``."""
+        """Copy from the device to the host, at once, after the work of blocking streams."""
         found = np.empty(count, np.uint8)
         with self.errors("copying to the host"):
             self._driver.memcpy_dtoh(found, source)
         return found
 
     def release(self) -> None:
-        """See ``Memory``. Left to itself, PyCUDA detaches a primary context, which is an error."""
+        """Let go of the context when the process ends: PyCUDA itself would detach a primary one,
+        which is an error."""
         with suppress(self._driver.Error):
             self._context.detach()
 
     @contextmanager
     def errors(self, doing: str) -> Iterator[None]:
-        """See ``Memory``. Of edgead.nvidia._cuda: RuntimeError, with "(error N)"."""
+        """Turn what PyCUDA and edgead.nvidia._cuda (RuntimeError with "(error N)") raise inside the
+        block into sentences about ``doing``."""
         try:
             yield
-        except self._driver.MemoryError as error:
-            raise self._out_of_memory(doing) from error
-        except self._driver.Error as error:
-            raise self._lost(doing, error) from error
-        except RuntimeError as error:
-            if _OUT_OF_MEMORY.search(str(error)):
+        except (self._driver.Error, RuntimeError) as error:
+            if isinstance(error, self._driver.MemoryError) or (
+                not isinstance(error, self._driver.Error) and _OUT_OF_MEMORY.search(str(error))
+            ):
                 raise self._out_of_memory(doing) from error
-            raise self._lost(doing, error) from error
+            said = str(error).removeprefix("CUDA: ")
+            raise DeviceLostError(
+                f"cuda:{self.index} ({self.name}) failed when {doing}: {said}; make a new "
+                "Detector; if that fails too, start the process again: some errors end CUDA for a "
+                "process"
+            ) from error
 
     def _out_of_memory(self, doing: str) -> DeviceError:
         try:
@@ -266,22 +181,16 @@ class PyCudaMemory:
             "programs and Detectors, use fewer threads or smaller frames"
         )
 
-    def _lost(self, doing: str, error: Exception) -> DeviceLostError:
-        said = str(error).removeprefix("CUDA: ")
-        return DeviceLostError(
-            f"cuda:{self.index} ({self.name}) failed when {doing}: {said}; make a new Detector; if "
-            "that fails too, start the process again: some errors end CUDA for a process"
-        )
-
 
 class _Owned:
     """Something of PyCUDA that has to be let go while its context is current, in any thread."""
 
-    def __init__(self, memory: PyCudaMemory, thing: Any) -> None:
+    def __init__(self, memory: Memory, thing: Any) -> None:
         self._memory = memory
         self._thing = thing
 
     def free(self) -> None:
+        """Give it back, from any thread; a second call does nothing."""
         if self._thing is not None:
             with self._memory.current():
                 self._thing = None
@@ -293,41 +202,56 @@ class _Owned:
                 self.free()
 
 
-class _Block(_Owned):
-    def __init__(self, memory: PyCudaMemory, allocation: Any) -> None:
+class Block(_Owned):
+    """Memory of the device at ``address``, at least 256-byte aligned, freed with the object."""
+
+    def __init__(self, memory: Memory, allocation: Any) -> None:
         super().__init__(memory, allocation)
         self.address = int(allocation)
 
 
-class _Pinned(_Owned):
-    def __init__(self, memory: PyCudaMemory, array: Bytes, address: int | None) -> None:
+class Pinned(_Owned):
+    """Page-locked host memory, freed with the object and the views of ``array``.
+
+    ``address``: where an integrated device (Jetson) reaches it without a copy, else None.
+    """
+
+    def __init__(self, memory: Memory, array: Bytes, address: int | None) -> None:
         super().__init__(memory, array)
         self.address = address
 
     @property
     def array(self) -> Bytes:
+        """Its bytes."""
         array: Bytes = self._thing
         return array
 
 
-class _Stream(_Owned):
-    def __init__(self, memory: PyCudaMemory, driver: Any) -> None:
+class Stream(_Owned):
+    """A stream that waits for no other, its CUstream in ``handle``. What is enqueued is done only
+    after ``synchronize``."""
+
+    def __init__(self, memory: Memory, driver: Any) -> None:
         super().__init__(memory, driver.Stream(_NON_BLOCKING))
         self._driver = driver
         self.handle = int(self._thing.handle)
 
     def upload(self, to: int, source: Bytes) -> None:
+        """Enqueue a copy from pinned memory to the device."""
         with self._memory.errors("copying to the device"):
             self._driver.memcpy_htod_async(to, source, self._thing)
 
     def download(self, to: Bytes, source: int) -> None:
+        """Enqueue a copy from the device to the host."""
         with self._memory.errors("copying to the host"):
             self._driver.memcpy_dtoh_async(to, source, self._thing)
 
     def copy(self, to: int, source: int, count: int) -> None:
+        """Enqueue a copy of ``count`` bytes on the device."""
         with self._memory.errors("copying on the device"):
             self._driver.memcpy_dtod_async(to, source, count, self._thing)
 
     def synchronize(self) -> None:
+        """Wait until everything enqueued is done."""
         with self._memory.errors("computing"):
             self._thing.synchronize()

@@ -1,13 +1,10 @@
 """The three stages on a GPU: a frame goes up, everything runs on one stream, a score comes back.
 
 Everything is allocated when the pipeline is made, or at the first frame of another size. A frame of
-a known size at a known address is one launch of a CUDA graph. The graph holds the upload of the
-frame (from pinned memory, into which the host copies it), preprocess, the plan, anomaly_map and the
-download of the score. It is captured after the same work ran once without it, and captured again
-for another shape, stride, dtype or address; a few are kept.
-
-The map stays on the device, in a ring of two, until the Result is asked for it, or is copied when
-its place is needed again. Maps of tiles are always copied, since the host joins them.
+a known kind at a known address is one launch of a CUDA graph, captured after the same work ran once
+without it: the upload from pinned memory, preprocess, the plan, anomaly_map and the download of the
+score. The map stays on the device until the Result is asked for it or its place is needed again.
+Maps of tiles are always copied, since the host joins them.
 """
 
 from __future__ import annotations
@@ -34,25 +31,24 @@ from edgead.engine.tile_plans import TilePlans
 from edgead.errors import DeviceError, InputError
 from edgead.nvidia.buffers import Shared
 from edgead.nvidia.device_frame import Arrivals, DeviceFrame
-from edgead.nvidia.frame_graphs import FrameGraphs
 from edgead.nvidia.geometries import Geometries
 from edgead.nvidia.loaded_plan import LoadedPlan
 from edgead.nvidia.map_ring import MapRing
-from edgead.nvidia.stages import DeviceStages
+from edgead.nvidia.stages import DeviceStages, FrameGraphs
 from edgead.preprocess import COLORS, check_frame, check_word
 
 _open: weakref.WeakSet[CudaPipeline] = weakref.WeakSet()
 
 
 class CudaPipeline:
-    """``FramePipeline`` around a plan; frames are NumPy arrays or lie on the device.
+    """``FramePipeline`` of one thread; frames are NumPy arrays or lie on the device.
 
-    ``plan``, ``cuda``: of a TensorRTEngine, whose graph ``bundle`` describes.
+    Args:
+        plan, cuda: of a TensorRTEngine, whose graph ``bundle`` describes.
 
-    Each thread has one. What a Result still wants of it may be asked for from any thread.
-
-    Errors: BundleError for an ignore mask that does not fit; DeviceError when the device is out of
-    memory or fails.
+    Raises:
+        BundleError: an ignore mask that does not fit.
+        DeviceError: the device is out of memory or fails.
     """
 
     def __init__(self, bundle: Bundle, plan: LoadedPlan, cuda: Any, color: str = "bgr") -> None:
@@ -81,17 +77,14 @@ class CudaPipeline:
         _open.add(self)
 
     def _allocate(self, manifest: Manifest, cuda: Any) -> None:
-        memory, params = self._memory, self._map_params
-        stream = self._stream = memory.stream()
-        pairs = [(pair.reference, pair.restored) for pair in manifest.pairs]
-        shapes = manifest.shapes()
-        self._stages = DeviceStages(self._plan, cuda, stream, pairs, params, shapes, self._roi)
-        self._graphs = FrameGraphs(cuda, stream, self._stages.enqueue)
-        self._arrivals = Arrivals(cuda, memory, stream)
-        self._ring = MapRing(memory, stream, params.size, self._lock)
+        stream = self._stream = self._memory.stream()
+        self._stages = DeviceStages(self._plan, cuda, stream, manifest, self._roi)
+        self._graphs = FrameGraphs(cuda, stream, self._stages)
+        self._arrivals = Arrivals(cuda, self._memory, stream)
+        self._ring = MapRing(self._memory, stream, self._map_params.size, self._lock)
 
     def _free(self) -> None:
-        """Let go of whatever there is, in the device's context, whoever still knows this object."""
+        """Let go of whatever there is, in the device's context."""
         if self._dirty:
             with suppress(DeviceError):
                 self._stream.synchronize()
@@ -103,22 +96,16 @@ class CudaPipeline:
             self.__dict__.pop(name, None)
 
     def run(self, frame: Any, hasher: Hasher | None = None) -> PipelineOutput:
-        """Score one frame; ``hasher`` is shown what the stages made.
-
-        Errors: InputError for an array that is not a frame, or smaller than a tile, or in the
-        memory of another device; DeviceError when memory runs out or features are not finite;
-        DeviceLostError when the device fails.
-        """
-        given = None
-        if hasattr(frame, "__cuda_array_interface__"):
-            given = DeviceFrame(frame, self._color)
-        else:
+        """See ``FramePipeline``; a frame may not lie in the memory of another device."""
+        on_device = hasattr(frame, "__cuda_array_interface__")
+        given = DeviceFrame(frame, self._color) if on_device else None
+        if given is None:
             check_frame(frame, self._color)
         memory = self._memory
         with self._lock, memory.current(), memory.errors("scoring a frame"):
             if self._closed:
                 raise InputError("this pipeline is closed; make a new Detector")
-            if self._dirty:  # whoever was interrupted left work behind
+            if self._dirty:  # an interrupted call left work behind
                 self._stream.synchronize()
                 self._dirty = False
             found = self._score(frame, given, hasher)
@@ -174,13 +161,14 @@ class CudaPipeline:
             found, roi = geometry.tiles.join(), geometry.tiles.roi
             score = pool(found, roi, self._map_params)
             spent["anomaly_map"] += perf_counter() - begun
+        refusal = self._graphs.refusal
         preprocessed = started + spent["preprocess"]
         inferred = preprocessed + spent["engine"]
         return PipelineOutput(
             score,
             found,
             roi,
-            self._kernels(),
+            "cuda" if refusal is None else f"cuda, without a CUDA graph: {refusal}",
             started,
             preprocessed,
             inferred,
@@ -190,10 +178,6 @@ class CudaPipeline:
             if given is None
             else LazyArray(given.shape, lambda: given.read(self._memory)),
         )
-
-    def _kernels(self) -> str:
-        refusal = self._graphs.refusal
-        return "cuda" if refusal is None else f"cuda, without a CUDA graph: {refusal}"
 
     def _stage(self, frame: NDArray[Any]) -> Shared:
         """Copy a host frame, whatever its strides, into pinned memory."""

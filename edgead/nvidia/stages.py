@@ -3,41 +3,35 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgead.anomaly_map import MapParams, kept_pixels, kernel_arguments
+from edgead.anomaly_map import kept_pixels, kernel_arguments
+from edgead.bundle.manifest import Manifest
 from edgead.engine.digests import Hasher
+from edgead.errors import DeviceError
 from edgead.nvidia.buffers import Shared
 from edgead.nvidia.geometries import Geometry, Roi
 from edgead.nvidia.loaded_plan import Execution, LoadedPlan
 from edgead.nvidia.memory import Stream
 
+MOST_GRAPHS = 8  # per kind of frame, one for each address: a camera's ring of device buffers
+
 
 class DeviceStages:
     """preprocess, the plan and anomaly_map, with the device memory between them.
 
-    ``pairs``: the plan's outputs, (reference, restored) per level, of ``shapes`` [C, H, W].
-    ``roi``: of the map of a frame that is seen whole. Called while the device's context is current.
-
-    Errors: DeviceError when the device is out of memory or fails.
+    Called while the device's context is current. ``roi``: of the map of a frame that is seen whole.
     """
 
     def __init__(
-        self,
-        plan: LoadedPlan,
-        cuda: Any,
-        stream: Stream,
-        pairs: list[tuple[str, str]],
-        params: MapParams,
-        shapes: Sequence[tuple[int, int, int]],
-        roi: Roi,
+        self, plan: LoadedPlan, cuda: Any, stream: Stream, manifest: Manifest, roi: Roi
     ) -> None:
-        memory = plan.memory
-        self._tensors, self._pairs, self._stream = plan.tensors, pairs, stream
+        memory, params, shapes = plan.memory, manifest.map_params(), manifest.shapes()
+        self._tensors, self._stream = plan.tensors, stream
+        self._pairs = [(pair.reference, pair.restored) for pair in manifest.pairs]
         self._map_bytes = 4 * math.prod(params.size)
         kept = kept_pixels(roi, params.size)
         given = kernel_arguments(params, shapes, np.float32, "NCHW", roi, kept)
@@ -49,16 +43,17 @@ class DeviceStages:
         except BaseException:
             self.close()
             raise
-        addresses = [(self._execution.address(a), self._execution.address(b)) for a, b in pairs]
-        self._pair_addresses = addresses
+        at = self._execution.address
+        self._pair_addresses = [(at(a), at(b)) for a, b in self._pairs]
 
     def enqueue(
         self, geometry: Geometry, address: int, upload: Shared | None, hasher: Hasher | None = None
     ) -> None:
         """Everything between a frame at ``address`` and its score, or the maps of its tiles.
 
-        ``upload``: where the frame lies in host memory, None for one on the device. ``hasher`` is
-        shown what the stages made, for which the stream is waited for.
+        Args:
+            upload: where the frame lies in host memory, None for one on the device.
+            hasher: is shown what the stages made, for which the stream is waited for.
         """
         stream, execution, tiles = self._stream, self._execution, geometry.tiles
         handle, clock = stream.handle, geometry.clock(digests=hasher is not None)
@@ -89,7 +84,7 @@ class DeviceStages:
         return float(self._score.array.view(np.float32)[0])
 
     def close(self) -> None:
-        """Let go of context and memory, whoever still knows this object."""
+        """Let go of context and memory, even while the object is referred to."""
         self._execution.close()
         for name in ("_map_kernel", "_map", "_score"):
             self.__dict__.pop(name, None)
@@ -104,3 +99,49 @@ class DeviceStages:
         self._stream.synchronize()
         image = next(iter(host.values()))[0]
         hasher.add(image, [(host[a], host[b]) for a, b in self._pairs])
+
+
+class FrameGraphs:
+    """Frames as CUDA graphs: captured once for a kind of frame and an address, then launched.
+
+    ``refusal`` says why frames are not captured, None while nothing is against it.
+    """
+
+    def __init__(self, cuda: Any, stream: Stream, stages: DeviceStages) -> None:
+        self._cuda, self._stream, self._enqueue = cuda, stream, stages.enqueue
+        self.refusal: str | None = None
+
+    def run(self, geometry: Geometry, address: int, upload: Shared | None) -> None:
+        """Enqueue a frame at ``address``; see ``DeviceStages.enqueue``."""
+        graphs = geometry.graphs
+        if address not in graphs:
+            while len(graphs) >= MOST_GRAPHS:
+                graphs.popitem(last=False)
+            self._enqueue(geometry, address, upload)
+            graphs[address] = None
+            if upload is None:
+                return  # this address may never come back
+            self._stream.synchronize()
+        if graphs[address] is None and self.refusal is None:
+            try:
+                graphs[address] = self._capture(geometry, address, upload)
+            except (DeviceError, RuntimeError) as error:
+                # A DLA, for one, cannot be captured. Whether the device itself fails is seen next.
+                self.refusal = str(error)
+        graphs.move_to_end(address)
+        if graphs[address] is None:
+            self._enqueue(geometry, address, upload)
+        else:
+            graphs[address].launch(self._stream.handle)
+
+    def _capture(self, geometry: Geometry, address: int, upload: Shared | None) -> Any:
+        graph, handle = self._cuda.Graph(), self._stream.handle
+        try:
+            graph.begin(handle)
+            self._enqueue(geometry, address, upload)
+            graph.end(handle)
+        except BaseException:
+            graph.abandon(handle)  # or the stream would stay in its capture
+            del graph  # now, not whenever the exception goes
+            raise
+        return graph

@@ -50,8 +50,7 @@ class Evidence:
     def __init__(self, folder: Path, limit_mb: float, say: Callable[[str, str], None]) -> None:
         if not limit_mb > 0:
             raise InputError(f"--evidence-mb {limit_mb}: expected more than 0 MB")
-        self.saved = 0
-        self.skipped = 0
+        self.saved = self.skipped = 0
         self.folder = folder
         self._limit = int(1e6 * limit_mb)
         self._say = say
@@ -98,14 +97,25 @@ class Evidence:
             except Exception as error:  # also no memory for a picture: the next may be smaller
                 self.skipped += 1
                 self._ready = False  # look at the folder again: it may be another one
-                self._note(f"evidence is not saved: {_reason(error)}")
+                reason = os_sentence(error) if isinstance(error, OSError) else str(error)
+                if not isinstance(error, OSError | InputError):
+                    reason = f"{type(error).__name__}: {error}".rstrip(": ")
+                self._note(f"evidence is not saved: {reason}")
             finally:
                 self._queue.task_done()
 
     def _prepare(self) -> None:
         """Make the folder, take its lock, count what is there, remove what a killed writer left."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._take_lock()
+        if sys.platform != "win32":  # it has no such locks
+            if self._lock >= 0:
+                os.close(self._lock)
+            self._lock = os.open(self.folder, os.O_RDONLY)
+            if not lock(self._lock):  # two processes would each count to the bound
+                raise InputError(
+                    f"--evidence {self.folder}: another edgead watch saves there; choose another "
+                    "folder"
+                )
         sizes: dict[str, int] = {}
         with os.scandir(self.folder) as entries:
             for entry in entries:
@@ -117,18 +127,6 @@ class Evidence:
         self._bytes = sum(sizes.values())
         self._make_room(0)
         self._ready = True
-
-    def _take_lock(self) -> None:
-        """Two processes would each count to the bound; the lock dies with its process."""
-        if sys.platform == "win32":  # it has no such locks
-            return
-        if self._lock >= 0:
-            os.close(self._lock)
-        self._lock = os.open(self.folder, os.O_RDONLY)
-        if not lock(self._lock):
-            raise InputError(
-                f"--evidence {self.folder}: another edgead watch saves there; choose another folder"
-            )
 
     def _save(self, line: Line, result: Result) -> None:
         """Write one piece of evidence; all of it or nothing."""
@@ -158,10 +156,8 @@ class Evidence:
     def _make_room(self, size: int) -> None:
         """Remove the oldest until ``size`` more bytes fit."""
         while self._kept and self._bytes + size > self._limit:
-            stem, freed = self._kept[0]
-            self._remove(stem)
-            self._kept.popleft()
-            self._bytes -= freed
+            self._remove(self._kept[0][0])
+            self._bytes -= self._kept.popleft()[1]
 
     def _remove(self, stem: str) -> None:
         for suffix in _SUFFIXES:
@@ -174,15 +170,6 @@ class Evidence:
         elif self._trouble and not trouble:
             self._say("fine", f"evidence is saved again in {self.folder}")
         self._trouble = trouble
-
-
-def _reason(error: Exception) -> str:
-    match error:
-        case OSError():
-            return os_sentence(error)
-        case InputError():
-            return str(error)
-    return f"{type(error).__name__}: {error}".rstrip(": ")
 
 
 def stem_of(line: Line) -> str:

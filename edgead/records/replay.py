@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +14,6 @@ from edgead.engine.digests import Digests
 from edgead.errors import InputError
 from edgead.images import IMAGE_SUFFIXES, read_image
 from edgead.records.evidence import FRAME, VERDICT, stem_of
-from edgead.result import Result
 
 STAGES = ("frame", "preprocess", "engine", "anomaly_map", "score")
 """In the order in which a verdict is made; a mismatch is named by the first."""
@@ -80,20 +80,20 @@ def read_records(paths: Sequence[Path], frames: Path | None) -> Records:
     for path in paths:
         for name, verdict, beside in _verdicts(path):
             _take(records, name, verdict, beside, frames)
-    if records.found:
-        return records
     where = ", ".join(map(str, paths))
-    if records.without_frame:
+    if not records.found and records.without_frame:
         raise InputError(
             f"no frame of {where} was saved, so there is nothing to score again: name the folder "
             "with --frames DIR, and record with edgead watch --evidence DIR"
         )
-    if records.without_digests:
+    if not records.found and records.without_digests:
         raise InputError(
             f"the verdicts of {where} were recorded without digests, so no stage can be compared: "
             "record with edgead watch --digests or edgead score --json --digests"
         )
-    raise InputError(f"{where} holds no verdict of a frame that was scored; check the path")
+    if not records.found:
+        raise InputError(f"{where} holds no verdict of a frame that was scored; check the path")
+    return records
 
 
 def replay(detector: Detector, record: Record) -> Replayed:
@@ -112,18 +112,11 @@ def replay(detector: Detector, record: Record) -> Replayed:
         result = detector.score(frame)
     except InputError as error:
         raise InputError(f"{record.image}: {error}") from error
-    stage, part = _mismatch(record, result)
-    return Replayed(record, result.score, stage, part)
-
-
-def _mismatch(record: Record, result: Result) -> tuple[str | None, str]:
-    """The first stage with a mismatch, and the part of it."""
     was, found = record.digests, result.digests
-    assert found is not None
-    for stage in STAGES[:-1]:
-        if getattr(was, stage) != getattr(found, stage):
-            return stage, _part(was.engine, found.engine) if stage == "engine" else ""
-    return (None if result.score == record.score else "score"), ""
+    differs = (stage for stage in STAGES[:-1] if getattr(was, stage) != getattr(found, stage))
+    stage = next(differs, None if result.score == record.score else "score")
+    part = _part(was.engine, found.engine) if found and stage == "engine" else ""
+    return Replayed(record, result.score, stage, part)
 
 
 def _part(was: tuple[tuple[str, str], ...], found: tuple[tuple[str, str], ...]) -> str:
@@ -147,7 +140,13 @@ def _verdicts(path: Path) -> Iterator[tuple[str, Any, Path | None]]:
         for piece in pieces:
             yield from _verdicts(piece)
         return
-    text = _text(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path} is not text: expected the lines of edgead watch, the JSON of edgead score, "
+            "or a folder of evidence"
+        ) from error
     whole = _json(text)
     if path.name.endswith(VERDICT):
         yield str(path), whole, path.with_name(path.name.removesuffix(VERDICT) + FRAME)
@@ -196,12 +195,10 @@ def _saved(verdict: dict[str, Any], frames: Path | None) -> Path | None:
     named = Path(named) if isinstance(named, str) and Path(named).name else None
     if frames is None:
         return named
-    try:
+    with contextlib.suppress(KeyError, TypeError, ValueError):  # of edgead score, or damaged
         piece = frames / f"{stem_of(verdict)}{FRAME}"
-    except (KeyError, TypeError, ValueError):  # a verdict of edgead score, or a damaged one
-        piece = None
-    if piece is not None and piece.exists():
-        return piece
+        if piece.exists():
+            return piece
     return None if named is None else frames / named.name
 
 
@@ -209,16 +206,6 @@ def _present(image: Path) -> Path:
     """``image``, or where it is gone the same name in another format, as after a conversion."""
     others = (image.with_suffix(suffix) for suffix in IMAGE_SUFFIXES)
     return next((path for path in (image, *others) if path.exists()), image)
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{path} is not text: expected the lines of edgead watch, the JSON of edgead score, "
-            "or a folder of evidence"
-        ) from error
 
 
 def _json(text: str) -> Any:

@@ -27,12 +27,14 @@ CPU_FIRST = Choice(None, "a warm start begins on the CPU")
 
 
 def choose(device: str, bundle: Bundle | None = None, precision: str | None = None) -> Choice:
-    """Settle ``device``: "auto", "cpu", "cuda" (the first GPU) or "cuda:N".
+    """Settle which device serves.
 
-    "auto" is the first GPU where ``obstacle`` finds nothing, else the CPU. Whether the GPU then
-    really gives the right scores is another question: an engine that fails there is an error.
+    Args:
+        device: "cpu", "cuda" (the first GPU), "cuda:N", or "auto": the first GPU where ``obstacle``
+            finds nothing, else the CPU.
 
-    Errors: InputError for another word.
+    Raises:
+        InputError: another word.
     """
     word = device.lower() if isinstance(device, str) else device
     if word == "cpu":
@@ -49,11 +51,7 @@ def choose(device: str, bundle: Bundle | None = None, precision: str | None = No
 
 
 def obstacle(bundle: Bundle | None = None, precision: str | None = None) -> str | None:
-    """What keeps "auto" from the first GPU, in a sentence; None where nothing does.
-
-    Looks for PyCUDA, the driver, a device, edgead's CUDA kernels, TensorRT, and the graph in the
-    bundle; it builds nothing.
-    """
+    """What keeps "auto" from the first GPU, in a sentence; None where nothing does."""
     if find_spec("pycuda") is None:
         return "PyCUDA is not installed: pip install pycuda, where there is nvcc"
     try:

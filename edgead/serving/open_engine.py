@@ -33,18 +33,18 @@ def open_engine(
     trust_plan: bool = False,
     cancelled: Callable[[], bool] | None = None,
 ) -> Engine:
-    """Compile the bundle's graph for ``device``: a Choice, or a word that ``choose`` settles.
+    """Compile the bundle's graph for a device; nothing falls back.
 
-    ``threads`` bounds the CPU threads of one inference; None leaves the choice to the engine.
-    ``precision``: one of ``PRECISIONS``; None for the device's own: float32 on the CPU, float16 on
-    a GPU. ``plan``: a plan file to load instead of the one with the default options, for "cuda"
-    only; it is native code, so outside this user's cache it has to be trusted expressly:
-    ``trust_plan=True``. ``cancelled``: asked while a plan is built, which stops at True.
-    Asking for a device or precision that is not there is an error: nothing falls back.
+    Args:
+        device: a Choice, or a word that ``choose`` settles.
+        threads, precision, plan, trust_plan: as for ``Detector``.
+        cancelled: asked while a plan is built, which stops at True.
 
-    Errors: InputError for another word, ``threads`` < 1, or a plan for the CPU; DeviceError when
-    the device or its library is missing or refuses the graph; BundleError when the graph is not the
-    one the manifest describes; CancelledError.
+    Raises:
+        InputError: another word, ``threads`` < 1, or a plan for the CPU.
+        DeviceError: the device or its library is missing or refuses the graph.
+        BundleError: the graph is not the one the manifest describes.
+        CancelledError: ``cancelled`` returned True.
     """
     if precision not in (None, *PRECISIONS):
         raise InputError(

@@ -13,18 +13,21 @@ from edgead.errors import InputError
 def open_pipeline(bundle: Bundle, engine: Engine, color: str = "bgr") -> FramePipeline:
     """preprocess, ``engine`` and anomaly_map, with the buffers of one thread.
 
-    ``engine``: of ``open_engine`` for the same bundle. ``color``: order of a frame's channels,
-    "bgr", "rgb" or "gray".
+    Args:
+        engine: of ``open_engine`` for the same bundle.
+        color: order of a frame's channels, "bgr", "rgb" or "gray".
 
-    Errors: BundleError for an ignore mask that does not fit; DeviceError when the engine's device
-    fails; InputError for an engine of another kind, or another color.
+    Raises:
+        BundleError: an ignore mask that does not fit.
+        DeviceError: the engine's device fails.
+        InputError: an engine of another kind, or another color.
     """
     tiling = bundle.manifest.tiling
     if isinstance(engine, OpenVINOEngine):
         if tiling is not None:
             return TiledPipeline(bundle, tiling, engine, color, engine.lanes)
         return Pipeline(bundle, engine, color)
-    # Loaded here, since most machines start without a GPU and much faster without these modules.
+    # Loaded here: without a GPU everything starts faster without these modules.
     from edgead.nvidia.engine import TensorRTEngine
     from edgead.nvidia.pipeline import CudaPipeline
 

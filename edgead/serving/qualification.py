@@ -24,21 +24,17 @@ _CAUSES = (
     "this machine, or install the one it was made with",
     "or settings in manifest.json were changed: copy the bundle again",
 )
-_TOO_COARSE = "{} has too few bits for this model: serve it in float32"
 
 
 def causes(precision: str) -> tuple[str, ...]:
     """Why an engine of ``precision`` may not reproduce golden frames, each with its cure."""
-    reduced = () if precision == "float32" else (_TOO_COARSE.format(precision),)
-    return (*reduced, *_CAUSES)
+    coarse = f"{precision} has too few bits for this model: serve it in float32"
+    return _CAUSES if precision == "float32" else (coarse, *_CAUSES)
 
 
 def growth(values: NDArray[np.floating], usual: float) -> NDArray[np.float64]:
-    """How many times a tolerance counts at expected ``values`` of a score or a map.
-
-    Once up to ``usual``, the largest of the calibration images; beyond it in proportion: rounding
-    is a share of a value, and no threshold is up there.
-    """
+    """How many times a tolerance counts at expected ``values`` of a score or a map: once up to
+    ``usual``, the largest of the calibration images, beyond it in proportion, as rounding grows."""
     values = np.abs(np.asarray(values, np.float64))
     return np.maximum(1.0, values / usual) if usual > 0 else np.ones_like(values)
 
@@ -51,7 +47,7 @@ class GoldenCheck:
     score: float
     expected_score: float
     score_difference: float  # absolute
-    map_difference: float  # of the map value that departs most, for what it may
+    map_difference: float  # of the map value that is off most, for what it may
     tolerance: Tolerance  # of this score and of that map value; see ``growth``
     kernels: str  # what they ran on; see ``PipelineOutput``
 
@@ -67,9 +63,9 @@ class GoldenCheck:
 def check_golden(bundle: Bundle, engine: Engine) -> tuple[GoldenCheck, ...]:
     """Score every golden frame of ``bundle`` on ``engine`` and compare, without judging.
 
-    Errors: BundleError for golden files that are no image or no map, or without a tolerance for the
-    engine's precision; DeviceError when the engine
-    fails or gives values that are not finite.
+    Raises:
+        BundleError: golden files that are not an image or a map, or no tolerance for the precision.
+        DeviceError: the engine fails or gives values that are not finite.
     """
     tolerance = bundle.manifest.tolerance_of(engine.precision)
     pipeline = open_pipeline(bundle, engine)
@@ -82,8 +78,9 @@ def check_golden(bundle: Bundle, engine: Engine) -> tuple[GoldenCheck, ...]:
 def qualify(bundle: Bundle, engine: Engine) -> tuple[GoldenCheck, ...]:
     """``check_golden``, and refuse the engine when a golden frame is over the tolerance.
 
-    Errors: QualificationError that names the frame, the difference and the tolerance; the errors of
-    ``check_golden``.
+    Raises:
+        QualificationError: the frame, the difference and the tolerance.
+        BundleError, DeviceError: as ``check_golden``.
     """
     checks = check_golden(bundle, engine)
     failed = [check for check in checks if not check.passed]
@@ -101,21 +98,17 @@ def qualify(bundle: Bundle, engine: Engine) -> tuple[GoldenCheck, ...]:
 
 
 def open_qualified(bundle: Bundle, choice: Choice, asked: Asked) -> Qualified:
-    """``open_engine`` and ``qualify``. Errors: those of both."""
+    """``open_engine`` and ``qualify``."""
     engine = open_engine(bundle, choice, **asked)
     return Qualified(engine, qualify(bundle, engine)[-1].kernels)
 
 
 def changed_verdicts(bundle: Bundle, precision: str, checks: Sequence[GoldenCheck]) -> int:
-    """How many golden frames an engine of ``precision`` judges otherwise than the bundle.
-
-    At the bundle's false-reject rate: the engine as a Detector on it does, and the golden scores,
-    which are float32's, as a Detector in float32 does.
-    """
-    rate = bundle.manifest.calibration.false_reject_rate
-    ours, theirs = (
-        held.limit(rate) for held in map(bundle.manifest.calibration_of, (precision, "float32"))
-    )
+    """How many golden frames an engine of ``precision`` judges otherwise than the bundle, whose
+    golden scores are float32's, at the bundle's false-reject rate."""
+    manifest = bundle.manifest
+    rate = manifest.calibration.false_reject_rate
+    ours, theirs = (manifest.calibration_of(p).limit(rate) for p in (precision, "float32"))
     return sum((check.score > ours) != (check.expected_score > theirs) for check in checks)
 
 
@@ -149,7 +142,7 @@ def _check(
 
 
 def read_map(bundle: Bundle, name: str, size: tuple[int, int]) -> NDArray[np.float32]:
-    """A golden frame's expected map, [h, w] of ``size``. Errors: BundleError for another."""
+    """A golden frame's expected map, float32 [height, width] of ``size``; else BundleError."""
     try:
         array = np.load(io.BytesIO(bundle.read(name)), allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:

@@ -10,41 +10,37 @@ from importlib import import_module
 from edgead.engine.interface import Qualified
 from edgead.errors import EdgeadError, InputError
 
-Cancelled = Callable[[], bool]
-
 _JOIN_S = 60.0  # a builder that cannot be interrupted; the thread goes with the process
 
 
 class WarmStart:
-    """One attempt, in a thread of its own.
+    """One attempt, in a thread of its own; ``state`` says how far it is, or how it ended.
 
-    ``open_qualified``: opens and qualifies the engine; it is asked to stop by what it is given.
-    ``take``: gets the engine, and returns whether it serves now.
+    Args:
+        open_qualified: opens and qualifies the engine, unless what it is given returns True.
+        take: gets the engine, and returns whether it serves now.
     """
 
     def __init__(
-        self, open_qualified: Callable[[Cancelled], Qualified], take: Callable[[Qualified], bool]
+        self,
+        open_qualified: Callable[[Callable[[], bool]], Qualified],
+        take: Callable[[Qualified], bool],
     ) -> None:
         self._open_qualified = open_qualified
         self._take = take
         self._stop = threading.Event()
-        self._done = threading.Event()
-        self._state = "the CPU serves while the GPU's engine is made ready"
+        self.state = "the CPU serves while the GPU's engine is made ready"
         self._thread = threading.Thread(target=self._run, name="edgead warm start", daemon=True)
-        # A process that ends lets the builder stop first: it is native code in the middle of work.
-        # What is registered last runs first, so the modules that end CUDA have to be there already.
+        # A process that ends lets the builder, native code at work, stop first. What is registered
+        # last runs first, so the modules that end CUDA have to be there already.
         import_module("edgead.nvidia.pipeline")
         atexit.register(self.cancel)
         self._thread.start()
 
-    @property
-    def state(self) -> str:
-        """For people: what is going on, or how it ended."""
-        return self._state
-
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait for the end, at most ``timeout_s``; whether it came."""
-        return self._done.wait(timeout_s)
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
 
     def cancel(self) -> None:
         """Stop, and wait until it has."""
@@ -56,17 +52,16 @@ class WarmStart:
         try:
             opened = self._open_qualified(self._stop.is_set)
             if self._stop.is_set() or not self._take(opened):
-                self._state = "cancelled: the Detector was closed"
+                self.state = "cancelled: the Detector was closed"
             else:
-                self._state = f"done: {opened.engine.device} serves"
+                self.state = f"done: {opened.engine.device} serves"
         except EdgeadError as error:
-            stopped = self._stop.is_set()
-            self._state = "cancelled" if stopped else f"failed, the CPU serves: {error}"
+            failed = f"failed, the CPU serves: {error}"
+            self.state = "cancelled" if self._stop.is_set() else failed
         except Exception as error:  # a defect: said, where a thread's end would go unheard
-            self._state = f"failed, the CPU serves: {type(error).__name__}: {error}"
+            self.state = f"failed, the CPU serves: {type(error).__name__}: {error}"
         finally:
             atexit.unregister(self.cancel)
-            self._done.set()
 
 
 def check_warm_start(device: str) -> None:

@@ -14,23 +14,22 @@ from numpy.typing import NDArray
 from onnx import GraphProto, helper, numpy_helper
 
 from ..graph import INPUT
+from ..options import Ranges
+from ..variants import onnx_session
+from .sums import tables
 
 
-def correct_biases(
-    graph: GraphProto, model: bytes, images: Sequence[NDArray[np.float32]], int8: Collection[str]
-) -> None:
+def correct_biases(graph: GraphProto, model: bytes, images: Ranges, int8: Collection[str]) -> None:
     """Add -(W' - W) E[x] to the bias of each convolution named in ``int8``, in place.
 
-    graph: ``model`` with these in int8; W' are its weights, W those of ``model``, and E[x] the mean
-    of each channel of the input over ``images``, each [1, 3, H, W] float32. Borders are left out
-    of account: what is padded there is 0 and not E[x].
+    ``graph`` is ``model`` with these in int8; W' are its weights, W those of ``model``, and E[x] is
+    the mean of each channel of the input over ``images``, not of what is padded at the borders.
     """
     source = onnx.load_model_from_string(model).graph
-    exact = {one.name: one for one in source.initializer}
+    exact, _ = tables(source)
     layers = {n.name: n for n in source.node if n.op_type == "Conv" and n.name in int8}
     means = _means(model, sorted({node.input[0] for node in layers.values()}), images)
-    stored = {one.name: one for one in graph.initializer}
-    made_by = {name: node for node in graph.node for name in node.output}
+    stored, made_by = tables(graph)
     for node in graph.node:
         if node.name not in layers:
             continue
@@ -46,27 +45,18 @@ def correct_biases(
         node.input[:] = [*node.input[:2], name]
 
 
-def _means(
-    model: bytes, names: Sequence[str], images: Sequence[NDArray[np.float32]]
-) -> dict[str, NDArray[np.float64]]:
+def _means(model: bytes, names: Sequence[str], images: Ranges) -> dict[str, NDArray[np.float64]]:
     """The mean of each channel of the values ``names`` [N, C, h, w] over ``images``."""
-    import onnxruntime
-
     shown = onnx.load_model_from_string(model)
     known = {value.name for value in (*shown.graph.input, *shown.graph.output)}
     shown.graph.output.extend(
         helper.make_empty_tensor_value_info(name) for name in names if name not in known
     )
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # only what is fatal; errors raise anyhow
-    session = onnxruntime.InferenceSession(
-        shown.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    session = onnx_session(shown.SerializeToString())
     asked = [name for name in names if name != INPUT]
     total: dict[str, NDArray[np.float64]] = {}
     for image in images:
-        found = dict(zip(asked, session.run(asked, {INPUT: image}) if asked else [], strict=True))
+        found = {INPUT: image, **dict(zip(asked, session.run(asked, {INPUT: image}), strict=False))}
         for name in names:
-            value = image if name == INPUT else found[name]
-            total[name] = total.get(name, 0.0) + value.mean((0, 2, 3), dtype=np.float64)
+            total[name] = total.get(name, 0.0) + found[name].mean((0, 2, 3), dtype=np.float64)
     return {name: value / len(images) for name, value in total.items()}

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgead.bundle.entries import OwnCalibration, Tolerance
 from edgead.bundle.manifest import Manifest
@@ -16,13 +14,12 @@ from edgead.bundle.storage import Draft
 from edgead.errors import ExportError
 
 from ..census import check_precision, take_census
+from ..options import Frames, Log, Ranges
 from ..variants import onnx_path
 from .graph import layers, part_concats, quantise, restore
-from .judge import INT8_BOUNDS, Judged, Shown, calibration, faults, judge, score, show
+from .images import evenly
+from .judge import INT8_BOUNDS, Judged, Shown, faults, judge, score, show
 from .sums import check_sums, qualify_without_vnni
-
-if TYPE_CHECKING:
-    from ..frames import CalibrationFrame
 
 FILE = "model.int8.onnx"
 
@@ -31,27 +28,29 @@ KEPT_SHARES = (0.0, 1 / 16, 1 / 8, 1 / 4)
 too much. With over a quarter in float32 there is little speed left to gain."""
 
 PROBES = 4
-"""Frames on which each layer's sensitivity is measured, half of them painted."""
+"""Frames on which each layer's sensitivity is measured, half of them with a synthetic defect."""
 
 
-def with_int8(
-    draft: Draft,
-    frames: Sequence[CalibrationFrame],
-    ranges: Sequence[NDArray[np.float32]],
-    log: Callable[[str], None],
-) -> Draft:
-    """``draft``, whole and calibrated, with ``model.int8.onnx``, its tolerance and provenance.
+def with_int8(draft: Draft, frames: Frames, ranges: Ranges, log: Log) -> Draft:
+    """Add an int8 graph, its tolerance, calibration and provenance to a bundle.
 
-    frames: the calibration images. ranges: images [1, 3, H, W] float32, preprocessed, that set the
-    ranges of activations. They are not those of ``frames``: ranges fitted to the images that the
-    thresholds come from would make int8 look better on just these.
+    Args:
+        draft: whole and calibrated.
+        frames: the calibration images.
+        ranges: images [1, 3, H, W] float32, preprocessed, that set the ranges of activations; none
+            of ``frames``: fitted to these, int8 would look better than it is.
+        log: called with each line for people.
 
-    Errors: ExportError with the numbers when int8 costs more than ``INT8_BOUNDS`` whatever stays
-    float32; when a processor without VNNI would compute something else.
+    Returns:
+        ``draft`` with ``model.int8.onnx``.
+
+    Raises:
+        ExportError: int8 costs more than ``INT8_BOUNDS`` whatever stays float32, with the numbers;
+            a processor without VNNI would compute something else.
     """
     graph = part_concats(draft.files[draft.manifest.models["float32"]])
-    everything = layers(graph)
-    free = [layer.name for layer in everything if not layer.kept]
+    reasons = layers(graph)
+    free = [name for name, reason in reasons.items() if not reason]
     if not free:
         raise ExportError(
             f"{draft.manifest.method} has no layer that can be int8; leave --precision int8 out"
@@ -61,17 +60,24 @@ def with_int8(
     census = take_census(made.files[FILE])
     check_precision(census, "int8")
     check_sums(made.files[FILE])
-    for line in _lines(judged, len(made.files[FILE]), len(free) - len(kept), len(everything)):
-        log(line)
-    reasons = {layer.name: layer.kept for layer in everything if layer.kept}
-    about = {
+    log(
+        f"made   {FILE}: {len(made.files[FILE]) / 1e6:.1f} MB, {len(free) - len(kept)} of "
+        f"{len(reasons)} layers compute in int8"
+    )
+    _tell(judged, log)
+    export = dict(made.manifest.provenance.get("export", {}))
+    export["census"] = {**export.get("census", {}), "int8": asdict(census)}
+    export["int8"] = {
         "ranges": {"images": len(ranges), "method": "largest magnitude"},
-        "layers": len(everything),
-        "float32_layers": {**reasons, **dict.fromkeys(kept, "sensitive")},
+        "layers": len(reasons),
+        "float32_layers": {
+            **{name: reason for name, reason in reasons.items() if reason},
+            **dict.fromkeys(kept, "sensitive"),
+        },
         "judged": asdict(judged),
         "bounds": asdict(INT8_BOUNDS),
     }
-    provenance = _with_provenance(made.manifest.provenance, about, census.to_json())
+    provenance = {**made.manifest.provenance, "export": export}
     whole = replace(made, manifest=replace(made.manifest, provenance=provenance))
     if qualify_without_vnni(whole):
         log("       qualified with AVX2 and without VNNI too, not tried on aarch64")
@@ -81,15 +87,11 @@ def with_int8(
 
 
 def _within_bounds(
-    draft: Draft,
-    graph: bytes,
-    model: bytes,
-    free: Sequence[str],
-    shown: Shown,
-    log: Callable[[str], None],
+    draft: Draft, graph: bytes, model: bytes, free: Sequence[str], shown: Shown, log: Log
 ) -> tuple[Draft, Judged, list[str]]:
     """The first of ``KEPT_SHARES`` that keeps the bounds: the draft, its cost, what is float32."""
     exact = score(draft, "float32", shown)
+    good = ~shown.synthetic
     order: list[str] = []
     found: list[str] = []
     for share in KEPT_SHARES:
@@ -102,7 +104,8 @@ def _within_bounds(
         judged = judge(made, exact, coarse, shown, INT8_BOUNDS)
         found = faults(judged, INT8_BOUNDS)
         if not found:
-            own = calibration(judged, coarse, shown)
+            peaks = tuple(float(coarse.maps[row].max()) for row in np.flatnonzero(good))
+            own = OwnCalibration(tuple(coarse.scores[good].tolist()), peaks, judged.ties)
             return _add(draft, made.files[FILE], judged.tolerance, own), judged, kept
     raise ExportError(
         f"int8 costs too much: {'; '.join(found)}; with the {len(kept)} most sensitive of "
@@ -115,16 +118,12 @@ def _within_bounds(
 def by_sensitivity(
     manifest: Manifest, graph: bytes, model: bytes, free: Sequence[str], shown: Shown
 ) -> list[str]:
-    """``free``, first the layer that alone in int8 moves the maps most.
+    """``free``, first the layer that alone in int8 moves the maps of ``PROBES`` frames most.
 
-    On a few good frames and painted ones, in onnxruntime. ``model``: all of ``free`` in int8.
+    ``model`` is ``graph`` with all of ``free`` in int8.
     """
-    chosen = [
-        rows[int(at)]
-        for rows in (np.flatnonzero(~shown.painted), np.flatnonzero(shown.painted))
-        for at in np.linspace(0, len(rows) - 1, min(PROBES // 2, len(rows)))
-    ]
-    frames = [shown.frames[index] for index in chosen]
+    both = [np.flatnonzero(shown.synthetic == kind).tolist() for kind in (False, True)]
+    frames = [shown.frames[row] for rows in both for row in evenly(rows, PROBES // 2)]
     exact = [onnx_path(graph, "float32", manifest).run(frame)[0] for frame in frames]
     moved = {}
     for name in free:
@@ -149,23 +148,16 @@ def _add(
     return replace(draft, manifest=manifest, files={**draft.files, FILE: model})
 
 
-def _with_provenance(
-    provenance: Mapping[str, Any], about: Mapping[str, Any], census: Mapping[str, Any]
-) -> dict[str, Any]:
-    export = dict(provenance.get("export", {}))
-    export["census"] = {**export.get("census", {}), "int8": dict(census)}
-    return {**provenance, "export": {**export, "int8": dict(about)}}
-
-
-def _lines(judged: Judged, size: int, coarse: int, count: int) -> list[str]:
-    """For people: what was made, and what it costs."""
+def _tell(judged: Judged, log: Log) -> None:
+    """For people: what int8 costs."""
     (image, image8), (pixel, pixel8) = judged.image_auroc, judged.pixel_auroc
-    return [
-        f"made   {FILE}: {size / 1e6:.1f} MB, {coarse} of {count} layers compute in int8",
-        f"int8   on {judged.images} calibration images and {judged.painted} painted defects, "
+    log(
+        f"int8   on {judged.images} calibration images and {judged.painted} synthetic defects, "
         f"float32 -> int8: image AUROC {image:.4f} -> {image8:.4f}, pixel AUROC {pixel:.4f} -> "
-        f"{pixel8:.4f}",
-        f"       painted defects found {judged.found[0]} -> {judged.found[1]}, verdicts on "
+        f"{pixel8:.4f}"
+    )
+    log(
+        f"       synthetic defects found {judged.found[0]} -> {judged.found[1]}, verdicts on "
         f"calibration images changed: {judged.verdicts_changed}; score off by up to "
-        f"{judged.score_largest / judged.score_spread:.1%} of the spread",
-    ]
+        f"{judged.score_largest / judged.score_spread:.1%} of the spread"
+    )

@@ -9,26 +9,24 @@ that the ReLU is about to drop, and keeps the two from becoming one layer.
 
 from __future__ import annotations
 
-import logging
 import math
 import tempfile
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
-from onnx import GraphProto, NodeProto, helper, numpy_helper, shape_inference
+from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper, shape_inference
 
 from edgead.errors import ExportError
 
 from ..graph import INPUT
-from ..onnx import check, strip
+from ..onnx import check, silence, strip
+from ..options import Ranges
 from .bias import correct_biases
-from .sums import MOST_SECOND
+from .sums import MOST_SECOND, tables
 
 LAYERS = ("Conv", "Gemm", "MatMul")
 """Convolutions and matrix products with stored weights. The latter are more than half of AGPNet's
@@ -39,27 +37,18 @@ FEW_CHANNELS = 4
 to all that follows. Alone, it moved AGPNet's map by 5 %."""
 
 
-@dataclass(frozen=True)
-class Layer:
-    """A convolution or matrix product; ``kept``: why it stays float32, "" where it may be int8."""
-
-    name: str
-    kept: str
-
-
 def part_concats(model: bytes) -> bytes:
     """``model`` with every convolution of joined tensors as the sum of one convolution for each.
 
-    conv(concat(a, b), W) = conv(a, W_a) + conv(b, W_b): the same sums in another order. Each part
-    gets a scale of its own. Above all OpenVINO moves the quantisation of a joined tensor up to its
-    parts and then leaves the convolution in float32: three of ReDi's largest, four of ARNet's.
+    conv(concat(a, b), W) = conv(a, W_a) + conv(b, W_b). Each part gets a scale of its own, and
+    OpenVINO leaves a convolution of a quantised joined tensor in float32.
     """
     parsed = shape_inference.infer_shapes(onnx.load_model_from_string(model))
     graph = parsed.graph
     values = [*graph.value_info, *graph.input, *graph.output]
-    channels = {v.name: v.type.tensor_type.shape.dim[1].dim_value for v in values if _rank(v) == 4}
-    stored = {one.name: one for one in graph.initializer}
-    made_by = {name: node for node in graph.node for name in node.output}
+    sides = {value.name: value.type.tensor_type.shape.dim for value in values}
+    channels = {name: dim[1].dim_value for name, dim in sides.items() if len(dim) == 4}
+    stored, made_by = tables(graph)
     nodes: list[NodeProto] = []
     for node in graph.node:
         joined = made_by.get(node.input[0]) if node.op_type == "Conv" else None
@@ -68,78 +57,67 @@ def part_concats(model: bytes) -> bytes:
             continue
         weight = numpy_helper.to_array(stored[node.input[1]])
         ends = np.cumsum([channels[name] for name in joined.input])[:-1]
-        sums: list[str] = []
-        for index, (source, part) in enumerate(
-            zip(joined.input, np.split(weight, ends, axis=1), strict=True)
-        ):
+        total = ""
+        for index, part in enumerate(np.split(weight, ends, axis=1)):
             name = f"{node.name or node.output[0]}/part_{index}"
-            graph.initializer.append(
-                numpy_helper.from_array(np.ascontiguousarray(part), f"{name}/weight")
-            )
-            bias = node.input[2:] if index == 0 else []
-            last = index == len(joined.input) - 1
-            one = helper.make_node("Conv", [source, f"{name}/weight", *bias], [name], name=name)
-            one.attribute.extend(node.attribute)
-            nodes.append(one)
+            kernel = numpy_helper.from_array(np.ascontiguousarray(part), f"{name}/weight")
+            graph.initializer.append(kernel)
+            inputs = [joined.input[index], kernel.name, *(node.input[2:] if index == 0 else [])]
+            nodes.append(helper.make_node("Conv", inputs, [name], name=name))
+            nodes[-1].attribute.extend(node.attribute)
+            both, last = [total, name], index == len(joined.input) - 1
+            total = node.output[0] if last else f"{name}/sum" if index else name
             if index:
-                total = node.output[0] if last else f"{name}/sum"
-                nodes.append(helper.make_node("Add", [sums[-1], name], [total], name=f"{name}/add"))
-                sums.append(total)
-            else:
-                sums.append(name)
+                nodes.append(helper.make_node("Add", both, [total], name=f"{name}/add"))
     del graph.node[:]
     graph.node.extend(nodes)
-    _drop_unused(graph)
-    del graph.value_info[:]
-    return bytes(parsed.SerializeToString(deterministic=True))
+    return _used(parsed)
 
 
-def layers(model: bytes) -> tuple[Layer, ...]:
-    """The layers with stored weights of a float32 graph, in order.
+def layers(model: bytes) -> dict[str, str]:
+    """The layers with stored weights of a float32 graph, and why each stays float32, "" if not.
 
-    Grouped convolutions stay float32. With few weights for each activation they are bound by
-    memory, and no faster in int8 here; and with both sides in 8 bits and one product for each
-    weight, nothing averages the roundings out: eleven of them moved AGPNet's map by 24 %, its other
-    forty-eight layers by 8 %. So do the similarities that a prompt is looked up by: near ties would
-    choose another one, for little work. The memory's are a product of what it keeps and all
-    positions, much work, and what it finds is blended so that near ties change little.
+    Grouped convolutions stay float32: bound by memory, they are no faster in int8, and nothing
+    averages their roundings out (eleven of them moved AGPNet's map by 24 %, its other forty-eight
+    layers by 8 %). So do the similarities that a prompt is looked up by: near ties would choose
+    another one, for little work. The memory's are much work, and blended.
     """
     graph = onnx.load_model_from_string(model).graph
-    stored = {one.name: one for one in graph.initializer}
+    stored, _ = tables(graph)
     choosing = _choosing(graph)
-    return tuple(
-        Layer(node.name, _why_kept(node, weight, tuple(stored[weight].dims), choosing))
+    return {
+        node.name: _why_kept(node, weight, tuple(stored[weight].dims), choosing)
         for node in graph.node
         if (weight := _weight(node, stored)) is not None
-    )
+    }
 
 
-def quantise(model: bytes, images: Sequence[NDArray[np.float32]], int8: Collection[str]) -> bytes:
-    """``model`` (of ``part_concats``) with the layers named ``int8`` in int8.
+def quantise(model: bytes, images: Ranges, int8: Collection[str]) -> bytes:
+    """``model`` with some of its layers in int8.
 
-    images: each [1, 3, H, W] float32, preprocessed; the largest magnitudes that they give are the
-    ranges, and biases make up for what the rounded weights lose on their average.
+    Args:
+        model: of ``part_concats``.
+        images: each [1, 3, H, W] float32, preprocessed; the largest magnitudes that they give are
+            the ranges, and biases make up for what the rounded weights lose on their average.
+        int8: names of the layers.
 
-    Errors: ExportError when onnxruntime cannot.
+    Returns:
+        The graph with QuantizeLinear and DequantizeLinear at these layers.
+
+    Raises:
+        ExportError: onnxruntime cannot.
     """
-    from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
+    from onnxruntime.quantization import QuantType, quantize_static
 
-    class Reader(CalibrationDataReader):  # type: ignore[misc]
-        def __init__(self) -> None:
-            self._images = iter(images)
-
-        def get_next(self) -> dict[str, Any] | None:
-            image = next(self._images, None)
-            return None if image is None else {INPUT: image}
-
-    with tempfile.TemporaryDirectory() as folder, _silence():
+    feeds = ({INPUT: image} for image in images)
+    with tempfile.TemporaryDirectory() as folder, silence():
         source, target = Path(folder) / "float32.onnx", Path(folder) / "int8.onnx"
         source.write_bytes(model)
         try:
             quantize_static(
                 source,
                 target,
-                Reader(),
+                SimpleNamespace(get_next=lambda: next(feeds, None)),
                 op_types_to_quantize=list(LAYERS),
                 nodes_to_quantize=list(int8),
                 per_channel=True,
@@ -165,27 +143,26 @@ def quantise(model: bytes, images: Sequence[NDArray[np.float32]], int8: Collecti
 def restore(int8_model: bytes, model: bytes, kept: Iterable[str]) -> bytes:
     """``int8_model`` (made of ``model``) with the layers named ``kept`` in float32 again.
 
-    Errors: ExportError when what comes out is not a portable graph.
+    Raises:
+        ExportError: what comes out is not a portable graph.
     """
     made, source = (onnx.load_model_from_string(one) for one in (int8_model, model))
     chosen = set(kept)
     originals = {node.name: node for node in source.graph.node if node.name in chosen}
-    expected = {name for node in originals.values() for name in node.input}
     present = {one.name for one in made.graph.initializer}
     for node in made.graph.node:
         if node.name in originals:
             node.input[:] = originals[node.name].input
     made.graph.initializer.extend(
-        one for one in source.graph.initializer if one.name in expected and one.name not in present
+        one for one in source.graph.initializer if one.name not in present
     )
-    _drop_unused(made.graph)
-    del made.graph.value_info[:]
     standard = [one for one in made.opset_import if one.domain in ("", "ai.onnx")]
     del made.opset_import[:]
     made.opset_import.extend(standard)
     strip(made)
+    portable = _used(made)
     check(made, tuple(output.name for output in source.graph.output))
-    return bytes(made.SerializeToString(deterministic=True))
+    return portable
 
 
 def _choosing(graph: GraphProto) -> set[str]:
@@ -207,7 +184,7 @@ def _overrides(model: bytes) -> dict[str, list[dict[str, Any]]]:
     The activation, being the second operand, has the codes that weights have elsewhere.
     """
     graph = onnx.load_model_from_string(model).graph
-    stored = {one.name: one for one in graph.initializer}
+    stored, _ = tables(graph)
     found: dict[str, list[dict[str, Any]]] = {}
     for node in graph.node:
         name = _weight(node, stored)
@@ -218,12 +195,8 @@ def _overrides(model: bytes) -> dict[str, list[dict[str, Any]]]:
 
 
 def _clip_second(graph: GraphProto) -> None:
-    """Cut second operands that are activations where their codes end.
-
-    QuantizeLinear ends at 127, so a frame beyond all calibration images would have larger codes.
-    """
-    made_by = {name: node for node in graph.node for name in node.output}
-    scales = {one.name: one for one in graph.initializer}
+    """Cut activations that are second operands at ``MOST_SECOND``; QuantizeLinear ends at 127."""
+    scales, made_by = tables(graph)
     coders = {}
     for node in graph.node:
         decoder = made_by.get(node.input[1]) if node.op_type == "MatMul" else None
@@ -235,8 +208,8 @@ def _clip_second(graph: GraphProto) -> None:
         limit = MOST_SECOND * numpy_helper.to_array(scales[coder.input[1]])
         ends = [f"{source}_lowest", f"{source}_highest"]
         graph.initializer.extend(map(numpy_helper.from_array, (-limit, limit), ends))
-        clip = helper.make_node("Clip", [source, *ends], [f"{source}_cut"], f"{source}_cut")
-        coder.input[0] = clip.output[0]
+        coder.input[0] = f"{source}_cut"
+        clip = helper.make_node("Clip", [source, *ends], [coder.input[0]], coder.input[0])
         graph.node.insert(list(graph.node).index(coder), clip)
 
 
@@ -261,7 +234,7 @@ def _why_kept(node: NodeProto, weight: str, dims: tuple[int, ...], choosing: set
         return "a lookup"
     if node.op_type != "Conv":
         return ""
-    if next((a.i for a in node.attribute if a.name == "group"), 1) > 1:
+    if _integer(node, "group", 1) > 1:
         return "grouped"
     return "reads an image" if dims[1] <= FEW_CHANNELS else ""
 
@@ -269,44 +242,32 @@ def _why_kept(node: NodeProto, weight: str, dims: tuple[int, ...], choosing: set
 def _can_part(
     node: NodeProto, joined: NodeProto, stored: dict[str, Any], channels: dict[str, int]
 ) -> bool:
-    axis = next((a.i for a in joined.attribute if a.name == "axis"), None)
-    group = next((a.i for a in node.attribute if a.name == "group"), 1)
-    known = all(channels.get(name, 0) > 0 for name in joined.input)
     return (
         joined.op_type == "Concat"
-        and axis == 1
-        and group == 1
-        and known
+        and _integer(joined, "axis", 0) == 1
+        and _integer(node, "group", 1) == 1
+        and all(channels.get(name, 0) > 0 for name in joined.input)
         and len(joined.input) > 1
         and node.input[1] in stored
     )
 
 
-def _rank(value: Any) -> int:
-    return len(value.type.tensor_type.shape.dim)
+def _integer(node: NodeProto, name: str, default: int) -> int:
+    return next((int(a.i) for a in node.attribute if a.name == name), default)
 
 
-def _drop_unused(graph: GraphProto) -> None:
-    """Remove stored tensors, and nodes, that nothing reads."""
+def _used(model: ModelProto) -> bytes:
+    """``model`` without stored tensors, nodes and notes of shapes that nothing reads."""
+    graph = model.graph
+    del graph.value_info[:]
     while True:
-        read = {name for node in graph.node for name in node.input}
-        read |= {output.name for output in graph.output}
+        read = {output.name for output in graph.output}.union(*(node.input for node in graph.node))
         useless = [node for node in graph.node if not read.intersection(node.output)]
-        for node in useless:
-            graph.node.remove(node)
         if not useless:
             break
+        for node in useless:
+            graph.node.remove(node)
     kept = [one for one in graph.initializer if one.name in read]
     del graph.initializer[:]
     graph.initializer.extend(kept)
-
-
-@contextmanager
-def _silence() -> Iterator[None]:
-    """Keep advice of the quantiser, which a user cannot follow, away; errors still raise."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)
+    return bytes(model.SerializeToString(deterministic=True))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,10 @@ from edgead.images import list_images, read_image
 from edgead.preprocess import PreprocessParams, preprocess
 from edgead.tiling import Tiling
 
-MOST = 64
-"""Images at most, evenly chosen. A range is the largest magnitude of each of some fifty tensors, of
-thousands of values in every image."""
+from ..options import Ranges
 
-Named = tuple[str, Callable[[], NDArray[Any]]]
+MOST = 64
+"""Images at most, evenly chosen; a range is a largest magnitude of thousands of values in each."""
 
 
 def range_images(
@@ -31,33 +30,32 @@ def range_images(
     params: PreprocessParams,
     tiling: Tiling | None,
     directory: str | os.PathLike[str] | None,
-) -> list[NDArray[np.float32]]:
-    """Preprocessed images [1, 3, H, W]: those of ``directory``, or of training where it is None.
+) -> Ranges:
+    """At most ``MOST`` images of ``directory``, or of ``train`` where it is None, preprocessed.
 
     Of a tiled run, the middle tile of each.
 
-    Errors: ExportError for a directory without images, or with images that are not like the run's:
-    of another size where these have one size, grey or colour, 8 or 16 bits, smaller than a tile, or
-    the very calibration images that the thresholds come from.
+    Raises:
+        ExportError: a directory without images, or with images that are not like the run's: of
+            another size where these have one size, grey or colour, 8 or 16 bits, smaller than a
+            tile, or one of ``calibration``, the images that the thresholds come from.
     """
+    frames: Iterator[NDArray[Any]]
     if directory is None:
-        named = [(sample.name, _reader(sample.path)) for sample in _evenly(train)]
+        frames = (read_image(sample.path) for sample in evenly(train))
     else:
-        named = list(_read_folder(Path(directory), calibration, tiling))
-    images = []
-    for _, read in named:
-        frame = read() if tiling is None else middle(read(), tiling.size)
-        images.append(np.ascontiguousarray(preprocess(frame, params)[None]))
-    return images
+        frames = _read_folder(Path(directory), calibration, tiling)
+    seen = (frame if tiling is None else middle(frame, tiling.size) for frame in frames)
+    return [np.ascontiguousarray(preprocess(frame, params)[None]) for frame in seen]
 
 
 def _read_folder(
     folder: Path, calibration: Sequence[Sample], tiling: Tiling | None
-) -> Iterator[Named]:
+) -> Iterator[NDArray[Any]]:
     if not folder.is_dir():
         kind = "is a file" if folder.exists() else "does not exist"
         raise ExportError(f"--calibration {folder} {kind}; give a folder of images of good parts")
-    paths = _evenly(list_images(folder))
+    paths = evenly(list_images(folder))
     if not paths:
         raise ExportError(
             f"--calibration {folder} holds no image; give a folder of images of good parts, or "
@@ -74,35 +72,31 @@ def _read_folder(
             frame = read_image(path)
         except InputError as error:
             raise ExportError(f"--calibration: {error}") from error
-        where = f"--calibration: {path}"
+        where, size = f"--calibration: {path}", frame.shape[:2]
         if _kind(frame) not in kinds:
-            expected = " and ".join(sorted(kinds))
             raise ExportError(
-                f"{where} is {_kind(frame)}, the images of the run are {expected}; give images of "
-                "the same camera"
+                f"{where} is {_kind(frame)}, the images of the run are "
+                f"{' and '.join(sorted(kinds))}; give images of the same camera"
             )
-        if len(sizes) == 1 and frame.shape[:2] not in sizes:
+        if len(sizes) == 1 and size not in sizes:
             raise ExportError(
-                f"{where} is {_size(frame.shape[:2])}, all images of the run are "
-                f"{_size(*sizes)}; give images of the same camera"
+                f"{where} is {_size(size)}, all images of the run are {_size(*sizes)}; give images "
+                "of the same camera"
             )
-        if tiling is not None and min(np.subtract(frame.shape[:2], tiling.size)) < 0:
+        if tiling is not None and min(np.subtract(size, tiling.size)) < 0:
             raise ExportError(f"{where} is smaller than a tile of {_size(tiling.size)}")
         if _digest(frame) in digests:
             raise ExportError(
                 f"{where} is {digests[_digest(frame)]}, one of the images that the thresholds come "
                 "from; ranges fitted to these would make int8 look better than it is: give others"
             )
-        yield path.name, _reader(path)
+        yield frame
 
 
-def _evenly(items: Sequence[Any]) -> list[Any]:
-    at = np.linspace(0, len(items) - 1, min(MOST, len(items)))
+def evenly(items: Sequence[Any], most: int = MOST) -> list[Any]:
+    """``most`` of ``items``, or all where there are fewer."""
+    at = np.linspace(0, len(items) - 1, min(most, len(items)))
     return [items[int(index)] for index in at]
-
-
-def _reader(path: Path) -> Callable[[], NDArray[Any]]:
-    return lambda: read_image(path)
 
 
 def _kind(frame: NDArray[Any]) -> str:

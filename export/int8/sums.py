@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import NodeProto, TensorProto, numpy_helper
+from onnx import GraphProto, NodeProto, TensorProto, numpy_helper
 
 from edgead.bundle.storage import Draft, write_bundle
 from edgead.errors import ExportError
@@ -36,24 +36,29 @@ MOST_SECOND = 64
 LIMIT = "ONEDNN_MAX_CPU_ISA"
 """The environment variable by which OpenVINO's kernels for the CPU leave instructions unused."""
 
-_INT8 = ("--device", "cpu", "--precision", "int8", "--json")
+VERIFY = ("-m", "edgead", "verify", "--device", "cpu", "--precision", "int8", "--json")
+
+
+def tables(graph: GraphProto) -> tuple[dict[str, TensorProto], dict[str, NodeProto]]:
+    """Stored tensors by name, and nodes by the names of what they give."""
+    stored = {one.name: one for one in graph.initializer}
+    return stored, {name: node for node in graph.node for name in node.output}
 
 
 def check_sums(model: bytes) -> None:
     """Hold the codes of every int8 layer of ``model`` against ``MOST_SECOND``.
 
-    Errors: ExportError that names the first layer with larger ones.
+    Raises:
+        ExportError: names the first layer with larger ones.
     """
     graph = onnx.load_model_from_string(model).graph
-    stored = {one.name: one for one in graph.initializer}
-    made_by = {name: node for node in graph.node for name in node.output}
+    stored, made_by = tables(graph)
     for node in graph.node:
         if node.op_type not in WEIGHTED:
             continue
         decoders = [made_by[name] for name in node.input[:2] if name in made_by]
-        if [one.op_type for one in decoders] != 2 * ["DequantizeLinear"]:
-            continue
-        largest = _largest_code(decoders[1], stored, made_by)
+        is_int8 = [one.op_type for one in decoders] == 2 * ["DequantizeLinear"]
+        largest = _largest_code(decoders[1], stored, made_by) if is_int8 else 0
         if largest > MOST_SECOND:
             raise ExportError(
                 f"layer {node.name or node.output[0]}: its second operand has int8 codes up to "
@@ -66,38 +71,34 @@ def check_sums(model: bytes) -> None:
 def qualify_without_vnni(draft: Draft) -> bool:
     """Qualify the int8 graph of ``draft`` in a process that may use AVX2 and not VNNI.
 
-    Returns: whether that was done; it is not on a processor that is not x86.
+    Returns:
+        Whether that was done: only on x86.
 
-    Errors: ExportError with what that process says when a golden frame is not reproduced.
+    Raises:
+        ExportError: a golden frame is not reproduced; with what that process says.
     """
     if platform.machine().lower() not in ("x86_64", "amd64"):
         return False
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / draft.path.name
         write_bundle(path, draft.manifest, draft.files)
-        done = subprocess.run(
-            [sys.executable, "-m", "edgead", "verify", str(path), *_INT8],
-            env={**os.environ, LIMIT: "AVX2"},
-            capture_output=True,
-            text=True,
-        )
+        command = [sys.executable, *VERIFY, str(path)]
+        limited = {**os.environ, LIMIT: "AVX2"}
+        done = subprocess.run(command, env=limited, capture_output=True, text=True)
     if done.returncode:
+        said = done.stderr.strip()
+        if done.stdout:
+            found = json.loads(done.stdout)
+            said = ", ".join(
+                f"the {what} is off by up to {found[f'max_{what}_error']:.3g} (allowed "
+                f"{found['tolerance'][what]:.3g})"
+                for what in ("score", "map")
+            )
         raise ExportError(
             "a processor with AVX2 and without VNNI does not reproduce the golden frames in int8: "
-            f"{_said(done)}. Nothing was written; leave --precision int8 out"
+            f"{said}. Nothing was written; leave --precision int8 out"
         )
     return True
-
-
-def _said(done: subprocess.CompletedProcess[str]) -> str:
-    if not done.stdout:
-        return done.stderr.strip()
-    found = json.loads(done.stdout)
-    return ", ".join(
-        f"the {what} is off by up to {found[f'max_{what}_error']:.3g} (allowed "
-        f"{found['tolerance'][what]:.3g})"
-        for what in ("score", "map")
-    )
 
 
 def _largest_code(

@@ -1,4 +1,4 @@
-"""edgead-bench from the arguments to the files; nobody looks at how long anything took."""
+"""edgead-bench from the arguments to the files; no test looks at how long anything took."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def test_a_cold_start_is_a_process_of_its_own(bench, bundle_dir, images, tmp_pat
 
 
 def test_a_cold_start_that_fails_says_why(tmp_path):
-    words = [tmp_path / "absent.edgead", "x.png", "cpu", "bgr", "engine", "device"]
+    words = [tmp_path / "absent.edgead", "x.png", '{"device": "cpu"}']
     done = subprocess.run(
         [sys.executable, "-m", "edgead.bench.first_verdict", *words], capture_output=True, text=True
     )
@@ -332,7 +332,7 @@ def test_files_that_cannot_be_written_are_refused_before_measuring(
 def test_a_folder_without_permission_is_refused_before_measuring(
     bench, bundle_dir, tmp_path, monkeypatch
 ):
-    """os.access says no, as it does to everybody but root in a folder of mode 0500."""
+    """os.access says no, as it does to all users but root in a folder of mode 0500."""
     monkeypatch.setattr(os, "access", lambda path, _mode: Path(path) != tmp_path)
     code, out, err = bench(bundle_dir, "--csv", tmp_path / "samples.csv")
     assert (code, out) == (1, "")

@@ -25,7 +25,7 @@ class Clock:
         self.over = over
         self.early = early
 
-    def now(self) -> float:
+    def perf_counter(self) -> float:
         return self.time
 
     def sleep(self, seconds: float) -> None:
@@ -86,7 +86,7 @@ def test_latency_counts_from_the_scheduled_arrival_although_sleep_overshoots():
 
 def test_a_drop_that_meets_a_free_detector_is_the_systems():
     # Frames arrive at 0 8 16 24. 0 is scored from 0 to 1; the sleep until 8 ends at 17, when 16 has
-    # arrived: 2 is taken, 1 dropped although nobody worked.
+    # arrived: 2 is taken, 1 dropped although the detector was free.
     found = run([1] * 3, count=4, over=9)
     assert list(found.served) == [0, 2, 3]
     assert (found.drops, found.drops_busy) == (1, 0)
@@ -101,7 +101,7 @@ def test_a_stopped_loop_keeps_what_was_scored_and_counts_what_had_come():
 
     found = OpenLoop(HZ, 8)
     open_loop(serve, found, clock, stopped=lambda: len(ended) == 2)
-    # 0 from 0 to 20, then 2 from 20 to 40, 1 dropped; nobody waited for those from 3 on.
+    # 0 from 0 to 20, then 2 from 20 to 40, 1 dropped; those from 3 on were not waited for.
     assert list(found.served) == [0, 2] and list(found.latency_ms) == [20 * MS, 24 * MS]
     assert (found.count, found.planned, found.drops, found.drops_busy) == (3, 8, 1, 1)
 
@@ -126,7 +126,7 @@ def test_the_last_frame_is_scored_although_all_arrived_long_ago():
 
 
 def test_the_loop_itself_takes_no_memory():
-    """A sample of 20,000 frames is 160 kB; the loop runs while somebody watches the memory."""
+    """A sample of 20,000 frames is 160 kB; the loop runs while the memory is watched."""
     found, clock = OpenLoop(HZ, 20_000), Clock()
     tracemalloc.start()
     open_loop(lambda _: None, found, clock)

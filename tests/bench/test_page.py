@@ -20,7 +20,7 @@ from edgead.bench.text import machine_lines
 
 
 @given(st.floats(1e-3, 1e5), st.floats(1, 1e6))
-@example(1 / 3, 1.0)  # 35 times 0.01 is more than 0.35
+@example(1 / 3, 1.0)  # 35 * 0.01 is above 0.35
 def test_every_axis_has_some_round_ticks(low, factor):
     axis = Axis(low / 1.05, low * factor * 1.05, 0, 100, logarithmic=True)
     ticks = axis.ticks()

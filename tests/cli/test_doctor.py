@@ -42,7 +42,7 @@ def test_for_people_each_finding_has_a_line(capsys):
             line.startswith(finding.state) and finding.name in line for line in out.splitlines()
         )
     assert out.splitlines()[-1].startswith("next   edgead ")
-    assert "\x1b" not in out  # no colours where nobody sees them
+    assert "\x1b" not in out  # no colours in a pipe
 
 
 def test_a_missing_option_names_its_cure_and_is_no_failure(monkeypatch, capsys):

@@ -1,4 +1,4 @@
-"""The door of the command line: names, help, exit codes, sentences instead of tracebacks."""
+"""The entry point of the command line: names, help, exit codes, sentences instead of tracebacks."""
 
 from __future__ import annotations
 

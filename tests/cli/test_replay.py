@@ -234,7 +234,7 @@ def test_lines_find_their_frames_as_evidence_or_by_name(
     path = write(
         line(7),
         line(8, file="gone/part.png"),
-        line(9),  # nobody saved it
+        line(9),  # not saved
         {"frame": 10, "captured": "2026-01-02T03:04:05.678Z", "error": "no picture"},
         {key: value for key, value in line(11).items() if key != "digests"},
     )

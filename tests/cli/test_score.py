@@ -159,7 +159,7 @@ def test_an_unreadable_image_is_named_and_the_others_are_scored(
     assert code == 1 and "next " not in out  # nothing to look at
 
 
-def test_float_images_and_colour_where_grey_is_wanted(run_json, bundle_dir, save, make_frame):
+def test_float_images_and_colour_where_grey_is_expected(run_json, bundle_dir, save, make_frame):
     nan = save("nan.tiff", np.full((20, 20), np.nan, np.float32))
     code, report = run_json("score", bundle_dir, nan)
     assert code == 1
@@ -182,7 +182,7 @@ def test_the_order_of_the_channels_counts(run_json, bundle_dir, save, make_frame
     assert other != scores[0]
 
 
-def test_what_is_not_there_stops_at_the_door(run, bundle_dir, good, tmp_path):
+def test_what_is_not_there_stops_at_the_entry_point(run, bundle_dir, good, tmp_path):
     out_dir = tmp_path / "heat"
     code, out, err = run("score", bundle_dir, good, tmp_path / "no.png", "--heatmap", out_dir)
     assert (code, out) == (1, "")  # nothing scored, nothing printed

@@ -124,7 +124,7 @@ void run_thread() {
   --sim.alive;
   check_exit(*sim.current);
   let_others_run();
-  std::abort();  // nobody comes back to a thread that is done
+  std::abort();  // a thread that is done is not resumed
 }
 
 // Enters an operation of the lanes in `mask`, waits for all of them, and returns it.

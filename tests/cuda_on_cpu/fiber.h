@@ -107,7 +107,7 @@ inline void prepare_fiber(Fiber& fiber, void (*entry)()) {
 #endif
 }
 
-// `last_time`: nobody switches back to `from` before it is prepared anew.
+// `last_time`: no fiber switches back to `from` before it is prepared anew.
 inline void switch_fiber(Fiber& from, Fiber& to, bool last_time) {
   if (__sanitizer_start_switch_fiber)
     __sanitizer_start_switch_fiber(last_time ? nullptr : &from.asan, to.stack, to.size);

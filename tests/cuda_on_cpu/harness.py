@@ -1,4 +1,4 @@
-"""Builds run_cases.cpp with a compiler and its sanitizers, and runs cases of the twins in it."""
+"""Builds run_cases.cpp with a compiler and its sanitizers, and runs cases of the kernels in it."""
 
 from __future__ import annotations
 

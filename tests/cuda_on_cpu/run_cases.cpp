@@ -1,4 +1,4 @@
-// Runs the CUDA twins on the CPU: run_cases INPUT OUTPUT SEED
+// Runs the CUDA implementations on the CPU: run_cases INPUT OUTPUT SEED
 //
 // INPUT is a row of cases as harness.py writes them, OUTPUT the arrays that they give. Every array
 // of a case has memory of its own, exactly as large as it must be, and starts as NaN.

@@ -47,7 +47,7 @@ BUGS = [
         "missing barrier before a write",
         "thread",
         RACE,
-        "    __syncthreads();  // nobody reads what the stage had\n",
+        "    __syncthreads();  // no thread reads what the stage had\n",
         "",
     ),
     Bug(
@@ -115,7 +115,7 @@ BUGS = [
         "bits % vector_bytes != 1",
     ),
     Bug(
-        "shared memory that nobody has written",
+        "shared memory that no thread has written",
         "plain",
         "",
         "stage[r][c] = inside ? ",

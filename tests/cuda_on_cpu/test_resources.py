@@ -1,4 +1,4 @@
-"""What ptxas reports of the CUDA twins: no spilled register, no stack frame. Wants nvcc."""
+"""What ptxas reports of the CUDA kernels: no spilled register, no stack frame. Needs nvcc."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Counts the CUDA twins' global loads and stores in the simulation, beside their lower bound.
+"""Counts the CUDA kernels' global loads and stores in the simulation, beside their lower bound.
 
     python tests/cuda_on_cpu/traffic.py [--json FILE]
 

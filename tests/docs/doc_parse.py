@@ -18,7 +18,7 @@ def parser_of(place: str, words: list[str]) -> argparse.ArgumentParser:
         return bench._parser()
     name = words[1] if len(words) > 1 else ""
     assert name in cli.COMMANDS, f"{place}: there is no command {name!r}"
-    return cli._command_parser(name, importlib.import_module(cli.COMMANDS[name][0]))
+    return cli.command_parser(name, importlib.import_module(cli.COMMANDS[name][0]))
 
 
 def arguments(place: str, words: list[str]) -> None:

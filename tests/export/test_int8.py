@@ -121,7 +121,7 @@ def test_codes_and_scales_by_hand() -> None:
 
 
 def test_what_stays_float32_and_why() -> None:
-    assert {layer.name: layer.kept for layer in layers(by_hand())} == {
+    assert layers(by_hand()) == {
         "dense": "",
         "grouped": "grouped",
         "few": "reads an image",
@@ -135,7 +135,7 @@ def test_a_convolution_of_joined_tensors_is_a_sum_of_convolutions() -> None:
     weights = {one.name: numpy_helper.to_array(one) for one in parsed.initializer}
     np.testing.assert_array_equal(weights["conv/part_0/weight"], KERNEL[:2])
     np.testing.assert_array_equal(weights["conv/part_1/weight"], 2 * KERNEL[:2])
-    assert [layer.name for layer in layers(model)] == ["conv/part_0", "conv/part_1"]
+    assert list(layers(model)) == ["conv/part_0", "conv/part_1"]
     image = np.concatenate(noise(3))
     # The same 108 products in another order: a few roundings of sums around 10.
     np.testing.assert_allclose(run(model, image), run(joined(), image), atol=1e-4)
@@ -213,17 +213,17 @@ def test_what_it_costs_is_what_detectors_find(made: tuple[Bundle, list[str]]) ->
     bundle, lines = made
     judged = bundle.manifest.provenance["export"]["int8"]["judged"]
     shown = int8_judge.show(frames(COUNT))
-    assert (~shown.painted).sum() == judged["images"] == COUNT
-    assert shown.painted.sum() == judged["painted"] == 2 * COUNT
+    assert (~shown.synthetic).sum() == judged["images"] == COUNT
+    assert shown.synthetic.sum() == judged["painted"] == 2 * COUNT
     results = {}
     for precision in ("float32", "int8"):
         detector = Detector(bundle, precision=precision)
         results[precision] = [detector.score(one) for one in shown.frames]
     scores = {key: np.array([r.score for r in found]) for key, found in results.items()}
-    areas = [sklearn.roc_auc_score(shown.painted, scores[key]) for key in ("float32", "int8")]
+    areas = [sklearn.roc_auc_score(shown.synthetic, scores[key]) for key in ("float32", "int8")]
     assert judged["image_auroc"] == pytest.approx(areas)
     verdicts = {k: np.array([r.is_anomalous for r in found]) for k, found in results.items()}
-    good = ~shown.painted
+    good = ~shown.synthetic
     changed = (verdicts["float32"] != verdicts["int8"])[good].sum()
     assert judged["verdicts_changed"] == changed
     assert judged["found"] == [int(verdicts[k][~good].sum()) for k in ("float32", "int8")]
@@ -306,16 +306,16 @@ def test_faults_are_named_with_both_numbers() -> None:
         40,
         *(2 * [Tolerance(1, 1)]),
     )
-    assert int8_judge.faults(fine) == []
+    assert int8_judge.faults(fine, int8_judge.INT8_BOUNDS) == []
     for change, sentence in (
         ({"image_auroc": (0.99, 0.9849)}, "image AUROC falls from 0.9900 to 0.9849, allowed 0.005"),
         ({"pixel_auroc": (0.9, float("nan"))}, "pixel AUROC falls from 0.9000 to nan"),
-        ({"found": (19, 16)}, "3 painted defects of 20 are no longer found, allowed 2"),
+        ({"found": (19, 16)}, "3 synthetic defects of 20 are no longer found, allowed 2"),
         ({"verdicts_changed": 3}, "3 of 40 verdicts on calibration images change, allowed 2"),
         ({"score_largest": 1.01}, "the score differs by 1.01, allowed 1"),
         ({"map_largest": float("nan")}, "the map differs by nan, allowed 1"),
     ):
-        (found,) = int8_judge.faults(replace(fine, **change))
+        (found,) = int8_judge.faults(replace(fine, **change), int8_judge.INT8_BOUNDS)
         assert sentence in found
 
 

@@ -39,7 +39,7 @@ def made() -> Callable[[str], Made]:
             if getattr(method, "memory", None) is not None:
                 method.memory.kept.normal_()  # zeros would be folded away
             graph = part_concats(to_onnx(method))
-            free = [layer.name for layer in layers(graph) if not layer.kept]
+            free = [name for name, kept in layers(graph).items() if not kept]
             coded = quantise(graph, [noise(0)], free)
             kept[name] = (method, graph, restore(coded, graph, []), free)
         return kept[name]
@@ -88,7 +88,7 @@ def test_a_joined_tensor_is_why_graphs_are_taken_apart(made: Callable[[str], Mad
 
     method, _, _, _ = made("arnet")
     whole = to_onnx(method)
-    free = [layer.name for layer in layers(whole) if not layer.kept]
+    free = [name for name, kept in layers(whole).items() if not kept]
     core = _cpu_core(openvino)
     if "INT8" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         pytest.skip("OpenVINO has no int8 here")

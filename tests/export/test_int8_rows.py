@@ -38,7 +38,7 @@ def before() -> bytes:
 
 def test_a_matrix_before_a_product_has_a_scale_for_each_row() -> None:
     """Not for each column, along what is summed over; and stacks of matrices are no layers."""
-    assert [layer.name for layer in layers(before())] == ["remember"]
+    assert list(layers(before())) == ["remember"]
     image = RNG.normal(size=(1, 6, 4, 4)).astype(np.float32)
     made = onnx.load_model_from_string(quantise(before(), [image], ["remember"]))
     stored = {one.name: numpy_helper.to_array(one) for one in made.graph.initializer}

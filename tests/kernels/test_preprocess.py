@@ -150,12 +150,12 @@ def test_reference_weights_are_torchs(rng):
     torch = pytest.importorskip("torch", reason="torch is the independent truth here")
     for size_in, size_out in [(10, 3), (7, 5), (5, 7), (129, 33), (64, 64)]:
         eye = torch.eye(size_in, dtype=torch.float64)[None, None]
-        wanted = torch.nn.functional.interpolate(
+        expected = torch.nn.functional.interpolate(
             eye, (size_out, size_in), mode="bilinear", antialias=True
         )
         weights = reference.resize_weights(size_in, size_out, quantised=False)
         # float64; torch normalises in another order.
-        np.testing.assert_allclose(weights, wanted[0, 0].numpy(), atol=1e-14)
+        np.testing.assert_allclose(weights, expected[0, 0].numpy(), atol=1e-14)
 
 
 @given(size_in=st.integers(1, 400), size_out=st.integers(1, 400))

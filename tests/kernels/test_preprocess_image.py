@@ -88,7 +88,7 @@ PIXELS = {
 @pytest.mark.parametrize("sample", [np.uint8, np.uint16])
 @pytest.mark.parametrize("pixels", PIXELS)
 def test_halved_widths_are_like_any_other(pixels, sample, simd, make_frame):
-    # The CPU twin has a way of its own for them. 550: rows of several chunks.
+    # The CPU implementation has a way of its own for them. 550: rows of several chunks.
     for width in (1, 3, 4, 5, 8, 15, 16, 17, 33, 64, 550):
         full = np.dstack([make_frame(7, 2 * width, 3, sample), make_frame(7, 2 * width, 1, sample)])
         frame = PIXELS[pixels](full)
@@ -206,16 +206,16 @@ def test_another_layout_is_refused(layout):
 
 def test_an_out_of_the_other_dtype_or_layout_is_refused():
     frame, params = np.zeros((4, 4), np.uint8), PreprocessParams((8, 9))
-    for kernel, wanted in [
+    for kernel, image in [
         (Preprocessor(params, dtype=np.float16), np.zeros((3, 8, 9), np.float16)),
         (Preprocessor(params, layout="NHWC"), np.zeros((8, 9, 3), np.float32)),
     ]:
-        assert kernel.run(frame, wanted) is wanted
-        for out in (wanted.astype(np.float64), wanted.view(np.int8), wanted.transpose(2, 0, 1)):
+        assert kernel.run(frame, image) is image
+        for out in (image.astype(np.float64), image.view(np.int8), image.transpose(2, 0, 1)):
             with pytest.raises(
                 InputError, match=f"expected a writable C-contiguous {kernel.dtype}"
             ):
                 kernel.run(frame, out)
         other = np.float32 if kernel.dtype == np.float16 else np.float16
         with pytest.raises(InputError, match=f"out is {np.dtype(other)}"):
-            kernel.run(frame, wanted.astype(other))
+            kernel.run(frame, image.astype(other))

@@ -355,5 +355,5 @@ def test_colour_order_is_a_permutation_of_planes(
 def test_the_frames_own_size_keeps_every_sample(shape: Any, depth: Any, seed: int) -> None:
     frame = frame_of(shape, depth, seed)
     image = Preprocessor(PreprocessParams(shape[:2], **PLAIN), "rgb").run(frame)
-    wanted = frame.transpose(2, 0, 1) / np.iinfo(depth).max
-    np.testing.assert_allclose(image, np.broadcast_to(wanted, image.shape), atol=2.0**-23)
+    expected = frame.transpose(2, 0, 1) / np.iinfo(depth).max
+    np.testing.assert_allclose(image, np.broadcast_to(expected, image.shape), atol=2.0**-23)

@@ -170,7 +170,7 @@ def test_frames_that_cannot_be_decoded_are_no_signal():
     capture = Capture(STREAM, reader, slot, log, give_up_s=0.01, first_delay_s=0.002)
     capture.start()
     capture._thread.join(LONGEST_S)
-    assert slot.take(0).reading.error  # the latest
+    assert slot.take(0).error  # the latest
     with pytest.raises(SourceError, match=r"given up after 0\.01 s .*opens, but gives no frame"):
         _ = slot.done
     assert "back" not in dict(log)
@@ -182,7 +182,7 @@ def test_a_picture_after_rubbish_is_a_signal():
     capture.start()
     found = [slot.take(LONGEST_S) for _ in range(3)]
     assert [None if one.image is None else int(one.image[0, 0]) for one in found] == [7, None, 8]
-    assert found[1].reading.error
+    assert found[1].error
     log.wait_for("back")
     assert capture.stop()
 

@@ -1,5 +1,5 @@
-// Any bytes become a valid case of one of the kernels: what the doors in edgead/ let through,
-// small.
+// Any bytes become a small valid case of one of the kernels, as the entry points in edgead/ let
+// through.
 #include <algorithm>
 
 #include "run.h"

@@ -3,7 +3,7 @@
 
 namespace edgead {
 
-// Runs the bug of this name, or says which there are. Returning means that nobody found it.
+// Runs the bug of this name, or says which there are. Returning means that it was not found.
 void planted(const char* name);
 
 // Results of several threads that share a plan, and a workspace too when asked for that bug.

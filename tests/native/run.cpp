@@ -90,14 +90,13 @@ std::vector<const void*> MapInputs::pointers(int side) const {
   return result;
 }
 
+// The memory in which the plan was made, and that of the roi, are gone before the plan is used.
 MapPlan::MapPlan(const MapCase& c) : memory(anomaly_map_plan_bytes(c.params)) {
-  if (!c.roi.empty()) {  // in memory of its own that is gone before the plan is used
-    Block roi(c.roi.size());
-    std::memcpy(roi.data(), c.roi.data(), c.roi.size());
-    plan = anomaly_map_plan(c.params, roi.as<uint8_t>(), memory.data());
-  } else {
-    plan = anomaly_map_plan(c.params, nullptr, memory.data());
-  }
+  Block roi(c.roi.size()), made(memory.bytes());
+  std::copy(c.roi.begin(), c.roi.end(), roi.as<uint8_t>());
+  plan = anomaly_map_plan(c.params, c.roi.empty() ? nullptr : roi.as<uint8_t>(), made.data());
+  std::memcpy(memory.data(), made.data(), memory.bytes());
+  plan = anomaly_map_plan_moved(plan, memory.data());
 }
 
 MapOutputs::MapOutputs(const MapCase& c)

@@ -43,7 +43,7 @@ inline int32_t whole(Random& random, int32_t low, int32_t high) {
 }
 
 // Exactly `bytes` of memory, `offset` bytes past a 64-byte boundary, between two guard zones. Under
-// ASan whoever touches a guard is stopped; otherwise close() finds what was written there.
+// ASan what touches a guard is stopped; otherwise close() finds what was written there.
 // The memory starts as 0xff, which is NaN in both float types: what is read before it was written
 // shows in the results.
 class Block {

@@ -7,7 +7,7 @@ import json
 import signal
 
 import pytest
-from simulated_builder import Layer, Simulation, Tensor
+from simulated_builder import NETWORK_FLAGS, Layer, Simulation, Tensor
 
 from edgead.errors import CancelledError, DeviceError, InputError
 from edgead.nvidia.plans.builder import Built, OnnxGraph, build_plan
@@ -44,6 +44,13 @@ def test_ten_and_eleven_are_strongly_typed_and_set_no_precision() -> None:
         assert simulation.network_flags == 1 << 1
         assert simulation.flags == set()  # TF32 is off, and there is no FP16 flag to set
         assert not any(layer.output_types for layer in simulation.layers)
+
+
+def test_the_flag_for_strong_typing_may_have_the_value_0(monkeypatch) -> None:
+    monkeypatch.setitem(NETWORK_FLAGS, 11, {"STRONGLY_TYPED": 0})
+    simulation = simulation_with_gpu(11)
+    build(simulation)
+    assert simulation.network_flags == 1 << 0
 
 
 def test_eight_is_told_the_precision_of_each_layer_and_to_obey() -> None:

@@ -298,7 +298,7 @@ def test_old_leftovers_of_killed_builds_go_and_young_ones_stay(plans: PlanCache)
 
 def test_a_timing_cache_that_was_not_renewed_for_half_a_year_goes(plans: PlanCache) -> None:
     for key, days in ((KEY, 200), ("1" * 32, 100)):
-        plans.store_timing(key, b"measured")
+        plans.keep(key, ".timing", b"measured")
         os.utime(plans.directory / f"{key}.timing", (time.time() - days * 86400,) * 2)
     plans.prune()
     assert [path.name for path in plans.directory.iterdir()] == [f"{'1' * 32}.timing"]
@@ -306,7 +306,7 @@ def test_a_timing_cache_that_was_not_renewed_for_half_a_year_goes(plans: PlanCac
 
 def test_a_timing_cache_is_kept_and_one_of_others_is_not_used(plans: PlanCache) -> None:
     assert plans.timing(KEY) == b""
-    plans.store_timing(KEY, b"measured")
+    plans.keep(KEY, ".timing", b"measured")
     assert plans.timing(KEY) == b"measured"
     if os.name == "posix":
         (plans.directory / f"{KEY}.timing").chmod(0o666)

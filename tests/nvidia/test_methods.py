@@ -116,7 +116,7 @@ def test_its_int8_graph_builds_in_int8(name: str, rtx: Library) -> None:
 
     method = untrained(name, SMALL)
     model = part_concats(to_onnx(method))
-    free = [layer.name for layer in layers(model) if not layer.kept]
+    free = [name for name, kept in layers(model).items() if not kept]
     noise = np.random.default_rng(0).normal(size=(2, 1, 3, *SMALL)).astype(np.float32)
     built = build_plan(graph_of(method, quantise(model, noise, free)), rtx, "int8")
     assert built.census.products["int8"] >= len(free)

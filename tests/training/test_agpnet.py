@@ -13,15 +13,18 @@ from edgead_training.checkpoint import CHECKPOINT
 from edgead_training.features.whitening import PRIOR_IMAGES
 from edgead_training.fit import Interrupted
 from edgead_training.methods import AGPNet, TrainingSet, agpnet_clean_features
-from edgead_training.methods.agpnet import channel_norm, fold, projection, unfold
-from edgead_training.methods.agpnet_decoder import Decoder, Teacher, TransformerBlock
-from edgead_training.methods.agpnet_noise import (
+from edgead_training.methods.agpnet import (
+    channel_norm,
     feature_noise,
+    fold,
     image_noise,
     marked_pixels,
     minmax,
+    projection,
     schedule,
+    unfold,
 )
+from edgead_training.methods.agpnet_decoder import Decoder, Teacher, TransformerBlock
 from safetensors.torch import load_file
 from torch.nn import functional as F
 

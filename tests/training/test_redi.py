@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from edgead_training.features.networks import ssim
-from edgead_training.methods import redi_feature_cache, redi_prompts
+from edgead_training.methods import redi_prompts
 from edgead_training.methods.base import TrainingSet
 from edgead_training.methods.redi import (
     ReDi,
@@ -230,7 +230,7 @@ def test_what_does_not_fit_into_the_cache_is_computed_anew(monkeypatch):
     method, want = _losses(images)
     maps = 4 * 9 * 8 * 8 * 5  # 9 orientations, cells of 8 x 8 pixels, float32, 5 images
     for room, keeps_maps in ((maps, True), (maps - 1, False)):
-        monkeypatch.setattr(redi_feature_cache, "CACHE_BYTES", room)
+        monkeypatch.setattr(redi_prompts, "CACHE_BYTES", room)
         other, got = _losses(images)
         assert (other.cache.keeps_maps, other.cache.fits) == (keeps_maps, False)
         assert (len(other.cache.kept_maps), len(other.cache.reference)) == (5 * keeps_maps, 0)

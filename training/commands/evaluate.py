@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +32,8 @@ ROWS = (
     ("f1_max", "F1, best threshold"),
     ("pixel_auroc", "pixel AUROC"),
     ("aupro", "AUPRO at 0.3"),
+    ("frame_auroc", "frame AUROC, scores normalised per video"),
 )
-FRAME_ROW = ("frame_auroc", "frame AUROC, scores normalised per video")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,12 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_false_reject_rate(parser)
     add_engine(parser)
     parser.add_argument(
-        "--json",
-        nargs="?",
-        const="-",
-        metavar="FILE",
+        "--json", nargs="?", const="-", metavar="FILE",
         help="write the figures to FILE; without FILE, print one JSON object and nothing else",
-    )
+    )  # fmt: skip
     parser.add_argument("--report", metavar="DIR", help="write DIR/index.html, one page to show")
 
 
@@ -66,12 +62,9 @@ def run(args: argparse.Namespace) -> int:
     )
     check_images(dataset.test, progress_line("checking"))
     detector = Detector(
-        args.bundle,
-        device=args.device,
-        false_reject_rate=args.false_reject_rate,
-        threads=args.threads,
-        precision=args.precision,
-    )
+        args.bundle, device=args.device, false_reject_rate=args.false_reject_rate,
+        threads=args.threads, precision=args.precision,
+    )  # fmt: skip
     engine = detector.info()
     console.say(f"read   {args.bundle}, {engine['precision']} on {engine['device']}")
     console.say(f"read   {args.data}: {dataset.summary()}")
@@ -85,52 +78,38 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _print_figures(console: Console, evaluation: Evaluation) -> None:
-    figures = evaluation.metrics
-    shown = (*ROWS, FRAME_ROW) if evaluation.timelines else ROWS
-    rows = [(name, _four(figures, key)) for key, name in shown]
+    figures, count = evaluation.metrics, evaluation.count
+    shown = ROWS if evaluation.timelines else ROWS[:-1]
+    rows = [(name, _four(figures[key], " (no masks or one class only)")) for key, name in shown]
     rows.append(("false rejects promised", percent(float(figures["false_reject_promised"] or 0))))
-    rejected = evaluation.count("rejected")
-    good = rejected + evaluation.count("passed")
-    if good:
-        low, high = wilson_interval(rejected, good)
-        span = f"{100 * low:.1f} to {100 * high:.1f} %"
-        rows.append(
-            ("false rejects reached", f"{percent(rejected / good)} ({rejected} of {good}; {span})")
-        )
-    caught, missed = evaluation.count("caught"), evaluation.count("missed")
-    if caught + missed:
-        share = percent(caught / (caught + missed))
-        rows.append(("defects caught", f"{share} ({caught} of {caught + missed})"))
+    rejected, caught = count("rejected"), count("caught")
+    if good := rejected + count("passed"):
+        low, high = (100 * end for end in wilson_interval(rejected, good))
+        reached = f"{percent(rejected / good)} ({rejected} of {good}; {low:.1f} to {high:.1f} %)"
+        rows.append(("false rejects reached", reached))
+    if defective := caught + count("missed"):
+        share = percent(caught / defective)
+        rows.append(("defects caught", f"{share} ({caught} of {defective})"))
     rows.append(("median time per frame", f"{evaluation.latency_ms['median']:.2f} ms"))
-    console.say()
-    for line in table(rows):
-        console.say(line)
-    console.say()
+    lines = ["", *table(rows), ""]
     if evaluation.categories:
-        for line in table(_category_rows(evaluation), right=range(1, 6)):
-            console.say(line)
-        console.say()
-    for note in evaluation.notes:
-        console.say(f"note   {note}")
+        lines += [*table(_category_rows(evaluation), right=range(1, 6)), ""]
+    for line in lines + [f"note   {note}" for note in evaluation.notes]:
+        console.say(line)
 
 
 def _category_rows(evaluation: Evaluation) -> list[tuple[str, ...]]:
     """A line for each category and one for their mean."""
-    rows: list[tuple[str, ...]] = [
-        ("category", "images", "image AUROC", "pixel AUROC", "AUPRO at 0.3", "false rejects")
+    found = [
+        (each.name, str(each.n), [getattr(each, key) for key in CATEGORY_KEYS])
+        for each in evaluation.categories
     ]
-    for category in evaluation.categories:
-        figures = [getattr(category, key) for key in CATEGORY_KEYS]
-        rows.append((category.name, str(category.n), *_cells(figures)))
-    rows.append(("mean", "", *_cells(list(evaluation.category_means().values()))))
-    return rows
-
-
-def _cells(figures: list[float | None]) -> list[str]:
-    """Areas with four digits, and last the rate in percent."""
-    *areas, rate = figures
-    shown = ["-" if area is None else f"{area:.4f}" for area in areas]
-    return [*shown, "-" if rate is None else percent(rate)]
+    found.append(("mean", "", list(evaluation.category_means().values())))
+    head = ("category", "images", "image AUROC", "pixel AUROC", "AUPRO at 0.3", "false rejects")
+    return [head] + [
+        (name, n, *map(_four, areas), "-" if rate is None else percent(rate))
+        for name, n, (*areas, rate) in found
+    ]
 
 
 def _as_json(evaluation: Evaluation) -> dict[str, Any]:
@@ -144,9 +123,8 @@ def _as_json(evaluation: Evaluation) -> dict[str, Any]:
     return figures
 
 
-def _four(figures: Mapping[str, float | int | None], key: str) -> str:
-    value = figures[key]
-    return "- (no masks or one class only)" if value is None else f"{value:.4f}"
+def _four(value: float | None, reason: str = "") -> str:
+    return f"-{reason}" if value is None else f"{value:.4f}"
 
 
 def _write(console: Console, evaluation: Evaluation, args: argparse.Namespace) -> None:
@@ -162,20 +140,15 @@ def _write(console: Console, evaluation: Evaluation, args: argparse.Namespace) -
 
 def _next_command(args: argparse.Namespace) -> str:
     """The next command, on the same device and with the same rate."""
-    words = [shlex.quote(args.bundle)]
+    words = ["score", args.bundle, "IMAGE", "--heatmap", "heatmaps"]
     if args.report is None:
-        words = ["evaluate", *words, shlex.quote(args.data), "--report", "report"]
-    else:
-        words = ["score", *words, "IMAGE", "--heatmap", "heatmaps"]
-    if args.false_reject_rate is not None:
-        words += ["--false-reject-rate", f"{args.false_reject_rate:g}"]
+        words = ["evaluate", args.bundle, args.data, "--report", "report"]
+    rate = args.false_reject_rate
+    again = {"false-reject-rate": None if rate is None else f"{rate:g}"}
     if args.report is None:
-        for name in ("layout", "category"):
-            words += [f"--{name}", shlex.quote(value)] if (value := getattr(args, name)) else []
-    if args.device != "auto":
-        words += ["--device", shlex.quote(args.device)]
-    if args.precision is not None:
-        words += ["--precision", shlex.quote(args.precision)]
-    if args.threads is not None:
-        words += ["--threads", str(args.threads)]
-    return " ".join(["edgead", *words])
+        again |= {"layout": args.layout, "category": args.category}
+    again["device"] = None if args.device == "auto" else args.device
+    again |= {"precision": args.precision, "threads": args.threads}
+    for name, value in again.items():
+        words += [] if value is None else [f"--{name}", str(value)]
+    return shlex.join(["edgead", *words])

@@ -55,13 +55,11 @@ def run(args: argparse.Namespace) -> int:
     done = extract(
         clips, args.out, every=args.every, progress=lambda name: progress_line(f"decoding {name}")
     )
+    uncounted = "the file does not state its number of frames: missing frames cannot be detected"
     for clip, found in zip(clips, done, strict=True):
         console.say(f"read   {clip.video}: {count(found.decoded, 'frame')}")
         if not found.counted:
-            console.say(
-                "note   the file does not state its number of frames: missing frames cannot be "
-                "detected"
-            )
+            console.say(f"note   {uncounted}")
         marked = "" if found.anomalous is None else f", {found.anomalous} anomalous"
         console.say(f"wrote  {found.folder}: {count(found.kept, 'frame')}{marked}")
     data = shlex.quote(str(args.out))

@@ -6,6 +6,7 @@ import argparse
 import io
 import json
 import shlex
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,25 @@ _PASSED_ON = ("preset", "layout", "category", "group", "shots", "textures", "dev
 EXAMPLE = "  edgead train redi photos/ --out runs/cell --minutes 10"
 
 
+_OPTIONS: tuple[tuple[str, str, Callable[[str], Any], str], ...] = (
+    ("--seed", "S", int, "default 0"),
+    ("--calibration", "F", float,
+     "share of the good images held out to set the threshold (default 0.2)"),
+    ("--preset", "NAME", str,
+     "edge (default; small and fast), paper (sizes of the publication) or, for redi and agpnet, "
+     "loose (edge, for parts that lie anywhere amid background); --set goes over it"),
+    ("--shots", "K", int, "learn from K good images (of every category), to see what few will do"),
+    ("--group", "REGEX", str,
+     "keep images of one part together: the first group in an image's name is the part"),
+    ("--textures", "DIR", Path,
+     "for ssae: pictures of other things that fill synthetic defects (default: made up)"),
+    ("--tile", "PIXELS", int, "learn from square tiles of the images, and let the bundle see "
+     "frames in tiles: for defects much smaller than the frame"),
+    ("--tile-overlap", "PIXELS", int,
+     "of neighbouring tiles, at least (default: an eighth of the tile)"),
+)  # fmt: skip
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of the command."""
     parser.add_argument("method", metavar="METHOD", help=f"one of: {', '.join(_METHODS)}")
@@ -32,42 +52,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     bound = parser.add_mutually_exclusive_group()
     bound.add_argument("--minutes", type=float, metavar="M", help="train at most M minutes")
     bound.add_argument("--steps", type=int, metavar="N", help="train N steps in all")
-    parser.add_argument("--seed", type=int, metavar="S", help="default 0")
-    parser.add_argument(
-        "--calibration", type=float, metavar="F",
-        help="share of the good images held out to set the threshold (default 0.2)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--preset", metavar="NAME",
-        help="edge (default; small and fast), paper (sizes of the publication) or, for redi and "
-        "agpnet, loose (edge, for parts that lie anywhere amid background); --set goes over it",
-    )  # fmt: skip
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="settings",
         help="a setting of the method, such as size=[256,256]; docs/methods.md lists them",
     )  # fmt: skip
+    for name, metavar, kind, text in _OPTIONS:
+        parser.add_argument(name, metavar=metavar, type=kind, help=text)
     add_data_arguments(parser)
-    parser.add_argument(
-        "--shots", type=int, metavar="K",
-        help="learn from K good images (of every category), to see what few will do",
-    )  # fmt: skip
-    parser.add_argument(
-        "--group", metavar="REGEX",
-        help="keep images of one part together: the first group in an image's name is the part",
-    )  # fmt: skip
-    parser.add_argument(
-        "--textures", metavar="DIR", type=Path,
-        help="for ssae: pictures of other things that fill synthetic defects (default: made up)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--tile", type=int, metavar="PIXELS",
-        help="learn from square tiles of the images, and let the bundle see frames in tiles: for "
-        "defects much smaller than the frame",
-    )  # fmt: skip
-    parser.add_argument(
-        "--tile-overlap", type=int, metavar="PIXELS",
-        help="of neighbouring tiles, at least (default: an eighth of the tile)",
-    )  # fmt: skip
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in RUN")
     parser.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), default="auto",
@@ -120,13 +111,12 @@ def _train(args: argparse.Namespace) -> int:
         words += [] if args.device == "auto" else ["--device", args.device]
         console.next(shlex.join([*launcher(), *words]))
         return stop.exit_code
-    seconds, steps = result.provenance["train_seconds"], result.provenance["steps"]
-    console.say(f"done   {steps} steps in {seconds:.0f} s")
+    provenance = result.provenance
+    console.say(f"done   {provenance['steps']} steps in {provenance['train_seconds']:.0f} s")
     console.say(f"wrote  {args.out}")
-    bundle = f"{args.out.resolve().name}.edgead"
-    console.next(shlex.join(["edgead", "export", str(args.out), "--out", bundle]))
+    console.next(shlex.join(["edgead", "export", str(args.out), "--out", f"{result.name}.edgead"]))
     if args.json:
-        print_json({"run": str(args.out), **result.provenance})
+        print_json({"run": str(args.out), **provenance})
     return 0
 
 
@@ -143,16 +133,10 @@ def _options(args: argparse.Namespace) -> TrainingOptions:
     elif args.tile_overlap is not None:
         raise TrainingError("--tile-overlap without --tile: give the size of the tiles too")
     return TrainingOptions(
-        args.method,
-        args.data,
-        args.out,
-        dict(map(read_setting, args.settings)),
-        args.seed,
-        Bounds(args.steps, args.minutes),
-        args.calibration,
-        tiling=tiling,
+        args.method, args.data, args.out, dict(map(read_setting, args.settings)), args.seed,
+        Bounds(args.steps, args.minutes), args.calibration, tiling=tiling,
         **{key: getattr(args, key) for key in _PASSED_ON},
-    )
+    )  # fmt: skip
 
 
 def read_setting(pair: str) -> tuple[str, Any]:

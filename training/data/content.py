@@ -28,7 +28,7 @@ def digest(samples: Iterable[Sample]) -> str:
     """
     total = hashlib.sha256()
     for sample in sorted(samples, key=by_name):
-        mask = _file_digest(sample.mask) if sample.mask is not None else "-"
+        mask = "-" if sample.mask is None else _file_digest(sample.mask)
         for part in (sample.name, sample.label, _file_digest(sample.path), mask):
             total.update(part.encode("utf-8", "surrogateescape") + b"\0")
     return total.hexdigest()
@@ -78,19 +78,18 @@ def read_mask(sample: Sample, frame_size: tuple[int, int]) -> np.ndarray:
     Raises:
         DataError: an unreadable mask, one of another size, or a defect without mask.
     """
-    height, width = frame_size
     if sample.mask is None:
         if sample.is_good:
-            return np.zeros((height, width), dtype=bool)
+            return np.zeros(frame_size, dtype=bool)
         raise DataError(f"{sample.path} shows a defect ({sample.label}) and has no mask")
     try:
         mask = read_image(sample.mask)
     except InputError as error:
         raise DataError(f"the mask of {sample.path} cannot be read: {error}") from error
-    if mask.shape[:2] != (height, width):
+    if mask.shape[:2] != tuple(frame_size):
         raise DataError(
             f"{sample.mask} is {mask.shape[0]}x{mask.shape[1]} (height x width) and its image "
-            f"{sample.path} is {height}x{width}; expected a mask of the image's size"
+            f"{sample.path} is {frame_size[0]}x{frame_size[1]}; expected a mask of the image's size"
         )
     return np.asarray(mask.any(axis=2) if mask.ndim == 3 else mask != 0)
 

@@ -86,7 +86,7 @@ class Dataset:
         return where + (f"{learn}; {test}" if self.train else test)
 
 
-def make_sample(root: Path, path: Path, label: str, mask: Path | None = None) -> Sample:
+def make_sample(root: Path, path: Path, label: str = GOOD, mask: Path | None = None) -> Sample:
     """The sample of a file below `root`, named by the way from there."""
     return Sample(path, label, mask, portable(path.relative_to(root).as_posix()))
 
@@ -97,7 +97,7 @@ def portable(name: str) -> str:
 
 
 def by_name(sample: Sample) -> str:
-    """The key that samples are sorted by."""
+    """What samples are sorted by."""
     return sample.name
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from edgead.errors import DataError
 
 from .dataset import GOOD, TEST_SET_LOOKS_LIKE, Dataset, Sample, by_name, portable
-from .layouts import FALLBACK, LAYOUTS, Layout
+from .layouts import FOLDER, LAYOUTS, Layout
 from .layouts.layout import Found, Purpose
 from .listing import SUFFIXES, folders_in
 
@@ -48,22 +47,16 @@ def open_dataset(
     if not root.is_dir():
         raise DataError(f"{root} is a file; give the folder that holds the images")
     kind, places = _recognise(root, purpose, layout)
-    train: list[Sample] = []
-    test: list[Sample] = []
+    samples: list[list[Sample]] = [[], []]  # of train and of test
     for name, folder in _chosen(root, kind, places, category).items():
         found = kind.read(root, folder)
         if kind.classes:
             found = _one_good(root, found, category)
-        for samples, more in zip((train, test), found, strict=True):
-            samples += [replace(sample, category=portable(name)) for sample in more]
-    good = [sample for sample in train if sample.is_good]
-    dataset = Dataset(
-        root,
-        kind.name,
-        tuple(sorted(good, key=by_name)),
-        tuple(sorted(test, key=by_name)),
-        n_left_out=len(train) - len(good),
-    )
+        for known, more in zip(samples, found, strict=True):
+            known += [replace(sample, category=portable(name)) for sample in more]
+    train, test = (tuple(sorted(part, key=by_name)) for part in samples)
+    good = tuple(sample for sample in train if sample.is_good)
+    dataset = Dataset(root, kind.name, good, test, n_left_out=len(train) - len(good))
     _check(dataset, purpose, places)
     return dataset
 
@@ -72,36 +65,29 @@ def _recognise(root: Path, purpose: Purpose, name: str | None) -> tuple[Layout, 
     """The layout, and the folders of the categories, or the root itself."""
     if name is not None and name not in LAYOUTS:
         raise DataError(f"--layout {name} is not a layout; choose one of: {', '.join(LAYOUTS)}")
-    if name == FALLBACK.name:
-        return FALLBACK, {"": root}
     layouts = list(LAYOUTS.values()) if name is None else [LAYOUTS[name]]
     for layout in layouts:
-        if layout.fits(root, purpose):
+        if name == FOLDER.name or layout.fits(root, purpose):
             return layout, {"": root}
-    found: list[tuple[Layout, _Places]] = []
-    inside = {folder.name: folder for folder in folders_in(root)}
-    for layout in layouts:
-        taken = {name for _, places in found for name in places}
-        places = {
-            name: folder
-            for name, folder in inside.items()
-            if name not in taken and not layout.classes and layout.fits(folder, purpose)
-        }
-        if places:
-            found.append((layout, places))
+    found: dict[str, _Places] = {}  # by the name of the first layout that fits a folder
+    for folder in folders_in(root):
+        fitting = [each for each in layouts if not each.classes and each.fits(folder, purpose)]
+        for layout in fitting[:1]:
+            found.setdefault(layout.name, {})[folder.name] = folder
     if len(found) > 1:
-        held = "; ".join(f"{layout.name}: {', '.join(places)}" for layout, places in found)
+        held = "; ".join(f"{each}: {', '.join(found[each])}" for each in LAYOUTS if each in found)
         raise DataError(
             f"{root} holds categories of several layouts ({held}); say which to take with --layout"
         )
     if found:
-        return found[0]
+        ((known, places),) = found.items()
+        return LAYOUTS[known], places
     if name is not None:
         raise DataError(
             f"{root} does not look like --layout {name}; expected {layouts[0].tree}"
             + ("" if layouts[0].classes else ", directly or in a folder for each category")
         )
-    return FALLBACK, {"": root}
+    return FOLDER, {"": root}
 
 
 def _chosen(root: Path, layout: Layout, places: _Places, category: str | None) -> _Places:
@@ -144,20 +130,16 @@ def _check(dataset: Dataset, purpose: Purpose, places: _Places) -> None:
                 f"other layouts"
             )
         return
-    for category in dataset.categories or ("",):
-        samples = [sample for sample in dataset.train if sample.category == category]
-        if len(samples) < 2:
-            _refuse_few(dataset, places.get(category, dataset.root), samples)
-
-
-def _refuse_few(dataset: Dataset, folder: Path, samples: Sequence[Sample]) -> None:
     inside = {"mvtec": f"train/{GOOD}", "frames": "training/frames"}.get(dataset.layout, "")
     good = " good" if dataset.n_left_out else ""
-    found = f"one{good} image" if samples else f"no{good} image"
-    alone = "; or move the folder of this category away" if dataset.categories else ""
+    cure = "; or move the folder of this category away" if dataset.categories else ""
     if dataset.layout == "frames":
-        alone += "; videos are decoded by: edgead frames VIDEO… --every 5 --out DATA"
-    raise DataError(
-        f"{folder / inside} holds {found} ({SUFFIXES}); expected at least two images of good "
-        f"parts, one to learn from and one to calibrate with, and better 50 or more{alone}"
-    )
+        cure += "; videos are decoded by: edgead frames VIDEO… --every 5 --out DATA"
+    for category in dataset.categories or ("",):
+        count = sum(sample.category == category for sample in dataset.train)
+        if count < 2:
+            raise DataError(
+                f"{places.get(category, dataset.root) / inside} holds {('no', 'one')[count]}{good} "
+                f"image ({SUFFIXES}); expected at least two images of good parts, one to learn "
+                f"from and one to calibrate with, and better 50 or more{cure}"
+            )

@@ -56,8 +56,17 @@ def split(
     train: list[Sample] = []
     calibration: list[Sample] = []
     for name, members in (categories or {"": []}).items():
-        learn, held_out = _divide(members, name, seed, calibration_fraction, pattern)
-        train += learn if shots is None else _few(learn, name, seed, shots, len(held_out))
+        where = f" of {name}" if name else ""
+        learn, held_out = _divide(members, where, seed, calibration_fraction, pattern)
+        if shots is not None:
+            if shots > len(learn):
+                raise DataError(
+                    f"--shots {shots} is more than the {len(learn)} good images{where} that are "
+                    f"left to learn from after {len(held_out)} are held out to calibrate with; "
+                    f"give --shots {len(learn)} or less, more images, or a smaller --calibration"
+                )
+            learn = sorted(learn, key=lambda sample: _rank(seed, sample.name))[:shots]
+        train += learn
         calibration += held_out
     return tuple(sorted(train, key=by_name)), tuple(sorted(calibration, key=by_name))
 
@@ -69,14 +78,10 @@ def count_parts(samples: Sequence[Sample], group: str) -> int:
 
 
 def _divide(
-    samples: Sequence[Sample],
-    category: str,
-    seed: int,
-    fraction: float,
+    samples: Sequence[Sample], where: str, seed: int, fraction: float,
     pattern: re.Pattern[str] | None,
-) -> tuple[list[Sample], list[Sample]]:
-    """(train, calibration) of one category."""
-    where = f" of {category}" if category else ""
+) -> tuple[list[Sample], list[Sample]]:  # fmt: skip
+    """(train, calibration) of one category, which ``where`` names."""
     parts: dict[str, list[Sample]] = defaultdict(list)
     for sample in samples:
         parts[sample.name if pattern is None else _part(pattern, sample)].append(sample)
@@ -89,25 +94,11 @@ def _divide(
             "least two parts, one to learn from and one to calibrate with: give images of more "
             "parts, or remove --group"
         )
-    ranked = sorted(parts, key=lambda part: (_rank(seed, part), part))
-    expected = round(len(samples) * fraction)
-    calibration: list[Sample] = []
-    while ranked and (not calibration or len(calibration) < expected) and len(ranked) > 1:
+    first, *ranked = sorted(parts, key=lambda part: _rank(seed, part))
+    calibration = parts[first]
+    while len(calibration) < round(len(samples) * fraction) and len(ranked) > 1:
         calibration += parts[ranked.pop(0)]
     return [sample for part in ranked for sample in parts[part]], calibration
-
-
-def _few(
-    samples: Sequence[Sample], category: str, seed: int, shots: int, n_calibration: int
-) -> list[Sample]:
-    if shots > len(samples):
-        where = f" of {category}" if category else ""
-        raise DataError(
-            f"--shots {shots} is more than the {len(samples)} good images{where} that are left to "
-            f"learn from after {n_calibration} are held out to calibrate with; give --shots "
-            f"{len(samples)} or less, more images, or a smaller --calibration"
-        )
-    return sorted(samples, key=lambda sample: (_rank(seed, sample.name), sample.name))[:shots]
 
 
 def _compiled(group: str) -> re.Pattern[str]:
@@ -133,5 +124,5 @@ def _part(pattern: re.Pattern[str], sample: Sample) -> str:
     return found.group(1)
 
 
-def _rank(seed: int, name: str) -> bytes:
-    return hashlib.sha256(f"{seed}\0{name}".encode("utf-8", "surrogateescape")).digest()
+def _rank(seed: int, name: str) -> tuple[bytes, str]:
+    return hashlib.sha256(f"{seed}\0{name}".encode("utf-8", "surrogateescape")).digest(), name

@@ -27,7 +27,7 @@ from edgead.errors import DataError, InputError
 from edgead.files import write_file
 from edgead.images import encode_png
 
-from .layouts.frames import read_frame_labels
+from .layouts.frames import LABELS, TEST, TRAIN, read_frame_labels
 
 Progress = Callable[[str], Callable[[int, int], None]]
 """Called with a video's name, gives what is called with (frames decoded, frames in all)."""
@@ -40,18 +40,17 @@ class Clip:
     video: Path
     labels: Path | None = None
 
-    @property
-    def name(self) -> str:
-        return self.video.stem
-
 
 @dataclass(frozen=True)
 class Extracted:
     """What became of one video.
 
-    folder: its frames; kept of decoded frames were written; anomalous: how many of those are
-    labelled so, None for training; counted: whether the file states its number of
-    frames, without which missing ones cannot be detected.
+    Args:
+        folder: where its frames are.
+        decoded, kept: frames in all, and of those the written ones.
+        anomalous: how many of the written ones are labelled so, None for training.
+        counted: whether the file states its number of frames, without which missing ones cannot be
+            detected.
     """
 
     folder: Path
@@ -71,19 +70,21 @@ def extract(
     """
     if every < 1:
         raise InputError(f"--every {every} keeps no frame; give 1 to keep all, 5 for every fifth")
-    _check_names(clips, out)
+    places = _places(clips, out)
     labels = [None if clip.labels is None else read_labels(clip.labels) for clip in clips]
     with _workshop(out) as workshop:
         found = [
-            _decode(clip, expected, workshop / str(number), _places(out, clip)[0], every, progress)
-            for number, (clip, expected) in enumerate(zip(clips, labels, strict=True))
+            _decode(clip, marks, workshop / str(number), folder, every, progress)
+            for number, (clip, marks, folder) in enumerate(zip(clips, labels, places, strict=True))
         ]
-        for number, (clip, expected) in enumerate(zip(clips, labels, strict=True)):
-            folder, mask = _places(out, clip)
+        for number, (marks, folder) in enumerate(zip(labels, places, strict=True)):
             folder.parent.mkdir(parents=True, exist_ok=True)
-            if expected is not None:
-                mask.parent.mkdir(parents=True, exist_ok=True)
-                write_file(mask, _npy(expected[::every]))
+            if marks is not None:
+                target = out / LABELS / f"{folder.name}.npy"
+                target.parent.mkdir(parents=True, exist_ok=True)
+                stream = io.BytesIO()
+                np.save(stream, marks[::every], allow_pickle=False)
+                write_file(target, stream.getvalue())
             os.rename(workshop / str(number), folder)
     return found
 
@@ -109,12 +110,13 @@ def read_labels(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
     return np.array(lines, dtype=np.uint8)
 
 
-def _check_names(clips: Sequence[Clip], out: Path) -> None:
+def _places(clips: Sequence[Clip], out: Path) -> list[Path]:
+    """The folder for the frames of each video; there is none yet."""
     seen: dict[Path, Path] = {}
     for clip in clips:
         if not clip.video.is_file():
             raise InputError(f"{clip.video} is not a file; give the path of a video")
-        folder = _places(out, clip)[0]
+        folder = out / (TRAIN if clip.labels is None else TEST) / clip.video.stem
         if folder in seen:
             raise InputError(
                 f"{seen[folder]} and {clip.video} would both become {folder}; rename one"
@@ -125,13 +127,7 @@ def _check_names(clips: Sequence[Clip], out: Path) -> None:
                 "another --out"
             )
         seen[folder] = clip.video
-
-
-def _places(out: Path, clip: Clip) -> tuple[Path, Path]:
-    """Where the frames and the labels of a video go."""
-    part = "training" if clip.labels is None else "testing"
-    mask = out / "testing" / "test_frame_mask" / f"{clip.name}.npy"
-    return out / part / "frames" / clip.name, mask
+    return list(seen)
 
 
 @contextmanager
@@ -150,13 +146,9 @@ def _workshop(out: Path) -> Iterator[Path]:
 
 
 def _decode(
-    clip: Clip,
-    labels: NDArray[np.uint8] | None,
-    folder: Path,
-    final: Path,
-    every: int,
+    clip: Clip, labels: NDArray[np.uint8] | None, folder: Path, final: Path, every: int,
     progress: Progress | None,
-) -> Extracted:
+) -> Extracted:  # fmt: skip
     capture = cv2.VideoCapture(os.fspath(clip.video), cv2.CAP_FFMPEG)
     try:
         said = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT))) if capture.isOpened() else 0
@@ -197,9 +189,3 @@ def _check_decoded(clip: Clip, labels: NDArray[np.uint8] | None, decoded: int, s
             f"{clip.labels} has {labels.size} labels and {clip.video} has {decoded} frames; "
             "expected one label for each frame: give the labels of this very file"
         )
-
-
-def _npy(labels: NDArray[np.uint8]) -> bytes:
-    stream = io.BytesIO()
-    np.save(stream, labels, allow_pickle=False)
-    return stream.getvalue()

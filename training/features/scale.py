@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from .networks import drawn, position_gain
 
 PRIOR_IMAGES = 10  # [P]
 Compared = tuple[list[Tensor], list[Tensor]]  # reference and reconstructed of some images, by pair
+Pairs = list[tuple[Tensor, Tensor]]  # the same, by pair first
 CACHE_BYTES = 4 << 30  # features of training images beyond this are computed anew in each step
 
 
@@ -33,9 +34,8 @@ def smooth(levels: list[Tensor], count: int | None = None) -> list[Tensor]:
 def border_share(size: Sequence[int]) -> Tensor:
     """How much of each position's 3x3 window lies in a map of ``size`` (h, w): [1, 1, h, w].
 
-    1 inside, 6/9 at a border, 4/9 at a corner. PatchCore (Roth et al., arXiv 2106.08265), as it is
-    published, averages windows that are filled with zeros, which makes a residual count by just
-    this share. It quiets what lies around a part, and defects that reach the border too.
+    By this share, 4/9 at a corner, a residual counts in PatchCore (Roth et al., arXiv 2106.08265)
+    as published, which averages windows filled with zeros.
     """
     return F.avg_pool2d(torch.ones(1, 1, *map(int, size)), 3, stride=1, padding=1)
 
@@ -50,12 +50,9 @@ class FeatureScale(nn.Module):
     """
 
     def __init__(
-        self,
-        channels: tuple[int, ...],
-        sizes: list[tuple[int, int]],
-        usual: list[float],
+        self, channels: tuple[int, ...], sizes: list[tuple[int, int]], usual: list[float],
         smoothed: int | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         super().__init__()
         self.smoothed, self.count = smoothed, len(sizes)
         for k, count in enumerate(channels):
@@ -92,9 +89,8 @@ class FeatureScale(nn.Module):
 
     def standardise(self, levels: list[Tensor]) -> list[Tensor]:
         """(F - mean) / std per channel."""
-        count = len(levels)
-        parts = zip(levels, self._each("mean", count), self._each("std", count), strict=True)
-        return [(x - mean) / std for x, mean, std in parts]
+        means, stds = (self._each(name, len(levels)) for name in ("mean", "std"))
+        return [(x - mean) / std for x, mean, std in zip(levels, means, stds, strict=True)]
 
     def target(self, levels: list[Tensor]) -> list[Tensor]:
         """The levels as they are compared: standardised and smoothed."""
@@ -104,15 +100,11 @@ class FeatureScale(nn.Module):
         """The levels that are smoothed, smoothed; the others as they are."""
         return smooth(levels, self.smoothed)
 
-    def emit(
-        self, reference: list[Tensor], reconstructed: list[Tensor]
-    ) -> list[tuple[Tensor, Tensor]]:
+    def emit(self, reference: list[Tensor], reconstructed: list[Tensor]) -> Pairs:
         """Pairs times the gain, float32 also behind a backbone in half."""
-        gains = self._each("gain", len(reference))
-        return [
-            (x.float() * gain.float(), y.float() * gain.float())
-            for x, y, gain in zip(reference, reconstructed, gains, strict=True)
-        ]
+        gains = [gain.float() for gain in self._each("gain", len(reference))]
+        parts = zip(reference, reconstructed, gains, strict=True)
+        return [(x.float() * gain, y.float() * gain) for x, y, gain in parts]
 
 
 def fit_scale(
@@ -123,58 +115,47 @@ def fit_scale(
 ) -> None:
     """Measure on the good images what is usual: E of every pair, then the weights of the pairs.
 
-    compared: with the title of a progress bar, what of the good images is compared, chunk by chunk;
-    position: whether E is that of each position or one number; params: of the map, for weights of
-    the pairs, or None for none.
+    Args:
+        scale: what is set.
+        compared: the title of a progress bar to what of the good images is compared, in chunks.
+        position: whether E is that of each position or one number.
+        params: of the map, for weights of the pairs; None for none.
     """
     sums: list[Any] = [0.0] * scale.count
     count = 0
     for reference, reconstructed in compared("distances of the good images"):
         count += len(reference[0])
         for k, (x, y) in enumerate(zip(reference, reconstructed, strict=True)):
-            distance = (x - y).square().mean(1)
-            sums[k] = sums[k] + distance.sum(0, dtype=torch.float64).cpu()
+            sums[k] = sums[k] + (x - y).square().mean(1).sum(0, dtype=torch.float64).cpu()
     expected = [total / count for total in sums]
     if not position:
         expected = [error.mean().expand(error.shape) for error in expected]
     scale.set_expected(expected)
     if params is not None:
-        chunks = compared("scores of the good images")
-        alone = replace(params, weights=(1.0,))
-        scale.set_weights(_scores(alone, (scale.emit(*chunk) for chunk in chunks)))
-
-
-def _scores(params: MapParams, chunks: Iterable[list[tuple[Tensor, Tensor]]]) -> Tensor:
-    """The scores that each pair alone gives to N images: [pairs, N] float64."""
-    columns = []
-    for pairs in chunks:
-        arrays = [tuple(x.cpu().contiguous().numpy() for x in pair) for pair in pairs]
-        columns.append([AnomalyMap(params, [a[0].shape[1:]]).run([a])[1] for a in arrays])
-    return torch.from_numpy(np.concatenate(columns, axis=1)).double()
+        alone, columns = replace(params, weights=(1.0,)), []  # scores by each pair alone
+        for chunk in compared("scores of the good images"):
+            pairs = [tuple(x.cpu().contiguous().numpy() for x in p) for p in scale.emit(*chunk)]
+            columns.append([AnomalyMap(alone, [p[0].shape[1:]]).run([p])[1] for p in pairs])
+        scale.set_weights(torch.from_numpy(np.concatenate(columns, axis=1)))
 
 
 class Moments:
     """Mean and standard deviation per channel of every level, summed in float64."""
 
     def __init__(self) -> None:
-        self.count: list[int] = []
-        self.sums: list[Tensor] = []
-        self.squares: list[Tensor] = []
+        self.sums: list[list[Any]] = []  # by level: count, sum and sum of squares
 
     def add(self, levels: list[Tensor]) -> None:
-        if not self.sums:
-            self.count = [0] * len(levels)
-            self.sums = [x.new_zeros(x.shape[1], dtype=torch.float64) for x in levels]
-            self.squares = [torch.zeros_like(total) for total in self.sums]
-        for k, x in enumerate(levels):
+        self.sums = self.sums or [[0, 0.0, 0.0] for _ in levels]
+        for each, x in zip(self.sums, levels, strict=True):
             wide = x.double()
-            self.count[k] += x.numel() // x.shape[1]
-            self.sums[k] += wide.sum((0, 2, 3))
-            self.squares[k] += wide.square().sum((0, 2, 3))
+            more = (x.numel() // x.shape[1], wide.sum((0, 2, 3)), wide.square().sum((0, 2, 3)))
+            each[:] = (known + new for known, new in zip(each, more, strict=True))
 
     def result(self) -> list[tuple[Tensor, Tensor]]:
+        """(mean, standard deviation), each [C] float64, of every level."""
         found = []
-        for count, total, squares in zip(self.count, self.sums, self.squares, strict=True):
+        for count, total, squares in self.sums:
             mean = total / count
             found.append((mean, (squares / count - mean.square()).clamp_min(0).sqrt()))
         return found

@@ -1,14 +1,14 @@
 """What good images differ in at a place, taken out: residuals whitened by their local covariance.
 
-A defect is a difference that good parts do not show there, in whatever channel. So residuals
-F_X - F_Y are compared in units of their covariance at that place, as PaDiM compares features
-(Defard et al., arXiv 2011.08785); with the difference to a reconstructed feature, and a covariance
-that few images cannot spoil: that of a square of positions, drawn towards that of the whole image.
+As PaDiM compares features (Defard et al., arXiv 2011.08785), but of residuals F_X - F_Y and with a
+covariance that few images cannot spoil: that of a square of positions, drawn towards that of the
+whole image.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -49,12 +49,9 @@ class LocalWhitening(nn.Module):
     """
 
     def __init__(
-        self,
-        channels: tuple[int, ...],
-        sizes: list[tuple[int, int]],
-        sides: list[int],
+        self, channels: tuple[int, ...], sizes: list[tuple[int, int]], sides: list[int],
         quiet_border: bool = False,
-    ) -> None:
+    ) -> None:  # fmt: skip
         super().__init__()
         self.sizes, self.sides, self.quiet_border = sizes, sides, quiet_border
         for k, (count, (height, width)) in enumerate(zip(channels, sizes, strict=True)):
@@ -74,15 +71,12 @@ class LocalWhitening(nn.Module):
             unusual = residual - self.get_buffer(f"mean_{k}").float()
             if self.quiet_border:
                 unusual = unusual * self.get_buffer(f"border_{k}").float()
-            white = self._whiten(k, unusual)
+            matrix = self.get_buffer(f"whiten_{k}")
+            regions = to_regions(unusual.to(matrix.dtype), self.sides[k])
+            white = from_regions(torch.matmul(matrix, regions), self.sizes[k]).float()
             # Not zeros_like: an output that is a constant is not for every importer.
             pairs.append((white, white - white))
         return pairs
-
-    def _whiten(self, k: int, x: Tensor) -> Tensor:
-        matrix = self.get_buffer(f"whiten_{k}")
-        regions = to_regions(x.to(matrix.dtype), self.sides[k])
-        return from_regions(torch.matmul(matrix, regions), self.sizes[k]).float()
 
     @torch.no_grad()
     def fit(self, residuals: Iterable[list[Tensor]], position: bool = True) -> None:
@@ -93,19 +87,14 @@ class LocalWhitening(nn.Module):
         differs from place to place counts in it.
         """
         count = 0
-        sums: list[Tensor] = []
-        products: list[Tensor] = []
+        sums: list[Any] = [0.0] * len(self.sides)
+        products: list[Any] = [0.0] * len(self.sides)
         for levels in residuals:
             for k, residual in enumerate(levels):
-                total = residual.sum(0, keepdim=True, dtype=torch.float64).cpu()
                 regions = to_regions(residual, self.sides[k])
                 square = torch.einsum("nrcp,nrdp->rcd", regions, regions).double().cpu()
-                if not count:
-                    sums.append(total)
-                    products.append(square)
-                    continue
-                sums[k] += total
-                products[k] += square
+                sums[k] = sums[k] + residual.sum(0, keepdim=True, dtype=torch.float64).cpu()
+                products[k] = products[k] + square
             count += len(levels[0])
         for k, (total, product) in enumerate(zip(sums, products, strict=True)):
             usual = total / count

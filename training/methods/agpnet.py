@@ -33,28 +33,16 @@ from ..features.backbone import CHANNELS, MEAN, STD, STRIDES, load_backbone
 from ..features.scale import Compared, FeatureScale
 from .agpnet_clean_features import CleanFeatures
 from .agpnet_decoder import Decoder, Teacher
-from .agpnet_noise import feature_noise, image_noise, minmax, schedule
 from .backbone_method import LOOSE, BackboneMethod, BackboneSettings, remember
-from .base import Stage, TrainingSet
+from .base import Losses, Stage, TrainingSet
 
 
 @dataclass(frozen=True)
 class AGPNetSettings(BackboneSettings):
-    """Every choice of AGPNet. The default is the preset edge.
+    """Every choice of AGPNet, as docs/methods/agpnet.md describes them.
 
-    size: input (height, width), multiples of 16; stride: pixels per token, 8 or 16; join: concat
-    lays the levels side by side, sum projects each to ``common`` channels and adds them; width,
-    heads, blocks: of the decoder.
-    The paper's ablation: noise: attention, random (A drawn at random) or none; where: noise on
-    features, image or both; masks: prior, learnt or both; ema: take the learnt mask from the EMA
-    copy, or from the decoder itself; schedule: linear or constant.
-    alpha, beta: feature noise; image_share: r, first and last; image_std: of the pixels' noise,
-    normalised; whiten: compare residuals in units of their covariance, memory: features of good
-    images kept for a pair of their own, 0 for none, both for concat only; memory_share: the pair's
-    part of the map; position: means, W and E of each place, else one of each for all places;
-    quiet_border: what is at the border counts less, in what is whitened and in the memory;
-    balance, without ``whiten``: weigh the levels by w; top_k: share of the map that the pooling
-    top_k averages.
+    The default is the preset edge. noise, where, masks, ema and schedule are the paper's ablation;
+    whiten and memory work with join=concat alone.
     """
 
     multiple: ClassVar = 16
@@ -68,7 +56,7 @@ class AGPNetSettings(BackboneSettings):
     )
 
     size: tuple[int, int] = (256, 256)  # [P]
-    stride: int = 16  # [F] ViT-S/16
+    stride: int = 16  # [F] pixels per token, ViT-S/16
     join: str = "concat"  # [P] the paper, whose levels have one shape: sum
     common: int = 384  # [F] the width of ViT-S
     width: int = 96  # [P] twice the steps in the same minutes; ViT-S: 384
@@ -82,18 +70,9 @@ class AGPNetSettings(BackboneSettings):
     schedule: str = "linear"  # [F]
     alpha: float = 2.0  # [P]
     beta: float = 0.1  # [P]
-    image_share: tuple[float, float] = (0.05, 0.3)  # [P]
-    image_std: float = 0.4  # [P]
-    whiten: bool = True  # [P] as ReDi
-    memory: int = 1024  # [P] as ReDi
-    memory_share: float = 0.5  # [P]
-    position: bool = True  # [P]
-    quiet_border: bool = False  # [P]
-    balance: bool = True  # [P]
-    blur_sigma: float = 4.0  # [P] pixels at 256
+    image_share: tuple[float, float] = (0.05, 0.3)  # [P] r, first and last
+    image_std: float = 0.4  # [P] of the normalised pixels' noise
     pooling: str = "max"  # [F]
-    top_k: float = 0.01  # [P]
-    batch_size: int = 8  # [P] as ViTAD
     learning_rate: float = 1e-3  # [P] the steps are few; as ViTAD: 1e-4
     steps: int = 2000  # [P]
 
@@ -114,20 +93,16 @@ class AGPNetSettings(BackboneSettings):
             )
 
 
-PRESETS: dict[str, dict[str, Any]] = {
-    "edge": {},
-    "loose": LOOSE,
-    "paper": {
-        "join": "sum",  # [F]
-        "whiten": False,  # [F] the plain distance
-        "memory": 0,  # [F] no such pair
-        "width": 384,  # [F] that of ViT-S
-        "heads": 6,  # [F] that of ViT-S
-        "position": False,  # [F] no such normalisation
-        "balance": False,  # [F]
-        "learning_rate": 1e-4,  # [P] as ViTAD
-        "steps": 3000,  # [P] 100 epochs, as ViTAD, of a category of MVTec AD
-    },
+PAPER: dict[str, Any] = {
+    "join": "sum",  # [F]
+    "whiten": False,  # [F] the plain distance
+    "memory": 0,  # [F] no such pair
+    "width": 384,  # [F] that of ViT-S
+    "heads": 6,  # [F] that of ViT-S
+    "position": False,  # [F] no such normalisation
+    "balance": False,  # [F]
+    "learning_rate": 1e-4,  # [P] as ViTAD
+    "steps": 3000,  # [P] 100 epochs, as ViTAD, of a category of MVTec AD
 }
 
 
@@ -139,7 +114,7 @@ def channel_norm(x: Tensor) -> Tensor:
 
 
 def fold(x: Tensor, factor: int) -> Tensor:
-    """Space to depth: [N, C, h, w] to [N, C f^2, h/f, w/f], each channel's f^2 places together."""
+    """Space to depth, each channel's f^2 places together: [N, C, h, w] to [N, C f^2, h/f, w/f]."""
     if factor == 1:
         return x
     count, height, width = (int(side) for side in x.shape[1:])
@@ -157,13 +132,59 @@ def unfold(x: Tensor, factor: int) -> Tensor:
     return x.reshape(-1, count // factor**2, h * factor, w * factor)
 
 
+def projection(inputs: int, outputs: int, generator: torch.Generator) -> Tensor:
+    """A fixed random projection with orthonormal rows or columns: [outputs, inputs, 1, 1]. [P]"""
+    tall = torch.randn(max(inputs, outputs), min(inputs, outputs), generator=generator)
+    basis = torch.linalg.qr(tall)[0]
+    return (basis if outputs > inputs else basis.T)[:, :, None, None].contiguous()
+
+
+def minmax(mask: Tensor) -> Tensor:
+    """Each mask [N, 1, h, w] stretched to [0, 1]; all 0 where it is constant."""
+    low, high = mask.amin((2, 3), keepdim=True), mask.amax((2, 3), keepdim=True)
+    return (mask - low) / (high - low).clamp_min(1e-12)
+
+
+def feature_noise(clean: Tensor, noise: Tensor, mask: Tensor, alpha: float, beta: float) -> Tensor:
+    """F' of F_clean and the noise E, both [N, C, h, w], and the mask A [N, 1, h, w]. [F]"""
+    return clean + noise * (alpha * minmax(mask) + beta)
+
+
+def marked_pixels(mask: Tensor, size: tuple[int, int], share: float) -> Tensor:
+    """1 in the highest ``share`` of A [N, 1, h, w], upsampled to ``size``: [N, 1, H, W]. [F]"""
+    smooth = F.interpolate(mask, size, mode="bilinear", align_corners=False).flatten(1)
+    count = max(1, round(share * smooth.shape[1]))
+    marked = torch.zeros_like(smooth).scatter_(1, smooth.topk(count, dim=1).indices, 1.0)
+    return marked.unflatten(1, (1, *size))
+
+
+def image_noise(
+    images: Tensor, mask: Tensor, share: float, std: float, generator: torch.Generator
+) -> Tensor:
+    """Gaussian noise on the images [N, 3, H, W] in the highest ``share`` of the mask A. [F]"""
+    noise = std * torch.randn(images.shape, generator=generator).to(images.device)
+    return images + noise * marked_pixels(mask, images.shape[2:], share)
+
+
+def schedule(
+    kind: str, done: float, alpha: float, image_share: tuple[float, float]
+) -> tuple[float, float]:
+    """(alpha, r): noise factor and share of noisy pixels at the share ``done`` of the training.
+
+    kind: linear, from easy to hard [F], or constant, the mean of that [P].
+    """
+    at = done if kind == "linear" else 0.5
+    low, high = image_share
+    return at * alpha, low + at * (high - low)
+
+
 class AGPNet(BackboneMethod):
-    """The exported graph and its training; see the module's page for the equations."""
+    """The exported graph and its training."""
 
     name: ClassVar[str] = "agpnet"
     distance: ClassVar[str] = "l2"
     settings_type = AGPNetSettings
-    presets = PRESETS
+    presets: ClassVar = {"edge": {}, "loose": LOOSE, "paper": PAPER}
 
     def __init__(self, settings: AGPNetSettings, n_train: int) -> None:
         super().__init__()
@@ -225,18 +246,14 @@ class AGPNet(BackboneMethod):
         return [unfold(x, factor) for x, factor in zip(parts, self.factors, strict=True)]
 
     def saliency(self, levels: list[Tensor]) -> Tensor:
-        """A_prior [N, 1, h, w] of the levels on the grid: their energy, the mean over levels and
-        channels of the squared feature. [P: a CNN has no attention; Zagoruyko and Komodakis 2017]
-        """
+        """A_prior [N, 1, h, w] of the levels on the grid: the mean over levels and channels of the
+        squared feature. [P: a CNN has no attention; Zagoruyko and Komodakis 2017]"""
         parts = zip(levels, self.factors, strict=True)
         energies = [fold(x, factor).square().mean(1, keepdim=True) for x, factor in parts]
         return torch.stack(energies).mean(0)
 
     def remembered(self, levels: list[Tensor]) -> Tensor:
-        """What the memory compares: levels of strides 8 and 16 on the grid, at the finer one's
-        size. Without the LayerNorm, which at a featureless position makes rounding to half large.
-        [P: as PatchCore]
-        """
+        """Without the LayerNorm, which at a featureless position makes rounding to half large."""
         return remember(levels[1], levels[2], self.config.quiet_border)
 
     def forward(self, image: Tensor) -> list[tuple[Tensor, Tensor]]:
@@ -254,13 +271,10 @@ class AGPNet(BackboneMethod):
         """Rows: X, the mask A, and X with the noise that training ends with."""
         generator = torch.Generator().manual_seed(0)
         mask = self.mask(*self.describe(images), generator)
-        _, share = self.schedule(1.0)
-        noisy = image_noise(images, mask, share, self.config.image_std, generator)
+        noisy = image_noise(images, mask, self.schedule(1.0)[1], self.config.image_std, generator)
         mean, std = (torch.tensor(x)[:, None, None] for x in (MEAN, STD))
         shown = F.interpolate(minmax(mask), self.config.size, mode="bilinear")
         return [images, (shown - mean) / std, noisy]
-
-    # training ------------------------------------------------------------------------------------
 
     def describe(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """(F_clean [N, C, h, w], A_prior [N, 1, h, w]) of images [N, 3, H, W]."""
@@ -273,8 +287,7 @@ class AGPNet(BackboneMethod):
 
     def schedule(self, done: float) -> tuple[float, float]:
         """(alpha, r) at the share ``done`` of the training."""
-        config = self.config
-        return schedule(config.schedule, done, config.alpha, config.image_share)
+        return schedule(self.config.schedule, done, self.config.alpha, self.config.image_share)
 
     def mask(self, clean: Tensor, prior: Tensor, generator: torch.Generator) -> Tensor:
         """A [N, 1, h, w]: where the noise goes."""
@@ -290,7 +303,7 @@ class AGPNet(BackboneMethod):
 
     def gaussian(self, count: int, generator: torch.Generator) -> Tensor:
         """E [count, C, h, w] with standard deviation 1. The places that are folded into a token
-        share what is drawn: alone, a 3x3 average would tell most of it from what is there. [P]"""
+        share a draw: from draws of their own a 3x3 average would tell what is there. [P]"""
         if self.config.join == "sum":
             return torch.randn(count, self.config.common, *self.grid, generator=generator)
         draws = [
@@ -300,7 +313,6 @@ class AGPNet(BackboneMethod):
         return torch.cat(draws, dim=1)
 
     def conclude(self, data: TrainingSet) -> None:
-        """As ``Method.conclude``; what served only training goes."""
         source = self.clean or self.clean_features(data)
         source.prepare()  # nothing has, where a run is resumed after its last step
 
@@ -320,40 +332,22 @@ class AGPNet(BackboneMethod):
         if config.ema and config.noise == "attention" and config.masks != "prior":
             self.teacher = Teacher(self.decoder, config.eta)
 
-        def perturbed(
-            indices: Tensor, clean: Tensor, prior: Tensor, generator: torch.Generator, done: float
-        ) -> dict[str, Tensor]:
-            """Decoder inputs by the name of their loss."""
-            if config.noise == "none":
-                return {"clean": clean}
-            mask, inputs = self.mask(clean, prior, generator), {}
-            alpha, share = self.schedule(done)
-            if config.where != "image":
-                noise = source.spread * self.gaussian(len(clean), generator).to(clean.device)
-                inputs["feature"] = feature_noise(clean, noise, mask, alpha, config.beta)
-            if config.where != "feature":
-                images = data[indices]
-                noisy = image_noise(images, mask, share, config.image_std, generator)
-                with torch.no_grad():
-                    inputs["image"] = self.join(self.on_grid(self.backbone(noisy)))
-            return inputs
-
-        def loss(indices: Tensor, generator: torch.Generator, done: float) -> dict[str, Tensor]:
+        def loss(indices: Tensor, generator: torch.Generator, done: float) -> Losses:
             if self.teacher is not None:
                 self.teacher.follow(self.decoder)
             clean, prior = source(indices)
-            inputs = perturbed(indices, clean, prior, generator, done)
+            inputs = {"clean": clean} if config.noise == "none" else {}  # by the name of their loss
+            if not inputs:
+                mask, (alpha, share) = self.mask(clean, prior, generator), self.schedule(done)
+                if config.where != "image":
+                    noise = source.spread * self.gaussian(len(clean), generator).to(clean.device)
+                    inputs["feature"] = feature_noise(clean, noise, mask, alpha, config.beta)
+                if config.where != "feature":
+                    images = image_noise(data[indices], mask, share, config.image_std, generator)
+                    with torch.no_grad():
+                        inputs["image"] = self.join(self.on_grid(self.backbone(images)))
             reconstructed = self.decoder(torch.cat(list(inputs.values()))).chunk(len(inputs))
-            return {
-                name: F.mse_loss(each, clean) / len(inputs)
-                for name, each in zip(inputs, reconstructed, strict=True)
-            }
+            errors = [F.mse_loss(each, clean) / len(inputs) for each in reconstructed]
+            return dict(zip(inputs, errors, strict=True))
 
-        return [self.one_stage(data, self.decoder, loss, prepare=source.prepare)]
-
-
-def projection(inputs: int, outputs: int, generator: torch.Generator) -> Tensor:
-    """A fixed random projection with orthonormal rows or columns: [outputs, inputs, 1, 1]. [P]"""
-    tall = torch.randn(max(inputs, outputs), min(inputs, outputs), generator=generator)
-    basis = torch.linalg.qr(tall)[0]
-    return (basis if outputs > inputs else basis.T)[:, :, None, None].contiguous()
+        return [self.stage(data, self.decoder, loss, prepare=source.prepare)]

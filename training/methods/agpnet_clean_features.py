@@ -16,9 +16,12 @@ from .base import TrainingSet
 class CleanFeatures:
     """F_clean and A_prior of the training images: computed once, where they fit in CACHE_BYTES.
 
-    backbone: images [N, 3, H, W] to levels, whose moments ``scale`` takes; describe: images to
-    (F_clean [N, C, h, w] float32, A_prior [N, 1, h, w]), called once the moments are there; values:
-    C h w, of one image.
+    Args:
+        data: the training images.
+        values: C h w, of one image.
+        backbone: images [N, 3, H, W] to levels, whose moments ``scale`` takes.
+        describe: images to (F_clean [N, C, h, w] float32, A_prior [N, 1, h, w]), once ``scale``
+            has the moments.
     """
 
     data: TrainingSet

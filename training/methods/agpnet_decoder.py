@@ -22,10 +22,7 @@ class TokenNorm(nn.LayerNorm):
 
 
 class TransformerBlock(nn.Module):
-    """Pre-LN block: tokens [N, T, D] to the same, and its attention [N, heads, T, T].
-
-    x + attention(LN(x)), then x + MLP(LN(x)); GELU, four times as wide inside.
-    """
+    """Pre-LN block: tokens [N, T, D] to the same, and its attention [N, heads, T, T]."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -38,8 +35,7 @@ class TransformerBlock(nn.Module):
         )
 
     def attend(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(what each head reads [N, T, D], softmax(q k / sqrt(d)) [N, heads, T, T])."""
-        tokens, width = int(x.shape[1]), int(x.shape[2])
+        tokens, width = (int(side) for side in x.shape[1:])
         size = width // self.heads
         parts = self.qkv(x).reshape(-1, tokens, 3, self.heads, size).permute(2, 0, 3, 1, 4)
         q, k, v = parts[0], parts[1], parts[2]
@@ -82,10 +78,8 @@ class Decoder(nn.Module):
         for block in self.blocks:
             x, attention = block(x)
             attentions.append(attention)
-        reconstructed = (
-            self.head(self.norm(x)).transpose(1, 2).reshape(-1, self.channels, *self.grid)
-        )
-        return reconstructed.float(), attentions
+        tokens = self.head(self.norm(x)).transpose(1, 2)
+        return tokens.reshape(-1, self.channels, *self.grid).float(), attentions
 
     def forward(self, features: Tensor) -> Tensor:
         return self.run(features)[0]
@@ -94,8 +88,7 @@ class Decoder(nn.Module):
     def attention_mask(self, features: Tensor) -> Tensor:
         """A_learn [N, 1, h, w]: the attention that a position gets, mean over queries, heads and
         blocks. [F: self-attention; the mean: P]"""
-        _, attentions = self.run(features)
-        got = torch.stack([a.mean((1, 2)) for a in attentions]).mean(0)
+        got = torch.stack([a.mean((1, 2)) for a in self.run(features)[1]]).mean(0)
         return got.unflatten(1, (1, *self.grid))
 
 

@@ -28,7 +28,7 @@ from edgead.bundle.entries import Pair
 from edgead.errors import TrainingError
 
 from ..features.networks import conv_norm_relu, position_gain, upsample
-from .base import UNIT_RANGE, Method, Stage, TrainingSet
+from .base import UNIT_RANGE, Losses, Method, Stage, TrainingSet
 from .settings import MethodSettings
 
 WIDTHS = (64, 128, 256, 512, 512)  # [D] at strides 1, 2, 4, 8, 16; times the setting width
@@ -37,13 +37,7 @@ USUAL_FLOOR = 1 / 510  # [P] half a grey level: no camera resolves a smaller E
 
 @dataclass(frozen=True)
 class ARNetSettings(MethodSettings):
-    """Every choice of ARNet. The default is the preset edge.
-
-    size: input (height, width), multiples of 16; erase: gray, rotation or both; turns: 4 rotates
-    by 0, 90, 180 and 270 degrees, which needs a square input, 2 by 0 and 180; width: factor of the
-    network's channels; position: E_k per position, or one number as in the paper; top_k: share
-    of the map that the pooling top_k averages.
-    """
+    """Every choice of ARNet, as docs/methods/arnet.md describes them: the preset edge."""
 
     multiple: ClassVar = 16
     choices: ClassVar = {"erase": ("both", "gray", "rotation"), "turns": (2, 4)}
@@ -51,8 +45,8 @@ class ARNetSettings(MethodSettings):
 
     size: tuple[int, int] = (256, 256)  # [P]
     erase: str = "both"  # [D]; which attributes help depends on the part, so it is a setting [P]
-    turns: int = 4  # [D]
-    width: float = 0.125  # [P] about the time of ReDi on one core; the paper: 1
+    turns: int = 4  # [D] by 90 degrees; 2: by 180
+    width: float = 0.125  # [P] of the channels; about the time of ReDi on one core; the paper: 1
     position: bool = True  # [P] the paper: False
     blur_sigma: float = 4.0  # [P] pixels at 256; the paper scores images only
     pooling: str = "top_k"  # [P] finds small defects; the paper: mean [D]
@@ -70,28 +64,23 @@ class ARNetSettings(MethodSettings):
             )
 
 
-PRESETS: dict[str, dict[str, Any]] = {
-    "edge": {},
-    "paper": {
-        "width": 1.0,  # [D]
-        "position": False,  # [D]
-        "batch_size": 32,  # [D]
-        "blur_sigma": 0.0,  # [D] the map itself is averaged
-        "pooling": "mean",  # [D]
-    },
+PAPER: dict[str, Any] = {
+    "width": 1.0,  # [D]
+    "position": False,  # [D]
+    "batch_size": 32,  # [D]
+    "blur_sigma": 0.0,  # [D] the map itself is averaged
+    "pooling": "mean",  # [D]
 }
 
 
 def rotate(image: Tensor, quarters: int) -> Tensor:
-    """[..., H, W] counterclockwise by ``quarters`` of 90 degrees, as ``numpy.rot90`` does.
+    """[..., H, W] counterclockwise by ``quarters`` of 90 degrees, 0 to 3, as ``numpy.rot90``.
 
     Written as transpositions and flips, which every engine has.
     """
-    if quarters == 2:
-        return image.flip(-2, -1)
-    if quarters in (1, 3):
-        return image.transpose(-2, -1).flip(-2 if quarters == 1 else -1)
-    return image
+    turned = image.transpose(-2, -1) if quarters % 2 else image
+    sides = ((), (-2,), (-2, -1), (-1,))[quarters]
+    return turned.flip(*sides) if sides else turned
 
 
 def _double(inputs: int, outputs: int) -> nn.Sequential:
@@ -129,21 +118,20 @@ class UNet(nn.Module):
 
 
 class ARNet(Method):
-    """The exported graph and its training; see the module's page for the equations."""
+    """The exported graph and its training."""
 
     name: ClassVar[str] = "arnet"
     distance: ClassVar[str] = "l1"
     settings_type = ARNetSettings
     normalisation = UNIT_RANGE  # an author says so [F]
-    presets = PRESETS
+    presets: ClassVar = {"edge": {}, "paper": PAPER}
     gain: Tensor  # 1 / E_k, [T, 1, H, W]
 
     def __init__(self, settings: ARNetSettings) -> None:
         super().__init__()
         self.config = settings
-        self.quarters = {1: (0,), 2: (0, 2), 4: (0, 1, 2, 3)}[
-            1 if settings.erase == "gray" else settings.turns
-        ]
+        turns = 1 if settings.erase == "gray" else settings.turns
+        self.quarters = tuple(range(0, 4, 4 // turns))
         self.unet = UNet(3 if settings.erase == "rotation" else 1, settings.width)
         self.register_buffer("gain", torch.ones(len(self.quarters), 1, *settings.size))
 
@@ -178,8 +166,6 @@ class ARNet(Method):
         erased = self.erase(images, -1).expand(-1, 3, -1, -1)
         return [images, erased, self.reconstruct(images)[:, -1]]
 
-    # training ------------------------------------------------------------------------------------
-
     def conclude(self, data: TrainingSet) -> None:
         """Measure E_k, the mean error of the training images under each transformation [D]."""
 
@@ -193,10 +179,10 @@ class ARNet(Method):
                 self.gain[k] = 1 / usual.mean().clamp_min(USUAL_FLOOR)
 
     def stages(self, data: TrainingSet) -> list[Stage]:
-        def loss(indices: Tensor, generator: torch.Generator, _: float) -> dict[str, Tensor]:
+        def loss(indices: Tensor, generator: torch.Generator, _: float) -> Losses:
             image = data[indices]
             drawn = torch.randint(len(self.quarters), indices.shape, generator=generator).tolist()
             erased = [self.erase(x[None], k) for x, k in zip(image, drawn, strict=True)]
             return {"mse": F.mse_loss(self.unet(torch.cat(erased)), image)}
 
-        return [self.one_stage(data, self.unet, loss)]
+        return [self.stage(data, self.unet, loss)]

@@ -1,13 +1,13 @@
-"""What ReDi and AGPNet share: they reconstruct features of the same frozen backbone.
-
-The features are compared by level, whitened, and with those of a memory of good images.
+"""What ReDi and AGPNet share: reconstructed features of one frozen backbone, compared by level,
+whitened, and with those of a memory of good images.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -26,18 +26,27 @@ from .settings import MethodSettings
 # The preset for parts that lie anywhere amid background. What differs at a place says little then,
 # and what was seen at no place says most. [P] docs/methods.md has what was tried
 LOOSE: dict[str, Any] = {
-    "position": False,
-    "quiet_border": True,
-    "memory": 2048,
-    "memory_share": 0.9,
-}
-
+    "position": False, "quiet_border": True, "memory": 2048, "memory_share": 0.9
+}  # fmt: skip
 REMEMBERED = sum(CHANNELS[1:])  # channels of what the memory compares, see ``remember``
 Size = tuple[int, int]
 
 
+@dataclass(frozen=True)
 class BackboneSettings(MethodSettings):
-    """It has whiten, memory, memory_share, position, quiet_border and balance besides."""
+    """The settings of ReDi and AGPNet alike."""
+
+    least: ClassVar = {"memory": 0}
+
+    whiten: bool = True  # [P] compare residuals in units of their covariance
+    memory: int = 1024  # [P] features of good images kept for a pair of their own, 0 for none
+    memory_share: float = 0.5  # [P] that pair's part of the map
+    position: bool = True  # [P] means, W and E of each place, else one of each for all places
+    quiet_border: bool = False  # [P] whitened or remembered, what is at the border counts less
+    balance: bool = True  # [P] without whiten: weigh the levels by w
+    blur_sigma: float = 4.0  # [P] as RD4AD, pixels at 256
+    top_k: float = 0.01  # [P] share of the map that the pooling top_k averages
+    batch_size: int = 8  # [P] as ViTAD; more steps in the same minutes
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -49,15 +58,12 @@ class BackboneSettings(MethodSettings):
 
 
 class BackboneMethod(Method):
-    """Its pairs are the levels of the backbone, of ``sizes`` (h, w), and the memory.
-
-    whitening, memory: None where they are not used.
-    """
+    """Its pairs are the levels of the backbone, of ``sizes`` (h, w), and the memory."""
 
     normalisation = (MEAN, STD)
     sizes: list[Size]
     scale: FeatureScale
-    whitening: LocalWhitening | None
+    whitening: LocalWhitening | None  # None where they are not used
     memory: FeatureMemory | None
 
     @classmethod
@@ -71,13 +77,14 @@ class BackboneMethod(Method):
         remembered. The memory keeps as many features as the ``n_train`` images have, at most."""
         config, self.sizes, self.scale = self.config, sizes, scale
         whiten = config.whiten and by_level
-        height = config.size[0]
-        self.whitening = make_whitening(sizes, height, config.quiet_border) if whiten else None
+        self.whitening = (
+            make_whitening(sizes, config.size[0], config.quiet_border) if whiten else None
+        )
         kept = min(config.memory, n_train * math.prod(sizes[1])) if by_level else 0
         self.memory = FeatureMemory(kept, REMEMBERED, sizes[1]) if kept else None
 
     def pairs(self) -> tuple[Pair, ...]:
-        """The memory counts ``memory_share``, of a sum of 1; the levels share the rest alike."""
+        """The weights add up to 1: ``memory_share``, and the levels share the rest alike."""
         share = self.config.memory_share if self.memory else 0.0
         weights = [(1 - share) / len(CHANNELS)] * len(CHANNELS)
         levels = list(zip(CHANNELS, self.sizes, weights, strict=True))
@@ -96,22 +103,20 @@ class BackboneMethod(Method):
     ) -> None:
         """Measure on the good images what is usual, and keep features of them.
 
-        The setting ``position`` says whether what is usual is that of each place, or of all of
-        them together. ``compared`` and ``remembered`` give, for indices [n] of the images,
-        (reference, reconstructed) of the levels, and what the memory compares.
+        Args:
+            data: the good images.
+            compared: indices [n] of images to (reference, reconstructed) of the levels.
+            remembered: indices [n] of images to what the memory compares.
         """
 
-        def pairs(title: str) -> Iterator[Compared]:
+        def each(compute: Callable[[Tensor], Any], title: str) -> Iterator[tuple[Tensor, Any]]:
             for part in data.chunks(title):
                 with torch.no_grad():
-                    found = compared(part)
-                yield found
-
-        def features(title: str) -> Iterator[tuple[Tensor, Tensor]]:
-            for part in data.chunks(title):
-                with torch.no_grad():
-                    found = remembered(part)
+                    found = compute(part)
                 yield part, found
+
+        def pairs(title: str) -> Iterator[Compared]:
+            return (pair for _, pair in each(compared, title))
 
         position = self.config.position
         if self.whitening is not None:
@@ -121,8 +126,8 @@ class BackboneMethod(Method):
             params = self.map_params() if self.config.balance else None
             fit_scale(self.scale, pairs, position, params)
         if self.memory is not None:
-            self.memory.fill(features("features to keep"), len(data))
-            self.memory.fit_gain(features("distances of the good images"), position)
+            self.memory.fill(each(remembered, "features to keep"), len(data))
+            self.memory.fit_gain(each(remembered, "distances of the good images"), position)
 
 
 def remember(fine: Tensor, coarse: Tensor, quiet_border: bool) -> Tensor:

@@ -18,18 +18,20 @@ from .settings import MethodSettings
 
 CPU = torch.device("cpu")
 UNIT_RANGE = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))  # mean and std that leave [0, 1] as it is
-Loss = Callable[[Tensor, torch.Generator, float], dict[str, Tensor]]
-Progress = Callable[[Iterable[Any], str], Iterator[Any]]
-"""Wraps an iterable with a progress bar that bears the given title."""
+Losses = dict[str, Tensor]  # scalars by their names; what is optimised is their sum
+Progress = Callable[[Iterable[Any], str], Iterator[Any]]  # items and the title of their bar
 
 
 @dataclass(frozen=True)
 class TrainingSet:
     """The good images that a method learns from, preprocessed as the runtime does it.
 
-    images: [N, 3, H, W] float32, normalised, in the memory of the CPU; progress: the bar for long
-    preparations; device: where the method is trained; textures: [M, 3, H, W] like ``images``, of
-    other things, for a method that ``takes_textures``; none where the user gave none.
+    Args:
+        images: [N, 3, H, W] float32, normalised, in the memory of the CPU.
+        progress: the bar for long preparations.
+        device: where the method is trained.
+        textures: [M, 3, H, W] like ``images``, of other things, for a method that
+            ``takes_textures``; M may be 0.
     """
 
     images: Tensor
@@ -61,12 +63,14 @@ class TrainingSet:
 class Stage:
     """One optimisation: what is trained, for how long, on which loss.
 
-    steps: default length; share: its part of ``--minutes``; prepare: called once before the first
-    step, and again after a resume; n_images: how many images the indices choose from; loss:
-    (indices [B] int64, generator, share of the stage done in [0, 1)) to named losses, the optimised
-    one being their sum. Each is a mean over the images, so that several processes can divide a
-    batch, and each weight of ``modules`` takes part in it at every step. Indices and generator are
-    the CPU's.
+    Args:
+        n_images: how many images the indices choose from.
+        steps: default length.
+        share: its part of ``--minutes``.
+        modules: what is trained; each weight takes part in the loss at every step.
+        prepare: called once before the first step, and again after a resume.
+        loss: (indices [B] int64, generator, share of the stage done in [0, 1)), of the CPU, to
+            means over the images, so that several processes can divide a batch.
     """
 
     name: str
@@ -78,7 +82,7 @@ class Stage:
     weight_decay: float
     modules: tuple[nn.Module, ...]
     prepare: Callable[[], None]
-    loss: Loss
+    loss: Callable[[Tensor, torch.Generator, float], Losses]
 
 
 class Method(nn.Module, ABC):
@@ -87,21 +91,17 @@ class Method(nn.Module, ABC):
     ``forward`` takes [N, 3, H, W] float32, normalised with ``preprocess_params``, and returns K
     pairs (reference, reconstructed), each [N, C_k, H_k, W_k] float32. After ``.half()`` the
     networks compute in float16 and the method still takes and gives float32.
-
-    ``config``: the method's settings dataclass, with size, blur_sigma (pixels of a map 256 high),
-    pooling, top_k and batch_size among them. ``distance``: one of ``edgead.anomaly_map.DISTANCES``.
-    ``settings_type`` is its class. ``normalisation``: (mean, std) per channel of the input.
-    ``presets``: settings under a name, as plain JSON; ``edge`` is the defaults, ``paper`` the sizes
-    of the publication.
     """
 
     name: ClassVar[str]
-    distance: ClassVar[str]
+    distance: ClassVar[str]  # one of edgead.anomaly_map.DISTANCES
     settings_type: ClassVar[type[MethodSettings]]
     normalisation: ClassVar[tuple[tuple[float, float, float], tuple[float, float, float]]]
+    """(mean, std) per channel of the input."""
     presets: ClassVar[Mapping[str, dict[str, Any]]]
+    """Settings under a name, as plain JSON: edge the defaults, paper the publication's sizes."""
     takes_textures: ClassVar[bool] = False
-    config: Any
+    config: Any  # of settings_type
 
     @classmethod
     def read(cls, settings: dict[str, Any]) -> Any:
@@ -147,28 +147,21 @@ class Method(nn.Module, ABC):
     def stages(self, data: TrainingSet) -> list[Stage]:
         """The optimisations to run, in order."""
 
-    def one_stage(self, data: TrainingSet, module: nn.Module, loss: Loss, **parts: Any) -> Stage:
-        """The stage "restore" of a method that has no other, as its settings say.
-
-        parts: what else of ``Stage`` is not to be as usual.
-        """
-        config = self.config
+    def stage(
+        self, data: TrainingSet, module: nn.Module, loss: Callable[..., Losses], **parts: Any
+    ) -> Stage:
+        """The stage "restore", as the settings say, with other ``parts`` where they are given."""
         usual = {
-            "steps": config.steps,
-            "share": 1.0,
-            "batch_size": config.batch_size,
-            "learning_rate": config.learning_rate,
+            "name": "restore", "n_images": len(data), "steps": self.config.steps, "share": 1.0,
+            "batch_size": self.config.batch_size, "learning_rate": self.config.learning_rate,
             "weight_decay": 1e-4,  # [P] as ViTAD
             "prepare": lambda: None,
-        }
-        return Stage("restore", len(data), modules=(module,), loss=loss, **(usual | parts))
+        }  # fmt: skip
+        return Stage(modules=(module,), loss=loss, **(usual | parts))
 
     def conclude(self, data: TrainingSet) -> None:
         """What is measured on the training images once all stages are done."""
 
     def preview(self, images: Tensor) -> list[Tensor]:
-        """Rows of a picture for people: what the method makes of images [N, 3, H, W].
-
-        Each row is like ``images``, normalised; the first is usually ``images`` itself.
-        """
+        """Rows of a picture for people, each like ``images`` [N, 3, H, W], normalised."""
         return [images]

@@ -25,7 +25,6 @@ whose mean squared difference is just that: |a - b|^2 = 2 (1 - cos) for unit vec
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -37,28 +36,17 @@ from ..features.backbone import CHANNELS, MEAN, STD, STRIDES, load_backbone
 from ..features.networks import ssim
 from ..features.scale import Compared, FeatureScale, smooth
 from .backbone_method import LOOSE, BackboneMethod, BackboneSettings, differences, remember
-from .base import Loss, Stage, TrainingSet
-from .redi_feature_cache import FeatureCache
+from .base import Losses, Stage, TrainingSet
 from .redi_networks import HeavyBlock, LightBlock, RecoverNet
-from .redi_prompts import PromptBank
+from .redi_prompts import FeatureCache, PromptBank
 from .redi_structure_maps import KINDS, make_map, with_foreign_patches
 
 
 @dataclass(frozen=True)
 class ReDiSettings(BackboneSettings):
-    """Every choice of ReDi. The ablation switches of the paper: map, prompt, frb, self_correlation.
+    """Every choice of ReDi, as docs/methods/redi.md describes them.
 
-    size: input (height, width), multiples of 32; map: one of hog, sobel, canny, gray; prompt: feed
-    the similar image, or zeros; frb: light (residual block per scale), heavy (fusion, one-class
-    bottleneck, reversed decoder) or none; self_correlation: weight of L_S, 0 switches it off;
-    whiten: compare residuals in units of their covariance; memory: features of good images kept
-    for a pair of their own, 0 for none; memory_share: that pair's part of the map; position: means,
-    W and E of each place, else one of each for all places; quiet_border: what is at the border
-    counts less, both for whiten and memory alone; balance, without ``whiten``: weigh the scales
-    by w;
-    bank_size: prompts kept in the graph; widths: channels of the recover network at strides
-    2, 4, 8, 16; learning_rate, steps: (recover, discriminate); variants: prompts per image in
-    stage two; patches: share of the images that stage one shows with foreign patches in H.
+    The default is the preset edge. map, prompt, frb and self_correlation are the paper's ablation.
     """
 
     multiple: ClassVar = 32
@@ -73,37 +61,24 @@ class ReDiSettings(BackboneSettings):
     prompt: bool = True  # [F]
     frb: str = "light"  # [P]
     self_correlation: float = 1.0  # [P] weight of L_S
-    whiten: bool = True  # [P]
-    memory: int = 1024  # [P]
-    memory_share: float = 0.5  # [P]
-    position: bool = True  # [P]
-    quiet_border: bool = False  # [P]
-    balance: bool = True  # [P]
-    bank_size: int = 10  # [P]
-    widths: tuple[int, int, int, int] = (16, 32, 64, 128)  # [P]
-    blur_sigma: float = 4.0  # [P] as RD4AD, pixels at 256
+    bank_size: int = 10  # [P] prompts kept in the graph
+    widths: tuple[int, int, int, int] = (16, 32, 64, 128)  # [P] at strides 2, 4, 8, 16
     pooling: str = "max"  # [P] as RD4AD; top_k where every defect that matters is large
-    top_k: float = 0.01  # [P] share of the map that top_k averages
-    batch_size: int = 8  # [P] more steps in the same minutes
     learning_rate: tuple[float, float] = (1e-3, 3e-3)  # [P] per stage; high, the steps are few
-    steps: tuple[int, int] = (1500, 2000)  # [P]
-    variants: int = 3  # [P]
-    patches: float = 0.5  # [P]
+    steps: tuple[int, int] = (1500, 2000)  # [P] per stage
+    variants: int = 3  # [P] prompts per image in stage two
+    patches: float = 0.5  # [P] share of the images of stage one with foreign patches in H
 
 
-PRESETS: dict[str, dict[str, Any]] = {
-    "edge": {},
-    "loose": LOOSE,
-    # The paper names no sizes; these are those of the restoration networks that it builds on.
-    "paper": {
-        "whiten": False,  # [F] the cosine
-        "memory": 0,  # [F] no such pair
-        "frb": "heavy",  # [P] as RD4AD
-        "widths": [64, 128, 256, 512],  # [P]
-        "batch_size": 16,  # [P]
-        "learning_rate": [1e-4, 1e-3],  # [P]
-        "steps": [20000, 20000],  # [P]
-    },
+# The paper names no sizes; these are those of the restoration networks that it builds on.
+PAPER: dict[str, Any] = {
+    "whiten": False,  # [F] the cosine
+    "memory": 0,  # [F] no such pair
+    "frb": "heavy",  # [P] as RD4AD
+    "widths": [64, 128, 256, 512],  # [P]
+    "batch_size": 16,  # [P]
+    "learning_rate": [1e-4, 1e-3],  # [P]
+    "steps": [20000, 20000],  # [P]
 }
 
 
@@ -118,8 +93,7 @@ def self_correlation_loss(
 ) -> Tensor:
     """L_S = sum over scales of ||C(F_X) - C(F_Y)||_F^2 / n^2, C the cosine self-similarity [F].
 
-    C compares every position with every other one on a grid of at most ``grid`` x ``grid`` cells,
-    n of them [P: 16, since the cost grows with its fourth power]. Those at an edge may be smaller.
+    C compares n <= grid^2 cells with each other [P: grid 16, the cost grows with its fourth power].
     """
 
     def similarity(x: Tensor) -> Tensor:
@@ -127,10 +101,8 @@ def self_correlation_loss(
         flat = F.normalize(F.avg_pool2d(x, steps, ceil_mode=True).flatten(2), dim=1)
         return flat.transpose(1, 2) @ flat
 
-    terms = []
-    for x, y in zip(reference, reconstructed, strict=True):
-        terms.append((similarity(x) - similarity(y)).square().mean())
-    return torch.stack(terms).sum()
+    pairs = zip(reference, reconstructed, strict=True)
+    return torch.stack([(similarity(x) - similarity(y)).square().mean() for x, y in pairs]).sum()
 
 
 def difference_loss(reference: list[Tensor], reconstructed: list[Tensor]) -> Tensor:
@@ -144,12 +116,12 @@ def _unit(levels: list[Tensor]) -> list[Tensor]:
 
 
 class ReDi(BackboneMethod):
-    """The exported graph and its two training stages; see the module's page for the equations."""
+    """The exported graph and its two training stages."""
 
     name: ClassVar[str] = "redi"
     distance: ClassVar[str] = "l2"  # of unit vectors over sqrt(2E / C): (1 - cos) / E
     settings_type = ReDiSettings
-    presets = PRESETS
+    presets: ClassVar = {"edge": {}, "loose": LOOSE, "paper": PAPER}
 
     def __init__(self, settings: ReDiSettings, n_train: int) -> None:
         super().__init__()
@@ -158,8 +130,8 @@ class ReDi(BackboneMethod):
         self.structure_map = make_map(settings.map)
         map_stride = 8 if settings.map == "hog" else 1
         self.recover = RecoverNet(self.structure_map.channels, map_stride, settings.widths)
-        blocks = {"heavy": HeavyBlock, "light": LightBlock}
-        self.frb = blocks[settings.frb](CHANNELS) if settings.frb in blocks else nn.Identity()
+        blocks = {"heavy": HeavyBlock, "light": LightBlock, "none": nn.Identity}
+        self.frb = blocks[settings.frb](CHANNELS)
         self.bank = PromptBank(min(settings.bank_size, n_train), settings.size)
         height, width = settings.size
         sizes = [(height // stride, width // stride) for stride in STRIDES]
@@ -175,7 +147,7 @@ class ReDi(BackboneMethod):
         return self.structure_map(image.float() * self.std.float() + self.mean.float())
 
     def recover_image(self, structure_map: Tensor, prompt: Tensor) -> Tensor:
-        """Y [N, 3, H, W], normalised, from H and ``prompt`` (normalised)."""
+        """Y [N, 3, H, W] from H and the prompt, both images normalised."""
         dtype = self.recover.out.weight.dtype
         if not self.config.prompt:
             prompt = torch.zeros_like(prompt)
@@ -185,8 +157,7 @@ class ReDi(BackboneMethod):
     def forward(self, image: Tensor) -> list[tuple[Tensor, Tensor]]:
         levels = self.backbone(image.to(self.recover.out.weight.dtype))
         recovered = self.recover_image(self.map_of(image), self.bank(levels))
-        reference = self.scale.target(levels)
-        reconstructed = self.reconstruct(self.scale.standardise(self.backbone(recovered)))
+        reference, reconstructed = self._compared(levels, self.backbone(recovered))
         if self.whitening is None:
             pairs = self.scale.emit(_unit(reference), _unit(reconstructed))
         else:
@@ -203,8 +174,7 @@ class ReDi(BackboneMethod):
         return [x + y for x, y in zip(smoothed, self.frb(recovered), strict=True)]
 
     def remembered(self, reference: list[Tensor]) -> Tensor:
-        """What the memory compares: F_X of strides 8 and 16, all smoothed, at stride 8. [P: as
-        PatchCore]"""
+        """What the memory compares: F_X of strides 8 and 16, smoothed. [P: as PatchCore]"""
         coarse = smooth(reference[2:])[0] if self.config.whiten else reference[2]
         return remember(reference[1], coarse, self.config.quiet_border)
 
@@ -213,16 +183,16 @@ class ReDi(BackboneMethod):
         prompt = self.bank(self.backbone(images))
         return [images, prompt, self.recover_image(self.map_of(images), prompt)]
 
-    # training ------------------------------------------------------------------------------------
-
     def feature_cache(self, data: TrainingSet) -> FeatureCache:
         return FeatureCache(
-            data,
-            self.config.variants if self.config.prompt else 1,
-            sum(pair.channels * math.prod(pair.size) for pair in self.pairs()),
-            backbone=self.backbone, scale=self.scale, bank=self.bank, map_of=self.map_of,
-            recover=self.recover_image,
+            data, self.config.variants if self.config.prompt else 1,
+            sum(math.prod(shape) for shape in self.shapes()),
+            self.backbone, self.scale, self.bank, self.map_of, self.recover_image,
         )  # fmt: skip
+
+    def _compared(self, levels: list[Tensor], recovered: list[Tensor]) -> Compared:
+        """(F_X, F_Y) of the features of X and of Y."""
+        return self.scale.target(levels), self.reconstruct(self.scale.standardise(recovered))
 
     def conclude(self, data: TrainingSet) -> None:
         cache = self.cache or self.feature_cache(data)
@@ -230,26 +200,21 @@ class ReDi(BackboneMethod):
         cache.recover_all()
 
         def compared(part: Tensor) -> Compared:
-            levels, recovered = cache.features(part, variant=0)
-            reference = self.scale.target(levels)
-            reconstructed = self.reconstruct(self.scale.standardise(recovered))
+            reference, reconstructed = self._compared(*cache.features(part, variant=0))
             if self.config.whiten:
                 return reference, reconstructed
             return _unit(reference), _unit(reconstructed)
 
         def remembered(part: Tensor) -> Tensor:
-            levels, _ = cache.features(part, variant=0)
-            return self.remembered(self.scale.target(levels))
+            return self.remembered(self.scale.target(cache.features(part, variant=0)[0]))
 
         self.fit_comparison(data, compared, remembered)
 
     def stages(self, data: TrainingSet) -> list[Stage]:
-        config, cache = self.config, self.feature_cache(data)
-        self.cache = cache
+        config = self.config
+        cache = self.cache = self.feature_cache(data)
 
-        def recover_loss(
-            indices: Tensor, generator: torch.Generator, _: float
-        ) -> dict[str, Tensor]:
+        def recover_loss(indices: Tensor, generator: torch.Generator, _: float) -> Losses:
             image = data[indices]
             prompt = data[cache.training_prompts(indices, generator)]
             maps = with_foreign_patches(cache.maps(indices), config.patches, generator)
@@ -259,31 +224,23 @@ class ReDi(BackboneMethod):
             small, small_target = (F.avg_pool2d(x, 2) for x in (recovered, target))
             return {"l1": (recovered - target).abs().mean(), "ssim": 1 - ssim(small, small_target)}
 
-        def discriminate_loss(
-            indices: Tensor, generator: torch.Generator, _: float
-        ) -> dict[str, Tensor]:
+        def discriminate_loss(indices: Tensor, generator: torch.Generator, _: float) -> Losses:
             variant = int(torch.randint(cache.variants, (1,), generator=generator))
-            levels, recovered = cache.features(indices, variant)
-            reference = self.scale.target(levels)
-            reconstructed = self.reconstruct(self.scale.standardise(recovered))
-            losses = {"alignment": alignment_loss(reference, reconstructed)}
+            pair = self._compared(*cache.features(indices, variant))
+            losses = {"alignment": alignment_loss(*pair)}
             if config.whiten:
-                losses["difference"] = difference_loss(reference, reconstructed)
+                losses["difference"] = difference_loss(*pair)
             if config.self_correlation > 0:
-                loss = self_correlation_loss(reference, reconstructed)
-                losses["self_correlation"] = config.self_correlation * loss
+                losses["self_correlation"] = config.self_correlation * self_correlation_loss(*pair)
             return losses
 
-        def stage(
-            index: int, name: str, module: nn.Module, prepare: Callable[[], None], loss: Loss
-        ) -> Stage:
-            share = 1.0 if config.frb == "none" else 0.5
-            return Stage(
-                name, len(data), config.steps[index], share, config.batch_size,
-                config.learning_rate[index], 1e-4, (module,), prepare, loss,
-            )  # fmt: skip
-
-        stages = [stage(0, "recover", self.recover, cache.describe, recover_loss)]
+        parts = [("recover", self.recover, recover_loss, cache.describe)]
         if config.frb != "none":
-            stages.append(stage(1, "discriminate", self.frb, cache.recover_all, discriminate_loss))
-        return stages
+            parts.append(("discriminate", self.frb, discriminate_loss, cache.recover_all))
+        return [
+            self.stage(
+                data, module, loss, name=name, prepare=prepare, steps=config.steps[index],
+                learning_rate=config.learning_rate[index], share=1 / len(parts),
+            )
+            for index, (name, module, loss, prepare) in enumerate(parts)
+        ]  # fmt: skip

@@ -1,10 +1,9 @@
 """The map H that ReDi makes of an image: what is kept of it when its appearance is thrown away.
 
 Each kind is a module without learnt parameters: image [N, 3, H, W] float32 in [0, 1] to
-[N, C, h, w] float32. All of them are written as convolutions, poolings and pointwise arithmetic,
-so that they export to ONNX and need no operator that an engine may lack (no atan2, no sorting).
-Source: ReDi (arXiv 2406.04608) compares four kinds of map, HOG among them; HOG is Dalal and
-Triggs, Histograms of oriented gradients for human detection (2005).
+[N, C, h, w] float32, in convolutions, poolings and pointwise arithmetic, which every engine has.
+Source: ReDi (arXiv 2406.04608) compares four kinds of map; HOG is Dalal and Triggs, Histograms of
+oriented gradients for human detection (2005).
 """
 
 from __future__ import annotations
@@ -41,10 +40,9 @@ class _Filter(nn.Module):
 class Hog(nn.Module):
     """Histogram of oriented gradients: [N, 3, H, W] to [N, bins, H / cell, W / cell].
 
-    Orientations are unsigned. A gradient of angle t votes for the two bins nearest to 2t on the
-    circle: r_b = max(0, cos(2t - 2t_b) - cos(2 pi / bins)), divided by its sum over b, times the
-    magnitude. cos 2t and sin 2t are quotients of products of the gradient, so no angle is computed.
-    Cells are averaged, then normalised by the L2 norm of their 3x3 block: h / sqrt(block + eps^2).
+    A gradient of angle t votes for the two bins nearest to 2t on the circle, so that its sign does
+    not count: r_b = max(0, cos(2t - 2t_b) - cos(2 pi / bins)), divided by its sum over b, times the
+    magnitude. Cells are averaged, then normalised: h / sqrt(mean h^2 of their 3x3 block + eps^2).
     """
 
     directions: Tensor
@@ -90,11 +88,10 @@ class Sobel(nn.Module):
 
 
 class SoftCanny(nn.Module):
-    """Soft edges: [N, 3, H, W] to [N, 1, H, W], in [0, 1].
+    """Soft edges: [N, 3, H, W] to [N, 1, H, W], in [0, 1]. No hysteresis: it does not export.
 
-    Gaussian blur (sigma 1.4), Sobel magnitude, thinning by suppressing what is not the largest of
-    its 3x3 neighbours, and a sigmoid around the threshold. Hysteresis, which does not export, is
-    left out.
+    Gaussian blur (sigma 1.4), Sobel magnitude, thinning to the largest of 3x3 neighbours,
+    threshold.
     """
 
     channels = 1
@@ -130,8 +127,7 @@ def make_map(kind: str) -> nn.Module:
 def with_foreign_patches(maps: Tensor, share: float, generator: torch.Generator) -> Tensor:
     """H [N, C, h, w] in which some images bear rectangles of another image's H, out of place.
 
-    The recover network is to give the clean image all the same: it learns to trust the prompt and
-    the surroundings where H shows what does not belong there, so that it does not draw defects [P].
+    So the recover network learns to trust the prompt where H shows what does not belong there [P].
     ``share`` of the images get up to three rectangles, 5 to 30 % of a side.
     """
     count, _, height, width = maps.shape

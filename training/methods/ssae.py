@@ -27,9 +27,9 @@ from edgead.bundle.entries import Pair
 from edgead.errors import TrainingError
 
 from ..features.networks import conv_norm_relu, position_gain
-from .base import UNIT_RANGE, Method, Stage, TrainingSet
+from .base import UNIT_RANGE, Losses, Method, Stage, TrainingSet
 from .settings import MethodSettings
-from .ssae_corruption import Corruption, corrupt
+from .ssae_corruption import Corruption, corrupt, cut
 
 DILATIONS = (1, 2, 4, 8, 16)  # [D]; the variant ccm has 32 too [F]
 WIDTHS = (32, 64, 128)  # [D] at strides 1, 2, 4; these and those below times the setting width
@@ -39,17 +39,7 @@ FUSED = 256  # [D] after the SDC blocks
 
 @dataclass(frozen=True)
 class SSAESettings(MethodSettings):
-    """Every choice of SSAE. The default is the preset edge.
-
-    size: input (height, width), multiples of 8; variant: plain, or ccm with skips that mix encoder
-    and decoder; width: factor of the network's channels; weight: lambda; elastic: share of the
-    shapes filled with a deformation, the rest get a texture; strokes: share of the shapes that are
-    thin lines; clean: share of the images left as they are; extent: least and largest size of a
-    shape, as a share of the smaller side; opacity: of a texture, least and largest; noise: standard
-    deviation of the noise to preserve, 0 for none; crop: side of random crops to train on, 0 for
-    whole images; flips: show images mirrored too; position: divide by E; top_k: share of the map
-    that top_k averages.
-    """
+    """Every choice of SSAE, as docs/methods/ssae.md describes them: the preset edge."""
 
     multiple: ClassVar = 8
     choices: ClassVar = {"variant": ("plain", "ccm")}
@@ -58,13 +48,13 @@ class SSAESettings(MethodSettings):
 
     size: tuple[int, int] = (256, 256)  # [D]
     variant: str = "ccm"  # [F] in the same minutes it restores far better; the paper: plain
-    width: float = 0.25  # [P] the paper: 1
-    weight: float = 0.9  # [D]
-    elastic: float = 0.5  # [P] elastic [D] and texture [F], mixed
-    strokes: float = 0.25  # [P]
-    clean: float = 0.15  # [P]
-    extent: tuple[float, float] = (0.02, 0.4)  # [P]
-    opacity: tuple[float, float] = (0.2, 1.0)  # [P]
+    width: float = 0.25  # [P] of the channels; the paper: 1
+    weight: float = 0.9  # [D] lambda
+    elastic: float = 0.5  # [P] share of the shapes: elastic [D] and texture [F], mixed
+    strokes: float = 0.25  # [P] share of the shapes
+    clean: float = 0.15  # [P] share of the images
+    extent: tuple[float, float] = (0.02, 0.4)  # [P] of a shape, shares of the smaller side
+    opacity: tuple[float, float] = (0.2, 1.0)  # [P] of a texture
     noise: float = 0.0  # [P] off
     crop: int = 0  # [D] for textures only
     flips: bool = False  # [D] only where the part permits
@@ -96,16 +86,13 @@ class SSAESettings(MethodSettings):
         return Corruption(self.clean, self.strokes, self.elastic, self.extent, self.opacity)
 
 
-PRESETS: dict[str, dict[str, Any]] = {
-    "edge": {},
-    "paper": {
-        "variant": "plain",  # [D]
-        "width": 1.0,  # [D]
-        "position": False,  # [F] no such normalisation
-        "batch_size": 8,  # [D]
-        "learning_rate": 1e-4,  # [D]
-        "steps": 30000,  # [D] 20,000 to 40,000
-    },
+PAPER: dict[str, Any] = {
+    "variant": "plain",  # [D]
+    "width": 1.0,  # [D]
+    "position": False,  # [F] no such normalisation
+    "batch_size": 8,  # [D]
+    "learning_rate": 1e-4,  # [D]
+    "steps": 30000,  # [D] 20,000 to 40,000
 }
 
 
@@ -188,9 +175,7 @@ class AutoEncoder(nn.Module):
         return F.conv2d(decoded.float(), self.out.weight.float(), self.out.bias.float())
 
 
-def weighted_loss(
-    reconstructed: Tensor, target: Tensor, mask: Tensor, weight: float
-) -> dict[str, Tensor]:
+def weighted_loss(reconstructed: Tensor, target: Tensor, mask: Tensor, weight: float) -> Losses:
     """The two terms of L, each per image and then averaged over [N, 3, H, W]. [D]
 
     mask [N, 1, H, W] is 1 where the input was corrupted; |M| counts pixels times channels. An image
@@ -206,13 +191,13 @@ def weighted_loss(
 
 
 class SSAE(Method):
-    """The exported graph and its training; see the module's page for the equations."""
+    """The exported graph and its training."""
 
     name: ClassVar[str] = "ssae"
     distance: ClassVar[str] = "l2"  # a mean over channels; the paper's sum is three times that
     settings_type = SSAESettings
     normalisation = UNIT_RANGE  # [P]
-    presets = PRESETS
+    presets: ClassVar = {"edge": {}, "paper": PAPER}
     takes_textures: ClassVar[bool] = True
 
     def __init__(self, settings: SSAESettings) -> None:
@@ -237,8 +222,6 @@ class SSAE(Method):
         corrupted, _ = corrupt(images, self.config.corruption, torch.Generator().manual_seed(0))
         return [images, self.reconstruct(images), corrupted, self.reconstruct(corrupted)]
 
-    # training ------------------------------------------------------------------------------------
-
     def conclude(self, data: TrainingSet) -> None:
         """Measure E, the mean squared error of the good images at each position, blurred."""
         if not self.config.position:
@@ -253,12 +236,9 @@ class SSAE(Method):
     def views(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Crops and mirrored images, where the settings ask for them: [N, 3, h, w]."""
         config, views = self.config, []
-        for image in images:
-            view = image
+        for view in images:
             if config.crop:
-                rooms = [side - config.crop for side in config.size]
-                y, x = (int(torch.randint(room + 1, (1,), generator=generator)) for room in rooms)
-                view = view[:, y : y + config.crop, x : x + config.crop]
+                view = cut(view, (config.crop, config.crop), generator)
             if config.flips:
                 both = torch.randint(2, (2,), generator=generator).tolist()
                 view = view.flip([axis + 1 for axis, turned in enumerate(both) if turned])
@@ -268,7 +248,7 @@ class SSAE(Method):
     def stages(self, data: TrainingSet) -> list[Stage]:
         config = self.config
 
-        def loss(indices: Tensor, generator: torch.Generator, _: float) -> dict[str, Tensor]:
+        def loss(indices: Tensor, generator: torch.Generator, _: float) -> Losses:
             target = self.views(data.images[indices], generator)
             corrupted, mask = corrupt(target, config.corruption, generator, data.textures)
             if config.noise:
@@ -278,4 +258,4 @@ class SSAE(Method):
             return weighted_loss(self.reconstruct(corrupted), target, mask, config.weight)
 
         # AdamW without decay is Adam [D].
-        return [self.one_stage(data, self.autoencoder, loss, weight_decay=0.0)]
+        return [self.stage(data, self.autoencoder, loss, weight_decay=0.0)]

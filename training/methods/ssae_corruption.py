@@ -25,17 +25,20 @@ def uniform(generator: torch.Generator, low: float, high: float) -> float:
     return low + (high - low) * float(torch.rand(1, generator=generator))
 
 
+def whole_number(generator: torch.Generator, end: int) -> int:
+    """One of 0, 1, ..., end - 1."""
+    return int(torch.randint(end, (1,), generator=generator))
+
+
 def smooth_curve(corners: Tensor, closed: bool) -> Tensor:
     """Cubic Bezier segments through corners [K, 2], without kinks: [points, 2].
 
     The inner control points are those of a Catmull-Rom spline, a sixth of the way between the
     neighbours of a corner. The first point is a corner, and so is the last of an open curve.
     """
-    if closed:
-        before, after = corners.roll(1, 0), corners.roll(-1, 0)
-    else:
-        before = torch.cat([corners[:1], corners[:-1]])
-        after = torch.cat([corners[1:], corners[-1:]])
+    before, after = corners.roll(1, 0), corners.roll(-1, 0)
+    if not closed:
+        before[0], after[-1] = corners[0], corners[-1]
     tangent = (after - before) / 6
     ends, end_tangent = corners.roll(-1, 0), tangent.roll(-1, 0)
     t = (torch.arange(_SAMPLES) / _SAMPLES)[None, :, None]
@@ -64,10 +67,9 @@ def _pixels(curve: Tensor) -> np.ndarray:
 
 def blob(size: tuple[int, int], side: float, generator: torch.Generator) -> Tensor:
     """A closed smooth shape, ``side`` pixels in its larger extent: mask [H, W], 0 or 1 float32."""
-    count = 4 + int(torch.randint(5, (1,), generator=generator))
-    turn = (
-        2 * math.pi * (torch.arange(count) + 0.8 * torch.rand(count, generator=generator)) / count
-    )
+    count = 4 + whole_number(generator, 5)
+    place = torch.arange(count) + 0.8 * torch.rand(count, generator=generator)
+    turn = 2 * math.pi * place / count
     radius = 0.4 + 0.6 * torch.rand(count, generator=generator)
     corners = torch.stack([radius * turn.sin(), radius * turn.cos()], dim=1)
     curve = _placed(smooth_curve(corners, closed=True), side, size, generator)
@@ -78,8 +80,7 @@ def stroke(size: tuple[int, int], side: float, generator: torch.Generator) -> Te
     """A thin smooth line, ``side`` pixels in its larger extent: mask [H, W], 0 or 1 float32."""
     curve = smooth_curve(torch.rand(4, 2, generator=generator), closed=False)
     curve = _placed(curve, side, size, generator)
-    thickness = 1 + int(torch.randint(3, (1,), generator=generator))
-    canvas = np.zeros(size, np.float32)
+    canvas, thickness = np.zeros(size, np.float32), 1 + whole_number(generator, 3)
     return torch.from_numpy(cv2.polylines(canvas, [_pixels(curve)], False, 1.0, thickness))
 
 
@@ -125,24 +126,23 @@ def stripes(size: tuple[int, int], generator: torch.Generator) -> Tensor:
 def texture(others: Tensor, generator: torch.Generator) -> Tensor:
     """Foreign content [3, H, W] in [0, 1]; ``others`` [M, 3, H, W] is what cut-paste takes from."""
     size = (others.shape[2], others.shape[3])
-    kind = TEXTURES[int(torch.randint(len(TEXTURES), (1,), generator=generator))]
+    kind = TEXTURES[whole_number(generator, len(TEXTURES))]
     if kind == "cut_paste":
-        image = others[int(torch.randint(len(others), (1,), generator=generator))]
+        image = others[whole_number(generator, len(others))]
         shift = [int(uniform(generator, 0.2, 0.8) * side) for side in size]
         return image.roll(shift, dims=(1, 2))
     if kind == "perlin":
-        pattern = perlin(size, 2 ** int(torch.randint(2, 6, (1,), generator=generator)), generator)
+        pattern = perlin(size, 2 ** (2 + whole_number(generator, 4)), generator)
     else:
         pattern = stripes(size, generator)
     first, second = torch.rand(2, 3, 1, 1, generator=generator)
     return first + (second - first) * pattern
 
 
-def cut(pictures: Tensor, size: tuple[int, int], generator: torch.Generator) -> Tensor:
-    """A piece [3, H, W] of one of the pictures [M, 3, >= H, >= W], at any place."""
-    picture = pictures[int(torch.randint(len(pictures), (1,), generator=generator))]
+def cut(picture: Tensor, size: tuple[int, int], generator: torch.Generator) -> Tensor:
+    """A piece [3, *size] of a picture [3, H, W], at any place."""
     rooms = (picture.shape[1] - size[0], picture.shape[2] - size[1])
-    y, x = (int(torch.randint(room + 1, (1,), generator=generator)) for room in rooms)
+    y, x = (whole_number(generator, room + 1) for room in rooms)
     return picture[:, y : y + size[0], x : x + size[1]]
 
 
@@ -162,8 +162,7 @@ def corrupt(
 ) -> tuple[Tensor, Tensor]:
     """Images [N, 3, H, W] in [0, 1] with local corruption, and where it is: mask [N, 1, H, W].
 
-    A share ``clean`` stays as it is. The others get one to three shapes, each a blob or a stroke,
-    each with its own content (an elastic deformation of what is there, or a texture) and opacity.
+    All but a share of the images get one to three shapes, each with its own content and opacity.
     Textures are cut from ``textures`` [M, 3, >= H, >= W] if there are any, else made up.
     """
     size = (images.shape[2], images.shape[3])
@@ -172,16 +171,17 @@ def corrupt(
     for row in range(len(images)):
         if uniform(generator, 0, 1) < kind.clean:
             continue
-        for _ in range(1 + int(torch.randint(SHAPES, (1,), generator=generator))):
+        for _ in range(1 + whole_number(generator, SHAPES)):
             thin = uniform(generator, 0, 1) < kind.strokes
             side = uniform(generator, low, high) * min(size)
             shape = (stroke if thin else blob)(size, side, generator)
             pulled = uniform(generator, 0, 1) < kind.elastic
             if pulled:
                 content = elastic(corrupted[row], uniform(generator, 0.01, 0.05), generator)
+            elif len(textures):
+                content = cut(textures[whole_number(generator, len(textures))], size, generator)
             else:
-                given = len(textures) > 0
-                content = cut(textures, size, generator) if given else texture(images, generator)
+                content = texture(images, generator)
             opacity = 1.0 if pulled else uniform(generator, *kind.opacity)
             corrupted[row] = torch.lerp(corrupted[row], content, opacity * shape)
             mask[row, 0] = torch.maximum(mask[row, 0], shape)

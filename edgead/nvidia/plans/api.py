@@ -1,9 +1,8 @@
 """The part of TensorRT's Python interface that edgead uses, as types.
 
 One description for ``tensorrt`` 8, 10 and 11 and for ``tensorrt_rtx``, because code must type-check
-where neither is installed. ``tests/nvidia/test_api.py`` holds it against the real RTX bindings.
-What only some versions have is not described here: it is asked for with ``getattr`` at the place
-that uses it, which says which versions have it. Enumerations are ``Any``: their members differ.
+where neither is installed. What only some versions have is asked for with ``getattr`` where it is
+used. Enumerations are ``Any``: their members differ.
 """
 
 from __future__ import annotations
@@ -17,12 +16,10 @@ class Tensor(Protocol):
     name: str
 
     @property
-    def dtype(self) -> Any:
-        """A DataType."""
+    def dtype(self) -> Any: ...
 
     @property
-    def shape(self) -> Any:
-        """Dims: -1 where an axis is free."""
+    def shape(self) -> Any: ...  # -1 where an axis is free
 
 
 class Layer(Protocol):
@@ -31,8 +28,7 @@ class Layer(Protocol):
     name: str
 
     @property
-    def type(self) -> Any:
-        """A LayerType."""
+    def type(self) -> Any: ...
 
     @property
     def num_inputs(self) -> int: ...
@@ -86,8 +82,7 @@ class OnnxParser(Protocol):
 class Profile(Protocol):
     """IOptimizationProfile."""
 
-    def set_shape(self, input: str, min: Any, opt: Any, max: Any) -> None:
-        """Each a Dims, which the bindings make from any sequence of integers."""
+    def set_shape(self, input: str, min: Any, opt: Any, max: Any) -> None: ...
 
 
 class Config(Protocol):
@@ -111,8 +106,6 @@ class Config(Protocol):
 
     def set_timing_cache(self, cache: Any, ignore_mismatch: bool) -> bool: ...
 
-    def get_timing_cache(self) -> Any: ...
-
 
 class Builder(Protocol):
     """Builder."""
@@ -126,8 +119,7 @@ class Builder(Protocol):
 
     def create_optimization_profile(self) -> Profile: ...
 
-    def build_serialized_network(self, network: Any, config: Any) -> Any:
-        """An IHostMemory, which gives its bytes to ``bytes()``; None when the build failed."""
+    def build_serialized_network(self, network: Any, config: Any) -> Any: ...
 
 
 class TensorRT(Protocol):

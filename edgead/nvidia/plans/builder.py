@@ -1,8 +1,8 @@
 """ONNX bytes to a plan, with whichever TensorRT there is.
 
-The precision is in the graph. TensorRT 10, 11 and RTX build it strongly typed: they compute in what
-the graph says and in nothing else. TensorRT 8 has no such mode; there every layer is told its
-precision, and to obey. Either way the parsed network is counted before anything is built.
+The precision is in the graph. TensorRT 10, 11 and RTX build it strongly typed; TensorRT 8 has no
+such mode, so every layer is told its precision, and to obey. Either way the parsed network is
+counted before anything is built.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edgead.errors import DeviceError, InputError
-from edgead.nvidia.plans.api import Builder, Config, Layer, Network, OnnxParser, TensorRT
+from edgead.nvidia.plans.api import Builder, Config, Network, OnnxParser, TensorRT
 from edgead.nvidia.plans.census import (
     NetworkCensus,
     check_precision,
@@ -44,27 +44,29 @@ PRECISIONS = ("float32", "float16", "int8")
 
 @dataclass(frozen=True)
 class OnnxGraph:
-    """What is to be built. ``image``: name and (3, height, width) of the only input;
-    ``outputs``: name to (channels, height, width). All float32, with a free batch axis in front.
+    """What is to be built; all tensors are float32, with a free batch axis in front.
+
+    Args:
+        onnx: bytes of the file.
+        image: name and (3, height, width) of the only input.
+        outputs: name to (channels, height, width).
     """
 
     onnx: bytes = field(repr=False)
-    image: tuple[str, tuple[int, int, int]]
-    outputs: Mapping[str, tuple[int, int, int]]
+    image: tuple[str, tuple[int, ...]]
+    outputs: Mapping[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
 class Built:
-    """A finished plan. ``layers``: dtypes of the engine's layers, None without a GPU to look with;
-    ``off_dla``: layers that the DLA leaves to the GPU; ``timing_cache``: for the next build, b""
-    where there is none."""
+    """A finished plan."""
 
     plan: bytes = field(repr=False)
     seconds: float
     census: NetworkCensus
-    layers: dict[str, int] | None
-    off_dla: tuple[str, ...]
-    timing_cache: bytes = field(repr=False)
+    layers: dict[str, int] | None  # dtypes of the engine's layers; None without a GPU to look with
+    off_dla: tuple[str, ...]  # layers that the DLA leaves to the GPU
+    timing_cache: bytes = field(repr=False)  # for the next build; b"" where there is none
 
 
 def build_plan(
@@ -81,11 +83,16 @@ def build_plan(
 ) -> Built:
     """Build ``graph`` for the current CUDA device, or ahead of time with RTX.
 
-    ``capabilities``: RTX only: compute capabilities as in sm_86 to build for; empty for all that
-    the library covers by itself. ``timing_cache``: of an earlier build, from ``Built``.
+    Args:
+        precision: one of ``PRECISIONS``.
+        capabilities: RTX only: compute capabilities to build for (86 for sm_86); empty for all that
+            the library covers by itself.
+        timing_cache: of an earlier build, from ``Built``.
 
-    Errors: InputError for a precision or option that the library does not offer; DeviceError that
-    names what the graph, the library or the device refused; CancelledError.
+    Raises:
+        InputError: a precision or option that the library does not offer.
+        DeviceError: the graph, the library or the device refused.
+        CancelledError: ``cancelled`` returned True.
     """
     if precision not in PRECISIONS:
         raise InputError(f"precision {precision!r}: expected one of {', '.join(PRECISIONS)}")
@@ -94,7 +101,7 @@ def build_plan(
     outer = sys.exc_info()[1]  # what the caller is handling keeps its frames
     try:
         with listening(log), signals_wait(log):
-            return _build(job, graph, capabilities, timing_cache)
+            return job.build(graph, capabilities, timing_cache)
     except BaseException as error:
         # An error holds its frames. Their builder and network go now, on this thread, and not
         # whenever the error does or Python's collector comes by.
@@ -105,36 +112,8 @@ def build_plan(
         raise
 
 
-def _build(
-    job: _Job, graph: OnnxGraph, capabilities: tuple[int, ...], timing_cache: bytes
-) -> Built:
-    started = time.perf_counter()
-    library, watch = job.library, job.watch
-    builder = job.builder()
-    watch.phase("parse")
-    network = job.parse(builder, graph)
-    census = take_census(network, library.module)
-    check_precision(census, job.precision)
-    config = job.config(builder, network, graph)
-    if capabilities:
-        _set_capabilities(library, config, capabilities)
-    cache = _use_timing_cache(library, config, timing_cache)
-    off_dla = job.place_on_dla(builder, network, config)
-    watch.phase("build")
-    plan = job.run(builder, network, config)
-    watch.phase("inspect")
-    return Built(
-        plan,
-        time.perf_counter() - started,
-        census,
-        job.inspect(plan, census, ahead=bool(capabilities)),
-        off_dla,
-        b"" if cache is None else bytes(cache.serialize()),
-    )
-
-
 class _Job:
-    """One build: the library, what is asked of it, and where it speaks to."""
+    """One build: the library, what is asked of it, and where it logs."""
 
     def __init__(
         self, library: Library, precision: str, options: BuildOptions, log: BuildLog, watch: Watch
@@ -147,23 +126,43 @@ class _Job:
         self.logger = logger_of(self.module)
         self.monitor = make_monitor(self.module, watch)
 
-    def failed(self, what: str) -> DeviceError:
-        """The error for a step that gave nothing, with the reason from the log."""
-        return DeviceError(f"{self.library} {what}: {reason_of(self.log.errors, self.library)}")
-
-    def builder(self) -> Builder:
+    def build(self, graph: OnnxGraph, capabilities: tuple[int, ...], timing_cache: bytes) -> Built:
+        started = time.perf_counter()
         try:
             with collector_waits():
                 builder: Builder = self.module.Builder(self.logger)
         except TypeError as error:  # pybind11 says so when the factory gives nothing: no GPU
             raise self.failed("cannot start a build") from error
-        return builder
+        self.watch.phase("parse")
+        network = self.parse(builder, graph)
+        census = take_census(network, self.module)
+        check_precision(census, self.precision)
+        config = self.config(builder, network, graph)
+        if capabilities:
+            _set_capabilities(self.library, config, capabilities)
+        cache = _use_timing_cache(self.library, config, timing_cache)
+        off_dla = self.place_on_dla(builder, network, config)
+        self.watch.phase("build")
+        built = builder.build_serialized_network(network, config)
+        self.watch.check()  # a plan that came in spite of the wish to stop is not kept either
+        if built is None:
+            raise self.failed("cannot build the plan")
+        plan = bytes(built)
+        self.watch.phase("inspect")
+        seconds = time.perf_counter() - started
+        counted = self.inspect(plan, census, ahead=bool(capabilities))
+        kept = b"" if cache is None else bytes(cache.serialize())
+        return Built(plan, seconds, census, counted, off_dla, kept)
+
+    def failed(self, what: str) -> DeviceError:
+        """The error for a step that gave nothing, with the reason from the log."""
+        return DeviceError(f"{self.library} {what}: {reason_of(self.log.errors, self.library)}")
 
     def parse(self, builder: Builder, graph: OnnxGraph) -> Network:
         """The network of the graph, held against what the manifest says of it."""
         flag = self.module.NetworkDefinitionCreationFlag
         # TensorRT 8 must be told that the batch is an axis; later ones know no other way.
-        mode = getattr(flag, "STRONGLY_TYPED", None) or flag.EXPLICIT_BATCH
+        mode = flag.STRONGLY_TYPED if self.strongly_typed else flag.EXPLICIT_BATCH
         network = builder.create_network(1 << int(mode))
         with collector_waits():
             parser: OnnxParser = self.module.OnnxParser(network, self.logger)
@@ -177,11 +176,11 @@ class _Job:
     def config(self, builder: Builder, network: Network, graph: OnnxGraph) -> Config:
         config = builder.create_builder_config()
         flags, options = self.module.BuilderFlag, self.options
-        # A float32 product is asked for where float16 is too coarse, and TF32 has its mantissa.
+        # Float32 is asked for where float16 is too coarse, and TF32 has float16's mantissa.
         config.clear_flag(flags.TF32)
         if not self.strongly_typed:
             config.set_flag(flags.OBEY_PRECISION_CONSTRAINTS)
-            if self.precision in ("float16", "int8"):
+            if self.precision != "float32":
                 config.set_flag(flags.FP16)  # an int8 graph has float16 between its convolutions
             if self.precision == "int8":
                 config.set_flag(flags.INT8)
@@ -192,8 +191,7 @@ class _Job:
         if options.workspace_mb is not None:
             pool = self.module.MemoryPoolType.WORKSPACE
             config.set_memory_pool_limit(pool, options.workspace_mb << 20)
-        # Layers are looked at after the build. Who runs the plan turns its NVTX ranges off again,
-        # which would cost time on every frame.
+        # The layers are inspected after the build; the NVTX ranges, slow, go off at run time.
         config.profiling_verbosity = self.module.ProfilingVerbosity.DETAILED
         profile = builder.create_optimization_profile()
         name, shape = graph.image
@@ -222,14 +220,6 @@ class _Job:
         config.set_flag(self.module.BuilderFlag.GPU_FALLBACK)
         return tuple(layer.name for layer in layers(network) if not config.can_run_on_DLA(layer))
 
-    def run(self, builder: Builder, network: Network, config: Config) -> bytes:
-        self.watch.check()
-        plan = builder.build_serialized_network(network, config)
-        self.watch.check()  # a plan that came in spite of the wish to stop is not kept either
-        if plan is None:
-            raise self.failed("cannot build the plan")
-        return bytes(plan)
-
     def inspect(self, plan: bytes, census: NetworkCensus, *, ahead: bool) -> dict[str, int] | None:
         """The dtypes of the engine's layers, None where it cannot be loaded: without a GPU, or
         built ``ahead`` for other ones."""
@@ -247,7 +237,7 @@ class _Job:
             reason = reason_of(quiet.errors, self.library)
             raise DeviceError(f"{self.library} cannot load the plan that it just built: {reason}")
         counted = engine_layers(self.module, engine)
-        said = None if counted is None else lacks(counted, self.precision)
+        said = lacks(counted, self.precision) if counted else None
         if counted is None or said is None:
             return counted
         # A strongly typed network keeps its types. There the layers that show weights prove
@@ -275,13 +265,11 @@ def _parse_reasons(parser: OnnxParser) -> str:
 
 def _check_interface(network: Network, graph: OnnxGraph, library: str) -> None:
     """The parser reads what it can of damaged bytes, an empty network too; so compare."""
-    name, shape = graph.image
-    inputs = {t.name: t for t in (network.get_input(i) for i in range(network.num_inputs))}
-    outputs = {t.name: t for t in (network.get_output(i) for i in range(network.num_outputs))}
-    for kind, found, expected in (
-        ("inputs", inputs, {name: shape}),
-        ("outputs", outputs, dict(graph.outputs)),
+    for kind, count, get, expected in (
+        ("inputs", network.num_inputs, network.get_input, dict([graph.image])),
+        ("outputs", network.num_outputs, network.get_output, dict(graph.outputs)),
     ):
+        found = {tensor.name: tensor for tensor in map(get, range(count))}
         fits = found.keys() == expected.keys() and all(
             dtype_of(tensor.dtype) == "float32" and _fits(tuple(tensor.shape), expected[key])
             for key, tensor in found.items()
@@ -302,10 +290,8 @@ def _fits(shape: tuple[int, ...], expected: tuple[int, ...]) -> bool:
 
 
 def _type_layers(network: Network, module: TensorRT) -> None:
-    """TensorRT 8: tell each layer to compute in the dtype that the graph gives its outputs.
-
-    Not a layer of dequantised values: it would have to obey, and not become an int8 one.
-    """
+    """TensorRT 8: tell each layer to compute in the dtype that the graph gives its outputs, but not
+    one of dequantised values, which is to become an int8 one."""
     untyped = ("CONSTANT", "SHAPE", "QUANTIZE", "DEQUANTIZE")  # these have a type, or none
     kinds = {"float32": module.DataType.FLOAT, "float16": module.DataType.HALF}
     dequantised = {
@@ -318,38 +304,30 @@ def _type_layers(network: Network, module: TensorRT) -> None:
             continue
         dtypes = [dtype_of(layer.get_output(i).dtype) for i in range(layer.num_outputs)]
         if dtypes and all(dtype in kinds for dtype in dtypes):
-            _type_layer(layer, [kinds[dtype] for dtype in dtypes])
-
-
-def _type_layer(layer: Layer, kinds: list[Any]) -> None:
-    layer.precision = kinds[0]  # type: ignore[attr-defined]  # gone with TensorRT 11
-    for index, kind in enumerate(kinds):
-        layer.set_output_type(index, kind)  # type: ignore[attr-defined]
+            layer.precision = kinds[dtypes[0]]  # type: ignore[attr-defined]  # gone with 11
+            for index, dtype in enumerate(dtypes):
+                layer.set_output_type(index, kinds[dtype])  # type: ignore[attr-defined]
 
 
 def _set_capabilities(library: Library, config: Any, capabilities: tuple[int, ...]) -> None:
-    """RTX: build for these compute capabilities and no others."""
     kinds = getattr(library.module, "ComputeCapability", None)
     if library.flavour != "rtx" or kinds is None:
         raise InputError(f"{library} builds for the GPU in this machine; leave --device out")
-    known = {name: getattr(kinds, name) for name in dir(kinds) if name.startswith("SM")}
-    expected = [f"SM{capability}" for capability in capabilities]
-    for name in expected:
-        if name not in known:
+    known = {int(name[2:]): getattr(kinds, name) for name in dir(kinds) if name.startswith("SM")}
+    for capability in capabilities:
+        if capability not in known:
             raise InputError(
-                f"{library} does not build for {name.lower().replace('sm', 'sm_')}; it knows "
-                f"{', '.join(sorted(known, key=lambda n: int(n[2:]))).lower().replace('sm', 'sm_')}"
+                f"{library} does not build for sm_{capability}; it knows "
+                f"{', '.join(f'sm_{number}' for number in sorted(known))}"
             )
-    config.num_compute_capabilities = len(expected)
-    for index, name in enumerate(expected):
-        config.set_compute_capability(known[name], index)
+    config.num_compute_capabilities = len(capabilities)
+    for index, capability in enumerate(capabilities):
+        config.set_compute_capability(known[capability], index)
 
 
 def _use_timing_cache(library: Library, config: Config, data: bytes) -> Any:
-    """Attach a timing cache, an empty one where ``data`` does not fit; None with RTX.
-
-    RTX times nothing at build time: its functions for that do nothing since 1.2.
-    """
+    """Attach a timing cache, an empty one where ``data`` does not fit; None with RTX, which times
+    nothing at build time."""
     if library.flavour == "rtx":
         return None
     for content in (data, b""):

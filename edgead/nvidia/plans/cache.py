@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import stat
@@ -71,8 +72,7 @@ class PlanCache:
     """The plans below ``directory`` (default: ``plans_directory()``).
 
     Raises:
-        DeviceError: the directory cannot be made or read, is a link, belongs to another user, or
-            may be written by others.
+        DeviceError: the directory cannot be made, or another user may write to it.
     """
 
     def __init__(self, directory: Path | None = None) -> None:
@@ -84,12 +84,8 @@ class PlanCache:
         _check_own(self.directory, "the plan cache", stat.S_ISDIR, "a directory", _CURE)
 
     def find(self, key: str) -> Entry | None:
-        """The entry, or None where there is none.
-
-        Raises:
-            DeviceError: others may have written it, or it cannot be read.
-        """
-        path = self.directory / f"{key}.json"
+        """The entry, or None; DeviceError where others may have written it or it is damaged."""
+        path, plan = self._path(key, ".json"), self._path(key, ".plan")
         if not os.path.lexists(path):
             return None
         try:
@@ -97,23 +93,18 @@ class PlanCache:
             size, digest = int(about.pop("size")), str(about.pop("sha256"))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DeviceError(altered(path)) from error
-        if not os.path.lexists(self._plan(key)):
+        if not os.path.lexists(plan):
             return None
         with _refusals(self.directory):
-            used = path.lstat().st_mtime
-        return Entry(key, self._plan(key), size, digest, about, used)
+            return Entry(key, plan, size, digest, about, path.lstat().st_mtime)
 
     def load(self, entry: Entry) -> bytes:
-        """The plan, as it was when it was built; it now counts as used.
-
-        Raises:
-            DeviceError: it was truncated or altered since.
-        """
+        """The plan, which now counts as used; DeviceError where it was altered since its build."""
         data = self._read(entry.path)
         if len(data) != entry.size or hashlib.sha256(data).hexdigest() != entry.sha256:
             raise DeviceError(altered(entry.path))
         with contextlib.suppress(OSError):  # a read-only cache still serves
-            os.utime(self.directory / f"{entry.key}.json")
+            os.utime(self._path(entry.key, ".json"))
         return data
 
     def get(
@@ -123,16 +114,8 @@ class PlanCache:
         waiting: Callable[[], None] = lambda: None,
         cancelled: Callable[[], bool] = lambda: False,
     ) -> tuple[Entry, bytes] | None:
-        """``look``, while other processes may replace or remove the plan: what looks damaged is
-        looked at once again when none of them is at work on it.
-
-        Args:
-            key: not one whose lock this process holds.
-            waiting, cancelled: as for ``building``.
-
-        Raises:
-            DeviceError, CancelledError: as ``find``, ``load`` and ``building``.
-        """
+        """``look``, while other processes may replace or remove the plan: what seems damaged is
+        looked at again in ``building``, which this process may not be in for this key."""
         try:
             return self.look(key)
         except DeviceError as error:
@@ -150,23 +133,15 @@ class PlanCache:
         return None if entry is None else (entry, self.load(entry))
 
     def compiled(self, key: str) -> bytes | None:
-        """What RTX compiled when the plan ran before, or None.
-
-        Raises:
-            DeviceError: others could have written it.
-        """
-        path = self.directory / f"{key}.jit"
+        """What RTX compiled when the plan ran before, or None; DeviceError where others may have
+        written it."""
+        path = self._path(key, ".jit")
         try:
             return self._read(path)
         except DeviceError:
             if os.path.lexists(path):
                 raise
             return None
-
-    def keep_compiled(self, key: str, data: bytes) -> None:
-        """Keep that for the next start, as long as the plan; where nothing can be written, not."""
-        with contextlib.suppress(OSError):
-            write_file(self.directory / f"{key}.jit", data)
 
     def store(self, key: str, data: bytes, about: Mapping[str, Any]) -> Entry:
         """Keep a plan, in place of an older one of the same key, and prune the others.
@@ -176,69 +151,58 @@ class PlanCache:
         """
         digest = hashlib.sha256(data).hexdigest()
         text = json.dumps({**about, "size": len(data), "sha256": digest}, indent=1)
+        path, plan = self._path(key, ".json"), self._path(key, ".plan")
         with _refusals(self.directory):
-            self._description(key).unlink(missing_ok=True)  # never old words beside a new plan
-            write_file(self._plan(key), data)
+            path.unlink(missing_ok=True)  # never old words beside a new plan
+            write_file(plan, data)
             try:
-                write_file(self._description(key), text.encode())
+                write_file(path, text.encode())
             except OSError:
-                self._plan(key).unlink(missing_ok=True)
+                plan.unlink(missing_ok=True)
                 raise
         self.prune(keep=key)
-        return Entry(key, self._plan(key), len(data), digest, about, time.time())
+        return Entry(key, plan, len(data), digest, about, time.time())
 
-    def write_log(self, key: str, text: str) -> Path | None:
-        """Keep the log of a build; None where even that cannot be written."""
-        path = self.directory / f"{key}.log"
-        try:
-            write_file(path, text.encode(errors="replace"))
-        except OSError:
-            return None
-        return path
+    def keep(self, key: str, suffix: str, data: bytes) -> Path | None:
+        """Keep what a plan can do without: ".log", ".jit" or ".timing"; None where it cannot be
+        written."""
+        path = self._path(key, suffix)
+        with contextlib.suppress(OSError):
+            write_file(path, data)
+            return path
+        return None
 
     def timing(self, key: str) -> bytes:
         """The timing cache of an earlier build; b"" where there is none that can be trusted."""
         with contextlib.suppress(DeviceError):
-            return self._read(self.directory / f"{key}.timing")
+            return self._read(self._path(key, ".timing"))
         return b""
-
-    def store_timing(self, key: str, data: bytes) -> None:
-        """Keep a timing cache; one that cannot be kept only costs the next build its time."""
-        with contextlib.suppress(OSError):
-            write_file(self.directory / f"{key}.timing", data)
 
     def entries(self) -> list[Entry]:
         """All plans, the last used first; damaged ones are left out."""
-        found = []
+        found: list[Entry] = []
         for path in self.directory.glob("*.json"):
             with contextlib.suppress(DeviceError):
-                entry = self.find(path.stem)
-                if entry is not None:
-                    found.append(entry)
+                found += filter(None, [self.find(path.stem)])
         return sorted(found, key=lambda entry: entry.used, reverse=True)
 
     def prune(
         self, *, keep: str = "", most_plans: int = MOST_PLANS, most_bytes: int = MOST_BYTES
     ) -> list[Entry]:
-        """Remove the least recently used plans over the limits, and old leftovers.
-
-        Args:
-            keep: a key that stays whatever its size.
-            most_plans, most_bytes: the limits.
-
-        Returns:
-            What was removed.
-        """
+        """Remove the least recently used plans over the limits, but not ``keep``, and old
+        leftovers; gives the plans that were removed."""
         removed, count, total = [], 0, 0
-        entries = sorted(self.entries(), key=lambda entry: entry.key != keep)
-        for entry in entries:
-            count, total = count + 1, total + entry.size
-            if entry.key != keep and (count > most_plans or total > most_bytes):
-                count, total = count - 1, total - entry.size
-                with self._try_lock(entry.key) as held:
-                    if held:
-                        self._remove(entry.key)
-                        removed.append(entry)
+        for entry in sorted(self.entries(), key=lambda entry: entry.key != keep):
+            fits = count < most_plans and total + entry.size <= most_bytes
+            if fits or entry.key == keep:
+                count, total = count + 1, total + entry.size
+                continue
+            with self._try_lock(entry.key) as held:
+                if held:
+                    for suffix in (".json", *_OF_A_PLAN):
+                        with contextlib.suppress(OSError):
+                            self._path(entry.key, suffix).unlink(missing_ok=True)
+                    removed.append(entry)
         self._sweep()
         return removed
 
@@ -253,7 +217,6 @@ class PlanCache:
         """Hold the lock of ``key``, so that two processes build a plan once.
 
         Args:
-            key: of the plan.
             waiting: called once when another process holds the lock.
             cancelled: ends the wait when it returns True.
 
@@ -261,17 +224,15 @@ class PlanCache:
             CancelledError: the wait was ended.
             DeviceError: the directory refuses.
         """
-        told = False
-        while True:
+        for attempt in itertools.count():
             if cancelled():
                 raise CancelledError("stopped while another process was building the same plan")
             with self._try_lock(key) as held:
                 if held:
                     yield
                     return
-            if not told:
+            if attempt == 0:
                 waiting()
-                told = True
             time.sleep(_POLL_S)
 
     @contextlib.contextmanager
@@ -280,46 +241,32 @@ class PlanCache:
         if sys.platform == "win32":  # two builds at once cost time, and the later one stays
             yield True
             return
-        path = self.directory / f"{key}.lock"
+        path = self._path(key, ".lock")
         with _refusals(self.directory):
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
             descriptor = os.open(path, flags, 0o600)
-        try:
-            try:
-                held = lock(descriptor) and _is_still(path, descriptor)
-            except OSError:  # a file system without locks: as on Windows
-                held = _is_still(path, descriptor)
-            try:
-                yield held
-            finally:
-                if held:
-                    path.unlink(
-                        missing_ok=True
-                    )  # while it is held: no other process can own the name
-        finally:
-            os.close(descriptor)
-
-    def _remove(self, key: str) -> None:
-        others = (self.directory / f"{key}{suffix}" for suffix in (".log", ".jit"))
-        for path in (self._description(key), self._plan(key), *others):
-            with contextlib.suppress(OSError):
-                path.unlink(missing_ok=True)
+        with contextlib.ExitStack() as stack:
+            stack.callback(os.close, descriptor)
+            held = True
+            with contextlib.suppress(OSError):  # a file system without locks: as on Windows
+                held = lock(descriptor)
+            held = held and _is_still(path, descriptor)
+            if held:  # so no other process can own the name
+                stack.callback(path.unlink, missing_ok=True)
+            yield held
 
     def _sweep(self) -> None:
         """Remove what killed writers left behind: temporary files, plans without a description."""
         for path in self.directory.iterdir():
-            orphan = path.suffix in _OF_A_PLAN and not self._description(path.stem).exists()
+            orphan = path.suffix in _OF_A_PLAN and not path.with_suffix(".json").exists()
             kept_s = _TIMING_AGE_S if path.suffix == ".timing" else _LEFTOVER_AGE_S
             with contextlib.suppress(OSError):
                 old = path.lstat().st_mtime < time.time() - kept_s
                 if old and (orphan or path.suffix in (".tmp", ".timing")):
                     path.unlink()
 
-    def _plan(self, key: str) -> Path:
-        return self.directory / f"{key}.plan"
-
-    def _description(self, key: str) -> Path:
-        return self.directory / f"{key}.json"
+    def _path(self, key: str, suffix: str) -> Path:
+        return self.directory / f"{key}{suffix}"
 
     def _read(self, path: Path) -> bytes:
         """The content of a file of this user's that no other user may write."""
@@ -369,8 +316,7 @@ def _refusals(directory: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        where = error.filename if error.filename is not None else str(directory)
-        named = OSError(error.errno, error.strerror, where)
+        named = OSError(error.errno, error.strerror, error.filename or str(directory))
         raise DeviceError(f"plan cache: {os_sentence(named)}; or {_CURE}") from error
 
 

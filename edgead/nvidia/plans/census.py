@@ -1,7 +1,4 @@
-"""What a network computes in, counted: asking for float16 is not having it.
-
-A known trap: a build that was asked for float16, printed a warning, and gave float32.
-"""
+"""What a network computes in, counted: a build may be asked for float16, warn, and give float32."""
 
 from __future__ import annotations
 
@@ -23,19 +20,16 @@ INT8_SHARE = 0.5
 """Least share of the weights that meet int8 where that was asked for: the exporter may keep some
 out for their accuracy, and with fewer than half it is not the network asked for."""
 
-DTYPES = {
-    "FLOAT": "float32",
-    "HALF": "float16",
-    "BF16": "bfloat16",
-    "INT8": "int8",
-    "FP8": "float8",
-    "INT4": "int4",
-    "INT32": "int32",
-    "INT64": "int64",
-    "UINT8": "uint8",
-    "BOOL": "bool",
+_DTYPES = {
+    "float": "float32",
+    "fp32": "float32",
+    "half": "float16",
+    "fp16": "float16",
+    "bf16": "bfloat16",
+    "fp8": "float8",
 }
-"""TensorRT's DataType to the names that NumPy and ONNX use."""
+"""Words of TensorRT's DataType and inspector, in small letters, as NumPy and ONNX have them; the
+others are the same."""
 
 _CONVOLUTIONS = {"CONVOLUTION": "IConvolutionLayer", "DECONVOLUTION": "IDeconvolutionLayer"}
 _PRODUCTS = (*_CONVOLUTIONS, "MATRIX_MULTIPLY")
@@ -43,16 +37,12 @@ _PRODUCTS = (*_CONVOLUTIONS, "MATRIX_MULTIPLY")
 
 @dataclass(frozen=True)
 class NetworkCensus:
-    """``tensors``: how many values of each dtype the layers give; ``products``: how many
-    convolutions and matrix products compute in each, "int8" where the input was quantised;
-    ``weights``: the elements of their weights likewise, without stacks of matrices, as the exporter
-    counts them; ``float32_products``: names of those in float32.
-    """
+    """Counts by dtype; a product is a convolution or a matrix product."""
 
-    tensors: dict[str, int]
-    products: dict[str, int]
-    weights: dict[str, int]
-    float32_products: tuple[str, ...]
+    tensors: dict[str, int]  # values that the layers give
+    products: dict[str, int]  # "int8" where the input was quantised
+    weights: dict[str, int]  # elements of the products' weights, without stacks of matrices
+    float32_products: tuple[str, ...]  # names
 
 
 def layers(network: Network) -> Iterator[Layer]:
@@ -63,15 +53,16 @@ def layers(network: Network) -> Iterator[Layer]:
 
 def dtype_of(value: Any) -> str:
     """A TensorRT DataType as NumPy names it."""
-    name = str(value.name)
-    return DTYPES.get(name, name.lower())
+    return _dtype_named(str(value.name))
+
+
+def _dtype_named(word: str) -> str:
+    return _DTYPES.get(word.lower(), word.lower())
 
 
 def take_census(network: Network, module: TensorRT) -> NetworkCensus:
     """Count the precisions of a parsed network, which has a free batch axis."""
-    tensors: Counter[str] = Counter()
-    products: Counter[str] = Counter()
-    weights: Counter[str] = Counter()
+    tensors, products, weights = (Counter[str]() for _ in range(3))
     float32, dequantised = [], set()
     for layer in layers(network):
         kind = str(layer.type.name)
@@ -88,12 +79,8 @@ def take_census(network: Network, module: TensorRT) -> NetworkCensus:
             weights[dtype] += _weights(layer, kind, module)
             if dtype == "float32":
                 float32.append(layer.name)
-    return NetworkCensus(
-        dict(sorted(tensors.items())),
-        dict(sorted(products.items())),
-        dict(sorted(weights.items())),
-        tuple(float32),
-    )
+    counts = [dict(sorted(counted.items())) for counted in (tensors, products, weights)]
+    return NetworkCensus(counts[0], counts[1], counts[2], tuple(float32))
 
 
 def _weights(layer: Layer, kind: str, module: TensorRT) -> int:
@@ -114,10 +101,7 @@ def _weights(layer: Layer, kind: str, module: TensorRT) -> int:
 
 
 def check_precision(census: NetworkCensus, asked: str) -> None:
-    """Hold a census against the precision that was asked for.
-
-    Errors: DeviceError that says what was found.
-    """
+    """Raise DeviceError where a census does not show the precision that was asked for."""
     if asked == "float32":
         narrow = {d: n for d, n in census.tensors.items() if d in ("float16", "bfloat16", "int8")}
         if narrow:
@@ -140,10 +124,8 @@ def check_precision(census: NetworkCensus, asked: str) -> None:
 
 
 def engine_layers(module: TensorRT, engine: Any) -> dict[str, int] | None:
-    """How many layers of the finished engine hold weights of each dtype, by its inspector.
-
-    None where the inspector does not say. Needs a plan that was built with detailed profiling.
-    """
+    """How many layers of an engine that was built with detailed profiling hold weights of each
+    dtype, by its inspector; None where it does not say."""
     inspector = engine.create_engine_inspector()
     return count_layers(inspector.get_engine_information(module.LayerInformationFormat.JSON))
 
@@ -156,15 +138,11 @@ def count_layers(text: str) -> dict[str, int] | None:
     """
     try:
         layers = json.loads(text)["Layers"]
-        words = [str(layer["Weights"]["Type"]) for layer in layers if _holds_weights(layer)]
+        held = [layer.get("Weights", {}) for layer in layers if isinstance(layer, dict)]
+        words = [str(weights["Type"]) for weights in held if weights.get("Count")]
     except (ValueError, KeyError, TypeError):
         return None
-    counted = Counter(_INSPECTED.get(word.lower(), word.lower()) for word in words)
-    return dict(sorted(counted.items())) or None
-
-
-def _holds_weights(layer: Any) -> bool:
-    return isinstance(layer, dict) and bool(layer.get("Weights", {}).get("Count"))
+    return dict(sorted(Counter(map(_dtype_named, words)).items())) or None
 
 
 def lacks(counted: dict[str, int], asked: str) -> str | None:
@@ -177,17 +155,6 @@ def lacks(counted: dict[str, int], asked: str) -> str | None:
         f"{asked} was asked for, and no layer of the built engine holds weights in it (found: "
         f"{_counts(counted)})"
     )
-
-
-_INSPECTED = {
-    "float": "float32",
-    "fp32": "float32",
-    "half": "float16",
-    "fp16": "float16",
-    "bf16": "bfloat16",
-    "bfloat16": "bfloat16",
-}
-"""The inspector's words for dtypes; the others are as ours in small letters."""
 
 
 def _counts(counted: dict[str, int]) -> str:

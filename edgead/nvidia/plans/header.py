@@ -10,7 +10,7 @@ for messages: whether a plan is sound is known by its digest, and said by Tensor
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from edgead.errors import DeviceError
 from edgead.nvidia.plans.library import NAMES, OLDEST, Library
@@ -21,19 +21,19 @@ _NEWEST_MAJOR = 40  # far above what there is; more means that these bytes are n
 AGAIN = "build it again on this machine: edgead build NAME.edgead"
 
 
-@dataclass(frozen=True)
-class PlanHeader:
-    """``version`` is (major, minor, patch), None where the bytes are none; ``size``: RTX only."""
+class PlanHeader(NamedTuple):
+    """What the first bytes say."""
 
     flavour: str
-    version: tuple[int, int, int] | None
-    size: int | None
+    version: tuple[int, int, int] | None  # (major, minor, patch); None where the bytes are none
+    size: int | None  # RTX only
 
 
 def read_header(data: bytes, where: str) -> PlanHeader:
     """Read the header of a plan; ``where`` names it in messages.
 
-    Errors: DeviceError for something that is not a plan, or too short to be one.
+    Raises:
+        DeviceError: not a plan, or too short to be one.
     """
     if len(data) < HEADER_BYTES:
         raise DeviceError(
@@ -55,7 +55,8 @@ def read_header(data: bytes, where: str) -> PlanHeader:
 def check_header(data: bytes, library: Library, where: str) -> None:
     """Hold a plan's header against the library that is to load it.
 
-    Errors: DeviceError: no plan, of the other flavour, of another version, or truncated.
+    Raises:
+        DeviceError: not a plan, of the other flavour, of another version, or truncated.
     """
     header = read_header(data, where)
     if header.flavour != library.flavour:

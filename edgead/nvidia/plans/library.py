@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 from dataclasses import dataclass
 from importlib.util import find_spec
 
@@ -23,9 +24,9 @@ EXTRA_OF = {"tensorrt": "nvidia", "rtx": "rtx"}
 
 @dataclass(frozen=True)
 class Library:
-    """A TensorRT that was imported. ``flavour``: "tensorrt" or "rtx"; ``version``: as numbers."""
+    """A TensorRT that was imported."""
 
-    flavour: str
+    flavour: str  # "tensorrt" or "rtx"
     version: tuple[int, ...]
     module: TensorRT
 
@@ -39,10 +40,14 @@ class Library:
 
 
 def find_library(flavour: str | None = None) -> Library:
-    """Import TensorRT: ``flavour`` "tensorrt" or "rtx"; None for the first that is usable.
+    """Import TensorRT.
 
-    Errors: InputError for another word; DeviceError when it is not installed, does not load or is
-    too old, with the reason for each that was tried.
+    Args:
+        flavour: "tensorrt" or "rtx"; None for the first that is usable.
+
+    Raises:
+        InputError: another flavour.
+        DeviceError: not installed, does not load or is too old, for each that was tried.
     """
     if flavour is not None and flavour not in MODULES:
         raise InputError(f"flavour {flavour!r}: expected one of {', '.join(MODULES)}")
@@ -52,8 +57,6 @@ def find_library(flavour: str | None = None) -> Library:
             return _load(name)
         except DeviceError as error:
             reasons.append(error)
-    if len(reasons) == 1:
-        raise reasons[0]
     raise DeviceError("; ".join(map(str, reasons))) from reasons[0]
 
 
@@ -90,9 +93,4 @@ def _load(flavour: str) -> Library:
 
 def parse_version(text: str) -> tuple[int, ...]:
     """The leading numbers of a version: "10.3.0.post12.dev1" gives (10, 3, 0)."""
-    numbers = []
-    for part in text.split("."):
-        if not part.isdecimal():
-            break
-        numbers.append(int(part))
-    return tuple(numbers)
+    return tuple(map(int, itertools.takewhile(str.isdecimal, text.split("."))))

@@ -1,15 +1,14 @@
-"""What TensorRT says while it works: kept as clean lines, and never an exception in its face.
+"""What TensorRT logs, kept as clean lines; no exception passes through its C++.
 
-A process has one ILogger for each TensorRT. TensorRT keeps to the first one anyway, as long as an
-object made with it lives, and it tells a second one so while it holds a lock of its own: whatever
-Python does in that moment (collect garbage that holds a builder, run another thread that makes a
-runtime) waits for that lock, and the process stands still.
+A process has one ILogger for each TensorRT: it keeps to the first one anyway, and tells a second
+one so while it holds a lock, for which whatever Python does in that moment (collect a builder, make
+a runtime in another thread) would wait for ever.
 
 No lock is taken where TensorRT calls: a log line may come in the middle of anything, the collector
 included. Appending to a list and replacing a tuple are atomic.
 
-Its bindings print an exception of Python's and drop it. Ctrl-C would be lost so: signals are
-handled before the first line of whatever Python it calls. So their handlers' exceptions wait here.
+Its bindings print and drop exceptions of Python, Ctrl-C too, since signals are handled before the
+first line of whatever Python it calls. So their handlers' exceptions wait here.
 """
 
 from __future__ import annotations
@@ -30,17 +29,21 @@ _ERRORS = ("INTERNAL_ERROR", "ERROR")
 
 
 class BuildLog:
-    """The lines of one build or load, from any thread.
+    """The lines of one build or load, from any thread; ``verbose``: those of the lowest level too.
 
-    ``verbose``: keep the lines of the lowest level too. ``raised``: an exception that may not pass
-    through TensorRT, such as KeyboardInterrupt; ``listening`` raises it when it is over.
+    ``raised``: an exception that may not pass through TensorRT, such as KeyboardInterrupt;
+    ``listening`` raises it at its end.
     """
 
     def __init__(self, *, verbose: bool = False) -> None:
         self.verbose = verbose
         self.raised: BaseException | None = None
+        self.errors: list[str] = []  # the lines that were errors, oldest first
         self._lines: list[str] = []
-        self._errors: list[str] = []
+
+    def keep(self, error: BaseException) -> None:
+        """Make ``error`` the one that is raised, unless there is one."""
+        self.raised = self.raised or error
 
     def add(self, severity: str, text: str) -> None:
         """Keep ``text``, cleaned, under a severity of TensorRT's ("ERROR", "INFO", …)."""
@@ -49,19 +52,14 @@ class BuildLog:
         line = clean(text)
         if len(self._lines) < MOST_LINES:
             self._lines.append(f"[{severity}] {line}")
-        if severity in _ERRORS and len(self._errors) < MOST_LINES:
-            self._errors.append(line)
+        if severity in _ERRORS and len(self.errors) < MOST_LINES:
+            self.errors.append(line)
 
     def part(self) -> BuildLog:
         """A log of the same lines whose ``raised`` is its own: for one of several threads."""
         part = BuildLog(verbose=self.verbose)
-        part._lines, part._errors = self._lines, self._errors
+        part._lines, part.errors = self._lines, self.errors
         return part
-
-    @property
-    def errors(self) -> list[str]:
-        """The lines that were errors, oldest first."""
-        return list(self._errors)
 
     def text(self) -> str:
         """All lines, each ended by a newline."""
@@ -75,11 +73,8 @@ _changing = threading.Lock()  # never taken where TensorRT calls
 
 @contextlib.contextmanager
 def listening(log: BuildLog) -> Iterator[BuildLog]:
-    """As long as this lasts, ``log`` hears what TensorRT says on the calling thread, unless a log
-    that came later hears it, and what it says on threads of its own.
-
-    Errors: what ``log.raised`` holds at the end.
-    """
+    """Let ``log`` hear what TensorRT says on the calling thread, unless a log that came later hears
+    it, and what it says on threads of its own; then raise what is in ``log.raised``."""
     global _listening
     entry = (threading.get_ident(), log)
     with _changing:
@@ -96,11 +91,8 @@ def listening(log: BuildLog) -> Iterator[BuildLog]:
 
 @contextlib.contextmanager
 def signals_wait(log: BuildLog) -> Iterator[None]:
-    """As long as this lasts, what handlers of signals raise goes to ``log.raised``: nothing of it
-    comes between the calls of TensorRT that stand inside.
-
-    Handlers run in the main thread only; in others this does nothing.
-    """
+    """Keep what handlers of signals raise in ``log.raised``: nothing of it comes between the calls
+    of TensorRT that stand inside. Handlers run in the main thread; in others this does nothing."""
     handlers: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():
         found = {number: signal.getsignal(number) for number in signal.valid_signals()}
@@ -110,7 +102,7 @@ def signals_wait(log: BuildLog) -> Iterator[None]:
         try:
             handlers[number](number, frame)
         except BaseException as error:
-            log.raised = log.raised or error
+            log.keep(error)
 
     try:
         for number in handlers:
@@ -125,8 +117,8 @@ def signals_wait(log: BuildLog) -> Iterator[None]:
 
 @contextlib.contextmanager
 def collector_waits() -> Iterator[None]:
-    """No collection of garbage as long as this lasts: for the calls in which TensorRT takes a
-    logger, and may tell it, with a lock held, that another library's came first."""
+    """No collection of garbage meanwhile: for the calls in which TensorRT takes a logger, and may
+    tell it, with a lock held, that another library's came first."""
     global _collecting, _waiting
     with _changing:
         if not _waiting:
@@ -153,11 +145,6 @@ def _hear(severity: str, text: str) -> None:
         log.add(severity, text)
 
 
-def _keep(error: BaseException) -> None:
-    for log in _hearing():
-        log.raised = log.raised or error
-
-
 _loggers: dict[int, tuple[TensorRT, Any]] = {}  # by id; the module stays, so an id stays its own
 
 
@@ -182,7 +169,8 @@ def _make_logger(module: TensorRT) -> Any:
             except Exception:
                 _hear("WARNING", "a line of TensorRT's log could not be kept")
             except BaseException as error:
-                _keep(error)
+                for heard in _hearing():
+                    heard.keep(error)
 
     return Logger()
 

@@ -14,11 +14,13 @@ from edgead.errors import InputError
 class BuildOptions:
     """What a plan is built for, apart from the graph and the device; part of its key.
 
-    ``batch``: (least, tuned for, most) images at once; three equal numbers fix it.
-    ``workspace_mb``: most MiB of scratch memory, None for what the device has.
-    ``dla``: core of a Jetson's DLA, None for the GPU alone; needs a fixed batch.
+    Args:
+        batch: (least, tuned for, most) images at once; three equal numbers fix it.
+        workspace_mb: most MiB of scratch memory, None for what the device has.
+        dla: core of a Jetson's DLA, None for the GPU alone; needs a fixed batch.
 
-    Errors: InputError for values that make no sense.
+    Raises:
+        InputError: values that make no sense.
     """
 
     batch: tuple[int, int, int] = (1, 1, 8)
@@ -36,38 +38,31 @@ class BuildOptions:
         if self.dla is not None and least != most:
             raise InputError("a DLA takes one batch size only: fix it, as with --static-batch 1")
 
-    @property
-    def static(self) -> bool:
-        """Whether the batch is fixed."""
-        return self.batch[0] == self.batch[2]
-
     def to_json(self) -> dict[str, Any]:
         """As plain JSON."""
         return {"batch": list(self.batch), "workspace_mb": self.workspace_mb, "dla": self.dla}
 
     @classmethod
     def from_json(cls, given: Mapping[str, Any]) -> BuildOptions:
-        """What ``to_json`` gave. Errors: KeyError, TypeError, ValueError for something else."""
+        """What ``to_json`` gave.
+
+        Raises:
+            KeyError, TypeError, ValueError, InputError: something else.
+        """
         least, tuned, most = map(int, given["batch"])
         return cls((least, tuned, most), given["workspace_mb"], given["dla"])
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A plan that may be given to TensorRT.
-
-    ``device``: what it was built for: a GPU's word ("Orin sm_87"), or for RTX "any" or compute
-    capabilities ("sm_75", "sm_86 sm_89"). ``precision``, ``device`` and ``options`` are not known
-    of a foreign plan: "", "" and None. ``about``: what the builder said of it, plain JSON.
-    ``cached``: whether it was there already.
-    """
+    """A plan that may be given to TensorRT; of a foreign one only the first four are known."""
 
     data: bytes = field(repr=False)
     path: Path
     flavour: str
     version: str
-    precision: str
-    device: str
-    options: BuildOptions | None
-    about: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    cached: bool = True
+    precision: str = ""
+    device: str = ""  # "Orin sm_87"; for RTX "any" or compute capabilities, as in "sm_86 sm_89"
+    options: BuildOptions | None = None
+    about: Mapping[str, Any] = field(default_factory=dict, repr=False)  # plain JSON of the build
+    cached: bool = True  # whether it was there already

@@ -10,11 +10,8 @@ from edgead.nvidia.plans.api import TensorRT
 from edgead.nvidia.plans.log import BuildLog
 
 Progress = Callable[[str, int, int], None]
-"""Called with a phase, the steps of it that are done, and how many it has (0: not known).
-
-The phases of edgead are "wait", "parse", "build" and "inspect"; those of TensorRT stand behind
-"build / ". May be called from any thread.
-"""
+"""Called, from any thread, with a phase, its steps that are done and how many it has (0: not
+known). The phases are "wait", "parse", "build" and "inspect", and "build / …" of TensorRT."""
 
 
 class Watch:
@@ -26,12 +23,8 @@ class Watch:
     ) -> None:
         self._log, self._progress, self._cancelled = log, progress, cancelled
 
-    def keep(self, error: BaseException) -> None:
-        """What came where nothing may be raised."""
-        self._log.raised = self._log.raised or error
-
     def phase(self, name: str) -> None:
-        """A phase of edgead begins. Errors: CancelledError."""
+        """A phase of edgead begins; raises as ``check``."""
         self.check()
         self.report(name, 0, 0)
         self.check()
@@ -42,7 +35,7 @@ class Watch:
             if self._progress is not None:
                 self._progress(phase, done, steps)
         except BaseException as error:  # KeyboardInterrupt too: it must not pass through C++
-            self.keep(error)
+            self._log.keep(error)
 
     @property
     def stop(self) -> bool:
@@ -51,11 +44,11 @@ class Watch:
         try:
             stopped = self._cancelled is not None and self._cancelled()
         except BaseException as error:
-            self.keep(error)
+            self._log.keep(error)
         return self._log.raised is not None or stopped
 
     def check(self) -> None:
-        """Errors: CancelledError when the build is to stop; what a callback or a signal raised."""
+        """Raise CancelledError when the build is to stop, or what a callback or a signal raised."""
         if self.stop:
             if self._log.raised is not None:
                 raise self._log.raised

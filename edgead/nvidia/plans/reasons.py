@@ -22,16 +22,14 @@ _OTHER_DEVICE = re.compile(r"incompatible device|compute capability|different (?
 
 
 def no_device(errors: Sequence[str]) -> bool:
-    """Whether the first error line says that there is no driver or no GPU.
-
-    The first alone: without a GPU, TensorRT adds a line about that to every other failure too.
-    """
+    """Whether the first error line says that there is no driver or no GPU: without one, TensorRT
+    adds a line about that to every other failure too."""
     return bool(errors) and bool(_NO_DRIVER.search(errors[0]))
 
 
 def reason_of(errors: Sequence[str], library: Library) -> str:
-    """One sentence from error lines, oldest first: the cause that is known with its cure, else
-    the first line as it stands."""
+    """One sentence from error lines, oldest first: the cause that is known with its cure, else the
+    first line as it stands."""
     text = "\n".join(errors)
     outside = _FALLS_OUTSIDE.search(text)
     if outside is not None:
@@ -57,8 +55,7 @@ def reason_of(errors: Sequence[str], library: Library) -> str:
 
 
 def load_reason(errors: Sequence[str]) -> str:
-    """One sentence for a plan that a GPU which is there did not load, from error lines, oldest
-    first: the cause that is known with its cure, else the last line as it stands."""
+    """As ``reason_of``, for a plan that a GPU which is there did not load; else the last line."""
     text = "\n".join(errors)
     if _NO_MEMORY.search(text):
         return (

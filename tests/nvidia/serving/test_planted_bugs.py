@@ -16,9 +16,9 @@ from edgead import Detector, DeviceError
 from edgead.bundle.storage import Bundle
 from edgead.nvidia import geometries, memory
 from edgead.nvidia.buffers import Shared
-from edgead.nvidia.frame_graphs import FrameGraphs
 from edgead.nvidia.loaded_plan import Execution, LoadedPlan
 from edgead.nvidia.map_ring import MapPlace
+from edgead.nvidia.stages import FrameGraphs
 from edgead.serving.open_pipeline import open_pipeline
 
 MakeFrame = Callable[..., np.ndarray]
@@ -27,7 +27,7 @@ Patch = pytest.MonkeyPatch
 
 def no_wait(patch: Patch) -> None:
     """Nobody waits for the stream."""
-    patch.setattr(memory._Stream, "synchronize", lambda self: None)
+    patch.setattr(memory.Stream, "synchronize", lambda self: None)
 
 
 def no_wait_before_the_capture(patch: Patch) -> None:
@@ -48,7 +48,7 @@ def maps_are_not_saved(patch: Patch) -> None:
 
 def the_map_is_not_copied(patch: Patch) -> None:
     """Results share the one map of the pipeline."""
-    patch.setattr(memory._Stream, "copy", lambda self, to, source, count: None)
+    patch.setattr(memory.Stream, "copy", lambda self, to, source, count: None)
 
 
 def no_upload(patch: Patch) -> None:
@@ -96,7 +96,7 @@ def no_context(patch: Patch) -> None:
     """The device's context is not made current."""
     from contextlib import nullcontext
 
-    patch.setattr(memory.PyCudaMemory, "current", lambda self: nullcontext())
+    patch.setattr(memory.Memory, "current", lambda self: nullcontext())
 
 
 def a_context_that_stays(patch: Patch) -> None:
@@ -108,7 +108,7 @@ def a_context_that_stays(patch: Patch) -> None:
         self._context.push()
         yield
 
-    patch.setattr(memory.PyCudaMemory, "current", current)
+    patch.setattr(memory.Memory, "current", current)
 
 
 def a_wrong_shape(patch: Patch) -> None:

@@ -1,15 +1,15 @@
-"""The layouts that edgead knows, one module each.
+"""The layouts that edgead knows.
 
-To add one: a module with a :class:`Layout`, an element of LAYOUTS, a test on a tiny tree of its
+To add one: a :class:`Layout` in a module, an element of LAYOUTS, a test on a tiny tree of its
 shape, a section in docs/data.md.
 """
 
-from . import folder, frames, ksdd2, mvtec, mvtec3d, oneclass, visa
+from . import frames, ksdd2, visa
+from .folders import FOLDER, MVTEC, MVTEC3D, ONECLASS
 from .layout import Layout
 
 # The first that fits is taken, so the special ones come first.
-_ALL = (visa, mvtec3d, ksdd2, frames, oneclass, mvtec, folder)
-LAYOUTS: dict[str, Layout] = {module.LAYOUT.name: module.LAYOUT for module in _ALL}
-FALLBACK = folder.LAYOUT  # where no other fits
+_ALL = (visa.LAYOUT, MVTEC3D, ksdd2.LAYOUT, frames.LAYOUT, ONECLASS, MVTEC, FOLDER)
+LAYOUTS: dict[str, Layout] = {layout.name: layout for layout in _ALL}
 
-__all__ = ["FALLBACK", "LAYOUTS", "Layout"]
+__all__ = ["FOLDER", "LAYOUTS", "Layout"]

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from edgead.errors import DataError
 
 from ..dataset import GOOD, Sample, make_sample
-from ..listing import folders_in, images_below
+from ..listing import folders_in, images_below, images_in
 from .layout import Found, Layout, Purpose
 
 ANOMALOUS = "anomalous"
@@ -31,13 +31,25 @@ def fits(folder: Path, purpose: Purpose) -> bool:
 
 
 def read(root: Path, folder: Path) -> Found:
-    train = [make_sample(root, p, GOOD) for p in images_below(folder / TRAIN)]
     test: list[Sample] = []
-    videos = folders_in(folder / TEST) if (folder / TEST).is_dir() else []
-    for video in videos:
-        test.extend(_test_samples(root, video, folder / LABELS / f"{video.name}.npy"))
-    _refuse_what_belongs_to_no_video(folder, {video.name for video in videos})
-    return train, test
+    orphans = set((folder / LABELS).glob("*.npy"))
+    for video in folders_in(folder / TEST):
+        labels = folder / LABELS / f"{video.name}.npy"
+        test += _test_samples(root, video, labels)
+        orphans.discard(labels)
+    for part in (TRAIN, TEST):
+        if loose := images_in(folder / part):
+            raise DataError(
+                f"{loose[0]} lies directly in {folder / part}; put the frames of each video into "
+                f"a folder of its own, as {folder / part / 'camera1' / loose[0].name}"
+            )
+    if orphans:
+        orphan = min(orphans)
+        raise DataError(
+            f"{orphan} labels a video without frames; expected {folder / TEST / orphan.stem}/, or "
+            "the file removed"
+        )
+    return [make_sample(root, path, GOOD) for path in images_below(folder / TRAIN)], test
 
 
 def video_of(name: str) -> str:
@@ -61,15 +73,13 @@ def _test_samples(root: Path, video: Path, labels: Path) -> list[Sample]:
             f"{labels} has {anomalous.size} labels and {video} has {len(frames)} frames; expected "
             "one label for each frame: restore what is missing, or decode the video again"
         )
-    names = (ANOMALOUS if is_anomalous else GOOD for is_anomalous in anomalous)
-    return [make_sample(root, *pair) for pair in zip(frames, names, strict=True)]
+    labelled = zip(frames, anomalous, strict=True)
+    return [make_sample(root, path, ANOMALOUS if odd else GOOD) for path, odd in labelled]
 
 
 def read_frame_labels(path: Path) -> NDArray[np.bool_]:
     """The labels of a video's frames, [n] bool, True = anomalous. Errors: DataError."""
-    expected = (
-        "expected a .npy file with one 0 (normal) or 1 (anomalous) for each frame of the video"
-    )
+    expected = "expected a .npy file of one 0 (normal) or 1 (anomalous) for each frame of the video"
     try:
         values = np.load(path, allow_pickle=False)
     except FileNotFoundError as error:
@@ -80,23 +90,6 @@ def read_frame_labels(path: Path) -> NDArray[np.bool_]:
     if not plain or not np.isin(values, (0, 1)).all():
         raise DataError(f"{path} holds something else; {expected}")
     return np.asarray(values != 0)
-
-
-def _refuse_what_belongs_to_no_video(folder: Path, videos: set[str]) -> None:
-    for part in (TRAIN, TEST):
-        loose = [p for p in images_below(folder / part) if p.parent == folder / part]
-        if loose:
-            raise DataError(
-                f"{loose[0]} lies directly in {folder / part}; put the frames of each video into "
-                f"a folder of its own, as {folder / part / 'camera1' / loose[0].name}"
-            )
-    masks = sorted((folder / LABELS).glob("*.npy")) if (folder / LABELS).is_dir() else []
-    orphan = next((path for path in masks if path.stem not in videos), None)
-    if orphan is not None:
-        raise DataError(
-            f"{orphan} labels a video without frames; expected {folder / TEST / orphan.stem}/, or "
-            "the file removed"
-        )
 
 
 LAYOUT = Layout("frames", f"{TRAIN}/<video>/*, {TEST}/<video>/*, {LABELS}/<video>.npy", fits, read)

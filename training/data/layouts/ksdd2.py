@@ -20,15 +20,13 @@ from ..dataset import GOOD, Sample, make_sample
 from ..listing import images_in
 from .layout import Found, Layout, Purpose
 
-DEFECT = "defect"
 _MASK = "_GT"
 _COPY = re.compile(r"_GT ?\(.*\)$")  # a second copy of a mask, as in <number>_GT(1).png
 
 
 def fits(folder: Path, purpose: Purpose) -> bool:
-    return any(
-        path.stem.endswith(_MASK) for part in ("train", "test") for path in images_in(folder / part)
-    )
+    found = images_in(folder / "train") + images_in(folder / "test")
+    return any(path.stem.endswith(_MASK) for path in found)
 
 
 def read(root: Path, folder: Path) -> Found:
@@ -48,10 +46,12 @@ def _samples(root: Path, folder: Path) -> list[Sample]:
                 f"{path} has no mask, so whether it is good is unknown; expected "
                 f"{folder / (path.stem + _MASK + '.png')}, black everywhere for a good image"
             )
-        if _shows_defect(mask):
-            samples.append(make_sample(root, path, DEFECT, mask))
-        else:
-            samples.append(make_sample(root, path, GOOD))
+        try:
+            defective = read_image(mask).any()
+        except InputError as error:
+            raise DataError(f"the mask {mask} cannot be read: {error}") from error
+        what = ("defect", mask) if defective else (GOOD, None)
+        samples.append(make_sample(root, path, *what))
     if masks:
         orphan = masks[min(masks)]
         raise DataError(
@@ -59,13 +59,6 @@ def _samples(root: Path, folder: Path) -> list[Sample]:
             f"removed"
         )
     return samples
-
-
-def _shows_defect(mask: Path) -> bool:
-    try:
-        return bool(read_image(mask).any())
-    except InputError as error:
-        raise DataError(f"the mask {mask} cannot be read: {error}") from error
 
 
 LAYOUT = Layout(

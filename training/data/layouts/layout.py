@@ -17,13 +17,13 @@ Found = tuple[list[Sample], list[Sample]]  # of train and of test, in any order
 class Layout:
     """One way in which people keep a data set on disk.
 
-    name     what --layout, run.json and the bundle call it
-    tree     what is where, in a line, for messages
-    fits     fits(folder, purpose): whether a folder looks like it; looks at few names
-    read     read(root, folder): all samples of a folder, with names relative to `root`, which is
-             the folder or its parent. Samples of train that are not good are left out later.
-             Errors: DataError
-    classes  whether the labels are classes, of which --category names the good one
+    Args:
+        name: what --layout, run.json and the bundle call it.
+        tree: what is where, in a line, for messages.
+        fits: (folder, purpose) to whether it looks like one; looks at few names.
+        read: (root, folder) to all samples of a folder, named by the way from `root`, which is the
+            folder or its parent. Those of train that are not good are left out later.
+        classes: whether the labels are classes, of which --category names the good one.
     """
 
     name: str

@@ -10,7 +10,7 @@ Source: https://github.com/amazon-science/spot-diff
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from itertools import zip_longest
 from pathlib import Path
 
 from edgead.errors import DataError
@@ -20,7 +20,7 @@ from .layout import Found, Layout, Purpose
 
 SPLIT = Path("split_csv", "1cls.csv")
 COLUMNS = ["object", "split", "label", "image", "mask"]
-ANOMALY = "anomaly"  # the label of every defect; its kind is in another file
+LABELS = {"normal": GOOD, "anomaly": "anomaly"}  # the kind of a defect is in another file
 
 
 def fits(folder: Path, purpose: Purpose) -> bool:
@@ -33,8 +33,8 @@ def read(root: Path, folder: Path) -> Found:
     for row in _rows(table):
         if row["object"] != folder.name:
             continue
-        label = GOOD if row["label"] == "normal" else ANOMALY
-        if row["split"] not in found or row["label"] not in ("normal", ANOMALY):
+        label = LABELS.get(row["label"])
+        if row["split"] not in found or label is None:
             raise DataError(
                 f"{table} has split {row['split']!r} and label {row['label']!r} for "
                 f"image {row['image']!r}; expected train or test, and normal or anomaly, as in the "
@@ -43,7 +43,7 @@ def read(root: Path, folder: Path) -> Found:
         image = _file(table, row["image"], folder)
         mask = _file(table, row["mask"], folder) if row["mask"] and label != GOOD else None
         found[row["split"]].append(make_sample(root, image, label, mask))
-    if not found["train"] and not found["test"]:
+    if not any(found.values()):
         raise DataError(
             f"{table} has no row of object {folder.name}; expected the folder's name as in the "
             f"download, or rows for it"
@@ -51,18 +51,11 @@ def read(root: Path, folder: Path) -> Found:
     return found["train"], found["test"]
 
 
-def _rows(table: Path) -> Iterator[dict[str, str]]:
+def _rows(table: Path) -> list[dict[str, str]]:
     try:
         # -sig: spreadsheet programs save a mark at the beginning, which is not part of the name.
         with open(table, newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            if reader.fieldnames != COLUMNS:
-                raise DataError(
-                    f"{table} has the columns {reader.fieldnames}; expected {','.join(COLUMNS)}, "
-                    f"as in the download"
-                )
-            for row in reader:
-                yield {name: row[name] or "" for name in COLUMNS}
+            columns, *rows = list(csv.reader(file)) or [[]]
     except OSError as error:
         raise DataError(
             f"{table} cannot be read ({error.strerror}); it says which images of VisA are for "
@@ -72,6 +65,11 @@ def _rows(table: Path) -> Iterator[dict[str, str]]:
         raise DataError(
             f"{table} is not a CSV file ({error}); copy it from the download"
         ) from error
+    if columns != COLUMNS:
+        raise DataError(
+            f"{table} has the columns {columns}; expected {','.join(COLUMNS)}, as in the download"
+        )
+    return [dict(zip_longest(COLUMNS, row[: len(COLUMNS)], fillvalue="")) for row in rows if row]
 
 
 def _file(table: Path, name: str, folder: Path) -> Path:

@@ -1,4 +1,4 @@
-"""What anomaly_map refuses at the door, and in which words."""
+"""What anomaly_map refuses at its entry point, and in which words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The doors of both kernels under arguments of all kinds.
+"""The entry points of both kernels under arguments of all kinds.
 
 Each drawn argument knows whether it is a good one. All good: the call succeeds and agrees with the
 reference. Otherwise: an InputError that names one of the bad ones. Nothing else may happen.
@@ -24,7 +24,7 @@ ROUNDINGS = 40 * 2.0**-24  # as in test_anomaly_map.py
 
 @dataclass
 class Arg:
-    """An argument, the word for it in messages, and whether the door must take it."""
+    """An argument, the word for it in messages, and whether the entry point must take it."""
 
     value: Any
     name: str

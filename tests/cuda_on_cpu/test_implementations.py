@@ -1,4 +1,4 @@
-"""The CUDA twins, run on the CPU, against float64, under every compiler and sanitizer.
+"""The CUDA implementations, run on the CPU, against float64, under every compiler and sanitizer.
 
 The reference is :mod:`edgead.reference`; the features' float16 values are exact in float64.
 """
@@ -15,7 +15,7 @@ from edgead import reference
 from edgead.anomaly_map import DISTANCES, FUSIONS, POOLINGS, MapParams
 from edgead.preprocess import LAYOUTS, PreprocessParams
 
-# The CPU twin's bound, see tests/kernels/test_anomaly_map.py: no sum here is longer than there.
+# As on the CPU, see tests/kernels/test_anomaly_map.py: no sum here is longer than there.
 ROUNDINGS = 40 * 2.0**-24
 SIZES = [(1, 1), (7, 5), (33, 129), (3, 1000), (64, 64), (65, 70)]  # tiles are 64 x 64
 # Shapes (channels, height, width): below and over a block's 32 positions, whole vectors and not,
