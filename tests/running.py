@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 from collections.abc import Callable
@@ -36,6 +37,12 @@ def once(
         return path
 
     return folder
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded by now stays: the collections that tests ask for need not look through it."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(trylast=True)
