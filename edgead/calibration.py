@@ -22,7 +22,7 @@ def p_value(score: float, scores: Sequence[float], tolerance: float = 0.0) -> fl
     ``p = (1 + #{c_i + tolerance >= score}) / (n + 1)``: calibration scores within ``tolerance``
     below count as ties, so that engines which agree within it keep the promise too.
 
-    Errors: CalibrationError without calibration scores or for a score that is NaN.
+    Raises: CalibrationError without calibration scores or for a score that is NaN.
     """
     if math.isnan(score):
         raise CalibrationError("a score that is NaN has no p-value")
@@ -56,7 +56,7 @@ def default_false_reject_rate(n: int) -> float:
 def check_false_reject_rate(rate: float, n: int) -> float:
     """``rate`` as a float, if n calibration images can promise it.
 
-    Errors: CalibrationError: no number in (0, 1), or under ``1 / (n + 1)``; says the best possible
+    Raises: CalibrationError: no number in (0, 1), or under ``1 / (n + 1)``; says the best possible
     and how many images the rate asked for would take.
     """
     try:
@@ -83,7 +83,7 @@ def images_needed(rate: float) -> int:
 def threshold(scores: Sequence[float], rate: float, tolerance: float = 0.0) -> float:
     """The smallest t such that exactly the scores ``> t`` have ``p_value <= rate``.
 
-    Errors: CalibrationError as ``check_false_reject_rate``.
+    Raises: CalibrationError as ``check_false_reject_rate``.
     """
     values = ranked(scores, tolerance)
     n, rate = len(values), check_false_reject_rate(rate, len(values))

@@ -17,8 +17,11 @@ from edgead.engine.lazy_array import LazyArray, as_array
 class Region:
     """A connected anomalous area, in pixels of the frame.
 
-    ``x``, ``y``: left and top of the bounding box; ``area`` in pixels; ``peak``: highest value of
-    the heatmap inside.
+    Args:
+        x, y: left and top of the bounding box.
+        width, height: of the bounding box.
+        area: number of pixels.
+        peak: highest value of the heatmap inside.
     """
 
     x: int
@@ -45,17 +48,23 @@ class Scale:
 class Result:
     """Score, verdict and map of one frame. ``float(result)`` is the score.
 
-    ``score`` is raw and unbounded: higher is stranger. ``p_value`` is the share of normal frames
-    that score at least as high, in [1 / (n + 1), 1] with n calibration images; ``is_anomalous`` is
-    ``p_value <= false_reject_rate`` at the moment of scoring, the same as ``score > threshold``.
-    ``map`` is [h, w] float32 at model resolution, memory of its own. ``roi`` is [h, w] uint8, 0
-    where the bundle's ignore mask ignores a pixel, or None: ignored pixels are 0 in the map and the
-    heatmap, in no region and not in the score. ``timings_ms`` has "preprocess", "engine",
-    "anomaly_map" and "total". ``digests`` is there when the Detector was asked for them. The rest
-    is computed when asked for.
+    The rest is computed when asked for. The frame is kept, not copied, for ``overlay``: ask for it
+    before the camera writes into the same memory again.
 
-    The frame is kept, not copied, for ``overlay``: ask for it before the camera writes into the
-    same memory again.
+    Args:
+        score: raw and unbounded; higher is more anomalous.
+        p_value: share of normal frames that score at least as high, in [1 / (n + 1), 1] with n
+            calibration images.
+        is_anomalous: ``p_value <= false_reject_rate`` at the moment of scoring, which is
+            ``score > threshold``.
+        threshold: as of that moment.
+        map: [h, w] float32 at model resolution, memory of its own.
+        timings_ms: "preprocess", "engine", "anomaly_map" and "total".
+        frame, color: what was scored, and its channel order.
+        scale: what the colours of the overlay mean.
+        roi: [h, w] uint8, 0 where the bundle's ignore mask ignores a pixel, or None: ignored pixels
+            are 0 in the map and the heatmap, in no region and not in the score.
+        digests: of each stage, where the Detector was asked for them.
     """
 
     score: float

@@ -125,7 +125,7 @@ def plan_tiles(
 ) -> TilePlan:
     """The tiles of a frame [H, W], whose maps have ``tile_map_size``.
 
-    Errors: InputError for a frame that is smaller than a tile.
+    Raises: InputError for a frame that is smaller than a tile.
     """
     if any(n < t for n, t in zip(frame_size, tiling.size, strict=True)):
         raise InputError(

@@ -65,7 +65,7 @@ class IgnoreMask:
     def check_frame(self, frame: Any) -> None:
         """Refuse an array of another height or width than the mask was drawn on.
 
-        Errors: InputError.
+        Raises: InputError.
         """
         size = tuple(getattr(frame, "shape", self.frame_size)[:2])
         if size != self.frame_size:
@@ -79,7 +79,7 @@ class IgnoreMask:
         """Which pixels of the frame are ignored, bool [height, width].
 
         ``image``: the decoded file ``self.image``, [height, width] or [height, width, channels].
-        Errors: InputError for an image of another size.
+        Raises: InputError for an image of another size.
         """
         ignored = np.zeros(self.frame_size, np.bool_)
         for polygon in self.polygons:
@@ -100,7 +100,7 @@ def _times(size: tuple[int, ...]) -> str:
 
 
 def parse_polygon(text: str) -> Polygon:
-    """``"x,y x,y x,y"`` as corners. Errors: InputError that quotes what is not a corner."""
+    """``"x,y x,y x,y"`` as corners. Raises: InputError that quotes what is not a corner."""
     corners = []
     for word in text.split():
         try:
@@ -140,7 +140,7 @@ _HALF = 0.5 - 1e-9
 def to_roi(ignored: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.uint8]:
     """Bring a mask of the frame [H, W] to a map of ``size``: [h, w], 1 where a pixel is kept.
 
-    Errors: InputError when nothing is kept.
+    Raises: InputError when nothing is kept.
     """
     share = _cell_means(_cell_means(ignored.astype(np.float64), size[0]).T, size[1]).T
     roi = (share < _HALF).astype(np.uint8)

@@ -165,7 +165,7 @@ def write_bundle(
 def check_out(out: str | os.PathLike[str]) -> Path:
     """``out`` as a path, if a bundle can be written there; asked before the work, not after.
 
-    Errors: BundleError: another ending than .edgead, something there that is not a bundle, a folder
+    Raises: BundleError: another ending than .edgead, something there that is not a bundle, a folder
     that cannot be written.
     """
     path = Path(out)

@@ -133,6 +133,9 @@ class Drift:
     def update(self, score: float) -> Finding | None:
         """Take the score of the next frame.
 
+        Args:
+            score: of ``Detector.score``.
+
         Returns:
             What is found, once the alarm has gone off; else None.
 

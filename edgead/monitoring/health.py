@@ -120,7 +120,10 @@ class Health:
         self._last: NDArray[Any] | None = None
 
     def check(self, frame: NDArray[Any]) -> tuple[Finding, ...]:
-        """Check one frame, [H, W] or [H, W, 3], uint8 or uint16.
+        """Check one frame.
+
+        Args:
+            frame: [H, W] or [H, W, 3], uint8 or uint16.
 
         Returns:
             What is wrong with the camera as of this frame; () when nothing is.

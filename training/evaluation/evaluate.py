@@ -115,10 +115,14 @@ def evaluate(
     neighbour; defects without mask are left out of them.
 
     Args:
-        progress: called with (images done, images in all)
-        gallery: at most this many pictures are kept for a report, mistakes first
-    Raises: DataError without test set; InputError, DataError for an image or mask that cannot be
-        used (see `data.read_mask`).
+        detector: as in production.
+        dataset: with a test set.
+        progress: called with (images done, images in all).
+        gallery: at most this many pictures are kept for a report, mistakes first.
+
+    Raises:
+        DataError: no test set, or a mask that cannot be used.
+        InputError: an image that cannot be used.
     """
     if not dataset.test:
         raise DataError(f"{dataset.root} has no test set; {TEST_SET_LOOKS_LIKE}")

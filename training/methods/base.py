@@ -105,7 +105,7 @@ class Method(nn.Module, ABC):
 
     @classmethod
     def read(cls, settings: dict[str, Any]) -> Any:
-        """``settings_type`` from plain JSON. Errors: TrainingError."""
+        """``settings_type`` from plain JSON. Raises: TrainingError."""
         return cls.settings_type.read(cls.name, settings)
 
     @classmethod

@@ -22,7 +22,7 @@ class MethodSettings:
 
     multiple: of the sides of size; choices: what a setting may be; least: the least value of a
     number, or of each of several; shares: settings from 0 to 1.
-    Errors: TrainingError that names the setting, what was given and what is expected.
+    Raises: TrainingError that names the setting, what was given and what is expected.
     """
 
     multiple: ClassVar[int]
@@ -32,7 +32,7 @@ class MethodSettings:
 
     @classmethod
     def read(cls, method: str, values: dict[str, Any]) -> Any:
-        """From plain JSON; lists become tuples. Errors: TrainingError."""
+        """From plain JSON; lists become tuples. Raises: TrainingError."""
         known = sorted(each.name for each in fields(cls))
         for key in values:
             if key not in known:

@@ -78,7 +78,7 @@ def _test_samples(root: Path, video: Path, labels: Path) -> list[Sample]:
 
 
 def read_frame_labels(path: Path) -> NDArray[np.bool_]:
-    """The labels of a video's frames, [n] bool, True = anomalous. Errors: DataError."""
+    """The labels of a video's frames, [n] bool, True = anomalous. Raises: DataError."""
     expected = "expected a .npy file of one 0 (normal) or 1 (anomalous) for each frame of the video"
     try:
         values = np.load(path, allow_pickle=False)
