@@ -135,14 +135,9 @@ def _picture(
         covered = np.zeros(size, np.uint8)
         covered[rows * size[0] // height, columns * size[1] // width] = 255
         small_mask = _encode(".png", covered)
-    small = _shrink(_eight_bits(frame), size)
-    return Picture(
-        image=image,
-        frame=_encode(".jpg", small),
-        overlay=_encode(".jpg", replace(result, frame=small).overlay()),  # drawn at this size
-        mask=small_mask,
-        size=size,
-    )
+    small = cv2.resize(_eight_bits(frame), size[::-1], interpolation=cv2.INTER_AREA)
+    overlay = replace(result, frame=small).overlay()  # drawn at this size
+    return Picture(image, _encode(".jpg", small), _encode(".jpg", overlay), small_mask, size)
 
 
 def _eight_bits(frame: NDArray[Any]) -> NDArray[np.uint8]:
@@ -152,12 +147,6 @@ def _eight_bits(frame: NDArray[Any]) -> NDArray[np.uint8]:
     low, high = int(frame.min()), int(frame.max())
     scale = 255.0 / max(high - low, 1)
     return np.asarray((frame.astype(np.float32) - low) * scale + 0.5, dtype=np.uint8)
-
-
-def _shrink(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    if image.shape[:2] == size:
-        return image
-    return np.asarray(cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
 def _encode(suffix: str, image: NDArray[np.uint8]) -> bytes:
