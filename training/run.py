@@ -113,12 +113,9 @@ def train(options: TrainingOptions, *, resume: bool = False, reporter: Reporter 
         resume=resume and (options.out / CHECKPOINT).is_file(),
     )  # fmt: skip
     record |= {
-        "train_seconds": round(position.total_seconds, 1),
-        "steps": position.total_steps,
-        "device": fabric.device.type,
-        "processes": fabric.world_size,
-        "history": position.history,
-    }
+        "train_seconds": round(position.total_seconds, 1), "steps": position.total_steps,
+        "device": fabric.device.type, "processes": fabric.world_size, "history": position.history,
+    }  # fmt: skip
     run = _as_run(options.out, method, parts, record)
     if first:
         _write(run, record)
