@@ -8,7 +8,6 @@ RUN/recovered.png            what the method makes of a few calibration images, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -75,7 +74,8 @@ def train(options: TrainingOptions, *, resume: bool = False, reporter: Reporter 
         The finished run.
 
     Raises:
-        DataError, TrainingError, DeviceError: bad data or options; nothing is written then.
+        DataError, TrainingError: bad data or options; nothing is written then.
+        DeviceError: a device that is not there.
         Interrupted: a signal stopped it; the checkpoint is on disk.
     """
     fabric = launch(options.device)
@@ -91,8 +91,9 @@ def train(options: TrainingOptions, *, resume: bool = False, reporter: Reporter 
             training_set.check_parts(parts, reporter.progress)
         textures = training_set.choose_textures(options.textures)
         training_set.note_content(record["data"], options, parts, textures)
-        given = (options.tiling, config.size, record["seed"], reporter.progress)
-        tiles = training_set.choose_tiles(parts, *given)
+        tiles = training_set.choose_tiles(
+            parts, options.tiling, config.size, record["seed"], reporter.progress
+        )
         if options.tiling is not None and not resume:
             record["tiles"] = sum(map(len, tiles))
         torch.manual_seed(record["seed"])
@@ -112,26 +113,14 @@ def train(options: TrainingOptions, *, resume: bool = False, reporter: Reporter 
         resume=resume and (options.out / CHECKPOINT).is_file(),
     )  # fmt: skip
     record |= {
-        "train_seconds": round(position.total_seconds, 1),
-        "steps": position.total_steps,
-        "device": fabric.device.type,
-        "processes": fabric.world_size,
-        "history": position.history,
-    }
+        "train_seconds": round(position.total_seconds, 1), "steps": position.total_steps,
+        "device": fabric.device.type, "processes": fabric.world_size, "history": position.history,
+    }  # fmt: skip
+    run = _as_run(options.out, method, parts, record)
     if first:
-        _write_model(options.out, method, record)
-        _write_picture(options.out, method, parts[1][:PICTURE_IMAGES], options.tiling)
+        _write(run, record)
     fabric.barrier()  # no process returns before the run is on disk
-    return _as_run(options.out, method, parts, record)
-
-
-def _write_model(out: Path, method: Method, record: dict[str, Any]) -> None:
-    """The finished run in place of its checkpoint."""
-    run_record.write_record(out, record)
-    tensors = {name: tensor.contiguous() for name, tensor in method.state_dict().items()}
-    write_file(out / MODEL_FILE, save(tensors))
-    for name in (CHECKPOINT, training_set.IMAGES_FILE):
-        (out / name).unlink(missing_ok=True)
+    return run
 
 
 def load_run(run_dir: str | Path, data: str | Path | None = None) -> Run:
@@ -183,15 +172,19 @@ def _untrained(record: dict[str, Any]) -> Method:
     return METHODS[record["method"]].from_settings(record["settings"], n_train)
 
 
-def _write_picture(
-    out: Path, method: Method, samples: Sequence[Sample], tiling: Tiling | None
-) -> None:
-    """Rows of ``Method.preview`` for a few held-out images, or their middle tiles."""
+def _write(run: Run, record: dict[str, Any]) -> None:
+    """Model and picture: rows of ``Method.preview`` for a few held-out images or middle tiles."""
+    out, method = run.path, run.method
+    tensors = {name: tensor.contiguous() for name, tensor in method.state_dict().items()}
+    run_record.write_record(out, record)
+    write_file(out / MODEL_FILE, save(tensors))
+    for name in (CHECKPOINT, training_set.IMAGES_FILE):
+        (out / name).unlink(missing_ok=True)
     params = method.preprocess_params()
     preprocessor = Preprocessor(params)
-    frames = [read_image(sample.path) for sample in samples]
-    if tiling is not None:
-        frames = [training_set.middle(frame, tiling.size) for frame in frames]
+    frames = [read_image(sample.path) for sample in run.calibration[:PICTURE_IMAGES]]
+    if run.tiling is not None:
+        frames = [training_set.middle(frame, run.tiling.size) for frame in frames]
     images = np.stack([preprocessor.run(frame) for frame in frames])
     with torch.no_grad():
         rows = [row.numpy() for row in method.preview(torch.from_numpy(images))]

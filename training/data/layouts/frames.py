@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 
 from edgead.errors import DataError
 
-from ..dataset import GOOD, Sample, make_sample
+from ..dataset import GOOD, Found, Layout, Purpose, Sample, make_sample
 from ..listing import folders_in, images_below, images_in
-from .layout import Found, Layout, Purpose
 
 ANOMALOUS = "anomalous"
 TRAIN, TEST, LABELS = "training/frames", "testing/frames", "testing/test_frame_mask"
