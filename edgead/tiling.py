@@ -45,7 +45,7 @@ class Tiling:
             )
 
 
-class Axis(NamedTuple):
+class TileAxis(NamedTuple):
     """The tiles along one direction."""
 
     length: int  # pixels of the stitched map
@@ -54,7 +54,7 @@ class Axis(NamedTuple):
     weights: NDArray[np.float32]  # [tiles, map pixels of a tile], summing to 1 over the tiles
 
 
-def plan_axis(frame: int, tile: int, overlap: int, pixels: int) -> Axis:
+def plan_axis(frame: int, tile: int, overlap: int, pixels: int) -> TileAxis:
     """Lay tiles of ``tile`` pixels, seen by ``pixels`` >= 2 of a map, over ``frame`` >= ``tile``.
 
     They are spread evenly on the grid of the map, so that the overlap is at least the one asked
@@ -76,7 +76,7 @@ def plan_axis(frame: int, tile: int, overlap: int, pixels: int) -> Axis:
     for offset in offsets:
         total[offset : offset + pixels] += tent
     weights = [tent / total[offset : offset + pixels] for offset in offsets]
-    return Axis(length, tuple(starts), offsets, np.asarray(weights, np.float32))
+    return TileAxis(length, tuple(starts), offsets, np.asarray(weights, np.float32))
 
 
 class Tile(NamedTuple):
@@ -99,8 +99,8 @@ class Tile(NamedTuple):
 class TilePlan:
     """Where the tiles of frames of one size are, and how their maps become one."""
 
-    rows: Axis
-    columns: Axis
+    rows: TileAxis
+    columns: TileAxis
 
     @property
     def map_size(self) -> tuple[int, int]:
