@@ -96,9 +96,17 @@ class Evaluation:
 
     def kinds(self) -> tuple[Kind, ...]:
         """Good first, then each kind of defect by name."""
-        good = self.scores(good=True)
-        labels = sorted({r.label for r in self.images}, key=lambda label: (label != "good", label))
-        return tuple(_kind(label, self.images, good) for label in labels)
+        good, found = self.scores(good=True), []
+        for label in sorted(
+            {r.label for r in self.images}, key=lambda each: (each != "good", each)
+        ):
+            members = [image for image in self.images if image.label == label]
+            scores = [image.score for image in members]
+            labels = np.repeat([False, True], [good.size, len(scores)])
+            area = metrics.auroc([*good, *scores], labels) if label != "good" else None
+            anomalous = sum(image.anomalous for image in members)
+            found.append(Kind(label, len(members), anomalous, area, float(np.median(scores))))
+        return tuple(found)
 
 
 def evaluate(
@@ -180,17 +188,6 @@ class _Pixels:
             rows = np.array(self._categories) == category
             maps, masks = maps[rows], masks[rows]
         return metrics.pixel_auroc(maps, masks), metrics.aupro(maps, masks)
-
-
-def _kind(label: str, images: Sequence[ScoredImage], good: NDArray[np.float64]) -> Kind:
-    members = [image for image in images if image.label == label]
-    scores = np.array([image.score for image in members])
-    area = None
-    if label != "good":
-        labels = np.repeat([False, True], [good.size, scores.size])
-        area = metrics.auroc(np.concatenate([good, scores]), labels)
-    anomalous = sum(image.anomalous for image in members)
-    return Kind(label, len(members), anomalous, area, float(np.median(scores)))
 
 
 def _figures(
