@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, InitVar, dataclass
 from typing import Any
 
 import numpy as np
@@ -127,6 +127,7 @@ def kernel_arguments(
     }
 
 
+@dataclass(eq=False)
 class AnomalyMap:
     """Maps and scores of frames, for one set of feature shapes.
 
@@ -150,31 +151,26 @@ class AnomalyMap:
             dtype or layout, a ``roi`` of another shape or dtype or one that keeps no pixel.
     """
 
-    def __init__(
-        self,
-        params: MapParams,
-        shapes: Sequence[tuple[int, int, int]],
-        *,
-        dtype: npt.DTypeLike = np.float32,
-        layout: str = "NCHW",
-        roi: npt.NDArray[np.bool_] | npt.NDArray[np.uint8] | None = None,
-        simd: str = "",
-    ) -> None:
-        self.params = params
-        self.shapes = tuple(_shape(k, shape) for k, shape in enumerate(shapes))
-        if len(self.shapes) != len(params.weights):
-            raise InputError(
-                f"{len(self.shapes)} pairs and {len(params.weights)} weights, expected as many"
-            )
-        self.dtype = check_dtype(dtype)
-        check_word("layout", layout, LAYOUTS)
+    params: MapParams
+    shapes: Sequence[tuple[int, int, int]]
+    _: KW_ONLY
+    dtype: npt.DTypeLike = np.float32
+    layout: str = "NCHW"
+    roi: InitVar[npt.NDArray[np.bool_] | npt.NDArray[np.uint8] | None] = None
+    simd: InitVar[str] = ""
+
+    def __post_init__(self, roi: Any, simd: str) -> None:
+        self.shapes = tuple(_shape(k, shape) for k, shape in enumerate(self.shapes))
+        weights = len(self.params.weights)
+        if len(self.shapes) != weights:
+            raise InputError(f"{len(self.shapes)} pairs and {weights} weights, expected as many")
+        self.dtype = check_dtype(self.dtype)
+        check_word("layout", self.layout, LAYOUTS)
         check_word("simd", simd, ("", *_cpu.simd_paths()))
-        self.layout = layout
-        kept = kept_pixels(roi, params.size)
-        self._shapes = tuple(
-            (h, w, c) if layout == "NHWC" else (c, h, w) for c, h, w in self.shapes
-        )
-        given = kernel_arguments(params, self.shapes, self.dtype, layout, roi, kept)
+        last = self.layout == "NHWC"
+        self._shapes = tuple((h, w, c) if last else (c, h, w) for c, h, w in self.shapes)
+        kept = kept_pixels(roi, self.params.size)
+        given = kernel_arguments(self.params, self.shapes, self.dtype, self.layout, roi, kept)
         self._kernel = _cpu.AnomalyMap(**given, simd=simd)
 
     def run(self, pairs: Pairs, out: F32 | None = None) -> tuple[F32, F32]:

@@ -20,10 +20,9 @@ def p_value(score: float, scores: Sequence[float], tolerance: float = 0.0) -> fl
     """Share of normal frames that score at least as high as ``score``, in [1/(n+1), 1].
 
     ``p = (1 + #{c_i + tolerance >= score}) / (n + 1)``: calibration scores within ``tolerance``
-    below count as ties, in favour of the part, so that engines which agree within the tolerance
-    keep the promise too.
+    below count as ties, so that engines which agree within it keep the promise too.
 
-    Errors: CalibrationError without calibration scores or for a score that is NaN.
+    Raises: CalibrationError without calibration scores or for a score that is NaN.
     """
     if math.isnan(score):
         raise CalibrationError("a score that is NaN has no p-value")
@@ -57,7 +56,7 @@ def default_false_reject_rate(n: int) -> float:
 def check_false_reject_rate(rate: float, n: int) -> float:
     """``rate`` as a float, if n calibration images can promise it.
 
-    Errors: CalibrationError: no number in (0, 1), or under ``1 / (n + 1)``; says the best possible
+    Raises: CalibrationError: no number in (0, 1), or under ``1 / (n + 1)``; says the best possible
     and how many images the rate asked for would take.
     """
     try:
@@ -84,11 +83,10 @@ def images_needed(rate: float) -> int:
 def threshold(scores: Sequence[float], rate: float, tolerance: float = 0.0) -> float:
     """The smallest t such that exactly the scores ``> t`` have ``p_value <= rate``.
 
-    Errors: CalibrationError as ``check_false_reject_rate``.
+    Raises: CalibrationError as ``check_false_reject_rate``.
     """
     values = ranked(scores, tolerance)
-    n = len(values)
-    rate = check_false_reject_rate(rate, n)
+    n, rate = len(values), check_false_reject_rate(rate, len(values))
     # The largest count j with p = j / (n + 1) <= rate, compared as p_value compares it.
     count = bisect_right(range(1, n + 1), rate, key=lambda j: j / (n + 1))
     return values[n - count]

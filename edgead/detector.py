@@ -62,6 +62,7 @@ class Detector:
         digests: give every Result the SHA-256 of what each stage made, for ``edgead replay``.
         plan: a plan file for the GPU instead of the one with the default options; it is native
             code, so outside this user's cache it needs ``trust_plan=True``.
+        trust_plan: load ``plan`` wherever it comes from.
         warm_start: score on the CPU at once, while the GPU's engine is made ready and qualified; it
             takes over between two frames. If it fails, the CPU goes on and ``info()`` says why.
 
@@ -178,7 +179,10 @@ class Detector:
         return found
 
     def wait_warm_start(self, timeout_s: float | None = None) -> bool:
-        """Wait at most ``timeout_s`` for the end of a warm start; ``info()`` says how it ended.
+        """Wait for the end of a warm start; ``info()`` says how it ended.
+
+        Args:
+            timeout_s: at most so many seconds; None: without a limit.
 
         Returns:
             Whether it has ended; True without one.

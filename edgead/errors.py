@@ -29,7 +29,7 @@ class BundleError(EdgeadError):
 
 
 class ExportError(EdgeadError):
-    """An exported graph that departs from the trained model, or could not be made."""
+    """An exported graph that differs from the trained model, or could not be made."""
 
 
 class TrainingError(EdgeadError):
@@ -47,13 +47,13 @@ class DeviceError(EdgeadError):
 
 
 class CancelledError(EdgeadError):
-    """Work that was stopped before it was done, because somebody asked for that."""
+    """Work that was stopped before it was done, on request."""
 
     exit_code = 130
 
 
 class DeviceLostError(DeviceError):
-    """A device that failed while it worked: whoever used it has to start anew."""
+    """A device that failed while it worked: open it again."""
 
 
 class QualificationError(DeviceError):

@@ -53,10 +53,8 @@ def replace_directory(path: str | os.PathLike[str], files: Mapping[str, bytes]) 
     """Make ``path`` a directory that holds exactly ``files`` (relative name -> content).
 
     Everything is written and synced inside one hidden directory beside ``path``, then exchanged
-    with the old directory in one step (Linux ``renameat2``; elsewhere two renames, of which the
-    next call repairs the first if the second never came). A killed writer leaves the old directory
-    and the hidden one, which the next call removes; a lock that dies with its process tells it from
-    one still at work.
+    with the old one in one step (Linux ``renameat2``; elsewhere two renames, repaired by the next
+    call). What a killed writer leaves, the next call removes; a lock tells it from one at work.
 
     Raises:
         OSError: the old directory is then unchanged.
@@ -151,9 +149,6 @@ def lock(descriptor: int, *, wait: bool = False) -> bool:
 
     Returns:
         Whether it is held; False where another has it and ``wait`` is not set.
-
-    Raises:
-        OSError: a file system without locks.
     """
     import fcntl
 

@@ -23,8 +23,8 @@ IMAGE_SUFFIXES = (
 def read_image(path: str | os.PathLike[str]) -> NDArray[Any]:
     """Read an image file as a frame, as stored.
 
-    An alpha channel is dropped, a palette is resolved, an EXIF rotation is not applied (a camera
-    on a line does not turn; scores must not depend on a tag).
+    An alpha channel is dropped, a palette is resolved, an EXIF rotation is not applied:
+    scores must not depend on a tag.
 
     Args:
         path: of the file, in any format that OpenCV reads.

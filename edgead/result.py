@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,11 @@ from edgead.engine.lazy_array import LazyArray, as_array
 class Region:
     """A connected anomalous area, in pixels of the frame.
 
-    ``x``, ``y``: left and top of the bounding box; ``area`` in pixels; ``peak``: highest value of
-    the heatmap inside.
+    Args:
+        x, y: left and top of the bounding box.
+        width, height: of the bounding box.
+        area: number of pixels.
+        peak: highest value of the heatmap inside.
     """
 
     x: int
@@ -44,17 +48,23 @@ class Scale:
 class Result:
     """Score, verdict and map of one frame. ``float(result)`` is the score.
 
-    ``score`` is raw and unbounded: higher is stranger. ``p_value`` is the share of normal frames
-    that score at least as high, in [1 / (n + 1), 1] with n calibration images; ``is_anomalous`` is
-    ``p_value <= false_reject_rate`` at the moment of scoring, the same as ``score > threshold``.
-    ``map`` is [h, w] float32 at model resolution, memory of its own. ``roi`` is [h, w] uint8, 0
-    where the bundle's ignore mask ignores a pixel, or None: ignored pixels are 0 in the map and the
-    heatmap, in no region and not in the score. ``timings_ms`` has "preprocess", "engine",
-    "anomaly_map" and "total". ``digests`` is there when the Detector was asked for them. The rest
-    is computed when asked for.
+    The rest is computed when asked for. The frame is kept, not copied, for ``overlay``: ask for it
+    before the camera writes into the same memory again.
 
-    The frame is kept, not copied, for ``overlay``: ask for it before the camera writes into the
-    same memory again.
+    Args:
+        score: raw and unbounded; higher is more anomalous.
+        p_value: share of normal frames that score at least as high, in [1 / (n + 1), 1] with n
+            calibration images.
+        is_anomalous: ``p_value <= false_reject_rate`` at the moment of scoring, which is
+            ``score > threshold``.
+        threshold: as of that moment.
+        map: [h, w] float32 at model resolution, memory of its own.
+        timings_ms: "preprocess", "engine", "anomaly_map" and "total".
+        frame, color: what was scored, and its channel order.
+        scale: what the colours of the overlay mean.
+        roi: [h, w] uint8, 0 where the bundle's ignore mask ignores a pixel, or None: ignored pixels
+            are 0 in the map and the heatmap, in no region and not in the score.
+        digests: of each stage, where the Detector was asked for them.
     """
 
     score: float
@@ -162,32 +172,26 @@ class Result:
         return np.asarray(large, np.float32).reshape(height, width)
 
 
+def _lazy(name: str) -> Any:
+    """A property that copies the LazyArray in the attribute ``name`` when asked for."""
+    return property(
+        lambda self: as_array(getattr(self, name)), lambda self, v: setattr(self, name, v)
+    )
+
+
 class LazyResult(Result):
     """A Result whose map, and frame where that is on a device too, are copied when asked for.
 
-    The map is the frame's, whatever is scored meanwhile. A frame in device memory is kept, not
-    copied, as one in host memory is.
+    The map is the frame's, whatever is scored meanwhile; asking for it raises DeviceLostError when
+    the device failed before. A frame in device memory is kept, not copied, as in host memory.
     """
+
+    _lazy_frame: LazyArray
 
     __slots__ = ("_lazy_frame", "_lazy_map")
 
-    @property
-    def map(self) -> NDArray[np.float32]:
-        """See ``Result``. Errors: DeviceLostError when the device failed before it was copied."""
-        return as_array(self._lazy_map)
-
-    @map.setter
-    def map(self, value: NDArray[np.float32] | LazyArray) -> None:
-        self._lazy_map = value
-
-    @property
-    def frame(self) -> NDArray[Any]:
-        """See ``Result``."""
-        return as_array(self._lazy_frame)
-
-    @frame.setter
-    def frame(self, value: NDArray[Any] | LazyArray) -> None:
-        self._lazy_frame = value
+    map = _lazy("_lazy_map")
+    frame = _lazy("_lazy_frame")
 
     @property
     def _size(self) -> tuple[int, ...]:
@@ -215,3 +219,14 @@ def as_bgr8(frame: NDArray[Any], color: str) -> NDArray[np.uint8]:
     if image.shape[2] == 1:
         return np.repeat(image, 3, axis=2)
     return image[:, :, ::-1] if color == "rgb" else image
+
+
+def describe(path: Path, result: Result) -> dict[str, Any]:
+    """One element of ``frames`` in ``--json``. Regions in pixels of the frame."""
+    frame = {
+        "path": str(path),
+        **{key: getattr(result, key) for key in ("score", "p_value", "is_anomalous")},
+        "regions": [asdict(region) for region in result.regions],
+        "timings_ms": dict(result.timings_ms),
+    }
+    return frame if result.digests is None else {**frame, "digests": result.digests.to_json()}

@@ -1,9 +1,8 @@
 """Tiles: a frame much larger than the network's image is seen piece by piece, each at full detail.
 
-Every tile goes through preprocess, engine and anomaly_map by itself. The tiles' maps overlap and
-are blended into one map of the whole frame: where tiles overlap, a tile's weight falls linearly to
-0 towards its border, and the weights of all tiles sum to 1 at every pixel. So the map has no step
-where a tile ends, and what a network sees badly, the border of its image, counts least.
+Every tile goes through preprocess, engine and anomaly_map by itself. Their maps overlap and are
+blended into one: a tile's weight falls linearly to 0 towards its border, where a network sees
+badly, and the weights of all tiles sum to 1 at every pixel, so that no step shows.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ class Tiling:
             )
 
 
-class Axis(NamedTuple):
+class TileAxis(NamedTuple):
     """The tiles along one direction."""
 
     length: int  # pixels of the stitched map
@@ -55,13 +54,12 @@ class Axis(NamedTuple):
     weights: NDArray[np.float32]  # [tiles, map pixels of a tile], summing to 1 over the tiles
 
 
-def plan_axis(frame: int, tile: int, overlap: int, pixels: int) -> Axis:
+def plan_axis(frame: int, tile: int, overlap: int, pixels: int) -> TileAxis:
     """Lay tiles of ``tile`` pixels, seen by ``pixels`` >= 2 of a map, over ``frame`` >= ``tile``.
 
     They are spread evenly on the grid of the map, so that the overlap is at least the one asked
-    for. Where a tile's pixels are a whole number of map pixels or the reverse, frame and map agree
-    exactly; else, and at the last tile of a frame that the grid does not divide, to within a pixel
-    of either.
+    for. Frame and map agree exactly where one's pixel is a whole number of the other's; else, and
+    at the last tile of a frame that the grid does not divide, to within a pixel of either.
     """
     length = max(pixels, round(frame * pixels / tile))
     step = pixels - -(-overlap * pixels // tile)  # at least 1, as the overlap is at most half
@@ -78,7 +76,7 @@ def plan_axis(frame: int, tile: int, overlap: int, pixels: int) -> Axis:
     for offset in offsets:
         total[offset : offset + pixels] += tent
     weights = [tent / total[offset : offset + pixels] for offset in offsets]
-    return Axis(length, tuple(starts), offsets, np.asarray(weights, np.float32))
+    return TileAxis(length, tuple(starts), offsets, np.asarray(weights, np.float32))
 
 
 class Tile(NamedTuple):
@@ -101,8 +99,8 @@ class Tile(NamedTuple):
 class TilePlan:
     """Where the tiles of frames of one size are, and how their maps become one."""
 
-    rows: Axis
-    columns: Axis
+    rows: TileAxis
+    columns: TileAxis
 
     @property
     def map_size(self) -> tuple[int, int]:
@@ -127,7 +125,7 @@ def plan_tiles(
 ) -> TilePlan:
     """The tiles of a frame [H, W], whose maps have ``tile_map_size``.
 
-    Errors: InputError for a frame that is smaller than a tile.
+    Raises: InputError for a frame that is smaller than a tile.
     """
     if any(n < t for n, t in zip(frame_size, tiling.size, strict=True)):
         raise InputError(

@@ -122,8 +122,7 @@ def _seconds(stages: list[Stage], position: Position, bounds: Bounds) -> float:
 
 
 class _Trained(nn.Module):
-    """What a stage trains. Calling it calls a loss: DistributedDataParallel needs a module whose
-    forward uses its parameters, and the loss of a stage is a plain function."""
+    """What a stage trains; calls its loss, for DistributedDataParallel takes a module's forward."""
 
     def __init__(self, modules: tuple[nn.Module, ...]) -> None:
         super().__init__()
@@ -168,8 +167,8 @@ class _StageRun:
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
         for module in self.stage.modules:  # the others stay in evaluation mode, see fit
             module.train()
-        position, before, began = self.position, self.position.stage_seconds, time.monotonic()
-        saved, total_before = began, position.total_seconds
+        position, began = self.position, time.monotonic()
+        before, total_before, saved = position.stage_seconds, position.total_seconds, began
         self.bar.start(self.stage.name, steps)
         try:
             while (done := max(position.step / steps, position.stage_seconds / seconds)) < 1:

@@ -76,7 +76,7 @@ def describe(fabric: Fabric) -> str:
 
 
 def check_batch(fabric: Fabric, batch_size: int) -> None:
-    """Refuse a batch of which the processes cannot get equal parts. Errors: TrainingError."""
+    """Refuse a batch of which the processes cannot get equal parts. Raises: TrainingError."""
     count = fabric.world_size
     if batch_size % count:
         raise TrainingError(

@@ -55,7 +55,7 @@ def progress(items: Iterable[Any], title: str) -> Iterator[Any]:
 
 @contextmanager
 def cleared() -> Iterator[None]:
-    """Take away, at the end, the bars that an error left on the line that its sentence is for."""
+    """Take away the bars that an error left on the line that its sentence is for."""
     try:
         yield
     finally:

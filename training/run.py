@@ -8,7 +8,6 @@ RUN/recovered.png            what the method makes of a few calibration images, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -114,20 +113,12 @@ def train(options: TrainingOptions, *, resume: bool = False, reporter: Reporter 
         resume=resume and (options.out / CHECKPOINT).is_file(),
     )  # fmt: skip
     record |= {
-        "train_seconds": round(position.total_seconds, 1),
-        "steps": position.total_steps,
-        "device": fabric.device.type,
-        "processes": fabric.world_size,
-        "history": position.history,
-    }
+        "train_seconds": round(position.total_seconds, 1), "steps": position.total_steps,
+        "device": fabric.device.type, "processes": fabric.world_size, "history": position.history,
+    }  # fmt: skip
     run = _as_run(options.out, method, parts, record)
     if first:
-        tensors = {name: tensor.contiguous() for name, tensor in method.state_dict().items()}
-        run_record.write_record(options.out, record)
-        write_file(options.out / MODEL_FILE, save(tensors))
-        for name in (CHECKPOINT, training_set.IMAGES_FILE):
-            (options.out / name).unlink(missing_ok=True)
-        _write_picture(options.out, method, parts[1][:PICTURE_IMAGES], options.tiling)
+        _write(run, record)
     fabric.barrier()  # no process returns before the run is on disk
     return run
 
@@ -181,15 +172,19 @@ def _untrained(record: dict[str, Any]) -> Method:
     return METHODS[record["method"]].from_settings(record["settings"], n_train)
 
 
-def _write_picture(
-    out: Path, method: Method, samples: Sequence[Sample], tiling: Tiling | None
-) -> None:
-    """Rows of ``Method.preview`` for a few held-out images, or their middle tiles."""
+def _write(run: Run, record: dict[str, Any]) -> None:
+    """Model and picture: rows of ``Method.preview`` for a few held-out images or middle tiles."""
+    out, method = run.path, run.method
+    tensors = {name: tensor.contiguous() for name, tensor in method.state_dict().items()}
+    run_record.write_record(out, record)
+    write_file(out / MODEL_FILE, save(tensors))
+    for name in (CHECKPOINT, training_set.IMAGES_FILE):
+        (out / name).unlink(missing_ok=True)
     params = method.preprocess_params()
     preprocessor = Preprocessor(params)
-    frames = [read_image(sample.path) for sample in samples]
-    if tiling is not None:
-        frames = [training_set.middle(frame, tiling.size) for frame in frames]
+    frames = [read_image(sample.path) for sample in run.calibration[:PICTURE_IMAGES]]
+    if run.tiling is not None:
+        frames = [training_set.middle(frame, run.tiling.size) for frame in frames]
     images = np.stack([preprocessor.run(frame) for frame in frames])
     with torch.no_grad():
         rows = [row.numpy() for row in method.preview(torch.from_numpy(images))]

@@ -107,7 +107,7 @@ class Begun(NamedTuple):
 
 
 def begin(options: TrainingOptions) -> Begun:
-    """A new run. Errors: DataError, TrainingError."""
+    """A new run. Raises: DataError, TrainingError."""
     if options.method not in METHODS:
         raise TrainingError(
             f"{options.method} is not a method; choose one of: {', '.join(sorted(METHODS))}"
@@ -153,7 +153,7 @@ def begin(options: TrainingOptions) -> Begun:
 def take_up(options: TrainingOptions) -> Begun:
     """A stopped run, with the options that it was begun with; only the bounds may be other ones.
 
-    Errors: DataError, TrainingError.
+    Raises: DataError, TrainingError.
     """
     out = options.out
     record = read_record(out)
@@ -263,7 +263,7 @@ def full_settings(method: str, preset: str, settings: dict[str, Any]) -> dict[st
 
 
 def recorded_data(record: dict[str, Any], root: Path) -> tuple[Dataset, Parts]:
-    """The data of a record in the folder ``root``, as it was divided. Errors: DataError."""
+    """The data of a record in the folder ``root``, as it was divided. Raises: DataError."""
     data = record["data"]
     dataset = open_dataset(root, layout=data["layout"], category=data.get("category"))
     by_name = {sample.name: sample for sample in dataset.train}
@@ -280,7 +280,7 @@ def recorded_data(record: dict[str, Any], root: Path) -> tuple[Dataset, Parts]:
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """What ``run.json`` in the folder ``path`` says. Errors: TrainingError."""
+    """What ``run.json`` in the folder ``path`` says. Raises: TrainingError."""
     try:
         record = json.loads((path / RUN_FILE).read_text(encoding="utf-8"))
         found = record["schema_version"]

@@ -31,7 +31,7 @@ Piece = tuple[slice, slice]  # rows and columns of a frame
 
 
 def check_parts(parts: Parts, progress: Progress) -> None:
-    """Decode every image, with a progress bar. Errors: DataError."""
+    """Decode every image, with a progress bar. Raises: DataError."""
     samples = parts[0] + parts[1]
     ticks = progress(range(len(samples)), "checking the images")
     check_images(samples, lambda _done, _all: next(ticks, None))
@@ -43,7 +43,7 @@ def note_content(
 ) -> None:
     """Note in ``data``, of a run's record, what its images and textures hold.
 
-    Errors: DataError when a run that is resumed was begun with others.
+    Raises: DataError when a run that is resumed was begun with others.
     """
     found = digest(parts[0] + parts[1])
     if data.setdefault("digest", found) != found:
@@ -57,7 +57,7 @@ def note_content(
 
 
 def choose_textures(folder: Path | None) -> list[Sample]:
-    """Pictures of other things, TEXTURES at most. Errors: DataError for a folder without images."""
+    """Pictures of other things, TEXTURES at most. Raises: DataError for a folder without images."""
     if folder is None:
         return []
     paths = images_below(folder)
@@ -77,7 +77,7 @@ def choose_tiles(
 
     Without a tiling all of the image is one tile. Where there are more than ``MOST_TILES``, an
     equal number of every image, drawn by ``seed``.
-    Errors: DataError that names an image smaller than a tile, also one to calibrate with.
+    Raises: DataError that names an image smaller than a tile, also one to calibrate with.
     """
     train, calibration = parts
     if tiling is None:
@@ -105,7 +105,7 @@ def middle(frame: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
 
 
 def load_textures(textures: Sequence[Sample], params: PreprocessParams) -> torch.Tensor:
-    """[M, 3, H, W] float32, preprocessed; empty without any. Errors: InputError."""
+    """[M, 3, H, W] float32, preprocessed; empty without any. Raises: InputError."""
     if not textures:
         return torch.empty(0)
     preprocessor = Preprocessor(params)

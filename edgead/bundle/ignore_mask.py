@@ -1,14 +1,12 @@
 """The ignore mask: which pixels of a frame do not count, drawn by a person on one frame.
 
-It is kept as it was drawn, in pixels of the frame, and brought to the map here: preprocess
-stretches the whole frame to the image, so pixel (i, j) of a map [h, w] stands for the rows from
-``i H / h`` to ``(i + 1) H / h`` of the frame and the columns from ``j W / w`` to
-``(j + 1) W / w``. It is ignored when at least half of that area is.
+It is kept in pixels of the frame [H, W] as it was drawn. Pixel (i, j) of a map [h, w] stands for
+the rows from ``i H / h`` to ``(i + 1) H / h`` of the frame and the columns from ``j W / w`` to
+``(j + 1) W / w``, and is ignored when at least half of that area is.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,11 +24,14 @@ Polygon = tuple[tuple[float, float], ...]
 class IgnoreMask:
     """The parts of a frame that do not count: inside a polygon, or not 0 in an image.
 
-    :param frame_size: (height, width) in pixels of the frame that the mask was drawn on
-    :param polygons: each at least three corners (x, y), 0 <= x <= width and 0 <= y <= height; a
-        pixel is inside when its centre is, by the even-odd rule
-    :param image: name of a PNG in the bundle, [height, width], not 0 where a pixel is ignored
-    :raises InputError: neither polygons nor image, a corner outside the frame, under three corners
+    Args:
+        frame_size: (height, width) in pixels of the frame that the mask was drawn on.
+        polygons: each at least three corners (x, y), 0 <= x <= width and 0 <= y <= height; a pixel
+            is inside when its centre is, by the even-odd rule.
+        image: name of a PNG in the bundle, [height, width], not 0 where a pixel is ignored.
+
+    Raises:
+        InputError: neither polygons nor image, a corner outside the frame, under three corners.
     """
 
     frame_size: tuple[int, int]
@@ -43,27 +44,42 @@ class IgnoreMask:
             raise InputError(
                 "an ignore mask has neither polygons nor an image, expected one of them"
             )
+        height, width = self.frame_size
         for polygon in self.polygons:
-            _check_polygon(polygon, self.frame_size)
+            if len(polygon) < 3:
+                raise InputError(f"a polygon has {len(polygon)} corners; expected at least three")
+            for x, y in polygon:
+                if not (0 <= x <= width and 0 <= y <= height):  # nor NaN
+                    raise InputError(
+                        f"the corner {x:g},{y:g} of a polygon is outside the frame of "
+                        f"{_times(self.frame_size)} (height x width): expected x from 0 to {width} "
+                        f"and y from 0 to {height}"
+                    )
+            if not _inside(polygon, self.frame_size).any():
+                text = " ".join(f"{x:g},{y:g}" for x, y in polygon)
+                raise InputError(
+                    f'the polygon "{text}" holds the centre of no pixel; expected corners that '
+                    "enclose an area"
+                )
 
     def check_frame(self, frame: Any) -> None:
         """Refuse an array of another height or width than the mask was drawn on.
 
-        Errors: InputError.
+        Raises: InputError.
         """
         size = tuple(getattr(frame, "shape", self.frame_size)[:2])
         if size != self.frame_size:
             raise InputError(
-                f"the frame is {' x '.join(map(str, size))} (height x width) and the ignore mask "
-                f"of the bundle was drawn on {_times(self.frame_size)}: draw one for this frame "
-                "size with edgead mask, or use the bundle without a mask"
+                f"the frame is {_times(size)} (height x width) and the ignore mask of the bundle "
+                f"was drawn on {_times(self.frame_size)}: draw one for this frame size with "
+                "edgead mask, or use the bundle without a mask"
             )
 
     def ignored(self, image: NDArray[Any] | None = None) -> NDArray[np.bool_]:
         """Which pixels of the frame are ignored, bool [height, width].
 
         ``image``: the decoded file ``self.image``, [height, width] or [height, width, channels].
-        Errors: InputError for an image of another size.
+        Raises: InputError for an image of another size.
         """
         ignored = np.zeros(self.frame_size, np.bool_)
         for polygon in self.polygons:
@@ -79,8 +95,12 @@ class IgnoreMask:
         return ignored
 
 
+def _times(size: tuple[int, ...]) -> str:
+    return " x ".join(map(str, size))
+
+
 def parse_polygon(text: str) -> Polygon:
-    """``"x,y x,y x,y"`` as corners. Errors: InputError that quotes what is not a corner."""
+    """``"x,y x,y x,y"`` as corners. Raises: InputError that quotes what is not a corner."""
     corners = []
     for word in text.split():
         try:
@@ -113,28 +133,6 @@ def _inside(polygon: Polygon, size: tuple[int, int]) -> NDArray[np.bool_]:
     return inside
 
 
-def _check_polygon(polygon: Polygon, size: tuple[int, int]) -> None:
-    height, width = size
-    if len(polygon) < 3:
-        raise InputError(f"a polygon has {len(polygon)} corners; expected at least three")
-    for x, y in polygon:
-        if not (math.isfinite(x) and 0 <= x <= width and math.isfinite(y) and 0 <= y <= height):
-            raise InputError(
-                f"the corner {x:g},{y:g} of a polygon is outside the frame of {_times(size)} "
-                f"(height x width): expected x from 0 to {width} and y from 0 to {height}"
-            )
-    if not _inside(polygon, size).any():
-        text = " ".join(f"{x:g},{y:g}" for x, y in polygon)
-        raise InputError(
-            f'the polygon "{text}" holds the centre of no pixel; expected corners that enclose an '
-            "area"
-        )
-
-
-def _times(size: tuple[int, ...]) -> str:
-    return f"{size[0]} x {size[1]}"
-
-
 # A share of exactly one half must not depend on the rounding of a sum of float64.
 _HALF = 0.5 - 1e-9
 
@@ -142,7 +140,7 @@ _HALF = 0.5 - 1e-9
 def to_roi(ignored: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.uint8]:
     """Bring a mask of the frame [H, W] to a map of ``size``: [h, w], 1 where a pixel is kept.
 
-    Errors: InputError when nothing is kept.
+    Raises: InputError when nothing is kept.
     """
     share = _cell_means(_cell_means(ignored.astype(np.float64), size[0]).T, size[1]).T
     roi = (share < _HALF).astype(np.uint8)

@@ -110,6 +110,7 @@ _EXPECTED: dict[Any, str] = {
     bool: "true or false",
     int: "a whole number",
     float: "a finite number",
+    tuple[int, ...]: "a list of whole numbers",
     tuple[float, ...]: "a list of finite numbers",
     tuple[float, float, float]: "three finite numbers",
     tuple[int, int]: "[height, width], two positive whole numbers",

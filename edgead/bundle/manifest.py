@@ -13,7 +13,7 @@ from edgead.anomaly_map import MapParams
 from edgead.bundle.entries import Calibration, Golden, HealthLimits, OwnCalibration, Pair, Tolerance
 from edgead.bundle.ignore_mask import IgnoreMask
 from edgead.bundle.json_reader import as_json, read_json, schema
-from edgead.errors import BundleError, EdgeadError
+from edgead.errors import BundleError, InputError
 from edgead.installation import __version__
 from edgead.preprocess import PreprocessParams
 from edgead.tiling import Tiling, plan_tiles
@@ -249,9 +249,7 @@ class Manifest:
             found["map"] = MapParams(weights=weights, **found["map"])
             name = image.pop("name")
             return cls(**found, input_name=name, preprocess=PreprocessParams(**image))
-        except BundleError:
-            raise
-        except EdgeadError as error:  # a parameter that preprocess or anomaly_map refuses
+        except InputError as error:  # a parameter that preprocess or anomaly_map refuses
             raise BundleError(f"manifest.json: {error}") from error
 
 

@@ -14,7 +14,7 @@ from edgead.images import decode_image
 def ignored_in(bundle: Bundle) -> NDArray[np.bool_] | None:
     """Which pixels of a frame the bundle's ignore mask ignores, bool [height, width], or None.
 
-    Errors: BundleError for a PNG that cannot be decoded or is of another size.
+    Raises: BundleError for a PNG that cannot be decoded or is of another size.
     """
     mask = bundle.manifest.ignore
     if mask is None:
@@ -29,7 +29,7 @@ def ignored_in(bundle: Bundle) -> NDArray[np.bool_] | None:
 def roi_of(bundle: Bundle) -> NDArray[np.uint8] | None:
     """The region of interest of the map of a frame, see ``to_roi``; None without an ignore mask.
 
-    Errors: BundleError for a mask that does not fit.
+    Raises: BundleError for a mask that does not fit.
     """
     mask, ignored = bundle.manifest.ignore, ignored_in(bundle)
     if mask is None or ignored is None:

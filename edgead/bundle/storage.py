@@ -60,8 +60,8 @@ class Bundle:
         return data
 
     def __repr__(self) -> str:
-        manifest = self.manifest
-        return f"Bundle({manifest.name!r}, {manifest.method}, {self.path}, {self.sha256[:12]})"
+        name, method = self.manifest.name, self.manifest.method
+        return f"Bundle({name!r}, {method}, {self.path}, {self.sha256[:12]})"
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ def write_bundle(
 def check_out(out: str | os.PathLike[str]) -> Path:
     """``out`` as a path, if a bundle can be written there; asked before the work, not after.
 
-    Errors: BundleError: another ending than .edgead, something there that is not a bundle, a folder
+    Raises: BundleError: another ending than .edgead, something there that is not a bundle, a folder
     that cannot be written.
     """
     path = Path(out)
@@ -187,19 +187,17 @@ def check_out(out: str | os.PathLike[str]) -> Path:
 def _check_names(manifest: Manifest, files: Mapping[str, object]) -> None:
     """Names stay inside the bundle, and what the manifest refers to is among the files."""
     for name in files:
-        parts = PurePosixPath(name).parts
-        clean = str(PurePosixPath(name)) == name and "\\" not in name and ":" not in name
-        if not clean or name.startswith("/") or ".." in parts or "\0" in name or name == ".":
+        path = PurePosixPath(name)
+        plain = str(path) == name != "." and not path.is_absolute() and ".." not in path.parts
+        if not plain or set(name) & set("\\:\0"):
             raise BundleError(f"files: {name!r} is not a plain relative name; {_AGAIN}")
         if name == MANIFEST:
             raise BundleError(f"files: {MANIFEST} cannot hold its own digest")
-    expected = [*manifest.models.values()]
-    expected += [name for frame in manifest.golden for name in (frame.image, frame.map)]
-    if manifest.ignore and manifest.ignore.image:
-        expected.append(manifest.ignore.image)
-    if manifest.health:
-        expected.append(manifest.health.reference)
-    for name in expected:
+    used = [*manifest.models.values()]
+    used += [name for frame in manifest.golden for name in (frame.image, frame.map)]
+    used += [manifest.ignore.image] if manifest.ignore and manifest.ignore.image else []
+    used += [manifest.health.reference] if manifest.health else []
+    for name in used:
         if name not in files:
             raise BundleError(f"{name!r} is used by the manifest and not among its files; {_AGAIN}")
 

@@ -20,7 +20,7 @@ from edgead.cli.options import COLOR, DEVICE, add, add_detector, detector_settin
 from edgead.detector import Detector
 from edgead.errors import InputError
 from edgead.images import expand, read_image, write_png
-from edgead.records.verdict import describe
+from edgead.result import describe
 
 EXAMPLE = """\
   edgead score cell.edgead part.png                      one image

@@ -78,13 +78,13 @@ def run(args: argparse.Namespace) -> int:
 def _verify(bundle: Bundle, args: argparse.Namespace, console: Console) -> Iterator[Verified]:
     """One engine after the other; what this machine cannot run is named and left out."""
     if args.device != DEVICE or args.precision is not None:
-        yield _measure(bundle, args.device, args.precision, args.threads)
+        yield _verify_engine(bundle, args.device, args.precision, args.threads)
         return
-    yield _measure(bundle, "cpu", "float32", args.threads)  # there is always this one
+    yield _verify_engine(bundle, "cpu", "float32", args.threads)  # there is always this one
     for precision in bundle.manifest.models:
         if precision != "float32":
             try:
-                yield _measure(bundle, "cpu", precision, args.threads)
+                yield _verify_engine(bundle, "cpu", precision, args.threads)
             except DeviceError as error:
                 console.say(f"not here: {error}")
     absent = obstacle(bundle)
@@ -94,7 +94,7 @@ def _verify(bundle: Bundle, args: argparse.Namespace, console: Console) -> Itera
     failed: DeviceError | None = None
     for precision in sorted(bundle.manifest.models, key=lambda one: one != PRECISION):
         try:
-            yield _measure(bundle, "cuda", precision, args.threads)
+            yield _verify_engine(bundle, "cuda", precision, args.threads)
         except DeviceError as error:
             said = f"the GPU in {precision}: {error}"
             if precision == PRECISION:  # what device="auto" takes: raised when all were tried
@@ -105,7 +105,9 @@ def _verify(bundle: Bundle, args: argparse.Namespace, console: Console) -> Itera
         raise failed
 
 
-def _measure(bundle: Bundle, device: str, precision: str | None, threads: int | None) -> Verified:
+def _verify_engine(
+    bundle: Bundle, device: str, precision: str | None, threads: int | None
+) -> Verified:
     started = perf_counter()
     engine = open_engine(bundle, device, threads, precision=precision)
     checks = check_golden(bundle, engine)

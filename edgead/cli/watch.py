@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
         info = detector.info()
         say("read", f"{args.bundle}; {info['device']}, {info['precision']}, qualified")
         checks = Checks(detector.bundle, drift=args.drift, say=say, precision=info["precision"])
-        if not checks.looks_at_camera:
+        if detector.bundle.manifest.health is None:
             say("note", "the camera is not checked: edgead calibrate gives the bundle its limits")
         slot, tally = Slot(every_frame=args.every_frame), Tally()
         reader: Reader = (

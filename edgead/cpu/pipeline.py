@@ -1,19 +1,61 @@
-"""preprocess -> engine -> anomaly_map: the one way in which every score is made."""
+"""preprocess -> engine -> anomaly_map in host memory, of whole frames and of frames in tiles."""
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from itertools import accumulate
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgead.anomaly_map import AnomalyMap
-from edgead.bundle.roi import roi_of
+from edgead.anomaly_map import AnomalyMap, pool
+from edgead.bundle.roi import ignored_in, roi_of
 from edgead.bundle.storage import Bundle
 from edgead.engine.digests import Hasher
-from edgead.engine.interface import Engine, PipelineOutput, check_finite
-from edgead.preprocess import Preprocessor
+from edgead.engine.interface import Engine, Pairs, PipelineOutput, check_finite
+from edgead.engine.tile_plans import TilePlans
+from edgead.preprocess import Preprocessor, check_frame
+from edgead.tiling import Tile, Tiling
+
+
+class _Times(NamedTuple):
+    """Seconds of one frame or tile, or of all tiles."""
+
+    preprocess: float
+    engine: float
+    anomaly_map: float
+
+
+class _Stages:
+    """The three stages and their buffers for one frame or tile; ``map``: [1, height, width]."""
+
+    def __init__(
+        self, bundle: Bundle, engine: Engine, color: str, roi: NDArray[np.uint8] | None = None
+    ) -> None:
+        manifest = bundle.manifest
+        self._preprocess = Preprocessor(manifest.preprocess_params(), color)
+        self._session = engine.session()
+        self._anomaly_map = AnomalyMap(manifest.map_params(), manifest.shapes(), roi=roi)
+        self.image: NDArray[np.float32] = self._session.image[0]
+        self.map = np.empty((1, *manifest.map_params().size), np.float32)
+        self.pairs: Pairs = []
+        self.score = 0.0
+
+    def run(self, frame: NDArray[Any]) -> _Times:
+        """Fill image, pairs, map and score. Other threads run meanwhile."""
+        started = perf_counter()
+        self._preprocess.run(frame, self.image)
+        preprocessed = perf_counter()
+        self.pairs = self._session.infer()
+        inferred = perf_counter()
+        _, scores = self._anomaly_map.run(self.pairs, self.map)
+        finished = perf_counter()
+        self.score = float(scores[0])
+        return _Times(preprocessed - started, inferred - preprocessed, finished - inferred)
 
 
 class Pipeline:
@@ -24,32 +66,109 @@ class Pipeline:
     """
 
     def __init__(self, bundle: Bundle, engine: Engine, color: str = "bgr") -> None:
-        manifest = bundle.manifest
-        self._preprocess = Preprocessor(manifest.preprocess_params(), color)
-        self._roi = roi_of(bundle)
-        self._anomaly_map = AnomalyMap(manifest.map_params(), manifest.shapes(), roi=self._roi)
-        self._session = engine.session()
-        self._image = self._session.image[0]
-        self._map_shape = (1, *manifest.map_params().size)
-        self._engine = engine
+        self._engine, self._roi = engine, roi_of(bundle)
+        self._stages = _Stages(bundle, engine, color, self._roi)
 
     def run(self, frame: NDArray[Any], hasher: Hasher | None = None) -> PipelineOutput:
         """See ``FramePipeline``."""
+        stages = self._stages
+        stages.map = np.empty_like(stages.map)  # the last one is a Result's
         started = perf_counter()
-        self._preprocess.run(frame, self._image)
-        preprocessed = perf_counter()
-        pairs = self._session.infer()
-        inferred = perf_counter()
-        maps, scores = self._anomaly_map.run(pairs, np.empty(self._map_shape, np.float32))
-        finished = perf_counter()
+        _, preprocessed, inferred, finished = accumulate(stages.run(frame), initial=started)
         if hasher is not None:
-            hasher.add(self._image, pairs)
-        score = float(scores[0])
-        check_finite(score, self._engine.device, self._engine.version)
+            hasher.add(stages.image, stages.pairs)
+        check_finite(stages.score, self._engine.device, self._engine.version)
         kernels = self._engine.kernels
         return PipelineOutput(
-            score, maps[0], self._roi, kernels, started, preprocessed, inferred, finished
+            stages.score,
+            stages.map[0],
+            self._roi,
+            kernels,
+            started,
+            preprocessed,
+            inferred,
+            finished,
         )
 
     def close(self) -> None:
         """Nothing: this memory goes with the object."""
+
+
+class TiledPipeline:
+    """``FramePipeline`` of tiles, views of the frame, whose maps are blended where they overlap.
+
+    Args:
+        lanes: tiles that run at once, each in a thread of its own: one small image cannot keep many
+            cores busy. They are stitched in one order, so a score does not depend on the lanes.
+
+    Raises:
+        BundleError: an ignore mask that does not fit.
+    """
+
+    def __init__(
+        self, bundle: Bundle, tiling: Tiling, engine: Engine, color: str = "bgr", lanes: int = 1
+    ) -> None:
+        self._map_params = bundle.manifest.map
+        self._tiling, self._color, self._engine = tiling, color, engine
+        self._plans = TilePlans(tiling, bundle.manifest.map.size, ignored_in(bundle))
+        self._lanes = [_Stages(bundle, engine, color) for _ in range(lanes)]
+        # Its threads end with this object.
+        self._pool = ThreadPoolExecutor(lanes, "tile") if lanes > 1 else None
+
+    def run(self, frame: NDArray[Any], hasher: Hasher | None = None) -> PipelineOutput:
+        """See ``FramePipeline``."""
+        started = perf_counter()
+        check_frame(frame, self._color)
+        plan, roi = self._plans.run(frame.shape)
+        stitched = np.zeros(plan.map_size, np.float32)
+        spent, hashing = np.zeros(len(_Times._fields)), 0.0
+        for tile, lane, times in self._run_all(frame, plan.tiles(roi)):
+            tile.add(lane.map[0], stitched)
+            spent += times
+            if hasher is not None:
+                begun = perf_counter()
+                hasher.add(lane.image, lane.pairs)
+                hashing += perf_counter() - begun
+        if roi is not None:
+            stitched[roi == 0] = 0.0
+        score = pool(stitched, roi, self._map_params)
+        check_finite(score, self._engine.device, self._engine.version)
+        finished = perf_counter() - hashing
+        share = min(1.0, (finished - started) / float(spent.sum()))  # less than 1 side by side
+        preprocessed = started + share * spent[0]
+        inferred = preprocessed + share * spent[1]
+        kernels = self._engine.kernels
+        return PipelineOutput(
+            score, stitched, roi, kernels, started, preprocessed, inferred, finished
+        )
+
+    def close(self) -> None:
+        """End the threads."""
+        if self._pool is not None:
+            self._pool.shutdown()
+
+    def _run_all(
+        self, frame: NDArray[Any], tiles: Iterator[Tile]
+    ) -> Iterator[tuple[Tile, _Stages, _Times]]:
+        """Each tile, in the order given, with the lane that ran it, whose buffers hold it until the
+        next tile is asked for."""
+        height, width = self._tiling.size
+        running: deque[tuple[Tile, _Stages, Future[_Times]]] = deque()
+        free = deque(self._lanes)
+        try:
+            for tile in tiles:
+                piece = frame[tile.top : tile.top + height, tile.left : tile.left + width]
+                if self._pool is None:
+                    yield tile, free[0], free[0].run(piece)
+                    continue
+                if not free:
+                    done, lane, future = running.popleft()
+                    yield done, lane, future.result()
+                    free.append(lane)
+                lane = free.popleft()
+                running.append((tile, lane, self._pool.submit(lane.run, piece)))
+            while running:
+                done, lane, future = running.popleft()
+                yield done, lane, future.result()
+        finally:  # no lane may still be at work when the next frame comes
+            wait([future for _, _, future in running])

@@ -21,9 +21,8 @@ FILE = "ignore.png"
 def masked(bundle: Bundle, mask: IgnoreMask, png: bytes | None) -> Draft:
     """``bundle`` with an ignore mask, in memory; its calibration is still that of all pixels.
 
-    The golden frames keep what the exporting engine promised of every kept pixel: a mask changes
-    neither the distances nor the blur, so the expected map is the old one with the ignored pixels
-    0, and the expected score is pooled over the rest, in float64.
+    The expected map of a golden frame is the old one with the ignored pixels 0, as a mask changes
+    neither distances nor blur, and its expected score is pooled over the rest, in float64.
 
     Args:
         bundle: one without a mask.

@@ -1,8 +1,8 @@
 """Recalibration: scores of good images of this camera, in place of those of the export.
 
-The model, its golden frames and their tolerances stay: they prove the engine, whatever the camera.
-The tie tolerance stays too. That keeps the promise for every set of scores, since ties favour the
-part, but it is a share of the old spread: ``concerns`` reports when it is large beside the new one.
+The model, its golden frames and their tolerances stay, as they prove the engine. So does the tie
+tolerance: the promise holds, since ties favour the part, but it is a share of the old spread, and
+``concerns`` reports when it is large beside the new one.
 """
 
 from __future__ import annotations
@@ -110,14 +110,13 @@ def check_number(bundle: Bundle, n: int, rate: float | None) -> float:
     """
     if not n:
         raise CalibrationError("there is no image to calibrate with; give a folder of good images")
-    expected = bundle.manifest.calibration.false_reject_rate if rate is None else rate
     try:
-        return check_false_reject_rate(expected, n)
+        asked = bundle.manifest.calibration.false_reject_rate if rate is None else rate
+        return check_false_reject_rate(asked, n)
     except CalibrationError as error:
         best = math.ceil(best_false_reject_rate(n) * 1e4) / 1e4
-        raise CalibrationError(
-            f"{error}; add images, or ask for --false-reject-rate {best:g}"
-        ) from error
+        cure = f"add images, or ask for --false-reject-rate {best:g}"
+        raise CalibrationError(f"{error}; {cure}") from error
 
 
 def recalibrate(
@@ -166,8 +165,39 @@ def concerns(old: Sequence[float], recording: Recording, ties: float) -> tuple[s
         recording: the new ones.
         ties: tie tolerance of the scores.
     """
-    found = _moved(old, recording), _far_out(recording), _tied(recording, ties)
-    return tuple(filter(None, found))
+    scores, found = np.asarray(recording.scores), []
+    share, chance = superiority(recording.scores, old)
+    medians = f"median {np.median(scores):.5g} instead of {np.median(old):.5g}"
+    if chance < SIGNIFICANCE and share >= LARGE_EFFECT:
+        found.append(
+            f"the new scores lie far above the old ones: {medians}, higher in {share:.0%} of all "
+            "pairs of a new and an old score. Defects among the images do that (highest: "
+            f"{_highest(recording)}); so does another camera, light or crop, which the model has "
+            "never seen: the false-reject rate holds, but train again to find defects as well"
+        )
+    elif chance < SIGNIFICANCE and 1 - share >= LARGE_EFFECT:
+        found.append(
+            f"the new scores lie far below the old ones: {medians}, lower in {1 - share:.0%} of "
+            "all pairs of a new and an old score. Images that training has seen do that, and must "
+            "not be used here: the promise would not hold; so does a blurred or dark camera"
+        )
+    if scores.min() > 0:  # Tukey's outer fence of the logarithms: good scores have a long tail
+        low, high = np.quantile(np.log(scores), (0.25, 0.75))
+        fence = math.exp(high + FENCE * (high - low))
+        if count := int((scores > fence).sum()):
+            found.append(
+                f"{'1 image scores' if count == 1 else f'{count} images score'} far above the "
+                f"others (over {fence:.5g}): {_highest(recording, count)}. Look at each: a defect "
+                "among the good images raises the threshold; take it out and calibrate again"
+            )
+    spread = float(max(np.ptp(scores), 0.1 * np.abs(scores).max()))
+    if ties > TIES_SHARE * spread:
+        found.append(
+            f"what the bundle counts as a tie, {ties:.3g}, is {ties / spread:.0%} of the spread of "
+            "the new scores: scores that close count as the same, so a defect just above the "
+            "threshold passes. The false-reject rate is kept"
+        )
+    return tuple(found)
 
 
 def superiority(new: Sequence[float], old: Sequence[float]) -> tuple[float, float]:
@@ -185,54 +215,6 @@ def superiority(new: Sequence[float], old: Sequence[float]) -> tuple[float, floa
     if deviation == 0.0:  # all values are the same
         return share, 1.0
     return share, math.erfc(abs(share - 0.5) / deviation / math.sqrt(2))
-
-
-def _moved(old: Sequence[float], recording: Recording) -> str:
-    share, chance = superiority(recording.scores, old)
-    if chance >= SIGNIFICANCE or max(share, 1 - share) < LARGE_EFFECT:
-        return ""
-    medians = f"median {np.median(recording.scores):.5g} instead of {np.median(old):.5g}"
-    if share > 0.5:
-        return (
-            f"the new scores lie far above the old ones: {medians}, higher in {share:.0%} of all "
-            "pairs of a new and an old score. Defects among the images do that (highest: "
-            f"{_highest(recording)}); so does another camera, light or crop, which the model has "
-            "never seen: the false-reject rate holds, but train again to find defects as well"
-        )
-    return (
-        f"the new scores lie far below the old ones: {medians}, lower in {1 - share:.0%} of all "
-        "pairs of a new and an old score. Images that training has seen do that, and must not be "
-        "used here: the promise would not hold; so does a blurred or dark camera"
-    )
-
-
-def _far_out(recording: Recording) -> str:
-    """Scores over Tukey's outer fence, taken of their logarithms: good scores have a long tail."""
-    scores = np.asarray(recording.scores)
-    if scores.min() <= 0:  # no logarithm; a score of 0 means features that are equal everywhere
-        return ""
-    low, high = np.quantile(np.log(scores), (0.25, 0.75))
-    fence = math.exp(high + FENCE * (high - low))
-    count = int((scores > fence).sum())
-    if not count:
-        return ""
-    images = "1 image scores" if count == 1 else f"{count} images score"
-    return (
-        f"{images} far above the others (over {fence:.5g}): {_highest(recording, count)}. Look at "
-        "each: a defect among the good images raises the threshold; take it out and calibrate again"
-    )
-
-
-def _tied(recording: Recording, ties: float) -> str:
-    scores = np.asarray(recording.scores)
-    spread = float(max(np.ptp(scores), 0.1 * np.abs(scores).max()))
-    if ties <= TIES_SHARE * spread:
-        return ""
-    return (
-        f"what the bundle counts as a tie, {ties:.3g}, is {ties / spread:.0%} of the spread of "
-        "the new scores: scores that close count as the same, so a defect just above the threshold "
-        "passes. The false-reject rate is kept"
-    )
 
 
 def _highest(recording: Recording, count: int = 3, most: int = 5) -> str:

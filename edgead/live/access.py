@@ -58,10 +58,6 @@ class Access:
     On loopback no token is asked for, unless the environment has EDGEAD_TOKEN; on any other
     address it always is. ``made`` is the token when it was made here, else "".
 
-    Args:
-        address: where the page is served.
-        environment: where EDGEAD_TOKEN is looked up.
-
     Raises:
         InputError: an EDGEAD_TOKEN that can be guessed.
     """

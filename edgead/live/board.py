@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgead.detector import Detector
 from edgead.images import encode_jpeg
@@ -87,6 +86,8 @@ class Board:
 
     def picture(self, *, heatmap: bool) -> bytes | None:
         """JPEG of the latest frame, drawn once for all browsers; None before the first verdict."""
+        import cv2
+
         with self._lock:
             latest = self._latest
         if latest is None:
@@ -96,17 +97,11 @@ class Board:
             number, data = self._drawn.get(heatmap, (-1, b""))
             if number != line["frame"]:
                 image = result.overlay() if heatmap else as_bgr8(result.frame, result.color)
-                data = encode_jpeg(_shrunk(image))
+                share = LONGEST_SIDE / max(image.shape)
+                if share < 1:
+                    size = [max(1, round(share * side)) for side in image.shape[1::-1]]
+                    shrunk = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+                    image = np.asarray(shrunk, np.uint8)
+                data = encode_jpeg(image)
                 self._drawn[heatmap] = line["frame"], data
             return data
-
-
-def _shrunk(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    import cv2
-
-    height, width = image.shape[:2]
-    share = LONGEST_SIDE / max(height, width)
-    if share >= 1:
-        return image
-    size = max(1, round(share * width)), max(1, round(share * height))
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)

@@ -92,23 +92,15 @@ class Slot:
 
 @dataclass(eq=False)
 class Capture:
-    """Reads a source into a slot in a thread of its own, and reconnects after a lost signal.
-
-    Args:
-        source: what is read; ``reader`` opens and reads it.
-        slot: where the frames go.
-        say: called with (word, text) for what belongs in the log.
-        give_up_s: seconds without a frame until a lost signal is given up; None: never.
-        first_delay_s: until the first try; twice as long each time, up to LONGEST_DELAY_S.
-    """
+    """Reads a source into a slot in a thread of its own, and reconnects after a lost signal."""
 
     source: Source
-    reader: Reader
-    slot: Slot
-    say: Callable[[str, str], None]
+    reader: Reader  # of the source
+    slot: Slot  # where the frames go
+    say: Callable[[str, str], None]  # called with (word, text) for what belongs in the log
     _: KW_ONLY
-    give_up_s: float | None = None
-    first_delay_s: float = FIRST_DELAY_S
+    give_up_s: float | None = None  # until a lost signal is given up; None: never
+    first_delay_s: float = FIRST_DELAY_S  # doubled at each try, up to LONGEST_DELAY_S
 
     def __post_init__(self) -> None:
         self._stop = threading.Event()

@@ -34,11 +34,6 @@ class Checks:
         self._say = say
         self._found: frozenset[str] = frozenset()
 
-    @property
-    def looks_at_camera(self) -> bool:
-        """Whether the bundle has limits for the camera's health."""
-        return self._health is not None
-
     def look(self, number: int, image: NDArray[Any], score: float) -> dict[str, Any]:
         """The keys for the frame ``number``, whose ``image`` got ``score``."""
         keys: dict[str, Any] = {}

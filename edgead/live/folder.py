@@ -24,9 +24,8 @@ class FolderReader:
     """Gives the images that appear in a folder after it was opened, the oldest first.
 
     A file counts as written when it is the same at two looks, ``POLL_S`` seconds apart, and can be
-    decoded; one that stays unreadable for ``PATIENCE_S`` seconds is an error, and the folder goes
-    on. A file that is replaced or written to again is a new frame. Folders inside it and hidden
-    files (``.name``) are not looked at.
+    decoded; one that stays unreadable for ``PATIENCE_S`` seconds is an error. A file that is
+    written to again is a new frame. Folders inside it and hidden files (``.name``) do not count.
     """
 
     def __init__(self, source: Source) -> None:

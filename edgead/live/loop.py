@@ -32,6 +32,8 @@ LONGEST = 4096  # bytes, where fewer regions can make it so
 KEPT = 10_000
 """Latencies that are kept for the summary."""
 
+_OF_RESULT = ("score", "p_value", "is_anomalous", "threshold")
+
 Line = dict[str, Any]
 
 
@@ -67,25 +69,15 @@ class Tally:
 
 @dataclass(eq=False)
 class Loop:
-    """Scores what comes into a slot and writes a line for each frame.
-
-    Args:
-        detector: scores the frames.
-        slot: where the frames come from.
-        tally: kept up to date.
-        out: gets the lines.
-        say: called with (word, text) for what belongs in the log.
-        listeners: get every verdict.
-        checks: look at every frame that was scored.
-    """
+    """Scores what comes into a slot and writes a line for each frame."""
 
     detector: Detector
-    slot: Slot
-    tally: Tally
-    out: BinaryIO
-    say: Callable[[str, str], None]
-    listeners: Sequence[Listener] = ()
-    checks: Checks | None = None
+    slot: Slot  # where the frames come from
+    tally: Tally  # kept up to date
+    out: BinaryIO  # gets the lines
+    say: Callable[[str, str], None]  # called with (word, text) for what belongs in the log
+    listeners: Sequence[Listener] = ()  # get every verdict
+    checks: Checks | None = None  # look at every frame that was scored
 
     def __post_init__(self) -> None:
         self._looks = self._trouble = ""
@@ -122,10 +114,7 @@ class Loop:
             **_head(frame),
             "latency_ms": latency_ms,
             "queue_age_ms": 1e3 * (started_s - frame.captured.monotonic_s),
-            "score": result.score,
-            "p_value": result.p_value,
-            "is_anomalous": result.is_anomalous,
-            "threshold": result.threshold,
+            **{key: getattr(result, key) for key in _OF_RESULT},
             "regions": regions,
             "region_count": len(result.regions),
             **found,
@@ -159,13 +148,11 @@ class Loop:
 
     def _wait_for_room(self) -> None:
         """Until a full pipe was read: here a second signal finds nothing half written."""
-        said = False
+        what = "the last line waits for the reader of stdout; a second signal drops it"
         while self._room is not None and not self._room.poll(1e3 * READER_S):
-            if self._stopping() and not said:
-                said = True
-                self.say(
-                    "stop", "the last line waits for the reader of stdout; a second signal drops it"
-                )
+            if self._stopping() and what:
+                self.say("stop", what)
+                what = ""
 
     def _note_looks(self, number: int, image: NDArray[Any]) -> None:
         """Say when frames change their size or colour: the Detector takes them all."""

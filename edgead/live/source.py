@@ -155,10 +155,8 @@ def _mode(path: str) -> int:
 
 
 def without_login(text: str) -> str:
-    """``text``, an address or pipeline, with "…" for what may be a login in it.
-
-    That is the name and password of an address and its query, and the value of each property that
-    is named like one. When in doubt, more goes. A path that holds a token is not known as such.
+    """``text``, an address or pipeline, with "…" for what may be a login: name and password, query,
+    each property that is named like one. When in doubt, more goes; a token in a path is not known.
     """
     if "://" not in text:  # an address may lack its scheme
         text = _NAME_AND_PASSWORD.sub("…@", text)

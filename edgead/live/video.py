@@ -16,24 +16,19 @@ MOST_UNREADABLE = 30
 USUAL_HZ = 30.0  # of a video file that does not say how many frames it has in a second
 
 
-_CURES = {  # and the library without which OpenCV opens none, and what to say then
-    kinds.CAMERA: (
-        "check that it is connected (ls /dev/video*), that no other program uses it, and that "
-        "this user has access (group video)",
-        "",
-        "",
-    ),
+_CURES = {
+    kinds.CAMERA: "check that it is connected (ls /dev/video*), that no other program uses it, and "
+    "that this user has access (group video)",
+    kinds.PIPELINE: "try it with gst-launch-1.0 (fakesink in place of appsink)",
+    kinds.STREAM: "check the address, the login and the network, for example with ffplay",
+}
+_LIBRARIES = {  # of OpenCV, and what to say without it
     kinds.PIPELINE: (
-        "try it with gst-launch-1.0 (fakesink in place of appsink)",
         "GStreamer",
         "this OpenCV is built without GStreamer (the one from PyPI always is): install one that "
         "has it, or give a camera's number or an address",
     ),
-    kinds.STREAM: (
-        "check the address, the login and the network, for example with ffplay",
-        "FFMPEG",
-        "this OpenCV is built without FFmpeg, which addresses need",
-    ),
+    kinds.STREAM: ("FFMPEG", "this OpenCV is built without FFmpeg, which addresses need"),
 }
 
 
@@ -49,8 +44,7 @@ class VideoReader:
         self._stall_s = stall_s
         self._at_once = at_once
         self._capture: Any = None
-        self._period_s = 0.0
-        self._next_s = 0.0
+        self._period_s = self._next_s = 0.0
         self._unreadable = 0  # in a row
 
     def open(self) -> str:
@@ -126,19 +120,15 @@ class VideoReader:
         return cv2.VideoCapture(target)
 
     def _refusal(self) -> SourceError | InputError:
+        import cv2
+
         label = self._source.label
         if self._source.kind == kinds.VIDEO:
             return InputError(
                 f"{label} cannot be opened: it is damaged, not a video, or uses a codec that "
                 "this OpenCV lacks; inspect it with ffprobe, convert it with ffmpeg"
             )
-        cure, library, without = _CURES[self._source.kind]
-        return SourceError(
-            f"{label} does not open: {without if library and not _built_with(library) else cure}"
-        )
-
-
-def _built_with(library: str) -> bool:
-    import cv2
-
-    return bool(re.search(rf"^\s*{library}:\s+YES", cv2.getBuildInformation(), re.MULTILINE))
+        library, without = _LIBRARIES.get(self._source.kind, ("", ""))
+        built = re.search(rf"^\s*{library}:\s+YES", cv2.getBuildInformation(), re.MULTILINE)
+        cure = _CURES[self._source.kind] if built or not library else without
+        return SourceError(f"{label} does not open: {cure}")

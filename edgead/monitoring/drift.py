@@ -5,17 +5,14 @@ however long it runs, is at most ``false_alarm_rate``. Two things are watched.
 
 *Good frames* (not above the calibration's limit). The n calibration scores divide the line into
 n + 1 gaps. If good frames and calibration images are exchangeable, the next good frame falls into
-gap j with probability exactly (1 + c_j) / (n + 1 + c), where c_j earlier ones of c fell into it.
-That is Polya's urn: before the first frame, the chances of the gaps are Dirichlet(1, …, 1). It
-holds for every n, every law of scores and every horizon, and among the gaps below the limit alone.
-So
+gap j with probability (1 + c_j) / (n + 1 + c), where c_j earlier ones of c fell into it: Polya's
+urn, for every n, law of scores and horizon, and among the gaps below the limit alone. So
 
     p = (chances of the gaps above j) + u (chance of gap j),    u uniform in (0, 1]
 
 is uniform and independent of all earlier p. A p-value against the n scores alone is not: all frames
-share the luck of the same n scores, which looks like drift in the long run. Ties are broken by
-chance. Scores that rise give small p, scores that fall large ones; ``k p ** (k - 1)`` and
-``k (1 - p) ** (k - 1)`` bet on that, with mean 1 if p is uniform.
+share the luck of the same n scores. Equal scores are ordered by chance. ``k p ** (k - 1)`` and
+``k (1 - p) ** (k - 1)`` bet on rising and falling scores, with mean 1 if p is uniform.
 
 *Anomalous frames* (above the limit) are defects and say nothing of drift, unless they are too many.
 If at most a share q of frames is anomalous, likelihood ratios of a higher share s against q,
@@ -60,16 +57,18 @@ _SINCE = 50  # frames over which the numbers of a reason are averaged, about
 _MOST = 1e300  # capital; far over any alarm, under the largest float
 _LEAST = 2.0**-53  # of 1 - p, for its power
 
-_SETTINGS = {"false_alarm_rate": float, "anomalous_share": float, "precision": str}
 _STATE = {
-    **_SETTINGS,
     "calibration_sha256": str,
+    "false_alarm_rate": float,
+    "anomalous_share": float,
+    "precision": str,
     "frames": int,
-    "alarm": int,
-    "counts": tuple[float, ...],
+    "alarm": int,  # its frame; 0 before
+    "counts": tuple[int, ...],
     "capitals": tuple[float, ...],
-    "means": tuple[float, ...],
+    "means": tuple[float, ...],  # of the last p-values, and of whether frames were anomalous
 }
+"""What a Drift is made of but its bundle: each is an attribute of that name, too."""
 
 
 class Drift:
@@ -106,20 +105,25 @@ class Drift:
                 f"anomalous_share is {anomalous_share!r}, expected a number between the bundle's "
                 f"false-reject rate, {reject:g}, and 1"
             )
-        self._rate, self._share = float(false_alarm_rate), float(anomalous_share)
+        self._false_alarm_rate, self._anomalous_share = (
+            float(false_alarm_rate),
+            float(anomalous_share),
+        )
         self._precision = precision
         scores = calibration.own.get(precision, calibration).scores
-        self._digest = sha256(json.dumps([scores, reject]).encode()).hexdigest()
+        self._calibration_sha256 = sha256(json.dumps([scores, reject]).encode()).hexdigest()
         # Ties among scores are ordered by chance: a second key, drawn for each.
         self._keys = sorted((s, _uniforms(-1 - i)[0]) for i, s in enumerate(scores))
         n = len(scores)
         self._top = max(g for g in range(n + 1) if (1 + n - g) / (n + 1) > reject)
         self._counts = [0] * (self._top + 1)
         self._frames = 0
-        self._alarm: int | None = None
+        self._alarm = 0
         self._capitals = [0.0] * (2 * len(POWERS) + len(PARTS))
-        self._shares = [self._share + part * (1 - self._share) for part in PARTS]
-        self._mean_p, self._mean_anomalous = 0.5, 0.0
+        self._shares = [
+            self._anomalous_share + part * (1 - self._anomalous_share) for part in PARTS
+        ]
+        self._means = [0.5, 0.0]
 
     @property
     def evidence(self) -> float:
@@ -128,6 +132,9 @@ class Drift:
 
     def update(self, score: float) -> Finding | None:
         """Take the score of the next frame.
+
+        Args:
+            score: of ``Detector.score``.
 
         Returns:
             What is found, once the alarm has gone off; else None.
@@ -141,22 +148,22 @@ class Drift:
         first, second = _uniforms(self._frames)
         gap = bisect_left(self._keys, (score, first))
         anomalous = gap > self._top
-        q = self._share
+        q = self._anomalous_share
         bets = [1.0] * (2 * len(POWERS)) if anomalous else self._bets_on_p(gap, second)
         bets += [s / q if anomalous else (1 - s) / (1 - q) for s in self._shares]
         start = 1 / (self._frames * (self._frames + 1) * len(bets))
         pairs = zip(self._capitals, bets, strict=True)
         self._capitals = [min((capital + start) * bet, _MOST) for capital, bet in pairs]
         weight = 1 / min(_SINCE, self._frames)
-        self._mean_anomalous += weight * (anomalous - self._mean_anomalous)
-        if self._alarm is None and self.evidence >= 1 / self._rate:
+        self._means[1] += weight * (anomalous - self._means[1])
+        if not self._alarm and self.evidence >= 1 / self._false_alarm_rate:
             self._alarm = self._frames
-        return None if self._alarm is None else self._finding(self._frames - self._alarm + 1)
+        return self._finding(self._frames - self._alarm + 1) if self._alarm else None
 
     def _bets_on_p(self, gap: int, u: float) -> list[float]:
         p = urn_p_value(self._counts, gap, u)
         self._counts[gap] += 1
-        self._mean_p += (p - self._mean_p) / min(_SINCE, sum(self._counts))
+        self._means[0] += (p - self._means[0]) / min(_SINCE, sum(self._counts))
         q = max(1 - p, _LEAST)
         return [k * p ** (k - 1) for k in POWERS] + [k * q ** (k - 1) for k in POWERS]
 
@@ -167,33 +174,25 @@ class Drift:
         _, name = max(zip(sums, names, strict=True), key=itemgetter(0))
         what = (
             f"good frames score {'higher' if name == 'rising' else 'lower'} than the calibration "
-            f"images: mean p-value {self._mean_p:.2f} lately, 0.5 is expected"
+            f"images: mean p-value {self._means[0]:.2f} lately, 0.5 is expected"
         )
         if name == "anomalies":
             what = (
-                f"{self._mean_anomalous:.0%} of the frames were anomalous lately, "
-                f"{self._share:.0%} at most is normal"
+                f"{self._means[1]:.0%} of the frames were anomalous lately, "
+                f"{self._anomalous_share:.0%} at most is normal"
             )
+        rate = self._false_alarm_rate
         reason = (
             f"drift, found after {self._alarm} frames: {what} (evidence {self.evidence:.3g}; if "
-            f"nothing had changed, it would ever reach {1 / self._rate:g} with a probability of "
-            f"{self._rate:g} at most)"
+            f"nothing had changed, it would ever reach {1 / rate:g} with a probability of {rate:g} "
+            "at most)"
         )
-        return Finding(name, self.evidence, 1 / self._rate, frames, reason)
+        return Finding(name, self.evidence, 1 / rate, frames, reason)
 
     def state(self) -> dict[str, Any]:
         """All that ``resume`` needs, as JSON values."""
-        return {
-            "calibration_sha256": self._digest,
-            "false_alarm_rate": self._rate,
-            "anomalous_share": self._share,
-            "precision": self._precision,
-            "frames": self._frames,
-            "alarm": self._alarm or 0,
-            "counts": list(self._counts),
-            "capitals": list(self._capitals),
-            "means": [self._mean_p, self._mean_anomalous],
-        }
+        values = {key: getattr(self, f"_{key}") for key in _STATE}
+        return {key: list(v) if isinstance(v, list) else v for key, v in values.items()}
 
     @classmethod
     def resume(cls, bundle: Bundle, state: Mapping[str, Any]) -> Drift:
@@ -206,18 +205,16 @@ class Drift:
             found = read_json(_STATE, dict(state), "state")
         except BundleError as error:
             raise InputError(f"the state of the drift test is damaged: {error}") from error
-        drift = cls(bundle, **{key: found[key] for key in _SETTINGS})
-        if found["calibration_sha256"] != drift._digest:
+        settings = ("false_alarm_rate", "anomalous_share", "precision")
+        drift = cls(bundle, **{key: found[key] for key in settings})
+        if found["calibration_sha256"] != drift._calibration_sha256:
             raise InputError(
                 "the state of the drift test is of another calibration; start a new one"
             )
-        counts, capitals, means = found["counts"], found["capitals"], found["means"]
-        lengths = (len(counts), len(capitals), len(means))
-        if lengths != (len(drift._counts), len(drift._capitals), 2):
-            raise InputError("the state of the drift test is damaged: lists of other lengths")
-        drift._frames, drift._alarm = found["frames"], found["alarm"] or None
-        drift._counts, drift._capitals = [int(c) for c in counts], list(capitals)
-        drift._mean_p, drift._mean_anomalous = means
+        for key, value in found.items():
+            if isinstance(value, tuple) and len(value) != len(getattr(drift, f"_{key}")):
+                raise InputError("the state of the drift test is damaged: lists of other lengths")
+            setattr(drift, f"_{key}", list(value) if isinstance(value, tuple) else value)
         return drift
 
 

@@ -120,7 +120,10 @@ class Health:
         self._last: NDArray[Any] | None = None
 
     def check(self, frame: NDArray[Any]) -> tuple[Finding, ...]:
-        """Check one frame, [H, W] or [H, W, 3], uint8 or uint16.
+        """Check one frame.
+
+        Args:
+            frame: [H, W] or [H, W, 3], uint8 or uint16.
 
         Returns:
             What is wrong with the camera as of this frame; () when nothing is.
@@ -131,7 +134,11 @@ class Health:
         limits = self._limits
         measures, small = look(frame)
         across, down = shift(small, self._reference)
-        values = (*measures, math.hypot(across, down), float(self._same_as_last(frame)))
+        sample = frame[:: max(1, frame.nbytes // _SAMPLE_BYTES)]  # of its rows
+        same = self._last is not None and np.array_equal(sample, self._last)
+        if not same:
+            self._last = np.array(sample)  # the camera may write into the same memory again
+        values = (*measures, math.hypot(across, down), float(same))
         worst = (limits.brightness, limits.saturated, limits.sharpness, limits.shift, 0.0)
         reasons = (
             f"too dark: mean brightness {measures.brightness:.1%} of full scale; good images "
@@ -151,14 +158,6 @@ class Health:
             if run >= self.frames_in_a_row:
                 found.append(Finding(name, value, limit, run, f"{reason} ({run} frames in a row)"))
         return tuple(found)
-
-    def _same_as_last(self, frame: NDArray[Any]) -> bool:
-        """Whether every so many-th row equals that of the frame before."""
-        sample = frame[:: max(1, frame.nbytes // _SAMPLE_BYTES)]
-        same = self._last is not None and np.array_equal(sample, self._last)
-        if not same:
-            self._last = np.array(sample)  # the camera may write into the same memory again
-        return same
 
 
 def frames_in_a_row(n: int, rate: float, delta: float = DELTA) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -33,9 +34,8 @@ _LEFT_OVER = re.compile(r"\.\d{8}T\d{9}Z_\d{8,}_\w+\.\w+\.[0-9a-f]{16}\.tmp$")
 class Evidence:
     """Saves every anomalous verdict, in a thread of its own.
 
-    One piece of evidence is three files: ``TIME_FRAME_frame.png`` (lossless),
-    ``…_heatmap.jpg`` (the overlay), and last ``…_verdict.json`` (the line), each whole or not
-    there. Before one is written, the oldest are removed until all fit.
+    Each is three files, whole or not there: ``TIME_FRAME_frame.png`` (lossless), ``…_heatmap.jpg``
+    (the overlay), and last ``…_verdict.json`` (the line). Before, the oldest are removed to fit.
 
     Args:
         folder: where it is saved; made when it is not there.
@@ -43,8 +43,7 @@ class Evidence:
         say: called with (word, text) once when saving fails, and once when it works again.
 
     Raises:
-        InputError: a file is in the folder's place, another process saves there, or ``limit_mb``
-            is not positive.
+        InputError: a file in the folder's place, another process saves there, a wrong ``limit_mb``.
     """
 
     def __init__(self, folder: Path, limit_mb: float, say: Callable[[str, str], None]) -> None:
@@ -57,8 +56,7 @@ class Evidence:
         self._trouble = ""
         self._lock = -1
         self._kept: deque[tuple[str, int]] = deque()  # stem and bytes, the oldest first
-        self._bytes = 0
-        self._ready = False
+        self._bytes, self._ready = 0, False
         self._queue: Queue[tuple[Line, Result] | None] = Queue(WAITING)
         try:
             self._prepare()
@@ -81,11 +79,9 @@ class Evidence:
     def close(self) -> None:
         """Save what waits, then release the folder."""
         while self._thread.is_alive():  # a queue that is full and never read would hold us
-            try:
+            with contextlib.suppress(Full):
                 self._queue.put(None, timeout=LOOK_S)
                 break
-            except Full:
-                continue
         self._thread.join()
         if self._lock >= 0:
             os.close(self._lock)

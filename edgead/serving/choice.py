@@ -32,6 +32,7 @@ def choose(device: str, bundle: Bundle | None = None, precision: str | None = No
     Args:
         device: "cpu", "cuda" (the first GPU), "cuda:N", or "auto": the first GPU where ``obstacle``
             finds nothing, else the CPU.
+        bundle, precision: what is to be served, where that is known.
 
     Raises:
         InputError: another word.

@@ -36,6 +36,7 @@ def open_engine(
     """Compile the bundle's graph for a device; nothing falls back.
 
     Args:
+        bundle: has the graph.
         device: a Choice, or a word that ``choose`` settles.
         threads, precision, plan, trust_plan: as for ``Detector``.
         cancelled: asked while a plan is built, which stops at True.

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from edgead.bundle.storage import Bundle
 from edgead.cpu.engine import OpenVINOEngine
-from edgead.cpu.pipeline import Pipeline
-from edgead.cpu.tiled_pipeline import TiledPipeline
+from edgead.cpu.pipeline import Pipeline, TiledPipeline
 from edgead.engine.interface import Engine, FramePipeline
 from edgead.errors import InputError
 

@@ -78,6 +78,13 @@ def check_golden(bundle: Bundle, engine: Engine) -> tuple[GoldenCheck, ...]:
 def qualify(bundle: Bundle, engine: Engine) -> tuple[GoldenCheck, ...]:
     """``check_golden``, and refuse the engine when a golden frame is over the tolerance.
 
+    Args:
+        bundle: has the golden frames and the tolerance.
+        engine: of ``open_engine`` for the same bundle.
+
+    Returns:
+        What was found on each golden frame.
+
     Raises:
         QualificationError: the frame, the difference and the tolerance.
         BundleError, DeviceError: as ``check_golden``.

@@ -277,7 +277,7 @@ def test_bad_arguments(bundle_dir: Path, tmp_path: Path) -> None:
 def test_features_that_turn_infinite(bundle_dir: Path, frame: np.ndarray) -> None:
     detector = Detector(bundle_dir)
     expected = detector.score(frame).score
-    session: Any = detector._pipeline(detector._state)._session
+    session: Any = detector._pipeline(detector._state)._stages._session
     infer = session.infer
 
     def broken() -> Any:

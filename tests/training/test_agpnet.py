@@ -12,18 +12,8 @@ from edgead_export.exporter import export_run
 from edgead_training.checkpoint import CHECKPOINT
 from edgead_training.features.whitening import PRIOR_IMAGES
 from edgead_training.fit import Interrupted
-from edgead_training.methods import AGPNet, TrainingSet, agpnet_clean_features
-from edgead_training.methods.agpnet import (
-    channel_norm,
-    feature_noise,
-    fold,
-    image_noise,
-    marked_pixels,
-    minmax,
-    projection,
-    schedule,
-    unfold,
-)
+from edgead_training.methods import AGPNet, TrainingSet, agpnet, agpnet_clean_features
+from edgead_training.methods.agpnet import channel_norm, fold, projection, unfold
 from edgead_training.methods.agpnet_decoder import Decoder, Teacher, TransformerBlock
 from safetensors.torch import load_file
 from torch.nn import functional as F
@@ -129,15 +119,8 @@ def test_decoder_reads_positions_and_the_attention_a_position_gets_adds_up_to_on
 
 def test_masks_are_stretched_each_by_itself():
     mask = torch.tensor([[[[2.0, 4.0], [3.0, 2.5]]], [[[7.0, 7.0], [7.0, 7.0]]]])
-    torch.testing.assert_close(minmax(mask)[0, 0], torch.tensor([[0.0, 1.0], [0.5, 0.25]]))
-    assert minmax(mask)[1].abs().max() == 0  # constant: no position stands out
-
-
-def test_feature_noise_by_hand():
-    clean, noise = torch.full((1, 2, 1, 2), 7.0), torch.tensor([[[[1.0, -1.0]], [[3.0, 0.0]]]])
-    mask = torch.tensor([[[[5.0, 9.0]]]])  # stretched to 0 and 1
-    want = torch.tensor([[[[7.1, 6.1]], [[7.3, 7.0]]]])  # 7 + E (0.8 minmax(A) + 0.1)
-    torch.testing.assert_close(feature_noise(clean, noise, mask, 0.8, 0.1), want)
+    torch.testing.assert_close(agpnet.minmax(mask)[0, 0], torch.tensor([[0.0, 1.0], [0.5, 0.25]]))
+    assert agpnet.minmax(mask)[1].abs().max() == 0  # constant: no position stands out
 
 
 def test_noise_is_drawn_once_for_each_channel_and_token():
@@ -151,33 +134,6 @@ def test_noise_is_drawn_once_for_each_channel_and_token():
     assert method.gaussian(3, _generator()).shape == (3, method.decoder.channels, *method.grid)
     summed = _method(join="sum").gaussian(50, _generator())
     assert summed.shape == (50, 24, 4, 6) and float(summed.std()) == pytest.approx(1, rel=0.03)
-
-
-def test_marked_pixels_are_the_share_asked_where_the_mask_is_highest():
-    mask = torch.zeros(2, 1, 4, 6)
-    mask[0, 0, 1, 2], mask[1, 0, 3, 0] = 1, 1
-    marked = marked_pixels(mask, (64, 96), 0.01)
-    assert marked.shape == (2, 1, 64, 96)
-    assert marked.sum((1, 2, 3)).tolist() == [61, 61]  # 61.44
-    rows, columns = marked[0, 0].nonzero().T
-    assert abs(rows.float().mean() - 23.5) < 1 and abs(columns.float().mean() - 39.5) < 1
-    assert marked_pixels(torch.ones(1, 1, 4, 6), (64, 96), 0.3).sum() == 1843  # a tie: no more
-
-
-def test_image_noise_stays_where_it_is_marked():
-    images, mask = _random(2, 3, 64, 96), _random(2, 1, 4, 6, seed=1)
-    noisy = image_noise(images, mask, 0.2, 0.4, _generator())
-    marked = marked_pixels(mask, (64, 96), 0.2).expand_as(images) == 1
-    assert torch.equal(noisy[~marked], images[~marked])
-    assert float((noisy - images)[marked].std()) == pytest.approx(0.4, rel=0.05)
-
-
-def test_schedule_goes_from_easy_to_hard_and_its_mean_is_the_constant_one():
-    end = (2.0, (0.1, 0.3))
-    assert schedule("linear", 0.0, *end) == (0.0, 0.1)
-    assert schedule("linear", 0.25, *end) == (0.5, pytest.approx(0.15))
-    constant = schedule("constant", 0.0, *end)
-    assert constant == schedule("constant", 0.9, *end) == (1.0, pytest.approx(0.2))
 
 
 def test_teacher_is_the_moving_average_of_the_decoder():
@@ -207,7 +163,10 @@ def test_saliency_is_the_energy_of_all_levels():
 def test_mask_is_the_sum_of_what_is_switched_on(masks):
     method = _method(masks=masks)
     clean, prior = _random(2, method.decoder.channels, *method.grid), _random(2, 1, *method.grid)
-    terms = {"prior": minmax(prior), "learnt": minmax(method.decoder.attention_mask(clean))}
+    terms = {
+        "prior": agpnet.minmax(prior),
+        "learnt": agpnet.minmax(method.decoder.attention_mask(clean)),
+    }
     want = sum(terms.values()) if masks == "both" else terms[masks]
     torch.testing.assert_close(method.mask(clean, prior, _generator()), want)
 

@@ -140,7 +140,7 @@ def _options(args: argparse.Namespace) -> TrainingOptions:
 
 
 def read_setting(pair: str) -> tuple[str, Any]:
-    """KEY=VALUE to both; the value is JSON, or else a plain word. Errors: TrainingError."""
+    """KEY=VALUE to both; the value is JSON, or else a plain word. Raises: TrainingError."""
     key, equals, text = pair.partition("=")
     if not key or not equals:
         raise TrainingError(f"--set {pair} cannot be read; write --set KEY=VALUE")

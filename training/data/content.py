@@ -96,10 +96,6 @@ def read_mask(sample: Sample, frame_size: tuple[int, int]) -> np.ndarray:
 
 def _file_digest(path: Path) -> str:
     try:
-        with open(path, "rb") as file:
-            total = hashlib.sha256()
-            while block := file.read(1 << 20):
-                total.update(block)
+        return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
-    return total.hexdigest()

@@ -8,9 +8,18 @@ from pathlib import Path
 
 from edgead.errors import DataError
 
-from .dataset import GOOD, TEST_SET_LOOKS_LIKE, Dataset, Sample, by_name, portable
-from .layouts import FOLDER, LAYOUTS, Layout
-from .layouts.layout import Found, Purpose
+from .dataset import (
+    GOOD,
+    TEST_SET_LOOKS_LIKE,
+    Dataset,
+    Found,
+    Layout,
+    Purpose,
+    Sample,
+    by_name,
+    portable,
+)  # fmt: skip
+from .layouts import FOLDER, LAYOUTS
 from .listing import SUFFIXES, folders_in
 
 _Places = dict[str, Path]  # folders by category; "" for a data set without categories

@@ -65,7 +65,7 @@ def extract(
 ) -> list[Extracted]:
     """Write every n-th frame of the videos below `out`: test videos where there are labels.
 
-    Errors: InputError for a video that cannot be decoded or ends before it should, for labels that
+    Raises: InputError for a video that cannot be decoded or ends before it should, for labels that
     are no 0 and 1 or of another number, for names that clash. `out` is then as it was before.
     """
     if every < 1:
@@ -92,7 +92,7 @@ def extract(
 def read_labels(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
     """Labels of frames, [n] uint8 of 0 (normal) and 1 (anomalous).
 
-    A ``.npy`` file, or a text file with one 0 or 1 a line. Errors: InputError, DataError.
+    A ``.npy`` file, or a text file with one 0 or 1 a line. Raises: InputError, DataError.
     """
     file = Path(path)
     if file.suffix.lower() == ".npy":

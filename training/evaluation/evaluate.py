@@ -115,10 +115,14 @@ def evaluate(
     neighbour; defects without mask are left out of them.
 
     Args:
-        progress: called with (images done, images in all)
-        gallery: at most this many pictures are kept for a report, mistakes first
-    Raises: DataError without test set; InputError, DataError for an image or mask that cannot be
-        used (see `data.read_mask`).
+        detector: as in production.
+        dataset: with a test set.
+        progress: called with (images done, images in all).
+        gallery: at most this many pictures are kept for a report, mistakes first.
+
+    Raises:
+        DataError: no test set, or a mask that cannot be used.
+        InputError: an image that cannot be used.
     """
     if not dataset.test:
         raise DataError(f"{dataset.root} has no test set; {TEST_SET_LOOKS_LIKE}")
@@ -145,10 +149,9 @@ class _Pixels:
     def __init__(self, samples: Sequence[Sample]) -> None:
         usable = sum(s.is_good or s.mask is not None for s in samples)
         self._n = usable if any(s.mask is not None for s in samples) else 0
-        self._filled = 0
         self._maps: NDArray[np.float32] | None = None
         self._masks: NDArray[np.bool_] | None = None
-        self._categories: list[str] = []
+        self._categories: list[str] = []  # of the maps so far
         self.vanished = 0  # masks with no pixel left at model resolution
 
     def add(
@@ -161,8 +164,8 @@ class _Pixels:
             self._masks = np.empty((self._n, *values.shape), bool)
         small = metrics.resize_mask(mask, (values.shape[0], values.shape[1]))
         self.vanished += bool(mask.any() and not small.any())
-        self._maps[self._filled], self._masks[self._filled] = values, small
-        self._filled += 1
+        row = len(self._categories)
+        self._maps[row], self._masks[row] = values, small
         self._categories.append(category)
 
     def figures(self, category: str | None = None) -> tuple[float | None, float | None]:
@@ -171,9 +174,7 @@ class _Pixels:
             return None, None
         maps, masks = self._maps, self._masks
         if category is not None:
-            rows = np.flatnonzero(np.array(self._categories) == category)
-            if not rows.size:
-                return None, None
+            rows = np.array(self._categories) == category
             maps, masks = maps[rows], masks[rows]
         return metrics.pixel_auroc(maps, masks), metrics.aupro(maps, masks)
 

@@ -25,6 +25,7 @@ from .evaluate import CATEGORY_KEYS, QUANTILES, Evaluation
 from .gallery import OUTCOMES
 
 TEMPLATE = Path(__file__).with_name("report.html")
+QUANTILE_WORDS = {0.0: "least", 0.5: "median", 1.0: "largest"}
 OUTCOME_WORDS = {
     "missed": ("missed defect", "missed defects"),
     "rejected": ("false reject", "false rejects"),
@@ -145,10 +146,7 @@ def _details(evaluation: Evaluation) -> dict[str, str]:
             rows[key] = str(value)
     for name, values in evaluation.quantiles.items():
         rows[f"scores, {name}"] = ", ".join(
-            f"{_quantile(q)} {v:.4g}" for q, v in zip(QUANTILES, values, strict=True)
+            f"{QUANTILE_WORDS.get(q, f'{100 * q:g} %')} {value:.4g}"
+            for q, value in zip(QUANTILES, values, strict=True)
         )
     return rows
-
-
-def _quantile(q: float) -> str:
-    return {0.0: "least", 0.5: "median", 1.0: "largest"}.get(q, f"{100 * q:g} %")

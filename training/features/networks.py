@@ -52,17 +52,17 @@ def ssim(a: Tensor, b: Tensor, window: int = 7) -> Tensor:
 
 
 def drawn(own: Tensor, whole: Tensor, images: int, prior: int) -> Tensor:
-    """What ``images`` images say, drawn towards what holds on the whole, which counts as much as
-    ``prior`` of them: (images own + prior whole) / (images + prior)."""
+    """What ``images`` images say, drawn towards the whole, which counts as ``prior`` of them."""
     return (images * own + prior * whole) / (images + prior)
 
 
 def position_gain(expected: Tensor, blurred: bool = False, floor: float = 0.1) -> Tensor:
     """1 / E, what makes a usual distance 1 at each position. [P, the idea of ARNet's E_k]
 
-    expected: E [h, w] >= 0, the mean distance of good images; blurred: smooth E by 4 px of a map
-    256 high. The floor, a share of the mean, keeps quiet positions from shouting: the gain is at
-    most 1 / (floor * mean E).
+    Args:
+        expected: E [h, w] >= 0, the mean distance of good images.
+        blurred: smooth E by 4 px of a map 256 high.
+        floor: share of the mean that is added, so that the gain is at most 1 / (floor * mean E).
     """
     if blurred:
         sigma = 4 * expected.shape[0] / 256

@@ -28,8 +28,7 @@ from edgead.bundle.entries import Pair
 from edgead.errors import TrainingError
 
 from ..features.networks import conv_norm_relu, position_gain, upsample
-from .base import UNIT_RANGE, Losses, Method, Stage, TrainingSet
-from .settings import MethodSettings
+from .base import UNIT_RANGE, Losses, Method, MethodSettings, Stage, TrainingSet
 
 WIDTHS = (64, 128, 256, 512, 512)  # [D] at strides 1, 2, 4, 8, 16; times the setting width
 USUAL_FLOOR = 1 / 510  # [P] half a grey level: no camera resolves a smaller E
@@ -148,10 +147,7 @@ class ARNet(Method):
         return rotate(kept, self.quarters[k])
 
     def reconstruct(self, image: Tensor) -> Tensor:
-        """Y_k of all k: [N, 3, H, W] to [N, T, 3, H, W], float32 in [0, 1].
-
-        The T images pass as one batch, so that the exported graph holds the network once.
-        """
+        """Y_k of all k, as one batch: [N, 3, H, W] to [N, T, 3, H, W], float32 in [0, 1]."""
         count, size = len(self.quarters), self.config.size
         erased = torch.stack([self.erase(image, k) for k in range(count)], dim=1)
         erased = erased.reshape(-1, self.unet.inputs, *size).to(self.unet.out.weight.dtype)

@@ -20,8 +20,7 @@ from ..features.memory import FeatureMemory
 from ..features.networks import upsample
 from ..features.scale import Compared, FeatureScale, border_share, fit_scale
 from ..features.whitening import REGION, LocalWhitening
-from .base import Method, TrainingSet
-from .settings import MethodSettings
+from .base import Method, MethodSettings, TrainingSet
 
 # The preset for parts that lie anywhere amid background. What differs at a place says little then,
 # and what was seen at no place says most. [P] docs/methods.md has what was tried

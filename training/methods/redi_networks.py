@@ -46,8 +46,7 @@ class RecoverNet(nn.Module):
 class HeavyBlock(nn.Module):
     """Feature recovery: fuse the scales, squeeze them through a bottleneck, decode in reverse. [P]
 
-    Features at strides 4, 8, 16 to features of the same shapes. What the bottleneck at stride 32
-    has not learnt from good parts does not come back.
+    Features at strides 4, 8, 16 to features of the same shapes.
     """
 
     def __init__(self, channels: tuple[int, ...], width: int = 192) -> None:
@@ -60,10 +59,8 @@ class HeavyBlock(nn.Module):
         self.to16 = nn.Sequential(conv_norm_relu(width, c16), Residual(c16))
         self.to8 = nn.Sequential(conv_norm_relu(c16, 2 * c8), Residual(2 * c8))
         self.to4 = nn.Sequential(conv_norm_relu(2 * c8, 2 * c4), Residual(2 * c4))
-        self.heads = nn.ModuleList(
-            nn.Conv2d(inputs, outputs, 1)
-            for inputs, outputs in ((2 * c4, c4), (2 * c8, c8), (c16, c16))
-        )
+        sizes = ((2 * c4, c4), (2 * c8, c8), (c16, c16))
+        self.heads = nn.ModuleList(nn.Conv2d(*size, 1) for size in sizes)
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
         f4, f8, f16 = features

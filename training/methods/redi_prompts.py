@@ -20,10 +20,7 @@ _ROWS = 1024  # of similarities at once: those of all images to all would be the
 
 
 def describe(levels: list[Tensor], grid: int = 4) -> Tensor:
-    """Descriptor of an image for similarity: the deepest level, averaged over grid x grid cells.
-
-    levels[-1] [N, C, h, w] -> [N, C * cells] float32, not normalised.
-    """
+    """The deepest level [N, C, h, w], averaged over grid x grid cells: [N, C * cells] float32."""
     deepest = levels[-1].float()
     kernel = tuple(max(1, int(side) // grid) for side in deepest.shape[-2:])
     return F.avg_pool2d(deepest, kernel).flatten(1)
@@ -38,7 +35,7 @@ def coreset(descriptors: Tensor, count: int) -> Tensor:
 def nearest_others(directions: Tensor, count: int) -> Tensor:
     """For each of directions [N, D], of length 1, the ``count`` most similar others: [N, count].
 
-    int64 indices, the most similar first, never its own; of a single one, itself.
+    int64 indices, the most similar first; of a single one, itself.
     """
     found = []
     for first, part in enumerate(directions.split(_ROWS)):
@@ -51,11 +48,10 @@ def nearest_others(directions: Tensor, count: int) -> Tensor:
 
 
 class PromptBank(nn.Module):
-    """Good images inside the graph: the levels of an image to the most similar image kept.
+    """Good images inside the graph: the levels of X to the prompt [N, 3, H, W], normalised.
 
-    levels of X -> prompt [N, 3, H, W], normalised. Similarity is the cosine of centred descriptors.
-    The two most similar images are blended, exp(similarity / ``TEMPERATURE``) being their weights:
-    one clear winner is taken as it is, and at a near tie, which rounding decides, nothing jumps.
+    Similarity is the cosine of centred descriptors. The two most similar images are blended by
+    exp(similarity / ``TEMPERATURE``), so that nothing jumps at a near tie, which rounding decides.
     """
 
     images: Tensor

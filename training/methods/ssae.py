@@ -27,8 +27,7 @@ from edgead.bundle.entries import Pair
 from edgead.errors import TrainingError
 
 from ..features.networks import conv_norm_relu, position_gain
-from .base import UNIT_RANGE, Losses, Method, Stage, TrainingSet
-from .settings import MethodSettings
+from .base import UNIT_RANGE, Losses, Method, MethodSettings, Stage, TrainingSet
 from .ssae_corruption import Corruption, corrupt, cut
 
 DILATIONS = (1, 2, 4, 8, 16)  # [D]; the variant ccm has 32 too [F]
@@ -97,10 +96,7 @@ PAPER: dict[str, Any] = {
 
 
 class StackedDilated(nn.Module):
-    """SDC block: 5x5 convolutions of several dilations side by side, then concatenated. [D]
-
-    [N, inputs, H, W] to [N, filters * dilations, H, W].
-    """
+    """SDC block: 5x5 convolutions of several dilations side by side, concatenated. [D]"""
 
     def __init__(self, inputs: int, filters: int, dilations: tuple[int, ...]) -> None:
         super().__init__()
@@ -176,10 +172,9 @@ class AutoEncoder(nn.Module):
 
 
 def weighted_loss(reconstructed: Tensor, target: Tensor, mask: Tensor, weight: float) -> Losses:
-    """The two terms of L, each per image and then averaged over [N, 3, H, W]. [D]
+    """The two terms of L, per image and then averaged over [N, 3, H, W]. [D]
 
-    mask [N, 1, H, W] is 1 where the input was corrupted; |M| counts pixels times channels. An image
-    without corruption has no second term.
+    mask: [N, 1, H, W], 1 where the input was corrupted; |M| counts pixels times channels.
     """
     error = (reconstructed - target).square()
 

@@ -177,7 +177,7 @@ def foreign_plan(path: str | os.PathLike[str], library: Library, *, trust: bool)
     if not trust:
         raise DeviceError(
             f"plan {os.fspath(path)} is not from this machine's own cache; a plan is native code, "
-            "and running one that somebody else wrote is running their program: build it here "
+            "and running one that another user wrote is running a program of theirs: build it here "
             "(edgead build NAME.edgead), or, where you know who built it, say trust_plan=True"
         )
     try:

@@ -4,12 +4,12 @@ To add one: a :class:`Layout` in a module, an element of LAYOUTS, a test on a ti
 shape, a section in docs/data.md.
 """
 
+from ..dataset import Layout
 from . import frames, ksdd2, visa
 from .folders import FOLDER, MVTEC, MVTEC3D, ONECLASS
-from .layout import Layout
 
 # The first that fits is taken, so the special ones come first.
 _ALL = (visa.LAYOUT, MVTEC3D, ksdd2.LAYOUT, frames.LAYOUT, ONECLASS, MVTEC, FOLDER)
 LAYOUTS: dict[str, Layout] = {layout.name: layout for layout in _ALL}
 
-__all__ = ["FOLDER", "LAYOUTS", "Layout"]
+__all__ = ["FOLDER", "LAYOUTS"]

@@ -14,9 +14,17 @@ from pathlib import Path
 
 from edgead.errors import DataError
 
-from ..dataset import GOOD, TEST_SET_LOOKS_LIKE, Sample, image_key, make_sample
+from ..dataset import (
+    GOOD,
+    TEST_SET_LOOKS_LIKE,
+    Found,
+    Layout,
+    Purpose,
+    Sample,
+    image_key,
+    make_sample,
+)
 from ..listing import folders_in, images_below, images_in
-from .layout import Found, Layout, Purpose
 
 MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")  # lossless: JPEG noise would read as defects
 

@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 
 from edgead.errors import DataError
 
-from ..dataset import GOOD, Sample, make_sample
+from ..dataset import GOOD, Found, Layout, Purpose, Sample, make_sample
 from ..listing import folders_in, images_below, images_in
-from .layout import Found, Layout, Purpose
 
 ANOMALOUS = "anomalous"
 TRAIN, TEST, LABELS = "training/frames", "testing/frames", "testing/test_frame_mask"
@@ -78,7 +77,7 @@ def _test_samples(root: Path, video: Path, labels: Path) -> list[Sample]:
 
 
 def read_frame_labels(path: Path) -> NDArray[np.bool_]:
-    """The labels of a video's frames, [n] bool, True = anomalous. Errors: DataError."""
+    """The labels of a video's frames, [n] bool, True = anomalous. Raises: DataError."""
     expected = "expected a .npy file of one 0 (normal) or 1 (anomalous) for each frame of the video"
     try:
         values = np.load(path, allow_pickle=False)

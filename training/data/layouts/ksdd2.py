@@ -16,9 +16,8 @@ from pathlib import Path
 from edgead.errors import DataError, InputError
 from edgead.images import read_image
 
-from ..dataset import GOOD, Sample, make_sample
+from ..dataset import GOOD, Found, Layout, Purpose, Sample, make_sample
 from ..listing import images_in
-from .layout import Found, Layout, Purpose
 
 _MASK = "_GT"
 _COPY = re.compile(r"_GT ?\(.*\)$")  # a second copy of a mask, as in <number>_GT(1).png

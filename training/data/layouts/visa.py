@@ -15,8 +15,7 @@ from pathlib import Path
 
 from edgead.errors import DataError
 
-from ..dataset import GOOD, Sample, make_sample
-from .layout import Found, Layout, Purpose
+from ..dataset import GOOD, Found, Layout, Purpose, Sample, make_sample
 
 SPLIT = Path("split_csv", "1cls.csv")
 COLUMNS = ["object", "split", "label", "image", "mask"]

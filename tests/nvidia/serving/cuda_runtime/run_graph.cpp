@@ -33,7 +33,7 @@ void a_table_is_there_before_a_stream_may_read_it() {
   const auto there = [&](const edgead::Buffer& buffer) {
     return std::memcmp(buffer.data(), host.data(), 12) == 0;
   };
-  edgead::Buffer made(host.data(), 12), filled(12);
+  edgead::Buffer made(host), filled(12);
   EXPECT(there(made) && simulated::alive == 2);
   filled.fill(host.data(), 12);
   EXPECT(there(filled));
@@ -43,8 +43,8 @@ void a_table_that_cannot_be_uploaded() {
   for (const char* name : {"cudaMalloc", "cudaMemcpy", "cudaStreamSynchronize"}) {
     simulated::reset();
     simulated::fail_at[name] = 1;
-    const int host = 7;
-    EXPECT(error_of([&] { edgead::Buffer table(&host, 4); }) ==
+    const std::vector<int> host{7};
+    EXPECT(error_of([&] { edgead::Buffer table(host); }) ==
            "CUDA: a simulated error (error 900)");
     EXPECT(simulated::alive == 0 && simulated::unread_error == 0);
   }
