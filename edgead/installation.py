@@ -16,8 +16,8 @@ EXTRAS: dict[str, tuple[str, ...]] = {
         "rtx": "tensorrt_rtx",
         "live": "starlette uvicorn",
         "demo": "elpv_dataset",
-        "test": "pytest xdist filelock hypothesis sklearn scipy jinja2 cmake starlette uvicorn "
-        "tensorrt_rtx",
+        "test": "pytest xdist filelock hypothesis sklearn scipy jinja2 cmake pybind11 "
+        "starlette uvicorn tensorrt_rtx",
         "lint": "ruff mypy clang_format",
     }.items()
 }
