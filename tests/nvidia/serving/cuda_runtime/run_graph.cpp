@@ -44,8 +44,7 @@ void a_table_that_cannot_be_uploaded() {
     simulated::reset();
     simulated::fail_at[name] = 1;
     const std::vector<int> host{7};
-    EXPECT(error_of([&] { edgead::Buffer table(host); }) ==
-           "CUDA: a simulated error (error 900)");
+    EXPECT(error_of([&] { edgead::Buffer table(host); }) == "CUDA: a simulated error (error 900)");
     EXPECT(simulated::alive == 0 && simulated::unread_error == 0);
   }
 }
