@@ -22,6 +22,7 @@ from edgead.installation import __version__
 
 if TYPE_CHECKING:
     from edgead.detector import Detector
+    from edgead.images import read_image
     from edgead.monitoring.drift import Drift
     from edgead.monitoring.finding import Finding
     from edgead.monitoring.health import Health
@@ -42,6 +43,7 @@ __all__ = [
     "Region",
     "Result",
     "__version__",
+    "read_image",
 ]
 
 _LAZY = {
@@ -50,6 +52,7 @@ _LAZY = {
     "Finding": "edgead.monitoring.finding",
     "Health": "edgead.monitoring.health",
     "Region": "edgead.result",
+    "read_image": "edgead.images",
     "Result": "edgead.result",
 }
 

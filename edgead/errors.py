@@ -58,3 +58,18 @@ class DeviceLostError(DeviceError):
 
 class QualificationError(DeviceError):
     """An engine whose golden frames come out different from what the bundle promises."""
+
+
+def printable(text: object) -> str:
+    """Text for people, on one line: control characters and what is not UTF-8 are escaped.
+
+    A name of a file may hold a line break, a colour code of a terminal or bytes of another
+    encoding; printed as it is, it could forge a line of a log or end the program that prints it.
+    """
+    return "".join(_escaped(character) for character in str(text))
+
+
+def _escaped(character: str) -> str:
+    if character.isprintable() or character == "\u200d":  # joins the parts of an emoji
+        return character
+    return character.encode("unicode_escape").decode("ascii")
