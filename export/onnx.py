@@ -49,9 +49,6 @@ def to_onnx(method: Method, opset: int = OPSET) -> bytes:
 
 def _trace(method: Method, opset: int) -> ModelProto:
     graph, buffer = ExportGraph(method).eval(), io.BytesIO()
-    # Not yet in torch 2.4.
-    known = "dynamo" in inspect.signature(torch.onnx.export).parameters
-    options: dict[str, object] = {"dynamo": False} if known else {}
     try:
         with silence(), torch.no_grad():
             torch.onnx.export(
@@ -63,7 +60,7 @@ def _trace(method: Method, opset: int) -> ModelProto:
                 dynamic_axes={name: {0: BATCH} for name in (INPUT, *graph.names)},
                 opset_version=opset,
                 do_constant_folding=True,
-                **options,
+                **exporter(),
             )
     except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
@@ -72,6 +69,12 @@ def _trace(method: Method, opset: int) -> ModelProto:
             "use an operator that ONNX has, or another --opset"
         ) from error
     return onnx.load_model_from_string(buffer.getvalue())
+
+
+def exporter() -> dict[str, object]:
+    """What asks torch for the TorchScript exporter; torch 2.4 has no other."""
+    known = "dynamo" in inspect.signature(torch.onnx.export).parameters
+    return {"dynamo": False} if known else {}
 
 
 def _simplify(model: ModelProto) -> ModelProto:

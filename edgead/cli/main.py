@@ -25,6 +25,7 @@ from edgead.installation import __version__, cure, extra_of
 COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("edgead_training.commands.train", "learn from images of good parts"),
     "export": ("edgead_export.command", "turn a training run into a bundle NAME.edgead"),
+    "backbone": ("edgead_export.backbone_command", "write a network as a file to learn with"),
     "build": ("edgead.cli.build", "build the TensorRT plan of a bundle"),
     "evaluate": ("edgead_training.commands.evaluate", "measure a bundle on a labelled test set"),
     "calibrate": ("edgead.cli.calibrate", "set the threshold with images of this camera"),

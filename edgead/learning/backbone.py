@@ -1,0 +1,195 @@
+"""The backbone file: a frozen network as ONNX, and what has to be known to use it.
+
+``edgead backbone`` writes it. The facts are JSON in the metadata of the ONNX file, under the key
+``edgead.backbone``, so that they travel with the graph; the digest is of the graph's own bytes.
+Neither the package onnx nor an engine is needed to read them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgead.bundle.json_reader import as_json, read_json
+from edgead.errors import BundleError, InputError
+from edgead.files import os_sentence
+from edgead.preprocess import PreprocessParams
+
+KEY = "edgead.backbone"
+_GRAPH, _METADATA = 7, 14  # fields of ONNX's ModelProto
+_NAME, _VALUE = 1, 2  # fields of its StringStringEntryProto
+_AGAIN = "write it again with: edgead backbone lite0 --out FILE.onnx"
+
+
+@dataclass(frozen=True)
+class Level:
+    """One output of the graph: [N, channels, H / stride, W / stride] float32."""
+
+    name: str
+    channels: int
+    stride: int
+
+
+@dataclass(frozen=True)
+class BackboneFacts:
+    """What the metadata of a backbone file says.
+
+    Args:
+        name: of the network, such as "lite0".
+        mean, std: of R, G, B that the network was trained with, where 1 is white.
+        multiple: height and width of its images are multiples of this.
+        levels: outputs of the network, each position averaged with its eight neighbours.
+        features: the levels side by side, at the finest one's resolution.
+        licence: of the weights.
+        source: where the weights are from.
+        graph_sha256: SHA-256 (hex) of the graph's bytes.
+    """
+
+    name: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    multiple: int
+    levels: tuple[Level, ...]
+    features: Level
+    licence: str
+    source: str
+    graph_sha256: str
+
+    def to_json(self) -> dict[str, Any]:
+        """As it stands in the metadata."""
+        return {key: as_json(value) for key, value in vars(self).items()} | {
+            "levels": [as_json(level) for level in self.levels]
+        }
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A backbone file in memory: its facts, and the bytes of the ONNX file."""
+
+    facts: BackboneFacts
+    model: bytes
+
+    def params(self, size: tuple[int, int]) -> PreprocessParams:
+        """The preprocessing of images of ``size`` (height, width).
+
+        Args:
+            size: (height, width) in pixels.
+
+        Raises:
+            InputError: a side that is not a multiple of what the network needs.
+        """
+        if any(side % self.facts.multiple for side in size):
+            raise InputError(
+                f"size {size[0]} x {size[1]}: backbone {self.facts.name} takes sides that are "
+                f"multiples of {self.facts.multiple}"
+            )
+        return PreprocessParams(size, self.facts.mean, self.facts.std)
+
+
+def read_backbone(path: str | os.PathLike[str]) -> Backbone:
+    """Read a backbone file and check that its graph is the one its facts are about.
+
+    Args:
+        path: of a file that ``edgead backbone`` wrote.
+
+    Returns:
+        The facts and the bytes of the file.
+
+    Raises:
+        InputError: there is no such file, it is not ONNX, it is damaged, or it says nothing about
+            itself.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read the backbone: {os_sentence(error)}") from error
+    graph, metadata = _read_model(data, os.fspath(path))
+    if KEY not in metadata:
+        raise InputError(
+            f"{os.fspath(path)} is ONNX and does not say how its images are normalised and which "
+            "outputs are features; give it to edgead backbone FILE.onnx --outputs … --mean … "
+            "--std …, which writes that into it"
+        )
+    try:
+        found = json.loads(metadata[KEY])
+        facts: BackboneFacts = read_json(BackboneFacts, found, KEY)
+        _check(facts)
+    except (ValueError, BundleError) as error:
+        raise InputError(f"{os.fspath(path)}: {error}; {_AGAIN}") from error
+    if hashlib.sha256(graph).hexdigest() != facts.graph_sha256:
+        raise InputError(
+            f"{os.fspath(path)}: its graph is not the one that was written (digest differs): it "
+            f"is damaged or was changed; {_AGAIN}"
+        )
+    return Backbone(facts, data)
+
+
+def _check(facts: BackboneFacts) -> None:
+    levels = (*facts.levels, facts.features)
+    if not facts.levels or facts.multiple < 1 or min(min(x.channels, x.stride) for x in levels) < 1:
+        raise ValueError("a backbone has levels, and channels, strides and multiple of at least 1")
+    PreprocessParams((facts.multiple, facts.multiple), facts.mean, facts.std)
+
+
+def graph_of(model: bytes) -> bytes:
+    """The bytes of the graph inside those of an ONNX file, whatever its metadata says."""
+    return _read_model(model, "the model")[0]
+
+
+def _read_model(data: bytes, name: str) -> tuple[bytes, dict[str, str]]:
+    """The bytes of the graph, and the metadata, of an ONNX file."""
+    graph, metadata = b"", {}
+    try:
+        for field, content in _fields(data):
+            if field == _GRAPH:
+                graph = content
+            elif field == _METADATA:
+                entry = dict(_fields(content))
+                metadata[entry.get(_NAME, b"").decode()] = entry.get(_VALUE, b"").decode()
+    except ValueError as error:
+        raise InputError(f"{name} is not an ONNX file, or is truncated; {_AGAIN}") from error
+    if not graph:
+        raise InputError(f"{name} is not an ONNX file: it holds no graph; {_AGAIN}")
+    return graph, metadata
+
+
+def _fields(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Numbers and contents of the fields of a protobuf message that have a length.
+
+    Source: https://protobuf.dev/programming-guides/encoding
+    """
+    at = 0
+    while at < len(data):
+        key, at = _varint(data, at)
+        kind = key & 7
+        if kind == 0:  # a number
+            _, at = _varint(data, at)
+        elif kind in (1, 5):  # a number of 8 or 4 bytes
+            at += 8 if kind == 1 else 4
+        elif kind == 2:
+            length, at = _varint(data, at)
+            yield key >> 3, data[at : at + length]
+            at += length
+        else:
+            raise ValueError(f"wire type {kind}")
+        if at > len(data):
+            raise ValueError("truncated")
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    """The number that begins at ``at``, and where it ends."""
+    value = 0
+    for shift in range(0, 64, 7):
+        if at >= len(data):
+            raise ValueError("truncated")
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+    raise ValueError("a number of more than 64 bits")
