@@ -1,4 +1,4 @@
-"""CPU kernels, built from csrc/. Use edgead.preprocess and edgead.anomaly_map instead."""
+"""CPU kernels, built from csrc/. Use edgead.preprocess, anomaly_map and nearest."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,8 +7,11 @@ import numpy as np
 import numpy.typing as npt
 
 MAX_LEVELS: int
+MAX_NEAREST: int
+PARTS: int
 
 def simd_paths() -> list[str]: ...
+def nearest_paths() -> list[str]: ...
 
 class Preprocess:
     def __init__(
@@ -51,3 +54,31 @@ class AnomalyMap:
         map: npt.NDArray[np.float32],
         score: npt.NDArray[np.float32],
     ) -> None: ...
+
+class NearestMemory:
+    def __init__(
+        self,
+        *,
+        memory: npt.NDArray[Any],
+        type: int,
+        search: int,
+        scale: npt.NDArray[np.float32],
+        mean: npt.NDArray[np.float32],
+        basis: npt.NDArray[np.float32],
+    ) -> None: ...
+
+class Nearest:
+    def __init__(
+        self,
+        memory: NearestMemory,
+        *,
+        positions: int,
+        width: int,
+        weights: Sequence[float],
+        type: int,
+        layout: int,
+        roi: npt.NDArray[np.uint8] | None,
+        simd: str,
+    ) -> None: ...
+    def run(self, query: npt.NDArray[Any], distance: npt.NDArray[np.float32]) -> None: ...
+    def rows(self) -> npt.NDArray[np.int32]: ...

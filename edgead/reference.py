@@ -175,3 +175,32 @@ def pool(pixels: F64, params: MapParams) -> F64:
         return np.asarray(pixels.max(axis=1))
     top = params.top_count(pixels.shape[1])
     return np.asarray(np.sort(pixels, axis=1)[:, -top:].mean(axis=1))
+
+
+def nearest(
+    queries: npt.ArrayLike,
+    memory: npt.ArrayLike,
+    weights: Sequence[float] = (1.0,),
+    roi: npt.NDArray[Any] | None = None,
+) -> F64:
+    """:func:`edgead.nearest.Nearest` in float64: every difference, squared and added.
+
+    Args:
+        queries: [N, C, H, W].
+        memory: [M, C]; of int8, times its scale.
+        weights: of the nearest, the second nearest ...
+        roi: [H, W], 0 where a position is skipped; None: all count.
+
+    Returns:
+        Distances [N, H, W]; NaN where a query holds a NaN, otherwise infinite where an infinity.
+    """
+    queries, memory = np.asarray(queries, np.float64), np.asarray(memory, np.float64)
+    count, _, height, width = queries.shape
+    found = np.zeros((count, height, width))
+    for place in np.ndindex(count, height, width):
+        if roi is not None and roi[place[1:]] == 0:
+            continue
+        feature = queries[place[0], :, place[1], place[2]]
+        squares = np.square(feature - memory).sum(axis=1)
+        found[place] = np.dot(weights, np.sort(squares)[: len(weights)])
+    return found

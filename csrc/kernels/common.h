@@ -13,7 +13,7 @@
 
 namespace edgead {
 
-enum class Type : int32_t { float32, float16 };  // float16: IEEE binary16, held as uint16_t
+enum class Type : int32_t { float32, float16, int8 };  // float16: IEEE binary16, as uint16_t
 enum class Layout : int32_t { nchw, nhwc };
 
 namespace {

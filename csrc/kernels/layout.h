@@ -2,6 +2,7 @@
 // their workspaces. (static: see simd.h)
 #pragma once
 #include "anomaly_map.h"
+#include "nearest.h"
 #include "preprocess.h"
 
 namespace edgead {
@@ -91,6 +92,33 @@ static inline MapWorkspace map_workspace_of(const AnomalyMapParams& p, Arena<>& 
     w.product_across = arena.take<float>(height * pitch);
   }
   if (p.pooling == Pooling::top_k) w.keys = arena.take<uint32_t>(height * p.width);
+  return w;
+}
+
+constexpr int32_t kNearestChunk = 8 * kNearestTile;  // rows until what was found narrows the search
+
+struct NearestWorkspace {
+  float* values;   // [kNearestTile, pitch] queries as they are
+  float* lanes;    // [pitch, kNearestTile] queries, then gain * (query - mean)
+  float* square;   // [kNearestTile] of those
+  float* parts;    // [kParts, kNearestTile] F of the queries
+  int32_t* words;  // [kParts / 4, kNearestTile] and as bytes
+  uint64_t* kept;  // [kNearestTile, kNearestChunk / 64] a bit for each row that may count
+  float* bounds;   // [kNearestTile, kNearestChunk] and what says so
+  int32_t pitch;   // channels rounded up to whole vectors
+};
+
+static inline NearestWorkspace nearest_workspace_of(const NearestParams& p, Arena<>& arena) {
+  NearestWorkspace w{};
+  w.pitch = (p.channels + 15) / 16 * 16;
+  const size_t values = static_cast<size_t>(w.pitch) * kNearestTile;
+  w.values = arena.take<float>(values);
+  w.lanes = arena.take<float>(values);
+  w.square = arena.take<float>(kNearestTile);
+  w.parts = arena.take<float>(kParts * kNearestTile);
+  w.words = arena.take<int32_t>(kParts / 4 * kNearestTile);
+  w.kept = arena.take<uint64_t>(kNearestTile * (kNearestChunk / 64));
+  w.bounds = arena.take<float>(kNearestTile * kNearestChunk);
   return w;
 }
 

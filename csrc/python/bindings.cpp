@@ -5,8 +5,11 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
+#include <memory>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "kernels.h"
@@ -18,6 +21,12 @@ namespace {
 
 const Kernels& kernels_or_throw(const std::string& simd) {
   const Kernels* set = kernels(simd.empty() ? nullptr : simd.c_str());
+  if (set == nullptr) throw std::invalid_argument("this machine has no " + simd);
+  return *set;
+}
+
+const NearestKernel& nearest_or_throw(const std::string& simd) {
+  const NearestKernel* set = nearest_kernel(simd.empty() ? nullptr : simd.c_str());
   if (set == nullptr) throw std::invalid_argument("this machine has no " + simd);
   return *set;
 }
@@ -87,6 +96,94 @@ class AnomalyMap {
   Memory workspace_;
 };
 
+// A memory of nearest, ready to be searched; holds on to its arrays.
+class NearestMemory {
+ public:
+  // memory [rows, channels] of `type`, scale float32 [channels], mean float32 [channels], basis
+  // float32 [parts, channels], all C-contiguous.
+  NearestMemory(py::array memory, int32_t type, int32_t search, py::array_t<float> scale,
+                py::array_t<float> mean, py::array_t<float> basis)
+      : rows_(static_cast<int32_t>(memory.shape(0))),
+        channels_(static_cast<int32_t>(memory.shape(1))),
+        type_(static_cast<Type>(type)),
+        search_(static_cast<Search>(search)),
+        values_(std::move(memory)),
+        scale_(std::move(scale)),
+        memory_(nearest_index_bytes(rows_, channels_, search_)) {
+    const void* values = values_.data();
+    const float *scales = scale_.data(), *origin = mean.data(), *directions = basis.data();
+    py::gil_scoped_release release;
+    index_ = nearest_index(rows_, channels_, type_, search_, values, scales, origin, directions,
+                           memory_.data);
+  }
+
+ private:
+  friend class Nearest;
+  int32_t rows_, channels_;
+  Type type_;
+  Search search_;
+  py::array values_;
+  py::array_t<float> scale_;
+  Memory memory_;
+  NearestIndex index_{};
+};
+
+// nearest for one number of positions; not for two threads at once.
+class Nearest {
+ public:
+  // given: positions, width, weights, type, layout, roi, simd.
+  Nearest(std::shared_ptr<NearestMemory> memory, const py::kwargs& given)
+      : set_(nearest_or_throw(given["simd"].cast<std::string>())),
+        memory_(std::move(memory)),
+        p_(nearest_params_of(given)),
+        guess_(static_cast<size_t>(p_.positions) * p_.k, -1),
+        workspace_(nearest_workspace_bytes(with_memory(p_))) {
+    p_ = with_memory(p_);
+    if (given["roi"].is_none()) return;
+    const auto roi = given["roi"].cast<py::array_t<uint8_t, py::array::c_style>>();
+    roi_.assign(roi.data(), roi.data() + p_.positions);
+  }
+
+  // query [batch, ..] as the params say; distance [batch, positions].
+  void run(const py::array& query, py::array_t<float>& distance) {
+    const int32_t batch = static_cast<int32_t>(distance.shape(0));
+    const void* from = query.data();
+    float* to = distance.mutable_data();
+    py::gil_scoped_release release;
+    set_.run(p_, memory_->index_, from, batch, roi_.empty() ? nullptr : roi_.data(), to,
+             guess_.data(), workspace_.data);
+  }
+
+  // The nearest rows of the last frame [positions, k], -1 where there are none.
+  py::array_t<int32_t> rows() const {
+    py::array_t<int32_t> rows({p_.positions, p_.k});
+    std::copy(guess_.begin(), guess_.end(), rows.mutable_data());
+    return rows;
+  }
+
+ private:
+  NearestParams with_memory(NearestParams p) const {
+    p.rows = memory_->rows_, p.channels = memory_->channels_;
+    p.memory_type = memory_->type_, p.search = memory_->search_;
+    return p;
+  }
+
+  const NearestKernel& set_;
+  std::shared_ptr<NearestMemory> memory_;
+  NearestParams p_;
+  std::vector<uint8_t> roi_;
+  std::vector<int32_t> guess_;
+  Memory workspace_;
+};
+
+std::vector<std::string> nearest_paths() {
+  std::vector<std::string> names;
+  for (const char* name :
+       {"avx512vnni", "avx512", "avxvnni", "avx2", "neondot", "neon", "baseline"})
+    if (nearest_kernel(name) != nullptr) names.emplace_back(name);
+  return names;
+}
+
 std::vector<std::string> simd_paths() {
   std::vector<std::string> names;
   for (const char* name : {"avx512", "avx2", "neon", "baseline"})
@@ -99,7 +196,7 @@ std::vector<std::string> simd_paths() {
 
 PYBIND11_MODULE(_cpu, m) {
   using namespace edgead;
-  m.doc() = "CPU kernels of edgead; use edgead.preprocess and edgead.anomaly_map instead.";
+  m.doc() = "CPU kernels of edgead; use edgead.preprocess, anomaly_map and nearest.";
   m.def("simd_paths", &simd_paths, "Instruction sets built and usable here, best first.");
   py::class_<Preprocess>(m, "Preprocess")
       .def(py::init<const py::kwargs&>())
@@ -108,5 +205,17 @@ PYBIND11_MODULE(_cpu, m) {
       .def(py::init<const py::kwargs&>())
       .def("run", &AnomalyMap::run, py::arg("pairs"), py::arg("map").noconvert(),
            py::arg("score").noconvert());
+  m.def("nearest_paths", &nearest_paths, "Instruction sets of nearest, best first.");
+  py::class_<NearestMemory, std::shared_ptr<NearestMemory>>(m, "NearestMemory")
+      .def(py::init<py::array, int32_t, int32_t, py::array_t<float>, py::array_t<float>,
+                    py::array_t<float>>(),
+           py::kw_only(), py::arg("memory"), py::arg("type"), py::arg("search"), py::arg("scale"),
+           py::arg("mean"), py::arg("basis"));
+  py::class_<Nearest>(m, "Nearest")
+      .def(py::init<std::shared_ptr<NearestMemory>, const py::kwargs&>())
+      .def("run", &Nearest::run, py::arg("query"), py::arg("distance").noconvert())
+      .def("rows", &Nearest::rows);
   m.attr("MAX_LEVELS") = kMaxLevels;
+  m.attr("MAX_NEAREST") = kMaxNearest;
+  m.attr("PARTS") = kParts;
 }

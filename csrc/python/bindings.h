@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "anomaly_map.h"
+#include "nearest.h"
 #include "preprocess.h"
 
 namespace edgead {
@@ -73,6 +74,20 @@ inline AnomalyMapPlan plan_of(const pybind11::kwargs& given, void* memory) {
   if (!p.has_roi) return anomaly_map_plan(p, nullptr, memory);
   const auto roi = given["roi"].cast<pybind11::array_t<uint8_t, pybind11::array::c_style>>();
   return anomaly_map_plan(p, roi.data(), memory);
+}
+
+// given: positions, width, weights, type, layout (as numbers). What belongs to the memory is not
+// set.
+inline NearestParams nearest_params_of(const pybind11::kwargs& given) {
+  auto number = [&](const char* name) { return given[name].cast<int32_t>(); };
+  const auto weights = given["weights"].cast<std::vector<float>>();
+  NearestParams p{};
+  p.positions = number("positions"), p.width = number("width");
+  p.k = static_cast<int32_t>(weights.size());
+  for (int32_t i = 0; i < p.k; ++i) p.weight[i] = weights.at(i);
+  p.query_type = static_cast<Type>(number("type"));
+  p.layout = static_cast<Layout>(number("layout"));
+  return p;
 }
 
 }  // namespace edgead

@@ -40,7 +40,7 @@ def test_its_graph_in_float16_stays_in_the_bundle() -> None:
     "line",
     [
         "from edgead.bundle import Bundle, Manifest, open_bundle, write_bundle",
-        "from edgead.manifest import Manifest; Manifest.loads",
+        "from edgead.bundle import Manifest; Manifest.loads",
         "from edgead.images import read_image",
         "from edgead import reference",
         "import edgead; edgead.Detector, edgead.Health, edgead.Drift, edgead.Result",

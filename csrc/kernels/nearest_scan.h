@@ -1,0 +1,198 @@
+// A part of nearest_cpu.cpp: products of a tile of rows with a group of queries, and the rows that
+// may be among the nearest of each. Both bounds have the rows of the memory in the lanes, so that
+// no sum runs across lanes, and each load of rows serves a whole group of queries.
+#pragma once
+#include "layout.h"
+#include "nearest.h"
+#include "nearest_distance.h"
+#include "simd.h"
+
+namespace edgead {
+namespace {
+
+constexpr int kTile = kNearestTile;
+constexpr int kChunkTiles = kNearestChunk / kTile;
+constexpr int kVectors = kTile / kLanes;
+#if EDGEAD_LANES == 16
+constexpr int kWide = 2, kGroup = 8;  // vectors of rows, queries: sums that stay in registers
+#elif defined(__ARM_NEON)
+constexpr int kWide = 4, kGroup = 4;
+#else
+constexpr int kWide = 2, kGroup = 4;
+#endif
+
+// What is known of a query while the memory is searched.
+struct Query {
+  float best[kMaxNearest];    // the smallest distances so far, ascending
+  int32_t rows[kMaxNearest];  // and their rows
+  float square, scale, off;   // of F^: its square, twice its step, how far off it is
+  float reach, need;          // a row counts if scale * product - length + reach * off >= need
+  int32_t start;              // of the product: takes the 128 from the codes
+  int32_t position;
+};
+
+inline F32 all_lanes(float value) { return value - F32{}; }  // of -0 the sum would be 0
+
+// Bit i is set where lane i of `value` is not below that of `least`: what is not a number counts.
+inline uint32_t not_below(F32 value, F32 least) {
+#if EDGEAD_LANES == 16 && defined(__AVX512F__)
+  return _mm512_cmp_ps_mask((__m512)value, (__m512)least, _CMP_NLT_US);
+#elif EDGEAD_LANES == 8 && defined(__AVX2__)
+  const __m256 mask = _mm256_cmp_ps((__m256)value, (__m256)least, _CMP_NLT_US);
+  return static_cast<uint32_t>(_mm256_movemask_ps(mask));
+#elif EDGEAD_LANES == 4 && defined(__SSE2__)
+  const __m128 mask = _mm_cmpnlt_ps((__m128)value, (__m128)least);
+  return static_cast<uint32_t>(_mm_movemask_ps(mask));
+#elif defined(__aarch64__)
+  const uint32x4_t bit = {1, 2, 4, 8};
+  return vaddvq_u32(vbicq_u32(bit, vcltq_f32((float32x4_t)value, (float32x4_t)least)));
+#else
+  const I32 bit = {1, 2, 4, 8};
+  const I32 kept = ~(I32)(value < least) & bit;
+  return static_cast<uint32_t>(kept[0] | kept[1] | kept[2] | kept[3]);
+#endif
+}
+
+// Codes of a query reach so far: without VNNI two products of 8 bits are added in 16 with a sign.
+#if defined(__AVX512VNNI__) || defined(__AVXVNNI__) || !defined(__AVX2__)
+constexpr int kQueryCode = 127;
+#else
+constexpr int kQueryCode = 63;  // 2 * 255 * 63 < 2^15
+#endif
+
+// sum + the product of four bytes of a row, 0 .. 255, and of the query, with a sign, in each lane.
+inline I32 add_bytes(I32 sum, I32 rows, I32 query) {
+#if EDGEAD_LANES == 16 && defined(__AVX512VNNI__)
+  return (I32)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)rows, (__m512i)query);
+#elif EDGEAD_LANES == 16 && defined(__AVX512BW__)
+  const __m512i pairs = _mm512_maddubs_epi16((__m512i)rows, (__m512i)query);
+  return sum + (I32)_mm512_madd_epi16(pairs, _mm512_set1_epi16(1));
+#elif EDGEAD_LANES == 8 && defined(__AVXVNNI__)
+  return (I32)_mm256_dpbusd_avx_epi32((__m256i)sum, (__m256i)rows, (__m256i)query);
+#elif EDGEAD_LANES == 8 && defined(__AVX2__)
+  const __m256i pairs = _mm256_maddubs_epi16((__m256i)rows, (__m256i)query);
+  return sum + (I32)_mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+#elif defined(__aarch64__)
+  // Flipping the highest bit takes 128 from each byte; the start of the product allows for it.
+  const int8x16_t a = vreinterpretq_s8_u8(veorq_u8((uint8x16_t)rows, vdupq_n_u8(128)));
+  const int8x16_t b = (int8x16_t)query;
+#ifdef __ARM_FEATURE_DOTPROD
+  return (I32)vdotq_s32((int32x4_t)sum, a, b);
+#else
+  const int32x4_t low = vpaddlq_s16(vmull_s8(vget_low_s8(a), vget_low_s8(b)));
+  const int32x4_t high = vpaddlq_s16(vmull_high_s8(a, b));
+  return sum + (I32)vpaddq_s32(low, high);
+#endif
+#else
+  const I16 r = reinterpret_cast<I16>(rows), q = reinterpret_cast<I16>(query);
+  const U16 u = reinterpret_cast<U16>(rows);
+  return sum + dot_pairs(r & 255, q << 8 >> 8) + dot_pairs(reinterpret_cast<I16>(u >> 8), q >> 8);
+#endif
+}
+
+#ifdef __aarch64__
+constexpr int kCodeZero = 0;
+#else
+constexpr int kCodeZero = 128;
+#endif
+
+// sum[q][v] = the product of `words` words of four bytes: rows kTile words apart, queries too.
+inline void dot_bytes(const uint8_t* rows, const int32_t* queries, const Query* group,
+                      int32_t words, I32 sum[kGroup][kWide]) {
+  EDGEAD_UNROLL
+  for (int q = 0; q < kGroup; ++q) EDGEAD_UNROLL
+  for (int v = 0; v < kWide; ++v) sum[q][v] = I32{} + group[q].start;
+  for (int32_t w = 0; w < words; ++w) {
+    I32 row[kWide];
+    EDGEAD_UNROLL
+    for (int v = 0; v < kWide; ++v) row[v] = load<I32>(rows + (w * kTile + v * kLanes) * 4);
+    EDGEAD_UNROLL
+    for (int q = 0; q < kGroup; ++q) {
+      const I32 query = I32{} + queries[w * kTile + q];
+      EDGEAD_UNROLL
+      for (int v = 0; v < kWide; ++v) sum[q][v] = add_bytes(sum[q][v], row[v], query);
+    }
+  }
+}
+
+// sum[j][v] = sum over `count` of lanes[i * kTile ..] * one[i * pitch + j].
+inline void dot_floats(const float* lanes, const float* one, int32_t pitch, int32_t count,
+                       F32 sum[kGroup][kWide]) {
+  EDGEAD_UNROLL
+  for (int j = 0; j < kGroup; ++j) EDGEAD_UNROLL
+  for (int v = 0; v < kWide; ++v) sum[j][v] = F32{};
+  for (int32_t i = 0; i < count; ++i) {
+    F32 value[kWide];
+    EDGEAD_UNROLL
+    for (int v = 0; v < kWide; ++v) value[v] = load<F32>(lanes + i * kTile + v * kLanes);
+    EDGEAD_UNROLL
+    for (int j = 0; j < kGroup; ++j) {
+      const F32 factor = all_lanes(one[i * pitch + j]);
+      EDGEAD_UNROLL
+      for (int v = 0; v < kWide; ++v) sum[j][v] = multiply_add(value[v], factor, sum[j][v]);
+    }
+  }
+}
+
+// One tile of rows with the queries of a block, by the product of bytes. For each query a bit is
+// set in `kept` for each row that may be among the nearest, and `bound` gets scale * product -
+// length. Without a branch: which rows are left cannot be predicted.
+inline void scan_bytes(const NearestIndex& index, int32_t tile, const int32_t* words,
+                       const Query* queries, int32_t count, uint32_t* kept, float* bound) {
+  const int32_t n = index.parts / 4;
+  const uint8_t* codes = index.codes + static_cast<size_t>(tile) * n * kTile * 4;
+  const float *step = index.step + tile * kTile, *length = index.length + tile * kTile;
+  const float* off = index.off + tile * kTile;
+  for (int32_t q0 = 0; q0 < count; q0 += kGroup) {
+    uint32_t bits[kGroup] = {};
+    EDGEAD_UNROLL
+    for (int v0 = 0; v0 < kVectors; v0 += kWide) {
+      I32 sum[kGroup][kWide];
+      dot_bytes(codes + v0 * kLanes * 4, words + q0, queries + q0, n, sum);
+      EDGEAD_UNROLL
+      for (int q = 0; q < kGroup; ++q) {
+        const Query& query = queries[q0 + q];
+        const F32 scale = all_lanes(query.scale), reach = all_lanes(query.reach);
+        EDGEAD_UNROLL
+        for (int v = 0; v < kWide; ++v) {
+          const int32_t at = (v0 + v) * kLanes;
+          const F32 product = __builtin_convertvector(sum[q][v], F32) * load<F32>(step + at);
+          const F32 value = multiply_add(scale, product, -load<F32>(length + at));
+          store(bound + (q0 + q) * kNearestChunk + at, value);
+          const F32 farthest = multiply_add(reach, load<F32>(off + at), value);
+          bits[q] |= not_below(farthest, all_lanes(query.need)) << at;
+        }
+      }
+    }
+    EDGEAD_UNROLL
+    for (int q = 0; q < kGroup; ++q) kept[(q0 + q) * kChunkTiles] = bits[q];
+  }
+}
+
+// The same by float32 products of all channels; lanes [channels, kTile] of the queries.
+inline void scan_floats(const NearestIndex& index, int32_t tile, const float* lanes,
+                        const Query* queries, int32_t count, uint32_t* kept, float* bound) {
+  const float* rows = index.exact + static_cast<size_t>(tile) * index.channels * kTile;
+  const float* half = index.half + tile * kTile;
+  for (int32_t q0 = 0; q0 < count; q0 += kGroup) {
+    uint32_t bits[kGroup] = {};
+    EDGEAD_UNROLL
+    for (int v0 = 0; v0 < kVectors; v0 += kWide) {
+      F32 sum[kGroup][kWide];
+      dot_floats(rows + v0 * kLanes, lanes + q0, kTile, index.channels, sum);
+      EDGEAD_UNROLL
+      for (int q = 0; q < kGroup; ++q) EDGEAD_UNROLL
+      for (int v = 0; v < kWide; ++v) {
+        const int32_t at = (v0 + v) * kLanes;
+        const F32 value = sum[q][v] - load<F32>(half + at);
+        store(bound + (q0 + q) * kNearestChunk + at, value);
+        bits[q] |= not_below(value, all_lanes(queries[q0 + q].need)) << at;
+      }
+    }
+    EDGEAD_UNROLL
+    for (int q = 0; q < kGroup; ++q) kept[(q0 + q) * kChunkTiles] = bits[q];
+  }
+}
+
+}  // namespace
+}  // namespace edgead
