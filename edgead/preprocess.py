@@ -66,7 +66,14 @@ class PreprocessParams:
             raise InputError(f"mean is {self.mean!r}, expected three numbers of at most 1e15")
 
     def declared(self, bit_depth: int | None) -> PreprocessParams:
-        """The same for frames of another bit depth; None changes nothing."""
+        """The same for uint16 frames of another bit depth; None changes nothing.
+
+        Args:
+            bit_depth: 9 to 16.
+
+        Raises:
+            InputError: another number.
+        """
         return self if bit_depth is None else replace(self, bit_depth=bit_depth)
 
 
@@ -102,8 +109,8 @@ def check_values(frame: npt.NDArray[Any], bit_depth: int | None) -> None:
         return
     raise InputError(
         f"the frame has the value {highest} and is declared to have {bit_depth} bits, at most "
-        f"{full}: declare what the camera gives (bit_depth={highest.bit_length()} or more; 16 where "
-        "white is 65535), or give the frame as the camera made it, not scaled"
+        f"{full}: declare what the camera gives (bit_depth, --bit-depth; 16 where white is 65535), "
+        "or give the frame as the camera made it, not scaled"
     )
 
 
@@ -331,9 +338,9 @@ def preprocess(
 ) -> npt.NDArray[Any]:
     """Resize a frame with antialiasing, order its channels, normalise it.
 
-    ``image[c] = (resize(frame)[c] / full - mean[c]) / std[c]``, where full is 255 or
-    ``2**bit_depth - 1`` by the frame's dtype, never by its content. Grey frames are replicated to three channels. A float16
-    image is the float32 one rounded to nearest even.
+    ``image[c] = (resize(frame)[c] / full - mean[c]) / std[c]``, where full is 255, or of uint16
+    frames ``2**bit_depth - 1``, never by their content. Grey frames are replicated to three
+    channels. A float16 image is the float32 one rounded to nearest even.
 
     Args:
         frame: [H, W], [H, W, 1] or [H, W, 3], uint8 or uint16, any strides, sides 1 to 32767.

@@ -168,7 +168,7 @@ def test_a_bit_depth_out_of_its_range_is_refused(bits: Any) -> None:
         lambda: Preprocessor(PreprocessParams((8, 8)), bit_depth=bits),
         lambda: preprocess(frame, PreprocessParams((8, 8)), bit_depth=bits),
     ):
-        with pytest.raises(InputError, match="bit_depth is .* 9 to 16"):
+        with pytest.raises(InputError, match=r"bit_depth is .* 9 to 16"):
             call()
     assert PreprocessParams((8, 8), bit_depth=np.int64(12)).bit_depth == 12  # type: ignore[arg-type]
 
