@@ -104,8 +104,10 @@ def highest_value(frame: npt.NDArray[Any]) -> int:
 
 def check_values(frame: npt.NDArray[Any], bit_depth: int | None) -> None:
     """Raise InputError where a frame of uint16 has values that its bit depth does not have."""
-    full = full_scale(frame.dtype, bit_depth)
-    if frame.dtype == np.uint8 or full == 65535 or (highest := highest_value(frame)) <= full:
+    if bit_depth in (None, 16) or frame.dtype != np.uint16:
+        return
+    full, highest = full_scale(frame.dtype, bit_depth), highest_value(frame)
+    if highest <= full:
         return
     raise InputError(
         f"the frame has the value {highest} and is declared to have {bit_depth} bits, at most "

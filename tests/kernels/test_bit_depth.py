@@ -190,3 +190,26 @@ def test_a_frame_that_changes_behind_the_check_is_bounded_not_wrapped() -> None:
 def test_full_scale() -> None:
     assert full_scale(np.uint8) == full_scale(np.uint8, 12) == 255
     assert [full_scale(np.uint16, bits) for bits in (None, 16, 12, 9)] == [65535, 65535, 4095, 511]
+
+
+PLANTED: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
+    "nothing": lambda acc, n: (acc + (1 << (n - 3))) >> (n - 2),
+    "rounds as 16 bits": lambda acc, n: (acc + (1 << 13)) >> (n - 2),
+    "does not round": lambda acc, n: acc >> (n - 2),
+    "rounds before it is shifted": lambda acc, n: ((acc + (1 << 13)) >> 14) << (16 - n),
+    "one bit too few": lambda acc, n: (acc + (1 << (n - 2))) >> (n - 1),
+    "the upper bits repeated below": lambda acc, n: (acc * 65535 // ((1 << n) - 1) + 8192) >> 14,
+}
+
+
+@pytest.mark.parametrize("bug", PLANTED)
+@pytest.mark.parametrize("bits", [9, 10, 12, 14, 15])
+def test_another_formula_for_the_middle_would_be_found(bug: str, bits: int) -> None:
+    frame = frame_of(np.random.default_rng(bits), (61, 83), 0, bits)
+    down, across = (
+        reference.resize_weights(a, b).astype(np.int64) for a, b in ((61, 19), (83, 37))
+    )
+    acc = PLANTED[bug](down @ frame.astype(np.int64), bits) @ across.T
+    for simd in _cpu.simd_paths():
+        found = integers(frame, (19, 37), simd, bits)[0]
+        assert (found == acc.astype(np.float32)).all() == (bug == "nothing")
