@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from edgead.cli.console import Console, count, print_json
-from edgead.cli.options import DEVICE, add
+from edgead.cli.options import DEVICE, add, add_bit_depth
 from edgead.detector import Detector
 from edgead.errors import InputError
 from edgead.records.replay import STAGES, Records, Replayed, read_records, replay
@@ -53,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(parser, "--json", "one JSON object on stdout")
     text = "auto, cpu or cuda[:N] (default: %(default)s)"
     add(parser, "--device DEVICE", text, default=DEVICE)
+    add_bit_depth(parser, "as recorded")
     add(parser, "--precision NAME", "what the engine computes in (default: as recorded)")
     add(parser, "--threads N", "threads of the engine (default: as recorded)", int)
 
@@ -66,6 +67,7 @@ def run(args: argparse.Namespace) -> int:
         args.engine,
         device=args.device,
         color=records.setting("color"),
+        bit_depth=args.bit_depth or records.setting("bit_depth"),
         threads=threads,
         precision=args.precision or records.setting("precision"),
         digests=True,

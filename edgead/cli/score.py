@@ -20,6 +20,7 @@ from edgead.cli.options import COLOR, DEVICE, add, add_detector, detector_settin
 from edgead.detector import Detector
 from edgead.errors import InputError
 from edgead.images import expand, read_image, write_png
+from edgead.monitoring.depth import UsedBits, concern_of_serving
 from edgead.result import describe
 
 EXAMPLE = """\
@@ -103,13 +104,15 @@ def _score_all(
     """Score, print and describe every image; one that cannot be read is an error of its own."""
     columns = ("verdict", "score", "p-value", "regions", "ms", "image")
     console.say(console.paint(ROW.format(*columns), "dim"))
+    used = UsedBits(detector.bit_depth)
     for path, overlay in zip(paths, overlays, strict=True):
         try:
-            image = read_image(path)
+            image = read_image(path, bit_depth=detector.bit_depth)
             try:
                 result = detector.score(image)
             except InputError as error:
                 raise InputError(f"{path}: {error}") from error
+            used.add(image)
         except InputError as error:
             print(f"edgead: {error}", file=sys.stderr)
             yield {"path": str(path), "error": str(error)}
@@ -130,6 +133,8 @@ def _score_all(
             write_png(overlay, result.overlay())
             frame["heatmap"] = str(overlay)
         yield frame
+    if concern := concern_of_serving(used, detector.bundle):
+        console.say(console.paint(f"warning: {concern}", "yellow"))
 
 
 def _summarise(
@@ -155,6 +160,7 @@ def _summarise(
         given = {
             "--false-reject-rate": args.false_reject_rate,
             "--color": None if args.color == COLOR else args.color,
+            "--bit-depth": args.bit_depth,
             "--device": None if args.device == DEVICE else args.device,
             "--precision": args.precision,
             "--threads": args.threads,

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgead.errors import InputError
+from edgead.preprocess import check_bit_depth, check_values
 
 
 def read_image(path: str | os.PathLike[str], *, bit_depth: int | None = None) -> NDArray[Any]:
@@ -70,6 +71,10 @@ def decode_image(data: bytes, name: str, *, bit_depth: int | None = None) -> NDA
             f"image {name} holds {frame.dtype} samples{'' if finite else ', NaN or infinity too'}"
             f"; expected uint8 or uint16: save it as 8 or 16-bit with a fixed scale"
         )
+    try:
+        check_values(frame, check_bit_depth(bit_depth))
+    except InputError as error:
+        raise InputError(f"image {name}: {error}") from error
     if frame.ndim == 3:
         frame = frame[:, :, 0] if frame.shape[2] < 3 else frame[:, :, :3]
     return np.ascontiguousarray(frame)

@@ -10,6 +10,7 @@ import numpy as np
 
 from edgead.errors import DataError, InputError
 from edgead.images import read_image
+from edgead.monitoring.depth import UsedBits
 
 from .dataset import Sample, by_name
 
@@ -35,21 +36,27 @@ def digest(samples: Iterable[Sample]) -> str:
 
 
 def check_images(
-    samples: Sequence[Sample], progress: Callable[[int, int], None] | None = None
+    samples: Sequence[Sample],
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    used: UsedBits | None = None,
 ) -> None:
     """Decode every image, and its mask, once.
 
     Args:
         samples: what to decode.
         progress: called with (images done, images in all).
+        used: has the bit depth of the images, and is shown each.
 
     Raises:
         DataError: counts the unusable images, and names the first five with the reason.
     """
     faults: list[str] = []
+    used = UsedBits() if used is None else used
     for done, sample in enumerate(samples, 1):
         try:
-            frame = read_image(sample.path)
+            frame = read_image(sample.path, bit_depth=used.bit_depth)
+            used.add(frame)
             if sample.mask is not None:
                 read_mask(sample, frame.shape[:2])
         except (InputError, DataError) as error:

@@ -130,7 +130,7 @@ def evaluate(
     pixels = _Pixels(dataset.test)
     shelf = Gallery(gallery)
     for done, sample in enumerate(dataset.test, 1):
-        frame = read_image(sample.path)
+        frame = read_image(sample.path, bit_depth=detector.bit_depth)
         size = (int(frame.shape[0]), int(frame.shape[1]))
         mask = read_mask(sample, size) if sample.is_good or sample.mask is not None else None
         result = detector.score(frame)
