@@ -219,7 +219,7 @@ class Detector:
         state = self._state
         if self._ignore is not None:
             self._ignore.check_frame(frame)
-        hasher = Hasher(len(self._bundle.manifest.pairs)) if self._digests else None
+        hasher = Hasher(len(self._bundle.manifest.map.weights)) if self._digests else None
         found = self._run(state, frame, hasher)
         if found.kernels != state.info["kernels"]:  # a GPU has CUDA graphs, or no longer
             self._note_kernels(state, found.kernels)

@@ -266,8 +266,8 @@ def _with_features(
         joined.append(_enlarged(graph, smooth, finest))
     graph.node.append(helper.make_node("Concat", joined, [FEATURES], name="join", axis=1))
     features = Level(FEATURES, sum(level.channels for level in levels), finest)
-    _set_ports(model, [*named, features])
-    check(model, tuple(level.name for level in (*named, features)))
+    _set_ports(model, features)
+    check(model, (FEATURES,))
     multiple = max(level.stride for level in levels)
     facts = BackboneFacts(
         described.name, described.mean, described.std, multiple, tuple(named), features,
@@ -293,13 +293,12 @@ def _enlarged(graph: GraphProto, level: Level, finest: int) -> str:
     return fine
 
 
-def _set_ports(model: ModelProto, levels: list[Level]) -> None:
-    """Free axes for batch, height and width."""
+def _set_ports(model: ModelProto, level: Level) -> None:
+    """One output; free axes for batch, height and width."""
     graph = model.graph
     del graph.output[:], graph.value_info[:]
-    for level in levels:
-        shape = [BATCH, level.channels, f"height_{level.stride}", f"width_{level.stride}"]
-        graph.output.append(helper.make_tensor_value_info(level.name, TensorProto.FLOAT, shape))
+    shape = [BATCH, level.channels, f"height_{level.stride}", f"width_{level.stride}"]
+    graph.output.append(helper.make_tensor_value_info(level.name, TensorProto.FLOAT, shape))
     image = helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, [BATCH, 3, "height", "width"])
     del graph.input[:]
     graph.input.append(image)

@@ -12,34 +12,14 @@ from numpy.typing import NDArray
 from edgead.bundle.entries import Tolerance
 from edgead.calibration import best_false_reject_rate, ranked, ranked_p_value
 from edgead.errors import ExportError
+from edgead.learning.golden import ScoreFrame
+from edgead.learning.tolerance import BOUNDS
 from edgead.serving.qualification import growth
 
 Pairs = Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]]
 Infer = Callable[[NDArray[np.float32]], Pairs]
 """Images [N, 3, H, W] float32 to feature pairs, each [N, C_k, H_k, W_k] float32."""
 
-ScoreFrame = Callable[[NDArray[Any]], tuple[NDArray[np.float32], float]]
-"""Frame to (map [h, w] float32, score)."""
-
-
-@dataclass(frozen=True)
-class GraphBounds:
-    """How far an exported graph of one precision may be from the trained model."""
-
-    score: float  # largest difference, as a share of the spread of the calibration images
-    map: float  # likewise, of a map's value
-    batch: float  # of three images at once from each alone, relative to the largest feature
-
-
-BOUNDS = {
-    # Sums in another order, or of another batch size, give about 1e-6 of a feature; a wrong weight,
-    # padding or normalisation over 1e-2. Between them, and far under what moves a verdict.
-    "float32": GraphBounds(score=1e-3, map=1e-3, batch=1e-4),
-    # Eleven bits per value, 5e-4 each, through some forty layers: about 5e-3 of a feature, measured
-    # on ReDi. The squared distance of two nearly equal features magnifies that to 2 to 3 % of a
-    # high score, and of the map where it peaks. Verdicts are compared besides.
-    "float16": GraphBounds(score=5e-2, map=5e-2, batch=1e-2),
-}
 
 HALF_PEAK = 65504 / 2
 """Largest activation in half: a defect may drive it twice as high as good parts do."""
@@ -130,11 +110,6 @@ def join(a: PathScores, b: PathScores) -> PathScores:
         for key in ("scores", "peaks", "map_largest", "map_mean")
     )
     return PathScores(a.paths, a.images + b.images, *both)
-
-
-def spread(values: NDArray[np.float64]) -> float:
-    """Range of the calibration values; a tenth of the largest where few or equal ones have none."""
-    return float(max(np.ptp(values), 0.1 * np.abs(values).max(), np.finfo(np.float32).tiny))
 
 
 def differences(scored: PathScores, usual: float) -> list[Difference]:

@@ -32,6 +32,7 @@ from edgead.bundle.storage import Bundle, Draft, check_out, write_bundle
 from edgead.calibration import check_false_reject_rate, default_false_reject_rate
 from edgead.errors import ExportError
 from edgead.images import read_image
+from edgead.learning.golden import golden_files, with_defect
 from edgead.monitoring.health import Observations
 from edgead.preprocess import preprocess
 from edgead.serving.open_engine import open_engine
@@ -41,7 +42,6 @@ from edgead.tiling import Tiling
 from . import compare
 from .census import Census, check_precision, take_census
 from .compare import BOUNDS, HALF_PEAK, Comparison, ScoringPath
-from .golden import golden_files, with_defect
 from .graph import half
 from .half_arithmetic import HalfArithmetic
 from .int8.export import with_int8
@@ -191,7 +191,7 @@ def _with_frames(
     if concern := observations.used.concern():
         log(f"warning: {concern}, when it is trained again")
     health, reference = observations.limits()
-    golden, entries = golden_files(embedded, shown)
+    golden, entries = golden_files(embedded.run, shown)
     manifest = replace(draft.manifest, health=health, golden=entries)
     files = {**draft.files, **golden, health.reference: reference}
     return _as_read_back(Draft(draft.path, manifest, "", files))

@@ -23,6 +23,25 @@ class Pair:
 
 
 @dataclass(frozen=True)
+class Memory:
+    """Features of good parts, a file of the bundle, that those of a frame are compared with.
+
+    ``features`` is the output of the graph, [N, channels, height, width]; ``size`` is (height,
+    width). ``file`` holds the features that are kept, ``.npy`` [rows, channels] float32 or float16;
+    ``places``, ``.npy`` [height, width] float32, how much the distance at each position counts.
+    The distance is the mean squared difference of the channels, over the ``neighbours`` nearest.
+    """
+
+    features: str
+    channels: int
+    size: tuple[int, int]
+    file: str
+    places: str
+    neighbours: int = 1
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
 class Golden:
     """A frame in the bundle with the map and score that every engine must reproduce.
 

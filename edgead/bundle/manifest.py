@@ -10,7 +10,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from edgead.anomaly_map import MapParams
-from edgead.bundle.entries import Calibration, Golden, HealthLimits, OwnCalibration, Pair, Tolerance
+from edgead.bundle.entries import (
+    Calibration,
+    Golden,
+    HealthLimits,
+    Memory,
+    OwnCalibration,
+    Pair,
+    Tolerance,
+)
 from edgead.bundle.ignore_mask import IgnoreMask
 from edgead.bundle.json_reader import as_json, read_json, schema
 from edgead.errors import BundleError, InputError
@@ -18,7 +26,8 @@ from edgead.installation import __version__
 from edgead.preprocess import PreprocessParams
 from edgead.tiling import Tiling, plan_tiles
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""The newest one that is read; what has no memory is written as 1, for older readers."""
 
 MODEL_PRECISIONS = ("float32", "float16", "int8")
 """What a bundle may hold a graph in; bfloat16 is computed from the float32 one."""
@@ -33,6 +42,7 @@ _SCHEMA: dict[str, Any] = {
     "created": str,
     "input": {"name": str, **schema(PreprocessParams)},
     "pairs": tuple[Pair, ...],
+    "memories": tuple[Memory, ...] | None,
     "map": {key: kind for key, kind in schema(MapParams).items() if key != "weights"},
     "models": Mapping[str, str],
     "calibration": Calibration,
@@ -44,7 +54,8 @@ _SCHEMA: dict[str, Any] = {
     "provenance": Mapping[str, Any],
     "files": Mapping[str, str],
 }
-"""``manifest.json``, in the order in which it is written; "map" takes its weights from "pairs"."""
+"""``manifest.json``, in the order in which it is written; "map" takes its weights from "pairs" and
+"memories"."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +67,8 @@ class Manifest:
         preprocess: size and normalisation of the graph's input, and the bit depth of uint16 frames,
             which is not in the JSON unless it was declared.
         pairs: outputs of the graph, level by level.
-        map: everything between pairs and score; its weights are those of ``pairs``.
+        map: everything between pairs and score; its weights are those of ``pairs``, then
+            ``memories``.
         models, tolerance: graph and tolerance for each precision, "float32" always among them.
         calibration: scores of held-out good images.
         golden: frames that every engine must reproduce.
@@ -65,6 +77,7 @@ class Manifest:
         ignore: None, and not in the JSON, when all pixels count.
         tiling: None, and not in the JSON, when frames are seen whole.
         health: None, and not in the JSON, when no good image was looked at for it.
+        memories: not in the JSON where there are none.
         input_name: of the graph's input.
         edgead_version, schema_version: of what wrote it.
 
@@ -87,9 +100,10 @@ class Manifest:
     ignore: IgnoreMask | None = None
     tiling: Tiling | None = None
     health: HealthLimits | None = None
+    memories: tuple[Memory, ...] = ()
     input_name: str = "image"
     edgead_version: str = __version__
-    schema_version: int = SCHEMA_VERSION
+    schema_version: int = 1
 
     def __post_init__(self) -> None:
         _check(self)
@@ -170,8 +184,9 @@ class Manifest:
         return self.map
 
     def shapes(self) -> tuple[tuple[int, int, int], ...]:
-        """(channels, height, width) of each pair's features."""
-        return tuple((pair.channels, *pair.size) for pair in self.pairs)
+        """(channels, height, width) of each pair's features; distances to a memory have one."""
+        pairs = tuple((pair.channels, *pair.size) for pair in self.pairs)
+        return pairs + tuple((1, *memory.size) for memory in self.memories)
 
     def tensors(self) -> dict[str, tuple[int, ...]]:
         """Name to shape of a graph's input, which comes first, and its outputs, for one image."""
@@ -180,6 +195,8 @@ class Manifest:
         }
         for pair in self.pairs:
             found[pair.reference] = found[pair.restored] = (1, pair.channels, *pair.size)
+        for memory in self.memories:
+            found[memory.features] = (1, memory.channels, *memory.size)
         return found
 
     def map_size(self, frame_size: tuple[int, int]) -> tuple[int, int]:
@@ -200,6 +217,7 @@ class Manifest:
         apart = {
             "input": {"name": self.input_name, **as_json(self.preprocess)},
             "map": {key: as_json(getattr(self.map, key)) for key in _SCHEMA["map"]},
+            "memories": as_json(self.memories) or None,
             "provenance": dict(self.provenance),
             "files": dict(sorted(self.files.items())),
         }
@@ -256,9 +274,11 @@ class Manifest:
                     f"manifest.schema_version is {version}, and schemas count from 1: "
                     "manifest.json was changed; copy the bundle again"
                 )
-            if not found["pairs"]:
-                raise BundleError("manifest.pairs: none; expected at least one")
-            image, weights = found.pop("input"), tuple(pair.weight for pair in found["pairs"])
+            found["memories"] = found.get("memories", ())
+            image, compared = found.pop("input"), (*found["pairs"], *found["memories"])
+            if not compared:
+                raise BundleError("manifest.pairs: none; expected at least one, or a memory")
+            weights = tuple(one.weight for one in compared)
             found["map"] = MapParams(weights=weights, **found["map"])
             name = image.pop("name")
             return cls(**found, input_name=name, preprocess=PreprocessParams(**image))
@@ -288,10 +308,19 @@ def _check(manifest: Manifest) -> None:
         value for t in (*manifest.tolerance.values(), *ties) for value in (t.score, t.map)
     ]
     scores = [v for each in every for v in (*each.scores, *each.peaks)]
+    names += sorted({memory.features for memory in manifest.memories})
     weights = tuple(pair.weight for pair in manifest.pairs)
+    weights += tuple(memory.weight for memory in manifest.memories)
     digests = manifest.files.values()
     for sentence, fits in (
         ("pairs: an output is named twice", len(set(names)) == len(names)),
+        ("memories: of schema version 2", not manifest.memories or manifest.schema_version >= 2),
+        (
+            "memories: one size for each output, and at least one neighbour",
+            len({(m.features, m.channels, m.size) for m in manifest.memories})
+            == len({m.features for m in manifest.memories})
+            and all(m.neighbours >= 1 for m in manifest.memories),
+        ),
         ("pairs: sizes must be positive", all(min(shape) > 0 for shape in manifest.shapes())),
         ("map.weights and the weights of pairs differ", tuple(manifest.map.weights) == weights),
         ('models: "float32" is missing', "float32" in models),

@@ -195,6 +195,7 @@ def _check_names(manifest: Manifest, files: Mapping[str, object]) -> None:
             raise BundleError(f"files: {MANIFEST} cannot hold its own digest")
     used = [*manifest.models.values()]
     used += [name for frame in manifest.golden for name in (frame.image, frame.map)]
+    used += [name for memory in manifest.memories for name in (memory.file, memory.places)]
     used += [manifest.ignore.image] if manifest.ignore and manifest.ignore.image else []
     used += [manifest.health.reference] if manifest.health else []
     for name in used:

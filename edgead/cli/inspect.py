@@ -66,11 +66,7 @@ def _sections(bundle: Bundle) -> dict[str, list[str]]:
             f"mean {_numbers(image.mean)}, std {_numbers(image.std)} (RGB)",
             *([f"uint16 frames of {image.bit_depth} bits"] if image.bit_depth else []),
         ],
-        f"pairs ({len(manifest.pairs)})": [
-            f"{pair.reference} | {pair.restored}: {pair.channels} channels of "
-            f"{pair.size[0]} x {pair.size[1]}, weight {pair.weight:g}"
-            for pair in manifest.pairs
-        ],
+        **_compared(bundle),
         "map": _map(bundle),
         "calibration": _calibration(manifest),
         "camera health": _health(manifest),
@@ -84,6 +80,24 @@ def _sections(bundle: Bundle) -> dict[str, list[str]]:
         "provenance": _tree(manifest.provenance),
         "files": _files(bundle),
     }
+
+
+def _compared(bundle: Bundle) -> dict[str, list[str]]:
+    """Pairs of the graph, and features of good parts that are kept; no heading for none."""
+    pairs, memories = bundle.manifest.pairs, bundle.manifest.memories
+    restored = [
+        f"{pair.reference} | {pair.restored}: {pair.channels} channels of "
+        f"{pair.size[0]} x {pair.size[1]}, weight {pair.weight:g}"
+        for pair in pairs
+    ]
+    kept = [
+        f"{memory.features}: {memory.channels} channels of {memory.size[0]} x {memory.size[1]}, "
+        f"the {'nearest' if memory.neighbours == 1 else f'{memory.neighbours} nearest'} of "
+        f"{memory.file}, weight {memory.weight:g}"
+        for memory in memories
+    ]
+    found = {f"pairs ({len(pairs)})": restored, f"memories ({len(memories)})": kept}
+    return {heading: lines for heading, lines in found.items() if lines}
 
 
 def _map(bundle: Bundle) -> list[str]:

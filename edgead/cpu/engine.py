@@ -15,6 +15,7 @@ from edgead.bundle.storage import Bundle
 from edgead.cpu.precision import HINTS, check_computed, check_offered, computed_in, layers_of
 from edgead.cpu.processor import cores
 from edgead.engine.interface import Pairs
+from edgead.engine.memories import open_memories
 from edgead.errors import BundleError, DeviceError, EdgeadError
 
 MOST_LANES = 16
@@ -70,7 +71,7 @@ class OpenVINOEngine:
         if precision != "float32":  # which every CPU has, and which nothing stands in for
             check_computed(layers, computed_in(self._compiled), precision)
         self.precision = precision
-        self._pairs = bundle.manifest.pairs
+        self._pairs, self.memories = bundle.manifest.pairs, open_memories(bundle)
         self.version = f"OpenVINO {ov.__version__.split('-')[0]}"
 
     def __repr__(self) -> str:
@@ -79,7 +80,10 @@ class OpenVINOEngine:
     def session(self) -> OpenVINOSession:
         """Buffers for one thread; DeviceError when OpenVINO cannot make them."""
         with _sentences("OpenVINO cannot make a request"):
-            return OpenVINOSession(self._compiled, [(p.reference, p.restored) for p in self._pairs])
+            pairs = [(p.reference, p.restored) for p in self._pairs]
+            return OpenVINOSession(
+                self._compiled, pairs, [memory.entry.features for memory in self.memories]
+            )
 
 
 class OpenVINOSession:
@@ -89,7 +93,9 @@ class OpenVINOSession:
     into the outputs, and the views handed out are the same arrays every time.
     """
 
-    def __init__(self, compiled: Any, pairs: list[tuple[str, str]]) -> None:
+    def __init__(
+        self, compiled: Any, pairs: list[tuple[str, str]], features: list[str] | None = None
+    ) -> None:
         import openvino as ov  # here: see _import_openvino
 
         self._request = compiled.create_infer_request()
@@ -104,6 +110,7 @@ class OpenVINOSession:
             self._tensors.append(tensor)
             outputs.update(dict.fromkeys(port.get_names(), tensor.data))
         self._pairs: Pairs = [(outputs[a], outputs[b]) for a, b in pairs]
+        self.features = [outputs[name] for name in features or ()]
 
     def infer(self) -> Pairs:
         """See ``Session``."""

@@ -17,6 +17,7 @@ from edgead.bundle.roi import ignored_in, roi_of
 from edgead.bundle.storage import Bundle
 from edgead.engine.digests import Hasher
 from edgead.engine.interface import Engine, Pairs, PipelineOutput, check_finite
+from edgead.engine.memories import MemoryDistances
 from edgead.engine.tile_plans import TilePlans
 from edgead.preprocess import Preprocessor, check_frame, check_values
 from edgead.tiling import Tile, Tiling
@@ -48,6 +49,7 @@ class _Stages:
         manifest = bundle.manifest
         self._preprocess = Preprocessor(manifest.preprocess_params(), color, checked=checked)
         self._session = engine.session()
+        self._memories = MemoryDistances(engine.memories)
         self._anomaly_map = AnomalyMap(manifest.map_params(), manifest.shapes(), roi=roi)
         self.image: NDArray[np.float32] = self._session.image[0]
         self.map = np.empty((1, *manifest.map_params().size), np.float32)
@@ -59,8 +61,9 @@ class _Stages:
         started = perf_counter()
         self._preprocess.run(frame, self.image)
         preprocessed = perf_counter()
-        self.pairs = self._session.infer()
+        pairs = self._session.infer()
         inferred = perf_counter()
+        self.pairs = [*pairs, *self._memories.run(self._session.features)]
         _, scores = self._anomaly_map.run(self.pairs, self.map)
         finished = perf_counter()
         self.score = float(scores[0])

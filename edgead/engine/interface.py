@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from edgead.engine.digests import Hasher
 from edgead.engine.lazy_array import LazyArray
+from edgead.engine.memories import OpenedMemory
 from edgead.errors import DeviceError
 
 Pairs = list[tuple[NDArray[np.float32], NDArray[np.float32]]]
@@ -23,6 +24,8 @@ class Session(Protocol):
     """One thread's buffers of an engine."""
 
     image: NDArray[np.float32]  # [1, 3, H, W]: write a preprocessed frame here before ``infer``
+    # Of each memory of the bundle, [1, C, H, W]: what ``infer`` leaves there, until the next one.
+    features: list[NDArray[np.float32]]
 
     def infer(self) -> Pairs:
         """Run the graph on ``image``; the views are valid until the next ``infer``.
@@ -39,6 +42,7 @@ class Engine(Protocol):
     precision: str  # what the backbone computes in, one of ``PRECISIONS``
     kernels: str  # what the kernels beside it run on: the CPU's instruction set, or "cuda"
     version: str  # name and version of the library that runs the graph
+    memories: tuple[OpenedMemory, ...]  # of the bundle, for all sessions
 
     def session(self) -> Session:
         """Buffers for one thread."""

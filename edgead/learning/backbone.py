@@ -28,7 +28,7 @@ _AGAIN = "write it again with: edgead backbone lite0 --out FILE.onnx"
 
 @dataclass(frozen=True)
 class Level:
-    """One output of the graph: [N, channels, H / stride, W / stride] float32."""
+    """A feature map in the graph: [N, channels, H / stride, W / stride] float32."""
 
     name: str
     channels: int
@@ -43,8 +43,8 @@ class BackboneFacts:
         name: of the network, such as "lite0".
         mean, std: of R, G, B that the network was trained with, where 1 is white.
         multiple: height and width of its images are multiples of this.
-        levels: outputs of the network, each position averaged with its eight neighbours.
-        features: the levels side by side, at the finest one's resolution.
+        levels: of the network, each position averaged with its eight neighbours.
+        features: the output of the graph: the levels side by side, at the finest one's resolution.
         licence: of the weights.
         source: where the weights are from.
         graph_sha256: SHA-256 (hex) of the graph's bytes.

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from edgead.bundle.storage import Bundle
 from edgead.engine.interface import Pairs
+from edgead.engine.memories import ONLY_ON_THE_CPU, OpenedMemory
 from edgead.errors import BundleError, DeviceError
 from edgead.nvidia.devices import device_word
 from edgead.nvidia.kernels import PRECISION, load_kernels
@@ -37,6 +38,7 @@ class TensorRTEngine:
     """
 
     kernels = "cuda"
+    memories: tuple[OpenedMemory, ...] = ()
 
     def __init__(
         self,
@@ -49,6 +51,8 @@ class TensorRTEngine:
         progress: Progress | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> None:
+        if bundle.manifest.memories:
+            raise DeviceError(ONLY_ON_THE_CPU)
         self.precision = PRECISION if precision is None else precision
         memory = open_memory(index)
         self.cuda = load_kernels(memory.capability)
@@ -89,8 +93,10 @@ class TensorRTSession:
     """The graph alone, its image and pairs copied between pinned host memory and the device by
     ``infer``; a Detector keeps everything on the device, see ``CudaPipeline``."""
 
+    features: list[NDArray[np.float32]]  # none: see ``ONLY_ON_THE_CPU``
+
     def __init__(self, plan: LoadedPlan, pairs: list[tuple[str, str]]) -> None:
-        self._memory, tensors = plan.memory, plan.tensors
+        self._memory, tensors, self.features = plan.memory, plan.tensors, []
         with self._memory.current():
             self._stream = self._memory.stream()
             self._execution = Execution(plan)

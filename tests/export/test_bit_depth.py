@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from edgead_export import CalibrationFrame, export_method
-from edgead_export.golden import synthetic_defect
 from edgead_training.data.synthetic_defects import add_defect
 from export_toy import ToyMethod, frame, frames
 
 from edgead import Detector
 from edgead.images import decode_image
+from edgead.learning.golden import synthetic_defect
 
 
 def _at(image: np.ndarray, bits: int) -> np.ndarray:

@@ -13,7 +13,8 @@ from edgead.bundle.entries import Golden
 from edgead.images import encode_png
 from edgead.preprocess import full_scale
 
-from .compare import ScoringPath
+ScoreFrame = Callable[[NDArray[Any]], tuple[NDArray[np.float32], float]]
+"""Frame to (map [h, w] float32, score)."""
 
 COUNT = 3
 """Calibration frames kept, spread over the range of scores; a synthetic defect comes on top."""
@@ -62,13 +63,13 @@ def with_defect(
 
 
 def golden_files(
-    embedded: ScoringPath, shown: Sequence[NDArray[Any]]
+    run: ScoreFrame, shown: Sequence[NDArray[Any]]
 ) -> tuple[dict[str, bytes], tuple[Golden, ...]]:
     """The files of the golden frames, and what the embedded engine says of each."""
     files: dict[str, bytes] = {}
     frames = []
     for index, frame in enumerate(shown):
-        values, score = embedded.run(frame)
+        values, score = run(frame)
         entry = Golden(f"golden/{index}.png", f"golden/{index}.npy", score)
         buffer = io.BytesIO()
         np.save(buffer, values, allow_pickle=False)

@@ -1,0 +1,102 @@
+"""Distances of a frame's features to the memories of a bundle."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgead.bundle.entries import Memory
+from edgead.bundle.storage import Bundle
+from edgead.errors import BundleError, InputError
+from edgead.nearest import Nearest, NearestMemory
+
+ONLY_ON_THE_CPU = (
+    "the bundle compares with a memory of good parts, which is served on the CPU so far: use "
+    'device="cpu"'
+)
+
+
+@dataclass(frozen=True)
+class OpenedMemory:
+    """A memory in its index, which all threads share, and what each position counts."""
+
+    entry: Memory
+    index: NearestMemory
+    counts: NDArray[np.float32]  # [height, width], of the mean over channels
+
+
+def open_memories(bundle: Bundle) -> tuple[OpenedMemory, ...]:
+    """Read the memories of a bundle.
+
+    Args:
+        bundle: its files are read, and their digests checked, once.
+
+    Raises:
+        BundleError: a file that is not the array the manifest describes.
+    """
+    return tuple(_open(bundle, entry) for entry in bundle.manifest.memories)
+
+
+class MemoryDistances:
+    """The distances of one thread's frames, as pairs for anomaly_map: (distance, 0)."""
+
+    def __init__(self, memories: tuple[OpenedMemory, ...]) -> None:
+        self._memories = memories
+        self._nearest = [
+            Nearest(m.index, m.entry.size, weights=(1 / m.entry.neighbours,) * m.entry.neighbours)
+            for m in memories
+        ]
+        self._distances = [np.zeros((1, 1, *m.entry.size), np.float32) for m in memories]
+        self._zeros = [np.zeros_like(distance) for distance in self._distances]
+
+    def run(
+        self, features: list[NDArray[np.float32]]
+    ) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+        """The pairs of one frame; the views are valid until the next ``run``.
+
+        Args:
+            features: of each memory, [1, C, H, W], as ``Session.features`` has them.
+        """
+        parts = zip(features, self._nearest, self._distances, self._memories, strict=True)
+        for values, nearest, distance, memory in parts:
+            nearest.run(values, distance[0])
+            distance *= memory.counts
+        return list(zip(self._distances, self._zeros, strict=True))
+
+
+def _open(bundle: Bundle, entry: Memory) -> OpenedMemory:
+    kept, places = _read(bundle, entry.file), _read(bundle, entry.places)
+    if kept.ndim != 2 or kept.shape[1] != entry.channels or kept.dtype.name == "int8":
+        raise _wrong(bundle, entry.file, kept, f"[rows, {entry.channels}], float32 or float16")
+    fits = places.shape == entry.size and places.dtype == np.float32
+    if not fits or not np.isfinite(places).all() or places.min() < 0:
+        expected = f"{list(entry.size)} float32, finite and not negative"
+        raise _wrong(bundle, entry.places, places, expected)
+    if entry.neighbours > len(kept):
+        raise _wrong(bundle, entry.file, kept, f"at least {entry.neighbours} rows")
+    try:
+        index = NearestMemory(kept)
+    except InputError as error:
+        raise BundleError(f"bundle {bundle.path}: {entry.file}: {error}") from error
+    return OpenedMemory(entry, index, (places / np.float32(entry.channels)).astype(np.float32))
+
+
+def _read(bundle: Bundle, name: str) -> NDArray[Any]:
+    try:
+        array = np.load(io.BytesIO(bundle.read(name)), allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise BundleError(f"bundle {bundle.path}: {name} is not a NumPy array: {error}") from error
+    if not isinstance(array, np.ndarray):
+        raise BundleError(f"bundle {bundle.path}: {name} is not one NumPy array")
+    return np.ascontiguousarray(array)
+
+
+def _wrong(bundle: Bundle, name: str, found: NDArray[Any], expected: str) -> BundleError:
+    return BundleError(
+        f"bundle {bundle.path}: {name} is {list(found.shape)} {found.dtype}; expected {expected}: "
+        "copy the bundle again, or learn it again"
+    )

@@ -1,0 +1,264 @@
+"""Learn from images of good parts in seconds, without training: what their features look like.
+
+A frozen backbone, run by the engine that will serve, turns each image into features; a coreset of
+them is kept in the bundle as its memory. A frame is as anomalous as its features are far from it.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgead.anomaly_map import MapParams
+from edgead.bundle.entries import Calibration, Golden, Memory, Tolerance
+from edgead.bundle.manifest import Manifest
+from edgead.bundle.storage import Bundle, Draft, check_out, write_bundle
+from edgead.calibration import check_false_reject_rate, default_false_reject_rate
+from edgead.engine.lazy_array import as_array
+from edgead.errors import InputError
+from edgead.learning.backbone import Backbone
+from edgead.learning.coreset import choose_coreset
+from edgead.learning.golden import golden_files, with_defect
+from edgead.learning.tolerance import BOUNDS, spread
+from edgead.monitoring.health import Observations
+from edgead.preprocess import Preprocessor
+from edgead.serving.open_engine import open_engine
+from edgead.serving.open_pipeline import open_pipeline
+from edgead.serving.qualification import qualify
+
+F32 = NDArray[np.float32]
+
+METHOD = "instant"
+MODEL, MEMORY, PLACES = "model.onnx", "memory.npy", "places.npy"
+CANDIDATES = 40_000  # features that the memory is chosen from, evenly over the images
+BLUR_SIGMA = 4.0  # pixels at 256, as PatchCore
+
+
+@dataclass(frozen=True)
+class GoodImage:
+    """An image of a good part; read when it is needed."""
+
+    name: str
+    read: Callable[[], NDArray[Any]] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class LearnOptions:
+    """What ``learn`` may be told.
+
+    Args:
+        size: (height, width) that frames are brought to, multiples of what the backbone needs.
+        memory: how many features are kept, at most.
+        false_reject_rate: share of good parts that may be called anomalous, in (0, 1); None for
+            0.05, or the best that the calibration images can promise.
+        bit_depth: of 16-bit images, 9 to 16; None: not declared.
+        threads: of the engine while it learns, None for its own choice.
+        seed: of the choice of features.
+
+    Raises:
+        InputError: a memory without a feature.
+    """
+
+    size: tuple[int, int] = (256, 256)
+    memory: int = 4096
+    false_reject_rate: float | None = None
+    bit_depth: int | None = None
+    threads: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.memory < 1:
+            raise InputError(f"memory={self.memory}: expected at least one feature, such as 4096")
+
+
+Progress = Callable[[Iterable[Any], str, int], Iterable[Any]]
+"""Items, what is done with them, how many there are: the same items, with a bar."""
+
+
+def learn(
+    images: Sequence[GoodImage],
+    calibration: Sequence[GoodImage],
+    backbone: Backbone,
+    out: str | os.PathLike[str],
+    options: LearnOptions = LearnOptions(),
+    *,
+    provenance: Mapping[str, Any] | None = None,
+    progress: Progress = lambda items, _title, _count: items,
+) -> Bundle:
+    """Learn from images of good parts, and write a qualified bundle.
+
+    Args:
+        images: to learn from, at least one.
+        calibration: of other good parts, at least one: their scores set the threshold.
+        backbone: what ``read_backbone`` found.
+        out: the bundle to write, NAME.edgead; an old one there is replaced in one step.
+        options: see ``LearnOptions``.
+        provenance: plain JSON about the images.
+        progress: shows how far each step is.
+
+    Returns:
+        The bundle as it was written.
+
+    Raises:
+        InputError: no image, or a size that the backbone does not take.
+        CalibrationError: a rate that the calibration images cannot promise.
+        BundleError: ``out`` cannot be written.
+        DeviceError: the engine refuses the backbone, or does not repeat itself.
+    """
+    path = check_out(out)
+    if not images or not calibration:
+        raise InputError(
+            f"{len(images)} images to learn from and {len(calibration)} to calibrate with; "
+            "expected at least one of each, and better 50 and 20"
+        )
+    rate = _rate(options.false_reject_rate, len(calibration))
+    draft = _draft(path, backbone, options)
+    kept = _remember(images, draft, options, progress)
+    draft = _with_files(draft, {MEMORY: _npy(kept)})
+    facts = {k: v for k, v in backbone.facts.to_json().items() if k not in ("levels", "features")}
+    told = {"backbone": facts, "images": len(images), "kept": len(kept), "seed": options.seed}
+    draft = replace(
+        draft,
+        manifest=replace(draft.manifest, provenance={**(provenance or {}), "learn": told}),
+    )
+    whole = _calibrated(draft, calibration, rate, options, progress)
+    qualify(whole, open_engine(whole, "cpu", options.threads))
+    return write_bundle(path, whole.manifest, whole.files)
+
+
+def _rate(asked: float | None, count: int) -> float:
+    return (
+        default_false_reject_rate(count) if asked is None else check_false_reject_rate(asked, count)
+    )
+
+
+def _draft(path: Path, backbone: Backbone, options: LearnOptions) -> Draft:
+    """The bundle so far: a memory of one feature, and what is not measured yet, hold places."""
+    features, height, width = backbone.facts.features, *options.size
+    params = replace(backbone.params(options.size), bit_depth=options.bit_depth)
+    size = (height // features.stride, width // features.stride)
+    entry = Memory(features.name, features.channels, size, MEMORY, PLACES)
+    manifest = Manifest(
+        name=path.stem,
+        method=METHOD,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        preprocess=params,
+        pairs=(),
+        memories=(entry,),
+        map=MapParams(options.size, "l1", (1.0,), blur_sigma=BLUR_SIGMA * height / 256),
+        models={"float32": MODEL},
+        calibration=Calibration((0.0,), (0.0,), 0.5),
+        tolerance={"float32": Tolerance(0.0, 0.0)},
+        golden=(Golden("golden/0.png", "golden/0.npy", 0.0),),
+        schema_version=2,
+    )
+    files = {
+        MODEL: backbone.model,
+        MEMORY: _npy(np.zeros((1, features.channels), np.float32)),
+        PLACES: _npy(border_share(size)),
+    }
+    return Draft(path, manifest, "", files)
+
+
+def border_share(size: tuple[int, int]) -> F32:
+    """How much of each position's 3x3 window lies in a map of ``size``: [height, width], 4/9 to 1.
+
+    Args:
+        size: (height, width) in positions.
+
+    Returns:
+        The shares. By them a distance counts: features at the border see what the network fills
+        in around the image, and differ more from part to part than others do.
+    """
+    height, width = (np.full(n, 3.0) - (np.arange(n) == 0) - (np.arange(n) == n - 1) for n in size)
+    return np.outer(height / 3, width / 3).astype(np.float32)
+
+
+def _remember(
+    images: Sequence[GoodImage], draft: Draft, options: LearnOptions, progress: Progress
+) -> NDArray[np.float16]:
+    """A coreset of the images' features, [rows, channels]."""
+    session = open_engine(draft, "cpu", options.threads).session()
+    preprocess = Preprocessor(draft.manifest.preprocess)
+    generator = np.random.default_rng(options.seed)
+    each = -(-max(CANDIDATES, options.memory) // len(images))
+    parts = []
+    for image in progress(images, "features of the good images", len(images)):
+        preprocess.run(image.read(), session.image[0])
+        session.infer()
+        features = session.features[0][0].reshape(draft.manifest.memories[0].channels, -1).T
+        parts.append(features[generator.permutation(len(features))[:each]])
+    candidates = np.ascontiguousarray(np.concatenate(parts))
+    count = min(options.memory, len(candidates))
+    bar = iter(progress(range(count), "choosing what is kept", count))
+    seen = 0
+
+    def tick(done: int) -> None:
+        nonlocal seen
+        while seen < done:
+            seen += 1
+            next(bar, None)
+
+    chosen = choose_coreset(candidates, count, options.seed, tick)
+    tick(count + 1)
+    return candidates[chosen].astype(np.float16)
+
+
+def _calibrated(
+    draft: Draft,
+    calibration: Sequence[GoodImage],
+    rate: float,
+    options: LearnOptions,
+    progress: Progress,
+) -> Draft:
+    """With scores, tolerance, golden frames and health limits of the calibration images."""
+    pipeline = open_pipeline(draft, open_engine(draft, "cpu", options.threads))
+
+    def run(frame: NDArray[Any]) -> tuple[F32, float]:
+        found = pipeline.run(frame)
+        return as_array(found.map), found.score
+
+    observations = Observations(options.bit_depth)
+    scores, peaks = [], []
+    for image in progress(calibration, "scores of the calibration images", len(calibration)):
+        frame = image.read()
+        observations.add(frame)
+        values, score = run(frame)
+        scores.append(score)
+        peaks.append(float(values.max()))
+    health, reference = observations.limits()
+    shown = with_defect(np.array(scores), lambda i: calibration[i].read(), options.bit_depth)
+    files, golden = golden_files(run, shown)
+    bounds = BOUNDS["float32"]
+    tolerance = Tolerance(
+        bounds.score * spread(np.array(scores)), bounds.map * spread(np.array(peaks))
+    )
+    manifest = replace(
+        draft.manifest,
+        calibration=Calibration(tuple(scores), tuple(peaks), rate, tolerance),
+        tolerance={"float32": tolerance},
+        golden=golden,
+        health=health,
+    )
+    pipeline.close()
+    return _with_files(replace(draft, manifest=manifest), {**files, health.reference: reference})
+
+
+def _with_files(draft: Draft, files: Mapping[str, bytes]) -> Draft:
+    """With more files, and the manifest that an engine will read from its bytes."""
+    manifest = Manifest.loads(draft.manifest.dumps())
+    return Draft(draft.path, manifest, "", {**draft.files, **files})
+
+
+def _npy(array: NDArray[Any]) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
