@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save
 
 from edgead.errors import DataError, TrainingError
 from edgead.files import write_file
-from edgead.images import read_image, write_png
+from edgead.images import ORIENTATION, read_image, write_png
 from edgead.preprocess import Preprocessor
 from edgead.tiling import Tiling
 
@@ -88,7 +88,8 @@ def train(options: TrainingOptions, *, resume: bool = False, reporter: Reporter 
         check_batch(fabric, config.batch_size)
         reporter.log(f"device {describe(fabric)}")
         if first:
-            training_set.check_parts(parts, reporter.progress)
+            for line in training_set.check_parts(parts, reporter.progress).lines(record):
+                reporter.log(f"note   {line}")
         textures = training_set.choose_textures(options.textures)
         training_set.note_content(record["data"], options, parts, textures)
         tiles = training_set.choose_tiles(
@@ -208,5 +209,6 @@ def _as_run(out: Path, method: Method, parts: Parts, record: dict[str, Any]) -> 
         data["categories"] = categories
     kept = ("method", "seed", "versions", "command", "train_seconds", "steps")
     provenance = {key: record[key] for key in kept}
+    provenance |= {key: record[key] for key in ORIENTATION if key in record}  # not in older runs
     provenance |= {"data": data, "settings": method.settings()}
     return Run(out, method, train, calibration, provenance, run_record.recorded_tiling(record))

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from edgead.errors import DataError, TrainingError
 from edgead.files import write_file
+from edgead.images import ORIENTATION
 from edgead.tiling import Tiling
 
 from .data import Dataset, Parts, count_parts, open_dataset, split
@@ -140,6 +141,7 @@ def begin(options: TrainingOptions) -> Begun:
         | ({} if options.textures is None else {"textures": str(options.textures.resolve())}),
         "train": [sample.name for sample in parts[0]],
         "calibration": [sample.name for sample in parts[1]],
+        **ORIENTATION,
         "versions": {"python": platform.python_version()}
         | {name: _version(name) for name in ("edgead", "torch", "numpy", "opencv-python-headless")},
         "command": options.command(),

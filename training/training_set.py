@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from edgead.errors import DataError, InputError
-from edgead.images import read_image
+from edgead.images import Remarks, read_image
 from edgead.preprocess import Preprocessor, PreprocessParams
 from edgead.tiling import Tiling, plan_tiles
 
@@ -30,12 +30,13 @@ IMAGES_FILE = "images.f32"
 Piece = tuple[slice, slice]  # rows and columns of a frame
 
 
-def check_parts(parts: Parts, progress: Progress) -> None:
-    """Decode every image, with a progress bar. Raises: DataError."""
+def check_parts(parts: Parts, progress: Progress) -> Remarks:
+    """Decode every image, with a progress bar; says what is odd. Raises: DataError."""
     samples = parts[0] + parts[1]
     ticks = progress(range(len(samples)), "checking the images")
-    check_images(samples, lambda _done, _all: next(ticks, None))
+    remarks = check_images(samples, lambda _done, _all: next(ticks, None))
     next(ticks, None)  # past the last image, so that the bar ends
+    return remarks
 
 
 def note_content(

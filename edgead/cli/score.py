@@ -19,7 +19,7 @@ from edgead.cli.console import Console, count, percent, print_json
 from edgead.cli.options import COLOR, DEVICE, add, add_detector, detector_settings
 from edgead.detector import Detector
 from edgead.errors import InputError
-from edgead.images import expand, read_image, write_png
+from edgead.images import Remarks, expand, open_image, write_png
 from edgead.result import describe
 
 EXAMPLE = """\
@@ -101,13 +101,15 @@ def _score_all(
     detector: Detector, paths: Sequence[Path], overlays: Sequence[Path | None], console: Console
 ) -> Iterator[dict[str, Any]]:
     """Score, print and describe every image; one that cannot be read is an error of its own."""
+    remarks = Remarks()
     columns = ("verdict", "score", "p-value", "regions", "ms", "image")
     console.say(console.paint(ROW.format(*columns), "dim"))
     for path, overlay in zip(paths, overlays, strict=True):
         try:
-            image = read_image(path)
+            file = open_image(path)
+            remarks.add(file)
             try:
-                result = detector.score(image)
+                result = detector.score(file.frame)
             except InputError as error:
                 raise InputError(f"{path}: {error}") from error
         except InputError as error:
@@ -130,6 +132,8 @@ def _score_all(
             write_png(overlay, result.overlay())
             frame["heatmap"] = str(overlay)
         yield frame
+    for line in remarks.lines(detector.bundle.manifest.provenance):
+        console.say(console.paint(f"warning: {line}", "yellow"))
 
 
 def _summarise(

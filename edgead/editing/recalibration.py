@@ -23,7 +23,7 @@ from edgead.bundle.entries import Calibration, HealthLimits
 from edgead.bundle.storage import Bundle, check_out, write_bundle
 from edgead.calibration import best_false_reject_rate, check_false_reject_rate
 from edgead.errors import CalibrationError, InputError
-from edgead.images import decode_image
+from edgead.images import Remarks, decode_image, open_image
 from edgead.installation import __version__
 from edgead.monitoring.health import Observations
 
@@ -44,7 +44,8 @@ class Recording:
     """Scores and map peaks of good images, in the order of ``names``.
 
     ``sha256``: of the SHA-256 digests (32 bytes each) of the files in that order. ``health`` and
-    the file ``health.reference``: what the same images say of the camera.
+    the file ``health.reference``: what the same images say of the camera. ``remarks``: sentences
+    about the files.
     """
 
     names: tuple[str, ...]
@@ -53,6 +54,7 @@ class Recording:
     sha256: str
     health: HealthLimits
     reference: bytes
+    remarks: tuple[str, ...] = ()
 
 
 def record(
@@ -78,10 +80,10 @@ def record(
     expected = {_kind(decode_image(bundle.read(name), name)) for name in golden}
     faults: list[str] = []
     seen: dict[bytes, str] = {}
-    scores, peaks, observations = [], [], Observations()
+    scores, peaks, observations, remarks = [], [], Observations(), Remarks()
     for done, path in enumerate(paths, 1):
         try:
-            frame = _usable(path, expected, seen)
+            frame = _usable(path, expected, seen, remarks)
             if not faults:  # else only what else is wrong is of interest
                 try:
                     result = detector.score(frame)
@@ -99,7 +101,8 @@ def record(
         raise InputError("\n  ".join([count, *faults]))
     total = sha256(b"".join(seen)).hexdigest()
     names = tuple(path.name for path in paths)
-    return Recording(names, tuple(scores), tuple(peaks), total, *observations.limits())
+    said = tuple(remarks.lines(bundle.manifest.provenance))
+    return Recording(names, tuple(scores), tuple(peaks), total, *observations.limits(), said)
 
 
 def check_number(bundle: Bundle, n: int, rate: float | None) -> float:
@@ -165,7 +168,7 @@ def concerns(old: Sequence[float], recording: Recording, ties: float) -> tuple[s
         recording: the new ones.
         ties: tie tolerance of the scores.
     """
-    scores, found = np.asarray(recording.scores), []
+    scores, found = np.asarray(recording.scores), list(recording.remarks)
     share, chance = superiority(recording.scores, old)
     medians = f"median {np.median(scores):.5g} instead of {np.median(old):.5g}"
     if chance < SIGNIFICANCE and share >= LARGE_EFFECT:
@@ -229,13 +232,17 @@ def _kind(frame: NDArray[Any]) -> str:
     return f"{'grey' if grey else 'colour'}, {8 * frame.dtype.itemsize} bits"
 
 
-def _usable(path: Path, expected: set[str], seen: dict[bytes, str]) -> NDArray[Any]:
-    """The image at ``path`` as a frame; its digest is added to ``seen``."""
+def _usable(
+    path: Path, expected: set[str], seen: dict[bytes, str], remarks: Remarks
+) -> NDArray[Any]:
+    """The image at ``path`` as a frame; its digest is added to ``seen``, itself to ``remarks``."""
     try:
         data = path.read_bytes()
     except OSError as error:
         raise InputError(f"cannot read image {path}: {error.strerror or error}") from error
-    frame = decode_image(data, os.fspath(path))
+    file = open_image(path, data=data)
+    remarks.add(file)
+    frame = file.frame
     kind = _kind(frame)
     if kind not in expected:
         raise InputError(

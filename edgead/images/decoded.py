@@ -31,6 +31,19 @@ class Decoded:
     pages: int = 1
 
 
+@dataclass(frozen=True)
+class ImageFile:
+    """An image file that was read.
+
+    ``frame``: [H, W] or [H, W, 3] BGR, uint8 or uint16; ``pages``: images in the file, of which
+    ``frame`` is the first; ``orientation``: the tag that was applied, 1 for none.
+    """
+
+    frame: NDArray[Any]
+    pages: int
+    orientation: int
+
+
 def opencv_pixels(data: bytes) -> NDArray[Any]:
     """What OpenCV makes of ``data``, uint8 or uint16, without alpha; InputError for nothing."""
     import cv2

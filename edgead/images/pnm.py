@@ -37,7 +37,7 @@ def decode(data: bytes) -> Decoded:
     shape = (height, width, channels)
     read = _plain if kind <= 3 else _bits if kind == 4 else _binary
     samples, pages = read(data, header.end(), shape, white)
-    if int(samples.max()) > white:
+    if (kind <= 3 or white not in (255, FULL)) and int(samples.max()) > white:
         raise InputError(
             f"holds the value {samples.max()}, above the maximum of {white} that it declares: it "
             f"is damaged, or was saved with a wrong maximum; save it again"
@@ -46,7 +46,7 @@ def decode(data: bytes) -> Decoded:
         samples = 1 - samples  # 1 is black
     samples = samples[:, :, ::-1] if channels == 3 else samples[:, :, 0]
     if white <= 255:
-        return Decoded(rescale(samples.astype(np.uint8), white, 255), pages=pages)
+        return Decoded(rescale(samples.astype(np.uint8, copy=False), white, 255), pages=pages)
     return Decoded(samples, white=white if white < FULL else None, pages=pages)
 
 
@@ -64,7 +64,7 @@ def _binary(
     if len(data) - start < size:
         raise _cut(len(data) - start, size, "bytes")
     samples = np.frombuffer(data, dtype, size // dtype.itemsize, start).reshape(shape)
-    return samples.astype(dtype.newbyteorder("=")), _pages(data, start + size)
+    return samples.astype(dtype.newbyteorder("="), copy=False), _pages(data, start + size)
 
 
 def _bits(data: bytes, start: int, shape: tuple[int, int, int], _: int) -> tuple[NDArray[Any], int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from edgead.errors import InputError
 from edgead.images import bmp, jpeg, png, pnm, tiff, webp
-from edgead.images.decoded import Decoded
+from edgead.images.decoded import Decoded, ImageFile
 from edgead.images.depth import check_bit_depth, settle
 from edgead.images.orientation import upright
 
@@ -24,19 +23,6 @@ _DECODERS: tuple[tuple[tuple[bytes, ...], Callable[[bytes], Decoded]], ...] = (
     ((b"P1", b"P2", b"P3", b"P4", b"P5", b"P6"), pnm.decode),
     ((b"RIFF",), webp.decode),
 )
-
-
-@dataclass(frozen=True)
-class ImageFile:
-    """An image file that was read.
-
-    ``frame``: [H, W] or [H, W, 3] BGR, uint8 or uint16; ``pages``: images in the file, of which
-    ``frame`` is the first; ``orientation``: the tag that was applied, 1 for none.
-    """
-
-    frame: NDArray[Any]
-    pages: int
-    orientation: int
 
 
 def read_image(path: str | os.PathLike[str], *, bit_depth: int | None = None) -> NDArray[Any]:
@@ -60,12 +46,15 @@ def read_image(path: str | os.PathLike[str], *, bit_depth: int | None = None) ->
     return open_image(path, bit_depth=bit_depth).frame
 
 
-def open_image(path: str | os.PathLike[str], *, bit_depth: int | None = None) -> ImageFile:
+def open_image(
+    path: str | os.PathLike[str], *, bit_depth: int | None = None, data: bytes | None = None
+) -> ImageFile:
     """Read an image file as ``read_image`` does, with what else it says.
 
     Args:
         path: of the file.
         bit_depth: as for ``read_image``.
+        data: content of the file, where it was read already.
 
     Returns:
         The frame, the number of pages and the orientation that was applied.
@@ -75,10 +64,10 @@ def open_image(path: str | os.PathLike[str], *, bit_depth: int | None = None) ->
     """
     check_bit_depth(bit_depth)
     try:
-        data = Path(path).read_bytes()
+        content = Path(path).read_bytes() if data is None else data
     except OSError as error:
         raise InputError(f"cannot read image {path}: {error.strerror or error}") from error
-    return _opened(data, os.fspath(path), bit_depth)
+    return _opened(content, os.fspath(path), bit_depth)
 
 
 def decode_image(data: bytes, name: str, *, bit_depth: int | None = None) -> NDArray[Any]:

@@ -28,6 +28,8 @@ _NAMES = {
     34887: "LERC", 34925: "LZMA", 50000: "Zstandard", 50001: "WebP", 50002: "JPEG XL",
 }  # fmt: skip
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+_HOLE = 512  # zero bytes in a row; PackBits stores 128 at most without a length between them
+_SPARE = 2**24  # bytes that a strip may hold beyond its rows
 _MOST_PIXELS = 2**30  # what OpenCV reads of other formats
 
 
@@ -232,14 +234,14 @@ def _unpacked(raw: bytes, rows: int, count: int, bits: int) -> NDArray[Any]:
 
 
 def _inflate(piece: bytes, rows: int, row: int) -> bytes:
-    """Deflate; the checksum at its end is checked."""
+    """Deflate; some programs fill the last strip up, so there may be more than it takes."""
     stream = zlib.decompressobj()
     try:
-        raw = stream.decompress(piece, rows * row + 1) + stream.decompress(b"", 1)
+        raw = stream.decompress(piece, 2 * rows * row + _SPARE)
     except zlib.error as error:
         raise InputError(f"{error}; {COPY_AGAIN}") from error
-    if len(raw) <= rows * row and not stream.eof:
-        raise InputError(f"its checksum is missing; {COPY_AGAIN}")
+    if not stream.eof:
+        raise InputError(f"it does not end; {COPY_AGAIN}")
     return raw
 
 
@@ -251,6 +253,8 @@ def _by_opencv(compression: int) -> Callable[[bytes, int, int], bytes]:
     """
 
     def decompress(piece: bytes, rows: int, row: int) -> bytes:
+        if compression == _PACKBITS and bytes(_HOLE) in piece:
+            raise InputError(f"there is a hole of zeros in it; {COPY_AGAIN}")
         if row % 2 == 0:
             return _strip(piece, compression, 16, rows, row // 2)
         if rows % 2 == 0:

@@ -10,6 +10,9 @@ from edgead.images.orientation import exif_orientation
 
 _PICTURES = (b"VP8 ", b"VP8L")
 _FRAME_HEADER = 16
+_LONGEST_ZEROS, _PIXELS_A_ZERO = 64, 2000
+"""Zero bytes in a row, in all and for so many pixels, that no picture is encoded with: those of one
+colour have a fifth of them. The format has no checksum."""
 
 
 def decode(data: bytes) -> Decoded:
@@ -35,6 +38,9 @@ def decode(data: bytes) -> Decoded:
     # Alone, so that no version of OpenCV looks at animation, alpha or orientation.
     body = b"WEBP" + kind + len(held).to_bytes(4, "little") + held + b"\0" * (len(held) % 2)
     samples = opencv_pixels(b"RIFF" + len(body).to_bytes(4, "little") + body)
+    hole = max(_LONGEST_ZEROS, samples.shape[0] * samples.shape[1] // _PIXELS_A_ZERO)
+    if bytes(hole) in held:
+        raise InputError(f"is damaged: there is a hole of zeros in it; {COPY_AGAIN}")
     orientation = next((exif_orientation(held) for kind, held in chunks if kind == b"EXIF"), 1)
     return Decoded(samples, orientation, pages=max(len(frames), 1))
 

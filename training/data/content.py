@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from edgead.errors import DataError, InputError
-from edgead.images import read_image
+from edgead.images import Remarks, open_image, read_image
 
 from .dataset import Sample, by_name
 
@@ -36,22 +36,27 @@ def digest(samples: Iterable[Sample]) -> str:
 
 def check_images(
     samples: Sequence[Sample], progress: Callable[[int, int], None] | None = None
-) -> None:
+) -> Remarks:
     """Decode every image, and its mask, once.
 
     Args:
         samples: what to decode.
         progress: called with (images done, images in all).
 
+    Returns:
+        What is to be said of the files.
+
     Raises:
         DataError: counts the unusable images, and names the first five with the reason.
     """
     faults: list[str] = []
+    remarks = Remarks()
     for done, sample in enumerate(samples, 1):
         try:
-            frame = read_image(sample.path)
+            file = open_image(sample.path)
+            remarks.add(file)
             if sample.mask is not None:
-                read_mask(sample, frame.shape[:2])
+                read_mask(sample, file.frame.shape[:2])
         except (InputError, DataError) as error:
             faults.append(str(error))
         if progress is not None:
@@ -63,6 +68,7 @@ def check_images(
             f"{len(faults)} of {len(samples)} images cannot be used; replace or remove them:\n"
             f"  {shown}{more}"
         )
+    return remarks
 
 
 def read_mask(sample: Sample, frame_size: tuple[int, int]) -> np.ndarray:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgead.errors import DataError
-from edgead.images import read_image
+from edgead.images import Remarks, open_image
 
 from ..data import TEST_SET_LOOKS_LIKE, Dataset, Sample, read_mask
 from ..data.layouts.frames import LAYOUT
@@ -128,9 +128,11 @@ def evaluate(
         raise DataError(f"{dataset.root} has no test set; {TEST_SET_LOOKS_LIKE}")
     images: list[ScoredImage] = []
     pixels = _Pixels(dataset.test)
-    shelf = Gallery(gallery)
+    shelf, remarks = Gallery(gallery), Remarks()
     for done, sample in enumerate(dataset.test, 1):
-        frame = read_image(sample.path)
+        file = open_image(sample.path)
+        remarks.add(file)
+        frame = file.frame
         size = (int(frame.shape[0]), int(frame.shape[1]))
         mask = read_mask(sample, size) if sample.is_good or sample.mask is not None else None
         result = detector.score(frame)
@@ -140,7 +142,9 @@ def evaluate(
         shelf.offer(image, frame, result, None if sample.is_good else mask)
         if progress is not None:
             progress(done, len(dataset.test))
-    return _summarise(detector, dataset, tuple(images), pixels, shelf.selection())
+    said = tuple(f"{line}." for line in remarks.lines(detector.bundle.manifest.provenance))
+    found = _summarise(detector, dataset, tuple(images), pixels, shelf.selection())
+    return replace(found, notes=found.notes + said)
 
 
 class _Pixels:
