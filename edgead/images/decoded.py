@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from edgead.errors import InputError
 
+MOST_PIXELS = 2**30  # what OpenCV reads at most
 COPY_AGAIN = "copy it again or leave it out"
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+import struct
 
 from edgead.errors import InputError
-from edgead.images.decoded import COPY_AGAIN, Decoded
+from edgead.images.decoded import COPY_AGAIN, MOST_PIXELS, Decoded
 from edgead.images.orientation import exif_orientation
 
 _PICTURES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
@@ -13,8 +14,8 @@ _PICTURES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _APP1 = 0xE1
 _SCAN, _END = b"\xff\xda", b"\xff\xd9"
 _FILLED = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
-_HARMLESS = ("Unknown Adobe color transform", "unknown JFIF revision", "Invalid SOS parameters")
-"""Warnings of libjpeg about headers, of files whose pixels are right."""
+_SEQUENTIAL = "Invalid SOS parameters"
+"""A warning of libjpeg about a header, of files whose pixels are right."""
 
 
 def decode(data: bytes) -> Decoded:
@@ -26,15 +27,23 @@ def decode(data: bytes) -> Decoded:
     import simplejpeg
 
     headers = _segments(data)
-    components = next((held[5] for kind, held in headers if kind in _PICTURES and held[5:]), 0)
-    if not components:
+    about = next((held for kind, held in headers if kind in _PICTURES and held[5:]), None)
+    if about is None:
         raise InputError(f"is truncated: it ends before its picture begins; {COPY_AGAIN}")
+    height, width, components = struct.unpack_from(">HHB", about, 1)
+    if height * width > MOST_PIXELS:
+        raise InputError(
+            f"declares {width} x {height} pixels; it is damaged or too large; {COPY_AGAIN}"
+        )
     if components == 4:
         raise InputError(
             "holds CMYK, the colours of a printing press; expected grey or RGB: convert it once, "
             "with the colour profile of the press"
         )
     colours = "GRAY" if components == 1 else "BGR"
+    jfif = data.find(b"JFIF\0", 0, 30) + 5
+    if jfif > 5 and data[jfif] != 1:  # libjpeg warns of other versions, which mean the same
+        data = data[:jfif] + b"\1" + data[jfif + 1 :]
     try:
         samples = simplejpeg.decode_jpeg(data, colours)
     except ValueError as error:
@@ -59,7 +68,7 @@ def _harmless(data: bytes, said: str) -> bool:
     if filled:  # some cameras fill up to a round size with zeros before the end mark
         return bytes(int(filled[1])) + _END in data
     ended = data.rfind(_END) > data.rfind(_SCAN)
-    return ended and any(text in said for text in _HARMLESS)
+    return ended and _SEQUENTIAL in said
 
 
 def _orientation(headers: list[tuple[int, bytes]]) -> int:

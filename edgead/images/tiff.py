@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from edgead.errors import InputError
 from edgead.images import jpeg
-from edgead.images.decoded import COPY_AGAIN, Decoded, opencv_pixels
+from edgead.images.decoded import COPY_AGAIN, MOST_PIXELS, Decoded, opencv_pixels
 from edgead.images.depth import FULL
 from edgead.images.tiff_directory import Directory, read_directories
 
@@ -30,7 +30,6 @@ _NAMES = {
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 _HOLE = 512  # zero bytes in a row; PackBits stores 128 at most without a length between them
 _SPARE = 2**24  # bytes that a strip may hold beyond its rows
-_MOST_PIXELS = 2**30  # what OpenCV reads of other formats
 
 
 def decode(data: bytes) -> Decoded:
@@ -73,6 +72,11 @@ def _check(page: Directory, layout: Layout, colours: int) -> None:
     if colours not in _CHANNELS or (colours == _YCBCR and layout.compression != _JPEG):
         found = _COLOURS.get(colours, f"colours of kind {colours}")
         raise InputError(f"holds {found}; expected grey, palette or RGB: convert it once")
+    if layout.compression == _JPEG and (layout.bits, layout.depth) not in ((8, 1), (8, 3)):
+        raise InputError(
+            f"holds JPEG of {layout.depth} channels of {layout.bits} bits; expected grey or RGB of "
+            f"8 bits without alpha: save it as PNG"
+        )
     if layout.channels < _CHANNELS[colours]:
         raise InputError(f"is damaged: it has {layout.channels} samples a pixel; {COPY_AGAIN}")
 
@@ -97,7 +101,7 @@ def _resolved(indices: NDArray[Any], page: Directory, bits: int) -> NDArray[Any]
     table = np.array(page.numbers("color_map", []), np.uint32)
     if len(table) != 3 * size:
         raise InputError(f"is damaged: {len(table)} of {3 * size} palette values; {COPY_AGAIN}")
-    table = table if table.max() < 256 else table * 255 // FULL
+    table >>= np.uint32(8 if table.max() > 255 else 0)
     return np.asarray(table.astype(np.uint8).reshape(3, size)[::-1].T[indices])
 
 
@@ -130,6 +134,11 @@ class Layout:
     compression: int
     predictor: int
 
+    @property
+    def depth(self) -> int:
+        """Samples of a pixel that lie in the same segment."""
+        return self.channels // self.planes
+
     @classmethod
     def of(cls, page: Directory) -> Layout:
         """InputError for sizes that cannot be, and for samples of different bits."""
@@ -143,7 +152,7 @@ class Layout:
         else:
             rows, columns = min(page.number("rows_per_strip", height), height), width
         sizes = (height, width, rows, columns, bits[0], channels)
-        if min(sizes) < 1 or max(height * width, rows * columns) * channels > _MOST_PIXELS:
+        if min(sizes) < 1 or max(height * width, rows * columns) * channels > MOST_PIXELS:
             raise InputError(
                 f"declares {width} x {height} pixels of {channels} samples; it is damaged or too "
                 f"large; {COPY_AGAIN}"
@@ -178,7 +187,6 @@ def read_planes(data: bytes, page: Directory, layout: Layout) -> NDArray[Any]:
             f"is damaged: {min(len(offsets), len(lengths))} of {count} segments are listed; "
             f"{COPY_AGAIN}"
         )
-    depth = layout.channels // layout.planes
     dtype = np.uint8 if layout.bits <= 8 else np.uint16
     image = np.empty((layout.height, layout.width, layout.channels), dtype)
     reverse = page.number("fill_order", 1) == 2
@@ -192,17 +200,18 @@ def read_planes(data: bytes, page: Directory, layout: Layout) -> NDArray[Any]:
         top, left = place // across * layout.rows, place % across * layout.columns
         height = layout.rows if tiled else min(layout.rows, layout.height - top)
         try:
-            samples = _samples(piece, page, layout, height, depth)
+            samples = _samples(piece, page, layout, height)
         except InputError as error:
             raise InputError(f"is damaged in segment {index} of {count}: {error}") from error
         target = image[top : top + layout.rows, left : left + layout.columns]
         part = samples[: target.shape[0], : target.shape[1]]
-        target[:, :, plane : plane + depth] = part
+        target[:, :, plane : plane + layout.depth] = part
     return image
 
 
-def _samples(piece: bytes, page: Directory, layout: Layout, rows: int, depth: int) -> NDArray[Any]:
+def _samples(piece: bytes, page: Directory, layout: Layout, rows: int) -> NDArray[Any]:
     """[rows, columns, depth] of one segment."""
+    depth = layout.depth
     shape = (rows, layout.columns, depth)
     if layout.compression == _JPEG:
         return _jpeg(piece, page, layout, shape)

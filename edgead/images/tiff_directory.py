@@ -58,7 +58,7 @@ def read_directories(data: bytes) -> list[Directory]:
             seen.add(position)
             directory, position = _read_one(data, position, order, big)
             found.append(directory)
-    except struct.error as error:
+    except (struct.error, OverflowError) as error:
         raise InputError(f"is truncated: a directory lies beyond its end; {COPY_AGAIN}") from error
     if not found:
         raise InputError(f"is truncated: it has no directory; {COPY_AGAIN}")
