@@ -100,6 +100,7 @@ def _numpy() -> Iterator[Check]:
 
 def _opencv() -> Iterator[Check]:
     yield Check("opencv", "ok", import_module("cv2").__version__)
+    yield Check("simplejpeg", "ok", import_module("simplejpeg").__version__)
 
 
 def _openvino() -> Iterator[Check]:

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import cv2
@@ -256,3 +257,15 @@ def test_histogram_of_scores_over_two_decades_has_bins_of_one_ratio():
     rows = [line.split() for line in histogram([1.0, 2.0], [1.0, 1024.0])[1:]]
     assert [row[0] for row in rows] == ["1", "2", "4", "8", "16", "32", "64", "128", "256", "512"]
     assert rows[0][2] == "1" and rows[-1][-2] == "1"
+
+
+def test_orientations_that_training_did_not_see_are_a_warning(run_json, bundle_copy, folder):
+    image = cv2.imread(str(folder / "00.png"))
+    exif = b"eXIfII*\0\x08\0\0\0\1\0\x12\1\3\0\1\0\0\0\3\0\0\0\0\0\0\0"
+    data = cv2.imencode(".png", image[::-1, ::-1])[1].tobytes()
+    check = zlib.crc32(exif).to_bytes(4, "big")
+    chunk = (len(exif) - 4).to_bytes(4, "big") + exif + check
+    (folder / "00.png").write_bytes(data[:33] + chunk + data[33:])
+    code, report = run_json("calibrate", bundle_copy, folder)
+    assert code == 0
+    assert any(f"1 of {N} files have an orientation tag" in text for text in report["warnings"])

@@ -297,3 +297,29 @@ def test_a_full_disk_while_writing_an_overlay(run, bundle_dir, good, tmp_path, m
     assert code == 1
     assert "no space left on the disk" in err
     assert list((tmp_path / "h").iterdir()) == []
+
+
+def test_pages_and_orientations_are_counted(run, run_json, bundle_dir, good, tmp_path, edit):
+    """Said once; a bundle that learnt with orientations applied is not warned of them."""
+    image = cv2.imread(str(good))
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    cv2.imwritemulti(str(folder / "a.tif"), [image, image])
+    cv2.imwrite(str(folder / "b.png"), image)
+    data = cv2.imencode(".jpg", image)[1].tobytes()
+    exif = b"Exif\0\0II*\0\x08\0\0\0\1\0\x12\1\3\0\1\0\0\0\6\0\0\0\0\0\0\0"
+    turned = data[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + data[2:]
+    (folder / "c.jpg").write_bytes(turned)
+    code, out, _ = run("score", bundle_dir, folder)
+    assert code == 0
+    assert out.count("1 of 3 files have more than one page: the first was read") == 1
+    assert out.count("1 of 3 files have an orientation tag, which is applied") == 1
+    _, report = run_json("score", bundle_dir, folder)
+    scores = {Path(frame["path"]).name: frame["score"] for frame in report["frames"]}
+    assert scores["a.tif"] == scores["b.png"] != scores["c.jpg"]
+    told = tmp_path / "told.edgead"
+    shutil.copytree(bundle_dir, told)
+    edit(told, lambda manifest: manifest["provenance"].update(orientation="exif"))
+    _, out, _ = run("score", told, folder)
+    assert "more than one page" in out
+    assert "orientation tag" not in out
