@@ -77,8 +77,11 @@ def _check(page: Directory, layout: Layout, colours: int) -> None:
             f"holds JPEG of {layout.depth} channels of {layout.bits} bits; expected grey or RGB of "
             f"8 bits without alpha: save it as PNG"
         )
-    if layout.channels < _CHANNELS[colours]:
-        raise InputError(f"is damaged: it has {layout.channels} samples a pixel; {COPY_AGAIN}")
+    if not _CHANNELS[colours] <= layout.channels <= _CHANNELS[colours] + 1:
+        raise InputError(
+            f"has {layout.channels} channels; expected grey or RGB, with alpha at most: save the "
+            f"channels that are meant as images of their own"
+        )
 
 
 def _without_alpha(
@@ -180,7 +183,7 @@ def read_planes(data: bytes, page: Directory, layout: Layout) -> NDArray[Any]:
     lengths = page.numbers("tile_bytes" if tiled else "strip_bytes", [])
     down, across = -(-layout.height // layout.rows), -(-layout.width // layout.columns)
     count = down * across * layout.planes
-    if layout.compression == _NONE and not lengths and len(offsets) == 1 == count:
+    if not lengths and len(offsets) == 1 == count:
         lengths = [len(data) - offsets[0]]  # files of before 1992 leave it out
     if len(offsets) < count or len(lengths) < count:
         raise InputError(

@@ -21,6 +21,8 @@ def decode(data: bytes) -> Decoded:
     Raises:
         InputError: a chunk is missing or cut, or damaged; without the file's name.
     """
+    if data[8:12] != b"WEBP":
+        raise InputError("is a RIFF file and not a WebP; expected an image: leave it out")
     end = 8 + int.from_bytes(data[4:8], "little")
     if len(data) < end or end < 20:
         raise InputError(f"is truncated: {len(data)} of {end} bytes are there; {COPY_AGAIN}")
