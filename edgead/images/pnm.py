@@ -83,19 +83,22 @@ def _plain(
 ) -> tuple[NDArray[Any], int]:
     """Numbers in text; those of a bitmap need no gaps between them."""
     text = re.sub(rb"#[^\r\n]*", b"", data[start:])
-    if not re.fullmatch(rb"[0-9\s]*", text):
+    if not re.fullmatch(rb"[0-9\s]*", text) or re.search(rb"\d{10}", text):
         raise InputError(f"is damaged: a value is not a number; {COPY_AGAIN}")
     bitmap = data[1:2] == b"1"
-    words = re.findall(rb"[01]", text) if bitmap else text.split()
+    if bitmap:  # no gaps are needed there
+        text = b" ".join(re.findall(rb"\d", text))
+    values = np.fromstring(text.decode("ascii"), np.int64, sep=" ")
     count = shape[0] * shape[1] * shape[2]
-    if len(words) < count:
-        raise _cut(len(words), count, "values")
-    values = [min(int(word), 2**31) for word in words[:count]]
-    if len(words) == count and text[-1:].isdigit() and not bitmap and 0 < 10 * values[-1] <= white:
+    if len(values) < count:
+        raise _cut(len(values), count, "values")
+    open_end = len(values) == count and text[-1:].isdigit() and not bitmap
+    if open_end and 0 < 10 * values[-1] <= white:
         raise InputError(
             f"is truncated: its last number may go on; end it with a newline, or {COPY_AGAIN}"
         )
-    return np.array(values, np.uint16 if max(values) <= FULL else np.uint32).reshape(shape), 1
+    values = values[:count].reshape(shape)
+    return values.astype(np.uint16 if values.max() <= FULL else np.uint32), 1
 
 
 def _raster(data: bytes, end: int) -> int:
