@@ -82,6 +82,15 @@ def test_images_kinds_and_counts(detector, dataset):
     assert any("only 3" in note for note in found.notes)
 
 
+def test_files_of_several_pages_are_noted(detector, dataset):
+    path = dataset.test[0].path
+    image = read_image(path)
+    path.write_bytes(cv2.imencodemulti(".tiff", [image, image])[1].tobytes())  # content counts
+    notes = evaluate(detector, dataset).notes
+    said = f"1 of {len(dataset.test)} files have more than one page: the first was read."
+    assert said in notes
+
+
 def test_figures_of_each_category_beside_the_pooled_ones(detector, two):
     found = evaluate(detector, open_dataset(two, purpose="evaluate"))
     assert found.metrics["image_auroc"] == pytest.approx(5 / 6)  # 40 is above 20 and 30, not 60
