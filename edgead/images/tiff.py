@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from edgead.errors import InputError
 from edgead.images import jpeg
 from edgead.images.decoded import COPY_AGAIN, MOST_PIXELS, Decoded, opencv_pixels
-from edgead.images.depth import FULL
+from edgead.images.depth import FULL, rescale
 from edgead.images.tiff_directory import Directory, read_directories
 
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
 _CHANNELS = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _RGB: 3, _PALETTE: 1, _YCBCR: 3}
 _COLOURS = {4: "a mask", 5: "CMYK", 6: "YCbCr", 8: "CIE Lab", 9: "ICC Lab", 32803: "a raw mosaic"}
 _PREMULTIPLIED = 1
+_NO_PAGE = 0b101  # of the kind of a page: a smaller copy, a mask
 
 _NONE, _LZW, _JPEG, _ADOBE_DEFLATE, _PACKBITS, _DEFLATE = 1, 5, 7, 8, 32773, 32946
 _NAMES = {
@@ -46,19 +47,18 @@ def decode(data: bytes) -> Decoded:
     _check(page, layout, colours)
     planes = read_planes(data, page, layout)
     planes = _without_alpha(planes, page, layout, _CHANNELS[colours])
-    bits = layout.bits
+    orientation = page.number("orientation", 1)
+    pages = max(sum(not one.number("subfile", 0) & _NO_PAGE for one in directories), 1)
     if colours == _PALETTE:
-        samples = _resolved(planes[:, :, 0], page, bits)
-    else:
-        if colours == _WHITE_IS_ZERO:
-            planes = (2**bits - 1) - planes
-        if bits < 8:
-            planes = (planes.astype(np.uint16) * 255 + (2**bits - 1) // 2) // (2**bits - 1)
-            planes = planes.astype(np.uint8)
-        samples = planes[:, :, ::-1] if planes.shape[2] == 3 else planes[:, :, 0]
-    pages = sum(not one.number("subfile", 0) & 5 for one in directories)
-    white = _white(samples, page, bits) if samples.dtype == np.uint16 else None
-    return Decoded(samples, page.number("orientation", 1), white, pages=max(pages, 1))
+        resolved = _resolved(planes[:, :, 0], page, layout.bits)
+        return Decoded(resolved, orientation, pages=pages)
+    white = _white(planes, page, layout.bits)
+    if colours == _WHITE_IS_ZERO:
+        planes = white - planes
+    samples = planes[:, :, ::-1] if planes.shape[2] == 3 else planes[:, :, 0]
+    if samples.dtype == np.uint8:
+        return Decoded(rescale(samples, white, 255), orientation, pages=pages)
+    return Decoded(samples, orientation, white if white < FULL else None, pages=pages)
 
 
 def _check(page: Directory, layout: Layout, colours: int) -> None:
@@ -69,7 +69,8 @@ def _check(page: Directory, layout: Layout, colours: int) -> None:
             f"holds {kind}{layout.bits} samples; expected uint8 or uint16: save it as 8 or 16-bit "
             f"with a fixed scale"
         )
-    if colours not in _CHANNELS or (colours == _YCBCR and layout.compression != _JPEG):
+    plain = colours != _YCBCR or (layout.compression == _JPEG and layout.planes == 1)
+    if colours not in _CHANNELS or not plain:
         found = _COLOURS.get(colours, f"colours of kind {colours}")
         raise InputError(f"holds {found}; expected grey, palette or RGB: convert it once")
     if layout.compression == _JPEG and (layout.bits, layout.depth) not in ((8, 1), (8, 3)):
@@ -108,15 +109,13 @@ def _resolved(indices: NDArray[Any], page: Directory, bits: int) -> NDArray[Any]
     return np.asarray(table.astype(np.uint8).reshape(3, size)[::-1].T[indices])
 
 
-def _white(samples: NDArray[Any], page: Directory, bits: int) -> int | None:
-    """What 9 to 15 bits a sample end at, or MaxSampleValue where it is that of a bit depth."""
-    if bits < 16:
-        return int(2**bits - 1)
-    declared = max(page.numbers("max_sample", [FULL]))
+def _white(samples: NDArray[Any], page: Directory, bits: int) -> int:
+    """The largest value of a sample: of its bits, or MaxSampleValue where it is of a bit depth."""
+    declared = max(page.numbers("max_sample", [FULL])) if bits == 16 else 0
     depth = declared.bit_length()
-    if not 9 <= depth < 16 or declared != 2**depth - 1 or int(samples.max()) > declared:
-        return None  # programs also write the highest value of this image there
-    return declared
+    if 9 <= depth < 16 and declared == 2**depth - 1 and int(samples.max()) <= declared:
+        return declared  # else programs write the highest value of this image there
+    return int(2**bits - 1)
 
 
 @dataclass(frozen=True)

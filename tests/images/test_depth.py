@@ -79,6 +79,18 @@ def test_what_declares_nothing_is_taken_as_the_expected_bits(bits: int) -> None:
                 decode_image(data, "x", bit_depth=bits - 1)
 
 
+def test_where_white_is_zero() -> None:
+    """What is declared counts before black and white change places."""
+    stored = some(12)
+    for data in (
+        Tiff(12, 0).write(stored),
+        Tiff(16, 0, tags={281: (3, [4095])}).write(stored),
+    ):
+        assert (decode_image(data, "x", bit_depth=12) == 4095 - stored).all()
+    found = decode_image(Tiff(16, 0).write(stored), "x")
+    assert (found == 65535 - stored).all()
+
+
 def test_a_maximum_that_the_samples_exceed_declares_nothing() -> None:
     stored = RNG.integers(0, 65536, (9, 13))
     stored[0, 0] = 4096

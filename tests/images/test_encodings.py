@@ -243,6 +243,14 @@ def test_flat_pictures_are_no_holes() -> None:
             assert decode_image(data, "x").shape == (side, side, 3)
 
 
+def test_cmyk_jpeg_is_refused() -> None:
+    image = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
+    buffer = io.BytesIO()
+    image.fromarray(samples(8, 4).astype(np.uint8), "CMYK").save(buffer, "JPEG")
+    with pytest.raises(InputError, match="holds CMYK"):
+        decode_image(buffer.getvalue(), "x")
+
+
 def test_what_is_refused() -> None:
     rgba = samples(8, 4)
     flat = np.zeros((4, 4, 4), int)
