@@ -12,6 +12,7 @@ from edgead.images.orientation import exif_orientation
 _PICTURES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 """Markers of the segment that says how large the picture is and of how many components."""
 _APP1 = 0xE1
+_PIXELS_A_BYTE = 1024  # at most: a block of 64 takes a bit, and 512 is what they amount to
 _SCAN, _END = b"\xff\xda", b"\xff\xd9"
 _FILLED = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
 _SEQUENTIAL = "Invalid SOS parameters"
@@ -31,7 +32,7 @@ def decode(data: bytes) -> Decoded:
     if about is None:
         raise InputError(f"is truncated: it ends before its picture begins; {COPY_AGAIN}")
     height, width, components = struct.unpack_from(">HHB", about, 1)
-    if height * width > MOST_PIXELS:
+    if height * width > min(MOST_PIXELS, _PIXELS_A_BYTE * len(data)):
         raise InputError(
             f"declares {width} x {height} pixels; it is damaged or too large; {COPY_AGAIN}"
         )

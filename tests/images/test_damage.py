@@ -144,6 +144,19 @@ def test_strips_that_are_not_there(tag: int) -> None:
         assert refused(bytes(data))
 
 
+def test_a_jpeg_that_declares_more_than_its_bytes_can_hold() -> None:
+    """Not tried: it would take gigabytes. Pictures of one colour are the smallest there are."""
+    data = bytearray(FILES["jpeg"])
+    at = data.index(b"\xff\xc0") + 5
+    struct.pack_into(">HH", data, at, 30000, 30000)
+    with pytest.raises(InputError, match="declares 30000 x 30000 pixels"):
+        decode_image(bytes(data), "x")
+    for progressive in (0, 1):
+        options = [cv2.IMWRITE_JPEG_PROGRESSIVE, progressive, cv2.IMWRITE_JPEG_OPTIMIZE, 1]
+        flat = cv2.imencode(".jpg", np.full((3000, 3000, 3), 7, np.uint8), options)[1].tobytes()
+        assert decode_image(flat, "x").shape == (3000, 3000, 3)
+
+
 def test_directories_that_lead_nowhere() -> None:
     for data in (
         b"II*\0" + bytes(4),
