@@ -188,8 +188,8 @@ def _with_frames(
     observations = Observations(bit_depth)
     for frame in frames:
         observations.add(frame.read())
-    if concern := observations.used.concern():
-        log(f"warning: {concern}, when it is trained again")
+    if concern := observations.used.concern("train again with"):
+        log(f"warning: {concern}")
     health, reference = observations.limits()
     golden, entries = golden_files(embedded, shown)
     manifest = replace(draft.manifest, health=health, golden=entries)

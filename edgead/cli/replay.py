@@ -31,7 +31,7 @@ ROW = "{:<9}  {:<11}  {:>10}  {:>10}  {}"
 CAUSES = {
     "frame": "the image on disk is not the frame that was scored: it was changed, or saved again",
     "preprocess": "the same frame became another image: other preprocessing in the bundle, "
-    "another --color, or another kernel",
+    "another --color or --bit-depth, or another kernel",
     "engine": "the same image gave other features: another graph, OpenVINO version, processor or "
     "number of threads",
     "anomaly_map": "the same features gave another map: other map settings or ignore mask in the "
@@ -63,11 +63,12 @@ def run(args: argparse.Namespace) -> int:
     console = Console(json_on_stdout=args.json)
     records = read_records(args.records, args.frames)
     threads = records.setting("threads") if args.threads is None else args.threads
+    recorded = records.setting("bit_depth")
     detector = Detector(
         args.engine,
         device=args.device,
         color=records.setting("color"),
-        bit_depth=args.bit_depth or records.setting("bit_depth"),
+        bit_depth=recorded if args.bit_depth is None else args.bit_depth,
         threads=threads,
         precision=args.precision or records.setting("precision"),
         digests=True,

@@ -104,7 +104,8 @@ def record(
         raise InputError("\n  ".join([count, *faults]))
     total = sha256(b"".join(seen)).hexdigest()
     names = tuple(path.name for path in paths)
-    limits, concern = observations.limits(), observations.used.concern()
+    limits = observations.limits()
+    concern = observations.used.concern("train again with")
     return Recording(names, tuple(scores), tuple(peaks), total, *limits, concern)
 
 
