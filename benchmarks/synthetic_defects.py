@@ -32,7 +32,9 @@ def main() -> int:
     args = _arguments()
     try:
         run = load_run(args.run, args.data)
-        frames = [read_image(sample.path) for sample in run.calibration]
+        frames = [
+            read_image(sample.path, bit_depth=run.method.bit_depth) for sample in run.calibration
+        ]
     except EdgeadError as error:
         print(f"synthetic_defects: {error}", file=sys.stderr)
         return error.exit_code
@@ -42,7 +44,7 @@ def main() -> int:
     with one_thread():
         for frame in frames:
             painted = [(frame, np.zeros(frame.shape[:2], bool), "good")]
-            painted += [add_defect(frame, rng) for _ in range(COPIES)]
+            painted += [add_defect(frame, rng, run.method.bit_depth) for _ in range(COPIES)]
             for image, mask, kind in painted:
                 maps.append(path.run(image)[0])
                 masks.append(metrics.resize_mask(mask, maps[-1].shape))

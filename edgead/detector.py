@@ -7,6 +7,7 @@ import statistics
 import threading
 import weakref
 from collections.abc import Sequence
+from dataclasses import replace
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -56,6 +57,8 @@ class Detector:
             grey frames only.
         false_reject_rate: share of good frames that may be called anomalous, None for the bundle's;
             n calibration images can promise 1 / (n + 1) at best.
+        bit_depth: of uint16 frames, 9 to 16, as the camera gives them: white is
+            ``2**bit_depth - 1``; None for the bundle's, else 16. uint8 frames have 8 bits always.
         threads: CPU threads of one inference, None for the engine's choice.
         precision: "float32", "float16", "bfloat16" or "int8", None for the device's own (float32 on
             the CPU, float16 on a GPU).
@@ -80,6 +83,7 @@ class Detector:
         device: str = "auto",
         color: str = "bgr",
         false_reject_rate: float | None = None,
+        bit_depth: int | None = None,
         threads: int | None = None,
         precision: str | None = None,
         digests: bool = False,
@@ -91,6 +95,8 @@ class Detector:
         manifest = self._bundle.manifest
         check_word("color", color, COLORS)
         self._color = color
+        # Golden frames keep the bundle's bit depth: only pipelines of this Detector see this one.
+        self._of_frames = replace(self._bundle, manifest=manifest.declared(bit_depth))
         self._ignore = manifest.ignore
         if false_reject_rate is None:
             false_reject_rate = manifest.calibration.false_reject_rate
@@ -145,6 +151,11 @@ class Detector:
         return self._color
 
     @property
+    def bit_depth(self) -> int | None:
+        """Bits of uint16 frames, 9 to 16; None: nobody has declared any, and 16 are assumed."""
+        return self._of_frames.manifest.preprocess.bit_depth
+
+    @property
     def false_reject_rate(self) -> float:
         """The allowed share of good frames called anomalous; set it at any time.
 
@@ -169,9 +180,12 @@ class Detector:
     def info(self) -> dict[str, str]:
         """What serves, and why: "device", "precision", "kernels", "version", "bundle_sha256".
 
-        "chosen": why this device; "warm_start", with one: how far it is, or how it ended.
+        "chosen": why this device; "bit_depth": of uint16 frames, where it is declared;
+        "warm_start", with one: how far it is, or how it ended.
         """
         found = {**self._state.info, "chosen": self._chosen}
+        if self.bit_depth is not None:
+            found["bit_depth"] = str(self.bit_depth)
         if self._warm_start is not None:
             found["warm_start"] = self._warm_start.state
         elif self._no_warm_start is not None:
@@ -197,7 +211,9 @@ class Detector:
                 also an array in its memory (``__cuda_array_interface__``), which is not copied.
 
         Raises:
-            InputError: not a frame, another size than the ignore mask's, or a closed Detector.
+            InputError: not a frame, a value above what its bit depth has (of a frame in GPU memory
+                not looked for: it counts as white), another size than the ignore mask's, or a
+                closed Detector.
             DeviceError: the engine fails; after a DeviceLostError every further call does.
         """
         state = self._state
@@ -223,6 +239,7 @@ class Detector:
             timings_ms=_timings_ms(found),
             frame=found.frame or frame,
             color=self._color,
+            bit_depth=self.bit_depth or 16,
             scale=limits.scale,
             roi=found.roi,
             digests=digests,
@@ -278,7 +295,7 @@ class Detector:
         if held is not None and held[0] is state.engine:
             return held[1]
         assert state.engine is not None  # or it would not be open
-        pipeline = open_pipeline(self._bundle, state.engine, self._color)
+        pipeline = open_pipeline(self._of_frames, state.engine, self._color)
         with self._lock:
             self._pipelines.add(pipeline)
             self._local.held = (state.engine, pipeline)
@@ -324,6 +341,8 @@ class Detector:
         }
         settings = {"kernels": engine.kernels, "color": self._color, "threads": self._threads}
         served: Served = {**info, **settings}
+        if self.bit_depth is not None:
+            served["bit_depth"] = self.bit_depth
         manifest = self._bundle.manifest
         held = manifest.calibration_of(engine.precision)
         ranked = calibration.ranked(held.scores, held.ties.score)

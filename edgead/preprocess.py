@@ -7,7 +7,7 @@ the runtime, on the CPU or a GPU, get the same image from the same frame.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,10 @@ LAYOUTS = ("NCHW", "NHWC")
 # Half of int32: offsets inside one row of samples stay in 32 bits, with room for the margins.
 MAX_SIDE = 2**15 - 1
 
-_FULL = {np.dtype(np.uint8): 255 * 256, np.dtype(np.uint16): 65535}
+BIT_DEPTHS = range(9, 17)
+"""Of frames in uint16, as their cameras give them; frames in uint8 have 8 bits."""
+
+_DTYPES_OF_FRAMES = (np.dtype(np.uint8), np.dtype(np.uint16))
 _ORDER = {"bgr": (2, 1, 0), "rgb": (0, 1, 2), "gray": (0, 0, 0)}
 
 
@@ -35,8 +38,10 @@ class PreprocessParams:
 
     Args:
         size: (height, width) of the image in pixels, each 1 to 32767.
-        mean: of R, G, B, where 0 is black and 1 is the largest value of the frame's dtype.
+        mean: of R, G, B, where 0 is black and 1 is the largest value that a frame can have.
         std: likewise, > 0.
+        bit_depth: of uint16 frames, 9 to 16: their largest value is ``2**bit_depth - 1``; None: not
+            declared, which is 16. The largest value of uint8 frames is 255, whatever it says.
 
     Raises:
         InputError: a value that is none of these.
@@ -45,8 +50,10 @@ class PreprocessParams:
     size: tuple[int, int]
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)  # ImageNet's, as torchvision has them
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    bit_depth: int | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "bit_depth", check_bit_depth(self.bit_depth))
         object.__setattr__(self, "size", check_size("size", self.size))
         for name in ("mean", "std"):
             given = getattr(self, name)
@@ -57,6 +64,56 @@ class PreprocessParams:
             raise InputError(f"std is {self.std!r}, expected three numbers above 0, 1e-20 to 1e20")
         if max(map(abs, self.mean)) > 1e15:
             raise InputError(f"mean is {self.mean!r}, expected three numbers of at most 1e15")
+
+    def declared(self, bit_depth: int | None) -> PreprocessParams:
+        """The same for uint16 frames of another bit depth; None changes nothing.
+
+        Args:
+            bit_depth: 9 to 16.
+
+        Raises:
+            InputError: another number.
+        """
+        return self if bit_depth is None else replace(self, bit_depth=bit_depth)
+
+
+def check_bit_depth(bit_depth: Any) -> int | None:
+    """Return ``bit_depth`` as an int, None as it is, or raise InputError."""
+    whole = isinstance(bit_depth, int | np.integer) and not isinstance(bit_depth, bool)
+    if bit_depth is not None and not (whole and bit_depth in BIT_DEPTHS):
+        raise InputError(
+            f"bit_depth is {bit_depth!r}, expected a whole number from {BIT_DEPTHS[0]} to "
+            f"{BIT_DEPTHS[-1]}, the bits that the camera gives in uint16; uint8 frames need none"
+        )
+    return None if bit_depth is None else int(bit_depth)
+
+
+def full_scale(dtype: npt.DTypeLike, bit_depth: int | None = None) -> int:
+    """The largest value of a frame of ``dtype``; ``bit_depth``: of uint16, None is 16."""
+    return 255 if np.dtype(dtype) == np.uint8 else (1 << (bit_depth or 16)) - 1
+
+
+def highest_value(frame: npt.NDArray[Any]) -> int:
+    """The largest value in a frame of any strides."""
+    # NumPy is slow along few channels, unless they and the pixels are one run of samples.
+    seen = frame[tuple(slice(None, None, -1 if step < 0 else 1) for step in frame.strides)]
+    if seen.ndim == 3 and seen.strides[1] != seen.shape[2] * seen.strides[2]:
+        return max(int(seen[:, :, c].max()) for c in range(seen.shape[2]))
+    return int(seen.max())
+
+
+def check_values(frame: npt.NDArray[Any], bit_depth: int | None) -> None:
+    """Raise InputError where a frame of uint16 has values that its bit depth does not have."""
+    if bit_depth in (None, 16) or frame.dtype != np.uint16:
+        return
+    full, highest = full_scale(frame.dtype, bit_depth), highest_value(frame)
+    if highest <= full:
+        return
+    raise InputError(
+        f"the frame has the value {highest} and is declared to have {bit_depth} bits, at most "
+        f"{full}: declare what the camera gives (bit_depth, --bit-depth; 16 where white is 65535), "
+        "or give the frame as the camera made it, not scaled"
+    )
 
 
 def finite_numbers(
@@ -126,7 +183,7 @@ def check_frame(frame: Any, color: str = "bgr") -> None:
 
 def check_geometry(frame: Any, color: str) -> None:
     """The part of :func:`check_frame` that looks at ``dtype``, ``shape`` and ``ndim`` only."""
-    if frame.dtype not in _FULL:
+    if frame.dtype not in _DTYPES_OF_FRAMES:
         known = " where its range is known (edgead takes the scale from the dtype)"
         raise InputError(
             f"the frame's dtype is {frame.dtype}, expected uint8 or uint16: convert it"
@@ -151,9 +208,14 @@ def normalisation(
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """The float32 (scale, bias) [3] that turn the filter's integers into the image."""
     std = np.asarray(params.std, np.float64)
-    scale = 1.0 / (16384.0 * _FULL[np.dtype(dtype)] * std)
+    bits = _bits(dtype, params)
+    scale = 1.0 / (16384.0 * (((1 << bits) - 1) << (16 - bits)) * std)
     bias = -np.asarray(params.mean, np.float64) / std
     return scale.astype(np.float32), bias.astype(np.float32)
+
+
+def _bits(dtype: npt.DTypeLike, params: PreprocessParams) -> int:
+    return full_scale(dtype, params.bit_depth).bit_length()
 
 
 def kernel_arguments(
@@ -166,6 +228,7 @@ def kernel_arguments(
         "shape": (*frame.shape[:2], 1 if grey else 3),
         "strides": frame.strides if frame.ndim == 3 else (*frame.strides, 0),
         "sample_bytes": frame.dtype.itemsize,
+        "bit_depth": _bits(frame.dtype, params),
         "size": params.size,
         "order": _ORDER["gray" if grey else color],
         "scale": scale.tolist(),
@@ -183,10 +246,12 @@ class Preprocessor:
 
     Args:
         params, color, dtype, layout: see :func:`preprocess`.
+        bit_depth: of uint16 frames, 9 to 16; None: what ``params`` declares, else 16.
         simd: instruction set, one of ``edgead._cpu.simd_paths()``; the best one when empty.
+        checked: whoever calls has looked for values above the bit depth.
 
     Raises:
-        InputError: an unknown color, another dtype or layout.
+        InputError: an unknown color, another dtype or layout, a bit depth out of its range.
     """
 
     params: PreprocessParams
@@ -194,12 +259,15 @@ class Preprocessor:
     _: KW_ONLY
     dtype: npt.DTypeLike = np.float32
     layout: str = "NCHW"
+    bit_depth: int | None = None
     simd: str = ""
+    checked: bool = False
 
     def __post_init__(self) -> None:
         check_word("color", self.color, COLORS)
         check_word("layout", self.layout, LAYOUTS)
         check_word("simd", self.simd, ("", *_cpu.simd_paths()))
+        self.params = self.params.declared(self.bit_depth)
         self.dtype, size = check_dtype(self.dtype), self.params.size
         self._shape = (3, *size) if self.layout == "NCHW" else (*size, 3)
         self._geometry: tuple[Any, ...] | None = None
@@ -216,7 +284,8 @@ class Preprocessor:
             The image, ``out`` where it was given.
 
         Raises:
-            InputError: an array that is not a frame, an ``out`` that does not fit.
+            InputError: an array that is not a frame, a value above what the bit depth has, an
+                ``out`` that does not fit.
         """
         known = type(frame) is np.ndarray
         geometry = (frame.shape, frame.strides, frame.dtype) if known else None
@@ -225,6 +294,8 @@ class Preprocessor:
             given = kernel_arguments(frame, self.params, self.color, self.dtype, self.layout)
             self._kernel = _cpu.Preprocess(**given, simd=self.simd)
             self._geometry = geometry
+        if not self.checked:
+            check_values(frame, self.params.bit_depth)
         if out is None:
             out = np.empty(self._shape, self.dtype)
         else:
@@ -264,13 +335,14 @@ def preprocess(
     color: str = "bgr",
     dtype: npt.DTypeLike = np.float32,
     layout: str = "NCHW",
+    bit_depth: int | None = None,
     out: npt.NDArray[Any] | None = None,
 ) -> npt.NDArray[Any]:
     """Resize a frame with antialiasing, order its channels, normalise it.
 
-    ``image[c] = (resize(frame)[c] / full - mean[c]) / std[c]``, where full is 255 or 65535 by the
-    frame's dtype, never by its content. Grey frames are replicated to three channels. A float16
-    image is the float32 one rounded to nearest even.
+    ``image[c] = (resize(frame)[c] / full - mean[c]) / std[c]``, where full is 255, or of uint16
+    frames ``2**bit_depth - 1``, never by their content. Grey frames are replicated to three
+    channels. A float16 image is the float32 one rounded to nearest even.
 
     Args:
         frame: [H, W], [H, W, 1] or [H, W, 3], uint8 or uint16, any strides, sides 1 to 32767.
@@ -278,15 +350,18 @@ def preprocess(
         color: order of a three-channel frame, "bgr" | "rgb"; "gray" allows none.
         dtype: of the image, float32 or float16.
         layout: of the image, "NCHW" [3, height, width] | "NHWC" [height, width, 3].
+        bit_depth: of a uint16 frame, 9 to 16; None: what ``params`` declares, else 16.
         out: the image to write into; a new array when None.
 
     Returns:
         The image, channels R, G, B.
 
     Raises:
-        InputError: another type, dtype, shape, color or layout; an ``out`` that does not fit.
+        InputError: another type, dtype, shape, color or layout; a value above the bit depth's
+            largest; an ``out`` that does not fit.
 
     Source: half-pixel bilinear, the triangle widened when shrinking, as
     ``torch.nn.functional.interpolate(mode="bilinear", antialias=True)`` has it.
     """
-    return Preprocessor(params, color, dtype=dtype, layout=layout).run(frame, out)
+    stream = Preprocessor(params, color, dtype=dtype, layout=layout, bit_depth=bit_depth)
+    return stream.run(frame, out)

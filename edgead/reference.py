@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgead.anomaly_map import MapParams
-from edgead.preprocess import PreprocessParams, check_frame, normalisation
+from edgead.preprocess import PreprocessParams, check_frame, full_scale, normalisation
 
 F64 = npt.NDArray[np.float64]
 
@@ -48,6 +48,7 @@ def preprocess(
     color: str = "bgr",
     dtype: npt.DTypeLike = np.float32,
     layout: str = "NCHW",
+    bit_depth: int | None = None,
 ) -> npt.NDArray[Any]:
     """:func:`edgead.preprocess.preprocess`, the same bits.
 
@@ -59,11 +60,15 @@ def preprocess(
         color: channel order of the frame, "bgr", "rgb" or "gray".
         dtype: float32 or float16.
         layout: "NCHW" or "NHWC".
+        bit_depth: of a uint16 frame; None: what ``params`` declares, else 16. Values above it are
+            not refused here: the sums are bounded, as in the kernels.
 
     Returns:
         The image, [3, h, w] or [h, w, 3].
     """
     check_frame(frame, color)
+    params = params.declared(bit_depth)
+    bits = full_scale(frame.dtype, params.bit_depth).bit_length()
     channels = frame.reshape(*frame.shape[:2], -1)
     if channels.shape[2] == 1:
         channels = np.repeat(channels, 3, axis=2)
@@ -71,8 +76,7 @@ def preprocess(
         channels = channels[:, :, ::-1]
     planes = channels.transpose(2, 0, 1).astype(np.float64)
     acc = resize_weights(frame.shape[0], params.size[0]) @ planes
-    half, unit = (2.0**5, 2.0**6) if frame.dtype == np.uint8 else (2.0**13, 2.0**14)
-    mid = np.floor((acc + half) / unit)
+    mid = np.minimum(np.floor((acc + 2.0 ** (bits - 3)) / 2.0 ** (bits - 2)), 65535.0)
     acc = mid @ resize_weights(frame.shape[1], params.size[1]).T
     scale, bias = normalisation(params, frame.dtype)
     image = acc.astype(np.float32) * scale[:, None, None] + bias[:, None, None]

@@ -61,6 +61,7 @@ class Result:
         map: [h, w] float32 at model resolution, memory of its own.
         timings_ms: "preprocess", "engine", "anomaly_map" and "total".
         frame, color: what was scored, and its channel order.
+        bit_depth: of a uint16 frame.
         scale: what the colours of the overlay mean.
         roi: [h, w] uint8, 0 where the bundle's ignore mask ignores a pixel, or None: ignored pixels
             are 0 in the map and the heatmap, in no region and not in the score.
@@ -78,6 +79,7 @@ class Result:
     scale: Scale
     roi: NDArray[np.uint8] | None = None
     digests: Digests | None = None
+    bit_depth: int = 16
     _regions: tuple[Region, ...] | None = field(default=None, init=False)
 
     @property
@@ -154,7 +156,9 @@ class Result:
         # TURBO ends in a dark red that looks like a shadow: stop at its brightest red.
         colours = cv2.applyColorMap(np.rint(225 * level).astype(np.uint8), cv2.COLORMAP_TURBO)
         alpha = 0.6 * np.minimum(2 * level, 1.0)[:, :, None]
-        image = np.rint((1 - alpha) * as_bgr8(self.frame, self.color) + alpha * colours)
+        image = np.rint(
+            (1 - alpha) * as_bgr8(self.frame, self.color, self.bit_depth) + alpha * colours
+        )
         if self.roi is not None:
             grey_out(image, ignored_pixels(self.roi, self._size))
         overlay = np.ascontiguousarray(image.astype(np.uint8))
@@ -211,9 +215,11 @@ def grey_out(image: NDArray[Any], ignored: NDArray[np.bool_]) -> None:
     image[ignored] = np.rint(0.3 * image[ignored] + 0.7 * 128.0)
 
 
-def as_bgr8(frame: NDArray[Any], color: str) -> NDArray[np.uint8]:
-    """Any frame as [H, W, 3] uint8 BGR; of 16 bits the upper 8."""
-    image: NDArray[np.uint8] = (frame >> 8 if frame.dtype == np.uint16 else frame).astype(np.uint8)
+def as_bgr8(frame: NDArray[Any], color: str, bit_depth: int = 16) -> NDArray[np.uint8]:
+    """Any frame as [H, W, 3] uint8 BGR; of ``bit_depth`` bits in uint16 the upper 8."""
+    if frame.dtype == np.uint16:
+        frame = np.minimum(frame >> (bit_depth - 8), 255)
+    image: NDArray[np.uint8] = frame.astype(np.uint8)
     if image.ndim == 2:
         image = image[:, :, None]
     if image.shape[2] == 1:

@@ -89,7 +89,10 @@ def export_run(
         )
     run = load_run(run_dir, options.data)
     frames = [
-        CalibrationFrame(sample.name or sample.path.name, lambda path=sample.path: read_image(path))
+        CalibrationFrame(
+            sample.name or sample.path.name,
+            lambda path=sample.path: read_image(path, bit_depth=run.method.bit_depth),
+        )
         for sample in run.calibration
     ]
     log(f"read   {os.fspath(run_dir)}: {run.method.name}, {len(frames)} calibration images")
@@ -157,15 +160,20 @@ def export_method(
         provenance={**without_paths(provenance or {}), "export": made},
     )
     draft = replace(draft, manifest=manifest)
-    return _write(
-        _with_frames(draft, embedded, comparison.shown, frames, tiling), frames, ranges, log
-    )
+    whole = _with_frames(draft, embedded, comparison.shown, frames, tiling, log)
+    return _write(whole, frames, ranges, log)
 
 
 def _with_frames(
-    draft: Draft, embedded: ScoringPath, shown: Shown, frames: Frames, tiling: Tiling | None
+    draft: Draft,
+    embedded: ScoringPath,
+    shown: Shown,
+    frames: Frames,
+    tiling: Tiling | None,
+    log: Log,
 ) -> Draft:
     """``draft`` with golden frames, what health compares with, and the calibration of tiles."""
+    bit_depth = draft.manifest.preprocess.bit_depth
     if tiling is not None:
         draft = replace(draft, manifest=replace(draft.manifest, tiling=tiling))
         embedded = engine_path(open_engine(draft, "cpu"), draft)
@@ -174,10 +182,14 @@ def _with_frames(
         calibration = replace(draft.manifest.calibration, scores=scores, peaks=peaks)
         draft = replace(draft, manifest=replace(draft.manifest, calibration=calibration))
         tall, wide = (2 * side - tiling.overlap for side in tiling.size)
-        shown = with_defect(np.array(scores), lambda i: middle(frames[i].read(), (tall, wide)))
-    observations = Observations()
+        shown = with_defect(
+            np.array(scores), lambda i: middle(frames[i].read(), (tall, wide)), bit_depth
+        )
+    observations = Observations(bit_depth)
     for frame in frames:
         observations.add(frame.read())
+    if concern := observations.used.concern("train again with"):
+        log(f"warning: {concern}")
     health, reference = observations.limits()
     golden, entries = golden_files(embedded, shown)
     manifest = replace(draft.manifest, health=health, golden=entries)
@@ -268,7 +280,7 @@ def _compare(
         paths.append(half_path(half_method, mode))
     bar = tqdm(frames, "compare with torch", unit="image", file=sys.stderr, disable=None)
     scored = compare.score_paths(paths, ((frame.name, frame.read()) for frame in bar))
-    shown = with_defect(scored.scores[1], lambda index: frames[index].read())
+    shown = with_defect(scored.scores[1], lambda index: frames[index].read(), method.bit_depth)
     usual = {"score": scored.scores[0].max(), "map": scored.peaks[0].max()}
     defect = compare.score_paths(paths, [("the synthetic defect", shown[-1])], usual["map"])
     if not mode.peak <= HALF_PEAK:

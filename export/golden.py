@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from edgead.bundle.entries import Golden
 from edgead.images import encode_png
+from edgead.preprocess import full_scale
 
 from .compare import ScoringPath
 
@@ -32,7 +33,7 @@ def spread_over(scores: NDArray[np.float64], count: int = COUNT) -> list[int]:
     return chosen
 
 
-def synthetic_defect(frame: NDArray[Any]) -> NDArray[Any]:
+def synthetic_defect(frame: NDArray[Any], bit_depth: int | None = None) -> NDArray[Any]:
     """A copy of ``frame`` with a piece of itself turned, made darker or lighter, pasted elsewhere.
 
     The piece is square, a quarter of the shorter side, cut left and above the middle, turned by 90
@@ -41,7 +42,7 @@ def synthetic_defect(frame: NDArray[Any]) -> NDArray[Any]:
     """
     height, width = frame.shape[:2]
     side = max(1, min(height, width) // 4)
-    full = float(np.iinfo(frame.dtype).max)
+    full = float(full_scale(frame.dtype, bit_depth))
     top, left = (height - side) // 4, (width - side) // 4
     piece = np.rot90(frame[top : top + side, left : left + side]).astype(np.float64)
     shift = -0.3 * full if piece.mean() > full / 2 else 0.3 * full
@@ -53,11 +54,11 @@ def synthetic_defect(frame: NDArray[Any]) -> NDArray[Any]:
 
 
 def with_defect(
-    scores: NDArray[np.float64], read: Callable[[int], NDArray[Any]]
+    scores: NDArray[np.float64], read: Callable[[int], NDArray[Any]], bit_depth: int | None = None
 ) -> list[NDArray[Any]]:
     """The frames of ``spread_over``, and a synthetic defect in the middle one."""
     shown = [read(index) for index in spread_over(scores)]
-    return [*shown, synthetic_defect(shown[len(shown) // 2])]
+    return [*shown, synthetic_defect(shown[len(shown) // 2], bit_depth)]
 
 
 def golden_files(

@@ -19,7 +19,7 @@ import pytest
 from hypothesis.internal.conjecture import providers
 
 sys.path.insert(0, str(Path(__file__).parent))
-pytest_plugins = ["running"]
+pytest_plugins = ["running", "depths"]
 
 # The same examples everywhere, and no deadline: machines that run tests are busy.
 hypothesis.settings.register_profile("edgead", deadline=None, derandomize=True)

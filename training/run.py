@@ -88,12 +88,12 @@ def train(options: TrainingOptions, *, resume: bool = False, reporter: Reporter 
         check_batch(fabric, config.batch_size)
         reporter.log(f"device {describe(fabric)}")
         if first:
-            for line in training_set.check_parts(parts, reporter.progress).lines(record):
+            for line in training_set.check_parts(parts, options.bit_depth, reporter).lines(record):
                 reporter.log(f"note   {line}")
         textures = training_set.choose_textures(options.textures)
         training_set.note_content(record["data"], options, parts, textures)
         tiles = training_set.choose_tiles(
-            parts, options.tiling, config.size, record["seed"], reporter.progress
+            parts, options.tiling, config.size, record["seed"], reporter.progress, options.bit_depth
         )
         if options.tiling is not None and not resume:
             record["tiles"] = sum(map(len, tiles))
@@ -170,7 +170,9 @@ def load_run(run_dir: str | Path, data: str | Path | None = None) -> Run:
 
 def _untrained(record: dict[str, Any]) -> Method:
     n_train = run_record.n_learnt(record)
-    return METHODS[record["method"]].from_settings(record["settings"], n_train)
+    method = METHODS[record["method"]].from_settings(record["settings"], n_train)
+    method.bit_depth = record["data"].get("bit_depth")
+    return method
 
 
 def _write(run: Run, record: dict[str, Any]) -> None:
@@ -183,7 +185,8 @@ def _write(run: Run, record: dict[str, Any]) -> None:
         (out / name).unlink(missing_ok=True)
     params = method.preprocess_params()
     preprocessor = Preprocessor(params)
-    frames = [read_image(sample.path) for sample in run.calibration[:PICTURE_IMAGES]]
+    held_out = run.calibration[:PICTURE_IMAGES]
+    frames = [read_image(sample.path, bit_depth=params.bit_depth) for sample in held_out]
     if run.tiling is not None:
         frames = [training_set.middle(frame, run.tiling.size) for frame in frames]
     images = np.stack([preprocessor.run(frame) for frame in frames])

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from edgead.errors import DataError, TrainingError
 from edgead.files import write_file
 from edgead.images import ORIENTATION
+from edgead.preprocess import check_bit_depth
 from edgead.tiling import Tiling
 
 from .data import Dataset, Parts, count_parts, open_dataset, split
@@ -25,7 +26,7 @@ RUN_FILE = "run.json"
 MODEL_FILE = "model.safetensors"
 DEFAULT_PRESET = "edge"
 CALIBRATION_FRACTION = 0.2  # of the good images
-CHOICES = ("layout", "category", "group", "shots")  # of the options, about the data
+CHOICES = ("layout", "category", "group", "shots", "bit_depth")  # of the options, on the data
 _RECORDED = (
     *("method", "settings", "seed", "bounds", "calibration_fraction", "data", "train"),
     *("calibration", "versions", "command"),
@@ -49,12 +50,14 @@ class TrainingOptions:
         preset: one of the method's; default edge.
         layout, category: see ``open_dataset``.
         group, shots: see ``split``.
+        bit_depth: of uint16 images, 9 to 16; the bundle will take frames to have it too.
         textures: folder of pictures of other things, for ssae.
         tiling: learn from tiles; default whole images.
         device: auto, cpu or cuda, see ``launch``; not part of the record.
 
     Raises:
         TrainingError: ``calibration_fraction`` out of its range.
+        InputError: ``bit_depth`` out of its range.
     """
 
     method: str
@@ -69,11 +72,13 @@ class TrainingOptions:
     category: str | None = None
     group: str | None = None
     shots: int | None = None
+    bit_depth: int | None = None
     textures: Path | None = None
     tiling: Tiling | None = None
     device: str = "auto"
 
     def __post_init__(self) -> None:
+        check_bit_depth(self.bit_depth)
         share = self.calibration_fraction
         if share is not None and not 0 < share < 1:
             raise TrainingError(f"--calibration {share} is not a share; give 0 < F < 1")
@@ -93,9 +98,14 @@ class TrainingOptions:
             words += ["--tile", str(self.tiling.size[0])]
             words += ["--tile-overlap", str(self.tiling.overlap)]
         for key in CHOICES:
-            words += [] if getattr(self, key) is None else [f"--{key}", str(getattr(self, key))]
+            words += [] if getattr(self, key) is None else [option(key), str(getattr(self, key))]
         words += [] if self.textures is None else ["--textures", self.textures.resolve().name]
         return shlex.join(words)
+
+
+def option(key: str) -> str:
+    """The name of an option on the command line."""
+    return f"--{key.replace('_', '-')}"
 
 
 class Begun(NamedTuple):
@@ -179,7 +189,7 @@ def take_up(options: TrainingOptions) -> Begun:
     for key, (given, begun) in kept.items():
         if given not in (None, begun):
             raise TrainingError(
-                f"{out} was begun with --{key} {begun}, not {given}; remove --{key}"
+                f"{out} was begun with {option(key)} {begun}, not {given}; remove {option(key)}"
             )
     if options.textures is not None and "textures" not in data:
         raise TrainingError(f"{out} was begun without --textures; remove the option")

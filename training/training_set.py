@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from edgead.errors import DataError, InputError
 from edgead.images import Remarks, read_image
+from edgead.monitoring.depth import UsedBits
 from edgead.preprocess import Preprocessor, PreprocessParams
 from edgead.tiling import Tiling, plan_tiles
 
@@ -20,6 +21,7 @@ from .data import Parts, Sample, check_images, digest
 from .data.dataset import portable
 from .data.listing import SUFFIXES, images_below
 from .methods.base import Progress
+from .progress import Reporter
 from .run_record import TrainingOptions
 
 MOST_TILES = 4096  # learnt from, over all images: 3.2 GB at 256x256; more teach little
@@ -30,12 +32,18 @@ IMAGES_FILE = "images.f32"
 Piece = tuple[slice, slice]  # rows and columns of a frame
 
 
-def check_parts(parts: Parts, progress: Progress) -> Remarks:
-    """Decode every image, with a progress bar; says what is odd. Raises: DataError."""
+def check_parts(parts: Parts, bit_depth: int | None, reporter: Reporter) -> Remarks:
+    """Decode every image, with a progress bar; tell what speaks against the assumed bit depth.
+
+    Returns what else is odd. Raises: DataError.
+    """
     samples = parts[0] + parts[1]
-    ticks = progress(range(len(samples)), "checking the images")
-    remarks = check_images(samples, lambda _done, _all: next(ticks, None))
+    ticks = reporter.progress(range(len(samples)), "checking the images")
+    used = UsedBits(bit_depth)
+    remarks = check_images(samples, lambda _done, _all: next(ticks, None), used=used)
     next(ticks, None)  # past the last image, so that the bar ends
+    if concern := used.concern():
+        reporter.log(f"warning: {concern}")
     return remarks
 
 
@@ -72,7 +80,12 @@ def choose_textures(folder: Path | None) -> list[Sample]:
 
 
 def choose_tiles(
-    parts: Parts, tiling: Tiling | None, map_size: tuple[int, int], seed: int, progress: Progress
+    parts: Parts,
+    tiling: Tiling | None,
+    map_size: tuple[int, int],
+    seed: int,
+    progress: Progress,
+    bit_depth: int | None = None,
 ) -> list[list[Piece]]:
     """For each training image the tiles to learn from: those the runtime would cut.
 
@@ -86,7 +99,7 @@ def choose_tiles(
     generator, (tall, wide) = np.random.default_rng(seed), tiling.size
     chosen = []
     for sample in progress(train + calibration, "laying the tiles"):
-        height, width = read_image(sample.path).shape[:2]
+        height, width = read_image(sample.path, bit_depth=bit_depth).shape[:2]
         try:
             plan = plan_tiles(tiling, (height, width), map_size)
         except InputError as error:
@@ -106,10 +119,13 @@ def middle(frame: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
 
 
 def load_textures(textures: Sequence[Sample], params: PreprocessParams) -> torch.Tensor:
-    """[M, 3, H, W] float32, preprocessed; empty without any. Raises: InputError."""
+    """[M, 3, H, W] float32, preprocessed; empty without any. Raises: InputError.
+
+    They are not of the camera: white is 65535 in those of 16 bits.
+    """
     if not textures:
         return torch.empty(0)
-    preprocessor = Preprocessor(params)
+    preprocessor = Preprocessor(params, bit_depth=16)
     images = [preprocessor.run(read_image(texture.path)) for texture in textures]
     return torch.from_numpy(np.stack(images))
 
@@ -133,7 +149,7 @@ def load_images(
     preprocessor, row = Preprocessor(params), 0
     mine = samples if in_memory or first else ()
     for sample, pieces in zip(progress(mine, "reading the images"), tiles, strict=False):
-        frame = read_image(sample.path)
+        frame = read_image(sample.path, bit_depth=params.bit_depth)
         for piece in pieces:
             images[row] = torch.from_numpy(preprocessor.run(frame[piece])).permute(1, 2, 0)
             row += 1

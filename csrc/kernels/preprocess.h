@@ -15,7 +15,8 @@
 // torch's interpolate(antialias=True) have it, separable, vertical first, in fixed point:
 //   weights   float64, normalised, rounded to Q14 so that each set sums to exactly 16384
 //   vertical  acc = sum weight * sample
-//             mid = (acc + 2^5) >> 6 (uint8 frames: sample * 256) | (acc + 2^13) >> 14 (uint16)
+//             mid = min((acc + 2^(n - 3)) >> (n - 2), 65535), n bits a sample: what the frame
+//             shifted left to 16 bits gives. Only samples above 2^n - 1 reach the minimum.
 //   horizontal acc = sum weight * mid                                         (< 2^30)
 //   image     = float32(acc) * scale[c] + bias[c]          (two roundings: no fused multiply-add)
 //   float16   = image rounded once more, to nearest even
@@ -29,11 +30,12 @@ constexpr int32_t kWeightBits = 14;  // Q14: the largest that keeps both accumul
 struct PreprocessParams {
   int32_t height, width, channels;                   // the frame; channels is 1 or 3
   int32_t sample_bytes;                              // 1: uint8, 2: uint16
+  int32_t bit_depth;                                 // of the samples: 8; of uint16 9 to 16
   int64_t row_stride, pixel_stride, channel_stride;  // bytes, of either sign
   int32_t out_height, out_width;
   int32_t order[3];         // the frame's channel for the planes R, G, B; {0, 0, 0} for grey
   float scale[3], bias[3];  // scale = 1 / (16384 * full * std), bias = -mean / std;
-                            // full = 255 * 256 (uint8) | 65535 (uint16)
+                            // full = (2^n - 1) * 2^(16 - n), n = bit_depth
   Type type;                // of the image
   Layout layout;            // of the image
 };
@@ -70,8 +72,9 @@ int preprocess_cuda(const PreprocessParams& params, const PreprocessAxis& vertic
 
 // The mathematics that both implementations share. (static: see simd.h)
 
-EDGEAD_HOST_DEVICE static inline uint32_t preprocess_mid(uint32_t acc, int32_t sample_bytes) {
-  return sample_bytes == 1 ? (acc + (1u << 5)) >> 6 : (acc + (1u << 13)) >> 14;
+EDGEAD_HOST_DEVICE static inline uint32_t preprocess_mid(uint32_t acc, int32_t bit_depth) {
+  const uint32_t mid = (acc + (1u << (bit_depth - 3))) >> (bit_depth - 2);
+  return mid < 65535u ? mid : 65535u;
 }
 
 }  // namespace edgead

@@ -88,11 +88,12 @@ __device__ void vertical_pass(const Tile<Sample, kChannels>& tile, int left, int
     }
   }
   if (left + i >= right) return;
+  const int bit_depth = sizeof(Sample) == 1 ? 8 : tile.p.bit_depth;
 #pragma unroll
   for (int r = 0; r < kTileHeight; ++r)
 #pragma unroll
     for (int j = 0; j < kVector; ++j)
-      mid[r][i + j] = static_cast<uint16_t>(preprocess_mid(acc[r][j], sizeof(Sample)));
+      mid[r][i + j] = static_cast<uint16_t>(preprocess_mid(acc[r][j], bit_depth));
 }
 
 __device__ __forceinline__ void store(float* to, float value) { *to = value; }

@@ -118,12 +118,13 @@ void add_taps(const uint8_t* const* row, const uint16_t* weight, int32_t n, uint
 }
 
 template <int N, bool kFirst>
-void add_taps(const uint16_t* const* row, const uint16_t* weight, int32_t n, uint32_t* acc) {
+void add_taps(const uint16_t* const* row, const uint16_t* weight, int32_t n, uint32_t* acc,
+              uint32_t half) {
   uint32_t w[N];
   const uint16_t* r[N];
   for (int k = 0; k < N; ++k) r[k] = row[k], w[k] = weight[k];
   for (int32_t i = 0; i < n; ++i) {
-    uint32_t sum = kFirst ? 1u << 13 : acc[i];
+    uint32_t sum = kFirst ? half : acc[i];
     EDGEAD_UNROLL
     for (int k = 0; k < N; ++k) sum += w[k] * r[k][i];
     acc[i] = sum;
@@ -170,11 +171,20 @@ void vertical_row(const Task& t, Rows<uint8_t>& rows, int32_t y, uint16_t* mid) 
 }
 
 void vertical_row(const Task& t, Rows<uint16_t>& rows, int32_t y, uint16_t* mid) {
+  const int32_t shift = t.p.bit_depth - 2;
+  const uint32_t half = 1u << (shift - 1);
   for_taps(t, rows, y, [&](bool first, const uint16_t** row, const uint16_t* weight, int32_t taps) {
-    first ? add_some<true>(row, weight, taps, rows.n, t.rest)
-          : add_some<false>(row, weight, taps, rows.n, t.rest);
+    first ? add_some<true>(row, weight, taps, rows.n, t.rest, half)
+          : add_some<false>(row, weight, taps, rows.n, t.rest, half);
   });
-  for (int32_t i = 0; i < rows.n; ++i) mid[i] = static_cast<uint16_t>(t.rest[i] >> 14);
+  if (shift == 14) {  // of 16 bits, where no sum is larger
+    for (int32_t i = 0; i < rows.n; ++i) mid[i] = static_cast<uint16_t>(t.rest[i] >> 14);
+    return;
+  }
+  for (int32_t i = 0; i < rows.n; ++i) {
+    const uint32_t sum = t.rest[i] >> shift;
+    mid[i] = static_cast<uint16_t>(sum < 65535u ? sum : 65535u);
+  }
 }
 
 }  // namespace

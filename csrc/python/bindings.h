@@ -24,7 +24,8 @@ struct HostAxis {
   PreprocessAxis axis;
 };
 
-// given: shape, strides, sample_bytes, size, order, scale, bias, type, layout (both as numbers).
+// given: shape, strides, sample_bytes, bit_depth, size, order, scale, bias, type, layout (both as
+// numbers).
 inline PreprocessParams preprocess_params_of(const pybind11::kwargs& given) {
   const auto shape = given["shape"].cast<std::array<int32_t, 3>>();
   const auto strides = given["strides"].cast<std::array<int64_t, 3>>();
@@ -35,6 +36,7 @@ inline PreprocessParams preprocess_params_of(const pybind11::kwargs& given) {
   PreprocessParams p{};
   p.height = shape[0], p.width = shape[1], p.channels = shape[2];
   p.sample_bytes = given["sample_bytes"].cast<int32_t>();
+  p.bit_depth = given["bit_depth"].cast<int32_t>();
   p.row_stride = strides[0], p.pixel_stride = strides[1], p.channel_stride = strides[2];
   p.out_height = size[0], p.out_width = size[1];
   for (int c = 0; c < 3; ++c) p.order[c] = order[c], p.scale[c] = scale[c], p.bias[c] = bias[c];

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from edgead.cli.main import Parser, guard
-from edgead.cli.options import COLOR, add
+from edgead.cli.options import COLOR, add, add_bit_depth
 from edgead.installation import __version__
 
 EXAMPLE = """\
@@ -71,6 +71,7 @@ def _add_engine(group: argparse._ArgumentGroup) -> None:
     add(group, "--threads N", text, int, action="append")
     colors = ("bgr", "rgb", "gray")
     group.add_argument("--color", choices=colors, default=COLOR, help="as edgead score")
+    add_bit_depth(group, "the first bundle's, else 16")
 
 
 def _add_results(group: argparse._ArgumentGroup) -> None:

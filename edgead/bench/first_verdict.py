@@ -18,7 +18,8 @@ from edgead.images import read_image
 def main() -> int:
     """Score one image and print the verdict."""
     bundle, image, settings = sys.argv[1:]
-    result = Detector(bundle, **json.loads(settings)).score(read_image(image))
+    detector = Detector(bundle, **json.loads(settings))
+    result = detector.score(read_image(image, bit_depth=detector.bit_depth))
     print(f"verdict {result!r}", flush=True)
     return 0
 

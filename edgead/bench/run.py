@@ -31,6 +31,7 @@ from edgead.files import write_file
 from edgead.images import decode_image, expand, read_image
 from edgead.installation import __version__, cure, missing
 from edgead.monitoring.percentiles import percentile
+from edgead.preprocess import check_bit_depth
 
 MOST_FRAMES = 10_000_000  # of an open loop; four numbers of each are held in memory
 OVER_BUDGET, SLOWER = 4, 5  # exit codes
@@ -59,8 +60,9 @@ def run(args: Namespace) -> int:
     _check(args)
     old = compare.read_old(Path(args.compare)) if args.compare else None
     bundles = [open_bundle(name) for name in args.bundles]
-    given = _read_input(args.images, bundles[0])
-    subjects = _open(bundles, args)
+    bit_depth = _bit_depth(bundles, args)
+    given = _read_input(args.images, bundles[0], bit_depth)
+    subjects = _open(bundles, args, bit_depth)
     _say_what(console, subjects, given, args)
     measured = [_describe(subject, given, args) for subject in subjects]
     interval_s = max(1.0, (args.minutes or 0) * 60 / 120)
@@ -96,6 +98,7 @@ def _next_command(args: Namespace) -> str:
         "--precision": args.precision or [],
         "--threads": args.threads or [],
         "--color": [args.color] if args.color != COLOR else [],
+        "--bit-depth": [args.bit_depth] if args.bit_depth is not None else [],
         "--hz": [f"{args.hz:g}"] if args.hz is not None else [],
     }
     settings = "".join(f" {shlex.join([o, str(v)])}" for o, values in kept.items() for v in values)
@@ -141,7 +144,19 @@ def _check(args: Namespace) -> None:
             target_file(path, f"--{option}")
 
 
-def _read_input(arguments: Sequence[str], bundle: Bundle) -> Input:
+def _bit_depth(bundles: Sequence[Bundle], args: Namespace) -> int | None:
+    """Of the uint16 frames, which are the same for all bundles; None where nobody declares one."""
+    if args.bit_depth is not None and not args.images:
+        raise InputError(
+            "--bit-depth without --images: golden frames have the bit depth of their bundle; name "
+            "the images that have this one"
+        )
+    declared = [bundle.manifest.preprocess.bit_depth for bundle in bundles]
+    first = check_bit_depth(args.bit_depth) or declared[0]
+    return 16 if first is None and any(declared) else first
+
+
+def _read_input(arguments: Sequence[str], bundle: Bundle, bit_depth: int | None) -> Input:
     """The images named, or the golden frames of ``bundle``; decoded, in memory."""
     if not arguments:
         names = [golden.image for golden in bundle.manifest.golden]
@@ -150,10 +165,11 @@ def _read_input(arguments: Sequence[str], bundle: Bundle) -> Input:
     paths, source = expand(arguments), " ".join(arguments)
     if len(paths) > MOST_IMAGES:
         source += f", the first {MOST_IMAGES} of {len(paths)}"
-    return Input([read_image(path) for path in paths[:MOST_IMAGES]], paths[0], source)
+    frames = [read_image(path, bit_depth=bit_depth) for path in paths[:MOST_IMAGES]]
+    return Input(frames, paths[0], source)
 
 
-def _open(bundles: Sequence[Bundle], args: Namespace) -> list[Subject]:
+def _open(bundles: Sequence[Bundle], args: Namespace, bit_depth: int | None) -> list[Subject]:
     """A qualified Detector for every bundle, device, precision and number of threads."""
     devices: list[str] = args.device or ["auto"]
     precisions: list[str | None] = args.precision or [None]
@@ -165,6 +181,7 @@ def _open(bundles: Sequence[Bundle], args: Namespace) -> list[Subject]:
         label += f" in {precision}" if len(precisions) > 1 else ""
         label += f", {count(threads or 0, 'thread')}" if len(numbers) > 1 else ""
         asked = {"device": device, "color": args.color, "threads": threads, "precision": precision}
+        asked |= {} if bit_depth is None else {"bit_depth": bit_depth}
         subjects.append(Subject(label, Detector(bundle, **asked), asked))
     return subjects
 
@@ -205,6 +222,7 @@ def _describe(subject: Subject, given: Input, args: Namespace) -> BenchResult:
         "device": asked["device"],
         "threads": asked["threads"],
         "color": args.color,
+        **({"bit_depth": asked["bit_depth"]} if "bit_depth" in asked else {}),
         "repeats": None if args.minutes else args.repeats,
         "minutes": args.minutes,
         "hz": args.hz,

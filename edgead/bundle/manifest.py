@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from edgead.anomaly_map import MapParams
@@ -53,7 +53,8 @@ class Manifest:
 
     Args:
         name, method, created: of the bundle, the training method, and the time (ISO 8601).
-        preprocess: size and normalisation of the graph's input.
+        preprocess: size and normalisation of the graph's input, and the bit depth of uint16 frames,
+            which is not in the JSON unless it was declared.
         pairs: outputs of the graph, level by level.
         map: everything between pairs and score; its weights are those of ``pairs``.
         models, tolerance: graph and tolerance for each precision, "float32" always among them.
@@ -151,6 +152,18 @@ class Manifest:
     def preprocess_params(self) -> PreprocessParams:
         """Size and normalisation of the graph's input."""
         return self.preprocess
+
+    def declared(self, bit_depth: int | None) -> Manifest:
+        """The same for uint16 frames of another bit depth; None changes nothing.
+
+        Args:
+            bit_depth: 9 to 16.
+
+        Raises:
+            InputError: another number.
+        """
+        params = self.preprocess.declared(bit_depth)
+        return self if params == self.preprocess else replace(self, preprocess=params)
 
     def map_params(self) -> MapParams:
         """Everything between feature pairs and the score."""

@@ -20,7 +20,7 @@ import numpy as np
 from edgead.bundle.storage import Bundle, check_out, open_bundle
 from edgead.calibration import best_false_reject_rate
 from edgead.cli.console import Console, count, percent, print_json, table
-from edgead.cli.options import add, add_color, add_device, add_false_reject_rate
+from edgead.cli.options import add, add_bit_depth, add_color, add_device, add_false_reject_rate
 from edgead.detector import Detector
 from edgead.editing.recalibration import check_number, concerns, recalibrate, record
 from edgead.errors import InputError
@@ -44,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(where, "--in-place", "replace the old bundle")
     add_false_reject_rate(parser)
     add_color(parser)
+    add_bit_depth(parser)
     add_device(parser)  # in its own precision: what the others are held against
     add(parser, "--json", "one JSON object on stdout")
 
@@ -55,7 +56,13 @@ def run(args: argparse.Namespace) -> int:
     out = check_out(_target(args, old))
     paths = list_images(args.folder)
     rate = check_number(old, len(paths), args.false_reject_rate)
-    detector = Detector(old, device=args.device, color=args.color, threads=args.threads)
+    detector = Detector(
+        old,
+        device=args.device,
+        color=args.color,
+        bit_depth=args.bit_depth,
+        threads=args.threads,
+    )
     info = detector.info()
     console.say(
         f"read   {args.engine} and {count(len(paths), 'image')} in {args.folder}; "

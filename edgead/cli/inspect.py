@@ -64,6 +64,7 @@ def _sections(bundle: Bundle) -> dict[str, list[str]]:
         "input": [
             f"any frame, brought to {height} x {width} (height x width)",
             f"mean {_numbers(image.mean)}, std {_numbers(image.std)} (RGB)",
+            *([f"uint16 frames of {image.bit_depth} bits"] if image.bit_depth else []),
         ],
         f"pairs ({len(manifest.pairs)})": [
             f"{pair.reference} | {pair.restored}: {pair.channels} channels of "

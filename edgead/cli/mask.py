@@ -19,7 +19,7 @@ from edgead.bundle.ignore_mask import IgnoreMask, parse_polygon
 from edgead.bundle.roi import ignored_in, roi_of
 from edgead.bundle.storage import Draft, check_out, open_bundle
 from edgead.cli.console import Console, count, percent
-from edgead.cli.options import add, add_false_reject_rate
+from edgead.cli.options import add, add_bit_depth, add_false_reject_rate
 from edgead.detector import Detector
 from edgead.editing.masking import FILE, masked
 from edgead.editing.recalibration import check_number, concerns, recalibrate, record
@@ -52,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(parser, "--calibrate DIR", "good images of this camera, to calibrate with")
     add(parser, "--out NEW.edgead", "the bundle to write")
     add_false_reject_rate(parser)
+    add_bit_depth(parser)
     add(parser, "--threads N", "threads of the engine", int)
 
 
@@ -67,11 +68,12 @@ def run(args: argparse.Namespace) -> int:
             "maps: start from the bundle without a mask, and draw all of it"
         )
     console = Console()
-    mask, png, frame_name = _draw(args)
+    bit_depth = bundle.manifest.declared(args.bit_depth).preprocess.bit_depth
+    mask, png, frame_name = _draw(args, bit_depth)
     draft = masked(bundle, mask, png)
     _tell(console, args.engine, draft, frame_name)
     if args.preview:
-        _write_preview(draft, *args.preview)
+        _write_preview(draft, bit_depth, *args.preview)
         console.say(f"wrote  {args.preview[1]}")
     if args.out is None:
         console.next(
@@ -100,11 +102,11 @@ def _check_arguments(args: argparse.Namespace) -> None:
         raise InputError("--calibrate without --out NEW.edgead: give the bundle to write")
 
 
-def _draw(args: argparse.Namespace) -> tuple[IgnoreMask, bytes | None, str]:
+def _draw(args: argparse.Namespace, bit_depth: int | None) -> tuple[IgnoreMask, bytes | None, str]:
     """The mask, the file of its image, and the frame whose size it has."""
     polygons = tuple(parse_polygon(text) for text in args.polygon)
     frame_name = str(expand([args.calibrate])[0]) if args.out is not None else args.preview[0]
-    height, width = read_image(frame_name).shape[:2]
+    height, width = read_image(frame_name, bit_depth=bit_depth).shape[:2]
     mask = IgnoreMask((height, width), polygons, None if args.png is None else FILE)
     if args.png is None:
         return mask, None, frame_name
@@ -130,15 +132,15 @@ def _tell(console: Console, name: str, draft: Draft, frame_name: str) -> None:
     )
 
 
-def _write_preview(draft: Draft, frame_name: str, out: str) -> None:
+def _write_preview(draft: Draft, bit_depth: int | None, frame_name: str, out: str) -> None:
     """The frame with the ignored area greyed, and what was drawn outlined."""
     import cv2
 
-    frame = read_image(frame_name)
+    frame = read_image(frame_name, bit_depth=bit_depth)
     mask, drawn, roi = draft.manifest.ignore, ignored_in(draft), roi_of(draft)
     assert mask is not None and drawn is not None and roi is not None
     mask.check_frame(frame)
-    picture: NDArray[Any] = np.array(as_bgr8(frame, "bgr"))
+    picture: NDArray[Any] = np.array(as_bgr8(frame, "bgr", bit_depth or 16))
     grey_out(picture, ignored_pixels(roi, mask.frame_size))
     outlines, _ = cv2.findContours(drawn.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
     cv2.drawContours(picture, outlines, -1, _OUTLINE, max(1, min(mask.frame_size) // 256))
@@ -149,7 +151,7 @@ def _write(console: Console, draft: Draft, args: argparse.Namespace) -> None:
     """Qualify the masked graph, calibrate it, write it."""
     paths = list_images(args.calibrate)
     rate = check_number(draft, len(paths), args.false_reject_rate)
-    detector = Detector(draft, threads=args.threads)
+    detector = Detector(draft, bit_depth=args.bit_depth, threads=args.threads)
     recording = record(detector, paths)
     bundle = recalibrate(detector, recording, args.out, rate)
     ties = draft.manifest.calibration_of(detector.info()["precision"]).ties.score

@@ -54,6 +54,14 @@ def add_color(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_bit_depth(
+    parser: argparse._ActionsContainer, default: str = "the bundle's, else 16"
+) -> None:
+    """--bit-depth."""
+    text = "bits that the camera gives in uint16, 9 to 16; with 12, white is 4095 (default: "
+    add(parser, "--bit-depth N", f"{text}{default})", int)
+
+
 def add_false_reject_rate(parser: argparse.ArgumentParser) -> None:
     """--false-reject-rate."""
     text = "share of good frames that may be called anomalous (default: the bundle's)"
@@ -64,13 +72,14 @@ def add_detector(parser: argparse.ArgumentParser) -> None:
     """What ``detector_settings`` reads."""
     add_false_reject_rate(parser)
     add_color(parser)
+    add_bit_depth(parser)
     add_engine(parser)
     add(parser, "--digests", "add digests of each stage to the JSON, for edgead replay")
 
 
 def detector_settings(args: argparse.Namespace) -> dict[str, Any]:
     """The arguments of ``Detector`` that the options of ``add_detector`` ask for."""
-    names = ("device", "color", "false_reject_rate", "threads", "precision", "digests")
+    names = ("device", "color", "bit_depth", "false_reject_rate", "threads", "precision", "digests")
     return {name: getattr(args, name) for name in names}
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from edgead.cli.console import Console, count, print_json
-from edgead.cli.options import DEVICE, add
+from edgead.cli.options import DEVICE, add, add_bit_depth
 from edgead.detector import Detector
 from edgead.errors import InputError
 from edgead.records.replay import STAGES, Records, Replayed, read_records, replay
@@ -31,7 +31,7 @@ ROW = "{:<9}  {:<11}  {:>10}  {:>10}  {}"
 CAUSES = {
     "frame": "the image on disk is not the frame that was scored: it was changed, or saved again",
     "preprocess": "the same frame became another image: other preprocessing in the bundle, "
-    "another --color, or another kernel",
+    "another --color or --bit-depth, or another kernel",
     "engine": "the same image gave other features: another graph, OpenVINO version, processor or "
     "number of threads",
     "anomaly_map": "the same features gave another map: other map settings or ignore mask in the "
@@ -53,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(parser, "--json", "one JSON object on stdout")
     text = "auto, cpu or cuda[:N] (default: %(default)s)"
     add(parser, "--device DEVICE", text, default=DEVICE)
+    add_bit_depth(parser, "as recorded")
     add(parser, "--precision NAME", "what the engine computes in (default: as recorded)")
     add(parser, "--threads N", "threads of the engine (default: as recorded)", int)
 
@@ -62,10 +63,12 @@ def run(args: argparse.Namespace) -> int:
     console = Console(json_on_stdout=args.json)
     records = read_records(args.records, args.frames)
     threads = records.setting("threads") if args.threads is None else args.threads
+    recorded = records.setting("bit_depth")
     detector = Detector(
         args.engine,
         device=args.device,
         color=records.setting("color"),
+        bit_depth=recorded if args.bit_depth is None else args.bit_depth,
         threads=threads,
         precision=args.precision or records.setting("precision"),
         digests=True,

@@ -20,6 +20,7 @@ from edgead.cli.options import COLOR, DEVICE, add, add_detector, detector_settin
 from edgead.detector import Detector
 from edgead.errors import InputError
 from edgead.images import Remarks, expand, open_image, write_png
+from edgead.monitoring.depth import UsedBits, concern_of_serving
 from edgead.result import describe
 
 EXAMPLE = """\
@@ -104,14 +105,16 @@ def _score_all(
     remarks = Remarks()
     columns = ("verdict", "score", "p-value", "regions", "ms", "image")
     console.say(console.paint(ROW.format(*columns), "dim"))
+    used = UsedBits(detector.bit_depth)
     for path, overlay in zip(paths, overlays, strict=True):
         try:
-            file = open_image(path)
+            file = open_image(path, bit_depth=detector.bit_depth)
             remarks.add(file)
             try:
                 result = detector.score(file.frame)
             except InputError as error:
                 raise InputError(f"{path}: {error}") from error
+            used.add(file.frame)
         except InputError as error:
             print(f"edgead: {error}", file=sys.stderr)
             yield {"path": str(path), "error": str(error)}
@@ -132,7 +135,10 @@ def _score_all(
             write_png(overlay, result.overlay())
             frame["heatmap"] = str(overlay)
         yield frame
-    for line in remarks.lines(detector.bundle.manifest.provenance):
+    said = [*remarks.lines(detector.bundle.manifest.provenance)]
+    if concern := concern_of_serving(used, detector.bundle):
+        said.append(concern)
+    for line in said:
         console.say(console.paint(f"warning: {line}", "yellow"))
 
 
@@ -159,6 +165,7 @@ def _summarise(
         given = {
             "--false-reject-rate": args.false_reject_rate,
             "--color": None if args.color == COLOR else args.color,
+            "--bit-depth": args.bit_depth,
             "--device": None if args.device == DEVICE else args.device,
             "--precision": args.precision,
             "--threads": args.threads,

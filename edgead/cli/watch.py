@@ -90,12 +90,18 @@ def run(args: argparse.Namespace) -> int:
         detector = Detector(args.bundle, **detector_settings(args))
         info = detector.info()
         say("read", f"{args.bundle}; {info['device']}, {info['precision']}, qualified")
-        checks = Checks(detector.bundle, drift=args.drift, say=say, precision=info["precision"])
+        checks = Checks(
+            detector.bundle,
+            drift=args.drift,
+            say=say,
+            precision=info["precision"],
+            bit_depth=detector.bit_depth,
+        )
         if detector.bundle.manifest.health is None:
             say("note", "the camera is not checked: edgead calibrate gives the bundle its limits")
         slot, tally = Slot(every_frame=args.every_frame), Tally()
         reader: Reader = (
-            FolderReader(source)
+            FolderReader(source, bit_depth=detector.bit_depth)
             if source.kind == FOLDER
             else VideoReader(source, stall_s=args.stall_seconds, at_once=args.every_frame)
         )
@@ -110,6 +116,7 @@ def run(args: argparse.Namespace) -> int:
         finally:
             left = capture.stop()
             stack.close()  # what waits is saved before it is counted
+            checks.doubt_depth()
             _summarise(say, slot, tally, evidence)
     if not left:  # a driver that does not come back; all that counts is written
         sys.stdout.flush()

@@ -18,7 +18,7 @@ from edgead.bundle.storage import Bundle
 from edgead.engine.digests import Hasher
 from edgead.engine.interface import Engine, Pairs, PipelineOutput, check_finite
 from edgead.engine.tile_plans import TilePlans
-from edgead.preprocess import Preprocessor, check_frame
+from edgead.preprocess import Preprocessor, check_frame, check_values
 from edgead.tiling import Tile, Tiling
 
 
@@ -31,13 +31,22 @@ class _Times(NamedTuple):
 
 
 class _Stages:
-    """The three stages and their buffers for one frame or tile; ``map``: [1, height, width]."""
+    """The three stages and their buffers for one frame or tile; ``map``: [1, height, width].
+
+    ``checked``: whoever calls has looked at the values of the frame.
+    """
 
     def __init__(
-        self, bundle: Bundle, engine: Engine, color: str, roi: NDArray[np.uint8] | None = None
+        self,
+        bundle: Bundle,
+        engine: Engine,
+        color: str,
+        roi: NDArray[np.uint8] | None = None,
+        *,
+        checked: bool = False,
     ) -> None:
         manifest = bundle.manifest
-        self._preprocess = Preprocessor(manifest.preprocess_params(), color)
+        self._preprocess = Preprocessor(manifest.preprocess_params(), color, checked=checked)
         self._session = engine.session()
         self._anomaly_map = AnomalyMap(manifest.map_params(), manifest.shapes(), roi=roi)
         self.image: NDArray[np.float32] = self._session.image[0]
@@ -109,9 +118,10 @@ class TiledPipeline:
         self, bundle: Bundle, tiling: Tiling, engine: Engine, color: str = "bgr", lanes: int = 1
     ) -> None:
         self._map_params = bundle.manifest.map
+        self._bit_depth = bundle.manifest.preprocess.bit_depth
         self._tiling, self._color, self._engine = tiling, color, engine
         self._plans = TilePlans(tiling, bundle.manifest.map.size, ignored_in(bundle))
-        self._lanes = [_Stages(bundle, engine, color) for _ in range(lanes)]
+        self._lanes = [_Stages(bundle, engine, color, checked=True) for _ in range(lanes)]
         # Its threads end with this object.
         self._pool = ThreadPoolExecutor(lanes, "tile") if lanes > 1 else None
 
@@ -119,6 +129,7 @@ class TiledPipeline:
         """See ``FramePipeline``."""
         started = perf_counter()
         check_frame(frame, self._color)
+        check_values(frame, self._bit_depth)
         plan, roi = self._plans.run(frame.shape)
         stitched = np.zeros(plan.map_size, np.float32)
         spent, hashing = np.zeros(len(_Times._fields)), 0.0

@@ -23,8 +23,9 @@ from edgead.bundle.entries import Calibration, HealthLimits
 from edgead.bundle.storage import Bundle, check_out, write_bundle
 from edgead.calibration import best_false_reject_rate, check_false_reject_rate
 from edgead.errors import CalibrationError, InputError
-from edgead.images import Remarks, decode_image, open_image
+from edgead.images import Remarks, open_image
 from edgead.installation import __version__
+from edgead.monitoring.depth import golden_frames
 from edgead.monitoring.health import Observations
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class Recording:
 
     ``sha256``: of the SHA-256 digests (32 bytes each) of the files in that order. ``health`` and
     the file ``health.reference``: what the same images say of the camera. ``remarks``: sentences
-    about the files.
+    about the files, and why they may not have the bit depth that is assumed.
     """
 
     names: tuple[str, ...]
@@ -72,18 +73,21 @@ def record(
     Raises:
         InputError: names every image that cannot be used: it cannot be read, is grey where all
             golden frames have colour (or the reverse), has 16 bits where they have 8 (or the
-            reverse), or is a copy of another.
+            reverse), or is a copy of another. Or the bit depth of ``detector`` is not the one that
+            the bundle has learnt from.
         DeviceError: the engine fails.
     """
     bundle = detector.bundle
-    golden = [golden.image for golden in bundle.manifest.golden]
-    expected = {_kind(decode_image(bundle.read(name), name)) for name in golden}
+    golden = list(golden_frames(bundle))
+    _check_depth(detector, golden)
+    expected = set(map(_kind, golden))
     faults: list[str] = []
     seen: dict[bytes, str] = {}
-    scores, peaks, observations, remarks = [], [], Observations(), Remarks()
+    scores, peaks, remarks = [], [], Remarks()
+    observations = Observations(detector.bit_depth)
     for done, path in enumerate(paths, 1):
         try:
-            frame = _usable(path, expected, seen, remarks)
+            frame = _usable(path, detector.bit_depth, expected, seen, remarks)
             if not faults:  # else only what else is wrong is of interest
                 try:
                     result = detector.score(frame)
@@ -101,8 +105,10 @@ def record(
         raise InputError("\n  ".join([count, *faults]))
     total = sha256(b"".join(seen)).hexdigest()
     names = tuple(path.name for path in paths)
-    said = tuple(remarks.lines(bundle.manifest.provenance))
-    return Recording(names, tuple(scores), tuple(peaks), total, *observations.limits(), said)
+    limits, said = observations.limits(), remarks.lines(bundle.manifest.provenance)
+    if concern := observations.used.concern("train again with"):
+        said.append(concern)
+    return Recording(names, tuple(scores), tuple(peaks), total, *limits, tuple(said))
 
 
 def check_number(bundle: Bundle, n: int, rate: float | None) -> float:
@@ -127,7 +133,8 @@ def recalibrate(
 ) -> Bundle:
     """Write the bundle that ``detector`` serves to ``out``, calibrated by ``recording``.
 
-    All but calibration, health, name, time and ``provenance.calibration`` is the old bundle's. A
+    All but calibration, health, name, time, ``provenance.calibration`` and the bit depth, where the
+    detector was told one, is the old bundle's. A
     bundle at ``out`` is replaced in one step.
 
     Raises:
@@ -147,7 +154,7 @@ def recalibrate(
     }
     ties = old.manifest.calibration.ties
     manifest = replace(
-        old.manifest,
+        old.manifest.declared(detector.bit_depth),
         name=path.stem,
         created=now,
         edgead_version=__version__,
@@ -232,15 +239,32 @@ def _kind(frame: NDArray[Any]) -> str:
     return f"{'grey' if grey else 'colour'}, {8 * frame.dtype.itemsize} bits"
 
 
+def _check_depth(detector: Detector, golden: Sequence[NDArray[Any]]) -> None:
+    """Raise InputError where golden frames would mean something else at the detector's depth."""
+    depths = [
+        one or 16 for one in (detector.bundle.manifest.preprocess.bit_depth, detector.bit_depth)
+    ]
+    if depths[0] != depths[1] and any(frame.dtype == np.uint16 for frame in golden):
+        raise InputError(
+            f"the bundle has learnt from images of {depths[0]} bits in 16, and --bit-depth is "
+            f"{depths[1]}: calibrate with images of {depths[0]} bits, or train again with "
+            f"--bit-depth {depths[1]}; score and watch take --bit-depth without that"
+        )
+
+
 def _usable(
-    path: Path, expected: set[str], seen: dict[bytes, str], remarks: Remarks
+    path: Path,
+    bit_depth: int | None,
+    expected: set[str],
+    seen: dict[bytes, str],
+    remarks: Remarks,
 ) -> NDArray[Any]:
     """The image at ``path`` as a frame; its digest is added to ``seen``, itself to ``remarks``."""
     try:
         data = path.read_bytes()
     except OSError as error:
         raise InputError(f"cannot read image {path}: {error.strerror or error}") from error
-    file = open_image(path, data=data)
+    file = open_image(path, bit_depth=bit_depth, data=data)
     remarks.add(file)
     frame = file.frame
     kind = _kind(frame)

@@ -13,15 +13,6 @@ from edgead.images.decoded import Decoded
 FULL = 65535
 
 
-def check_bit_depth(bit_depth: int | None) -> None:
-    """InputError for anything but None and a whole number from 9 to 16."""
-    if bit_depth is None:
-        return
-    whole = isinstance(bit_depth, int | np.integer) and not isinstance(bit_depth, bool)
-    if not (whole and 9 <= bit_depth <= 16):
-        raise InputError(f"bit_depth {bit_depth!r} is not a whole number from 9 to 16")
-
-
 def settle(decoded: Decoded, bit_depth: int | None) -> NDArray[Any]:
     """The samples with white at ``2**bit_depth - 1`` (65535 for None); 8 bits stay 8 bits.
 

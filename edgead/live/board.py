@@ -96,7 +96,11 @@ class Board:
         with self._drawing:
             number, data = self._drawn.get(heatmap, (-1, b""))
             if number != line["frame"]:
-                image = result.overlay() if heatmap else as_bgr8(result.frame, result.color)
+                image = (
+                    result.overlay()
+                    if heatmap
+                    else as_bgr8(result.frame, result.color, result.bit_depth)
+                )
                 share = LONGEST_SIDE / max(image.shape)
                 if share < 1:
                     size = [max(1, round(share * side)) for side in image.shape[1::-1]]

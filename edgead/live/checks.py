@@ -8,9 +8,12 @@ from typing import Any
 from numpy.typing import NDArray
 
 from edgead.bundle.storage import Bundle
+from edgead.monitoring.depth import UsedBits, concern_of_serving
 from edgead.monitoring.drift import Drift
 from edgead.monitoring.finding import Finding
 from edgead.monitoring.health import Health
+
+ENOUGH = 10  # frames of uint16 before their bit depth is doubted
 
 
 class Checks:
@@ -18,7 +21,8 @@ class Checks:
 
     The camera is checked when the bundle has limits for it, the drift of the scores when ``drift``
     asks for it, against the calibration of ``precision``. ``say(word, text)`` is told when
-    something is found, and when it is over.
+    something is found, and when it is over; and once, when frames of uint16 look as if they had
+    fewer bits than 16, unless ``bit_depth`` says how many.
     """
 
     def __init__(
@@ -28,8 +32,11 @@ class Checks:
         drift: bool,
         say: Callable[[str, str], None],
         precision: str = "float32",
+        bit_depth: int | None = None,
     ) -> None:
-        self._health = Health(bundle) if bundle.manifest.health is not None else None
+        has_limits = bundle.manifest.health is not None
+        self._health = Health(bundle, bit_depth=bit_depth) if has_limits else None
+        self._used, self._bundle = UsedBits(bit_depth), bundle
         self._drift = Drift(bundle, precision=precision) if drift else None
         self._say = say
         self._found: frozenset[str] = frozenset()
@@ -37,6 +44,9 @@ class Checks:
     def look(self, number: int, image: NDArray[Any], score: float) -> dict[str, Any]:
         """The keys for the frame ``number``, whose ``image`` got ``score``."""
         keys: dict[str, Any] = {}
+        self._used.add(image)
+        if self._used.frames == ENOUGH:
+            self.doubt_depth()
         findings: list[Finding] = []
         if self._health is not None:
             findings += self._health.check(image)
@@ -47,6 +57,12 @@ class Checks:
             findings += [finding] if finding else []
         self._note(number, findings)
         return keys
+
+    def doubt_depth(self) -> None:
+        """Say that the frames so far do not look like 16 bits, if they do not; only once."""
+        if concern := concern_of_serving(self._used, self._bundle):
+            self._say("note", concern)
+        self._used = UsedBits(16)
 
     def _note(self, number: int, findings: list[Finding]) -> None:
         """Say what is new and what is over; not for every frame."""

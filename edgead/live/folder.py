@@ -26,10 +26,11 @@ class FolderReader:
     A file counts as written when it is the same at two looks, ``POLL_S`` seconds apart, and can be
     decoded; one that stays unreadable for ``PATIENCE_S`` seconds is an error. A file that is
     written to again is a new frame. Folders inside it and hidden files (``.name``) do not count.
+    ``bit_depth``: as for ``read_image``.
     """
 
-    def __init__(self, source: Source) -> None:
-        self._source = source
+    def __init__(self, source: Source, *, bit_depth: int | None = None) -> None:
+        self._source, self._bit_depth = source, bit_depth
         self._opened = False
         self._done: dict[str, _State] = {}
         self._growing: dict[str, tuple[_State, float]] = {}  # state, and since when it is the same
@@ -107,7 +108,7 @@ class FolderReader:
         state, since_s = self._growing[name]
         captured = Moment.now()
         try:
-            reading = Reading(captured, read_image(path), path)
+            reading = Reading(captured, read_image(path, bit_depth=self._bit_depth), path)
         except InputError as error:
             if not os.path.exists(path) or captured.monotonic_s - since_s < PATIENCE_S:
                 return None

@@ -26,8 +26,9 @@ from numpy.typing import NDArray
 from edgead.bundle.entries import HealthLimits
 from edgead.errors import InputError
 from edgead.images import decode_image, encode_png
+from edgead.monitoring.depth import UsedBits
 from edgead.monitoring.finding import Finding
-from edgead.preprocess import check_frame
+from edgead.preprocess import check_frame, full_scale
 
 if TYPE_CHECKING:
     from edgead.bundle.storage import Bundle
@@ -53,15 +54,21 @@ class Measures(NamedTuple):
 
 
 class Observations:
-    """Good images, looked at one after the other; then the limits that follow from them."""
+    """Good images, looked at one after the other; then the limits that follow from them.
 
-    def __init__(self) -> None:
+    Args:
+        bit_depth: of uint16 frames; None: 16, and ``used`` says what speaks against it.
+    """
+
+    def __init__(self, bit_depth: int | None = None) -> None:
+        self.used = UsedBits(bit_depth)
         self._measures: list[Measures] = []
         self._small: list[NDArray[np.float32]] = []
 
     def add(self, frame: NDArray[Any]) -> None:
         """Look at one good image; see ``Detector.score`` for what a frame is."""
-        measures, small = look(frame)
+        measures, small = look(frame, self.used.bit_depth)
+        self.used.add(frame)
         self._measures.append(measures)
         self._small.append(small)
 
@@ -93,12 +100,20 @@ class Health:
     Args:
         bundle: has the limits.
         false_alarm_rate: per frame, for all checks together, in (0, 1); see this module's head.
+        bit_depth: of uint16 frames, where it is not the bundle's; None for that, else 16.
 
     Raises:
         InputError: the bundle has no health limits, or the rate is out of its range.
     """
 
-    def __init__(self, bundle: Bundle, *, false_alarm_rate: float = FALSE_ALARM_RATE) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        false_alarm_rate: float = FALSE_ALARM_RATE,
+        bit_depth: int | None = None,
+    ) -> None:
+        self._bit_depth = bundle.manifest.preprocess.declared(bit_depth).bit_depth
         limits = bundle.manifest.health
         if limits is None:
             raise InputError(
@@ -132,7 +147,7 @@ class Health:
             InputError: ``frame`` is not a frame.
         """
         limits = self._limits
-        measures, small = look(frame)
+        measures, small = look(frame, self._bit_depth)
         across, down = shift(small, self._reference)
         sample = frame[:: max(1, frame.nbytes // _SAMPLE_BYTES)]  # of its rows
         same = self._last is not None and np.array_equal(sample, self._last)
@@ -166,7 +181,7 @@ def frames_in_a_row(n: int, rate: float, delta: float = DELTA) -> int:
     return math.ceil(math.log(rate / len(CHECKS)) / math.log(outside))
 
 
-def look(frame: NDArray[Any]) -> tuple[Measures, NDArray[np.float32]]:
+def look(frame: NDArray[Any], bit_depth: int | None = None) -> tuple[Measures, NDArray[np.float32]]:
     """The measures of ``frame``, and the small grey image [128, 128] for its shift, 0 to 1."""
     import cv2
 
@@ -174,7 +189,7 @@ def look(frame: NDArray[Any]) -> tuple[Measures, NDArray[np.float32]]:
     size = (_SIDE, _SIDE)
     small = cv2.resize(np.ascontiguousarray(frame), size, interpolation=cv2.INTER_AREA)
     channels = 1 if small.ndim == 2 else small.shape[2]
-    full = int(np.iinfo(frame.dtype).max)
+    full = full_scale(frame.dtype, bit_depth)
     below = (math.ceil(_FULL * full) - 1,) * channels
     saturated = 1 - cv2.countNonZero(cv2.inRange(small, (0,) * channels, below)) / _SIDE**2
     # All channels weigh the same, so that BGR and RGB give the same.

@@ -22,6 +22,7 @@ class Preprocess:
         shape: tuple[int, int, int],
         strides: Sequence[int],
         sample_bytes: int,
+        bit_depth: int,
         size: tuple[int, int],
         order: tuple[int, int, int],
         scale: Sequence[float],

@@ -35,7 +35,7 @@ from edgead.nvidia.geometries import Geometries
 from edgead.nvidia.loaded_plan import LoadedPlan
 from edgead.nvidia.map_ring import MapRing
 from edgead.nvidia.stages import DeviceStages, FrameGraphs
-from edgead.preprocess import COLORS, check_frame, check_word
+from edgead.preprocess import COLORS, check_frame, check_values, check_word
 
 _open: weakref.WeakSet[CudaPipeline] = weakref.WeakSet()
 
@@ -55,7 +55,7 @@ class CudaPipeline:
         check_word("color", color, COLORS)
         manifest = bundle.manifest
         self._plan, self._color, self._map_params = plan, color, manifest.map_params()
-        self._memory = plan.memory
+        self._memory, self._bit_depth = plan.memory, manifest.preprocess.bit_depth
         self._lock = threading.RLock()
         self._closed = True  # until all is there
         self._dirty = False  # a frame was not waited for
@@ -101,6 +101,7 @@ class CudaPipeline:
         given = DeviceFrame(frame, self._color) if on_device else None
         if given is None:
             check_frame(frame, self._color)
+            check_values(frame, self._bit_depth)
         memory = self._memory
         with self._lock, memory.current(), memory.errors("scoring a frame"):
             if self._closed:

@@ -107,7 +107,7 @@ def replay(detector: Detector, record: Record) -> Replayed:
             f"{record.name}: its frame {record.image} is missing: copy it back, or name the "
             "folder of saved frames with --frames DIR"
         )
-    frame = read_image(record.image)
+    frame = read_image(record.image, bit_depth=detector.bit_depth)
     try:
         result = detector.score(frame)
     except InputError as error:

@@ -130,6 +130,8 @@ def _check(
     expected = read_map(bundle, golden.map, size)
     try:
         found = pipeline.run(frame)
+    except InputError as error:
+        raise BundleError(f"bundle {bundle.path}: {golden.image}: {error}") from error
     except DeviceError as error:
         raise DeviceError(f"golden frame {golden.image}: {error}") from error
     calibration = bundle.manifest.calibration

@@ -56,7 +56,8 @@ def with_int8(draft: Draft, frames: Frames, ranges: Ranges, log: Log) -> Draft:
             f"{draft.manifest.method} has no layer that can be int8; leave --precision int8 out"
         )
     model = quantise(graph, ranges, free)
-    made, judged, kept = _within_bounds(draft, graph, model, free, show(frames), log)
+    bit_depth = draft.manifest.preprocess.bit_depth
+    made, judged, kept = _within_bounds(draft, graph, model, free, show(frames, bit_depth), log)
     census = take_census(made.files[FILE])
     check_precision(census, "int8")
     check_sums(made.files[FILE])

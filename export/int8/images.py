@@ -42,15 +42,16 @@ def range_images(
     """
     frames: Iterator[NDArray[Any]]
     if directory is None:
-        frames = (read_image(sample.path) for sample in evenly(train))
+        chosen = evenly(train)
+        frames = (read_image(sample.path, bit_depth=params.bit_depth) for sample in chosen)
     else:
-        frames = _read_folder(Path(directory), calibration, tiling)
+        frames = _read_folder(Path(directory), calibration, tiling, params.bit_depth)
     seen = (frame if tiling is None else middle(frame, tiling.size) for frame in frames)
     return [np.ascontiguousarray(preprocess(frame, params)[None]) for frame in seen]
 
 
 def _read_folder(
-    folder: Path, calibration: Sequence[Sample], tiling: Tiling | None
+    folder: Path, calibration: Sequence[Sample], tiling: Tiling | None, bit_depth: int | None
 ) -> Iterator[NDArray[Any]]:
     if not folder.is_dir():
         kind = "is a file" if folder.exists() else "does not exist"
@@ -63,13 +64,13 @@ def _read_folder(
         )
     digests, kinds, sizes = {}, set(), set()
     for sample in calibration:
-        frame = read_image(sample.path)
+        frame = read_image(sample.path, bit_depth=bit_depth)
         digests[_digest(frame)] = sample.name
         kinds.add(_kind(frame))
         sizes.add(frame.shape[:2])
     for path in paths:
         try:
-            frame = read_image(path)
+            frame = read_image(path, bit_depth=bit_depth)
         except InputError as error:
             raise ExportError(f"--calibration: {error}") from error
         where, size = f"--calibration: {path}", frame.shape[:2]

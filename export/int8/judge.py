@@ -89,14 +89,14 @@ class Scored(NamedTuple):
     scores: NDArray[np.float64]  # [n]
 
 
-def show(frames: Frames) -> Shown:
+def show(frames: Frames, bit_depth: int | None = None) -> Shown:
     """``frames`` with ``COPIES`` copies of each that have a defect; the same ones every time."""
     rng = np.random.default_rng(0)
     shown: list[tuple[NDArray[Any], NDArray[np.bool_], bool]] = []
     for frame in frames:
         image = frame.read()
         shown.append((image, np.zeros(image.shape[:2], bool), False))
-        shown += [(*add_defect(image, rng)[:2], True) for _ in range(COPIES)]
+        shown += [(*add_defect(image, rng, bit_depth)[:2], True) for _ in range(COPIES)]
     images, masks, synthetic = zip(*shown, strict=True)
     return Shown(images, masks, np.array(synthetic))
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from edgead.anomaly_map import DISTANCES, FUSIONS, POOLINGS, MapParams
-from edgead.preprocess import DTYPES, LAYOUTS, PreprocessParams, normalisation
+from edgead.preprocess import DTYPES, LAYOUTS, PreprocessParams, full_scale, normalisation
 
 HERE = Path(__file__).resolve().parent
 CSRC = HERE.parents[1] / "csrc" / "kernels"
@@ -142,7 +142,8 @@ def preprocess_case(
     first = frame.ctypes.data - whole.ctypes.data
     order = {"gray": (0, 0, 0), "bgr": (2, 1, 0), "rgb": (0, 1, 2)}["gray" if grey else color]
     scale, bias = normalisation(params, frame.dtype)
-    data = _integers(0, *frame.shape[:2], 1 if grey else 3, frame.dtype.itemsize, *strides)
+    bits = full_scale(frame.dtype, params.bit_depth).bit_length()
+    data = _integers(0, *frame.shape[:2], 1 if grey else 3, frame.dtype.itemsize, bits, *strides)
     data += _integers(*params.size)
     for channel, factor, offset in zip(order, scale, bias, strict=True):
         data += _integers(channel) + struct.pack("<2d", factor, offset)

@@ -143,7 +143,7 @@ struct Axis {
 void run_preprocess(Cases& cases) {
   PreprocessParams p{};
   p.height = cases.integer(), p.width = cases.integer(), p.channels = cases.integer();
-  p.sample_bytes = cases.integer();
+  p.sample_bytes = cases.integer(), p.bit_depth = cases.integer();
   p.row_stride = cases.integer(), p.pixel_stride = cases.integer();
   p.channel_stride = cases.integer();
   p.out_height = cases.integer(), p.out_width = cases.integer();

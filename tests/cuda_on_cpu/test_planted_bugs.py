@@ -59,6 +59,14 @@ BUGS = [
         "preprocess_cuda.cu",
     ),
     Bug(
+        "every uint16 frame has 16 bits",
+        "plain",
+        "",
+        "sizeof(Sample) == 1 ? 8 : tile.p.bit_depth;",
+        "8 * (int)sizeof(Sample);",
+        "preprocess_cuda.cu",
+    ),
+    Bug(
         "barrier that half of a block reaches",
         "plain",
         "divergent __syncthreads|after a thread has exited|thread exited while others wait",
@@ -144,15 +152,18 @@ def small():
         tuple(rng.standard_normal((1, *shape)).astype(np.float32) for _ in "ab") for shape in shapes
     ]
     frame = rng.integers(0, 256, (120, 50, 3), np.uint8)
+    deep = rng.integers(0, 4096, (61, 50, 3), np.uint16)  # 12 bits in 16
     size = PreprocessParams((20, 40))
     cases = [
         anomaly_map_case(pairs, params, shift=4),
         anomaly_map_case(pairs[:1], MapParams((50, 140), weights=(1.0,)), shift=4),
         preprocess_case(frame, size),
+        preprocess_case(deep, size.declared(12)),
     ]
     exact = [reference.anomaly_map(pairs, params)]
     exact.append(reference.anomaly_map(pairs[:1], MapParams((50, 140), weights=(1.0,))))
-    return cases, [*exact, (reference.preprocess(frame, size),)]
+    images = [reference.preprocess(frame, size), reference.preprocess(deep, size, bit_depth=12)]
+    return cases, [*exact, *((image,) for image in images)]
 
 
 def is_right(found, exact):

@@ -65,6 +65,7 @@ class BrightnessDetector:
 
     false_reject_rate = 0.2
     threshold = 50.0
+    bit_depth = None
 
     def __init__(self) -> None:
         self.bundle = SimpleNamespace(

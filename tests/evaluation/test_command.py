@@ -31,6 +31,7 @@ def test_table_and_next_command(bright, mvtec, capsys):
     options = ["--false-reject-rate", "0.2", "--threads", "1"]
     assert main(["evaluate", "x.edgead", str(mvtec), *options]) == 0
     asked = {"device": "auto", "false_reject_rate": 0.2, "threads": 1, "precision": None}
+    asked["bit_depth"] = None
     assert bright == [("x.edgead", asked)]
     captured = capsys.readouterr()
     lines = [" ".join(line.split()) for line in captured.out.splitlines()]

@@ -72,7 +72,7 @@ class ToyMethod(Method):
         )
 
     def preprocess_params(self) -> PreprocessParams:
-        return PreprocessParams(size=SIZE, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
+        return PreprocessParams(SIZE, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), self.bit_depth)
 
     def map_params(self) -> MapParams:
         return MapParams(size=SIZE, distance="cosine", weights=(1.0, 1.0), blur_sigma=3.0)

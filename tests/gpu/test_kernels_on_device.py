@@ -42,6 +42,19 @@ def test_preprocess_gives_the_bits_of_the_cpu(device, size, view, dtype):
         np.testing.assert_array_equal(found, preprocess(frame, params, dtype=out, layout=layout))
 
 
+@pytest.mark.parametrize("bits", range(9, 17))
+def test_every_bit_depth_gives_the_bits_of_the_cpu(device, bits):
+    rng = np.random.default_rng(bits)
+    for size, channels in product(FRAMES, (0, 3)):
+        frame = frame_of(rng, size, channels, np.uint16, "packed") >> (16 - bits)
+        params = PreprocessParams((64, 96), bit_depth=bits)
+        np.testing.assert_array_equal(device.preprocess(frame, params), preprocess(frame, params))
+    above = np.full((40, 50, 3), 65535, np.uint16)  # bounded, as no entry point of the host allows
+    np.testing.assert_array_equal(
+        device.preprocess(above, params), reference.preprocess(above, params)
+    )
+
+
 def test_a_captured_frame_gives_the_same_bits(device):
     frame = frame_of(np.random.default_rng(8), (300, 500), 3, np.uint8, "part")
     params = PreprocessParams((256, 256))

@@ -129,5 +129,5 @@ def test_rescaling_rounds_to_the_nearest(white: int, to: int) -> None:
 
 @pytest.mark.parametrize("bad", [0, 8, 17, -1, 12.0, "12", True])
 def test_depths_that_are_none(bad: object) -> None:
-    with pytest.raises(InputError, match="not a whole number from 9 to 16"):
+    with pytest.raises(InputError, match="expected a whole number from 9 to 16"):
         decode_image(pnm(np.zeros((2, 2), int), 5, 255), "x", bit_depth=bad)  # type: ignore[arg-type]

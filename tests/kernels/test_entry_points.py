@@ -145,16 +145,23 @@ def test_the_door_of_preprocess(data: Any, frame: Arg, size: Any, dtype: Arg, la
     shape = (*size, 3) if layout.value == "NHWC" else (3, *size)
     known = np.dtype(dtype.value) if dtype.good else np.float32
     out = data.draw(outs(shape, known, [frame.value]))
+    depths = st.sampled_from([None, 16, 12, 9])
+    depth = data.draw(argument("bit_depth", depths, st.sampled_from([8, 17, 12.0, "12", True])))
     given_ = {"color": color.value, "dtype": dtype.value, "layout": layout.value}
+    given_["bit_depth"] = depth.value
+    if frame.good and depth.good and frame.value.dtype == np.uint16 and depth.value is not None:
+        values = frame.value >> (16 - depth.value if data.draw(st.booleans()) else 0)
+        frame = Arg(values, "frame", bool(values.max() < 1 << depth.value))
 
     def call() -> Any:
         return preprocess(frame.value, params, **given_, out=out.value)
 
-    image = outcome(call, [frame, dtype, layout, color, out])
+    image = outcome(call, [frame, dtype, layout, color, depth, out])
     if image is None:
         return
     assert out.value is None or image is out.value
-    expected = reference.preprocess(frame.value, params, color=color.value).astype(known)
+    how: Any = {"color": color.value, "bit_depth": depth.value}
+    expected = reference.preprocess(frame.value, params, **how).astype(known)
     if layout.value == "NHWC":
         expected = expected.transpose(1, 2, 0)
     np.testing.assert_array_equal(image, expected)
@@ -268,7 +275,7 @@ def test_params_of_any_kind_are_taken_or_refused(data: Any) -> None:
             "size": several, "distance": words, "weights": several, "fusion": words,
             "align_corners": ODD, "blur_sigma": ODD, "pooling": words, "top_k": ODD,
         },
-        PreprocessParams: {"size": several, "mean": several, "std": several},
+        PreprocessParams: {"size": several, "mean": several, "std": several, "bit_depth": ODD},
     }  # fmt: skip
     kind = data.draw(st.sampled_from(list(fields)))
     # One argument at a time is odd, so that each meets all its checks.

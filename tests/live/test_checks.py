@@ -89,7 +89,7 @@ def test_a_line_with_every_finding_is_no_longer_than_a_pipe_takes_at_once(
     every = [Finding(name, 1.0, 1.0, 9, f"{name}: {long}") for name in CHECKS]
 
     class All:
-        def __init__(self, bundle, precision="float32"):
+        def __init__(self, bundle, precision="float32", bit_depth=None):
             pass
 
         def check(self, image):

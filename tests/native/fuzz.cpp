@@ -80,6 +80,7 @@ FrameCase frame_case(Choices& choose) {
   p.out_height = choose.side(), p.out_width = choose.side();
   p.channels = choose.below(2) ? 3 : 1;
   p.sample_bytes = choose.from(1, 2);
+  p.bit_depth = p.sample_bytes == 1 ? 8 : choose.from(9, 16);
   // Channels inside of pixels inside of rows, or planes; gaps and signs as they come.
   const int64_t gap = choose.below(3) * choose.from(1, 5);
   const bool planes = choose.below(3) == 0;
@@ -97,7 +98,7 @@ FrameCase frame_case(Choices& choose) {
   if (choose.below(4) == 0) p.channel_stride = -p.channel_stride;
   const int32_t orders[][3] = {{0, 1, 2}, {2, 1, 0}};
   const int32_t* order = orders[choose.below(2)];
-  const double full = p.sample_bytes == 1 ? 255.0 * 256.0 : 65535.0;
+  const double full = ((1 << p.bit_depth) - 1) << (16 - p.bit_depth);
   for (int32_t i = 0; i < 3; ++i) {
     const double mean = choose.below(8) / 8.0, std = choose.from(1, 8) / 8.0;
     p.order[i] = p.channels == 3 ? order[i] : 0;

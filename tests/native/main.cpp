@@ -112,6 +112,11 @@ void set_strides(PreprocessParams& p, int32_t kind) {
     p.channel_stride = p.row_stride * p.height;
 }
 
+// White in the filter's 16 bits.
+int32_t full_of(const PreprocessParams& p) {
+  return ((1 << p.bit_depth) - 1) << (16 - p.bit_depth);
+}
+
 void preprocess() {
   const Size pairs[][2] = {{{1, 1}, {1, 1}},      {{1, 1}, {17, 16}},    {{7, 5}, {33, 129}},
                            {{33, 129}, {7, 5}},   {{3, 1000}, {32, 48}}, {{64, 48}, {3, 1000}},
@@ -127,13 +132,15 @@ void preprocess() {
             for (int32_t kind = 0; kind < 7; ++kind) {
               p = {};
               p.type = type, p.layout = layout, p.channels = channels, p.sample_bytes = bytes;
+              p.bit_depth =
+                  bytes == 1 ? 8
+                             : 16 - static_cast<int32_t>(seed % 8);  // samples above it are bounded
               p.height = pair[0].height, p.width = pair[0].width;
               p.out_height = pair[1].height, p.out_width = pair[1].width;
               set_strides(p, kind);
               for (int32_t i = 0; i < 3; ++i) {
                 p.order[i] = channels == 1 ? 0 : seed % 2 ? i : 2 - i;
-                p.scale[i] =
-                    static_cast<float>(1.0 / (16384.0 * (bytes == 1 ? 65280 : 65535) * 0.2));
+                p.scale[i] = static_cast<float>(1.0 / (16384.0 * full_of(p) * 0.2));
                 p.bias[i] = -2.1f + 0.3f * i;
               }
               c.offset = seed % 7, c.seed = seed++;

@@ -21,6 +21,7 @@ MapCase map_case() {
 FrameCase frame_case() {
   FrameCase c;
   c.params.height = 9, c.params.width = 11, c.params.channels = 3, c.params.sample_bytes = 1;
+  c.params.bit_depth = 8;
   c.params.row_stride = 33, c.params.pixel_stride = 3, c.params.channel_stride = 1;
   c.params.out_height = 17, c.params.out_width = 19;
   for (int i = 0; i < 3; ++i) c.params.order[i] = i, c.params.scale[i] = 1.0f;

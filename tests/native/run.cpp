@@ -152,9 +152,9 @@ std::string FrameCase::name() const {
   const PreprocessParams& p = params;
   char text[240];
   std::snprintf(text, sizeof text,
-                "preprocess %d x %d x %d of %d bytes, strides %lld %lld %lld -> %d x %d, type %d "
+                "preprocess %d x %d x %d of %d bits, strides %lld %lld %lld -> %d x %d, type %d "
                 "layout %d offset %zu seed %llu",
-                p.height, p.width, p.channels, p.sample_bytes, static_cast<long long>(p.row_stride),
+                p.height, p.width, p.channels, p.bit_depth, static_cast<long long>(p.row_stride),
                 static_cast<long long>(p.pixel_stride), static_cast<long long>(p.channel_stride),
                 p.out_height, p.out_width, static_cast<int>(p.type), static_cast<int>(p.layout),
                 offset, static_cast<unsigned long long>(seed));

@@ -186,16 +186,16 @@ std::vector<float> preprocess_truth(const PreprocessParams& p, const char* frame
   std::vector<std::vector<int64_t>> across;
   for (int32_t x = 0; x < p.out_width; ++x) across.push_back(filter(x, p.width, p.out_width));
   std::vector<float> image(static_cast<size_t>(3) * p.out_height * p.out_width);
-  const int64_t half = p.sample_bytes == 1 ? 1 << 5 : 1 << 13;
-  const int shift = p.sample_bytes == 1 ? 6 : 14;
+  // As if the frame were shifted left to 16 bits, in Q14; sums of samples too large are bounded.
+  const int64_t unit = 1 << (16 - p.bit_depth), half = 1 << 13;
   for (int32_t y = 0; y < p.out_height; ++y) {
     const std::vector<int64_t> down = filter(y, p.height, p.out_height);
     for (int32_t c = 0; c < 3; ++c) {
-      std::vector<int64_t> mid(p.width, half);
+      std::vector<int64_t> mid(p.width, 0);
       for (int32_t j = 0; j < p.height; ++j)
         for (int32_t x = 0; down[j] != 0 && x < p.width; ++x)
           mid[x] += down[j] * sample(p, frame, j, x, p.order[c]);
-      for (int64_t& value : mid) value >>= shift;
+      for (int64_t& value : mid) value = std::min<int64_t>((unit * value + half) >> 14, 65535);
       for (int32_t x = 0; x < p.out_width; ++x) {
         int64_t acc = 0;
         for (int32_t j = 0; j < p.width; ++j) acc += across[x][j] * mid[j];

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from edgead.cli.console import Console, percent, print_json, progress_line, table
-from edgead.cli.options import add_engine, add_false_reject_rate, target_file
+from edgead.cli.options import add_bit_depth, add_engine, add_false_reject_rate, target_file
 from edgead.errors import InputError
 from edgead.files import write_file
+from edgead.monitoring.depth import UsedBits, concern_of_serving
 
 from ..data import check_images, open_dataset
 from ..evaluation.evaluate import CATEGORY_KEYS, Evaluation, evaluate
@@ -41,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", metavar="DATA", help="folder with a test set")
     add_data_arguments(parser)
     add_false_reject_rate(parser)
+    add_bit_depth(parser)
     add_engine(parser)
     parser.add_argument(
         "--json", nargs="?", const="-", metavar="FILE",
@@ -60,14 +62,17 @@ def run(args: argparse.Namespace) -> int:
     dataset = open_dataset(
         args.data, purpose="evaluate", layout=args.layout, category=args.category
     )
-    check_images(dataset.test, progress_line("checking"))
+    used = UsedBits(args.bit_depth)
+    check_images(dataset.test, progress_line("checking"), used=used)
     detector = Detector(
         args.bundle, device=args.device, false_reject_rate=args.false_reject_rate,
-        threads=args.threads, precision=args.precision,
+        bit_depth=args.bit_depth, threads=args.threads, precision=args.precision,
     )  # fmt: skip
     engine = detector.info()
     console.say(f"read   {args.bundle}, {engine['precision']} on {engine['device']}")
     console.say(f"read   {args.data}: {dataset.summary()}")
+    if concern := concern_of_serving(used, detector.bundle):
+        console.say(f"warning: {concern}")
     evaluation = evaluate(
         detector, dataset, progress_line("scoring"), gallery=GALLERY if args.report else 0
     )

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgead.cli.console import Console, print_json
+from edgead.cli.options import add_bit_depth
 from edgead.errors import EdgeadError, TrainingError
 
 if TYPE_CHECKING:
     from ..run_record import TrainingOptions
 
 _METHODS = ("agpnet", "arnet", "redi", "ssae")  # named here too, so that --help needs no torch
-_PASSED_ON = ("preset", "layout", "category", "group", "shots", "textures", "device")
+_PASSED_ON = ("preset", "layout", "category", "group", "shots", "bit_depth", "textures", "device")
 EXAMPLE = "  edgead train redi photos/ --out runs/cell --minutes 10"
 
 
@@ -59,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, metavar, kind, text in _OPTIONS:
         parser.add_argument(name, metavar=metavar, type=kind, help=text)
     add_data_arguments(parser)
+    add_bit_depth(parser, "16")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in RUN")
     parser.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), default="auto",

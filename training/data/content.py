@@ -10,6 +10,7 @@ import numpy as np
 
 from edgead.errors import DataError, InputError
 from edgead.images import Remarks, open_image, read_image
+from edgead.monitoring.depth import UsedBits
 
 from .dataset import Sample, by_name
 
@@ -35,13 +36,17 @@ def digest(samples: Iterable[Sample]) -> str:
 
 
 def check_images(
-    samples: Sequence[Sample], progress: Callable[[int, int], None] | None = None
+    samples: Sequence[Sample],
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    used: UsedBits | None = None,
 ) -> Remarks:
     """Decode every image, and its mask, once.
 
     Args:
         samples: what to decode.
         progress: called with (images done, images in all).
+        used: has the bit depth of the images, and is shown each.
 
     Returns:
         What is to be said of the files.
@@ -50,11 +55,13 @@ def check_images(
         DataError: counts the unusable images, and names the first five with the reason.
     """
     faults: list[str] = []
+    used = UsedBits() if used is None else used
     remarks = Remarks()
     for done, sample in enumerate(samples, 1):
         try:
-            file = open_image(sample.path)
+            file = open_image(sample.path, bit_depth=used.bit_depth)
             remarks.add(file)
+            used.add(file.frame)
             if sample.mask is not None:
                 read_mask(sample, file.frame.shape[:2])
         except (InputError, DataError) as error:

@@ -13,21 +13,24 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from edgead.preprocess import full_scale
+
 Content = Callable[[NDArray[np.float32], int, np.random.Generator], Any]
 
 
 def add_defect(
-    frame: NDArray[Any], rng: np.random.Generator
+    frame: NDArray[Any], rng: np.random.Generator, bit_depth: int | None = None
 ) -> tuple[NDArray[Any], NDArray[np.bool_], str]:
     """A copy of frame [H, W] or [H, W, 3] with one defect, where it is [H, W], and its kind.
 
-    ``frame`` is uint8 or uint16; shades are in 1/255 of the full scale of either.
+    ``frame`` is uint8 or uint16, of ``bit_depth`` bits (None: 16); shades are in 1/255 of the full
+    scale of either.
 
     Blobs are ellipses of 2 to 20 % of the smaller side, lines a quarter of it at most. The place is
     one that differs from the frame's border, if there is any, so that the part is hit.
     """
     kind = str(rng.choice([*LINES, *BLOBS]))
-    full = float(np.iinfo(frame.dtype).max)
+    full = float(full_scale(frame.dtype, bit_depth))
     image = (frame.astype(np.float32) * (255 / full)).reshape(*frame.shape[:2], -1)
     side, centre = min(frame.shape[:2]), _place(image, rng)
     mask = np.zeros(frame.shape[:2], np.float32)

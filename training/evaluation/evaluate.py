@@ -130,7 +130,7 @@ def evaluate(
     pixels = _Pixels(dataset.test)
     shelf, remarks = Gallery(gallery), Remarks()
     for done, sample in enumerate(dataset.test, 1):
-        file = open_image(sample.path)
+        file = open_image(sample.path, bit_depth=detector.bit_depth)
         remarks.add(file)
         frame = file.frame
         size = (int(frame.shape[0]), int(frame.shape[1]))

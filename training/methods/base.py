@@ -165,6 +165,8 @@ class Method(nn.Module, ABC):
     """Settings under a name, as plain JSON: edge the defaults, paper the publication's sizes."""
     takes_textures: ClassVar[bool] = False
     config: Any  # of settings_type
+    bit_depth: int | None = None
+    """Of the uint16 frames that it learns from; None where nothing is declared."""
 
     @classmethod
     def read(cls, settings: dict[str, Any]) -> Any:
@@ -183,7 +185,7 @@ class Method(nn.Module, ABC):
     def preprocess_params(self) -> PreprocessParams:
         """How a frame becomes the graph's input."""
         mean, std = self.normalisation
-        return PreprocessParams(size=self.config.size, mean=mean, std=std)
+        return PreprocessParams(self.config.size, mean, std, self.bit_depth)
 
     @abstractmethod
     def pairs(self) -> tuple[Pair, ...]:

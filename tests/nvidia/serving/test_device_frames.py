@@ -12,6 +12,7 @@ from simulation import LEGACY_STREAM, Device, Fault, Op
 
 from edgead import Detector, DeviceError, InputError
 from edgead.bundle.storage import Bundle
+from edgead.result import as_bgr8
 from edgead.tiling import Tiling
 
 MakeFrame = Callable[..., np.ndarray]
@@ -75,6 +76,27 @@ def test_scores_are_those_of_the_same_frame_from_the_host(
         assert result.score == expected.score
         np.testing.assert_array_equal(result.map, expected.map)
     assert device.count_of("memcpy_htod_async") == uploads
+
+
+def test_frames_of_12_bits_from_the_host_and_on_the_device(
+    half_bundle: Bundle, device: Device, make_frame: MakeFrame, at: Callable[..., np.ndarray]
+) -> None:
+    frame = make_frame(5, (60, 80, 3))
+    with Detector(half_bundle, device="cuda", bit_depth=12) as gpu:
+        expected = gpu.score(frame).score
+        found = gpu.score(at(frame, 12))
+        assert found.score == pytest.approx(expected, abs=5e-3)
+        there = gpu.score(OnDevice(device, at(frame, 12)))
+        assert there.score == found.score and there.bit_depth == 12
+        np.testing.assert_array_equal(there.overlay(), found.overlay())
+        white = np.full((60, 80, 3), 4095, np.uint16)
+        above = np.full((60, 80, 3), 65535, np.uint16)
+        with pytest.raises(InputError, match=r"value 65535 and .* 12 bits, at most 4095"):
+            gpu.score(above)
+        # On the device nobody looks: sums are bounded, so that it is white and does not wrap.
+        bounded = gpu.score(OnDevice(device, above))
+        assert bounded.score == pytest.approx(gpu.score(white).score, abs=5e-3)
+        assert as_bgr8(bounded.frame, "bgr", bounded.bit_depth).min() == 255
 
 
 def test_the_result_brings_the_frame_to_the_host_when_asked(
