@@ -1,7 +1,7 @@
 """Whether frames of uint16 use the range that is assumed of them: cameras give 10 or 12 bits too.
 
-A set in which no frame ever reaches beyond 4095 of 65535 is 12 bits in 16, or very dark; nobody can
-tell from its values alone, so what is found is said with what was seen, and nothing is refused.
+A set in which no frame ever reaches beyond 4095 of 65535 is 12 bits in 16, or very dark; its values
+alone cannot tell, so what is found is said with what was seen, and nothing is refused.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from edgead.bundle.storage import Bundle
 
 _USUAL = (10, 12)  # bits of cameras, whose upper bits no well exposed set leaves out
-_NEAR = 0.9  # of 14 bits: a quarter of 65535 is dark, unless the values pile up just below it
+_NEAR = 0.75  # of 14 bits: what stays below a quarter of 65535 is dark, unless it ends close to it
 
 
 class UsedBits:
