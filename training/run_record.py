@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,11 +13,25 @@ from typing import Any, NamedTuple
 
 from edgead.errors import DataError, TrainingError
 from edgead.files import write_file
+from edgead.images.content import Content
 from edgead.tiling import Tiling
 
-from .data import Dataset, Parts, count_parts, open_dataset, split
+from .data import (
+    Dataset,
+    Division,
+    Parts,
+    Sample,
+    check_images,
+    count_parts,
+    divide,
+    held_apart,
+    open_dataset,
+    overlap_with_test,
+    split,
+)
 from .fit import Bounds
 from .methods import METHODS
+from .progress import SILENT, Progress
 
 SCHEMA_VERSION = 1
 RUN_FILE = "run.json"
@@ -106,8 +120,16 @@ class Begun(NamedTuple):
     record: dict[str, Any]
 
 
-def begin(options: TrainingOptions) -> Begun:
-    """A new run. Raises: DataError, TrainingError."""
+def look(samples: Sequence[Sample], progress: Progress) -> list[Content]:
+    """Decode every image, with a progress bar; what each shows. Raises: DataError."""
+    ticks = progress(range(len(samples)), "checking the images")
+    contents = check_images(samples, lambda _done, _all: next(ticks, None))
+    next(ticks, None)  # past the last image, so that the bar ends
+    return contents
+
+
+def begin(options: TrainingOptions, progress: Progress = SILENT.progress) -> Begun:
+    """A new run; every good image is decoded once. Raises: DataError, TrainingError."""
     if options.method not in METHODS:
         raise TrainingError(
             f"{options.method} is not a method; choose one of: {', '.join(sorted(METHODS))}"
@@ -125,7 +147,8 @@ def begin(options: TrainingOptions) -> Begun:
     if options.calibration_fraction is not None:
         fraction = options.calibration_fraction
     dataset = open_dataset(options.data, layout=options.layout, category=options.category)
-    parts = split(dataset.train, seed, fraction, group=options.group, shots=options.shots)
+    division = _divided(dataset, seed, fraction, options, progress)
+    parts = division.parts
     record = {
         "schema_version": SCHEMA_VERSION,
         "method": options.method,
@@ -144,13 +167,45 @@ def begin(options: TrainingOptions) -> Begun:
         | {name: _version(name) for name in ("edgead", "torch", "numpy", "opencv-python-headless")},
         "command": options.command(),
     }
+    _note(record, division)
     if options.tiling is not None:
         record["tiling"] = asdict(options.tiling)
     options = replace(options, settings=settings, seed=seed, calibration_fraction=fraction)
     return Begun(options, dataset, parts, record)
 
 
-def take_up(options: TrainingOptions) -> Begun:
+def _divided(
+    dataset: Dataset, seed: int, fraction: float, options: TrainingOptions, progress: Progress
+) -> Division:
+    chosen = {"group": options.group, "shots": options.shots}
+    split(dataset.train, seed, fraction, **chosen)  # refuses options before minutes of reading
+    division = divide(dataset, look(dataset.train, progress), seed, fraction, **chosen)
+    title = "comparing with the test images"
+    more = overlap_with_test(dataset, division, lambda samples: progress(samples, title))
+    return replace(division, warnings=division.warnings + more)
+
+
+def divided_again(record: dict[str, Any], dataset: Dataset, parts: Parts) -> Parts:
+    """The parts of a run from before copies were looked for, which ``record`` then tells of.
+
+    Raises: DataError.
+    """
+    samples = parts[0] + parts[1]
+    contents = look(samples, SILENT.progress)
+    names = (sample.name for sample in samples)
+    division = held_apart(dataset, parts, dict(zip(names, contents, strict=True)))
+    _note(record, division)
+    return division.parts
+
+
+def _note(record: dict[str, Any], division: Division) -> None:
+    learnt, calibrated = division.digests
+    record["left_out"] = list(division.left_out)
+    record["digests"] = {"train": list(learnt), "calibration": list(calibrated)}
+    record["warnings"] = list(division.warnings)
+
+
+def take_up(options: TrainingOptions, progress: Progress = SILENT.progress) -> Begun:
     """A stopped run, with the options that it was begun with; only the bounds may be other ones.
 
     Raises: DataError, TrainingError.
@@ -191,7 +246,9 @@ def take_up(options: TrainingOptions) -> Begun:
         textures=options.textures or (Path(data["textures"]) if "textures" in data else None),
         **{key: data.get(key) for key in CHOICES},
     )
-    return Begun(options, *recorded_data(record, options.data), record)
+    dataset, parts = recorded_data(record, options.data)
+    look(parts[0] + parts[1], progress)
+    return Begun(options, dataset, parts, record)
 
 
 def tell(begun: Begun, log: Callable[[str], None]) -> None:
@@ -212,6 +269,8 @@ def tell(begun: Begun, log: Callable[[str], None]) -> None:
         )
     if train < 10:
         log(f"note   {train} training images are few: expect good parts to be rejected")
+    for warning in begun.record.get("warnings", ()):
+        log(f"warning: {warning}")
 
 
 def recorded_tiling(record: dict[str, Any]) -> Tiling | None:

@@ -16,7 +16,7 @@ from edgead.images import read_image
 from edgead.preprocess import Preprocessor, PreprocessParams
 from edgead.tiling import Tiling, plan_tiles
 
-from .data import Parts, Sample, check_images, digest
+from .data import Parts, Sample, digest
 from .data.dataset import portable
 from .data.listing import SUFFIXES, images_below
 from .methods.base import Progress
@@ -28,14 +28,6 @@ IMAGE_BYTES_IN_MEMORY = 4 << 30  # larger sets are kept in a file of the run, ma
 IMAGES_FILE = "images.f32"
 
 Piece = tuple[slice, slice]  # rows and columns of a frame
-
-
-def check_parts(parts: Parts, progress: Progress) -> None:
-    """Decode every image, with a progress bar. Raises: DataError."""
-    samples = parts[0] + parts[1]
-    ticks = progress(range(len(samples)), "checking the images")
-    check_images(samples, lambda _done, _all: next(ticks, None))
-    next(ticks, None)  # past the last image, so that the bar ends
 
 
 def note_content(

@@ -22,7 +22,15 @@ from edgead.calibration import best_false_reject_rate
 from edgead.cli.console import Console, count, percent, print_json, table
 from edgead.cli.options import add, add_color, add_device, add_false_reject_rate
 from edgead.detector import Detector
-from edgead.editing.recalibration import check_number, concerns, recalibrate, record
+from edgead.editing.recalibration import (
+    NOT_TOLD,
+    Choice,
+    check_number,
+    choose,
+    concerns,
+    recalibrate,
+    record,
+)
 from edgead.errors import InputError
 from edgead.images import list_images
 
@@ -54,14 +62,18 @@ def run(args: argparse.Namespace) -> int:
     old = open_bundle(args.engine)
     out = check_out(_target(args, old))
     paths = list_images(args.folder)
-    rate = check_number(old, len(paths), args.false_reject_rate)
+    check_number(old, len(paths), args.false_reject_rate)
+    progress = _progress if sys.stderr.isatty() else None
+    choice = choose(old, paths, progress)
+    rate = check_number(old, len(choice.paths), args.false_reject_rate)
     detector = Detector(old, device=args.device, color=args.color, threads=args.threads)
     info = detector.info()
     console.say(
         f"read   {args.engine} and {count(len(paths), 'image')} in {args.folder}; "
         f"{info['device']}, {info['precision']}, qualified"
     )
-    recording = record(detector, paths, _progress if sys.stderr.isatty() else None)
+    say_choice(console, choice)
+    recording = record(detector, choice, progress)
     bundle = recalibrate(detector, recording, out, rate)
     ties = old.manifest.calibration_of(info["precision"]).ties.score
     warnings = concerns(old.manifest.calibration.scores, recording, ties)
@@ -75,11 +87,20 @@ def run(args: argparse.Namespace) -> int:
             "false_reject_rate": bundle.manifest.calibration.false_reject_rate,
             "best_false_reject_rate": best_false_reject_rate(n),
             "threshold": {"old": _threshold(old), "new": _threshold(bundle)},
-            "warnings": list(warnings),
+            "learnt_images_told": choice.learnt_told,
+            "warnings": [*choice.warnings, *warnings],
         }
         print_json(report)
     _tell(console, bundle, old, warnings)
     return 0
+
+
+def say_choice(console: Console, choice: Choice) -> None:
+    """Say what is to be said of the images before they are scored."""
+    if not choice.learnt_told:
+        console.say(f"note   {NOT_TOLD}")
+    for warning in choice.warnings:
+        console.say(console.paint(f"warning: {warning}", "yellow"))
 
 
 def _target(args: argparse.Namespace, old: Bundle) -> Path:

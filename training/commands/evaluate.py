@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     dataset = open_dataset(
         args.data, purpose="evaluate", layout=args.layout, category=args.category
     )
-    check_images(dataset.test, progress_line("checking"))
+    contents = check_images(dataset.test, progress_line("checking"))
     detector = Detector(
         args.bundle, device=args.device, false_reject_rate=args.false_reject_rate,
         threads=args.threads, precision=args.precision,
@@ -69,8 +69,9 @@ def run(args: argparse.Namespace) -> int:
     console.say(f"read   {args.bundle}, {engine['precision']} on {engine['device']}")
     console.say(f"read   {args.data}: {dataset.summary()}")
     evaluation = evaluate(
-        detector, dataset, progress_line("scoring"), gallery=GALLERY if args.report else 0
-    )
+        detector, dataset, progress_line("scoring"), gallery=GALLERY if args.report else 0,
+        contents=contents,
+    )  # fmt: skip
     _print_figures(console, evaluation)
     _write(console, evaluation, args)
     console.next(_next_command(args))
@@ -86,6 +87,8 @@ def _print_figures(console: Console, evaluation: Evaluation) -> None:
     if good := rejected + count("passed"):
         low, high = (100 * end for end in wilson_interval(rejected, good))
         reached = f"{percent(rejected / good)} ({rejected} of {good}; {low:.1f} to {high:.1f} %)"
+        if evaluation.overlap is not None and (known := evaluation.overlap.good):
+            reached += f", {known} of them no test: see the warning"
         rows.append(("false rejects reached", reached))
     if defective := caught + count("missed"):
         share = percent(caught / defective)
@@ -96,6 +99,8 @@ def _print_figures(console: Console, evaluation: Evaluation) -> None:
         lines += [*table(_category_rows(evaluation), right=range(1, 6)), ""]
     for line in lines + [f"note   {note}" for note in evaluation.notes]:
         console.say(line)
+    for warning in _warnings(evaluation):
+        console.say(console.paint(f"warning: {warning}", "yellow"))
 
 
 def _category_rows(evaluation: Evaluation) -> list[tuple[str, ...]]:
@@ -120,7 +125,13 @@ def _as_json(evaluation: Evaluation) -> dict[str, Any]:
             for c in evaluation.categories
         }
         figures["categories_mean"] = evaluation.category_means()
-    return figures
+    if evaluation.overlap is not None:
+        figures["overlap"] = evaluation.overlap.to_json()
+    return figures | {"warnings": list(_warnings(evaluation))}
+
+
+def _warnings(evaluation: Evaluation) -> tuple[str, ...]:
+    return () if evaluation.overlap is None else evaluation.overlap.warnings
 
 
 def _four(value: float | None, reason: str = "") -> str:

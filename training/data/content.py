@@ -1,4 +1,4 @@
-"""What the files of a data set hold: their digest, whether they can be decoded, masks."""
+"""What the files of a data set hold: their digest, what they show once decoded, masks."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from edgead.errors import DataError, InputError
 from edgead.images import read_image
+from edgead.images.content import Content, content_of
 
 from .dataset import Sample, by_name
 
@@ -36,22 +37,27 @@ def digest(samples: Iterable[Sample]) -> str:
 
 def check_images(
     samples: Sequence[Sample], progress: Callable[[int, int], None] | None = None
-) -> None:
+) -> list[Content]:
     """Decode every image, and its mask, once.
 
     Args:
         samples: what to decode.
         progress: called with (images done, images in all).
 
+    Returns:
+        What each image shows, for ``edgead.images.image_set.examine``.
+
     Raises:
         DataError: counts the unusable images, and names the first five with the reason.
     """
     faults: list[str] = []
+    contents: list[Content] = []
     for done, sample in enumerate(samples, 1):
         try:
             frame = read_image(sample.path)
             if sample.mask is not None:
                 read_mask(sample, frame.shape[:2])
+            contents.append(content_of(frame))
         except (InputError, DataError) as error:
             faults.append(str(error))
         if progress is not None:
@@ -63,6 +69,7 @@ def check_images(
             f"{len(faults)} of {len(samples)} images cannot be used; replace or remove them:\n"
             f"  {shown}{more}"
         )
+    return contents
 
 
 def read_mask(sample: Sample, frame_size: tuple[int, int]) -> np.ndarray:

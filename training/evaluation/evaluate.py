@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgead.bundle.known_images import Known
 from edgead.errors import DataError
 from edgead.images import read_image
+from edgead.images.content import Content
 
-from ..data import TEST_SET_LOOKS_LIKE, Dataset, Sample, read_mask
+from ..data import TEST_SET_LOOKS_LIKE, Dataset, Sample, check_images, read_mask
 from ..data.layouts.frames import LAYOUT
 from . import metrics
 from .gallery import Gallery, Picture
+from .overlap import Overlap, not_told, overlap
 from .scored_image import ScoredImage
 from .timeline import Timeline, frame_auroc, timelines
 
@@ -74,9 +77,11 @@ class Evaluation:
     timelines: tuple[Timeline, ...] = ()  # one for each video of the layout "frames"
     notes: tuple[str, ...] = field(default=())  # why a figure is to be taken with care
     categories: tuple[Category, ...] = ()  # none unless there are several
+    overlap: Overlap | None = None  # with what the bundle has learnt, and within the test set
 
     def count(self, outcome: str) -> int:
-        return sum(image.outcome == outcome for image in self.images)
+        """How many contents have an outcome; copies of an image are one."""
+        return sum(image.outcome == outcome for image in self.images if image.copy_of is None)
 
     def scores(self, *, good: bool) -> NDArray[np.float64]:
         """Scores of the good or of the defective images, [n] float64."""
@@ -108,6 +113,7 @@ def evaluate(
     progress: Callable[[int, int], None] | None = None,
     *,
     gallery: int = 0,
+    contents: Sequence[Content] | None = None,
 ) -> Evaluation:
     """Score the test set with the false-reject rate the detector has now.
 
@@ -119,6 +125,7 @@ def evaluate(
         dataset: with a test set.
         progress: called with (images done, images in all).
         gallery: at most this many pictures are kept for a report, mistakes first.
+        contents: what the test images show, as ``check_images`` gives it; None: looked at here.
 
     Raises:
         DataError: no test set, or a mask that cannot be used.
@@ -126,6 +133,9 @@ def evaluate(
     """
     if not dataset.test:
         raise DataError(f"{dataset.root} has no test set; {TEST_SET_LOOKS_LIKE}")
+    if contents is None:
+        contents = check_images(dataset.test)
+    known, same = Known(detector.bundle.manifest.provenance), _first(dataset, contents)
     images: list[ScoredImage] = []
     pixels = _Pixels(dataset.test)
     shelf = Gallery(gallery)
@@ -134,13 +144,30 @@ def evaluate(
         size = (int(frame.shape[0]), int(frame.shape[1]))
         mask = read_mask(sample, size) if sample.is_good or sample.mask is not None else None
         result = detector.score(frame)
-        image = _scored(sample, size, result)
+        digest, first = contents[done - 1].digest, same[done - 1]
+        image = replace(
+            _scored(sample, size, result), known=known.kind_of(digest), content=digest.hex(),
+            copy_of=None if first == sample.name else first,
+        )  # fmt: skip
         images.append(image)
         pixels.add(result.map, mask, sample.category)
         shelf.offer(image, frame, result, None if sample.is_good else mask)
         if progress is not None:
             progress(done, len(dataset.test))
     return _summarise(detector, dataset, tuple(images), pixels, shelf.selection())
+
+
+def _first(dataset: Dataset, contents: Sequence[Content]) -> list[str]:
+    """Of each test image the first one's name with its content and label.
+
+    A video is judged frame by frame, whatever the frames show.
+    """
+    video = dataset.layout == LAYOUT.name
+    first: dict[tuple[bytes, str, str], str] = {}
+    return [
+        first.setdefault((content.digest, sample.label, sample.name if video else ""), sample.name)
+        for sample, content in zip(dataset.test, contents, strict=True)
+    ]
 
 
 class _Pixels:
@@ -199,8 +226,8 @@ def _auroc(images: Sequence[ScoredImage]) -> float | None:
 
 
 def _false_rejects(images: Sequence[ScoredImage]) -> float | None:
-    """Share of the good images that were judged anomalous; None without any."""
-    good = [image for image in images if image.is_good]
+    """Share of the good images that were judged anomalous, copies once; None without any."""
+    good = [image for image in images if image.is_good and image.copy_of is None]
     return sum(image.anomalous for image in good) / len(good) if good else None
 
 
@@ -236,6 +263,7 @@ def _summarise(
         "n_test": len(images),
     }
     times = [r.total_ms for r in images]
+    known = Known(manifest.provenance)
     several = dataset.categories if len(dataset.categories) > 1 else ()
     classes = {"good": scores[~defective], "defective": scores[defective]}
     return Evaluation(
@@ -255,15 +283,19 @@ def _summarise(
         provenance=dict(manifest.provenance),
         pictures=pictures,
         timelines=videos,
-        notes=_notes(images, pixels, float(detector.false_reject_rate)),
+        notes=_notes(images, pixels, float(detector.false_reject_rate), not_told(known)),
         categories=tuple(_category(name, images, pixels) for name in several),
+        overlap=overlap(images, known),
     )
 
 
-def _notes(images: Sequence[ScoredImage], pixels: _Pixels, promised: float) -> tuple[str, ...]:
+def _notes(
+    images: Sequence[ScoredImage], pixels: _Pixels, promised: float, untold: str | None
+) -> tuple[str, ...]:
     notes = []
-    n_good = sum(r.is_good for r in images)
-    rejected = sum(r.is_good and r.anomalous for r in images)
+    different = [image for image in images if image.copy_of is None]
+    n_good = sum(r.is_good for r in different)
+    rejected = sum(r.is_good and r.anomalous for r in different)
     unmasked = sum(not r.is_good and not r.has_mask for r in images)
     if not n_good:
         notes.append("No good test images: false rejects and AUROC are unknown.")
@@ -278,7 +310,7 @@ def _notes(images: Sequence[ScoredImage], pixels: _Pixels, promised: float) -> t
             f"images. Set the threshold again, with edgead calibrate, on good images from where "
             f"they come from."
         )
-    if n_good == len(images):
+    if n_good == len(different):
         notes.append("No defective test images: whether defects are caught is unknown.")
     elif unmasked:
         notes.append(f"Defective images without mask, left out of the pixel figures: {unmasked}.")
@@ -287,4 +319,6 @@ def _notes(images: Sequence[ScoredImage], pixels: _Pixels, promised: float) -> t
             f"Masks without a pixel left at model resolution, so that their defects do not count "
             f"in the pixel figures: {pixels.vanished}."
         )
+    if untold is not None:
+        notes.append(untold)
     return tuple(notes)

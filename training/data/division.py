@@ -1,0 +1,166 @@
+"""Good images divided by what they show: copies once, near-copies on one side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from edgead.errors import DataError, InputError, printable
+from edgead.images import read_image
+from edgead.images.content import Content, digest_of
+from edgead.images.image_set import MOST_NAMED, examine
+
+from .dataset import Dataset, Sample
+from .layouts.frames import LAYOUT as FRAMES
+from .splitting import Parts, once_each, split
+
+
+@dataclass(frozen=True)
+class Division:
+    """Images to learn from and to calibrate with, and what there is to say of them.
+
+    Args:
+        parts: no content is in both, none twice.
+        digests: of the contents of both parts, 64 hexadecimal digits each, in their order.
+        left_out: names of good images that are in neither part, since they are copies.
+        warnings: for people.
+    """
+
+    parts: Parts
+    digests: tuple[tuple[str, ...], tuple[str, ...]]
+    left_out: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def divide(
+    dataset: Dataset,
+    contents: Sequence[Content],
+    seed: int,
+    calibration_fraction: float,
+    *,
+    group: str | None = None,
+    shots: int | None = None,
+) -> Division:
+    """Divide the good images of a data set by name and by what they show.
+
+    Copies are left out but for the first by name, also those in the other categories. Near-copies
+    are all on one side, and one of them is left on that of the calibration; not in the layout
+    ``frames``, where frames of one camera resemble each other by nature.
+
+    Args:
+        dataset: its good images are divided.
+        contents: of these, in their order, as ``check_images`` gives them.
+        seed, calibration_fraction, group, shots: as for ``split``.
+
+    Raises:
+        DataError: as ``split`` and as ``examine``.
+    """
+    names = [sample.name for sample in dataset.train]
+    found = examine(
+        names, contents, calibration=calibration_fraction, near=dataset.layout != FRAMES.name
+    )
+    warnings = list(found.warnings)
+    different = [sample for i, sample in enumerate(dataset.train) if found.same[i] == i]
+    alike = {name: names[first] for name, first in zip(names, found.alike, strict=True)}
+    for category in dataset.categories:
+        members = [sample.name for sample in different if sample.category == category]
+        if len(members) > 1 and len({alike[name] for name in members}) == 1:
+            alike |= {name: name for name in members}
+            warnings.append(
+                f"the images of {printable(category)} are near-copies of one: the threshold is "
+                "promised for further shots of that part, not for others"
+            )
+    whole = split(different, seed, calibration_fraction, group=group, shots=shots, alike=alike)
+    parts = once_each(whole, alike)
+    if not parts[1]:
+        raise DataError(
+            f"all {len(whole[1])} images to calibrate with show what is learnt from already (such "
+            f"as {printable(whole[1][0].name)}), so no threshold can be promised; expected "
+            "different parts in the categories: take pictures of more parts"
+        )
+    copies = [name for i, name in enumerate(names) if found.same[i] != i]
+    left_out = *copies, *(sample.name for sample in whole[1] if sample not in parts[1])
+    digests = _digests(parts, dict(zip(names, contents, strict=True)))
+    return Division(parts, digests, left_out, tuple(warnings))
+
+
+def held_apart(dataset: Dataset, parts: Parts, contents: Mapping[str, Content]) -> Division:
+    """The division of a run that was made before copies were looked for.
+
+    Nothing can be taken out of what was learnt; what calibrates is left out where it is a copy or a
+    near-copy of that, or of another one.
+
+    Args:
+        dataset: of the run.
+        parts: as they were divided.
+        contents: by name.
+
+    Raises:
+        DataError: nothing is left to calibrate with.
+    """
+    samples = sorted(parts[0] + parts[1], key=lambda sample: sample.name)
+    names = [sample.name for sample in samples]
+    found = examine(names, [contents[name] for name in names], near=dataset.layout != FRAMES.name)
+    alike = {name: names[first] for name, first in zip(names, found.alike, strict=True)}
+    new = once_each(parts, alike)
+    gone = tuple(s.name for s in parts[1] if s not in new[1])
+    if not new[1]:
+        raise DataError(
+            f"all {len(gone)} calibration images of this run are copies of images that it learnt "
+            f"from (such as {printable(gone[0])}), so no threshold can be promised: train again"
+        )
+    said = ()
+    if gone:
+        said = (
+            f"{len(gone)} of {len(parts[1])} calibration images of this run are copies or "
+            f"near-copies of others, or of images that it learnt from "
+            f"({', '.join(map(printable, gone[:MOST_NAMED]))}), and were left out; train again for "
+            "a better division",
+        )
+    return Division(new, _digests(new, contents), gone, said)
+
+
+def overlap_with_test(
+    dataset: Dataset, division: Division, progress: Callable[[Iterable[Sample]], Iterable[Sample]]
+) -> tuple[str, ...]:
+    """A warning where test images are learnt from or calibrated with; unreadable ones are skipped.
+
+    Frames of a video are not decoded for it: they are many, and ``edgead evaluate`` tells.
+
+    Args:
+        dataset: with a test set, or without.
+        division: of the good images.
+        progress: of the samples, a bar for people.
+    """
+    if dataset.layout == FRAMES.name or not dataset.test:
+        return ()
+    known = {*division.digests[0], *division.digests[1]}
+    same: list[Sample] = []
+    for sample in progress(dataset.test):
+        try:
+            if digest_of(read_image(sample.path)).hex() in known:
+                same.append(sample)
+        except InputError:
+            continue
+    if not same:
+        return ()
+    shown = ", ".join(printable(sample.name) for sample in same[:MOST_NAMED])
+    more = ", …" if len(same) > MOST_NAMED else ""
+    defects = sum(not sample.is_good for sample in same)
+    bad = (
+        f"; {defects} of them have the label of a defect, which is learnt as good"
+        if defects
+        else ""
+    )
+    return (
+        f"{len(same)} of {len(dataset.test)} test images are copies of images to learn from or to "
+        f"calibrate with ({shown}{more}){bad}: evaluation on them tells nothing of new parts, and "
+        "the threshold holds for new ones only; take them out of one of both",
+    )
+
+
+def _digests(
+    parts: Parts, contents: Mapping[str, Content]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    learnt, calibrated = (tuple(contents[s.name].digest.hex() for s in part) for part in parts)
+    return learnt, calibrated
