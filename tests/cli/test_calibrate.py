@@ -120,6 +120,7 @@ def test_json(run_json, bundle_dir, folder, tmp_path):
     with Detector(bundle_dir) as old, Detector(tmp_path / "new.edgead") as new:
         assert report["threshold"] == {"old": old.threshold, "new": new.threshold}
     assert report["warnings"] == []
+    assert report["learnt_images_told"] is False  # the tiny bundle is of no run
 
 
 def test_a_defect_among_the_good_images_is_named(run_json, bundle_dir, folder, make_frame):
