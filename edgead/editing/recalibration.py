@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgead.bundle.entries import Calibration, HealthLimits
+from edgead.bundle.ignore_mask import IgnoreMask
 from edgead.bundle.known_images import CALIBRATED, CONTENTS, LEARNT, Known, note
 from edgead.bundle.storage import Bundle, check_out, write_bundle
 from edgead.calibration import best_false_reject_rate, check_false_reject_rate
@@ -91,7 +92,7 @@ def choose(
     Raises:
         InputError: names every image that cannot be used: it cannot be read, is grey where all
             golden frames have colour (or the reverse), has 16 bits where they have 8 (or the
-            reverse), is a copy of another, or was learnt from.
+            reverse), is not of the mask's size, is a copy of another, or was learnt from.
         DataError: the images are all one picture, or show nothing.
     """
     golden = [golden.image for golden in bundle.manifest.golden]
@@ -102,7 +103,7 @@ def choose(
     names, contents = [], []
     for done, path in enumerate(paths, 1):
         try:
-            content = content_of(_usable(path, expected))
+            content = content_of(_usable(path, expected, bundle.manifest.ignore))
             names.append(path.name)
             contents.append(content)
             _check_new(path, content.digest, seen, known)
@@ -296,7 +297,7 @@ def _kind(frame: NDArray[Any]) -> str:
     return f"{'grey' if grey else 'colour'}, {8 * frame.dtype.itemsize} bits"
 
 
-def _usable(path: Path, expected: set[str]) -> NDArray[Any]:
+def _usable(path: Path, expected: set[str], mask: IgnoreMask | None) -> NDArray[Any]:
     """The image at ``path`` as a frame."""
     frame = decode_image(_read(path), os.fspath(path))
     kind = _kind(frame)
@@ -305,6 +306,11 @@ def _usable(path: Path, expected: set[str]) -> NDArray[Any]:
             f"image {path} is {kind}; the bundle's golden frames are "
             f"{' or '.join(sorted(expected))}: give images as the camera of the training made them"
         )
+    if mask is not None:
+        try:
+            mask.check_frame(frame)
+        except InputError as error:
+            raise InputError(f"image {path}: {error}") from error
     return frame
 
 

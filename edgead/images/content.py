@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 THUMB, DOTS = 32, 48  # sides of both
 BLACK, SATURATED = 0.05, 0.98  # shares of full scale: a pixel below or above shows nothing
+MOST = 0.6  # of the pixels; the white ground behind a part may be half
 NEARLY_ONE_VALUE = 1.0  # level of 255: the pixels' deviation; shot noise alone is more at mid-grey
 
 
@@ -28,7 +29,7 @@ class Content:
         digest: SHA-256 of the pixels, 32 bytes; a colour image whose channels are all the same is
             grey.
         thumb: means of [32, 32] cells, 3 channels, float32: what is left without noise.
-        dots: [48, 48] single pixels, evenly spaced, 3 channels, float32: noise and fine texture.
+        dots: [48, 48] single pixels, evenly spaced, 3 channels: noise and fine texture.
         per_cell: how many pixels a cell of ``thumb`` is the mean of.
         deviation: standard deviation over the pixels, of the channel where it is largest.
         peak: the highest value.
@@ -37,7 +38,7 @@ class Content:
 
     digest: bytes
     thumb: NDArray[np.float32]
-    dots: NDArray[np.float32]
+    dots: NDArray[Any]
     per_cell: float
     deviation: float
     peak: int
@@ -67,11 +68,11 @@ def content_of(frame: NDArray[Any]) -> Content:
     frame = _plain(frame)
     height, width = frame.shape[:2]
     thumb = cv2.resize(frame.astype(np.float32), (THUMB, THUMB), interpolation=cv2.INTER_AREA)
-    dots = frame[np.ix_(_even(height), _even(width))].astype(np.float32)
+    dots = frame[np.ix_(_even(height), _even(width))]
     _, deviation = cv2.meanStdDev(frame)
     return Content(
         digest_of(frame),
-        _three(np.asarray(thumb, np.float32)),
+        _three(thumb),
         _three(dots),
         max(1.0, height * width / THUMB**2),
         float(deviation.max()),
@@ -105,8 +106,8 @@ def is_black(content: Content, level: float) -> bool:
 
 
 def is_saturated(content: Content, level: float) -> bool:
-    """Whether half of the pixels or more are at full scale in at least one channel."""
-    return bool((content.dots.max(axis=2) >= SATURATED * 255 * level).mean() >= 0.5)
+    """Whether most of the pixels are at full scale in at least one channel."""
+    return bool((content.dots.max(axis=2) >= SATURATED * 255 * level).mean() >= MOST)
 
 
 def _plain(frame: NDArray[Any]) -> NDArray[Any]:
@@ -120,7 +121,7 @@ def _is_grey(frame: NDArray[Any]) -> bool:
     return all(np.array_equal(frame[:, :, 0], frame[:, :, other]) for other in (1, 2))
 
 
-def _three(values: NDArray[np.float32]) -> NDArray[np.float32]:
+def _three(values: NDArray[Any]) -> NDArray[Any]:
     """Grey as three equal channels, so that grey and colour images can be compared."""
     return np.repeat(values[:, :, None], 3, axis=2) if values.ndim == 2 else values
 

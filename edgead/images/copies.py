@@ -1,7 +1,7 @@
 """Which images of a set show the same: copies, and near-copies that differ by noise or encoding.
 
-Two images are near-copies when their thumbnails and their dots differ by less than a sensor's noise
-leaves, and the thumbnails in addition
+Two images are near-copies when their dots differ by little, as by a sensor's noise, and their
+thumbnails
 
 - by far less than those of the set usually do, or
 - by no more than noise leaves of what the dots differ by: noise averages out, other parts do not.
@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 
 from .content import Content
 
-NEAR = 1.0  # levels of 255, between thumbnails; different parts differ by 2 or more
+NEAR = 2.0  # levels of 255, between thumbnails; different parts differ by more
+NEAR_USUAL = 1.0  # the same where the differences are not white, as those of encodings are not
 NEAR_DOTS = 10.0  # levels of 255, between single pixels; fine texture differs by more
-USUAL_SHARE = 1 / 8  # of the distance that 90 % of all pairs do not reach
+USUAL_SHARE, USUAL_DOTS_SHARE = 1 / 8, 1 / 4  # of the distance that 90 % of all pairs do not reach
 NOISE = 3.0  # times what white noise leaves in a thumbnail; different parts have 4.7 or more
 FEWEST_DOTS = 16  # pixels in a cell, for noise to average out
 DRAWN_PAIRS = 2000  # to find the usual distance of a large set
@@ -75,38 +76,39 @@ def _pairs(
         return
     thumbs = np.stack([contents[i].thumb / np.float32(levels[i]) for i in chosen])
     means, deviations = thumbs.mean((1, 2, 3)), thumbs.std((1, 2, 3))
-    bound = _usual(thumbs) * USUAL_SHARE
+    usual = _usual([contents[i] for i in chosen], [levels[i] for i in chosen])
     order = np.argsort(means, kind="stable")
     # Neither mean nor deviation differs by more than the images do, however they are turned.
     ends = np.searchsorted(means[order], means[order] + NEAR, "right")
     for place, (row, end) in enumerate(zip(order, ends, strict=True)):
         others = order[place + 1 : end]
         others = others[np.abs(deviations[others] - deviations[row]) <= NEAR]
+        one = int(chosen[row])
         for turn in _TURNS:
-            one = int(chosen[row])
             others = np.array([k for k in others if root(chosen[k]) != root(one)], np.intp)
             if not others.size:
                 break
+            dots = turn(_dots(contents[one], levels[one]))
             distances = _distance(thumbs[others], turn(thumbs[row]))
-            for k, distance in zip(others, distances, strict=True):
-                if distance <= NEAR and _is_near(
-                    float(distance), bound, contents[chosen[k]], levels[chosen[k]],
-                    turn(contents[one].dots / np.float32(levels[one])), contents[one].per_cell,
-                ):  # fmt: skip
-                    yield one, int(chosen[k])
+            for other, distance in zip(chosen[others].tolist(), distances.tolist(), strict=True):
+                if distance <= NEAR:
+                    between = _distance(_dots(contents[other], levels[other])[None], dots)
+                    cell = min(contents[one].per_cell, contents[other].per_cell)
+                    if _is_near(distance, float(between[0]), usual, cell):
+                        yield one, other
 
 
-def _is_near(
-    distance: float, bound: float, other: Content, level: float,
-    dots: NDArray[np.float32], per_cell: float,
-) -> bool:  # fmt: skip
-    """Whether images whose thumbnails are near show the same, by their dots."""
-    between_dots = float(_distance((other.dots / np.float32(level))[None], dots)[0])
-    if between_dots > NEAR_DOTS:
+def _is_near(distance: float, dots: float, usual: tuple[float, float], cell: float) -> bool:
+    """Whether images show the same whose thumbnails and dots differ by so much."""
+    if dots > max(NEAR_DOTS, USUAL_DOTS_SHARE * usual[1]):
         return False
-    cell = min(per_cell, other.per_cell)
-    noise = cell >= FEWEST_DOTS and distance * cell**0.5 <= NOISE * between_dots
-    return distance <= bound or noise
+    noise = cell >= FEWEST_DOTS and distance * cell**0.5 <= NOISE * dots
+    return noise or distance <= min(NEAR_USUAL, USUAL_SHARE * usual[0])
+
+
+def _dots(content: Content, level: float) -> NDArray[np.float32]:
+    """In levels of 255."""
+    return content.dots.astype(np.float32) / np.float32(level)
 
 
 def _distance(many: NDArray[np.float32], one: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -116,14 +118,18 @@ def _distance(many: NDArray[np.float32], one: NDArray[np.float32]) -> NDArray[np
     return np.asarray(np.sqrt(squares / differences.shape[1]), np.float32)
 
 
-def _usual(thumbs: NDArray[np.float32]) -> float:
-    """The distance that 90 % of pairs do not reach; of a draw of the pairs where they are many."""
-    n = len(thumbs)
-    one, other = np.triu_indices(n, 1) if n <= 64 else _drawn(n)
-    distances = [_distance(thumbs[[i]], thumbs[j])[0] for i, j in zip(one, other, strict=True)]
-    return float(np.quantile(distances, 0.9))
-
-
-def _drawn(n: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    one = np.arange(DRAWN_PAIRS) % n
-    return one, (one + np.random.default_rng(0).integers(1, n, DRAWN_PAIRS)) % n
+def _usual(contents: Sequence[Content], levels: Sequence[float]) -> tuple[float, float]:
+    """What 90 % of pairs do not reach, of thumbnails and of dots; a large set's pairs are drawn."""
+    n = len(contents)
+    if n <= 64:
+        pairs = [(i, j) for j in range(n) for i in range(j)]
+    else:
+        steps = np.random.default_rng(0).integers(1, n, DRAWN_PAIRS)
+        pairs = [(k % n, (k + int(step)) % n) for k, step in enumerate(steps)]
+    thumbs, dots = [], []
+    for i, j in pairs:
+        one, other = (contents[k].thumb / np.float32(levels[k]) for k in (i, j))
+        thumbs.append(_distance(one[None], other))
+        one, other = (_dots(contents[k], levels[k]) for k in (i, j))
+        dots.append(_distance(one[None], other))
+    return float(np.quantile(thumbs, 0.9)), float(np.quantile(dots, 0.9))

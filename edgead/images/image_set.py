@@ -66,10 +66,12 @@ def examine(
         )
     constant = _where(contents, level, is_constant)
     if n and len(constant) == n:
+        deep = any(one.bits == 16 for one in contents)
+        bits = ", and how many of the 16 bits are used (--bit-depth)" if deep else ""
         raise DataError(
             f"all {n} images are of one value, or nearly ({_named(names, range(n))}), so there is "
             "nothing to learn from them and no threshold; expected pictures of good parts: check "
-            "the camera's cap, light and exposure, and how the files were written"
+            f"the camera's cap, light and exposure, and how the files were written{bits}"
         )
     said = _about_copies(names, same, calibration)
     alike = near_copies(contents, level) if near else same
@@ -144,7 +146,7 @@ def _about_empty(
     saturated = [i for i in _where(contents, level, is_saturated) if i not in set(constant)]
     if saturated:
         said.append(
-            f"{_count(len(saturated), len(names), 'saturated')}, half of the pixels or more at "
+            f"{_count(len(saturated), len(names), 'saturated')}, most of the pixels at "
             f"full scale ({_named(names, saturated)}): a defect there changes no pixel, so the "
             "threshold promises few false rejects and says nothing of what is caught; give less "
             "light or exposure"

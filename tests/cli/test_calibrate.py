@@ -59,7 +59,10 @@ def test_what_stays_and_what_the_new_bundle_says_of_itself(run, bundle_dir, fold
     before, after = old.manifest.to_json(), new.manifest.to_json()
     about = after["provenance"].pop("calibration")
     changed = {key for key in after if before.get(key) != after[key]}
-    assert changed == {"name", "created", "calibration", "health", "files"}
+    assert changed == {"name", "created", "calibration", "health", "files", "provenance"}
+    contents = after["provenance"].pop("contents")
+    assert after["provenance"] == before["provenance"]
+    assert contents.keys() == {"calibrated"} and contents["calibrated"]["images"] == N
     assert after["health"]["images"] == N
     assert after["name"] == "line3"
     assert about["images"] == N

@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     dataset = open_dataset(
         args.data, purpose="evaluate", layout=args.layout, category=args.category
     )
-    contents = check_images(dataset.test, progress_line("checking"))
+    check_images(dataset.test, progress_line("checking"))
     detector = Detector(
         args.bundle, device=args.device, false_reject_rate=args.false_reject_rate,
         threads=args.threads, precision=args.precision,
@@ -69,9 +69,8 @@ def run(args: argparse.Namespace) -> int:
     console.say(f"read   {args.bundle}, {engine['precision']} on {engine['device']}")
     console.say(f"read   {args.data}: {dataset.summary()}")
     evaluation = evaluate(
-        detector, dataset, progress_line("scoring"), gallery=GALLERY if args.report else 0,
-        contents=contents,
-    )  # fmt: skip
+        detector, dataset, progress_line("scoring"), gallery=GALLERY if args.report else 0
+    )
     _print_figures(console, evaluation)
     _write(console, evaluation, args)
     console.next(_next_command(args))

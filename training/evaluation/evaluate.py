@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from edgead.bundle.known_images import Known
 from edgead.errors import DataError
 from edgead.images import read_image
-from edgead.images.content import Content
+from edgead.images.content import digest_of
 
-from ..data import TEST_SET_LOOKS_LIKE, Dataset, Sample, check_images, read_mask
+from ..data import TEST_SET_LOOKS_LIKE, Dataset, Sample, read_mask
 from ..data.layouts.frames import LAYOUT
 from . import metrics
 from .gallery import Gallery, Picture
@@ -113,7 +113,6 @@ def evaluate(
     progress: Callable[[int, int], None] | None = None,
     *,
     gallery: int = 0,
-    contents: Sequence[Content] | None = None,
 ) -> Evaluation:
     """Score the test set with the false-reject rate the detector has now.
 
@@ -125,7 +124,6 @@ def evaluate(
         dataset: with a test set.
         progress: called with (images done, images in all).
         gallery: at most this many pictures are kept for a report, mistakes first.
-        contents: what the test images show, as ``check_images`` gives it; None: looked at here.
 
     Raises:
         DataError: no test set, or a mask that cannot be used.
@@ -133,9 +131,7 @@ def evaluate(
     """
     if not dataset.test:
         raise DataError(f"{dataset.root} has no test set; {TEST_SET_LOOKS_LIKE}")
-    if contents is None:
-        contents = check_images(dataset.test)
-    known, same = Known(detector.bundle.manifest.provenance), _first(dataset, contents)
+    known, first = Known(detector.bundle.manifest.provenance), _Firsts(dataset)
     images: list[ScoredImage] = []
     pixels = _Pixels(dataset.test)
     shelf = Gallery(gallery)
@@ -144,10 +140,10 @@ def evaluate(
         size = (int(frame.shape[0]), int(frame.shape[1]))
         mask = read_mask(sample, size) if sample.is_good or sample.mask is not None else None
         result = detector.score(frame)
-        digest, first = contents[done - 1].digest, same[done - 1]
+        digest = digest_of(frame)
         image = replace(
             _scored(sample, size, result), known=known.kind_of(digest), content=digest.hex(),
-            copy_of=None if first == sample.name else first,
+            copy_of=first.copy_of(sample, digest),
         )  # fmt: skip
         images.append(image)
         pixels.add(result.map, mask, sample.category)
@@ -157,17 +153,17 @@ def evaluate(
     return _summarise(detector, dataset, tuple(images), pixels, shelf.selection())
 
 
-def _first(dataset: Dataset, contents: Sequence[Content]) -> list[str]:
-    """Of each test image the first one's name with its content and label.
+class _Firsts:
+    """The first test image of each content and label; in a video each frame is judged by itself."""
 
-    A video is judged frame by frame, whatever the frames show.
-    """
-    video = dataset.layout == LAYOUT.name
-    first: dict[tuple[bytes, str, str], str] = {}
-    return [
-        first.setdefault((content.digest, sample.label, sample.name if video else ""), sample.name)
-        for sample, content in zip(dataset.test, contents, strict=True)
-    ]
+    def __init__(self, dataset: Dataset) -> None:
+        self._names: dict[tuple[bytes, str], str] = {}
+        self._video = dataset.layout == LAYOUT.name
+
+    def copy_of(self, sample: Sample, digest: bytes) -> str | None:
+        """The name of the one that a test image is a copy of."""
+        first = self._names.setdefault((digest, sample.label), sample.name)
+        return None if self._video or first == sample.name else first
 
 
 class _Pixels:
