@@ -179,9 +179,13 @@ def _divided(
 ) -> Division:
     chosen = {"group": options.group, "shots": options.shots}
     split(dataset.train, seed, fraction, **chosen)  # refuses options before minutes of reading
-    division = divide(dataset, look(dataset.train, progress), seed, fraction, **chosen)
+    contents = look(dataset.train, progress)
+    division = divide(dataset, contents, seed, fraction, **chosen)
+    names = {sample.name for sample in division.parts[0] + division.parts[1]}
+    pairs = zip(dataset.train, contents, strict=True)
+    kept = [content for sample, content in pairs if sample.name in names]
     title = "comparing with the test images"
-    more = overlap_with_test(dataset, division, lambda samples: progress(samples, title))
+    more = overlap_with_test(dataset, kept, lambda samples: progress(samples, title))
     return replace(division, warnings=division.warnings + more)
 
 

@@ -51,6 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(where, "--out NEW.edgead", text, Path)
     add(where, "--in-place", "replace the old bundle")
     add_false_reject_rate(parser)
+    text = "count images that nearly repeat others too: each shows another part"
+    add(parser, "--count-all", text)
     add_color(parser)
     add_device(parser)  # in its own precision: what the others are held against
     add(parser, "--json", "one JSON object on stdout")
@@ -64,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     paths = list_images(args.folder)
     check_number(old, len(paths), args.false_reject_rate)
     progress = _progress if sys.stderr.isatty() else None
-    choice = choose(old, paths, progress)
+    choice = choose(old, paths, progress, near=not args.count_all)
     rate = check_number(old, len(choice.paths), args.false_reject_rate)
     detector = Detector(old, device=args.device, color=args.color, threads=args.threads)
     info = detector.info()

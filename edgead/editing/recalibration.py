@@ -40,6 +40,7 @@ critique and improvement of the CL common language effect size statistics, JEBS 
 
 SIGNIFICANCE = 0.01
 FENCE = 3.0  # interquartile ranges above the upper quartile: Tukey, Exploratory Data Analysis, 1977
+OTHERWISE = "if each shows another part, say so with edgead calibrate --count-all"
 NOT_TOLD = (
     "whether some of these images were learnt from cannot be told: the bundle does not keep which "
     "were; those score lower than new parts, and the promise would not hold"
@@ -80,7 +81,11 @@ class Recording:
 
 
 def choose(
-    bundle: Bundle, paths: Sequence[Path], progress: Callable[[int, int], None] | None = None
+    bundle: Bundle,
+    paths: Sequence[Path],
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    near: bool = True,
 ) -> Choice:
     """Look at the images before any is scored; of near-copies, the first by name is left.
 
@@ -88,6 +93,7 @@ def choose(
         bundle: that is calibrated again.
         paths: of images of good parts, sorted.
         progress: called with (images done, images in all).
+        near: whether near-copies count once; False where they show different parts.
 
     Raises:
         InputError: names every image that cannot be used: it cannot be read, is grey where all
@@ -112,7 +118,7 @@ def choose(
         if progress is not None:
             progress(done, len(paths))
     if len(contents) == len(paths):  # what is wrong with all is said before what is with each
-        found = examine(names, contents)
+        found = examine(names, contents, near=near, otherwise=OTHERWISE)
     if faults:
         count = f"{len(faults)} of {len(paths)} images cannot be used, so nothing was calibrated:"
         raise InputError("\n  ".join([count, *faults]))

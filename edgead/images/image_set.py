@@ -40,6 +40,7 @@ def examine(
     bit_depth: int | None = None,
     calibration: float = 1.0,
     near: bool = True,
+    otherwise: str = "",
 ) -> ImageSet:
     """Look at images of good parts before anything is learnt from them, or calibrated with them.
 
@@ -49,6 +50,7 @@ def examine(
         bit_depth: of 16-bit images, where it is declared.
         calibration: share of the images that the threshold comes from, in (0, 1].
         near: whether near-copies matter; not for frames of a camera that does not move.
+        otherwise: what to do where near-copies show different parts, as a clause.
 
     Returns:
         The groups of copies, and warnings.
@@ -75,7 +77,7 @@ def examine(
         )
     said = _about_copies(names, same, calibration)
     alike = near_copies(contents, level) if near else same
-    said += _about_near_copies(names, same, alike, calibration)
+    said += _about_near_copies(names, same, alike, calibration, otherwise)
     if len(set(alike)) < 2:
         alike = same
     said += _about_empty(names, contents, level, constant, bit_depth)
@@ -99,7 +101,7 @@ def _about_copies(names: Sequence[str], same: Sequence[int], share: float) -> li
 
 
 def _about_near_copies(
-    names: Sequence[str], same: Sequence[int], alike: Sequence[int], share: float
+    names: Sequence[str], same: Sequence[int], alike: Sequence[int], share: float, otherwise: str
 ) -> list[str]:
     shown = sorted(set(same))
     near = [i for i in shown if alike[i] != i]
@@ -117,7 +119,8 @@ def _about_near_copies(
             "for further shots of it, and other good parts may all be rejected; if parts are to be "
             "judged, take pictures of more of them"
         ]
-    return [f"{what}. They count as {n_different} parts, so {_promised(n_different, share)}"]
+    said = f"{what}. They count as {n_different} parts, so {_promised(n_different, share)}"
+    return [f"{said}; {otherwise}" if otherwise else said]
 
 
 def _about_empty(

@@ -61,6 +61,9 @@ def test_near_copies_count_once(run, run_json, bundle_copy, save, make_frame) ->
     assert report["calibration_images"] == N and report["best_false_reject_rate"] == 1 / (N + 1)
     assert f"{2 * N} of {3 * N} images (67%) nearly repeat others" in report["warnings"][0]
     assert len(open_bundle(out).manifest.calibration.scores) == N
+    assert "--count-all" in report["warnings"][0]
+    _, report = run_json("calibrate", bundle_copy, path.parent, "--out", out, "--count-all")
+    assert report["calibration_images"] == 3 * N and report["warnings"] == []
     code, _, err = run("calibrate", bundle_copy, path.parent, "--false-reject-rate", 0.02)
     assert code == 1 and "more than 24 calibration images can promise" in err
 

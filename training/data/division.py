@@ -7,12 +7,15 @@ from dataclasses import dataclass
 
 from edgead.errors import DataError, InputError, printable
 from edgead.images import read_image
-from edgead.images.content import Content, digest_of
+from edgead.images.content import Content, content_of, levels
+from edgead.images.copies import near_copies
 from edgead.images.image_set import MOST_NAMED, examine
 
 from .dataset import Dataset, Sample
 from .layouts.frames import LAYOUT as FRAMES
 from .splitting import Parts, once_each, split
+
+OTHERWISE = "if each shows another part, say so with --group '(.+)'"
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,8 @@ def divide(
     """Divide the good images of a data set by name and by what they show.
 
     Copies are left out but for the first by name, also those in the other categories. Near-copies
-    are all on one side, and one of them is left on that of the calibration; not in the layout
-    ``frames``, where frames of one camera resemble each other by nature.
+    are all on one side, and one of them is left on that of the calibration; but not where ``group``
+    says what a part is, nor in the layout ``frames``, where one camera sees one scene.
 
     Args:
         dataset: its good images are divided.
@@ -57,11 +60,13 @@ def divide(
     """
     names = [sample.name for sample in dataset.train]
     found = examine(
-        names, contents, calibration=calibration_fraction, near=dataset.layout != FRAMES.name
-    )
+        names, contents, calibration=calibration_fraction, near=dataset.layout != FRAMES.name,
+        otherwise="" if group else OTHERWISE,
+    )  # fmt: skip
     warnings = list(found.warnings)
     different = [sample for i, sample in enumerate(dataset.train) if found.same[i] == i]
-    alike = {name: names[first] for name, first in zip(names, found.alike, strict=True)}
+    first = found.alike if group is None else found.same
+    alike = {name: names[i] for name, i in zip(names, first, strict=True)}
     for category in dataset.categories:
         members = [sample.name for sample in different if sample.category == category]
         if len(members) > 1 and len({alike[name] for name in members}) == 1:
@@ -121,42 +126,56 @@ def held_apart(dataset: Dataset, parts: Parts, contents: Mapping[str, Content]) 
 
 
 def overlap_with_test(
-    dataset: Dataset, division: Division, progress: Callable[[Iterable[Sample]], Iterable[Sample]]
+    dataset: Dataset,
+    kept: Sequence[Content],
+    progress: Callable[[Iterable[Sample]], Iterable[Sample]],
 ) -> tuple[str, ...]:
     """A warning where test images are learnt from or calibrated with; unreadable ones are skipped.
 
-    Frames of a video are not decoded for it: they are many, and ``edgead evaluate`` tells.
+    Of defects, which may be on a part that was learnt before, only copies count. Frames of a video
+    are not decoded for it: they are many, and ``edgead evaluate`` tells.
 
     Args:
         dataset: with a test set, or without.
-        division: of the good images.
+        kept: contents of what is learnt from and calibrated with.
         progress: of the samples, a bar for people.
     """
     if dataset.layout == FRAMES.name or not dataset.test:
         return ()
-    known = {*division.digests[0], *division.digests[1]}
-    same: list[Sample] = []
+    samples: list[Sample] = []
+    contents: list[Content] = []
     for sample in progress(dataset.test):
         try:
-            if digest_of(read_image(sample.path)).hex() in known:
-                same.append(sample)
+            contents.append(content_of(read_image(sample.path)))
+            samples.append(sample)
         except InputError:
             continue
-    if not same:
-        return ()
-    shown = ", ".join(printable(sample.name) for sample in same[:MOST_NAMED])
-    more = ", …" if len(same) > MOST_NAMED else ""
-    defects = sum(not sample.is_good for sample in same)
-    bad = (
-        f"; {defects} of them have the label of a defect, which is learnt as good"
-        if defects
-        else ""
+    both = [*kept, *contents]
+    known, near = {content.digest for content in kept}, near_copies(both, levels(both))
+    same = [s for s, content in zip(samples, contents, strict=True) if content.digest in known]
+    alike = [
+        sample
+        for sample, first in zip(samples, near[len(kept) :], strict=True)
+        if first < len(kept) and sample.is_good and sample not in same
+    ]
+    said = []
+    if same:
+        defects = sum(not sample.is_good for sample in same)
+        bad = f" {defects} of them labelled as defects," if defects else ""
+        said.append(f"{_of(same, dataset.test)}{bad} are copies of")
+    if alike:
+        said.append(f"{_of(alike, dataset.test)} nearly repeat")
+    return tuple(
+        f"{what} images to learn from or to calibrate with: evaluation on them tells nothing of "
+        "new parts, and the threshold holds for new ones only; take them out of one of both"
+        for what in said
     )
-    return (
-        f"{len(same)} of {len(dataset.test)} test images are copies of images to learn from or to "
-        f"calibrate with ({shown}{more}){bad}: evaluation on them tells nothing of new parts, and "
-        "the threshold holds for new ones only; take them out of one of both",
-    )
+
+
+def _of(some: Sequence[Sample], every: Sequence[Sample]) -> str:
+    names = ", ".join(printable(sample.name) for sample in some[:MOST_NAMED])
+    more = ", …" if len(some) > MOST_NAMED else ""
+    return f"{len(some)} of {len(every)} test images, such as {names}{more},"
 
 
 def _digests(

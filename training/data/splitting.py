@@ -38,8 +38,8 @@ def split(
             least number of parts that reaches the fraction.
         shots: learn from this many images of every category only, at least 1; fewer shots are a
             subset of more. The calibration part is the same as without.
-        alike: name to name of the first sample that shows the same; those with one first sample
-            stay together and count once.
+        alike: name to name of the first sample that shows the same; without ``group``, those with
+            one first sample stay together. They count once.
 
     Returns:
         (train, calibration), at least one each, both ordered by name.
@@ -103,7 +103,9 @@ def _divide(
     pattern: re.Pattern[str] | None, same: Mapping[str, str],
 ) -> tuple[list[Sample], list[Sample]]:  # fmt: skip
     """(train, calibration) of one category, which ``where`` names."""
-    parts = _parts(samples, pattern, same)
+    parts: dict[str, list[Sample]] = defaultdict(list)
+    for sample in samples:
+        parts[same[sample.name] if pattern is None else _part(pattern, sample)].append(sample)
     if len(parts) < 2:
         what = f"{len(samples)} good image(s){where}"
         raise DataError(
@@ -119,33 +121,6 @@ def _divide(
     while len({same[sample.name] for sample in calibration}) < share and len(ranked) > 1:
         calibration += parts[ranked.pop(0)]
     return [sample for part in ranked for sample in parts[part]], calibration
-
-
-def _parts(
-    samples: Sequence[Sample], pattern: re.Pattern[str] | None, same: Mapping[str, str]
-) -> dict[str, list[Sample]]:
-    """Samples that stay together, by an id: of the same content, or of one part by their name."""
-    parts: dict[str, list[Sample]] = defaultdict(list)
-    if pattern is None:
-        for sample in samples:
-            parts[same[sample.name]].append(sample)
-        return parts
-    joined: dict[str, str] = {}  # part to another one that shows the same
-
-    def root(part: str) -> str:
-        while part in joined:
-            part = joined[part]
-        return part
-
-    of_content: dict[str, str] = {}
-    for sample in sorted(samples, key=by_name):
-        part = root(_part(pattern, sample))
-        first = root(of_content.setdefault(same[sample.name], part))
-        if first != part:
-            joined[max(first, part)] = min(first, part)
-    for sample in samples:
-        parts[root(_part(pattern, sample))].append(sample)
-    return parts
 
 
 def _compiled(group: str) -> re.Pattern[str]:
