@@ -85,10 +85,10 @@ def _read_folder(
             )
         if tiling is not None and min(np.subtract(size, tiling.size)) < 0:
             raise ExportError(f"{where} is smaller than a tile of {_size(tiling.size)}")
-        if digest_of(frame) in digests:
+        if (name := digests.get(digest_of(frame))) is not None:
             raise ExportError(
-                f"{where} is {digests[digest_of(frame)]}, one of the images that the thresholds come "
-                "from; ranges fitted to these would make int8 look better than it is: give others"
+                f"{where} is {name}, one of the images that the thresholds come from; ranges "
+                "fitted to these would make int8 look better than it is: give others"
             )
         yield frame
 
