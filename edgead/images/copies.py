@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from .content import Content
+from .content import THUMB, Content
 
 NEAR = 2.0  # levels of 255, between thumbnails; different parts differ by more
 NEAR_USUAL = 1.0  # the same where the differences are not white, as those of encodings are not
@@ -25,18 +25,18 @@ NEAR_DOTS = 10.0  # levels of 255, between single pixels; fine texture differs b
 USUAL_SHARE, USUAL_DOTS_SHARE = 1 / 8, 1 / 4  # of the distance that 90 % of all pairs do not reach
 NOISE = 3.0  # times what white noise leaves in a thumbnail; different parts have 4.7 or more
 FEWEST_DOTS = 16  # pixels in a cell, for noise to average out
-DRAWN_PAIRS = 2000  # to find the usual distance of a large set
+DRAWN_PAIRS = 500  # to find the usual distance of a large set
 
 _TURNS: tuple[Callable[[NDArray[np.float32]], NDArray[np.float32]], ...] = (
     lambda a: a,
-    lambda a: a[:, ::-1],
-    lambda a: a[::-1],
-    lambda a: a[::-1, ::-1],
-    lambda a: a.swapaxes(0, 1),
-    lambda a: a.swapaxes(0, 1)[:, ::-1],
-    lambda a: a.swapaxes(0, 1)[::-1],
-    lambda a: a.swapaxes(0, 1)[::-1, ::-1],
-)  # all eight ways to lay a square
+    lambda a: a[..., ::-1, :],
+    lambda a: a[..., ::-1, :, :],
+    lambda a: a[..., ::-1, ::-1, :],
+    lambda a: a.swapaxes(-3, -2),
+    lambda a: a.swapaxes(-3, -2)[..., ::-1, :],
+    lambda a: a.swapaxes(-3, -2)[..., ::-1, :, :],
+    lambda a: a.swapaxes(-3, -2)[..., ::-1, ::-1, :],
+)  # all eight ways to lay a square [..., side, side, channels]
 
 
 def copies(contents: Sequence[Content]) -> list[int]:
@@ -75,14 +75,16 @@ def _pairs(
     if len(chosen) < 2:
         return
     thumbs = np.stack([contents[i].thumb / np.float32(levels[i]) for i in chosen])
-    means, deviations = thumbs.mean((1, 2, 3)), thumbs.std((1, 2, 3))
+    coarse = np.mean([turn(thumbs) for turn in _TURNS], axis=0)  # the same however it lies
+    coarse = coarse.reshape(len(thumbs), 8, THUMB // 8, 8, THUMB // 8, -1).mean((2, 4))
+    means = coarse.mean((1, 2, 3))
     usual = _usual([contents[i] for i in chosen], [levels[i] for i in chosen])
     order = np.argsort(means, kind="stable")
-    # Neither mean nor deviation differs by more than the images do, however they are turned.
+    # What is coarser differs by less, however the images are turned; so most need no closer look.
     ends = np.searchsorted(means[order], means[order] + NEAR, "right")
     for place, (row, end) in enumerate(zip(order, ends, strict=True)):
         others = order[place + 1 : end]
-        others = others[np.abs(deviations[others] - deviations[row]) <= NEAR]
+        others = others[_distance(coarse[others], coarse[row]) <= NEAR]
         one = int(chosen[row])
         for turn in _TURNS:
             others = np.array([k for k in others if root(chosen[k]) != root(one)], np.intp)
@@ -113,9 +115,9 @@ def _dots(content: Content, level: float) -> NDArray[np.float32]:
 
 def _distance(many: NDArray[np.float32], one: NDArray[np.float32]) -> NDArray[np.float32]:
     """Root mean square of the differences of each of ``many`` from ``one``."""
-    differences = (many - one).reshape(len(many), -1)
+    differences = (many - one).reshape(len(many), one.size)
     squares = np.einsum("ij,ij->i", differences, differences)
-    return np.asarray(np.sqrt(squares / differences.shape[1]), np.float32)
+    return np.asarray(np.sqrt(squares / one.size), np.float32)
 
 
 def _usual(contents: Sequence[Content], levels: Sequence[float]) -> tuple[float, float]:
