@@ -197,7 +197,8 @@ def divided_again(record: dict[str, Any], dataset: Dataset, parts: Parts) -> Par
     samples = parts[0] + parts[1]
     contents = look(samples, SILENT.progress)
     names = (sample.name for sample in samples)
-    division = held_apart(dataset, parts, dict(zip(names, contents, strict=True)))
+    by_name = dict(zip(names, contents, strict=True))
+    division = held_apart(dataset, parts, by_name, record["data"].get("group"))
     _note(record, division)
     return division.parts
 

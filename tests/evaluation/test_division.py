@@ -97,6 +97,8 @@ def test_the_user_says_what_a_part_is() -> None:
     one_each = divide(data, contents, 0, 0.25, group="(.+)")
     assert [len(side) for side in one_each.parts] == [8, 3]
     assert len(one_each.left_out) == 1
+    (said,) = one_each.warnings
+    assert said.startswith("12 images are 11 different ones")
     assert len(divide(data, contents, 0, 0.25).parts[1]) == 1
     assert "--group '(.+)'" in divide(data, contents, 0, 0.25).warnings[1]
 
@@ -125,6 +127,12 @@ def test_one_picture_is_refused_and_one_scene_is_not() -> None:
     found = divide(data, [looked_at(2, shot) for shot in range(1, 13)], 0, 0.25)
     assert [len(side) for side in found.parts] == [9, 3]
     assert "one part or scene" in found.warnings[0]
+
+
+def test_a_category_of_copies_is_named() -> None:
+    data, contents, _ = sets([(0, 0, "b"), (1, 0, "b"), (2, 0, "b"), (3, 0, "c"), (1, 0, "c")])
+    with pytest.raises(DataError, match=r"images of c are copies .* but for 1; .* two of its own"):
+        divide(data, contents, 0, 0.3)
 
 
 def test_frames_of_a_camera_resemble_each_other() -> None:

@@ -59,17 +59,22 @@ def divide(
         DataError: as ``split`` and as ``examine``.
     """
     names = [sample.name for sample in dataset.train]
+    near = group is None and dataset.layout != FRAMES.name
     found = examine(
-        names, contents, calibration=calibration_fraction, near=dataset.layout != FRAMES.name,
-        otherwise="" if group else OTHERWISE,
-    )  # fmt: skip
+        names, contents, calibration=calibration_fraction, near=near, otherwise=OTHERWISE
+    )
     warnings = list(found.warnings)
     different = [sample for i, sample in enumerate(dataset.train) if found.same[i] == i]
-    first = found.alike if group is None else found.same
-    alike = {name: names[i] for name, i in zip(names, first, strict=True)}
+    alike = {name: names[first] for name, first in zip(names, found.alike, strict=True)}
     for category in dataset.categories:
         members = [sample.name for sample in different if sample.category == category]
-        if len(members) > 1 and len({alike[name] for name in members}) == 1:
+        if len(members) < 2:
+            raise DataError(
+                f"the good images of {printable(category)} are copies of each other or of images "
+                f"of other categories, but for {len(members)}; expected at least two of its own: "
+                "take pictures of more parts, or move the folder of this category away"
+            )
+        if len({alike[name] for name in members}) == 1:
             alike |= {name: name for name in members}
             warnings.append(
                 f"the images of {printable(category)} are near-copies of one: the threshold is "
@@ -89,7 +94,9 @@ def divide(
     return Division(parts, digests, left_out, tuple(warnings))
 
 
-def held_apart(dataset: Dataset, parts: Parts, contents: Mapping[str, Content]) -> Division:
+def held_apart(
+    dataset: Dataset, parts: Parts, contents: Mapping[str, Content], group: str | None = None
+) -> Division:
     """The division of a run that was made before copies were looked for.
 
     Nothing can be taken out of what was learnt; what calibrates is left out where it is a copy or a
@@ -99,13 +106,15 @@ def held_apart(dataset: Dataset, parts: Parts, contents: Mapping[str, Content]) 
         dataset: of the run.
         parts: as they were divided.
         contents: by name.
+        group: as they were divided by.
 
     Raises:
         DataError: nothing is left to calibrate with.
     """
     samples = sorted(parts[0] + parts[1], key=lambda sample: sample.name)
     names = [sample.name for sample in samples]
-    found = examine(names, [contents[name] for name in names], near=dataset.layout != FRAMES.name)
+    near = group is None and dataset.layout != FRAMES.name
+    found = examine(names, [contents[name] for name in names], near=near)
     alike = {name: names[first] for name, first in zip(names, found.alike, strict=True)}
     new = once_each(parts, alike)
     gone = tuple(s.name for s in parts[1] if s not in new[1])
