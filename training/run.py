@@ -31,6 +31,7 @@ from .fit import fit
 from .methods import METHODS, Method, TrainingSet
 from .processes import check_batch, describe, launch, together
 from .progress import SILENT, Reporter
+from .run_division import divided_again
 from .run_record import CHOICES, MODEL_FILE, TrainingOptions
 
 PICTURE_FILE = "recovered.png"
@@ -159,7 +160,7 @@ def load_run(run_dir: str | Path, data: str | Path | None = None) -> Run:
             "them or train again, since calibration needs images that training did not see"
         )
     if "digests" not in record:
-        parts = run_record.divided_again(record, dataset, parts)
+        parts = divided_again(record, dataset, parts)
     method = _untrained(record)
     try:
         method.load_state_dict(load_file(path / MODEL_FILE))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,22 +13,10 @@ from typing import Any, NamedTuple
 
 from edgead.errors import DataError, TrainingError
 from edgead.files import write_file
-from edgead.images.content import Content
 from edgead.tiling import Tiling
 
-from .data import (
-    Dataset,
-    Division,
-    Parts,
-    Sample,
-    check_images,
-    count_parts,
-    divide,
-    held_apart,
-    open_dataset,
-    overlap_with_test,
-    split,
-)
+from . import run_division
+from .data import Dataset, Parts, count_parts, open_dataset
 from .fit import Bounds
 from .methods import METHODS
 from .progress import SILENT, Progress
@@ -120,14 +108,6 @@ class Begun(NamedTuple):
     record: dict[str, Any]
 
 
-def look(samples: Sequence[Sample], progress: Progress) -> list[Content]:
-    """Decode every image, with a progress bar; what each shows. Raises: DataError."""
-    ticks = progress(range(len(samples)), "checking the images")
-    contents = check_images(samples, lambda _done, _all: next(ticks, None))
-    next(ticks, None)  # past the last image, so that the bar ends
-    return contents
-
-
 def begin(options: TrainingOptions, progress: Progress = SILENT.progress) -> Begun:
     """A new run; every good image is decoded once. Raises: DataError, TrainingError."""
     if options.method not in METHODS:
@@ -147,7 +127,8 @@ def begin(options: TrainingOptions, progress: Progress = SILENT.progress) -> Beg
     if options.calibration_fraction is not None:
         fraction = options.calibration_fraction
     dataset = open_dataset(options.data, layout=options.layout, category=options.category)
-    division = _divided(dataset, seed, fraction, options, progress)
+    chosen = {"group": options.group, "shots": options.shots}
+    division = run_division.divided(dataset, seed, fraction, chosen, progress)
     parts = division.parts
     record = {
         "schema_version": SCHEMA_VERSION,
@@ -167,47 +148,11 @@ def begin(options: TrainingOptions, progress: Progress = SILENT.progress) -> Beg
         | {name: _version(name) for name in ("edgead", "torch", "numpy", "opencv-python-headless")},
         "command": options.command(),
     }
-    _note(record, division)
+    run_division.note(record, division)
     if options.tiling is not None:
         record["tiling"] = asdict(options.tiling)
     options = replace(options, settings=settings, seed=seed, calibration_fraction=fraction)
     return Begun(options, dataset, parts, record)
-
-
-def _divided(
-    dataset: Dataset, seed: int, fraction: float, options: TrainingOptions, progress: Progress
-) -> Division:
-    chosen = {"group": options.group, "shots": options.shots}
-    split(dataset.train, seed, fraction, **chosen)  # refuses options before minutes of reading
-    contents = look(dataset.train, progress)
-    division = divide(dataset, contents, seed, fraction, **chosen)
-    names = {sample.name for sample in division.parts[0] + division.parts[1]}
-    pairs = zip(dataset.train, contents, strict=True)
-    kept = [content for sample, content in pairs if sample.name in names]
-    title = "comparing with the test images"
-    more = overlap_with_test(dataset, kept, lambda samples: progress(samples, title))
-    return replace(division, warnings=division.warnings + more)
-
-
-def divided_again(record: dict[str, Any], dataset: Dataset, parts: Parts) -> Parts:
-    """The parts of a run from before copies were looked for, which ``record`` then tells of.
-
-    Raises: DataError.
-    """
-    samples = parts[0] + parts[1]
-    contents = look(samples, SILENT.progress)
-    names = (sample.name for sample in samples)
-    by_name = dict(zip(names, contents, strict=True))
-    division = held_apart(dataset, parts, by_name, record["data"].get("group"))
-    _note(record, division)
-    return division.parts
-
-
-def _note(record: dict[str, Any], division: Division) -> None:
-    learnt, calibrated = division.digests
-    record["left_out"] = list(division.left_out)
-    record["digests"] = {"train": list(learnt), "calibration": list(calibrated)}
-    record["warnings"] = list(division.warnings)
 
 
 def take_up(options: TrainingOptions, progress: Progress = SILENT.progress) -> Begun:
@@ -252,7 +197,7 @@ def take_up(options: TrainingOptions, progress: Progress = SILENT.progress) -> B
         **{key: data.get(key) for key in CHOICES},
     )
     dataset, parts = recorded_data(record, options.data)
-    look(parts[0] + parts[1], progress)
+    run_division.look(parts[0] + parts[1], progress)
     return Begun(options, dataset, parts, record)
 
 
