@@ -24,6 +24,7 @@ EXAMPLE = """\
   edgead export runs/cell --out cell.edgead --precision int8
   edgead export runs/cell --out cell.edgead --data /new/place/cell"""
 
+WARNING = "warning: "  # how a line begins that goes to the JSON too
 _NEEDED = ("torch", "onnx", "onnxsim", "onnxruntime", "safetensors", "tqdm")
 
 
@@ -71,7 +72,14 @@ def run(args: argparse.Namespace) -> int:
         calibration=args.calibration,
         data=args.data,
     )
-    bundle = export_run(args.run, args.out, options, log=console.say)
+    warnings: list[str] = []
+
+    def log(line: str) -> None:
+        console.say(line)
+        if line.startswith(WARNING):
+            warnings.append(line.removeprefix(WARNING))
+
+    bundle = export_run(args.run, args.out, options, log=log)
     calibration, export = bundle.manifest.calibration, bundle.manifest.provenance["export"]
     console.say(
         f"       {count(len(calibration.scores), 'calibration score')}, false-reject rate "
@@ -83,6 +91,7 @@ def run(args: argparse.Namespace) -> int:
             "bundle_sha256": bundle.sha256,
             "calibration_images": len(calibration.scores),
             "false_reject_rate": calibration.false_reject_rate,
+            "warnings": warnings,
         }
         kept = ("opset", "comparison", "half_peak", "int8")
         print_json(summary | {key: export[key] for key in kept if key in export})

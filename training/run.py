@@ -17,6 +17,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
+from edgead.bundle.known_images import CALIBRATED, CONTENTS, LEARNT, note
 from edgead.errors import DataError, TrainingError
 from edgead.files import write_file
 from edgead.images import ORIENTATION, read_image, write_png
@@ -30,6 +31,7 @@ from .fit import fit
 from .methods import METHODS, Method, TrainingSet
 from .processes import check_batch, describe, launch, together
 from .progress import SILENT, Reporter
+from .run_division import divided_again
 from .run_record import CHOICES, MODEL_FILE, TrainingOptions
 
 PICTURE_FILE = "recovered.png"
@@ -43,10 +45,11 @@ class Run:
     Args:
         path: the folder of the run.
         method: with its weights, on the CPU, in evaluation mode.
-        train, calibration: good images, divided by name; no image is in both.
+        train, calibration: good images, divided by name; nothing that is in one is in the other.
         provenance: plain JSON for the bundle.
         tiling: of the tiles it has learnt from; None for whole images.
         test: labelled images of its data, when the run was read back.
+        warnings: of the images, for people.
     """
 
     path: Path
@@ -56,6 +59,7 @@ class Run:
     provenance: dict[str, Any]
     tiling: Tiling | None = None
     test: tuple[Sample, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -81,15 +85,13 @@ def train(options: TrainingOptions, *, resume: bool = False, reporter: Reporter 
     fabric = launch(options.device)
     reporter = reporter if (first := fabric.is_global_zero) else SILENT
     with together(fabric):
-        begun = run_record.take_up(options) if resume else run_record.begin(options)
+        start = run_record.take_up if resume else run_record.begin
+        begun = start(options, reporter.progress)
         run_record.tell(begun, reporter.log)
         options, _, parts, record = begun
         config = METHODS[options.method].read(options.settings)
         check_batch(fabric, config.batch_size)
         reporter.log(f"device {describe(fabric)}")
-        if first:
-            for line in training_set.check_parts(parts, options.bit_depth, reporter).lines(record):
-                reporter.log(f"note   {line}")
         textures = training_set.choose_textures(options.textures)
         training_set.note_content(record["data"], options, parts, textures)
         tiles = training_set.choose_tiles(
@@ -157,6 +159,8 @@ def load_run(run_dir: str | Path, data: str | Path | None = None) -> Run:
             f"the images in {root} changed since {path} was trained; restore "
             "them or train again, since calibration needs images that training did not see"
         )
+    if "digests" not in record:
+        parts = divided_again(record, dataset, parts)
     method = _untrained(record)
     try:
         method.load_state_dict(load_file(path / MODEL_FILE))
@@ -214,4 +218,12 @@ def _as_run(out: Path, method: Method, parts: Parts, record: dict[str, Any]) -> 
     provenance = {key: record[key] for key in kept}
     provenance |= {key: record[key] for key in ORIENTATION if key in record}  # not in older runs
     provenance |= {"data": data, "settings": method.settings()}
-    return Run(out, method, train, calibration, provenance, run_record.recorded_tiling(record))
+    if digests := record.get("digests"):
+        provenance[CONTENTS] = {
+            name: note(map(bytes.fromhex, digests[part]))
+            for name, part in ((LEARNT, "train"), (CALIBRATED, "calibration"))
+        }
+    tiling, warnings = run_record.recorded_tiling(record), tuple(record.get("warnings", ()))
+    if warnings:
+        provenance["warnings"] = warnings
+    return Run(out, method, train, calibration, provenance, tiling, warnings=warnings)

@@ -17,9 +17,11 @@ from edgead.images import ORIENTATION
 from edgead.preprocess import check_bit_depth
 from edgead.tiling import Tiling
 
-from .data import Dataset, Parts, count_parts, open_dataset, split
+from . import run_division
+from .data import Dataset, Parts, count_parts, open_dataset
 from .fit import Bounds
 from .methods import METHODS
+from .progress import SILENT, Progress
 
 SCHEMA_VERSION = 1
 RUN_FILE = "run.json"
@@ -117,8 +119,8 @@ class Begun(NamedTuple):
     record: dict[str, Any]
 
 
-def begin(options: TrainingOptions) -> Begun:
-    """A new run. Raises: DataError, TrainingError."""
+def begin(options: TrainingOptions, progress: Progress = SILENT.progress) -> Begun:
+    """A new run; every good image is decoded once. Raises: DataError, TrainingError."""
     if options.method not in METHODS:
         raise TrainingError(
             f"{options.method} is not a method; choose one of: {', '.join(sorted(METHODS))}"
@@ -136,7 +138,9 @@ def begin(options: TrainingOptions) -> Begun:
     if options.calibration_fraction is not None:
         fraction = options.calibration_fraction
     dataset = open_dataset(options.data, layout=options.layout, category=options.category)
-    parts = split(dataset.train, seed, fraction, group=options.group, shots=options.shots)
+    chosen = {"group": options.group, "shots": options.shots}
+    division = run_division.divided(dataset, seed, fraction, chosen, progress, options.bit_depth)
+    parts = division.parts
     record = {
         "schema_version": SCHEMA_VERSION,
         "method": options.method,
@@ -156,13 +160,14 @@ def begin(options: TrainingOptions) -> Begun:
         | {name: _version(name) for name in ("edgead", "torch", "numpy", "opencv-python-headless")},
         "command": options.command(),
     }
+    run_division.note(record, division)
     if options.tiling is not None:
         record["tiling"] = asdict(options.tiling)
     options = replace(options, settings=settings, seed=seed, calibration_fraction=fraction)
     return Begun(options, dataset, parts, record)
 
 
-def take_up(options: TrainingOptions) -> Begun:
+def take_up(options: TrainingOptions, progress: Progress = SILENT.progress) -> Begun:
     """A stopped run, with the options that it was begun with; only the bounds may be other ones.
 
     Raises: DataError, TrainingError.
@@ -203,7 +208,9 @@ def take_up(options: TrainingOptions) -> Begun:
         textures=options.textures or (Path(data["textures"]) if "textures" in data else None),
         **{key: data.get(key) for key in CHOICES},
     )
-    return Begun(options, *recorded_data(record, options.data), record)
+    dataset, parts = recorded_data(record, options.data)
+    run_division.look(parts[0] + parts[1], progress, options.bit_depth)
+    return Begun(options, dataset, parts, record)
 
 
 def tell(begun: Begun, log: Callable[[str], None]) -> None:
@@ -224,6 +231,8 @@ def tell(begun: Begun, log: Callable[[str], None]) -> None:
         )
     if train < 10:
         log(f"note   {train} training images are few: expect good parts to be rejected")
+    for warning in begun.record.get("warnings", ()):
+        log(f"warning: {warning}")
 
 
 def recorded_tiling(record: dict[str, Any]) -> Tiling | None:

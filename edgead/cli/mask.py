@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 from edgead.bundle.ignore_mask import IgnoreMask, parse_polygon
 from edgead.bundle.roi import ignored_in, roi_of
 from edgead.bundle.storage import Draft, check_out, open_bundle
+from edgead.cli.calibrate import say_choice
 from edgead.cli.console import Console, count, percent
 from edgead.cli.options import add, add_bit_depth, add_false_reject_rate
 from edgead.detector import Detector
 from edgead.editing.masking import FILE, masked
-from edgead.editing.recalibration import check_number, concerns, recalibrate, record
+from edgead.editing.recalibration import check_number, choose, concerns, recalibrate, record
 from edgead.errors import InputError
 from edgead.images import encode_png, expand, list_images, read_image, write_png
 from edgead.result import as_bgr8, grey_out, ignored_pixels
@@ -150,15 +151,19 @@ def _write_preview(draft: Draft, bit_depth: int | None, frame_name: str, out: st
 def _write(console: Console, draft: Draft, args: argparse.Namespace) -> None:
     """Qualify the masked graph, calibrate it, write it."""
     paths = list_images(args.calibrate)
-    rate = check_number(draft, len(paths), args.false_reject_rate)
+    check_number(draft, len(paths), args.false_reject_rate)
+    choice = choose(draft, paths, bit_depth=args.bit_depth)
+    rate = check_number(draft, len(choice.paths), args.false_reject_rate)
+    say_choice(console, choice)
     detector = Detector(draft, bit_depth=args.bit_depth, threads=args.threads)
-    recording = record(detector, paths)
+    recording = record(detector, choice)
     bundle = recalibrate(detector, recording, args.out, rate)
     ties = draft.manifest.calibration_of(detector.info()["precision"]).ties.score
     # The old scores are those of all pixels, and not to be compared with.
     for warning in concerns(recording.scores, recording, ties):
         console.say(console.paint(f"warning: {warning}", "yellow"))
     console.say(
-        f"wrote  {bundle.path}, calibrated on {count(len(paths), 'image')}, false-reject rate "
-        f"{percent(rate)}, qualified on {count(len(bundle.manifest.golden), 'golden frame')}"
+        f"wrote  {bundle.path}, calibrated on {count(len(choice.paths), 'image')}, "
+        f"false-reject rate {percent(rate)}, qualified on "
+        f"{count(len(bundle.manifest.golden), 'golden frame')}"
     )

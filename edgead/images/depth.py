@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgead.errors import InputError
 from edgead.images.decoded import Decoded
+from edgead.preprocess import check_values
 
 FULL = 65535
 
@@ -29,12 +29,7 @@ def settle(decoded: Decoded, bit_depth: int | None) -> NDArray[Any]:
         return samples
     if decoded.low_bits:
         return rescale(samples >> decoded.low_bits, FULL >> decoded.low_bits, white)
-    highest = int(samples.max())
-    if highest > white:
-        raise InputError(
-            f"holds values up to {highest}; {bit_depth} bits end at {white}: give the bit depth of "
-            f"the camera (at least {highest.bit_length()}), or 16 for a file that uses all of them"
-        )
+    check_values(samples, bit_depth)
     return samples
 
 

@@ -101,10 +101,13 @@ def _opened(data: bytes, name: str, bit_depth: int | None) -> ImageFile:
         )
     try:
         decoded = decoder(data)
-        samples = settle(decoded, bit_depth)
     except InputError as error:
         raise InputError(f"image {name} {error}") from error
     except MemoryError as error:
         raise InputError(f"image {name} declares more pixels than fit into the memory") from error
+    try:
+        samples = settle(decoded, bit_depth)
+    except InputError as error:
+        raise InputError(f"image {name}: {error}") from error
     orientation = decoded.orientation if 1 <= decoded.orientation <= 8 else 1
     return ImageFile(upright(samples, orientation), decoded.pages, orientation)

@@ -60,7 +60,10 @@ def test_what_stays_and_what_the_new_bundle_says_of_itself(run, bundle_dir, fold
     before, after = old.manifest.to_json(), new.manifest.to_json()
     about = after["provenance"].pop("calibration")
     changed = {key for key in after if before.get(key) != after[key]}
-    assert changed == {"name", "created", "calibration", "health", "files"}
+    assert changed == {"name", "created", "calibration", "health", "files", "provenance"}
+    contents = after["provenance"].pop("contents")
+    assert after["provenance"] == before["provenance"]
+    assert contents.keys() == {"calibrated"} and contents["calibrated"]["images"] == N
     assert after["health"]["images"] == N
     assert after["name"] == "line3"
     assert about["images"] == N
@@ -121,6 +124,7 @@ def test_json(run_json, bundle_dir, folder, tmp_path):
     with Detector(bundle_dir) as old, Detector(tmp_path / "new.edgead") as new:
         assert report["threshold"] == {"old": old.threshold, "new": new.threshold}
     assert report["warnings"] == []
+    assert report["learnt_images_told"] is False  # the tiny bundle is of no run
 
 
 def test_a_defect_among_the_good_images_is_named(run_json, bundle_dir, folder, make_frame):

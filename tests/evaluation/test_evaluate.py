@@ -109,9 +109,9 @@ def test_figures_of_each_category_beside_the_pooled_ones(detector, two):
 def test_more_false_rejects_than_chance_allows_are_noted(detector, dataset, save_image, make_part):
     said = "above the 20 % promised"
     assert not any(said in note for note in evaluate(detector, dataset).notes)  # 1 of 3: may be
-    for sample in dataset.test:
-        if sample.is_good:
-            save_image(sample.path, make_part(60))
+    good = [sample for sample in dataset.test if sample.is_good]
+    for brightness, sample in enumerate(good, 60):  # three contents: copies would count once
+        save_image(sample.path, make_part(brightness))
     notes = evaluate(detector, dataset).notes  # 3 of 3: at least 43.9 % by Wilson
     assert any(said in note and "43.9 %" in note and "edgead calibrate" in note for note in notes)
 

@@ -78,7 +78,7 @@ def test_files_of_several_pages_are_counted_and_an_older_run_says_nothing_of_its
     pages = [np.full((64, 64), value, np.uint8) for value in (10, 200)]
     assert cv2.imwritemulti(str(mixed / "grey/train/good/pages.tif"), pages)
     run, lines = _train(mixed, tmp_path / "run", category="grey")
-    note = "note   1 of 5 files have more than one page: the first was read"
+    note = "warning: 1 of 5 files have more than one page: the first was read"
     assert lines.count(note) == 1
     assert run.provenance["orientation"] == "exif"
     file = tmp_path / "run" / "run.json"

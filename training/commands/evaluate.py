@@ -91,6 +91,8 @@ def _print_figures(console: Console, evaluation: Evaluation) -> None:
     if good := rejected + count("passed"):
         low, high = (100 * end for end in wilson_interval(rejected, good))
         reached = f"{percent(rejected / good)} ({rejected} of {good}; {low:.1f} to {high:.1f} %)"
+        if evaluation.overlap is not None and (known := evaluation.overlap.good):
+            reached += f", {known} of them no test: see the warning"
         rows.append(("false rejects reached", reached))
     if defective := caught + count("missed"):
         share = percent(caught / defective)
@@ -101,6 +103,8 @@ def _print_figures(console: Console, evaluation: Evaluation) -> None:
         lines += [*table(_category_rows(evaluation), right=range(1, 6)), ""]
     for line in lines + [f"note   {note}" for note in evaluation.notes]:
         console.say(line)
+    for warning in _warnings(evaluation):
+        console.say(console.paint(f"warning: {warning}", "yellow"))
 
 
 def _category_rows(evaluation: Evaluation) -> list[tuple[str, ...]]:
@@ -125,7 +129,13 @@ def _as_json(evaluation: Evaluation) -> dict[str, Any]:
             for c in evaluation.categories
         }
         figures["categories_mean"] = evaluation.category_means()
-    return figures
+    if evaluation.overlap is not None:
+        figures["overlap"] = evaluation.overlap.to_json()
+    return figures | {"warnings": list(_warnings(evaluation))}
+
+
+def _warnings(evaluation: Evaluation) -> tuple[str, ...]:
+    return () if evaluation.overlap is None else evaluation.overlap.warnings
 
 
 def _four(value: float | None, reason: str = "") -> str:

@@ -118,7 +118,7 @@ def _train(args: argparse.Namespace) -> int:
     console.say(f"wrote  {args.out}")
     console.next(shlex.join(["edgead", "export", str(args.out), "--out", f"{result.name}.edgead"]))
     if args.json:
-        print_json({"run": str(args.out), **provenance})
+        print_json({"run": str(args.out), "warnings": [], **provenance})
     return 0
 
 
