@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from edgead import _cpu
 from edgead.errors import InputError
+from edgead.images.arrays import as_frame
 
 COLORS = ("bgr", "rgb", "gray")
 
@@ -109,19 +110,12 @@ def check_word(name: str, given: Any, expected: tuple[str, ...]) -> None:
         raise InputError(f"{name} is {given!r}, expected one of {named}")
 
 
-def check_frame(frame: Any, color: str = "bgr") -> None:
-    """Raise InputError unless ``frame`` is one that :func:`preprocess` takes."""
+def check_frame(frame: Any, color: str = "bgr") -> npt.NDArray[Any]:
+    """Return what :func:`preprocess` takes as the array it reads; else raise InputError."""
     check_word("color", color, COLORS)
-    if not isinstance(frame, np.ndarray):
-        if hasattr(frame, "__cuda_array_interface__"):
-            raise InputError(
-                "the frame lies in GPU memory and the CPU scores: copy it to the host, or score "
-                'with a Detector on the GPU, device="cuda"'
-            )
-        raise InputError(
-            f"the frame is a {type(frame).__name__}, expected a numpy array [H, W] or [H, W, 3]"
-        )
-    check_geometry(frame, color)
+    array = as_frame(frame, color)
+    check_geometry(array, color)
+    return array
 
 
 def check_geometry(frame: Any, color: str) -> None:
@@ -134,7 +128,10 @@ def check_geometry(frame: Any, color: str) -> None:
         )
     shape = frame.shape
     if frame.ndim not in (2, 3) or (frame.ndim == 3 and shape[2] not in (1, 3)):
-        raise InputError(f"the frame has shape {shape}, expected [H, W], [H, W, 1] or [H, W, 3]")
+        raise InputError(
+            f"the frame has shape {shape}, expected [H, W], [H, W, 1] or [H, W, 3]: of four "
+            "channels give frame[:, :, :3]"
+        )
     if 0 in shape:
         raise InputError(f"the frame has shape {shape}: it is empty")
     if max(shape) > MAX_SIDE:
@@ -205,11 +202,12 @@ class Preprocessor:
         self._geometry: tuple[Any, ...] | None = None
         self._kernel: Any = None
 
-    def run(self, frame: npt.NDArray[Any], out: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
+    def run(self, frame: Any, out: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
         """Make the image of one frame, as :func:`preprocess` does.
 
         Args:
-            frame: [H, W], [H, W, 1] or [H, W, 3], uint8 or uint16, any size and strides.
+            frame: [H, W], [H, W, 1] or [H, W, 3], uint8 or uint16, any size and strides, or what
+                :func:`edgead.images.arrays.as_frame` makes such an array of.
             out: where to write the image, writable and C-contiguous; None: a new array.
 
         Returns:
@@ -219,12 +217,13 @@ class Preprocessor:
             InputError: an array that is not a frame, an ``out`` that does not fit.
         """
         known = type(frame) is np.ndarray
-        geometry = (frame.shape, frame.strides, frame.dtype) if known else None
-        if geometry is None or geometry != self._geometry:
-            check_frame(frame, self.color)
-            given = kernel_arguments(frame, self.params, self.color, self.dtype, self.layout)
-            self._kernel = _cpu.Preprocess(**given, simd=self.simd)
-            self._geometry = geometry
+        if not known or (frame.shape, frame.strides, frame.dtype) != self._geometry:
+            frame = check_frame(frame, self.color)
+            geometry = (frame.shape, frame.strides, frame.dtype)
+            if geometry != self._geometry:
+                given = kernel_arguments(frame, self.params, self.color, self.dtype, self.layout)
+                self._kernel = _cpu.Preprocess(**given, simd=self.simd)
+                self._geometry = geometry
         if out is None:
             out = np.empty(self._shape, self.dtype)
         else:
@@ -258,7 +257,7 @@ def describe(array: Any) -> str:
 
 
 def preprocess(
-    frame: npt.NDArray[Any],
+    frame: Any,
     params: PreprocessParams,
     *,
     color: str = "bgr",
@@ -273,7 +272,8 @@ def preprocess(
     image is the float32 one rounded to nearest even.
 
     Args:
-        frame: [H, W], [H, W, 1] or [H, W, 3], uint8 or uint16, any strides, sides 1 to 32767.
+        frame: [H, W], [H, W, 1] or [H, W, 3], uint8 or uint16, any strides, sides 1 to 32767, or
+            what :func:`edgead.images.arrays.as_frame` makes such an array of.
         params: size, mean and std of the image.
         color: order of a three-channel frame, "bgr" | "rgb"; "gray" allows none.
         dtype: of the image, float32 or float16.

@@ -63,7 +63,7 @@ def preprocess(
     Returns:
         The image, [3, h, w] or [h, w, 3].
     """
-    check_frame(frame, color)
+    frame = check_frame(frame, color)
     channels = frame.reshape(*frame.shape[:2], -1)
     if channels.shape[2] == 1:
         channels = np.repeat(channels, 3, axis=2)

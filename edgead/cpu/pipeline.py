@@ -69,7 +69,7 @@ class Pipeline:
         self._engine, self._roi = engine, roi_of(bundle)
         self._stages = _Stages(bundle, engine, color, self._roi)
 
-    def run(self, frame: NDArray[Any], hasher: Hasher | None = None) -> PipelineOutput:
+    def run(self, frame: Any, hasher: Hasher | None = None) -> PipelineOutput:
         """See ``FramePipeline``."""
         stages = self._stages
         stages.map = np.empty_like(stages.map)  # the last one is a Result's
@@ -115,10 +115,10 @@ class TiledPipeline:
         # Its threads end with this object.
         self._pool = ThreadPoolExecutor(lanes, "tile") if lanes > 1 else None
 
-    def run(self, frame: NDArray[Any], hasher: Hasher | None = None) -> PipelineOutput:
+    def run(self, frame: Any, hasher: Hasher | None = None) -> PipelineOutput:
         """See ``FramePipeline``."""
         started = perf_counter()
-        check_frame(frame, self._color)
+        frame = check_frame(frame, self._color)
         plan, roi = self._plans.run(frame.shape)
         stitched = np.zeros(plan.map_size, np.float32)
         spent, hashing = np.zeros(len(_Times._fields)), 0.0

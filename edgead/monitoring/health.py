@@ -59,7 +59,7 @@ class Observations:
         self._measures: list[Measures] = []
         self._small: list[NDArray[np.float32]] = []
 
-    def add(self, frame: NDArray[Any]) -> None:
+    def add(self, frame: Any) -> None:
         """Look at one good image; see ``Detector.score`` for what a frame is."""
         measures, small = look(frame)
         self._measures.append(measures)
@@ -119,11 +119,11 @@ class Health:
         self._runs = dict.fromkeys(CHECKS, 0)
         self._last: NDArray[Any] | None = None
 
-    def check(self, frame: NDArray[Any]) -> tuple[Finding, ...]:
+    def check(self, frame: Any) -> tuple[Finding, ...]:
         """Check one frame.
 
         Args:
-            frame: [H, W] or [H, W, 3], uint8 or uint16.
+            frame: as for ``Detector.score``, in host memory.
 
         Returns:
             What is wrong with the camera as of this frame; () when nothing is.
@@ -131,7 +131,7 @@ class Health:
         Raises:
             InputError: ``frame`` is not a frame.
         """
-        limits = self._limits
+        limits, frame = self._limits, check_frame(frame)
         measures, small = look(frame)
         across, down = shift(small, self._reference)
         sample = frame[:: max(1, frame.nbytes // _SAMPLE_BYTES)]  # of its rows
@@ -166,11 +166,11 @@ def frames_in_a_row(n: int, rate: float, delta: float = DELTA) -> int:
     return math.ceil(math.log(rate / len(CHECKS)) / math.log(outside))
 
 
-def look(frame: NDArray[Any]) -> tuple[Measures, NDArray[np.float32]]:
+def look(frame: Any) -> tuple[Measures, NDArray[np.float32]]:
     """The measures of ``frame``, and the small grey image [128, 128] for its shift, 0 to 1."""
     import cv2
 
-    check_frame(frame)
+    frame = check_frame(frame)
     size = (_SIDE, _SIDE)
     small = cv2.resize(np.ascontiguousarray(frame), size, interpolation=cv2.INTER_AREA)
     channels = 1 if small.ndim == 2 else small.shape[2]
