@@ -3,34 +3,28 @@
 from __future__ import annotations
 
 import os
-import statistics
 import threading
 import weakref
 from collections.abc import Sequence
-from time import perf_counter
 from typing import Any, NamedTuple
 
-from edgead import calibration
+import numpy as np
+
+from edgead import _cpu, calibration
 from edgead.bundle.storage import Bundle, open_bundle
 from edgead.engine.digests import Hasher, Served
 from edgead.engine.interface import Engine, FramePipeline, PipelineOutput, Qualified
 from edgead.engine.lazy_array import LazyArray, as_array
 from edgead.errors import DeviceError, DeviceLostError, EdgeadError, InputError
+from edgead.images.arrays import as_frame
 from edgead.preprocess import COLORS, check_word
-from edgead.result import LazyResult, Result, Scale
+from edgead.result import LazyResult, Result
 from edgead.serving.choice import CPU_FIRST, choose
+from edgead.serving.limits import Limits, limits_of
 from edgead.serving.open_engine import Asked
 from edgead.serving.open_pipeline import open_pipeline
 from edgead.serving.qualification import open_qualified
 from edgead.serving.warm_start import WarmStart, check_warm_start
-
-
-class _Limits(NamedTuple):
-    """What follows from the allowed false-reject rate and the engine's tolerance."""
-
-    rate: float
-    threshold: float
-    scale: Scale
 
 
 class _Serving(NamedTuple):
@@ -40,13 +34,15 @@ class _Serving(NamedTuple):
     info: dict[str, str]
     served: Served
     ranked: Sequence[float]
-    limits: _Limits
+    limits: Limits
 
 
 class Detector:
     """Scores frames with the engine of a bundle, after it has reproduced the golden frames.
 
     One Detector may be used from several threads at once and gives the same results as from one.
+    A forked process opens its engine again at the first frame (on a GPU: DeviceError); a pickle
+    names the bundle and the arguments, and opens them where it is read.
 
     Args:
         engine: path of a bundle, or an opened one.
@@ -75,7 +71,7 @@ class Detector:
 
     def __init__(
         self,
-        engine: str | os.PathLike[str] | Bundle,
+        engine: str | bytes | os.PathLike[str] | Bundle,
         *,
         device: str = "auto",
         color: str = "bgr",
@@ -109,12 +105,24 @@ class Detector:
         if warm_start:
             check_warm_start(device)
         asked = Asked(threads=threads, precision=precision, plan=plan, trust_plan=trust_plan)
+        self._choice, self._asked, self._inherited = choice, asked, False
+        self._given: dict[str, Any] = {
+            "device": device,
+            "color": color,
+            "threads": threads,
+            "precision": precision,
+            "digests": digests,
+            "plan": None if plan is None else os.path.abspath(plan),
+            "trust_plan": trust_plan,
+            "warm_start": warm_start,
+        }
         if later:
             opened = open_qualified(self._bundle, CPU_FIRST, Asked(threads=threads))
         else:
             opened = open_qualified(self._bundle, choice, asked)
         self._state = self._state_of(opened, false_reject_rate)
         self._pipeline(self._state)
+        _open.add(self)
         if later:
             self._warm_start = WarmStart(
                 lambda stop: open_qualified(self._bundle, choice, {**asked, "cancelled": stop}),
@@ -134,6 +142,8 @@ class Detector:
             InputError: the Detector is closed.
             DeviceError: its device failed.
         """
+        if self._inherited:
+            self._reopen()
         self._check_open()
         engine = self._state.engine
         assert engine is not None  # or it would not be open
@@ -158,7 +168,7 @@ class Detector:
     def false_reject_rate(self, rate: float) -> None:
         with self._lock:  # a warm start may replace the state meanwhile
             self._check_open()
-            limits = self._limits_of(rate, self._state.info["precision"])
+            limits = limits_of(self._bundle.manifest, rate, self._state.info["precision"])
             self._state = self._state._replace(limits=limits)
 
     @property
@@ -193,14 +203,20 @@ class Detector:
         """Score one frame.
 
         Args:
-            frame: [H, W], [H, W, 1] or [H, W, 3], uint8 or uint16, any size and strides; on a GPU
-                also an array in its memory (``__cuda_array_interface__``), which is not copied.
+            frame: [H, W], [H, W, 1], [H, W, 3] or [H, W, 4] (the fourth channel is dropped), uint8
+                or uint16, any size and strides: a NumPy array, a PIL image, a torch tensor in host
+                memory, or what else NumPy can read as an array; on a GPU also an array in its
+                memory (``__cuda_array_interface__``). None of them is copied but PIL's.
 
         Raises:
             InputError: not a frame, another size than the ignore mask's, or a closed Detector.
             DeviceError: the engine fails; after a DeviceLostError every further call does.
         """
+        if self._inherited:
+            self._reopen()
         state = self._state
+        frame = as_frame(frame, self._color, on_device=True)
+        taken = _cpu.fingerprint(frame) if isinstance(frame, np.ndarray) else None
         if self._ignore is not None:
             self._ignore.check_frame(frame)
         hasher = Hasher(len(self._bundle.manifest.pairs)) if self._digests else None
@@ -214,25 +230,26 @@ class Detector:
             seen = frame if found.frame is None else found.frame.array()
             digests = hasher.digests(seen, as_array(found.map), state.served)
         kind: Any = LazyResult if isinstance(found.map, LazyArray) or found.frame else Result
-        return kind(  # type: ignore[no-any-return]
+        result: Result = kind(
             score=found.score,
             p_value=p,
             is_anomalous=p <= limits.rate,
             threshold=limits.threshold,
             map=found.map,
-            timings_ms=_timings_ms(found),
-            frame=found.frame or frame,
+            timings_ms=found.timings_ms(),
             color=self._color,
             scale=limits.scale,
             roi=found.roi,
             digests=digests,
         )
+        result._keep(found.frame or frame, taken)
+        return result
 
     def close(self) -> None:
         """Let go of the engine and its memory; a second call does nothing. Results stay."""
         with self._lock:
             self._closed = True
-        if self._warm_start is not None:
+        if self._warm_start is not None and not self._inherited:
             self._warm_start.cancel()
         self._let_go()
 
@@ -242,6 +259,12 @@ class Detector:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A pickle names the bundle and the arguments: who reads it opens and qualifies again."""
+        self._check_open()
+        given = {**self._given, "false_reject_rate": self.false_reject_rate}
+        return _opened_again, (self._bundle, given)
+
     def __repr__(self) -> str:
         state = ", failed" if self._failure else ", closed" if self._closed else ""
         info, limits = self._state.info, self._state.limits
@@ -249,6 +272,29 @@ class Detector:
             f"Detector({self._bundle.manifest.name}, {info['device']}, {info['precision']}, "
             f"false_reject_rate={limits.rate:g}, threshold={limits.threshold:.6g}{state})"
         )
+
+    def _after_fork(self) -> None:
+        """In the forked process: its locks may be held, and its threads are not there."""
+        for kept in [self._state.engine, *self._pipelines]:
+            _cpu.keep_for_ever(kept)
+        self._lock, self._local = threading.Lock(), threading.local()
+        self._pipelines = weakref.WeakSet()
+        self._inherited = not self._closed and self._failure is None
+
+    def _reopen(self) -> None:
+        """Open the engine that this forked process has inherited again."""
+        with self._lock:
+            if not self._inherited:
+                return
+            if self._choice.index is not None:
+                raise DeviceError(
+                    f"this Detector was made for {self._choice.device} before the process was "
+                    'forked, and a GPU cannot be used across a fork: start processes with "spawn", '
+                    "or make the Detector in the forked process"
+                )
+            opened = open_qualified(self._bundle, self._choice, self._asked)
+            self._state = self._state_of(opened, self._state.limits.rate)
+            self._inherited = False
 
     def _check_open(self) -> None:
         if self._closed:
@@ -327,26 +373,20 @@ class Detector:
         manifest = self._bundle.manifest
         held = manifest.calibration_of(engine.precision)
         ranked = calibration.ranked(held.scores, held.ties.score)
-        return _Serving(engine, info, served, ranked, self._limits_of(rate, engine.precision))
-
-    def _limits_of(self, rate: float, precision: str) -> _Limits:
-        manifest = self._bundle.manifest
-        held = manifest.calibration_of(precision)
-        # With max pooling a map's peak is its score, so both share one tolerance.
-        ties = held.ties.score if manifest.map_params().pooling == "max" else held.ties.map
-        peak = calibration.threshold(held.peaks, rate, ties)
-        scale = Scale(typical=statistics.median(held.peaks), threshold=peak)
-        return _Limits(float(rate), held.limit(rate), scale)
+        return _Serving(engine, info, served, ranked, limits_of(manifest, rate, engine.precision))
 
 
-def _timings_ms(found: PipelineOutput) -> dict[str, float]:
-    """See ``Result``; "copy" only of an engine that copies."""
-    timings = {
-        "preprocess": 1e3 * (found.preprocessed - found.started),
-        "engine": 1e3 * (found.inferred - found.preprocessed),
-        "anomaly_map": 1e3 * (found.finished - found.inferred),
-    }
-    if found.copied is not None:
-        timings["copy"] = 1e3 * found.copied
-    timings["total"] = 1e3 * (perf_counter() - found.started)
-    return timings
+_open: weakref.WeakSet[Detector] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for detector in list(_open):
+        detector._after_fork()
+
+
+if hasattr(os, "register_at_fork"):  # Windows has none
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def _opened_again(bundle: Bundle, given: dict[str, Any]) -> Detector:
+    return Detector(bundle, **given)

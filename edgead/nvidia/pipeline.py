@@ -100,7 +100,7 @@ class CudaPipeline:
         on_device = hasattr(frame, "__cuda_array_interface__")
         given = DeviceFrame(frame, self._color) if on_device else None
         if given is None:
-            check_frame(frame, self._color)
+            frame = check_frame(frame, self._color)
         memory = self._memory
         with self._lock, memory.current(), memory.errors("scoring a frame"):
             if self._closed:
@@ -114,6 +114,8 @@ class CudaPipeline:
 
     def close(self) -> None:
         """Let go of stream, memory and graphs, after maps that Results still want were copied."""
+        if self._memory.lost_by_fork():
+            return
         with self._lock:
             if self._closed:
                 return
