@@ -18,7 +18,7 @@ from edgead.engine.lazy_array import LazyArray, as_array
 from edgead.errors import DeviceError, DeviceLostError, EdgeadError, InputError
 from edgead.images.arrays import as_frame
 from edgead.preprocess import COLORS, check_word
-from edgead.result import LazyResult, Result
+from edgead.result import LazyResult, Result, fingerprint
 from edgead.serving.choice import CPU_FIRST, choose
 from edgead.serving.limits import Limits, limits_of
 from edgead.serving.open_engine import Asked
@@ -216,7 +216,7 @@ class Detector:
             self._reopen()
         state = self._state
         frame = as_frame(frame, self._color, on_device=True)
-        taken = _cpu.fingerprint(frame) if isinstance(frame, np.ndarray) else None
+        taken = fingerprint(frame) if isinstance(frame, np.ndarray) else None
         if self._ignore is not None:
             self._ignore.check_frame(frame)
         hasher = Hasher(len(self._bundle.manifest.pairs)) if self._digests else None

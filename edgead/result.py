@@ -46,18 +46,30 @@ class Scale:
     threshold: float
 
 
+_READ_WHOLE = 4 << 20  # bytes of a frame; of a larger one as many are read, in whole rows
+
+
+def fingerprint(frame: NDArray[Any]) -> int:
+    """64 bits of a frame's content, to see later whether its memory was written to.
+
+    Of all bytes up to 4 MiB. Of a larger frame every n-th row: it would take longer than the rest
+    of a small network, and the next picture of a camera differs in each row.
+    """
+    return _cpu.fingerprint(frame[:: -(-frame.nbytes // _READ_WHOLE)])
+
+
 class _Framed:
     """The frame of a Result, which is no field: ``asdict`` leaves it out."""
 
-    def _keep(self, frame: Any, fingerprint: int | None) -> None:
-        """``fingerprint``: of the frame when it was scored; None of one on a device."""
-        self._frame, self._fingerprint = frame, fingerprint
+    def _keep(self, frame: Any, taken: int | None) -> None:
+        """``taken``: the fingerprint when it was scored; None of a frame on a device."""
+        self._frame, self._fingerprint = frame, taken
 
     @property
     def frame(self) -> NDArray[Any]:
         """What was scored, not copied; InputError when its memory was written to since."""
         frame = as_array(self._frame)
-        if self._fingerprint is not None and _cpu.fingerprint(frame) != self._fingerprint:
+        if self._fingerprint is not None and fingerprint(frame) != self._fingerprint:
             raise InputError(
                 "the frame's memory was written to after it was scored, as cameras do that use "
                 "their buffers again: call overlay() before the next frame is grabbed, or score a "
@@ -105,7 +117,7 @@ class Result(_Framed):
 
     def __post_init__(self, frame: Any) -> None:
         host = isinstance(frame, np.ndarray)
-        self._keep(frame, _cpu.fingerprint(frame) if host else None)
+        self._keep(frame, fingerprint(frame) if host else None)
         self._found: tuple[Region, ...] | None = None
 
     @property

@@ -113,6 +113,18 @@ def test_an_overlay_is_never_drawn_on_the_next_frame(
         result.overlay()
 
 
+def test_of_a_large_frame_every_few_rows_are_looked_at(detector: Detector) -> None:
+    """12 megapixels are 8.6 times 4 MiB: whatever is nine rows high is noticed."""
+    buffer = np.zeros((3000, 4000, 3), np.uint8)
+    result = detector.score(buffer)
+    for top in range(1490, 1500):
+        buffer[top : top + 9, 2000, 1] = 1
+        with pytest.raises(InputError):
+            result.overlay()
+        buffer[top : top + 9, 2000, 1] = 0
+    assert result.frame is buffer
+
+
 def test_the_fourth_channel_of_the_buffer_may_change(detector: Detector, make_frame: Any) -> None:
     buffer = make_frame(1, (40, 50, 4))
     result = detector.score(buffer)
