@@ -209,7 +209,9 @@ def test_what_is_done_in_a_fork_without_a_frame(run: Any) -> None:
             assert "closed" in str(error)
         else:
             raise AssertionError
+    drift = edgead.Drift(detector.bundle)
     def look():
+        drift.update(expected)
         assert detector.info()["device"] and repr(detector) and detector.threshold
         expected.overlay()
     for child in (drop, engine, copied, use_closed, look, detector.close, lambda: None):
