@@ -55,7 +55,7 @@ def fingerprint(frame: NDArray[Any]) -> int:
     Of all bytes up to 4 MiB. Of a larger frame every n-th row: it would take longer than the rest
     of a small network, and the next picture of a camera differs in each row.
     """
-    return _cpu.fingerprint(frame[:: -(-frame.nbytes // _READ_WHOLE)])
+    return _cpu.fingerprint(frame[:: max(1, -(-frame.nbytes // _READ_WHOLE))])
 
 
 class _Framed:

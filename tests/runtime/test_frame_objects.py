@@ -301,6 +301,8 @@ def test_a_path_is_read_by_the_line(detector: Detector, tmp_path: Path) -> None:
         (np.full((4, 5), 2**20), "normalised|camera made it"),
         (np.zeros((0, 5), np.float32), r"\(0, 5\)"),
         (np.zeros((0, 5), np.uint8), "empty"),
+        (np.zeros((5, 0, 4), np.uint8), "empty"),
+        (np.zeros((1, 1, 1, 0), np.uint8), "empty"),
         (np.zeros((2, 2, 4, 5, 3), np.uint8), r"\(2, 2, 4, 5, 3\)"),
         (torch.zeros(3, 4, device="meta"), "Tensor.*host memory"),
         (torch.zeros(4, 5, dtype=torch.uint8).to_sparse(), "Tensor"),
