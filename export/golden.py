@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from edgead.bundle.entries import Golden
 from edgead.images import encode_png
-from edgead.preprocess import full_scale
+from edgead.images.bits import full_scale
 
 from .compare import ScoringPath
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from edgead.errors import DataError, TrainingError
 from edgead.files import write_file
 from edgead.images import ORIENTATION
-from edgead.preprocess import check_bit_depth
+from edgead.images.bits import check_bit_depth
 from edgead.tiling import Tiling
 
 from . import run_division

@@ -29,9 +29,9 @@ from edgead.detector import Detector
 from edgead.errors import InputError, MissingExtraError
 from edgead.files import write_file
 from edgead.images import decode_image, expand, read_image
+from edgead.images.bits import check_bit_depth
 from edgead.installation import __version__, cure, missing
 from edgead.monitoring.percentiles import percentile
-from edgead.preprocess import check_bit_depth
 
 MOST_FRAMES = 10_000_000  # of an open loop; four numbers of each are held in memory
 OVER_BUDGET, SLOWER = 4, 5  # exit codes

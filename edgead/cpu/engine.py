@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import threading
+import time
+import weakref
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
@@ -13,12 +18,16 @@ from numpy.typing import NDArray
 from edgead import _cpu
 from edgead.bundle.storage import Bundle
 from edgead.cpu.precision import HINTS, check_computed, check_offered, computed_in, layers_of
-from edgead.cpu.processor import cores
+from edgead.cpu.processor import cores, others_run
 from edgead.engine.interface import Pairs
 from edgead.errors import BundleError, DeviceError, EdgeadError
 
 MOST_LANES = 16
 """Tiles that run at once, each in one thread and buffers of its own."""
+
+
+SETTLE_S = 0.25
+"""How long a fork waits at most until OpenVINO's threads sleep, after the end of an inference."""
 
 
 class OpenVINOEngine:
@@ -42,6 +51,10 @@ class OpenVINOEngine:
         self, bundle: Bundle, threads: int | None = None, precision: str = "float32"
     ) -> None:
         ov = _import_openvino()
+        with _opening:
+            self._open(ov, bundle, threads, precision)
+
+    def _open(self, ov: Any, bundle: Bundle, threads: int | None, precision: str) -> None:
         core = _cpu_core(ov)
         name = bundle.manifest.model_of(precision)
         self.device, capabilities = _processor(core)
@@ -67,18 +80,20 @@ class OpenVINOEngine:
             config["NUM_STREAMS"] = self.lanes
         with _sentences("OpenVINO cannot compile the graph"):
             self._compiled = core.compile_model(model, "CPU", config)
+        _process.count(self, config)
         if precision != "float32":  # which every CPU has, and which nothing stands in for
             check_computed(layers, computed_in(self._compiled), precision)
         self.precision = precision
         self._pairs = bundle.manifest.pairs
         self.version = f"OpenVINO {ov.__version__.split('-')[0]}"
+        _process.engines.add(self)
 
     def __repr__(self) -> str:
         return f"OpenVINOEngine({self.device}, {self.precision}, {self.version})"
 
     def session(self) -> OpenVINOSession:
         """Buffers for one thread; DeviceError when OpenVINO cannot make them."""
-        with _sentences("OpenVINO cannot make a request"):
+        with _opening, _sentences("OpenVINO cannot make a request"):
             return OpenVINOSession(self._compiled, [(p.reference, p.restored) for p in self._pairs])
 
 
@@ -104,10 +119,12 @@ class OpenVINOSession:
             self._tensors.append(tensor)
             outputs.update(dict.fromkeys(port.get_names(), tensor.data))
         self._pairs: Pairs = [(outputs[a], outputs[b]) for a, b in pairs]
+        self._running = threading.RLock()
+        _process.sessions.add(self)
 
     def infer(self) -> Pairs:
         """See ``Session``."""
-        with _sentences("OpenVINO failed on a frame"):
+        with self._running, _sentences("OpenVINO failed on a frame"):
             self._request.infer(share_outputs=True)  # results are read through our own tensors
         return self._pairs
 
@@ -133,7 +150,94 @@ def _only_core(make: Callable[[], Any]) -> Any:
 
     Source: https://github.com/openvinotoolkit/openvino, intel_cpu plugin, SigAltStackSetup.
     """
-    return make()
+    core = make()
+    _process.cores.append(core)
+    return core
+
+
+class _Process:
+    """What a fork has to know of OpenVINO in this process."""
+
+    def __init__(self) -> None:
+        self.cores: list[Any] = []
+        self.engines: weakref.WeakSet[OpenVINOEngine] = weakref.WeakSet()
+        self.sessions: weakref.WeakSet[OpenVINOSession] = weakref.WeakSet()
+        self.left: Counter[Config] = Counter()  # sets of threads that graphs have left, for others
+        self.held: list[Any] = []  # during a fork
+
+    def count(self, engine: OpenVINOEngine, config: dict[str, Any]) -> None:
+        """Note that ``engine`` has threads of its own until it is gone."""
+        key = tuple(sorted(config.items()))
+        self.left[key] -= self.left[key] > 0
+        weakref.finalize(engine, self.leave, key).atexit = False
+
+    def leave(self, key: Config) -> None:
+        """Note that threads are free for the next graph."""
+        self.left[key] += 1
+
+
+Config = tuple[tuple[str, Any], ...]
+_process = _Process()
+_opening = threading.RLock()  # held while OpenVINO holds locks of its own for long
+
+
+def _before_fork() -> None:
+    """Wait until OpenVINO does nothing: a lock of its own that is held now would stay so."""
+    _opening.acquire()
+    sessions = list(_process.sessions)
+    for session in sessions:
+        session._running.acquire()
+    _process.held = [*sessions, *_take_what_is_left()]
+    latest = time.monotonic() + SETTLE_S
+    while _process.cores and others_run() and time.monotonic() < latest:
+        time.sleep(0.001)
+
+
+def _take_what_is_left() -> list[Any]:
+    """Graphs that hold the threads which others have left: OpenVINO would give them, which a forked
+    process does not have, to the next graph there."""
+    taken: list[Any] = []
+    for config, number in _process.left.items():
+        import openvino as ov  # is there, or nothing would have been left
+        from openvino import opset13
+
+        given = opset13.parameter([1, 8], np.float32)
+        model = ov.Model([opset13.relu(given)], [given], "holder")
+        taken += [
+            _process.cores[0].compile_model(model, "CPU", dict(config)) for _ in range(number)
+        ]
+    return taken
+
+
+def _after_fork_in_parent() -> None:
+    for session in _process.held:
+        if isinstance(session, OpenVINOSession):
+            session._running.release()
+    _process.held = []
+    _opening.release()
+
+
+def _after_fork_in_child() -> None:
+    """A forked process has OpenVINO's objects without its threads, which an inference and the end
+    of an object wait for, for ever. So they are neither used nor ended there; what is compiled
+    there has threads of its own."""
+    for engine in list(_process.engines):
+        _cpu.keep_for_ever(engine)
+        _cpu.keep_for_ever(engine._compiled)
+    for kept in [*_process.cores, *_process.held]:
+        _cpu.keep_for_ever(kept)
+    _process.engines.clear()
+    _process.sessions.clear()
+    _process.left.clear()
+    _after_fork_in_parent()
+
+
+if hasattr(os, "register_at_fork"):  # Windows has none
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=_after_fork_in_parent,
+        after_in_child=_after_fork_in_child,
+    )
 
 
 def _cpu_core(ov: Any) -> Any:

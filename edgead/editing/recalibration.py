@@ -26,12 +26,12 @@ from edgead.bundle.storage import Bundle, check_out, write_bundle
 from edgead.calibration import best_false_reject_rate, check_false_reject_rate
 from edgead.errors import CalibrationError, InputError
 from edgead.images import Remarks, decode_image, open_image
+from edgead.images.bits import check_bit_depth
 from edgead.images.content import content_of
 from edgead.images.image_set import examine
 from edgead.installation import __version__
 from edgead.monitoring.depth import UsedBits, golden_frames
 from edgead.monitoring.health import Observations
-from edgead.preprocess import check_bit_depth
 
 if TYPE_CHECKING:
     from edgead.detector import Detector

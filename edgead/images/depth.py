@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgead.images.bits import check_values
 from edgead.images.decoded import Decoded
-from edgead.preprocess import check_values
 
 FULL = 65535
 

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from edgead.errors import InputError
 from edgead.images import bmp, jpeg, png, pnm, tiff, webp
+from edgead.images.bits import check_bit_depth
 from edgead.images.decoded import Decoded, ImageFile
 from edgead.images.depth import settle
 from edgead.images.orientation import upright
-from edgead.preprocess import check_bit_depth
 
 _DECODERS: tuple[tuple[tuple[bytes, ...], Callable[[bytes], Decoded]], ...] = (
     ((png.SIGNATURE,), png.decode),

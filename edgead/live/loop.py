@@ -8,7 +8,7 @@ import json
 import select
 from array import array
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, BinaryIO, Protocol
 
@@ -31,8 +31,6 @@ LONGEST = 4096  # bytes, where fewer regions can make it so
 """A longer line could be cut in two by kill -9: a pipe takes 4096 bytes at once."""
 KEPT = 10_000
 """Latencies that are kept for the summary."""
-
-_OF_RESULT = ("score", "p_value", "is_anomalous", "threshold")
 
 Line = dict[str, Any]
 
@@ -108,19 +106,18 @@ class Loop:
             self._note_trouble(frame, str(error))
             return
         self._note_trouble(frame, "")
-        regions = [asdict(region) for region in result.regions[:MOST_REGIONS]]
+        verdict = result.to_dict()
+        regions = verdict["regions"]
         latency_ms = 1e3 * (Moment.now().monotonic_s - frame.captured.monotonic_s)
         line = {
             **_head(frame),
             "latency_ms": latency_ms,
             "queue_age_ms": 1e3 * (started_s - frame.captured.monotonic_s),
-            **{key: getattr(result, key) for key in _OF_RESULT},
-            "regions": regions,
-            "region_count": len(result.regions),
+            **verdict,
+            "regions": regions[:MOST_REGIONS],
+            "region_count": len(regions),
             **found,
         }
-        if result.digests is not None:
-            line["digests"] = result.digests.to_json()
         self.tally.note(is_anomalous=result.is_anomalous, latency_ms=latency_ms)
         self._write(line)
         for listener in self.listeners:

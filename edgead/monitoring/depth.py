@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgead.images import decode_image
-from edgead.preprocess import check_bit_depth, highest_value
+from edgead.images.bits import check_bit_depth, highest_value
 
 if TYPE_CHECKING:
     from edgead.bundle.storage import Bundle

@@ -19,7 +19,7 @@ from edgead.errors import InputError
 
 # The tiny bundle's own tolerance: float32 convolutions against onnxruntime's and float64 maps.
 TOLERANCE = 1e-4
-FRAME_KEYS = {"path", "score", "p_value", "is_anomalous", "regions", "timings_ms"}
+FRAME_KEYS = {"path", "score", "p_value", "threshold", "is_anomalous", "regions", "timings_ms"}
 
 
 def test_json_has_the_scores_that_independent_code_gives(run_json, bundle_dir, tiny, scratched):

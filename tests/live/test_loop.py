@@ -74,7 +74,7 @@ def test_a_line_has_what_independent_code_says_of_the_frame(detector, frames, ti
         assert 0 <= line["queue_age_ms"] <= line["latency_ms"]
         assert set(line) == {
             "frame", "captured", "latency_ms", "queue_age_ms", "score", "p_value", "is_anomalous",
-            "threshold", "regions", "region_count",
+            "threshold", "regions", "region_count", "timings_ms",
         }  # fmt: skip
     assert lines[3]["is_anomalous"] is True
     assert set(lines[3]["regions"][0]) == {"x", "y", "width", "height", "area", "peak"}
@@ -156,7 +156,7 @@ def test_a_frame_that_cannot_be_scored_is_a_line_with_the_error_and_the_rest_goe
     bad = frames[0].astype(np.float32)
     lines = stage.feed(frames[0], bad, bad, frames[1])
     assert [line["frame"] for line in lines] == [0, 1, 2, 3]
-    assert all("dtype is float32" in line["error"] for line in lines[1:3])
+    assert all("the frame is float32" in line["error"] for line in lines[1:3])
     assert set(lines[1]) == {"frame", "captured", "error"}
     assert "score" in lines[3]
     assert [word for word, _ in stage.log] == ["change", "failed", "change", "fine"]
@@ -199,7 +199,7 @@ def test_a_line_is_one_write_and_no_longer_than_a_pipe_takes_at_once():
     class Scorer:
         def score(self, frame):
             scale = Scale(typical=0.0, threshold=1e-32)
-            return Result(1 / 3, 1 / 3, True, 2e-32 / 3, peaks, {}, frame, "bgr", scale)
+            return Result(1 / 3, 1 / 3, True, 2e-32 / 3, peaks, {}, "bgr", scale, frame=frame)
 
     stage = Stage(Scorer(), io.BufferedWriter(Raw()))
     image = np.zeros((60, 60), np.uint8)
@@ -225,7 +225,7 @@ def test_digests_take_the_place_of_the_lowest_regions_in_a_full_line():
         def score(self, frame):
             scale = Scale(typical=0.0, threshold=1e-32)
             return Result(
-                1 / 3, 1 / 3, True, 2e-32 / 3, peaks, {}, frame, "bgr", scale, digests=digests
+                1 / 3, 1 / 3, True, 2e-32 / 3, peaks, {}, "bgr", scale, digests=digests, frame=frame
             )
 
     stage = Stage(Scorer())
