@@ -122,8 +122,9 @@ def parse_source(text: str) -> Source:
         PermissionError: what it names may not be looked at.
     """
     mode = _mode(text)
-    if text.isdecimal() or stat.S_ISCHR(mode):
-        return Source(CAMERA, text, f"camera {int(text) if text.isdecimal() else text}")
+    number = re.fullmatch(r"[0-9]{1,9}", text)  # more overflow OpenCV; isdecimal() takes ٣ too
+    if number or stat.S_ISCHR(mode):
+        return Source(CAMERA, text, f"camera {int(text) if number else text}")
     if stat.S_ISDIR(mode):
         return Source(FOLDER, text, f"folder {text}")
     if stat.S_ISREG(mode):
