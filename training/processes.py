@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from edgead.cpu.processor import cores
 from edgead.errors import DeviceError, EdgeadError, TrainingError
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def launch(device: str = "auto") -> Fabric:
     from lightning_fabric import Fabric
     from lightning_fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 
+    bound_threads()
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     world, here = 1, 1
     if TorchElasticEnvironment.detect():
@@ -53,6 +55,12 @@ def launch(device: str = "auto") -> Fabric:
     )
     fabric.launch()
     return fabric
+
+
+def bound_threads() -> None:
+    """Let torch use no more threads than a container's CPU quota pays for; it counts cores."""
+    if torch.get_num_threads() > cores():
+        torch.set_num_threads(cores())
 
 
 def is_first() -> bool:

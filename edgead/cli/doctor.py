@@ -18,7 +18,7 @@ from pathlib import Path
 
 from edgead.cli.console import Console, count, print_json
 from edgead.cli.options import add
-from edgead.cpu.processor import cores, processor_name
+from edgead.cpu.processor import affinity, cores, cpu_quota, processor_name
 from edgead.errors import DeviceError
 from edgead.installation import EXTRAS, __version__, cure, missing
 
@@ -91,7 +91,10 @@ def checks() -> list[Check]:
 def _python() -> Iterator[Check]:
     yield Check("edgead", "ok", f"{__version__} in {Path(__file__).parents[1]}")
     yield Check("python", "ok", f"{platform.python_version()}, {sys.executable}")
-    yield Check("processor", "ok", f"{processor_name()}, {cores()} cores for this process")
+    quota = cpu_quota()
+    limit = "no CPU quota" if quota is None else f"CPU quota of {quota:.3g} cores"
+    used = f"{count(affinity(), 'core')} for this process, {limit}: {count(cores(), 'thread')}"
+    yield Check("processor", "ok", f"{processor_name()}, {used}")
 
 
 def _numpy() -> Iterator[Check]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from edgead import _cpu
 from edgead.bundle.storage import Bundle
 from edgead.cpu.precision import HINTS, check_computed, check_offered, computed_in, layers_of
-from edgead.cpu.processor import cores
+from edgead.cpu.processor import affinity, cores
 from edgead.engine.interface import Pairs
 from edgead.errors import BundleError, DeviceError, EdgeadError
 
@@ -59,6 +59,8 @@ class OpenVINOEngine:
             # other work that was the slowest of all: 8.6 ms at best for a frame of 4.0 ms.
             "ENABLE_CPU_PINNING": False,
         }
+        if threads is None and cores() < affinity():
+            threads = cores()  # OpenVINO counts the affinity mask, and not a container's CPU quota
         if threads is not None:
             config["INFERENCE_NUM_THREADS"] = threads
         # Tiles that may run at once.
