@@ -198,13 +198,19 @@ _SENTENCES = {
     errno.EISDIR: "{} is a folder, a file was expected",
     errno.ENOTDIR: "{} needs a folder where there is a file: choose another path",
     errno.EEXIST: "{} needs a folder where there is a file: choose another path",
+    errno.EFBIG: "{} is larger than this process may write: raise the limit (ulimit -f, "
+    "LimitFSIZE= of a systemd unit)",
     errno.ENAMETOOLONG: "{} is too long a name for this file system: choose a shorter one",
 }
 
 
+_NO_THREADS = (
+    "this process may start no more threads: raise the limit (ulimit -u; TasksMax= of a systemd "
+    "unit, --pids-limit of a container), or use fewer with --threads"
+)
 _SCARCE = {
-    "can't start new thread": "this process may start no more threads: raise the limit (ulimit -u; "
-    "TasksMax= of a systemd unit, --pids-limit of a container), or use fewer with --threads",
+    "can't start new thread": _NO_THREADS,
+    "Resource temporarily unavailable": _NO_THREADS,  # what C++ says then
     "allocate memory": "there is not enough memory: free some, or raise the limit (ulimit -v; "
     "MemoryMax= of a systemd unit, --memory of a container)",
 }

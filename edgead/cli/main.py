@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 from edgead.cli.console import complain
 from edgead.errors import DeviceError, EdgeadError, MissingExtraError, shortened
 from edgead.files import os_sentence, scarcity
-from edgead.installation import __version__, cure, extra_of
+from edgead.installation import __version__, cure, extra_of, opencv_trouble
 
 # Loaded by name, and only the one that is asked for: the runtime must not import torch.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -88,8 +88,8 @@ def guard(work: Callable[[], int]) -> int:
         return _complain(str(error), error.exit_code)
     except KeyboardInterrupt:
         return _complain("stopped", 130)
-    except (MemoryError, RuntimeError) as error:
-        sentence = scarcity(error)
+    except (MemoryError, RuntimeError, ImportError, AttributeError) as error:
+        sentence = scarcity(error) or _broken_package(error)
         if sentence is None:
             raise
         return _complain(sentence, DeviceError.exit_code)
@@ -100,6 +100,19 @@ def guard(work: Callable[[], int]) -> int:
     except OSError as error:
         _drop_output()
         return _complain(os_sentence(error), 1)
+
+
+def _broken_package(error: Exception) -> str | None:
+    """What is wrong with a package that edgead needs, and the cure; None for a defect of edgead."""
+    if not isinstance(error, ImportError):
+        if getattr(getattr(error, "obj", None), "__name__", "") != "cv2":
+            return None
+    elif isinstance(error, ModuleNotFoundError) and error.name != "cv2":
+        return None
+    trouble = opencv_trouble()
+    if trouble is not None:
+        return f"OpenCV cannot be used, {trouble[0]}: {trouble[1]}"
+    return f"a library cannot be loaded ({error}): edgead doctor says which, and the cure"
 
 
 def _prepare_streams() -> None:
