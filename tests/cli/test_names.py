@@ -86,12 +86,17 @@ def scene(tmp_path, bundle_dir, make_frame):
         for number in range(40):
             picture = cv2.imencode(".png", make_frame(number))[1].tobytes()
             (root / f"{name} parts" / f"{name}{number}.png").write_bytes(picture)
+        for label in ("good", f"{name} scratch"):
+            folder = root / f"{name} data" / "test" / label
+            folder.mkdir(parents=True)
+            (folder / f"{name}.png").write_bytes(picture)
         (root / f"{name}.png").write_bytes(picture)
         (root / f"{name}-cut.png").write_bytes(picture[: len(picture) // 2])
         return {
             "bundle": str(root / f"{name}.edgead"), "parts": str(root / f"{name} parts"),
             "image": str(root / f"{name}.png"), "cut": str(root / f"{name}-cut.png"),
             "absent": str(root / f"{name}-absent"), "out": str(root / f"{name}-out"),
+            "data": str(root / f"{name} data"),
         }  # fmt: skip
 
     return make
@@ -113,6 +118,7 @@ COMMANDS = {
     "watch what is not there": "watch {absent} --bundle {bundle}",
     "frames": "frames {cut} --out {out}",
     "evaluate": "evaluate {bundle} {absent}",
+    "report": "evaluate {bundle} {data} --report {out} --json {out}.json",
     "export": "export {absent} --out {out}",
     "train": "train redi {absent} --out {out}",
     "unknown": "{absent}",
