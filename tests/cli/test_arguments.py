@@ -102,7 +102,7 @@ def test_any_text_in_any_argument_is_a_value_or_a_sentence(place):
     name, action = place
     parser = PARSERS[name]
 
-    @settings(max_examples=30)
+    @settings(max_examples=15)
     @given(ANY_TEXT)
     def parse(text: str) -> None:
         said = io.StringIO()
