@@ -13,6 +13,8 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from edgead.errors import InputError
+
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of Linux
 
 
@@ -159,6 +161,23 @@ def lock(descriptor: int, *, wait: bool = False) -> bool:
     return True
 
 
+def utf8_name(path: str | os.PathLike[str]) -> str:
+    """``path`` for OpenCV's ``VideoCapture``, which a name that is not UTF-8 kills.
+
+    Raises:
+        InputError: it is not UTF-8.
+    """
+    name = os.fspath(path)
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"the name {name} is not UTF-8, and OpenCV opens no video or stream so named: rename "
+            "it, or link it under another name (ln -s)"
+        ) from error
+    return name
+
+
 def _sync_directory(directory: Path) -> None:
     """Make renames inside ``directory`` last; a file system that cannot is left as it is."""
     with contextlib.suppress(OSError):
@@ -179,8 +198,28 @@ _SENTENCES = {
     errno.EISDIR: "{} is a folder, a file was expected",
     errno.ENOTDIR: "{} needs a folder where there is a file: choose another path",
     errno.EEXIST: "{} needs a folder where there is a file: choose another path",
+    errno.EFBIG: "{} is larger than this process may write: raise the limit (ulimit -f, "
+    "LimitFSIZE= of a systemd unit)",
     errno.ENAMETOOLONG: "{} is too long a name for this file system: choose a shorter one",
 }
+
+
+_NO_THREADS = (
+    "this process may start no more threads: raise the limit (ulimit -u; TasksMax= of a systemd "
+    "unit, --pids-limit of a container), or use fewer with --threads"
+)
+_SCARCE = {
+    "can't start new thread": _NO_THREADS,
+    "Resource temporarily unavailable": _NO_THREADS,  # what C++ says then
+    "allocate memory": "there is not enough memory: free some, or raise the limit (ulimit -v; "
+    "MemoryMax= of a systemd unit, --memory of a container)",
+}
+
+
+def scarcity(error: BaseException) -> str | None:
+    """What this process has run out of, with the cure; None for any other error."""
+    said = "allocate memory" if isinstance(error, MemoryError) else str(error)
+    return next((_SCARCE[word] for word in _SCARCE if word in said), None)
 
 
 def os_sentence(error: OSError) -> str:

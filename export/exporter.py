@@ -21,6 +21,7 @@ import onnx
 import onnxruntime
 import torch
 from edgead_training.methods import Method
+from edgead_training.processes import bound_threads
 from edgead_training.run import load_run
 from edgead_training.training_set import middle
 from numpy.typing import NDArray
@@ -88,6 +89,7 @@ def export_run(
         raise ExportError(
             f"run {os.fspath(run_dir)} {kind}; expected the directory of edgead train"
         )
+    bound_threads()
     run = load_run(run_dir, options.data)
     frames = [
         CalibrationFrame(

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 
 from edgead.bundle.known_images import CALIBRATED, CONTENTS, LEARNT, note
 from edgead.errors import DataError, TrainingError
@@ -163,7 +163,7 @@ def load_run(run_dir: str | Path, data: str | Path | None = None) -> Run:
         parts = divided_again(record, dataset, parts)
     method = _untrained(record)
     try:
-        method.load_state_dict(load_file(path / MODEL_FILE))
+        method.load_state_dict(load((path / MODEL_FILE).read_bytes()))  # any name of path
     except (SafetensorError, RuntimeError) as error:
         raise TrainingError(
             f"{path / MODEL_FILE} does not fit ({why_not(error)}): it is damaged, of another run, "

@@ -58,7 +58,7 @@ class TrainingOptions:
         device: auto, cpu or cuda, see ``launch``; not part of the record.
 
     Raises:
-        TrainingError: ``calibration_fraction`` out of its range.
+        TrainingError: ``calibration_fraction`` out of its range, ``out`` not UTF-8.
         InputError: ``bit_depth`` out of its range.
     """
 
@@ -81,6 +81,13 @@ class TrainingOptions:
 
     def __post_init__(self) -> None:
         check_bit_depth(self.bit_depth)
+        try:
+            str(self.out).encode()
+        except UnicodeEncodeError as error:
+            raise TrainingError(
+                f"--out {self.out} is not UTF-8, and safetensors reads no checkpoint in a folder "
+                "so named; give another name"
+            ) from error
         share = self.calibration_fraction
         if share is not None and not 0 < share < 1:
             raise TrainingError(f"--calibration {share} is not a share; give 0 < F < 1")

@@ -131,11 +131,13 @@ def _check(args: Namespace) -> None:
         raise InputError(
             f"--percentile {args.percentile:g}: expected a number above 0, at most 100, as 99"
         )
-    if args.hz is not None and args.minutes is not None:
-        frames = args.minutes * 60 * args.hz
+    if args.hz is not None:
+        timed = args.minutes is not None
+        frames = args.minutes * 60 * args.hz if timed else args.repeats
         if not 1 <= frames <= MOST_FRAMES:
+            length = f"--minutes {args.minutes:g}" if timed else f"--repeats {args.repeats}"
             raise InputError(
-                f"--minutes {args.minutes:g} at --hz {args.hz:g} is {frames:.3g} frames: "
+                f"{length} at --hz {args.hz:g} is {frames:.3g} frames: "
                 f"expected at least one and at most {MOST_FRAMES}; change one of them"
             )
     for option in ("json", "csv", "html"):
@@ -344,7 +346,7 @@ def _write(
     if args.json == "-":
         print_json(whole)
     elif args.json is not None:
-        line = json.dumps(whole, ensure_ascii=False, allow_nan=False)
+        line = json.dumps(whole, allow_nan=False)
         write(args.json, f"{line}\n".encode())
     if args.csv is not None:
         write(args.csv, results.to_csv(measured))

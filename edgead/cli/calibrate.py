@@ -20,7 +20,14 @@ import numpy as np
 from edgead.bundle.storage import Bundle, check_out, open_bundle
 from edgead.calibration import best_false_reject_rate
 from edgead.cli.console import Console, count, percent, print_json, table
-from edgead.cli.options import add, add_bit_depth, add_color, add_device, add_false_reject_rate
+from edgead.cli.options import (
+    add,
+    add_bit_depth,
+    add_color,
+    add_device,
+    add_false_reject_rate,
+    file_path,
+)
 from edgead.detector import Detector
 from edgead.editing.recalibration import (
     NOT_TOLD,
@@ -48,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(parser, "folder DIR", "folder of images of good parts")
     where = parser.add_mutually_exclusive_group()
     text = "the new bundle (default: NAME-calibrated.edgead, beside the old one)"
-    add(where, "--out NEW.edgead", text, Path)
+    add(where, "--out NEW.edgead", text, file_path)
     add(where, "--in-place", "replace the old bundle")
     add_false_reject_rate(parser)
     text = "count images that nearly repeat others too: each shows another part"

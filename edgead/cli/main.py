@@ -9,17 +9,19 @@ An exception that is none of these is a defect of edgead and shows its traceback
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
 import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
 from types import ModuleType
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from edgead.errors import EdgeadError, MissingExtraError
-from edgead.files import os_sentence
-from edgead.installation import __version__, cure, extra_of
+from edgead.cli.console import complain
+from edgead.errors import DeviceError, EdgeadError, MissingExtraError, shortened
+from edgead.files import os_sentence, scarcity
+from edgead.installation import __version__, cure, extra_of, opencv_trouble
 
 # Loaded by name, and only the one that is asked for: the runtime must not import torch.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -54,8 +56,16 @@ class Parser(argparse.ArgumentParser):
         raw = argparse.RawDescriptionHelpFormatter
         super().__init__(prog, usage, description.strip(), epilog, formatter_class=raw)
 
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse's, which makes ``--option=--`` an empty list and not a text."""
+        for word in args or ():
+            if word.startswith("--") and word.endswith("=--"):
+                self.error(f"argument {word[:-3]}: expected one argument")
+        return super().parse_args(args, namespace)
+
     def error(self, message: str) -> NoReturn:
-        self.exit(1, f"edgead: {message}\nedgead: see {self.prog} --help\n")
+        complain(shortened(message))
+        self.exit(1, f"edgead: see {self.prog} --help\n")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -69,6 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def guard(work: Callable[[], int]) -> int:
     """Do ``work`` and return its exit code; errors become a sentence and their own code."""
+    _prepare_streams()
     try:
         code = work()
         sys.stdout.flush()  # a closed pipe shows here, not in the interpreter's last breath
@@ -77,16 +88,57 @@ def guard(work: Callable[[], int]) -> int:
         return _complain(str(error), error.exit_code)
     except KeyboardInterrupt:
         return _complain("stopped", 130)
+    except (MemoryError, RuntimeError, ImportError, AttributeError) as error:
+        sentence = scarcity(error) or _broken_package(error)
+        if sentence is None:
+            raise
+        return _complain(sentence, DeviceError.exit_code)
     except BrokenPipeError:
         # The reader went away (`edgead score … | head`). Give the flush at exit a place to go.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 141
     except OSError as error:
+        _drop_output()
         return _complain(os_sentence(error), 1)
 
 
+def _broken_package(error: Exception) -> str | None:
+    """What is wrong with a package that edgead needs, and the cure; None for a defect of edgead."""
+    if not isinstance(error, ImportError):
+        if getattr(getattr(error, "obj", None), "__name__", "") != "cv2":
+            return None
+    elif isinstance(error, ModuleNotFoundError) and error.name != "cv2":
+        return None
+    trouble = opencv_trouble()
+    if trouble is not None:
+        return f"OpenCV cannot be used, {trouble[0]}: {trouble[1]}"
+    return f"a library cannot be loaded ({error}): edgead doctor says which, and the cure"
+
+
+def _prepare_streams() -> None:
+    """Let stdout and stderr take any text: a terminal's encoding may lack a character of a name.
+
+    A service may have been started without them; then there is nobody to print for.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+        elif stream.errors in ("strict", "surrogateescape") and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _drop_output() -> None:
+    """Give the flush at the exit of the process a place to go, where stdout takes no more."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with contextlib.suppress(OSError, ValueError):  # a stream in memory has no descriptor
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _complain(sentence: str, code: int) -> int:
-    print(f"edgead: {sentence}", file=sys.stderr)
+    complain(sentence)
     return code
 
 

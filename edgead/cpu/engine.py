@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,8 @@ from numpy.typing import NDArray
 from edgead import _cpu
 from edgead.bundle.storage import Bundle
 from edgead.cpu.precision import HINTS, check_computed, check_offered, computed_in, layers_of
-from edgead.cpu.processor import cores, others_run
+from edgead.cpu.processor import affinity, cores, others_run
+from edgead.cpu.restrictions import address_limit, restricted
 from edgead.engine.interface import Pairs
 from edgead.errors import BundleError, DeviceError, EdgeadError
 
@@ -50,7 +52,7 @@ class OpenVINOEngine:
     def __init__(
         self, bundle: Bundle, threads: int | None = None, precision: str = "float32"
     ) -> None:
-        ov = _import_openvino()
+        ov = import_openvino()
         with _opening:
             self._open(ov, bundle, threads, precision)
 
@@ -72,6 +74,8 @@ class OpenVINOEngine:
             # other work that was the slowest of all: 8.6 ms at best for a frame of 4.0 ms.
             "ENABLE_CPU_PINNING": False,
         }
+        if threads is None and cores() < affinity():
+            threads = cores()  # OpenVINO counts the affinity mask, and not a container's CPU quota
         if threads is not None:
             config["INFERENCE_NUM_THREADS"] = threads
         # Tiles that may run at once.
@@ -105,7 +109,7 @@ class OpenVINOSession:
     """
 
     def __init__(self, compiled: Any, pairs: list[tuple[str, str]]) -> None:
-        import openvino as ov  # here: see _import_openvino
+        import openvino as ov  # here: see import_openvino
 
         self._request = compiled.create_infer_request()
         source = compiled.inputs[0]
@@ -129,15 +133,36 @@ class OpenVINOSession:
         return self._pairs
 
 
-def _import_openvino() -> Any:
-    """OpenVINO, only when an engine is made of it: it loads slowly, and a GPU serves without it."""
+def import_openvino() -> Any:
+    """OpenVINO, only when an engine is made of it: it loads slowly, and a GPU serves without it.
+
+    Raises:
+        DeviceError: it is not there or does not load.
+    """
     try:
-        import openvino
+        with _some_home():
+            import openvino
     except ImportError as error:
         raise DeviceError(
             f"OpenVINO cannot be loaded ({error}); install it again: pip install openvino"
         ) from error
     return openvino
+
+
+@contextmanager
+def _some_home() -> Iterator[None]:
+    """A HOME where there is none, as in a container with --user: OpenVINO looks for its consent
+    file there, and does not load where Python finds no home folder at all."""
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ["HOME"] = "/nonexistent"
+        try:
+            yield
+        finally:
+            del os.environ["HOME"]
+    else:
+        yield
 
 
 @cache
@@ -245,9 +270,11 @@ def _cpu_core(ov: Any) -> Any:
         core = _only_core(ov.Core)
         devices = core.available_devices
     if "CPU" not in devices:
+        found = f"OpenVINO {ov.__version__} has no CPU plugin here (devices: {devices or 'none'})"
+        if address_limit() is not None:
+            raise DeviceError(restricted(found))
         raise DeviceError(
-            f"OpenVINO {ov.__version__} has no CPU plugin here (devices: {devices or 'none'}); "
-            f"install the full package: pip install --force-reinstall openvino"
+            f"{found}; install the full package: pip install --force-reinstall openvino"
         )
     return core
 
@@ -302,7 +329,7 @@ def _check_ports(
 @contextmanager
 def _sentences(what: str, kind: type[EdgeadError] = DeviceError) -> Iterator[None]:
     """Turn an exception of OpenVINO into ``kind``: ``what``, and its first line that names no C++
-    source file."""
+    source file, or what this process may not do."""
     try:
         yield
     except RuntimeError as error:
@@ -310,4 +337,4 @@ def _sentences(what: str, kind: type[EdgeadError] = DeviceError) -> Iterator[Non
         files = ("Exception from", "Check ")
         useful = [line for line in lines if line and not line.startswith(files)]
         first = (useful or lines or [type(error).__name__])[0]
-        raise kind(f"{what}: {first}") from error
+        raise kind(f"{what}: {restricted(first)}") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import ipaddress
 import os
+import re
 import secrets
 import socket
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
-from edgead.errors import InputError
+from edgead.errors import InputError, shortened
 
 TOKEN_VARIABLE = "EDGEAD_TOKEN"
 SHORTEST_TOKEN = 16
@@ -39,9 +40,20 @@ def parse_address(text: str) -> Address:
     """
     host, colon, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]") if colon else "127.0.0.1"
-    if not host or not port.isdecimal() or int(port) > 65535:
-        raise InputError(f"--serve {text}: expected HOST:PORT, for example 127.0.0.1:8080")
+    known = re.fullmatch(r"[0-9]{1,5}", port) and int(port) <= 65535
+    if not known or not _can_be_host(host):
+        raise InputError(
+            f"--serve {shortened(text)}: expected HOST:PORT, for example 127.0.0.1:8080"
+        )
     return Address(host, int(port))
+
+
+def _can_be_host(name: str) -> bool:
+    """Whether ``name`` can be asked for: no label of it is empty or longer than 63 characters."""
+    try:
+        return bool(name) and "\0" not in name and bool(name.encode("idna"))
+    except UnicodeError:
+        return False
 
 
 def is_loopback(host: str) -> bool:

@@ -13,11 +13,15 @@ from typing import Any, NamedTuple, Protocol
 
 from numpy.typing import NDArray
 
-from edgead.errors import DeviceError, InputError
+from edgead.errors import DeviceError, InputError, shortened
+from edgead.files import utf8_name
 from edgead.images import IMAGE_SUFFIXES
 
 CAMERA, PIPELINE, STREAM = "camera", "GStreamer pipeline", "stream"
 VIDEO, FOLDER = "video file", "folder"
+
+LONGEST = 8192
+"""Characters of a source; what hides a login takes time that grows with their square."""
 
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://")
 _IN_PIPELINE = re.compile(
@@ -121,11 +125,15 @@ def parse_source(text: str) -> Source:
         InputError: it is none of the five kinds.
         PermissionError: what it names may not be looked at.
     """
+    if len(text) > LONGEST:
+        raise InputError(f"SOURCE has {len(text)} characters: expected up to {LONGEST}")
     mode = _mode(text)
-    if text.isdecimal() or stat.S_ISCHR(mode):
-        return Source(CAMERA, text, f"camera {int(text) if text.isdecimal() else text}")
+    number = re.fullmatch(r"[0-9]{1,9}", text)  # more overflow OpenCV; isdecimal() takes ٣ too
+    if number or stat.S_ISCHR(mode):
+        return Source(CAMERA, text, f"camera {int(text) if number else text}")
     if stat.S_ISDIR(mode):
         return Source(FOLDER, text, f"folder {text}")
+    utf8_name(text)
     if stat.S_ISREG(mode):
         if Path(text).suffix.lower() in IMAGE_SUFFIXES:
             raise InputError(f"{text} is an image: score it with edgead score, or watch its folder")
@@ -138,9 +146,9 @@ def parse_source(text: str) -> Source:
     if scheme and scheme[1].lower() != "file":
         return Source(STREAM, text, f"stream {_address_without_login(text)}")
     raise InputError(
-        f"{without_login(text) or repr('')} does not exist: expected a camera's number (0), an "
-        f"address (rtsp://…, http://…), a GStreamer pipeline (… ! appsink), a video file or a "
-        f"folder"
+        f"{shortened(without_login(text)) or repr('')} does not exist: expected a camera's number "
+        f"(0), an address (rtsp://…, http://…), a GStreamer pipeline (… ! appsink), a video file "
+        f"or a folder"
     )
 
 
