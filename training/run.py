@@ -8,7 +8,8 @@ RUN/recovered.png            what the method makes of a few calibration images, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ class Run:
         provenance: plain JSON for the bundle.
         tiling: of the tiles it has learnt from; None for whole images.
         test: labelled images of its data, when the run was read back.
+        left_out: of its data, by reason, when it was trained; see ``Dataset``.
     """
 
     path: Path
@@ -56,6 +58,7 @@ class Run:
     provenance: dict[str, Any]
     tiling: Tiling | None = None
     test: tuple[Sample, ...] = ()
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -83,7 +86,7 @@ def train(options: TrainingOptions, *, resume: bool = False, reporter: Reporter 
     with together(fabric):
         begun = run_record.take_up(options) if resume else run_record.begin(options)
         run_record.tell(begun, reporter.log)
-        options, _, parts, record = begun
+        options, dataset, parts, record = begun
         config = METHODS[options.method].read(options.settings)
         check_batch(fabric, config.batch_size)
         reporter.log(f"device {describe(fabric)}")
@@ -120,7 +123,7 @@ def train(options: TrainingOptions, *, resume: bool = False, reporter: Reporter 
     if first:
         _write(run, record)
     fabric.barrier()  # no process returns before the run is on disk
-    return run
+    return replace(run, left_out=dataset.left_out)
 
 
 def load_run(run_dir: str | Path, data: str | Path | None = None) -> Run:

@@ -9,6 +9,7 @@ from edgead.images.listing import (
     look_below,
     look_in,
     sentence,
+    walk,
 )
 from edgead.images.mark import Mark, mark_in, own_output
 from edgead.images.reading import decode_image, read_image
@@ -30,5 +31,6 @@ __all__ = [
     "own_output",
     "read_image",
     "sentence",
+    "walk",
     "write_png",
 ]

@@ -255,7 +255,7 @@ def _look(folder: str | os.PathLike[str], *, deep: bool) -> Listing:
             f"in {printable(root / 'golden')})"
         )
     found, saved = Listing(), []
-    for path, reason in _walk(root, deep):
+    for path, reason in walk(root, deep=deep):
         if reason is None:
             found.images.append(path)
         elif reason == SAVED_FRAME and path.parent == root:
@@ -270,8 +270,16 @@ def _look(folder: str | os.PathLike[str], *, deep: bool) -> Listing:
     return found
 
 
-def _walk(root: Path, deep: bool) -> Iterator[tuple[Path, str | None]]:
-    """Every file below a folder and every folder that is not searched, with the reason."""
+def walk(root: Path, *, deep: bool) -> Iterator[tuple[Path, str | None]]:
+    """Look at a folder, and at those inside it when ``deep``, links followed, each folder once.
+
+    Returns:
+        Every file, with None or the reason why it is not taken, and every folder that is not
+        searched, with the reason; sorted within a folder.
+
+    Raises:
+        InputError: a folder cannot be listed.
+    """
     waiting, seen = [root], set()
     while waiting:
         folder = waiting.pop()

@@ -68,11 +68,13 @@ def run(args: argparse.Namespace) -> int:
     engine = detector.info()
     console.say(f"read   {args.bundle}, {engine['precision']} on {engine['device']}")
     console.say(f"read   {args.data}: {dataset.summary()}")
+    for line in dataset.notes():
+        console.say(f"note   {line}")
     evaluation = evaluate(
         detector, dataset, progress_line("scoring"), gallery=GALLERY if args.report else 0
     )
     _print_figures(console, evaluation)
-    _write(console, evaluation, args)
+    _write(console, evaluation, args, dict(dataset.left_out))
     console.next(_next_command(args))
     return 0
 
@@ -127,13 +129,16 @@ def _four(value: float | None, reason: str = "") -> str:
     return f"-{reason}" if value is None else f"{value:.4f}"
 
 
-def _write(console: Console, evaluation: Evaluation, args: argparse.Namespace) -> None:
+def _write(
+    console: Console, evaluation: Evaluation, args: argparse.Namespace, left_out: dict[str, int]
+) -> None:
+    figures = _as_json(evaluation) | {"left_out": left_out}
     if args.report is not None:
         console.say(f"wrote  {write_report(evaluation, args.report)}")
     if args.json == "-":
-        print_json(_as_json(evaluation))
+        print_json(figures)
     elif args.json is not None:
-        text = json.dumps(_as_json(evaluation), indent=2, allow_nan=False) + "\n"
+        text = json.dumps(figures, indent=2, allow_nan=False) + "\n"
         write_file(args.json, text.encode())
         console.say(f"wrote  {args.json}")
 

@@ -72,11 +72,12 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--layout", metavar="NAME",
         help="layout of DATA, where it is not recognised: visa, mvtec3d, ksdd2, frames, "
-        "oneclass, mvtec or folder",
+        "oneclass, mvtec, sorted or folder (all images are of good parts)",
     )  # fmt: skip
     parser.add_argument(
         "--category", metavar="NAME",
-        help="one category of DATA (default: all together); for oneclass, the class that is good",
+        help="one category of DATA (default: all together); of folders of classes, or with names "
+        "that do not say it, the one that is good",
     )  # fmt: skip
 
 
@@ -116,7 +117,7 @@ def _train(args: argparse.Namespace) -> int:
     console.say(f"wrote  {args.out}")
     console.next(shlex.join(["edgead", "export", str(args.out), "--out", f"{result.name}.edgead"]))
     if args.json:
-        print_json({"run": str(args.out), **provenance})
+        print_json({"run": str(args.out), **provenance, "left_out": dict(result.left_out)})
     return 0
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from ..data import TEST_SET_LOOKS_LIKE, Dataset, Sample, read_mask
 from ..data.layouts.frames import LAYOUT
 from . import metrics
 from .gallery import Gallery, Picture
+from .mask_census import MaskCensus
 from .scored_image import ScoredImage
 from .timeline import Timeline, frame_auroc, timelines
 
@@ -128,11 +129,13 @@ def evaluate(
         raise DataError(f"{dataset.root} has no test set; {TEST_SET_LOOKS_LIKE}")
     images: list[ScoredImage] = []
     pixels = _Pixels(dataset.test)
-    shelf = Gallery(gallery)
+    shelf, census = Gallery(gallery), MaskCensus()
     for done, sample in enumerate(dataset.test, 1):
         frame = read_image(sample.path)
         size = (int(frame.shape[0]), int(frame.shape[1]))
         mask = read_mask(sample, size) if sample.is_good or sample.mask is not None else None
+        if mask is not None and not sample.is_good:
+            census.add(mask)
         result = detector.score(frame)
         image = _scored(sample, size, result)
         images.append(image)
@@ -140,7 +143,8 @@ def evaluate(
         shelf.offer(image, frame, result, None if sample.is_good else mask)
         if progress is not None:
             progress(done, len(dataset.test))
-    return _summarise(detector, dataset, tuple(images), pixels, shelf.selection())
+    found = _summarise(detector, dataset, tuple(images), pixels, shelf.selection())
+    return replace(found, notes=(*found.notes, *census.notes()))
 
 
 class _Pixels:

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from edgead.errors import DataError
 
-from ..dataset import GOOD, Found, Layout, Purpose, Sample, make_sample
-from ..listing import folders_in, images_below, images_in
+from ..dataset import GOOD, Asked, Found, Layout, Purpose, Sample, make_sample
+from ..listing import folders_in, images_below, images_in, named
 
 ANOMALOUS = "anomalous"
 TRAIN, TEST, LABELS = "training/frames", "testing/frames", "testing/test_frame_mask"
@@ -29,11 +29,11 @@ def fits(folder: Path, purpose: Purpose) -> bool:
     return any((folder / name).is_dir() for name in (TRAIN, TEST, "training/videos"))
 
 
-def read(root: Path, folder: Path) -> Found:
+def read(root: Path, folder: Path, asked: Asked) -> Found:
     test: list[Sample] = []
     orphans = set((folder / LABELS).glob("*.npy"))
     for video in folders_in(folder / TEST):
-        labels = folder / LABELS / f"{video.name}.npy"
+        labels = named(folder / LABELS, f"{video.name}.npy")
         test += _test_samples(root, video, labels)
         orphans.discard(labels)
     for part in (TRAIN, TEST):
@@ -48,7 +48,7 @@ def read(root: Path, folder: Path) -> Found:
             f"{orphan} labels a video without frames; expected {folder / TEST / orphan.stem}/, or "
             "the file removed"
         )
-    return [make_sample(root, path, GOOD) for path in images_below(folder / TRAIN)], test
+    return Found([make_sample(root, path) for path in images_below(folder / TRAIN)], test)
 
 
 def video_of(name: str) -> str:
