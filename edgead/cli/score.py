@@ -8,6 +8,7 @@ are scored), with --exit-code 3 when a frame is anomalous.
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import sys
 from collections import Counter
@@ -29,6 +30,8 @@ EXAMPLE = """\
   edgead score cell.edgead part.png --exit-code || stop  for shell scripts (3: anomalous)"""
 
 ANOMALOUS = 3
+LONGEST_STEM = 200
+"""Bytes of a name before ``_heatmap.png``; most file systems end at 255, temporary names longer."""
 ROW = "{:<10}  {:>10}  {:>7}  {:>7}  {:>7}  {}"
 
 
@@ -88,6 +91,8 @@ def overlay_paths(folder: Path | None, paths: Sequence[Path]) -> Sequence[Path |
     for path in paths:
         alone = stems[path.stem.casefold()] == 1
         base = path.stem if alone else f"{path.resolve().parent.name}_{path.stem}"
+        if len(os.fsencode(base)) > LONGEST_STEM:
+            base = os.fsencode(base)[:LONGEST_STEM].decode("utf-8", "ignore")
         name, number = base, 2
         while name.casefold() in taken:
             name, number = f"{base}_{number}", number + 1

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgead.errors import InputError
+from edgead.files import read_file
 
 
 def read_image(path: str | os.PathLike[str], *, bit_depth: int | None = None) -> NDArray[Any]:
@@ -31,7 +31,7 @@ def read_image(path: str | os.PathLike[str], *, bit_depth: int | None = None) ->
         InputError: unreadable, truncated, float samples (NaN or not), no pixels; with the path.
     """
     try:
-        data = Path(path).read_bytes()
+        data = read_file(path)
     except OSError as error:
         raise InputError(f"cannot read image {path}: {error.strerror or error}") from error
     return decode_image(data, os.fspath(path), bit_depth=bit_depth)

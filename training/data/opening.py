@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -149,6 +149,8 @@ def _recognise(
         raise DataError(f"--layout {name} is not a layout; choose one of: {', '.join(LAYOUTS)}")
     layouts = list(LAYOUTS.values()) if name is None else [LAYOUTS[name]]
     for layout in layouts:
+        if layout is SORTED and _special_inside(root, purpose, layouts):
+            continue
         if name == FOLDER.name or layout.fits(root, purpose):
             return layout, {"": root}
     found: dict[str, _Places] = {}  # by the name of the first layout that fits a folder
@@ -172,6 +174,18 @@ def _recognise(
             + ("" if layouts[0].classes else ", directly or in a folder for each category")
         )
     return FOLDER, {"": root}
+
+
+def _special_inside(root: Path, purpose: Purpose, layouts: Sequence[Layout]) -> bool:
+    """Whether a folder that itself says nothing of good parts has a layout of its own."""
+    special = [each for each in layouts if not each.classes and each not in (SORTED, FOLDER)]
+    named = ((folder, meaning(folder.name)) for folder in folders_in(root))
+    return any(
+        layout.fits(folder, purpose)
+        for folder, said in named
+        if said.good is None and said.split is None
+        for layout in special
+    )
 
 
 def _says_more(root: Path, category: str | None) -> bool:

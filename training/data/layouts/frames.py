@@ -10,6 +10,7 @@ ShanghaiTech's pixel masks (test_pixel_mask/) are not read: its figures are per 
 
 from __future__ import annotations
 
+import io
 import re
 from pathlib import Path, PurePosixPath
 
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgead.errors import DataError
+from edgead.files import read_file
 
 from ..dataset import GOOD, Asked, Found, Layout, Purpose, Sample, make_sample
 from ..listing import folders_in, images_below, images_in, named
@@ -80,7 +82,7 @@ def read_frame_labels(path: Path) -> NDArray[np.bool_]:
     """The labels of a video's frames, [n] bool, True = anomalous. Raises: DataError."""
     expected = "expected a .npy file of one 0 (normal) or 1 (anomalous) for each frame of the video"
     try:
-        values = np.load(path, allow_pickle=False)
+        values = np.load(io.BytesIO(read_file(path)), allow_pickle=False)
     except FileNotFoundError as error:
         raise DataError(f"{path} is missing; {expected}") from error
     except (OSError, ValueError, EOFError) as error:

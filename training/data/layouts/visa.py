@@ -14,6 +14,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from edgead.errors import DataError
+from edgead.files import read_file
 
 from ..dataset import GOOD, Asked, Found, Layout, Purpose, Sample, make_sample, portable, same_name
 from ..listing import files_by_name
@@ -54,11 +55,10 @@ def read(root: Path, folder: Path, asked: Asked) -> Found:
 def _rows(table: Path) -> list[dict[str, str]]:
     try:
         # -sig: spreadsheet programs save a mark at the beginning, which is not part of the name.
-        with open(table, newline="", encoding="utf-8-sig") as file:
-            lines = file.readlines()
-            # Spreadsheets separate by something else where the comma is a decimal point.
-            mark = next((c for c in ",;\t" if lines and c in lines[0]), ",")
-            columns, *rows = list(csv.reader(lines, delimiter=mark)) or [[]]
+        lines = read_file(table).decode("utf-8-sig").splitlines(keepends=True)
+        # Spreadsheets separate by something else where the comma is a decimal point.
+        mark = next((c for c in ",;\t" if lines and c in lines[0]), ",")
+        columns, *rows = list(csv.reader(lines, delimiter=mark)) or [[]]
     except OSError as error:
         raise DataError(
             f"{table} cannot be read ({error.strerror}); it says which images of VisA are for "
