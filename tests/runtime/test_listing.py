@@ -28,7 +28,8 @@ SYSTEM = [
     "$RECYCLE.BIN", "$Recycle.Bin", "System Volume Information", "lost+found", "__MACOSX",
     ".AppleDouble", ".thumbnails", ".ipynb_checkpoints", ".comments", ".sync", ".stversions",
     "~snapshot", ".snapshot", "@tmp", "@sharebin", "found.000", "RECYCLER", "LOST.DIR",
-    "Thumbnails", "Network Trash Folder", "Temporary Items", ".git", ".@__thumb", "CANONMSC", "@__thumb",
+    "Thumbnails", "Network Trash Folder", "Temporary Items", ".git", ".@__thumb", "CANONMSC",
+    "@__thumb",
 ]  # fmt: skip
 
 
