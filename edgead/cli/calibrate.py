@@ -24,7 +24,7 @@ from edgead.cli.options import add, add_color, add_device, add_false_reject_rate
 from edgead.detector import Detector
 from edgead.editing.recalibration import check_number, concerns, recalibrate, record
 from edgead.errors import InputError
-from edgead.images import look_in, sentence
+from edgead.images import images_of, sentence
 
 EXAMPLE = """\
   edgead calibrate cell.edgead good/                       writes cell-calibrated.edgead
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     console = Console(json_on_stdout=args.json)
     old = open_bundle(args.engine)
     out = check_out(_target(args, old))
-    found = look_in(args.folder)
+    found = images_of(args.folder)
     paths = found.images
     rate = check_number(old, len(paths), args.false_reject_rate)
     detector = Detector(old, device=args.device, color=args.color, threads=args.threads)

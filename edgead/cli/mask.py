@@ -24,7 +24,7 @@ from edgead.detector import Detector
 from edgead.editing.masking import FILE, masked
 from edgead.editing.recalibration import check_number, concerns, recalibrate, record
 from edgead.errors import InputError
-from edgead.images import encode_png, expand, look_in, read_image, sentence, write_png
+from edgead.images import encode_png, expand, images_of, read_image, sentence, write_png
 from edgead.result import as_bgr8, grey_out, ignored_pixels
 
 EXAMPLE = """\
@@ -148,7 +148,7 @@ def _write_preview(draft: Draft, frame_name: str, out: str) -> None:
 
 def _write(console: Console, draft: Draft, args: argparse.Namespace) -> None:
     """Qualify the masked graph, calibrate it, write it."""
-    found = look_in(args.calibrate)
+    found = images_of(args.calibrate)
     paths = found.images
     if found.left_out:
         console.say(f"note   {sentence(found.left_out)}")

@@ -100,6 +100,22 @@ def list_images(folder: str | os.PathLike[str]) -> list[Path]:
     return look_in(folder).images
 
 
+def images_of(folder: str | os.PathLike[str]) -> Listing:
+    """As ``look_in``, for who needs at least one image.
+
+    Raises:
+        InputError: as ``look_in``, and for a folder without an image, with what it holds instead.
+    """
+    found = look_in(folder)
+    if not found.images:
+        left = f"; {sentence(found.left_out)}" if found.left_out else ""
+        raise InputError(
+            f"{printable(folder)} holds no image: a folder with PNG, JPEG, … files in it was "
+            f"expected (folders inside it are not searched){left}"
+        )
+    return found
+
+
 def expand(arguments: Sequence[str]) -> Listing:
     """Files as they are named, folders as the images in them, in the order given.
 
@@ -112,13 +128,7 @@ def expand(arguments: Sequence[str]) -> Listing:
     for argument in arguments:
         path = Path(argument)
         if os.path.isdir(argument):
-            inside = look_in(path)
-            if not inside.images:
-                left = f"; {sentence(inside.left_out)}" if inside.left_out else ""
-                raise InputError(
-                    f"{printable(path)} holds no image: a folder with PNG, JPEG, … files in it was "
-                    f"expected (folders inside it are not searched){left}"
-                )
+            inside = images_of(path)
             found.images += inside.images
             found.left_out += inside.left_out
             continue

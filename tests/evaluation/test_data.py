@@ -160,6 +160,14 @@ def test_names_are_the_same_however_the_file_system_spells_them(tmp_path, save_i
     assert open_dataset(tmp_path).train[1].name == unicodedata.normalize("NFC", decomposed)
 
 
+def test_masks_and_kinds_are_found_however_they_are_spelt(mvtec):
+    composed, decomposed = (unicodedata.normalize(form, "brèche") for form in ("NFC", "NFD"))
+    (mvtec / "test/scratch").rename(mvtec / "test" / composed)
+    (mvtec / "ground_truth/scratch").rename(mvtec / "ground_truth" / decomposed)
+    found = [s for s in open_dataset(mvtec).test if s.label == composed]
+    assert [s.mask and s.mask.name for s in found] == ["0_mask.png", "1_mask.png"]
+
+
 # ------------------------------------------------------------------------------------------ masks
 
 

@@ -182,6 +182,25 @@ def test_yolo_and_flat_splits_are_no_classes(put):
     _refused(root, "train/images/ (2 images)", "train/ is evidently", str(root / "train/good"))
 
 
+def test_names_of_files_and_of_the_folder_itself_that_mean_defective(put):
+    root = put("OK_001.png", "OK_002.png", "NG_001.png", "defect-7.png")
+    _refused(root, "2 of 4 images", "(NG_001.png)", "move them away", "--layout folder")
+    (said,) = open_dataset(root, layout="folder").assumed
+    assert "although names mean defective" in said
+    alone = root.rename(root.parent / "NG")
+    for path in (alone / "NG_001.png", alone / "defect-7.png"):
+        path.unlink()
+    assert "although names mean defective" in open_dataset(alone).assumed[0]
+
+
+def test_a_test_set_without_labels_is_left_aside_in_training(put):
+    root = put("train/OK/0.png", "train/OK/1.png", "train/NG/0.png", "test/5.png", "test/6.png")
+    dataset = open_dataset(root)
+    assert dataset.test == () and len(dataset.train) == 2 and dataset.n_left_out == 1
+    assert "test/ (2 images) left aside" in dataset.assumed[0]
+    _refused(root, "5.png lies in no folder that says what it shows", purpose="evaluate")
+
+
 # ------------------------------------------------------------------------------------------ masks
 
 

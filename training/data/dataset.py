@@ -137,7 +137,8 @@ class Dataset:
 
     def summary(self) -> str:
         """One line for people: what was found."""
-        where = f"categories {', '.join(self.categories)}: " if self.categories else ""
+        names = ", ".join(map(printable, self.categories))
+        where = f"categories {names}: " if names else ""
         learn = f"{len(self.train)} good images to learn from"
         if self.n_left_out:
             learn += f" ({self.n_left_out} that are not good left out)"

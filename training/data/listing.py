@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 from edgead.errors import DataError, InputError
@@ -18,13 +20,32 @@ from .dataset import portable, same_name
 SUFFIXES = ", ".join(sorted(suffix.lstrip(".") for suffix in IMAGE_SUFFIXES))  # for messages
 
 
-def entries_below(folder: Path, *, deep: bool = True) -> Iterator[tuple[Path, str | None]]:
+_Entries = list[tuple[Path, str | None]]
+_walked: ContextVar[dict[tuple[Path, bool], _Entries] | None] = ContextVar("walked", default=None)
+
+
+@contextmanager
+def each_folder_once() -> Iterator[None]:
+    """Inside, a folder that was looked at is not looked at again: network folders are slow."""
+    token = _walked.set({})
+    try:
+        yield
+    finally:
+        _walked.reset(token)
+
+
+def entries_below(folder: Path, *, deep: bool = True) -> _Entries:
     """As ``edgead.images.walk``; nothing where there is no such folder. Raises: DataError."""
-    if folder.is_dir():
+    known = _walked.get()
+    found = None if known is None else known.get((folder, deep))
+    if found is None:
         try:
-            yield from walk(folder, deep=deep)
+            found = list(walk(folder, deep=deep)) if folder.is_dir() else []
         except InputError as error:
             raise DataError(str(error)) from error
+        if known is not None:
+            known[folder, deep] = found
+    return found
 
 
 def images_below(folder: Path) -> list[Path]:

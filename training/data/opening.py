@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from edgead.errors import DataError
+from edgead.errors import DataError, printable
 
 from .dataset import (
     GOOD,
@@ -26,7 +26,7 @@ from .dataset import (
 )
 from .layouts import FOLDER, LAYOUTS, SORTED
 from .layouts.sorted_parts import words_below
-from .listing import SUFFIXES, entries_below, folders_in
+from .listing import SUFFIXES, each_folder_once, entries_below, folders_in
 from .words import meaning
 
 _WITH_FOLDERS_OF_MASKS = ("mvtec", "sorted", "oneclass")
@@ -60,7 +60,11 @@ def open_dataset(
     """
     if purpose not in ("train", "evaluate"):
         raise ValueError(f"purpose is {purpose!r}; expected 'train' or 'evaluate'")
-    root = Path(path)
+    with each_folder_once():
+        return _open(Path(path), purpose, layout, category)
+
+
+def _open(root: Path, purpose: Purpose, layout: str | None, category: str | None) -> Dataset:
     if not root.exists():
         raise DataError(f"{root} does not exist; give a folder of images of good parts")
     if not root.is_dir():
@@ -76,7 +80,7 @@ def open_dataset(
             found = _one_good(root, found, category)
         for known, more in zip(samples, (found.train, found.test), strict=True):
             known += [replace(sample, category=portable(name)) for sample in more]
-        assumed += [f"{name}: {found.assumed}" if name else found.assumed]
+        assumed += [f"{printable(name)}: {found.assumed}" if name else found.assumed]
         read |= set(found.also_read)
     train, test = (tuple(sorted(part, key=by_name)) for part in samples)
     _check_names(train + test)

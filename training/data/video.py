@@ -99,7 +99,7 @@ def read_labels(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
         return read_frame_labels(file).astype(np.uint8)
     expected = "expected one 0 (normal) or 1 (anomalous) a line for each frame, or a .npy file"
     try:
-        lines = read_file(file).decode("utf-8").split()
+        lines = read_file(file).decode("utf-8-sig").split()
     except OSError as error:
         raise InputError(f"cannot read labels {file}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:

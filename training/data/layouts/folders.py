@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from edgead.errors import DataError
+from edgead.errors import DataError, printable
 
 from ..dataset import (
     GOOD,
@@ -186,7 +186,15 @@ def read_folder(root: Path, folder: Path, asked: Asked) -> Found:
             f"good parts: {held}; give --layout folder if all of them are, --category NAME if "
             "only that folder is"
         )
+    odd = [path for path in images if meaning(path.stem).good is False]
+    if odd and not asked.by_name:
+        raise DataError(
+            f"{len(odd)} of {len(images)} images in {folder} are of defective parts by their names "
+            f"({printable(odd[0].name)}); move them away, or give --layout folder if they are good"
+        )
     assumed = f"{held} taken as good" if len(counts) > 1 else ""
+    if odd or meaning(folder.resolve().name).good is False:
+        assumed = f"{held} taken as good, although names mean defective"
     return Found([make_sample(root, path) for path in images], [], assumed)
 
 

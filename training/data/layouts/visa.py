@@ -10,6 +10,7 @@ Source: https://github.com/amazon-science/spot-diff
 from __future__ import annotations
 
 import csv
+import io
 from itertools import zip_longest
 from pathlib import Path
 
@@ -55,10 +56,12 @@ def read(root: Path, folder: Path, asked: Asked) -> Found:
 def _rows(table: Path) -> list[dict[str, str]]:
     try:
         # -sig: spreadsheet programs save a mark at the beginning, which is not part of the name.
-        lines = read_file(table).decode("utf-8-sig").splitlines(keepends=True)
+        text = read_file(table).decode("utf-8-sig")
         # Spreadsheets separate by something else where the comma is a decimal point.
-        mark = next((c for c in ",;\t" if lines and c in lines[0]), ",")
-        columns, *rows = list(csv.reader(lines, delimiter=mark)) or [[]]
+        head = text.partition("\n")[0]
+        separator = next((mark for mark in ",;\t" if mark in head), ",")
+        lines = io.StringIO(text, newline="")
+        columns, *rows = list(csv.reader(lines, delimiter=separator)) or [[]]
     except OSError as error:
         raise DataError(
             f"{table} cannot be read ({error.strerror}); it says which images of VisA are for "
