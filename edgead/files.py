@@ -8,6 +8,7 @@ import errno
 import os
 import secrets
 import shutil
+import stat
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,21 @@ from pathlib import Path
 from edgead.errors import InputError
 
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of Linux
+
+
+def read_file(path: str | os.PathLike[str]) -> bytes:
+    """The content of a file; a pipe, which could keep one waiting for ever, is refused.
+
+    Raises:
+        OSError: it cannot be read, or is not a regular file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    with open(descriptor, "rb") as stream:
+        mode = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            what = "it is a pipe, socket or device; a file was expected"
+            raise OSError(errno.EINVAL, what, os.fspath(path))
+        return stream.read()
 
 
 def write_file(path: str | os.PathLike[str], data: bytes) -> None:

@@ -8,7 +8,8 @@ RUN/recovered.png            what the method makes of a few calibration images, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ class Run:
         tiling: of the tiles it has learnt from; None for whole images.
         test: labelled images of its data, when the run was read back.
         warnings: of the images, for people.
+        left_out: of its data, by reason, when it was trained; see ``Dataset``.
     """
 
     path: Path
@@ -60,6 +62,7 @@ class Run:
     tiling: Tiling | None = None
     test: tuple[Sample, ...] = ()
     warnings: tuple[str, ...] = ()
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -88,7 +91,7 @@ def train(options: TrainingOptions, *, resume: bool = False, reporter: Reporter 
         start = run_record.take_up if resume else run_record.begin
         begun = start(options, reporter.progress)
         run_record.tell(begun, reporter.log)
-        options, _, parts, record = begun
+        options, dataset, parts, record = begun
         config = METHODS[options.method].read(options.settings)
         check_batch(fabric, config.batch_size)
         reporter.log(f"device {describe(fabric)}")
@@ -123,7 +126,7 @@ def train(options: TrainingOptions, *, resume: bool = False, reporter: Reporter 
     if first:
         _write(run, record)
     fabric.barrier()  # no process returns before the run is on disk
-    return run
+    return replace(run, left_out=dataset.left_out)
 
 
 def load_run(run_dir: str | Path, data: str | Path | None = None) -> Run:
@@ -199,7 +202,8 @@ def _write(run: Run, record: dict[str, Any]) -> None:
     mean, std = (np.array(x, np.float32)[:, None, None] for x in (params.mean, params.std))
     pictures = [np.concatenate(list(255 * (row * std + mean)), axis=2) for row in rows]
     picture = np.concatenate(pictures, axis=1).clip(0, 255).astype(np.uint8)
-    write_png(out / PICTURE_FILE, picture[::-1].transpose(1, 2, 0))  # RGB planes to BGR pixels
+    pixels = picture[::-1].transpose(1, 2, 0)  # RGB planes to BGR pixels
+    write_png(out / PICTURE_FILE, pixels, "picture")
 
 
 def _as_run(out: Path, method: Method, parts: Parts, record: dict[str, Any]) -> Run:

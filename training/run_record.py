@@ -225,6 +225,8 @@ def tell(begun: Begun, log: Callable[[str], None]) -> None:
     options, parts = begun.options, begun.parts
     train, calibration = map(len, parts)
     log(f"read   {options.data}: {begun.dataset.summary()}")
+    for line in begun.dataset.notes():
+        log(f"note   {line}")
     shots = "" if options.shots is None else f" (--shots {options.shots})"
     log(f"split  {train} to train on{shots}, {calibration} to calibrate with, seed {options.seed}")
     if options.group is not None:

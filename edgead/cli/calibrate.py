@@ -39,7 +39,7 @@ from edgead.editing.recalibration import (
     record,
 )
 from edgead.errors import InputError
-from edgead.images import list_images
+from edgead.images import images_of, sentence
 
 EXAMPLE = """\
   edgead calibrate cell.edgead good/                       writes cell-calibrated.edgead
@@ -71,7 +71,8 @@ def run(args: argparse.Namespace) -> int:
     console = Console(json_on_stdout=args.json)
     old = open_bundle(args.engine)
     out = check_out(_target(args, old))
-    paths = list_images(args.folder)
+    found = images_of(args.folder)
+    paths = found.images
     check_number(old, len(paths), args.false_reject_rate)
     progress = _progress if sys.stderr.isatty() else None
     choice = choose(old, paths, progress, near=not args.count_all, bit_depth=args.bit_depth)
@@ -88,6 +89,8 @@ def run(args: argparse.Namespace) -> int:
         f"read   {args.engine} and {count(len(paths), 'image')} in {args.folder}; "
         f"{info['device']}, {info['precision']}, qualified"
     )
+    if found.left_out:
+        console.say(f"note   {sentence(found.left_out)}")
     say_choice(console, choice)
     recording = record(detector, choice, progress)
     bundle = recalibrate(detector, recording, out, rate)
@@ -105,6 +108,7 @@ def run(args: argparse.Namespace) -> int:
             "threshold": {"old": _threshold(old), "new": _threshold(bundle)},
             "learnt_images_told": choice.learnt_told,
             "warnings": [*choice.warnings, *warnings],
+            "left_out": dict(found.left_out),
         }
         print_json(report)
     _tell(console, bundle, old, warnings)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
 from edgead.errors import InputError
+from edgead.files import read_file
 from edgead.images import bmp, jpeg, png, pnm, tiff, webp
 from edgead.images.bits import check_bit_depth
 from edgead.images.decoded import Decoded, ImageFile
@@ -65,7 +65,7 @@ def open_image(
     """
     check_bit_depth(bit_depth)
     try:
-        content = Path(path).read_bytes() if data is None else data
+        content = read_file(path) if data is None else data
     except OSError as error:
         raise InputError(f"cannot read image {path}: {error.strerror or error}") from error
     return _opened(content, os.fspath(path), bit_depth)

@@ -211,7 +211,7 @@ def test_folders_that_are_none(run, bundle_copy, good, tmp_path):
     )
     (tmp_path / "empty").mkdir()
     code, _, err = run("calibrate", bundle_copy, tmp_path / "empty")
-    assert code == 1 and "no image to calibrate with" in err
+    assert code == 1 and "holds no image" in err
 
 
 def test_an_engine_that_does_not_reproduce_the_golden_frames(run, bundle_copy, edit, folder):

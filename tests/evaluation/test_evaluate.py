@@ -149,6 +149,25 @@ def test_a_mask_too_small_for_the_map_is_told(detector, dataset, save_image):
     assert any("without a pixel left" in note for note in evaluate(detector, dataset).notes)
 
 
+@pytest.mark.parametrize(
+    ("fill", "said"),
+    [
+        (lambda mask: mask * 0, "mark no pixel: 1"),
+        (lambda mask: mask * 0 + 255, "mark the whole image: 1"),
+        (lambda mask: 255 - mask, "look inverted"),
+        (lambda mask: mask, None),
+        (lambda mask: np.pad(mask[2:-2, 2:-2] * 0 + 255, 2), None),  # large, amid the image
+    ],
+)
+def test_masks_that_say_nothing_are_counted(detector, dataset, save_image, fill, said):
+    sample = next(s for s in dataset.test if s.mask is not None)
+    mask = np.zeros((16, 20), np.uint8)
+    mask[4:8, 6:12] = 255
+    save_image(sample.mask, fill(mask).astype(np.uint8))
+    notes = [note for note in evaluate(detector, dataset).notes if note.startswith("Masks")]
+    assert [said in note for note in notes] == ([] if said is None else [True])
+
+
 def test_bad_input(detector, dataset, mvtec, save_image, make_part):
     with pytest.raises(DataError, match=r"no test set.*test/good"):
         evaluate(detector, replace(dataset, test=()))

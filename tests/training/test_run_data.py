@@ -229,3 +229,15 @@ def test_a_checkpoint_of_another_method(parts, tmp_path):
     )
     with pytest.raises(TrainingError, match=r"cannot be resumed.*train again"):
         _train(parts, out, resume=True, method="arnet", settings={})
+
+
+def test_a_run_inside_its_data_teaches_nothing_to_the_next(parts, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(parts, data)
+    first, _ = _train(data, data / "run")
+    shutil.copyfile(data / "run/recovered.png", data / "part-99.png")  # moved, renamed
+    again, lines = _train(data, data / "again")
+    for one, other in ((first.train, again.train), (first.calibration, again.calibration)):
+        assert [sample.name for sample in one] == [sample.name for sample in other]
+    assert again.left_out["picture of edgead"] == 2
+    assert any(line.startswith("note") and "2 pictures of edgead" in line for line in lines)

@@ -71,11 +71,13 @@ def run(args: argparse.Namespace) -> int:
     console.say(f"read   {args.data}: {dataset.summary()}")
     if concern := concern_of_serving(used, detector.bundle):
         console.say(f"warning: {concern}")
+    for line in dataset.notes():
+        console.say(f"note   {line}")
     evaluation = evaluate(
         detector, dataset, progress_line("scoring"), gallery=GALLERY if args.report else 0
     )
     _print_figures(console, evaluation)
-    _write(console, evaluation, args)
+    _write(console, evaluation, args, dict(dataset.left_out))
     console.next(_next_command(args))
     return 0
 
@@ -140,13 +142,16 @@ def _four(value: float | None, reason: str = "") -> str:
     return f"-{reason}" if value is None else f"{value:.4f}"
 
 
-def _write(console: Console, evaluation: Evaluation, args: argparse.Namespace) -> None:
+def _write(
+    console: Console, evaluation: Evaluation, args: argparse.Namespace, left_out: dict[str, int]
+) -> None:
+    figures = _as_json(evaluation) | {"left_out": left_out}
     if args.report is not None:
         console.say(f"wrote  {write_report(evaluation, args.report)}")
     if args.json == "-":
-        print_json(_as_json(evaluation))
+        print_json(figures)
     elif args.json is not None:
-        text = json.dumps(_as_json(evaluation), indent=2, allow_nan=False) + "\n"
+        text = json.dumps(figures, indent=2, allow_nan=False) + "\n"
         write_file(args.json, text.encode())
         console.say(f"wrote  {args.json}")
 

@@ -68,11 +68,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     """What train and evaluate have in common about DATA."""
     text = (
-        "layout of DATA, where it is not recognised: visa, mvtec3d, ksdd2, frames, oneclass, mvtec "
-        "or folder"
+        "layout of DATA, where it is not recognised: visa, mvtec3d, ksdd2, frames, oneclass, "
+        "mvtec, sorted or folder (all images are of good parts)"
     )
     add(parser, "--layout NAME", text)
-    text = "one category of DATA (default: all together); for oneclass, the class that is good"
+    text = (
+        "one category of DATA (default: all together); of folders of classes, or with names that "
+        "do not say it, the one that is good"
+    )
     add(parser, "--category NAME", text)
 
 
@@ -112,7 +115,8 @@ def _train(args: argparse.Namespace) -> int:
     console.say(f"wrote  {args.out}")
     console.next(shlex.join(["edgead", "export", str(args.out), "--out", f"{result.name}.edgead"]))
     if args.json:
-        print_json({"run": str(args.out), "warnings": [], **provenance})
+        more = {"left_out": dict(result.left_out)}
+        print_json({"run": str(args.out), "warnings": [], **provenance, **more})
     return 0
 
 

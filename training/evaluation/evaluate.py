@@ -23,6 +23,7 @@ from ..data import TEST_SET_LOOKS_LIKE, Dataset, Sample, read_mask
 from ..data.layouts.frames import LAYOUT
 from . import metrics
 from .gallery import Gallery, Picture
+from .mask_census import MaskCensus
 from .overlap import Overlap, not_told, overlap
 from .scored_image import ScoredImage
 from .timeline import Timeline, frame_auroc, timelines
@@ -134,13 +135,15 @@ def evaluate(
     known, first = Known(detector.bundle.manifest.provenance), _Firsts(dataset)
     images: list[ScoredImage] = []
     pixels = _Pixels(dataset.test)
-    shelf, remarks = Gallery(gallery), Remarks()
+    shelf, census, remarks = Gallery(gallery), MaskCensus(), Remarks()
     for done, sample in enumerate(dataset.test, 1):
         file = open_image(sample.path, bit_depth=detector.bit_depth)
         remarks.add(file)
         frame = file.frame
         size = (int(frame.shape[0]), int(frame.shape[1]))
         mask = read_mask(sample, size) if sample.is_good or sample.mask is not None else None
+        if mask is not None and not sample.is_good:
+            census.add(mask)
         result = detector.score(frame)
         digest = digest_of(frame)
         image = replace(
@@ -154,7 +157,7 @@ def evaluate(
             progress(done, len(dataset.test))
     said = tuple(f"{line}." for line in remarks.lines(detector.bundle.manifest.provenance))
     found = _summarise(detector, dataset, tuple(images), pixels, shelf.selection())
-    return replace(found, notes=found.notes + said)
+    return replace(found, notes=(*found.notes, *census.notes(), *said))
 
 
 class _Firsts:
