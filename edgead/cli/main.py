@@ -2,13 +2,15 @@
 
 Exit codes: 0 fine; 1 the caller's mistake; 2 the device's; 3 an anomalous frame, where
 ``score --exit-code`` asks for it; 4 and 5 too slow for ``edgead-bench``; 6 a verdict that
-``replay`` does not repeat; 130 and 141 when stopped by Ctrl-C or a closed pipe, as in every shell.
-An exception that is none of these is a defect of edgead and shows its traceback.
+``replay`` does not repeat; 129, 130, 141 and 143 when stopped by a closed terminal, Ctrl-C, a
+closed pipe or kill, as in every shell. An exception that is none of these is a defect of edgead
+and shows its traceback.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
 import importlib
 import os
@@ -17,6 +19,7 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import NoReturn
 
+from edgead.cli.signals import CLOSED, ended
 from edgead.errors import EdgeadError, MissingExtraError
 from edgead.files import os_sentence
 from edgead.installation import __version__, cure, extra_of
@@ -73,20 +76,30 @@ def guard(work: Callable[[], int]) -> int:
         code = work()
         sys.stdout.flush()  # a closed pipe shows here, not in the interpreter's last breath
         return code
-    except EdgeadError as error:
-        return _complain(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        return _complain("stopped", 130)
-    except BrokenPipeError:
-        # The reader went away (`edgead score … | head`). Give the flush at exit a place to go.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
-    except OSError as error:
+    except (Exception, KeyboardInterrupt) as error:
+        if isinstance(error, KeyboardInterrupt) or ended():
+            return _complain("stopped", ended() or 130)
+        if isinstance(error, EdgeadError):
+            return _complain(str(error), error.exit_code)
+        if not isinstance(error, OSError):
+            raise
+        _let_go()
+        if isinstance(error, BrokenPipeError):  # the reader went away (`edgead score … | head`)
+            return CLOSED
         return _complain(os_sentence(error), 1)
 
 
+def _let_go() -> None:
+    """Give what stdout cannot take a place to go, or the flush at exit would change the code."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _complain(sentence: str, code: int) -> int:
-    print(f"edgead: {sentence}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # stderr may be a terminal that was closed
+        print(f"edgead: {sentence}", file=sys.stderr)
     return code
 
 
