@@ -71,6 +71,6 @@ def golden_files(
         entry = Golden(f"golden/{index}.png", f"golden/{index}.npy", score)
         buffer = io.BytesIO()
         np.save(buffer, values, allow_pickle=False)
-        files[entry.image], files[entry.map] = encode_png(frame), buffer.getvalue()
+        files[entry.image], files[entry.map] = encode_png(frame, "frame"), buffer.getvalue()
         frames.append(entry)
     return files, tuple(frames)

@@ -191,7 +191,8 @@ def _write(run: Run, record: dict[str, Any]) -> None:
     mean, std = (np.array(x, np.float32)[:, None, None] for x in (params.mean, params.std))
     pictures = [np.concatenate(list(255 * (row * std + mean)), axis=2) for row in rows]
     picture = np.concatenate(pictures, axis=1).clip(0, 255).astype(np.uint8)
-    write_png(out / PICTURE_FILE, picture[::-1].transpose(1, 2, 0))  # RGB planes to BGR pixels
+    pixels = picture[::-1].transpose(1, 2, 0)  # RGB planes to BGR pixels
+    write_png(out / PICTURE_FILE, pixels, "picture")
 
 
 def _as_run(out: Path, method: Method, parts: Parts, record: dict[str, Any]) -> Run:

@@ -28,7 +28,7 @@ from edgead.cpu.processor import cores, processor_name
 from edgead.detector import Detector
 from edgead.errors import InputError, MissingExtraError
 from edgead.files import write_file
-from edgead.images import decode_image, expand, read_image
+from edgead.images import decode_image, expand, read_image, sentence
 from edgead.installation import __version__, cure, missing
 from edgead.monitoring.percentiles import percentile
 
@@ -147,7 +147,10 @@ def _read_input(arguments: Sequence[str], bundle: Bundle) -> Input:
         names = [golden.image for golden in bundle.manifest.golden]
         frames = [decode_image(bundle.read(name), name) for name in names]
         return Input(frames, bundle.path_of(names[0]), f"golden frames of {bundle.path}")
-    paths, source = expand(arguments), " ".join(arguments)
+    found = expand(arguments)
+    paths, source = found.images, " ".join(arguments)
+    if found.left_out:
+        source += f" ({sentence(found.left_out)})"
     if len(paths) > MOST_IMAGES:
         source += f", the first {MOST_IMAGES} of {len(paths)}"
     return Input([read_image(path) for path in paths[:MOST_IMAGES]], paths[0], source)

@@ -24,7 +24,7 @@ from edgead.cli.options import add, add_color, add_device, add_false_reject_rate
 from edgead.detector import Detector
 from edgead.editing.recalibration import check_number, concerns, recalibrate, record
 from edgead.errors import InputError
-from edgead.images import list_images
+from edgead.images import look_in, sentence
 
 EXAMPLE = """\
   edgead calibrate cell.edgead good/                       writes cell-calibrated.edgead
@@ -53,7 +53,8 @@ def run(args: argparse.Namespace) -> int:
     console = Console(json_on_stdout=args.json)
     old = open_bundle(args.engine)
     out = check_out(_target(args, old))
-    paths = list_images(args.folder)
+    found = look_in(args.folder)
+    paths = found.images
     rate = check_number(old, len(paths), args.false_reject_rate)
     detector = Detector(old, device=args.device, color=args.color, threads=args.threads)
     info = detector.info()
@@ -61,6 +62,8 @@ def run(args: argparse.Namespace) -> int:
         f"read   {args.engine} and {count(len(paths), 'image')} in {args.folder}; "
         f"{info['device']}, {info['precision']}, qualified"
     )
+    if found.left_out:
+        console.say(f"note   {sentence(found.left_out)}")
     recording = record(detector, paths, _progress if sys.stderr.isatty() else None)
     bundle = recalibrate(detector, recording, out, rate)
     ties = old.manifest.calibration_of(info["precision"]).ties.score
@@ -76,6 +79,7 @@ def run(args: argparse.Namespace) -> int:
             "best_false_reject_rate": best_false_reject_rate(n),
             "threshold": {"old": _threshold(old), "new": _threshold(bundle)},
             "warnings": list(warnings),
+            "left_out": dict(found.left_out),
         }
         print_json(report)
     _tell(console, bundle, old, warnings)

@@ -24,7 +24,7 @@ from edgead.detector import Detector
 from edgead.editing.masking import FILE, masked
 from edgead.editing.recalibration import check_number, concerns, recalibrate, record
 from edgead.errors import InputError
-from edgead.images import encode_png, expand, list_images, read_image, write_png
+from edgead.images import encode_png, expand, look_in, read_image, sentence, write_png
 from edgead.result import as_bgr8, grey_out, ignored_pixels
 
 EXAMPLE = """\
@@ -103,14 +103,15 @@ def _check_arguments(args: argparse.Namespace) -> None:
 def _draw(args: argparse.Namespace) -> tuple[IgnoreMask, bytes | None, str]:
     """The mask, the file of its image, and the frame whose size it has."""
     polygons = tuple(parse_polygon(text) for text in args.polygon)
-    frame_name = str(expand([args.calibrate])[0]) if args.out is not None else args.preview[0]
+    given = args.preview[0] if args.out is None else args.calibrate
+    frame_name = str(expand([given]).images[0])
     height, width = read_image(frame_name).shape[:2]
     mask = IgnoreMask((height, width), polygons, None if args.png is None else FILE)
     if args.png is None:
         return mask, None, frame_name
     # Written anew: what was JPEG or has an alpha channel becomes what the manifest promises.
     ignored = replace(mask, polygons=()).ignored(read_image(args.png))
-    return mask, encode_png(255 * ignored.astype(np.uint8)), frame_name
+    return mask, encode_png(255 * ignored.astype(np.uint8), "picture"), frame_name
 
 
 def _tell(console: Console, name: str, draft: Draft, frame_name: str) -> None:
@@ -142,12 +143,15 @@ def _write_preview(draft: Draft, frame_name: str, out: str) -> None:
     grey_out(picture, ignored_pixels(roi, mask.frame_size))
     outlines, _ = cv2.findContours(drawn.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
     cv2.drawContours(picture, outlines, -1, _OUTLINE, max(1, min(mask.frame_size) // 256))
-    write_png(out, picture)
+    write_png(out, picture, "picture")
 
 
 def _write(console: Console, draft: Draft, args: argparse.Namespace) -> None:
     """Qualify the masked graph, calibrate it, write it."""
-    paths = list_images(args.calibrate)
+    found = look_in(args.calibrate)
+    paths = found.images
+    if found.left_out:
+        console.say(f"note   {sentence(found.left_out)}")
     rate = check_number(draft, len(paths), args.false_reject_rate)
     detector = Detector(draft, threads=args.threads)
     recording = record(detector, paths)

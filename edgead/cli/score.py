@@ -19,7 +19,7 @@ from edgead.cli.console import Console, count, percent, print_json
 from edgead.cli.options import COLOR, DEVICE, add, add_detector, detector_settings
 from edgead.detector import Detector
 from edgead.errors import InputError
-from edgead.images import expand, read_image, write_png
+from edgead.images import expand, read_image, sentence, write_png
 from edgead.result import describe
 
 EXAMPLE = """\
@@ -47,7 +47,8 @@ def run(args: argparse.Namespace) -> int:
     if args.digests and not args.json:
         raise InputError("--digests without --json: digests are in the JSON only; add --json")
     console = Console(json_on_stdout=args.json)
-    paths = expand(args.images)
+    found = expand(args.images)
+    paths = found.images
     overlays = overlay_paths(args.heatmap, paths)
     detector = Detector(args.engine, **detector_settings(args))
     info = detector.info()
@@ -55,10 +56,12 @@ def run(args: argparse.Namespace) -> int:
         f"read   {args.engine} and {count(len(paths), 'image')}; "
         f"{info['device']}, {info['precision']}, qualified"
     )
+    if found.left_out:
+        console.say(f"note   {sentence(found.left_out)}")
     frames = list(_score_all(detector, paths, overlays, console))
     if args.json:
         engine = {key: info[key] for key in ("device", "precision", "bundle_sha256")}
-        print_json({"frames": frames, "engine": engine})
+        print_json({"frames": frames, "engine": engine, "left_out": dict(found.left_out)})
     _summarise(console, args, detector, frames)
     if any("error" in frame for frame in frames):
         return 1
@@ -127,7 +130,7 @@ def _score_all(
         console.say(row.replace(verdict, console.paint(verdict, colour), 1))
         frame = describe(path, result)
         if overlay is not None:
-            write_png(overlay, result.overlay())
+            write_png(overlay, result.overlay(), "picture")
             frame["heatmap"] = str(overlay)
         yield frame
 

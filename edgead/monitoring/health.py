@@ -81,7 +81,7 @@ class Observations:
         brightness, saturated, sharpness = zip(*self._measures, strict=True)
         mean = np.rint(65535 * total / n).astype(np.uint16)
         worst = min(brightness), max(saturated), min(sharpness), max(shifts)
-        return HealthLimits(REFERENCE, n, *worst), encode_png(mean)
+        return HealthLimits(REFERENCE, n, *worst), encode_png(mean, "picture")
 
 
 class Health:

@@ -130,7 +130,7 @@ class Evidence:
             self._prepare()
         stem = stem_of(line)
         files = {
-            f"{stem}{FRAME}": encode_png(result.frame),
+            f"{stem}{FRAME}": encode_png(result.frame, "frame"),
             f"{stem}{HEATMAP}": encode_jpeg(result.overlay()),
             f"{stem}{VERDICT}": json.dumps(line, indent=2, ensure_ascii=False).encode(),
         }

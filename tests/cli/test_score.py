@@ -25,7 +25,7 @@ FRAME_KEYS = {"path", "score", "p_value", "is_anomalous", "regions", "timings_ms
 def test_json_has_the_scores_that_independent_code_gives(run_json, bundle_dir, tiny, scratched):
     code, report = run_json("score", bundle_dir, scratched)
     assert code == 0
-    assert set(report) == {"frames", "engine"}
+    assert set(report) == {"frames", "engine", "left_out"}
     (frame,) = report["frames"]
     assert set(frame) == FRAME_KEYS
     assert frame["path"] == str(scratched)

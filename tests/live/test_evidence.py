@@ -151,10 +151,10 @@ def test_whatever_fails_is_said_and_the_next_is_saved(
 ):
     real, errors = module.encode_png, [error]
 
-    def encode(frame):
+    def encode(frame, mark):
         if errors:
             raise errors.pop()
-        return real(frame)
+        return real(frame, mark)
 
     monkeypatch.setattr(module, "encode_png", encode)
     log = []
