@@ -13,12 +13,13 @@ from typing import Any, NamedTuple, Protocol
 
 from numpy.typing import NDArray
 
-from edgead.errors import DeviceError, InputError
+from edgead.errors import DeviceError, InputError, printable
 from edgead.images import IMAGE_SUFFIXES
 
 CAMERA, PIPELINE, STREAM = "camera", "GStreamer pipeline", "stream"
 VIDEO, FOLDER = "video file", "folder"
 
+_NUMBER = re.compile(r"[0-9]{1,9}")
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://")
 _IN_PIPELINE = re.compile(
     r"""(?P<quote>["'])(?P<quoted>[A-Za-z][A-Za-z0-9+.-]*://.*?)(?P=quote)"""
@@ -41,16 +42,12 @@ class SourceError(DeviceError):
 
 @dataclass(frozen=True)
 class Source:
-    """``kind``: one of the five words above; ``target``: what is opened; ``label``: for people."""
+    """``kind``: one of the five words above; ``target``: what is opened; ``label``: for people, on
+    one line."""
 
     kind: str
     target: str
     label: str
-
-    @property
-    def ends(self) -> bool:
-        """Whether no more frames means the end, not a lost signal."""
-        return self.kind == VIDEO
 
     @property
     def waits(self) -> bool:
@@ -86,6 +83,10 @@ class Reading(NamedTuple):
 class Reader(Protocol):
     """Gives the frames of a source one after the other."""
 
+    @property
+    def ends(self) -> bool:
+        """Whether no more frames means the end, not a lost signal; known when it is open."""
+
     def open(self) -> str:
         """Open the source, again after a loss; returns what was found, for the log.
 
@@ -94,7 +95,11 @@ class Reader(Protocol):
         """
 
     def read(self, stop: Event) -> Reading | None:
-        """The next frame; None when there is no more, or ``stop`` is set."""
+        """The next frame; None when there is no more, or ``stop`` is set.
+
+        Raises:
+            InputError: it ends before it should.
+        """
 
     def close(self) -> None:
         """Let go of the device or connection."""
@@ -121,24 +126,26 @@ def parse_source(text: str) -> Source:
         InputError: it is none of the five kinds.
         PermissionError: what it names may not be looked at.
     """
-    mode = _mode(text)
-    if text.isdecimal() or stat.S_ISCHR(mode):
-        return Source(CAMERA, text, f"camera {int(text) if text.isdecimal() else text}")
+    mode, shown = _mode(text), printable(text)
+    if _NUMBER.fullmatch(text) or stat.S_ISCHR(mode):
+        return Source(CAMERA, text, f"camera {shown.lstrip('0') or 0}")
     if stat.S_ISDIR(mode):
-        return Source(FOLDER, text, f"folder {text}")
+        return Source(FOLDER, text, f"folder {shown}")
     if stat.S_ISREG(mode):
         if Path(text).suffix.lower() in IMAGE_SUFFIXES:
-            raise InputError(f"{text} is an image: score it with edgead score, or watch its folder")
-        return Source(VIDEO, text, f"video file {text}")
+            raise InputError(
+                f"{shown} is an image: score it with edgead score, or watch its folder"
+            )
+        return Source(VIDEO, text, f"video file {shown}")
     scheme = _SCHEME.match(text)
     # A password may have a "!", but an address has no blanks; gst-launch's first word may be one.
     is_address = scheme is not None and not re.search(r"\s", text)
     if "!" in text and not is_address:
-        return Source(PIPELINE, text, f"pipeline {without_login(text)}")
+        return Source(PIPELINE, text, f"pipeline {without_login(shown)}")
     if scheme and scheme[1].lower() != "file":
-        return Source(STREAM, text, f"stream {_address_without_login(text)}")
+        return Source(STREAM, text, f"stream {_address_without_login(shown)}")
     raise InputError(
-        f"{without_login(text) or repr('')} does not exist: expected a camera's number (0), an "
+        f"{without_login(shown) or repr('')} does not exist: expected a camera's number (0), an "
         f"address (rtsp://…, http://…), a GStreamer pipeline (… ! appsink), a video file or a "
         f"folder"
     )

@@ -211,7 +211,7 @@ class Page:
         self.log = []
         self.detector = detector
         detector.false_reject_rate = 0.05
-        self.server = PageServer(Address(host, 0), lambda *said: self.log.append(said))
+        self.server = PageServer(Address(host, 0), lambda *said: self.log.append(said[:2]))
         self.slot, self.tally = Slot(), Tally()
         source = Source("camera", "7", "camera 7")
         self.board = Board(source, self.detector, self.slot, self.tally)

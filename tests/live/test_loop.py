@@ -35,7 +35,7 @@ class Stage:
         self.slot, self.out, self.log = Slot(), out or io.BytesIO(), []
         self.tally = Tally()
         self.loop = Loop(
-            scorer, self.slot, self.tally, self.out, lambda *said: self.log.append(said)
+            scorer, self.slot, self.tally, self.out, lambda *said: self.log.append(said[:2])
         )
 
     def feed(self, *images, **reading):
@@ -159,7 +159,7 @@ def test_a_frame_that_cannot_be_scored_is_a_line_with_the_error_and_the_rest_goe
     assert all("dtype is float32" in line["error"] for line in lines[1:3])
     assert set(lines[1]) == {"frame", "captured", "error"}
     assert "score" in lines[3]
-    assert [word for word, _ in stage.log] == ["change", "failed", "change", "fine"]
+    assert [word for word, _ in stage.log] == ["change", "failed", "failed", "change", "fine"]
     assert (stage.tally.verdicts, stage.tally.failed) == (2, 2)
 
 

@@ -167,7 +167,7 @@ def test_a_lost_camera_is_given_up_with_2_and_no_verdict_is_lost(
 
 def test_a_second_signal_acts_at_once():
     code = (
-        "import os, signal, time\n"
+        "import os, signal, sys, time\n"
         "from edgead.cli.signals import stopping\n"
         "from edgead.cli.main import guard\n"
         "def work():\n"
@@ -176,7 +176,7 @@ def test_a_second_signal_acts_at_once():
         "        assert came() == signal.SIGINT\n"
         "        os.kill(os.getpid(), signal.SIGTERM)\n"
         "        time.sleep(60)\n"
-        "guard(work)\n"
+        "sys.exit(guard(work))\n"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 128 + signal.SIGTERM
 
