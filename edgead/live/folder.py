@@ -22,6 +22,8 @@ PATIENCE_S = 2.0
 """A file that cannot be read, or stays open, is waited for until it stays the same for so long."""
 OWN = "picture of edgead"
 DEAF = "the system does not tell what comes into the folder, which is looked at now and then"
+MOST_GONE = 1000
+"""Names that may be remembered although they are gone."""
 MOST_PLACES = 4
 """Folders that had this name and are remembered: one whose disk comes back is not new."""
 
@@ -47,7 +49,7 @@ class FolderReader:
 
     ends = False
 
-    def __init__(self, source: Source, say: Say) -> None:
+    def __init__(self, source: Source, say: Say = lambda word, text, kind="": None) -> None:
         self._source = source
         self._say = say
         self._place = Place(source.target)
@@ -131,14 +133,18 @@ class FolderReader:
             if old not in news.written:
                 self._touch(new)
         again = {name for name in news.touched if self._touch(name)}
-        if news.uncertain or self._place.is_due():
+        everything = news.uncertain or self._place.is_due()
+        if everything:
             found = self._place.look()
-            self._forget(found)
         else:
             names = {*self._growing, *news.written, *news.renamed, *again}
             names |= self._place.new_names(self._done)
             found = self._place.look_at(names)
         self._sort_out(found, news)
+        # Who waits may turn out to be one that is gone, under another name.
+        some_wait = any(not growing.heard for growing in self._growing.values())
+        if everything and (not some_wait or len(self._done) > 2 * len(found) + MOST_GONE):
+            self._forget(found)
 
     def _sort_out(self, found: dict[str, State], news: News) -> None:
         now_s = Moment.now().monotonic_s
@@ -177,10 +183,15 @@ class FolderReader:
                 return True
         if self._place.listens or before is not None:
             return False
-        old = [n for n, other in self._done.items() if other == state and self._place.lacks(n)]
+        old = [n for n, other in self._done.items() if other == state and self._has_left(n, state)]
         for each in old[:1]:
             self._rename(each, name)
         return bool(old)
+
+    def _has_left(self, name: str, state: State) -> bool:
+        """Whether the file of ``state`` no longer has this name."""
+        found = self._place.look_at([name]).get(name)
+        return found is None or found[:2] != state[:2]
 
     def _rename(self, old: str, new: str) -> None:
         names: list[dict[str, Any]] = [self._done, self._digests, self._growing]
@@ -242,7 +253,7 @@ class FolderReader:
                 before = self._done.get(old)
                 same = before is not None and before[:3] == growing.state[:3]
                 same = same and self._digests[old] == digest
-                if same and (old == name or self._place.lacks(old)):
+                if same and (old == name or self._has_left(old, growing.state)):
                     self._finish(name)  # touched, perhaps renamed
                     return True
         self._digests[name] = digest

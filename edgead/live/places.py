@@ -143,10 +143,6 @@ class Place:
         self._next_list_s = self._next(began_s)
         return names
 
-    def lacks(self, name: str) -> bool:
-        """Whether no file has this name now."""
-        return not os.path.lexists(os.path.join(self.path, name))
-
     def close(self) -> None:
         """Listen no more; a second call does nothing."""
         if self._notices is not None:

@@ -172,8 +172,9 @@ class PageServer:
         return PlainTextResponse("there is no such page\n", 404)
 
     def _take_token(self, request: Request, body: bytes) -> Response:
-        word = parse_qs(body).get(b"token", [b""])[0]
-        if not self._access.is_token(word):
+        # Latin-1 has a character for each byte.
+        form = parse_qs(body.decode("latin-1"), encoding="latin-1")
+        if not self._access.is_token(form.get("token", [""])[0].encode("latin-1")):
             self._say("refuse", f"a wrong token from {_client(request)}", "token")
             return HTMLResponse(TOKEN_PAGE, 401)
         cookie = self._access.cookie(self.address.port)
