@@ -7,20 +7,15 @@ from typing import Any
 
 Line = dict[str, Any]
 
-_BREAKS = {ord(c): f"\\u{ord(c):04x}" for c in "\x85\u2028\u2029"}
-"""What some readers take for the end of a line."""
-
 
 def to_json(value: Any, indent: int | None = None) -> bytes:
-    r"""JSON in UTF-8, without a line break when ``indent`` is None.
+    r"""JSON in ASCII, without a line break when ``indent`` is None.
 
-    A file name may be any bytes: what is not UTF-8 becomes the escapes ``\udc80`` to ``\udcff``,
-    from which ``os.fsencode`` makes the same bytes again.
+    So no reader takes a character of it for the end of a line. A file name may be any bytes: what
+    is not UTF-8 becomes the escapes ``\udc80`` to ``\udcff``, from which ``os.fsencode`` makes the
+    same bytes again.
 
     Raises:
         ValueError: NaN and infinity are not JSON.
     """
-    text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
-    if not text.isascii():
-        text = text.translate(_BREAKS)
-    return text.encode("utf-8", "backslashreplace")  # of a surrogate, Python's escape is JSON's
+    return json.dumps(value, indent=indent, allow_nan=False).encode("ascii")

@@ -234,13 +234,32 @@ def test_names_of_any_bytes_are_scored_and_the_lines_are_json(
     assert {os.path.basename(os.fsencode(line["file"])) for line in saved} == set(names)
 
 
-def test_sizes_that_alternate_are_said_once(watch, bundle_dir, http_camera, frames):
-    camera = http_camera([frames[0], frames[1][:48, :64]] * 40)
-    process = watch(camera.url, "--bundle", bundle_dir, "--reconnect-seconds", 0)
-    code, lines, log = process.end()
-    assert code == 2 and lines
-    changes = [line for line in log.splitlines() if line.startswith("change ")]
-    assert len(changes) <= 2  # the first, and the count at the end
+def test_sizes_that_alternate_are_said_once_and_counted(
+    watch, bundle_dir, frames, arrive, tmp_path
+):
+    place = tmp_path / "incoming"
+    place.mkdir()
+    process = watch(place, "--bundle", bundle_dir, "--every-frame")
+    process.wait_for_log("0 images are there already")
+    for number in range(8):
+        frame = frames[0] if number % 2 else frames[0][:48, :64]
+        arrive(place / f"{number}.png", frame)
+        assert "score" in process.line()
+    process.process.terminate()
+    code, _, log = process.end()
+    said = [line for line in log.splitlines() if line.startswith("change ")]
+    assert code == 0 and len(said) == 2
+    assert said[0] == "change frame 1 is 70 x 90 colour uint8, before it was 48 x 64 colour uint8"
+    assert said[1].startswith("change 6 more in ")
+
+
+def test_a_camera_that_comes_back_with_another_size_is_said(watch, bundle_dir, frames, http_camera):
+    stall = threading.Event()
+    camera = http_camera(frames[:2], [*[frames[2][:48, :64]] * 2, stall])
+    process = watch(camera.url, "--bundle", bundle_dir)
+    line = process.wait_for_log("change ")
+    stall.set()
+    assert re.search(r"frame \d+ is 48 x 64 colour uint8, before it was 70 x 90", line)
 
 
 def test_a_full_disk_ends_no_watch_and_says_what_is_missing(watch, bundle_dir, film):
