@@ -188,6 +188,20 @@ _SENTENCES = {
 }
 
 
+_SCARCE = {
+    "can't start new thread": "this process may start no more threads: raise the limit (ulimit -u; "
+    "TasksMax= of a systemd unit, --pids-limit of a container), or use fewer with --threads",
+    "allocate memory": "there is not enough memory: free some, or raise the limit (ulimit -v; "
+    "MemoryMax= of a systemd unit, --memory of a container)",
+}
+
+
+def scarcity(error: BaseException) -> str | None:
+    """What this process has run out of, with the cure; None for any other error."""
+    said = "allocate memory" if isinstance(error, MemoryError) else str(error)
+    return next((_SCARCE[word] for word in _SCARCE if word in said), None)
+
+
 def os_sentence(error: OSError) -> str:
     """What the operating system refused, with the path and the cure."""
     if error.errno in _SENTENCES:

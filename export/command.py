@@ -13,6 +13,7 @@ import shlex
 
 from edgead.bundle.storage import Bundle
 from edgead.cli.console import Console, count, percent, print_json
+from edgead.cli.options import add, number, whole
 from edgead.errors import MissingExtraError
 from edgead.installation import cure, missing
 
@@ -30,21 +31,21 @@ _NEEDED = ("torch", "onnx", "onnxsim", "onnxruntime", "safetensors", "tqdm")
 # fmt: off
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``edgead export``."""
-    add = parser.add_argument
-    add("run", metavar="RUN", help="folder that edgead train wrote")
-    add("--out", metavar="NAME.edgead", required=True, help="the bundle to write")
-    add("--data", metavar="DIR", help="where the images of the run are, if they moved since")
-    add("--false-reject-rate", type=float, metavar="RATE",
-        help="share of good parts that may be called anomalous (default 0.05, or the best that "
-        "the calibration images can promise); can be changed later, in Python and in score")
-    add("--opset", type=int, default=OPSET,
-        help=f"ONNX opset, 16 to 20 (default {OPSET}, which TensorRT 8.5 and later read)")
-    add("--float32-only", action="store_true", help="omit the float16 graph")
-    add("--precision", choices=("int8",),
+    add(parser, "run RUN", "folder that edgead train wrote")
+    add(parser, "--out NAME.edgead", "the bundle to write", required=True)
+    add(parser, "--data DIR", "where the images of the run are, if they moved since")
+    add(parser, "--false-reject-rate RATE",
+        "share of good parts that may be called anomalous (default 0.05, or the best that "
+        "the calibration images can promise); can be changed later, in Python and in score", number)
+    add(parser, "--opset OPSET",
+        f"ONNX opset, 16 to 20 (default {OPSET}, which TensorRT 8.5 and later read)",
+        whole, default=OPSET)
+    add(parser, "--float32-only", "omit the float16 graph")
+    parser.add_argument("--precision", choices=("int8",),
         help="add an int8 graph, which edgead score --precision int8 serves")
-    add("--calibration", metavar="DIR",
-        help="images of good parts that set the ranges of int8 (default: training images)")
-    add("--json", action="store_true", help="one JSON object on stdout")
+    add(parser, "--calibration DIR",
+        "images of good parts that set the ranges of int8 (default: training images)")
+    add(parser, "--json", "one JSON object on stdout")
 # fmt: on
 
 

@@ -32,7 +32,7 @@ from edgead.images import decode_image, expand, read_image, sentence
 from edgead.installation import __version__, cure, missing
 from edgead.monitoring.percentiles import percentile
 
-MOST_FRAMES = 10_000_000  # of an open loop; four numbers of each are held in memory
+MOST_FRAMES = 10_000_000  # of a loop; four numbers of each are held in memory
 OVER_BUDGET, SLOWER = 4, 5  # exit codes
 MOST_IMAGES = 100  # held in memory at once; the others of a folder are left out, and that is said
 
@@ -110,8 +110,10 @@ def _check(args: Namespace) -> None:
     """Refuse at the entry point what could only fail, or mean nothing, after minutes."""
     for option, least in (("repeats", 1), ("warm_up", 0), ("cold_starts", 0)):
         value, name = getattr(args, option), option.replace("_", "-")
-        if value < least:
-            raise InputError(f"--{name} {value}: expected a whole number of at least {least}")
+        if not least <= value <= MOST_FRAMES:
+            raise InputError(
+                f"--{name} {value}: expected a whole number from {least} to {MOST_FRAMES}"
+            )
     camera = "for a camera of 30 frames per second"
     for option, number, example in (
         ("--hz", args.hz, f"30 {camera}"),
@@ -329,7 +331,7 @@ def _write(
     if args.json == "-":
         print_json(whole)
     elif args.json is not None:
-        line = json.dumps(whole, ensure_ascii=False, allow_nan=False)
+        line = json.dumps(whole, allow_nan=False)
         write(args.json, f"{line}\n".encode())
     if args.csv is not None:
         write(args.csv, results.to_csv(measured))

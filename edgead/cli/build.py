@@ -18,7 +18,7 @@ from typing import Any
 
 from edgead.bundle.storage import open_bundle
 from edgead.cli.console import Console, count, print_json, table
-from edgead.cli.options import add
+from edgead.cli.options import add, whole
 from edgead.cli.signals import stopping
 from edgead.errors import CancelledError, DeviceError, InputError
 from edgead.files import write_file
@@ -52,15 +52,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(parser, "--precision PRECISION", text, default="float16")
     sizes = parser.add_mutually_exclusive_group()
     text, names = "images at once: least, tuned for, most (default: 1 1 8)", ("MIN", "OPT", "MAX")
-    sizes.add_argument("--batch", metavar=names, nargs=3, type=int, help=text)
-    add(sizes, "--static-batch N", "always N images at once", int)
-    add(parser, "--workspace MIB", "bound of scratch memory", int)
-    add(parser, "--dla CORE", "a Jetson's DLA; what it cannot do runs on the GPU", int)
+    sizes.add_argument("--batch", metavar=names, nargs=3, type=whole, help=text)
+    add(sizes, "--static-batch N", "always N images at once", whole)
+    add(parser, "--workspace MIB", "bound of scratch memory", whole)
+    add(parser, "--dla CORE", "a Jetson's DLA; what it cannot do runs on the GPU", whole)
     add(parser, "--rebuild", "build even where there is a plan")
     add(parser, "--out PLAN", "write a copy of the plan, plain")
     add(parser, "--keep-log", "keep every line of the log")
     add(parser, "--list", "list the plans in the cache instead")
-    add(parser, "--prune N", "remove all but the N plans used last instead", int)
+    add(parser, "--prune N", "remove all but the N plans used last instead", whole)
     add(parser, "--json", "one JSON object on stdout")
 
 
@@ -134,12 +134,12 @@ def _device(asked: str | None, library: Library) -> tuple[str, int | None]:
                 f"{library} builds on the GPU that is to run the plan: {error}; or build ahead of "
                 "time for desktop GPUs: --flavour rtx"
             ) from error
-    gpu = re.fullmatch(r"cuda(?::(\d+))?", asked)
+    gpu = re.fullmatch(r"cuda(?::([0-9]{1,3}))?", asked)
     if gpu is not None:
         index = int(gpu[1] or 0)
         return devices.find_device(index), index
     words = asked.split(",")
-    if library.flavour != "rtx" or not all(re.fullmatch(r"sm_\d+", word) for word in words):
+    if library.flavour != "rtx" or not all(re.fullmatch(r"sm_[0-9]{1,4}", word) for word in words):
         ahead = ", or compute capabilities as in sm_86,sm_89" if library.flavour == "rtx" else ""
         raise InputError(f"--device {asked}: {library} wants cuda or cuda:N{ahead}")
     return " ".join(words), None

@@ -20,7 +20,7 @@ import numpy as np
 from edgead.bundle.storage import Bundle, check_out, open_bundle
 from edgead.calibration import best_false_reject_rate
 from edgead.cli.console import Console, count, percent, print_json, table
-from edgead.cli.options import add, add_color, add_device, add_false_reject_rate
+from edgead.cli.options import add, add_color, add_device, add_false_reject_rate, file_path
 from edgead.detector import Detector
 from edgead.editing.recalibration import check_number, concerns, recalibrate, record
 from edgead.errors import InputError
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(parser, "folder DIR", "folder of images of good parts")
     where = parser.add_mutually_exclusive_group()
     text = "the new bundle (default: NAME-calibrated.edgead, beside the old one)"
-    add(where, "--out NEW.edgead", text, Path)
+    add(where, "--out NEW.edgead", text, file_path)
     add(where, "--in-place", "replace the old bundle")
     add_false_reject_rate(parser)
     add_color(parser)

@@ -17,11 +17,12 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from types import ModuleType
-from typing import NoReturn
+from typing import Any, NoReturn
 
+from edgead.cli.console import complain
 from edgead.cli.signals import CLOSED, ended
-from edgead.errors import EdgeadError, MissingExtraError
-from edgead.files import os_sentence
+from edgead.errors import DeviceError, EdgeadError, MissingExtraError, shortened
+from edgead.files import os_sentence, scarcity
 from edgead.installation import __version__, cure, extra_of
 
 # Loaded by name, and only the one that is asked for: the runtime must not import torch.
@@ -57,8 +58,16 @@ class Parser(argparse.ArgumentParser):
         raw = argparse.RawDescriptionHelpFormatter
         super().__init__(prog, usage, description.strip(), epilog, formatter_class=raw)
 
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse's, which makes ``--option=--`` an empty list and not a text."""
+        for word in args or ():
+            if word.startswith("--") and word.endswith("=--"):
+                self.error(f"argument {word[:-3]}: expected one argument")
+        return super().parse_args(args, namespace)
+
     def error(self, message: str) -> NoReturn:
-        self.exit(1, f"edgead: {message}\nedgead: see {self.prog} --help\n")
+        complain(shortened(message))
+        self.exit(1, f"edgead: see {self.prog} --help\n")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -72,6 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def guard(work: Callable[[], int]) -> int:
     """Do ``work`` and return its exit code; errors become a sentence and their own code."""
+    _prepare_streams()
     try:
         code = work()
         sys.stdout.flush()  # a closed pipe shows here, not in the interpreter's last breath
@@ -81,25 +91,41 @@ def guard(work: Callable[[], int]) -> int:
             return _complain("stopped", ended() or 130)
         if isinstance(error, EdgeadError):
             return _complain(str(error), error.exit_code)
+        if isinstance(error, MemoryError | RuntimeError) and (sentence := scarcity(error)):
+            return _complain(sentence, DeviceError.exit_code)
         if not isinstance(error, OSError):
             raise
-        _let_go()
+        _drop_output()
         if isinstance(error, BrokenPipeError):  # the reader went away (`edgead score … | head`)
             return CLOSED
         return _complain(os_sentence(error), 1)
 
 
-def _let_go() -> None:
-    """Give what stdout cannot take a place to go, or the flush at exit would change the code."""
+def _prepare_streams() -> None:
+    """Let stdout and stderr take any text: a terminal's encoding may lack a character of a name.
+
+    A service may have been started without them; then there is nobody to print for.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+        elif stream.errors in ("strict", "surrogateescape") and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _drop_output() -> None:
+    """Give the flush at the exit of the process a place to go, where stdout takes no more."""
     try:
         sys.stdout.flush()
     except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        with contextlib.suppress(OSError, ValueError):  # a stream in memory has no descriptor
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _complain(sentence: str, code: int) -> int:
     with contextlib.suppress(OSError):  # stderr may be a terminal that was closed
-        print(f"edgead: {sentence}", file=sys.stderr)
+        complain(sentence)
     return code
 
 

@@ -19,7 +19,7 @@ from edgead.bundle.ignore_mask import IgnoreMask, parse_polygon
 from edgead.bundle.roi import ignored_in, roi_of
 from edgead.bundle.storage import Draft, check_out, open_bundle
 from edgead.cli.console import Console, count, percent
-from edgead.cli.options import add, add_false_reject_rate
+from edgead.cli.options import add, add_false_reject_rate, whole, word
 from edgead.detector import Detector
 from edgead.editing.masking import FILE, masked
 from edgead.editing.recalibration import check_number, concerns, recalibrate, record
@@ -48,11 +48,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(parser, "--png MASK.png", "ignore the pixels that are not 0; of the frame's size")
     text, names = "write FRAME with the mask drawn over it", ("FRAME", "PICTURE.png")
-    parser.add_argument("--preview", nargs=2, metavar=names, help=text)
+    parser.add_argument("--preview", nargs=2, type=word, metavar=names, help=text)
     add(parser, "--calibrate DIR", "good images of this camera, to calibrate with")
     add(parser, "--out NEW.edgead", "the bundle to write")
     add_false_reject_rate(parser)
-    add(parser, "--threads N", "threads of the engine", int)
+    add(parser, "--threads N", "threads of the engine", whole)
 
 
 def run(args: argparse.Namespace) -> int:

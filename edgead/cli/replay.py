@@ -9,14 +9,12 @@ Exit code 6 on a mismatch, 1 when a frame cannot be read (the others are replaye
 from __future__ import annotations
 
 import argparse
-import sys
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from edgead.cli.console import Console, count, print_json
-from edgead.cli.options import DEVICE, add
+from edgead.cli.console import Console, complain, count, print_json
+from edgead.cli.options import DEVICE, add, file_path, whole
 from edgead.detector import Detector
 from edgead.errors import InputError
 from edgead.records.replay import STAGES, Records, Replayed, read_records, replay
@@ -48,13 +46,13 @@ LOSSY_CAUSE = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``edgead replay``."""
     add(parser, "engine NAME.edgead", "the bundle")
-    add(parser, "records RECORD", "verdicts that hold digests", Path, nargs="+")
-    add(parser, "--frames DIR", "folder in which the frames of lines were saved", Path)
+    add(parser, "records RECORD", "verdicts that hold digests", file_path, nargs="+")
+    add(parser, "--frames DIR", "folder in which the frames of lines were saved", file_path)
     add(parser, "--json", "one JSON object on stdout")
     text = "auto, cpu or cuda[:N] (default: %(default)s)"
     add(parser, "--device DEVICE", text, default=DEVICE)
     add(parser, "--precision NAME", "what the engine computes in (default: as recorded)")
-    add(parser, "--threads N", "threads of the engine (default: as recorded)", int)
+    add(parser, "--threads N", "threads of the engine (default: as recorded)", whole)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -125,7 +123,7 @@ def _replay_all(
         try:
             one = replay(detector, record)
         except InputError as error:
-            print(f"edgead: {error}", file=sys.stderr)
+            complain(error)
             failed.append({"record": record.name, "error": str(error)})
             continue
         replayed.append(one)

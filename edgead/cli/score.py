@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgead.cli.console import Console, count, percent, print_json
-from edgead.cli.options import COLOR, DEVICE, add, add_detector, detector_settings
+from edgead.cli.console import Console, complain, count, percent, print_json
+from edgead.cli.options import COLOR, DEVICE, add, add_detector, detector_settings, file_path
 from edgead.detector import Detector
 from edgead.errors import InputError
 from edgead.images import expand, read_image, sentence, write_png
@@ -37,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(parser, "engine NAME.edgead", "the bundle")
     add(parser, "images IMAGE", "image files or folders of them", nargs="+")
     add(parser, "--json", "one JSON object on stdout")
-    add(parser, "--heatmap DIR", "write an overlay PNG of every image into DIR", Path)
+    add(parser, "--heatmap DIR", "write an overlay PNG of every image into DIR", file_path)
     add_detector(parser)
     add(parser, "--exit-code", "exit with 3 when a frame is anomalous")
 
@@ -114,7 +113,7 @@ def _score_all(
             except InputError as error:
                 raise InputError(f"{path}: {error}") from error
         except InputError as error:
-            print(f"edgead: {error}", file=sys.stderr)
+            complain(error)
             yield {"path": str(path), "error": str(error)}
             continue
         verdict, colour = ("ANOMALOUS", "red") if result.is_anomalous else ("good", "green")

@@ -14,11 +14,10 @@ import os
 import sys
 from contextlib import ExitStack, suppress
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgead.cli.console import Console, count
-from edgead.cli.options import add, add_detector, detector_settings
+from edgead.cli.options import add, add_detector, detector_settings, file_path, number
 from edgead.cli.signals import stopping
 from edgead.detector import Detector
 from edgead.errors import InputError, printable
@@ -53,11 +52,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     text = "score every frame, not only the latest; for video files and folders"
     add(parser, "--every-frame", text)
     text = "give up a lost signal after S seconds (default: never)"
-    add(parser, "--reconnect-seconds S", text, float)
+    add(parser, "--reconnect-seconds S", text, number)
     text = "save frame, heatmap and line of anomalous frames in DIR"
-    add(parser, "--evidence DIR", text, Path)
+    add(parser, "--evidence DIR", text, file_path)
     text = "size limit of DIR; the oldest files are removed (default: %(default)g)"
-    add(parser, "--evidence-mb N", text, float, default=1000.0)
+    add(parser, "--evidence-mb N", text, number, default=1000.0)
     text = "serve a live page (extra live); outside this machine it requires a token"
     add(parser, "--serve HOST:PORT", text)
     text = "a further name of this machine under which the page may be opened; may be given again"
@@ -68,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "test whether the scores drift from the calibration; every frame must show another part",
     )
     text = "a stream without a frame for S seconds counts as lost (default: %(default)g)"
-    add(parser, "--stall-seconds S", text, float, default=10.0)
+    add(parser, "--stall-seconds S", text, number, default=10.0)
     add_detector(parser)
 
 

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
-from edgead.errors import InputError, printable
+from edgead.errors import InputError, printable, shortened
 
 TOKEN_VARIABLE = "EDGEAD_TOKEN"
 HOSTS_VARIABLE = "EDGEAD_ALLOW_HOST"
@@ -44,9 +44,10 @@ def parse_address(text: str) -> Address:
     """
     host, colon, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]") if colon else "127.0.0.1"
-    if not host or not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535:
+    known = re.fullmatch(r"[0-9]{1,5}", port) and int(port) <= 65535
+    if not known or not _can_be_host(host):
         raise InputError(
-            f"--serve {printable(text)}: expected HOST:PORT, for example 127.0.0.1:8080"
+            f"--serve {shortened(text)}: expected HOST:PORT, for example 127.0.0.1:8080"
         )
     return Address(host, int(port))
 
@@ -74,6 +75,14 @@ def _host_name(where: str, text: str) -> str:
             "without a port; each name is allowed by itself, wildcards are not"
         )
     return name
+
+
+def _can_be_host(name: str) -> bool:
+    """Whether ``name`` can be asked for: no label of it is empty or longer than 63 characters."""
+    try:
+        return bool(name) and "\0" not in name and bool(name.encode("idna"))
+    except UnicodeError:
+        return False
 
 
 def is_loopback(host: str) -> bool:

@@ -212,5 +212,5 @@ def _json(text: str) -> Any:
     """The value; None when it is not a JSON."""
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None

@@ -203,7 +203,7 @@ def test_a_cold_start_that_stands_still_is_killed_and_named(tmp_path, monkeypatc
         (["--minutes", "60", "--hz", "1e6"], "at most 10000000"),
         (["--percentile", "101"], "--percentile 101: expected a number above 0, at most 100"),
         (["--percentile", "0"], "--percentile 0"),
-        (["--repeats", "0"], "--repeats 0: expected a whole number of at least 1"),
+        (["--repeats", "0"], "--repeats 0: expected a whole number from 1 to 10000000"),
         (["--warm-up", "-1"], "--warm-up -1"),
         (["--cold-starts", "-1"], "--cold-starts -1"),
         (["--budget-ms", "0"], "--budget-ms 0"),

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edgead.cli.console import Console, percent, print_json, progress_line, table
-from edgead.cli.options import add_engine, add_false_reject_rate, target_file
+from edgead.cli.options import add, add_engine, add_false_reject_rate, target_file
 from edgead.errors import InputError
 from edgead.files import write_file
 
@@ -37,16 +37,14 @@ ROWS = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("bundle", metavar="NAME.edgead", help="the bundle to measure")
-    parser.add_argument("data", metavar="DATA", help="folder with a test set")
+    add(parser, "bundle NAME.edgead", "the bundle to measure")
+    add(parser, "data DATA", "folder with a test set")
     add_data_arguments(parser)
     add_false_reject_rate(parser)
     add_engine(parser)
-    parser.add_argument(
-        "--json", nargs="?", const="-", metavar="FILE",
-        help="write the figures to FILE; without FILE, print one JSON object and nothing else",
-    )  # fmt: skip
-    parser.add_argument("--report", metavar="DIR", help="write DIR/index.html, one page to show")
+    text = "write the figures to FILE; without FILE, print one JSON object and nothing else"
+    add(parser, "--json FILE", text, nargs="?", const="-")
+    add(parser, "--report DIR", "write DIR/index.html, one page to show")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import re
+import warnings
 from collections import defaultdict
 from collections.abc import Sequence
 
-from edgead.errors import DataError
+from edgead.errors import DataError, shortened
 
 from .dataset import Sample, by_name
 
@@ -103,9 +104,13 @@ def _divide(
 
 def _compiled(group: str) -> re.Pattern[str]:
     try:
-        pattern = re.compile(group)
-    except re.error as error:
-        raise DataError(f"--group {group} is not a regular expression: {error}") from error
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what a later Python may read in another way
+            pattern = re.compile(group)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise DataError(
+            f"--group {shortened(group)} is not a regular expression: {error}"
+        ) from error
     if not pattern.groups:
         raise DataError(
             f"--group {group} has no group; put parentheses around what is the same in all images "
