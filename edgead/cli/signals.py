@@ -78,9 +78,9 @@ def as_process(work: Callable[[], int]) -> int:
     """
     try:
         _Handler(last=1, patience=1)
-        _start_backstop()
         if not _have_streams():
             return CLOSED
+        _start_backstop()
         try:
             return work()
         finally:  # all is written: from here on a signal may end the interpreter as it stands
@@ -127,14 +127,14 @@ def _have_streams() -> bool:
 
     The next file that is opened would get the number of the stream, and what is printed.
     """
-    closed = [stream is None for stream in (sys.stdin, sys.stdout, sys.stderr)]
-    while any(closed) and (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
-        os.set_inheritable(descriptor, True)
-    if closed[2]:
+    closed = [n for n, s in enumerate((sys.stdin, sys.stdout, sys.stderr)) if s is None]
+    for _ in closed:  # each gets the lowest number that is free
+        os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    if 2 in closed:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115
-    if closed[1]:
+    if 1 in closed:
         print("edgead: stdout is closed; expected a terminal, file or pipe", file=sys.stderr)
-    return not closed[1]
+    return 1 not in closed
 
 
 def _start_backstop() -> None:
@@ -143,12 +143,13 @@ def _start_backstop() -> None:
     Python runs handlers in the main thread only, between two steps of Python: never while it is in
     a library. The number of a signal is written to a pipe at once.
     """
+    if sys.platform == "win32":  # it has neither kill nor such pipes
+        return
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     threading.Thread(target=_backstop, args=[reader], name="backstop", daemon=True).start()
-    if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=_forget)
+    os.register_at_fork(after_in_child=_forget)
 
 
 def _forget() -> None:

@@ -27,6 +27,8 @@ WAIT_S = 0.2
 MOST_REGIONS = 16
 LONGEST = 4096  # bytes, where fewer regions can make it so
 """A longer line could be cut in two by kill -9: a pipe takes 4096 bytes at once."""
+LATEST_S = 253402300799.0
+"""The last second of the year 9999."""
 KEPT = 10_000
 """Latencies that are kept for the summary."""
 
@@ -175,7 +177,8 @@ class Loop:
 
 def _head(frame: Frame) -> Line:
     """What every line begins with."""
-    moment = datetime.fromtimestamp(frame.captured.wall_s, timezone.utc)
+    wall_s = min(max(0.0, frame.captured.wall_s), LATEST_S)  # a clock may be set to anything
+    moment = datetime.fromtimestamp(wall_s, timezone.utc)
     captured = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     line: Line = {"frame": frame.number, "captured": captured}
     if frame.file is not None:

@@ -99,18 +99,27 @@ class VideoReader:
             self._next_s += self._period_s
         if stop.is_set() or self._capture is None:
             return None
-        if not self._capture.grab():
+        if not self._grab():
             self._check_end()
             return None
         self._frames += 1
         captured = Moment.now()  # before the picture is unpacked: that belongs to the latency
-        there, image = self._capture.retrieve()
+        try:
+            there, image = self._capture.retrieve()
+        except Exception:  # of OpenCV, or no memory for this one
+            there, image = False, None
         self._unreadable = 0 if there else self._unreadable + 1
         if there:
             return Reading(captured, image)
         if self._unreadable > MOST_UNREADABLE and not self.ends:
             return None
         return Reading(captured, None, error=f"a frame of {self._source.label} cannot be decoded")
+
+    def _grab(self) -> bool:
+        try:
+            return bool(self._capture.grab())
+        except Exception:  # a signal that OpenCV gives up is lost
+            return False
 
     def _check_end(self) -> None:
         if self._frames < self._frames_in_all:

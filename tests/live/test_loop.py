@@ -6,6 +6,7 @@ import io
 import json
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 
@@ -100,6 +101,32 @@ def test_a_clock_that_jumps_spoils_no_latency(detector, frames, monkeypatch):
     assert lines[1]["captured"] > lines[2]["captured"]  # the wall clock is told as it was
     assert [line["frame"] for line in lines] == list(range(6))
     assert stage.tally.percentile_ms(99) == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(
+    ("wall_s", "captured"),
+    [(-1e9, "1970-01-01T00:00:00.000Z"), (1e18, "9999-12-31T23:59:59.000Z")],
+)
+def test_a_clock_that_is_far_off_ends_nothing(detector, frames, monkeypatch, wall_s, captured):
+    clock = SimpleNamespace(time=lambda: wall_s, perf_counter=lambda: 5.0)
+    monkeypatch.setattr(module, "time", clock)
+    (line,) = Stage(detector).feed(frames[0])
+    assert line["captured"] == captured
+
+
+@pytest.mark.parametrize("error", [MemoryError(), ValueError("x"), cv2.error("bad\nlines")])
+def test_whatever_a_frame_does_the_next_one_is_scored(detector, frames, error):
+    class Scorer:
+        def score(self, frame):
+            if frame is frames[1]:
+                raise error
+            return detector.score(frame)
+
+    stage = Stage(Scorer())
+    lines = stage.feed(*frames[:3])
+    assert ["error" in line for line in lines] == [False, True, False]
+    assert type(error).__name__ in lines[1]["error"]
+    assert [word for word, _ in stage.log] == ["failed", "fine"]
 
 
 def test_the_dropped_frames_are_named(detector, frames):

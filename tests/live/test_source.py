@@ -202,6 +202,25 @@ def test_a_frame_of_a_film_that_cannot_be_decoded_is_an_error_and_the_rest_is_se
             assert reading.image is (frames * 10)[number] and reading.error is None
 
 
+def test_a_library_that_raises_gives_an_error_or_a_loss(frames, monkeypatch):
+    class Raising(Holey):
+        def grab(self):
+            if self._at == 3:
+                raise cv2.error("the stream is damaged")
+            return super().grab()
+
+        def retrieve(self):
+            if self._at == 1:
+                raise MemoryError
+            return super().retrieve()
+
+    monkeypatch.setattr(VideoReader, "_opened", lambda _: Raising(frames, ()))
+    reader = VideoReader(parse_source("0"), stall_s=1)
+    reader.open()
+    found = list(iter(lambda: reader.read(threading.Event()), None))
+    assert [reading.error is None for reading in found] == [True, False, True, True]
+
+
 def test_a_pipeline_opens_with_an_opencv_whose_gstreamer_knows_no_limits(frames, monkeypatch):
     """OpenCV 4.6 refuses a pipeline for the two properties, and opens it without."""
 
