@@ -84,8 +84,9 @@ def as_process(work: Callable[[], int]) -> int:
         try:
             return work()
         finally:  # all is written: from here on a signal may end the interpreter as it stands
+            last = signal.SIG_DFL if os.getpid() != 1 else _end_at_once  # process 1 has no default
             for number in ending_signals():
-                signal.signal(number, signal.SIG_DFL)
+                signal.signal(number, last)
     except BaseException:
         if not ended():
             raise
@@ -112,6 +113,10 @@ def stopping(patience: int = 2) -> Iterator[Stopping]:
         yield handler.first
     finally:
         handler.release()
+
+
+def _end_at_once(number: int, frame: FrameType | None) -> None:
+    os._exit(128 + number)
 
 
 def ending_signals() -> list[int]:

@@ -12,10 +12,11 @@ import pytest
 
 from edgead import Detector
 from edgead.engine.digests import Digests
-from edgead.errors import DeviceError
+from edgead.errors import DeviceError, printable
 from edgead.live import loop as loop_module
 from edgead.live import source as module
 from edgead.live.capture import Slot
+from edgead.live.log import Log
 from edgead.live.loop import MOST_REGIONS, Loop, Tally
 from edgead.live.source import Moment, Reading
 from edgead.result import Result, Scale
@@ -193,6 +194,18 @@ def test_a_frame_that_cannot_be_scored_is_a_line_with_the_error_and_the_rest_goe
 def test_a_file_that_cannot_be_read_is_a_line_with_its_name(detector):
     (line,) = Stage(detector).feed(None, file="a/b.png", error="image a/b.png is an empty file")
     assert (line["file"], line["error"]) == ("a/b.png", "image a/b.png is an empty file")
+
+
+def test_files_with_the_same_trouble_are_one_line_and_a_count(detector):
+    said = []
+    stage = Stage(detector)
+    stage.loop.say = Log(said.append).say
+    for number in range(50):
+        name = f"in/{'x' * number}\n{number}.png"
+        for shown in (name, printable(name)):
+            stage.slot.put(Reading(Moment.now(), None, name, f"image {shown}: {number} bytes lack"))
+            stage.loop.run(iter([False, True]).__next__)
+    assert len(said) == 1 and len(stage.lines) == 100
 
 
 def test_a_device_that_fails_ends_the_loop_and_keeps_what_was_written(detector, frames):
