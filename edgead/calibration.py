@@ -78,6 +78,8 @@ def check_false_reject_rate(rate: float, n: int) -> float:
 def images_needed(rate: float) -> int:
     """How many calibration images promise ``rate``: the smallest n with ``1 / (n + 1) <= rate``."""
     n = max(1, math.ceil(1.0 / max(rate, sys.float_info.min)) - 1)
+    if n > 2**52:  # whose neighbours float64 does not tell apart
+        return n
     return next(k for k in (max(1, n - 1), n, n + 1) if best_false_reject_rate(k) <= rate)
 
 

@@ -13,6 +13,8 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from edgead.errors import InputError
+
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of Linux
 
 
@@ -162,6 +164,23 @@ def lock(descriptor: int, *, wait: bool = False, without: bool = True) -> bool:
     except OSError:
         return without
     return True
+
+
+def utf8_name(path: str | os.PathLike[str]) -> str:
+    """``path`` for OpenCV's ``VideoCapture``, which a name that is not UTF-8 kills.
+
+    Raises:
+        InputError: it is not UTF-8.
+    """
+    name = os.fspath(path)
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"the name {name} is not UTF-8, and OpenCV opens no video or stream so named: rename "
+            "it, or link it under another name (ln -s)"
+        ) from error
+    return name
 
 
 def _sync_directory(directory: Path) -> None:

@@ -13,13 +13,16 @@ from typing import Any, NamedTuple, Protocol
 
 from numpy.typing import NDArray
 
-from edgead.errors import DeviceError, InputError, printable
+from edgead.errors import DeviceError, InputError, shortened
+from edgead.files import utf8_name
 from edgead.images import IMAGE_SUFFIXES
 
 CAMERA, PIPELINE, STREAM = "camera", "GStreamer pipeline", "stream"
 VIDEO, FOLDER = "video file", "folder"
 
-_NUMBER = re.compile(r"[0-9]{1,9}")
+LONGEST = 8192
+"""Characters of a source; what hides a login takes time that grows with their square."""
+
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://")
 _IN_PIPELINE = re.compile(
     r"""(?P<quote>["'])(?P<quoted>[A-Za-z][A-Za-z0-9+.-]*://.*?)(?P=quote)"""
@@ -42,8 +45,7 @@ class SourceError(DeviceError):
 
 @dataclass(frozen=True)
 class Source:
-    """``kind``: one of the five words above; ``target``: what is opened; ``label``: for people, on
-    one line."""
+    """``kind``: one of the five words above; ``target``: what is opened; ``label``: for people."""
 
     kind: str
     target: str
@@ -126,28 +128,30 @@ def parse_source(text: str) -> Source:
         InputError: it is none of the five kinds.
         PermissionError: what it names may not be looked at.
     """
-    mode, shown = _mode(text), printable(text)
-    if _NUMBER.fullmatch(text) or stat.S_ISCHR(mode):
-        return Source(CAMERA, text, f"camera {shown.lstrip('0') or 0}")
+    if len(text) > LONGEST:
+        raise InputError(f"SOURCE has {len(text)} characters: expected up to {LONGEST}")
+    mode = _mode(text)
+    number = re.fullmatch(r"[0-9]{1,9}", text)  # more overflow OpenCV; isdecimal() takes ٣ too
+    if number or stat.S_ISCHR(mode):
+        return Source(CAMERA, text, f"camera {int(text) if number else text}")
     if stat.S_ISDIR(mode):
-        return Source(FOLDER, text, f"folder {shown}")
+        return Source(FOLDER, text, f"folder {text}")
+    utf8_name(text)
     if stat.S_ISREG(mode):
         if Path(text).suffix.lower() in IMAGE_SUFFIXES:
-            raise InputError(
-                f"{shown} is an image: score it with edgead score, or watch its folder"
-            )
-        return Source(VIDEO, text, f"video file {shown}")
+            raise InputError(f"{text} is an image: score it with edgead score, or watch its folder")
+        return Source(VIDEO, text, f"video file {text}")
     scheme = _SCHEME.match(text)
     # A password may have a "!", but an address has no blanks; gst-launch's first word may be one.
     is_address = scheme is not None and not re.search(r"\s", text)
     if "!" in text and not is_address:
-        return Source(PIPELINE, text, f"pipeline {without_login(shown)}")
+        return Source(PIPELINE, text, f"pipeline {without_login(text)}")
     if scheme and scheme[1].lower() != "file":
-        return Source(STREAM, text, f"stream {_address_without_login(shown)}")
+        return Source(STREAM, text, f"stream {_address_without_login(text)}")
     raise InputError(
-        f"{without_login(shown) or repr('')} does not exist: expected a camera's number (0), an "
-        f"address (rtsp://…, http://…), a GStreamer pipeline (… ! appsink), a video file or a "
-        f"folder"
+        f"{shortened(without_login(text)) or repr('')} does not exist: expected a camera's number "
+        f"(0), an address (rtsp://…, http://…), a GStreamer pipeline (… ! appsink), a video file "
+        f"or a folder"
     )
 
 

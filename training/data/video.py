@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgead.errors import DataError, InputError
-from edgead.files import write_file
+from edgead.files import utf8_name, write_file
 from edgead.images import encode_png
 
 from .layouts.frames import LABELS, TEST, TRAIN, read_frame_labels
@@ -117,6 +117,7 @@ def _places(clips: Sequence[Clip], out: Path) -> list[Path]:
         if not clip.video.is_file():
             raise InputError(f"{clip.video} is not a file; give the path of a video")
         folder = out / (TRAIN if clip.labels is None else TEST) / clip.video.stem
+        utf8_name(clip.video)
         if folder in seen:
             raise InputError(
                 f"{seen[folder]} and {clip.video} would both become {folder}; rename one"
