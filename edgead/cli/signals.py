@@ -78,8 +78,7 @@ def as_process(work: Callable[[], int]) -> int:
     """
     try:
         _Handler(last=1, patience=1)
-        if not _have_streams():
-            return CLOSED
+        _open_streams()
         _start_backstop()
         try:
             return work()
@@ -127,19 +126,14 @@ def ending_signals() -> list[int]:
     return numbers
 
 
-def _have_streams() -> bool:
-    """Put /dev/null in place of closed stdin and stderr; False, and said, without a stdout.
+def _open_streams() -> None:
+    """Put /dev/null in place of closed stdin, stdout and stderr.
 
     The next file that is opened would get the number of the stream, and what is printed.
     """
-    closed = [n for n, s in enumerate((sys.stdin, sys.stdout, sys.stderr)) if s is None]
-    for _ in closed:  # each gets the lowest number that is free
-        os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
-    if 2 in closed:
-        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
-    if 1 in closed:
-        print("edgead: stdout is closed; expected a terminal, file or pipe", file=sys.stderr)
-    return 1 not in closed
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        if stream is None:  # the descriptor gets the lowest number that is free
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
 
 
 def _start_backstop() -> None:
