@@ -11,6 +11,7 @@ import select
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -24,10 +25,15 @@ CLOSED = 141
 
 
 _ended: list[int] = []
+_pipe: list[int] = []  # its reader and its writer
+
+
+_AGAIN = 128  # added to the number of a signal that is to be raised again, in the pipe
+_AGAIN_S = 0.01
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal ends the command."""
+    """A signal ends the command; its handler and number."""
 
 
 def ended() -> int:
@@ -59,7 +65,7 @@ class _Handler:
             os._exit(128 + number)
         if len(self.came) == self._last:
             _ended.append(128 + number)
-            raise Stopped
+            raise Stopped(self, number)
 
     def first(self) -> int:
         return self.came[0] if self.came else 0
@@ -114,6 +120,16 @@ def stopping(patience: int = 2) -> Iterator[Stopping]:
         handler.release()
 
 
+def _raise_again(unraisable: sys.UnraisableHookArgs) -> None:
+    """Have Stopped raised once more where it could not be raised, as in a destructor."""
+    if not isinstance(unraisable.exc_value, Stopped):
+        sys.__unraisablehook__(unraisable)
+        return
+    handler, number = unraisable.exc_value.args
+    handler.came.pop()
+    os.write(_pipe[1], bytes([_AGAIN + number]))
+
+
 def _end_at_once(number: int, frame: FrameType | None) -> None:
     os._exit(128 + number)
 
@@ -144,10 +160,11 @@ def _start_backstop() -> None:
     """
     if sys.platform == "win32":  # it has neither kill nor such pipes
         return
-    reader, writer = os.pipe()
-    os.set_blocking(writer, False)
-    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    threading.Thread(target=_backstop, args=[reader], name="backstop", daemon=True).start()
+    _pipe.extend(os.pipe())
+    os.set_blocking(_pipe[1], False)
+    signal.set_wakeup_fd(_pipe[1], warn_on_full_buffer=False)
+    sys.unraisablehook = _raise_again
+    threading.Thread(target=_backstop, args=[_pipe[0]], name="backstop", daemon=True).start()
     os.register_at_fork(after_in_child=_forget)
 
 
@@ -162,15 +179,24 @@ def _forget() -> None:
 
 
 def _backstop(reader: int) -> None:
-    came, ending, number = 0, False, 0
+    main = threading.main_thread().ident or 0
+    came, ending, number, known = 0, False, 0, 0
     while True:
         if not select.select([reader], [], [], GRACE_S if ending else None)[0]:
             os._exit(128 + number)
-        for number in os.read(reader, 1):
-            if number not in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", 0)):
-                continue
-            if ending:
-                os._exit(128 + number)
-            came += 1
-            # A handler of a library or of edgead train has its own idea of how long it may take.
-            ending = came >= getattr(signal.getsignal(number), "patience", math.inf)
+        (byte,) = os.read(reader, 1)
+        if byte >= _AGAIN:
+            time.sleep(_AGAIN_S)  # until the main thread is out of there
+            known += 1
+            signal.pthread_kill(main, byte - _AGAIN)
+        if byte not in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", 0)):
+            continue
+        if known:  # that of this thread
+            known -= 1
+            continue
+        number = byte
+        if ending:
+            os._exit(128 + number)
+        came += 1
+        # A handler of a library or of edgead train has its own idea of how long it may take.
+        ending = came >= getattr(signal.getsignal(number), "patience", math.inf)

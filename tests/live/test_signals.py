@@ -170,6 +170,27 @@ def test_what_a_library_does_with_a_signal_does_not_hold_the_process(how, signal
         assert "Traceback" not in process.stderr.read()
 
 
+@pytest.mark.parametrize("number", NUMBERS)
+def test_a_signal_that_comes_in_a_destructor_is_not_lost(number):
+    how = """import time
+    class Slow:
+        def __del__(self):
+            time.sleep(1000)
+    Slow()
+    time.sleep(1000)"""
+    with subprocess.Popen(
+        [sys.executable, "-c", HELD.format(how=how)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout.readline() == "held\n"
+        time.sleep(0.1)
+        process.send_signal(number)
+        assert process.stderr.read() == "edgead: stopped\n"
+    assert process.returncode == 128 + number
+
+
 def test_a_first_signal_leaves_a_block_its_time():
     how = """import time
     with signals.stopping() as came:
