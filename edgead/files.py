@@ -153,17 +153,20 @@ def _locked(directory: Path, *, wait: bool) -> Iterator[bool]:
         return
     descriptor = os.open(directory, os.O_RDONLY)
     try:
-        try:
-            held = lock(descriptor, wait=wait)
-        except OSError:  # a file system without locks: never remove what may be alive
-            held = wait
-        yield held
+        # On a file system without locks, never remove what may be alive.
+        yield lock(descriptor, wait=wait, without=wait)
     finally:
         os.close(descriptor)
 
 
-def lock(descriptor: int, *, wait: bool = False) -> bool:
+def lock(descriptor: int, *, wait: bool = False, without: bool = True) -> bool:
     """Lock an open file or directory until it is closed or the process dies; not on Windows.
+
+    Args:
+        descriptor: of the file or directory.
+        wait: until another process gives the lock back.
+        without: the answer where there are no locks: many network file systems have none, or none
+            on directories, and say so in as many ways.
 
     Returns:
         Whether it is held; False where another has it and ``wait`` is not set.
@@ -174,6 +177,8 @@ def lock(descriptor: int, *, wait: bool = False) -> bool:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         return False
+    except OSError:
+        return without
     return True
 
 

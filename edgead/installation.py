@@ -18,10 +18,10 @@ EXTRAS: dict[str, tuple[str, ...]] = {
         "bench": "jinja2",
         "nvidia": "tensorrt pycuda",
         "rtx": "tensorrt_rtx",
-        "live": "starlette uvicorn",
+        "live": "starlette uvicorn inotify_simple",
         "demo": "elpv_dataset",
         "test": "pytest xdist filelock hypothesis sklearn scipy jinja2 cmake pybind11 "
-        "starlette uvicorn tensorrt_rtx",
+        "starlette uvicorn inotify_simple tensorrt_rtx",
         "lint": "ruff mypy clang_format",
     }.items()
 }

@@ -2,8 +2,9 @@
 
 Exit codes: 0 fine; 1 the caller's mistake; 2 the device's; 3 an anomalous frame, where
 ``score --exit-code`` asks for it; 4 and 5 too slow for ``edgead-bench``; 6 a verdict that
-``replay`` does not repeat; 130 and 141 when stopped by Ctrl-C or a closed pipe, as in every shell.
-An exception that is none of these is a defect of edgead and shows its traceback.
+``replay`` does not repeat; 129, 130, 141 and 143 when stopped by a closed terminal, Ctrl-C, a
+closed pipe or kill, as in every shell. An exception that is none of these is a defect of edgead
+and shows its traceback.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from edgead.cli.console import complain
+from edgead.cli.signals import CLOSED, ended
 from edgead.errors import DeviceError, EdgeadError, MissingExtraError, shortened
 from edgead.files import os_sentence, scarcity
 from edgead.installation import __version__, cure, extra_of, opencv_trouble
@@ -84,30 +86,33 @@ def guard(work: Callable[[], int]) -> int:
         code = work()
         sys.stdout.flush()  # a closed pipe shows here, not in the interpreter's last breath
         return code
-    except EdgeadError as error:
-        return _complain(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        return _complain("stopped", 130)
-    except (MemoryError, RuntimeError, ImportError, AttributeError) as error:
-        sentence = scarcity(error) or _broken_package(error)
-        if sentence is None:
+    except (Exception, KeyboardInterrupt) as error:
+        if isinstance(error, KeyboardInterrupt) or ended():
+            return _complain("stopped", ended() or 130)
+        if isinstance(error, EdgeadError):
+            return _complain(str(error), error.exit_code)
+        sentence = _broken_package(error)
+        if isinstance(error, MemoryError | RuntimeError | ImportError | AttributeError):
+            sentence = scarcity(error) or sentence
+        if sentence:
+            return _complain(sentence, DeviceError.exit_code)
+        if not isinstance(error, OSError):
             raise
-        return _complain(sentence, DeviceError.exit_code)
-    except BrokenPipeError:
-        # The reader went away (`edgead score … | head`). Give the flush at exit a place to go.
         _drop_output()
-        return 141
-    except OSError as error:
-        _drop_output()
+        if isinstance(error, BrokenPipeError):  # the reader went away (`edgead score … | head`)
+            return CLOSED
         return _complain(os_sentence(error), 1)
 
 
-def _broken_package(error: Exception) -> str | None:
+def _broken_package(error: BaseException) -> str | None:
     """What is wrong with a package that edgead needs, and the cure; None for a defect of edgead."""
-    if not isinstance(error, ImportError):
-        if getattr(getattr(error, "obj", None), "__name__", "") != "cv2":
-            return None
-    elif isinstance(error, ModuleNotFoundError) and error.name != "cv2":
+    if isinstance(error, ModuleNotFoundError):
+        of_a_package = error.name == "cv2"
+    elif isinstance(error, AttributeError):
+        of_a_package = getattr(error.obj, "__name__", "") == "cv2"
+    else:
+        of_a_package = isinstance(error, ImportError)
+    if not of_a_package:
         return None
     trouble = opencv_trouble()
     if trouble is not None:
@@ -138,7 +143,8 @@ def _drop_output() -> None:
 
 
 def _complain(sentence: str, code: int) -> int:
-    complain(sentence)
+    with contextlib.suppress(OSError):  # stderr may be a terminal that was closed
+        complain(sentence)
     return code
 
 

@@ -103,6 +103,8 @@ def list_images(folder: str | os.PathLike[str]) -> list[Path]:
 def images_of(folder: str | os.PathLike[str]) -> Listing:
     """As ``look_in``, for who needs at least one image.
 
+    A named picture of edgead is left out all the same, as shells name whatever is there.
+
     Raises:
         InputError: as ``look_in``, and for a folder without an image, with what it holds instead.
     """

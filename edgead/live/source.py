@@ -52,11 +52,6 @@ class Source:
     label: str
 
     @property
-    def ends(self) -> bool:
-        """Whether no more frames means the end, not a lost signal."""
-        return self.kind == VIDEO
-
-    @property
     def waits(self) -> bool:
         """Whether frames stay where they are until they are read."""
         return self.kind in (VIDEO, FOLDER)
@@ -90,6 +85,10 @@ class Reading(NamedTuple):
 class Reader(Protocol):
     """Gives the frames of a source one after the other."""
 
+    @property
+    def ends(self) -> bool:
+        """Whether no more frames means the end, not a lost signal; known when it is open."""
+
     def open(self) -> str:
         """Open the source, again after a loss; returns what was found, for the log.
 
@@ -98,7 +97,11 @@ class Reader(Protocol):
         """
 
     def read(self, stop: Event) -> Reading | None:
-        """The next frame; None when there is no more, or ``stop`` is set."""
+        """The next frame; None when there is no more, or ``stop`` is set.
+
+        Raises:
+            InputError: it ends before it should.
+        """
 
     def close(self) -> None:
         """Let go of the device or connection."""

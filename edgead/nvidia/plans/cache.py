@@ -261,10 +261,7 @@ class PlanCache:
             descriptor = os.open(path, flags, 0o600)
         with contextlib.ExitStack() as stack:
             stack.callback(os.close, descriptor)
-            held = True
-            with contextlib.suppress(OSError):  # a file system without locks: as on Windows
-                held = lock(descriptor)
-            held = held and _is_still(path, descriptor)
+            held = lock(descriptor) and _is_still(path, descriptor)
             if held:  # so no other process can own the name
                 stack.callback(path.unlink, missing_ok=True)
             yield held
