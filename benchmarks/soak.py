@@ -142,7 +142,7 @@ class Heard:
 
 def soak_watch(args: argparse.Namespace) -> dict[str, Any]:
     """edgead watch on a camera of this machine, until SIGTERM."""
-    pictures = [encode_jpeg(read_image(path)) for path in expand(args.images)[:100]]
+    pictures = [encode_jpeg(read_image(path)) for path in expand(args.images).images[:100]]
     readings, heard, sent = [], Heard(args.hz), [0]
     with _camera(pictures, args.hz, sent) as address:
         words = [address, "--bundle", args.bundle, *_threads(args)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from edgead.cli.main import main
+from edgead.cli.process import edgead
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(edgead())

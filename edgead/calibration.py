@@ -10,6 +10,7 @@ Bates et al., Testing for outliers with conformal p-values, Annals of Statistics
 from __future__ import annotations
 
 import math
+import sys
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 
@@ -69,14 +70,16 @@ def check_false_reject_rate(rate: float, n: int) -> float:
     if value < best:
         raise CalibrationError(
             f"false-reject rate {value:g} is more than {n} calibration images can promise: the "
-            f"best possible is {best:.4g}; {value:g} needs {images_needed(value)} images"
+            f"best possible is {best:.4g}; {value:g} needs {images_needed(value):.15g} images"
         )
     return value
 
 
 def images_needed(rate: float) -> int:
     """How many calibration images promise ``rate``: the smallest n with ``1 / (n + 1) <= rate``."""
-    n = max(1, math.ceil(1.0 / rate) - 1)
+    n = max(1, math.ceil(1.0 / max(rate, sys.float_info.min)) - 1)
+    if n > 2**52:  # whose neighbours float64 does not tell apart
+        return n
     return next(k for k in (max(1, n - 1), n, n + 1) if best_false_reject_rate(k) <= rate)
 
 

@@ -3,51 +3,36 @@
 from __future__ import annotations
 
 import os
-import statistics
 import threading
 import weakref
-from collections.abc import Sequence
 from dataclasses import replace
-from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any
 
-from edgead import calibration
+import numpy as np
+
+from edgead import _cpu, calibration
 from edgead.bundle.storage import Bundle, open_bundle
 from edgead.engine.digests import Hasher, Served
 from edgead.engine.interface import Engine, FramePipeline, PipelineOutput, Qualified
 from edgead.engine.lazy_array import LazyArray, as_array
 from edgead.errors import DeviceError, DeviceLostError, EdgeadError, InputError
+from edgead.images.arrays import as_frame
 from edgead.preprocess import COLORS, check_word
-from edgead.result import LazyResult, Result, Scale
+from edgead.result import LazyResult, Result, fingerprint
 from edgead.serving.choice import CPU_FIRST, choose
+from edgead.serving.limits import Serving, limits_of, serving_of
 from edgead.serving.open_engine import Asked
 from edgead.serving.open_pipeline import open_pipeline
 from edgead.serving.qualification import open_qualified
 from edgead.serving.warm_start import WarmStart, check_warm_start
 
 
-class _Limits(NamedTuple):
-    """What follows from the allowed false-reject rate and the engine's tolerance."""
-
-    rate: float
-    threshold: float
-    scale: Scale
-
-
-class _Serving(NamedTuple):
-    """What serves and what follows from it; replaced as a whole, for other threads."""
-
-    engine: Engine | None  # None: closed, or failed
-    info: dict[str, str]
-    served: Served
-    ranked: Sequence[float]
-    limits: _Limits
-
-
 class Detector:
     """Scores frames with the engine of a bundle, after it has reproduced the golden frames.
 
     One Detector may be used from several threads at once and gives the same results as from one.
+    A forked process opens its engine again at the first frame (on a GPU: DeviceError); a pickle
+    names the bundle and the arguments, and opens them where it is read.
 
     Args:
         engine: path of a bundle, or an opened one.
@@ -78,7 +63,7 @@ class Detector:
 
     def __init__(
         self,
-        engine: str | os.PathLike[str] | Bundle,
+        engine: str | bytes | os.PathLike[str] | Bundle,
         *,
         device: str = "auto",
         color: str = "bgr",
@@ -110,17 +95,22 @@ class Detector:
         choice = choose(device, self._bundle, precision)
         self._chosen = choice.reason
         self._no_warm_start = f"none: {choice.reason}" if warm_start else None
-        self._warm_start: WarmStart | None = None
-        later = warm_start and choice.index is not None
         if warm_start:
             check_warm_start(device)
+        self._warm_start: WarmStart | None = None
+        later = warm_start and choice.index is not None
+        plan = None if plan is None else os.path.abspath(plan)
         asked = Asked(threads=threads, precision=precision, plan=plan, trust_plan=trust_plan)
+        self._choice, self._asked, self._inherited = choice, asked, False
+        self._given = {"device": device, "color": color, "bit_depth": bit_depth, **asked}
+        self._given |= {"digests": digests, "warm_start": warm_start}
         if later:
             opened = open_qualified(self._bundle, CPU_FIRST, Asked(threads=threads))
         else:
             opened = open_qualified(self._bundle, choice, asked)
         self._state = self._state_of(opened, false_reject_rate)
         self._pipeline(self._state)
+        _open.add(self)
         if later:
             self._warm_start = WarmStart(
                 lambda stop: open_qualified(self._bundle, choice, {**asked, "cancelled": stop}),
@@ -140,6 +130,8 @@ class Detector:
             InputError: the Detector is closed.
             DeviceError: its device failed.
         """
+        if self._inherited:
+            self._reopen()
         self._check_open()
         engine = self._state.engine
         assert engine is not None  # or it would not be open
@@ -169,7 +161,7 @@ class Detector:
     def false_reject_rate(self, rate: float) -> None:
         with self._lock:  # a warm start may replace the state meanwhile
             self._check_open()
-            limits = self._limits_of(rate, self._state.info["precision"])
+            limits = limits_of(self._bundle.manifest, rate, self._state.info["precision"])
             self._state = self._state._replace(limits=limits)
 
     @property
@@ -207,8 +199,10 @@ class Detector:
         """Score one frame.
 
         Args:
-            frame: [H, W], [H, W, 1] or [H, W, 3], uint8 or uint16, any size and strides; on a GPU
-                also an array in its memory (``__cuda_array_interface__``), which is not copied.
+            frame: [H, W], [H, W, 1], [H, W, 3] or [H, W, 4] (the fourth channel is dropped), uint8
+                or uint16, any size and strides: a NumPy array, a PIL image, a torch tensor in host
+                memory, or what else NumPy can read as an array; on a GPU also an array in its
+                memory (``__cuda_array_interface__``). None of them is copied but PIL's.
 
         Raises:
             InputError: not a frame, a value above what its bit depth has (of a frame in GPU memory
@@ -216,7 +210,11 @@ class Detector:
                 closed Detector.
             DeviceError: the engine fails; after a DeviceLostError every further call does.
         """
+        if self._inherited:
+            self._reopen()
         state = self._state
+        frame = as_frame(frame, self._color, on_device=True)
+        taken = fingerprint(frame) if isinstance(frame, np.ndarray) else None
         if self._ignore is not None:
             self._ignore.check_frame(frame)
         hasher = Hasher(len(self._bundle.manifest.map.weights)) if self._digests else None
@@ -230,26 +228,27 @@ class Detector:
             seen = frame if found.frame is None else found.frame.array()
             digests = hasher.digests(seen, as_array(found.map), state.served)
         kind: Any = LazyResult if isinstance(found.map, LazyArray) or found.frame else Result
-        return kind(  # type: ignore[no-any-return]
+        result: Result = kind(
             score=found.score,
             p_value=p,
             is_anomalous=p <= limits.rate,
             threshold=limits.threshold,
             map=found.map,
-            timings_ms=_timings_ms(found),
-            frame=found.frame or frame,
+            timings_ms=found.timings_ms(),
             color=self._color,
             bit_depth=self.bit_depth or 16,
             scale=limits.scale,
             roi=found.roi,
             digests=digests,
         )
+        result._keep(found.frame or frame, taken)
+        return result
 
     def close(self) -> None:
         """Let go of the engine and its memory; a second call does nothing. Results stay."""
         with self._lock:
             self._closed = True
-        if self._warm_start is not None:
+        if self._warm_start is not None and not self._inherited:
             self._warm_start.cancel()
         self._let_go()
 
@@ -259,6 +258,12 @@ class Detector:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A pickle names the bundle and the arguments: who reads it opens and qualifies again."""
+        self._check_open()
+        given = {**self._given, "false_reject_rate": self.false_reject_rate}
+        return _opened_again, (self._bundle, given)
+
     def __repr__(self) -> str:
         state = ", failed" if self._failure else ", closed" if self._closed else ""
         info, limits = self._state.info, self._state.limits
@@ -266,6 +271,29 @@ class Detector:
             f"Detector({self._bundle.manifest.name}, {info['device']}, {info['precision']}, "
             f"false_reject_rate={limits.rate:g}, threshold={limits.threshold:.6g}{state})"
         )
+
+    def _after_fork(self) -> None:
+        """In the forked process: its locks may be held, and its threads are not there."""
+        for kept in [self._state.engine, *self._pipelines]:
+            _cpu.keep_for_ever(kept)
+        self._lock, self._local = threading.Lock(), threading.local()
+        self._pipelines = weakref.WeakSet()
+        self._inherited = not self._closed and self._failure is None
+
+    def _reopen(self) -> None:
+        """Open the engine that this forked process has inherited again."""
+        with self._lock:
+            if not self._inherited:
+                return
+            if self._choice.index is not None:
+                raise DeviceError(
+                    f"this Detector was made for {self._choice.device} before the process was "
+                    'forked, and a GPU cannot be used across a fork: start processes with "spawn", '
+                    "or make the Detector in the forked process"
+                )
+            opened = open_qualified(self._bundle, self._choice, self._asked)
+            self._state = self._state_of(opened, self._state.limits.rate)
+            self._inherited = False
 
     def _check_open(self) -> None:
         if self._closed:
@@ -276,7 +304,7 @@ class Detector:
                 f"edgead.Detector(...). What happened: {self._failure}"
             )
 
-    def _run(self, state: _Serving, frame: Any, hasher: Hasher | None) -> PipelineOutput:
+    def _run(self, state: Serving, frame: Any, hasher: Hasher | None) -> PipelineOutput:
         try:
             return self._pipeline(state).run(frame, hasher)
         except DeviceLostError as error:
@@ -288,7 +316,7 @@ class Detector:
             self._check_open()  # closed, or failed in another thread, while this frame ran
             raise
 
-    def _pipeline(self, state: _Serving) -> FramePipeline:
+    def _pipeline(self, state: Serving) -> FramePipeline:
         """The buffers of this thread for the engine that serves."""
         self._check_open()
         held: tuple[Engine, FramePipeline] | None = getattr(self._local, "held", None)
@@ -315,7 +343,7 @@ class Detector:
         for pipeline in pipelines:
             pipeline.close()
 
-    def _note_kernels(self, state: _Serving, kernels: str) -> None:
+    def _note_kernels(self, state: Serving, kernels: str) -> None:
         """Let ``info`` say what frames run on now, unless another engine serves meanwhile."""
         with self._lock:
             if self._state.engine is state.engine:
@@ -330,42 +358,24 @@ class Detector:
             self._state = self._state_of(opened, self._state.limits.rate)
             return True
 
-    def _state_of(self, opened: Qualified, rate: float) -> _Serving:
-        engine = opened.engine
-        info = {
-            "device": engine.device,
-            "precision": engine.precision,
-            "kernels": opened.kernels,
-            "version": engine.version,
-            "bundle_sha256": self._bundle.sha256,
-        }
-        settings = {"kernels": engine.kernels, "color": self._color, "threads": self._threads}
-        served: Served = {**info, **settings}
+    def _state_of(self, opened: Qualified, rate: float) -> Serving:
+        settings: Served = {"color": self._color, "threads": self._threads}
         if self.bit_depth is not None:
-            served["bit_depth"] = self.bit_depth
-        manifest = self._bundle.manifest
-        held = manifest.calibration_of(engine.precision)
-        ranked = calibration.ranked(held.scores, held.ties.score)
-        return _Serving(engine, info, served, ranked, self._limits_of(rate, engine.precision))
-
-    def _limits_of(self, rate: float, precision: str) -> _Limits:
-        manifest = self._bundle.manifest
-        held = manifest.calibration_of(precision)
-        # With max pooling a map's peak is its score, so both share one tolerance.
-        ties = held.ties.score if manifest.map_params().pooling == "max" else held.ties.map
-        peak = calibration.threshold(held.peaks, rate, ties)
-        scale = Scale(typical=statistics.median(held.peaks), threshold=peak)
-        return _Limits(float(rate), held.limit(rate), scale)
+            settings["bit_depth"] = self.bit_depth
+        return serving_of(self._bundle, opened, rate, settings)
 
 
-def _timings_ms(found: PipelineOutput) -> dict[str, float]:
-    """See ``Result``; "copy" only of an engine that copies."""
-    timings = {
-        "preprocess": 1e3 * (found.preprocessed - found.started),
-        "engine": 1e3 * (found.inferred - found.preprocessed),
-        "anomaly_map": 1e3 * (found.finished - found.inferred),
-    }
-    if found.copied is not None:
-        timings["copy"] = 1e3 * found.copied
-    timings["total"] = 1e3 * (perf_counter() - found.started)
-    return timings
+_open: weakref.WeakSet[Detector] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for detector in list(_open):
+        detector._after_fork()
+
+
+if hasattr(os, "register_at_fork"):  # Windows has none
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def _opened_again(bundle: Bundle, given: dict[str, Any]) -> Detector:
+    return Detector(bundle, **given)

@@ -61,15 +61,23 @@ class QualificationError(DeviceError):
 
 
 def printable(text: object) -> str:
-    """Text for people, on one line: control characters and what is not UTF-8 are escaped.
+    """Text for people, on one line: what has no shape of its own on paper is escaped.
 
-    A name of a file may hold a line break, a colour code of a terminal or bytes of another
-    encoding; printed as it is, it could forge a line of a log or end the program that prints it.
+    A name of a file may hold a line break, a colour code of a terminal, a mark that turns the
+    direction of writing, characters of no width, or bytes of another encoding; printed as it is,
+    it could forge a line of a log, look like another name, or end the program that prints it.
     """
-    return "".join(_escaped(character) for character in str(text))
+    plain = str(text)
+    return plain if plain.isprintable() else "".join(map(_escaped, plain))
 
 
 def _escaped(character: str) -> str:
-    if character.isprintable() or character == "\u200d":  # joins the parts of an emoji
+    if character.isprintable():
         return character
     return character.encode("unicode_escape").decode("ascii")
+
+
+def shortened(text: str, most: int = 300) -> str:
+    """``text``, or its beginning and end where it is longer than ``most`` characters."""
+    half = most // 2
+    return text if len(text) <= most else f"{text[:half]} … {text[-half:]}"

@@ -8,12 +8,30 @@ import errno
 import os
 import secrets
 import shutil
+import stat
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from edgead.errors import InputError
+
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of Linux
+
+
+def read_file(path: str | os.PathLike[str]) -> bytes:
+    """The content of a file; a pipe, which could keep one waiting for ever, is refused.
+
+    Raises:
+        OSError: it cannot be read, or is not a regular file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    with open(descriptor, "rb") as stream:
+        mode = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            what = "it is a pipe, socket or device; a file was expected"
+            raise OSError(errno.EINVAL, what, os.fspath(path))
+        return stream.read()
 
 
 def write_file(path: str | os.PathLike[str], data: bytes) -> None:
@@ -135,17 +153,20 @@ def _locked(directory: Path, *, wait: bool) -> Iterator[bool]:
         return
     descriptor = os.open(directory, os.O_RDONLY)
     try:
-        try:
-            held = lock(descriptor, wait=wait)
-        except OSError:  # a file system without locks: never remove what may be alive
-            held = wait
-        yield held
+        # On a file system without locks, never remove what may be alive.
+        yield lock(descriptor, wait=wait, without=wait)
     finally:
         os.close(descriptor)
 
 
-def lock(descriptor: int, *, wait: bool = False) -> bool:
+def lock(descriptor: int, *, wait: bool = False, without: bool = True) -> bool:
     """Lock an open file or directory until it is closed or the process dies; not on Windows.
+
+    Args:
+        descriptor: of the file or directory.
+        wait: until another process gives the lock back.
+        without: the answer where there are no locks: many network file systems have none, or none
+            on directories, and say so in as many ways.
 
     Returns:
         Whether it is held; False where another has it and ``wait`` is not set.
@@ -156,7 +177,26 @@ def lock(descriptor: int, *, wait: bool = False) -> bool:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         return False
+    except OSError:
+        return without
     return True
+
+
+def utf8_name(path: str | os.PathLike[str]) -> str:
+    """``path`` for OpenCV's ``VideoCapture``, which a name that is not UTF-8 kills.
+
+    Raises:
+        InputError: it is not UTF-8.
+    """
+    name = os.fspath(path)
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"the name {name} is not UTF-8, and OpenCV opens no video or stream so named: rename "
+            "it, or link it under another name (ln -s)"
+        ) from error
+    return name
 
 
 def _sync_directory(directory: Path) -> None:
@@ -179,8 +219,28 @@ _SENTENCES = {
     errno.EISDIR: "{} is a folder, a file was expected",
     errno.ENOTDIR: "{} needs a folder where there is a file: choose another path",
     errno.EEXIST: "{} needs a folder where there is a file: choose another path",
+    errno.EFBIG: "{} is larger than this process may write: raise the limit (ulimit -f, "
+    "LimitFSIZE= of a systemd unit)",
     errno.ENAMETOOLONG: "{} is too long a name for this file system: choose a shorter one",
 }
+
+
+_NO_THREADS = (
+    "this process may start no more threads: raise the limit (ulimit -u; TasksMax= of a systemd "
+    "unit, --pids-limit of a container), or use fewer with --threads"
+)
+_SCARCE = {
+    "can't start new thread": _NO_THREADS,
+    "Resource temporarily unavailable": _NO_THREADS,  # what C++ says then
+    "allocate memory": "there is not enough memory: free some, or raise the limit (ulimit -v; "
+    "MemoryMax= of a systemd unit, --memory of a container)",
+}
+
+
+def scarcity(error: BaseException) -> str | None:
+    """What this process has run out of, with the cure; None for any other error."""
+    said = "allocate memory" if isinstance(error, MemoryError) else str(error)
+    return next((_SCARCE[word] for word in _SCARCE if word in said), None)
 
 
 def os_sentence(error: OSError) -> str:

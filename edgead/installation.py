@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import io
+from contextlib import redirect_stdout
+from importlib import import_module
+from importlib.metadata import distributions
 from importlib.util import find_spec
 
 __version__ = "0.1.0"
@@ -14,10 +18,10 @@ EXTRAS: dict[str, tuple[str, ...]] = {
         "bench": "jinja2",
         "nvidia": "tensorrt pycuda",
         "rtx": "tensorrt_rtx",
-        "live": "starlette uvicorn",
+        "live": "starlette uvicorn inotify_simple",
         "demo": "elpv_dataset",
         "test": "pytest xdist filelock hypothesis sklearn scipy jinja2 cmake pybind11 "
-        "starlette uvicorn tensorrt_rtx",
+        "starlette uvicorn inotify_simple tensorrt_rtx",
         "lint": "ruff mypy clang_format",
     }.items()
 }
@@ -27,6 +31,47 @@ EXTRAS: dict[str, tuple[str, ...]] = {
 def missing(extra: str) -> list[str]:
     """Import names of ``extra`` that this Python does not find. Imports none of them."""
     return [name for name in EXTRAS[extra] if find_spec(name) is None]
+
+
+_OPENCV = (
+    "opencv-python-headless", "opencv-python", "opencv-contrib-python-headless",
+    "opencv-contrib-python",
+)  # fmt: skip
+"""Distributions that all bring the package cv2, in one folder."""
+
+
+def opencv_distributions() -> list[str]:
+    """Those that pip holds for installed."""
+    return [name for name in _OPENCV if any(True for _ in distributions(name=name))]
+
+
+def opencv_trouble() -> tuple[str, str] | None:
+    """What is wrong with OpenCV and the command that cures it; None where it can be used.
+
+    Where two distributions were installed and one of them is removed, the files of both are gone:
+    a folder cv2 may be left, and pip holds the other one for installed.
+    """
+    try:
+        with redirect_stdout(io.StringIO()):  # a broken cv2 prints where it was looked for
+            cv2 = import_module("cv2")
+    except ImportError as error:
+        reason = f"cv2 cannot be loaded ({error})"
+        if "failed to map segment" in str(error):  # the system's loader; installing cures nothing
+            return reason, (
+                "raise the limit of addresses (ulimit -v, LimitAS= of a systemd unit), or mount "
+                "that folder without noexec"
+            )
+    else:
+        if hasattr(cv2, "imdecode"):
+            return None
+        reason = "cv2 is a folder without OpenCV in it: half of it was removed"
+    left = opencv_distributions()
+    if not left:
+        return reason, "pip install opencv-python-headless"
+    if len(left) > 1 or "headless" not in left[0]:  # which also does without libGL.so.1
+        remove = f"pip uninstall -y {' '.join(left)} && "
+        return reason, f"{remove}pip install --force-reinstall --no-deps opencv-python-headless"
+    return reason, f"pip install --force-reinstall --no-deps {left[0]}"
 
 
 def extra_of(module: str) -> str | None:

@@ -15,6 +15,8 @@ import numpy.typing as npt
 
 from edgead import _cpu
 from edgead.errors import InputError
+from edgead.images.arrays import as_frame
+from edgead.images.bits import check_bit_depth, check_values, full_scale
 
 COLORS = ("bgr", "rgb", "gray")
 
@@ -24,9 +26,6 @@ LAYOUTS = ("NCHW", "NHWC")
 
 # Half of int32: offsets inside one row of samples stay in 32 bits, with room for the margins.
 MAX_SIDE = 2**15 - 1
-
-BIT_DEPTHS = range(9, 17)
-"""Of frames in uint16, as their cameras give them; frames in uint8 have 8 bits."""
 
 _DTYPES_OF_FRAMES = (np.dtype(np.uint8), np.dtype(np.uint16))
 _ORDER = {"bgr": (2, 1, 0), "rgb": (0, 1, 2), "gray": (0, 0, 0)}
@@ -75,45 +74,6 @@ class PreprocessParams:
             InputError: another number.
         """
         return self if bit_depth is None else replace(self, bit_depth=bit_depth)
-
-
-def check_bit_depth(bit_depth: Any) -> int | None:
-    """Return ``bit_depth`` as an int, None as it is, or raise InputError."""
-    whole = isinstance(bit_depth, int | np.integer) and not isinstance(bit_depth, bool)
-    if bit_depth is not None and not (whole and bit_depth in BIT_DEPTHS):
-        raise InputError(
-            f"bit_depth is {bit_depth!r}, expected a whole number from {BIT_DEPTHS[0]} to "
-            f"{BIT_DEPTHS[-1]}, the bits that the camera gives in uint16; uint8 frames need none"
-        )
-    return None if bit_depth is None else int(bit_depth)
-
-
-def full_scale(dtype: npt.DTypeLike, bit_depth: int | None = None) -> int:
-    """The largest value of a frame of ``dtype``; ``bit_depth``: of uint16, None is 16."""
-    return 255 if np.dtype(dtype) == np.uint8 else (1 << (bit_depth or 16)) - 1
-
-
-def highest_value(frame: npt.NDArray[Any]) -> int:
-    """The largest value in a frame of any strides."""
-    # NumPy is slow along few channels, unless they and the pixels are one run of samples.
-    seen = frame[tuple(slice(None, None, -1 if step < 0 else 1) for step in frame.strides)]
-    if seen.ndim == 3 and seen.strides[1] != seen.shape[2] * seen.strides[2]:
-        return max(int(seen[:, :, c].max()) for c in range(seen.shape[2]))
-    return int(seen.max())
-
-
-def check_values(frame: npt.NDArray[Any], bit_depth: int | None) -> None:
-    """Raise InputError where a frame of uint16 has values that its bit depth does not have."""
-    if bit_depth in (None, 16) or frame.dtype != np.uint16:
-        return
-    full, highest = full_scale(frame.dtype, bit_depth), highest_value(frame)
-    if highest <= full:
-        return
-    raise InputError(
-        f"the frame has the value {highest} and is declared to have {bit_depth} bits, at most "
-        f"{full}: declare what the camera gives (bit_depth, --bit-depth; 16 where white is 65535), "
-        "or give the frame as the camera made it, not scaled"
-    )
 
 
 def finite_numbers(
@@ -166,19 +126,12 @@ def check_word(name: str, given: Any, expected: tuple[str, ...]) -> None:
         raise InputError(f"{name} is {given!r}, expected one of {named}")
 
 
-def check_frame(frame: Any, color: str = "bgr") -> None:
-    """Raise InputError unless ``frame`` is one that :func:`preprocess` takes."""
+def check_frame(frame: Any, color: str = "bgr") -> npt.NDArray[Any]:
+    """Return what :func:`preprocess` takes as the array it reads; else raise InputError."""
     check_word("color", color, COLORS)
-    if not isinstance(frame, np.ndarray):
-        if hasattr(frame, "__cuda_array_interface__"):
-            raise InputError(
-                "the frame lies in GPU memory and the CPU scores: copy it to the host, or score "
-                'with a Detector on the GPU, device="cuda"'
-            )
-        raise InputError(
-            f"the frame is a {type(frame).__name__}, expected a numpy array [H, W] or [H, W, 3]"
-        )
-    check_geometry(frame, color)
+    array = as_frame(frame, color)
+    check_geometry(array, color)
+    return array
 
 
 def check_geometry(frame: Any, color: str) -> None:
@@ -191,7 +144,10 @@ def check_geometry(frame: Any, color: str) -> None:
         )
     shape = frame.shape
     if frame.ndim not in (2, 3) or (frame.ndim == 3 and shape[2] not in (1, 3)):
-        raise InputError(f"the frame has shape {shape}, expected [H, W], [H, W, 1] or [H, W, 3]")
+        raise InputError(
+            f"the frame has shape {shape}, expected [H, W], [H, W, 1] or [H, W, 3]: of four "
+            "channels give frame[:, :, :3]"
+        )
     if 0 in shape:
         raise InputError(f"the frame has shape {shape}: it is empty")
     if max(shape) > MAX_SIDE:
@@ -273,11 +229,12 @@ class Preprocessor:
         self._geometry: tuple[Any, ...] | None = None
         self._kernel: Any = None
 
-    def run(self, frame: npt.NDArray[Any], out: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
+    def run(self, frame: Any, out: npt.NDArray[Any] | None = None) -> npt.NDArray[Any]:
         """Make the image of one frame, as :func:`preprocess` does.
 
         Args:
-            frame: [H, W], [H, W, 1] or [H, W, 3], uint8 or uint16, any size and strides.
+            frame: [H, W], [H, W, 1] or [H, W, 3], uint8 or uint16, any size and strides, or what
+                :func:`edgead.images.arrays.as_frame` makes such an array of.
             out: where to write the image, writable and C-contiguous; None: a new array.
 
         Returns:
@@ -288,12 +245,13 @@ class Preprocessor:
                 ``out`` that does not fit.
         """
         known = type(frame) is np.ndarray
-        geometry = (frame.shape, frame.strides, frame.dtype) if known else None
-        if geometry is None or geometry != self._geometry:
-            check_frame(frame, self.color)
-            given = kernel_arguments(frame, self.params, self.color, self.dtype, self.layout)
-            self._kernel = _cpu.Preprocess(**given, simd=self.simd)
-            self._geometry = geometry
+        if not known or (frame.shape, frame.strides, frame.dtype) != self._geometry:
+            frame = check_frame(frame, self.color)
+            geometry = (frame.shape, frame.strides, frame.dtype)
+            if geometry != self._geometry:
+                given = kernel_arguments(frame, self.params, self.color, self.dtype, self.layout)
+                self._kernel = _cpu.Preprocess(**given, simd=self.simd)
+                self._geometry = geometry
         if not self.checked:
             check_values(frame, self.params.bit_depth)
         if out is None:
@@ -329,7 +287,7 @@ def describe(array: Any) -> str:
 
 
 def preprocess(
-    frame: npt.NDArray[Any],
+    frame: Any,
     params: PreprocessParams,
     *,
     color: str = "bgr",
@@ -345,7 +303,8 @@ def preprocess(
     channels. A float16 image is the float32 one rounded to nearest even.
 
     Args:
-        frame: [H, W], [H, W, 1] or [H, W, 3], uint8 or uint16, any strides, sides 1 to 32767.
+        frame: [H, W], [H, W, 1] or [H, W, 3], uint8 or uint16, any strides, sides 1 to 32767, or
+            what :func:`edgead.images.arrays.as_frame` makes such an array of.
         params: size, mean and std of the image.
         color: order of a three-channel frame, "bgr" | "rgb"; "gray" allows none.
         dtype: of the image, float32 or float16.

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgead.anomaly_map import MapParams
-from edgead.preprocess import PreprocessParams, check_frame, full_scale, normalisation
+from edgead.images.bits import full_scale
+from edgead.preprocess import PreprocessParams, check_frame, normalisation
 
 F64 = npt.NDArray[np.float64]
 
@@ -66,7 +67,7 @@ def preprocess(
     Returns:
         The image, [3, h, w] or [h, w, 3].
     """
-    check_frame(frame, color)
+    frame = check_frame(frame, color)
     params = params.declared(bit_depth)
     bits = full_scale(frame.dtype, params.bit_depth).bit_length()
     channels = frame.reshape(*frame.shape[:2], -1)

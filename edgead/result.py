@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import KW_ONLY, InitVar, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgead import _cpu
 from edgead.engine.digests import Digests
-from edgead.engine.lazy_array import LazyArray, as_array
+from edgead.engine.lazy_array import as_array
+from edgead.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -44,12 +46,44 @@ class Scale:
     threshold: float
 
 
-@dataclass(slots=True, eq=False, repr=False)
-class Result:
+_READ_WHOLE = 4 << 20  # bytes of a frame; of a larger one as many are read, in whole rows
+
+
+def fingerprint(frame: NDArray[Any]) -> int:
+    """64 bits of a frame's content, to see later whether its memory was written to.
+
+    Of all bytes up to 4 MiB. Of a larger frame every n-th row: it would take longer than the rest
+    of a small network, and the next picture of a camera differs in each row.
+    """
+    return _cpu.fingerprint(frame[:: max(1, -(-frame.nbytes // _READ_WHOLE))])
+
+
+class _Framed:
+    """The frame of a Result, which is no field: ``asdict`` leaves it out."""
+
+    def _keep(self, frame: Any, taken: int | None) -> None:
+        """``taken``: the fingerprint when it was scored; None of a frame on a device."""
+        self._frame, self._fingerprint = frame, taken
+
+    @property
+    def frame(self) -> NDArray[Any]:
+        """What was scored, not copied; InputError when its memory was written to since."""
+        frame = as_array(self._frame)
+        if self._fingerprint is not None and fingerprint(frame) != self._fingerprint:
+            raise InputError(
+                "the frame's memory was written to after it was scored, as cameras do that use "
+                "their buffers again: call overlay() before the next frame is grabbed, or score a "
+                "copy, detector.score(frame.copy())"
+            )
+        return frame
+
+
+@dataclass(eq=False, repr=False)
+class Result(_Framed):
     """Score, verdict and map of one frame. ``float(result)`` is the score.
 
-    The rest is computed when asked for. The frame is kept, not copied, for ``overlay``: ask for it
-    before the camera writes into the same memory again.
+    The rest is computed when asked for. A frame in host memory is kept, not copied, for
+    ``overlay``: asked for after the camera wrote into the same memory again, it is an InputError.
 
     Args:
         score: raw and unbounded; higher is more anomalous.
@@ -60,12 +94,13 @@ class Result:
         threshold: as of that moment.
         map: [h, w] float32 at model resolution, memory of its own.
         timings_ms: "preprocess", "engine", "anomaly_map" and "total".
-        frame, color: what was scored, and its channel order.
+        color: channel order of the frame.
         bit_depth: of a uint16 frame.
         scale: what the colours of the overlay mean.
         roi: [h, w] uint8, 0 where the bundle's ignore mask ignores a pixel, or None: ignored pixels
             are 0 in the map and the heatmap, in no region and not in the score.
         digests: of each stage, where the Detector was asked for them.
+        frame: what was scored.
     """
 
     score: float
@@ -74,21 +109,33 @@ class Result:
     threshold: float
     map: NDArray[np.float32]
     timings_ms: dict[str, float]
-    frame: NDArray[Any]
     color: str
     scale: Scale
     roi: NDArray[np.uint8] | None = None
     digests: Digests | None = None
     bit_depth: int = 16
-    _regions: tuple[Region, ...] | None = field(default=None, init=False)
+    _: KW_ONLY
+    frame: InitVar[Any] = None  # no field, so that asdict() leaves it out
+
+    def __post_init__(self, frame: Any) -> None:
+        host = isinstance(frame, np.ndarray)
+        self._keep(frame, fingerprint(frame) if host else None)
+        self._found: tuple[Region, ...] | None = None
 
     @property
     def _size(self) -> tuple[int, ...]:
         """(height, width) of the frame."""
-        return self.frame.shape[:2]
+        height, width = self._frame.shape[:2]
+        return height, width
 
     def __float__(self) -> float:
         return self.score
+
+    def __bool__(self) -> bool:
+        raise TypeError(
+            "a Result is neither true nor false, it would be easy to reject every part: ask "
+            "result.is_anomalous"
+        )
 
     def __repr__(self) -> str:
         verdict, (height, width) = "anomalous" if self.is_anomalous else "good", self._size
@@ -96,6 +143,32 @@ class Result:
             f"Result({verdict}, score={self.score:.6g}, p_value={self.p_value:.4g}, "
             f"threshold={self.threshold:.6g}, frame {height} x {width})"
         )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A pickle has map and frame, which become the memory of who reads it."""
+        held = (*(getattr(self, name) for name in _FIELDS), self.frame)
+        return _unpickled, held
+
+    def __copy__(self) -> Result:
+        copied: Result = object.__new__(type(self))
+        copied.__dict__.update(self.__dict__)
+        return copied
+
+    def to_dict(self) -> dict[str, Any]:
+        """The verdict in plain Python types, as ``--json`` has it: neither map nor frame.
+
+        "score", "p_value", "is_anomalous", "threshold", "regions" (in pixels of the frame, highest
+        peak first), "timings_ms", and "digests" where there are some.
+        """
+        found: dict[str, Any] = {
+            "score": float(self.score),
+            "p_value": float(self.p_value),
+            "is_anomalous": bool(self.is_anomalous),
+            "threshold": float(self.threshold),
+            "regions": [asdict(region) for region in self.regions],
+            "timings_ms": {stage: float(ms) for stage, ms in self.timings_ms.items()},
+        }
+        return found if self.digests is None else {**found, "digests": self.digests.to_json()}
 
     def heatmap(self) -> NDArray[np.float32]:
         """The map at frame size, [H, W] float32: half-pixel bilinear, same values as the map.
@@ -117,8 +190,8 @@ class Result:
         A map that exceeds the threshold has at least one region: where the heatmap flattens it
         away, that is the pixel of the map's peak.
         """
-        if self._regions is not None:
-            return self._regions
+        if self._found is not None:
+            return self._found
         import cv2
 
         heat = self.heatmap()
@@ -138,8 +211,8 @@ class Result:
                 for i, n, m in zip(at, heat.shape, self.map.shape, strict=True)
             )
             regions.append(Region(x, y, 1, 1, 1, peak))
-        self._regions = tuple(sorted(regions, key=lambda region: -region.peak))
-        return self._regions
+        self._found = tuple(sorted(regions, key=lambda region: -region.peak))
+        return self._found
 
     def overlay(self) -> NDArray[np.uint8]:
         """The frame under its heatmap, for people: [H, W, 3] uint8 BGR, anomalous areas outlined.
@@ -187,19 +260,18 @@ class LazyResult(Result):
     """A Result whose map, and frame where that is on a device too, are copied when asked for.
 
     The map is the frame's, whatever is scored meanwhile; asking for it raises DeviceLostError when
-    the device failed before. A frame in device memory is kept, not copied, as in host memory.
+    the device failed before. A frame in device memory is kept, not copied, and not looked after.
     """
 
-    _lazy_frame: LazyArray
-
-    __slots__ = ("_lazy_frame", "_lazy_map")
-
     map = _lazy("_lazy_map")
-    frame = _lazy("_lazy_frame")
 
-    @property
-    def _size(self) -> tuple[int, ...]:
-        return self._lazy_frame.shape[:2]
+
+del Result.frame  # the InitVar's default, which hides the property
+_FIELDS = tuple(field.name for field in fields(Result))
+
+
+def _unpickled(*held: Any) -> Result:
+    return Result(**dict(zip(_FIELDS, held, strict=False)), frame=held[-1])
 
 
 def ignored_pixels(roi: NDArray[np.uint8], size: tuple[int, ...]) -> NDArray[np.bool_]:
@@ -228,11 +300,5 @@ def as_bgr8(frame: NDArray[Any], color: str, bit_depth: int = 16) -> NDArray[np.
 
 
 def describe(path: Path, result: Result) -> dict[str, Any]:
-    """One element of ``frames`` in ``--json``. Regions in pixels of the frame."""
-    frame = {
-        "path": str(path),
-        **{key: getattr(result, key) for key in ("score", "p_value", "is_anomalous")},
-        "regions": [asdict(region) for region in result.regions],
-        "timings_ms": dict(result.timings_ms),
-    }
-    return frame if result.digests is None else {**frame, "digests": result.digests.to_json()}
+    """One element of ``frames`` in ``--json``."""
+    return {"path": str(path), **result.to_dict()}

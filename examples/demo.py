@@ -214,7 +214,7 @@ def draw_picture() -> None:
     result = edgead.Detector(BUNDLE).score(frame)
     left = np.repeat(frame[..., None], 3, axis=2)
     gap = np.full((frame.shape[0], 12, 3), 255, np.uint8)
-    write_png(README_PICTURE, np.concatenate([left, gap, result.overlay()], axis=1))
+    write_png(README_PICTURE, np.concatenate([left, gap, result.overlay()], axis=1), "picture")
 
 
 def tell() -> None:

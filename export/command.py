@@ -13,6 +13,7 @@ import shlex
 
 from edgead.bundle.storage import Bundle
 from edgead.cli.console import Console, count, percent, print_json
+from edgead.cli.options import add, number, whole
 from edgead.errors import MissingExtraError
 from edgead.installation import cure, missing
 
@@ -24,27 +25,28 @@ EXAMPLE = """\
   edgead export runs/cell --out cell.edgead --precision int8
   edgead export runs/cell --out cell.edgead --data /new/place/cell"""
 
+WARNING = "warning: "  # how a line begins that goes to the JSON too
 _NEEDED = ("torch", "onnx", "onnxsim", "onnxruntime", "safetensors", "tqdm")
 
 
 # fmt: off
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``edgead export``."""
-    add = parser.add_argument
-    add("run", metavar="RUN", help="folder that edgead train wrote")
-    add("--out", metavar="NAME.edgead", required=True, help="the bundle to write")
-    add("--data", metavar="DIR", help="where the images of the run are, if they moved since")
-    add("--false-reject-rate", type=float, metavar="RATE",
-        help="share of good parts that may be called anomalous (default 0.05, or the best that "
-        "the calibration images can promise); can be changed later, in Python and in score")
-    add("--opset", type=int, default=OPSET,
-        help=f"ONNX opset, 16 to 20 (default {OPSET}, which TensorRT 8.5 and later read)")
-    add("--float32-only", action="store_true", help="omit the float16 graph")
-    add("--precision", choices=("int8",),
+    add(parser, "run RUN", "folder that edgead train wrote")
+    add(parser, "--out NAME.edgead", "the bundle to write", required=True)
+    add(parser, "--data DIR", "where the images of the run are, if they moved since")
+    add(parser, "--false-reject-rate RATE",
+        "share of good parts that may be called anomalous (default 0.05, or the best that "
+        "the calibration images can promise); can be changed later, in Python and in score", number)
+    add(parser, "--opset OPSET",
+        f"ONNX opset, 16 to 20 (default {OPSET}, which TensorRT 8.5 and later read)",
+        whole, default=OPSET)
+    add(parser, "--float32-only", "omit the float16 graph")
+    parser.add_argument("--precision", choices=("int8",),
         help="add an int8 graph, which edgead score --precision int8 serves")
-    add("--calibration", metavar="DIR",
-        help="images of good parts that set the ranges of int8 (default: training images)")
-    add("--json", action="store_true", help="one JSON object on stdout")
+    add(parser, "--calibration DIR",
+        "images of good parts that set the ranges of int8 (default: training images)")
+    add(parser, "--json", "one JSON object on stdout")
 # fmt: on
 
 
@@ -71,7 +73,14 @@ def run(args: argparse.Namespace) -> int:
         calibration=args.calibration,
         data=args.data,
     )
-    bundle = export_run(args.run, args.out, options, log=console.say)
+    warnings: list[str] = []
+
+    def log(line: str) -> None:
+        console.say(line)
+        if line.startswith(WARNING):
+            warnings.append(line.removeprefix(WARNING))
+
+    bundle = export_run(args.run, args.out, options, log=log)
     calibration, export = bundle.manifest.calibration, bundle.manifest.provenance["export"]
     console.say(
         f"       {count(len(calibration.scores), 'calibration score')}, false-reject rate "
@@ -83,6 +92,7 @@ def run(args: argparse.Namespace) -> int:
             "bundle_sha256": bundle.sha256,
             "calibration_images": len(calibration.scores),
             "false_reject_rate": calibration.false_reject_rate,
+            "warnings": warnings,
         }
         kept = ("opset", "comparison", "half_peak", "int8")
         print_json(summary | {key: export[key] for key in kept if key in export})

@@ -21,6 +21,7 @@ import onnx
 import onnxruntime
 import torch
 from edgead_training.methods import Method
+from edgead_training.processes import bound_threads
 from edgead_training.run import load_run
 from edgead_training.training_set import middle
 from numpy.typing import NDArray
@@ -40,6 +41,7 @@ from edgead.serving.qualification import qualify
 from edgead.tiling import Tiling
 
 from . import compare
+from .calibration_frames import different, with_contents
 from .census import Census, check_precision, take_census
 from .compare import BOUNDS, HALF_PEAK, Comparison, ScoringPath
 from .graph import half
@@ -87,6 +89,7 @@ def export_run(
         raise ExportError(
             f"run {os.fspath(run_dir)} {kind}; expected the directory of edgead train"
         )
+    bound_threads()
     run = load_run(run_dir, options.data)
     frames = [
         CalibrationFrame(
@@ -96,6 +99,8 @@ def export_run(
         for sample in run.calibration
     ]
     log(f"read   {os.fspath(run_dir)}: {run.method.name}, {len(frames)} calibration images")
+    for warning in run.warnings:
+        log(f"warning: {warning}")
     ranges = None
     if options.int8:
         params = run.method.preprocess_params()
@@ -124,7 +129,7 @@ def export_method(
 
     Args:
         method: the trained method.
-        frames: calibration images, which training never saw; at least one.
+        frames: calibration images, which training never saw; at least one. Copies count once.
         out: the bundle to write, NAME.edgead.
         options: ``false_reject_rate``, ``opset`` and ``float16`` of ``ExportOptions``.
         provenance: plain JSON about the training; absolute paths in it are cut.
@@ -139,9 +144,11 @@ def export_method(
     Raises:
         ExportError: a check failed; says the numbers.
         CalibrationError: a rate that the images cannot promise.
+        DataError: images that are all copies of one, or show nothing.
         BundleError: ``out`` cannot be written.
     """
     out, method = check_out(out), method.eval()
+    frames, calibrated = different(frames, log, method.bit_depth)
     rate = _false_reject_rate(options.false_reject_rate, len(frames))
     half_method = half(method) if options.float16 else None
     models = {"float32": to_onnx(method, options.opset)}
@@ -157,7 +164,7 @@ def export_method(
     made = _provenance(options.opset, census, comparison)
     manifest = replace(
         _calibrated(draft.manifest, comparison, rate),
-        provenance={**without_paths(provenance or {}), "export": made},
+        provenance={**with_contents(without_paths(provenance or {}), calibrated), "export": made},
     )
     draft = replace(draft, manifest=manifest)
     whole = _with_frames(draft, embedded, comparison.shown, frames, tiling, log)
@@ -188,8 +195,8 @@ def _with_frames(
     observations = Observations(bit_depth)
     for frame in frames:
         observations.add(frame.read())
-    if concern := observations.used.concern():
-        log(f"warning: {concern}, when it is trained again")
+    if concern := observations.used.concern("train again with"):
+        log(f"warning: {concern}")
     health, reference = observations.limits()
     golden, entries = golden_files(embedded.run, shown)
     manifest = replace(draft.manifest, health=health, golden=entries)

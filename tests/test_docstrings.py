@@ -18,7 +18,9 @@ import pytest
 PUBLIC = {
     "edgead": None,  # all that __all__ names
     "edgead.bundle": None,
-    "edgead.images": ("read_image", "decode_image", "list_images", "encode_png", "write_png"),
+    "edgead.images": (
+        *("read_image", "open_image", "decode_image", "list_images", "encode_png", "write_png"),
+    ),
     "edgead.reference": ("preprocess", "anomaly_map", "distance", "pool"),
     "edgead.preprocess": ("PreprocessParams", "Preprocessor", "preprocess"),
     "edgead.anomaly_map": ("MapParams", "AnomalyMap"),

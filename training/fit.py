@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from edgead.cli.signals import ending_signals
 from edgead.errors import TrainingError
 
 from .checkpoint import Position, load_checkpoint, save_checkpoint
@@ -249,7 +250,7 @@ def step_generator(seed: int, stage: int, step: int, *rank: int) -> torch.Genera
 
 
 class _Signals:
-    """SIGINT and SIGTERM noted instead of dying; a second one acts at once.
+    """SIGINT, SIGTERM and SIGHUP noted instead of dying; a second one acts at once.
 
     Not among several processes: torchrun passes one signal on more than once, and kills by itself.
     """
@@ -262,7 +263,7 @@ class _Signals:
 
     def __enter__(self) -> _Signals:
         with suppress(ValueError):  # not the main thread: the embedding program owns the signals
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in ending_signals():
                 self.previous[number] = signal.signal(number, self.note)
         return self
 

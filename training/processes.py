@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -15,7 +16,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from edgead.errors import DeviceError, EdgeadError, TrainingError
+from edgead.cpu.processor import cores
+from edgead.errors import DeviceError, EdgeadError, TrainingError, shortened
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -33,10 +35,12 @@ def launch(device: str = "auto") -> Fabric:
     from lightning_fabric import Fabric
     from lightning_fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 
+    bound_threads()
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     world, here = 1, 1
     if TorchElasticEnvironment.detect():
-        world, here = (int(os.environ[name]) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
+        names = ("WORLD_SIZE", "LOCAL_WORLD_SIZE")
+        world, here = (_count(name) for name in names)
     gpus = torch.cuda.device_count()
     kind = device if device != "auto" else "cuda" if gpus else "cpu"
     if kind == "cuda" and gpus < here:
@@ -55,16 +59,33 @@ def launch(device: str = "auto") -> Fabric:
     return fabric
 
 
+def _count(name: str) -> int:
+    """A number of processes, as torchrun gives it. Raises: TrainingError."""
+    text = os.environ.get(name, "")
+    if not re.fullmatch(r"[1-9][0-9]{0,5}", text):
+        raise TrainingError(
+            f"{name}={shortened(text, 60)!r} in the environment: expected the number of processes "
+            "that torchrun sets; start with torchrun, or unset TORCHELASTIC_RUN_ID"
+        )
+    return int(text)
+
+
+def bound_threads() -> None:
+    """Let torch use no more threads than a container's CPU quota pays for; it counts cores."""
+    if torch.get_num_threads() > cores():
+        torch.set_num_threads(cores())
+
+
 def is_first() -> bool:
     """Whether this process is the one that reports and writes; known before :func:`launch`."""
-    return "TORCHELASTIC_RUN_ID" not in os.environ or os.environ["RANK"] == "0"
+    return "TORCHELASTIC_RUN_ID" not in os.environ or os.environ.get("RANK", "0") == "0"
 
 
 def launcher() -> list[str]:
     """The words that start edgead as it was started: ``edgead``, or torchrun before it."""
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         return ["edgead"]
-    return ["torchrun", "--nproc-per-node", os.environ["LOCAL_WORLD_SIZE"], "-m", "edgead"]
+    return ["torchrun", "--nproc-per-node", os.environ.get("LOCAL_WORLD_SIZE", "1"), "-m", "edgead"]
 
 
 def describe(fabric: Fabric) -> str:

@@ -8,18 +8,20 @@ RUN/recovered.png            what the method makes of a few calibration images, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 
+from edgead.bundle.known_images import CALIBRATED, CONTENTS, LEARNT, note
 from edgead.errors import DataError, TrainingError
 from edgead.files import write_file
-from edgead.images import read_image, write_png
+from edgead.images import ORIENTATION, read_image, write_png
 from edgead.preprocess import Preprocessor
 from edgead.tiling import Tiling
 
@@ -30,6 +32,7 @@ from .fit import fit
 from .methods import METHODS, Method, TrainingSet
 from .processes import check_batch, describe, launch, together
 from .progress import SILENT, Reporter
+from .run_division import divided_again
 from .run_record import CHOICES, MODEL_FILE, TrainingOptions
 
 PICTURE_FILE = "recovered.png"
@@ -43,10 +46,12 @@ class Run:
     Args:
         path: the folder of the run.
         method: with its weights, on the CPU, in evaluation mode.
-        train, calibration: good images, divided by name; no image is in both.
+        train, calibration: good images, divided by name; nothing that is in one is in the other.
         provenance: plain JSON for the bundle.
         tiling: of the tiles it has learnt from; None for whole images.
         test: labelled images of its data, when the run was read back.
+        warnings: of the images, for people.
+        left_out: of its data, by reason, when it was trained; see ``Dataset``.
     """
 
     path: Path
@@ -56,6 +61,8 @@ class Run:
     provenance: dict[str, Any]
     tiling: Tiling | None = None
     test: tuple[Sample, ...] = ()
+    warnings: tuple[str, ...] = ()
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -81,14 +88,13 @@ def train(options: TrainingOptions, *, resume: bool = False, reporter: Reporter 
     fabric = launch(options.device)
     reporter = reporter if (first := fabric.is_global_zero) else SILENT
     with together(fabric):
-        begun = run_record.take_up(options) if resume else run_record.begin(options)
+        start = run_record.take_up if resume else run_record.begin
+        begun = start(options, reporter.progress)
         run_record.tell(begun, reporter.log)
-        options, _, parts, record = begun
+        options, dataset, parts, record = begun
         config = METHODS[options.method].read(options.settings)
         check_batch(fabric, config.batch_size)
         reporter.log(f"device {describe(fabric)}")
-        if first:
-            training_set.check_parts(parts, options.bit_depth, reporter)
         textures = training_set.choose_textures(options.textures)
         training_set.note_content(record["data"], options, parts, textures)
         tiles = training_set.choose_tiles(
@@ -120,7 +126,7 @@ def train(options: TrainingOptions, *, resume: bool = False, reporter: Reporter 
     if first:
         _write(run, record)
     fabric.barrier()  # no process returns before the run is on disk
-    return run
+    return replace(run, left_out=dataset.left_out)
 
 
 def load_run(run_dir: str | Path, data: str | Path | None = None) -> Run:
@@ -156,9 +162,11 @@ def load_run(run_dir: str | Path, data: str | Path | None = None) -> Run:
             f"the images in {root} changed since {path} was trained; restore "
             "them or train again, since calibration needs images that training did not see"
         )
+    if "digests" not in record:
+        parts = divided_again(record, dataset, parts)
     method = _untrained(record)
     try:
-        method.load_state_dict(load_file(path / MODEL_FILE))
+        method.load_state_dict(load((path / MODEL_FILE).read_bytes()))  # any name of path
     except (SafetensorError, RuntimeError) as error:
         raise TrainingError(
             f"{path / MODEL_FILE} does not fit ({why_not(error)}): it is damaged, of another run, "
@@ -194,7 +202,8 @@ def _write(run: Run, record: dict[str, Any]) -> None:
     mean, std = (np.array(x, np.float32)[:, None, None] for x in (params.mean, params.std))
     pictures = [np.concatenate(list(255 * (row * std + mean)), axis=2) for row in rows]
     picture = np.concatenate(pictures, axis=1).clip(0, 255).astype(np.uint8)
-    write_png(out / PICTURE_FILE, picture[::-1].transpose(1, 2, 0))  # RGB planes to BGR pixels
+    pixels = picture[::-1].transpose(1, 2, 0)  # RGB planes to BGR pixels
+    write_png(out / PICTURE_FILE, pixels, "picture")
 
 
 def _as_run(out: Path, method: Method, parts: Parts, record: dict[str, Any]) -> Run:
@@ -211,5 +220,14 @@ def _as_run(out: Path, method: Method, parts: Parts, record: dict[str, Any]) -> 
         data["categories"] = categories
     kept = ("method", "seed", "versions", "command", "train_seconds", "steps")
     provenance = {key: record[key] for key in kept}
+    provenance |= {key: record[key] for key in ORIENTATION if key in record}  # not in older runs
     provenance |= {"data": data, "settings": method.settings()}
-    return Run(out, method, train, calibration, provenance, run_record.recorded_tiling(record))
+    if digests := record.get("digests"):
+        provenance[CONTENTS] = {
+            name: note(map(bytes.fromhex, digests[part]))
+            for name, part in ((LEARNT, "train"), (CALIBRATED, "calibration"))
+        }
+    tiling, warnings = run_record.recorded_tiling(record), tuple(record.get("warnings", ()))
+    if warnings:
+        provenance["warnings"] = warnings
+    return Run(out, method, train, calibration, provenance, tiling, warnings=warnings)

@@ -13,12 +13,15 @@ from typing import Any, NamedTuple
 
 from edgead.errors import DataError, TrainingError
 from edgead.files import write_file
-from edgead.preprocess import check_bit_depth
+from edgead.images import ORIENTATION
+from edgead.images.bits import check_bit_depth
 from edgead.tiling import Tiling
 
-from .data import Dataset, Parts, count_parts, open_dataset, split
+from . import run_division
+from .data import Dataset, Parts, count_parts, open_dataset
 from .fit import Bounds
 from .methods import METHODS
+from .progress import SILENT, Progress
 
 SCHEMA_VERSION = 1
 RUN_FILE = "run.json"
@@ -55,7 +58,7 @@ class TrainingOptions:
         device: auto, cpu or cuda, see ``launch``; not part of the record.
 
     Raises:
-        TrainingError: ``calibration_fraction`` out of its range.
+        TrainingError: ``calibration_fraction`` out of its range, ``out`` not UTF-8.
         InputError: ``bit_depth`` out of its range.
     """
 
@@ -78,6 +81,13 @@ class TrainingOptions:
 
     def __post_init__(self) -> None:
         check_bit_depth(self.bit_depth)
+        try:
+            str(self.out).encode()
+        except UnicodeEncodeError as error:
+            raise TrainingError(
+                f"--out {self.out} is not UTF-8, and safetensors reads no checkpoint in a folder "
+                "so named; give another name"
+            ) from error
         share = self.calibration_fraction
         if share is not None and not 0 < share < 1:
             raise TrainingError(f"--calibration {share} is not a share; give 0 < F < 1")
@@ -116,8 +126,8 @@ class Begun(NamedTuple):
     record: dict[str, Any]
 
 
-def begin(options: TrainingOptions) -> Begun:
-    """A new run. Raises: DataError, TrainingError."""
+def begin(options: TrainingOptions, progress: Progress = SILENT.progress) -> Begun:
+    """A new run; every good image is decoded once. Raises: DataError, TrainingError."""
     if options.method not in METHODS:
         raise TrainingError(
             f"{options.method} is not a method; choose one of: {', '.join(sorted(METHODS))}"
@@ -135,7 +145,9 @@ def begin(options: TrainingOptions) -> Begun:
     if options.calibration_fraction is not None:
         fraction = options.calibration_fraction
     dataset = open_dataset(options.data, layout=options.layout, category=options.category)
-    parts = split(dataset.train, seed, fraction, group=options.group, shots=options.shots)
+    chosen = {"group": options.group, "shots": options.shots}
+    division = run_division.divided(dataset, seed, fraction, chosen, progress, options.bit_depth)
+    parts = division.parts
     record = {
         "schema_version": SCHEMA_VERSION,
         "method": options.method,
@@ -150,17 +162,19 @@ def begin(options: TrainingOptions) -> Begun:
         | ({} if options.textures is None else {"textures": str(options.textures.resolve())}),
         "train": [sample.name for sample in parts[0]],
         "calibration": [sample.name for sample in parts[1]],
+        **ORIENTATION,
         "versions": {"python": platform.python_version()}
         | {name: _version(name) for name in ("edgead", "torch", "numpy", "opencv-python-headless")},
         "command": options.command(),
     }
+    run_division.note(record, division)
     if options.tiling is not None:
         record["tiling"] = asdict(options.tiling)
     options = replace(options, settings=settings, seed=seed, calibration_fraction=fraction)
     return Begun(options, dataset, parts, record)
 
 
-def take_up(options: TrainingOptions) -> Begun:
+def take_up(options: TrainingOptions, progress: Progress = SILENT.progress) -> Begun:
     """A stopped run, with the options that it was begun with; only the bounds may be other ones.
 
     Raises: DataError, TrainingError.
@@ -201,7 +215,9 @@ def take_up(options: TrainingOptions) -> Begun:
         textures=options.textures or (Path(data["textures"]) if "textures" in data else None),
         **{key: data.get(key) for key in CHOICES},
     )
-    return Begun(options, *recorded_data(record, options.data), record)
+    dataset, parts = recorded_data(record, options.data)
+    run_division.look(parts[0] + parts[1], progress, options.bit_depth)
+    return Begun(options, dataset, parts, record)
 
 
 def tell(begun: Begun, log: Callable[[str], None]) -> None:
@@ -209,6 +225,8 @@ def tell(begun: Begun, log: Callable[[str], None]) -> None:
     options, parts = begun.options, begun.parts
     train, calibration = map(len, parts)
     log(f"read   {options.data}: {begun.dataset.summary()}")
+    for line in begun.dataset.notes():
+        log(f"note   {line}")
     shots = "" if options.shots is None else f" (--shots {options.shots})"
     log(f"split  {train} to train on{shots}, {calibration} to calibrate with, seed {options.seed}")
     if options.group is not None:
@@ -222,6 +240,8 @@ def tell(begun: Begun, log: Callable[[str], None]) -> None:
         )
     if train < 10:
         log(f"note   {train} training images are few: expect good parts to be rejected")
+    for warning in begun.record.get("warnings", ()):
+        log(f"warning: {warning}")
 
 
 def recorded_tiling(record: dict[str, Any]) -> Tiling | None:

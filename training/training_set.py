@@ -13,15 +13,13 @@ from numpy.typing import NDArray
 
 from edgead.errors import DataError, InputError
 from edgead.images import read_image
-from edgead.monitoring.depth import UsedBits
 from edgead.preprocess import Preprocessor, PreprocessParams
 from edgead.tiling import Tiling, plan_tiles
 
-from .data import Parts, Sample, check_images, digest
+from .data import Parts, Sample, digest
 from .data.dataset import portable
 from .data.listing import SUFFIXES, images_below
 from .methods.base import Progress
-from .progress import Reporter
 from .run_record import TrainingOptions
 
 MOST_TILES = 4096  # learnt from, over all images: 3.2 GB at 256x256; more teach little
@@ -30,20 +28,6 @@ IMAGE_BYTES_IN_MEMORY = 4 << 30  # larger sets are kept in a file of the run, ma
 IMAGES_FILE = "images.f32"
 
 Piece = tuple[slice, slice]  # rows and columns of a frame
-
-
-def check_parts(parts: Parts, bit_depth: int | None, reporter: Reporter) -> None:
-    """Decode every image, with a progress bar; tell what speaks against the assumed bit depth.
-
-    Raises: DataError.
-    """
-    samples = parts[0] + parts[1]
-    ticks = reporter.progress(range(len(samples)), "checking the images")
-    used = UsedBits(bit_depth)
-    check_images(samples, lambda _done, _all: next(ticks, None), used=used)
-    next(ticks, None)  # past the last image, so that the bar ends
-    if concern := used.concern():
-        reporter.log(f"warning: {concern}")
 
 
 def note_content(

@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "fingerprint.h"
 #include "kernels.h"
 
 namespace py = pybind11;
@@ -184,6 +185,18 @@ std::vector<std::string> nearest_paths() {
   return names;
 }
 
+// Of an array of any strides, without a copy.
+uint64_t fingerprint_of(const py::array& array) {
+  if (array.ndim() > 8) throw std::invalid_argument("more than 8 axes");
+  FingerprintAxis axes[8];
+  for (py::ssize_t i = 0; i < array.ndim(); ++i) axes[i] = {array.shape(i), array.strides(i)};
+  const void* data = array.data();
+  const auto count = static_cast<int32_t>(array.ndim());
+  const int64_t sample_bytes = array.itemsize();
+  py::gil_scoped_release release;
+  return fingerprint(data, axes, count, sample_bytes);
+}
+
 std::vector<std::string> simd_paths() {
   std::vector<std::string> names;
   for (const char* name : {"avx512", "avx2", "neon", "baseline"})
@@ -198,6 +211,10 @@ PYBIND11_MODULE(_cpu, m) {
   using namespace edgead;
   m.doc() = "CPU kernels of edgead; use edgead.preprocess, anomaly_map and nearest.";
   m.def("simd_paths", &simd_paths, "Instruction sets built and usable here, best first.");
+  m.def("fingerprint", &fingerprint_of, "64 bits of what an array holds.", py::arg("array"));
+  m.def(
+      "keep_for_ever", [](const py::object& object) { object.inc_ref(); },
+      "Never destroy an object, not even when the process ends.", py::arg("object"));
   py::class_<Preprocess>(m, "Preprocess")
       .def(py::init<const py::kwargs&>())
       .def("run", &Preprocess::run, py::arg("frame"), py::arg("image"));

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from edgead.bench.command import main
+from edgead.cli.process import bench
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(bench())

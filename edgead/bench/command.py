@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from edgead.cli.main import Parser, guard
-from edgead.cli.options import COLOR, add, add_bit_depth
+from edgead.cli.options import COLOR, add, add_bit_depth, number, whole
 from edgead.installation import __version__
 
 EXAMPLE = """\
@@ -53,13 +53,13 @@ def _parser() -> Parser:
 
 
 def _add_loops(group: argparse._ArgumentGroup) -> None:
-    add(group, "--repeats N", "turns (default: %(default)s)", int, default=1000)
-    add(group, "--minutes M", "a sustained run of M minutes, per loop", float)
-    add(group, "--hz H", "also open loop, H frames per second", float)
+    add(group, "--repeats N", "turns (default: %(default)s)", whole, default=1000)
+    add(group, "--minutes M", "a sustained run of M minutes, per loop", number)
+    add(group, "--hz H", "also open loop, H frames per second", number)
     text = "calls of each bundle before the first sample (default: %(default)s)"
-    add(group, "--warm-up N", text, int, default=20)
+    add(group, "--warm-up N", text, whole, default=20)
     text = "fresh processes, each timed to its first verdict (default: %(default)s)"
-    add(group, "--cold-starts N", text, int, default=3)
+    add(group, "--cold-starts N", text, whole, default=3)
 
 
 def _add_engine(group: argparse._ArgumentGroup) -> None:
@@ -68,7 +68,7 @@ def _add_engine(group: argparse._ArgumentGroup) -> None:
     text = "float32, float16, bfloat16 or int8; may be given again (default: the device's own)"
     add(group, "--precision NAME", text, action="append")
     text = "threads of the engine; may be given again (default: the engine's choice)"
-    add(group, "--threads N", text, int, action="append")
+    add(group, "--threads N", text, whole, action="append")
     colors = ("bgr", "rgb", "gray")
     group.add_argument("--color", choices=colors, default=COLOR, help="as edgead score")
     add_bit_depth(group, "the first bundle's, else 16")
@@ -89,7 +89,7 @@ def _add_results(group: argparse._ArgumentGroup) -> None:
         "--budget-ms MS",
         "exit with 4 when the --percentile is above: of the open loop's latency with --hz, else of "
         "a frame end to end",
-        float,
+        number,
     )
     text = "the percentile that counts (default: %(default)g)"
-    add(group, "--percentile P", text, float, default=99.0)
+    add(group, "--percentile P", text, number, default=99.0)

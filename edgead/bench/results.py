@@ -117,4 +117,4 @@ def to_csv(measured: Sequence[BenchResult]) -> bytes:
                 writer.writerows((one.label, "open", name, n, ms) for n, ms in pairs)
         for n, ms in enumerate(one.cold_starts_ms):
             writer.writerow((one.label, "cold", "cold_start", n, ms))
-    return stream.getvalue().encode()
+    return stream.getvalue().encode("utf-8", "surrogateescape")  # the bytes of a name

@@ -28,10 +28,10 @@ from edgead.cpu.processor import cores, processor_name
 from edgead.detector import Detector
 from edgead.errors import InputError, MissingExtraError
 from edgead.files import write_file
-from edgead.images import decode_image, expand, read_image
+from edgead.images import decode_image, expand, read_image, sentence
+from edgead.images.bits import check_bit_depth
 from edgead.installation import __version__, cure, missing
 from edgead.monitoring.percentiles import percentile
-from edgead.preprocess import check_bit_depth
 
 MOST_FRAMES = 10_000_000  # of an open loop; four numbers of each are held in memory
 OVER_BUDGET, SLOWER = 4, 5  # exit codes
@@ -131,11 +131,13 @@ def _check(args: Namespace) -> None:
         raise InputError(
             f"--percentile {args.percentile:g}: expected a number above 0, at most 100, as 99"
         )
-    if args.hz is not None and args.minutes is not None:
-        frames = args.minutes * 60 * args.hz
+    if args.hz is not None:
+        timed = args.minutes is not None
+        frames = args.minutes * 60 * args.hz if timed else args.repeats
         if not 1 <= frames <= MOST_FRAMES:
+            length = f"--minutes {args.minutes:g}" if timed else f"--repeats {args.repeats}"
             raise InputError(
-                f"--minutes {args.minutes:g} at --hz {args.hz:g} is {frames:.3g} frames: "
+                f"{length} at --hz {args.hz:g} is {frames:.3g} frames: "
                 f"expected at least one and at most {MOST_FRAMES}; change one of them"
             )
     for option in ("json", "csv", "html"):
@@ -162,7 +164,10 @@ def _read_input(arguments: Sequence[str], bundle: Bundle, bit_depth: int | None)
         names = [golden.image for golden in bundle.manifest.golden]
         frames = [decode_image(bundle.read(name), name) for name in names]
         return Input(frames, bundle.path_of(names[0]), f"golden frames of {bundle.path}")
-    paths, source = expand(arguments), " ".join(arguments)
+    found = expand(arguments)
+    paths, source = found.images, " ".join(arguments)
+    if found.left_out:
+        source += f" ({sentence(found.left_out)})"
     if len(paths) > MOST_IMAGES:
         source += f", the first {MOST_IMAGES} of {len(paths)}"
     frames = [read_image(path, bit_depth=bit_depth) for path in paths[:MOST_IMAGES]]
@@ -344,7 +349,7 @@ def _write(
     if args.json == "-":
         print_json(whole)
     elif args.json is not None:
-        line = json.dumps(whole, ensure_ascii=False, allow_nan=False)
+        line = json.dumps(whole, allow_nan=False)
         write(args.json, f"{line}\n".encode())
     if args.csv is not None:
         write(args.csv, results.to_csv(measured))

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from edgead.errors import printable
+
 BASE = Path(__file__).parent  # of base.html, which every page extends
 
 
@@ -16,12 +18,14 @@ def render(template: Path, *filters: Callable[..., object], **content: object) -
     Args:
         template: a file that extends base.html
         filters: functions that it uses as filters, by their names
-    Returns: UTF-8; bytes of file names that are not UTF-8 become visible escapes.
+    Returns: UTF-8; what no reader sees of a name, such as bytes that are not UTF-8 or a mark that
+        turns the direction of writing, becomes a visible escape.
     """
     environment = Environment(
         loader=FileSystemLoader([template.parent, BASE]),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_shown,
         trim_blocks=True,
         keep_trailing_newline=True,
         lstrip_blocks=True,
@@ -29,3 +33,8 @@ def render(template: Path, *filters: Callable[..., object], **content: object) -
     environment.filters |= {each.__name__: each for each in filters}
     page = environment.get_template(template.name).render(content)
     return page.encode("utf-8", "backslashreplace")
+
+
+def _shown(value: object) -> object:
+    """See ``printable``; what a template marked as safe is left as it is."""
+    return printable(value) if type(value) is str else value

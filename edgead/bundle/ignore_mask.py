@@ -104,6 +104,8 @@ def parse_polygon(text: str) -> Polygon:
     corners = []
     for word in text.split():
         try:
+            if "_" in word or not word.isascii():  # which float takes, as 1_0 and ٣
+                raise ValueError(word)
             x, y = (float(number) for number in word.split(","))
         except ValueError as error:
             raise InputError(

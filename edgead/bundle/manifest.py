@@ -230,7 +230,8 @@ class Manifest:
             text = json.dumps(self.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
         except (TypeError, ValueError) as error:
             raise BundleError(f"the manifest cannot be written as JSON: {error}") from error
-        return (text + "\n").encode()
+        # A name that is not UTF-8 has halves of characters, which this writes as JSON escapes them.
+        return (text + "\n").encode("utf-8", "backslashreplace")
 
     @classmethod
     def loads(cls, data: bytes) -> Manifest:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import Any, ClassVar
 
 from edgead.bundle.manifest import Manifest
 from edgead.errors import BundleError
@@ -32,6 +33,18 @@ class Bundle:
     path: Path
     manifest: Manifest
     sha256: str
+    _root: ClassVar[Path]  # an attribute of each, and not a field
+
+    def __post_init__(self) -> None:
+        # Where it is, whatever folder becomes the current one; messages name it as it was given.
+        object.__setattr__(self, "_root", Path(os.path.abspath(self.path)))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """In another process it is opened again, and has to be the same one."""
+        return _reopen, (str(self._root), self.sha256)
+
+    def __deepcopy__(self, memo: object) -> Bundle:
+        return self
 
     def path_of(self, name: str) -> Path:
         """Path of a file.
@@ -44,7 +57,7 @@ class Bundle:
         """
         if name not in self.manifest.files:
             raise BundleError(f"bundle {self.path} has no file {name!r}")
-        return self.path / name
+        return self._root / name
 
     def read(self, name: str) -> bytes:
         """Content of a file, its digest checked again.
@@ -70,16 +83,30 @@ class Draft(Bundle):
 
     files: Mapping[str, bytes]
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Draft, (self.path, self.manifest, self.sha256, dict(self.files))
+
     def read(self, name: str) -> bytes:
         """The content of the file ``name``."""
         return self.files[name]
 
 
-def open_bundle(path: str | os.PathLike[str]) -> Bundle:
+def _reopen(path: str, sha256: str) -> Bundle:
+    """The bundle that another process had opened at ``path``; BundleError when it is another."""
+    bundle = open_bundle(path)
+    if bundle.sha256 != sha256:
+        raise BundleError(
+            f"bundle {path} is no longer the one that was pickled (SHA-256 {bundle.sha256[:12]}…, "
+            f"expected {sha256[:12]}…): open it anew with edgead.Detector or open_bundle"
+        )
+    return bundle
+
+
+def open_bundle(path: str | bytes | os.PathLike[str]) -> Bundle:
     """Open a bundle and check every file in it against the manifest.
 
     Args:
-        path: of the directory ``NAME.edgead``.
+        path: of the directory ``NAME.edgead``; it may be relative, whatever ``chdir`` follows.
 
     Returns:
         The bundle; nothing of it is kept open.
@@ -89,10 +116,14 @@ def open_bundle(path: str | os.PathLike[str]) -> Bundle:
             or a name that leads out of the directory; a manifest that is damaged or of a newer
             schema.
     """
-    root = Path(path)
+    try:
+        root = Path(os.fsdecode(path))
+    except TypeError:
+        raise BundleError(f"the bundle is a {type(path).__name__}; {_EXPECTED}") from None
     if not root.is_dir():
         kind = "is a file" if root.exists() else "does not exist"
-        raise BundleError(f"bundle {root} {kind}; {_EXPECTED}")
+        home = "; ~ is resolved by os.path.expanduser" if str(root).startswith("~") else ""
+        raise BundleError(f"bundle {root} {kind}; {_EXPECTED}{home}")
     if not (root / MANIFEST).is_file():
         raise BundleError(f"{root} is not a bundle: it has no {MANIFEST}; {_instead_of(root)}")
     present = _list_files(root)

@@ -11,17 +11,16 @@ import argparse
 import contextlib
 import re
 import shlex
-import signal
 import sys
-import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from edgead.bundle.storage import open_bundle
 from edgead.cli.console import Console, count, print_json, table
-from edgead.cli.options import add
-from edgead.errors import DeviceError, InputError
+from edgead.cli.options import add, whole
+from edgead.cli.signals import stopping
+from edgead.errors import CancelledError, DeviceError, InputError
 from edgead.files import write_file
 from edgead.nvidia import devices
 from edgead.nvidia.plans.builder import PRECISIONS
@@ -53,15 +52,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(parser, "--precision PRECISION", text, default="float16")
     sizes = parser.add_mutually_exclusive_group()
     text, names = "images at once: least, tuned for, most (default: 1 1 8)", ("MIN", "OPT", "MAX")
-    sizes.add_argument("--batch", metavar=names, nargs=3, type=int, help=text)
-    add(sizes, "--static-batch N", "always N images at once", int)
-    add(parser, "--workspace MIB", "bound of scratch memory", int)
-    add(parser, "--dla CORE", "a Jetson's DLA; what it cannot do runs on the GPU", int)
+    sizes.add_argument("--batch", metavar=names, nargs=3, type=whole, help=text)
+    add(sizes, "--static-batch N", "always N images at once", whole)
+    add(parser, "--workspace MIB", "bound of scratch memory", whole)
+    add(parser, "--dla CORE", "a Jetson's DLA; what it cannot do runs on the GPU", whole)
     add(parser, "--rebuild", "build even where there is a plan")
     add(parser, "--out PLAN", "write a copy of the plan, plain")
     add(parser, "--keep-log", "keep every line of the log")
     add(parser, "--list", "list the plans in the cache instead")
-    add(parser, "--prune N", "remove all but the N plans used last instead", int)
+    add(parser, "--prune N", "remove all but the N plans used last instead", whole)
     add(parser, "--json", "one JSON object on stdout")
 
 
@@ -87,18 +86,24 @@ def _build(args: argparse.Namespace, console: Console) -> int:
     device, index = _device(args.device, library)
     on_gpu = contextlib.nullcontext() if index is None else devices.current_device(index)
     began = time.perf_counter()
-    with on_gpu, _stoppable() as stopped, _Progress(console) as progress:
-        plan = own_plan(
-            bundle,
-            library,
-            device=device,
-            precision=args.precision,
-            options=options,
-            rebuild=args.rebuild,
-            verbose_log=args.keep_log,
-            progress=progress.show,
-            cancelled=stopped.is_set,
-        )
+    # An exception in the middle of TensorRT's C++ would not come out whole: the build ends between
+    # two steps. TensorRT 8 does not ask: there the first signal counts when the build is done.
+    with on_gpu, stopping() as came, _Progress(console) as progress:
+        try:
+            plan = own_plan(
+                bundle,
+                library,
+                device=device,
+                precision=args.precision,
+                options=options,
+                rebuild=args.rebuild,
+                verbose_log=args.keep_log,
+                progress=progress.show,
+                cancelled=lambda: came() > 0,
+            )
+        except CancelledError as error:
+            error.exit_code = 128 + came()
+            raise
     seconds = time.perf_counter() - began
     if args.out is not None:
         write_file(args.out, plan.data)
@@ -129,38 +134,15 @@ def _device(asked: str | None, library: Library) -> tuple[str, int | None]:
                 f"{library} builds on the GPU that is to run the plan: {error}; or build ahead of "
                 "time for desktop GPUs: --flavour rtx"
             ) from error
-    gpu = re.fullmatch(r"cuda(?::(\d+))?", asked)
+    gpu = re.fullmatch(r"cuda(?::([0-9]{1,3}))?", asked)
     if gpu is not None:
         index = int(gpu[1] or 0)
         return devices.find_device(index), index
     words = asked.split(",")
-    if library.flavour != "rtx" or not all(re.fullmatch(r"sm_\d+", word) for word in words):
+    if library.flavour != "rtx" or not all(re.fullmatch(r"sm_[0-9]{1,4}", word) for word in words):
         ahead = ", or compute capabilities as in sm_86,sm_89" if library.flavour == "rtx" else ""
         raise InputError(f"--device {asked}: {library} wants cuda or cuda:N{ahead}")
     return " ".join(words), None
-
-
-@contextlib.contextmanager
-def _stoppable() -> Iterator[threading.Event]:
-    """Ctrl-C sets the event, so that the build ends between two steps; a second one kills.
-
-    An exception in the middle of TensorRT's C++ would not come out whole. TensorRT 8 does not ask:
-    there the first Ctrl-C counts when the build is done, and the second at once.
-    """
-    stopped = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stopped
-        return
-
-    def stop(*_: object) -> None:
-        stopped.set()
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-    before = signal.signal(signal.SIGINT, stop)
-    try:
-        yield stopped
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 class _Progress:

@@ -20,11 +20,26 @@ import numpy as np
 from edgead.bundle.storage import Bundle, check_out, open_bundle
 from edgead.calibration import best_false_reject_rate
 from edgead.cli.console import Console, count, percent, print_json, table
-from edgead.cli.options import add, add_bit_depth, add_color, add_device, add_false_reject_rate
+from edgead.cli.options import (
+    add,
+    add_bit_depth,
+    add_color,
+    add_device,
+    add_false_reject_rate,
+    file_path,
+)
 from edgead.detector import Detector
-from edgead.editing.recalibration import check_number, concerns, recalibrate, record
+from edgead.editing.recalibration import (
+    NOT_TOLD,
+    Choice,
+    check_number,
+    choose,
+    concerns,
+    recalibrate,
+    record,
+)
 from edgead.errors import InputError
-from edgead.images import list_images
+from edgead.images import images_of, sentence
 
 EXAMPLE = """\
   edgead calibrate cell.edgead good/                       writes cell-calibrated.edgead
@@ -40,9 +55,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(parser, "folder DIR", "folder of images of good parts")
     where = parser.add_mutually_exclusive_group()
     text = "the new bundle (default: NAME-calibrated.edgead, beside the old one)"
-    add(where, "--out NEW.edgead", text, Path)
+    add(where, "--out NEW.edgead", text, file_path)
     add(where, "--in-place", "replace the old bundle")
     add_false_reject_rate(parser)
+    text = "count images that nearly repeat others too: each shows another part"
+    add(parser, "--count-all", text)
     add_color(parser)
     add_bit_depth(parser)
     add_device(parser)  # in its own precision: what the others are held against
@@ -54,8 +71,12 @@ def run(args: argparse.Namespace) -> int:
     console = Console(json_on_stdout=args.json)
     old = open_bundle(args.engine)
     out = check_out(_target(args, old))
-    paths = list_images(args.folder)
-    rate = check_number(old, len(paths), args.false_reject_rate)
+    found = images_of(args.folder)
+    paths = found.images
+    check_number(old, len(paths), args.false_reject_rate)
+    progress = _progress if sys.stderr.isatty() else None
+    choice = choose(old, paths, progress, near=not args.count_all, bit_depth=args.bit_depth)
+    rate = check_number(old, len(choice.paths), args.false_reject_rate)
     detector = Detector(
         old,
         device=args.device,
@@ -68,7 +89,10 @@ def run(args: argparse.Namespace) -> int:
         f"read   {args.engine} and {count(len(paths), 'image')} in {args.folder}; "
         f"{info['device']}, {info['precision']}, qualified"
     )
-    recording = record(detector, paths, _progress if sys.stderr.isatty() else None)
+    if found.left_out:
+        console.say(f"note   {sentence(found.left_out)}")
+    say_choice(console, choice)
+    recording = record(detector, choice, progress)
     bundle = recalibrate(detector, recording, out, rate)
     ties = old.manifest.calibration_of(info["precision"]).ties.score
     warnings = concerns(old.manifest.calibration.scores, recording, ties)
@@ -82,11 +106,21 @@ def run(args: argparse.Namespace) -> int:
             "false_reject_rate": bundle.manifest.calibration.false_reject_rate,
             "best_false_reject_rate": best_false_reject_rate(n),
             "threshold": {"old": _threshold(old), "new": _threshold(bundle)},
-            "warnings": list(warnings),
+            "learnt_images_told": choice.learnt_told,
+            "warnings": [*choice.warnings, *warnings],
+            "left_out": dict(found.left_out),
         }
         print_json(report)
     _tell(console, bundle, old, warnings)
     return 0
+
+
+def say_choice(console: Console, choice: Choice) -> None:
+    """Say what is to be said of the images before they are scored."""
+    if not choice.learnt_told:
+        console.say(f"note   {NOT_TOLD}")
+    for warning in choice.warnings:
+        console.say(console.paint(f"warning: {warning}", "yellow"))
 
 
 def _target(args: argparse.Namespace, old: Bundle) -> Path:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, TextIO
 
+from edgead.errors import printable
+
 _STYLES = {"red": "31", "green": "32", "yellow": "33", "bold": "1", "dim": "2"}
+_PAINT = re.compile(r"\0(\[\d+m)")
+"""How a colour stands in a text until it is said: no name of a file has a zero byte in it."""
 
 
 class Console:
@@ -24,29 +29,45 @@ class Console:
         )
 
     def say(self, text: str = "") -> None:
-        """One line for people, there at once even when the stream is a pipe."""
-        print(text, file=self.stream, flush=True)
+        """One line for people, there at once even when the stream is a pipe.
+
+        It is one line whatever names it holds: see ``printable``.
+        """
+        pieces = _PAINT.split(text) if self._coloured else [text]
+        pieces[::2] = map(printable, pieces[::2])
+        pieces[1::2] = [f"\x1b{code}" for code in pieces[1::2]]
+        print("".join(pieces), file=self.stream, flush=True)
 
     def paint(self, text: str, style: str) -> str:
-        """``text`` in a style of ``red green yellow bold dim``; plain without colours."""
-        return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if self._coloured else text
+        """``text`` for ``say``, in ``red green yellow bold dim``; plain without colours."""
+        return f"\0[{_STYLES[style]}m{text}\0[0m" if self._coloured else text
 
     def next(self, command: str) -> None:
         """The last line of every command: what to type next."""
         self.say(f"next   {self.paint(command, 'bold')}")
 
 
+def complain(sentence: object) -> None:
+    """What is wrong, on stderr: one line that begins with ``edgead:``."""
+    print(f"edgead: {printable(sentence)}", file=sys.stderr, flush=True)
+
+
 def print_json(value: Any, indent: int | None = 2) -> None:
     """A JSON object of a ``--json`` run; one line of several when ``indent`` is None.
+
+    It is ASCII, so that no stream lacks a character of it and no reader takes one for the end of a
+    line. A name of a file that is not UTF-8 is exact in it: ``os.fsencode`` of what ``json.loads``
+    gives are the bytes of the name.
 
     Raises:
         ValueError: NaN and infinity are not JSON.
     """
-    print(json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False), flush=True)
+    print(json.dumps(value, indent=indent, allow_nan=False), flush=True)
 
 
 def table(rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> list[str]:
     """Rows of equal length as aligned lines; ``right`` names the columns that end flush right."""
+    rows = [[printable(cell) for cell in row] for row in rows]  # before their width is taken
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     sides = [">" if column in right else "<" for column in range(len(widths))]
     form = "  ".join(f"{{:{side}{width}}}" for side, width in zip(sides, widths, strict=True))
@@ -68,7 +89,7 @@ def progress_line(verb: str) -> Callable[[int, int], None]:
 
     Returns: a function to call with (done, total) after each of the things that `verb` is done to.
     """
-    terminal = sys.stderr.isatty()
+    terminal, verb = sys.stderr.isatty(), printable(verb)
     started = last = time.monotonic()
 
     def show(done: int, total: int) -> None:

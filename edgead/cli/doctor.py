@@ -18,9 +18,18 @@ from pathlib import Path
 
 from edgead.cli.console import Console, count, print_json
 from edgead.cli.options import add
-from edgead.cpu.processor import cores, processor_name
+from edgead.cpu.engine import import_openvino
+from edgead.cpu.processor import affinity, cores, cpu_quota, processor_name
+from edgead.cpu.restrictions import code_refused
 from edgead.errors import DeviceError
-from edgead.installation import EXTRAS, __version__, cure, missing
+from edgead.installation import (
+    EXTRAS,
+    __version__,
+    cure,
+    missing,
+    opencv_distributions,
+    opencv_trouble,
+)
 
 EXAMPLE = """\
   edgead doctor            for people
@@ -91,7 +100,10 @@ def checks() -> list[Check]:
 def _python() -> Iterator[Check]:
     yield Check("edgead", "ok", f"{__version__} in {Path(__file__).parents[1]}")
     yield Check("python", "ok", f"{platform.python_version()}, {sys.executable}")
-    yield Check("processor", "ok", f"{processor_name()}, {cores()} cores for this process")
+    quota = cpu_quota()
+    limit = "no CPU quota" if quota is None else f"CPU quota of {quota:.3g} cores"
+    used = f"{count(affinity(), 'core')} for this process, {limit}: {count(cores(), 'thread')}"
+    yield Check("processor", "ok", f"{processor_name()}, {used}")
 
 
 def _numpy() -> Iterator[Check]:
@@ -99,18 +111,40 @@ def _numpy() -> Iterator[Check]:
 
 
 def _opencv() -> Iterator[Check]:
-    yield Check("opencv", "ok", import_module("cv2").__version__)
+    trouble = opencv_trouble()
+    if trouble is not None:
+        yield Check("opencv", "broken", *trouble)
+        return
+    from_pip = opencv_distributions()
+    detail = import_module("cv2").__version__
+    if len(from_pip) > 1:
+        detail += f"; {' and '.join(from_pip)} share one folder: removing one breaks the other"
+    yield Check("opencv", "ok", detail)
+    yield Check("simplejpeg", "ok", import_module("simplejpeg").__version__)
 
 
 def _openvino() -> Iterator[Check]:
-    import openvino
-
+    try:
+        openvino = import_openvino()
+    except DeviceError as error:
+        reason, _, hint = str(error).rpartition("; ")
+        yield Check("openvino", "broken", reason, hint)
+        return
     core = openvino.Core()
     devices = [f"{d} ({core.get_property(d, 'FULL_DEVICE_NAME')})" for d in core.available_devices]
     detail = f"{openvino.__version__.split('-')[0]}, devices: {', '.join(devices) or 'none'}"
     broken = not any(d.startswith("CPU") for d in core.available_devices)
     hint = "pip install --force-reinstall openvino" if broken else ""
     yield Check("openvino", "broken" if broken else "ok", detail, hint)
+
+
+def _code() -> Iterator[Check]:
+    refused = code_refused()
+    if refused is None:
+        yield Check("code in memory", "ok", "OpenVINO may compile its kernels")
+        return
+    reason, _, hint = refused.rpartition(": ")
+    yield Check("code in memory", "broken", reason, hint)
 
 
 def _kernels() -> Iterator[Check]:
@@ -181,11 +215,11 @@ def _pycuda() -> Iterator[Check]:
 def _plan_cache() -> Iterator[Check]:
     from edgead.nvidia.plans.cache import PlanCache, plans_directory
 
-    directory = plans_directory()
-    if not os.path.lexists(directory):
-        yield Check("plan cache", "ok", f"{directory}, not made yet")
-        return
     try:
+        directory = plans_directory()
+        if not os.path.lexists(directory):
+            yield Check("plan cache", "ok", f"{directory}, not made yet")
+            return
         entries = PlanCache(directory).entries()
     except DeviceError as error:
         yield Check("plan cache", "missing", str(error), "see docs/plans.md, the plan cache")
@@ -238,6 +272,6 @@ def built() -> dict[str, str]:
 
 
 PROBES: tuple[Callable[[], Iterator[Check]], ...] = (
-    _python, _numpy, _opencv, _openvino, _kernels, _nvidia_driver, _tensorrt, _pycuda,
+    _python, _numpy, _opencv, _openvino, _code, _kernels, _nvidia_driver, _tensorrt, _pycuda,
     _plan_cache, _device_auto, _extras,
 )  # fmt: skip

@@ -20,7 +20,7 @@ from edgead.cli.options import add
 
 IN_JSON = "… in --json"
 LONGEST_LIST = 60  # characters; a longer one is for programs
-FOR_PROGRAMS = ("census",)  # of the provenance: the types of all operators, some hundred numbers
+FOR_PROGRAMS = ("census", "digests")  # of the provenance: of all operators, of all images
 
 EXAMPLE = """\
   edgead inspect cell.edgead            for people

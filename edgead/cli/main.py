@@ -2,24 +2,28 @@
 
 Exit codes: 0 fine; 1 the caller's mistake; 2 the device's; 3 an anomalous frame, where
 ``score --exit-code`` asks for it; 4 and 5 too slow for ``edgead-bench``; 6 a verdict that
-``replay`` does not repeat; 130 and 141 when stopped by Ctrl-C or a closed pipe, as in every shell.
-An exception that is none of these is a defect of edgead and shows its traceback.
+``replay`` does not repeat; 129, 130, 141 and 143 when stopped by a closed terminal, Ctrl-C, a
+closed pipe or kill, as in every shell. An exception that is none of these is a defect of edgead
+and shows its traceback.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
 import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
 from types import ModuleType
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from edgead.errors import EdgeadError, MissingExtraError
-from edgead.files import os_sentence
-from edgead.installation import __version__, cure, extra_of
+from edgead.cli.console import complain
+from edgead.cli.signals import CLOSED, ended
+from edgead.errors import DeviceError, EdgeadError, MissingExtraError, shortened
+from edgead.files import os_sentence, scarcity
+from edgead.installation import __version__, cure, extra_of, opencv_trouble
 
 # Loaded by name, and only the one that is asked for: the runtime must not import torch.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -55,8 +59,16 @@ class Parser(argparse.ArgumentParser):
         raw = argparse.RawDescriptionHelpFormatter
         super().__init__(prog, usage, description.strip(), epilog, formatter_class=raw)
 
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse's, which makes ``--option=--`` an empty list and not a text."""
+        for word in args or ():
+            if word.startswith("--") and word.endswith("=--"):
+                self.error(f"argument {word[:-3]}: expected one argument")
+        return super().parse_args(args, namespace)
+
     def error(self, message: str) -> NoReturn:
-        self.exit(1, f"edgead: {message}\nedgead: see {self.prog} --help\n")
+        complain(shortened(message))
+        self.exit(1, f"edgead: see {self.prog} --help\n")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -70,24 +82,70 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def guard(work: Callable[[], int]) -> int:
     """Do ``work`` and return its exit code; errors become a sentence and their own code."""
+    _prepare_streams()
     try:
         code = work()
         sys.stdout.flush()  # a closed pipe shows here, not in the interpreter's last breath
         return code
-    except EdgeadError as error:
-        return _complain(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        return _complain("stopped", 130)
-    except BrokenPipeError:
-        # The reader went away (`edgead score … | head`). Give the flush at exit a place to go.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
-    except OSError as error:
+    except (Exception, KeyboardInterrupt) as error:
+        if isinstance(error, KeyboardInterrupt) or ended():
+            return _complain("stopped", ended() or 130)
+        if isinstance(error, EdgeadError):
+            return _complain(str(error), error.exit_code)
+        sentence = _broken_package(error)
+        if isinstance(error, MemoryError | RuntimeError | ImportError | AttributeError):
+            sentence = scarcity(error) or sentence
+        if sentence:
+            return _complain(sentence, DeviceError.exit_code)
+        if not isinstance(error, OSError):
+            raise
+        _drop_output()
+        if isinstance(error, BrokenPipeError):  # the reader went away (`edgead score … | head`)
+            return CLOSED
         return _complain(os_sentence(error), 1)
 
 
+def _broken_package(error: BaseException) -> str | None:
+    """What is wrong with a package that edgead needs, and the cure; None for a defect of edgead."""
+    if isinstance(error, ModuleNotFoundError):
+        of_a_package = error.name == "cv2"
+    elif isinstance(error, AttributeError):
+        of_a_package = getattr(error.obj, "__name__", "") == "cv2"
+    else:
+        of_a_package = isinstance(error, ImportError)
+    if not of_a_package:
+        return None
+    trouble = opencv_trouble()
+    if trouble is not None:
+        return f"OpenCV cannot be used, {trouble[0]}: {trouble[1]}"
+    return f"a library cannot be loaded ({error}): edgead doctor says which, and the cure"
+
+
+def _prepare_streams() -> None:
+    """Let stdout and stderr take any text: a terminal's encoding may lack a character of a name.
+
+    A service may have been started without them; then there is nobody to print for.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+        elif stream.errors in ("strict", "surrogateescape") and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _drop_output() -> None:
+    """Give the flush at the exit of the process a place to go, where stdout takes no more."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with contextlib.suppress(OSError, ValueError):  # a stream in memory has no descriptor
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _complain(sentence: str, code: int) -> int:
-    print(f"edgead: {sentence}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # stderr may be a terminal that was closed
+        complain(sentence)
     return code
 
 

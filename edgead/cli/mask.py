@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 from edgead.bundle.ignore_mask import IgnoreMask, parse_polygon
 from edgead.bundle.roi import ignored_in, roi_of
 from edgead.bundle.storage import Draft, check_out, open_bundle
+from edgead.cli.calibrate import say_choice
 from edgead.cli.console import Console, count, percent
-from edgead.cli.options import add, add_bit_depth, add_false_reject_rate
+from edgead.cli.options import add, add_bit_depth, add_false_reject_rate, whole, word
 from edgead.detector import Detector
 from edgead.editing.masking import FILE, masked
-from edgead.editing.recalibration import check_number, concerns, recalibrate, record
+from edgead.editing.recalibration import check_number, choose, concerns, recalibrate, record
 from edgead.errors import InputError
-from edgead.images import encode_png, expand, list_images, read_image, write_png
+from edgead.images import encode_png, expand, images_of, read_image, sentence, write_png
 from edgead.result import as_bgr8, grey_out, ignored_pixels
 
 EXAMPLE = """\
@@ -48,12 +49,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(parser, "--png MASK.png", "ignore the pixels that are not 0; of the frame's size")
     text, names = "write FRAME with the mask drawn over it", ("FRAME", "PICTURE.png")
-    parser.add_argument("--preview", nargs=2, metavar=names, help=text)
+    parser.add_argument("--preview", nargs=2, type=word, metavar=names, help=text)
     add(parser, "--calibrate DIR", "good images of this camera, to calibrate with")
     add(parser, "--out NEW.edgead", "the bundle to write")
     add_false_reject_rate(parser)
     add_bit_depth(parser)
-    add(parser, "--threads N", "threads of the engine", int)
+    add(parser, "--threads N", "threads of the engine", whole)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -105,14 +106,15 @@ def _check_arguments(args: argparse.Namespace) -> None:
 def _draw(args: argparse.Namespace, bit_depth: int | None) -> tuple[IgnoreMask, bytes | None, str]:
     """The mask, the file of its image, and the frame whose size it has."""
     polygons = tuple(parse_polygon(text) for text in args.polygon)
-    frame_name = str(expand([args.calibrate])[0]) if args.out is not None else args.preview[0]
+    given = args.preview[0] if args.out is None else args.calibrate
+    frame_name = str(expand([given]).images[0])
     height, width = read_image(frame_name, bit_depth=bit_depth).shape[:2]
     mask = IgnoreMask((height, width), polygons, None if args.png is None else FILE)
     if args.png is None:
         return mask, None, frame_name
     # Written anew: what was JPEG or has an alpha channel becomes what the manifest promises.
     ignored = replace(mask, polygons=()).ignored(read_image(args.png))
-    return mask, encode_png(255 * ignored.astype(np.uint8)), frame_name
+    return mask, encode_png(255 * ignored.astype(np.uint8), "picture"), frame_name
 
 
 def _tell(console: Console, name: str, draft: Draft, frame_name: str) -> None:
@@ -144,21 +146,28 @@ def _write_preview(draft: Draft, bit_depth: int | None, frame_name: str, out: st
     grey_out(picture, ignored_pixels(roi, mask.frame_size))
     outlines, _ = cv2.findContours(drawn.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
     cv2.drawContours(picture, outlines, -1, _OUTLINE, max(1, min(mask.frame_size) // 256))
-    write_png(out, picture)
+    write_png(out, picture, "picture")
 
 
 def _write(console: Console, draft: Draft, args: argparse.Namespace) -> None:
     """Qualify the masked graph, calibrate it, write it."""
-    paths = list_images(args.calibrate)
-    rate = check_number(draft, len(paths), args.false_reject_rate)
+    found = images_of(args.calibrate)
+    paths = found.images
+    if found.left_out:
+        console.say(f"note   {sentence(found.left_out)}")
+    check_number(draft, len(paths), args.false_reject_rate)
+    choice = choose(draft, paths, bit_depth=args.bit_depth)
+    rate = check_number(draft, len(choice.paths), args.false_reject_rate)
+    say_choice(console, choice)
     detector = Detector(draft, bit_depth=args.bit_depth, threads=args.threads)
-    recording = record(detector, paths)
+    recording = record(detector, choice)
     bundle = recalibrate(detector, recording, args.out, rate)
     ties = draft.manifest.calibration_of(detector.info()["precision"]).ties.score
     # The old scores are those of all pixels, and not to be compared with.
     for warning in concerns(recording.scores, recording, ties):
         console.say(console.paint(f"warning: {warning}", "yellow"))
     console.say(
-        f"wrote  {bundle.path}, calibrated on {count(len(paths), 'image')}, false-reject rate "
-        f"{percent(rate)}, qualified on {count(len(bundle.manifest.golden), 'golden frame')}"
+        f"wrote  {bundle.path}, calibrated on {count(len(choice.paths), 'image')}, "
+        f"false-reject rate {percent(rate)}, qualified on "
+        f"{count(len(bundle.manifest.golden), 'golden frame')}"
     )

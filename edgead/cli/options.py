@@ -4,18 +4,68 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from pathlib import Path
 from typing import Any
 
-from edgead.errors import InputError
+from edgead.errors import InputError, shortened
+
+MOST = 10**9
+"""Of any number: what is more overflows a timeout, a counter of C or a sum of milliseconds."""
 
 COLOR, DEVICE = "bgr", "auto"  # defaults
 
 
+def word(text: str) -> str:
+    """A text that can be the name of something; for argparse, as the types below.
+
+    Raises:
+        argparse.ArgumentTypeError: it is empty, holds a zero byte, or half a character.
+    """
+    if not text:
+        raise argparse.ArgumentTypeError("an empty text, expected a value")
+    try:
+        encoded = os.fsencode(text)
+    except UnicodeEncodeError:
+        encoded = b"\0"
+    if b"\0" in encoded:
+        raise argparse.ArgumentTypeError(f"{_quoted(text)} holds what no name can hold")
+    return text
+
+
+def file_path(text: str) -> Path:
+    """A path of a file or folder; see ``word``."""
+    return Path(word(text))
+
+
+def whole(text: str) -> int:
+    """A whole number in digits of ASCII, from -MOST to MOST: ``int`` would take 1_0 and ٣ too."""
+    if not re.fullmatch(r"[+-]?[0-9]{1,20}", text):
+        raise argparse.ArgumentTypeError(f"{_quoted(text)}: expected a whole number, as 12")
+    return int(_bounded(text, int(text)))
+
+
+def number(text: str) -> float:
+    """A number in digits of ASCII, from -MOST to MOST, neither infinite nor NaN."""
+    if not re.fullmatch(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", text):
+        raise argparse.ArgumentTypeError(f"{_quoted(text)}: expected a number, as 0.05")
+    return _bounded(text, float(text))
+
+
+def _bounded(text: str, value: float) -> float:
+    if not abs(value) <= MOST:
+        raise argparse.ArgumentTypeError(f"{_quoted(text)}: expected at most {MOST:g}")
+    return value
+
+
+def _quoted(text: str) -> str:
+    return repr(shortened(text, 60))
+
+
 def add(
-    parser: argparse._ActionsContainer, words: str, text: str, kind: Any = str, **more: Any
+    parser: argparse._ActionsContainer, words: str, text: str, kind: Any = word, **more: Any
 ) -> None:
-    """Add an argument: ``add(parser, "--threads N", "threads of the engine", int)``.
+    """Add an argument: ``add(parser, "--threads N", "threads of the engine", whole)``.
 
     Args:
         parser: of a command, or one of its groups
@@ -40,7 +90,7 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     """--device and --threads."""
     text = "auto, cpu or cuda[:N] (default: %(default)s)"
     add(parser, "--device DEVICE", text, default=DEVICE)
-    add(parser, "--threads N", "threads of the engine", int)
+    add(parser, "--threads N", "threads of the engine", whole)
 
 
 def add_color(parser: argparse.ArgumentParser) -> None:
@@ -59,13 +109,13 @@ def add_bit_depth(
 ) -> None:
     """--bit-depth."""
     text = "bits that the camera gives in uint16, 9 to 16; with 12, white is 4095 (default: "
-    add(parser, "--bit-depth N", f"{text}{default})", int)
+    add(parser, "--bit-depth N", f"{text}{default})", whole)
 
 
 def add_false_reject_rate(parser: argparse.ArgumentParser) -> None:
     """--false-reject-rate."""
     text = "share of good frames that may be called anomalous (default: the bundle's)"
-    add(parser, "--false-reject-rate RATE", text, float)
+    add(parser, "--false-reject-rate RATE", text, number)
 
 
 def add_detector(parser: argparse.ArgumentParser) -> None:

@@ -9,14 +9,12 @@ Exit code 6 on a mismatch, 1 when a frame cannot be read (the others are replaye
 from __future__ import annotations
 
 import argparse
-import sys
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from edgead.cli.console import Console, count, print_json
-from edgead.cli.options import DEVICE, add, add_bit_depth
+from edgead.cli.console import Console, complain, count, print_json
+from edgead.cli.options import DEVICE, add, add_bit_depth, file_path, whole
 from edgead.detector import Detector
 from edgead.errors import InputError
 from edgead.records.replay import STAGES, Records, Replayed, read_records, replay
@@ -31,7 +29,7 @@ ROW = "{:<9}  {:<11}  {:>10}  {:>10}  {}"
 CAUSES = {
     "frame": "the image on disk is not the frame that was scored: it was changed, or saved again",
     "preprocess": "the same frame became another image: other preprocessing in the bundle, "
-    "another --color, or another kernel",
+    "another --color or --bit-depth, or another kernel",
     "engine": "the same image gave other features: another graph, OpenVINO version, processor or "
     "number of threads",
     "anomaly_map": "the same features gave another map: other map settings or ignore mask in the "
@@ -48,14 +46,14 @@ LOSSY_CAUSE = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``edgead replay``."""
     add(parser, "engine NAME.edgead", "the bundle")
-    add(parser, "records RECORD", "verdicts that hold digests", Path, nargs="+")
-    add(parser, "--frames DIR", "folder in which the frames of lines were saved", Path)
+    add(parser, "records RECORD", "verdicts that hold digests", file_path, nargs="+")
+    add(parser, "--frames DIR", "folder in which the frames of lines were saved", file_path)
     add(parser, "--json", "one JSON object on stdout")
     text = "auto, cpu or cuda[:N] (default: %(default)s)"
     add(parser, "--device DEVICE", text, default=DEVICE)
     add_bit_depth(parser, "as recorded")
     add(parser, "--precision NAME", "what the engine computes in (default: as recorded)")
-    add(parser, "--threads N", "threads of the engine (default: as recorded)", int)
+    add(parser, "--threads N", "threads of the engine (default: as recorded)", whole)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -63,11 +61,12 @@ def run(args: argparse.Namespace) -> int:
     console = Console(json_on_stdout=args.json)
     records = read_records(args.records, args.frames)
     threads = records.setting("threads") if args.threads is None else args.threads
+    recorded = records.setting("bit_depth")
     detector = Detector(
         args.engine,
         device=args.device,
         color=records.setting("color"),
-        bit_depth=args.bit_depth or records.setting("bit_depth"),
+        bit_depth=recorded if args.bit_depth is None else args.bit_depth,
         threads=threads,
         precision=args.precision or records.setting("precision"),
         digests=True,
@@ -127,7 +126,7 @@ def _replay_all(
         try:
             one = replay(detector, record)
         except InputError as error:
-            print(f"edgead: {error}", file=sys.stderr)
+            complain(error)
             failed.append({"record": record.name, "error": str(error)})
             continue
         replayed.append(one)

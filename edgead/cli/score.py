@@ -8,18 +8,18 @@ are scored), with --exit-code 3 when a frame is anomalous.
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
-import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgead.cli.console import Console, count, percent, print_json
-from edgead.cli.options import COLOR, DEVICE, add, add_detector, detector_settings
+from edgead.cli.console import Console, complain, count, percent, print_json
+from edgead.cli.options import COLOR, DEVICE, add, add_detector, detector_settings, file_path
 from edgead.detector import Detector
 from edgead.errors import InputError
-from edgead.images import expand, read_image, write_png
+from edgead.images import Remarks, expand, open_image, sentence, write_png
 from edgead.monitoring.depth import UsedBits, concern_of_serving
 from edgead.result import describe
 
@@ -30,6 +30,8 @@ EXAMPLE = """\
   edgead score cell.edgead part.png --exit-code || stop  for shell scripts (3: anomalous)"""
 
 ANOMALOUS = 3
+LONGEST_STEM = 200
+"""Bytes of a name before ``_heatmap.png``; most file systems end at 255, temporary names longer."""
 ROW = "{:<10}  {:>10}  {:>7}  {:>7}  {:>7}  {}"
 
 
@@ -38,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(parser, "engine NAME.edgead", "the bundle")
     add(parser, "images IMAGE", "image files or folders of them", nargs="+")
     add(parser, "--json", "one JSON object on stdout")
-    add(parser, "--heatmap DIR", "write an overlay PNG of every image into DIR", Path)
+    add(parser, "--heatmap DIR", "write an overlay PNG of every image into DIR", file_path)
     add_detector(parser)
     add(parser, "--exit-code", "exit with 3 when a frame is anomalous")
 
@@ -48,7 +50,8 @@ def run(args: argparse.Namespace) -> int:
     if args.digests and not args.json:
         raise InputError("--digests without --json: digests are in the JSON only; add --json")
     console = Console(json_on_stdout=args.json)
-    paths = expand(args.images)
+    found = expand(args.images)
+    paths = found.images
     overlays = overlay_paths(args.heatmap, paths)
     detector = Detector(args.engine, **detector_settings(args))
     info = detector.info()
@@ -56,10 +59,12 @@ def run(args: argparse.Namespace) -> int:
         f"read   {args.engine} and {count(len(paths), 'image')}; "
         f"{info['device']}, {info['precision']}, qualified"
     )
+    if found.left_out:
+        console.say(f"note   {sentence(found.left_out)}")
     frames = list(_score_all(detector, paths, overlays, console))
     if args.json:
         engine = {key: info[key] for key in ("device", "precision", "bundle_sha256")}
-        print_json({"frames": frames, "engine": engine})
+        print_json({"frames": frames, "engine": engine, "left_out": dict(found.left_out)})
     _summarise(console, args, detector, frames)
     if any("error" in frame for frame in frames):
         return 1
@@ -86,6 +91,8 @@ def overlay_paths(folder: Path | None, paths: Sequence[Path]) -> Sequence[Path |
     for path in paths:
         alone = stems[path.stem.casefold()] == 1
         base = path.stem if alone else f"{path.resolve().parent.name}_{path.stem}"
+        if len(os.fsencode(base)) > LONGEST_STEM:
+            base = os.fsencode(base)[:LONGEST_STEM].decode("utf-8", "ignore")
         name, number = base, 2
         while name.casefold() in taken:
             name, number = f"{base}_{number}", number + 1
@@ -102,19 +109,21 @@ def _score_all(
     detector: Detector, paths: Sequence[Path], overlays: Sequence[Path | None], console: Console
 ) -> Iterator[dict[str, Any]]:
     """Score, print and describe every image; one that cannot be read is an error of its own."""
+    remarks = Remarks()
     columns = ("verdict", "score", "p-value", "regions", "ms", "image")
     console.say(console.paint(ROW.format(*columns), "dim"))
     used = UsedBits(detector.bit_depth)
     for path, overlay in zip(paths, overlays, strict=True):
         try:
-            image = read_image(path, bit_depth=detector.bit_depth)
+            file = open_image(path, bit_depth=detector.bit_depth)
+            remarks.add(file)
             try:
-                result = detector.score(image)
+                result = detector.score(file.frame)
             except InputError as error:
                 raise InputError(f"{path}: {error}") from error
-            used.add(image)
+            used.add(file.frame)
         except InputError as error:
-            print(f"edgead: {error}", file=sys.stderr)
+            complain(error)
             yield {"path": str(path), "error": str(error)}
             continue
         verdict, colour = ("ANOMALOUS", "red") if result.is_anomalous else ("good", "green")
@@ -130,11 +139,14 @@ def _score_all(
         console.say(row.replace(verdict, console.paint(verdict, colour), 1))
         frame = describe(path, result)
         if overlay is not None:
-            write_png(overlay, result.overlay())
+            write_png(overlay, result.overlay(), "picture")
             frame["heatmap"] = str(overlay)
         yield frame
+    said = [*remarks.lines(detector.bundle.manifest.provenance)]
     if concern := concern_of_serving(used, detector.bundle):
-        console.say(console.paint(f"warning: {concern}", "yellow"))
+        said.append(concern)
+    for line in said:
+        console.say(console.paint(f"warning: {line}", "yellow"))
 
 
 def _summarise(

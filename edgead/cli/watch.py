@@ -4,7 +4,7 @@ SOURCE is a camera's number (0), an address (rtsp://…, http://…), a GStreame
 (… ! appsink), a video file or a folder in which images appear. The latest frame wins: frames that
 came while another was scored are dropped, and the line says which. Messages go to stderr. A lost
 signal is reconnected. Ctrl-C and kill finish the frame in work and exit with 0, as does the end of
-a video file; 2 when the source does not open or stays lost.
+a video file; 1 when a video stops before its end; 2 when the source does not open or stays lost.
 """
 
 from __future__ import annotations
@@ -12,23 +12,28 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable
-from contextlib import ExitStack
-from pathlib import Path
+from contextlib import ExitStack, suppress
+from functools import partial
+from typing import TYPE_CHECKING
 
 from edgead.cli.console import Console, count
-from edgead.cli.options import add, add_detector, detector_settings
+from edgead.cli.options import add, add_detector, detector_settings, file_path, number
 from edgead.cli.signals import stopping
 from edgead.detector import Detector
-from edgead.errors import InputError
+from edgead.errors import InputError, printable
+from edgead.images import sentence
 from edgead.live.board import Board
 from edgead.live.capture import Capture, Slot
 from edgead.live.checks import Checks
 from edgead.live.folder import FolderReader
+from edgead.live.log import Log, Say
 from edgead.live.loop import Listener, Loop, Tally
-from edgead.live.source import FOLDER, Reader, Source, parse_source
+from edgead.live.source import FOLDER, Source, parse_source
 from edgead.live.video import VideoReader
 from edgead.records.evidence import Evidence
+
+if TYPE_CHECKING:
+    from edgead.live.server import PageServer
 
 EXAMPLE = """\
   edgead watch 0 --bundle cell.edgead                            the first camera
@@ -47,82 +52,109 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     text = "score every frame, not only the latest; for video files and folders"
     add(parser, "--every-frame", text)
     text = "give up a lost signal after S seconds (default: never)"
-    add(parser, "--reconnect-seconds S", text, float)
+    add(parser, "--reconnect-seconds S", text, number)
     text = "save frame, heatmap and line of anomalous frames in DIR"
-    add(parser, "--evidence DIR", text, Path)
+    add(parser, "--evidence DIR", text, file_path)
     text = "size limit of DIR; the oldest files are removed (default: %(default)g)"
-    add(parser, "--evidence-mb N", text, float, default=1000.0)
+    add(parser, "--evidence-mb N", text, number, default=1000.0)
     text = "serve a live page (extra live); outside this machine it requires a token"
     add(parser, "--serve HOST:PORT", text)
+    text = "a further name of this machine under which the page may be opened; may be given again"
+    add(parser, "--allow-host NAME", text, action="append", default=[])
     add(
         parser,
         "--drift",
         "test whether the scores drift from the calibration; every frame must show another part",
     )
     text = "a stream without a frame for S seconds counts as lost (default: %(default)g)"
-    add(parser, "--stall-seconds S", text, float, default=10.0)
+    add(parser, "--stall-seconds S", text, number, default=10.0)
     add_detector(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Watch until the source ends or a signal comes; see the module's docstring."""
-    console = Console(json_on_stdout=True)
-
-    def say(word: str, text: str) -> None:
-        console.say(f"{word:<7}{text}")
-
+    log = Log(Console(json_on_stdout=True).say)
     source = parse_source(args.source)
     _check(args, source)
     listeners: list[Listener] = []
-    server = evidence = None
-    with stopping() as came, ExitStack() as stack:
-        if args.serve is not None:
-            # Loaded here: they need the extra "live".
-            from edgead.live.access import parse_address
-            from edgead.live.server import PageServer
-
-            server = PageServer(parse_address(args.serve), say)
-            stack.callback(server.close)
-        if args.evidence is not None:
-            evidence = Evidence(args.evidence, args.evidence_mb, say)
-            stack.callback(evidence.close)
+    with ExitStack() as stack:
+        stack.callback(log.close)
+        server = _serve(args, log, stack)
+        evidence = _save_evidence(args, log, stack)
+        if evidence is not None:
             listeners.append(evidence)
         detector = Detector(args.bundle, **detector_settings(args))
         info = detector.info()
-        say("read", f"{args.bundle}; {info['device']}, {info['precision']}, qualified")
+        log.say("read", f"{args.bundle}; {info['device']}, {info['precision']}, qualified")
         checks = Checks(
             detector.bundle,
             drift=args.drift,
-            say=say,
+            say=log.say,
             precision=info["precision"],
             bit_depth=detector.bit_depth,
         )
         if detector.bundle.manifest.health is None:
-            say("note", "the camera is not checked: edgead calibrate gives the bundle its limits")
+            cure = "edgead calibrate gives the bundle its limits"
+            log.say("note", f"the camera is not checked: {cure}")
         slot, tally = Slot(every_frame=args.every_frame), Tally()
-        reader: Reader = (
-            FolderReader(source, bit_depth=detector.bit_depth)
-            if source.kind == FOLDER
-            else VideoReader(source, stall_s=args.stall_seconds, at_once=args.every_frame)
-        )
-        capture = Capture(source, reader, slot, say, give_up_s=args.reconnect_seconds)
-        capture.start()
-        if server is not None:
-            board = Board(source, detector, slot, tally)
-            listeners.append(board)
-            server.start(board)
-        try:
-            Loop(detector, slot, tally, sys.stdout.buffer, say, listeners, checks).run(came)
-        finally:
-            left = capture.stop()
-            stack.close()  # what waits is saved before it is counted
-            checks.doubt_depth()
-            _summarise(say, slot, tally, evidence)
+        reader = _reader(args, source, log, detector.bit_depth)
+        capture = Capture(source, reader, slot, log.say, give_up_s=args.reconnect_seconds)
+        loop = Loop(detector, slot, tally, sys.stdout.buffer, log.say, listeners, checks)
+        # While it opens, a camera may never answer: there one signal is enough.
+        with stopping(patience=1) as early:
+            capture.start()
+            with stopping() as late:
+                if server is not None:
+                    board = Board(source, detector, slot, tally)
+                    listeners.append(board)
+                    server.start(board)
+                try:
+                    loop.run(lambda: early() or late(), log.tick)
+                finally:
+                    left = capture.stop()
+                    stack.close()  # what waits is saved before it is counted
+                    checks.doubt_depth()
+                    _summarise(log.say, slot, tally, evidence)
+                    _say_left_out(log.say, reader)
+    code = 0
+    if loop.output.lost:
+        lost = count(loop.output.lost, "line")
+        print(f"edgead: {lost} not written to stdout: {loop.output.trouble}", file=sys.stderr)
+        code = 1
     if not left:  # a driver that does not come back; all that counts is written
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(0)
-    return 0
+        os._exit(code)
+    return code
+
+
+def _serve(args: argparse.Namespace, log: Log, stack: ExitStack) -> PageServer | None:
+    if args.serve is None:
+        return None
+    # Loaded here: they need the extra "live".
+    from edgead.live.access import allowed_hosts, parse_address
+    from edgead.live.server import PageServer
+
+    hosts = allowed_hosts(args.allow_host)
+    server = PageServer(parse_address(args.serve), log.say, hosts)
+    stack.callback(server.close)
+    return server
+
+
+def _save_evidence(args: argparse.Namespace, log: Log, stack: ExitStack) -> Evidence | None:
+    if args.evidence is None:
+        return None
+    evidence = Evidence(args.evidence, args.evidence_mb, partial(log.say, kind="evidence"))
+    stack.callback(evidence.close)
+    return evidence
+
+
+def _reader(
+    args: argparse.Namespace, source: Source, log: Log, bit_depth: int | None
+) -> FolderReader | VideoReader:
+    if source.kind == FOLDER:
+        return FolderReader(source, log.say, bit_depth=bit_depth)
+    return VideoReader(source, stall_s=args.stall_seconds, at_once=args.every_frame)
 
 
 def _check(args: argparse.Namespace, source: Source) -> None:
@@ -136,11 +168,17 @@ def _check(args: argparse.Namespace, source: Source) -> None:
         raise InputError(f"--reconnect-seconds {seconds}: expected 0 or more seconds")
     if not 0 < args.stall_seconds < MOST_S:
         raise InputError(f"--stall-seconds {args.stall_seconds}: expected more than 0 seconds")
+    if args.allow_host and args.serve is None:
+        raise InputError("--allow-host without --serve: there is no page; add --serve HOST:PORT")
+    with suppress(OSError):  # one that is not there yet is another one
+        if source.kind == FOLDER and args.evidence and os.path.samefile(args.evidence, args.source):
+            raise InputError(
+                f"--evidence {printable(args.evidence)} is the watched folder itself, under the "
+                "same or another name: what is saved there would be watched; choose another folder"
+            )
 
 
-def _summarise(
-    say: Callable[[str, str], None], slot: Slot, tally: Tally, evidence: Evidence | None
-) -> None:
+def _summarise(say: Say, slot: Slot, tally: Tally, evidence: Evidence | None) -> None:
     p50_ms, p99_ms = tally.percentile_ms(50), tally.percentile_ms(99)
     parts = [count(slot.frames, "frame"), count(tally.verdicts, "verdict")]
     parts += [f"{tally.anomalous} anomalous", f"{tally.dropped} dropped"]
@@ -155,3 +193,8 @@ def _summarise(
         saved, folder = count(evidence.saved, "verdict"), evidence.folder
         missing = f", {evidence.skipped} not saved" if evidence.skipped else ""
         say("wrote", f"evidence of {saved} to {folder}{missing}")
+
+
+def _say_left_out(say: Say, reader: FolderReader | VideoReader) -> None:
+    if isinstance(reader, FolderReader) and (text := sentence(reader.left_out)):
+        say("note", text)

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import os
+import threading
+import time
+import weakref
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,13 +19,18 @@ from numpy.typing import NDArray
 from edgead import _cpu
 from edgead.bundle.storage import Bundle
 from edgead.cpu.precision import HINTS, check_computed, check_offered, computed_in, layers_of
-from edgead.cpu.processor import cores
+from edgead.cpu.processor import affinity, cores, others_run
+from edgead.cpu.restrictions import address_limit, restricted
 from edgead.engine.interface import Pairs
 from edgead.engine.memories import open_memories
 from edgead.errors import BundleError, DeviceError, EdgeadError
 
 MOST_LANES = 16
 """Tiles that run at once, each in one thread and buffers of its own."""
+
+
+SETTLE_S = 0.25
+"""How long a fork waits at most until OpenVINO's threads sleep, after the end of an inference."""
 
 
 class OpenVINOEngine:
@@ -42,7 +53,11 @@ class OpenVINOEngine:
     def __init__(
         self, bundle: Bundle, threads: int | None = None, precision: str = "float32"
     ) -> None:
-        ov = _import_openvino()
+        ov = import_openvino()
+        with _opening:
+            self._open(ov, bundle, threads, precision)
+
+    def _open(self, ov: Any, bundle: Bundle, threads: int | None, precision: str) -> None:
         core = _cpu_core(ov)
         name = bundle.manifest.model_of(precision)
         self.device, capabilities = _processor(core)
@@ -60,6 +75,8 @@ class OpenVINOEngine:
             # other work that was the slowest of all: 8.6 ms at best for a frame of 4.0 ms.
             "ENABLE_CPU_PINNING": False,
         }
+        if threads is None and cores() < affinity():
+            threads = cores()  # OpenVINO counts the affinity mask, and not a container's CPU quota
         if threads is not None:
             config["INFERENCE_NUM_THREADS"] = threads
         # Tiles that may run at once.
@@ -68,22 +85,23 @@ class OpenVINOEngine:
             config["NUM_STREAMS"] = self.lanes
         with _sentences("OpenVINO cannot compile the graph"):
             self._compiled = core.compile_model(model, "CPU", config)
+        _process.count(self, config)
         if precision != "float32":  # which every CPU has, and which nothing stands in for
             check_computed(layers, computed_in(self._compiled), precision)
         self.precision = precision
         self._pairs, self.memories = bundle.manifest.pairs, open_memories(bundle)
         self.version = f"OpenVINO {ov.__version__.split('-')[0]}"
+        _process.engines.add(self)
 
     def __repr__(self) -> str:
         return f"OpenVINOEngine({self.device}, {self.precision}, {self.version})"
 
     def session(self) -> OpenVINOSession:
         """Buffers for one thread; DeviceError when OpenVINO cannot make them."""
-        with _sentences("OpenVINO cannot make a request"):
+        with _opening, _sentences("OpenVINO cannot make a request"):
             pairs = [(p.reference, p.restored) for p in self._pairs]
-            return OpenVINOSession(
-                self._compiled, pairs, [memory.entry.features for memory in self.memories]
-            )
+            features = [memory.entry.features for memory in self.memories]
+            return OpenVINOSession(self._compiled, pairs, features)
 
 
 class OpenVINOSession:
@@ -94,9 +112,9 @@ class OpenVINOSession:
     """
 
     def __init__(
-        self, compiled: Any, pairs: list[tuple[str, str]], features: list[str] | None = None
+        self, compiled: Any, pairs: list[tuple[str, str]], features: Sequence[str] = ()
     ) -> None:
-        import openvino as ov  # here: see _import_openvino
+        import openvino as ov  # here: see import_openvino
 
         self._request = compiled.create_infer_request()
         source = compiled.inputs[0]
@@ -110,24 +128,47 @@ class OpenVINOSession:
             self._tensors.append(tensor)
             outputs.update(dict.fromkeys(port.get_names(), tensor.data))
         self._pairs: Pairs = [(outputs[a], outputs[b]) for a, b in pairs]
-        self.features = [outputs[name] for name in features or ()]
+        self.features = [outputs[name] for name in features]
+        self._running = threading.RLock()
+        _process.sessions.add(self)
 
     def infer(self) -> Pairs:
         """See ``Session``."""
-        with _sentences("OpenVINO failed on a frame"):
+        with self._running, _sentences("OpenVINO failed on a frame"):
             self._request.infer(share_outputs=True)  # results are read through our own tensors
         return self._pairs
 
 
-def _import_openvino() -> Any:
-    """OpenVINO, only when an engine is made of it: it loads slowly, and a GPU serves without it."""
+def import_openvino() -> Any:
+    """OpenVINO, only when an engine is made of it: it loads slowly, and a GPU serves without it.
+
+    Raises:
+        DeviceError: it is not there or does not load.
+    """
     try:
-        import openvino
+        with _some_home():
+            import openvino
     except ImportError as error:
         raise DeviceError(
             f"OpenVINO cannot be loaded ({error}); install it again: pip install openvino"
         ) from error
     return openvino
+
+
+@contextmanager
+def _some_home() -> Iterator[None]:
+    """A HOME where there is none, as in a container with --user: OpenVINO looks for its consent
+    file there, and does not load where Python finds no home folder at all."""
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ["HOME"] = "/nonexistent"
+        try:
+            yield
+        finally:
+            del os.environ["HOME"]
+    else:
+        yield
 
 
 @cache
@@ -140,7 +181,94 @@ def _only_core(make: Callable[[], Any]) -> Any:
 
     Source: https://github.com/openvinotoolkit/openvino, intel_cpu plugin, SigAltStackSetup.
     """
-    return make()
+    core = make()
+    _process.cores.append(core)
+    return core
+
+
+class _Process:
+    """What a fork has to know of OpenVINO in this process."""
+
+    def __init__(self) -> None:
+        self.cores: list[Any] = []
+        self.engines: weakref.WeakSet[OpenVINOEngine] = weakref.WeakSet()
+        self.sessions: weakref.WeakSet[OpenVINOSession] = weakref.WeakSet()
+        self.left: Counter[Config] = Counter()  # sets of threads that graphs have left, for others
+        self.held: list[Any] = []  # during a fork
+
+    def count(self, engine: OpenVINOEngine, config: dict[str, Any]) -> None:
+        """Note that ``engine`` has threads of its own until it is gone."""
+        key = tuple(sorted(config.items()))
+        self.left[key] -= self.left[key] > 0
+        weakref.finalize(engine, self.leave, key).atexit = False
+
+    def leave(self, key: Config) -> None:
+        """Note that threads are free for the next graph."""
+        self.left[key] += 1
+
+
+Config = tuple[tuple[str, Any], ...]
+_process = _Process()
+_opening = threading.RLock()  # held while OpenVINO holds locks of its own for long
+
+
+def _before_fork() -> None:
+    """Wait until OpenVINO does nothing: a lock of its own that is held now would stay so."""
+    _opening.acquire()
+    sessions = list(_process.sessions)
+    for session in sessions:
+        session._running.acquire()
+    _process.held = [*sessions, *_take_what_is_left()]
+    latest = time.monotonic() + SETTLE_S
+    while _process.cores and others_run() and time.monotonic() < latest:
+        time.sleep(0.001)
+
+
+def _take_what_is_left() -> list[Any]:
+    """Graphs that hold the threads which others have left: OpenVINO would give them, which a forked
+    process does not have, to the next graph there."""
+    taken: list[Any] = []
+    for config, number in _process.left.items():
+        import openvino as ov  # is there, or nothing would have been left
+        from openvino import opset13
+
+        given = opset13.parameter([1, 8], np.float32)
+        model = ov.Model([opset13.relu(given)], [given], "holder")
+        taken += [
+            _process.cores[0].compile_model(model, "CPU", dict(config)) for _ in range(number)
+        ]
+    return taken
+
+
+def _after_fork_in_parent() -> None:
+    for session in _process.held:
+        if isinstance(session, OpenVINOSession):
+            session._running.release()
+    _process.held = []
+    _opening.release()
+
+
+def _after_fork_in_child() -> None:
+    """A forked process has OpenVINO's objects without its threads, which an inference and the end
+    of an object wait for, for ever. So they are neither used nor ended there; what is compiled
+    there has threads of its own."""
+    for engine in list(_process.engines):
+        _cpu.keep_for_ever(engine)
+        _cpu.keep_for_ever(engine._compiled)
+    for kept in [*_process.cores, *_process.held]:
+        _cpu.keep_for_ever(kept)
+    _process.engines.clear()
+    _process.sessions.clear()
+    _process.left.clear()
+    _after_fork_in_parent()
+
+
+if hasattr(os, "register_at_fork"):  # Windows has none
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=_after_fork_in_parent,
+        after_in_child=_after_fork_in_child,
+    )
 
 
 def _cpu_core(ov: Any) -> Any:
@@ -148,9 +276,11 @@ def _cpu_core(ov: Any) -> Any:
         core = _only_core(ov.Core)
         devices = core.available_devices
     if "CPU" not in devices:
+        found = f"OpenVINO {ov.__version__} has no CPU plugin here (devices: {devices or 'none'})"
+        if address_limit() is not None:
+            raise DeviceError(restricted(found))
         raise DeviceError(
-            f"OpenVINO {ov.__version__} has no CPU plugin here (devices: {devices or 'none'}); "
-            f"install the full package: pip install --force-reinstall openvino"
+            f"{found}; install the full package: pip install --force-reinstall openvino"
         )
     return core
 
@@ -205,7 +335,7 @@ def _check_ports(
 @contextmanager
 def _sentences(what: str, kind: type[EdgeadError] = DeviceError) -> Iterator[None]:
     """Turn an exception of OpenVINO into ``kind``: ``what``, and its first line that names no C++
-    source file."""
+    source file, or what this process may not do."""
     try:
         yield
     except RuntimeError as error:
@@ -213,4 +343,4 @@ def _sentences(what: str, kind: type[EdgeadError] = DeviceError) -> Iterator[Non
         files = ("Exception from", "Check ")
         useful = [line for line in lines if line and not line.startswith(files)]
         first = (useful or lines or [type(error).__name__])[0]
-        raise kind(f"{what}: {first}") from error
+        raise kind(f"{what}: {restricted(first)}") from error

@@ -19,7 +19,8 @@ from edgead.engine.digests import Hasher
 from edgead.engine.interface import Engine, Pairs, PipelineOutput, check_finite
 from edgead.engine.memories import MemoryDistances
 from edgead.engine.tile_plans import TilePlans
-from edgead.preprocess import Preprocessor, check_frame, check_values
+from edgead.images.bits import check_values
+from edgead.preprocess import Preprocessor, check_frame
 from edgead.tiling import Tile, Tiling
 
 
@@ -81,7 +82,7 @@ class Pipeline:
         self._engine, self._roi = engine, roi_of(bundle)
         self._stages = _Stages(bundle, engine, color, self._roi)
 
-    def run(self, frame: NDArray[Any], hasher: Hasher | None = None) -> PipelineOutput:
+    def run(self, frame: Any, hasher: Hasher | None = None) -> PipelineOutput:
         """See ``FramePipeline``."""
         stages = self._stages
         stages.map = np.empty_like(stages.map)  # the last one is a Result's
@@ -128,10 +129,10 @@ class TiledPipeline:
         # Its threads end with this object.
         self._pool = ThreadPoolExecutor(lanes, "tile") if lanes > 1 else None
 
-    def run(self, frame: NDArray[Any], hasher: Hasher | None = None) -> PipelineOutput:
+    def run(self, frame: Any, hasher: Hasher | None = None) -> PipelineOutput:
         """See ``FramePipeline``."""
         started = perf_counter()
-        check_frame(frame, self._color)
+        frame = check_frame(frame, self._color)
         check_values(frame, self._bit_depth)
         plan, roi = self._plans.run(frame.shape)
         stitched = np.zeros(plan.map_size, np.float32)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from hashlib import sha256
@@ -20,12 +20,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgead.bundle.entries import Calibration, HealthLimits
+from edgead.bundle.ignore_mask import IgnoreMask
+from edgead.bundle.known_images import CALIBRATED, CONTENTS, LEARNT, Known, note
 from edgead.bundle.storage import Bundle, check_out, write_bundle
 from edgead.calibration import best_false_reject_rate, check_false_reject_rate
 from edgead.errors import CalibrationError, InputError
-from edgead.images import decode_image
+from edgead.images import Remarks, decode_image, open_image
+from edgead.images.bits import check_bit_depth
+from edgead.images.content import content_of
+from edgead.images.image_set import examine
 from edgead.installation import __version__
-from edgead.monitoring.depth import golden_frames
+from edgead.monitoring.depth import UsedBits, golden_frames
 from edgead.monitoring.health import Observations
 
 if TYPE_CHECKING:
@@ -37,16 +42,35 @@ critique and improvement of the CL common language effect size statistics, JEBS 
 
 SIGNIFICANCE = 0.01
 FENCE = 3.0  # interquartile ranges above the upper quartile: Tukey, Exploratory Data Analysis, 1977
+OTHERWISE = "if each shows another part, say so with edgead calibrate --count-all"
+NOT_TOLD = (
+    "whether some of these images were learnt from cannot be told: the bundle does not keep which "
+    "were; those score lower than new parts, and the promise would not hold"
+)
 TIES_SHARE = 0.05  # of the spread: what export allows the least exact of its graphs
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Images to calibrate with, each of another part.
+
+    ``digests``: of their contents. ``warnings``: of what was left out, and what looks wrong.
+    ``learnt_told``: whether the bundle tells which images it has learnt from.
+    """
+
+    paths: tuple[Path, ...]
+    digests: tuple[bytes, ...]
+    warnings: tuple[str, ...]
+    learnt_told: bool
 
 
 @dataclass(frozen=True)
 class Recording:
     """Scores and map peaks of good images, in the order of ``names``.
 
-    ``sha256``: of the SHA-256 digests (32 bytes each) of the files in that order. ``health`` and
-    the file ``health.reference``: what the same images say of the camera; ``depth``: why they may
-    not have the bit depth that is assumed, or None.
+    ``sha256``: of the SHA-256 digests (32 bytes each) of the files in that order; ``digests``: of
+    their contents. ``health`` and the file ``health.reference``: what the same images say of the
+    camera.
     """
 
     names: tuple[str, ...]
@@ -55,57 +79,105 @@ class Recording:
     sha256: str
     health: HealthLimits
     reference: bytes
-    depth: str | None = None
+    digests: tuple[bytes, ...] = ()
 
 
-def record(
-    detector: Detector,
+def choose(
+    bundle: Bundle,
     paths: Sequence[Path],
     progress: Callable[[int, int], None] | None = None,
-) -> Recording:
-    """Score the images at ``paths`` as ``detector`` scores frames.
+    *,
+    near: bool = True,
+    bit_depth: int | None = None,
+) -> Choice:
+    """Look at the images before any is scored; of near-copies, the first by name is left.
 
     Args:
-        detector: of the bundle that is calibrated again.
-        paths: of images of good parts.
+        bundle: that is calibrated again.
+        paths: of images of good parts, sorted.
         progress: called with (images done, images in all).
+        near: whether near-copies count once; False where they show different parts.
+        bit_depth: of the 16-bit images, where it is not the bundle's.
 
     Raises:
         InputError: names every image that cannot be used: it cannot be read, is grey where all
             golden frames have colour (or the reverse), has 16 bits where they have 8 (or the
-            reverse), or is a copy of another. Or the bit depth of ``detector`` is not the one that
-            the bundle has learnt from.
-        DeviceError: the engine fails.
+            reverse), is not of the mask's size, is a copy of another, or was learnt from.
+        DataError: the images are all one picture, or show nothing.
     """
-    bundle = detector.bundle
     golden = list(golden_frames(bundle))
-    _check_depth(detector, golden)
+    check_bit_depth(bit_depth)
+    _check_depth(bundle, bit_depth, golden)
     expected = set(map(_kind, golden))
+    depth = bit_depth or bundle.manifest.preprocess.bit_depth
+    used, remarks = UsedBits(depth), Remarks()
+    known = Known(bundle.manifest.provenance)
     faults: list[str] = []
     seen: dict[bytes, str] = {}
-    scores, peaks, observations = [], [], Observations(detector.bit_depth)
+    names, contents = [], []
     for done, path in enumerate(paths, 1):
         try:
-            frame = _usable(path, detector.bit_depth, expected, seen)
-            if not faults:  # else only what else is wrong is of interest
-                try:
-                    result = detector.score(frame)
-                except InputError as error:
-                    raise InputError(f"image {path}: {error}") from error
-                scores.append(result.score)
-                peaks.append(float(result.map.max()))
-                observations.add(frame)
+            frame = _usable(path, expected, bundle.manifest.ignore, depth, remarks)
+            used.add(frame)
+            content = content_of(frame)
+            names.append(path.name)
+            contents.append(content)
+            _check_new(path, content.digest, seen, known)
         except InputError as error:
             faults.append(str(error))
         if progress is not None:
             progress(done, len(paths))
+    if len(contents) == len(paths):  # what is wrong with all is said before what is with each
+        found = examine(names, contents, bit_depth=depth, near=near, otherwise=OTHERWISE)
     if faults:
         count = f"{len(faults)} of {len(paths)} images cannot be used, so nothing was calibrated:"
         raise InputError("\n  ".join([count, *faults]))
-    total = sha256(b"".join(seen)).hexdigest()
-    names = tuple(path.name for path in paths)
-    limits, concern = observations.limits(), observations.used.concern()
-    return Recording(names, tuple(scores), tuple(peaks), total, *limits, concern)
+    kept = [index for index, first in enumerate(found.alike) if first == index]
+    digests = tuple(contents[i].digest for i in kept)
+    said = [*found.warnings, *remarks.lines(bundle.manifest.provenance)]
+    if concern := used.concern("train again with"):
+        said.append(concern)
+    return Choice(tuple(paths[i] for i in kept), digests, tuple(said), known.tells(LEARNT))
+
+
+def record(
+    detector: Detector, choice: Choice, progress: Callable[[int, int], None] | None = None
+) -> Recording:
+    """Score the images of ``choice`` as ``detector`` scores frames.
+
+    Args:
+        detector: of the bundle that is calibrated again.
+        choice: of ``choose``.
+        progress: called with (images done, images in all).
+
+    Raises:
+        InputError: names every image that the detector refuses.
+        DeviceError: the engine fails.
+    """
+    faults: list[str] = []
+    total = sha256()
+    scores, peaks, observations = [], [], Observations(detector.bit_depth)
+    for done, path in enumerate(choice.paths, 1):
+        data = _read(path)
+        total.update(sha256(data).digest())
+        frame = decode_image(data, os.fspath(path), bit_depth=detector.bit_depth)
+        try:
+            result = detector.score(frame)
+            scores.append(result.score)
+            peaks.append(float(result.map.max()))
+            observations.add(frame)
+        except InputError as error:
+            faults.append(f"image {path}: {error}")
+        if progress is not None:
+            progress(done, len(choice.paths))
+    if faults:
+        count = f"{len(faults)} of {len(choice.paths)} images cannot be used, so nothing was "
+        raise InputError("\n  ".join([f"{count}calibrated:", *faults]))
+    names = tuple(path.name for path in choice.paths)
+    limits, reference = observations.limits()
+    return Recording(
+        names, tuple(scores), tuple(peaks), total.hexdigest(), limits, reference, choice.digests
+    )
 
 
 def check_number(bundle: Bundle, n: int, rate: float | None) -> float:
@@ -157,11 +229,20 @@ def recalibrate(
         edgead_version=__version__,
         calibration=Calibration(recording.scores, recording.peaks, rate, ties),
         health=recording.health,
-        provenance={**old.manifest.provenance, "calibration": about},
+        provenance=_provenance(old.manifest.provenance, about, recording.digests),
     )
     files = {name: old.read(name) for name in old.manifest.files}
     files[recording.health.reference] = recording.reference
     return write_bundle(path, manifest, files)
+
+
+def _provenance(
+    old: Mapping[str, Any], about: Mapping[str, Any], digests: Sequence[bytes]
+) -> dict[str, Any]:
+    """Of the new bundle; what was learnt stays."""
+    learnt = old.get(CONTENTS)
+    learnt = dict(learnt) if isinstance(learnt, Mapping) else {}
+    return {**old, "calibration": about, CONTENTS: learnt | {CALIBRATED: note(digests)}}
 
 
 def concerns(old: Sequence[float], recording: Recording, ties: float) -> tuple[str, ...]:
@@ -172,7 +253,7 @@ def concerns(old: Sequence[float], recording: Recording, ties: float) -> tuple[s
         recording: the new ones.
         ties: tie tolerance of the scores.
     """
-    scores, found = np.asarray(recording.scores), [recording.depth] if recording.depth else []
+    scores, found = np.asarray(recording.scores), []
     share, chance = superiority(recording.scores, old)
     medians = f"median {np.median(scores):.5g} instead of {np.median(old):.5g}"
     if chance < SIGNIFICANCE and share >= LARGE_EFFECT:
@@ -236,11 +317,10 @@ def _kind(frame: NDArray[Any]) -> str:
     return f"{'grey' if grey else 'colour'}, {8 * frame.dtype.itemsize} bits"
 
 
-def _check_depth(detector: Detector, golden: Sequence[NDArray[Any]]) -> None:
-    """Raise InputError where golden frames would mean something else at the detector's depth."""
-    depths = [
-        one or 16 for one in (detector.bundle.manifest.preprocess.bit_depth, detector.bit_depth)
-    ]
+def _check_depth(bundle: Bundle, bit_depth: int | None, golden: Sequence[NDArray[Any]]) -> None:
+    """Raise InputError where golden frames would mean something else at another depth."""
+    own = bundle.manifest.preprocess.bit_depth
+    depths = [own or 16, bit_depth or own or 16]
     if depths[0] != depths[1] and any(frame.dtype == np.uint16 for frame in golden):
         raise InputError(
             f"the bundle has learnt from images of {depths[0]} bits in 16, and --bit-depth is "
@@ -250,21 +330,43 @@ def _check_depth(detector: Detector, golden: Sequence[NDArray[Any]]) -> None:
 
 
 def _usable(
-    path: Path, bit_depth: int | None, expected: set[str], seen: dict[bytes, str]
+    path: Path,
+    expected: set[str],
+    mask: IgnoreMask | None,
+    bit_depth: int | None,
+    remarks: Remarks,
 ) -> NDArray[Any]:
-    """The image at ``path`` as a frame; its digest is added to ``seen``."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read image {path}: {error.strerror or error}") from error
-    frame = decode_image(data, os.fspath(path), bit_depth=bit_depth)
+    """The image at ``path`` as a frame; the file is added to ``remarks``."""
+    file = open_image(path, bit_depth=bit_depth, data=_read(path))
+    remarks.add(file)
+    frame = file.frame
     kind = _kind(frame)
     if kind not in expected:
         raise InputError(
             f"image {path} is {kind}; the bundle's golden frames are "
             f"{' or '.join(sorted(expected))}: give images as the camera of the training made them"
         )
-    first = seen.setdefault(sha256(data).digest(), path.name)
+    if mask is not None:
+        try:
+            mask.check_frame(frame)
+        except InputError as error:
+            raise InputError(f"image {path}: {error}") from error
+    return frame
+
+
+def _check_new(path: Path, digest: bytes, seen: dict[bytes, str], known: Known) -> None:
+    """Refuse a copy of one that was ``seen``, or of one that the bundle has learnt from."""
+    first = seen.setdefault(digest, path.name)
     if first != path.name:
         raise InputError(f"image {path} is a copy of {first} and would count twice; remove one")
-    return frame
+    if known.kind_of(digest) == LEARNT:
+        raise InputError(
+            f"image {path} was learnt from, so it scores lower than a new part; remove it"
+        )
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read image {path}: {error.strerror or error}") from error

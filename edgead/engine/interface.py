@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from time import perf_counter
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -65,6 +66,18 @@ class PipelineOutput(NamedTuple):
     finished: float
     copied: float | None = None  # seconds of copying to the device and back, in no other stage
     frame: LazyArray | None = None  # of a frame that lies in the memory of a device
+
+    def timings_ms(self) -> dict[str, float]:
+        """See ``Result``; "copy" only of an engine that copies."""
+        timings = {
+            "preprocess": 1e3 * float(self.preprocessed - self.started),
+            "engine": 1e3 * float(self.inferred - self.preprocessed),
+            "anomaly_map": 1e3 * float(self.finished - self.inferred),
+        }
+        if self.copied is not None:
+            timings["copy"] = 1e3 * self.copied
+        timings["total"] = 1e3 * (perf_counter() - self.started)
+        return timings
 
 
 class Qualified(NamedTuple):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
 from numpy.typing import NDArray
+
+from edgead.errors import DeviceError
 
 Lock = AbstractContextManager[Any]
 
@@ -27,10 +30,16 @@ class LazyArray:
         self._bring: Callable[[], NDArray[Any]] | None = bring
         self._array: NDArray[Any] | None = None
         self._lock: Lock = threading.Lock() if lock is None else lock
+        self._process = os.getpid()
 
     def array(self) -> NDArray[Any]:
         """The array, in host memory of its own."""
         if self._bring is not None:
+            if os.getpid() != self._process:
+                raise DeviceError(
+                    "this array lies on a device that a forked process cannot reach: ask for it "
+                    "before the fork (result.map, result.frame)"
+                )
             with self._lock:
                 if self._bring is not None:
                     self._array = self._bring()

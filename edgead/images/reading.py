@@ -1,41 +1,74 @@
-"""Image files in: decoded as stored, and refused where bytes are missing or mean something else."""
+"""Image files in: pixels as they are looked at, or a refusal that says what is missing."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from edgead.errors import InputError
-from edgead.preprocess import check_bit_depth, check_values
+from edgead.files import read_file
+from edgead.images import bmp, jpeg, png, pnm, tiff, webp
+from edgead.images.bits import check_bit_depth
+from edgead.images.decoded import Decoded, ImageFile
+from edgead.images.depth import settle
+from edgead.images.orientation import upright
+
+_DECODERS: tuple[tuple[tuple[bytes, ...], Callable[[bytes], Decoded]], ...] = (
+    ((png.SIGNATURE,), png.decode),
+    ((b"\xff\xd8\xff",), jpeg.decode),
+    ((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), tiff.decode),
+    ((b"BM",), bmp.decode),
+    ((b"P1", b"P2", b"P3", b"P4", b"P5", b"P6"), pnm.decode),
+    ((b"RIFF",), webp.decode),
+)
 
 
 def read_image(path: str | os.PathLike[str], *, bit_depth: int | None = None) -> NDArray[Any]:
-    """Read an image file as a frame, as stored.
+    """Read an image file as a frame: PNG, JPEG, BMP, TIFF, WebP, PBM, PGM or PPM.
 
-    An alpha channel is dropped, a palette is resolved, an EXIF rotation is not applied:
-    scores must not depend on a tag.
+    An EXIF or TIFF orientation is applied, as ``cv2.imread`` does. Alpha is dropped, a palette is
+    resolved. The first page is read.
 
     Args:
-        path: of the file, in any format that OpenCV reads.
+        path: of the file; its content tells the format.
         bit_depth: of the 16-bit frames that are expected, 9 to 16: white is ``2**bit_depth - 1``;
-            None: 16.
+            None: 16. A file that declares its own depth is brought to it.
 
     Returns:
         [H, W] grey or [H, W, 3] BGR, uint8 or uint16.
 
     Raises:
-        InputError: unreadable, truncated, float samples (NaN or not), no pixels; with the path.
+        InputError: unreadable, a piece is missing or damaged, samples or colours of another kind,
+            values above ``bit_depth``; with the path.
     """
+    return open_image(path, bit_depth=bit_depth).frame
+
+
+def open_image(
+    path: str | os.PathLike[str], *, bit_depth: int | None = None, data: bytes | None = None
+) -> ImageFile:
+    """Read an image file as ``read_image`` does, with what else it says.
+
+    Args:
+        path: of the file.
+        bit_depth: as for ``read_image``.
+        data: content of the file, where it was read already.
+
+    Returns:
+        The frame, the number of pages and the orientation that was applied.
+
+    Raises:
+        InputError: as ``read_image``.
+    """
+    check_bit_depth(bit_depth)
     try:
-        data = Path(path).read_bytes()
+        content = read_file(path) if data is None else data
     except OSError as error:
         raise InputError(f"cannot read image {path}: {error.strerror or error}") from error
-    return decode_image(data, os.fspath(path), bit_depth=bit_depth)
+    return _opened(content, os.fspath(path), bit_depth)
 
 
 def decode_image(data: bytes, name: str, *, bit_depth: int | None = None) -> NDArray[Any]:
@@ -52,36 +85,29 @@ def decode_image(data: bytes, name: str, *, bit_depth: int | None = None) -> NDA
     Raises:
         InputError: as ``read_image``.
     """
-    import cv2
+    check_bit_depth(bit_depth)
+    return _opened(data, name, bit_depth).frame
 
+
+def _opened(data: bytes, name: str, bit_depth: int | None) -> ImageFile:
     if not data:
         raise InputError(f"image {name} is an empty file; copy it again")
-    frame = None
-    if not _cut_short(data):
-        with contextlib.suppress(cv2.error):
-            frame = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if frame is None or frame.size == 0:
+    decoder = next((decode for starts, decode in _DECODERS if data.startswith(starts)), None)
+    if decoder is None:
         raise InputError(
             f"image {name} cannot be decoded ({len(data)} bytes): it is truncated, damaged or not "
-            f"an image; copy it again or leave it out"
-        )
-    if frame.dtype not in (np.uint8, np.uint16):
-        finite = frame.dtype.kind != "f" or np.isfinite(frame).all()
-        raise InputError(
-            f"image {name} holds {frame.dtype} samples{'' if finite else ', NaN or infinity too'}"
-            f"; expected uint8 or uint16: save it as 8 or 16-bit with a fixed scale"
+            f"an image; expected PNG, JPEG, BMP, TIFF, WebP, PBM, PGM or PPM: copy it again or "
+            f"leave it out"
         )
     try:
-        check_values(frame, check_bit_depth(bit_depth))
+        decoded = decoder(data)
+    except InputError as error:
+        raise InputError(f"image {name} {error}") from error
+    except MemoryError as error:
+        raise InputError(f"image {name} declares more pixels than fit into the memory") from error
+    try:
+        samples = settle(decoded, bit_depth)
     except InputError as error:
         raise InputError(f"image {name}: {error}") from error
-    if frame.ndim == 3:
-        frame = frame[:, :, 0] if frame.shape[2] < 3 else frame[:, :, :3]
-    return np.ascontiguousarray(frame)
-
-
-def _cut_short(data: bytes) -> bool:
-    """Whether the end mark is missing; some decoders fill the rest with grey and say nothing."""
-    if data.startswith(b"\xff\xd8\xff"):  # JPEG
-        return data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda")
-    return data.startswith(b"\x89PNG\r\n\x1a\n") and b"IEND" not in data
+    orientation = decoded.orientation if 1 <= decoded.orientation <= 8 else 1
+    return ImageFile(upright(samples, orientation), decoded.pages, orientation)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from edgead.bundle.entries import Golden
 from edgead.images import encode_png
-from edgead.preprocess import full_scale
+from edgead.images.bits import full_scale
 
 ScoreFrame = Callable[[NDArray[Any]], tuple[NDArray[np.float32], float]]
 """Frame to (map [h, w] float32, score)."""
@@ -73,6 +73,6 @@ def golden_files(
         entry = Golden(f"golden/{index}.png", f"golden/{index}.npy", score)
         buffer = io.BytesIO()
         np.save(buffer, values, allow_pickle=False)
-        files[entry.image], files[entry.map] = encode_png(frame), buffer.getvalue()
+        files[entry.image], files[entry.map] = encode_png(frame, "frame"), buffer.getvalue()
         frames.append(entry)
     return files, tuple(frames)

@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 
 from edgead.detector import Detector
+from edgead.errors import printable
 from edgead.images import encode_jpeg
 from edgead.live.capture import Slot
-from edgead.live.loop import Line, Tally
+from edgead.live.loop import Tally
 from edgead.live.source import Moment, Source
 from edgead.monitoring.percentiles import percentile
+from edgead.records.lines import Line
 from edgead.result import Result, as_bgr8
 
 HISTORY = 600
@@ -57,7 +59,7 @@ class Board:
             idle_s = Moment.now().monotonic_s - latest[2]
         latencies_ms = [past["latency_ms"] for past in history]
         return {
-            "source": self.source.label,
+            "source": printable(self.source.label),
             "bundle": manifest.name,
             "device": self.detector.info()["device"],
             "calibration_images": len(manifest.calibration.scores),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
+from edgead.live.log import Say
 from edgead.live.source import Moment, Reader, Reading, Source, SourceError
 
 FIRST_DELAY_S, LONGEST_DELAY_S = 0.5, 30.0
@@ -97,7 +97,7 @@ class Capture:
     source: Source
     reader: Reader  # of the source
     slot: Slot  # where the frames go
-    say: Callable[[str, str], None]  # called with (word, text) for what belongs in the log
+    say: Say
     _: KW_ONLY
     give_up_s: float | None = None  # until a lost signal is given up; None: never
     first_delay_s: float = FIRST_DELAY_S  # doubled at each try, up to LONGEST_DELAY_S
@@ -125,7 +125,7 @@ class Capture:
             while not self._stop.is_set():
                 while (reading := self.reader.read(self._stop)) is not None:
                     self.slot.put(reading)
-                if self._stop.is_set() or self.source.ends:
+                if self._stop.is_set() or self.reader.ends:
                     break
                 self._reconnect()
         except BaseException as failure:  # belongs to the thread that waits for frames
@@ -153,7 +153,7 @@ class Capture:
                         f"(--reconnect-seconds): {why}"
                     )
                 delay_s = min(delay_s, self.give_up_s - away_s)
-            self.say("lost", f"{why}; trying again in {delay_s:.3g} s")
+            self.say("lost", f"{why}; trying again in {delay_s:.3g} s", "signal")
             if self._stop.wait(delay_s):
                 return
             try:
@@ -162,7 +162,8 @@ class Capture:
                 reading = None if self.source.waits else self._first_picture()
                 if reading is not None or self.source.waits:
                     away_s = Moment.now().monotonic_s - lost_s
-                    self.say("back", f"{self.source.label} after {away_s:.1f} s: {about}")
+                    text = f"{self.source.label} after {away_s:.1f} s: {about}"
+                    self.say("back", text, "signal")
                     if reading is not None:
                         self.slot.put(reading)
                     return

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from numpy.typing import NDArray
 
 from edgead.bundle.storage import Bundle
+from edgead.live.log import Say
 from edgead.monitoring.depth import UsedBits, concern_of_serving
 from edgead.monitoring.drift import Drift
 from edgead.monitoring.finding import Finding
@@ -30,7 +30,7 @@ class Checks:
         bundle: Bundle,
         *,
         drift: bool,
-        say: Callable[[str, str], None],
+        say: Say,
         precision: str = "float32",
         bit_depth: int | None = None,
     ) -> None:
@@ -68,8 +68,8 @@ class Checks:
         """Say what is new and what is over; not for every frame."""
         for finding in findings:
             if finding.name not in self._found:
-                self._say("health", f"frame {number}: {finding.reason}")
+                self._say("health", f"frame {number}: {finding.reason}", finding.name)
         names = frozenset(finding.name for finding in findings)
         for name in sorted(self._found - names):
-            self._say("fine", f"frame {number}: no longer {name}")
+            self._say("fine", f"frame {number}: no longer {name}", name)
         self._found = names

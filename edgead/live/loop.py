@@ -2,39 +2,35 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import json
-import select
+import re
 from array import array
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, BinaryIO, Protocol
 
 from numpy.typing import NDArray
 
 from edgead.detector import Detector
-from edgead.errors import InputError
+from edgead.errors import DeviceError, EdgeadError, InputError, printable
 from edgead.live.capture import Frame, Slot
 from edgead.live.checks import Checks
+from edgead.live.log import Say
+from edgead.live.output import Output
 from edgead.live.source import Moment
 from edgead.monitoring.percentiles import percentile
+from edgead.records.lines import Line, to_json
 from edgead.result import Result
 
 WAIT_S = 0.2
 """How long the loop waits for a frame before it looks whether it should stop."""
-READER_S = 0.5
-"""How often a loop that waits for the reader of its lines looks whether it should stop."""
 MOST_REGIONS = 16
 LONGEST = 4096  # bytes, where fewer regions can make it so
 """A longer line could be cut in two by kill -9: a pipe takes 4096 bytes at once."""
+LATEST_S = 253402300799.0
+"""The last second of the year 9999."""
 KEPT = 10_000
 """Latencies that are kept for the summary."""
-
-_OF_RESULT = ("score", "p_value", "is_anomalous", "threshold")
-
-Line = dict[str, Any]
 
 
 class Listener(Protocol):
@@ -75,17 +71,23 @@ class Loop:
     slot: Slot  # where the frames come from
     tally: Tally  # kept up to date
     out: BinaryIO  # gets the lines
-    say: Callable[[str, str], None]  # called with (word, text) for what belongs in the log
+    say: Say
     listeners: Sequence[Listener] = ()  # get every verdict
     checks: Checks | None = None  # look at every frame that was scored
 
     def __post_init__(self) -> None:
         self._looks = self._trouble = ""
         self._stopping: Callable[[], object] = bool
-        self._room = _room(self.out)
+        self.output = Output(self.out, self.say)
 
-    def run(self, stopping: Callable[[], object]) -> None:
+    def run(
+        self, stopping: Callable[[], object], tick: Callable[[], object] = lambda: None
+    ) -> None:
         """Go on until the source ends or ``stopping()`` is true; a frame in work is still written.
+
+        Args:
+            stopping: whether to stop.
+            tick: called now and then, at least every WAIT_S seconds while nothing is scored.
 
         Raises:
             DeviceError: of the engine or the source.
@@ -93,6 +95,7 @@ class Loop:
         """
         self._stopping = stopping
         while not stopping() and not self.slot.done:
+            tick()
             frame = self.slot.take(WAIT_S)
             if frame is not None:
                 self._serve(frame)
@@ -102,25 +105,28 @@ class Loop:
         started_s = Moment.now().monotonic_s
         try:
             result, found = self._score(frame)
-        except InputError as error:
+        except DeviceError:
+            raise
+        except Exception as error:  # whatever a frame does, the next one is scored
+            named = str(error) if isinstance(error, EdgeadError) else ""
+            text = named or f"{type(error).__name__}: {error}".rstrip(": ")
             self.tally.failed += 1
-            self._write({**_head(frame), "error": str(error)})
-            self._note_trouble(frame, str(error))
+            self._write({**_head(frame), "error": text})
+            self._note_trouble(frame, text)
             return
         self._note_trouble(frame, "")
-        regions = [asdict(region) for region in result.regions[:MOST_REGIONS]]
+        verdict = result.to_dict()
+        regions = verdict["regions"]
         latency_ms = 1e3 * (Moment.now().monotonic_s - frame.captured.monotonic_s)
         line = {
             **_head(frame),
             "latency_ms": latency_ms,
             "queue_age_ms": 1e3 * (started_s - frame.captured.monotonic_s),
-            **{key: getattr(result, key) for key in _OF_RESULT},
-            "regions": regions,
-            "region_count": len(result.regions),
+            **verdict,
+            "regions": regions[:MOST_REGIONS],
+            "region_count": len(regions),
             **found,
         }
-        if result.digests is not None:
-            line["digests"] = result.digests.to_json()
         self.tally.note(is_anomalous=result.is_anomalous, latency_ms=latency_ms)
         self._write(line)
         for listener in self.listeners:
@@ -138,21 +144,11 @@ class Loop:
     def _write(self, line: Line) -> None:
         """One line in one write, there at once; waits for the reader."""
         while True:
-            data = json.dumps(line, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+            data = to_json(line) + b"\n"
             if len(data) <= LONGEST or not line.get("regions"):
                 break
             line["regions"].pop()  # the lowest peak; region_count still counts it
-        self._wait_for_room()
-        self.out.write(data)
-        self.out.flush()
-
-    def _wait_for_room(self) -> None:
-        """Until a full pipe was read: here a second signal finds nothing half written."""
-        what = "the last line waits for the reader of stdout; a second signal drops it"
-        while self._room is not None and not self._room.poll(1e3 * READER_S):
-            if self._stopping() and what:
-                self.say("stop", what)
-                what = ""
+        self.output.write(data, self._stopping)
 
     def _note_looks(self, number: int, image: NDArray[Any]) -> None:
         """Say when frames change their size or colour: the Detector takes them all."""
@@ -160,32 +156,26 @@ class Loop:
         colour = "colour" if image.ndim == 3 and image.shape[2] == 3 else "grey"
         looks = f"{height} x {width} {colour} {image.dtype}"
         if self._looks and looks != self._looks:
-            self.say("change", f"frame {number} is {looks}, before it was {self._looks}")
+            text = f"frame {number} is {looks}, before it was {self._looks}"
+            self.say("change", text, "looks")
         self._looks = looks
 
     def _note_trouble(self, frame: Frame, error: str) -> None:
-        """Say the first of several frames with the same trouble, and when it is over."""
-        if error and error != self._trouble:
-            self.say("failed", f"frame {frame.number}: {error}")
-        elif self._trouble and not error:
-            self.say("fine", f"frame {frame.number} could be scored again")
+        """Say that a frame could not be scored, and when it is over."""
+        if error:
+            kind = error
+            for name in filter(None, (frame.file, printable(frame.file or ""))):
+                kind = kind.replace(name, "")
+            self.say("failed", f"frame {frame.number}: {error}", re.sub(r"\d+", "", kind))
+        elif self._trouble:
+            self.say("fine", f"frame {frame.number} could be scored again", "frames")
         self._trouble = error
-
-
-def _room(out: BinaryIO) -> select.poll | None:
-    """What knows whether ``out`` takes a line at once; None for a buffer in memory."""
-    with contextlib.suppress(io.UnsupportedOperation):
-        descriptor = out.fileno()
-        if hasattr(select, "poll"):  # Windows has none
-            room = select.poll()
-            room.register(descriptor, select.POLLOUT)
-            return room
-    return None
 
 
 def _head(frame: Frame) -> Line:
     """What every line begins with."""
-    moment = datetime.fromtimestamp(frame.captured.wall_s, timezone.utc)
+    wall_s = min(max(0.0, frame.captured.wall_s), LATEST_S)  # a clock may be set to anything
+    moment = datetime.fromtimestamp(wall_s, timezone.utc)
     captured = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     line: Line = {"frame": frame.number, "captured": captured}
     if frame.file is not None:

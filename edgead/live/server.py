@@ -10,7 +10,7 @@ import json
 import re
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import parse_qs
 
@@ -20,9 +20,11 @@ from starlette.types import Receive, Scope, Send
 from uvicorn import Config, Server
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from edgead.errors import CalibrationError, DeviceError, InputError
+from edgead.errors import CalibrationError, DeviceError, InputError, printable
 from edgead.live.access import Access, Address
 from edgead.live.board import Board
+from edgead.live.log import Say
+from edgead.records.lines import to_json
 
 MOST_CONNECTIONS = 32
 """At once; more are turned away, so that a flood cannot fill the memory."""
@@ -75,16 +77,17 @@ class PageServer:
 
     Args:
         address: where to serve; the port is taken at once. Port 0 takes a free one.
-        say: called with (word, text) for what belongs in the log.
+        say: for what belongs in the log.
+        hosts: further names of this machine, of ``allowed_hosts``.
 
     Raises:
         DeviceError: the port or address is not available.
         InputError: no such host name, or a token that is too short.
     """
 
-    def __init__(self, address: Address, say: Callable[[str, str], None]) -> None:
+    def __init__(self, address: Address, say: Say, hosts: Iterable[str] = ()) -> None:
         self._say = say
-        self._access = Access(address)
+        self._access = Access(address, hosts)
         self._socket = _listen(address)
         self.address = Address(address.host, int(self._socket.getsockname()[1]))
         self._board: Board | None = None
@@ -138,9 +141,10 @@ class PageServer:
 
     def _answer(self, request: Request, body: bytes) -> Response:
         method, path = request.method, request.scope["path"]
-        if not self._access.is_same_origin(request.headers):
-            text = "another site asked: open the page by its address or host name\n"
-            return PlainTextResponse(text, 403)
+        refusal = self._access.refusal(request.headers)
+        if refusal:
+            self._say("refuse", f"{_client(request)}: {refusal}", "host")
+            return PlainTextResponse(f"{refusal}\n", 403)
         if len(body) > MOST_BYTES:
             return PlainTextResponse(f"expected up to {MOST_BYTES} bytes\n", 413)
         if (method, path) == ("POST", "/token"):
@@ -156,7 +160,8 @@ class PageServer:
             case "GET", "/state":
                 after = request.query_params.get("after", "")
                 number = int(after) if re.fullmatch(r"-?[0-9]{1,18}", after) else -1
-                return JSONResponse(self._board.state(number))
+                state = to_json(self._board.state(number))
+                return Response(state, media_type="application/json")
             case "GET", "/frame.jpg":
                 picture = self._board.picture(heatmap=request.query_params.get("heatmap") != "0")
                 if picture is None:
@@ -167,9 +172,10 @@ class PageServer:
         return PlainTextResponse("there is no such page\n", 404)
 
     def _take_token(self, request: Request, body: bytes) -> Response:
-        word = parse_qs(body.decode(errors="replace")).get("token", [""])[0]
-        if not self._access.is_token(word):
-            self._say("refuse", f"a wrong token from {_client(request)}")
+        # Latin-1 has a character for each byte.
+        form = parse_qs(body.decode("latin-1"), encoding="latin-1")
+        if not self._access.is_token(form.get("token", [""])[0].encode("latin-1")):
+            self._say("refuse", f"a wrong token from {_client(request)}", "token")
             return HTMLResponse(TOKEN_PAGE, 401)
         cookie = self._access.cookie(self.address.port)
         return Response(status_code=303, headers={"Set-Cookie": cookie, "Location": "/"})
@@ -191,7 +197,7 @@ class PageServer:
         except CalibrationError as error:
             return JSONResponse({"error": str(error)}, 422)
         said = f"{100 * rate:.3g} %, threshold {threshold:.5g}: set by {_client(request)}"
-        self._say("rate", said)
+        self._say("rate", said, "rate")
         return JSONResponse({"false_reject_rate": rate, "threshold": threshold})
 
 
@@ -228,8 +234,10 @@ def _listen(address: Address) -> socket.socket:
         return socket.create_server(
             place[:2], family=family, backlog=MOST_CONNECTIONS, dualstack_ipv6=both
         )
-    except socket.gaierror as error:
-        raise InputError(f"--serve {address.host}: there is no such address or name") from error
+    except (socket.gaierror, UnicodeError) as error:
+        raise InputError(
+            f"--serve {printable(address.host)}: there is no such address or name"
+        ) from error
     except OSError as error:
         cure = {
             errno.EADDRINUSE: "is in use by another program: take another port, "
@@ -238,4 +246,4 @@ def _listen(address: Address) -> socket.socket:
             "127.0.0.1",
             errno.EACCES: "needs more rights: take a port from 1024 up",
         }.get(error.errno or 0, f"cannot be served: {error.strerror}")
-        raise DeviceError(f"--serve {address.host}:{address.port} {cure}") from error
+        raise DeviceError(f"--serve {printable(address.host)}:{address.port} {cure}") from error

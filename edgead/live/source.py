@@ -13,11 +13,15 @@ from typing import Any, NamedTuple, Protocol
 
 from numpy.typing import NDArray
 
-from edgead.errors import DeviceError, InputError
+from edgead.errors import DeviceError, InputError, shortened
+from edgead.files import utf8_name
 from edgead.images import IMAGE_SUFFIXES
 
 CAMERA, PIPELINE, STREAM = "camera", "GStreamer pipeline", "stream"
 VIDEO, FOLDER = "video file", "folder"
+
+LONGEST = 8192
+"""Characters of a source; what hides a login takes time that grows with their square."""
 
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://")
 _IN_PIPELINE = re.compile(
@@ -46,11 +50,6 @@ class Source:
     kind: str
     target: str
     label: str
-
-    @property
-    def ends(self) -> bool:
-        """Whether no more frames means the end, not a lost signal."""
-        return self.kind == VIDEO
 
     @property
     def waits(self) -> bool:
@@ -86,6 +85,10 @@ class Reading(NamedTuple):
 class Reader(Protocol):
     """Gives the frames of a source one after the other."""
 
+    @property
+    def ends(self) -> bool:
+        """Whether no more frames means the end, not a lost signal; known when it is open."""
+
     def open(self) -> str:
         """Open the source, again after a loss; returns what was found, for the log.
 
@@ -94,7 +97,11 @@ class Reader(Protocol):
         """
 
     def read(self, stop: Event) -> Reading | None:
-        """The next frame; None when there is no more, or ``stop`` is set."""
+        """The next frame; None when there is no more, or ``stop`` is set.
+
+        Raises:
+            InputError: it ends before it should.
+        """
 
     def close(self) -> None:
         """Let go of the device or connection."""
@@ -121,11 +128,15 @@ def parse_source(text: str) -> Source:
         InputError: it is none of the five kinds.
         PermissionError: what it names may not be looked at.
     """
+    if len(text) > LONGEST:
+        raise InputError(f"SOURCE has {len(text)} characters: expected up to {LONGEST}")
     mode = _mode(text)
-    if text.isdecimal() or stat.S_ISCHR(mode):
-        return Source(CAMERA, text, f"camera {int(text) if text.isdecimal() else text}")
+    number = re.fullmatch(r"[0-9]{1,9}", text)  # more overflow OpenCV; isdecimal() takes ٣ too
+    if number or stat.S_ISCHR(mode):
+        return Source(CAMERA, text, f"camera {int(text) if number else text}")
     if stat.S_ISDIR(mode):
         return Source(FOLDER, text, f"folder {text}")
+    utf8_name(text)
     if stat.S_ISREG(mode):
         if Path(text).suffix.lower() in IMAGE_SUFFIXES:
             raise InputError(f"{text} is an image: score it with edgead score, or watch its folder")
@@ -138,9 +149,9 @@ def parse_source(text: str) -> Source:
     if scheme and scheme[1].lower() != "file":
         return Source(STREAM, text, f"stream {_address_without_login(text)}")
     raise InputError(
-        f"{without_login(text) or repr('')} does not exist: expected a camera's number (0), an "
-        f"address (rtsp://…, http://…), a GStreamer pipeline (… ! appsink), a video file or a "
-        f"folder"
+        f"{shortened(without_login(text)) or repr('')} does not exist: expected a camera's number "
+        f"(0), an address (rtsp://…, http://…), a GStreamer pipeline (… ! appsink), a video file "
+        f"or a folder"
     )
 
 

@@ -36,7 +36,8 @@ class VideoReader:
     """Reads a camera, pipeline, stream or video file.
 
     A stream that gives nothing for ``stall_s`` seconds counts as lost. A video file plays at its
-    own pace, like the camera that made it; with ``at_once``, as fast as it is read.
+    own pace, like the camera that made it; with ``at_once``, as fast as it is read. A stream of a
+    known length is a recording: opened again, it would give the same frames as new ones.
     """
 
     def __init__(self, source: Source, *, stall_s: float, at_once: bool = False) -> None:
@@ -46,6 +47,12 @@ class VideoReader:
         self._capture: Any = None
         self._period_s = self._next_s = 0.0
         self._unreadable = 0  # in a row
+        self._frames = self._frames_in_all = 0  # 0: not known
+
+    @property
+    def ends(self) -> bool:
+        """Whether no more frames means the end, not a lost signal."""
+        return self._source.kind == kinds.VIDEO or self._frames_in_all > 0
 
     def open(self) -> str:
         """Open it; returns size and frame rate as the source announces them.
@@ -64,7 +71,10 @@ class VideoReader:
         self._capture, self._unreadable = capture, 0
         hz = float(capture.get(cv2.CAP_PROP_FPS))
         known = 0 < hz <= 1000
-        if self._source.kind == kinds.VIDEO and not self._at_once:
+        self._frames = self._frames_in_all = 0
+        if self._source.kind in (kinds.VIDEO, kinds.STREAM):
+            self._frames_in_all = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+        if self.ends and not self._at_once:
             self._period_s = 1 / (hz if known else USUAL_HZ)
         self._next_s = time.perf_counter()
         height = int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
@@ -72,27 +82,51 @@ class VideoReader:
         rate = f"{hz:g} Hz" if known else "rate unknown"
         if self._period_s and not known:
             rate += f", played at {USUAL_HZ:g} Hz"
-        return f"{height} x {width}, {rate}, by {capture.getBackendName()}"
+        length = f", {self._frames_in_all} frames" if self._frames_in_all else ""
+        return f"{height} x {width}, {rate}{length}, by {capture.getBackendName()}"
 
     def read(self, stop: Event) -> Reading | None:
         """The next frame; None at the end of the file, after a loss, or when ``stop`` is set.
 
         A frame that is there and cannot be decoded is a reading with an error.
+
+        Raises:
+            InputError: a recording that stops before its end.
         """
         if self._period_s:
             if stop.wait(max(0.0, self._next_s - time.perf_counter())):
                 return None
             self._next_s += self._period_s
-        if stop.is_set() or self._capture is None or not self._capture.grab():
+        if stop.is_set() or self._capture is None:
             return None
+        if not self._grab():
+            self._check_end()
+            return None
+        self._frames += 1
         captured = Moment.now()  # before the picture is unpacked: that belongs to the latency
-        there, image = self._capture.retrieve()
+        try:
+            there, image = self._capture.retrieve()
+        except Exception:  # of OpenCV, or no memory for this one
+            there, image = False, None
         self._unreadable = 0 if there else self._unreadable + 1
         if there:
             return Reading(captured, image)
-        if self._unreadable > MOST_UNREADABLE and not self._source.ends:
+        if self._unreadable > MOST_UNREADABLE and not self.ends:
             return None
         return Reading(captured, None, error=f"a frame of {self._source.label} cannot be decoded")
+
+    def _grab(self) -> bool:
+        try:
+            return bool(self._capture.grab())
+        except Exception:  # a signal that OpenCV gives up is lost
+            return False
+
+    def _check_end(self) -> None:
+        if self._frames < self._frames_in_all:
+            raise InputError(
+                f"{self._source.label} stops after {self._frames} of {self._frames_in_all} frames: "
+                "it is cut off or damaged; copy it again (what is there was scored)"
+            )
 
     def close(self) -> None:
         """Let go of the device or connection; a second call does nothing."""

@@ -35,7 +35,7 @@ from bisect import bisect_left
 from collections.abc import Mapping
 from hashlib import blake2b, sha256
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsFloat
 
 from edgead.bundle.json_reader import read_json
 from edgead.errors import BundleError, InputError
@@ -130,23 +130,30 @@ class Drift:
         """The capital: 1 at the start, an alarm from ``1 / false_alarm_rate`` on."""
         return sum(self._capitals) + 1 / (self._frames + 1)
 
-    def update(self, score: float) -> Finding | None:
+    def update(self, score: SupportsFloat) -> Finding | None:
         """Take the score of the next frame.
 
         Args:
-            score: of ``Detector.score``.
+            score: of ``Detector.score``, or the Result itself.
 
         Returns:
             What is found, once the alarm has gone off; else None.
 
         Raises:
-            InputError: ``score`` is not finite.
+            InputError: ``score`` is not a finite number.
         """
-        if not math.isfinite(score):
-            raise InputError(f"score is {score!r}, expected a finite number")
+        try:
+            value = math.nan if isinstance(score, str) else float(score)
+        except (TypeError, ValueError, OverflowError):
+            value = math.nan
+        if not math.isfinite(value):
+            raise InputError(
+                f"score is {score!r:.80}, expected a finite number: that of a Result, as in "
+                "drift.update(detector.score(frame).score)"
+            )
         self._frames += 1
         first, second = _uniforms(self._frames)
-        gap = bisect_left(self._keys, (score, first))
+        gap = bisect_left(self._keys, (value, first))
         anomalous = gap > self._top
         q = self._anomalous_share
         bets = [1.0] * (2 * len(POWERS)) if anomalous else self._bets_on_p(gap, second)

@@ -26,9 +26,10 @@ from numpy.typing import NDArray
 from edgead.bundle.entries import HealthLimits
 from edgead.errors import InputError
 from edgead.images import decode_image, encode_png
+from edgead.images.bits import full_scale
 from edgead.monitoring.depth import UsedBits
 from edgead.monitoring.finding import Finding
-from edgead.preprocess import check_frame, full_scale
+from edgead.preprocess import check_frame
 
 if TYPE_CHECKING:
     from edgead.bundle.storage import Bundle
@@ -65,8 +66,9 @@ class Observations:
         self._measures: list[Measures] = []
         self._small: list[NDArray[np.float32]] = []
 
-    def add(self, frame: NDArray[Any]) -> None:
+    def add(self, frame: Any) -> None:
         """Look at one good image; see ``Detector.score`` for what a frame is."""
+        frame = check_frame(frame)
         measures, small = look(frame, self.used.bit_depth)
         self.used.add(frame)
         self._measures.append(measures)
@@ -88,7 +90,7 @@ class Observations:
         brightness, saturated, sharpness = zip(*self._measures, strict=True)
         mean = np.rint(65535 * total / n).astype(np.uint16)
         worst = min(brightness), max(saturated), min(sharpness), max(shifts)
-        return HealthLimits(REFERENCE, n, *worst), encode_png(mean)
+        return HealthLimits(REFERENCE, n, *worst), encode_png(mean, "picture")
 
 
 class Health:
@@ -134,11 +136,11 @@ class Health:
         self._runs = dict.fromkeys(CHECKS, 0)
         self._last: NDArray[Any] | None = None
 
-    def check(self, frame: NDArray[Any]) -> tuple[Finding, ...]:
+    def check(self, frame: Any) -> tuple[Finding, ...]:
         """Check one frame.
 
         Args:
-            frame: [H, W] or [H, W, 3], uint8 or uint16.
+            frame: as for ``Detector.score``, in host memory.
 
         Returns:
             What is wrong with the camera as of this frame; () when nothing is.
@@ -146,7 +148,7 @@ class Health:
         Raises:
             InputError: ``frame`` is not a frame.
         """
-        limits = self._limits
+        limits, frame = self._limits, check_frame(frame)
         measures, small = look(frame, self._bit_depth)
         across, down = shift(small, self._reference)
         sample = frame[:: max(1, frame.nbytes // _SAMPLE_BYTES)]  # of its rows
@@ -181,11 +183,11 @@ def frames_in_a_row(n: int, rate: float, delta: float = DELTA) -> int:
     return math.ceil(math.log(rate / len(CHECKS)) / math.log(outside))
 
 
-def look(frame: NDArray[Any], bit_depth: int | None = None) -> tuple[Measures, NDArray[np.float32]]:
+def look(frame: Any, bit_depth: int | None = None) -> tuple[Measures, NDArray[np.float32]]:
     """The measures of ``frame``, and the small grey image [128, 128] for its shift, 0 to 1."""
     import cv2
 
-    check_frame(frame)
+    frame = check_frame(frame)
     size = (_SIDE, _SIDE)
     small = cv2.resize(np.ascontiguousarray(frame), size, interpolation=cv2.INTER_AREA)
     channels = 1 if small.ndim == 2 else small.shape[2]

@@ -12,6 +12,7 @@ Raises:
 from __future__ import annotations
 
 import atexit
+import os
 import re
 import sys
 import threading
@@ -99,6 +100,7 @@ class Memory:
 
     def __init__(self, driver: Any, index: int) -> None:
         self._driver = driver
+        self._process = os.getpid()
         self.index = index
         self.name = f"cuda:{index}"
         with self.errors("opening the device"):
@@ -113,6 +115,12 @@ class Memory:
     @contextmanager
     def current(self) -> Iterator[None]:
         """Make the device's context current, for the ``with`` block."""
+        if self.lost_by_fork():
+            raise DeviceError(
+                f"cuda:{self.index} cannot be used in a forked process, as CUDA was started before "
+                'the fork: start processes with multiprocessing\'s "spawn", or make the first '
+                "Detector on a GPU after the fork"
+            )
         with self.errors("making the context current"):
             self._context.push()
         try:
@@ -120,6 +128,10 @@ class Memory:
         finally:
             with self.errors("giving the context back"):
                 self._driver.Context.pop()
+
+    def lost_by_fork(self) -> bool:
+        """Whether this is a fork of the process that opened the device."""
+        return os.getpid() != self._process
 
     def allocate(self, count: int) -> Block:
         """``count`` bytes of device memory."""
@@ -149,8 +161,9 @@ class Memory:
     def release(self) -> None:
         """Let go of the context when the process ends: PyCUDA itself would detach a primary one,
         which is an error."""
-        with suppress(self._driver.Error):
-            self._context.detach()
+        if not self.lost_by_fork():
+            with suppress(self._driver.Error):
+                self._context.detach()
 
     @contextmanager
     def errors(self, doing: str) -> Iterator[None]:

@@ -29,13 +29,14 @@ from edgead.engine.interface import PipelineOutput, check_finite
 from edgead.engine.lazy_array import LazyArray
 from edgead.engine.tile_plans import TilePlans
 from edgead.errors import DeviceError, InputError
+from edgead.images.bits import check_values
 from edgead.nvidia.buffers import Shared
 from edgead.nvidia.device_frame import Arrivals, DeviceFrame
 from edgead.nvidia.geometries import Geometries
 from edgead.nvidia.loaded_plan import LoadedPlan
 from edgead.nvidia.map_ring import MapRing
 from edgead.nvidia.stages import DeviceStages, FrameGraphs
-from edgead.preprocess import COLORS, check_frame, check_values, check_word
+from edgead.preprocess import COLORS, check_frame, check_word
 
 _open: weakref.WeakSet[CudaPipeline] = weakref.WeakSet()
 
@@ -100,7 +101,7 @@ class CudaPipeline:
         on_device = hasattr(frame, "__cuda_array_interface__")
         given = DeviceFrame(frame, self._color) if on_device else None
         if given is None:
-            check_frame(frame, self._color)
+            frame = check_frame(frame, self._color)
             check_values(frame, self._bit_depth)
         memory = self._memory
         with self._lock, memory.current(), memory.errors("scoring a frame"):
@@ -115,6 +116,8 @@ class CudaPipeline:
 
     def close(self) -> None:
         """Let go of stream, memory and graphs, after maps that Results still want were copied."""
+        if self._memory.lost_by_fork():
+            return
         with self._lock:
             if self._closed:
                 return

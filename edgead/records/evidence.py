@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import sys
@@ -12,14 +11,12 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from queue import Full, Queue
-from typing import Any
 
 from edgead.errors import InputError
 from edgead.files import lock, os_sentence, write_file
 from edgead.images import encode_jpeg, encode_png
+from edgead.records.lines import Line, to_json
 from edgead.result import Result
-
-Line = dict[str, Any]
 
 WAITING = 4
 """Verdicts that may wait to be saved; they hold their frames in memory."""
@@ -130,9 +127,9 @@ class Evidence:
             self._prepare()
         stem = stem_of(line)
         files = {
-            f"{stem}{FRAME}": encode_png(result.frame),
+            f"{stem}{FRAME}": encode_png(result.frame, "frame"),
             f"{stem}{HEATMAP}": encode_jpeg(result.overlay()),
-            f"{stem}{VERDICT}": json.dumps(line, indent=2, ensure_ascii=False).encode(),
+            f"{stem}{VERDICT}": to_json(line, indent=2),
         }
         size = sum(map(len, files.values()))
         if size > self._limit:

@@ -154,7 +154,7 @@ def _verdicts(path: Path) -> Iterator[tuple[str, Any, Path | None]]:
         for number, verdict in enumerate(whole["frames"]):
             yield f"{path} frame {number}", verdict, None
     else:
-        for number, line in enumerate(text.splitlines(), 1):
+        for number, line in enumerate(text.split("\n"), 1):
             if line.strip():
                 yield f"{path} line {number}", _json(line), None
 
@@ -212,5 +212,5 @@ def _json(text: str) -> Any:
     """The value; None when it is not a JSON."""
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None

@@ -46,7 +46,7 @@ def choose(device: str, bundle: Bundle | None = None, precision: str | None = No
         if found is None:
             return Choice(0, "auto: a GPU that can serve")
         return Choice(None, f"auto: no GPU: {found}")
-    match = re.fullmatch(r"cuda(?::(\d{1,3}))?", word) if isinstance(word, str) else None
+    match = re.fullmatch(r"cuda(?::([0-9]{1,3}))?", word) if isinstance(word, str) else None
     if match is None:
         raise InputError(f'device {device!r}: expected "auto", "cpu", "cuda" or "cuda:N"')
     return Choice(int(match[1] or 0), f'asked for "{word}"')

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from edgead.errors import ExportError, InputError
 from edgead.images import list_images, read_image
+from edgead.images.content import digest_of
 from edgead.preprocess import PreprocessParams, preprocess
 from edgead.tiling import Tiling
 
@@ -65,7 +65,7 @@ def _read_folder(
     digests, kinds, sizes = {}, set(), set()
     for sample in calibration:
         frame = read_image(sample.path, bit_depth=bit_depth)
-        digests[_digest(frame)] = sample.name
+        digests[digest_of(frame)] = sample.name
         kinds.add(_kind(frame))
         sizes.add(frame.shape[:2])
     for path in paths:
@@ -86,10 +86,10 @@ def _read_folder(
             )
         if tiling is not None and min(np.subtract(size, tiling.size)) < 0:
             raise ExportError(f"{where} is smaller than a tile of {_size(tiling.size)}")
-        if _digest(frame) in digests:
+        if (name := digests.get(digest_of(frame))) is not None:
             raise ExportError(
-                f"{where} is {digests[_digest(frame)]}, one of the images that the thresholds come "
-                "from; ranges fitted to these would make int8 look better than it is: give others"
+                f"{where} is {name}, one of the images that the thresholds come from; ranges "
+                "fitted to these would make int8 look better than it is: give others"
             )
         yield frame
 
@@ -107,7 +107,3 @@ def _kind(frame: NDArray[Any]) -> str:
 
 def _size(size: tuple[int, int]) -> str:
     return f"{size[0]} x {size[1]} (height x width)"
-
-
-def _digest(frame: NDArray[Any]) -> str:
-    return sha256(str(frame.shape).encode() + np.ascontiguousarray(frame).tobytes()).hexdigest()

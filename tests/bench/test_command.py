@@ -197,7 +197,8 @@ def test_a_cold_start_that_stands_still_is_killed_and_named(tmp_path, monkeypatc
     ("words", "said"),
     [
         (["--hz", "0"], "--hz 0: expected a number above 0, as 30"),
-        (["--hz", "nan"], "--hz nan"),
+        (["--hz", "nan"], "--hz: 'nan'"),
+        (["--hz", "30", "--repeats", "10000001"], "--repeats 10000001 at --hz 30"),
         (["--minutes", "-1"], "--minutes -1: expected a number above 0"),
         (["--minutes", "0.001", "--hz", "1"], "is 0.06 frames"),
         (["--minutes", "60", "--hz", "1e6"], "at most 10000000"),
@@ -207,7 +208,7 @@ def test_a_cold_start_that_stands_still_is_killed_and_named(tmp_path, monkeypatc
         (["--warm-up", "-1"], "--warm-up -1"),
         (["--cold-starts", "-1"], "--cold-starts -1"),
         (["--budget-ms", "0"], "--budget-ms 0"),
-        (["--budget-ms", "inf"], "--budget-ms inf"),
+        (["--budget-ms", "inf"], "--budget-ms: 'inf'"),
         (["--threads", "0"], "threads=0"),
         (["--device", "toaster"], "toaster"),
         (["--repeats", "many"], "'many'"),

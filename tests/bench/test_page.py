@@ -151,3 +151,16 @@ def test_the_page_is_one_file_with_everything_escaped():
 def test_a_queue_age_of_zero_is_only_in_the_table():
     """Zero has no place on a log axis; the charts show latencies, which are above zero."""
     assert "0.000" in page_of([measured("x")]).decode()
+
+
+def test_a_name_on_a_page_is_one_line_of_what_can_be_seen(tmp_path):
+    """And what a template marks as safe, such as a chart, is left as it is."""
+    from markupsafe import Markup
+
+    from edgead.bench.templates import render
+
+    template = tmp_path / "toy.html"
+    template.write_text("{{ name }}|{{ chart }}")
+    name = "a\nb\u202ec\u200b<i>\udcff"
+    data = render(template, name=name, chart=Markup("<svg>\n</svg>"))
+    assert data == rb"a\nb\u202ec\u200b&lt;i&gt;\udcff|" + b"<svg>\n</svg>"

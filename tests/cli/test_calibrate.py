@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import cv2
@@ -59,7 +60,10 @@ def test_what_stays_and_what_the_new_bundle_says_of_itself(run, bundle_dir, fold
     before, after = old.manifest.to_json(), new.manifest.to_json()
     about = after["provenance"].pop("calibration")
     changed = {key for key in after if before.get(key) != after[key]}
-    assert changed == {"name", "created", "calibration", "health", "files"}
+    assert changed == {"name", "created", "calibration", "health", "files", "provenance"}
+    contents = after["provenance"].pop("contents")
+    assert after["provenance"] == before["provenance"]
+    assert contents.keys() == {"calibrated"} and contents["calibrated"]["images"] == N
     assert after["health"]["images"] == N
     assert after["name"] == "line3"
     assert about["images"] == N
@@ -120,6 +124,7 @@ def test_json(run_json, bundle_dir, folder, tmp_path):
     with Detector(bundle_dir) as old, Detector(tmp_path / "new.edgead") as new:
         assert report["threshold"] == {"old": old.threshold, "new": new.threshold}
     assert report["warnings"] == []
+    assert report["learnt_images_told"] is False  # the tiny bundle is of no run
 
 
 def test_a_defect_among_the_good_images_is_named(run_json, bundle_dir, folder, make_frame):
@@ -206,7 +211,7 @@ def test_folders_that_are_none(run, bundle_copy, good, tmp_path):
     )
     (tmp_path / "empty").mkdir()
     code, _, err = run("calibrate", bundle_copy, tmp_path / "empty")
-    assert code == 1 and "no image to calibrate with" in err
+    assert code == 1 and "holds no image" in err
 
 
 def test_an_engine_that_does_not_reproduce_the_golden_frames(run, bundle_copy, edit, folder):
@@ -256,3 +261,15 @@ def test_histogram_of_scores_over_two_decades_has_bins_of_one_ratio():
     rows = [line.split() for line in histogram([1.0, 2.0], [1.0, 1024.0])[1:]]
     assert [row[0] for row in rows] == ["1", "2", "4", "8", "16", "32", "64", "128", "256", "512"]
     assert rows[0][2] == "1" and rows[-1][-2] == "1"
+
+
+def test_orientations_that_training_did_not_see_are_a_warning(run_json, bundle_copy, folder):
+    image = cv2.imread(str(folder / "00.png"))
+    exif = b"eXIfII*\0\x08\0\0\0\1\0\x12\1\3\0\1\0\0\0\3\0\0\0\0\0\0\0"
+    data = cv2.imencode(".png", image[::-1, ::-1])[1].tobytes()
+    check = zlib.crc32(exif).to_bytes(4, "big")
+    chunk = (len(exif) - 4).to_bytes(4, "big") + exif + check
+    (folder / "00.png").write_bytes(data[:33] + chunk + data[33:])
+    code, report = run_json("calibrate", bundle_copy, folder)
+    assert code == 0
+    assert any(f"1 of {N} files have an orientation tag" in text for text in report["warnings"])

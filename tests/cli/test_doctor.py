@@ -143,7 +143,7 @@ def test_a_broken_need_is_a_finding_and_exit_code_2(monkeypatch, capsys):
 
 def test_the_processor_is_named_as_the_system_names_it(monkeypatch):
     text = "processor\t: 0\nmodel name\t: Some CPU @ 3 GHz\nmodel name\t: Another\n"
-    monkeypatch.setattr(doctor.Path, "read_text", lambda _: text)
+    monkeypatch.setattr(doctor.Path, "read_text", lambda _, **_how: text)
     assert doctor.processor_name() == "Some CPU @ 3 GHz"
 
 

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from edgead.anomaly_map import DISTANCES, FUSIONS, POOLINGS, MapParams
-from edgead.preprocess import DTYPES, LAYOUTS, PreprocessParams, full_scale, normalisation
+from edgead.images.bits import full_scale
+from edgead.preprocess import DTYPES, LAYOUTS, PreprocessParams, normalisation
 
 HERE = Path(__file__).resolve().parent
 CSRC = HERE.parents[1] / "csrc" / "kernels"

@@ -26,6 +26,7 @@ METRIC_KEYS = (
     "train_seconds",
     "n_test",
 )
+JSON_KEYS = ("overlap", "warnings")  # of the command, behind the others
 FRAME_SIZE = (16, 20)  # twice the map's size: a map pixel is a block of 2 x 2 frame pixels
 
 
@@ -101,6 +102,12 @@ class BrightnessDetector:
 def metric_keys() -> tuple[str, ...]:
     """What scripts that read the JSON of `edgead evaluate` rely on, in this order."""
     return METRIC_KEYS
+
+
+@pytest.fixture(scope="session")
+def json_keys() -> tuple[str, ...]:
+    """What the JSON has behind the figures."""
+    return JSON_KEYS
 
 
 @pytest.fixture

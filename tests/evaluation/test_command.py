@@ -46,16 +46,18 @@ def test_table_and_next_command(bright, mvtec, capsys):
     assert captured.err.splitlines()[-1] == "scoring 6/6"
 
 
-def test_bare_json_is_one_object_and_nothing_else(bright, mvtec, capsys, metric_keys):
+def test_bare_json_is_one_object_and_nothing_else(bright, mvtec, capsys, metric_keys, json_keys):
     assert main(["evaluate", "x.edgead", str(mvtec), "--json"]) == 0
     captured = capsys.readouterr()
     figures = json.loads(captured.out)
-    assert tuple(figures) == metric_keys
+    assert tuple(figures) == (*metric_keys, *json_keys, "left_out")
     assert figures["n_test"] == 6
     assert "image AUROC" in captured.err
 
 
-def test_a_table_of_categories_and_their_json(bright, mvtec, tmp_path, capsys, metric_keys):
+def test_a_table_of_categories_and_their_json(
+    bright, mvtec, tmp_path, capsys, metric_keys, json_keys
+):
     for name in ("bottle", "cable"):
         shutil.copytree(mvtec, tmp_path / "several" / name)
     file = tmp_path / "metrics.json"
@@ -69,10 +71,10 @@ def test_a_table_of_categories_and_their_json(bright, mvtec, tmp_path, capsys, m
     assert lines[head + 3].startswith("mean 0.8889")
     assert lines[-1].endswith("--report report --layout mvtec")
     figures = json.loads(file.read_text())
-    assert tuple(figures) == (*metric_keys, "categories", "categories_mean")
+    assert tuple(figures) == (*metric_keys, "categories", "categories_mean", *json_keys, "left_out")
     assert figures["n_test"] == 12 and figures["categories"]["cable"]["n_test"] == 6
     assert main([*argv, "--category", "cable"]) == 0
-    assert tuple(json.loads(file.read_text())) == metric_keys
+    assert tuple(json.loads(file.read_text())) == (*metric_keys, *json_keys, "left_out")
 
 
 def test_all_unreadable_images_are_named_before_scoring(bright, mvtec, capsys):
@@ -85,12 +87,12 @@ def test_all_unreadable_images_are_named_before_scoring(bright, mvtec, capsys):
     assert not bright  # the detector was not even opened
 
 
-def test_json_file_and_report(bright, mvtec, tmp_path, capsys, metric_keys):
+def test_json_file_and_report(bright, mvtec, tmp_path, capsys, metric_keys, json_keys):
     file, folder = tmp_path / "metrics.json", tmp_path / "new" / "report"
     argv = ["evaluate", "x.edgead", str(mvtec), "--json", str(file), "--report", str(folder)]
     argv += ["--device", "cpu"]
     assert main(argv) == 0
-    assert tuple(json.loads(file.read_text())) == metric_keys
+    assert tuple(json.loads(file.read_text())) == (*metric_keys, *json_keys, "left_out")
     assert (folder / "index.html").read_text(encoding="utf-8").startswith("<!doctype html>")
     out = capsys.readouterr().out
     assert f"wrote  {folder / 'index.html'}" in out

@@ -44,11 +44,17 @@ def test_folder_layout_is_nested_and_blind_to_what_is_no_image(tmp_path, save_im
     for name in ("a.png", "B.PNG", "deep/er/c.JPG", ".hidden.png", ".cache/d.png"):
         save_image(tmp_path / name, make_part(9))
     (tmp_path / "notes.txt").write_text("not an image")
-    dataset = open_dataset(tmp_path)
+    _refused(tmp_path, "directly in it (2 images), deep/er/ (1)", "--layout folder", "--category")
+    dataset = open_dataset(tmp_path, layout="folder")
     assert dataset.layout == "folder"
     assert [s.name for s in dataset.train] == ["B.PNG", "a.png", "deep/er/c.JPG"]
     assert dataset.test == ()
     assert "no test set" in dataset.summary()
+    assert dataset.left_out == {".txt": 1, "hidden": 2}
+    assert dataset.notes() == [
+        "directly in it (2 images), deep/er/ (1) taken as good",
+        "3 entries left out: 2 hidden, 1 .txt",
+    ]
 
 
 def test_a_lone_good_folder_is_a_folder_of_good_images(tmp_path, save_image, make_part):
@@ -154,6 +160,14 @@ def test_names_are_the_same_however_the_file_system_spells_them(tmp_path, save_i
     assert open_dataset(tmp_path).train[1].name == unicodedata.normalize("NFC", decomposed)
 
 
+def test_masks_and_kinds_are_found_however_they_are_spelt(mvtec):
+    composed, decomposed = (unicodedata.normalize(form, "brèche") for form in ("NFC", "NFD"))
+    (mvtec / "test/scratch").rename(mvtec / "test" / composed)
+    (mvtec / "ground_truth/scratch").rename(mvtec / "ground_truth" / decomposed)
+    found = [s for s in open_dataset(mvtec).test if s.label == composed]
+    assert [s.mask and s.mask.name for s in found] == ["0_mask.png", "1_mask.png"]
+
+
 # ------------------------------------------------------------------------------------------ masks
 
 
@@ -216,10 +230,12 @@ def test_evaluation_wants_a_test_set(tmp_path, save_image, make_part):
     _refused(tmp_path, "no test set", purpose="evaluate")
 
 
-def test_good_beside_other_images_is_ambiguous(tmp_path, save_image, make_part):
+def test_good_beside_other_images_is_learnt_alone(tmp_path, save_image, make_part):
     for name in ("good/0.png", "good/1.png", "bad/2.png"):
         save_image(tmp_path / name, make_part(1))
-    _refused(tmp_path, "bad", "may show defects", f"give {tmp_path / 'good'}")
+    assert [s.name for s in open_dataset(tmp_path).train] == ["good/0.png", "good/1.png"]
+    with pytest.raises(DataError, match="bad/ is evidently no folder of good parts"):
+        open_dataset(tmp_path, layout="folder")
 
 
 def test_images_directly_in_test(mvtec, save_image, make_part):
@@ -271,10 +287,10 @@ def test_unreadable_and_truncated_images_are_counted_and_named(mvtec):
     assert "0.png" not in message
 
 
-def test_nan_in_a_float_image(tmp_path, save_image, make_part):
+def test_a_float_image(tmp_path, save_image, make_part):
     save_image(tmp_path / "a.png", make_part(1))
     save_image(tmp_path / "b.tiff", np.full((4, 4), np.nan, np.float32))
-    with pytest.raises(DataError, match=r"b\.tiff .*NaN.*uint8 or uint16"):
+    with pytest.raises(DataError, match=r"b\.tiff .*float32.*uint8 or uint16"):
         check_images(open_dataset(tmp_path).train)
 
 

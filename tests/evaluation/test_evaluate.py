@@ -82,6 +82,15 @@ def test_images_kinds_and_counts(detector, dataset):
     assert any("only 3" in note for note in found.notes)
 
 
+def test_files_of_several_pages_are_noted(detector, dataset):
+    path = dataset.test[0].path
+    image = read_image(path)
+    path.write_bytes(cv2.imencodemulti(".tiff", [image, image])[1].tobytes())  # content counts
+    notes = evaluate(detector, dataset).notes
+    said = f"1 of {len(dataset.test)} files have more than one page: the first was read."
+    assert said in notes
+
+
 def test_figures_of_each_category_beside_the_pooled_ones(detector, two):
     found = evaluate(detector, open_dataset(two, purpose="evaluate"))
     assert found.metrics["image_auroc"] == pytest.approx(5 / 6)  # 40 is above 20 and 30, not 60
@@ -100,9 +109,9 @@ def test_figures_of_each_category_beside_the_pooled_ones(detector, two):
 def test_more_false_rejects_than_chance_allows_are_noted(detector, dataset, save_image, make_part):
     said = "above the 20 % promised"
     assert not any(said in note for note in evaluate(detector, dataset).notes)  # 1 of 3: may be
-    for sample in dataset.test:
-        if sample.is_good:
-            save_image(sample.path, make_part(60))
+    good = [sample for sample in dataset.test if sample.is_good]
+    for brightness, sample in enumerate(good, 60):  # three contents: copies would count once
+        save_image(sample.path, make_part(brightness))
     notes = evaluate(detector, dataset).notes  # 3 of 3: at least 43.9 % by Wilson
     assert any(said in note and "43.9 %" in note and "edgead calibrate" in note for note in notes)
 
@@ -138,6 +147,25 @@ def test_a_mask_too_small_for_the_map_is_told(detector, dataset, save_image):
     mask[4, 6] = 255  # map pixels look at odd rows and columns: nearest neighbour misses this one
     save_image(sample.mask, mask)
     assert any("without a pixel left" in note for note in evaluate(detector, dataset).notes)
+
+
+@pytest.mark.parametrize(
+    ("fill", "said"),
+    [
+        (lambda mask: mask * 0, "mark no pixel: 1"),
+        (lambda mask: mask * 0 + 255, "mark the whole image: 1"),
+        (lambda mask: 255 - mask, "look inverted"),
+        (lambda mask: mask, None),
+        (lambda mask: np.pad(mask[2:-2, 2:-2] * 0 + 255, 2), None),  # large, amid the image
+    ],
+)
+def test_masks_that_say_nothing_are_counted(detector, dataset, save_image, fill, said):
+    sample = next(s for s in dataset.test if s.mask is not None)
+    mask = np.zeros((16, 20), np.uint8)
+    mask[4:8, 6:12] = 255
+    save_image(sample.mask, fill(mask).astype(np.uint8))
+    notes = [note for note in evaluate(detector, dataset).notes if note.startswith("Masks")]
+    assert [said in note for note in notes] == ([] if said is None else [True])
 
 
 def test_bad_input(detector, dataset, mvtec, save_image, make_part):

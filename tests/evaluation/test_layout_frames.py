@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import numpy as np
 import pytest
 from edgead_training.data import open_dataset
@@ -43,6 +45,14 @@ def test_labels_follow_the_numbers_not_the_alphabet(shanghai):
     """As text, 10.jpg comes before 2.jpg, and the label would fall on 8.jpg."""
     odd = [sample.name for sample in open_dataset(shanghai).test if not sample.is_good]
     assert odd == ["testing/frames/01_02/10.jpg"]
+
+
+def test_labels_belong_to_a_video_however_its_name_is_composed(shanghai):
+    testing = shanghai / "testing"
+    (testing / "frames/01_02").rename(testing / "frames" / unicodedata.normalize("NFC", "gä"))
+    labels = unicodedata.normalize("NFD", "gä.npy")
+    (testing / "test_frame_mask/01_02.npy").rename(testing / "test_frame_mask" / labels)
+    assert sum(not sample.is_good for sample in open_dataset(shanghai).test) == 1
 
 
 def test_a_test_set_alone_can_be_evaluated(shanghai):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -88,6 +89,24 @@ def test_visa_with_a_csv_that_a_spreadsheet_saved(visa):
     before = open_dataset(visa).train
     table.write_text(table.read_text(), encoding="utf-8-sig")
     assert open_dataset(visa).train == before
+
+
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_visa_with_a_csv_of_every_program(visa, mark, end, encoding, forms):
+    """Separators, ends of lines, a mark at the beginning, and names composed in another way."""
+    on_disk, in_csv = (unicodedata.normalize(form, "kérze") for form in forms)
+    table = visa / "split_csv/1cls.csv"
+    before = open_dataset(visa, category="candle")
+    (visa / "candle").rename(visa / on_disk)
+    text = table.read_text().replace("candle", in_csv).replace(",", mark).replace("\n", end)
+    table.write_bytes(text.encode(encoding))
+    found = open_dataset(visa, category=in_csv)
+    assert (len(found.train), len(found.test)) == (len(before.train), len(before.test))
+    assert all(sample.path.is_file() for sample in found.train + found.test)
+    assert [s.mask is None for s in found.test] == [s.mask is None for s in before.test]
 
 
 @pytest.mark.parametrize(

@@ -12,16 +12,8 @@ from hypothesis import strategies as st
 
 from edgead import _cpu, reference
 from edgead.errors import InputError
-from edgead.preprocess import (
-    BIT_DEPTHS,
-    Preprocessor,
-    PreprocessParams,
-    check_values,
-    full_scale,
-    highest_value,
-    kernel_arguments,
-    preprocess,
-)
+from edgead.images.bits import BIT_DEPTHS, check_values, full_scale, highest_value
+from edgead.preprocess import Preprocessor, PreprocessParams, kernel_arguments, preprocess
 
 PLAIN = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
 SIZES = [((61, 403), (19, 37)), ((40, 128), (20, 64)), ((7, 5), (33, 129)), ((1, 1), (3, 2))]

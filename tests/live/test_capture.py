@@ -26,7 +26,7 @@ class Log(list):
     def __init__(self) -> None:
         self._more = threading.Condition()
 
-    def __call__(self, word: str, text: str) -> None:
+    def __call__(self, word: str, text: str, kind: str = "") -> None:
         with self._more:
             self.append((word, text))
             self._more.notify_all()
@@ -39,6 +39,8 @@ class Log(list):
 
 class ScriptedReader:
     """``steps``: a number is a frame, None a loss, an error what the next ``open`` raises."""
+
+    ends = False
 
     def __init__(self, *steps):
         self.steps = list(steps)

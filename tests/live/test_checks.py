@@ -38,7 +38,7 @@ def run(bundle, images, *, drift=False):
     log, out, slot = [], io.BytesIO(), Slot()
 
     def say(*said):
-        log.append(said)
+        log.append(said[:2])
 
     pending = list(images)
 

@@ -9,12 +9,13 @@ import re
 import subprocess
 import sys
 import threading
+import time
 
 import cv2
 import numpy as np
 import pytest
 
-from edgead import Detector
+from edgead import Detector, files
 from edgead.errors import InputError
 from edgead.records import evidence as module
 from edgead.records.evidence import Evidence
@@ -151,10 +152,10 @@ def test_whatever_fails_is_said_and_the_next_is_saved(
 ):
     real, errors = module.encode_png, [error]
 
-    def encode(frame):
+    def encode(frame, mark):
         if errors:
             raise errors.pop()
-        return real(frame)
+        return real(frame, mark)
 
     monkeypatch.setattr(module, "encode_png", encode)
     log = []
@@ -241,6 +242,78 @@ def test_two_processes_in_one_folder_are_refused_and_a_dead_one_does_not_hold_it
         finally:
             other.kill()
     Evidence(tmp_path, 10, print).close()
+
+
+@pytest.mark.parametrize(
+    "code",
+    [errno.EBADF, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.EACCES,
+     errno.ENOSYS, errno.EIO, errno.EPERM, errno.ESTALE],
+)  # fmt: skip
+def test_evidence_is_saved_where_there_are_no_locks(anomalous, tmp_path, monkeypatch, code):
+    def refuse(descriptor, operation):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    log = []
+    evidence = save(tmp_path / "seen", [(0, anomalous), (1, anomalous)], log=log)
+    assert (evidence.saved, evidence.skipped, log) == (2, 0, [])
+    # And what may be alive is not removed there.
+    alive = tmp_path / ".cell.edgead.writing-x"
+    (alive / "new").mkdir(parents=True)
+    files.replace_directory(tmp_path / "cell.edgead", {"a": b"b"})
+    assert (tmp_path / "cell.edgead" / "a").read_bytes() == b"b" and alive.exists()
+
+
+def test_a_watched_folder_is_no_place_for_evidence(watch, bundle_dir, tmp_path):
+    place, link = tmp_path / "incoming", tmp_path / "link"
+    place.mkdir()
+    link.symlink_to(place)
+    for watched, saved in ((place, place), (place, link), (link, place), (place, f"{link}/./")):
+        code, lines, log = watch(watched, "--bundle", bundle_dir, "--evidence", saved).end()
+        assert (code, lines) == (1, [])
+        assert "is the watched folder itself" in log and "choose another folder" in log
+    assert list(place.iterdir()) == []
+
+
+MOUNTED = """mkdir seen incoming && mount --bind {one} {other} || exit 77
+exec "$0" -m edgead watch incoming --bundle "$1" --evidence seen"""
+
+
+@pytest.mark.parametrize("names", [("seen", "incoming"), ("incoming", "seen")])
+def test_nor_is_its_other_mount(bundle_dir, tmp_path, names):
+    script = MOUNTED.format(one=names[0], other=names[1])
+    words = ["unshare", "--mount", "sh", "-c", script, sys.executable, str(bundle_dir)]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
+    if done.returncode == 77 or "unshare" in done.stderr:
+        pytest.skip("mounting is not permitted here")
+    assert done.returncode == 1 and "is the watched folder itself" in done.stderr
+
+
+def test_evidence_that_comes_into_a_watched_folder_is_not_scored(
+    watch, bundle_dir, tmp_path, frames, arrive, film
+):
+    """Saved in a folder inside it, moved there, and saved there by another process."""
+    place = tmp_path / "incoming"
+    (place / "seen").mkdir(parents=True)
+    words = ["--bundle", bundle_dir, "--every-frame"]
+    process = watch(place, *words, "--evidence", place / "seen")
+    process.wait_for_log("0 images are there already")
+    arrive(place / "part.png", frames[3])
+    assert process.line()["is_anomalous"] is True
+    code, lines, log = watch(film, *words, "--evidence", place).end()
+    assert code == 0 and any(line["is_anomalous"] for line in lines), log
+    while len(list((place / "seen").iterdir())) < 3:
+        time.sleep(0.01)
+    (place / "seen").rename(tmp_path / "away")
+    for path in (tmp_path / "away").iterdir():
+        path.rename(place / f"renamed_{path.name}")
+    process.wait_for_log("skip ")
+    arrive(place / "last.png", frames[0])
+    assert process.line()["file"] == str(place / "last.png")  # and nothing before it
+    process.process.terminate()
+    code, lines, log = process.end()
+    assert (code, lines) == (0, [])
+    assert re.search(r"left out: .*\d pictures of edgead", log)
 
 
 def test_a_watch_saves_the_anomalous_frames(watch, film, bundle_dir, tmp_path):

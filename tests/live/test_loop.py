@@ -6,15 +6,17 @@ import io
 import json
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 
 from edgead import Detector
 from edgead.engine.digests import Digests
-from edgead.errors import DeviceError
+from edgead.errors import DeviceError, printable
 from edgead.live import loop as loop_module
 from edgead.live import source as module
 from edgead.live.capture import Slot
+from edgead.live.log import Log
 from edgead.live.loop import MOST_REGIONS, Loop, Tally
 from edgead.live.source import Moment, Reading
 from edgead.result import Result, Scale
@@ -35,7 +37,7 @@ class Stage:
         self.slot, self.out, self.log = Slot(), out or io.BytesIO(), []
         self.tally = Tally()
         self.loop = Loop(
-            scorer, self.slot, self.tally, self.out, lambda *said: self.log.append(said)
+            scorer, self.slot, self.tally, self.out, lambda *said: self.log.append(said[:2])
         )
 
     def feed(self, *images, **reading):
@@ -74,7 +76,7 @@ def test_a_line_has_what_independent_code_says_of_the_frame(detector, frames, ti
         assert 0 <= line["queue_age_ms"] <= line["latency_ms"]
         assert set(line) == {
             "frame", "captured", "latency_ms", "queue_age_ms", "score", "p_value", "is_anomalous",
-            "threshold", "regions", "region_count",
+            "threshold", "regions", "region_count", "timings_ms",
         }  # fmt: skip
     assert lines[3]["is_anomalous"] is True
     assert set(lines[3]["regions"][0]) == {"x", "y", "width", "height", "area", "peak"}
@@ -100,6 +102,32 @@ def test_a_clock_that_jumps_spoils_no_latency(detector, frames, monkeypatch):
     assert lines[1]["captured"] > lines[2]["captured"]  # the wall clock is told as it was
     assert [line["frame"] for line in lines] == list(range(6))
     assert stage.tally.percentile_ms(99) == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(
+    ("wall_s", "captured"),
+    [(-1e9, "1970-01-01T00:00:00.000Z"), (1e18, "9999-12-31T23:59:59.000Z")],
+)
+def test_a_clock_that_is_far_off_ends_nothing(detector, frames, monkeypatch, wall_s, captured):
+    clock = SimpleNamespace(time=lambda: wall_s, perf_counter=lambda: 5.0)
+    monkeypatch.setattr(module, "time", clock)
+    (line,) = Stage(detector).feed(frames[0])
+    assert line["captured"] == captured
+
+
+@pytest.mark.parametrize("error", [MemoryError(), ValueError("x"), cv2.error("bad\nlines")])
+def test_whatever_a_frame_does_the_next_one_is_scored(detector, frames, error):
+    class Scorer:
+        def score(self, frame):
+            if frame is frames[1]:
+                raise error
+            return detector.score(frame)
+
+    stage = Stage(Scorer())
+    lines = stage.feed(*frames[:3])
+    assert ["error" in line for line in lines] == [False, True, False]
+    assert type(error).__name__ in lines[1]["error"]
+    assert [word for word, _ in stage.log] == ["failed", "fine"]
 
 
 def test_the_dropped_frames_are_named(detector, frames):
@@ -156,16 +184,28 @@ def test_a_frame_that_cannot_be_scored_is_a_line_with_the_error_and_the_rest_goe
     bad = frames[0].astype(np.float32)
     lines = stage.feed(frames[0], bad, bad, frames[1])
     assert [line["frame"] for line in lines] == [0, 1, 2, 3]
-    assert all("dtype is float32" in line["error"] for line in lines[1:3])
+    assert all("the frame is float32" in line["error"] for line in lines[1:3])
     assert set(lines[1]) == {"frame", "captured", "error"}
     assert "score" in lines[3]
-    assert [word for word, _ in stage.log] == ["change", "failed", "change", "fine"]
+    assert [word for word, _ in stage.log] == ["change", "failed", "failed", "change", "fine"]
     assert (stage.tally.verdicts, stage.tally.failed) == (2, 2)
 
 
 def test_a_file_that_cannot_be_read_is_a_line_with_its_name(detector):
     (line,) = Stage(detector).feed(None, file="a/b.png", error="image a/b.png is an empty file")
     assert (line["file"], line["error"]) == ("a/b.png", "image a/b.png is an empty file")
+
+
+def test_files_with_the_same_trouble_are_one_line_and_a_count(detector):
+    said = []
+    stage = Stage(detector)
+    stage.loop.say = Log(said.append).say
+    for number in range(50):
+        name = f"in/{'x' * number}\n{number}.png"
+        for shown in (name, printable(name)):
+            stage.slot.put(Reading(Moment.now(), None, name, f"image {shown}: {number} bytes lack"))
+            stage.loop.run(iter([False, True]).__next__)
+    assert len(said) == 1 and len(stage.lines) == 100
 
 
 def test_a_device_that_fails_ends_the_loop_and_keeps_what_was_written(detector, frames):
@@ -199,7 +239,7 @@ def test_a_line_is_one_write_and_no_longer_than_a_pipe_takes_at_once():
     class Scorer:
         def score(self, frame):
             scale = Scale(typical=0.0, threshold=1e-32)
-            return Result(1 / 3, 1 / 3, True, 2e-32 / 3, peaks, {}, frame, "bgr", scale)
+            return Result(1 / 3, 1 / 3, True, 2e-32 / 3, peaks, {}, "bgr", scale, frame=frame)
 
     stage = Stage(Scorer(), io.BufferedWriter(Raw()))
     image = np.zeros((60, 60), np.uint8)
@@ -225,7 +265,7 @@ def test_digests_take_the_place_of_the_lowest_regions_in_a_full_line():
         def score(self, frame):
             scale = Scale(typical=0.0, threshold=1e-32)
             return Result(
-                1 / 3, 1 / 3, True, 2e-32 / 3, peaks, {}, frame, "bgr", scale, digests=digests
+                1 / 3, 1 / 3, True, 2e-32 / 3, peaks, {}, "bgr", scale, digests=digests, frame=frame
             )
 
     stage = Stage(Scorer())

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import socket
+from urllib.parse import urlencode
 
 import cv2
 import numpy as np
@@ -15,8 +16,9 @@ import pytest
 from edgead.errors import DeviceError, EdgeadError, InputError
 from edgead.live import access as access_module
 from edgead.live import server as module
-from edgead.live.access import Address, parse_address
+from edgead.live.access import Address, allowed_hosts, parse_address
 from edgead.live.server import PageServer
+from edgead.live.source import Moment, Reading
 
 TOKEN = "a token of 24 characters"
 
@@ -183,6 +185,35 @@ def test_the_own_names_are_known(page, host):
     assert page.ask("/state", Host=host)[0] == 200
 
 
+def test_further_names_are_allowed_one_by_one_and_the_refusal_names_the_option(make_page):
+    page = make_page(
+        hosts=allowed_hosts(["Line3.local"], {"EDGEAD_ALLOW_HOST": "box bücher.example"})
+    )
+    for host in ("line3.local", "LINE3.local:9000", "line3.local.", "box", "xn--bcher-kva.example"):
+        headers = {"Host": host, "Origin": f"http://{host}"}
+        assert page.ask("/state", **headers)[0] == 200, host
+    for host in ("line4.local", "x.line3.local", "line3.local.evil.example", "local", "ox"):
+        status, _, answer = page.ask("/state", Host=host)
+        assert status == 403 and f"--allow-host {host} ".encode() in answer
+    assert page.ask("/state", Host="line3.local", Origin="http://evil.example")[0] == 403
+    status, _, answer = page.ask("/state", Host="<script>.local")
+    assert status == 403 and b"<script>" not in answer and b"--allow-host NAME" in answer
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "*", "*.local", "a b", "line3:80", "http://line3", "-a", "a-", "a..b", "a/b", "\n",
+     "\udce9", "x" * 64, ".".join(["abc"] * 64), "[::1]"],
+)  # fmt: skip
+def test_what_is_no_name_of_a_host_is_refused(name):
+    with pytest.raises(InputError, match=r"--allow-host .*expected the name of a host") as caught:
+        allowed_hosts([name], {})
+    assert str(caught.value).isprintable()
+    if name and not re.search(r"\s", name):  # blanks are between names there
+        with pytest.raises(InputError, match=r"EDGEAD_ALLOW_HOST .*expected the name of a host"):
+            allowed_hosts([], {"EDGEAD_ALLOW_HOST": f"fine {name}"})
+
+
 def test_on_another_address_everything_asks_for_the_token(make_page, frames):
     page = make_page(host="0.0.0.0")
     page.feed(frames[0])
@@ -219,6 +250,48 @@ def test_the_token_of_the_environment_counts_and_is_not_printed(make_page, monke
     monkeypatch.setitem(os.environ, "EDGEAD_TOKEN", "short")
     with pytest.raises(InputError, match="EDGEAD_TOKEN has 5 characters: expected 16 or more"):
         PageServer(Address("127.0.0.1", 0), print)
+
+
+@pytest.mark.parametrize(
+    ("token", "words"),
+    [
+        ("", "has 0 characters"),
+        ("x" * 15, "has 15 characters"),
+        (os.fsdecode(b"caf\xe9 of 16 bytes and more"), "not UTF-8"),
+        ("a token\nof two lines and more", "control characters"),
+        ("a token with a \x7f in it", "control characters"),
+        (" a token with a blank before", "blanks around it"),
+    ],
+)
+def test_a_token_that_nobody_could_send_is_refused_at_the_start(monkeypatch, token, words):
+    monkeypatch.setitem(os.environ, "EDGEAD_TOKEN", token)
+    with pytest.raises(
+        InputError, match=f"EDGEAD_TOKEN {'' if 'has' in words else 'has .*'}{words}"
+    ):
+        PageServer(Address("127.0.0.1", 0), print)
+
+
+def test_a_token_may_be_any_text(make_page, monkeypatch):
+    token = "Schlüssel für Linie 3 – 鍵"
+    monkeypatch.setitem(os.environ, "EDGEAD_TOKEN", token)
+    page = make_page()
+    raw = f"Bearer {token}".encode().decode("latin-1")  # http.client sends Latin-1
+    assert page.ask("/state", Authorization=raw)[0] == 200
+    assert page.ask("/state", Authorization="Bearer \xff\xfe")[0] == 401
+    form = {"Content_Type": "application/x-www-form-urlencoded"}
+    status, headers, _ = page.ask("/token", urlencode({"token": token}), **form)
+    assert status == 303
+    cookie = headers["Set-Cookie"].partition(";")[0]
+    assert page.ask("/state", Cookie=cookie)[0] == 200
+    assert page.ask("/token", b"token=%ff%fe", **form)[0] == 401
+
+
+def test_a_file_with_any_name_is_shown_on_the_page(page, frames):
+    page.slot.put(Reading(Moment.now(), frames[0], os.fsdecode(b"caf\xe9\n.png")))
+    page.loop.run(iter([False, True]).__next__)
+    status, _, data = page.ask("/state")
+    assert status == 200
+    assert os.fsencode(json.loads(data.decode("utf-8"))["latest"]["file"]) == b"caf\xe9\n.png"
 
 
 def test_secrets_are_compared_in_constant_time(make_page, monkeypatch):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import http.server
 import threading
+from functools import partial
 from types import SimpleNamespace
 
 import cv2
@@ -200,6 +202,25 @@ def test_a_frame_of_a_film_that_cannot_be_decoded_is_an_error_and_the_rest_is_se
             assert reading.image is (frames * 10)[number] and reading.error is None
 
 
+def test_a_library_that_raises_gives_an_error_or_a_loss(frames, monkeypatch):
+    class Raising(Holey):
+        def grab(self):
+            if self._at == 3:
+                raise cv2.error("the stream is damaged")
+            return super().grab()
+
+        def retrieve(self):
+            if self._at == 1:
+                raise MemoryError
+            return super().retrieve()
+
+    monkeypatch.setattr(VideoReader, "_opened", lambda _: Raising(frames, ()))
+    reader = VideoReader(parse_source("0"), stall_s=1)
+    reader.open()
+    found = list(iter(lambda: reader.read(threading.Event()), None))
+    assert [reading.error is None for reading in found] == [True, False, True, True]
+
+
 def test_a_pipeline_opens_with_an_opencv_whose_gstreamer_knows_no_limits(frames, monkeypatch):
     """OpenCV 4.6 refuses a pipeline for the two properties, and opens it without."""
 
@@ -239,6 +260,57 @@ def test_a_file_that_is_no_video_is_refused_with_a_cure(tmp_path):
     path.write_bytes(b"no video" * 100)
     with pytest.raises(InputError, match=r"notes\.avi cannot be opened: .* convert it with ffmpeg"):
         VideoReader(parse_source(str(path)), stall_s=1).open()
+
+
+@pytest.mark.parametrize(
+    ("name", "code"), [("a.avi", "MJPG"), ("a.mkv", "FFV1"), ("a.avi", "XVID")]
+)
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
+def test_a_film_that_is_cut_off_says_where_and_what_is_there_is_seen(
+    tmp_path, frames, name, code, share
+):
+    path = tmp_path / name
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*code), 100, (90, 70))
+    for number in range(40):
+        writer.write(frames[number % 6])
+    writer.release()
+    whole = VideoReader(parse_source(str(path)), stall_s=1, at_once=True)
+    assert ", 40 frames, by" in whole.open()
+    assert len(list(iter(lambda: whole.read(threading.Event()), None))) == 40
+    data = path.read_bytes()
+    path.write_bytes(data[: int(share * len(data))])
+    cut = VideoReader(parse_source(str(path)), stall_s=1, at_once=True)
+    cut.open()
+    seen = 0
+    with pytest.raises(
+        InputError, match=r"stops after (\d+) of 40 frames: it is cut off"
+    ) as caught:
+        while cut.read(threading.Event()) is not None:
+            seen += 1
+    assert f" after {seen} of " in str(caught.value) and 0 < seen < 40
+
+
+def test_a_recording_that_is_streamed_ends_and_a_camera_does_not(film, frames, http_camera):
+    """Opened again, a recording would give the same frames as new ones."""
+    handler = partial(http.server.SimpleHTTPRequestHandler, directory=film.parent)
+    handler.log_message = lambda *_: None
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/{film.name}"
+        reader = VideoReader(parse_source(url), stall_s=60, at_once=True)
+        reader.open()
+        assert reader.ends
+        assert len(list(iter(lambda: reader.read(threading.Event()), None))) == len(frames)
+        server.shutdown()
+    camera = VideoReader(parse_source(http_camera(frames).url), stall_s=60)
+    camera.open()
+    assert not camera.ends
+
+
+@pytest.mark.parametrize("text", ["9" * 5000, "\u0663", "1e3", "-1", "0x1"])
+def test_what_is_no_number_of_a_camera_is_refused(text):
+    with pytest.raises(InputError, match="does not exist"):
+        parse_source(text)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 import urllib.request
+from pathlib import Path
 
 import pytest
 
@@ -167,7 +168,7 @@ def test_a_lost_camera_is_given_up_with_2_and_no_verdict_is_lost(
 
 def test_a_second_signal_acts_at_once():
     code = (
-        "import os, signal, time\n"
+        "import os, signal, sys, time\n"
         "from edgead.cli.signals import stopping\n"
         "from edgead.cli.main import guard\n"
         "def work():\n"
@@ -176,7 +177,7 @@ def test_a_second_signal_acts_at_once():
         "        assert came() == signal.SIGINT\n"
         "        os.kill(os.getpid(), signal.SIGTERM)\n"
         "        time.sleep(60)\n"
-        "guard(work)\n"
+        "sys.exit(guard(work))\n"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 128 + signal.SIGTERM
 
@@ -190,7 +191,6 @@ def test_a_second_signal_acts_at_once():
             "with camera 7: not supported for live .*; remove the option",
         ),
         (["7", "--reconnect-seconds", "-1"], "--reconnect-seconds -1.0: expected 0 or more"),
-        (["7", "--stall-seconds", "nan"], "--stall-seconds nan: expected more than 0"),
         (["7", "--false-reject-rate", "0.001"], "the best possible is 0.025"),
     ],
 )
@@ -199,6 +199,88 @@ def test_a_mistake_is_a_sentence_and_1(capsys, bundle_dir, words, cure):
     captured = capsys.readouterr()
     assert captured.out == ""
     assert re.search(cure, captured.err)
+
+
+def test_a_film_that_is_cut_off_ends_with_1_and_every_verdict(watch, film, bundle_dir, tmp_path):
+    cut = tmp_path / "cut.avi"
+    cut.write_bytes(film.read_bytes()[: int(0.6 * film.stat().st_size)])
+    code, lines, log = watch(cut, "--bundle", bundle_dir, "--every-frame").end()
+    assert code == 1 and 0 < len(lines) < 6
+    assert log.splitlines()[-2].startswith(f"done   {len(lines)} frames, {len(lines)} verdicts")
+    assert f"stops after {len(lines)} of 6 frames: it is cut off" in log.splitlines()[-1]
+
+
+def test_names_of_any_bytes_are_scored_and_the_lines_are_json(
+    watch, bundle_dir, frames, arrive, tmp_path
+):
+    place = tmp_path / "incoming"
+    place.mkdir()
+    names = [b"caf\xe9.png", b"a\nedgead: forged.png", "\u2028.png".encode(), b"\x1b[2J.png"]
+    process = watch(place, "--bundle", bundle_dir, "--every-frame", "--evidence", tmp_path / "seen")
+    process.wait_for_log("0 images are there already")
+    for name in names:
+        arrive(Path(os.fsdecode(os.path.join(os.fsencode(place), name))), frames[3])
+    damaged = os.path.join(os.fsencode(place), b"bad\xff\n.png")
+    Path(os.fsdecode(damaged)).write_bytes(b"no image")
+    found = [process.line() for _ in range(len(names) + 1)]
+    process.process.terminate()
+    code, lines, log = process.end()
+    assert (code, lines) == (0, [])
+    assert {os.path.basename(os.fsencode(line["file"])) for line in found[:4]} == set(names)
+    assert os.fsencode(found[4]["file"]) == damaged and "error" in found[4]
+    assert "Traceback" not in log and all(text.isprintable() for text in log.splitlines())
+    saved = [json.loads(path.read_bytes()) for path in (tmp_path / "seen").glob("*.json")]
+    assert {os.path.basename(os.fsencode(line["file"])) for line in saved} == set(names)
+
+
+def test_sizes_that_alternate_are_said_once_and_counted(
+    watch, bundle_dir, frames, arrive, tmp_path
+):
+    place = tmp_path / "incoming"
+    place.mkdir()
+    process = watch(place, "--bundle", bundle_dir, "--every-frame")
+    process.wait_for_log("0 images are there already")
+    for number in range(8):
+        frame = frames[0] if number % 2 else frames[0][:48, :64]
+        arrive(place / f"{number}.png", frame)
+        assert "score" in process.line()
+    process.process.terminate()
+    code, _, log = process.end()
+    said = [line for line in log.splitlines() if line.startswith("change ")]
+    assert code == 0 and len(said) == 2
+    assert said[0] == "change frame 1 is 70 x 90 colour uint8, before it was 48 x 64 colour uint8"
+    assert said[1].startswith("change 6 more in ")
+
+
+def test_a_camera_that_comes_back_with_another_size_is_said(watch, bundle_dir, frames, http_camera):
+    stall = threading.Event()
+    camera = http_camera(frames[:2], [*[frames[2][:48, :64]] * 2, stall])
+    process = watch(camera.url, "--bundle", bundle_dir)
+    line = process.wait_for_log("change ")
+    stall.set()
+    assert re.search(r"frame \d+ is 48 x 64 colour uint8, before it was 70 x 90", line)
+
+
+def test_a_full_disk_ends_no_watch_and_says_what_is_missing(watch, bundle_dir, film):
+    with open("/dev/full", "wb") as full:
+        code, _, log = watch(film, "--bundle", bundle_dir, "--every-frame", stdout=full).end()
+    assert code == 1 and "Traceback" not in log
+    assert ", 6 verdicts, " in log and "6 lines not written to stdout: no space left" in log
+
+
+def test_a_reader_of_the_log_that_is_gone_ends_no_watch(watch, bundle_dir, film):
+    process = watch(film, "--bundle", bundle_dir, "--every-frame")
+    process.process.stderr.close()
+    process.process.stderr = None
+    lines = [process.line() for _ in range(6)]
+    assert [line["frame"] for line in lines] == list(range(6))
+    assert process.process.wait() == 0
+
+
+def test_allow_host_without_a_page_is_refused(capsys, bundle_dir, tmp_path):
+    words = ["watch", str(tmp_path), "--bundle", str(bundle_dir), "--allow-host", "x"]
+    assert main(words) == 1
+    assert "--allow-host without --serve" in capsys.readouterr().err
 
 
 def test_signal_handlers_are_given_back(capsys, bundle_dir):

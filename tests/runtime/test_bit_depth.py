@@ -14,6 +14,7 @@ from edgead.bundle.manifest import Manifest
 from edgead.bundle.storage import Bundle, open_bundle, write_bundle
 from edgead.errors import BundleError, InputError
 from edgead.images import encode_png, read_image, write_png
+from edgead.monitoring import depth
 from edgead.monitoring.depth import UsedBits, concern_of_serving
 from edgead.monitoring.health import Observations, look
 from edgead.result import as_bgr8
@@ -194,10 +195,10 @@ def noise(top: int, seed: int = 0) -> np.ndarray:
     ("tops", "bits"),
     [
         ([4095, 4095], 12), ([4000, 900], 12), ([1023], 10), ([1024], 12), ([700], 10),
-        ([16383], 14), ([16000, 90], 14), ([255], 8),
+        ([16383], 14), ([13000, 90], 14), ([255], 8),
         # One frame that reaches further and nothing is said; nor of black frames.
-        ([4095, 4095, 65535], None), ([4095, 30000], None), ([16384], None), ([9000], None),
-        ([0, 0], None), ([], None),
+        ([4095, 4095, 65535], None), ([4095, 30000], None), ([16384], None),
+        ([12000], None), ([5000], None), ([0, 0], None), ([], None),
     ],
 )  # fmt: skip
 def test_what_is_said_of_a_set_is_what_was_seen(tops, bits) -> None:
@@ -219,14 +220,21 @@ def test_what_is_said_of_a_set_is_what_was_seen(tops, bits) -> None:
 
 
 def test_a_bundle_that_has_learnt_from_such_frames_gives_no_concern(
-    bundle_dir, of_depth, tmp_path
+    bundle_dir, of_depth, tmp_path, monkeypatch
 ) -> None:
-    used = UsedBits()
+    used, bundle = UsedBits(), open_bundle(bundle_dir)
     used.add(noise(4095))
-    assert "--bit-depth 12" in str(concern_of_serving(used, open_bundle(bundle_dir)))
-    # Learnt from 12 bits and never told: what it scores now it scores as it has learnt.
-    twelve = of_depth(tmp_path / "t.edgead", 12)
-    assert concern_of_serving(used, twelve) is None
+    assert "--bit-depth 12" in str(concern_of_serving(used, bundle))
+    assert concern_of_serving(used, of_depth(tmp_path / "t.edgead", 12)) is None
+    # Learnt from 12 bits and never told: what it scores now it scores as it has learnt. The last
+    # golden frame has a synthetic defect, made for 16 bits.
+    for golden, concern in (
+        ([noise(4000), noise(3000), noise(23000)], False),
+        ([noise(60000), noise(65535), np.zeros((4, 4), np.uint16)], True),
+        ([np.zeros((4, 4), np.uint8)], True),
+    ):
+        monkeypatch.setattr(depth, "golden_frames", lambda _, frames=golden: iter(frames))
+        assert (concern_of_serving(used, bundle) is not None) is concern
 
 
 def test_a_file_with_values_above_the_depth_is_refused_with_its_name(tmp_path: Path) -> None:

@@ -190,7 +190,7 @@ def test_heat_beside_the_mask_is_not_drawn_down() -> None:
     roi[2:4, 3:6] = 0
     values = np.where(roi, np.float32(2.0), np.float32(0.0))
     frame = np.zeros((60, 120, 3), np.uint8)
-    result = Result(2.0, 0.1, True, 1.0, values, {}, frame, "bgr", Scale(0.5, 1.0), roi)
+    result = Result(2.0, 0.1, True, 1.0, values, {}, "bgr", Scale(0.5, 1.0), roi, frame=frame)
     heat = result.heatmap()
     np.testing.assert_allclose(heat[:20], 2.0, rtol=1e-6)
     assert (heat[20:40, 45:90] == 0).all()

@@ -88,12 +88,10 @@ def test_no_image_and_no_file(tmp_path: Path) -> None:
         read_image(tmp_path)
 
 
-@pytest.mark.parametrize("value", [0.5, np.nan])
-def test_float_images(tmp_path: Path, value: float) -> None:
-    cv2.imwrite(str(tmp_path / "f.tiff"), np.full((4, 4), value, np.float32))
-    with pytest.raises(InputError, match=r"f\.tiff.*float32.*uint8 or uint16") as caught:
+def test_float_images(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "f.tiff"), np.full((4, 4), 0.5, np.float32))
+    with pytest.raises(InputError, match=r"f\.tiff.*float32.*uint8 or uint16"):
         read_image(tmp_path / "f.tiff")
-    assert ("NaN" in str(caught.value)) == np.isnan(value)
 
 
 def test_list_images(tmp_path: Path) -> None:

@@ -163,3 +163,12 @@ def test_version_is_written(tiny: Any) -> None:
     import edgead
 
     assert json.loads(tiny.manifest.dumps())["edgead_version"] == edgead.__version__
+
+
+def test_a_name_that_is_not_utf8_is_read_back_exactly(tiny):
+    from dataclasses import replace
+
+    name = "caf\udce9 №\udcff"
+    data = replace(tiny.manifest, name=name).dumps()
+    assert data.decode("utf-8")
+    assert Manifest.loads(data).name == name

@@ -15,7 +15,7 @@ import pytest
 import torch
 from edgead_training.processes import launch
 
-from edgead.errors import DeviceError
+from edgead.errors import DeviceError, TrainingError
 
 WORKER = Path(__file__).with_name("processes_worker.py")
 
@@ -161,3 +161,13 @@ def test_what_goes_on_is_started_as_it_was(monkeypatch):
 def test_a_gpu_that_is_not_there_gets_a_sentence():
     with pytest.raises(DeviceError, match="--device cpu"):
         launch("cuda")
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "two", "9" * 5000, "٣", "1_0", "\n"])
+def test_the_environment_of_torchrun_is_read_at_the_door(monkeypatch, text):
+    for name in ("GROUP_RANK", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "WORLD_SIZE"):
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    monkeypatch.setenv("WORLD_SIZE", text)
+    with pytest.raises(TrainingError, match=r"WORLD_SIZE=.*start with torchrun"):
+        launch("cpu")

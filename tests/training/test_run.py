@@ -90,6 +90,7 @@ def test_loaded_run_is_the_trained_one(parts, trained):
     names = {s.name for s in run.train} | {s.name for s in run.calibration}
     assert len(run.train) == 10 and len(run.calibration) == 2 and len(names) == 12
     record = run.provenance
+    assert record["orientation"] == "exif"
     assert record["seed"] == 0 and record["steps"] == 12 and record["train_seconds"] > 0
     assert record["data"]["n_train"] == 10 and len(record["data"]["digest"]) == 64
     assert str(parts.parent) not in json.dumps(record)  # no path of this machine travels

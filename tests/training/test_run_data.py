@@ -72,6 +72,22 @@ def test_one_model_for_categories_of_other_sizes_colours_and_depths(mixed, tmp_p
     ]
 
 
+def test_files_of_several_pages_are_counted_and_an_older_run_says_nothing_of_its_rule(
+    mixed, tmp_path
+):
+    pages = [np.full((64, 64), value, np.uint8) for value in (10, 200)]
+    assert cv2.imwritemulti(str(mixed / "grey/train/good/pages.tif"), pages)
+    run, lines = _train(mixed, tmp_path / "run", category="grey")
+    note = "warning: 1 of 5 files have more than one page: the first was read"
+    assert lines.count(note) == 1
+    assert run.provenance["orientation"] == "exif"
+    file = tmp_path / "run" / "run.json"
+    record = json.loads(file.read_text())
+    del record["orientation"]
+    file.write_text(json.dumps(record))
+    assert "orientation" not in load_run(tmp_path / "run").provenance
+
+
 def test_one_category_is_recorded_and_found_again(mixed, tmp_path):
     run, _ = _train(mixed, tmp_path / "run", category="deep")
     assert {s.category for s in run.train + run.calibration} == {"deep"}
@@ -213,3 +229,15 @@ def test_a_checkpoint_of_another_method(parts, tmp_path):
     )
     with pytest.raises(TrainingError, match=r"cannot be resumed.*train again"):
         _train(parts, out, resume=True, method="arnet", settings={})
+
+
+def test_a_run_inside_its_data_teaches_nothing_to_the_next(parts, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(parts, data)
+    first, _ = _train(data, data / "run")
+    shutil.copyfile(data / "run/recovered.png", data / "part-99.png")  # moved, renamed
+    again, lines = _train(data, data / "again")
+    for one, other in ((first.train, again.train), (first.calibration, again.calibration)):
+        assert [sample.name for sample in one] == [sample.name for sample in other]
+    assert again.left_out["picture of edgead"] == 2
+    assert any(line.startswith("note") and "2 pictures of edgead" in line for line in lines)

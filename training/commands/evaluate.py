@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edgead.cli.console import Console, percent, print_json, progress_line, table
-from edgead.cli.options import add_bit_depth, add_engine, add_false_reject_rate, target_file
+from edgead.cli.options import add, add_bit_depth, add_engine, add_false_reject_rate, target_file
 from edgead.errors import InputError
 from edgead.files import write_file
 from edgead.monitoring.depth import UsedBits, concern_of_serving
@@ -38,17 +38,15 @@ ROWS = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("bundle", metavar="NAME.edgead", help="the bundle to measure")
-    parser.add_argument("data", metavar="DATA", help="folder with a test set")
+    add(parser, "bundle NAME.edgead", "the bundle to measure")
+    add(parser, "data DATA", "folder with a test set")
     add_data_arguments(parser)
     add_false_reject_rate(parser)
     add_bit_depth(parser)
     add_engine(parser)
-    parser.add_argument(
-        "--json", nargs="?", const="-", metavar="FILE",
-        help="write the figures to FILE; without FILE, print one JSON object and nothing else",
-    )  # fmt: skip
-    parser.add_argument("--report", metavar="DIR", help="write DIR/index.html, one page to show")
+    text = "write the figures to FILE; without FILE, print one JSON object and nothing else"
+    add(parser, "--json FILE", text, nargs="?", const="-")
+    add(parser, "--report DIR", "write DIR/index.html, one page to show")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -73,11 +71,13 @@ def run(args: argparse.Namespace) -> int:
     console.say(f"read   {args.data}: {dataset.summary()}")
     if concern := concern_of_serving(used, detector.bundle):
         console.say(f"warning: {concern}")
+    for line in dataset.notes():
+        console.say(f"note   {line}")
     evaluation = evaluate(
         detector, dataset, progress_line("scoring"), gallery=GALLERY if args.report else 0
     )
     _print_figures(console, evaluation)
-    _write(console, evaluation, args)
+    _write(console, evaluation, args, dict(dataset.left_out))
     console.next(_next_command(args))
     return 0
 
@@ -91,6 +91,8 @@ def _print_figures(console: Console, evaluation: Evaluation) -> None:
     if good := rejected + count("passed"):
         low, high = (100 * end for end in wilson_interval(rejected, good))
         reached = f"{percent(rejected / good)} ({rejected} of {good}; {low:.1f} to {high:.1f} %)"
+        if evaluation.overlap is not None and (known := evaluation.overlap.good):
+            reached += f", {known} of them no test: see the warning"
         rows.append(("false rejects reached", reached))
     if defective := caught + count("missed"):
         share = percent(caught / defective)
@@ -101,6 +103,8 @@ def _print_figures(console: Console, evaluation: Evaluation) -> None:
         lines += [*table(_category_rows(evaluation), right=range(1, 6)), ""]
     for line in lines + [f"note   {note}" for note in evaluation.notes]:
         console.say(line)
+    for warning in _warnings(evaluation):
+        console.say(console.paint(f"warning: {warning}", "yellow"))
 
 
 def _category_rows(evaluation: Evaluation) -> list[tuple[str, ...]]:
@@ -125,20 +129,29 @@ def _as_json(evaluation: Evaluation) -> dict[str, Any]:
             for c in evaluation.categories
         }
         figures["categories_mean"] = evaluation.category_means()
-    return figures
+    if evaluation.overlap is not None:
+        figures["overlap"] = evaluation.overlap.to_json()
+    return figures | {"warnings": list(_warnings(evaluation))}
+
+
+def _warnings(evaluation: Evaluation) -> tuple[str, ...]:
+    return () if evaluation.overlap is None else evaluation.overlap.warnings
 
 
 def _four(value: float | None, reason: str = "") -> str:
     return f"-{reason}" if value is None else f"{value:.4f}"
 
 
-def _write(console: Console, evaluation: Evaluation, args: argparse.Namespace) -> None:
+def _write(
+    console: Console, evaluation: Evaluation, args: argparse.Namespace, left_out: dict[str, int]
+) -> None:
+    figures = _as_json(evaluation) | {"left_out": left_out}
     if args.report is not None:
         console.say(f"wrote  {write_report(evaluation, args.report)}")
     if args.json == "-":
-        print_json(_as_json(evaluation))
+        print_json(figures)
     elif args.json is not None:
-        text = json.dumps(_as_json(evaluation), indent=2, allow_nan=False) + "\n"
+        text = json.dumps(figures, indent=2, allow_nan=False) + "\n"
         write_file(args.json, text.encode())
         console.say(f"wrote  {args.json}")
 

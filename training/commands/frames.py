@@ -12,6 +12,7 @@ import shlex
 from pathlib import Path
 
 from edgead.cli.console import Console, count, progress_line
+from edgead.cli.options import add, file_path, whole
 from edgead.errors import InputError
 from edgead.images import read_image
 
@@ -23,16 +24,14 @@ EXAMPLE = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of the command."""
-    parser.add_argument("videos", metavar="VIDEO", nargs="+", type=Path, help="files to decode")
-    parser.add_argument("--out", metavar="DATA", type=Path, required=True, help="the data set")
-    parser.add_argument(
-        "--every", metavar="N", type=int, default=1, help="keep every N-th frame (default: all)"
+    add(parser, "videos VIDEO", "files to decode", file_path, nargs="+")
+    add(parser, "--out DATA", "the data set", file_path, required=True)
+    add(parser, "--every N", "keep every N-th frame (default: all)", whole, default=1)
+    text = (
+        "for each video, in their order, a file with one 0 or 1 (anomalous) per frame of the "
+        "video, a line each or .npy"
     )
-    parser.add_argument(
-        "--labels", metavar="FILE", nargs="+", type=Path,
-        help="for each video, in their order, a file with one 0 or 1 (anomalous) per frame of the "
-        "video, a line each or .npy",
-    )  # fmt: skip
+    add(parser, "--labels FILE", text, file_path, nargs="+")
 
 
 def run(args: argparse.Namespace) -> int:

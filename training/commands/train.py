@@ -8,12 +8,11 @@ import json
 import shlex
 from collections.abc import Callable
 from contextlib import redirect_stdout
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgead.cli.console import Console, print_json
-from edgead.cli.options import add_bit_depth
-from edgead.errors import EdgeadError, TrainingError
+from edgead.cli.options import add, add_bit_depth, file_path, number, whole, word
+from edgead.errors import EdgeadError, TrainingError, shortened
 
 if TYPE_CHECKING:
     from ..run_record import TrainingOptions
@@ -23,63 +22,61 @@ _PASSED_ON = ("preset", "layout", "category", "group", "shots", "bit_depth", "te
 EXAMPLE = "  edgead train redi photos/ --out runs/cell --minutes 10"
 
 
-_OPTIONS: tuple[tuple[str, str, Callable[[str], Any], str], ...] = (
-    ("--seed", "S", int, "default 0"),
-    ("--calibration", "F", float,
+_OPTIONS: tuple[tuple[str, Callable[[str], Any], str], ...] = (
+    ("--seed S", whole, "default 0"),
+    ("--calibration F", number,
      "share of the good images held out to set the threshold (default 0.2)"),
-    ("--preset", "NAME", str,
+    ("--preset NAME", word,
      "edge (default; small and fast), paper (sizes of the publication) or, for redi and agpnet, "
      "loose (edge, for parts that lie anywhere amid background); --set goes over it"),
-    ("--shots", "K", int, "learn from K good images (of every category), to see what few will do"),
-    ("--group", "REGEX", str,
+    ("--shots K", whole,
+     "learn from K good images (of every category), to see what few will do"),
+    ("--group REGEX", word,
      "keep images of one part together: the first group in an image's name is the part"),
-    ("--textures", "DIR", Path,
+    ("--textures DIR", file_path,
      "for ssae: pictures of other things that fill synthetic defects (default: made up)"),
-    ("--tile", "PIXELS", int, "learn from square tiles of the images, and let the bundle see "
+    ("--tile PIXELS", whole, "learn from square tiles of the images, and let the bundle see "
      "frames in tiles: for defects much smaller than the frame"),
-    ("--tile-overlap", "PIXELS", int,
+    ("--tile-overlap PIXELS", whole,
      "of neighbouring tiles, at least (default: an eighth of the tile)"),
 )  # fmt: skip
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of the command."""
-    parser.add_argument("method", metavar="METHOD", help=f"one of: {', '.join(_METHODS)}")
-    parser.add_argument(
-        "data", metavar="DATA", type=Path,
-        help="folder of good images, or a data set; docs/data.md has the layouts",
-    )  # fmt: skip
-    parser.add_argument("--out", metavar="RUN", type=Path, required=True, help="folder of the run")
+    add(parser, "method METHOD", f"one of: {', '.join(_METHODS)}")
+    text = "folder of good images, or a data set; docs/data.md has the layouts"
+    add(parser, "data DATA", text, file_path)
+    add(parser, "--out RUN", "folder of the run", file_path, required=True)
     bound = parser.add_mutually_exclusive_group()
-    bound.add_argument("--minutes", type=float, metavar="M", help="train at most M minutes")
-    bound.add_argument("--steps", type=int, metavar="N", help="train N steps in all")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", dest="settings",
-        help="a setting of the method, such as size=[256,256]; docs/methods.md lists them",
-    )  # fmt: skip
-    for name, metavar, kind, text in _OPTIONS:
-        parser.add_argument(name, metavar=metavar, type=kind, help=text)
+    add(bound, "--minutes M", "train at most M minutes", number)
+    add(bound, "--steps N", "train N steps in all", whole)
+    text = "a setting of the method, such as size=[256,256]; docs/methods.md lists them"
+    add(parser, "--set KEY=VALUE", text, action="append", default=[], dest="settings")
+    for words, kind, text in _OPTIONS:
+        add(parser, words, text, kind)
     add_data_arguments(parser)
     add_bit_depth(parser, "16")
-    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in RUN")
+    add(parser, "--resume", "go on from the checkpoint in RUN")
     parser.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), default="auto",
         help="where to train; auto (the default) is cuda where torch finds a GPU",
     )  # fmt: skip
-    parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    add(parser, "--json", "one JSON object on stdout")
 
 
 def add_data_arguments(parser: argparse.ArgumentParser) -> None:
     """What train and evaluate have in common about DATA."""
-    parser.add_argument(
-        "--layout", metavar="NAME",
-        help="layout of DATA, where it is not recognised: visa, mvtec3d, ksdd2, frames, "
-        "oneclass, mvtec or folder",
-    )  # fmt: skip
-    parser.add_argument(
-        "--category", metavar="NAME",
-        help="one category of DATA (default: all together); for oneclass, the class that is good",
-    )  # fmt: skip
+    text = (
+        "layout of DATA, where it is not recognised: visa, mvtec3d, ksdd2, frames, oneclass, "
+        "mvtec, sorted or folder (all images are of good parts)"
+    )
+    add(parser, "--layout NAME", text)
+    text = (
+        "one category of DATA (default: all together); of folders of classes, or with names that "
+        "do not say it, the one that is good"
+    )
+    add(parser, "--category NAME", text)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -118,7 +115,8 @@ def _train(args: argparse.Namespace) -> int:
     console.say(f"wrote  {args.out}")
     console.next(shlex.join(["edgead", "export", str(args.out), "--out", f"{result.name}.edgead"]))
     if args.json:
-        print_json({"run": str(args.out), **provenance})
+        more = {"left_out": dict(result.left_out)}
+        print_json({"run": str(args.out), "warnings": [], **provenance, **more})
     return 0
 
 
@@ -145,8 +143,8 @@ def read_setting(pair: str) -> tuple[str, Any]:
     """KEY=VALUE to both; the value is JSON, or else a plain word. Raises: TrainingError."""
     key, equals, text = pair.partition("=")
     if not key or not equals:
-        raise TrainingError(f"--set {pair} cannot be read; write --set KEY=VALUE")
+        raise TrainingError(f"--set {shortened(pair, 60)} cannot be read; write --set KEY=VALUE")
     try:
         return key, json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return key, text

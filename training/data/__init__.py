@@ -4,6 +4,7 @@
     opening.py    which layout a folder has
     layouts/      one module for each layout; `layouts/__init__.py` says how to add one
     splitting.py  training and calibration
+    division.py   the same, by what images show: copies once, near-copies on one side
     content.py    what the files hold: digest, decoding, masks
     listing.py    files and folders, in an order that is the same everywhere
 
@@ -12,6 +13,7 @@ Nothing is decoded here before :func:`check_images` or :func:`read_mask` is call
 
 from .content import check_images, digest, read_mask
 from .dataset import GOOD, TEST_SET_LOOKS_LIKE, Dataset, Sample
+from .division import Division, divide, held_apart, overlap_with_test
 from .layouts import LAYOUTS
 from .opening import open_dataset
 from .splitting import Parts, count_parts, split
@@ -21,12 +23,16 @@ __all__ = [
     "LAYOUTS",
     "TEST_SET_LOOKS_LIKE",
     "Dataset",
+    "Division",
     "Parts",
     "Sample",
     "check_images",
     "count_parts",
     "digest",
+    "divide",
+    "held_apart",
     "open_dataset",
+    "overlap_with_test",
     "read_mask",
     "split",
 ]

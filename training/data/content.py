@@ -1,4 +1,4 @@
-"""What the files of a data set hold: their digest, whether they can be decoded, masks."""
+"""What the files of a data set hold: their digest, what they show once decoded, masks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from edgead.errors import DataError, InputError
-from edgead.images import read_image
+from edgead.images import Remarks, open_image, read_image
+from edgead.images.content import Content, content_of
 from edgead.monitoring.depth import UsedBits
 
 from .dataset import Sample, by_name
@@ -40,25 +41,34 @@ def check_images(
     progress: Callable[[int, int], None] | None = None,
     *,
     used: UsedBits | None = None,
-) -> None:
+    remarks: Remarks | None = None,
+) -> list[Content]:
     """Decode every image, and its mask, once.
 
     Args:
         samples: what to decode.
         progress: called with (images done, images in all).
         used: has the bit depth of the images, and is shown each.
+        remarks: is shown each file.
+
+    Returns:
+        What each image shows, for ``edgead.images.image_set.examine``.
 
     Raises:
         DataError: counts the unusable images, and names the first five with the reason.
     """
     faults: list[str] = []
     used = UsedBits() if used is None else used
+    contents: list[Content] = []
     for done, sample in enumerate(samples, 1):
         try:
-            frame = read_image(sample.path, bit_depth=used.bit_depth)
-            used.add(frame)
+            file = open_image(sample.path, bit_depth=used.bit_depth)
+            if remarks is not None:
+                remarks.add(file)
+            used.add(file.frame)
             if sample.mask is not None:
-                read_mask(sample, frame.shape[:2])
+                read_mask(sample, file.frame.shape[:2])
+            contents.append(content_of(file.frame))
         except (InputError, DataError) as error:
             faults.append(str(error))
         if progress is not None:
@@ -70,6 +80,7 @@ def check_images(
             f"{len(faults)} of {len(samples)} images cannot be used; replace or remove them:\n"
             f"  {shown}{more}"
         )
+    return contents
 
 
 def read_mask(sample: Sample, frame_size: tuple[int, int]) -> np.ndarray:

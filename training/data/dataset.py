@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
+
+from edgead.errors import printable
+from edgead.images import sentence
 
 GOOD = "good"
+UNREAD = "unread image"
 TEST_SET_LOOKS_LIKE = (
     "a test set has the MVTec layout: test/good/ with good images, test/<defect>/ with defective "
     "ones and, where there are masks, ground_truth/<defect>/<stem>_mask.png"
@@ -44,7 +48,36 @@ class Sample:
 
 
 Purpose = Literal["train", "evaluate"]
-Found = tuple[list[Sample], list[Sample]]  # of train and of test, in any order
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What ``open_dataset`` was asked for, as far as a layout has to know.
+
+    Args:
+        purpose, category: see ``open_dataset``; of a layout without classes, the folder of good
+            parts.
+        by_name: whether the user named the layout.
+    """
+
+    purpose: Purpose = "train"
+    category: str | None = None
+    by_name: bool = False
+
+
+class Found(NamedTuple):
+    """What a layout found, in any order.
+
+    Args:
+        train, test: samples.
+        assumed: what the names of folders were taken for, for people; "" where nothing was assumed.
+        also_read: images that were looked at and are no samples or masks of samples.
+    """
+
+    train: list[Sample]
+    test: list[Sample]
+    assumed: str = ""
+    also_read: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,15 +88,15 @@ class Layout:
         name: what --layout, run.json and the bundle call it.
         tree: what is where, in a line, for messages.
         fits: (folder, purpose) to whether it looks like one; looks at few names.
-        read: (root, folder) to all samples of a folder, named by the way from `root`, which is the
-            folder or its parent. Those of train that are not good are left out later.
+        read: (root, folder, asked) to all samples of a folder, named by the way from `root`, which
+            is the folder or its parent. Those of train that are not good are left out later.
         classes: whether the labels are classes, of which --category names the good one.
     """
 
     name: str
     tree: str
     fits: Callable[[Path, Purpose], bool]
-    read: Callable[[Path, Path], Found]
+    read: Callable[[Path, Path, Asked], Found]
     classes: bool = False
 
 
@@ -77,6 +110,10 @@ class Dataset:
         train: good images.
         test: good and defective images.
         n_left_out: images of train/ that are not good, in layouts that keep them there.
+        assumed: what the names of folders were taken for, a sentence each.
+        left_out: reasons to numbers of entries that were not taken, as ``edgead.images`` counts
+            them, and ``unread image`` for images in folders that the layout does not read.
+        unread: these folders, "" for the root, to numbers of images.
     """
 
     root: Path
@@ -84,6 +121,9 @@ class Dataset:
     train: tuple[Sample, ...]
     test: tuple[Sample, ...] = ()
     n_left_out: int = 0
+    assumed: tuple[str, ...] = ()
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    unread: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def defects(self) -> tuple[str, ...]:
@@ -97,7 +137,8 @@ class Dataset:
 
     def summary(self) -> str:
         """One line for people: what was found."""
-        where = f"categories {', '.join(self.categories)}: " if self.categories else ""
+        names = ", ".join(map(printable, self.categories))
+        where = f"categories {names}: " if names else ""
         learn = f"{len(self.train)} good images to learn from"
         if self.n_left_out:
             learn += f" ({self.n_left_out} that are not good left out)"
@@ -111,6 +152,26 @@ class Dataset:
         )
         return where + (f"{learn}; {test}" if self.train else test)
 
+    def notes(self) -> list[str]:
+        """Lines for people: what was assumed, and what was left out."""
+        lines = list(self.assumed)
+        if self.unread:
+            lines.append(f"not read: {list_folders(self.unread)}")
+        entries = {key: n for key, n in self.left_out.items() if key != UNREAD}
+        return lines + ([sentence(entries)] if entries else [])
+
+
+def list_folders(counts: Mapping[str, int], most: int = 6) -> str:
+    """``OK/ (120 images), NG/ (14)``; "" is the folder itself."""
+    shown = [
+        f"{printable(name) + '/' if name else 'directly in it'} "
+        f"({number}{'' if index else ' image' if number == 1 else ' images'})"
+        for index, (name, number) in enumerate(sorted(counts.items())[:most])
+    ]
+    more = len(counts) - most
+    folders = "folder" if more == 1 else "folders"
+    return ", ".join(shown) + (f" and {more} more {folders}" if more > 0 else "")
+
 
 def make_sample(root: Path, path: Path, label: str = GOOD, mask: Path | None = None) -> Sample:
     """The sample of a file below `root`, named by the way from there."""
@@ -120,6 +181,11 @@ def make_sample(root: Path, path: Path, label: str = GOOD, mask: Path | None = N
 def portable(name: str) -> str:
     """The same spelling of a name everywhere; macOS gives decomposed ones."""
     return unicodedata.normalize("NFC", name)
+
+
+def same_name(a: str, b: str) -> bool:
+    """Whether two names are the same, however they are composed."""
+    return portable(a) == portable(b)
 
 
 def by_name(sample: Sample) -> str:

@@ -1,62 +1,101 @@
-"""Files and folders on disk, in an order that is the same everywhere."""
+"""Files and folders on disk, in an order that is the same everywhere.
+
+What is never taken (hidden and system entries, what edgead wrote) is ``edgead.images.listing``'s.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
-from typing import NoReturn
 
-from edgead.errors import DataError
-from edgead.images import IMAGE_SUFFIXES
+from edgead.errors import DataError, InputError
+from edgead.images import IMAGE_SUFFIXES, walk
+from edgead.images.listing import SAVED_FRAME, why_not_searched
+
+from .dataset import portable, same_name
 
 SUFFIXES = ", ".join(sorted(suffix.lstrip(".") for suffix in IMAGE_SUFFIXES))  # for messages
 
 
-def is_image(path: Path) -> bool:
-    """Whether the name ends like that of an image."""
-    return path.suffix.lower() in IMAGE_SUFFIXES
+_Entries = list[tuple[Path, str | None]]
+_walked: ContextVar[dict[tuple[Path, bool], _Entries] | None] = ContextVar("walked", default=None)
+
+
+@contextmanager
+def each_folder_once() -> Iterator[None]:
+    """Inside, a folder that was looked at is not looked at again: network folders are slow."""
+    token = _walked.set({})
+    try:
+        yield
+    finally:
+        _walked.reset(token)
+
+
+def entries_below(folder: Path, *, deep: bool = True) -> _Entries:
+    """As ``edgead.images.walk``; nothing where there is no such folder. Raises: DataError."""
+    known = _walked.get()
+    found = None if known is None else known.get((folder, deep))
+    if found is None:
+        try:
+            found = list(walk(folder, deep=deep)) if folder.is_dir() else []
+        except InputError as error:
+            raise DataError(str(error)) from error
+        if known is not None:
+            known[folder, deep] = found
+    return found
 
 
 def images_below(folder: Path) -> list[Path]:
     """The images below `folder`, sorted; none where there is no such folder."""
-    return [path for path in files_below(folder) if is_image(path)] if folder.is_dir() else []
-
-
-def folders_in(folder: Path) -> list[Path]:
-    """The folders directly inside `folder`, hidden ones left out, sorted; none without `folder`."""
-    return [path for path in _entries(folder) if path.is_dir()]
+    return sorted(path for path, reason in entries_below(folder) if reason is None)
 
 
 def images_in(folder: Path) -> list[Path]:
-    """The images directly inside `folder`, hidden ones left out, sorted; none without `folder`."""
-    return [path for path in _entries(folder) if is_image(path) and path.is_file()]
+    """The images directly inside `folder`, sorted; none where there is no such folder."""
+    return [path for path, reason in entries_below(folder, deep=False) if reason is None]
 
 
-def files_below(folder: Path) -> list[Path]:
-    """Every file below `folder`, links followed, hidden files and folders left out, sorted."""
-    found: list[Path] = []
-    seen: set[str] = set()
-    for parent, folders, files in os.walk(folder, onerror=_refuse, followlinks=True):
-        real = os.path.realpath(parent)
-        if real in seen:  # a link that leads back to a folder already walked
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found.extend(Path(parent, name) for name in files if not name.startswith("."))
-    return sorted(found)
+def saved_frames_in(folder: Path) -> list[Path]:
+    """The frames that edgead saved in `folder`, which the user named and holds no other images."""
+    found = ((path, reason) for path, reason in entries_below(folder, deep=False))
+    return [path for path, reason in found if reason == SAVED_FRAME]
 
 
-def _entries(folder: Path) -> list[Path]:
+def folders_in(folder: Path) -> list[Path]:
+    """The folders directly inside `folder` that may hold images, sorted; none without `folder`."""
+    return [path for path in _paths_in(folder) if path.is_dir() and why_not_searched(path) is None]
+
+
+def image_names_in(folder: Path) -> list[str]:
+    """The names in `folder` that end like those of images; no file is looked at."""
+    names = (path.name for path in _paths_in(folder))
+    return [name for name in names if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES]
+
+
+def named(folder: Path, name: str) -> Path:
+    """The entry of `folder` with that name, however it is composed; ``folder / name`` without."""
+    exact = folder / name
+    if not os.path.lexists(exact):
+        for path in _paths_in(folder):
+            if same_name(path.name, name):
+                return path
+    return exact
+
+
+def files_by_name(root: Path, folder: Path) -> dict[str, Path]:
+    """The images below `folder` by their way from `root`, however their names are composed."""
+    return {portable(path.relative_to(root).as_posix()): path for path in images_below(folder)}
+
+
+def _paths_in(folder: Path) -> list[Path]:
     try:
         return sorted(p for p in folder.iterdir() if not p.name.startswith("."))
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
-        _refuse(error)
-
-
-def _refuse(error: OSError) -> NoReturn:
-    raise DataError(
-        f"{error.filename} cannot be listed: {error.strerror}; check its permissions"
-    ) from error
+        raise DataError(
+            f"{error.filename} cannot be listed: {error.strerror}; check its permissions"
+        ) from error

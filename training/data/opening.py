@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from edgead.errors import DataError
+from edgead.errors import DataError, printable
 
 from .dataset import (
     GOOD,
     TEST_SET_LOOKS_LIKE,
+    UNREAD,
+    Asked,
     Dataset,
     Found,
     Layout,
@@ -18,10 +22,15 @@ from .dataset import (
     Sample,
     by_name,
     portable,
-)  # fmt: skip
-from .layouts import FOLDER, LAYOUTS
-from .listing import SUFFIXES, folders_in
+    same_name,
+)
+from .layouts import FOLDER, LAYOUTS, SORTED
+from .layouts.sorted_parts import words_below
+from .listing import SUFFIXES, each_folder_once, entries_below, folders_in
+from .words import meaning
 
+_WITH_FOLDERS_OF_MASKS = ("mvtec", "sorted", "oneclass")
+_ANNOTATIONS = (".json", ".xml", ".txt", ".csv", ".yaml", ".yml", ".mat", ".npy", ".npz", ".svg")
 _Places = dict[str, Path]  # folders by category; "" for a data set without categories
 
 
@@ -39,7 +48,8 @@ def open_dataset(
         purpose: "train" requires at least two good training images of every category (one to learn
             from, one to calibrate with); "evaluate" requires a test set only.
         layout: one of ``LAYOUTS``; None: the one that fits.
-        category: None: all categories together. Of layout oneclass: the class that is good.
+        category: None: all categories together. Of the layouts oneclass and sorted: the folder
+            that is good.
 
     Returns:
         The samples, and the layout that was recognised.
@@ -50,32 +60,101 @@ def open_dataset(
     """
     if purpose not in ("train", "evaluate"):
         raise ValueError(f"purpose is {purpose!r}; expected 'train' or 'evaluate'")
-    root = Path(path)
+    with each_folder_once():
+        return _open(Path(path), purpose, layout, category)
+
+
+def _open(root: Path, purpose: Purpose, layout: str | None, category: str | None) -> Dataset:
     if not root.exists():
         raise DataError(f"{root} does not exist; give a folder of images of good parts")
     if not root.is_dir():
         raise DataError(f"{root} is a file; give the folder that holds the images")
-    kind, places = _recognise(root, purpose, layout)
-    samples: list[list[Sample]] = [[], []]  # of train and of test
-    for name, folder in _chosen(root, kind, places, category).items():
-        found = kind.read(root, folder)
+    kind, places = _recognise(root, purpose, layout, category)
+    chosen = _chosen(root, kind, places, category)
+    asked = Asked(purpose, None if "" not in chosen else category, by_name=layout is not None)
+    samples: tuple[list[Sample], list[Sample]] = ([], [])  # of train and of test
+    assumed, read = [], set()
+    for name, folder in chosen.items():
+        found = kind.read(root, folder, asked)
         if kind.classes:
             found = _one_good(root, found, category)
-        for known, more in zip(samples, found, strict=True):
+        for known, more in zip(samples, (found.train, found.test), strict=True):
             known += [replace(sample, category=portable(name)) for sample in more]
+        assumed += [f"{printable(name)}: {found.assumed}" if name else found.assumed]
+        read |= set(found.also_read)
     train, test = (tuple(sorted(part, key=by_name)) for part in samples)
+    _check_names(train + test)
+    read |= {file for sample in train + test for file in (sample.path, sample.mask) if file}
+    left_out, unread = _left_out(root, chosen if category is not None else {"": root}, read)
+    if purpose == "evaluate":
+        _check_masks(root, chosen, kind)
     good = tuple(sample for sample in train if sample.is_good)
-    dataset = Dataset(root, kind.name, good, test, n_left_out=len(train) - len(good))
+    dataset = Dataset(
+        root, kind.name, good, test, len(train) - len(good), tuple(filter(None, assumed)),
+        left_out, unread,
+    )  # fmt: skip
     _check(dataset, purpose, places)
     return dataset
 
 
-def _recognise(root: Path, purpose: Purpose, name: str | None) -> tuple[Layout, _Places]:
+def _check_names(samples: tuple[Sample, ...]) -> None:
+    """Raises: DataError for two files whose names differ only in how they are composed."""
+    seen: dict[str, Path] = {}
+    for sample in samples:
+        other = seen.setdefault(sample.name, sample.path)
+        if other != sample.path:
+            raise DataError(
+                f"{sample.path} and {os.fsencode(other)!r} have one name, composed in two ways of "
+                "Unicode; rename or remove one"
+            )
+
+
+def _left_out(
+    root: Path, folders: Mapping[str, Path], read: set[Path]
+) -> tuple[dict[str, int], dict[str, int]]:
+    """What was not taken: reasons to numbers, and folders that are not read to images."""
+    reasons: Counter[str] = Counter()
+    unread: Counter[str] = Counter()
+    for folder in folders.values():
+        for path, reason in entries_below(folder):
+            if path in read:
+                continue
+            reasons[reason or UNREAD] += 1
+            if reason is None:
+                unread[portable("/".join(path.parent.relative_to(root).parts))] += 1
+    return dict(reasons), dict(unread)
+
+
+def _check_masks(root: Path, folders: Mapping[str, Path], layout: Layout) -> None:
+    """Raises: DataError for a folder of masks that holds only something else, such as JSON."""
+    if layout.name not in _WITH_FOLDERS_OF_MASKS:
+        return
+    held: dict[Path, Counter[str]] = defaultdict(Counter)
+    for folder in folders.values():
+        for path, reason in entries_below(folder):
+            if any(meaning(part).mask for part in path.parent.relative_to(root).parts):
+                held[path.parent][reason or ""] += 1
+    for folder, reasons in sorted(held.items()):
+        foreign = {reason: n for reason, n in reasons.items() if reason in _ANNOTATIONS}
+        if foreign and not reasons[""]:
+            files = ", ".join(f"{n} {suffix}" for suffix, n in sorted(foreign.items()))
+            raise DataError(
+                f"{folder} holds {files} where masks are expected: an image for each image with a "
+                "defect, of its size, 0 for good pixels and anything else for the defect (PNG, "
+                "BMP or TIFF); draw the annotations as masks, or move the folder away"
+            )
+
+
+def _recognise(
+    root: Path, purpose: Purpose, name: str | None, category: str | None
+) -> tuple[Layout, _Places]:
     """The layout, and the folders of the categories, or the root itself."""
     if name is not None and name not in LAYOUTS:
         raise DataError(f"--layout {name} is not a layout; choose one of: {', '.join(LAYOUTS)}")
     layouts = list(LAYOUTS.values()) if name is None else [LAYOUTS[name]]
     for layout in layouts:
+        if layout is SORTED and _special_inside(root, purpose, layouts):
+            continue
         if name == FOLDER.name or layout.fits(root, purpose):
             return layout, {"": root}
     found: dict[str, _Places] = {}  # by the name of the first layout that fits a folder
@@ -91,6 +170,8 @@ def _recognise(root: Path, purpose: Purpose, name: str | None) -> tuple[Layout, 
     if found:
         ((known, places),) = found.items()
         return LAYOUTS[known], places
+    if name == SORTED.name or (name is None and _says_more(root, category)):
+        return SORTED, {"": root}
     if name is not None:
         raise DataError(
             f"{root} does not look like --layout {name}; expected {layouts[0].tree}"
@@ -99,9 +180,31 @@ def _recognise(root: Path, purpose: Purpose, name: str | None) -> tuple[Layout, 
     return FOLDER, {"": root}
 
 
+def _special_inside(root: Path, purpose: Purpose, layouts: Sequence[Layout]) -> bool:
+    """Whether a folder that itself says nothing of good parts has a layout of its own."""
+    special = [each for each in layouts if not each.classes and each not in (SORTED, FOLDER)]
+    named = ((folder, meaning(folder.name)) for folder in folders_in(root))
+    return any(
+        layout.fits(folder, purpose)
+        for folder, said in named
+        if said.good is None and said.split is None
+        for layout in special
+    )
+
+
+def _says_more(root: Path, category: str | None) -> bool:
+    """Whether a folder deeper inside says good or defective, or is the one that the user names."""
+    if category is None:
+        return words_below(root)
+    return (root / category).is_dir() or any(
+        same_name(path.name, category) for path in folders_in(root)
+    )
+
+
 def _chosen(root: Path, layout: Layout, places: _Places, category: str | None) -> _Places:
-    if category is None or layout.classes:
+    if category is None or layout.classes or (layout is SORTED and "" in places):
         return places
+    category = next((name for name in places if same_name(name, category)), category)
     if "" in places:
         raise DataError(
             f"--category {category}: {root} has no folders of categories; remove the option "
@@ -116,7 +219,8 @@ def _chosen(root: Path, layout: Layout, places: _Places, category: str | None) -
 
 def _one_good(root: Path, found: Found, good: str | None) -> Found:
     """Labels "good" for the class of that name; the others keep theirs."""
-    classes = sorted({sample.label for sample in found[0]})
+    classes = sorted({sample.label for sample in found.train})
+    good = None if good is None else portable(good)
     if good not in classes:
         given = "no class was named" if good is None else f"--category {good} is none of them"
         shown = ", ".join(classes[:20]) + (", ..." if len(classes) > 20 else "")
@@ -126,9 +230,9 @@ def _one_good(root: Path, found: Found, good: str | None) -> Found:
         )
     train, test = (
         [replace(sample, label=GOOD) if sample.label == good else sample for sample in samples]
-        for samples in found
+        for samples in (found.train, found.test)
     )
-    return train, test
+    return Found(train, test)
 
 
 def _check(dataset: Dataset, purpose: Purpose, places: _Places) -> None:

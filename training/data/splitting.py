@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import re
+import warnings
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from edgead.errors import DataError
+from edgead.errors import DataError, shortened
 
 from .dataset import Sample, by_name
 
@@ -21,6 +22,7 @@ def split(
     *,
     group: str | None = None,
     shots: int | None = None,
+    alike: Mapping[str, str] | None = None,
 ) -> Parts:
     """Divide good samples into those to learn from and those to calibrate with.
 
@@ -37,6 +39,8 @@ def split(
             least number of parts that reaches the fraction.
         shots: learn from this many images of every category only, at least 1; fewer shots are a
             subset of more. The calibration part is the same as without.
+        alike: name to name of the first sample that shows the same; without ``group``, those with
+            one first sample stay together. They count once.
 
     Returns:
         (train, calibration), at least one each, both ordered by name.
@@ -57,7 +61,8 @@ def split(
     calibration: list[Sample] = []
     for name, members in (categories or {"": []}).items():
         where = f" of {name}" if name else ""
-        learn, held_out = _divide(members, where, seed, calibration_fraction, pattern)
+        same = {sample.name: (alike or {}).get(sample.name, sample.name) for sample in members}
+        learn, held_out = _divide(members, where, seed, calibration_fraction, pattern, same)
         if shots is not None:
             if shots > len(learn):
                 raise DataError(
@@ -71,6 +76,23 @@ def split(
     return tuple(sorted(train, key=by_name)), tuple(sorted(calibration, key=by_name))
 
 
+def once_each(parts: Parts, alike: Mapping[str, str]) -> Parts:
+    """Parts without the calibration images that show what another one, or a learnt one, shows.
+
+    Args:
+        parts: train and calibration.
+        alike: as for ``split``.
+    """
+    seen = {alike.get(sample.name, sample.name) for sample in parts[0]}
+    kept = []
+    for sample in parts[1]:
+        first = alike.get(sample.name, sample.name)
+        if first not in seen:
+            kept.append(sample)
+        seen.add(first)
+    return parts[0], tuple(kept)
+
+
 def count_parts(samples: Sequence[Sample], group: str) -> int:
     """How many parts the samples show; ``group`` and errors as for ``split``."""
     pattern = _compiled(group)
@@ -79,33 +101,38 @@ def count_parts(samples: Sequence[Sample], group: str) -> int:
 
 def _divide(
     samples: Sequence[Sample], where: str, seed: int, fraction: float,
-    pattern: re.Pattern[str] | None,
+    pattern: re.Pattern[str] | None, same: Mapping[str, str],
 ) -> tuple[list[Sample], list[Sample]]:  # fmt: skip
     """(train, calibration) of one category, which ``where`` names."""
     parts: dict[str, list[Sample]] = defaultdict(list)
     for sample in samples:
-        parts[sample.name if pattern is None else _part(pattern, sample)].append(sample)
+        parts[same[sample.name] if pattern is None else _part(pattern, sample)].append(sample)
     if len(parts) < 2:
         what = f"{len(samples)} good image(s){where}"
         raise DataError(
             f"{what} cannot be divided into training and calibration; expected at least two"
+            + (", and not copies of one" if len(samples) > 1 else "")
             if pattern is None
             else f"{what} are all of {len(parts)} part by --group {pattern.pattern}; expected at "
             "least two parts, one to learn from and one to calibrate with: give images of more "
             "parts, or remove --group"
         )
     first, *ranked = sorted(parts, key=lambda part: _rank(seed, part))
-    calibration = parts[first]
-    while len(calibration) < round(len(samples) * fraction) and len(ranked) > 1:
+    calibration, share = parts[first], round(len(set(same.values())) * fraction)
+    while len({same[sample.name] for sample in calibration}) < share and len(ranked) > 1:
         calibration += parts[ranked.pop(0)]
     return [sample for part in ranked for sample in parts[part]], calibration
 
 
 def _compiled(group: str) -> re.Pattern[str]:
     try:
-        pattern = re.compile(group)
-    except re.error as error:
-        raise DataError(f"--group {group} is not a regular expression: {error}") from error
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what a later Python may read in another way
+            pattern = re.compile(group)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise DataError(
+            f"--group {shortened(group)} is not a regular expression: {error}"
+        ) from error
     if not pattern.groups:
         raise DataError(
             f"--group {group} has no group; put parentheses around what is the same in all images "

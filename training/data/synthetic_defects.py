@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgead.preprocess import full_scale
+from edgead.images.bits import full_scale
 
 Content = Callable[[NDArray[np.float32], int, np.random.Generator], Any]
 

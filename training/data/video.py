@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgead.errors import DataError, InputError
-from edgead.files import write_file
+from edgead.files import read_file, utf8_name, write_file
 from edgead.images import encode_png
 
 from .layouts.frames import LABELS, TEST, TRAIN, read_frame_labels
@@ -99,7 +99,7 @@ def read_labels(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
         return read_frame_labels(file).astype(np.uint8)
     expected = "expected one 0 (normal) or 1 (anomalous) a line for each frame, or a .npy file"
     try:
-        lines = file.read_text(encoding="utf-8").split()
+        lines = read_file(file).decode("utf-8-sig").split()
     except OSError as error:
         raise InputError(f"cannot read labels {file}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
@@ -117,6 +117,7 @@ def _places(clips: Sequence[Clip], out: Path) -> list[Path]:
         if not clip.video.is_file():
             raise InputError(f"{clip.video} is not a file; give the path of a video")
         folder = out / (TRAIN if clip.labels is None else TEST) / clip.video.stem
+        utf8_name(clip.video)
         if folder in seen:
             raise InputError(
                 f"{seen[folder]} and {clip.video} would both become {folder}; rename one"

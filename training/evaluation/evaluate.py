@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgead.bundle.known_images import Known
 from edgead.errors import DataError
-from edgead.images import read_image
+from edgead.images import Remarks, open_image
+from edgead.images.content import digest_of
 
 from ..data import TEST_SET_LOOKS_LIKE, Dataset, Sample, read_mask
 from ..data.layouts.frames import LAYOUT
 from . import metrics
 from .gallery import Gallery, Picture
+from .mask_census import MaskCensus
+from .overlap import Overlap, not_told, overlap
 from .scored_image import ScoredImage
 from .timeline import Timeline, frame_auroc, timelines
 
@@ -74,9 +78,11 @@ class Evaluation:
     timelines: tuple[Timeline, ...] = ()  # one for each video of the layout "frames"
     notes: tuple[str, ...] = field(default=())  # why a figure is to be taken with care
     categories: tuple[Category, ...] = ()  # none unless there are several
+    overlap: Overlap | None = None  # with what the bundle has learnt, and within the test set
 
     def count(self, outcome: str) -> int:
-        return sum(image.outcome == outcome for image in self.images)
+        """How many contents have an outcome; copies of an image are one."""
+        return sum(image.outcome == outcome for image in self.images if image.copy_of is None)
 
     def scores(self, *, good: bool) -> NDArray[np.float64]:
         """Scores of the good or of the defective images, [n] float64."""
@@ -126,21 +132,45 @@ def evaluate(
     """
     if not dataset.test:
         raise DataError(f"{dataset.root} has no test set; {TEST_SET_LOOKS_LIKE}")
+    known, first = Known(detector.bundle.manifest.provenance), _Firsts(dataset)
     images: list[ScoredImage] = []
     pixels = _Pixels(dataset.test)
-    shelf = Gallery(gallery)
+    shelf, census, remarks = Gallery(gallery), MaskCensus(), Remarks()
     for done, sample in enumerate(dataset.test, 1):
-        frame = read_image(sample.path, bit_depth=detector.bit_depth)
+        file = open_image(sample.path, bit_depth=detector.bit_depth)
+        remarks.add(file)
+        frame = file.frame
         size = (int(frame.shape[0]), int(frame.shape[1]))
         mask = read_mask(sample, size) if sample.is_good or sample.mask is not None else None
+        if mask is not None and not sample.is_good:
+            census.add(mask)
         result = detector.score(frame)
-        image = _scored(sample, size, result)
+        digest = digest_of(frame)
+        image = replace(
+            _scored(sample, size, result), known=known.kind_of(digest), content=digest.hex(),
+            copy_of=first.copy_of(sample, digest),
+        )  # fmt: skip
         images.append(image)
         pixels.add(result.map, mask, sample.category)
         shelf.offer(image, frame, result, None if sample.is_good else mask)
         if progress is not None:
             progress(done, len(dataset.test))
-    return _summarise(detector, dataset, tuple(images), pixels, shelf.selection())
+    said = tuple(f"{line}." for line in remarks.lines(detector.bundle.manifest.provenance))
+    found = _summarise(detector, dataset, tuple(images), pixels, shelf.selection())
+    return replace(found, notes=(*found.notes, *census.notes(), *said))
+
+
+class _Firsts:
+    """The first test image of each content and label; in a video each frame is judged by itself."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._names: dict[tuple[bytes, str], str] = {}
+        self._video = dataset.layout == LAYOUT.name
+
+    def copy_of(self, sample: Sample, digest: bytes) -> str | None:
+        """The name of the one that a test image is a copy of."""
+        first = self._names.setdefault((digest, sample.label), sample.name)
+        return None if self._video or first == sample.name else first
 
 
 class _Pixels:
@@ -199,8 +229,8 @@ def _auroc(images: Sequence[ScoredImage]) -> float | None:
 
 
 def _false_rejects(images: Sequence[ScoredImage]) -> float | None:
-    """Share of the good images that were judged anomalous; None without any."""
-    good = [image for image in images if image.is_good]
+    """Share of the good images that were judged anomalous, copies once; None without any."""
+    good = [image for image in images if image.is_good and image.copy_of is None]
     return sum(image.anomalous for image in good) / len(good) if good else None
 
 
@@ -236,6 +266,7 @@ def _summarise(
         "n_test": len(images),
     }
     times = [r.total_ms for r in images]
+    known = Known(manifest.provenance)
     several = dataset.categories if len(dataset.categories) > 1 else ()
     classes = {"good": scores[~defective], "defective": scores[defective]}
     return Evaluation(
@@ -255,15 +286,19 @@ def _summarise(
         provenance=dict(manifest.provenance),
         pictures=pictures,
         timelines=videos,
-        notes=_notes(images, pixels, float(detector.false_reject_rate)),
+        notes=_notes(images, pixels, float(detector.false_reject_rate), not_told(known)),
         categories=tuple(_category(name, images, pixels) for name in several),
+        overlap=overlap(images, known),
     )
 
 
-def _notes(images: Sequence[ScoredImage], pixels: _Pixels, promised: float) -> tuple[str, ...]:
+def _notes(
+    images: Sequence[ScoredImage], pixels: _Pixels, promised: float, untold: str | None
+) -> tuple[str, ...]:
     notes = []
-    n_good = sum(r.is_good for r in images)
-    rejected = sum(r.is_good and r.anomalous for r in images)
+    different = [image for image in images if image.copy_of is None]
+    n_good = sum(r.is_good for r in different)
+    rejected = sum(r.is_good and r.anomalous for r in different)
     unmasked = sum(not r.is_good and not r.has_mask for r in images)
     if not n_good:
         notes.append("No good test images: false rejects and AUROC are unknown.")
@@ -278,7 +313,7 @@ def _notes(images: Sequence[ScoredImage], pixels: _Pixels, promised: float) -> t
             f"images. Set the threshold again, with edgead calibrate, on good images from where "
             f"they come from."
         )
-    if n_good == len(images):
+    if n_good == len(different):
         notes.append("No defective test images: whether defects are caught is unknown.")
     elif unmasked:
         notes.append(f"Defective images without mask, left out of the pixel figures: {unmasked}.")
@@ -287,4 +322,6 @@ def _notes(images: Sequence[ScoredImage], pixels: _Pixels, promised: float) -> t
             f"Masks without a pixel left at model resolution, so that their defects do not count "
             f"in the pixel figures: {pixels.vanished}."
         )
+    if untold is not None:
+        notes.append(untold)
     return tuple(notes)

@@ -112,7 +112,7 @@ def _picture(
         rows, columns = np.nonzero(mask)
         covered = np.zeros(size, np.uint8)
         covered[rows * size[0] // height, columns * size[1] // width] = 255
-        small_mask = encode_png(covered)
+        small_mask = encode_png(covered, "picture")
     if frame.dtype != np.uint8:  # for the eye only: from the darkest to the brightest value
         frame = cv2.normalize(frame, None, 0, 255, cv2.NORM_MINMAX, cv2.CV_8U)
     small = cv2.resize(np.ascontiguousarray(frame), size[::-1], interpolation=cv2.INTER_AREA)

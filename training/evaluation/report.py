@@ -106,6 +106,8 @@ def _verdicts(evaluation: Evaluation) -> list[tuple[str, str, str]]:
             f"Promised at most {percent(promised)}, reached {percent(rejected / good)}{chance} "
             f"({_interval(rejected, good)})"
         )
+        if evaluation.overlap is not None and (known := evaluation.overlap.good):
+            state, text = "maybe", f"{text}; no test: {known} of them are known to the bundle"
         found.append((state, f"{rejected} of {good} good parts rejected", text))
     return found
 
@@ -122,10 +124,8 @@ def _roc(evaluation: Evaluation) -> Chart | None:
     if labels.all() or not labels.any():
         return None
     false, true = metrics.roc_curve([image.score for image in images], labels)
-    reached = (
-        evaluation.count("rejected") / np.count_nonzero(~labels),
-        evaluation.count("caught") / np.count_nonzero(labels),
-    )
+    anomalous = np.array([image.anomalous for image in images])
+    reached = anomalous[~labels].mean(), anomalous[labels].mean()
     return roc(false, true, reached, float(evaluation.metrics["false_reject_promised"] or 0.0))
 
 

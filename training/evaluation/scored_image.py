@@ -16,6 +16,9 @@ class ScoredImage:
         anomalous: the verdict at the rate the evaluation ran with
         frame_size: (height, width) in pixels
         total_ms: the time of Detector.score
+        known: "learnt" or "calibrated" where the bundle tells so, else None
+        content: digest of what it shows, hexadecimal
+        copy_of: name of the first test image with this content and label, None for that one itself
     """
 
     name: str
@@ -28,6 +31,9 @@ class ScoredImage:
     total_ms: float
     has_mask: bool
     category: str = ""
+    known: str | None = None
+    content: str = ""
+    copy_of: str | None = None
 
     @property
     def is_good(self) -> bool:

@@ -41,6 +41,7 @@ class ARNetSettings(MethodSettings):
     multiple: ClassVar = 16
     choices: ClassVar = {"erase": ("both", "gray", "rotation"), "turns": (2, 4)}
     least: ClassVar = {"width": 1 / 16}
+    most: ClassVar = {"width": 8}
 
     size: tuple[int, int] = (256, 256)  # [P]
     erase: str = "both"  # [D]; which attributes help depends on the part, so it is a setting [P]

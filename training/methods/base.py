@@ -14,13 +14,19 @@ from torch import Tensor, nn
 
 from edgead.anomaly_map import POOLINGS, MapParams
 from edgead.bundle.entries import Pair
-from edgead.errors import TrainingError
+from edgead.errors import TrainingError, shortened
 from edgead.preprocess import PreprocessParams
 
 CPU = torch.device("cpu")
 UNIT_RANGE = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))  # mean and std that leave [0, 1] as it is
 Losses = dict[str, Tensor]  # scalars by their names; what is optimised is their sum
 Progress = Callable[[Iterable[Any], str], Iterator[Any]]  # items and the title of their bar
+MOST = 10**9  # of any number of a setting
+_MOST = {
+    "size": 4096, "batch_size": 4096, "widths": 4096, "width": 4096, "common": 4096, "heads": 256,
+    "blocks": 64, "bank_size": 4096, "variants": 256,
+}  # fmt: skip
+"""What is more would fill the memory of any machine that trains, before the first step."""
 _LEAST = {"batch_size": 2, "steps": 1, "learning_rate": 1e-9, "blur_sigma": 0}
 
 
@@ -36,6 +42,7 @@ class MethodSettings:
     multiple: ClassVar[int]  # of the sides of size
     choices: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
     least: ClassVar[Mapping[str, float]] = {}  # of a number, or of each of several
+    most: ClassVar[Mapping[str, float]] = {}  # where it is not what _MOST says
     shares: ClassVar[tuple[str, ...]] = ()  # from 0 to 1
 
     @classmethod
@@ -44,7 +51,9 @@ class MethodSettings:
         known = sorted(each.name for each in fields(cls))
         for key in values:
             if key not in known:
-                raise TrainingError(f"{method} has no setting {key!r}; it knows {known}")
+                raise TrainingError(
+                    f"{method} has no setting {shortened(key, 60)!r}; it knows {known}"
+                )
         return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
     def __post_init__(self) -> None:
@@ -52,8 +61,8 @@ class MethodSettings:
         for each in fields(self):
             if not _alike(given[each.name], each.default):
                 raise TrainingError(
-                    f"{each.name}={given[each.name]!r} cannot be used; expected a value like "
-                    f"{each.name}={json.dumps(each.default)}"
+                    f"{each.name}={shortened(_text(given[each.name]), 60)} cannot be used; "
+                    f"expected a value like {each.name}={json.dumps(each.default)}"
                 )
         for name, choices in {**self.choices, "pooling": POOLINGS}.items():
             if given[name] not in choices:
@@ -71,15 +80,27 @@ class MethodSettings:
             if not (finite and np.all(np.greater_equal(given[name], bound))):
                 kind = "" if finite else "a finite number, "
                 raise TrainingError(f"{name}={given[name]} must be {kind}at least {bound}")
+        for name, bound in {**_MOST, **self.most}.items():
+            if name in given and not np.all(np.less_equal(given[name], bound)):
+                raise TrainingError(f"{name}={given[name]} must be at most {bound}")
         for name in self.shares:
             if not 0 <= given[name] <= 1:
                 raise TrainingError(f"{name}={given[name]} is not a share; give 0 to 1")
+
+
+def _text(value: Any) -> str:
+    try:
+        return repr(value)
+    except ValueError:  # Python does not write thousands of digits
+        return "a number of thousands of digits"
 
 
 def _alike(value: Any, example: Any) -> bool:
     if isinstance(example, tuple):
         same_length = isinstance(value, tuple) and len(value) == len(example)
         return same_length and all(map(_alike, value, example))
+    if isinstance(value, (int, float)) and not -MOST <= value <= MOST:  # nor NaN
+        return False
     if isinstance(example, float):
         return isinstance(value, (int, float)) and not isinstance(value, bool)
     return type(value) is type(example)

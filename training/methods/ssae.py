@@ -43,6 +43,7 @@ class SSAESettings(MethodSettings):
     multiple: ClassVar = 8
     choices: ClassVar = {"variant": ("plain", "ccm")}
     least: ClassVar = {"width": 1 / 16, "noise": 0}
+    most: ClassVar = {"width": 8}
     shares: ClassVar = ("weight", "elastic", "strokes", "clean")
 
     size: tuple[int, int] = (256, 256)  # [D]

@@ -51,15 +51,29 @@ class Entry:
 
 
 def plans_directory() -> Path:
-    """``$EDGEAD_CACHE/plans``, else ``edgead/plans`` in the cache directory of this user."""
+    """``$EDGEAD_CACHE/plans``, else ``edgead/plans`` in the cache directory of this user.
+
+    Raises:
+        DeviceError: this user has no home folder, and nothing says where else.
+    """
     own = os.environ.get("EDGEAD_CACHE")
     if own:
-        return Path(own).expanduser() / "plans"
+        return _expanded(own, f"EDGEAD_CACHE={own}") / "plans"
     if sys.platform == "win32":
         base = os.environ.get("LOCALAPPDATA") or "~/AppData/Local"
     else:
         base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "edgead" / "plans"
+    return _expanded(base, f"the plan cache in {base}") / "edgead" / "plans"
+
+
+def _expanded(path: str, what: str) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise DeviceError(
+            f"{what}: there is no such home folder; set EDGEAD_CACHE to a directory that this user "
+            "may write"
+        ) from error
 
 
 def key_of(parts: Mapping[str, Any]) -> str:
@@ -247,10 +261,7 @@ class PlanCache:
             descriptor = os.open(path, flags, 0o600)
         with contextlib.ExitStack() as stack:
             stack.callback(os.close, descriptor)
-            held = True
-            with contextlib.suppress(OSError):  # a file system without locks: as on Windows
-                held = lock(descriptor)
-            held = held and _is_still(path, descriptor)
+            held = lock(descriptor) and _is_still(path, descriptor)
             if held:  # so no other process can own the name
                 stack.callback(path.unlink, missing_ok=True)
             yield held

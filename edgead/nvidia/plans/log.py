@@ -104,6 +104,7 @@ def signals_wait(log: BuildLog) -> Iterator[None]:
         except BaseException as error:
             log.keep(error)
 
+    handle.patience = 2  # type: ignore[attr-defined]  # of edgead.cli.signals: a second one acts
     try:
         for number in handlers:
             signal.signal(number, handle)

@@ -5,11 +5,12 @@ shape, a section in docs/data.md.
 """
 
 from ..dataset import Layout
-from . import frames, ksdd2, visa
+from . import frames, ksdd2, sorted_parts, visa
 from .folders import FOLDER, MVTEC, MVTEC3D, ONECLASS
 
 # The first that fits is taken, so the special ones come first.
-_ALL = (visa.LAYOUT, MVTEC3D, ksdd2.LAYOUT, frames.LAYOUT, ONECLASS, MVTEC, FOLDER)
+SORTED = sorted_parts.LAYOUT
+_ALL = (visa.LAYOUT, MVTEC3D, ksdd2.LAYOUT, frames.LAYOUT, MVTEC, SORTED, ONECLASS, FOLDER)
 LAYOUTS: dict[str, Layout] = {layout.name: layout for layout in _ALL}
 
-__all__ = ["FOLDER", "LAYOUTS"]
+__all__ = ["FOLDER", "LAYOUTS", "SORTED"]

@@ -5,28 +5,40 @@ mvtec     MVTec AD and its like     train/good/*  test/good/*  test/<defect>/*
 mvtec3d   MVTec 3D-AD, its colours  train/good/rgb/*  validation/good/rgb/*
                                     test/<defect>/rgb/*  test/<defect>/gt/<stem>.png
 oneclass  CIFAR-10, ImageNet        train/<class>/*  test/<class>/* or val/<class>/*
-folder    good parts alone          *, nested or not, or a lone good/
+folder    good parts alone          *, in one folder; in several where --layout says so
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
-from edgead.errors import DataError
+from edgead.errors import DataError, printable
 
 from ..dataset import (
     GOOD,
     TEST_SET_LOOKS_LIKE,
+    Asked,
     Found,
     Layout,
     Purpose,
     Sample,
     image_key,
+    list_folders,
     make_sample,
+    portable,
 )
-from ..listing import folders_in, images_below, images_in
-
-MASK_SUFFIXES = (".png", ".bmp", ".tif", ".tiff")  # lossless: JPEG noise would read as defects
+from ..listing import (
+    folders_in,
+    image_names_in,
+    images_below,
+    images_in,
+    named,
+    saved_frames_in,
+)
+from ..words import meaning
+from . import sorted_parts
+from .masks import BESIDE, check_format
 
 
 def _samples(root: Path, folder: Path, label: str = GOOD) -> list[Sample]:
@@ -50,10 +62,7 @@ def _masked_samples(
     """
     masks: dict[str, Path] = {}
     for path in images_below(truth) if label != GOOD else ():
-        if path.suffix.lower() not in MASK_SUFFIXES:
-            raise DataError(
-                f"{path} is a mask in a lossy format; expected one of {', '.join(MASK_SUFFIXES)}"
-            )
+        check_format(path)
         key = image_key(path.relative_to(truth)).removesuffix(suffix)
         if key in masks:
             raise DataError(f"{masks[key]} and {path} are masks of the same image; remove one")
@@ -81,22 +90,28 @@ def _masked_samples(
 def fits_mvtec(folder: Path, purpose: Purpose) -> bool:
     if (folder / "train" / GOOD).is_dir():
         return True
-    return purpose == "evaluate" and (folder / "test").is_dir()
+    if purpose != "evaluate" or not (folder / "test").is_dir():
+        return False
+    if (folder / "test" / GOOD).is_dir():
+        return not fits_oneclass(folder, purpose)
+    return not fits_oneclass(folder, purpose) and not sorted_parts.fits(folder, purpose)
 
 
-def read_mvtec(root: Path, folder: Path) -> Found:
+def read_mvtec(root: Path, folder: Path, asked: Asked) -> Found:
     truth, test = folder / "ground_truth", []
     kinds = _kinds(folder / "test", TEST_SET_LOOKS_LIKE)
     for kind in kinds:
-        test += _masked_samples(root, kind, truth / kind.name, kind.name, "_mask")
-    labels = {kind.name for kind in kinds} | {GOOD}
+        label = GOOD if meaning(kind.name).good else portable(kind.name)
+        test += _masked_samples(root, kind, named(truth, kind.name), label, "_mask")
+    labels = {portable(kind.name) for kind in kinds} | {GOOD}
+    masks_of_good = images_below(truth / GOOD)
     for orphan in folders_in(truth):
-        if orphan.name not in labels and (masks := images_below(orphan)):
+        if portable(orphan.name) not in labels and (masks := images_below(orphan)):
             raise DataError(
                 f"{masks[0]} is a mask without image: there is no folder "
                 f"{folder / 'test' / orphan.name}; add the images or remove the masks"
             )
-    return _samples(root, folder / "train" / GOOD), test
+    return Found(_samples(root, folder / "train" / GOOD), test, also_read=tuple(masks_of_good))
 
 
 def fits_mvtec3d(folder: Path, purpose: Purpose) -> bool:
@@ -106,14 +121,15 @@ def fits_mvtec3d(folder: Path, purpose: Purpose) -> bool:
     return any((kind / "rgb").is_dir() for kind in kinds)
 
 
-def read_mvtec3d(root: Path, folder: Path) -> Found:
+def read_mvtec3d(root: Path, folder: Path, asked: Asked) -> Found:
     test: list[Sample] = []
     for kind in folders_in(folder / "test"):
         if not (kind / "rgb").is_dir():
             raise DataError(f"{kind} has no rgb/; add its colour images or remove the folder")
         test += _masked_samples(root, kind / "rgb", kind / "gt", kind.name)
     parts = [folder / part / GOOD / "rgb" for part in ("train", "validation")]
-    return [sample for part in parts for sample in _samples(root, part)], test
+    train = [sample for part in parts for sample in _samples(root, part)]
+    return Found(train, test, also_read=tuple(images_below(folder / "test" / GOOD / "gt")))
 
 
 def _class_roots(folder: Path) -> tuple[Path, Path]:
@@ -122,37 +138,64 @@ def _class_roots(folder: Path) -> tuple[Path, Path]:
 
 def fits_oneclass(folder: Path, purpose: Purpose) -> bool:
     train, test = ([each.name for each in folders_in(part)] for part in _class_roots(folder))
-    return bool(train) and GOOD not in train + test and not images_in(folder / "train")
+    plain = all(meaning(name).plain or meaning(name).mask for name in train)
+    if plain or GOOD in train + test:
+        return False
+    return not image_names_in(folder / "train")
 
 
-def read_oneclass(root: Path, folder: Path) -> Found:
+def read_oneclass(root: Path, folder: Path, asked: Asked) -> Found:
     train, test = (
         [
             sample
             for each in _kinds(part, "expected every image in the folder of its class")
-            for sample in _samples(root, each, each.name)
+            for sample in _samples(root, each, portable(each.name))
         ]
         for part in _class_roots(folder)
     )
-    return train, test
+    return Found(train, test)
 
 
-def read_folder(root: Path, folder: Path) -> Found:
-    inside = {each.name: each for each in folders_in(folder)}
-    if mvtec_like := sorted(inside.keys() & {"train", "test", "ground_truth"}):
-        raise DataError(
-            f"{folder} has {', '.join(name + '/' for name in mvtec_like)} but no train/good/; put "
-            f"the good training images into {folder / 'train' / GOOD}, or give a folder that holds "
-            f"nothing but images of good parts"
-        )
-    if GOOD in inside:
-        beside = [path for path in images_below(folder) if inside[GOOD] not in path.parents]
-        if beside:
+def read_folder(root: Path, folder: Path, asked: Asked) -> Found:
+    """All images, where nothing says that some of them are not of good parts.
+
+    Images of several folders are taken only when the user names the layout: their names (dates,
+    cameras, labels such as 0 and 1) do not say that all of them are good.
+    """
+    images = images_below(folder) or saved_frames_in(folder)
+    counts = Counter("/".join(path.parent.relative_to(folder).parts) for path in images)
+    held = list_folders(counts)
+    for way in sorted(counts):
+        if bad := sorted_parts.says_otherwise(Path(way).parts):
             raise DataError(
-                f"{folder} holds {GOOD}/ and other images beside it ({beside[0]}), which may show "
-                f"defects; give {inside[GOOD]} to learn from the good ones; {TEST_SET_LOOKS_LIKE}"
+                f"{folder} holds {held}, and {bad}/ is evidently no folder of good parts to learn "
+                f"from; put the good training images into {folder / 'train' / GOOD}, or give a "
+                "folder that holds nothing but images of good parts"
             )
-    return _samples(root, folder), []
+    stems = {portable(str(path.with_suffix(""))) for path in images}
+    for path in images:
+        stem = portable(str(path.with_suffix("")))
+        if BESIDE.sub("", stem) in stems - {stem}:
+            raise DataError(
+                f"{path} is evidently a mask of the image beside it, not a part to learn from; "
+                f"remove the masks, or give a folder of good parts alone; {TEST_SET_LOOKS_LIKE}"
+            )
+    if len(counts) > 1 and not asked.by_name:
+        raise DataError(
+            f"{folder} holds images in several places, and their names do not say which are of "
+            f"good parts: {held}; give --layout folder if all of them are, --category NAME if "
+            "only that folder is"
+        )
+    odd = [path for path in images if meaning(path.stem).good is False]
+    if odd and not asked.by_name:
+        raise DataError(
+            f"{len(odd)} of {len(images)} images in {folder} are of defective parts by their names "
+            f"({printable(odd[0].name)}); move them away, or give --layout folder if they are good"
+        )
+    assumed = f"{held} taken as good" if len(counts) > 1 else ""
+    if odd or meaning(folder.resolve().name).good is False:
+        assumed = f"{held} taken as good, although names mean defective"
+    return Found([make_sample(root, path) for path in images], [], assumed)
 
 
 MVTEC = Layout(
@@ -168,4 +211,4 @@ ONECLASS = Layout(
     fits_oneclass, read_oneclass, classes=True,
 )  # fmt: skip
 # Any folder could be one: it is what is left when no other layout fits.
-FOLDER = Layout("folder", "images of good parts, nested or not", lambda *_: False, read_folder)
+FOLDER = Layout("folder", "images of good parts", lambda *_: False, read_folder)

@@ -10,6 +10,7 @@ ShanghaiTech's pixel masks (test_pixel_mask/) are not read: its figures are per 
 
 from __future__ import annotations
 
+import io
 import re
 from pathlib import Path, PurePosixPath
 
@@ -17,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgead.errors import DataError
+from edgead.files import read_file
 
-from ..dataset import GOOD, Found, Layout, Purpose, Sample, make_sample
-from ..listing import folders_in, images_below, images_in
+from ..dataset import GOOD, Asked, Found, Layout, Purpose, Sample, make_sample
+from ..listing import folders_in, images_below, images_in, named
 
 ANOMALOUS = "anomalous"
 TRAIN, TEST, LABELS = "training/frames", "testing/frames", "testing/test_frame_mask"
@@ -29,11 +31,11 @@ def fits(folder: Path, purpose: Purpose) -> bool:
     return any((folder / name).is_dir() for name in (TRAIN, TEST, "training/videos"))
 
 
-def read(root: Path, folder: Path) -> Found:
+def read(root: Path, folder: Path, asked: Asked) -> Found:
     test: list[Sample] = []
     orphans = set((folder / LABELS).glob("*.npy"))
     for video in folders_in(folder / TEST):
-        labels = folder / LABELS / f"{video.name}.npy"
+        labels = named(folder / LABELS, f"{video.name}.npy")
         test += _test_samples(root, video, labels)
         orphans.discard(labels)
     for part in (TRAIN, TEST):
@@ -48,7 +50,7 @@ def read(root: Path, folder: Path) -> Found:
             f"{orphan} labels a video without frames; expected {folder / TEST / orphan.stem}/, or "
             "the file removed"
         )
-    return [make_sample(root, path, GOOD) for path in images_below(folder / TRAIN)], test
+    return Found([make_sample(root, path) for path in images_below(folder / TRAIN)], test)
 
 
 def video_of(name: str) -> str:
@@ -80,7 +82,7 @@ def read_frame_labels(path: Path) -> NDArray[np.bool_]:
     """The labels of a video's frames, [n] bool, True = anomalous. Raises: DataError."""
     expected = "expected a .npy file of one 0 (normal) or 1 (anomalous) for each frame of the video"
     try:
-        values = np.load(path, allow_pickle=False)
+        values = np.load(io.BytesIO(read_file(path)), allow_pickle=False)
     except FileNotFoundError as error:
         raise DataError(f"{path} is missing; {expected}") from error
     except (OSError, ValueError, EOFError) as error:

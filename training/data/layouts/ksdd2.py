@@ -16,30 +16,34 @@ from pathlib import Path
 from edgead.errors import DataError, InputError
 from edgead.images import read_image
 
-from ..dataset import GOOD, Found, Layout, Purpose, Sample, make_sample
-from ..listing import images_in
+from ..dataset import GOOD, Asked, Found, Layout, Purpose, Sample, make_sample, portable
+from ..listing import image_names_in, images_in
 
 _MASK = "_GT"
 _COPY = re.compile(r"_GT ?\(.*\)$")  # a second copy of a mask, as in <number>_GT(1).png
 
 
 def fits(folder: Path, purpose: Purpose) -> bool:
-    found = images_in(folder / "train") + images_in(folder / "test")
-    return any(path.stem.endswith(_MASK) for path in found)
+    names = image_names_in(folder / "train") + image_names_in(folder / "test")
+    return any(Path(name).stem.endswith(_MASK) for name in names)
 
 
-def read(root: Path, folder: Path) -> Found:
-    return _samples(root, folder / "train"), _samples(root, folder / "test")
+def read(root: Path, folder: Path, asked: Asked) -> Found:
+    train, test = folder / "train", folder / "test"
+    masks = (path for path in images_in(train) + images_in(test) if _MASK in path.stem)
+    return Found(_samples(root, train), _samples(root, test), also_read=tuple(masks))
 
 
 def _samples(root: Path, folder: Path) -> list[Sample]:
     found = images_in(folder)
-    masks = {path.stem.removesuffix(_MASK): path for path in found if path.stem.endswith(_MASK)}
+    masks = {
+        portable(path.stem).removesuffix(_MASK): path for path in found if path.stem.endswith(_MASK)
+    }
     samples = []
     for path in found:
         if path.stem.endswith(_MASK) or _COPY.search(path.stem):
             continue
-        mask = masks.pop(path.stem, None)
+        mask = masks.pop(portable(path.stem), None)
         if mask is None:
             raise DataError(
                 f"{path} has no mask, so whether it is good is unknown; expected "

@@ -1,0 +1,94 @@
+"""What a hardened machine forbids this process, and which setting does it."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import sys
+from pathlib import Path
+
+from edgead.files import scarcity
+
+_GET_MDWE = 66  # prctl, of Linux 6.3 and newer
+_CURES = {
+    "systemd": "MemoryDenyWriteExecute=no in the [Service] of its systemd unit",
+    "selinux": "SELinux forbids it: allow its domain execmem; ausearch -m avc names the domain",
+    "other": "find what forbids it: MemoryDenyWriteExecute= of a systemd unit, a seccomp filter, "
+    "SELinux's execmem",
+}
+
+
+def code_refused() -> str | None:
+    """Why this process may not make code at run time, with the cure; None where it may.
+
+    OpenVINO's kernels are compiled for the graph and the processor when a bundle is opened: memory
+    is written, then made executable. It has no setting that does without.
+    """
+    if not sys.platform.startswith("linux") or _can_make_code():
+        return None
+    return (
+        "this process may not make memory executable, and OpenVINO compiles its kernels into "
+        f"memory: {_CURES[_forbidden_by()]}"
+    )
+
+
+def restricted(said: str) -> str:
+    """``said``, by a library that failed, or the restriction of this process that explains it."""
+    refused = code_refused()
+    if refused is not None:
+        return refused
+    scarce = scarcity(RuntimeError(said))
+    if scarce is not None:
+        return f"{said}: {scarce}"
+    limit = address_limit()
+    if limit is None:
+        return said
+    return (
+        f"{said}; this process may use {limit / 1e6:.0f} MB of addresses: raise that limit "
+        "(ulimit -v, LimitAS= of a systemd unit)"
+    )
+
+
+def address_limit() -> int | None:
+    """Most bytes of addresses that this process may have; None without a limit."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return None if limit == resource.RLIM_INFINITY else limit
+
+
+def _can_make_code() -> bool:
+    """Do as a compiler does: fill a page of memory, then ask to execute it."""
+    try:
+        memory = mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except (OSError, ValueError):
+        return True  # another trouble, which is told as it is
+    page = ctypes.c_char.from_buffer(memory)
+    try:
+        protect = ctypes.CDLL(None, use_errno=True).mprotect
+        protect.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+        code = protect(ctypes.addressof(page), mmap.PAGESIZE, mmap.PROT_READ | mmap.PROT_EXEC)
+        return bool(code == 0)
+    finally:
+        del page
+        memory.close()
+
+
+def _forbidden_by() -> str:
+    """A key of ``_CURES``."""
+    library = ctypes.CDLL(None)
+    if hasattr(library, "prctl") and library.prctl(_GET_MDWE, 0, 0, 0, 0) > 0:
+        return "systemd"
+    if "INVOCATION_ID" in os.environ and _says("/proc/self/status", "Seccomp:\t2"):
+        return "systemd"
+    return "selinux" if _says("/sys/fs/selinux/enforce", "1") else "other"
+
+
+def _says(path: str, text: str) -> bool:
+    try:
+        return text in Path(path).read_text(errors="replace")
+    except OSError:
+        return False
