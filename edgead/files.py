@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from edgead.errors import InputError
+from edgead.errors import DeviceError, InputError
 
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of Linux
 
@@ -207,6 +207,36 @@ def _sync_directory(directory: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def user_cache(name: str, what: str) -> Path:
+    """``$EDGEAD_CACHE/name``, else ``edgead/name`` in the cache directory of this user.
+
+    Args:
+        name: of a folder; it may not be there yet.
+        what: lies in it, for messages.
+
+    Raises:
+        DeviceError: this user has no home folder, and nothing says where else.
+    """
+    own = os.environ.get("EDGEAD_CACHE")
+    if own:
+        return _expanded(own, f"EDGEAD_CACHE={own}") / name
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA") or "~/AppData/Local"
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return _expanded(base, f"{what} in {base}") / "edgead" / name
+
+
+def _expanded(path: str, what: str) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise DeviceError(
+            f"{what}: there is no such home folder; set EDGEAD_CACHE to a directory that this user "
+            "may write"
+        ) from error
 
 
 _SENTENCES = {

@@ -28,6 +28,7 @@ from edgead.installation import __version__, cure, extra_of, opencv_trouble
 # Loaded by name, and only the one that is asked for: the runtime must not import torch.
 COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("edgead_training.commands.train", "learn from images of good parts"),
+    "learn": ("edgead_export.learn_command", "learn from images of good parts, in seconds"),
     "export": ("edgead_export.command", "turn a training run into a bundle NAME.edgead"),
     "backbone": ("edgead_export.backbone_command", "write a network as a file to learn with"),
     "build": ("edgead.cli.build", "build the TensorRT plan of a bundle"),

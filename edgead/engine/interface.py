@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from edgead.engine.digests import Hasher
 from edgead.engine.lazy_array import LazyArray
-from edgead.engine.memories import OpenedMemory
 from edgead.errors import DeviceError
 
 Pairs = list[tuple[NDArray[np.float32], NDArray[np.float32]]]
@@ -43,7 +42,7 @@ class Engine(Protocol):
     precision: str  # what the backbone computes in, one of ``PRECISIONS``
     kernels: str  # what the kernels beside it run on: the CPU's instruction set, or "cuda"
     version: str  # name and version of the library that runs the graph
-    memories: tuple[OpenedMemory, ...]  # of the bundle, for all sessions
+    memories: tuple[Any, ...]  # of the bundle, ``OpenedMemory`` each, for all sessions
 
     def session(self) -> Session:
         """Buffers for one thread."""

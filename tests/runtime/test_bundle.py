@@ -97,7 +97,7 @@ def test_truncated_manifest(bundle_copy: Path) -> None:
 
 
 def test_newer_schema(bundle_copy: Path, edit: Callable[..., None]) -> None:
-    edit(bundle_copy, lambda manifest: manifest.update(schema_version=2))
+    edit(bundle_copy, lambda manifest: manifest.update(schema_version=3))
     with pytest.raises(BundleError, match="upgrade edgead"):
         open_bundle(bundle_copy)
 

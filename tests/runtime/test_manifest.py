@@ -29,7 +29,7 @@ def test_shapes_and_params(tiny: Any) -> None:
 
 def test_newer_schema_comes_first(tiny: Any) -> None:
     value = {"schema_version": SCHEMA_VERSION + 1, "something": "new"}
-    with pytest.raises(BundleError, match=r"schema version 2.*upgrade edgead"):
+    with pytest.raises(BundleError, match=r"schema version 3.*upgrade edgead"):
         Manifest.from_json(value)
 
 

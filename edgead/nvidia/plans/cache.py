@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from edgead.errors import CancelledError, DeviceError
-from edgead.files import lock, os_sentence, write_file
+from edgead.files import lock, os_sentence, user_cache, write_file
 
 MOST_PLANS = 24
 MOST_BYTES = 2**31
@@ -56,24 +56,7 @@ def plans_directory() -> Path:
     Raises:
         DeviceError: this user has no home folder, and nothing says where else.
     """
-    own = os.environ.get("EDGEAD_CACHE")
-    if own:
-        return _expanded(own, f"EDGEAD_CACHE={own}") / "plans"
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or "~/AppData/Local"
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return _expanded(base, f"the plan cache in {base}") / "edgead" / "plans"
-
-
-def _expanded(path: str, what: str) -> Path:
-    try:
-        return Path(path).expanduser()
-    except RuntimeError as error:
-        raise DeviceError(
-            f"{what}: there is no such home folder; set EDGEAD_CACHE to a directory that this user "
-            "may write"
-        ) from error
+    return user_cache("plans", "the plan cache")
 
 
 def key_of(parts: Mapping[str, Any]) -> str:

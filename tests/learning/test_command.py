@@ -1,0 +1,143 @@
+"""edgead learn: from a folder to verdicts, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from good_parts import scratched  # type: ignore[import-not-found]
+
+from edgead.bundle.storage import open_bundle
+from edgead.cli.main import main
+
+
+def run(*words: object) -> int:
+    return main([str(word) for word in words])
+
+
+@pytest.fixture
+def learn(backbone_file: Path, good_folder: Path, tmp_path: Path):
+    def call(*words: object, data: Path = good_folder, out: str = "disc.edgead") -> int:
+        command = ["learn", data, "--out", tmp_path / out, "--backbone", backbone_file]
+        return run(*command, "--size", 64, "--memory", 150, *words)
+
+    return call
+
+
+def test_from_a_folder_to_verdicts(learn, tmp_path: Path, capsys) -> None:
+    assert learn("--json") == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["images"] == 19 and printed["calibration"] == 5 and printed["kept"] == 150
+    assert printed["false_reject_rate"] == pytest.approx(1 / 6) and printed["warnings"] == []
+    bundle = open_bundle(printed["bundle"])
+    assert bundle.sha256 == printed["bundle_sha256"]
+    assert bundle.manifest.provenance["contents"]["learnt"]["images"] == 19
+    cv2.imwrite(str(tmp_path / "bad.png"), scratched(500))
+    assert run("score", bundle.path, tmp_path / "bad.png", "--exit-code") == 3
+    assert run("inspect", bundle.path) == 0
+    assert "memories (1)" in capsys.readouterr().out
+    assert run("verify", bundle.path, "--device", "cpu") == 0
+
+
+def test_the_network_of_another_bundle(learn, good_folder: Path, tmp_path: Path) -> None:
+    assert learn() == 0
+    out = tmp_path / "other.edgead"
+    command = ["learn", good_folder, "--out", out, "--like", tmp_path / "disc.edgead"]
+    assert run(*command, "--size", 64, "--memory", 150) == 0
+    first, second = open_bundle(tmp_path / "disc.edgead"), open_bundle(out)
+    assert first.manifest.files == second.manifest.files
+
+
+def test_a_trained_bundle_gives_no_network(bundle_dir, good_folder, tmp_path, capsys) -> None:
+    out = tmp_path / "x.edgead"
+    assert run("learn", good_folder, "--out", out, "--like", bundle_dir) == 1
+    assert "was trained, not learnt with" in capsys.readouterr().err
+
+
+def test_learning_again_and_calibrating_refuse_what_was_learnt(learn, good_folder, tmp_path,
+                                                               capsys) -> None:  # fmt: skip
+    assert learn() == 0
+    words = ["calibrate", tmp_path / "disc.edgead", good_folder]
+    assert run(*words, "--out", tmp_path / "new.edgead") == 1
+    assert "learnt" in capsys.readouterr().err
+
+
+def test_copies_count_once(learn, good_folder, tmp_path, capsys) -> None:
+    folder = tmp_path / "copies"
+    folder.mkdir()
+    for number in range(30):
+        source = good_folder / f"{number % 6:02}.png"
+        shutil.copyfile(source, folder / f"{number}.png")
+    assert learn("--json", data=folder) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["images"] + printed["calibration"] == 6
+    assert "30 images are 6 different ones" in printed["warnings"][0]
+
+
+def test_twelve_bits(learn, good_folder, tmp_path, capsys) -> None:
+    folder = tmp_path / "deep"
+    folder.mkdir()
+    for path in good_folder.iterdir():
+        image = cv2.imread(str(path)).astype(np.uint16) * 16
+        cv2.imwrite(str(folder / path.name), image)
+    assert learn("--bit-depth", 12, data=folder) == 0
+    assert open_bundle(tmp_path / "disc.edgead").manifest.preprocess.bit_depth == 12
+    capsys.readouterr()
+    assert learn("--json", data=folder, out="plain.edgead") == 0
+    assert any("--bit-depth 12" in line for line in json.loads(capsys.readouterr().out)["warnings"])
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--size", "63"], "multiples of 8"),
+        (["--size", "-8"], "size"),
+        (["--memory", "0"], "at least one feature"),
+        (["--calibration", "1"], "not a share"),
+        (["--false-reject-rate", "0.001"], "0.001"),
+        (["--group", "x(y)"], "x(y)"),
+        (["--threads", "0"], "threads"),
+    ],
+)
+def test_bad_options(learn, tmp_path, words, sentence, capsys) -> None:
+    assert learn(*words) in (1, 2)
+    assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "disc.edgead").exists()
+
+
+def test_sets_that_teach_nothing(learn, tmp_path, capsys) -> None:
+    for number, image in enumerate([np.zeros((64, 64), np.uint8)] * 3):
+        (tmp_path / "black").mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / "black" / f"{number}.png"), image)
+    assert learn(data=tmp_path / "black") == 1
+    assert "copies of one picture" in capsys.readouterr().err
+
+
+def test_neither_torch_nor_onnx_is_loaded(backbone_file, good_folder, tmp_path) -> None:
+    words = ["learn", good_folder, "--out", tmp_path / "x.edgead", "--backbone", backbone_file]
+    words = [str(word) for word in [*words, "--size", 64, "--memory", 50]]
+    script = (
+        "import sys; from edgead.cli.main import main; "
+        f"code = main({words!r}); "
+        "loaded = [n for n in ('torch', 'onnx', 'onnxruntime', 'sklearn') if n in sys.modules]; "
+        "sys.exit(code or repr(loaded) if loaded else code)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_without_a_backbone_the_sentence_says_where_to_get_one(
+    good_folder, tmp_path, monkeypatch, capsys
+) -> None:
+    """As on a device, where the extra train is not installed."""
+    monkeypatch.setenv("EDGEAD_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    assert run("learn", good_folder, "--out", tmp_path / "x.edgead") == 1
+    error = capsys.readouterr().err
+    assert "--backbone FILE.onnx" in error and "--like" in error
