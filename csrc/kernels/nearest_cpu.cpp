@@ -84,10 +84,10 @@ struct Searcher {
               const float* bound) const {
     for (int32_t word = 0; word < kNearestChunk / 64; ++word)
       for (uint64_t bits = kept[word]; bits; bits &= bits - 1) {
-        const int32_t at = word * 64 + __builtin_ctzll(bits), row = first + at;
-        const float off = p.search == Search::every ? 0.0f : index.off[row];
-        if (bound[at] + query.reach * off < query.need || row >= p.rows) continue;
-        try_row(query, values, row);
+        const int32_t at = word * 64 + __builtin_ctzll(bits), place = first + at;
+        const float off = p.search == Search::every ? 0.0f : index.places.off[place];
+        if (bound[at] + query.reach * off < query.need || place >= p.rows) continue;
+        try_row(query, values, index.order[place]);
       }
   }
 
@@ -249,6 +249,69 @@ float not_finite(const float* values, int32_t channels) {
   return bad;
 }
 
+// Tries the best row of the tile whose centre is nearest, and finds the tiles that may hold others.
+template <class T>
+void begin_with_tiles(const Searcher<T>& search, int32_t count, const NearestWorkspace& w,
+                      Query* queries) {
+  const NearestIndex& index = search.index;
+  const int32_t words = index.parts / 4;
+  uint32_t bits[kGroup];
+  for (int32_t tile = 0; tile < w.centres / kTile; ++tile)
+    for (int32_t q0 = 0; q0 < count; q0 += kGroup)
+      scan_group(index.centres, tile, words, w.words + q0, queries + q0, bits,
+                 w.centre_bounds + static_cast<int64_t>(q0) * w.centres + tile * kTile, w.centres);
+  std::memset(w.alive, 0, sizeof(uint32_t) * w.centres);
+  for (int32_t i = 0; i < count; ++i) {
+    Query& query = queries[i];
+    if (!(query.need < kInfinity)) continue;
+    const float* bounds = w.centre_bounds + static_cast<int64_t>(i) * w.centres;
+    const int32_t tile = top_of(bounds, index.centres.off, w.centres);
+    float bound[kTile];
+    bound_of_tile(index.places, tile, words, w.words + i, query, bound);
+    const int32_t place = tile * kTile + top_of(bound, index.places.off + tile * kTile, kTile);
+    if (place < search.p.rows)
+      search.try_row(query, w.values + static_cast<int64_t>(i) * w.pitch, index.order[place]);
+    uint32_t* alive = w.alive + i / kGroup * (w.centres / kTile);
+    for (int32_t at = 0; at < w.centres; at += kLanes) {
+      const F32 farthest = multiply_add(all_lanes(query.reach), load<F32>(index.centres.off + at),
+                                        load<F32>(bounds + at));
+      alive[at / kTile] |= not_below(farthest, all_lanes(query.need)) << at % kTile;
+    }
+  }
+}
+
+// All tiles with all queries, a chunk at a time.
+template <class T>
+void scan(const Searcher<T>& search, int32_t count, const NearestWorkspace& w, Query* queries) {
+  const NearestParams& p = search.p;
+  const NearestIndex& index = search.index;
+  const int32_t tiles = (p.rows + kTile - 1) / kTile, words = index.parts / 4;
+  for (int32_t begin = 0; begin < tiles; begin += kChunkTiles) {
+    std::memset(w.kept, 0, sizeof(uint32_t) * kTile * kChunkTiles);
+    const int32_t end = begin + kChunkTiles < tiles ? begin + kChunkTiles : tiles;
+    for (int32_t tile = begin; tile < end; ++tile)
+      for (int32_t q0 = 0; q0 < count; q0 += kGroup) {
+        uint32_t bits[kGroup];
+        float* bound = w.bounds + q0 * kNearestChunk + (tile - begin) * kTile;
+        if (p.search == Search::every) {
+          scan_group(index, tile, w.lanes + q0, queries + q0, bits, bound, kNearestChunk);
+        } else {
+          const uint32_t* alive = w.alive + q0 / kGroup * (w.centres / kTile);
+          if (!(alive[tile / kTile] >> tile % kTile & 1u)) continue;
+          scan_group(index.places, tile, words, w.words + q0, queries + q0, bits, bound,
+                     kNearestChunk);
+        }
+        for (int q = 0; q < kGroup; ++q)
+          std::memcpy(reinterpret_cast<char*>(w.kept) +
+                          ((q0 + q) * kChunkTiles + tile - begin) * sizeof(uint32_t),
+                      bits + q, sizeof(uint32_t));
+      }
+    for (int32_t i = 0; i < count; ++i)
+      search.refine(queries[i], w.values + static_cast<int64_t>(i) * w.pitch, begin * kTile,
+                    w.kept + i * (kNearestChunk / 64), w.bounds + i * kNearestChunk);
+  }
+}
+
 template <class T>
 void search_block(const Searcher<T>& search, const int32_t* at, int32_t count,
                   const NearestWorkspace& w, int32_t* guesses, float* distances) {
@@ -271,21 +334,8 @@ void search_block(const Searcher<T>& search, const int32_t* at, int32_t count,
     search.guess(query, values, guesses);
     for (int32_t j = 0; j < p.k; ++j) mine[j] = query.rows[j];
   }
-  const int32_t tiles = (p.rows + kTile - 1) / kTile;
-  for (int32_t begin = 0; begin < tiles; begin += kChunkTiles) {
-    const int32_t n = tiles - begin < kChunkTiles ? tiles - begin : kChunkTiles;
-    if (n < kChunkTiles) std::memset(w.kept, 0, sizeof(uint32_t) * kTile * kChunkTiles);
-    for (int32_t t = 0; t < n; ++t) {
-      uint32_t* kept = reinterpret_cast<uint32_t*>(w.kept) + t;
-      if (p.search == Search::pruned)
-        scan_bytes(search.index, begin + t, w.words, queries, count, kept, w.bounds + t * kTile);
-      else
-        scan_floats(search.index, begin + t, w.lanes, queries, count, kept, w.bounds + t * kTile);
-    }
-    for (int32_t i = 0; i < count; ++i)
-      search.refine(queries[i], w.values + static_cast<int64_t>(i) * w.pitch, begin * kTile,
-                    w.kept + i * (kNearestChunk / 64), w.bounds + i * kNearestChunk);
-  }
+  if (p.search == Search::pruned) begin_with_tiles(search, count, w, queries);
+  scan(search, count, w, queries);
   for (int32_t i = 0; i < count; ++i) {
     const Query& query = queries[i];
     float sum = 0.0f;

@@ -145,16 +145,25 @@ bool planted_in_nearest(const std::string& bug) {
     return nearest_with("", 0,
                         [](NearestIndex& index) {
                           for (int32_t i = 0; i < index.rows; ++i)
-                            const_cast<float*>(index.length)[i] *= 1.1f;
+                            const_cast<float*>(index.places.length)[i] *= 1.1f;
+                        }),
+           true;
+  if (bug == "tight_radius")
+    return nearest_with("", 0,
+                        [](NearestIndex& index) {
+                          auto off = const_cast<float*>(index.centres.off);
+                          auto length = const_cast<float*>(index.centres.length);
+                          for (int32_t i = 0; i < index.rows / kNearestTile; ++i)
+                            length[i] += 0.91f * off[i] * off[i], off[i] *= 0.3f;
                         }),
            true;
   if (bug == "wrong_code")
-    return nearest_with(
-               "", 0,
-               [](NearestIndex& index) {
-                 for (int32_t i = 0; i < index.rows; ++i)
-                   const_cast<uint8_t*>(index.codes)[i % 32 * 4 + i / 32 * index.parts * 32] ^= 32;
-               }),
+    return nearest_with("", 0,
+                        [](NearestIndex& index) {
+                          for (int32_t i = 0; i < index.rows; ++i)
+                            const_cast<uint8_t*>(
+                                index.places.codes)[i % 32 * 4 + i / 32 * index.parts * 32] ^= 32;
+                        }),
            true;
   if (bug == "wrong_row")
     return nearest_with("", 0,

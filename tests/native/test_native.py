@@ -103,7 +103,7 @@ def test_the_fuzzer_finds_nothing(native: Native) -> None:
     assert done.returncode == 0 and "Done 1500 runs" in done.stderr, done.stderr[-4000:]
 
 
-TIGHT_BOUNDS = ["tight_stretch", "tight_length", "wrong_code"]
+TIGHT_BOUNDS = ["tight_stretch", "tight_length", "tight_radius", "wrong_code"]
 
 
 @pytest.mark.parametrize("bug", ["wrong_weight", "wrong_sample", "wrong_row", *TIGHT_BOUNDS])
