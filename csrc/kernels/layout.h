@@ -103,9 +103,8 @@ struct NearestWorkspace {
   float* square;         // [kNearestTile] of those
   float* parts;          // [kParts, kNearestTile] F of the queries
   int32_t* words;        // [kParts / 4, kNearestTile] and as bytes
-  uint64_t* kept;        // [kNearestTile, kNearestChunk / 64] a bit for each row that may count
-  float* bounds;         // [kNearestTile, kNearestChunk] and what says so
-  float* centre_bounds;  // [kNearestTile, centres] the same of the centres of tiles
+  uint32_t* kept;        // [kNearestTile, tiles of a chunk] a bit for each row that may count
+  float* centre_bounds;  // [kNearestTile, centres] of the centres of tiles
   uint32_t* alive;  // [groups of queries, centres / kNearestTile] bits of tiles that may hold one
   int32_t centres;  // tiles, rounded up to whole tiles
   int32_t pitch;    // channels rounded up to whole vectors
@@ -120,8 +119,7 @@ static inline NearestWorkspace nearest_workspace_of(const NearestParams& p, Aren
   w.square = arena.take<float>(kNearestTile);
   w.parts = arena.take<float>(kParts * kNearestTile);
   w.words = arena.take<int32_t>(kParts / 4 * kNearestTile);
-  w.kept = arena.take<uint64_t>(kNearestTile * (kNearestChunk / 64));
-  w.bounds = arena.take<float>(kNearestTile * kNearestChunk);
+  w.kept = arena.take<uint32_t>(kNearestTile * (kNearestChunk / kNearestTile));
   const int32_t tiles = (p.rows + kNearestTile - 1) / kNearestTile;
   w.centres = (tiles + kNearestTile - 1) / kNearestTile * kNearestTile;
   w.centre_bounds = arena.take<float>(static_cast<size_t>(kNearestTile) * w.centres);

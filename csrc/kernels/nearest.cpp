@@ -30,13 +30,13 @@ struct Arrays {
   Codes places, centres;
 };
 
-Codes lay_out(int32_t tiles, int32_t parts, NearestCodes& codes, Arena<>& arena) {
+Codes lay_out(int32_t tiles, int32_t parts, bool shared, NearestCodes& codes, Arena<>& arena) {
   const size_t count = static_cast<size_t>(tiles) * kNearestTile;
   Codes c{};
   codes.codes = c.codes = arena.take<uint8_t>(count * parts);
-  codes.step = c.step = arena.take<float>(count);
+  codes.step = c.step = arena.take<float>(tiles);
   codes.length = c.length = arena.take<float>(count);
-  codes.off = c.off = arena.take<float>(count);
+  codes.off = c.off = arena.take<float>(shared ? tiles : count);
   return c;
 }
 
@@ -54,8 +54,8 @@ Arrays lay_out(int32_t rows, int32_t channels, Search search, NearestIndex& inde
     return a;
   }
   index.basis = a.basis = arena.take<float>(static_cast<size_t>(channels) * kParts);
-  a.places = lay_out(tiles, index.parts, index.places, arena);
-  a.centres = lay_out(tiles_of(tiles), index.parts, index.centres, arena);
+  a.places = lay_out(tiles, index.parts, true, index.places, arena);
+  a.centres = lay_out(tiles_of(tiles), index.parts, false, index.centres, arena);
   return a;
 }
 
@@ -97,35 +97,38 @@ void parts_of(const float* basis, int32_t components, int32_t channels,
   parts[components] = std::sqrt(square);
 }
 
-// F as bytes: parts ~ step * (code - 128); `radius` is added to what it is off.
-void encode(const double* parts, int32_t count, double radius, int32_t place, int32_t words,
-            const Codes& to) {
-  double largest = 0.0, square = 0.0, off = 0.0;
-  for (int32_t i = 0; i < count; ++i) largest = std::max(largest, std::fabs(parts[i]));
+// F of `n` <= kNearestTile features, [n, count], as a tile of bytes: parts ~ step * (code - 128).
+// radius [n] is added to what each is off; null: one `off` for all. Those after the last never
+// count.
+void encode(const std::vector<double>& parts, int32_t count, int32_t n, const double* radius,
+            int32_t tile, int32_t words, const Codes& to) {
+  double largest = 0.0, farthest = 0.0;
+  for (double part : parts) largest = std::max(largest, std::fabs(part));
   const float step = static_cast<float>(largest / 127);
-  uint8_t* codes = to.codes + static_cast<size_t>(place / kNearestTile) * words * kNearestTile * 4;
-  for (int32_t i = 0; i < words * 4; ++i) {
-    const double part = i < count ? parts[i] : 0.0;
-    const double code =
-        step > 0.0f ? std::min(std::max(std::nearbyint(part / step), -127.0), 127.0) : 0.0;
-    codes[(i / 4 * kNearestTile + place % kNearestTile) * 4 + i % 4] =
-        static_cast<uint8_t>(static_cast<int32_t>(code) + 128);
-    square += code * step * code * step;
-    off += (part - code * step) * (part - code * step);
+  to.step[tile] = step;
+  std::vector<double> squares(n), offs(n);
+  uint8_t* codes = to.codes + static_cast<size_t>(tile) * words * kNearestTile * 4;
+  std::fill(codes, codes + words * kNearestTile * 4, static_cast<uint8_t>(128));
+  for (int32_t p = 0; p < n; ++p) {
+    double off = 0.0;
+    for (int32_t i = 0; i < count; ++i) {
+      const double part = parts[static_cast<size_t>(p) * count + i];
+      const double code =
+          step > 0.0f ? std::min(std::max(std::nearbyint(part / step), -127.0), 127.0) : 0.0;
+      codes[(i / 4 * kNearestTile + p) * 4 + i % 4] =
+          static_cast<uint8_t>(static_cast<int32_t>(code) + 128);
+      squares[p] += code * step * code * step;
+      off += (part - code * step) * (part - code * step);
+    }
+    offs[p] = (std::sqrt(off) + (radius ? radius[p] : 0.0)) * (1 + 1e-6) + 1e-30;
+    farthest = std::max(farthest, offs[p]);
   }
-  const double rounded = (std::sqrt(off) + radius) * (1 + 1e-6) + 1e-30;
-  to.step[place] = step;
-  to.off[place] = static_cast<float>(rounded);
-  // 16 roundings of sums of this size, in the kernel's comparison.
-  to.length[place] = static_cast<float>(square * (1 - 16 * kUnit) - rounded * rounded * (1 + 1e-6));
-}
-
-// The places after the last of `count`: never among the nearest.
-void close(int32_t count, int32_t words, const Codes& to) {
-  const double none = 0.0;
-  for (int32_t place = count; place < tiles_of(count) * kNearestTile; ++place) {
-    encode(&none, 1, 0.0, place, words, to);
-    to.length[place] = std::numeric_limits<float>::infinity();
+  for (int32_t p = 0; p < kNearestTile; ++p) {
+    const double off = p < n && radius ? offs[p] : farthest;
+    // 16 roundings of sums of this size, in the kernel's comparison.
+    const double length = p < n ? squares[p] * (1 - 16 * kUnit) - off * off * (1 + 1e-6) : INFINITY;
+    to.length[tile * kNearestTile + p] = static_cast<float>(length);
+    to.off[radius ? tile * kNearestTile + p : tile] = static_cast<float>(off);
   }
 }
 
@@ -168,25 +171,33 @@ void sort_into_tiles(const std::vector<double>& parts, int32_t count, int32_t* f
   sort_into_tiles(parts, count, first + half, last);
 }
 
-// The centre of each tile of F [rows, count], and how far its rows are.
-void encode_centres(const std::vector<double>& parts, int32_t count, int32_t rows, int32_t words,
-                    const Arrays& a) {
-  std::vector<double> centre(count);
-  for (int32_t tile = 0; tile < tiles_of(rows); ++tile) {
+// Each tile of F [rows, count], and the centres of all tiles.
+void encode_tiles(const std::vector<double>& parts, int32_t count, int32_t rows, int32_t words,
+                  const Arrays& a) {
+  const int32_t tiles = tiles_of(rows);
+  std::vector<double> centres(static_cast<size_t>(tiles) * count), radii(tiles);
+  for (int32_t tile = 0; tile < tiles; ++tile) {
     const int32_t first = tile * kNearestTile, n = std::min(kNearestTile, rows - first);
-    auto part = [&](int32_t p) { return &parts[static_cast<size_t>(a.order[first + p]) * count]; };
-    std::fill(centre.begin(), centre.end(), 0.0);
-    for (int32_t p = 0; p < n; ++p)
-      for (int32_t i = 0; i < count; ++i) centre[i] += part(p)[i] / n;
-    double radius = 0.0;
+    std::vector<double> held;
+    for (int32_t p = first; p < first + n; ++p) {
+      const double* row = &parts[static_cast<size_t>(a.order[p]) * count];
+      held.insert(held.end(), row, row + count);
+    }
+    encode(held, count, n, nullptr, tile, words, a.places);
+    double* centre = &centres[static_cast<size_t>(tile) * count];
+    for (int32_t i = 0; i < n * count; ++i) centre[i % count] += held[i] / n;
     for (int32_t p = 0; p < n; ++p) {
       double square = 0.0;
-      for (int32_t i = 0; i < count; ++i) square += std::pow(part(p)[i] - centre[i], 2);
-      radius = std::max(radius, std::sqrt(square));
+      for (int32_t i = 0; i < count; ++i) square += std::pow(held[p * count + i] - centre[i], 2);
+      radii[tile] = std::max(radii[tile], std::sqrt(square));
     }
-    encode(centre.data(), count, radius, tile, words, a.centres);
   }
-  close(tiles_of(rows), words, a.centres);
+  for (int32_t first = 0; first < tiles; first += kNearestTile) {
+    const int32_t n = std::min(kNearestTile, tiles - first);
+    const auto from = centres.begin() + static_cast<size_t>(first) * count;
+    encode({from, from + n * count}, count, n, &radii[first], first / kNearestTile, words,
+           a.centres);
+  }
 }
 
 }  // namespace
@@ -256,10 +267,7 @@ NearestIndex nearest_index(int32_t rows, int32_t channels, Type type, Search sea
     parts_of(basis, components, channels, y, rest, &parts[static_cast<size_t>(row) * count]);
   }
   sort_into_tiles(parts, count, a.order, a.order + rows);
-  for (int32_t place = 0; place < rows; ++place)
-    encode(&parts[static_cast<size_t>(a.order[place]) * count], count, 0.0, place, words, a.places);
-  close(rows, words, a.places);
-  encode_centres(parts, count, rows, words, a);
+  encode_tiles(parts, count, rows, words, a);
   return index;
 }
 

@@ -19,8 +19,8 @@
 // The bound, on the CPU. With mean and a basis of principal components V [kParts - 1, channels], of
 // any origin, F(x) = (V y, |y - V^T V y|), y = gain * (x - mean), never draws two features apart:
 // |F(q) - F(m)| <= stretch * gain * |q - m|, stretch = 1 + a millionth (measured, so V need not be
-// orthonormal). F of each row is kept as kParts bytes times a step of the row's own, and how far
-// off that is; F of a query is brought to as many bytes. So
+// orthonormal). F of each row is kept as kParts bytes times a step of its tile, and how far off
+// that is; F of a query is brought to as many bytes. So
 //   |F^(q) - F^(m)| <= stretch * gain * sqrt(d) + off(q) + off(m)
 // must hold for the rows that count, d the k-th smallest so far. A product of bytes says it: 16
 // instructions for 16 rows with VNNI where float32 needs one for each channel. Rows are put in an
@@ -65,9 +65,10 @@ struct NearestParams {
 // F of features as bytes, in whole tiles of kNearestTile; what lies beyond the last never counts.
 struct NearestCodes {
   const uint8_t* codes;  // [tiles, parts / 4, kNearestTile, 4], 128 is 0
-  const float* step;     // [tiles, kNearestTile] of the codes
+  const float* step;     // [tiles] of the codes
   const float* length;   // [tiles, kNearestTile] |F^|^2 - off^2, less what rounding may add
-  const float* off;      // [tiles, kNearestTile] |F - F^|; of a centre and its radius
+  const float* off;      // rows: [tiles] the largest |F - F^|; centres: [tiles, kNearestTile] of
+                         // each, and its radius
 };
 
 // What is kept of a memory beside its rows.

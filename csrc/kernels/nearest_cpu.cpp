@@ -80,15 +80,13 @@ struct Searcher {
   }
 
   // The distances of the rows of a chunk, from `first` on, that are kept.
-  void refine(Query& query, const float* values, int32_t first, const uint64_t* kept,
-              const float* bound) const {
-    for (int32_t word = 0; word < kNearestChunk / 64; ++word)
-      for (uint64_t bits = kept[word]; bits; bits &= bits - 1) {
-        const int32_t at = word * 64 + __builtin_ctzll(bits), place = first + at;
-        const float off = p.search == Search::every ? 0.0f : index.places.off[place];
-        if (bound[at] + query.reach * off < query.need || place >= p.rows) continue;
-        try_row(query, values, index.order[place]);
-      }
+  void refine(Query& query, const float* values, int32_t first, const uint32_t* kept) const {
+    for (int32_t pair = 0; pair < kChunkTiles; pair += 2) {
+      uint64_t bits;
+      std::memcpy(&bits, kept + pair, sizeof bits);
+      for (; bits; bits &= bits - 1)
+        try_row(query, values, index.order[first + pair * kTile + __builtin_ctzll(bits)]);
+    }
   }
 
   // For a query that the bound cannot tell of, because a square leaves float32.
@@ -255,11 +253,11 @@ void begin_with_tiles(const Searcher<T>& search, int32_t count, const NearestWor
                       Query* queries) {
   const NearestIndex& index = search.index;
   const int32_t words = index.parts / 4;
-  uint32_t bits[kGroup];
   for (int32_t tile = 0; tile < w.centres / kTile; ++tile)
     for (int32_t q0 = 0; q0 < count; q0 += kGroup)
-      scan_group(index.centres, tile, words, w.words + q0, queries + q0, bits,
-                 w.centre_bounds + static_cast<int64_t>(q0) * w.centres + tile * kTile, w.centres);
+      scan_centres(index.centres, tile, words, w.words + q0, queries + q0,
+                   w.centre_bounds + static_cast<int64_t>(q0) * w.centres + tile * kTile,
+                   w.centres);
   std::memset(w.alive, 0, sizeof(uint32_t) * w.centres);
   for (int32_t i = 0; i < count; ++i) {
     Query& query = queries[i];
@@ -268,7 +266,7 @@ void begin_with_tiles(const Searcher<T>& search, int32_t count, const NearestWor
     const int32_t tile = top_of(bounds, index.centres.off, w.centres);
     float bound[kTile];
     bound_of_tile(index.places, tile, words, w.words + i, query, bound);
-    const int32_t place = tile * kTile + top_of(bound, index.places.off + tile * kTile, kTile);
+    const int32_t place = tile * kTile + top_of(bound, nullptr, kTile);
     if (place < search.p.rows)
       search.try_row(query, w.values + static_cast<int64_t>(i) * w.pitch, index.order[place]);
     uint32_t* alive = w.alive + i / kGroup * (w.centres / kTile);
@@ -287,28 +285,23 @@ void scan(const Searcher<T>& search, int32_t count, const NearestWorkspace& w, Q
   const NearestIndex& index = search.index;
   const int32_t tiles = (p.rows + kTile - 1) / kTile, words = index.parts / 4;
   for (int32_t begin = 0; begin < tiles; begin += kChunkTiles) {
-    std::memset(w.kept, 0, sizeof(uint32_t) * kTile * kChunkTiles);
-    const int32_t end = begin + kChunkTiles < tiles ? begin + kChunkTiles : tiles;
-    for (int32_t tile = begin; tile < end; ++tile)
+    for (int32_t t = 0; t < kChunkTiles; ++t)
       for (int32_t q0 = 0; q0 < count; q0 += kGroup) {
-        uint32_t bits[kGroup];
-        float* bound = w.bounds + q0 * kNearestChunk + (tile - begin) * kTile;
-        if (p.search == Search::every) {
-          scan_group(index, tile, w.lanes + q0, queries + q0, bits, bound, kNearestChunk);
-        } else {
-          const uint32_t* alive = w.alive + q0 / kGroup * (w.centres / kTile);
-          if (!(alive[tile / kTile] >> tile % kTile & 1u)) continue;
-          scan_group(index.places, tile, words, w.words + q0, queries + q0, bits, bound,
-                     kNearestChunk);
-        }
-        for (int q = 0; q < kGroup; ++q)
-          std::memcpy(reinterpret_cast<char*>(w.kept) +
-                          ((q0 + q) * kChunkTiles + tile - begin) * sizeof(uint32_t),
-                      bits + q, sizeof(uint32_t));
+        const int32_t tile = begin + t;
+        uint32_t bits[kGroup] = {};
+        const uint32_t* alive = w.alive + q0 / kGroup * (w.centres / kTile);
+        if (tile < tiles && p.search == Search::every)
+          scan_rows(index, tile, w.lanes + q0, queries + q0, bits);
+        else if (tile < tiles && alive[tile / kTile] >> tile % kTile & 1u)
+          scan_rows(index.places, tile, words, w.words + q0, queries + q0, bits);
+        // Before anything is known, even what lies beyond the last row may count.
+        const bool whole = tile < tiles - 1 || p.rows % kTile == 0;
+        const uint32_t rows = whole ? ~0u : (1u << p.rows % kTile) - 1;
+        for (int q = 0; q < kGroup; ++q) w.kept[(q0 + q) * kChunkTiles + t] = bits[q] & rows;
       }
     for (int32_t i = 0; i < count; ++i)
       search.refine(queries[i], w.values + static_cast<int64_t>(i) * w.pitch, begin * kTile,
-                    w.kept + i * (kNearestChunk / 64), w.bounds + i * kNearestChunk);
+                    w.kept + i * kChunkTiles);
   }
 }
 

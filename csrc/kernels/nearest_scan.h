@@ -134,14 +134,12 @@ inline void dot_floats(const float* lanes, const float* one, int32_t pitch, int3
   }
 }
 
-// One tile of codes with a group of queries, by the product of bytes. Each query gets a bit for
-// each row that may be among the nearest, and `bound` [kGroup, pitch] gets scale * product -
-// length. Without a branch: which rows are left cannot be predicted.
-inline void scan_group(const NearestCodes& from, int32_t tile, int32_t words, const int32_t* query,
-                       const Query* queries, uint32_t bits[kGroup], float* bound, int64_t pitch) {
+// One tile of rows with a group of queries, by the product of bytes. Each query gets a bit for each
+// row that may be among the nearest. Without a branch: which rows are left cannot be predicted.
+inline void scan_rows(const NearestCodes& from, int32_t tile, int32_t words, const int32_t* query,
+                      const Query* queries, uint32_t bits[kGroup]) {
   const uint8_t* codes = from.codes + static_cast<size_t>(tile) * words * kTile * 4;
-  const float *step = from.step + tile * kTile, *length = from.length + tile * kTile;
-  const float* off = from.off + tile * kTile;
+  const float *length = from.length + tile * kTile, step = from.step[tile], off = from.off[tile];
   EDGEAD_UNROLL
   for (int q = 0; q < kGroup; ++q) bits[q] = 0;
   EDGEAD_UNROLL
@@ -150,16 +148,35 @@ inline void scan_group(const NearestCodes& from, int32_t tile, int32_t words, co
     dot_bytes(codes + v0 * kLanes * 4, query, queries, words, sum);
     EDGEAD_UNROLL
     for (int q = 0; q < kGroup; ++q) {
-      const F32 scale = all_lanes(queries[q].scale), reach = all_lanes(queries[q].reach);
+      const F32 scale = all_lanes(queries[q].scale * step);
+      const F32 need = all_lanes(queries[q].need - queries[q].reach * off);
       EDGEAD_UNROLL
       for (int v = 0; v < kWide; ++v) {
         const int32_t at = (v0 + v) * kLanes;
-        const F32 product = __builtin_convertvector(sum[q][v], F32) * load<F32>(step + at);
-        const F32 value = multiply_add(scale, product, -load<F32>(length + at));
-        store(bound + q * pitch + at, value);
-        const F32 farthest = multiply_add(reach, load<F32>(off + at), value);
-        bits[q] |= not_below(farthest, all_lanes(queries[q].need)) << at;
+        const F32 product = __builtin_convertvector(sum[q][v], F32);
+        const F32 bound = multiply_add(scale, product, -load<F32>(length + at));
+        bits[q] |= not_below(bound, need) << at;
       }
+    }
+  }
+}
+
+// The same with centres of tiles: only `bound` [kGroup, pitch], scale * product - length.
+inline void scan_centres(const NearestCodes& from, int32_t tile, int32_t words,
+                         const int32_t* query, const Query* queries, float* bound, int64_t pitch) {
+  const uint8_t* codes = from.codes + static_cast<size_t>(tile) * words * kTile * 4;
+  EDGEAD_UNROLL
+  for (int v0 = 0; v0 < kVectors; v0 += kWide) {
+    I32 sum[kGroup][kWide];
+    dot_bytes(codes + v0 * kLanes * 4, query, queries, words, sum);
+    EDGEAD_UNROLL
+    for (int q = 0; q < kGroup; ++q) EDGEAD_UNROLL
+    for (int v = 0; v < kWide; ++v) {
+      const int32_t at = (v0 + v) * kLanes;
+      const F32 product = __builtin_convertvector(sum[q][v], F32);
+      store(bound + q * pitch + at,
+            multiply_add(all_lanes(queries[q].scale * from.step[tile]), product,
+                         -load<F32>(from.length + tile * kTile + at)));
     }
   }
 }
@@ -180,17 +197,16 @@ inline void bound_of_tile(const NearestCodes& from, int32_t tile, int32_t words,
   EDGEAD_UNROLL
   for (int v = 0; v < kVectors; ++v) {
     const int32_t at = tile * kTile + v * kLanes;
-    const F32 product = __builtin_convertvector(sum[v], F32) * load<F32>(from.step + at);
-    store(bound + v * kLanes,
-          multiply_add(all_lanes(of.scale), product, -load<F32>(from.length + at)));
+    const F32 product = __builtin_convertvector(sum[v], F32);
+    store(bound + v * kLanes, multiply_add(all_lanes(of.scale * from.step[tile]), product,
+                                           -load<F32>(from.length + at)));
   }
 }
 
-// The same by float32 products of all channels; lanes [channels, kTile] of the queries.
-inline void scan_group(const NearestIndex& index, int32_t tile, const float* lanes,
-                       const Query* queries, uint32_t bits[kGroup], float* bound, int64_t pitch) {
+// scan_rows by float32 products of all channels; lanes [channels, kTile] of the queries.
+inline void scan_rows(const NearestIndex& index, int32_t tile, const float* lanes,
+                      const Query* queries, uint32_t bits[kGroup]) {
   const float* rows = index.exact + static_cast<size_t>(tile) * index.channels * kTile;
-  const float* half = index.half + tile * kTile;
   EDGEAD_UNROLL
   for (int q = 0; q < kGroup; ++q) bits[q] = 0;
   EDGEAD_UNROLL
@@ -201,19 +217,18 @@ inline void scan_group(const NearestIndex& index, int32_t tile, const float* lan
     for (int q = 0; q < kGroup; ++q) EDGEAD_UNROLL
     for (int v = 0; v < kWide; ++v) {
       const int32_t at = (v0 + v) * kLanes;
-      const F32 value = sum[q][v] - load<F32>(half + at);
-      store(bound + q * pitch + at, value);
-      bits[q] |= not_below(value, all_lanes(queries[q].need)) << at;
+      const F32 bound = sum[q][v] - load<F32>(index.half + tile * kTile + at);
+      bits[q] |= not_below(bound, all_lanes(queries[q].need)) << at;
     }
   }
 }
 
-// The largest of n values, n a multiple of kTile: its place.
-inline int32_t top_of(const float* values, const float* off, int32_t n) {
+// The place of the largest of bound - off^2, which is the nearest; n a multiple of kTile.
+inline int32_t top_of(const float* bound, const float* off, int32_t n) {
   F32 top = all_lanes(-3e38f);
   auto at = [&](int32_t i) {
-    const F32 x = load<F32>(off + i);
-    return multiply_add(-x, x, load<F32>(values + i));
+    const F32 x = off == nullptr ? F32{} : load<F32>(off + i);
+    return multiply_add(-x, x, load<F32>(bound + i));
   };
   for (int32_t i = 0; i < n; i += kLanes) {
     const F32 v = at(i);

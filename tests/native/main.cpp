@@ -152,7 +152,7 @@ void nearest() {
     for (Layout layout : {Layout::nchw, Layout::nhwc})
       for (Type memory : {Type::float32, Type::float16, Type::int8})
         for (Search search : {Search::pruned, Search::every})
-          for (int32_t rest = 0; rest < 7; ++rest) {
+          for (int32_t rest = 0; rest < kSpreads; ++rest) {
             p = {};
             const Size size = sizes[(seed + rest) % 6];
             p.rows = size.height, p.channels = size.width;

@@ -54,6 +54,8 @@ double drawn(Spread spread, Random& random, int32_t i, int32_t c) {
       return whole(random, -1, 1);
     case Spread::small:
       return 1e-3 * value;
+    case Spread::grouped:  // whole tiles can be left out
+      return 3.0 * std::sin((std::abs(i) % 7 + 1) * (c + 1)) + value;
   }
   return value;
 }
@@ -97,8 +99,9 @@ NearestInputs::NearestInputs(const NearestCase& c) {
     const bool copy = random() % 4 == 0;  // of a row, as far as its type can hold one
     const size_t row = random() % p.rows;
     for (size_t ch = 0; ch < channels; ++ch) {
-      double value = copy ? memory[row * channels + ch]
-                          : drawn(c.spread, random, -1, static_cast<int32_t>(ch));
+      double value =
+          copy ? memory[row * channels + ch]
+               : drawn(c.spread, random, -1 - static_cast<int32_t>(i), static_cast<int32_t>(ch));
       if (c.bad && random() % (count * channels) < static_cast<size_t>(c.bad))
         value = random() % 2 ? INFINITY : std::nan("");
       const size_t n = i / p.positions, at = i % p.positions;

@@ -14,8 +14,8 @@ namespace edgead {
 std::vector<const NearestKernel*> all_nearest_kernels();
 
 // What the rows and queries are like: enough of each for a search with bounds to go wrong.
-enum class Spread : int32_t { noise, falling, equal, far, outlier, whole, small };
-constexpr int32_t kSpreads = 7;
+enum class Spread : int32_t { noise, falling, equal, far, outlier, whole, small, grouped };
+constexpr int32_t kSpreads = 8;
 
 struct NearestCase {
   NearestParams params{};
