@@ -108,7 +108,7 @@ void encode(const std::vector<double>& parts, int32_t count, int32_t n, const do
   to.step[tile] = step;
   std::vector<double> squares(n), offs(n);
   uint8_t* codes = to.codes + static_cast<size_t>(tile) * words * kNearestTile * 4;
-  std::fill(codes, codes + words * kNearestTile * 4, static_cast<uint8_t>(128));
+  std::fill_n(codes, words * kNearestTile * 4, static_cast<uint8_t>(128));
   for (int32_t p = 0; p < n; ++p) {
     double off = 0.0;
     for (int32_t i = 0; i < count; ++i) {

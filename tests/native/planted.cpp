@@ -155,7 +155,7 @@ bool planted_in_nearest(const std::string& bug) {
                           auto off = const_cast<float*>(index.centres.off);
                           auto length = const_cast<float*>(index.centres.length);
                           for (int32_t i = 0; i < index.rows / kNearestTile; ++i)
-                            length[i] += 0.91f * off[i] * off[i], off[i] *= 0.3f;
+                            length[i] += 0.99f * off[i] * off[i], off[i] *= 0.1f;
                         }),
            true;
   if (bug == "wrong_code")
