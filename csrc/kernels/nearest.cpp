@@ -256,10 +256,10 @@ NearestIndex nearest_index(int32_t rows, int32_t channels, Type type, Search sea
   const double defect = defect_of(basis, components, channels);
   index.leak = static_cast<float>(defect * 1.01);
   index.stretch = static_cast<float>(std::sqrt(1 + defect + defect * defect) * (1 + 1e-6));
-  std::fill(a.basis, a.basis + static_cast<size_t>(channels) * kParts, 0.0f);
   for (int32_t c = 0; c < channels; ++c)
-    for (int32_t i = 0; i < components; ++i)
-      a.basis[static_cast<size_t>(c) * kParts + i] = basis[i * channels + c];
+    for (int32_t i = 0; i < kParts; ++i)
+      a.basis[static_cast<size_t>(c) * kParts + i] =
+          i < components ? basis[static_cast<size_t>(i) * channels + c] : 0.0f;
   const int32_t count = components + 1, words = index.parts / 4;
   std::vector<double> y(channels), rest(channels), parts(static_cast<size_t>(rows) * count);
   for (int32_t row = 0; row < rows; ++row) {
