@@ -143,8 +143,8 @@ void preprocess() {
 }
 
 void nearest() {
-  // Rows and channels below, at and over a vector, a tile, a chunk, kParts.
-  const Size sizes[] = {{1, 1}, {2, 3}, {31, 4}, {33, 64}, {257, 63}, {300, 152}};
+  // Rows and channels below, at and over a vector, a tile, a chunk, kParts, a tile of centres.
+  const Size sizes[] = {{1, 1}, {2, 3}, {31, 4}, {33, 64}, {257, 63}, {300, 152}, {1100, 5}};
   uint64_t seed = 0;
   NearestCase c;
   NearestParams& p = c.params;
@@ -154,7 +154,7 @@ void nearest() {
         for (Search search : {Search::pruned, Search::every})
           for (int32_t rest = 0; rest < kSpreads; ++rest) {
             p = {};
-            const Size size = sizes[(seed + rest) % 6];
+            const Size size = sizes[(seed + rest) % 7];
             p.rows = size.height, p.channels = size.width;
             p.width = 1 + seed % 9, p.positions = p.width * (1 + seed % 7);
             p.k = std::min<int32_t>(1 + seed % kMaxNearest, p.rows);
