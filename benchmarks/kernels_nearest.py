@@ -44,7 +44,8 @@ def cases(data: Path | None) -> Iterator[Case]:
             nearest = Nearest(ready["pruned"], SIZE, simd=path)
             run = partial(both, nearest, query, before)
             error = float(np.abs(nearest.run(query) - exact).max())
-            for peer, work in numpy_peers(query, memory).items():
+            peers = numpy_peers(query, memory)
+            for peer, work in peers.items():
                 yield Case("nearest", workload, path, error, run, peer, partial(twice, work))
             every = Nearest(ready["every"], SIZE, simd=path)
             error = float(np.abs(every.run(query) - exact).max())
@@ -54,6 +55,25 @@ def cases(data: Path | None) -> Iterator[Case]:
                 peer = "a plain loop of as many multiply-adds"
                 work = partial(loop, count)
                 yield Case("nearest", f"{workload}, every row", path, error, run, peer, work)
+        peer, work = next(iter(peers.items()))
+        for stored in ("float16", "int8"):
+            yield held_as(stored, memory, query, before, workload, peer, partial(twice, work))
+
+
+def held_as(
+    stored: str, memory: Any, query: Any, before: Any, workload: str, peer: str, work: Any
+) -> Case:
+    """The best path with a memory of another type, beside NumPy with the one of float32."""
+    scale = None
+    if stored == "int8":
+        scale = np.abs(memory).max(axis=0) / 127 + np.float32(1e-20)
+        memory = np.rint(memory / scale)
+    held = memory.astype(stored)
+    values = held.astype(np.float32) * (1 if scale is None else scale)
+    nearest, path = Nearest(NearestMemory(held, scale), SIZE), _cpu.nearest_paths()[0]
+    error = float(np.abs(nearest.run(query) - reference.nearest(query, values)).max())
+    run = partial(both, nearest, query, before)
+    return Case("nearest", f"{workload}, {stored}", path, error, run, peer, work)
 
 
 def one_thread() -> None:
