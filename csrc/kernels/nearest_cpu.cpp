@@ -13,9 +13,9 @@
 // multiply-adds of float32, 4.7 ms at two in a cycle of 4.24 GHz, or 80 M operations as differences
 // that are squared. Here: encode 0.6 M; scan 4.2 M products at most (0.5 ms) and 0.8 M operations
 // to compare; refine 30 for each row that is left, 0.2 to 0.7 % of them: 0.3 M to 0.9 M. Of aligned
-// parts four fifths of the scan are left out with their tiles, of textures nothing. So 5 M vectors
-// are left of 40 M. Bytes: a block of positions reads the codes once (256 KiB, in the L2 cache, 16
-// bytes a cycle) and the rows that are left (608 bytes each, in the L3 cache).
+// parts two thirds and more of the scan are left out with their tiles, of textures nothing. So 5 M
+// vectors are left of 40 M. Bytes: a block of positions reads the codes once (256 KiB, in the L2
+// cache, 16 bytes a cycle) and the rows that are left (608 bytes each, in the L3 cache).
 #include "nearest.h"
 #include "nearest_scan.h"
 
