@@ -1,6 +1,6 @@
-"""preprocess and anomaly_map beside what one would write without them.
+"""preprocess, anomaly_map and nearest beside what one would write without them.
 
-    python benchmarks/kernels.py [--only KERNEL] [--repeats N] [--json FILE]
+    python benchmarks/kernels.py [--only KERNEL] [--repeats N] [--json FILE] [--data FOLDER]
 
 Kernel and peer run in turns in one process, so that whatever else the machine does meets both;
 the numbers are medians, ratio is peer time over kernel time. Every instruction set of this machine
@@ -20,6 +20,7 @@ from typing import Any
 
 import cv2
 import kernels_anomaly_map
+import kernels_nearest
 import kernels_preprocess
 import numpy as np
 from turns import time_in_turns
@@ -28,7 +29,11 @@ from edgead import _cpu
 from edgead.cpu.processor import processor_name
 from edgead.files import write_file
 
-CASES = {"preprocess": kernels_preprocess.cases, "anomaly_map": kernels_anomaly_map.cases}
+CASES = {
+    "preprocess": lambda _: kernels_preprocess.cases(),
+    "anomaly_map": lambda _: kernels_anomaly_map.cases(),
+    "nearest": kernels_nearest.cases,
+}
 
 
 def main() -> int:
@@ -36,7 +41,7 @@ def main() -> int:
     args = _arguments()
     results = []
     for name in args.only or CASES:
-        for case in CASES[name]():
+        for case in CASES[name](args.data):
             results.append(time_in_turns(case, args.repeats))
             _print(results[-1], header=len(results) == 1)
     if args.json:
@@ -68,11 +73,12 @@ def machine() -> dict[str, Any]:
         "numpy": np.__version__,
         "opencv": cv2.__version__,
         "paths": _cpu.simd_paths(),
+        "nearest_paths": _cpu.nearest_paths(),
     }
 
 
 def _print(result: dict[str, Any], *, header: bool) -> None:
-    row = "{:<11} {:<33} {:<8} {:>8} {:>7}  {:<40} {:>8} {:>6}"
+    row = "{:<11} {:<45} {:<10} {:>8} {:>7}  {:<40} {:>8} {:>6}"
     if header:
         print(row.format("kernel", "workload", "path", "ms", "error", "peer", "ms", "ratio"))
     times = [f"{result[name]:.3f}" for name in ("median_ms", "peer_median_ms")]
@@ -88,6 +94,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", action="append", choices=CASES, help="one kernel, not all")
     parser.add_argument("--repeats", type=int, default=100, metavar="N", help="turns, 100")
     parser.add_argument("--json", type=Path, metavar="FILE", help="machine and all samples")
+    parser.add_argument(
+        "--data", type=Path, metavar="FOLDER", help="sets in MVTec AD's layout: real features"
+    )
     args = parser.parse_args()
     if args.repeats < 1:
         parser.error(f"--repeats is {args.repeats}, expected at least 1")

@@ -252,9 +252,12 @@ def _check_scale(scale: Any, features: npt.NDArray[Any]) -> F32 | None:
     expected = f"a number above 0 for a memory of int8, or {channels}, one for each channel"
     if scale is None:
         raise InputError(f"scale is missing, expected {expected}")
-    given = scale if isinstance(scale, Sequence | np.ndarray) and np.ndim(scale) else [scale]
-    numbers = np.array(finite_numbers("scale", given, expected), np.float64)
-    fits = len(numbers) in (1, channels) and 1e-30 <= numbers.min() <= numbers.max() <= 1e30
+    try:
+        numbers = np.atleast_1d(np.asarray(scale))
+        fits = numbers.dtype.kind in "fiu" and numbers.shape in ((1,), (channels,))
+        fits = fits and bool(((numbers >= 1e-30) & (numbers <= 1e30)).all())
+    except ValueError:
+        fits = False
     if not fits:
         raise InputError(f"scale is {scale!r}, expected {expected}, 1e-30 to 1e30")
     return np.ascontiguousarray(np.broadcast_to(numbers, channels), np.float32)

@@ -98,14 +98,16 @@ static inline MapWorkspace map_workspace_of(const AnomalyMapParams& p, Arena<>& 
 constexpr int32_t kNearestChunk = 8 * kNearestTile;  // rows until what was found narrows the search
 
 struct NearestWorkspace {
-  float* values;   // [kNearestTile, pitch] queries as they are
-  float* lanes;    // [pitch, kNearestTile] queries, then gain * (query - mean)
-  float* square;   // [kNearestTile] of those
-  float* parts;    // [kParts, kNearestTile] F of the queries
-  int32_t* words;  // [kParts / 4, kNearestTile] and as bytes
-  uint64_t* kept;  // [kNearestTile, kNearestChunk / 64] a bit for each row that may count
-  float* bounds;   // [kNearestTile, kNearestChunk] and what says so
-  int32_t pitch;   // channels rounded up to whole vectors
+  float* values;         // [kNearestTile, pitch] queries as they are
+  float* lanes;          // [pitch, kNearestTile] queries, then gain * (query - mean)
+  float* square;         // [kNearestTile] of those
+  float* parts;          // [kParts, kNearestTile] F of the queries
+  int32_t* words;        // [kParts / 4, kNearestTile] and as bytes
+  uint32_t* kept;        // [kNearestTile, tiles of a chunk] a bit for each row that may count
+  float* centre_bounds;  // [kNearestTile, centres] of the centres of tiles
+  uint32_t* alive;  // [groups of queries, centres / kNearestTile] bits of tiles that may hold one
+  int32_t centres;  // tiles, rounded up to whole tiles
+  int32_t pitch;    // channels rounded up to whole vectors
 };
 
 static inline NearestWorkspace nearest_workspace_of(const NearestParams& p, Arena<>& arena) {
@@ -117,8 +119,11 @@ static inline NearestWorkspace nearest_workspace_of(const NearestParams& p, Aren
   w.square = arena.take<float>(kNearestTile);
   w.parts = arena.take<float>(kParts * kNearestTile);
   w.words = arena.take<int32_t>(kParts / 4 * kNearestTile);
-  w.kept = arena.take<uint64_t>(kNearestTile * (kNearestChunk / 64));
-  w.bounds = arena.take<float>(kNearestTile * kNearestChunk);
+  w.kept = arena.take<uint32_t>(kNearestTile * (kNearestChunk / kNearestTile));
+  const int32_t tiles = (p.rows + kNearestTile - 1) / kNearestTile;
+  w.centres = (tiles + kNearestTile - 1) / kNearestTile * kNearestTile;
+  w.centre_bounds = arena.take<float>(static_cast<size_t>(kNearestTile) * w.centres);
+  w.alive = arena.take<uint32_t>(w.centres);
   return w;
 }
 

@@ -19,11 +19,14 @@
 // The bound, on the CPU. With mean and a basis of principal components V [kParts - 1, channels], of
 // any origin, F(x) = (V y, |y - V^T V y|), y = gain * (x - mean), never draws two features apart:
 // |F(q) - F(m)| <= stretch * gain * |q - m|, stretch = 1 + a millionth (measured, so V need not be
-// orthonormal). F of each row is kept as kParts bytes times a step of the row's own, and how far
-// off that is; F of a query is brought to as many bytes. So
+// orthonormal). F of each row is kept as kParts bytes times a step of its tile, and how far off
+// that is; F of a query is brought to as many bytes. So
 //   |F^(q) - F^(m)| <= stretch * gain * sqrt(d) + off(q) + off(m)
 // must hold for the rows that count, d the k-th smallest so far. A product of bytes says it: 16
-// instructions for 16 rows with VNNI where float32 needs one for each channel.
+// instructions for 16 rows with VNNI where float32 needs one for each channel. Rows are put in an
+// order in which those of a tile are alike; the centre of a tile is one more F^, which is off by
+// the tile's radius too, so the same product says which tiles may hold a row that counts, and which
+// is the best to begin with.
 //
 // Simple use: fill NearestParams; give nearest_index() nearest_index_bytes() of memory once; take a
 // workspace of nearest_workspace_bytes(); call a NearestCpu once per batch.
@@ -59,22 +62,30 @@ struct NearestParams {
   Search search;
 };
 
-// What is kept of a memory beside its rows. Arrays end with whole tiles of kNearestTile rows; those
-// beyond `rows` are never among the nearest.
+// F of features as bytes, in whole tiles of kNearestTile; what lies beyond the last never counts.
+struct NearestCodes {
+  const uint8_t* codes;  // [tiles, parts / 4, kNearestTile, 4], 128 is 0
+  const float* step;     // [tiles] of the codes
+  const float* length;   // [tiles, kNearestTile] |F^|^2 - off^2, less what rounding may add
+  const float* off;      // rows: [tiles] the largest |F - F^|; centres: [tiles, kNearestTile] of
+                         // each, and its radius
+};
+
+// What is kept of a memory beside its rows.
 struct NearestIndex {
   const void* memory;             // [rows, channels], the caller's
   const float* scale;             // [channels], the caller's; int8 only
   int32_t rows, channels, parts;  // parts: of F in use, a multiple of 4, <= kParts
-  float gain, stretch, slack;     // slack: share of |F|^2 that rounding may take
-  float leak;                     // share of |V y|^2 by which V is not orthonormal
-  const float* mean;              // [channels]
-  const float* basis;             // [channels, kParts]
-  const uint8_t* codes;           // [tiles, parts / 4, kNearestTile, 4], 128 is 0
-  const float* step;              // [rows] of codes
-  const float* length;            // [rows] |F^|^2 - off^2, less what rounding may add
-  const float* off;               // [rows] |F - F^|
-  const float* exact;  // [tiles, channels, kNearestTile] gain * (memory - mean); Search::every
-  const float* half;   // [rows] half the square of those, less what rounding may add
+  float gain, stretch;
+  float slack;           // share of |F|^2 that rounding may take
+  float leak;            // share of |V y|^2 by which V is not orthonormal
+  const float* mean;     // [channels]
+  const float* basis;    // [channels, kParts]
+  const int32_t* order;  // [tiles, kNearestTile] the rows, those of a tile are alike
+  NearestCodes places;   // of the rows in that order
+  NearestCodes centres;  // of the tiles
+  const float* exact;    // [tiles, channels, kNearestTile] gain * (memory - mean); Search::every
+  const float* half;     // [tiles, kNearestTile] half the square of those, less what rounding adds
 };
 
 size_t nearest_index_bytes(int32_t rows, int32_t channels, Search search);

@@ -1,20 +1,21 @@
 // nearest on the CPU, compiled once per instruction set (simd.h), for blocks of kTile positions:
 //
-// 1. load      the queries as they are, [kTile, channels], and centred with positions in the lanes
-// 2. project   onto the components: as bytes, with what they are off (Search::pruned)
-// 3. guess     the distance to rows that are nearest to neighbours, or were in the last frame
-// 4. scan      a product of bytes (or floats) with all rows: those that may be nearer
-// (nearest_scan.h)
-// 5. refine    their distances as the manual defines them; each narrows the search
+// 1. load     the queries as they are, [kTile, channels], and centred with positions in the lanes
+// 2. encode   F of the queries, as bytes, and what these are off
+// 3. begin    the distance to rows that are nearest to neighbours, or were in the last frame, and
+//             to the best row of the tile whose centre is nearest; which tiles may hold others
+// 4. scan     a product of bytes (or floats) with all rows of these tiles: which may be nearer
+// 5. refine   their distances as the manual defines them; each narrows the search
 //
-// 4 and 5 take turns, a chunk of the memory at a time. Roofline of 1024 positions, 4096 rows, 152
-// channels: brute force is 0.64 G multiply-adds of float32, 20 M vectors of 16 and twice that many
-// operations as sums of squared differences. Here, in vectors: project 0.6 M; scan 4.2 M products
-// of 64 bytes and 1.3 M operations to compare; refine 10 fused operations for each row that is
-// left, some 1 % of them: 0.4 M to 0.8 M. Bytes: a block reads the codes (256 KiB, in the L2 cache)
-// once, 16 bytes a cycle for a group of queries, and the rows that are left (608 bytes each, in
-// L3).
-#include "layout.h"
+// 4 and 5 take turns, a chunk of the memory at a time. Parts: nearest_scan.h, nearest_distance.h.
+//
+// Roofline of 1024 positions, 4096 rows, 152 channels, in vectors of 64 bytes. Brute force: 40 M
+// multiply-adds of float32, 4.7 ms at two in a cycle of 4.24 GHz, or 80 M operations as differences
+// that are squared. Here: encode 0.6 M; scan 4.2 M products at most (0.5 ms) and 0.8 M operations
+// to compare; refine 30 for each row that is left, 0.2 to 0.7 % of them: 0.3 M to 0.9 M. Of aligned
+// parts two thirds and more of the scan are left out with their tiles, of textures nothing. So 5 M
+// vectors are left of 40 M. Bytes: a block of positions reads the codes once (256 KiB, in the L2
+// cache, 16 bytes a cycle) and the rows that are left (608 bytes each, in the L3 cache).
 #include "nearest.h"
 #include "nearest_scan.h"
 
@@ -80,15 +81,13 @@ struct Searcher {
   }
 
   // The distances of the rows of a chunk, from `first` on, that are kept.
-  void refine(Query& query, const float* values, int32_t first, const uint64_t* kept,
-              const float* bound) const {
-    for (int32_t word = 0; word < kNearestChunk / 64; ++word)
-      for (uint64_t bits = kept[word]; bits; bits &= bits - 1) {
-        const int32_t at = word * 64 + __builtin_ctzll(bits), row = first + at;
-        const float off = p.search == Search::every ? 0.0f : index.off[row];
-        if (bound[at] + query.reach * off < query.need || row >= p.rows) continue;
-        try_row(query, values, row);
-      }
+  void refine(Query& query, const float* values, int32_t first, const uint32_t* kept) const {
+    for (int32_t pair = 0; pair < kChunkTiles; pair += 2) {
+      uint64_t bits;
+      std::memcpy(&bits, kept + pair, sizeof bits);
+      for (; bits; bits &= bits - 1)
+        try_row(query, values, index.order[first + pair * kTile + __builtin_ctzll(bits)]);
+    }
   }
 
   // For a query that the bound cannot tell of, because a square leaves float32.
@@ -249,6 +248,64 @@ float not_finite(const float* values, int32_t channels) {
   return bad;
 }
 
+// Tries the best row of the tile whose centre is nearest, and finds the tiles that may hold others.
+template <class T>
+void begin_with_tiles(const Searcher<T>& search, int32_t count, const NearestWorkspace& w,
+                      Query* queries) {
+  const NearestIndex& index = search.index;
+  const int32_t words = index.parts / 4;
+  for (int32_t tile = 0; tile < w.centres / kTile; ++tile)
+    for (int32_t q0 = 0; q0 < count; q0 += kGroup)
+      scan_centres(index.centres, tile, words, w.words + q0, queries + q0,
+                   w.centre_bounds + static_cast<int64_t>(q0) * w.centres + tile * kTile,
+                   w.centres);
+  std::memset(w.alive, 0, sizeof(uint32_t) * w.centres);
+  for (int32_t i = 0; i < count; ++i) {
+    Query& query = queries[i];
+    if (!(query.need < kInfinity)) continue;
+    const float* bounds = w.centre_bounds + static_cast<int64_t>(i) * w.centres;
+    const int32_t tile = top_of(bounds, index.centres.off, w.centres);
+    float bound[kTile];
+    bound_of_tile(index.places, tile, words, w.words + i, query, bound);
+    const int32_t place = tile * kTile + top_of(bound, nullptr, kTile);
+    if (place < search.p.rows)
+      search.try_row(query, w.values + static_cast<int64_t>(i) * w.pitch, index.order[place]);
+    uint32_t* alive = w.alive + i / kGroup * (w.centres / kTile);
+    for (int32_t at = 0; at < w.centres; at += kLanes) {
+      const F32 farthest = multiply_add(all_lanes(query.reach), load<F32>(index.centres.off + at),
+                                        load<F32>(bounds + at));
+      alive[at / kTile] |= not_below(farthest, all_lanes(query.need)) << at % kTile;
+    }
+  }
+}
+
+// All tiles with all queries, a chunk at a time.
+template <class T>
+void scan(const Searcher<T>& search, int32_t count, const NearestWorkspace& w, Query* queries) {
+  const NearestParams& p = search.p;
+  const NearestIndex& index = search.index;
+  const int32_t tiles = (p.rows + kTile - 1) / kTile, words = index.parts / 4;
+  for (int32_t begin = 0; begin < tiles; begin += kChunkTiles) {
+    for (int32_t t = 0; t < kChunkTiles; ++t)
+      for (int32_t q0 = 0; q0 < count; q0 += kGroup) {
+        const int32_t tile = begin + t;
+        uint32_t bits[kGroup] = {};
+        const uint32_t* alive = w.alive + q0 / kGroup * (w.centres / kTile);
+        if (tile < tiles && p.search == Search::every)
+          scan_rows(index, tile, w.lanes + q0, queries + q0, bits);
+        else if (tile < tiles && alive[tile / kTile] >> tile % kTile & 1u)
+          scan_rows(index.places, tile, words, w.words + q0, queries + q0, bits);
+        // Before anything is known, even what lies beyond the last row may count.
+        const bool whole = tile < tiles - 1 || p.rows % kTile == 0;
+        const uint32_t rows = whole ? ~0u : (1u << p.rows % kTile) - 1;
+        for (int q = 0; q < kGroup; ++q) w.kept[(q0 + q) * kChunkTiles + t] = bits[q] & rows;
+      }
+    for (int32_t i = 0; i < count; ++i)
+      search.refine(queries[i], w.values + static_cast<int64_t>(i) * w.pitch, begin * kTile,
+                    w.kept + i * kChunkTiles);
+  }
+}
+
 template <class T>
 void search_block(const Searcher<T>& search, const int32_t* at, int32_t count,
                   const NearestWorkspace& w, int32_t* guesses, float* distances) {
@@ -271,21 +328,8 @@ void search_block(const Searcher<T>& search, const int32_t* at, int32_t count,
     search.guess(query, values, guesses);
     for (int32_t j = 0; j < p.k; ++j) mine[j] = query.rows[j];
   }
-  const int32_t tiles = (p.rows + kTile - 1) / kTile;
-  for (int32_t begin = 0; begin < tiles; begin += kChunkTiles) {
-    const int32_t n = tiles - begin < kChunkTiles ? tiles - begin : kChunkTiles;
-    if (n < kChunkTiles) std::memset(w.kept, 0, sizeof(uint32_t) * kTile * kChunkTiles);
-    for (int32_t t = 0; t < n; ++t) {
-      uint32_t* kept = reinterpret_cast<uint32_t*>(w.kept) + t;
-      if (p.search == Search::pruned)
-        scan_bytes(search.index, begin + t, w.words, queries, count, kept, w.bounds + t * kTile);
-      else
-        scan_floats(search.index, begin + t, w.lanes, queries, count, kept, w.bounds + t * kTile);
-    }
-    for (int32_t i = 0; i < count; ++i)
-      search.refine(queries[i], w.values + static_cast<int64_t>(i) * w.pitch, begin * kTile,
-                    w.kept + i * (kNearestChunk / 64), w.bounds + i * kNearestChunk);
-  }
+  if (p.search == Search::pruned) begin_with_tiles(search, count, w, queries);
+  scan(search, count, w, queries);
   for (int32_t i = 0; i < count; ++i) {
     const Query& query = queries[i];
     float sum = 0.0f;

@@ -134,64 +134,112 @@ inline void dot_floats(const float* lanes, const float* one, int32_t pitch, int3
   }
 }
 
-// One tile of rows with the queries of a block, by the product of bytes. For each query a bit is
-// set in `kept` for each row that may be among the nearest, and `bound` gets scale * product -
-// length. Without a branch: which rows are left cannot be predicted.
-inline void scan_bytes(const NearestIndex& index, int32_t tile, const int32_t* words,
-                       const Query* queries, int32_t count, uint32_t* kept, float* bound) {
-  const int32_t n = index.parts / 4;
-  const uint8_t* codes = index.codes + static_cast<size_t>(tile) * n * kTile * 4;
-  const float *step = index.step + tile * kTile, *length = index.length + tile * kTile;
-  const float* off = index.off + tile * kTile;
-  for (int32_t q0 = 0; q0 < count; q0 += kGroup) {
-    uint32_t bits[kGroup] = {};
+// One tile of rows with a group of queries, by the product of bytes. Each query gets a bit for each
+// row that may be among the nearest. Without a branch: which rows are left cannot be predicted.
+inline void scan_rows(const NearestCodes& from, int32_t tile, int32_t words, const int32_t* query,
+                      const Query* queries, uint32_t bits[kGroup]) {
+  const uint8_t* codes = from.codes + static_cast<size_t>(tile) * words * kTile * 4;
+  const float *length = from.length + tile * kTile, step = from.step[tile], off = from.off[tile];
+  EDGEAD_UNROLL
+  for (int q = 0; q < kGroup; ++q) bits[q] = 0;
+  EDGEAD_UNROLL
+  for (int v0 = 0; v0 < kVectors; v0 += kWide) {
+    I32 sum[kGroup][kWide];
+    dot_bytes(codes + v0 * kLanes * 4, query, queries, words, sum);
     EDGEAD_UNROLL
-    for (int v0 = 0; v0 < kVectors; v0 += kWide) {
-      I32 sum[kGroup][kWide];
-      dot_bytes(codes + v0 * kLanes * 4, words + q0, queries + q0, n, sum);
+    for (int q = 0; q < kGroup; ++q) {
+      const F32 scale = all_lanes(queries[q].scale * step);
+      const F32 need = all_lanes(queries[q].need - queries[q].reach * off);
       EDGEAD_UNROLL
-      for (int q = 0; q < kGroup; ++q) {
-        const Query& query = queries[q0 + q];
-        const F32 scale = all_lanes(query.scale), reach = all_lanes(query.reach);
-        EDGEAD_UNROLL
-        for (int v = 0; v < kWide; ++v) {
-          const int32_t at = (v0 + v) * kLanes;
-          const F32 product = __builtin_convertvector(sum[q][v], F32) * load<F32>(step + at);
-          const F32 value = multiply_add(scale, product, -load<F32>(length + at));
-          store(bound + (q0 + q) * kNearestChunk + at, value);
-          const F32 farthest = multiply_add(reach, load<F32>(off + at), value);
-          bits[q] |= not_below(farthest, all_lanes(query.need)) << at;
-        }
+      for (int v = 0; v < kWide; ++v) {
+        const int32_t at = (v0 + v) * kLanes;
+        const F32 product = __builtin_convertvector(sum[q][v], F32);
+        const F32 bound = multiply_add(scale, product, -load<F32>(length + at));
+        bits[q] |= not_below(bound, need) << at;
       }
     }
-    EDGEAD_UNROLL
-    for (int q = 0; q < kGroup; ++q) kept[(q0 + q) * kChunkTiles] = bits[q];
   }
 }
 
-// The same by float32 products of all channels; lanes [channels, kTile] of the queries.
-inline void scan_floats(const NearestIndex& index, int32_t tile, const float* lanes,
-                        const Query* queries, int32_t count, uint32_t* kept, float* bound) {
-  const float* rows = index.exact + static_cast<size_t>(tile) * index.channels * kTile;
-  const float* half = index.half + tile * kTile;
-  for (int32_t q0 = 0; q0 < count; q0 += kGroup) {
-    uint32_t bits[kGroup] = {};
+// The same with centres of tiles: only `bound` [kGroup, pitch], scale * product - length.
+inline void scan_centres(const NearestCodes& from, int32_t tile, int32_t words,
+                         const int32_t* query, const Query* queries, float* bound, int64_t pitch) {
+  const uint8_t* codes = from.codes + static_cast<size_t>(tile) * words * kTile * 4;
+  EDGEAD_UNROLL
+  for (int v0 = 0; v0 < kVectors; v0 += kWide) {
+    I32 sum[kGroup][kWide];
+    dot_bytes(codes + v0 * kLanes * 4, query, queries, words, sum);
     EDGEAD_UNROLL
-    for (int v0 = 0; v0 < kVectors; v0 += kWide) {
-      F32 sum[kGroup][kWide];
-      dot_floats(rows + v0 * kLanes, lanes + q0, kTile, index.channels, sum);
-      EDGEAD_UNROLL
-      for (int q = 0; q < kGroup; ++q) EDGEAD_UNROLL
-      for (int v = 0; v < kWide; ++v) {
-        const int32_t at = (v0 + v) * kLanes;
-        const F32 value = sum[q][v] - load<F32>(half + at);
-        store(bound + (q0 + q) * kNearestChunk + at, value);
-        bits[q] |= not_below(value, all_lanes(queries[q0 + q].need)) << at;
-      }
+    for (int q = 0; q < kGroup; ++q) EDGEAD_UNROLL
+    for (int v = 0; v < kWide; ++v) {
+      const int32_t at = (v0 + v) * kLanes;
+      const F32 product = __builtin_convertvector(sum[q][v], F32);
+      store(bound + q * pitch + at,
+            multiply_add(all_lanes(queries[q].scale * from.step[tile]), product,
+                         -load<F32>(from.length + tile * kTile + at)));
     }
-    EDGEAD_UNROLL
-    for (int q = 0; q < kGroup; ++q) kept[(q0 + q) * kChunkTiles] = bits[q];
   }
+}
+
+// The bounds [kTile] of one tile for one query.
+inline void bound_of_tile(const NearestCodes& from, int32_t tile, int32_t words,
+                          const int32_t* query, const Query& of, float* bound) {
+  const uint8_t* codes = from.codes + static_cast<size_t>(tile) * words * kTile * 4;
+  I32 sum[kVectors];
+  EDGEAD_UNROLL
+  for (int v = 0; v < kVectors; ++v) sum[v] = I32{} + of.start;
+  for (int32_t w = 0; w < words; ++w) {
+    const I32 word = I32{} + query[w * kTile];
+    EDGEAD_UNROLL
+    for (int v = 0; v < kVectors; ++v)
+      sum[v] = add_bytes(sum[v], load<I32>(codes + (w * kTile + v * kLanes) * 4), word);
+  }
+  EDGEAD_UNROLL
+  for (int v = 0; v < kVectors; ++v) {
+    const int32_t at = tile * kTile + v * kLanes;
+    const F32 product = __builtin_convertvector(sum[v], F32);
+    store(bound + v * kLanes, multiply_add(all_lanes(of.scale * from.step[tile]), product,
+                                           -load<F32>(from.length + at)));
+  }
+}
+
+// scan_rows by float32 products of all channels; lanes [channels, kTile] of the queries.
+inline void scan_rows(const NearestIndex& index, int32_t tile, const float* lanes,
+                      const Query* queries, uint32_t bits[kGroup]) {
+  const float* rows = index.exact + static_cast<size_t>(tile) * index.channels * kTile;
+  EDGEAD_UNROLL
+  for (int q = 0; q < kGroup; ++q) bits[q] = 0;
+  EDGEAD_UNROLL
+  for (int v0 = 0; v0 < kVectors; v0 += kWide) {
+    F32 sum[kGroup][kWide];
+    dot_floats(rows + v0 * kLanes, lanes, kTile, index.channels, sum);
+    EDGEAD_UNROLL
+    for (int q = 0; q < kGroup; ++q) EDGEAD_UNROLL
+    for (int v = 0; v < kWide; ++v) {
+      const int32_t at = (v0 + v) * kLanes;
+      const F32 bound = sum[q][v] - load<F32>(index.half + tile * kTile + at);
+      bits[q] |= not_below(bound, all_lanes(queries[q].need)) << at;
+    }
+  }
+}
+
+// The place of the largest of bound - off^2, which is the nearest; n a multiple of kTile.
+inline int32_t top_of(const float* bound, const float* off, int32_t n) {
+  F32 top = all_lanes(-3e38f);
+  auto at = [&](int32_t i) {
+    const F32 x = off == nullptr ? F32{} : load<F32>(off + i);
+    return multiply_add(-x, x, load<F32>(bound + i));
+  };
+  for (int32_t i = 0; i < n; i += kLanes) {
+    const F32 v = at(i);
+    top = v > top ? v : top;
+  }
+  float lanes[kLanes], largest = -3e38f;
+  store(lanes, top);
+  for (int i = 0; i < kLanes; ++i) largest = lanes[i] > largest ? lanes[i] : largest;
+  for (int32_t i = 0; i < n; i += kLanes)
+    if (const uint32_t bits = not_below(at(i), all_lanes(largest))) return i + __builtin_ctz(bits);
+  return 0;
 }
 
 }  // namespace

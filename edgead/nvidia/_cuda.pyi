@@ -52,6 +52,30 @@ class AnomalyMap:
     ) -> None: ...
     def run(self, pairs: Sequence[tuple[int, int]], map: int, score: int, stream: int) -> None: ...
 
+class Nearest:
+    def __init__(
+        self,
+        *,
+        positions: int,
+        width: int,
+        weights: Sequence[float],
+        type: int,
+        layout: int,
+        channels: int,
+        rows: int,
+        memory_type: int,
+    ) -> None: ...
+    def run(
+        self,
+        memory: int,
+        scale: int,
+        query: int,
+        batch: int,
+        roi: int,
+        distance: int,
+        stream: int,
+    ) -> None: ...
+
 class Events:
     def __init__(self, count: int) -> None: ...
     def record(self, index: int, stream: int) -> None: ...

@@ -20,10 +20,10 @@ from edgead.bundle.entries import Tolerance
 from edgead.bundle.storage import Bundle
 from edgead.calibration import threshold
 from edgead.detector import Detector
+from edgead.learning.tolerance import spread
 from edgead.serving.open_engine import open_engine
 from edgead.serving.qualification import check_golden
 
-from ..compare import spread
 from ..options import Frames, Log
 from ..variants import engine_path
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from edgead.anomaly_map import DISTANCES, FUSIONS, POOLINGS, MapParams
 from edgead.images.bits import full_scale
+from edgead.nearest import MEMORY_DTYPES
 from edgead.preprocess import DTYPES, LAYOUTS, PreprocessParams, normalisation
 
 HERE = Path(__file__).resolve().parent
@@ -24,7 +25,7 @@ FLAGS = (
     # As nvcc compiles: no contraction beyond what is written, vector loads from float pointers.
     *("-ffp-contract=off", "-fno-strict-aliasing"),
 )
-KERNELS = (CSRC / "anomaly_map_cuda.cu", CSRC / "preprocess_cuda.cu")
+KERNELS = tuple(CSRC / f"{name}_cuda.cu" for name in ("anomaly_map", "preprocess", "nearest"))
 HOST = (CSRC / "anomaly_map.cpp", CSRC / "preprocess.cpp", HERE / "run_cases.cpp")
 SANITIZERS = {
     "plain": (),
@@ -187,6 +188,29 @@ def anomaly_map_case(
         data += _array(feature if layout == "NCHW" else feature.transpose(0, 2, 3, 1), shift)
     f32 = np.dtype(np.float32)
     return Case(data, (((batch, *params.size), f32), ((batch,), f32)))
+
+
+def nearest_case(
+    queries: np.ndarray,
+    memory: np.ndarray,
+    weights: Sequence[float] = (1.0,),
+    *,
+    scale: np.ndarray | None = None,
+    layout: str = "NCHW",
+    roi: np.ndarray | None = None,
+    shift: int = 0,
+) -> Case:
+    """Queries [N, C, H, W], laid out here; memory [rows, channels]; ``shift`` as above."""
+    batch, channels, height, width = queries.shape
+    data = _integers(2, height * width, channels, len(memory), len(weights))
+    data += struct.pack(f"<{len(weights)}d", *weights)
+    data += _integers(DTYPES.index(queries.dtype.name), LAYOUTS.index(layout))
+    data += _integers(MEMORY_DTYPES.index(memory.dtype.name), batch)
+    data += _array(queries if layout == "NCHW" else queries.transpose(0, 2, 3, 1), shift)
+    data += _array(memory, shift)
+    data += _array(np.zeros(0, np.float32) if scale is None else scale, 0)
+    data += _array(np.zeros(0, np.uint8) if roi is None else roi.astype(np.uint8), 0)
+    return Case(data, (((batch, height, width), np.dtype(np.float32)),))
 
 
 def _integers(*values: int) -> bytes:

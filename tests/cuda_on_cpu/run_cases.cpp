@@ -8,6 +8,7 @@
 
 #include "anomaly_map.h"
 #include "cuda_on_cpu.h"
+#include "nearest.h"
 #include "preprocess.h"
 #include "watch.h"
 
@@ -164,12 +165,32 @@ void run_preprocess(Cases& cases) {
   cases.write(image);
 }
 
+void run_nearest(Cases& cases) {
+  NearestParams p{};
+  p.positions = cases.integer(), p.channels = cases.integer(), p.rows = cases.integer();
+  p.k = cases.integer();
+  for (int32_t i = 0; i < p.k; ++i) p.weight[i] = static_cast<float>(cases.real());
+  p.query_type = static_cast<Type>(cases.integer());
+  p.layout = static_cast<Layout>(cases.integer());
+  p.memory_type = static_cast<Type>(cases.integer());
+  const int64_t batch = cases.integer();
+  const Memory query = cases.array("queries"), rows = cases.array("memory");
+  const Memory scale = cases.array("scale"), roi = cases.array("roi");
+  const Memory distance("distance", sizeof(float) * batch * p.positions);
+  check(nearest_cuda(p, rows.data(), reinterpret_cast<const float*>(scale.data()), query.data(),
+                     batch,
+                     roi.bytes() == 0 ? nullptr : reinterpret_cast<const uint8_t*>(roi.data()),
+                     reinterpret_cast<float*>(distance.data()), nullptr));
+  cases.write(distance);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   if (argc != 4) give_up("expected INPUT OUTPUT SEED");
   cuda_on_cpu::set_seed(std::atoi(argv[3]));
   Cases cases(argv[1], argv[2]);
-  while (cases.more()) (cases.integer() == 0 ? run_preprocess : run_anomaly_map)(cases);
+  void (*const kernels[])(Cases&) = {run_preprocess, run_anomaly_map, run_nearest};
+  while (cases.more()) kernels[cases.integer()](cases);
   return 0;
 }

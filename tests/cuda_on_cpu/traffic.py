@@ -24,6 +24,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent))
 
 from harness import HERE, HOST, KERNELS, Build, Case, anomaly_map_case, compile_object
+from harness import nearest_case as make_nearest_case
 from harness import preprocess_case as make_preprocess_case
 
 from edgead.anomaly_map import MapParams
@@ -35,7 +36,12 @@ FEATURES = {
     "WideResNet-50": ((256, 64, 64), (512, 32, 32), (1024, 16, 16)),
 }
 FRAMES = {"512x512x3 uint8": (512, 512, 3), "1920x1080x3 uint8": (1080, 1920, 3)}
-LAUNCHES = {"anomaly_map": ("distances", "map", "pool"), "preprocess": ("preprocess",)}
+MEMORY = (512, 152)  # rows, channels
+LAUNCHES = {
+    "anomaly_map": ("distances", "map", "pool"),
+    "preprocess": ("preprocess",),
+    "nearest": ("nearest",),
+}
 
 
 def build(folder: Path, kernels: Sequence[Path] = KERNELS) -> Path:
@@ -60,7 +66,7 @@ def count(program: Path, case: Case, folder: Path) -> list[dict[str, Any]]:
 
 
 def traffic(program: Path, folder: Path) -> list[dict[str, Any]]:
-    """Both kernels on both workloads of the benchmark."""
+    """The kernels on workloads of the benchmark; nearest on an eighth of the memory."""
     rng = np.random.default_rng(0)
     rows = []
     for workload, shapes in FEATURES.items():
@@ -75,6 +81,11 @@ def traffic(program: Path, folder: Path) -> list[dict[str, Any]]:
         counts = count(program, make_preprocess_case(frame, PreprocessParams(SIZE)), folder)
         lower = frame.nbytes + 4 * 3 * SIZE[0] * SIZE[1]
         rows.append(summary("preprocess", workload, counts, lower))
+    memory = rng.standard_normal(MEMORY, np.float32)
+    queries = rng.standard_normal((1, MEMORY[1], 32, 32), np.float32)
+    counts = count(program, make_nearest_case(queries, memory), folder)
+    lower = memory.nbytes + queries.nbytes + 4 * 32 * 32
+    rows.append(summary("nearest", f"1024 x {MEMORY[0]} x {MEMORY[1]}", counts, lower))
     return rows
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgead import anomaly_map, preprocess
+from edgead import anomaly_map, nearest, preprocess
 from edgead.anomaly_map import MapParams
 from edgead.errors import DeviceError
 from edgead.nvidia.memory import Block, Memory, open_memory
@@ -97,6 +97,37 @@ class OnDevice:
             self.down(maps, (batch, *params.size), np.float32),
             self.down(scores, (batch,), np.float32),
         )
+
+    def nearest(
+        self, queries: NDArray[Any], memory: NDArray[Any], weights: Sequence[float],
+        scale: Any = None, layout: str = "NCHW", roi: Any = None,
+    ) -> NDArray[np.float32]:  # fmt: skip
+        """``Nearest`` by the CUDA twin: distances [N, H, W]. queries are NCHW."""
+        batch, channels, height, width = queries.shape
+        kernel = self.kernels.Nearest(
+            positions=height * width,
+            width=width,
+            weights=list(weights),
+            type=preprocess.DTYPES.index(queries.dtype.name),
+            layout=preprocess.LAYOUTS.index(layout),
+            channels=channels,
+            rows=len(memory),
+            memory_type=nearest.MEMORY_DTYPES.index(memory.dtype.name),
+        )
+        axes = (0, 1, 2, 3) if layout == "NCHW" else (0, 2, 3, 1)
+        held = [self.up(queries.transpose(axes)), self.up(memory)]
+        held += [self.up(array) for array in (scale, roi) if array is not None]
+        distance = self.memory.allocate(4 * batch * height * width)
+        kernel.run(
+            held[1].address,
+            0 if scale is None else held[2].address,
+            held[0].address,
+            batch,
+            0 if roi is None else held[-1].address,
+            distance.address,
+            self.stream.handle,
+        )
+        return self.down(distance, (batch, height, width), np.float32)
 
 
 def _base(array: NDArray[Any]) -> NDArray[Any]:

@@ -1,4 +1,4 @@
-"""The CUDA kernels on a real device: preprocess bit for bit, anomaly_map against float64."""
+"""The CUDA kernels on a real device: preprocess bit for bit, the others against float64."""
 
 from __future__ import annotations
 
@@ -87,3 +87,25 @@ def test_anomaly_map_follows_float64(device, number):
         bound = max(1.0, float(np.abs(exact_maps).max())) * len(pairs) * ROUNDINGS
         np.testing.assert_allclose(maps, exact_maps, rtol=0, atol=bound)
         np.testing.assert_allclose(scores, exact_scores, rtol=0, atol=bound)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("stored", ["float32", "float16", "int8"])
+def test_nearest_follows_float64(device, stored, layout):
+    rng = np.random.default_rng(9)
+    kinds = product([(1, 1), (65, 33), (700, 152)], (np.float32, np.float16), (False, True), (1, 8))
+    for (rows, channels), dtype, masked, k in kinds:
+        memory = rng.standard_normal((rows, channels)).astype(np.float32)
+        scale = None
+        if stored == "int8":
+            scale = np.full(channels, 0.03, np.float32)
+            memory = np.clip(np.rint(memory / scale), -127, 127)
+        memory = memory.astype(stored)
+        values = memory.astype(np.float32) * (1 if scale is None else scale)
+        queries = rng.standard_normal((2, channels, 7, 9)).astype(dtype)
+        roi = (rng.random((7, 9)) < 0.5).astype(np.uint8) if masked else None
+        weights = [1 / 8] * min(k, rows)
+        found = device.nearest(queries, memory, weights, scale, layout, roi)
+        exact = reference.nearest(queries, values, weights, roi)
+        # A sum of so many squares is off by so many roundings; the weights add 8.
+        np.testing.assert_allclose(found, exact, rtol=(channels + 11) * 2.0**-24, atol=1e-36)

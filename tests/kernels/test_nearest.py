@@ -114,6 +114,27 @@ def test_the_search_changes_no_bit(path, kind, rng):
         close(found[0], exact, channels)
 
 
+@pytest.mark.parametrize(
+    ("kind", "rows", "channels"),
+    # Of more than 32 tiles there are several tiles of centres; of few channels most are left out.
+    [("structured", 1025, 3), ("near_rows", 2100, 20), ("noise", 1500, 1), ("whole", 3000, 4),
+     ("structured", 1030, 1000)],
+)  # fmt: skip
+def test_the_search_changes_no_bit_of_a_large_memory(path, kind, rows, channels, rng):
+    memory, queries = made(kind, rng, rows, channels, 77)
+    found = [
+        Nearest(NearestMemory(memory, search=s), (7, 11), weights=(1, 1), layout="NHWC", simd=path)
+        for s in SEARCHES
+    ]
+    frame = queries.reshape(1, 7, 11, channels)
+    pruned, every = (nearest.run(frame) for nearest in found)
+    assert pruned.tobytes() == every.tobytes()
+    np.testing.assert_array_equal(found[0].rows, found[1].rows)
+    squares = np.square(queries[:, None].astype(np.float64) - memory).sum(axis=2)
+    exact = np.sort(squares, axis=1)[:, :2].sum(axis=1).reshape(1, 7, 11)
+    close(pruned, exact, channels)
+
+
 def test_the_error_is_at_most_twice_that_of_numpy_in_float32(path, rng):
     memory, queries = made("structured", rng, 500, 152, 100)
     exact = reference.nearest(as_map(queries, "NHWC").transpose(0, 3, 1, 2), memory)

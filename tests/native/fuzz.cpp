@@ -2,6 +2,7 @@
 // through.
 #include <algorithm>
 
+#include "nearest_case.h"
 #include "run.h"
 
 namespace edgead {
@@ -110,11 +111,40 @@ FrameCase frame_case(Choices& choose) {
   return c;
 }
 
+NearestCase nearest_case(Choices& choose) {
+  NearestCase c;
+  NearestParams& p = c.params;
+  const int32_t height = choose.from(1, 9);
+  p.width = choose.from(1, 12), p.positions = height * p.width;
+  p.channels = choose.below(4) ? choose.from(1, 20) : choose.from(1, 150);
+  p.rows = choose.below(4) ? choose.from(1, 40) : choose.from(1, 600);
+  p.k = std::min(choose.from(1, kMaxNearest), p.rows);
+  for (int32_t i = 0; i < p.k; ++i) p.weight[i] = static_cast<float>(choose.below(4)) / 2;
+  p.weight[choose.below(p.k)] += 0.5f;  // not all of them are 0
+  p.query_type = choose.kind<Type>(2), p.layout = choose.kind<Layout>(2);
+  p.memory_type = choose.kind<Type>(3), p.search = choose.kind<Search>(2);
+  c.spread = choose.kind<Spread>(kSpreads);
+  const double scales[] = {1.0, 0.5, 3.0, 0.0};
+  c.basis = choose.of(scales);
+  if (choose.below(2)) {
+    Random random(choose.below(65536));
+    c.roi.resize(p.positions);
+    for (uint8_t& kept : c.roi) kept = static_cast<uint8_t>(random() % 3);
+  }
+  c.batch = choose.from(1, 2);
+  c.bad = choose.below(6) ? 0 : choose.from(1, 9);
+  c.offset = choose.below(16);
+  c.seed = choose.below(65536);
+  return c;
+}
+
 }  // namespace
 
 void run_bytes(const uint8_t* data, size_t size) {
   Choices choose(data, size);
-  choose.below(2) ? run(map_case(choose)) : run(frame_case(choose));
+  const int32_t kernel = choose.below(3);
+  if (kernel == 0) return run(frame_case(choose));
+  kernel == 1 ? run(map_case(choose)) : run(nearest_case(choose));
 }
 
 }  // namespace edgead

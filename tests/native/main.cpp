@@ -1,4 +1,4 @@
-// edgead_native all | half | anomaly_map | preprocess | threads | random | planted BUG
+// edgead_native all | half | anomaly_map | preprocess | nearest | threads | random | planted BUG
 // Silent and 0 when all is well.
 #include <algorithm>
 #include <cmath>
@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "nearest_case.h"
 #include "planted.h"
 #include "run.h"
 
@@ -148,6 +149,34 @@ void preprocess() {
             }
 }
 
+void nearest() {
+  // Rows and channels below, at and over a vector, a tile, a chunk, kParts, a tile of centres.
+  const Size sizes[] = {{1, 1}, {2, 3}, {31, 4}, {33, 64}, {257, 63}, {300, 152}, {1100, 5}};
+  uint64_t seed = 0;
+  NearestCase c;
+  NearestParams& p = c.params;
+  for (Type query : {Type::float32, Type::float16})
+    for (Layout layout : {Layout::nchw, Layout::nhwc})
+      for (Type memory : {Type::float32, Type::float16, Type::int8})
+        for (Search search : {Search::pruned, Search::every})
+          for (int32_t rest = 0; rest < kSpreads; ++rest) {
+            p = {};
+            const Size size = sizes[(seed + rest) % 7];
+            p.rows = size.height, p.channels = size.width;
+            p.width = 1 + seed % 9, p.positions = p.width * (1 + seed % 7);
+            p.k = std::min<int32_t>(1 + seed % kMaxNearest, p.rows);
+            for (int32_t i = 0; i < p.k; ++i) p.weight[i] = i == 0 || seed % 3 ? 1.0f : 0.0f;
+            p.query_type = query, p.layout = layout, p.memory_type = memory, p.search = search;
+            c.spread = static_cast<Spread>(rest);
+            c.basis = seed % 4 ? 1.0 : 0.7;
+            c.roi.assign(seed % 2 ? p.positions : 0, 1);
+            for (size_t i = 1; i < c.roi.size(); i += 3) c.roi[i] = 0;
+            c.batch = 1 + seed % 2, c.bad = seed % 5 == 0 ? 3 : 0;
+            c.offset = seed % 5, c.seed = seed++;
+            run(c);
+          }
+}
+
 void random_cases() {
   Random random(1);
   for (int i = 0; i < 400; ++i) {
@@ -170,6 +199,7 @@ int main(int argc, char** argv) {
       {"half", edgead::half},
       {"anomaly_map", edgead::anomaly_map},
       {"preprocess", edgead::preprocess},
+      {"nearest", edgead::nearest},
       {"threads", [] { edgead::threads(false); }},
       {"random", edgead::random_cases},
   };

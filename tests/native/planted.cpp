@@ -2,6 +2,7 @@
 
 #include <thread>
 
+#include "nearest_case.h"
 #include "run.h"
 
 namespace edgead {
@@ -91,6 +92,91 @@ void wrong_sample() {
   check_image(c, truth, image, set->name);
 }
 
+NearestCase nearest_case(const std::string& bug) {
+  NearestCase c;
+  NearestParams& p = c.params;
+  p.positions = 60, p.width = 10, p.channels = 70, p.rows = 300, p.k = 2;
+  p.weight[0] = p.weight[1] = 1.0f;
+  p.memory_type = Type::float32;
+  c.spread = Spread::falling;
+  if (bug == "tight_radius") p.channels = 3;  // else the centre is nearer than any row
+  return c;
+}
+
+// Runs the case with an index that `spoil` has changed, in arrays that lack `missing` bytes.
+template <class Spoil>
+void nearest_with(const std::string& which, size_t missing, const Spoil& spoil) {
+  const NearestCase c = nearest_case(which);
+  const NearestParams& p = c.params;
+  NearestInputs inputs(c);
+  auto bytes = [&](const char* name, size_t whole) {
+    return which == name ? whole - missing : whole;
+  };
+  const std::vector<double> truth = nearest_truth(p, inputs.queries, inputs.memory, c.roi, 1);
+  if (which == "query") inputs.query = std::make_unique<Block>(inputs.query->bytes() - missing);
+  if (which == "rows") {
+    inputs.rows = std::make_unique<Block>(inputs.rows->bytes() - missing);
+    std::memset(inputs.rows->data(), 0, inputs.rows->bytes());
+  }
+  Block memory(bytes("index", nearest_index_bytes(p.rows, p.channels, p.search)));
+  NearestIndex index =
+      nearest_index(p.rows, p.channels, p.memory_type, p.search, inputs.rows->data(), nullptr,
+                    inputs.mean.data(), inputs.basis.data(), memory.data());
+  spoil(index);
+  for (const NearestKernel* set : all_nearest_kernels()) {
+    Block distance(bytes("distance", sizeof(float) * p.positions));
+    Block guess(bytes("guess", inputs.guess->bytes()));
+    Block workspace(bytes("search", nearest_workspace_bytes(p)));
+    std::memset(guess.data(), 0, guess.bytes());
+    set->run(p, index, inputs.query->data(), 1, nullptr, distance.as<float>(), guess.as<int32_t>(),
+             workspace.data());
+    check_nearest(c, truth, distance, set->name);
+  }
+}
+
+bool planted_in_nearest(const std::string& bug) {
+  auto nothing = [](NearestIndex&) {};
+  for (const char* name : {"query", "rows", "distance", "guess"})
+    if (bug == name) return nearest_with(bug, 1, nothing), true;
+  if (bug == "index") return nearest_with(bug, 64, nothing), true;
+  if (bug == "search") return nearest_with(bug, 64 + 4 * kNearestTile, nothing), true;
+  // Bounds that promise a little too much, each in its own way.
+  if (bug == "tight_stretch")
+    return nearest_with("", 0, [](NearestIndex& index) { index.stretch *= 0.93f; }), true;
+  if (bug == "tight_length")
+    return nearest_with("", 0,
+                        [](NearestIndex& index) {
+                          for (int32_t i = 0; i < index.rows; ++i)
+                            const_cast<float*>(index.places.length)[i] *= 1.1f;
+                        }),
+           true;
+  if (bug == "tight_radius")
+    return nearest_with(bug, 0,
+                        [](NearestIndex& index) {
+                          auto off = const_cast<float*>(index.centres.off);
+                          auto length = const_cast<float*>(index.centres.length);
+                          for (int32_t i = 0; i < index.rows / kNearestTile; ++i)
+                            length[i] += 0.99f * off[i] * off[i], off[i] *= 0.1f;
+                        }),
+           true;
+  if (bug == "wrong_code")
+    return nearest_with("", 0,
+                        [](NearestIndex& index) {
+                          for (int32_t i = 0; i < index.rows; ++i)
+                            const_cast<uint8_t*>(
+                                index.places.codes)[i % 32 * 4 + i / 32 * index.parts * 32] ^= 32;
+                        }),
+           true;
+  if (bug == "wrong_row")
+    return nearest_with("", 0,
+                        [](NearestIndex& index) {
+                          index.rows = 299;
+                          index.memory = static_cast<const float*>(index.memory) + 70;
+                        }),
+           true;
+  return false;
+}
+
 }  // namespace
 
 void planted(const char* name) {
@@ -105,6 +191,7 @@ void planted(const char* name) {
   if (bug == "shared_workspace") return threads(true);
   if (bug == "wrong_weight") return wrong_weight();
   if (bug == "wrong_sample") return wrong_sample();
+  if (planted_in_nearest(bug)) return;
   fail("no bug is called %s", name);
 }
 
@@ -156,9 +243,38 @@ void threads(bool one_workspace, Type type, Layout layout) {
   }
 }
 
+// The same of nearest, whose threads share an index.
+void nearest_threads(bool one_workspace) {
+  constexpr int kThreads = 4;
+  const NearestCase c = nearest_case("");
+  const NearestInputs inputs(c);
+  const NearestIndexMemory ready(c, inputs);
+  Block shared(nearest_workspace_bytes(c.params));
+  for (const NearestKernel* set : all_nearest_kernels()) {
+    std::vector<std::unique_ptr<Block>> distances;
+    for (int i = 0; i <= kThreads; ++i)
+      distances.push_back(std::make_unique<Block>(sizeof(float) * c.params.positions));
+    auto work = [&](int i) {
+      Block own(nearest_workspace_bytes(c.params)), guess(inputs.guess->bytes());
+      std::memset(guess.data(), 0xff, guess.bytes());
+      for (int turn = 0; turn < 3; ++turn)
+        set->run(c.params, ready.index, inputs.query->data(), 1, nullptr, distances[i]->as<float>(),
+                 guess.as<int32_t>(), one_workspace ? shared.data() : own.data());
+    };
+    work(kThreads);  // alone
+    std::vector<std::thread> team;
+    for (int i = 0; i < kThreads; ++i) team.emplace_back(work, i);
+    for (std::thread& thread : team) thread.join();
+    for (int i = 0; i < kThreads; ++i)
+      if (std::memcmp(distances[i]->data(), distances[kThreads]->data(), distances[i]->bytes()))
+        fail("%s: threads disagree", set->name);
+  }
+}
+
 }  // namespace
 
 void threads(bool one_workspace) {
+  nearest_threads(one_workspace);
   for (Type type : {Type::float32, Type::float16})
     for (Layout layout : {Layout::nchw, Layout::nhwc}) threads(one_workspace, type, layout);
 }

@@ -103,19 +103,25 @@ def test_the_fuzzer_finds_nothing(native: Native) -> None:
     assert done.returncode == 0 and "Done 1500 runs" in done.stderr, done.stderr[-4000:]
 
 
-@pytest.mark.parametrize("bug", ["wrong_weight", "wrong_sample"])
+TIGHT_BOUNDS = ["tight_stretch", "tight_length", "tight_radius", "wrong_code"]
+
+
+@pytest.mark.parametrize("bug", ["wrong_weight", "wrong_sample", "wrong_row", *TIGHT_BOUNDS])
 def test_a_wrong_result_is_found(native: Native, bug: str) -> None:
     done = native("Release", "planted", bug)
     assert done.returncode == 1 and "expected" in done.stderr
 
 
-@pytest.mark.parametrize("bug", ["map", "score", "image", "plan", "workspace"])
+@pytest.mark.parametrize(
+    "bug", ["map", "score", "image", "plan", "workspace", "distance", "guess", "index", "search"]
+)
 def test_a_write_beside_an_array_is_found_without_sanitizers(native: Native, bug: str) -> None:
     done = native("Release", "planted", bug)
     assert done.returncode == 1 and "memory beside" in done.stderr
 
 
 SHORT_ARRAYS = ["feature", "frame", "map", "score", "image", "plan", "workspace", "scratch"]
+SHORT_ARRAYS += ["query", "rows", "distance", "guess", "index", "search"]
 
 
 @pytest.mark.exhaustive

@@ -207,4 +207,33 @@ std::vector<float> preprocess_truth(const PreprocessParams& p, const char* frame
   return image;
 }
 
+std::vector<double> nearest_truth(const NearestParams& p, const std::vector<double>& queries,
+                                  const std::vector<double>& memory,
+                                  const std::vector<uint8_t>& roi, int32_t batch) {
+  std::vector<double> found;
+  for (int32_t i = 0; i < batch * p.positions; ++i) {
+    std::vector<double> squares;
+    double bad = 0.0;  // what is not finite in the query; a NaN stays
+    for (int32_t c = 0; c < p.channels; ++c) {
+      const double value = queries[static_cast<size_t>(i) * p.channels + c];
+      if (!std::isfinite(value)) bad += std::fabs(value);
+    }
+    for (int32_t row = 0; row < p.rows; ++row) {
+      double sum = bad;
+      for (int32_t c = 0; bad == 0.0 && c < p.channels; ++c) {
+        const double difference = queries[static_cast<size_t>(i) * p.channels + c] -
+                                  memory[static_cast<size_t>(row) * p.channels + c];
+        sum += difference * difference;
+      }
+      squares.push_back(sum);
+    }
+    if (bad == 0.0) std::sort(squares.begin(), squares.end());
+    double distance = bad;
+    for (int32_t j = 0; bad == 0.0 && j < p.k; ++j)
+      distance += static_cast<double>(p.weight[j]) * squares[j];
+    found.push_back(roi.empty() || roi[i % p.positions] ? distance : 0.0);
+  }
+  return found;
+}
+
 }  // namespace edgead

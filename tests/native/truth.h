@@ -1,10 +1,11 @@
 // The kernels' formulas once more, in float64 and one output at a time, written from the manuals
-// in preprocess.h and anomaly_map.h and from nothing else of csrc/.
+// in preprocess.h, anomaly_map.h and nearest.h, and from nothing else of csrc/.
 #pragma once
 #include <cstdint>
 #include <vector>
 
 #include "anomaly_map.h"
+#include "nearest.h"
 #include "preprocess.h"
 
 namespace edgead {
@@ -28,5 +29,11 @@ MapTruth anomaly_map_truth(const AnomalyMapParams& params, const std::vector<Fea
 
 // image [3, out_height, out_width] float32 of the frame; `frame` points at sample [0, 0, 0].
 std::vector<float> preprocess_truth(const PreprocessParams& params, const char* frame);
+
+// distance [batch, positions]; queries [batch, positions, channels], memory [rows, channels], roi
+// [positions], empty when there is none.
+std::vector<double> nearest_truth(const NearestParams& params, const std::vector<double>& queries,
+                                  const std::vector<double>& memory,
+                                  const std::vector<uint8_t>& roi, int32_t batch);
 
 }  // namespace edgead

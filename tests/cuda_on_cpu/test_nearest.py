@@ -1,0 +1,145 @@
+"""nearest for CUDA, run on the CPU, against float64 and the CPU implementation; planted bugs."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from itertools import cycle, product
+
+import numpy as np
+import pytest
+from harness import CSRC, Build, nearest_case, run_cases
+
+from edgead import reference
+
+# (rows, channels), (height, width): around a block's 64 rows, 16 channels, 32 positions.
+SHAPES = [
+    ((1, 1), (1, 1)),
+    ((7, 5), (3, 5)),
+    ((64, 16), (4, 8)),
+    ((65, 33), (5, 7)),
+    ((130, 40), (1, 70)),
+]
+
+
+def inputs():
+    """Keyword arguments of nearest_case, and the float32 values of each memory."""
+    rng = np.random.default_rng(11)
+    kinds = product((np.float32, np.float16), ("NCHW", "NHWC"), ("float32", "float16", "int8"))
+    shapes = cycle(SHAPES)
+    for number, (dtype, layout, stored) in enumerate([*kinds] * 2):
+        (rows, channels), size = next(shapes)
+        memory = rng.standard_normal((rows, channels)).astype(np.float32)
+        scale = None
+        if stored == "int8":
+            scale = rng.uniform(0.01, 0.03, channels).astype(np.float32)
+            memory = np.clip(np.rint(memory / scale), -127, 127)
+        memory = memory.astype(stored)
+        queries = rng.standard_normal((1 + number % 2, channels, *size)).astype(dtype)
+        roi = rng.random(size) < 0.5 if number % 3 == 0 else None
+        given = {
+            "queries": queries,
+            "memory": memory,
+            "weights": np.float32(rng.random(min(1 + number % 8, rows)) + 0.1).tolist(),
+            "scale": scale,
+            "layout": layout,
+            "roi": roi,
+            "shift": 4 * (number % 4 == 3),
+        }
+        values = memory.astype(np.float32)
+        yield given, values if scale is None else values * scale
+
+
+@pytest.fixture(scope="module")
+def made():
+    """Cases, and for each the exact distances."""
+    given = list(inputs())
+    exact = [
+        reference.nearest(one["queries"], values, one["weights"], one["roi"])
+        for one, values in given
+    ]
+    return [nearest_case(**one) for one, _ in given], exact, [one for one, _ in given]
+
+
+def is_right(found, exact, given):
+    """A sum of so many squares is off by so many roundings; the weights add 8."""
+    return all(
+        np.allclose(one, other, rtol=(case["memory"].shape[1] + 11) * 2.0**-24, atol=1e-36)
+        for (one,), other, case in zip(found, exact, given, strict=True)
+    )
+
+
+def test_nearest_follows_float64_in_every_order(program, made, tmp_path):
+    cases, exact, given = made
+    seeds = (0, 1)
+    if program.build.sanitizer == "thread":
+        cases, exact, given, seeds = cases[::5], exact[::5], given[::5], (1,)
+    first = run_cases(program.path, cases, tmp_path, seed=seeds[0])
+    assert is_right(first, exact, given)
+    for case, (found,) in zip(given, first, strict=True):
+        assert case["roi"] is None or not found[:, ~case["roi"]].any()
+    for seed in seeds[1:]:
+        again = run_cases(program.path, cases, tmp_path, seed=seed)
+        for (one,), (other,) in zip(first, again, strict=True):
+            assert one.tobytes() == other.tobytes()
+
+
+def test_what_is_not_finite_stays_at_its_position_or_under_the_roi(built, tmp_path):
+    rng = np.random.default_rng(12)
+    memory = rng.standard_normal((70, 20)).astype(np.float32)
+    queries = rng.standard_normal((1, 20, 5, 8)).astype(np.float32)
+    queries[0, 3, 1, 2], queries[0, 19, 1, 3], queries[0, 0, 4, 7] = np.nan, np.inf, 3e38
+    roi = np.ones((5, 8), bool)
+    roi[1, 2:4] = False
+    cases = [nearest_case(queries, memory, roi=r) for r in (None, roi)]
+    (whole,), (masked,) = run_cases(built(Build("g++", "plain")).path, cases, tmp_path)
+    assert np.isnan(whole[0, 1, 2]) and np.isposinf(whole[0, 1, 3]) and np.isposinf(whole[0, 4, 7])
+    assert np.isfinite(whole).sum() == 37
+    np.testing.assert_array_equal(masked, np.where(roi, whole, 0))
+
+
+BUGS = {
+    "missing barrier before a write": (
+        "thread",
+        "ThreadSanitizer: data race",
+        "      __syncthreads();  // no thread reads what the stages had\n",
+        "",
+    ),
+    "rows beyond the memory": (
+        "plain",
+        "",
+        "r < min(kRows, shape.rows - row)",
+        "r < kRows",
+    ),
+    "read out of bounds": (
+        "address,undefined",
+        "AddressSanitizer: heap-buffer-overflow",
+        "one < left && first + c < channels",
+        "one <= left && first + c < channels",
+    ),
+    "a row too few": ("plain", "", "row < row_end", "row < row_end - 1"),
+    "not in order": ("plain", "", "for (; at > 0 && d < best", "for (; at > 1 && d < best"),
+}
+
+
+@pytest.mark.parametrize(
+    "bug",
+    [
+        pytest.param(name, marks=() if bug[0] == "plain" else pytest.mark.exhaustive)
+        for name, bug in BUGS.items()
+    ],
+)
+def test_finds(bug, built, made, tmp_path):
+    sanitizer, complaint, right, wrong = BUGS[bug]
+    source = (CSRC / "nearest_cuda.cu").read_text()
+    assert source.count(right) == 1, "the kernel has changed: plant this bug anew"
+    program = built(Build("g++", sanitizer)).replaced(
+        {"nearest_cuda.cu": source.replace(right, wrong)}, tmp_path
+    )
+    cases, exact, given = made
+    if complaint == "":
+        assert not is_right(run_cases(program, cases, tmp_path), exact, given)
+        return
+    with pytest.raises(subprocess.CalledProcessError) as raised:
+        run_cases(program, cases, tmp_path)
+    assert re.search(complaint, raised.value.stderr), raised.value.stderr
