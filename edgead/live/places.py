@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
+from edgead.errors import InputError
 from edgead.files import os_sentence
 from edgead.images import IMAGE_SUFFIXES
 from edgead.installation import cure
@@ -167,7 +168,8 @@ def read_whole(path: str, state: State) -> bytes | None:
     """The bytes of a file; None when it is not, or no longer, the one of ``state``.
 
     Raises:
-        OSError: it cannot be read, or is too large.
+        OSError: it cannot be read.
+        InputError: it is too large.
     """
     # A pipe of this name would wait for a writer.
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
@@ -175,7 +177,10 @@ def read_whole(path: str, state: State) -> bytes | None:
         if _state(os.fstat(descriptor)) != state:
             return None
         if state.size > LARGEST:
-            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), path)
+            raise InputError(
+                f"image {path} has {state.size / 2**30:.1f} GiB, expected at most "
+                f"{LARGEST / 2**30:.1f}: it is no picture of a camera"
+            )
         data = stream.read()
         return data if _state(os.fstat(descriptor)) == state else None
 

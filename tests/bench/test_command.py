@@ -227,7 +227,7 @@ def test_bad_images_and_bundles(bench, bundle_dir, images, tmp_path):
     for words, said in (
         ((bundle_dir, "--images", empty), "holds no image"),
         ((bundle_dir, "--images", tmp_path / "no.png"), "does not exist"),
-        ((bundle_dir, "--images", images), "cut.png cannot be decoded"),
+        ((bundle_dir, "--images", images), "cut.png is truncated"),
         ((tmp_path / "no.edgead",), "no.edgead does not exist; expected a directory"),
     ):
         code, out, err = bench(*words)

@@ -55,7 +55,7 @@ def test_score_warns_once_of_a_set_that_uses_12_bits_only(run, bundle_dir, save,
     assert code == 0 and "warning" not in out
 
 
-@pytest.mark.parametrize("bits", ["8", "17", "-1", "0", "9999999999999999999999"])
+@pytest.mark.parametrize("bits", ["8", "17", "-1", "0", "999999999"])
 def test_a_depth_out_of_its_range_is_one_sentence(run, bundle_dir, good, tmp_path, bits) -> None:
     for words in (
         ["score", bundle_dir, good],

@@ -78,6 +78,7 @@ def test_a_folder_of_saved_frames_alone_is_read_when_it_is_named(run_json, bundl
 
 INPUT_ON_PURPOSE = {  # writes images that are to be learnt from
     "training/data/video.py", "benchmarks/tiling.py", "benchmarks/cell_pooling.py",
+    "benchmarks/image_files.py",
     "examples/demo.py", "edgead/images/writing.py",
 }  # fmt: skip
 

@@ -227,6 +227,6 @@ def test_an_opencv_that_does_not_load(monkeypatch, said, cure, capsys):
 def test_two_opencvs_in_one_folder_are_named(monkeypatch):
     both = ["opencv-python-headless", "opencv-python"]
     monkeypatch.setattr(doctor, "opencv_distributions", lambda: both)
-    (check,) = doctor._opencv()
+    check, _ = doctor._opencv()
     assert check.state == "ok"
     assert "removing one breaks the other" in check.detail

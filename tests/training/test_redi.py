@@ -311,7 +311,7 @@ def test_a_half_method_takes_and_gives_float32_and_stays_close():
      ({"widths": [1, 2]}, r"like widths=\[16, 32, 64, 128\]"),
      ({"prompt": "no"}, "like prompt=true"), ({"blur_sigma": float("nan")}, "blur_sigma=nan"),
      ({"patches": 2.0}, "patches=2.0 is not a share"),
-     ({"self_correlation": float("inf")}, "must be a finite number, at least 0"),
+     ({"self_correlation": float("inf")}, "self_correlation=inf cannot be used"),
      ({"learning_rate": [1e-3, 0]}, "learning_rate.* must be at least 1e-09")],
 )  # fmt: skip
 def test_bad_settings_get_a_sentence(settings, words):
