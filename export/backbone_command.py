@@ -8,11 +8,11 @@ normalised.
 from __future__ import annotations
 
 import argparse
-import math
 from typing import TYPE_CHECKING
 
 from edgead.cli.console import Console, print_json
-from edgead.errors import ExportError, MissingExtraError
+from edgead.cli.options import add, number
+from edgead.errors import ExportError, MissingExtraError, shortened
 from edgead.installation import cure, missing
 
 if TYPE_CHECKING:
@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 EXAMPLE = """\
   edgead backbone lite0 --out lite0.onnx
   edgead backbone lite0 --strides 4,8,16 --out fine.onnx
-  edgead backbone mine.onnx --outputs layer2,layer3 --mean 0.485,0.456,0.406 \\
-      --std 0.229,0.224,0.225 --licence MIT --out backbone.onnx"""
+  edgead backbone mine.onnx --outputs a,b --mean 0,0,0 --std 1,1,1 --licence MIT --out b.onnx"""
 
 _NEEDED = ("torch", "onnx", "onnxsim", "onnxruntime")
 _FOR_A_FILE = ("outputs", "mean", "std", "licence")
@@ -31,17 +30,16 @@ _FOR_A_FILE = ("outputs", "mean", "std", "licence")
 # fmt: off
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``edgead backbone``."""
-    add = parser.add_argument
-    add("network", metavar="NETWORK", help="lite0, lite1, lite2, or an ONNX file")
-    add("--out", metavar="FILE.onnx", required=True, help="the backbone file to write")
-    add("--strides", metavar="S,S",
-        help="of lite0, lite1 and lite2: the levels that are used, of 4, 8 and 16 (default 8,16)")
-    add("--outputs", metavar="NAME,NAME",
-        help="of an ONNX file: the values that are features, [N, C, H / stride, W / stride]")
-    add("--mean", metavar="R,G,B", help="of an ONNX file: mean it was trained with, white is 1")
-    add("--std", metavar="R,G,B", help="of an ONNX file: standard deviation, likewise")
-    add("--licence", metavar="TEXT", help="of an ONNX file: of its weights")
-    add("--json", action="store_true", help="one JSON object on stdout")
+    add(parser, "network NETWORK", "lite0, lite1, lite2, or an ONNX file")
+    add(parser, "--out FILE.onnx", "the backbone file to write", required=True)
+    add(parser, "--strides S,S",
+        "of lite0, lite1 and lite2: the levels that are used, of 4, 8 and 16 (default: 8,16)")
+    add(parser, "--outputs NAME,NAME",
+        "of an ONNX file: the values that are features, [N, C, H / stride, W / stride]")
+    add(parser, "--mean R,G,B", "of an ONNX file: mean it was trained with, white is 1")
+    add(parser, "--std R,G,B", "of an ONNX file: standard deviation, likewise")
+    add(parser, "--licence TEXT", "of an ONNX file: of its weights")
+    add(parser, "--json", "one JSON object on stdout")
 # fmt: on
 
 
@@ -95,15 +93,14 @@ def _say(args: argparse.Namespace, found: Backbone) -> None:
 def _triple(option: str, text: str) -> tuple[float, float, float]:
     values = _numbers(option, text)
     if len(values) != 3:
-        raise ExportError(f"{option} {text}: expected three numbers, of R, G and B")
+        raise ExportError(f"{option} {shortened(text)}: expected three numbers, of R, G and B")
     return values[0], values[1], values[2]
 
 
 def _numbers(option: str, text: str) -> list[float]:
     try:
-        values = [float(part) for part in text.split(",")]
-    except ValueError:
-        values = [math.nan]
-    if not all(map(math.isfinite, values)):
-        raise ExportError(f"{option} {text}: expected finite numbers with commas between them")
-    return values
+        return [number(part) for part in text.split(",")]
+    except argparse.ArgumentTypeError as error:
+        raise ExportError(
+            f"{option} {shortened(text)}: expected finite numbers with commas between them"
+        ) from error

@@ -34,6 +34,7 @@ from edgead.calibration import check_false_reject_rate, default_false_reject_rat
 from edgead.errors import ExportError
 from edgead.images import read_image
 from edgead.learning.golden import golden_files, with_defect
+from edgead.learning.tolerance import spread
 from edgead.monitoring.health import Observations
 from edgead.preprocess import preprocess
 from edgead.serving.open_engine import open_engine
@@ -296,7 +297,7 @@ def _compare(
             f"{HALF_PEAK:g}; it would overflow on a GPU: keep that part of the "
             "method in float32, normalise before it, or omit float16 with --float32-only"
         )
-    spreads = {"score": compare.spread(scored.scores[0]), "map": compare.spread(scored.peaks[0])}
+    spreads = {"score": spread(scored.scores[0]), "map": spread(scored.peaks[0])}
     found = compare.differences(compare.join(scored, defect), usual["score"])
     compare.check_differences(found, spreads["score"], spreads["map"])
     half_peak = None if half_method is None else mode.peak

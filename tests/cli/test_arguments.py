@@ -16,6 +16,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "learning"))
+
+from good_parts import write_small_backbone  # type: ignore[import-not-found]
+
 from edgead.bench import command as bench
 from edgead.cli.main import COMMANDS, command_parser, main
 
@@ -159,7 +163,9 @@ def places(bundle_dir, tmp_path_factory, make_frame) -> dict[str, str]:
     for number in range(3):
         video.write(make_frame(number, (48, 64, 3)))
     video.release()
+    write_small_backbone(folder / "small.onnx")
     return {
+        "network": "mine.onnx", "backbone": f"{folder}/small.onnx",
         "engine": str(bundle_dir), "bundle": str(bundle_dir), "bundles": str(bundle_dir),
         "images": f"{folder}/parts", "folder": f"{folder}/parts", "data": f"{folder}/parts",
         "source": f"{folder}/film.avi", "videos": f"{folder}/film.avi", "method": "redi",
@@ -171,6 +177,7 @@ EXTRA = {  # so that an option is not refused for another one that is missing
     "bench": [],
     "build": ["--flavour=rtx"],
     "edgead-bench": ["--repeats=1", "--warm-up=0", "--cold-starts=0"],
+    "learn": ["--backbone={backbone}", "--size=64", "--memory=9"],
     "mask": ["--polygon=0,0 9,0 9,9", "--preview", "{images}/0.png", "{out}.png"],
     "train": ["--steps=1"],
     "watch": ["--every-frame"],

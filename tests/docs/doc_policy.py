@@ -48,6 +48,7 @@ PARSED: list[tuple[str, str, str]] = [
     ("docs/command-line.md", ".*", "examples of the help; the pages of each task run them"),
     ("docs/(?!tutorial|video).*", "edgead train ", "a training; three pages run one"),
     ("docs/(?!tutorial|video).*", "edgead export ", "needs a training run"),
+    ("docs/learn.md", "edgead backbone mine.onnx", "somebody's own graph"),
     ("docs/.*", "torchrun ", "a training in several processes"),
     ("docs/.*", "edgead watch (0|incoming|rtsp:)", "a camera, or a folder watched until Ctrl-C"),
     ("docs/.*", "edgead build (?!--list|--prune)", "a GPU or TensorRT"),

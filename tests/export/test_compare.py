@@ -10,6 +10,7 @@ from edgead_export import compare
 
 from edgead.bundle.entries import Tolerance
 from edgead.errors import ExportError
+from edgead.learning.tolerance import spread
 
 KINDS = (("torch", "float32"), ("engine", "float32"), ("fast", "float16"))
 
@@ -22,10 +23,10 @@ def measured(scores: list[list[float]]) -> compare.PathScores:
 
 
 def test_spread_by_hand() -> None:
-    assert compare.spread(np.array([1.0, 3.0, 2.0])) == 2.0
-    assert compare.spread(np.array([5.0])) == 0.5  # one image: a tenth of its score
-    assert compare.spread(np.array([-4.0, -4.0])) == 0.4
-    assert compare.spread(np.zeros(3)) > 0
+    assert spread(np.array([1.0, 3.0, 2.0])) == 2.0
+    assert spread(np.array([5.0])) == 0.5  # one image: a tenth of its score
+    assert spread(np.array([-4.0, -4.0])) == 0.4
+    assert spread(np.zeros(3)) > 0
 
 
 def test_measure_and_differences_by_hand() -> None:

@@ -13,31 +13,15 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from good_parts import part  # type: ignore[import-not-found]
+from good_parts import part, write_small_backbone  # type: ignore[import-not-found]
 
 pytest.importorskip("torch", reason="a backbone is made with the extra edgead[train]")
 
 
 @pytest.fixture(scope="session")
 def backbone_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Random convolutions of strides 4 and 8: 6 and 8 channels."""
-    import torch
-    from edgead_export.backbone import Described, write_module
-    from torch import Tensor, nn
-
-    class Levels(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            torch.manual_seed(3)
-            self.a, self.b = nn.Conv2d(3, 6, 4, 4), nn.Conv2d(6, 8, 2, 2)
-
-        def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-            first = torch.relu(self.a(image))
-            return first, torch.relu(self.b(first))
-
     path = tmp_path_factory.mktemp("backbone") / "small.onnx"
-    described = Described("small", (0.4, 0.5, 0.6), (0.2, 0.3, 0.4), "none", "a test")
-    write_module(Levels(), 2, path, described)
+    write_small_backbone(path)
     return path
 
 

@@ -1,6 +1,8 @@
-"""Pictures of parts that look alike, and of parts with a scratch."""
+"""Pictures of parts that look alike and of parts with a scratch; a small backbone."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -22,3 +24,23 @@ def scratched(seed: int) -> np.ndarray:
     image = part(seed)
     cv2.line(image, (38, 30), (60, 52), (250, 250, 250), 3)
     return image
+
+
+def write_small_backbone(path: Path) -> None:
+    """Random convolutions of strides 4 and 8: 6 and 8 channels."""
+    import torch
+    from edgead_export.backbone import Described, write_module
+    from torch import Tensor, nn
+
+    class Levels(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(3)
+            self.a, self.b = nn.Conv2d(3, 6, 4, 4), nn.Conv2d(6, 8, 2, 2)
+
+        def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+            first = torch.relu(self.a(image))
+            return first, torch.relu(self.b(first))
+
+    described = Described("small", (0.4, 0.5, 0.6), (0.2, 0.3, 0.4), "none", "a test")
+    write_module(Levels(), 2, path, described)

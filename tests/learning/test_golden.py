@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from edgead_export.golden import spread_over, synthetic_defect
+
+from edgead.learning.golden import spread_over, synthetic_defect
 
 
 @pytest.mark.parametrize(
