@@ -27,8 +27,8 @@ from edgead.installation import __version__, cure, extra_of, opencv_trouble
 
 # Loaded by name, and only the one that is asked for: the runtime must not import torch.
 COMMANDS: dict[str, tuple[str, str]] = {
-    "train": ("edgead_training.commands.train", "learn from images of good parts"),
-    "learn": ("edgead_export.learn_command", "learn from images of good parts, in seconds"),
+    "learn": ("edgead_export.learn_command", "a bundle of images of good parts, in seconds"),
+    "train": ("edgead_training.commands.train", "train a method on images of good parts"),
     "export": ("edgead_export.command", "turn a training run into a bundle NAME.edgead"),
     "backbone": ("edgead_export.backbone_command", "write a network as a file to learn with"),
     "build": ("edgead.cli.build", "build the TensorRT plan of a bundle"),
@@ -46,9 +46,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 EXAMPLE = """\
 from a folder of good images to scored frames:
+  edgead learn DATA --out NAME.edgead
+  edgead score NAME.edgead IMAGES
+or, to train a method:
   edgead train redi DATA --out RUN --minutes 10
   edgead export RUN --out NAME.edgead
-  edgead score NAME.edgead IMAGES
 
 edgead COMMAND --help explains a command."""
 

@@ -99,7 +99,7 @@ def test_inspect_leaves_what_is_long_to_json(run, bundle_copy, edit):
 
 
 def test_a_bundle_of_a_newer_schema(run, bundle_copy, edit):
-    edit(bundle_copy, lambda manifest: manifest.update(schema_version=2))
+    edit(bundle_copy, lambda manifest: manifest.update(schema_version=3))
     for command in ("inspect", "verify"):
         code, out, err = run(command, bundle_copy)
         assert (code, out) == (1, "")

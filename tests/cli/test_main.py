@@ -67,7 +67,7 @@ def test_no_command_shows_the_help_and_is_a_mistake(capsys):
     ("argv", "said"),
     [
         (["scroe"], "did you mean score?"),
-        (["xyz"], "one of train, export"),
+        (["xyz"], "one of learn, train, export"),
         (["--nonsense"], "--nonsense"),
         (["score"], "NAME.edgead, IMAGE"),
         (["score", "a", "b", "--nonsense"], "--nonsense"),

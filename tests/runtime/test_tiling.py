@@ -168,6 +168,7 @@ def test_a_step_at_a_tile_s_border_shows(tiled: Detector) -> None:
     class Lopsided:
         def __init__(self, session: Any) -> None:
             self.session, self.image = session, session.image
+            self.features = session.features
 
         def infer(self) -> Any:
             ((reference_, restored),) = self.session.infer()
@@ -281,7 +282,7 @@ def test_a_lane_that_fails_is_an_error_and_the_next_frame_is_right(
         session, calls = lane._session, []
 
         class Broken:
-            image = session.image
+            image, features = session.image, session.features
 
             def infer(self) -> Any:
                 calls.append(1)
