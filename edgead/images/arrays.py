@@ -106,7 +106,8 @@ def _read(given: Any) -> NDArray[Any]:
         return np.from_dlpack(given)
     except Exception as error:  # whatever another library says
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        cure = f": give {_to_host(given)}" if hasattr(given, "cpu") else ""
+        line = _dense(given)
+        cure = f": give {line}" if line else ""
         raise InputError(
             f"the frame, a {type(given).__name__}, cannot be read as an array in host memory "
             f"({reason}){cure}"
@@ -116,7 +117,15 @@ def _read(given: Any) -> NDArray[Any]:
 def _of_pil(image: Any, color: str) -> NDArray[Any]:
     """A PIL image in the order of channels that ``color`` says; alpha is dropped."""
     mode = image.mode
-    if image.getexif().get(0x0112) in range(2, 9):
+    try:
+        turned = image.getexif().get(0x0112) in range(2, 9)  # reads a file that was only opened
+        image.load()
+    except (OSError, SyntaxError, ValueError) as error:
+        raise InputError(
+            f"the frame is a PIL image whose file cannot be read ({error}): copy it again, or read "
+            "it with edgead.read_image before it is closed"
+        ) from error
+    if turned:
         raise InputError(
             "the frame is a PIL image that is not turned as its EXIF orientation says, which "
             "edgead.read_image and cv2.imread do: give PIL.ImageOps.exif_transpose(frame)"
@@ -277,6 +286,16 @@ def _fitting(values: NDArray[Any]) -> str:
 
 def _cast(dtype: str, tensor: bool) -> str:
     return f"to(torch.{dtype})" if tensor else f"astype(np.{dtype})"
+
+
+def _dense(given: Any) -> str:
+    """The line for what NumPy cannot read of torch: in other memory or layouts; "" for none."""
+    if "sparse" in str(getattr(given, "layout", "")):
+        return "frame.to_dense()"
+    if getattr(given, "is_quantized", False):
+        return "frame.int_repr()"
+    memory = getattr(getattr(given, "device", None), "type", "cpu")
+    return "" if memory in ("cpu", "meta") else "frame.cpu()"
 
 
 def _to_host(given: Any) -> str:
