@@ -18,7 +18,7 @@ from edgead.engine.lazy_array import LazyArray, as_array
 from edgead.errors import DeviceError, DeviceLostError, EdgeadError, InputError
 from edgead.images.arrays import as_frame
 from edgead.preprocess import COLORS, check_word
-from edgead.result import LazyResult, Result, fingerprint
+from edgead.result import Fingerprint, LazyResult, Result
 from edgead.serving.choice import CPU_FIRST, choose
 from edgead.serving.limits import Serving, limits_of, serving_of
 from edgead.serving.open_engine import Asked
@@ -214,7 +214,9 @@ class Detector:
             self._reopen()
         state = self._state
         frame = as_frame(frame, self._color, on_device=True)
-        taken = fingerprint(frame) if isinstance(frame, np.ndarray) else None
+        whole = self._bundle.manifest.tiling is not None  # tiles take longer than reading all
+        host = isinstance(frame, np.ndarray)
+        taken = Fingerprint.of(frame, whole=whole) if host else None
         if self._ignore is not None:
             self._ignore.check_frame(frame)
         hasher = Hasher(len(self._bundle.manifest.map.weights)) if self._digests else None

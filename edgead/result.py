@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import KW_ONLY, InitVar, asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,19 +49,31 @@ class Scale:
 _READ_WHOLE = 4 << 20  # bytes of a frame; of a larger one as many are read, in whole rows
 
 
-def fingerprint(frame: NDArray[Any]) -> int:
-    """64 bits of a frame's content, to see later whether its memory was written to.
+class Fingerprint(NamedTuple):
+    """64 bits of a frame's content, to see later whether its memory was written to."""
 
-    Of all bytes up to 4 MiB. Of a larger frame every n-th row: it would take longer than the rest
-    of a small network, and the next picture of a camera differs in each row.
-    """
-    return _cpu.fingerprint(frame[:: max(1, -(-frame.nbytes // _READ_WHOLE))])
+    bits: int
+    step: int  # from one row that was read to the next
+
+    @classmethod
+    def of(cls, frame: NDArray[Any], *, whole: bool = True) -> Fingerprint:
+        """Of every byte, or, where not ``whole``, of every n-th row of a frame above 4 MiB.
+
+        Reading all of such a frame would take longer than the rest of a small network, and the next
+        picture of a camera differs in each row. Row 0, which cameras write first, is among them.
+        """
+        step = 1 if whole else max(1, -(-frame.nbytes // _READ_WHOLE))
+        return cls(_cpu.fingerprint(frame[::step]), step)
+
+    def fits(self, frame: NDArray[Any]) -> bool:
+        """Whether ``frame`` still holds what it held."""
+        return bool(_cpu.fingerprint(frame[:: self.step]) == self.bits)
 
 
 class _Framed:
     """The frame of a Result, which is no field: ``asdict`` leaves it out."""
 
-    def _keep(self, frame: Any, taken: int | None) -> None:
+    def _keep(self, frame: Any, taken: Fingerprint | None) -> None:
         """``taken``: the fingerprint when it was scored; None of a frame on a device."""
         self._frame, self._fingerprint = frame, taken
 
@@ -69,7 +81,7 @@ class _Framed:
     def frame(self) -> NDArray[Any]:
         """What was scored, not copied; InputError when its memory was written to since."""
         frame = as_array(self._frame)
-        if self._fingerprint is not None and fingerprint(frame) != self._fingerprint:
+        if self._fingerprint is not None and not self._fingerprint.fits(frame):
             raise InputError(
                 "the frame's memory was written to after it was scored, as cameras do that use "
                 "their buffers again: call overlay() before the next frame is grabbed, or score a "
@@ -119,7 +131,7 @@ class Result(_Framed):
 
     def __post_init__(self, frame: Any) -> None:
         host = isinstance(frame, np.ndarray)
-        self._keep(frame, fingerprint(frame) if host else None)
+        self._keep(frame, Fingerprint.of(frame) if host else None)
         self._found: tuple[Region, ...] | None = None
 
     @property

@@ -20,7 +20,7 @@ from edgead.cli.options import COLOR, DEVICE, add, add_detector, detector_settin
 from edgead.detector import Detector
 from edgead.errors import InputError
 from edgead.images import Remarks, expand, open_image, sentence, write_png
-from edgead.monitoring.depth import UsedBits, concern_of_serving
+from edgead.monitoring.depth import UsedBits
 from edgead.result import describe
 
 EXAMPLE = """\
@@ -143,7 +143,7 @@ def _score_all(
             frame["heatmap"] = str(overlay)
         yield frame
     said = [*remarks.lines(detector.bundle.manifest.provenance)]
-    if concern := concern_of_serving(used, detector.bundle):
+    if concern := used.concern_of_serving(detector.bundle):
         said.append(concern)
     for line in said:
         console.say(console.paint(f"warning: {line}", "yellow"))

@@ -135,7 +135,8 @@ def choose(
     kept = [index for index, first in enumerate(found.alike) if first == index]
     digests = tuple(contents[i].digest for i in kept)
     said = [*found.warnings, *remarks.lines(bundle.manifest.provenance)]
-    if concern := used.concern("train again with"):
+    cure = "train again with"
+    if concern := used.concern_of_serving(bundle, cure) or used.concern(cure):
         said.append(concern)
     return Choice(tuple(paths[i] for i in kept), digests, tuple(said), known.tells(LEARNT))
 

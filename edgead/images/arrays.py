@@ -47,7 +47,7 @@ def as_frame(given: Any, color: str = "bgr", *, on_device: bool = False) -> NDAr
         given: a NumPy array, PIL image, torch tensor in host memory, or what has the buffer
             protocol, ``__array_interface__``, ``__array__`` or DLPack.
         color: channel order that colour frames have, "bgr", "rgb" or "gray".
-        on_device: return an array in GPU memory (``__cuda_array_interface__``) as it is.
+        on_device: return an array in GPU memory (``__cuda_array_interface__``), or a view of it.
 
     Returns:
         [H, W], [H, W, 1] or [H, W, 3], uint8 or uint16 in the byte order of this machine.
@@ -60,12 +60,25 @@ def as_frame(given: Any, color: str = "bgr", *, on_device: bool = False) -> NDAr
             return given
     elif hasattr(given, "__cuda_array_interface__"):
         if on_device:
-            return given  # type: ignore[no-any-return]
+            return _on_device(given)  # type: ignore[no-any-return]
         raise InputError(
             "the frame lies in GPU memory and the CPU scores: score with a Detector on the GPU, "
             f'device="cuda", or copy it to the host: give {_to_host(given)}'
         )
     return _arranged(_held(given, color))
+
+
+def _on_device(given: Any) -> Any:
+    """An array in GPU memory, or the view of it in the layout of a frame; its dtype is as it is."""
+    shape, tensor = given.__cuda_array_interface__.get("shape"), hasattr(given, "permute")
+    if not isinstance(shape, tuple) or len(shape) < 3 or not hasattr(given, "__getitem__"):
+        return given
+    if len(shape) == 3 and shape[2] in (1, 3) and not tensor:
+        return given
+    array, trouble, line = _axes(given, "frame", tensor=tensor)
+    if trouble:
+        raise InputError(f"the frame has shape {shape}, {_EXPECTED}{trouble}: give {line}")
+    return array
 
 
 class _Held(NamedTuple):
@@ -106,7 +119,8 @@ def _read(given: Any) -> NDArray[Any]:
         return np.from_dlpack(given)
     except Exception as error:  # whatever another library says
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        cure = f": give {_to_host(given)}" if hasattr(given, "cpu") else ""
+        line = _dense(given)
+        cure = f": give {line}" if line else ""
         raise InputError(
             f"the frame, a {type(given).__name__}, cannot be read as an array in host memory "
             f"({reason}){cure}"
@@ -116,7 +130,15 @@ def _read(given: Any) -> NDArray[Any]:
 def _of_pil(image: Any, color: str) -> NDArray[Any]:
     """A PIL image in the order of channels that ``color`` says; alpha is dropped."""
     mode = image.mode
-    if image.getexif().get(0x0112) in range(2, 9):
+    try:
+        turned = image.getexif().get(0x0112) in range(2, 9)  # reads a file that was only opened
+        image.load()
+    except (OSError, SyntaxError, ValueError) as error:
+        raise InputError(
+            f"the frame is a PIL image whose file cannot be read ({error}): copy it again, or read "
+            "it with edgead.read_image before it is closed"
+        ) from error
+    if turned:
         raise InputError(
             "the frame is a PIL image that is not turned as its EXIF orientation says, which "
             "edgead.read_image and cv2.imread do: give PIL.ImageOps.exif_transpose(frame)"
@@ -195,20 +217,11 @@ def _refuse_bytes(data: bytes, what: str, line: str) -> None:
 def _arranged(held: _Held) -> NDArray[Any]:
     """The frame in an array of any layout; InputError with the line where it is not certain."""
     array, line = held.array, held.name
-    shape, trouble = array.shape, ""
+    shape = array.shape
     if array.ndim == 1 and array.dtype == np.uint8:
         _refuse_bytes(array[:16].tobytes(), f"of shape {shape}, bytes", f"{held.name}.tobytes()")
-    while array.ndim > 3 and array.shape[0] == 1:
-        array, line = array[0], f"{line}[0]"
-    if array.ndim == 3:
-        array, trouble, line = _channels_last(array, line, tensor=held.tensor)
-    elif array.ndim == 4:
-        raise InputError(
-            f"the frame has shape {shape}, {shape[0]} frames, expected one: {_ONE_BY_ONE}"
-        )
-    elif array.ndim != 2:
-        raise InputError(f"the frame is {array.dtype} of shape {shape}, {_EXPECTED}")
-    dtype = array.dtype
+    array, trouble, line = _axes(array, line, tensor=held.tensor)
+    dtype: np.dtype[Any] = array.dtype
     if dtype not in _DTYPES and dtype.newbyteorder("=") not in _DTYPES:
         why, line = _converted(array, line, tensor=held.tensor)
         trouble = f"{why}{trouble}"
@@ -216,19 +229,34 @@ def _arranged(held: _Held) -> NDArray[Any]:
         raise InputError(
             f"the frame is {dtype} of shape {shape}, {_EXPECTED}{trouble}: give {line}"
         )
-    return array if dtype in _DTYPES else array.astype(dtype.newbyteorder("="))
+    return np.asarray(array, dtype.newbyteorder("="))
 
 
-def _channels_last(
-    array: NDArray[Any], line: str, *, tensor: bool
-) -> tuple[NDArray[Any], str, str]:
+def _axes(array: Any, line: str, *, tensor: bool) -> tuple[Any, str, str]:
+    """A view of an array in the axes of a frame; what is not certain, and the line then."""
+    shape = tuple(array.shape)
+    while len(array.shape) > 3 and array.shape[0] == 1:
+        array, line = array[0], f"{line}[0]"
+    if len(array.shape) == 3:
+        return _channels_last(array, line, tensor=tensor)
+    if len(array.shape) == 4:
+        raise InputError(
+            f"the frame has shape {shape}, {len(array)} frames, expected one: {_ONE_BY_ONE}"
+        )
+    if len(array.shape) != 2:
+        raise InputError(f"the frame is {array.dtype} of shape {shape}, {_EXPECTED}")
+    return array, "", line
+
+
+def _channels_last(array: Any, line: str, *, tensor: bool) -> tuple[Any, str, str]:
     """An array of three axes as [H, W] or [H, W, C]; what is not certain, and the line then."""
     first, last = array.shape[0], array.shape[2]
     turned = f"{line}.permute(1, 2, 0)" if tensor else f"{line}.transpose(1, 2, 0)"
     if tensor and first in _CHANNELS and last in _CHANNELS and first > 1:
         return array, "; which axis the channels are is not certain. Where they come first", turned
     if tensor and first in (3, 4) and last not in _CHANNELS:
-        return np.moveaxis(array, 0, 2)[:, :, :3], "", turned
+        turn = array.permute if hasattr(array, "permute") else array.transpose
+        return turn(1, 2, 0)[:, :, :3], "", turned
     if last == 4:
         return array[:, :, :3], "", line
     if last in _CHANNELS:
@@ -277,6 +305,16 @@ def _fitting(values: NDArray[Any]) -> str:
 
 def _cast(dtype: str, tensor: bool) -> str:
     return f"to(torch.{dtype})" if tensor else f"astype(np.{dtype})"
+
+
+def _dense(given: Any) -> str:
+    """The line for what NumPy cannot read of torch: in other memory or layouts; "" for none."""
+    if "sparse" in str(getattr(given, "layout", "")):
+        return "frame.to_dense()"
+    if getattr(given, "is_quantized", False):
+        return "frame.int_repr()"
+    memory = getattr(getattr(given, "device", None), "type", "cpu")
+    return "" if memory in ("cpu", "meta") else "frame.cpu()"
 
 
 def _to_host(given: Any) -> str:

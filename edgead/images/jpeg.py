@@ -11,7 +11,7 @@ from edgead.images.orientation import exif_orientation
 
 _PICTURES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 """Markers of the segment that says how large the picture is and of how many components."""
-_APP1 = 0xE1
+_APP1, _EXIF = 0xE1, b"Exif\0\0"
 _PIXELS_A_BYTE = 1024  # at most: a block of 64 takes a bit, and 512 is what they amount to
 _SCAN, _END = b"\xff\xda", b"\xff\xd9"
 _FILLED = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
@@ -73,9 +73,9 @@ def _harmless(data: bytes, said: str) -> bool:
 
 
 def _orientation(headers: list[tuple[int, bytes]]) -> int:
-    """Of the first EXIF segment."""
-    blocks = (held for kind, held in headers if kind == _APP1 and held.startswith(b"Exif\0\0"))
-    return exif_orientation(next(blocks, b""))
+    """Of the EXIF segments; programs add one before or behind another's."""
+    started = (held for kind, held in headers if kind == _APP1 and held.startswith(_EXIF))
+    return exif_orientation(*(held[len(_EXIF) :] for held in started))
 
 
 def _segments(data: bytes) -> list[tuple[int, bytes]]:

@@ -11,15 +11,20 @@ from numpy.typing import NDArray
 ORIENTATION_TAG = 0x0112
 
 
-def exif_orientation(block: bytes) -> int:
-    """The orientation in an EXIF block (a TIFF header and its first directory); 1 without one.
+def exif_orientation(*blocks: bytes) -> int:
+    """The orientation in the first EXIF block that has one; 1 where none has.
 
-    The value is read as 16 bits whatever type its entry names, as OpenCV does.
+    Args:
+        blocks: each a TIFF header and its first directory.
     """
-    block = block[6:] if block.startswith(b"Exif\0\0") else block
+    return next((found for block in blocks if (found := _tag(block)) is not None), 1)
+
+
+def _tag(block: bytes) -> int | None:
+    """The value of the tag, read as 16 bits whatever type its entry names, as OpenCV does."""
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(block[:4])
     if order is None:
-        return 1
+        return None
     try:
         (start,) = struct.unpack_from(f"{order}I", block, 4)
         (count,) = struct.unpack_from(f"{order}H", block, start)
@@ -29,7 +34,7 @@ def exif_orientation(block: bytes) -> int:
                 return int(struct.unpack_from(f"{order}H", block, position + 8)[0])
     except struct.error:
         pass  # a directory that is cut off says nothing
-    return 1
+    return None
 
 
 def upright(samples: NDArray[Any], orientation: int) -> NDArray[Any]:

@@ -43,7 +43,8 @@ def decode(data: bytes) -> Decoded:
     hole = max(_LONGEST_ZEROS, samples.shape[0] * samples.shape[1] // _PIXELS_A_ZERO)
     if bytes(hole) in held:
         raise InputError(f"is damaged: there is a hole of zeros in it; {COPY_AGAIN}")
-    orientation = next((exif_orientation(held) for kind, held in chunks if kind == b"EXIF"), 1)
+    blocks = (held.removeprefix(b"Exif\0\0") for kind, held in chunks if kind == b"EXIF")
+    orientation = exif_orientation(*blocks)
     return Decoded(samples, orientation, pages=max(len(frames), 1))
 
 

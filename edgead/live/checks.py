@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from edgead.bundle.storage import Bundle
 from edgead.live.log import Say
-from edgead.monitoring.depth import UsedBits, concern_of_serving
+from edgead.monitoring.depth import UsedBits
 from edgead.monitoring.drift import Drift
 from edgead.monitoring.finding import Finding
 from edgead.monitoring.health import Health
@@ -22,7 +22,7 @@ class Checks:
     The camera is checked when the bundle has limits for it, the drift of the scores when ``drift``
     asks for it, against the calibration of ``precision``. ``say(word, text)`` is told when
     something is found, and when it is over; and once, when frames of uint16 look as if they had
-    fewer bits than 16, unless ``bit_depth`` says how many.
+    fewer bits than ``bit_depth`` (None: 16).
     """
 
     def __init__(
@@ -36,7 +36,8 @@ class Checks:
     ) -> None:
         has_limits = bundle.manifest.health is not None
         self._health = Health(bundle, bit_depth=bit_depth) if has_limits else None
-        self._used, self._bundle = UsedBits(bit_depth), bundle
+        self._used: UsedBits | None = UsedBits(bit_depth)
+        self._bundle = bundle
         self._drift = Drift(bundle, precision=precision) if drift else None
         self._say = say
         self._found: frozenset[str] = frozenset()
@@ -44,9 +45,10 @@ class Checks:
     def look(self, number: int, image: NDArray[Any], score: float) -> dict[str, Any]:
         """The keys for the frame ``number``, whose ``image`` got ``score``."""
         keys: dict[str, Any] = {}
-        self._used.add(image)
-        if self._used.frames == ENOUGH:
-            self.doubt_depth()
+        if self._used is not None:
+            self._used.add(image)
+            if self._used.frames == ENOUGH:
+                self.doubt_depth()
         findings: list[Finding] = []
         if self._health is not None:
             findings += self._health.check(image)
@@ -59,10 +61,10 @@ class Checks:
         return keys
 
     def doubt_depth(self) -> None:
-        """Say that the frames so far do not look like 16 bits, if they do not; only once."""
-        if concern := concern_of_serving(self._used, self._bundle):
+        """Say that the frames so far seem to have fewer bits, if they do; only once."""
+        used, self._used = self._used, None
+        if used is not None and (concern := used.concern_of_serving(self._bundle)):
             self._say("note", concern)
-        self._used = UsedBits(16)
 
     def _note(self, number: int, findings: list[Finding]) -> None:
         """Say what is new and what is over; not for every frame."""

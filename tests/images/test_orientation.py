@@ -94,11 +94,21 @@ def test_sixteen_bits_turn_too() -> None:
     np.testing.assert_array_equal(decode_image(data, "x"), SEEN[6](deep))
 
 
-def test_the_first_exif_segment_counts_and_others_do_not() -> None:
+def test_the_first_exif_segment_that_says_it_counts() -> None:
     data = cv2.imencode(".jpg", SOFT)[1].tobytes()
     turned = (0xE1, b"Exif\0\0" + exif(6))
     xmp = (0xE1, b"http://ns.adobe.com/xap/1.0/\0<x/>")
+    silent = [
+        b"",
+        b"II",
+        b"none of it",
+        exif(1)[:8],
+        exif(1)[:14],
+        exif(1).replace(b"\x12\1", b"\0\1"),
+    ]
     for segments, expected in (
+        *(([(0xE1, b"Exif\0\0" + block), turned], 6) for block in silent),
+        ([(0xE1, b"Exif\0\0" + exif(0)), turned], 0),
         ([xmp, turned], 6),
         ([turned, (0xE1, b"Exif\0\0" + exif(3))], 6),
         ([xmp], 1),
@@ -107,7 +117,23 @@ def test_the_first_exif_segment_counts_and_others_do_not() -> None:
         ([(0xE1, b"Exif\0\0II*\0" + struct.pack("<I", 10**9))], 1),
         ([(0xFE, b"Exif\0\0" + exif(6))], 1),
     ):
-        assert open_image("x", data=jpeg_with(data, *segments)).orientation == expected
+        written = jpeg_with(data, *segments)
+        found = open_image("x", data=written)
+        assert found.orientation == (expected or 1)
+        seen = cv2.imdecode(np.frombuffer(written, np.uint8), cv2.IMREAD_COLOR)
+        np.testing.assert_array_equal(found.frame, seen)
+
+
+def test_what_goes_before_exif_in_other_containers() -> None:
+    """PNG has the bare block, as its standard says; WebP has it either way."""
+    block = b"Exif\0\0" + exif(6)
+    data = cv2.imencode(".png", SOFT)[1].tobytes()
+    data = data[:33] + chunk(b"eXIf", block) + data[33:]
+    seen = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    np.testing.assert_array_equal(decode_image(data, "x"), seen)
+    canvas = (b"VP8X", b"\x08\0\0\0\x2f\0\0\x1f\0\0")
+    picture = webp_picture(cv2.imencode(".webp", SOFT)[1].tobytes())
+    assert open_image("x", data=riff(canvas, picture, (b"EXIF", block))).orientation == 6
 
 
 def test_a_score_does_not_depend_on_who_reads(bundle_dir: Path, tmp_path: Path) -> None:

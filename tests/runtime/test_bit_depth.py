@@ -15,7 +15,7 @@ from edgead.bundle.storage import Bundle, open_bundle, write_bundle
 from edgead.errors import BundleError, InputError
 from edgead.images import encode_png, read_image, write_png
 from edgead.monitoring import depth
-from edgead.monitoring.depth import UsedBits, concern_of_serving
+from edgead.monitoring.depth import UsedBits
 from edgead.monitoring.health import Observations, look
 from edgead.result import as_bgr8
 from edgead.tiling import Tiling
@@ -214,6 +214,35 @@ def test_what_is_said_of_a_set_is_what_was_seen(tops, bits) -> None:
     if text is not None:
         assert f"{len(tops)} frames in 16 bits is above {max(tops)}" in text
         assert ("8 bits" if bits == 8 else f"--bit-depth {bits};") in text
+
+
+@pytest.mark.parametrize(
+    ("declared_", "top", "bits"),
+    [
+        (12, 1023, 10), (12, 800, 10), (12, 700, None), (12, 255, 8), (12, 90, 8), (12, 1024, None),
+        (12, 4095, None), (10, 255, 8), (10, 180, None), (10, 1023, None), (14, 4095, 12),
+        (14, 2000, None), (14, 1023, 10), (14, 600, 10), (9, 255, None), (9, 90, None),
+        (11, 1000, None), (16, 4095, 12),
+    ],
+)  # fmt: skip
+def test_frames_of_fewer_bits_than_declared(
+    declared_, top, bits, bundle_dir, of_depth, tmp_path
+) -> None:
+    used = UsedBits(declared_)
+    frame = noise(top)
+    frame[0, 0] = top
+    used.add(frame)
+    assert used.guess() == bits
+    serving = used.concern_of_serving(of_depth(tmp_path / "t.edgead", declared_))
+    assert (serving is None) == (bits is None)
+    assert (used.concern() is None) == (bits is None or declared_ == 16)
+    if serving is not None:
+        assert f"above {top}, of {2**declared_ - 1} that" in serving
+        assert ("8 bits" if bits == 8 else f"--bit-depth {bits}") in serving
+        assert "--bit-depth 16" not in serving
+
+
+def test_sixteen_bits_declared_say_that_frames_are_dark() -> None:
     declared_ = UsedBits(16)
     declared_.add(noise(4095))
     assert declared_.concern() is None
@@ -224,8 +253,12 @@ def test_a_bundle_that_has_learnt_from_such_frames_gives_no_concern(
 ) -> None:
     used, bundle = UsedBits(), open_bundle(bundle_dir)
     used.add(noise(4095))
-    assert "--bit-depth 12" in str(concern_of_serving(used, bundle))
-    assert concern_of_serving(used, of_depth(tmp_path / "t.edgead", 12)) is None
+    assert "--bit-depth 12" in str(used.concern_of_serving(bundle))
+    # Told, by --bit-depth 16, that they are dark; a bundle of 16 bits says nothing of new frames.
+    told = UsedBits(16)
+    told.add(noise(4095))
+    assert told.concern_of_serving(bundle) is None
+    assert "--bit-depth 12" in str(told.concern_of_serving(of_depth(tmp_path / "16.edgead", 16)))
     # Learnt from 12 bits and never told: what it scores now it scores as it has learnt. The last
     # golden frame has a synthetic defect, made for 16 bits.
     for golden, concern in (
@@ -234,7 +267,7 @@ def test_a_bundle_that_has_learnt_from_such_frames_gives_no_concern(
         ([np.zeros((4, 4), np.uint8)], True),
     ):
         monkeypatch.setattr(depth, "golden_frames", lambda _, frames=golden: iter(frames))
-        assert (concern_of_serving(used, bundle) is not None) is concern
+        assert (used.concern_of_serving(bundle) is not None) is concern
 
 
 def test_a_file_with_values_above_the_depth_is_refused_with_its_name(tmp_path: Path) -> None:

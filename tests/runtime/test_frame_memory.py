@@ -10,6 +10,7 @@ import pickle  # noqa: TID251  # as process pools do
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,11 @@ from numpy.lib.stride_tricks import as_strided
 
 import edgead
 from edgead import BundleError, Detector, Drift, InputError, _cpu
-from edgead.bundle.storage import open_bundle
+from edgead.bundle.entries import Golden
+from edgead.bundle.storage import open_bundle, write_bundle
+from edgead.images import encode_png
 from edgead.result import Result
+from edgead.tiling import Tiling, plan_tiles
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +127,37 @@ def test_of_a_large_frame_every_few_rows_are_looked_at(detector: Detector) -> No
             result.overlay()
         buffer[top : top + 9, 2000, 1] = 0
     assert result.frame is buffer
+
+
+def test_of_a_large_frame_in_tiles_every_byte_is_looked_at(
+    tiny: Any, tmp_path: Any, make_frame: Any, to_npy: Any
+) -> None:
+    """One bit of one pixel, between the rows that a frame of this size gives otherwise."""
+    tiling = Tiling((900, 900), 64)
+    size = plan_tiles(tiling, (910, 910), tiny.manifest.map.size).map_size
+    golden = encode_png(make_frame(3, (910, 910, 3)))
+    loose = replace(tiny.manifest.tolerance["float32"], score=1e6, map=1e6)
+    manifest = replace(
+        tiny.manifest,
+        tiling=tiling,
+        tolerance={"float32": loose},
+        golden=(Golden("golden/0.png", "golden/0.npy", 1.0),),
+    )
+    files = {
+        "model.onnx": tiny.files["model.onnx"],
+        "golden/0.png": golden,
+        "golden/0.npy": to_npy(np.zeros(size, np.float32)),
+    }
+    bundle = write_bundle(tmp_path / "tiled.edgead", manifest, files)
+    buffer = np.zeros((1500, 1500, 3), np.uint8)
+    with Detector(bundle, device="cpu", threads=1) as detector:
+        result = detector.score(buffer)
+    assert result.frame is buffer
+    for place in ((0, 0, 0), (1, 700, 1), (1498, 3, 2), (1499, 1499, 2)):
+        buffer[place] ^= 1
+        with pytest.raises(InputError):
+            result.overlay()
+        buffer[place] ^= 1
 
 
 def test_the_fourth_channel_of_the_buffer_may_change(detector: Detector, make_frame: Any) -> None:

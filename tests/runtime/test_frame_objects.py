@@ -228,6 +228,7 @@ CONVERTED: dict[str, tuple[Any, np.ndarray]] = {
     "torch half": ((torch.from_numpy(GREY) / 255).half(), GREY),
     "torch int64": (torch.from_numpy(BGR).long(), BGR),
     "torch bool": (torch.from_numpy(FEW > 0), FEW),
+    "torch sparse": (torch.from_numpy(GREY).to_sparse(), GREY),
     "torch, three channels on both ends": (
         torch.from_numpy(BGR[:, :3]).permute(2, 0, 1),
         BGR[:, :3],
@@ -305,7 +306,10 @@ def test_a_path_is_read_by_the_line(detector: Detector, tmp_path: Path) -> None:
         (np.zeros((1, 1, 1, 0), np.uint8), "empty"),
         (np.zeros((2, 2, 4, 5, 3), np.uint8), r"\(2, 2, 4, 5, 3\)"),
         (torch.zeros(3, 4, device="meta"), "Tensor.*host memory"),
-        (torch.zeros(4, 5, dtype=torch.uint8).to_sparse(), "Tensor"),
+        (
+            torch.zeros(4, 5, dtype=torch.complex64).conj(),
+            r"resolve_conj\(\).numpy\(\) instead\.\)$",
+        ),
         ([], "list of 0"),
         ({}, "dict"),
         (7, "int"),
@@ -324,6 +328,16 @@ def test_an_object_whose_protocol_fails_is_named(detector: Detector) -> None:
             raise RuntimeError("the camera is gone\nsecond line")
 
     assert "the camera is gone" in sentence(detector.score, Broken())
+
+
+def test_a_pil_image_whose_file_cannot_be_read_is_named(detector: Detector) -> None:
+    file = io.BytesIO()
+    Image.fromarray(RGB).save(file, "PNG")
+    cut = Image.open(io.BytesIO(file.getvalue()[:-200]))
+    closed = Image.open(file)
+    closed.close()
+    for given in (cut, closed):
+        assert "edgead.read_image" in sentence(detector.score, given)
 
 
 def test_every_door_takes_them() -> None:

@@ -16,7 +16,7 @@ from edgead.cli.console import Console, percent, print_json, progress_line, tabl
 from edgead.cli.options import add, add_bit_depth, add_engine, add_false_reject_rate, target_file
 from edgead.errors import InputError
 from edgead.files import write_file
-from edgead.monitoring.depth import UsedBits, concern_of_serving
+from edgead.monitoring.depth import UsedBits
 
 from ..data import check_images, open_dataset
 from ..evaluation.evaluate import CATEGORY_KEYS, Evaluation, evaluate
@@ -60,16 +60,16 @@ def run(args: argparse.Namespace) -> int:
     dataset = open_dataset(
         args.data, purpose="evaluate", layout=args.layout, category=args.category
     )
-    used = UsedBits(args.bit_depth)
-    check_images(dataset.test, progress_line("checking"), used=used)
     detector = Detector(
         args.bundle, device=args.device, false_reject_rate=args.false_reject_rate,
         bit_depth=args.bit_depth, threads=args.threads, precision=args.precision,
     )  # fmt: skip
+    used = UsedBits(detector.bit_depth)
+    check_images(dataset.test, progress_line("checking"), used=used)
     engine = detector.info()
     console.say(f"read   {args.bundle}, {engine['precision']} on {engine['device']}")
     console.say(f"read   {args.data}: {dataset.summary()}")
-    if concern := concern_of_serving(used, detector.bundle):
+    if concern := used.concern_of_serving(detector.bundle):
         console.say(f"warning: {concern}")
     for line in dataset.notes():
         console.say(f"note   {line}")

@@ -52,6 +52,28 @@ class OnDevice:
         self.device.release(self.memory)
 
 
+class View:
+    """A view of an OnDevice with the methods of CuPy, or of torch: ``permute``."""
+
+    def __init__(self, base: OnDevice, seen: np.ndarray, *, tensor: bool) -> None:
+        self._base, self._seen, self._tensor = base, seen, tensor
+        self.shape, self.dtype = seen.shape, seen.dtype
+        interface = {"data": (seen.ctypes.data, False), "strides": seen.strides}
+        self.__cuda_array_interface__ = {
+            **base.__cuda_array_interface__, **interface, "shape": seen.shape,
+        }  # fmt: skip
+        setattr(self, "permute" if tensor else "transpose", self._turned)
+
+    def __getitem__(self, key: Any) -> View:
+        return View(self._base, self._seen[key], tensor=self._tensor)
+
+    def __len__(self) -> int:
+        return len(self._seen)
+
+    def _turned(self, *axes: int) -> View:
+        return View(self._base, self._seen.transpose(axes), tensor=self._tensor)
+
+
 VIEWS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "whole": lambda a: a,
     "a window": lambda a: a[5:40, 7:60],
@@ -60,6 +82,55 @@ VIEWS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "planes": lambda a: a.transpose(1, 0, 2),
     "one channel": lambda a: a[:, :, 1],
 }
+
+
+def with_fourth(frame: np.ndarray) -> np.ndarray:
+    return np.concatenate([frame, frame[:, :, :1] ^ 255], axis=2)
+
+
+@pytest.mark.parametrize("tensor", [False, True])
+@pytest.mark.parametrize(
+    ("layout", "taken"),
+    [
+        (lambda a: a, True),
+        (with_fourth, True),
+        (lambda a: a[None], True),
+        (lambda a: with_fourth(a)[None, None], True),
+        (lambda a: a[None, :, :, 0], True),
+        (lambda a: a.transpose(2, 0, 1), None),
+        (lambda a: a.transpose(2, 0, 1)[None], None),
+        (lambda a: with_fourth(a).transpose(2, 0, 1), None),
+        (lambda a: np.concatenate([a, a], axis=2), False),
+        (lambda a: np.stack([a, a]), False),
+    ],
+)
+def test_layouts_of_other_libraries(
+    gpu: Detector,
+    device: Device,
+    make_frame: MakeFrame,
+    layout: Callable[[np.ndarray], np.ndarray],
+    taken: bool | None,
+    tensor: bool,
+) -> None:
+    """Views of the same memory; where the axes are not certain, the line that turns them."""
+    frame = make_frame(5, (60, 80, 3))
+    given = np.ascontiguousarray(layout(frame))
+    base = OnDevice(device, given)
+    seen = np.ndarray(given.shape, given.dtype, base.memory.bytes)
+    there = View(base, seen, tensor=tensor)
+    expected = gpu.score(frame[:, :, 0] if given.ndim == 3 and given.shape[0] == 1 else frame)
+    uploads = device.count_of("memcpy_htod_async")
+    if taken or (taken is None and tensor):
+        result = gpu.score(there)
+        assert result.score == expected.score
+        np.testing.assert_array_equal(result.overlay(), expected.overlay())
+    else:
+        with pytest.raises(InputError, match=r"give |detector\.score\(one\)") as caught:
+            gpu.score(there)
+        line = str(caught.value).rpartition(": give ")[2]
+        if taken is None:
+            assert gpu.score(eval(line, {"frame": there})).score == expected.score
+    assert device.count_of("memcpy_htod_async") == uploads
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
