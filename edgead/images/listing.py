@@ -31,6 +31,8 @@ _SYSTEM_FOLDERS = re.compile(
     | recycled | recycler | recycle\.bin | system\ volume\ information | found\.\d+
     | lost\+found | lost\.dir | __macosx | network\ trash\ folder | temporary\ items
     | thevolumesettingsfolder | trash-\d+ | _?thumb(nail)?s | __pycache__
+    | trash(es)? | recycle\ bin | deleted\ items | papierkorb | corbeille | papelera | cestino
+    | lixeira | prullenbak | корзина | [ごゴ][みミ]箱 | 回收站 | 휴지통  # bins
     | canonmsc | eosmisc | avf_info                      # cameras
     """,
     re.VERBOSE,
