@@ -25,6 +25,7 @@ from edgead.bundle.known_images import CALIBRATED, CONTENTS, LEARNT, Known, note
 from edgead.bundle.storage import Bundle, check_out, write_bundle
 from edgead.calibration import best_false_reject_rate, check_false_reject_rate
 from edgead.errors import CalibrationError, InputError
+from edgead.files import read_file
 from edgead.images import Remarks, decode_image, open_image
 from edgead.images.bits import check_bit_depth
 from edgead.images.content import content_of
@@ -131,7 +132,7 @@ def choose(
         found = examine(names, contents, bit_depth=depth, near=near, otherwise=OTHERWISE)
     if faults:
         count = f"{len(faults)} of {len(paths)} images cannot be used, so nothing was calibrated:"
-        raise InputError("\n  ".join([count, *faults]))
+        raise InputError(f"{count} {'; '.join(faults)}")
     kept = [index for index, first in enumerate(found.alike) if first == index]
     digests = tuple(contents[i].digest for i in kept)
     said = [*found.warnings, *remarks.lines(bundle.manifest.provenance)]
@@ -172,7 +173,7 @@ def record(
             progress(done, len(choice.paths))
     if faults:
         count = f"{len(faults)} of {len(choice.paths)} images cannot be used, so nothing was "
-        raise InputError("\n  ".join([f"{count}calibrated:", *faults]))
+        raise InputError(f"{count}calibrated: {'; '.join(faults)}")
     names = tuple(path.name for path in choice.paths)
     limits, reference = observations.limits()
     return Recording(
@@ -367,6 +368,6 @@ def _check_new(path: Path, digest: bytes, seen: dict[bytes, str], known: Known) 
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_file(path)
     except OSError as error:
         raise InputError(f"cannot read image {path}: {error.strerror or error}") from error

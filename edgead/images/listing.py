@@ -31,8 +31,6 @@ _SYSTEM_FOLDERS = re.compile(
     | recycled | recycler | recycle\.bin | system\ volume\ information | found\.\d+
     | lost\+found | lost\.dir | __macosx | network\ trash\ folder | temporary\ items
     | thevolumesettingsfolder | trash-\d+ | _?thumb(nail)?s | __pycache__
-    | trash(es)? | recycle\ bin | deleted\ items | papierkorb | corbeille | papelera | cestino
-    | lixeira | prullenbak | корзина | [ごゴ][みミ]箱 | 回收站 | 휴지통  # bins
     | canonmsc | eosmisc | avf_info                      # cameras
     """,
     re.VERBOSE,
@@ -251,7 +249,7 @@ def _says(path: str, words: bytes) -> bool:
         if not stat.S_ISREG(os.stat(path).st_mode):
             return False
         with open(path, "rb") as stream:
-            return words in stream.read()
+            return words in stream.read(2**26)  # of ours; another program may have larger ones
     except OSError:
         return False
 

@@ -16,7 +16,7 @@ TOPS = {
     "oneclass": ("train/disc", "disc"),
 }
 EVIDENT = ["NG", "defect", "rejected", "Not OK", "不良品", "mask", "labels", "test", "a/NG/b"]
-IN_DOUBT = ["to_check", "doubtful", "未確認", "Nacharbeit", "deleted"]
+IN_DOUBT = ["to_check", "doubtful", "未確認", "Nacharbeit", "deleted", "Trash"]
 
 
 @pytest.fixture

@@ -94,7 +94,8 @@ _ASIDE = """
     unclassified unchecked undecided suspect suspects suspicious borderline maybe review recheck
     tocheck rework todo tosort pending discard discarded deleted removed ignore ignored exclude
     excluded overkill escape retest fraglich unklar unsicher verdacht nacharbeit geloscht
-    douteux dudoso dubbio dubbi 待定 待确认 未分类 未確認 要確認 保留 미확인
+    trash recyclebin deleteditems papierkorb corbeille papelera cestino lixeira prullenbak корзина
+    douteux dudoso dubbio dubbi 回收站 ゴミ箱 휴지통 待定 待确认 未分类 未確認 要確認 保留 미확인
 """
 _PLAIN = """
     image images imageset img imgs pic pics picture pictures photo photos foto fotos frame frames

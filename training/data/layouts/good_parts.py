@@ -9,7 +9,6 @@ import re
 from pathlib import Path
 
 from edgead.errors import DataError, printable
-from edgead.files import read_file
 
 from ..dataset import GOOD, TEST_SET_LOOKS_LIKE, list_folders, portable
 from ..listing import entries_below
@@ -123,6 +122,7 @@ def check_no_annotations(folder: Path, images: list[Path]) -> None:
 
 def _is_annotation(path: Path) -> bool:
     try:
-        return _MARKED.search(read_file(path)[:65536]) is not None
+        with open(path, "rb") as stream:
+            return _MARKED.search(stream.read(65536)) is not None
     except OSError:
         return False
