@@ -30,6 +30,7 @@ from edgead.images import Remarks, decode_image, open_image
 from edgead.images.bits import check_bit_depth
 from edgead.images.content import content_of
 from edgead.images.image_set import examine
+from edgead.images.mark import own_output
 from edgead.installation import __version__
 from edgead.monitoring.depth import UsedBits, golden_frames
 from edgead.monitoring.health import Observations
@@ -138,7 +139,19 @@ def choose(
     said = [*found.warnings, *remarks.lines(bundle.manifest.provenance)]
     if concern := used.concern("train again with"):
         said.append(concern)
+    said += _about_evidence(paths)
     return Choice(tuple(paths[i] for i in kept), digests, tuple(said), known.tells(LEARNT))
+
+
+def _about_evidence(paths: Sequence[Path]) -> list[str]:
+    saved = sum(own_output(path) == "frame" for path in paths)
+    if not saved:
+        return []
+    return [
+        f"{saved} of {len(paths)} images are frames that edgead saved: evidence is of parts that "
+        "were rejected, and each that shows a defect raises the threshold; look at them, and take "
+        "out those of defective parts"
+    ]
 
 
 def record(

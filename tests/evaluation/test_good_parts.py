@@ -9,6 +9,7 @@ from edgead_training.data import open_dataset
 from edgead_training.data.words import meaning
 
 from edgead.errors import DataError
+from edgead.images.mark import marked
 
 TOPS = {
     "mvtec": ("train/good", ""),
@@ -129,3 +130,20 @@ def test_what_cameras_write_beside_images_is_no_annotation(put, name, text):
 )  # fmt: skip
 def test_splits_in_other_languages(name, split):
     assert meaning(name).split == split
+
+
+def test_evidence_is_learnt_only_where_the_user_insists(put):
+    root = put("a.png", "b.png")
+    for path in root.iterdir():
+        path.write_bytes(marked(path.read_bytes(), "frame"))
+    with pytest.raises(DataError, match=r"2 frames that edgead saved.*--layout folder if all"):
+        open_dataset(root)
+    assert len(open_dataset(root, layout="folder").train) == 2
+
+
+def test_no_image_tells_what_there_is_instead(put):
+    root = put("a.png")
+    (root / "a.png").write_bytes(marked((root / "a.png").read_bytes(), "picture"))
+    (root / "a.heic").write_text("x")
+    with pytest.raises(DataError, match=r"2 entries left out: 1 \.heic, 1 picture of edgead"):
+        open_dataset(root)

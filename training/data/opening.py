@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgead.errors import DataError, printable
+from edgead.images import sentence
 
 from .dataset import (
     GOOD,
@@ -247,6 +248,8 @@ def _check(dataset: Dataset, purpose: Purpose, places: _Places) -> None:
     inside = {"mvtec": f"train/{GOOD}", "frames": "training/frames"}.get(dataset.layout, "")
     good = " good" if dataset.n_left_out else ""
     cure = "; or move the folder of this category away" if dataset.categories else ""
+    if others := sentence({key: n for key, n in dataset.left_out.items() if key != UNREAD}):
+        cure = f"; {others}{cure}"
     if dataset.layout == "frames":
         cure += "; videos are decoded by: edgead frames VIDEO… --every 5 --out DATA"
     for category in dataset.categories or ("",):

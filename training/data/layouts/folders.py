@@ -179,7 +179,13 @@ def read_folder(root: Path, folder: Path, asked: Asked) -> Found:
     Images of several folders are taken only when the user names the layout: their names (dates,
     cameras, labels such as 0 and 1) do not say that all of them are good.
     """
-    images = images_below(folder) or saved_frames_in(folder)
+    images = images_below(folder)
+    if not images and (images := saved_frames_in(folder)) and not asked.by_name:
+        raise DataError(
+            f"{folder} holds {len(images)} frames that edgead saved, as evidence or golden frames; "
+            "evidence is of parts that were rejected: look at each, and save those of good parts "
+            "as your own (docs/data.md), or give --layout folder if all of them are good"
+        )
     counts = Counter("/".join(path.parent.relative_to(folder).parts) for path in images)
     held = list_folders(counts)
     check_folders(folder, images, FOLDER.name, asked.by_name)
