@@ -17,20 +17,25 @@ from pathlib import Path
 from edgead.errors import DeviceError, InputError
 
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of Linux
+MOST_BYTES = 2**31 - 1
+"""Of a file that is read: no decoder of images takes more. A sparse file may declare any size."""
 
 
 def read_file(path: str | os.PathLike[str]) -> bytes:
     """The content of a file; a pipe, which could keep one waiting for ever, is refused.
 
     Raises:
-        OSError: it cannot be read, or is not a regular file.
+        OSError: it cannot be read, is not a regular file, or has more than ``MOST_BYTES``.
     """
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     with open(descriptor, "rb") as stream:
-        mode = os.fstat(descriptor).st_mode
-        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        about = os.fstat(descriptor)
+        if not stat.S_ISREG(about.st_mode) and not stat.S_ISDIR(about.st_mode):
             what = "it is a pipe, socket or device; a file was expected"
             raise OSError(errno.EINVAL, what, os.fspath(path))
+        if about.st_size > MOST_BYTES:
+            size = f"it has {about.st_size / 1e9:.1f} GB; at most {MOST_BYTES / 1e9:.1f} are read"
+            raise OSError(errno.EFBIG, size, os.fspath(path))
         return stream.read()
 
 

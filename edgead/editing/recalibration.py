@@ -25,10 +25,12 @@ from edgead.bundle.known_images import CALIBRATED, CONTENTS, LEARNT, Known, note
 from edgead.bundle.storage import Bundle, check_out, write_bundle
 from edgead.calibration import best_false_reject_rate, check_false_reject_rate
 from edgead.errors import CalibrationError, InputError
+from edgead.files import read_file
 from edgead.images import Remarks, decode_image, open_image
 from edgead.images.bits import check_bit_depth
 from edgead.images.content import content_of
 from edgead.images.image_set import examine
+from edgead.images.mark import own_output
 from edgead.installation import __version__
 from edgead.monitoring.depth import UsedBits, golden_frames
 from edgead.monitoring.health import Observations
@@ -131,14 +133,26 @@ def choose(
         found = examine(names, contents, bit_depth=depth, near=near, otherwise=OTHERWISE)
     if faults:
         count = f"{len(faults)} of {len(paths)} images cannot be used, so nothing was calibrated:"
-        raise InputError("\n  ".join([count, *faults]))
+        raise InputError(f"{count} {'; '.join(faults)}")
     kept = [index for index, first in enumerate(found.alike) if first == index]
     digests = tuple(contents[i].digest for i in kept)
     said = [*found.warnings, *remarks.lines(bundle.manifest.provenance)]
     cure = "train again with"
     if concern := used.concern_of_serving(bundle, cure) or used.concern(cure):
         said.append(concern)
+    said += _about_evidence(paths)
     return Choice(tuple(paths[i] for i in kept), digests, tuple(said), known.tells(LEARNT))
+
+
+def _about_evidence(paths: Sequence[Path]) -> list[str]:
+    saved = sum(own_output(path) == "frame" for path in paths)
+    if not saved:
+        return []
+    return [
+        f"{saved} of {len(paths)} images are frames that edgead saved: evidence is of parts that "
+        "were rejected, and each that shows a defect raises the threshold; look at them, and take "
+        "out those of defective parts"
+    ]
 
 
 def record(
@@ -173,7 +187,7 @@ def record(
             progress(done, len(choice.paths))
     if faults:
         count = f"{len(faults)} of {len(choice.paths)} images cannot be used, so nothing was "
-        raise InputError("\n  ".join([f"{count}calibrated:", *faults]))
+        raise InputError(f"{count}calibrated: {'; '.join(faults)}")
     names = tuple(path.name for path in choice.paths)
     limits, reference = observations.limits()
     return Recording(
@@ -368,6 +382,6 @@ def _check_new(path: Path, digest: bytes, seen: dict[bytes, str], known: Known) 
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_file(path)
     except OSError as error:
         raise InputError(f"cannot read image {path}: {error.strerror or error}") from error

@@ -12,6 +12,7 @@ on real parts and on simulated shots of them: docs/notes/copies.md.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -102,9 +103,12 @@ def _pairs(
 
 def _is_near(distance: float, dots: float, usual: tuple[float, float], cell: float) -> bool:
     """Whether images show the same whose thumbnails and dots differ by so much."""
+    if cell < FEWEST_DOTS:  # the thumbnail of a small image shows its texture, and its noise
+        bound = min(NEAR, NEAR_USUAL * math.sqrt(FEWEST_DOTS / cell))
+        return distance <= min(bound, USUAL_SHARE * usual[0])
     if dots > max(NEAR_DOTS, USUAL_DOTS_SHARE * usual[1]):
         return False
-    noise = cell >= FEWEST_DOTS and distance * cell**0.5 <= NOISE * dots
+    noise = distance * cell**0.5 <= NOISE * dots
     return noise or distance <= min(NEAR_USUAL, USUAL_SHARE * usual[0])
 
 

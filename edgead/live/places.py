@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from edgead.errors import InputError
-from edgead.files import os_sentence
+from edgead.files import MOST_BYTES, os_sentence
 from edgead.images import IMAGE_SUFFIXES
 from edgead.installation import cure
 from edgead.live.notices import News, Notices
@@ -23,8 +23,6 @@ FREE_S = 0.1
 """So much time passes between two looks anyhow."""
 GRAIN_S = 2.5
 """In so much time a folder may change twice under one time stamp: FAT counts in 2 seconds."""
-LARGEST = 2**31 - 1
-"""Bytes of an image file: OpenCV counts no further."""
 
 
 class State(NamedTuple):
@@ -176,10 +174,10 @@ def read_whole(path: str, state: State) -> bytes | None:
     with open(descriptor, "rb") as stream:
         if _state(os.fstat(descriptor)) != state:
             return None
-        if state.size > LARGEST:
+        if state.size > MOST_BYTES:
             raise InputError(
                 f"image {path} has {state.size / 2**30:.1f} GiB, expected at most "
-                f"{LARGEST / 2**30:.1f}: it is no picture of a camera"
+                f"{MOST_BYTES / 2**30:.1f}: it is no picture of a camera"
             )
         data = stream.read()
         return data if _state(os.fstat(descriptor)) == state else None

@@ -6,11 +6,12 @@ import ast
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from house import ROOT, kept
 
 from edgead import Detector
-from edgead.images import list_images, look_below, read_image
+from edgead.images import list_images, look_below, read_image, write_png
 from edgead.records.evidence import Evidence
 
 TRIANGLE = "10,5 80,5 80,60"
@@ -105,3 +106,15 @@ def test_every_picture_is_written_with_a_mark():
     assert {n for n, lines in found.items() if lines and n not in INPUT_ON_PURPOSE} == set()
     planted = "write_png(path, image)\ncv2.imwrite(path, image)\nencode_png(image)"
     assert _unmarked(planted) == [1, 2, 3]
+
+
+def test_calibrating_with_evidence_is_warned_of(run, bundle_dir, tmp_path):
+    """A rejected part among them raises the threshold."""
+    folder = tmp_path / "evidence"
+    folder.mkdir()
+    for number in range(30):
+        frame = np.random.default_rng(number).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+        write_png(folder / f"{number}_frame.png", frame, "frame")
+    code, said, error = run("calibrate", bundle_dir, folder, "--out", tmp_path / "x.edgead")
+    assert code == 0, error
+    assert "30 of 30 images are frames that edgead saved" in said

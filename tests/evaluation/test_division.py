@@ -103,6 +103,46 @@ def test_the_user_says_what_a_part_is() -> None:
     assert "--group '(.+)'" in divide(data, contents, 0, 0.25).warnings[1]
 
 
+def test_near_copies_within_a_part_that_the_user_names_count_once() -> None:
+    """Ten shots of each of six parts promise what six images do."""
+    data, contents, shown = sets([(part, shot, "") for part in range(6) for shot in range(3)])
+    data = Dataset(
+        data.root,
+        data.layout,
+        tuple(Sample(s.path, name=f"part{shown[s.name]}_{s.name}") for s in data.train),
+    )
+    train, calibration = divide(data, contents, 0, 0.5, group="part([0-9])").parts
+    parts = [sample.name[:5] for sample in calibration]
+    assert len(parts) == len(set(parts)) == 3
+    assert {sample.name[:5] for sample in train}.isdisjoint(parts)
+    every = divide(data, contents, 0, 0.5, group="(.+)")  # each shows another part, says the user
+    assert len(every.parts[0]) + len(every.parts[1]) == 18
+
+
+@pytest.mark.parametrize("shots", [2, 3, 4])
+def test_few_shots_are_of_different_parts(shots) -> None:
+    data, contents, shown = sets([(part, shot, "") for part in range(6) for shot in range(3)])
+    for seed in range(5):
+        train, _ = divide(data, contents, seed, 0.2, shots=shots).parts
+        assert len({shown[sample.name] for sample in train}) == len(train) == shots
+
+
+@pytest.mark.parametrize("side", [64, 100, 127])
+def test_copies_of_small_images_in_another_encoding_are_found(side: int) -> None:
+    """Whose thumbnails are hardly smaller than they are, so that noise does not average out."""
+    rng = np.random.default_rng(side)
+    parts = [cv2.resize(rng.uniform(30, 220, (6, 7)), (side, side)) for _ in range(12)]
+    parts = [np.rint(part + rng.normal(0, 2, part.shape)).clip(0, 255) for part in parts]
+    images = [part.astype(np.uint8) for part in parts]
+    jpegs = [cv2.imdecode(cv2.imencode(".jpg", image)[1], 0) for image in images]
+    samples = [Sample(Path("x"), name=f"{i:02}.x") for i in range(24)]
+    data = Dataset(Path("root"), "folder", tuple(samples))
+    contents = [content_of(image) for image in images + jpegs]
+    train, calibration = divide(data, contents, 0, 0.5).parts
+    learnt, held_out = ([int(s.name[:2]) % 12 for s in side] for side in (train, calibration))
+    assert len(held_out) == len(set(held_out)) == 6 and set(learnt).isdisjoint(held_out)
+
+
 def test_parts_by_their_names_stay_whole() -> None:
     """Part 1 of the names and part 2 share an image: it is left of one of them."""
     names = ["p1_a", "p1_b", "p2_a", "p2_b", "p3_a", "p3_b", "p4_a", "p4_b"]

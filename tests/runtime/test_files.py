@@ -15,8 +15,9 @@ import pytest
 
 import edgead.files
 from edgead.bundle.storage import open_bundle
-from edgead.errors import BundleError
-from edgead.files import write_file
+from edgead.errors import BundleError, InputError
+from edgead.files import MOST_BYTES, read_file, write_file
+from edgead.images import read_image
 
 # Writes the bundle at argv[2] again under the name "second", from what lies at argv[1].
 WRITE_AGAIN = """
@@ -202,3 +203,16 @@ def test_a_refusal_names_the_file_that_was_asked_for(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as caught:
         write_file(tmp_path / "absent" / "look.png", b"")
     assert caught.value.filename == str(tmp_path / "absent" / "look.png")
+
+
+@pytest.mark.parametrize("start", [b"", b"\x89PNG\r\n\x1a\n", b"II*\0\x08\0\0\0", b"\xff\xd8\xff"])
+def test_a_sparse_file_of_any_size_is_refused_unread(tmp_path: Path, start: bytes) -> None:
+    """It takes no room on disk, and would take all memory."""
+    path = tmp_path / "a.png"
+    path.write_bytes(start)
+    os.truncate(path, MOST_BYTES + 1)
+    with pytest.raises(OSError, match=r"it has 2.1 GB; at most 2.1 are read"):
+        read_file(path)
+    os.truncate(path, 60 * 2**30)
+    with pytest.raises(InputError, match=r"a\.png: it has 64.4 GB"):
+        read_image(path)

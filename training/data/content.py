@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from edgead.errors import DataError, InputError
+from edgead.files import read_file
 from edgead.images import Remarks, open_image, read_image
 from edgead.images.content import Content, content_of
 from edgead.monitoring.depth import UsedBits
@@ -74,11 +75,11 @@ def check_images(
         if progress is not None:
             progress(done, len(samples))
     if faults:
-        shown = "\n  ".join(faults[:5])
-        more = f"\n  and {len(faults) - 5} more" if len(faults) > 5 else ""
+        shown = "; ".join(faults[:5])
+        more = f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
         raise DataError(
-            f"{len(faults)} of {len(samples)} images cannot be used; replace or remove them:\n"
-            f"  {shown}{more}"
+            f"{len(faults)} of {len(samples)} images cannot be used; replace or remove them: "
+            f"{shown}{more}"
         )
     return contents
 
@@ -114,6 +115,6 @@ def read_mask(sample: Sample, frame_size: tuple[int, int]) -> np.ndarray:
 
 def _file_digest(path: Path) -> str:
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return hashlib.sha256(read_file(path)).hexdigest()
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error

@@ -13,7 +13,7 @@ from edgead.images.image_set import MOST_NAMED, examine
 
 from .dataset import Dataset, Sample
 from .layouts.frames import LAYOUT as FRAMES
-from .splitting import Parts, once_each, split
+from .splitting import Parts, once_each, part_of, split
 
 OTHERWISE = "if each shows another part, say so with --group '(.+)'"
 
@@ -48,8 +48,9 @@ def divide(
     """Divide the good images of a data set by name and by what they show.
 
     Copies are left out but for the first by name, also those in the other categories. Near-copies
-    are all on one side, and one of them is left on that of the calibration; but not where ``group``
-    says what a part is, nor in the layout ``frames``, where one camera sees one scene.
+    are all on one side, and one of them is left on that of the calibration; where ``group`` says
+    what a part is, only those of one part; in the layout ``frames``, where one camera sees one
+    scene, none.
 
     Args:
         dataset: its good images are divided.
@@ -72,7 +73,10 @@ def divide(
     )
     warnings = list(found.warnings)
     different = [sample for i, sample in enumerate(dataset.train) if found.same[i] == i]
-    alike = {name: names[first] for name, first in zip(names, found.alike, strict=True)}
+    first_of = list(found.alike)
+    if group is not None and dataset.layout != FRAMES.name:
+        first_of = _alike_in_parts(dataset, contents, group, bit_depth)
+    alike = {name: names[first] for name, first in zip(names, first_of, strict=True)}
     warnings += _apart_in_categories(dataset, different, alike)
     whole = split(different, seed, calibration_fraction, group=group, shots=shots, alike=alike)
     parts = once_each(whole, alike)
@@ -86,6 +90,18 @@ def divide(
     left_out = *copies, *(sample.name for sample in whole[1] if sample not in parts[1])
     digests = _digests(parts, dict(zip(names, contents, strict=True)))
     return Division(parts, digests, left_out, tuple(warnings))
+
+
+def _alike_in_parts(
+    dataset: Dataset, contents: Sequence[Content], group: str, bit_depth: int | None
+) -> list[int]:
+    """For each image the first that it is a copy or near-copy of and that shows the same part."""
+    near = near_copies(contents, levels(contents, bit_depth))
+    first: dict[tuple[int, tuple[str, str]], int] = {}
+    return [
+        first.setdefault((root, part_of(sample, group)), index)
+        for index, (root, sample) in enumerate(zip(near, dataset.train, strict=True))
+    ]
 
 
 def _apart_in_categories(

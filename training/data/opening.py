@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgead.errors import DataError, printable
+from edgead.images import sentence
 
 from .dataset import (
     GOOD,
@@ -25,12 +26,12 @@ from .dataset import (
     same_name,
 )
 from .layouts import FOLDER, LAYOUTS, SORTED
+from .layouts.good_parts import ANNOTATIONS
 from .layouts.sorted_parts import words_below
 from .listing import SUFFIXES, each_folder_once, entries_below, folders_in
 from .words import meaning
 
 _WITH_FOLDERS_OF_MASKS = ("mvtec", "sorted", "oneclass")
-_ANNOTATIONS = (".json", ".xml", ".txt", ".csv", ".yaml", ".yml", ".mat", ".npy", ".npz", ".svg")
 _Places = dict[str, Path]  # folders by category; "" for a data set without categories
 
 
@@ -80,7 +81,8 @@ def _open(root: Path, purpose: Purpose, layout: str | None, category: str | None
             found = _one_good(root, found, category)
         for known, more in zip(samples, (found.train, found.test), strict=True):
             known += [replace(sample, category=portable(name)) for sample in more]
-        assumed += [f"{printable(name)}: {found.assumed}" if name else found.assumed]
+        if found.assumed:
+            assumed += [f"{printable(name)}: {found.assumed}" if name else found.assumed]
         read |= set(found.also_read)
     train, test = (tuple(sorted(part, key=by_name)) for part in samples)
     _check_names(train + test)
@@ -90,7 +92,7 @@ def _open(root: Path, purpose: Purpose, layout: str | None, category: str | None
         _check_masks(root, chosen, kind)
     good = tuple(sample for sample in train if sample.is_good)
     dataset = Dataset(
-        root, kind.name, good, test, len(train) - len(good), tuple(filter(None, assumed)),
+        root, kind.name, good, test, len(train) - len(good), tuple(assumed),
         left_out, unread,
     )  # fmt: skip
     _check(dataset, purpose, places)
@@ -135,7 +137,7 @@ def _check_masks(root: Path, folders: Mapping[str, Path], layout: Layout) -> Non
             if any(meaning(part).mask for part in path.parent.relative_to(root).parts):
                 held[path.parent][reason or ""] += 1
     for folder, reasons in sorted(held.items()):
-        foreign = {reason: n for reason, n in reasons.items() if reason in _ANNOTATIONS}
+        foreign = {reason: n for reason, n in reasons.items() if reason in ANNOTATIONS}
         if foreign and not reasons[""]:
             files = ", ".join(f"{n} {suffix}" for suffix, n in sorted(foreign.items()))
             raise DataError(
@@ -246,6 +248,8 @@ def _check(dataset: Dataset, purpose: Purpose, places: _Places) -> None:
     inside = {"mvtec": f"train/{GOOD}", "frames": "training/frames"}.get(dataset.layout, "")
     good = " good" if dataset.n_left_out else ""
     cure = "; or move the folder of this category away" if dataset.categories else ""
+    if others := sentence({key: n for key, n in dataset.left_out.items() if key != UNREAD}):
+        cure = f"; {others}{cure}"
     if dataset.layout == "frames":
         cure += "; videos are decoded by: edgead frames VIDEO… --every 5 --out DATA"
     for category in dataset.categories or ("",):

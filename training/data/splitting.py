@@ -70,10 +70,18 @@ def split(
                     f"left to learn from after {len(held_out)} are held out to calibrate with; "
                     f"give --shots {len(learn)} or less, more images, or a smaller --calibration"
                 )
-            learn = sorted(learn, key=lambda sample: _rank(seed, sample.name))[:shots]
+            learn = _different_first(sorted(learn, key=lambda s: _rank(seed, s.name)), same)[:shots]
         train += learn
         calibration += held_out
     return tuple(sorted(train, key=by_name)), tuple(sorted(calibration, key=by_name))
+
+
+def _different_first(samples: list[Sample], same: Mapping[str, str]) -> list[Sample]:
+    """In their order, but what shows the same as an earlier one behind all others."""
+    first: dict[str, str] = {}
+    for sample in samples:
+        first.setdefault(same[sample.name], sample.name)
+    return sorted(samples, key=lambda sample: first[same[sample.name]] != sample.name)
 
 
 def once_each(parts: Parts, alike: Mapping[str, str]) -> Parts:
@@ -95,8 +103,12 @@ def once_each(parts: Parts, alike: Mapping[str, str]) -> Parts:
 
 def count_parts(samples: Sequence[Sample], group: str) -> int:
     """How many parts the samples show; ``group`` and errors as for ``split``."""
-    pattern = _compiled(group)
-    return len({(sample.category, _part(pattern, sample)) for sample in samples})
+    return len({part_of(sample, group) for sample in samples})
+
+
+def part_of(sample: Sample, group: str) -> tuple[str, str]:
+    """(category, part) of what a sample shows; ``group`` and errors as for ``split``."""
+    return sample.category, _part(_compiled(group), sample)
 
 
 def _divide(

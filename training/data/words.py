@@ -25,6 +25,7 @@ class Meaning:
         split: train, val or test; None where it does not say.
         mask: whether masks or annotations lie there.
         plain: whether it says nothing else, such as ``images``.
+        aside: whether nobody has decided yet, or it is given up, such as ``to_check``.
         key: what the name of a folder of images and that of its masks have in common.
     """
 
@@ -32,6 +33,7 @@ class Meaning:
     split: Split | None = None
     mask: bool = False
     plain: bool = False
+    aside: bool = False
     key: str = ""
 
 
@@ -43,11 +45,15 @@ _GOOD = """
     bon bons bonne bonnes conforme conformes sain bueno buenos buena buenas correcto correctos
     aprobado aprobados buono buoni buona buone bom bons boa boas aprovado aprovados goed
     goedgekeurd dobry dobre dobra bra godkand iyi saglam hatasiz kusursuz tot bun buna
+    aceptado aceptados hibatlan megfelelo hyva hyvat god gode godkendt godkjent goedkeur
+    bagus baik καλο καλα جيد תקין ดี अच्छा
     годен годные годный норма нормальные хорошо хорошие
     良品 良 良好 好 好品 正常 正常品 合格 合格品 可 無欠陥 无缺陷 양품 정상 정상품 합격 합격품
+    无瑕疵 无划痕 傷なし キズなし
 """
 _BAD = """
-    bad ng nok abnormal abnormals abnormality anomaly anomalies anomalous fail failed failing fails
+    bad ng nok ko nogood notgood nogo abnormal abnormals abnormality anomaly anomalies
+    anomalous fail failed failing fails
     failure failures reject rejects rejected defect defects defective defectives def defected fault
     faults faulty error errors erroneous wrong damage damaged damages broken outlier outliers
     unacceptable scrap nonconforming nonconformity unhealthy incorrect
@@ -62,39 +68,58 @@ _BAD = """
     ruim ruins mau maus defeito defeitos defeituoso reprovado reprovados
     slecht fout fouten afgekeurd zly zle wada wady wadliwe wadliwy braki spatny spatne vadny vadne
     zmetek zmetky dalig underkand fel kotu hatali kusurlu xau loi rau defecte
+    rossz selejt hibas huono huonot viallinen darlig darlige fejl feil afkeur cacat rusak
+    κακο κακα سيء معيب פגום เสีย खराब
     брак дефект дефекты дефектные плохо плохие негодные негодный
     不良品 不良 不良好 不合格 不合格品 不可 異常 異常品 异常 异常品 欠陥 欠陥品 缺陷 缺陷品
     瑕疵 瑕疵品 次品 废品 廢品 坏 坏品 壞 傷 キズ きず 불량 불량품 비정상 이상 불합격 결함
+    有瑕疵 有缺陷 划痕 划伤 裂纹 裂痕 脏污 破损 毛刺 异物 凹陷 気泡 气泡
+    傷あり キズあり 汚れ 欠け 割れ バリ 異物 打痕 스크래치 크랙 찍힘 오염
 """
-_NOT = "not non no un kein keine nicht ohne without sans sin senza sem pas without zero"
+_NOT = "not non no un kein keine nicht ohne without sans sin senza sem pas без"
 _SPLIT_WORDS: dict[Split, str] = {
-    "train": "train training trainset trn learn learning entrainement",
-    "val": "val valid validation valset dev calib calibration holdout",
-    "test": "test testing testset tests tst eval evaluation",
+    "train": "train training trainset trn learn learning entrainement apprentissage "
+    "entrenamiento treino lernen обучение 训练 训练集 訓練 訓練集 学習 学習用 학습 학습용 훈련",
+    "val": "val valid validation valset dev calib calibration holdout "
+    "验证 验证集 驗證 検証 検証用 검증",
+    "test": "test testing testset tests tst eval evaluation prueba pruebas teste testes тест "
+    "测试 测试集 測試 測試集 テスト テスト用 評価 評価用 테스트 시험 평가",
 }
-_SPLITS = {word: split for split, words in _SPLIT_WORDS.items() for word in words.split()}
 _MASKS = """
     groundtruth groundtruths gt gts mask masks maske masken label labels annotation annotations
     annot annots seg segs segmentation segmentations bbox bboxes
+"""
+_ASIDE = """
+    doubt doubtful unclear unsure uncertain questionable unknown unlabeled unlabelled unsorted
+    unclassified unchecked undecided suspect suspects suspicious borderline maybe review recheck
+    tocheck rework todo tosort pending discard discarded deleted removed ignore ignored exclude
+    excluded overkill escape retest fraglich unklar unsicher verdacht nacharbeit geloscht
+    trash recyclebin deleteditems papierkorb corbeille papelera cestino lixeira prullenbak корзина
+    douteux dudoso dubbio dubbi 回收站 ゴミ箱 휴지통 待定 待确认 未分类 未確認 要確認 保留 미확인
 """
 _PLAIN = """
     image images imageset img imgs pic pics picture pictures photo photos foto fotos frame frames
     bild bilder rgb color colour gray grey raw data dataset png jpg jpeg bmp tif tiff originals
 """
 _BESIDE = """
-    sample samples part parts piece pieces item items product products teil teile stuck case cases
+    sample samples part parts piece pieces pieza piezas pezzo pezzi peca pecas item items
+    product products teil teile stuck case cases
     original full all new old front back top bottom left right side view cam camera class set
     kopie copy
 """
 _CJK_PLAIN = """
-    品 画像 図 图片 圖片 图像 图 样本 樣本 照片 写真 数据 件 이미지 사진
+    品 画像 図 图片 圖片 图像 图 样本 樣本 照片 写真 数据 データ 件 이미지 사진
 """
+
+
+_STROKES = str.maketrans({"ł": "l", "ı": "i", "ø": "o", "đ": "d", "æ": "ae"})  # no accents
 
 
 def _letters(text: str) -> str:
     """Without accents and case, in one form."""
     decomposed = unicodedata.normalize("NFKD", text)
-    return "".join(c for c in decomposed if not unicodedata.combining(c)).casefold()
+    plain = "".join(c for c in decomposed if not unicodedata.combining(c)).casefold()
+    return plain.translate(_STROKES)
 
 
 def _without_cjk_plain(text: str) -> str:
@@ -117,7 +142,8 @@ def _table(words: str) -> frozenset[str]:
 
 
 _GOOD_WORDS, _BAD_WORDS, _NOT_WORDS = _table(_GOOD), _table(_BAD), _table(_NOT)
-_MASK_WORDS, _PLAIN_WORDS = _table(_MASKS), _table(_PLAIN)
+_MASK_WORDS, _PLAIN_WORDS, _ASIDE_WORDS = _table(_MASKS), _table(_PLAIN), _table(_ASIDE)
+_SPLITS = {word: split for split, words in _SPLIT_WORDS.items() for word in _table(words)}
 _BESIDE_WORDS = _table(_BESIDE) | _PLAIN_WORDS  # beside a word that says something
 _BOUNDARY = re.compile(r"[\W_\d]+")
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
@@ -132,6 +158,8 @@ def _tokens(name: str) -> list[str]:
         return [_without_cjk_plain(joined)]
     if _without_cjk_plain(joined) in _MASK_WORDS or joined in _SPLITS:
         return [joined]
+    if _without_cjk_plain(joined) in _SPLITS:
+        return [_without_cjk_plain(joined)]
     return [_bare(part) for part in parts]
 
 
@@ -159,6 +187,7 @@ def meaning(name: str) -> Meaning:
         splits[0] if len(set(splits)) == 1 else None,
         mask,
         plain,
+        aside="".join(said) in _ASIDE_WORDS or not _ASIDE_WORDS.isdisjoint(said),
         key="".join(said) or ("" if plain or splits or mask else _letters(name)),
     )
 

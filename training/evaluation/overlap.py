@@ -93,7 +93,7 @@ def _known(images: Sequence[ScoredImage], kind: str, n: int, share: float) -> st
     what = "the bundle has learnt from" if kind == LEARNT else "the threshold comes from"
     good, least = sum(image.is_good for image in images), "" if share == 1.0 else "at least "
     defects = len(images) - good
-    bad = f"; {defects} of them have the label of a defect" if defects else ""
+    bad = f"; {defects} of them labelled as defects" if defects else ""
     return (
         f"{least}{len(images)} of {n} test images are ones that {what} ({_named(images)}){bad}. "
         "They score lower than new parts do, so the false rejects and all figures that good images "

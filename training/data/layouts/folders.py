@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from edgead.errors import DataError, printable
+from edgead.errors import DataError
 
 from ..dataset import (
     GOOD,
@@ -27,6 +27,7 @@ from ..dataset import (
     list_folders,
     make_sample,
     portable,
+    same_name,
 )
 from ..listing import (
     folders_in,
@@ -38,11 +39,21 @@ from ..listing import (
 )
 from ..words import meaning
 from . import sorted_parts
-from .masks import BESIDE, check_format
+from .good_parts import check_files, check_folders, check_no_annotations, check_no_masks
+from .masks import check_format
 
 
 def _samples(root: Path, folder: Path, label: str = GOOD) -> list[Sample]:
     return [make_sample(root, path, label) for path in images_below(folder)]
+
+
+def _learnt(root: Path, folder: Path, layout: str, asked: Asked) -> list[Sample]:
+    """The images below `folder`, all of which are learnt as good."""
+    images = images_below(folder)
+    if asked.purpose == "train":
+        check_folders(folder, images, layout, asked.by_name)
+        check_files(folder, images, layout, asked.by_name)
+    return [make_sample(root, path) for path in images]
 
 
 def _kinds(folder: Path, expected: str) -> list[Path]:
@@ -111,7 +122,10 @@ def read_mvtec(root: Path, folder: Path, asked: Asked) -> Found:
                 f"{masks[0]} is a mask without image: there is no folder "
                 f"{folder / 'test' / orphan.name}; add the images or remove the masks"
             )
-    return Found(_samples(root, folder / "train" / GOOD), test, also_read=tuple(masks_of_good))
+    train = _learnt(root, folder / "train" / GOOD, MVTEC.name, asked)
+    inside = Counter("/".join(s.path.parent.relative_to(folder).parts) for s in train)
+    assumed = f"{list_folders(inside)} taken as good" if len(inside) > 1 else ""
+    return Found(train, test, assumed, also_read=tuple(masks_of_good))
 
 
 def fits_mvtec3d(folder: Path, purpose: Purpose) -> bool:
@@ -128,7 +142,7 @@ def read_mvtec3d(root: Path, folder: Path, asked: Asked) -> Found:
             raise DataError(f"{kind} has no rgb/; add its colour images or remove the folder")
         test += _masked_samples(root, kind / "rgb", kind / "gt", kind.name)
     parts = [folder / part / GOOD / "rgb" for part in ("train", "validation")]
-    train = [sample for part in parts for sample in _samples(root, part)]
+    train = [sample for part in parts for sample in _learnt(root, part, MVTEC3D.name, asked)]
     return Found(train, test, also_read=tuple(images_below(folder / "test" / GOOD / "gt")))
 
 
@@ -145,6 +159,9 @@ def fits_oneclass(folder: Path, purpose: Purpose) -> bool:
 
 
 def read_oneclass(root: Path, folder: Path, asked: Asked) -> Found:
+    for each in folders_in(_class_roots(folder)[0]) if asked.purpose == "train" else ():
+        if asked.category is None or same_name(each.name, asked.category):
+            check_folders(each, images_below(each), ONECLASS.name, asked.by_name)
     train, test = (
         [
             sample
@@ -162,36 +179,27 @@ def read_folder(root: Path, folder: Path, asked: Asked) -> Found:
     Images of several folders are taken only when the user names the layout: their names (dates,
     cameras, labels such as 0 and 1) do not say that all of them are good.
     """
-    images = images_below(folder) or saved_frames_in(folder)
+    images = images_below(folder)
+    if not images and (images := saved_frames_in(folder)) and not asked.by_name:
+        raise DataError(
+            f"{folder} holds {len(images)} frames that edgead saved, as evidence or golden frames; "
+            "evidence is of parts that were rejected: look at each, and save those of good parts "
+            "as your own (docs/data.md), or give --layout folder if all of them are good"
+        )
     counts = Counter("/".join(path.parent.relative_to(folder).parts) for path in images)
     held = list_folders(counts)
-    for way in sorted(counts):
-        if bad := sorted_parts.says_otherwise(Path(way).parts):
-            raise DataError(
-                f"{folder} holds {held}, and {bad}/ is evidently no folder of good parts to learn "
-                f"from; put the good training images into {folder / 'train' / GOOD}, or give a "
-                "folder that holds nothing but images of good parts"
-            )
-    stems = {portable(str(path.with_suffix(""))) for path in images}
-    for path in images:
-        stem = portable(str(path.with_suffix("")))
-        if BESIDE.sub("", stem) in stems - {stem}:
-            raise DataError(
-                f"{path} is evidently a mask of the image beside it, not a part to learn from; "
-                f"remove the masks, or give a folder of good parts alone; {TEST_SET_LOOKS_LIKE}"
-            )
+    check_folders(folder, images, FOLDER.name, asked.by_name)
+    check_no_masks(images)
+    if not asked.by_name:
+        check_no_annotations(folder, images)
     if len(counts) > 1 and not asked.by_name:
         raise DataError(
             f"{folder} holds images in several places, and their names do not say which are of "
             f"good parts: {held}; give --layout folder if all of them are, --category NAME if "
             "only that folder is"
         )
-    odd = [path for path in images if meaning(path.stem).good is False]
-    if odd and not asked.by_name:
-        raise DataError(
-            f"{len(odd)} of {len(images)} images in {folder} are of defective parts by their names "
-            f"({printable(odd[0].name)}); move them away, or give --layout folder if they are good"
-        )
+    check_files(folder, images, FOLDER.name, asked.by_name)
+    odd = any(meaning(path.stem).good is False for path in images)
     assumed = f"{held} taken as good" if len(counts) > 1 else ""
     if odd or meaning(folder.resolve().name).good is False:
         assumed = f"{held} taken as good, although names mean defective"

@@ -30,6 +30,7 @@ from ..dataset import (
 )
 from ..listing import folders_in, images_below
 from ..words import Split, meaning
+from .good_parts import check_files
 from .masks import BESIDE, match_masks
 
 
@@ -43,6 +44,7 @@ class Place:
         label: the folder that says what it shows; "" where none does.
         mask: whether a folder for masks is among them.
         shown: the way to the folder that says it, for messages.
+        aside: whether a folder says that nobody has decided what lies there.
     """
 
     good: bool | None
@@ -50,6 +52,7 @@ class Place:
     label: str
     mask: bool
     shown: str
+    aside: bool = False
 
 
 def place_of(parts: tuple[str, ...], good_name: str | None) -> Place:
@@ -58,7 +61,7 @@ def place_of(parts: tuple[str, ...], good_name: str | None) -> Place:
     good_name: of the folder that the user calls good; everything outside of it is defective then.
     Raises: DataError for a folder of good parts inside one of defective ones.
     """
-    good, split, label, shown, mask = None, None, "", "", False
+    good, split, label, shown, mask, aside = None, None, "", "", False, False
     for depth, part in enumerate(parts):
         said = meaning(part)
         verdict, way = said.good, "/".join(parts[: depth + 1])
@@ -76,13 +79,16 @@ def place_of(parts: tuple[str, ...], good_name: str | None) -> Place:
                 f"{printable(way)}/ means good and lies inside {printable(shown)}/, which means "
                 "defective; rename one of them, or give the inner folder alone"
             )
+        if said.aside and verdict is None:
+            good, label, shown, aside = None, part, way, True
+            break
         if verdict is not None and good is not verdict:
             good, label, shown = verdict, part, way
         elif good is None and not label and not (said.split or said.plain or said.mask):
             label, shown = part, way
-    if good_name is not None and good is None and label:
+    if good_name is not None and good is None and label and not aside:
         good = False
-    return Place(good, split, label, mask, shown or "/".join(parts))
+    return Place(good, split, label, mask, shown or "/".join(parts), aside)
 
 
 def fits(folder: Path, purpose: Purpose) -> bool:
@@ -119,7 +125,10 @@ def read(root: Path, folder: Path, asked: Asked) -> Found:
         if where is not None:
             parts[where].append(make_sample(root, path, label))
         defective = place.good is False or where == "test"
-        counts["good" if place.good else "defective" if defective else ""][place.shown] += 1
+        shown = "/".join(path.parent.relative_to(folder).parts) if place.good else place.shown
+        counts["good" if place.good else "defective" if defective else ""][shown] += 1
+    good = [sample for part in parts.values() for sample in part if sample.is_good]
+    check_files(folder, [sample.path for sample in good], LAYOUT.name, asked.by_name)
     train, test = parts["train"], parts["test"]
     if asked.purpose == "train" and not any(sample.is_good for sample in test):
         test = []  # defects alone measure nothing
@@ -154,6 +163,8 @@ def _where(place: Place, splits: set[Split | None], purpose: Purpose) -> str | N
     Validation is what calibration is to edgead, so its good images join those of train; it is the
     test set where there is no other. Without train or test in the names, everything is both.
     """
+    if place.aside:
+        return None
     split = place.split
     if split == "val":
         split = "test" if "test" not in splits or not place.good else "train"
@@ -191,15 +202,6 @@ LAYOUT = Layout(
     "sorted", "folders whose names say good or defective, such as OK and NG, in train and test or "
     "not", fits, read,
 )  # fmt: skip
-
-
-def says_otherwise(parts: tuple[str, ...]) -> str | None:
-    """The first of some folders that evidently does not hold good parts to learn from."""
-    for part in parts:
-        said = meaning(part)
-        if said.good is False or said.mask or said.split is not None:
-            return part
-    return None
 
 
 def words_below(folder: Path) -> bool:
