@@ -78,7 +78,7 @@ def test_new_images_are_frames_the_oldest_first(reader, place, arrive, frames, s
         for number, name in enumerate(["b.png", "a.jpg", ".hidden.png", "notes.txt", "c.PNG"]):
             path = arrive(place / name, frames[number])
             os.utime(path, ns=(number, number))
-        (place / "folder.png").mkdir()
+        (place / "folder.png").mkdir(), (place / "seen").mkdir()
 
     assert read_all(reader, script(fill, None, None, None)) == ["b.png", "a.jpg", "c.PNG"]
 
@@ -246,14 +246,13 @@ def test_a_file_that_is_written_to_as_memory_is_a_new_frame(reader, place, scrip
         with open(path, "r+b") as stream, mmap.mmap(stream.fileno(), 0) as memory:
             memory[len(header) :] = bytes([7]) * 6300
 
-    if seen == "as a frame":
-        reader.open()
-    path.write_bytes(header + bytes(6300))
-    if seen == "as a frame":
-        assert read_all(reader, script(None, None, None)) == ["part.pgm"]
-    else:
+    if seen == "at the start":
+        path.write_bytes(header + bytes(6300))
         os.utime(path, ns=(1, 1))
-        reader.open()
+    reader.open()
+    if seen == "as a frame":
+        path.write_bytes(header + bytes(6300))
+        assert read_all(reader, script(None, None, None)) == ["part.pgm"]
     stop, found = script(write, None, None, None, None), []
     while (reading := reader.read(stop)) is not None:
         found.append(reading.image)

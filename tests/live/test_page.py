@@ -372,8 +372,11 @@ def test_an_address_is_read(text, address):
     assert parse_address(text) == address
 
 
-@pytest.mark.parametrize("text", ["", ":80", "localhost", "localhost:", "h:99999", "h:-1", "h:8o",
-                                  "::1", "[::1", "fe80::1", "[[::1]]:80", "http://h:80"])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    ["", ":80", "localhost", "localhost:", "h:99999", "h:-1", "h:8o", "::1", "[::1", "fe80::1",
+     "[[::1]]:80", "http://h:80"],
+)  # fmt: skip
 def test_what_is_no_address_is_refused(text):
     with pytest.raises(InputError, match="expected HOST:PORT"):
         parse_address(text)
