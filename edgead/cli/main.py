@@ -97,7 +97,7 @@ def guard(work: Callable[[], int]) -> int:
             return _complain(str(error), error.exit_code)
         sentence = _broken_package(error)
         if isinstance(error, MemoryError | RuntimeError | ImportError | AttributeError):
-            sentence = scarcity(error) or sentence
+            sentence = scarcity(error) or _refused_code(error) or sentence
         if sentence:
             return _complain(sentence, DeviceError.exit_code)
         if not isinstance(error, OSError):
@@ -106,6 +106,15 @@ def guard(work: Callable[[], int]) -> int:
         if isinstance(error, BrokenPipeError):  # the reader went away (`edgead score … | head`)
             return CLOSED
         return _complain(os_sentence(error), 1)
+
+
+def _refused_code(error: BaseException) -> str | None:
+    """What forbids PyTorch to make its kernels, and the cure; None for any other error."""
+    if "could not create a primitive" not in str(error):  # of oneDNN, in PyTorch
+        return None
+    from edgead.cpu.restrictions import code_refused
+
+    return code_refused("PyTorch")
 
 
 def _broken_package(error: BaseException) -> str | None:

@@ -76,6 +76,8 @@ def _group_folders(groups: str, mounts: str) -> Iterator[tuple[Path, Path]]:
         mounted, kind = before.split(" "), after.split(" ")
         if len(mounted) < 5 or len(kind) < 3 or kind[0] not in paths:
             continue
+        if not mounted[4].startswith("/"):  # out of reach
+            continue
         if kind[0] == "cgroup2" or "cpu" in kind[2].split(","):
             places[kind[0]].append((_unescaped(mounted[3]), Path(_unescaped(mounted[4]))))
     for name, path in paths.items():
@@ -99,7 +101,7 @@ def _quota_of(folder: Path) -> float | None:
             quota, period = " ".join(_read(folder / name) for name in names).split()
             if int(quota) > 0 and int(period) > 0:
                 return int(quota) / int(period)
-        except (OSError, ValueError):  # not this version, or "max"
+        except (OSError, ValueError, OverflowError):  # not this version, or "max"
             continue
     return None
 

@@ -19,16 +19,16 @@ _CURES = {
 }
 
 
-def code_refused() -> str | None:
+def code_refused(library: str = "OpenVINO") -> str | None:
     """Why this process may not make code at run time, with the cure; None where it may.
 
-    OpenVINO's kernels are compiled for the graph and the processor when a bundle is opened: memory
-    is written, then made executable. It has no setting that does without.
+    OpenVINO compiles its kernels for the graph and the processor when a bundle is opened, and
+    PyTorch does so on the CPU: memory is written, then made executable. No setting does without.
     """
     if not sys.platform.startswith("linux") or _can_make_code():
         return None
     return (
-        "this process may not make memory executable, and OpenVINO compiles its kernels into "
+        f"this process may not make memory executable, and {library} compiles its kernels into "
         f"memory: {_CURES[_forbidden_by()]}"
     )
 

@@ -22,6 +22,7 @@ HOSTS_VARIABLE = "EDGEAD_ALLOW_HOST"
 SHORTEST_TOKEN = 16
 _LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
 _HOST = re.compile(rf"(?=.{{1,253}}$){_LABEL}(\.{_LABEL})*", re.ASCII)
+_HOST_HEADER = re.compile(r"(\[[^\[\]@/?#]+\]|[^\[\]@/?#:]+)(:[0-9]*)?", re.ASCII)
 
 
 class Address(NamedTuple):
@@ -45,9 +46,10 @@ def parse_address(text: str) -> Address:
     host, colon, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]") if colon else "127.0.0.1"
     known = re.fullmatch(r"[0-9]{1,5}", port) and int(port) <= 65535
-    if not known or not _can_be_host(host):
+    if not known or not _can_be_host(host) or (":" in host and not _is_number(host)):
         raise InputError(
-            f"--serve {shortened(text)}: expected HOST:PORT, for example 127.0.0.1:8080"
+            f"--serve {shortened(text)}: expected HOST:PORT, for example 127.0.0.1:8080 or "
+            "[::1]:8080"
         )
     return Address(host, int(port))
 
@@ -65,13 +67,19 @@ def allowed_hosts(
     return frozenset(_host_name(*each) for each in named)
 
 
-def _host_name(where: str, text: str) -> str:
-    name = text.lower().removesuffix(".")
-    with contextlib.suppress(UnicodeError):  # browsers send it so
+def _as_sent(name: str) -> str:
+    """A name of a host as browsers send it, without the dot at its end."""
+    name = name.lower().removesuffix(".")
+    with contextlib.suppress(UnicodeError):
         name = name.encode("idna").decode()
+    return name
+
+
+def _host_name(where: str, text: str) -> str:
+    name = _as_sent(text)
     if not _HOST.fullmatch(name):
         raise InputError(
-            f"{where} {printable(text) or repr('')}: expected the name of a host, as line3.local, "
+            f"{where} {printable(shortened(text)) or repr('')}: expected the name of a host, as line3.local, "
             "without a port; each name is allowed by itself, wildcards are not"
         )
     return name
@@ -119,7 +127,8 @@ class Access:
         self.made = "" if given or open_to_all else secrets.token_urlsafe()
         self._token = given or self.made
         self._session = secrets.token_urlsafe()
-        self._hosts = {"localhost", address.host.lower(), socket.gethostname().lower(), *hosts}
+        own = map(_as_sent, (address.host, socket.gethostname()))
+        self._hosts = {"localhost", *own, *hosts}
 
     def cookie(self, port: int) -> str:
         """The Set-Cookie of a browser that gave the token. Ports share cookies: it has its own."""
@@ -148,7 +157,8 @@ class Access:
         """
         host, origin = headers.get("Host", ""), headers.get("Origin")
         try:
-            name = (urlsplit(f"//{host}").hostname or "").removesuffix(".")
+            right = _HOST_HEADER.fullmatch(host)
+            name = (urlsplit(f"//{host}").hostname or "").removesuffix(".") if right else ""
             if name not in self._hosts and not _is_number(name):
                 shown = name if _HOST.fullmatch(name) else "NAME"
                 return (

@@ -137,7 +137,7 @@ class FolderReader:
         for new, old in news.renamed.items():
             self._rename(old, new)
             if old not in news.written:
-                self._touch(new)
+                self._touch(new, renamed=True)
         again = {name for name in news.touched if self._touch(name)}
         everything = news.uncertain or self._place.is_due()
         if everything:
@@ -205,8 +205,12 @@ class FolderReader:
             if old in known:
                 known[new] = known.pop(old)
 
-    def _touch(self, name: str) -> bool:
-        """Note the new time of a file that was not written to; whether to read it once more."""
+    def _touch(self, name: str, *, renamed: bool = False) -> bool:
+        """Note the new time of a file that was not written to; whether to read it once more.
+
+        What a program wrote through memory (mmap) is not told as written: where it is known what
+        the file held, its content tells.
+        """
         before, growing = self._done.get(name), self._growing.get(name)
         if before is None or (growing is not None and growing.heard):
             return False
@@ -216,6 +220,8 @@ class FolderReader:
             return True
         state = self._place.look_at([name]).get(name)
         if state is not None and state[:3] == before[:3]:
+            if name in self._digests and not renamed:
+                return state != before
             self._done[name] = state
             self._growing.pop(name, None)
         return False

@@ -11,7 +11,7 @@ class News:
 
     Args:
         written: names that came, were renamed into place or written to.
-        touched: names of which only times, rights or links changed, or that were opened and closed.
+        touched: names of which only times, rights or links changed.
         renamed: new name -> old name, both in this folder.
         uncertain: some of it was lost, or happened to the folder itself.
     """
@@ -69,9 +69,9 @@ class Notices:
             elif mask & flags.CLOSE_WRITE and name in self.writing:
                 self.writing.discard(name)
                 news.written.add(name)
-            elif mask & (flags.CLOSE_WRITE | flags.ATTRIB):
+            elif mask & flags.ATTRIB:
                 news.touched.add(name)
-            else:
+            elif not mask & flags.CLOSE_WRITE:  # alone, it was opened only, or written as memory
                 self.writing.discard(name)
         news.touched -= news.written
         return news

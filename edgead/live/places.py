@@ -114,6 +114,8 @@ class Place:
                         found[entry.name] = _state(about)
                         continue
                     reason = "not a regular file"
+                elif reason == "without suffix" and entry.is_dir():
+                    reason = "folder"
                 left_out[reason] += 1
         self.left_out = left_out
         self._next_look_s = self._next(began_s)

@@ -110,10 +110,15 @@ class Reader(Protocol):
 def quiet_opencv() -> None:
     """Leave it to edgead to say what fails: OpenCV's and FFmpeg's lines are many and name no cure.
 
-    OPENCV_FFMPEG_LOGLEVEL (32: information) brings FFmpeg's lines back; they come on stdout.
+    OPENCV_FFMPEG_LOGLEVEL (32: information) brings FFmpeg's lines back; they come on stdout. A
+    picture whose end is missing, where a stream or file breaks off, is left out: FFmpeg would fill
+    it up.
     """
     import cv2
 
+    # prefer_tcp is what OpenCV asks for without the variable.
+    options = "rtsp_flags;prefer_tcp|fflags;discardcorrupt"
+    os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", options)
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # AV_LOG_QUIET
     if hasattr(cv2.utils, "logging"):
         cv2.utils.logging.setLogLevel(0)  # silent

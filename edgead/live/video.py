@@ -32,6 +32,18 @@ _LIBRARIES = {  # of OpenCV, and what to say without it
 }
 
 
+def _states_its_length(path: str) -> bool:
+    """Whether the head of a video file says how long it is; else FFmpeg tells what is there.
+
+    MPEG-TS has packets of 188 bytes that begin with a G; the others are MPEG-PS and raw streams of
+    H.264 and H.265, ASF (.wmv), and pictures of JPEG one after the other.
+    """
+    with open(path, "rb") as stream:
+        head = stream.read(189)
+    silent = head.startswith((b"\0\0\1", b"\0\0\0\1", b"\x30\x26\xb2\x75", b"\xff\xd8"))
+    return not silent and head[:1] + head[188:] != b"GG"
+
+
 class VideoReader:
     """Reads a camera, pipeline, stream or video file.
 
@@ -83,6 +95,8 @@ class VideoReader:
         if self._period_s and not known:
             rate += f", played at {USUAL_HZ:g} Hz"
         length = f", {self._frames_in_all} frames" if self._frames_in_all else ""
+        if self._source.kind == kinds.VIDEO and not _states_its_length(self._source.target):
+            length += " (this kind of file does not state how many: a missing end is not noticed)"
         return f"{height} x {width}, {rate}{length}, by {capture.getBackendName()}"
 
     def read(self, stop: Event) -> Reading | None:

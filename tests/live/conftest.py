@@ -75,8 +75,8 @@ def script() -> type[Script]:
 class HTTPCamera:
     """A camera at ``url`` that sends what ``program`` says for each connection in turn.
 
-    A program is a list: an image is sent as a JPEG, an Event is waited for, and its end closes the
-    connection. After the last program, connections are refused with 503.
+    A program is a list: an image is sent as a JPEG, bytes as they are, an Event is waited for, and
+    its end closes the connection. After the last program, connections are refused with 503.
     """
 
     def __init__(self, *programs: list[Any]) -> None:
@@ -102,6 +102,9 @@ class HTTPCamera:
             def do(self, step: Any) -> None:
                 if isinstance(step, threading.Event):
                     step.wait(LONGEST_S)
+                    return
+                if isinstance(step, bytes):
+                    self.wfile.write(step)
                     return
                 data = cv2.imencode(".jpg", step)[1].tobytes()
                 head = f"--next\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n"

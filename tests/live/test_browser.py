@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 import numpy as np
 import pytest
+
+from edgead.live.source import Moment, Reading
 
 from .browser import CHROMIUM, Browser
 
@@ -111,3 +114,20 @@ def test_it_asks_for_the_token_and_then_shows_the_page(browser, make_page, frame
     browser.wait("document.getElementById('verdict').textContent == 'ANOMALOUS'")
     assert token not in browser.do("document.documentElement.outerHTML")
     assert browser.do("document.cookie") == ""  # no script sees it
+
+
+def test_any_name_is_text_in_one_place_that_does_not_widen_the_page(browser, page, frames):
+    name = os.fsdecode(b"<img src=x onerror=window.ran=1>\xff\n\xe2\x80\xae" + b"x" * 180)
+    go(browser, page)
+    size = {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+    browser.call("Emulation.setDeviceMetricsOverride", **size)
+    try:
+        page.slot.put(Reading(Moment.now(), frames[0], name))
+        page.loop.run(iter([False, True]).__next__)
+        browser.wait("document.getElementById('detail').textContent")
+        shown = text(browser, "detail")
+        assert shown.endswith(r"onerror=window.ran=1>\u{dcff}\u{a}\u{202e}" + "x" * 180)
+        assert not browser.do("'ran' in window")
+        assert browser.do("document.documentElement.scrollWidth") == 390
+    finally:
+        browser.call("Emulation.clearDeviceMetricsOverride")

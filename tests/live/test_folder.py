@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import itertools
+import mmap
 import os
 import shutil
 from pathlib import Path
@@ -77,7 +78,7 @@ def test_new_images_are_frames_the_oldest_first(reader, place, arrive, frames, s
         for number, name in enumerate(["b.png", "a.jpg", ".hidden.png", "notes.txt", "c.PNG"]):
             path = arrive(place / name, frames[number])
             os.utime(path, ns=(number, number))
-        (place / "folder.png").mkdir()
+        (place / "folder.png").mkdir(), (place / "seen").mkdir()
 
     assert read_all(reader, script(fill, None, None, None)) == ["b.png", "a.jpg", "c.PNG"]
 
@@ -235,6 +236,27 @@ def test_a_part_is_scored_once_whatever_is_done_to_its_file(
         return  # nobody knows what was in it before: it counts as written to
     assert len(found) == is_new and size
     assert not is_new or np.array_equal(found[0], frames[1])
+
+
+@pytest.mark.parametrize("seen", ["as a frame", "at the start"])
+def test_a_file_that_is_written_to_as_memory_is_a_new_frame(reader, place, script, seen):
+    header, path = b"P5\n90 70\n255\n", place / "part.pgm"
+
+    def write():  # the system tells only that it was opened and closed
+        with open(path, "r+b") as stream, mmap.mmap(stream.fileno(), 0) as memory:
+            memory[len(header) :] = bytes([7]) * 6300
+
+    if seen == "at the start":
+        path.write_bytes(header + bytes(6300))
+        os.utime(path, ns=(1, 1))
+    reader.open()
+    if seen == "as a frame":
+        path.write_bytes(header + bytes(6300))
+        assert read_all(reader, script(None, None, None)) == ["part.pgm"]
+    stop, found = script(write, None, None, None, None), []
+    while (reading := reader.read(stop)) is not None:
+        found.append(reading.image)
+    assert [image.min() for image in found] == [7]
 
 
 def test_a_folder_that_was_replaced_gives_what_is_new_and_nothing_twice(

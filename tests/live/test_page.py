@@ -16,7 +16,7 @@ import pytest
 from edgead.errors import DeviceError, EdgeadError, InputError
 from edgead.live import access as access_module
 from edgead.live import server as module
-from edgead.live.access import Address, allowed_hosts, parse_address
+from edgead.live.access import Access, Address, allowed_hosts, parse_address
 from edgead.live.server import PageServer
 from edgead.live.source import Moment, Reading
 
@@ -179,10 +179,28 @@ def test_what_a_form_can_send_without_asking_moves_nothing(page, kind):
 
 
 @pytest.mark.parametrize(
-    "host", ["127.0.0.1", "localhost", "localhost:9000", "[::1]:80", "10.0.0.7"]
+    "host", ["127.0.0.1", "localhost", "localhost:9000", "[::1]:80", "10.0.0.7", "LOCALHOST."]
 )
 def test_the_own_names_are_known(page, host):
     assert page.ask("/state", Host=host)[0] == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["x@localhost", "localhost/x", "localhost?x", "localhost#x", "localhost:x", "localhost:80:80",
+     "::1", "[::1", "[localhost]", "[::1]x", "localhost,x", "evil.example@127.0.0.1", "127.1",
+     "2130706433", "0x7f000001", ""],
+)  # fmt: skip
+def test_what_is_no_host_or_another_way_to_write_one_is_refused(page, host):
+    assert page.ask("/state", Host=host)[0] == 403
+
+
+@pytest.mark.parametrize("name", ["Line3.Local.", "BÜCHER.example", "line3"])
+def test_the_name_that_is_served_is_known_however_it_is_written(name):
+    access = Access(Address(name, 8080), environment={})
+    sent = name.lower().removesuffix(".").replace("bücher", "xn--bcher-kva")
+    for host in (sent, f"{sent}:8080", f"{sent.upper()}.:8080"):
+        assert access.refusal({"Host": host}) == ""
 
 
 def test_further_names_are_allowed_one_by_one_and_the_refusal_names_the_option(make_page):
@@ -354,7 +372,11 @@ def test_an_address_is_read(text, address):
     assert parse_address(text) == address
 
 
-@pytest.mark.parametrize("text", ["", ":80", "localhost", "localhost:", "h:99999", "h:-1", "h:8o"])
+@pytest.mark.parametrize(
+    "text",
+    ["", ":80", "localhost", "localhost:", "h:99999", "h:-1", "h:8o", "::1", "[::1", "fe80::1",
+     "[[::1]]:80", "http://h:80"],
+)  # fmt: skip
 def test_what_is_no_address_is_refused(text):
     with pytest.raises(InputError, match="expected HOST:PORT"):
         parse_address(text)

@@ -276,7 +276,8 @@ def test_a_film_that_is_cut_off_says_where_and_what_is_there_is_seen(
     writer.release()
     whole = VideoReader(parse_source(str(path)), stall_s=1, at_once=True)
     assert ", 40 frames, by" in whole.open()
-    assert len(list(iter(lambda: whole.read(threading.Event()), None))) == 40
+    all_of_them = list(iter(lambda: whole.read(threading.Event()), None))
+    assert len(all_of_them) == 40
     data = path.read_bytes()
     path.write_bytes(data[: int(share * len(data))])
     cut = VideoReader(parse_source(str(path)), stall_s=1, at_once=True)
@@ -285,9 +286,34 @@ def test_a_film_that_is_cut_off_says_where_and_what_is_there_is_seen(
     with pytest.raises(
         InputError, match=r"stops after (\d+) of 40 frames: it is cut off"
     ) as caught:
-        while cut.read(threading.Event()) is not None:
+        while (reading := cut.read(threading.Event())) is not None:
+            assert np.array_equal(reading.image, all_of_them[seen].image)  # no half picture
             seen += 1
     assert f" after {seen} of " in str(caught.value) and 0 < seen < 40
+
+
+@pytest.mark.parametrize(
+    ("name", "code"), [("a.ts", "mp4v"), ("a.mpg", "mpg1"), ("a.wmv", "WMV2"), ("a.mp4", "mp4v")]
+)
+def test_a_film_that_cannot_say_that_its_end_is_missing_says_so(tmp_path, frames, name, code):
+    path = tmp_path / name
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*code), 25, (96, 72))
+    for number in range(20):
+        writer.write(cv2.resize(frames[number % 6], (96, 72)))
+    writer.release()
+    reader = VideoReader(parse_source(str(path)), stall_s=1, at_once=True)
+    assert ("a missing end is not noticed" in reader.open()) == (name != "a.mp4")
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
+def test_a_picture_that_a_camera_broke_off_is_no_frame(frames, http_camera, share):
+    picture = cv2.imencode(".jpg", frames[0])[1].tobytes()
+    head = f"--next\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n"
+    half = head.encode() + picture[: int(share * len(picture))]
+    reader = VideoReader(parse_source(http_camera([*frames, half]).url), stall_s=60)
+    reader.open()
+    seen = list(iter(lambda: reader.read(threading.Event()), None))
+    assert len(seen) == len(frames) and not any(reading.error for reading in seen)
 
 
 def test_a_recording_that_is_streamed_ends_and_a_camera_does_not(film, frames, http_camera):

@@ -58,6 +58,17 @@ def test_memory_that_may_not_be_executed_is_named_with_its_cure(words):
     assert "MemoryDenyWriteExecute=no in the [Service] of its systemd unit" in line
 
 
+def test_training_names_it_too(tmp_path, make_frame):
+    for number in range(12):
+        assert cv2.imwrite(str(tmp_path / f"{number}.png"), make_frame(number))
+    words = ["train", "redi", str(tmp_path), "--out", str(tmp_path / "run"), "--minutes", "0.01"]
+    done = run(WRITE_XOR_EXECUTE, *words)
+    assert done.returncode == 2
+    line = done.stderr.splitlines()[-1]
+    assert line.startswith("edgead: this process may not make memory executable, and PyTorch")
+    assert "MemoryDenyWriteExecute=no in the [Service] of its systemd unit" in line
+
+
 def test_the_doctor_tries_it(capsys):
     done = run(WRITE_XOR_EXECUTE, "doctor")
     assert done.returncode == 2

@@ -46,6 +46,12 @@ MACHINES: dict[str, tuple[str, str, dict[str, str], float | None]] = {
         {"sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us": "200000\n",
          "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us": "50000\n"}, 4.0,
     ),
+    "more digits than a number has": (
+        "0::/\n", V2, {"sys/fs/cgroup/cpu.max": "9" * 500 + " 100000\n"}, None
+    ),
+    "mounted out of reach": (
+        "0::/\n", "30 23 0:26 / away rw - cgroup2 cgroup2 rw\n", {}, None
+    ),
     "docker v2": ("0::/\n", V2, {"sys/fs/cgroup/cpu.max": "50000 100000\n"}, 0.5),
     "docker v2, host's names": (
         "0::/system.slice/docker-abc.scope\n", V2.replace(" / /sys", " /../docker-abc.scope /sys"),

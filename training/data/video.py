@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from edgead.errors import DataError, InputError
 from edgead.files import read_file, utf8_name, write_file
 from edgead.images import encode_png
+from edgead.live.source import quiet_opencv
 
 from .layouts.frames import LABELS, TEST, TRAIN, read_frame_labels
 
@@ -150,6 +151,7 @@ def _decode(
     clip: Clip, labels: NDArray[np.uint8] | None, folder: Path, final: Path, every: int,
     progress: Progress | None,
 ) -> Extracted:  # fmt: skip
+    quiet_opencv()
     capture = cv2.VideoCapture(os.fspath(clip.video), cv2.CAP_FFMPEG)
     try:
         said = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT))) if capture.isOpened() else 0
