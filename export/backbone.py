@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -268,7 +269,7 @@ def _with_features(
     features = Level(FEATURES, sum(level.channels for level in levels), finest)
     _set_ports(model, features)
     check(model, (FEATURES,))
-    multiple = max(level.stride for level in levels)
+    multiple = math.lcm(*(level.stride for level in levels))
     facts = BackboneFacts(
         described.name, described.mean, described.std, multiple, tuple(named), features,
         described.licence, described.source, graph_sha256="0" * 64,

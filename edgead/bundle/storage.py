@@ -15,7 +15,7 @@ from edgead.files import replace_directory
 
 MANIFEST = "manifest.json"
 SUFFIX = ".edgead"
-_EXPECTED = f"expected a directory NAME{SUFFIX} from edgead export"
+_EXPECTED = f"expected a directory NAME{SUFFIX} from edgead export or learn"
 _AGAIN = "copy the bundle again or export it again"
 
 

@@ -44,6 +44,12 @@ class Content:
     peak: int
     bits: int
 
+    @property
+    def kind(self) -> str:
+        """Colour and bits, for people; colour whose channels are all the same is grey."""
+        grey = bool((self.thumb == self.thumb[:, :, :1]).all())
+        return f"{'grey' if grey else 'colour'} of {self.bits} bits"
+
 
 def digest_of(frame: NDArray[Any]) -> bytes:
     """SHA-256 of the pixels of a frame, 32 bytes, whatever file it came from.

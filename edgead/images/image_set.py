@@ -80,6 +80,7 @@ def examine(
     said += _about_near_copies(names, same, alike, calibration, otherwise)
     if len(set(alike)) < 2:
         alike = same
+    said += _about_kinds(names, contents, constant)
     said += _about_empty(names, contents, level, constant, bit_depth)
     return ImageSet(tuple(same), tuple(alike), tuple(said))
 
@@ -121,6 +122,21 @@ def _about_near_copies(
         ]
     said = f"{what}. They count as {n_different} parts, so {_promised(n_different, share)}"
     return [f"{said}; {otherwise}" if otherwise else said]
+
+
+def _about_kinds(
+    names: Sequence[str], contents: Sequence[Content], constant: Sequence[int]
+) -> list[str]:
+    kinds: dict[str, list[int]] = {}
+    for index in sorted(set(range(len(names))) - set(constant)):
+        kinds.setdefault(contents[index].kind, []).append(index)
+    if len(kinds) < 2:
+        return []
+    parts = [f"{len(some)} {kind} ({_named(names, some)})" for kind, some in kinds.items()]
+    return [
+        f"The images are of several kinds: {', '.join(parts)}. Frames of one camera are of one, "
+        "and the threshold holds for those; give the images as that camera makes them"
+    ]
 
 
 def _about_empty(

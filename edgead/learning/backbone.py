@@ -23,7 +23,8 @@ from edgead.preprocess import PreprocessParams
 KEY = "edgead.backbone"
 _GRAPH, _METADATA = 7, 14  # fields of ONNX's ModelProto
 _NAME, _VALUE = 1, 2  # fields of its StringStringEntryProto
-_AGAIN = "write it again with: edgead backbone lite0 --out FILE.onnx"
+MOST = 32767  # channels, and pixels of a stride
+AGAIN = "write it again with: edgead backbone lite0 --out FILE.onnx"
 
 
 @dataclass(frozen=True)
@@ -116,23 +117,27 @@ def read_backbone(path: str | os.PathLike[str]) -> Backbone:
             "--std …, which writes that into it"
         )
     try:
-        found = json.loads(metadata[KEY])
-        facts: BackboneFacts = read_json(BackboneFacts, found, KEY)
+        facts: BackboneFacts = read_json(BackboneFacts, json.loads(metadata[KEY]), KEY)
         _check(facts)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{os.fspath(path)}: {KEY} is not JSON; {AGAIN}") from error
     except (ValueError, BundleError) as error:
-        raise InputError(f"{os.fspath(path)}: {error}; {_AGAIN}") from error
+        raise InputError(f"{os.fspath(path)}: {error}; {AGAIN}") from error
     if hashlib.sha256(graph).hexdigest() != facts.graph_sha256:
         raise InputError(
             f"{os.fspath(path)}: its graph is not the one that was written (digest differs): it "
-            f"is damaged or was changed; {_AGAIN}"
+            f"is damaged or was changed; {AGAIN}"
         )
     return Backbone(facts, data)
 
 
 def _check(facts: BackboneFacts) -> None:
     levels = (*facts.levels, facts.features)
-    if not facts.levels or facts.multiple < 1 or min(min(x.channels, x.stride) for x in levels) < 1:
-        raise ValueError("a backbone has levels, and channels, strides and multiple of at least 1")
+    numbers = [facts.multiple, *(n for x in levels for n in (x.channels, x.stride))]
+    if not facts.levels or min(numbers) < 1 or max(numbers) > MOST:
+        raise ValueError(f"a backbone has levels; channels, strides and multiple are 1 to {MOST}")
+    if any(facts.multiple % level.stride for level in levels):
+        raise ValueError(f"multiple is {facts.multiple}, expected a multiple of every stride")
     PreprocessParams((facts.multiple, facts.multiple), facts.mean, facts.std)
 
 
@@ -152,9 +157,9 @@ def _read_model(data: bytes, name: str) -> tuple[bytes, dict[str, str]]:
                 entry = dict(_fields(content))
                 metadata[entry.get(_NAME, b"").decode()] = entry.get(_VALUE, b"").decode()
     except ValueError as error:
-        raise InputError(f"{name} is not an ONNX file, or is truncated; {_AGAIN}") from error
+        raise InputError(f"{name} is not an ONNX file, or is truncated; {AGAIN}") from error
     if not graph:
-        raise InputError(f"{name} is not an ONNX file: it holds no graph; {_AGAIN}")
+        raise InputError(f"{name} is not an ONNX file: it holds no graph; {AGAIN}")
     return graph, metadata
 
 

@@ -22,9 +22,10 @@ from edgead.bundle.entries import Calibration, Golden, Memory, Tolerance
 from edgead.bundle.manifest import Manifest
 from edgead.bundle.storage import Bundle, Draft, check_out, write_bundle
 from edgead.calibration import check_false_reject_rate, default_false_reject_rate
+from edgead.engine.interface import Engine
 from edgead.engine.lazy_array import as_array
-from edgead.errors import InputError
-from edgead.learning.backbone import Backbone
+from edgead.errors import BundleError, InputError, printable
+from edgead.learning.backbone import AGAIN, Backbone
 from edgead.learning.coreset import choose_coreset
 from edgead.learning.golden import golden_files, with_defect
 from edgead.learning.tolerance import BOUNDS, spread
@@ -108,7 +109,8 @@ def learn(
         The bundle as it was written.
 
     Raises:
-        InputError: no image, or a size that the backbone does not take.
+        InputError: no image, a size that the backbone does not take, or a graph that does not
+            give what its facts say.
         CalibrationError: a rate that the calibration images cannot promise.
         BundleError: ``out`` cannot be written.
         DeviceError: the engine refuses the backbone, or does not repeat itself.
@@ -121,7 +123,7 @@ def learn(
         )
     rate = _rate(options.false_reject_rate, len(calibration))
     draft = _draft(path, backbone, options)
-    kept = _remember(images, draft, options, progress)
+    kept = _remember(images, draft, _opened(draft, backbone, options), options, progress)
     draft = _with_files(draft, {MEMORY: _npy(kept)})
     facts = {k: v for k, v in backbone.facts.to_json().items() if k not in ("levels", "features")}
     told = {"backbone": facts, "images": len(images), "kept": len(kept), "seed": options.seed}
@@ -182,11 +184,28 @@ def border_share(size: tuple[int, int]) -> F32:
     return np.outer(height / 3, width / 3).astype(np.float32)
 
 
+def _opened(draft: Draft, backbone: Backbone, options: LearnOptions) -> Engine:
+    """The engine of the backbone. Raises: InputError for a graph that its facts do not describe."""
+    try:
+        return open_engine(draft, "cpu", options.threads)
+    except BundleError as error:
+        facts = backbone.facts
+        raise InputError(
+            f"backbone {printable(facts.name)}: its graph is not what its metadata says, one "
+            f"output {printable(facts.features.name)} of {facts.features.channels} channels at "
+            f"stride {facts.features.stride}; {AGAIN}"
+        ) from error
+
+
 def _remember(
-    images: Sequence[GoodImage], draft: Draft, options: LearnOptions, progress: Progress
+    images: Sequence[GoodImage],
+    draft: Draft,
+    engine: Engine,
+    options: LearnOptions,
+    progress: Progress,
 ) -> NDArray[np.float16]:
     """A coreset of the images' features, [rows, channels]."""
-    session = open_engine(draft, "cpu", options.threads).session()
+    session = engine.session()
     preprocess = Preprocessor(draft.manifest.preprocess)
     generator = np.random.default_rng(options.seed)
     each = -(-max(CANDIDATES, options.memory) // len(images))

@@ -80,6 +80,23 @@ def test_copies_count_once(learn, good_folder, tmp_path, capsys) -> None:
     assert "30 images are 6 different ones" in printed["warnings"][0]
 
 
+@pytest.mark.parametrize("other", ["grey", "deep", "both"])
+def test_images_of_several_kinds_are_named(learn, good_folder, tmp_path, other, capsys) -> None:
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    for number, path in enumerate(sorted(good_folder.iterdir())[:10]):
+        image = cv2.imread(str(path))
+        if number < 3 and other != "deep":
+            image = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+        if number < 3 and other != "grey":
+            image = image.astype(np.uint16) * 257
+        cv2.imwrite(str(folder / path.name), image)
+    assert learn("--json", data=folder) == 0
+    (warning,) = json.loads(capsys.readouterr().out)["warnings"]
+    kind = f"{'colour' if other == 'deep' else 'grey'} of {8 if other == 'grey' else 16} bits"
+    assert f"3 {kind} (00.png, 01.png, 02.png), 7 colour of 8 bits" in warning
+
+
 def test_twelve_bits(learn, good_folder, tmp_path, capsys) -> None:
     folder = tmp_path / "deep"
     folder.mkdir()

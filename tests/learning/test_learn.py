@@ -135,6 +135,17 @@ def test_bad_input(images, backbone_file, tmp_path) -> None:
     assert not out.exists()
 
 
+@pytest.mark.parametrize("change", [{"channels": 13}, {"stride": 8}, {"name": "other"}])
+def test_a_backbone_whose_facts_are_not_those_of_its_graph(
+    images, backbone_file, tmp_path, change
+) -> None:
+    backbone = read_backbone(backbone_file)
+    features = replace(backbone.facts.features, **change)
+    wrong = replace(backbone, facts=replace(backbone.facts, features=features))
+    with pytest.raises(InputError, match=r"backbone small: its graph is not what.*edgead backbone"):
+        learn(images[:2], images[2:4], wrong, tmp_path / "x.edgead", LearnOptions(size=(64, 64)))
+
+
 def test_a_failed_learn_leaves_the_old_bundle(learnt, images, backbone_file, tmp_path) -> None:
     out = tmp_path / "disc.edgead"
     shutil.copytree(learnt.path, out)
