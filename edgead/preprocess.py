@@ -137,10 +137,15 @@ def check_frame(frame: Any, color: str = "bgr") -> npt.NDArray[Any]:
 def check_geometry(frame: Any, color: str) -> None:
     """The part of :func:`check_frame` that looks at ``dtype``, ``shape`` and ``ndim`` only."""
     if frame.dtype not in _DTYPES_OF_FRAMES:
-        known = " where its range is known (edgead takes the scale from the dtype)"
+        # Arrays of the host were looked at by as_frame: this one lies in GPU memory.
+        tensor = hasattr(getattr(frame, "array", frame), "permute")
+        cast = "to(torch.uint8)" if tensor else 'astype("uint8")'
+        line, white = f"frame.{cast}", 255
+        if frame.dtype.kind == "f":
+            line, white = f"(255 * frame).round().{cast}", 1
         raise InputError(
-            f"the frame's dtype is {frame.dtype}, expected uint8 or uint16: convert it"
-            f"{known if frame.dtype.kind == 'f' else ''}"
+            f"the frame's dtype is {frame.dtype}, expected uint8 or uint16. Where {white} is "
+            f"white: give {line}"
         )
     shape = frame.shape
     if frame.ndim not in (2, 3) or (frame.ndim == 3 and shape[2] not in (1, 3)):

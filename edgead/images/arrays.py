@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgead.errors import InputError
+from edgead.images.orientation import exif_orientation
 
 _DTYPES = (np.dtype(np.uint8), np.dtype(np.uint16))
 _EXPECTED = "expected uint8 or uint16, [H, W], [H, W, 1], [H, W, 3] or [H, W, 4]"
@@ -131,14 +132,14 @@ def _of_pil(image: Any, color: str) -> NDArray[Any]:
     """A PIL image in the order of channels that ``color`` says; alpha is dropped."""
     mode = image.mode
     try:
-        turned = image.getexif().get(0x0112) in range(2, 9)  # reads a file that was only opened
-        image.load()
+        image.load()  # the file may only have been opened
     except (OSError, SyntaxError, ValueError) as error:
         raise InputError(
             f"the frame is a PIL image whose file cannot be read ({error}): copy it again, or read "
             "it with edgead.read_image before it is closed"
         ) from error
-    if turned:
+    # Not by getexif(), which also believes XMP. A TIFF was turned when it was loaded.
+    if exif_orientation(image.info.get("exif", b"").removeprefix(b"Exif\0\0")) in range(2, 9):
         raise InputError(
             "the frame is a PIL image that is not turned as its EXIF orientation says, which "
             "edgead.read_image and cv2.imread do: give PIL.ImageOps.exif_transpose(frame)"

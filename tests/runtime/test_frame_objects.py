@@ -27,6 +27,7 @@ torch = pytest.importorskip("torch")
 PIL = pytest.importorskip("PIL")
 Image = pytest.importorskip("PIL.Image")
 pytest.importorskip("PIL.ImageOps")
+PngInfo = pytest.importorskip("PIL.PngImagePlugin").PngInfo
 
 Make = Callable[[np.ndarray], Any]
 
@@ -338,6 +339,25 @@ def test_a_pil_image_whose_file_cannot_be_read_is_named(detector: Detector) -> N
     closed.close()
     for given in (cut, closed):
         assert "edgead.read_image" in sentence(detector.score, given)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_pil_images_are_turned_by_what_turns_files(detector: Detector, kind: str) -> None:
+    """PIL also believes XMP, which neither edgead.read_image nor cv2.imread reads; it turns TIFFs
+    by itself."""
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    image, file = Image.fromarray(RGB), io.BytesIO()
+    options: dict[str, Any] = {"xmp": xmp}
+    if kind == "PNG":
+        options = {"pnginfo": PngInfo()}
+        options["pnginfo"].add_itxt("XML:com.adobe.xmp", xmp.decode())
+    elif kind == "TIFF":
+        options = {"tiffinfo": {0x0112: 6}}
+    elif kind == "WEBP":
+        options["lossless"] = True
+    image.save(file, kind, **options)
+    frame = edgead.images.decode_image(file.getvalue(), "x")
+    np.testing.assert_allclose(as_frame(Image.open(file)), frame, atol=2)  # decoders of JPEG
 
 
 def test_every_door_takes_them() -> None:

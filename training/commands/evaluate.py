@@ -60,12 +60,13 @@ def run(args: argparse.Namespace) -> int:
     dataset = open_dataset(
         args.data, purpose="evaluate", layout=args.layout, category=args.category
     )
+    used = UsedBits(args.bit_depth)
+    check_images(dataset.test, progress_line("checking"), used=used)  # before it takes long
     detector = Detector(
         args.bundle, device=args.device, false_reject_rate=args.false_reject_rate,
         bit_depth=args.bit_depth, threads=args.threads, precision=args.precision,
     )  # fmt: skip
-    used = UsedBits(detector.bit_depth)
-    check_images(dataset.test, progress_line("checking"), used=used)
+    used.bit_depth = detector.bit_depth  # the bundle's, where --bit-depth does not say it
     engine = detector.info()
     console.say(f"read   {args.bundle}, {engine['precision']} on {engine['device']}")
     console.say(f"read   {args.data}: {dataset.summary()}")

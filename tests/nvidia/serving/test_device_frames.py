@@ -288,7 +288,11 @@ def test_tiles_of_a_frame_on_the_device(
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        (np.zeros((8, 8, 3), np.float32), "float32.*uint8 or uint16"),
+        (
+            np.zeros((8, 8, 3), np.float32),
+            r"float32.*uint8 or uint16. Where 1 is white: give \(255 \* frame\)\.round\(\)\.astype",
+        ),
+        (np.zeros((8, 8), np.int32), r'int32.* 255 is white: give frame\.astype\("uint8"\)$'),
         (np.zeros((8, 8, 4), np.uint8), r"\(8, 8, 4\)"),
         (np.zeros((8, 8), ">u2"), ">u2"),
         (np.zeros((1, 8, 8, 3), np.uint8), r"\(1, 8, 8, 3\)"),
