@@ -70,9 +70,18 @@ def check_false_reject_rate(rate: float, n: int) -> float:
     if value < best:
         raise CalibrationError(
             f"false-reject rate {value:g} is more than {n} calibration images can promise: the "
-            f"best possible is {best:.4g}; {value:g} needs {images_needed(value):.15g} images"
+            f"best possible is {typed_rate(best)}; {value:g} needs "
+            f"{images_needed(value):.15g} images"
         )
     return value
+
+
+def typed_rate(best: float) -> str:
+    """The lowest rate of four digits that is not under ``best``: one that can be typed as it is."""
+    text = f"{best:.4g}"
+    if float(text) < best:
+        text = f"{float(text) + 10.0 ** (math.floor(math.log10(best)) - 3):.4g}"
+    return text
 
 
 def images_needed(rate: float) -> int:

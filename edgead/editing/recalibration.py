@@ -23,7 +23,7 @@ from edgead.bundle.entries import Calibration, HealthLimits
 from edgead.bundle.ignore_mask import IgnoreMask
 from edgead.bundle.known_images import CALIBRATED, CONTENTS, LEARNT, Known, note
 from edgead.bundle.storage import Bundle, check_out, write_bundle
-from edgead.calibration import best_false_reject_rate, check_false_reject_rate
+from edgead.calibration import best_false_reject_rate, check_false_reject_rate, typed_rate
 from edgead.errors import CalibrationError, InputError
 from edgead.files import read_file
 from edgead.images import Remarks, decode_image, open_image
@@ -207,8 +207,8 @@ def check_number(bundle: Bundle, n: int, rate: float | None) -> float:
         asked = bundle.manifest.calibration.false_reject_rate if rate is None else rate
         return check_false_reject_rate(asked, n)
     except CalibrationError as error:
-        best = math.ceil(best_false_reject_rate(n) * 1e4) / 1e4
-        cure = f"add images, or ask for --false-reject-rate {best:g}"
+        best = typed_rate(best_false_reject_rate(n))
+        cure = f"add images, or ask for --false-reject-rate {best}"
         raise CalibrationError(f"{error}; {cure}") from error
 
 

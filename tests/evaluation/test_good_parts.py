@@ -17,7 +17,7 @@ TOPS = {
     "oneclass": ("train/disc", "disc"),
 }
 EVIDENT = ["NG", "defect", "rejected", "Not OK", "不良品", "mask", "labels", "test", "a/NG/b"]
-IN_DOUBT = ["to_check", "doubtful", "未確認", "Nacharbeit", "deleted", "Trash"]
+IN_DOUBT = ["to_check", "doubtful", "未確認", "Nacharbeit", "deleted", "Trash", "heatmaps"]
 
 
 @pytest.fixture
@@ -82,7 +82,8 @@ def test_other_folders_inside_one_of_good_parts_are_listed(put):
 @pytest.mark.parametrize(
     ("name", "cure"),
     [("NG_7.png", "--layout"), ("7_defect.png", "--layout"), ("7-KO.png", "--layout"),
-     ("mask_7.png", "--layout"), ("0_mask.png", "remove the masks"), ("1.gt.png", "masks")],
+     ("mask_7.png", "--layout"), ("0_heatmap.png", "--layout"),
+     ("0_mask.png", "remove the masks"), ("1.gt.png", "masks")],
 )  # fmt: skip
 def test_files_that_say_otherwise_among_good_ones(put, layout, name, cure):
     top = {"mvtec": "train/good", "sorted": "OK"}[layout]
@@ -147,3 +148,18 @@ def test_no_image_tells_what_there_is_instead(put):
     (root / "a.heic").write_text("x")
     with pytest.raises(DataError, match=r"2 entries left out: 1 \.heic, 1 picture of edgead"):
         open_dataset(root)
+
+
+@pytest.mark.parametrize("name", ["NG_2.png", "bad/2.png", "to_check/2.png"])
+def test_defects_among_the_good_ones_of_a_test_set(put, name):
+    root = put("train/good/0.png", "train/good/1.png", "test/good/1.png", f"test/good/{name}")
+    with pytest.raises(DataError, match="move"):
+        open_dataset(root, purpose="evaluate")
+    assert len(open_dataset(root).train) == 2
+
+
+def test_videos_of_defects_are_not_learnt(put):
+    root = put(*(f"training/frames/{name}.png" for name in ("v1/0", "v1/1", "NG/0")))
+    with pytest.raises(DataError, match=r"NG.*--layout frames"):
+        open_dataset(root)
+    assert len(_read(root, layout="frames")) == 3

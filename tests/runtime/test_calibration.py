@@ -110,3 +110,11 @@ def test_no_scores_and_nan() -> None:
 def test_default_rate() -> None:
     assert default_false_reject_rate(100) == 0.05
     assert default_false_reject_rate(9) == 0.1
+
+
+def test_the_rate_that_a_refusal_names_is_taken_when_it_is_typed():
+    for n in [*range(1, 400), 999, 12345, 10**6]:
+        with pytest.raises(CalibrationError) as caught:
+            check_false_reject_rate(1e-9, n)
+        rate = str(caught.value).split("best possible is ")[1].split(";")[0]
+        assert check_false_reject_rate(float(rate), n) < 1.0011 / (n + 1)

@@ -94,6 +94,7 @@ _ASIDE = """
     unclassified unchecked undecided suspect suspects suspicious borderline maybe review recheck
     tocheck rework todo tosort pending discard discarded deleted removed ignore ignored exclude
     excluded overkill escape retest fraglich unklar unsicher verdacht nacharbeit geloscht
+    heatmap heatmaps overlay overlays result results prediction predictions output outputs
     trash recyclebin deleteditems papierkorb corbeille papelera cestino lixeira prullenbak корзина
     douteux dudoso dubbio dubbi 回收站 ゴミ箱 휴지통 待定 待确认 未分类 未確認 要確認 保留 미확인
 """

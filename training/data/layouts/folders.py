@@ -47,12 +47,16 @@ def _samples(root: Path, folder: Path, label: str = GOOD) -> list[Sample]:
     return [make_sample(root, path, label) for path in images_below(folder)]
 
 
+def _check_good(folder: Path, images: list[Path], layout: str, asked: Asked) -> None:
+    check_folders(folder, images, layout, asked.by_name)
+    check_files(folder, images, layout, asked.by_name)
+
+
 def _learnt(root: Path, folder: Path, layout: str, asked: Asked) -> list[Sample]:
     """The images below `folder`, all of which are learnt as good."""
     images = images_below(folder)
     if asked.purpose == "train":
-        check_folders(folder, images, layout, asked.by_name)
-        check_files(folder, images, layout, asked.by_name)
+        _check_good(folder, images, layout, asked)
     return [make_sample(root, path) for path in images]
 
 
@@ -113,6 +117,8 @@ def read_mvtec(root: Path, folder: Path, asked: Asked) -> Found:
     kinds = _kinds(folder / "test", TEST_SET_LOOKS_LIKE)
     for kind in kinds:
         label = GOOD if meaning(kind.name).good else portable(kind.name)
+        if label == GOOD and asked.purpose == "evaluate":
+            _check_good(kind, images_below(kind), MVTEC.name, asked)
         test += _masked_samples(root, kind, named(truth, kind.name), label, "_mask")
     labels = {portable(kind.name) for kind in kinds} | {GOOD}
     masks_of_good = images_below(truth / GOOD)

@@ -22,6 +22,7 @@ from edgead.files import read_file
 
 from ..dataset import GOOD, Asked, Found, Layout, Purpose, Sample, make_sample
 from ..listing import folders_in, images_below, images_in, named
+from ..words import meaning
 
 ANOMALOUS = "anomalous"
 TRAIN, TEST, LABELS = "training/frames", "testing/frames", "testing/test_frame_mask"
@@ -50,7 +51,15 @@ def read(root: Path, folder: Path, asked: Asked) -> Found:
             f"{orphan} labels a video without frames; expected {folder / TEST / orphan.stem}/, or "
             "the file removed"
         )
-    return Found([make_sample(root, path) for path in images_below(folder / TRAIN)], test)
+    images = images_below(folder / TRAIN)
+    if asked.purpose == "train" and not asked.by_name:
+        for path in images:
+            if meaning(path.parent.name).good is False:
+                raise DataError(
+                    f"{path.parent} means defective, and all below {folder / TRAIN} is learnt as "
+                    "normal; move it away, or give --layout frames if it shows nothing unusual"
+                )
+    return Found([make_sample(root, path) for path in images], test)
 
 
 def video_of(name: str) -> str:

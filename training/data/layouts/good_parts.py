@@ -49,7 +49,7 @@ def check_folders(folder: Path, images: list[Path], layout: str, by_name: bool) 
             evident = said.good is False or said.mask or said.split is not None
             if not evident and (by_name or not said.aside):
                 continue
-            cure = "move that folder away, since all that lies here is learnt as good"
+            cure = "move that folder away, since all that lies here is taken as good"
             if layout == "folder":
                 cure = (
                     f"put the good training images into {folder / 'train' / GOOD}, or give a "
@@ -63,7 +63,7 @@ def check_folders(folder: Path, images: list[Path], layout: str, by_name: bool) 
 
 
 def check_files(folder: Path, images: list[Path], layout: str, by_name: bool) -> None:
-    """Refuse good images of which some are of defects, or masks, by the names of their files.
+    """Refuse good images of which some are of defects, masks or undecided by their files' names.
 
     Args, Raises: as ``check_folders``.
     """
@@ -75,12 +75,12 @@ def check_files(folder: Path, images: list[Path], layout: str, by_name: bool) ->
             f"({printable(odd[0].name)}); move them away, or give --layout {layout} if they are "
             "good"
         )
-    masks = [path for path in images if meaning(path.stem).mask]
-    if masks and len(masks) < len(images) and not by_name:
+    others = [p for p in images if meaning(p.stem).mask or meaning(p.stem).aside]
+    if others and len(others) < len(images) and not by_name:
         raise DataError(
-            f"{len(masks)} of {len(images)} images in {folder} are masks or labels by their names "
-            f"({printable(masks[0].name)}), not parts to learn from; move them away, or give "
-            f"--layout {layout} if they are good parts"
+            f"{len(others)} of {len(images)} images in {folder} are masks, heatmaps or undecided "
+            f"by their names ({printable(others[0].name)}), not good parts; move them away, or "
+            f"give --layout {layout} if they are good parts"
         )
 
 
