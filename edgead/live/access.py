@@ -79,8 +79,8 @@ def _host_name(where: str, text: str) -> str:
     name = _as_sent(text)
     if not _HOST.fullmatch(name):
         raise InputError(
-            f"{where} {printable(shortened(text)) or repr('')}: expected the name of a host, as line3.local, "
-            "without a port; each name is allowed by itself, wildcards are not"
+            f"{where} {printable(shortened(text)) or repr('')}: expected the name of a host, as "
+            "line3.local, without a port; each name is allowed by itself, wildcards are not"
         )
     return name
 
