@@ -11,7 +11,7 @@ from typing import Any
 
 from edgead.errors import InputError
 from edgead.files import os_sentence
-from edgead.images import decode_image, mark_in, sentence
+from edgead.images import mark_in, open_image, sentence
 from edgead.live.log import Say
 from edgead.live.notices import News
 from edgead.live.places import Place, State, read_whole
@@ -240,7 +240,10 @@ class FolderReader:
             data = read_whole(path, growing.state)
             if data is None or self._is_no_frame(name, growing, data):
                 return None
-            reading = Reading(captured, decode_image(data, path, bit_depth=self._bit_depth), path)
+            file = open_image(path, bit_depth=self._bit_depth, data=data)
+            reading = Reading(captured, file.frame, path)
+            if file.pages > 1:
+                self._say("note", f"{name} has {file.pages} pages: the first was read", "pages")
         except FileNotFoundError:
             return None
         except Exception as error:  # whatever is in a file, the next one is read

@@ -108,14 +108,16 @@ class Place:
                 if not reason:
                     try:
                         about = entry.stat()
-                    except OSError:  # removed since it was listed
-                        continue
-                    if stat.S_ISREG(about.st_mode):
-                        found[entry.name] = _state(about)
-                        continue
-                    reason = "not a regular file"
+                        if stat.S_ISREG(about.st_mode):
+                            found[entry.name] = _state(about)
+                            continue
+                        reason = "not a regular file"
+                    except OSError:
+                        if not entry.is_symlink():  # removed since it was listed
+                            continue
+                        reason = "dangling link"
                 elif reason == "without suffix" and entry.is_dir():
-                    reason = "folder"
+                    reason = "folder (not searched)"
                 left_out[reason] += 1
         self.left_out = left_out
         self._next_look_s = self._next(began_s)

@@ -323,21 +323,21 @@ def test_what_is_no_file_or_cannot_be_read_is_passed_over(
         found[Path(reading.file).name] = reading.error
     assert found.keys() == {"huge.png", "last.png"} and found["last.png"] is None
     assert "8.0 GiB, expected at most" in found["huge.png"]
-    assert reader.left_out["not a regular file"] == 2
+    assert reader.left_out == {"not a regular file": 2, "dangling link": 2}
 
 
 def test_whatever_a_decoder_does_is_an_error_of_that_file(
     reader, place, arrive, frames, script, monkeypatch
 ):
     monkeypatch.setattr(module, "PATIENCE_S", 0.0)
-    real, raised = module.decode_image, [MemoryError(), cv2.error("no codec"), ValueError("x")]
+    real, raised = module.open_image, [MemoryError(), cv2.error("no codec"), ValueError("x")]
 
-    def decode(data, name, **more):
+    def decode(path, **more):
         if raised:
             raise raised.pop()
-        return real(data, name, **more)
+        return real(path, **more)
 
-    monkeypatch.setattr(module, "decode_image", decode)
+    monkeypatch.setattr(module, "open_image", decode)
     reader.open()
     for number in range(4):
         arrive(place / f"{number}.png", frames[number])

@@ -191,7 +191,7 @@ def test_the_own_names_are_known(page, host):
      "::1", "[::1", "[localhost]", "[::1]x", "localhost,x", "evil.example@127.0.0.1", "127.1",
      "2130706433", "0x7f000001", ""],
 )  # fmt: skip
-def test_what_is_no_host_or_another_way_to_write_one_is_refused(page, host):
+def test_what_is_not_a_host_or_another_way_to_write_one_is_refused(page, host):
     assert page.ask("/state", Host=host)[0] == 403
 
 
