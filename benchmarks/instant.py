@@ -129,7 +129,7 @@ def few(root: Path, shots: int, seed: int, folder: Path) -> Path:
 
 
 def over_backbone(bundle: Path, root: Path) -> float:
-    """Median of Detector.score over that of the bare backbone, in one thread."""
+    """Median of Detector.score over the bare backbone, in one thread."""
     test = open_dataset(root, purpose="evaluate").test
     chosen = [test[i] for i in np.linspace(0, len(test) - 1, FRAMES).astype(int)]
     frames = []
@@ -137,7 +137,7 @@ def over_backbone(bundle: Path, root: Path) -> float:
         frame = cv2.resize(read_image(sample.path), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
         frames.append(frame if frame.ndim == 3 else np.repeat(frame[..., None], 3, axis=2))
     with Detector(bundle, device="cpu", threads=1) as detector:
-        return float(measure(detector, frames, REPEATS)["ratio"])
+        return float(measure(detector, frames, REPEATS)["turn_ratio"])
 
 
 def place(entry: Entry) -> tuple[str, int | None]:

@@ -79,6 +79,7 @@ def measure(
         "bare_ms": statistics.median(bare_ms),
         "score_ms": statistics.median(score_ms),
         "ratio": statistics.median(score_ms) / statistics.median(bare_ms),
+        "turn_ratio": statistics.median(s / b for s, b in zip(score_ms, bare_ms, strict=True)),
         "stages_ms": {**medians, "python": statistics.median(own)},
     }
 

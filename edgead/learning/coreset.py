@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 F32 = NDArray[np.float32]
 
 PROJECTED = 32  # our choice: the coreset is chosen in so many random directions
+AHEAD = 256  # candidates that are looked at together: a few large products, not many small ones
 
 
 def choose_coreset(
@@ -27,7 +28,7 @@ def choose_coreset(
         candidates: [n, channels].
         count: how many to choose; more than n gives all.
         seed: of the random projection.
-        tick: called with the number of rows chosen so far, now and then.
+        tick: called with the number of rows chosen so far, now and then, last with all of them.
 
     Returns:
         Indices [min(count, n)], in the order of their choice.
@@ -36,14 +37,32 @@ def choose_coreset(
     directions = generator.standard_normal((candidates.shape[1], PROJECTED)).astype(np.float32)
     directions /= np.linalg.norm(directions, axis=0)
     points = np.ascontiguousarray(candidates @ directions)
-    squares = np.einsum("ij,ij->i", points, points)
+    count, ahead = min(count, len(points)), min(AHEAD, len(points) - 1)
     chosen = [0]
-    distance = np.full(len(points), np.inf, np.float32)
-    for done in range(1, min(count, len(points))):
-        last = chosen[-1]
-        np.minimum(distance, squares - 2 * (points @ points[last]) + squares[last], out=distance)
-        distance[last] = -np.inf  # whatever rounding left of 0
-        chosen.append(int(distance.argmax()))
-        if done % 256 == 0:
-            tick(done)
+    distance = _squared(points, points[:1])[:, 0]
+    distance[0] = -np.inf  # whatever rounding left of 0
+    while len(chosen) < count:
+        # Distances only shrink, so whatever is not in front stays below the largest of the rest:
+        # the choice goes on among those in front, as far as theirs are not below it.
+        order = np.argpartition(distance, -ahead - 1)
+        front, rest = order[-ahead:], distance[order[-ahead - 1]]
+        near, between = distance[front], _squared(points[front], points[front])
+        fresh: list[int] = []
+        while len(chosen) + len(fresh) < count and near[best := int(near.argmax())] >= rest:
+            fresh.append(best)
+            np.minimum(near, between[best], out=near)
+            near[best] = -np.inf
+        rows = front[fresh]
+        np.minimum(distance, _squared(points, points[rows]).min(axis=1), out=distance)
+        distance[rows] = -np.inf
+        chosen += rows.tolist()
+        tick(len(chosen))
     return np.array(chosen)
+
+
+def _squared(points: F32, others: F32) -> F32:
+    """Squared distances [n, m] of ``points`` [n, c] to ``others`` [m, c]."""
+    found = points @ (-2 * others.T)
+    found += np.einsum("ij,ij->i", points, points)[:, None]
+    found += np.einsum("ij,ij->i", others, others)
+    return found

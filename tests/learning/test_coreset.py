@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
+from edgead.learning import coreset
 from edgead.learning.coreset import choose_coreset
 
 
@@ -29,6 +31,25 @@ def test_it_covers_nearly_as_well_as_without_projection() -> None:
     assert radius(points, found) < 1.3 * radius(points, np.array(farthest_first(points, 40)))
 
 
+@pytest.mark.parametrize("ahead", [1, 2, 7, 256, 10_000])
+@pytest.mark.parametrize(("rows", "kind"), [(2, "normal"), (300, "normal"), (900, "clusters")])
+def test_it_is_the_greedy_choice(monkeypatch, ahead: int, rows: int, kind: str) -> None:
+    """However many are looked at together before the distances are updated."""
+    monkeypatch.setattr(coreset, "AHEAD", ahead)
+    rng = np.random.default_rng(rows)
+    points = rng.normal(size=(rows, 6))
+    if kind == "clusters":
+        points += 3 * rng.normal(size=(9, 6))[np.arange(rows) % 9]
+    directions = np.random.default_rng(5).standard_normal((6, coreset.PROJECTED))
+    directions = directions.astype(np.float32)
+    directions /= np.linalg.norm(directions, axis=0)
+    count = min(rows, 100)
+    seen: list[int] = []
+    found = choose_coreset(points.astype(np.float32), count, 5, seen.append)
+    assert found.tolist() == farthest_first(points @ directions, count)
+    assert seen == sorted(seen) and seen[-1] == count
+
+
 def test_every_cluster_is_chosen_before_any_twice() -> None:
     rng = np.random.default_rng(1)
     centres = 100 * rng.normal(size=(30, 20))
@@ -51,4 +72,4 @@ def test_no_more_than_there_are_and_copies_too() -> None:
 def test_progress_is_told() -> None:
     points, seen = np.random.default_rng(3).normal(size=(900, 4)).astype(np.float32), []
     choose_coreset(points, 800, tick=seen.append)
-    assert seen == [256, 512, 768]
+    assert len(seen) > 2 and seen == sorted(set(seen)) and seen[-1] == 800
