@@ -203,7 +203,7 @@ def test_a_mistake_is_a_sentence_and_1(capsys, bundle_dir, words, cure):
 
 def test_a_film_that_is_cut_off_ends_with_1_and_every_verdict(watch, film, bundle_dir, tmp_path):
     cut = tmp_path / "cut.avi"
-    cut.write_bytes(film.read_bytes()[: int(0.6 * film.stat().st_size)])
+    cut.write_bytes(film.read_bytes()[: int(0.8 * film.stat().st_size)])
     code, lines, log = watch(cut, "--bundle", bundle_dir, "--every-frame").end()
     assert code == 1 and 0 < len(lines) < 6
     assert log.splitlines()[-2].startswith(f"done   {len(lines)} frames, {len(lines)} verdicts")
