@@ -130,7 +130,7 @@ def test_json(run_json, bundle_dir, folder, tmp_path):
 def test_a_defect_among_the_good_images_is_named(run_json, bundle_dir, folder, make_frame):
     frame = make_frame(100)
     stripes = np.arange(70) // 6 % 2 == 0  # the random graph feels vertical change
-    frame[stripes], frame[~stripes] = 255, 0
+    frame[stripes], frame[~stripes] = (255, 255, 250), 0  # colour, as the others
     cv2.imwrite(str(folder / "99.png"), frame)
     out = folder.parent / "new.edgead"
     _, report = run_json("calibrate", bundle_dir, folder, "--out", out)
