@@ -7,6 +7,7 @@ import os
 import re
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,8 @@ WAITING = 4
 """Verdicts that may wait to be saved; they hold their frames in memory."""
 LOOK_S = 0.2
 """How often a full queue is looked at when all is over."""
+LET_GO_S = 1.0
+"""How long the lock of a killed process is waited for: the system lets go of it a little later."""
 FRAME, HEATMAP, VERDICT = "_frame.png", "_heatmap.jpg", "_verdict.json"
 _SUFFIXES = (VERDICT, HEATMAP, FRAME)  # in this order they are removed
 _NAME = re.compile(r"(\d{8}T\d{9}Z_\d{8,})_(frame\.png|heatmap\.jpg|verdict\.json)$")
@@ -104,7 +107,7 @@ class Evidence:
             if self._lock >= 0:
                 os.close(self._lock)
             self._lock = os.open(self.folder, os.O_RDONLY)
-            if not lock(self._lock):  # two processes would each count to the bound
+            if not _locked(self._lock):  # two processes would each count to the bound
                 raise InputError(
                     f"--evidence {self.folder}: another edgead watch saves there; choose another "
                     "folder"
@@ -168,3 +171,13 @@ class Evidence:
 def stem_of(line: Line) -> str:
     """``20261122T224501123Z_00000017``: when the frame was captured, and its number."""
     return f"{re.sub('[-:.]', '', line['captured'])}_{line['frame']:08d}"
+
+
+def _locked(descriptor: int) -> bool:
+    """Whether this process has the lock of the folder, at once or after ``LET_GO_S``."""
+    give_up = time.monotonic() + LET_GO_S
+    while not lock(descriptor):
+        if time.monotonic() > give_up:
+            return False
+        time.sleep(0.01)
+    return True
