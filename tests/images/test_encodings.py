@@ -161,7 +161,8 @@ def test_pillow_writes_tiff(mode: str, compression: str) -> None:
     try:
         picture.save(buffer, "TIFF", compression=compression)
     except (OSError, RuntimeError, ValueError):
-        pytest.skip("Pillow cannot write it")
+        assert compression == "jpeg" and mode in ("1", "P", "I;16", "LA")  # which JPEG cannot hold
+        return
     data = buffer.getvalue()
     if mode in ("CMYK", "LAB") or (mode == "YCbCr" and compression != "jpeg"):
         with pytest.raises(InputError, match=r"holds \S+.*expected grey, palette or RGB"):
