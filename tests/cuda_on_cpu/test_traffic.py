@@ -75,6 +75,6 @@ def test_a_second_reading_is_counted(program, folder, tmp_path):
     (tmp_path / "anomaly_map_cuda.cu").write_text(source.replace(right, wrong))
     pairs = [tuple(np.ones((1, 40, 8, 16), np.float32) for _ in "ab")]
     case = anomaly_map_case(pairs, MapParams((16, 16), weights=(1.0,)))
-    kernels = (tmp_path / "anomaly_map_cuda.cu", KERNELS[1])
+    kernels = (tmp_path / "anomaly_map_cuda.cu", *KERNELS[1:])
     counts = traffic.count(traffic.build(tmp_path, kernels), case, folder)
     assert requested(counts, "features") == 2 * sum(a.nbytes for a in pairs[0])
