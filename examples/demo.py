@@ -221,6 +221,8 @@ def tell() -> None:
     """The numbers, the files, and the lines of Python that use the result."""
     print("\non cells it has never seen")
     for name, value in json.loads(METRICS.read_text()).items():
+        if isinstance(value, (dict, list)):  # overlap, warnings and what was left out: not figures
+            continue
         shown = "-" if value is None else f"{value:.4g}"
         print(f"  {name:<22} {shown}")
     print(f"\nlook at {REPORT / 'index.html'}, then use {BUNDLE}:\n")
