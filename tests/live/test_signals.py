@@ -98,7 +98,7 @@ def test_a_watch_ends_at_any_moment(bundle_dir, tmp_path, after_s, number, proce
     if code == 0:  # it was watching
         assert err.splitlines()[-1].startswith("done   0 frames")
     else:
-        # Where handlers change hands the sentence may be missing; the exit code is right all the same.
+        # Where handlers change hands the sentence may be missing; the exit code is right.
         assert code == 128 + number and "done " not in err
 
 
