@@ -31,7 +31,7 @@ from edgead.files import write_file
 from edgead.learning.backbone import KEY, Backbone, BackboneFacts, Level, graph_of, read_backbone
 
 from .graph import BATCH, INPUT
-from .onnx import check, exporter, silence, strip
+from .onnx import check, exporter, silence, simplify, strip
 from .options import OPSET
 
 FEATURES = "features"
@@ -196,20 +196,12 @@ def _bytes(model: ModelProto) -> bytes:
 
 def _ending_at(model: ModelProto, names: list[str]) -> ModelProto:
     """The graph with the outputs ``names`` alone, simplified; what only others need is dropped."""
-    import onnxsim
-
     del model.graph.output[:]
     for name in names:
         model.graph.output.append(
             helper.make_tensor_value_info(name, TensorProto.FLOAT, [None] * 4)
         )
-    try:
-        with silence():
-            simple, same = onnxsim.simplify(model)
-    except Exception as error:  # onnxsim raises whatever its C++ part does
-        raise ExportError(f"onnxsim cannot simplify the backbone: {error}") from error
-    if not same:
-        raise ExportError("onnxsim changed what the backbone computes; use another version of it")
+    simple = simplify(model, "backbone")
     strip(simple)
     return simple
 

@@ -41,7 +41,7 @@ def to_onnx(method: Method, opset: int = OPSET) -> bytes:
             TensorRT cannot parse; an invalid graph.
     """
     check_method(method)
-    model = _simplify(_trace(method, opset))
+    model = simplify(_trace(method, opset))
     strip(model)
     check(model, ExportGraph(method).names)
     return bytes(model.SerializeToString(deterministic=True))
@@ -77,17 +77,21 @@ def exporter() -> dict[str, object]:
     return {"dynamo": False} if known else {}
 
 
-def _simplify(model: ModelProto) -> ModelProto:
-    """Fold constants and drop what does nothing."""
+def simplify(model: ModelProto, what: str = "graph") -> ModelProto:
+    """Fold constants and drop what does nothing; ``what`` the model is, for messages.
+
+    Raises:
+        ExportError: onnxsim fails, or changes what is computed.
+    """
     import onnxsim
 
     try:
         with silence():
             simple, same = onnxsim.simplify(model)
     except Exception as error:  # onnxsim raises whatever its C++ part does
-        raise ExportError(f"onnxsim cannot simplify the graph: {error}") from error
+        raise ExportError(f"onnxsim cannot simplify the {what}: {error}") from error
     if not same:
-        raise ExportError("onnxsim changed what the graph computes; use another version of it")
+        raise ExportError(f"onnxsim changed what the {what} computes; use another version of it")
     return simple
 
 
