@@ -54,6 +54,14 @@ def default_false_reject_rate(n: int) -> float:
     return max(0.05, best_false_reject_rate(n))
 
 
+def chosen_false_reject_rate(asked: float | None, n: int) -> float:
+    """``asked``, checked, or the default for n calibration images where it is None.
+
+    Raises: CalibrationError as ``check_false_reject_rate``.
+    """
+    return default_false_reject_rate(n) if asked is None else check_false_reject_rate(asked, n)
+
+
 def check_false_reject_rate(rate: float, n: int) -> float:
     """``rate`` as a float, if n calibration images can promise it.
 

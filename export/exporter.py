@@ -30,7 +30,7 @@ from tqdm import tqdm
 from edgead.bundle.entries import Calibration, Golden, Tolerance
 from edgead.bundle.manifest import Manifest
 from edgead.bundle.storage import Bundle, Draft, check_out, write_bundle
-from edgead.calibration import check_false_reject_rate, default_false_reject_rate
+from edgead.calibration import chosen_false_reject_rate
 from edgead.errors import ExportError
 from edgead.images import read_image
 from edgead.learning.golden import golden_files, with_defect
@@ -229,9 +229,7 @@ def _false_reject_rate(asked: float | None, count: int) -> float:
             "there is no calibration image, so no threshold can be promised; train again with at "
             "least two good images"
         )
-    if asked is None:
-        return default_false_reject_rate(count)
-    return check_false_reject_rate(asked, count)
+    return chosen_false_reject_rate(asked, count)
 
 
 def _count_precisions(models: Mapping[str, bytes], opset: int, log: Log) -> dict[str, Census]:

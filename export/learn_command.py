@@ -12,14 +12,15 @@ import argparse
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgead_training.data import Dataset, Sample, check_images, divide, open_dataset
+from edgead_training.data import Dataset, Sample, open_dataset
+from edgead_training.run_division import divided
 
-from edgead.bundle.known_images import CALIBRATED, CONTENTS, LEARNT, note
-from edgead.bundle.storage import check_out, open_bundle
+from edgead.bundle.known_images import contents_of
+from edgead.bundle.storage import Bundle, check_out, open_bundle
 from edgead.cli.console import Console, count, percent, print_json, progress_line
 from edgead.cli.options import (
     add,
@@ -31,10 +32,10 @@ from edgead.cli.options import (
 )
 from edgead.errors import InputError, MissingExtraError
 from edgead.files import user_cache
-from edgead.images import ORIENTATION, Remarks, read_image
+from edgead.images import ORIENTATION, read_image
 from edgead.learning.backbone import Backbone, read_backbone
-from edgead.learning.learn import MODEL, GoodImage, LearnOptions, learn
-from edgead.monitoring.depth import UsedBits
+from edgead.learning.good_image import GoodImage
+from edgead.learning.learn import MODEL, LearnOptions, learn
 
 EXAMPLE = """\
   edgead learn good/ --out part.edgead
@@ -99,24 +100,44 @@ def run(args: argparse.Namespace) -> int:
         console.say(f"note   {line}")
     backbone = _backbone(args, console)
     backbone.params(options.size)  # before minutes of reading
-    (images, calibration), contents, warnings = _divided(args, dataset)
-    for warning in warnings:
+    chosen = {"group": args.group, "shots": None}
+    found = divided(dataset, args.seed, args.calibration, chosen, _bar, args.bit_depth)
+    images, calibration = found.parts
+    for warning in found.warnings:
         console.say(console.paint(f"warning: {warning}", "yellow"))
     console.say(f"split  {len(images)} to learn from, {len(calibration)} to calibrate with")
+    digests = (map(bytes.fromhex, part) for part in found.digests)
     bundle = learn(
         *(_good_images(part, args.bit_depth) for part in (images, calibration)),
         backbone,
         out,
         options,
-        provenance={**ORIENTATION, "data": _about(dataset, args), CONTENTS: contents},
-        progress=_bar,
+        provenance={**ORIENTATION, "data": _about(dataset, args), **contents_of(*digests)},
+        progress=progress_line,
     )
-    kept, seconds = bundle.manifest.provenance["learn"]["kept"], time.monotonic() - started
-    rate = bundle.manifest.calibration.false_reject_rate
+    seconds = time.monotonic() - started
+    told = {"warnings": list(found.warnings), "left_out": dict(dataset.left_out)}
+    _tell(console, args, bundle, len(images), seconds, told)
+    console.next(f"edgead score {args.out} IMAGES")
+    return 0
+
+
+def _tell(
+    console: Console,
+    args: argparse.Namespace,
+    bundle: Bundle,
+    learnt: int,
+    seconds: float,
+    told: dict[str, Any],
+) -> None:
+    """Say what was written; ``told``: what the JSON has besides."""
+    manifest = bundle.manifest
+    kept, calibration = manifest.provenance["learn"]["kept"], len(manifest.calibration.scores)
+    rate = manifest.calibration.false_reject_rate
     console.say(
         f"wrote  {args.out} in {seconds:.1f} s: {count(kept, 'feature')} kept, "
-        f"{count(len(calibration), 'calibration image')}, false-reject rate {percent(rate)}, "
-        f"qualified on {count(len(bundle.manifest.golden), 'golden frame')}"
+        f"{count(calibration, 'calibration image')}, false-reject rate {percent(rate)}, "
+        f"qualified on {count(len(manifest.golden), 'golden frame')}"
     )
     if args.json:
         print_json(
@@ -124,39 +145,13 @@ def run(args: argparse.Namespace) -> int:
                 "bundle": str(bundle.path),
                 "bundle_sha256": bundle.sha256,
                 "seconds": round(seconds, 2),
-                "images": len(images),
+                "images": learnt,
                 "kept": kept,
-                "calibration": len(calibration),
+                "calibration": calibration,
                 "false_reject_rate": rate,
-                "warnings": list(warnings),
-                "left_out": dict(dataset.left_out),
+                **told,
             }
         )
-    console.next(f"edgead score {args.out} IMAGES")
-    return 0
-
-
-def _divided(
-    args: argparse.Namespace, dataset: Dataset
-) -> tuple[tuple[tuple[Sample, ...], tuple[Sample, ...]], dict[str, Any], tuple[str, ...]]:
-    """The two parts of the good images, what the bundle tells of them, and warnings."""
-    used, remarks = UsedBits(args.bit_depth), Remarks()
-    contents = check_images(dataset.train, progress_line("checking"), used=used, remarks=remarks)
-    found = divide(
-        dataset,
-        contents,
-        args.seed,
-        args.calibration,
-        bit_depth=args.bit_depth,
-        group=args.group,
-    )
-    concern = used.concern()
-    said = (*remarks.lines(ORIENTATION), *([concern] if concern else []), *found.warnings)
-    told = {
-        kind: note(map(bytes.fromhex, digests))
-        for kind, digests in zip((LEARNT, CALIBRATED), found.digests, strict=True)
-    }
-    return found.parts, told, said
 
 
 def _good_images(samples: Iterable[Sample], bit_depth: int | None) -> list[GoodImage]:
@@ -205,8 +200,9 @@ def _make(path: Path) -> None:
         )
 
 
-def _bar(items: Iterable[Any], title: str, total: int) -> Iterator[Any]:
-    show: Callable[[int, int], None] = progress_line(title)
+def _bar(items: Sequence[Any], title: str) -> Iterator[Any]:
+    """Pass ``items`` on, with progress on stderr."""
+    show = progress_line(title)
     for done, item in enumerate(items, 1):
         yield item
-        show(done, total)
+        show(done, len(items))

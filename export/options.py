@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgead.errors import ExportError
+from edgead.learning.good_image import GoodImage
 
 OPSET = 17  # the newest one that TensorRT 8.5 (JetPack 5) reads
 OPSETS = range(16, 21)  # 16: GridSample; over 20 the TorchScript exporter gives up
 
 
-@dataclass(frozen=True)
-class CalibrationFrame:
-    """An image of a good part that training never saw; read when it is needed."""
-
-    name: str
-    read: Callable[[], NDArray[Any]] = field(repr=False)
-
+CalibrationFrame = GoodImage
+"""An image of a good part that training never saw."""
 
 Frames = Sequence[CalibrationFrame]
 Ranges = Sequence[NDArray[np.float32]]

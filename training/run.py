@@ -18,7 +18,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from edgead.bundle.known_images import CALIBRATED, CONTENTS, LEARNT, note
+from edgead.bundle.known_images import contents_of
 from edgead.errors import DataError, TrainingError
 from edgead.files import write_file
 from edgead.images import ORIENTATION, read_image, write_png
@@ -223,10 +223,8 @@ def _as_run(out: Path, method: Method, parts: Parts, record: dict[str, Any]) -> 
     provenance |= {key: record[key] for key in ORIENTATION if key in record}  # not in older runs
     provenance |= {"data": data, "settings": method.settings()}
     if digests := record.get("digests"):
-        provenance[CONTENTS] = {
-            name: note(map(bytes.fromhex, digests[part]))
-            for name, part in ((LEARNT, "train"), (CALIBRATED, "calibration"))
-        }
+        known = (map(bytes.fromhex, digests[part]) for part in ("train", "calibration"))
+        provenance |= contents_of(*known)
     tiling, warnings = run_record.recorded_tiling(record), tuple(record.get("warnings", ()))
     if warnings:
         provenance["warnings"] = warnings

@@ -1,10 +1,10 @@
-"""The division of a run's images, and what its record keeps of it."""
+"""How images are divided, for a run or ``edgead learn``, and what a run keeps of it. No torch."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgead.images import ORIENTATION, Remarks
 from edgead.images.content import Content
@@ -21,7 +21,9 @@ from .data import (
     overlap_with_test,
     split,
 )
-from .progress import SILENT, Progress
+
+if TYPE_CHECKING:  # learning on a device uses this module, and has no torch
+    from .methods.base import Progress
 
 
 def look(
@@ -67,7 +69,7 @@ def divided_again(record: dict[str, Any], dataset: Dataset, parts: Parts) -> Par
     Raises: DataError.
     """
     samples = parts[0] + parts[1]
-    contents, _ = look(samples, SILENT.progress, record["data"].get("bit_depth"))
+    contents, _ = look(samples, lambda items, _title: iter(items), record["data"].get("bit_depth"))
     names = (sample.name for sample in samples)
     by_name = dict(zip(names, contents, strict=True))
     division = held_apart(dataset, parts, by_name, record["data"].get("group"))

@@ -29,6 +29,15 @@ def note(digests: Iterable[bytes]) -> dict[str, Any]:
     return {"images": len(prefixes), "digests": b"".join(prefixes[:MOST]).hex()}
 
 
+def contents_of(learnt: Iterable[bytes], calibrated: Iterable[bytes]) -> dict[str, Any]:
+    """The entry of the provenance that tells of both kinds of images.
+
+    Args:
+        learnt, calibrated: digests of their contents.
+    """
+    return {CONTENTS: {LEARNT: note(learnt), CALIBRATED: note(calibrated)}}
+
+
 class Known:
     """The images that a bundle tells of.
 

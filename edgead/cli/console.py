@@ -91,16 +91,18 @@ def progress_line(verb: str) -> Callable[[int, int], None]:
     """
     terminal, verb = sys.stderr.isatty(), printable(verb)
     started = last = time.monotonic()
+    before = 0
 
     def show(done: int, total: int) -> None:
-        nonlocal last
+        nonlocal last, before
         now = time.monotonic()
         if terminal and (done == total or now - last > 0.1):
             last = now
             left = (now - started) / done * (total - done)
             end = "\n" if done == total else ""
             print(f"\r{verb} {done}/{total}, {left:.0f} s left ", end=end, file=sys.stderr)
-        elif not terminal and (done * 4 // total) > ((done - 1) * 4 // total):
+        elif not terminal and (done * 4 // total) > (before * 4 // total):
             print(f"{verb} {done}/{total}", file=sys.stderr)
+        before = done
 
     return show

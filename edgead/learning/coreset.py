@@ -20,7 +20,10 @@ AHEAD = 256  # candidates that are looked at together: a few large products, not
 
 
 def choose_coreset(
-    candidates: F32, count: int, seed: int = 0, tick: Callable[[int], None] = lambda _: None
+    candidates: F32,
+    count: int,
+    seed: int = 0,
+    show: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> NDArray[np.int64]:
     """Choose rows that cover the candidates: each next one is the farthest from those before.
 
@@ -28,7 +31,7 @@ def choose_coreset(
         candidates: [n, channels].
         count: how many to choose; more than n gives all.
         seed: of the random projection.
-        tick: called with the number of rows chosen so far, now and then, last with all of them.
+        show: called with (rows chosen, rows in all) now and then, last with all of them.
 
     Returns:
         Indices [min(count, n)], in the order of their choice.
@@ -56,7 +59,7 @@ def choose_coreset(
         np.minimum(distance, _squared(points, points[rows]).min(axis=1), out=distance)
         distance[rows] = -np.inf
         chosen += rows.tolist()
-        tick(len(chosen))
+        show(len(chosen), count)
     return np.array(chosen)
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,14 @@ from edgead.anomaly_map import MapParams
 from edgead.bundle.entries import Calibration, Golden, Memory, Tolerance
 from edgead.bundle.manifest import Manifest
 from edgead.bundle.storage import Bundle, Draft, check_out, write_bundle
-from edgead.calibration import check_false_reject_rate, default_false_reject_rate
+from edgead.calibration import chosen_false_reject_rate
 from edgead.engine.interface import Engine
 from edgead.engine.lazy_array import as_array
 from edgead.errors import BundleError, InputError, printable
 from edgead.learning.backbone import AGAIN, Backbone
 from edgead.learning.coreset import choose_coreset
 from edgead.learning.golden import golden_files, with_defect
+from edgead.learning.good_image import GoodImage
 from edgead.learning.tolerance import BOUNDS, spread
 from edgead.monitoring.health import Observations
 from edgead.preprocess import Preprocessor
@@ -41,14 +42,6 @@ METHOD = "instant"
 MODEL, MEMORY, PLACES = "model.onnx", "memory.npy", "places.npy"
 CANDIDATES = 40_000  # features that the memory is chosen from, evenly over the images
 BLUR_SIGMA = 4.0  # pixels at 256, as PatchCore
-
-
-@dataclass(frozen=True)
-class GoodImage:
-    """An image of a good part; read when it is needed."""
-
-    name: str
-    read: Callable[[], NDArray[Any]] = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -80,8 +73,12 @@ class LearnOptions:
             raise InputError(f"memory={self.memory}: expected at least one feature, such as 4096")
 
 
-Progress = Callable[[Iterable[Any], str, int], Iterable[Any]]
-"""Items, what is done with them, how many there are: the same items, with a bar."""
+Progress = Callable[[str], Callable[[int, int], None]]
+"""What is done, to a function that is told (done, total) now and then."""
+
+
+def _silent(_title: str) -> Callable[[int, int], None]:
+    return lambda _done, _total: None
 
 
 def learn(
@@ -92,7 +89,7 @@ def learn(
     options: LearnOptions = LearnOptions(),
     *,
     provenance: Mapping[str, Any] | None = None,
-    progress: Progress = lambda items, _title, _count: items,
+    progress: Progress = _silent,
 ) -> Bundle:
     """Learn from images of good parts, and write a qualified bundle.
 
@@ -121,25 +118,16 @@ def learn(
             f"{len(images)} images to learn from and {len(calibration)} to calibrate with; "
             "expected at least one of each, and better 50 and 20"
         )
-    rate = _rate(options.false_reject_rate, len(calibration))
+    rate = chosen_false_reject_rate(options.false_reject_rate, len(calibration))
     draft = _draft(path, backbone, options)
     kept = _remember(images, draft, _opened(draft, backbone, options), options, progress)
-    draft = _with_files(draft, {MEMORY: _npy(kept)})
     facts = {k: v for k, v in backbone.facts.to_json().items() if k not in ("levels", "features")}
     told = {"backbone": facts, "images": len(images), "kept": len(kept), "seed": options.seed}
-    draft = replace(
-        draft,
-        manifest=replace(draft.manifest, provenance={**(provenance or {}), "learn": told}),
-    )
+    manifest = replace(draft.manifest, provenance={**(provenance or {}), "learn": told})
+    draft = _with_files(replace(draft, manifest=manifest), {MEMORY: _npy(kept)})
     whole = _calibrated(draft, calibration, rate, options, progress)
     qualify(whole, open_engine(whole, "cpu", options.threads))
     return write_bundle(path, whole.manifest, whole.files)
-
-
-def _rate(asked: float | None, count: int) -> float:
-    return (
-        default_false_reject_rate(count) if asked is None else check_false_reject_rate(asked, count)
-    )
 
 
 def _draft(path: Path, backbone: Backbone, options: LearnOptions) -> Draft:
@@ -209,25 +197,16 @@ def _remember(
     preprocess = Preprocessor(draft.manifest.preprocess)
     generator = np.random.default_rng(options.seed)
     each = -(-max(CANDIDATES, options.memory) // len(images))
-    parts = []
-    for image in progress(images, "features of the good images", len(images)):
+    parts, show = [], progress("features of the good images")
+    for done, image in enumerate(images, 1):
         preprocess.run(image.read(), session.image[0])
         session.infer()
         features = session.features[0][0].reshape(draft.manifest.memories[0].channels, -1).T
         parts.append(features[generator.permutation(len(features))[:each]])
+        show(done, len(images))
     candidates = np.ascontiguousarray(np.concatenate(parts))
-    count = min(options.memory, len(candidates))
-    bar = iter(progress(range(count), "choosing what is kept", count))
-    seen = 0
-
-    def tick(done: int) -> None:
-        nonlocal seen
-        while seen < done:
-            seen += 1
-            next(bar, None)
-
-    chosen = choose_coreset(candidates, count, options.seed, tick)
-    tick(count + 1)
+    show = progress("choosing what is kept")
+    chosen = choose_coreset(candidates, options.memory, options.seed, show)
     return candidates[chosen].astype(np.float16)
 
 
@@ -246,13 +225,14 @@ def _calibrated(
         return as_array(found.map), found.score
 
     observations = Observations(options.bit_depth)
-    scores, peaks = [], []
-    for image in progress(calibration, "scores of the calibration images", len(calibration)):
+    scores, peaks, show = [], [], progress("scores of the calibration images")
+    for done, image in enumerate(calibration, 1):
         frame = image.read()
         observations.add(frame)
         values, score = run(frame)
         scores.append(score)
         peaks.append(float(values.max()))
+        show(done, len(calibration))
     health, reference = observations.limits()
     shown = with_defect(np.array(scores), lambda i: calibration[i].read(), options.bit_depth)
     files, golden = golden_files(run, shown)

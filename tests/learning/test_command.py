@@ -97,6 +97,18 @@ def test_images_of_several_kinds_are_named(learn, good_folder, tmp_path, other, 
     assert f"3 {kind} (00.png, 01.png, 02.png), 7 colour of 8 bits" in warning
 
 
+def test_what_is_learnt_and_tested_is_named(learn, good_folder, tmp_path, capsys) -> None:
+    for place in ("train/good", "test/good", "test/scratch"):
+        (tmp_path / "set" / place).mkdir(parents=True)
+    for path in good_folder.iterdir():
+        shutil.copyfile(path, tmp_path / "set/train/good" / path.name)
+    shutil.copyfile(good_folder / "03.png", tmp_path / "set/test/good/other.png")
+    cv2.imwrite(str(tmp_path / "set/test/scratch/0.png"), scratched(7))
+    assert learn("--json", data=tmp_path / "set") == 0
+    (warning,) = json.loads(capsys.readouterr().out)["warnings"]
+    assert "1 of 2 test images, such as test/good/other.png, are copies of" in warning
+
+
 def test_twelve_bits(learn, good_folder, tmp_path, capsys) -> None:
     folder = tmp_path / "deep"
     folder.mkdir()

@@ -45,7 +45,9 @@ def test_it_is_the_greedy_choice(monkeypatch, ahead: int, rows: int, kind: str) 
     directions /= np.linalg.norm(directions, axis=0)
     count = min(rows, 100)
     seen: list[int] = []
-    found = choose_coreset(points.astype(np.float32), count, 5, seen.append)
+    found = choose_coreset(
+        points.astype(np.float32), count, 5, lambda done, _total: seen.append(done)
+    )
     assert found.tolist() == farthest_first(points @ directions, count)
     assert seen == sorted(seen) and seen[-1] == count
 
@@ -71,5 +73,5 @@ def test_no_more_than_there_are_and_copies_too() -> None:
 
 def test_progress_is_told() -> None:
     points, seen = np.random.default_rng(3).normal(size=(900, 4)).astype(np.float32), []
-    choose_coreset(points, 800, tick=seen.append)
+    choose_coreset(points, 800, show=lambda done, total: seen.append(done + total - 800))
     assert len(seen) > 2 and seen == sorted(set(seen)) and seen[-1] == 800
