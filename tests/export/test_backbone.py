@@ -30,26 +30,13 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's
 MINE = Described("mine", (0.4, 0.5, 0.6), (0.2, 0.3, 0.4), "MIT", "mine.onnx")
 
 
-class Small(nn.Module):
-    """Strides 2 and 6, 5 and 3 channels."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.a, self.b = nn.Conv2d(3, 5, 2, 2), nn.Conv2d(5, 3, 3, 3)
-
-    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        first = self.a(image)
-        return first, self.b(first)
-
-
 class Two(nn.Module):
-    """Strides 2 and 4."""
+    """Strides 2 and ``2 * more``, 5 and 3 channels, the deeper one first."""
 
-    def __init__(self) -> None:
+    def __init__(self, more: int = 2) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.a, self.b = nn.Conv2d(3, 5, 2, 2), nn.Conv2d(5, 3, 2, 2)
+        self.a, self.b = nn.Conv2d(3, 5, 2, 2), nn.Conv2d(5, 3, more, more)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         first = self.a(image)
@@ -137,7 +124,7 @@ def test_an_onnx_file_of_somebody_else(tmp_path: Path) -> None:
     ("arrange", "sentence"),
     [
         (lambda p: p.write_bytes(b"no graph"), "not an ONNX file"),
-        (lambda p: plain_onnx(p, Small()), "stride"),
+        (lambda p: plain_onnx(p, Two(more=3)), "stride"),
         (lambda p: plain_onnx(p, Two(), fixed=True), "free axes"),
     ],
 )
