@@ -10,10 +10,10 @@ from pathlib import Path
 
 from edgead.errors import DataError, printable
 
-from ..dataset import GOOD, TEST_SET_LOOKS_LIKE, list_folders, portable
+from ..dataset import GOOD, TEST_SET_LOOKS_LIKE, list_folders
 from ..listing import entries_below
 from ..words import meaning
-from .masks import BESIDE
+from .masks import masks_beside
 
 ANNOTATIONS = (".json", ".xml", ".txt", ".csv", ".yaml", ".yml", ".mat", ".npy", ".npz", ".svg")
 """Suffixes of files in which tools keep what people marked in images."""
@@ -86,14 +86,11 @@ def check_files(folder: Path, images: list[Path], layout: str, by_name: bool) ->
 
 def check_no_masks(images: list[Path]) -> None:
     """Refuse masks that lie beside their images. Raises: DataError."""
-    stems = {portable(str(path.with_suffix(""))) for path in images}
-    for path in images:
-        stem = portable(str(path.with_suffix("")))
-        if BESIDE.sub("", stem) in stems - {stem}:
-            raise DataError(
-                f"{path} is evidently a mask of the image beside it, not a part to learn from; "
-                f"remove the masks, or give a folder of good parts alone; {TEST_SET_LOOKS_LIKE}"
-            )
+    if masks := masks_beside(images):
+        raise DataError(
+            f"{masks[0]} is evidently a mask of the image beside it, not a part to learn from; "
+            f"remove the masks, or give a folder of good parts alone; {TEST_SET_LOOKS_LIKE}"
+        )
 
 
 def check_no_annotations(folder: Path, images: list[Path]) -> None:

@@ -31,7 +31,7 @@ from ..dataset import (
 from ..listing import folders_in, images_below
 from ..words import Split, meaning
 from .good_parts import check_files
-from .masks import BESIDE, match_masks
+from .masks import masks_beside, match_masks
 
 
 @dataclass(frozen=True)
@@ -143,14 +143,13 @@ def _places(folder: Path, good_name: str | None) -> tuple[dict[Path, Place], lis
     found: dict[Path, Place] = {}
     masks: list[Path] = []
     every = images_below(folder)
-    stems = {portable(str(path.with_suffix(""))) for path in every}
+    beside = set(masks_beside(every))
     known: dict[Path, Place] = {}
     for path in every:
         if path.parent not in known:
             known[path.parent] = place_of(path.parent.relative_to(folder).parts, good_name)
-        place, stem = known[path.parent], portable(str(path.with_suffix("")))
-        beside = BESIDE.sub("", stem)
-        if place.mask or (beside != stem and beside in stems):
+        place = known[path.parent]
+        if place.mask or path in beside:
             masks.append(path)
         else:
             found[path] = place
