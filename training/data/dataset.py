@@ -173,6 +173,11 @@ def list_folders(counts: Mapping[str, int], most: int = 6) -> str:
     return ", ".join(shown) + (f" and {more} more {folders}" if more > 0 else "")
 
 
+def way_to(root: Path, file: Path) -> str:
+    """The way from `root` to the folder of a file; "" where that is `root` itself."""
+    return "/".join(file.parent.relative_to(root).parts)
+
+
 def make_sample(root: Path, path: Path, label: str = GOOD, mask: Path | None = None) -> Sample:
     """The sample of a file below `root`, named by the way from there."""
     return Sample(path, label, mask, portable(path.relative_to(root).as_posix()))

@@ -6,11 +6,12 @@ Folders and files whose names say so, masks beside the images, and annotations o
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 
 from edgead.errors import DataError, printable
 
-from ..dataset import GOOD, TEST_SET_LOOKS_LIKE, list_folders
+from ..dataset import GOOD, TEST_SET_LOOKS_LIKE, list_folders, way_to
 from ..listing import entries_below
 from ..words import meaning
 from .masks import masks_beside
@@ -39,10 +40,7 @@ def check_folders(folder: Path, images: list[Path], layout: str, by_name: bool) 
     Raises:
         DataError: with the folders and their counts, and the cure.
     """
-    counts: dict[str, int] = {}
-    for path in images:
-        way = "/".join(path.parent.relative_to(folder).parts)
-        counts[way] = counts.get(way, 0) + 1
+    counts = Counter(way_to(folder, path) for path in images)
     for way in sorted(counts):
         for part in Path(way).parts:
             said = meaning(part)

@@ -27,6 +27,7 @@ from ..dataset import (
     make_sample,
     portable,
     same_name,
+    way_to,
 )
 from ..listing import folders_in, images_below
 from ..words import Split, meaning
@@ -125,7 +126,7 @@ def read(root: Path, folder: Path, asked: Asked) -> Found:
         if where is not None:
             parts[where].append(make_sample(root, path, label))
         defective = place.good is False or where == "test"
-        shown = "/".join(path.parent.relative_to(folder).parts) if place.good else place.shown
+        shown = way_to(folder, path) if place.good else place.shown
         counts["good" if place.good else "defective" if defective else ""][shown] += 1
     good = [sample for part in parts.values() for sample in part if sample.is_good]
     check_files(folder, [sample.path for sample in good], LAYOUT.name, asked.by_name)
