@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgead.bundle.known_images import CALIBRATED, LEARNT, Known
-from edgead.errors import printable
-from edgead.images.image_set import MOST_NAMED
+from edgead.images.image_set import first_named
 
 from .scored_image import ScoredImage
 
@@ -102,5 +101,4 @@ def _known(images: Sequence[ScoredImage], kind: str, n: int, share: float) -> st
 
 
 def _named(images: Sequence[ScoredImage]) -> str:
-    shown = ", ".join(printable(image.name) for image in images[:MOST_NAMED])
-    return shown + (", …" if len(images) > MOST_NAMED else "")
+    return first_named([image.name for image in images])
