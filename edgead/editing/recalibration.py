@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from hashlib import sha256
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from edgead.bundle.entries import Calibration, HealthLimits
 from edgead.bundle.ignore_mask import IgnoreMask
-from edgead.bundle.known_images import CALIBRATED, CONTENTS, LEARNT, Known, note
+from edgead.bundle.known_images import LEARNT, Known, calibrated_with
 from edgead.bundle.storage import Bundle, check_out, write_bundle
 from edgead.calibration import best_false_reject_rate, check_false_reject_rate, typed_rate
 from edgead.errors import CalibrationError, InputError
@@ -246,20 +246,13 @@ def recalibrate(
         edgead_version=__version__,
         calibration=Calibration(recording.scores, recording.peaks, rate, ties),
         health=recording.health,
-        provenance=_provenance(old.manifest.provenance, about, recording.digests),
+        provenance=calibrated_with(
+            {**old.manifest.provenance, "calibration": about}, recording.digests
+        ),
     )
     files = {name: old.read(name) for name in old.manifest.files}
     files[recording.health.reference] = recording.reference
     return write_bundle(path, manifest, files)
-
-
-def _provenance(
-    old: Mapping[str, Any], about: Mapping[str, Any], digests: Sequence[bytes]
-) -> dict[str, Any]:
-    """Of the new bundle; what was learnt stays."""
-    learnt = old.get(CONTENTS)
-    learnt = dict(learnt) if isinstance(learnt, Mapping) else {}
-    return {**old, "calibration": about, CONTENTS: learnt | {CALIBRATED: note(digests)}}
 
 
 def concerns(old: Sequence[float], recording: Recording, ties: float) -> tuple[str, ...]:
