@@ -47,7 +47,7 @@ def _grow(put, layout: str, *names: str) -> tuple[Path, dict]:
 def test_folders_that_say_otherwise_inside_one_of_good_parts(put, layout, inner):
     root, options = _grow(put, layout, f"{inner}/7.png")
     for more in ({}, {"layout": layout}):
-        with pytest.raises(DataError, match="is evidently no folder of good parts") as caught:
+        with pytest.raises(DataError, match="is evidently not a folder of good parts") as caught:
             open_dataset(root, **options, **more)
         assert f"{inner}/ (1)" in str(caught.value)
 

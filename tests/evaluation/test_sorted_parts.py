@@ -172,7 +172,7 @@ def test_a_folder_named_otherwise_says_otherwise(put):
     root = put("OK/0.png", "OK/1.png", "NG/0.png", "NG/1.png")
     dataset = open_dataset(root, category="NG")
     assert _names(dataset.train).keys() == {"NG/0.png", "NG/1.png"}
-    _refused(root, "is evidently no folder of good parts", layout="folder")
+    _refused(root, "is evidently not a folder of good parts", layout="folder")
 
 
 def test_yolo_and_flat_splits_are_no_classes(put):

@@ -71,7 +71,7 @@ class Found(NamedTuple):
     Args:
         train, test: samples.
         assumed: what the names of folders were taken for, for people; "" where nothing was assumed.
-        also_read: images that were looked at and are no samples or masks of samples.
+        also_read: images that were looked at and are neither samples nor masks of samples.
     """
 
     train: list[Sample]

@@ -211,7 +211,7 @@ def overlap_with_test(
         said.append(f"{_of(alike, dataset.test)} nearly repeat")
     return tuple(
         f"{what} images to learn from or to calibrate with: evaluation on them tells nothing of "
-        "new parts, and the threshold holds for new ones only; take them out of one of both"
+        "new parts, and the threshold holds for new ones only; take them out of one of the two"
         for what in said
     )
 

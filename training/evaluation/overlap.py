@@ -1,4 +1,4 @@
-"""Test images that are no test: learnt from, calibrated with, or copies of each other."""
+"""Test images that test nothing: learnt from, calibrated with, or copies of each other."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Overlap:
 
 
 def overlap(images: Sequence[ScoredImage], known: Known) -> Overlap:
-    """What of a test set is no test of this bundle."""
+    """Which images of a test set do not test this bundle."""
     labels: dict[str, set[str]] = defaultdict(set)
     for image in images:
         labels[image.content].add(image.label)

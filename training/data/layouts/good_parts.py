@@ -55,8 +55,8 @@ def check_folders(folder: Path, images: list[Path], layout: str, by_name: bool) 
                 )
             insist = "" if evident else f", or give --layout {layout} if all of them are good"
             raise DataError(
-                f"{folder} holds {list_folders(counts)}, and {printable(part)}/ is evidently no "
-                f"folder of good parts to learn from; {cure}{insist}"
+                f"{folder} holds {list_folders(counts)}, and {printable(part)}/ is evidently not "
+                f"a folder of good parts to learn from; {cure}{insist}"
             )
 
 
