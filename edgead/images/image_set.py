@@ -159,7 +159,11 @@ def _about_empty(
             f"({_named(names, constant)}): no part is to be seen, so they teach nothing, and a "
             "threshold that counts them holds for something else than your parts; remove them"
         )
-    black = [i for i in _where(contents, level, is_black) if i not in set(constant)]
+    known = set(constant)
+    black, saturated = (
+        [index for index in _where(contents, level, test) if index not in known]
+        for test in (is_black, is_saturated)
+    )
     if black:
         deep = any(contents[i].bits == 16 for i in black) and bit_depth is None
         bits = "; if they hold fewer than 16 bits, say how many with --bit-depth" if deep else ""
@@ -168,7 +172,6 @@ def _about_empty(
             "dark changes no pixel, and a threshold that counts them lets dark frames pass; give "
             f"more light or exposure{bits}"
         )
-    saturated = [i for i in _where(contents, level, is_saturated) if i not in set(constant)]
     if saturated:
         said.append(
             f"{_count(len(saturated), len(names), 'saturated')}, most of the pixels at "
