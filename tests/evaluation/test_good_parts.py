@@ -20,16 +20,6 @@ EVIDENT = ["NG", "defect", "rejected", "Not OK", "不良品", "mask", "labels", 
 IN_DOUBT = ["to_check", "doubtful", "未確認", "Nacharbeit", "deleted", "Trash", "heatmaps"]
 
 
-@pytest.fixture
-def put(save_image, make_part, tmp_path):
-    def write(*names: str) -> Path:
-        for name in names:
-            save_image(tmp_path / "data" / name, make_part(20))
-        return tmp_path / "data"
-
-    return write
-
-
 def _read(root: Path, **options) -> set[str]:
     return {sample.name for sample in open_dataset(root, **options).train}
 

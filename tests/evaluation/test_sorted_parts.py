@@ -28,16 +28,6 @@ PAIRS = [
 ]  # fmt: skip
 
 
-@pytest.fixture
-def put(save_image, make_part, tmp_path):
-    def write(*names: str, brightness: int = 20, spot: int | None = None) -> Path:
-        for name in names:
-            save_image(tmp_path / "data" / name, make_part(brightness, spot))
-        return tmp_path / "data"
-
-    return write
-
-
 def _refused(root: Path, *parts: str, **options) -> None:
     with pytest.raises(DataError) as caught:
         open_dataset(root, **options)
