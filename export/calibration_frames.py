@@ -1,11 +1,9 @@
-"""The calibration images of an export: each content once, and what the bundle keeps of them."""
+"""The calibration images of an export: each content once."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from edgead.bundle.known_images import CALIBRATED, CONTENTS, note
 from edgead.images.content import content_of
 from edgead.images.image_set import examine
 
@@ -31,9 +29,3 @@ def different(
         log(f"warning: {warning}")
     kept = [index for index, first in enumerate(found.same) if first == index]
     return [frames[index] for index in kept], [contents[index].digest for index in kept]
-
-
-def with_contents(provenance: Mapping[str, Any], calibrated: Sequence[bytes]) -> dict[str, Any]:
-    """``provenance`` that also tells what the bundle was calibrated with."""
-    contents = {**provenance.get(CONTENTS, {}), CALIBRATED: note(calibrated)}
-    return {**provenance, CONTENTS: contents}

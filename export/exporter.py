@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from edgead.bundle.entries import Calibration, Golden, Tolerance
+from edgead.bundle.known_images import calibrated_with
 from edgead.bundle.manifest import Manifest
 from edgead.bundle.storage import Bundle, Draft, check_out, write_bundle
 from edgead.calibration import chosen_false_reject_rate
@@ -42,7 +43,7 @@ from edgead.serving.qualification import qualify
 from edgead.tiling import Tiling
 
 from . import compare
-from .calibration_frames import different, with_contents
+from .calibration_frames import different
 from .census import Census, check_precision, take_census
 from .compare import BOUNDS, HALF_PEAK, Comparison, ScoringPath
 from .graph import half
@@ -165,7 +166,7 @@ def export_method(
     made = _provenance(options.opset, census, comparison)
     manifest = replace(
         _calibrated(draft.manifest, comparison, rate),
-        provenance={**with_contents(without_paths(provenance or {}), calibrated), "export": made},
+        provenance={**calibrated_with(without_paths(provenance or {}), calibrated), "export": made},
     )
     draft = replace(draft, manifest=manifest)
     whole = _with_frames(draft, embedded, comparison.shown, frames, tiling, log)

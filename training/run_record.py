@@ -175,7 +175,7 @@ def begin(options: TrainingOptions, progress: Progress = SILENT.progress) -> Beg
 
 
 def take_up(options: TrainingOptions, progress: Progress = SILENT.progress) -> Begun:
-    """A stopped run, with the options that it was begun with; only the bounds may be other ones.
+    """A stopped run, with the options that it was begun with; only the bounds may differ.
 
     Raises: DataError, TrainingError.
     """

@@ -17,7 +17,7 @@ from edgead.preprocess import Preprocessor, PreprocessParams
 from edgead.tiling import Tiling, plan_tiles
 
 from .data import Parts, Sample, digest
-from .data.dataset import portable
+from .data.dataset import make_sample
 from .data.listing import SUFFIXES, images_below
 from .methods.base import Progress
 from .run_record import TrainingOptions
@@ -59,7 +59,7 @@ def choose_textures(folder: Path | None) -> list[Sample]:
             f"({SUFFIXES}), or remove the option for textures that are made up"
         )
     chosen = paths[:: math.ceil(len(paths) / TEXTURES)]
-    return [Sample(path, name=portable(path.relative_to(folder).as_posix())) for path in chosen]
+    return [make_sample(folder, path) for path in chosen]
 
 
 def choose_tiles(

@@ -38,6 +38,16 @@ def contents_of(learnt: Iterable[bytes], calibrated: Iterable[bytes]) -> dict[st
     return {CONTENTS: {LEARNT: note(learnt), CALIBRATED: note(calibrated)}}
 
 
+def calibrated_with(provenance: Mapping[str, Any], digests: Iterable[bytes]) -> dict[str, Any]:
+    """``provenance`` that tells what the bundle is calibrated with; what was learnt stays.
+
+    Args:
+        provenance: of a manifest; what cannot be read in it is as if it were not there.
+        digests: as for ``note``.
+    """
+    return {**provenance, CONTENTS: {**_contents(provenance), CALIBRATED: note(digests)}}
+
+
 class Known:
     """The images that a bundle tells of.
 
@@ -46,8 +56,7 @@ class Known:
     """
 
     def __init__(self, provenance: Mapping[str, Any]) -> None:
-        contents = provenance.get(CONTENTS)
-        contents = contents if isinstance(contents, Mapping) else {}
+        contents = _contents(provenance)
         self._prefixes = {key: _read(contents.get(key)) for key in (LEARNT, CALIBRATED)}
         self.share = min(
             (_share(contents[key], found) for key, found in self._prefixes.items() if found),
@@ -62,6 +71,11 @@ class Known:
     def kind_of(self, digest: bytes) -> str | None:
         """``LEARNT``, ``CALIBRATED``, or None for an image that is not among those kept."""
         return next((k for k, known in self._prefixes.items() if digest[:PREFIX] in known), None)
+
+
+def _contents(provenance: Mapping[str, Any]) -> Mapping[str, Any]:
+    contents = provenance.get(CONTENTS)
+    return contents if isinstance(contents, Mapping) else {}
 
 
 def _read(entry: Any) -> frozenset[bytes]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from hashlib import sha256
@@ -21,14 +21,14 @@ from numpy.typing import NDArray
 
 from edgead.bundle.entries import Calibration, HealthLimits
 from edgead.bundle.ignore_mask import IgnoreMask
-from edgead.bundle.known_images import CALIBRATED, CONTENTS, LEARNT, Known, note
+from edgead.bundle.known_images import LEARNT, Known, calibrated_with
 from edgead.bundle.storage import Bundle, check_out, write_bundle
 from edgead.calibration import best_false_reject_rate, check_false_reject_rate, typed_rate
 from edgead.errors import CalibrationError, InputError
 from edgead.files import read_file
 from edgead.images import Remarks, decode_image, open_image
 from edgead.images.bits import check_bit_depth
-from edgead.images.content import content_of
+from edgead.images.content import content_of, is_grey
 from edgead.images.image_set import examine
 from edgead.images.mark import own_output
 from edgead.installation import __version__
@@ -131,9 +131,7 @@ def choose(
             progress(done, len(paths))
     if len(contents) == len(paths):  # what is wrong with all is said before what is with each
         found = examine(names, contents, bit_depth=depth, near=near, otherwise=OTHERWISE)
-    if faults:
-        count = f"{len(faults)} of {len(paths)} images cannot be used, so nothing was calibrated:"
-        raise InputError(f"{count} {'; '.join(faults)}")
+    _refuse(faults, len(paths))
     kept = [index for index, first in enumerate(found.alike) if first == index]
     digests = tuple(contents[i].digest for i in kept)
     said = [*found.warnings, *remarks.lines(bundle.manifest.provenance)]
@@ -142,6 +140,13 @@ def choose(
         said.append(concern)
     said += _about_evidence(paths)
     return Choice(tuple(paths[i] for i in kept), digests, tuple(said), known.tells(LEARNT))
+
+
+def _refuse(faults: Sequence[str], n: int) -> None:
+    """Raise InputError where some of ``n`` images have faults."""
+    if faults:
+        count = f"{len(faults)} of {n} images cannot be used, so nothing was calibrated:"
+        raise InputError(f"{count} {'; '.join(faults)}")
 
 
 def _about_evidence(paths: Sequence[Path]) -> list[str]:
@@ -185,9 +190,7 @@ def record(
             faults.append(f"image {path}: {error}")
         if progress is not None:
             progress(done, len(choice.paths))
-    if faults:
-        count = f"{len(faults)} of {len(choice.paths)} images cannot be used, so nothing was "
-        raise InputError(f"{count}calibrated: {'; '.join(faults)}")
+    _refuse(faults, len(choice.paths))
     names = tuple(path.name for path in choice.paths)
     limits, reference = observations.limits()
     return Recording(
@@ -218,8 +221,7 @@ def recalibrate(
     """Write the bundle that ``detector`` serves to ``out``, calibrated by ``recording``.
 
     All but calibration, health, name, time, ``provenance.calibration`` and the bit depth, where the
-    detector was told one, is the old bundle's. A
-    bundle at ``out`` is replaced in one step.
+    detector was told one, is the old bundle's. A bundle at ``out`` is replaced in one step.
 
     Raises:
         CalibrationError: the recording cannot promise ``rate``.
@@ -244,20 +246,13 @@ def recalibrate(
         edgead_version=__version__,
         calibration=Calibration(recording.scores, recording.peaks, rate, ties),
         health=recording.health,
-        provenance=_provenance(old.manifest.provenance, about, recording.digests),
+        provenance=calibrated_with(
+            {**old.manifest.provenance, "calibration": about}, recording.digests
+        ),
     )
     files = {name: old.read(name) for name in old.manifest.files}
     files[recording.health.reference] = recording.reference
     return write_bundle(path, manifest, files)
-
-
-def _provenance(
-    old: Mapping[str, Any], about: Mapping[str, Any], digests: Sequence[bytes]
-) -> dict[str, Any]:
-    """Of the new bundle; what was learnt stays."""
-    learnt = old.get(CONTENTS)
-    learnt = dict(learnt) if isinstance(learnt, Mapping) else {}
-    return {**old, "calibration": about, CONTENTS: learnt | {CALIBRATED: note(digests)}}
 
 
 def concerns(old: Sequence[float], recording: Recording, ties: float) -> tuple[str, ...]:
@@ -328,8 +323,7 @@ def _highest(recording: Recording, count: int = 3, most: int = 5) -> str:
 
 def _kind(frame: NDArray[Any]) -> str:
     """Colour and depth; a colour file whose channels are all the same is grey."""
-    grey = frame.ndim == 2 or bool((frame == frame[:, :, :1]).all())
-    return f"{'grey' if grey else 'colour'}, {8 * frame.dtype.itemsize} bits"
+    return f"{'grey' if is_grey(frame) else 'colour'}, {8 * frame.dtype.itemsize} bits"
 
 
 def _check_depth(bundle: Bundle, bit_depth: int | None, golden: Sequence[NDArray[Any]]) -> None:
@@ -352,7 +346,7 @@ def _usable(
     remarks: Remarks,
 ) -> NDArray[Any]:
     """The image at ``path`` as a frame; the file is added to ``remarks``."""
-    file = open_image(path, bit_depth=bit_depth, data=_read(path))
+    file = open_image(path, bit_depth=bit_depth)
     remarks.add(file)
     frame = file.frame
     kind = _kind(frame)

@@ -33,7 +33,7 @@ _CALLS = {
     "GrabResult": "frame.GetArray()",  # pypylon
     "ImgFrame": "frame.getCvFrame()",  # DepthAI
 }
-"""The line for objects that are no arrays and hold one, by the name of their class."""
+"""The line for objects that hold an array and are not one, by the name of their class."""
 
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG", b"BM", b"RIFF", b"II*\0", b"MM\0*", b"P5", b"P6")
 
@@ -159,12 +159,12 @@ def _of_pil(image: Any, color: str) -> NDArray[Any]:
 
 
 def _refuse_others(given: Any, color: str) -> None:
-    """Raise InputError for what is no array, with the line that makes or finds one."""
+    """Raise InputError for what is not an array, with the line that makes or finds one."""
     kind = type(given).__name__
     if given is None:
         raise InputError(
             "the frame is None: the file or the camera could not be read, which cv2.imread and "
-            "VideoCapture.read say so; check the path, or read files with edgead.read_image"
+            "VideoCapture.read report so; check the path, or read files with edgead.read_image"
         )
     if isinstance(given, str | os.PathLike):
         raise InputError(f"the frame is a path ({kind}): give edgead.read_image(frame)")

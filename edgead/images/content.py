@@ -47,8 +47,7 @@ class Content:
     @property
     def kind(self) -> str:
         """Colour and bits, for people; colour whose channels are all the same is grey."""
-        grey = bool((self.thumb == self.thumb[:, :, :1]).all())
-        return f"{'grey' if grey else 'colour'} of {self.bits} bits"
+        return f"{'grey' if is_grey(self.thumb) else 'colour'} of {self.bits} bits"
 
 
 def digest_of(frame: NDArray[Any]) -> bytes:
@@ -99,6 +98,17 @@ def levels(contents: Sequence[Content], bit_depth: int | None = None) -> list[fl
     return [white[one.bits] / 255 for one in contents]
 
 
+def is_grey(frame: NDArray[Any]) -> bool:
+    """Whether [H, W] or [H, W, 3] has no colour: its channels are all the same."""
+    if frame.ndim == 2:
+        return True
+    return all(  # few pixels tell most
+        np.array_equal(seen[:, :, 0], seen[:, :, other])
+        for seen in (frame[::16, ::16], frame)
+        for other in (1, 2)
+    )
+
+
 def is_constant(content: Content, level: float) -> bool:
     """Whether an image is all of one value, but for less than a sensor's noise, or dark noise."""
     if content.deviation <= NEARLY_ONE_VALUE * level:
@@ -118,13 +128,9 @@ def is_saturated(content: Content, level: float) -> bool:
 
 def _plain(frame: NDArray[Any]) -> NDArray[Any]:
     """The frame, contiguous; grey where its channels are all the same."""
-    if frame.ndim == 3 and _is_grey(frame[::16, ::16]) and _is_grey(frame):  # few pixels tell most
+    if frame.ndim == 3 and is_grey(frame):
         frame = frame[:, :, 0]
     return np.ascontiguousarray(frame)
-
-
-def _is_grey(frame: NDArray[Any]) -> bool:
-    return all(np.array_equal(frame[:, :, 0], frame[:, :, other]) for other in (1, 2))
 
 
 def _three(values: NDArray[Any]) -> NDArray[Any]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgead.images.bits import check_values
+from edgead.images.bits import check_values, full_scale
 from edgead.images.decoded import Decoded
 
 FULL = 65535
@@ -22,7 +22,7 @@ def settle(decoded: Decoded, bit_depth: int | None) -> NDArray[Any]:
     samples = decoded.samples
     if samples.dtype != np.uint16:
         return samples
-    white = 2 ** (bit_depth or 16) - 1
+    white = full_scale(samples.dtype, bit_depth)
     if decoded.white is not None:
         return rescale(samples, decoded.white, white)
     if white == FULL:

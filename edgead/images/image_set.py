@@ -14,7 +14,7 @@ from edgead.errors import DataError, printable
 from .content import Content, is_black, is_constant, is_saturated, levels
 from .copies import copies, near_copies
 
-MOST_NAMED = 3
+_MOST_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,12 @@ def examine(
     return ImageSet(tuple(same), tuple(alike), tuple(said))
 
 
+def first_named(names: Sequence[str]) -> str:
+    """The first of some names of images, as a sentence shows them."""
+    shown = ", ".join(map(printable, names[:_MOST_NAMED]))
+    return f"{shown}, …" if len(names) > _MOST_NAMED else shown
+
+
 def promise(n: int) -> str:
     """The lowest rate that ``n`` different calibration images can promise, as people write it."""
     return f"1/{n + 1} = {100 / (n + 1):.3g} %"
@@ -94,9 +100,9 @@ def _about_copies(names: Sequence[str], same: Sequence[int], share: float) -> li
     n, n_different = len(same), len(set(same))
     if n_different == n:
         return []
-    pairs = [f"{_shown(names[i])} of {_shown(names[j])}" for i, j in enumerate(same) if i != j]
+    pairs = [f"{names[i]} of {names[j]}" for i, j in enumerate(same) if i != j]
     return [
-        f"{n} images are {n_different} different ones: {_first(pairs)}. Each counts once, so "
+        f"{n} images are {n_different} different ones: {first_named(pairs)}. Each counts once, so "
         f"{_promised(n_different, share)}; {n} different ones, {promise(_held_out(n, share))}"
     ]
 
@@ -109,10 +115,10 @@ def _about_near_copies(
     if not near:
         return []
     n_different = len(set(alike))
-    pairs = [f"{_shown(names[i])} of {_shown(names[alike[i]])}" for i in near]
+    pairs = [f"{names[i]} of {names[alike[i]]}" for i in near]
     what = (
         f"{len(near)} of {len(shown)} images ({len(near) / len(shown):.0%}) nearly repeat others, "
-        f"but for noise, encoding or the way they are turned: {_first(pairs)}"
+        f"but for noise, encoding or the way they are turned: {first_named(pairs)}"
     )
     if n_different == 1:
         return [
@@ -153,7 +159,11 @@ def _about_empty(
             f"({_named(names, constant)}): no part is to be seen, so they teach nothing, and a "
             "threshold that counts them holds for something else than your parts; remove them"
         )
-    black = [i for i in _where(contents, level, is_black) if i not in set(constant)]
+    known = set(constant)
+    black, saturated = (
+        [index for index in _where(contents, level, test) if index not in known]
+        for test in (is_black, is_saturated)
+    )
     if black:
         deep = any(contents[i].bits == 16 for i in black) and bit_depth is None
         bits = "; if they hold fewer than 16 bits, say how many with --bit-depth" if deep else ""
@@ -162,7 +172,6 @@ def _about_empty(
             "dark changes no pixel, and a threshold that counts them lets dark frames pass; give "
             f"more light or exposure{bits}"
         )
-    saturated = [i for i in _where(contents, level, is_saturated) if i not in set(constant)]
     if saturated:
         said.append(
             f"{_count(len(saturated), len(names), 'saturated')}, most of the pixels at "
@@ -196,12 +205,4 @@ def _count(some: int, n: int, what: str) -> str:
 
 
 def _named(names: Sequence[str], which: Sequence[int]) -> str:
-    return _first([_shown(names[index]) for index in which])
-
-
-def _first(texts: Sequence[str]) -> str:
-    return ", ".join(texts[:MOST_NAMED]) + (", …" if len(texts) > MOST_NAMED else "")
-
-
-def _shown(name: str) -> str:
-    return printable(name)
+    return first_named([names[index] for index in which])

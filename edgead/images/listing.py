@@ -63,13 +63,13 @@ def look_in(folder: str | os.PathLike[str]) -> Listing:
     """The images directly inside a folder, and what else is there.
 
     Frames that edgead saved (evidence, golden frames) are taken only from a folder that holds no
-    other images: who names such a folder means them.
+    other images: whoever names such a folder means them.
 
     Args:
         folder: path of the folder.
 
     Returns:
-        Images sorted by name; an empty list is the caller's to judge.
+        Images sorted by name; what an empty list means is for the caller to decide.
 
     Raises:
         InputError: there is no such folder, it is a bundle, or it cannot be listed.
@@ -92,7 +92,7 @@ def list_images(folder: str | os.PathLike[str]) -> list[Path]:
         folder: path of the folder.
 
     Returns:
-        Their paths, sorted by name; an empty list is the caller's to judge.
+        Their paths, sorted by name; what an empty list means is for the caller to decide.
 
     Raises:
         InputError: as ``look_in``.
@@ -101,9 +101,7 @@ def list_images(folder: str | os.PathLike[str]) -> list[Path]:
 
 
 def images_of(folder: str | os.PathLike[str]) -> Listing:
-    """As ``look_in``, for who needs at least one image.
-
-    A named picture of edgead is left out all the same, as shells name whatever is there.
+    """As ``look_in``, for callers that need at least one image.
 
     Raises:
         InputError: as ``look_in``, and for a folder without an image, with what it holds instead.

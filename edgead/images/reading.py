@@ -12,7 +12,7 @@ from edgead.errors import InputError
 from edgead.files import read_file
 from edgead.images import bmp, jpeg, png, pnm, tiff, webp
 from edgead.images.bits import check_bit_depth
-from edgead.images.decoded import Decoded, ImageFile
+from edgead.images.decoded import COPY_AGAIN, Decoded, ImageFile
 from edgead.images.depth import settle
 from edgead.images.orientation import upright
 
@@ -96,8 +96,7 @@ def _opened(data: bytes, name: str, bit_depth: int | None) -> ImageFile:
     if decoder is None:
         raise InputError(
             f"image {name} cannot be decoded ({len(data)} bytes): it is truncated, damaged or not "
-            f"an image; expected PNG, JPEG, BMP, TIFF, WebP, PBM, PGM or PPM: copy it again or "
-            f"leave it out"
+            f"an image; expected PNG, JPEG, BMP, TIFF, WebP, PBM, PGM or PPM: {COPY_AGAIN}"
         )
     try:
         decoded = decoder(data)

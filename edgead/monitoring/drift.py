@@ -105,10 +105,8 @@ class Drift:
                 f"anomalous_share is {anomalous_share!r}, expected a number between the bundle's "
                 f"false-reject rate, {reject:g}, and 1"
             )
-        self._false_alarm_rate, self._anomalous_share = (
-            float(false_alarm_rate),
-            float(anomalous_share),
-        )
+        self._false_alarm_rate = float(false_alarm_rate)
+        self._anomalous_share = float(anomalous_share)
         self._precision = precision
         scores = calibration.own.get(precision, calibration).scores
         self._calibration_sha256 = sha256(json.dumps([scores, reject]).encode()).hexdigest()

@@ -126,6 +126,18 @@ def make_part() -> Callable[..., np.ndarray]:
 
 
 @pytest.fixture
+def put(save_image, make_part, tmp_path):
+    """``put("a.png", "b.png", spot=9)``: grey parts below tmp_path/data, which is returned."""
+
+    def write(*names: str, spot: int | None = None, brightness: int = 20, size=FRAME_SIZE) -> Path:
+        for name in names:
+            save_image(tmp_path / "data" / name, make_part(brightness, spot, size))
+        return tmp_path / "data"
+
+    return write
+
+
+@pytest.fixture
 def two(tmp_path, save_image, make_part):
     """bottle: good 20, 30, a defect of 200 with mask; cable: good 60, a defect of 40 without."""
     root = tmp_path / "two"

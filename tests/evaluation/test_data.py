@@ -234,7 +234,7 @@ def test_good_beside_other_images_is_learnt_alone(tmp_path, save_image, make_par
     for name in ("good/0.png", "good/1.png", "bad/2.png"):
         save_image(tmp_path / name, make_part(1))
     assert [s.name for s in open_dataset(tmp_path).train] == ["good/0.png", "good/1.png"]
-    with pytest.raises(DataError, match="bad/ is evidently no folder of good parts"):
+    with pytest.raises(DataError, match="bad/ is evidently not a folder of good parts"):
         open_dataset(tmp_path, layout="folder")
 
 

@@ -20,16 +20,6 @@ EVIDENT = ["NG", "defect", "rejected", "Not OK", "不良品", "mask", "labels", 
 IN_DOUBT = ["to_check", "doubtful", "未確認", "Nacharbeit", "deleted", "Trash", "heatmaps"]
 
 
-@pytest.fixture
-def put(save_image, make_part, tmp_path):
-    def write(*names: str) -> Path:
-        for name in names:
-            save_image(tmp_path / "data" / name, make_part(20))
-        return tmp_path / "data"
-
-    return write
-
-
 def _read(root: Path, **options) -> set[str]:
     return {sample.name for sample in open_dataset(root, **options).train}
 
@@ -47,7 +37,7 @@ def _grow(put, layout: str, *names: str) -> tuple[Path, dict]:
 def test_folders_that_say_otherwise_inside_one_of_good_parts(put, layout, inner):
     root, options = _grow(put, layout, f"{inner}/7.png")
     for more in ({}, {"layout": layout}):
-        with pytest.raises(DataError, match="is evidently no folder of good parts") as caught:
+        with pytest.raises(DataError, match="is evidently not a folder of good parts") as caught:
             open_dataset(root, **options, **more)
         assert f"{inner}/ (1)" in str(caught.value)
 

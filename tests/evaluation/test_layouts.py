@@ -15,18 +15,6 @@ from edgead.errors import DataError
 TALL = (63, 23)  # KolektorSDD2 has 630 x 230 and a few pixels more or less
 
 
-@pytest.fixture
-def put(save_image, make_part, tmp_path):
-    """``put("a.png", "b.png", spot=9)``: grey parts below tmp_path/data, which is returned."""
-
-    def write(*names: str, spot: int | None = None, brightness: int = 20, size=(16, 20)) -> Path:
-        for name in names:
-            save_image(tmp_path / "data" / name, make_part(brightness, spot, size))
-        return tmp_path / "data"
-
-    return write
-
-
 def _found(samples) -> dict[str, tuple[str, str | None]]:
     return {s.name: (s.label, s.mask and s.mask.name) for s in samples}
 

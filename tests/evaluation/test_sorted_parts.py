@@ -28,16 +28,6 @@ PAIRS = [
 ]  # fmt: skip
 
 
-@pytest.fixture
-def put(save_image, make_part, tmp_path):
-    def write(*names: str, brightness: int = 20, spot: int | None = None) -> Path:
-        for name in names:
-            save_image(tmp_path / "data" / name, make_part(brightness, spot))
-        return tmp_path / "data"
-
-    return write
-
-
 def _refused(root: Path, *parts: str, **options) -> None:
     with pytest.raises(DataError) as caught:
         open_dataset(root, **options)
@@ -172,7 +162,7 @@ def test_a_folder_named_otherwise_says_otherwise(put):
     root = put("OK/0.png", "OK/1.png", "NG/0.png", "NG/1.png")
     dataset = open_dataset(root, category="NG")
     assert _names(dataset.train).keys() == {"NG/0.png", "NG/1.png"}
-    _refused(root, "is evidently no folder of good parts", layout="folder")
+    _refused(root, "is evidently not a folder of good parts", layout="folder")
 
 
 def test_yolo_and_flat_splits_are_no_classes(put):

@@ -71,7 +71,7 @@ class Found(NamedTuple):
     Args:
         train, test: samples.
         assumed: what the names of folders were taken for, for people; "" where nothing was assumed.
-        also_read: images that were looked at and are no samples or masks of samples.
+        also_read: images that were looked at and are neither samples nor masks of samples.
     """
 
     train: list[Sample]
@@ -171,6 +171,11 @@ def list_folders(counts: Mapping[str, int], most: int = 6) -> str:
     more = len(counts) - most
     folders = "folder" if more == 1 else "folders"
     return ", ".join(shown) + (f" and {more} more {folders}" if more > 0 else "")
+
+
+def way_to(root: Path, file: Path) -> str:
+    """The way from `root` to the folder of a file; "" where that is `root` itself."""
+    return "/".join(file.parent.relative_to(root).parts)
 
 
 def make_sample(root: Path, path: Path, label: str = GOOD, mask: Path | None = None) -> Sample:

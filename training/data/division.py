@@ -9,7 +9,7 @@ from edgead.errors import DataError, InputError, printable
 from edgead.images import read_image
 from edgead.images.content import Content, content_of, levels
 from edgead.images.copies import near_copies
-from edgead.images.image_set import MOST_NAMED, examine
+from edgead.images.image_set import examine, first_named
 
 from .dataset import Dataset, Sample
 from .layouts.frames import LAYOUT as FRAMES
@@ -162,9 +162,8 @@ def held_apart(
     if gone:
         said = (
             f"{len(gone)} of {len(parts[1])} calibration images of this run are copies or "
-            f"near-copies of others, or of images that it learnt from "
-            f"({', '.join(map(printable, gone[:MOST_NAMED]))}), and were left out; train again for "
-            "a better division",
+            f"near-copies of others, or of images that it learnt from ({first_named(gone)}), and "
+            "were left out; train again for a better division",
         )
     return Division(new, _digests(new, contents), gone, said)
 
@@ -212,15 +211,14 @@ def overlap_with_test(
         said.append(f"{_of(alike, dataset.test)} nearly repeat")
     return tuple(
         f"{what} images to learn from or to calibrate with: evaluation on them tells nothing of "
-        "new parts, and the threshold holds for new ones only; take them out of one of both"
+        "new parts, and the threshold holds for new ones only; take them out of one of the two"
         for what in said
     )
 
 
 def _of(some: Sequence[Sample], every: Sequence[Sample]) -> str:
-    names = ", ".join(printable(sample.name) for sample in some[:MOST_NAMED])
-    more = ", …" if len(some) > MOST_NAMED else ""
-    return f"{len(some)} of {len(every)} test images, such as {names}{more},"
+    names = first_named([sample.name for sample in some])
+    return f"{len(some)} of {len(every)} test images, such as {names},"
 
 
 def _digests(

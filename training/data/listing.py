@@ -60,7 +60,7 @@ def images_in(folder: Path) -> list[Path]:
 
 def saved_frames_in(folder: Path) -> list[Path]:
     """The frames that edgead saved in `folder`, which the user named and holds no other images."""
-    found = ((path, reason) for path, reason in entries_below(folder, deep=False))
+    found = entries_below(folder, deep=False)
     return [path for path, reason in found if reason == SAVED_FRAME]
 
 

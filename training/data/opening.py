@@ -24,6 +24,7 @@ from .dataset import (
     by_name,
     portable,
     same_name,
+    way_to,
 )
 from .layouts import FOLDER, LAYOUTS, SORTED
 from .layouts.good_parts import ANNOTATIONS
@@ -123,7 +124,7 @@ def _left_out(
                 continue
             reasons[reason or UNREAD] += 1
             if reason is None:
-                unread[portable("/".join(path.parent.relative_to(root).parts))] += 1
+                unread[portable(way_to(root, path))] += 1
     return dict(reasons), dict(unread)
 
 

@@ -156,8 +156,9 @@ def evaluate(
         if progress is not None:
             progress(done, len(dataset.test))
     said = tuple(f"{line}." for line in remarks.lines(detector.bundle.manifest.provenance))
-    found = _summarise(detector, dataset, tuple(images), pixels, shelf.selection())
-    return replace(found, notes=(*found.notes, *census.notes(), *said))
+    found = _summarise(detector, dataset, tuple(images), pixels, known)
+    notes = (*found.notes, *census.notes(), *said)
+    return replace(found, pictures=shelf.selection(), notes=notes)
 
 
 class _Firsts:
@@ -245,7 +246,7 @@ def _summarise(
     dataset: Dataset,
     images: tuple[ScoredImage, ...],
     pixels: _Pixels,
-    pictures: tuple[Picture, ...],
+    known: Known,
 ) -> Evaluation:
     manifest = detector.bundle.manifest
     scores = np.array([r.score for r in images])
@@ -266,7 +267,6 @@ def _summarise(
         "n_test": len(images),
     }
     times = [r.total_ms for r in images]
-    known = Known(manifest.provenance)
     several = dataset.categories if len(dataset.categories) > 1 else ()
     classes = {"good": scores[~defective], "defective": scores[defective]}
     return Evaluation(
@@ -284,7 +284,6 @@ def _summarise(
         latency_ms={"median": float(np.median(times)), "p95": float(np.quantile(times, 0.95))},
         engine=dict(detector.info()),
         provenance=dict(manifest.provenance),
-        pictures=pictures,
         timelines=videos,
         notes=_notes(images, pixels, float(detector.false_reject_rate), not_told(known)),
         categories=tuple(_category(name, images, pixels) for name in several),

@@ -1,4 +1,4 @@
-"""Test images that are no test: learnt from, calibrated with, or copies of each other."""
+"""Test images that test nothing: learnt from, calibrated with, or copies of each other."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgead.bundle.known_images import CALIBRATED, LEARNT, Known
-from edgead.errors import printable
-from edgead.images.image_set import MOST_NAMED
+from edgead.images.image_set import first_named
 
 from .scored_image import ScoredImage
 
@@ -50,7 +49,7 @@ class Overlap:
 
 
 def overlap(images: Sequence[ScoredImage], known: Known) -> Overlap:
-    """What of a test set is no test of this bundle."""
+    """Which images of a test set do not test this bundle."""
     labels: dict[str, set[str]] = defaultdict(set)
     for image in images:
         labels[image.content].add(image.label)
@@ -102,5 +101,4 @@ def _known(images: Sequence[ScoredImage], kind: str, n: int, share: float) -> st
 
 
 def _named(images: Sequence[ScoredImage]) -> str:
-    shown = ", ".join(printable(image.name) for image in images[:MOST_NAMED])
-    return shown + (", …" if len(images) > MOST_NAMED else "")
+    return first_named([image.name for image in images])

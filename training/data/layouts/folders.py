@@ -28,6 +28,7 @@ from ..dataset import (
     make_sample,
     portable,
     same_name,
+    way_to,
 )
 from ..listing import (
     folders_in,
@@ -105,11 +106,9 @@ def _masked_samples(
 def fits_mvtec(folder: Path, purpose: Purpose) -> bool:
     if (folder / "train" / GOOD).is_dir():
         return True
-    if purpose != "evaluate" or not (folder / "test").is_dir():
+    if purpose != "evaluate" or not (folder / "test").is_dir() or fits_oneclass(folder, purpose):
         return False
-    if (folder / "test" / GOOD).is_dir():
-        return not fits_oneclass(folder, purpose)
-    return not fits_oneclass(folder, purpose) and not sorted_parts.fits(folder, purpose)
+    return (folder / "test" / GOOD).is_dir() or not sorted_parts.fits(folder, purpose)
 
 
 def read_mvtec(root: Path, folder: Path, asked: Asked) -> Found:
@@ -129,7 +128,7 @@ def read_mvtec(root: Path, folder: Path, asked: Asked) -> Found:
                 f"{folder / 'test' / orphan.name}; add the images or remove the masks"
             )
     train = _learnt(root, folder / "train" / GOOD, MVTEC.name, asked)
-    inside = Counter("/".join(s.path.parent.relative_to(folder).parts) for s in train)
+    inside = Counter(way_to(folder, sample.path) for sample in train)
     assumed = f"{list_folders(inside)} taken as good" if len(inside) > 1 else ""
     return Found(train, test, assumed, also_read=tuple(masks_of_good))
 
@@ -192,7 +191,7 @@ def read_folder(root: Path, folder: Path, asked: Asked) -> Found:
             "evidence is of parts that were rejected: look at each, and save those of good parts "
             "as your own (docs/data.md), or give --layout folder if all of them are good"
         )
-    counts = Counter("/".join(path.parent.relative_to(folder).parts) for path in images)
+    counts = Counter(way_to(folder, path) for path in images)
     held = list_folders(counts)
     check_folders(folder, images, FOLDER.name, asked.by_name)
     check_no_masks(images)

@@ -6,14 +6,15 @@ Folders and files whose names say so, masks beside the images, and annotations o
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 
 from edgead.errors import DataError, printable
 
-from ..dataset import GOOD, TEST_SET_LOOKS_LIKE, list_folders, portable
+from ..dataset import GOOD, TEST_SET_LOOKS_LIKE, list_folders, way_to
 from ..listing import entries_below
 from ..words import meaning
-from .masks import BESIDE
+from .masks import masks_beside
 
 ANNOTATIONS = (".json", ".xml", ".txt", ".csv", ".yaml", ".yml", ".mat", ".npy", ".npz", ".svg")
 """Suffixes of files in which tools keep what people marked in images."""
@@ -39,10 +40,7 @@ def check_folders(folder: Path, images: list[Path], layout: str, by_name: bool) 
     Raises:
         DataError: with the folders and their counts, and the cure.
     """
-    counts: dict[str, int] = {}
-    for path in images:
-        way = "/".join(path.parent.relative_to(folder).parts)
-        counts[way] = counts.get(way, 0) + 1
+    counts = Counter(way_to(folder, path) for path in images)
     for way in sorted(counts):
         for part in Path(way).parts:
             said = meaning(part)
@@ -57,8 +55,8 @@ def check_folders(folder: Path, images: list[Path], layout: str, by_name: bool) 
                 )
             insist = "" if evident else f", or give --layout {layout} if all of them are good"
             raise DataError(
-                f"{folder} holds {list_folders(counts)}, and {printable(part)}/ is evidently no "
-                f"folder of good parts to learn from; {cure}{insist}"
+                f"{folder} holds {list_folders(counts)}, and {printable(part)}/ is evidently not "
+                f"a folder of good parts to learn from; {cure}{insist}"
             )
 
 
@@ -86,14 +84,11 @@ def check_files(folder: Path, images: list[Path], layout: str, by_name: bool) ->
 
 def check_no_masks(images: list[Path]) -> None:
     """Refuse masks that lie beside their images. Raises: DataError."""
-    stems = {portable(str(path.with_suffix(""))) for path in images}
-    for path in images:
-        stem = portable(str(path.with_suffix("")))
-        if BESIDE.sub("", stem) in stems - {stem}:
-            raise DataError(
-                f"{path} is evidently a mask of the image beside it, not a part to learn from; "
-                f"remove the masks, or give a folder of good parts alone; {TEST_SET_LOOKS_LIKE}"
-            )
+    if masks := masks_beside(images):
+        raise DataError(
+            f"{masks[0]} is evidently a mask of the image beside it, not a part to learn from; "
+            f"remove the masks, or give a folder of good parts alone; {TEST_SET_LOOKS_LIKE}"
+        )
 
 
 def check_no_annotations(folder: Path, images: list[Path]) -> None:

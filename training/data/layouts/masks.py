@@ -30,6 +30,14 @@ def check_format(path: Path) -> None:
         )
 
 
+def masks_beside(images: list[Path]) -> list[Path]:
+    """Those of the images that are evidently masks of another one beside them."""
+    stems = {path: portable(str(path.with_suffix(""))) for path in images}
+    known = set(stems.values())
+    shown = {path: BESIDE.sub("", stem) for path, stem in stems.items()}
+    return [path for path in images if shown[path] != stems[path] and shown[path] in known]
+
+
 def match_masks(
     folder: Path, samples: list[Sample], masks: list[Path], images: Iterable[Path]
 ) -> list[Sample]:

@@ -27,11 +27,12 @@ from ..dataset import (
     make_sample,
     portable,
     same_name,
+    way_to,
 )
 from ..listing import folders_in, images_below
 from ..words import Split, meaning
 from .good_parts import check_files
-from .masks import BESIDE, match_masks
+from .masks import masks_beside, match_masks
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ def read(root: Path, folder: Path, asked: Asked) -> Found:
         if where is not None:
             parts[where].append(make_sample(root, path, label))
         defective = place.good is False or where == "test"
-        shown = "/".join(path.parent.relative_to(folder).parts) if place.good else place.shown
+        shown = way_to(folder, path) if place.good else place.shown
         counts["good" if place.good else "defective" if defective else ""][shown] += 1
     good = [sample for part in parts.values() for sample in part if sample.is_good]
     check_files(folder, [sample.path for sample in good], LAYOUT.name, asked.by_name)
@@ -143,14 +144,13 @@ def _places(folder: Path, good_name: str | None) -> tuple[dict[Path, Place], lis
     found: dict[Path, Place] = {}
     masks: list[Path] = []
     every = images_below(folder)
-    stems = {portable(str(path.with_suffix(""))) for path in every}
+    beside = set(masks_beside(every))
     known: dict[Path, Place] = {}
     for path in every:
         if path.parent not in known:
             known[path.parent] = place_of(path.parent.relative_to(folder).parts, good_name)
-        place, stem = known[path.parent], portable(str(path.with_suffix("")))
-        beside = BESIDE.sub("", stem)
-        if place.mask or (beside != stem and beside in stems):
+        place = known[path.parent]
+        if place.mask or path in beside:
             masks.append(path)
         else:
             found[path] = place
