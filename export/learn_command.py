@@ -101,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
     backbone.params(options.size)  # before minutes of reading
     (images, calibration), contents, warnings = _divided(args, dataset)
     for warning in warnings:
-        console.say(console.paint(f"warning: {warning}", "yellow"))
+        console.warn(warning)
     console.say(f"split  {len(images)} to learn from, {len(calibration)} to calibrate with")
     bundle = learn(
         *(_good_images(part, args.bit_depth) for part in (images, calibration)),

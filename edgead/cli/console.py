@@ -42,6 +42,10 @@ class Console:
         """``text`` for ``say``, in ``red green yellow bold dim``; plain without colours."""
         return f"\0[{_STYLES[style]}m{text}\0[0m" if self._coloured else text
 
+    def warn(self, text: str) -> None:
+        """A line on what is doubtful and does not stop the command."""
+        self.say(self.paint(f"warning: {text}", "yellow"))
+
     def next(self, command: str) -> None:
         """The last line of every command: what to type next."""
         self.say(f"next   {self.paint(command, 'bold')}")

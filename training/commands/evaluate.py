@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     console.say(f"read   {args.bundle}, {engine['precision']} on {engine['device']}")
     console.say(f"read   {args.data}: {dataset.summary()}")
     if concern := used.concern_of_serving(detector.bundle):
-        console.say(f"warning: {concern}")
+        console.warn(concern)
     for line in dataset.notes():
         console.say(f"note   {line}")
     evaluation = evaluate(
@@ -105,7 +105,7 @@ def _print_figures(console: Console, evaluation: Evaluation) -> None:
     for line in lines + [f"note   {note}" for note in evaluation.notes]:
         console.say(line)
     for warning in _warnings(evaluation):
-        console.say(console.paint(f"warning: {warning}", "yellow"))
+        console.warn(warning)
 
 
 def _category_rows(evaluation: Evaluation) -> list[tuple[str, ...]]:
