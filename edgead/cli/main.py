@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from edgead.cli.console import complain
-from edgead.cli.signals import CLOSED, ended
+from edgead.cli.signals import CLOSED, ended, stopped
 from edgead.errors import DeviceError, EdgeadError, MissingExtraError, shortened
 from edgead.files import os_sentence, scarcity
 from edgead.installation import __version__, cure, extra_of, opencv_trouble
@@ -92,7 +92,7 @@ def guard(work: Callable[[], int]) -> int:
         return code
     except (Exception, KeyboardInterrupt) as error:
         if isinstance(error, KeyboardInterrupt) or ended():
-            return _complain("stopped", ended() or 130)
+            return stopped()
         if isinstance(error, EdgeadError):
             return _complain(str(error), error.exit_code)
         sentence = _broken_package(error)

@@ -24,7 +24,9 @@ CLOSED = 141
 """What a shell has of a command whose stdout was closed."""
 
 
+_SENTENCE = "edgead: stopped"
 _ended: list[int] = []
+_said: list[str] = []  # what stopped() said
 _pipe: list[int] = []  # its reader and its writer
 
 
@@ -42,6 +44,14 @@ def ended() -> int:
     Whatever exception comes out of the command then: some libraries make another one of Stopped.
     """
     return _ended[0] if _ended else 0
+
+
+def stopped() -> int:
+    """Say that the command was stopped; returns its exit code."""
+    _said.append(_SENTENCE)
+    with suppress(OSError):  # a terminal that was closed
+        print(_SENTENCE, file=sys.stderr, flush=True)
+    return ended() or 130
 
 
 class _Handler:
@@ -62,7 +72,7 @@ class _Handler:
         # Nothing that takes a lock: the handler may have interrupted its holder.
         self.came.append(number)
         if len(self.came) > self._last:
-            os._exit(128 + number)
+            _end(number)
         if len(self.came) == self._last:
             _ended.append(128 + number)
             raise Stopped(self, number)
@@ -89,15 +99,13 @@ def as_process(work: Callable[[], int]) -> int:
         try:
             return work()
         finally:  # all is written: from here on a signal may end the interpreter as it stands
-            last = signal.SIG_DFL if os.getpid() != 1 else _end_at_once  # process 1 has no default
+            last = signal.SIG_DFL if os.getpid() != 1 else _end  # process 1 has no default
             for number in ending_signals():
                 signal.signal(number, last)
     except BaseException:
         if not ended():
             raise
-        with suppress(OSError):  # a terminal that was closed
-            print("edgead: stopped", file=sys.stderr)
-        return ended()
+        return stopped()
 
 
 @contextmanager
@@ -130,7 +138,11 @@ def _raise_again(unraisable: sys.UnraisableHookArgs) -> None:
     os.write(_pipe[1], bytes([_AGAIN + number]))
 
 
-def _end_at_once(number: int, frame: FrameType | None) -> None:
+def _end(number: int, frame: FrameType | None = None) -> None:
+    """End the process as it stands; its sentence does not wait for a reader of stderr."""
+    with suppress(OSError):
+        if not _said and select.select([], [2], [], 0)[1]:
+            os.write(2, f"{_SENTENCE}\n".encode())
     os._exit(128 + number)
 
 
@@ -183,7 +195,7 @@ def _backstop(reader: int) -> None:
     came, ending, number, known = 0, False, 0, 0
     while True:
         if not select.select([reader], [], [], GRACE_S if ending else None)[0]:
-            os._exit(128 + number)
+            _end(number)
         (byte,) = os.read(reader, 1)
         if byte >= _AGAIN:
             time.sleep(_AGAIN_S)  # until the main thread is out of there
@@ -196,7 +208,7 @@ def _backstop(reader: int) -> None:
             continue
         number = byte
         if ending:
-            os._exit(128 + number)
+            _end(number)
         came += 1
         # A handler of a library or of edgead train has its own idea of how long it may take.
         ending = came >= getattr(signal.getsignal(number), "patience", math.inf)
