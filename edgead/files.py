@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from edgead.errors import DeviceError, InputError
+from edgead.errors import DeviceError, EdgeadError, InputError
 
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of Linux
 MOST_BYTES = 2**31 - 1
@@ -284,3 +284,12 @@ def os_sentence(error: OSError) -> str:
         return _SENTENCES[error.errno].format(error.filename or "a file")
     reason = error.strerror or str(error) or type(error).__name__
     return f"{error.filename}: {reason}" if error.filename is not None else reason
+
+
+def in_words(error: Exception) -> str:
+    """Any error as a sentence, for work that goes on with the next file or frame."""
+    if isinstance(error, EdgeadError):
+        return str(error)
+    if isinstance(error, OSError):
+        return os_sentence(error)
+    return f"{type(error).__name__}: {error}".rstrip(": ")

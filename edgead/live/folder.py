@@ -9,8 +9,7 @@ from hashlib import sha256
 from threading import Event
 from typing import Any
 
-from edgead.errors import InputError
-from edgead.files import os_sentence
+from edgead.files import in_words
 from edgead.images import mark_in, open_image, sentence
 from edgead.live.log import Say
 from edgead.live.notices import News
@@ -249,7 +248,7 @@ class FolderReader:
         except Exception as error:  # whatever is in a file, the next one is read
             if captured.monotonic_s - growing.since_s < PATIENCE_S:
                 return None
-            reading = Reading(captured, None, path, _words(error))
+            reading = Reading(captured, None, path, in_words(error))
             self._failed.add(name)
         self._finish(name)
         return reading
@@ -276,11 +275,3 @@ class FolderReader:
 
     def _finish(self, name: str) -> None:
         self._done[name] = self._growing.pop(name).state
-
-
-def _words(error: Exception) -> str:
-    if isinstance(error, InputError):
-        return str(error)
-    if isinstance(error, OSError):
-        return os_sentence(error)
-    return f"{type(error).__name__}: {error}".rstrip(": ")
