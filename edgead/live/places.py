@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from edgead.errors import InputError
-from edgead.files import MOST_BYTES, os_sentence
+from edgead.files import MOST_BYTES, open_to_read, os_sentence
 from edgead.images import IMAGE_SUFFIXES
 from edgead.installation import cure
 from edgead.live.notices import News, Notices
@@ -173,10 +173,8 @@ def read_whole(path: str, state: State) -> bytes | None:
         OSError: it cannot be read.
         InputError: it is too large.
     """
-    # A pipe of this name would wait for a writer.
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-    with open(descriptor, "rb") as stream:
-        if _state(os.fstat(descriptor)) != state:
+    with open_to_read(path) as stream:
+        if _state(os.fstat(stream.fileno())) != state:
             return None
         if state.size > MOST_BYTES:
             raise InputError(
@@ -184,7 +182,7 @@ def read_whole(path: str, state: State) -> bytes | None:
                 f"{MOST_BYTES / 2**30:.1f}: it is no picture of a camera"
             )
         data = stream.read()
-        return data if _state(os.fstat(descriptor)) == state else None
+        return data if _state(os.fstat(stream.fileno())) == state else None
 
 
 def _state(about: os.stat_result) -> State:
