@@ -148,7 +148,7 @@ def _check(args: Namespace) -> None:
 
 
 def _bit_depth(bundles: Sequence[Bundle], args: Namespace) -> int | None:
-    """Of the uint16 frames, which are the same for all bundles; None where nobody declares one."""
+    """Of the uint16 frames, which are the same for all bundles; None where none is declared."""
     if args.bit_depth is not None and not args.images:
         raise InputError(
             "--bit-depth without --images: golden frames have the bit depth of their bundle; name "

@@ -14,7 +14,7 @@ from edgead.records.lines import to_json
 
 _STYLES = {"red": "31", "green": "32", "yellow": "33", "bold": "1", "dim": "2"}
 _PAINT = re.compile(r"\0(\[\d+m)")
-"""How a colour stands in a text until it is said: no name of a file has a zero byte in it."""
+"""How a colour is marked in a text until it is said: no file name contains a zero byte."""
 
 
 class Console:

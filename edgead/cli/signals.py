@@ -21,7 +21,7 @@ Stopping = Callable[[], int]
 GRACE_S = 5.0
 """How long the main thread may take to end; a driver's call may never come back."""
 CLOSED = 141
-"""What a shell has of a command whose stdout was closed."""
+"""The exit code of a command whose stdout was closed, as shells give it."""
 
 
 _SENTENCE = "edgead: stopped"
@@ -39,9 +39,9 @@ class Stopped(KeyboardInterrupt):
 
 
 def ended() -> int:
-    """What a shell has of a command that a signal ended: 128 and its number; 0 without one.
+    """The exit code of a command that a signal ended: 128 plus its number; 0 without one.
 
-    Whatever exception comes out of the command then: some libraries make another one of Stopped.
+    It holds whatever exception comes out of the command: some libraries turn Stopped into another.
     """
     return _ended[0] if _ended else 0
 
@@ -110,9 +110,9 @@ def as_process(work: Callable[[], int]) -> int:
 
 @contextmanager
 def stopping(patience: int = 2) -> Iterator[Stopping]:
-    """Note SIGINT, SIGTERM and SIGHUP while the block runs; in a thread of its own, none.
+    """Note SIGINT, SIGTERM and SIGHUP while the block runs; outside the main thread, none.
 
-    The block asks whether one came and ends in its own time. A second signal raises Stopped
+    The block asks whether one came, and ends in its own time. A second signal raises Stopped
     wherever the main thread is.
 
     Args:
@@ -147,7 +147,7 @@ def _end(number: int, frame: FrameType | None = None) -> None:
 
 
 def ending_signals() -> list[int]:
-    """The signals that end a command; nohup has that of a closed terminal ignored."""
+    """The signals that end a command; that of a closed terminal stays ignored under nohup."""
     numbers: list[int] = [signal.SIGINT, signal.SIGTERM]
     if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         numbers.append(signal.SIGHUP)
@@ -165,7 +165,7 @@ def _open_streams() -> None:
 
 
 def _start_backstop() -> None:
-    """Start the thread that ends this process when the main thread does not come to do so.
+    """Start the thread that ends this process when the main thread does not get to it.
 
     Python runs handlers in the main thread only, between two steps of Python: never while it is in
     a library. The number of a signal is written to a pipe at once.
@@ -181,7 +181,7 @@ def _start_backstop() -> None:
 
 
 def _forget() -> None:
-    """In a forked child: its signals are no business of this process."""
+    """Restore the usual handlers in a forked child, whose signals do not concern this process."""
     if threading.current_thread() is not threading.main_thread():
         return
     signal.set_wakeup_fd(-1)

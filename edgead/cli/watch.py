@@ -170,7 +170,7 @@ def _check(args: argparse.Namespace, source: Source) -> None:
         raise InputError(f"--stall-seconds {args.stall_seconds}: expected more than 0 seconds")
     if args.allow_host and args.serve is None:
         raise InputError("--allow-host without --serve: there is no page; add --serve HOST:PORT")
-    with suppress(OSError):  # one that is not there yet is another one
+    with suppress(OSError):  # one that does not exist yet is another folder
         if source.kind == FOLDER and args.evidence and os.path.samefile(args.evidence, args.source):
             raise InputError(
                 f"--evidence {printable(args.evidence)} is the watched folder itself, under the "

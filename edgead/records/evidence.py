@@ -24,7 +24,7 @@ WAITING = 4
 LOOK_S = 0.2
 """How often a full queue is looked at when all is over."""
 LET_GO_S = 1.0
-"""How long the lock of a killed process is waited for: the system lets go of it a little later."""
+"""How long to wait for the lock of a killed process: the system releases it a little later."""
 FRAME, HEATMAP, VERDICT = "_frame.png", "_heatmap.jpg", "_verdict.json"
 _SUFFIXES = (VERDICT, HEATMAP, FRAME)  # in this order they are removed
 _NAME = re.compile(r"(\d{8}T\d{9}Z_\d{8,})_(frame\.png|heatmap\.jpg|verdict\.json)$")
