@@ -61,7 +61,7 @@ class QualificationError(DeviceError):
 
 
 def printable(text: object) -> str:
-    """Text for people, on one line: what has no shape of its own on paper is escaped.
+    """Text for people, on one line: what would not be visible in print is escaped.
 
     A name of a file may hold a line break, a colour code of a terminal, a mark that turns the
     direction of writing, characters of no width, or bytes of another encoding; printed as it is,

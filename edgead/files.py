@@ -13,12 +13,19 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
-from edgead.errors import DeviceError, InputError
+from edgead.errors import DeviceError, EdgeadError, InputError
 
+_AT_ONCE = getattr(os, "O_NONBLOCK", 0)
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of Linux
 MOST_BYTES = 2**31 - 1
 """Of a file that is read: no decoder of images takes more. A sparse file may declare any size."""
+
+
+def open_to_read(path: str | os.PathLike[str]) -> BinaryIO:
+    """``path``, open for reading; a pipe of this name is not waited for until it has a writer."""
+    return open(path, "rb", opener=lambda name, flags: os.open(name, flags | _AT_ONCE))
 
 
 def read_file(path: str | os.PathLike[str]) -> bytes:
@@ -27,10 +34,9 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
     Raises:
         OSError: it cannot be read, is not a regular file, or has more than ``MOST_BYTES``.
     """
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-    with open(descriptor, "rb") as stream:
-        about = os.fstat(descriptor)
-        if not stat.S_ISREG(about.st_mode) and not stat.S_ISDIR(about.st_mode):
+    with open_to_read(path) as stream:
+        about = os.fstat(stream.fileno())
+        if not stat.S_ISREG(about.st_mode):
             what = "it is a pipe, socket or device; a file was expected"
             raise OSError(errno.EINVAL, what, os.fspath(path))
         if about.st_size > MOST_BYTES:
@@ -284,3 +290,12 @@ def os_sentence(error: OSError) -> str:
         return _SENTENCES[error.errno].format(error.filename or "a file")
     reason = error.strerror or str(error) or type(error).__name__
     return f"{error.filename}: {reason}" if error.filename is not None else reason
+
+
+def in_words(error: Exception) -> str:
+    """Any error as a sentence, for work that goes on with the next file or frame."""
+    if isinstance(error, EdgeadError):
+        return str(error)
+    if isinstance(error, OSError):
+        return os_sentence(error)
+    return f"{type(error).__name__}: {error}".rstrip(": ")

@@ -41,7 +41,7 @@ _OPENCV = (
 
 
 def opencv_distributions() -> list[str]:
-    """Those that pip holds for installed."""
+    """Those that pip lists as installed."""
     return [name for name in _OPENCV if any(True for _ in distributions(name=name))]
 
 
@@ -49,7 +49,7 @@ def opencv_trouble() -> tuple[str, str] | None:
     """What is wrong with OpenCV and the command that cures it; None where it can be used.
 
     Where two distributions were installed and one of them is removed, the files of both are gone:
-    a folder cv2 may be left, and pip holds the other one for installed.
+    a folder cv2 may be left, and pip still lists the other one as installed.
     """
     try:
         with redirect_stdout(io.StringIO()):  # a broken cv2 prints where it was looked for

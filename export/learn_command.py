@@ -104,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
     found = divided(dataset, args.seed, args.calibration, chosen, _bar, args.bit_depth)
     images, calibration = found.parts
     for warning in found.warnings:
-        console.say(console.paint(f"warning: {warning}", "yellow"))
+        console.warn(warning)
     console.say(f"split  {len(images)} to learn from, {len(calibration)} to calibrate with")
     digests = (map(bytes.fromhex, part) for part in found.digests)
     bundle = learn(

@@ -32,6 +32,7 @@ from edgead.images import decode_image, expand, read_image, sentence
 from edgead.images.bits import check_bit_depth
 from edgead.installation import __version__, cure, missing
 from edgead.monitoring.percentiles import percentile
+from edgead.records.lines import to_json
 
 MOST_FRAMES = 10_000_000  # of an open loop; four numbers of each are held in memory
 OVER_BUDGET, SLOWER = 4, 5  # exit codes
@@ -147,7 +148,7 @@ def _check(args: Namespace) -> None:
 
 
 def _bit_depth(bundles: Sequence[Bundle], args: Namespace) -> int | None:
-    """Of the uint16 frames, which are the same for all bundles; None where nobody declares one."""
+    """Of the uint16 frames, which are the same for all bundles; None where none is declared."""
     if args.bit_depth is not None and not args.images:
         raise InputError(
             "--bit-depth without --images: golden frames have the bit depth of their bundle; name "
@@ -349,8 +350,7 @@ def _write(
     if args.json == "-":
         print_json(whole)
     elif args.json is not None:
-        line = json.dumps(whole, allow_nan=False)
-        write(args.json, f"{line}\n".encode())
+        write(args.json, to_json(whole) + b"\n")
     if args.csv is not None:
         write(args.csv, results.to_csv(measured))
     if args.html is not None:

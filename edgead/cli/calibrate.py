@@ -120,7 +120,7 @@ def say_choice(console: Console, choice: Choice) -> None:
     if not choice.learnt_told:
         console.say(f"note   {NOT_TOLD}")
     for warning in choice.warnings:
-        console.say(console.paint(f"warning: {warning}", "yellow"))
+        console.warn(warning)
 
 
 def _target(args: argparse.Namespace, old: Bundle) -> Path:
@@ -159,7 +159,7 @@ def _tell(console: Console, bundle: Bundle, old: Bundle, warnings: Sequence[str]
             f"1/{n + 1} = {percent(best_false_reject_rate(n))}"
         )
     for warning in warnings:
-        console.say(console.paint(f"warning: {warning}", "yellow"))
+        console.warn(warning)
     console.say(f"wrote  {bundle.path}, digest {bundle.sha256[:12]}")
     console.next(f"edgead score {shlex.quote(str(bundle.path))} IMAGE --heatmap heatmaps")
 

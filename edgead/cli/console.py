@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
@@ -11,10 +10,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, TextIO
 
 from edgead.errors import printable
+from edgead.records.lines import to_json
 
 _STYLES = {"red": "31", "green": "32", "yellow": "33", "bold": "1", "dim": "2"}
 _PAINT = re.compile(r"\0(\[\d+m)")
-"""How a colour stands in a text until it is said: no name of a file has a zero byte in it."""
+"""How a colour is marked in a text until it is said: no file name contains a zero byte."""
 
 
 class Console:
@@ -42,6 +42,10 @@ class Console:
         """``text`` for ``say``, in ``red green yellow bold dim``; plain without colours."""
         return f"\0[{_STYLES[style]}m{text}\0[0m" if self._coloured else text
 
+    def warn(self, text: str) -> None:
+        """A line on what is doubtful and does not stop the command."""
+        self.say(self.paint(f"warning: {text}", "yellow"))
+
     def next(self, command: str) -> None:
         """The last line of every command: what to type next."""
         self.say(f"next   {self.paint(command, 'bold')}")
@@ -55,14 +59,12 @@ def complain(sentence: object) -> None:
 def print_json(value: Any, indent: int | None = 2) -> None:
     """A JSON object of a ``--json`` run; one line of several when ``indent`` is None.
 
-    It is ASCII, so that no stream lacks a character of it and no reader takes one for the end of a
-    line. A name of a file that is not UTF-8 is exact in it: ``os.fsencode`` of what ``json.loads``
-    gives are the bytes of the name.
+    It is ASCII, so that no stream lacks a character of it; see ``to_json``.
 
     Raises:
         ValueError: NaN and infinity are not JSON.
     """
-    print(json.dumps(value, indent=indent, allow_nan=False), flush=True)
+    print(to_json(value, indent).decode(), flush=True)
 
 
 def table(rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> list[str]:

@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from edgead.cli.console import complain
-from edgead.cli.signals import CLOSED, ended
+from edgead.cli.signals import CLOSED, ended, stopped
 from edgead.errors import DeviceError, EdgeadError, MissingExtraError, shortened
 from edgead.files import os_sentence, scarcity
 from edgead.installation import __version__, cure, extra_of, opencv_trouble
@@ -92,7 +92,7 @@ def guard(work: Callable[[], int]) -> int:
         return code
     except (Exception, KeyboardInterrupt) as error:
         if isinstance(error, KeyboardInterrupt) or ended():
-            return _complain("stopped", ended() or 130)
+            return stopped()
         if isinstance(error, EdgeadError):
             return _complain(str(error), error.exit_code)
         sentence = _broken_package(error)
@@ -109,7 +109,7 @@ def guard(work: Callable[[], int]) -> int:
 
 
 def _refused_code(error: BaseException) -> str | None:
-    """What forbids PyTorch to make its kernels, and the cure; None for any other error."""
+    """What keeps PyTorch from compiling its kernels, and the cure; None for any other error."""
     if "could not create a primitive" not in str(error):  # of oneDNN, in PyTorch
         return None
     from edgead.cpu.restrictions import code_refused
@@ -136,7 +136,7 @@ def _broken_package(error: BaseException) -> str | None:
 def _prepare_streams() -> None:
     """Let stdout and stderr take any text: a terminal's encoding may lack a character of a name.
 
-    A service may have been started without them; then there is nobody to print for.
+    A service may have been started without them; what is printed then goes nowhere.
     """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
@@ -147,7 +147,7 @@ def _prepare_streams() -> None:
 
 
 def _drop_output() -> None:
-    """Give the flush at the exit of the process a place to go, where stdout takes no more."""
+    """Let the flush at exit write to /dev/null where stdout takes no more."""
     try:
         sys.stdout.flush()
     except OSError:

@@ -165,7 +165,7 @@ def _write(console: Console, draft: Draft, args: argparse.Namespace) -> None:
     ties = draft.manifest.calibration_of(detector.info()["precision"]).ties.score
     # The old scores are those of all pixels, and not to be compared with.
     for warning in concerns(recording.scores, recording, ties):
-        console.say(console.paint(f"warning: {warning}", "yellow"))
+        console.warn(warning)
     console.say(
         f"wrote  {bundle.path}, calibrated on {count(len(choice.paths), 'image')}, "
         f"false-reject rate {percent(rate)}, qualified on "

@@ -146,7 +146,7 @@ def _score_all(
     if concern := used.concern_of_serving(detector.bundle):
         said.append(concern)
     for line in said:
-        console.say(console.paint(f"warning: {line}", "yellow"))
+        console.warn(line)
 
 
 def _summarise(

@@ -21,10 +21,12 @@ Stopping = Callable[[], int]
 GRACE_S = 5.0
 """How long the main thread may take to end; a driver's call may never come back."""
 CLOSED = 141
-"""What a shell has of a command whose stdout was closed."""
+"""The exit code of a command whose stdout was closed, as shells give it."""
 
 
+_SENTENCE = "edgead: stopped"
 _ended: list[int] = []
+_said: list[str] = []  # what stopped() said
 _pipe: list[int] = []  # its reader and its writer
 
 
@@ -37,11 +39,19 @@ class Stopped(KeyboardInterrupt):
 
 
 def ended() -> int:
-    """What a shell has of a command that a signal ended: 128 and its number; 0 without one.
+    """The exit code of a command that a signal ended: 128 plus its number; 0 without one.
 
-    Whatever exception comes out of the command then: some libraries make another one of Stopped.
+    It holds whatever exception comes out of the command: some libraries turn Stopped into another.
     """
     return _ended[0] if _ended else 0
+
+
+def stopped() -> int:
+    """Say that the command was stopped; returns its exit code."""
+    _said.append(_SENTENCE)
+    with suppress(OSError):  # a terminal that was closed
+        print(_SENTENCE, file=sys.stderr, flush=True)
+    return ended() or 130
 
 
 class _Handler:
@@ -62,7 +72,7 @@ class _Handler:
         # Nothing that takes a lock: the handler may have interrupted its holder.
         self.came.append(number)
         if len(self.came) > self._last:
-            os._exit(128 + number)
+            _end(number)
         if len(self.came) == self._last:
             _ended.append(128 + number)
             raise Stopped(self, number)
@@ -89,22 +99,20 @@ def as_process(work: Callable[[], int]) -> int:
         try:
             return work()
         finally:  # all is written: from here on a signal may end the interpreter as it stands
-            last = signal.SIG_DFL if os.getpid() != 1 else _end_at_once  # process 1 has no default
+            last = signal.SIG_DFL if os.getpid() != 1 else _end  # process 1 has no default
             for number in ending_signals():
                 signal.signal(number, last)
     except BaseException:
         if not ended():
             raise
-        with suppress(OSError):  # a terminal that was closed
-            print("edgead: stopped", file=sys.stderr)
-        return ended()
+        return stopped()
 
 
 @contextmanager
 def stopping(patience: int = 2) -> Iterator[Stopping]:
-    """Note SIGINT, SIGTERM and SIGHUP while the block runs; in a thread of its own, none.
+    """Note SIGINT, SIGTERM and SIGHUP while the block runs; outside the main thread, none.
 
-    The block asks whether one came and ends in its own time. A second signal raises Stopped
+    The block asks whether one came, and ends in its own time. A second signal raises Stopped
     wherever the main thread is.
 
     Args:
@@ -130,12 +138,16 @@ def _raise_again(unraisable: sys.UnraisableHookArgs) -> None:
     os.write(_pipe[1], bytes([_AGAIN + number]))
 
 
-def _end_at_once(number: int, frame: FrameType | None) -> None:
+def _end(number: int, frame: FrameType | None = None) -> None:
+    """End the process as it stands; its sentence does not wait for a reader of stderr."""
+    with suppress(OSError):
+        if not _said and select.select([], [2], [], 0)[1]:
+            os.write(2, f"{_SENTENCE}\n".encode())
     os._exit(128 + number)
 
 
 def ending_signals() -> list[int]:
-    """The signals that end a command; nohup has that of a closed terminal ignored."""
+    """The signals that end a command; that of a closed terminal stays ignored under nohup."""
     numbers: list[int] = [signal.SIGINT, signal.SIGTERM]
     if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         numbers.append(signal.SIGHUP)
@@ -153,7 +165,7 @@ def _open_streams() -> None:
 
 
 def _start_backstop() -> None:
-    """Start the thread that ends this process when the main thread does not come to do so.
+    """Start the thread that ends this process when the main thread does not get to it.
 
     Python runs handlers in the main thread only, between two steps of Python: never while it is in
     a library. The number of a signal is written to a pipe at once.
@@ -169,7 +181,7 @@ def _start_backstop() -> None:
 
 
 def _forget() -> None:
-    """In a forked child: its signals are no business of this process."""
+    """Restore the usual handlers in a forked child, whose signals do not concern this process."""
     if threading.current_thread() is not threading.main_thread():
         return
     signal.set_wakeup_fd(-1)
@@ -183,7 +195,7 @@ def _backstop(reader: int) -> None:
     came, ending, number, known = 0, False, 0, 0
     while True:
         if not select.select([reader], [], [], GRACE_S if ending else None)[0]:
-            os._exit(128 + number)
+            _end(number)
         (byte,) = os.read(reader, 1)
         if byte >= _AGAIN:
             time.sleep(_AGAIN_S)  # until the main thread is out of there
@@ -196,7 +208,7 @@ def _backstop(reader: int) -> None:
             continue
         number = byte
         if ending:
-            os._exit(128 + number)
+            _end(number)
         came += 1
         # A handler of a library or of edgead train has its own idea of how long it may take.
         ending = came >= getattr(signal.getsignal(number), "patience", math.inf)

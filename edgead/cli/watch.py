@@ -16,7 +16,7 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
-from edgead.cli.console import Console, count
+from edgead.cli.console import Console, complain, count
 from edgead.cli.options import add, add_detector, detector_settings, file_path, number
 from edgead.cli.signals import stopping
 from edgead.detector import Detector
@@ -119,7 +119,7 @@ def run(args: argparse.Namespace) -> int:
     code = 0
     if loop.output.lost:
         lost = count(loop.output.lost, "line")
-        print(f"edgead: {lost} not written to stdout: {loop.output.trouble}", file=sys.stderr)
+        complain(f"{lost} not written to stdout: {loop.output.trouble}")
         code = 1
     if not left:  # a driver that does not come back; all that counts is written
         sys.stdout.flush()
@@ -170,7 +170,7 @@ def _check(args: argparse.Namespace, source: Source) -> None:
         raise InputError(f"--stall-seconds {args.stall_seconds}: expected more than 0 seconds")
     if args.allow_host and args.serve is None:
         raise InputError("--allow-host without --serve: there is no page; add --serve HOST:PORT")
-    with suppress(OSError):  # one that is not there yet is another one
+    with suppress(OSError):  # one that does not exist yet is another folder
         if source.kind == FOLDER and args.evidence and os.path.samefile(args.evidence, args.source):
             raise InputError(
                 f"--evidence {printable(args.evidence)} is the watched folder itself, under the "

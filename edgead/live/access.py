@@ -57,7 +57,7 @@ def parse_address(text: str) -> Address:
 def allowed_hosts(
     given: Sequence[str], environment: Mapping[str, str] = os.environ
 ) -> frozenset[str]:
-    """The names behind ``--allow-host`` and in EDGEAD_ALLOW_HOST, which has blanks between them.
+    """The names behind ``--allow-host`` and in EDGEAD_ALLOW_HOST, separated by blanks.
 
     Raises:
         InputError: one that is not the name of a host.
@@ -113,7 +113,7 @@ class Access:
         environment: has EDGEAD_TOKEN, or not.
 
     Raises:
-        InputError: an EDGEAD_TOKEN that can be guessed, or that nobody could send.
+        InputError: an EDGEAD_TOKEN that can be guessed, or that cannot be sent.
     """
 
     def __init__(

@@ -9,8 +9,7 @@ from hashlib import sha256
 from threading import Event
 from typing import Any
 
-from edgead.errors import InputError
-from edgead.files import os_sentence
+from edgead.files import in_words
 from edgead.images import mark_in, open_image, sentence
 from edgead.live.log import Say
 from edgead.live.notices import News
@@ -21,7 +20,7 @@ POLL_S = 0.1
 PATIENCE_S = 2.0
 """A file that cannot be read, or stays open, is waited for until it stays the same for so long."""
 OWN = "picture of edgead"
-DEAF = "the system does not tell what comes into the folder, which is looked at now and then"
+DEAF = "the system does not tell what arrives in the folder, so it is looked at now and then"
 MOST_GONE = 1000
 """Names that may be remembered although they are gone."""
 MOST_PLACES = 4
@@ -70,7 +69,7 @@ class FolderReader:
 
     @property
     def left_out(self) -> Counter[str]:
-        """What lies in the folder and is no frame, by reason."""
+        """What lies in the folder and is not a frame, by reason."""
         return self._place.left_out + self._own
 
     def open(self) -> str:
@@ -147,7 +146,7 @@ class FolderReader:
             names |= self._place.new_names(self._done)
             found = self._place.look_at(names)
         self._sort_out(found, news)
-        # Who waits may turn out to be one that is gone, under another name.
+        # One that waits may turn out to be one that is gone, under another name.
         some_wait = any(not growing.heard for growing in self._growing.values())
         if everything and (not some_wait or len(self._done) > 2 * len(found) + MOST_GONE):
             self._forget(found)
@@ -175,7 +174,7 @@ class FolderReader:
             self._say("note", f"{DEAF}: files come that it does not tell of", "notices")
 
     def _is_known(self, name: str, state: State, told: bool = False) -> bool:
-        """Whether this file was a frame or there at the start, here or in a folder of before."""
+        """Whether it was a frame, or there at the start, in this folder or an earlier one."""
         before = self._done.get(name)
         if before == state:
             return True
@@ -233,7 +232,7 @@ class FolderReader:
             self._failed.discard(name)
 
     def _read_file(self, name: str) -> Reading | None:
-        """The frame in a file; None when it has to be looked at again, or is none."""
+        """The frame in a file; None when it has to be looked at again, or is not one."""
         path = os.path.join(self._source.target, name)
         growing, captured = self._growing[name], Moment.now()
         try:
@@ -249,7 +248,7 @@ class FolderReader:
         except Exception as error:  # whatever is in a file, the next one is read
             if captured.monotonic_s - growing.since_s < PATIENCE_S:
                 return None
-            reading = Reading(captured, None, path, _words(error))
+            reading = Reading(captured, None, path, in_words(error))
             self._failed.add(name)
         self._finish(name)
         return reading
@@ -258,7 +257,7 @@ class FolderReader:
         """Whether edgead wrote it itself, or it is what it was before: touched, not written to."""
         if mark_in(data) is not None:
             self._own[OWN] += 1
-            text = f"{name} is a picture that edgead wrote: it is no frame of the source"
+            text = f"{name} is a picture that edgead wrote: it is not a frame of the source"
             self._say("skip", text, "own")
             self._finish(name)
             return True
@@ -276,11 +275,3 @@ class FolderReader:
 
     def _finish(self, name: str) -> None:
         self._done[name] = self._growing.pop(name).state
-
-
-def _words(error: Exception) -> str:
-    if isinstance(error, InputError):
-        return str(error)
-    if isinstance(error, OSError):
-        return os_sentence(error)
-    return f"{type(error).__name__}: {error}".rstrip(": ")

@@ -1,4 +1,4 @@
-"""What is said of a watch: what is rare at once, what is frequent once and then as a count."""
+"""The log of a watch: rare events at once, frequent ones once and then as a count."""
 
 from __future__ import annotations
 

@@ -12,7 +12,8 @@ from typing import Any, BinaryIO, Protocol
 from numpy.typing import NDArray
 
 from edgead.detector import Detector
-from edgead.errors import DeviceError, EdgeadError, InputError, printable
+from edgead.errors import DeviceError, InputError, printable
+from edgead.files import in_words
 from edgead.live.capture import Frame, Slot
 from edgead.live.checks import Checks
 from edgead.live.log import Say
@@ -108,8 +109,7 @@ class Loop:
         except DeviceError:
             raise
         except Exception as error:  # whatever a frame does, the next one is scored
-            named = str(error) if isinstance(error, EdgeadError) else ""
-            text = named or f"{type(error).__name__}: {error}".rstrip(": ")
+            text = in_words(error)
             self.tally.failed += 1
             self._write({**_head(frame), "error": text})
             self._note_trouble(frame, text)

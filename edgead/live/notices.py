@@ -1,4 +1,4 @@
-"""What the system tells of a folder: which files in it came, were written to or only touched."""
+"""What the system tells of a folder: which files arrived, were written to or only touched."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class Notices:
 
         self._flags = flags
         self._inotify = INotify()
-        wanted = flags.CREATE | flags.MODIFY | flags.CLOSE_WRITE | flags.ATTRIB
-        wanted |= flags.MOVED_FROM | flags.MOVED_TO | flags.DELETE
-        wanted |= flags.DELETE_SELF | flags.MOVE_SELF | flags.ONLYDIR
+        mask = flags.CREATE | flags.MODIFY | flags.CLOSE_WRITE | flags.ATTRIB
+        mask |= flags.MOVED_FROM | flags.MOVED_TO | flags.DELETE
+        mask |= flags.DELETE_SELF | flags.MOVE_SELF | flags.ONLYDIR
         try:
-            self._inotify.add_watch(folder, wanted)
+            self._inotify.add_watch(folder, mask)
         except BaseException:
             self._inotify.close()
             raise
@@ -71,7 +71,7 @@ class Notices:
                 news.written.add(name)
             elif mask & flags.ATTRIB:
                 news.touched.add(name)
-            elif not mask & flags.CLOSE_WRITE:  # alone, it was opened only, or written as memory
+            elif not mask & flags.CLOSE_WRITE:  # alone: only opened, or written through memory
                 self.writing.discard(name)
         news.touched -= news.written
         return news

@@ -1,4 +1,4 @@
-"""Lines out: each in one write, none half."""
+"""Lines on stdout: each in one write, none cut in half."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Output:
 
 
 def _room(out: BinaryIO) -> select.poll | None:
-    """What knows whether ``out`` takes a line at once; None for a buffer in memory."""
+    """What tells whether ``out`` takes a line at once; None for a buffer in memory."""
     with contextlib.suppress(io.UnsupportedOperation):
         descriptor = out.fileno()
         if hasattr(select, "poll"):  # Windows has none

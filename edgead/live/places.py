@@ -1,4 +1,4 @@
-"""The folder of a name: what lies in it, looked at as often as that is cheap."""
+"""The folder of a name: what lies in it, looked at as often as is cheap."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from edgead.errors import InputError
-from edgead.files import MOST_BYTES, os_sentence
+from edgead.files import MOST_BYTES, open_to_read, os_sentence
 from edgead.images import IMAGE_SUFFIXES
 from edgead.installation import cure
 from edgead.live.notices import News, Notices
@@ -20,9 +20,9 @@ SHARE, SHARE_LISTENING = 0.05, 0.01
 """Of one core, for looking at all files, and as much for listing their names: alone, and where the
 system tells what happens."""
 FREE_S = 0.1
-"""So much time passes between two looks anyhow."""
+"""This much time passes between two looks anyway."""
 GRAIN_S = 2.5
-"""In so much time a folder may change twice under one time stamp: FAT counts in 2 seconds."""
+"""In this time a folder may change twice under one time stamp: FAT counts in 2 seconds."""
 
 
 class State(NamedTuple):
@@ -38,7 +38,7 @@ class Place:
     """The folder at ``path``, from ``open`` on.
 
     ``identity``: device and inode of the folder itself, also where it has another name or mount.
-    ``left_out``: what was no image at the last look at everything, by reason.
+    ``left_out``: what was not an image at the last look at everything, by reason.
     """
 
     def __init__(self, path: str) -> None:
@@ -78,7 +78,7 @@ class Place:
         return ""
 
     def check(self) -> None:
-        """Raise OSError when the folder is gone, or the name is that of another one."""
+        """Raise OSError when the folder is gone, or another one has its name."""
         about = os.stat(self.path)
         if (about.st_dev, about.st_ino) != self.identity:
             raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), self.path)
@@ -159,7 +159,7 @@ class Place:
 
 
 def why_no_image(name: str) -> str:
-    """Why a file of this name is no frame, as ``edgead.images.sentence`` words it; "" if it is."""
+    """Why a file so named is not a frame, as ``edgead.images.sentence`` words it; "" if it is."""
     suffix = os.path.splitext(name)[1].lower()
     if name.startswith("."):
         return "hidden"
@@ -173,18 +173,16 @@ def read_whole(path: str, state: State) -> bytes | None:
         OSError: it cannot be read.
         InputError: it is too large.
     """
-    # A pipe of this name would wait for a writer.
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-    with open(descriptor, "rb") as stream:
-        if _state(os.fstat(descriptor)) != state:
+    with open_to_read(path) as stream:
+        if _state(os.fstat(stream.fileno())) != state:
             return None
         if state.size > MOST_BYTES:
             raise InputError(
                 f"image {path} has {state.size / 2**30:.1f} GiB, expected at most "
-                f"{MOST_BYTES / 2**30:.1f}: it is no picture of a camera"
+                f"{MOST_BYTES / 2**30:.1f}: it is not a picture from a camera"
             )
         data = stream.read()
-        return data if _state(os.fstat(descriptor)) == state else None
+        return data if _state(os.fstat(stream.fileno())) == state else None
 
 
 def _state(about: os.stat_result) -> State:

@@ -14,7 +14,7 @@ from pathlib import Path
 from queue import Full, Queue
 
 from edgead.errors import InputError
-from edgead.files import lock, os_sentence, write_file
+from edgead.files import in_words, lock, os_sentence, write_file
 from edgead.images import encode_jpeg, encode_png
 from edgead.records.lines import Line, to_json
 from edgead.result import Result
@@ -24,7 +24,7 @@ WAITING = 4
 LOOK_S = 0.2
 """How often a full queue is looked at when all is over."""
 LET_GO_S = 1.0
-"""How long the lock of a killed process is waited for: the system lets go of it a little later."""
+"""How long to wait for the lock of a killed process: the system releases it a little later."""
 FRAME, HEATMAP, VERDICT = "_frame.png", "_heatmap.jpg", "_verdict.json"
 _SUFFIXES = (VERDICT, HEATMAP, FRAME)  # in this order they are removed
 _NAME = re.compile(r"(\d{8}T\d{9}Z_\d{8,})_(frame\.png|heatmap\.jpg|verdict\.json)$")
@@ -93,10 +93,7 @@ class Evidence:
             except Exception as error:  # also no memory for a picture: the next may be smaller
                 self.skipped += 1
                 self._ready = False  # look at the folder again: it may be another one
-                reason = os_sentence(error) if isinstance(error, OSError) else str(error)
-                if not isinstance(error, OSError | InputError):
-                    reason = f"{type(error).__name__}: {error}".rstrip(": ")
-                self._note(f"evidence is not saved: {reason}")
+                self._note(f"evidence is not saved: {in_words(error)}")
             finally:
                 self._queue.task_done()
 

@@ -1,4 +1,4 @@
-"""A verdict as a line of JSON."""
+"""JSON of verdicts, measurements and settings, as every reader takes it."""
 
 from __future__ import annotations
 

@@ -216,3 +216,12 @@ def test_a_sparse_file_of_any_size_is_refused_unread(tmp_path: Path, start: byte
     os.truncate(path, 60 * 2**30)
     with pytest.raises(InputError, match=r"a\.png: it has 64.4 GB"):
         read_image(path)
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts open files in /proc")
+def test_a_folder_is_named_and_no_file_stays_open(tmp_path: Path) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(IsADirectoryError) as caught:
+        read_file(tmp_path)
+    assert caught.value.filename == str(tmp_path)
+    assert len(os.listdir("/proc/self/fd")) == before

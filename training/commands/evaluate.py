@@ -7,7 +7,6 @@ where there are masks, ground_truth/<defect>/<stem>_mask.png.
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from edgead.cli.options import add, add_bit_depth, add_engine, add_false_reject_
 from edgead.errors import InputError
 from edgead.files import write_file
 from edgead.monitoring.depth import UsedBits
+from edgead.records.lines import to_json
 
 from ..data import check_images, open_dataset
 from ..evaluation.evaluate import CATEGORY_KEYS, Evaluation, evaluate
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     console.say(f"read   {args.bundle}, {engine['precision']} on {engine['device']}")
     console.say(f"read   {args.data}: {dataset.summary()}")
     if concern := used.concern_of_serving(detector.bundle):
-        console.say(f"warning: {concern}")
+        console.warn(concern)
     for line in dataset.notes():
         console.say(f"note   {line}")
     evaluation = evaluate(
@@ -105,7 +105,7 @@ def _print_figures(console: Console, evaluation: Evaluation) -> None:
     for line in lines + [f"note   {note}" for note in evaluation.notes]:
         console.say(line)
     for warning in _warnings(evaluation):
-        console.say(console.paint(f"warning: {warning}", "yellow"))
+        console.warn(warning)
 
 
 def _category_rows(evaluation: Evaluation) -> list[tuple[str, ...]]:
@@ -152,8 +152,7 @@ def _write(
     if args.json == "-":
         print_json(figures)
     elif args.json is not None:
-        text = json.dumps(figures, indent=2, allow_nan=False) + "\n"
-        write_file(args.json, text.encode())
+        write_file(args.json, to_json(figures, indent=2) + b"\n")
         console.say(f"wrote  {args.json}")
 
 
