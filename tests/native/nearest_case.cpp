@@ -5,15 +5,6 @@
 
 namespace edgead {
 
-std::vector<const NearestKernel*> all_nearest_kernels() {
-  std::vector<const NearestKernel*> sets;
-  for (const char* name :
-       {"avx512vnni", "avx512", "avxvnni", "avx2", "neondot", "neon", "baseline"})
-    if (const NearestKernel* set = nearest_kernel(name)) sets.push_back(set);
-  if (sets.empty()) fail("no instruction set at all");
-  return sets;
-}
-
 namespace {
 
 size_t size_of(Type type) { return type == Type::float32 ? 4 : type == Type::float16 ? 2 : 1; }

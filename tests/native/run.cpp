@@ -5,14 +5,6 @@
 
 namespace edgead {
 
-std::vector<const Kernels*> all_kernels() {
-  std::vector<const Kernels*> sets;
-  for (const char* name : {"avx512", "avx2", "neon", "baseline"})
-    if (const Kernels* set = kernels(name)) sets.push_back(set);
-  if (sets.empty()) fail("no instruction set at all");
-  return sets;
-}
-
 namespace {
 
 size_t size_of(Type type) { return type == Type::float16 ? 2 : 4; }

@@ -10,9 +10,6 @@
 
 namespace edgead {
 
-// All instruction sets that this machine has.
-std::vector<const Kernels*> all_kernels();
-
 struct MapCase {
   AnomalyMapParams params{};
   std::vector<uint8_t> roi;  // [height, width], empty when there is none
