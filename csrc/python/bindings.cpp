@@ -107,23 +107,22 @@ class NearestMemory {
   // float32 [parts, channels], all C-contiguous.
   NearestMemory(py::array memory, int32_t type, int32_t search, py::array_t<float> scale,
                 py::array_t<float> mean, py::array_t<float> basis)
-      : rows_(static_cast<int32_t>(memory.shape(0))),
-        channels_(static_cast<int32_t>(memory.shape(1))),
-        type_(static_cast<Type>(type)),
+      : type_(static_cast<Type>(type)),
         search_(static_cast<Search>(search)),
         values_(std::move(memory)),
         scale_(std::move(scale)),
-        memory_(nearest_index_bytes(rows_, channels_, search_)) {
+        memory_(nearest_index_bytes(size_of(0), size_of(1), search_)) {
     const void* values = values_.data();
     const float *scales = scale_.data(), *origin = mean.data(), *directions = basis.data();
     py::gil_scoped_release release;
-    index_ = nearest_index(rows_, channels_, type_, search_, values, scales, origin, directions,
-                           memory_.data);
+    index_ = nearest_index(size_of(0), size_of(1), type_, search_, values, scales, origin,
+                           directions, memory_.data);
   }
 
  private:
   friend class Nearest;
-  int32_t rows_, channels_;
+  int32_t size_of(int axis) const { return static_cast<int32_t>(values_.shape(axis)); }
+
   Type type_;
   Search search_;
   py::array values_;
@@ -139,10 +138,9 @@ class Nearest {
   Nearest(std::shared_ptr<NearestMemory> memory, const py::kwargs& given)
       : set_(named(all_nearest_kernels(), given["simd"].cast<std::string>())),
         memory_(std::move(memory)),
-        p_(nearest_params_of(given)),
+        p_(with_memory(nearest_params_of(given))),
         guess_(static_cast<size_t>(p_.positions) * p_.k, -1),
-        workspace_(nearest_workspace_bytes(with_memory(p_))) {
-    p_ = with_memory(p_);
+        workspace_(nearest_workspace_bytes(p_)) {
     if (given["roi"].is_none()) return;
     const auto roi = given["roi"].cast<py::array_t<uint8_t, py::array::c_style>>();
     roi_.assign(roi.data(), roi.data() + p_.positions);
@@ -167,7 +165,7 @@ class Nearest {
 
  private:
   NearestParams with_memory(NearestParams p) const {
-    p.rows = memory_->rows_, p.channels = memory_->channels_;
+    p.rows = memory_->index_.rows, p.channels = memory_->index_.channels;
     p.memory_type = memory_->type_, p.search = memory_->search_;
     return p;
   }
