@@ -10,6 +10,11 @@
 
 namespace edgead {
 
+size_t size_of(Type type);
+
+// Stores a value as an element of `type`, int8 in steps of `scale`, and returns what was stored.
+double put(Type type, char* memory, size_t i, double value, float scale = 1.0f);
+
 struct MapCase {
   AnomalyMapParams params{};
   std::vector<uint8_t> roi;  // [height, width], empty when there is none
