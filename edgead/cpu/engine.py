@@ -250,7 +250,7 @@ def _after_fork_in_parent() -> None:
 
 def _after_fork_in_child() -> None:
     """A forked process has OpenVINO's objects without its threads, which an inference and the end
-    of an object wait for, for ever. So they are neither used nor ended there; what is compiled
+    of an object wait for without end. So they are neither used nor ended there; what is compiled
     there has threads of its own."""
     for engine in list(_process.engines):
         _cpu.keep_for_ever(engine)
