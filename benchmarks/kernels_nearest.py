@@ -86,7 +86,7 @@ def one_thread() -> None:
 
 
 def both(nearest: Nearest, query: Any, before: Any) -> None:
-    """Two frames by turns: no frame finds its own nearest rows as its first guess."""
+    """Two frames in turn: neither finds its own nearest rows as its first guess."""
     nearest.run(before)
     nearest.run(query)
 

@@ -22,7 +22,9 @@ from edgead.preprocess import (
     check_dtype,
     check_out,
     check_size,
+    check_weights,
     check_word,
+    count_kept,
     describe,
     finite_numbers,
     whole_numbers,
@@ -73,13 +75,7 @@ class MapParams:
         object.__setattr__(self, "size", check_size("size", self.size))
         for name, expected in (("distance", DISTANCES), ("fusion", FUSIONS), ("pooling", POOLINGS)):
             check_word(name, getattr(self, name), expected)
-        weights = finite_numbers("weights", self.weights)
-        if not 1 <= len(weights) <= MAX_LEVELS or min(weights) < 0 or max(weights) == 0:
-            raise InputError(
-                f"weights is {self.weights!r}, expected 1 to {MAX_LEVELS} numbers >= 0, not all 0"
-            )
-        if any(weight and not 1e-20 <= weight <= 1e20 for weight in weights):
-            raise InputError(f"weights is {self.weights!r}, expected 0 or 1e-20 to 1e20 each")
+        weights = check_weights(self.weights, MAX_LEVELS)
         (sigma,) = finite_numbers("blur_sigma", (self.blur_sigma,))
         if not 0 <= sigma <= 1000:
             raise InputError(f"blur_sigma is {sigma!r}, expected 0 to 1000 pixels of the map")
@@ -108,9 +104,8 @@ def kernel_arguments(
     dtype: npt.DTypeLike,
     layout: str,
     roi: npt.NDArray[np.bool_] | npt.NDArray[np.uint8] | None,
-    kept: int,
 ) -> dict[str, Any]:
-    """The arguments of both kernels; ``kept``: pixels of the map that ``roi`` keeps."""
+    """The arguments of both kernels; InputError for a ``roi`` that does not fit the map."""
     return {
         "shapes": shapes,
         "weights": params.weights,
@@ -118,7 +113,7 @@ def kernel_arguments(
         "distance": DISTANCES.index(params.distance),
         "fusion": FUSIONS.index(params.fusion),
         "pooling": POOLINGS.index(params.pooling),
-        "top_count": params.top_count(kept),
+        "top_count": params.top_count(count_kept(roi, params.size, "pixel")),
         "align_corners": params.align_corners,
         "sigma": params.blur_sigma,
         "type": DTYPES.index(np.dtype(dtype).name),
@@ -169,8 +164,7 @@ class AnomalyMap:
         check_word("simd", simd, ("", *_cpu.simd_paths()))
         last = self.layout == "NHWC"
         self._shapes = tuple((h, w, c) if last else (c, h, w) for c, h, w in self.shapes)
-        kept = kept_pixels(roi, self.params.size)
-        given = kernel_arguments(self.params, self.shapes, self.dtype, self.layout, roi, kept)
+        given = kernel_arguments(self.params, self.shapes, self.dtype, self.layout, roi)
         self._kernel = _cpu.AnomalyMap(**given, simd=simd)
 
     def run(self, pairs: Pairs, out: F32 | None = None) -> tuple[F32, F32]:
@@ -249,20 +243,6 @@ def _shape(k: int, shape: Any) -> tuple[int, int, int]:
     if channels * height * width > MAX_ELEMENTS:
         raise InputError(f"{name} is {shape!r}, expected at most {MAX_ELEMENTS} values")
     return channels, height, width
-
-
-def kept_pixels(roi: Any, size: tuple[int, int]) -> int:
-    """Count the pixels that ``roi`` keeps, or raise InputError."""
-    if roi is None:
-        return size[0] * size[1]
-    fits = isinstance(roi, np.ndarray) and roi.shape == size and roi.dtype in (bool, np.uint8)
-    if not fits:
-        raise InputError(
-            f"roi is {describe(roi)}, expected bool or uint8 of shape {size}, the size of the map"
-        )
-    if not roi.any():
-        raise InputError("roi keeps no pixel, expected at least one that is not 0")
-    return int(np.count_nonzero(roi))
 
 
 def pool(values: F32, roi: npt.NDArray[np.uint8] | None, params: MapParams) -> float:

@@ -261,7 +261,7 @@ class Detector:
         self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """A pickle names the bundle and the arguments: who reads it opens and qualifies again."""
+        """A pickle names the bundle and the arguments; reading it opens and qualifies again."""
         self._check_open()
         given = {**self._given, "false_reject_rate": self.false_reject_rate}
         return _opened_again, (self._bundle, given)

@@ -270,6 +270,10 @@ _NO_THREADS = (
     "this process may start no more threads: raise the limit (ulimit -u; TasksMax= of a systemd "
     "unit, --pids-limit of a container), or use fewer with --threads"
 )
+_NO_STACK = (
+    "this process may use {:.0f} MB of addresses, and a thread needs some for its stack: raise "
+    "that limit (ulimit -v, LimitAS= of a systemd unit)"
+)
 _SCARCE = {
     "can't start new thread": _NO_THREADS,
     "Resource temporarily unavailable": _NO_THREADS,  # what C++ says then
@@ -281,7 +285,21 @@ _SCARCE = {
 def scarcity(error: BaseException) -> str | None:
     """What this process has run out of, with the cure; None for any other error."""
     said = "allocate memory" if isinstance(error, MemoryError) else str(error)
-    return next((_SCARCE[word] for word in _SCARCE if word in said), None)
+    sentence = next((_SCARCE[word] for word in _SCARCE if word in said), None)
+    limit = address_limit()
+    if sentence is _NO_THREADS and limit is not None:  # Linux gives both the same error
+        return _NO_STACK.format(limit / 1e6)
+    return sentence
+
+
+def address_limit() -> int | None:
+    """Most bytes of addresses that this process may have; None without a limit."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return None if limit == resource.RLIM_INFINITY else limit
 
 
 def os_sentence(error: OSError) -> str:

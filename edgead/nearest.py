@@ -21,9 +21,10 @@ from edgead.preprocess import (
     check_dtype,
     check_out,
     check_size,
+    check_weights,
     check_word,
+    count_kept,
     describe,
-    finite_numbers,
 )
 
 F32 = npt.NDArray[np.float32]
@@ -141,7 +142,7 @@ class Nearest:
         simd: instruction set, one of ``edgead._cpu.nearest_paths()``; the best one when empty.
 
     Raises:
-        InputError: more weights than the memory has rows; anything else that is none of these.
+        InputError: more weights than the memory has rows; anything else.
     """
 
     memory: NearestMemory
@@ -161,7 +162,7 @@ class Nearest:
         self.dtype = check_dtype(self.dtype)
         check_word("layout", self.layout, LAYOUTS)
         check_word("simd", simd, ("", *_cpu.nearest_paths()))
-        _check_roi(roi, self.size)
+        count_kept(roi, self.size, "position")
         channels = self.memory.channels
         if channels * height * width > MAX_ELEMENTS:
             raise InputError(
@@ -243,7 +244,7 @@ def _check_features(features: Any) -> None:
 
 
 def _check_scale(scale: Any, features: npt.NDArray[Any]) -> F32 | None:
-    """The scale of each channel; None where features are no integers."""
+    """The scale of each channel; None where features are not integers."""
     if features.dtype != np.int8:
         if scale is not None:
             raise InputError(f"scale is for a memory of int8, and this is {features.dtype}")
@@ -264,28 +265,10 @@ def _check_scale(scale: Any, features: npt.NDArray[Any]) -> F32 | None:
 
 
 def _check_weights(given: Any, rows: int) -> tuple[float, ...]:
-    weights = finite_numbers("weights", given)
-    if not 1 <= len(weights) <= MAX_NEAREST or min(weights) < 0 or max(weights) == 0:
-        raise InputError(
-            f"weights is {given!r}, expected 1 to {MAX_NEAREST} numbers >= 0, not all 0"
-        )
-    if any(weight and not 1e-20 <= weight <= 1e20 for weight in weights):
-        raise InputError(f"weights is {given!r}, expected 0 or 1e-20 to 1e20 each")
+    weights = check_weights(given, MAX_NEAREST)
     if len(weights) > rows:
         raise InputError(
             f"weights are {len(weights)} and the memory has {rows} features, expected at most as "
             "many weights: give fewer, or a larger memory"
         )
     return weights
-
-
-def _check_roi(roi: Any, size: tuple[int, int]) -> None:
-    if roi is None:
-        return
-    fits = isinstance(roi, np.ndarray) and roi.shape == size and roi.dtype in (bool, np.uint8)
-    if not fits:
-        raise InputError(
-            f"roi is {describe(roi)}, expected bool or uint8 of shape {size}, the size of the map"
-        )
-    if not roi.any():
-        raise InputError("roi keeps no position, expected at least one that is not 0")

@@ -126,6 +126,31 @@ def check_word(name: str, given: Any, expected: tuple[str, ...]) -> None:
         raise InputError(f"{name} is {given!r}, expected one of {named}")
 
 
+def check_weights(given: Any, most: int) -> tuple[float, ...]:
+    """Return 1 to ``most`` weights as floats, or raise InputError."""
+    weights = finite_numbers("weights", given)
+    if not 1 <= len(weights) <= most or min(weights) < 0 or max(weights) == 0:
+        raise InputError(f"weights is {given!r}, expected 1 to {most} numbers >= 0, not all 0")
+    if any(weight and not 1e-20 <= weight <= 1e20 for weight in weights):
+        raise InputError(f"weights is {given!r}, expected 0 or 1e-20 to 1e20 each")
+    return weights
+
+
+def count_kept(roi: Any, size: tuple[int, int], what: str) -> int:
+    """How many of a map ``roi`` keeps, "pixel" or "position" by ``what``; else InputError."""
+    if roi is None:
+        return size[0] * size[1]
+    fits = isinstance(roi, np.ndarray) and roi.shape == size and roi.dtype in (bool, np.uint8)
+    if not fits:
+        raise InputError(
+            f"roi is {describe(roi)}, expected bool or uint8 of shape {size}, the size of the map"
+        )
+    kept = int(np.count_nonzero(roi))
+    if kept == 0:
+        raise InputError(f"roi keeps no {what}, expected at least one that is not 0")
+    return kept
+
+
 def check_frame(frame: Any, color: str = "bgr") -> npt.NDArray[Any]:
     """Return what :func:`preprocess` takes as the array it reads; else raise InputError."""
     check_word("color", color, COLORS)

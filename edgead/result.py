@@ -71,7 +71,7 @@ class Fingerprint(NamedTuple):
 
 
 class _Framed:
-    """The frame of a Result, which is no field: ``asdict`` leaves it out."""
+    """The frame of a Result, which is not a field: ``asdict`` leaves it out."""
 
     def _keep(self, frame: Any, taken: Fingerprint | None) -> None:
         """``taken``: the fingerprint when it was scored; None of a frame on a device."""
@@ -127,7 +127,7 @@ class Result(_Framed):
     digests: Digests | None = None
     bit_depth: int = 16
     _: KW_ONLY
-    frame: InitVar[Any] = None  # no field, so that asdict() leaves it out
+    frame: InitVar[Any] = None  # not a field, so that asdict() leaves it out
 
     def __post_init__(self, frame: Any) -> None:
         host = isinstance(frame, np.ndarray)
@@ -157,7 +157,7 @@ class Result(_Framed):
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """A pickle has map and frame, which become the memory of who reads it."""
+        """A pickle has map and frame, which the process that reads it owns."""
         held = (*(getattr(self, name) for name in _FIELDS), self.frame)
         return _unpickled, held
 

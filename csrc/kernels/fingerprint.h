@@ -10,9 +10,9 @@ struct FingerprintAxis {
   int64_t count, stride;
 };
 
-// Of the samples that the axes (at most 8) reach, and of no byte between them. Two equal ones: the
-// same content, but for one chance in about 2^64, given the same axes. It is no protection against
-// who looks for a collision.
+// Of the samples that the axes (at most 8) reach, and of no byte between them. Given the same axes,
+// other content has the same fingerprint with a chance of about 2^-64, unless somebody looks for
+// such content: this is not a cryptographic hash.
 uint64_t fingerprint(const void* data, const FingerprintAxis* axes, int32_t count,
                      int64_t sample_bytes);
 

@@ -1,5 +1,7 @@
 // The CPU kernels of one instruction set.
 #pragma once
+#include <vector>
+
 #include "anomaly_map.h"
 #include "nearest.h"
 #include "preprocess.h"
@@ -12,15 +14,14 @@ struct Kernels {
   AnomalyMapCpu anomaly_map;
 };
 
-// The set called `name`, or the best one when null; null when this machine does not have it.
-const Kernels* kernels(const char* name);
-
 // nearest has more sets than the others: those with products of bytes.
 struct NearestKernel {
   const char* name;  // "avx512vnni", "avx512", "avxvnni", "avx2", "baseline", "neondot" or "neon"
   NearestCpu run;
 };
 
-const NearestKernel* nearest_kernel(const char* name);
+// The sets that this machine has, the best first; at least one.
+std::vector<const Kernels*> all_kernels();
+std::vector<const NearestKernel*> all_nearest_kernels();
 
 }  // namespace edgead

@@ -37,8 +37,6 @@
 // Not finite: a NaN in a query gives NaN, otherwise an infinity, or a d over float32, infinity. An
 // ignored position is exactly 0 whatever was there. The memory is finite.
 #pragma once
-#include <cmath>
-
 #include "common.h"
 
 namespace edgead {
@@ -113,17 +111,5 @@ using NearestCpu = void (*)(const NearestParams& params, const NearestIndex& ind
 int nearest_cuda(const NearestParams& params, const void* memory, const float* scale,
                  const void* query, int32_t batch, const uint8_t* roi, float* distance,
                  void* stream);
-
-// The mathematics that both implementations share. (static: see simd.h)
-
-// A row's distance takes its place among the `k` smallest so far, ascending; equal ones by row.
-EDGEAD_HOST_DEVICE static inline void nearest_insert(float d, int32_t row, int32_t k, float* best,
-                                                     int32_t* rows) {
-  int32_t at = k - 1;
-  if (d > best[at] || (d == best[at] && row > rows[at])) return;
-  for (; at > 0 && (d < best[at - 1] || (d == best[at - 1] && row < rows[at - 1])); --at)
-    best[at] = best[at - 1], rows[at] = rows[at - 1];
-  best[at] = d, rows[at] = row;
-}
 
 }  // namespace edgead

@@ -63,7 +63,7 @@ struct Searcher {
   void try_row(Query& query, const float* values, int32_t row) const {
     if (known(query, row)) return;
     const float d = distance_to(values, row), before = query.best[p.k - 1];
-    nearest_insert(d, row, p.k, query.best, query.rows);
+    insert(d, row, p.k, query);
     if (query.best[p.k - 1] < before) narrow(query);
   }
 
@@ -92,8 +92,7 @@ struct Searcher {
 
   // For a query that the bound cannot tell of, because a square leaves float32.
   void search_directly(Query& query, const float* values) const {
-    for (int32_t row = 0; row < p.rows; ++row)
-      nearest_insert(distance_to(values, row), row, p.k, query.best, query.rows);
+    for (int32_t row = 0; row < p.rows; ++row) insert(distance_to(values, row), row, p.k, query);
   }
 };
 

@@ -23,10 +23,8 @@ constexpr int kQueries = 32, kRows = 64, kDepth = 16, kPerQuery = 2, kPerRow = 4
 constexpr int kThreads = (kQueries / kPerQuery) * (kRows / kPerRow);  // 256
 constexpr int kAcross = kRows / kPerRow;                              // threads beside each other
 
-__device__ __forceinline__ float value_of(const float* from, const float*, int) {
-  return __ldg(from);
-}
-__device__ __forceinline__ float value_of(const uint16_t* from, const float*, int) {
+template <class T>
+__device__ __forceinline__ float value_of(const T* from, const float*, int) {
   return float_of(__ldg(from));
 }
 __device__ __forceinline__ float value_of(const int8_t* from, const float* scale, int c) {

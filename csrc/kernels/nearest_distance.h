@@ -18,8 +18,8 @@ inline F32 multiply_add(F32 a, F32 b, F32 c) {
 #endif
 }
 
-inline F32 load_values(const float* row, const float*, int32_t c) { return load_floats(row + c); }
-inline F32 load_values(const uint16_t* row, const float*, int32_t c) {
+template <class T>
+inline F32 load_values(const T* row, const float*, int32_t c) {
   return load_floats(row + c);
 }
 inline F32 load_values(const int8_t* row, const float* scale, int32_t c) {
@@ -35,9 +35,9 @@ inline F32 load_values(const int8_t* row, const float* scale, int32_t c) {
   return __builtin_convertvector(code, F32) * load<F32>(scale + c);
 }
 
-inline float value_of(const float* row, const float*, int32_t c) { return row[c]; }
-inline float value_of(const uint16_t* row, const float*, int32_t c) {
-  return float_from_half(row[c]);
+template <class T>
+inline float value_of(const T* row, const float*, int32_t c) {
+  return float_of(row[c]);
 }
 inline float value_of(const int8_t* row, const float* scale, int32_t c) {
   return row[c] * scale[c];

@@ -31,6 +31,16 @@ struct Query {
   int32_t position;
 };
 
+// A row's distance takes its place among the `k` smallest so far; equal ones by row.
+inline void insert(float d, int32_t row, int32_t k, Query& query) {
+  float* best = query.best;
+  int32_t *rows = query.rows, at = k - 1;
+  if (d > best[at] || (d == best[at] && row > rows[at])) return;
+  for (; at > 0 && (d < best[at - 1] || (d == best[at - 1] && row < rows[at - 1])); --at)
+    best[at] = best[at - 1], rows[at] = rows[at - 1];
+  best[at] = d, rows[at] = row;
+}
+
 inline F32 all_lanes(float value) { return value - F32{}; }  // of -0 the sum would be 0
 
 // Bit i is set where lane i of `value` is not below that of `least`: what is not a number counts.

@@ -1,4 +1,4 @@
-// Chooses the widest instruction set that this processor has, once.
+// Which of the instruction sets that were compiled this processor has.
 #ifdef EDGEAD_X86
 #include <cpuid.h>
 #elif defined(EDGEAD_ARM) && defined(__linux__)
@@ -84,18 +84,18 @@ bool supported(const char* name) {
   return true;
 }
 
+template <class Set, size_t n>
+std::vector<const Set*> supported_of(const Set (&sets)[n]) {
+  std::vector<const Set*> found;
+  for (const Set& set : sets)
+    if (supported(set.name)) found.push_back(&set);
+  return found;
+}
+
 }  // namespace
 
-const Kernels* kernels(const char* name) {
-  for (const Kernels& set : kSets)
-    if (supported(set.name) && (name == nullptr || !std::strcmp(name, set.name))) return &set;
-  return nullptr;
-}
+std::vector<const Kernels*> all_kernels() { return supported_of(kSets); }
 
-const NearestKernel* nearest_kernel(const char* name) {
-  for (const NearestKernel& set : kNearestSets)
-    if (supported(set.name) && (name == nullptr || !std::strcmp(name, set.name))) return &set;
-  return nullptr;
-}
+std::vector<const NearestKernel*> all_nearest_kernels() { return supported_of(kNearestSets); }
 
 }  // namespace edgead

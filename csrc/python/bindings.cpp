@@ -20,16 +20,19 @@ namespace py = pybind11;
 namespace edgead {
 namespace {
 
-const Kernels& kernels_or_throw(const std::string& simd) {
-  const Kernels* set = kernels(simd.empty() ? nullptr : simd.c_str());
-  if (set == nullptr) throw std::invalid_argument("this machine has no " + simd);
-  return *set;
+// The set called `simd`, the best one when that is empty.
+template <class Set>
+const Set& named(const std::vector<const Set*>& sets, const std::string& simd) {
+  for (const Set* set : sets)
+    if (simd.empty() || simd == set->name) return *set;
+  throw std::invalid_argument("this machine has no " + simd);
 }
 
-const NearestKernel& nearest_or_throw(const std::string& simd) {
-  const NearestKernel* set = nearest_kernel(simd.empty() ? nullptr : simd.c_str());
-  if (set == nullptr) throw std::invalid_argument("this machine has no " + simd);
-  return *set;
+template <class Set>
+std::vector<std::string> names_of(const std::vector<const Set*>& sets) {
+  std::vector<std::string> names;
+  for (const Set* set : sets) names.emplace_back(set->name);
+  return names;
 }
 
 // Uninitialised memory, 64-byte aligned.
@@ -47,7 +50,7 @@ class Preprocess {
  public:
   // given: as preprocess_params_of needs it, and simd.
   explicit Preprocess(const py::kwargs& given)
-      : set_(kernels_or_throw(given["simd"].cast<std::string>())),
+      : set_(named(all_kernels(), given["simd"].cast<std::string>())),
         p_(preprocess_params_of(given)),
         vertical_(p_.height, p_.out_height),
         horizontal_(p_.width, p_.out_width),
@@ -72,7 +75,7 @@ class AnomalyMap {
  public:
   // given: as params_of needs it, and simd.
   explicit AnomalyMap(const py::kwargs& given)
-      : set_(kernels_or_throw(given["simd"].cast<std::string>())),
+      : set_(named(all_kernels(), given["simd"].cast<std::string>())),
         memory_(anomaly_map_plan_bytes(params_of(given))),
         plan_(plan_of(given, memory_.data)),
         workspace_(anomaly_map_workspace_bytes(plan_.params)) {}
@@ -104,23 +107,22 @@ class NearestMemory {
   // float32 [parts, channels], all C-contiguous.
   NearestMemory(py::array memory, int32_t type, int32_t search, py::array_t<float> scale,
                 py::array_t<float> mean, py::array_t<float> basis)
-      : rows_(static_cast<int32_t>(memory.shape(0))),
-        channels_(static_cast<int32_t>(memory.shape(1))),
-        type_(static_cast<Type>(type)),
+      : type_(static_cast<Type>(type)),
         search_(static_cast<Search>(search)),
         values_(std::move(memory)),
         scale_(std::move(scale)),
-        memory_(nearest_index_bytes(rows_, channels_, search_)) {
+        memory_(nearest_index_bytes(size_of(0), size_of(1), search_)) {
     const void* values = values_.data();
     const float *scales = scale_.data(), *origin = mean.data(), *directions = basis.data();
     py::gil_scoped_release release;
-    index_ = nearest_index(rows_, channels_, type_, search_, values, scales, origin, directions,
-                           memory_.data);
+    index_ = nearest_index(size_of(0), size_of(1), type_, search_, values, scales, origin,
+                           directions, memory_.data);
   }
 
  private:
   friend class Nearest;
-  int32_t rows_, channels_;
+  int32_t size_of(int axis) const { return static_cast<int32_t>(values_.shape(axis)); }
+
   Type type_;
   Search search_;
   py::array values_;
@@ -134,12 +136,11 @@ class Nearest {
  public:
   // given: positions, width, weights, type, layout, roi, simd.
   Nearest(std::shared_ptr<NearestMemory> memory, const py::kwargs& given)
-      : set_(nearest_or_throw(given["simd"].cast<std::string>())),
+      : set_(named(all_nearest_kernels(), given["simd"].cast<std::string>())),
         memory_(std::move(memory)),
-        p_(nearest_params_of(given)),
+        p_(with_memory(nearest_params_of(given))),
         guess_(static_cast<size_t>(p_.positions) * p_.k, -1),
-        workspace_(nearest_workspace_bytes(with_memory(p_))) {
-    p_ = with_memory(p_);
+        workspace_(nearest_workspace_bytes(p_)) {
     if (given["roi"].is_none()) return;
     const auto roi = given["roi"].cast<py::array_t<uint8_t, py::array::c_style>>();
     roi_.assign(roi.data(), roi.data() + p_.positions);
@@ -164,7 +165,7 @@ class Nearest {
 
  private:
   NearestParams with_memory(NearestParams p) const {
-    p.rows = memory_->rows_, p.channels = memory_->channels_;
+    p.rows = memory_->index_.rows, p.channels = memory_->index_.channels;
     p.memory_type = memory_->type_, p.search = memory_->search_;
     return p;
   }
@@ -176,14 +177,6 @@ class Nearest {
   std::vector<int32_t> guess_;
   Memory workspace_;
 };
-
-std::vector<std::string> nearest_paths() {
-  std::vector<std::string> names;
-  for (const char* name :
-       {"avx512vnni", "avx512", "avxvnni", "avx2", "neondot", "neon", "baseline"})
-    if (nearest_kernel(name) != nullptr) names.emplace_back(name);
-  return names;
-}
 
 // Of an array of any strides, without a copy.
 uint64_t fingerprint_of(const py::array& array) {
@@ -197,20 +190,15 @@ uint64_t fingerprint_of(const py::array& array) {
   return fingerprint(data, axes, count, sample_bytes);
 }
 
-std::vector<std::string> simd_paths() {
-  std::vector<std::string> names;
-  for (const char* name : {"avx512", "avx2", "neon", "baseline"})
-    if (kernels(name) != nullptr) names.emplace_back(name);
-  return names;
-}
-
 }  // namespace
 }  // namespace edgead
 
 PYBIND11_MODULE(_cpu, m) {
   using namespace edgead;
   m.doc() = "CPU kernels of edgead; use edgead.preprocess, anomaly_map and nearest.";
-  m.def("simd_paths", &simd_paths, "Instruction sets built and usable here, best first.");
+  m.def(
+      "simd_paths", [] { return names_of(all_kernels()); },
+      "Instruction sets built and usable here, best first.");
   m.def("fingerprint", &fingerprint_of, "64 bits of what an array holds.", py::arg("array"));
   m.def(
       "keep_for_ever", [](const py::object& object) { object.inc_ref(); },
@@ -222,7 +210,9 @@ PYBIND11_MODULE(_cpu, m) {
       .def(py::init<const py::kwargs&>())
       .def("run", &AnomalyMap::run, py::arg("pairs"), py::arg("map").noconvert(),
            py::arg("score").noconvert());
-  m.def("nearest_paths", &nearest_paths, "Instruction sets of nearest, best first.");
+  m.def(
+      "nearest_paths", [] { return names_of(all_nearest_kernels()); },
+      "Instruction sets of nearest, best first.");
   py::class_<NearestMemory, std::shared_ptr<NearestMemory>>(m, "NearestMemory")
       .def(py::init<py::array, int32_t, int32_t, py::array_t<float>, py::array_t<float>,
                     py::array_t<float>>(),

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from edgead.bundle.manifest import Manifest
 from edgead.errors import BundleError
@@ -71,6 +75,23 @@ class Bundle:
         data = _read(self.path_of(name))
         _check_digest(self.path, name, data, self.manifest.files[name])
         return data
+
+    def read_array(self, name: str) -> NDArray[Any]:
+        """The array in a file, of any shape and dtype.
+
+        Args:
+            name: as in ``manifest.files``; of what ``npy`` makes.
+
+        Raises:
+            BundleError: as ``read``, or the file is not an array.
+        """
+        try:
+            array = np.lib.format.read_array(io.BytesIO(self.read(name)), allow_pickle=False)
+        except ValueError as error:
+            raise BundleError(
+                f"bundle {self.path}: {name} is not a NumPy array: {error}"
+            ) from error
+        return np.asarray(array)
 
     def __repr__(self) -> str:
         name, method = self.manifest.name, self.manifest.method
@@ -154,6 +175,13 @@ def _instead_of(root: Path) -> str:
         inside = []
     more = ", …" if len(inside) > 3 else ""
     return f"give a bundle in it: {', '.join(inside[:3])}{more}" if inside else _EXPECTED
+
+
+def npy(array: NDArray[Any]) -> bytes:
+    """An array as the content of a file, which ``Bundle.read_array`` reads."""
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
 
 
 def write_bundle(

@@ -20,10 +20,11 @@ from edgead import _cpu
 from edgead.bundle.storage import Bundle
 from edgead.cpu.precision import HINTS, check_computed, check_offered, computed_in, layers_of
 from edgead.cpu.processor import affinity, cores, others_run
-from edgead.cpu.restrictions import address_limit, restricted
+from edgead.cpu.restrictions import restricted
 from edgead.engine.interface import Pairs
 from edgead.engine.memories import open_memories
 from edgead.errors import BundleError, DeviceError, EdgeadError
+from edgead.files import address_limit
 
 MOST_LANES = 16
 """Tiles that run at once, each in one thread and buffers of its own."""
@@ -250,7 +251,7 @@ def _after_fork_in_parent() -> None:
 
 def _after_fork_in_child() -> None:
     """A forked process has OpenVINO's objects without its threads, which an inference and the end
-    of an object wait for, for ever. So they are neither used nor ended there; what is compiled
+    of an object wait for without end. So they are neither used nor ended there; what is compiled
     there has threads of its own."""
     for engine in list(_process.engines):
         _cpu.keep_for_ever(engine)

@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from edgead.files import scarcity
+from edgead.files import address_limit, scarcity
 
 _GET_MDWE = 66  # prctl, of Linux 6.3 and newer
 _CURES = {
@@ -48,16 +48,6 @@ def restricted(said: str) -> str:
         f"{said}; this process may use {limit / 1e6:.0f} MB of addresses: raise that limit "
         "(ulimit -v, LimitAS= of a systemd unit)"
     )
-
-
-def address_limit() -> int | None:
-    """Most bytes of addresses that this process may have; None without a limit."""
-    if sys.platform == "win32":
-        return None
-    import resource
-
-    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-    return None if limit == resource.RLIM_INFINITY else limit
 
 
 def _can_make_code() -> bool:

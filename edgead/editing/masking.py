@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import replace
 from hashlib import sha256
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from edgead import reference
 from edgead.bundle.ignore_mask import IgnoreMask, to_roi
-from edgead.bundle.storage import Bundle, Draft
+from edgead.bundle.storage import Bundle, Draft, npy
 from edgead.errors import InputError
 from edgead.images import decode_image
 from edgead.serving.qualification import read_map
@@ -50,9 +49,7 @@ def masked(bundle: Bundle, mask: IgnoreMask, png: bytes | None) -> Draft:
         values = read_map(bundle, frame.map, manifest.map_size(size))
         kept = to_roi(ignored, values.shape) != 0
         score = reference.pool(values[None, kept].astype(np.float64), manifest.map)[0]
-        buffer = io.BytesIO()
-        np.save(buffer, np.where(kept, values, np.float32(0.0)), allow_pickle=False)
-        files[frame.map] = buffer.getvalue()
+        files[frame.map] = npy(np.where(kept, values, np.float32(0.0)))
         golden.append(replace(frame, score=float(score)))
     digests = {name: sha256(data).hexdigest() for name, data in files.items()}
     manifest = replace(manifest, golden=tuple(golden), files=digests)

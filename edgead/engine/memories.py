@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,7 +68,7 @@ class MemoryDistances:
 
 
 def _open(bundle: Bundle, entry: Memory) -> OpenedMemory:
-    kept, places = _read(bundle, entry.file), _read(bundle, entry.places)
+    kept, places = bundle.read_array(entry.file), bundle.read_array(entry.places)
     if kept.ndim != 2 or kept.shape[1] != entry.channels or kept.dtype.name == "int8":
         raise _wrong(bundle, entry.file, kept, f"[rows, {entry.channels}], float32 or float16")
     fits = places.shape == entry.size and places.dtype == np.float32
@@ -79,20 +78,10 @@ def _open(bundle: Bundle, entry: Memory) -> OpenedMemory:
     if entry.neighbours > len(kept):
         raise _wrong(bundle, entry.file, kept, f"at least {entry.neighbours} rows")
     try:
-        index = NearestMemory(kept)
+        index = NearestMemory(np.ascontiguousarray(kept))
     except InputError as error:
         raise BundleError(f"bundle {bundle.path}: {entry.file}: {error}") from error
     return OpenedMemory(entry, index, (places / np.float32(entry.channels)).astype(np.float32))
-
-
-def _read(bundle: Bundle, name: str) -> NDArray[Any]:
-    try:
-        array = np.load(io.BytesIO(bundle.read(name)), allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise BundleError(f"bundle {bundle.path}: {name} is not a NumPy array: {error}") from error
-    if not isinstance(array, np.ndarray):
-        raise BundleError(f"bundle {bundle.path}: {name} is not one NumPy array")
-    return np.ascontiguousarray(array)
 
 
 def _wrong(bundle: Bundle, name: str, found: NDArray[Any], expected: str) -> BundleError:

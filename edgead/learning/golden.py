@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgead.bundle.entries import Golden
+from edgead.bundle.storage import npy
 from edgead.images import encode_png
 from edgead.images.bits import full_scale
 
@@ -71,8 +71,6 @@ def golden_files(
     for index, frame in enumerate(shown):
         values, score = run(frame)
         entry = Golden(f"golden/{index}.png", f"golden/{index}.npy", score)
-        buffer = io.BytesIO()
-        np.save(buffer, values, allow_pickle=False)
-        files[entry.image], files[entry.map] = encode_png(frame, "frame"), buffer.getvalue()
+        files[entry.image], files[entry.map] = encode_png(frame, "frame"), npy(values)
         frames.append(entry)
     return files, tuple(frames)

@@ -6,7 +6,6 @@ them is kept in the bundle as its memory. A frame is as anomalous as its feature
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 from edgead.anomaly_map import MapParams
 from edgead.bundle.entries import Calibration, Golden, Memory, Tolerance
 from edgead.bundle.manifest import Manifest
-from edgead.bundle.storage import Bundle, Draft, check_out, write_bundle
+from edgead.bundle.storage import Bundle, Draft, check_out, npy, write_bundle
 from edgead.calibration import chosen_false_reject_rate
 from edgead.engine.interface import Engine
 from edgead.engine.lazy_array import as_array
@@ -124,7 +123,7 @@ def learn(
     facts = {k: v for k, v in backbone.facts.to_json().items() if k not in ("levels", "features")}
     told = {"backbone": facts, "images": len(images), "kept": len(kept), "seed": options.seed}
     manifest = replace(draft.manifest, provenance={**(provenance or {}), "learn": told})
-    draft = _with_files(replace(draft, manifest=manifest), {MEMORY: _npy(kept)})
+    draft = _with_files(replace(draft, manifest=manifest), {MEMORY: npy(kept)})
     whole = _calibrated(draft, calibration, rate, options, progress)
     qualify(whole, open_engine(whole, "cpu", options.threads))
     return write_bundle(path, whole.manifest, whole.files)
@@ -152,8 +151,8 @@ def _draft(path: Path, backbone: Backbone, options: LearnOptions) -> Draft:
     )
     files = {
         MODEL: backbone.model,
-        MEMORY: _npy(np.zeros((1, features.channels), np.float32)),
-        PLACES: _npy(border_share(size)),
+        MEMORY: npy(np.zeros((1, features.channels), np.float32)),
+        PLACES: npy(border_share(size)),
     }
     return Draft(path, manifest, "", files)
 
@@ -255,9 +254,3 @@ def _with_files(draft: Draft, files: Mapping[str, bytes]) -> Draft:
     """With more files, and the manifest that an engine will read from its bytes."""
     manifest = Manifest.loads(draft.manifest.dumps())
     return Draft(draft.path, manifest, "", {**draft.files, **files})
-
-
-def _npy(array: NDArray[Any]) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, array, allow_pickle=False)
-    return buffer.getvalue()

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgead.anomaly_map import kept_pixels, kernel_arguments
+from edgead.anomaly_map import kernel_arguments
 from edgead.bundle.manifest import Manifest
 from edgead.engine.digests import Hasher
 from edgead.errors import DeviceError
@@ -33,8 +33,7 @@ class DeviceStages:
         self._tensors, self._stream = plan.tensors, stream
         self._pairs = [(pair.reference, pair.restored) for pair in manifest.pairs]
         self._map_bytes = 4 * math.prod(params.size)
-        kept = kept_pixels(roi, params.size)
-        given = kernel_arguments(params, shapes, np.float32, "NCHW", roi, kept)
+        given = kernel_arguments(params, shapes, np.float32, "NCHW", roi)
         self._execution = Execution(plan)
         try:
             self._map_kernel = cuda.AnomalyMap(**given, batch=1)

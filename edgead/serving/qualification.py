@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -152,13 +151,10 @@ def _check(
 
 def read_map(bundle: Bundle, name: str, size: tuple[int, int]) -> NDArray[np.float32]:
     """A golden frame's expected map, float32 [height, width] of ``size``; else BundleError."""
-    try:
-        array = np.load(io.BytesIO(bundle.read(name)), allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise BundleError(f"bundle {bundle.path}: {name} is not a NumPy array: {error}") from error
+    array = bundle.read_array(name)
     if array.dtype != np.float32 or array.shape != size or not np.isfinite(array).all():
         raise BundleError(
             f"bundle {bundle.path}: {name} is {array.shape} {array.dtype}; expected a finite map "
             f"of {size} float32"
         )
-    return array  # type: ignore[no-any-return]
+    return array

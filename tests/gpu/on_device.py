@@ -84,8 +84,7 @@ class OnDevice:
         """``AnomalyMap`` by the CUDA twin: maps [N, H, W] and scores [N]. pairs are NCHW."""
         batch, dtype = len(pairs[0][0]), pairs[0][0].dtype
         shapes = [a.shape[1:] for a, _ in pairs]
-        kept = anomaly_map.kept_pixels(roi, params.size)
-        given = anomaly_map.kernel_arguments(params, shapes, dtype, layout, roi, kept)
+        given = anomaly_map.kernel_arguments(params, shapes, dtype, layout, roi)
         kernel = self.kernels.AnomalyMap(**given, batch=batch)
         axes = (0, 1, 2, 3) if layout == "NCHW" else (0, 2, 3, 1)
         blocks = [tuple(self.up(x.transpose(axes)) for x in pair) for pair in pairs]

@@ -190,6 +190,8 @@ void random_cases() {
 }  // namespace edgead
 
 int main(int argc, char** argv) {
+  if (edgead::all_kernels().empty() || edgead::all_nearest_kernels().empty())
+    edgead::fail("no instruction set at all");
   const std::string asked = argc > 1 ? argv[1] : "";
   if (asked == "planted" && argc > 2) {
     edgead::planted(argv[2]);

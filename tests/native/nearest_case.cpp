@@ -3,37 +3,11 @@
 #include <algorithm>
 #include <cmath>
 
+#include "run.h"
+
 namespace edgead {
 
-std::vector<const NearestKernel*> all_nearest_kernels() {
-  std::vector<const NearestKernel*> sets;
-  for (const char* name :
-       {"avx512vnni", "avx512", "avxvnni", "avx2", "neondot", "neon", "baseline"})
-    if (const NearestKernel* set = nearest_kernel(name)) sets.push_back(set);
-  if (sets.empty()) fail("no instruction set at all");
-  return sets;
-}
-
 namespace {
-
-size_t size_of(Type type) { return type == Type::float32 ? 4 : type == Type::float16 ? 2 : 1; }
-
-// Stores a value, and returns what was stored.
-double put(Type type, char* memory, size_t i, double value, float scale) {
-  if (type == Type::float32) {
-    const float single = static_cast<float>(value);
-    std::memcpy(memory + 4 * i, &single, sizeof single);
-    return single;
-  }
-  if (type == Type::float16) {
-    const uint16_t half = half_nearest(value);
-    std::memcpy(memory + 2 * i, &half, sizeof half);
-    return half_value(half);
-  }
-  const double code = std::min(std::max(std::nearbyint(value / scale), -128.0), 127.0);
-  memory[i] = static_cast<char>(static_cast<int8_t>(code));
-  return static_cast<float>(code) * scale;  // rounded, as the manual says
-}
 
 // A value of row or query i, channel c.
 double drawn(Spread spread, Random& random, int32_t i, int32_t c) {

@@ -10,9 +10,6 @@
 
 namespace edgead {
 
-// All instruction sets of nearest that this machine has.
-std::vector<const NearestKernel*> all_nearest_kernels();
-
 // What the rows and queries are like: enough of each for a search with bounds to go wrong.
 enum class Spread : int32_t { noise, falling, equal, far, outlier, whole, small, grouped };
 constexpr int32_t kSpreads = 8;

@@ -5,30 +5,29 @@
 
 namespace edgead {
 
-std::vector<const Kernels*> all_kernels() {
-  std::vector<const Kernels*> sets;
-  for (const char* name : {"avx512", "avx2", "neon", "baseline"})
-    if (const Kernels* set = kernels(name)) sets.push_back(set);
-  if (sets.empty()) fail("no instruction set at all");
-  return sets;
+size_t size_of(Type type) { return type == Type::float32 ? 4 : type == Type::float16 ? 2 : 1; }
+
+double put(Type type, char* memory, size_t i, double value, float scale) {
+  if (type == Type::float32) {
+    const float single = static_cast<float>(value);
+    std::memcpy(memory + 4 * i, &single, sizeof single);
+    return single;
+  }
+  if (type == Type::float16) {
+    const uint16_t half = half_nearest(value);
+    std::memcpy(memory + 2 * i, &half, sizeof half);
+    return half_value(half);
+  }
+  const double code = std::min(std::max(std::nearbyint(value / scale), -128.0), 127.0);
+  memory[i] = static_cast<char>(static_cast<int8_t>(code));
+  return static_cast<float>(code) * scale;  // rounded, as the manual says
 }
 
 namespace {
 
-size_t size_of(Type type) { return type == Type::float16 ? 2 : 4; }
-
 // Rounds to the type that memory will hold.
 double representable(Type type, double value) {
   return type == Type::float16 ? half_value(half_nearest(value)) : static_cast<float>(value);
-}
-
-void put(Type type, char* memory, size_t i, double value) {
-  const uint16_t half = half_nearest(value);
-  const float single = static_cast<float>(value);
-  if (type == Type::float16)
-    std::memcpy(memory + 2 * i, &half, sizeof half);
-  else
-    std::memcpy(memory + 4 * i, &single, sizeof single);
 }
 
 // Where [n, c, i] of planes of `plane` positions lies.

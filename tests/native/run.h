@@ -10,8 +10,10 @@
 
 namespace edgead {
 
-// All instruction sets that this machine has.
-std::vector<const Kernels*> all_kernels();
+size_t size_of(Type type);
+
+// Stores a value as an element of `type`, int8 in steps of `scale`, and returns what was stored.
+double put(Type type, char* memory, size_t i, double value, float scale = 1.0f);
 
 struct MapCase {
   AnomalyMapParams params{};

@@ -1,4 +1,4 @@
-"""Detectors in forked processes: they score, or say that they cannot; none waits for ever.
+"""Detectors in forked processes: they score, or say that they cannot; none waits without end.
 
 Every child is a real fork of a process of its own, and is ended by its own alarm when it hangs.
 """

@@ -176,6 +176,16 @@ def test_what_runs_out_is_a_sentence(error, said):
     assert found is None if said is None else said in found
 
 
+@pytest.mark.parametrize(
+    "said", ["can't start new thread", "thread: Resource temporarily unavailable"]
+)
+def test_a_thread_that_finds_no_addresses_names_their_limit(monkeypatch, said):
+    resource = pytest.importorskip("resource")
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (250_000_000, 250_000_000))
+    found = scarcity(RuntimeError(said)) or ""
+    assert "250 MB of addresses" in found and "ulimit -v" in found
+
+
 @pytest.fixture
 def half_removed(monkeypatch) -> None:
     """What is left of cv2 where one of two distributions was removed: a folder without code."""

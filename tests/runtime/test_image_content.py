@@ -160,7 +160,7 @@ def test_twelve_bits_in_sixteen_are_measured_by_their_own_scale() -> None:
 def test_one_picture_many_times_is_refused() -> None:
     with pytest.raises(DataError, match=r"all 12 images are copies of one picture.*0\.png.*parts"):
         sets([shot(part(1), 1)] * 12)
-    assert sets([shot(part(1), 1)]).warnings == ()  # a single image is no copy
+    assert sets([shot(part(1), 1)]).warnings == ()  # a single image is not a copy
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])

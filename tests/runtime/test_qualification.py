@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -149,8 +150,6 @@ def test_golden_maps_that_are_none(
     match: str | None,
 ) -> None:
     if match is None:  # an object array would need pickle to be read
-        import io
-
         stream = io.BytesIO()
         np.save(stream, array, allow_pickle=True)
         data, match = stream.getvalue(), "not a NumPy array.*allow_pickle"
@@ -165,9 +164,12 @@ def test_golden_files_of_another_kind(bundle_copy: Path, edit: Callable[..., Non
     edit(bundle_copy, files={"golden/1.png": b"no image"})
     with pytest.raises(BundleError, match=r"golden/1\.png cannot be decoded"):
         Detector(bundle_copy)
-    edit(bundle_copy, files={"golden/0.npy": b"no array"})
-    with pytest.raises(BundleError, match=r"golden/0\.npy is not a NumPy array"):
-        Detector(bundle_copy)
+    archive = io.BytesIO()
+    np.savez(archive, np.zeros((64, 48), np.float32))
+    for data in (b"no array", b"", archive.getvalue()):
+        edit(bundle_copy, files={"golden/0.npy": data})
+        with pytest.raises(BundleError, match=r"golden/0\.npy is not a NumPy array"):
+            Detector(bundle_copy)
 
 
 def test_no_tolerance_for_the_precision(bundle_dir: Path) -> None:

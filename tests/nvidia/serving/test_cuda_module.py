@@ -38,7 +38,6 @@ CALLS: dict[str, Callable[[], Any]] = {
             np.float32,
             "NCHW",
             np.ones((8, 9), np.uint8),
-            72,
         ),
         batch=1,
     ),
