@@ -236,6 +236,7 @@ def whiten(
         Distances [N, H, W].
     """
     features, mean = np.asarray(features, np.float64), np.asarray(mean, np.float64)
+    factors = np.asarray(factors, np.float64)
     count, _, height, width = features.shape
     side = side or max(height, width)
     across = -(-width // side)
@@ -246,6 +247,6 @@ def whiten(
         feature = features[n, :, y, x]
         if channel_normal:
             feature = (feature - feature.mean()) / np.sqrt(feature.var() + epsilon)
-        factor = np.asarray(factors[y // side * across + x // side], np.float64)
+        factor = factors[y // side * across + x // side]
         found[n, y, x] = np.square(factor @ (feature - mean[:, y, x])).mean()
     return found

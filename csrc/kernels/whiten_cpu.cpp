@@ -56,7 +56,8 @@ void normalise(const WhitenParams& p, float* values) {
       square = multiply_add(x, x, square);
     }
     square = square / static_cast<float>(p.channels) + p.epsilon;
-    for (int i = 0; i < kLanes; ++i) scale[i] = 1.0f / __builtin_sqrtf(square[i]);
+    for (int i = 0; i < kLanes; ++i) scale[i] = __builtin_sqrtf(square[i]);
+    scale = scale / square;  // of an infinite variance NaN, so that it hides nothing
     for (int32_t c = 0; c < p.channels; ++c)
       store(at + c * kWhitenBlock, (load<F32>(at + c * kWhitenBlock) - mean) * scale);
   }

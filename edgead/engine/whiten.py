@@ -137,12 +137,12 @@ class Whiten:
 
     def _check_side(self, side: Any) -> int:
         """``side``, at most what makes one region."""
-        whole = max(self.size)
+        whole: int = max(self.size)
         if side is None:
             return whole
         if type(side) is not int or side < 1:
             raise InputError(f"side is {side!r}, expected a whole number of positions, 1 or more")
-        return min(side, whole)
+        return min(int(side), whole)
 
 
 _FACTORS = "regions, outputs, C"

@@ -104,16 +104,22 @@ def test_the_fuzzer_finds_nothing(native: Native) -> None:
 
 
 TIGHT_BOUNDS = ["tight_stretch", "tight_length", "tight_radius", "wrong_code"]
+WRONG_INDICES = [f"whiten_{what}" for what in ("mean", "region", "place", "panel")]
+SHORT_OF_WHITEN = [f"whiten_{what}" for what in ("distance", "workspace", "index")]
 
 
-@pytest.mark.parametrize("bug", ["wrong_weight", "wrong_sample", "wrong_row", *TIGHT_BOUNDS])
+@pytest.mark.parametrize(
+    "bug", ["wrong_weight", "wrong_sample", "wrong_row", *TIGHT_BOUNDS, *WRONG_INDICES]
+)
 def test_a_wrong_result_is_found(native: Native, bug: str) -> None:
     done = native("Release", "planted", bug)
     assert done.returncode == 1 and "expected" in done.stderr
 
 
 @pytest.mark.parametrize(
-    "bug", ["map", "score", "image", "plan", "workspace", "distance", "guess", "index", "search"]
+    "bug",
+    ["map", "score", "image", "plan", "workspace", "distance", "guess", "index", "search"]
+    + SHORT_OF_WHITEN,
 )
 def test_a_write_beside_an_array_is_found_without_sanitizers(native: Native, bug: str) -> None:
     done = native("Release", "planted", bug)
@@ -122,6 +128,7 @@ def test_a_write_beside_an_array_is_found_without_sanitizers(native: Native, bug
 
 SHORT_ARRAYS = ["feature", "frame", "map", "score", "image", "plan", "workspace", "scratch"]
 SHORT_ARRAYS += ["query", "rows", "distance", "guess", "index", "search"]
+SHORT_ARRAYS += ["whiten_feature", *SHORT_OF_WHITEN]
 
 
 @pytest.mark.exhaustive
