@@ -1,4 +1,4 @@
-"""CPU kernels, built from csrc/. Use edgead.preprocess, anomaly_map and nearest."""
+"""CPU kernels, built from csrc/. Use edgead.preprocess, anomaly_map, nearest and engine.whiten."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -85,3 +85,23 @@ class Nearest:
     ) -> None: ...
     def run(self, query: npt.NDArray[Any], distance: npt.NDArray[np.float32]) -> None: ...
     def rows(self) -> npt.NDArray[np.int32]: ...
+
+class Whiten:
+    def __init__(
+        self,
+        *,
+        size: tuple[int, int],
+        channels: int,
+        outputs: int,
+        side: int,
+        triangular: bool,
+        channel_normal: bool,
+        epsilon: float,
+        type: int,
+        layout: int,
+        mean: npt.NDArray[np.float32],
+        factor: npt.NDArray[np.float32],
+        roi: npt.NDArray[np.uint8] | None,
+        simd: str,
+    ) -> None: ...
+    def run(self, feature: npt.NDArray[Any], distance: npt.NDArray[np.float32]) -> None: ...

@@ -209,3 +209,44 @@ def nearest(
         squares = np.square(feature - memory).sum(axis=1)
         found[place] = np.dot(weights, np.sort(squares)[: len(weights)])
     return found
+
+
+def whiten(
+    features: npt.ArrayLike,
+    mean: npt.ArrayLike,
+    factors: npt.ArrayLike,
+    side: int | None = None,
+    *,
+    channel_normal: bool = False,
+    epsilon: float = 1e-5,
+    roi: npt.NDArray[Any] | None = None,
+) -> F64:
+    """:func:`edgead.engine.whiten.Whiten` in float64, one position at a time.
+
+    Args:
+        features: [N, C, H, W].
+        mean: [C, H, W].
+        factors: [regions, outputs, C].
+        side: of a region in positions; None: one region.
+        channel_normal: features to mean 0 and variance 1 over the channels first.
+        epsilon: added to that variance.
+        roi: [H, W], 0 where a position is skipped; None: all count.
+
+    Returns:
+        Distances [N, H, W].
+    """
+    features, mean = np.asarray(features, np.float64), np.asarray(mean, np.float64)
+    factors = np.asarray(factors, np.float64)
+    count, _, height, width = features.shape
+    side = side or max(height, width)
+    across = -(-width // side)
+    found = np.zeros((count, height, width))
+    for n, y, x in np.ndindex(found.shape):
+        if roi is not None and roi[y, x] == 0:
+            continue
+        feature = features[n, :, y, x]
+        if channel_normal:
+            feature = (feature - feature.mean()) / np.sqrt(feature.var() + epsilon)
+        factor = factors[y // side * across + x // side]
+        found[n, y, x] = np.square(factor @ (feature - mean[:, y, x])).mean()
+    return found

@@ -158,7 +158,7 @@ void encode(const NearestIndex& index, const NearestWorkspace& w, Query* queries
   for (int32_t i = 0; i < kParts; i += kGroup)
     for (int v0 = 0; v0 < kVectors; v0 += kWide) {
       F32 sum[kGroup][kWide];
-      dot_floats(w.lanes + v0 * kLanes, index.basis + i, kParts, index.channels, sum);
+      dot_floats<kGroup>(w.lanes + v0 * kLanes, index.basis + i, kParts, index.channels, sum);
       for (int j = 0; j < kGroup; ++j)
         for (int v = 0; v < kWide; ++v)
           store(parts + (i + j) * kTile + (v0 + v) * kLanes, sum[j][v]);

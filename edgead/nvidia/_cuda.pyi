@@ -76,6 +76,31 @@ class Nearest:
         stream: int,
     ) -> None: ...
 
+class Whiten:
+    def __init__(
+        self,
+        *,
+        size: tuple[int, int],
+        channels: int,
+        outputs: int,
+        side: int,
+        triangular: bool,
+        channel_normal: bool,
+        epsilon: float,
+        type: int,
+        layout: int,
+    ) -> None: ...
+    def run(
+        self,
+        mean: int,
+        factor: int,
+        feature: int,
+        batch: int,
+        roi: int,
+        distance: int,
+        stream: int,
+    ) -> None: ...
+
 class Events:
     def __init__(self, count: int) -> None: ...
     def record(self, index: int, stream: int) -> None: ...

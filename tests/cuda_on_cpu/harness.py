@@ -25,7 +25,9 @@ FLAGS = (
     # As nvcc compiles: no contraction beyond what is written, vector loads from float pointers.
     *("-ffp-contract=off", "-fno-strict-aliasing"),
 )
-KERNELS = tuple(CSRC / f"{name}_cuda.cu" for name in ("anomaly_map", "preprocess", "nearest"))
+KERNELS = tuple(
+    CSRC / f"{name}_cuda.cu" for name in ("anomaly_map", "preprocess", "nearest", "whiten")
+)
 HOST = (CSRC / "anomaly_map.cpp", CSRC / "preprocess.cpp", HERE / "run_cases.cpp")
 SANITIZERS = {
     "plain": (),
@@ -209,6 +211,30 @@ def nearest_case(
     data += _array(queries if layout == "NCHW" else queries.transpose(0, 2, 3, 1), shift)
     data += _array(memory, shift)
     data += _array(np.zeros(0, np.float32) if scale is None else scale, 0)
+    data += _array(np.zeros(0, np.uint8) if roi is None else roi.astype(np.uint8), 0)
+    return Case(data, (((batch, height, width), np.dtype(np.float32)),))
+
+
+def whiten_case(
+    features: np.ndarray,
+    mean: np.ndarray,
+    factors: np.ndarray,
+    side: int | None = None,
+    *,
+    triangular: bool = False,
+    channel_normal: bool = False,
+    epsilon: float = 1e-5,
+    layout: str = "NCHW",
+    roi: np.ndarray | None = None,
+    shift: int = 0,
+) -> Case:
+    """Features [N, C, H, W], laid out here; mean, factors as of ``Whiten``; ``shift`` as above."""
+    batch, channels, height, width = features.shape
+    data = _integers(3, height, width, channels, factors.shape[1], side or max(height, width))
+    data += _integers(int(triangular), int(channel_normal)) + struct.pack("<d", epsilon)
+    data += _integers(DTYPES.index(features.dtype.name), LAYOUTS.index(layout), batch)
+    data += _array(features if layout == "NCHW" else features.transpose(0, 2, 3, 1), shift)
+    data += _array(mean.astype(np.float32), shift) + _array(factors.astype(np.float32), shift)
     data += _array(np.zeros(0, np.uint8) if roi is None else roi.astype(np.uint8), 0)
     return Case(data, (((batch, height, width), np.dtype(np.float32)),))
 

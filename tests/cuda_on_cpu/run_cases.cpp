@@ -11,6 +11,7 @@
 #include "nearest.h"
 #include "preprocess.h"
 #include "watch.h"
+#include "whiten.h"
 
 namespace {
 
@@ -184,13 +185,32 @@ void run_nearest(Cases& cases) {
   cases.write(distance);
 }
 
+void run_whiten(Cases& cases) {
+  WhitenParams p{};
+  p.height = cases.integer(), p.width = cases.integer(), p.channels = cases.integer();
+  p.outputs = cases.integer(), p.side = cases.integer();
+  p.triangular = cases.integer() != 0, p.channel_normal = cases.integer() != 0;
+  p.epsilon = static_cast<float>(cases.real());
+  p.type = static_cast<Type>(cases.integer());
+  p.layout = static_cast<Layout>(cases.integer());
+  const int64_t batch = cases.integer();
+  const Memory feature = cases.array("features"), mean = cases.array("mean");
+  const Memory factor = cases.array("factors"), roi = cases.array("roi");
+  const Memory distance("distance", sizeof(float) * batch * p.height * p.width);
+  check(whiten_cuda(p, reinterpret_cast<const float*>(mean.data()),
+                    reinterpret_cast<const float*>(factor.data()), feature.data(), batch,
+                    roi.bytes() == 0 ? nullptr : reinterpret_cast<const uint8_t*>(roi.data()),
+                    reinterpret_cast<float*>(distance.data()), nullptr));
+  cases.write(distance);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   if (argc != 4) give_up("expected INPUT OUTPUT SEED");
   cuda_on_cpu::set_seed(std::atoi(argv[3]));
   Cases cases(argv[1], argv[2]);
-  void (*const kernels[])(Cases&) = {run_preprocess, run_anomaly_map, run_nearest};
+  void (*const kernels[])(Cases&) = {run_preprocess, run_anomaly_map, run_nearest, run_whiten};
   while (cases.more()) kernels[cases.integer()](cases);
   return 0;
 }

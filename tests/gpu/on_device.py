@@ -128,6 +128,32 @@ class OnDevice:
         )
         return self.down(distance, (batch, height, width), np.float32)
 
+    def whiten(
+        self, features: NDArray[Any], mean: NDArray[Any], factors: NDArray[Any], side: int,
+        *, triangular: bool, channel_normal: bool, layout: str = "NCHW", roi: Any = None,
+    ) -> NDArray[np.float32]:  # fmt: skip
+        """``Whiten`` by the CUDA twin: distances [N, H, W]. features are NCHW."""
+        batch, channels, height, width = features.shape
+        kernel = self.kernels.Whiten(
+            size=(height, width),
+            channels=channels,
+            outputs=factors.shape[1],
+            side=side,
+            triangular=triangular,
+            channel_normal=channel_normal,
+            epsilon=1e-5,
+            type=preprocess.DTYPES.index(features.dtype.name),
+            layout=preprocess.LAYOUTS.index(layout),
+        )
+        axes = (0, 1, 2, 3) if layout == "NCHW" else (0, 2, 3, 1)
+        held = [self.up(mean), self.up(factors), self.up(features.transpose(axes))]
+        kept = None if roi is None else self.up(roi)
+        distance = self.memory.allocate(4 * batch * height * width)
+        addresses = [block.address for block in held]
+        place = 0 if kept is None else kept.address
+        kernel.run(*addresses, batch, place, distance.address, self.stream.handle)
+        return self.down(distance, (batch, height, width), np.float32)
+
 
 def _base(array: NDArray[Any]) -> NDArray[Any]:
     """The C-contiguous array that ``array`` is a view of, or ``array`` itself."""

@@ -236,4 +236,48 @@ std::vector<double> nearest_truth(const NearestParams& p, const std::vector<doub
   return found;
 }
 
+WhitenTruth whiten_truth(const WhitenParams& p, const std::vector<double>& features,
+                         const float* mean, const float* factor, const std::vector<uint8_t>& roi,
+                         int32_t batch) {
+  // A sum of n products is off by n roundings of the sum of their sizes.
+  const double unit = std::ldexp(1.0, -24);
+  const int32_t positions = p.height * p.width, across = (p.width + p.side - 1) / p.side;
+  WhitenTruth found;
+  for (int32_t i = 0; i < batch * positions; ++i) {
+    const int32_t place = i % positions;
+    const double* x = &features[static_cast<size_t>(i) * p.channels];
+    double middle = 0.0, size = 0.0, variance = 0.0;
+    for (int32_t c = 0; c < p.channels; ++c)
+      middle += x[c] / p.channels, size += std::fabs(x[c]) / p.channels;
+    for (int32_t c = 0; c < p.channels; ++c)
+      variance += (x[c] - middle) * (x[c] - middle) / p.channels;
+    const double deviation = std::sqrt(variance + p.epsilon);
+    const double off_middle = (p.channels + 2) * unit * size / deviation;
+    std::vector<double> d(p.channels), off(p.channels);
+    for (int32_t c = 0; c < p.channels; ++c) {
+      d[c] = p.channel_normal ? (x[c] - middle) / deviation : x[c];
+      if (p.channel_normal)
+        off[c] = off_middle + std::fabs(d[c]) * ((p.channels + 10) * unit + off_middle);
+      d[c] -= mean[static_cast<size_t>(c) * positions + place];
+      off[c] += (p.channels + 3) * unit * std::fabs(d[c]);
+    }
+    const int32_t region = place / p.width / p.side * across + place % p.width / p.side;
+    double sum = 0.0, doubt = 0.0;
+    for (int32_t o = 0; o < p.outputs; ++o) {
+      double z = 0.0, far = 0.0;
+      for (int32_t c = p.triangular ? o : 0; c < p.channels; ++c) {
+        const double f = factor[(static_cast<size_t>(region) * p.outputs + o) * p.channels + c];
+        z += f * d[c], far += std::fabs(f) * off[c];
+      }
+      sum += z * z;
+      doubt += 2 * std::fabs(z) * far + far * far +
+               (p.outputs + 3) * unit * (std::fabs(z) + far) * (std::fabs(z) + far);
+    }
+    const bool kept = roi.empty() || roi[place];
+    found.distance.push_back(kept ? sum / p.outputs : 0.0);
+    found.doubt.push_back(kept ? doubt / p.outputs : 0.0);
+  }
+  return found;
+}
+
 }  // namespace edgead
