@@ -7,7 +7,7 @@ them is kept in the bundle as its memory. A frame is as anomalous as its feature
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -22,17 +22,17 @@ from edgead.bundle.manifest import Manifest
 from edgead.bundle.storage import Bundle, Draft, check_out, npy, write_bundle
 from edgead.calibration import chosen_false_reject_rate
 from edgead.engine.interface import Engine
-from edgead.engine.lazy_array import as_array
 from edgead.errors import BundleError, InputError, printable
 from edgead.learning.backbone import AGAIN, Backbone
 from edgead.learning.coreset import choose_coreset
 from edgead.learning.golden import golden_files, with_defect
 from edgead.learning.good_image import GoodImage
+from edgead.learning.progress import Progress, silent
+from edgead.learning.scoring import scorer
 from edgead.learning.tolerance import BOUNDS, spread
 from edgead.monitoring.health import Observations
 from edgead.preprocess import Preprocessor
 from edgead.serving.open_engine import open_engine
-from edgead.serving.open_pipeline import open_pipeline
 from edgead.serving.qualification import qualify
 
 F32 = NDArray[np.float32]
@@ -70,14 +70,6 @@ class LearnOptions:
     def __post_init__(self) -> None:
         if self.memory < 1:
             raise InputError(f"memory={self.memory}: expected at least one feature, such as 4096")
-
-
-Progress = Callable[[str], Callable[[int, int], None]]
-"""What is done, to a function that is told (done, total) now and then."""
-
-
-def silent(_title: str) -> Callable[[int, int], None]:
-    return lambda _done, _total: None
 
 
 def learn(
@@ -260,12 +252,7 @@ def calibrated(
     progress: Progress,
 ) -> Draft:
     """With scores, tolerance, golden frames and health limits of the calibration images."""
-    pipeline = open_pipeline(draft, open_engine(draft, "cpu", options.threads))
-
-    def run(frame: NDArray[Any]) -> tuple[F32, float]:
-        found = pipeline.run(frame)
-        return as_array(found.map), found.score
-
+    run = scorer(draft, options.threads)
     observations = Observations(options.bit_depth)
     scores, peaks, show = [], [], progress("scores of the calibration images")
     for done, image in enumerate(calibration, 1):
@@ -289,7 +276,6 @@ def calibrated(
         golden=golden,
         health=health,
     )
-    pipeline.close()
     return with_files(replace(draft, manifest=manifest), {**files, health.reference: reference})
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgead.bench.charts import Axis, Chart
 
-from .timeline import Timeline
+if TYPE_CHECKING:  # which needs scikit-learn, and a device that learns has none
+    from .timeline import Timeline
 
 WIDTH, HEIGHT = 680, 330
 LEFT, RIGHT, TOP, BOTTOM = 14, 14, 36, 46
