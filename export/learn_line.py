@@ -124,7 +124,8 @@ def _before(
     scores = scores_of(bundle, [*new, *random], progress_line, title, args.threads)
     before, sample = scores[: len(new)], scores[len(new) :]
     limit, gross = limit_of(bundle), _gross(bundle)
-    check_random(int((sample > limit).sum()), len(sample), bundle)
+    if concern := check_random(int((sample > limit).sum()), len(sample), bundle):
+        said.warn(concern)
     order = [i for i in np.argsort(-before, kind="stable").tolist() if before[i] > gross]
     if not order:
         return [float(score) for score in before]

@@ -124,7 +124,7 @@ def worst_shelf(cross: CrossFit, images: Sequence[GoodImage], trimmed: bool) -> 
         "out of line with the others: a defect among the good images, or a kind of part that is "
         "rare among them."
     )
-    chart = histogram(cross.scores, np.empty(0), limit)
+    chart = histogram(cross.scores, np.empty(0), limit, "limit")
     return Shelf("Good images that are least like the others", text, shown, chart)
 
 

@@ -23,6 +23,8 @@ from edgead.images.copies import near_copies
 from edgead.images.image_set import first_named
 from edgead.monitoring.depth import golden_frames
 
+ALARMS = 0.9  # of a sample: more are rejected of alarms only, or where everything is another
+
 NO_SAMPLE = (
     "--add needs --calibrate DIR, a random sample of all good parts: the parts that were rejected "
     "score higher than others, and a threshold from them alone lets defects pass, while the one "
@@ -123,7 +125,7 @@ def check_apart(choice: Choice, added: Looked, bit_depth: int | None) -> None:
         )
 
 
-def check_random(rejected: int, n: int, bundle: Bundle) -> None:
+def check_random(rejected: int, n: int, bundle: Bundle) -> str | None:
     """Refuse a sample that consists of alarms: of all good parts, a bundle rejects few.
 
     Args:
@@ -131,10 +133,13 @@ def check_random(rejected: int, n: int, bundle: Bundle) -> None:
         n: images in the sample.
         bundle: the one that is added to.
 
+    Returns:
+        A warning where it rejects more than half.
+
     Raises:
-        CalibrationError: it rejects more than half.
+        CalibrationError: it rejects more than ``ALARMS`` of them.
     """
-    if 2 * rejected > n:
+    if rejected > ALARMS * n:
         raise CalibrationError(
             f"{rejected} of {n} images to calibrate with are rejected by "
             f"{printable(bundle.manifest.name)}, as if they were chosen among its alarms: a "
@@ -142,3 +147,9 @@ def check_random(rejected: int, n: int, bundle: Bundle) -> None:
             "random sample of all good parts, whatever their verdicts; if nearly all parts are "
             "rejected now, the camera or the part is another: learn from new images instead"
         )
+    if 2 * rejected <= n:
+        return None
+    return (
+        f"{rejected} of {n} images to calibrate with are rejected by the bundle so far: the "
+        "threshold holds only if they were drawn from all good parts, whatever their verdicts"
+    )
