@@ -70,6 +70,10 @@ def add_to(args: argparse.Namespace, console: Console) -> int:
         f"{count(len(sample.images), 'image')} of {args.calibrate} to calibrate with"
     )
     said = Said(console, Page(out.stem))
+    if others := [name for name in bundle.manifest.models if name != "float32"]:
+        said.warn(
+            f"the new bundle has no graph in {' and '.join(others)}: only float32 is added to"
+        )
     added = look_at_added(bundle, paths.images, progress_line("checking the images to add"))
     said.page.headline = f"{count(len(added.paths), 'image')} to add to {bundle.manifest.name}"
     choice = _sample(bundle, sample.images, added, said)

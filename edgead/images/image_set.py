@@ -200,8 +200,8 @@ def _about_blur(
         return []
     return [
         f"{_count(len(blurred), len(names), 'blurred beside the others')} "
-        f"({_named(names, blurred)}): what learns from them takes blurred frames for good ones, in which "
-        "fine defects cannot be seen; take such images again, or remove them"
+        f"({_named(names, blurred)}): what learns from them takes blurred frames for good ones, in "
+        "which fine defects cannot be seen; take such images again, or remove them"
     ]
 
 

@@ -145,6 +145,7 @@ def add_images(
     manifest = replace(
         bundle.manifest,
         name=out.stem,
+        models={"float32": MODEL},
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         edgead_version=__version__,
         provenance={**provenance, **parent},
