@@ -63,7 +63,6 @@ def add_to(args: argparse.Namespace, console: Console) -> int:
         raise InputError(NO_SAMPLE)
     paths, sample = expand(args.add), images_of(args.calibrate)
     left_out = paths.left_out + sample.left_out
-    check_number(bundle, len(sample.images), args.false_reject_rate)
     defects = defects_in(args.defects, options.bit_depth) if args.defects else []
     console.say(
         f"read   {args.data}, {count(len(paths.images), 'image')} to add, "

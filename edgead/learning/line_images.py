@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from edgead.bundle.known_images import LEARNT, Known
 from edgead.bundle.storage import Bundle
 from edgead.editing.recalibration import Choice, kind_of, usable_frame
 from edgead.errors import CalibrationError, InputError, printable
-from edgead.images import Remarks
+from edgead.images import Remarks, read_image
 from edgead.images.content import (
     Content,
     content_of,
@@ -63,15 +63,22 @@ def look_at_added(
     found: dict[bytes, tuple[Path, Content]] = {}
     for done, path in enumerate(paths, 1):
         try:
-            content = content_of(usable_frame(path, expected, manifest.ignore, depth, remarks))
-            if known.kind_of(content.digest) == LEARNT:
-                raise InputError(f"image {path} was learnt from already")
+            content = content_of(read_image(path, bit_depth=depth))
             found.setdefault(content.digest, (path, content))
         except InputError as error:
             faults.append(str(error))
         progress(done, len(paths))
     kept = list(found.values())
-    faults += _empty([path for path, _ in kept], [content for _, content in kept], depth)
+    empty = _empty([path for path, _ in kept], [content for _, content in kept], depth)
+    faults += empty.values()
+    for path, content in kept:
+        try:
+            if path not in empty:
+                usable_frame(path, expected, manifest.ignore, depth, remarks)
+            if known.kind_of(content.digest) == LEARNT:
+                raise InputError(f"image {path} was learnt from already")
+        except InputError as error:
+            faults.append(str(error))
     if faults:
         raise InputError(
             f"{len(faults)} of {len(paths)} images cannot be added, so nothing was learnt: "
@@ -85,8 +92,9 @@ def look_at_added(
 
 def _empty(
     paths: Sequence[Path], contents: Sequence[Content], bit_depth: int | None
-) -> Iterator[str]:
+) -> dict[Path, str]:
     """A sentence for each image in which no part is to be seen."""
+    found = {}
     for path, content, level in zip(paths, contents, levels(contents, bit_depth), strict=True):
         for test, what in (
             (is_constant, "of one value, or nearly"),
@@ -94,8 +102,9 @@ def _empty(
             (is_saturated, "saturated"),
         ):
             if test(content, level):
-                yield f"image {path} is {what}: added, it would make such frames good ones"
+                found[path] = f"image {path} is {what}: added, it would make such frames good ones"
                 break
+    return found
 
 
 def check_apart(choice: Choice, added: Looked, bit_depth: int | None) -> None:

@@ -42,7 +42,7 @@ def dirty(tmp_path: Path) -> Path:
     folder = tmp_path / "dirty"
     folder.mkdir()
     frames = {f"{seed:02}.png": part(seed) for seed in range(24)}
-    frames |= {"bad1.png": scratched(700), "bad2.png": scratched(701)}
+    frames |= {"zz1.png": scratched(700), "zz2.png": scratched(701)}
     for name, frame in frames.items():
         cv2.imwrite(str(folder / name), frame)
     return folder
@@ -101,7 +101,7 @@ def test_every_fold_scores_what_it_has_not_seen(backbone_file: Path) -> None:
 
 def test_the_worst_are_named_shown_and_trimmed(learn, dirty: Path, tmp_path: Path) -> None:
     told = learn(dirty, "--report", tmp_path / "page")
-    assert {one["name"] for one in told["worst"][:2]} == {"bad1.png", "bad2.png"}
+    assert {one["name"] for one in told["worst"][:2]} == {"zz1.png", "zz2.png"}
     assert [one["score"] for one in told["worst"]] == sorted(
         (one["score"] for one in told["worst"]), reverse=True
     )
@@ -111,16 +111,16 @@ def test_the_worst_are_named_shown_and_trimmed(learn, dirty: Path, tmp_path: Pat
     page = (tmp_path / "page/index.html").read_text()
     assert page.count("out of line</span>") == 2 and page.count("data:image/jpeg") == 2 * 24
     told = learn(dirty, "--trim", "--report", tmp_path / "page")
-    assert sorted(told["trimmed"]) == ["bad1.png", "bad2.png"]
+    assert sorted(told["trimmed"]) == ["zz1.png", "zz2.png"]
     assert (
         told["images"] + told["calibration"] == 24 and "--trim left them out" in told["warnings"][0]
     )
     assert "left out</span>" in (tmp_path / "page/index.html").read_text()
     provenance = open_bundle(told["bundle"]).manifest.provenance
-    assert sorted(provenance["trimmed"]["images"]) == ["bad1.png", "bad2.png"]
+    assert sorted(provenance["trimmed"]["images"]) == ["zz1.png", "zz2.png"]
     contents = provenance["contents"]
     assert contents["learnt"]["images"] + contents["calibrated"]["images"] == 24
-    score = main(["score", told["bundle"], str(dirty / "bad1.png"), "--exit-code"])
+    score = main(["score", told["bundle"], str(dirty / "zz1.png"), "--exit-code"])
     assert score == 3  # found now, though it lay among the good images
 
 
@@ -154,7 +154,7 @@ def test_blurred_images_are_named_before_anything_is_learnt(learn, tmp_path: Pat
 
 def test_a_hostile_name_stays_text_in_the_page(learn, dirty: Path, tmp_path: Path) -> None:
     name = "<script>alert(1)<&\u202e.png"
-    (dirty / "bad1.png").rename(dirty / name)
+    (dirty / "zz1.png").rename(dirty / name)
     learn(dirty, "--report", tmp_path / "page")
     page = (tmp_path / "page/index.html").read_text()
     assert "<script>alert" not in page and "\u202e" not in page and "&lt;script&gt;" in page

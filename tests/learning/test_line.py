@@ -100,6 +100,10 @@ def test_added_parts_are_no_longer_rejected_and_defects_still_are(
     others = [with_label(seed) for seed in alarms[13:]]  # of the same kind, never seen
     assert sum(is_rejected(out, others)) < 0.5 * sum(is_rejected(old, others))
     assert all(is_rejected(out, [scratched(seed) for seed in range(500, 510)]))
+    # Promised: 1/11 of new parts, a quarter of them with a label; 14 of 48 is chance in 10,000 sets
+    mixture = [part(seed) for seed in range(700, 736)]
+    mixture += [with_label(seed) for seed in alarms[13:25]]
+    assert sum(is_rejected(out, mixture)) < 14
     assert told["added"] == {
         "images": 8, "rejected_before": 8, "rejected_now": 0, "features": told["added"]["features"]
     }  # fmt: skip
