@@ -29,7 +29,7 @@ from edgead.learning.lineage import forget
 from edgead.learning.scoring import fence, limit_of, scores_of
 
 from .learn_page import Page, added_shelf
-from .learn_steps import NAMED, Said, finish, tell_written
+from .learn_steps import NAMED, Said, finish, named, tell_written
 
 
 def forget_last(args: argparse.Namespace, console: Console) -> int:
@@ -87,6 +87,7 @@ def add_to(args: argparse.Namespace, console: Console) -> int:
         bundle, new, random, rate, out, options, provenance=provenance, progress=progress_line
     )
     told = _told(bundle, found, added, before, said) | {"left_out": dict(left_out)}
+    _look_at_sample(found, random, said)
     if args.report:
         said.page.shelves[:] = [added_shelf(bundle, new, before, _gross(bundle), found)]
     return finish(args, said, found.draft, defects, told, started)
@@ -132,10 +133,9 @@ def _before(
     order = [i for i in np.argsort(-before, kind="stable").tolist() if before[i] > gross]
     if not order:
         return [float(score) for score in before]
-    named = ", ".join(f"{printable(new[i].name)} {before[i]:.4g}" for i in order[:NAMED])
-    named += ", …" if len(order) > NAMED else ""
+    worst = named([new[i].name for i in order], [before[i] for i in order])
     text = (
-        f"{len(order)} of {len(new)} images to add score far above all good parts: {named}; "
+        f"{len(order)} of {len(new)} images to add score far above all good parts: {worst}; "
         f"expected at most {gross:.4g}, while the threshold is {limit:.4g}. A defect that is added "
         "is not found any more"
     )
@@ -148,6 +148,19 @@ def _before(
         said.page.shelves.append(added_shelf(bundle, new, before.tolist(), gross, None))
         shown = f"{said.page.write(args.report)} shows them"
     raise InputError(f"{text}: look at each ({shown}), and add the good ones with --force")
+
+
+def _look_at_sample(found: Addition, random: Sequence[GoodImage], said: Said) -> None:
+    """Warn of images of the sample that are out of line with the others."""
+    scores = found.draft.manifest.calibration.scores
+    order = [i for i in np.argsort(scores)[::-1].tolist() if scores[i] > fence(scores)]
+    if order:
+        worst = named([random[i].name for i in order], [scores[i] for i in order])
+        said.warn(
+            f"{len(order)} of {len(random)} images to calibrate with are out of line with the "
+            f"others: {worst}. A defect among them raises the threshold: look at them, and take "
+            "those with a defect out"
+        )
 
 
 def _told(

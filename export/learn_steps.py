@@ -109,9 +109,8 @@ def compared(
 
 def _name_worst(cross: CrossFit, said: Said, trim: bool) -> None:
     outlying, median = cross.outlying(), float(np.median(cross.scores))
-    named = outlying or cross.worst(3)
-    shown = ", ".join(f"{printable(cross.names[i])} {cross.scores[i]:.4g}" for i in named[:NAMED])
-    shown += ", …" if len(named) > NAMED else ""
+    some = outlying or cross.worst(3)
+    shown = named([cross.names[i] for i in some], [float(cross.scores[i]) for i in some])
     scale = f"median {median:.4g}, limit {cross.fence:.4g}"
     if not outlying:
         said.console.say(f"worst  none is out of line with the other parts: {shown} ({scale})")
@@ -126,6 +125,13 @@ def _name_worst(cross: CrossFit, said: Said, trim: bool) -> None:
             "at them (--report DIR), and take them out, or leave them out with --trim"
         )
     said.warn(text)
+
+
+def named(images: Sequence[str], scores: Sequence[float]) -> str:
+    """The first of some images with their scores, as a sentence shows them."""
+    pairs = list(zip(images, scores, strict=True))
+    shown = ", ".join(f"{printable(name)} {score:.4g}" for name, score in pairs[:NAMED])
+    return f"{shown}, …" if len(pairs) > NAMED else shown
 
 
 def finish(
@@ -179,10 +185,11 @@ def tell_written(
     manifest, seconds = bundle.manifest, time.monotonic() - started
     kept, calibration = manifest.provenance["learn"]["kept"], len(manifest.calibration.scores)
     rate = manifest.calibration.false_reject_rate
+    proof = "with" if "forgot" in told else "qualified on"  # what was forgotten was so before
     said.console.say(
         f"wrote  {args.out} in {seconds:.1f} s: {count(kept, 'feature')} kept, "
         f"{count(calibration, 'calibration image')}, false-reject rate {percent(rate)}, "
-        f"qualified on {count(len(manifest.golden), 'golden frame')}"
+        f"{proof} {count(len(manifest.golden), 'golden frame')}"
     )
     if args.report:
         said.page.headline = f"{count(told['images'], 'good image')} learnt"
