@@ -110,3 +110,20 @@ def threshold(scores: Sequence[float], rate: float, tolerance: float = 0.0) -> f
     # The largest count j with p = j / (n + 1) <= rate, compared as p_value compares it.
     count = bisect_right(range(1, n + 1), rate, key=lambda j: j / (n + 1))
     return values[n - count]
+
+
+def wilson_interval(hits: int, n: int) -> tuple[float, float]:
+    """95 % confidence interval of a share, hits of n.
+
+    Raises: ValueError unless 0 <= hits <= n and n > 0.
+    Source: Wilson 1927, https://doi.org/10.1080/01621459.1927.10502953
+    """
+    if not 0 <= hits <= n or n == 0:
+        raise ValueError(f"{hits} of {n} is not a share; expected 0 <= hits <= n, n > 0")
+    z, share = 1.959963984540054, hits / n
+    middle, half = (
+        share + z * z / (2 * n),
+        z * math.sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2),
+    )
+    low, high = ((middle + end) / (1 + z * z / n) for end in (-half, half))
+    return (low if hits else 0.0), (high if hits < n else 1.0)

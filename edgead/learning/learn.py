@@ -7,7 +7,7 @@ them is kept in the bundle as its memory. A frame is as anomalous as its feature
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -22,17 +22,17 @@ from edgead.bundle.manifest import Manifest
 from edgead.bundle.storage import Bundle, Draft, check_out, npy, write_bundle
 from edgead.calibration import chosen_false_reject_rate
 from edgead.engine.interface import Engine
-from edgead.engine.lazy_array import as_array
 from edgead.errors import BundleError, InputError, printable
 from edgead.learning.backbone import AGAIN, Backbone
 from edgead.learning.coreset import choose_coreset
 from edgead.learning.golden import golden_files, with_defect
 from edgead.learning.good_image import GoodImage
+from edgead.learning.progress import Progress, silent
+from edgead.learning.scoring import scorer
 from edgead.learning.tolerance import BOUNDS, spread
 from edgead.monitoring.health import Observations
 from edgead.preprocess import Preprocessor
 from edgead.serving.open_engine import open_engine
-from edgead.serving.open_pipeline import open_pipeline
 from edgead.serving.qualification import qualify
 
 F32 = NDArray[np.float32]
@@ -72,14 +72,6 @@ class LearnOptions:
             raise InputError(f"memory={self.memory}: expected at least one feature, such as 4096")
 
 
-Progress = Callable[[str], Callable[[int, int], None]]
-"""What is done, to a function that is told (done, total) now and then."""
-
-
-def _silent(_title: str) -> Callable[[int, int], None]:
-    return lambda _done, _total: None
-
-
 def learn(
     images: Sequence[GoodImage],
     calibration: Sequence[GoodImage],
@@ -88,7 +80,7 @@ def learn(
     options: LearnOptions = LearnOptions(),
     *,
     provenance: Mapping[str, Any] | None = None,
-    progress: Progress = _silent,
+    progress: Progress = silent,
 ) -> Bundle:
     """Learn from images of good parts, and write a qualified bundle.
 
@@ -111,6 +103,23 @@ def learn(
         BundleError: ``out`` cannot be written.
         DeviceError: the engine refuses the backbone, or does not repeat itself.
     """
+    draft = learnt_draft(
+        images, calibration, backbone, out, options, provenance=provenance, progress=progress
+    )
+    return write_qualified(draft, options.threads)
+
+
+def learnt_draft(
+    images: Sequence[GoodImage],
+    calibration: Sequence[GoodImage],
+    backbone: Backbone,
+    out: str | os.PathLike[str],
+    options: LearnOptions = LearnOptions(),
+    *,
+    provenance: Mapping[str, Any] | None = None,
+    progress: Progress = silent,
+) -> Draft:
+    """What ``learn`` writes, in memory: to be looked at before ``write_qualified``."""
     path = check_out(out)
     if not images or not calibration:
         raise InputError(
@@ -118,18 +127,32 @@ def learn(
             "expected at least one of each, and better 50 and 20"
         )
     rate = chosen_false_reject_rate(options.false_reject_rate, len(calibration))
-    draft = _draft(path, backbone, options)
-    kept = _remember(images, draft, _opened(draft, backbone, options), options, progress)
+    draft = empty_draft(path, backbone, options)
+    kept = _remember(images, draft, opened(draft, backbone, options), options, progress)
     facts = {k: v for k, v in backbone.facts.to_json().items() if k not in ("levels", "features")}
     told = {"backbone": facts, "images": len(images), "kept": len(kept), "seed": options.seed}
+    told["memory"] = options.memory  # the bound, which --add keeps to
     manifest = replace(draft.manifest, provenance={**(provenance or {}), "learn": told})
-    draft = _with_files(replace(draft, manifest=manifest), {MEMORY: npy(kept)})
-    whole = _calibrated(draft, calibration, rate, options, progress)
-    qualify(whole, open_engine(whole, "cpu", options.threads))
-    return write_bundle(path, whole.manifest, whole.files)
+    draft = with_files(replace(draft, manifest=manifest), {MEMORY: npy(kept)})
+    return calibrated(draft, calibration, rate, options, progress)
 
 
-def _draft(path: Path, backbone: Backbone, options: LearnOptions) -> Draft:
+def write_qualified(draft: Draft, threads: int | None = None) -> Bundle:
+    """Write a bundle that its own engine reproduces, in place of an older one.
+
+    Args:
+        draft: of ``learnt_draft`` or ``calibrated``; it is written to its path.
+        threads: of the engine.
+
+    Raises:
+        BundleError: it cannot be written.
+        DeviceError: the engine does not repeat itself.
+    """
+    qualify(draft, open_engine(draft, "cpu", threads))
+    return write_bundle(draft.path, draft.manifest, draft.files)
+
+
+def empty_draft(path: Path, backbone: Backbone, options: LearnOptions) -> Draft:
     """The bundle so far: a memory of one feature, and what is not measured yet, hold places."""
     features, height, width = backbone.facts.features, *options.size
     params = replace(backbone.params(options.size), bit_depth=options.bit_depth)
@@ -171,7 +194,7 @@ def border_share(size: tuple[int, int]) -> F32:
     return np.outer(height / 3, width / 3).astype(np.float32)
 
 
-def _opened(draft: Draft, backbone: Backbone, options: LearnOptions) -> Engine:
+def opened(draft: Draft, backbone: Backbone, options: LearnOptions) -> Engine:
     """The engine of the backbone. Raises: InputError for a graph that its facts do not describe."""
     try:
         return open_engine(draft, "cpu", options.threads)
@@ -184,6 +207,23 @@ def _opened(draft: Draft, backbone: Backbone, options: LearnOptions) -> Engine:
         ) from error
 
 
+def features_of(
+    images: Sequence[GoodImage],
+    bundle: Bundle,
+    engine: Engine,
+    progress: Progress,
+    title: str = "features of the good images",
+) -> Iterator[F32]:
+    """The features of each image, [positions, channels], valid until the next one is asked for."""
+    session, show = engine.session(), progress(title)
+    preprocess = Preprocessor(bundle.manifest.preprocess)
+    for done, image in enumerate(images, 1):
+        preprocess.run(image.read(), session.image[0])
+        session.infer()
+        yield session.features[0][0].reshape(bundle.manifest.memories[0].channels, -1).T
+        show(done, len(images))
+
+
 def _remember(
     images: Sequence[GoodImage],
     draft: Draft,
@@ -192,24 +232,19 @@ def _remember(
     progress: Progress,
 ) -> NDArray[np.float16]:
     """A coreset of the images' features, [rows, channels]."""
-    session = engine.session()
-    preprocess = Preprocessor(draft.manifest.preprocess)
     generator = np.random.default_rng(options.seed)
     each = -(-max(CANDIDATES, options.memory) // len(images))
-    parts, show = [], progress("features of the good images")
-    for done, image in enumerate(images, 1):
-        preprocess.run(image.read(), session.image[0])
-        session.infer()
-        features = session.features[0][0].reshape(draft.manifest.memories[0].channels, -1).T
-        parts.append(features[generator.permutation(len(features))[:each]])
-        show(done, len(images))
+    parts = [
+        features[generator.permutation(len(features))[:each]]
+        for features in features_of(images, draft, engine, progress)
+    ]
     candidates = np.ascontiguousarray(np.concatenate(parts))
     show = progress("choosing what is kept")
     chosen = choose_coreset(candidates, options.memory, options.seed, show)
     return candidates[chosen].astype(np.float16)
 
 
-def _calibrated(
+def calibrated(
     draft: Draft,
     calibration: Sequence[GoodImage],
     rate: float,
@@ -217,12 +252,7 @@ def _calibrated(
     progress: Progress,
 ) -> Draft:
     """With scores, tolerance, golden frames and health limits of the calibration images."""
-    pipeline = open_pipeline(draft, open_engine(draft, "cpu", options.threads))
-
-    def run(frame: NDArray[Any]) -> tuple[F32, float]:
-        found = pipeline.run(frame)
-        return as_array(found.map), found.score
-
+    run = scorer(draft, options.threads)
     observations = Observations(options.bit_depth)
     scores, peaks, show = [], [], progress("scores of the calibration images")
     for done, image in enumerate(calibration, 1):
@@ -246,11 +276,10 @@ def _calibrated(
         golden=golden,
         health=health,
     )
-    pipeline.close()
-    return _with_files(replace(draft, manifest=manifest), {**files, health.reference: reference})
+    return with_files(replace(draft, manifest=manifest), {**files, health.reference: reference})
 
 
-def _with_files(draft: Draft, files: Mapping[str, bytes]) -> Draft:
+def with_files(draft: Draft, files: Mapping[str, bytes]) -> Draft:
     """With more files, and the manifest that an engine will read from its bytes."""
     manifest = Manifest.loads(draft.manifest.dumps())
     return Draft(draft.path, manifest, "", {**draft.files, **files})

@@ -7,6 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+LABEL = 25  # levels darker
+
 
 def part(seed: int, size: tuple[int, int] = (80, 96)) -> np.ndarray:
     """A disc amid dark background, each of another grain, shade and place."""
@@ -23,6 +25,15 @@ def part(seed: int, size: tuple[int, int] = (80, 96)) -> np.ndarray:
 def scratched(seed: int) -> np.ndarray:
     image = part(seed)
     cv2.line(image, (38, 30), (60, 52), (250, 250, 250), 3)
+    return image
+
+
+def with_label(seed: int) -> np.ndarray:
+    """A good part of another kind: the disc has a darker label, somewhere on it."""
+    image, rng = part(seed), np.random.default_rng(10_000 + seed)
+    x, y = (int(n) for n in rng.integers((40, 32), (48, 40)))
+    label = image[y : y + 10, x : x + 14]
+    label[:] = np.clip(label.astype(np.float64) - LABEL, 0, 255)
     return image
 
 

@@ -11,6 +11,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from edgead.calibration import wilson_interval
 from edgead.cli.console import Console, percent, print_json, progress_line, table
 from edgead.cli.options import add, add_bit_depth, add_engine, add_false_reject_rate, target_file
 from edgead.errors import InputError
@@ -20,7 +21,6 @@ from edgead.records.lines import to_json
 
 from ..data import check_images, open_dataset
 from ..evaluation.evaluate import CATEGORY_KEYS, Evaluation, evaluate
-from ..evaluation.metrics import wilson_interval
 from ..evaluation.report import write_report
 from .train import add_data_arguments
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgead.bundle.known_images import Known
+from edgead.calibration import wilson_interval
 from edgead.errors import DataError
 from edgead.images import Remarks, open_image
 from edgead.images.content import digest_of
@@ -305,7 +306,7 @@ def _notes(
         notes.append(
             f"Good test images: only {n_good}; the false-reject rate reached is known roughly."
         )
-    if n_good and (low := metrics.wilson_interval(rejected, n_good)[0]) > promised:
+    if n_good and (low := wilson_interval(rejected, n_good)[0]) > promised:
         notes.append(
             f"False rejects: even the lower end of the interval, {100 * low:.1f} %, is above the "
             f"{100 * promised:g} % promised; the good test images are not like the calibration "

@@ -100,26 +100,37 @@ def _in_turn(queues: Sequence[list[Any]]) -> list[Any]:
     return [item for row in zip_longest(*queues) for item in row if item is not None]
 
 
+def thumbnails(frame: NDArray[Any], result: Result) -> tuple[bytes, bytes]:
+    """A frame and its overlay, small, as JPEG.
+
+    Args:
+        frame: [H, W] or [H, W, 3] BGR, uint8 or uint16
+        result: of this frame
+    """
+    height, width = thumbnail_size(frame)
+    if frame.dtype != np.uint8:  # for the eye only: from the darkest to the brightest value
+        frame = cv2.normalize(frame, None, 0, 255, cv2.NORM_MINMAX, cv2.CV_8U)
+    small = cv2.resize(np.ascontiguousarray(frame), (width, height), interpolation=cv2.INTER_AREA)
+    overlay = replace(result, frame=small).overlay()
+    return encode_jpeg(small, JPEG_QUALITY), encode_jpeg(overlay, JPEG_QUALITY)
+
+
+def thumbnail_size(frame: NDArray[Any]) -> tuple[int, int]:
+    """(height, width) of the thumbnails of a frame."""
+    height, width = frame.shape[:2]
+    shrink = min(1.0, THUMBNAIL / max(height, width))
+    return max(1, round(height * shrink)), max(1, round(width * shrink))
+
+
 def _picture(
     image: ScoredImage, frame: NDArray[Any], result: Result, mask: NDArray[np.bool_] | None
 ) -> Picture:
-    height, width = frame.shape[:2]
-    shrink = min(1.0, THUMBNAIL / max(height, width))
-    size = (max(1, round(height * shrink)), max(1, round(width * shrink)))
-    small_mask = None
+    size, small_mask = thumbnail_size(frame), None
     if mask is not None:
         # Any defect pixel keeps its thumbnail pixel white: small defects must stay visible.
         rows, columns = np.nonzero(mask)
         covered = np.zeros(size, np.uint8)
-        covered[rows * size[0] // height, columns * size[1] // width] = 255
+        covered[rows * size[0] // mask.shape[0], columns * size[1] // mask.shape[1]] = 255
         small_mask = encode_png(covered, "picture")
-    if frame.dtype != np.uint8:  # for the eye only: from the darkest to the brightest value
-        frame = cv2.normalize(frame, None, 0, 255, cv2.NORM_MINMAX, cv2.CV_8U)
-    small = cv2.resize(np.ascontiguousarray(frame), size[::-1], interpolation=cv2.INTER_AREA)
-    return Picture(
-        image=image,
-        frame=encode_jpeg(small, JPEG_QUALITY),
-        overlay=encode_jpeg(replace(result, frame=small).overlay(), JPEG_QUALITY),
-        mask=small_mask,
-        size=size,
-    )
+    small, overlay = thumbnails(frame, result)
+    return Picture(image=image, frame=small, overlay=overlay, mask=small_mask, size=size)

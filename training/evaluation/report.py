@@ -16,6 +16,7 @@ import numpy as np
 
 from edgead.bench.charts import Chart
 from edgead.bench.templates import render as render_template
+from edgead.calibration import wilson_interval
 from edgead.cli.console import percent
 from edgead.files import write_file
 
@@ -100,7 +101,7 @@ def _verdicts(evaluation: Evaluation) -> list[tuple[str, str, str]]:
         state, chance = "ok", ""
         if rejected / good > promised:
             state, chance = "no", ": more than chance explains"
-            if metrics.wilson_interval(rejected, good)[0] <= promised:
+            if wilson_interval(rejected, good)[0] <= promised:
                 state, chance = "maybe", ": within chance"
         text = (
             f"Promised at most {percent(promised)}, reached {percent(rejected / good)}{chance} "
@@ -113,7 +114,7 @@ def _verdicts(evaluation: Evaluation) -> list[tuple[str, str, str]]:
 
 
 def _interval(hits: int, n: int) -> str:
-    low, high = metrics.wilson_interval(hits, n)
+    low, high = wilson_interval(hits, n)
     return f"95 % interval {100 * low:.1f} to {100 * high:.1f} %"
 
 
