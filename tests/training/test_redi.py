@@ -244,15 +244,12 @@ def test_graph_gives_pairs_as_it_says_and_batches_do_not_mix():
     method, images = _method(), _random(3, 3, 64, 64)
     with torch.no_grad():
         together, alone = method(images), [method(image[None]) for image in images]
-    for k, (pair, (reference, reconstructed)) in enumerate(
-        zip(method.pairs(), together, strict=True)
-    ):
-        assert reference.shape == reconstructed.shape == (3, pair.channels, *pair.size)
-        assert reference.dtype == reconstructed.dtype == torch.float32
-        for row in range(3):
-            torch.testing.assert_close(
-                reconstructed[row], alone[row][k][1][0], atol=2e-4, rtol=1e-3
-            )
+    for k, (shape, pair) in enumerate(zip(method.shapes(), together, strict=True)):
+        for side, tensor in enumerate(pair):
+            assert tensor.shape == (3, *shape) and tensor.dtype == torch.float32
+            for row in range(3):
+                one = alone[row][k][side][0]
+                torch.testing.assert_close(tensor[row], one, atol=2e-4, rtol=1e-3)
 
 
 def test_recovered_image_does_not_depend_on_what_the_map_hides():
