@@ -35,7 +35,7 @@ from edgead.files import user_cache
 from edgead.images import ORIENTATION, read_image
 from edgead.learning.backbone import Backbone, read_backbone
 from edgead.learning.good_image import GoodImage
-from edgead.learning.learn import MODEL, LearnOptions, learn
+from edgead.learning.learn import METHOD, MODEL, LearnOptions, learn
 
 EXAMPLE = """\
   edgead learn good/ --out part.edgead
@@ -173,7 +173,7 @@ def _backbone(args: argparse.Namespace, console: Console) -> Backbone:
         return read_backbone(args.backbone)
     if args.like is not None:
         bundle = open_bundle(args.like)
-        if MODEL not in bundle.manifest.files or not bundle.manifest.memories:
+        if bundle.manifest.method != METHOD or MODEL not in bundle.manifest.files:
             raise InputError(
                 f"--like {args.like}: its network was trained, not learnt with (method "
                 f"{bundle.manifest.method}); give a bundle of edgead learn, or --backbone FILE.onnx"

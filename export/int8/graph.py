@@ -167,7 +167,7 @@ def _choosing(graph: GraphProto) -> set[str]:
     """Values that the index of a largest one is taken of, maybe after other steps than layers."""
     found: set[str] = set()
     for node in reversed(graph.node):  # in topological order, as ONNX demands
-        if node.op_type in ("ArgMax", "TopK"):
+        if node.op_type == "ArgMax":
             found.add(node.input[0])
         elif node.op_type not in LAYERS and found.intersection(node.output):
             found.update(node.input)

@@ -122,6 +122,17 @@ def test_inspect_and_verify_know_the_memory(exported, capsys) -> None:
     assert main(["verify", str(bundle.path), "--device", "cpu"]) == 0
 
 
+def test_it_is_not_a_network_to_learn_with(exported, tmp_path: Path, capsys) -> None:
+    """Though it has a memory as the bundles of edgead learn."""
+    method, bundle = exported
+    given = ["learn", str(tmp_path), "--out", str(tmp_path / "b.edgead")]
+    assert main([*given, "--like", str(bundle.path)]) != 0
+    assert (
+        f"its network was trained, not learnt with (method {method.name})"
+        in capsys.readouterr().err
+    )
+
+
 class InTheGraph(FeatureMemory):
     """The memory as graphs had it until schema 2: a product with TopK, and a blend to compare."""
 

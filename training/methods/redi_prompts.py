@@ -92,9 +92,9 @@ class PromptBank(nn.Module):
             return self.images[similarity.argmax(dim=1)]
         count = min(rank + 2, len(self.images))
         best, rows, order = [], [], torch.arange(len(self.images), device=similarity.device)
-        for _ in range(count):  # few: no TopK, which int8 and some engines have no good one of
+        for _ in range(count):  # two in the graph, which has no TopK then
             row = similarity.argmax(dim=1, keepdim=True)
-            best.append(similarity.gather(1, row))
+            best.append(similarity.amax(dim=1, keepdim=True))
             rows.append(row[:, 0])
             similarity = similarity.masked_fill(order == row, -4.0)  # below every cosine
         weight = torch.softmax(torch.cat(best[-2:], dim=1) / self.TEMPERATURE, dim=1)
