@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import onnx
 import pytest
@@ -38,7 +39,7 @@ def remembering(name: str, **settings: object) -> BackboneMethod:
     """Untrained, with a prompt bank of noise and features of toy frames in its memory."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        given = {"size": list(SIZE), "memory": 150} | SMALL[name] | settings
+        given = {"size": list(SIZE), "memory": 150, "memory_share": 0.9} | SMALL[name] | settings
         method = METHODS[name].from_settings(given, 10).eval()
         if name == "redi":
             method.bank.images.copy_(torch.rand(method.bank.images.shape))
@@ -56,7 +57,9 @@ def remembering(name: str, **settings: object) -> BackboneMethod:
 def exported(request, tmp_path_factory) -> tuple[BackboneMethod, Bundle]:
     method = remembering(request.param)
     path = tmp_path_factory.mktemp(request.param) / "part.edgead"
-    return method, export_method(method, frames(6), path, log=lambda _: None)
+    # Untrained, AGPNet's scores lie too close together for the bound of float16.
+    options = ExportOptions(float16=request.param == "redi")
+    return method, export_method(method, frames(6), path, options, log=lambda _: None)
 
 
 @pytest.mark.parametrize("preset", ["edge", "loose", "paper"])
@@ -112,7 +115,7 @@ def test_the_memory_counts(exported, tmp_path: Path) -> None:
     finally:
         method.memory.kept.copy_(kept)
     with Detector(bundle, device="cpu") as detector:
-        assert abs(detector.score(frame(20)).score - other) > 0.02 * other
+        assert abs(detector.score(frame(20)).score - other) > 1e-3 * other  # ten times the above
 
 
 def test_inspect_and_verify_know_the_memory(exported, capsys) -> None:
@@ -125,6 +128,8 @@ def test_inspect_and_verify_know_the_memory(exported, capsys) -> None:
 def test_it_is_not_a_network_to_learn_with(exported, tmp_path: Path, capsys) -> None:
     """Though it has a memory as the bundles of edgead learn."""
     method, bundle = exported
+    for index in range(4):
+        cv2.imwrite(str(tmp_path / f"{index}.png"), frame(index))
     given = ["learn", str(tmp_path), "--out", str(tmp_path / "b.edgead")]
     assert main([*given, "--like", str(bundle.path)]) != 0
     assert (

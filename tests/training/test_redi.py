@@ -290,10 +290,10 @@ def test_a_half_method_takes_and_gives_float32_and_stays_close():
     method, image = _method(), _random(1, 3, 64, 64)
     half = copy.deepcopy(method).half()
     with torch.no_grad():
-        for k, (wants, gots) in enumerate(zip(method(image), half(image), strict=True)):
+        for wants, gots in zip(method(image), half(image), strict=True):
             for want, got in zip(wants, gots, strict=True):
                 assert got.dtype == torch.float32
-                if k < 3 and want is wants[1]:  # a whitened residual is beside zeros
+                if want is wants[1]:  # beside a whitened residual or a distance: zeros
                     assert not want.any() and not got.any()
                     continue
                 # half has 11 bits; errors of 2^-11 pile up over some 60 layers
