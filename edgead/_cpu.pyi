@@ -78,6 +78,8 @@ class Nearest:
         positions: int,
         width: int,
         weights: Sequence[float],
+        blended: int,
+        temperature: float,
         type: int,
         layout: int,
         roi: npt.NDArray[np.uint8] | None,

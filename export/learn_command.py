@@ -34,7 +34,7 @@ from edgead.files import user_cache
 from edgead.images import ORIENTATION
 from edgead.learning.backbone import Backbone, read_backbone
 from edgead.learning.defects import check_not_good, defects_in
-from edgead.learning.learn import MODEL, LearnOptions, learnt_draft
+from edgead.learning.learn import METHOD, MODEL, LearnOptions, learnt_draft
 
 from .learn_line import add_to, forget_last
 from .learn_page import Page, check_report
@@ -198,7 +198,7 @@ def _backbone(args: argparse.Namespace, console: Console) -> Backbone:
         return read_backbone(args.backbone)
     if args.like is not None:
         bundle = open_bundle(args.like)
-        if MODEL not in bundle.manifest.files or not bundle.manifest.memories:
+        if bundle.manifest.method != METHOD or MODEL not in bundle.manifest.files:
             raise InputError(
                 f"--like {args.like}: its network was trained, not learnt with (method "
                 f"{bundle.manifest.method}); give a bundle of edgead learn, or --backbone FILE.onnx"

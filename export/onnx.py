@@ -33,11 +33,11 @@ def to_onnx(method: Method, opset: int = OPSET) -> bytes:
         opset: one of ``OPSETS``.
 
     Returns:
-        A graph of ``image`` [batch, 3, H, W] float32 to the outputs that ``method.pairs()`` names,
-        float32; without doc strings and paths.
+        A graph of ``image`` [batch, 3, H, W] float32 to the outputs that ``method.tensors()``
+        names, float32; without doc strings and paths.
 
     Raises:
-        ExportError: outputs other than ``pairs()`` says; an operator that ONNX lacks or that
+        ExportError: outputs other than ``tensors()`` says; an operator that ONNX lacks or that
             TensorRT cannot parse; an invalid graph.
     """
     check_method(method)

@@ -10,6 +10,14 @@
 //   distance = 0 where the region of interest (roi) is 0
 //
 // A weight of 1 alone: the squared distance to the nearest; 1 / k each: the mean of the k nearest.
+// Or the squared distance to a blend of the nearest, with d_i the i-th smallest:
+//
+//   e_i      = exp((d_0 - d_i) / temperature) / sum over i < k of exp((d_0 - d_i) / temperature)
+//   share_i  ~ e_i - e_blended + kLeastShare, i < blended; their sum is 1; no e_k
+//   distance = sum_c (query_c - sum_i share_i memory_(row i)c)^2
+//
+// Where a row ceases to be among the nearest its share is about 0: a tie, which rounding decides,
+// is not a jump.
 // Everything is float32 after reading; an int8 value is the float32 product with its scale.
 //
 // Exact: d_r is summed as written, for the rows that may be among the nearest; the others are left
@@ -49,10 +57,14 @@ constexpr int32_t kNearestTile = 32;  // positions, or rows of the memory, that 
 // that has no structure, and to measure against.
 enum class Search : int32_t { pruned, every };
 
+constexpr float kLeastShare = 1e-4f;  // of a blend: where all are equal, their mean counts
+
 struct NearestParams {
   int32_t positions, width;  // of a frame; width of their grid, neighbours are alike; 0: no grid
   int32_t channels, rows;    // rows of the memory
   int32_t k;                 // 1 .. kMaxNearest, <= rows
+  int32_t blended;           // k or k - 1 of the nearest are blended; 0: weights
+  float temperature;         // of the blend, > 0
   float weight[kMaxNearest];
   Type query_type;   // float32 or float16
   Layout layout;     // of the query

@@ -92,7 +92,8 @@ class AnomalyMap {
 
 class Nearest {
  public:
-  // given: positions, width, weights, type, layout, and channels, rows, memory_type of the memory.
+  // given: positions, width, weights, blended, temperature, type, layout, and channels, rows,
+  // memory_type of the memory.
   explicit Nearest(const py::kwargs& given) : p_(nearest_params_of(given)) {
     p_.channels = given["channels"].cast<int32_t>(), p_.rows = given["rows"].cast<int32_t>();
     p_.memory_type = static_cast<Type>(given["memory_type"].cast<int32_t>());

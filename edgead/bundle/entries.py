@@ -29,7 +29,8 @@ class Memory:
     ``features`` is the output of the graph, [N, channels, height, width]; ``size`` is (height,
     width). ``file`` holds the features that are kept, ``.npy`` [rows, channels] float32 or float16;
     ``places``, ``.npy`` [height, width] float32, how much the distance at each position counts.
-    The distance is the mean squared difference of the channels, over the ``neighbours`` nearest.
+    The distance is the mean squared difference of the channels, over the ``neighbours`` nearest;
+    with a ``temperature``, in these units, that of what is blended of them (``nearest.Blend``).
     """
 
     features: str
@@ -39,6 +40,7 @@ class Memory:
     places: str
     neighbours: int = 1
     weight: float = 1.0
+    temperature: float | None = None
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from edgead.bundle.ignore_mask import IgnoreMask
 from edgead.bundle.json_reader import as_json, read_json, schema
 from edgead.errors import BundleError, InputError
 from edgead.installation import __version__
+from edgead.nearest import MAX_NEAREST
 from edgead.preprocess import PreprocessParams
 from edgead.tiling import Tiling, plan_tiles
 
@@ -317,10 +318,28 @@ def _check(manifest: Manifest) -> None:
         ("pairs: an output is named twice", len(set(names)) == len(names)),
         ("memories: of schema version 2", not manifest.memories or manifest.schema_version >= 2),
         (
-            "memories: one size for each output, and at least one neighbour",
+            "memories: one size for each output",
             len({(m.features, m.channels, m.size) for m in manifest.memories})
-            == len({m.features for m in manifest.memories})
-            and all(m.neighbours >= 1 for m in manifest.memories),
+            == len({m.features for m in manifest.memories}),
+        ),
+        (
+            f"memories: expected 1 to {MAX_NEAREST} neighbours, one less with a temperature",
+            all(
+                1 <= m.neighbours <= MAX_NEAREST - (m.temperature is not None)
+                for m in manifest.memories
+            ),
+        ),
+        (
+            "memories.temperature: expected a number above 0, 1e-20 to 1e20",
+            all(
+                1e-20 <= m.temperature <= 1e20
+                for m in manifest.memories
+                if m.temperature is not None
+            ),
+        ),
+        (
+            "map.distance: expected l1 or l2 with a memory",
+            not manifest.memories or manifest.map.distance in ("l1", "l2"),
         ),
         ("pairs: sizes must be positive", all(min(shape) > 0 for shape in manifest.shapes())),
         ("map.weights and the weights of pairs differ", tuple(manifest.map.weights) == weights),

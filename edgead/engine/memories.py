@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from edgead.bundle.entries import Memory
 from edgead.bundle.storage import Bundle
 from edgead.errors import BundleError, InputError
-from edgead.nearest import Nearest, NearestMemory
+from edgead.nearest import Blend, Nearest, NearestMemory
 
 ONLY_ON_THE_CPU = (
     "the bundle compares with a memory of good parts, which is served on the CPU so far: use "
@@ -26,6 +26,16 @@ class OpenedMemory:
     entry: Memory
     index: NearestMemory
     counts: NDArray[np.float32]  # [height, width], of the mean over channels
+    squared: bool  # by the distance of the map, which then is given the root
+
+    def nearest(self) -> Nearest:
+        """A search for one thread."""
+        entry = self.entry
+        if entry.temperature is None:
+            weights: Any = (1 / entry.neighbours,) * entry.neighbours
+        else:
+            weights = Blend(entry.neighbours, entry.channels * entry.temperature)
+        return Nearest(self.index, entry.size, weights=weights)
 
 
 def open_memories(bundle: Bundle) -> tuple[OpenedMemory, ...]:
@@ -45,10 +55,7 @@ class MemoryDistances:
 
     def __init__(self, memories: tuple[OpenedMemory, ...]) -> None:
         self._memories = memories
-        self._nearest = [
-            Nearest(m.index, m.entry.size, weights=(1 / m.entry.neighbours,) * m.entry.neighbours)
-            for m in memories
-        ]
+        self._nearest = [memory.nearest() for memory in memories]
         self._distances = [np.zeros((1, 1, *m.entry.size), np.float32) for m in memories]
         self._zeros = [np.zeros_like(distance) for distance in self._distances]
 
@@ -64,6 +71,8 @@ class MemoryDistances:
         for values, nearest, distance, memory in parts:
             nearest.run(values, distance[0])
             distance *= memory.counts
+            if memory.squared:
+                np.sqrt(distance, out=distance)
         return list(zip(self._distances, self._zeros, strict=True))
 
 
@@ -75,13 +84,15 @@ def _open(bundle: Bundle, entry: Memory) -> OpenedMemory:
     if not fits or not np.isfinite(places).all() or places.min() < 0:
         expected = f"{list(entry.size)} float32, finite and not negative"
         raise _wrong(bundle, entry.places, places, expected)
-    if entry.neighbours > len(kept):
+    blended = entry.temperature is not None
+    if entry.neighbours > len(kept) and not blended:
         raise _wrong(bundle, entry.file, kept, f"at least {entry.neighbours} rows")
     try:
         index = NearestMemory(np.ascontiguousarray(kept))
     except InputError as error:
         raise BundleError(f"bundle {bundle.path}: {entry.file}: {error}") from error
-    return OpenedMemory(entry, index, (places / np.float32(entry.channels)).astype(np.float32))
+    counts = (places / np.float32(entry.channels)).astype(np.float32)
+    return OpenedMemory(entry, index, counts, bundle.manifest.map.distance == "l2")
 
 
 def _wrong(bundle: Bundle, name: str, found: NDArray[Any], expected: str) -> BundleError:

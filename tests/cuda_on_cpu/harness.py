@@ -14,7 +14,7 @@ import numpy as np
 
 from edgead.anomaly_map import DISTANCES, FUSIONS, POOLINGS, MapParams
 from edgead.images.bits import full_scale
-from edgead.nearest import MEMORY_DTYPES
+from edgead.nearest import MEMORY_DTYPES, Blend
 from edgead.preprocess import DTYPES, LAYOUTS, PreprocessParams, normalisation
 
 HERE = Path(__file__).resolve().parent
@@ -195,7 +195,7 @@ def anomaly_map_case(
 def nearest_case(
     queries: np.ndarray,
     memory: np.ndarray,
-    weights: Sequence[float] = (1.0,),
+    weights: Sequence[float] | Blend = (1.0,),
     *,
     scale: np.ndarray | None = None,
     layout: str = "NCHW",
@@ -204,8 +204,13 @@ def nearest_case(
 ) -> Case:
     """Queries [N, C, H, W], laid out here; memory [rows, channels]; ``shift`` as above."""
     batch, channels, height, width = queries.shape
+    blended, temperature = 0, 0.0
+    if isinstance(weights, Blend):
+        blended, temperature = min(weights.neighbours, len(memory)), weights.temperature
+        weights = (0.0,) * min(weights.neighbours + 1, len(memory))
     data = _integers(2, height * width, channels, len(memory), len(weights))
     data += struct.pack(f"<{len(weights)}d", *weights)
+    data += _integers(blended) + struct.pack("<d", temperature)
     data += _integers(DTYPES.index(queries.dtype.name), LAYOUTS.index(layout))
     data += _integers(MEMORY_DTYPES.index(memory.dtype.name), batch)
     data += _array(queries if layout == "NCHW" else queries.transpose(0, 2, 3, 1), shift)

@@ -171,6 +171,7 @@ void run_nearest(Cases& cases) {
   p.positions = cases.integer(), p.channels = cases.integer(), p.rows = cases.integer();
   p.k = cases.integer();
   for (int32_t i = 0; i < p.k; ++i) p.weight[i] = static_cast<float>(cases.real());
+  p.blended = cases.integer(), p.temperature = static_cast<float>(cases.real());
   p.query_type = static_cast<Type>(cases.integer());
   p.layout = static_cast<Layout>(cases.integer());
   p.memory_type = static_cast<Type>(cases.integer());

@@ -107,6 +107,8 @@ class OnDevice:
             positions=height * width,
             width=width,
             weights=list(weights),
+            blended=0,
+            temperature=0.0,
             type=preprocess.DTYPES.index(queries.dtype.name),
             layout=preprocess.LAYOUTS.index(layout),
             channels=channels,

@@ -122,6 +122,11 @@ NearestCase nearest_case(Choices& choose) {
   p.k = std::min(choose.from(1, kMaxNearest), p.rows);
   for (int32_t i = 0; i < p.k; ++i) p.weight[i] = static_cast<float>(choose.below(4)) / 2;
   p.weight[choose.below(p.k)] += 0.5f;  // not all of them are 0
+  if (choose.below(3) == 0) {
+    p.blended = p.k < p.rows && p.k > 1 ? p.k - 1 : p.k;
+    const double shares[] = {0.05, 0.5, 5.0};
+    p.temperature = static_cast<float>(p.channels * choose.of(shares));
+  }
   p.query_type = choose.kind<Type>(2), p.layout = choose.kind<Layout>(2);
   p.memory_type = choose.kind<Type>(3), p.search = choose.kind<Search>(2);
   c.spread = choose.kind<Spread>(kSpreads);

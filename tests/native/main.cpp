@@ -168,6 +168,7 @@ void nearest() {
             p.k = std::min<int32_t>(1 + seed % kMaxNearest, p.rows);
             for (int32_t i = 0; i < p.k; ++i) p.weight[i] = i == 0 || seed % 3 ? 1.0f : 0.0f;
             p.query_type = query, p.layout = layout, p.memory_type = memory, p.search = search;
+            if (seed % 3 == 1) p.blended = std::max(p.k - 1, 1), p.temperature = 0.3f * p.channels;
             c.spread = static_cast<Spread>(rest);
             c.basis = seed % 4 ? 1.0 : 0.7;
             c.roi.assign(seed % 2 ? p.positions : 0, 1);

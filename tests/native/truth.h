@@ -32,10 +32,11 @@ MapTruth anomaly_map_truth(const AnomalyMapParams& params, const std::vector<Fea
 std::vector<float> preprocess_truth(const PreprocessParams& params, const char* frame);
 
 // distance [batch, positions]; queries [batch, positions, channels], memory [rows, channels], roi
-// [positions], empty when there is none.
+// [positions], empty when there is none; slack: how far off float32 may be beside its roundings.
 std::vector<double> nearest_truth(const NearestParams& params, const std::vector<double>& queries,
                                   const std::vector<double>& memory,
-                                  const std::vector<uint8_t>& roi, int32_t batch);
+                                  const std::vector<uint8_t>& roi, int32_t batch,
+                                  std::vector<double>* slack = nullptr);
 
 struct WhitenTruth {
   std::vector<double> distance;  // [batch, height, width]
