@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,10 @@ from edgead.cli.options import (
     add,
     add_bit_depth,
     add_false_reject_rate,
+    add_tiles,
     file_path,
     number,
+    tiling,
     whole,
 )
 from edgead.errors import InputError, MissingExtraError
@@ -36,6 +39,7 @@ from edgead.images import ORIENTATION, read_image
 from edgead.learning.backbone import Backbone, read_backbone
 from edgead.learning.good_image import GoodImage
 from edgead.learning.learn import MODEL, LearnOptions, learn
+from edgead.learning.variants import MakeGraph
 
 EXAMPLE = """\
   edgead learn good/ --out part.edgead
@@ -45,6 +49,9 @@ EXAMPLE = """\
 DEFAULT = "lite0"
 SHARE = 0.2  # of the good images that set the threshold, as for train
 SIDE = 256
+PACKAGES = {"float16": ("onnx", "onnxruntime"), "int8": ("onnx", "onnxruntime")}
+"""What makes the graph of the network in a precision."""
+PEAKS = 8  # images whose values may not come near the end of float16
 
 
 # fmt: off
@@ -60,8 +67,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         file_path)
     add(parser, "--size PIXELS", f"side of the square that frames are brought to (default: {SIDE})",
         whole, default=SIDE)
+    add_tiles(parser)
     add(parser, "--memory N", "features of good parts that are kept, at most (default: 4096)",
         whole, default=4096)
+    parser.add_argument("--precision", action="append", choices=tuple(PACKAGES), default=[],
+        help="add a graph in float16, for GPUs, or in int8, which edgead score --precision int8 "
+        "serves; may be given twice")
     add(parser, "--calibration F", "share of the good images held out to set the threshold "
         f"(default: {SHARE:g})", number, default=SHARE)
     add_false_reject_rate(parser)
@@ -89,6 +100,7 @@ def run(args: argparse.Namespace) -> int:
     options = LearnOptions(
         size=(args.size, args.size),
         memory=args.memory,
+        tiling=tiling(args),
         false_reject_rate=args.false_reject_rate,
         bit_depth=args.bit_depth,
         threads=args.threads,
@@ -100,6 +112,7 @@ def run(args: argparse.Namespace) -> int:
         console.say(f"note   {line}")
     backbone = _backbone(args, console)
     backbone.params(options.size)  # before minutes of reading
+    graphs = {precision: _graph(args, precision, backbone) for precision in args.precision}
     chosen = {"group": args.group, "shots": None}
     found = divided(dataset, args.seed, args.calibration, chosen, _bar, args.bit_depth)
     images, calibration = found.parts
@@ -112,6 +125,7 @@ def run(args: argparse.Namespace) -> int:
         backbone,
         out,
         options,
+        graphs=graphs,
         provenance={**ORIENTATION, "data": _about(dataset, args), **contents_of(*digests)},
         progress=progress_line,
     )
@@ -184,6 +198,32 @@ def _backbone(args: argparse.Namespace, console: Console) -> Backbone:
         console.say(f"make   {DEFAULT} in {path.parent}, the first time only")
         _make(path)
     return read_backbone(path)
+
+
+def _graph(args: argparse.Namespace, precision: str, backbone: Backbone) -> MakeGraph:
+    """How the network is made in another precision: that of ``--like``, or a new graph.
+
+    Raises:
+        MissingExtraError: packages are not installed, and ``--like`` has no such graph.
+    """
+    if args.like is not None:
+        bundle = open_bundle(args.like)
+        if name := bundle.manifest.models.get(precision):
+            return lambda _: bundle.read(name)
+    absent = [name for name in PACKAGES[precision] if find_spec(name) is None]
+    if absent:
+        raise MissingExtraError(
+            f"--precision {precision} needs {' and '.join(absent)}, not installed here: pip "
+            f"install {' '.join(absent)}, or take the network of a bundle that has a graph in "
+            f"{precision} with --like"
+        )
+    if precision == "int8":
+        from .int8.features import int8_of
+
+        return lambda ranges: int8_of(backbone.model, ranges)
+    from .half_graph import halved
+
+    return lambda ranges: halved(backbone.model, ranges[:PEAKS])
 
 
 def _make(path: Path) -> None:

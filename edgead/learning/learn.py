@@ -7,10 +7,12 @@ them is kept in the bundle as its memory. A frame is as anomalous as its feature
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -29,17 +31,20 @@ from edgead.learning.coreset import choose_coreset
 from edgead.learning.golden import golden_files, with_defect
 from edgead.learning.good_image import GoodImage
 from edgead.learning.tolerance import BOUNDS, spread
+from edgead.learning.variants import MakeGraph, with_graphs
 from edgead.monitoring.health import Observations
 from edgead.preprocess import Preprocessor
 from edgead.serving.open_engine import open_engine
 from edgead.serving.open_pipeline import open_pipeline
 from edgead.serving.qualification import qualify
+from edgead.tiling import Tiling, middle, plan_tiles
 
 F32 = NDArray[np.float32]
 
 METHOD = "instant"
 MODEL, MEMORY, PLACES = "model.onnx", "memory.npy", "places.npy"
 CANDIDATES = 40_000  # features that the memory is chosen from, evenly over the images
+MOST_TILES = 4096  # learnt from, over all images, as in training
 BLUR_SIGMA = 4.0  # pixels at 256, as PatchCore
 
 
@@ -52,6 +57,7 @@ class LearnOptions:
         memory: how many features are kept, at most.
         false_reject_rate: share of good parts that may be called anomalous, in (0, 1); None for
             0.05, or the best that the calibration images can promise.
+        tiling: of frames that are seen in tiles of that size; None: frames are seen whole.
         bit_depth: of 16-bit images, 9 to 16; None: not declared.
         threads: of the engine while it learns, None for its own choice.
         seed: of the choice of features.
@@ -63,6 +69,7 @@ class LearnOptions:
     size: tuple[int, int] = (256, 256)
     memory: int = 4096
     false_reject_rate: float | None = None
+    tiling: Tiling | None = None
     bit_depth: int | None = None
     threads: int | None = None
     seed: int = 0
@@ -87,6 +94,7 @@ def learn(
     out: str | os.PathLike[str],
     options: LearnOptions = LearnOptions(),
     *,
+    graphs: Mapping[str, MakeGraph] = MappingProxyType({}),
     provenance: Mapping[str, Any] | None = None,
     progress: Progress = _silent,
 ) -> Bundle:
@@ -98,6 +106,7 @@ def learn(
         backbone: what ``read_backbone`` found.
         out: the bundle to write, NAME.edgead; an old one there is replaced in one step.
         options: see ``LearnOptions``.
+        graphs: how the network is made in "float16" and "int8", where the bundle shall have it.
         provenance: plain JSON about the images.
         progress: shows how far each step is.
 
@@ -105,11 +114,12 @@ def learn(
         The bundle as it was written.
 
     Raises:
-        InputError: no image, a size that the backbone does not take, or a graph that does not
-            give what its facts say.
+        InputError: no image, one smaller than a tile, a size that the backbone does not take, or
+            a graph that does not give what its facts say.
         CalibrationError: a rate that the calibration images cannot promise.
         BundleError: ``out`` cannot be written.
         DeviceError: the engine refuses the backbone, or does not repeat itself.
+        QualificationError: int8 costs too much; says the numbers.
     """
     path = check_out(out)
     if not images or not calibration:
@@ -126,6 +136,7 @@ def learn(
     draft = _with_files(replace(draft, manifest=manifest), {MEMORY: npy(kept)})
     whole = _calibrated(draft, calibration, rate, options, progress)
     qualify(whole, open_engine(whole, "cpu", options.threads))
+    whole = with_graphs(whole, graphs, images, calibration, options.threads, progress)
     return write_bundle(path, whole.manifest, whole.files)
 
 
@@ -147,6 +158,7 @@ def _draft(path: Path, backbone: Backbone, options: LearnOptions) -> Draft:
         calibration=Calibration((0.0,), (0.0,), 0.5),
         tolerance={"float32": Tolerance(0.0, 0.0)},
         golden=(Golden("golden/0.png", "golden/0.npy", 0.0),),
+        tiling=options.tiling,
         schema_version=2,
     )
     files = {
@@ -195,18 +207,48 @@ def _remember(
     session = engine.session()
     preprocess = Preprocessor(draft.manifest.preprocess)
     generator = np.random.default_rng(options.seed)
-    each = -(-max(CANDIDATES, options.memory) // len(images))
+    most = max(1, MOST_TILES // len(images))
     parts, show = [], progress("features of the good images")
     for done, image in enumerate(images, 1):
-        preprocess.run(image.read(), session.image[0])
-        session.infer()
-        features = session.features[0][0].reshape(draft.manifest.memories[0].channels, -1).T
-        parts.append(features[generator.permutation(len(features))[:each]])
+        pieces = _pieces(image, draft.manifest, most, generator)
+        each = -(-max(CANDIDATES, options.memory) // (len(images) * len(pieces)))
+        for piece in pieces:
+            preprocess.run(piece, session.image[0])
+            session.infer()
+            features = session.features[0][0].reshape(draft.manifest.memories[0].channels, -1).T
+            parts.append(features[generator.permutation(len(features))[:each]])
         show(done, len(images))
     candidates = np.ascontiguousarray(np.concatenate(parts))
     show = progress("choosing what is kept")
     chosen = choose_coreset(candidates, options.memory, options.seed, show)
     return candidates[chosen].astype(np.float16)
+
+
+def _pieces(
+    image: GoodImage, manifest: Manifest, most: int, generator: np.random.Generator
+) -> list[NDArray[Any]]:
+    """What the network sees of an image: all of it, or tiles that the runtime would cut.
+
+    Raises: InputError that names an image smaller than a tile.
+    """
+    frame, tiling = image.read(), manifest.tiling
+    if tiling is None:
+        return [frame]
+    with _named(image):
+        plan = plan_tiles(tiling, (frame.shape[0], frame.shape[1]), manifest.map.size)
+    tiles, (height, width) = list(plan.tiles(None)), tiling.size
+    chosen = sorted(generator.permutation(len(tiles))[:most])
+    corners = [(tiles[index].top, tiles[index].left) for index in chosen]
+    return [frame[top : top + height, left : left + width] for top, left in corners]
+
+
+@contextmanager
+def _named(image: GoodImage) -> Iterator[None]:
+    """Say which image it was that is refused."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{printable(image.name)}: {error}") from error
 
 
 def _calibrated(
@@ -228,12 +270,15 @@ def _calibrated(
     for done, image in enumerate(calibration, 1):
         frame = image.read()
         observations.add(frame)
-        values, score = run(frame)
+        with _named(image):
+            values, score = run(frame)
         scores.append(score)
         peaks.append(float(values.max()))
         show(done, len(calibration))
     health, reference = observations.limits()
-    shown = with_defect(np.array(scores), lambda i: calibration[i].read(), options.bit_depth)
+    shown = with_defect(
+        np.array(scores), lambda i: _golden_piece(calibration[i], options), options.bit_depth
+    )
     files, golden = golden_files(run, shown)
     bounds = BOUNDS["float32"]
     tolerance = Tolerance(
@@ -248,6 +293,14 @@ def _calibrated(
     )
     pipeline.close()
     return _with_files(replace(draft, manifest=manifest), {**files, health.reference: reference})
+
+
+def _golden_piece(image: GoodImage, options: LearnOptions) -> NDArray[Any]:
+    """All of an image; of a tiled one two by two tiles, so that stitching is proven too."""
+    if options.tiling is None:
+        return image.read()
+    tall, wide = (2 * side - options.tiling.overlap for side in options.tiling.size)
+    return middle(image.read(), (tall, wide))
 
 
 def _with_files(draft: Draft, files: Mapping[str, bytes]) -> Draft:
