@@ -99,7 +99,7 @@ class OnDevice:
 
     def nearest(
         self, queries: NDArray[Any], memory: NDArray[Any], weights: Sequence[float],
-        scale: Any = None, layout: str = "NCHW", roi: Any = None,
+        scale: Any = None, layout: str = "NCHW", roi: Any = None, factor: Any = None,
     ) -> NDArray[np.float32]:  # fmt: skip
         """``Nearest`` by the CUDA twin: distances [N, H, W]. queries are NCHW."""
         batch, channels, height, width = queries.shape
@@ -115,14 +115,16 @@ class OnDevice:
         )
         axes = (0, 1, 2, 3) if layout == "NCHW" else (0, 2, 3, 1)
         held = [self.up(queries.transpose(axes)), self.up(memory)]
-        held += [self.up(array) for array in (scale, roi) if array is not None]
+        more = [None if array is None else self.up(array) for array in (scale, roi, factor)]
+        at_scale, at_roi, at_factor = (0 if block is None else block.address for block in more)
         distance = self.memory.allocate(4 * batch * height * width)
         kernel.run(
             held[1].address,
-            0 if scale is None else held[2].address,
+            at_scale,
             held[0].address,
             batch,
-            0 if roi is None else held[-1].address,
+            at_roi,
+            at_factor,
             distance.address,
             self.stream.handle,
         )

@@ -72,3 +72,9 @@ def write_separable_backbone(path: Path) -> None:
 
     described = Described("separable", (0.4, 0.5, 0.6), (0.2, 0.3, 0.4), "none", "a test")
     write_module(Levels(), 2, path, described)
+
+
+def varied(seed: int) -> np.ndarray:
+    """A part in the light of its own: scores of good parts lie further apart than roundings."""
+    light = np.random.default_rng(1000 + seed).uniform(0.5, 1.5, 3)
+    return np.clip(part(seed) * light, 0, 255).astype(np.uint8)

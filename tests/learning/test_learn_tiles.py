@@ -13,7 +13,12 @@ import numpy as np
 import onnxruntime
 import pytest
 from edgead_export.int8.features import int8_of
-from good_parts import part, scratched, write_separable_backbone  # type: ignore[import-not-found]
+from good_parts import (  # type: ignore[import-not-found]
+    part,
+    scratched,
+    varied,
+    write_separable_backbone,
+)
 
 import edgead
 from edgead import reference
@@ -129,13 +134,14 @@ def test_an_image_smaller_than_a_tile_is_named(backbone: Backbone, tmp_path: Pat
 def test_tiles_in_int8(tmp_path: Path) -> None:
     write_separable_backbone(tmp_path / "separable.onnx")
     network = read_backbone(tmp_path / "separable.onnx")
+    lit = [GoodImage(f"{s}", lambda s=s: np.hstack([varied(s), varied(s + 50)])) for s in range(12)]
     bundle = learn(
-        good(range(6)), good(range(6, 12)), network, tmp_path / "x.edgead", OPTIONS,
+        lit[:6], lit[6:], network, tmp_path / "x.edgead", OPTIONS,
         graphs={"int8": lambda ranges: int8_of(network.model, ranges)},
     )  # fmt: skip
     own = bundle.manifest.calibration.own["int8"]
     with edgead.Detector(bundle, device="cpu", precision="int8") as detector:
-        assert detector.score(large(6)).score == pytest.approx(own.scores[0], rel=1e-6)
+        assert detector.score(lit[6].read()).score == pytest.approx(own.scores[0], rel=1e-6)
 
 
 def test_the_command(backbone_file: Path, tmp_path: Path, capsys) -> None:
