@@ -139,7 +139,7 @@ def test_features_of_a_session_are_those_of_the_graph(device: Device, learnt: Bu
     session = open_engine(learnt, "cuda", precision="float32").session()
     session.image[...] = np.random.default_rng(2).standard_normal(session.image.shape)
     assert session.infer() == []
-    (features,) = session.features
+    features = session.features[0].copy()  # the view would keep pinned memory
     graph = onnxruntime.InferenceSession(learnt.read("model.onnx"))
     (expected,) = graph.run(None, {"image": session.image.copy()})
     np.testing.assert_allclose(features, expected, rtol=1e-5, atol=1e-5)
