@@ -153,6 +153,12 @@ def _tell(
         f"{count(calibration, 'calibration image')}, false-reject rate {percent(rate)}, "
         f"qualified on {count(len(manifest.golden), 'golden frame')}"
     )
+    if cost := manifest.provenance["learn"].get("int8"):
+        console.say(
+            f"int8   verdicts on calibration images changed: {cost['verdicts_changed']}; synthetic "
+            f"defects found {cost['found'][0]} -> {cost['found'][1]} of {cost['painted']}; score "
+            f"off by up to {cost['score_largest'] / cost['score_spread']:.1%} of the spread"
+        )
     if args.json:
         print_json(
             {
@@ -163,6 +169,7 @@ def _tell(
                 "kept": kept,
                 "calibration": calibration,
                 "false_reject_rate": rate,
+                "precisions": list(manifest.models),
                 **told,
             }
         )
