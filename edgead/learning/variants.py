@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,9 @@ MODELS = {"float16": "model.fp16.onnx", "int8": "model.int8.onnx"}
 
 MOST_RANGES = 64
 """Images at most that set the ranges of int8, evenly chosen."""
+
+TIES = 2.0
+"""The ties of float16 over the largest difference from float32: its arithmetic rounds as well."""
 
 Ranges = Sequence[F32]
 """Images [1, 3, H, W] float32, preprocessed, of what was learnt from."""
@@ -68,7 +72,8 @@ def with_graphs(
 
     Raises:
         DeviceError: the processor has no int8, or OpenVINO does not really compute in it.
-        QualificationError: int8 costs more than ``INT8_BOUNDS``; says the numbers.
+        QualificationError: float16 differs too much, or int8 costs more than ``INT8_BOUNDS``; says
+            the numbers.
         EdgeadError: as ``graphs``.
     """
     if not graphs:
@@ -83,6 +88,8 @@ def with_graphs(
         )
         draft = _added(draft, precision, make(ranges), tolerance)
         show(1, 1)
+    if "float16" in graphs:
+        draft = _rounded(draft, calibration, threads, progress("float16 beside float32"))
     if "int8" in graphs:
         draft = _judged(draft, calibration, threads, progress("what int8 costs"))
         qualify(draft, open_engine(draft, "cpu", threads, precision="int8"))
@@ -108,60 +115,110 @@ def _added(draft: Draft, precision: str, model: bytes, tolerance: Tolerance) -> 
     return replace(draft, manifest=manifest, files={**draft.files, name: model})
 
 
+class _Beside(NamedTuple):
+    """Two engines on the calibration images, and on a synthetic defect in each."""
+
+    scores: NDArray[np.float64]  # [n, 2]
+    defects: NDArray[np.float64]  # [n, 2], scores
+    peaks: tuple[float, ...]  # of the second's maps
+    map_gap: float  # the largest on an image without a defect
+
+
+def _beside(
+    pipelines: tuple[FramePipeline, FramePipeline],
+    calibration: Sequence[GoodImage],
+    bit_depth: int | None,
+    show: Show,
+) -> _Beside:
+    scores, defects, peaks, gap = [], [], [], 0.0
+    for done, image in enumerate(calibration, 1):
+        frame = image.read()
+        (exact, first), (coarse, second) = (_run(one, frame) for one in pipelines)
+        scores.append((first, second))
+        peaks.append(float(coarse.max()))
+        gap = max(gap, float(np.abs(exact - coarse).max()))
+        defects.append([_run(one, synthetic_defect(frame, bit_depth))[1] for one in pipelines])
+        show(done, len(calibration))
+    for one in pipelines:
+        one.close()
+    return _Beside(np.array(scores), np.array(defects), tuple(peaks), gap)
+
+
+def _rounded(
+    draft: Draft, calibration: Sequence[GoodImage], threads: int | None, show: Show
+) -> Draft:
+    """With ties that hold float16 too, whose graph has to reproduce the golden frames.
+
+    No CPU tried so far computes in float16: its weights are seen in the arithmetic of float32.
+
+    Raises: QualificationError for a graph that differs by more than float16 may.
+    """
+    manifest, held = draft.manifest, draft.manifest.calibration
+    stored = replace(
+        manifest,
+        models={"float32": manifest.models["float16"]},
+        tolerance={"float32": manifest.tolerance["float16"]},
+        calibration=replace(held, own={}),
+    )
+    shown = replace(draft, manifest=stored)
+    engine = open_engine(shown, "cpu", threads)
+    try:
+        qualify(shown, engine)
+    except QualificationError as error:
+        raise QualificationError(
+            f"the graph in float16 is not what float32 is: {error}; leave --precision float16 out"
+        ) from error
+    pipelines = (
+        open_pipeline(draft, open_engine(draft, "cpu", threads)),
+        open_pipeline(shown, engine),
+    )
+    found = _beside(pipelines, calibration, manifest.preprocess.bit_depth, show)
+    gap, before = float(np.ptp(found.scores, axis=1).max()), manifest.calibration_of("float32").ties
+    ties = Tolerance(max(before.score, TIES * gap), max(before.map, TIES * found.map_gap))
+    return replace(draft, manifest=replace(manifest, calibration=replace(held, ties=ties)))
+
+
 def _judged(
     draft: Draft, calibration: Sequence[GoodImage], threads: int | None, show: Show
 ) -> Draft:
     """With int8's own calibration and tolerance. Raises: QualificationError for too high a cost."""
     bounds, held = INT8_BOUNDS, draft.manifest.calibration
     int8 = open_engine(draft, "cpu", threads, precision="int8")
-    exact = open_pipeline(draft, open_engine(draft, "cpu", threads))
-    coarse = open_pipeline(draft, int8)
-    good, painted, peaks, map_gap = [], [], [], 0.0
-    for done, image in enumerate(calibration, 1):
-        frame = image.read()
-        (map32, score32), (map8, score8) = (_run(one, frame) for one in (exact, coarse))
-        good.append((score32, score8))
-        peaks.append(float(map8.max()))
-        map_gap = max(map_gap, float(np.abs(map32 - map8).max()))
-        defect = synthetic_defect(frame, draft.manifest.preprocess.bit_depth)
-        painted.append([_run(one, defect)[1] for one in (exact, coarse)])
-        show(done, len(calibration))
-    exact.close()
-    coarse.close()
+    pipelines = open_pipeline(draft, open_engine(draft, "cpu", threads)), open_pipeline(draft, int8)
+    beside = _beside(pipelines, calibration, draft.manifest.preprocess.bit_depth, show)
     checks = check_golden(draft, int8)
-    scores, defects = np.array(good), np.array(painted)
-    gap = max(float(np.abs(np.ptp(scores, axis=1)).max()), *(c.score_difference for c in checks))
-    map_gap = max(map_gap, *(check.map_difference for check in checks))
+    gap = max(
+        float(np.ptp(beside.scores, axis=1).max()), *(check.score_difference for check in checks)
+    )
+    map_gap = max(beside.map_gap, *(check.map_difference for check in checks))
     ties = Tolerance(bounds.ties * gap, bounds.ties * map_gap)
-    exact_ties = draft.manifest.calibration_of("float32").ties
-    limits = np.array([
-        threshold(scores[:, 0].tolist(), held.false_reject_rate, exact_ties.score),
-        threshold(scores[:, 1].tolist(), held.false_reject_rate, ties.score),
-    ])  # fmt: skip
-    verdicts, found = scores > limits, (defects > limits).sum(axis=0)
+    both = draft.manifest.calibration_of("float32").ties.score, ties.score
+    limits = [
+        threshold(scores.tolist(), held.false_reject_rate, tie)
+        for scores, tie in zip(beside.scores.T, both, strict=True)
+    ]
+    verdicts, found = beside.scores > limits, (beside.defects > limits).sum(axis=0)
     cost = Cost(
         score_largest=gap,
         map_largest=map_gap,
         score_spread=spread(np.array(held.scores)),
         map_spread=spread(np.array(held.peaks)),
         found=(int(found[0]), int(found[1])),
-        painted=len(defects),
+        painted=len(beside.defects),
         verdicts_changed=int((verdicts[:, 0] != verdicts[:, 1]).sum()),
-        images=len(scores),
+        images=len(beside.scores),
     )
     if over := faults(cost, bounds):
         raise QualificationError(
             f"int8 costs too much: {'; '.join(over)}. Nothing was written; learn from more images, "
             "or leave --precision int8 out"
         )
-    own = OwnCalibration(tuple(scores[:, 1].tolist()), tuple(peaks), ties)
+    own = OwnCalibration(tuple(beside.scores[:, 1].tolist()), beside.peaks, ties)
+    tolerance = Tolerance(bounds.margin * gap, bounds.margin * map_gap)
     learnt = {**draft.manifest.provenance.get("learn", {}), "int8": asdict(cost)}
     manifest = replace(
         draft.manifest,
-        tolerance={
-            **draft.manifest.tolerance,
-            "int8": Tolerance(bounds.margin * gap, bounds.margin * map_gap),
-        },
+        tolerance={**draft.manifest.tolerance, "int8": tolerance},
         calibration=replace(held, own={**held.own, "int8": own}),
         provenance={**draft.manifest.provenance, "learn": learnt},
     )

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from edgead import anomaly_map, nearest, preprocess
 from edgead.anomaly_map import MapParams
+from edgead.bundle.storage import Bundle
 from edgead.errors import DeviceError
+from edgead.nvidia.memories import DeviceDistances, hold_memories
 from edgead.nvidia.memory import Block, Memory, open_memory
 from edgead.preprocess import PreprocessParams
 
@@ -129,6 +131,19 @@ class OnDevice:
             self.stream.handle,
         )
         return self.down(distance, (batch, height, width), np.float32)
+
+    def distances(
+        self, bundle: Bundle, features: Sequence[NDArray[np.float32]]
+    ) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+        """The pairs that the memories of ``bundle`` make of features [1, C, H, W], one of each."""
+        held = hold_memories(bundle, self.kernels, self.memory)
+        found = DeviceDistances(held, self.memory, self.stream)
+        blocks = [self.up(one) for one in features]
+        found.enqueue([block.address for block in blocks])
+        pairs = found.download()
+        self.stream.synchronize()
+        found.close()
+        return pairs
 
 
 def _base(array: NDArray[Any]) -> NDArray[Any]:

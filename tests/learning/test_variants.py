@@ -199,6 +199,30 @@ def test_a_bundle_serves_in_int8_by_a_calibration_of_its_own(whole: Bundle) -> N
     assert found == pytest.approx(own.scores, rel=1e-6)
 
 
+def test_float16_shares_the_limits_of_float32_and_widens_the_ties(whole: Bundle) -> None:
+    manifest = whole.manifest
+    own, shared = manifest.calibration_of("float16"), manifest.calibration_of("float32")
+    assert own == shared and own.scores == manifest.calibration.scores
+    exact, half = manifest.tolerance["float32"], manifest.tolerance["float16"]
+    assert exact.score <= own.ties.score < half.score and exact.map <= own.ties.map < half.map
+    assert own.ties != exact  # rounding to eleven bits was seen
+
+
+def test_a_wrong_graph_in_float16_is_refused(images, backbone: Backbone, tmp_path: Path) -> None:
+    def wrong(ranges: Any) -> bytes:
+        model = onnx.load_model_from_string(halved(backbone.model, ranges))
+        for tensor in model.graph.initializer:
+            if tensor.name == "project.bias":
+                values = numpy_helper.to_array(tensor) + np.float16(0.3)
+                tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+        return bytes(model.SerializeToString())
+
+    out = tmp_path / "x.edgead"
+    with pytest.raises(QualificationError, match="float16 is not what float32 is"):
+        learn(images[:18], images[18:], backbone, out, OPTIONS, graphs={"float16": wrong})
+    assert not out.exists()
+
+
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="of x86")
 def test_int8_is_the_same_without_vnni(whole: Bundle, tmp_path: Path) -> None:
     """OpenVINO's kernels for AVX2 multiply bytes in other instructions."""
