@@ -23,7 +23,6 @@ import torch
 from edgead_training.methods import Method
 from edgead_training.processes import bound_threads
 from edgead_training.run import load_run
-from edgead_training.training_set import middle
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -40,7 +39,7 @@ from edgead.monitoring.health import Observations
 from edgead.preprocess import preprocess
 from edgead.serving.open_engine import open_engine
 from edgead.serving.qualification import qualify
-from edgead.tiling import Tiling
+from edgead.tiling import Tiling, middle
 
 from . import compare
 from .calibration_frames import different

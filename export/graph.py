@@ -10,9 +10,6 @@ from torch import Tensor, nn
 
 from edgead.errors import ExportError
 
-INPUT = "image"
-BATCH = "batch"
-
 
 class ExportGraph(nn.Module):
     """``image [N, 3, H, W]`` float32 to ``Method.tensors``, in the order of ``names``, float32."""

@@ -12,6 +12,7 @@ import argparse
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,10 @@ from edgead.cli.options import (
     add,
     add_bit_depth,
     add_false_reject_rate,
+    add_tiles,
     file_path,
     number,
+    tiling,
     whole,
 )
 from edgead.errors import InputError, MissingExtraError
@@ -35,6 +38,7 @@ from edgead.images import ORIENTATION
 from edgead.learning.backbone import Backbone, read_backbone
 from edgead.learning.defects import check_not_good, defects_in
 from edgead.learning.learn import METHOD, MODEL, LearnOptions, learnt_draft
+from edgead.learning.variants import MakeGraph
 
 from .learn_line import add_to, forget_last
 from .learn_page import Page, check_report
@@ -53,9 +57,12 @@ SIDE, MEMORY = 256, 4096
 
 FROM_A_FOLDER = (
     "backbone", "like", "size", "calibration", "group", "layout", "category", "bit_depth", "seed",
-    "trim",
+    "trim", "tile", "tile_overlap", "precision",
 )  # fmt: skip
 """Options of learning from a folder, which a bundle that was learnt has decided already."""
+PACKAGES = {"float16": ("onnx", "onnxruntime"), "int8": ("onnx", "onnxruntime")}
+"""What makes the graph of the network in a precision."""
+PEAKS = 8  # images whose values may not come near the end of float16
 
 
 # fmt: off
@@ -71,8 +78,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         file_path)
     add(parser, "--size PIXELS", f"side of the square that frames are brought to (default: {SIDE})",
         whole)
+    add_tiles(parser)
     add(parser, "--memory N", "features of good parts that are kept, at most (default: "
         f"{MEMORY}; with --add, as before)", whole)
+    parser.add_argument("--precision", action="append", choices=tuple(PACKAGES), default=[],
+        help="add a graph in float16, for GPUs, or in int8, which edgead score --precision int8 "
+        "serves; may be given twice")
     add(parser, "--calibration F", "share of the good images held out to set the threshold "
         f"(default: {SHARE:g})", number)
     add_false_reject_rate(parser)
@@ -124,7 +135,7 @@ def _check_options(args: argparse.Namespace) -> None:
     if mode == "--forget":
         decided += ("memory", "false_reject_rate", "defects", "report", "threads")
     for name in decided:
-        if getattr(args, name) not in (None, False):
+        if getattr(args, name) not in (None, False, []):
             raise InputError(
                 f"--{name.replace('_', '-')} does not go with {mode}: the bundle has decided it; "
                 "leave it out"
@@ -145,6 +156,7 @@ def learn_folder(args: argparse.Namespace, console: Console) -> int:
     options = LearnOptions(
         size=(side, side),
         memory=MEMORY if args.memory is None else args.memory,
+        tiling=tiling(args),
         false_reject_rate=args.false_reject_rate,
         bit_depth=args.bit_depth,
         threads=args.threads,
@@ -157,6 +169,7 @@ def learn_folder(args: argparse.Namespace, console: Console) -> int:
     defects = defects_in(args.defects, args.bit_depth) if args.defects else []
     backbone = _backbone(args, console)
     backbone.params(options.size)  # before minutes of reading
+    graphs = {precision: _graph(args, precision, backbone) for precision in args.precision}
     chosen = {"group": args.group, "shots": None}
     found = divided(dataset, options.seed, share, chosen, bar, args.bit_depth)
     said = Said(console, Page(out.stem), list(found.warnings))
@@ -173,6 +186,7 @@ def learn_folder(args: argparse.Namespace, console: Console) -> int:
         backbone,
         out,
         options,
+        graphs=graphs,
         provenance={
             **ORIENTATION,
             "data": _about(dataset, args),
@@ -209,6 +223,32 @@ def _backbone(args: argparse.Namespace, console: Console) -> Backbone:
         console.say(f"make   {DEFAULT} in {path.parent}, the first time only")
         _make(path)
     return read_backbone(path)
+
+
+def _graph(args: argparse.Namespace, precision: str, backbone: Backbone) -> MakeGraph:
+    """How the network is made in another precision: that of ``--like``, or a new graph.
+
+    Raises:
+        MissingExtraError: packages are not installed, and ``--like`` has no such graph.
+    """
+    if args.like is not None:
+        bundle = open_bundle(args.like)
+        if name := bundle.manifest.models.get(precision):
+            return lambda _: bundle.read(name)
+    absent = [name for name in PACKAGES[precision] if find_spec(name) is None]
+    if absent:
+        raise MissingExtraError(
+            f"--precision {precision} needs {' and '.join(absent)}, not installed here: pip "
+            f"install {' '.join(absent)}, or take the network of a bundle that has a graph in "
+            f"{precision} with --like"
+        )
+    if precision == "int8":
+        from .int8.features import int8_of
+
+        return lambda ranges: int8_of(backbone.model, ranges)
+    from .half_graph import halved
+
+    return lambda ranges: halved(backbone.model, ranges[:PEAKS])
 
 
 def _make(path: Path) -> None:

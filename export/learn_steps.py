@@ -191,6 +191,8 @@ def tell_written(
         f"{count(calibration, 'calibration image')}, false-reject rate {percent(rate)}, "
         f"{proof} {count(len(manifest.golden), 'golden frame')}"
     )
+    if cost := manifest.provenance["learn"].get("int8"):
+        said.console.say(_int8(cost))
     if args.report:
         said.page.headline = f"{count(told['images'], 'good image')} learnt"
         said.page.warnings = said.warnings
@@ -214,7 +216,17 @@ def tell_written(
                 "kept": kept,
                 "calibration": calibration,
                 "false_reject_rate": rate,
+                "precisions": list(manifest.models),
                 "warnings": said.warnings,
                 **told,
             }
         )
+
+
+def _int8(cost: dict[str, Any]) -> str:
+    """What int8 costs, as ``with_graphs`` kept it."""
+    return (
+        f"int8   verdicts on calibration images changed: {cost['verdicts_changed']}; synthetic "
+        f"defects found {cost['found'][0]} -> {cost['found'][1]} of {cost['painted']}; score off "
+        f"by up to {cost['score_largest'] / cost['score_spread']:.1%} of the spread"
+    )

@@ -23,8 +23,8 @@ from edgead.preprocess import preprocess
 from edgead.serving.open_pipeline import open_pipeline
 
 from .compare import Infer, ScoreFrame, ScoringPath
-from .graph import INPUT
 from .half_arithmetic import HalfArithmetic
+from .portable import INPUT, onnx_session
 
 Pairs = Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]]
 GivePairs = Callable[[NDArray[np.float32]], Pairs]
@@ -93,16 +93,6 @@ def _torch_infer(method: Method) -> GivePairs:
         return [(np.ascontiguousarray(a), np.ascontiguousarray(b)) for a, b in pairs]
 
     return infer
-
-
-def onnx_session(model: bytes) -> onnxruntime.InferenceSession:
-    """An ONNX file in onnxruntime on the CPU; ExportError where it cannot be loaded."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # only what is fatal; errors raise anyhow
-    try:
-        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime raises classes of its C++ part, one per status
-        raise ExportError(f"onnxruntime cannot load the exported graph: {error}") from error
 
 
 def onnx_infer(model: bytes, manifest: Manifest) -> Infer:

@@ -70,7 +70,7 @@ __device__ __forceinline__ void share_out(const Shape& shape, const float* best,
 template <class Q, class T>
 __global__ void __launch_bounds__(kThreads)
     nearest_kernel(const __grid_constant__ Shape shape, const Q* query, const T* memory,
-                   const float* scale, const uint8_t* roi, float* distance) {
+                   const float* scale, const uint8_t* roi, const float* factor, float* distance) {
   __shared__ float queries[kDepth][kQueries + 1], rows[kDepth][kRows + 1];
   __shared__ float squares[kQueries][kRows + 1];
   __shared__ float best[kQueries][kMaxNearest + 1], share[kQueries][kMaxNearest + 1];
@@ -163,16 +163,17 @@ __global__ void __launch_bounds__(kThreads)
   if (shape.blended > 0)  // of a distance over float32 there is no blend
     sum = best[tid][0] < __uint_as_float(0x7f800000u) ? squares[tid][0] : best[tid][0];
   const bool kept = roi == nullptr || roi[first + tid] != 0;
+  if (factor != nullptr) sum *= factor[first + tid];
   distance[first + tid] = !kept ? 0.0f : bad ? __uint_as_float(0x7fc00000u) : sum;
 }
 
 template <class Q, class T>
 void start(const NearestParams& p, const Shape& shape, const void* memory, const float* scale,
-           const void* query, int32_t batch, const uint8_t* roi, float* distance,
-           cudaStream_t stream) {
+           const void* query, int32_t batch, const uint8_t* roi, const float* factor,
+           float* distance, cudaStream_t stream) {
   const dim3 grid((p.positions + kQueries - 1) / kQueries, batch);
   launch(nearest_kernel<Q, T>, grid, dim3(kThreads), stream, shape, static_cast<const Q*>(query),
-         static_cast<const T*>(memory), scale, roi, distance);
+         static_cast<const T*>(memory), scale, roi, factor, distance);
 }
 
 template <class Q>  // in the order of Type
@@ -182,13 +183,15 @@ constexpr decltype(&start<Q, float>) kStarts[] = {start<Q, float>, start<Q, uint
 }  // namespace
 
 int nearest_cuda(const NearestParams& p, const void* memory, const float* scale, const void* query,
-                 int32_t batch, const uint8_t* roi, float* distance, void* stream) {
+                 int32_t batch, const uint8_t* roi, const float* factor, float* distance,
+                 void* stream) {
   Shape shape{p.positions,   p.channels, p.rows, p.k, p.blended, p.layout == Layout::nchw,
               p.temperature, {}};
   for (int i = 0; i < p.k; ++i) shape.weight[i] = p.weight[i];
   const bool half = p.query_type == Type::float16;
   const auto run = (half ? kStarts<uint16_t> : kStarts<float>)[static_cast<int>(p.memory_type)];
-  run(p, shape, memory, scale, query, batch, roi, distance, static_cast<cudaStream_t>(stream));
+  run(p, shape, memory, scale, query, batch, roi, factor, distance,
+      static_cast<cudaStream_t>(stream));
   return static_cast<int>(cudaGetLastError());
 }
 

@@ -99,13 +99,14 @@ class Nearest {
     p_.memory_type = static_cast<Type>(given["memory_type"].cast<int32_t>());
   }
 
-  // Addresses; scale and roi may be 0.
+  // Addresses; scale, roi and factor may be 0.
   void run(uintptr_t memory, uintptr_t scale, uintptr_t query, int32_t batch, uintptr_t roi,
-           uintptr_t distance, uintptr_t stream) const {
+           uintptr_t factor, uintptr_t distance, uintptr_t stream) const {
     check(nearest_cuda(p_, reinterpret_cast<const void*>(memory),
                        reinterpret_cast<const float*>(scale), reinterpret_cast<const void*>(query),
                        batch, reinterpret_cast<const uint8_t*>(roi),
-                       reinterpret_cast<float*>(distance), reinterpret_cast<void*>(stream)));
+                       reinterpret_cast<const float*>(factor), reinterpret_cast<float*>(distance),
+                       reinterpret_cast<void*>(stream)));
   }
 
  private:
@@ -151,7 +152,8 @@ PYBIND11_MODULE(_cuda, m) {
   py::class_<Nearest>(m, "Nearest")
       .def(py::init<const py::kwargs&>())
       .def("run", &Nearest::run, py::arg("memory"), py::arg("scale"), py::arg("query"),
-           py::arg("batch"), py::arg("roi"), py::arg("distance"), py::arg("stream"));
+           py::arg("batch"), py::arg("roi"), py::arg("factor"), py::arg("distance"),
+           py::arg("stream"));
   py::class_<Whiten>(m, "Whiten")
       .def(py::init<const py::kwargs&>())
       .def("run", &Whiten::run, py::arg("mean"), py::arg("factor"), py::arg("feature"),

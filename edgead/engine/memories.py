@@ -13,10 +13,7 @@ from edgead.bundle.storage import Bundle
 from edgead.errors import BundleError, InputError
 from edgead.nearest import Blend, Nearest, NearestMemory
 
-ONLY_ON_THE_CPU = (
-    "the bundle compares with a memory of good parts, which is served on the CPU so far: use "
-    'device="cpu"'
-)
+_DTYPES = ("float32", "float16")
 
 
 @dataclass(frozen=True)
@@ -76,9 +73,23 @@ class MemoryDistances:
         return list(zip(self._distances, self._zeros, strict=True))
 
 
-def _open(bundle: Bundle, entry: Memory) -> OpenedMemory:
+def read_memory(
+    bundle: Bundle, entry: Memory
+) -> tuple[NDArray[np.float32] | NDArray[np.float16], NDArray[np.float32]]:
+    """The features of a memory, and what each position counts, of the mean over channels.
+
+    Args:
+        bundle: its files are read, and their digests checked.
+        entry: of its manifest.
+
+    Returns:
+        [rows, channels], C-contiguous and finite; [height, width].
+
+    Raises:
+        BundleError: a file that is not the array the manifest describes.
+    """
     kept, places = bundle.read_array(entry.file), bundle.read_array(entry.places)
-    if kept.ndim != 2 or kept.shape[1] != entry.channels or kept.dtype.name == "int8":
+    if kept.ndim != 2 or kept.shape[1] != entry.channels or kept.dtype.name not in _DTYPES:
         raise _wrong(bundle, entry.file, kept, f"[rows, {entry.channels}], float32 or float16")
     fits = places.shape == entry.size and places.dtype == np.float32
     if not fits or not np.isfinite(places).all() or places.min() < 0:
@@ -87,11 +98,21 @@ def _open(bundle: Bundle, entry: Memory) -> OpenedMemory:
     blended = entry.temperature is not None
     if entry.neighbours > len(kept) and not blended:
         raise _wrong(bundle, entry.file, kept, f"at least {entry.neighbours} rows")
+    if not np.isfinite(kept).all():
+        raise BundleError(
+            f"bundle {bundle.path}: {entry.file} holds a NaN or an infinity, expected finite "
+            "features: copy the bundle again, or learn it again"
+        )
+    counts = (places / np.float32(entry.channels)).astype(np.float32)
+    return np.ascontiguousarray(kept), counts
+
+
+def _open(bundle: Bundle, entry: Memory) -> OpenedMemory:
+    kept, counts = read_memory(bundle, entry)
     try:
-        index = NearestMemory(np.ascontiguousarray(kept))
+        index = NearestMemory(kept)
     except InputError as error:
         raise BundleError(f"bundle {bundle.path}: {entry.file}: {error}") from error
-    counts = (places / np.float32(entry.channels)).astype(np.float32)
     return OpenedMemory(entry, index, counts, bundle.manifest.map.distance == "l2")
 
 

@@ -141,6 +141,7 @@ def add_images(
     files, parent = of_parent(bundle)
     files |= own_files(bundle)
     told = dict(bundle.manifest.provenance["learn"])
+    told.pop("int8", None)  # a cost of a graph that the new bundle does not have
     told |= {"images": told["images"] + len(added), "memory": options.memory}
     manifest = replace(
         bundle.manifest,
@@ -193,9 +194,10 @@ def _distances(
     """The features of each image with their squared distances to the memory, [positions]."""
     entry = bundle.manifest.memories[0]
     nearest = Nearest(engine.memories[0].index, entry.size)
+    shape = (-1, *entry.size, entry.channels)  # of a frame's tiles, or of all of it
     for values in features:
-        found = nearest.run(np.ascontiguousarray(values.T.reshape(1, entry.channels, *entry.size)))
-        yield values, found.ravel()
+        tiles = np.ascontiguousarray(values.reshape(shape).transpose(0, 3, 1, 2))
+        yield values, np.concatenate([nearest.run(tile[None]).ravel() for tile in tiles])
 
 
 def _cover(far: _Far, radius: float, most: int) -> F32:

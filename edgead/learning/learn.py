@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -30,16 +32,19 @@ from edgead.learning.good_image import GoodImage
 from edgead.learning.progress import Progress, silent
 from edgead.learning.scoring import scorer
 from edgead.learning.tolerance import BOUNDS, spread
+from edgead.learning.variants import MakeGraph, with_graphs
 from edgead.monitoring.health import Observations
 from edgead.preprocess import Preprocessor
 from edgead.serving.open_engine import open_engine
 from edgead.serving.qualification import qualify
+from edgead.tiling import Tiling, middle, plan_tiles
 
 F32 = NDArray[np.float32]
 
 METHOD = "instant"
 MODEL, MEMORY, PLACES = "model.onnx", "memory.npy", "places.npy"
 CANDIDATES = 40_000  # features that the memory is chosen from, evenly over the images
+MOST_TILES = 4096  # learnt from, over all images, as in training
 BLUR_SIGMA = 4.0  # pixels at 256, as PatchCore
 
 
@@ -52,6 +57,7 @@ class LearnOptions:
         memory: how many features are kept, at most.
         false_reject_rate: share of good parts that may be called anomalous, in (0, 1); None for
             0.05, or the best that the calibration images can promise.
+        tiling: of frames that are seen in tiles of that size; None: frames are seen whole.
         bit_depth: of 16-bit images, 9 to 16; None: not declared.
         threads: of the engine while it learns, None for its own choice.
         seed: of the choice of features.
@@ -63,6 +69,7 @@ class LearnOptions:
     size: tuple[int, int] = (256, 256)
     memory: int = 4096
     false_reject_rate: float | None = None
+    tiling: Tiling | None = None
     bit_depth: int | None = None
     threads: int | None = None
     seed: int = 0
@@ -79,6 +86,7 @@ def learn(
     out: str | os.PathLike[str],
     options: LearnOptions = LearnOptions(),
     *,
+    graphs: Mapping[str, MakeGraph] = MappingProxyType({}),
     provenance: Mapping[str, Any] | None = None,
     progress: Progress = silent,
 ) -> Bundle:
@@ -90,6 +98,7 @@ def learn(
         backbone: what ``read_backbone`` found.
         out: the bundle to write, NAME.edgead; an old one there is replaced in one step.
         options: see ``LearnOptions``.
+        graphs: how the network is made in "float16" and "int8", where the bundle shall have it.
         provenance: plain JSON about the images.
         progress: shows how far each step is.
 
@@ -97,14 +106,22 @@ def learn(
         The bundle as it was written.
 
     Raises:
-        InputError: no image, a size that the backbone does not take, or a graph that does not
-            give what its facts say.
+        InputError: no image, one smaller than a tile, a size that the backbone does not take, or
+            a graph that does not give what its facts say.
         CalibrationError: a rate that the calibration images cannot promise.
         BundleError: ``out`` cannot be written.
         DeviceError: the engine refuses the backbone, or does not repeat itself.
+        QualificationError: int8 costs too much; says the numbers.
     """
     draft = learnt_draft(
-        images, calibration, backbone, out, options, provenance=provenance, progress=progress
+        images,
+        calibration,
+        backbone,
+        out,
+        options,
+        graphs=graphs,
+        provenance=provenance,
+        progress=progress,
     )
     return write_qualified(draft, options.threads)
 
@@ -116,6 +133,7 @@ def learnt_draft(
     out: str | os.PathLike[str],
     options: LearnOptions = LearnOptions(),
     *,
+    graphs: Mapping[str, MakeGraph] = MappingProxyType({}),
     provenance: Mapping[str, Any] | None = None,
     progress: Progress = silent,
 ) -> Draft:
@@ -134,7 +152,8 @@ def learnt_draft(
     told["memory"] = options.memory  # the bound, which --add keeps to
     manifest = replace(draft.manifest, provenance={**(provenance or {}), "learn": told})
     draft = with_files(replace(draft, manifest=manifest), {MEMORY: npy(kept)})
-    return calibrated(draft, calibration, rate, options, progress)
+    draft = calibrated(draft, calibration, rate, options, progress)
+    return with_graphs(draft, graphs, images, calibration, options.threads, progress)
 
 
 def write_qualified(draft: Draft, threads: int | None = None) -> Bundle:
@@ -170,6 +189,7 @@ def empty_draft(path: Path, backbone: Backbone, options: LearnOptions) -> Draft:
         calibration=Calibration((0.0,), (0.0,), 0.5),
         tolerance={"float32": Tolerance(0.0, 0.0)},
         golden=(Golden("golden/0.png", "golden/0.npy", 0.0),),
+        tiling=options.tiling,
         schema_version=2,
     )
     files = {
@@ -213,15 +233,34 @@ def features_of(
     engine: Engine,
     progress: Progress,
     title: str = "features of the good images",
+    most: int | None = None,
 ) -> Iterator[F32]:
-    """The features of each image, [positions, channels], valid until the next one is asked for."""
+    """The features of each image, [positions, channels], valid until the next one is asked for.
+
+    Args:
+        images: in any number.
+        bundle: on disk or a draft; where it sees tiles, an image's features are those of its tiles.
+        engine: of the bundle.
+        progress: is shown ``title``.
+        title: what is done, for people.
+        most: tiles of an image, evenly chosen; None: all.
+    """
     session, show = engine.session(), progress(title)
-    preprocess = Preprocessor(bundle.manifest.preprocess)
+    preprocess, channels = Preprocessor(bundle.manifest.preprocess), _channels(bundle)
     for done, image in enumerate(images, 1):
-        preprocess.run(image.read(), session.image[0])
-        session.infer()
-        yield session.features[0][0].reshape(bundle.manifest.memories[0].channels, -1).T
+        parts = []
+        for piece in _pieces(image, bundle.manifest, most):
+            preprocess.run(piece, session.image[0])
+            session.infer()
+            parts.append(session.features[0][0].reshape(channels, -1).T)
+            if bundle.manifest.tiling is not None:  # the next tile overwrites it
+                parts[-1] = parts[-1].copy()
+        yield parts[0] if len(parts) == 1 else np.concatenate(parts)
         show(done, len(images))
+
+
+def _channels(bundle: Bundle) -> int:
+    return bundle.manifest.memories[0].channels
 
 
 def _remember(
@@ -233,15 +272,40 @@ def _remember(
 ) -> NDArray[np.float16]:
     """A coreset of the images' features, [rows, channels]."""
     generator = np.random.default_rng(options.seed)
-    each = -(-max(CANDIDATES, options.memory) // len(images))
+    each, most = -(-max(CANDIDATES, options.memory) // len(images)), MOST_TILES // len(images)
     parts = [
         features[generator.permutation(len(features))[:each]]
-        for features in features_of(images, draft, engine, progress)
+        for features in features_of(images, draft, engine, progress, most=max(1, most))
     ]
     candidates = np.ascontiguousarray(np.concatenate(parts))
     show = progress("choosing what is kept")
     chosen = choose_coreset(candidates, options.memory, options.seed, show)
     return candidates[chosen].astype(np.float16)
+
+
+def _pieces(image: GoodImage, manifest: Manifest, most: int | None) -> list[NDArray[Any]]:
+    """What the network sees of an image: all of it, or tiles that the runtime would cut.
+
+    Raises: InputError that names an image smaller than a tile.
+    """
+    frame, tiling = image.read(), manifest.tiling
+    if tiling is None:
+        return [frame]
+    with _named(image):
+        plan = plan_tiles(tiling, (frame.shape[0], frame.shape[1]), manifest.map.size)
+    tiles, (height, width) = list(plan.tiles(None)), tiling.size
+    chosen = np.unique(np.linspace(0, len(tiles) - 1, most or len(tiles)).round().astype(int))
+    corners = [(tiles[index].top, tiles[index].left) for index in chosen]
+    return [frame[top : top + height, left : left + width] for top, left in corners]
+
+
+@contextmanager
+def _named(image: GoodImage) -> Iterator[None]:
+    """Say which image it was that is refused."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{printable(image.name)}: {error}") from error
 
 
 def calibrated(
@@ -258,12 +322,15 @@ def calibrated(
     for done, image in enumerate(calibration, 1):
         frame = image.read()
         observations.add(frame)
-        values, score = run(frame)
+        with _named(image):
+            values, score = run(frame)
         scores.append(score)
         peaks.append(float(values.max()))
         show(done, len(calibration))
     health, reference = observations.limits()
-    shown = with_defect(np.array(scores), lambda i: calibration[i].read(), options.bit_depth)
+    shown = with_defect(
+        np.array(scores), lambda i: _golden_piece(calibration[i], options), options.bit_depth
+    )
     files, golden = golden_files(run, shown)
     bounds = BOUNDS["float32"]
     tolerance = Tolerance(
@@ -277,6 +344,14 @@ def calibrated(
         health=health,
     )
     return with_files(replace(draft, manifest=manifest), {**files, health.reference: reference})
+
+
+def _golden_piece(image: GoodImage, options: LearnOptions) -> NDArray[Any]:
+    """All of an image; of a tiled one two by two tiles, so that stitching is proven too."""
+    if options.tiling is None:
+        return image.read()
+    tall, wide = (2 * side - options.tiling.overlap for side in options.tiling.size)
+    return middle(image.read(), (tall, wide))
 
 
 def with_files(draft: Draft, files: Mapping[str, bytes]) -> Draft:

@@ -72,6 +72,7 @@ class Nearest:
         query: int,
         batch: int,
         roi: int,
+        factor: int,
         distance: int,
         stream: int,
     ) -> None: ...

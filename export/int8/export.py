@@ -11,13 +11,14 @@ import numpy as np
 from edgead.bundle.entries import OwnCalibration, Tolerance
 from edgead.bundle.storage import Draft
 from edgead.errors import ExportError
+from edgead.learning.int8_cost import INT8_BOUNDS
 
 from ..census import check_precision, take_census
 from ..options import Frames, Log, Ranges
 from ..variants import onnx_path
 from .graph import layers, part_concats, quantise, restore
 from .images import evenly
-from .judge import INT8_BOUNDS, Judged, Shown, faults, judge, score, show
+from .judge import Judged, Shown, faults, judge, score, show
 from .sums import check_sums, qualify_without_vnni
 
 FILE = "model.int8.onnx"

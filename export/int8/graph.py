@@ -21,15 +21,17 @@ from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper, shape_
 
 from edgead.errors import ExportError
 
-from ..graph import INPUT
-from ..onnx import check, silence, strip
 from ..options import Ranges
+from ..portable import INPUT, check, silence, strip
 from .bias import correct_biases
 from .sums import tables
 
 LAYERS = ("Conv", "Gemm", "MatMul")
 """Convolutions and matrix products with stored weights. The latter are more than half of AGPNet's
 work, and quantising all of them moved its map by 0.1 %, where the convolutions moved it by 8 %."""
+
+GROUPED = "grouped"
+"""Why a grouped convolution stays float32, where ``layers`` has the say."""
 
 FEW_CHANNELS = 4
 """A layer with so few input channels reads an image: little work, and a code that is lost is lost
@@ -180,7 +182,7 @@ def _why_kept(node: NodeProto, dims: tuple[int, ...], choosing: set[str]) -> str
     if node.op_type != "Conv":
         return ""
     if _integer(node, "group", 1) > 1:
-        return "grouped"
+        return GROUPED
     return "reads an image" if dims[1] <= FEW_CHANNELS else ""
 
 

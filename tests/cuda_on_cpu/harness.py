@@ -200,6 +200,7 @@ def nearest_case(
     scale: np.ndarray | None = None,
     layout: str = "NCHW",
     roi: np.ndarray | None = None,
+    factor: np.ndarray | None = None,
     shift: int = 0,
 ) -> Case:
     """Queries [N, C, H, W], laid out here; memory [rows, channels]; ``shift`` as above."""
@@ -217,6 +218,7 @@ def nearest_case(
     data += _array(memory, shift)
     data += _array(np.zeros(0, np.float32) if scale is None else scale, 0)
     data += _array(np.zeros(0, np.uint8) if roi is None else roi.astype(np.uint8), 0)
+    data += _array(np.zeros(0, np.float32) if factor is None else factor, 0)
     return Case(data, (((batch, height, width), np.dtype(np.float32)),))
 
 

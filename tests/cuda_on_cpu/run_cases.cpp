@@ -178,10 +178,12 @@ void run_nearest(Cases& cases) {
   const int64_t batch = cases.integer();
   const Memory query = cases.array("queries"), rows = cases.array("memory");
   const Memory scale = cases.array("scale"), roi = cases.array("roi");
+  const Memory factor = cases.array("factor");
   const Memory distance("distance", sizeof(float) * batch * p.positions);
   check(nearest_cuda(p, rows.data(), reinterpret_cast<const float*>(scale.data()), query.data(),
                      batch,
                      roi.bytes() == 0 ? nullptr : reinterpret_cast<const uint8_t*>(roi.data()),
+                     factor.bytes() == 0 ? nullptr : reinterpret_cast<const float*>(factor.data()),
                      reinterpret_cast<float*>(distance.data()), nullptr));
   cases.write(distance);
 }

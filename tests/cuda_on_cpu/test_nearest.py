@@ -45,6 +45,7 @@ def inputs():
             "scale": scale,
             "layout": layout,
             "roi": roi,
+            "factor": rng.random(size).astype(np.float32) if number % 4 < 2 else None,
             "shift": 4 * (number % 4 == 3),
         }
         values = memory.astype(np.float32)
@@ -57,15 +58,16 @@ def made():
     given = list(inputs())
     exact = [
         reference.nearest(one["queries"], values, one["weights"], one["roi"])
+        * (1.0 if one["factor"] is None else one["factor"].astype(np.float64))
         for one, values in given
     ]
     return [nearest_case(**one) for one, _ in given], exact, [one for one, _ in given]
 
 
 def is_right(found, exact, given):
-    """A sum of so many squares is off by so many roundings; the weights add 8."""
+    """A sum of so many squares is off by so many roundings; the weights add 8, the factor 1."""
     return all(
-        np.allclose(one, other, rtol=(case["memory"].shape[1] + 11) * 2.0**-24, atol=1e-36)
+        np.allclose(one, other, rtol=(case["memory"].shape[1] + 12) * 2.0**-24, atol=1e-36)
         for (one,), other, case in zip(found, exact, given, strict=True)
     )
 
@@ -168,6 +170,7 @@ BUGS = {
         "one <= left && first + c < channels",
     ),
     "a row too few": ("plain", "", "row < row_end", "row < row_end - 1"),
+    "the factor of another position": ("plain", "", "factor[first + tid]", "factor[tid]"),
     "not in order": ("plain", "", "for (; at > 0 && d < best", "for (; at > 1 && d < best"),
 }
 

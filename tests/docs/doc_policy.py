@@ -53,7 +53,7 @@ PARSED: list[tuple[str, str, str]] = [
     ("docs/.*", "edgead watch (0|incoming|rtsp:)", "a camera, or a folder watched until Ctrl-C"),
     ("docs/.*", "edgead build (?!--list|--prune)", "a GPU or TensorRT"),
     (
-        "docs/(precision|bench).md",
+        "docs/(precision|bench|learn).md",
         ".* int8",
         "an int8 graph, whose arithmetic depends on the processor",
     ),

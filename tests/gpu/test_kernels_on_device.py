@@ -105,7 +105,9 @@ def test_nearest_follows_float64(device, stored, layout):
         queries = rng.standard_normal((2, channels, 7, 9)).astype(dtype)
         roi = (rng.random((7, 9)) < 0.5).astype(np.uint8) if masked else None
         weights = [1 / 8] * min(k, rows)
-        found = device.nearest(queries, memory, weights, scale, layout, roi)
+        factor = rng.random((7, 9)).astype(np.float32) if k == 1 else None
+        found = device.nearest(queries, memory, weights, scale, layout, roi, factor)
         exact = reference.nearest(queries, values, weights, roi)
-        # A sum of so many squares is off by so many roundings; the weights add 8.
-        np.testing.assert_allclose(found, exact, rtol=(channels + 11) * 2.0**-24, atol=1e-36)
+        exact *= 1.0 if factor is None else factor.astype(np.float64)
+        # A sum of so many squares is off by so many roundings; the weights add 8, the factor 1.
+        np.testing.assert_allclose(found, exact, rtol=(channels + 12) * 2.0**-24, atol=1e-36)

@@ -55,3 +55,37 @@ def write_small_backbone(path: Path) -> None:
 
     described = Described("small", (0.4, 0.5, 0.6), (0.2, 0.3, 0.4), "none", "a test")
     write_module(Levels(), 2, path, described)
+
+
+def write_separable_backbone(path: Path) -> None:
+    """A stem and two pairs of depthwise and pointwise convolutions, as in EfficientNet-Lite."""
+    import torch
+    from edgead_export.backbone import Described, write_module
+    from torch import Tensor, nn
+
+    class Levels(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(5)
+            self.stem = nn.Conv2d(3, 16, 4, 4)
+            self.depthwise = nn.Conv2d(16, 16, 3, 1, 1, groups=16)
+            self.expand = nn.Conv2d(16, 48, 1)
+            self.deep_depthwise = nn.Conv2d(48, 48, 3, 2, 1, groups=48)
+            self.project = nn.Conv2d(48, 24, 1)
+            for layer in self.children():
+                nn.init.kaiming_normal_(layer.weight)  # values keep their size through the layers
+
+        def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+            first = torch.relu(
+                self.expand(torch.relu(self.depthwise(torch.relu(self.stem(image)))))
+            )
+            return first, self.project(torch.relu(self.deep_depthwise(first)))
+
+    described = Described("separable", (0.4, 0.5, 0.6), (0.2, 0.3, 0.4), "none", "a test")
+    write_module(Levels(), 2, path, described)
+
+
+def varied(seed: int) -> np.ndarray:
+    """A part in the light of its own: scores of good parts lie further apart than roundings."""
+    light = np.random.default_rng(1000 + seed).uniform(0.5, 1.5, 3)
+    return np.clip(part(seed) * light, 0, 255).astype(np.uint8)
