@@ -1,4 +1,4 @@
-"""Images that are learnt later are told as if they had been learnt at once, but for their number."""
+"""Images that are learnt later are told of as if they had been learnt at once."""
 
 from __future__ import annotations
 
