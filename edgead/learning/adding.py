@@ -41,8 +41,9 @@ from edgead.serving.open_engine import open_engine
 
 F32 = NDArray[np.float32]
 
-FINER = (1.0, 0.25, 0.0)
+FINER = (1.0, 0.25, 0.06)
 """Shares of the usual distance within which the added images are covered, one after the other."""
+TOGETHER = 16  # features that are chosen between two looks at what is left to cover
 MOST = 0.5  # of the memory, for added features: the rest is of the parts that were learnt before
 
 
@@ -202,14 +203,18 @@ def _distances(
 
 def _cover(far: _Far, radius: float, most: int) -> F32:
     """Features that leave none farther than ``radius``, the farthest first; at most ``most``."""
-    rows = far.distances > radius
-    points, distances = far.features[rows], far.distances[rows]
-    chosen: list[int] = []
-    while len(chosen) < min(most, len(points)) and distances.max() > radius:
-        chosen.append(int(distances.argmax()))
-        difference = points - points[chosen[-1]]
+    points, distances = far.features, far.distances.copy()
+    chosen: list[F32] = []
+    while len(chosen) < most:
+        if len(chosen) % TOGETHER == 0:  # what is covered needs no further look
+            open_rows = distances > radius
+            points, distances = points[open_rows], distances[open_rows]
+        if not len(points) or distances.max() <= radius:
+            break
+        chosen.append(points[distances.argmax()])
+        difference = points - chosen[-1]
         np.minimum(distances, np.einsum("ij,ij->i", difference, difference), out=distances)
-    return points[chosen]
+    return np.array(chosen, np.float32).reshape(-1, far.features.shape[1])
 
 
 def _chosen(

@@ -136,7 +136,7 @@ def test_the_memory_keeps_its_bound_and_what_is_near_good_parts(
 def test_forget_brings_the_parent_back_byte_by_byte(
     old, alarms, rejected, sample, tmp_path, capsys
 ) -> None:
-    """Two additions in place, a calibration and a mask after them, then two times forgotten."""
+    """Two additions in place, a calibration after them, then forgotten twice."""
     bundle, names = tmp_path / "disc.edgead", []
     shutil.copytree(old, bundle)
     generations = [digests(bundle)]
