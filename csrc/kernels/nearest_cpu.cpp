@@ -17,9 +17,8 @@
 // parts two thirds and more of the scan are left out with their tiles, of textures nothing. So 5 M
 // vectors are left of 40 M. Bytes: a block of positions reads the codes once (256 KiB, in the L2
 // cache, 16 bytes a cycle) and the rows that are left (608 bytes each, in the L3 cache).
-#include <cmath>
-
 #include "nearest.h"
+#include "nearest_blend.h"
 #include "nearest_scan.h"
 
 namespace edgead {
