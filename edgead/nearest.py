@@ -191,7 +191,7 @@ class Nearest:
         if not isinstance(self.memory, NearestMemory):
             raise InputError(f"memory is {describe(self.memory)}, expected a NearestMemory")
         self.size = height, width = check_size("size", self.size)
-        weights, blended, temperature = _sought(self.weights, self.memory.rows)
+        weights, blended, temperature = sought(self.weights, self.memory.rows)
         self._count = len(weights)
         self.dtype = check_dtype(self.dtype)
         check_word("layout", self.layout, LAYOUTS)
@@ -300,8 +300,19 @@ def _check_scale(scale: Any, features: npt.NDArray[Any]) -> F32 | None:
     return np.ascontiguousarray(np.broadcast_to(numbers, channels), np.float32)
 
 
-def _sought(given: Any, rows: int) -> tuple[tuple[float, ...], int, float]:
-    """A weight for each row that is looked for; of a blend how many, and its temperature."""
+def sought(given: Any, rows: int) -> tuple[tuple[float, ...], int, float]:
+    """What a kernel is given for the weights of :class:`Nearest`.
+
+    Args:
+        given: weights, or a :class:`Blend`.
+        rows: of the memory.
+
+    Returns:
+        A weight for each row that is looked for, how many are blended (0: none), the temperature.
+
+    Raises:
+        InputError: as :class:`Nearest`.
+    """
     if isinstance(given, Blend):
         count = min(given.neighbours + 1, rows)  # the next one ends the shares
         return (0.0,) * count, min(given.neighbours, rows), given.temperature

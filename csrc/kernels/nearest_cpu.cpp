@@ -7,7 +7,8 @@
 // 4. scan     a product of bytes (or floats) with all rows of these tiles: which may be nearer
 // 5. refine   their distances as the manual defines them; each narrows the search
 //
-// 4 and 5 take turns, a chunk of the memory at a time. Parts: nearest_scan.h, nearest_distance.h.
+// 4 and 5 take turns, a chunk of the memory at a time. Parts: nearest_scan.h, nearest_distance.h,
+// nearest_blend.h.
 //
 // Roofline of 1024 positions, 4096 rows, 152 channels, in vectors of 64 bytes. Brute force: 40 M
 // multiply-adds of float32, 4.7 ms at two in a cycle of 4.24 GHz, or 80 M operations as differences
@@ -16,27 +17,14 @@
 // parts two thirds and more of the scan are left out with their tiles, of textures nothing. So 5 M
 // vectors are left of 40 M. Bytes: a block of positions reads the codes once (256 KiB, in the L2
 // cache, 16 bytes a cycle) and the rows that are left (608 bytes each, in the L3 cache).
-#include <cmath>
-
 #include "nearest.h"
+#include "nearest_blend.h"
 #include "nearest_scan.h"
 
 namespace edgead {
 namespace {
 
 constexpr float kInfinity = __builtin_inff();
-
-// The shares [blended] of a blend, from the smallest distances [k].
-inline void share_out(const NearestParams& p, const float* best, float* share) {
-  float all = 0.0f, sum = 0.0f, next = 0.0f;
-  for (int32_t i = 0; i < p.k; ++i) {
-    const float e = std::exp((best[0] - best[i]) / p.temperature);
-    all += e;
-    i < p.blended ? share[i] = e : next = e;
-  }
-  for (int32_t i = 0; i < p.blended; ++i) sum += share[i] = (share[i] - next) / all + kLeastShare;
-  for (int32_t i = 0; i < p.blended; ++i) share[i] /= sum;
-}
 
 // A search of one memory: what all its steps need.
 template <class T>
@@ -102,30 +90,6 @@ struct Searcher {
       for (; bits; bits &= bits - 1)
         try_row(query, values, index.order[first + pair * kTile + __builtin_ctzll(bits)]);
     }
-  }
-
-  // The squared distance to the blend of the nearest, which is made in `blend` [channels].
-  float to_blend(const Query& query, const float* values, float* blend) const {
-    if (!(query.best[0] < kInfinity)) return query.best[0];
-    float share[kMaxNearest];
-    share_out(p, query.best, share);
-    const T* row[kMaxNearest];
-    for (int32_t i = 0; i < p.blended; ++i)
-      row[i] =
-          static_cast<const T*>(index.memory) + static_cast<int64_t>(query.rows[i]) * p.channels;
-    int32_t c = 0;
-    for (; c + kLanes <= p.channels; c += kLanes) {
-      F32 sum = {};
-      for (int32_t i = 0; i < p.blended; ++i)
-        sum = multiply_add(all_lanes(share[i]), load_values(row[i], index.scale, c), sum);
-      store(blend + c, sum);
-    }
-    for (; c < p.channels; ++c) {
-      blend[c] = 0.0f;
-      for (int32_t i = 0; i < p.blended; ++i)
-        blend[c] += share[i] * value_of(row[i], index.scale, c);
-    }
-    return distance(values, blend, nullptr, p.channels, rest);
   }
 
   // For a query that the bound cannot tell of, because a square leaves float32.
@@ -375,7 +339,8 @@ void search_block(const Searcher<T>& search, const int32_t* at, int32_t count,
       guesses[static_cast<int64_t>(query.position) * p.k + j] = bad[i] != 0.0f ? -1 : query.rows[j];
     }
     if (p.blended > 0 && bad[i] == 0.0f)  // the lanes are no longer needed
-      sum = search.to_blend(query, w.values + static_cast<int64_t>(i) * w.pitch, w.lanes);
+      sum = to_blend<T>(p, search.index, query, w.values + static_cast<int64_t>(i) * w.pitch,
+                        search.rest, w.lanes);
     distances[query.position] = bad[i] != 0.0f ? bad[i] : sum;
   }
 }

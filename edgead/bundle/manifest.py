@@ -316,31 +316,7 @@ def _check(manifest: Manifest) -> None:
     digests = manifest.files.values()
     for sentence, fits in (
         ("pairs: an output is named twice", len(set(names)) == len(names)),
-        ("memories: of schema version 2", not manifest.memories or manifest.schema_version >= 2),
-        (
-            "memories: one size for each output",
-            len({(m.features, m.channels, m.size) for m in manifest.memories})
-            == len({m.features for m in manifest.memories}),
-        ),
-        (
-            f"memories: expected 1 to {MAX_NEAREST} neighbours, one less with a temperature",
-            all(
-                1 <= m.neighbours <= MAX_NEAREST - (m.temperature is not None)
-                for m in manifest.memories
-            ),
-        ),
-        (
-            "memories.temperature: expected a number above 0, 1e-20 to 1e20",
-            all(
-                1e-20 <= m.temperature <= 1e20
-                for m in manifest.memories
-                if m.temperature is not None
-            ),
-        ),
-        (
-            "map.distance: expected l1 or l2 with a memory",
-            not manifest.memories or manifest.map.distance in ("l1", "l2"),
-        ),
+        *_of_memories(manifest),
         ("pairs: sizes must be positive", all(min(shape) > 0 for shape in manifest.shapes())),
         ("map.weights and the weights of pairs differ", tuple(manifest.map.weights) == weights),
         ('models: "float32" is missing', "float32" in models),
@@ -372,3 +348,28 @@ def _check(manifest: Manifest) -> None:
     ):
         if not fits:
             raise BundleError(f"manifest: {sentence}")
+
+
+def _of_memories(manifest: Manifest) -> tuple[tuple[str, bool], ...]:
+    """What must hold for memories: a sentence, and whether it does."""
+    memories = manifest.memories
+    return (
+        ("memories: of schema version 2", not memories or manifest.schema_version >= 2),
+        (
+            "memories: one size for each output",
+            len({(m.features, m.channels, m.size) for m in memories})
+            == len({m.features for m in memories}),
+        ),
+        (
+            f"memories: expected 1 to {MAX_NEAREST} neighbours, one less with a temperature",
+            all(1 <= m.neighbours <= MAX_NEAREST - (m.temperature is not None) for m in memories),
+        ),
+        (
+            "memories.temperature: expected a number above 0, 1e-20 to 1e20",
+            all(1e-20 <= m.temperature <= 1e20 for m in memories if m.temperature is not None),
+        ),
+        (
+            "map.distance: expected l1 or l2 with a memory",
+            not memories or manifest.map.distance in ("l1", "l2"),
+        ),
+    )

@@ -25,14 +25,13 @@ class OpenedMemory:
     counts: NDArray[np.float32]  # [height, width], of the mean over channels
     squared: bool  # by the distance of the map, which then is given the root
 
-    def nearest(self) -> Nearest:
-        """A search for one thread."""
+    @property
+    def weights(self) -> tuple[float, ...] | Blend:
+        """Of the nearest features, as ``Nearest`` takes them."""
         entry = self.entry
         if entry.temperature is None:
-            weights: Any = (1 / entry.neighbours,) * entry.neighbours
-        else:
-            weights = Blend(entry.neighbours, entry.channels * entry.temperature)
-        return Nearest(self.index, entry.size, weights=weights)
+            return (1 / entry.neighbours,) * entry.neighbours
+        return Blend(entry.neighbours, entry.channels * entry.temperature)
 
 
 def open_memories(bundle: Bundle) -> tuple[OpenedMemory, ...]:
@@ -52,7 +51,7 @@ class MemoryDistances:
 
     def __init__(self, memories: tuple[OpenedMemory, ...]) -> None:
         self._memories = memories
-        self._nearest = [memory.nearest() for memory in memories]
+        self._nearest = [Nearest(m.index, m.entry.size, weights=m.weights) for m in memories]
         self._distances = [np.zeros((1, 1, *m.entry.size), np.float32) for m in memories]
         self._zeros = [np.zeros_like(distance) for distance in self._distances]
 

@@ -39,7 +39,7 @@ def remembering(name: str, **settings: object) -> BackboneMethod:
     """Untrained, with a prompt bank of noise and features of toy frames in its memory."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        given = {"size": list(SIZE), "memory": 150, "memory_share": 0.9} | SMALL[name] | settings
+        given = {"size": list(SIZE), "memory": 150} | SMALL[name] | settings
         method = METHODS[name].from_settings(given, 10).eval()
         if name == "redi":
             method.bank.images.copy_(torch.rand(method.bank.images.shape))

@@ -13,6 +13,7 @@ from edgead import anomaly_map, nearest, preprocess
 from edgead.anomaly_map import MapParams
 from edgead.bundle.storage import Bundle
 from edgead.errors import DeviceError
+from edgead.nearest import Blend
 from edgead.nvidia.memories import DeviceDistances, hold_memories
 from edgead.nvidia.memory import Block, Memory, open_memory
 from edgead.preprocess import PreprocessParams
@@ -100,17 +101,18 @@ class OnDevice:
         )
 
     def nearest(
-        self, queries: NDArray[Any], memory: NDArray[Any], weights: Sequence[float],
+        self, queries: NDArray[Any], memory: NDArray[Any], weights: Sequence[float] | Blend,
         scale: Any = None, layout: str = "NCHW", roi: Any = None, factor: Any = None,
     ) -> NDArray[np.float32]:  # fmt: skip
         """``Nearest`` by the CUDA twin: distances [N, H, W]. queries are NCHW."""
         batch, channels, height, width = queries.shape
+        sought, blended, temperature = nearest.sought(weights, len(memory))
         kernel = self.kernels.Nearest(
             positions=height * width,
             width=width,
-            weights=list(weights),
-            blended=0,
-            temperature=0.0,
+            weights=sought,
+            blended=blended,
+            temperature=temperature,
             type=preprocess.DTYPES.index(queries.dtype.name),
             layout=preprocess.LAYOUTS.index(layout),
             channels=channels,

@@ -9,6 +9,7 @@ import pytest
 
 from edgead import reference
 from edgead.anomaly_map import DISTANCES, FUSIONS, POOLINGS, MapParams
+from edgead.nearest import Blend
 from edgead.preprocess import LAYOUTS, PreprocessParams, preprocess
 
 # As of the CPU twin, see tests/kernels/test_anomaly_map.py: no sum here is longer than there.
@@ -111,3 +112,7 @@ def test_nearest_follows_float64(device, stored, layout):
         exact *= 1.0 if factor is None else factor.astype(np.float64)
         # A sum of so many squares is off by so many roundings; the weights add 8, the factor 1.
         np.testing.assert_allclose(found, exact, rtol=(channels + 12) * 2.0**-24, atol=1e-36)
+        blend = Blend(min(k, 4), 0.3 * channels)
+        found = device.nearest(queries, memory, blend, scale, layout, roi)
+        exact = reference.nearest(queries, values, blend, roi)
+        np.testing.assert_allclose(found, exact, rtol=2e-4, atol=2e-5)
