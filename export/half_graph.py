@@ -90,7 +90,7 @@ def _stored(graph: GraphProto) -> list[TensorProto]:
 def _halve(tensor: TensorProto) -> None:
     values = numpy_helper.to_array(tensor)
     largest = float(np.abs(values[np.isfinite(values)]).max(initial=0))
-    if largest > np.finfo(np.float16).max:
+    if largest > float(np.finfo(np.float16).max):
         raise ExportError(
             f"{tensor.name} holds {largest:.4g}, and float16 ends at 65504: leave "
             "--precision float16 out"

@@ -72,21 +72,24 @@ class MemoryDistances:
         return list(zip(self._distances, self._zeros, strict=True))
 
 
-def read_memory(
-    bundle: Bundle, entry: Memory
-) -> tuple[NDArray[np.float32] | NDArray[np.float16], NDArray[np.float32]]:
-    """The features of a memory, and what each position counts, of the mean over channels.
+def read_memories(bundle: Bundle) -> list[tuple[Memory, NDArray[Any], NDArray[np.float32]]]:
+    """The arrays of each memory, for a device.
 
     Args:
         bundle: its files are read, and their digests checked.
-        entry: of its manifest.
 
     Returns:
-        [rows, channels], C-contiguous and finite; [height, width].
+        Of each its entry in the manifest; the features, [rows, channels] float32 or float16,
+        C-contiguous and finite; what each position counts of the mean over channels, [height,
+        width].
 
     Raises:
         BundleError: a file that is not the array the manifest describes.
     """
+    return [(entry, *_read(bundle, entry)) for entry in bundle.manifest.memories]
+
+
+def _read(bundle: Bundle, entry: Memory) -> tuple[NDArray[Any], NDArray[np.float32]]:
     kept, places = bundle.read_array(entry.file), bundle.read_array(entry.places)
     if kept.ndim != 2 or kept.shape[1] != entry.channels or kept.dtype.name not in _DTYPES:
         raise _wrong(bundle, entry.file, kept, f"[rows, {entry.channels}], float32 or float16")
@@ -107,7 +110,7 @@ def read_memory(
 
 
 def _open(bundle: Bundle, entry: Memory) -> OpenedMemory:
-    kept, counts = read_memory(bundle, entry)
+    kept, counts = _read(bundle, entry)
     try:
         index = NearestMemory(kept)
     except InputError as error:

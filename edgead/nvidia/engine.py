@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from edgead.bundle.storage import Bundle
 from edgead.engine.interface import Pairs
+from edgead.engine.memories import read_memories
 from edgead.errors import BundleError, DeviceError
 from edgead.nvidia.devices import device_word
 from edgead.nvidia.kernels import PRECISION, load_kernels
@@ -76,7 +77,7 @@ class TensorRTEngine:
         self.plan = LoadedPlan(library, found, memory, bundle.manifest.tensors())
         self.device = self.plan.device
         self.version = self.plan.version
-        self.memories = hold_memories(bundle, self.cuda, memory)
+        self.memories = hold_memories(read_memories(bundle), self.cuda, memory)
         self._pairs = [(pair.reference, pair.restored) for pair in bundle.manifest.pairs]
 
     def __repr__(self) -> str:

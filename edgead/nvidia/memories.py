@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgead.bundle.entries import Memory as Entry
-from edgead.bundle.storage import Bundle
-from edgead.engine.memories import read_memory
 from edgead.errors import DeviceError
 from edgead.nearest import MEMORY_DTYPES
 from edgead.nvidia.memory import Block, Memory, Stream
@@ -30,25 +29,27 @@ class HeldMemory:
     counts: Block  # [height, width] float32
 
 
-def hold_memories(bundle: Bundle, cuda: Any, memory: Memory) -> tuple[HeldMemory, ...]:
+def hold_memories(
+    read: Iterable[tuple[Entry, NDArray[Any], F32]], cuda: Any, memory: Memory
+) -> tuple[HeldMemory, ...]:
     """Bring the memories of a bundle onto a device.
 
     Args:
-        bundle: its files are read, and their digests checked.
+        read: each with its features and what positions count, see ``read_memories``.
         cuda: edgead.nvidia._cuda.
         memory: of the device.
 
     Raises:
-        BundleError: a file that is not the array the manifest describes.
         DeviceError: more than is free on the device; says the largest that fits.
     """
     with memory.current():
         stream = memory.stream()
-        return tuple(_hold(bundle, one, cuda, memory, stream) for one in bundle.manifest.memories)
+        return tuple(_hold(*one, cuda, memory, stream) for one in read)
 
 
-def _hold(bundle: Bundle, entry: Entry, cuda: Any, memory: Memory, stream: Stream) -> HeldMemory:
-    kept, counts = read_memory(bundle, entry)
+def _hold(
+    entry: Entry, kept: NDArray[Any], counts: F32, cuda: Any, memory: Memory, stream: Stream
+) -> HeldMemory:
     free = memory.free_bytes()
     if kept.nbytes + counts.nbytes > free:
         fits = max(0, free - counts.nbytes) // (kept.itemsize * kept.shape[1])

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from edgead import anomaly_map, nearest, preprocess
 from edgead.anomaly_map import MapParams
 from edgead.bundle.storage import Bundle
+from edgead.engine.memories import read_memories
 from edgead.errors import DeviceError
 from edgead.nearest import Blend
 from edgead.nvidia.memories import DeviceDistances, hold_memories
@@ -166,7 +167,7 @@ class OnDevice:
         self, bundle: Bundle, features: Sequence[NDArray[np.float32]]
     ) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
         """The pairs that the memories of ``bundle`` make of features [1, C, H, W], one of each."""
-        held = hold_memories(bundle, self.kernels, self.memory)
+        held = hold_memories(read_memories(bundle), self.kernels, self.memory)
         found = DeviceDistances(held, self.memory, self.stream)
         blocks = [self.up(one) for one in features]
         found.enqueue([block.address for block in blocks])

@@ -139,7 +139,7 @@ def test_a_memory_through_the_cuda_sources(
     pytest.importorskip("torch", reason="a backbone is made with the extra edgead[train]")
     from test_memories import learnt_bundle, scratched
 
-    learnt = learnt_bundle(tmp_path)
+    learnt = learnt_bundle(tmp_path, precisions=())
     with Detector(learnt, device="cpu") as cpu:
         expected = cpu.score(scratched(7))
     sources = Sources(once, tmp_path, learnt)
