@@ -301,15 +301,8 @@ def _no_constant(word: str) -> None:
 
 def _check(manifest: Manifest) -> None:
     """Raise BundleError for a manifest whose parts contradict each other."""
-    calibration, models = manifest.calibration, set(manifest.models)
-    own, n = calibration.own, len(calibration.scores)
+    models = set(manifest.models)
     names = [name for pair in manifest.pairs for name in (pair.reference, pair.restored)]
-    every: tuple[Calibration | OwnCalibration, ...] = (calibration, *own.values())
-    ties = [each.ties for each in every if each.ties]
-    tolerances = [
-        value for t in (*manifest.tolerance.values(), *ties) for value in (t.score, t.map)
-    ]
-    scores = [v for each in every for v in (*each.scores, *each.peaks)]
     names += sorted({memory.features for memory in manifest.memories})
     weights = tuple(pair.weight for pair in manifest.pairs)
     weights += tuple(memory.weight for memory in manifest.memories)
@@ -327,13 +320,32 @@ def _check(manifest: Manifest) -> None:
             manifest.tiling is None or min(manifest.map.size) >= 2,
         ),
         ("golden: no golden frame, so no engine can be qualified", manifest.golden),
-        ("calibration.scores: none", n),
+        *_of_calibration(manifest),
+        ("health.images: expected at least 1", not manifest.health or manifest.health.images >= 1),
+        ("files: a digest is not a SHA-256 in hex", all(map(_SHA256.fullmatch, digests))),
+    ):
+        if not fits:
+            raise BundleError(f"manifest: {sentence}")
+
+
+def _of_calibration(manifest: Manifest) -> tuple[tuple[str, bool], ...]:
+    """What must hold for calibrations and tolerances: a sentence, and whether it does."""
+    calibration = manifest.calibration
+    own, n = calibration.own, len(calibration.scores)
+    every: tuple[Calibration | OwnCalibration, ...] = (calibration, *own.values())
+    ties = [each.ties for each in every if each.ties]
+    tolerances = [
+        value for t in (*manifest.tolerance.values(), *ties) for value in (t.score, t.map)
+    ]
+    scores = [v for each in every for v in (*each.scores, *each.peaks)]
+    return (
+        ("calibration.scores: none", n > 0),
         ("calibration: scores and peaks differ in number", len(calibration.peaks) == n),
         (
             "calibration.own: expected as many scores and peaks as in float32",
             all(len(each.scores) == len(each.peaks) == n for each in own.values()),
         ),
-        ("calibration.own: of a precision without a model", set(own) <= models),
+        ("calibration.own: of a precision without a model", set(own) <= set(manifest.models)),
         (
             "calibration or tolerance: a value is not finite",
             all(map(math.isfinite, (*scores, *tolerances))),
@@ -343,11 +355,7 @@ def _check(manifest: Manifest) -> None:
             "calibration.false_reject_rate: expected a number between 0 and 1",
             0 < calibration.false_reject_rate < 1,
         ),
-        ("health.images: expected at least 1", not manifest.health or manifest.health.images >= 1),
-        ("files: a digest is not a SHA-256 in hex", all(map(_SHA256.fullmatch, digests))),
-    ):
-        if not fits:
-            raise BundleError(f"manifest: {sentence}")
+    )
 
 
 def _of_memories(manifest: Manifest) -> tuple[tuple[str, bool], ...]:
