@@ -29,10 +29,7 @@ from edgead.preprocess import Preprocessor
 from edgead.serving.open_engine import open_engine
 
 FOLDS = 4
-ROWS, DRAWN = (
-    1024,
-    16_000,
-)  # features in the memory of a fold, and that those of all are chosen from
+ROWS, DRAWN = 1024, 16_000  # features of a fold, and of all that they are chosen from
 FEWEST = 4  # parts, to say which of them is unlike the others
 
 RULE = (

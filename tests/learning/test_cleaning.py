@@ -106,8 +106,8 @@ def test_every_fold_scores_what_it_has_not_seen(backbone_file: Path) -> None:
     assert found is not None and sorted(set(found.folds)) == list(range(FOLDS))
     assert found.scores.min() > 0.2 * np.median(found.scores)
     for index in range(9):
-        own, other = (found.others.run(images[index].read(), fold)[1]
-                      for fold in (found.folds[index], (found.folds[index] + 1) % FOLDS))  # fmt: skip
+        frame, fold = images[index].read(), found.folds[index]
+        own, other = (found.others.run(frame, one)[1] for one in (fold, (fold + 1) % FOLDS))
         assert own == pytest.approx(found.scores[index]) and other < own
     assert cross_fit(images, ["one"] * 9, read_backbone(backbone_file), OPTIONS) is None
     assert cross_fit(images[:3], ["a", "b", "c"], read_backbone(backbone_file), OPTIONS) is None
