@@ -310,6 +310,7 @@ def test_a_trained_bundle_takes_nothing(bundle_dir, rejected, sample, tmp_path, 
         (["--forget", "--memory", "9"], "--memory does not go with --forget"),
         (["--calibrate", "IMAGES"], "--calibrate goes with --add only"),
         (["--force"], "--force goes with --add only"),
+        ([], "is a bundle; give a folder of good images, or say what it learns with --add"),
         (["--add", "IMAGES", "--forget"], "not allowed with argument"),
     ],
 )
