@@ -20,7 +20,7 @@ from edgead_training.data import Dataset, open_dataset
 from edgead_training.run_division import divided
 
 from edgead.bundle.known_images import contents_of
-from edgead.bundle.storage import check_out, open_bundle
+from edgead.bundle.storage import MANIFEST, check_out, open_bundle
 from edgead.cli.console import Console, progress_line
 from edgead.cli.options import (
     add,
@@ -162,6 +162,11 @@ def learn_folder(args: argparse.Namespace, console: Console) -> int:
         threads=args.threads,
         seed=args.seed or 0,
     )
+    if (args.data / MANIFEST).is_file():
+        raise InputError(
+            f"{args.data} is a bundle; give a folder of good images, or say what it learns with "
+            "--add IMAGES, or --forget"
+        )
     dataset = open_dataset(args.data, layout=args.layout, category=args.category)
     console.say(f"read   {args.data}: {dataset.summary()}")
     for line in dataset.notes():

@@ -16,7 +16,7 @@ from edgead.editing.recalibration import Choice, check_number, choose
 from edgead.errors import InputError, printable
 from edgead.images import expand, images_of, read_image
 from edgead.learning.adding import Addition, add_images, options_of
-from edgead.learning.defects import check_not_good, defects_in
+from edgead.learning.defects import DEFECTS, check_not_good, defects_in
 from edgead.learning.good_image import GoodImage
 from edgead.learning.line_images import (
     NO_SAMPLE,
@@ -30,6 +30,8 @@ from edgead.learning.scoring import fence, limit_of, scores_of
 
 from .learn_page import Page, added_shelf
 from .learn_steps import NAMED, Said, finish, named, tell_written
+
+OF_THE_PARENT = (DEFECTS, "calibration")  # of its provenance: no longer true of what is made of it
 
 
 def forget_last(args: argparse.Namespace, console: Console) -> int:
@@ -78,7 +80,8 @@ def add_to(args: argparse.Namespace, console: Console) -> int:
     choice = _sample(bundle, sample.images, added, said)
     rate = check_number(bundle, len(choice.paths), args.false_reject_rate)
     digests = [content.digest for content in added.contents]
-    provenance = learnt_more(bundle.manifest.provenance, digests)
+    stays = {k: v for k, v in bundle.manifest.provenance.items() if k not in OF_THE_PARENT}
+    provenance = learnt_more(stays, digests)
     provenance = calibrated_with(provenance, [content.digest for content in choice.contents])
     check_not_good(defects, provenance)
     new, random = (_images(some, options.bit_depth) for some in (added.paths, choice.paths))

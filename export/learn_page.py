@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from edgead_training.evaluation.charts import histogram
 from edgead_training.evaluation.gallery import thumbnails
+from numpy.typing import NDArray
 
 from edgead.bench.charts import Chart
 from edgead.bench.templates import render
@@ -26,7 +28,6 @@ from edgead.installation import cure, missing
 from edgead.learning.adding import Addition
 from edgead.learning.cleaning import CrossFit
 from edgead.learning.defects import Caught, Defect
-from edgead.learning.golden import ScoreFrame
 from edgead.learning.good_image import GoodImage
 from edgead.learning.scoring import limit_of, scorer
 from edgead.result import Result, Scale
@@ -108,16 +109,15 @@ def worst_shelf(cross: CrossFit, images: Sequence[GoodImage], trimmed: bool) -> 
     """The good images that are least like the others, each with what of it is not."""
     median, limit = float(np.median(cross.scores)), cross.fence
     shown = []
-    runs: dict[int, ScoreFrame] = {}
     for index in cross.worst(MOST):
-        fold, score = cross.folds[index], float(cross.scores[index])
-        run = runs.setdefault(fold, scorer(cross.drafts[fold]))
+        score, frame = float(cross.scores[index]), images[index].read()
         badge, state = ("like the others", "ok")
         if score > limit:
             badge, state = ("left out", "bad") if trimmed else ("out of line", "warn")
         note = f"{score / median:.1f} times the median"
         scale = Scale(median, limit)
-        shown.append(_shown(images[index], run, score, scale, (badge, state, note)))
+        about, values = (badge, state, note), cross.map_of(index, frame)
+        shown.append(_shown(images[index].name, frame, values, score, scale, about))
     text = (
         f"Each of the {len(cross.names)} good images was scored by images of other parts; the "
         f"{len(shown)} highest scores are shown, the highest first. Above {limit:.4g} an image is "
@@ -149,7 +149,8 @@ def added_shelf(
         if addition is not None:
             rejected = "still rejected" if addition.rejected[index] else "no longer rejected"
             note = f"now {addition.scores[index]:.4g}, {rejected}"
-        shown.append(_shown(images[index], run, before[index], scale, (badge, state, note)))
+        frame, about = images[index].read(), (badge, state, note)
+        shown.append(_shown(images[index].name, frame, run(frame)[0], before[index], scale, about))
     text = (
         f"As the bundle saw them before, whose threshold is {limit_of(old):.4g}; above {limit:.4g} "
         "an image is a gross outlier, and a defect that is added is not found any more."
@@ -168,7 +169,9 @@ def defects_shelf(
         badge, state = ("missed", "bad") if score <= caught.limit else ("caught", "ok")
         note = {None: "", True: "highest in its mask", False: "highest outside its mask"}
         about = (badge, state, note[caught.located[index]])
-        shown.append(_shown(defects[index].image, run, score, scale, about))
+        image = defects[index].image
+        frame = image.read()
+        shown.append(_shown(image.name, frame, run(frame)[0], score, scale, about))
     told = caught.to_json()
     low, high = (100 * end for end in told["interval"])
     text = (
@@ -180,15 +183,14 @@ def defects_shelf(
 
 
 def _shown(
-    image: GoodImage,
-    run: ScoreFrame,
+    name: str,
+    frame: NDArray[Any],
+    values: NDArray[np.float32],
     score: float,
     scale: Scale,
     about: tuple[str, str, str],
 ) -> Shown:
-    frame = image.read()
-    values, _ = run(frame)
     result = Result(score, 1.0, False, 0.0, values, {}, "bgr", scale, frame=frame)
     small, overlay = thumbnails(frame, result)
     badge, state, note = about
-    return Shown(image.name, score, badge, state, note, small, overlay)
+    return Shown(name, score, badge, state, note, small, overlay)

@@ -1,35 +1,35 @@
 """Which of the good images do not look like the others: each is scored by those of other parts.
 
-The parts are divided into a few folds. Of the parts of all other folds a small memory is made, and
-an image scored by it as a bundle would: a defect among the good images stands out, which it does
-not once it is learnt from.
+The parts are divided into a few folds, and a small memory is made of each. An image is compared
+with the memories of the other folds, at each position with all of them, and the median distance
+counts: what only one of them knows is unlike most parts. So a defect among the good images stands
+out, also where another part has the same one. In a bundle that learnt from it, it would not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgead.anomaly_map import AnomalyMap
 from edgead.bundle.storage import Draft, npy
+from edgead.engine.memories import MemoryDistances
 from edgead.learning.backbone import Backbone
 from edgead.learning.coreset import choose_coreset
 from edgead.learning.good_image import GoodImage
-from edgead.learning.learn import (
-    MEMORY,
-    LearnOptions,
-    empty_draft,
-    features_of,
-    opened,
-)
+from edgead.learning.learn import LearnOptions, empty_draft, features_of, opened
 from edgead.learning.progress import Progress, silent
-from edgead.learning.scoring import fence, scorer
+from edgead.learning.scoring import fence
+from edgead.preprocess import Preprocessor
+from edgead.serving.open_engine import open_engine
 
 FOLDS = 4
-ROWS, DRAWN = 1024, 16_000  # features in the memory of a fold, and that all of them are chosen from
+ROWS, DRAWN = 1024, 16_000  # features of a fold, and of all that they are chosen from
 FEWEST = 4  # parts, to say which of them is unlike the others
 
 RULE = (
@@ -38,20 +38,52 @@ RULE = (
 )
 
 
+class Others:
+    """Memories of several folds, of which those of all but one score a frame.
+
+    Args:
+        draft: with a memory for each fold, of the same features.
+        threads: of the engine.
+    """
+
+    def __init__(self, draft: Draft, threads: int | None) -> None:
+        manifest = draft.manifest
+        engine = open_engine(draft, "cpu", threads)
+        self._session = engine.session()
+        self._preprocess = Preprocessor(manifest.preprocess)
+        self._distances = MemoryDistances(engine.memories)
+        params = replace(manifest.map, weights=(1.0,))
+        self._map = AnomalyMap(params, [(1, *manifest.memories[0].size)])
+
+    def run(self, frame: NDArray[Any], fold: int) -> tuple[NDArray[np.float32], float]:
+        """The map [h, w] and the score of a frame by all folds but ``fold``."""
+        self._preprocess.run(frame, self._session.image[0])
+        self._session.infer()
+        found = [distance for distance, _ in self._distances.run(self._session.features)]
+        others = [distance for own, distance in enumerate(found) if own != fold]
+        median = np.ascontiguousarray(np.median(others, axis=0), np.float32)
+        maps, scores = self._map.run([(median, np.zeros_like(median))])
+        return maps[0], float(scores[0])
+
+
 @dataclass(frozen=True)
 class CrossFit:
     """The good images, each scored by a memory of other parts.
 
     Args:
         names, scores: of the images.
-        folds: which of ``drafts`` scored each.
-        drafts: bundles, for maps of single images.
+        folds: of each; the others scored it.
+        others: what did.
     """
 
     names: tuple[str, ...]
     scores: NDArray[np.float64]
     folds: tuple[int, ...]
-    drafts: tuple[Draft, ...]
+    others: Others = field(repr=False)
+
+    def map_of(self, index: int, frame: NDArray[Any]) -> NDArray[np.float32]:
+        """The map [h, w] of an image, by the other folds; ``frame`` is the image."""
+        return self.others.run(frame, self.folds[index])[0]
 
     @property
     def fence(self) -> float:
@@ -103,19 +135,23 @@ def cross_fit(
         features[generator.permutation(len(features))[:each]]
         for features in features_of(images, draft, engine, progress, title)
     ]
-    scores, drafts = np.empty(len(images)), []
-    show, done = progress("scores by other parts"), 0
+    kept: dict[str, bytes] = {}
     for fold in range(FOLDS):
-        others = np.concatenate(
-            [rows for rows, own in zip(drawn, folds, strict=True) if own != fold]
-        )
-        chosen = choose_coreset(others, min(ROWS, options.memory), options.seed)
-        kept = {MEMORY: npy(others[chosen].astype(np.float16))}
-        drafts.append(replace(draft, files={**draft.files, **kept}))
-        run = scorer(drafts[-1], options.threads)
-        for index in np.flatnonzero(folds == fold).tolist():
-            scores[index] = run(images[index].read())[1]
-            done += 1
-            show(done, len(images))
-    names = tuple(image.name for image in images)
-    return CrossFit(names, scores, tuple(folds.tolist()), tuple(drafts))
+        rows = np.concatenate([rows for rows, own in zip(drawn, folds, strict=True) if own == fold])
+        chosen = choose_coreset(rows, min(ROWS, options.memory), options.seed)
+        kept[f"fold{fold}.npy"] = npy(rows[chosen].astype(np.float16))
+    others = Others(_with_memories(draft, kept), options.threads)
+    scores, show = np.empty(len(images)), progress("scores by other parts")
+    for index, (image, fold) in enumerate(zip(images, folds.tolist(), strict=True)):
+        scores[index] = others.run(image.read(), fold)[1]
+        show(index + 1, len(images))
+    return CrossFit(tuple(i.name for i in images), scores, tuple(folds.tolist()), others)
+
+
+def _with_memories(draft: Draft, kept: dict[str, bytes]) -> Draft:
+    """``draft`` with each of the memories in place of its own one."""
+    (entry,) = draft.manifest.memories
+    memories = tuple(replace(entry, file=name) for name in kept)
+    params = replace(draft.manifest.map, weights=(1.0,) * len(kept))
+    manifest = replace(draft.manifest, memories=memories, map=params)
+    return replace(draft, manifest=manifest, files={**draft.files, **kept})

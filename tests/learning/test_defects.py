@@ -64,6 +64,7 @@ def test_the_share_is_that_of_edgead_score(learn, bad: Path, capsys) -> None:
     assert (found["images"], found["caught"], found["share"]) == (12, caught, caught / 12)
     truth = stats.binomtest(caught, 12).proportion_ci(0.95, method="wilson")
     assert found["interval"] == pytest.approx([truth.low, truth.high])
+    assert found["threshold"] == frames[0]["threshold"]
     missed = {Path(f["path"]).name for f in frames if not f["is_anomalous"]}
     assert {Path(name).name for name in found["missed"]} == missed
     assert (found["with_mask"], found["located"]) == (2, 1)

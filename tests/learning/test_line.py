@@ -310,6 +310,7 @@ def test_a_trained_bundle_takes_nothing(bundle_dir, rejected, sample, tmp_path, 
         (["--forget", "--memory", "9"], "--memory does not go with --forget"),
         (["--calibrate", "IMAGES"], "--calibrate goes with --add only"),
         (["--force"], "--force goes with --add only"),
+        ([], "is a bundle; give a folder of good images, or say what it learns with --add"),
         (["--add", "IMAGES", "--forget"], "not allowed with argument"),
     ],
 )
@@ -320,3 +321,23 @@ def test_options_that_do_not_go_together(old, tmp_path, words, sentence, capsys)
     except SystemExit as stopped:
         assert_code = stopped.code
     assert assert_code == 1 and sentence in capsys.readouterr().err
+
+
+def test_what_is_added_is_covered_as_a_greedy_choice_that_is_written_out_covers_it() -> None:
+    from edgead.learning.adding import _cover, _Far
+
+    rng = np.random.default_rng(0)
+    points, memory = (rng.normal(size=(n, 32)).astype(np.float32) for n in (900, 60))
+    distances = np.square(points[:, None] - memory[None]).sum(2).min(1)
+    far = _Far(points, distances.copy(), 30.0)
+    for radius in (60.0, 40.0, 30.0):
+        near, expected = distances.astype(np.float64), []
+        while near.max() > radius:
+            expected.append(int(near.argmax()))
+            apart = points - points[expected[-1]]
+            near = np.minimum(near, np.square(apart.astype(np.float64)).sum(1))
+        found = _cover(far, radius, 900)
+        np.testing.assert_array_equal(found, points[expected])
+        np.testing.assert_array_equal(_cover(far, radius, 3), points[expected[:3]])
+    assert _cover(far, 1e9, 9).shape == (0, 32)
+    np.testing.assert_array_equal(far.distances, distances)
