@@ -125,17 +125,17 @@ def test_the_widest_disagreement_the_worst_mistake_and_the_closest_call_come_fir
             for i, (score, label) in enumerate(scores)
         )
 
-    labels = ("good", "good", "good", "bad", "bad", "bad", "bad")
-    first = (30, 30, 30, 60, 90, 20, 40)
-    second = (30, 30, 30, 24, 20, 10, 24)
+    labels = ("good", "good", "good", "bad", "bad", "bad", "bad", "bad")
+    first = (30, 30, 30, 60, 90, 20, 40, 72)
+    second = (30, 30, 30, 24, 20, 10, 24, 24.5)
     pair = tuple(
         replace(e, images=images(*zip(scores, labels, strict=True), threshold=e.threshold))
         for e, scores in zip(beside.evaluations, (first, second), strict=True)
     )
     found = replace(beside, evaluations=pair)
     names = [one.name for one, _ in chosen(found, 99) if one.label == "bad"]
-    # 4 (2 and -5 units) before 3 (0.5 and -1); 5 (-1.5 and -15) before 6 (-0.5 and -1)
-    assert names == ["4", "3", "5", "6"]
+    # 4 (2 and -5 units), 7 (1.1 and -0.5), 3 (0.5 and -1); 5 (-1.5 and -15), 6 (-0.5 and -1)
+    assert names == ["4", "7", "3", "5", "6"]
 
 
 def test_each_picture_has_the_heatmap_of_its_own_bundle(beside, detector, strict, mvtec):
@@ -186,6 +186,10 @@ def test_the_page_is_well_formed_alone_in_the_world_and_says_both(beside):
     for image in images:
         data = base64.b64decode(image["src"].split(",", 1)[1], validate=True)
         assert cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR).shape == (16, 20, 3)
+    shown = [base64.b64decode(image["src"].split(",", 1)[1]) for image in images]
+    for one, other in beside.pictures:
+        at = shown.index(one.overlay)
+        assert shown[at - 1 : at + 2] == [one.frame, one.overlay, other.overlay]
     assert [f["data-outcome"] for f in found.all("figure")] == ["first", "second", "neither"] + [
         "both"
     ] * 3
