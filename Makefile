@@ -28,7 +28,7 @@ CPP := $(shell find csrc tests benchmarks \
         peers gpu-check clean distclean
 
 help:
-	@echo 'make demo          train, export, qualify and evaluate on solar cells (about 12 minutes)'
+	@echo 'make demo          learn and evaluate on solar cells (a minute); then train, and show both (five more)'
 	@echo 'make test          run the tests                  ARGS="-k preprocess" passes on to pytest'
 	@echo 'make test-all      run the exhaustive ones that make test leaves out: full grids, sanitizers'
 	@echo 'make test-aarch64  the C++ tests of the kernels, cross-compiled, in an emulator'
@@ -134,6 +134,7 @@ peers: $(VENV)/.installed
 
 # BUNDLE=NAME.edgead says which one, ARGS="--images DIR" with which frames to time it.
 # PyCUDA's installation looks for nvcc on PATH alone, and JetPack's lies outside of it.
+gpu-check: BUNDLE = demo/trained.edgead
 gpu-check: $(VENV)/.made
 	@test -d '$(BUNDLE)' || { echo 'make: there is no $(BUNDLE): make demo first, or give' \
 	  'BUNDLE=NAME.edgead' >&2; exit 1; }

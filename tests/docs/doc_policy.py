@@ -5,25 +5,24 @@ A command that no table names is run in the prepared folder and has to exit with
 
 from __future__ import annotations
 
-TINY = "--set bank_size=2 --set widths=[4,4,4,4]"
 SMALL = "--steps 2 --set size=[64,64] --set memory=8"
 RUN_SMALL: dict[tuple[str, str], str] = {
     (
         "README.md",
-        "edgead train redi photos/ --out runs/part --minutes 10",
-    ): f"edgead train redi photos/ --out runs/part {SMALL} {TINY}",
+        "edgead train agpnet photos/ --out runs/part --minutes 10",
+    ): f"edgead train agpnet photos/ --out runs/part {SMALL} --set width=12",
     (
         "README.md",
-        "edgead export runs/part --out part.edgead",
-    ): "edgead export runs/part --out part.edgead --float32-only",
+        "edgead export runs/part --out trained.edgead",
+    ): "edgead export runs/part --out trained.edgead --float32-only",
     (
         "docs/tutorial.md",
         "edgead train agpnet demo/data --out runs/cell --steps 60",
     ): f"edgead train agpnet demo/data --out runs/cell {SMALL} --set width=12",
     (
         "docs/tutorial.md",
-        "edgead export runs/cell --out cell.edgead",
-    ): "edgead export runs/cell --out cell.edgead --float32-only",
+        "edgead export runs/cell --out trained.edgead",
+    ): "edgead export runs/cell --out trained.edgead --float32-only",
     (
         "docs/video.md",
         "edgead train arnet room --out runs/room --minutes 8 --set size=[64,128] --set turns=2",

@@ -66,6 +66,7 @@ class Evaluation:
     """What :func:`evaluate` found; a figure without a meaning is None."""
 
     name: str
+    method: str
     data_name: str
     images: tuple[ScoredImage, ...]
     metrics: Mapping[str, float | int | None]  # what `edgead evaluate --json` writes
@@ -272,6 +273,7 @@ def _summarise(
     classes = {"good": scores[~defective], "defective": scores[defective]}
     return Evaluation(
         name=manifest.name,
+        method=manifest.method,
         data_name=dataset.root.resolve().name,
         images=images,
         metrics=figures,
