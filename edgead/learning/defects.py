@@ -60,7 +60,7 @@ class Caught:
         return tuple(self.names[i] for i in order if self.scores[i] <= self.limit)
 
     def to_json(self) -> dict[str, Any]:
-        """For the provenance and ``--json``: images, caught, share, its 95 % interval, threshold."""
+        """For the provenance and ``--json``: images, caught, share with interval, threshold."""
         n, with_mask = len(self.scores), [found for found in self.located if found is not None]
         told: dict[str, Any] = {"images": n, "caught": self.caught, "share": self.caught / n}
         told |= {"interval": list(wilson_interval(self.caught, n)), "threshold": self.limit}
