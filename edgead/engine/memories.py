@@ -25,8 +25,8 @@ class OpenedMemory:
 
     entry: Memory
     index: NearestMemory
-    counts: NDArray[np.float32]  # [height, width], of the mean over channels
-    squared: bool  # by the distance of the map, which then is given the root
+    counts: NDArray[np.float32]  # [height, width], of the mean over channels; their root, too
+    root: bool  # of the distance: the map's own squares
 
     @property
     def weights(self) -> tuple[float, ...] | Blend:
@@ -54,7 +54,9 @@ class MemoryDistances:
 
     def __init__(self, memories: tuple[OpenedMemory, ...]) -> None:
         self._memories = memories
-        self._nearest = [Nearest(m.index, m.entry.size, weights=m.weights) for m in memories]
+        self._nearest = [
+            Nearest(m.index, m.entry.size, weights=m.weights, root=m.root) for m in memories
+        ]
         self._distances = [np.zeros((1, 1, *m.entry.size), np.float32) for m in memories]
         self._zeros = [np.zeros_like(distance) for distance in self._distances]
 
@@ -70,8 +72,6 @@ class MemoryDistances:
         for values, nearest, distance, memory in parts:
             nearest.run(values, distance[0])
             distance *= memory.counts
-            if memory.squared:
-                np.sqrt(distance, out=distance)
         return list(zip(self._distances, self._zeros, strict=True))
 
 
@@ -91,7 +91,8 @@ def _open(bundle: Bundle, entry: Memory) -> OpenedMemory:
     except InputError as error:
         raise BundleError(f"bundle {bundle.path}: {entry.file}: {error}") from error
     counts = (places / np.float32(entry.channels)).astype(np.float32)
-    return OpenedMemory(entry, index, counts, bundle.manifest.map.distance == "l2")
+    root = bundle.manifest.map.distance == "l2"
+    return OpenedMemory(entry, index, np.sqrt(counts) if root else counts, root)
 
 
 def _wrong(bundle: Bundle, name: str, found: NDArray[Any], expected: str) -> BundleError:
