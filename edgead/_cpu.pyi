@@ -80,6 +80,7 @@ class Nearest:
         weights: Sequence[float],
         blended: int,
         temperature: float,
+        root: bool,
         type: int,
         layout: int,
         roi: npt.NDArray[np.uint8] | None,

@@ -169,6 +169,7 @@ class Nearest:
         size: (height, width) of the feature map in positions.
         weights: of the nearest, the second nearest .., 1 to 8 numbers >= 0, not all 0; (1,) is
             the nearest, k times 1 / k the mean of the k nearest. Or a :class:`Blend`.
+        root: whether the distance is the root of that.
         dtype: of the queries, float32 or float16; everything after reading them is float32.
         layout: of the queries, "NCHW" [N, C, H, W] | "NHWC" [N, H, W, C].
         roi: [height, width], bool or uint8, 0 where a position is skipped; copied; None keeps all.
@@ -182,6 +183,7 @@ class Nearest:
     size: tuple[int, int]
     _: KW_ONLY
     weights: Sequence[float] | Blend = (1.0,)
+    root: bool = False
     dtype: npt.DTypeLike = np.float32
     layout: str = "NCHW"
     roi: InitVar[npt.NDArray[np.bool_] | npt.NDArray[np.uint8] | None] = None
@@ -193,6 +195,8 @@ class Nearest:
         self.size = height, width = check_size("size", self.size)
         weights, blended, temperature = sought(self.weights, self.memory.rows)
         self._count = len(weights)
+        if not isinstance(self.root, bool):
+            raise InputError(f"root is {self.root!r}, expected True or False")
         self.dtype = check_dtype(self.dtype)
         check_word("layout", self.layout, LAYOUTS)
         check_word("simd", simd, ("", *_cpu.nearest_paths()))
@@ -212,6 +216,7 @@ class Nearest:
             weights=weights,
             blended=blended,
             temperature=temperature,
+            root=self.root,
             type=DTYPES.index(self.dtype.name),
             layout=LAYOUTS.index(self.layout),
             roi=None if roi is None else roi.astype(bool).astype(np.uint8),

@@ -17,7 +17,7 @@
 //   distance = sum_c (query_c - sum_i share_i memory_(row i)c)^2
 //
 // Where a row ceases to be among the nearest its share is about 0: a tie, which rounding decides,
-// is not a jump.
+// is not a jump. Of either the root, where that is asked for.
 // Everything is float32 after reading; an int8 value is the float32 product with its scale.
 //
 // Exact: d_r is summed as written, for the rows that may be among the nearest; the others are left
@@ -65,6 +65,7 @@ struct NearestParams {
   int32_t k;                 // 1 .. kMaxNearest, <= rows
   int32_t blended;           // k or k - 1 of the nearest are blended; 0: weights
   float temperature;         // of the blend, > 0
+  bool root;                 // of the distance
   float weight[kMaxNearest];
   Type query_type;   // float32 or float16
   Layout layout;     // of the query

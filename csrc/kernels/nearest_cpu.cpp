@@ -341,6 +341,7 @@ void search_block(const Searcher<T>& search, const int32_t* at, int32_t count,
     if (p.blended > 0 && bad[i] == 0.0f)  // the lanes are no longer needed
       sum = to_blend<T>(p, search.index, query, w.values + static_cast<int64_t>(i) * w.pitch,
                         search.rest, w.lanes);
+    if (p.root) sum = __builtin_sqrtf(sum);
     distances[query.position] = bad[i] != 0.0f ? bad[i] : sum;
   }
 }

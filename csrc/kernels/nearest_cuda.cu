@@ -33,7 +33,7 @@ __device__ __forceinline__ float value_of(const int8_t* from, const float* scale
 
 struct Shape {
   int positions, channels, rows, k, blended;
-  bool channels_first;
+  bool channels_first, root;
   float temperature;
   float weight[kMaxNearest];
 };
@@ -162,6 +162,7 @@ __global__ void __launch_bounds__(kThreads)
     if (shape.weight[i] > 0.0f) sum += shape.weight[i] * best[tid][i];
   if (shape.blended > 0)  // of a distance over float32 there is no blend
     sum = best[tid][0] < __uint_as_float(0x7f800000u) ? squares[tid][0] : best[tid][0];
+  if (shape.root) sum = sqrtf(sum);
   const bool kept = roi == nullptr || roi[first + tid] != 0;
   if (factor != nullptr) sum *= factor[first + tid];
   distance[first + tid] = !kept ? 0.0f : bad ? __uint_as_float(0x7fc00000u) : sum;
@@ -185,8 +186,8 @@ constexpr decltype(&start<Q, float>) kStarts[] = {start<Q, float>, start<Q, uint
 int nearest_cuda(const NearestParams& p, const void* memory, const float* scale, const void* query,
                  int32_t batch, const uint8_t* roi, const float* factor, float* distance,
                  void* stream) {
-  Shape shape{p.positions,   p.channels, p.rows, p.k, p.blended, p.layout == Layout::nchw,
-              p.temperature, {}};
+  Shape shape{p.positions, p.channels,    p.rows, p.k, p.blended, p.layout == Layout::nchw,
+              p.root,      p.temperature, {}};
   for (int i = 0; i < p.k; ++i) shape.weight[i] = p.weight[i];
   const bool half = p.query_type == Type::float16;
   const auto run = (half ? kStarts<uint16_t> : kStarts<float>)[static_cast<int>(p.memory_type)];

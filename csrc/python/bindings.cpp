@@ -134,7 +134,7 @@ class NearestMemory {
 // nearest for one number of positions; not for two threads at once.
 class Nearest {
  public:
-  // given: positions, width, weights, blended, temperature, type, layout, roi, simd.
+  // given: positions, width, weights, blended, temperature, root, type, layout, roi, simd.
   Nearest(std::shared_ptr<NearestMemory> memory, const py::kwargs& given)
       : set_(named(all_nearest_kernels(), given["simd"].cast<std::string>())),
         memory_(std::move(memory)),

@@ -79,8 +79,8 @@ inline AnomalyMapPlan plan_of(const pybind11::kwargs& given, void* memory) {
   return anomaly_map_plan(p, roi.data(), memory);
 }
 
-// given: positions, width, weights, blended, temperature, type, layout (as numbers). What belongs
-// to the memory is not set.
+// given: positions, width, weights, blended, temperature, root, type, layout (as numbers). What
+// belongs to the memory is not set.
 inline NearestParams nearest_params_of(const pybind11::kwargs& given) {
   auto number = [&](const char* name) { return given[name].cast<int32_t>(); };
   const auto weights = given["weights"].cast<std::vector<float>>();
@@ -89,6 +89,7 @@ inline NearestParams nearest_params_of(const pybind11::kwargs& given) {
   p.k = static_cast<int32_t>(weights.size());
   for (int32_t i = 0; i < p.k; ++i) p.weight[i] = weights.at(i);
   p.blended = number("blended"), p.temperature = given["temperature"].cast<float>();
+  p.root = given["root"].cast<bool>();
   p.query_type = static_cast<Type>(number("type"));
   p.layout = static_cast<Layout>(number("layout"));
   return p;

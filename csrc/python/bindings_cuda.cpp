@@ -92,7 +92,7 @@ class AnomalyMap {
 
 class Nearest {
  public:
-  // given: positions, width, weights, blended, temperature, type, layout, and channels, rows,
+  // given: positions, width, weights, blended, temperature, root, type, layout, and channels, rows,
   // memory_type of the memory.
   explicit Nearest(const py::kwargs& given) : p_(nearest_params_of(given)) {
     p_.channels = given["channels"].cast<int32_t>(), p_.rows = given["rows"].cast<int32_t>();

@@ -22,16 +22,26 @@ class OpenedMemory:
 
     entry: Memory
     index: NearestMemory
-    counts: NDArray[np.float32]  # [height, width], of the mean over channels
-    squared: bool  # by the distance of the map, which then is given the root
+    counts: NDArray[np.float32]  # [height, width], of the mean over channels; their root, too
+    root: bool  # of the distance: the map's own squares
 
-    @property
-    def weights(self) -> tuple[float, ...] | Blend:
-        """Of the nearest features, as ``Nearest`` takes them."""
-        entry = self.entry
-        if entry.temperature is None:
-            return (1 / entry.neighbours,) * entry.neighbours
-        return Blend(entry.neighbours, entry.channels * entry.temperature)
+
+@dataclass(frozen=True)
+class ReadMemory:
+    """A memory as the bundle holds it: [rows, channels] float32 or float16, C-contiguous, finite;
+    the rest as in ``OpenedMemory``."""
+
+    entry: Memory
+    rows: NDArray[Any]
+    counts: NDArray[np.float32]
+    root: bool
+
+
+def weights_of(entry: Memory) -> tuple[float, ...] | Blend:
+    """Of the nearest features, as ``Nearest`` takes them."""
+    if entry.temperature is None:
+        return (1 / entry.neighbours,) * entry.neighbours
+    return Blend(entry.neighbours, entry.channels * entry.temperature)
 
 
 def open_memories(bundle: Bundle) -> tuple[OpenedMemory, ...]:
@@ -51,7 +61,10 @@ class MemoryDistances:
 
     def __init__(self, memories: tuple[OpenedMemory, ...]) -> None:
         self._memories = memories
-        self._nearest = [Nearest(m.index, m.entry.size, weights=m.weights) for m in memories]
+        self._nearest = [
+            Nearest(m.index, m.entry.size, weights=weights_of(m.entry), root=m.root)
+            for m in memories
+        ]
         self._distances = [np.zeros((1, 1, *m.entry.size), np.float32) for m in memories]
         self._zeros = [np.zeros_like(distance) for distance in self._distances]
 
@@ -67,29 +80,22 @@ class MemoryDistances:
         for values, nearest, distance, memory in parts:
             nearest.run(values, distance[0])
             distance *= memory.counts
-            if memory.squared:
-                np.sqrt(distance, out=distance)
         return list(zip(self._distances, self._zeros, strict=True))
 
 
-def read_memories(bundle: Bundle) -> list[tuple[Memory, NDArray[Any], NDArray[np.float32]]]:
-    """The arrays of each memory, for a device.
+def read_memories(bundle: Bundle) -> tuple[ReadMemory, ...]:
+    """Read the memories of a bundle for a device.
 
     Args:
         bundle: its files are read, and their digests checked.
 
-    Returns:
-        Of each its entry in the manifest; the features, [rows, channels] float32 or float16,
-        C-contiguous and finite; what each position counts of the mean over channels, [height,
-        width].
-
     Raises:
         BundleError: a file that is not the array the manifest describes.
     """
-    return [(entry, *_read(bundle, entry)) for entry in bundle.manifest.memories]
+    return tuple(_read(bundle, entry) for entry in bundle.manifest.memories)
 
 
-def _read(bundle: Bundle, entry: Memory) -> tuple[NDArray[Any], NDArray[np.float32]]:
+def _read(bundle: Bundle, entry: Memory) -> ReadMemory:
     kept, places = bundle.read_array(entry.file), bundle.read_array(entry.places)
     if kept.ndim != 2 or kept.shape[1] != entry.channels or kept.dtype.name not in _DTYPES:
         raise _wrong(bundle, entry.file, kept, f"[rows, {entry.channels}], float32 or float16")
@@ -106,16 +112,17 @@ def _read(bundle: Bundle, entry: Memory) -> tuple[NDArray[Any], NDArray[np.float
             "features: copy the bundle again, or learn it again"
         )
     counts = (places / np.float32(entry.channels)).astype(np.float32)
-    return np.ascontiguousarray(kept), counts
+    root = bundle.manifest.map.distance == "l2"
+    return ReadMemory(entry, np.ascontiguousarray(kept), np.sqrt(counts) if root else counts, root)
 
 
 def _open(bundle: Bundle, entry: Memory) -> OpenedMemory:
-    kept, counts = _read(bundle, entry)
+    read = _read(bundle, entry)
     try:
-        index = NearestMemory(kept)
+        index = NearestMemory(read.rows)
     except InputError as error:
         raise BundleError(f"bundle {bundle.path}: {entry.file}: {error}") from error
-    return OpenedMemory(entry, index, counts, bundle.manifest.map.distance == "l2")
+    return OpenedMemory(entry, index, read.counts, read.root)
 
 
 def _wrong(bundle: Bundle, name: str, found: NDArray[Any], expected: str) -> BundleError:

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgead.bundle.entries import Memory as Entry
+from edgead.engine.memories import ReadMemory, weights_of
 from edgead.errors import DeviceError
-from edgead.nearest import MEMORY_DTYPES
+from edgead.nearest import MEMORY_DTYPES, sought
 from edgead.nvidia.memory import Block, Memory, Stream
 from edgead.preprocess import DTYPES, LAYOUTS
 
@@ -29,13 +30,11 @@ class HeldMemory:
     counts: Block  # [height, width] float32
 
 
-def hold_memories(
-    read: Iterable[tuple[Entry, NDArray[Any], F32]], cuda: Any, memory: Memory
-) -> tuple[HeldMemory, ...]:
+def hold_memories(read: Iterable[ReadMemory], cuda: Any, memory: Memory) -> tuple[HeldMemory, ...]:
     """Bring the memories of a bundle onto a device.
 
     Args:
-        read: each with its features and what positions count, see ``read_memories``.
+        read: by ``read_memories``.
         cuda: edgead.nvidia._cuda.
         memory: of the device.
 
@@ -44,13 +43,11 @@ def hold_memories(
     """
     with memory.current():
         stream = memory.stream()
-        return tuple(_hold(*one, cuda, memory, stream) for one in read)
+        return tuple(_hold(one, cuda, memory, stream) for one in read)
 
 
-def _hold(
-    entry: Entry, kept: NDArray[Any], counts: F32, cuda: Any, memory: Memory, stream: Stream
-) -> HeldMemory:
-    free = memory.free_bytes()
+def _hold(read: ReadMemory, cuda: Any, memory: Memory, stream: Stream) -> HeldMemory:
+    entry, kept, counts, free = read.entry, read.rows, read.counts, memory.free_bytes()
     if kept.nbytes + counts.nbytes > free:
         fits = max(0, free - counts.nbytes) // (kept.itemsize * kept.shape[1])
         raise DeviceError(
@@ -58,10 +55,14 @@ def _hold(
             f"{len(kept)} features takes {kept.nbytes / 1e6:.1f} MB; at most {fits} features fit: "
             f'learn with --memory {max(1, fits)}, close other programs, or use device="cpu"'
         )
+    weights, blended, temperature = sought(weights_of(entry), len(kept))
     kernel = cuda.Nearest(
         positions=math.prod(entry.size),
         width=entry.size[1],
-        weights=[1 / entry.neighbours] * entry.neighbours,
+        weights=weights,
+        blended=blended,
+        temperature=temperature,
+        root=read.root,
         type=DTYPES.index("float32"),
         layout=LAYOUTS.index("NCHW"),
         channels=entry.channels,

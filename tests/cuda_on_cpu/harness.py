@@ -198,6 +198,7 @@ def nearest_case(
     weights: Sequence[float] | Blend = (1.0,),
     *,
     scale: np.ndarray | None = None,
+    root: bool = False,
     layout: str = "NCHW",
     roi: np.ndarray | None = None,
     factor: np.ndarray | None = None,
@@ -211,7 +212,7 @@ def nearest_case(
         weights = (0.0,) * min(weights.neighbours + 1, len(memory))
     data = _integers(2, height * width, channels, len(memory), len(weights))
     data += struct.pack(f"<{len(weights)}d", *weights)
-    data += _integers(blended) + struct.pack("<d", temperature)
+    data += _integers(blended) + struct.pack("<d", temperature) + _integers(root)
     data += _integers(DTYPES.index(queries.dtype.name), LAYOUTS.index(layout))
     data += _integers(MEMORY_DTYPES.index(memory.dtype.name), batch)
     data += _array(queries if layout == "NCHW" else queries.transpose(0, 2, 3, 1), shift)

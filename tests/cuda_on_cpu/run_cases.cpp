@@ -172,6 +172,7 @@ void run_nearest(Cases& cases) {
   p.k = cases.integer();
   for (int32_t i = 0; i < p.k; ++i) p.weight[i] = static_cast<float>(cases.real());
   p.blended = cases.integer(), p.temperature = static_cast<float>(cases.real());
+  p.root = cases.integer() != 0;
   p.query_type = static_cast<Type>(cases.integer());
   p.layout = static_cast<Layout>(cases.integer());
   p.memory_type = static_cast<Type>(cases.integer());

@@ -62,7 +62,10 @@ def exported(request, tmp_path_factory) -> tuple[BackboneMethod, Bundle]:
     return method, export_method(method, frames(6), path, options, log=lambda _: None)
 
 
-@pytest.mark.parametrize("preset", ["edge", "loose", "paper"])
+@pytest.mark.parametrize(
+    "preset",
+    ["edge", *(pytest.param(name, marks=pytest.mark.exhaustive) for name in ("loose", "paper"))],
+)
 @pytest.mark.parametrize("name", sorted(METHODS))
 def test_no_graph_of_any_method_has_a_top_k(name: str, preset: str) -> None:
     """Whatever is nearest is found outside; of prompts two by ArgMax."""

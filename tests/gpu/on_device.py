@@ -114,6 +114,7 @@ class OnDevice:
             weights=sought,
             blended=blended,
             temperature=temperature,
+            root=False,
             type=preprocess.DTYPES.index(queries.dtype.name),
             layout=preprocess.LAYOUTS.index(layout),
             channels=channels,

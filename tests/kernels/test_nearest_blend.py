@@ -93,6 +93,19 @@ def test_what_is_not_finite_stays_at_its_position() -> None:
     assert np.isfinite(found).sum() == 37
 
 
+@pytest.mark.parametrize("path", _cpu.nearest_paths())
+@pytest.mark.parametrize("weights", [(1.0,), (0.5, 0.5), Blend(4, 2.0)], ids=str)
+def test_the_root_is_that_of_the_distance(path: str, weights: object) -> None:
+    kept, _, _ = made(70, 20, "float32")
+    queries = np.random.default_rng(3).standard_normal((1, 20, 5, 8)).astype(np.float32)
+    queries[0, 3, 1, 2], queries[0, 19, 1, 3], queries[0, :, 0, 0] = np.nan, np.inf, kept[0]
+    square, root = (
+        Nearest(NearestMemory(kept), (5, 8), weights=weights, root=root, simd=path).run(queries)
+        for root in (False, True)
+    )
+    np.testing.assert_array_equal(root, np.sqrt(square))
+
+
 @pytest.mark.parametrize("neighbours", [0, MAX_NEAREST, 2.0, True, None])
 def test_other_numbers_of_neighbours_are_refused(neighbours: object) -> None:
     with pytest.raises(InputError, match=r"a blend of .* neighbours, expected a whole number"):
@@ -103,3 +116,10 @@ def test_other_numbers_of_neighbours_are_refused(neighbours: object) -> None:
 def test_other_temperatures_are_refused(temperature: object) -> None:
     with pytest.raises(InputError, match=r"a blend of temperature .*, expected a number above 0"):
         Blend(4, temperature)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("root", [1, None, "yes"])
+def test_another_root_is_refused(root: object) -> None:
+    memory = NearestMemory(made(3, 5, "float32")[0])
+    with pytest.raises(InputError, match=r"root is .*, expected True or False"):
+        Nearest(memory, (1, 1), root=root)  # type: ignore[arg-type]
