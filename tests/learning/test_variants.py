@@ -204,7 +204,7 @@ def test_float16_shares_the_limits_of_float32_and_widens_the_ties(whole: Bundle)
     own, shared = manifest.calibration_of("float16"), manifest.calibration_of("float32")
     assert own == shared and own.scores == manifest.calibration.scores
     exact, half = manifest.tolerance["float32"], manifest.tolerance["float16"]
-    assert exact.score <= own.ties.score < half.score and exact.map <= own.ties.map < half.map
+    assert exact.score <= own.ties.score <= half.score and exact.map <= own.ties.map <= half.map
     assert own.ties != exact  # rounding to eleven bits was seen
 
 
