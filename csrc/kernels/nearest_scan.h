@@ -204,23 +204,40 @@ inline void scan_rows(const NearestIndex& index, int32_t tile, const float* lane
   }
 }
 
-// The place of the largest of bound - off^2, which is the nearest; n a multiple of kTile.
+inline float largest_of_lanes(F32 v) {
+#if EDGEAD_LANES == 16 && defined(__AVX512F__)
+  return _mm512_reduce_max_ps((__m512)v);
+#elif defined(__SSE2__)
+#if EDGEAD_LANES == 8
+  __m128 x = _mm_max_ps(_mm256_castps256_ps128((__m256)v), _mm256_extractf128_ps((__m256)v, 1));
+#else
+  __m128 x = (__m128)v;
+#endif
+  x = _mm_max_ps(x, _mm_movehl_ps(x, x));
+  return _mm_cvtss_f32(_mm_max_ss(x, _mm_shuffle_ps(x, x, 1)));
+#else
+  float largest = v[0];
+  for (int i = 1; i < kLanes; ++i) largest = v[i] > largest ? v[i] : largest;
+  return largest;
+#endif
+}
+
+// The place of the largest of bound - off^2, which is the nearest; n a multiple of kTile. Without a
+// branch: which it is cannot be predicted.
 inline int32_t top_of(const float* bound, const float* off, int32_t n) {
   F32 top = all_lanes(-3e38f);
-  auto at = [&](int32_t i) {
-    const F32 x = off == nullptr ? F32{} : load<F32>(off + i);
-    return multiply_add(-x, x, load<F32>(bound + i));
-  };
+  I32 place = {};
   for (int32_t i = 0; i < n; i += kLanes) {
-    const F32 v = at(i);
+    const F32 x = off == nullptr ? F32{} : load<F32>(off + i);
+    const F32 v = multiply_add(-x, x, load<F32>(bound + i));
+    place = v > top ? I32{} + i : place;
     top = v > top ? v : top;
   }
-  float lanes[kLanes], largest = -3e38f;
-  store(lanes, top);
-  for (int i = 0; i < kLanes; ++i) largest = lanes[i] > largest ? lanes[i] : largest;
-  for (int32_t i = 0; i < n; i += kLanes)
-    if (const uint32_t bits = not_below(at(i), all_lanes(largest))) return i + __builtin_ctz(bits);
-  return 0;
+  const uint32_t bits = not_below(top, all_lanes(largest_of_lanes(top)));
+  const int lane = __builtin_ctz(bits | 1u << (kLanes - 1));
+  int32_t places[kLanes];
+  store(places, place);
+  return places[lane] + lane;
 }
 
 }  // namespace

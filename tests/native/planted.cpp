@@ -99,7 +99,8 @@ NearestCase nearest_case(const std::string& bug) {
   p.weight[0] = p.weight[1] = 1.0f;
   p.memory_type = Type::float32;
   c.spread = Spread::falling;
-  if (bug == "tight_radius") p.channels = 3;  // else the centre is nearer than any row
+  // Else the centre is nearer than any row, and the second nearest so far that no tile is left out.
+  if (bug == "tight_radius") p.channels = 3, p.k = 1;
   return c;
 }
 
