@@ -222,6 +222,7 @@ PYBIND11_MODULE(_cpu, m) {
       .def(py::init<std::shared_ptr<NearestMemory>, const py::kwargs&>())
       .def("run", &Nearest::run, py::arg("query"), py::arg("distance").noconvert())
       .def("rows", &Nearest::rows);
+  bind_calibration(m);
   m.attr("MAX_LEVELS") = kMaxLevels;
   m.attr("MAX_NEAREST") = kMaxNearest;
   m.attr("PARTS") = kParts;
