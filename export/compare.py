@@ -174,7 +174,7 @@ def _disagreement(
 ) -> str | None:
     """A sentence on the first verdict of a path that is not torch's."""
     values = ranked(calibration, ties)
-    best = best_false_reject_rate(len(values))
+    best = best_false_reject_rate(len(calibration))
     rates = [rate, *(r for r in RATES if r >= best and r != rate)]
     for row, (name, kind) in enumerate(scored.paths):
         for image, ours, theirs in zip(

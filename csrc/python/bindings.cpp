@@ -260,6 +260,7 @@ PYBIND11_MODULE(_cpu, m) {
   py::class_<Whiten>(m, "Whiten")
       .def(py::init<const py::kwargs&>())
       .def("run", &Whiten::run, py::arg("feature"), py::arg("distance").noconvert());
+  bind_calibration(m);
   m.attr("MAX_LEVELS") = kMaxLevels;
   m.attr("MAX_NEAREST") = kMaxNearest;
   m.attr("PARTS") = kParts;

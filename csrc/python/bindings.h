@@ -15,6 +15,9 @@
 
 namespace edgead {
 
+// bindings_calibration.cpp
+void bind_calibration(pybind11::module_& m);
+
 // One axis of preprocess, and its tables in host memory.
 struct HostAxis {
   HostAxis(int32_t in, int32_t out)

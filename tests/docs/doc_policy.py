@@ -99,10 +99,17 @@ TOOLS: list[tuple[str, str]] = [
     (r"python (examples|benchmarks)/\w+\.py", "a script of this repository"),
     (r"trtexec ", "TensorRT of a Jetson"),
     (r"ssh -L ", "another machine"),
+    (r"(cc |\./verdict |build/c/edgead-score )", "tests/library/test_page.py compiles and runs it"),
+    (r"apt-get install ", "packages of Debian"),
 ]
 """Commands that are not edgead's: their form, and why they are not run."""
 
-OUTPUT_KINDS = {"text": "output, layouts, formulas", "mermaid": "pictures that GitHub draws"}
+OUTPUT_KINDS = {
+    "text": "output, layouts, formulas",
+    "mermaid": "pictures that GitHub draws",
+    "c": "tests/library/test_page.py compiles and runs it",
+    "cmake": "tests/library/test_page.py builds with it",
+}
 """Kinds of blocks in which nothing is run."""
 
 VARYING_LABELS = {
