@@ -23,7 +23,7 @@ from edgead.errors import DataError, TrainingError
 from edgead.files import write_file
 from edgead.images import ORIENTATION, read_image, write_png
 from edgead.preprocess import Preprocessor
-from edgead.tiling import Tiling
+from edgead.tiling import Tiling, middle
 
 from . import run_record, training_set
 from .checkpoint import CHECKPOINT, why_not
@@ -195,7 +195,7 @@ def _write(run: Run, record: dict[str, Any]) -> None:
     held_out = run.calibration[:PICTURE_IMAGES]
     frames = [read_image(sample.path, bit_depth=params.bit_depth) for sample in held_out]
     if run.tiling is not None:
-        frames = [training_set.middle(frame, run.tiling.size) for frame in frames]
+        frames = [middle(frame, run.tiling.size) for frame in frames]
     images = np.stack([preprocessor.run(frame) for frame in frames])
     with torch.no_grad():
         rows = [row.numpy() for row in method.preview(torch.from_numpy(images))]

@@ -123,7 +123,7 @@ class Engine(Simulated):
         port = (self.inputs | self.outputs)[name]
         return DataType.FLOAT if port.type == "tensor(float)" else DataType.HALF
 
-    def shapes_for(self, name: str, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    def _shapes_for(self, name: str, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
         """Shapes of all tensors where the input ``name`` has ``shape``, if it can have it."""
         if not all(a in (-1, b) for a, b in zip(self.get_tensor_shape(name), shape, strict=True)):
             return {}
@@ -230,7 +230,7 @@ class ExecutionContext(Simulated):
             return False
         expected = self._engine().get_tensor_shape(name)
         self.shape, self.warm = tuple(shape), False
-        self.shapes = self._engine().shapes_for(name, self.shape)
+        self.shapes = self._engine()._shapes_for(name, self.shape)
         return all(a in (-1, b) for a, b in zip(expected, shape, strict=True))
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
