@@ -83,6 +83,17 @@ class Use {
   edgead_session* session_;
 };
 
+// Golden frames may have another size than the ignore mask was drawn on; frames to judge not.
+void check_mask(const edgead_session* session, const edgead_frame& frame) {
+  const auto& mask = session->detector->manifest().ignore;
+  if (!mask || mask->frame_size == Size{frame.height, frame.width}) return;
+  throw input_failure(
+      format("the frame is %d x %d (height x width) and the ignore mask of the "
+             "bundle was drawn on %d x %d: draw one for this frame size with "
+             "edgead mask, or use the bundle without a mask",
+             frame.height, frame.width, mask->frame_size.first, mask->frame_size.second));
+}
+
 // (height, width) of the last frame.
 Size scored_of(const edgead_session* session) {
   if (!session->pipeline->scored())
@@ -237,6 +248,7 @@ edgead_status edgead_session_prepare(edgead_session* session, const edgead_frame
   return guarded([&] {
     const Use use(session);
     check_struct(frame, "frame");
+    check_mask(session, *frame);
     session->pipeline->prepare(*frame);
   });
 }
@@ -247,6 +259,7 @@ edgead_status edgead_session_score(edgead_session* session, const edgead_frame* 
     const Use use(session);
     check_struct(frame, "frame");
     check_struct(result, "result");
+    check_mask(session, *frame);
     Times times;
     const double score = session->pipeline->run(*frame, times);
     fill_result(*session->detector, score, times, *result);

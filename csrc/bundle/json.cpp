@@ -74,7 +74,8 @@ Json parse_json(const std::string& text) {
   try {
     return Json::parse(text, look);
   } catch (const Json::exception& error) {
-    problem = error.what();
+    problem = error.what();  // which quotes what it read, that may be bytes of anything
+    for (char& c : problem) c = static_cast<unsigned char>(c) < 127 ? c : '?';
   } catch (const Failure& error) {
     problem = error.what();
   }

@@ -97,7 +97,7 @@ void check_samples(const edgead_frame& frame, const Geometry& g) {
   if (highest > full_scale(g))
     throw input_failure(
         format("the frame has the value %u and is declared to have %d bits, at "
-               "most %u: declare what the camera gives (bit_depth; 16 where white "
+               "most %u: declare what the camera gives (bit_depth, --bit-depth; 16 where white "
                "is 65535), or give the frame as the camera made it, not scaled",
                highest, g.bit_depth, full_scale(g)));
 }

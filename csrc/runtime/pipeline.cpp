@@ -69,19 +69,11 @@ Pipeline::Pipeline(const Manifest& manifest, std::shared_ptr<Engine> engine,
       plan_(std::move(plan)),
       session_(engine_->session()),
       workspace_(anomaly_map_workspace_bytes(plan_->plan().params)),
-      map_(static_cast<size_t>(plan_->size().first) * plan_->size().second) {
-  if (manifest.ignore) mask_size_ = manifest.ignore->frame_size;
-}
+      map_(static_cast<size_t>(plan_->size().first) * plan_->size().second) {}
 
 const Geometry& Pipeline::prepare(const edgead_frame& frame) {
   const Geometry geometry = geometry_of(frame, input_.bit_depth);
   if (geometry_ == geometry) return *geometry_;
-  if (mask_size_ && *mask_size_ != Size{geometry.height, geometry.width})
-    throw input_failure(
-        format("the frame is %d x %d (height x width) and the ignore mask of the "
-               "bundle was drawn on %d x %d: draw one for this frame size with "
-               "edgead mask, or use the bundle without a mask",
-               geometry.height, geometry.width, mask_size_->first, mask_size_->second));
   geometry_.reset();  // should there be no memory
   filter_ = std::make_unique<Filter>(preprocess_params(geometry, input_));
   geometry_ = geometry;

@@ -57,7 +57,6 @@ class Pipeline {
   };
 
   Input input_;
-  std::optional<Size> mask_size_;
   const Kernels& kernels_;
   std::shared_ptr<Engine> engine_;
   std::shared_ptr<const MapPlan> plan_;

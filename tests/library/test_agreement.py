@@ -14,7 +14,10 @@ import numpy as np
 import pytest
 
 from edgead import Detector
+from edgead.bundle.entries import Tolerance
 from edgead.bundle.ignore_mask import IgnoreMask
+from edgead.bundle.storage import write_bundle
+from edgead.errors import InputError
 from edgead.images import encode_png
 from edgead.preprocess import PreprocessParams
 
@@ -96,8 +99,6 @@ def loose() -> Any:
     """``loose(tiny, folder, **changes)``: the tiny bundle, whose golden frames hold nothing."""
 
     def write(tiny: Any, folder: Path, **changes: Any) -> Path:
-        from edgead.bundle.entries import Tolerance
-
         path = folder / "changed.edgead"
         tiny.write(path, tolerance={"float32": Tolerance(1e9, 1e9)}, **changes)
         return path
@@ -117,7 +118,9 @@ def masks() -> dict[str, IgnoreMask]:
 
 
 @pytest.mark.parametrize("kind", masks())
-def test_ignore_masks(library: Any, tiny: Any, tmp_path: Path, kind: str) -> None:
+def test_ignore_masks(
+    library: Any, refused: type[Exception], tiny: Any, tmp_path: Path, kind: str
+) -> None:
     mask = masks()[kind]
     rng = np.random.default_rng(3)
     ignored = (rng.random((70, 90)) < 0.5).astype(np.uint8) * 255
@@ -125,19 +128,18 @@ def test_ignore_masks(library: Any, tiny: Any, tmp_path: Path, kind: str) -> Non
     files = dict(tiny.files)
     if mask.image:
         files["ignore.png"] = encode_png(ignored)
-    # Golden frames have the size that the mask was drawn on.
-    golden = tiny.manifest.golden[:1]
-    from edgead.bundle.entries import Tolerance
-    from edgead.bundle.storage import write_bundle
-
-    manifest = replace(
-        tiny.manifest, ignore=mask, golden=golden, tolerance={"float32": Tolerance(1e9, 1e9)}
-    )
+    manifest = replace(tiny.manifest, ignore=mask, tolerance={"float32": Tolerance(1e9, 1e9)})
     path = tmp_path / "masked.edgead"
     write_bundle(path, manifest, files)
     with library.serving(path) as session, Detector(path, device="cpu", threads=1) as detector:
         for _ in range(4):
             same(session, detector, array_of(rng, "BGR", (70, 90), 8), "BGR", 0)
+        for_another = array_of(rng, "BGR", (90, 70), 8)
+        with pytest.raises(InputError) as expected:
+            detector.score(for_another)
+        with pytest.raises(refused) as caught:
+            session.score(for_another, "BGR")
+        assert str(caught.value) == str(expected.value)
 
 
 def test_regions_are_pythons(library: Any, bundle_dir: Path, make_frame: Any) -> None:

@@ -79,14 +79,12 @@ def full(manifest: dict[str, Any]) -> dict[str, Any]:
 
 
 def compare(
-    library: Any, refused: type[Exception], path: Path, count: int, start: int = 0
+    library: Any, refused: type[Exception], path: Path, step: int, start: int = 0
 ) -> tuple[int, int]:
-    """Mutate the manifest at ``path``; (how many, how many of them both refuse)."""
+    """Every ``step``-th mutation of a manifest; (how many, how many of them both refuse)."""
     original = full(json.loads((path / "manifest.json").read_text()))
-    every = list(mutations(original))
-    step = max(1, len(every) // count)
     seen = agreed = 0
-    for name, changed in every[start::step]:
+    for name, changed in list(mutations(original))[start::step]:
         (path / "manifest.json").write_text(json.dumps(changed))
         expected = said_by_python(path)
         seen += 1
@@ -108,16 +106,16 @@ def compare(
 def test_manifests_are_refused_in_pythons_words(
     library: Any, refused: type[Exception], bundle_copy: Path
 ) -> None:
-    seen, agreed = compare(library, refused, bundle_copy, 260)
-    assert seen >= 250 and agreed >= 150
+    seen, agreed = compare(library, refused, bundle_copy, 5)
+    assert seen >= 200 and agreed >= 150
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("start", range(6))
+@pytest.mark.parametrize("start", range(1, 5))
 def test_all_manifests(
     library: Any, refused: type[Exception], bundle_copy: Path, start: int
 ) -> None:
-    compare(library, refused, bundle_copy, 10**6 // 6, start)
+    compare(library, refused, bundle_copy, 5, start)
 
 
 def truncate(path: Path) -> None:
