@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from edgead_training.data import Dataset, Sample, open_dataset
+from edgead_training.data.splitting import part_of
 from edgead_training.run_division import divided
 
 from edgead.bundle.known_images import contents_of
@@ -62,6 +63,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         whole, default=SIDE)
     add(parser, "--memory N", "features of good parts that are kept, at most (default: 4096)",
         whole, default=4096)
+    add(parser, "--lie NAME", "how the part lies before the camera: aligned, loose, or filling the "
+        "frame (default: found from the images)")
     add(parser, "--calibration F", "share of the good images held out to set the threshold "
         f"(default: {SHARE:g})", number, default=SHARE)
     add_false_reject_rate(parser)
@@ -93,6 +96,7 @@ def run(args: argparse.Namespace) -> int:
         bit_depth=args.bit_depth,
         threads=args.threads,
         seed=args.seed,
+        lie=args.lie,
     )
     dataset = open_dataset(args.data, layout=args.layout, category=args.category)
     console.say(f"read   {args.data}: {dataset.summary()}")
@@ -108,7 +112,7 @@ def run(args: argparse.Namespace) -> int:
     console.say(f"split  {len(images)} to learn from, {len(calibration)} to calibrate with")
     digests = (map(bytes.fromhex, part) for part in found.digests)
     bundle = learn(
-        *(_good_images(part, args.bit_depth) for part in (images, calibration)),
+        *(_good_images(part, args) for part in (images, calibration)),
         backbone,
         out,
         options,
@@ -134,6 +138,8 @@ def _tell(
     manifest = bundle.manifest
     kept, calibration = manifest.provenance["learn"]["kept"], len(manifest.calibration.scores)
     rate = manifest.calibration.false_reject_rate
+    lie = manifest.provenance["learn"]["lie"]
+    console.say(f"found  {lie['name']}: {lie['means']}")
     console.say(
         f"wrote  {args.out} in {seconds:.1f} s: {count(kept, 'feature')} kept, "
         f"{count(calibration, 'calibration image')}, false-reject rate {percent(rate)}, "
@@ -149,14 +155,19 @@ def _tell(
                 "kept": kept,
                 "calibration": calibration,
                 "false_reject_rate": rate,
+                "lie": lie["name"],
                 **told,
             }
         )
 
 
-def _good_images(samples: Iterable[Sample], bit_depth: int | None) -> list[GoodImage]:
+def _good_images(samples: Iterable[Sample], args: argparse.Namespace) -> list[GoodImage]:
     return [
-        GoodImage(sample.name, lambda path=sample.path: read_image(path, bit_depth=bit_depth))
+        GoodImage(
+            sample.name,
+            lambda path=sample.path: read_image(path, bit_depth=args.bit_depth),
+            "" if args.group is None else " ".join(part_of(sample, args.group)),
+        )
         for sample in samples
     ]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from edgead.calibration import threshold
@@ -30,6 +30,9 @@ class Memory:
     width). ``file`` holds the features that are kept, ``.npy`` [rows, channels] float32 or float16;
     ``places``, ``.npy`` [height, width] float32, how much the distance at each position counts.
     The distance is the mean squared difference of the channels, over the ``neighbours`` nearest.
+    ``shares``, ``.npy`` as ``places``, is what the features at each position are multiplied by
+    before they are compared; None: by 1. ``scored`` is as ``places``, in the sum that the score is
+    pooled from; None, in all signals: it is pooled from the map.
     """
 
     features: str
@@ -39,18 +42,82 @@ class Memory:
     places: str
     neighbours: int = 1
     weight: float = 1.0
+    shares: str | None = None
+    scored: str | None = None
+
+
+@dataclass(frozen=True)
+class Whitening:
+    """What features of good parts differ in at each place: files of the bundle.
+
+    ``features``, ``channels`` and ``size`` are as in ``Memory``; ``count`` of the channels count,
+    from ``first`` on. With ``centre``, ``.npy`` [count] float32, they are taken less that, and
+    brought to mean 0 and variance 1 over the channels of each position. Of what is left beyond the
+    ``mean`` of the place, ``.npy`` [count, height, width] float32, and times the factor of its
+    region, the mean square is the distance. ``factors``: ``.npy`` [regions, count, count] float32,
+    of squares of ``side`` positions, row by row, of which the last of a row or column may be
+    smaller. ``places`` and ``scored`` as in ``Memory``; None: it does not count in that sum.
+    """
+
+    features: str
+    channels: int
+    size: tuple[int, int]
+    first: int
+    count: int
+    mean: str
+    factors: str
+    side: int
+    centre: str | None = None
+    places: str | None = None
+    scored: str | None = None
+
+
+def signal_checks(
+    memories: Sequence[Memory], whitenings: Sequence[Whitening]
+) -> Iterator[tuple[str, bool]]:
+    """Sentences about the entries, and whether each holds.
+
+    Args:
+        memories, whitenings: of one manifest.
+    """
+    signals: tuple[Memory | Whitening, ...] = (*memories, *whitenings)
+    scored = [signal for signal in signals if signal.scored]
+    yield (
+        "memories and whitenings: one size for each output",
+        len({(s.features, s.channels, s.size) for s in signals})
+        == len({s.features for s in signals}),
+    )
+    yield (
+        "memories: expected at least one neighbour",
+        all(memory.neighbours >= 1 for memory in memories),
+    )
+    yield (
+        "whitenings: expected some of the channels of the output, and a side of at least 1",
+        all(w.first >= 0 and 1 <= w.count <= w.channels - w.first for w in whitenings)
+        and all(w.side >= 1 for w in whitenings),
+    )
+    yield (
+        "whitenings: expected each to count in the map or in the score",
+        all(w.places or w.scored for w in whitenings),
+    )
+    yield (
+        "memories and whitenings: expected distances of one size in the sum of the score",
+        len({signal.size for signal in scored}) <= 1,
+    )
 
 
 @dataclass(frozen=True)
 class Golden:
     """A frame in the bundle with the map and score that every engine must reproduce.
 
-    ``image`` a PNG at frame size (BGR or grey), ``map`` a float32 [h, w] ``.npy``.
+    ``image`` a PNG at frame size (BGR or grey), ``map`` a float32 [h, w] ``.npy``; ``scored`` the
+    sum that the score is pooled from, where that is not the map.
     """
 
     image: str
     map: str
     score: float
+    scored: str | None = None
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,8 @@ from edgead.bundle.entries import (
     OwnCalibration,
     Pair,
     Tolerance,
+    Whitening,
+    signal_checks,
 )
 from edgead.bundle.ignore_mask import IgnoreMask
 from edgead.bundle.json_reader import as_json, read_json, schema
@@ -43,6 +45,7 @@ _SCHEMA: dict[str, Any] = {
     "input": {"name": str, **schema(PreprocessParams)},
     "pairs": tuple[Pair, ...],
     "memories": tuple[Memory, ...] | None,
+    "whitenings": tuple[Whitening, ...] | None,
     "map": {key: kind for key, kind in schema(MapParams).items() if key != "weights"},
     "models": Mapping[str, str],
     "calibration": Calibration,
@@ -68,7 +71,7 @@ class Manifest:
             which is not in the JSON unless it was declared.
         pairs: outputs of the graph, level by level.
         map: everything between pairs and score; its weights are those of ``pairs``, then
-            ``memories``.
+            ``memories``; 1 for each of the ``whitenings`` that count in it.
         models, tolerance: graph and tolerance for each precision, "float32" always among them.
         calibration: scores of held-out good images.
         golden: frames that every engine must reproduce.
@@ -77,7 +80,7 @@ class Manifest:
         ignore: None, and not in the JSON, when all pixels count.
         tiling: None, and not in the JSON, when frames are seen whole.
         health: None, and not in the JSON, when no good image was looked at for it.
-        memories: not in the JSON where there are none.
+        memories, whitenings: not in the JSON where there are none.
         input_name: of the graph's input.
         edgead_version, schema_version: of what wrote it.
 
@@ -101,6 +104,7 @@ class Manifest:
     tiling: Tiling | None = None
     health: HealthLimits | None = None
     memories: tuple[Memory, ...] = ()
+    whitenings: tuple[Whitening, ...] = ()
     input_name: str = "image"
     edgead_version: str = __version__
     schema_version: int = 1
@@ -184,9 +188,20 @@ class Manifest:
         return self.map
 
     def shapes(self) -> tuple[tuple[int, int, int], ...]:
-        """(channels, height, width) of each pair's features; distances to a memory have one."""
+        """(channels, height, width) of each pair's features; distances to what was learnt have one.
+
+        Of what the map is summed from, in the order of its weights.
+        """
         pairs = tuple((pair.channels, *pair.size) for pair in self.pairs)
-        return pairs + tuple((1, *memory.size) for memory in self.memories)
+        return pairs + tuple((1, *signal.size) for signal in self.signals() if signal.places)
+
+    def signals(self) -> tuple[Memory | Whitening, ...]:
+        """What features of a frame are compared with: memories, then whitenings."""
+        return (*self.memories, *self.whitenings)
+
+    def scored_size(self) -> tuple[int, int] | None:
+        """(height, width) of the distances whose sum the score is pooled from; None: of the map."""
+        return next((signal.size for signal in self.signals() if signal.scored), None)
 
     def tensors(self) -> dict[str, tuple[int, ...]]:
         """Name to shape of a graph's input, which comes first, and its outputs, for one image."""
@@ -195,8 +210,8 @@ class Manifest:
         }
         for pair in self.pairs:
             found[pair.reference] = found[pair.restored] = (1, pair.channels, *pair.size)
-        for memory in self.memories:
-            found[memory.features] = (1, memory.channels, *memory.size)
+        for signal in self.signals():
+            found[signal.features] = (1, signal.channels, *signal.size)
         return found
 
     def map_size(self, frame_size: tuple[int, int]) -> tuple[int, int]:
@@ -218,6 +233,7 @@ class Manifest:
             "input": {"name": self.input_name, **as_json(self.preprocess)},
             "map": {key: as_json(getattr(self.map, key)) for key in _SCHEMA["map"]},
             "memories": as_json(self.memories) or None,
+            "whitenings": as_json(self.whitenings) or None,
             "provenance": dict(self.provenance),
             "files": dict(sorted(self.files.items())),
         }
@@ -276,10 +292,12 @@ class Manifest:
                     "manifest.json was changed; copy the bundle again"
                 )
             found["memories"] = found.get("memories", ())
+            found["whitenings"] = found.get("whitenings", ())
             image, compared = found.pop("input"), (*found["pairs"], *found["memories"])
             if not compared:
                 raise BundleError("manifest.pairs: none; expected at least one, or a memory")
             weights = tuple(one.weight for one in compared)
+            weights += tuple(1.0 for one in found["whitenings"] if one.places)
             found["map"] = MapParams(weights=weights, **found["map"])
             name = image.pop("name")
             return cls(**found, input_name=name, preprocess=PreprocessParams(**image))
@@ -309,19 +327,19 @@ def _check(manifest: Manifest) -> None:
         value for t in (*manifest.tolerance.values(), *ties) for value in (t.score, t.map)
     ]
     scores = [v for each in every for v in (*each.scores, *each.peaks)]
-    names += sorted({memory.features for memory in manifest.memories})
+    signals = manifest.signals()
+    names += sorted({signal.features for signal in signals})
     weights = tuple(pair.weight for pair in manifest.pairs)
     weights += tuple(memory.weight for memory in manifest.memories)
+    weights += tuple(1.0 for whitening in manifest.whitenings if whitening.places)
     digests = manifest.files.values()
     for sentence, fits in (
         ("pairs: an output is named twice", len(set(names)) == len(names)),
-        ("memories: of schema version 2", not manifest.memories or manifest.schema_version >= 2),
         (
-            "memories: one size for each output, and at least one neighbour",
-            len({(m.features, m.channels, m.size) for m in manifest.memories})
-            == len({m.features for m in manifest.memories})
-            and all(m.neighbours >= 1 for m in manifest.memories),
+            "memories and whitenings: of schema version 2",
+            not signals or manifest.schema_version >= 2,
         ),
+        *signal_checks(manifest.memories, manifest.whitenings),
         ("pairs: sizes must be positive", all(min(shape) > 0 for shape in manifest.shapes())),
         ("map.weights and the weights of pairs differ", tuple(manifest.map.weights) == weights),
         ('models: "float32" is missing', "float32" in models),

@@ -253,8 +253,14 @@ def _check_names(manifest: Manifest, files: Mapping[str, object]) -> None:
         if name == MANIFEST:
             raise BundleError(f"files: {MANIFEST} cannot hold its own digest")
     used = [*manifest.models.values()]
-    used += [name for frame in manifest.golden for name in (frame.image, frame.map)]
-    used += [name for memory in manifest.memories for name in (memory.file, memory.places)]
+    named: list[str | None] = []
+    for frame in manifest.golden:
+        named += [frame.image, frame.map, frame.scored]
+    for memory in manifest.memories:
+        named += [memory.file, memory.places, memory.shares, memory.scored]
+    for one in manifest.whitenings:
+        named += [one.mean, one.factors, one.centre, one.places, one.scored]
+    used += [name for name in named if name is not None]
     used += [manifest.ignore.image] if manifest.ignore and manifest.ignore.image else []
     used += [manifest.health.reference] if manifest.health else []
     for name in used:

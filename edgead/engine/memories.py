@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgead.bundle.entries import Memory
 from edgead.bundle.storage import Bundle
+from edgead.engine.learnt_files import Counts, counts_of, places_of, wrong_file
 from edgead.errors import BundleError, InputError
 from edgead.nearest import Nearest, NearestMemory
+
+F32 = NDArray[np.float32]
 
 ONLY_ON_THE_CPU = (
     "the bundle compares with a memory of good parts, which is served on the CPU so far: use "
@@ -25,7 +27,12 @@ class OpenedMemory:
 
     entry: Memory
     index: NearestMemory
-    counts: NDArray[np.float32]  # [height, width], of the mean over channels
+    counts: Counts
+    shares: F32 | None  # [height, width]
+
+    def distances(self) -> MemoryDistances:
+        """What computes the distances of one thread's frames."""
+        return MemoryDistances(self)
 
 
 def open_memories(bundle: Bundle) -> tuple[OpenedMemory, ...]:
@@ -41,51 +48,42 @@ def open_memories(bundle: Bundle) -> tuple[OpenedMemory, ...]:
 
 
 class MemoryDistances:
-    """The distances of one thread's frames, as pairs for anomaly_map: (distance, 0)."""
+    """The distances of one thread's frames to one memory."""
 
-    def __init__(self, memories: tuple[OpenedMemory, ...]) -> None:
-        self._memories = memories
-        self._nearest = [
-            Nearest(m.index, m.entry.size, weights=(1 / m.entry.neighbours,) * m.entry.neighbours)
-            for m in memories
-        ]
-        self._distances = [np.zeros((1, 1, *m.entry.size), np.float32) for m in memories]
-        self._zeros = [np.zeros_like(distance) for distance in self._distances]
+    def __init__(self, memory: OpenedMemory) -> None:
+        entry = memory.entry
+        self._shares, self._channels = memory.shares, np.float32(entry.channels)
+        weights = (1 / entry.neighbours,) * entry.neighbours
+        self._nearest = Nearest(memory.index, entry.size, weights=weights)
+        self._shared = (
+            None
+            if memory.shares is None
+            else np.empty((1, entry.channels, *entry.size), np.float32)
+        )
 
-    def run(
-        self, features: list[NDArray[np.float32]]
-    ) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-        """The pairs of one frame; the views are valid until the next ``run``.
+    def run(self, features: F32, out: F32) -> None:
+        """Write the mean squared differences of a frame.
 
         Args:
-            features: of each memory, [1, C, H, W], as ``Session.features`` has them.
+            features: [1, C, H, W], as ``Session.features`` has them.
+            out: [1, H, W].
         """
-        parts = zip(features, self._nearest, self._distances, self._memories, strict=True)
-        for values, nearest, distance, memory in parts:
-            nearest.run(values, distance[0])
-            distance *= memory.counts
-        return list(zip(self._distances, self._zeros, strict=True))
+        if self._shared is not None and self._shares is not None:
+            features = np.multiply(features, self._shares, out=self._shared)
+        self._nearest.run(features, out)
+        out /= self._channels
 
 
 def _open(bundle: Bundle, entry: Memory) -> OpenedMemory:
-    kept, places = bundle.read_array(entry.file), bundle.read_array(entry.places)
+    kept = bundle.read_array(entry.file)
     if kept.ndim != 2 or kept.shape[1] != entry.channels or kept.dtype.name == "int8":
-        raise _wrong(bundle, entry.file, kept, f"[rows, {entry.channels}], float32 or float16")
-    fits = places.shape == entry.size and places.dtype == np.float32
-    if not fits or not np.isfinite(places).all() or places.min() < 0:
-        expected = f"{list(entry.size)} float32, finite and not negative"
-        raise _wrong(bundle, entry.places, places, expected)
+        raise wrong_file(bundle, entry.file, kept, f"[rows, {entry.channels}], float32 or float16")
+    counts = counts_of(bundle, entry)
+    shares = None if entry.shares is None else places_of(bundle, entry.shares, entry.size)
     if entry.neighbours > len(kept):
-        raise _wrong(bundle, entry.file, kept, f"at least {entry.neighbours} rows")
+        raise wrong_file(bundle, entry.file, kept, f"at least {entry.neighbours} rows")
     try:
         index = NearestMemory(np.ascontiguousarray(kept))
     except InputError as error:
         raise BundleError(f"bundle {bundle.path}: {entry.file}: {error}") from error
-    return OpenedMemory(entry, index, (places / np.float32(entry.channels)).astype(np.float32))
-
-
-def _wrong(bundle: Bundle, name: str, found: NDArray[Any], expected: str) -> BundleError:
-    return BundleError(
-        f"bundle {bundle.path}: {name} is {list(found.shape)} {found.dtype}; expected {expected}: "
-        "copy the bundle again, or learn it again"
-    )
+    return OpenedMemory(entry, index, counts, shares)

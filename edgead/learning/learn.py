@@ -6,6 +6,7 @@ them is kept in the bundle as its memory. A frame is as anomalous as its feature
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,6 +29,8 @@ from edgead.learning.backbone import AGAIN, Backbone
 from edgead.learning.coreset import choose_coreset
 from edgead.learning.golden import golden_files, with_defect
 from edgead.learning.good_image import GoodImage
+from edgead.learning.lie import LIES, REGION, Lie, study
+from edgead.learning.signals import PLACES, background_share, counted, whitenings_of
 from edgead.learning.tolerance import BOUNDS, spread
 from edgead.monitoring.health import Observations
 from edgead.preprocess import Preprocessor
@@ -38,8 +41,9 @@ from edgead.serving.qualification import qualify
 F32 = NDArray[np.float32]
 
 METHOD = "instant"
-MODEL, MEMORY, PLACES = "model.onnx", "memory.npy", "places.npy"
+MODEL, MEMORY = "model.onnx", "memory.npy"
 CANDIDATES = 40_000  # features that the memory is chosen from, evenly over the images
+MOST_BYTES = 128 << 20  # of features that are held while they are learnt from
 BLUR_SIGMA = 4.0  # pixels at 256, as PatchCore
 
 
@@ -55,9 +59,10 @@ class LearnOptions:
         bit_depth: of 16-bit images, 9 to 16; None: not declared.
         threads: of the engine while it learns, None for its own choice.
         seed: of the choice of features.
+        lie: how the part lies, "aligned", "loose" or "filling"; None: it is found.
 
     Raises:
-        InputError: a memory without a feature.
+        InputError: a memory without a feature, or another word.
     """
 
     size: tuple[int, int] = (256, 256)
@@ -66,10 +71,13 @@ class LearnOptions:
     bit_depth: int | None = None
     threads: int | None = None
     seed: int = 0
+    lie: str | None = None
 
     def __post_init__(self) -> None:
         if self.memory < 1:
             raise InputError(f"memory={self.memory}: expected at least one feature, such as 4096")
+        if self.lie not in (None, *LIES):
+            raise InputError(f"lie={self.lie!r}: expected one of {', '.join(LIES)}, or None")
 
 
 Progress = Callable[[str], Callable[[int, int], None]]
@@ -119,11 +127,16 @@ def learn(
         )
     rate = chosen_false_reject_rate(options.false_reject_rate, len(calibration))
     draft = _draft(path, backbone, options)
-    kept = _remember(images, draft, _opened(draft, backbone, options), options, progress)
+    features = _seen(images, draft, _opened(draft, backbone, options), progress)
+    at = np.linspace(0, len(images) - 1, len(features)).astype(int)
+    parts = [images[index].part or f"{index}" for index in at]
+    draft, lie = _learnt(draft, backbone, features, parts, options, progress)
+    kept = len(np.load(io.BytesIO(draft.files[MEMORY]), mmap_mode=None))
     facts = {k: v for k, v in backbone.facts.to_json().items() if k not in ("levels", "features")}
-    told = {"backbone": facts, "images": len(images), "kept": len(kept), "seed": options.seed}
+    told = {"backbone": facts, "images": len(images), "kept": kept, "seed": options.seed}
+    told["lie"] = _told(lie, options)
     manifest = replace(draft.manifest, provenance={**(provenance or {}), "learn": told})
-    draft = _with_files(replace(draft, manifest=manifest), {MEMORY: npy(kept)})
+    draft = _with_files(replace(draft, manifest=manifest), {})
     whole = _calibrated(draft, calibration, rate, options, progress)
     qualify(whole, open_engine(whole, "cpu", options.threads))
     return write_bundle(path, whole.manifest, whole.files)
@@ -152,23 +165,18 @@ def _draft(path: Path, backbone: Backbone, options: LearnOptions) -> Draft:
     files = {
         MODEL: backbone.model,
         MEMORY: npy(np.zeros((1, features.channels), np.float32)),
-        PLACES: npy(border_share(size)),
+        PLACES: npy(np.zeros(size, np.float32)),
     }
     return Draft(path, manifest, "", files)
 
 
-def border_share(size: tuple[int, int]) -> F32:
-    """How much of each position's 3x3 window lies in a map of ``size``: [height, width], 4/9 to 1.
-
-    Args:
-        size: (height, width) in positions.
-
-    Returns:
-        The shares. By them a distance counts: features at the border see what the network fills
-        in around the image, and differ more from part to part than others do.
-    """
-    height, width = (np.full(n, 3.0) - (np.arange(n) == 0) - (np.arange(n) == n - 1) for n in size)
-    return np.outer(height / 3, width / 3).astype(np.float32)
+def _told(lie: Lie, options: LearnOptions) -> dict[str, Any]:
+    """What was found, for the provenance."""
+    told = {"name": lie.name, "means": lie.meaning(), "given": options.lie is not None}
+    for key, value in (("border", lie.border), ("gain", lie.gain)):
+        if value is not None:
+            told[key] = round(value, 3)
+    return told
 
 
 def _opened(draft: Draft, backbone: Backbone, options: LearnOptions) -> Engine:
@@ -184,29 +192,77 @@ def _opened(draft: Draft, backbone: Backbone, options: LearnOptions) -> Engine:
         ) from error
 
 
-def _remember(
-    images: Sequence[GoodImage],
-    draft: Draft,
-    engine: Engine,
-    options: LearnOptions,
-    progress: Progress,
+def _seen(
+    images: Sequence[GoodImage], draft: Draft, engine: Engine, progress: Progress
 ) -> NDArray[np.float16]:
-    """A coreset of the images' features, [rows, channels]."""
-    session = engine.session()
-    preprocess = Preprocessor(draft.manifest.preprocess)
-    generator = np.random.default_rng(options.seed)
-    each = -(-max(CANDIDATES, options.memory) // len(images))
-    parts, show = [], progress("features of the good images")
-    for done, image in enumerate(images, 1):
-        preprocess.run(image.read(), session.image[0])
+    """The images' features, [N, channels, height, width]; of many images, of some."""
+    session, preprocess = engine.session(), Preprocessor(draft.manifest.preprocess)
+    entry = draft.manifest.memories[0]
+    room = MOST_BYTES // (2 * entry.channels * entry.size[0] * entry.size[1])
+    count = min(len(images), max(1, room))
+    chosen = np.linspace(0, len(images) - 1, count).astype(int)
+    features = np.empty((count, entry.channels, *entry.size), np.float16)
+    show = progress("features of the good images")
+    for done, index in enumerate(chosen):
+        preprocess.run(images[index].read(), session.image[0])
         session.infer()
-        features = session.features[0][0].reshape(draft.manifest.memories[0].channels, -1).T
-        parts.append(features[generator.permutation(len(features))[:each]])
-        show(done, len(images))
+        features[done] = session.features[0][0]
+        show(done + 1, count)
+    return features
+
+
+def _remember(
+    features: NDArray[np.float16], shares: F32 | None, options: LearnOptions, progress: Progress
+) -> NDArray[np.float16]:
+    """A coreset of the features, [rows, channels]; ``shares``: what they are multiplied by."""
+    generator = np.random.default_rng(options.seed)
+    each, parts = -(-max(CANDIDATES, options.memory) // len(features)), []
+    for values in features:
+        whole = values.astype(np.float32) if shares is None else values * shares
+        rows = whole.reshape(len(whole), -1).T
+        parts.append(rows[generator.permutation(len(rows))[:each]])
     candidates = np.ascontiguousarray(np.concatenate(parts))
     show = progress("choosing what is kept")
     chosen = choose_coreset(candidates, options.memory, options.seed, show)
     return candidates[chosen].astype(np.float16)
+
+
+def _learnt(
+    draft: Draft,
+    backbone: Backbone,
+    features: NDArray[np.float16],
+    parts: Sequence[str],
+    options: LearnOptions,
+    progress: Progress,
+) -> tuple[Draft, Lie]:
+    """With memory and whitenings, as the part lies."""
+    memory, strides = draft.manifest.memories[0], [x.stride for x in backbone.facts.levels]
+    stride = backbone.facts.features.stride
+    side = max(1, REGION // stride)
+    shares = background_share(memory.size, max(strides) // stride)
+    lie = study(
+        features,
+        parts,
+        backbone.facts.levels[0].channels,
+        side,
+        draft.manifest.map.blur_sigma / stride,
+        shares=shares,
+        given=options.lie,
+        seed=options.seed,
+        show=progress("how the part lies"),
+    )
+    memory, files = counted(memory, lie, shares)
+    quiet = None if memory.shares is None else shares
+    files[MEMORY] = npy(_remember(features, quiet, options, progress))
+    whitenings, more = whitenings_of(memory, lie, side)
+    weights = (1.0,) * (1 + sum(one.places is not None for one in whitenings))
+    manifest = replace(
+        draft.manifest,
+        memories=(memory,),
+        whitenings=whitenings,
+        map=replace(draft.manifest.map, weights=weights),
+    )
+    return _with_files(replace(draft, manifest=manifest), {**files, **more}), lie
 
 
 def _calibrated(
@@ -219,8 +275,11 @@ def _calibrated(
     """With scores, tolerance, golden frames and health limits of the calibration images."""
     pipeline = open_pipeline(draft, open_engine(draft, "cpu", options.threads))
 
+    pooled: list[F32 | None] = [None]
+
     def run(frame: NDArray[Any]) -> tuple[F32, float]:
         found = pipeline.run(frame)
+        pooled[0] = found.scored
         return as_array(found.map), found.score
 
     observations = Observations(options.bit_depth)
@@ -234,7 +293,7 @@ def _calibrated(
         show(done, len(calibration))
     health, reference = observations.limits()
     shown = with_defect(np.array(scores), lambda i: calibration[i].read(), options.bit_depth)
-    files, golden = golden_files(run, shown)
+    files, golden = golden_files(run, shown, lambda: pooled[0])
     bounds = BOUNDS["float32"]
     tolerance = Tolerance(
         bounds.score * spread(np.array(scores)), bounds.map * spread(np.array(peaks))

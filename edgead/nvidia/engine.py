@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from edgead.bundle.storage import Bundle
 from edgead.engine.interface import Pairs
 from edgead.engine.memories import ONLY_ON_THE_CPU, OpenedMemory
+from edgead.engine.whitening import OpenedWhitening
 from edgead.errors import BundleError, DeviceError
 from edgead.nvidia.devices import device_word
 from edgead.nvidia.kernels import PRECISION, load_kernels
@@ -39,6 +40,7 @@ class TensorRTEngine:
 
     kernels = "cuda"
     memories: tuple[OpenedMemory, ...] = ()
+    whitenings: tuple[OpenedWhitening, ...] = ()
 
     def __init__(
         self,
@@ -51,7 +53,7 @@ class TensorRTEngine:
         progress: Progress | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> None:
-        if bundle.manifest.memories:
+        if bundle.manifest.signals():
             raise DeviceError(ONLY_ON_THE_CPU)
         self.precision = PRECISION if precision is None else precision
         memory = open_memory(index)

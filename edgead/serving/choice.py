@@ -54,7 +54,7 @@ def choose(device: str, bundle: Bundle | None = None, precision: str | None = No
 
 def obstacle(bundle: Bundle | None = None, precision: str | None = None) -> str | None:
     """What keeps "auto" from the first GPU, in a sentence; None where nothing does."""
-    if bundle is not None and bundle.manifest.memories:
+    if bundle is not None and bundle.manifest.signals():
         return ONLY_ON_THE_CPU
     if find_spec("pycuda") is None:
         return "PyCUDA is not installed: pip install pycuda, where there is nvcc"

@@ -19,7 +19,8 @@ from edgead.bundle.manifest import Manifest
 from edgead.bundle.storage import Bundle, open_bundle, write_bundle
 from edgead.errors import BundleError, CalibrationError, DeviceError, InputError
 from edgead.learning.backbone import read_backbone
-from edgead.learning.learn import GoodImage, LearnOptions, border_share, learn
+from edgead.learning.learn import GoodImage, LearnOptions, learn
+from edgead.learning.signals import border_share
 from edgead.serving.choice import choose
 
 
