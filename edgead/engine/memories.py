@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from edgead.bundle.entries import Memory
 from edgead.bundle.storage import Bundle
-from edgead.engine.learnt_files import Counts, counts_of, places_of, wrong_file
 from edgead.errors import BundleError, InputError
 from edgead.nearest import Nearest, NearestMemory
 
@@ -27,8 +26,9 @@ class OpenedMemory:
 
     entry: Memory
     index: NearestMemory
-    counts: Counts
-    shares: F32 | None  # [height, width]
+    shown: F32  # [height, width], what a distance counts in the map
+    scored: F32 | None  # the same in the score
+    shares: F32 | None
 
     def distances(self) -> MemoryDistances:
         """What computes the distances of one thread's frames."""
@@ -77,13 +77,16 @@ class MemoryDistances:
 def _open(bundle: Bundle, entry: Memory) -> OpenedMemory:
     kept = bundle.read_array(entry.file)
     if kept.ndim != 2 or kept.shape[1] != entry.channels or kept.dtype.name == "int8":
-        raise wrong_file(bundle, entry.file, kept, f"[rows, {entry.channels}], float32 or float16")
-    counts = counts_of(bundle, entry)
-    shares = None if entry.shares is None else places_of(bundle, entry.shares, entry.size)
+        raise bundle.unlike(entry.file, kept, f"[rows, {entry.channels}], float32 or float16")
+    shown = bundle.read_places(entry.places, entry.size)
+    scored, shares = (
+        None if name is None else bundle.read_places(name, entry.size)
+        for name in (entry.scored, entry.shares)
+    )
     if entry.neighbours > len(kept):
-        raise wrong_file(bundle, entry.file, kept, f"at least {entry.neighbours} rows")
+        raise bundle.unlike(entry.file, kept, f"at least {entry.neighbours} rows")
     try:
         index = NearestMemory(np.ascontiguousarray(kept))
     except InputError as error:
         raise BundleError(f"bundle {bundle.path}: {entry.file}: {error}") from error
-    return OpenedMemory(entry, index, counts, shares)
+    return OpenedMemory(entry, index, shown, scored, shares)

@@ -28,7 +28,7 @@ class Signals:
         self._pairs = [
             (np.zeros_like(raw[None]), np.zeros_like(raw[None]))
             for raw, signal in zip(self._raw, self._opened, strict=True)
-            if signal.counts.shown is not None
+            if signal.shown is not None
         ]
         size = manifest.scored_size()
         self.scored: F32 | None = None if size is None else np.zeros((1, 1, *size), np.float32)
@@ -46,8 +46,8 @@ class Signals:
         parts = zip(features, self._opened, self._distances, self._raw, strict=True)
         for values, signal, distances, raw in parts:
             distances.run(values, raw)
-            if signal.counts.shown is not None:
-                np.multiply(raw, signal.counts.shown, out=next(shown)[0][0])
-            if self.scored is not None and signal.counts.scored is not None:
-                self.scored += raw * signal.counts.scored
+            if signal.shown is not None:
+                np.multiply(raw, signal.shown, out=next(shown)[0][0])
+            if self.scored is not None and signal.scored is not None:
+                self.scored += raw * signal.scored
         return self._pairs

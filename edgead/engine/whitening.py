@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from edgead.bundle.entries import Whitening
 from edgead.bundle.storage import Bundle
-from edgead.engine.learnt_files import Counts, counts_of, finite_of
 
 F32 = NDArray[np.float32]
 
@@ -24,7 +23,8 @@ class OpenedWhitening:
     mean: F32  # [C, H, W]
     factors: F32  # [regions, C, C]
     centre: F32 | None  # [C, 1, 1]
-    counts: Counts
+    shown: F32 | None  # [height, width], what a distance counts in the map; None: nothing
+    scored: F32 | None  # the same in the score
 
     def distances(self) -> WhitenedDistances:
         """What computes the distances of one thread's frames."""
@@ -98,9 +98,13 @@ def channel_normal(values: F32, centre: F32) -> F32:
 
 def _open(bundle: Bundle, entry: Whitening) -> OpenedWhitening:
     count, regions = entry.count, len(blocks(entry.size, entry.side))
-    mean = finite_of(bundle, entry.mean, (count, *entry.size))
-    factors = finite_of(bundle, entry.factors, (regions, count, count))
+    mean = bundle.read_floats(entry.mean, (count, *entry.size))
+    factors = bundle.read_floats(entry.factors, (regions, count, count))
     centre = None
     if entry.centre is not None:
-        centre = finite_of(bundle, entry.centre, (count,))[:, None, None]
-    return OpenedWhitening(entry, mean, factors, centre, counts_of(bundle, entry))
+        centre = bundle.read_floats(entry.centre, (count,))[:, None, None]
+    shown, scored = (
+        None if name is None else bundle.read_places(name, entry.size)
+        for name in (entry.places, entry.scored)
+    )
+    return OpenedWhitening(entry, mean, factors, centre, shown, scored)

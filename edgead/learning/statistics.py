@@ -31,7 +31,12 @@ class Moments:
 
     @staticmethod
     def of(features: F32, side: int) -> Moments:
-        """Of features [N, C, H, W], with regions of ``side`` x ``side`` positions."""
+        """The moments of some images.
+
+        Args:
+            features: [N, C, H, W].
+            side: of regions, in positions.
+        """
         count, channels, height, width = features.shape
         products = np.empty((len(blocks((height, width), side)), channels, channels))
         for region, (rows, columns) in enumerate(blocks((height, width), side)):
