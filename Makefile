@@ -20,15 +20,16 @@ NVIDIA := $(if $(ON_JETSON),'.[test]' pycuda,'.[nvidia,test]')
 # Python files are used where they lie; only these call for a new installation.
 NATIVE := pyproject.toml setup.py constraints.txt $(shell find csrc -type f)
 CPP := $(shell find csrc tests benchmarks \
-         -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
+         -name '*.c' -o -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo docs test test-all test-aarch64 fuzz lint format house bench methods ablation \
+.PHONY: help install demo docs c-library test test-all test-aarch64 fuzz lint format house bench methods ablation \
         peers gpu-check clean distclean
 
 help:
-	@echo 'make demo          train, export, qualify and evaluate on solar cells (about 12 minutes)'
+	@echo 'make demo          learn and evaluate on solar cells (a minute); then train, and show both (five more)'
+	@echo 'make c-library     build libedgead, the C library, into build/c; the last line is JSON'
 	@echo 'make test          run the tests                  ARGS="-k preprocess" passes on to pytest'
 	@echo 'make test-all      run the exhaustive ones that make test leaves out: full grids, sanitizers'
 	@echo 'make test-aarch64  the C++ tests of the kernels, cross-compiled, in an emulator'
@@ -71,6 +72,9 @@ demo: $(VENV)/.installed
 
 docs: $(VENV)/.installed
 	$(BIN)/python docs/generate.py
+
+c-library: $(VENV)/.installed
+	@$(BIN)/python csrc/build_library.py
 
 test: $(VENV)/.installed
 	@$(PYTEST) $(ARGS)
@@ -134,6 +138,7 @@ peers: $(VENV)/.installed
 
 # BUNDLE=NAME.edgead says which one, ARGS="--images DIR" with which frames to time it.
 # PyCUDA's installation looks for nvcc on PATH alone, and JetPack's lies outside of it.
+gpu-check: BUNDLE = demo/trained.edgead
 gpu-check: $(VENV)/.made
 	@test -d '$(BUNDLE)' || { echo 'make: there is no $(BUNDLE): make demo first, or give' \
 	  'BUNDLE=NAME.edgead' >&2; exit 1; }

@@ -74,9 +74,9 @@ def measure(run: Run, bundle: Bundle, samples: tuple[Sample, ...]) -> dict[str, 
         raise DataError(
             "the test images are of one kind only; an AUROC wants good and defective ones"
         )
-    paths = [torch_path(run.method), onnx_path(bundle.read("model.onnx"), "float32", manifest)]
+    paths = [torch_path(run.method), onnx_path(bundle.read("model.onnx"), "float32", bundle)]
     if "model.fp16.onnx" in manifest.files:
-        paths.append(onnx_path(bundle.read("model.fp16.onnx"), "float16", manifest))
+        paths.append(onnx_path(bundle.read("model.fp16.onnx"), "float16", bundle))
     paths.append(engine_path(open_engine(bundle), bundle))
     with one_thread():
         scores, held_out = (

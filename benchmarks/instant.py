@@ -27,24 +27,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from docs_table import DOCS, markdown, mean_and_spread, write_section
 from edgead_training.data import open_dataset
-from overhead import measure
+from overhead import measure, read_frames
 
 from edgead import Detector
 from edgead.cli.main import guard
 from edgead.cpu.processor import processor_name
 from edgead.errors import InputError
 from edgead.files import write_file
-from edgead.images import read_image
 
 RESULTS = Path(__file__).parent / "results" / "instant.json"
 PAGE = DOCS / "learn.md"
 DATASETS = ("mvtec_bottle", "aws_cookies", "elpv", "magnetic_tile")
 FIGURES = ("image_auroc", "pixel_auroc", "aupro", "false_reject_reached")
-SIDE, FRAMES, REPEATS = 512, 16, 160
+SIDE, REPEATS = 512, 160
 
 Entry = dict[str, Any]
 
@@ -131,11 +129,7 @@ def few(root: Path, shots: int, seed: int, folder: Path) -> Path:
 def over_backbone(bundle: Path, root: Path) -> float:
     """Median of Detector.score over the bare backbone, in one thread."""
     test = open_dataset(root, purpose="evaluate").test
-    chosen = [test[i] for i in np.linspace(0, len(test) - 1, FRAMES).astype(int)]
-    frames = []
-    for sample in chosen:
-        frame = cv2.resize(read_image(sample.path), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-        frames.append(frame if frame.ndim == 3 else np.repeat(frame[..., None], 3, axis=2))
+    frames = read_frames([sample.path for sample in test], (SIDE, SIDE))
     with Detector(bundle, device="cpu", threads=1) as detector:
         return float(measure(detector, frames, REPEATS)["turn_ratio"])
 

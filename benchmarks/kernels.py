@@ -1,4 +1,4 @@
-"""preprocess, anomaly_map and nearest beside what one would write without them.
+"""preprocess, anomaly_map, nearest and whiten beside what one would write without them.
 
     python benchmarks/kernels.py [--only KERNEL] [--repeats N] [--json FILE] [--data FOLDER]
 
@@ -22,6 +22,7 @@ import cv2
 import kernels_anomaly_map
 import kernels_nearest
 import kernels_preprocess
+import kernels_whiten
 import numpy as np
 from turns import time_in_turns
 
@@ -33,6 +34,7 @@ CASES = {
     "preprocess": lambda _: kernels_preprocess.cases(),
     "anomaly_map": lambda _: kernels_anomaly_map.cases(),
     "nearest": kernels_nearest.cases,
+    "whiten": lambda _: kernels_whiten.cases(),
 }
 
 

@@ -3,6 +3,9 @@
     python benchmarks/overhead.py NAME.edgead [--frame HxW] [--repeats N] [--check] [--json FILE]
 
 --device cuda: bare inference there has the image and the pairs in host memory, copies included.
+--precision P: ``Detector.score`` in it, beside bare inference in float32 all the same.
+--images DIR: real frames, brought to --frame in colour; else noise, to which no memory is near, so
+that the kernel ``nearest`` can leave out least.
 
 Both run the same compiled graph in turns in one process, so that whatever else the machine does
 meets both alike; the numbers are medians. The budget of a 512 x 512 colour frame is 1.25 times
@@ -20,25 +23,32 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from edgead import Detector, EdgeadError
 from edgead.files import write_file
+from edgead.images import list_images, read_image
 
 BUDGET = 1.25
+MOST_FRAMES = 16
 
 
 def main() -> int:
     """Parse, measure, print; see the module's docstring for the exit code."""
     args = _arguments()
     try:
-        detector = Detector(args.bundle, device=args.device, threads=args.threads)
+        given = {"device": args.device, "threads": args.threads}
+        detector = Detector(args.bundle, **given, precision=args.precision)
+        exact = Detector(args.bundle, **given, precision="float32") if args.precision else detector
+        frames = [np.random.default_rng(0).integers(0, 256, (*args.frame, 3), np.uint8)]
+        if args.images is not None:
+            frames = read_frames(list_images(args.images), args.frame)
     except EdgeadError as error:
         print(f"overhead: {error}", file=sys.stderr)
         return error.exit_code
-    frame = np.random.default_rng(0).integers(0, 256, (*args.frame, 3), np.uint8)
-    found = measure(detector, [frame], args.repeats)
+    found = measure(detector, frames, args.repeats, exact)
     _print(found)
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
@@ -46,11 +56,27 @@ def main() -> int:
     return 4 if args.check and found["ratio"] > BUDGET else 0
 
 
+def read_frames(paths: Sequence[Path], size: tuple[int, int]) -> list[NDArray[np.uint8]]:
+    """At most ``MOST_FRAMES`` images, evenly chosen, in colour and of ``size``."""
+    chosen = [paths[i] for i in np.linspace(0, len(paths) - 1, MOST_FRAMES).astype(int)]
+    frames = []
+    for path in chosen:
+        frame = cv2.resize(read_image(path), size[::-1], interpolation=cv2.INTER_AREA)
+        frames.append(frame if frame.ndim == 3 else np.repeat(frame[..., None], 3, axis=2))
+    return frames
+
+
 def measure(
-    detector: Detector, frames: Sequence[NDArray[np.uint8]], repeats: int
+    detector: Detector,
+    frames: Sequence[NDArray[np.uint8]],
+    repeats: int,
+    exact: Detector | None = None,
 ) -> dict[str, Any]:
-    """Medians over ``repeats`` turns, in milliseconds; a frame of ``frames``, all alike, a turn."""
-    bare = detector.engine.session()
+    """Medians over ``repeats`` turns, in milliseconds; a frame of ``frames``, all alike, a turn.
+
+    Bare inference is of ``exact``, or else of ``detector``.
+    """
+    bare = (exact or detector).engine.session()
     bare.image[...] = np.random.default_rng(1).normal(size=bare.image.shape)
     for turn in range(20):
         bare.infer()
@@ -102,6 +128,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--frame", type=_size, default=(512, 512), metavar="HxW")
     parser.add_argument("--repeats", type=int, default=200)
     parser.add_argument("--device", default="cpu", help="cpu or cuda[:N] (default: %(default)s)")
+    parser.add_argument("--precision", metavar="P", help="of Detector.score")
+    parser.add_argument("--images", type=Path, metavar="DIR", help="frames (default: noise)")
     parser.add_argument("--threads", type=int, help="threads of the engine")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers as JSON")
     parser.add_argument("--check", action="store_true", help="exit with 4 over the budget")

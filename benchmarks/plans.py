@@ -79,13 +79,8 @@ def export(name: str, opset: int) -> OnnxGraph:
     """The float16 graph of an untrained method, as edgead export writes it."""
     torch.manual_seed(0)
     method = METHODS[name].from_settings({}, 16).eval()
-    outputs = {
-        output: (pair.channels, *pair.size)
-        for pair in method.pairs()
-        for output in (pair.reference, pair.restored)
-    }
     image = ("image", (3, *method.preprocess_params().size))
-    return OnnxGraph(to_onnx(half(method), opset), image, outputs)
+    return OnnxGraph(to_onnx(half(method), opset), image, method.tensors())
 
 
 def tell(found: dict[str, Any]) -> None:

@@ -113,7 +113,7 @@ def _ways(run: Run, bundle: Bundle, with_half: bool) -> tuple[list[ScoringPath],
             refused[precision] = str(error).replace(str(bundle.path), bundle.path.name)
     if "float16" in bundle.manifest.models:
         data = bundle.read(bundle.manifest.models["float16"])
-        ways.append(onnx_path(data, "float16", bundle.manifest))
+        ways.append(onnx_path(data, "float16", bundle))
     if with_half:
         ways.append(half_path(half(run.method), HalfArithmetic()))
     return ways, refused

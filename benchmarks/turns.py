@@ -16,7 +16,7 @@ class Case:
     """One row of the table: the same work, done by a kernel and without it.
 
     Args:
-        kernel: its name, "preprocess" | "anomaly_map" | "nearest"
+        kernel: its name, "preprocess" | "anomaly_map" | "nearest" | "whiten"
         workload: what it works on
         path: the instruction set of the kernel
         max_error: largest distance of its result from ``edgead/reference.py``

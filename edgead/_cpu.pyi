@@ -1,4 +1,4 @@
-"""CPU kernels, built from csrc/. Use edgead.preprocess, anomaly_map and nearest."""
+"""CPU kernels, built from csrc/. Use edgead.preprocess, anomaly_map, nearest and engine.whiten."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,6 +14,14 @@ def simd_paths() -> list[str]: ...
 def nearest_paths() -> list[str]: ...
 def fingerprint(array: npt.NDArray[Any]) -> int: ...
 def keep_for_ever(object: object) -> None: ...
+def check_false_reject_rate(rate: float, n: int) -> float: ...
+def typed_rate(best: float) -> str: ...
+def images_needed(rate: float) -> float: ...
+
+class Ranked:
+    def __init__(self, scores: Sequence[float], tolerance: float) -> None: ...
+    def p_value(self, score: float) -> float: ...
+    def threshold(self, rate: float) -> float: ...
 
 class Preprocess:
     def __init__(
@@ -78,6 +86,9 @@ class Nearest:
         positions: int,
         width: int,
         weights: Sequence[float],
+        blended: int,
+        temperature: float,
+        root: bool,
         type: int,
         layout: int,
         roi: npt.NDArray[np.uint8] | None,
@@ -85,3 +96,23 @@ class Nearest:
     ) -> None: ...
     def run(self, query: npt.NDArray[Any], distance: npt.NDArray[np.float32]) -> None: ...
     def rows(self) -> npt.NDArray[np.int32]: ...
+
+class Whiten:
+    def __init__(
+        self,
+        *,
+        size: tuple[int, int],
+        channels: int,
+        outputs: int,
+        side: int,
+        triangular: bool,
+        channel_normal: bool,
+        epsilon: float,
+        type: int,
+        layout: int,
+        mean: npt.NDArray[np.float32],
+        factor: npt.NDArray[np.float32],
+        roi: npt.NDArray[np.uint8] | None,
+        simd: str,
+    ) -> None: ...
+    def run(self, feature: npt.NDArray[Any], distance: npt.NDArray[np.float32]) -> None: ...

@@ -17,6 +17,9 @@ from typing import BinaryIO
 
 from edgead.errors import DeviceError, EdgeadError, InputError
 
+if sys.platform != "win32":  # at once: later there may be no addresses left to load it into
+    import resource
+
 _AT_ONCE = getattr(os, "O_NONBLOCK", 0)
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of Linux
 MOST_BYTES = 2**31 - 1
@@ -296,8 +299,6 @@ def address_limit() -> int | None:
     """Most bytes of addresses that this process may have; None without a limit."""
     if sys.platform == "win32":
         return None
-    import resource
-
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
     return None if limit == resource.RLIM_INFINITY else limit
 

@@ -42,6 +42,38 @@ MAX_ELEMENTS = 2**31 - 1  # of the memory, and of the queries of one frame
 _PARTS: int = _cpu.PARTS  # of the bound: components, and the length of the rest
 
 
+@dataclass(frozen=True)
+class Blend:
+    """Of the nearest features one is blended, and the distance is that to it.
+
+    The share of a feature at squared distance d falls as exp(-d / temperature), less that of the
+    nearest one that is left out: where it ceases to be among the nearest, nothing jumps.
+
+    Args:
+        neighbours: how many are blended, 1 to 7; all where the memory has fewer rows.
+        temperature: > 0, a squared distance.
+
+    Raises:
+        InputError: anything else.
+    """
+
+    neighbours: int
+    temperature: float
+
+    def __post_init__(self) -> None:
+        count, temperature = self.neighbours, self.temperature
+        if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count < MAX_NEAREST:
+            raise InputError(
+                f"a blend of {count!r} neighbours, expected a whole number from 1 to "
+                f"{MAX_NEAREST - 1}"
+            )
+        number = isinstance(temperature, (int, float)) and not isinstance(temperature, bool)
+        if not number or not 1e-30 <= temperature <= 1e30:
+            raise InputError(
+                f"a blend of temperature {temperature!r}, expected a number above 0, 1e-30 to 1e30"
+            )
+
+
 @dataclass(eq=False)
 class NearestMemory:
     """A memory of features, made ready to be searched; for any number of :class:`Nearest`.
@@ -125,8 +157,9 @@ class Nearest:
     """Distances of feature maps to a memory, for one size of map.
 
     The distance of a position is the sum over i of weights[i] times the i-th smallest squared
-    Euclidean distance from its feature to the rows of the memory. It is exact: each squared
-    distance is a float32 sum over the channels, and the search changes no bit of the result.
+    Euclidean distance from its feature to the rows of the memory, or the squared distance to a
+    blend of the nearest rows. It is exact: each squared distance is a float32 sum over the
+    channels, and the search changes no bit of the result.
 
     Remembers which rows were nearest, and tries them first in the next frame: frames of one camera
     are searched faster. Not for two threads at once; one per thread, and one memory for all.
@@ -135,7 +168,8 @@ class Nearest:
         memory: see :class:`NearestMemory`.
         size: (height, width) of the feature map in positions.
         weights: of the nearest, the second nearest .., 1 to 8 numbers >= 0, not all 0; (1,) is
-            the nearest, k times 1 / k the mean of the k nearest.
+            the nearest, k times 1 / k the mean of the k nearest. Or a :class:`Blend`.
+        root: whether the distance is the root of that.
         dtype: of the queries, float32 or float16; everything after reading them is float32.
         layout: of the queries, "NCHW" [N, C, H, W] | "NHWC" [N, H, W, C].
         roi: [height, width], bool or uint8, 0 where a position is skipped; copied; None keeps all.
@@ -148,7 +182,8 @@ class Nearest:
     memory: NearestMemory
     size: tuple[int, int]
     _: KW_ONLY
-    weights: Sequence[float] = (1.0,)
+    weights: Sequence[float] | Blend = (1.0,)
+    root: bool = False
     dtype: npt.DTypeLike = np.float32
     layout: str = "NCHW"
     roi: InitVar[npt.NDArray[np.bool_] | npt.NDArray[np.uint8] | None] = None
@@ -158,7 +193,10 @@ class Nearest:
         if not isinstance(self.memory, NearestMemory):
             raise InputError(f"memory is {describe(self.memory)}, expected a NearestMemory")
         self.size = height, width = check_size("size", self.size)
-        self.weights = _check_weights(self.weights, self.memory.rows)
+        weights, blended, temperature = sought(self.weights, self.memory.rows)
+        self._count = len(weights)
+        if not isinstance(self.root, bool):
+            raise InputError(f"root is {self.root!r}, expected True or False")
         self.dtype = check_dtype(self.dtype)
         check_word("layout", self.layout, LAYOUTS)
         check_word("simd", simd, ("", *_cpu.nearest_paths()))
@@ -175,7 +213,10 @@ class Nearest:
             self.memory.kernel,
             positions=height * width,
             width=width,
-            weights=self.weights,
+            weights=weights,
+            blended=blended,
+            temperature=temperature,
+            root=self.root,
             type=DTYPES.index(self.dtype.name),
             layout=LAYOUTS.index(self.layout),
             roi=None if roi is None else roi.astype(bool).astype(np.uint8),
@@ -218,7 +259,7 @@ class Nearest:
 
         The nearest first; -1 where ``roi`` is 0 or the feature is not finite, and before a frame.
         """
-        return self._kernel.rows().reshape(*self.size, len(self.weights))
+        return self._kernel.rows().reshape(*self.size, self._count)
 
     def _explain(self, queries: Any) -> InputError:
         """Find out what :meth:`run` disliked."""
@@ -262,6 +303,25 @@ def _check_scale(scale: Any, features: npt.NDArray[Any]) -> F32 | None:
     if not fits:
         raise InputError(f"scale is {scale!r}, expected {expected}, 1e-30 to 1e30")
     return np.ascontiguousarray(np.broadcast_to(numbers, channels), np.float32)
+
+
+def sought(given: Any, rows: int) -> tuple[tuple[float, ...], int, float]:
+    """What a kernel is given for the weights of :class:`Nearest`.
+
+    Args:
+        given: weights, or a :class:`Blend`.
+        rows: of the memory.
+
+    Returns:
+        A weight for each row that is looked for, how many are blended (0: none), the temperature.
+
+    Raises:
+        InputError: as :class:`Nearest`.
+    """
+    if isinstance(given, Blend):
+        count = min(given.neighbours + 1, rows)  # the next one ends the shares
+        return (0.0,) * count, min(given.neighbours, rows), given.temperature
+    return _check_weights(given, rows), 0, 0.0
 
 
 def _check_weights(given: Any, rows: int) -> tuple[float, ...]:

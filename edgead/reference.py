@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from edgead.anomaly_map import MapParams
 from edgead.images.bits import full_scale
+from edgead.nearest import Blend
 from edgead.preprocess import PreprocessParams, check_frame, normalisation
 
 F64 = npt.NDArray[np.float64]
@@ -185,7 +186,7 @@ def pool(pixels: F64, params: MapParams) -> F64:
 def nearest(
     queries: npt.ArrayLike,
     memory: npt.ArrayLike,
-    weights: Sequence[float] = (1.0,),
+    weights: Sequence[float] | Blend = (1.0,),
     roi: npt.NDArray[Any] | None = None,
 ) -> F64:
     """:func:`edgead.nearest.Nearest` in float64: every difference, squared and added.
@@ -193,7 +194,7 @@ def nearest(
     Args:
         queries: [N, C, H, W].
         memory: [M, C]; of int8, times its scale.
-        weights: of the nearest, the second nearest ...
+        weights: of the nearest, the second nearest ..., or a ``Blend`` of these.
         roi: [H, W], 0 where a position is skipped; None: all count.
 
     Returns:
@@ -207,5 +208,62 @@ def nearest(
             continue
         feature = queries[place[0], :, place[1], place[2]]
         squares = np.square(feature - memory).sum(axis=1)
-        found[place] = np.dot(weights, np.sort(squares)[: len(weights)])
+        if not isinstance(weights, Blend):
+            found[place] = np.dot(weights, np.sort(squares)[: len(weights)])
+        elif np.isfinite(squares).all():
+            found[place] = np.square(feature - _blend(squares, memory, weights)).sum()
+        else:
+            found[place] = squares.min()
     return found
+
+
+def whiten(
+    features: npt.ArrayLike,
+    mean: npt.ArrayLike,
+    factors: npt.ArrayLike,
+    side: int | None = None,
+    *,
+    channel_normal: bool = False,
+    epsilon: float = 1e-5,
+    roi: npt.NDArray[Any] | None = None,
+) -> F64:
+    """:func:`edgead.engine.whiten.Whiten` in float64, one position at a time.
+
+    Args:
+        features: [N, C, H, W].
+        mean: [C, H, W].
+        factors: [regions, outputs, C].
+        side: of a region in positions; None: one region.
+        channel_normal: features to mean 0 and variance 1 over the channels first.
+        epsilon: added to that variance.
+        roi: [H, W], 0 where a position is skipped; None: all count.
+
+    Returns:
+        Distances [N, H, W].
+    """
+    features, mean = np.asarray(features, np.float64), np.asarray(mean, np.float64)
+    factors = np.asarray(factors, np.float64)
+    count, _, height, width = features.shape
+    side = side or max(height, width)
+    across = -(-width // side)
+    found = np.zeros((count, height, width))
+    for n, y, x in np.ndindex(found.shape):
+        if roi is not None and roi[y, x] == 0:
+            continue
+        feature = features[n, :, y, x]
+        if channel_normal:
+            feature = (feature - feature.mean()) / np.sqrt(feature.var() + epsilon)
+        factor = factors[y // side * across + x // side]
+        found[n, y, x] = np.square(factor @ (feature - mean[:, y, x])).mean()
+    return found
+
+
+def _blend(squares: F64, memory: F64, blend: Blend) -> F64:
+    """What a :class:`Blend` makes of the nearest rows [M, C] at ``squares`` [M]: [C]."""
+    nearest = np.argsort(squares, kind="stable")[: blend.neighbours + 1]
+    share = np.exp((squares[nearest[0]] - squares[nearest]) / blend.temperature)
+    share /= share.sum()
+    if len(nearest) > blend.neighbours:
+        share = share[:-1] - share[-1]
+    share += 1e-4  # where all are equal, their mean counts
+    return np.asarray(share / share.sum() @ memory[nearest[: len(share)]])

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -138,3 +138,10 @@ def plan_tiles(
         for n, t, m in zip(frame_size, tiling.size, tile_map_size, strict=True)
     )
     return TilePlan(rows, columns)
+
+
+def middle(frame: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
+    """A copy of the piece of ``size`` at the middle of a frame; all of a side that is shorter."""
+    (height, width), (tall, wide) = frame.shape[:2], size
+    top, left = max(0, (height - tall) // 2), max(0, (width - wide) // 2)
+    return frame[top : top + tall, left : left + wide].copy()

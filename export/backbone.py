@@ -30,9 +30,9 @@ from edgead.errors import ExportError, InputError
 from edgead.files import write_file
 from edgead.learning.backbone import KEY, Backbone, BackboneFacts, Level, graph_of, read_backbone
 
-from .graph import BATCH, INPUT
-from .onnx import check, exporter, silence, simplify, strip
+from .onnx import exporter
 from .options import OPSET
+from .portable import BATCH, INPUT, check, silence, simplify, strip
 
 FEATURES = "features"
 _SIDES = (128, 256)  # pixels, of the images that strides are found with

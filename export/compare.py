@@ -16,10 +16,8 @@ from edgead.learning.golden import ScoreFrame
 from edgead.learning.tolerance import BOUNDS
 from edgead.serving.qualification import growth
 
-Pairs = Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]]
-Infer = Callable[[NDArray[np.float32]], Pairs]
-"""Images [N, 3, H, W] float32 to feature pairs, each [N, C_k, H_k, W_k] float32."""
-
+Infer = Callable[[NDArray[np.float32]], list[NDArray[np.float32]]]
+"""Images [N, 3, H, W] float32 to the outputs of a graph, each [N, C_k, H_k, W_k] float32."""
 
 HALF_PEAK = 65504 / 2
 """Largest activation in half: a defect may drive it twice as high as good parts do."""
@@ -176,7 +174,7 @@ def _disagreement(
 ) -> str | None:
     """A sentence on the first verdict of a path that is not torch's."""
     values = ranked(calibration, ties)
-    best = best_false_reject_rate(len(values))
+    best = best_false_reject_rate(len(calibration))
     rates = [rate, *(r for r in RATES if r >= best and r != rate)]
     for row, (name, kind) in enumerate(scored.paths):
         for image, ours, theirs in zip(
@@ -196,9 +194,8 @@ def _disagreement(
 
 def check_batch(precision: str, infer: Infer, images: NDArray[np.float32]) -> None:
     """Hold a graph on ``images`` [N, 3, H, W] at once against each alone; ExportError."""
-    singles = [[np.array(t) for pair in infer(image[None]) for t in pair] for image in images]
-    together = [t for pair in infer(images) for t in pair]
-    for batch, *each in zip(together, *singles, strict=True):
+    singles = [[np.array(output) for output in infer(image[None])] for image in images]
+    for batch, *each in zip(infer(images), *singles, strict=True):
         alone = np.concatenate(each)
         if not np.isfinite(alone).all():
             raise ExportError(

@@ -23,14 +23,13 @@ import torch
 from edgead_training.methods import Method
 from edgead_training.processes import bound_threads
 from edgead_training.run import load_run
-from edgead_training.training_set import middle
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from edgead.bundle.entries import Calibration, Golden, Tolerance
 from edgead.bundle.known_images import calibrated_with
 from edgead.bundle.manifest import Manifest
-from edgead.bundle.storage import Bundle, Draft, check_out, write_bundle
+from edgead.bundle.storage import Bundle, Draft, check_out, npy, write_bundle
 from edgead.calibration import chosen_false_reject_rate
 from edgead.errors import ExportError
 from edgead.images import read_image
@@ -40,7 +39,7 @@ from edgead.monitoring.health import Observations
 from edgead.preprocess import preprocess
 from edgead.serving.open_engine import open_engine
 from edgead.serving.qualification import qualify
-from edgead.tiling import Tiling
+from edgead.tiling import Tiling, middle
 
 from . import compare
 from .calibration_frames import different
@@ -255,13 +254,16 @@ def _draft(method: Method, out: Path, models: Mapping[str, bytes]) -> Draft:
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         preprocess=method.preprocess_params(),
         pairs=method.pairs(),
+        memories=method.memories(),
         map=method.map_params(),
         models={name: MODELS[name] for name in models},
         calibration=Calibration((0.0,), (0.0,), 0.5),
         tolerance=dict.fromkeys(models, Tolerance(0.0, 0.0)),
         golden=(Golden("golden/0.png", "golden/0.npy", 0.0),),
+        schema_version=2 if method.memories() else 1,
     )
     files = {MODELS[name]: model for name, model in models.items()}
+    files |= {name: npy(array) for name, array in method.memory_files().items()}
     return _as_read_back(Draft(out, manifest, "", files))
 
 
@@ -283,7 +285,7 @@ def _compare(
     paths = [torch_path(method), embedded]
     if half_method is not None:
         model = draft.files[MODELS["float16"]]
-        paths.append(onnx_path(model, "float16", draft.manifest))
+        paths.append(onnx_path(model, "float16", draft))
         paths.append(half_path(half_method, mode))
     bar = tqdm(frames, "compare with torch", unit="image", file=sys.stderr, disable=None)
     scored = compare.score_paths(paths, ((frame.name, frame.read()) for frame in bar))

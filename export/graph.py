@@ -10,20 +10,17 @@ from torch import Tensor, nn
 
 from edgead.errors import ExportError
 
-INPUT = "image"
-BATCH = "batch"
-
 
 class ExportGraph(nn.Module):
-    """``image [N, 3, H, W]`` float32 to its pairs, laid flat in the order of ``names``, float32."""
+    """``image [N, 3, H, W]`` float32 to ``Method.tensors``, in the order of ``names``, float32."""
 
     def __init__(self, method: Method) -> None:
         super().__init__()
         self.method = method
-        self.names = tuple(n for p in method.pairs() for n in (p.reference, p.restored))
+        self.names = tuple(method.tensors())
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        return tuple(tensor for pair in self.method(image) for tensor in pair)
+        return tuple(self.method.graph(image))
 
 
 def half(method: Method) -> Method:
@@ -38,7 +35,7 @@ def example_image(method: Method, batch: int) -> Tensor:
 
 
 def check_method(method: Method) -> None:
-    """Run ``method`` once on noise and hold its outputs against ``pairs()``.
+    """Run ``method`` once on noise and hold its outputs against ``tensors()``.
 
     Raises:
         ExportError: the number, shape or dtype of the outputs is not what was promised.
@@ -48,13 +45,13 @@ def check_method(method: Method) -> None:
         outputs = graph(example_image(method, 2))
     if len(outputs) != len(graph.names):
         raise ExportError(
-            f"{method.name} gives {len(outputs)} tensors, pairs() promises {len(graph.names)}; "
+            f"{method.name} gives {len(outputs)} tensors, tensors() promises {len(graph.names)}; "
             "correct the method"
         )
-    for index, (name, tensor) in enumerate(zip(graph.names, outputs, strict=True)):
-        shape = (2, *method.shapes()[index // 2])
+    for (name, sides), tensor in zip(method.tensors().items(), outputs, strict=True):
+        shape = (2, *sides)
         if tuple(tensor.shape) != shape or tensor.dtype != torch.float32:
             raise ExportError(
-                f"{method.name} gives {name} as {tuple(tensor.shape)} {tensor.dtype}, pairs() "
+                f"{method.name} gives {name} as {tuple(tensor.shape)} {tensor.dtype}, tensors() "
                 f"promises {shape} torch.float32; correct the method"
             )

@@ -12,47 +12,64 @@ import argparse
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from edgead_training.data import Dataset, Sample, open_dataset
-from edgead_training.data.splitting import part_of
+from edgead_training.data import Dataset, open_dataset
 from edgead_training.run_division import divided
 
 from edgead.bundle.known_images import contents_of
-from edgead.bundle.storage import Bundle, check_out, open_bundle
-from edgead.cli.console import Console, count, percent, print_json, progress_line
+from edgead.bundle.storage import MANIFEST, check_out, open_bundle
+from edgead.cli.console import Console, progress_line
 from edgead.cli.options import (
     add,
     add_bit_depth,
     add_false_reject_rate,
+    add_tiles,
     file_path,
     number,
+    tiling,
     whole,
 )
 from edgead.errors import InputError, MissingExtraError
 from edgead.files import user_cache
-from edgead.images import ORIENTATION, read_image
+from edgead.images import ORIENTATION
 from edgead.learning.backbone import Backbone, read_backbone
-from edgead.learning.good_image import GoodImage
-from edgead.learning.learn import MODEL, LearnOptions, learn
+from edgead.learning.defects import check_not_good, defects_in
+from edgead.learning.learn import METHOD, MODEL, LearnOptions, learnt_draft
+from edgead.learning.variants import MakeGraph
+
+from .learn_line import add_to, forget_last
+from .learn_page import Page, check_report
+from .learn_steps import Said, bar, compared, finish, good_images
 
 EXAMPLE = """\
   edgead learn good/ --out part.edgead
-  edgead learn good/ --out part.edgead --backbone lite0.onnx
-  edgead learn good/ --out other.edgead --like part.edgead"""
+  edgead learn good/ --out part.edgead --report report --trim
+  edgead learn good/ --out other.edgead --like part.edgead
+  edgead learn part.edgead --add rejected/ --calibrate sample/ --out part.edgead
+  edgead learn part.edgead --forget --out part.edgead"""
 
 DEFAULT = "lite0"
 SHARE = 0.2  # of the good images that set the threshold, as for train
-SIDE = 256
+SIDE, MEMORY = 256, 4096
+
+FROM_A_FOLDER = (
+    "backbone", "like", "size", "calibration", "group", "layout", "category", "bit_depth", "seed",
+    "trim", "tile", "tile_overlap", "precision", "lie",
+)  # fmt: skip
+"""Options of learning from a folder, which a bundle that was learnt has decided already."""
+PACKAGES = {"float16": ("onnx", "onnxruntime"), "int8": ("onnx", "onnxruntime")}
+"""What makes the graph of the network in a precision."""
+PEAKS = 8  # images whose values may not come near the end of float16
 
 
 # fmt: off
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``edgead learn``."""
     add(parser, "data DATA", "folder of images of good parts, or a data set; docs/data.md has the "
-        "layouts", file_path)
+        "layouts. With --add and --forget: the bundle", file_path)
     add(parser, "--out NAME.edgead", "the bundle to write", file_path, required=True)
     network = parser.add_mutually_exclusive_group()
     add(network, "--backbone FILE.onnx", "the network, as edgead backbone writes it (default: "
@@ -60,21 +77,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(network, "--like NAME.edgead", "take the network of another bundle that was learnt",
         file_path)
     add(parser, "--size PIXELS", f"side of the square that frames are brought to (default: {SIDE})",
-        whole, default=SIDE)
-    add(parser, "--memory N", "features of good parts that are kept, at most (default: 4096)",
-        whole, default=4096)
+        whole)
+    add_tiles(parser)
+    add(parser, "--memory N", "features of good parts that are kept, at most (default: "
+        f"{MEMORY}; with --add, as before)", whole)
     add(parser, "--lie NAME", "how the part lies before the camera: aligned, loose, or filling the "
         "frame (default: found from the images)")
+    parser.add_argument("--precision", action="append", choices=tuple(PACKAGES), default=[],
+        help="add a graph in float16, for GPUs, or in int8, which edgead score --precision int8 "
+        "serves; may be given twice")
     add(parser, "--calibration F", "share of the good images held out to set the threshold "
-        f"(default: {SHARE:g})", number, default=SHARE)
+        f"(default: {SHARE:g})", number)
     add_false_reject_rate(parser)
     add(parser, "--group REGEX", "keep images of one part together: the first group in an image's "
         "name is the part")
     add(parser, "--layout NAME", "layout of DATA, where it is not recognised, as for train")
     add(parser, "--category NAME", "one category of DATA, as for train")
     add_bit_depth(parser, "16")
-    add(parser, "--seed S", "of the division and of what is kept (default: 0)", whole, default=0)
+    add(parser, "--seed S", "of the division and of what is kept (default: 0)", whole)
     add(parser, "--threads N", "threads of the engine", whole)
+    add(parser, "--trim", "leave out good images that are out of line with the others")
+    add(parser, "--defects DIR", "images of known defects: how many are caught is said, and the "
+        "threshold stays as it is", file_path)
+    add(parser, "--report DIR", "write DIR/index.html: the good images that are least like the "
+        "others, what was added, known defects")
+    line = parser.add_mutually_exclusive_group()
+    add(line, "--add IMAGE", "folders or images of good parts that were rejected: DATA is a bundle "
+        "of edgead learn, and learns them too", nargs="+")
+    add(line, "--forget", "write the bundle as it was before the last --add")
+    add(parser, "--calibrate DIR", "with --add: a random sample of all good parts, which sets the "
+        "threshold", file_path)
+    add(parser, "--force", "with --add: learn from images that score far above all good ones")
     add(parser, "--json", "one JSON object on stdout")
 # fmt: on
 
@@ -83,93 +116,96 @@ def run(args: argparse.Namespace) -> int:
     """Learn, and say what was read, written and comes next; returns the exit code.
 
     Raises:
+        EdgeadError: as ``learn_folder``, ``add_to`` and ``forget_last``.
+    """
+    console = Console(json_on_stdout=args.json)
+    _check_options(args)
+    if args.forget:
+        return forget_last(args, console)
+    check_report(args.report)
+    return add_to(args, console) if args.add is not None else learn_folder(args, console)
+
+
+def _check_options(args: argparse.Namespace) -> None:
+    """Refuse options that do not go together. Raises: InputError."""
+    mode = "--forget" if args.forget else "--add" if args.add is not None else ""
+    without = [("calibrate", "--add"), ("force", "--add")]
+    given = [(name, cause) for name, cause in without if mode != "--add" and getattr(args, name)]
+    if given:
+        raise InputError(f"--{given[0][0]} goes with {given[0][1]} only; leave it out")
+    decided = FROM_A_FOLDER if mode else ()
+    if mode == "--forget":
+        decided += ("memory", "false_reject_rate", "defects", "report", "threads")
+    for name in decided:
+        if getattr(args, name) not in (None, False, []):
+            raise InputError(
+                f"--{name.replace('_', '-')} does not go with {mode}: the bundle has decided it; "
+                "leave it out"
+            )
+    if args.calibration is not None and not 0 < args.calibration < 1:
+        raise InputError(f"--calibration {args.calibration} is not a share; give 0 < F < 1")
+
+
+def learn_folder(args: argparse.Namespace, console: Console) -> int:
+    """Learn from a folder of good images.
+
+    Raises:
         EdgeadError: as ``open_dataset``, ``divide``, ``read_backbone`` and ``learn``.
     """
-    started = time.monotonic()
-    console, out = Console(json_on_stdout=args.json), check_out(args.out)
-    if not 0 < args.calibration < 1:
-        raise InputError(f"--calibration {args.calibration} is not a share; give 0 < F < 1")
+    started, out = time.monotonic(), check_out(args.out)
+    side = SIDE if args.size is None else args.size
+    share = SHARE if args.calibration is None else args.calibration
     options = LearnOptions(
-        size=(args.size, args.size),
-        memory=args.memory,
+        size=(side, side),
+        memory=MEMORY if args.memory is None else args.memory,
+        tiling=tiling(args),
         false_reject_rate=args.false_reject_rate,
         bit_depth=args.bit_depth,
         threads=args.threads,
-        seed=args.seed,
+        seed=args.seed or 0,
         lie=args.lie,
     )
+    if (args.data / MANIFEST).is_file():
+        raise InputError(
+            f"{args.data} is a bundle; give a folder of good images, or say what it learns with "
+            "--add IMAGES, or --forget"
+        )
     dataset = open_dataset(args.data, layout=args.layout, category=args.category)
     console.say(f"read   {args.data}: {dataset.summary()}")
     for line in dataset.notes():
         console.say(f"note   {line}")
+    defects = defects_in(args.defects, args.bit_depth) if args.defects else []
     backbone = _backbone(args, console)
     backbone.params(options.size)  # before minutes of reading
+    graphs = {precision: _graph(args, precision, backbone) for precision in args.precision}
     chosen = {"group": args.group, "shots": None}
-    found = divided(dataset, args.seed, args.calibration, chosen, _bar, args.bit_depth)
-    images, calibration = found.parts
-    for warning in found.warnings:
-        console.warn(warning)
+    found = divided(dataset, options.seed, share, chosen, bar, args.bit_depth)
+    said = Said(console, Page(out.stem), list(found.warnings))
+    contents = contents_of(*(map(bytes.fromhex, part) for part in found.digests))
+    check_not_good(defects, contents)
+    parts, about = compared(args, found, backbone, options, said)
+    images, calibration = parts
     console.say(f"split  {len(images)} to learn from, {len(calibration)} to calibrate with")
-    digests = (map(bytes.fromhex, part) for part in found.digests)
-    bundle = learn(
-        *(_good_images(part, args) for part in (images, calibration)),
+    known = {sample.name: digest for part, digests in zip(found.parts, found.digests, strict=True)
+             for sample, digest in zip(part, digests, strict=True)}  # fmt: skip
+    digests = ([bytes.fromhex(known[sample.name]) for sample in part] for part in parts)
+    draft = learnt_draft(
+        *(good_images(part, args.bit_depth, args.group) for part in parts),
         backbone,
         out,
         options,
-        provenance={**ORIENTATION, "data": _about(dataset, args), **contents_of(*digests)},
+        graphs=graphs,
+        provenance={
+            **ORIENTATION,
+            "data": _about(dataset, args),
+            **contents_of(*digests),
+            **about.provenance,
+        },
         progress=progress_line,
     )
-    seconds = time.monotonic() - started
-    told = {"warnings": list(found.warnings), "left_out": dict(dataset.left_out)}
-    _tell(console, args, bundle, len(images), seconds, told)
-    console.next(f"edgead score {args.out} IMAGES")
-    return 0
-
-
-def _tell(
-    console: Console,
-    args: argparse.Namespace,
-    bundle: Bundle,
-    learnt: int,
-    seconds: float,
-    told: dict[str, Any],
-) -> None:
-    """Say what was written; ``told``: what the JSON has besides."""
-    manifest = bundle.manifest
-    kept, calibration = manifest.provenance["learn"]["kept"], len(manifest.calibration.scores)
-    rate = manifest.calibration.false_reject_rate
-    lie = manifest.provenance["learn"]["lie"]
-    console.say(f"found  {lie['name']}: {lie['means']}")
-    console.say(
-        f"wrote  {args.out} in {seconds:.1f} s: {count(kept, 'feature')} kept, "
-        f"{count(calibration, 'calibration image')}, false-reject rate {percent(rate)}, "
-        f"qualified on {count(len(manifest.golden), 'golden frame')}"
-    )
-    if args.json:
-        print_json(
-            {
-                "bundle": str(bundle.path),
-                "bundle_sha256": bundle.sha256,
-                "seconds": round(seconds, 2),
-                "images": learnt,
-                "kept": kept,
-                "calibration": calibration,
-                "false_reject_rate": rate,
-                "lie": lie["name"],
-                **told,
-            }
-        )
-
-
-def _good_images(samples: Iterable[Sample], args: argparse.Namespace) -> list[GoodImage]:
-    return [
-        GoodImage(
-            sample.name,
-            lambda path=sample.path: read_image(path, bit_depth=args.bit_depth),
-            "" if args.group is None else " ".join(part_of(sample, args.group)),
-        )
-        for sample in samples
-    ]
+    return finish(args, said, draft, defects, {
+        "images": len(images), "left_out": dict(dataset.left_out), **about.told,
+    }, started)  # fmt: skip
 
 
 def _about(dataset: Dataset, args: argparse.Namespace) -> dict[str, Any]:
@@ -184,7 +220,7 @@ def _backbone(args: argparse.Namespace, console: Console) -> Backbone:
         return read_backbone(args.backbone)
     if args.like is not None:
         bundle = open_bundle(args.like)
-        if MODEL not in bundle.manifest.files or not bundle.manifest.memories:
+        if bundle.manifest.method != METHOD or MODEL not in bundle.manifest.files:
             raise InputError(
                 f"--like {args.like}: its network was trained, not learnt with (method "
                 f"{bundle.manifest.method}); give a bundle of edgead learn, or --backbone FILE.onnx"
@@ -195,6 +231,32 @@ def _backbone(args: argparse.Namespace, console: Console) -> Backbone:
         console.say(f"make   {DEFAULT} in {path.parent}, the first time only")
         _make(path)
     return read_backbone(path)
+
+
+def _graph(args: argparse.Namespace, precision: str, backbone: Backbone) -> MakeGraph:
+    """How the network is made in another precision: that of ``--like``, or a new graph.
+
+    Raises:
+        MissingExtraError: packages are not installed, and ``--like`` has no such graph.
+    """
+    if args.like is not None:
+        bundle = open_bundle(args.like)
+        if name := bundle.manifest.models.get(precision):
+            return lambda _: bundle.read(name)
+    absent = [name for name in PACKAGES[precision] if find_spec(name) is None]
+    if absent:
+        raise MissingExtraError(
+            f"--precision {precision} needs {' and '.join(absent)}, not installed here: pip "
+            f"install {' '.join(absent)}, or take the network of a bundle that has a graph in "
+            f"{precision} with --like"
+        )
+    if precision == "int8":
+        from .int8.features import int8_of
+
+        return lambda ranges: int8_of(backbone.model, ranges)
+    from .half_graph import halved
+
+    return lambda ranges: halved(backbone.model, ranges[:PEAKS])
 
 
 def _make(path: Path) -> None:
@@ -209,11 +271,3 @@ def _make(path: Path) -> None:
             f"({lines[-1].removeprefix('edgead: ')}); give one that was made elsewhere with "
             "--backbone FILE.onnx, or a bundle of edgead learn with --like"
         )
-
-
-def _bar(items: Sequence[Any], title: str) -> Iterator[Any]:
-    """Pass ``items`` on, with progress on stderr."""
-    show = progress_line(title)
-    for done, item in enumerate(items, 1):
-        yield item
-        show(done, len(items))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,13 +17,18 @@ from edgead.bundle.manifest import Manifest
 from edgead.bundle.storage import Bundle
 from edgead.engine.interface import Engine
 from edgead.engine.lazy_array import as_array
+from edgead.engine.memories import MemoryDistances, open_memories
 from edgead.errors import ExportError
 from edgead.preprocess import preprocess
 from edgead.serving.open_pipeline import open_pipeline
 
-from .compare import Infer, Pairs, ScoreFrame, ScoringPath
-from .graph import INPUT
+from .compare import Infer, ScoreFrame, ScoringPath
 from .half_arithmetic import HalfArithmetic
+from .portable import INPUT, onnx_session
+
+Pairs = Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]]
+GivePairs = Callable[[NDArray[np.float32]], Pairs]
+"""Images [N, 3, H, W] float32 to feature pairs, each [N, C_k, H_k, W_k] float32."""
 
 
 def torch_path(method: Method) -> ScoringPath:
@@ -42,10 +47,19 @@ def engine_path(engine: Engine, bundle: Bundle) -> ScoringPath:
     return ScoringPath(engine.version, engine.precision, run)
 
 
-def onnx_path(model: bytes, precision: str, manifest: Manifest) -> ScoringPath:
-    """An ONNX file in onnxruntime on the CPU."""
+def onnx_path(model: bytes, precision: str, bundle: Bundle) -> ScoringPath:
+    """An ONNX file in onnxruntime on the CPU, and the memories of ``bundle``."""
+    manifest, infer = bundle.manifest, onnx_infer(model, bundle.manifest)
+    memories = MemoryDistances(open_memories(bundle))
+
+    def pairs(images: NDArray[np.float32]) -> Pairs:
+        outputs = infer(images)
+        first = len(outputs) - len(manifest.memories)
+        compared = list(zip(outputs[:first:2], outputs[1:first:2], strict=True))
+        return [*compared, *memories.run(outputs[first:])]
+
     name = f"onnxruntime {onnxruntime.__version__}"
-    return ScoringPath(name, precision, _score_by(manifest, onnx_infer(model, manifest)))
+    return ScoringPath(name, precision, _score_by(manifest, pairs))
 
 
 def half_path(half_method: Method, mode: HalfArithmetic) -> ScoringPath:
@@ -70,7 +84,7 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _torch_infer(method: Method) -> Infer:
+def _torch_infer(method: Method) -> GivePairs:
     method.eval()
 
     def infer(images: NDArray[np.float32]) -> Pairs:
@@ -81,35 +95,24 @@ def _torch_infer(method: Method) -> Infer:
     return infer
 
 
-def onnx_session(model: bytes) -> onnxruntime.InferenceSession:
-    """An ONNX file in onnxruntime on the CPU; ExportError where it cannot be loaded."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # only what is fatal; errors raise anyhow
-    try:
-        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime raises classes of its C++ part, one per status
-        raise ExportError(f"onnxruntime cannot load the exported graph: {error}") from error
-
-
 def onnx_infer(model: bytes, manifest: Manifest) -> Infer:
     """An ONNX file in onnxruntime on NumPy arrays, any batch; ExportError where it fails."""
     session = onnx_session(model)
-    names = [n for pair in manifest.pairs for n in (pair.reference, pair.restored)]
+    names = list(manifest.tensors())[1:]
 
-    def infer(images: NDArray[np.float32]) -> Pairs:
+    def infer(images: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         try:
-            outputs = session.run(names, {INPUT: images})
+            return list(session.run(names, {INPUT: images}))
         except Exception as error:
             raise ExportError(
                 f"onnxruntime fails on the exported graph with a batch of {len(images)}: "
                 f"{str(error).splitlines()[0]}"
             ) from error
-        return list(zip(outputs[::2], outputs[1::2], strict=True))
 
     return infer
 
 
-def _score_by(described: Method | Manifest, infer: Infer) -> ScoreFrame:
+def _score_by(described: Method | Manifest, infer: GivePairs) -> ScoreFrame:
     params = described.preprocess_params()
     to_map = AnomalyMap(described.map_params(), described.shapes())
 

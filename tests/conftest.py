@@ -35,9 +35,12 @@ FEATURE_SIZES = ((32, 24), (16, 12))
 N_CALIBRATION = 39  # the best false-reject rate is 1/40
 TOLERANCE = 1e-4  # of scores around 1: float32 convolutions and the CPU kernels leave ~1e-6
 
-# A shell lets what it starts in the background ignore Ctrl-C, and Python then leaves it so.
+# A shell lets what it starts in the background ignore Ctrl-C, nohup a closed terminal; Python
+# leaves it so, and what the tests start would, too.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def tiny_graph(

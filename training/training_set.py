@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from edgead.errors import DataError, InputError
 from edgead.images import read_image
@@ -92,13 +91,6 @@ def choose_tiles(
         places = [corners[index] for index in sorted(kept)]
         chosen.append([(slice(y, y + tall), slice(x, x + wide)) for y, x in places])
     return chosen[: len(train)]
-
-
-def middle(frame: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
-    """A copy of the piece of ``size`` at the middle of a frame; all of a side that is shorter."""
-    (height, width), (tall, wide) = frame.shape[:2], size
-    top, left = max(0, (height - tall) // 2), max(0, (width - wide) // 2)
-    return frame[top : top + tall, left : left + wide].copy()
 
 
 def load_textures(textures: Sequence[Sample], params: PreprocessParams) -> torch.Tensor:

@@ -5,6 +5,7 @@
 #include "anomaly_map.h"
 #include "nearest.h"
 #include "preprocess.h"
+#include "whiten.h"
 
 namespace edgead {
 
@@ -12,6 +13,7 @@ struct Kernels {
   const char* name;  // "avx512", "avx2", "baseline" (SSE2 on x86-64) or "neon"
   PreprocessCpu preprocess;
   AnomalyMapCpu anomaly_map;
+  WhitenCpu whiten;
 };
 
 // nearest has more sets than the others: those with products of bytes.

@@ -10,6 +10,14 @@
 //   distance = 0 where the region of interest (roi) is 0
 //
 // A weight of 1 alone: the squared distance to the nearest; 1 / k each: the mean of the k nearest.
+// Or the squared distance to a blend of the nearest, with d_i the i-th smallest:
+//
+//   e_i      = exp((d_0 - d_i) / temperature) / sum over i < k of exp((d_0 - d_i) / temperature)
+//   share_i  ~ e_i - e_blended + kLeastShare, i < blended; their sum is 1; no e_k
+//   distance = sum_c (query_c - sum_i share_i memory_(row i)c)^2
+//
+// Where a row ceases to be among the nearest its share is about 0: a tie, which rounding decides,
+// is not a jump. Of either the root, where that is asked for.
 // Everything is float32 after reading; an int8 value is the float32 product with its scale.
 //
 // Exact: d_r is summed as written, for the rows that may be among the nearest; the others are left
@@ -49,10 +57,15 @@ constexpr int32_t kNearestTile = 32;  // positions, or rows of the memory, that 
 // that has no structure, and to measure against.
 enum class Search : int32_t { pruned, every };
 
+constexpr float kLeastShare = 1e-4f;  // of a blend: where all are equal, their mean counts
+
 struct NearestParams {
   int32_t positions, width;  // of a frame; width of their grid, neighbours are alike; 0: no grid
   int32_t channels, rows;    // rows of the memory
   int32_t k;                 // 1 .. kMaxNearest, <= rows
+  int32_t blended;           // k or k - 1 of the nearest are blended; 0: weights
+  float temperature;         // of the blend, > 0
+  bool root;                 // of the distance
   float weight[kMaxNearest];
   Type query_type;   // float32 or float16
   Layout layout;     // of the query
@@ -106,10 +119,11 @@ using NearestCpu = void (*)(const NearestParams& params, const NearestIndex& ind
                             int32_t* guess, void* workspace);
 
 // The CUDA implementation: query, memory, scale, roi (or null), distance on the device; enqueued on
-// `stream` (a cudaStream_t), safe inside a CUDA graph. Every row, no index, no workspace. Returns
-// the cudaError_t of the launch.
+// `stream` (a cudaStream_t), safe inside a CUDA graph. Every row, no index, no workspace. factor
+// [positions], or null for 1: what the distance at each position is multiplied with, here and not
+// by a kernel of its own. Returns the cudaError_t of the launch.
 int nearest_cuda(const NearestParams& params, const void* memory, const float* scale,
-                 const void* query, int32_t batch, const uint8_t* roi, float* distance,
-                 void* stream);
+                 const void* query, int32_t batch, const uint8_t* roi,
+                 const float* factor, float* distance, void* stream);
 
 }  // namespace edgead

@@ -2,12 +2,14 @@
 //
 // 1. load     the queries as they are, [kTile, channels], and centred with positions in the lanes
 // 2. encode   F of the queries, as bytes, and what these are off
-// 3. begin    the distance to rows that are nearest to neighbours, or were in the last frame, and
-//             to the best row of the tile whose centre is nearest; which tiles may hold others
+// 3. begin    the distance to rows that are nearest to the position above, or were in the last
+//             frame, and to the best row of the tile whose centre is nearest; which tiles may hold
+//             others
 // 4. scan     a product of bytes (or floats) with all rows of these tiles: which may be nearer
 // 5. refine   their distances as the manual defines them; each narrows the search
 //
-// 4 and 5 take turns, a chunk of the memory at a time. Parts: nearest_scan.h, nearest_distance.h.
+// 4 and 5 take turns, a chunk of the memory at a time. Parts: nearest_query.h, nearest_scan.h,
+// nearest_distance.h, nearest_blend.h.
 //
 // Roofline of 1024 positions, 4096 rows, 152 channels, in vectors of 64 bytes. Brute force: 40 M
 // multiply-adds of float32, 4.7 ms at two in a cycle of 4.24 GHz, or 80 M operations as differences
@@ -17,6 +19,8 @@
 // vectors are left of 40 M. Bytes: a block of positions reads the codes once (256 KiB, in the L2
 // cache, 16 bytes a cycle) and the rows that are left (608 bytes each, in the L3 cache).
 #include "nearest.h"
+#include "nearest_blend.h"
+#include "nearest_query.h"
 #include "nearest_scan.h"
 
 namespace edgead {
@@ -53,40 +57,29 @@ struct Searcher {
     query.need = query.square - reach * reach * kRounding;
   }
 
-  bool known(const Query& query, int32_t row) const {
+  // What a row's distance changes: nothing, most of the time.
+  void offer(Query& query, float d, int32_t row) const {
+    const float before = query.best[p.k - 1];
+    if (d > before) return;
     for (int32_t i = 0; i < p.k; ++i)
-      if (query.rows[i] == row) return true;
-    return false;
-  }
-
-  // Returns whether the search became narrower.
-  void try_row(Query& query, const float* values, int32_t row) const {
-    if (known(query, row)) return;
-    const float d = distance_to(values, row), before = query.best[p.k - 1];
+      if (query.rows[i] == row) return;
     insert(d, row, p.k, query);
     if (query.best[p.k - 1] < before) narrow(query);
   }
 
-  // Rows that were nearest to this position, or to one beside it.
+  void try_row(Query& query, const float* values, int32_t row) const {
+    offer(query, distance_to(values, row), row);
+  }
+
+  // Rows that were nearest to this position, or to the one above it.
   void guess(Query& query, const float* values, const int32_t* guesses) const {
-    const int32_t beside[] = {0, -1, 1, -p.width, p.width};
-    for (int32_t step : beside) {
-      const int32_t position = query.position + step;
-      if (position < 0 || position >= p.positions) continue;
+    const int32_t positions[] = {query.position, query.position - p.width};
+    for (int32_t position : positions) {
+      if (position < 0) continue;
       for (int32_t i = 0; i < p.k; ++i) {
         const int32_t row = guesses[static_cast<int64_t>(position) * p.k + i];
         if (row >= 0 && row < p.rows) try_row(query, values, row);
       }
-    }
-  }
-
-  // The distances of the rows of a chunk, from `first` on, that are kept.
-  void refine(Query& query, const float* values, int32_t first, const uint32_t* kept) const {
-    for (int32_t pair = 0; pair < kChunkTiles; pair += 2) {
-      uint64_t bits;
-      std::memcpy(&bits, kept + pair, sizeof bits);
-      for (; bits; bits &= bits - 1)
-        try_row(query, values, index.order[first + pair * kTile + __builtin_ctzll(bits)]);
     }
   }
 
@@ -95,129 +88,6 @@ struct Searcher {
     for (int32_t row = 0; row < p.rows; ++row) insert(distance_to(values, row), row, p.k, query);
   }
 };
-
-// to [kTile, pitch] = from [pitch, kTile] transposed, or the other way round; pitch a multiple of
-// kLanes.
-inline void transpose_block(const float* from, int32_t from_pitch, int32_t rows, int32_t columns,
-                            float* to, int32_t to_pitch) {
-  for (int32_t y = 0; y < rows; y += kLanes)
-    for (int32_t x = 0; x < columns; x += kLanes) {
-      F32 tile[kLanes];
-      for (int i = 0; i < kLanes; ++i) tile[i] = load<F32>(from + (y + i) * from_pitch + x);
-      transpose(tile);
-      for (int i = 0; i < kLanes; ++i) store(to + (x + i) * to_pitch + y, tile[i]);
-    }
-}
-
-// values [kTile, pitch] and lanes [pitch, kTile] of the queries at `at`; the rest of both is 0.
-template <class Q>
-void load_block(const NearestParams& p, const Q* query, const int32_t* at, int32_t count,
-                const NearestWorkspace& w) {
-  const int32_t pitch = w.pitch;
-  if (p.layout == Layout::nchw) {
-    const bool together = at[count - 1] - at[0] == count - 1;
-    std::memset(w.lanes, 0, sizeof(float) * pitch * kTile);
-    for (int32_t c = 0; c < p.channels; ++c) {
-      const Q* plane = query + static_cast<int64_t>(c) * p.positions;
-      float* to = w.lanes + c * kTile;
-      int32_t i = 0;
-      for (; together && i + kLanes <= count; i += kLanes)
-        store(to + i, load_floats(plane + at[0] + i));
-      for (; i < count; ++i) to[i] = float_of(plane[at[i]]);
-    }
-    transpose_block(w.lanes, kTile, pitch, kTile, w.values, pitch);
-    return;
-  }
-  std::memset(w.values, 0, sizeof(float) * pitch * kTile);
-  for (int32_t i = 0; i < count; ++i) {
-    const Q* from = query + static_cast<int64_t>(at[i]) * p.channels;
-    float* to = w.values + static_cast<int64_t>(i) * pitch;
-    int32_t c = 0;
-    for (; c + kLanes <= p.channels; c += kLanes) store(to + c, load_floats(from + c));
-    for (; c < p.channels; ++c) to[c] = float_of(from[c]);
-  }
-  transpose_block(w.values, pitch, kTile, pitch, w.lanes, kTile);
-}
-
-// lanes = gain * (lanes - mean); square [kTile] of it.
-void centre(const NearestIndex& index, float* lanes, float* square) {
-  F32 sum[kVectors] = {};
-  for (int32_t c = 0; c < index.channels; ++c)
-    for (int v = 0; v < kVectors; ++v) {
-      float* at = lanes + c * kTile + v * kLanes;
-      const F32 x = (load<F32>(at) - index.mean[c]) * index.gain;
-      store(at, x);
-      sum[v] = multiply_add(x, x, sum[v]);
-    }
-  for (int v = 0; v < kVectors; ++v) store(square + v * kLanes, sum[v]);
-}
-
-// F of the queries, as bytes; and what the scan has to know of it.
-void encode(const NearestIndex& index, const NearestWorkspace& w, Query* queries) {
-  float* parts = w.parts;  // [kParts, kTile]
-  for (int32_t i = 0; i < kParts; i += kGroup)
-    for (int v0 = 0; v0 < kVectors; v0 += kWide) {
-      F32 sum[kGroup][kWide];
-      dot_floats(w.lanes + v0 * kLanes, index.basis + i, kParts, index.channels, sum);
-      for (int j = 0; j < kGroup; ++j)
-        for (int v = 0; v < kWide; ++v)
-          store(parts + (i + j) * kTile + (v0 + v) * kLanes, sum[j][v]);
-    }
-  const int32_t components = index.channels < kParts - 1 ? index.channels : kParts - 1;
-  const int32_t words = index.parts / 4;
-  const float stretch = index.stretch * index.stretch;
-  for (int v = 0; v < kVectors; ++v) {
-    auto at = [&](int32_t i) { return parts + i * kTile + v * kLanes; };
-    F32 along = {}, largest = {};
-    for (int32_t i = 0; i < components; ++i) {
-      const F32 x = load<F32>(at(i)), size = x < 0.0f ? -x : x;
-      along = multiply_add(x, x, along);
-      largest = size > largest ? size : largest;
-    }
-    // The length of the rest, from a difference that rounding has made uncertain.
-    const F32 square = load<F32>(w.square + v * kLanes);
-    const F32 doubt = square * ((6.0f * index.slack + index.leak) * stretch);
-    F32 left, unsure, length;
-    for (int i = 0; i < kLanes; ++i) {
-      const float d = square[i] - along[i];
-      const float high = __builtin_sqrtf(d + doubt[i] > 0.0f ? d + doubt[i] : 0.0f);
-      const float low = __builtin_sqrtf(d - doubt[i] > 0.0f ? d - doubt[i] : 0.0f);
-      left[i] = 0.5f * (high + low), unsure[i] = 0.5f * (high - low);
-      length[i] = __builtin_sqrtf(square[i]);
-    }
-    store(at(components), left);
-    largest = left > largest ? left : largest;
-    const F32 step = largest * (1.0f / kQueryCode);
-    const F32 inverse = reinterpret_cast<F32>((I32)(step > 0.0f) & (I32)(1.0f / step));
-    F32 off = {}, whole = {};
-    I32 total = {};
-    for (int32_t i = 0; i < words; ++i) {
-      I32 word = {};
-      for (int32_t j = 0; j < 4; ++j) {
-        if (4 * i + j > components) break;
-        const F32 x = load<F32>(at(4 * i + j)), scaled = x * inverse;
-        const F32 half = scaled < 0.0f ? F32{} - 0.5f : F32{} + 0.5f;
-        I32 code = __builtin_convertvector(scaled + half, I32);
-        code = code > kQueryCode ? I32{} + kQueryCode : code;
-        code = code < -kQueryCode ? I32{} - kQueryCode : code;
-        const F32 back = __builtin_convertvector(code, F32) * step;
-        off = multiply_add(x - back, x - back, off);
-        whole = multiply_add(back, back, whole);
-        total += code;
-        word |= (code & 255) << (8 * j);
-      }
-      store(w.words + i * kTile + v * kLanes, word);
-    }
-    for (int i = 0; i < kLanes; ++i) {
-      Query& query = queries[v * kLanes + i];
-      query.scale = 2.0f * step[i];
-      query.square = whole[i] * (1.0f - 4e-6f);
-      query.off = __builtin_sqrtf(off[i]) * 1.0001f + unsure[i] * 1.0001f +
-                  3.0f * index.slack * stretch * length[i];
-      query.start = -kCodeZero * total[i];
-    }
-  }
-}
 
 // A new search for each position of a block. Beyond `count`: none, no row counts.
 void begin(const NearestParams& p, const NearestIndex& index, const int32_t* at, int32_t count,
@@ -259,16 +129,22 @@ void begin_with_tiles(const Searcher<T>& search, int32_t count, const NearestWor
                    w.centre_bounds + static_cast<int64_t>(q0) * w.centres + tile * kTile,
                    w.centres);
   std::memset(w.alive, 0, sizeof(uint32_t) * w.centres);
+  // (One step for all of them after the other: each waits for itself.)
+  int32_t best[kTile];
+  for (int32_t i = 0; i < count; ++i)
+    best[i] =
+        top_of(w.centre_bounds + static_cast<int64_t>(i) * w.centres, index.centres.off, w.centres);
+  for (int32_t i = 0; i < count; ++i) {
+    float bound[kTile];
+    bound_of_tile(index.places, best[i], words, w.words + i, queries[i], bound);
+    best[i] = best[i] * kTile + top_of(bound, nullptr, kTile);
+  }
   for (int32_t i = 0; i < count; ++i) {
     Query& query = queries[i];
     if (!(query.need < kInfinity)) continue;
     const float* bounds = w.centre_bounds + static_cast<int64_t>(i) * w.centres;
-    const int32_t tile = top_of(bounds, index.centres.off, w.centres);
-    float bound[kTile];
-    bound_of_tile(index.places, tile, words, w.words + i, query, bound);
-    const int32_t place = tile * kTile + top_of(bound, nullptr, kTile);
-    if (place < search.p.rows)
-      search.try_row(query, w.values + static_cast<int64_t>(i) * w.pitch, index.order[place]);
+    if (best[i] < search.p.rows)
+      search.try_row(query, w.values + static_cast<int64_t>(i) * w.pitch, index.order[best[i]]);
     uint32_t* alive = w.alive + i / kGroup * (w.centres / kTile);
     for (int32_t at = 0; at < w.centres; at += kLanes) {
       const F32 farthest = multiply_add(all_lanes(query.reach), load<F32>(index.centres.off + at),
@@ -276,6 +152,38 @@ void begin_with_tiles(const Searcher<T>& search, int32_t count, const NearestWor
       alive[at / kTile] |= not_below(farthest, all_lanes(query.need)) << at % kTile;
     }
   }
+}
+
+// The distances of the rows of a chunk, from `first` on, that are kept. Which these are cannot be
+// predicted, so there are three passes: the words that are not 0 without a branch, the rows of
+// these, their distances; what these change is little, and follows.
+template <class T>
+void refine(const Searcher<T>& search, int32_t count, int32_t first, const NearestWorkspace& w,
+            Query* queries) {
+  constexpr int32_t kWords = kChunkTiles / 2;  // of 64 rows, for each query
+  constexpr int32_t kMost = 256;               // rows whose distances are found together
+  struct Found {
+    int32_t query, row;
+  } found[kMost];
+  float d[kMost];
+  uint64_t kept[kTile * kWords];
+  int32_t words[kTile * kWords], length = 0, rows = 0;
+  std::memcpy(kept, w.kept, sizeof kept);
+  for (int32_t i = 0; i < count * kWords; ++i) words[length] = i, length += kept[i] != 0;
+  auto finish = [&] {
+    for (int32_t i = 0; i < rows; ++i)
+      d[i] = search.distance_to(w.values + static_cast<int64_t>(found[i].query) * w.pitch,
+                                found[i].row);
+    for (int32_t i = 0; i < rows; ++i) search.offer(queries[found[i].query], d[i], found[i].row);
+    rows = 0;
+  };
+  for (int32_t i = 0; i < length; ++i) {
+    const int32_t query = words[i] / kWords, at = first + words[i] % kWords * 2 * kTile;
+    if (rows > kMost - 64) finish();
+    for (uint64_t bits = kept[words[i]]; bits; bits &= bits - 1)
+      found[rows++] = {query, search.index.order[at + __builtin_ctzll(bits)]};
+  }
+  finish();
 }
 
 // All tiles with all queries, a chunk at a time.
@@ -299,9 +207,7 @@ void scan(const Searcher<T>& search, int32_t count, const NearestWorkspace& w, Q
         const uint32_t rows = whole ? ~0u : (1u << p.rows % kTile) - 1;
         for (int q = 0; q < kGroup; ++q) w.kept[(q0 + q) * kChunkTiles + t] = bits[q] & rows;
       }
-    for (int32_t i = 0; i < count; ++i)
-      search.refine(queries[i], w.values + static_cast<int64_t>(i) * w.pitch, begin * kTile,
-                    w.kept + i * kChunkTiles);
+    refine(search, count, begin * kTile, w, queries);
   }
 }
 
@@ -336,6 +242,10 @@ void search_block(const Searcher<T>& search, const int32_t* at, int32_t count,
       if (p.weight[j] > 0.0f) sum += p.weight[j] * query.best[j];
       guesses[static_cast<int64_t>(query.position) * p.k + j] = bad[i] != 0.0f ? -1 : query.rows[j];
     }
+    if (p.blended > 0 && bad[i] == 0.0f)  // the lanes are no longer needed
+      sum = to_blend<T>(p, search.index, query, w.values + static_cast<int64_t>(i) * w.pitch,
+                        search.rest, w.lanes);
+    if (p.root) sum = __builtin_sqrtf(sum);
     distances[query.position] = bad[i] != 0.0f ? bad[i] : sum;
   }
 }

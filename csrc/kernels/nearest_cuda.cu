@@ -32,8 +32,9 @@ __device__ __forceinline__ float value_of(const int8_t* from, const float* scale
 }
 
 struct Shape {
-  int positions, channels, rows, k;
-  bool channels_first;
+  int positions, channels, rows, k, blended;
+  bool channels_first, root;
+  float temperature;
   float weight[kMaxNearest];
 };
 
@@ -51,19 +52,36 @@ __device__ __forceinline__ void stage_values(float (*stage)[kCount + 1], const T
   }
 }
 
+// The shares [blended] of a blend, from the smallest distances [k].
+__device__ __forceinline__ void share_out(const Shape& shape, const float* best, float* share) {
+  float all = 0.0f, sum = 0.0f, next = 0.0f;
+  for (int i = 0; i < shape.k; ++i) {
+    const float e = expf((best[0] - best[i]) / shape.temperature);
+    all += e;
+    if (i < shape.blended)
+      share[i] = e;
+    else
+      next = e;
+  }
+  for (int i = 0; i < shape.blended; ++i) sum += share[i] = (share[i] - next) / all + kLeastShare;
+  for (int i = 0; i < shape.blended; ++i) share[i] /= sum;
+}
+
 template <class Q, class T>
 __global__ void __launch_bounds__(kThreads)
     nearest_kernel(const __grid_constant__ Shape shape, const Q* query, const T* memory,
-                   const float* scale, const uint8_t* roi, float* distance) {
+                   const float* scale, const uint8_t* roi, const float* factor, float* distance) {
   __shared__ float queries[kDepth][kQueries + 1], rows[kDepth][kRows + 1];
   __shared__ float squares[kQueries][kRows + 1];
-  __shared__ float best[kQueries][kMaxNearest + 1];
+  __shared__ float best[kQueries][kMaxNearest + 1], share[kQueries][kMaxNearest + 1];
+  __shared__ int row_of[kQueries][kMaxNearest + 1];
   const int first = blockIdx.x * kQueries, tid = threadIdx.x;
   const int64_t skip = static_cast<int64_t>(blockIdx.y) * shape.positions;
   query += skip * shape.channels, distance += skip;
   const int q0 = tid / kAcross * kPerQuery, r0 = tid % kAcross;
   if (tid < kQueries)
-    for (int i = 0; i < shape.k; ++i) best[tid][i] = __uint_as_float(0x7f800000u);
+    for (int i = 0; i < shape.k; ++i)
+      best[tid][i] = __uint_as_float(0x7f800000u), row_of[tid][i] = 0;
   bool any = roi == nullptr;  // position kept, the same for all threads
   for (int i = 0; !any && i < min(kQueries, shape.positions - first); ++i)
     any = roi[first + i] != 0;
@@ -113,25 +131,50 @@ __global__ void __launch_bounds__(kThreads)
         bad = bad || d != d;
         if (!(d < best[tid][shape.k - 1])) continue;
         int at = shape.k - 1;
-        for (; at > 0 && d < best[tid][at - 1]; --at) best[tid][at] = best[tid][at - 1];
-        best[tid][at] = d;
+        for (; at > 0 && d < best[tid][at - 1]; --at)
+          best[tid][at] = best[tid][at - 1], row_of[tid][at] = row_of[tid][at - 1];
+        best[tid][at] = d, row_of[tid][at] = row + r;
       }
+  }
+  if (shape.blended > 0 && any) {
+    constexpr int kParted = kThreads / kQueries;  // threads for one position
+    const int one = tid / kParted;
+    if (tid < kQueries) share_out(shape, best[tid], share[tid]);
+    __syncthreads();
+    float square = 0.0f;
+    for (int c = tid % kParted; c < shape.channels && first + one < shape.positions; c += kParted) {
+      float blend = 0.0f;
+      for (int i = 0; i < shape.blended; ++i) {
+        const int64_t at = static_cast<int64_t>(row_of[one][i]) * shape.channels + c;
+        blend = fmaf(share[one][i], value_of(memory + at, scale, c), blend);
+      }
+      const float difference = value_of(query + query_at(one, c), nullptr, c) - blend;
+      square = fmaf(difference, difference, square);
+    }
+    squares[one][tid % kParted] = square;
+    __syncthreads();
+    if (tid < kQueries)
+      for (int i = 1; i < kParted; ++i) squares[tid][0] += squares[tid][i];
   }
   if (tid >= kQueries || first + tid >= shape.positions) return;
   float sum = 0.0f;
   for (int i = 0; i < shape.k; ++i)
     if (shape.weight[i] > 0.0f) sum += shape.weight[i] * best[tid][i];
+  if (shape.blended > 0)  // of a distance over float32 there is no blend
+    sum = best[tid][0] < __uint_as_float(0x7f800000u) ? squares[tid][0] : best[tid][0];
+  if (shape.root) sum = sqrtf(sum);
   const bool kept = roi == nullptr || roi[first + tid] != 0;
+  if (factor != nullptr) sum *= factor[first + tid];
   distance[first + tid] = !kept ? 0.0f : bad ? __uint_as_float(0x7fc00000u) : sum;
 }
 
 template <class Q, class T>
 void start(const NearestParams& p, const Shape& shape, const void* memory, const float* scale,
-           const void* query, int32_t batch, const uint8_t* roi, float* distance,
-           cudaStream_t stream) {
+           const void* query, int32_t batch, const uint8_t* roi, const float* factor,
+           float* distance, cudaStream_t stream) {
   const dim3 grid((p.positions + kQueries - 1) / kQueries, batch);
   launch(nearest_kernel<Q, T>, grid, dim3(kThreads), stream, shape, static_cast<const Q*>(query),
-         static_cast<const T*>(memory), scale, roi, distance);
+         static_cast<const T*>(memory), scale, roi, factor, distance);
 }
 
 template <class Q>  // in the order of Type
@@ -141,12 +184,15 @@ constexpr decltype(&start<Q, float>) kStarts[] = {start<Q, float>, start<Q, uint
 }  // namespace
 
 int nearest_cuda(const NearestParams& p, const void* memory, const float* scale, const void* query,
-                 int32_t batch, const uint8_t* roi, float* distance, void* stream) {
-  Shape shape{p.positions, p.channels, p.rows, p.k, p.layout == Layout::nchw, {}};
+                 int32_t batch, const uint8_t* roi, const float* factor, float* distance,
+                 void* stream) {
+  Shape shape{p.positions, p.channels,    p.rows, p.k, p.blended, p.layout == Layout::nchw,
+              p.root,      p.temperature, {}};
   for (int i = 0; i < p.k; ++i) shape.weight[i] = p.weight[i];
   const bool half = p.query_type == Type::float16;
   const auto run = (half ? kStarts<uint16_t> : kStarts<float>)[static_cast<int>(p.memory_type)];
-  run(p, shape, memory, scale, query, batch, roi, distance, static_cast<cudaStream_t>(stream));
+  run(p, shape, memory, scale, query, batch, roi, factor, distance,
+      static_cast<cudaStream_t>(stream));
   return static_cast<int>(cudaGetLastError());
 }
 

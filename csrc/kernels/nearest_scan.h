@@ -10,16 +10,8 @@
 namespace edgead {
 namespace {
 
-constexpr int kTile = kNearestTile;
+static_assert(kTile == kNearestTile);
 constexpr int kChunkTiles = kNearestChunk / kTile;
-constexpr int kVectors = kTile / kLanes;
-#if EDGEAD_LANES == 16
-constexpr int kWide = 2, kGroup = 8;  // vectors of rows, queries: sums that stay in registers
-#elif defined(__ARM_NEON)
-constexpr int kWide = 4, kGroup = 4;
-#else
-constexpr int kWide = 2, kGroup = 4;
-#endif
 
 // What is known of a query while the memory is searched.
 struct Query {
@@ -40,8 +32,6 @@ inline void insert(float d, int32_t row, int32_t k, Query& query) {
     best[at] = best[at - 1], rows[at] = rows[at - 1];
   best[at] = d, rows[at] = row;
 }
-
-inline F32 all_lanes(float value) { return value - F32{}; }  // of -0 the sum would be 0
 
 // Bit i is set where lane i of `value` is not below that of `least`: what is not a number counts.
 inline uint32_t not_below(F32 value, F32 least) {
@@ -125,25 +115,6 @@ inline void dot_bytes(const uint8_t* rows, const int32_t* queries, const Query* 
   }
 }
 
-// sum[j][v] = sum over `count` of lanes[i * kTile ..] * one[i * pitch + j].
-inline void dot_floats(const float* lanes, const float* one, int32_t pitch, int32_t count,
-                       F32 sum[kGroup][kWide]) {
-  EDGEAD_UNROLL
-  for (int j = 0; j < kGroup; ++j) EDGEAD_UNROLL
-  for (int v = 0; v < kWide; ++v) sum[j][v] = F32{};
-  for (int32_t i = 0; i < count; ++i) {
-    F32 value[kWide];
-    EDGEAD_UNROLL
-    for (int v = 0; v < kWide; ++v) value[v] = load<F32>(lanes + i * kTile + v * kLanes);
-    EDGEAD_UNROLL
-    for (int j = 0; j < kGroup; ++j) {
-      const F32 factor = all_lanes(one[i * pitch + j]);
-      EDGEAD_UNROLL
-      for (int v = 0; v < kWide; ++v) sum[j][v] = multiply_add(value[v], factor, sum[j][v]);
-    }
-  }
-}
-
 // One tile of rows with a group of queries, by the product of bytes. Each query gets a bit for each
 // row that may be among the nearest. Without a branch: which rows are left cannot be predicted.
 inline void scan_rows(const NearestCodes& from, int32_t tile, int32_t words, const int32_t* query,
@@ -222,7 +193,7 @@ inline void scan_rows(const NearestIndex& index, int32_t tile, const float* lane
   EDGEAD_UNROLL
   for (int v0 = 0; v0 < kVectors; v0 += kWide) {
     F32 sum[kGroup][kWide];
-    dot_floats(rows + v0 * kLanes, lanes, kTile, index.channels, sum);
+    dot_floats<kGroup>(rows + v0 * kLanes, lanes, kTile, index.channels, sum);
     EDGEAD_UNROLL
     for (int q = 0; q < kGroup; ++q) EDGEAD_UNROLL
     for (int v = 0; v < kWide; ++v) {
@@ -233,23 +204,40 @@ inline void scan_rows(const NearestIndex& index, int32_t tile, const float* lane
   }
 }
 
-// The place of the largest of bound - off^2, which is the nearest; n a multiple of kTile.
+inline float largest_of_lanes(F32 v) {
+#if EDGEAD_LANES == 16 && defined(__AVX512F__)
+  return _mm512_reduce_max_ps((__m512)v);
+#elif defined(__SSE2__)
+#if EDGEAD_LANES == 8
+  __m128 x = _mm_max_ps(_mm256_castps256_ps128((__m256)v), _mm256_extractf128_ps((__m256)v, 1));
+#else
+  __m128 x = (__m128)v;
+#endif
+  x = _mm_max_ps(x, _mm_movehl_ps(x, x));
+  return _mm_cvtss_f32(_mm_max_ss(x, _mm_shuffle_ps(x, x, 1)));
+#else
+  float largest = v[0];
+  for (int i = 1; i < kLanes; ++i) largest = v[i] > largest ? v[i] : largest;
+  return largest;
+#endif
+}
+
+// The place of the largest of bound - off^2, which is the nearest; n a multiple of kTile. Without a
+// branch: which it is cannot be predicted.
 inline int32_t top_of(const float* bound, const float* off, int32_t n) {
   F32 top = all_lanes(-3e38f);
-  auto at = [&](int32_t i) {
-    const F32 x = off == nullptr ? F32{} : load<F32>(off + i);
-    return multiply_add(-x, x, load<F32>(bound + i));
-  };
+  I32 place = {};
   for (int32_t i = 0; i < n; i += kLanes) {
-    const F32 v = at(i);
+    const F32 x = off == nullptr ? F32{} : load<F32>(off + i);
+    const F32 v = multiply_add(-x, x, load<F32>(bound + i));
+    place = v > top ? I32{} + i : place;
     top = v > top ? v : top;
   }
-  float lanes[kLanes], largest = -3e38f;
-  store(lanes, top);
-  for (int i = 0; i < kLanes; ++i) largest = lanes[i] > largest ? lanes[i] : largest;
-  for (int32_t i = 0; i < n; i += kLanes)
-    if (const uint32_t bits = not_below(at(i), all_lanes(largest))) return i + __builtin_ctz(bits);
-  return 0;
+  const uint32_t bits = not_below(top, all_lanes(largest_of_lanes(top)));
+  const int lane = __builtin_ctz(bits | 1u << (kLanes - 1));
+  int32_t places[kLanes];
+  store(places, place);
+  return places[lane] + lane;
 }
 
 }  // namespace

@@ -35,16 +35,17 @@ namespace edgead {
 #define EDGEAD_NEAREST_SETS(X) X(baseline)
 #endif
 
-#define EDGEAD_DECLARE(set)                              \
-  std::remove_pointer_t<PreprocessCpu> preprocess_##set; \
-  std::remove_pointer_t<AnomalyMapCpu> anomaly_map_##set;
+#define EDGEAD_DECLARE(set)                               \
+  std::remove_pointer_t<PreprocessCpu> preprocess_##set;  \
+  std::remove_pointer_t<AnomalyMapCpu> anomaly_map_##set; \
+  std::remove_pointer_t<WhitenCpu> whiten_##set;
 EDGEAD_SETS(EDGEAD_DECLARE)
 #define EDGEAD_DECLARE_NEAREST(set) std::remove_pointer_t<NearestCpu> nearest_##set;
 EDGEAD_NEAREST_SETS(EDGEAD_DECLARE_NEAREST)
 
 namespace {
 
-#define EDGEAD_ROW(set) {#set, preprocess_##set, anomaly_map_##set},
+#define EDGEAD_ROW(set) {#set, preprocess_##set, anomaly_map_##set, whiten_##set},
 const Kernels kSets[] = {EDGEAD_SETS(EDGEAD_ROW)};
 #define EDGEAD_NEAREST_ROW(set) {#set, nearest_##set},
 const NearestKernel kNearestSets[] = {EDGEAD_NEAREST_SETS(EDGEAD_NEAREST_ROW)};

@@ -134,7 +134,7 @@ class NearestMemory {
 // nearest for one number of positions; not for two threads at once.
 class Nearest {
  public:
-  // given: positions, width, weights, type, layout, roi, simd.
+  // given: positions, width, weights, blended, temperature, root, type, layout, roi, simd.
   Nearest(std::shared_ptr<NearestMemory> memory, const py::kwargs& given)
       : set_(named(all_nearest_kernels(), given["simd"].cast<std::string>())),
         memory_(std::move(memory)),
@@ -178,6 +178,41 @@ class Nearest {
   Memory workspace_;
 };
 
+// whiten for one size of features; not for two threads at once.
+class Whiten {
+ public:
+  // given: as whiten_params_of needs it, and mean, factor (float32, C-contiguous), roi (uint8 or
+  // None), simd.
+  explicit Whiten(const py::kwargs& given)
+      : set_(named(all_kernels(), given["simd"].cast<std::string>())),
+        p_(whiten_params_of(given)),
+        memory_(whiten_index_bytes(p_)),
+        workspace_(whiten_workspace_bytes(p_)) {
+    const auto mean = given["mean"].cast<py::array_t<float, py::array::c_style>>();
+    const auto factor = given["factor"].cast<py::array_t<float, py::array::c_style>>();
+    py::array_t<uint8_t, py::array::c_style> roi;
+    const bool masked = !given["roi"].is_none();
+    if (masked) roi = given["roi"].cast<py::array_t<uint8_t, py::array::c_style>>();
+    index_ =
+        whiten_index(p_, mean.data(), factor.data(), masked ? roi.data() : nullptr, memory_.data);
+  }
+
+  // feature [batch, ..] as the params say; distance [batch, height, width].
+  void run(const py::array& feature, py::array_t<float>& distance) {
+    const int32_t batch = static_cast<int32_t>(distance.shape(0));
+    const void* from = feature.data();
+    float* to = distance.mutable_data();
+    py::gil_scoped_release release;
+    set_.whiten(p_, index_, from, batch, to, workspace_.data);
+  }
+
+ private:
+  const Kernels& set_;
+  WhitenParams p_;
+  Memory memory_, workspace_;
+  WhitenIndex index_{};
+};
+
 // Of an array of any strides, without a copy.
 uint64_t fingerprint_of(const py::array& array) {
   if (array.ndim() > 8) throw std::invalid_argument("more than 8 axes");
@@ -195,7 +230,7 @@ uint64_t fingerprint_of(const py::array& array) {
 
 PYBIND11_MODULE(_cpu, m) {
   using namespace edgead;
-  m.doc() = "CPU kernels of edgead; use edgead.preprocess, anomaly_map and nearest.";
+  m.doc() = "CPU kernels of edgead; use edgead.preprocess, anomaly_map, nearest and engine.whiten.";
   m.def(
       "simd_paths", [] { return names_of(all_kernels()); },
       "Instruction sets built and usable here, best first.");
@@ -222,6 +257,10 @@ PYBIND11_MODULE(_cpu, m) {
       .def(py::init<std::shared_ptr<NearestMemory>, const py::kwargs&>())
       .def("run", &Nearest::run, py::arg("query"), py::arg("distance").noconvert())
       .def("rows", &Nearest::rows);
+  py::class_<Whiten>(m, "Whiten")
+      .def(py::init<const py::kwargs&>())
+      .def("run", &Whiten::run, py::arg("feature"), py::arg("distance").noconvert());
+  bind_calibration(m);
   m.attr("MAX_LEVELS") = kMaxLevels;
   m.attr("MAX_NEAREST") = kMaxNearest;
   m.attr("PARTS") = kParts;

@@ -11,8 +11,12 @@
 #include "anomaly_map.h"
 #include "nearest.h"
 #include "preprocess.h"
+#include "whiten.h"
 
 namespace edgead {
+
+// bindings_calibration.cpp
+void bind_calibration(pybind11::module_& m);
 
 // One axis of preprocess, and its tables in host memory.
 struct HostAxis {
@@ -78,8 +82,8 @@ inline AnomalyMapPlan plan_of(const pybind11::kwargs& given, void* memory) {
   return anomaly_map_plan(p, roi.data(), memory);
 }
 
-// given: positions, width, weights, type, layout (as numbers). What belongs to the memory is not
-// set.
+// given: positions, width, weights, blended, temperature, root, type, layout (as numbers). What
+// belongs to the memory is not set.
 inline NearestParams nearest_params_of(const pybind11::kwargs& given) {
   auto number = [&](const char* name) { return given[name].cast<int32_t>(); };
   const auto weights = given["weights"].cast<std::vector<float>>();
@@ -87,7 +91,25 @@ inline NearestParams nearest_params_of(const pybind11::kwargs& given) {
   p.positions = number("positions"), p.width = number("width");
   p.k = static_cast<int32_t>(weights.size());
   for (int32_t i = 0; i < p.k; ++i) p.weight[i] = weights.at(i);
+  p.blended = number("blended"), p.temperature = given["temperature"].cast<float>();
+  p.root = given["root"].cast<bool>();
   p.query_type = static_cast<Type>(number("type"));
+  p.layout = static_cast<Layout>(number("layout"));
+  return p;
+}
+
+// given: size, channels, outputs, side, triangular, channel_normal, epsilon, type, layout (as
+// numbers).
+inline WhitenParams whiten_params_of(const pybind11::kwargs& given) {
+  auto number = [&](const char* name) { return given[name].cast<int32_t>(); };
+  const auto size = given["size"].cast<std::array<int32_t, 2>>();
+  WhitenParams p{};
+  p.height = size[0], p.width = size[1];
+  p.channels = number("channels"), p.outputs = number("outputs"), p.side = number("side");
+  p.triangular = given["triangular"].cast<bool>();
+  p.channel_normal = given["channel_normal"].cast<bool>();
+  p.epsilon = given["epsilon"].cast<float>();
+  p.type = static_cast<Type>(number("type"));
   p.layout = static_cast<Layout>(number("layout"));
   return p;
 }

@@ -92,23 +92,43 @@ class AnomalyMap {
 
 class Nearest {
  public:
-  // given: positions, width, weights, type, layout, and channels, rows, memory_type of the memory.
+  // given: positions, width, weights, blended, temperature, root, type, layout, and channels, rows,
+  // memory_type of the memory.
   explicit Nearest(const py::kwargs& given) : p_(nearest_params_of(given)) {
     p_.channels = given["channels"].cast<int32_t>(), p_.rows = given["rows"].cast<int32_t>();
     p_.memory_type = static_cast<Type>(given["memory_type"].cast<int32_t>());
   }
 
-  // Addresses; scale and roi may be 0.
+  // Addresses; scale, roi and factor may be 0.
   void run(uintptr_t memory, uintptr_t scale, uintptr_t query, int32_t batch, uintptr_t roi,
-           uintptr_t distance, uintptr_t stream) const {
+           uintptr_t factor, uintptr_t distance, uintptr_t stream) const {
     check(nearest_cuda(p_, reinterpret_cast<const void*>(memory),
                        reinterpret_cast<const float*>(scale), reinterpret_cast<const void*>(query),
                        batch, reinterpret_cast<const uint8_t*>(roi),
-                       reinterpret_cast<float*>(distance), reinterpret_cast<void*>(stream)));
+                       reinterpret_cast<const float*>(factor), reinterpret_cast<float*>(distance),
+                       reinterpret_cast<void*>(stream)));
   }
 
  private:
   NearestParams p_;
+};
+
+class Whiten {
+ public:
+  // given: as whiten_params_of needs it.
+  explicit Whiten(const py::kwargs& given) : p_(whiten_params_of(given)) {}
+
+  // Addresses; roi may be 0.
+  void run(uintptr_t mean, uintptr_t factor, uintptr_t feature, int32_t batch, uintptr_t roi,
+           uintptr_t distance, uintptr_t stream) const {
+    check(whiten_cuda(
+        p_, reinterpret_cast<const float*>(mean), reinterpret_cast<const float*>(factor),
+        reinterpret_cast<const void*>(feature), batch, reinterpret_cast<const uint8_t*>(roi),
+        reinterpret_cast<float*>(distance), reinterpret_cast<void*>(stream)));
+  }
+
+ private:
+  WhitenParams p_;
 };
 
 }  // namespace
@@ -132,6 +152,11 @@ PYBIND11_MODULE(_cuda, m) {
   py::class_<Nearest>(m, "Nearest")
       .def(py::init<const py::kwargs&>())
       .def("run", &Nearest::run, py::arg("memory"), py::arg("scale"), py::arg("query"),
+           py::arg("batch"), py::arg("roi"), py::arg("factor"), py::arg("distance"),
+           py::arg("stream"));
+  py::class_<Whiten>(m, "Whiten")
+      .def(py::init<const py::kwargs&>())
+      .def("run", &Whiten::run, py::arg("mean"), py::arg("factor"), py::arg("feature"),
            py::arg("batch"), py::arg("roi"), py::arg("distance"), py::arg("stream"));
   const py::call_guard<py::gil_scoped_release> unlocked;
   py::class_<Events>(m, "Events")

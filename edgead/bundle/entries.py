@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from edgead.calibration import threshold
+from edgead.nearest import MAX_NEAREST
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,8 @@ class Memory:
     ``features`` is the output of the graph, [N, channels, height, width]; ``size`` is (height,
     width). ``file`` holds the features that are kept, ``.npy`` [rows, channels] float32 or float16;
     ``places``, ``.npy`` [height, width] float32, how much the distance at each position counts.
-    The distance is the mean squared difference of the channels, over the ``neighbours`` nearest.
+    The distance is the mean squared difference of the channels, over the ``neighbours`` nearest;
+    with a ``temperature``, in these units, that of what is blended of them (``nearest.Blend``).
     ``shares``, ``.npy`` as ``places``, is what the features at each position are multiplied by
     before they are compared; None: by 1. ``scored`` is as ``places``, in the sum that the score is
     pooled from; None, in all signals: it is pooled from the map.
@@ -42,6 +44,7 @@ class Memory:
     places: str
     neighbours: int = 1
     weight: float = 1.0
+    temperature: float | None = None
     shares: str | None = None
     scored: str | None = None
 
@@ -73,36 +76,51 @@ class Whitening:
 
 
 def signal_checks(
-    memories: Sequence[Memory], whitenings: Sequence[Whitening]
-) -> Iterator[tuple[str, bool]]:
-    """Sentences about the entries, and whether each holds.
+    memories: tuple[Memory, ...], whitenings: tuple[Whitening, ...], version: int, distance: str
+) -> tuple[tuple[str, bool], ...]:
+    """What must hold for memories and whitenings: a sentence, and whether it does.
 
     Args:
         memories, whitenings: of one manifest.
+        version: of its schema.
+        distance: of its map.
     """
     signals: tuple[Memory | Whitening, ...] = (*memories, *whitenings)
-    scored = [signal for signal in signals if signal.scored]
-    yield (
-        "memories and whitenings: one size for each output",
-        len({(s.features, s.channels, s.size) for s in signals})
-        == len({s.features for s in signals}),
-    )
-    yield (
-        "memories: expected at least one neighbour",
-        all(memory.neighbours >= 1 for memory in memories),
-    )
-    yield (
-        "whitenings: expected some of the channels of the output, and a side of at least 1",
-        all(w.first >= 0 and 1 <= w.count <= w.channels - w.first for w in whitenings)
-        and all(w.side >= 1 for w in whitenings),
-    )
-    yield (
-        "whitenings: expected each to count in the map or in the score",
-        all(w.places or w.scored for w in whitenings),
-    )
-    yield (
-        "memories and whitenings: expected distances of one size in the sum of the score",
-        len({signal.size for signal in scored}) <= 1,
+    return (
+        (
+            "memories and whitenings: of schema version 2",
+            not signals or version >= 2,
+        ),
+        (
+            "memories and whitenings: one size for each output",
+            len({(s.features, s.channels, s.size) for s in signals})
+            == len({s.features for s in signals}),
+        ),
+        (
+            "whitenings: expected some of the channels of the output, and a side of at least 1",
+            all(w.first >= 0 and 1 <= w.count <= w.channels - w.first for w in whitenings)
+            and all(w.side >= 1 for w in whitenings),
+        ),
+        (
+            "whitenings: expected each to count in the map or in the score",
+            all(w.places or w.scored for w in whitenings),
+        ),
+        (
+            "memories and whitenings: expected distances of one size in the sum of the score",
+            len({signal.size for signal in signals if signal.scored}) <= 1,
+        ),
+        (
+            f"memories: expected 1 to {MAX_NEAREST} neighbours, one less with a temperature",
+            all(1 <= m.neighbours <= MAX_NEAREST - (m.temperature is not None) for m in memories),
+        ),
+        (
+            "memories.temperature: expected a number above 0, 1e-20 to 1e20",
+            all(1e-20 <= m.temperature <= 1e20 for m in memories if m.temperature is not None),
+        ),
+        (
+            "map.distance: expected l1 or l2 with a memory",
+            not signals or distance in ("l1", "l2"),
+        ),
     )
 
 

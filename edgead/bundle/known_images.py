@@ -38,6 +38,20 @@ def contents_of(learnt: Iterable[bytes], calibrated: Iterable[bytes]) -> dict[st
     return {CONTENTS: {LEARNT: note(learnt), CALIBRATED: note(calibrated)}}
 
 
+def learnt_more(provenance: Mapping[str, Any], digests: Iterable[bytes]) -> dict[str, Any]:
+    """``provenance`` that tells of more images that were learnt from.
+
+    Args:
+        provenance: of a manifest; what cannot be read in it is as if it were not there.
+        digests: as for ``note``, of images that it does not tell of.
+    """
+    contents, new = _contents(provenance), {digest[:PREFIX] for digest in digests}
+    old = contents.get(LEARNT)
+    before = old.get("images", 0) if isinstance(old, Mapping) else 0
+    told = {**note(new | _read(old)), "images": before + len(new)}
+    return {**provenance, CONTENTS: {**contents, LEARNT: told}}
+
+
 def calibrated_with(provenance: Mapping[str, Any], digests: Iterable[bytes]) -> dict[str, Any]:
     """``provenance`` that tells what the bundle is calibrated with; what was learnt stays.
 

@@ -188,10 +188,7 @@ class Manifest:
         return self.map
 
     def shapes(self) -> tuple[tuple[int, int, int], ...]:
-        """(channels, height, width) of each pair's features; distances to what was learnt have one.
-
-        Of what the map is summed from, in the order of its weights.
-        """
+        """(channels, height, width) of each pair's features; distances to a memory have one."""
         pairs = tuple((pair.channels, *pair.size) for pair in self.pairs)
         return pairs + tuple((1, *signal.size) for signal in self.signals() if signal.places)
 
@@ -318,28 +315,21 @@ def _no_constant(word: str) -> None:
 
 def _check(manifest: Manifest) -> None:
     """Raise BundleError for a manifest whose parts contradict each other."""
-    calibration, models = manifest.calibration, set(manifest.models)
-    own, n = calibration.own, len(calibration.scores)
+    models = set(manifest.models)
     names = [name for pair in manifest.pairs for name in (pair.reference, pair.restored)]
-    every: tuple[Calibration | OwnCalibration, ...] = (calibration, *own.values())
-    ties = [each.ties for each in every if each.ties]
-    tolerances = [
-        value for t in (*manifest.tolerance.values(), *ties) for value in (t.score, t.map)
-    ]
-    scores = [v for each in every for v in (*each.scores, *each.peaks)]
-    signals = manifest.signals()
-    names += sorted({signal.features for signal in signals})
+    names += sorted({signal.features for signal in manifest.signals()})
     weights = tuple(pair.weight for pair in manifest.pairs)
     weights += tuple(memory.weight for memory in manifest.memories)
     weights += tuple(1.0 for whitening in manifest.whitenings if whitening.places)
     digests = manifest.files.values()
     for sentence, fits in (
         ("pairs: an output is named twice", len(set(names)) == len(names)),
-        (
-            "memories and whitenings: of schema version 2",
-            not signals or manifest.schema_version >= 2,
+        *signal_checks(
+            manifest.memories,
+            manifest.whitenings,
+            manifest.schema_version,
+            manifest.map.distance,
         ),
-        *signal_checks(manifest.memories, manifest.whitenings),
         ("pairs: sizes must be positive", all(min(shape) > 0 for shape in manifest.shapes())),
         ("map.weights and the weights of pairs differ", tuple(manifest.map.weights) == weights),
         ('models: "float32" is missing', "float32" in models),
@@ -350,13 +340,32 @@ def _check(manifest: Manifest) -> None:
             manifest.tiling is None or min(manifest.map.size) >= 2,
         ),
         ("golden: no golden frame, so no engine can be qualified", manifest.golden),
-        ("calibration.scores: none", n),
+        *_of_calibration(manifest),
+        ("health.images: expected at least 1", not manifest.health or manifest.health.images >= 1),
+        ("files: a digest is not a SHA-256 in hex", all(map(_SHA256.fullmatch, digests))),
+    ):
+        if not fits:
+            raise BundleError(f"manifest: {sentence}")
+
+
+def _of_calibration(manifest: Manifest) -> tuple[tuple[str, bool], ...]:
+    """What must hold for calibrations and tolerances: a sentence, and whether it does."""
+    calibration = manifest.calibration
+    own, n = calibration.own, len(calibration.scores)
+    every: tuple[Calibration | OwnCalibration, ...] = (calibration, *own.values())
+    ties = [each.ties for each in every if each.ties]
+    tolerances = [
+        value for t in (*manifest.tolerance.values(), *ties) for value in (t.score, t.map)
+    ]
+    scores = [v for each in every for v in (*each.scores, *each.peaks)]
+    return (
+        ("calibration.scores: none", n > 0),
         ("calibration: scores and peaks differ in number", len(calibration.peaks) == n),
         (
             "calibration.own: expected as many scores and peaks as in float32",
             all(len(each.scores) == len(each.peaks) == n for each in own.values()),
         ),
-        ("calibration.own: of a precision without a model", set(own) <= models),
+        ("calibration.own: of a precision without a model", set(own) <= set(manifest.models)),
         (
             "calibration or tolerance: a value is not finite",
             all(map(math.isfinite, (*scores, *tolerances))),
@@ -366,8 +375,4 @@ def _check(manifest: Manifest) -> None:
             "calibration.false_reject_rate: expected a number between 0 and 1",
             0 < calibration.false_reject_rate < 1,
         ),
-        ("health.images: expected at least 1", not manifest.health or manifest.health.images >= 1),
-        ("files: a digest is not a SHA-256 in hex", all(map(_SHA256.fullmatch, digests))),
-    ):
-        if not fits:
-            raise BundleError(f"manifest: {sentence}")
+    )

@@ -76,6 +76,16 @@ class Bundle:
         _check_digest(self.path, name, data, self.manifest.files[name])
         return data
 
+    def read_manifest(self) -> bytes:
+        """The bytes of the manifest, whose digest is ``sha256``.
+
+        Raises:
+            BundleError: it changed since the bundle was opened.
+        """
+        data = _read(self._root / MANIFEST)
+        _check_digest(self.path, MANIFEST, data, self.sha256)
+        return data
+
     def read_array(self, name: str) -> NDArray[Any]:
         """The array in a file, of any shape and dtype.
 
@@ -247,16 +257,41 @@ def write_bundle(
         BundleError: ``path`` is something else than a bundle, a file that the manifest names is not
             among ``files``, a name that leads out of the directory, or the file system refuses.
     """
-    root = Path(path)
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     manifest = replace(manifest, files=digests)
     _check_names(manifest, files)
+    return _put(Path(path), manifest.dumps(), files)
+
+
+def write_again(
+    path: str | os.PathLike[str], manifest: bytes, files: Mapping[str, bytes]
+) -> Bundle:
+    """Write a bundle that was there before, byte by byte, as ``write_bundle`` writes.
+
+    Args:
+        path: of the directory ``NAME.edgead``.
+        manifest: the bytes of its ``manifest.json``.
+        files: relative name to content.
+
+    Raises:
+        BundleError: a file is not the one whose digest the manifest has, or as ``write_bundle``.
+    """
+    digests, root = Manifest.loads(manifest).files, Path(path)
+    for name in sorted(digests.keys() | files.keys()):
+        if name not in digests or name not in files:
+            raise BundleError(f"bundle {root}: {name} is missing, or not in the manifest; {_AGAIN}")
+        _check_digest(root, name, files[name], digests[name])
+    return _put(root, manifest, files)
+
+
+def _put(root: Path, manifest: bytes, files: Mapping[str, bytes]) -> Bundle:
+    """Write and open a bundle whose manifest and files fit each other."""
     if os.path.lexists(root) and not root.is_dir():
         raise BundleError(f"{root} is not a directory; choose another name for the bundle")
     try:
         if root.is_dir() and not (root / MANIFEST).is_file() and any(root.iterdir()):
             raise BundleError(f"{root} is a directory but no bundle; choose another name")
-        replace_directory(root, {**files, MANIFEST: manifest.dumps()})
+        replace_directory(root, {**files, MANIFEST: manifest})
     except OSError as error:
         old = "; the old bundle is unchanged" if os.path.isdir(root) else ""
         reason = error.strerror or str(error)

@@ -92,6 +92,7 @@ def _compared(bundle: Bundle) -> dict[str, list[str]]:
     ]
     kept = [
         f"{memory.features}: {memory.channels} channels of {memory.size[0]} x {memory.size[1]}, "
+        f"{'' if memory.temperature is None else 'a blend of '}"
         f"the {'nearest' if memory.neighbours == 1 else f'{memory.neighbours} nearest'} of "
         f"{memory.file}, weight {memory.weight:g}"
         for memory in memories

@@ -6,9 +6,12 @@ import argparse
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgead.errors import InputError, shortened
+
+if TYPE_CHECKING:
+    from edgead.tiling import Tiling
 
 MOST = 10**9
 """Of any number: what is more overflows a timeout, a counter of C or a sum of milliseconds."""
@@ -116,6 +119,39 @@ def add_false_reject_rate(parser: argparse.ArgumentParser) -> None:
     """--false-reject-rate."""
     text = "share of good frames that may be called anomalous (default: the bundle's)"
     add(parser, "--false-reject-rate RATE", text, number)
+
+
+def add_tiles(parser: argparse.ArgumentParser) -> None:
+    """--tile and --tile-overlap, as ``tiling`` reads them."""
+    add(
+        parser,
+        "--tile PIXELS",
+        "learn from square tiles of the images, and let the bundle see "
+        "frames in tiles: for defects much smaller than the frame",
+        whole,
+    )
+    add(
+        parser,
+        "--tile-overlap PIXELS",
+        "of neighbouring tiles, at least (default: an eighth of the tile)",
+        whole,
+    )
+
+
+def tiling(args: argparse.Namespace) -> Tiling | None:
+    """What ``add_tiles`` asked for; None for frames that are seen whole.
+
+    Raises:
+        InputError: an overlap without a tile, or one that does not fit.
+    """
+    if args.tile is None:
+        if args.tile_overlap is not None:
+            raise InputError("--tile-overlap without --tile: give the size of the tiles too")
+        return None
+    from edgead.tiling import Tiling
+
+    overlap = args.tile // 8 if args.tile_overlap is None else args.tile_overlap
+    return Tiling((args.tile, args.tile), overlap)
 
 
 def add_detector(parser: argparse.ArgumentParser) -> None:

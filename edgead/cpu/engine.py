@@ -20,7 +20,7 @@ from edgead import _cpu
 from edgead.bundle.storage import Bundle
 from edgead.cpu.precision import HINTS, check_computed, check_offered, computed_in, layers_of
 from edgead.cpu.processor import affinity, cores, others_run
-from edgead.cpu.restrictions import restricted
+from edgead.cpu.restrictions import check_addresses, restricted
 from edgead.engine.interface import Pairs
 from edgead.engine.memories import open_memories
 from edgead.engine.whitening import open_whitenings
@@ -276,6 +276,8 @@ if hasattr(os, "register_at_fork"):  # Windows has none
 
 
 def _cpu_core(ov: Any) -> Any:
+    if not _process.cores:
+        check_addresses(affinity())
     with _sentences("OpenVINO does not start"):
         core = _only_core(ov.Core)
         devices = core.available_devices

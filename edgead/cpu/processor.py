@@ -112,11 +112,14 @@ def _read(path: Path) -> str:
 
 def others_run() -> bool:
     """Whether another thread of this process runs or is about to; False where it is not known."""
-    own = threading.get_native_id()
-    for task in Path("/proc/self/task").glob("[0-9]*"):
+    own, tasks = str(threading.get_native_id()), Path("/proc/self/task")
+    try:
+        others = [tasks / name for name in os.listdir(tasks) if name != own]
+    except OSError:  # another system, or no memory for it
+        return False
+    for task in others:
         with suppress(OSError):  # of a thread that has ended
-            state = (task / "stat").read_text().rpartition(")")[2].split()[0]
-            if state == "R" and int(task.name) != own:
+            if (task / "stat").read_text().rpartition(")")[2].split()[0] == "R":
                 return True
     return False
 

@@ -8,8 +8,18 @@ import os
 import sys
 from pathlib import Path
 
+from edgead.errors import DeviceError
 from edgead.files import address_limit, scarcity
 
+OPENVINO_BYTES = 192 << 20
+"""Addresses of OpenVINO's plugin, its frontend and the reserve of its allocator, as measured."""
+THREAD_BYTES = 16 << 20
+"""Addresses of a thread: 8 MB of stack, and what it keeps of its own."""
+
+_LIMITED = (
+    "this process may use {:.0f} MB of addresses: raise that limit (ulimit -v, LimitAS= of a "
+    "systemd unit)"
+)
 _GET_MDWE = 66  # prctl, of Linux 6.3 and newer
 _CURES = {
     "systemd": "MemoryDenyWriteExecute=no in the [Service] of its systemd unit",
@@ -42,12 +52,30 @@ def restricted(said: str) -> str:
     if scarce is not None:
         return f"{said}: {scarce}"
     limit = address_limit()
+    return said if limit is None else f"{said}; {_LIMITED.format(limit / 1e6)}"
+
+
+def check_addresses(threads: int) -> None:
+    """Refuse a process with too few addresses left for OpenVINO: it would wait for ever for a
+    thread that cannot start.
+
+    Args:
+        threads: that OpenVINO may start, at least 1.
+
+    Raises:
+        DeviceError: the limit of this process leaves less than OpenVINO needs to start.
+    """
+    limit = address_limit()
     if limit is None:
-        return said
-    return (
-        f"{said}; this process may use {limit / 1e6:.0f} MB of addresses: raise that limit "
-        "(ulimit -v, LimitAS= of a systemd unit)"
-    )
+        return
+    needed = OPENVINO_BYTES + threads * THREAD_BYTES
+    try:
+        mmap.mmap(-1, needed, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
+    except (OSError, ValueError) as error:
+        raise DeviceError(
+            f"OpenVINO needs {needed / 1e6:.0f} MB of addresses more to start; "
+            f"{_LIMITED.format(limit / 1e6)}"
+        ) from error
 
 
 def _can_make_code() -> bool:

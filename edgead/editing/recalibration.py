@@ -28,7 +28,7 @@ from edgead.errors import CalibrationError, InputError
 from edgead.files import read_file
 from edgead.images import Remarks, decode_image, open_image
 from edgead.images.bits import check_bit_depth
-from edgead.images.content import content_of, is_grey
+from edgead.images.content import Content, content_of, is_grey
 from edgead.images.image_set import examine
 from edgead.images.mark import own_output
 from edgead.installation import __version__
@@ -56,12 +56,12 @@ TIES_SHARE = 0.05  # of the spread: what export allows the least exact of its gr
 class Choice:
     """Images to calibrate with, each of another part.
 
-    ``digests``: of their contents. ``warnings``: of what was left out, and what looks wrong.
+    ``contents``: what they show. ``warnings``: of what was left out, and what looks wrong.
     ``learnt_told``: whether the bundle tells which images it has learnt from.
     """
 
     paths: tuple[Path, ...]
-    digests: tuple[bytes, ...]
+    contents: tuple[Content, ...]
     warnings: tuple[str, ...]
     learnt_told: bool
 
@@ -110,7 +110,7 @@ def choose(
     golden = list(golden_frames(bundle))
     check_bit_depth(bit_depth)
     _check_depth(bundle, bit_depth, golden)
-    expected = set(map(_kind, golden))
+    expected = set(map(kind_of, golden))
     depth = bit_depth or bundle.manifest.preprocess.bit_depth
     used, remarks = UsedBits(depth), Remarks()
     known = Known(bundle.manifest.provenance)
@@ -119,7 +119,7 @@ def choose(
     names, contents = [], []
     for done, path in enumerate(paths, 1):
         try:
-            frame = _usable(path, expected, bundle.manifest.ignore, depth, remarks)
+            frame = usable_frame(path, expected, bundle.manifest.ignore, depth, remarks)
             used.add(frame)
             content = content_of(frame)
             names.append(path.name)
@@ -133,13 +133,13 @@ def choose(
         found = examine(names, contents, bit_depth=depth, near=near, otherwise=OTHERWISE)
     _refuse(faults, len(paths))
     kept = [index for index, first in enumerate(found.alike) if first == index]
-    digests = tuple(contents[i].digest for i in kept)
     said = [*found.warnings, *remarks.lines(bundle.manifest.provenance)]
     cure = "train again with"
     if concern := used.concern_of_serving(bundle, cure) or used.concern(cure):
         said.append(concern)
     said += _about_evidence(paths)
-    return Choice(tuple(paths[i] for i in kept), digests, tuple(said), known.tells(LEARNT))
+    shown = tuple(contents[i] for i in kept)
+    return Choice(tuple(paths[i] for i in kept), shown, tuple(said), known.tells(LEARNT))
 
 
 def _refuse(faults: Sequence[str], n: int) -> None:
@@ -193,8 +193,9 @@ def record(
     _refuse(faults, len(choice.paths))
     names = tuple(path.name for path in choice.paths)
     limits, reference = observations.limits()
+    digests = tuple(content.digest for content in choice.contents)
     return Recording(
-        names, tuple(scores), tuple(peaks), total.hexdigest(), limits, reference, choice.digests
+        names, tuple(scores), tuple(peaks), total.hexdigest(), limits, reference, digests
     )
 
 
@@ -321,7 +322,7 @@ def _highest(recording: Recording, count: int = 3, most: int = 5) -> str:
     return ", ".join([*named, "…"] if count > most else named)
 
 
-def _kind(frame: NDArray[Any]) -> str:
+def kind_of(frame: NDArray[Any]) -> str:
     """Colour and depth; a colour file whose channels are all the same is grey."""
     return f"{'grey' if is_grey(frame) else 'colour'}, {8 * frame.dtype.itemsize} bits"
 
@@ -338,7 +339,7 @@ def _check_depth(bundle: Bundle, bit_depth: int | None, golden: Sequence[NDArray
         )
 
 
-def _usable(
+def usable_frame(
     path: Path,
     expected: set[str],
     mask: IgnoreMask | None,
@@ -349,7 +350,7 @@ def _usable(
     file = open_image(path, bit_depth=bit_depth)
     remarks.add(file)
     frame = file.frame
-    kind = _kind(frame)
+    kind = kind_of(frame)
     if kind not in expected:
         raise InputError(
             f"image {path} is {kind}; the bundle's golden frames are "

@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 from edgead.bundle.manifest import Manifest
 from edgead.engine.interface import Engine
+from edgead.engine.memories import MemoryDistances
+from edgead.engine.whitening import WhitenedDistances
 
 F32 = NDArray[np.float32]
 
@@ -22,14 +24,9 @@ class Signals:
     """
 
     def __init__(self, manifest: Manifest, engine: Engine) -> None:
-        self._opened = (*engine.memories, *engine.whitenings)
-        self._distances = [signal.distances() for signal in self._opened]
-        self._raw = [np.zeros((1, *signal.entry.size), np.float32) for signal in self._opened]
-        self._pairs = [
-            (np.zeros_like(raw[None]), np.zeros_like(raw[None]))
-            for raw, signal in zip(self._raw, self._opened, strict=True)
-            if signal.shown is not None
-        ]
+        self._engine = engine
+        self._memories = MemoryDistances(engine.memories)
+        self._whitened = [WhitenedDistances(one) for one in engine.whitenings]
         size = manifest.scored_size()
         self.scored: F32 | None = None if size is None else np.zeros((1, 1, *size), np.float32)
 
@@ -40,14 +37,19 @@ class Signals:
         Args:
             features: of each signal, [1, C, H, W], as ``Session.features`` has them.
         """
-        shown = iter(self._pairs)
+        count = len(self._engine.memories)
+        pairs = self._memories.run(features[:count])
+        far = list(self._memories.far)
+        for values, one, whitened in zip(
+            features[count:], self._engine.whitenings, self._whitened, strict=True
+        ):
+            far.append(whitened.run(values))
+            if one.counts is not None:
+                pairs.append(whitened.pair())
         if self.scored is not None:
             self.scored[:] = 0
-        parts = zip(features, self._opened, self._distances, self._raw, strict=True)
-        for values, signal, distances, raw in parts:
-            distances.run(values, raw)
-            if signal.shown is not None:
-                np.multiply(raw, signal.shown, out=next(shown)[0][0])
-            if self.scored is not None and signal.scored is not None:
-                self.scored += raw * signal.scored
-        return self._pairs
+            opened = (*self._engine.memories, *self._engine.whitenings)
+            for signal, distance in zip(opened, far, strict=True):
+                if signal.scored is not None:
+                    self.scored += distance * signal.scored
+        return pairs

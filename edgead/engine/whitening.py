@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from edgead.bundle.entries import Whitening
 from edgead.bundle.storage import Bundle
+from edgead.engine.whiten import Whiten
+from edgead.errors import BundleError, InputError
 
 F32 = NDArray[np.float32]
-
-LEAST_VARIANCE = np.float32(1e-5)  # added to that over the channels of a position
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,8 @@ class OpenedWhitening:
     mean: F32  # [C, H, W]
     factors: F32  # [regions, C, C]
     centre: F32 | None  # [C, 1, 1]
-    shown: F32 | None  # [height, width], what a distance counts in the map; None: nothing
+    counts: F32 | None  # [height, width], what a distance counts in the map; None: nothing
     scored: F32 | None  # the same in the score
-
-    def distances(self) -> WhitenedDistances:
-        """What computes the distances of one thread's frames."""
-        return WhitenedDistances(self)
 
 
 def open_whitenings(bundle: Bundle) -> tuple[OpenedWhitening, ...]:
@@ -47,64 +43,58 @@ class WhitenedDistances:
     """The distances of one thread's frames by one whitening."""
 
     def __init__(self, whitening: OpenedWhitening) -> None:
-        self._of = whitening
+        entry = whitening.entry
+        self._of, self._channels = whitening, slice(entry.first, entry.first + entry.count)
+        self._kernel = whiten_by(whitening.mean, whitening.factors, entry.side, whitening.centre)
+        self._far = np.zeros((1, *entry.size), np.float32)
+        self._shown = np.zeros((1, 1, *entry.size), np.float32)
+        self._zeros = np.zeros_like(self._shown)
 
-    def run(self, features: F32, out: F32) -> None:
-        """Write the mean squares of the whitened features of a frame.
+    def run(self, features: F32) -> F32:
+        """The mean squares [1, H, W] of the whitened features of a frame.
 
         Args:
             features: [1, C, H, W], as ``Session.features`` has them.
-            out: [1, H, W].
         """
-        entry, centre = self._of.entry, self._of.centre
-        values = features[:, entry.first : entry.first + entry.count]
-        if centre is not None:
-            values = channel_normal(values, centre)
-        out[:] = whitened(values, self._of.mean, self._of.factors, entry.side)
+        values = features[:, self._channels]
+        if self._of.centre is not None:
+            values = values - self._of.centre
+        return self._kernel.run(values, self._far)
+
+    def pair(self) -> tuple[F32, F32]:
+        """The distances that ``run`` gave, as the map counts them, as a pair: (distance, 0)."""
+        if self._of.counts is not None:
+            np.multiply(self._far, self._of.counts, out=self._shown[0])
+        return self._shown, self._zeros
 
 
-def whitened(values: F32, mean: F32, factors: F32, side: int) -> F32:
-    """Mean squares [N, H, W] of ``values`` [N, C, H, W] beyond ``mean`` [C, H, W], times the factor
-    [C, C] of the square of ``side`` positions that each is in."""
-    count, channels, height, width = values.shape
-    unusual, found = values - mean, np.empty((count, height, width), np.float32)
-    for factor, (rows, columns) in zip(factors, blocks((height, width), side), strict=True):
-        block = unusual[:, :, rows, columns]
-        white = factor @ block.reshape(count, channels, -1)
-        squares = np.einsum("ncp,ncp->np", white, white)
-        found[:, rows, columns] = squares.reshape(count, *block.shape[2:])
-    found /= np.float32(channels)
-    return found
+def whiten_by(mean: F32, factors: F32, side: int, centre: F32 | None) -> Whiten:
+    """The kernel for one thread.
 
-
-def blocks(size: tuple[int, int], side: int) -> list[tuple[slice, slice]]:
-    """The squares of ``side`` positions of a map of ``size`` (height, width), row by row.
-
-    The last of a row or a column may be smaller.
+    Args:
+        mean: [C, H, W].
+        factors: [regions, C, C].
+        side: of a region in positions.
+        centre: what was taken off the features, which then are normal over their channels; None:
+            nothing, and they are compared as they are.
     """
-    rows, columns = ([slice(at, at + side) for at in range(0, n, side)] for n in size)
-    return [(row, column) for row in rows for column in columns]
-
-
-def channel_normal(values: F32, centre: F32) -> F32:
-    """``values`` [..., C, H, W] less ``centre`` [C, 1, 1], each position's channels brought to mean
-    0 and variance 1; a position whose channels are all one becomes 0."""
-    values = values - centre
-    values -= values.mean(axis=-3, keepdims=True)
-    variance = np.square(values).mean(axis=-3, keepdims=True)
-    values /= np.sqrt(variance + LEAST_VARIANCE)
-    return values
+    return Whiten(mean, factors, side, channel_normal=centre is not None)
 
 
 def _open(bundle: Bundle, entry: Whitening) -> OpenedWhitening:
-    count, regions = entry.count, len(blocks(entry.size, entry.side))
-    mean = bundle.read_floats(entry.mean, (count, *entry.size))
+    height, width = entry.size
+    count, regions = entry.count, -(-height // entry.side) * -(-width // entry.side)
+    mean = bundle.read_floats(entry.mean, (count, height, width))
     factors = bundle.read_floats(entry.factors, (regions, count, count))
     centre = None
     if entry.centre is not None:
         centre = bundle.read_floats(entry.centre, (count,))[:, None, None]
-    shown, scored = (
+    counts, scored = (
         None if name is None else bundle.read_places(name, entry.size)
         for name in (entry.places, entry.scored)
     )
-    return OpenedWhitening(entry, mean, factors, centre, shown, scored)
+    try:
+        whiten_by(mean, factors, entry.side, centre)
+    except InputError as error:
+        raise BundleError(f"bundle {bundle.path}: {entry.factors}: {error}") from error
+    return OpenedWhitening(entry, mean, factors, centre, counts, scored)

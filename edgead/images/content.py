@@ -34,6 +34,8 @@ class Content:
         deviation: standard deviation over the pixels, of the channel where it is largest.
         peak: the highest value.
         bits: 8 or 16.
+        sharpness: deviation of the Laplacian over that of the pixels, at 256 x 256; 0 where all
+            pixels are the same.
     """
 
     digest: bytes
@@ -43,6 +45,7 @@ class Content:
     deviation: float
     peak: int
     bits: int
+    sharpness: float
 
     @property
     def kind(self) -> str:
@@ -83,7 +86,17 @@ def content_of(frame: NDArray[Any]) -> Content:
         float(deviation.max()),
         int(frame.max()),
         8 * frame.dtype.itemsize,
+        _sharpness(frame),
     )
+
+
+def _sharpness(frame: NDArray[Any]) -> float:
+    import cv2
+
+    small = cv2.resize(frame, (256, 256), interpolation=cv2.INTER_AREA).astype(np.float32)
+    grey = small if small.ndim == 2 else small.mean(axis=2)
+    deviation = float(grey.std())
+    return float(cv2.Laplacian(grey, cv2.CV_32F).std()) / deviation if deviation > 0 else 0.0
 
 
 def levels(contents: Sequence[Content], bit_depth: int | None = None) -> list[float]:

@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from edgead.errors import DataError, printable
 
 from .content import Content, is_black, is_constant, is_saturated, levels
 from .copies import copies, near_copies
 
 _MOST_NAMED = 3
+FEWEST = 8  # images, to say that one of them is blurred beside the others
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,7 @@ def examine(
         alike = same
     said += _about_kinds(names, contents, constant)
     said += _about_empty(names, contents, level, constant, bit_depth)
+    said += _about_blur(names, contents, constant)
     return ImageSet(tuple(same), tuple(alike), tuple(said))
 
 
@@ -180,6 +184,25 @@ def _about_empty(
             "light or exposure"
         )
     return said
+
+
+def _about_blur(
+    names: Sequence[str], contents: Sequence[Content], constant: Sequence[int]
+) -> list[str]:
+    """Of images that are far less sharp than the others; see ``FEWEST`` and docs/copies.md."""
+    seen = [index for index in range(len(names)) if index not in set(constant)]
+    if len(seen) < FEWEST:
+        return []
+    low, high = np.quantile([contents[i].sharpness for i in seen], (0.25, 0.75))
+    limit = low / max(2.0, (high / low) ** 3) if low > 0 else 0.0
+    blurred = [index for index in seen if contents[index].sharpness < limit]
+    if not blurred:
+        return []
+    return [
+        f"{_count(len(blurred), len(names), 'blurred beside the others')} "
+        f"({_named(names, blurred)}): what learns from them takes blurred frames for good ones, in "
+        "which fine defects cannot be seen; take such images again, or remove them"
+    ]
 
 
 def _where(

@@ -24,6 +24,7 @@ def choose_coreset(
     count: int,
     seed: int = 0,
     show: Callable[[int, int], None] = lambda _done, _total: None,
+    first: int = 0,
 ) -> NDArray[np.int64]:
     """Choose rows that cover the candidates: each next one is the farthest from those before.
 
@@ -32,6 +33,7 @@ def choose_coreset(
         count: how many to choose; more than n gives all.
         seed: of the random projection.
         show: called with (rows chosen, rows in all) now and then, last with all of them.
+        first: so many rows at the beginning are chosen before any other, at most ``count``.
 
     Returns:
         Indices [min(count, n)], in the order of their choice.
@@ -41,9 +43,9 @@ def choose_coreset(
     directions /= np.linalg.norm(directions, axis=0)
     points = np.ascontiguousarray(candidates @ directions)
     count, ahead = min(count, len(points)), min(AHEAD, len(points) - 1)
-    chosen = [0]
-    distance = _squared(points, points[:1])[:, 0]
-    distance[0] = -np.inf  # whatever rounding left of 0
+    chosen = list(range(max(1, first)))
+    distance = _squared(points, points[: len(chosen)]).min(axis=1)
+    distance[: len(chosen)] = -np.inf  # whatever rounding left of 0
     while len(chosen) < count:
         # Distances only shrink, so whatever is not in front stays below the largest of the rest:
         # the choice goes on among those in front, as far as theirs are not below it.

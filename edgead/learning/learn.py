@@ -6,12 +6,13 @@ them is kept in the bundle as its memory. A frame is as anomalous as its feature
 
 from __future__ import annotations
 
-import io
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -23,20 +24,22 @@ from edgead.bundle.manifest import Manifest
 from edgead.bundle.storage import Bundle, Draft, check_out, npy, write_bundle
 from edgead.calibration import chosen_false_reject_rate
 from edgead.engine.interface import Engine
-from edgead.engine.lazy_array import as_array
 from edgead.errors import BundleError, InputError, printable
 from edgead.learning.backbone import AGAIN, Backbone
 from edgead.learning.coreset import choose_coreset
 from edgead.learning.golden import golden_files, with_defect
 from edgead.learning.good_image import GoodImage
-from edgead.learning.lie import LIES, REGION, Lie, study
-from edgead.learning.signals import PLACES, background_share, counted, whitenings_of
+from edgead.learning.lie import LIES, UNKNOWN, Lie
+from edgead.learning.progress import Progress, silent
+from edgead.learning.scoring import Scorer
+from edgead.learning.signals import PLACES, border_share, signals_of
 from edgead.learning.tolerance import BOUNDS, spread
+from edgead.learning.variants import MakeGraph, with_graphs
 from edgead.monitoring.health import Observations
 from edgead.preprocess import Preprocessor
 from edgead.serving.open_engine import open_engine
-from edgead.serving.open_pipeline import open_pipeline
 from edgead.serving.qualification import qualify
+from edgead.tiling import Tiling, middle, plan_tiles
 
 F32 = NDArray[np.float32]
 
@@ -44,6 +47,7 @@ METHOD = "instant"
 MODEL, MEMORY = "model.onnx", "memory.npy"
 CANDIDATES = 40_000  # features that the memory is chosen from, evenly over the images
 MOST_BYTES = 128 << 20  # of features that are held while they are learnt from
+MOST_TILES = 4096  # learnt from, over all images, as in training
 BLUR_SIGMA = 4.0  # pixels at 256, as PatchCore
 
 
@@ -56,6 +60,7 @@ class LearnOptions:
         memory: how many features are kept, at most.
         false_reject_rate: share of good parts that may be called anomalous, in (0, 1); None for
             0.05, or the best that the calibration images can promise.
+        tiling: of frames that are seen in tiles of that size; None: frames are seen whole.
         bit_depth: of 16-bit images, 9 to 16; None: not declared.
         threads: of the engine while it learns, None for its own choice.
         seed: of the choice of features.
@@ -68,6 +73,7 @@ class LearnOptions:
     size: tuple[int, int] = (256, 256)
     memory: int = 4096
     false_reject_rate: float | None = None
+    tiling: Tiling | None = None
     bit_depth: int | None = None
     threads: int | None = None
     seed: int = 0
@@ -78,14 +84,8 @@ class LearnOptions:
             raise InputError(f"memory={self.memory}: expected at least one feature, such as 4096")
         if self.lie not in (None, *LIES):
             raise InputError(f"lie={self.lie!r}: expected one of {', '.join(LIES)}, or None")
-
-
-Progress = Callable[[str], Callable[[int, int], None]]
-"""What is done, to a function that is told (done, total) now and then."""
-
-
-def _silent(_title: str) -> Callable[[int, int], None]:
-    return lambda _done, _total: None
+        if self.lie is not None and self.tiling is not None:
+            raise InputError("how the part lies does not count in tiles: leave lie or tiling out")
 
 
 def learn(
@@ -95,8 +95,9 @@ def learn(
     out: str | os.PathLike[str],
     options: LearnOptions = LearnOptions(),
     *,
+    graphs: Mapping[str, MakeGraph] = MappingProxyType({}),
     provenance: Mapping[str, Any] | None = None,
-    progress: Progress = _silent,
+    progress: Progress = silent,
 ) -> Bundle:
     """Learn from images of good parts, and write a qualified bundle.
 
@@ -106,6 +107,7 @@ def learn(
         backbone: what ``read_backbone`` found.
         out: the bundle to write, NAME.edgead; an old one there is replaced in one step.
         options: see ``LearnOptions``.
+        graphs: how the network is made in "float16" and "int8", where the bundle shall have it.
         provenance: plain JSON about the images.
         progress: shows how far each step is.
 
@@ -113,12 +115,38 @@ def learn(
         The bundle as it was written.
 
     Raises:
-        InputError: no image, a size that the backbone does not take, or a graph that does not
-            give what its facts say.
+        InputError: no image, one smaller than a tile, a size that the backbone does not take, or
+            a graph that does not give what its facts say.
         CalibrationError: a rate that the calibration images cannot promise.
         BundleError: ``out`` cannot be written.
         DeviceError: the engine refuses the backbone, or does not repeat itself.
+        QualificationError: int8 costs too much; says the numbers.
     """
+    draft = learnt_draft(
+        images,
+        calibration,
+        backbone,
+        out,
+        options,
+        graphs=graphs,
+        provenance=provenance,
+        progress=progress,
+    )
+    return write_qualified(draft, options.threads)
+
+
+def learnt_draft(
+    images: Sequence[GoodImage],
+    calibration: Sequence[GoodImage],
+    backbone: Backbone,
+    out: str | os.PathLike[str],
+    options: LearnOptions = LearnOptions(),
+    *,
+    graphs: Mapping[str, MakeGraph] = MappingProxyType({}),
+    provenance: Mapping[str, Any] | None = None,
+    progress: Progress = silent,
+) -> Draft:
+    """What ``learn`` writes, in memory: to be looked at before ``write_qualified``."""
     path = check_out(out)
     if not images or not calibration:
         raise InputError(
@@ -126,23 +154,35 @@ def learn(
             "expected at least one of each, and better 50 and 20"
         )
     rate = chosen_false_reject_rate(options.false_reject_rate, len(calibration))
-    draft = _draft(path, backbone, options)
-    features = _seen(images, draft, _opened(draft, backbone, options), progress)
-    at = np.linspace(0, len(images) - 1, len(features)).astype(int)
-    parts = [images[index].part or f"{index}" for index in at]
-    draft, lie = _learnt(draft, backbone, features, parts, options, progress)
-    kept = len(np.load(io.BytesIO(draft.files[MEMORY]), mmap_mode=None))
+    draft = empty_draft(path, backbone, options)
+    draft, lie = _learnt(images, draft, backbone, options, progress)
+    kept = len(draft.read_array(MEMORY))
     facts = {k: v for k, v in backbone.facts.to_json().items() if k not in ("levels", "features")}
     told = {"backbone": facts, "images": len(images), "kept": kept, "seed": options.seed}
     told["lie"] = _told(lie, options)
+    told["memory"] = options.memory  # the bound, which --add keeps to
     manifest = replace(draft.manifest, provenance={**(provenance or {}), "learn": told})
-    draft = _with_files(replace(draft, manifest=manifest), {})
-    whole = _calibrated(draft, calibration, rate, options, progress)
-    qualify(whole, open_engine(whole, "cpu", options.threads))
-    return write_bundle(path, whole.manifest, whole.files)
+    draft = with_files(replace(draft, manifest=manifest), {})
+    draft = calibrated(draft, calibration, rate, options, progress)
+    return with_graphs(draft, graphs, images, calibration, options.threads, progress)
 
 
-def _draft(path: Path, backbone: Backbone, options: LearnOptions) -> Draft:
+def write_qualified(draft: Draft, threads: int | None = None) -> Bundle:
+    """Write a bundle that its own engine reproduces, in place of an older one.
+
+    Args:
+        draft: of ``learnt_draft`` or ``calibrated``; it is written to its path.
+        threads: of the engine.
+
+    Raises:
+        BundleError: it cannot be written.
+        DeviceError: the engine does not repeat itself.
+    """
+    qualify(draft, open_engine(draft, "cpu", threads))
+    return write_bundle(draft.path, draft.manifest, draft.files)
+
+
+def empty_draft(path: Path, backbone: Backbone, options: LearnOptions) -> Draft:
     """The bundle so far: a memory of one feature, and what is not measured yet, hold places."""
     features, height, width = backbone.facts.features, *options.size
     params = replace(backbone.params(options.size), bit_depth=options.bit_depth)
@@ -160,12 +200,13 @@ def _draft(path: Path, backbone: Backbone, options: LearnOptions) -> Draft:
         calibration=Calibration((0.0,), (0.0,), 0.5),
         tolerance={"float32": Tolerance(0.0, 0.0)},
         golden=(Golden("golden/0.png", "golden/0.npy", 0.0),),
+        tiling=options.tiling,
         schema_version=2,
     )
     files = {
         MODEL: backbone.model,
         MEMORY: npy(np.zeros((1, features.channels), np.float32)),
-        PLACES: npy(np.zeros(size, np.float32)),
+        PLACES: npy(border_share(size)),
     }
     return Draft(path, manifest, "", files)
 
@@ -179,7 +220,7 @@ def _told(lie: Lie, options: LearnOptions) -> dict[str, Any]:
     return told
 
 
-def _opened(draft: Draft, backbone: Backbone, options: LearnOptions) -> Engine:
+def opened(draft: Draft, backbone: Backbone, options: LearnOptions) -> Engine:
     """The engine of the backbone. Raises: InputError for a graph that its facts do not describe."""
     try:
         return open_engine(draft, "cpu", options.threads)
@@ -192,80 +233,115 @@ def _opened(draft: Draft, backbone: Backbone, options: LearnOptions) -> Engine:
         ) from error
 
 
-def _seen(
-    images: Sequence[GoodImage], draft: Draft, engine: Engine, progress: Progress
-) -> NDArray[np.float16]:
-    """The images' features, [N, channels, height, width]; of many images, of some."""
-    session, preprocess = engine.session(), Preprocessor(draft.manifest.preprocess)
-    entry = draft.manifest.memories[0]
-    room = MOST_BYTES // (2 * entry.channels * entry.size[0] * entry.size[1])
-    count = min(len(images), max(1, room))
-    chosen = np.linspace(0, len(images) - 1, count).astype(int)
-    features = np.empty((count, entry.channels, *entry.size), np.float16)
-    show = progress("features of the good images")
-    for done, index in enumerate(chosen):
-        preprocess.run(images[index].read(), session.image[0])
-        session.infer()
-        features[done] = session.features[0][0]
-        show(done + 1, count)
-    return features
+def features_of(
+    images: Sequence[GoodImage],
+    bundle: Bundle,
+    engine: Engine,
+    progress: Progress,
+    title: str = "features of the good images",
+    most: int | None = None,
+) -> Iterator[F32]:
+    """The features of each image, [positions, channels], valid until the next one is asked for.
+
+    Args:
+        images: in any number.
+        bundle: on disk or a draft; where it sees tiles, an image's features are those of its tiles.
+        engine: of the bundle.
+        progress: is shown ``title``.
+        title: what is done, for people.
+        most: tiles of an image, evenly chosen; None: all.
+    """
+    session, show = engine.session(), progress(title)
+    preprocess, channels = Preprocessor(bundle.manifest.preprocess), _channels(bundle)
+    for done, image in enumerate(images, 1):
+        parts = []
+        for piece in _pieces(image, bundle.manifest, most):
+            preprocess.run(piece, session.image[0])
+            session.infer()
+            parts.append(session.features[0][0].reshape(channels, -1).T)
+            if bundle.manifest.tiling is not None:  # the next tile overwrites it
+                parts[-1] = parts[-1].copy()
+        yield parts[0] if len(parts) == 1 else np.concatenate(parts)
+        show(done, len(images))
+
+
+def _channels(bundle: Bundle) -> int:
+    return bundle.manifest.memories[0].channels
+
+
+def _learnt(
+    images: Sequence[GoodImage],
+    draft: Draft,
+    backbone: Backbone,
+    options: LearnOptions,
+    progress: Progress,
+) -> tuple[Draft, Lie]:
+    """With a memory and whitenings, as the part lies; of frames in tiles, with a memory alone."""
+    engine, memory = opened(draft, backbone, options), draft.manifest.memories[0]
+    if draft.manifest.tiling is not None:  # a place in a tile is no place of the part
+        each, most = -(-max(CANDIDATES, options.memory) // len(images)), MOST_TILES // len(images)
+        rows = features_of(images, draft, engine, progress, most=max(1, most))
+        kept = _remember(rows, each, options, progress)
+        return with_files(draft, {MEMORY: npy(kept)}), Lie(UNKNOWN)
+    room = MOST_BYTES // (2 * memory.channels * memory.size[0] * memory.size[1])
+    at = np.linspace(0, len(images) - 1, min(len(images), max(1, room))).astype(int)
+    images = [images[index] for index in at]
+    features = np.empty((len(images), memory.channels, *memory.size), np.float16)
+    for index, values in enumerate(features_of(images, draft, engine, progress)):
+        features[index] = values.T.reshape(features.shape[1:])
+    parts = [image.part or f"{index}" for index, image in enumerate(images)]
+    found = signals_of(
+        draft.manifest, backbone.facts, features, parts, options.lie, options.seed, progress
+    )
+    shares = found.shares
+    rows = (
+        (x if shares is None else x * shares).astype(np.float32).reshape(len(x), -1).T
+        for x in features
+    )
+    each = -(-max(CANDIDATES, options.memory) // len(images))
+    kept = _remember(rows, each, options, progress)
+    draft = replace(draft, manifest=found.manifest)
+    return with_files(draft, {**found.files, MEMORY: npy(kept)}), found.lie
 
 
 def _remember(
-    features: NDArray[np.float16], shares: F32 | None, options: LearnOptions, progress: Progress
+    rows: Iterable[F32], each: int, options: LearnOptions, progress: Progress
 ) -> NDArray[np.float16]:
-    """A coreset of the features, [rows, channels]; ``shares``: what they are multiplied by."""
+    """A coreset [rows, channels] of ``each`` features of every image, drawn at random."""
     generator = np.random.default_rng(options.seed)
-    each, parts = -(-max(CANDIDATES, options.memory) // len(features)), []
-    for values in features:
-        whole = values.astype(np.float32) if shares is None else values * shares
-        rows = whole.reshape(len(whole), -1).T
-        parts.append(rows[generator.permutation(len(rows))[:each]])
+    parts = [features[generator.permutation(len(features))[:each]] for features in rows]
     candidates = np.ascontiguousarray(np.concatenate(parts))
     show = progress("choosing what is kept")
     chosen = choose_coreset(candidates, options.memory, options.seed, show)
     return candidates[chosen].astype(np.float16)
 
 
-def _learnt(
-    draft: Draft,
-    backbone: Backbone,
-    features: NDArray[np.float16],
-    parts: Sequence[str],
-    options: LearnOptions,
-    progress: Progress,
-) -> tuple[Draft, Lie]:
-    """With memory and whitenings, as the part lies."""
-    memory, strides = draft.manifest.memories[0], [x.stride for x in backbone.facts.levels]
-    stride = backbone.facts.features.stride
-    side = max(1, REGION // stride)
-    shares = background_share(memory.size, max(strides) // stride)
-    lie = study(
-        features,
-        parts,
-        backbone.facts.levels[0].channels,
-        side,
-        draft.manifest.map.blur_sigma / stride,
-        shares=shares,
-        given=options.lie,
-        seed=options.seed,
-        show=progress("how the part lies"),
-    )
-    memory, files = counted(memory, lie, shares)
-    quiet = None if memory.shares is None else shares
-    files[MEMORY] = npy(_remember(features, quiet, options, progress))
-    whitenings, more = whitenings_of(memory, lie, side)
-    weights = (1.0,) * (1 + sum(one.places is not None for one in whitenings))
-    manifest = replace(
-        draft.manifest,
-        memories=(memory,),
-        whitenings=whitenings,
-        map=replace(draft.manifest.map, weights=weights),
-    )
-    return _with_files(replace(draft, manifest=manifest), {**files, **more}), lie
+def _pieces(image: GoodImage, manifest: Manifest, most: int | None) -> list[NDArray[Any]]:
+    """What the network sees of an image: all of it, or tiles that the runtime would cut.
+
+    Raises: InputError that names an image smaller than a tile.
+    """
+    frame, tiling = image.read(), manifest.tiling
+    if tiling is None:
+        return [frame]
+    with _named(image):
+        plan = plan_tiles(tiling, (frame.shape[0], frame.shape[1]), manifest.map.size)
+    tiles, (height, width) = list(plan.tiles(None)), tiling.size
+    chosen = np.unique(np.linspace(0, len(tiles) - 1, most or len(tiles)).round().astype(int))
+    corners = [(tiles[index].top, tiles[index].left) for index in chosen]
+    return [frame[top : top + height, left : left + width] for top, left in corners]
 
 
-def _calibrated(
+@contextmanager
+def _named(image: GoodImage) -> Iterator[None]:
+    """Say which image it was that is refused."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{printable(image.name)}: {error}") from error
+
+
+def calibrated(
     draft: Draft,
     calibration: Sequence[GoodImage],
     rate: float,
@@ -273,27 +349,22 @@ def _calibrated(
     progress: Progress,
 ) -> Draft:
     """With scores, tolerance, golden frames and health limits of the calibration images."""
-    pipeline = open_pipeline(draft, open_engine(draft, "cpu", options.threads))
-
-    pooled: list[F32 | None] = [None]
-
-    def run(frame: NDArray[Any]) -> tuple[F32, float]:
-        found = pipeline.run(frame)
-        pooled[0] = found.scored
-        return as_array(found.map), found.score
-
+    run = Scorer(draft, options.threads)
     observations = Observations(options.bit_depth)
     scores, peaks, show = [], [], progress("scores of the calibration images")
     for done, image in enumerate(calibration, 1):
         frame = image.read()
         observations.add(frame)
-        values, score = run(frame)
+        with _named(image):
+            values, score = run(frame)
         scores.append(score)
         peaks.append(float(values.max()))
         show(done, len(calibration))
     health, reference = observations.limits()
-    shown = with_defect(np.array(scores), lambda i: calibration[i].read(), options.bit_depth)
-    files, golden = golden_files(run, shown, lambda: pooled[0])
+    shown = with_defect(
+        np.array(scores), lambda i: _golden_piece(calibration[i], options), options.bit_depth
+    )
+    files, golden = golden_files(run, shown, run.scored)
     bounds = BOUNDS["float32"]
     tolerance = Tolerance(
         bounds.score * spread(np.array(scores)), bounds.map * spread(np.array(peaks))
@@ -305,11 +376,18 @@ def _calibrated(
         golden=golden,
         health=health,
     )
-    pipeline.close()
-    return _with_files(replace(draft, manifest=manifest), {**files, health.reference: reference})
+    return with_files(replace(draft, manifest=manifest), {**files, health.reference: reference})
 
 
-def _with_files(draft: Draft, files: Mapping[str, bytes]) -> Draft:
+def _golden_piece(image: GoodImage, options: LearnOptions) -> NDArray[Any]:
+    """All of an image; of a tiled one two by two tiles, so that stitching is proven too."""
+    if options.tiling is None:
+        return image.read()
+    tall, wide = (2 * side - options.tiling.overlap for side in options.tiling.size)
+    return middle(image.read(), (tall, wide))
+
+
+def with_files(draft: Draft, files: Mapping[str, bytes]) -> Draft:
     """With more files, and the manifest that an engine will read from its bytes."""
     manifest = Manifest.loads(draft.manifest.dumps())
     return Draft(draft.path, manifest, "", {**draft.files, **files})

@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgead.engine.whitening import channel_normal, whitened
+from edgead.engine.whitening import whiten_by
 from edgead.learning.coreset import choose_coreset
-from edgead.learning.statistics import Moments, fit, log_likelihood
+from edgead.learning.statistics import Moments, channel_normal, fit, log_likelihood
 from edgead.nearest import Nearest, NearestMemory
 
 F32 = NDArray[np.float32]
@@ -177,21 +177,23 @@ def _whitening(
 
     def prepared(index: NDArray[np.int64]) -> Iterator[F32]:
         for chunk in _chunks(features, index, channels):
-            yield chunk if centre is None else channel_normal(chunk, centre[:, None, None])
+            yield chunk if centre is None else chunk - centre[:, None, None]
 
     sums = []
     for half in halves:
-        moments = [Moments.of(chunk, side) for chunk in prepared(half)]
+        chunks = (channel_normal(x) if normal else x for x in prepared(half))
+        moments = [Moments.of(chunk, side) for chunk in chunks]
         sums.append(sum(moments[1:], moments[0]))
     count, held, gains = int(sums[0].total.shape[0]), [], []
     for half, learnt in zip(halves, sums[::-1], strict=True):
         (mean, factors), alike = fit(learnt), fit(learnt, places=False)
-        own = np.concatenate([whitened(x, mean, factors, side) for x in prepared(half)])
-        held.append(own)
+        kernel = whiten_by(mean, factors, side, centre)
+        held.append(np.concatenate([kernel.run(x) for x in prepared(half)]))
         if not normal:
-            joint = np.concatenate([whitened(x, *alike, side) for x in prepared(half)])
+            kernel = whiten_by(*alike, side, centre)
+            joint = np.concatenate([kernel.run(x) for x in prepared(half)])
             gains.append(
-                log_likelihood(own, factors, count) - log_likelihood(joint, alike[1], count)
+                log_likelihood(held[-1], factors, count) - log_likelihood(joint, alike[1], count)
             )
     mean, factors = fit(sums[0] + sums[1])
     unit = _unit(np.concatenate(held), sigma)

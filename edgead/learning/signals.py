@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgead.bundle.entries import Memory, Whitening
+from edgead.bundle.manifest import Manifest
 from edgead.bundle.storage import npy
-from edgead.learning.lie import ALIGNED, FILLING, LOOSE, Lie, Whitened
+from edgead.learning.backbone import BackboneFacts
+from edgead.learning.lie import ALIGNED, FILLING, LOOSE, REGION, Lie, Whitened, study
+from edgead.learning.progress import Progress
 
 F32 = NDArray[np.float32]
 
@@ -76,6 +79,63 @@ def counted(memory: Memory, lie: Lie, shares: F32) -> tuple[Memory, dict[str, by
         files = {PLACES: npy(np.sqrt(border) * even), SCORED: npy(border * even)}
         return replace(memory, places=PLACES, scored=SCORED), files
     return replace(memory, places=PLACES), {PLACES: npy(border)}
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """What was learnt: the manifest with its entries, their files, and what features of the memory
+    are multiplied by; the memory itself is not among the files."""
+
+    lie: Lie
+    manifest: Manifest
+    files: Mapping[str, bytes]
+    shares: F32 | None
+
+
+def signals_of(
+    manifest: Manifest,
+    facts: BackboneFacts,
+    features: NDArray[np.float16],
+    parts: Sequence[str],
+    given: str | None,
+    seed: int,
+    progress: Progress,
+) -> Learnt:
+    """Find out how the part lies, and what of it counts.
+
+    Args:
+        manifest: with one memory.
+        facts: of the backbone.
+        features: of good images, [N, C, H, W].
+        parts: which part each shows, N names.
+        given: how the part lies, where a person says so.
+        seed: of the halves.
+        progress: shows how far it is.
+    """
+    memory, stride = manifest.memories[0], facts.features.stride
+    side = max(1, REGION // stride)
+    shares = background_share(memory.size, max(x.stride for x in facts.levels) // stride)
+    lie = study(
+        features,
+        parts,
+        facts.levels[0].channels,
+        side,
+        manifest.map.blur_sigma / stride,
+        shares=shares,
+        given=given,
+        seed=seed,
+        show=progress("how the part lies"),
+    )
+    memory, files = counted(memory, lie, shares)
+    whitenings, more = whitenings_of(memory, lie, side)
+    weights = (1.0,) * (1 + sum(one.places is not None for one in whitenings))
+    manifest = replace(
+        manifest,
+        memories=(memory,),
+        whitenings=whitenings,
+        map=replace(manifest.map, weights=weights),
+    )
+    return Learnt(lie, manifest, {**files, **more}, None if memory.shares is None else shares)
 
 
 def whitenings_of(

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgead.engine.whitening import blocks
-
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 
+LEAST_VARIANCE = np.float32(1e-5)  # added to that over the channels, as by the kernel
 PRIOR_IMAGES = 20  # our choice: the whole image's mean and covariance count as so many images
 FLOOR = 0.01  # our choice: of the mean variance, added to every channel's
 
@@ -88,6 +87,33 @@ def fit(moments: Moments, places: bool = True) -> tuple[F32, F32]:
     return mean.astype(np.float32), factors.astype(np.float32)
 
 
+def blocks(size: tuple[int, int], side: int) -> list[tuple[slice, slice]]:
+    """The squares of ``side`` positions of a map of ``size`` (height, width), row by row.
+
+    The last of a row or a column may be smaller.
+
+    Args:
+        size: (height, width) in positions.
+        side: of a square in positions.
+    """
+    rows, columns = ([slice(at, at + side) for at in range(0, n, side)] for n in size)
+    return [(row, column) for row in rows for column in columns]
+
+
+def channel_normal(values: F32) -> F32:
+    """Each position's channels brought to mean 0 and variance 1, as the kernel whiten does it.
+
+    Args:
+        values: [N, C, H, W].
+
+    Returns:
+        A new array; a position whose channels are all one is 0.
+    """
+    values = values - values.mean(axis=1, keepdims=True)
+    values /= np.sqrt(np.square(values).mean(axis=1, keepdims=True) + LEAST_VARIANCE)
+    return values
+
+
 def log_likelihood(distances: F32, factors: F32, channels: int) -> float:
     """Mean over positions and channels, in nats, up to a constant.
 
@@ -115,4 +141,4 @@ def _variances(moments: Moments) -> F64:
 def _upper_root(covariance: F64) -> F64:
     """Upper triangular U with U.T @ U the inverse of ``covariance``."""
     lower = np.linalg.cholesky(covariance[::-1, ::-1])
-    return np.asarray(np.linalg.inv(lower)[::-1, ::-1])
+    return np.triu(np.linalg.inv(lower)[::-1, ::-1])

@@ -72,6 +72,32 @@ class Nearest:
         query: int,
         batch: int,
         roi: int,
+        factor: int,
+        distance: int,
+        stream: int,
+    ) -> None: ...
+
+class Whiten:
+    def __init__(
+        self,
+        *,
+        size: tuple[int, int],
+        channels: int,
+        outputs: int,
+        side: int,
+        triangular: bool,
+        channel_normal: bool,
+        epsilon: float,
+        type: int,
+        layout: int,
+    ) -> None: ...
+    def run(
+        self,
+        mean: int,
+        factor: int,
+        feature: int,
+        batch: int,
+        roi: int,
         distance: int,
         stream: int,
     ) -> None: ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import numpy as np
@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from edgead.bundle.storage import Bundle
 from edgead.engine.interface import Pairs
-from edgead.engine.memories import ONLY_ON_THE_CPU, OpenedMemory
-from edgead.engine.whitening import OpenedWhitening
+from edgead.engine.memories import only_on_the_cpu, read_memories
 from edgead.errors import BundleError, DeviceError
 from edgead.nvidia.devices import device_word
 from edgead.nvidia.kernels import PRECISION, load_kernels
 from edgead.nvidia.loaded_plan import Execution, LoadedPlan
+from edgead.nvidia.memories import hold_memories
 from edgead.nvidia.memory import open_memory
 from edgead.nvidia.plans.library import find_library
 from edgead.nvidia.plans.progress import Progress
@@ -39,8 +39,7 @@ class TensorRTEngine:
     """
 
     kernels = "cuda"
-    memories: tuple[OpenedMemory, ...] = ()
-    whitenings: tuple[OpenedWhitening, ...] = ()
+    whitenings: tuple[Any, ...] = ()  # see ``only_on_the_cpu``
 
     def __init__(
         self,
@@ -53,16 +52,16 @@ class TensorRTEngine:
         progress: Progress | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> None:
-        if bundle.manifest.signals():
-            raise DeviceError(ONLY_ON_THE_CPU)
+        if reason := only_on_the_cpu(bundle.manifest):
+            raise DeviceError(reason)
         self.precision = PRECISION if precision is None else precision
         memory = open_memory(index)
         self.cuda = load_kernels(memory.capability)
         if self.precision not in bundle.manifest.models:
+            there = ", ".join(bundle.manifest.models)
             raise BundleError(
-                f"bundle {bundle.path} has no {self.precision} graph, only "
-                f"{', '.join(bundle.manifest.models)}: export it again with that precision; a GPU "
-                "computes in what the graph says"
+                f"bundle {bundle.path} has no {self.precision} graph, only {there}: export or "
+                "learn it again with that precision; a GPU computes in what the graph says"
             )
         if plan is not None:
             library, found = given_plan(plan, bundle, self.precision, trust=trust_plan)
@@ -81,6 +80,7 @@ class TensorRTEngine:
         self.plan = LoadedPlan(library, found, memory, bundle.manifest.tensors())
         self.device = self.plan.device
         self.version = self.plan.version
+        self.memories = hold_memories(read_memories(bundle), self.cuda, memory)
         self._pairs = [(pair.reference, pair.restored) for pair in bundle.manifest.pairs]
 
     def __repr__(self) -> str:
@@ -88,17 +88,18 @@ class TensorRTEngine:
 
     def session(self) -> TensorRTSession:
         """Buffers for one thread; DeviceError when the device is out of memory or fails."""
-        return TensorRTSession(self.plan, self._pairs)
+        features = [held.entry.features for held in self.memories]
+        return TensorRTSession(self.plan, self._pairs, features)
 
 
 class TensorRTSession:
     """The graph alone, its image and pairs copied between pinned host memory and the device by
     ``infer``; a Detector keeps everything on the device, see ``CudaPipeline``."""
 
-    features: list[NDArray[np.float32]]  # none: see ``ONLY_ON_THE_CPU``
-
-    def __init__(self, plan: LoadedPlan, pairs: list[tuple[str, str]]) -> None:
-        self._memory, tensors, self.features = plan.memory, plan.tensors, []
+    def __init__(
+        self, plan: LoadedPlan, pairs: list[tuple[str, str]], features: Sequence[str] = ()
+    ) -> None:
+        self._memory, tensors = plan.memory, plan.tensors
         with self._memory.current():
             self._stream = self._memory.stream()
             self._execution = Execution(plan)
@@ -112,6 +113,7 @@ class TensorRTSession:
         self._input = next(iter(views))
         self.image = views[self._input]
         self._pairs: Pairs = [(views[a], views[b]) for a, b in pairs]
+        self.features = [views[name] for name in features]
 
     def infer(self) -> Pairs:
         """See ``Session``."""
@@ -130,5 +132,6 @@ class TensorRTSession:
             with suppress(DeviceError), self._memory.current():
                 self._execution.close()
                 self._pairs.clear()
+                self.features.clear()
                 del self.image
                 self._host.clear()

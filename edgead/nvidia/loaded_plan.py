@@ -152,12 +152,15 @@ class LoadedPlan:
             is_input = self._engine.get_tensor_mode(name) == module.TensorIOMode.INPUT
             found = tuple(self._engine.get_tensor_shape(name))
             dtype = self._engine.get_tensor_dtype(name)
-            fits = found[1:] == shape[1:] and found[:1] in ((1,), (-1,))
+            # Free axes, as height and width of a backbone, get their size with the context.
+            fits = len(found) == len(shape) and all(
+                given in (side, -1) for given, side in zip(found, shape, strict=True)
+            )
             if is_input != (name == self._input) or not fits or dtype != module.DataType.FLOAT:
                 kind = "an input" if is_input else "an output"
                 raise DeviceError(
                     f"{self.path}: {name!r} is {kind}, {found} {getattr(dtype, 'name', dtype)}; "
-                    f"the manifest says {shape} float32, the first axis free or 1; {AGAIN}"
+                    f"the manifest says {shape} float32, each axis that or free; {AGAIN}"
                 )
 
     def _shape(self, context: Any) -> bool:

@@ -138,6 +138,11 @@ class Memory:
         with self.errors(f"allocating {count / 1e6:.1f} MB"):
             return Block(self, self._driver.mem_alloc(count))
 
+    def free_bytes(self) -> int:
+        """Bytes of device memory that nobody has."""
+        with self.errors("asking for free memory"):
+            return int(self._driver.mem_get_info()[0])
+
     def pinned(self, count: int) -> Pinned:
         """``count`` bytes of pinned host memory, mapped where the device is integrated."""
         flags = self._driver.host_alloc_flags.DEVICEMAP if self._integrated else 0

@@ -35,6 +35,7 @@ from edgead.nvidia.device_frame import Arrivals, DeviceFrame
 from edgead.nvidia.geometries import Geometries
 from edgead.nvidia.loaded_plan import LoadedPlan
 from edgead.nvidia.map_ring import MapRing
+from edgead.nvidia.memories import HeldMemory
 from edgead.nvidia.stages import DeviceStages, FrameGraphs
 from edgead.preprocess import COLORS, check_frame, check_word
 
@@ -45,17 +46,25 @@ class CudaPipeline:
     """``FramePipeline`` of one thread; frames are NumPy arrays or lie on the device.
 
     Args:
-        plan, cuda: of a TensorRTEngine, whose graph ``bundle`` describes.
+        plan, cuda, memories: of a TensorRTEngine, whose graph ``bundle`` describes.
 
     Raises:
         BundleError: an ignore mask that does not fit.
         DeviceError: the device is out of memory or fails.
     """
 
-    def __init__(self, bundle: Bundle, plan: LoadedPlan, cuda: Any, color: str = "bgr") -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        plan: LoadedPlan,
+        cuda: Any,
+        color: str = "bgr",
+        memories: tuple[HeldMemory, ...] = (),
+    ) -> None:
         check_word("color", color, COLORS)
         manifest = bundle.manifest
         self._plan, self._color, self._map_params = plan, color, manifest.map_params()
+        self._held = memories
         self._memory, self._bit_depth = plan.memory, manifest.preprocess.bit_depth
         self._lock = threading.RLock()
         self._closed = True  # until all is there
@@ -79,7 +88,7 @@ class CudaPipeline:
 
     def _allocate(self, manifest: Manifest, cuda: Any) -> None:
         stream = self._stream = self._memory.stream()
-        self._stages = DeviceStages(self._plan, cuda, stream, manifest, self._roi)
+        self._stages = DeviceStages(self._plan, cuda, stream, manifest, self._roi, self._held)
         self._graphs = FrameGraphs(cuda, stream, self._stages)
         self._arrivals = Arrivals(cuda, self._memory, stream)
         self._ring = MapRing(self._memory, stream, self._map_params.size, self._lock)

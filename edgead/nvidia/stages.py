@@ -15,19 +15,26 @@ from edgead.errors import DeviceError
 from edgead.nvidia.buffers import Shared
 from edgead.nvidia.geometries import Geometry, Roi
 from edgead.nvidia.loaded_plan import Execution, LoadedPlan
+from edgead.nvidia.memories import DeviceDistances, HeldMemory
 from edgead.nvidia.memory import Stream
 
 MOST_GRAPHS = 8  # per kind of frame, one for each address: a camera's ring of device buffers
 
 
 class DeviceStages:
-    """preprocess, the plan and anomaly_map, with the device memory between them.
+    """preprocess, the plan, the memories and anomaly_map, with the device memory between them.
 
     Called while the device's context is current. ``roi``: of the map of a frame that is seen whole.
     """
 
     def __init__(
-        self, plan: LoadedPlan, cuda: Any, stream: Stream, manifest: Manifest, roi: Roi
+        self,
+        plan: LoadedPlan,
+        cuda: Any,
+        stream: Stream,
+        manifest: Manifest,
+        roi: Roi,
+        held: tuple[HeldMemory, ...] = (),
     ) -> None:
         memory, params, shapes = plan.memory, manifest.map_params(), manifest.shapes()
         self._tensors, self._stream = plan.tensors, stream
@@ -38,12 +45,14 @@ class DeviceStages:
         try:
             self._map_kernel = cuda.AnomalyMap(**given, batch=1)
             self._map = memory.allocate(self._map_bytes)
+            self._distances = DeviceDistances(held, memory, stream)
             self._score = Shared(memory, 4)
         except BaseException:
             self.close()
             raise
         at = self._execution.address
-        self._pair_addresses = [(at(a), at(b)) for a, b in self._pairs]
+        self._features = [at(one.entry.features) for one in held]
+        self._pair_addresses = [(at(a), at(b)) for a, b in self._pairs] + self._distances.pairs
 
     def enqueue(
         self, geometry: Geometry, address: int, upload: Shared | None, hasher: Hasher | None = None
@@ -65,6 +74,7 @@ class DeviceStages:
             clock.mark(handle)
             execution.enqueue(handle)
             clock.mark(handle)
+            self._distances.enqueue(self._features)
             target = self._map.address if tiles is None else tiles.address(index)
             self._map_kernel.run(self._pair_addresses, target, self._score.address, handle)
             clock.mark(handle)
@@ -85,6 +95,8 @@ class DeviceStages:
     def close(self) -> None:
         """Let go of context and memory, even while the object is referred to."""
         self._execution.close()
+        if "_distances" in self.__dict__:
+            self._distances.close()
         for name in ("_map_kernel", "_map", "_score"):
             self.__dict__.pop(name, None)
 
@@ -95,9 +107,10 @@ class DeviceStages:
             host[name] = np.empty(shape, np.float32)
             flat = host[name].reshape(-1).view(np.uint8)
             self._stream.download(flat, self._execution.address(name))
+        compared = self._distances.download()
         self._stream.synchronize()
         image = next(iter(host.values()))[0]
-        hasher.add(image, [(host[a], host[b]) for a, b in self._pairs])
+        hasher.add(image, [*((host[a], host[b]) for a, b in self._pairs), *compared])
 
 
 class FrameGraphs:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 
 from edgead.bundle.storage import Bundle
-from edgead.engine.memories import ONLY_ON_THE_CPU
+from edgead.engine.memories import only_on_the_cpu
 from edgead.errors import EdgeadError, InputError
 
 
@@ -54,8 +54,8 @@ def choose(device: str, bundle: Bundle | None = None, precision: str | None = No
 
 def obstacle(bundle: Bundle | None = None, precision: str | None = None) -> str | None:
     """What keeps "auto" from the first GPU, in a sentence; None where nothing does."""
-    if bundle is not None and bundle.manifest.signals():
-        return ONLY_ON_THE_CPU
+    if bundle is not None and (reason := only_on_the_cpu(bundle.manifest)):
+        return reason
     if find_spec("pycuda") is None:
         return "PyCUDA is not installed: pip install pycuda, where there is nvcc"
     try:
@@ -70,5 +70,5 @@ def obstacle(bundle: Bundle | None = None, precision: str | None = None) -> str 
         return str(error)
     expected = precision or PRECISION
     if bundle is not None and expected not in bundle.manifest.models:
-        return f"the bundle has no {expected} graph: export it again with it"
+        return f"the bundle has no {expected} graph: export or learn it again with it"
     return None

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from edgead import calibration
+from edgead._cpu import Ranked
 from edgead.bundle.manifest import Manifest
 from edgead.bundle.storage import Bundle
 from edgead.engine.digests import Served
@@ -28,7 +28,7 @@ class Serving(NamedTuple):
     engine: Engine | None  # None: closed, or failed
     info: dict[str, str]
     served: Served
-    ranked: Sequence[float]
+    ranked: Ranked
     limits: Limits
 
 

@@ -13,9 +13,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import GraphProto, helper, numpy_helper
 
-from ..graph import INPUT
 from ..options import Ranges
-from ..variants import onnx_session
+from ..portable import INPUT, onnx_session
 from .sums import tables
 
 
@@ -38,7 +37,9 @@ def correct_biases(graph: GraphProto, model: bytes, images: Ranges, int8: Collec
         )
         source_name, weight_name = layers[node.name].input[:2]
         error = codes * scales.reshape(-1, 1, 1, 1) - numpy_helper.to_array(exact[weight_name])
-        lost = np.einsum("ocij,c->o", error.astype(np.float64), means[source_name])
+        groups = means[source_name].size // error.shape[1]  # each sees its part of the channels
+        apart = error.astype(np.float64).sum((2, 3)).reshape(groups, -1, error.shape[1])
+        lost = np.einsum("goc,gc->go", apart, means[source_name].reshape(groups, -1)).ravel()
         before = numpy_helper.to_array(stored[node.input[2]]) if len(node.input) > 2 else 0.0
         name = f"{node.name}/bias"
         graph.initializer.append(numpy_helper.from_array((before - lost).astype(np.float32), name))

@@ -9,16 +9,16 @@ from dataclasses import asdict, replace
 import numpy as np
 
 from edgead.bundle.entries import OwnCalibration, Tolerance
-from edgead.bundle.manifest import Manifest
 from edgead.bundle.storage import Draft
 from edgead.errors import ExportError
+from edgead.learning.int8_cost import INT8_BOUNDS
 
 from ..census import check_precision, take_census
 from ..options import Frames, Log, Ranges
 from ..variants import onnx_path
 from .graph import layers, part_concats, quantise, restore
 from .images import evenly
-from .judge import INT8_BOUNDS, Judged, Shown, faults, judge, score, show
+from .judge import Judged, Shown, faults, judge, score, show
 from .sums import check_sums, qualify_without_vnni
 
 FILE = "model.int8.onnx"
@@ -98,7 +98,7 @@ def _within_bounds(
     for share in KEPT_SHARES:
         if share and not order:
             log(f"int8   {'; '.join(found)}: measuring how sensitive each layer is")
-            order = by_sensitivity(draft.manifest, graph, model, free, shown)
+            order = by_sensitivity(draft, graph, model, free, shown)
         kept = order[: math.ceil(share * len(free))]
         made = _add(draft, restore(model, graph, kept), Tolerance(0.0, 0.0))
         coarse = score(made, "int8", shown)
@@ -117,7 +117,7 @@ def _within_bounds(
 
 
 def by_sensitivity(
-    manifest: Manifest, graph: bytes, model: bytes, free: Sequence[str], shown: Shown
+    draft: Draft, graph: bytes, model: bytes, free: Sequence[str], shown: Shown
 ) -> list[str]:
     """``free``, first the layer that alone in int8 moves the maps of ``PROBES`` frames most.
 
@@ -125,11 +125,11 @@ def by_sensitivity(
     """
     both = [np.flatnonzero(shown.synthetic == kind).tolist() for kind in (False, True)]
     frames = [shown.frames[row] for rows in both for row in evenly(rows, PROBES // 2)]
-    exact = [onnx_path(graph, "float32", manifest).run(frame)[0] for frame in frames]
+    exact = [onnx_path(graph, "float32", draft).run(frame)[0] for frame in frames]
     moved = {}
     for name in free:
         alone = restore(model, graph, [other for other in free if other != name])
-        path = onnx_path(alone, "int8", manifest)
+        path = onnx_path(alone, "int8", draft)
         gaps = [np.abs(path.run(f)[0] - e).mean() for f, e in zip(frames, exact, strict=True)]
         moved[name] = float(np.mean(gaps))
     return sorted(free, key=lambda name: -moved[name])

@@ -9,7 +9,6 @@ that the ReLU is about to drop, and keeps the two from becoming one layer.
 
 from __future__ import annotations
 
-import math
 import tempfile
 from collections.abc import Collection, Iterable
 from pathlib import Path
@@ -22,15 +21,17 @@ from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper, shape_
 
 from edgead.errors import ExportError
 
-from ..graph import INPUT
-from ..onnx import check, silence, strip
 from ..options import Ranges
+from ..portable import INPUT, check, silence, strip
 from .bias import correct_biases
-from .sums import MOST_SECOND, tables
+from .sums import tables
 
 LAYERS = ("Conv", "Gemm", "MatMul")
 """Convolutions and matrix products with stored weights. The latter are more than half of AGPNet's
 work, and quantising all of them moved its map by 0.1 %, where the convolutions moved it by 8 %."""
+
+GROUPED = "grouped"
+"""Why a grouped convolution stays float32, where ``layers`` has the say."""
 
 FEW_CHANNELS = 4
 """A layer with so few input channels reads an image: little work, and a code that is lost is lost
@@ -80,15 +81,16 @@ def layers(model: bytes) -> dict[str, str]:
     Grouped convolutions stay float32: bound by memory, they are no faster in int8, and nothing
     averages their roundings out (eleven of them moved AGPNet's map by 24 %, its other forty-eight
     layers by 8 %). So do the similarities that a prompt is looked up by: near ties would choose
-    another one, for little work. The memory's are much work, and blended.
+    another one, for little work. Products that begin with a stored matrix are the whitening: in
+    units of what good images show, a rounding of what varies much would drown what varies little.
     """
     graph = onnx.load_model_from_string(model).graph
     stored, _ = tables(graph)
     choosing = _choosing(graph)
     return {
-        node.name: _why_kept(node, weight, tuple(stored[weight].dims), choosing)
+        node.name: _why_kept(node, tuple(stored[node.input[1]].dims), choosing)
         for node in graph.node
-        if (weight := _weight(node, stored)) is not None
+        if node.op_type in LAYERS and node.input[1] in stored
     }
 
 
@@ -129,14 +131,12 @@ def quantise(model: bytes, images: Ranges, int8: Collection[str]) -> bytes:
                     "WeightSymmetric": True,
                     "QuantizeBias": False,
                     "OpTypesToExcludeOutputQuantization": list(LAYERS),
-                    "TensorQuantOverrides": _overrides(model),
                 },
             )
         except Exception as error:  # onnxruntime raises whatever its parts do
             raise ExportError(f"onnxruntime cannot quantise the graph: {error}") from error
         made = onnx.load(target)
         correct_biases(made.graph, model, images, int8)
-    _clip_second(made.graph)
     return bytes(made.SerializeToString(deterministic=True))
 
 
@@ -169,73 +169,20 @@ def _choosing(graph: GraphProto) -> set[str]:
     """Values that the index of a largest one is taken of, maybe after other steps than layers."""
     found: set[str] = set()
     for node in reversed(graph.node):  # in topological order, as ONNX demands
-        if node.op_type in ("ArgMax", "TopK"):
+        if node.op_type == "ArgMax":
             found.add(node.input[0])
         elif node.op_type not in LAYERS and found.intersection(node.output):
             found.update(node.input)
     return found
 
 
-def _overrides(model: bytes) -> dict[str, list[dict[str, Any]]]:
-    """What onnxruntime is told of a product whose first operand is the stored one.
-
-    The matrix has a scale for each of its rows. It would get one for each column, along what is
-    summed over: no sum of integers can take those out, and OpenVINO then multiplies in float32.
-    The activation, being the second operand, has the codes that weights have elsewhere.
-    """
-    graph = onnx.load_model_from_string(model).graph
-    stored, _ = tables(graph)
-    found: dict[str, list[dict[str, Any]]] = {}
-    for node in graph.node:
-        name = _weight(node, stored)
-        if name and name == node.input[0]:
-            found[name] = [{"axis": len(stored[name].dims) - 2}]
-            found[node.input[1]] = [{"reduce_range": True}]
-    return found
-
-
-def _clip_second(graph: GraphProto) -> None:
-    """Cut activations that are second operands at ``MOST_SECOND``; QuantizeLinear ends at 127."""
-    scales, made_by = tables(graph)
-    coders = {}
-    for node in graph.node:
-        decoder = made_by.get(node.input[1]) if node.op_type == "MatMul" else None
-        coder = made_by.get(decoder.input[0]) if decoder is not None else None
-        if coder is not None and coder.op_type == "QuantizeLinear":
-            coders[coder.output[0]] = coder
-    for coder in coders.values():
-        source = coder.input[0]
-        limit = MOST_SECOND * numpy_helper.to_array(scales[coder.input[1]])
-        ends = [f"{source}_lowest", f"{source}_highest"]
-        graph.initializer.extend(map(numpy_helper.from_array, (-limit, limit), ends))
-        coder.input[0] = f"{source}_cut"
-        clip = helper.make_node("Clip", [source, *ends], [coder.input[0]], coder.input[0])
-        graph.node.insert(list(graph.node).index(coder), clip)
-
-
-def _weight(node: NodeProto, stored: dict[str, Any]) -> str | None:
-    """The stored operand of a layer: the second, or a matrix before a product. None: no layer.
-
-    Stacks of matrices before a product are the whitening: in units of what good images show, a
-    rounding of what varies much would drown what varies little.
-    """
-    if node.op_type not in LAYERS:
-        return None
-    first, second = node.input[:2]
-    if second in stored:
-        return second
-    if node.op_type == "MatMul" and first in stored and math.prod(stored[first].dims[:-2]) == 1:
-        return first
-    return None
-
-
-def _why_kept(node: NodeProto, weight: str, dims: tuple[int, ...], choosing: set[str]) -> str:
-    if choosing.intersection(node.output) and weight == node.input[1]:
+def _why_kept(node: NodeProto, dims: tuple[int, ...], choosing: set[str]) -> str:
+    if choosing.intersection(node.output):
         return "a lookup"
     if node.op_type != "Conv":
         return ""
     if _integer(node, "group", 1) > 1:
-        return "grouped"
+        return GROUPED
     return "reads an image" if dims[1] <= FEW_CHANNELS else ""
 
 

@@ -9,14 +9,13 @@ from typing import Any
 
 import numpy as np
 from edgead_training.data import Sample
-from edgead_training.training_set import middle
 from numpy.typing import NDArray
 
 from edgead.errors import ExportError, InputError
 from edgead.images import list_images, read_image
 from edgead.images.content import digest_of
 from edgead.preprocess import PreprocessParams, preprocess
-from edgead.tiling import Tiling
+from edgead.tiling import Tiling, middle
 
 from ..options import Ranges
 

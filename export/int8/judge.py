@@ -20,6 +20,8 @@ from edgead.bundle.entries import Tolerance
 from edgead.bundle.storage import Bundle
 from edgead.calibration import threshold
 from edgead.detector import Detector
+from edgead.learning.int8_cost import Cost, Int8Bounds
+from edgead.learning.int8_cost import faults as cost_faults
 from edgead.learning.tolerance import spread
 from edgead.serving.open_engine import open_engine
 from edgead.serving.qualification import check_golden
@@ -32,44 +34,11 @@ COPIES = 2
 
 
 @dataclass(frozen=True)
-class Int8Bounds:
-    """What int8 may cost, beside float32 on the same engine; written to the bundle."""
-
-    # Loss of image and of pixel AUROC, at least one pair of images. The project's bar for int8.
-    auroc: float = 0.005
-    # Synthetic defects that float32 calls anomalous at the bundle's rate and int8 misses, as a
-    # share of all; one always may. Faint on purpose: many lie at the threshold.
-    found: float = 0.1
-    # Calibration images whose verdict changes at that rate, likewise. Both precisions flag as many.
-    verdicts: float = 0.05
-    # Largest difference on a calibration image or golden frame, as a share of the spread of good
-    # scores and of their maps' peaks. Beyond, the golden frames would prove nothing.
-    score: float = 1.0
-    map: float = 1.0
-    # Tie tolerance of two int8 engines, as a share of these largest differences: OpenVINO and
-    # onnxruntime differ by 0.26 in the score, 0.19 in the map (AGPNet, bottles).
-    ties: float = 0.3
-    # Of the tolerance over the largest differences.
-    margin: float = 1.3
-
-
-INT8_BOUNDS = Int8Bounds()
-
-
-@dataclass(frozen=True)
-class Judged:
-    """float32 beside int8; pairs are (float32, int8). Its names are keys of the manifest."""
+class Judged(Cost):
+    """``Cost`` on several synthetic defects in each image, and what export knows besides."""
 
     image_auroc: tuple[float, float]
     pixel_auroc: tuple[float, float]
-    score_largest: float  # difference on a calibration image or golden frame
-    map_largest: float
-    score_spread: float  # of the calibration images
-    map_spread: float
-    found: tuple[int, int]  # synthetic defects called anomalous
-    painted: int  # synthetic defects
-    verdicts_changed: int  # on calibration images
-    images: int
     tolerance: Tolerance  # what would qualify int8
     ties: Tolerance  # tie tolerance of int8's own calibration
 
@@ -167,27 +136,7 @@ def faults(judged: Judged, bounds: Int8Bounds) -> list[str]:
             found.append(
                 f"{what} AUROC falls from {before:.4f} to {after:.4f}, allowed {allowed:.2g}"
             )
-    lost, most = judged.found[0] - judged.found[1], max(1, int(bounds.found * judged.painted))
-    if lost > most:
-        found.append(
-            f"{lost} synthetic defects of {judged.painted} are no longer found, allowed {most}"
-        )
-    most = max(1, int(bounds.verdicts * judged.images))
-    if judged.verdicts_changed > most:
-        found.append(
-            f"{judged.verdicts_changed} of {judged.images} verdicts on calibration images change, "
-            f"allowed {most}"
-        )
-    for what, largest, share, scale in (
-        ("score", judged.score_largest, bounds.score, judged.score_spread),
-        ("map", judged.map_largest, bounds.map, judged.map_spread),
-    ):
-        if not largest <= share * scale:
-            found.append(
-                f"the {what} differs by {largest:.3g}, allowed {share * scale:.3g} ({share:g} of "
-                "the spread of the calibration images)"
-            )
-    return found
+    return [*found, *cost_faults(judged, bounds)]
 
 
 def tell_test_set(bundle: Bundle, samples: Sequence[Sample], log: Log) -> None:

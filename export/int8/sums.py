@@ -1,9 +1,8 @@
 """Which codes an int8 graph may hold so that every processor adds up their products alike.
 
 x86 without VNNI multiplies bytes by ``vpmaddubsw``: unsigned times signed, and two such products
-are added in 16 bits that saturate. OpenVINO makes the first operand of a layer the unsigned one, by
-adding 128 to its codes (an activation before its weights; a stored matrix before an activation).
-With codes a of the first operand and b of the second, at worst
+are added in 16 bits that saturate. OpenVINO makes the first operand of a layer, the activation, the
+unsigned one, by adding 128 to its codes. With codes a of it and b of the second operand, at worst
 
     2 (128 + 127) |b| <= 32767, so |b| <= 64
 
@@ -58,7 +57,7 @@ def check_sums(model: bytes) -> None:
             continue
         decoders = [made_by[name] for name in node.input[:2] if name in made_by]
         is_int8 = [one.op_type for one in decoders] == 2 * ["DequantizeLinear"]
-        largest = _largest_code(decoders[1], stored, made_by) if is_int8 else 0
+        largest = _largest_code(decoders[1], stored) if is_int8 else 0
         if largest > MOST_SECOND:
             raise ExportError(
                 f"layer {node.name or node.output[0]}: its second operand has int8 codes up to "
@@ -101,18 +100,9 @@ def qualify_without_vnni(draft: Draft) -> bool:
     return True
 
 
-def _largest_code(
-    decoder: NodeProto, stored: dict[str, TensorProto], made_by: dict[str, NodeProto]
-) -> int:
-    """The largest magnitude of what ``decoder`` may read; 128 for an activation that is not cut."""
+def _largest_code(decoder: NodeProto, stored: dict[str, TensorProto]) -> int:
+    """The largest magnitude of what ``decoder`` may read; 128 for an activation."""
     source = decoder.input[0]
-    if source in stored:
-        return int(np.abs(numpy_helper.to_array(stored[source]).astype(np.int32)).max(initial=0))
-    coder = made_by[source]
-    clip = made_by.get(coder.input[0])
-    if clip is None or clip.op_type != "Clip":
+    if source not in stored:
         return 128
-    lowest, highest, scale = (
-        numpy_helper.to_array(stored[name]) for name in (*clip.input[1:3], coder.input[1])
-    )
-    return int(np.rint(max(-lowest, highest) / scale))
+    return int(np.abs(numpy_helper.to_array(stored[source]).astype(np.int32)).max(initial=0))

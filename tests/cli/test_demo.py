@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
+import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -104,9 +107,74 @@ def test_a_command_that_fails_or_is_stopped_stops_the_demo(demo, monkeypatch):
         demo.run_edgead("no-such-command")
 
 
-def test_images_only_writes_the_images_and_trains_nothing(demo, monkeypatch, capsys):
+def test_images_only_writes_the_images_and_learns_nothing(demo, monkeypatch, capsys):
     monkeypatch.setattr(demo, "write_data", demo.DATA.mkdir)
-    monkeypatch.setattr(demo, "train", lambda minutes: pytest.fail("it trains"))
+    monkeypatch.setattr(demo, "run_edgead", lambda *_: pytest.fail("it goes on"))
     monkeypatch.setattr("sys.argv", ["demo.py", "--images-only"])
     assert demo.main() == 0
     assert demo.DATA.is_dir() and "demo/data" in capsys.readouterr().out
+
+
+COMMANDS = ("learn", "verify", "evaluate", "train", "export", "verify", "evaluate")
+STAGE_OF = ("learn", "learn", "evaluate", "train", "export", "export", "compare")
+
+
+@pytest.fixture
+def whole(demo, monkeypatch):
+    """``whole(at, with_)``: run the demo with commands that only leave what they would leave.
+
+    The command number ``at`` raises ``with_`` instead. Gives (exit code, the commands that ran).
+    """
+    figures = {"image_auroc": 0.9, "false_reject_promised": 0.05, "false_reject_reached": 0.04}
+
+    def run(at: int | None = None, with_: BaseException | None = None):
+        calls: list[tuple] = []
+
+        def command(*words):
+            calls.append(words)
+            if len(calls) - 1 == at:
+                raise with_
+            named = dict(itertools.pairwise(words))
+            if words[0] in ("learn", "export"):
+                named["--out"].mkdir(exist_ok=True)
+            elif words[0] == "train":
+                named["--out"].mkdir(exist_ok=True)
+                (named["--out"] / "model.safetensors").touch()
+            elif words[0] == "evaluate":
+                found = {**figures, **({"beside": figures} if "--beside" in words else {})}
+                named["--json"].write_text(json.dumps(found))
+
+        monkeypatch.setattr(demo, "run_edgead", command)
+        monkeypatch.setattr(demo, "write_data", lambda: demo.DATA.mkdir(exist_ok=True))
+        monkeypatch.setattr(demo, "draw_picture", demo.README_PICTURE.touch)
+        monkeypatch.setattr("sys.argv", ["demo.py"])
+        return demo.main(), calls
+
+    return run
+
+
+def test_it_learns_and_measures_before_it_trains_and_then_shows_both(whole, demo, capsys):
+    code, calls = whole()
+    assert code == 0 and tuple(words[0] for words in calls) == COMMANDS
+    assert calls[-1][:5] == ("evaluate", demo.LEARNT, demo.DATA, "--beside", demo.TRAINED)
+    printed = capsys.readouterr().out
+    learnt, train = printed.index("learnt on cells"), printed.index("train     took")
+    assert printed.index("picture   took") < learnt < train
+    assert str(demo.BOTH_REPORT / "index.html") in printed[train:]
+    assert whole() == (0, [])
+
+
+@pytest.mark.parametrize("at", range(len(COMMANDS)))
+def test_ctrl_c_in_any_command_goes_on_with_its_stage(whole, at, capsys):
+    code, calls = whole(at, KeyboardInterrupt())
+    assert code == 130 and len(calls) == at + 1
+    assert "make demo goes on from here" in capsys.readouterr().out
+    code, calls = whole()
+    first = STAGE_OF.index(STAGE_OF[at])
+    assert code == 0 and tuple(words[0] for words in calls) == COMMANDS[first:]
+
+
+@pytest.mark.parametrize("at", range(len(COMMANDS)))
+def test_a_command_that_fails_ends_the_demo_with_its_code(whole, at):
+    code, calls = whole(at, subprocess.CalledProcessError(4, "edgead"))
+    assert code == 4 and len(calls) == at + 1

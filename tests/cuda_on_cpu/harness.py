@@ -14,7 +14,7 @@ import numpy as np
 
 from edgead.anomaly_map import DISTANCES, FUSIONS, POOLINGS, MapParams
 from edgead.images.bits import full_scale
-from edgead.nearest import MEMORY_DTYPES
+from edgead.nearest import MEMORY_DTYPES, Blend
 from edgead.preprocess import DTYPES, LAYOUTS, PreprocessParams, normalisation
 
 HERE = Path(__file__).resolve().parent
@@ -25,7 +25,9 @@ FLAGS = (
     # As nvcc compiles: no contraction beyond what is written, vector loads from float pointers.
     *("-ffp-contract=off", "-fno-strict-aliasing"),
 )
-KERNELS = tuple(CSRC / f"{name}_cuda.cu" for name in ("anomaly_map", "preprocess", "nearest"))
+KERNELS = tuple(
+    CSRC / f"{name}_cuda.cu" for name in ("anomaly_map", "preprocess", "nearest", "whiten")
+)
 HOST = (CSRC / "anomaly_map.cpp", CSRC / "preprocess.cpp", HERE / "run_cases.cpp")
 SANITIZERS = {
     "plain": (),
@@ -193,22 +195,54 @@ def anomaly_map_case(
 def nearest_case(
     queries: np.ndarray,
     memory: np.ndarray,
-    weights: Sequence[float] = (1.0,),
+    weights: Sequence[float] | Blend = (1.0,),
     *,
     scale: np.ndarray | None = None,
+    root: bool = False,
     layout: str = "NCHW",
     roi: np.ndarray | None = None,
+    factor: np.ndarray | None = None,
     shift: int = 0,
 ) -> Case:
     """Queries [N, C, H, W], laid out here; memory [rows, channels]; ``shift`` as above."""
     batch, channels, height, width = queries.shape
+    blended, temperature = 0, 0.0
+    if isinstance(weights, Blend):
+        blended, temperature = min(weights.neighbours, len(memory)), weights.temperature
+        weights = (0.0,) * min(weights.neighbours + 1, len(memory))
     data = _integers(2, height * width, channels, len(memory), len(weights))
     data += struct.pack(f"<{len(weights)}d", *weights)
+    data += _integers(blended) + struct.pack("<d", temperature) + _integers(root)
     data += _integers(DTYPES.index(queries.dtype.name), LAYOUTS.index(layout))
     data += _integers(MEMORY_DTYPES.index(memory.dtype.name), batch)
     data += _array(queries if layout == "NCHW" else queries.transpose(0, 2, 3, 1), shift)
     data += _array(memory, shift)
     data += _array(np.zeros(0, np.float32) if scale is None else scale, 0)
+    data += _array(np.zeros(0, np.uint8) if roi is None else roi.astype(np.uint8), 0)
+    data += _array(np.zeros(0, np.float32) if factor is None else factor, 0)
+    return Case(data, (((batch, height, width), np.dtype(np.float32)),))
+
+
+def whiten_case(
+    features: np.ndarray,
+    mean: np.ndarray,
+    factors: np.ndarray,
+    side: int | None = None,
+    *,
+    triangular: bool = False,
+    channel_normal: bool = False,
+    epsilon: float = 1e-5,
+    layout: str = "NCHW",
+    roi: np.ndarray | None = None,
+    shift: int = 0,
+) -> Case:
+    """Features [N, C, H, W], laid out here; mean, factors as of ``Whiten``; ``shift`` as above."""
+    batch, channels, height, width = features.shape
+    data = _integers(3, height, width, channels, factors.shape[1], side or max(height, width))
+    data += _integers(int(triangular), int(channel_normal)) + struct.pack("<d", epsilon)
+    data += _integers(DTYPES.index(features.dtype.name), LAYOUTS.index(layout), batch)
+    data += _array(features if layout == "NCHW" else features.transpose(0, 2, 3, 1), shift)
+    data += _array(mean.astype(np.float32), shift) + _array(factors.astype(np.float32), shift)
     data += _array(np.zeros(0, np.uint8) if roi is None else roi.astype(np.uint8), 0)
     return Case(data, (((batch, height, width), np.dtype(np.float32)),))
 

@@ -11,6 +11,7 @@
 #include "nearest.h"
 #include "preprocess.h"
 #include "watch.h"
+#include "whiten.h"
 
 namespace {
 
@@ -170,17 +171,40 @@ void run_nearest(Cases& cases) {
   p.positions = cases.integer(), p.channels = cases.integer(), p.rows = cases.integer();
   p.k = cases.integer();
   for (int32_t i = 0; i < p.k; ++i) p.weight[i] = static_cast<float>(cases.real());
+  p.blended = cases.integer(), p.temperature = static_cast<float>(cases.real());
+  p.root = cases.integer() != 0;
   p.query_type = static_cast<Type>(cases.integer());
   p.layout = static_cast<Layout>(cases.integer());
   p.memory_type = static_cast<Type>(cases.integer());
   const int64_t batch = cases.integer();
   const Memory query = cases.array("queries"), rows = cases.array("memory");
   const Memory scale = cases.array("scale"), roi = cases.array("roi");
+  const Memory factor = cases.array("factor");
   const Memory distance("distance", sizeof(float) * batch * p.positions);
   check(nearest_cuda(p, rows.data(), reinterpret_cast<const float*>(scale.data()), query.data(),
                      batch,
                      roi.bytes() == 0 ? nullptr : reinterpret_cast<const uint8_t*>(roi.data()),
+                     factor.bytes() == 0 ? nullptr : reinterpret_cast<const float*>(factor.data()),
                      reinterpret_cast<float*>(distance.data()), nullptr));
+  cases.write(distance);
+}
+
+void run_whiten(Cases& cases) {
+  WhitenParams p{};
+  p.height = cases.integer(), p.width = cases.integer(), p.channels = cases.integer();
+  p.outputs = cases.integer(), p.side = cases.integer();
+  p.triangular = cases.integer() != 0, p.channel_normal = cases.integer() != 0;
+  p.epsilon = static_cast<float>(cases.real());
+  p.type = static_cast<Type>(cases.integer());
+  p.layout = static_cast<Layout>(cases.integer());
+  const int64_t batch = cases.integer();
+  const Memory feature = cases.array("features"), mean = cases.array("mean");
+  const Memory factor = cases.array("factors"), roi = cases.array("roi");
+  const Memory distance("distance", sizeof(float) * batch * p.height * p.width);
+  check(whiten_cuda(p, reinterpret_cast<const float*>(mean.data()),
+                    reinterpret_cast<const float*>(factor.data()), feature.data(), batch,
+                    roi.bytes() == 0 ? nullptr : reinterpret_cast<const uint8_t*>(roi.data()),
+                    reinterpret_cast<float*>(distance.data()), nullptr));
   cases.write(distance);
 }
 
@@ -190,7 +214,7 @@ int main(int argc, char** argv) {
   if (argc != 4) give_up("expected INPUT OUTPUT SEED");
   cuda_on_cpu::set_seed(std::atoi(argv[3]));
   Cases cases(argv[1], argv[2]);
-  void (*const kernels[])(Cases&) = {run_preprocess, run_anomaly_map, run_nearest};
+  void (*const kernels[])(Cases&) = {run_preprocess, run_anomaly_map, run_nearest, run_whiten};
   while (cases.more()) kernels[cases.integer()](cases);
   return 0;
 }

@@ -11,6 +11,7 @@ import pytest
 from harness import CSRC, Build, nearest_case, run_cases
 
 from edgead import reference
+from edgead.nearest import Blend
 
 # (rows, channels), (height, width): around a block's 64 rows, 16 channels, 32 positions.
 SHAPES = [
@@ -44,6 +45,7 @@ def inputs():
             "scale": scale,
             "layout": layout,
             "roi": roi,
+            "factor": rng.random(size).astype(np.float32) if number % 4 < 2 else None,
             "shift": 4 * (number % 4 == 3),
         }
         values = memory.astype(np.float32)
@@ -56,15 +58,16 @@ def made():
     given = list(inputs())
     exact = [
         reference.nearest(one["queries"], values, one["weights"], one["roi"])
+        * (1.0 if one["factor"] is None else one["factor"].astype(np.float64))
         for one, values in given
     ]
     return [nearest_case(**one) for one, _ in given], exact, [one for one, _ in given]
 
 
 def is_right(found, exact, given):
-    """A sum of so many squares is off by so many roundings; the weights add 8."""
+    """A sum of so many squares is off by so many roundings; the weights add 8, the factor 1."""
     return all(
-        np.allclose(one, other, rtol=(case["memory"].shape[1] + 11) * 2.0**-24, atol=1e-36)
+        np.allclose(one, other, rtol=(case["memory"].shape[1] + 12) * 2.0**-24, atol=1e-36)
         for (one,), other, case in zip(found, exact, given, strict=True)
     )
 
@@ -98,6 +101,57 @@ def test_what_is_not_finite_stays_at_its_position_or_under_the_roi(built, tmp_pa
     np.testing.assert_array_equal(masked, np.where(roi, whole, 0))
 
 
+def blends():
+    """Keyword arguments of nearest_case, and the exact distances to blends."""
+    for number, (one, values) in enumerate(inputs()):
+        channels = one["memory"].shape[1]
+        one["weights"] = Blend(1 + number % 7, channels * (0.05, 0.5, 5.0)[number % 3])
+        one["root"] = number % 2 == 0
+        exact = reference.nearest(one["queries"], values, one["weights"], one["roi"])
+        yield one, np.sqrt(exact) if one["root"] else exact
+
+
+def is_blend(found, exact):
+    """Roundings of squared distances, over the temperature, move shares."""
+    return all(
+        np.allclose(one, truth, rtol=2e-4, atol=2e-5)
+        for (one,), truth in zip(found, exact, strict=True)
+    )
+
+
+def test_blends_follow_float64_in_every_order(program, tmp_path):
+    given, exact = zip(*blends(), strict=True)
+    cases = [nearest_case(**one) for one in given]
+    if program.build.sanitizer == "thread":
+        cases, exact = cases[::5], exact[::5]
+    first = run_cases(program.path, cases, tmp_path, seed=0)
+    assert is_blend(first, exact)
+    for (one,), (other,) in zip(
+        first, run_cases(program.path, cases, tmp_path, seed=1), strict=True
+    ):
+        assert one.tobytes() == other.tobytes()
+
+
+BLEND_BUGS = {
+    "rows not moved along": ("row_of[tid][at] = row_of[tid][at - 1]", "row_of[tid][at] = 0"),
+    "the next one does not end the shares": ("(share[i] - next)", "(share[i] - 0.9f * next)"),
+    "channels left out": ("int c = tid % kParted;", "int c = tid % kParted + kParted;"),
+    "a part too few": ("i < kParted; ++i", "i < kParted - 1; ++i"),
+}
+
+
+@pytest.mark.parametrize("bug", BLEND_BUGS)
+def test_finds_in_a_blend(bug, built, tmp_path):
+    right, wrong = BLEND_BUGS[bug]
+    source = (CSRC / "nearest_cuda.cu").read_text()
+    assert source.count(right) == 1, "the kernel has changed: plant this bug anew"
+    program = built(Build("g++", "plain")).replaced(
+        {"nearest_cuda.cu": source.replace(right, wrong)}, tmp_path
+    )
+    given, exact = zip(*blends(), strict=True)
+    assert not is_blend(run_cases(program, [nearest_case(**one) for one in given], tmp_path), exact)
+
+
 BUGS = {
     "missing barrier before a write": (
         "thread",
@@ -118,6 +172,7 @@ BUGS = {
         "one <= left && first + c < channels",
     ),
     "a row too few": ("plain", "", "row < row_end", "row < row_end - 1"),
+    "the factor of another position": ("plain", "", "factor[first + tid]", "factor[tid]"),
     "not in order": ("plain", "", "for (; at > 0 && d < best", "for (; at > 1 && d < best"),
 }
 

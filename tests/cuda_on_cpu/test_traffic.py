@@ -36,7 +36,7 @@ def sectors(counts, launch, array):
 
 def test_traffic_is_within_five_percent_of_the_lower_bound(program, folder):
     rows = traffic.traffic(program, folder)
-    assert len(rows) == 5
+    assert len(rows) == 6
     for row in rows:
         assert row["lower_bound_bytes"] <= row["bytes"] <= 1.05 * row["lower_bound_bytes"], row
         assert row["requested_bytes"] >= row["lower_bound_bytes"]

@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from harness import HERE, HOST, KERNELS, Build, Case, anomaly_map_case, compile_object
 from harness import nearest_case as make_nearest_case
 from harness import preprocess_case as make_preprocess_case
+from harness import whiten_case as make_whiten_case
 
 from edgead.anomaly_map import MapParams
 from edgead.preprocess import PreprocessParams
@@ -37,10 +38,12 @@ FEATURES = {
 }
 FRAMES = {"512x512x3 uint8": (512, 512, 3), "1920x1080x3 uint8": (1080, 1920, 3)}
 MEMORY = (512, 152)  # rows, channels
+PLACES = (112, 16, 16)  # of EfficientNet-Lite0, in regions of 2 x 2
 LAUNCHES = {
     "anomaly_map": ("distances", "map", "pool"),
     "preprocess": ("preprocess",),
     "nearest": ("nearest",),
+    "whiten": ("whiten",),
 }
 
 
@@ -86,6 +89,11 @@ def traffic(program: Path, folder: Path) -> list[dict[str, Any]]:
     counts = count(program, make_nearest_case(queries, memory), folder)
     lower = memory.nbytes + queries.nbytes + 4 * 32 * 32
     rows.append(summary("nearest", f"1024 x {MEMORY[0]} x {MEMORY[1]}", counts, lower))
+    features, mean = (rng.standard_normal(shape, np.float32) for shape in ((1, *PLACES), PLACES))
+    factors = rng.standard_normal((64, PLACES[0], PLACES[0]), np.float32)
+    counts = count(program, make_whiten_case(features, mean, factors, 2), folder)
+    lower = features.nbytes + mean.nbytes + factors.nbytes + 4 * 16 * 16
+    rows.append(summary("whiten", "{}x{}x{}, 64 regions".format(*PLACES), counts, lower))
     return rows
 
 

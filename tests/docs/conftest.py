@@ -34,6 +34,12 @@ def prepared(tiny, make_frame, tmp_path_factory: pytest.TempPathFactory) -> Path
         save(root / f"frames/{number:03}.png", make_frame(200 + number, SIZE))
     for number in range(10):
         save(root / f"photos/{number:03}.png", make_frame(300 + number, SIZE))
+    for number in range(2):
+        save(root / f"rejected/{number}.png", make_frame(330 + number, SIZE))
+    for number in range(20):
+        save(root / f"sample/{number:03}.png", make_frame(340 + number, SIZE))
+    for number in range(3):
+        save(root / f"bad/{number}.png", scratched(make_frame(370 + number, SIZE)))
     save(root / "frame.png", scratched(make_frame(400, SIZE)))
     (root / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     for name in ("parts", "several/bottle", "several/cookies"):

@@ -5,25 +5,24 @@ A command that no table names is run in the prepared folder and has to exit with
 
 from __future__ import annotations
 
-TINY = "--set bank_size=2 --set widths=[4,4,4,4]"
 SMALL = "--steps 2 --set size=[64,64] --set memory=8"
 RUN_SMALL: dict[tuple[str, str], str] = {
     (
         "README.md",
-        "edgead train redi photos/ --out runs/part --minutes 10",
-    ): f"edgead train redi photos/ --out runs/part {SMALL} {TINY}",
+        "edgead train agpnet photos/ --out runs/part --minutes 10",
+    ): f"edgead train agpnet photos/ --out runs/part {SMALL} --set width=12",
     (
         "README.md",
-        "edgead export runs/part --out part.edgead",
-    ): "edgead export runs/part --out part.edgead --float32-only",
+        "edgead export runs/part --out trained.edgead",
+    ): "edgead export runs/part --out trained.edgead --float32-only",
     (
         "docs/tutorial.md",
         "edgead train agpnet demo/data --out runs/cell --steps 60",
     ): f"edgead train agpnet demo/data --out runs/cell {SMALL} --set width=12",
     (
         "docs/tutorial.md",
-        "edgead export runs/cell --out cell.edgead",
-    ): "edgead export runs/cell --out cell.edgead --float32-only",
+        "edgead export runs/cell --out trained.edgead",
+    ): "edgead export runs/cell --out trained.edgead --float32-only",
     (
         "docs/video.md",
         "edgead train arnet room --out runs/room --minutes 8 --set size=[64,128] --set turns=2",
@@ -53,7 +52,7 @@ PARSED: list[tuple[str, str, str]] = [
     ("docs/.*", "edgead watch (0|incoming|rtsp:)", "a camera, or a folder watched until Ctrl-C"),
     ("docs/.*", "edgead build (?!--list|--prune)", "a GPU or TensorRT"),
     (
-        "docs/(precision|bench).md",
+        "docs/(precision|bench|learn).md",
         ".* int8",
         "an int8 graph, whose arithmetic depends on the processor",
     ),
@@ -100,10 +99,17 @@ TOOLS: list[tuple[str, str]] = [
     (r"python (examples|benchmarks)/\w+\.py", "a script of this repository"),
     (r"trtexec ", "TensorRT of a Jetson"),
     (r"ssh -L ", "another machine"),
+    (r"(cc |\./verdict |build/c/edgead-score )", "tests/library/test_page.py compiles and runs it"),
+    (r"apt-get install ", "packages of Debian"),
 ]
 """Commands that are not edgead's: their form, and why they are not run."""
 
-OUTPUT_KINDS = {"text": "output, layouts, formulas", "mermaid": "pictures that GitHub draws"}
+OUTPUT_KINDS = {
+    "text": "output, layouts, formulas",
+    "mermaid": "pictures that GitHub draws",
+    "c": "tests/library/test_page.py compiles and runs it",
+    "cmake": "tests/library/test_page.py builds with it",
+}
 """Kinds of blocks in which nothing is run."""
 
 VARYING_LABELS = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +11,8 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 from edgead.result import Result, Scale
 
@@ -72,6 +75,7 @@ class BrightnessDetector:
         self.bundle = SimpleNamespace(
             manifest=SimpleNamespace(
                 name="bright",
+                method="brightness",
                 provenance={"train_seconds": 12.5, "method": "brightness", "seed": 3},
                 calibration=SimpleNamespace(scores=(20.0, 21.0, 30.0, 50.0)),
             )

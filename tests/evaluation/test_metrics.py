@@ -8,6 +8,8 @@ from edgead_training.evaluation import metrics
 from scipy import ndimage
 from sklearn import metrics as sk
 
+from edgead.calibration import wilson_interval
+
 # All counts are exact integers and the rest is a handful of float64 operations per term.
 CLOSE = {"rel": 1e-12, "abs": 1e-12}
 
@@ -176,7 +178,7 @@ def test_resize_mask_takes_the_nearest_pixel():
 @pytest.mark.parametrize(("hits", "n"), [(0, 20), (1, 20), (10, 20), (20, 20), (3, 1000)])
 def test_wilson_interval_holds_the_shares_that_differ_by_less_than_two_sigma(hits, n):
     """Its ends are the p with |hits / n - p| = 1.96 sqrt(p (1 - p) / n), or the ends of [0, 1]."""
-    low, high = metrics.wilson_interval(hits, n)
+    low, high = wilson_interval(hits, n)
     for end in (low, high):
         if 0 < end < 1:
             sigma = np.sqrt(end * (1 - end) / n)
@@ -188,4 +190,4 @@ def test_wilson_interval_holds_the_shares_that_differ_by_less_than_two_sigma(hit
 @pytest.mark.parametrize(("hits", "n"), [(21, 20), (-1, 20), (0, 0)])
 def test_wilson_interval_of_no_share(hits, n):
     with pytest.raises(ValueError, match="is not a share"):
-        metrics.wilson_interval(hits, n)
+        wilson_interval(hits, n)

@@ -157,13 +157,13 @@ def images() -> np.ndarray:
 
 
 def test_batch_that_follows_passes() -> None:
-    compare.check_batch("float32", lambda x: [(x * 2, x + 1)], images())
+    compare.check_batch("float32", lambda x: [x * 2, x + 1], images())
 
 
 @pytest.mark.parametrize("precision", ["float32", "float16"])
 def test_frozen_batch_is_refused(precision: str) -> None:
     def first_of_batch(x):
-        return [(x, np.repeat(x[:1], len(x), axis=0))]
+        return [x, np.repeat(x[:1], len(x), axis=0)]
 
     with pytest.raises(ExportError, match=rf"{precision} graph gives other features for a batch"):
         compare.check_batch(precision, first_of_batch, images())
@@ -171,7 +171,7 @@ def test_frozen_batch_is_refused(precision: str) -> None:
 
 def test_batch_of_another_shape_is_refused() -> None:
     with pytest.raises(ExportError, match="other features"):
-        compare.check_batch("float32", lambda x: [(x[:1], x[:1])], images())
+        compare.check_batch("float32", lambda x: [x[:1], x[:1]], images())
 
 
 def test_table_has_a_line_per_path() -> None:

@@ -28,6 +28,7 @@ from edgead.bundle.entries import Tolerance
 from edgead.bundle.storage import Bundle, open_bundle
 from edgead.cpu.precision import computed_in
 from edgead.errors import ExportError
+from edgead.learning import int8_cost
 from edgead.preprocess import preprocess
 from edgead.serving.open_engine import open_engine
 
@@ -35,7 +36,7 @@ COUNT = 6
 RNG = np.random.default_rng(0)
 WEIGHT = RNG.normal(size=(2, 6, 1, 1)).astype(np.float32)
 KERNEL = RNG.normal(size=(6, 6, 3, 3)).astype(np.float32)
-ROUGH = int8_judge.Int8Bounds(auroc=0.2, found=0.5, verdicts=0.5)
+ROUGH = int8_cost.Int8Bounds(auroc=0.2, found=0.5, verdicts=0.5)
 """The toy is random and finds nothing: rounding shuffles its scores."""
 BIAS = np.array([0.5, -0.25], np.float32)
 
@@ -294,19 +295,20 @@ def test_the_most_sensitive_layer_is_kept_when_all_cost_too_much(
 
 def test_faults_are_named_with_both_numbers() -> None:
     fine = int8_judge.Judged(
-        (0.99, 0.985),
-        (0.9, 0.91),
-        1.0,
-        1.0,
-        1.0,
-        1.0,
-        (19, 17),
-        20,
-        2,
-        40,
-        *(2 * [Tolerance(1, 1)]),
+        image_auroc=(0.99, 0.985),
+        pixel_auroc=(0.9, 0.91),
+        score_largest=1.0,
+        map_largest=1.0,
+        score_spread=1.0,
+        map_spread=1.0,
+        found=(19, 17),
+        painted=20,
+        verdicts_changed=2,
+        images=40,
+        tolerance=Tolerance(1, 1),
+        ties=Tolerance(1, 1),
     )
-    assert int8_judge.faults(fine, int8_judge.INT8_BOUNDS) == []
+    assert int8_judge.faults(fine, int8_cost.INT8_BOUNDS) == []
     for change, sentence in (
         ({"image_auroc": (0.99, 0.9849)}, "image AUROC falls from 0.9900 to 0.9849, allowed 0.005"),
         ({"pixel_auroc": (0.9, float("nan"))}, "pixel AUROC falls from 0.9000 to nan"),
@@ -315,7 +317,7 @@ def test_faults_are_named_with_both_numbers() -> None:
         ({"score_largest": 1.01}, "the score differs by 1.01, allowed 1"),
         ({"map_largest": float("nan")}, "the map differs by nan, allowed 1"),
     ):
-        (found,) = int8_judge.faults(replace(fine, **change), int8_judge.INT8_BOUNDS)
+        (found,) = int8_judge.faults(replace(fine, **change), int8_cost.INT8_BOUNDS)
         assert sentence in found
 
 

@@ -36,8 +36,6 @@ def made() -> Callable[[str], Made]:
     def make(name: str) -> Made:
         if name not in kept:
             method = METHODS[name].from_settings({"size": list(SIZE)}, 4).eval()
-            if getattr(method, "memory", None) is not None:
-                method.memory.kept.normal_()  # zeros would be folded away
             graph = part_concats(to_onnx(method))
             free = [name for name, kept in layers(graph).items() if not kept]
             coded = quantise(graph, [noise(0)], free)
@@ -106,12 +104,7 @@ def test_tensorrt_rtx_builds_it_in_int8(name: str, made: Callable[[str], Made]) 
     if not installed("rtx"):
         pytest.skip("TensorRT-RTX is not installed: it comes with the extra edgead[rtx]")
     method, _, model, free = made(name)
-    outputs = {
-        name: (pair.channels, *pair.size)
-        for pair in method.pairs()
-        for name in (pair.reference, pair.restored)
-    }
-    graph = OnnxGraph(model, ("image", (3, *SIZE)), outputs)
+    graph = OnnxGraph(model, ("image", (3, *SIZE)), method.tensors())
     built = build_plan(graph, find_library("rtx"), "int8", capabilities=(89,))
     assert built.plan
     assert Counter(built.census.products)["int8"] == len(free)

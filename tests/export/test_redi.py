@@ -53,7 +53,7 @@ def test_every_switch_exports(switches: dict[str, object]) -> None:
     for batch in (1, 3):
         image = images(batch)
         with torch.no_grad():
-            expected = [t.numpy() for pair in redi(torch.from_numpy(image)) for t in pair]
+            expected = [t.numpy() for t in redi.graph(torch.from_numpy(image))]
         for ours, theirs in zip(session.run(None, {"image": image}), expected, strict=True):
             # Some fifty layers in another order of sums, relative to the largest feature.
             np.testing.assert_allclose(ours, theirs, atol=1e-4 * np.abs(theirs).max(), rtol=0)

@@ -11,7 +11,11 @@ from numpy.typing import NDArray
 
 from edgead import anomaly_map, nearest, preprocess
 from edgead.anomaly_map import MapParams
+from edgead.bundle.storage import Bundle
+from edgead.engine.memories import read_memories
 from edgead.errors import DeviceError
+from edgead.nearest import Blend
+from edgead.nvidia.memories import DeviceDistances, hold_memories
 from edgead.nvidia.memory import Block, Memory, open_memory
 from edgead.preprocess import PreprocessParams
 
@@ -98,15 +102,19 @@ class OnDevice:
         )
 
     def nearest(
-        self, queries: NDArray[Any], memory: NDArray[Any], weights: Sequence[float],
-        scale: Any = None, layout: str = "NCHW", roi: Any = None,
+        self, queries: NDArray[Any], memory: NDArray[Any], weights: Sequence[float] | Blend,
+        scale: Any = None, layout: str = "NCHW", roi: Any = None, factor: Any = None,
     ) -> NDArray[np.float32]:  # fmt: skip
         """``Nearest`` by the CUDA twin: distances [N, H, W]. queries are NCHW."""
         batch, channels, height, width = queries.shape
+        sought, blended, temperature = nearest.sought(weights, len(memory))
         kernel = self.kernels.Nearest(
             positions=height * width,
             width=width,
-            weights=list(weights),
+            weights=sought,
+            blended=blended,
+            temperature=temperature,
+            root=False,
             type=preprocess.DTYPES.index(queries.dtype.name),
             layout=preprocess.LAYOUTS.index(layout),
             channels=channels,
@@ -115,18 +123,59 @@ class OnDevice:
         )
         axes = (0, 1, 2, 3) if layout == "NCHW" else (0, 2, 3, 1)
         held = [self.up(queries.transpose(axes)), self.up(memory)]
-        held += [self.up(array) for array in (scale, roi) if array is not None]
+        more = [None if array is None else self.up(array) for array in (scale, roi, factor)]
+        at_scale, at_roi, at_factor = (0 if block is None else block.address for block in more)
         distance = self.memory.allocate(4 * batch * height * width)
         kernel.run(
             held[1].address,
-            0 if scale is None else held[2].address,
+            at_scale,
             held[0].address,
             batch,
-            0 if roi is None else held[-1].address,
+            at_roi,
+            at_factor,
             distance.address,
             self.stream.handle,
         )
         return self.down(distance, (batch, height, width), np.float32)
+
+    def whiten(
+        self, features: NDArray[Any], mean: NDArray[Any], factors: NDArray[Any], side: int,
+        *, triangular: bool, channel_normal: bool, layout: str = "NCHW", roi: Any = None,
+    ) -> NDArray[np.float32]:  # fmt: skip
+        """``Whiten`` by the CUDA twin: distances [N, H, W]. features are NCHW."""
+        batch, channels, height, width = features.shape
+        kernel = self.kernels.Whiten(
+            size=(height, width),
+            channels=channels,
+            outputs=factors.shape[1],
+            side=side,
+            triangular=triangular,
+            channel_normal=channel_normal,
+            epsilon=1e-5,
+            type=preprocess.DTYPES.index(features.dtype.name),
+            layout=preprocess.LAYOUTS.index(layout),
+        )
+        axes = (0, 1, 2, 3) if layout == "NCHW" else (0, 2, 3, 1)
+        held = [self.up(mean), self.up(factors), self.up(features.transpose(axes))]
+        kept = None if roi is None else self.up(roi)
+        distance = self.memory.allocate(4 * batch * height * width)
+        addresses = [block.address for block in held]
+        place = 0 if kept is None else kept.address
+        kernel.run(*addresses, batch, place, distance.address, self.stream.handle)
+        return self.down(distance, (batch, height, width), np.float32)
+
+    def distances(
+        self, bundle: Bundle, features: Sequence[NDArray[np.float32]]
+    ) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+        """The pairs that the memories of ``bundle`` make of features [1, C, H, W], one of each."""
+        held = hold_memories(read_memories(bundle), self.kernels, self.memory)
+        found = DeviceDistances(held, self.memory, self.stream)
+        blocks = [self.up(one) for one in features]
+        found.enqueue([block.address for block in blocks])
+        pairs = found.download()
+        self.stream.synchronize()
+        found.close()
+        return pairs
 
 
 def _base(array: NDArray[Any]) -> NDArray[Any]:

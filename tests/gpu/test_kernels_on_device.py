@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from itertools import cycle, product
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from edgead import reference
 from edgead.anomaly_map import DISTANCES, FUSIONS, POOLINGS, MapParams
+from edgead.nearest import Blend
 from edgead.preprocess import LAYOUTS, PreprocessParams, preprocess
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "kernels"))
+
+from whiten_data import close, made, tolerance
 
 # As of the CPU twin, see tests/kernels/test_anomaly_map.py: no sum here is longer than there.
 ROUNDINGS = 40 * 2.0**-24
@@ -105,7 +112,33 @@ def test_nearest_follows_float64(device, stored, layout):
         queries = rng.standard_normal((2, channels, 7, 9)).astype(dtype)
         roi = (rng.random((7, 9)) < 0.5).astype(np.uint8) if masked else None
         weights = [1 / 8] * min(k, rows)
-        found = device.nearest(queries, memory, weights, scale, layout, roi)
+        factor = rng.random((7, 9)).astype(np.float32) if k == 1 else None
+        found = device.nearest(queries, memory, weights, scale, layout, roi, factor)
         exact = reference.nearest(queries, values, weights, roi)
-        # A sum of so many squares is off by so many roundings; the weights add 8.
-        np.testing.assert_allclose(found, exact, rtol=(channels + 11) * 2.0**-24, atol=1e-36)
+        exact *= 1.0 if factor is None else factor.astype(np.float64)
+        # A sum of so many squares is off by so many roundings; the weights add 8, the factor 1.
+        np.testing.assert_allclose(found, exact, rtol=(channels + 12) * 2.0**-24, atol=1e-36)
+        blend = Blend(min(k, 4), 0.3 * channels)
+        found = device.nearest(queries, memory, blend, scale, layout, roi)
+        exact = reference.nearest(queries, values, blend, roi)
+        np.testing.assert_allclose(found, exact, rtol=2e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("triangular", [False, True])
+def test_whiten_follows_float64(device, triangular, layout):
+    rng = np.random.default_rng(10)
+    shapes = [((1, 1), 1, 1, 1), ((9, 10), 33, 70, 4), ((32, 32), 152, 152, 4)]
+    for (size, channels, outputs, side), dtype, normal, masked in product(
+        shapes, (np.float32, np.float16), (False, True), (False, True)
+    ):
+        features, mean, factors = made(
+            rng, size, channels, outputs, side, batch=2, triangular=triangular
+        )
+        features, mean = features.astype(dtype), mean - 3 * np.float32(normal)
+        roi = (rng.random(size) < 0.5).astype(np.uint8) if masked else None
+        how = {"triangular": triangular, "channel_normal": normal}
+        found = device.whiten(features, mean, factors, side, layout=layout, roi=roi, **how)
+        exact = reference.whiten(features, mean, factors, side, channel_normal=normal, roi=roi)
+        allowed = tolerance(features, mean, factors, side, channel_normal=normal)
+        assert close(found, exact, allowed)

@@ -16,11 +16,9 @@ from learnt_truth import array_in, truth  # type: ignore[import-not-found]
 import edgead
 from edgead.bundle.manifest import Manifest
 from edgead.bundle.storage import Bundle, open_bundle, write_bundle
-from edgead.errors import BundleError, CalibrationError, DeviceError, InputError
+from edgead.errors import BundleError, CalibrationError, InputError
 from edgead.learning.backbone import read_backbone
-from edgead.learning.learn import GoodImage, LearnOptions, learn
-from edgead.learning.signals import border_share
-from edgead.serving.choice import choose
+from edgead.learning.learn import GoodImage, LearnOptions, border_share, learn
 
 
 def files_of(bundle: Bundle) -> dict[str, bytes]:
@@ -186,13 +184,3 @@ def test_a_memory_that_is_no_file_of_the_bundle(learnt, tmp_path) -> None:
 def test_bundles_without_a_memory_are_of_the_first_schema(tiny: Any) -> None:
     value = json.loads(tiny.manifest.dumps())
     assert value["schema_version"] == 1 and "memories" not in value
-
-
-def test_a_gpu_is_refused_in_a_sentence(learnt: Bundle) -> None:
-    assert choose("auto", learnt).index is None
-    assert "memory of good parts" in choose("auto", learnt).reason
-    pytest.importorskip("tensorrt_rtx", reason="no TensorRT")
-    from edgead.nvidia.engine import TensorRTEngine
-
-    with pytest.raises(DeviceError, match='device="cpu"'):
-        TensorRTEngine(learnt)

@@ -4,6 +4,7 @@
 
 #include "nearest_case.h"
 #include "run.h"
+#include "whiten_case.h"
 
 namespace edgead {
 namespace {
@@ -121,6 +122,11 @@ NearestCase nearest_case(Choices& choose) {
   p.k = std::min(choose.from(1, kMaxNearest), p.rows);
   for (int32_t i = 0; i < p.k; ++i) p.weight[i] = static_cast<float>(choose.below(4)) / 2;
   p.weight[choose.below(p.k)] += 0.5f;  // not all of them are 0
+  if (choose.below(3) == 0) {
+    p.blended = p.k < p.rows && p.k > 1 ? p.k - 1 : p.k;
+    const double shares[] = {0.05, 0.5, 5.0};
+    p.temperature = static_cast<float>(p.channels * choose.of(shares));
+  }
   p.query_type = choose.kind<Type>(2), p.layout = choose.kind<Layout>(2);
   p.memory_type = choose.kind<Type>(3), p.search = choose.kind<Search>(2);
   c.spread = choose.kind<Spread>(kSpreads);
@@ -138,12 +144,35 @@ NearestCase nearest_case(Choices& choose) {
   return c;
 }
 
+WhitenCase whiten_case(Choices& choose) {
+  WhitenCase c;
+  WhitenParams& p = c.params;
+  p.height = choose.from(1, 12), p.width = choose.from(1, 12);
+  p.channels = choose.below(4) ? choose.from(1, 40) : choose.from(1, 150);
+  p.outputs = choose.below(2) ? p.channels : choose.from(1, 70);
+  p.side = choose.from(1, std::max(p.height, p.width));
+  p.triangular = choose.below(2), p.channel_normal = choose.below(2);
+  p.epsilon = choose.below(2) ? 1e-5f : 1.0f;
+  p.type = choose.kind<Type>(2), p.layout = choose.kind<Layout>(2);
+  if (choose.below(2)) {
+    Random random(choose.below(65536));
+    c.roi.resize(p.height * p.width);
+    for (uint8_t& kept : c.roi) kept = static_cast<uint8_t>(random() % 3);
+  }
+  c.batch = choose.from(1, 2);
+  c.bad = choose.below(6) ? 0 : choose.from(1, 9);
+  c.offset = choose.below(16);
+  c.seed = choose.below(65536);
+  return c;
+}
+
 }  // namespace
 
 void run_bytes(const uint8_t* data, size_t size) {
   Choices choose(data, size);
-  const int32_t kernel = choose.below(3);
+  const int32_t kernel = choose.below(4);
   if (kernel == 0) return run(frame_case(choose));
+  if (kernel == 3) return run(whiten_case(choose));
   kernel == 1 ? run(map_case(choose)) : run(nearest_case(choose));
 }
 

@@ -1,5 +1,5 @@
-// edgead_native all | half | anomaly_map | preprocess | nearest | threads | random | planted BUG
-// Silent and 0 when all is well.
+// edgead_native all | half | anomaly_map | preprocess | nearest | whiten | threads | random |
+// planted BUG Silent and 0 when all is well.
 #include <algorithm>
 #include <cmath>
 #include <string>
@@ -9,6 +9,7 @@
 #include "nearest_case.h"
 #include "planted.h"
 #include "run.h"
+#include "whiten_case.h"
 
 namespace edgead {
 namespace {
@@ -167,6 +168,7 @@ void nearest() {
             p.k = std::min<int32_t>(1 + seed % kMaxNearest, p.rows);
             for (int32_t i = 0; i < p.k; ++i) p.weight[i] = i == 0 || seed % 3 ? 1.0f : 0.0f;
             p.query_type = query, p.layout = layout, p.memory_type = memory, p.search = search;
+            if (seed % 3 == 1) p.blended = std::max(p.k - 1, 1), p.temperature = 0.3f * p.channels;
             c.spread = static_cast<Spread>(rest);
             c.basis = seed % 4 ? 1.0 : 0.7;
             c.roi.assign(seed % 2 ? p.positions : 0, 1);
@@ -175,6 +177,32 @@ void nearest() {
             c.offset = seed % 5, c.seed = seed++;
             run(c);
           }
+}
+
+void whiten() {
+  // Positions, channels and outputs below, at and over a vector, a block, a panel.
+  const Size sizes[] = {{1, 1}, {3, 5}, {4, 16}, {9, 10}, {2, 33}};
+  const int32_t counts[][2] = {{1, 1}, {2, 5}, {16, 15}, {33, 33}, {40, 70}, {130, 64}};
+  uint64_t seed = 0;
+  WhitenCase c;
+  WhitenParams& p = c.params;
+  for (Type type : {Type::float32, Type::float16})
+    for (Layout layout : {Layout::nchw, Layout::nhwc})
+      for (bool triangular : {false, true})
+        for (bool normal : {false, true})
+          for (const Size& size : sizes)
+            for (const auto& count : counts) {
+              p.height = size.height, p.width = size.width;
+              p.channels = count[0], p.outputs = count[1];
+              const int32_t sides[] = {1, 2, 4, 5, 33};
+              p.side = std::min(sides[seed % 5], std::max(size.height, size.width));
+              p.triangular = triangular, p.channel_normal = normal, p.epsilon = 1e-5f;
+              p.type = type, p.layout = layout;
+              c.roi = seed % 4 == 0 ? roi_of(size, seed) : std::vector<uint8_t>();
+              c.batch = 1 + seed % 2, c.bad = seed % 7 == 0 ? 3 : 0;
+              c.offset = seed % 5, c.seed = seed++;
+              run(c);
+            }
 }
 
 void random_cases() {
@@ -202,6 +230,7 @@ int main(int argc, char** argv) {
       {"anomaly_map", edgead::anomaly_map},
       {"preprocess", edgead::preprocess},
       {"nearest", edgead::nearest},
+      {"whiten", edgead::whiten},
       {"threads", [] { edgead::threads(false); }},
       {"random", edgead::random_cases},
   };

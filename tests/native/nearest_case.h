@@ -46,7 +46,7 @@ struct NearestIndexMemory {
 };
 
 void check_nearest(const NearestCase& c, const std::vector<double>& truth, const Block& distance,
-                   const char* set);
+                   const char* set, const std::vector<double>& slack = {});
 void run(const NearestCase& c);
 
 }  // namespace edgead

@@ -99,7 +99,8 @@ NearestCase nearest_case(const std::string& bug) {
   p.weight[0] = p.weight[1] = 1.0f;
   p.memory_type = Type::float32;
   c.spread = Spread::falling;
-  if (bug == "tight_radius") p.channels = 3;  // else the centre is nearer than any row
+  // Else the centre is nearer than any row, and the second nearest so far that no tile is left out.
+  if (bug == "tight_radius") p.channels = 3, p.k = 1;
   return c;
 }
 
@@ -191,7 +192,7 @@ void planted(const char* name) {
   if (bug == "shared_workspace") return threads(true);
   if (bug == "wrong_weight") return wrong_weight();
   if (bug == "wrong_sample") return wrong_sample();
-  if (planted_in_nearest(bug)) return;
+  if (planted_in_nearest(bug) || planted_in_whiten(bug)) return;
   fail("no bug is called %s", name);
 }
 
@@ -275,6 +276,7 @@ void nearest_threads(bool one_workspace) {
 
 void threads(bool one_workspace) {
   nearest_threads(one_workspace);
+  whiten_threads(one_workspace);
   for (Type type : {Type::float32, Type::float16})
     for (Layout layout : {Layout::nchw, Layout::nhwc}) threads(one_workspace, type, layout);
 }

@@ -104,17 +104,20 @@ def test_the_fuzzer_finds_nothing(native: Native) -> None:
 
 
 TIGHT_BOUNDS = ["tight_stretch", "tight_length", "tight_radius", "wrong_code"]
+WRONG_INDICES = [f"whiten_{what}" for what in ("mean", "region", "place", "panel")]
+SHORT_OF_WHITEN = [f"whiten_{what}" for what in ("distance", "workspace", "index")]
+WRONG = ["wrong_weight", "wrong_sample", "wrong_row", *TIGHT_BOUNDS, *WRONG_INDICES]
+WRITTEN = ["map", "score", "image", "plan", "workspace", "distance", "guess", "index", "search"]
+WRITTEN += SHORT_OF_WHITEN
 
 
-@pytest.mark.parametrize("bug", ["wrong_weight", "wrong_sample", "wrong_row", *TIGHT_BOUNDS])
+@pytest.mark.parametrize("bug", WRONG)
 def test_a_wrong_result_is_found(native: Native, bug: str) -> None:
     done = native("Release", "planted", bug)
     assert done.returncode == 1 and "expected" in done.stderr
 
 
-@pytest.mark.parametrize(
-    "bug", ["map", "score", "image", "plan", "workspace", "distance", "guess", "index", "search"]
-)
+@pytest.mark.parametrize("bug", WRITTEN)
 def test_a_write_beside_an_array_is_found_without_sanitizers(native: Native, bug: str) -> None:
     done = native("Release", "planted", bug)
     assert done.returncode == 1 and "memory beside" in done.stderr
@@ -122,6 +125,7 @@ def test_a_write_beside_an_array_is_found_without_sanitizers(native: Native, bug
 
 SHORT_ARRAYS = ["feature", "frame", "map", "score", "image", "plan", "workspace", "scratch"]
 SHORT_ARRAYS += ["query", "rows", "distance", "guess", "index", "search"]
+SHORT_ARRAYS += ["whiten_feature", *SHORT_OF_WHITEN]
 
 
 @pytest.mark.exhaustive

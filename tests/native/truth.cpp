@@ -5,6 +5,8 @@
 #include <cstring>
 #include <functional>
 #include <limits>
+#include <tuple>
+#include <utility>
 
 namespace edgead {
 
@@ -207,12 +209,51 @@ std::vector<float> preprocess_truth(const PreprocessParams& p, const char* frame
   return image;
 }
 
+namespace {
+
+// A squared distance, and its row.
+using Found = std::pair<double, int32_t>;
+
+// The squared distance of a query to the blend of the nearest rows, and how far off float32 may be.
+std::pair<double, double> blend_truth(const NearestParams& p, const double* query,
+                                      const std::vector<double>& memory,
+                                      const std::vector<Found>& nearest) {
+  auto e = [&](int32_t i) {
+    return i < p.k ? std::exp((nearest[0].first - nearest[i].first) / p.temperature) : 0.0;
+  };
+  double all = 0.0, shares = 0.0, square = 0.0, largest = 0.0;
+  for (int32_t i = 0; i < p.k; ++i) all += e(i);
+  auto share = [&](int32_t i) { return (e(i) - e(p.blended)) / all + kLeastShare; };
+  for (int32_t i = 0; i < p.blended; ++i) shares += share(i);
+  for (int32_t c = 0; c < p.channels; ++c) {
+    double difference = query[c];
+    for (int32_t i = 0; i < p.blended; ++i) {
+      const double value = memory[static_cast<size_t>(nearest[i].second) * p.channels + c];
+      difference -= share(i) / shares * value;
+      largest = std::max(largest, std::fabs(value));
+    }
+    square += difference * difference;
+  }
+  // Of equal rows another one may count: shares are off by the least one, and by the roundings of
+  // squared distances over the temperature, at most by all; no two rows lie farther apart than
+  // twice the farthest distance. The blend itself is rounded too.
+  const double unit = std::ldexp(1.0, -24), farthest = std::sqrt(nearest[p.k - 1].first);
+  const double rounding = 4.0 * (p.channels + 8) * unit * farthest * farthest / p.temperature;
+  const double moved = std::min(1.0, 2.0 * kLeastShare + rounding) * 2.0 * farthest +
+                       (p.k + 2) * unit * largest * std::sqrt(p.channels);
+  return {square, 2.0 * std::sqrt(square) * moved + moved * moved};
+}
+
+}  // namespace
+
 std::vector<double> nearest_truth(const NearestParams& p, const std::vector<double>& queries,
                                   const std::vector<double>& memory,
-                                  const std::vector<uint8_t>& roi, int32_t batch) {
+                                  const std::vector<uint8_t>& roi, int32_t batch,
+                                  std::vector<double>* slack) {
   std::vector<double> found;
+  if (slack != nullptr) slack->clear();
   for (int32_t i = 0; i < batch * p.positions; ++i) {
-    std::vector<double> squares;
+    std::vector<Found> squares;
     double bad = 0.0;  // what is not finite in the query; a NaN stays
     for (int32_t c = 0; c < p.channels; ++c) {
       const double value = queries[static_cast<size_t>(i) * p.channels + c];
@@ -225,13 +266,61 @@ std::vector<double> nearest_truth(const NearestParams& p, const std::vector<doub
                                   memory[static_cast<size_t>(row) * p.channels + c];
         sum += difference * difference;
       }
-      squares.push_back(sum);
+      squares.emplace_back(sum, row);
     }
     if (bad == 0.0) std::sort(squares.begin(), squares.end());
-    double distance = bad;
+    double distance = bad, off = 0.0;
     for (int32_t j = 0; bad == 0.0 && j < p.k; ++j)
-      distance += static_cast<double>(p.weight[j]) * squares[j];
+      distance += static_cast<double>(p.weight[j]) * squares[j].first;
+    if (bad == 0.0 && p.blended > 0)
+      std::tie(distance, off) =
+          blend_truth(p, &queries[static_cast<size_t>(i) * p.channels], memory, squares);
+    if (slack != nullptr) slack->push_back(off);
     found.push_back(roi.empty() || roi[i % p.positions] ? distance : 0.0);
+  }
+  return found;
+}
+
+WhitenTruth whiten_truth(const WhitenParams& p, const std::vector<double>& features,
+                         const float* mean, const float* factor, const std::vector<uint8_t>& roi,
+                         int32_t batch) {
+  // A sum of n products is off by n roundings of the sum of their sizes.
+  const double unit = std::ldexp(1.0, -24);
+  const int32_t positions = p.height * p.width, across = (p.width + p.side - 1) / p.side;
+  WhitenTruth found;
+  for (int32_t i = 0; i < batch * positions; ++i) {
+    const int32_t place = i % positions;
+    const double* x = &features[static_cast<size_t>(i) * p.channels];
+    double middle = 0.0, size = 0.0, variance = 0.0;
+    for (int32_t c = 0; c < p.channels; ++c)
+      middle += x[c] / p.channels, size += std::fabs(x[c]) / p.channels;
+    for (int32_t c = 0; c < p.channels; ++c)
+      variance += (x[c] - middle) * (x[c] - middle) / p.channels;
+    const double deviation = std::sqrt(variance + p.epsilon);
+    const double off_middle = (p.channels + 2) * unit * size / deviation;
+    std::vector<double> d(p.channels), off(p.channels);
+    for (int32_t c = 0; c < p.channels; ++c) {
+      d[c] = p.channel_normal ? (x[c] - middle) / deviation : x[c];
+      if (p.channel_normal)
+        off[c] = off_middle + std::fabs(d[c]) * ((p.channels + 10) * unit + off_middle);
+      d[c] -= mean[static_cast<size_t>(c) * positions + place];
+      off[c] += (p.channels + 3) * unit * std::fabs(d[c]);
+    }
+    const int32_t region = place / p.width / p.side * across + place % p.width / p.side;
+    double sum = 0.0, doubt = 0.0;
+    for (int32_t o = 0; o < p.outputs; ++o) {
+      double z = 0.0, far = 0.0;
+      for (int32_t c = p.triangular ? o : 0; c < p.channels; ++c) {
+        const double f = factor[(static_cast<size_t>(region) * p.outputs + o) * p.channels + c];
+        z += f * d[c], far += std::fabs(f) * off[c];
+      }
+      sum += z * z;
+      doubt += 2 * std::fabs(z) * far + far * far +
+               (p.outputs + 3) * unit * (std::fabs(z) + far) * (std::fabs(z) + far);
+    }
+    const bool kept = roi.empty() || roi[place];
+    found.distance.push_back(kept ? sum / p.outputs : 0.0);
+    found.doubt.push_back(kept ? doubt / p.outputs : 0.0);
   }
   return found;
 }

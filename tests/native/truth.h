@@ -1,5 +1,5 @@
 // The kernels' formulas once more, in float64 and one output at a time, written from the manuals
-// in preprocess.h, anomaly_map.h and nearest.h, and from nothing else of csrc/.
+// in preprocess.h, anomaly_map.h, nearest.h and whiten.h, and from nothing else of csrc/.
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -7,6 +7,7 @@
 #include "anomaly_map.h"
 #include "nearest.h"
 #include "preprocess.h"
+#include "whiten.h"
 
 namespace edgead {
 
@@ -31,9 +32,20 @@ MapTruth anomaly_map_truth(const AnomalyMapParams& params, const std::vector<Fea
 std::vector<float> preprocess_truth(const PreprocessParams& params, const char* frame);
 
 // distance [batch, positions]; queries [batch, positions, channels], memory [rows, channels], roi
-// [positions], empty when there is none.
+// [positions], empty when there is none; slack: how far off float32 may be beside its roundings.
 std::vector<double> nearest_truth(const NearestParams& params, const std::vector<double>& queries,
                                   const std::vector<double>& memory,
-                                  const std::vector<uint8_t>& roi, int32_t batch);
+                                  const std::vector<uint8_t>& roi, int32_t batch,
+                                  std::vector<double>* slack = nullptr);
+
+struct WhitenTruth {
+  std::vector<double> distance;  // [batch, height, width]
+  std::vector<double> doubt;     // what rounding to float32 may do to it
+};
+
+// features [batch, positions, channels], roi [height, width], empty when there is none.
+WhitenTruth whiten_truth(const WhitenParams& params, const std::vector<double>& features,
+                         const float* mean, const float* factor, const std::vector<uint8_t>& roi,
+                         int32_t batch);
 
 }  // namespace edgead

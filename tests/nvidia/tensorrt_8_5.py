@@ -17,7 +17,7 @@ _ALL = (*_NUMBERS, "INT8", "BOOL")
 _INT8 = (*_FLOATS, "INT8")
 
 OPERATORS: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(["Add", "Sub", "Mul", "Div", "Max", "Min", "Neg"], _NUMBERS),
+    **dict.fromkeys(["Add", "Sub", "Mul", "Div", "Max", "Min", "Neg", "Equal"], _NUMBERS),
     **dict.fromkeys(["Abs", "Erf", "Exp", "Log", "Pow", "Sqrt", "Tanh", "Sigmoid"], _FLOATS),
     **dict.fromkeys(["ReduceL2", "ReduceMean", "ReduceSum", "ReduceMax"], _FLOATS),
     **dict.fromkeys(["MatMul", "Softmax", "Resize", "TopK", "ArgMax"], _FLOATS),

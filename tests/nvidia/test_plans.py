@@ -88,7 +88,9 @@ def test_without_build_a_missing_plan_is_an_error_that_says_how(build) -> None:
 
 
 def test_a_bundle_without_the_graph(build, bundle_dir: Path) -> None:
-    with pytest.raises(BundleError, match=r"has no float16 graph, only float32; export it again"):
+    with pytest.raises(
+        BundleError, match=r"has no float16 graph, only float32; export or learn it again"
+    ):
         build(bundle=open_bundle(bundle_dir))
 
 

@@ -42,7 +42,11 @@ def words(bundle_dir, tmp_path, make_frame) -> list[str]:
 
 def run(before: str, *words: str, **more) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
-        [sys.executable, "-c", before + RUN, *words], capture_output=True, text=True, **more
+        [sys.executable, "-c", before + RUN, *words],
+        capture_output=True,
+        text=True,
+        timeout=300,  # a process that waits for ever
+        **more,
     )
     if done.returncode == 77:
         pytest.skip("this Linux has no PR_SET_MDWE")

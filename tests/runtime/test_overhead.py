@@ -26,5 +26,9 @@ def test_overhead(
     assert found["frame"] == [20, 30, 3]
     assert found["ratio"] == found["score_ms"] / found["bare_ms"]
     assert f"{found['ratio']:.3f}" in capsys.readouterr().out
+    images = ["--precision", "float32", "--images", str(bundle_dir / "golden")]
+    monkeypatch.setattr("sys.argv", ["overhead.py", *arguments, str(file), *images])
+    assert main() == 0
+    assert json.loads(file.read_text())["precision"] == "float32"
     monkeypatch.setattr("sys.argv", ["overhead.py", str(tmp_path / "absent.edgead")])
     assert main() == 1

@@ -15,7 +15,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from edgead.calibration import p_value, ranked, threshold
+from edgead.calibration import p_value, threshold
 
 DRAWS, N = 10_000, 39
 RATES = (0.025, 0.06, 0.2)  # 1/40, between 2/40 and 3/40, 8/40
@@ -98,23 +98,23 @@ def test_an_engine_that_is_off_within_the_tolerance_keeps_the_promise(name: str,
 
 
 def _without_the_new_one(new: float, scores: list[float], rate: float) -> bool:
-    return (N - bisect_left(ranked(scores), new)) / N <= rate
+    return (N - bisect_left(sorted(scores), new)) / N <= rate
 
 
 def _one_rank_lower(new: float, scores: list[float], rate: float) -> bool:
-    return (N - bisect_left(ranked(scores), new)) / (N + 1) <= rate
+    return (N - bisect_left(sorted(scores), new)) / (N + 1) <= rate
 
 
 def _ties_against_the_part(new: float, scores: list[float], rate: float) -> bool:
-    return (1 + N - bisect_right(ranked(scores), new)) / (N + 1) <= rate
+    return (1 + N - bisect_right(sorted(scores), new)) / (N + 1) <= rate
 
 
 def _empirical_quantile(new: float, scores: list[float], rate: float) -> bool:
-    return new > ranked(scores)[math.ceil((1 - rate) * N) - 1]
+    return new > sorted(scores)[math.ceil((1 - rate) * N) - 1]
 
 
 def _threshold_one_rank_lower(new: float, scores: list[float], rate: float) -> bool:
-    return new > ranked(scores)[N - int(rate * (N + 1)) - 1]
+    return new > sorted(scores)[N - int(rate * (N + 1)) - 1]
 
 
 def _tolerance_the_wrong_way(new: float, scores: list[float], rate: float) -> bool:

@@ -273,7 +273,8 @@ def test_pairs_are_whitened_residuals_and_what_good_features_are_like():
         assert len(matrix) == (x.shape[2] // side) * (x.shape[3] // side)
     seen = torch.cat([placed[1], F.interpolate(placed[2], scale_factor=2, mode="bilinear")], 1)
     gain = method.memory.gain
-    torch.testing.assert_close(pairs[3][0], seen * gain)
+    square = (seen - method.memory.reconstruct(seen)).square().mean(1, keepdim=True)
+    torch.testing.assert_close(pairs[3][0], square.sqrt() * gain)
     kept = method.memory.kept
     assert len(kept) == 200
     flat = seen.permute(0, 2, 3, 1).reshape(-1, seen.shape[1])
@@ -298,8 +299,9 @@ def test_a_half_method_takes_and_gives_float32_and_stays_close(switches):
     method, image = _method(**switches), _data(1).images
     with torch.no_grad():
         pairs, narrow = method(image), copy.deepcopy(method).half()(image)
-    assert [tuple(a.shape[1:]) for a, _ in pairs] == [(p.channels, *p.size) for p in method.pairs()]
-    zeros = {1, 3, 5} if method.whitening else set()  # beside the whitened residuals
+    assert [tuple(a.shape[1:]) for a, _ in pairs] == list(method.shapes())
+    # Beside whitened residuals, and the distance to the memory.
+    zeros = {1, 3, 5, 7} if method.whitening else {7}
     for k, (want, got) in enumerate(zip(sum(pairs, ()), sum(narrow, ()), strict=True)):
         assert got.dtype == torch.float32
         # half has 11 bits; errors of 2^-11 pile up over the backbone's 30 layers

@@ -99,7 +99,7 @@ def test_whitening_and_memory_are_for_levels_side_by_side():
 def test_the_memory_counts_its_share_of_the_map(name):
     def weights(**settings):
         method = METHODS[name].from_settings(SMALL[name] | settings, n_train=5)
-        return [pair.weight for pair in method.pairs()]
+        return method.map_params().weights
 
     assert weights() == pytest.approx([1 / 6, 1 / 6, 1 / 6, 1 / 2])
     assert weights(memory_share=0.7) == pytest.approx([0.1, 0.1, 0.1, 0.7])
@@ -121,5 +121,5 @@ def test_a_share_that_leaves_nothing_gets_a_sentence(name, share):
 def test_loose_parts_are_compared_without_places(name):
     method = _concluded(name, **METHODS[name].presets["loose"])
     assert set(_per_place(method).values()) == {False}
-    assert method.config.quiet_border and method.pairs()[-1].weight == 0.9
+    assert method.config.quiet_border and method.memories()[0].weight == 0.9
     assert len(method.memory.kept) == 5 * 8 * 8  # as many as five small images have

@@ -64,12 +64,20 @@ def test_gain_comes_from_the_distance_of_good_images_without_their_own_features(
     drawn = (4 * expected + PRIOR_IMAGES * mean) / (4 + PRIOR_IMAGES)
     want = 1 / (mean * np.sqrt(drawn / mean + 0.1))  # a tenth: the floor of position_gain
     np.testing.assert_allclose(memory.gain.square()[0, 0], want, rtol=1e-4)
-    reference, reconstructed = memory.emit(features)
+    distance, nothing = memory.emit(features)
+    assert distance.shape == (4, 1, 3, 4) and not nothing.any()
+    square = (features - memory.reconstruct(features)).square().mean(1, keepdim=True)
     np.testing.assert_allclose(
-        (reference - reconstructed) ** 2,
-        (features - memory.reconstruct(features)) ** 2 * torch.from_numpy(want).float(),
-        rtol=1e-3, atol=1e-6,
-    )  # fmt: skip
+        distance**2, square * torch.from_numpy(want).float(), rtol=1e-3, atol=1e-6
+    )
+
+
+def test_half_keeps_the_distances_in_float32():
+    memory, features = _filled(4, 20)
+    expected, _ = memory.emit(features)
+    narrow, _ = memory.half().emit(features)  # what is kept is exact in float16 as it is
+    assert narrow.dtype == torch.float32
+    torch.testing.assert_close(narrow, expected, rtol=1e-3, atol=1e-5)  # the gain is not
 
 
 def test_without_position_the_gain_is_one_number():

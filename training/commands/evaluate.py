@@ -9,8 +9,9 @@ from __future__ import annotations
 import argparse
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from edgead.calibration import wilson_interval
 from edgead.cli.console import Console, percent, print_json, progress_line, table
 from edgead.cli.options import add, add_bit_depth, add_engine, add_false_reject_rate, target_file
 from edgead.errors import InputError
@@ -19,12 +20,17 @@ from edgead.monitoring.depth import UsedBits
 from edgead.records.lines import to_json
 
 from ..data import check_images, open_dataset
+from ..evaluation.beside import Beside, evaluate_beside
 from ..evaluation.evaluate import CATEGORY_KEYS, Evaluation, evaluate
-from ..evaluation.metrics import wilson_interval
 from ..evaluation.report import write_report
 from .train import add_data_arguments
 
-EXAMPLE = "  edgead evaluate bottle.edgead DATA --report report --json metrics.json"
+if TYPE_CHECKING:
+    from edgead.detector import Detector
+
+EXAMPLE = """\
+  edgead evaluate bottle.edgead DATA --report report --json metrics.json
+  edgead evaluate bottle.edgead DATA --beside other.edgead --report report"""
 GALLERY = 60  # pictures in the report; about 3 MB
 
 ROWS = (
@@ -47,11 +53,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     text = "write the figures to FILE; without FILE, print one JSON object and nothing else"
     add(parser, "--json FILE", text, nargs="?", const="-")
     add(parser, "--report DIR", "write DIR/index.html, one page to show")
+    add(
+        parser,
+        "--beside OTHER.edgead",
+        "measure another bundle on the same images, and show both side by side",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    from edgead.detector import Detector
-
     console = Console(json_on_stdout=args.json == "-")
     if args.report is not None and Path(args.report).exists() and not Path(args.report).is_dir():
         raise InputError(f"--report {args.report} is a file; give a folder (it may be a new one)")
@@ -62,64 +71,100 @@ def run(args: argparse.Namespace) -> int:
     )
     used = UsedBits(args.bit_depth)
     check_images(dataset.test, progress_line("checking"), used=used)  # before it takes long
-    detector = Detector(
-        args.bundle, device=args.device, false_reject_rate=args.false_reject_rate,
-        bit_depth=args.bit_depth, threads=args.threads, precision=args.precision,
-    )  # fmt: skip
-    used.bit_depth = detector.bit_depth  # the bundle's, where --bit-depth does not say it
-    engine = detector.info()
-    console.say(f"read   {args.bundle}, {engine['precision']} on {engine['device']}")
+    names = [args.bundle] if args.beside is None else [args.bundle, args.beside]
+    detectors = [_open(args, name, used, console) for name in names]
     console.say(f"read   {args.data}: {dataset.summary()}")
-    if concern := used.concern_of_serving(detector.bundle):
-        console.warn(concern)
     for line in dataset.notes():
         console.say(f"note   {line}")
-    evaluation = evaluate(
-        detector, dataset, progress_line("scoring"), gallery=GALLERY if args.report else 0
-    )
-    _print_figures(console, evaluation)
-    _write(console, evaluation, args, dict(dataset.left_out))
+    pictures = GALLERY if args.report else 0
+    found: Evaluation | Beside
+    if args.beside is None:
+        found = evaluate(detectors[0], dataset, progress_line("scoring"), gallery=pictures)
+    else:
+        found = evaluate_beside(names, detectors, dataset, progress_line, pictures=pictures)
+    _print_figures(console, found)
+    _write(console, found, args, dict(dataset.left_out))
     console.next(_next_command(args))
     return 0
 
 
-def _print_figures(console: Console, evaluation: Evaluation) -> None:
+def _open(args: argparse.Namespace, bundle: str, used: UsedBits, console: Console) -> Detector:
+    from edgead.detector import Detector
+
+    detector = Detector(
+        bundle, device=args.device, false_reject_rate=args.false_reject_rate,
+        bit_depth=args.bit_depth, threads=args.threads, precision=args.precision,
+    )  # fmt: skip
+    used.bit_depth = detector.bit_depth  # the bundle's, where --bit-depth does not say it
+    engine = detector.info()
+    console.say(f"read   {bundle}, {engine['precision']} on {engine['device']}")
+    if concern := used.concern_of_serving(detector.bundle):
+        console.warn(concern)
+    return detector
+
+
+def _print_figures(console: Console, found: Evaluation | Beside) -> None:
+    """A table of figures, with a column for each bundle, then what is to be said of them."""
+    if isinstance(found, Evaluation):
+        tables = [table(list(_figures(found).items())), *_category_table(found)]
+        notes, warnings = found.notes, _warnings(found)
+    else:
+        first, second = map(_figures, found.evaluations)
+        rows = [("", *found.names), *((key, first[key], second[key]) for key in first)]
+        tables = [table(rows), table(_who_is_right(found), right=[1])]
+        for name, evaluation in zip(found.names, found.evaluations, strict=True):
+            tables += [[name, *lines] for lines in _category_table(evaluation)]
+        notes, warnings = found.said(lambda each: each.notes), found.said(_warnings)
+    for lines in tables:
+        for line in ["", *lines]:
+            console.say(line)
+    console.say()
+    for note in notes:
+        console.say(f"note   {note}")
+    for warning in warnings:
+        console.warn(warning)
+
+
+def _who_is_right(found: Beside) -> list[tuple[str, str]]:
+    """How many images each of the two bundles judges rightly."""
+    return [(said, str(len(found.groups()[group]))) for group, said in found.words().items()]
+
+
+def _figures(evaluation: Evaluation) -> dict[str, str]:
+    """What the table says of one bundle."""
     figures, count = evaluation.metrics, evaluation.count
     shown = ROWS if evaluation.timelines else ROWS[:-1]
-    rows = [(name, _four(figures[key], " (no masks or one class only)")) for key, name in shown]
-    rows.append(("false rejects promised", percent(float(figures["false_reject_promised"] or 0))))
+    rows = {name: _four(figures[key], " (no masks or one class only)") for key, name in shown}
+    rows["false rejects promised"] = percent(float(figures["false_reject_promised"] or 0))
     rejected, caught = count("rejected"), count("caught")
     if good := rejected + count("passed"):
         low, high = (100 * end for end in wilson_interval(rejected, good))
         reached = f"{percent(rejected / good)} ({rejected} of {good}; {low:.1f} to {high:.1f} %)"
         if evaluation.overlap is not None and (known := evaluation.overlap.good):
             reached += f", {known} of them no test: see the warning"
-        rows.append(("false rejects reached", reached))
+        rows["false rejects reached"] = reached
     if defective := caught + count("missed"):
         share = percent(caught / defective)
-        rows.append(("defects caught", f"{share} ({caught} of {defective})"))
-    rows.append(("median time per frame", f"{evaluation.latency_ms['median']:.2f} ms"))
-    lines = ["", *table(rows), ""]
-    if evaluation.categories:
-        lines += [*table(_category_rows(evaluation), right=range(1, 6)), ""]
-    for line in lines + [f"note   {note}" for note in evaluation.notes]:
-        console.say(line)
-    for warning in _warnings(evaluation):
-        console.warn(warning)
+        rows["defects caught"] = f"{share} ({caught} of {defective})"
+    rows["median time per frame"] = f"{evaluation.latency_ms['median']:.2f} ms"
+    return rows
 
 
-def _category_rows(evaluation: Evaluation) -> list[tuple[str, ...]]:
-    """A line for each category and one for their mean."""
+def _category_table(evaluation: Evaluation) -> list[list[str]]:
+    """A table with a line for each category and one for their mean; none without categories."""
+    if not evaluation.categories:
+        return []
     found = [
         (each.name, str(each.n), [getattr(each, key) for key in CATEGORY_KEYS])
         for each in evaluation.categories
     ]
     found.append(("mean", "", list(evaluation.category_means().values())))
     head = ("category", "images", "image AUROC", "pixel AUROC", "AUPRO at 0.3", "false rejects")
-    return [head] + [
+    rows = [head] + [
         (name, n, *map(_four, areas), "-" if rate is None else percent(rate))
         for name, n, (*areas, rate) in found
     ]
+    return [table(rows, right=range(1, 6))]
 
 
 def _as_json(evaluation: Evaluation) -> dict[str, Any]:
@@ -144,11 +189,20 @@ def _four(value: float | None, reason: str = "") -> str:
 
 
 def _write(
-    console: Console, evaluation: Evaluation, args: argparse.Namespace, left_out: dict[str, int]
+    console: Console,
+    found: Evaluation | Beside,
+    args: argparse.Namespace,
+    left_out: dict[str, int],
 ) -> None:
-    figures = _as_json(evaluation) | {"left_out": left_out}
+    if isinstance(found, Evaluation):
+        figures = _as_json(found)
+    else:
+        figures, other = map(_as_json, found.evaluations)
+        right = {group: len(pairs) for group, pairs in found.groups().items()}
+        figures |= {"beside": {"bundle": found.names[1], **other, "right": right}}
+    figures |= {"left_out": left_out}
     if args.report is not None:
-        console.say(f"wrote  {write_report(evaluation, args.report)}")
+        console.say(f"wrote  {write_report(found, args.report)}")
     if args.json == "-":
         print_json(figures)
     elif args.json is not None:
@@ -164,7 +218,7 @@ def _next_command(args: argparse.Namespace) -> str:
     rate = args.false_reject_rate
     again = {"false-reject-rate": None if rate is None else f"{rate:g}"}
     if args.report is None:
-        again |= {"layout": args.layout, "category": args.category}
+        again |= {"beside": args.beside, "layout": args.layout, "category": args.category}
     again["device"] = None if args.device == "auto" else args.device
     again |= {"precision": args.precision, "threads": args.threads}
     for name, value in again.items():

@@ -11,7 +11,7 @@ from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 from edgead.cli.console import Console, print_json
-from edgead.cli.options import add, add_bit_depth, file_path, number, whole, word
+from edgead.cli.options import add, add_bit_depth, add_tiles, file_path, number, tiling, whole, word
 from edgead.errors import EdgeadError, TrainingError, shortened
 
 if TYPE_CHECKING:
@@ -35,10 +35,6 @@ _OPTIONS: tuple[tuple[str, Callable[[str], Any], str], ...] = (
      "keep images of one part together: the first group in an image's name is the part"),
     ("--textures DIR", file_path,
      "for ssae: pictures of other things that fill synthetic defects (default: made up)"),
-    ("--tile PIXELS", whole, "learn from square tiles of the images, and let the bundle see "
-     "frames in tiles: for defects much smaller than the frame"),
-    ("--tile-overlap PIXELS", whole,
-     "of neighbouring tiles, at least (default: an eighth of the tile)"),
 )  # fmt: skip
 
 
@@ -55,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(parser, "--set KEY=VALUE", text, action="append", default=[], dest="settings")
     for words, kind, text in _OPTIONS:
         add(parser, words, text, kind)
+    add_tiles(parser)
     add_data_arguments(parser)
     add_bit_depth(parser, "16")
     add(parser, "--resume", "go on from the checkpoint in RUN")
@@ -121,20 +118,12 @@ def _train(args: argparse.Namespace) -> int:
 
 
 def _options(args: argparse.Namespace) -> TrainingOptions:
-    from edgead.tiling import Tiling
-
     from ..fit import Bounds
     from ..run_record import TrainingOptions
 
-    tiling = None
-    if args.tile is not None:
-        overlap = args.tile // 8 if args.tile_overlap is None else args.tile_overlap
-        tiling = Tiling((args.tile, args.tile), overlap)
-    elif args.tile_overlap is not None:
-        raise TrainingError("--tile-overlap without --tile: give the size of the tiles too")
     return TrainingOptions(
         args.method, args.data, args.out, dict(map(read_setting, args.settings)), args.seed,
-        Bounds(args.steps, args.minutes), args.calibration, tiling=tiling,
+        Bounds(args.steps, args.minutes), args.calibration, tiling=tiling(args),
         **{key: getattr(args, key) for key in _PASSED_ON},
     )  # fmt: skip
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from edgead.errors import DataError, InputError, printable
 from edgead.images import read_image
@@ -27,12 +27,14 @@ class Division:
         digests: of the contents of both parts, 64 hexadecimal digits each, in their order.
         left_out: names of good images that are in neither part, since they are copies.
         warnings: for people.
+        shows: name of each good image to what it shows: one text for images of one part.
     """
 
     parts: Parts
     digests: tuple[tuple[str, ...], tuple[str, ...]]
     left_out: tuple[str, ...]
     warnings: tuple[str, ...]
+    shows: Mapping[str, str] = field(default_factory=dict)
 
 
 def divide(
@@ -89,7 +91,10 @@ def divide(
     copies = [name for i, name in enumerate(names) if found.same[i] != i]
     left_out = *copies, *(sample.name for sample in whole[1] if sample not in parts[1])
     digests = _digests(parts, dict(zip(names, contents, strict=True)))
-    return Division(parts, digests, left_out, tuple(warnings))
+    shows = alike
+    if group is not None:
+        shows = {sample.name: "/".join(part_of(sample, group)) for sample in different}
+    return Division(parts, digests, left_out, tuple(warnings), shows)
 
 
 def _alike_in_parts(

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgead.bench.charts import Axis, Chart
 
-from .timeline import Timeline
+if TYPE_CHECKING:  # which needs scikit-learn, and a device that learns has none
+    from .timeline import Timeline
 
 WIDTH, HEIGHT = 680, 330
 LEFT, RIGHT, TOP, BOTTOM = 14, 14, 36, 46
@@ -20,7 +22,12 @@ PANEL_WIDTH, PANEL_HEIGHT, PANEL_LEFT, PANEL_RIGHT = 1160, 150, 58, 24
 COLUMNS = 900  # of the curve: a longer video is drawn as least and largest score of each column
 
 
-def histogram(good: NDArray[np.float64], defective: NDArray[np.float64], threshold: float) -> Chart:
+def histogram(
+    good: NDArray[np.float64],
+    defective: NDArray[np.float64],
+    threshold: float,
+    line_name: str = "threshold",
+) -> Chart:
     """Scores of good images upwards, of defective ones downwards, on one axis with the threshold.
 
     Each class is drawn to its own tallest bar, so that few images of one class stay visible beside
@@ -29,10 +36,12 @@ def histogram(good: NDArray[np.float64], defective: NDArray[np.float64], thresho
     Args:
         good, defective: [n] float64, not both empty
         threshold: a score above it is anomalous
+        line_name: what the line at `threshold` is called
     """
     chart = Chart(WIDTH, HEIGHT, "Histogram of scores: good up, defective down, threshold line")
     axis = _score_axis(np.concatenate([good, defective, [threshold]]))
-    bottom, middle = HEIGHT - BOTTOM, (TOP + HEIGHT - BOTTOM) / 2
+    bottom = HEIGHT - BOTTOM
+    middle = (TOP + bottom) / 2 if defective.size else bottom
     chart.grid_x(axis, TOP, bottom)
     for name, scores in (("good", good), ("defective", defective)):
         bins = axis.bins(scores, BINS)
@@ -52,7 +61,7 @@ def histogram(good: NDArray[np.float64], defective: NDArray[np.float64], thresho
     line = axis.at(threshold)
     chart.line(line, TOP - 6, line, bottom, "threshold")
     anchor = "start" if line < WIDTH / 2 else "end"
-    chart.text(line, TOP - 14, f"threshold {threshold:.4g}", "strong", anchor)
+    chart.text(line, TOP - 14, f"{line_name} {threshold:.4g}", "strong", anchor)
     chart.text(WIDTH / 2, HEIGHT - 6, "score", anchor="middle")
     return chart
 

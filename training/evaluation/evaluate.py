@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgead.bundle.known_images import Known
+from edgead.calibration import wilson_interval
 from edgead.errors import DataError
 from edgead.images import Remarks, open_image
 from edgead.images.content import digest_of
@@ -65,6 +66,7 @@ class Evaluation:
     """What :func:`evaluate` found; a figure without a meaning is None."""
 
     name: str
+    method: str
     data_name: str
     images: tuple[ScoredImage, ...]
     metrics: Mapping[str, float | int | None]  # what `edgead evaluate --json` writes
@@ -271,6 +273,7 @@ def _summarise(
     classes = {"good": scores[~defective], "defective": scores[defective]}
     return Evaluation(
         name=manifest.name,
+        method=manifest.method,
         data_name=dataset.root.resolve().name,
         images=images,
         metrics=figures,
@@ -305,7 +308,7 @@ def _notes(
         notes.append(
             f"Good test images: only {n_good}; the false-reject rate reached is known roughly."
         )
-    if n_good and (low := metrics.wilson_interval(rejected, n_good)[0]) > promised:
+    if n_good and (low := wilson_interval(rejected, n_good)[0]) > promised:
         notes.append(
             f"False rejects: even the lower end of the interval, {100 * low:.1f} %, is above the "
             f"{100 * promised:g} % promised; the good test images are not like the calibration "

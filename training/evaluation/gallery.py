@@ -68,7 +68,7 @@ class Gallery:
         if len(heap) >= self._limit and telling <= heap[0][0]:
             return
         self._offered += 1
-        heapq.heappush(heap, (telling, -self._offered, _picture(image, frame, result, mask)))
+        heapq.heappush(heap, (telling, -self._offered, draw(image, frame, result, mask)))
         if len(heap) > self._limit:
             heapq.heappop(heap)
 
@@ -79,8 +79,8 @@ class Gallery:
         labels in turn, so that a bad detector's report still shows what it does catch.
         """
         right_keys = sorted(key for key in self._heaps if key[0] not in MISTAKES)
-        right = _in_turn([self._ranked(*key) for key in right_keys])
-        wrong = _in_turn([self._ranked(outcome) for outcome in MISTAKES])
+        right = in_turn([self._ranked(*key) for key in right_keys])
+        wrong = in_turn([self._ranked(outcome) for outcome in MISTAKES])
         kept = wrong[: max(self._limit - len(right), self._limit - self._limit // 3)]
         kept += right[: self._limit - len(kept)]
         kept.sort(key=lambda item: (OUTCOMES.index(item[2].image.outcome), -item[0], -item[1]))
@@ -95,31 +95,50 @@ class Gallery:
         return sorted((item for heap in heaps for item in heap), key=lambda i: i[:2], reverse=True)
 
 
-def _in_turn(queues: Sequence[list[Any]]) -> list[Any]:
+def in_turn(queues: Sequence[list[Any]]) -> list[Any]:
     """The first of each queue, then the second of each, …"""
     return [item for row in zip_longest(*queues) for item in row if item is not None]
 
 
-def _picture(
-    image: ScoredImage, frame: NDArray[Any], result: Result, mask: NDArray[np.bool_] | None
-) -> Picture:
+def thumbnails(frame: NDArray[Any], result: Result) -> tuple[bytes, bytes]:
+    """A frame and its overlay, small, as JPEG.
+
+    Args:
+        frame: [H, W] or [H, W, 3] BGR, uint8 or uint16
+        result: of this frame
+    """
+    height, width = thumbnail_size(frame)
+    if frame.dtype != np.uint8:  # for the eye only: from the darkest to the brightest value
+        frame = cv2.normalize(frame, None, 0, 255, cv2.NORM_MINMAX, cv2.CV_8U)
+    small = cv2.resize(np.ascontiguousarray(frame), (width, height), interpolation=cv2.INTER_AREA)
+    overlay = replace(result, frame=small).overlay()
+    return encode_jpeg(small, JPEG_QUALITY), encode_jpeg(overlay, JPEG_QUALITY)
+
+
+def thumbnail_size(frame: NDArray[Any]) -> tuple[int, int]:
+    """(height, width) of the thumbnails of a frame."""
     height, width = frame.shape[:2]
     shrink = min(1.0, THUMBNAIL / max(height, width))
-    size = (max(1, round(height * shrink)), max(1, round(width * shrink)))
-    small_mask = None
+    return max(1, round(height * shrink)), max(1, round(width * shrink))
+
+
+def draw(
+    image: ScoredImage, frame: NDArray[Any], result: Result, mask: NDArray[np.bool_] | None
+) -> Picture:
+    """The thumbnails of one image.
+
+    Args:
+        image: its verdict
+        frame: [H, W] or [H, W, 3] BGR, uint8 or uint16
+        result: the detector's, of this frame
+        mask: [H, W] bool, or None
+    """
+    size, small_mask = thumbnail_size(frame), None
     if mask is not None:
         # Any defect pixel keeps its thumbnail pixel white: small defects must stay visible.
         rows, columns = np.nonzero(mask)
         covered = np.zeros(size, np.uint8)
-        covered[rows * size[0] // height, columns * size[1] // width] = 255
+        covered[rows * size[0] // mask.shape[0], columns * size[1] // mask.shape[1]] = 255
         small_mask = encode_png(covered, "picture")
-    if frame.dtype != np.uint8:  # for the eye only: from the darkest to the brightest value
-        frame = cv2.normalize(frame, None, 0, 255, cv2.NORM_MINMAX, cv2.CV_8U)
-    small = cv2.resize(np.ascontiguousarray(frame), size[::-1], interpolation=cv2.INTER_AREA)
-    return Picture(
-        image=image,
-        frame=encode_jpeg(small, JPEG_QUALITY),
-        overlay=encode_jpeg(replace(result, frame=small).overlay(), JPEG_QUALITY),
-        mask=small_mask,
-        size=size,
-    )
+    small, overlay = thumbnails(frame, result)
+    return Picture(image=image, frame=small, overlay=overlay, mask=small_mask, size=size)

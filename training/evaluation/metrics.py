@@ -13,7 +13,6 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 from sklearn import metrics as sk
 
 
@@ -115,18 +114,6 @@ def resize_mask(mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.bo
     y = (2 * np.arange(rows) + 1) * height // (2 * rows)
     x = (2 * np.arange(columns) + 1) * width // (2 * columns)
     return np.ascontiguousarray(mask[y[:, None], x[None, :]])
-
-
-def wilson_interval(hits: int, n: int) -> tuple[float, float]:
-    """95 % confidence interval of a share, hits of n.
-
-    Raises: ValueError unless 0 <= hits <= n and n > 0.
-    Source: Wilson 1927, https://doi.org/10.1080/01621459.1927.10502953
-    """
-    if not 0 <= hits <= n or n == 0:
-        raise ValueError(f"{hits} of {n} is not a share; expected 0 <= hits <= n, n > 0")
-    low, high = stats.binomtest(hits, n).proportion_ci(0.95, method="wilson")
-    return float(low), float(high)
 
 
 def _checked(

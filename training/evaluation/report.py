@@ -16,15 +16,18 @@ import numpy as np
 
 from edgead.bench.charts import Chart
 from edgead.bench.templates import render as render_template
+from edgead.calibration import wilson_interval
 from edgead.cli.console import percent
 from edgead.files import write_file
 
 from . import metrics
+from .beside import Beside, group_of
 from .charts import histogram, panel, roc
 from .evaluate import CATEGORY_KEYS, QUANTILES, Evaluation
 from .gallery import OUTCOMES
 
 TEMPLATE = Path(__file__).with_name("report.html")
+BESIDE_TEMPLATE = Path(__file__).with_name("beside.html")
 QUANTILE_WORDS = {0.0: "least", 0.5: "median", 1.0: "largest"}
 OUTCOME_WORDS = {
     "missed": ("missed defect", "missed defects"),
@@ -34,14 +37,14 @@ OUTCOME_WORDS = {
 }
 
 
-def write_report(evaluation: Evaluation, folder: str | os.PathLike[str]) -> Path:
+def write_report(found: Evaluation | Beside, folder: str | os.PathLike[str]) -> Path:
     """Write `folder`/index.html, whole or not at all; returns its path.
 
     Raises: OSError where the folder cannot be made or written.
     """
     Path(folder).mkdir(parents=True, exist_ok=True)
     target = Path(folder) / "index.html"
-    write_file(target, render(evaluation))
+    write_file(target, render(found) if isinstance(found, Evaluation) else render_beside(found))
     return target
 
 
@@ -55,7 +58,7 @@ def render(evaluation: Evaluation) -> bytes:
         figure,
         percent,
         evaluation=evaluation,
-        now=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        now=_now(),
         n_good=good.size,
         n_defective=defective.size,
         verdicts=_verdicts(evaluation),
@@ -72,6 +75,42 @@ def render(evaluation: Evaluation) -> bytes:
         shown={outcome: shown.count(outcome) for outcome in OUTCOMES if outcome in shown},
         details=_details(evaluation),
     )
+
+
+def render_beside(found: Beside) -> bytes:
+    """The page of two bundles, UTF-8."""
+    words, groups = found.words(), found.groups()
+    pairs = [(group_of((one.image, two.image)), one, two) for one, two in found.pictures]
+    shown = [group for group, *_ in pairs]
+    return render_template(
+        BESIDE_TEMPLATE,
+        base64_text,
+        figure,
+        percent,
+        beside=found,
+        evaluation=found.evaluations[0],  # data and number of images, the same for both
+        now=_now(),
+        verdicts=[_verdicts(evaluation) for evaluation in found.evaluations],
+        histograms=[
+            histogram(e.scores(good=True), e.scores(good=False), e.threshold)
+            for e in found.evaluations
+        ],
+        counts={group: (len(groups[group]), said) for group, said in words.items()},
+        notes=found.said(_said),
+        pairs=pairs,
+        shown={group: shown.count(group) for group in words if group in shown},
+        outcomes=OUTCOME_WORDS,
+    )
+
+
+def _said(evaluation: Evaluation) -> tuple[str, ...]:
+    """Notes and warnings."""
+    warnings = () if evaluation.overlap is None else evaluation.overlap.warnings
+    return evaluation.notes + warnings
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def base64_text(data: bytes) -> str:
@@ -100,7 +139,7 @@ def _verdicts(evaluation: Evaluation) -> list[tuple[str, str, str]]:
         state, chance = "ok", ""
         if rejected / good > promised:
             state, chance = "no", ": more than chance explains"
-            if metrics.wilson_interval(rejected, good)[0] <= promised:
+            if wilson_interval(rejected, good)[0] <= promised:
                 state, chance = "maybe", ": within chance"
         text = (
             f"Promised at most {percent(promised)}, reached {percent(rejected / good)}{chance} "
@@ -113,7 +152,7 @@ def _verdicts(evaluation: Evaluation) -> list[tuple[str, str, str]]:
 
 
 def _interval(hits: int, n: int) -> str:
-    low, high = metrics.wilson_interval(hits, n)
+    low, high = wilson_interval(hits, n)
     return f"95 % interval {100 * low:.1f} to {100 * high:.1f} %"
 
 

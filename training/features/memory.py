@@ -1,4 +1,6 @@
-"""Features of good images kept inside the graph: each position against the most similar of them.
+"""Features of good images that are kept: each position against the most similar of them.
+
+A bundle has them in a file beside its graph; ``edgead.nearest.Blend`` computes the same.
 
 Source: Roth et al., Towards total recall in industrial anomaly detection (PatchCore, arXiv
 2106.08265), for the coreset of features that know no position.
@@ -23,9 +25,10 @@ _PROJECTED = 32  # [P] the coreset is chosen in so many random directions
 
 
 class FeatureMemory(nn.Module):
-    """[N, C, h, w] features to the pair (features, the most similar ones kept), scaled.
+    """[N, C, h, w] features to the pair (distance, 0), [N, 1, h, w], of the most similar ones kept.
 
-    The reconstructed feature of a position blends the ``NEIGHBOURS`` nearest of ``kept`` [M, C], by
+    The distance is the root of the mean squared difference over C, times ``gain``. The
+    reconstructed feature of a position blends the ``NEIGHBOURS`` nearest of ``kept`` [M, C], by
     exp(-|f - k|^2 / (2 C ``TEMPERATURE``)) less that of the next one: a weight falls to 0 where its
     feature ceases to be among the nearest, so that rounding, which decides a tie, is not a jump.
     ``gain``^2 is 1 / sqrt(E mean(E)) per position, E the mean squared difference that good images
@@ -43,27 +46,27 @@ class FeatureMemory(nn.Module):
         self.owners = torch.empty(0, dtype=torch.int64)  # the image of each, while it is measured
 
     def emit(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """The pair of features [N, C, h, w] float32."""
-        gain = self.gain.float()
-        return features * gain, self.reconstruct(features) * gain
+        """The pair of features [N, C, h, w] float32; float32 also after ``.half()``."""
+        difference = features - self.reconstruct(features)
+        distance = difference.square().mean(1, keepdim=True).sqrt() * self.gain.float()
+        return distance, torch.zeros_like(distance)
 
     def reconstruct(self, features: Tensor, foreign_to: Tensor | None = None) -> Tensor:
         """The blend for every position; ``foreign_to`` [N]: images whose own features are out."""
         count, height, width = (int(length) for length in features.shape[1:])
-        query = features.flatten(2)  # the kept ones come first: a TopK of rows is slow on CPUs
-        kept = self.kept
-        # -|f - k|^2 / 2 without the part that all share. The sizes do not fit half: 1 / C here.
-        product = ((kept / count)[None] @ query.to(kept.dtype)).float()
-        near = product - kept.float().square().sum(1, keepdim=True) / (2 * count)
+        query, kept = features.flatten(2).transpose(1, 2), self.kept.float()
+        # -|f - k|^2 / 2 C without the part that all share.
+        near = (query @ kept.T - kept.square().sum(1) / 2) / count  # [N, positions, M]
         if foreign_to is not None:
             own = self.owners.to(near.device)[None] == foreign_to.to(near.device)[:, None]
-            near = near.masked_fill(own[..., None], -torch.inf)
-        best, rows = near.topk(min(NEIGHBOURS + 1, len(kept)), dim=1)
-        share = torch.softmax(best / TEMPERATURE, dim=1)
+            near = near.masked_fill(own[:, None], -torch.inf)
+        best, rows = near.topk(min(NEIGHBOURS + 1, len(kept)), dim=2)
+        share = torch.softmax(best / TEMPERATURE, dim=2)
         if len(kept) > NEIGHBOURS:
-            share = share[:, :-1] - share[:, -1:] + _LEAST
-            share = share / share.sum(1, keepdim=True)
-        blend = (kept.float()[rows[:, : share.shape[1]]] * share[..., None]).sum(1)
+            share = share[..., :-1] - share[..., -1:]
+        share = share + _LEAST
+        share = share / share.sum(2, keepdim=True)
+        blend = (kept[rows[..., : share.shape[2]]] * share[..., None]).sum(2)
         return blend.transpose(1, 2).reshape(-1, count, height, width)
 
     @torch.no_grad()
@@ -80,7 +83,7 @@ class FeatureMemory(nn.Module):
                 owners += [index] * share
         candidates = torch.cat(parts)
         chosen = spread(candidates, len(self.kept), generator)
-        self.kept.copy_(candidates[chosen])
+        self.kept.copy_(candidates[chosen].half())  # as the file of a bundle has them
         self.owners = torch.tensor(owners)[chosen]
 
     @torch.no_grad()

@@ -256,16 +256,14 @@ class AGPNet(BackboneMethod):
         """Without the LayerNorm, which at a featureless position makes rounding to half large."""
         return remember(levels[1], levels[2], self.config.quiet_border)
 
-    def forward(self, image: Tensor) -> list[tuple[Tensor, Tensor]]:
+    def compare(self, image: Tensor) -> tuple[list[tuple[Tensor, Tensor]], list[Tensor]]:
         levels = self.backbone(image.to(self.decoder.head.weight.dtype))
         placed = self.on_grid(levels)
         clean = self.join(placed)
         reconstructed = self.decoder(clean)
         if self.whitening is None:
-            pairs = self.scale.emit(self.split(clean), self.split(reconstructed))
-        else:
-            pairs = self.whitening.emit(self.split(clean - reconstructed))
-        return [*pairs, self.memory.emit(self.remembered(placed))] if self.memory else pairs
+            return self.scale.emit(self.split(clean), self.split(reconstructed)), placed
+        return self.whitening.emit(self.split(clean - reconstructed)), placed
 
     def preview(self, images: Tensor) -> list[Tensor]:
         """Rows: X, the mask A, and X with the noise that training ends with."""

@@ -5,18 +5,21 @@ whitened, and with those of a memory of good images.
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from edgead.bundle.entries import Pair
+from edgead.bundle.entries import Memory, Pair
 from edgead.errors import TrainingError
 
 from ..features.backbone import CHANNELS, MEAN, STD
-from ..features.memory import FeatureMemory
+from ..features.memory import NEIGHBOURS, TEMPERATURE, FeatureMemory
 from ..features.networks import upsample
 from ..features.scale import Compared, FeatureScale, border_share, fit_scale
 from ..features.whitening import REGION, LocalWhitening
@@ -27,6 +30,7 @@ from .base import Method, MethodSettings, TrainingSet
 LOOSE: dict[str, Any] = {
     "position": False, "quiet_border": True, "memory": 2048, "memory_share": 0.9
 }  # fmt: skip
+MEMORY, PLACES = "memory.npy", "places.npy"  # files of the bundle
 REMEMBERED = sum(CHANNELS[1:])  # channels of what the memory compares, see ``remember``
 Size = tuple[int, int]
 
@@ -83,16 +87,45 @@ class BackboneMethod(Method):
         self.memory = FeatureMemory(kept, REMEMBERED, sizes[1]) if kept else None
 
     def pairs(self) -> tuple[Pair, ...]:
-        """The weights add up to 1: ``memory_share``, and the levels share the rest alike."""
+        """With that of the memory, ``memory_share``, the weights add up to 1; levels are alike."""
         share = self.config.memory_share if self.memory else 0.0
-        weights = [(1 - share) / len(CHANNELS)] * len(CHANNELS)
-        levels = list(zip(CHANNELS, self.sizes, weights, strict=True))
-        if self.memory:
-            levels.append((REMEMBERED, self.sizes[1], share))
+        levels = zip(CHANNELS, self.sizes, strict=True)
         return tuple(
-            Pair(f"reference_{k}", f"restored_{k}", channels, size, weight)
-            for k, (channels, size, weight) in enumerate(levels)
+            Pair(f"reference_{k}", f"restored_{k}", channels, size, (1 - share) / len(CHANNELS))
+            for k, (channels, size) in enumerate(levels)
         )
+
+    def memories(self) -> tuple[Memory, ...]:
+        if self.memory is None:
+            return ()
+        entry = Memory(
+            "remembered", REMEMBERED, self.sizes[1], MEMORY, PLACES,
+            neighbours=NEIGHBOURS, weight=self.config.memory_share, temperature=2 * TEMPERATURE,
+        )  # fmt: skip
+        return (entry,)
+
+    def memory_files(self) -> dict[str, NDArray[Any]]:
+        if self.memory is None:
+            return {}
+        kept, gain = self.memory.kept.numpy(), self.memory.gain[0, 0].numpy()
+        return {MEMORY: kept.astype(np.float16), PLACES: np.square(gain)}
+
+    @abstractmethod
+    def compare(self, image: Tensor) -> tuple[list[tuple[Tensor, Tensor]], list[Tensor]]:
+        """The pairs of images [N, 3, H, W], and the levels that ``remembered`` takes."""
+
+    @abstractmethod
+    def remembered(self, levels: list[Tensor]) -> Tensor:
+        """What the memory compares."""
+
+    def forward(self, image: Tensor) -> list[tuple[Tensor, Tensor]]:
+        pairs, levels = self.compare(image)
+        return [*pairs, self.memory.emit(self.remembered(levels))] if self.memory else pairs
+
+    def graph(self, image: Tensor) -> list[Tensor]:
+        pairs, levels = self.compare(image)
+        found = [tensor for pair in pairs for tensor in pair]
+        return [*found, self.remembered(levels)] if self.memory else found
 
     def fit_comparison(
         self,

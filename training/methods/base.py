@@ -10,10 +10,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgead.anomaly_map import POOLINGS, MapParams
-from edgead.bundle.entries import Pair
+from edgead.bundle.entries import Memory, Pair
 from edgead.errors import TrainingError, shortened
 from edgead.preprocess import PreprocessParams
 
@@ -210,11 +211,31 @@ class Method(nn.Module, ABC):
 
     @abstractmethod
     def pairs(self) -> tuple[Pair, ...]:
-        """Names, shapes and weights of the feature pairs, in the order of ``forward``."""
+        """Names, shapes and weights of the graph's feature pairs, in the order of ``forward``."""
+
+    def memories(self) -> tuple[Memory, ...]:
+        """What features of the graph are compared with outside of it; ``forward`` gives their
+        distances as pairs (distance, 0) after those of ``pairs``."""
+        return ()
+
+    def memory_files(self) -> dict[str, NDArray[Any]]:
+        """The arrays of ``memories`` by the names of their files in a bundle."""
+        return {}
+
+    def tensors(self) -> dict[str, tuple[int, int, int]]:
+        """(channels, height, width) of each output of the graph, in order."""
+        pairs, memories = self.pairs(), self.memories()
+        found = {n: (p.channels, *p.size) for p in pairs for n in (p.reference, p.restored)}
+        return found | {m.features: (m.channels, *m.size) for m in memories}
+
+    def graph(self, image: Tensor) -> list[Tensor]:
+        """``tensors`` of images [N, 3, H, W]: what is exported."""
+        return [tensor for pair in self(image) for tensor in pair]
 
     def shapes(self) -> tuple[tuple[int, int, int], ...]:
-        """(channels, height, width) of each pair."""
-        return tuple((pair.channels, *pair.size) for pair in self.pairs())
+        """(channels, height, width) of each pair of ``forward``."""
+        pairs = tuple((pair.channels, *pair.size) for pair in self.pairs())
+        return pairs + tuple((1, *memory.size) for memory in self.memories())
 
     def map_params(self) -> MapParams:
         """How the pairs become the anomaly map and the score."""
@@ -222,7 +243,7 @@ class Method(nn.Module, ABC):
         return MapParams(
             size=config.size,
             distance=self.distance,
-            weights=tuple(pair.weight for pair in self.pairs()),
+            weights=tuple(each.weight for each in (*self.pairs(), *self.memories())),
             fusion="sum",
             blur_sigma=config.blur_sigma * config.size[0] / 256,
             pooling=config.pooling,

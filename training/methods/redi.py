@@ -154,15 +154,13 @@ class ReDi(BackboneMethod):
         recovered = self.recover(prompt.to(dtype), structure_map.to(dtype))
         return (recovered - self.mean.to(dtype)) / self.std.to(dtype)
 
-    def forward(self, image: Tensor) -> list[tuple[Tensor, Tensor]]:
+    def compare(self, image: Tensor) -> tuple[list[tuple[Tensor, Tensor]], list[Tensor]]:
         levels = self.backbone(image.to(self.recover.out.weight.dtype))
         recovered = self.recover_image(self.map_of(image), self.bank(levels))
         reference, reconstructed = self._compared(levels, self.backbone(recovered))
         if self.whitening is None:
-            pairs = self.scale.emit(_unit(reference), _unit(reconstructed))
-        else:
-            pairs = self.whitening.emit(differences(reference, reconstructed))
-        return [*pairs, self.memory.emit(self.remembered(reference))] if self.memory else pairs
+            return self.scale.emit(_unit(reference), _unit(reconstructed)), reference
+        return self.whitening.emit(differences(reference, reconstructed)), reference
 
     def reconstruct(self, recovered: list[Tensor]) -> list[Tensor]:
         """F_Y from the standardised features of Y; without FRB just smoothed like F_X."""
@@ -173,10 +171,10 @@ class ReDi(BackboneMethod):
             return smoothed
         return [x + y for x, y in zip(smoothed, self.frb(recovered), strict=True)]
 
-    def remembered(self, reference: list[Tensor]) -> Tensor:
-        """What the memory compares: F_X of strides 8 and 16, smoothed. [P: as PatchCore]"""
-        coarse = smooth(reference[2:])[0] if self.config.whiten else reference[2]
-        return remember(reference[1], coarse, self.config.quiet_border)
+    def remembered(self, levels: list[Tensor]) -> Tensor:
+        """F_X of strides 8 and 16, smoothed. [P: as PatchCore]"""
+        coarse = smooth(levels[2:])[0] if self.config.whiten else levels[2]
+        return remember(levels[1], coarse, self.config.quiet_border)
 
     def preview(self, images: Tensor) -> list[Tensor]:
         """Rows: the images X, their prompts, the recovered images Y."""

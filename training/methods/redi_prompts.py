@@ -91,10 +91,15 @@ class PromptBank(nn.Module):
         if len(self.images) < 2:
             return self.images[similarity.argmax(dim=1)]
         count = min(rank + 2, len(self.images))
-        best, rows = similarity.topk(count, dim=1)
-        weight = torch.softmax(best[:, -2:] / self.TEMPERATURE, dim=1).to(self.images.dtype)
-        first, second = (self.images[rows[:, column]] for column in (count - 2, count - 1))
-        share = weight[:, :1, None, None]
+        best, rows, order = [], [], torch.arange(len(self.images), device=similarity.device)
+        for _ in range(count):  # two in the graph, which has no TopK then
+            row = similarity.argmax(dim=1, keepdim=True)
+            best.append(similarity.amax(dim=1, keepdim=True))
+            rows.append(row[:, 0])
+            similarity = similarity.masked_fill(order == row, -4.0)  # below every cosine
+        weight = torch.softmax(torch.cat(best[-2:], dim=1) / self.TEMPERATURE, dim=1)
+        first, second = (self.images[row] for row in rows[-2:])
+        share = weight[:, :1, None, None].to(self.images.dtype)
         return first * share + second * (1 - share)
 
     def forward(self, levels: list[Tensor]) -> Tensor:

@@ -208,7 +208,7 @@ class _Work:
         if model is None:
             raise BundleError(
                 f"bundle {bundle.path} has no {precision} graph, only "
-                f"{', '.join(bundle.manifest.models)}; export it again with that precision"
+                f"{', '.join(bundle.manifest.models)}; export or learn it again with that precision"
             )
         self.onnx = bundle.read(model)
         self.target = target_of(library, device)

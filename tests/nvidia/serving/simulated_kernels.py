@@ -11,7 +11,8 @@ import numpy as np
 from simulated_driver import Simulated, bound, make_module
 from simulation import Device, Op, Wait, span
 
-from edgead import _cpu
+from edgead import _cpu, nearest
+from edgead.nearest import MEMORY_DTYPES
 
 TABLE = 64  # bytes that a kernel object keeps on the device
 
@@ -86,6 +87,44 @@ class AnomalyMap(Kernel):
         device.enqueue(stream, Op("anomaly_map", run, touches))
 
 
+class Nearest(Simulated):
+    """edgead.nvidia._cuda.Nearest, which keeps nothing on the device"""
+
+    twins: dict[str, Callable[..., Any]]
+
+    def __init__(self, **given: Any) -> None:
+        self._given = given
+        self._twin = self.twins["Nearest"](**given)
+
+    def run(
+        self, memory: int, scale: int, query: int, batch: int, roi: int, factor: int,
+        distance: int, stream: int,
+    ) -> None:  # fmt: skip
+        device, given = self.device, self._given
+        device.call("nearest", (memory, query, distance, stream))
+        positions, channels, rows = (given[key] for key in ("positions", "channels", "rows"))
+        if (given["type"], given["layout"], batch, scale, roi) != (0, 0, 1, 0, 0):
+            device.fault("the simulation of nearest takes one float32 image, NCHW, without a roi")
+        stored = np.dtype(MEMORY_DTYPES[given["memory_type"]])
+        spans = {
+            "query": (query, 4 * channels * positions, np.float32, (1, channels, positions)),
+            "memory": (memory, stored.itemsize * rows * channels, stored, (rows, channels)),
+            "factor": (factor, 4 * positions, np.float32, (positions,)),
+        }
+
+        def run() -> None:
+            held = {
+                name: device.bytes_at(at, size).view(dtype).reshape(shape)
+                for name, (at, size, dtype, shape) in spans.items()
+            }
+            out = device.bytes_at(distance, 4 * positions).view(np.float32)
+            out[:] = self._twin(held["query"], held["memory"], held["factor"])
+
+        touches = (*((at, size, False) for at, size, _, _ in spans.values()),
+                   (distance, 4 * positions, True))  # fmt: skip
+        device.enqueue(stream, Op("nearest", run, touches))
+
+
 class Events(Simulated):
     """edgead.nvidia._cuda.Events"""
 
@@ -153,9 +192,22 @@ class Graph(Simulated):
             self.let_go("a graph")
 
 
+def _nearest_on_the_cpu(**given: Any) -> Callable[..., np.ndarray]:
+    size = (given["positions"] // given["width"], given["width"])
+
+    def run(query: np.ndarray, memory: np.ndarray, factor: np.ndarray) -> np.ndarray:
+        kernel = nearest.Nearest(
+            nearest.NearestMemory(memory.copy()), size, weights=given["weights"]
+        )
+        return kernel.run(query.reshape(1, -1, *size).copy()).ravel() * factor
+
+    return run
+
+
 TWINS: dict[str, Callable[..., Any]] = {
     "Preprocess": lambda **given: _cpu.Preprocess(**given, simd=""),
     "AnomalyMap": lambda batch, **given: _cpu.AnomalyMap(**given, simd=""),
+    "Nearest": _nearest_on_the_cpu,
 }
 
 
@@ -163,7 +215,8 @@ def kernels_module(
     device: Device, twins: dict[str, Callable[..., Any]] | None = None
 ) -> ModuleType:
     """``edgead.nvidia._cuda``; ``twins``: what executes the kernels."""
-    preprocess, anomaly_map = bound(device, Preprocess, AnomalyMap, twins=twins or TWINS)
+    kernels = bound(device, Preprocess, AnomalyMap, Nearest, twins=TWINS | (twins or {}))
+    preprocess, anomaly_map, nearest_kernel = kernels
     events, graph = bound(device, Events, Graph)
     return make_module(
         "edgead.nvidia._cuda",
@@ -173,6 +226,7 @@ def kernels_module(
         device_of=lambda address: 0 if device.on_device(address) else -1,
         Preprocess=preprocess,
         AnomalyMap=anomaly_map,
+        Nearest=nearest_kernel,
         Events=events,
         Graph=graph,
     )

@@ -123,6 +123,14 @@ class Engine(Simulated):
         port = (self.inputs | self.outputs)[name]
         return DataType.FLOAT if port.type == "tensor(float)" else DataType.HALF
 
+    def shapes_for(self, name: str, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+        """Shapes of all tensors where the input ``name`` has ``shape``, if it can have it."""
+        if not all(a in (-1, b) for a, b in zip(self.get_tensor_shape(name), shape, strict=True)):
+            return {}
+        values = self.session.run(list(self.outputs), {name: np.zeros(shape, np.float32)})
+        given = zip(self.outputs, values, strict=True)
+        return {name: shape} | {output: tuple(value.shape) for output, value in given}
+
     def create_runtime_config(self) -> RuntimeConfig:
         return self.config_class()
 
@@ -189,6 +197,7 @@ class ExecutionContext(Simulated):
         self.engine = weakref.ref(engine)
         self.addresses: dict[str, int] = {}
         self.shape: tuple[int, ...] | None = None
+        self.shapes: dict[str, tuple[int, ...]] = {}
         self.stream: int | None = None
         self.warm = False  # ran once since the shape was set, and was waited for
         self.nvtx_verbosity = "DETAILED"
@@ -221,12 +230,11 @@ class ExecutionContext(Simulated):
             return False
         expected = self._engine().get_tensor_shape(name)
         self.shape, self.warm = tuple(shape), False
+        self.shapes = self._engine().shapes_for(name, self.shape)
         return all(a in (-1, b) for a, b in zip(expected, shape, strict=True))
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
-        shape = self._engine().get_tensor_shape(name)
-        batch = -1 if self.shape is None else self.shape[0]
-        return tuple(batch if side == -1 else side for side in shape)
+        return self.shapes.get(name, self._engine().get_tensor_shape(name))
 
     def set_tensor_address(self, name: str, address: int) -> bool:
         self.device.call("set_tensor_address", (name, address))

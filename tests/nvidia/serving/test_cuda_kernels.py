@@ -38,7 +38,7 @@ class Sources:
         made = once(f"cuda_on_cpu-{build}", lambda to: harness.Program(build, to).compile())
         self.program = harness.Program(build, made).path
         self.params = bundle.manifest.preprocess_params()
-        self.runs = {"preprocess": 0, "anomaly_map": 0}
+        self.runs = {"preprocess": 0, "anomaly_map": 0, "nearest": 0}
 
     def run(self, name: str, case: Any) -> list[np.ndarray]:
         self.runs[name] += 1
@@ -49,6 +49,25 @@ class Sources:
 
     def anomaly_map(self, **given: Any) -> Any:
         return _AnomalyMap(self, given)
+
+    def nearest(self, **given: Any) -> Any:
+        size = (given["positions"] // given["width"], given["width"])
+
+        def run(query: np.ndarray, memory: np.ndarray, factor: np.ndarray) -> np.ndarray:
+            case = self.harness.nearest_case(
+                query.reshape(1, -1, *size), memory, given["weights"], factor=factor
+            )
+            return self.run("nearest", case)[0].ravel()
+
+        return run
+
+    @property
+    def twins(self) -> dict[str, Any]:
+        return {
+            "Preprocess": self.preprocess,
+            "AnomalyMap": self.anomaly_map,
+            "Nearest": self.nearest,
+        }
 
 
 class _Preprocess:
@@ -81,9 +100,12 @@ class _AnomalyMap:
         out[:], score[:] = self.sources.run("anomaly_map", case)
 
 
-@pytest.mark.skipif(
+needs_compiler = pytest.mark.skipif(
     shutil.which("g++") is None or shutil.which("objcopy") is None, reason="needs g++ and objcopy"
 )
+
+
+@needs_compiler
 def test_frames_through_the_cuda_sources(
     half_bundle: Bundle,
     device: Device,
@@ -93,15 +115,38 @@ def test_frames_through_the_cuda_sources(
     tmp_path: Path,
 ) -> None:
     sources = Sources(once, tmp_path, half_bundle)
-    twins = {"Preprocess": sources.preprocess, "AnomalyMap": sources.anomaly_map}
     frames = [make_frame(1, (50, 40, 3)), make_frame(2, (33, 44), np.uint16)]
     with Detector(half_bundle, device="cuda") as plain:
         expected = [plain.score(frame) for frame in frames]
-    install(monkeypatch, device, twins=twins)
+    install(monkeypatch, device, twins=sources.twins)
     with Detector(half_bundle, device="cuda") as detector:  # its golden frames qualified it
         for frame, truth in zip(frames, expected, strict=True):
             found = detector.score(frame)
             # The image is the same to the bit; the map is float32 in another order of sums.
             assert found.score == pytest.approx(truth.score, rel=1e-5)
             np.testing.assert_allclose(found.map, truth.map, atol=1e-5)
+    assert min(sources.runs[name] for name in ("preprocess", "anomaly_map")) >= 5
+
+
+@needs_compiler
+def test_a_memory_through_the_cuda_sources(
+    device: Device,
+    monkeypatch: pytest.MonkeyPatch,
+    once: Callable[..., Path],
+    tmp_path: Path,
+) -> None:
+    """A bundle that was learnt: preprocess, nearest and anomaly_map are the CUDA sources."""
+    pytest.importorskip("torch", reason="a backbone is made with the extra edgead[train]")
+    from test_memories import learnt_bundle, scratched
+
+    learnt = learnt_bundle(tmp_path, precisions=())
+    with Detector(learnt, device="cpu") as cpu:
+        expected = cpu.score(scratched(7))
+    sources = Sources(once, tmp_path, learnt)
+    install(monkeypatch, device, twins=sources.twins)
+    with Detector(learnt, device="cuda", precision="float32") as detector:  # golden frames passed
+        found = detector.score(scratched(7))
+    tolerance = learnt.manifest.tolerance["float32"]
+    assert abs(found.score - expected.score) <= tolerance.score
+    np.testing.assert_allclose(found.map, expected.map, atol=tolerance.map)
     assert min(sources.runs.values()) >= 5

@@ -18,6 +18,9 @@ from edgead.anomaly_map import AnomalyMap, MapParams
 from edgead.preprocess import PreprocessParams, preprocess
 
 HARNESS = Path(__file__).resolve().parents[2] / "gpu" / "on_device.py"
+sys.path.append(str(HARNESS.parent))
+
+from memory_bundle import exact, frame_features, memory_bundle  # type: ignore[import-not-found]  # noqa: E402
 
 
 @pytest.fixture
@@ -61,3 +64,12 @@ def test_features_arrive_and_maps_come_back(on_device: Any) -> None:
     expected_maps, expected_scores = AnomalyMap(params, shapes).run(pairs)
     np.testing.assert_array_equal(maps, expected_maps)
     np.testing.assert_array_equal(scores, expected_scores)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_distances_to_memories_come_back(on_device: Any, tiny: Any, dtype: str) -> None:
+    bundle, features = memory_bundle(tiny, dtype), frame_features()
+    found = on_device.distances(bundle, features)
+    for (distance, zeros), truth in zip(found, exact(bundle, features), strict=True):
+        np.testing.assert_allclose(distance[0, 0], truth, rtol=1e-5)
+        assert not zeros.any()

@@ -314,7 +314,7 @@ def _interrupted(detector: Detector, frame: np.ndarray) -> bool:
 
 
 def test_a_bundle_without_float16_is_refused(device: Device, bundle_dir: Path) -> None:
-    with pytest.raises(BundleError, match=r"no float16 graph, only float32.*export it again"):
+    with pytest.raises(BundleError, match=r"no float16.*only float32.*learn it again"):
         Detector(bundle_dir, device="cuda")
     with Detector(open_bundle(bundle_dir), device="cuda", precision="float32") as detector:
         assert detector.info()["precision"] == "float32"

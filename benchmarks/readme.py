@@ -1,0 +1,113 @@
+"""The table of README.md: learnt in seconds, trained, and trained for two steps.
+
+    python benchmarks/readme.py [--trained demo/beside.json] [--untrained FILE]
+
+The rows are made of other results: instant.json, methods.json, and untrained.json, which
+``benchmarks/methods.py DATA --steps 2 --results benchmarks/results/untrained.json`` writes. Those
+of the solar cells are in demo.json: --trained takes in the figures of a `make demo`, --untrained
+those of ``edgead evaluate --json`` after a training of two steps on demo/data.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from docs_table import markdown, mean_and_spread, write_section
+
+from edgead.cli.main import guard
+from edgead.files import write_file
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS, PAGE = ROOT / "benchmarks" / "results", ROOT / "README.md"
+HEADER = ("images of", "how", "image AUROC", "pixel AUROC", "AUPRO@0.3", "command")
+FIGURES = ("image_auroc", "pixel_auroc", "aupro")
+METHODS = {"redi": "ReDi", "agpnet": "AGPNet"}
+UNTRAINED = "agpnet demo/data --out RUN --steps 2"
+
+Row = Sequence[str]
+
+
+def main() -> int:
+    """Take in what is given, write the table. Returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--trained", type=Path, metavar="FILE", help="demo/beside.json")
+    parser.add_argument(
+        "--untrained", type=Path, metavar="FILE", help=f"of edgead train {UNTRAINED}"
+    )
+    args = parser.parse_args()
+    cells = read("demo")
+    if args.trained is not None:
+        cells["trained"] = taken(json.loads(args.trained.read_text())["beside"])
+    if args.untrained is not None:
+        cells["untrained"] = taken(json.loads(args.untrained.read_text()))
+    write_file(RESULTS / "demo.json", (json.dumps(cells, indent=1) + "\n").encode())
+    text = table(read("instant"), cells, read("methods"), read("untrained"))
+    write_section(PAGE, "figures", text)
+    print(f"wrote  {PAGE.name}")
+    return 0
+
+
+def read(name: str) -> Any:
+    """A file of results."""
+    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def taken(figures: dict[str, Any]) -> dict[str, Any]:
+    """What is kept of the figures of one bundle."""
+    return {key: figures[key] for key in FIGURES}
+
+
+def table(
+    instant: Sequence[dict[str, Any]],
+    cells: dict[str, dict[str, Any]],
+    trained: Sequence[dict[str, Any]],
+    untrained: Sequence[dict[str, Any]],
+) -> str:
+    """The section of README.md.
+
+    Args:
+        instant: entries of benchmarks/instant.py
+        cells: {"trained", "untrained"}: figures of one run each
+        trained, untrained: entries of benchmarks/methods.py
+    """
+    rows = [learnt(instant, "elpv", "solar cells", "demo/data")]
+    for key, command in (("trained", "make demo"), ("untrained", f"edgead train {UNTRAINED}")):
+        values = {name: [cells[key][name]] for name in FIGURES}
+        rows.append(row("solar cells", how("agpnet", key), values, command))
+    rows.append(learnt(instant, "mvtec_bottle", "bottles", "mvtec_bottle"))
+    for method in METHODS:
+        for key, entries in (("trained", trained), ("untrained", untrained)):
+            entry = next(
+                e for e in entries
+                if (e["method"], e["preset"], e["dataset"]) == (method, "edge", "mvtec_bottle")
+            )  # fmt: skip
+            command = entry["command"].split(" && ")[0]
+            rows.append(row("bottles", how(method, key), entry, command))
+    return markdown(HEADER, rows)
+
+
+def learnt(instant: Sequence[dict[str, Any]], dataset: str, words: str, folder: str) -> Row:
+    """The row of ``edgead learn`` with all images of a set."""
+    entry = next(e for e in instant if e["dataset"] == dataset and e["shots"] is None)
+    command = f"edgead learn {folder} --out part.edgead --seed S"
+    return row(words, f"**learnt** in {entry['learn_seconds']:.0f} s", entry, command)
+
+
+def how(method: str, key: str) -> str:
+    """What the table calls a training."""
+    return METHODS[method] + (" untrained: 2 steps" if key == "untrained" else " trained")
+
+
+def row(words: str, how: str, values: dict[str, Any], command: str) -> Row:
+    """A row of the table; ``values`` has lists over the seeds."""
+    figures = (mean_and_spread(values[key]) for key in FIGURES)
+    return words, how, *figures, f"`{command}`"
+
+
+if __name__ == "__main__":
+    sys.exit(guard(main))

@@ -1,0 +1,25 @@
+// What C and Python are told: a status, and a sentence of what was given, what was expected and the
+// cure. Thrown inside; nothing of it crosses the C API.
+#pragma once
+#include <stdexcept>
+#include <string>
+
+#include "edgead.h"
+
+namespace edgead {
+
+class Failure : public std::runtime_error {
+ public:
+  Failure(edgead_status status, const std::string& sentence)
+      : std::runtime_error(sentence), status(status) {}
+  const edgead_status status;
+};
+
+inline Failure bundle_failure(const std::string& sentence) {
+  return Failure(EDGEAD_ERROR_BUNDLE, sentence);
+}
+inline Failure input_failure(const std::string& sentence) {
+  return Failure(EDGEAD_ERROR_INPUT, sentence);
+}
+
+}  // namespace edgead

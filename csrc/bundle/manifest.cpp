@@ -1,0 +1,233 @@
+#include "manifest.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "json.h"
+#include "manifest_parts.h"
+#include "wording.h"
+
+namespace edgead {
+namespace {
+
+constexpr int64_t kSchemaVersion = 1;
+
+Pair read_pair(const Json& value, const std::string& where) {
+  Object object(value, where);
+  Pair pair;
+  pair.reference = object.text("reference");
+  pair.restored = object.text("restored");
+  pair.channels = object.whole("channels");
+  pair.size = object.size("size");
+  pair.weight = object.number("weight");
+  object.finish();
+  return pair;
+}
+
+Golden read_golden(const Json& value, const std::string& where) {
+  Object object(value, where);
+  Golden golden;
+  golden.image = object.text("image");
+  golden.map = object.text("map");
+  golden.score = object.number("score");
+  object.finish();
+  return golden;
+}
+
+Tolerance read_tolerance(const Json& value, const std::string& where) {
+  Object object(value, where);
+  Tolerance tolerance;
+  tolerance.score = object.number("score");
+  tolerance.map = object.number("map");
+  object.finish();
+  return tolerance;
+}
+
+OwnCalibration read_own(const Json& value, const std::string& where) {
+  Object object(value, where);
+  OwnCalibration own;
+  own.scores = object.numbers("scores");
+  own.peaks = object.numbers("peaks");
+  own.ties = read_tolerance(object.at("ties"), object.path("ties"));
+  object.finish();
+  return own;
+}
+
+Calibration read_calibration(const Json& value, const std::string& where) {
+  Object object(value, where);
+  Calibration calibration;
+  calibration.scores = object.numbers("scores");
+  calibration.peaks = object.numbers("peaks");
+  calibration.false_reject_rate = object.number("false_reject_rate");
+  if (object.has("ties")) calibration.ties = read_tolerance(object.at("ties"), object.path("ties"));
+  if (object.has("own"))
+    for (const auto& item : object.object("own").items())
+      calibration.own[item.key()] = read_own(item.value(), object.path("own") + "." + item.key());
+  object.finish();
+  return calibration;
+}
+
+std::vector<Polygon> read_polygons(const Json& value, const std::string& where) {
+  const auto bad = [&] {
+    return wrong(where, value, "a list of polygons, each a list of corners [x, y]");
+  };
+  if (!value.is_array()) throw bad();
+  std::vector<Polygon> polygons;
+  for (const Json& polygon : value) {
+    if (!polygon.is_array()) throw bad();
+    polygons.emplace_back();
+    for (const Json& corner : polygon) {
+      if (!corner.is_array() || corner.size() != 2 || !is_finite_number(corner[0]) ||
+          !is_finite_number(corner[1]))
+        throw bad();
+      polygons.back().emplace_back(corner[0].get<double>(), corner[1].get<double>());
+    }
+  }
+  return polygons;
+}
+
+IgnoreMask read_ignore(const Json& value, const std::string& where) {
+  Object object(value, where);
+  IgnoreMask mask;
+  mask.frame_size = object.size("frame_size");
+  mask.polygons = read_polygons(object.at("polygons"), object.path("polygons"));
+  if (object.has("image")) mask.image = object.text("image");
+  object.finish();
+  check_ignore_mask(mask);
+  return mask;
+}
+
+Tiling read_tiling(const Json& value, const std::string& where) {
+  Object object(value, where);
+  Tiling tiling;
+  tiling.size = object.size("size");
+  tiling.overlap = object.whole("overlap");
+  object.finish();
+  check_tiling(tiling);
+  return tiling;
+}
+
+Health read_health(const Json& value, const std::string& where) {
+  Object object(value, where);
+  Health health;
+  health.reference = object.text("reference");
+  health.images = object.whole("images");
+  for (const char* key : {"brightness", "saturated", "sharpness", "shift"}) object.number(key);
+  object.finish();
+  return health;
+}
+
+// What is checked of it comes after the rest of the manifest was read, as in Python.
+Input read_input(const Json& value, const std::string& where, std::optional<int64_t>& bit_depth) {
+  Object object(value, where);
+  Input input;
+  input.name = object.text("name");
+  input.size = object.size("size");
+  input.mean = object.three("mean");
+  input.std = object.three("std");
+  if (object.has("bit_depth")) bit_depth = object.whole("bit_depth");
+  object.finish();
+  return input;
+}
+
+struct MapWords {
+  std::string distance, fusion, pooling;
+};
+
+Map read_map(const Json& value, const std::string& where, MapWords& words) {
+  Object object(value, where);
+  Map map{};
+  map.size = object.size("size");
+  words.distance = object.text("distance");
+  words.fusion = object.text("fusion");
+  map.align_corners = object.truth("align_corners");
+  map.blur_sigma = object.number("blur_sigma");
+  words.pooling = object.text("pooling");
+  map.top_k = object.number("top_k");
+  object.finish();
+  return map;
+}
+
+template <class T>
+std::vector<T> read_all(const Json& list, const std::string& where,
+                        T (*read)(const Json&, const std::string&)) {
+  std::vector<T> found;
+  for (size_t i = 0; i < list.size(); ++i)
+    found.push_back(read(list[i], where + "[" + std::to_string(i) + "]"));
+  return found;
+}
+
+// Schemas after the first are of bundles with more than pairs, in ways that go on to change.
+void check_schema(const Json& value) {
+  if (!value.is_object() || !value.contains("schema_version")) return;
+  const Json& version = value["schema_version"];
+  if (version.is_number_integer() && version > kSchemaVersion)
+    throw Failure(EDGEAD_ERROR_UNSUPPORTED,
+                  "it has schema version " + version.dump() +
+                      ", as bundles of edgead learn, and "
+                      "libedgead serves version 1: use it from Python, or give a bundle of edgead "
+                      "export");
+}
+
+Manifest from_json(const Json& value) {
+  check_schema(value);
+  Object object(value, "manifest");
+  Manifest m;
+  MapWords words;
+  std::optional<int64_t> bit_depth;
+  m.schema_version = object.whole("schema_version");
+  object.text("edgead_version");
+  m.name = object.text("name");
+  m.method = object.text("method");
+  object.text("created");
+  m.input = read_input(object.at("input"), object.path("input"), bit_depth);
+  m.pairs = read_all(object.list("pairs"), object.path("pairs"), read_pair);
+  m.map = read_map(object.at("map"), object.path("map"), words);
+  for (auto& [precision, file] : object.texts("models")) m.models[precision] = file;
+  m.calibration = read_calibration(object.at("calibration"), object.path("calibration"));
+  for (const auto& item : object.object("tolerance").items())
+    m.tolerance[item.key()] =
+        read_tolerance(item.value(), object.path("tolerance") + "." + item.key());
+  m.golden = read_all(object.list("golden"), object.path("golden"), read_golden);
+  if (object.has("ignore")) m.ignore = read_ignore(object.at("ignore"), object.path("ignore"));
+  if (object.has("tiling")) m.tiling = read_tiling(object.at("tiling"), object.path("tiling"));
+  if (object.has("health")) m.health = read_health(object.at("health"), object.path("health"));
+  object.object("provenance");
+  for (auto& [name, digest] : object.texts("files")) m.files[name] = digest;
+  object.finish();
+  if (m.schema_version < 1)
+    throw bundle_failure("manifest.schema_version is " + std::to_string(m.schema_version) +
+                         ", and schemas count from 1: manifest.json was changed; copy the bundle "
+                         "again");
+  if (m.pairs.empty())
+    throw bundle_failure("manifest.pairs: none; expected at least one, or a memory");
+  check_size("size", m.map.size);
+  m.map.distance = number_of("distance", words.distance, {"cosine", "l1", "l2"});
+  m.map.fusion = number_of("fusion", words.fusion, {"sum", "product"});
+  m.map.pooling = number_of("pooling", words.pooling, {"max", "mean", "top_k"});
+  check_map(m);
+  m.input.bit_depth = check_bit_depth(bit_depth);
+  check_input(m.input);
+  check_manifest(m);
+  return m;
+}
+
+}  // namespace
+
+Manifest read_manifest(const std::string& text) {
+  try {
+    return from_json(parse_json(text));
+  } catch (const Failure& failure) {
+    if (failure.status != EDGEAD_ERROR_INPUT) throw;
+    throw bundle_failure(std::string("manifest.json: ") + failure.what());
+  }
+}
+
+OwnCalibration Manifest::calibration_of_float32() const {
+  const auto own = calibration.own.find("float32");
+  if (own != calibration.own.end()) return own->second;
+  return {calibration.scores, calibration.peaks,
+          calibration.ties.value_or(tolerance.at("float32"))};
+}
+
+}  // namespace edgead

@@ -1,0 +1,100 @@
+// manifest.json of schema version 1, read and checked as edgead/bundle/manifest.py does, in the
+// same words.
+#pragma once
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace edgead {
+
+using Size = std::pair<int32_t, int32_t>;  // (height, width)
+
+struct Pair {
+  std::string reference, restored;
+  int64_t channels;
+  Size size;
+  double weight;
+};
+
+struct Golden {
+  std::string image, map;
+  double score;
+};
+
+struct Tolerance {
+  double score, map;
+};
+
+struct OwnCalibration {
+  std::vector<double> scores, peaks;
+  Tolerance ties;
+};
+
+struct Calibration {
+  std::vector<double> scores, peaks;
+  double false_reject_rate;
+  std::optional<Tolerance> ties;
+  std::map<std::string, OwnCalibration> own;
+};
+
+using Polygon = std::vector<std::pair<double, double>>;  // corners (x, y)
+
+struct IgnoreMask {
+  Size frame_size;
+  std::vector<Polygon> polygons;
+  std::optional<std::string> image;
+};
+
+struct Tiling {
+  Size size;
+  int64_t overlap;
+};
+
+struct Health {
+  std::string reference;
+  int64_t images;
+};
+
+struct Input {
+  std::string name;
+  Size size;
+  std::vector<double> mean, std;  // of R, G, B
+  int32_t bit_depth;              // 0: not declared
+};
+
+// The words of distance, fusion and pooling, by their number in csrc/kernels/anomaly_map.h.
+struct Map {
+  Size size;
+  int32_t distance, fusion, pooling;
+  bool align_corners;
+  double blur_sigma, top_k;
+};
+
+struct Manifest {
+  int64_t schema_version;
+  std::string name, method;
+  Input input;
+  std::vector<Pair> pairs;
+  Map map;
+  std::map<std::string, std::string> models;
+  Calibration calibration;
+  std::map<std::string, Tolerance> tolerance;
+  std::vector<Golden> golden;
+  std::optional<IgnoreMask> ignore;
+  std::optional<Tiling> tiling;
+  std::optional<Health> health;
+  std::map<std::string, std::string> files;  // name to SHA-256
+
+  // What scores in float32 are judged by.
+  OwnCalibration calibration_of_float32() const;
+};
+
+// Of the content of manifest.json; Failure for one that is damaged or contradicts itself.
+Manifest read_manifest(const std::string& text);
+
+// The parts of it that contradict each other, as a Failure.
+void check_manifest(const Manifest& manifest);
+
+}  // namespace edgead

@@ -1,0 +1,160 @@
+// What the values of a manifest are held to, in the order and the words of Python's modules.
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include "anomaly_map.h"
+#include "failure.h"
+#include "manifest.h"
+#include "manifest_parts.h"
+#include "wording.h"
+
+namespace edgead {
+
+void check_size(const char* name, Size size) {
+  if (std::max(size.first, size.second) <= kMaxSide) return;
+  throw input_failure(std::string(name) + " is " +
+                      listed(std::vector<int64_t>{size.first, size.second}, "()") +
+                      ", expected (height, width), each 1 to " + std::to_string(kMaxSide));
+}
+
+int32_t number_of(const char* name, const std::string& word,
+                  const std::vector<const char*>& words) {
+  std::string expected;
+  for (size_t i = 0; i < words.size(); ++i) {
+    if (word == words[i]) return static_cast<int32_t>(i);
+    expected += (i == 0 ? "" : ", ") + std::string(words[i]);
+  }
+  throw input_failure(std::string(name) + " is " + in_quotes(word) + ", expected one of " +
+                      expected);
+}
+
+int32_t check_bit_depth(std::optional<int64_t> bit_depth) {
+  if (!bit_depth) return 0;
+  if (*bit_depth < 9 || *bit_depth > 16)
+    throw input_failure("bit_depth is " + std::to_string(*bit_depth) +
+                        ", expected a whole number from 9 to 16, the bits that the camera gives in "
+                        "uint16; uint8 frames need none");
+  return static_cast<int32_t>(*bit_depth);
+}
+
+void check_input(const Input& input) {
+  check_size("size", input.size);
+  const auto [low, high] = std::minmax_element(input.std.begin(), input.std.end());
+  if (*low < 1e-20 || *high > 1e20)  // what float32 can hold of 1 / std and mean / std
+    throw input_failure("std is " + listed(input.std, "()") +
+                        ", expected three numbers above 0, 1e-20 to 1e20");
+  for (const double mean : input.mean)
+    if (std::abs(mean) > 1e15)
+      throw input_failure("mean is " + listed(input.mean, "()") +
+                          ", expected three numbers of at most 1e15");
+}
+
+void check_map(const Manifest& manifest) {
+  std::vector<double> weights;
+  for (const Pair& pair : manifest.pairs) weights.push_back(pair.weight);
+  const auto [low, high] = std::minmax_element(weights.begin(), weights.end());
+  if (weights.size() > kMaxLevels || *low < 0 || *high == 0)
+    throw input_failure("weights is " + listed(weights, "()") + ", expected 1 to " +
+                        std::to_string(kMaxLevels) + " numbers >= 0, not all 0");
+  for (const double weight : weights)
+    if (weight != 0 && !(weight >= 1e-20 && weight <= 1e20))
+      throw input_failure("weights is " + listed(weights, "()") +
+                          ", expected 0 or 1e-20 to 1e20 each");
+  const double sigma = manifest.map.blur_sigma, top_k = manifest.map.top_k;
+  if (!(sigma >= 0 && sigma <= 1000))
+    throw input_failure("blur_sigma is " + shown(sigma) + ", expected 0 to 1000 pixels of the map");
+  if (!(top_k > 0 && top_k <= 1))
+    throw input_failure("top_k is " + shown(top_k) +
+                        ", expected a share of the pixels above 0, at most 1");
+}
+
+void check_tiling(const Tiling& tiling) {
+  check_size("size of a tile", tiling.size);
+  const int64_t most = std::min(tiling.size.first, tiling.size.second) / 2;
+  if (tiling.overlap < 2 || tiling.overlap > most)
+    throw input_failure("the overlap of tiles is " + std::to_string(tiling.overlap) +
+                        ", expected a whole number of pixels from 2 to " + std::to_string(most) +
+                        ", half of the tile's shorter side");
+}
+
+namespace {
+
+bool names_fit(const Manifest& m) {
+  std::set<std::string> names;
+  for (const Pair& pair : m.pairs) names.insert(pair.reference), names.insert(pair.restored);
+  return names.size() == 2 * m.pairs.size();
+}
+
+bool channels_fit(const Manifest& m) {
+  const auto fit = [](const auto& one) { return one.channels > 0; };
+  return std::all_of(m.pairs.begin(), m.pairs.end(), fit);
+}
+
+bool same_keys(const Manifest& m) {
+  if (m.models.size() != m.tolerance.size()) return false;
+  return std::all_of(m.models.begin(), m.models.end(),
+                     [&](const auto& model) { return m.tolerance.count(model.first) == 1; });
+}
+
+bool models_known(const Manifest& m) {
+  const std::set<std::string> known{"float32", "float16", "int8"};
+  return std::all_of(m.models.begin(), m.models.end(),
+                     [&](const auto& model) { return known.count(model.first) == 1; });
+}
+
+bool own_fits(const Manifest& m, size_t n) {
+  return std::all_of(m.calibration.own.begin(), m.calibration.own.end(), [&](const auto& item) {
+    return item.second.scores.size() == n && item.second.peaks.size() == n;
+  });
+}
+
+bool own_has_models(const Manifest& m) {
+  return std::all_of(m.calibration.own.begin(), m.calibration.own.end(),
+                     [&](const auto& item) { return m.models.count(item.first) == 1; });
+}
+
+bool tolerances_fit(const Manifest& m) {
+  const auto fits = [](const Tolerance& t) { return t.score >= 0 && t.map >= 0; };
+  for (const auto& [_, tolerance] : m.tolerance)
+    if (!fits(tolerance)) return false;
+  for (const auto& [_, own] : m.calibration.own)
+    if (!fits(own.ties)) return false;
+  return !m.calibration.ties || fits(*m.calibration.ties);
+}
+
+bool digests_fit(const Manifest& m) {
+  return std::all_of(m.files.begin(), m.files.end(), [](const auto& file) {
+    return file.second.size() == 64 &&
+           file.second.find_first_not_of("0123456789abcdef") == std::string::npos;
+  });
+}
+
+}  // namespace
+
+void check_manifest(const Manifest& m) {
+  const size_t n = m.calibration.scores.size();
+  const double rate = m.calibration.false_reject_rate;
+  const std::pair<const char*, bool> rules[] = {
+      {"pairs: an output is named twice", names_fit(m)},
+      {"pairs: sizes must be positive", channels_fit(m)},
+      {"models: \"float32\" is missing", m.models.count("float32") == 1},
+      {"models: expected only ('float32', 'float16', 'int8')", models_known(m)},
+      {"tolerance: expected one per model", same_keys(m)},
+      {"tiling: expected a map of at least 2 x 2 pixels",
+       !m.tiling || std::min(m.map.size.first, m.map.size.second) >= 2},
+      {"golden: no golden frame, so no engine can be qualified", !m.golden.empty()},
+      {"calibration.scores: none", n > 0},
+      {"calibration: scores and peaks differ in number", m.calibration.peaks.size() == n},
+      {"calibration.own: expected as many scores and peaks as in float32", own_fits(m, n)},
+      {"calibration.own: of a precision without a model", own_has_models(m)},
+      {"tolerance or ties: negative", tolerances_fit(m)},
+      {"calibration.false_reject_rate: expected a number between 0 and 1", rate > 0 && rate < 1},
+      {"health.images: expected at least 1", !m.health || m.health->images >= 1},
+      {"files: a digest is not a SHA-256 in hex", digests_fit(m)},
+  };
+  for (const auto& [sentence, fits] : rules)
+    if (!fits) throw bundle_failure(std::string("manifest: ") + sentence);
+}
+
+}  // namespace edgead

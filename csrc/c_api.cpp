@@ -1,0 +1,292 @@
+// The C API: include/edgead.h says what each function does. No exception leaves this file.
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <exception>
+#include <new>
+
+#include "detector.h"
+#include "edgead.h"
+#include "failure.h"
+#include "heatmap.h"
+#include "wording.h"
+
+struct edgead_detector {
+  std::shared_ptr<edgead::Detector> held;
+};
+
+struct edgead_session {
+  std::shared_ptr<edgead::Detector> detector;
+  std::unique_ptr<edgead::Pipeline> pipeline;
+  std::atomic<bool> busy{false};
+};
+
+namespace edgead {
+namespace {
+
+// Of each thread; a longer sentence is cut.
+thread_local char last_error[4096];
+
+edgead_status note(edgead_status status, const char* sentence) {
+  const size_t length = std::min(std::strlen(sentence), sizeof last_error - 1);
+  std::memcpy(last_error, sentence, length);
+  last_error[length] = 0;
+  return status;
+}
+
+template <class Work>
+edgead_status guarded(const Work& work) noexcept {
+  try {
+    work();
+    return EDGEAD_OK;
+  } catch (const Failure& failure) {
+    return note(failure.status, failure.what());
+  } catch (const std::bad_alloc&) {
+    return note(EDGEAD_ERROR_MEMORY,
+                "no memory is left: close what is not needed, or give the "
+                "process more");
+  } catch (const std::exception& error) {
+    return note(EDGEAD_ERROR_INTERNAL, error.what());
+  } catch (...) {
+    return note(EDGEAD_ERROR_INTERNAL, "an unknown exception");
+  }
+}
+
+void check_given(const void* pointer, const char* name) {
+  if (pointer == nullptr) throw input_failure(std::string(name) + " is NULL, expected a pointer");
+}
+
+// Structs of version 1, which no caller has smaller.
+template <class Struct>
+void check_struct(const Struct* given, const char* name) {
+  check_given(given, name);
+  if (given->struct_size < sizeof(Struct))
+    throw input_failure(
+        format("%s->struct_size is %zu, expected at least %zu: begin with {sizeof "
+               "%s}",
+               name, given->struct_size, sizeof(Struct), name));
+}
+
+// A session while a call uses it.
+class Use {
+ public:
+  explicit Use(edgead_session* session) : session_(session) {
+    check_given(session, "session");
+    if (session->busy.exchange(true))
+      throw input_failure("the session is in use by another thread: open one for each thread");
+  }
+  ~Use() { session_->busy = false; }
+  Use(const Use&) = delete;
+  Use& operator=(const Use&) = delete;
+
+ private:
+  edgead_session* session_;
+};
+
+// (height, width) of the last frame.
+Size scored_of(const edgead_session* session) {
+  if (!session->pipeline->scored())
+    throw input_failure("the session has no map: no frame was scored yet, or the last one failed");
+  return *session->pipeline->scored();
+}
+
+void check_rows(const void* memory, const char* name, Size size, int64_t stride, size_t capacity) {
+  check_given(memory, name);
+  const int64_t row = static_cast<int64_t>(size.second) * static_cast<int64_t>(sizeof(float));
+  if (stride < row || stride % static_cast<int64_t>(sizeof(float)) != 0 ||
+      reinterpret_cast<uintptr_t>(memory) % alignof(float) != 0)
+    throw input_failure(
+        format("the stride of %s is %lld bytes, expected a multiple of 4 of at "
+               "least %lld, and memory for floats",
+               name, static_cast<long long>(stride), static_cast<long long>(row)));
+  if (stride > (INT64_C(1) << 40) ||
+      capacity < static_cast<size_t>(stride * (size.first - 1) + row))
+    throw input_failure(format("%s has %zu bytes, expected at least %d rows %lld bytes apart", name,
+                               capacity, size.first, static_cast<long long>(stride)));
+}
+
+float* row_of(float* memory, int64_t stride, int32_t y) {
+  return reinterpret_cast<float*>(reinterpret_cast<char*>(memory) + y * stride);
+}
+
+void fill_info(const Detector& detector, edgead_info& info) {
+  const Manifest& manifest = detector.manifest();
+  info.name = manifest.name.c_str();
+  info.method = manifest.method.c_str();
+  info.device = detector.engine().device.c_str();
+  info.precision = detector.engine().precision.c_str();
+  info.kernels = all_kernels().front()->name;
+  info.version = detector.engine().version.c_str();
+  info.bundle_sha256 = detector.bundle_sha256().c_str();
+  info.map_height = manifest.map.size.first, info.map_width = manifest.map.size.second;
+  info.bit_depth = manifest.input.bit_depth;
+  info.calibration_images = static_cast<int32_t>(detector.ranked().size());
+  info.map_threshold = detector.limits().map_threshold;
+}
+
+void fill_result(const Detector& detector, double score, const Times& times,
+                 edgead_result& result) {
+  const Limits limits = detector.limits();
+  result.score = score;
+  result.p_value = detector.ranked().p_value(score);
+  result.threshold = limits.threshold;
+  result.is_anomalous = result.p_value <= limits.rate;
+  result.preprocess_ms = times.preprocess_ms;
+  result.engine_ms = times.engine_ms;
+  result.anomaly_map_ms = times.anomaly_map_ms;
+  result.total_ms = times.preprocess_ms + times.engine_ms + times.anomaly_map_ms;
+}
+
+}  // namespace
+}  // namespace edgead
+
+using namespace edgead;
+
+const char* edgead_status_text(edgead_status status) {
+  static const char* const kTexts[] = {"fine",   "input",         "calibration", "bundle",
+                                       "device", "qualification", "unsupported", "version",
+                                       "memory", "internal"};
+  const auto number = static_cast<size_t>(status);
+  return number < sizeof kTexts / sizeof *kTexts ? kTexts[number] : "unknown";
+}
+
+size_t edgead_last_error(char* text, size_t capacity) {
+  const size_t length = std::strlen(last_error);
+  if (text != nullptr && capacity > 0) {
+    const size_t copied = std::min(length, capacity - 1);
+    std::memcpy(text, last_error, copied);
+    text[copied] = 0;
+  }
+  return length;
+}
+
+uint32_t edgead_api_version(void) { return EDGEAD_API_VERSION; }
+
+const char* edgead_version(void) { return EDGEAD_VERSION; }
+
+const char* edgead_engine(size_t index) { return index == 0 ? "openvino" : nullptr; }
+
+edgead_status edgead_detector_open(uint32_t version, const char* path,
+                                   const edgead_detector_params* params,
+                                   edgead_detector** detector) {
+  if (detector != nullptr) *detector = nullptr;
+  return guarded([&] {
+    if (version < 1 || version > EDGEAD_API_VERSION)
+      throw Failure(EDGEAD_ERROR_VERSION,
+                    format("version %u of the interface was asked for, and this libedgead has "
+                           "version %u: install the one that the program was built with",
+                           version, static_cast<unsigned>(EDGEAD_API_VERSION)));
+    check_given(path, "path");
+    check_given(detector, "detector");
+    edgead_detector_params asked{};
+    if (params != nullptr) {
+      check_struct(params, "params");
+      asked = *params;
+    }
+    if (asked.threads < 0)
+      throw input_failure(
+          format("threads is %d, expected 1 or more, or 0 for the engine's choice", asked.threads));
+    auto held = std::make_shared<Detector>(path, asked.false_reject_rate, asked.threads);
+    *detector = new edgead_detector{std::move(held)};
+  });
+}
+
+void edgead_detector_close(edgead_detector* detector) { delete detector; }
+
+edgead_status edgead_detector_info(const edgead_detector* detector, edgead_info* info) {
+  return guarded([&] {
+    check_given(detector, "detector");
+    check_struct(info, "info");
+    fill_info(*detector->held, *info);
+  });
+}
+
+edgead_status edgead_detector_threshold(const edgead_detector* detector, double* false_reject_rate,
+                                        double* threshold) {
+  return guarded([&] {
+    check_given(detector, "detector");
+    const Limits limits = detector->held->limits();
+    if (false_reject_rate != nullptr) *false_reject_rate = limits.rate;
+    if (threshold != nullptr) *threshold = limits.threshold;
+  });
+}
+
+edgead_status edgead_detector_set_false_reject_rate(edgead_detector* detector,
+                                                    double false_reject_rate) {
+  return guarded([&] {
+    check_given(detector, "detector");
+    detector->held->set_rate(false_reject_rate);
+  });
+}
+
+edgead_status edgead_session_open(edgead_detector* detector, edgead_session** session) {
+  if (session != nullptr) *session = nullptr;
+  return guarded([&] {
+    check_given(detector, "detector");
+    check_given(session, "session");
+    auto made = std::make_unique<edgead_session>();
+    made->detector = detector->held;
+    made->pipeline = made->detector->pipeline();
+    *session = made.release();
+  });
+}
+
+void edgead_session_close(edgead_session* session) { delete session; }
+
+edgead_status edgead_session_prepare(edgead_session* session, const edgead_frame* frame) {
+  return guarded([&] {
+    const Use use(session);
+    check_struct(frame, "frame");
+    session->pipeline->prepare(*frame);
+  });
+}
+
+edgead_status edgead_session_score(edgead_session* session, const edgead_frame* frame,
+                                   edgead_result* result) {
+  return guarded([&] {
+    const Use use(session);
+    check_struct(frame, "frame");
+    check_struct(result, "result");
+    Times times;
+    const double score = session->pipeline->run(*frame, times);
+    fill_result(*session->detector, score, times, *result);
+  });
+}
+
+edgead_status edgead_session_map(edgead_session* session, float* map, int64_t stride,
+                                 size_t capacity) {
+  return guarded([&] {
+    const Use use(session);
+    scored_of(session);
+    const Size size = session->pipeline->plan().size();
+    check_rows(map, "map", size, stride, capacity);
+    const size_t width = static_cast<size_t>(size.second);
+    for (int32_t y = 0; y < size.first; ++y)
+      std::memcpy(row_of(map, stride, y), session->pipeline->map() + y * width,
+                  width * sizeof(float));
+  });
+}
+
+edgead_status edgead_session_heatmap(edgead_session* session, float* heatmap, int64_t stride,
+                                     size_t capacity) {
+  return guarded([&] {
+    const Use use(session);
+    const Size size = scored_of(session);
+    check_rows(heatmap, "heatmap", size, stride, capacity);
+    const Heatmap rows(session->pipeline->map(), session->pipeline->plan(), size);
+    for (int32_t y = 0; y < size.first; ++y) rows.row(y, row_of(heatmap, stride, y));
+  });
+}
+
+edgead_status edgead_session_regions(edgead_session* session, edgead_region* regions,
+                                     size_t capacity, size_t* count) {
+  return guarded([&] {
+    const Use use(session);
+    check_given(count, "count");
+    if (capacity > 0) check_given(regions, "regions");
+    const auto found = regions_of(session->pipeline->map(), session->pipeline->plan(),
+                                  scored_of(session), session->detector->limits().map_threshold);
+    std::copy_n(found.begin(), std::min(capacity, found.size()), regions);
+    *count = found.size();
+  });
+}

@@ -1,0 +1,35 @@
+// From a score to a promise: split-conformal p-values; edgead/calibration.py is this for Python.
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace edgead {
+
+// Scores of n calibration images plus a tolerance, ascending: those within the tolerance below a
+// score count as ties. No score is NaN.
+class Ranked {
+ public:
+  Ranked(const std::vector<double>& scores, double tolerance);
+
+  // (1 + how many are at least `score`) / (n + 1). Of a score that is NaN, no sense.
+  double p_value(double score) const;
+  // The smallest t such that exactly the scores above it have p_value <= rate; a rate of
+  // check_false_reject_rate.
+  double threshold(double rate) const;
+  int64_t size() const { return static_cast<int64_t>(values_.size()); }
+
+ private:
+  std::vector<double> values_;
+};
+
+// `rate`, where n calibration images can promise it; else a Failure that says which they can.
+double check_false_reject_rate(double rate, int64_t n);
+
+// The lowest rate of four digits that is not under `best`: one that can be typed as it is.
+std::string typed_rate(double best);
+
+// How many calibration images promise `rate`: the smallest n with 1 / (n + 1) <= rate.
+double images_needed(double rate);
+
+}  // namespace edgead

@@ -1,0 +1,64 @@
+#include "detector.h"
+
+#include "failure.h"
+
+namespace edgead {
+namespace {
+
+void check_served(const Bundle& bundle) {
+  if (!bundle.manifest().tiling) return;
+  throw Failure(EDGEAD_ERROR_UNSUPPORTED,
+                "bundle " + bundle.path() +
+                    " sees frames in tiles, which libedgead does not serve yet: use it from "
+                    "Python, or give a bundle of edgead export without tiles");
+}
+
+Ranked ranked_peaks(const Manifest& manifest) {
+  const OwnCalibration held = manifest.calibration_of_float32();
+  // With max pooling a map's peak is its score, so both share one tolerance.
+  const bool is_score = static_cast<Pooling>(manifest.map.pooling) == Pooling::max;
+  return Ranked(held.peaks, is_score ? held.ties.score : held.ties.map);
+}
+
+Ranked ranked_scores(const Manifest& manifest) {
+  const OwnCalibration held = manifest.calibration_of_float32();
+  return Ranked(held.scores, held.ties.score);
+}
+
+}  // namespace
+
+Detector::Detector(const std::string& path, double rate, int32_t threads)
+    : Detector(Bundle(path), rate, threads) {}
+
+Detector::Detector(const Bundle& bundle, double rate, int32_t threads)
+    : manifest_(bundle.manifest()),
+      bundle_sha256_(bundle.sha256()),
+      scores_(ranked_scores(manifest_)),
+      peaks_(ranked_peaks(manifest_)),
+      limits_(limits_of(rate != 0 ? rate : manifest_.calibration.false_reject_rate)) {
+  check_served(bundle);
+  engine_ = open_openvino(bundle, threads);
+  plan_ = std::make_shared<const MapPlan>(manifest_, bundle.region_of_interest());
+  qualify(bundle, *engine_, *pipeline());
+}
+
+Limits Detector::limits_of(double rate) const {
+  return {rate, scores_.threshold(rate), peaks_.threshold(rate)};
+}
+
+Limits Detector::limits() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return limits_;
+}
+
+void Detector::set_rate(double rate) {
+  const Limits limits = limits_of(rate);
+  const std::lock_guard<std::mutex> lock(mutex_);
+  limits_ = limits;
+}
+
+std::unique_ptr<Pipeline> Detector::pipeline() const {
+  return std::make_unique<Pipeline>(manifest_, engine_, plan_);
+}
+
+}  // namespace edgead

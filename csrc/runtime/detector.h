@@ -1,0 +1,47 @@
+// A bundle that is served: verified, compiled, qualified; edgead/detector.py.
+#pragma once
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "calibration.h"
+#include "pipeline.h"
+
+namespace edgead {
+
+// What follows from the allowed false-reject rate.
+struct Limits {
+  double rate, threshold, map_threshold;
+};
+
+class Detector {
+ public:
+  // rate: 0 for the bundle's; threads: 0 for the engine's choice.
+  Detector(const std::string& path, double rate, int32_t threads);
+
+  const Manifest& manifest() const { return manifest_; }
+  const Engine& engine() const { return *engine_; }
+  const std::string& bundle_sha256() const { return bundle_sha256_; }
+  const Ranked& ranked() const { return scores_; }
+
+  Limits limits() const;
+  void set_rate(double rate);
+  std::unique_ptr<Pipeline> pipeline() const;
+
+ private:
+  explicit Detector(const Bundle& bundle, double rate, int32_t threads);
+  Limits limits_of(double rate) const;
+
+  Manifest manifest_;
+  std::string bundle_sha256_;
+  Ranked scores_, peaks_;
+  mutable std::mutex mutex_;  // of limits_
+  Limits limits_;
+  std::shared_ptr<Engine> engine_;
+  std::shared_ptr<const MapPlan> plan_;
+};
+
+// Scores the golden frames; Failure when one is over the tolerance. edgead/serving/qualification.py
+void qualify(const Bundle& bundle, const Engine& engine, Pipeline& pipeline);
+
+}  // namespace edgead

@@ -1,0 +1,195 @@
+// OpenVINO on the CPU, with the settings of edgead/cpu/engine.py: the same bits from both.
+#include <openvino/openvino.hpp>
+#include <sstream>
+
+#include "engine.h"
+#include "failure.h"
+#include "processor.h"
+#include "wording.h"
+
+namespace edgead {
+namespace {
+
+// One core for the life of the process, never destroyed: OpenVINO's CPU plugin gives the thread
+// that loads it another signal stack and takes it away with the last core.
+ov::Core& only_core() {
+  static ov::Core* const core = new ov::Core;
+  return *core;
+}
+
+// Runs `work`; an exception of OpenVINO becomes a Failure: `what`, and its first line that names
+// no C++ source file. `what` is text of either kind, of which none is made while all is well.
+template <class What, class Work>
+auto with_sentence(edgead_status status, const What& what, const Work& work) {
+  try {
+    return work();
+  } catch (const Failure&) {
+    throw;
+  } catch (const std::bad_alloc&) {
+    throw;
+  } catch (const std::exception& error) {
+    std::istringstream lines(error.what());
+    std::string line, first;
+    while (std::getline(lines, line)) {
+      line.erase(0, line.find_first_not_of(" \t\r"));
+      if (line.empty() || line.rfind("Exception from", 0) == 0 || line.rfind("Check ", 0) == 0)
+        continue;
+      first = line;
+      break;
+    }
+    throw Failure(status, std::string(what) + ": " + (first.empty() ? error.what() : first));
+  }
+}
+
+std::string names_of(const std::vector<ov::Output<ov::Node>>& ports) {
+  std::string names;
+  for (const auto& port : ports)
+    for (const std::string& name : port.get_names())
+      names += (names.empty() ? "'" : ", '") + name + "'";
+  return "[" + names + "]";
+}
+
+struct Tensor {
+  std::string name;
+  ov::Shape shape;
+};
+
+// The graph's outputs that the manifest names.
+std::vector<Tensor> outputs_of(const Manifest& manifest) {
+  std::vector<Tensor> found;
+  for (const Pair& pair : manifest.pairs) {
+    const ov::Shape shape{1, static_cast<size_t>(pair.channels),
+                          static_cast<size_t>(pair.size.first),
+                          static_cast<size_t>(pair.size.second)};
+    found.push_back({pair.reference, shape});
+    found.push_back({pair.restored, shape});
+  }
+  return found;
+}
+
+void check_port(const std::string& where, const char* kind, const ov::Output<ov::Node>& port,
+                const Tensor& expected) {
+  const ov::PartialShape found = port.get_partial_shape();
+  const std::string type = port.get_element_type().get_type_name();
+  if (found.is_static() && found.to_shape() == expected.shape && type == "f32") return;
+  throw bundle_failure(where + ": " + kind + " " + in_quotes(expected.name) + " is " +
+                       found.to_string() + " " + type + "; the manifest says " +
+                       ov::PartialShape(expected.shape).to_string() +
+                       " f32: export the bundle again");
+}
+
+void check_outputs(const std::string& where, ov::Model& model,
+                   const std::vector<Tensor>& expected) {
+  size_t seen = 0;
+  for (const auto& port : model.outputs()) {
+    bool known = false;
+    for (const Tensor& tensor : expected) {
+      if (port.get_names().count(tensor.name) == 0) continue;
+      check_port(where, "output", port, tensor);
+      known = true, ++seen;
+    }
+    if (!known) seen = expected.size() + 1;
+  }
+  if (seen == expected.size()) return;
+  std::string names;
+  for (const Tensor& tensor : expected) names += (names.empty() ? "'" : ", '") + tensor.name + "'";
+  throw bundle_failure(where + " has outputs " + names_of(model.outputs()) +
+                       "; the manifest names [" + names + "]: export the bundle again");
+}
+
+// Sets the batch to one and holds the graph's input and outputs against the manifest.
+void fix_shapes(ov::Model& model, const Manifest& manifest, const std::string& where) {
+  const auto inputs = model.inputs();
+  const Input& input = manifest.input;
+  if (inputs.size() != 1 || inputs[0].get_names().count(input.name) == 0)
+    throw bundle_failure(where + " has inputs " + names_of(inputs) + "; expected only " +
+                         in_quotes(input.name));
+  const Tensor image{
+      input.name,
+      {1, 3, static_cast<size_t>(input.size.first), static_cast<size_t>(input.size.second)}};
+  with_sentence(
+      EDGEAD_ERROR_BUNDLE,
+      where + " does not take images of shape " + ov::PartialShape(image.shape).to_string(),
+      [&] { model.reshape({{inputs[0], ov::PartialShape(image.shape)}}); });
+  check_port(where, "input", model.inputs()[0], image);
+  check_outputs(where, model, outputs_of(manifest));
+}
+
+class OpenVINOSession : public EngineSession {
+ public:
+  OpenVINOSession(ov::CompiledModel& compiled, const Manifest& manifest)
+      : request_(compiled.create_infer_request()) {
+    const auto input = compiled.inputs().at(0);
+    tensors_.emplace_back(ov::element::f32, input.get_shape());
+    request_.set_tensor(input, tensors_.back());
+    image = tensors_.back().data<float>();
+    std::map<std::string, const float*> outputs;
+    for (const auto& port : compiled.outputs()) {
+      tensors_.emplace_back(ov::element::f32, port.get_shape());
+      request_.set_tensor(port, tensors_.back());
+      for (const std::string& name : port.get_names())
+        outputs[name] = tensors_.back().data<float>();
+    }
+    for (const Pair& pair : manifest.pairs) {
+      reference.push_back(outputs.at(pair.reference));
+      restored.push_back(outputs.at(pair.restored));
+    }
+  }
+
+  void infer() override {
+    with_sentence(EDGEAD_ERROR_DEVICE, "OpenVINO failed on a frame", [&] { request_.infer(); });
+  }
+
+ private:
+  ov::InferRequest request_;
+  std::vector<ov::Tensor> tensors_;
+};
+
+class OpenVINOEngine : public Engine {
+ public:
+  OpenVINOEngine(const Bundle& bundle, int32_t threads) : manifest_(bundle.manifest()) {
+    ov::Core& core =
+        *with_sentence(EDGEAD_ERROR_DEVICE, "OpenVINO does not start", [] { return &only_core(); });
+    device = with_sentence(EDGEAD_ERROR_DEVICE, "OpenVINO does not know the CPU", [&] {
+      std::istringstream words(core.get_property("CPU", ov::device::full_name));
+      std::string word, name = "CPU:";
+      while (words >> word) name += " " + word;
+      return name;
+    });
+    const std::string& file = manifest_.models.at("float32");
+    const std::string where = "bundle " + bundle.path() + ": ";
+    const std::string graph = bundle.read(file);
+    const auto model = with_sentence(EDGEAD_ERROR_BUNDLE, where + "OpenVINO cannot read " + file,
+                                     [&] { return core.read_model(graph, ov::Tensor()); });
+    fix_shapes(*model, manifest_, where + file);
+    ov::AnyMap config{{"INFERENCE_PRECISION_HINT", "f32"},
+                      {"EXECUTION_MODE_HINT", "ACCURACY"},
+                      {"PERFORMANCE_HINT", "LATENCY"},
+                      {"ENABLE_CPU_PINNING", false}};
+    if (threads == 0) threads = quota_of_cores();
+    if (threads > 0) config["INFERENCE_NUM_THREADS"] = threads;
+    compiled_ = with_sentence(EDGEAD_ERROR_DEVICE, "OpenVINO cannot compile the graph",
+                              [&] { return core.compile_model(model, "CPU", config); });
+    precision = "float32";
+    const std::string build = ov::get_openvino_version().buildNumber;
+    version = "OpenVINO " + build.substr(0, build.find('-'));
+  }
+
+  std::unique_ptr<EngineSession> session() override {
+    return with_sentence(EDGEAD_ERROR_DEVICE, "OpenVINO cannot make a request", [&] {
+      return std::unique_ptr<EngineSession>(new OpenVINOSession(compiled_, manifest_));
+    });
+  }
+
+ private:
+  Manifest manifest_;
+  ov::CompiledModel compiled_;
+};
+
+}  // namespace
+
+std::unique_ptr<Engine> open_openvino(const Bundle& bundle, int32_t threads) {
+  return std::make_unique<OpenVINOEngine>(bundle, threads);
+}
+
+}  // namespace edgead

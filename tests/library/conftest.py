@@ -1,0 +1,273 @@
+"""libedgead as Python sees it through ctypes: built once, then driven like any C program."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from filelock import FileLock
+
+ROOT = Path(__file__).resolve().parents[2]
+FORMATS = {
+    "GRAY8": 1,
+    "GRAY16": 2,
+    "BGR": 3,
+    "RGB": 4,
+    "BGRX": 5,
+    "RGBX": 6,
+    "BGR16": 7,
+    "RGB16": 8,
+}
+STATUSES = ("OK", "INPUT", "CALIBRATION", "BUNDLE", "DEVICE", "QUALIFICATION", "UNSUPPORTED")
+
+
+INFO = ("name", "method", "device", "precision", "kernels", "version", "bundle_sha256")
+
+
+class Params(ctypes.Structure):
+    _fields_ = (
+        ("struct_size", ctypes.c_size_t),
+        ("false_reject_rate", ctypes.c_double),
+        ("threads", ctypes.c_int32),
+        ("reserved", ctypes.c_int32),
+    )
+
+
+class Info(ctypes.Structure):
+    _fields_ = (
+        ("struct_size", ctypes.c_size_t),
+        *((name, ctypes.c_char_p) for name in INFO),
+        *(
+            (name, ctypes.c_int32)
+            for name in ("map_height", "map_width", "bit_depth", "calibration_images")
+        ),
+        ("map_threshold", ctypes.c_double),
+    )
+
+
+class Frame(ctypes.Structure):
+    _fields_ = (
+        ("struct_size", ctypes.c_size_t),
+        ("data", ctypes.c_void_p),
+        ("height", ctypes.c_int32),
+        ("width", ctypes.c_int32),
+        ("stride", ctypes.c_int64),
+        ("format", ctypes.c_int32),
+        ("bit_depth", ctypes.c_int32),
+    )
+
+
+class Verdict(ctypes.Structure):
+    _fields_ = (
+        ("struct_size", ctypes.c_size_t),
+        ("score", ctypes.c_double),
+        ("p_value", ctypes.c_double),
+        ("threshold", ctypes.c_double),
+        ("is_anomalous", ctypes.c_int32),
+        ("reserved", ctypes.c_int32),
+        *((f"{stage}_ms", ctypes.c_double) for stage in ("preprocess", "engine", "map", "total")),
+    )
+
+
+class Region(ctypes.Structure):
+    _fields_ = (
+        *((name, ctypes.c_int32) for name in ("x", "y", "width", "height")),
+        ("area", ctypes.c_int64),
+        ("peak", ctypes.c_float),
+        ("reserved", ctypes.c_int32),
+    )
+
+
+class Refused(Exception):
+    """A status that is not EDGEAD_OK, as a word of STATUSES, and the sentence."""
+
+    def __init__(self, status: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
+class Library:
+    """The functions of edgead.h; a status that is not EDGEAD_OK raises Refused."""
+
+    def __init__(self, path: Path) -> None:
+        self.c = ctypes.CDLL(str(path))
+        for name in ("status_text", "version", "engine"):
+            getattr(self.c, f"edgead_{name}").restype = ctypes.c_char_p
+        self.c.edgead_last_error.restype = ctypes.c_size_t
+        self.c.edgead_last_error.argtypes = (ctypes.c_char_p, ctypes.c_size_t)
+        self.c.edgead_detector_set_false_reject_rate.argtypes = (ctypes.c_void_p, ctypes.c_double)
+        rows = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_size_t)
+        self.c.edgead_session_map.argtypes = self.c.edgead_session_heatmap.argtypes = rows
+        for name in ("detector_close", "session_close"):
+            getattr(self.c, f"edgead_{name}").restype = None
+
+    def last_error(self) -> str:
+        text = ctypes.create_string_buffer(4096)
+        self.c.edgead_last_error(text, len(text))
+        return text.value.decode("utf-8", "surrogateescape")
+
+    def call(self, name: str, *arguments: Any) -> None:
+        status = getattr(self.c, f"edgead_{name}")(*arguments)
+        if status != 0:
+            word = STATUSES[status] if status < len(STATUSES) else str(status)
+            raise Refused(word, self.last_error())
+
+    def info(self, detector: Any) -> Info:
+        info = Info(ctypes.sizeof(Info))
+        self.call("detector_info", detector, ctypes.byref(info))
+        return info
+
+    def open(self, path: Path | str, *, threads: int = 1, rate: float = 0.0) -> Any:
+        """A detector, to be closed."""
+        handle = ctypes.c_void_p()
+        params = Params(ctypes.sizeof(Params), rate, threads, 0)
+        name = str(path).encode("utf-8", "surrogateescape")
+        self.call("detector_open", 1, name, ctypes.byref(params), ctypes.byref(handle))
+        return handle
+
+    @contextmanager
+    def detector(self, path: Path, **options: Any) -> Iterator[Any]:
+        handle = self.open(path, **options)
+        try:
+            yield handle
+        finally:
+            self.c.edgead_detector_close(handle)
+
+    @contextmanager
+    def session(self, detector: Any) -> Iterator[Session]:
+        handle = ctypes.c_void_p()
+        self.call("session_open", detector, ctypes.byref(handle))
+        try:
+            yield Session(self, handle)
+        finally:
+            self.c.edgead_session_close(handle)
+
+    @contextmanager
+    def serving(self, path: Path, **options: Any) -> Iterator[Session]:
+        with self.detector(path, **options) as detector, self.session(detector) as session:
+            yield session
+
+
+class Session:
+    """A session of C; frames are NumPy arrays in the memory order that the format says."""
+
+    def __init__(self, library: Library, handle: Any) -> None:
+        self.library, self.handle = library, handle
+
+    def score(self, array: np.ndarray, kind: str, bit_depth: int = 0) -> Verdict:
+        return self.score_frame(frame_of(array, kind, bit_depth))
+
+    def score_frame(self, frame: Frame) -> Verdict:
+        verdict = Verdict(ctypes.sizeof(Verdict))
+        self.library.call("session_score", self.handle, ctypes.byref(frame), ctypes.byref(verdict))
+        return verdict
+
+    def rows(self, what: str, size: tuple[int, int]) -> np.ndarray:
+        """``map`` or ``heatmap``, through rows that are longer than asked for."""
+        out = np.full((size[0], size[1] + 3), np.nan, np.float32)
+        self.library.call(
+            f"session_{what}", self.handle, out.ctypes.data, out.strides[0], out.nbytes
+        )
+        assert np.isnan(out[:, size[1] :]).all()
+        return out[:, : size[1]]
+
+    def regions(self) -> list[tuple[float, ...]]:
+        count = ctypes.c_size_t()
+        self.library.call("session_regions", self.handle, None, 0, ctypes.byref(count))
+        found = (Region * max(count.value, 1))()
+        self.library.call("session_regions", self.handle, found, count, ctypes.byref(count))
+        names = ("x", "y", "width", "height", "area", "peak")
+        return [tuple(getattr(r, name) for name in names) for r in found[: count.value]]
+
+
+def frame_of(array: np.ndarray, kind: str, bit_depth: int = 0) -> Frame:
+    """An array as an edgead_frame; not copied."""
+    height, width = array.shape[:2]
+    return Frame(
+        ctypes.sizeof(Frame),
+        array.ctypes.data,
+        height,
+        width,
+        array.strides[0],
+        FORMATS[kind],
+        bit_depth,
+    )
+
+
+def build_script() -> Any:
+    """csrc/build_library.py as a module."""
+    spec = importlib.util.spec_from_file_location("build_library", ROOT / "csrc/build_library.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def built(folder: Path, kind: str, *options: str) -> Path:
+    """libedgead in ``folder``, built where a file of csrc is newer; kept from run to run."""
+    script = build_script()
+    for program in ("cmake", "c++", "cc", "strip"):
+        if shutil.which(program) is None and not (Path(sys.executable).parent / program).exists():
+            pytest.skip(f"{program} is not installed")
+    if not (script.package("openvino") / "include").is_dir():
+        pytest.skip("this OpenVINO has no headers")
+    folder.parent.mkdir(exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        script.build(folder, kind, *options)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def build() -> Any:
+    """``build(folder, kind, *options)``; see ``built``."""
+    return built
+
+
+@pytest.fixture(scope="session")
+def installed() -> Path:
+    """The folder into which `make c-library` installs, built."""
+    return built(ROOT / "build" / "c", "Release")
+
+
+@pytest.fixture(scope="session")
+def library(installed: Path) -> Library:
+    """The library that is installed there."""
+    return Library(installed / "lib" / "libedgead.so")
+
+
+@pytest.fixture(scope="session")
+def refused() -> type[Refused]:
+    return Refused
+
+
+@pytest.fixture(scope="session")
+def as_c_frame() -> Any:
+    """``as_c_frame(array, kind, bit_depth)``; see ``frame_of``."""
+    return frame_of
+
+
+@pytest.fixture(scope="session")
+def compiled(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """``compiled(source, *options)``: a program of tests/library against the installed library."""
+
+    def make(source: str, *options: str) -> Path:
+        program = tmp_path_factory.mktemp("program") / Path(source).stem
+        compiler = "cc" if source.endswith(".c") else "c++"
+        command = [
+            *(compiler, "-O1", "-Wall", "-Wextra", Path(__file__).parent / source, "-o", program),
+            *(f"-I{installed / 'include'}", f"-L{installed / 'lib'}", "-ledgead", "-ldl"),
+            *(f"-Wl,-rpath,{installed / 'lib'}", *options),
+        ]
+        subprocess.run(list(map(str, command)), check=True)
+        return program
+
+    return make
