@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from edgead.calibration import threshold
-from edgead.nearest import MAX_NEAREST
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,11 @@ class Whitening:
 
 
 def signal_checks(
-    memories: tuple[Memory, ...], whitenings: tuple[Whitening, ...], version: int, distance: str
+    memories: tuple[Memory, ...],
+    whitenings: tuple[Whitening, ...],
+    version: int,
+    distance: str,
+    most: int,
 ) -> tuple[tuple[str, bool], ...]:
     """What must hold for memories and whitenings: a sentence, and whether it does.
 
@@ -84,6 +87,7 @@ def signal_checks(
         memories, whitenings: of one manifest.
         version: of its schema.
         distance: of its map.
+        most: neighbours that are looked for.
     """
     signals: tuple[Memory | Whitening, ...] = (*memories, *whitenings)
     return (
@@ -110,8 +114,8 @@ def signal_checks(
             len({signal.size for signal in signals if signal.scored}) <= 1,
         ),
         (
-            f"memories: expected 1 to {MAX_NEAREST} neighbours, one less with a temperature",
-            all(1 <= m.neighbours <= MAX_NEAREST - (m.temperature is not None) for m in memories),
+            f"memories: expected 1 to {most} neighbours, one less with a temperature",
+            all(1 <= m.neighbours <= most - (m.temperature is not None) for m in memories),
         ),
         (
             "memories.temperature: expected a number above 0, 1e-20 to 1e20",

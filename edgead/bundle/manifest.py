@@ -25,6 +25,7 @@ from edgead.bundle.ignore_mask import IgnoreMask
 from edgead.bundle.json_reader import as_json, read_json, schema
 from edgead.errors import BundleError, InputError
 from edgead.installation import __version__
+from edgead.nearest import MAX_NEAREST
 from edgead.preprocess import PreprocessParams
 from edgead.tiling import Tiling, plan_tiles
 
@@ -329,6 +330,7 @@ def _check(manifest: Manifest) -> None:
             manifest.whitenings,
             manifest.schema_version,
             manifest.map.distance,
+            MAX_NEAREST,
         ),
         ("pairs: sizes must be positive", all(min(shape) > 0 for shape in manifest.shapes())),
         ("map.weights and the weights of pairs differ", tuple(manifest.map.weights) == weights),
