@@ -57,7 +57,7 @@ SIDE, MEMORY = 256, 4096
 
 FROM_A_FOLDER = (
     "backbone", "like", "size", "calibration", "group", "layout", "category", "bit_depth", "seed",
-    "trim", "tile", "tile_overlap", "precision",
+    "trim", "tile", "tile_overlap", "precision", "lie",
 )  # fmt: skip
 """Options of learning from a folder, which a bundle that was learnt has decided already."""
 PACKAGES = {"float16": ("onnx", "onnxruntime"), "int8": ("onnx", "onnxruntime")}
@@ -81,6 +81,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_tiles(parser)
     add(parser, "--memory N", "features of good parts that are kept, at most (default: "
         f"{MEMORY}; with --add, as before)", whole)
+    add(parser, "--lie NAME", "how the part lies before the camera: aligned, loose, or filling the "
+        "frame (default: found from the images)")
     parser.add_argument("--precision", action="append", choices=tuple(PACKAGES), default=[],
         help="add a graph in float16, for GPUs, or in int8, which edgead score --precision int8 "
         "serves; may be given twice")
@@ -161,6 +163,7 @@ def learn_folder(args: argparse.Namespace, console: Console) -> int:
         bit_depth=args.bit_depth,
         threads=args.threads,
         seed=args.seed or 0,
+        lie=args.lie,
     )
     if (args.data / MANIFEST).is_file():
         raise InputError(
@@ -187,7 +190,7 @@ def learn_folder(args: argparse.Namespace, console: Console) -> int:
              for sample, digest in zip(part, digests, strict=True)}  # fmt: skip
     digests = ([bytes.fromhex(known[sample.name]) for sample in part] for part in parts)
     draft = learnt_draft(
-        *(good_images(part, args.bit_depth) for part in parts),
+        *(good_images(part, args.bit_depth, args.group) for part in parts),
         backbone,
         out,
         options,

@@ -29,7 +29,7 @@ from edgead.learning.adding import Addition
 from edgead.learning.cleaning import CrossFit
 from edgead.learning.defects import Caught, Defect
 from edgead.learning.good_image import GoodImage
-from edgead.learning.scoring import limit_of, scorer
+from edgead.learning.scoring import Scorer, limit_of
 from edgead.result import Result, Scale
 from edgead.serving.limits import limits_of
 
@@ -136,7 +136,7 @@ def added_shelf(
     addition: Addition | None,
 ) -> Shelf:
     """The images to add as the old bundle saw them; ``addition`` is None where it was refused."""
-    run, scale = scorer(old), scale_of(old)
+    run, scale = Scorer(old), scale_of(old)
     shown = []
     for index in np.argsort(-np.asarray(before), kind="stable")[:MOST].tolist():
         badge, state = (
@@ -162,7 +162,7 @@ def defects_shelf(
     bundle: Bundle, defects: Sequence[Defect], caught: Caught, good: Sequence[float]
 ) -> Shelf:
     """Known defects, those that are missed first; ``good``: scores of the calibration."""
-    run, scale = scorer(bundle), scale_of(bundle)
+    run, scale = Scorer(bundle), scale_of(bundle)
     shown = []
     for index in np.argsort(caught.scores, kind="stable")[:MOST].tolist():
         score = caught.scores[index]

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from edgead_training.data import Division, Parts, Sample
+from edgead_training.data.splitting import part_of
 
 from edgead.bundle.storage import Bundle, Draft
 from edgead.cli.console import Console, count, percent, print_json, progress_line
@@ -61,10 +62,16 @@ def bar(items: Sequence[Any], title: str) -> Iterator[Any]:
         show(done, len(items))
 
 
-def good_images(samples: Iterable[Sample], bit_depth: int | None) -> list[GoodImage]:
+def good_images(
+    samples: Iterable[Sample], bit_depth: int | None, group: str | None = None
+) -> list[GoodImage]:
     """The images of ``samples``, each read when it is needed."""
     return [
-        GoodImage(sample.name, lambda path=sample.path: read_image(path, bit_depth=bit_depth))
+        GoodImage(
+            sample.name,
+            lambda path=sample.path: read_image(path, bit_depth=bit_depth),
+            "" if group is None else " ".join(part_of(sample, group)),
+        )
         for sample in samples
     ]
 
@@ -185,6 +192,8 @@ def tell_written(
     manifest, seconds = bundle.manifest, time.monotonic() - started
     kept, calibration = manifest.provenance["learn"]["kept"], len(manifest.calibration.scores)
     rate = manifest.calibration.false_reject_rate
+    if lie := manifest.provenance["learn"].get("lie"):
+        said.console.say(f"found  {lie['name']}: {lie['means']}")
     proof = "with" if "forgot" in told else "qualified on"  # what was forgotten was so before
     said.console.say(
         f"wrote  {args.out} in {seconds:.1f} s: {count(kept, 'feature')} kept, "
@@ -216,6 +225,7 @@ def tell_written(
                 "kept": kept,
                 "calibration": calibration,
                 "false_reject_rate": rate,
+                "lie": None if lie is None else lie["name"],
                 "precisions": list(manifest.models),
                 "warnings": said.warnings,
                 **told,

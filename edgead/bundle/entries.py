@@ -31,6 +31,9 @@ class Memory:
     ``places``, ``.npy`` [height, width] float32, how much the distance at each position counts.
     The distance is the mean squared difference of the channels, over the ``neighbours`` nearest;
     with a ``temperature``, in these units, that of what is blended of them (``nearest.Blend``).
+    ``shares``, ``.npy`` as ``places``, is what the features at each position are multiplied by
+    before they are compared; None: by 1. ``scored`` is as ``places``, in the sum that the score is
+    pooled from; None, in all signals: it is pooled from the map.
     """
 
     features: str
@@ -41,18 +44,102 @@ class Memory:
     neighbours: int = 1
     weight: float = 1.0
     temperature: float | None = None
+    shares: str | None = None
+    scored: str | None = None
+
+
+@dataclass(frozen=True)
+class Whitening:
+    """What features of good parts differ in at each place: files of the bundle.
+
+    ``features``, ``channels`` and ``size`` are as in ``Memory``; ``count`` of the channels count,
+    from ``first`` on. With ``centre``, ``.npy`` [count] float32, they are taken less that, and
+    brought to mean 0 and variance 1 over the channels of each position. Of what is left beyond the
+    ``mean`` of the place, ``.npy`` [count, height, width] float32, and times the factor of its
+    region, the mean square is the distance. ``factors``: ``.npy`` [regions, count, count] float32,
+    of squares of ``side`` positions, row by row, of which the last of a row or column may be
+    smaller. ``places`` and ``scored`` as in ``Memory``; None: it does not count in that sum.
+    """
+
+    features: str
+    channels: int
+    size: tuple[int, int]
+    first: int
+    count: int
+    mean: str
+    factors: str
+    side: int
+    centre: str | None = None
+    places: str | None = None
+    scored: str | None = None
+
+
+def signal_checks(
+    memories: tuple[Memory, ...],
+    whitenings: tuple[Whitening, ...],
+    version: int,
+    distance: str,
+    most: int,
+) -> tuple[tuple[str, bool], ...]:
+    """What must hold for memories and whitenings: a sentence, and whether it does.
+
+    Args:
+        memories, whitenings: of one manifest.
+        version: of its schema.
+        distance: of its map.
+        most: neighbours that are looked for.
+    """
+    signals: tuple[Memory | Whitening, ...] = (*memories, *whitenings)
+    return (
+        (
+            "memories and whitenings: of schema version 2",
+            not signals or version >= 2,
+        ),
+        (
+            "memories and whitenings: one size for each output",
+            len({(s.features, s.channels, s.size) for s in signals})
+            == len({s.features for s in signals}),
+        ),
+        (
+            "whitenings: expected some of the channels of the output, and a side of at least 1",
+            all(w.first >= 0 and 1 <= w.count <= w.channels - w.first for w in whitenings)
+            and all(w.side >= 1 for w in whitenings),
+        ),
+        (
+            "whitenings: expected each to count in the map or in the score",
+            all(w.places or w.scored for w in whitenings),
+        ),
+        (
+            "memories and whitenings: expected distances of one size in the sum of the score",
+            len({signal.size for signal in signals if signal.scored}) <= 1,
+        ),
+        (
+            f"memories: expected 1 to {most} neighbours, one less with a temperature",
+            all(1 <= m.neighbours <= most - (m.temperature is not None) for m in memories),
+        ),
+        (
+            "memories.temperature: expected a number above 0, 1e-20 to 1e20",
+            all(1e-20 <= m.temperature <= 1e20 for m in memories if m.temperature is not None),
+        ),
+        (
+            "map.distance: expected l1 or l2 with a memory",
+            not signals or distance in ("l1", "l2"),
+        ),
+    )
 
 
 @dataclass(frozen=True)
 class Golden:
     """A frame in the bundle with the map and score that every engine must reproduce.
 
-    ``image`` a PNG at frame size (BGR or grey), ``map`` a float32 [h, w] ``.npy``.
+    ``image`` a PNG at frame size (BGR or grey), ``map`` a float32 [h, w] ``.npy``; ``scored`` the
+    sum that the score is pooled from, where that is not the map.
     """
 
     image: str
     map: str
     score: float
+    scored: str | None = None
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,8 @@ from edgead.bundle.entries import (
     OwnCalibration,
     Pair,
     Tolerance,
+    Whitening,
+    signal_checks,
 )
 from edgead.bundle.ignore_mask import IgnoreMask
 from edgead.bundle.json_reader import as_json, read_json, schema
@@ -44,6 +46,7 @@ _SCHEMA: dict[str, Any] = {
     "input": {"name": str, **schema(PreprocessParams)},
     "pairs": tuple[Pair, ...],
     "memories": tuple[Memory, ...] | None,
+    "whitenings": tuple[Whitening, ...] | None,
     "map": {key: kind for key, kind in schema(MapParams).items() if key != "weights"},
     "models": Mapping[str, str],
     "calibration": Calibration,
@@ -69,7 +72,7 @@ class Manifest:
             which is not in the JSON unless it was declared.
         pairs: outputs of the graph, level by level.
         map: everything between pairs and score; its weights are those of ``pairs``, then
-            ``memories``.
+            ``memories``; 1 for each of the ``whitenings`` that count in it.
         models, tolerance: graph and tolerance for each precision, "float32" always among them.
         calibration: scores of held-out good images.
         golden: frames that every engine must reproduce.
@@ -78,7 +81,7 @@ class Manifest:
         ignore: None, and not in the JSON, when all pixels count.
         tiling: None, and not in the JSON, when frames are seen whole.
         health: None, and not in the JSON, when no good image was looked at for it.
-        memories: not in the JSON where there are none.
+        memories, whitenings: not in the JSON where there are none.
         input_name: of the graph's input.
         edgead_version, schema_version: of what wrote it.
 
@@ -102,6 +105,7 @@ class Manifest:
     tiling: Tiling | None = None
     health: HealthLimits | None = None
     memories: tuple[Memory, ...] = ()
+    whitenings: tuple[Whitening, ...] = ()
     input_name: str = "image"
     edgead_version: str = __version__
     schema_version: int = 1
@@ -187,7 +191,15 @@ class Manifest:
     def shapes(self) -> tuple[tuple[int, int, int], ...]:
         """(channels, height, width) of each pair's features; distances to a memory have one."""
         pairs = tuple((pair.channels, *pair.size) for pair in self.pairs)
-        return pairs + tuple((1, *memory.size) for memory in self.memories)
+        return pairs + tuple((1, *signal.size) for signal in self.signals() if signal.places)
+
+    def signals(self) -> tuple[Memory | Whitening, ...]:
+        """What features of a frame are compared with: memories, then whitenings."""
+        return (*self.memories, *self.whitenings)
+
+    def scored_size(self) -> tuple[int, int] | None:
+        """(height, width) of the distances whose sum the score is pooled from; None: of the map."""
+        return next((signal.size for signal in self.signals() if signal.scored), None)
 
     def tensors(self) -> dict[str, tuple[int, ...]]:
         """Name to shape of a graph's input, which comes first, and its outputs, for one image."""
@@ -196,8 +208,8 @@ class Manifest:
         }
         for pair in self.pairs:
             found[pair.reference] = found[pair.restored] = (1, pair.channels, *pair.size)
-        for memory in self.memories:
-            found[memory.features] = (1, memory.channels, *memory.size)
+        for signal in self.signals():
+            found[signal.features] = (1, signal.channels, *signal.size)
         return found
 
     def map_size(self, frame_size: tuple[int, int]) -> tuple[int, int]:
@@ -219,6 +231,7 @@ class Manifest:
             "input": {"name": self.input_name, **as_json(self.preprocess)},
             "map": {key: as_json(getattr(self.map, key)) for key in _SCHEMA["map"]},
             "memories": as_json(self.memories) or None,
+            "whitenings": as_json(self.whitenings) or None,
             "provenance": dict(self.provenance),
             "files": dict(sorted(self.files.items())),
         }
@@ -277,10 +290,12 @@ class Manifest:
                     "manifest.json was changed; copy the bundle again"
                 )
             found["memories"] = found.get("memories", ())
+            found["whitenings"] = found.get("whitenings", ())
             image, compared = found.pop("input"), (*found["pairs"], *found["memories"])
             if not compared:
                 raise BundleError("manifest.pairs: none; expected at least one, or a memory")
             weights = tuple(one.weight for one in compared)
+            weights += tuple(1.0 for one in found["whitenings"] if one.places)
             found["map"] = MapParams(weights=weights, **found["map"])
             name = image.pop("name")
             return cls(**found, input_name=name, preprocess=PreprocessParams(**image))
@@ -303,13 +318,20 @@ def _check(manifest: Manifest) -> None:
     """Raise BundleError for a manifest whose parts contradict each other."""
     models = set(manifest.models)
     names = [name for pair in manifest.pairs for name in (pair.reference, pair.restored)]
-    names += sorted({memory.features for memory in manifest.memories})
+    names += sorted({signal.features for signal in manifest.signals()})
     weights = tuple(pair.weight for pair in manifest.pairs)
     weights += tuple(memory.weight for memory in manifest.memories)
+    weights += tuple(1.0 for whitening in manifest.whitenings if whitening.places)
     digests = manifest.files.values()
     for sentence, fits in (
         ("pairs: an output is named twice", len(set(names)) == len(names)),
-        *_of_memories(manifest),
+        *signal_checks(
+            manifest.memories,
+            manifest.whitenings,
+            manifest.schema_version,
+            manifest.map.distance,
+            MAX_NEAREST,
+        ),
         ("pairs: sizes must be positive", all(min(shape) > 0 for shape in manifest.shapes())),
         ("map.weights and the weights of pairs differ", tuple(manifest.map.weights) == weights),
         ('models: "float32" is missing', "float32" in models),
@@ -354,30 +376,5 @@ def _of_calibration(manifest: Manifest) -> tuple[tuple[str, bool], ...]:
         (
             "calibration.false_reject_rate: expected a number between 0 and 1",
             0 < calibration.false_reject_rate < 1,
-        ),
-    )
-
-
-def _of_memories(manifest: Manifest) -> tuple[tuple[str, bool], ...]:
-    """What must hold for memories: a sentence, and whether it does."""
-    memories = manifest.memories
-    return (
-        ("memories: of schema version 2", not memories or manifest.schema_version >= 2),
-        (
-            "memories: one size for each output",
-            len({(m.features, m.channels, m.size) for m in memories})
-            == len({m.features for m in memories}),
-        ),
-        (
-            f"memories: expected 1 to {MAX_NEAREST} neighbours, one less with a temperature",
-            all(1 <= m.neighbours <= MAX_NEAREST - (m.temperature is not None) for m in memories),
-        ),
-        (
-            "memories.temperature: expected a number above 0, 1e-20 to 1e20",
-            all(1e-20 <= m.temperature <= 1e20 for m in memories if m.temperature is not None),
-        ),
-        (
-            "map.distance: expected l1 or l2 with a memory",
-            not memories or manifest.map.distance in ("l1", "l2"),
         ),
     )

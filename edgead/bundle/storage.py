@@ -103,6 +103,49 @@ class Bundle:
             ) from error
         return np.asarray(array)
 
+    def read_floats(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        """``read_array`` of finite float32 numbers, C-contiguous.
+
+        Args:
+            name: of a file.
+            shape: that is expected.
+
+        Raises:
+            BundleError: as ``read_array``, and for another array.
+        """
+        found = self.read_array(name)
+        if found.shape != shape or found.dtype != np.float32 or not np.isfinite(found).all():
+            raise self.unlike(name, found, f"{list(shape)} float32, finite")
+        return np.ascontiguousarray(found)
+
+    def read_places(self, name: str, size: tuple[int, int]) -> NDArray[np.float32]:
+        """``read_floats`` of a number for each position that is not negative.
+
+        Args:
+            name: of a file.
+            size: (height, width) in positions.
+
+        Raises:
+            BundleError: as ``read_floats``, and for a negative number.
+        """
+        found = self.read_floats(name, size)
+        if found.min() < 0:
+            raise self.unlike(name, found, f"{list(size)} float32, not negative")
+        return found
+
+    def unlike(self, name: str, found: NDArray[Any], expected: str) -> BundleError:
+        """What is said of an array that is another than the manifest describes.
+
+        Args:
+            name: of its file.
+            found: the array.
+            expected: in words.
+        """
+        return BundleError(
+            f"bundle {self.path}: {name} is {list(found.shape)} {found.dtype}; expected "
+            f"{expected}: copy the bundle again, or learn it again"
+        )
+
     def __repr__(self) -> str:
         name, method = self.manifest.name, self.manifest.method
         return f"Bundle({name!r}, {method}, {self.path}, {self.sha256[:12]})"
@@ -288,8 +331,14 @@ def _check_names(manifest: Manifest, files: Mapping[str, object]) -> None:
         if name == MANIFEST:
             raise BundleError(f"files: {MANIFEST} cannot hold its own digest")
     used = [*manifest.models.values()]
-    used += [name for frame in manifest.golden for name in (frame.image, frame.map)]
-    used += [name for memory in manifest.memories for name in (memory.file, memory.places)]
+    named: list[str | None] = []
+    for frame in manifest.golden:
+        named += [frame.image, frame.map, frame.scored]
+    for memory in manifest.memories:
+        named += [memory.file, memory.places, memory.shares, memory.scored]
+    for one in manifest.whitenings:
+        named += [one.mean, one.factors, one.centre, one.places, one.scored]
+    used += [name for name in named if name is not None]
     used += [manifest.ignore.image] if manifest.ignore and manifest.ignore.image else []
     used += [manifest.health.reference] if manifest.health else []
     for name in used:

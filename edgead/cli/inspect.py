@@ -98,7 +98,20 @@ def _compared(bundle: Bundle) -> dict[str, list[str]]:
         for memory in memories
     ]
     found = {f"pairs ({len(pairs)})": restored, f"memories ({len(memories)})": kept}
+    if memories:
+        found["places"] = _places(bundle.manifest)
     return {heading: lines for heading, lines in found.items() if lines}
+
+
+def _places(manifest: Manifest) -> list[str]:
+    """What is compared with the mean and covariance of each place, and for which sum."""
+    lines = [
+        f"{one.features}: {one.count} channels{' from ' + str(one.first) if one.first else ''} by "
+        f"{one.mean} and {one.factors}, for the "
+        f"{' and the '.join(w for w, n in (('map', one.places), ('score', one.scored)) if n)}"
+        for one in manifest.whitenings
+    ]
+    return lines or ["not used"]
 
 
 def _map(bundle: Bundle) -> list[str]:
@@ -111,7 +124,7 @@ def _map(bundle: Bundle) -> list[str]:
     lines = [
         f"{settings.distance} distance, {settings.fusion} over the pairs at "
         f"{settings.size[0]} x {settings.size[1]}, blur sigma {settings.blur_sigma:g}, "
-        f"score = {pooling}"
+        f"score = {pooling}{'' if manifest.scored_size() is None else ' of a sum of its own'}"
     ]
     if manifest.tiling is not None:
         (height, width), overlap = manifest.tiling.size, manifest.tiling.overlap

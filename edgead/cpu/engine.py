@@ -23,6 +23,7 @@ from edgead.cpu.processor import affinity, cores, others_run
 from edgead.cpu.restrictions import check_addresses, restricted
 from edgead.engine.interface import Pairs
 from edgead.engine.memories import open_memories
+from edgead.engine.whitening import open_whitenings
 from edgead.errors import BundleError, DeviceError, EdgeadError
 from edgead.files import address_limit
 
@@ -91,6 +92,7 @@ class OpenVINOEngine:
             check_computed(layers, computed_in(self._compiled), precision)
         self.precision = precision
         self._pairs, self.memories = bundle.manifest.pairs, open_memories(bundle)
+        self.whitenings = open_whitenings(bundle)
         self.version = f"OpenVINO {ov.__version__.split('-')[0]}"
         _process.engines.add(self)
 
@@ -102,6 +104,7 @@ class OpenVINOEngine:
         with _opening, _sentences("OpenVINO cannot make a request"):
             pairs = [(p.reference, p.restored) for p in self._pairs]
             features = [memory.entry.features for memory in self.memories]
+            features += [whitening.entry.features for whitening in self.whitenings]
             return OpenVINOSession(self._compiled, pairs, features)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import replace
 from itertools import accumulate
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -17,7 +18,7 @@ from edgead.bundle.roi import ignored_in, roi_of
 from edgead.bundle.storage import Bundle
 from edgead.engine.digests import Hasher
 from edgead.engine.interface import Engine, Pairs, PipelineOutput, check_finite
-from edgead.engine.memories import MemoryDistances
+from edgead.engine.signals import Signals
 from edgead.engine.tile_plans import TilePlans
 from edgead.images.bits import check_values
 from edgead.preprocess import Preprocessor, check_frame
@@ -35,7 +36,8 @@ class _Times(NamedTuple):
 class _Stages:
     """The three stages and their buffers for one frame or tile; ``map``: [1, height, width].
 
-    ``checked``: whoever calls has looked at the values of the frame.
+    ``scored``: what the score is pooled from, as ``map``; None: the map. ``checked``: whoever calls
+    has looked at the values of the frame.
     """
 
     def __init__(
@@ -50,10 +52,17 @@ class _Stages:
         manifest = bundle.manifest
         self._preprocess = Preprocessor(manifest.preprocess_params(), color, checked=checked)
         self._session = engine.session()
-        self._memories = MemoryDistances(engine.memories)
-        self._anomaly_map = AnomalyMap(manifest.map_params(), manifest.shapes(), roi=roi)
+        self._signals = Signals(manifest, engine)
+        params, size = manifest.map_params(), manifest.scored_size()
+        self._anomaly_map = AnomalyMap(params, manifest.shapes(), roi=roi)
         self.image: NDArray[np.float32] = self._session.image[0]
-        self.map = np.empty((1, *manifest.map_params().size), np.float32)
+        self.map = np.empty((1, *params.size), np.float32)
+        self.scored: NDArray[np.float32] | None = None
+        if size is not None:
+            alone = replace(params, weights=(1.0,))
+            self._score_map = AnomalyMap(alone, [(1, *size)], roi=roi)
+            self.scored = np.empty_like(self.map)
+            self._zeros = np.zeros((1, 1, *size), np.float32)
         self.pairs: Pairs = []
         self.score = 0.0
 
@@ -64,8 +73,10 @@ class _Stages:
         preprocessed = perf_counter()
         pairs = self._session.infer()
         inferred = perf_counter()
-        self.pairs = [*pairs, *self._memories.run(self._session.features)]
+        self.pairs = [*pairs, *self._signals.run(self._session.features)]
         _, scores = self._anomaly_map.run(self.pairs, self.map)
+        if self.scored is not None and self._signals.scored is not None:
+            _, scores = self._score_map.run([(self._signals.scored, self._zeros)], self.scored)
         finished = perf_counter()
         self.score = float(scores[0])
         return _Times(preprocessed - started, inferred - preprocessed, finished - inferred)
@@ -86,6 +97,7 @@ class Pipeline:
         """See ``FramePipeline``."""
         stages = self._stages
         stages.map = np.empty_like(stages.map)  # the last one is a Result's
+        stages.scored = None if stages.scored is None else np.empty_like(stages.scored)
         started = perf_counter()
         _, preprocessed, inferred, finished = accumulate(stages.run(frame), initial=started)
         if hasher is not None:
@@ -101,6 +113,7 @@ class Pipeline:
             preprocessed,
             inferred,
             finished,
+            scored=None if stages.scored is None else stages.scored[0],
         )
 
     def close(self) -> None:
@@ -122,6 +135,7 @@ class TiledPipeline:
         self, bundle: Bundle, tiling: Tiling, engine: Engine, color: str = "bgr", lanes: int = 1
     ) -> None:
         self._map_params = bundle.manifest.map
+        self._scored = bundle.manifest.scored_size() is not None
         self._bit_depth = bundle.manifest.preprocess.bit_depth
         self._tiling, self._color, self._engine = tiling, color, engine
         self._plans = TilePlans(tiling, bundle.manifest.map.size, ignored_in(bundle))
@@ -136,9 +150,12 @@ class TiledPipeline:
         check_values(frame, self._bit_depth)
         plan, roi = self._plans.run(frame.shape)
         stitched = np.zeros(plan.map_size, np.float32)
+        scored = np.zeros_like(stitched) if self._scored else None
         spent, hashing = np.zeros(len(_Times._fields)), 0.0
         for tile, lane, times in self._run_all(frame, plan.tiles(roi)):
             tile.add(lane.map[0], stitched)
+            if scored is not None and lane.scored is not None:
+                tile.add(lane.scored[0], scored)
             spent += times
             if hasher is not None:
                 begun = perf_counter()
@@ -146,7 +163,7 @@ class TiledPipeline:
                 hashing += perf_counter() - begun
         if roi is not None:
             stitched[roi == 0] = 0.0
-        score = pool(stitched, roi, self._map_params)
+        score = pool(stitched if scored is None else scored, roi, self._map_params)
         check_finite(score, self._engine.device, self._engine.version)
         finished = perf_counter() - hashing
         share = min(1.0, (finished - started) / float(spent.sum()))  # less than 1 side by side
@@ -154,7 +171,15 @@ class TiledPipeline:
         inferred = preprocessed + share * spent[1]
         kernels = self._engine.kernels
         return PipelineOutput(
-            score, stitched, roi, kernels, started, preprocessed, inferred, finished
+            score,
+            stitched,
+            roi,
+            kernels,
+            started,
+            preprocessed,
+            inferred,
+            finished,
+            scored=scored,
         )
 
     def close(self) -> None:

@@ -21,7 +21,8 @@ def masked(bundle: Bundle, mask: IgnoreMask, png: bytes | None) -> Draft:
     """``bundle`` with an ignore mask, in memory; its calibration is still that of all pixels.
 
     The expected map of a golden frame is the old one with the ignored pixels 0, as a mask changes
-    neither distances nor blur, and its expected score is pooled over the rest, in float64.
+    neither distances nor blur, and its expected score is pooled over the rest, in float64, of the
+    map or of the sum that the score is pooled from.
 
     Args:
         bundle: one without a mask.
@@ -48,8 +49,11 @@ def masked(bundle: Bundle, mask: IgnoreMask, png: bytes | None) -> Draft:
         size = decode_image(bundle.read(frame.image), frame.image).shape[:2]
         values = read_map(bundle, frame.map, manifest.map_size(size))
         kept = to_roi(ignored, values.shape) != 0
-        score = reference.pool(values[None, kept].astype(np.float64), manifest.map)[0]
         files[frame.map] = npy(np.where(kept, values, np.float32(0.0)))
+        if frame.scored is not None:
+            values = read_map(bundle, frame.scored, manifest.map_size(size))
+            files[frame.scored] = npy(np.where(kept, values, np.float32(0.0)))
+        score = reference.pool(values[None, kept].astype(np.float64), manifest.map)[0]
         golden.append(replace(frame, score=float(score)))
     digests = {name: sha256(data).hexdigest() for name, data in files.items()}
     manifest = replace(manifest, golden=tuple(golden), files=digests)

@@ -24,7 +24,8 @@ class Session(Protocol):
     """One thread's buffers of an engine."""
 
     image: NDArray[np.float32]  # [1, 3, H, W]: write a preprocessed frame here before ``infer``
-    # Of each memory of the bundle, [1, C, H, W]: what ``infer`` leaves there, until the next one.
+    # Of each memory and whitening of the bundle, [1, C, H, W]: what ``infer`` leaves there, until
+    # the next one.
     features: list[NDArray[np.float32]]
 
     def infer(self) -> Pairs:
@@ -43,6 +44,7 @@ class Engine(Protocol):
     kernels: str  # what the kernels beside it run on: the CPU's instruction set, or "cuda"
     version: str  # name and version of the library that runs the graph
     memories: tuple[Any, ...]  # of the bundle, ``OpenedMemory`` each, for all sessions
+    whitenings: tuple[Any, ...]  # of the bundle, ``OpenedWhitening`` each, for all sessions
 
     def session(self) -> Session:
         """Buffers for one thread."""
@@ -64,6 +66,7 @@ class PipelineOutput(NamedTuple):
     inferred: float
     finished: float
     copied: float | None = None  # seconds of copying to the device and back, in no other stage
+    scored: NDArray[np.float32] | None = None  # what the score is pooled from; None: the map
     frame: LazyArray | None = None  # of a frame that lies in the memory of a device
 
     def timings_ms(self) -> dict[str, float]:

@@ -9,11 +9,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgead.bundle.entries import Memory
+from edgead.bundle.manifest import Manifest
 from edgead.bundle.storage import Bundle
 from edgead.errors import BundleError, InputError
 from edgead.nearest import Blend, Nearest, NearestMemory
 
 _DTYPES = ("float32", "float16")
+
+
+def only_on_the_cpu(manifest: Manifest) -> str | None:
+    """Why no GPU serves a bundle, in a sentence; None where one may.
+
+    Args:
+        manifest: of the bundle.
+    """
+    apart = manifest.scored_size() is not None or any(m.shares for m in manifest.memories)
+    if not apart and not manifest.whitenings:
+        return None
+    return (
+        "the bundle compares with what is usual at each place, or at the border, which is served "
+        'on the CPU so far: use device="cpu"'
+    )
 
 
 @dataclass(frozen=True)
@@ -24,6 +40,8 @@ class OpenedMemory:
     index: NearestMemory
     counts: NDArray[np.float32]  # [height, width], of the mean over channels; their root, too
     root: bool  # of the distance: the map's own squares
+    scored: NDArray[np.float32] | None = None  # as counts, in the sum of the score
+    shares: NDArray[np.float32] | None = None  # [height, width], what features are multiplied by
 
 
 @dataclass(frozen=True)
@@ -35,6 +53,8 @@ class ReadMemory:
     rows: NDArray[Any]
     counts: NDArray[np.float32]
     root: bool
+    scored: NDArray[np.float32] | None = None
+    shares: NDArray[np.float32] | None = None
 
 
 def weights_of(entry: Memory) -> tuple[float, ...] | Blend:
@@ -57,7 +77,10 @@ def open_memories(bundle: Bundle) -> tuple[OpenedMemory, ...]:
 
 
 class MemoryDistances:
-    """The distances of one thread's frames, as pairs for anomaly_map: (distance, 0)."""
+    """The distances of one thread's frames, as pairs for anomaly_map: (distance, 0).
+
+    ``far``: of each memory, [1, H, W], before it is told how much it counts.
+    """
 
     def __init__(self, memories: tuple[OpenedMemory, ...]) -> None:
         self._memories = memories
@@ -65,6 +88,7 @@ class MemoryDistances:
             Nearest(m.index, m.entry.size, weights=weights_of(m.entry), root=m.root)
             for m in memories
         ]
+        self.far = [np.zeros((1, *m.entry.size), np.float32) for m in memories]
         self._distances = [np.zeros((1, 1, *m.entry.size), np.float32) for m in memories]
         self._zeros = [np.zeros_like(distance) for distance in self._distances]
 
@@ -76,10 +100,10 @@ class MemoryDistances:
         Args:
             features: of each memory, [1, C, H, W], as ``Session.features`` has them.
         """
-        parts = zip(features, self._nearest, self._distances, self._memories, strict=True)
-        for values, nearest, distance, memory in parts:
-            nearest.run(values, distance[0])
-            distance *= memory.counts
+        parts = zip(features, self._nearest, self.far, self._distances, self._memories, strict=True)
+        for values, nearest, far, distance, memory in parts:
+            nearest.run(values if memory.shares is None else values * memory.shares, far)
+            np.multiply(far, memory.counts, out=distance[0])
         return list(zip(self._distances, self._zeros, strict=True))
 
 
@@ -96,24 +120,26 @@ def read_memories(bundle: Bundle) -> tuple[ReadMemory, ...]:
 
 
 def _read(bundle: Bundle, entry: Memory) -> ReadMemory:
-    kept, places = bundle.read_array(entry.file), bundle.read_array(entry.places)
+    kept, root = bundle.read_array(entry.file), bundle.manifest.map.distance == "l2"
     if kept.ndim != 2 or kept.shape[1] != entry.channels or kept.dtype.name not in _DTYPES:
-        raise _wrong(bundle, entry.file, kept, f"[rows, {entry.channels}], float32 or float16")
-    fits = places.shape == entry.size and places.dtype == np.float32
-    if not fits or not np.isfinite(places).all() or places.min() < 0:
-        expected = f"{list(entry.size)} float32, finite and not negative"
-        raise _wrong(bundle, entry.places, places, expected)
+        raise bundle.unlike(entry.file, kept, f"[rows, {entry.channels}], float32 or float16")
     blended = entry.temperature is not None
     if entry.neighbours > len(kept) and not blended:
-        raise _wrong(bundle, entry.file, kept, f"at least {entry.neighbours} rows")
+        raise bundle.unlike(entry.file, kept, f"at least {entry.neighbours} rows")
     if not np.isfinite(kept).all():
         raise BundleError(
             f"bundle {bundle.path}: {entry.file} holds a NaN or an infinity, expected finite "
             "features: copy the bundle again, or learn it again"
         )
-    counts = (places / np.float32(entry.channels)).astype(np.float32)
-    root = bundle.manifest.map.distance == "l2"
-    return ReadMemory(entry, np.ascontiguousarray(kept), np.sqrt(counts) if root else counts, root)
+    counts, scored = (
+        None if name is None else bundle.read_places(name, entry.size) / np.float32(entry.channels)
+        for name in (entry.places, entry.scored)
+    )
+    if root:
+        counts, scored = (None if x is None else np.sqrt(x) for x in (counts, scored))
+    shares = None if entry.shares is None else bundle.read_places(entry.shares, entry.size)
+    assert counts is not None  # a memory always counts in the map
+    return ReadMemory(entry, np.ascontiguousarray(kept), counts, root, scored, shares)
 
 
 def _open(bundle: Bundle, entry: Memory) -> OpenedMemory:
@@ -122,11 +148,4 @@ def _open(bundle: Bundle, entry: Memory) -> OpenedMemory:
         index = NearestMemory(read.rows)
     except InputError as error:
         raise BundleError(f"bundle {bundle.path}: {entry.file}: {error}") from error
-    return OpenedMemory(entry, index, read.counts, read.root)
-
-
-def _wrong(bundle: Bundle, name: str, found: NDArray[Any], expected: str) -> BundleError:
-    return BundleError(
-        f"bundle {bundle.path}: {name} is {list(found.shape)} {found.dtype}; expected {expected}: "
-        "copy the bundle again, or learn it again"
-    )
+    return OpenedMemory(entry, index, read.counts, read.root, read.scored, read.shares)

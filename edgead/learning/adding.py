@@ -194,9 +194,11 @@ def _distances(
 ) -> Iterator[tuple[F32, F32]]:
     """The features of each image with their squared distances to the memory, [positions]."""
     entry = bundle.manifest.memories[0]
-    nearest = Nearest(engine.memories[0].index, entry.size)
+    nearest, shares = Nearest(engine.memories[0].index, entry.size), engine.memories[0].shares
     shape = (-1, *entry.size, entry.channels)  # of a frame's tiles, or of all of it
     for values in features:
+        if shares is not None:
+            values = values * shares.reshape(-1, 1)
         tiles = np.ascontiguousarray(values.reshape(shape).transpose(0, 3, 1, 2))
         yield values, np.concatenate([nearest.run(tile[None]).ravel() for tile in tiles])
 

@@ -19,7 +19,7 @@ from edgead.images.image_set import first_named
 from edgead.learning.good_image import GoodImage
 from edgead.learning.learn import with_files
 from edgead.learning.progress import Progress
-from edgead.learning.scoring import limit_of, scorer
+from edgead.learning.scoring import Scorer, limit_of
 
 DEFECTS = "defects"
 _MASK = "_mask"
@@ -135,7 +135,7 @@ def judge(
     Raises:
         InputError: an image or a mask that cannot be used.
     """
-    run, show = scorer(draft, threads), progress("scores of the defects")
+    run, show = Scorer(draft, threads), progress("scores of the defects")
     scores, located = [], []
     for done, defect in enumerate(defects, 1):
         frame = defect.image.read()

@@ -63,14 +63,23 @@ def with_defect(
 
 
 def golden_files(
-    run: ScoreFrame, shown: Sequence[NDArray[Any]]
+    run: ScoreFrame,
+    shown: Sequence[NDArray[Any]],
+    scored: Callable[[], NDArray[np.float32] | None] = lambda: None,
 ) -> tuple[dict[str, bytes], tuple[Golden, ...]]:
-    """The files of the golden frames, and what the embedded engine says of each."""
+    """The files of the golden frames, and what the embedded engine says of each.
+
+    ``scored``: what the score of the last frame was pooled from, where that was not its map.
+    """
     files: dict[str, bytes] = {}
     frames = []
     for index, frame in enumerate(shown):
         values, score = run(frame)
-        entry = Golden(f"golden/{index}.png", f"golden/{index}.npy", score)
+        pooled = scored()
+        name = None if pooled is None else f"golden/{index}.scored.npy"
+        entry = Golden(f"golden/{index}.png", f"golden/{index}.npy", score, name)
         files[entry.image], files[entry.map] = encode_png(frame, "frame"), npy(values)
+        if name is not None and pooled is not None:
+            files[name] = npy(pooled)
         frames.append(entry)
     return files, tuple(frames)

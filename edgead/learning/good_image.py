@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class GoodImage:
-    """A name for messages, and how the image is read."""
+    """A name for messages, how the image is read, and which part it shows; "": one of its own."""
 
     name: str
     read: Callable[[], NDArray[Any]] = field(repr=False)
+    part: str = ""

@@ -7,7 +7,7 @@ them is kept in the bundle as its memory. A frame is as anomalous as its feature
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -29,8 +29,10 @@ from edgead.learning.backbone import AGAIN, Backbone
 from edgead.learning.coreset import choose_coreset
 from edgead.learning.golden import golden_files, with_defect
 from edgead.learning.good_image import GoodImage
+from edgead.learning.lie import LIES, UNKNOWN, Lie
 from edgead.learning.progress import Progress, silent
-from edgead.learning.scoring import scorer
+from edgead.learning.scoring import Scorer
+from edgead.learning.signals import PLACES, border_share, signals_of
 from edgead.learning.tolerance import BOUNDS, spread
 from edgead.learning.variants import MakeGraph, with_graphs
 from edgead.monitoring.health import Observations
@@ -42,8 +44,9 @@ from edgead.tiling import Tiling, middle, plan_tiles
 F32 = NDArray[np.float32]
 
 METHOD = "instant"
-MODEL, MEMORY, PLACES = "model.onnx", "memory.npy", "places.npy"
+MODEL, MEMORY = "model.onnx", "memory.npy"
 CANDIDATES = 40_000  # features that the memory is chosen from, evenly over the images
+MOST_BYTES = 128 << 20  # of features that are held while they are learnt from
 MOST_TILES = 4096  # learnt from, over all images, as in training
 BLUR_SIGMA = 4.0  # pixels at 256, as PatchCore
 
@@ -61,9 +64,10 @@ class LearnOptions:
         bit_depth: of 16-bit images, 9 to 16; None: not declared.
         threads: of the engine while it learns, None for its own choice.
         seed: of the choice of features.
+        lie: how the part lies, "aligned", "loose" or "filling"; None: it is found.
 
     Raises:
-        InputError: a memory without a feature.
+        InputError: a memory without a feature, or another word.
     """
 
     size: tuple[int, int] = (256, 256)
@@ -73,10 +77,15 @@ class LearnOptions:
     bit_depth: int | None = None
     threads: int | None = None
     seed: int = 0
+    lie: str | None = None
 
     def __post_init__(self) -> None:
         if self.memory < 1:
             raise InputError(f"memory={self.memory}: expected at least one feature, such as 4096")
+        if self.lie not in (None, *LIES):
+            raise InputError(f"lie={self.lie!r}: expected one of {', '.join(LIES)}, or None")
+        if self.lie is not None and self.tiling is not None:
+            raise InputError("how the part lies does not count in tiles: leave lie or tiling out")
 
 
 def learn(
@@ -146,12 +155,14 @@ def learnt_draft(
         )
     rate = chosen_false_reject_rate(options.false_reject_rate, len(calibration))
     draft = empty_draft(path, backbone, options)
-    kept = _remember(images, draft, opened(draft, backbone, options), options, progress)
+    draft, lie = _learnt(images, draft, backbone, options, progress)
+    kept = len(draft.read_array(MEMORY))
     facts = {k: v for k, v in backbone.facts.to_json().items() if k not in ("levels", "features")}
-    told = {"backbone": facts, "images": len(images), "kept": len(kept), "seed": options.seed}
+    told = {"backbone": facts, "images": len(images), "kept": kept, "seed": options.seed}
+    told["lie"] = _told(lie, options)
     told["memory"] = options.memory  # the bound, which --add keeps to
     manifest = replace(draft.manifest, provenance={**(provenance or {}), "learn": told})
-    draft = with_files(replace(draft, manifest=manifest), {MEMORY: npy(kept)})
+    draft = with_files(replace(draft, manifest=manifest), {})
     draft = calibrated(draft, calibration, rate, options, progress)
     return with_graphs(draft, graphs, images, calibration, options.threads, progress)
 
@@ -200,18 +211,13 @@ def empty_draft(path: Path, backbone: Backbone, options: LearnOptions) -> Draft:
     return Draft(path, manifest, "", files)
 
 
-def border_share(size: tuple[int, int]) -> F32:
-    """How much of each position's 3x3 window lies in a map of ``size``: [height, width], 4/9 to 1.
-
-    Args:
-        size: (height, width) in positions.
-
-    Returns:
-        The shares. By them a distance counts: features at the border see what the network fills
-        in around the image, and differ more from part to part than others do.
-    """
-    height, width = (np.full(n, 3.0) - (np.arange(n) == 0) - (np.arange(n) == n - 1) for n in size)
-    return np.outer(height / 3, width / 3).astype(np.float32)
+def _told(lie: Lie, options: LearnOptions) -> dict[str, Any]:
+    """What was found, for the provenance."""
+    told = {"name": lie.name, "means": lie.meaning(), "given": options.lie is not None}
+    for key, value in (("border", lie.border), ("gain", lie.gain)):
+        if value is not None:
+            told[key] = round(value, 3)
+    return told
 
 
 def opened(draft: Draft, backbone: Backbone, options: LearnOptions) -> Engine:
@@ -263,20 +269,47 @@ def _channels(bundle: Bundle) -> int:
     return bundle.manifest.memories[0].channels
 
 
-def _remember(
+def _learnt(
     images: Sequence[GoodImage],
     draft: Draft,
-    engine: Engine,
+    backbone: Backbone,
     options: LearnOptions,
     progress: Progress,
+) -> tuple[Draft, Lie]:
+    """With a memory and whitenings, as the part lies; of frames in tiles, with a memory alone."""
+    engine, memory = opened(draft, backbone, options), draft.manifest.memories[0]
+    if draft.manifest.tiling is not None:  # a place in a tile is no place of the part
+        each, most = -(-max(CANDIDATES, options.memory) // len(images)), MOST_TILES // len(images)
+        rows = features_of(images, draft, engine, progress, most=max(1, most))
+        kept = _remember(rows, each, options, progress)
+        return with_files(draft, {MEMORY: npy(kept)}), Lie(UNKNOWN)
+    room = MOST_BYTES // (2 * memory.channels * memory.size[0] * memory.size[1])
+    at = np.linspace(0, len(images) - 1, min(len(images), max(1, room))).astype(int)
+    images = [images[index] for index in at]
+    features = np.empty((len(images), memory.channels, *memory.size), np.float16)
+    for index, values in enumerate(features_of(images, draft, engine, progress)):
+        features[index] = values.T.reshape(features.shape[1:])
+    parts = [image.part or f"{index}" for index, image in enumerate(images)]
+    found = signals_of(
+        draft.manifest, backbone.facts, features, parts, options.lie, options.seed, progress
+    )
+    shares = found.shares
+    rows = (
+        (x if shares is None else x * shares).astype(np.float32).reshape(len(x), -1).T
+        for x in features
+    )
+    each = -(-max(CANDIDATES, options.memory) // len(images))
+    kept = _remember(rows, each, options, progress)
+    draft = replace(draft, manifest=found.manifest)
+    return with_files(draft, {**found.files, MEMORY: npy(kept)}), found.lie
+
+
+def _remember(
+    rows: Iterable[F32], each: int, options: LearnOptions, progress: Progress
 ) -> NDArray[np.float16]:
-    """A coreset of the images' features, [rows, channels]."""
+    """A coreset [rows, channels] of ``each`` features of every image, drawn at random."""
     generator = np.random.default_rng(options.seed)
-    each, most = -(-max(CANDIDATES, options.memory) // len(images)), MOST_TILES // len(images)
-    parts = [
-        features[generator.permutation(len(features))[:each]]
-        for features in features_of(images, draft, engine, progress, most=max(1, most))
-    ]
+    parts = [features[generator.permutation(len(features))[:each]] for features in rows]
     candidates = np.ascontiguousarray(np.concatenate(parts))
     show = progress("choosing what is kept")
     chosen = choose_coreset(candidates, options.memory, options.seed, show)
@@ -316,7 +349,7 @@ def calibrated(
     progress: Progress,
 ) -> Draft:
     """With scores, tolerance, golden frames and health limits of the calibration images."""
-    run = scorer(draft, options.threads)
+    run = Scorer(draft, options.threads)
     observations = Observations(options.bit_depth)
     scores, peaks, show = [], [], progress("scores of the calibration images")
     for done, image in enumerate(calibration, 1):
@@ -331,7 +364,7 @@ def calibrated(
     shown = with_defect(
         np.array(scores), lambda i: _golden_piece(calibration[i], options), options.bit_depth
     )
-    files, golden = golden_files(run, shown)
+    files, golden = golden_files(run, shown, run.scored)
     bounds = BOUNDS["float32"]
     tolerance = Tolerance(
         bounds.score * spread(np.array(scores)), bounds.map * spread(np.array(peaks))

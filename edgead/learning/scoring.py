@@ -10,7 +10,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from edgead.bundle.storage import Bundle
 from edgead.engine.lazy_array import as_array
-from edgead.learning.golden import ScoreFrame
 from edgead.learning.good_image import GoodImage
 from edgead.learning.progress import Progress
 from edgead.serving.open_engine import open_engine
@@ -20,20 +19,27 @@ FENCE = 3.0  # interquartile ranges of the logarithms: Tukey, Exploratory Data A
 LEAST = 2.0  # times the upper quartile: where all scores are nearly the same, a fence is too close
 
 
-def scorer(bundle: Bundle, threads: int | None = None) -> ScoreFrame:
-    """What gives the map and the score of a frame, for one thread.
+class Scorer:
+    """Gives the map and the score of a frame, for one thread.
 
     Args:
         bundle: on disk or a draft.
         threads: of the engine.
     """
-    pipeline = open_pipeline(bundle, open_engine(bundle, "cpu", threads))
 
-    def run(frame: NDArray[Any]) -> tuple[NDArray[np.float32], float]:
-        found = pipeline.run(frame)
+    def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
+        self._pipeline = open_pipeline(bundle, open_engine(bundle, "cpu", threads))
+        self._scored: NDArray[np.float32] | None = None
+
+    def __call__(self, frame: NDArray[Any]) -> tuple[NDArray[np.float32], float]:
+        """The map [h, w] and the score."""
+        found = self._pipeline.run(frame)
+        self._scored = found.scored
         return as_array(found.map), found.score
 
-    return run
+    def scored(self) -> NDArray[np.float32] | None:
+        """What the last score was pooled from; None: from the map."""
+        return self._scored
 
 
 def scores_of(
@@ -52,7 +58,7 @@ def scores_of(
         title: what is done, for people.
         threads: of the engine.
     """
-    run, show = scorer(bundle, threads), progress(title)
+    run, show = Scorer(bundle, threads), progress(title)
     scores = np.empty(len(images))
     for index, image in enumerate(images):
         scores[index] = run(image.read())[1]

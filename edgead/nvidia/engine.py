@@ -7,13 +7,14 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgead.bundle.storage import Bundle
 from edgead.engine.interface import Pairs
-from edgead.engine.memories import read_memories
+from edgead.engine.memories import only_on_the_cpu, read_memories
 from edgead.errors import BundleError, DeviceError
 from edgead.nvidia.devices import device_word
 from edgead.nvidia.kernels import PRECISION, load_kernels
@@ -39,6 +40,7 @@ class TensorRTEngine:
     """
 
     kernels = "cuda"
+    whitenings: tuple[Any, ...] = ()  # see ``only_on_the_cpu``
 
     def __init__(
         self,
@@ -51,6 +53,8 @@ class TensorRTEngine:
         progress: Progress | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> None:
+        if reason := only_on_the_cpu(bundle.manifest):
+            raise DeviceError(reason)
         self.precision = PRECISION if precision is None else precision
         memory = open_memory(index)
         self.cuda = load_kernels(memory.capability)

@@ -9,12 +9,11 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import pytest
 from good_parts import part, scratched  # type: ignore[import-not-found]
+from learnt_truth import array_in, truth  # type: ignore[import-not-found]
 
 import edgead
-from edgead import reference
 from edgead.bundle.manifest import Manifest
 from edgead.bundle.storage import Bundle, open_bundle, write_bundle
 from edgead.errors import BundleError, CalibrationError, InputError
@@ -24,25 +23,6 @@ from edgead.learning.learn import GoodImage, LearnOptions, border_share, learn
 
 def files_of(bundle: Bundle) -> dict[str, bytes]:
     return {name: bundle.read(name) for name in bundle.manifest.files}
-
-
-def array_in(bundle: Bundle, name: str) -> np.ndarray:
-    return np.load(io.BytesIO(bundle.read(name)), allow_pickle=False)
-
-
-def truth(bundle: Bundle, frame: np.ndarray) -> tuple[np.ndarray, float]:
-    """Map and score in float64, of the graph's features by another runtime."""
-    manifest = bundle.manifest
-    image = reference.preprocess(frame, manifest.preprocess).astype(np.float32)
-    session = onnxruntime.InferenceSession(bundle.read("model.onnx"))
-    (features,) = session.run(["features"], {"image": image[None]})
-    memory = array_in(bundle, "memory.npy").astype(np.float64)
-    distances = reference.nearest(features, memory) / features.shape[1]
-    distances *= array_in(bundle, "places.npy").astype(np.float64)
-    maps, scores = reference.anomaly_map(
-        [(distances[:, None], 0 * distances[:, None])], manifest.map
-    )
-    return maps[0], float(scores[0])
 
 
 @pytest.mark.parametrize("make", [part, scratched])

@@ -59,10 +59,10 @@ def old(good_folder: Path, backbone_file: Path, tmp_path_factory: pytest.TempPat
 @pytest.fixture(scope="module")
 def alarms(old: Path) -> list[int]:
     """Seeds of parts with a label that the bundle rejects; none of them is far out."""
-    from edgead.learning.scoring import fence, limit_of, scorer
+    from edgead.learning.scoring import Scorer, fence, limit_of
 
     bundle = open_bundle(old)
-    score, scores = scorer(bundle), bundle.manifest.calibration.scores
+    score, scores = Scorer(bundle), bundle.manifest.calibration.scores
     found = [
         seed
         for seed in range(200, 320)
