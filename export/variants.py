@@ -17,7 +17,8 @@ from edgead.bundle.manifest import Manifest
 from edgead.bundle.storage import Bundle
 from edgead.engine.interface import Engine
 from edgead.engine.lazy_array import as_array
-from edgead.engine.memories import MemoryDistances, open_memories
+from edgead.engine.memories import MemoryDistances
+from edgead.engine.open_signals import open_memories
 from edgead.errors import ExportError
 from edgead.preprocess import preprocess
 from edgead.serving.open_pipeline import open_pipeline

@@ -123,7 +123,7 @@ using NearestCpu = void (*)(const NearestParams& params, const NearestIndex& ind
 // [positions], or null for 1: what the distance at each position is multiplied with, here and not
 // by a kernel of its own. Returns the cudaError_t of the launch.
 int nearest_cuda(const NearestParams& params, const void* memory, const float* scale,
-                 const void* query, int32_t batch, const uint8_t* roi,
-                 const float* factor, float* distance, void* stream);
+                 const void* query, int32_t batch, const uint8_t* roi, const float* factor,
+                 float* distance, void* stream);
 
 }  // namespace edgead

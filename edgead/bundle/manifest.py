@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from edgead._cpu import MAX_NEAREST
 from edgead.anomaly_map import MapParams
 from edgead.bundle.entries import (
     Calibration,
@@ -25,7 +26,6 @@ from edgead.bundle.ignore_mask import IgnoreMask
 from edgead.bundle.json_reader import as_json, read_json, schema
 from edgead.errors import BundleError, InputError
 from edgead.installation import __version__
-from edgead.nearest import MAX_NEAREST
 from edgead.preprocess import PreprocessParams
 from edgead.tiling import Tiling, plan_tiles
 

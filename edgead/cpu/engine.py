@@ -22,8 +22,7 @@ from edgead.cpu.precision import HINTS, check_computed, check_offered, computed_
 from edgead.cpu.processor import affinity, cores, others_run
 from edgead.cpu.restrictions import check_addresses, restricted
 from edgead.engine.interface import Pairs
-from edgead.engine.memories import open_memories
-from edgead.engine.whitening import open_whitenings
+from edgead.engine.open_signals import open_memories, open_whitenings
 from edgead.errors import BundleError, DeviceError, EdgeadError
 from edgead.files import address_limit
 

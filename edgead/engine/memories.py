@@ -9,27 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgead.bundle.entries import Memory
-from edgead.bundle.manifest import Manifest
-from edgead.bundle.storage import Bundle
-from edgead.errors import BundleError, InputError
 from edgead.nearest import Blend, Nearest, NearestMemory
-
-_DTYPES = ("float32", "float16")
-
-
-def only_on_the_cpu(manifest: Manifest) -> str | None:
-    """Why no GPU serves a bundle, in a sentence; None where one may.
-
-    Args:
-        manifest: of the bundle.
-    """
-    apart = manifest.scored_size() is not None or any(m.shares for m in manifest.memories)
-    if not apart and not manifest.whitenings:
-        return None
-    return (
-        "the bundle compares with what is usual at each place, or at the border, which is served "
-        'on the CPU so far: use device="cpu"'
-    )
 
 
 @dataclass(frozen=True)
@@ -64,18 +44,6 @@ def weights_of(entry: Memory) -> tuple[float, ...] | Blend:
     return Blend(entry.neighbours, entry.channels * entry.temperature)
 
 
-def open_memories(bundle: Bundle) -> tuple[OpenedMemory, ...]:
-    """Read the memories of a bundle.
-
-    Args:
-        bundle: its files are read, and their digests checked, once.
-
-    Raises:
-        BundleError: a file that is not the array the manifest describes.
-    """
-    return tuple(_open(bundle, entry) for entry in bundle.manifest.memories)
-
-
 class MemoryDistances:
     """The distances of one thread's frames, as pairs for anomaly_map: (distance, 0).
 
@@ -105,47 +73,3 @@ class MemoryDistances:
             nearest.run(values if memory.shares is None else values * memory.shares, far)
             np.multiply(far, memory.counts, out=distance[0])
         return list(zip(self._distances, self._zeros, strict=True))
-
-
-def read_memories(bundle: Bundle) -> tuple[ReadMemory, ...]:
-    """Read the memories of a bundle for a device.
-
-    Args:
-        bundle: its files are read, and their digests checked.
-
-    Raises:
-        BundleError: a file that is not the array the manifest describes.
-    """
-    return tuple(_read(bundle, entry) for entry in bundle.manifest.memories)
-
-
-def _read(bundle: Bundle, entry: Memory) -> ReadMemory:
-    kept, root = bundle.read_array(entry.file), bundle.manifest.map.distance == "l2"
-    if kept.ndim != 2 or kept.shape[1] != entry.channels or kept.dtype.name not in _DTYPES:
-        raise bundle.unlike(entry.file, kept, f"[rows, {entry.channels}], float32 or float16")
-    blended = entry.temperature is not None
-    if entry.neighbours > len(kept) and not blended:
-        raise bundle.unlike(entry.file, kept, f"at least {entry.neighbours} rows")
-    if not np.isfinite(kept).all():
-        raise BundleError(
-            f"bundle {bundle.path}: {entry.file} holds a NaN or an infinity, expected finite "
-            "features: copy the bundle again, or learn it again"
-        )
-    counts, scored = (
-        None if name is None else bundle.read_places(name, entry.size) / np.float32(entry.channels)
-        for name in (entry.places, entry.scored)
-    )
-    if root:
-        counts, scored = (None if x is None else np.sqrt(x) for x in (counts, scored))
-    shares = None if entry.shares is None else bundle.read_places(entry.shares, entry.size)
-    assert counts is not None  # a memory always counts in the map
-    return ReadMemory(entry, np.ascontiguousarray(kept), counts, root, scored, shares)
-
-
-def _open(bundle: Bundle, entry: Memory) -> OpenedMemory:
-    read = _read(bundle, entry)
-    try:
-        index = NearestMemory(read.rows)
-    except InputError as error:
-        raise BundleError(f"bundle {bundle.path}: {entry.file}: {error}") from error
-    return OpenedMemory(entry, index, read.counts, read.root, read.scored, read.shares)

@@ -8,9 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgead.bundle.entries import Whitening
-from edgead.bundle.storage import Bundle
 from edgead.engine.whiten import Whiten
-from edgead.errors import BundleError, InputError
 
 F32 = NDArray[np.float32]
 
@@ -25,18 +23,6 @@ class OpenedWhitening:
     centre: F32 | None  # [C, 1, 1]
     counts: F32 | None  # [height, width], what a distance counts in the map; None: nothing
     scored: F32 | None  # the same in the score
-
-
-def open_whitenings(bundle: Bundle) -> tuple[OpenedWhitening, ...]:
-    """Read the whitenings of a bundle.
-
-    Args:
-        bundle: its files are read, and their digests checked, once.
-
-    Raises:
-        BundleError: a file that is not the array the manifest describes.
-    """
-    return tuple(_open(bundle, entry) for entry in bundle.manifest.whitenings)
 
 
 class WhitenedDistances:
@@ -79,22 +65,3 @@ def whiten_by(mean: F32, factors: F32, side: int, centre: F32 | None) -> Whiten:
             nothing, and they are compared as they are.
     """
     return Whiten(mean, factors, side, channel_normal=centre is not None)
-
-
-def _open(bundle: Bundle, entry: Whitening) -> OpenedWhitening:
-    height, width = entry.size
-    count, regions = entry.count, -(-height // entry.side) * -(-width // entry.side)
-    mean = bundle.read_floats(entry.mean, (count, height, width))
-    factors = bundle.read_floats(entry.factors, (regions, count, count))
-    centre = None
-    if entry.centre is not None:
-        centre = bundle.read_floats(entry.centre, (count,))[:, None, None]
-    counts, scored = (
-        None if name is None else bundle.read_places(name, entry.size)
-        for name in (entry.places, entry.scored)
-    )
-    try:
-        whiten_by(mean, factors, entry.side, centre)
-    except InputError as error:
-        raise BundleError(f"bundle {bundle.path}: {entry.factors}: {error}") from error
-    return OpenedWhitening(entry, mean, factors, centre, counts, scored)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from edgead.bundle.storage import Bundle
 from edgead.engine.interface import Pairs
-from edgead.engine.memories import only_on_the_cpu, read_memories
+from edgead.engine.open_signals import only_on_the_cpu, read_memories
 from edgead.errors import BundleError, DeviceError
 from edgead.nvidia.devices import device_word
 from edgead.nvidia.kernels import PRECISION, load_kernels

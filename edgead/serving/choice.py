@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 
 from edgead.bundle.storage import Bundle
-from edgead.engine.memories import only_on_the_cpu
+from edgead.engine.open_signals import only_on_the_cpu
 from edgead.errors import EdgeadError, InputError
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from edgead import anomaly_map, nearest, preprocess
 from edgead.anomaly_map import MapParams
 from edgead.bundle.storage import Bundle
-from edgead.engine.memories import read_memories
+from edgead.engine.open_signals import read_memories
 from edgead.errors import DeviceError
 from edgead.nearest import Blend
 from edgead.nvidia.memories import DeviceDistances, hold_memories

@@ -15,7 +15,8 @@ from edgead.anomaly_map import AnomalyMap
 from edgead.bundle.entries import Memory
 from edgead.bundle.manifest import Manifest
 from edgead.bundle.storage import Draft, npy
-from edgead.engine.memories import MemoryDistances, open_memories
+from edgead.engine.memories import MemoryDistances
+from edgead.engine.open_signals import open_memories
 from edgead.errors import BundleError
 from edgead.nearest import Blend
 
