@@ -81,8 +81,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_tiles(parser)
     add(parser, "--memory N", "features of good parts that are kept, at most (default: "
         f"{MEMORY}; with --add, as before)", whole)
-    add(parser, "--lie NAME", "how the part lies before the camera: aligned, loose, or filling the "
-        "frame (default: found from the images)")
+    add(parser, "--lie NAME", "how the part lies before the camera: aligned, loose, filling "
+        "the frame, or unknown: a memory alone, which a GPU serves too (default: found)")
     parser.add_argument("--precision", action="append", choices=tuple(PACKAGES), default=[],
         help="add a graph in float16, for GPUs, or in int8, which edgead score --precision int8 "
         "serves; may be given twice")

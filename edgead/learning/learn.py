@@ -64,7 +64,8 @@ class LearnOptions:
         bit_depth: of 16-bit images, 9 to 16; None: not declared.
         threads: of the engine while it learns, None for its own choice.
         seed: of the choice of features.
-        lie: how the part lies, "aligned", "loose" or "filling"; None: it is found.
+        lie: how the part lies, "aligned", "loose", "filling", or "unknown" for a memory
+            alone; None: it is found.
 
     Raises:
         InputError: a memory without a feature, or another word.
@@ -82,9 +83,10 @@ class LearnOptions:
     def __post_init__(self) -> None:
         if self.memory < 1:
             raise InputError(f"memory={self.memory}: expected at least one feature, such as 4096")
-        if self.lie not in (None, *LIES):
-            raise InputError(f"lie={self.lie!r}: expected one of {', '.join(LIES)}, or None")
-        if self.lie is not None and self.tiling is not None:
+        if self.lie not in (None, *LIES, UNKNOWN):
+            words = ", ".join((*LIES, UNKNOWN))
+            raise InputError(f"lie={self.lie!r}: expected one of {words}, or None")
+        if self.lie not in (None, UNKNOWN) and self.tiling is not None:
             raise InputError("how the part lies does not count in tiles: leave lie or tiling out")
 
 

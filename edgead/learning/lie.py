@@ -49,7 +49,7 @@ class Lie:
     """What good images say.
 
     Args:
-        name: of ``LIES``, or "unknown": of one image.
+        name: of ``LIES``, or "unknown": of one image, or where a person wants a memory alone.
         border: held-out distance to other good parts at the border over that inside; None: unknown.
         gain: nats per channel that places gain on held-out images; None: too few images.
         unit: of the distance to the memory.
@@ -74,7 +74,7 @@ _MEANINGS = {
     ALIGNED: "parts lie alike amid a background",
     LOOSE: "parts lie amid a background, each in its own way or too few to tell",
     FILLING: "the part reaches the border of the frame",
-    UNKNOWN: "one part alone does not tell how others lie",
+    UNKNOWN: "a memory alone is compared with",
 }
 
 
@@ -99,7 +99,7 @@ def study(
         side: of regions, in positions.
         sigma: of the blur of the map, in positions.
         shares: how much a position counts where the border is background, [H, W].
-        given: what a person says, of ``LIES``; None: it is found.
+        given: what a person says, of ``LIES`` or "unknown"; None: it is found.
         seed: of the division and the memories.
         show: called with (steps done, steps in all).
 
@@ -107,7 +107,7 @@ def study(
         What was found.
     """
     halves = _halves(parts, seed)
-    if not all(map(len, halves)):
+    if given == UNKNOWN or not all(map(len, halves)):
         return Lie(given or UNKNOWN)
     steps = 7
     far = np.empty((len(features), *features.shape[2:]), np.float32)
