@@ -66,10 +66,13 @@ def test_features_arrive_and_maps_come_back(on_device: Any) -> None:
     np.testing.assert_array_equal(scores, expected_scores)
 
 
+@pytest.mark.parametrize("distance", ["l1", "l2"])
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
-def test_distances_to_memories_come_back(on_device: Any, tiny: Any, dtype: str) -> None:
-    bundle, features = memory_bundle(tiny, dtype), frame_features()
-    found = on_device.distances(bundle, features)
-    for (distance, zeros), truth in zip(found, exact(bundle, features), strict=True):
-        np.testing.assert_allclose(distance[0, 0], truth, rtol=1e-5)
+def test_distances_come_back(on_device: Any, tiny: Any, dtype: str, distance: str) -> None:
+    bundle, features = memory_bundle(tiny, dtype, distance), frame_features()
+    found, total = on_device.distances(bundle, features)
+    expected, expected_total = exact(bundle, features)
+    for (values, zeros), truth in zip(found, expected, strict=True):
+        np.testing.assert_allclose(values[0, 0], truth, rtol=2e-5)
         assert not zeros.any()
+    np.testing.assert_allclose(total[0, 0], expected_total, rtol=2e-5)
