@@ -83,11 +83,12 @@ class Program:
         self._link(self.objects, folder)
 
     def replaced(self, sources: Mapping[str, str], folder: Path) -> Path:
-        """A program with other text for some of KERNELS, by name."""
+        """A program with other text for some of KERNELS, by name, and for headers they include."""
         folder.mkdir(parents=True, exist_ok=True)
         objects = dict(self.objects)
         for name, text in sources.items():
             (folder / name).write_text(text)
+        for name in sources.keys() & objects.keys():
             objects[name] = compile_object(self.build, folder / name, folder, self.flags)
         return self._link(objects, folder)
 

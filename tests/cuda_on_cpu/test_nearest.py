@@ -214,3 +214,33 @@ def test_finds(bug, built, made, tmp_path):
     with pytest.raises(subprocess.CalledProcessError) as raised:
         run_cases(program, cases, tmp_path)
     assert re.search(complaint, raised.value.stderr), raised.value.stderr
+
+
+OUT_BUGS = {
+    "the sum begins anew": ("out.add ?", "false ?"),
+    "the sum goes on": ("out.add ?", "true ?"),
+    "the sum counts as the map": ("out.scored[position])", "out.counts ? out.counts[0] : 1.0f)"),
+    "what another position counts in the sum": ("out.scored[position]", "out.scored[0]"),
+    "the first frame of a batch": (
+        "(frame) * positions + position",
+        "(0 * frame) * positions + position",
+    ),
+    "a sum that nobody asked for": ("if (out.sum == nullptr) return;", ""),
+}
+
+
+@pytest.mark.parametrize("bug", OUT_BUGS)
+def test_finds_in_what_is_written(bug, built, made, tmp_path):
+    right, wrong = OUT_BUGS[bug]
+    header, cases, exact, given = (CSRC / "cuda.h").read_text(), *made
+    assert header.count(right) == 1, "the header has changed: plant this bug anew"
+    source = (CSRC / "nearest_cuda.cu").read_text()
+    program = built(Build("g++", "plain")).replaced(
+        {"cuda.h": header.replace(right, wrong), "nearest_cuda.cu": source}, tmp_path
+    )
+    try:
+        found = run_cases(program, cases, tmp_path)
+    except subprocess.CalledProcessError as crashed:
+        assert crashed.returncode < 0 and "nobody" in bug
+        return
+    assert not is_right(found, exact, given)

@@ -22,8 +22,9 @@ from edgead.bundle.ignore_mask import IgnoreMask
 from edgead.bundle.storage import Bundle, npy, write_bundle
 from edgead.editing.masking import masked
 from edgead.engine.digests import Hasher
+from edgead.engine.lazy_array import as_array
 from edgead.errors import EdgeadError
-from edgead.learning.lie import ALIGNED, FILLING, LIES, LOOSE
+from edgead.learning.lie import ALIGNED, LIES, LOOSE
 from edgead.nvidia.distances import DeviceDistances
 from edgead.nvidia.geometries import TileMaps
 from edgead.nvidia.memories import HeldMemory
@@ -46,8 +47,10 @@ def learnt_as(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bundle]:
     }
 
 
-def tiled_with_a_sum(folder: Path) -> Bundle:
+@pytest.fixture(scope="module")
+def tiled(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """Learnt from tiles, and changed: with shares, and a sum for the score."""
+    folder = tmp_path_factory.mktemp("tiled")
     learnt = learnt_bundle(folder, Tiling((48, 40), 8), ("float16",))
     memory, files = learnt.manifest.memories[0], {n: learnt.read(n) for n in learnt.manifest.files}
     counts = np.random.default_rng(3).uniform(1, 4, memory.size).astype(np.float32)
@@ -87,12 +90,11 @@ def test_an_ignore_mask_counts_in_both_sums(
     np.testing.assert_allclose(found.map, expected.map, atol=tolerance.map)
 
 
-def test_a_sum_of_its_own_in_tiles(device: Device, tmp_path: Path) -> None:
-    bundle = tiled_with_a_sum(tmp_path)
+def test_a_sum_of_its_own_in_tiles(device: Device, tiled: Bundle) -> None:
     for size in ((80, 96), (60, 50)):
         frame = scratched(7)[: size[0], : size[1]]
         found, expected = (
-            open_pipeline(bundle, open_engine(bundle, name)).run(frame) for name in ("cuda", "cpu")
+            open_pipeline(tiled, open_engine(tiled, name)).run(frame) for name in ("cuda", "cpu")
         )
         assert found.scored is not None and expected.scored is not None
         close = {"rtol": 5e-3, "atol": 5e-3 * float(expected.map.max())}
@@ -102,18 +104,36 @@ def test_a_sum_of_its_own_in_tiles(device: Device, tmp_path: Path) -> None:
         assert abs(found.score - found.map.max()) > 0.05 * found.score
 
 
+@pytest.mark.parametrize("distance", ["l1", "l2"])
+def test_a_blend_of_a_memory(
+    device: Device, learnt_as: dict[str, Bundle], tmp_path: Path, distance: str
+) -> None:
+    """As ReDi and AGPNet have it; of a map that squares, the root is taken."""
+    learnt = learnt_as[LOOSE]
+    memory = replace(learnt.manifest.memories[0], neighbours=3, temperature=0.4)
+    params = replace(learnt.manifest.map, distance=distance)
+    manifest = replace(learnt.manifest, memories=(memory,), map=params)
+    files = {name: learnt.read(name) for name in learnt.manifest.files}
+    bundle = write_bundle(tmp_path / "blend.edgead", manifest, files)
+    outputs = [
+        open_pipeline(each, open_engine(each, name, precision="float32")).run(scratched(7))
+        for each, name in ((bundle, "cuda"), (bundle, "cpu"), (learnt, "cpu"))
+    ]
+    found, expected, other = (np.asarray(as_array(one.map)) for one in outputs)
+    np.testing.assert_allclose(found, expected, rtol=2e-3, atol=2e-4 * expected.max())
+    assert not np.allclose(expected, other, rtol=0.02)
+
+
 @needs_compiler
-@pytest.mark.parametrize("lie", [ALIGNED, FILLING])
 def test_through_the_cuda_sources(
     device: Device,
     learnt_as: dict[str, Bundle],
-    lie: str,
     monkeypatch: pytest.MonkeyPatch,
     once: Callable[..., Path],
     tmp_path: Path,
 ) -> None:
     """preprocess, nearest, whiten and anomaly_map are the CUDA sources, run on the CPU."""
-    bundle = learnt_as[lie]
+    bundle = learnt_as[ALIGNED]
     sources = Sources(once, tmp_path, bundle)
     install(monkeypatch, device, twins=sources.twins)
     expected, score = truth(bundle, scratched(7))
@@ -138,16 +158,6 @@ def no_centre(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(
         HeldWhitening, "enqueue", lambda self, *given: enqueue(replace(self, centre=None), *given)
     )
-
-
-def the_first_channels(patch: pytest.MonkeyPatch) -> None:
-    """All whitenings look at the channels of the first."""
-    enqueue = HeldWhitening.enqueue
-
-    def first(self: Any, *given: Any) -> None:
-        enqueue(replace(self, entry=replace(self.entry, first=0)), *given)
-
-    patch.setattr(HeldWhitening, "enqueue", first)
 
 
 def a_sum_that_goes_on(patch: pytest.MonkeyPatch) -> None:
@@ -183,7 +193,6 @@ def no_whitening(patch: pytest.MonkeyPatch) -> None:
 BUGS = [
     no_shares,
     no_centre,
-    the_first_channels,
     a_sum_that_goes_on,
     a_sum_of_the_last,
     the_score_of_the_map,
@@ -204,14 +213,13 @@ def test_golden_frames_find(
 
 
 def test_the_other_sum_of_tiles_is_noticed(
-    device: Device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    device: Device, tiled: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Maps and sums of tiles in one another's place."""
-    bundle, addresses = tiled_with_a_sum(tmp_path), TileMaps.addresses
+    addresses = TileMaps.addresses
     monkeypatch.setattr(TileMaps, "addresses", lambda *given: addresses(*given)[::-1])
-    frame = scratched(7)
     found, expected = (
-        open_pipeline(bundle, open_engine(bundle, name)).run(frame).score
+        open_pipeline(tiled, open_engine(tiled, name)).run(scratched(7)).score
         for name in ("cuda", "cpu")
     )
     assert found != pytest.approx(expected, rel=5e-3)
