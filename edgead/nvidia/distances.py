@@ -3,17 +3,48 @@
 from __future__ import annotations
 
 import math
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgead.bundle.entries import Memory as MemoryEntry
+from edgead.bundle.entries import Whitening
 from edgead.nvidia.buffers import upload
-from edgead.nvidia.memories import HeldMemory
 from edgead.nvidia.memory import Block, Memory, Stream
-from edgead.nvidia.whitenings import HeldWhitening
 
 F32 = NDArray[np.float32]
-Held = tuple[HeldMemory | HeldWhitening, ...]
+
+
+class HeldSignal(Protocol):
+    """A memory or a whitening on the device, for all threads."""
+
+    @property
+    def entry(self) -> MemoryEntry | Whitening:
+        """Of the manifest."""
+
+    @property
+    def shown(self) -> bool:
+        """Whether it counts in the map."""
+
+    @property
+    def scored(self) -> Block | None:
+        """What it counts in the sum of the score, [height, width] float32; None: nothing."""
+
+    def enqueue(self, features: int, distance: int, total: int, add: bool, stream: int) -> None:
+        """Enqueue the distances of a frame.
+
+        Args:
+            features: address of [1, C, H, W].
+            distance: address that they are written to, times what they count in the map; 0 where
+                they are not shown.
+            total: address of the sum of the score, if there is one.
+            add: to the sum, else it begins here.
+            stream: handle.
+        """
+
+
+Held = tuple[HeldSignal, ...]
 
 
 class DeviceDistances:

@@ -18,7 +18,7 @@ from edgead.preprocess import DTYPES, LAYOUTS
 
 @dataclass(frozen=True)
 class HeldMemory:
-    """A memory on the device, for all threads."""
+    """A memory as ``HeldSignal``."""
 
     entry: Entry
     kernel: Any  # edgead.nvidia._cuda.Nearest
@@ -27,18 +27,13 @@ class HeldMemory:
     scored: Block | None  # None: it does not count in the sum of the score
     shares: Block | None
 
-    shown = True  # every memory counts in the map
+    @property
+    def shown(self) -> bool:
+        """Whether it counts in the map: every memory does."""
+        return True
 
     def enqueue(self, features: int, distance: int, total: int, add: bool, stream: int) -> None:
-        """Enqueue the distances of a frame.
-
-        Args:
-            features: address of [1, C, H, W].
-            distance: address that they are written to, times what they count.
-            total: address of the sum of the score, if there is one.
-            add: to the sum, else it begins here.
-            stream: handle.
-        """
+        """See ``HeldSignal``."""
         self.kernel.run(
             memory=self.rows.address,
             scale=0,

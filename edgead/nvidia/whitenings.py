@@ -16,7 +16,7 @@ from edgead.nvidia.memory import Block, Memory
 
 @dataclass(frozen=True)
 class HeldWhitening:
-    """A whitening on the device, for all threads."""
+    """A whitening as ``HeldSignal``."""
 
     entry: Whitening
     kernel: Any  # edgead.nvidia._cuda.Whiten
@@ -32,7 +32,7 @@ class HeldWhitening:
         return self.counts is not None
 
     def enqueue(self, features: int, distance: int, total: int, add: bool, stream: int) -> None:
-        """Enqueue the distances of a frame, as ``HeldMemory.enqueue``; no ``distance``: 0."""
+        """See ``HeldSignal``."""
         first = 4 * self.entry.first * math.prod(self.entry.size)
         self.kernel.run(
             mean=self.mean.address,
