@@ -16,6 +16,16 @@ namespace edgead {
 enum class Type : int32_t { float32, float16, int8 };  // float16: IEEE binary16, as uint16_t
 enum class Layout : int32_t { nchw, nhwc };
 
+// Where a CUDA kernel writes the distance of each position, on the device: times what it counts in
+// the map, and added to a sum that several kernels make for the score, one after the other.
+struct DistanceOut {
+  const float* counts;  // [positions], or null for 1
+  float* distance;      // [batch, positions]; null: it does not count in the map
+  const float* scored;  // [positions], what it counts in the sum
+  float* sum;           // [batch, positions]; null: it does not count in the score
+  bool add;             // to what the sum holds; else the sum begins here
+};
+
 namespace {
 
 // Deals out pieces of one block of memory, a multiple of kAlign bytes apart; with no block it only

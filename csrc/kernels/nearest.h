@@ -118,12 +118,12 @@ using NearestCpu = void (*)(const NearestParams& params, const NearestIndex& ind
                             const void* query, int32_t batch, const uint8_t* roi, float* distance,
                             int32_t* guess, void* workspace);
 
-// The CUDA implementation: query, memory, scale, roi (or null), distance on the device; enqueued on
-// `stream` (a cudaStream_t), safe inside a CUDA graph. Every row, no index, no workspace. factor
-// [positions], or null for 1: what the distance at each position is multiplied with, here and not
-// by a kernel of its own. Returns the cudaError_t of the launch.
+// The CUDA implementation: query, memory, scale, roi (or null) on the device; enqueued on `stream`
+// (a cudaStream_t), safe inside a CUDA graph. Every row, no index, no workspace. shares
+// [positions], or null for 1: what the query at each position is multiplied by first. Returns the
+// cudaError_t of the launch.
 int nearest_cuda(const NearestParams& params, const void* memory, const float* scale,
-                 const void* query, int32_t batch, const uint8_t* roi, const float* factor,
-                 float* distance, void* stream);
+                 const void* query, int32_t batch, const float* shares, const uint8_t* roi,
+                 const DistanceOut& out, void* stream);
 
 }  // namespace edgead

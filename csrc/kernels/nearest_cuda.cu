@@ -39,16 +39,15 @@ struct Shape {
 };
 
 // stage [kDepth, count + 1] = channels from `first` on of queries or rows, 0 beyond the end.
-template <int kCount, class T, class At>
-__device__ __forceinline__ void stage_values(float (*stage)[kCount + 1], const T* from,
-                                             const float* scale, int first, int channels, int left,
-                                             bool lanes_first, At at) {
+template <int kCount, class Value>
+__device__ __forceinline__ void stage_values(float (*stage)[kCount + 1], int first, int channels,
+                                             int left, bool lanes_first, Value value) {
   for (int i = threadIdx.x; i < kCount * kDepth; i += kThreads) {
     // Neighbouring threads read what lies side by side.
     const int one = lanes_first ? i % kCount : i / kDepth,
               c = lanes_first ? i / kCount : i % kDepth;
     const bool inside = one < left && first + c < channels;
-    stage[c][one] = inside ? value_of(from + at(one, first + c), scale, first + c) : 0.0f;
+    stage[c][one] = inside ? value(one, first + c) : 0.0f;
   }
 }
 
@@ -70,14 +69,14 @@ __device__ __forceinline__ void share_out(const Shape& shape, const float* best,
 template <class Q, class T>
 __global__ void __launch_bounds__(kThreads)
     nearest_kernel(const __grid_constant__ Shape shape, const Q* query, const T* memory,
-                   const float* scale, const uint8_t* roi, const float* factor, float* distance) {
+                   const float* scale, const float* shares, const uint8_t* roi,
+                   const __grid_constant__ DistanceOut out) {
   __shared__ float queries[kDepth][kQueries + 1], rows[kDepth][kRows + 1];
   __shared__ float squares[kQueries][kRows + 1];
   __shared__ float best[kQueries][kMaxNearest + 1], share[kQueries][kMaxNearest + 1];
   __shared__ int row_of[kQueries][kMaxNearest + 1];
   const int first = blockIdx.x * kQueries, tid = threadIdx.x;
-  const int64_t skip = static_cast<int64_t>(blockIdx.y) * shape.positions;
-  query += skip * shape.channels, distance += skip;
+  query += static_cast<int64_t>(blockIdx.y) * shape.positions * shape.channels;
   const int q0 = tid / kAcross * kPerQuery, r0 = tid % kAcross;
   if (tid < kQueries)
     for (int i = 0; i < shape.k; ++i)
@@ -88,21 +87,25 @@ __global__ void __launch_bounds__(kThreads)
   const int row_end = any ? shape.rows : 0;
   bool bad = false;  // of thread tid's query: a NaN was among its distances
 
-  auto query_at = [&](int one, int c) {
+  auto query_value = [&](int one, int c) {
     const int64_t position = first + one;
-    return shape.channels_first ? static_cast<int64_t>(c) * shape.positions + position
-                                : position * shape.channels + c;
+    const int64_t at = shape.channels_first ? static_cast<int64_t>(c) * shape.positions + position
+                                            : position * shape.channels + c;
+    const float value = float_of(__ldg(query + at));
+    // (Rounded, so that equal features are at 0 from each other.)
+    return shares == nullptr ? value : __fmul_rn(value, __ldg(shares + position));
+  };
+  auto row_value = [&](int row, int c) {
+    return value_of(memory + (static_cast<int64_t>(row) * shape.channels + c), scale, c);
   };
   for (int row = 0; row < row_end; row += kRows) {
     float sum[kPerQuery][kPerRow] = {};
     for (int c = 0; c < shape.channels; c += kDepth) {
       __syncthreads();  // no thread reads what the stages had
-      stage_values<kQueries>(queries, query, nullptr, c, shape.channels, shape.positions - first,
-                             shape.channels_first, query_at);
-      stage_values<kRows>(rows, memory, scale, c, shape.channels, shape.rows - row, false,
-                          [&](int one, int channel) {
-                            return static_cast<int64_t>(row + one) * shape.channels + channel;
-                          });
+      stage_values<kQueries>(queries, c, shape.channels, shape.positions - first,
+                             shape.channels_first, query_value);
+      stage_values<kRows>(rows, c, shape.channels, shape.rows - row, false,
+                          [&](int one, int channel) { return row_value(row + one, channel); });
       __syncthreads();
 #pragma unroll
       for (int d = 0; d < kDepth; ++d) {
@@ -144,11 +147,9 @@ __global__ void __launch_bounds__(kThreads)
     float square = 0.0f;
     for (int c = tid % kParted; c < shape.channels && first + one < shape.positions; c += kParted) {
       float blend = 0.0f;
-      for (int i = 0; i < shape.blended; ++i) {
-        const int64_t at = static_cast<int64_t>(row_of[one][i]) * shape.channels + c;
-        blend = fmaf(share[one][i], value_of(memory + at, scale, c), blend);
-      }
-      const float difference = value_of(query + query_at(one, c), nullptr, c) - blend;
+      for (int i = 0; i < shape.blended; ++i)
+        blend = fmaf(share[one][i], row_value(row_of[one][i], c), blend);
+      const float difference = query_value(one, c) - blend;
       square = fmaf(difference, difference, square);
     }
     squares[one][tid % kParted] = square;
@@ -164,17 +165,17 @@ __global__ void __launch_bounds__(kThreads)
     sum = best[tid][0] < __uint_as_float(0x7f800000u) ? squares[tid][0] : best[tid][0];
   if (shape.root) sum = sqrtf(sum);
   const bool kept = roi == nullptr || roi[first + tid] != 0;
-  if (factor != nullptr) sum *= factor[first + tid];
-  distance[first + tid] = !kept ? 0.0f : bad ? __uint_as_float(0x7fc00000u) : sum;
+  if (bad) sum = __uint_as_float(0x7fc00000u);
+  put_distance(out, blockIdx.y, shape.positions, first + tid, kept ? sum : 0.0f);
 }
 
 template <class Q, class T>
 void start(const NearestParams& p, const Shape& shape, const void* memory, const float* scale,
-           const void* query, int32_t batch, const uint8_t* roi, const float* factor,
-           float* distance, cudaStream_t stream) {
+           const void* query, int32_t batch, const float* shares, const uint8_t* roi,
+           const DistanceOut& out, cudaStream_t stream) {
   const dim3 grid((p.positions + kQueries - 1) / kQueries, batch);
   launch(nearest_kernel<Q, T>, grid, dim3(kThreads), stream, shape, static_cast<const Q*>(query),
-         static_cast<const T*>(memory), scale, roi, factor, distance);
+         static_cast<const T*>(memory), scale, shares, roi, out);
 }
 
 template <class Q>  // in the order of Type
@@ -184,15 +185,14 @@ constexpr decltype(&start<Q, float>) kStarts[] = {start<Q, float>, start<Q, uint
 }  // namespace
 
 int nearest_cuda(const NearestParams& p, const void* memory, const float* scale, const void* query,
-                 int32_t batch, const uint8_t* roi, const float* factor, float* distance,
+                 int32_t batch, const float* shares, const uint8_t* roi, const DistanceOut& out,
                  void* stream) {
   Shape shape{p.positions, p.channels,    p.rows, p.k, p.blended, p.layout == Layout::nchw,
               p.root,      p.temperature, {}};
   for (int i = 0; i < p.k; ++i) shape.weight[i] = p.weight[i];
   const bool half = p.query_type == Type::float16;
   const auto run = (half ? kStarts<uint16_t> : kStarts<float>)[static_cast<int>(p.memory_type)];
-  run(p, shape, memory, scale, query, batch, roi, factor, distance,
-      static_cast<cudaStream_t>(stream));
+  run(p, shape, memory, scale, query, batch, shares, roi, out, static_cast<cudaStream_t>(stream));
   return static_cast<int>(cudaGetLastError());
 }
 

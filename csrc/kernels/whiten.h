@@ -78,10 +78,11 @@ using WhitenCpu = void (*)(const WhitenParams& params, const WhitenIndex& index,
                            const void* feature, int32_t batch, float* distance, void* workspace);
 
 // The CUDA implementation: all arrays on the device, mean and factor as above, no index, no
-// workspace; enqueued on `stream` (a cudaStream_t), safe inside a CUDA graph. Returns the
-// cudaError_t of the launch.
+// workspace; enqueued on `stream` (a cudaStream_t), safe inside a CUDA graph. centre [channels], or
+// null for 0: what is taken off the features before anything else. Returns the cudaError_t of the
+// launch.
 int whiten_cuda(const WhitenParams& params, const float* mean, const float* factor,
-                const void* feature, int32_t batch, const uint8_t* roi, float* distance,
-                void* stream);
+                const void* feature, int32_t batch, const float* centre, const uint8_t* roi,
+                const DistanceOut& out, void* stream);
 
 }  // namespace edgead

@@ -42,10 +42,11 @@ __device__ __forceinline__ float sum_of_slices(float (*part)[kPositions], int sl
 template <class T>
 __global__ void __launch_bounds__(kThreads)
     whiten_kernel(const __grid_constant__ WhitenParams p, int blocks, const float* mean,
-                  const float* factor, const T* feature, const uint8_t* roi, float* distance) {
+                  const float* factor, const T* feature, const float* centre, const uint8_t* roi,
+                  const __grid_constant__ DistanceOut out) {
   __shared__ float values[kDepth][kPositions + 1], rows[kDepth][kOutputs + 1];
   __shared__ float part[kSlices][kPositions], total[kPositions][kAcross + 1];
-  __shared__ float centre[kPositions], scale[kPositions];
+  __shared__ float middle[kPositions], scale[kPositions];
   const int tid = threadIdx.x, region = blockIdx.x / blocks;
   const int across = whiten_regions(p.width, p.side);
   const int top = region / across * p.side, left = region % across * p.side;
@@ -54,7 +55,6 @@ __global__ void __launch_bounds__(kThreads)
   if (first >= count) return;  // of a smaller region: all threads
   const int positions = p.height * p.width;
   feature += static_cast<int64_t>(blockIdx.y) * positions * p.channels;
-  distance += static_cast<int64_t>(blockIdx.y) * positions;
   factor += static_cast<int64_t>(region) * p.outputs * p.channels;
 
   // The place in a frame of the block's position i, -1: none.
@@ -65,7 +65,8 @@ __global__ void __launch_bounds__(kThreads)
   auto value_at = [&](int place, int c) {
     const int64_t at = p.layout == Layout::nchw ? static_cast<int64_t>(c) * positions + place
                                                 : static_cast<int64_t>(place) * p.channels + c;
-    return float_of(__ldg(feature + at));
+    const float value = float_of(__ldg(feature + at));
+    return centre == nullptr ? value : value - __ldg(centre + c);
   };
   bool any = roi == nullptr;  // position kept, the same for all threads
   for (int i = 0; !any && i < kPositions; ++i) {
@@ -85,7 +86,7 @@ __global__ void __launch_bounds__(kThreads)
     }
     const float v = sum_of_slices(part, slice, mine, square) / static_cast<float>(p.channels);
     const float square_scale = v + p.epsilon;  // infinite: its scale is NaN, and hides nothing
-    if (slice == 0) centre[mine] = m, scale[mine] = sqrtf(square_scale) / square_scale;
+    if (slice == 0) middle[mine] = m, scale[mine] = sqrtf(square_scale) / square_scale;
   }
 
   const int q0 = tid / kAcross * kPerPosition, r0 = tid % kAcross;
@@ -99,7 +100,7 @@ __global__ void __launch_bounds__(kThreads)
         float x = 0.0f;
         if (place >= 0 && c < p.channels) {
           x = value_at(place, c);
-          if (p.channel_normal) x = (x - centre[one]) * scale[one];
+          if (p.channel_normal) x = (x - middle[one]) * scale[one];
           x -= __ldg(mean + static_cast<int64_t>(c) * positions + place);
         }
         values[i / kPositions][one] = x;
@@ -137,13 +138,15 @@ __global__ void __launch_bounds__(kThreads)
 #pragma unroll
   for (int j = 0; j < kAcross; ++j) sum += total[tid][j];
   const bool kept = roi == nullptr || roi[my_place] != 0;
-  distance[my_place] = kept ? sum / static_cast<float>(p.outputs) : 0.0f;
+  put_distance(out, blockIdx.y, positions, my_place,
+               kept ? sum / static_cast<float>(p.outputs) : 0.0f);
 }
 
 }  // namespace
 
 int whiten_cuda(const WhitenParams& p, const float* mean, const float* factor, const void* feature,
-                int32_t batch, const uint8_t* roi, float* distance, void* stream) {
+                int32_t batch, const float* centre, const uint8_t* roi, const DistanceOut& out,
+                void* stream) {
   const int side_y = p.side < p.height ? p.side : p.height;
   const int side_x = p.side < p.width ? p.side : p.width;
   const int blocks = (side_y * side_x + kPositions - 1) / kPositions;  // of the largest region
@@ -152,10 +155,10 @@ int whiten_cuda(const WhitenParams& p, const float* mean, const float* factor, c
   const cudaStream_t s = static_cast<cudaStream_t>(stream);
   if (p.type == Type::float16)
     launch(whiten_kernel<uint16_t>, grid, dim3(kThreads), s, p, blocks, mean, factor,
-           static_cast<const uint16_t*>(feature), roi, distance);
+           static_cast<const uint16_t*>(feature), centre, roi, out);
   else
     launch(whiten_kernel<float>, grid, dim3(kThreads), s, p, blocks, mean, factor,
-           static_cast<const float*>(feature), roi, distance);
+           static_cast<const float*>(feature), centre, roi, out);
   return static_cast<int>(cudaGetLastError());
 }
 

@@ -90,6 +90,13 @@ class AnomalyMap {
   AnomalyMapPlan plan_{};
 };
 
+// Addresses; 0 where DistanceOut has null.
+DistanceOut out_of(uintptr_t counts, uintptr_t distance, uintptr_t scored, uintptr_t sum,
+                   bool add) {
+  return {reinterpret_cast<const float*>(counts), reinterpret_cast<float*>(distance),
+          reinterpret_cast<const float*>(scored), reinterpret_cast<float*>(sum), add};
+}
+
 class Nearest {
  public:
   // given: positions, width, weights, blended, temperature, root, type, layout, and channels, rows,
@@ -99,14 +106,15 @@ class Nearest {
     p_.memory_type = static_cast<Type>(given["memory_type"].cast<int32_t>());
   }
 
-  // Addresses; scale, roi and factor may be 0.
-  void run(uintptr_t memory, uintptr_t scale, uintptr_t query, int32_t batch, uintptr_t roi,
-           uintptr_t factor, uintptr_t distance, uintptr_t stream) const {
-    check(nearest_cuda(p_, reinterpret_cast<const void*>(memory),
-                       reinterpret_cast<const float*>(scale), reinterpret_cast<const void*>(query),
-                       batch, reinterpret_cast<const uint8_t*>(roi),
-                       reinterpret_cast<const float*>(factor), reinterpret_cast<float*>(distance),
-                       reinterpret_cast<void*>(stream)));
+  // Addresses; scale, shares and roi may be 0.
+  void run(uintptr_t memory, uintptr_t scale, uintptr_t query, int32_t batch, uintptr_t shares,
+           uintptr_t roi, uintptr_t counts, uintptr_t distance, uintptr_t scored, uintptr_t sum,
+           bool add, uintptr_t stream) const {
+    check(nearest_cuda(
+        p_, reinterpret_cast<const void*>(memory), reinterpret_cast<const float*>(scale),
+        reinterpret_cast<const void*>(query), batch, reinterpret_cast<const float*>(shares),
+        reinterpret_cast<const uint8_t*>(roi), out_of(counts, distance, scored, sum, add),
+        reinterpret_cast<void*>(stream)));
   }
 
  private:
@@ -118,13 +126,15 @@ class Whiten {
   // given: as whiten_params_of needs it.
   explicit Whiten(const py::kwargs& given) : p_(whiten_params_of(given)) {}
 
-  // Addresses; roi may be 0.
-  void run(uintptr_t mean, uintptr_t factor, uintptr_t feature, int32_t batch, uintptr_t roi,
-           uintptr_t distance, uintptr_t stream) const {
-    check(whiten_cuda(
-        p_, reinterpret_cast<const float*>(mean), reinterpret_cast<const float*>(factor),
-        reinterpret_cast<const void*>(feature), batch, reinterpret_cast<const uint8_t*>(roi),
-        reinterpret_cast<float*>(distance), reinterpret_cast<void*>(stream)));
+  // Addresses; centre and roi may be 0.
+  void run(uintptr_t mean, uintptr_t factor, uintptr_t feature, int32_t batch, uintptr_t centre,
+           uintptr_t roi, uintptr_t counts, uintptr_t distance, uintptr_t scored, uintptr_t sum,
+           bool add, uintptr_t stream) const {
+    check(whiten_cuda(p_, reinterpret_cast<const float*>(mean),
+                      reinterpret_cast<const float*>(factor),
+                      reinterpret_cast<const void*>(feature), batch,
+                      reinterpret_cast<const float*>(centre), reinterpret_cast<const uint8_t*>(roi),
+                      out_of(counts, distance, scored, sum, add), reinterpret_cast<void*>(stream)));
   }
 
  private:
@@ -152,12 +162,15 @@ PYBIND11_MODULE(_cuda, m) {
   py::class_<Nearest>(m, "Nearest")
       .def(py::init<const py::kwargs&>())
       .def("run", &Nearest::run, py::arg("memory"), py::arg("scale"), py::arg("query"),
-           py::arg("batch"), py::arg("roi"), py::arg("factor"), py::arg("distance"),
+           py::arg("batch"), py::arg("shares"), py::arg("roi"), py::arg("counts"),
+           py::arg("distance"), py::arg("scored"), py::arg("sum"), py::arg("add"),
            py::arg("stream"));
   py::class_<Whiten>(m, "Whiten")
       .def(py::init<const py::kwargs&>())
       .def("run", &Whiten::run, py::arg("mean"), py::arg("factor"), py::arg("feature"),
-           py::arg("batch"), py::arg("roi"), py::arg("distance"), py::arg("stream"));
+           py::arg("batch"), py::arg("centre"), py::arg("roi"), py::arg("counts"),
+           py::arg("distance"), py::arg("scored"), py::arg("sum"), py::arg("add"),
+           py::arg("stream"));
   const py::call_guard<py::gil_scoped_release> unlocked;
   py::class_<Events>(m, "Events")
       .def(py::init<int32_t>(), py::arg("count"))

@@ -66,7 +66,8 @@ class PipelineOutput(NamedTuple):
     inferred: float
     finished: float
     copied: float | None = None  # seconds of copying to the device and back, in no other stage
-    scored: NDArray[np.float32] | None = None  # what the score is pooled from; None: the map
+    # What the score is pooled from; None: the map, or a device has kept it.
+    scored: NDArray[np.float32] | None = None
     frame: LazyArray | None = None  # of a frame that lies in the memory of a device
 
     def timings_ms(self) -> dict[str, float]:

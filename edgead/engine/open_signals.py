@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from edgead.bundle.entries import Memory, Whitening
-from edgead.bundle.manifest import Manifest
 from edgead.bundle.storage import Bundle
 from edgead.engine.memories import OpenedMemory, ReadMemory
 from edgead.engine.whitening import OpenedWhitening, whiten_by
@@ -13,21 +12,6 @@ from edgead.errors import BundleError, InputError
 from edgead.nearest import NearestMemory
 
 _DTYPES = ("float32", "float16")
-
-
-def only_on_the_cpu(manifest: Manifest) -> str | None:
-    """Why no GPU serves a bundle, in a sentence; None where one may.
-
-    Args:
-        manifest: of the bundle.
-    """
-    apart = manifest.scored_size() is not None or any(m.shares for m in manifest.memories)
-    if not apart and not manifest.whitenings:
-        return None
-    return (
-        "the bundle compares with what is usual at each place, or at the border, which is served "
-        'on the CPU so far: use device="cpu"'
-    )
 
 
 def open_memories(bundle: Bundle) -> tuple[OpenedMemory, ...]:

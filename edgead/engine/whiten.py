@@ -27,6 +27,7 @@ F32 = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float32] | npt.NDArray[np.float16]
 
 MAX_VALUES = 2**31 - 1  # of mean and factors each
+EPSILON = 1e-5
 
 
 @dataclass(eq=False)
@@ -62,7 +63,7 @@ class Whiten:
     side: int | None = None
     _: KW_ONLY
     channel_normal: bool = False
-    epsilon: float = 1e-5
+    epsilon: float = EPSILON
     dtype: npt.DTypeLike = np.float32
     layout: str = "NCHW"
     roi: InitVar[npt.NDArray[np.bool_] | npt.NDArray[np.uint8] | None] = None
@@ -89,15 +90,15 @@ class Whiten:
         first, last = (channels,), self.size
         self._shape = (*first, *last) if self.layout == "NCHW" else (*last, *first)
         self._kernel = _cpu.Whiten(
-            size=self.size,
-            channels=channels,
-            outputs=factors.shape[1],
-            side=side,
-            triangular=_is_triangular(factors),
-            channel_normal=self.channel_normal,
-            epsilon=self.epsilon,
-            type=DTYPES.index(self.dtype.name),
-            layout=LAYOUTS.index(self.layout),
+            **kernel_arguments(
+                self.size,
+                factors,
+                side,
+                channel_normal=self.channel_normal,
+                epsilon=self.epsilon,
+                dtype=self.dtype,
+                layout=self.layout,
+            ),
             mean=mean,
             factor=factors,
             roi=None if roi is None else roi.astype(bool).astype(np.uint8),
@@ -145,6 +146,36 @@ class Whiten:
         return min(int(side), whole)
 
 
+def kernel_arguments(
+    size: tuple[int, int],
+    factors: F32,
+    side: int,
+    *,
+    channel_normal: bool,
+    epsilon: float = EPSILON,
+    dtype: npt.DTypeLike = np.float32,
+    layout: str = "NCHW",
+) -> dict[str, Any]:
+    """What the kernels for the CPU and for CUDA are told beside their arrays, which are checked.
+
+    Args:
+        size: (height, width) of the features.
+        factors: [regions, outputs, C].
+        side, channel_normal, epsilon, dtype, layout: as of ``Whiten``.
+    """
+    return {
+        "size": size,
+        "channels": factors.shape[2],
+        "outputs": factors.shape[1],
+        "side": min(side, max(size)),
+        "triangular": not np.tril(factors, -1).any(),
+        "channel_normal": channel_normal,
+        "epsilon": epsilon,
+        "type": DTYPES.index(np.dtype(dtype).name),
+        "layout": LAYOUTS.index(layout),
+    }
+
+
 _FACTORS = "regions, outputs, C"
 
 
@@ -161,10 +192,6 @@ def _floats(name: str, array: Any, shape: str) -> F32:
     if not np.isfinite(array).all():
         raise InputError(f"{name} holds a NaN or an infinity, expected finite values")
     return np.ascontiguousarray(array, np.float32)
-
-
-def _is_triangular(factors: F32) -> bool:
-    return not np.tril(factors, -1).any()
 
 
 def _check_epsilon(epsilon: Any) -> float:

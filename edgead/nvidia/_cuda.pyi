@@ -59,6 +59,9 @@ class Nearest:
         positions: int,
         width: int,
         weights: Sequence[float],
+        blended: int,
+        temperature: float,
+        root: bool,
         type: int,
         layout: int,
         channels: int,
@@ -71,9 +74,13 @@ class Nearest:
         scale: int,
         query: int,
         batch: int,
+        shares: int,
         roi: int,
-        factor: int,
+        counts: int,
         distance: int,
+        scored: int,
+        sum: int,
+        add: bool,
         stream: int,
     ) -> None: ...
 
@@ -97,8 +104,13 @@ class Whiten:
         factor: int,
         feature: int,
         batch: int,
+        centre: int,
         roi: int,
+        counts: int,
         distance: int,
+        scored: int,
+        sum: int,
+        add: bool,
         stream: int,
     ) -> None: ...
 

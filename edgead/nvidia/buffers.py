@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from edgead.nvidia.memory import Bytes, Memory, Stream
+import numpy as np
+from numpy.typing import NDArray
+
+from edgead.nvidia.memory import Block, Bytes, Memory, Stream
 
 
 class Shared:
@@ -33,6 +36,20 @@ class Shared:
         """Enqueue what makes the device's bytes the host's."""
         if self._block is not None:
             stream.download(self.array, self._block.address)
+
+
+def upload(array: NDArray[Any], memory: Memory, stream: Stream) -> Block:
+    """A copy of a C-contiguous array on the device; it is there when this returns."""
+    block, pinned = memory.allocate(array.nbytes), memory.pinned(array.nbytes)
+    pinned.array[:] = array.reshape(-1).view(np.uint8)
+    stream.upload(block.address, pinned.array)
+    stream.synchronize()
+    return block
+
+
+def address_of(block: Block | None) -> int:
+    """0, which is no address, for None."""
+    return 0 if block is None else block.address
 
 
 class StageClock:

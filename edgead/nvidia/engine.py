@@ -7,16 +7,16 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgead.bundle.storage import Bundle
 from edgead.engine.interface import Pairs
-from edgead.engine.open_signals import only_on_the_cpu, read_memories
+from edgead.engine.open_signals import open_whitenings, read_memories
 from edgead.errors import BundleError, DeviceError
 from edgead.nvidia.devices import device_word
+from edgead.nvidia.distances import Held
 from edgead.nvidia.kernels import PRECISION, load_kernels
 from edgead.nvidia.loaded_plan import Execution, LoadedPlan
 from edgead.nvidia.memories import hold_memories
@@ -24,6 +24,7 @@ from edgead.nvidia.memory import open_memory
 from edgead.nvidia.plans.library import find_library
 from edgead.nvidia.plans.progress import Progress
 from edgead.nvidia.plans.store import given_plan, own_plan
+from edgead.nvidia.whitenings import hold_whitenings
 
 
 class TensorRTEngine:
@@ -40,7 +41,6 @@ class TensorRTEngine:
     """
 
     kernels = "cuda"
-    whitenings: tuple[Any, ...] = ()  # see ``only_on_the_cpu``
 
     def __init__(
         self,
@@ -53,8 +53,6 @@ class TensorRTEngine:
         progress: Progress | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> None:
-        if reason := only_on_the_cpu(bundle.manifest):
-            raise DeviceError(reason)
         self.precision = PRECISION if precision is None else precision
         memory = open_memory(index)
         self.cuda = load_kernels(memory.capability)
@@ -82,6 +80,8 @@ class TensorRTEngine:
         self.device = self.plan.device
         self.version = self.plan.version
         self.memories = hold_memories(read_memories(bundle), self.cuda, memory)
+        self.whitenings = hold_whitenings(open_whitenings(bundle), self.cuda, memory)
+        self.held: Held = (*self.memories, *self.whitenings)
         self._pairs = [(pair.reference, pair.restored) for pair in bundle.manifest.pairs]
 
     def __repr__(self) -> str:
@@ -89,7 +89,7 @@ class TensorRTEngine:
 
     def session(self) -> TensorRTSession:
         """Buffers for one thread; DeviceError when the device is out of memory or fails."""
-        features = [held.entry.features for held in self.memories]
+        features = [one.entry.features for one in self.held]
         return TensorRTSession(self.plan, self._pairs, features)
 
 

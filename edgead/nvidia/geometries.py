@@ -22,24 +22,36 @@ Roi = NDArray[np.uint8] | None
 
 
 class TileMaps:
-    """The maps of all tiles of a frame, each of ``tile_map_size``, which the host joins."""
+    """The maps of all tiles of a frame, each of ``tile_map_size``, which the host joins.
+
+    ``scored``: with as many maps that the score is pooled from.
+    """
 
     def __init__(
-        self, memory: Memory, plan: TilePlan, roi: Roi, tile_map_size: tuple[int, int]
+        self,
+        memory: Memory,
+        plan: TilePlan,
+        roi: Roi,
+        tile_map_size: tuple[int, int],
+        scored: bool,
     ) -> None:
         self.tiles = list(plan.tiles(roi))
-        self.roi = roi
+        self.roi, self._kinds = roi, 1 + scored
         self._map_bytes = 4 * math.prod(tile_map_size)
-        self.shared = Shared(memory, len(self.tiles) * self._map_bytes)
+        self.shared = Shared(memory, self._kinds * len(self.tiles) * self._map_bytes)
         self._tile_map_size, self._map_size = tile_map_size, plan.map_size
 
-    def address(self, index: int) -> int:
-        """Of a tile's map, on the device."""
-        return self.shared.address + index * self._map_bytes
+    def addresses(self, index: int) -> list[int]:
+        """Of a tile's map, and of the one that the score is pooled from, on the device."""
+        first = self.shared.address + index * self._map_bytes
+        return [first + kind * len(self.tiles) * self._map_bytes for kind in range(self._kinds)]
 
-    def join(self) -> NDArray[np.float32]:
-        """The stitched map, [height, width], once the tiles' maps are in host memory."""
-        maps = self.shared.array.view(np.float32).reshape(-1, *self._tile_map_size)
+    def join(self) -> list[NDArray[np.float32]]:
+        """The stitched maps, [height, width], once the tiles' maps are in host memory."""
+        shape = (self._kinds, len(self.tiles), *self._tile_map_size)
+        return [self._stitch(maps) for maps in self.shared.array.view(np.float32).reshape(shape)]
+
+    def _stitch(self, maps: NDArray[np.float32]) -> NDArray[np.float32]:
         stitched = np.zeros(self._map_size, np.float32)
         for tile, values in zip(self.tiles, maps, strict=True):
             tile.add(values, stitched)
@@ -122,7 +134,8 @@ class Geometries:
         tiles, offsets, seen = None, [0], like
         if self._plans is not None:
             plan, roi = self._plans.run(shape)
-            tiles = TileMaps(self._memory, plan, roi, manifest.map_params().size)
+            scored = manifest.scored_size() is not None
+            tiles = TileMaps(self._memory, plan, roi, manifest.map_params().size, scored)
             offsets = [t.top * strides[0] + t.left * strides[1] for t in tiles.tiles]
             height, width = self._plans.tile_size
             seen = like[:height, :width]

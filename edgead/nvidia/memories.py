@@ -1,4 +1,4 @@
-"""The memories of a bundle on a GPU: features of good parts, and a frame's distances to them."""
+"""The memories of a bundle on a GPU: features of good parts, held once for all threads."""
 
 from __future__ import annotations
 
@@ -7,27 +7,47 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from edgead.bundle.entries import Memory as Entry
 from edgead.engine.memories import ReadMemory, weights_of
 from edgead.errors import DeviceError
 from edgead.nearest import MEMORY_DTYPES, sought
+from edgead.nvidia.buffers import address_of, upload
 from edgead.nvidia.memory import Block, Memory, Stream
 from edgead.preprocess import DTYPES, LAYOUTS
-
-F32 = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class HeldMemory:
-    """A memory on the device, for all threads."""
+    """A memory as ``HeldSignal``."""
 
     entry: Entry
     kernel: Any  # edgead.nvidia._cuda.Nearest
     rows: Block
-    counts: Block  # [height, width] float32
+    counts: Block  # [height, width] float32, as the next two
+    scored: Block | None  # None: it does not count in the sum of the score
+    shares: Block | None
+
+    @property
+    def shown(self) -> bool:
+        """Whether it counts in the map: every memory does."""
+        return True
+
+    def enqueue(self, features: int, distance: int, total: int, add: bool, stream: int) -> None:
+        """See ``HeldSignal``."""
+        self.kernel.run(
+            memory=self.rows.address,
+            scale=0,
+            query=features,
+            batch=1,
+            shares=address_of(self.shares),
+            roi=0,
+            counts=self.counts.address,
+            distance=distance,
+            scored=address_of(self.scored),
+            sum=0 if self.scored is None else total,
+            add=add,
+            stream=stream,
+        )
 
 
 def hold_memories(read: Iterable[ReadMemory], cuda: Any, memory: Memory) -> tuple[HeldMemory, ...]:
@@ -47,9 +67,11 @@ def hold_memories(read: Iterable[ReadMemory], cuda: Any, memory: Memory) -> tupl
 
 
 def _hold(read: ReadMemory, cuda: Any, memory: Memory, stream: Stream) -> HeldMemory:
-    entry, kept, counts, free = read.entry, read.rows, read.counts, memory.free_bytes()
-    if kept.nbytes + counts.nbytes > free:
-        fits = max(0, free - counts.nbytes) // (kept.itemsize * kept.shape[1])
+    entry, kept, free = read.entry, read.rows, memory.free_bytes()
+    places = [read.counts, read.scored, read.shares]
+    beside = sum(array.nbytes for array in places if array is not None)
+    if kept.nbytes + beside > free:
+        fits = max(0, free - beside) // (kept.itemsize * kept.shape[1])
         raise DeviceError(
             f"cuda:{memory.index} ({memory.name}) has {free / 1e6:.1f} MB free, and the memory of "
             f"{len(kept)} features takes {kept.nbytes / 1e6:.1f} MB; at most {fits} features fit: "
@@ -69,51 +91,9 @@ def _hold(read: ReadMemory, cuda: Any, memory: Memory, stream: Stream) -> HeldMe
         rows=len(kept),
         memory_type=MEMORY_DTYPES.index(kept.dtype.name),
     )
-    return HeldMemory(entry, kernel, *(_up(array, memory, stream) for array in (kept, counts)))
-
-
-def _up(array: NDArray[Any], memory: Memory, stream: Stream) -> Block:
-    block, pinned = memory.allocate(array.nbytes), memory.pinned(array.nbytes)
-    pinned.array[:] = array.reshape(-1).view(np.uint8)
-    stream.upload(block.address, pinned.array)
-    stream.synchronize()
-    return block
-
-
-class DeviceDistances:
-    """The distances of one thread's frames, as pairs for anomaly_map: (distance, 0).
-
-    Called while the device's context is current.
-    """
-
-    def __init__(self, held: tuple[HeldMemory, ...], memory: Memory, stream: Stream) -> None:
-        self._held, self._stream = held, stream
-        sizes = [4 * math.prod(one.entry.size) for one in held]
-        self._distances = [memory.allocate(size) for size in sizes]
-        self._zeros = [_up(np.zeros(size, np.uint8), memory, stream) for size in sizes]
-
-    @property
-    def pairs(self) -> list[tuple[int, int]]:
-        """Addresses of (distance, 0) of each memory."""
-        both = zip(self._distances, self._zeros, strict=True)
-        return [(distance.address, zeros.address) for distance, zeros in both]
-
-    def enqueue(self, features: list[int]) -> None:
-        """Enqueue the distances of features at these addresses, one for each memory."""
-        for one, at, distance in zip(self._held, features, self._distances, strict=True):
-            places = one.rows.address, 0, at, 1, 0, one.counts.address, distance.address
-            one.kernel.run(*places, self._stream.handle)
-
-    def download(self) -> list[tuple[F32, F32]]:
-        """Enqueue copies of the pairs to the host."""
-        found = []
-        for one, distance in zip(self._held, self._distances, strict=True):
-            host = np.zeros((2, 1, 1, *one.entry.size), np.float32)
-            self._stream.download(host[0].reshape(-1).view(np.uint8), distance.address)
-            found.append((host[0], host[1]))
-        return found
-
-    def close(self) -> None:
-        """Let go of the memory, even while the object is referred to."""
-        self._distances.clear()
-        self._zeros.clear()
+    rows, counts = (upload(array, memory, stream) for array in (kept, read.counts))
+    scored, shares = (
+        None if array is None else upload(array, memory, stream)
+        for array in (read.scored, read.shares)
+    )
+    return HeldMemory(entry, kernel, rows, counts, scored, shares)

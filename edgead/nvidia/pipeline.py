@@ -32,10 +32,10 @@ from edgead.errors import DeviceError, InputError
 from edgead.images.bits import check_values
 from edgead.nvidia.buffers import Shared
 from edgead.nvidia.device_frame import Arrivals, DeviceFrame
+from edgead.nvidia.distances import Held
 from edgead.nvidia.geometries import Geometries
 from edgead.nvidia.loaded_plan import LoadedPlan
 from edgead.nvidia.map_ring import MapRing
-from edgead.nvidia.memories import HeldMemory
 from edgead.nvidia.stages import DeviceStages, FrameGraphs
 from edgead.preprocess import COLORS, check_frame, check_word
 
@@ -46,7 +46,8 @@ class CudaPipeline:
     """``FramePipeline`` of one thread; frames are NumPy arrays or lie on the device.
 
     Args:
-        plan, cuda, memories: of a TensorRTEngine, whose graph ``bundle`` describes.
+        plan, cuda: of a TensorRTEngine, whose graph ``bundle`` describes.
+        held: its memories, then its whitenings.
 
     Raises:
         BundleError: an ignore mask that does not fit.
@@ -59,12 +60,12 @@ class CudaPipeline:
         plan: LoadedPlan,
         cuda: Any,
         color: str = "bgr",
-        memories: tuple[HeldMemory, ...] = (),
+        held: Held = (),
     ) -> None:
         check_word("color", color, COLORS)
         manifest = bundle.manifest
         self._plan, self._color, self._map_params = plan, color, manifest.map_params()
-        self._held = memories
+        self._held = held
         self._memory, self._bit_depth = plan.memory, manifest.preprocess.bit_depth
         self._lock = threading.RLock()
         self._closed = True  # until all is there
@@ -167,12 +168,14 @@ class CudaPipeline:
             self._fresh = False
         spent = geometry.clock(digests=hasher is not None).spent()
         found: NDArray[np.float32] | LazyArray
+        scored: NDArray[np.float32] | None = None  # of a frame that is seen whole it stays there
         if geometry.tiles is None:
             score, found, roi = self._stages.score(), self._ring.keep(), self._roi
         else:
             begun = perf_counter()
-            found, roi = geometry.tiles.join(), geometry.tiles.roi
-            score = pool(found, roi, self._map_params)
+            (found, *more), roi = geometry.tiles.join(), geometry.tiles.roi
+            scored = more[0] if more else None
+            score = pool(found if scored is None else scored, roi, self._map_params)
             spent["anomaly_map"] += perf_counter() - begun
         refusal = self._graphs.refusal
         preprocessed = started + spent["preprocess"]
@@ -187,6 +190,7 @@ class CudaPipeline:
             inferred,
             inferred + spent["anomaly_map"],
             copied=staged - started + spent["copy"],
+            scored=scored,
             frame=None
             if given is None
             else LazyArray(given.shape, lambda: given.read(self._memory)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,16 +14,16 @@ from edgead.bundle.manifest import Manifest
 from edgead.engine.digests import Hasher
 from edgead.errors import DeviceError
 from edgead.nvidia.buffers import Shared
+from edgead.nvidia.distances import DeviceDistances, Held
 from edgead.nvidia.geometries import Geometry, Roi
 from edgead.nvidia.loaded_plan import Execution, LoadedPlan
-from edgead.nvidia.memories import DeviceDistances, HeldMemory
 from edgead.nvidia.memory import Stream
 
 MOST_GRAPHS = 8  # per kind of frame, one for each address: a camera's ring of device buffers
 
 
 class DeviceStages:
-    """preprocess, the plan, the memories and anomaly_map, with the device memory between them.
+    """preprocess, the plan, what was learnt and anomaly_map, with the device memory between them.
 
     Called while the device's context is current. ``roi``: of the map of a frame that is seen whole.
     """
@@ -34,17 +35,22 @@ class DeviceStages:
         stream: Stream,
         manifest: Manifest,
         roi: Roi,
-        held: tuple[HeldMemory, ...] = (),
+        held: Held = (),
     ) -> None:
         memory, params, shapes = plan.memory, manifest.map_params(), manifest.shapes()
         self._tensors, self._stream = plan.tensors, stream
         self._pairs = [(pair.reference, pair.restored) for pair in manifest.pairs]
         self._map_bytes = 4 * math.prod(params.size)
-        given = kernel_arguments(params, shapes, np.float32, "NCHW", roi)
+        maps = [(params, shapes)]
+        if (size := manifest.scored_size()) is not None:  # the map that the score is pooled from
+            maps.append((replace(params, weights=(1.0,)), ((1, *size),)))
         self._execution = Execution(plan)
         try:
-            self._map_kernel = cuda.AnomalyMap(**given, batch=1)
-            self._map = memory.allocate(self._map_bytes)
+            self._map_kernels = [
+                cuda.AnomalyMap(**kernel_arguments(*one, np.float32, "NCHW", roi), batch=1)
+                for one in maps
+            ]
+            self._maps = [memory.allocate(self._map_bytes) for _ in maps]
             self._distances = DeviceDistances(held, memory, stream)
             self._score = Shared(memory, 4)
         except BaseException:
@@ -52,7 +58,8 @@ class DeviceStages:
             raise
         at = self._execution.address
         self._features = [at(one.entry.features) for one in held]
-        self._pair_addresses = [(at(a), at(b)) for a, b in self._pairs] + self._distances.pairs
+        pairs = [(at(a), at(b)) for a, b in self._pairs] + self._distances.pairs
+        self._compared = [pairs, self._distances.scored][: len(maps)]
 
     def enqueue(
         self, geometry: Geometry, address: int, upload: Shared | None, hasher: Hasher | None = None
@@ -75,8 +82,11 @@ class DeviceStages:
             execution.enqueue(handle)
             clock.mark(handle)
             self._distances.enqueue(self._features)
-            target = self._map.address if tiles is None else tiles.address(index)
-            self._map_kernel.run(self._pair_addresses, target, self._score.address, handle)
+            targets = [m.address for m in self._maps] if tiles is None else tiles.addresses(index)
+            for kernel, pairs, target in zip(
+                self._map_kernels, self._compared, targets, strict=True
+            ):  # the last one's score counts
+                kernel.run(pairs, target, self._score.address, handle)
             clock.mark(handle)
             if hasher is not None:
                 self._show(hasher)
@@ -86,7 +96,7 @@ class DeviceStages:
 
     def copy_map(self, to: int) -> None:
         """Enqueue a copy of the map to another place on the device."""
-        self._stream.copy(to, self._map.address, self._map_bytes)
+        self._stream.copy(to, self._maps[0].address, self._map_bytes)
 
     def score(self) -> float:
         """Of the frame that was waited for."""
@@ -97,7 +107,7 @@ class DeviceStages:
         self._execution.close()
         if "_distances" in self.__dict__:
             self._distances.close()
-        for name in ("_map_kernel", "_map", "_score"):
+        for name in ("_map_kernels", "_maps", "_score"):
             self.__dict__.pop(name, None)
 
     def _show(self, hasher: Hasher) -> None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 
 from edgead.bundle.storage import Bundle
-from edgead.engine.open_signals import only_on_the_cpu
 from edgead.errors import EdgeadError, InputError
 
 
@@ -54,8 +53,6 @@ def choose(device: str, bundle: Bundle | None = None, precision: str | None = No
 
 def obstacle(bundle: Bundle | None = None, precision: str | None = None) -> str | None:
     """What keeps "auto" from the first GPU, in a sentence; None where nothing does."""
-    if bundle is not None and (reason := only_on_the_cpu(bundle.manifest)):
-        return reason
     if find_spec("pycuda") is None:
         return "PyCUDA is not installed: pip install pycuda, where there is nvcc"
     try:

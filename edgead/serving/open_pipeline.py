@@ -32,4 +32,4 @@ def open_pipeline(bundle: Bundle, engine: Engine, color: str = "bgr") -> FramePi
 
     if not isinstance(engine, TensorRTEngine):
         raise InputError(f"the engine is a {type(engine).__name__}, expected one of open_engine")
-    return CudaPipeline(bundle, engine.plan, engine.cuda, color, engine.memories)
+    return CudaPipeline(bundle, engine.plan, engine.cuda, color, engine.held)

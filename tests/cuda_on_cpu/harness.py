@@ -83,11 +83,12 @@ class Program:
         self._link(self.objects, folder)
 
     def replaced(self, sources: Mapping[str, str], folder: Path) -> Path:
-        """A program with other text for some of KERNELS, by name."""
+        """A program with other text for some of KERNELS, by name, and for headers they include."""
         folder.mkdir(parents=True, exist_ok=True)
         objects = dict(self.objects)
         for name, text in sources.items():
             (folder / name).write_text(text)
+        for name in sources.keys() & objects.keys():
             objects[name] = compile_object(self.build, folder / name, folder, self.flags)
         return self._link(objects, folder)
 
@@ -97,6 +98,51 @@ class Program:
         command = [self.build.compiler, *self.flags, *files, "-o", str(path), "-lstdc++", "-lm"]
         subprocess.run(command, check=True)
         return path
+
+
+@dataclass(frozen=True)
+class Out:
+    """What becomes of the distances [N, H, W]: ``DistanceOut`` of csrc/kernels/common.h."""
+
+    counts: np.ndarray | None = None  # [H, W] float32, as the next one
+    scored: np.ndarray | None = None  # None: there is no sum
+    before: np.ndarray | None = None  # [N, H, W], what the sum held; None: it begins here
+    shown: bool = True  # the distances are written
+
+    def data(self) -> bytes:
+        data = _integers(int(self.shown))
+        for array in (self.counts, self.scored, self.before):
+            data += _array(np.zeros(0, np.float32) if array is None else array, 0)
+        return data
+
+    def outputs(self, *shape: int) -> tuple[tuple[tuple[int, ...], np.dtype[Any]], ...]:
+        count = int(self.shown) + int(self.scored is not None)
+        return ((shape, np.dtype(np.float32)),) * count
+
+    def exact(self, distance: np.ndarray) -> list[np.ndarray]:
+        """The arrays that are written, in float64."""
+        found = []
+        if self.shown:
+            found.append(distance * (1.0 if self.counts is None else self.counts.astype(float)))
+        if self.scored is not None:
+            before = 0.0 if self.before is None else self.before.astype(float)
+            found.append(before + distance * self.scored.astype(float))
+        return found
+
+    @staticmethod
+    def number(number: int, rng: np.random.Generator, *shape: int) -> Out:
+        """One of six kinds."""
+        counts, scored, before = (
+            np.float32(rng.random(size) + 0.1) for size in (shape[1:], shape[1:], shape)
+        )
+        return (
+            Out(),
+            Out(counts),
+            Out(counts, scored),
+            Out(counts, scored, before),
+            Out(None, scored, before, shown=False),
+            Out(None, scored),
+        )[number % 6]
 
 
 @dataclass(frozen=True)
@@ -200,8 +246,9 @@ def nearest_case(
     scale: np.ndarray | None = None,
     root: bool = False,
     layout: str = "NCHW",
+    shares: np.ndarray | None = None,
     roi: np.ndarray | None = None,
-    factor: np.ndarray | None = None,
+    out: Out = Out(),
     shift: int = 0,
 ) -> Case:
     """Queries [N, C, H, W], laid out here; memory [rows, channels]; ``shift`` as above."""
@@ -219,8 +266,8 @@ def nearest_case(
     data += _array(memory, shift)
     data += _array(np.zeros(0, np.float32) if scale is None else scale, 0)
     data += _array(np.zeros(0, np.uint8) if roi is None else roi.astype(np.uint8), 0)
-    data += _array(np.zeros(0, np.float32) if factor is None else factor, 0)
-    return Case(data, (((batch, height, width), np.dtype(np.float32)),))
+    data += _array(np.zeros(0, np.float32) if shares is None else shares, 0)
+    return Case(data + out.data(), out.outputs(batch, height, width))
 
 
 def whiten_case(
@@ -233,7 +280,9 @@ def whiten_case(
     channel_normal: bool = False,
     epsilon: float = 1e-5,
     layout: str = "NCHW",
+    centre: np.ndarray | None = None,
     roi: np.ndarray | None = None,
+    out: Out = Out(),
     shift: int = 0,
 ) -> Case:
     """Features [N, C, H, W], laid out here; mean, factors as of ``Whiten``; ``shift`` as above."""
@@ -244,7 +293,8 @@ def whiten_case(
     data += _array(features if layout == "NCHW" else features.transpose(0, 2, 3, 1), shift)
     data += _array(mean.astype(np.float32), shift) + _array(factors.astype(np.float32), shift)
     data += _array(np.zeros(0, np.uint8) if roi is None else roi.astype(np.uint8), 0)
-    return Case(data, (((batch, height, width), np.dtype(np.float32)),))
+    data += _array(np.zeros(0, np.float32) if centre is None else centre, 0)
+    return Case(data + out.data(), out.outputs(batch, height, width))
 
 
 def _integers(*values: int) -> bytes:

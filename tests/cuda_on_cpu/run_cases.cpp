@@ -166,6 +166,33 @@ void run_preprocess(Cases& cases) {
   cases.write(image);
 }
 
+template <class T>
+T* or_null(const Memory& memory) {
+  return memory.bytes() == 0 ? nullptr : reinterpret_cast<T*>(memory.data());
+}
+
+// What DistanceOut is made of: whether distances are written, counts, scored, and what the sum
+// held.
+struct Out {
+  Out(Cases& cases, size_t count)
+      : distance("distance", cases.integer() == 0 ? 0 : sizeof(float) * count),
+        counts(cases.array("counts")),
+        scored(cases.array("scored")),
+        before(cases.array("before")),
+        sum("sum", scored.bytes() == 0 ? 0 : sizeof(float) * count) {
+    if (before.bytes() > 0) std::memcpy(sum.data(), before.data(), before.bytes());
+  }
+  DistanceOut out() const {
+    return {or_null<float>(counts), or_null<float>(distance), or_null<float>(scored),
+            or_null<float>(sum), before.bytes() > 0};
+  }
+  void write(Cases& cases) const {
+    cases.write(distance);
+    cases.write(sum);
+  }
+  const Memory distance, counts, scored, before, sum;
+};
+
 void run_nearest(Cases& cases) {
   NearestParams p{};
   p.positions = cases.integer(), p.channels = cases.integer(), p.rows = cases.integer();
@@ -179,14 +206,11 @@ void run_nearest(Cases& cases) {
   const int64_t batch = cases.integer();
   const Memory query = cases.array("queries"), rows = cases.array("memory");
   const Memory scale = cases.array("scale"), roi = cases.array("roi");
-  const Memory factor = cases.array("factor");
-  const Memory distance("distance", sizeof(float) * batch * p.positions);
-  check(nearest_cuda(p, rows.data(), reinterpret_cast<const float*>(scale.data()), query.data(),
-                     batch,
-                     roi.bytes() == 0 ? nullptr : reinterpret_cast<const uint8_t*>(roi.data()),
-                     factor.bytes() == 0 ? nullptr : reinterpret_cast<const float*>(factor.data()),
-                     reinterpret_cast<float*>(distance.data()), nullptr));
-  cases.write(distance);
+  const Memory shares = cases.array("shares");
+  const Out out(cases, batch * p.positions);
+  check(nearest_cuda(p, rows.data(), or_null<float>(scale), query.data(), batch,
+                     or_null<float>(shares), or_null<uint8_t>(roi), out.out(), nullptr));
+  out.write(cases);
 }
 
 void run_whiten(Cases& cases) {
@@ -200,12 +224,11 @@ void run_whiten(Cases& cases) {
   const int64_t batch = cases.integer();
   const Memory feature = cases.array("features"), mean = cases.array("mean");
   const Memory factor = cases.array("factors"), roi = cases.array("roi");
-  const Memory distance("distance", sizeof(float) * batch * p.height * p.width);
-  check(whiten_cuda(p, reinterpret_cast<const float*>(mean.data()),
-                    reinterpret_cast<const float*>(factor.data()), feature.data(), batch,
-                    roi.bytes() == 0 ? nullptr : reinterpret_cast<const uint8_t*>(roi.data()),
-                    reinterpret_cast<float*>(distance.data()), nullptr));
-  cases.write(distance);
+  const Memory centre = cases.array("centre");
+  const Out out(cases, batch * p.height * p.width);
+  check(whiten_cuda(p, or_null<float>(mean), or_null<float>(factor), feature.data(), batch,
+                    or_null<float>(centre), or_null<uint8_t>(roi), out.out(), nullptr));
+  out.write(cases);
 }
 
 }  // namespace

@@ -8,7 +8,7 @@ from itertools import cycle, product
 
 import numpy as np
 import pytest
-from harness import CSRC, Build, nearest_case, run_cases
+from harness import CSRC, Build, Out, nearest_case, run_cases
 
 from edgead import reference
 from edgead.nearest import Blend
@@ -45,7 +45,8 @@ def inputs():
             "scale": scale,
             "layout": layout,
             "roi": roi,
-            "factor": rng.random(size).astype(np.float32) if number % 4 < 2 else None,
+            "shares": rng.uniform(0.2, 1.5, size).astype(np.float32) if number % 5 < 3 else None,
+            "out": Out.number(number, rng, len(queries), *size),
             "shift": 4 * (number % 4 == 3),
         }
         values = memory.astype(np.float32)
@@ -56,19 +57,24 @@ def inputs():
 def made():
     """Cases, and for each the exact distances."""
     given = list(inputs())
-    exact = [
-        reference.nearest(one["queries"], values, one["weights"], one["roi"])
-        * (1.0 if one["factor"] is None else one["factor"].astype(np.float64))
-        for one, values in given
-    ]
+    exact = [one["out"].exact(distances_of(one, values)) for one, values in given]
     return [nearest_case(**one) for one, _ in given], exact, [one for one, _ in given]
 
 
+def distances_of(one, values):
+    """In float64, of queries times shares as float32 has them."""
+    queries = one["queries"].astype(np.float32)
+    if one["shares"] is not None:
+        queries = queries * one["shares"]
+    return reference.nearest(queries, values, one["weights"], one["roi"])
+
+
 def is_right(found, exact, given):
-    """A sum of so many squares is off by so many roundings; the weights add 8, the factor 1."""
+    """A sum of so many squares is off by so many roundings; the weights add 8, ``Out`` two."""
     return all(
-        np.allclose(one, other, rtol=(case["memory"].shape[1] + 12) * 2.0**-24, atol=1e-36)
-        for (one,), other, case in zip(found, exact, given, strict=True)
+        np.allclose(one, other, rtol=(case["memory"].shape[1] + 14) * 2.0**-24, atol=1e-36)
+        for arrays, others, case in zip(found, exact, given, strict=True)
+        for one, other in zip(arrays, others, strict=True)
     )
 
 
@@ -79,12 +85,12 @@ def test_nearest_follows_float64_in_every_order(program, made, tmp_path):
         cases, exact, given, seeds = cases[::5], exact[::5], given[::5], (1,)
     first = run_cases(program.path, cases, tmp_path, seed=seeds[0])
     assert is_right(first, exact, given)
-    for case, (found,) in zip(given, first, strict=True):
-        assert case["roi"] is None or not found[:, ~case["roi"]].any()
+    for case, found in zip(given, first, strict=True):
+        assert case["roi"] is None or not case["out"].shown or not found[0][:, ~case["roi"]].any()
     for seed in seeds[1:]:
         again = run_cases(program.path, cases, tmp_path, seed=seed)
-        for (one,), (other,) in zip(first, again, strict=True):
-            assert one.tobytes() == other.tobytes()
+        for one, other in zip(first, again, strict=True):
+            assert [a.tobytes() for a in one] == [a.tobytes() for a in other]
 
 
 def test_what_is_not_finite_stays_at_its_position_or_under_the_roi(built, tmp_path):
@@ -107,15 +113,16 @@ def blends():
         channels = one["memory"].shape[1]
         one["weights"] = Blend(1 + number % 7, channels * (0.05, 0.5, 5.0)[number % 3])
         one["root"] = number % 2 == 0
-        exact = reference.nearest(one["queries"], values, one["weights"], one["roi"])
-        yield one, np.sqrt(exact) if one["root"] else exact
+        exact = distances_of(one, values)
+        yield one, one["out"].exact(np.sqrt(exact) if one["root"] else exact)
 
 
 def is_blend(found, exact):
     """Roundings of squared distances, over the temperature, move shares."""
     return all(
         np.allclose(one, truth, rtol=2e-4, atol=2e-5)
-        for (one,), truth in zip(found, exact, strict=True)
+        for arrays, others in zip(found, exact, strict=True)
+        for one, truth in zip(arrays, others, strict=True)
     )
 
 
@@ -126,16 +133,19 @@ def test_blends_follow_float64_in_every_order(program, tmp_path):
         cases, exact = cases[::5], exact[::5]
     first = run_cases(program.path, cases, tmp_path, seed=0)
     assert is_blend(first, exact)
-    for (one,), (other,) in zip(
-        first, run_cases(program.path, cases, tmp_path, seed=1), strict=True
-    ):
-        assert one.tobytes() == other.tobytes()
+    again = run_cases(program.path, cases, tmp_path, seed=1)
+    for one, other in zip(first, again, strict=True):
+        assert [a.tobytes() for a in one] == [a.tobytes() for a in other]
 
 
 BLEND_BUGS = {
     "rows not moved along": ("row_of[tid][at] = row_of[tid][at - 1]", "row_of[tid][at] = 0"),
     "the next one does not end the shares": ("(share[i] - next)", "(share[i] - 0.9f * next)"),
     "channels left out": ("int c = tid % kParted;", "int c = tid % kParted + kParted;"),
+    "no shares": (
+        "difference = query_value(one, c) - blend",
+        "difference = query_value(one, c) / (shares ? shares[first + one] : 1.0f) - blend",
+    ),
     "a part too few": ("i < kParted; ++i", "i < kParted - 1; ++i"),
 }
 
@@ -172,7 +182,13 @@ BUGS = {
         "one <= left && first + c < channels",
     ),
     "a row too few": ("plain", "", "row < row_end", "row < row_end - 1"),
-    "the factor of another position": ("plain", "", "factor[first + tid]", "factor[tid]"),
+    "the share of another position": ("plain", "", "__ldg(shares + position)", "__ldg(shares)"),
+    "what another position counts": (
+        "plain",
+        "",
+        "shape.positions, first + tid, kept",
+        "shape.positions, tid, kept",
+    ),
     "not in order": ("plain", "", "for (; at > 0 && d < best", "for (; at > 1 && d < best"),
 }
 
@@ -198,3 +214,33 @@ def test_finds(bug, built, made, tmp_path):
     with pytest.raises(subprocess.CalledProcessError) as raised:
         run_cases(program, cases, tmp_path)
     assert re.search(complaint, raised.value.stderr), raised.value.stderr
+
+
+OUT_BUGS = {
+    "the sum begins anew": ("out.add ?", "false ?"),
+    "the sum goes on": ("out.add ?", "true ?"),
+    "the sum counts as the map": ("out.scored[position])", "out.counts ? out.counts[0] : 1.0f)"),
+    "what another position counts in the sum": ("out.scored[position]", "out.scored[0]"),
+    "the first frame of a batch": (
+        "(frame) * positions + position",
+        "(0 * frame) * positions + position",
+    ),
+    "a sum that nobody asked for": ("if (out.sum == nullptr) return;", ""),
+}
+
+
+@pytest.mark.parametrize("bug", OUT_BUGS)
+def test_finds_in_what_is_written(bug, built, made, tmp_path):
+    right, wrong = OUT_BUGS[bug]
+    header, cases, exact, given = (CSRC / "cuda.h").read_text(), *made
+    assert header.count(right) == 1, "the header has changed: plant this bug anew"
+    source = (CSRC / "nearest_cuda.cu").read_text()
+    program = built(Build("g++", "plain")).replaced(
+        {"cuda.h": header.replace(right, wrong), "nearest_cuda.cu": source}, tmp_path
+    )
+    try:
+        found = run_cases(program, cases, tmp_path)
+    except subprocess.CalledProcessError as crashed:
+        assert crashed.returncode < 0 and "nobody" in bug
+        return
+    assert not is_right(found, exact, given)

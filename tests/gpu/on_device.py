@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 from edgead import anomaly_map, nearest, preprocess
 from edgead.anomaly_map import MapParams
 from edgead.bundle.storage import Bundle
-from edgead.engine.open_signals import read_memories
+from edgead.engine.open_signals import open_whitenings, read_memories
 from edgead.errors import DeviceError
 from edgead.nearest import Blend
-from edgead.nvidia.memories import DeviceDistances, hold_memories
+from edgead.nvidia.distances import DeviceDistances, Held
+from edgead.nvidia.memories import hold_memories
 from edgead.nvidia.memory import Block, Memory, open_memory
+from edgead.nvidia.whitenings import hold_whitenings
 from edgead.preprocess import PreprocessParams
 
 Pairs = Sequence[tuple[NDArray[Any], NDArray[Any]]]
@@ -103,7 +105,8 @@ class OnDevice:
 
     def nearest(
         self, queries: NDArray[Any], memory: NDArray[Any], weights: Sequence[float] | Blend,
-        scale: Any = None, layout: str = "NCHW", roi: Any = None, factor: Any = None,
+        scale: Any = None, layout: str = "NCHW", roi: Any = None, counts: Any = None,
+        shares: Any = None,
     ) -> NDArray[np.float32]:  # fmt: skip
         """``Nearest`` by the CUDA twin: distances [N, H, W]. queries are NCHW."""
         batch, channels, height, width = queries.shape
@@ -123,24 +126,25 @@ class OnDevice:
         )
         axes = (0, 1, 2, 3) if layout == "NCHW" else (0, 2, 3, 1)
         held = [self.up(queries.transpose(axes)), self.up(memory)]
-        more = [None if array is None else self.up(array) for array in (scale, roi, factor)]
-        at_scale, at_roi, at_factor = (0 if block is None else block.address for block in more)
+        more = [None if array is None else self.up(array) for array in (scale, shares, roi, counts)]
+        at_scale, *places = (0 if block is None else block.address for block in more)
         distance = self.memory.allocate(4 * batch * height * width)
         kernel.run(
             held[1].address,
             at_scale,
             held[0].address,
             batch,
-            at_roi,
-            at_factor,
+            *places,
             distance.address,
+            *(0, 0, False),
             self.stream.handle,
         )
         return self.down(distance, (batch, height, width), np.float32)
 
     def whiten(
         self, features: NDArray[Any], mean: NDArray[Any], factors: NDArray[Any], side: int,
-        *, triangular: bool, channel_normal: bool, layout: str = "NCHW", roi: Any = None,
+        *, triangular: bool, channel_normal: bool, layout: str = "NCHW", centre: Any = None,
+        roi: Any = None,
     ) -> NDArray[np.float32]:  # fmt: skip
         """``Whiten`` by the CUDA twin: distances [N, H, W]. features are NCHW."""
         batch, channels, height, width = features.shape
@@ -157,25 +161,31 @@ class OnDevice:
         )
         axes = (0, 1, 2, 3) if layout == "NCHW" else (0, 2, 3, 1)
         held = [self.up(mean), self.up(factors), self.up(features.transpose(axes))]
-        kept = None if roi is None else self.up(roi)
+        more = [None if array is None else self.up(array) for array in (centre, roi)]
         distance = self.memory.allocate(4 * batch * height * width)
         addresses = [block.address for block in held]
-        place = 0 if kept is None else kept.address
-        kernel.run(*addresses, batch, place, distance.address, self.stream.handle)
+        places = [0 if block is None else block.address for block in more]
+        out = 0, distance.address, 0, 0, False  # counts, distance, scored, sum, add
+        kernel.run(*addresses, batch, *places, *out, self.stream.handle)
         return self.down(distance, (batch, height, width), np.float32)
 
     def distances(
-        self, bundle: Bundle, features: Sequence[NDArray[np.float32]]
-    ) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-        """The pairs that the memories of ``bundle`` make of features [1, C, H, W], one of each."""
-        held = hold_memories(read_memories(bundle), self.kernels, self.memory)
+        self, bundle: Bundle, features: Mapping[str, NDArray[np.float32]]
+    ) -> tuple[list[tuple[NDArray[np.float32], NDArray[np.float32]]], NDArray[np.float32]]:
+        """The pairs and the sum of the score that ``bundle`` makes of features [1, C, H, W] of each
+        output."""
+        held: Held = (
+            *hold_memories(read_memories(bundle), self.kernels, self.memory),
+            *hold_whitenings(open_whitenings(bundle), self.kernels, self.memory),
+        )
         found = DeviceDistances(held, self.memory, self.stream)
-        blocks = [self.up(one) for one in features]
-        found.enqueue([block.address for block in blocks])
-        pairs = found.download()
+        blocks = {name: self.up(one) for name, one in features.items()}
+        for _ in range(2):  # the sum begins anew
+            found.enqueue([blocks[one.entry.features].address for one in held])
+        pairs, total = found.download(), found.download_sum()
         self.stream.synchronize()
         found.close()
-        return pairs
+        return pairs, total
 
 
 def _base(array: NDArray[Any]) -> NDArray[Any]:

@@ -112,11 +112,14 @@ def test_nearest_follows_float64(device, stored, layout):
         queries = rng.standard_normal((2, channels, 7, 9)).astype(dtype)
         roi = (rng.random((7, 9)) < 0.5).astype(np.uint8) if masked else None
         weights = [1 / 8] * min(k, rows)
-        factor = rng.random((7, 9)).astype(np.float32) if k == 1 else None
-        found = device.nearest(queries, memory, weights, scale, layout, roi, factor)
-        exact = reference.nearest(queries, values, weights, roi)
-        exact *= 1.0 if factor is None else factor.astype(np.float64)
-        # A sum of so many squares is off by so many roundings; the weights add 8, the factor 1.
+        counts, shares = (
+            rng.uniform(0.2, 1.5, (7, 9)).astype(np.float32) if k == 1 else None for _ in range(2)
+        )
+        found = device.nearest(queries, memory, weights, scale, layout, roi, counts, shares)
+        shared = queries.astype(np.float32) * (1 if shares is None else shares)
+        exact = reference.nearest(shared, values, weights, roi)
+        exact *= 1.0 if counts is None else counts.astype(np.float64)
+        # A sum of so many squares is off by so many roundings; the weights add 8, the counts 1.
         np.testing.assert_allclose(found, exact, rtol=(channels + 12) * 2.0**-24, atol=1e-36)
         blend = Blend(min(k, 4), 0.3 * channels)
         found = device.nearest(queries, memory, blend, scale, layout, roi)
@@ -138,7 +141,12 @@ def test_whiten_follows_float64(device, triangular, layout):
         features, mean = features.astype(dtype), mean - 3 * np.float32(normal)
         roi = (rng.random(size) < 0.5).astype(np.uint8) if masked else None
         how = {"triangular": triangular, "channel_normal": normal}
-        found = device.whiten(features, mean, factors, side, layout=layout, roi=roi, **how)
+        centre = rng.normal(0, 2, channels).astype(np.float32) if normal else None
+        found = device.whiten(
+            features, mean, factors, side, layout=layout, centre=centre, roi=roi, **how
+        )
+        if centre is not None:
+            features = features.astype(np.float32) - centre[:, None, None]
         exact = reference.whiten(features, mean, factors, side, channel_normal=normal, roi=roi)
         allowed = tolerance(features, mean, factors, side, channel_normal=normal)
         assert close(found, exact, allowed)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from simulated_driver import Simulated, bound, make_module
 from simulation import Device, Op, Wait, span
 
 from edgead import _cpu, nearest
+from edgead.engine import whiten
 from edgead.nearest import MEMORY_DTYPES
 
 TABLE = 64  # bytes that a kernel object keeps on the device
@@ -87,18 +88,60 @@ class AnomalyMap(Kernel):
         device.enqueue(stream, Op("anomaly_map", run, touches))
 
 
-class Nearest(Simulated):
-    """edgead.nvidia._cuda.Nearest, which keeps nothing on the device"""
+class Distances(Simulated):
+    """What finds a distance for each position: a kernel that keeps nothing on the device."""
 
     twins: dict[str, Callable[..., Any]]
 
     def __init__(self, **given: Any) -> None:
         self._given = given
-        self._twin = self.twins["Nearest"](**given)
+        self._twin = self.twins[type(self).__name__](**given)
+
+    def enqueue(self, name: str, read: Spans, out: Out, stream: int) -> None:
+        """The twin gets what is read, by name, and what the sum held; it gives what is written:
+        the distances and the sum, of what is asked for."""
+        device = self.device
+        floats = (4 * out.positions, np.float32, (out.positions,))
+        more = {"counts": out.counts, "scored": out.scored, "before": out.sum if out.add else 0}
+        if out.sum == 0:
+            more["scored"] = 0
+        spans = read | {name: (at, *floats) for name, at in more.items() if at}
+        written = [at for at in (out.distance, out.sum) if at]
+
+        def run() -> None:
+            held = {
+                name: device.bytes_at(at, size).view(dtype).reshape(shape).copy()
+                for name, (at, size, dtype, shape) in spans.items()
+            }
+            found = self._twin(shown=out.distance != 0, **held)
+            for at, values in zip(written, found, strict=True):
+                device.bytes_at(at, floats[0]).view(np.float32)[:] = values.ravel()
+
+        touches = [(at, size, False) for at, size, _, _ in spans.values()]
+        touches += [(at, floats[0], True) for at in written]
+        device.enqueue(stream, Op(name, run, tuple(touches)))
+
+
+Spans = dict[str, tuple[int, int, Any, tuple[int, ...]]]  # address, bytes, dtype, shape
+
+
+class Out(NamedTuple):
+    """``DistanceOut`` of csrc/kernels/common.h."""
+
+    positions: int
+    counts: int
+    distance: int
+    scored: int
+    sum: int
+    add: bool
+
+
+class Nearest(Distances):
+    """edgead.nvidia._cuda.Nearest"""
 
     def run(
-        self, memory: int, scale: int, query: int, batch: int, roi: int, factor: int,
-        distance: int, stream: int,
+        self, memory: int, scale: int, query: int, batch: int, shares: int, roi: int, counts: int,
+        distance: int, scored: int, sum: int, add: bool, stream: int,
     ) -> None:  # fmt: skip
         device, given = self.device, self._given
         device.call("nearest", (memory, query, distance, stream))
@@ -106,23 +149,42 @@ class Nearest(Simulated):
         if (given["type"], given["layout"], batch, scale, roi) != (0, 0, 1, 0, 0):
             device.fault("the simulation of nearest takes one float32 image, NCHW, without a roi")
         stored = np.dtype(MEMORY_DTYPES[given["memory_type"]])
-        spans = {
-            "query": (query, 4 * channels * positions, np.float32, (1, channels, positions)),
+        size = (positions // given["width"], given["width"])
+        spans: Spans = {
+            "queries": (query, 4 * channels * positions, np.float32, (1, channels, *size)),
             "memory": (memory, stored.itemsize * rows * channels, stored, (rows, channels)),
-            "factor": (factor, 4 * positions, np.float32, (positions,)),
         }
+        if shares:
+            spans["shares"] = (shares, 4 * positions, np.float32, size)
+        self.enqueue("nearest", spans, Out(positions, counts, distance, scored, sum, add), stream)
 
-        def run() -> None:
-            held = {
-                name: device.bytes_at(at, size).view(dtype).reshape(shape)
-                for name, (at, size, dtype, shape) in spans.items()
-            }
-            out = device.bytes_at(distance, 4 * positions).view(np.float32)
-            out[:] = self._twin(held["query"], held["memory"], held["factor"])
 
-        touches = (*((at, size, False) for at, size, _, _ in spans.values()),
-                   (distance, 4 * positions, True))  # fmt: skip
-        device.enqueue(stream, Op("nearest", run, touches))
+class Whiten(Distances):
+    """edgead.nvidia._cuda.Whiten"""
+
+    def run(
+        self, mean: int, factor: int, feature: int, batch: int, centre: int, roi: int, counts: int,
+        distance: int, scored: int, sum: int, add: bool, stream: int,
+    ) -> None:  # fmt: skip
+        device, given = self.device, self._given
+        device.call("whiten", (mean, feature, distance, stream))
+        (height, width), channels, outputs = (given[k] for k in ("size", "channels", "outputs"))
+        if (given["type"], given["layout"], batch, roi) != (0, 0, 1, 0):
+            device.fault("the simulation of whiten takes one float32 image, NCHW, without a roi")
+        positions = height * width
+        regions = -(-height // given["side"]) * -(-width // given["side"])
+        shapes = {
+            "features": (feature, (1, channels, height, width)),
+            "mean": (mean, (channels, height, width)),
+            "factors": (factor, (regions, outputs, channels)),
+        }
+        if centre:
+            shapes["centre"] = (centre, (channels,))
+        spans: Spans = {
+            name: (at, 4 * int(np.prod(shape)), np.float32, shape)
+            for name, (at, shape) in shapes.items()
+        }
+        self.enqueue("whiten", spans, Out(positions, counts, distance, scored, sum, add), stream)
 
 
 class Events(Simulated):
@@ -192,14 +254,47 @@ class Graph(Simulated):
             self.let_go("a graph")
 
 
-def _nearest_on_the_cpu(**given: Any) -> Callable[..., np.ndarray]:
-    size = (given["positions"] // given["width"], given["width"])
+def sought_of(given: dict[str, Any]) -> Any:
+    """``weights`` of ``Nearest``, of what its kernel is told."""
+    if given["blended"]:
+        return nearest.Blend(given["blended"], given["temperature"])
+    return given["weights"]
 
-    def run(query: np.ndarray, memory: np.ndarray, factor: np.ndarray) -> np.ndarray:
-        kernel = nearest.Nearest(
-            nearest.NearestMemory(memory.copy()), size, weights=given["weights"]
+
+def _out(
+    far: np.ndarray, shown: bool, counts: Any = None, scored: Any = None, before: Any = None
+) -> list[np.ndarray]:
+    found = []
+    if shown:
+        found.append(far if counts is None else far * counts)
+    if scored is not None:
+        found.append(far * scored + (0 if before is None else before))
+    return found
+
+
+def _nearest_on_the_cpu(**given: Any) -> Callable[..., list[np.ndarray]]:
+    size = (given["positions"] // given["width"], given["width"])
+    weights, root = sought_of(given), given["root"]
+
+    def run(queries: Any, memory: Any, shares: Any = None, **out: Any) -> list[np.ndarray]:
+        index = nearest.NearestMemory(memory)
+        kernel = nearest.Nearest(index, size, weights=weights, root=root)
+        return _out(kernel.run(queries if shares is None else queries * shares).ravel(), **out)
+
+    return run
+
+
+def _whiten_on_the_cpu(**given: Any) -> Callable[..., list[np.ndarray]]:
+    named = {key: given[key] for key in ("channel_normal", "epsilon")}
+
+    def run(
+        features: Any, mean: Any, factors: Any, centre: Any = None, **out: Any
+    ) -> list[np.ndarray]:
+        if centre is not None:
+            features = features - centre[:, None, None]
+        return _out(
+            whiten.Whiten(mean, factors, given["side"], **named).run(features).ravel(), **out
         )
-        return kernel.run(query.reshape(1, -1, *size).copy()).ravel() * factor
 
     return run
 
@@ -208,6 +303,7 @@ TWINS: dict[str, Callable[..., Any]] = {
     "Preprocess": lambda **given: _cpu.Preprocess(**given, simd=""),
     "AnomalyMap": lambda batch, **given: _cpu.AnomalyMap(**given, simd=""),
     "Nearest": _nearest_on_the_cpu,
+    "Whiten": _whiten_on_the_cpu,
 }
 
 
@@ -215,8 +311,8 @@ def kernels_module(
     device: Device, twins: dict[str, Callable[..., Any]] | None = None
 ) -> ModuleType:
     """``edgead.nvidia._cuda``; ``twins``: what executes the kernels."""
-    kernels = bound(device, Preprocess, AnomalyMap, Nearest, twins=TWINS | (twins or {}))
-    preprocess, anomaly_map, nearest_kernel = kernels
+    kernels = bound(device, Preprocess, AnomalyMap, Nearest, Whiten, twins=TWINS | (twins or {}))
+    preprocess, anomaly_map, nearest_kernel, whiten_kernel = kernels
     events, graph = bound(device, Events, Graph)
     return make_module(
         "edgead.nvidia._cuda",
@@ -227,6 +323,7 @@ def kernels_module(
         Preprocess=preprocess,
         AnomalyMap=anomaly_map,
         Nearest=nearest_kernel,
+        Whiten=whiten_kernel,
         Events=events,
         Graph=graph,
     )

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from simulated_kernels import sought_of
 from simulated_machine import install
 from simulation import Device
 
@@ -38,7 +39,7 @@ class Sources:
         made = once(f"cuda_on_cpu-{build}", lambda to: harness.Program(build, to).compile())
         self.program = harness.Program(build, made).path
         self.params = bundle.manifest.preprocess_params()
-        self.runs = {"preprocess": 0, "anomaly_map": 0, "nearest": 0}
+        self.runs = {"preprocess": 0, "anomaly_map": 0, "nearest": 0, "whiten": 0}
 
     def run(self, name: str, case: Any) -> list[np.ndarray]:
         self.runs[name] += 1
@@ -50,14 +51,33 @@ class Sources:
     def anomaly_map(self, **given: Any) -> Any:
         return _AnomalyMap(self, given)
 
-    def nearest(self, **given: Any) -> Any:
-        size = (given["positions"] // given["width"], given["width"])
+    def out(self, size: tuple[int, int], before: Any = None, **given: Any) -> Any:
+        before = None if before is None else before.reshape(1, *size)
+        return self.harness.Out(before=before, **given)
 
-        def run(query: np.ndarray, memory: np.ndarray, factor: np.ndarray) -> np.ndarray:
+    def nearest(self, **given: Any) -> Any:
+        weights, root = sought_of(given), given["root"]
+
+        def run(queries: Any, memory: Any, shares: Any = None, **more: Any) -> list[np.ndarray]:
+            out = self.out(queries.shape[2:], **more)
             case = self.harness.nearest_case(
-                query.reshape(1, -1, *size), memory, given["weights"], factor=factor
+                queries, memory, weights, root=root, shares=shares, out=out
             )
-            return self.run("nearest", case)[0].ravel()
+            return self.run("nearest", case)
+
+        return run
+
+    def whiten(self, **given: Any) -> Any:
+        named = {key: given[key] for key in ("triangular", "channel_normal", "epsilon")}
+
+        def run(
+            features: Any, mean: Any, factors: Any, centre: Any = None, **more: Any
+        ) -> list[np.ndarray]:
+            out = self.out(features.shape[2:], **more)
+            case = self.harness.whiten_case(
+                features, mean, factors, given["side"], centre=centre, out=out, **named
+            )
+            return self.run("whiten", case)
 
         return run
 
@@ -67,6 +87,7 @@ class Sources:
             "Preprocess": self.preprocess,
             "AnomalyMap": self.anomaly_map,
             "Nearest": self.nearest,
+            "Whiten": self.whiten,
         }
 
 
@@ -149,4 +170,4 @@ def test_a_memory_through_the_cuda_sources(
     tolerance = learnt.manifest.tolerance["float32"]
     assert abs(found.score - expected.score) <= tolerance.score
     np.testing.assert_allclose(found.map, expected.map, atol=tolerance.map)
-    assert min(sources.runs.values()) >= 5
+    assert min(sources.runs[n] for n in ("preprocess", "anomaly_map", "nearest")) >= 5

@@ -61,7 +61,7 @@ def test_a_capture_that_did_not_begin_is_abandoned_in_silence() -> None:
 
 def test_the_simulation_s_methods_have_the_real_ones_arguments() -> None:
     simulated = kernels_module(Device())
-    for name in ("Preprocess", "AnomalyMap", "Nearest", "Events", "Graph"):
+    for name in ("Preprocess", "AnomalyMap", "Nearest", "Whiten", "Events", "Graph"):
         real = getattr(_cuda, name)
         methods = [m for m in vars(getattr(simulated, name).__mro__[1]) if not m.startswith("_")]
         for method in methods if name in ("Events", "Graph") else {"run"}:

@@ -16,7 +16,7 @@ from edgead import Detector, DeviceError
 from edgead.bundle.storage import Bundle, npy, open_bundle, write_bundle
 from edgead.engine.lazy_array import as_array
 from edgead.errors import BundleError, QualificationError
-from edgead.nvidia.memories import DeviceDistances
+from edgead.nvidia.distances import DeviceDistances
 from edgead.serving.choice import choose
 from edgead.serving.open_engine import open_engine
 from edgead.serving.open_pipeline import open_pipeline
@@ -36,9 +36,15 @@ PRECISIONS = ("float32", "float16", "int8")
 
 
 def learnt_bundle(
-    folder: Path, tiling: Tiling | None = None, precisions: tuple[str, ...] = PRECISIONS
+    folder: Path,
+    tiling: Tiling | None = None,
+    precisions: tuple[str, ...] = PRECISIONS,
+    lie: str | None = None,
 ) -> Bundle:
-    """Of parts in varied light, with graphs in all precisions."""
+    """Of one part in varied light, with graphs in all precisions.
+
+    Nothing tells how other parts lie, so a memory alone is learnt where ``lie`` does not say it.
+    """
     from edgead_export.half_graph import halved
     from edgead_export.int8.features import int8_of
 
@@ -48,8 +54,11 @@ def learnt_bundle(
 
     write_separable_backbone(folder / "separable.onnx")
     backbone = read_backbone(folder / "separable.onnx")
-    images = [GoodImage(f"{s}.png", lambda s=s: varied(s)) for s in range(24)]
-    options = LearnOptions(size=SIZE, memory=150, tiling=tiling, lie="unknown")
+    images = [
+        GoodImage(f"{s}.png", lambda s=s: varied(s), "one" if lie is None else f"{s}")
+        for s in range(24)
+    ]
+    options = LearnOptions(size=SIZE, memory=150, tiling=tiling, lie=lie)
     makers = {"float16": halved, "int8": int8_of}
     graphs = {
         name: lambda ranges, make=make: make(backbone.model, ranges)

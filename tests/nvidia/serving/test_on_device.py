@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ import pytest
 from simulation import Device
 
 from edgead.anomaly_map import AnomalyMap, MapParams
+from edgead.nvidia.memories import HeldMemory
+from edgead.nvidia.whitenings import HeldWhitening
 from edgead.preprocess import PreprocessParams, preprocess
 
 HARNESS = Path(__file__).resolve().parents[2] / "gpu" / "on_device.py"
@@ -66,10 +69,35 @@ def test_features_arrive_and_maps_come_back(on_device: Any) -> None:
     np.testing.assert_array_equal(scores, expected_scores)
 
 
+@pytest.mark.parametrize("distance", ["l1", "l2"])
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
-def test_distances_to_memories_come_back(on_device: Any, tiny: Any, dtype: str) -> None:
-    bundle, features = memory_bundle(tiny, dtype), frame_features()
-    found = on_device.distances(bundle, features)
-    for (distance, zeros), truth in zip(found, exact(bundle, features), strict=True):
-        np.testing.assert_allclose(distance[0, 0], truth, rtol=1e-5)
+def test_distances_come_back(on_device: Any, tiny: Any, dtype: str, distance: str) -> None:
+    bundle, features = memory_bundle(tiny, dtype, distance), frame_features()
+    found, total = on_device.distances(bundle, features)
+    expected, expected_total = exact(bundle, features)
+    for (values, zeros), truth in zip(found, expected, strict=True):
+        np.testing.assert_allclose(values[0, 0], truth, rtol=2e-5)
         assert not zeros.any()
+    np.testing.assert_allclose(total[0, 0], expected_total, rtol=2e-5)
+
+
+@pytest.mark.parametrize("field", ["first", "centre", "shares"])
+def test_a_planted_bug_changes_a_distance(
+    on_device: Any, tiny: Any, field: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What each signal is told matters: other channels, no centre, and so on."""
+    bundle, features = memory_bundle(tiny, "float32"), frame_features()
+    expected = on_device.distances(bundle, features)
+    for held in (HeldMemory, HeldWhitening):
+
+        def wrong(self: Any, *given: Any, enqueue: Any = held.enqueue) -> None:
+            if field == "first" and hasattr(self.entry, "first"):
+                self = replace(self, entry=replace(self.entry, first=0))
+            elif hasattr(self, field):
+                self = replace(self, **{field: None})
+            enqueue(self, *given)
+
+        monkeypatch.setattr(held, "enqueue", wrong)
+    found = on_device.distances(bundle, features)
+    arrays = [[*(pair[0] for pair in pairs), total] for pairs, total in (found, expected)]
+    assert any(not np.allclose(a, b, rtol=1e-2) for a, b in zip(*arrays, strict=True))

@@ -1,0 +1,82 @@
+"""The whitenings of a bundle on a GPU: what is usual at each place, held once for all threads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from edgead.bundle.entries import Whitening
+from edgead.engine.whiten import kernel_arguments
+from edgead.engine.whitening import OpenedWhitening
+from edgead.nvidia.buffers import address_of, upload
+from edgead.nvidia.memory import Block, Memory
+
+
+@dataclass(frozen=True)
+class HeldWhitening:
+    """A whitening as ``HeldSignal``."""
+
+    entry: Whitening
+    kernel: Any  # edgead.nvidia._cuda.Whiten
+    mean: Block
+    factors: Block
+    centre: Block | None
+    counts: Block | None  # [height, width] float32; None: it does not count in the map
+    scored: Block | None  # the same in the sum of the score
+
+    @property
+    def shown(self) -> bool:
+        """Whether it counts in the map."""
+        return self.counts is not None
+
+    def enqueue(self, features: int, distance: int, total: int, add: bool, stream: int) -> None:
+        """See ``HeldSignal``."""
+        first = 4 * self.entry.first * math.prod(self.entry.size)
+        self.kernel.run(
+            mean=self.mean.address,
+            factor=self.factors.address,
+            feature=features + first,
+            batch=1,
+            centre=address_of(self.centre),
+            roi=0,
+            counts=address_of(self.counts),
+            distance=distance,
+            scored=address_of(self.scored),
+            sum=0 if self.scored is None else total,
+            add=add,
+            stream=stream,
+        )
+
+
+def hold_whitenings(
+    opened: Iterable[OpenedWhitening], cuda: Any, memory: Memory
+) -> tuple[HeldWhitening, ...]:
+    """Bring the whitenings of a bundle onto a device.
+
+    Args:
+        opened: by ``open_whitenings``.
+        cuda: edgead.nvidia._cuda.
+        memory: of the device.
+
+    Raises:
+        DeviceError: more than is free on the device.
+    """
+    with memory.current():
+        stream, found = memory.stream(), []
+        for one in opened:
+            given = kernel_arguments(
+                one.entry.size,
+                one.factors,
+                one.entry.side,
+                channel_normal=one.centre is not None,
+            )
+            mean, factors = (upload(array, memory, stream) for array in (one.mean, one.factors))
+            centre, counts, scored = (
+                None if array is None else upload(array, memory, stream)
+                for array in (one.centre, one.counts, one.scored)
+            )
+            kernel = cuda.Whiten(**given)
+            found.append(HeldWhitening(one.entry, kernel, mean, factors, centre, counts, scored))
+        return tuple(found)
