@@ -197,7 +197,7 @@ def add_images(
         rejected = scores > limit_of(draft)
         if not rejected.any():
             break
-    draft = _with_graphs(draft, bundle, models, added, calibration, options, progress)
+    draft = _with_graphs(draft, bundle, models, calibration, options, progress)
     full = len(fresh) >= most
     return Addition(draft, len(fresh), tuple(scores.tolist()), tuple(rejected.tolist()), full)
 
@@ -219,7 +219,6 @@ def _with_graphs(
     draft: Draft,
     bundle: Bundle,
     models: Mapping[str, str],
-    added: Sequence[GoodImage],
     calibration: Sequence[GoodImage],
     options: LearnOptions,
     progress: Progress,
@@ -231,7 +230,7 @@ def _with_graphs(
         if precision != "float32"
     }
     try:
-        return with_graphs(draft, graphs, added, calibration, options.threads, progress)
+        return with_graphs(draft, graphs, (), calibration, options.threads, progress)
     except DeviceError as error:
         raise type(error)(
             f"{error}. The bundle has graphs in {', '.join(models)}: --precision NAME says which "
@@ -272,7 +271,7 @@ def _distances(
     for values in features:
         if shares is not None:
             values = values * shares.reshape(-1, 1)
-        tiles = np.ascontiguousarray(values.reshape(shape).transpose(0, 3, 1, 2))
+        tiles = (np.ascontiguousarray(x.transpose(2, 0, 1)) for x in values.reshape(shape))
         yield values, np.concatenate([nearest.run(tile[None]).ravel() for tile in tiles])
 
 

@@ -22,11 +22,12 @@ from edgead.engine.memories import MemoryDistances
 from edgead.learning.backbone import Backbone
 from edgead.learning.coreset import choose_coreset
 from edgead.learning.good_image import GoodImage
-from edgead.learning.learn import LearnOptions, empty_draft, features_of, opened
+from edgead.learning.learn import MOST_TILES, LearnOptions, empty_draft, features_of, opened
 from edgead.learning.progress import Progress, silent
 from edgead.learning.scoring import fence
 from edgead.preprocess import Preprocessor
 from edgead.serving.open_engine import open_engine
+from edgead.tiling import plan_tiles
 
 FOLDS = 4
 ROWS, DRAWN = 1024, 16_000  # features of a fold, and of all that they are chosen from
@@ -52,12 +53,24 @@ class Others:
         self._session = engine.session()
         self._preprocess = Preprocessor(manifest.preprocess)
         self._distances = MemoryDistances(engine.memories)
+        self._tiling, self._map_size = manifest.tiling, manifest.map.size
         params = replace(manifest.map, weights=(1.0,))
         self._map = AnomalyMap(params, [(1, *manifest.memories[0].size)])
 
     def run(self, frame: NDArray[Any], fold: int) -> tuple[NDArray[np.float32], float]:
         """The map [h, w] and the score of a frame by all folds but ``fold``."""
-        self._preprocess.run(frame, self._session.image[0])
+        if self._tiling is None:
+            return self._seen(frame, fold)
+        plan = plan_tiles(self._tiling, (frame.shape[0], frame.shape[1]), self._map_size)
+        stitched, (tall, wide) = np.zeros(plan.map_size, np.float32), self._tiling.size
+        for tile in plan.tiles(None):
+            piece = frame[tile.top : tile.top + tall, tile.left : tile.left + wide]
+            tile.add(self._seen(piece, fold)[0], stitched)
+        return stitched, float(stitched.max())
+
+    def _seen(self, image: NDArray[Any], fold: int) -> tuple[NDArray[np.float32], float]:
+        """The map and the score of what the network sees at once."""
+        self._preprocess.run(image, self._session.image[0])
         self._session.infer()
         found = [distance for distance, _ in self._distances.run(self._session.features)]
         others = [distance for own, distance in enumerate(found) if own != fold]
@@ -129,11 +142,11 @@ def cross_fit(
     folds = np.array([fold_of[part] for part in parts])
     draft = empty_draft(Path("others.edgead"), backbone, options)
     engine = opened(draft, backbone, options)
-    each = -(-DRAWN // len(images))
+    each, most = -(-DRAWN // len(images)), max(1, MOST_TILES // len(images))
     title = "features, to compare the good images"
     drawn = [
         features[generator.permutation(len(features))[:each]]
-        for features in features_of(images, draft, engine, progress, title)
+        for features in features_of(images, draft, engine, progress, title, most)
     ]
     kept: dict[str, bytes] = {}
     for fold in range(FOLDS):

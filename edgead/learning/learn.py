@@ -254,14 +254,15 @@ def features_of(
     session, show = engine.session(), progress(title)
     preprocess, channels = Preprocessor(bundle.manifest.preprocess), _channels(bundle)
     for done, image in enumerate(images, 1):
-        parts = []
-        for piece in _pieces(image, bundle.manifest, most):
+        pieces = _pieces(image, bundle.manifest, most)
+        rows = session.features[0][0].reshape(channels, -1).T
+        found = rows if len(pieces) == 1 else np.empty((len(pieces), *rows.shape), np.float32)
+        for index, piece in enumerate(pieces):
             preprocess.run(piece, session.image[0])
             session.infer()
-            parts.append(session.features[0][0].reshape(channels, -1).T)
-            if bundle.manifest.tiling is not None:  # the next tile overwrites it
-                parts[-1] = parts[-1].copy()
-        yield parts[0] if len(parts) == 1 else np.concatenate(parts)
+            if found is not rows:  # the next tile overwrites it
+                found[index] = rows
+        yield found.reshape(-1, channels)
         show(done, len(images))
 
 
