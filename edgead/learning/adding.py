@@ -61,7 +61,7 @@ class Addition:
         new: how many features of the added images are in its memory.
         scores: of the added images, by the draft.
         rejected: for each of them whether it still is.
-        full: whether the memory has no room for more of their features.
+        full: whether the memory has no room for more of their features, and needs it.
     """
 
     draft: Draft
@@ -185,9 +185,11 @@ def add_images(
         edgead_version=__version__,
         provenance={**provenance, **parent},
     )
-    most = int(MOST * options.memory)
+    most, full = int(MOST * options.memory), False
     for share, weight in FINER:
         fresh = _cover(far, share * far.usual, most)
+        if share == 1 or not manifest.whitenings:  # finer is no need where places may be the reason
+            full = len(fresh) >= most
         memory = _chosen(fresh, kept, options, progress)
         about = {**manifest.provenance, "learn": {**told, "kept": len(memory)}}
         draft = Draft(out, replace(manifest, provenance=about), "", files)
@@ -198,7 +200,6 @@ def add_images(
         if not rejected.any():
             break
     draft = _with_graphs(draft, bundle, models, calibration, options, progress)
-    full = len(fresh) >= most
     return Addition(draft, len(fresh), tuple(scores.tolist()), tuple(rejected.tolist()), full)
 
 
