@@ -180,7 +180,9 @@ def add_images(
     manifest = replace(
         bundle.manifest,
         name=out.stem,
-        models={"float32": MODEL},  # the others follow with tolerances of their own
+        models={"float32": MODEL},  # the others follow, with tolerances and a calibration anew
+        tolerance={"float32": bundle.manifest.tolerance["float32"]},
+        calibration=replace(bundle.manifest.calibration, own={}),
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         edgead_version=__version__,
         provenance={**provenance, **parent},
