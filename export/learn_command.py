@@ -178,8 +178,7 @@ def learn_folder(args: argparse.Namespace, console: Console) -> int:
     defects = defects_in(args.defects, args.bit_depth) if args.defects else []
     backbone = _backbone(args, console)
     backbone.params(options.size)  # before minutes of reading
-    graphs = {precision: _graph(args, precision, backbone) for precision in args.precision
-              if precision != "float32"}  # fmt: skip
+    graphs = {name: _graph(args, name, backbone) for name in args.precision if name in PACKAGES}
     chosen = {"group": args.group, "shots": None}
     found = divided(dataset, options.seed, share, chosen, bar, args.bit_depth)
     said = Said(console, Page(out.stem), list(found.warnings))

@@ -172,11 +172,33 @@ def add_images(
     places = Places(engine, bundle.manifest.provenance["learn"]["images"])
     far = _far(bundle, engine, added, calibration, places, progress)
     kept = bundle.read_array(MEMORY)
-    files, parent = of_parent(bundle, models.values())
-    files |= lasting_files(bundle, models.values())
+    begun = _begun(bundle, models, out, provenance)
     told = dict(bundle.manifest.provenance["learn"])
     told.pop("int8", None)  # what its graph costs is measured again
     told |= {"images": told["images"] + len(added), "memory": options.memory}
+    most, full = int(MOST * options.memory), False
+    for share, weight in FINER:
+        fresh = _cover(far, share * far.usual, most)
+        if share == 1 or not places.learnt:  # finer is no need where places may be the reason
+            full = len(fresh) >= most
+        memory = _chosen(fresh, kept, options, progress)
+        about = {**begun.manifest.provenance, "learn": {**told, "kept": len(memory)}}
+        draft = replace(begun, manifest=replace(begun.manifest, provenance=about))
+        draft = with_files(draft, {MEMORY: npy(memory), **places.files(weight)})
+        draft = calibrated(draft, calibration, rate, options, progress)
+        scores = scores_of(draft, added, progress, "scores of the added images", options.threads)
+        rejected = scores > limit_of(draft)
+        if not rejected.any():
+            break
+    draft = _with_graphs(draft, bundle, models, calibration, options, progress)
+    return Addition(draft, len(fresh), tuple(scores.tolist()), tuple(rejected.tolist()), full)
+
+
+def _begun(
+    bundle: Bundle, models: Mapping[str, str], out: Path, provenance: Mapping[str, Any]
+) -> Draft:
+    """What stays of ``bundle``, and what brings it back."""
+    files, parent = of_parent(bundle, models.values())
     manifest = replace(
         bundle.manifest,
         name=out.stem,
@@ -187,22 +209,7 @@ def add_images(
         edgead_version=__version__,
         provenance={**provenance, **parent},
     )
-    most, full = int(MOST * options.memory), False
-    for share, weight in FINER:
-        fresh = _cover(far, share * far.usual, most)
-        if share == 1 or not manifest.whitenings:  # finer is no need where places may be the reason
-            full = len(fresh) >= most
-        memory = _chosen(fresh, kept, options, progress)
-        about = {**manifest.provenance, "learn": {**told, "kept": len(memory)}}
-        draft = Draft(out, replace(manifest, provenance=about), "", files)
-        draft = with_files(draft, {MEMORY: npy(memory), **places.files(weight)})
-        draft = calibrated(draft, calibration, rate, options, progress)
-        scores = scores_of(draft, added, progress, "scores of the added images", options.threads)
-        rejected = scores > limit_of(draft)
-        if not rejected.any():
-            break
-    draft = _with_graphs(draft, bundle, models, calibration, options, progress)
-    return Addition(draft, len(fresh), tuple(scores.tolist()), tuple(rejected.tolist()), full)
+    return Draft(out, manifest, "", files | lasting_files(bundle, models.values()))
 
 
 def _models(bundle: Bundle, precisions: Collection[str] | None) -> dict[str, str]:

@@ -32,6 +32,11 @@ class Places:
         self._opened, self._images = engine.whitenings, images
         self._moments: list[Moments | None] = [None] * len(self._opened)
 
+    @property
+    def learnt(self) -> bool:
+        """Whether the bundle compares with what is usual at each place."""
+        return bool(self._opened)
+
     def watch(self, features: Iterable[F32]) -> Iterator[F32]:
         """Pass on the features of each added image, [positions, channels], and take their sums."""
         for values in features:
