@@ -182,8 +182,7 @@ def learn_folder(args: argparse.Namespace, console: Console) -> int:
     chosen = {"group": args.group, "shots": None}
     found = divided(dataset, options.seed, share, chosen, bar, args.bit_depth)
     said = Said(console, Page(out.stem), list(found.warnings))
-    contents = contents_of(*(map(bytes.fromhex, part) for part in found.digests))
-    check_not_good(defects, contents)
+    check_not_good(defects, contents_of(*(map(bytes.fromhex, part) for part in found.digests)))
     parts, about = compared(args, found, backbone, options, said)
     images, calibration = parts
     console.say(f"split  {len(images)} to learn from, {len(calibration)} to calibrate with")
@@ -203,6 +202,7 @@ def learn_folder(args: argparse.Namespace, console: Console) -> int:
             **about.provenance,
         },
         progress=progress_line,
+        held=about.held,
     )
     return finish(args, said, draft, defects, {
         "images": len(images), "left_out": dict(dataset.left_out), **about.told,

@@ -25,6 +25,7 @@ from edgead.engine.interface import Engine
 from edgead.errors import DeviceError, InputError
 from edgead.installation import __version__
 from edgead.learning.coreset import choose_coreset
+from edgead.learning.features import features_of
 from edgead.learning.good_image import GoodImage
 from edgead.learning.learn import (
     CANDIDATES,
@@ -32,7 +33,6 @@ from edgead.learning.learn import (
     MODEL,
     LearnOptions,
     calibrated,
-    features_of,
     with_files,
 )
 from edgead.learning.lineage import lasting_files, of_parent
