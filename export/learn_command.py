@@ -57,7 +57,7 @@ SIDE, MEMORY = 256, 4096
 
 FROM_A_FOLDER = (
     "backbone", "like", "size", "calibration", "group", "layout", "category", "bit_depth", "seed",
-    "trim", "tile", "tile_overlap", "precision", "lie",
+    "trim", "tile", "tile_overlap", "lie",
 )  # fmt: skip
 """Options of learning from a folder, which a bundle that was learnt has decided already."""
 PACKAGES = {"float16": ("onnx", "onnxruntime"), "int8": ("onnx", "onnxruntime")}
@@ -82,10 +82,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(parser, "--memory N", "features of good parts that are kept, at most (default: "
         f"{MEMORY}; with --add, as before)", whole)
     add(parser, "--lie NAME", "how the part lies before the camera: aligned, loose, filling "
-        "the frame, or unknown: a memory alone, which a GPU serves too (default: found)")
-    parser.add_argument("--precision", action="append", choices=tuple(PACKAGES), default=[],
+        "the frame, or unknown: a memory alone (default: found)")
+    parser.add_argument("--precision", action="append", choices=("float32", *PACKAGES), default=[],
         help="add a graph in float16, for GPUs, or in int8, which edgead score --precision int8 "
-        "serves; may be given twice")
+        "serves; may be given twice. With --add: which of the bundle's graphs are kept besides "
+        "float32 (default: all)")
     add(parser, "--calibration F", "share of the good images held out to set the threshold "
         f"(default: {SHARE:g})", number)
     add_false_reject_rate(parser)
@@ -135,7 +136,7 @@ def _check_options(args: argparse.Namespace) -> None:
         raise InputError(f"--{given[0][0]} goes with {given[0][1]} only; leave it out")
     decided = FROM_A_FOLDER if mode else ()
     if mode == "--forget":
-        decided += ("memory", "false_reject_rate", "defects", "report", "threads")
+        decided += ("precision", "memory", "false_reject_rate", "defects", "report", "threads")
     for name in decided:
         if getattr(args, name) not in (None, False, []):
             raise InputError(
@@ -177,12 +178,11 @@ def learn_folder(args: argparse.Namespace, console: Console) -> int:
     defects = defects_in(args.defects, args.bit_depth) if args.defects else []
     backbone = _backbone(args, console)
     backbone.params(options.size)  # before minutes of reading
-    graphs = {precision: _graph(args, precision, backbone) for precision in args.precision}
+    graphs = {name: _graph(args, name, backbone) for name in args.precision if name in PACKAGES}
     chosen = {"group": args.group, "shots": None}
     found = divided(dataset, options.seed, share, chosen, bar, args.bit_depth)
     said = Said(console, Page(out.stem), list(found.warnings))
-    contents = contents_of(*(map(bytes.fromhex, part) for part in found.digests))
-    check_not_good(defects, contents)
+    check_not_good(defects, contents_of(*(map(bytes.fromhex, part) for part in found.digests)))
     parts, about = compared(args, found, backbone, options, said)
     images, calibration = parts
     console.say(f"split  {len(images)} to learn from, {len(calibration)} to calibrate with")
@@ -202,6 +202,7 @@ def learn_folder(args: argparse.Namespace, console: Console) -> int:
             **about.provenance,
         },
         progress=progress_line,
+        held=about.held,
     )
     return finish(args, said, draft, defects, {
         "images": len(images), "left_out": dict(dataset.left_out), **about.told,

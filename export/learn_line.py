@@ -71,10 +71,6 @@ def add_to(args: argparse.Namespace, console: Console) -> int:
         f"{count(len(sample.images), 'image')} of {args.calibrate} to calibrate with"
     )
     said = Said(console, Page(out.stem))
-    if others := [name for name in bundle.manifest.models if name != "float32"]:
-        said.warn(
-            f"the new bundle has no graph in {' and '.join(others)}: only float32 is added to"
-        )
     added = look_at_added(bundle, paths.images, progress_line("checking the images to add"))
     said.page.headline = f"{count(len(added.paths), 'image')} to add to {bundle.manifest.name}"
     choice = _sample(bundle, sample.images, added, said)
@@ -87,7 +83,15 @@ def add_to(args: argparse.Namespace, console: Console) -> int:
     new, random = (_images(some, options.bit_depth) for some in (added.paths, choice.paths))
     before = _before(args, bundle, new, random, said)
     found = add_images(
-        bundle, new, random, rate, out, options, provenance=provenance, progress=progress_line
+        bundle,
+        new,
+        random,
+        rate,
+        out,
+        options,
+        precisions=args.precision or None,
+        provenance=provenance,
+        progress=progress_line,
     )
     told = _told(bundle, found, added, before, said) | {"left_out": dict(left_out)}
     _look_at_sample(found, random, said)
@@ -180,8 +184,7 @@ def _told(
         more = ", …" if len(still) > NAMED else ""
         said.warn(
             f"{len(still)} of {len(before)} added images are still rejected "
-            f"({', '.join(map(printable, still[:NAMED]))}{more}): the memory is too small for what "
-            f"is new in them; give a larger one with --memory"
+            f"({', '.join(map(printable, still[:NAMED]))}{more}): {found.cure}"
         )
     return {
         "images": found.draft.manifest.provenance["learn"]["images"],

@@ -19,6 +19,7 @@ from edgead.images import read_image
 from edgead.learning.backbone import Backbone
 from edgead.learning.cleaning import RULE, CrossFit, cross_fit
 from edgead.learning.defects import Caught, Defect, judge
+from edgead.learning.features import Held
 from edgead.learning.good_image import GoodImage
 from edgead.learning.learn import LearnOptions, write_qualified
 
@@ -48,9 +49,11 @@ class Said:
 
 @dataclass(frozen=True)
 class Compared:
-    """What the comparison of the good images adds to the JSON and to the provenance."""
+    """What the comparison of the good images adds to the JSON and to the provenance, and the
+    features that learning need not compute again."""
 
-    told: dict[str, Any] = field(default_factory=dict)
+    held: Held
+    told: dict[str, Any]
     provenance: dict[str, Any] = field(default_factory=dict)
 
 
@@ -91,18 +94,18 @@ def compared(
     samples = sorted(found.parts[0] + found.parts[1], key=lambda sample: sample.name)
     images = good_images(samples, args.bit_depth)
     parts = [found.shows[sample.name] for sample in samples]
-    cross = cross_fit(images, parts, backbone, options, progress_line)
+    cross = cross_fit(images, parts, backbone, options, progress_line, held := Held())
     if cross is None:
         if args.trim or args.report:
             said.console.say("note   too few parts to compare the good images with each other")
-        return found.parts, Compared({"worst": [], "trimmed": []})
+        return found.parts, Compared(held, {"worst": [], "trimmed": []})
     _name_worst(cross, said, bool(args.trim))
     if args.report:
         said.page.shelves.append(worst_shelf(cross, images, bool(args.trim)))
     worst = [{"name": cross.names[i], "score": cross.scores[i]} for i in cross.worst(LISTED)]
     told = {"worst": worst, "worst_limit": cross.fence, "trimmed": []}
     if not args.trim:
-        return found.parts, Compared(told)
+        return found.parts, Compared(held, told)
     out = [cross.names[i] for i in cross.outlying()]
     learn, calibrate = (tuple(s for s in part if s.name not in out) for part in found.parts)
     if not learn or not calibrate:
@@ -111,7 +114,7 @@ def compared(
             "with; expected at least one of each: give more images, or leave --trim out"
         )
     trimmed = {"rule": RULE, "limit": cross.fence, "images": out}
-    return (learn, calibrate), Compared(told | {"trimmed": out}, {"trimmed": trimmed})
+    return (learn, calibrate), Compared(held, told | {"trimmed": out}, {"trimmed": trimmed})
 
 
 def _name_worst(cross: CrossFit, said: Said, trim: bool) -> None:

@@ -4,12 +4,14 @@ The memory is chosen again from its own rows and the features of the added image
 bound. First come features of the added images, each the farthest from all kept so far, until none
 is farther than good parts usually are; the greedy choice of ``coreset`` fills the rest. No distance
 is above the largest one, and a map only blurs them: an image whose features are all that near is
-no longer rejected. Whether so is looked at, and if not, the added images are covered more finely.
+no longer rejected. What is usual at each place takes the added images in too; see ``places``.
+Whether they are accepted is looked at, and if not, the memory covers them more finely, and they
+count for more at their places.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -20,9 +22,10 @@ from numpy.typing import NDArray
 
 from edgead.bundle.storage import Bundle, Draft, npy
 from edgead.engine.interface import Engine
-from edgead.errors import InputError
+from edgead.errors import DeviceError, InputError
 from edgead.installation import __version__
 from edgead.learning.coreset import choose_coreset
+from edgead.learning.features import features_of
 from edgead.learning.good_image import GoodImage
 from edgead.learning.learn import (
     CANDIDATES,
@@ -30,19 +33,21 @@ from edgead.learning.learn import (
     MODEL,
     LearnOptions,
     calibrated,
-    features_of,
     with_files,
 )
-from edgead.learning.lineage import of_parent, own_files
+from edgead.learning.lineage import lasting_files, of_parent
+from edgead.learning.places import Places
 from edgead.learning.progress import Progress, silent
 from edgead.learning.scoring import limit_of, scores_of
+from edgead.learning.variants import MakeGraph, with_graphs
 from edgead.nearest import Nearest
 from edgead.serving.open_engine import open_engine
 
 F32 = NDArray[np.float32]
 
-FINER = (1.0, 0.25, 0.06)
-"""Shares of the usual distance within which the added images are covered, one after the other."""
+FINER = ((1.0, 1.0), (0.25, 4.0), (0.06, 16.0))
+"""Shares of the usual distance within which the added images are covered, and how many images each
+counts as at its places, one after the other."""
 TOGETHER = 16  # features that are chosen between two looks at what is left to cover
 MOST = 0.5  # of the memory, for added features: the rest is of the parts that were learnt before
 
@@ -56,12 +61,33 @@ class Addition:
         new: how many features of the added images are in its memory.
         scores: of the added images, by the draft.
         rejected: for each of them whether it still is.
+        full: whether the memory has no room for more of their features, and needs it.
     """
 
     draft: Draft
     new: int
     scores: tuple[float, ...]
     rejected: tuple[bool, ...]
+    full: bool
+
+    @property
+    def cure(self) -> str:
+        """What helps those that are still rejected: the reason, and what to do, in a sentence."""
+        if self.full:
+            return (
+                "the memory is too small for what is new in them; give a larger one with --memory"
+            )
+        if self.draft.manifest.whitenings:
+            return (
+                "they are unlike what is usual at their places, and all that is added counts as "
+                "much there as all that was learnt; learn again from all good images, these among "
+                "them, and with --lie loose if parts do not lie alike"
+            )
+        return (
+            "the memory covers them, and the sample scores lower still; they are among the share "
+            "of good parts that the false-reject rate lets be rejected, so calibrate with a lower "
+            "--false-reject-rate"
+        )
 
 
 @dataclass(frozen=True)
@@ -101,6 +127,7 @@ def options_of(
         size=manifest.preprocess.size,
         memory=int(bound),
         bit_depth=manifest.preprocess.bit_depth,
+        tiling=manifest.tiling,
         threads=threads,
         seed=int(told.get("seed", 0)),
     )
@@ -114,6 +141,7 @@ def add_images(
     out: Path,
     options: LearnOptions,
     *,
+    precisions: Collection[str] | None = None,
     provenance: Mapping[str, Any],
     progress: Progress = silent,
 ) -> Addition:
@@ -126,6 +154,7 @@ def add_images(
         rate: share of good parts that may be called anomalous, which they can promise.
         out: the bundle to write.
         options: of ``options_of``.
+        precisions: of which the bundle's graphs are kept besides float32; None: all.
         provenance: of the new bundle, but for what is said here.
         progress: shows how far each step is.
 
@@ -133,37 +162,90 @@ def add_images(
         The bundle, for ``write_qualified``.
 
     Raises:
+        InputError: a precision that the bundle has no graph in.
         BundleError: the bundle changed since it was opened.
-        DeviceError: the engine fails.
+        DeviceError: the engine fails, or offers no precision of a graph.
+        QualificationError: a graph costs too much now; says the numbers.
     """
+    models = _models(bundle, precisions)
     engine = open_engine(bundle, "cpu", options.threads)
-    far = _far(bundle, engine, added, calibration, progress)
+    places = Places(engine, bundle.manifest.provenance["learn"]["images"])
+    far = _far(bundle, engine, added, calibration, places, progress)
     kept = bundle.read_array(MEMORY)
-    files, parent = of_parent(bundle)
-    files |= own_files(bundle)
+    begun = _begun(bundle, models, out, provenance)
     told = dict(bundle.manifest.provenance["learn"])
-    told.pop("int8", None)  # a cost of a graph that the new bundle does not have
+    told.pop("int8", None)  # what its graph costs is measured again
     told |= {"images": told["images"] + len(added), "memory": options.memory}
-    manifest = replace(
-        bundle.manifest,
-        name=out.stem,
-        models={"float32": MODEL},
-        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        edgead_version=__version__,
-        provenance={**provenance, **parent},
-    )
-    for share in FINER:
-        fresh = _cover(far, share * far.usual, int(MOST * options.memory))
+    most, full = int(MOST * options.memory), False
+    for share, weight in FINER:
+        fresh = _cover(far, share * far.usual, most)
+        if share == 1 or not places.learnt:  # finer is no need where places may be the reason
+            full = len(fresh) >= most
         memory = _chosen(fresh, kept, options, progress)
-        about = {**manifest.provenance, "learn": {**told, "kept": len(memory)}}
-        draft = Draft(out, replace(manifest, provenance=about), "", files)
-        draft = with_files(draft, {MEMORY: npy(memory)})
+        about = {**begun.manifest.provenance, "learn": {**told, "kept": len(memory)}}
+        draft = replace(begun, manifest=replace(begun.manifest, provenance=about))
+        draft = with_files(draft, {MEMORY: npy(memory), **places.files(weight)})
         draft = calibrated(draft, calibration, rate, options, progress)
         scores = scores_of(draft, added, progress, "scores of the added images", options.threads)
         rejected = scores > limit_of(draft)
         if not rejected.any():
             break
-    return Addition(draft, len(fresh), tuple(scores.tolist()), tuple(rejected.tolist()))
+    draft = _with_graphs(draft, bundle, models, calibration, options, progress)
+    return Addition(draft, len(fresh), tuple(scores.tolist()), tuple(rejected.tolist()), full)
+
+
+def _begun(
+    bundle: Bundle, models: Mapping[str, str], out: Path, provenance: Mapping[str, Any]
+) -> Draft:
+    """What stays of ``bundle``, and what brings it back."""
+    files, parent = of_parent(bundle, models.values())
+    manifest = replace(
+        bundle.manifest,
+        name=out.stem,
+        models={"float32": MODEL},  # the others follow, with tolerances and a calibration anew
+        tolerance={"float32": bundle.manifest.tolerance["float32"]},
+        calibration=replace(bundle.manifest.calibration, own={}),
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        edgead_version=__version__,
+        provenance={**provenance, **parent},
+    )
+    return Draft(out, manifest, "", files | lasting_files(bundle, models.values()))
+
+
+def _models(bundle: Bundle, precisions: Collection[str] | None) -> dict[str, str]:
+    """The graphs of ``bundle`` that are kept. Raises: InputError for one that it does not have."""
+    held = bundle.manifest.models
+    if precisions is None:
+        return dict(held)
+    if absent := [name for name in precisions if name not in held]:
+        raise InputError(
+            f"bundle {bundle.path} has no graph in {absent[0]}, only in {', '.join(held)}: learn "
+            "again to have one"
+        )
+    return {name: model for name, model in held.items() if name in ("float32", *precisions)}
+
+
+def _with_graphs(
+    draft: Draft,
+    bundle: Bundle,
+    models: Mapping[str, str],
+    calibration: Sequence[GoodImage],
+    options: LearnOptions,
+    progress: Progress,
+) -> Draft:
+    """With the graphs of ``bundle`` as they are, calibrated and judged beside float32 again."""
+    graphs: dict[str, MakeGraph] = {
+        precision: lambda _, name=name: bundle.read(name)  # type: ignore[misc]
+        for precision, name in models.items()
+        if precision != "float32"
+    }
+    try:
+        return with_graphs(draft, graphs, (), calibration, options.threads, progress)
+    except DeviceError as error:
+        raise type(error)(
+            f"{error}. The bundle has graphs in {', '.join(models)}: --precision NAME says which "
+            "one to keep, and float32 is always kept"
+        ) from error
 
 
 def _far(
@@ -171,6 +253,7 @@ def _far(
     engine: Engine,
     added: Sequence[GoodImage],
     calibration: Sequence[GoodImage],
+    places: Places,
     progress: Progress,
 ) -> _Far:
     """The features of the added images that are farthest from the memory."""
@@ -180,9 +263,8 @@ def _far(
     each = -(-CANDIDATES // len(added))
     features, near = [], []
     title = "features of the added images"
-    for values, distances in _distances(
-        features_of(added, bundle, engine, progress, title), bundle, engine
-    ):
+    watched = places.watch(features_of(added, bundle, engine, progress, title))
+    for values, distances in _distances(watched, bundle, engine):
         order = np.argsort(-distances, kind="stable")[:each]
         features.append(values[order])
         near.append(distances[order])
@@ -199,7 +281,7 @@ def _distances(
     for values in features:
         if shares is not None:
             values = values * shares.reshape(-1, 1)
-        tiles = np.ascontiguousarray(values.reshape(shape).transpose(0, 3, 1, 2))
+        tiles = (np.ascontiguousarray(x.transpose(2, 0, 1)) for x in values.reshape(shape))
         yield values, np.concatenate([nearest.run(tile[None]).ravel() for tile in tiles])
 
 

@@ -21,12 +21,14 @@ from edgead.bundle.storage import Draft, npy
 from edgead.engine.memories import MemoryDistances
 from edgead.learning.backbone import Backbone
 from edgead.learning.coreset import choose_coreset
+from edgead.learning.features import Held, features_of
 from edgead.learning.good_image import GoodImage
-from edgead.learning.learn import LearnOptions, empty_draft, features_of, opened
+from edgead.learning.learn import MOST_TILES, LearnOptions, empty_draft, opened
 from edgead.learning.progress import Progress, silent
 from edgead.learning.scoring import fence
 from edgead.preprocess import Preprocessor
 from edgead.serving.open_engine import open_engine
+from edgead.tiling import plan_tiles
 
 FOLDS = 4
 ROWS, DRAWN = 1024, 16_000  # features of a fold, and of all that they are chosen from
@@ -52,14 +54,32 @@ class Others:
         self._session = engine.session()
         self._preprocess = Preprocessor(manifest.preprocess)
         self._distances = MemoryDistances(engine.memories)
+        self._tiling, self._map_size = manifest.tiling, manifest.map.size
         params = replace(manifest.map, weights=(1.0,))
         self._map = AnomalyMap(params, [(1, *manifest.memories[0].size)])
 
     def run(self, frame: NDArray[Any], fold: int) -> tuple[NDArray[np.float32], float]:
         """The map [h, w] and the score of a frame by all folds but ``fold``."""
-        self._preprocess.run(frame, self._session.image[0])
+        if self._tiling is None:
+            return self._seen(frame, fold)
+        plan = plan_tiles(self._tiling, (frame.shape[0], frame.shape[1]), self._map_size)
+        stitched, (tall, wide) = np.zeros(plan.map_size, np.float32), self._tiling.size
+        for tile in plan.tiles(None):
+            piece = frame[tile.top : tile.top + tall, tile.left : tile.left + wide]
+            tile.add(self._seen(piece, fold)[0], stitched)
+        return stitched, float(stitched.max())
+
+    def _seen(self, image: NDArray[Any], fold: int) -> tuple[NDArray[np.float32], float]:
+        """The map and the score of what the network sees at once."""
+        self._preprocess.run(image, self._session.image[0])
         self._session.infer()
-        found = [distance for distance, _ in self._distances.run(self._session.features)]
+        return self.compared(self._session.features[0], fold)
+
+    def compared(
+        self, features: NDArray[np.float32], fold: int
+    ) -> tuple[NDArray[np.float32], float]:
+        """The map and the score of features [1, C, H, W] by all folds but ``fold``."""
+        found = [distance for distance, _ in self._distances.run([features] * FOLDS)]
         others = [distance for own, distance in enumerate(found) if own != fold]
         median = np.ascontiguousarray(np.median(others, axis=0), np.float32)
         maps, scores = self._map.run([(median, np.zeros_like(median))])
@@ -105,6 +125,7 @@ def cross_fit(
     backbone: Backbone,
     options: LearnOptions,
     progress: Progress = silent,
+    held: Held | None = None,
 ) -> CrossFit | None:
     """Score each image by a memory of other parts' images.
 
@@ -113,6 +134,7 @@ def cross_fit(
         parts: for each image the part that it shows; images of one part are never in its memory.
         backbone, options: as for ``learn``.
         progress: shows how far each step is.
+        held: holds the features of whole images for learning, and while they are compared.
 
     Returns:
         The scores; None where there are fewer than ``FEWEST`` parts.
@@ -129,11 +151,11 @@ def cross_fit(
     folds = np.array([fold_of[part] for part in parts])
     draft = empty_draft(Path("others.edgead"), backbone, options)
     engine = opened(draft, backbone, options)
-    each = -(-DRAWN // len(images))
+    each, most = -(-DRAWN // len(images)), max(1, MOST_TILES // len(images))
     title = "features, to compare the good images"
     drawn = [
         features[generator.permutation(len(features))[:each]]
-        for features in features_of(images, draft, engine, progress, title)
+        for features in features_of(images, draft, engine, progress, title, most, held)
     ]
     kept: dict[str, bytes] = {}
     for fold in range(FOLDS):
@@ -141,10 +163,18 @@ def cross_fit(
         chosen = choose_coreset(rows, min(ROWS, options.memory), options.seed)
         kept[f"fold{fold}.npy"] = npy(rows[chosen].astype(np.float16))
     others = Others(_with_memories(draft, kept), options.threads)
-    scores, show = np.empty(len(images)), progress("scores by other parts")
-    for index, (image, fold) in enumerate(zip(images, folds.tolist(), strict=True)):
-        scores[index] = others.run(image.read(), fold)[1]
-        show(index + 1, len(images))
+    scores, title = np.empty(len(images)), "scores by other parts"
+    if options.tiling is None:
+        shape = (1, -1, *draft.manifest.memories[0].size)
+        seen = features_of(images, draft, engine, progress, title, held=held)
+        for index, features in enumerate(seen):
+            values = np.ascontiguousarray(features.T).reshape(shape)
+            scores[index] = others.compared(values, int(folds[index]))[1]
+    else:
+        show = progress(title)
+        for index, image in enumerate(images):
+            scores[index] = others.run(image.read(), int(folds[index]))[1]
+            show(index + 1, len(images))
     return CrossFit(tuple(i.name for i in images), scores, tuple(folds.tolist()), others)
 
 

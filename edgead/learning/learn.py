@@ -7,8 +7,7 @@ them is kept in the bundle as its memory. A frame is as anomalous as its feature
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -27,6 +26,7 @@ from edgead.engine.interface import Engine
 from edgead.errors import BundleError, InputError, printable
 from edgead.learning.backbone import AGAIN, Backbone
 from edgead.learning.coreset import choose_coreset
+from edgead.learning.features import MOST_BYTES, Held, features_of, named
 from edgead.learning.golden import golden_files, with_defect
 from edgead.learning.good_image import GoodImage
 from edgead.learning.lie import LIES, UNKNOWN, Lie
@@ -36,17 +36,15 @@ from edgead.learning.signals import PLACES, border_share, signals_of
 from edgead.learning.tolerance import BOUNDS, spread
 from edgead.learning.variants import MakeGraph, with_graphs
 from edgead.monitoring.health import Observations
-from edgead.preprocess import Preprocessor
 from edgead.serving.open_engine import open_engine
 from edgead.serving.qualification import qualify
-from edgead.tiling import Tiling, middle, plan_tiles
+from edgead.tiling import Tiling, middle
 
 F32 = NDArray[np.float32]
 
 METHOD = "instant"
 MODEL, MEMORY = "model.onnx", "memory.npy"
 CANDIDATES = 40_000  # features that the memory is chosen from, evenly over the images
-MOST_BYTES = 128 << 20  # of features that are held while they are learnt from
 MOST_TILES = 4096  # learnt from, over all images, as in training
 BLUR_SIGMA = 4.0  # pixels at 256, as PatchCore
 
@@ -147,8 +145,12 @@ def learnt_draft(
     graphs: Mapping[str, MakeGraph] = MappingProxyType({}),
     provenance: Mapping[str, Any] | None = None,
     progress: Progress = silent,
+    held: Held | None = None,
 ) -> Draft:
-    """What ``learn`` writes, in memory: to be looked at before ``write_qualified``."""
+    """What ``learn`` writes, in memory: to be looked at before ``write_qualified``.
+
+    ``held``: of ``cross_fit`` with the same backbone and options, so that no image is seen twice.
+    """
     path = check_out(out)
     if not images or not calibration:
         raise InputError(
@@ -157,7 +159,7 @@ def learnt_draft(
         )
     rate = chosen_false_reject_rate(options.false_reject_rate, len(calibration))
     draft = empty_draft(path, backbone, options)
-    draft, lie = _learnt(images, draft, backbone, options, progress)
+    draft, lie = _learnt(images, draft, backbone, options, progress, held)
     kept = len(draft.read_array(MEMORY))
     facts = {k: v for k, v in backbone.facts.to_json().items() if k not in ("levels", "features")}
     told = {"backbone": facts, "images": len(images), "kept": kept, "seed": options.seed}
@@ -235,48 +237,13 @@ def opened(draft: Draft, backbone: Backbone, options: LearnOptions) -> Engine:
         ) from error
 
 
-def features_of(
-    images: Sequence[GoodImage],
-    bundle: Bundle,
-    engine: Engine,
-    progress: Progress,
-    title: str = "features of the good images",
-    most: int | None = None,
-) -> Iterator[F32]:
-    """The features of each image, [positions, channels], valid until the next one is asked for.
-
-    Args:
-        images: in any number.
-        bundle: on disk or a draft; where it sees tiles, an image's features are those of its tiles.
-        engine: of the bundle.
-        progress: is shown ``title``.
-        title: what is done, for people.
-        most: tiles of an image, evenly chosen; None: all.
-    """
-    session, show = engine.session(), progress(title)
-    preprocess, channels = Preprocessor(bundle.manifest.preprocess), _channels(bundle)
-    for done, image in enumerate(images, 1):
-        parts = []
-        for piece in _pieces(image, bundle.manifest, most):
-            preprocess.run(piece, session.image[0])
-            session.infer()
-            parts.append(session.features[0][0].reshape(channels, -1).T)
-            if bundle.manifest.tiling is not None:  # the next tile overwrites it
-                parts[-1] = parts[-1].copy()
-        yield parts[0] if len(parts) == 1 else np.concatenate(parts)
-        show(done, len(images))
-
-
-def _channels(bundle: Bundle) -> int:
-    return bundle.manifest.memories[0].channels
-
-
 def _learnt(
     images: Sequence[GoodImage],
     draft: Draft,
     backbone: Backbone,
     options: LearnOptions,
     progress: Progress,
+    held: Held | None,
 ) -> tuple[Draft, Lie]:
     """With a memory and whitenings, as the part lies; of frames in tiles, with a memory alone."""
     engine, memory = opened(draft, backbone, options), draft.manifest.memories[0]
@@ -289,7 +256,7 @@ def _learnt(
     at = np.linspace(0, len(images) - 1, min(len(images), max(1, room))).astype(int)
     images = [images[index] for index in at]
     features = np.empty((len(images), memory.channels, *memory.size), np.float16)
-    for index, values in enumerate(features_of(images, draft, engine, progress)):
+    for index, values in enumerate(features_of(images, draft, engine, progress, held=held)):
         features[index] = values.T.reshape(features.shape[1:])
     parts = [image.part or f"{index}" for index, image in enumerate(images)]
     found = signals_of(
@@ -318,31 +285,6 @@ def _remember(
     return candidates[chosen].astype(np.float16)
 
 
-def _pieces(image: GoodImage, manifest: Manifest, most: int | None) -> list[NDArray[Any]]:
-    """What the network sees of an image: all of it, or tiles that the runtime would cut.
-
-    Raises: InputError that names an image smaller than a tile.
-    """
-    frame, tiling = image.read(), manifest.tiling
-    if tiling is None:
-        return [frame]
-    with _named(image):
-        plan = plan_tiles(tiling, (frame.shape[0], frame.shape[1]), manifest.map.size)
-    tiles, (height, width) = list(plan.tiles(None)), tiling.size
-    chosen = np.unique(np.linspace(0, len(tiles) - 1, most or len(tiles)).round().astype(int))
-    corners = [(tiles[index].top, tiles[index].left) for index in chosen]
-    return [frame[top : top + height, left : left + width] for top, left in corners]
-
-
-@contextmanager
-def _named(image: GoodImage) -> Iterator[None]:
-    """Say which image it was that is refused."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(f"{printable(image.name)}: {error}") from error
-
-
 def calibrated(
     draft: Draft,
     calibration: Sequence[GoodImage],
@@ -357,7 +299,7 @@ def calibrated(
     for done, image in enumerate(calibration, 1):
         frame = image.read()
         observations.add(frame)
-        with _named(image):
+        with named(image):
             values, score = run(frame)
         scores.append(score)
         peaks.append(float(values.max()))

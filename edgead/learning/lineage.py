@@ -1,7 +1,7 @@
 """Undoing: a bundle that was made of another keeps what it takes to write that one again.
 
-Under ``parent/`` lie the manifest of the parent and all its files but the graphs, which stay as
-they are; those of its own parent are among them. The digest of a bundle is of its manifest, which
+Under ``parent/`` lie the manifest of the parent and all its files but the graphs that stay as they
+are; those of its own parent are among them. The digest of a bundle is of its manifest, which
 has the digests of its files: what is written again is the parent, byte by byte, or an error.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from edgead.bundle.manifest import Manifest
@@ -19,11 +19,12 @@ from edgead.errors import BundleError, InputError
 FOLDER, PARENT, DIGEST = "parent/", "parent", "bundle_sha256"
 
 
-def of_parent(parent: Bundle) -> tuple[dict[str, bytes], dict[str, Any]]:
+def of_parent(parent: Bundle, graphs: Collection[str]) -> tuple[dict[str, bytes], dict[str, Any]]:
     """What a bundle that is made of ``parent`` has of it: files, and entries of the provenance.
 
     Args:
         parent: as it was opened.
+        graphs: names of its graphs that the bundle has too, as they are.
 
     Returns:
         The files under ``parent/``, and the provenance.
@@ -31,15 +32,18 @@ def of_parent(parent: Bundle) -> tuple[dict[str, bytes], dict[str, Any]]:
     Raises:
         BundleError: the parent changed since it was opened.
     """
-    graphs = set(parent.manifest.models.values())
     files = {FOLDER + MANIFEST: parent.read_manifest()}
     files |= {FOLDER + n: parent.read(n) for n in parent.manifest.files if n not in graphs}
     return files, {PARENT: {DIGEST: parent.sha256}}
 
 
-def own_files(bundle: Bundle) -> dict[str, bytes]:
-    """All files of ``bundle`` but those of its parent."""
-    names = (name for name in bundle.manifest.files if not name.startswith(FOLDER))
+def lasting_files(bundle: Bundle, graphs: Collection[str]) -> dict[str, bytes]:
+    """What a bundle that is made of ``bundle`` has at first: no parent's files, no golden frames,
+    which are made anew, and of the graphs those of the names ``graphs``."""
+    manifest = bundle.manifest
+    anew = {name for frame in manifest.golden for name in (frame.image, frame.map, frame.scored)}
+    anew |= set(manifest.models.values()) - set(graphs)
+    names = (n for n in manifest.files if n not in anew and not n.startswith(FOLDER))
     return {name: bundle.read(name) for name in names}
 
 

@@ -87,6 +87,36 @@ def fit(moments: Moments, places: bool = True) -> tuple[F32, F32]:
     return mean.astype(np.float32), factors.astype(np.float32)
 
 
+def added_to(
+    mean: F32, factors: F32, images: int, moments: Moments, weight: float
+) -> tuple[F32, F32]:
+    """Mean and factors with more images: those of the mixture of what was learnt and what is new.
+
+    Args:
+        mean: [C, H, W], of ``fit``.
+        factors: [regions, C, C], of ``fit``.
+        images: that they were learnt from; the prior counts besides.
+        moments: of the differences from ``mean`` of at least one more image.
+        weight: how many images each of these counts as.
+
+    Returns:
+        mean [C, H, W]; factors [regions, C, C], upper triangular.
+    """
+    channels, height, width = mean.shape
+    before, fresh = images + PRIOR_IMAGES, weight * moments.images
+    share = fresh / (before + fresh)
+    shift = share * moments.total / moments.images
+    found = np.empty(factors.shape)
+    for region, (rows, columns) in enumerate(blocks((height, width), moments.side)):
+        by = shift[:, rows, columns].reshape(channels, -1)
+        positions = by.shape[1]
+        root = np.linalg.inv(factors[region].astype(np.float64))
+        new = moments.products[region] / (moments.images * positions)
+        covariance = (1 - share) * (root @ root.T) + share * new - by @ by.T / positions
+        found[region] = _upper_root(covariance)
+    return (mean + shift).astype(np.float32), found.astype(np.float32)
+
+
 def blocks(size: tuple[int, int], side: int) -> list[tuple[slice, slice]]:
     """The squares of ``side`` positions of a map of ``size`` (height, width), row by row.
 
