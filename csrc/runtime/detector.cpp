@@ -15,8 +15,9 @@ void check_served(const Bundle& bundle) {
 
 Ranked ranked_peaks(const Manifest& manifest) {
   const OwnCalibration held = manifest.calibration_of_float32();
-  // With max pooling a map's peak is its score, so both share one tolerance.
-  const bool is_score = static_cast<Pooling>(manifest.map.pooling) == Pooling::max;
+  // With max pooling of the map its peak is its score, so both share one tolerance.
+  const bool is_score =
+      static_cast<Pooling>(manifest.map.pooling) == Pooling::max && !manifest.scored_size();
   return Ranked(held.peaks, is_score ? held.ties.score : held.ties.map);
 }
 
@@ -37,9 +38,14 @@ Detector::Detector(const Bundle& bundle, double rate, int32_t threads)
       peaks_(ranked_peaks(manifest_)),
       limits_(limits_of(rate != 0 ? rate : manifest_.calibration.false_reject_rate)) {
   check_served(bundle);
-  engine_ = open_openvino(bundle, threads);
-  plan_ = std::make_shared<const MapPlan>(manifest_, bundle.region_of_interest());
-  qualify(bundle, *engine_, *pipeline());
+  served_ = {open_openvino(bundle, threads), open_signals(bundle), nullptr, nullptr};
+  const std::vector<uint8_t> roi = bundle.region_of_interest();
+  served_.plan = std::make_shared<const MapPlan>(manifest_.map, levels_of(manifest_), roi);
+  if (const auto size = manifest_.scored_size()) {
+    const std::vector<AnomalyMapLevel> alone{{1, size->first, size->second, 1}};
+    served_.score_plan = std::make_shared<const MapPlan>(manifest_.map, alone, roi);
+  }
+  qualify(bundle, engine(), *pipeline());
 }
 
 Limits Detector::limits_of(double rate) const {
@@ -58,7 +64,7 @@ void Detector::set_rate(double rate) {
 }
 
 std::unique_ptr<Pipeline> Detector::pipeline() const {
-  return std::make_unique<Pipeline>(manifest_, engine_, plan_);
+  return std::make_unique<Pipeline>(manifest_.input, served_);
 }
 
 }  // namespace edgead

@@ -1,5 +1,6 @@
 // OpenVINO on the CPU, with the settings of edgead/cpu/engine.py: the same bits from both.
 #include <openvino/openvino.hpp>
+#include <set>
 #include <sstream>
 
 #include "engine.h"
@@ -57,13 +58,18 @@ struct Tensor {
 // The graph's outputs that the manifest names.
 std::vector<Tensor> outputs_of(const Manifest& manifest) {
   std::vector<Tensor> found;
+  const auto add = [&](const std::string& name, int64_t channels, Size size) {
+    found.push_back({name,
+                     {1, static_cast<size_t>(channels), static_cast<size_t>(size.first),
+                      static_cast<size_t>(size.second)}});
+  };
   for (const Pair& pair : manifest.pairs) {
-    const ov::Shape shape{1, static_cast<size_t>(pair.channels),
-                          static_cast<size_t>(pair.size.first),
-                          static_cast<size_t>(pair.size.second)};
-    found.push_back({pair.reference, shape});
-    found.push_back({pair.restored, shape});
+    add(pair.reference, pair.channels, pair.size);
+    add(pair.restored, pair.channels, pair.size);
   }
+  std::set<std::string> seen;  // signals may share an output
+  for (const Signal& signal : manifest.signals())
+    if (seen.insert(signal.features).second) add(signal.features, signal.channels, signal.size);
   return found;
 }
 
@@ -134,6 +140,7 @@ class OpenVINOSession : public EngineSession {
       reference.push_back(outputs.at(pair.reference));
       restored.push_back(outputs.at(pair.restored));
     }
+    for (const Signal& signal : manifest.signals()) features.push_back(outputs.at(signal.features));
   }
 
   void infer() override {

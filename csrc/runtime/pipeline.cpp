@@ -10,27 +10,32 @@
 namespace edgead {
 namespace {
 
-AnomalyMapParams map_params(const Manifest& manifest, const std::vector<uint8_t>& roi) {
+AnomalyMapParams map_params(const Map& map, const std::vector<AnomalyMapLevel>& levels,
+                            const std::vector<uint8_t>& roi) {
   AnomalyMapParams p{};
-  for (const Pair& pair : manifest.pairs)
-    p.level[p.levels++] = {static_cast<int32_t>(pair.channels), pair.size.first, pair.size.second,
-                           pair.weight};
+  for (const AnomalyMapLevel& level : levels) p.level[p.levels++] = level;
   p.type = Type::float32;
   p.layout = Layout::nchw;
-  p.height = manifest.map.size.first, p.width = manifest.map.size.second;
-  p.distance = static_cast<Distance>(manifest.map.distance);
-  p.fusion = static_cast<Fusion>(manifest.map.fusion);
-  p.pooling = static_cast<Pooling>(manifest.map.pooling);
-  p.align_corners = manifest.map.align_corners;
-  p.sigma = manifest.map.blur_sigma;
+  p.height = map.size.first, p.width = map.size.second;
+  p.distance = static_cast<Distance>(map.distance);
+  p.fusion = static_cast<Fusion>(map.fusion);
+  p.pooling = static_cast<Pooling>(map.pooling);
+  p.align_corners = map.align_corners;
+  p.sigma = map.blur_sigma;
   p.has_roi = !roi.empty();
   const int64_t pixels = static_cast<int64_t>(p.height) * p.width;
   const int64_t kept =
       roi.empty() ? pixels : pixels - std::count(roi.begin(), roi.end(), uint8_t{0});
-  const double share = std::floor(manifest.map.top_k * static_cast<double>(kept) + 0.5);
+  const double share = std::floor(map.top_k * static_cast<double>(kept) + 0.5);
   p.top_count =
       static_cast<int32_t>(std::min(std::max<int64_t>(static_cast<int64_t>(share), 1), kept));
   return p;
+}
+
+size_t workspace_bytes(const Served& served) {
+  const size_t bytes = anomaly_map_workspace_bytes(served.plan->plan().params);
+  if (!served.score_plan) return bytes;
+  return std::max(bytes, anomaly_map_workspace_bytes(served.score_plan->plan().params));
 }
 
 double ms_between(std::chrono::steady_clock::time_point first,
@@ -40,9 +45,23 @@ double ms_between(std::chrono::steady_clock::time_point first,
 
 }  // namespace
 
-MapPlan::MapPlan(const Manifest& manifest, std::vector<uint8_t> roi)
+std::vector<AnomalyMapLevel> levels_of(const Manifest& manifest) {
+  std::vector<AnomalyMapLevel> levels;
+  const std::vector<double> weights = manifest.weights();
+  const auto add = [&](int64_t channels, Size size) {
+    levels.push_back(
+        {static_cast<int32_t>(channels), size.first, size.second, weights[levels.size()]});
+  };
+  for (const Pair& pair : manifest.pairs) add(pair.channels, pair.size);
+  for (const Signal& signal : manifest.signals())
+    if (signal.shown) add(1, signal.size);
+  return levels;
+}
+
+MapPlan::MapPlan(const Map& map, const std::vector<AnomalyMapLevel>& levels,
+                 std::vector<uint8_t> roi)
     : roi_(std::move(roi)),
-      params_(map_params(manifest, roi_)),
+      params_(map_params(map, levels, roi_)),
       memory_(anomaly_map_plan_bytes(params_)),
       plan_(anomaly_map_plan(params_, roi_.empty() ? nullptr : roi_.data(), memory_.data())) {}
 
@@ -61,15 +80,20 @@ Pipeline::Filter::Filter(const PreprocessParams& given)
                           weight.data() + static_cast<size_t>(given.out_height) * vertical.taps)),
       workspace(preprocess_workspace_bytes(given)) {}
 
-Pipeline::Pipeline(const Manifest& manifest, std::shared_ptr<Engine> engine,
-                   std::shared_ptr<const MapPlan> plan)
-    : input_(manifest.input),
+Pipeline::Pipeline(const Input& input, const Served& served)
+    : input_(input),
       kernels_(*all_kernels().front()),
-      engine_(std::move(engine)),
-      plan_(std::move(plan)),
-      session_(engine_->session()),
-      workspace_(anomaly_map_workspace_bytes(plan_->plan().params)),
-      map_(static_cast<size_t>(plan_->size().first) * plan_->size().second) {}
+      served_(served),
+      session_(served_.engine->session()),
+      signals_(served_.signals),
+      reference_(session_->reference),
+      restored_(session_->restored),
+      workspace_(workspace_bytes(served_)),
+      map_(static_cast<size_t>(plan().size().first) * plan().size().second),
+      score_map_(served_.score_plan ? map_.size() : 0) {
+  for (const void* distance : signals_.shown())
+    reference_.push_back(distance), restored_.push_back(signals_.zeros());
+}
 
 const Geometry& Pipeline::prepare(const edgead_frame& frame) {
   const Geometry geometry = geometry_of(frame, input_.bit_depth);
@@ -78,6 +102,18 @@ const Geometry& Pipeline::prepare(const edgead_frame& frame) {
   filter_ = std::make_unique<Filter>(preprocess_params(geometry, input_));
   geometry_ = geometry;
   return *geometry_;
+}
+
+float Pipeline::map_and_score() {
+  float score = 0;
+  signals_.run(session_->features);
+  kernels_.anomaly_map(plan().plan(), reference_.data(), restored_.data(), 1, map_.data(), &score,
+                       workspace_.data());
+  if (!served_.score_plan) return score;
+  const void *scored = signals_.scored(), *zeros = signals_.zeros();
+  kernels_.anomaly_map(served_.score_plan->plan(), &scored, &zeros, 1, score_map_.data(), &score,
+                       workspace_.data());
+  return score;
 }
 
 double Pipeline::run(const edgead_frame& frame, Times& times) {
@@ -91,15 +127,13 @@ double Pipeline::run(const edgead_frame& frame, Times& times) {
   const auto preprocessed = Clock::now();
   session_->infer();
   const auto inferred = Clock::now();
-  float score = 0;
-  kernels_.anomaly_map(plan_->plan(), session_->reference.data(), session_->restored.data(), 1,
-                       map_.data(), &score, workspace_.data());
+  const float score = map_and_score();
   const auto finished = Clock::now();
   times = {ms_between(started, preprocessed), ms_between(preprocessed, inferred),
            ms_between(inferred, finished)};
   if (!std::isfinite(score))
     throw Failure(EDGEAD_ERROR_DEVICE,
-                  engine_->device + " (" + engine_->version +
+                  served_.engine->device + " (" + served_.engine->version +
                       ") gave features that are not finite (score " + shown(score) +
                       "); the frame was valid, so the engine or its memory is at fault: run "
                       "edgead verify, export the bundle again if that fails");

@@ -16,6 +16,10 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
+sys.path.insert(0, str(Path(__file__).parent))
+
+from signal_bundles import write_with_signals  # type: ignore[import-not-found]
+
 ROOT = Path(__file__).resolve().parents[2]
 FORMATS = {
     "GRAY8": 1,
@@ -253,6 +257,14 @@ def refused() -> type[Refused]:
 def as_c_frame() -> Any:
     """``as_c_frame(array, kind, bit_depth)``; see ``frame_of``."""
     return frame_of
+
+
+@pytest.fixture(scope="session")
+def with_signals(tiny: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of a pair, memories and whitenings of every kind; not to be changed."""
+    path = tmp_path_factory.mktemp("signals") / "compared.edgead"
+    write_with_signals(tiny, path, 0)
+    return path
 
 
 @pytest.fixture(scope="session")
