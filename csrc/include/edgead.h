@@ -20,8 +20,8 @@
  * give the same score, p-value and verdict here and in Python, bit for bit.
  *
  * Served: graphs in float32, whose features are compared in pairs, on the CPU through OpenVINO.
- * Bundles with a memory of good parts (of `edgead learn`: schema version 2 or more) and frames in
- * tiles are refused with EDGEAD_ERROR_UNSUPPORTED; Python serves them.
+ * Bundles of schema version 1 and 2 are served. Those that see frames in tiles are refused with
+ * EDGEAD_ERROR_UNSUPPORTED; Python serves them.
  *
  * Memory: handles are made by *_open and freed by *_close. Everything else belongs to the caller;
  * nothing that is given is kept after a call. Structs begin with their size, which the caller sets
