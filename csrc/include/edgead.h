@@ -19,7 +19,8 @@
  * A bundle NAME.edgead comes from `edgead learn` or `edgead export`. The same engine and processor
  * give the same score, p-value and verdict here and in Python, bit for bit.
  *
- * Served: graphs in float32, whose features are compared in pairs, on the CPU through OpenVINO.
+ * Served: graphs in float32, whose features are compared in pairs or with what was learnt, on the
+ * CPU through OpenVINO.
  * Bundles of schema version 1 and 2 are served. Those that see frames in tiles are refused with
  * EDGEAD_ERROR_UNSUPPORTED; Python serves them.
  *
@@ -203,7 +204,8 @@ EDGEAD_API void edgead_session_close(edgead_session* session);
 EDGEAD_API EDGEAD_CHECK edgead_status edgead_session_prepare(edgead_session* session,
                                                              const edgead_frame* frame);
 
-/* Score a frame. Its time does not depend on what the frame shows.
+/* Score a frame. Its time does not depend on what the frame shows; that of a bundle with a memory
+ * does a little, as the search leaves out what cannot be near.
  *
  * EDGEAD_ERROR_INPUT: no frame, a value above its bit depth, or another size than the ignore mask
  * of the bundle was drawn on. EDGEAD_ERROR_DEVICE: the engine failed or gave values that are not
