@@ -190,17 +190,14 @@ Image Bundle::read_image(const std::string& name) const {
           png.sample_bytes};
 }
 
-std::vector<uint8_t> Bundle::region_of_interest() const {
+std::vector<uint8_t> Bundle::ignored() const {
   if (!manifest_.ignore) return {};
   const IgnoreMask& mask = *manifest_.ignore;
   try {
-    if (!mask.image)
-      return edgead::region_of_interest(ignored_pixels(mask, nullptr), mask.frame_size,
-                                        manifest_.map.size);
+    if (!mask.image) return ignored_pixels(mask, nullptr);
     const Image image = read_image(*mask.image);
     const MaskImage given{image.samples.data(), image.size, image.channels * image.sample_bytes};
-    return edgead::region_of_interest(ignored_pixels(mask, &given), mask.frame_size,
-                                      manifest_.map.size);
+    return ignored_pixels(mask, &given);
   } catch (const Failure& failure) {
     if (failure.status != EDGEAD_ERROR_INPUT) throw;
     throw bundle_failure("bundle " + path_ + ": " + failure.what());

@@ -48,8 +48,8 @@ class Bundle {
   Failure unlike(const std::string& name, const Array& found, const std::string& expected) const;
   // A finite float32 map of `size`, .npy.
   std::vector<float> read_map(const std::string& name, Size size) const;
-  // The region of interest of the map of a whole frame; empty without an ignore mask.
-  std::vector<uint8_t> region_of_interest() const;
+  // Which pixels of a frame are ignored; empty without an ignore mask.
+  std::vector<uint8_t> ignored() const;
 
  private:
   std::string path_, sha256_;

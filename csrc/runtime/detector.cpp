@@ -1,16 +1,19 @@
 #include "detector.h"
 
 #include "failure.h"
+#include "ignore_mask.h"
 
 namespace edgead {
 namespace {
 
-void check_served(const Bundle& bundle) {
-  if (!bundle.manifest().tiling) return;
-  throw Failure(EDGEAD_ERROR_UNSUPPORTED,
-                "bundle " + bundle.path() +
-                    " sees frames in tiles, which libedgead does not serve yet: use it from "
-                    "Python, or give a bundle of edgead export without tiles");
+// Which pixels of the map of a whole frame count; empty: all.
+std::vector<uint8_t> roi_of(const Bundle& bundle, const std::vector<uint8_t>& ignored, Size map) {
+  if (ignored.empty()) return {};
+  try {
+    return region_of_interest(ignored, bundle.manifest().ignore->frame_size, map);
+  } catch (const Failure& failure) {
+    throw bundle_failure("bundle " + bundle.path() + ": " + failure.what());
+  }
 }
 
 Ranked ranked_peaks(const Manifest& manifest) {
@@ -37,9 +40,12 @@ Detector::Detector(const Bundle& bundle, double rate, int32_t threads)
       scores_(ranked_scores(manifest_)),
       peaks_(ranked_peaks(manifest_)),
       limits_(limits_of(rate != 0 ? rate : manifest_.calibration.false_reject_rate)) {
-  check_served(bundle);
   served_ = {open_openvino(bundle, threads), open_signals(bundle), nullptr, nullptr};
-  const std::vector<uint8_t> roi = bundle.region_of_interest();
+  std::vector<uint8_t> roi;
+  if (manifest_.tiling)
+    whole_ = {bundle.ignored(), manifest_.ignore ? manifest_.ignore->frame_size : Size{}};
+  else
+    roi = roi_of(bundle, bundle.ignored(), manifest_.map.size);
   served_.plan = std::make_shared<const MapPlan>(manifest_.map, levels_of(manifest_), roi);
   if (const auto size = manifest_.scored_size()) {
     const std::vector<AnomalyMapLevel> alone{{1, size->first, size->second, 1}};
@@ -64,7 +70,7 @@ void Detector::set_rate(double rate) {
 }
 
 std::unique_ptr<Pipeline> Detector::pipeline() const {
-  return std::make_unique<Pipeline>(manifest_.input, served_);
+  return std::make_unique<Pipeline>(manifest_, served_, whole_);
 }
 
 }  // namespace edgead

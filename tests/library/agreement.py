@@ -1,12 +1,15 @@
-"""Frames of every kind, and everything that C and Python say of one."""
+"""Frames of every kind, and everything that C and Python say of one, or of a bundle."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgead import Detector
+from edgead.bundle.storage import open_bundle
+from edgead.errors import BundleError
 
 COLOURS = {"BGR": "bgr", "RGB": "rgb", "BGRX": "bgr", "RGBX": "rgb", "BGR16": "bgr", "RGB16": "rgb"}
 
@@ -38,6 +41,7 @@ def same(session: Any, detector: Detector, array: np.ndarray, kind: str, bits: i
         result.is_anomalous,
         result.threshold,
     )
+    assert session.map_size() == result.map.shape
     assert np.array_equal(session.rows("map", result.map.shape), result.map)
     heat = session.rows("heatmap", array.shape[:2])
     # Two blends of four values, at most 4 roundings of each, whatever their order, at coordinates
@@ -47,3 +51,11 @@ def same(session: Any, detector: Detector, array: np.ndarray, kind: str, bits: i
     atol = float(np.finfo(np.float32).eps) * most
     scale = 4.0 if result.roi is not None else 1.0  # divided by a weight of a quarter at least
     np.testing.assert_allclose(heat, result.heatmap(), rtol=0, atol=scale * atol)
+
+
+def said_by_python(path: Path) -> str | None:
+    try:
+        open_bundle(path)
+    except BundleError as error:
+        return str(error)
+    return None

@@ -10,9 +10,12 @@ from typing import Any
 import numpy as np
 
 from edgead.bundle.entries import Memory, Tolerance, Whitening
-from edgead.bundle.storage import npy, write_bundle
+from edgead.bundle.ignore_mask import IgnoreMask
+from edgead.bundle.storage import npy, open_bundle, write_bundle
+from edgead.tiling import Tiling
 
 SIZES = ((32, 24), (16, 12))  # of the tiny graph's levels
+MASK_SIZE = (75, 131)  # of frames in tiles that have an ignore mask
 
 
 class Draw:
@@ -139,3 +142,28 @@ def write_with_signals(tiny: Any, path: Path, seed: int, graph: Any = None) -> P
         path, changed, {**tiny.files, **draw.files, **model, "golden/0.scored.npy": npy(expected)}
     )
     return path
+
+
+def write_tiled(tiny: Any, folder: Path, seed: int) -> Path:
+    """A bundle with tiles and one golden frame, which holds nothing; every fourth has a mask."""
+    rng = np.random.default_rng(seed)
+    whole = write_with_signals(tiny, folder / "whole.edgead", seed) if seed % 2 else None
+    manifest = tiny.manifest if whole is None else open_bundle(whole).manifest
+    files = dict(tiny.files)
+    if whole is not None:
+        files = {name: open_bundle(whole).read(name) for name in manifest.files}
+    sides = (int(rng.integers(16, 60)), int(rng.integers(16, 60)))
+    tiling = Tiling(sides, int(rng.integers(2, min(sides) // 2 + 1)))
+    corner = ((0.0, 0.0), (90.0, 0.0), (0.0, 70.0))
+    changed = replace(
+        manifest,
+        tiling=tiling,
+        golden=manifest.golden[:1],
+        map=replace(manifest.map, pooling=("max", "mean", "top_k")[seed % 3], top_k=0.01),
+        ignore=IgnoreMask(MASK_SIZE, (corner,)) if seed % 4 >= 2 else None,
+        tolerance={"float32": Tolerance(1e9, 1e9)},
+    )
+    shape = changed.map_size((70, 90))
+    files[manifest.golden[0].map] = npy(np.zeros(shape, np.float32))
+    write_bundle(folder / "tiled.edgead", changed, files)
+    return folder / "tiled.edgead"

@@ -16,7 +16,7 @@ from edgead.images import encode_png
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.parametrize("kind", ["bundle_dir", "with_signals"])
+@pytest.mark.parametrize("kind", ["bundle_dir", "with_signals", "tiled"])
 def test_scoring_allocates_nothing(compiled: Any, kind: str, request: Any) -> None:
     bundle = request.getfixturevalue(kind)
     program = compiled("allocations.cpp", "-rdynamic", "-std=c++17", "-Wno-mismatched-new-delete")
