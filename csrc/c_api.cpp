@@ -4,6 +4,7 @@
 #include <cstring>
 #include <exception>
 #include <new>
+#include <tuple>
 
 #include "detector.h"
 #include "edgead.h"
@@ -271,12 +272,21 @@ edgead_status edgead_session_map(edgead_session* session, float* map, int64_t st
   return guarded([&] {
     const Use use(session);
     scored_of(session);
-    const Size size = session->pipeline->plan().size();
-    check_rows(map, "map", size, stride, capacity);
-    const size_t width = static_cast<size_t>(size.second);
-    for (int32_t y = 0; y < size.first; ++y)
-      std::memcpy(row_of(map, stride, y), session->pipeline->map() + y * width,
-                  width * sizeof(float));
+    const MapView from = session->pipeline->map();
+    check_rows(map, "map", from.size, stride, capacity);
+    const size_t width = static_cast<size_t>(from.size.second);
+    for (int32_t y = 0; y < from.size.first; ++y)
+      std::memcpy(row_of(map, stride, y), from.values + y * width, width * sizeof(float));
+  });
+}
+
+edgead_status edgead_session_map_size(edgead_session* session, int32_t* height, int32_t* width) {
+  return guarded([&] {
+    const Use use(session);
+    check_given(height, "height");
+    check_given(width, "width");
+    scored_of(session);
+    std::tie(*height, *width) = session->pipeline->map().size;
   });
 }
 
@@ -286,7 +296,7 @@ edgead_status edgead_session_heatmap(edgead_session* session, float* heatmap, in
     const Use use(session);
     const Size size = scored_of(session);
     check_rows(heatmap, "heatmap", size, stride, capacity);
-    const Heatmap rows(session->pipeline->map(), session->pipeline->plan(), size);
+    const Heatmap rows(session->pipeline->map(), size);
     for (int32_t y = 0; y < size.first; ++y) rows.row(y, row_of(heatmap, stride, y));
   });
 }
@@ -297,8 +307,9 @@ edgead_status edgead_session_regions(edgead_session* session, edgead_region* reg
     const Use use(session);
     check_given(count, "count");
     if (capacity > 0) check_given(regions, "regions");
-    const auto found = regions_of(session->pipeline->map(), session->pipeline->plan(),
-                                  scored_of(session), session->detector->limits().map_threshold);
+    const Size size = scored_of(session);
+    const auto found =
+        regions_of(session->pipeline->map(), size, session->detector->limits().map_threshold);
     std::copy_n(found.begin(), std::min(capacity, found.size()), regions);
     *count = found.size();
   });

@@ -250,10 +250,4 @@ def pool(values: F32, roi: npt.NDArray[np.uint8] | None, params: MapParams) -> f
 
     ``roi``: 0 where a pixel does not count; None keeps all. Not finite where a kept value is not.
     """
-    kept: F32 = values.reshape(-1) if roi is None else values[roi != 0]
-    if params.pooling == "max":
-        return float(kept.max())
-    if params.pooling == "mean":
-        return float(kept.mean(dtype=np.float64))
-    top = params.top_count(kept.size)
-    return float(np.partition(kept, kept.size - top)[kept.size - top :].mean(dtype=np.float64))
+    return _cpu.pool(values, roi, POOLINGS.index(params.pooling), params.top_k)

@@ -10,7 +10,7 @@
 namespace edgead {
 namespace {
 
-constexpr int64_t kSchemaVersion = 1;
+constexpr int64_t kSchemaVersion = 2;
 
 Pair read_pair(const Json& value, const std::string& where) {
   Object object(value, where);
@@ -24,12 +24,53 @@ Pair read_pair(const Json& value, const std::string& where) {
   return pair;
 }
 
+std::optional<std::string> read_name(Object& object, const char* key) {
+  if (!object.has(key)) return std::nullopt;
+  return object.text(key);
+}
+
+Memory read_memory(const Json& value, const std::string& where) {
+  Object object(value, where);
+  Memory memory;
+  memory.features = object.text("features");
+  memory.channels = object.whole("channels");
+  memory.size = object.size("size");
+  memory.file = object.text("file");
+  memory.places = object.text("places");
+  memory.neighbours = object.whole("neighbours");
+  memory.weight = object.number("weight");
+  if (object.has("temperature")) memory.temperature = object.number("temperature");
+  memory.shares = read_name(object, "shares");
+  memory.scored = read_name(object, "scored");
+  object.finish();
+  return memory;
+}
+
+Whitening read_whitening(const Json& value, const std::string& where) {
+  Object object(value, where);
+  Whitening whitening;
+  whitening.features = object.text("features");
+  whitening.channels = object.whole("channels");
+  whitening.size = object.size("size");
+  whitening.first = object.whole("first");
+  whitening.count = object.whole("count");
+  whitening.mean = object.text("mean");
+  whitening.factors = object.text("factors");
+  whitening.side = object.whole("side");
+  whitening.centre = read_name(object, "centre");
+  whitening.places = read_name(object, "places");
+  whitening.scored = read_name(object, "scored");
+  object.finish();
+  return whitening;
+}
+
 Golden read_golden(const Json& value, const std::string& where) {
   Object object(value, where);
   Golden golden;
   golden.image = object.text("image");
   golden.map = object.text("map");
   golden.score = object.number("score");
+  golden.scored = read_name(object, "scored");
   object.finish();
   return golden;
 }
@@ -157,16 +198,14 @@ std::vector<T> read_all(const Json& list, const std::string& where,
   return found;
 }
 
-// Schemas after the first are of bundles with more than pairs, in ways that go on to change.
 void check_schema(const Json& value) {
   if (!value.is_object() || !value.contains("schema_version")) return;
   const Json& version = value["schema_version"];
   if (version.is_number_integer() && version > kSchemaVersion)
     throw Failure(EDGEAD_ERROR_UNSUPPORTED,
-                  "it has schema version " + version.dump() +
-                      ", as bundles of edgead learn, and "
-                      "libedgead serves version 1: use it from Python, or give a bundle of edgead "
-                      "export");
+                  "the bundle has schema version " + version.dump() + "; this edgead reads up to " +
+                      std::to_string(kSchemaVersion) +
+                      ": upgrade edgead, or export the bundle with this version");
 }
 
 Manifest from_json(const Json& value) {
@@ -182,6 +221,10 @@ Manifest from_json(const Json& value) {
   object.text("created");
   m.input = read_input(object.at("input"), object.path("input"), bit_depth);
   m.pairs = read_all(object.list("pairs"), object.path("pairs"), read_pair);
+  if (object.has("memories"))
+    m.memories = read_all(object.list("memories"), object.path("memories"), read_memory);
+  if (object.has("whitenings"))
+    m.whitenings = read_all(object.list("whitenings"), object.path("whitenings"), read_whitening);
   m.map = read_map(object.at("map"), object.path("map"), words);
   for (auto& [precision, file] : object.texts("models")) m.models[precision] = file;
   m.calibration = read_calibration(object.at("calibration"), object.path("calibration"));
@@ -199,7 +242,7 @@ Manifest from_json(const Json& value) {
     throw bundle_failure("manifest.schema_version is " + std::to_string(m.schema_version) +
                          ", and schemas count from 1: manifest.json was changed; copy the bundle "
                          "again");
-  if (m.pairs.empty())
+  if (m.pairs.empty() && m.memories.empty())
     throw bundle_failure("manifest.pairs: none; expected at least one, or a memory");
   check_size("size", m.map.size);
   m.map.distance = number_of("distance", words.distance, {"cosine", "l1", "l2"});
@@ -221,6 +264,30 @@ Manifest read_manifest(const std::string& text) {
     if (failure.status != EDGEAD_ERROR_INPUT) throw;
     throw bundle_failure(std::string("manifest.json: ") + failure.what());
   }
+}
+
+std::vector<Signal> Manifest::signals() const {
+  std::vector<Signal> found;
+  for (const Memory& m : memories)
+    found.push_back({m.features, m.channels, m.size, true, m.scored.has_value()});
+  for (const Whitening& w : whitenings)
+    found.push_back({w.features, w.channels, w.size, w.places.has_value(), w.scored.has_value()});
+  return found;
+}
+
+std::optional<Size> Manifest::scored_size() const {
+  for (const Signal& signal : signals())
+    if (signal.scored) return signal.size;
+  return std::nullopt;
+}
+
+std::vector<double> Manifest::weights() const {
+  std::vector<double> found;
+  for (const Pair& pair : pairs) found.push_back(pair.weight);
+  for (const Memory& memory : memories) found.push_back(memory.weight);
+  for (const Whitening& whitening : whitenings)
+    if (whitening.places) found.push_back(1);
+  return found;
 }
 
 OwnCalibration Manifest::calibration_of_float32() const {

@@ -1,5 +1,4 @@
-// manifest.json of schema version 1, read and checked as edgead/bundle/manifest.py does, in the
-// same words.
+// manifest.json, read and checked as edgead/bundle/manifest.py does, in the same words.
 #pragma once
 #include <map>
 #include <optional>
@@ -18,9 +17,41 @@ struct Pair {
   double weight;
 };
 
+// Features of good parts that those of a frame are compared with, and what they differ in at each
+// place; edgead/bundle/entries.py says what each value means.
+struct Memory {
+  std::string features;
+  int64_t channels;
+  Size size;
+  std::string file, places;
+  int64_t neighbours;
+  double weight;
+  std::optional<double> temperature;
+  std::optional<std::string> shares, scored;
+};
+
+struct Whitening {
+  std::string features;
+  int64_t channels;
+  Size size;
+  int64_t first, count;
+  std::string mean, factors;
+  int64_t side;
+  std::optional<std::string> centre, places, scored;
+};
+
+// What memories and whitenings have in common.
+struct Signal {
+  std::string features;
+  int64_t channels;
+  Size size;
+  bool shown, scored;  // whether it counts in the map, in the score
+};
+
 struct Golden {
   std::string image, map;
   double score;
+  std::optional<std::string> scored;
 };
 
 struct Tolerance {
@@ -77,6 +108,8 @@ struct Manifest {
   std::string name, method;
   Input input;
   std::vector<Pair> pairs;
+  std::vector<Memory> memories;
+  std::vector<Whitening> whitenings;
   Map map;
   std::map<std::string, std::string> models;
   Calibration calibration;
@@ -89,6 +122,12 @@ struct Manifest {
 
   // What scores in float32 are judged by.
   OwnCalibration calibration_of_float32() const;
+  // What features of a frame are compared with: memories, then whitenings.
+  std::vector<Signal> signals() const;
+  // Of the distances whose sum the score is pooled from; none: it is pooled from the map.
+  std::optional<Size> scored_size() const;
+  // What each pair, then each signal, counts in the map.
+  std::vector<double> weights() const;
 };
 
 // Of the content of manifest.json; Failure for one that is damaged or contradicts itself.

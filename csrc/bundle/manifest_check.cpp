@@ -2,11 +2,13 @@
 #include <algorithm>
 #include <cmath>
 #include <set>
+#include <tuple>
 
 #include "anomaly_map.h"
 #include "failure.h"
 #include "manifest.h"
 #include "manifest_parts.h"
+#include "nearest.h"
 #include "wording.h"
 
 namespace edgead {
@@ -51,8 +53,7 @@ void check_input(const Input& input) {
 }
 
 void check_map(const Manifest& manifest) {
-  std::vector<double> weights;
-  for (const Pair& pair : manifest.pairs) weights.push_back(pair.weight);
+  const std::vector<double> weights = manifest.weights();
   const auto [low, high] = std::minmax_element(weights.begin(), weights.end());
   if (weights.size() > kMaxLevels || *low < 0 || *high == 0)
     throw input_failure("weights is " + listed(weights, "()") + ", expected 1 to " +
@@ -80,10 +81,83 @@ void check_tiling(const Tiling& tiling) {
 
 namespace {
 
+using Rules = std::vector<std::pair<std::string, bool>>;  // a sentence, and whether it holds
+
+void check_rules(const Rules& rules) {
+  for (const auto& [sentence, fits] : rules)
+    if (!fits) throw bundle_failure("manifest: " + sentence);
+}
+
 bool names_fit(const Manifest& m) {
-  std::set<std::string> names;
+  std::set<std::string> names, compared;
   for (const Pair& pair : m.pairs) names.insert(pair.reference), names.insert(pair.restored);
-  return names.size() == 2 * m.pairs.size();
+  for (const Signal& signal : m.signals()) compared.insert(signal.features);
+  const size_t count = 2 * m.pairs.size() + compared.size();
+  names.insert(compared.begin(), compared.end());
+  return names.size() == count;
+}
+
+bool sizes_agree(const Manifest& m) {
+  std::set<std::tuple<std::string, int64_t, Size>> kinds;
+  std::set<std::string> names;
+  for (const Signal& s : m.signals())
+    kinds.insert({s.features, s.channels, s.size}), names.insert(s.features);
+  return kinds.size() == names.size();
+}
+
+bool scored_sizes_agree(const Manifest& m) {
+  std::set<Size> sizes;
+  for (const Signal& signal : m.signals())
+    if (signal.scored) sizes.insert(signal.size);
+  return sizes.size() <= 1;
+}
+
+bool whitenings_fit(const Manifest& m) {
+  const auto fits = [](const Whitening& w) {
+    return w.first >= 0 && w.count >= 1 && w.count <= w.channels &&
+           w.first <= w.channels - w.count && w.side >= 1;
+  };
+  return std::all_of(m.whitenings.begin(), m.whitenings.end(), fits);
+}
+
+bool whitenings_count(const Manifest& m) {
+  const auto counts = [](const Whitening& w) { return w.places || w.scored; };
+  return std::all_of(m.whitenings.begin(), m.whitenings.end(), counts);
+}
+
+bool neighbours_fit(const Manifest& m) {
+  const auto fit = [](const Memory& memory) {
+    return memory.neighbours >= 1 &&
+           memory.neighbours <= kMaxNearest - (memory.temperature ? 1 : 0);
+  };
+  return std::all_of(m.memories.begin(), m.memories.end(), fit);
+}
+
+bool temperatures_fit(const Manifest& m) {
+  const auto fits = [](const Memory& memory) {
+    return !memory.temperature || (*memory.temperature >= 1e-20 && *memory.temperature <= 1e20);
+  };
+  return std::all_of(m.memories.begin(), m.memories.end(), fits);
+}
+
+// In the order and the words of signal_checks in edgead/bundle/entries.py.
+void check_signals(const Manifest& m) {
+  const bool none = m.memories.empty() && m.whitenings.empty();
+  const bool cosine = static_cast<Distance>(m.map.distance) == Distance::cosine;
+  const std::string neighbours = "memories: expected 1 to " + std::to_string(kMaxNearest) +
+                                 " neighbours, one less with a temperature";
+  check_rules({
+      {"memories and whitenings: of schema version 2", none || m.schema_version >= 2},
+      {"memories and whitenings: one size for each output", sizes_agree(m)},
+      {"whitenings: expected some of the channels of the output, and a side of at least 1",
+       whitenings_fit(m)},
+      {"whitenings: expected each to count in the map or in the score", whitenings_count(m)},
+      {"memories and whitenings: expected distances of one size in the sum of the score",
+       scored_sizes_agree(m)},
+      {neighbours, neighbours_fit(m)},
+      {"memories.temperature: expected a number above 0, 1e-20 to 1e20", temperatures_fit(m)},
+      {"map.distance: expected l1 or l2 with a memory", none || !cosine},
+  });
 }
 
 bool channels_fit(const Manifest& m) {
@@ -135,8 +209,9 @@ bool digests_fit(const Manifest& m) {
 void check_manifest(const Manifest& m) {
   const size_t n = m.calibration.scores.size();
   const double rate = m.calibration.false_reject_rate;
-  const std::pair<const char*, bool> rules[] = {
-      {"pairs: an output is named twice", names_fit(m)},
+  check_rules({{"pairs: an output is named twice", names_fit(m)}});
+  check_signals(m);
+  check_rules({
       {"pairs: sizes must be positive", channels_fit(m)},
       {"models: \"float32\" is missing", m.models.count("float32") == 1},
       {"models: expected only ('float32', 'float16', 'int8')", models_known(m)},
@@ -152,9 +227,7 @@ void check_manifest(const Manifest& m) {
       {"calibration.false_reject_rate: expected a number between 0 and 1", rate > 0 && rate < 1},
       {"health.images: expected at least 1", !m.health || m.health->images >= 1},
       {"files: a digest is not a SHA-256 in hex", digests_fit(m)},
-  };
-  for (const auto& [sentence, fits] : rules)
-    if (!fits) throw bundle_failure(std::string("manifest: ") + sentence);
+  });
 }
 
 }  // namespace edgead

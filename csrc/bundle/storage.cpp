@@ -5,16 +5,15 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <set>
 
 #include "failure.h"
 #include "ignore_mask.h"
-#include "npy.h"
 #include "png_file.h"
 #include "sha256.h"
 #include "wording.h"
@@ -104,9 +103,15 @@ void check_names(const Manifest& manifest) {
       throw bundle_failure(std::string("files: ") + kManifest + " cannot hold its own digest");
   }
   std::vector<std::string> used;
+  const auto add = [&](const std::vector<std::optional<std::string>>& names) {
+    for (const auto& name : names)
+      if (name) used.push_back(*name);
+  };
   for (const auto& [_, file] : manifest.models) used.push_back(file);
-  for (const Golden& golden : manifest.golden)
-    used.push_back(golden.image), used.push_back(golden.map);
+  for (const Golden& golden : manifest.golden) add({golden.image, golden.map, golden.scored});
+  for (const Memory& m : manifest.memories) add({m.file, m.places, m.shares, m.scored});
+  for (const Whitening& w : manifest.whitenings)
+    add({w.mean, w.factors, w.centre, w.places, w.scored});
   if (manifest.ignore && manifest.ignore->image) used.push_back(*manifest.ignore->image);
   if (manifest.health) used.push_back(manifest.health->reference);
   for (const std::string& name : used)
@@ -185,42 +190,14 @@ Image Bundle::read_image(const std::string& name) const {
           png.sample_bytes};
 }
 
-std::vector<float> Bundle::read_map(const std::string& name, Size size) const {
-  const std::string data = read(name);
-  Npy npy;
-  const std::string problem = read_npy_header(data, npy);
-  if (!problem.empty())
-    throw bundle_failure("bundle " + path_ + ": " + name + " is not a NumPy array: " + problem);
-  const std::vector<int64_t> expected{size.first, size.second};
-  const size_t count = static_cast<size_t>(size.first) * size.second;
-  std::vector<float> values(count), ordered(count);
-  bool fits = npy.type == "<f4" && npy.shape == expected &&
-              data.size() - npy.start >= count * sizeof(float);
-  if (fits) {
-    std::memcpy(values.data(), data.data() + npy.start, count * sizeof(float));
-    for (const float value : values) fits = fits && std::isfinite(value);
-  }
-  if (!fits)
-    throw bundle_failure("bundle " + path_ + ": " + name + " is " + listed(npy.shape, "()") + " " +
-                         (npy.type == "<f4" ? "float32" : npy.type) +
-                         "; expected a finite map of " + listed(expected, "()") + " float32");
-  if (!npy.fortran_order) return values;
-  for (size_t y = 0, height = size.first, width = size.second; y < height; ++y)
-    for (size_t x = 0; x < width; ++x) ordered[y * width + x] = values[x * height + y];
-  return ordered;
-}
-
-std::vector<uint8_t> Bundle::region_of_interest() const {
+std::vector<uint8_t> Bundle::ignored() const {
   if (!manifest_.ignore) return {};
   const IgnoreMask& mask = *manifest_.ignore;
   try {
-    if (!mask.image)
-      return edgead::region_of_interest(ignored_pixels(mask, nullptr), mask.frame_size,
-                                        manifest_.map.size);
+    if (!mask.image) return ignored_pixels(mask, nullptr);
     const Image image = read_image(*mask.image);
     const MaskImage given{image.samples.data(), image.size, image.channels * image.sample_bytes};
-    return edgead::region_of_interest(ignored_pixels(mask, &given), mask.frame_size,
-                                      manifest_.map.size);
+    return ignored_pixels(mask, &given);
   } catch (const Failure& failure) {
     if (failure.status != EDGEAD_ERROR_INPUT) throw;
     throw bundle_failure("bundle " + path_ + ": " + failure.what());

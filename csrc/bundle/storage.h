@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "failure.h"
 #include "manifest.h"
 
 namespace edgead {
@@ -12,6 +13,15 @@ struct Image {
   std::vector<uint8_t> samples;  // [height, width, channels], B G R or grey
   Size size;
   int32_t channels, sample_bytes;
+};
+
+struct Array {
+  std::string type;  // "float32", or the name that NumPy gives another
+  std::vector<int64_t> shape;
+  std::string values;  // of its type, in C's order
+
+  size_t count() const;               // of its values
+  std::vector<float> floats() const;  // of float32
 };
 
 class Bundle {
@@ -28,10 +38,18 @@ class Bundle {
   std::string read(const std::string& name) const;
   // A PNG.
   Image read_image(const std::string& name) const;
+  // An array of any shape and type, .npy.
+  Array read_array(const std::string& name) const;
+  // Finite float32 numbers of `shape`.
+  std::vector<float> read_floats(const std::string& name, const std::vector<int64_t>& shape) const;
+  // A number for each position, none of them negative.
+  std::vector<float> read_places(const std::string& name, Size size) const;
+  // What is said of an array that is another than the manifest describes.
+  Failure unlike(const std::string& name, const Array& found, const std::string& expected) const;
   // A finite float32 map of `size`, .npy.
   std::vector<float> read_map(const std::string& name, Size size) const;
-  // The region of interest of the map of a whole frame; empty without an ignore mask.
-  std::vector<uint8_t> region_of_interest() const;
+  // Which pixels of a frame are ignored; empty without an ignore mask.
+  std::vector<uint8_t> ignored() const;
 
  private:
   std::string path_, sha256_;

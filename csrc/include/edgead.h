@@ -19,9 +19,10 @@
  * A bundle NAME.edgead comes from `edgead learn` or `edgead export`. The same engine and processor
  * give the same score, p-value and verdict here and in Python, bit for bit.
  *
- * Served: graphs in float32, whose features are compared in pairs, on the CPU through OpenVINO.
- * Bundles with a memory of good parts (of `edgead learn`: schema version 2 or more) and frames in
- * tiles are refused with EDGEAD_ERROR_UNSUPPORTED; Python serves them.
+ * Served: graphs in float32, whose features are compared in pairs or with what was learnt, on the
+ * CPU through OpenVINO.
+ * Bundles of schema version 1 and 2 are served; newer ones are refused with
+ * EDGEAD_ERROR_UNSUPPORTED. Tiles of a frame are seen one after another.
  *
  * Memory: handles are made by *_open and freed by *_close. Everything else belongs to the caller;
  * nothing that is given is kept after a call. Structs begin with their size, which the caller sets
@@ -60,10 +61,10 @@ typedef enum edgead_status {
   EDGEAD_OK = 0,
   EDGEAD_ERROR_INPUT = 1,         /* an argument or a frame that cannot be used */
   EDGEAD_ERROR_CALIBRATION = 2,   /* a false-reject rate that the calibration cannot promise */
-  EDGEAD_ERROR_BUNDLE = 3,        /* missing, incomplete, altered, or of a newer schema */
+  EDGEAD_ERROR_BUNDLE = 3,        /* missing, incomplete or altered */
   EDGEAD_ERROR_DEVICE = 4,        /* this machine cannot do what was asked */
   EDGEAD_ERROR_QUALIFICATION = 5, /* the golden frames come out differently here */
-  EDGEAD_ERROR_UNSUPPORTED = 6,   /* Python serves this bundle, this library does not yet */
+  EDGEAD_ERROR_UNSUPPORTED = 6,   /* the bundle is of a newer edgead */
   EDGEAD_ERROR_VERSION = 7,       /* the caller needs a newer library */
   EDGEAD_ERROR_MEMORY = 8,        /* no memory left */
   EDGEAD_ERROR_INTERNAL = 9       /* a defect of libedgead: please report it */
@@ -118,17 +119,17 @@ EDGEAD_API void edgead_detector_close(edgead_detector* detector);
 /* What serves. The texts live as long as the detector. */
 typedef struct edgead_info {
   size_t struct_size;
-  const char* name;          /* of the bundle */
-  const char* method;        /* "redi", .. */
-  const char* device;        /* "CPU: AMD EPYC 7B13" */
-  const char* precision;     /* "float32" */
-  const char* kernels;       /* instruction set of the kernels: "avx512", "avx2", "neon", .. */
-  const char* version;       /* of the engine: "OpenVINO 2026.2.0" */
-  const char* bundle_sha256; /* of manifest.json, which holds the digests of all other files */
-  int32_t map_height, map_width;
-  int32_t bit_depth;          /* that the bundle declares for 16-bit frames; 0: none, 16 it is */
-  int32_t calibration_images; /* n; the best false-reject rate is 1 / (n + 1) */
-  double map_threshold;       /* values of the heatmap above it are an anomalous region; of now */
+  const char* name;              /* of the bundle */
+  const char* method;            /* "redi", .. */
+  const char* device;            /* "CPU: AMD EPYC 7B13" */
+  const char* precision;         /* "float32" */
+  const char* kernels;           /* instruction set of the kernels: "avx512", "avx2", "neon", .. */
+  const char* version;           /* of the engine: "OpenVINO 2026.2.0" */
+  const char* bundle_sha256;     /* of manifest.json, which holds the digests of all other files */
+  int32_t map_height, map_width; /* with tiles: of the map of a tile */
+  int32_t bit_depth;             /* that the bundle declares for 16-bit frames; 0: none, 16 it is */
+  int32_t calibration_images;    /* n; the best false-reject rate is 1 / (n + 1) */
+  double map_threshold; /* values of the heatmap above it are an anomalous region; of now */
 } edgead_info;
 
 EDGEAD_API EDGEAD_CHECK edgead_status edgead_detector_info(const edgead_detector* detector,
@@ -203,17 +204,23 @@ EDGEAD_API void edgead_session_close(edgead_session* session);
 EDGEAD_API EDGEAD_CHECK edgead_status edgead_session_prepare(edgead_session* session,
                                                              const edgead_frame* frame);
 
-/* Score a frame. Its time does not depend on what the frame shows.
+/* Score a frame. Its time does not depend on what the frame shows; that of a bundle with a memory
+ * does a little, as the search leaves out what cannot be near.
  *
- * EDGEAD_ERROR_INPUT: no frame, a value above its bit depth, or another size than the ignore mask
- * of the bundle was drawn on. EDGEAD_ERROR_DEVICE: the engine failed or gave values that are not
- * finite. The session can be used again after either. */
+ * EDGEAD_ERROR_INPUT: no frame, a value above its bit depth, another size than the ignore mask of
+ * the bundle was drawn on, or smaller than a tile of it. EDGEAD_ERROR_DEVICE: the engine failed or
+ * gave values that are not finite. The session can be used again after either. */
 EDGEAD_API EDGEAD_CHECK edgead_status edgead_session_score(edgead_session* session,
                                                            const edgead_frame* frame,
                                                            edgead_result* result);
 
-/* The anomaly map of the last frame that was scored, at the model's resolution: map_height rows of
- * map_width floats, `stride` bytes apart, into memory of `capacity` bytes. Raw values, >= 0. */
+/* The size of the anomaly map of the last frame that was scored: map_height and map_width, or with
+ * tiles what they make together, which follows from the size of the frame. */
+EDGEAD_API EDGEAD_CHECK edgead_status edgead_session_map_size(edgead_session* session,
+                                                              int32_t* height, int32_t* width);
+
+/* That map, at the model's resolution: rows of floats, `stride` bytes apart, into memory of
+ * `capacity` bytes. Raw values, >= 0. */
 EDGEAD_API EDGEAD_CHECK edgead_status edgead_session_map(edgead_session* session, float* map,
                                                          int64_t stride, size_t capacity);
 

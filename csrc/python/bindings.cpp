@@ -14,6 +14,7 @@
 
 #include "fingerprint.h"
 #include "kernels.h"
+#include "pooling.h"
 
 namespace py = pybind11;
 
@@ -225,6 +226,17 @@ uint64_t fingerprint_of(const py::array& array) {
   return fingerprint(data, axes, count, sample_bytes);
 }
 
+// values, roi (or None): C-contiguous, of one size.
+double pool_of(const py::array_t<float, py::array::c_style>& values, const py::object& roi,
+               int32_t pooling, double share) {
+  py::array_t<uint8_t, py::array::c_style> kept;
+  if (!roi.is_none()) kept = roi.cast<py::array_t<uint8_t, py::array::c_style>>();
+  const size_t count = static_cast<size_t>(values.size());
+  std::vector<float> scratch(count);
+  return pool(values.data(), roi.is_none() ? nullptr : kept.data(), count,
+              static_cast<Pooling>(pooling), share, scratch.data());
+}
+
 }  // namespace
 }  // namespace edgead
 
@@ -238,6 +250,8 @@ PYBIND11_MODULE(_cpu, m) {
   m.def(
       "keep_for_ever", [](const py::object& object) { object.inc_ref(); },
       "Never destroy an object, not even when the process ends.", py::arg("object"));
+  m.def("pool", &pool_of, "See csrc/runtime/pooling.h.", py::arg("values"),
+        py::arg("roi").none(true), py::arg("pooling"), py::arg("share"));
   py::class_<Preprocess>(m, "Preprocess")
       .def(py::init<const py::kwargs&>())
       .def("run", &Preprocess::run, py::arg("frame"), py::arg("image"));

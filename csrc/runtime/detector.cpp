@@ -1,22 +1,26 @@
 #include "detector.h"
 
 #include "failure.h"
+#include "ignore_mask.h"
 
 namespace edgead {
 namespace {
 
-void check_served(const Bundle& bundle) {
-  if (!bundle.manifest().tiling) return;
-  throw Failure(EDGEAD_ERROR_UNSUPPORTED,
-                "bundle " + bundle.path() +
-                    " sees frames in tiles, which libedgead does not serve yet: use it from "
-                    "Python, or give a bundle of edgead export without tiles");
+// Which pixels of the map of a whole frame count; empty: all.
+std::vector<uint8_t> roi_of(const Bundle& bundle, const std::vector<uint8_t>& ignored, Size map) {
+  if (ignored.empty()) return {};
+  try {
+    return region_of_interest(ignored, bundle.manifest().ignore->frame_size, map);
+  } catch (const Failure& failure) {
+    throw bundle_failure("bundle " + bundle.path() + ": " + failure.what());
+  }
 }
 
 Ranked ranked_peaks(const Manifest& manifest) {
   const OwnCalibration held = manifest.calibration_of_float32();
-  // With max pooling a map's peak is its score, so both share one tolerance.
-  const bool is_score = static_cast<Pooling>(manifest.map.pooling) == Pooling::max;
+  // With max pooling of the map its peak is its score, so both share one tolerance.
+  const bool is_score =
+      static_cast<Pooling>(manifest.map.pooling) == Pooling::max && !manifest.scored_size();
   return Ranked(held.peaks, is_score ? held.ties.score : held.ties.map);
 }
 
@@ -36,10 +40,18 @@ Detector::Detector(const Bundle& bundle, double rate, int32_t threads)
       scores_(ranked_scores(manifest_)),
       peaks_(ranked_peaks(manifest_)),
       limits_(limits_of(rate != 0 ? rate : manifest_.calibration.false_reject_rate)) {
-  check_served(bundle);
-  engine_ = open_openvino(bundle, threads);
-  plan_ = std::make_shared<const MapPlan>(manifest_, bundle.region_of_interest());
-  qualify(bundle, *engine_, *pipeline());
+  served_ = {open_openvino(bundle, threads), open_signals(bundle), nullptr, nullptr};
+  std::vector<uint8_t> roi;
+  if (manifest_.tiling)
+    whole_ = {bundle.ignored(), manifest_.ignore ? manifest_.ignore->frame_size : Size{}};
+  else
+    roi = roi_of(bundle, bundle.ignored(), manifest_.map.size);
+  served_.plan = std::make_shared<const MapPlan>(manifest_.map, levels_of(manifest_), roi);
+  if (const auto size = manifest_.scored_size()) {
+    const std::vector<AnomalyMapLevel> alone{{1, size->first, size->second, 1}};
+    served_.score_plan = std::make_shared<const MapPlan>(manifest_.map, alone, roi);
+  }
+  qualify(bundle, engine(), *pipeline());
 }
 
 Limits Detector::limits_of(double rate) const {
@@ -58,7 +70,7 @@ void Detector::set_rate(double rate) {
 }
 
 std::unique_ptr<Pipeline> Detector::pipeline() const {
-  return std::make_unique<Pipeline>(manifest_, engine_, plan_);
+  return std::make_unique<Pipeline>(manifest_, served_, whole_);
 }
 
 }  // namespace edgead

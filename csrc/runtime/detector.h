@@ -20,7 +20,7 @@ class Detector {
   Detector(const std::string& path, double rate, int32_t threads);
 
   const Manifest& manifest() const { return manifest_; }
-  const Engine& engine() const { return *engine_; }
+  const Engine& engine() const { return *served_.engine; }
   const std::string& bundle_sha256() const { return bundle_sha256_; }
   const Ranked& ranked() const { return scores_; }
 
@@ -37,8 +37,8 @@ class Detector {
   Ranked scores_, peaks_;
   mutable std::mutex mutex_;  // of limits_
   Limits limits_;
-  std::shared_ptr<Engine> engine_;
-  std::shared_ptr<const MapPlan> plan_;
+  Served served_;
+  Whole whole_;
 };
 
 // Scores the golden frames; Failure when one is over the tolerance. edgead/serving/qualification.py

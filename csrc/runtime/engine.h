@@ -17,6 +17,7 @@ class EngineSession {
 
   float* image = nullptr;                        // [3, height, width]
   std::vector<const void*> reference, restored;  // of each pair, [channels, height, width]
+  std::vector<const void*> features;             // of each signal, the same
 };
 
 // A graph compiled for a device. Sessions may run in different threads, and keep it alive.

@@ -102,13 +102,17 @@ void check_samples(const edgead_frame& frame, const Geometry& g) {
                highest, g.bit_depth, full_scale(g)));
 }
 
+int64_t pixel_bytes(const Geometry& g) {
+  return static_cast<int64_t>(row_of(g.format).samples) * row_of(g.format).sample_bytes;
+}
+
 PreprocessParams preprocess_params(const Geometry& g, const Input& input) {
   const FormatRow& row = row_of(g.format);
   PreprocessParams p{};
   p.height = g.height, p.width = g.width, p.channels = row.channels;
   p.sample_bytes = row.sample_bytes, p.bit_depth = g.bit_depth;
   p.row_stride = g.stride;
-  p.pixel_stride = static_cast<int64_t>(row.samples) * row.sample_bytes;
+  p.pixel_stride = pixel_bytes(g);
   p.channel_stride = row.channels == 1 ? 0 : row.sample_bytes;
   p.out_height = input.size.first, p.out_width = input.size.second;
   const double full = static_cast<double>(full_scale(g) << (16 - g.bit_depth));

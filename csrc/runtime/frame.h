@@ -24,6 +24,9 @@ Geometry geometry_of(const edgead_frame& frame, int32_t declared);
 // Failure for no memory, samples at odd addresses, or a value above the bit depth.
 void check_samples(const edgead_frame& frame, const Geometry& geometry);
 
+// From a pixel to the next in a row.
+int64_t pixel_bytes(const Geometry& geometry);
+
 PreprocessParams preprocess_params(const Geometry& geometry, const Input& input);
 
 }  // namespace edgead

@@ -33,23 +33,24 @@ float blend(const Value& value, const Between& y, const Between& x) {
 
 }  // namespace
 
-Heatmap::Heatmap(const float* map, const MapPlan& plan, Size frame)
-    : map_(map), roi_(plan.roi()), size_(plan.size()), frame_(frame) {}
+Heatmap::Heatmap(const MapView& map, Size frame) : map_(map), frame_(frame) {}
 
 void Heatmap::row(int32_t y, float* heat) const {
-  const Between vertical = between(y, frame_.first, size_.first);
+  const Between vertical = between(y, frame_.first, map_.size.first);
   const auto index = [&](int32_t i, int32_t j) {
-    return static_cast<size_t>(i) * size_.second + j;
+    return static_cast<size_t>(i) * map_.size.second + j;
   };
-  const int64_t own = (2 * static_cast<int64_t>(y) + 1) * size_.first / (2 * frame_.first);
+  const int64_t own = (2 * static_cast<int64_t>(y) + 1) * map_.size.first / (2 * frame_.first);
   for (int32_t x = 0; x < frame_.second; ++x) {
-    const Between horizontal = between(x, frame_.second, size_.second);
-    const auto value = [&](int32_t i, int32_t j) { return map_[index(i, j)]; };
+    const Between horizontal = between(x, frame_.second, map_.size.second);
+    const auto value = [&](int32_t i, int32_t j) { return map_.values[index(i, j)]; };
     heat[x] = blend(value, vertical, horizontal);
-    if (roi_.empty()) continue;
-    const int64_t column = (2 * static_cast<int64_t>(x) + 1) * size_.second / (2 * frame_.second);
-    const auto kept = [&](int32_t i, int32_t j) { return roi_[index(i, j)] ? 1.0f : 0.0f; };
-    const bool counts = roi_[index(static_cast<int32_t>(own), static_cast<int32_t>(column))] != 0;
+    if (map_.roi == nullptr) continue;
+    const int64_t column =
+        (2 * static_cast<int64_t>(x) + 1) * map_.size.second / (2 * frame_.second);
+    const auto kept = [&](int32_t i, int32_t j) { return map_.roi[index(i, j)] ? 1.0f : 0.0f; };
+    const bool counts =
+        map_.roi[index(static_cast<int32_t>(own), static_cast<int32_t>(column))] != 0;
     heat[x] = counts ? heat[x] / blend(kept, vertical, horizontal) : 0.0f;
   }
 }
@@ -123,9 +124,8 @@ class Areas {
 
 }  // namespace
 
-std::vector<edgead_region> regions_of(const float* map, const MapPlan& plan, Size frame,
-                                      double threshold) {
-  const Heatmap heatmap(map, plan, frame);
+std::vector<edgead_region> regions_of(const MapView& map, Size frame, double threshold) {
+  const Heatmap heatmap(map, frame);
   std::vector<float> heat(static_cast<size_t>(frame.second));
   Areas areas;
   for (int32_t y = 0; y < frame.first; ++y) {
@@ -133,10 +133,11 @@ std::vector<edgead_region> regions_of(const float* map, const MapPlan& plan, Siz
     areas.add_row(y, heat, static_cast<float>(threshold));  // as NumPy compares
   }
   std::vector<edgead_region> regions = areas.found();
-  const auto [height, width] = plan.size();
-  const float* peak = std::max_element(map, map + static_cast<size_t>(height) * width);
+  const auto [height, width] = map.size;
+  const float* end = map.values + static_cast<size_t>(height) * width;
+  const float* peak = std::max_element(map.values, end);
   if (regions.empty() && *peak > threshold) {
-    const int64_t at = peak - map;
+    const int64_t at = peak - map.values;
     const auto place = [](int64_t i, int32_t n, int32_t m) {
       return static_cast<int32_t>((2 * i + 1) * n / (2 * m));
     };

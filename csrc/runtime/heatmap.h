@@ -11,20 +11,18 @@ namespace edgead {
 // one is 0 and draws nothing beside it down.
 class Heatmap {
  public:
-  Heatmap(const float* map, const MapPlan& plan, Size frame);
+  Heatmap(const MapView& map, Size frame);
 
   // One row of the frame, [width]. Takes no memory.
   void row(int32_t y, float* heat) const;
 
  private:
-  const float* map_;
-  const std::vector<uint8_t>& roi_;
-  Size size_, frame_;
+  MapView map_;
+  Size frame_;
 };
 
 // 8-connected areas above the threshold, highest peak first. A map that exceeds it has at least
 // one: where the heatmap flattens it away, the pixel of the map's peak.
-std::vector<edgead_region> regions_of(const float* map, const MapPlan& plan, Size frame,
-                                      double threshold);
+std::vector<edgead_region> regions_of(const MapView& map, Size frame, double threshold);
 
 }  // namespace edgead

@@ -1,5 +1,7 @@
 // OpenVINO on the CPU, with the settings of edgead/cpu/engine.py: the same bits from both.
+#include <algorithm>
 #include <openvino/openvino.hpp>
+#include <set>
 #include <sstream>
 
 #include "engine.h"
@@ -41,12 +43,19 @@ auto with_sentence(edgead_status status, const What& what, const Work& work) {
   }
 }
 
-std::string names_of(const std::vector<ov::Output<ov::Node>>& ports) {
-  std::string names;
-  for (const auto& port : ports)
-    for (const std::string& name : port.get_names())
-      names += (names.empty() ? "'" : ", '") + name + "'";
-  return "[" + names + "]";
+using Ports = std::vector<ov::Output<ov::Node>>;
+
+// ['a', 'b'], in the order of the names.
+std::string in_order(const std::set<std::string>& names) {
+  std::string text;
+  for (const std::string& name : names) text += (text.empty() ? "" : ", ") + in_quotes(name);
+  return "[" + text + "]";
+}
+
+std::set<std::string> names_of(const Ports& ports) {
+  std::set<std::string> names;
+  for (const auto& port : ports) names.insert(port.get_names().begin(), port.get_names().end());
+  return names;
 }
 
 struct Tensor {
@@ -57,14 +66,24 @@ struct Tensor {
 // The graph's outputs that the manifest names.
 std::vector<Tensor> outputs_of(const Manifest& manifest) {
   std::vector<Tensor> found;
+  const auto add = [&](const std::string& name, int64_t channels, Size size) {
+    found.push_back({name,
+                     {1, static_cast<size_t>(channels), static_cast<size_t>(size.first),
+                      static_cast<size_t>(size.second)}});
+  };
   for (const Pair& pair : manifest.pairs) {
-    const ov::Shape shape{1, static_cast<size_t>(pair.channels),
-                          static_cast<size_t>(pair.size.first),
-                          static_cast<size_t>(pair.size.second)};
-    found.push_back({pair.reference, shape});
-    found.push_back({pair.restored, shape});
+    add(pair.reference, pair.channels, pair.size);
+    add(pair.restored, pair.channels, pair.size);
   }
+  std::set<std::string> seen;  // signals may share an output
+  for (const Signal& signal : manifest.signals())
+    if (seen.insert(signal.features).second) add(signal.features, signal.channels, signal.size);
   return found;
+}
+
+// As Python shows a shape.
+std::string in_brackets(const ov::Shape& shape) {
+  return listed(std::vector<int64_t>(shape.begin(), shape.end()), "()");
 }
 
 void check_port(const std::string& where, const char* kind, const ov::Output<ov::Node>& port,
@@ -73,28 +92,28 @@ void check_port(const std::string& where, const char* kind, const ov::Output<ov:
   const std::string type = port.get_element_type().get_type_name();
   if (found.is_static() && found.to_shape() == expected.shape && type == "f32") return;
   throw bundle_failure(where + ": " + kind + " " + in_quotes(expected.name) + " is " +
-                       found.to_string() + " " + type + "; the manifest says " +
-                       ov::PartialShape(expected.shape).to_string() +
+                       (found.is_static() ? in_brackets(found.to_shape()) : found.to_string()) +
+                       " " + type + "; the manifest says " + in_brackets(expected.shape) +
                        " f32: export the bundle again");
 }
 
-void check_outputs(const std::string& where, ov::Model& model,
-                   const std::vector<Tensor>& expected) {
-  size_t seen = 0;
-  for (const auto& port : model.outputs()) {
-    bool known = false;
-    for (const Tensor& tensor : expected) {
-      if (port.get_names().count(tensor.name) == 0) continue;
-      check_port(where, "output", port, tensor);
-      known = true, ++seen;
-    }
-    if (!known) seen = expected.size() + 1;
+// Each port has a name that is expected, each that is expected has a port, of its shape.
+void check_ports(const std::string& where, const char* kind, const Ports& ports,
+                 const std::vector<Tensor>& expected) {
+  std::set<std::string> names;
+  for (const Tensor& tensor : expected) names.insert(tensor.name);
+  const std::set<std::string> found = names_of(ports);
+  bool fits = std::includes(found.begin(), found.end(), names.begin(), names.end());
+  for (const auto& port : ports) {
+    const auto known = [&](const std::string& name) { return names.count(name) == 1; };
+    fits = fits && std::any_of(port.get_names().begin(), port.get_names().end(), known);
   }
-  if (seen == expected.size()) return;
-  std::string names;
-  for (const Tensor& tensor : expected) names += (names.empty() ? "'" : ", '") + tensor.name + "'";
-  throw bundle_failure(where + " has outputs " + names_of(model.outputs()) +
-                       "; the manifest names [" + names + "]: export the bundle again");
+  if (!fits)
+    throw bundle_failure(where + " has " + kind + "s " + in_order(found) + "; the manifest names " +
+                         in_order(names) + ": export the bundle again");
+  for (const Tensor& tensor : expected)
+    for (const auto& port : ports)
+      if (port.get_names().count(tensor.name) == 1) check_port(where, kind, port, tensor);
 }
 
 // Sets the batch to one and holds the graph's input and outputs against the manifest.
@@ -102,17 +121,16 @@ void fix_shapes(ov::Model& model, const Manifest& manifest, const std::string& w
   const auto inputs = model.inputs();
   const Input& input = manifest.input;
   if (inputs.size() != 1 || inputs[0].get_names().count(input.name) == 0)
-    throw bundle_failure(where + " has inputs " + names_of(inputs) + "; expected only " +
+    throw bundle_failure(where + " has inputs " + in_order(names_of(inputs)) + "; expected only " +
                          in_quotes(input.name));
   const Tensor image{
       input.name,
       {1, 3, static_cast<size_t>(input.size.first), static_cast<size_t>(input.size.second)}};
-  with_sentence(
-      EDGEAD_ERROR_BUNDLE,
-      where + " does not take images of shape " + ov::PartialShape(image.shape).to_string(),
-      [&] { model.reshape({{inputs[0], ov::PartialShape(image.shape)}}); });
-  check_port(where, "input", model.inputs()[0], image);
-  check_outputs(where, model, outputs_of(manifest));
+  with_sentence(EDGEAD_ERROR_BUNDLE,
+                where + " does not take images of shape " + in_brackets(image.shape),
+                [&] { model.reshape({{inputs[0], ov::PartialShape(image.shape)}}); });
+  check_ports(where, "input", model.inputs(), {image});
+  check_ports(where, "output", model.outputs(), outputs_of(manifest));
 }
 
 class OpenVINOSession : public EngineSession {
@@ -134,6 +152,7 @@ class OpenVINOSession : public EngineSession {
       reference.push_back(outputs.at(pair.reference));
       restored.push_back(outputs.at(pair.restored));
     }
+    for (const Signal& signal : manifest.signals()) features.push_back(outputs.at(signal.features));
   }
 
   void infer() override {

@@ -5,106 +5,117 @@
 #include <cmath>
 
 #include "failure.h"
+#include "ignore_mask.h"
 #include "wording.h"
 
 namespace edgead {
-namespace {
 
-AnomalyMapParams map_params(const Manifest& manifest, const std::vector<uint8_t>& roi) {
-  AnomalyMapParams p{};
-  for (const Pair& pair : manifest.pairs)
-    p.level[p.levels++] = {static_cast<int32_t>(pair.channels), pair.size.first, pair.size.second,
-                           pair.weight};
-  p.type = Type::float32;
-  p.layout = Layout::nchw;
-  p.height = manifest.map.size.first, p.width = manifest.map.size.second;
-  p.distance = static_cast<Distance>(manifest.map.distance);
-  p.fusion = static_cast<Fusion>(manifest.map.fusion);
-  p.pooling = static_cast<Pooling>(manifest.map.pooling);
-  p.align_corners = manifest.map.align_corners;
-  p.sigma = manifest.map.blur_sigma;
-  p.has_roi = !roi.empty();
-  const int64_t pixels = static_cast<int64_t>(p.height) * p.width;
-  const int64_t kept =
-      roi.empty() ? pixels : pixels - std::count(roi.begin(), roi.end(), uint8_t{0});
-  const double share = std::floor(manifest.map.top_k * static_cast<double>(kept) + 0.5);
-  p.top_count =
-      static_cast<int32_t>(std::min(std::max<int64_t>(static_cast<int64_t>(share), 1), kept));
-  return p;
-}
-
-double ms_between(std::chrono::steady_clock::time_point first,
-                  std::chrono::steady_clock::time_point second) {
-  return std::chrono::duration<double, std::milli>(second - first).count();
-}
-
-}  // namespace
-
-MapPlan::MapPlan(const Manifest& manifest, std::vector<uint8_t> roi)
-    : roi_(std::move(roi)),
-      params_(map_params(manifest, roi_)),
-      memory_(anomaly_map_plan_bytes(params_)),
-      plan_(anomaly_map_plan(params_, roi_.empty() ? nullptr : roi_.data(), memory_.data())) {}
-
-Pipeline::Filter::Filter(const PreprocessParams& given)
-    : params(given),
-      start(given.out_height + given.out_width),
-      count(start.size()),
-      weight(static_cast<size_t>(given.out_height) *
-                 preprocess_taps(given.height, given.out_height) +
-             static_cast<size_t>(given.out_width) * preprocess_taps(given.width, given.out_width)),
-      vertical(preprocess_axis(given.height, given.out_height, start.data(), count.data(),
-                               weight.data())),
-      horizontal(
-          preprocess_axis(given.width, given.out_width, start.data() + given.out_height,
-                          count.data() + given.out_height,
-                          weight.data() + static_cast<size_t>(given.out_height) * vertical.taps)),
-      workspace(preprocess_workspace_bytes(given)) {}
-
-Pipeline::Pipeline(const Manifest& manifest, std::shared_ptr<Engine> engine,
-                   std::shared_ptr<const MapPlan> plan)
+Pipeline::Pipeline(const Manifest& manifest, const Served& served, const Whole& whole)
     : input_(manifest.input),
-      kernels_(*all_kernels().front()),
-      engine_(std::move(engine)),
-      plan_(std::move(plan)),
-      session_(engine_->session()),
-      workspace_(anomaly_map_workspace_bytes(plan_->plan().params)),
-      map_(static_cast<size_t>(plan_->size().first) * plan_->size().second) {}
+      map_(manifest.map),
+      tiling_(manifest.tiling),
+      served_(served),
+      whole_(whole),
+      stages_(manifest.input, served) {}
+
+MapView Pipeline::map() const {
+  if (tiles_) return {tiles_->map.data(), tiles_->plan.map_size(), roi()};
+  return {stages_.map(), served_.plan->size(), roi()};
+}
+
+const uint8_t* Pipeline::roi() const {
+  const std::vector<uint8_t>& roi = tiles_ ? tiles_->roi : served_.plan->roi();
+  return roi.empty() ? nullptr : roi.data();
+}
 
 const Geometry& Pipeline::prepare(const edgead_frame& frame) {
   const Geometry geometry = geometry_of(frame, input_.bit_depth);
   if (geometry_ == geometry) return *geometry_;
   geometry_.reset();  // should there be no memory
-  filter_ = std::make_unique<Filter>(preprocess_params(geometry, input_));
+  Geometry seen = geometry;
+  if (tiling_) {
+    scored_.reset();  // its map goes
+    tiles_.reset();
+    const Size size{geometry.height, geometry.width};
+    auto tiles = std::make_unique<Tiles>();
+    tiles->plan = plan_tiles(*tiling_, size, map_.size);
+    const Size all = tiles->plan.map_size();
+    if (!whole_.ignored.empty())
+      tiles->roi = region_of_interest(whole_.ignored, whole_.frame_size, all);
+    tiles->map.resize(static_cast<size_t>(all.first) * all.second);
+    if (served_.score_plan) tiles->scored.resize(tiles->map.size());
+    tiles->scratch.resize(tiles->map.size());
+    tiles_ = std::move(tiles);
+    seen.height = tiling_->size.first, seen.width = tiling_->size.second;
+  }
+  stages_.prepare(seen);
   geometry_ = geometry;
   return *geometry_;
 }
 
 double Pipeline::run(const edgead_frame& frame, Times& times) {
-  using Clock = std::chrono::steady_clock;
-  const auto started = Clock::now();
   const Geometry& geometry = prepare(frame);
   check_samples(frame, geometry);
   scored_.reset();
-  kernels_.preprocess(filter_->params, filter_->vertical, filter_->horizontal, frame.data,
-                      session_->image, filter_->workspace.data());
-  const auto preprocessed = Clock::now();
-  session_->infer();
-  const auto inferred = Clock::now();
-  float score = 0;
-  kernels_.anomaly_map(plan_->plan(), session_->reference.data(), session_->restored.data(), 1,
-                       map_.data(), &score, workspace_.data());
-  const auto finished = Clock::now();
-  times = {ms_between(started, preprocessed), ms_between(preprocessed, inferred),
-           ms_between(inferred, finished)};
-  if (!std::isfinite(score))
+  times = {};
+  const double score = tiling_ ? run_tiles(frame, geometry, times) : stages_.run(frame.data, times);
+  if (!std::isfinite(score)) {
+    const Engine& engine = *served_.engine;
     throw Failure(EDGEAD_ERROR_DEVICE,
-                  engine_->device + " (" + engine_->version +
+                  engine.device + " (" + engine.version +
                       ") gave features that are not finite (score " + shown(score) +
                       "); the frame was valid, so the engine or its memory is at fault: run "
                       "edgead verify, export the bundle again if that fails");
+  }
   scored_ = Size{geometry.height, geometry.width};
   return score;
+}
+
+double Pipeline::run_tiles(const edgead_frame& frame, const Geometry& geometry, Times& times) {
+  Tiles& tiles = *tiles_;
+  const TileAxis &rows = tiles.plan.rows, &columns = tiles.plan.columns;
+  std::fill(tiles.map.begin(), tiles.map.end(), 0.0f);
+  std::fill(tiles.scored.begin(), tiles.scored.end(), 0.0f);
+  for (size_t i = 0; i < rows.starts.size(); ++i)
+    for (size_t j = 0; j < columns.starts.size(); ++j) {
+      if (!tiles.keeps(i, j)) continue;
+      const char* data = static_cast<const char*>(frame.data) + rows.starts[i] * geometry.stride +
+                         columns.starts[j] * pixel_bytes(geometry);
+      stages_.run(data, times);
+      const auto inferred = std::chrono::steady_clock::now();
+      tiles.add(i, j, stages_.map(), tiles.map);
+      if (!tiles.scored.empty()) tiles.add(i, j, stages_.scored(), tiles.scored);
+      const std::chrono::duration<double, std::milli> spent =
+          std::chrono::steady_clock::now() - inferred;
+      times.anomaly_map_ms += spent.count();
+    }
+  for (size_t at = 0; at < tiles.roi.size(); ++at)
+    if (tiles.roi[at] == 0) tiles.map[at] = 0;
+  const std::vector<float>& pooled = tiles.scored.empty() ? tiles.map : tiles.scored;
+  return pool(pooled.data(), roi(), pooled.size(), static_cast<Pooling>(map_.pooling), map_.top_k,
+              tiles.scratch.data());
+}
+
+bool Pipeline::Tiles::keeps(size_t row, size_t column) const {
+  if (roi.empty()) return true;
+  const size_t width = static_cast<size_t>(plan.columns.length);
+  const size_t across = plan.columns.weights[column].size();
+  const uint8_t* first = &roi[plan.rows.offsets[row] * width + plan.columns.offsets[column]];
+  for (size_t y = 0; y < plan.rows.weights[row].size(); ++y)
+    if (std::any_of(first + y * width, first + y * width + across,
+                    [](uint8_t k) { return k != 0; }))
+      return true;
+  return false;
+}
+
+void Pipeline::Tiles::add(size_t row, size_t column, const float* values,
+                          std::vector<float>& stitched) const {
+  const std::vector<float>&down = plan.rows.weights[row], &across = plan.columns.weights[column];
+  const size_t width = static_cast<size_t>(plan.columns.length);
+  float* to = &stitched[plan.rows.offsets[row] * width + plan.columns.offsets[column]];
+  for (size_t y = 0; y < down.size(); ++y)
+    for (size_t x = 0; x < across.size(); ++x)
+      to[y * width + x] += values[y * across.size() + x] * down[y] * across[x];
 }
 
 edgead_frame frame_of(const Image& image) {

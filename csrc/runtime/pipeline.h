@@ -1,70 +1,63 @@
-// preprocess -> engine -> anomaly_map of whole frames, with the buffers of one thread.
+// Frames, whole or in tiles, with the buffers of one thread; edgead/cpu/pipeline.py.
 #pragma once
 #include <memory>
 #include <optional>
 #include <vector>
 
-#include "aligned.h"
-#include "engine.h"
-#include "frame.h"
-#include "kernels.h"
+#include "pooling.h"
+#include "stages.h"
+#include "tiling.h"
 
 namespace edgead {
 
-struct Times {
-  double preprocess_ms, engine_ms, anomaly_map_ms;
+struct MapView {
+  const float* values;
+  Size size;
+  const uint8_t* roi;  // 0 where a pixel does not count; null: all count
 };
 
-// What all sessions of a bundle share: the matrices of the map, and which pixels count.
-class MapPlan {
- public:
-  MapPlan(const Manifest& manifest, std::vector<uint8_t> roi);
-
-  const AnomalyMapPlan& plan() const { return plan_; }
-  const std::vector<uint8_t>& roi() const { return roi_; }  // empty: all
-  Size size() const { return {plan_.params.height, plan_.params.width}; }
-
- private:
-  std::vector<uint8_t> roi_;
-  AnomalyMapParams params_;
-  Aligned memory_;
-  AnomalyMapPlan plan_;
+// The ignore mask of frames that are seen in tiles.
+struct Whole {
+  std::vector<uint8_t> ignored;  // of frame_size; empty without a mask
+  Size frame_size;
 };
 
 class Pipeline {
  public:
-  Pipeline(const Manifest& manifest, std::shared_ptr<Engine> engine,
-           std::shared_ptr<const MapPlan> plan);
+  Pipeline(const Manifest& manifest, const Served& served, const Whole& whole);
 
   // Makes ready for frames like this one; takes memory where the last one was of another kind.
   const Geometry& prepare(const edgead_frame& frame);
   // The score of a frame; the map is in map(). Takes no memory but what prepare() takes.
   double run(const edgead_frame& frame, Times& times);
 
-  const float* map() const { return map_.data(); }
-  const MapPlan& plan() const { return *plan_; }
+  MapView map() const;
   // Of the last frame that was scored: (height, width).
   const std::optional<Size>& scored() const { return scored_; }
 
  private:
-  struct Filter {
-    explicit Filter(const PreprocessParams& params);
-    PreprocessParams params;
-    std::vector<int32_t> start, count;
-    std::vector<uint16_t> weight;
-    PreprocessAxis vertical, horizontal;
-    Aligned workspace;
+  // What frames of one size need beside the stages.
+  struct Tiles {
+    TilePlan plan;
+    std::vector<uint8_t> roi;                 // of the stitched map; empty: all
+    std::vector<float> map, scored, scratch;  // stitched
+    // Whether a pixel of the tile counts.
+    bool keeps(size_t row, size_t column) const;
+    // Blends the map of a tile into the stitched one.
+    void add(size_t row, size_t column, const float* values, std::vector<float>& stitched) const;
   };
 
+  double run_tiles(const edgead_frame& frame, const Geometry& geometry, Times& times);
+  const uint8_t* roi() const;
+
   Input input_;
-  const Kernels& kernels_;
-  std::shared_ptr<Engine> engine_;
-  std::shared_ptr<const MapPlan> plan_;
-  std::unique_ptr<EngineSession> session_;
+  Map map_;
+  std::optional<Tiling> tiling_;
+  Served served_;
+  Whole whole_;
+  Stages stages_;
   std::optional<Geometry> geometry_;
-  std::unique_ptr<Filter> filter_;
-  Aligned workspace_;
-  std::vector<float> map_;
+  std::unique_ptr<Tiles> tiles_;
   std::optional<Size> scored_;
 };
 

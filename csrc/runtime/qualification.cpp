@@ -29,10 +29,21 @@ struct Check {
   }
 };
 
+// Of the map of a golden frame: of its tiles together, where it is tiled.
+Size map_size(const Bundle& bundle, const Golden& golden, const Image& image) {
+  const Manifest& manifest = bundle.manifest();
+  if (!manifest.tiling) return manifest.map.size;
+  try {
+    return plan_tiles(*manifest.tiling, image.size, manifest.map.size).map_size();
+  } catch (const Failure& failure) {
+    throw bundle_failure("bundle " + bundle.path() + ": " + golden.image + ": " + failure.what());
+  }
+}
+
 Check check(const Bundle& bundle, const Golden& golden, Pipeline& pipeline) {
   const Manifest& manifest = bundle.manifest();
   const Image image = bundle.read_image(golden.image);
-  const std::vector<float> expected = bundle.read_map(golden.map, manifest.map.size);
+  const std::vector<float> expected = bundle.read_map(golden.map, map_size(bundle, golden, image));
   Check found{&golden, 0, 0, 0, manifest.tolerance.at("float32")};
   Times times;
   try {
@@ -44,10 +55,11 @@ Check check(const Bundle& bundle, const Golden& golden, Pipeline& pipeline) {
   }
   const Calibration& held = manifest.calibration;
   const double usual_score = *std::max_element(held.scores.begin(), held.scores.end());
+  const float* map = pipeline.map().values;
   const double usual_peak = *std::max_element(held.peaks.begin(), held.peaks.end());
   double worst = -1, grown = 1;
   for (size_t i = 0; i < expected.size(); ++i) {
-    const double gap = std::abs(static_cast<double>(pipeline.map()[i]) - expected[i]);
+    const double gap = std::abs(static_cast<double>(map[i]) - expected[i]);
     const double at = growth(expected[i], usual_peak);
     if (gap / at > worst) worst = gap / at, grown = at, found.map_difference = gap;
   }

@@ -16,6 +16,10 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
+sys.path.insert(0, str(Path(__file__).parent))
+
+from signal_bundles import write_tiled, write_with_signals  # type: ignore[import-not-found]
+
 ROOT = Path(__file__).resolve().parents[2]
 FORMATS = {
     "GRAY8": 1,
@@ -180,6 +184,12 @@ class Session:
         assert np.isnan(out[:, size[1] :]).all()
         return out[:, : size[1]]
 
+    def map_size(self) -> tuple[int, int]:
+        height, width = ctypes.c_int32(), ctypes.c_int32()
+        sizes = ctypes.byref(height), ctypes.byref(width)
+        self.library.call("session_map_size", self.handle, *sizes)
+        return height.value, width.value
+
     def regions(self) -> list[tuple[float, ...]]:
         count = ctypes.c_size_t()
         self.library.call("session_regions", self.handle, None, 0, ctypes.byref(count))
@@ -253,6 +263,20 @@ def refused() -> type[Refused]:
 def as_c_frame() -> Any:
     """``as_c_frame(array, kind, bit_depth)``; see ``frame_of``."""
     return frame_of
+
+
+@pytest.fixture(scope="session")
+def with_signals(tiny: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of a pair, memories and whitenings of every kind; not to be changed."""
+    path = tmp_path_factory.mktemp("signals") / "compared.edgead"
+    write_with_signals(tiny, path, 0)
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiled(tiny: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of a pair and signals that sees frames in tiles; not to be changed."""
+    return write_tiled(tiny, tmp_path_factory.mktemp("tiled"), 1)
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from agreement import COLOURS, array_of, same  # type: ignore[import-not-found]
 
 from edgead import Detector
 from edgead.bundle.entries import Tolerance
@@ -20,43 +21,6 @@ from edgead.bundle.storage import write_bundle
 from edgead.errors import InputError
 from edgead.images import encode_png
 from edgead.preprocess import PreprocessParams
-
-COLOURS = {"BGR": "bgr", "RGB": "rgb", "BGRX": "bgr", "RGBX": "rgb", "BGR16": "bgr", "RGB16": "rgb"}
-
-
-def array_of(rng: np.random.Generator, kind: str, size: tuple[int, int], bits: int) -> np.ndarray:
-    """A frame of noise around a grey, in rows of any distance and direction."""
-    wide = kind.endswith("16")
-    samples = {"GRAY8": 1, "GRAY16": 1, "BGRX": 4, "RGBX": 4}.get(kind, 3)
-    height, width = size
-    spare = int(rng.integers(0, 9)) * (2 if wide else 1)
-    step = width * samples * (2 if wide else 1) + spare
-    memory = rng.integers(0, 256, (height, step), dtype=np.uint8)
-    rows = memory[:, : step - spare].view(np.uint16 if wide else np.uint8)
-    if wide:
-        rows &= np.uint16((1 << bits) - 1)
-    frame = rows.reshape(height, width) if samples == 1 else None
-    if frame is None:
-        shape, item = (height, width, samples), rows.itemsize
-        frame = np.lib.stride_tricks.as_strided(rows, shape, (step, samples * item, item))
-    return frame[::-1] if rng.integers(2) else frame
-
-
-def same(session: Any, detector: Detector, array: np.ndarray, kind: str, bits: int) -> None:
-    """Everything that both say of a frame."""
-    seen = array[:, :, :3] if array.ndim == 3 else array
-    verdict, result = session.score(array, kind, bits), detector.score(seen)
-    assert (verdict.score, verdict.p_value) == (result.score, result.p_value)
-    assert (bool(verdict.is_anomalous), verdict.threshold) == (
-        result.is_anomalous,
-        result.threshold,
-    )
-    assert np.array_equal(session.rows("map", result.map.shape), result.map)
-    heat = session.rows("heatmap", array.shape[:2])
-    # Two blends of four values: at most 4 roundings of each, whatever their order.
-    atol = 8 * np.finfo(np.float32).eps * float(result.map.max())
-    scale = 4.0 if result.roi is not None else 1.0  # divided by a weight of a quarter at least
-    np.testing.assert_allclose(heat, result.heatmap(), rtol=0, atol=scale * atol)
 
 
 @pytest.mark.parametrize("seed", range(6))

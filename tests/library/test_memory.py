@@ -16,9 +16,11 @@ from edgead.images import encode_png
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_scoring_allocates_nothing(compiled: Any, bundle_dir: Path) -> None:
+@pytest.mark.parametrize("kind", ["bundle_dir", "with_signals", "tiled"])
+def test_scoring_allocates_nothing(compiled: Any, kind: str, request: Any) -> None:
+    bundle = request.getfixturevalue(kind)
     program = compiled("allocations.cpp", "-rdynamic", "-std=c++17", "-Wno-mismatched-new-delete")
-    done = subprocess.run([program, bundle_dir], capture_output=True, text=True)
+    done = subprocess.run([program, bundle], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     opening, preparing, scoring = map(int, done.stdout.split())
     assert opening > 100 and preparing >= 3  # or it does not see them
@@ -39,7 +41,7 @@ def test_only_what_the_header_declares_is_exported(installed: Path) -> None:
 
 @pytest.mark.exhaustive
 def test_no_access_beside_the_memory_that_is_given(
-    build: Any, bundle_dir: Path, tmp_path: Path, make_frame: Any
+    build: Any, bundle_dir: Path, with_signals: Path, tmp_path: Path, make_frame: Any
 ) -> None:
     # No vptr: the objects of OpenVINO were made without.
     flags = (
@@ -65,6 +67,7 @@ def test_no_access_beside_the_memory_that_is_given(
         images.append(tmp_path / f"{i}.png")
         images[-1].write_bytes(encode_png(make_frame(i, shape, kind)))
     assert run(bundle_dir, *images).returncode == 0
+    assert run(with_signals, *images).returncode == 0
     whole, damaged = images[2].read_bytes(), []
     for i in range(60):
         data = bytearray(whole[: int(rng.integers(1, len(whole)))] if i % 2 else whole)
@@ -72,9 +75,9 @@ def test_no_access_beside_the_memory_that_is_given(
         damaged.append(tmp_path / f"damaged{i}.png")
         damaged[-1].write_bytes(data)
     assert run(bundle_dir, *damaged).returncode in (0, 1)
-    manifest = (bundle_dir / "manifest.json").read_bytes()
+    manifest = (with_signals / "manifest.json").read_bytes()
     broken = tmp_path / "broken.edgead"
-    shutil.copytree(bundle_dir, broken)
+    shutil.copytree(with_signals, broken)
     for _ in range(60):
         data = bytearray(manifest)
         for _ in range(int(rng.integers(1, 4))):

@@ -1,0 +1,35 @@
+#include "pooling.h"
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <limits>
+
+namespace edgead {
+
+double pool(const float* values, const uint8_t* roi, size_t count, Pooling pooling, double share,
+            float* scratch) {
+  size_t kept = 0;
+  double sum = 0;
+  float largest = -std::numeric_limits<float>::infinity();
+  bool is_number = true;  // nothing is sorted that is not
+  for (size_t i = 0; i < count; ++i) {
+    if (roi != nullptr && roi[i] == 0) continue;
+    scratch[kept++] = values[i];
+    sum += values[i];
+    largest = std::max(largest, values[i]);
+    is_number &= !std::isnan(values[i]);
+  }
+  if (!is_number || kept == 0) return std::numeric_limits<double>::quiet_NaN();
+  if (pooling == Pooling::max) return largest;
+  if (pooling == Pooling::mean) return sum / static_cast<double>(kept);
+  const double asked = std::floor(share * static_cast<double>(kept) + 0.5);
+  const size_t top = std::min(std::max<size_t>(static_cast<size_t>(asked), 1), kept);
+  std::nth_element(scratch, scratch + top - 1, scratch + kept, std::greater<float>());
+  std::sort(scratch, scratch + top, std::greater<float>());  // so that one order is summed
+  sum = 0;
+  for (size_t i = 0; i < top; ++i) sum += scratch[i];
+  return sum / static_cast<double>(top);
+}
+
+}  // namespace edgead

@@ -1,0 +1,16 @@
+// The score of a map that was stitched of tiles; the kernel anomaly_map pools the others.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+
+#include "anomaly_map.h"
+
+namespace edgead {
+
+// values [count], roi [count] or null: 0 where a pixel does not count. share: of the kept pixels
+// that top_k averages. scratch [count]. Not finite where a kept value is not. One program for
+// Python and C, which so give the same bits: the sum is in float64, in an order of its own.
+double pool(const float* values, const uint8_t* roi, size_t count, Pooling pooling, double share,
+            float* scratch);
+
+}  // namespace edgead

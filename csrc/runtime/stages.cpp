@@ -1,0 +1,126 @@
+#include "stages.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+namespace edgead {
+namespace {
+
+AnomalyMapParams map_params(const Map& map, const std::vector<AnomalyMapLevel>& levels,
+                            const std::vector<uint8_t>& roi) {
+  AnomalyMapParams p{};
+  for (const AnomalyMapLevel& level : levels) p.level[p.levels++] = level;
+  p.type = Type::float32;
+  p.layout = Layout::nchw;
+  p.height = map.size.first, p.width = map.size.second;
+  p.distance = static_cast<Distance>(map.distance);
+  p.fusion = static_cast<Fusion>(map.fusion);
+  p.pooling = static_cast<Pooling>(map.pooling);
+  p.align_corners = map.align_corners;
+  p.sigma = map.blur_sigma;
+  p.has_roi = !roi.empty();
+  const int64_t pixels = static_cast<int64_t>(p.height) * p.width;
+  const int64_t kept =
+      roi.empty() ? pixels : pixels - std::count(roi.begin(), roi.end(), uint8_t{0});
+  const double share = std::floor(map.top_k * static_cast<double>(kept) + 0.5);
+  p.top_count =
+      static_cast<int32_t>(std::min(std::max<int64_t>(static_cast<int64_t>(share), 1), kept));
+  return p;
+}
+
+size_t workspace_bytes(const Served& served) {
+  const size_t bytes = anomaly_map_workspace_bytes(served.plan->plan().params);
+  if (!served.score_plan) return bytes;
+  return std::max(bytes, anomaly_map_workspace_bytes(served.score_plan->plan().params));
+}
+
+double ms_between(std::chrono::steady_clock::time_point first,
+                  std::chrono::steady_clock::time_point second) {
+  return std::chrono::duration<double, std::milli>(second - first).count();
+}
+
+}  // namespace
+
+std::vector<AnomalyMapLevel> levels_of(const Manifest& manifest) {
+  std::vector<AnomalyMapLevel> levels;
+  const std::vector<double> weights = manifest.weights();
+  const auto add = [&](int64_t channels, Size size) {
+    levels.push_back(
+        {static_cast<int32_t>(channels), size.first, size.second, weights[levels.size()]});
+  };
+  for (const Pair& pair : manifest.pairs) add(pair.channels, pair.size);
+  for (const Signal& signal : manifest.signals())
+    if (signal.shown) add(1, signal.size);
+  return levels;
+}
+
+MapPlan::MapPlan(const Map& map, const std::vector<AnomalyMapLevel>& levels,
+                 std::vector<uint8_t> roi)
+    : roi_(std::move(roi)),
+      params_(map_params(map, levels, roi_)),
+      memory_(anomaly_map_plan_bytes(params_)),
+      plan_(anomaly_map_plan(params_, roi_.empty() ? nullptr : roi_.data(), memory_.data())) {}
+
+Stages::Filter::Filter(const PreprocessParams& given)
+    : params(given),
+      start(given.out_height + given.out_width),
+      count(start.size()),
+      weight(static_cast<size_t>(given.out_height) *
+                 preprocess_taps(given.height, given.out_height) +
+             static_cast<size_t>(given.out_width) * preprocess_taps(given.width, given.out_width)),
+      vertical(preprocess_axis(given.height, given.out_height, start.data(), count.data(),
+                               weight.data())),
+      horizontal(
+          preprocess_axis(given.width, given.out_width, start.data() + given.out_height,
+                          count.data() + given.out_height,
+                          weight.data() + static_cast<size_t>(given.out_height) * vertical.taps)),
+      workspace(preprocess_workspace_bytes(given)) {}
+
+Stages::Stages(const Input& input, const Served& served)
+    : input_(input),
+      kernels_(*all_kernels().front()),
+      served_(served),
+      session_(served_.engine->session()),
+      signals_(served_.signals),
+      reference_(session_->reference),
+      restored_(session_->restored),
+      workspace_(workspace_bytes(served_)),
+      map_(static_cast<size_t>(served_.plan->size().first) * served_.plan->size().second),
+      score_map_(served_.score_plan ? map_.size() : 0) {
+  for (const void* distance : signals_.shown())
+    reference_.push_back(distance), restored_.push_back(signals_.zeros());
+}
+
+void Stages::prepare(const Geometry& geometry) {
+  filter_ = std::make_unique<Filter>(preprocess_params(geometry, input_));
+}
+
+float Stages::map_and_score() {
+  float score = 0;
+  signals_.run(session_->features);
+  kernels_.anomaly_map(served_.plan->plan(), reference_.data(), restored_.data(), 1, map_.data(),
+                       &score, workspace_.data());
+  if (!served_.score_plan) return score;
+  const void *scored = signals_.scored(), *zeros = signals_.zeros();
+  kernels_.anomaly_map(served_.score_plan->plan(), &scored, &zeros, 1, score_map_.data(), &score,
+                       workspace_.data());
+  return score;
+}
+
+float Stages::run(const void* data, Times& times) {
+  using Clock = std::chrono::steady_clock;
+  const auto started = Clock::now();
+  kernels_.preprocess(filter_->params, filter_->vertical, filter_->horizontal, data,
+                      session_->image, filter_->workspace.data());
+  const auto preprocessed = Clock::now();
+  session_->infer();
+  const auto inferred = Clock::now();
+  const float score = map_and_score();
+  times.preprocess_ms += ms_between(started, preprocessed);
+  times.engine_ms += ms_between(preprocessed, inferred);
+  times.anomaly_map_ms += ms_between(inferred, Clock::now());
+  return score;
+}
+
+}  // namespace edgead

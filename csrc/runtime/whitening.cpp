@@ -1,0 +1,97 @@
+// What is usual at each place, compared with by the kernel whiten; edgead/engine/whitening.py.
+#include <algorithm>
+
+#include "aligned.h"
+#include "kernels.h"
+#include "signals.h"
+#include "wording.h"
+
+namespace edgead {
+namespace {
+
+constexpr float kEpsilon = 1e-5f;  // of edgead/engine/whiten.py
+
+// Whether all that lies left of the diagonals of factors [regions, count, count] is 0.
+bool is_triangular(const std::vector<float>& factors, size_t count) {
+  for (size_t i = 0; i < factors.size(); ++i)
+    if (i % count < i / count % count && factors[i] != 0) return false;
+  return true;
+}
+
+class OpenedWhitening : public OpenedSignal {
+ public:
+  OpenedWhitening(const WhitenParams& params, int32_t first, const std::vector<float>& mean,
+                  const std::vector<float>& factors, std::vector<float> centre)
+      : params_(params),
+        offset_(static_cast<size_t>(first) * params.height * params.width),
+        centre_(std::move(centre)),
+        memory_(whiten_index_bytes(params)),
+        index_(whiten_index(params, mean.data(), factors.data(), nullptr, memory_.data())) {
+    positions = static_cast<size_t>(params.height) * params.width;
+  }
+
+  std::unique_ptr<SignalSession> session() const override;
+
+ private:
+  friend class WhiteningSession;
+  WhitenParams params_;
+  size_t offset_;              // of the first channel that counts
+  std::vector<float> centre_;  // [channels], what they are taken less; empty: nothing
+  Aligned memory_;
+  WhitenIndex index_;
+};
+
+class WhiteningSession : public SignalSession {
+ public:
+  explicit WhiteningSession(const OpenedWhitening& whitening)
+      : of_(whitening),
+        kernels_(*all_kernels().front()),
+        centred_(whitening.centre_.size() * whitening.positions),
+        workspace_(whiten_workspace_bytes(whitening.params_)) {}
+
+  void run(const float* features, float* distance) override {
+    const float* values = features + of_.offset_;
+    for (size_t i = 0; i < centred_.size(); ++i)
+      centred_[i] = values[i] - of_.centre_[i / of_.positions];
+    kernels_.whiten(of_.params_, of_.index_, centred_.empty() ? values : centred_.data(), 1,
+                    distance, workspace_.data());
+  }
+
+ private:
+  const OpenedWhitening& of_;
+  const Kernels& kernels_;
+  std::vector<float> centred_;
+  Aligned workspace_;
+};
+
+std::unique_ptr<SignalSession> OpenedWhitening::session() const {
+  return std::make_unique<WhiteningSession>(*this);
+}
+
+}  // namespace
+
+std::unique_ptr<OpenedSignal> open_whitening(const Bundle& bundle, const Whitening& entry) {
+  const auto [height, width] = entry.size;
+  const int64_t side = std::min<int64_t>(entry.side, std::max(height, width));
+  const int64_t regions = ((height + side - 1) / side) * ((width + side - 1) / side);
+  const auto mean = bundle.read_floats(entry.mean, {entry.count, height, width});
+  const auto factors = bundle.read_floats(entry.factors, {regions, entry.count, entry.count});
+  std::vector<float> centre, shown, scored;
+  if (entry.centre) centre = bundle.read_floats(*entry.centre, {entry.count});
+  if (entry.places) shown = bundle.read_places(*entry.places, entry.size);
+  if (entry.scored) scored = bundle.read_places(*entry.scored, entry.size);
+  WhitenParams p{};
+  p.height = height, p.width = width;
+  p.channels = p.outputs = static_cast<int32_t>(entry.count);
+  p.side = static_cast<int32_t>(side);
+  p.triangular = is_triangular(factors, static_cast<size_t>(entry.count));
+  p.channel_normal = entry.centre.has_value();
+  p.epsilon = kEpsilon;
+  p.type = Type::float32, p.layout = Layout::nchw;
+  auto whitening = std::make_unique<OpenedWhitening>(p, static_cast<int32_t>(entry.first), mean,
+                                                     factors, std::move(centre));
+  whitening->shown = std::move(shown), whitening->scored = std::move(scored);
+  return whitening;
+}
+
+}  // namespace edgead

@@ -1,0 +1,153 @@
+"""Bundles that compare with what was learnt: C says what Python says, also of broken ones."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from agreement import array_of, same  # type: ignore[import-not-found]
+from signal_bundles import write_with_signals  # type: ignore[import-not-found]
+
+from edgead import Detector
+from edgead.bundle.ignore_mask import IgnoreMask
+from edgead.bundle.storage import Bundle, npy, open_bundle, write_bundle
+from edgead.editing.masking import masked
+from edgead.errors import BundleError
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "learning"))
+
+import good_parts as parts  # type: ignore[import-not-found]
+
+KINDS = ("aligned", "loose", "filling", "one image", "more channels")
+
+
+def both_say_the_same(library: Any, path: Path, frames: list[np.ndarray]) -> None:
+    with library.serving(path) as session, Detector(path, device="cpu", threads=1) as detector:
+        for frame in frames:
+            same(session, detector, frame, "BGR", 0)
+            assert 0 < detector.score(frame).score < np.inf  # or it has shown nothing
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_memories_and_whitenings_of_every_kind(
+    library: Any, tiny: Any, tmp_path: Path, make_frame: Any, make_graph: Any, seed: int
+) -> None:
+    path = write_with_signals(tiny, tmp_path / "b.edgead", seed, make_graph if seed % 3 else None)
+    rng = np.random.default_rng(seed)
+    frames = [array_of(rng, "BGR", (60, 45), 8), make_frame(seed), make_frame(seed + 1)]
+    both_say_the_same(library, path, [*frames, frames[1]])
+
+
+@pytest.fixture(scope="module")
+def learnt(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bundle]:
+    """Bundles of ``edgead learn``: each way in which a part lies, few images, more channels."""
+    pytest.importorskip("torch", reason="a backbone is made with the extra edgead[train]")
+    from edgead.learning.backbone import read_backbone
+    from edgead.learning.good_image import GoodImage
+    from edgead.learning.learn import LearnOptions, learn
+
+    folder = tmp_path_factory.mktemp("learnt")
+    small, separable = folder / "small.onnx", folder / "separable.onnx"
+    parts.write_small_backbone(small)
+    parts.write_separable_backbone(separable)
+    images = [GoodImage(str(i), lambda i=i: parts.part(i)) for i in range(24)]
+
+    def made(name: str, backbone: Path, few: int, **options: Any) -> Bundle:
+        chosen = LearnOptions(size=(64, 64), memory=200, **options)
+        backbone_read = read_backbone(backbone)
+        out = folder / f"{name}.edgead"
+        return learn(images[:few], images[18:], backbone_read, out, chosen)
+
+    return {
+        **{lie: made(lie, small, 18, lie=lie) for lie in ("aligned", "loose", "filling")},
+        "one image": made("one", small, 1),
+        "more channels": made("more", separable, 18, lie="filling"),
+    }
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_bundles_of_edgead_learn(library: Any, learnt: dict[str, Bundle], kind: str) -> None:
+    """Their golden frames are reproduced too, or C would not open them."""
+    rng = np.random.default_rng(6)
+    frames = [parts.part(77), parts.scratched(78), array_of(rng, "BGR", (50, 70), 8)]
+    both_say_the_same(library, learnt[kind].path, frames)
+
+
+def test_an_ignore_mask_counts_in_both_sums(
+    library: Any, learnt: dict[str, Bundle], tmp_path: Path
+) -> None:
+    mask = IgnoreMask((80, 96), (((0.0, 0.0), (96.0, 0.0), (96.0, 30.0), (0.0, 30.0)),))
+    draft = masked(learnt["filling"], mask, None)
+    write_bundle(tmp_path / "masked.edgead", draft.manifest, draft.files)
+    both_say_the_same(library, tmp_path / "masked.edgead", [parts.part(77), parts.scratched(78)])
+
+
+DAMAGES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "cut": lambda x: x[..., :-1],
+    "nothing": lambda x: x[:0],
+    "another axis": lambda x: x[..., None],
+    "a number": lambda x: x.ravel()[0],
+    "float64": lambda x: x.astype(np.float64),
+    "int8": lambda x: np.ones(x.shape, np.int8),
+    "bool": lambda x: x > 0,
+    "NaN": lambda x: np.where(x == x.max(), np.nan, x).astype(x.dtype),
+    "infinite": lambda x: np.where(x == x.max(), np.inf, x).astype(x.dtype),
+    "negative": lambda x: -1 - x,
+    "turned": lambda x: x.T,
+    "one": lambda x: x[:1],
+}
+
+
+def named_files(path: Path) -> list[str]:
+    """A file of each kind that an entry may name, with several types and options."""
+    manifest = open_bundle(path).manifest
+    names: dict[tuple[Any, ...], str] = {}
+    for entry in manifest.signals():
+        for key in ("file", "places", "shares", "scored", "mean", "factors", "centre"):
+            if name := getattr(entry, key, None):
+                names[type(entry), key, getattr(entry, "temperature", None) is None] = name
+    return list(names.values())
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_arrays_that_do_not_fit_are_refused_in_pythons_words(
+    library: Any, refused: type[Exception], with_signals: Path, tmp_path: Path, damage: str
+) -> None:
+    bundle, alike = open_bundle(with_signals), 0
+    files = {name: bundle.read(name) for name in bundle.manifest.files}
+    for number, name in enumerate(named_files(with_signals)):
+        array = np.load(io.BytesIO(files[name]), allow_pickle=False)
+        changed = npy(DAMAGES[damage](array))
+        path = tmp_path / f"{number}.edgead"
+        write_bundle(path, bundle.manifest, {**files, name: changed})
+        try:
+            Detector(path, device="cpu", threads=1).close()
+        except BundleError as expected:
+            with pytest.raises(refused) as caught:
+                library.open(path)
+            assert str(caught.value) == str(expected), name
+            alike += 1
+        else:  # such as features of a memory that are negative
+            library.c.edgead_detector_close(library.open(path))
+    assert alike >= 3
+
+
+@pytest.mark.parametrize("data", [b"", b"nothing", None])
+def test_what_is_no_array(
+    library: Any, refused: type[Exception], with_signals: Path, tmp_path: Path, data: bytes | None
+) -> None:
+    bundle = open_bundle(with_signals)
+    files = {name: bundle.read(name) for name in bundle.manifest.files}
+    name = bundle.manifest.memories[0].file
+    path = tmp_path / "bad.edgead"
+    write_bundle(path, bundle.manifest, {**files, name: files[name][:-1] if data is None else data})
+    with pytest.raises(BundleError, match=f"{name} is not a NumPy array: "):
+        Detector(path, device="cpu", threads=1)
+    with pytest.raises(refused, match=f"{name} is not a NumPy array: ") as caught:
+        library.open(path)
+    assert caught.value.status == "BUNDLE"
