@@ -21,7 +21,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
         "live": "starlette uvicorn inotify_simple",
         "demo": "elpv_dataset",
         "test": "pytest xdist filelock hypothesis sklearn scipy jinja2 cmake pybind11 "
-        "starlette uvicorn inotify_simple tensorrt_rtx PIL tifffile",
+        "starlette uvicorn inotify_simple tensorrt_rtx PIL tifffile nlohmann_json",
         "lint": "ruff mypy clang_format",
     }.items()
 }

@@ -200,8 +200,8 @@ class NoOnnxToy(ToyMethod):
     [
         (AntialiasedToy, "antialiased Resize|cannot be written as ONNX"),
         (WrongShapeToy, r"gives reference_0 as \(2, 8, 32, 47\).* promises \(2, 8, 32, 48\)"),
-        (HalfOutputToy, "torch.float16, pairs.* promises .* torch.float32"),
-        (OnePairToy, r"gives 2 tensors, pairs\(\) promises 4"),
+        (HalfOutputToy, "torch.float16, tensors.* promises .* torch.float32"),
+        (OnePairToy, r"gives 2 tensors, tensors\(\) promises 4"),
         (NoOnnxToy, "cannot be written as ONNX opset 17.*svd"),
     ],
 )
