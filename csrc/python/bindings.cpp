@@ -232,9 +232,11 @@ double pool_of(const py::array_t<float, py::array::c_style>& values, const py::o
   py::array_t<uint8_t, py::array::c_style> kept;
   if (!roi.is_none()) kept = roi.cast<py::array_t<uint8_t, py::array::c_style>>();
   const size_t count = static_cast<size_t>(values.size());
+  const float* from = values.data();
+  const uint8_t* counts = roi.is_none() ? nullptr : kept.data();
+  const py::gil_scoped_release release;
   std::vector<float> scratch(count);
-  return pool(values.data(), roi.is_none() ? nullptr : kept.data(), count,
-              static_cast<Pooling>(pooling), share, scratch.data());
+  return pool(from, counts, count, static_cast<Pooling>(pooling), share, scratch.data());
 }
 
 }  // namespace

@@ -40,12 +40,13 @@ Detector::Detector(const Bundle& bundle, double rate, int32_t threads)
       scores_(ranked_scores(manifest_)),
       peaks_(ranked_peaks(manifest_)),
       limits_(limits_of(rate != 0 ? rate : manifest_.calibration.false_reject_rate)) {
-  served_ = {open_openvino(bundle, threads), open_signals(bundle), nullptr, nullptr};
+  served_ = {open_openvino(bundle, threads), open_signals(bundle), nullptr, nullptr, nullptr};
   std::vector<uint8_t> roi;
-  if (manifest_.tiling)
-    whole_ = {bundle.ignored(), manifest_.ignore ? manifest_.ignore->frame_size : Size{}};
-  else
+  if (!manifest_.tiling)
     roi = roi_of(bundle, bundle.ignored(), manifest_.map.size);
+  else if (manifest_.ignore)
+    served_.ignored =
+        std::make_shared<const Ignored>(Ignored{bundle.ignored(), manifest_.ignore->frame_size});
   served_.plan = std::make_shared<const MapPlan>(manifest_.map, levels_of(manifest_), roi);
   if (const auto size = manifest_.scored_size()) {
     const std::vector<AnomalyMapLevel> alone{{1, size->first, size->second, 1}};
@@ -70,7 +71,7 @@ void Detector::set_rate(double rate) {
 }
 
 std::unique_ptr<Pipeline> Detector::pipeline() const {
-  return std::make_unique<Pipeline>(manifest_, served_, whole_);
+  return std::make_unique<Pipeline>(manifest_, served_);
 }
 
 }  // namespace edgead

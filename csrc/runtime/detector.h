@@ -38,7 +38,6 @@ class Detector {
   mutable std::mutex mutex_;  // of limits_
   Limits limits_;
   Served served_;
-  Whole whole_;
 };
 
 // Scores the golden frames; Failure when one is over the tolerance. edgead/serving/qualification.py

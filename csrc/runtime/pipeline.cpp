@@ -10,12 +10,11 @@
 
 namespace edgead {
 
-Pipeline::Pipeline(const Manifest& manifest, const Served& served, const Whole& whole)
+Pipeline::Pipeline(const Manifest& manifest, const Served& served)
     : input_(manifest.input),
       map_(manifest.map),
       tiling_(manifest.tiling),
       served_(served),
-      whole_(whole),
       stages_(manifest.input, served) {}
 
 MapView Pipeline::map() const {
@@ -40,8 +39,8 @@ const Geometry& Pipeline::prepare(const edgead_frame& frame) {
     auto tiles = std::make_unique<Tiles>();
     tiles->plan = plan_tiles(*tiling_, size, map_.size);
     const Size all = tiles->plan.map_size();
-    if (!whole_.ignored.empty())
-      tiles->roi = region_of_interest(whole_.ignored, whole_.frame_size, all);
+    if (const Ignored* ignored = served_.ignored.get())
+      tiles->roi = region_of_interest(ignored->pixels, ignored->frame_size, all);
     tiles->map.resize(static_cast<size_t>(all.first) * all.second);
     if (served_.score_plan) tiles->scored.resize(tiles->map.size());
     tiles->scratch.resize(tiles->map.size());

@@ -16,15 +16,9 @@ struct MapView {
   const uint8_t* roi;  // 0 where a pixel does not count; null: all count
 };
 
-// The ignore mask of frames that are seen in tiles.
-struct Whole {
-  std::vector<uint8_t> ignored;  // of frame_size; empty without a mask
-  Size frame_size;
-};
-
 class Pipeline {
  public:
-  Pipeline(const Manifest& manifest, const Served& served, const Whole& whole);
+  Pipeline(const Manifest& manifest, const Served& served);
 
   // Makes ready for frames like this one; takes memory where the last one was of another kind.
   const Geometry& prepare(const edgead_frame& frame);
@@ -54,7 +48,6 @@ class Pipeline {
   Map map_;
   std::optional<Tiling> tiling_;
   Served served_;
-  Whole whole_;
   Stages stages_;
   std::optional<Geometry> geometry_;
   std::unique_ptr<Tiles> tiles_;

@@ -34,12 +34,19 @@ class MapPlan {
 // The pairs of a map: those of the graph, then the distances that it shows, as pairs with 0.
 std::vector<AnomalyMapLevel> levels_of(const Manifest& manifest);
 
+// The ignore mask of frames that are seen in tiles.
+struct Ignored {
+  std::vector<uint8_t> pixels;  // of frame_size
+  Size frame_size;
+};
+
 // What all sessions of a bundle share.
 struct Served {
   std::shared_ptr<Engine> engine;
   std::shared_ptr<const OpenedSignals> signals;
   std::shared_ptr<const MapPlan> plan;
   std::shared_ptr<const MapPlan> score_plan;  // of what the score is pooled from; null: the map
+  std::shared_ptr<const Ignored> ignored;     // null without tiles or without a mask
 };
 
 // The three stages and the buffers of one session.

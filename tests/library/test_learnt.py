@@ -18,12 +18,13 @@ from edgead.bundle.ignore_mask import IgnoreMask
 from edgead.bundle.storage import Bundle, npy, open_bundle, write_bundle
 from edgead.editing.masking import masked
 from edgead.errors import BundleError
+from edgead.tiling import Tiling
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "learning"))
 
 import good_parts as parts  # type: ignore[import-not-found]
 
-KINDS = ("aligned", "loose", "filling", "one image", "more channels")
+KINDS = ("aligned", "loose", "filling", "one image", "more channels", "in tiles")
 
 
 def both_say_the_same(library: Any, path: Path, frames: list[np.ndarray]) -> None:
@@ -67,6 +68,7 @@ def learnt(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bundle]:
         **{lie: made(lie, small, 18, lie=lie) for lie in ("aligned", "loose", "filling")},
         "one image": made("one", small, 1),
         "more channels": made("more", separable, 18, lie="filling"),
+        "in tiles": made("tiles", small, 18, tiling=Tiling((48, 48), 8)),
     }
 
 

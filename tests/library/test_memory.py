@@ -41,7 +41,7 @@ def test_only_what_the_header_declares_is_exported(installed: Path) -> None:
 
 @pytest.mark.exhaustive
 def test_no_access_beside_the_memory_that_is_given(
-    build: Any, bundle_dir: Path, with_signals: Path, tmp_path: Path, make_frame: Any
+    build: Any, bundle_dir: Path, with_signals: Path, tiled: Path, tmp_path: Path, make_frame: Any
 ) -> None:
     # No vptr: the objects of OpenVINO were made without.
     flags = (
@@ -68,6 +68,7 @@ def test_no_access_beside_the_memory_that_is_given(
         images[-1].write_bytes(encode_png(make_frame(i, shape, kind)))
     assert run(bundle_dir, *images).returncode == 0
     assert run(with_signals, *images).returncode == 0
+    assert run(tiled, images[2]).returncode == 0
     whole, damaged = images[2].read_bytes(), []
     for i in range(60):
         data = bytearray(whole[: int(rng.integers(1, len(whole)))] if i % 2 else whole)
