@@ -176,7 +176,7 @@ def add_images(
     told = dict(bundle.manifest.provenance["learn"])
     told.pop("int8", None)  # what its graph costs is measured again
     told |= {"images": told["images"] + len(added), "memory": options.memory}
-    most, full = int(MOST * options.memory), False
+    most, full, tried = int(MOST * options.memory), False, list[Addition]()
     for share, weight in FINER:
         fresh = _cover(far, share * far.usual, most)
         if share == 1 or not places.learnt:  # finer is no need where places may be the reason
@@ -188,10 +188,13 @@ def add_images(
         draft = calibrated(draft, calibration, rate, options, progress)
         scores = scores_of(draft, added, progress, "scores of the added images", options.threads)
         rejected = scores > limit_of(draft)
+        told_of = tuple(scores.tolist()), tuple(rejected.tolist())
+        tried.append(Addition(draft, len(fresh), *told_of, full))
         if not rejected.any():
             break
-    draft = _with_graphs(draft, bundle, models, calibration, options, progress)
-    return Addition(draft, len(fresh), tuple(scores.tolist()), tuple(rejected.tolist()), full)
+    best = min(tried, key=lambda one: sum(one.rejected))  # the finest is not always the best
+    draft = _with_graphs(best.draft, bundle, models, calibration, options, progress)
+    return replace(best, draft=draft, full=full)
 
 
 def _begun(
