@@ -171,27 +171,33 @@ def add_images(
     engine = open_engine(bundle, "cpu", options.threads)
     places = Places(engine, bundle.manifest.provenance["learn"]["images"])
     far = _far(bundle, engine, added, calibration, places, progress)
-    kept = bundle.read_array(MEMORY)
+    told = _told(bundle, len(added), options)
     begun = _begun(bundle, models, out, provenance)
-    told = dict(bundle.manifest.provenance["learn"])
-    told.pop("int8", None)  # what its graph costs is measured again
-    told |= {"images": told["images"] + len(added), "memory": options.memory}
-    most, full = int(MOST * options.memory), False
+    most, full, tried = int(MOST * options.memory), False, list[Addition]()
     for share, weight in FINER:
         fresh = _cover(far, share * far.usual, most)
         if share == 1 or not places.learnt:  # finer is no need where places may be the reason
             full = len(fresh) >= most
-        memory = _chosen(fresh, kept, options, progress)
+        memory = _chosen(fresh, bundle.read_array(MEMORY), options, progress)
         about = {**begun.manifest.provenance, "learn": {**told, "kept": len(memory)}}
         draft = replace(begun, manifest=replace(begun.manifest, provenance=about))
         draft = with_files(draft, {MEMORY: npy(memory), **places.files(weight)})
         draft = calibrated(draft, calibration, rate, options, progress)
         scores = scores_of(draft, added, progress, "scores of the added images", options.threads)
         rejected = scores > limit_of(draft)
+        told_of = tuple(scores.tolist()), tuple(rejected.tolist())
+        tried.append(Addition(draft, len(fresh), *told_of, full))
         if not rejected.any():
             break
-    draft = _with_graphs(draft, bundle, models, calibration, options, progress)
-    return Addition(draft, len(fresh), tuple(scores.tolist()), tuple(rejected.tolist()), full)
+    best = min(tried, key=lambda one: sum(one.rejected))  # the finest is not always the best
+    draft = _with_graphs(best.draft, bundle, models, calibration, options, progress)
+    return replace(best, draft=draft, full=full)
+
+
+def _told(bundle: Bundle, added: int, options: LearnOptions) -> dict[str, Any]:
+    """What the provenance says of learning, but for what the graph in int8 costs from now on."""
+    told = {k: v for k, v in bundle.manifest.provenance["learn"].items() if k != "int8"}
+    return told | {"images": told["images"] + added, "memory": options.memory}
 
 
 def _begun(

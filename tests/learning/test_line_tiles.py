@@ -136,9 +136,9 @@ def test_of_many_tiles_some_of_each_image_are_compared_with(backbone_file, monke
     asked: list[int | None] = []
     original = cleaning.features_of
 
-    def watching(images, draft, engine, progress, title, most):
+    def watching(images, draft, engine, progress, title, most, held):
         asked.append(most)
-        return original(images, draft, engine, progress, title, most)
+        return original(images, draft, engine, progress, title, most, held)
 
     monkeypatch.setattr(cleaning, "features_of", watching)
     images = [GoodImage(f"{i}", lambda i=i: wide(i)) for i in range(4)]

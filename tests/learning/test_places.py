@@ -14,6 +14,7 @@ from edgead.bundle.storage import open_bundle
 from edgead.cli.main import main
 from edgead.learning import adding
 from edgead.learning.places import Places
+from edgead.learning.scoring import limit_of
 from edgead.learning.statistics import PRIOR_IMAGES, Moments, added_to
 
 LEARNT, ADDED, SAMPLE = range(40), range(200, 208), range(400, 424)
@@ -100,6 +101,24 @@ def test_added_parts_are_accepted_at_their_places_too(old, line, tmp_path, capsy
         assert entry in after.manifest.whitenings
         for name in (entry.mean, entry.factors):
             assert before.manifest.files[name] != after.manifest.files[name]
+
+
+def test_a_frequent_kind_does_not_raise_the_threshold(old, line, tmp_path, monkeypatch) -> None:
+    """A kind that is a third of the sample is accepted because it is learnt, not because the
+    threshold is above it: there, defects pass."""
+    sample = save(tmp_path / "sample", {f"{seed}": part(seed) for seed in range(400, 418)})
+    for seed in range(430, 438):
+        cv2.imwrite(str(sample / f"{seed}.png"), labelled(seed))
+    words = words_for(old, (line[0], sample), tmp_path / "new.edgead")
+    assert run(*words) == 0
+    monkeypatch.setattr(Places, "files", lambda _self, _weight: {})
+    words[-2] = tmp_path / "frozen.edgead"
+    assert run(*words) == 0
+    after, frozen = (
+        limit_of(open_bundle(tmp_path / name)) for name in ("new.edgead", "frozen.edgead")
+    )
+    assert after < 0.5 * frozen
+    assert rejected(tmp_path / "new.edgead", [scratched(seed) for seed in range(500, 510)]) == 10
 
 
 def test_the_memory_alone_does_not_make_them_accepted(old, line, tmp_path, monkeypatch, capsys):
