@@ -71,10 +71,6 @@ def add_to(args: argparse.Namespace, console: Console) -> int:
         f"{count(len(sample.images), 'image')} of {args.calibrate} to calibrate with"
     )
     said = Said(console, Page(out.stem))
-    if others := [name for name in bundle.manifest.models if name != "float32"]:
-        said.warn(
-            f"the new bundle has no graph in {' and '.join(others)}: only float32 is added to"
-        )
     added = look_at_added(bundle, paths.images, progress_line("checking the images to add"))
     said.page.headline = f"{count(len(added.paths), 'image')} to add to {bundle.manifest.name}"
     choice = _sample(bundle, sample.images, added, said)
@@ -89,6 +85,8 @@ def add_to(args: argparse.Namespace, console: Console) -> int:
     found = add_images(
         bundle, new, random, rate, out, options, provenance=provenance, progress=progress_line
     )
+    for precision, reason in found.left.items():
+        said.warn(f"the new bundle has no graph in {precision}: {reason}")
     told = _told(bundle, found, added, before, said) | {"left_out": dict(left_out)}
     _look_at_sample(found, random, said)
     if args.report:

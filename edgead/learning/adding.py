@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from edgead.bundle.storage import Bundle, Draft, npy
 from edgead.engine.interface import Engine
-from edgead.errors import InputError
+from edgead.errors import DeviceError, InputError, QualificationError
 from edgead.installation import __version__
 from edgead.learning.coreset import choose_coreset
 from edgead.learning.good_image import GoodImage
@@ -36,6 +36,7 @@ from edgead.learning.learn import (
 from edgead.learning.lineage import of_parent, own_files
 from edgead.learning.progress import Progress, silent
 from edgead.learning.scoring import limit_of, scores_of
+from edgead.learning.variants import with_graphs
 from edgead.nearest import Nearest
 from edgead.serving.open_engine import open_engine
 
@@ -56,12 +57,14 @@ class Addition:
         new: how many features of the added images are in its memory.
         scores: of the added images, by the draft.
         rejected: for each of them whether it still is.
+        left: precisions whose graphs the draft does not take over, and why.
     """
 
     draft: Draft
     new: int
     scores: tuple[float, ...]
     rejected: tuple[bool, ...]
+    left: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,7 @@ def options_of(
     return LearnOptions(
         size=manifest.preprocess.size,
         memory=int(bound),
+        tiling=manifest.tiling,
         bit_depth=manifest.preprocess.bit_depth,
         threads=threads,
         seed=int(told.get("seed", 0)),
@@ -138,32 +142,54 @@ def add_images(
     """
     engine = open_engine(bundle, "cpu", options.threads)
     far = _far(bundle, engine, added, calibration, progress)
-    kept = bundle.read_array(MEMORY)
     files, parent = of_parent(bundle)
     files |= own_files(bundle)
     told = dict(bundle.manifest.provenance["learn"])
-    told.pop("int8", None)  # a cost of a graph that the new bundle does not have
+    told.pop("int8", None)  # what its graph costs is measured again
     told |= {"images": told["images"] + len(added), "memory": options.memory}
     manifest = replace(
         bundle.manifest,
         name=out.stem,
         models={"float32": MODEL},
+        tolerance={"float32": bundle.manifest.tolerance["float32"]},
+        calibration=replace(bundle.manifest.calibration, own={}),
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         edgead_version=__version__,
         provenance={**provenance, **parent},
     )
     for share in FINER:
         fresh = _cover(far, share * far.usual, int(MOST * options.memory))
-        memory = _chosen(fresh, kept, options, progress)
+        memory = _chosen(fresh, bundle.read_array(MEMORY), options, progress)
         about = {**manifest.provenance, "learn": {**told, "kept": len(memory)}}
-        draft = Draft(out, replace(manifest, provenance=about), "", files)
-        draft = with_files(draft, {MEMORY: npy(memory)})
+        manifest = replace(manifest, provenance=about)
+        draft = with_files(Draft(out, manifest, "", files), {MEMORY: npy(memory)})
         draft = calibrated(draft, calibration, rate, options, progress)
         scores = scores_of(draft, added, progress, "scores of the added images", options.threads)
         rejected = scores > limit_of(draft)
         if not rejected.any():
             break
-    return Addition(draft, len(fresh), tuple(scores.tolist()), tuple(rejected.tolist()))
+    draft, left = _with_graphs_of(bundle, draft, calibration, options, progress)
+    return Addition(draft, len(fresh), tuple(scores.tolist()), tuple(rejected.tolist()), left)
+
+
+def _with_graphs_of(
+    bundle: Bundle,
+    draft: Draft,
+    calibration: Sequence[GoodImage],
+    options: LearnOptions,
+    progress: Progress,
+) -> tuple[Draft, dict[str, str]]:
+    """``draft`` with the graphs of ``bundle`` in other precisions; which are left out, and why."""
+    left: dict[str, str] = {}
+    for precision, name in bundle.manifest.models.items():
+        if precision == "float32":
+            continue
+        graphs = {precision: lambda _, name=name: bundle.read(name)}
+        try:
+            draft = with_graphs(draft, graphs, calibration, calibration, options.threads, progress)
+        except (DeviceError, QualificationError) as error:
+            left[precision] = str(error)
+    return draft, left
 
 
 def _far(

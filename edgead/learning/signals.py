@@ -18,7 +18,21 @@ from edgead.learning.progress import Progress
 F32 = NDArray[np.float32]
 
 PLACES, SCORED, SHARES = "places.npy", "scored.npy", "shares.npy"
+MOST_BYTES = 128 << 20  # of features in float16 that are held while they are learnt from
 WHITENED = 0.7  # what a whitening counts beside the memory, both in their units
+
+
+def most_images(channels: int, size: tuple[int, int]) -> int:
+    """Of how many images features [channels, height, width] are held while they are learnt from.
+
+    Args:
+        channels: of the features.
+        size: (height, width) in positions.
+
+    Returns:
+        The number, at least 2, so that there are parts to compare.
+    """
+    return max(2, MOST_BYTES // (2 * channels * size[0] * size[1]))
 
 
 def border_share(size: tuple[int, int]) -> F32:

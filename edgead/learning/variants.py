@@ -181,7 +181,7 @@ def _rounded(
         raise QualificationError(
             f"the graph in float16 is not what float32 is: the score differs by {score:.3g}, "
             f"allowed {usual.score * MOST_HALF:.3g}, the map by {map_:.3g}, allowed "
-            f"{usual.map * MOST_HALF:.3g}. Nothing was written; leave --precision float16 out"
+            f"{usual.map * MOST_HALF:.3g}; leave float16 out"
         )
     before = manifest.calibration_of("float32").ties
     manifest = replace(
@@ -230,8 +230,7 @@ def _judged(
     )
     if over := faults(cost, bounds):
         raise QualificationError(
-            f"int8 costs too much: {'; '.join(over)}. Nothing was written; learn from more images, "
-            "or leave --precision int8 out"
+            f"int8 costs too much: {'; '.join(over)}; learn from more images, or leave int8 out"
         )
     own = OwnCalibration(tuple(beside.scores[:, 1].tolist()), beside.peaks, ties)
     tolerance = Tolerance(bounds.margin * gap, bounds.margin * map_gap)

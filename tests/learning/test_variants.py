@@ -32,6 +32,7 @@ import edgead
 from edgead.bundle.storage import Bundle, open_bundle
 from edgead.cli.main import main
 from edgead.errors import ExportError, QualificationError
+from edgead.learning import variants
 from edgead.learning.backbone import Backbone, read_backbone
 from edgead.learning.good_image import GoodImage
 from edgead.learning.int8_cost import INT8_BOUNDS, Cost, faults
@@ -310,6 +311,36 @@ def test_precisions_of_the_command_and_of_like(separable, good_folder, tmp_path,
         assert models[0].files[name] == models[1].files[name]
     assert run("inspect", first) == 0
     assert "in int8 by scores of its own" in capsys.readouterr().out
+
+
+def test_what_is_added_keeps_the_graphs(
+    whole: Bundle, images, tmp_path: Path, capsys, monkeypatch
+) -> None:
+    """The network is the same, so its graphs are; what they cost is measured on the sample."""
+    old, out = whole.manifest, tmp_path / "more.edgead"
+    for folder, seeds in (("new", (100, 101)), ("sample", range(200, 212))):
+        (tmp_path / folder).mkdir()
+        for seed in seeds:
+            cv2.imwrite(str(tmp_path / folder / f"{seed}.png"), varied(seed))
+    words = ["learn", whole.path, "--add", tmp_path / "new", "--calibrate", tmp_path / "sample"]
+    assert run(*words, "--out", out, "--force", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["warnings"] == []
+    manifest = open_bundle(out).manifest
+    assert manifest.models == old.models and set(manifest.tolerance) == set(old.models)
+    for name in old.models.values():
+        assert manifest.files[name] == old.files[name]
+    assert len(manifest.calibration.own["int8"].scores) == 12
+    assert manifest.provenance["learn"]["int8"]["images"] == 12
+    edgead.Detector(out, device="cpu", precision="int8").close()
+    assert run("learn", out, "--forget", "--out", tmp_path / "back.edgead") == 0
+    assert open_bundle(tmp_path / "back.edgead").sha256 == whole.sha256
+
+    monkeypatch.setattr(variants, "faults", lambda cost, bounds: ["planted"])
+    capsys.readouterr()
+    assert run(*words, "--out", tmp_path / "less.edgead", "--force", "--json") == 0
+    (warning,) = json.loads(capsys.readouterr().out)["warnings"]
+    assert "no graph in int8: int8 costs too much: planted" in warning
+    assert set(open_bundle(tmp_path / "less.edgead").manifest.models) == {"float32", "float16"}
 
 
 def test_without_onnx_the_sentence_says_both_ways(
