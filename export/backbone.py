@@ -28,7 +28,8 @@ from torch import Tensor, nn
 
 from edgead.errors import ExportError, InputError
 from edgead.files import write_file
-from edgead.learning.backbone import KEY, Backbone, BackboneFacts, Level, graph_of, read_backbone
+from edgead.learning.backbone import KEY, Backbone, BackboneFacts, Level, graph_of, parse_backbone
+from edgead.preprocess import PreprocessParams
 
 from .onnx import exporter
 from .options import OPSET
@@ -172,9 +173,13 @@ def write_onnx(
 def _write(
     model: ModelProto, raw: list[str], out: str | os.PathLike[str], described: Described
 ) -> Backbone:
-    """Find the levels' shapes, add what is compared, check, write and read back."""
+    """Find the levels' shapes, add what is compared, check and write."""
     if Path(out).suffix != ".onnx":
         raise ExportError(f"--out {os.fspath(out)}: a backbone is named FILE.onnx")
+    try:
+        PreprocessParams((1, 1), described.mean, described.std)
+    except InputError as error:
+        raise ExportError(f"backbone {described.name}: {error}") from error
     model = _ending_at(model, raw)
     levels = sorted(
         (_measured(model, name, raw) for name in raw), key=lambda level: (level.stride, level.name)
@@ -183,11 +188,12 @@ def _write(
     del model.metadata_props[:]
     facts = replace(facts, graph_sha256=hashlib.sha256(graph_of(_bytes(model))).hexdigest())
     helper.set_model_props(model, {KEY: json.dumps(facts.to_json())})
-    write_file(out, _bytes(model))
-    try:
-        return read_backbone(out)
+    try:  # before it is written: a file that cannot be used takes no place
+        backbone = parse_backbone(_bytes(model), os.fspath(out))
     except InputError as error:
         raise ExportError(str(error)) from error
+    write_file(out, backbone.model)
+    return backbone
 
 
 def _bytes(model: ModelProto) -> bytes:

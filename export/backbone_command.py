@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from edgead.bundle.storage import check_outside
 from edgead.cli.console import Console, print_json
 from edgead.cli.options import add, number
 from edgead.errors import ExportError, MissingExtraError, shortened
@@ -57,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
         )
     from . import backbone
 
+    check_outside(args.out, "--out")
     given = [name for name in _FOR_A_FILE if getattr(args, name) is not None]
     if args.network.endswith(".onnx"):
         absent = [f"--{name}" for name in _FOR_A_FILE if name not in given]
@@ -72,7 +74,9 @@ def run(args: argparse.Namespace) -> int:
         found = backbone.write_onnx(args.network, args.outputs.split(","), args.out, described)
     else:
         if given:
-            raise ExportError(f"--{given[0]} is of an ONNX file, and {args.network} is not one")
+            raise ExportError(
+                f"--{given[0]} describes an ONNX file, and {args.network} is not one; leave it out"
+            )
         strides = _numbers("--strides", args.strides or "8,16")
         found = backbone.write_lite(args.network, args.out, [int(stride) for stride in strides])
     _say(args, found)

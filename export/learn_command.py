@@ -9,6 +9,7 @@ which is made once, with the extra train, and kept in the user's cache.
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import time
@@ -33,10 +34,11 @@ from edgead.cli.options import (
     whole,
 )
 from edgead.errors import InputError, MissingExtraError
-from edgead.files import user_cache
+from edgead.files import os_sentence, user_cache
 from edgead.images import ORIENTATION
 from edgead.learning.backbone import Backbone, read_backbone
 from edgead.learning.defects import check_not_good, defects_in
+from edgead.learning.features import most_images
 from edgead.learning.learn import METHOD, MODEL, LearnOptions, learnt_draft
 from edgead.learning.variants import MakeGraph
 
@@ -138,7 +140,8 @@ def _check_options(args: argparse.Namespace) -> None:
     if mode == "--forget":
         decided += ("precision", "memory", "false_reject_rate", "defects", "report", "threads")
     for name in decided:
-        if getattr(args, name) not in (None, False, []):
+        value = getattr(args, name)
+        if value is not None and value is not False and value != []:  # 0 was given as well
             raise InputError(
                 f"--{name.replace('_', '-')} does not go with {mode}: the bundle has decided it; "
                 "leave it out"
@@ -166,7 +169,7 @@ def learn_folder(args: argparse.Namespace, console: Console) -> int:
         seed=args.seed or 0,
         lie=args.lie,
     )
-    if (args.data / MANIFEST).is_file():
+    if os.path.isfile(args.data / MANIFEST):  # False where it may not be looked
         raise InputError(
             f"{args.data} is a bundle; give a folder of good images, or say what it learns with "
             "--add IMAGES, or --forget"
@@ -185,7 +188,7 @@ def learn_folder(args: argparse.Namespace, console: Console) -> int:
     check_not_good(defects, contents_of(*(map(bytes.fromhex, part) for part in found.digests)))
     parts, about = compared(args, found, backbone, options, said)
     images, calibration = parts
-    console.say(f"split  {len(images)} to learn from, {len(calibration)} to calibrate with")
+    _tell_split(len(images), len(calibration), backbone, options, said)
     known = {sample.name: digest for part, digests in zip(found.parts, found.digests, strict=True)
              for sample, digest in zip(part, digests, strict=True)}  # fmt: skip
     digests = ([bytes.fromhex(known[sample.name]) for sample in part] for part in parts)
@@ -207,6 +210,21 @@ def learn_folder(args: argparse.Namespace, console: Console) -> int:
     return finish(args, said, draft, defects, {
         "images": len(images), "left_out": dict(dataset.left_out), **about.told,
     }, started)  # fmt: skip
+
+
+def _tell_split(
+    n: int, calibration: int, backbone: Backbone, options: LearnOptions, said: Said
+) -> None:
+    """Say how many images are learnt from, with a warning where features of fewer are held."""
+    said.console.say(f"split  {n} to learn from, {calibration} to calibrate with")
+    features, (height, width) = backbone.facts.features, options.size
+    most = most_images(features.channels, (height // features.stride, width // features.stride))
+    if options.tiling is None and n > most:
+        said.warn(
+            f"only {most} of {n} images are learnt from, evenly chosen: features of more, at "
+            f"{height} x {width}, are not held in memory"
+            + ("; a smaller --size takes more" if height > SIDE else "")
+        )
 
 
 def _about(dataset: Dataset, args: argparse.Namespace) -> dict[str, Any]:
@@ -262,13 +280,20 @@ def _graph(args: argparse.Namespace, precision: str, backbone: Backbone) -> Make
 
 def _make(path: Path) -> None:
     """In a process of its own: this one stays without torch."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "edgead", "backbone", DEFAULT, "--out", str(path)]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _no_backbone(os_sentence(error)) from error
     made = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     if made.returncode:
         lines = made.stderr.strip().splitlines() or ["it gave no reason"]
-        raise MissingExtraError(
-            f"the backbone {DEFAULT} is not in this user's cache and cannot be made here "
-            f"({lines[-1].removeprefix('edgead: ')}); give one that was made elsewhere with "
-            "--backbone FILE.onnx, or a bundle of edgead learn with --like"
-        )
+        raise _no_backbone(lines[-1].removeprefix("edgead: "))
+
+
+def _no_backbone(reason: str) -> MissingExtraError:
+    return MissingExtraError(
+        f"the backbone {DEFAULT} is not in this user's cache and cannot be made here ({reason}); "
+        "give one that was made elsewhere with --backbone FILE.onnx, or a bundle of edgead learn "
+        "with --like"
+    )

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from edgead.bench.charts import Chart
 from edgead.bench.templates import render
-from edgead.bundle.storage import Bundle
+from edgead.bundle.storage import Bundle, check_outside
 from edgead.calibration import p_value
 from edgead.errors import InputError, MissingExtraError
 from edgead.files import write_file
@@ -93,7 +93,7 @@ def base64_text(data: bytes) -> str:
 def check_report(folder: str | None) -> None:
     """Refuse a report that could not be written, before the work.
 
-    Raises: MissingExtraError without the package of templates; InputError for a file.
+    Raises: MissingExtraError without the package of templates; InputError for a file, or a bundle.
     """
     if folder is None:
         return
@@ -103,6 +103,7 @@ def check_report(folder: str | None) -> None:
         )
     if Path(folder).exists() and not Path(folder).is_dir():
         raise InputError(f"--report {folder} is a file; give a folder (it may be a new one)")
+    check_outside(folder, "--report")
 
 
 def worst_shelf(cross: CrossFit, images: Sequence[GoodImage], trimmed: bool) -> Shelf:
@@ -147,8 +148,9 @@ def added_shelf(
         p = p_value(before[index], old.manifest.calibration.scores)
         note = f"p = {p:.3g}"
         if addition is not None:
-            rejected = "still rejected" if addition.rejected[index] else "no longer rejected"
-            note = f"now {addition.scores[index]:.4g}, {rejected}"
+            note = f"now {addition.scores[index]:.4g}"
+            if before[index] > limit_of(old) or addition.rejected[index]:
+                note += ", still rejected" if addition.rejected[index] else ", no longer rejected"
         frame, about = images[index].read(), (badge, state, note)
         shown.append(_shown(images[index].name, frame, run(frame)[0], before[index], scale, about))
     text = (

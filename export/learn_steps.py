@@ -180,7 +180,7 @@ def _tell_caught(said: Said, caught: Caught) -> None:
         )
     if caught.missed:
         more = ", …" if len(caught.missed) > NAMED else ""
-        said.console.say(f"       missed: {', '.join(caught.missed[:NAMED])}{more}")
+        said.console.say(f"       missed: {', '.join(map(printable, caught.missed[:NAMED]))}{more}")
 
 
 def tell_written(
@@ -238,8 +238,9 @@ def tell_written(
 
 def _int8(cost: dict[str, Any]) -> str:
     """What int8 costs, as ``with_graphs`` kept it."""
+    off = percent(cost["score_largest"] / cost["score_spread"])
     return (
         f"int8   verdicts on calibration images changed: {cost['verdicts_changed']}; synthetic "
         f"defects found {cost['found'][0]} -> {cost['found'][1]} of {cost['painted']}; score off "
-        f"by up to {cost['score_largest'] / cost['score_spread']:.1%} of the spread"
+        f"by up to {off} of the spread"
     )

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgead.bundle.manifest import Manifest
-from edgead.errors import BundleError
+from edgead.errors import BundleError, InputError
 from edgead.files import replace_directory
 
 MANIFEST = "manifest.json"
@@ -313,12 +313,31 @@ def check_out(out: str | os.PathLike[str]) -> Path:
             raise BundleError(f"--out {path} is a directory and no bundle; choose another name")
     elif os.path.lexists(path):
         raise BundleError(f"--out {path} is a file; a bundle is a directory: choose another name")
-    parent = path.absolute().parent
-    while not os.path.lexists(parent):
-        parent = parent.parent
-    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        raise BundleError(f"--out {path}: {parent} cannot be written to; choose another place")
+    _check_writable(path.absolute().parent, f"--out {path}")
     return path
+
+
+def _check_writable(folder: Path, what: str) -> None:
+    """Refuse a folder that cannot be written to, or made. Raises: BundleError."""
+    while not os.path.lexists(folder):
+        folder = folder.parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise BundleError(f"{what}: {folder} cannot be written to; choose another place")
+
+
+def check_outside(out: str | os.PathLike[str], option: str) -> None:
+    """Refuse a file or folder to be written, of ``option``, in a bundle, or where none can be.
+
+    Raises: InputError; BundleError for a folder that cannot be written to.
+    """
+    path = Path(out).absolute()
+    bundles = [x for x in (path, *path.parents) if x.suffix == SUFFIX]
+    if path.suffix == SUFFIX or any(os.path.isfile(folder / MANIFEST) for folder in bundles):
+        raise InputError(
+            f"{option} {out} is inside a bundle, or named like one: a bundle with other files in "
+            "it does not open any more; choose another place"
+        )
+    _check_writable(path if path.is_dir() else path.parent, f"{option} {out}")
 
 
 def _check_names(manifest: Manifest, files: Mapping[str, object]) -> None:

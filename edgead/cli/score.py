@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from edgead.bundle.storage import check_outside
 from edgead.cli.console import Console, complain, count, percent, print_json
 from edgead.cli.options import COLOR, DEVICE, add, add_detector, detector_settings, file_path
 from edgead.detector import Detector
@@ -84,6 +85,7 @@ def overlay_paths(folder: Path | None, paths: Sequence[Path]) -> Sequence[Path |
     """
     if folder is None:
         return [None] * len(paths)
+    check_outside(folder, "--heatmap")
     folder.mkdir(parents=True, exist_ok=True)
     stems = Counter(path.stem.casefold() for path in paths)
     taken: set[str] = set()

@@ -16,6 +16,7 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
+from edgead.bundle.storage import check_outside
 from edgead.cli.console import Console, complain, count
 from edgead.cli.options import add, add_detector, detector_settings, file_path, number
 from edgead.cli.signals import stopping
@@ -144,6 +145,7 @@ def _serve(args: argparse.Namespace, log: Log, stack: ExitStack) -> PageServer |
 def _save_evidence(args: argparse.Namespace, log: Log, stack: ExitStack) -> Evidence | None:
     if args.evidence is None:
         return None
+    check_outside(args.evidence, "--evidence")
     evidence = Evidence(args.evidence, args.evidence_mb, partial(log.say, kind="evidence"))
     stack.callback(evidence.close)
     return evidence

@@ -29,7 +29,7 @@ from edgead.files import read_file
 from edgead.images import Remarks, decode_image, open_image
 from edgead.images.bits import check_bit_depth
 from edgead.images.content import Content, content_of, is_grey
-from edgead.images.image_set import examine
+from edgead.images.image_set import examine, first_faults
 from edgead.images.mark import own_output
 from edgead.installation import __version__
 from edgead.monitoring.depth import UsedBits, golden_frames
@@ -146,7 +146,7 @@ def _refuse(faults: Sequence[str], n: int) -> None:
     """Raise InputError where some of ``n`` images have faults."""
     if faults:
         count = f"{len(faults)} of {n} images cannot be used, so nothing was calibrated:"
-        raise InputError(f"{count} {'; '.join(faults)}")
+        raise InputError(f"{count} {first_faults(faults)}")
 
 
 def _about_evidence(paths: Sequence[Path]) -> list[str]:

@@ -16,6 +16,7 @@ from edgead.errors import DataError, printable
 from .content import Content, is_black, is_constant, is_saturated, levels
 from .copies import copies, near_copies
 
+MOST_FAULTS = 5  # that a sentence lists
 _MOST_NAMED = 3
 FEWEST = 8  # images, to say that one of them is blurred beside the others
 
@@ -78,6 +79,12 @@ def examine(
             "nothing to learn from them and no threshold; expected pictures of good parts: check "
             f"the camera's cap, light and exposure, and how the files were written{bits}"
         )
+    if n > 1 and len(set(same) - {same[i] for i in constant}) < 2:
+        raise DataError(
+            f"{_count(len(constant), n, 'of one value, or nearly')} ({_named(names, constant)}), "
+            "and the rest is one picture; expected images of at least two different good parts: "
+            "take pictures of more parts"
+        )
     said = _about_copies(names, same, calibration)
     alike = near_copies(contents, level) if near else same
     said += _about_near_copies(names, same, alike, calibration, otherwise)
@@ -93,6 +100,12 @@ def first_named(names: Sequence[str]) -> str:
     """The first of some names of images, as a sentence shows them."""
     shown = ", ".join(map(printable, names[:_MOST_NAMED]))
     return f"{shown}, …" if len(names) > _MOST_NAMED else shown
+
+
+def first_faults(faults: Sequence[str]) -> str:
+    """The first of what is wrong with some images, as a sentence lists them."""
+    more = f"; and {len(faults) - MOST_FAULTS} more" if len(faults) > MOST_FAULTS else ""
+    return "; ".join(faults[:MOST_FAULTS]) + more
 
 
 def promise(n: int) -> str:

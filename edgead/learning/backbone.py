@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from edgead.bundle.json_reader import as_json, read_json
+from edgead.bundle.storage import MANIFEST
 from edgead.errors import BundleError, InputError
 from edgead.files import os_sentence
 from edgead.preprocess import PreprocessParams
@@ -105,14 +106,29 @@ def read_backbone(path: str | os.PathLike[str]) -> Backbone:
         InputError: there is no such file, it is not ONNX, it is damaged, or it says nothing about
             itself.
     """
+    if os.path.isfile(Path(path) / MANIFEST):
+        raise InputError(f"{os.fspath(path)} is a bundle, not a backbone file; give it with --like")
     try:
         data = Path(path).read_bytes()
     except OSError as error:
         raise InputError(f"cannot read the backbone: {os_sentence(error)}") from error
-    graph, metadata = _read_model(data, os.fspath(path))
+    return parse_backbone(data, os.fspath(path))
+
+
+def parse_backbone(data: bytes, name: str) -> Backbone:
+    """A backbone of the bytes of its file, checked as ``read_backbone`` does.
+
+    Args:
+        data: of the file.
+        name: of the file, for people.
+
+    Raises:
+        InputError: as ``read_backbone``.
+    """
+    graph, metadata = _read_model(data, name)
     if KEY not in metadata:
         raise InputError(
-            f"{os.fspath(path)} is ONNX and does not say how its images are normalised and which "
+            f"{name} is ONNX and does not say how its images are normalised and which "
             "outputs are features; give it to edgead backbone FILE.onnx --outputs … --mean … "
             "--std …, which writes that into it"
         )
@@ -120,12 +136,12 @@ def read_backbone(path: str | os.PathLike[str]) -> Backbone:
         facts: BackboneFacts = read_json(BackboneFacts, json.loads(metadata[KEY]), KEY)
         _check(facts)
     except json.JSONDecodeError as error:
-        raise InputError(f"{os.fspath(path)}: {KEY} is not JSON; {AGAIN}") from error
+        raise InputError(f"{name}: {KEY} is not JSON; {AGAIN}") from error
     except (ValueError, BundleError) as error:
-        raise InputError(f"{os.fspath(path)}: {error}; {AGAIN}") from error
+        raise InputError(f"{name}: {error}; {AGAIN}") from error
     if hashlib.sha256(graph).hexdigest() != facts.graph_sha256:
         raise InputError(
-            f"{os.fspath(path)}: its graph is not the one that was written (digest differs): it "
+            f"{name}: its graph is not the one that was written (digest differs): it "
             f"is damaged or was changed; {AGAIN}"
         )
     return Backbone(facts, data)

@@ -23,6 +23,19 @@ F32 = NDArray[np.float32]
 MOST_BYTES = 128 << 20  # of features that are held while they are learnt from
 
 
+def most_images(channels: int, size: tuple[int, int]) -> int:
+    """Of how many images features [channels, height, width] are held while they are learnt from.
+
+    Args:
+        channels: of the features.
+        size: (height, width) in positions.
+
+    Returns:
+        The number, at least 2, so that there are parts to compare.
+    """
+    return max(2, MOST_BYTES // (2 * channels * size[0] * size[1]))
+
+
 class Held:
     """Features of whole images that are asked for more than once, by the names of the images.
 

@@ -26,7 +26,7 @@ from edgead.engine.interface import Engine
 from edgead.errors import BundleError, InputError, printable
 from edgead.learning.backbone import AGAIN, Backbone
 from edgead.learning.coreset import choose_coreset
-from edgead.learning.features import MOST_BYTES, Held, features_of, named
+from edgead.learning.features import Held, features_of, named
 from edgead.learning.golden import golden_files, with_defect
 from edgead.learning.good_image import GoodImage
 from edgead.learning.lie import LIES, UNKNOWN, Lie
@@ -61,12 +61,12 @@ class LearnOptions:
         tiling: of frames that are seen in tiles of that size; None: frames are seen whole.
         bit_depth: of 16-bit images, 9 to 16; None: not declared.
         threads: of the engine while it learns, None for its own choice.
-        seed: of the choice of features.
+        seed: of the choice of features, at least 0.
         lie: how the part lies, "aligned", "loose", "filling", or "unknown" for a memory
             alone; None: it is found.
 
     Raises:
-        InputError: a memory without a feature, or another word.
+        InputError: a number out of its range, or another word.
     """
 
     size: tuple[int, int] = (256, 256)
@@ -79,8 +79,13 @@ class LearnOptions:
     lie: str | None = None
 
     def __post_init__(self) -> None:
-        if self.memory < 1:
-            raise InputError(f"memory={self.memory}: expected at least one feature, such as 4096")
+        numbers = (("memory", self.memory, 1), ("seed", self.seed, 0), ("threads", self.threads, 1))
+        for name, value, least in numbers:
+            if value is not None and value < least:
+                raise InputError(f"{name}={value}: expected a whole number of at least {least}")
+        rate = self.false_reject_rate
+        if rate is not None and not 0 < rate < 1:
+            raise InputError(f"false-reject rate {rate}: expected a number between 0 and 1")
         if self.lie not in (None, *LIES, UNKNOWN):
             words = ", ".join((*LIES, UNKNOWN))
             raise InputError(f"lie={self.lie!r}: expected one of {words}, or None")
@@ -163,7 +168,8 @@ def learnt_draft(
     kept = len(draft.read_array(MEMORY))
     facts = {k: v for k, v in backbone.facts.to_json().items() if k not in ("levels", "features")}
     told = {"backbone": facts, "images": len(images), "kept": kept, "seed": options.seed}
-    told["lie"] = _told(lie, options)
+    if options.tiling is None:  # in tiles it does not count
+        told["lie"] = _told(lie, options)
     told["memory"] = options.memory  # the bound, which --add keeps to
     manifest = replace(draft.manifest, provenance={**(provenance or {}), "learn": told})
     draft = with_files(replace(draft, manifest=manifest), {})
@@ -252,9 +258,9 @@ def _learnt(
         rows = features_of(images, draft, engine, progress, most=max(1, most))
         kept = _remember(rows, each, options, progress)
         return with_files(draft, {MEMORY: npy(kept)}), Lie(UNKNOWN)
-    room = MOST_BYTES // (2 * memory.channels * memory.size[0] * memory.size[1])
-    at = np.linspace(0, len(images) - 1, min(len(images), max(1, room))).astype(int)
-    images = [images[index] for index in at]
+    some = min(len(images), most_images(memory.channels, memory.size))
+    at = np.linspace(0, len(images) - 1, some).astype(int)
+    images = [images[index] for index in at]  # evenly chosen where there are more
     features = np.empty((len(images), memory.channels, *memory.size), np.float16)
     for index, values in enumerate(features_of(images, draft, engine, progress, held=held)):
         features[index] = values.T.reshape(features.shape[1:])

@@ -20,7 +20,7 @@ from edgead.images.content import (
     levels,
 )
 from edgead.images.copies import near_copies
-from edgead.images.image_set import first_named
+from edgead.images.image_set import first_faults, first_named
 from edgead.monitoring.depth import golden_frames
 
 ALARMS = 0.9  # of a sample: more are rejected of alarms only, or where everything is another
@@ -82,7 +82,7 @@ def look_at_added(
     if faults:
         raise InputError(
             f"{len(faults)} of {len(paths)} images cannot be added, so nothing was learnt: "
-            f"{'; '.join(faults)}; remove them"
+            f"{first_faults(faults)}; remove them"
         )
     said = remarks.lines(manifest.provenance)
     if len(kept) < len(paths):

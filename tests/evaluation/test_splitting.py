@@ -95,7 +95,7 @@ def test_the_place_of_a_part_follows_from_its_id_alone():
         ("_num_[0-9]+", "has no group; put parentheses"),
         ("_num_([0-9]+", "is not a regular expression"),
         ("_part_([0-9]+)", r"does not say which part exp1_num_1\.jpg shows"),
-        ("_(num)_", "of 1 part by --group.*at least two parts.*remove --group"),
+        ("_(num)_", "show one part by --group.*at least two parts.*remove --group"),
     ],
 )
 def test_an_expression_that_does_not_fit(group, said):

@@ -204,7 +204,7 @@ def test_size_is_a_multiple(lite0: Path) -> None:
         (["lite9"], "expected one of lite0, lite1, lite2"),
         (["lite0", "--strides", "8,32"], "expected some of 4, 8, 16"),
         (["lite0", "--strides", "8,nan"], "expected finite numbers"),
-        (["lite0", "--mean", "0,0,0"], "--mean is of an ONNX file"),
+        (["lite0", "--mean", "0,0,0"], "--mean describes an ONNX file"),
         (["mine.onnx"], "lacks --outputs, --mean, --std, --licence"),
     ],
 )
@@ -212,6 +212,33 @@ def test_the_command_refuses(arguments, sentence: str, tmp_path: Path, capsys) -
     assert main(["backbone", *arguments, "--out", str(tmp_path / "out.onnx")]) == 1
     assert sentence in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_what_cannot_be_used_is_not_written(tmp_path: Path, capsys) -> None:
+    plain_onnx(tmp_path / "plain.onnx", Two())
+    out = tmp_path / "out.onnx"
+    out.write_bytes(b"an older one")
+    for mean, std in (("0,0,0", "1,0,1"), ("0,0,0", "-1,1,1")):
+        options = [
+            "--outputs",
+            "shallow,deep",
+            f"--mean={mean}",
+            f"--std={std}",
+            "--licence",
+            "MIT",
+        ]
+        assert main(["backbone", str(tmp_path / "plain.onnx"), *options, "--out", str(out)]) == 1
+        assert "expected three numbers" in capsys.readouterr().err
+        assert out.read_bytes() == b"an older one"
+
+
+def test_a_bundle_is_no_place_for_a_backbone(bundle_dir: Path, tmp_path: Path, capsys) -> None:
+    before = (bundle_dir / "model.onnx").read_bytes()
+    assert main(["backbone", "lite0", "--out", str(bundle_dir / "model.onnx")]) == 1
+    assert "is inside a bundle" in capsys.readouterr().err
+    assert (bundle_dir / "model.onnx").read_bytes() == before
+    with pytest.raises(InputError, match="give it with --like"):
+        read_backbone(bundle_dir)
 
 
 def test_the_command_writes(tmp_path: Path, capsys) -> None:

@@ -15,6 +15,7 @@ from good_parts import scratched  # type: ignore[import-not-found]
 
 from edgead.bundle.storage import open_bundle
 from edgead.cli.main import main
+from edgead.learning import signals
 
 
 def run(*words: object) -> int:
@@ -52,6 +53,30 @@ def test_the_network_of_another_bundle(learn, good_folder: Path, tmp_path: Path)
     assert run(*command, "--size", 64, "--memory", 150) == 0
     first, second = open_bundle(tmp_path / "disc.edgead"), open_bundle(out)
     assert first.manifest.files == second.manifest.files
+
+
+def test_nothing_else_is_written_into_a_bundle(learn, good_folder, tmp_path, capsys) -> None:
+    """It would not open any more."""
+    assert learn() == 0
+    bundle = tmp_path / "disc.edgead"
+    for words in (
+        ["learn", good_folder, "--out", tmp_path / "x.edgead", "--report", bundle / "page"],
+        ["score", bundle, good_folder, "--heatmap", bundle],
+        ["evaluate", bundle, good_folder, "--report", bundle],
+        ["watch", good_folder, "--bundle", bundle, "--evidence", bundle / "seen"],
+    ):
+        capsys.readouterr()
+        assert run(*words) == 1
+        assert "is inside a bundle" in capsys.readouterr().err
+    open_bundle(bundle)
+
+
+def test_images_that_are_not_held_are_said(learn, monkeypatch, capsys) -> None:
+    """Without any room two are, so that there are parts to compare."""
+    monkeypatch.setattr(signals, "MOST_BYTES", 1)
+    assert learn("--json") == 0
+    (warning,) = json.loads(capsys.readouterr().out)["warnings"]
+    assert "only 2 of 19 images are learnt from" in warning and "--size" not in warning
 
 
 def test_a_trained_bundle_gives_no_network(bundle_dir, good_folder, tmp_path, capsys) -> None:
@@ -127,7 +152,10 @@ def test_twelve_bits(learn, good_folder, tmp_path, capsys) -> None:
     [
         (["--size", "63"], "multiples of 8"),
         (["--size", "-8"], "size"),
-        (["--memory", "0"], "at least one feature"),
+        (["--memory", "0"], "at least 1"),
+        (["--seed", "-1"], "at least 0"),
+        (["--lie", "Aligned"], "expected aligned, loose, filling"),
+        (["--report", "disc.edgead"], "inside a bundle"),
         (["--calibration", "1"], "not a share"),
         (["--false-reject-rate", "0.001"], "0.001"),
         (["--group", "x(y)"], "x(y)"),

@@ -106,8 +106,10 @@ def test_bad_input(images, backbone_file, tmp_path) -> None:
     with pytest.raises(CalibrationError, match=r"1 in 3|0\.333"):
         options = LearnOptions(size=(64, 64), false_reject_rate=0.01)
         learn(images[:2], images[2:4], backbone, out, options)
-    with pytest.raises(InputError, match="at least one feature"):
+    with pytest.raises(InputError, match=r"memory=0: expected .* at least 1"):
         LearnOptions(memory=0)
+    with pytest.raises(InputError, match=r"seed=-1: expected .* at least 0"):
+        LearnOptions(seed=-1)
     broken = GoodImage("broken", lambda: edgead.read_image(tmp_path / "none.png"))
     with pytest.raises(InputError, match=r"none\.png"):
         learn([images[0], broken], images[2:4], backbone, out, LearnOptions(size=(64, 64)))

@@ -307,6 +307,8 @@ def test_a_trained_bundle_takes_nothing(bundle_dir, rejected, sample, tmp_path, 
     [
         (["--add", "IMAGES", "--trim"], "--trim does not go with --add"),
         (["--add", "IMAGES", "--size", "64"], "--size does not go with --add"),
+        (["--add", "IMAGES", "--seed", "0"], "--seed does not go with --add"),
+        (["--add", "IMAGES", "--report", "a.edgead"], "--report a.edgead is inside a bundle"),
         (["--forget", "--memory", "9"], "--memory does not go with --forget"),
         (["--calibrate", "IMAGES"], "--calibrate goes with --add only"),
         (["--force"], "--force goes with --add only"),

@@ -312,6 +312,27 @@ def test_precisions_of_the_command_and_of_like(separable, good_folder, tmp_path,
     assert "in int8 by scores of its own" in capsys.readouterr().out
 
 
+def test_what_is_added_keeps_the_graphs(whole: Bundle, tmp_path: Path, capsys) -> None:
+    """The network is the same, so its graphs are; what they cost is measured on the sample."""
+    old, out = whole.manifest, tmp_path / "more.edgead"
+    for folder, seeds in (("new", (100, 101)), ("sample", range(200, 212))):
+        (tmp_path / folder).mkdir()
+        for seed in seeds:
+            cv2.imwrite(str(tmp_path / folder / f"{seed}.png"), varied(seed))
+    words = ["learn", whole.path, "--add", tmp_path / "new", "--calibrate", tmp_path / "sample"]
+    assert run(*words, "--out", out, "--force", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["warnings"] == []
+    manifest = open_bundle(out).manifest
+    assert manifest.models == old.models and set(manifest.tolerance) == set(old.models)
+    for name in old.models.values():
+        assert manifest.files[name] == old.files[name]
+    assert len(manifest.calibration.own["int8"].scores) == 12
+    assert manifest.provenance["learn"]["int8"]["images"] == 12
+    edgead.Detector(out, device="cpu", precision="int8").close()
+    assert run("learn", out, "--forget", "--out", tmp_path / "back.edgead") == 0
+    assert open_bundle(tmp_path / "back.edgead").sha256 == whole.sha256
+
+
 def test_without_onnx_the_sentence_says_both_ways(
     separable, good_folder, tmp_path, monkeypatch, capsys
 ) -> None:

@@ -173,6 +173,15 @@ def test_sets_that_show_nothing_are_refused(dtype: type) -> None:
             sets(frames)
 
 
+def test_one_part_among_images_of_one_value_is_refused() -> None:
+    """What is learnt from or what calibrates would show nothing."""
+    flat = [np.full((SIDE, SIDE), value, np.uint8) for value in (0, 255)]
+    for frames in ([shot(part(1), 1), *flat], [shot(part(1), 1)] * 2 + flat):
+        with pytest.raises(DataError, match=r"2 of \d images are of one value.*the rest is one"):
+            sets(frames)
+    assert len(sets([shot(part(1), 1), shot(part(2), 2), *flat]).warnings) == 1
+
+
 def test_images_that_show_little_are_counted_and_named() -> None:
     good = [shot(part(k), k) for k in range(20)]
     flat = np.full((SIDE, SIDE), 90, np.uint8)

@@ -11,6 +11,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgead.bundle.storage import check_outside
 from edgead.calibration import wilson_interval
 from edgead.cli.console import Console, percent, print_json, progress_line, table
 from edgead.cli.options import add, add_bit_depth, add_engine, add_false_reject_rate, target_file
@@ -64,6 +65,8 @@ def run(args: argparse.Namespace) -> int:
     console = Console(json_on_stdout=args.json == "-")
     if args.report is not None and Path(args.report).exists() and not Path(args.report).is_dir():
         raise InputError(f"--report {args.report} is a file; give a folder (it may be a new one)")
+    if args.report is not None:
+        check_outside(args.report, "--report")
     if args.json not in (None, "-"):
         target_file(args.json, "--json")
     dataset = open_dataset(

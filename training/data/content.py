@@ -12,6 +12,7 @@ from edgead.errors import DataError, InputError
 from edgead.files import read_file
 from edgead.images import Remarks, open_image, read_image
 from edgead.images.content import Content, content_of
+from edgead.images.image_set import first_faults
 from edgead.monitoring.depth import UsedBits
 
 from .dataset import Sample, by_name
@@ -75,11 +76,9 @@ def check_images(
         if progress is not None:
             progress(done, len(samples))
     if faults:
-        shown = "; ".join(faults[:5])
-        more = f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
         raise DataError(
             f"{len(faults)} of {len(samples)} images cannot be used; replace or remove them: "
-            f"{shown}{more}"
+            f"{first_faults(faults)}"
         )
     return contents
 

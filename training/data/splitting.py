@@ -120,12 +120,12 @@ def _divide(
     for sample in samples:
         parts[same[sample.name] if pattern is None else _part(pattern, sample)].append(sample)
     if len(parts) < 2:
-        what = f"{len(samples)} good image(s){where}"
+        what = f"{len(samples)} good image{'s' * (len(samples) != 1)}{where}"
         raise DataError(
             f"{what} cannot be divided into training and calibration; expected at least two"
             + (", and not copies of one" if len(samples) > 1 else "")
             if pattern is None
-            else f"{what} are all of {len(parts)} part by --group {pattern.pattern}; expected at "
+            else f"{what} show one part by --group {pattern.pattern}; expected at "
             "least two parts, one to learn from and one to calibrate with: give images of more "
             "parts, or remove --group"
         )

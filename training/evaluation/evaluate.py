@@ -311,7 +311,7 @@ def _notes(
     if n_good and (low := wilson_interval(rejected, n_good)[0]) > promised:
         notes.append(
             f"False rejects: even the lower end of the interval, {100 * low:.1f} %, is above the "
-            f"{100 * promised:g} % promised; the good test images are not like the calibration "
+            f"{100 * promised:.3g} % promised; the good test images are not like the calibration "
             f"images. Set the threshold again, with edgead calibrate, on good images from where "
             f"they come from."
         )
