@@ -196,7 +196,8 @@ def tell_written(
     kept, calibration = manifest.provenance["learn"]["kept"], len(manifest.calibration.scores)
     rate = manifest.calibration.false_reject_rate
     if lie := manifest.provenance["learn"].get("lie"):
-        said.console.say(f"found  {lie['name']}: {lie['means']}")
+        word = "given" if lie.get("given") else "found"
+        said.console.say(f"{word}  {lie['name']}: {lie['means']}")
     proof = "with" if "forgot" in told else "qualified on"  # what was forgotten was so before
     said.console.say(
         f"wrote  {args.out} in {seconds:.1f} s: {count(kept, 'feature')} kept, "

@@ -67,7 +67,7 @@ def faults(cost: Cost, bounds: Int8Bounds) -> list[str]:
     ):
         if not largest <= share * scale:
             found.append(
-                f"the {what} differs by {largest:.3g}, allowed {share * scale:.3g} ({share:g} of "
-                "the spread of the calibration images)"
+                f"the {what} differs by {largest:.3g}, allowed {share * scale:.3g} ({share:g} "
+                "times the spread of the calibration images)"
             )
     return found

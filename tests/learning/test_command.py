@@ -55,6 +55,13 @@ def test_the_network_of_another_bundle(learn, good_folder: Path, tmp_path: Path)
     assert first.manifest.files == second.manifest.files
 
 
+def test_how_the_part_lies_is_found_or_given(learn, capsys) -> None:
+    assert learn("--lie", "loose") == 0
+    assert "given  loose: " in capsys.readouterr().out
+    assert learn() == 0
+    assert "found  " in capsys.readouterr().out
+
+
 def test_nothing_else_is_written_into_a_bundle(learn, good_folder, tmp_path, capsys) -> None:
     """It would not open any more."""
     assert learn() == 0
