@@ -26,7 +26,7 @@ from edgead.engine.interface import Engine
 from edgead.errors import BundleError, InputError, printable
 from edgead.learning.backbone import AGAIN, Backbone
 from edgead.learning.coreset import choose_coreset
-from edgead.learning.features import Held, features_of, named
+from edgead.learning.features import Held, features_of, most_images, named
 from edgead.learning.golden import golden_files, with_defect
 from edgead.learning.good_image import GoodImage
 from edgead.learning.lie import LIES, UNKNOWN, Lie
