@@ -15,7 +15,7 @@ from good_parts import scratched  # type: ignore[import-not-found]
 
 from edgead.bundle.storage import open_bundle
 from edgead.cli.main import main
-from edgead.learning import signals
+from edgead.learning import features
 
 
 def run(*words: object) -> int:
@@ -80,7 +80,7 @@ def test_nothing_else_is_written_into_a_bundle(learn, good_folder, tmp_path, cap
 
 def test_images_that_are_not_held_are_said(learn, monkeypatch, capsys) -> None:
     """Without any room two are, so that there are parts to compare."""
-    monkeypatch.setattr(signals, "MOST_BYTES", 1)
+    monkeypatch.setattr(features, "MOST_BYTES", 1)
     assert learn("--json") == 0
     (warning,) = json.loads(capsys.readouterr().out)["warnings"]
     assert "only 2 of 19 images are learnt from" in warning and "--size" not in warning
@@ -161,7 +161,7 @@ def test_twelve_bits(learn, good_folder, tmp_path, capsys) -> None:
         (["--size", "-8"], "size"),
         (["--memory", "0"], "at least 1"),
         (["--seed", "-1"], "at least 0"),
-        (["--lie", "Aligned"], "expected aligned, loose, filling"),
+        (["--lie", "Aligned"], "expected one of aligned, loose, filling, unknown"),
         (["--report", "disc.edgead"], "inside a bundle"),
         (["--calibration", "1"], "not a share"),
         (["--false-reject-rate", "0.001"], "0.001"),
