@@ -59,7 +59,7 @@ SIDE, MEMORY = 256, 4096
 
 FROM_A_FOLDER = (
     "backbone", "like", "size", "calibration", "group", "layout", "category", "bit_depth", "seed",
-    "trim", "tile", "tile_overlap", "lie",
+    "trim", "tile", "tile_overlap", "placement",
 )  # fmt: skip
 """Options of learning from a folder, which a bundle that was learnt has decided already."""
 PACKAGES = {"float16": ("onnx", "onnxruntime"), "int8": ("onnx", "onnxruntime")}
@@ -83,7 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_tiles(parser)
     add(parser, "--memory N", "features of good parts that are kept, at most (default: "
         f"{MEMORY}; with --add, as before)", whole)
-    add(parser, "--lie NAME", "how the part lies before the camera: aligned, loose, filling "
+    add(parser, "--placement NAME", "how the part lies before the camera: aligned, loose, filling "
         "the frame, or unknown: a memory alone (default: found)")
     parser.add_argument("--precision", action="append", choices=("float32", *PACKAGES), default=[],
         help="add a graph in float16, for GPUs, or in int8, which edgead score --precision int8 "
@@ -167,7 +167,7 @@ def learn_folder(args: argparse.Namespace, console: Console) -> int:
         bit_depth=args.bit_depth,
         threads=args.threads,
         seed=args.seed or 0,
-        lie=args.lie,
+        placement=args.placement,
     )
     if os.path.isfile(args.data / MANIFEST):  # False where it may not be looked
         raise InputError(

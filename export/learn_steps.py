@@ -195,9 +195,9 @@ def tell_written(
     manifest, seconds = bundle.manifest, time.monotonic() - started
     kept, calibration = manifest.provenance["learn"]["kept"], len(manifest.calibration.scores)
     rate = manifest.calibration.false_reject_rate
-    if lie := manifest.provenance["learn"].get("lie"):
-        word = "given" if lie.get("given") else "found"
-        said.console.say(f"{word}  {lie['name']}: {lie['means']}")
+    if placement := manifest.provenance["learn"].get("placement"):
+        word = "given" if placement.get("given") else "found"
+        said.console.say(f"{word}  {placement['name']}: {placement['means']}")
     proof = "with" if "forgot" in told else "qualified on"  # what was forgotten was so before
     said.console.say(
         f"wrote  {args.out} in {seconds:.1f} s: {count(kept, 'feature')} kept, "
@@ -229,7 +229,7 @@ def tell_written(
                 "kept": kept,
                 "calibration": calibration,
                 "false_reject_rate": rate,
-                "lie": None if lie is None else lie["name"],
+                "placement": None if placement is None else placement["name"],
                 "precisions": list(manifest.models),
                 "warnings": said.warnings,
                 **told,

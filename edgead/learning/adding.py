@@ -81,7 +81,7 @@ class Addition:
             return (
                 "they are unlike what is usual at their places, and all that is added counts as "
                 "much there as all that was learnt; learn again from all good images, these among "
-                "them, and with --lie loose if parts do not lie alike"
+                "them, and with --placement loose if parts do not lie alike"
             )
         return (
             "the memory covers them, and the sample scores lower still; they are among the share "

@@ -29,7 +29,7 @@ from edgead.learning.coreset import choose_coreset
 from edgead.learning.features import Held, features_of, most_images, named
 from edgead.learning.golden import golden_files, with_defect
 from edgead.learning.good_image import GoodImage
-from edgead.learning.lie import LIES, UNKNOWN, Lie
+from edgead.learning.placement import PLACEMENTS, UNKNOWN, Placement
 from edgead.learning.progress import Progress, silent
 from edgead.learning.scoring import Scorer
 from edgead.learning.signals import PLACES, border_share, signals_of
@@ -62,7 +62,7 @@ class LearnOptions:
         bit_depth: of 16-bit images, 9 to 16; None: not declared.
         threads: of the engine while it learns, None for its own choice.
         seed: of the choice of features, at least 0.
-        lie: how the part lies, "aligned", "loose", "filling", or "unknown" for a memory
+        placement: how the part lies, "aligned", "loose", "filling", or "unknown" for a memory
             alone; None: it is found.
 
     Raises:
@@ -76,7 +76,7 @@ class LearnOptions:
     bit_depth: int | None = None
     threads: int | None = None
     seed: int = 0
-    lie: str | None = None
+    placement: str | None = None
 
     def __post_init__(self) -> None:
         numbers = (("memory", self.memory, 1), ("seed", self.seed, 0), ("threads", self.threads, 1))
@@ -86,11 +86,13 @@ class LearnOptions:
         rate = self.false_reject_rate
         if rate is not None and not 0 < rate < 1:
             raise InputError(f"false-reject rate {rate}: expected a number between 0 and 1")
-        if self.lie not in (None, *LIES, UNKNOWN):
-            words = ", ".join((*LIES, UNKNOWN))
-            raise InputError(f"lie={self.lie!r}: expected one of {words}, or None")
-        if self.lie not in (None, UNKNOWN) and self.tiling is not None:
-            raise InputError("how the part lies does not count in tiles: leave lie or tiling out")
+        if self.placement not in (None, *PLACEMENTS, UNKNOWN):
+            words = ", ".join((*PLACEMENTS, UNKNOWN))
+            raise InputError(f"placement={self.placement!r}: expected one of {words}, or None")
+        if self.placement not in (None, UNKNOWN) and self.tiling is not None:
+            raise InputError(
+                "how the part lies does not count in tiles: leave placement or tiling out"
+            )
 
 
 def learn(
@@ -164,12 +166,12 @@ def learnt_draft(
         )
     rate = chosen_false_reject_rate(options.false_reject_rate, len(calibration))
     draft = empty_draft(path, backbone, options)
-    draft, lie = _learnt(images, draft, backbone, options, progress, held)
+    draft, placement = _learnt(images, draft, backbone, options, progress, held)
     kept = len(draft.read_array(MEMORY))
     facts = {k: v for k, v in backbone.facts.to_json().items() if k not in ("levels", "features")}
     told = {"backbone": facts, "images": len(images), "kept": kept, "seed": options.seed}
     if options.tiling is None:  # in tiles it does not count
-        told["lie"] = _told(lie, options)
+        told["placement"] = _told(placement, options)
     told["memory"] = options.memory  # the bound, which --add keeps to
     manifest = replace(draft.manifest, provenance={**(provenance or {}), "learn": told})
     draft = with_files(replace(draft, manifest=manifest), {})
@@ -221,10 +223,14 @@ def empty_draft(path: Path, backbone: Backbone, options: LearnOptions) -> Draft:
     return Draft(path, manifest, "", files)
 
 
-def _told(lie: Lie, options: LearnOptions) -> dict[str, Any]:
+def _told(placement: Placement, options: LearnOptions) -> dict[str, Any]:
     """What was found, for the provenance."""
-    told = {"name": lie.name, "means": lie.meaning(), "given": options.lie is not None}
-    for key, value in (("border", lie.border), ("gain", lie.gain)):
+    told = {
+        "name": placement.name,
+        "means": placement.meaning(),
+        "given": options.placement is not None,
+    }
+    for key, value in (("border", placement.border), ("gain", placement.gain)):
         if value is not None:
             told[key] = round(value, 3)
     return told
@@ -250,14 +256,14 @@ def _learnt(
     options: LearnOptions,
     progress: Progress,
     held: Held | None,
-) -> tuple[Draft, Lie]:
+) -> tuple[Draft, Placement]:
     """With a memory and whitenings, as the part lies; of frames in tiles, with a memory alone."""
     engine, memory = opened(draft, backbone, options), draft.manifest.memories[0]
     if draft.manifest.tiling is not None:  # a place in a tile is no place of the part
         each, most = -(-max(CANDIDATES, options.memory) // len(images)), MOST_TILES // len(images)
         rows = features_of(images, draft, engine, progress, most=max(1, most))
         kept = _remember(rows, each, options, progress)
-        return with_files(draft, {MEMORY: npy(kept)}), Lie(UNKNOWN)
+        return with_files(draft, {MEMORY: npy(kept)}), Placement(UNKNOWN)
     some = min(len(images), most_images(memory.channels, memory.size))
     at = np.linspace(0, len(images) - 1, some).astype(int)
     images = [images[index] for index in at]  # evenly chosen where there are more
@@ -266,7 +272,7 @@ def _learnt(
         features[index] = values.T.reshape(features.shape[1:])
     parts = [image.part or f"{index}" for index, image in enumerate(images)]
     found = signals_of(
-        draft.manifest, backbone.facts, features, parts, options.lie, options.seed, progress
+        draft.manifest, backbone.facts, features, parts, options.placement, options.seed, progress
     )
     shares = found.shares
     rows = (
@@ -276,7 +282,7 @@ def _learnt(
     each = -(-max(CANDIDATES, options.memory) // len(images))
     kept = _remember(rows, each, options, progress)
     draft = replace(draft, manifest=found.manifest)
-    return with_files(draft, {**found.files, MEMORY: npy(kept)}), found.lie
+    return with_files(draft, {**found.files, MEMORY: npy(kept)}), found.placement
 
 
 def _remember(

@@ -12,7 +12,7 @@ from edgead.bundle.entries import Memory, Whitening
 from edgead.bundle.manifest import Manifest
 from edgead.bundle.storage import npy
 from edgead.learning.backbone import BackboneFacts
-from edgead.learning.lie import ALIGNED, FILLING, LOOSE, REGION, Lie, Whitened, study
+from edgead.learning.placement import ALIGNED, FILLING, LOOSE, REGION, Placement, Whitened, study
 from edgead.learning.progress import Progress
 
 F32 = NDArray[np.float32]
@@ -54,12 +54,12 @@ def background_share(size: tuple[int, int], coarser: int) -> F32:
     return coarse
 
 
-def counted(memory: Memory, lie: Lie, shares: F32) -> tuple[Memory, dict[str, bytes]]:
+def counted(memory: Memory, placement: Placement, shares: F32) -> tuple[Memory, dict[str, bytes]]:
     """The memory as it counts in both sums, and the files that say so.
 
     Args:
         memory: the entry.
-        lie: of the part.
+        placement: of the part.
         shares: of ``background_share``.
 
     Returns:
@@ -68,14 +68,14 @@ def counted(memory: Memory, lie: Lie, shares: F32) -> tuple[Memory, dict[str, by
         defects there. Unknown: at the border less, and the score is pooled from the map.
     """
     border = border_share(memory.size)
-    even = np.full(memory.size, 1 / lie.unit, np.float32)
-    if lie.name in (ALIGNED, LOOSE):
+    even = np.full(memory.size, 1 / placement.unit, np.float32)
+    if placement.name in (ALIGNED, LOOSE):
         files = {PLACES: npy(even), SHARES: npy(shares)}
         memory = replace(memory, places=PLACES, shares=SHARES)
-        if lie.inner is not None:
+        if placement.inner is not None:
             memory = replace(memory, scored=PLACES)
         return memory, files
-    if lie.name == FILLING:
+    if placement.name == FILLING:
         files = {PLACES: npy(np.sqrt(border) * even), SCORED: npy(border * even)}
         return replace(memory, places=PLACES, scored=SCORED), files
     return replace(memory, places=PLACES), {PLACES: npy(border)}
@@ -86,7 +86,7 @@ class Learnt:
     """What was learnt: the manifest with its entries, their files, and what features of the memory
     are multiplied by; the memory itself is not among the files."""
 
-    lie: Lie
+    placement: Placement
     manifest: Manifest
     files: Mapping[str, bytes]
     shares: F32 | None
@@ -115,7 +115,7 @@ def signals_of(
     memory, stride = manifest.memories[0], facts.features.stride
     side = max(1, REGION // stride)
     shares = background_share(memory.size, max(x.stride for x in facts.levels) // stride)
-    lie = study(
+    placement = study(
         features,
         parts,
         facts.levels[0].channels,
@@ -126,8 +126,8 @@ def signals_of(
         seed=seed,
         show=progress("how the part lies"),
     )
-    memory, files = counted(memory, lie, shares)
-    whitenings, more = whitenings_of(memory, lie, side)
+    memory, files = counted(memory, placement, shares)
+    whitenings, more = whitenings_of(memory, placement, side)
     weights = (1.0,) * (1 + sum(one.places is not None for one in whitenings))
     manifest = replace(
         manifest,
@@ -135,21 +135,21 @@ def signals_of(
         whitenings=whitenings,
         map=replace(manifest.map, weights=weights),
     )
-    return Learnt(lie, manifest, {**files, **more}, None if memory.shares is None else shares)
+    return Learnt(placement, manifest, {**files, **more}, None if memory.shares is None else shares)
 
 
 def whitenings_of(
-    memory: Memory, lie: Lie, side: int
+    memory: Memory, placement: Placement, side: int
 ) -> tuple[tuple[Whitening, ...], dict[str, bytes]]:
     """The whitenings that count, and their files: the finest level in the map, all in the score.
 
     Args:
         memory: names the features.
-        lie: of the part.
+        placement: of the part.
         side: of regions, in positions.
     """
     entries, files = [], {}
-    parts: Mapping[str, Whitened | None] = {"edges": lie.edges, "inner": lie.inner}
+    parts: Mapping[str, Whitened | None] = {"edges": placement.edges, "inner": placement.inner}
     for name, found in parts.items():
         if found is None:
             continue

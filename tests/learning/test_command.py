@@ -56,7 +56,7 @@ def test_the_network_of_another_bundle(learn, good_folder: Path, tmp_path: Path)
 
 
 def test_how_the_part_lies_is_found_or_given(learn, capsys) -> None:
-    assert learn("--lie", "loose") == 0
+    assert learn("--placement", "loose") == 0
     assert "given  loose: " in capsys.readouterr().out
     assert learn() == 0
     assert "found  " in capsys.readouterr().out
@@ -161,7 +161,7 @@ def test_twelve_bits(learn, good_folder, tmp_path, capsys) -> None:
         (["--size", "-8"], "size"),
         (["--memory", "0"], "at least 1"),
         (["--seed", "-1"], "at least 0"),
-        (["--lie", "Aligned"], "expected one of aligned, loose, filling, unknown"),
+        (["--placement", "Aligned"], "expected one of aligned, loose, filling, unknown"),
         (["--report", "disc.edgead"], "inside a bundle"),
         (["--calibration", "1"], "not a share"),
         (["--false-reject-rate", "0.001"], "0.001"),

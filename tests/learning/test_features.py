@@ -15,7 +15,7 @@ from edgead.learning.features import MOST_BYTES, Held
 from edgead.learning.good_image import GoodImage
 from edgead.learning.learn import LearnOptions, learnt_draft
 
-OPTIONS = LearnOptions(size=(64, 64), memory=150, lie="aligned")
+OPTIONS = LearnOptions(size=(64, 64), memory=150, placement="aligned")
 ONE = 16 * 16 * 14 * 2  # bytes of an image's features: positions, channels, float16
 LEARNT, CALIBRATION = range(18), range(18, 24)
 

@@ -157,7 +157,7 @@ def test_the_command(backbone_file: Path, tmp_path: Path, capsys) -> None:
 
     assert run("--tile", 48, "--json") == 0
     told = json.loads(capsys.readouterr().out)
-    assert told["images"] == 6 and told["lie"] is None  # in tiles it does not count
+    assert told["images"] == 6 and told["placement"] is None  # in tiles it does not count
     assert open_bundle(out).manifest.tiling == Tiling((48, 48), 6)
     before = open_bundle(out).sha256
     for more, sentence in (

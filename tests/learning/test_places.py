@@ -66,7 +66,7 @@ def old(request, backbone_file: Path, tmp_path_factory: pytest.TempPathFactory) 
     folder = tmp_path_factory.mktemp("places")
     photos = save(folder / "photos", {f"{seed:02}": part(seed) for seed in LEARNT})
     words = ["learn", photos, "--out", folder / "disc.edgead", "--backbone", backbone_file]
-    assert run(*words, "--size", 64, "--memory", 200, "--lie", request.param) == 0
+    assert run(*words, "--size", 64, "--memory", 200, "--placement", request.param) == 0
     return folder / "disc.edgead"
 
 
@@ -129,7 +129,7 @@ def test_the_memory_alone_does_not_make_them_accepted(old, line, tmp_path, monke
     told = json.loads(capsys.readouterr().out)
     assert told["added"]["rejected_now"] > 0
     (warning,) = (text for text in told["warnings"] if "still rejected" in text)
-    assert "usual at their places" in warning and "--lie loose" in warning
+    assert "usual at their places" in warning and "--placement loose" in warning
     assert "--memory" not in warning
 
 

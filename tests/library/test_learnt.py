@@ -65,9 +65,12 @@ def learnt(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bundle]:
         return learn(images[:few], images[18:], backbone_read, out, chosen)
 
     return {
-        **{lie: made(lie, small, 18, lie=lie) for lie in ("aligned", "loose", "filling")},
+        **{
+            placement: made(placement, small, 18, placement=placement)
+            for placement in ("aligned", "loose", "filling")
+        },
         "one image": made("one", small, 1),
-        "more channels": made("more", separable, 18, lie="filling"),
+        "more channels": made("more", separable, 18, placement="filling"),
         "in tiles": made("tiles", small, 18, tiling=Tiling((48, 48), 8)),
     }
 

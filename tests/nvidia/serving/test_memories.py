@@ -39,11 +39,11 @@ def learnt_bundle(
     folder: Path,
     tiling: Tiling | None = None,
     precisions: tuple[str, ...] = PRECISIONS,
-    lie: str | None = None,
+    placement: str | None = None,
 ) -> Bundle:
     """Of one part in varied light, with graphs in all precisions.
 
-    Nothing tells how other parts lie, so a memory alone is learnt where ``lie`` does not say it.
+    Nothing tells how other parts lie, so a memory alone is learnt where none is given.
     """
     from edgead_export.half_graph import halved
     from edgead_export.int8.features import int8_of
@@ -55,10 +55,10 @@ def learnt_bundle(
     write_separable_backbone(folder / "separable.onnx")
     backbone = read_backbone(folder / "separable.onnx")
     images = [
-        GoodImage(f"{s}.png", lambda s=s: varied(s), "one" if lie is None else f"{s}")
+        GoodImage(f"{s}.png", lambda s=s: varied(s), "one" if placement is None else f"{s}")
         for s in range(24)
     ]
-    options = LearnOptions(size=SIZE, memory=150, tiling=tiling, lie=lie)
+    options = LearnOptions(size=SIZE, memory=150, tiling=tiling, placement=placement)
     makers = {"float16": halved, "int8": int8_of}
     graphs = {
         name: lambda ranges, make=make: make(backbone.model, ranges)

@@ -24,7 +24,7 @@ from edgead.editing.masking import masked
 from edgead.engine.digests import Hasher
 from edgead.engine.lazy_array import as_array
 from edgead.errors import EdgeadError
-from edgead.learning.lie import ALIGNED, LIES, LOOSE
+from edgead.learning.placement import ALIGNED, LOOSE, PLACEMENTS
 from edgead.nvidia.distances import DeviceDistances
 from edgead.nvidia.geometries import TileMaps
 from edgead.nvidia.memories import HeldMemory
@@ -42,8 +42,10 @@ from learnt_truth import truth  # type: ignore[import-not-found]
 def learnt_as(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bundle]:
     """A bundle for each way in which a part can lie."""
     return {
-        lie: learnt_bundle(tmp_path_factory.mktemp(lie), precisions=("float16",), lie=lie)
-        for lie in LIES
+        placement: learnt_bundle(
+            tmp_path_factory.mktemp(placement), precisions=("float16",), placement=placement
+        )
+        for placement in PLACEMENTS
     }
 
 
@@ -61,12 +63,12 @@ def tiled(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 @pytest.mark.parametrize("captured", [False, True])
-@pytest.mark.parametrize("lie", LIES)
+@pytest.mark.parametrize("placement", PLACEMENTS)
 def test_both_sums_are_those_of_float64(
-    device: Device, learnt_as: dict[str, Bundle], lie: str, captured: bool
+    device: Device, learnt_as: dict[str, Bundle], placement: str, captured: bool
 ) -> None:
-    bundle = learnt_as[lie]
-    assert (bundle.manifest.scored_size() is None) == (lie == LOOSE)
+    bundle = learnt_as[placement]
+    assert (bundle.manifest.scored_size() is None) == (placement == LOOSE)
     with Detector(bundle, device="cuda", precision="float32") as gpu:
         for seed in (3, 4) if captured else ():
             gpu.score(varied(seed)[:70])
@@ -76,12 +78,12 @@ def test_both_sums_are_those_of_float64(
             assert found.score == pytest.approx(score, rel=2e-3)
 
 
-@pytest.mark.parametrize("lie", LIES)
+@pytest.mark.parametrize("placement", PLACEMENTS)
 def test_an_ignore_mask_counts_in_both_sums(
-    device: Device, learnt_as: dict[str, Bundle], lie: str, tmp_path: Path
+    device: Device, learnt_as: dict[str, Bundle], placement: str, tmp_path: Path
 ) -> None:
     corners = ((0.0, 0.0), (96.0, 0.0), (96.0, 30.0), (0.0, 30.0))
-    draft = masked(learnt_as[lie], IgnoreMask((80, 96), (corners,)), None)
+    draft = masked(learnt_as[placement], IgnoreMask((80, 96), (corners,)), None)
     bundle = write_bundle(tmp_path / "masked.edgead", draft.manifest, draft.files)
     with Detector(bundle, device="cpu") as cpu, Detector(bundle, device="cuda") as gpu:
         found, expected = gpu.score(scratched(7)), cpu.score(scratched(7))

@@ -20,7 +20,7 @@ from edgead.nearest import Nearest, NearestMemory
 F32 = NDArray[np.float32]
 
 ALIGNED, LOOSE, FILLING, UNKNOWN = "aligned", "loose", "filling", "unknown"
-LIES = (ALIGNED, LOOSE, FILLING)
+PLACEMENTS = (ALIGNED, LOOSE, FILLING)
 REACHES = 0.85  # held-out distances at the border over those inside: below, it is background
 MEANINGFUL = 0.4  # nats per channel that places gain on held-out images: above, parts are aligned
 WHITENED_FROM = 16  # images; a covariance of fewer says nothing of a place
@@ -45,11 +45,11 @@ class Whitened:
 
 
 @dataclass(frozen=True)
-class Lie:
+class Placement:
     """What good images say.
 
     Args:
-        name: of ``LIES``, or "unknown": of one image, or where a person wants a memory alone.
+        name: of ``PLACEMENTS``, or "unknown": of one image, or where a person wants a memory alone.
         border: held-out distance to other good parts at the border over that inside; None: unknown.
         gain: nats per channel that places gain on held-out images; None: too few images.
         unit: of the distance to the memory.
@@ -89,7 +89,7 @@ def study(
     given: str | None = None,
     seed: int = 0,
     show: Callable[[int, int], None] = lambda _done, _total: None,
-) -> Lie:
+) -> Placement:
     """Find out how the part lies, and the units of what is compared, by two halves of the parts.
 
     Args:
@@ -99,7 +99,7 @@ def study(
         side: of regions, in positions.
         sigma: of the blur of the map, in positions.
         shares: how much a position counts where the border is background, [H, W].
-        given: what a person says, of ``LIES`` or "unknown"; None: it is found.
+        given: what a person says, of ``PLACEMENTS`` or "unknown"; None: it is found.
         seed: of the division and the memories.
         show: called with (steps done, steps in all).
 
@@ -108,7 +108,7 @@ def study(
     """
     halves = _halves(parts, seed)
     if given == UNKNOWN or not all(map(len, halves)):
-        return Lie(given or UNKNOWN)
+        return Placement(given or UNKNOWN)
     steps = 7
     far = np.empty((len(features), *features.shape[2:]), np.float32)
     for done, (held_out, others) in enumerate((halves, halves[::-1]), 1):
@@ -131,7 +131,7 @@ def study(
                               normal=True)  # fmt: skip
     show(steps, steps)
     counted = far if name == FILLING else far * np.square(shares)
-    return Lie(name, border, gain, _unit(counted, sigma), edges, inner)
+    return Placement(name, border, gain, _unit(counted, sigma), edges, inner)
 
 
 def _halves(parts: Sequence[str], seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

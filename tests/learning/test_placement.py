@@ -20,7 +20,7 @@ from edgead.engine.whitening import whiten_by
 from edgead.errors import BundleError, InputError, QualificationError
 from edgead.learning.backbone import read_backbone
 from edgead.learning.learn import LearnOptions, learn
-from edgead.learning.lie import FILLING, LIES, LOOSE, UNKNOWN, study
+from edgead.learning.placement import FILLING, LOOSE, PLACEMENTS, UNKNOWN, study
 from edgead.learning.signals import background_share, border_share
 from edgead.learning.statistics import FLOOR, PRIOR_IMAGES, Moments, fit, log_likelihood
 
@@ -30,9 +30,9 @@ def learnt_as(images, backbone_file, tmp_path_factory) -> dict[str, Bundle]:
     """A bundle for each way in which a part can lie."""
     folder, backbone = tmp_path_factory.mktemp("lies"), read_backbone(backbone_file)
     return {
-        lie: learn(images[:18], images[18:], backbone, folder / f"{lie}.edgead",
-                   LearnOptions(size=(64, 64), memory=200, lie=lie))
-        for lie in LIES
+        placement: learn(images[:18], images[18:], backbone, folder / f"{placement}.edgead",
+                   LearnOptions(size=(64, 64), memory=200, placement=placement))
+        for placement in PLACEMENTS
     }  # fmt: skip
 
 
@@ -116,16 +116,16 @@ def scene(kind: str, count: int, seed: int = 0) -> np.ndarray:
     return found.astype(np.float16)
 
 
-@pytest.mark.parametrize("kind", LIES)
+@pytest.mark.parametrize("kind", PLACEMENTS)
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_the_lie_is_found(kind, seed) -> None:
+def test_the_placement_is_found(kind, seed) -> None:
     features = scene(kind, 40, seed)
     names = [str(i) for i in range(40)]
     shares = np.ones((16, 16), np.float32)
-    lie = study(features, names, 8, 4, 0.5, shares=shares, seed=seed)
-    assert lie.name == kind, (lie.border, lie.gain)
-    assert (lie.edges is None) == (lie.inner is None) == (kind == LOOSE)
-    for other in LIES:
+    placement = study(features, names, 8, 4, 0.5, shares=shares, seed=seed)
+    assert placement.name == kind, (placement.border, placement.gain)
+    assert (placement.edges is None) == (placement.inner is None) == (kind == LOOSE)
+    for other in PLACEMENTS:
         told = study(features, names, 8, 4, 0.5, shares=shares, seed=seed, given=other)
         assert told.name == other and (told.edges is None) == (other == LOOSE)
 
@@ -133,9 +133,9 @@ def test_the_lie_is_found(kind, seed) -> None:
 @pytest.mark.parametrize(("count", "parts"), [(1, 1), (2, 2), (5, 5), (15, 15), (20, 1), (20, 2)])
 def test_few_images_or_parts(count, parts) -> None:
     features, names = scene(FILLING, count), [str(i % parts) for i in range(count)]
-    lie = study(features, names, 8, 4, 0.5, shares=np.ones((16, 16), np.float32))
-    assert lie.name == (UNKNOWN if parts == 1 else FILLING)
-    assert (lie.edges is not None) == (count >= 16 and parts > 1)
+    placement = study(features, names, 8, 4, 0.5, shares=np.ones((16, 16), np.float32))
+    assert placement.name == (UNKNOWN if parts == 1 else FILLING)
+    assert (placement.edges is not None) == (count >= 16 and parts > 1)
 
 
 def test_units_come_from_other_parts() -> None:
@@ -159,24 +159,24 @@ def test_background_share_is_linear_interpolation_as_opencv_does_it() -> None:
 
 
 @pytest.mark.parametrize("make", [part, scratched])
-@pytest.mark.parametrize("lie", LIES)
-def test_both_sums_are_those_of_float64(learnt_as, lie, make) -> None:
-    bundle, frame = learnt_as[lie], make(77)
-    assert len(bundle.manifest.whitenings) == (0 if lie == LOOSE else 2)
+@pytest.mark.parametrize("placement", PLACEMENTS)
+def test_both_sums_are_those_of_float64(learnt_as, placement, make) -> None:
+    bundle, frame = learnt_as[placement], make(77)
+    assert len(bundle.manifest.whitenings) == (0 if placement == LOOSE else 2)
     expected, score = truth(bundle, frame)
     with edgead.Detector(bundle, device="cpu") as detector:
         result = detector.score(frame)
     np.testing.assert_allclose(result.map, expected, rtol=2e-3, atol=2e-4 * expected.max())
     assert result.score == pytest.approx(score, rel=2e-3)
     own_sum = bundle.manifest.scored_size() is not None
-    assert own_sum == (lie != LOOSE)
+    assert own_sum == (placement != LOOSE)
     assert (abs(result.score - result.map.max()) > 1e-3 * score) == own_sum
     assert Manifest.loads(bundle.manifest.dumps()) == bundle.manifest
 
 
-@pytest.mark.parametrize("lie", LIES)
-def test_an_ignore_mask_counts_in_both_sums(learnt_as, lie, tmp_path) -> None:
-    bundle = learnt_as[lie]
+@pytest.mark.parametrize("placement", PLACEMENTS)
+def test_an_ignore_mask_counts_in_both_sums(learnt_as, placement, tmp_path) -> None:
+    bundle = learnt_as[placement]
     mask = IgnoreMask((80, 96), (((0.0, 0.0), (96.0, 0.0), (96.0, 30.0), (0.0, 30.0)),))
     draft = masked(bundle, mask, None)
     written = write_bundle(tmp_path / "masked.edgead", draft.manifest, draft.files)
@@ -254,4 +254,4 @@ def test_a_whitening_whose_file_is_missing(learnt_as, tmp_path) -> None:
 
 def test_another_word_is_refused() -> None:
     with pytest.raises(InputError, match="aligned, loose, filling"):
-        LearnOptions(lie="crooked")
+        LearnOptions(placement="crooked")
