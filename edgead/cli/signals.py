@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import NoReturn
 
 Stopping = Callable[[], int]
 """The number of the signal that asked to stop; 0 as long as none came."""
@@ -97,7 +98,7 @@ def as_process(work: Callable[[], int]) -> int:
         _open_streams()
         _start_backstop()
         try:
-            return work()
+            code = work()
         finally:  # all is written: from here on a signal may end the interpreter as it stands
             last = signal.SIG_DFL if os.getpid() != 1 else _end  # process 1 has no default
             for number in ending_signals():
@@ -105,7 +106,22 @@ def as_process(work: Callable[[], int]) -> int:
     except BaseException:
         if not ended():
             raise
-        return stopped()
+        code = stopped()
+    if ended():
+        _leave(code)
+    return code
+
+
+def _leave(code: int) -> NoReturn:
+    """End a process that was stopped, when all is unwound and written.
+
+    What the signal interrupted in a library, as while it is loaded, may hold a lock for ever that
+    the library waits for when the interpreter ends.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # closed, by its reader or by us
+            stream.flush()
+    os._exit(code)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from agreement import COLOURS, array_of, same  # type: ignore[import-not-found]
+from beside_python import COLOURS, array_of, same  # type: ignore[import-not-found]
 
 from edgead import Detector
 from edgead.bundle.entries import Tolerance

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from agreement import array_of, same  # type: ignore[import-not-found]
+from beside_python import array_of, same  # type: ignore[import-not-found]
 from signal_bundles import write_with_signals  # type: ignore[import-not-found]
 
 from edgead import Detector

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from agreement import said_by_python  # type: ignore[import-not-found]
+from beside_python import said_by_python  # type: ignore[import-not-found]
 
 from edgead import Detector
 from edgead.errors import EdgeadError

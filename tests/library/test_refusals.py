@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from agreement import said_by_python  # type: ignore[import-not-found]
+from beside_python import said_by_python  # type: ignore[import-not-found]
 
 from edgead import Detector
 from edgead.bundle.storage import open_bundle

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from agreement import COLOURS, array_of, same  # type: ignore[import-not-found]
+from beside_python import COLOURS, array_of, same  # type: ignore[import-not-found]
 from signal_bundles import MASK_SIZE, write_tiled  # type: ignore[import-not-found]
 
 from edgead import Detector

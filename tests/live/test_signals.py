@@ -142,6 +142,9 @@ IGNORED = """import time
         time.sleep(1000)
     except BaseException:
         time.sleep(1000)"""
+AT_THE_END = """import atexit, time
+    atexit.register(never)
+    time.sleep(1000)"""
 
 
 @pytest.mark.parametrize("number", NUMBERS)
@@ -153,6 +156,7 @@ IGNORED = """import time
         (MASKED.format(patience=2), 2),
         (SWALLOWED, 1),
         (IGNORED, 1),
+        (AT_THE_END, 1),
     ],
 )
 def test_what_a_library_does_with_a_signal_does_not_hold_the_process(how, signals, number):
