@@ -23,7 +23,6 @@ namespace {
 constexpr int kPositions = 16, kOutputs = 64, kDepth = 16, kPerPosition = 2, kPerOutput = 4;
 constexpr int kThreads = (kPositions / kPerPosition) * (kOutputs / kPerOutput);  // 128
 constexpr int kAcross = kOutputs / kPerOutput;  // threads beside each other
-constexpr int kBlocks = 8;  // at once: 64 registers, where ptxas would take 40 and spill on sm_80
 constexpr int kSlices = kThreads / kPositions;  // of the channels, for mean and variance
 static_assert(kPositions == kWhitenBlock, "");
 
@@ -40,8 +39,9 @@ __device__ __forceinline__ float sum_of_slices(float (*part)[kPositions], int sl
   return sum;
 }
 
+// 8 blocks at once leave 64 registers: ptxas would take 40, and spill on sm_80.
 template <class T>
-__global__ void __launch_bounds__(kThreads, kBlocks)
+__global__ void __launch_bounds__(kThreads, 8)
     whiten_kernel(const __grid_constant__ WhitenParams p, int blocks, const float* mean,
                   const float* factor, const T* feature, const float* centre, const uint8_t* roi,
                   const __grid_constant__ DistanceOut out) {
