@@ -10,10 +10,10 @@ find_package(OpenVINO REQUIRED COMPONENTS Runtime)
 find_package(PNG)
 find_path(EDGEAD_JSON nlohmann/json.hpp)
 if(NOT PNG_FOUND)
-  message(FATAL_ERROR "there is no libpng for libedgead: apt-get install libpng-dev")
+  message(FATAL_ERROR "libedgead needs libpng: apt-get install libpng-dev")
 endif()
 if(NOT EDGEAD_JSON)
-  message(FATAL_ERROR "there is no nlohmann/json.hpp for libedgead: apt-get install nlohmann-json3-dev, or "
+  message(FATAL_ERROR "libedgead needs nlohmann/json.hpp: apt-get install nlohmann-json3-dev, or "
                       "pip install nlohmann-json and name its folder in CMAKE_PREFIX_PATH")
 endif()
 file(STRINGS ../edgead/installation.py version REGEX "^__version__ = ")

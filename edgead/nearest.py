@@ -18,6 +18,7 @@ from edgead.errors import InputError
 from edgead.preprocess import (
     DTYPES,
     LAYOUTS,
+    check_batch,
     check_dtype,
     check_out,
     check_size,
@@ -240,11 +241,7 @@ class Nearest:
         Raises:
             InputError: another dtype, shape or memory layout; an ``out`` that does not fit.
         """
-        expected = isinstance(queries, np.ndarray) and queries.shape[1:] == self._shape
-        if not expected or len(queries) == 0 or queries.dtype != self.dtype:
-            raise self._explain(queries)
-        if not (queries.flags.c_contiguous and queries.flags.aligned):
-            raise self._explain(queries)
+        check_batch(queries, "queries", self._shape, self.dtype, self.layout)
         shape = (len(queries), *self.size)
         if out is None:
             out = np.empty(shape, np.float32)
@@ -260,13 +257,6 @@ class Nearest:
         The nearest first; -1 where ``roi`` is 0 or the feature is not finite, and before a frame.
         """
         return self._kernel.rows().reshape(*self.size, self._count)
-
-    def _explain(self, queries: Any) -> InputError:
-        """Find out what :meth:`run` disliked."""
-        return InputError(
-            f"queries is {describe(queries)}, expected C-contiguous, aligned {self.dtype} of shape "
-            f"(N, {', '.join(map(str, self._shape))}), {self.layout}, N at least 1"
-        )
 
 
 def _check_features(features: Any) -> None:

@@ -306,6 +306,18 @@ def check_out(
         raise InputError(f"out overlaps {what}, expected memory of its own")
 
 
+def check_batch(
+    batch: Any, what: str, shape: tuple[int, ...], dtype: npt.DTypeLike, layout: str
+) -> None:
+    """Raise InputError unless a kernel can read ``batch``, [N, *shape]; ``what`` names it."""
+    fits = isinstance(batch, np.ndarray) and batch.shape[1:] == shape and batch.dtype == dtype
+    if not fits or len(batch) == 0 or not (batch.flags.c_contiguous and batch.flags.aligned):
+        raise InputError(
+            f"{what} is {describe(batch)}, expected C-contiguous, aligned {np.dtype(dtype)} of "
+            f"shape (N, {', '.join(map(str, shape))}), {layout}, N at least 1"
+        )
+
+
 def describe(array: Any) -> str:
     """A few words for an error message: dtype and shape, or the type."""
     if not isinstance(array, np.ndarray):

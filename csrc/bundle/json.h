@@ -16,7 +16,7 @@ using Size = std::pair<int32_t, int32_t>;  // (height, width)
 Json parse_json(const std::string& text);
 
 // The object at a dotted path. Reading a key that is missing or of another kind is a Failure that
-// names it; finish() is one for a key that nobody read.
+// names it; finish() gives one for a key that was not read.
 class Object {
  public:
   Object(const Json& value, std::string where);

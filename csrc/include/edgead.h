@@ -44,7 +44,7 @@
 extern "C" {
 #endif
 
-/* The version of this header. A library that is older than its caller refuses it at the door. */
+/* The version of this header. Opening a bundle with a library older than its caller is refused. */
 #define EDGEAD_API_VERSION 1
 
 #if defined(__GNUC__)

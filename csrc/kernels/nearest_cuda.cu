@@ -161,7 +161,7 @@ __global__ void __launch_bounds__(kThreads)
   float sum = 0.0f;
   for (int i = 0; i < shape.k; ++i)
     if (shape.weight[i] > 0.0f) sum += shape.weight[i] * best[tid][i];
-  if (shape.blended > 0)  // of a distance over float32 there is no blend
+  if (shape.blended > 0)  // a distance beyond float32 has no blend
     sum = best[tid][0] < __uint_as_float(0x7f800000u) ? squares[tid][0] : best[tid][0];
   if (shape.root) sum = sqrtf(sum);
   const bool kept = roi == nullptr || roi[first + tid] != 0;

@@ -50,7 +50,7 @@ struct WhitenIndex {
   int32_t blocks;
   const int32_t* place;   // [blocks, kWhitenBlock] positions of a frame, -1: none
   const int32_t* region;  // [blocks]
-  const float* mean;      // [blocks, channels, kWhitenBlock], 0 where there is no position
+  const float* mean;      // [blocks, channels, kWhitenBlock], 0 beyond the last position
   const float* panels;    // [regions, panel_floats]: of each panel of a factor, [c, kWhitenPanel],
                           // c from the first that is not left of the diagonal
   int64_t panel_floats;

@@ -1,4 +1,4 @@
-// Frames at the door: what is refused, and what the kernel is told of the others.
+// Checks of frames: which are refused, and what the kernel is told about the others.
 #pragma once
 #include "edgead.h"
 #include "manifest.h"

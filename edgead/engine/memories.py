@@ -59,6 +59,10 @@ class MemoryDistances:
         self.far = [np.zeros((1, *m.entry.size), np.float32) for m in memories]
         self._distances = [np.zeros((1, 1, *m.entry.size), np.float32) for m in memories]
         self._zeros = [np.zeros_like(distance) for distance in self._distances]
+        self._shared = [  # features times shares, where there are any
+            None if m.shares is None else np.zeros((1, m.entry.channels, *m.entry.size), np.float32)
+            for m in memories
+        ]
 
     def run(
         self, features: list[NDArray[np.float32]]
@@ -68,8 +72,12 @@ class MemoryDistances:
         Args:
             features: of each memory, [1, C, H, W], as ``Session.features`` has them.
         """
-        parts = zip(features, self._nearest, self.far, self._distances, self._memories, strict=True)
-        for values, nearest, far, distance, memory in parts:
-            nearest.run(values if memory.shares is None else values * memory.shares, far)
+        own = zip(self._memories, self._nearest, self._shared, self._distances, strict=True)
+        for values, far, (memory, nearest, shared, distance) in zip(
+            features, self.far, own, strict=True
+        ):
+            if shared is not None and memory.shares is not None:
+                values = np.multiply(values, memory.shares, out=shared)
+            nearest.run(values, far)
             np.multiply(far, memory.counts, out=distance[0])
         return list(zip(self._distances, self._zeros, strict=True))

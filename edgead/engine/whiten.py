@@ -16,6 +16,7 @@ from edgead.errors import InputError
 from edgead.preprocess import (
     DTYPES,
     LAYOUTS,
+    check_batch,
     check_dtype,
     check_out,
     check_word,
@@ -121,13 +122,7 @@ class Whiten:
         Raises:
             InputError: another dtype, shape or memory layout; an ``out`` that does not fit.
         """
-        fits = isinstance(features, np.ndarray) and features.shape[1:] == self._shape
-        fits = fits and len(features) > 0 and features.dtype == self.dtype
-        if not fits or not (features.flags.c_contiguous and features.flags.aligned):
-            raise InputError(
-                f"features is {describe(features)}, expected C-contiguous, aligned {self.dtype} of "
-                f"shape (N, {', '.join(map(str, self._shape))}), {self.layout}, N at least 1"
-            )
+        check_batch(features, "features", self._shape, self.dtype, self.layout)
         shape = (len(features), *self.size)
         if out is None:
             out = np.empty(shape, np.float32)

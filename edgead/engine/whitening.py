@@ -32,6 +32,7 @@ class WhitenedDistances:
         entry = whitening.entry
         self._of, self._channels = whitening, slice(entry.first, entry.first + entry.count)
         self._kernel = whiten_by(whitening.mean, whitening.factors, entry.side, whitening.centre)
+        self._centred = np.zeros((1, entry.count, *entry.size), np.float32)
         self._far = np.zeros((1, *entry.size), np.float32)
         self._shown = np.zeros((1, 1, *entry.size), np.float32)
         self._zeros = np.zeros_like(self._shown)
@@ -44,7 +45,7 @@ class WhitenedDistances:
         """
         values = features[:, self._channels]
         if self._of.centre is not None:
-            values = values - self._of.centre
+            values = np.subtract(values, self._of.centre, out=self._centred)
         return self._kernel.run(values, self._far)
 
     def pair(self) -> tuple[F32, F32]:

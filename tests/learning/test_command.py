@@ -12,14 +12,10 @@ import cv2
 import numpy as np
 import pytest
 from good_parts import scratched  # type: ignore[import-not-found]
+from steps import run  # type: ignore[import-not-found]
 
 from edgead.bundle.storage import open_bundle
-from edgead.cli.main import main
 from edgead.learning import features
-
-
-def run(*words: object) -> int:
-    return main([str(word) for word in words])
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import shutil
 import signal
@@ -16,30 +15,10 @@ import cv2
 import numpy as np
 import pytest
 from good_parts import part, scratched, with_label  # type: ignore[import-not-found]
+from steps import digests, run, save  # type: ignore[import-not-found]
 
 import edgead
 from edgead.bundle.storage import open_bundle
-from edgead.cli.main import main
-
-
-def run(*words: object) -> int:
-    return main([str(word) for word in words])
-
-
-def save(folder: Path, images: dict[str, np.ndarray]) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, image in images.items():
-        cv2.imwrite(str(folder / name), image)
-    return folder
-
-
-def digests(folder: Path) -> dict[str, str]:
-    """Names and digests of all files of a bundle, not by edgead."""
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
 
 
 def is_rejected(bundle: Path, frames: list[np.ndarray]) -> list[bool]:

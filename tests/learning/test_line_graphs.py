@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 
@@ -16,10 +15,10 @@ from good_parts import (  # type: ignore[import-not-found]
     with_label,
     write_separable_backbone,
 )
+from steps import digests, run  # type: ignore[import-not-found]
 
 import edgead
 from edgead.bundle.storage import open_bundle
-from edgead.cli.main import main
 from edgead.learning import adding, variants
 from edgead.learning.backbone import read_backbone
 from edgead.learning.good_image import GoodImage
@@ -27,18 +26,6 @@ from edgead.learning.learn import LearnOptions, learn
 
 HALF, BYTES = "model.fp16.onnx", "model.int8.onnx"
 ADDED = range(200, 204)
-
-
-def run(*words: object) -> int:
-    return main([str(word) for word in words])
-
-
-def digests(folder: Path) -> dict[str, str]:
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
 
 
 @pytest.fixture(scope="module")

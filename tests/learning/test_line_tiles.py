@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 
@@ -10,10 +9,10 @@ import cv2
 import numpy as np
 import pytest
 from good_parts import part, scratched, with_label  # type: ignore[import-not-found]
+from steps import digests, run, save  # type: ignore[import-not-found]
 
 import edgead
 from edgead.bundle.storage import open_bundle
-from edgead.cli.main import main
 from edgead.images import read_image
 from edgead.learning import cleaning
 from edgead.learning.backbone import read_backbone
@@ -26,28 +25,9 @@ TILE, OVERLAP = 48, 8
 TILING = Tiling((TILE, TILE), OVERLAP)
 
 
-def run(*words: object) -> int:
-    return main([str(word) for word in words])
-
-
 def wide(seed: int, make=part) -> np.ndarray:
     """Two parts side by side, [80, 192, 3]; the right one is of ``make``."""
     return np.hstack([part(2 * seed), make(2 * seed + 1)])
-
-
-def save(folder: Path, images: dict[str, np.ndarray]) -> Path:
-    folder.mkdir(parents=True)
-    for name, image in images.items():
-        cv2.imwrite(str(folder / name), image)
-    return folder
-
-
-def digests(folder: Path) -> dict[str, str]:
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
 
 
 def rejected(bundle: Path, frames: list[np.ndarray]) -> int:

@@ -8,10 +8,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from steps import run, save  # type: ignore[import-not-found]
 
 import edgead
 from edgead.bundle.storage import open_bundle
-from edgead.cli.main import main
 from edgead.learning import adding
 from edgead.learning.places import Places
 from edgead.learning.scoring import limit_of
@@ -19,10 +19,6 @@ from edgead.learning.statistics import PRIOR_IMAGES, Moments, added_to
 
 LEARNT, ADDED, SAMPLE = range(40), range(200, 208), range(400, 424)
 RARE = range(424, 426)  # of the sample, with a label: the rate lets both be rejected
-
-
-def run(*words: object) -> int:
-    return main([str(word) for word in words])
 
 
 def part(seed: int) -> np.ndarray:
@@ -49,13 +45,6 @@ def scratched(seed: int) -> np.ndarray:
     return image
 
 
-def save(folder: Path, images: dict[str, np.ndarray]) -> Path:
-    folder.mkdir(parents=True)
-    for name, image in images.items():
-        cv2.imwrite(str(folder / f"{name}.png"), image)
-    return folder
-
-
 def rejected(bundle: Path, frames: list[np.ndarray]) -> int:
     with edgead.Detector(bundle, device="cpu") as detector:
         return sum(bool(detector.score(frame).is_anomalous) for frame in frames)
@@ -64,7 +53,7 @@ def rejected(bundle: Path, frames: list[np.ndarray]) -> int:
 @pytest.fixture(scope="module", params=["aligned", "filling"])
 def old(request, backbone_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("places")
-    photos = save(folder / "photos", {f"{seed:02}": part(seed) for seed in LEARNT})
+    photos = save(folder / "photos", {f"{seed:02}.png": part(seed) for seed in LEARNT})
     words = ["learn", photos, "--out", folder / "disc.edgead", "--backbone", backbone_file]
     assert run(*words, "--size", 64, "--memory", 200, "--placement", request.param) == 0
     return folder / "disc.edgead"
@@ -73,9 +62,9 @@ def old(request, backbone_file: Path, tmp_path_factory: pytest.TempPathFactory) 
 @pytest.fixture(scope="module")
 def line(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("line")
-    sample = {f"{seed}": part(seed) for seed in SAMPLE}
-    sample |= {f"{seed}": labelled(seed) for seed in RARE}
-    added = save(folder / "added", {f"{seed}": labelled(seed) for seed in ADDED})
+    sample = {f"{seed}.png": part(seed) for seed in SAMPLE}
+    sample |= {f"{seed}.png": labelled(seed) for seed in RARE}
+    added = save(folder / "added", {f"{seed}.png": labelled(seed) for seed in ADDED})
     return added, save(folder / "sample", sample)
 
 
@@ -106,7 +95,7 @@ def test_added_parts_are_accepted_at_their_places_too(old, line, tmp_path, capsy
 def test_a_frequent_kind_does_not_raise_the_threshold(old, line, tmp_path, monkeypatch) -> None:
     """A kind that is a third of the sample is accepted because it is learnt, not because the
     threshold is above it: there, defects pass."""
-    sample = save(tmp_path / "sample", {f"{seed}": part(seed) for seed in range(400, 418)})
+    sample = save(tmp_path / "sample", {f"{seed}.png": part(seed) for seed in range(400, 418)})
     for seed in range(430, 438):
         cv2.imwrite(str(sample / f"{seed}.png"), labelled(seed))
     words = words_for(old, (line[0], sample), tmp_path / "new.edgead")

@@ -27,10 +27,10 @@ from good_parts import (  # type: ignore[import-not-found]
     write_separable_backbone,
 )
 from onnx import TensorProto, helper, numpy_helper
+from steps import run  # type: ignore[import-not-found]
 
 import edgead
 from edgead.bundle.storage import Bundle, open_bundle
-from edgead.cli.main import main
 from edgead.errors import ExportError, QualificationError
 from edgead.learning.backbone import Backbone, read_backbone
 from edgead.learning.good_image import GoodImage
@@ -274,10 +274,6 @@ def test_faults(change: dict[str, Any], clause: str | None) -> None:
 
 
 # The command -------------------------------------------------------------------------------------
-
-
-def run(*words: object) -> int:
-    return main([str(word) for word in words])
 
 
 def words_for(folder: Path, out: Path, *words: object) -> list[str]:
