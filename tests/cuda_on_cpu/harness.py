@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import struct
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from edgead.anomaly_map import DISTANCES, FUSIONS, POOLINGS, MapParams
 from edgead.images.bits import full_scale
@@ -91,6 +93,12 @@ class Program:
         for name in sources.keys() & objects.keys():
             objects[name] = compile_object(self.build, folder / name, folder, self.flags)
         return self._link(objects, folder)
+
+    def with_bug(self, name: str, right: str, wrong: str, folder: Path) -> Path:
+        """A program with ``wrong`` in the place of ``right``, which stands once in that source."""
+        source = (CSRC / name).read_text()
+        assert source.count(right) == 1, "the kernel has changed: plant this bug anew"
+        return self.replaced({name: source.replace(right, wrong)}, folder)
 
     def _link(self, objects: Mapping[str, Path], folder: Path) -> Path:
         path = folder / "run_cases"
@@ -174,6 +182,22 @@ def run_cases(
         results.append(arrays)
     assert at == len(data)
     return results
+
+
+def must_fail(
+    program: Path,
+    cases: Sequence[Case],
+    folder: Path,
+    complaint: str,
+    is_right: Callable[[Any], bool],
+) -> None:
+    """Fail unless a program with a bug complains; without a ``complaint`` its outputs are wrong."""
+    if complaint == "":
+        assert not is_right(run_cases(program, cases, folder))
+        return
+    with pytest.raises(subprocess.CalledProcessError) as raised:
+        run_cases(program, cases, folder)
+    assert re.search(complaint, raised.value.stderr), raised.value.stderr
 
 
 def preprocess_case(

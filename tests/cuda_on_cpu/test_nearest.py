@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 from itertools import cycle, product
 
 import numpy as np
 import pytest
-from harness import CSRC, Build, Out, nearest_case, run_cases
+from harness import CSRC, Build, Out, must_fail, nearest_case, run_cases
 
 from edgead import reference
 from edgead.nearest import Blend
@@ -153,11 +152,7 @@ BLEND_BUGS = {
 @pytest.mark.parametrize("bug", BLEND_BUGS)
 def test_finds_in_a_blend(bug, built, tmp_path):
     right, wrong = BLEND_BUGS[bug]
-    source = (CSRC / "nearest_cuda.cu").read_text()
-    assert source.count(right) == 1, "the kernel has changed: plant this bug anew"
-    program = built(Build("g++", "plain")).replaced(
-        {"nearest_cuda.cu": source.replace(right, wrong)}, tmp_path
-    )
+    program = built(Build("g++", "plain")).with_bug("nearest_cuda.cu", right, wrong, tmp_path)
     given, exact = zip(*blends(), strict=True)
     assert not is_blend(run_cases(program, [nearest_case(**one) for one in given], tmp_path), exact)
 
@@ -202,18 +197,9 @@ BUGS = {
 )
 def test_finds(bug, built, made, tmp_path):
     sanitizer, complaint, right, wrong = BUGS[bug]
-    source = (CSRC / "nearest_cuda.cu").read_text()
-    assert source.count(right) == 1, "the kernel has changed: plant this bug anew"
-    program = built(Build("g++", sanitizer)).replaced(
-        {"nearest_cuda.cu": source.replace(right, wrong)}, tmp_path
-    )
+    program = built(Build("g++", sanitizer)).with_bug("nearest_cuda.cu", right, wrong, tmp_path)
     cases, exact, given = made
-    if complaint == "":
-        assert not is_right(run_cases(program, cases, tmp_path), exact, given)
-        return
-    with pytest.raises(subprocess.CalledProcessError) as raised:
-        run_cases(program, cases, tmp_path)
-    assert re.search(complaint, raised.value.stderr), raised.value.stderr
+    must_fail(program, cases, tmp_path, complaint, lambda found: is_right(found, exact, given))
 
 
 OUT_BUGS = {

@@ -246,29 +246,18 @@ void threads(bool one_workspace, Type type, Layout layout) {
 
 // The same of nearest, whose threads share an index.
 void nearest_threads(bool one_workspace) {
-  constexpr int kThreads = 4;
   const NearestCase c = nearest_case("");
   const NearestInputs inputs(c);
   const NearestIndexMemory ready(c, inputs);
   Block shared(nearest_workspace_bytes(c.params));
   for (const NearestKernel* set : all_nearest_kernels()) {
-    std::vector<std::unique_ptr<Block>> distances;
-    for (int i = 0; i <= kThreads; ++i)
-      distances.push_back(std::make_unique<Block>(sizeof(float) * c.params.positions));
-    auto work = [&](int i) {
+    agree_in_threads(set->name, sizeof(float) * c.params.positions, [&](float* distances) {
       Block own(nearest_workspace_bytes(c.params)), guess(inputs.guess->bytes());
       std::memset(guess.data(), 0xff, guess.bytes());
       for (int turn = 0; turn < 3; ++turn)
-        set->run(c.params, ready.index, inputs.query->data(), 1, nullptr, distances[i]->as<float>(),
+        set->run(c.params, ready.index, inputs.query->data(), 1, nullptr, distances,
                  guess.as<int32_t>(), one_workspace ? shared.data() : own.data());
-    };
-    work(kThreads);  // alone
-    std::vector<std::thread> team;
-    for (int i = 0; i < kThreads; ++i) team.emplace_back(work, i);
-    for (std::thread& thread : team) thread.join();
-    for (int i = 0; i < kThreads; ++i)
-      if (std::memcmp(distances[i]->data(), distances[kThreads]->data(), distances[i]->bytes()))
-        fail("%s: threads disagree", set->name);
+    });
   }
 }
 

@@ -66,28 +66,17 @@ bool planted_in_whiten(const std::string& bug) {
 
 // One index for several threads.
 void whiten_threads(bool one_workspace) {
-  constexpr int kThreads = 4;
   const WhitenCase c = whiten_case();
   const WhitenInputs inputs(c);
   const WhitenIndexMemory ready(c, inputs);
   Block shared(whiten_workspace_bytes(c.params));
   for (const Kernels* set : all_kernels()) {
-    std::vector<std::unique_ptr<Block>> distances;
-    for (int i = 0; i <= kThreads; ++i)
-      distances.push_back(std::make_unique<Block>(sizeof(float) * 90));
-    auto work = [&](int i) {
+    agree_in_threads(set->name, sizeof(float) * 90, [&](float* distances) {
       Block own(whiten_workspace_bytes(c.params));
       for (int turn = 0; turn < 3; ++turn)
-        set->whiten(c.params, ready.index, inputs.feature->data(), 1, distances[i]->as<float>(),
+        set->whiten(c.params, ready.index, inputs.feature->data(), 1, distances,
                     one_workspace ? shared.data() : own.data());
-    };
-    work(kThreads);  // alone
-    std::vector<std::thread> team;
-    for (int i = 0; i < kThreads; ++i) team.emplace_back(work, i);
-    for (std::thread& thread : team) thread.join();
-    for (int i = 0; i < kThreads; ++i)
-      if (std::memcmp(distances[i]->data(), distances[kThreads]->data(), distances[i]->bytes()))
-        fail("%s: threads disagree", set->name);
+    });
   }
 }
 
