@@ -8,6 +8,7 @@ set(CMAKE_C_STANDARD 99)
 set(CMAKE_C_FLAGS_RELEASE "-O2")
 find_package(OpenVINO REQUIRED COMPONENTS Runtime)
 find_package(PNG)
+find_package(Threads REQUIRED)
 find_path(EDGEAD_JSON nlohmann/json.hpp)
 if(NOT PNG_FOUND)
   message(FATAL_ERROR "libedgead needs libpng: apt-get install libpng-dev")
@@ -37,7 +38,7 @@ target_include_directories(edgead PUBLIC $<BUILD_INTERFACE:${CMAKE_CURRENT_SOURC
 target_compile_definitions(edgead PRIVATE EDGEAD_VERSION="${EDGEAD_VERSION}")
 # No contraction: the region of interest and the normalisation are Python's, bit for bit.
 target_compile_options(edgead PRIVATE -Wall -Wextra -ffp-contract=off)
-target_link_libraries(edgead PRIVATE kernels kernels_plan openvino::runtime PNG::PNG)
+target_link_libraries(edgead PRIVATE kernels kernels_plan openvino::runtime PNG::PNG Threads::Threads)
 # What include/edgead.h declares, and nothing else.
 set(symbols ${CMAKE_CURRENT_SOURCE_DIR}/edgead.map)
 target_link_options(edgead PRIVATE -Wl,--version-script=${symbols} -Wl,--no-undefined)
