@@ -8,6 +8,7 @@ set(CMAKE_C_STANDARD 99)
 set(CMAKE_C_FLAGS_RELEASE "-O2")
 find_package(OpenVINO REQUIRED COMPONENTS Runtime)
 find_package(PNG)
+find_package(Threads REQUIRED)
 find_path(EDGEAD_JSON nlohmann/json.hpp)
 if(NOT PNG_FOUND)
   message(FATAL_ERROR "libedgead needs libpng: apt-get install libpng-dev")
@@ -24,9 +25,10 @@ endif()
 
 add_library(edgead SHARED c_api.cpp
             bundle/arrays.cpp bundle/ignore_mask.cpp bundle/json.cpp bundle/manifest.cpp bundle/manifest_check.cpp
-            bundle/npy.cpp bundle/png_file.c bundle/sha256.cpp bundle/storage.cpp bundle/wording.cpp
+            bundle/npy.cpp bundle/png_file.c bundle/sha256.cpp bundle/sha256_native.cpp bundle/storage.cpp bundle/wording.cpp
             runtime/calibration.cpp runtime/detector.cpp runtime/frame.cpp runtime/heatmap.cpp
-            runtime/memory.cpp runtime/openvino_engine.cpp runtime/pipeline.cpp runtime/pooling.cpp
+            runtime/memory.cpp runtime/openvino_engine.cpp runtime/openvino_precision.cpp
+            runtime/pipeline.cpp runtime/pooling.cpp
             runtime/principal_components.cpp runtime/processor.cpp runtime/qualification.cpp
             runtime/signals.cpp runtime/stages.cpp runtime/tiling.cpp runtime/whitening.cpp)
 target_include_directories(edgead PRIVATE bundle runtime)
@@ -36,7 +38,7 @@ target_include_directories(edgead PUBLIC $<BUILD_INTERFACE:${CMAKE_CURRENT_SOURC
 target_compile_definitions(edgead PRIVATE EDGEAD_VERSION="${EDGEAD_VERSION}")
 # No contraction: the region of interest and the normalisation are Python's, bit for bit.
 target_compile_options(edgead PRIVATE -Wall -Wextra -ffp-contract=off)
-target_link_libraries(edgead PRIVATE kernels kernels_plan openvino::runtime PNG::PNG)
+target_link_libraries(edgead PRIVATE kernels kernels_plan openvino::runtime PNG::PNG Threads::Threads)
 # What include/edgead.h declares, and nothing else.
 set(symbols ${CMAKE_CURRENT_SOURCE_DIR}/edgead.map)
 target_link_options(edgead PRIVATE -Wl,--version-script=${symbols} -Wl,--no-undefined)
