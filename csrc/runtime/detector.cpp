@@ -2,6 +2,7 @@
 
 #include "failure.h"
 #include "ignore_mask.h"
+#include "wording.h"
 
 namespace edgead {
 namespace {
@@ -31,16 +32,17 @@ Ranked ranked_scores(const Manifest& manifest) {
 
 }  // namespace
 
-Detector::Detector(const std::string& path, double rate, int32_t threads)
-    : Detector(Bundle(path), rate, threads) {}
+Detector::Detector(Folder folder, const Asked& asked)
+    : Detector(Bundle(std::move(folder)), asked) {}
 
-Detector::Detector(const Bundle& bundle, double rate, int32_t threads)
-    : manifest_(bundle.manifest()),
+Detector::Detector(const Bundle& bundle, const Asked& asked)
+    : log_(asked.log),
+      manifest_(bundle.manifest()),
       bundle_sha256_(bundle.sha256()),
       scores_(ranked_scores(manifest_)),
       peaks_(ranked_peaks(manifest_)),
-      limits_(limits_of(rate != 0 ? rate : manifest_.calibration.false_reject_rate)) {
-  served_ = {open_openvino(bundle, threads), open_signals(bundle), nullptr, nullptr, nullptr};
+      limits_(limits_of(asked.rate != 0 ? asked.rate : manifest_.calibration.false_reject_rate)) {
+  served_ = {open_openvino(bundle, asked.threads), open_signals(bundle), nullptr, nullptr, nullptr};
   std::vector<uint8_t> roi;
   if (!manifest_.tiling)
     roi = roi_of(bundle, bundle.ignored(), manifest_.map.size);
@@ -53,6 +55,17 @@ Detector::Detector(const Bundle& bundle, double rate, int32_t threads)
     served_.score_plan = std::make_shared<const MapPlan>(manifest_.map, alone, roi);
   }
   qualify(bundle, engine(), *pipeline());
+  if (log_.wants(EDGEAD_LOG_INFO)) log_.say(EDGEAD_LOG_INFO, opened(bundle));
+}
+
+// What serves, in a sentence.
+std::string Detector::opened(const Bundle& bundle) const {
+  return format(
+      "bundle %s (%.12s): all %zu files have their digests, %zu golden frames are reproduced by %s "
+      "(%s, %s, kernels %s); false-reject rate %g, threshold %g",
+      bundle.path().c_str(), bundle_sha256_.c_str(), manifest_.files.size(),
+      manifest_.golden.size(), engine().device.c_str(), engine().version.c_str(),
+      engine().precision.c_str(), all_kernels().front()->name, limits_.rate, limits_.threshold);
 }
 
 Limits Detector::limits_of(double rate) const {
@@ -66,8 +79,13 @@ Limits Detector::limits() const {
 
 void Detector::set_rate(double rate) {
   const Limits limits = limits_of(rate);
-  const std::lock_guard<std::mutex> lock(mutex_);
-  limits_ = limits;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    limits_ = limits;
+  }
+  if (log_.wants(EDGEAD_LOG_INFO))
+    log_.say(EDGEAD_LOG_INFO, format("bundle %s: false-reject rate %g, threshold %g",
+                                     manifest_.name.c_str(), limits.rate, limits.threshold));
 }
 
 std::unique_ptr<Pipeline> Detector::pipeline() const {

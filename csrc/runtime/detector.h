@@ -5,6 +5,7 @@
 #include <string>
 
 #include "calibration.h"
+#include "log.h"
 #include "pipeline.h"
 
 namespace edgead {
@@ -14,10 +15,16 @@ struct Limits {
   double rate, threshold, map_threshold;
 };
 
+// How a bundle is opened.
+struct Asked {
+  double rate;      // 0: the bundle's
+  int32_t threads;  // of one inference; 0: the engine's choice
+  Log log;
+};
+
 class Detector {
  public:
-  // rate: 0 for the bundle's; threads: 0 for the engine's choice.
-  Detector(const std::string& path, double rate, int32_t threads);
+  Detector(Folder folder, const Asked& asked);
 
   const Manifest& manifest() const { return manifest_; }
   const Engine& engine() const { return *served_.engine; }
@@ -26,12 +33,15 @@ class Detector {
 
   Limits limits() const;
   void set_rate(double rate);
+  const Log& log() const { return log_; }
   std::unique_ptr<Pipeline> pipeline() const;
 
  private:
-  explicit Detector(const Bundle& bundle, double rate, int32_t threads);
+  Detector(const Bundle& bundle, const Asked& asked);
   Limits limits_of(double rate) const;
+  std::string opened(const Bundle& bundle) const;
 
+  Log log_;
   Manifest manifest_;
   std::string bundle_sha256_;
   Ranked scores_, peaks_;
