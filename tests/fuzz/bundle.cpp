@@ -31,8 +31,9 @@ std::string read(const fs::path& path) {
 
 void write(const fs::path& path, const std::string& content) {
   const int file = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
-  expect(file >= 0 && ::write(file, content.data(), content.size()) ==
-                          static_cast<ssize_t>(content.size()), "cannot write a bundle");
+  expect(file >= 0 &&
+             ::write(file, content.data(), content.size()) == static_cast<ssize_t>(content.size()),
+         "cannot write a bundle");
   ::close(file);
 }
 

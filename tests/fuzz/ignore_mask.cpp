@@ -2,10 +2,11 @@
 // left.
 #include "ignore_mask.h"
 
+#include <fuzzer/FuzzedDataProvider.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <fuzzer/FuzzedDataProvider.h>
 
 #include "fuzz.h"
 #include "manifest_parts.h"
@@ -59,7 +60,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     image.samples = samples.data();
     const auto ignored = ignored_pixels(mask, mask.image ? &image : nullptr);
     expect(ignored.size() == static_cast<size_t>(height) * width, "another size");
-    expect(std::all_of(ignored.begin(), ignored.end(), [](uint8_t v) { return v < 2; }), "not 0, 1");
+    expect(std::all_of(ignored.begin(), ignored.end(), [](uint8_t v) { return v < 2; }),
+           "not 0, 1");
     const auto roi = region_of_interest(ignored, mask.frame_size, map);
     expect(roi.size() == static_cast<size_t>(map.first) * map.second, "another map");
     expect(std::find(roi.begin(), roi.end(), 1) != roi.end(), "nothing is kept");

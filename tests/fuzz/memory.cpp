@@ -31,9 +31,7 @@ using edgead::take;
 
 void* operator new(size_t bytes) { return take(bytes, alignof(std::max_align_t)); }
 void* operator new[](size_t bytes) { return take(bytes, alignof(std::max_align_t)); }
-void* operator new(size_t bytes, std::align_val_t a) {
-  return take(bytes, static_cast<size_t>(a));
-}
+void* operator new(size_t bytes, std::align_val_t a) { return take(bytes, static_cast<size_t>(a)); }
 // libFuzzer's own.
 void* operator new(size_t bytes, const std::nothrow_t&) noexcept { return std::malloc(bytes); }
 void operator delete(void* memory) noexcept { std::free(memory); }

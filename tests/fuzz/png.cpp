@@ -21,7 +21,8 @@ void mend_checksums(std::vector<uint8_t>& png) {
     const size_t length = big_endian(&png[at]);
     if (length > png.size() - at - 12) return;
     const auto sum = crc32(0, &png[at + 4], static_cast<uInt>(length + 4));
-    for (size_t i = 0; i < 4; ++i) png[at + 8 + length + i] = static_cast<uint8_t>(sum >> (24 - 8 * i));
+    for (size_t i = 0; i < 4; ++i)
+      png[at + 8 + length + i] = static_cast<uint8_t>(sum >> (24 - 8 * i));
     at += length + 12;
   }
 }
@@ -44,8 +45,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   expect(image.height > 0 && image.width > 0, "an image of no size");
   expect(image.channels == 1 || image.channels == 3, "other channels");
   expect(image.sample_bytes == 1 || image.sample_bytes == 2, "other samples");
-  const size_t bytes =
-      size_t{1} * image.height * image.width * image.channels * image.sample_bytes;
+  const size_t bytes = size_t{1} * image.height * image.width * image.channels * image.sample_bytes;
   volatile uint8_t seen = 0;
   for (size_t i = 0; i < bytes; ++i) seen = seen ^ image.samples[i];
   std::free(image.samples);

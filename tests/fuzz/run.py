@@ -48,7 +48,7 @@ def run(build: Path, seconds: float, corpora: Path) -> dict[str, str]:
     """What each fuzzer has printed that found something."""
     import seeds
 
-    workers = os.cpu_count() or 1
+    workers = len(os.sched_getaffinity(0))
     whole = sum(SHARE.get(target, 1) for target in TARGETS)
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / "seeds"

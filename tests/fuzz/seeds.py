@@ -43,9 +43,7 @@ def plain() -> tuple[dict[str, Any], dict[str, bytes]]:
         for x, y, n, size, weight in (("a", "b", 4, [8, 6], 1.0), ("c", "d", 2, [4, 3], 0.5))
     ]
     loose = {"score": 1e9, "map": 1e9}
-    golden = [
-        {"image": f"golden/{i}.png", "map": "golden/0.npy", "score": 0.5} for i in range(2)
-    ]
+    golden = [{"image": f"golden/{i}.png", "map": "golden/0.npy", "score": 0.5} for i in range(2)]
     manifest = {
         **{"schema_version": 2, "edgead_version": "0.1.0", "name": "n", "method": "m"},
         "created": "2025-01-01T00:00:00Z",

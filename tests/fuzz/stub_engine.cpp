@@ -1,5 +1,6 @@
-// An engine whose graph is text: a line for the image and each output, "NAME CHANNELS HEIGHT WIDTH".
-// It is held against the manifest as OpenVINO's is; features follow from the image in some way.
+// An engine whose graph is text: a line for the image and each output, "NAME CHANNELS HEIGHT
+// WIDTH". It is held against the manifest as OpenVINO's is; features follow from the image in some
+// way.
 #include <cstring>
 #include <map>
 #include <sstream>
