@@ -24,7 +24,7 @@ endif()
 
 add_library(edgead SHARED c_api.cpp
             bundle/arrays.cpp bundle/ignore_mask.cpp bundle/json.cpp bundle/manifest.cpp bundle/manifest_check.cpp
-            bundle/npy.cpp bundle/png_file.c bundle/sha256.cpp bundle/storage.cpp bundle/wording.cpp
+            bundle/npy.cpp bundle/png_file.c bundle/sha256.cpp bundle/storage.cpp
             runtime/calibration.cpp runtime/detector.cpp runtime/frame.cpp runtime/heatmap.cpp
             runtime/memory.cpp runtime/openvino_engine.cpp runtime/pipeline.cpp runtime/pooling.cpp
             runtime/principal_components.cpp runtime/processor.cpp runtime/qualification.cpp

@@ -4,14 +4,13 @@
 #include <string>
 #include <vector>
 
+#include "arguments.h"
 #include "manifest.h"
 
 namespace edgead {
 
-constexpr int64_t kMaxSide = 32767;  // pixels, of an image or a frame
-
 void check_size(const char* name, Size size);
-int32_t number_of(const char* name, const std::string& word, const std::vector<const char*>& words);
+int32_t number_of(const char* name, const std::string& word, const Words& words);
 int32_t check_bit_depth(std::optional<int64_t> bit_depth);  // 0 for none
 void check_input(const Input& input);
 void check_map(const Manifest& manifest);  // its size, weights and numbers

@@ -1,4 +1,4 @@
-// edgead._cpu: the kernels for Python. Checks nothing that edgead/*.py has checked already.
+// edgead._cpu: the kernels for Python. edgead/*.py has looked at the arrays.
 #include "bindings.h"
 
 #include <pybind11/numpy.h>
@@ -52,7 +52,7 @@ class Preprocess {
   // given: as preprocess_params_of needs it, and simd.
   explicit Preprocess(const py::kwargs& given)
       : set_(named(all_kernels(), given["simd"].cast<std::string>())),
-        p_(preprocess_params_of(given)),
+        p_(checked(preprocess_params_of(given))),
         vertical_(p_.height, p_.out_height),
         horizontal_(p_.width, p_.out_width),
         workspace_(preprocess_workspace_bytes(p_)) {}
@@ -139,7 +139,7 @@ class Nearest {
   Nearest(std::shared_ptr<NearestMemory> memory, const py::kwargs& given)
       : set_(named(all_nearest_kernels(), given["simd"].cast<std::string>())),
         memory_(std::move(memory)),
-        p_(with_memory(nearest_params_of(given))),
+        p_(checked(with_memory(nearest_params_of(given)))),
         guess_(static_cast<size_t>(p_.positions) * p_.k, -1),
         workspace_(nearest_workspace_bytes(p_)) {
     if (given["roi"].is_none()) return;
@@ -186,7 +186,7 @@ class Whiten {
   // None), simd.
   explicit Whiten(const py::kwargs& given)
       : set_(named(all_kernels(), given["simd"].cast<std::string>())),
-        p_(whiten_params_of(given)),
+        p_(checked(whiten_params_of(given))),
         memory_(whiten_index_bytes(p_)),
         workspace_(whiten_workspace_bytes(p_)) {
     const auto mean = given["mean"].cast<py::array_t<float, py::array::c_style>>();
@@ -276,8 +276,7 @@ PYBIND11_MODULE(_cpu, m) {
   py::class_<Whiten>(m, "Whiten")
       .def(py::init<const py::kwargs&>())
       .def("run", &Whiten::run, py::arg("feature"), py::arg("distance").noconvert());
+  py::register_local_exception_translator(&raise_failure);
+  bind_arguments(m);
   bind_calibration(m);
-  m.attr("MAX_LEVELS") = kMaxLevels;
-  m.attr("MAX_NEAREST") = kMaxNearest;
-  m.attr("PARTS") = kParts;
 }
