@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "ignore_mask.h"
 #include "json.h"
 #include "manifest_parts.h"
 #include "wording.h"

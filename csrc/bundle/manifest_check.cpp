@@ -13,11 +13,6 @@
 
 namespace edgead {
 
-void check_size(const char* name, Size size) {
-  const std::vector<int64_t> sides{size.first, size.second};
-  refuse(name, listed(sides, "()"), expected_size(sides));
-}
-
 int32_t number_of(const char* name, const std::string& word, const Words& words) {
   refuse(name, in_quotes(word), expected_word(word, words));
   const auto found = std::find(words.begin(), words.end(), word);
@@ -46,11 +41,8 @@ void check_map(const Manifest& manifest) {
 
 void check_tiling(const Tiling& tiling) {
   check_size("size of a tile", tiling.size);
-  const int64_t most = std::min(tiling.size.first, tiling.size.second) / 2;
-  if (tiling.overlap < 2 || tiling.overlap > most)
-    throw input_failure("the overlap of tiles is " + std::to_string(tiling.overlap) +
-                        ", expected a whole number of pixels from 2 to " + std::to_string(most) +
-                        ", half of the tile's shorter side");
+  refuse("the overlap of tiles", std::to_string(tiling.overlap),
+         expected_overlap(tiling.overlap, tiling.size.first, tiling.size.second));
 }
 
 namespace {

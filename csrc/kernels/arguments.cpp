@@ -181,6 +181,13 @@ std::string expected_factors(const std::vector<int64_t>& factors, int64_t channe
       static_cast<long long>(width));
 }
 
+std::string expected_overlap(int64_t overlap, int64_t height, int64_t width) {
+  const int64_t most = std::min(height, width) / 2;
+  if (overlap >= 2 && overlap <= most) return kFine;
+  return "a whole number of pixels from 2 to " + std::to_string(most) +
+         ", half of the tile's shorter side";
+}
+
 std::string problem_of_frame(int64_t height, int64_t width) {
   if (std::min(height, width) >= 1 && std::max(height, width) <= kMaxSide) return kFine;
   return format("the frame is %lld x %lld (height x width), expected 1 to %lld pixels a side",

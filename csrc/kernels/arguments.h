@@ -55,6 +55,8 @@ std::string expected_side(int64_t side);  // of a region
 std::string expected_epsilon(double epsilon);
 std::string expected_factors(const std::vector<int64_t>& factors,  // regions, outputs, channels
                              int64_t channels, int64_t height, int64_t width, int64_t side);
+// tiles, of (height, width) in pixels of the frame
+std::string expected_overlap(int64_t overlap, int64_t height, int64_t width);
 
 // Of each frame. bits: what is declared of its samples; highest: the largest of them.
 std::string problem_of_frame(int64_t height, int64_t width);

@@ -14,7 +14,6 @@
 
 #include "fingerprint.h"
 #include "kernels.h"
-#include "pooling.h"
 
 namespace py = pybind11;
 
@@ -226,19 +225,6 @@ uint64_t fingerprint_of(const py::array& array) {
   return fingerprint(data, axes, count, sample_bytes);
 }
 
-// values, roi (or None): C-contiguous, of one size.
-double pool_of(const py::array_t<float, py::array::c_style>& values, const py::object& roi,
-               int32_t pooling, double share) {
-  py::array_t<uint8_t, py::array::c_style> kept;
-  if (!roi.is_none()) kept = roi.cast<py::array_t<uint8_t, py::array::c_style>>();
-  const size_t count = static_cast<size_t>(values.size());
-  const float* from = values.data();
-  const uint8_t* counts = roi.is_none() ? nullptr : kept.data();
-  const py::gil_scoped_release release;
-  std::vector<float> scratch(count);
-  return pool(from, counts, count, static_cast<Pooling>(pooling), share, scratch.data());
-}
-
 }  // namespace
 }  // namespace edgead
 
@@ -252,8 +238,6 @@ PYBIND11_MODULE(_cpu, m) {
   m.def(
       "keep_for_ever", [](const py::object& object) { object.inc_ref(); },
       "Never destroy an object, not even when the process ends.", py::arg("object"));
-  m.def("pool", &pool_of, "See csrc/runtime/pooling.h.", py::arg("values"),
-        py::arg("roi").none(true), py::arg("pooling"), py::arg("share"));
   py::class_<Preprocess>(m, "Preprocess")
       .def(py::init<const py::kwargs&>())
       .def("run", &Preprocess::run, py::arg("frame"), py::arg("image"));
@@ -278,5 +262,6 @@ PYBIND11_MODULE(_cpu, m) {
       .def("run", &Whiten::run, py::arg("feature"), py::arg("distance").noconvert());
   py::register_local_exception_translator(&raise_failure);
   bind_arguments(m);
-  bind_calibration(m);
+  bind_bundle(m);
+  bind_runtime(m);
 }

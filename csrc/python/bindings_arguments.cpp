@@ -49,6 +49,8 @@ void bind_arguments(py::module_& m) {
   m.def("expected_epsilon", &expected_epsilon, py::arg("epsilon"));
   m.def("expected_factors", &expected_factors, py::arg("factors"), py::arg("channels"),
         py::arg("height"), py::arg("width"), py::arg("side"));
+  m.def("expected_overlap", &expected_overlap, py::arg("overlap"), py::arg("height"),
+        py::arg("width"));
   m.def("problem_of_frame", &problem_of_frame, py::arg("height"), py::arg("width"));
   m.def("problem_of_value", &problem_of_value, py::arg("highest"), py::arg("bits"));
   m.def("normalisation", &normalisation, py::arg("mean"), py::arg("std"), py::arg("bit_depth"));
