@@ -1,30 +1,34 @@
-# A recipe for Yocto (kirkstone or newer). It takes libedgead from a recipe of the name edgead, which
-# installs what "make install-c" does; EDGEAD_CAMERA is v4l2, gstreamer or folder.
+# A recipe for Yocto (kirkstone and later): copy it into your layer, and all other files here into
+# the folder "files" beside it. A recipe of the name edgead installs libedgead, as make install-c.
 SUMMARY = "Score what a camera sees with edgead, as a service"
+DESCRIPTION = "Takes frames of a camera, scores each with a bundle of edgead, and writes the \
+               verdicts as lines of JSON to a Unix socket."
+SECTION = "multimedia"
 LICENSE = "Apache-2.0"
 LIC_FILES_CHKSUM = "file://${COMMON_LICENSE_DIR}/Apache-2.0;md5=89aea4e17d99a7cacdbeed46a0096b10"
 
-FILESEXTRAPATHS:prepend := "${THISDIR}:"
-SRC_URI = "file://Makefile file://firmware.h file://main.c file://output.c file://folder.c \
-           file://v4l2.c file://gstreamer.c file://edgead-camera.service"
-S = "${WORKDIR}"
-
-inherit pkgconfig systemd
-
+# v4l2, gstreamer or folder
 EDGEAD_CAMERA ?= "v4l2"
 DEPENDS = "edgead"
 DEPENDS += "${@{'gstreamer': 'gstreamer1.0-plugins-base', 'folder': 'libpng'}.get(d.getVar('EDGEAD_CAMERA'), '')}"
 
-# Nothing of the build machine may get into the program: no path of libraries, no pkg-config of it.
-EXTRA_OEMAKE = "CAMERA=${EDGEAD_CAMERA} BUILD=${B}/build PREFIX=${prefix} UNITS=${systemd_system_unitdir} RPATH="
+SRC_URI = "file://Makefile \
+           file://edgead-camera.service \
+           file://firmware.h \
+           file://folder.c \
+           file://gstreamer.c \
+           file://main.c \
+           file://output.c \
+           file://v4l2.c"
+S = "${@d.getVar('UNPACKDIR') or d.getVar('WORKDIR')}"
 
-do_compile() {
-    oe_runmake
-}
+inherit pkgconfig systemd
+
+# RPATH: no path of the build machine gets into the program.
+EXTRA_OEMAKE = "CAMERA=${EDGEAD_CAMERA} BUILD=${B}/build PREFIX=${prefix} UNITS=${systemd_system_unitdir} RPATH="
 
 do_install() {
     oe_runmake install DESTDIR=${D}
-    sed -i 's,/usr/local/bin,${bindir},' ${D}${systemd_system_unitdir}/edgead-camera.service
 }
 
 SYSTEMD_SERVICE:${PN} = "edgead-camera.service"

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -45,11 +46,14 @@ void notify(const char* format, ...) {
 
 int clients_listen(const char* path) {
   struct sockaddr_un at = {.sun_family = AF_UNIX};
+  struct stat left;
   if (path == NULL) return 0;
-  strncpy(at.sun_path, path, sizeof at.sun_path - 1);
+  if (strlen(path) >= sizeof at.sun_path) return say("%s: too long for a socket", path), -1;
+  memcpy(at.sun_path, path, strlen(path));
   listener = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  if (connect(listener, (struct sockaddr*)&at, sizeof at) < 0 && errno == ECONNREFUSED)
-    unlink(path); /* left by a process that was killed */
+  if (lstat(path, &left) == 0 && S_ISSOCK(left.st_mode) &&
+      connect(listener, (struct sockaddr*)&at, sizeof at) < 0 && errno == ECONNREFUSED)
+    unlink(path); /* of a process that was killed */
   if (bind(listener, (struct sockaddr*)&at, sizeof at) == 0 && listen(listener, 16) == 0) return 0;
   return say("cannot listen at %s: %s", path, strerror(errno)), -1;
 }
