@@ -68,8 +68,10 @@ int camera_next(frame* to) {
   struct pollfd ready = {device, POLLIN, 0};
   struct v4l2_buffer b = buffer_of(0);
   if (poll(&ready, 1, 200) <= 0) return NOT_YET;
-  if (ask(VIDIOC_DQBUF, &b) < 0 && errno == EAGAIN) return NOT_YET;
-  if (b.length == 0) return say("the camera gives no frames: %s", strerror(errno)), FAILED;
+  if (ask(VIDIOC_DQBUF, &b) < 0) {
+    if (errno == EAGAIN) return NOT_YET;
+    return say("the camera gives no frames any more: %s", strerror(errno)), FAILED;
+  }
   const uint32_t passed = b.sequence - sequence; /* more than 1: the driver lost some */
   number += number < 0 || passed == 0 || passed > 1u << 20 ? 1 : passed;
   sequence = b.sequence;
