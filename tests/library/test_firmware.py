@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -380,3 +381,32 @@ def test_each_build_has_less_than_400_lines_of_code() -> None:
 
     shared = sum(map(code, ("main.c", "output.c", "firmware.h")))
     assert all(shared + code(f"{camera}.c") < 400 for camera in ("folder", "v4l2", "gstreamer"))
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("kind", ["address,undefined", "thread"])
+def test_no_sanitizer_objects(
+    installed: Path, bundles: Callable[[str], None], frames: Path, tmp_path: Path, kind: str
+) -> None:
+    """Neither to memory nor to threads, through reloads, clients that come and go, and the end."""
+    flags = f"-O1 -g -fsanitize={kind} -fno-sanitize-recover=all"
+    program = firmware.make(installed, tmp_path / "made", "folder", flags)
+    # OpenVINO and its TBB were not made for sanitizers: what they do among themselves is left out.
+    rules = "\n".join(f"leak:{name}" for name in ("libopenvino", "libtbb", "libhwloc"))
+    (tmp_path / "leaks").write_text(f"{rules}\n")
+    path = tmp_path / "verdicts"
+    settings = {
+        "EDGEAD_SOCKET": path, "EDGEAD_HZ": 300, "EDGEAD_REPEAT": 1, "TBB_ENABLE_SANITIZERS": 1,
+        "LSAN_OPTIONS": f"suppressions={tmp_path / 'leaks'}", "TSAN_OPTIONS": "exitcode=0",
+    }  # fmt: skip
+    with Service(program, tmp_path / "part.edgead", frames, **settings) as service:
+        for turn, name in enumerate(("b", "broken", "a")):
+            client = Client(path)
+            client.take(30)
+            bundles(name)
+            service.send(signal.SIGHUP)
+            service.wait_for("\n", turn + 2)
+            client.socket.close()
+        assert service.end() == 0, service.stderr
+    said = re.findall(r"(?m)^SUMMARY: .*|.*runtime error.*", service.stderr)
+    assert [line for line in said if "openvino" not in line and "tsan_new_delete" not in line] == []
