@@ -106,8 +106,8 @@ double Pipeline::run_tiles(const void* data, Times& times) {
     for (size_t j = 0; j < tiles.plan.columns.starts.size(); ++j) {
       const Tile tile = tile_at(tiles.plan, i, j);
       if (!keeps(tile, roi(), width)) continue;
-      const char* at = static_cast<const char*>(data) + tile.top * seen_.stride +
-                       tile.left * pixel_bytes(seen_);
+      const char* at =
+          static_cast<const char*>(data) + tile.top * seen_.stride + tile.left * pixel_bytes(seen_);
       stages_.run(at, times);
       const auto inferred = std::chrono::steady_clock::now();
       stitch(tile, stages_.map(), tiles.map.data(), width);
