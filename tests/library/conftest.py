@@ -30,9 +30,11 @@ FORMATS = {
     "RGBX": 6,
     "BGR16": 7,
     "RGB16": 8,
+    "GRAY10": 9,
+    "GRAY12": 10,
+    "NV12": 11,
 }
 STATUSES = ("OK", "INPUT", "CALIBRATION", "BUNDLE", "DEVICE", "QUALIFICATION", "UNSUPPORTED")
-
 
 INFO = ("name", "method", "device", "precision", "kernels", "version", "bundle_sha256")
 
@@ -42,7 +44,9 @@ class Params(ctypes.Structure):
         ("struct_size", ctypes.c_size_t),
         ("false_reject_rate", ctypes.c_double),
         ("threads", ctypes.c_int32),
-        ("reserved", ctypes.c_int32),
+        ("log_level", ctypes.c_int32),
+        ("log", ctypes.c_void_p),
+        ("log_user_data", ctypes.c_void_p),
     )
 
 
@@ -67,6 +71,10 @@ class Frame(ctypes.Structure):
         ("stride", ctypes.c_int64),
         ("format", ctypes.c_int32),
         ("bit_depth", ctypes.c_int32),
+        ("chroma", ctypes.c_void_p),
+        ("chroma_stride", ctypes.c_int64),
+        ("color_space", ctypes.c_int32),
+        ("reserved", ctypes.c_int32),
     )
 
 
@@ -79,6 +87,15 @@ class Verdict(ctypes.Structure):
         ("is_anomalous", ctypes.c_int32),
         ("reserved", ctypes.c_int32),
         *((f"{stage}_ms", ctypes.c_double) for stage in ("preprocess", "engine", "map", "total")),
+    )
+
+
+class Stats(ctypes.Structure):
+    _fields_ = (
+        ("struct_size", ctypes.c_size_t),
+        ("scored", ctypes.c_uint64),
+        ("failed", ctypes.c_uint64),
+        *((f"{which}_ms", ctypes.c_double) for which in ("last", "worst", "running", "idle")),
     )
 
 
@@ -130,16 +147,20 @@ class Library:
         self.call("detector_info", detector, ctypes.byref(info))
         return info
 
-    def open(self, path: Path | str, *, threads: int = 1, rate: float = 0.0) -> Any:
-        """A detector, to be closed."""
+    def open(
+        self, path: Path | str | int, *, threads: int = 1, rate: float = 0.0, **more: Any
+    ) -> Any:
+        """A detector, to be closed; of a path, or of a descriptor."""
         handle = ctypes.c_void_p()
-        params = Params(ctypes.sizeof(Params), rate, threads, 0)
-        name = str(path).encode("utf-8", "surrogateescape")
-        self.call("detector_open", 1, name, ctypes.byref(params), ctypes.byref(handle))
+        params = Params(ctypes.sizeof(Params), rate, threads, **more)
+        name, which = path, "detector_open_at"
+        if not isinstance(path, int):
+            name, which = str(path).encode("utf-8", "surrogateescape"), "detector_open"
+        self.call(which, 1, name, ctypes.byref(params), ctypes.byref(handle))
         return handle
 
     @contextmanager
-    def detector(self, path: Path, **options: Any) -> Iterator[Any]:
+    def detector(self, path: Path | int, **options: Any) -> Iterator[Any]:
         handle = self.open(path, **options)
         try:
             yield handle
@@ -156,7 +177,7 @@ class Library:
             self.c.edgead_session_close(handle)
 
     @contextmanager
-    def serving(self, path: Path, **options: Any) -> Iterator[Session]:
+    def serving(self, path: Path | int, **options: Any) -> Iterator[Session]:
         with self.detector(path, **options) as detector, self.session(detector) as session:
             yield session
 
@@ -189,6 +210,11 @@ class Session:
         sizes = ctypes.byref(height), ctypes.byref(width)
         self.library.call("session_map_size", self.handle, *sizes)
         return height.value, width.value
+
+    def stats(self) -> Stats:
+        stats = Stats(ctypes.sizeof(Stats))
+        self.library.call("session_stats", self.handle, ctypes.byref(stats))
+        return stats
 
     def regions(self) -> list[tuple[float, ...]]:
         count = ctypes.c_size_t()
