@@ -1,5 +1,6 @@
 // regions_of HEIGHT WIDTH THRESHOLD CAPACITY: the heatmap's floats in, how many regions and the
 // first ones out. Frames of other widths come before, as of a session that serves several.
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <vector>
@@ -14,15 +15,16 @@ int main(int, char** arguments) {
   if (std::fread(values.data(), values.size() * sizeof(float), 1, stdin) != 1) return 1;
   std::vector<edgead_region> regions(capacity);
   edgead::RegionSearch search;
+  size_t count = 0;
   for (const int32_t width : {size.second + 9, size.second}) {
     search.prepare(width);
     const edgead::Size frame{size.first, width};
-    const size_t count =
-        search.run({values.data(), size, nullptr}, frame, threshold, regions.data(), capacity);
-    if (width == size.second) std::printf("%zu\n", count);
+    count = search.run({values.data(), size, nullptr}, frame, threshold, regions.data(), capacity);
   }
-  for (const edgead_region& r : regions)
-    if (r.width > 0)
-      std::printf("%d %d %d %d %lld %.17g %d\n", r.x, r.y, r.width, r.height,
-                  static_cast<long long>(r.area), static_cast<double>(r.peak), r.reserved);
+  std::printf("%zu\n", count);
+  for (size_t i = 0; i < std::min(count, capacity); ++i) {
+    const edgead_region& r = regions[i];
+    std::printf("%d %d %d %d %lld %.17g %d\n", r.x, r.y, r.width, r.height,
+                static_cast<long long>(r.area), static_cast<double>(r.peak), r.reserved);
+  }
 }
