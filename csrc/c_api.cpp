@@ -139,7 +139,7 @@ edgead_info info_of(const Detector& detector) {
   info.method = manifest.method.c_str();
   info.device = detector.engine().device.c_str();
   info.precision = detector.engine().precision.c_str();
-  info.kernels = all_kernels().front()->name;
+  info.kernels = detector.kernels();
   info.version = detector.engine().version.c_str();
   info.bundle_sha256 = detector.bundle_sha256().c_str();
   info.map_height = manifest.map.size.first, info.map_width = manifest.map.size.second;
