@@ -68,6 +68,20 @@ void check_struct(const Struct* given, const char* name, size_t least = sizeof(S
                name, given->struct_size, least, name));
 }
 
+// What is asked of the engine.
+Asked checked(const edgead_detector_params& given) {
+  static constexpr const char* kPrecisions[] = {"float32", "float16", "bfloat16", "int8"};
+  const auto is_it = [&](const char* known) { return std::strcmp(known, given.precision) == 0; };
+  if (given.precision != nullptr &&
+      std::none_of(std::begin(kPrecisions), std::end(kPrecisions), is_it))
+    throw input_failure("precision " + in_quotes(given.precision) +
+                        ": expected one of float32, float16, bfloat16, int8, or NULL");
+  if (given.threads < 0)
+    throw input_failure("threads=" + std::to_string(given.threads) +
+                        ": expected a whole number of at least 1, or 0 for the engine's choice");
+  return {given.threads, given.precision == nullptr ? "" : given.precision};
+}
+
 // A session while a call uses it.
 class Use {
  public:
@@ -195,7 +209,7 @@ edgead_status edgead_detector_open(uint32_t version, const char* path,
       check_struct(params, "params", offsetof(edgead_detector_params, precision));
       std::memcpy(&given, params, std::min(params->struct_size, sizeof given));
     }
-    const Asked asked{given.threads, given.precision == nullptr ? "" : given.precision};
+    const Asked asked = checked(given);
     auto held = std::make_shared<Detector>(path, given.false_reject_rate, asked);
     *detector = new edgead_detector{std::move(held)};
   });

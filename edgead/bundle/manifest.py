@@ -126,7 +126,8 @@ class Manifest:
         if name is None:
             raise BundleError(
                 f"bundle {self.name} has no graph in {precision}, only in "
-                f"{', '.join(sorted(self.models))}: ask for one of these, or export with {precision}"
+                f"{', '.join(sorted(self.models))}: ask for one of these, or export with "
+                f"{precision}"
             )
         return name
 

@@ -141,7 +141,8 @@ class Library:
     ) -> Any:
         """A detector, to be closed."""
         handle = ctypes.c_void_p()
-        params = Params(ctypes.sizeof(Params), rate, threads, 0, precision and precision.encode())
+        word = None if precision is None else precision.encode()
+        params = Params(ctypes.sizeof(Params), rate, threads, 0, word)
         name = str(path).encode("utf-8", "surrogateescape")
         self.call("detector_open", 1, name, ctypes.byref(params), ctypes.byref(handle))
         return handle
