@@ -24,13 +24,14 @@ if(NOT EDGEAD_VERSION MATCHES "^[0-9]+[.][0-9]+")
 endif()
 
 add_library(edgead SHARED c_api.cpp
-            bundle/arrays.cpp bundle/ignore_mask.cpp bundle/json.cpp bundle/manifest.cpp bundle/manifest_check.cpp
-            bundle/npy.cpp bundle/png_file.c bundle/sha256.cpp bundle/sha256_native.cpp bundle/storage.cpp bundle/wording.cpp
+            bundle/arrays.cpp bundle/folder.cpp bundle/ignore_mask.cpp bundle/json.cpp bundle/manifest.cpp
+            bundle/manifest_check.cpp bundle/npy.cpp bundle/png_file.c bundle/sha256.cpp bundle/sha256_native.cpp
+            bundle/storage.cpp bundle/wording.cpp
             runtime/calibration.cpp runtime/detector.cpp runtime/frame.cpp runtime/heatmap.cpp
-            runtime/memory.cpp runtime/openvino_engine.cpp runtime/openvino_precision.cpp
+            runtime/memory.cpp runtime/nv12.cpp runtime/openvino_engine.cpp runtime/openvino_precision.cpp
             runtime/pipeline.cpp runtime/pooling.cpp
             runtime/principal_components.cpp runtime/processor.cpp runtime/qualification.cpp
-            runtime/signals.cpp runtime/stages.cpp runtime/tiling.cpp runtime/whitening.cpp)
+            runtime/regions.cpp runtime/signals.cpp runtime/stages.cpp runtime/tiling.cpp runtime/whitening.cpp)
 target_include_directories(edgead PRIVATE bundle runtime)
 target_include_directories(edgead SYSTEM PRIVATE ${EDGEAD_JSON})
 target_include_directories(edgead PUBLIC $<BUILD_INTERFACE:${CMAKE_CURRENT_SOURCE_DIR}/include>
@@ -60,7 +61,7 @@ write_basic_package_version_file(${CMAKE_CURRENT_BINARY_DIR}/edgeadConfigVersion
 set(package ${CMAKE_INSTALL_LIBDIR}/cmake/edgead)
 install(TARGETS edgead EXPORT edgead COMPONENT library)
 install(TARGETS edgead-score COMPONENT library)
-install(FILES include/edgead.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT library)
+install(FILES include/edgead.h include/edgead.hpp DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT library)
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/edgead.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig
         COMPONENT library)
 install(EXPORT edgead NAMESPACE edgead:: DESTINATION ${package} COMPONENT library)

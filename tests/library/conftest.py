@@ -42,7 +42,9 @@ class Params(ctypes.Structure):
         ("struct_size", ctypes.c_size_t),
         ("false_reject_rate", ctypes.c_double),
         ("threads", ctypes.c_int32),
-        ("reserved", ctypes.c_int32),
+        ("log_level", ctypes.c_int32),
+        ("log", ctypes.c_void_p),
+        ("log_user_data", ctypes.c_void_p),
         ("precision", ctypes.c_char_p),
     )
 
@@ -142,7 +144,7 @@ class Library:
         """A detector, to be closed."""
         handle = ctypes.c_void_p()
         word = None if precision is None else precision.encode()
-        params = Params(ctypes.sizeof(Params), rate, threads, 0, word)
+        params = Params(ctypes.sizeof(Params), rate, threads, 0, None, None, word)
         name = str(path).encode("utf-8", "surrogateescape")
         self.call("detector_open", 1, name, ctypes.byref(params), ctypes.byref(handle))
         return handle

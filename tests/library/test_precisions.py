@@ -168,6 +168,7 @@ def test_callers_from_before_there_was_a_choice(library: Any, bundle_dir: Path) 
     ctypes.c_size_t.from_buffer(given).value = 24
     ctypes.c_double.from_buffer(given, 8).value = 0.0
     ctypes.c_int32.from_buffer(given, 16).value = 1
+    ctypes.c_int32.from_buffer(given, 20).value = 0
     handle = ctypes.c_void_p()
     library.call("detector_open", 1, str(bundle_dir).encode(), given, ctypes.byref(handle))
     assert library.info(handle).precision == b"float32"
