@@ -170,6 +170,15 @@ struct Opening {
   Log log;
 };
 
+// A precision, where one is asked for.
+std::string precision_of(const char* given) {
+  if (given == nullptr) return "";
+  for (const char* known : {"float32", "float16", "bfloat16", "int8"})
+    if (std::strcmp(known, given) == 0) return given;
+  throw input_failure("precision " + in_quotes(given) +
+                      ": expected one of float32, float16, bfloat16, int8, or NULL");
+}
+
 Opening opening_of(const edgead_detector_params& given) {
   const edgead_detector_params params = taken(&given, "params");
   if (params.threads < 0)
@@ -179,9 +188,8 @@ Opening opening_of(const edgead_detector_params& given) {
     throw input_failure(format("log_level is %d, expected an edgead_log_level, 1 to %d, or 0",
                                params.log_level, EDGEAD_LOG_INFO));
   const int32_t level = params.log_level != 0 ? params.log_level : EDGEAD_LOG_INFO;
-  const char* precision = params.precision == nullptr ? "" : params.precision;
   return {params.false_reject_rate,
-          {params.threads, precision},
+          {params.threads, precision_of(params.precision)},
           {params.log, params.log_user_data, level}};
 }
 

@@ -165,20 +165,9 @@ class OpenVINOSession : public EngineSession {
   std::vector<ov::Tensor> tensors_;
 };
 
-void check_asked(const Asked& asked) {
-  const std::set<std::string> known{"", "float32", "float16", "bfloat16", "int8"};
-  if (known.count(asked.precision) == 0)
-    throw input_failure("precision " + in_quotes(asked.precision) +
-                        ": expected one of float32, float16, bfloat16, int8, or NULL");
-  if (asked.threads < 0)
-    throw input_failure("threads=" + std::to_string(asked.threads) +
-                        ": expected a whole number of at least 1, or 0 for the engine's choice");
-}
-
 class OpenVINOEngine : public Engine {
  public:
   OpenVINOEngine(const Bundle& bundle, const Asked& asked) : manifest_(bundle.manifest()) {
-    check_asked(asked);
     precision = asked.precision.empty() ? "float32" : asked.precision;
     const std::string& file = manifest_.model_of(precision);
     ov::Core& core =

@@ -75,15 +75,14 @@ double Pipeline::run(const edgead_frame& frame, Times& times) {
   forget();
   prepare(frame);
   const Geometry& geometry = *geometry_;
+  const auto started = std::chrono::steady_clock::now();
   check_samples(frame, geometry);
-  times = {};
   const void* data = frame.data;
   if (is_converted(geometry)) {
-    const auto started = std::chrono::steady_clock::now();
     rgbx_from(frame, geometry, converted_.data());
-    times.preprocess_ms += ms_since(started);
     data = converted_.data();
   }
+  times = {ms_since(started), 0, 0};
   const double score = tiling_ ? run_tiles(data, times) : stages_.run(data, times);
   if (!std::isfinite(score)) {
     const Engine& engine = *served_.engine;
