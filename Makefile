@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 BUNDLE ?= demo/cell.edgead
 RESULTS := benchmarks/results
 NATIVE_TESTS := build/native
-FUZZ_SECONDS ?= 300
+FUZZ_SECONDS ?= 600
 # A worker for each core, and each file in one worker, which makes its fixtures once.
 PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -24,16 +24,17 @@ CPP := $(shell find csrc tests benchmarks \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo docs c-library test test-all test-aarch64 fuzz lint format house bench methods ablation \
+.PHONY: help install demo docs c-library abi test test-all test-aarch64 fuzz lint format house bench methods ablation \
         peers gpu-check clean distclean
 
 help:
 	@echo 'make demo          learn and evaluate on solar cells (a minute); then train, and show both (five more)'
 	@echo 'make c-library     build libedgead, the C library, into build/c; the last line is JSON'
+	@echo 'make abi           write csrc/abi.txt, what programs built with edgead.h rely on'
 	@echo 'make test          run the tests                  ARGS="-k preprocess" passes on to pytest'
 	@echo 'make test-all      run the exhaustive ones that make test leaves out: full grids, sanitizers'
 	@echo 'make test-aarch64  the C++ tests of the kernels, cross-compiled, in an emulator'
-	@echo 'make fuzz          let libFuzzer look for crashes of the kernels for FUZZ_SECONDS (300)'
+	@echo 'make fuzz          let libFuzzer look for crashes of kernels and readers for FUZZ_SECONDS (600)'
 	@echo 'make lint          ruff, mypy and clang-format'
 	@echo 'make format        let ruff and clang-format rewrite the files'
 	@echo 'make docs          generate docs/command-line.md from the parsers of the commands'
@@ -76,6 +77,9 @@ docs: $(VENV)/.installed
 c-library: $(VENV)/.installed
 	@$(BIN)/python csrc/build_library.py
 
+abi: c-library
+	@$(BIN)/python csrc/abi.py build/c/lib/libedgead.so > csrc/abi.txt
+
 test: $(VENV)/.installed
 	@$(PYTEST) $(ARGS)
 
@@ -102,10 +106,7 @@ test-aarch64: $(VENV)/.installed
 
 fuzz: $(VENV)/.installed
 	@$(call want,clang++,clang libclang-rt-dev)
-	$(call build_native,fuzz,-DCMAKE_BUILD_TYPE=Fuzz -DCMAKE_CXX_COMPILER=clang++)
-	mkdir -p $(NATIVE_TESTS)-corpus
-	$(NATIVE_TESTS)-fuzz/edgead_native -max_len=96 -max_total_time=$(FUZZ_SECONDS) \
-	  $(NATIVE_TESTS)-corpus
+	$(BIN)/python tests/fuzz/run.py $(NATIVE_TESTS)-fuzz $(FUZZ_SECONDS) $(NATIVE_TESTS)-corpus
 
 lint: $(VENV)/.installed $(VENV)/.lint
 	$(BIN)/ruff check .
