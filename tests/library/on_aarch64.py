@@ -1,7 +1,7 @@
 """libedgead for aarch64: cross-compiled, then run whole in an emulator, beside x86-64's.
 
-Run by ``make test-aarch64`` alone: it fetches OpenVINO's wheel for aarch64 and Debian's libpng, which
-are kept in build/aarch64, and takes a minute or two.
+Run by ``make test-aarch64`` alone: it fetches OpenVINO's wheel for aarch64 and Debian's libpng,
+which are kept in build/aarch64, and takes a minute or two.
 """
 
 from __future__ import annotations
