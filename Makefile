@@ -20,7 +20,7 @@ NVIDIA := $(if $(ON_JETSON),'.[test]' pycuda,'.[nvidia,test]')
 
 # Python files are used where they lie; only these call for a new installation.
 NATIVE := pyproject.toml setup.py constraints.txt $(shell find csrc -type f)
-CPP := $(shell find csrc tests benchmarks \
+CPP := $(shell find csrc tests benchmarks examples \
          -name '*.c' -o -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
 
 .DEFAULT_GOAL := help
@@ -118,6 +118,7 @@ test-aarch64: $(VENV)/.installed
 	  -DCMAKE_SYSTEM_PROCESSOR=aarch64 -DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++ \
 	  -DCMAKE_EXE_LINKER_FLAGS=-static)
 	qemu-aarch64-static $(NATIVE_TESTS)-aarch64/edgead_native all
+	$(BIN)/python -m pytest -q tests/library/on_aarch64.py
 
 fuzz: $(VENV)/.installed
 	@$(call want,clang++,clang libclang-rt-dev)

@@ -11,6 +11,7 @@
 #include "edgead.h"
 #include "failure.h"
 #include "heatmap.h"
+#include "ignore_mask.h"
 #include "watch.h"
 #include "wording.h"
 
@@ -93,12 +94,7 @@ class Use {
 // Golden frames may have another size than the ignore mask was drawn on; frames to judge not.
 void check_mask(const edgead_session* session, const edgead_frame& frame) {
   const auto& mask = session->detector->manifest().ignore;
-  if (!mask || mask->frame_size == Size{frame.height, frame.width}) return;
-  throw input_failure(
-      format("the frame is %d x %d (height x width) and the ignore mask of the "
-             "bundle was drawn on %d x %d: draw one for this frame size with "
-             "edgead mask, or use the bundle without a mask",
-             frame.height, frame.width, mask->frame_size.first, mask->frame_size.second));
+  if (mask) check_frame_size(*mask, {frame.height, frame.width});
 }
 
 void warn_of_memory(const edgead_session* session, const edgead_frame& frame) {
@@ -143,7 +139,7 @@ edgead_info info_of(const Detector& detector) {
   info.method = manifest.method.c_str();
   info.device = detector.engine().device.c_str();
   info.precision = detector.engine().precision.c_str();
-  info.kernels = all_kernels().front()->name;
+  info.kernels = detector.kernels();
   info.version = detector.engine().version.c_str();
   info.bundle_sha256 = detector.bundle_sha256().c_str();
   info.map_height = manifest.map.size.first, info.map_width = manifest.map.size.second;

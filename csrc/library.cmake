@@ -15,7 +15,7 @@ endif()
 add_library(edgead_objects OBJECT c_api.cpp
             bundle/arrays.cpp bundle/folder.cpp bundle/ignore_mask.cpp bundle/json.cpp bundle/manifest.cpp
             bundle/manifest_check.cpp bundle/npy.cpp bundle/png_file.c bundle/sha256.cpp bundle/sha256_native.cpp
-            bundle/storage.cpp bundle/wording.cpp
+            bundle/storage.cpp
             runtime/calibration.cpp runtime/detector.cpp runtime/frame.cpp runtime/heatmap.cpp
             runtime/memory.cpp runtime/nv12.cpp runtime/openvino_engine.cpp runtime/openvino_precision.cpp
             runtime/pipeline.cpp runtime/pooling.cpp

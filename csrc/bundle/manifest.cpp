@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "ignore_mask.h"
 #include "json.h"
 #include "manifest_parts.h"
 #include "wording.h"
@@ -242,9 +243,9 @@ Manifest from_json(const Json& value) {
   if (m.pairs.empty() && m.memories.empty())
     throw bundle_failure("manifest.pairs: none; expected at least one, or a memory");
   check_size("size", m.map.size);
-  m.map.distance = number_of("distance", words.distance, {"cosine", "l1", "l2"});
-  m.map.fusion = number_of("fusion", words.fusion, {"sum", "product"});
-  m.map.pooling = number_of("pooling", words.pooling, {"max", "mean", "top_k"});
+  m.map.distance = number_of("distance", words.distance, kDistances);
+  m.map.fusion = number_of("fusion", words.fusion, kFusions);
+  m.map.pooling = number_of("pooling", words.pooling, kPoolings);
   check_map(m);
   m.input.bit_depth = check_bit_depth(bit_depth);
   check_input(m.input);

@@ -84,7 +84,7 @@ std::string Detector::opened(const Bundle& bundle) const {
       "(%s, %s, kernels %s); false-reject rate %g, threshold %g",
       bundle.path().c_str(), bundle_sha256_.c_str(), manifest_.files.size(),
       manifest_.golden.size(), engine().device.c_str(), engine().version.c_str(),
-      engine().precision.c_str(), all_kernels().front()->name, limits_.rate, limits_.threshold);
+      engine().precision.c_str(), kernels_, limits_.rate, limits_.threshold);
 }
 
 Limits Detector::limits_of(double rate) const {

@@ -24,6 +24,7 @@ class Detector {
   const Engine& engine() const { return *served_.engine; }
   const std::string& bundle_sha256() const { return bundle_sha256_; }
   const Ranked& ranked() const { return scores_; }
+  const char* kernels() const { return kernels_; }  // their instruction set
 
   Limits limits() const;
   void set_rate(double rate);
@@ -36,6 +37,7 @@ class Detector {
   std::string opened(const Bundle& bundle) const;
 
   Log log_;
+  const char* kernels_ = all_kernels().front()->name;
   Manifest manifest_;
   std::string bundle_sha256_;
   mutable std::mutex mutex_;  // of limits_
