@@ -302,9 +302,9 @@ edgead_detector_set_false_reject_rate(edgead_detector* detector, double false_re
 /* ---- For firmware: no surprises at run time ---- */
 
 /* Make ready for frames of this size, stride, format and bit depth; `data` and `chroma` are not
- * looked at; the map of the last frame goes. The first frame of another kind does the same, which takes memory: about 300 bytes for
- * each pixel of a row, for NV12 4 bytes for each pixel, and the maps of the tiles.
- * EDGEAD_ERROR_INPUT: no frame could be of this kind. */
+ * looked at; the map of the last frame goes. The first frame of another kind does the same, which
+ * takes memory: about 300 bytes for each pixel of a row, for NV12 4 bytes for each pixel, and the
+ * maps of the tiles. EDGEAD_ERROR_INPUT: no frame could be of this kind. */
 EDGEAD_API EDGEAD_CHECK edgead_status edgead_session_prepare(edgead_session* session,
                                                              const edgead_frame* frame);
 
@@ -368,7 +368,7 @@ EDGEAD_DEFAULT(edgead_info)
 EDGEAD_DEFAULT(edgead_stats)
 
 static inline edgead_frame edgead_frame_of(const void* data, int32_t height, int32_t width,
-                                           int64_t stride, edgead_format format) {
+                                           int64_t stride, int32_t format) {
   edgead_frame frame = edgead_frame_default();
   frame.data = data;
   frame.height = height;

@@ -53,8 +53,8 @@ int misuse(edgead::Detector& detector, edgead::Session& session) {
 int look(edgead::Detector& detector, edgead::Session& session, edgead_frame& frame) {
   const auto size = session.map_size();
   if (!size) return failed(size.error());
-  const size_t pixels = static_cast<size_t>(size->height) * size->width;
-  std::vector<float> map(pixels), heat(static_cast<size_t>(frame.height) * frame.width);
+  const auto pixels = static_cast<size_t>(size->height * size->width);
+  std::vector<float> map(pixels), heat(static_cast<size_t>(frame.height * frame.width));
   if (auto done = session.map(map.data(), size->width * 4, pixels * 4); !done)
     return failed(done.error());
   if (auto done = session.heatmap(heat.data(), frame.width * 4, heat.size() * 4); !done)
