@@ -11,6 +11,7 @@
 #include "edgead.h"
 #include "failure.h"
 #include "heatmap.h"
+#include "ignore_mask.h"
 #include "watch.h"
 #include "wording.h"
 
@@ -93,12 +94,7 @@ class Use {
 // Golden frames may have another size than the ignore mask was drawn on; frames to judge not.
 void check_mask(const edgead_session* session, const edgead_frame& frame) {
   const auto& mask = session->detector->manifest().ignore;
-  if (!mask || mask->frame_size == Size{frame.height, frame.width}) return;
-  throw input_failure(
-      format("the frame is %d x %d (height x width) and the ignore mask of the "
-             "bundle was drawn on %d x %d: draw one for this frame size with "
-             "edgead mask, or use the bundle without a mask",
-             frame.height, frame.width, mask->frame_size.first, mask->frame_size.second));
+  if (mask) check_frame_size(*mask, {frame.height, frame.width});
 }
 
 void warn_of_memory(const edgead_session* session, const edgead_frame& frame) {
@@ -167,7 +163,23 @@ edgead_result result_of(const Detector& detector, double score, const Times& tim
   return result;
 }
 
-Asked asked_for(const edgead_detector_params& given) {
+// How a bundle is opened.
+struct Opening {
+  double rate = 0;  // 0: the bundle's
+  Asked asked;
+  Log log;
+};
+
+// A precision, where one is asked for.
+std::string precision_of(const char* given) {
+  if (given == nullptr) return "";
+  for (const char* known : {"float32", "float16", "bfloat16", "int8"})
+    if (std::strcmp(known, given) == 0) return given;
+  throw input_failure("precision " + in_quotes(given) +
+                      ": expected one of float32, float16, bfloat16, int8, or NULL");
+}
+
+Opening opening_of(const edgead_detector_params& given) {
   const edgead_detector_params params = taken(&given, "params");
   if (params.threads < 0)
     throw input_failure(
@@ -176,7 +188,9 @@ Asked asked_for(const edgead_detector_params& given) {
     throw input_failure(format("log_level is %d, expected an edgead_log_level, 1 to %d, or 0",
                                params.log_level, EDGEAD_LOG_INFO));
   const int32_t level = params.log_level != 0 ? params.log_level : EDGEAD_LOG_INFO;
-  return {params.false_reject_rate, params.threads, {params.log, params.log_user_data, level}};
+  return {params.false_reject_rate,
+          {params.threads, precision_of(params.precision)},
+          {params.log, params.log_user_data, level}};
 }
 
 // The door of a bundle: `folder` makes its Folder.
@@ -184,19 +198,19 @@ template <class Open>
 edgead_status open_detector(uint32_t version, const edgead_detector_params* params,
                             edgead_detector** detector, const Open& folder) {
   if (detector != nullptr) *detector = nullptr;
-  Asked asked{0, 0, {}};
+  Opening opening;
   const edgead_status status = guarded({}, [&] {
     if (version < 1 || version > EDGEAD_API_VERSION)
       throw Failure(EDGEAD_ERROR_VERSION,
                     format("version %u of the interface was asked for, and this libedgead has "
                            "version %u: install the one that the program was built with",
                            version, static_cast<unsigned>(EDGEAD_API_VERSION)));
-    if (params != nullptr) asked = asked_for(*params);
+    if (params != nullptr) opening = opening_of(*params);
   });
   if (status != EDGEAD_OK) return status;
-  return guarded(asked.log, [&] {
+  return guarded(opening.log, [&] {
     check_given(detector, "detector");
-    auto held = std::make_shared<Detector>(folder(), asked);
+    auto held = std::make_shared<Detector>(folder(), opening.rate, opening.asked, opening.log);
     *detector = new edgead_detector{std::move(held)};
   });
 }

@@ -21,8 +21,8 @@
  * give the same score, p-value and verdict here and in Python, bit for bit. edgead.hpp has the same
  * in C++17, with handles that close themselves.
  *
- * Served: graphs in float32, whose features are compared in pairs or with what was learnt, on the
- * CPU through OpenVINO.
+ * Served: graphs in every precision that the processor has, whose features are compared in pairs
+ * or with what was learnt, on the CPU through OpenVINO.
  * Bundles of schema version 1 and 2 are served; newer ones are refused with
  * EDGEAD_ERROR_UNSUPPORTED. Tiles of a frame are seen one after another.
  *
@@ -108,12 +108,16 @@ typedef struct edgead_detector_params {
   int32_t log_level;        /* the last edgead_log_level that is logged; 0: EDGEAD_LOG_INFO */
   edgead_log_fn log;        /* of this detector and its sessions, as long as one is open; or NULL */
   void* log_user_data;      /* given to `log`; may be NULL */
+  const char* precision;    /* "float32", "float16", "bfloat16" or "int8"; NULL: the engine's own */
 } edgead_detector_params;
 
 /* Open the bundle in the folder `path`: check every file against its digest, compile the graph, and
  * qualify the engine on the golden frames. Takes a second or so; scoring starts at full speed. The
  * bundle is not needed after that: it may be deleted, or another one put in its place. It may be
  * opened more than once.
+ *
+ * A precision that the bundle has no graph for, or that the processor does not compute in, is
+ * refused: nothing falls back.
  *
  *   version  EDGEAD_API_VERSION
  *   params   NULL for the defaults
@@ -275,7 +279,7 @@ typedef struct edgead_info {
   const char* name;              /* of the bundle */
   const char* method;            /* "redi", .. */
   const char* device;            /* "CPU: AMD EPYC 7B13" */
-  const char* precision;         /* "float32" */
+  const char* precision;         /* "float32", .. */
   const char* kernels;           /* instruction set of the kernels: "avx512", "avx2", "neon", .. */
   const char* version;           /* of the engine: "OpenVINO 2026.2.0" */
   const char* bundle_sha256;     /* of manifest.json, which holds the digests of all other files */

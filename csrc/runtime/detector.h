@@ -15,16 +15,10 @@ struct Limits {
   double rate, threshold, map_threshold;
 };
 
-// How a bundle is opened.
-struct Asked {
-  double rate;      // 0: the bundle's
-  int32_t threads;  // of one inference; 0: the engine's choice
-  Log log;
-};
-
 class Detector {
  public:
-  Detector(Folder folder, const Asked& asked);
+  // rate: 0 for the bundle's.
+  Detector(Folder folder, double rate, const Asked& asked, const Log& log);
 
   const Manifest& manifest() const { return manifest_; }
   const Engine& engine() const { return *served_.engine; }
@@ -38,7 +32,7 @@ class Detector {
   std::unique_ptr<Pipeline> pipeline() const;
 
  private:
-  Detector(const Bundle& bundle, const Asked& asked);
+  Detector(const Bundle& bundle, double rate, const Asked& asked, const Log& log);
   Limits limits_of(double rate) const;
   std::string opened(const Bundle& bundle) const;
 
@@ -46,10 +40,10 @@ class Detector {
   const char* kernels_ = all_kernels().front()->name;
   Manifest manifest_;
   std::string bundle_sha256_;
-  Ranked scores_, peaks_;
   mutable std::mutex mutex_;  // of limits_
   Limits limits_;
   Served served_;
+  Ranked scores_, peaks_;  // of the engine's precision
 };
 
 // Scores the golden frames; Failure when one is over the tolerance. edgead/serving/qualification.py

@@ -4,8 +4,8 @@
 #include <cmath>
 #include <cstdlib>
 
+#include "arguments.h"
 #include "failure.h"
-#include "manifest_parts.h"
 #include "wording.h"
 
 namespace edgead {
@@ -35,10 +35,6 @@ const FormatRow& row_of(int32_t format) { return kFormats[format - 1]; }
 int64_t row_bytes(const Geometry& g) {
   const FormatRow& row = row_of(g.format);
   return static_cast<int64_t>(g.width) * row.samples * row.sample_bytes;
-}
-
-uint32_t full_scale(const Geometry& g) {
-  return row_of(g.format).sample_bytes == 1 ? 255u : (1u << g.bit_depth) - 1u;
 }
 
 long long shown_stride(int64_t stride) { return static_cast<long long>(stride); }
@@ -113,11 +109,7 @@ Geometry geometry_of(const edgead_frame& frame, int32_t declared) {
   if (frame.format < 1 || frame.format > kFormatCount)
     throw input_failure(format("the frame's format is %d, expected an edgead_format, 1 to %d",
                                frame.format, kFormatCount));
-  if (frame.height < 1 || frame.width < 1 || frame.height > kMaxSide || frame.width > kMaxSide)
-    throw input_failure(
-        format("the frame is %d x %d (height x width), expected 1 to %d pixels a "
-               "side",
-               frame.height, frame.width, static_cast<int>(kMaxSide)));
+  refuse(problem_of_frame(frame.height, frame.width));
   Geometry g{frame.height, frame.width, frame.stride, frame.format, 0, 0, 0};
   check_stride("stride", g.stride, g);
   g.bit_depth = bits_of(frame, declared);
@@ -143,12 +135,7 @@ void check_samples(const edgead_frame& frame, const Geometry& g) {
         reinterpret_cast<const uint16_t*>(static_cast<const char*>(frame.data) + y * g.stride);
     for (int64_t x = 0; x < count; ++x) highest = std::max(highest, row[x]);
   }
-  if (highest > full_scale(g))
-    throw input_failure(
-        format("the frame has the value %u and is declared to have %d bits, at "
-               "most %u: declare what the camera gives (bit_depth, --bit-depth; 16 where white "
-               "is 65535), or give the frame as the camera made it, not scaled",
-               highest, g.bit_depth, full_scale(g)));
+  refuse(problem_of_value(highest, g.bit_depth));
 }
 
 int64_t pixel_bytes(const Geometry& g) {
@@ -164,12 +151,8 @@ PreprocessParams preprocess_params(const Geometry& g, const Input& input) {
   p.pixel_stride = pixel_bytes(g);
   p.channel_stride = row.channels == 1 ? 0 : row.sample_bytes;
   p.out_height = input.size.first, p.out_width = input.size.second;
-  const double full = static_cast<double>(full_scale(g) << (16 - g.bit_depth));
-  for (int c = 0; c < 3; ++c) {  // as edgead.preprocess.normalisation, rounding for rounding
-    p.order[c] = row.order[c];
-    p.scale[c] = static_cast<float>(1.0 / (16384.0 * full * input.std[c]));
-    p.bias[c] = static_cast<float>(-input.mean[c] / input.std[c]);
-  }
+  for (int c = 0; c < 3; ++c) p.order[c] = row.order[c];
+  preprocess_normalise(p, input.mean.data(), input.std.data());
   p.type = Type::float32;
   p.layout = Layout::nchw;
   return p;

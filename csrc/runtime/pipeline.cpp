@@ -75,15 +75,14 @@ double Pipeline::run(const edgead_frame& frame, Times& times) {
   forget();
   prepare(frame);
   const Geometry& geometry = *geometry_;
+  const auto started = std::chrono::steady_clock::now();
   check_samples(frame, geometry);
-  times = {};
   const void* data = frame.data;
   if (is_converted(geometry)) {
-    const auto started = std::chrono::steady_clock::now();
     rgbx_from(frame, geometry, converted_.data());
-    times.preprocess_ms += ms_since(started);
     data = converted_.data();
   }
+  times = {ms_since(started), 0, 0};
   const double score = tiling_ ? run_tiles(data, times) : stages_.run(data, times);
   if (!std::isfinite(score)) {
     const Engine& engine = *served_.engine;
@@ -99,18 +98,19 @@ double Pipeline::run(const edgead_frame& frame, Times& times) {
 
 double Pipeline::run_tiles(const void* data, Times& times) {
   Tiles& tiles = *tiles_;
-  const TileAxis &rows = tiles.plan.rows, &columns = tiles.plan.columns;
+  const auto width = static_cast<size_t>(tiles.plan.columns.length);
   std::fill(tiles.map.begin(), tiles.map.end(), 0.0f);
   std::fill(tiles.scored.begin(), tiles.scored.end(), 0.0f);
-  for (size_t i = 0; i < rows.starts.size(); ++i)
-    for (size_t j = 0; j < columns.starts.size(); ++j) {
-      if (!tiles.keeps(i, j)) continue;
-      const char* tile = static_cast<const char*>(data) + rows.starts[i] * seen_.stride +
-                         columns.starts[j] * pixel_bytes(seen_);
-      stages_.run(tile, times);
+  for (size_t i = 0; i < tiles.plan.rows.starts.size(); ++i)
+    for (size_t j = 0; j < tiles.plan.columns.starts.size(); ++j) {
+      const Tile tile = tile_at(tiles.plan, i, j);
+      if (!keeps(tile, roi(), width)) continue;
+      const char* at =
+          static_cast<const char*>(data) + tile.top * seen_.stride + tile.left * pixel_bytes(seen_);
+      stages_.run(at, times);
       const auto inferred = std::chrono::steady_clock::now();
-      tiles.add(i, j, stages_.map(), tiles.map);
-      if (!tiles.scored.empty()) tiles.add(i, j, stages_.scored(), tiles.scored);
+      stitch(tile, stages_.map(), tiles.map.data(), width);
+      if (!tiles.scored.empty()) stitch(tile, stages_.scored(), tiles.scored.data(), width);
       times.anomaly_map_ms += ms_since(inferred);
     }
   for (size_t at = 0; at < tiles.roi.size(); ++at)
@@ -118,28 +118,6 @@ double Pipeline::run_tiles(const void* data, Times& times) {
   const std::vector<float>& pooled = tiles.scored.empty() ? tiles.map : tiles.scored;
   return pool(pooled.data(), roi(), pooled.size(), static_cast<Pooling>(map_.pooling), map_.top_k,
               tiles.scratch.data());
-}
-
-bool Pipeline::Tiles::keeps(size_t row, size_t column) const {
-  if (roi.empty()) return true;
-  const size_t width = static_cast<size_t>(plan.columns.length);
-  const size_t across = plan.columns.weights[column].size();
-  const uint8_t* first = &roi[plan.rows.offsets[row] * width + plan.columns.offsets[column]];
-  for (size_t y = 0; y < plan.rows.weights[row].size(); ++y)
-    if (std::any_of(first + y * width, first + y * width + across,
-                    [](uint8_t k) { return k != 0; }))
-      return true;
-  return false;
-}
-
-void Pipeline::Tiles::add(size_t row, size_t column, const float* values,
-                          std::vector<float>& stitched) const {
-  const std::vector<float>&down = plan.rows.weights[row], &across = plan.columns.weights[column];
-  const size_t width = static_cast<size_t>(plan.columns.length);
-  float* to = &stitched[plan.rows.offsets[row] * width + plan.columns.offsets[column]];
-  for (size_t y = 0; y < down.size(); ++y)
-    for (size_t x = 0; x < across.size(); ++x)
-      to[y * width + x] += values[y * across.size() + x] * down[y] * across[x];
 }
 
 edgead_frame frame_of(const Image& image) {

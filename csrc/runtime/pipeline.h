@@ -36,10 +36,6 @@ class Pipeline {
     TilePlan plan;
     std::vector<uint8_t> roi;                 // of the stitched map; empty: all
     std::vector<float> map, scored, scratch;  // stitched
-    // Whether a pixel of the tile counts.
-    bool keeps(size_t row, size_t column) const;
-    // Blends the map of a tile into the stitched one.
-    void add(size_t row, size_t column, const float* values, std::vector<float>& stitched) const;
   };
 
   std::unique_ptr<Tiles> tiles_of(const Geometry& geometry) const;

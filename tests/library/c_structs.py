@@ -15,6 +15,7 @@ class Params(ctypes.Structure):
         ("log_level", ctypes.c_int32),
         ("log", ctypes.c_void_p),
         ("log_user_data", ctypes.c_void_p),
+        ("precision", ctypes.c_char_p),
     )
 
 

@@ -78,11 +78,18 @@ class Library:
         return info
 
     def open(
-        self, path: Path | str | int, *, threads: int = 1, rate: float = 0.0, **more: Any
+        self,
+        path: Path | str | int,
+        *,
+        threads: int = 1,
+        rate: float = 0.0,
+        precision: str | None = None,
+        **more: Any,
     ) -> Any:
         """A detector, to be closed; of a path, or of a descriptor."""
         handle = ctypes.c_void_p()
-        params = Params(ctypes.sizeof(Params), rate, threads, **more)
+        asked = {"precision": precision and precision.encode(), **more}
+        params = Params(ctypes.sizeof(Params), rate, threads, **asked)
         name, which = path, "detector_open_at"
         if not isinstance(path, int):
             name, which = str(path).encode("utf-8", "surrogateescape"), "detector_open"
