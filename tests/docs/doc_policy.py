@@ -89,7 +89,7 @@ EXIT_CODES: dict[tuple[str, str], tuple[int, ...]] = {
 """Where not 0. How fast the machine is decides about 4 and 5."""
 
 TOOLS: list[tuple[str, str]] = [
-    (r"make [\w-]+$", "a target of the Makefile"),
+    (r"make [\w-]+( [A-Z]+=\S+)*$", "a target of the Makefile"),
     (
         r"(PATH=\S+ )?(\.venv/bin/)?pip install (\.|\"\.\[\w+\]\"|pycuda)( pycuda)?$",
         "from a clone, with an extra; PyCUDA",
@@ -101,6 +101,10 @@ TOOLS: list[tuple[str, str]] = [
     (r"ssh -L ", "another machine"),
     (r"(cc |\./verdict |build/c/edgead-score )", "tests/library/test_page.py compiles and runs it"),
     (r"apt-get install ", "packages of Debian"),
+    (
+        r"(cmake (-S|--build|--install) |python3 -m pip download |unzip )",
+        "tests/library/test_package.py and on_aarch64.py do the like",
+    ),
 ]
 """Commands that are not edgead's: their form, and why they are not run."""
 
