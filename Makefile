@@ -20,7 +20,7 @@ NVIDIA := $(if $(ON_JETSON),'.[test]' pycuda,'.[nvidia,test]')
 
 # Python files are used where they lie; only these call for a new installation.
 NATIVE := pyproject.toml setup.py constraints.txt $(shell find csrc -type f)
-CPP := $(shell find csrc tests benchmarks \
+CPP := $(shell find csrc tests benchmarks examples \
          -name '*.c' -o -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
 
 .DEFAULT_GOAL := help

@@ -63,10 +63,10 @@ edgead_fetch(libpng 1.6.58 https://github.com/pnggroup/libpng/archive/refs/tags/
              a9d4df463d36a6e5f9c29bd6f4967312d17e996c1854f3511f833924eb1993cf)
 configure_file(${libpng_SOURCE_DIR}/scripts/pnglibconf.h.prebuilt png/pnglibconf.h COPYONLY)
 set(png_includes ${CMAKE_CURRENT_BINARY_DIR}/png ${libpng_SOURCE_DIR} ${zlib_SOURCE_DIR})
-# What reading takes, and no more.
-set(sources png pngerror pngget pngmem pngread pngrio pngrtran pngrutil pngset pngtrans)
+set(sources png pngerror pngget pngmem pngread pngrio pngrtran pngrutil pngset pngtrans pngwio pngwrite
+            pngwtran pngwutil)
 list(TRANSFORM sources REPLACE "(.+)" "${libpng_SOURCE_DIR}/\\1.c")
-set(zlib_sources adler32 crc32 inffast inflate inftrees zutil)
+set(zlib_sources adler32 crc32 deflate inffast inflate inftrees trees zutil)
 list(TRANSFORM zlib_sources REPLACE "(.+)" "${zlib_SOURCE_DIR}/\\1.c")
 add_library(png OBJECT ${sources} ${zlib_sources})
 target_include_directories(png PRIVATE ${png_includes})

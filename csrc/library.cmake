@@ -5,6 +5,7 @@ set(CMAKE_C_VISIBILITY_PRESET hidden)
 set(CMAKE_C_STANDARD 99)
 set(CMAKE_C_FLAGS_RELEASE "-O2")
 include(${CMAKE_CURRENT_SOURCE_DIR}/dependencies.cmake)
+find_package(Threads REQUIRED)
 file(STRINGS ../edgead/installation.py version REGEX "^__version__ = ")
 string(REGEX REPLACE ".*\"(.*)\".*" "\\1" EDGEAD_VERSION "${version}")
 if(NOT EDGEAD_VERSION MATCHES "^[0-9]+[.][0-9]+")
@@ -12,18 +13,20 @@ if(NOT EDGEAD_VERSION MATCHES "^[0-9]+[.][0-9]+")
 endif()
 
 add_library(edgead_objects OBJECT c_api.cpp
-            bundle/arrays.cpp bundle/ignore_mask.cpp bundle/json.cpp bundle/manifest.cpp bundle/manifest_check.cpp
-            bundle/npy.cpp bundle/png_file.c bundle/sha256.cpp bundle/storage.cpp bundle/wording.cpp
+            bundle/arrays.cpp bundle/folder.cpp bundle/ignore_mask.cpp bundle/json.cpp bundle/manifest.cpp
+            bundle/manifest_check.cpp bundle/npy.cpp bundle/png_file.c bundle/sha256.cpp bundle/sha256_native.cpp
+            bundle/storage.cpp
             runtime/calibration.cpp runtime/detector.cpp runtime/frame.cpp runtime/heatmap.cpp
-            runtime/memory.cpp runtime/openvino_engine.cpp runtime/pipeline.cpp runtime/pooling.cpp
+            runtime/memory.cpp runtime/nv12.cpp runtime/openvino_engine.cpp runtime/openvino_precision.cpp
+            runtime/pipeline.cpp runtime/pooling.cpp
             runtime/principal_components.cpp runtime/processor.cpp runtime/qualification.cpp
-            runtime/signals.cpp runtime/stages.cpp runtime/tiling.cpp runtime/whitening.cpp)
+            runtime/regions.cpp runtime/signals.cpp runtime/stages.cpp runtime/tiling.cpp runtime/whitening.cpp)
 target_include_directories(edgead_objects PRIVATE bundle runtime)
 target_include_directories(edgead_objects SYSTEM PRIVATE ${EDGEAD_JSON} ${png_includes})
 target_compile_definitions(edgead_objects PRIVATE EDGEAD_VERSION="${EDGEAD_VERSION}")
 # No contraction: the region of interest and the normalisation are Python's, bit for bit.
 target_compile_options(edgead_objects PRIVATE -Wall -Wextra -ffp-contract=off)
-target_link_libraries(edgead_objects PRIVATE openvino::runtime ${png_target})
+target_link_libraries(edgead_objects PRIVATE openvino::runtime ${png_target} Threads::Threads)
 get_target_property(instruction_sets kernels INTERFACE_SOURCES)
 set(objects $<TARGET_OBJECTS:edgead_objects> $<TARGET_OBJECTS:kernels>
             $<TARGET_OBJECTS:kernels_plan> ${instruction_sets} ${png_objects})
@@ -37,7 +40,7 @@ foreach(library edgead edgead_static)
     $<BUILD_INTERFACE:${CMAKE_CURRENT_SOURCE_DIR}/include>
     $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
 endforeach()
-target_link_libraries(edgead PRIVATE openvino::runtime ${png_target})
+target_link_libraries(edgead PRIVATE openvino::runtime ${png_target} Threads::Threads)
 # What include/edgead.h declares, and nothing else.
 set(symbols ${CMAKE_CURRENT_SOURCE_DIR}/edgead.map)
 target_link_options(edgead PRIVATE -Wl,--version-script=${symbols} -Wl,--no-undefined)
