@@ -65,7 +65,8 @@ set(package ${CMAKE_INSTALL_LIBDIR}/cmake/edgead)
 file(RELATIVE_PATH up ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_PREFIX})
 configure_file(edgead.pc.in edgead.pc @ONLY)
 configure_package_config_file(edgeadConfig.cmake.in edgeadConfig.cmake INSTALL_DESTINATION ${package}
-                              PATH_VARS own NO_SET_AND_CHECK_MACRO)
+                              PATH_VARS own NO_SET_AND_CHECK_MACRO
+                              NO_CHECK_REQUIRED_COMPONENTS_MACRO)
 write_basic_package_version_file(${CMAKE_CURRENT_BINARY_DIR}/edgeadConfigVersion.cmake
                                  VERSION ${EDGEAD_VERSION} COMPATIBILITY SameMinorVersion)
 install(TARGETS edgead EXPORT edgead
