@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "failure.h"
 #include "manifest_parts.h"
 #include "wording.h"
 
@@ -93,6 +92,15 @@ void check_ignore_mask(const IgnoreMask& mask) {
       throw input_failure("the polygon \"" + text +
                           "\" holds the centre of no pixel; expected corners that enclose an area");
   }
+}
+
+void check_frame_size(const IgnoreMask& mask, Size frame) {
+  if (frame == mask.frame_size) return;
+  throw input_failure("the frame is " + times(frame) +
+                      " (height x width) and the ignore mask of the bundle was drawn on " +
+                      times(mask.frame_size) +
+                      ": draw one for this frame size with edgead mask, or use the bundle without "
+                      "a mask");
 }
 
 std::vector<uint8_t> ignored_pixels(const IgnoreMask& mask, const MaskImage* image) {
