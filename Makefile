@@ -126,7 +126,7 @@ test-aarch64: $(VENV)/.installed
 
 fuzz: $(VENV)/.installed
 	@$(call want,clang++,clang libclang-rt-dev)
-	$(BIN)/python tests/fuzz/run.py $(NATIVE_TESTS)-fuzz $(FUZZ_SECONDS) $(NATIVE_TESTS)-corpus
+	$(BIN)/python tests/fuzz/fuzzing.py $(FUZZ_SECONDS) $(NATIVE_TESTS)-corpus
 
 lint: $(VENV)/.installed $(VENV)/.lint
 	$(BIN)/ruff check .
