@@ -49,6 +49,7 @@ PARSED: list[tuple[str, str, str]] = [
     ("docs/(?!tutorial|video).*", "edgead export ", "needs a training run"),
     ("docs/learn.md", "edgead backbone mine.onnx", "somebody's own graph"),
     ("docs/.*", "torchrun ", "a training in several processes"),
+    ("docs/bench.md", ".* --native", "libedgead; tests/library/test_bench_native.py runs it"),
     ("docs/.*", "edgead watch (0|incoming|rtsp:)", "a camera, or a folder watched until Ctrl-C"),
     ("docs/.*", "edgead build (?!--list|--prune)", "a GPU or TensorRT"),
     (
