@@ -26,6 +26,7 @@ from edgead.cli.console import Console, count, print_json
 from edgead.cli.options import COLOR, target_file
 from edgead.cli.signals import Stopping, stopping
 from edgead.cpu.processor import cores, processor_name
+from edgead.detector import Detector
 from edgead.errors import InputError, MissingExtraError
 from edgead.files import write_file
 from edgead.images import decode_image, expand, read_image, sentence
@@ -192,7 +193,7 @@ def _open(
         label += f", {count(threads or 0, 'thread')}" if len(numbers) > 1 else ""
         asked = {"device": device, "color": args.color, "threads": threads, "precision": precision}
         asked |= {} if bit_depth is None else {"bit_depth": bit_depth}
-        subjects.append(InPython(label, bundle, asked, frames))
+        subjects.append(InPython(label, bundle, asked, Detector(bundle, **asked), frames))
     if programs is not None:
         natives = (Native(one, programs, frames) for one in subjects[:])
         subjects += [stack.enter_context(native) for native in natives]

@@ -7,13 +7,22 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from edgead.bench.closed_loop import Frame, Timed
 from edgead.bench.cold_start import cold_start
 from edgead.bench.open_loop import OpenLoop, open_loop
 from edgead.bundle.storage import Bundle
-from edgead.detector import Detector
+
+
+class Scores(Protocol):
+    """What is used of a Detector."""
+
+    def info(self) -> dict[str, str]:
+        """What serves."""
+
+    def score(self, frame: Frame) -> Timed:
+        """A Result."""
 
 
 class Subject(ABC):
@@ -55,14 +64,20 @@ class InPython(Subject):
 
     Args:
         label, bundle, asked: of the Subject
+        detector: that was asked for
         frames: those of the open loop, taken in order, again and again
     """
 
     def __init__(
-        self, label: str, bundle: Bundle, asked: dict[str, Any], frames: Sequence[Frame]
+        self,
+        label: str,
+        bundle: Bundle,
+        asked: dict[str, Any],
+        detector: Scores,
+        frames: Sequence[Frame],
     ) -> None:
         super().__init__(label, bundle, asked)
-        self._frames, self._detector = frames, Detector(bundle, **asked)
+        self._frames, self._detector = frames, detector
 
     def info(self) -> dict[str, str]:
         """That of the Detector."""

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgead import Detector
 from edgead.bench.command import main
 from edgead.bench.native import Native, Programs
 from edgead.bench.open_loop import OpenLoop
 from edgead.bench.subjects import InPython
-from edgead.bundle.storage import open_bundle
 from edgead.images import encode_png
 
 QUICK = ("--repeats", "4", "--warm-up", "1", "--cold-starts", "0", "--threads", "1")
@@ -205,7 +205,8 @@ def test_the_loop_of_c_is_stopped_and_goes_on_to_be_asked(
     bundle_dir: Path, installed: Path, make_frame: Any
 ) -> None:
     frames, asked = [make_frame(1)], {"device": "cpu", "color": "bgr", "threads": 1}
-    beside = InPython("x", open_bundle(bundle_dir), {**asked, "precision": None}, frames)
+    detector = Detector(bundle_dir, **asked)
+    beside = InPython("x", detector.bundle, {**asked, "precision": None}, detector, frames)
     found, later = OpenLoop(50, 1_000_000), iter([False, True])
     with Native(beside, Programs(str(installed)), frames) as native:
         native.open_loop(found, lambda: next(later))
