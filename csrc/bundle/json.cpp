@@ -52,6 +52,49 @@ int64_t whole_of(const Json& value) {
   return beyond ? INT64_MAX : value.get<int64_t>();
 }
 
+// The code unit of an escape \\uXXXX at text[at], or 0 where there is none.
+uint32_t unit_at(const std::string& text, size_t at) {
+  if (at + 6 > text.size() || text[at] != '\\' || text[at + 1] != 'u') return 0;
+  const std::string digits = text.substr(at + 2, 4);
+  if (digits.find_first_not_of("0123456789abcdefABCDEF") != std::string::npos) return 0;
+  return static_cast<uint32_t>(std::stoul(digits, nullptr, 16));
+}
+
+constexpr uint32_t kHalves = 0xd800;      // .. 0xdfff: halves of characters
+constexpr uint32_t kStandIns = 0x10f800;  // .. 0x10ffff, of private use: for those that are alone
+
+// Half a character that stands alone is no text; a private one stands in for it.
+std::string with_stand_ins(const std::string& text) {
+  std::string found;
+  size_t copied = 0;
+  for (size_t at = text.find('\\'); at != std::string::npos; at = text.find('\\', at)) {
+    const uint32_t unit = unit_at(text, at), next = unit_at(text, at + 6);
+    const bool half = unit >= kHalves && unit < 0xe000;
+    if (half && unit < 0xdc00 && next >= 0xdc00 && next < 0xe000) {
+      at += 12;
+    } else if (half) {
+      const uint32_t code = kStandIns + (unit - kHalves) - 0x10000;
+      found += text.substr(copied, at - copied) +
+               format("\\u%04x\\u%04x", 0xd800 + (code >> 10), 0xdc00 + (code & 0x3ff));
+      copied = at += 6;
+    } else {
+      at += 2;
+    }
+  }
+  return found + text.substr(copied);
+}
+
+// `text` with the bytes that U+10FC80 to U+10FCFF stand for, in UTF-8 f4 8f b2 80 to f4 8f b3 bf.
+std::string with_bytes(std::string text) {
+  for (size_t at = text.find("\xf4\x8f"); at != std::string::npos;
+       at = text.find("\xf4\x8f", at + 1)) {
+    const char third = text[at + 2], last = text[at + 3];
+    if (third == '\xb2') text.replace(at, 4, 1, last);
+    if (third == '\xb3') text.replace(at, 4, 1, static_cast<char>(last | 0x40));
+  }
+  return text;
+}
+
 }  // namespace
 
 Failure wrong(const std::string& where, const Json& value, const char* expected) {
@@ -72,7 +115,7 @@ Json parse_json(const std::string& text) {
     return true;
   };
   try {
-    return Json::parse(text, look);
+    return Json::parse(with_stand_ins(text), look);
   } catch (const Json::exception& error) {
     problem = error.what();  // which quotes what it read, that may be bytes of anything
     for (char& c : problem) c = static_cast<unsigned char>(c) < 127 ? c : '?';
@@ -107,7 +150,7 @@ std::string Object::text(const char* key) {
   const Json& value = at(key);
   if (!value.is_string() || value.get_ref<const std::string&>().empty())
     throw wrong(path(key), value, "a string");
-  return value.get<std::string>();
+  return with_bytes(value.get<std::string>());
 }
 
 int64_t Object::whole(const char* key) {
@@ -165,7 +208,7 @@ std::vector<std::pair<std::string, std::string>> Object::texts(const char* key) 
     throw wrong(path(key), value, "an object of strings");
   std::vector<std::pair<std::string, std::string>> found;
   for (const auto& item : value.items())
-    found.emplace_back(item.key(), item.value().get<std::string>());
+    found.emplace_back(with_bytes(item.key()), with_bytes(item.value().get<std::string>()));
   return found;
 }
 

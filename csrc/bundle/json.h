@@ -1,4 +1,4 @@
-// JSON read strictly, as edgead/bundle/json_reader.py reads it and in its words.
+// JSON read strictly, for C and Python.
 #pragma once
 #include <nlohmann/json.hpp>
 #include <string>
@@ -12,7 +12,9 @@ namespace edgead {
 using Json = nlohmann::ordered_json;
 using Size = std::pair<int32_t, int32_t>;  // (height, width)
 
-// Failure for text that is not JSON, names a key twice, or is nested deeper than any manifest.
+// Failure for text that is not JSON, names a key twice, or is nested deeper than any manifest. A
+// byte of a name that is not UTF-8 stands in JSON as the lone code unit DC80
+// to DCFF, which is how Python writes it; in what Object reads it is that byte again.
 Json parse_json(const std::string& text);
 
 // The object at a dotted path. Reading a key that is missing or of another kind is a Failure that
