@@ -6,11 +6,13 @@
 #include <new>
 #include <tuple>
 
+#include "caller.h"
 #include "detector.h"
 #include "edgead.h"
 #include "failure.h"
 #include "heatmap.h"
 #include "ignore_mask.h"
+#include "watch.h"
 #include "wording.h"
 
 struct edgead_detector {
@@ -21,6 +23,7 @@ struct edgead_session {
   std::shared_ptr<edgead::Detector> detector;
   std::unique_ptr<edgead::Pipeline> pipeline;
   std::atomic<bool> busy{false};
+  edgead::Watch watch;
 };
 
 namespace edgead {
@@ -36,11 +39,9 @@ edgead_status note(edgead_status status, const char* sentence) {
   return status;
 }
 
-template <class Work>
-edgead_status guarded(const Work& work) noexcept {
+edgead_status note_exception() {
   try {
-    work();
-    return EDGEAD_OK;
+    throw;
   } catch (const Failure& failure) {
     return note(failure.status, failure.what());
   } catch (const std::bad_alloc&) {
@@ -54,19 +55,24 @@ edgead_status guarded(const Work& work) noexcept {
   }
 }
 
-void check_given(const void* pointer, const char* name) {
-  if (pointer == nullptr) throw input_failure(std::string(name) + " is NULL, expected a pointer");
+template <class Work>
+edgead_status guarded(const Log& log, const Work& work) noexcept {
+  try {
+    work();
+    return EDGEAD_OK;
+  } catch (...) {
+    const edgead_status status = note_exception();
+    log.say(EDGEAD_LOG_ERROR, last_error);
+    return status;
+  }
 }
 
-// Structs of version 1, which no caller has smaller.
-template <class Struct>
-void check_struct(const Struct* given, const char* name) {
-  check_given(given, name);
-  if (given->struct_size < sizeof(Struct))
-    throw input_failure(
-        format("%s->struct_size is %zu, expected at least %zu: begin with {sizeof "
-               "%s}",
-               name, given->struct_size, sizeof(Struct), name));
+// The log of a handle, which may be null.
+Log log_of(const edgead_detector* detector) {
+  return detector == nullptr ? Log{} : detector->held->log();
+}
+Log log_of(const edgead_session* session) {
+  return session == nullptr ? Log{} : session->detector->log();
 }
 
 // A session while a call uses it.
@@ -89,6 +95,15 @@ class Use {
 void check_mask(const edgead_session* session, const edgead_frame& frame) {
   const auto& mask = session->detector->manifest().ignore;
   if (mask) check_frame_size(*mask, {frame.height, frame.width});
+}
+
+void warn_of_memory(const edgead_session* session, const edgead_frame& frame) {
+  const Log& log = session->detector->log();
+  if (log.wants(EDGEAD_LOG_WARNING))
+    log.say(EDGEAD_LOG_WARNING,
+            format("a session took memory for its first frame of %d x %d (height x width), format "
+                   "%d, stride %lld: edgead_session_prepare does so before there is a frame",
+                   frame.height, frame.width, frame.format, static_cast<long long>(frame.stride)));
 }
 
 // (height, width) of the last frame.
@@ -117,24 +132,26 @@ float* row_of(float* memory, int64_t stride, int32_t y) {
   return reinterpret_cast<float*>(reinterpret_cast<char*>(memory) + y * stride);
 }
 
-void fill_info(const Detector& detector, edgead_info& info) {
+edgead_info info_of(const Detector& detector) {
   const Manifest& manifest = detector.manifest();
+  edgead_info info{};
   info.name = manifest.name.c_str();
   info.method = manifest.method.c_str();
   info.device = detector.engine().device.c_str();
   info.precision = detector.engine().precision.c_str();
-  info.kernels = all_kernels().front()->name;
+  info.kernels = detector.kernels();
   info.version = detector.engine().version.c_str();
   info.bundle_sha256 = detector.bundle_sha256().c_str();
   info.map_height = manifest.map.size.first, info.map_width = manifest.map.size.second;
   info.bit_depth = manifest.input.bit_depth;
   info.calibration_images = static_cast<int32_t>(detector.ranked().size());
   info.map_threshold = detector.limits().map_threshold;
+  return info;
 }
 
-void fill_result(const Detector& detector, double score, const Times& times,
-                 edgead_result& result) {
+edgead_result result_of(const Detector& detector, double score, const Times& times) {
   const Limits limits = detector.limits();
+  edgead_result result{};
   result.score = score;
   result.p_value = detector.ranked().p_value(score);
   result.threshold = limits.threshold;
@@ -143,6 +160,59 @@ void fill_result(const Detector& detector, double score, const Times& times,
   result.engine_ms = times.engine_ms;
   result.anomaly_map_ms = times.anomaly_map_ms;
   result.total_ms = times.preprocess_ms + times.engine_ms + times.anomaly_map_ms;
+  return result;
+}
+
+// How a bundle is opened.
+struct Opening {
+  double rate = 0;  // 0: the bundle's
+  Asked asked;
+  Log log;
+};
+
+// A precision, where one is asked for.
+std::string precision_of(const char* given) {
+  if (given == nullptr) return "";
+  for (const char* known : {"float32", "float16", "bfloat16", "int8"})
+    if (std::strcmp(known, given) == 0) return given;
+  throw input_failure("precision " + in_quotes(given) +
+                      ": expected one of float32, float16, bfloat16, int8, or NULL");
+}
+
+Opening opening_of(const edgead_detector_params& given) {
+  const edgead_detector_params params = taken(&given, "params");
+  if (params.threads < 0)
+    throw input_failure(
+        format("threads is %d, expected 1 or more, or 0 for the engine's choice", params.threads));
+  if (params.log_level < 0 || params.log_level > EDGEAD_LOG_INFO)
+    throw input_failure(format("log_level is %d, expected an edgead_log_level, 1 to %d, or 0",
+                               params.log_level, EDGEAD_LOG_INFO));
+  const int32_t level = params.log_level != 0 ? params.log_level : EDGEAD_LOG_INFO;
+  return {params.false_reject_rate,
+          {params.threads, precision_of(params.precision)},
+          {params.log, params.log_user_data, level}};
+}
+
+// The door of a bundle: `folder` makes its Folder.
+template <class Open>
+edgead_status open_detector(uint32_t version, const edgead_detector_params* params,
+                            edgead_detector** detector, const Open& folder) {
+  if (detector != nullptr) *detector = nullptr;
+  Opening opening;
+  const edgead_status status = guarded({}, [&] {
+    if (version < 1 || version > EDGEAD_API_VERSION)
+      throw Failure(EDGEAD_ERROR_VERSION,
+                    format("version %u of the interface was asked for, and this libedgead has "
+                           "version %u: install the one that the program was built with",
+                           version, static_cast<unsigned>(EDGEAD_API_VERSION)));
+    if (params != nullptr) opening = opening_of(*params);
+  });
+  if (status != EDGEAD_OK) return status;
+  return guarded(opening.log, [&] {
+    check_given(detector, "detector");
+    auto held = std::make_shared<Detector>(folder(), opening.rate, opening.asked, opening.log);
+    *detector = new edgead_detector{std::move(held)};
+  });
 }
 
 }  // namespace
@@ -177,41 +247,31 @@ const char* edgead_engine(size_t index) { return index == 0 ? "openvino" : nullp
 edgead_status edgead_detector_open(uint32_t version, const char* path,
                                    const edgead_detector_params* params,
                                    edgead_detector** detector) {
-  if (detector != nullptr) *detector = nullptr;
-  return guarded([&] {
-    if (version < 1 || version > EDGEAD_API_VERSION)
-      throw Failure(EDGEAD_ERROR_VERSION,
-                    format("version %u of the interface was asked for, and this libedgead has "
-                           "version %u: install the one that the program was built with",
-                           version, static_cast<unsigned>(EDGEAD_API_VERSION)));
+  return open_detector(version, params, detector, [&] {
     check_given(path, "path");
-    check_given(detector, "detector");
-    edgead_detector_params asked{};
-    if (params != nullptr) {
-      check_struct(params, "params");
-      asked = *params;
-    }
-    if (asked.threads < 0)
-      throw input_failure(
-          format("threads is %d, expected 1 or more, or 0 for the engine's choice", asked.threads));
-    auto held = std::make_shared<Detector>(path, asked.false_reject_rate, asked.threads);
-    *detector = new edgead_detector{std::move(held)};
+    return Folder(std::string(path));
   });
+}
+
+edgead_status edgead_detector_open_at(uint32_t version, int descriptor,
+                                      const edgead_detector_params* params,
+                                      edgead_detector** detector) {
+  return open_detector(version, params, detector, [&] { return Folder(descriptor); });
 }
 
 void edgead_detector_close(edgead_detector* detector) { delete detector; }
 
 edgead_status edgead_detector_info(const edgead_detector* detector, edgead_info* info) {
-  return guarded([&] {
+  return guarded(log_of(detector), [&] {
     check_given(detector, "detector");
     check_struct(info, "info");
-    fill_info(*detector->held, *info);
+    give(info_of(*detector->held), info);
   });
 }
 
 edgead_status edgead_detector_threshold(const edgead_detector* detector, double* false_reject_rate,
                                         double* threshold) {
-  return guarded([&] {
+  return guarded(log_of(detector), [&] {
     check_given(detector, "detector");
     const Limits limits = detector->held->limits();
     if (false_reject_rate != nullptr) *false_reject_rate = limits.rate;
@@ -221,7 +281,7 @@ edgead_status edgead_detector_threshold(const edgead_detector* detector, double*
 
 edgead_status edgead_detector_set_false_reject_rate(edgead_detector* detector,
                                                     double false_reject_rate) {
-  return guarded([&] {
+  return guarded(log_of(detector), [&] {
     check_given(detector, "detector");
     detector->held->set_rate(false_reject_rate);
   });
@@ -229,7 +289,7 @@ edgead_status edgead_detector_set_false_reject_rate(edgead_detector* detector,
 
 edgead_status edgead_session_open(edgead_detector* detector, edgead_session** session) {
   if (session != nullptr) *session = nullptr;
-  return guarded([&] {
+  return guarded(log_of(detector), [&] {
     check_given(detector, "detector");
     check_given(session, "session");
     auto made = std::make_unique<edgead_session>();
@@ -242,30 +302,44 @@ edgead_status edgead_session_open(edgead_detector* detector, edgead_session** se
 void edgead_session_close(edgead_session* session) { delete session; }
 
 edgead_status edgead_session_prepare(edgead_session* session, const edgead_frame* frame) {
-  return guarded([&] {
+  return guarded(log_of(session), [&] {
     const Use use(session);
-    check_struct(frame, "frame");
-    check_mask(session, *frame);
-    session->pipeline->prepare(*frame);
+    const edgead_frame given = taken(frame, "frame");
+    check_mask(session, given);
+    session->pipeline->prepare(given);
   });
 }
 
 edgead_status edgead_session_score(edgead_session* session, const edgead_frame* frame,
                                    edgead_result* result) {
-  return guarded([&] {
+  return guarded(log_of(session), [&] {
     const Use use(session);
-    check_struct(frame, "frame");
+    Watch::Call call(session->watch);
+    session->pipeline->forget();
+    const edgead_frame given = taken(frame, "frame");
     check_struct(result, "result");
-    check_mask(session, *frame);
+    check_mask(session, given);
+    if (session->pipeline->prepare(given)) warn_of_memory(session, given);
     Times times;
-    const double score = session->pipeline->run(*frame, times);
-    fill_result(*session->detector, score, times, *result);
+    const double score = session->pipeline->run(given, times);
+    give(result_of(*session->detector, score, times), result);
+    call.succeed();
+  });
+}
+
+edgead_status edgead_session_stats(const edgead_session* session, edgead_stats* stats) {
+  return guarded(log_of(session), [&] {
+    check_given(session, "session");
+    check_struct(stats, "stats");
+    edgead_stats found{};
+    session->watch.fill(found);
+    give(found, stats);
   });
 }
 
 edgead_status edgead_session_map(edgead_session* session, float* map, int64_t stride,
                                  size_t capacity) {
-  return guarded([&] {
+  return guarded(log_of(session), [&] {
     const Use use(session);
     scored_of(session);
     const MapView from = session->pipeline->map();
@@ -277,7 +351,7 @@ edgead_status edgead_session_map(edgead_session* session, float* map, int64_t st
 }
 
 edgead_status edgead_session_map_size(edgead_session* session, int32_t* height, int32_t* width) {
-  return guarded([&] {
+  return guarded(log_of(session), [&] {
     const Use use(session);
     check_given(height, "height");
     check_given(width, "width");
@@ -288,7 +362,7 @@ edgead_status edgead_session_map_size(edgead_session* session, int32_t* height, 
 
 edgead_status edgead_session_heatmap(edgead_session* session, float* heatmap, int64_t stride,
                                      size_t capacity) {
-  return guarded([&] {
+  return guarded(log_of(session), [&] {
     const Use use(session);
     const Size size = scored_of(session);
     check_rows(heatmap, "heatmap", size, stride, capacity);
@@ -299,14 +373,12 @@ edgead_status edgead_session_heatmap(edgead_session* session, float* heatmap, in
 
 edgead_status edgead_session_regions(edgead_session* session, edgead_region* regions,
                                      size_t capacity, size_t* count) {
-  return guarded([&] {
+  return guarded(log_of(session), [&] {
     const Use use(session);
     check_given(count, "count");
     if (capacity > 0) check_given(regions, "regions");
-    const Size size = scored_of(session);
-    const auto found =
-        regions_of(session->pipeline->map(), size, session->detector->limits().map_threshold);
-    std::copy_n(found.begin(), std::min(capacity, found.size()), regions);
-    *count = found.size();
+    scored_of(session);
+    *count =
+        session->pipeline->regions(session->detector->limits().map_threshold, regions, capacity);
   });
 }

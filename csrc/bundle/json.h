@@ -1,6 +1,6 @@
 // JSON read strictly, for C and Python.
 #pragma once
-#include <nlohmann/json.hpp>
+#include <cstdint>
 #include <string>
 #include <utility>
 #include <vector>
@@ -9,12 +9,25 @@
 
 namespace edgead {
 
-using Json = nlohmann::ordered_json;
 using Size = std::pair<int32_t, int32_t>;  // (height, width)
 
-// Failure for text that is not JSON, names a key twice, or is nested deeper than any manifest. A
-// byte of a name that is not UTF-8 stands in JSON as the lone code unit DC80
-// to DCFF, which is how Python writes it; in what Object reads it is that byte again.
+// A value of JSON. Not nlohmann::json, whose destructor takes memory, and ends the program where
+// there is none.
+struct Json {
+  enum Kind { null, truth, whole, real, text, list, object };
+  using Member = std::pair<std::string, Json>;
+
+  bool is_number() const { return kind == whole || kind == real; }
+  const Json* find(const std::string& key) const;  // null: there is none
+
+  Kind kind = null;
+  std::string word;             // of a text; of a whole number, its digits
+  double number = 0;            // of a number, finite; 1 of true
+  std::vector<Json> items;      // of a list
+  std::vector<Member> members;  // of an object, in their order
+};
+
+// Failure for text that is not JSON, names a key twice, or is nested deeper than any manifest.
 Json parse_json(const std::string& text);
 
 // The object at a dotted path. Reading a key that is missing or of another kind is a Failure that
@@ -46,8 +59,5 @@ class Object {
 
 // What stands at `where` and what was expected.
 Failure wrong(const std::string& where, const Json& value, const char* expected);
-
-// One number of `value`, or false.
-bool is_finite_number(const Json& value);
 
 }  // namespace edgead

@@ -101,8 +101,8 @@ Calibration read_calibration(const Json& value, const std::string& where) {
   calibration.false_reject_rate = object.number("false_reject_rate");
   if (object.has("ties")) calibration.ties = read_tolerance(object.at("ties"), object.path("ties"));
   if (object.has("own"))
-    for (const auto& item : object.object("own").items())
-      calibration.own[item.key()] = read_own(item.value(), object.path("own") + "." + item.key());
+    for (const auto& [precision, item] : object.object("own").members)
+      calibration.own[precision] = read_own(item, object.path("own") + "." + precision);
   object.finish();
   return calibration;
 }
@@ -111,16 +111,15 @@ std::vector<Polygon> read_polygons(const Json& value, const std::string& where) 
   const auto bad = [&] {
     return wrong(where, value, "a list of polygons, each a list of corners [x, y]");
   };
-  if (!value.is_array()) throw bad();
+  if (value.kind != Json::list) throw bad();
   std::vector<Polygon> polygons;
-  for (const Json& polygon : value) {
-    if (!polygon.is_array()) throw bad();
+  for (const Json& polygon : value.items) {
+    if (polygon.kind != Json::list) throw bad();
     polygons.emplace_back();
-    for (const Json& corner : polygon) {
-      if (!corner.is_array() || corner.size() != 2 || !is_finite_number(corner[0]) ||
-          !is_finite_number(corner[1]))
-        throw bad();
-      polygons.back().emplace_back(corner[0].get<double>(), corner[1].get<double>());
+    for (const Json& corner : polygon.items) {
+      const std::vector<Json>& xy = corner.items;
+      if (xy.size() != 2 || !xy[0].is_number() || !xy[1].is_number()) throw bad();
+      polygons.back().emplace_back(xy[0].number, xy[1].number);
     }
   }
   return polygons;
@@ -192,17 +191,16 @@ template <class T>
 std::vector<T> read_all(const Json& list, const std::string& where,
                         T (*read)(const Json&, const std::string&)) {
   std::vector<T> found;
-  for (size_t i = 0; i < list.size(); ++i)
-    found.push_back(read(list[i], where + "[" + std::to_string(i) + "]"));
+  for (size_t i = 0; i < list.items.size(); ++i)
+    found.push_back(read(list.items[i], where + "[" + std::to_string(i) + "]"));
   return found;
 }
 
 void check_schema(const Json& value) {
-  if (!value.is_object() || !value.contains("schema_version")) return;
-  const Json& version = value["schema_version"];
-  if (version.is_number_integer() && version > kSchemaVersion)
+  const Json* version = value.find("schema_version");
+  if (version != nullptr && version->kind == Json::whole && version->number > kSchemaVersion)
     throw Failure(EDGEAD_ERROR_UNSUPPORTED,
-                  "the bundle has schema version " + version.dump() + "; this edgead reads up to " +
+                  "the bundle has schema version " + version->word + "; this edgead reads up to " +
                       std::to_string(kSchemaVersion) +
                       ": upgrade edgead, or export the bundle with this version");
 }
@@ -227,9 +225,8 @@ Manifest from_json(const Json& value) {
   m.map = read_map(object.at("map"), object.path("map"), words);
   for (auto& [precision, file] : object.texts("models")) m.models[precision] = file;
   m.calibration = read_calibration(object.at("calibration"), object.path("calibration"));
-  for (const auto& item : object.object("tolerance").items())
-    m.tolerance[item.key()] =
-        read_tolerance(item.value(), object.path("tolerance") + "." + item.key());
+  for (const auto& [precision, item] : object.object("tolerance").members)
+    m.tolerance[precision] = read_tolerance(item, object.path("tolerance") + "." + precision);
   m.golden = read_all(object.list("golden"), object.path("golden"), read_golden);
   if (object.has("ignore")) m.ignore = read_ignore(object.at("ignore"), object.path("ignore"));
   if (object.has("tiling")) m.tiling = read_tiling(object.at("tiling"), object.path("tiling"));
@@ -289,11 +286,34 @@ std::vector<double> Manifest::weights() const {
   return found;
 }
 
-OwnCalibration Manifest::calibration_of_float32() const {
-  const auto own = calibration.own.find("float32");
+template <class T>
+static std::string keys_of(const std::map<std::string, T>& values) {
+  std::string keys;
+  for (const auto& item : values) keys += (keys.empty() ? "" : ", ") + item.first;
+  return keys;
+}
+
+const std::string& Manifest::model_of(const std::string& precision) const {
+  const auto model = models.find(precision == "bfloat16" ? "float32" : precision);
+  if (model != models.end()) return model->second;
+  throw bundle_failure("bundle " + name + " has no graph in " + precision + ", only in " +
+                       keys_of(models) + ": ask for one of these, or export with " + precision);
+}
+
+Tolerance Manifest::tolerance_of(const std::string& precision) const {
+  const auto found = tolerance.find(precision == "bfloat16" ? "float16" : precision);
+  if (found != tolerance.end()) return found->second;
+  throw bundle_failure("bundle " + name + " states no tolerance for " + precision + ", only for " +
+                       keys_of(tolerance) + ": ask for one of these, or export it again");
+}
+
+OwnCalibration Manifest::calibration_of(const std::string& precision) const {
+  const Tolerance held = tolerance_of(precision);
+  const auto own = calibration.own.find(precision);
   if (own != calibration.own.end()) return own->second;
-  return {calibration.scores, calibration.peaks,
-          calibration.ties.value_or(tolerance.at("float32"))};
+  // float32 and float16 have one tie tolerance: a part has one verdict on the CPU and on a GPU.
+  const bool shared = precision == "float32" || precision == "float16";
+  return {calibration.scores, calibration.peaks, shared ? calibration.ties.value_or(held) : held};
 }
 
 }  // namespace edgead

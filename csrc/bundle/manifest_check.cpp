@@ -111,7 +111,7 @@ bool temperatures_fit(const Manifest& m) {
 
 void check_signals(const Manifest& m) {
   const bool none = m.memories.empty() && m.whitenings.empty();
-  const bool cosine = static_cast<Distance>(m.map.distance) == Distance::cosine;
+  const Distance distance = static_cast<Distance>(m.map.distance);
   const std::string neighbours = "memories: expected 1 to " + std::to_string(kMaxNearest) +
                                  " neighbours, one less with a temperature";
   check_rules({
@@ -124,7 +124,9 @@ void check_signals(const Manifest& m) {
        scored_sizes_agree(m)},
       {neighbours, neighbours_fit(m)},
       {"memories.temperature: expected a number above 0, 1e-20 to 1e20", temperatures_fit(m)},
-      {"map.distance: expected l1 or l2 with a memory", none || !cosine},
+      {"map.distance: expected l1 or l2 with a memory", none || distance != Distance::cosine},
+      {"map.distance: expected l1 with a whitening, whose distances are squares as they are",
+       m.whitenings.empty() || distance == Distance::l1},
   });
 }
 

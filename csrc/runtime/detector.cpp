@@ -1,7 +1,10 @@
 #include "detector.h"
 
+#include <future>
+
 #include "failure.h"
 #include "ignore_mask.h"
+#include "wording.h"
 
 namespace edgead {
 namespace {
@@ -16,43 +19,72 @@ std::vector<uint8_t> roi_of(const Bundle& bundle, const std::vector<uint8_t>& ig
   }
 }
 
-Ranked ranked_peaks(const Manifest& manifest) {
-  const OwnCalibration held = manifest.calibration_of_float32();
+Ranked ranked_peaks(const Manifest& manifest, const std::string& precision) {
+  const OwnCalibration held = manifest.calibration_of(precision);
   // With max pooling of the map its peak is its score, so both share one tolerance.
   const bool is_score =
       static_cast<Pooling>(manifest.map.pooling) == Pooling::max && !manifest.scored_size();
   return Ranked(held.peaks, is_score ? held.ties.score : held.ties.map);
 }
 
-Ranked ranked_scores(const Manifest& manifest) {
-  const OwnCalibration held = manifest.calibration_of_float32();
+Ranked ranked_scores(const Manifest& manifest, const std::string& precision) {
+  const OwnCalibration held = manifest.calibration_of(precision);
   return Ranked(held.scores, held.ties.score);
+}
+
+Served served_of(const Bundle& bundle, const Asked& asked) {
+  const Manifest& manifest = bundle.manifest();
+  // Neither needs the other, and they take about as long: half of the time until a frame is scored.
+  std::future<std::shared_ptr<const OpenedSignals>> signals =
+      std::async([&] { return open_signals(bundle); });
+  Served served{open_openvino(bundle, asked), nullptr, nullptr, nullptr, nullptr};
+  served.signals = signals.get();
+  std::vector<uint8_t> roi;
+  if (!manifest.tiling)
+    roi = roi_of(bundle, bundle.ignored(), manifest.map.size);
+  else if (manifest.ignore)
+    served.ignored =
+        std::make_shared<const Ignored>(Ignored{bundle.ignored(), manifest.ignore->frame_size});
+  served.plan = std::make_shared<const MapPlan>(manifest.map, levels_of(manifest), roi);
+  if (const auto size = manifest.scored_size()) {
+    const std::vector<AnomalyMapLevel> alone{{1, size->first, size->second, 1}};
+    served.score_plan = std::make_shared<const MapPlan>(manifest.map, alone, roi);
+  }
+  return served;
+}
+
+double checked_rate(const Manifest& manifest, double rate) {
+  const Calibration& held = manifest.calibration;
+  return check_false_reject_rate(rate != 0 ? rate : held.false_reject_rate,
+                                 static_cast<int64_t>(held.scores.size()));
 }
 
 }  // namespace
 
-Detector::Detector(const std::string& path, double rate, int32_t threads)
-    : Detector(Bundle(path), rate, threads) {}
+Detector::Detector(Folder folder, double rate, const Asked& asked, const Log& log)
+    : Detector(Bundle(std::move(folder)), rate, asked, log) {}
 
-Detector::Detector(const Bundle& bundle, double rate, int32_t threads)
-    : manifest_(bundle.manifest()),
+Detector::Detector(const Bundle& bundle, double rate, const Asked& asked, const Log& log)
+    : log_(log),
+      manifest_(bundle.manifest()),
       bundle_sha256_(bundle.sha256()),
-      scores_(ranked_scores(manifest_)),
-      peaks_(ranked_peaks(manifest_)),
-      limits_(limits_of(rate != 0 ? rate : manifest_.calibration.false_reject_rate)) {
-  served_ = {open_openvino(bundle, threads), open_signals(bundle), nullptr, nullptr, nullptr};
-  std::vector<uint8_t> roi;
-  if (!manifest_.tiling)
-    roi = roi_of(bundle, bundle.ignored(), manifest_.map.size);
-  else if (manifest_.ignore)
-    served_.ignored =
-        std::make_shared<const Ignored>(Ignored{bundle.ignored(), manifest_.ignore->frame_size});
-  served_.plan = std::make_shared<const MapPlan>(manifest_.map, levels_of(manifest_), roi);
-  if (const auto size = manifest_.scored_size()) {
-    const std::vector<AnomalyMapLevel> alone{{1, size->first, size->second, 1}};
-    served_.score_plan = std::make_shared<const MapPlan>(manifest_.map, alone, roi);
-  }
+      limits_{checked_rate(manifest_, rate), 0, 0},  // before what takes long
+      served_(served_of(bundle, asked)),
+      scores_(ranked_scores(manifest_, engine().precision)),
+      peaks_(ranked_peaks(manifest_, engine().precision)) {
   qualify(bundle, engine(), *pipeline());
+  limits_ = limits_of(limits_.rate);
+  if (log_.wants(EDGEAD_LOG_INFO)) log_.say(EDGEAD_LOG_INFO, opened(bundle));
+}
+
+// What serves, in a sentence.
+std::string Detector::opened(const Bundle& bundle) const {
+  return format(
+      "bundle %s (%.12s): all %zu files have their digests, %zu golden frames are reproduced by %s "
+      "(%s, %s, kernels %s); false-reject rate %g, threshold %g",
+      bundle.path().c_str(), bundle_sha256_.c_str(), manifest_.files.size(),
+      manifest_.golden.size(), engine().device.c_str(), engine().version.c_str(),
+      engine().precision.c_str(), kernels_, limits_.rate, limits_.threshold);
 }
 
 Limits Detector::limits_of(double rate) const {
@@ -66,8 +98,13 @@ Limits Detector::limits() const {
 
 void Detector::set_rate(double rate) {
   const Limits limits = limits_of(rate);
-  const std::lock_guard<std::mutex> lock(mutex_);
-  limits_ = limits;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    limits_ = limits;
+  }
+  if (log_.wants(EDGEAD_LOG_INFO))
+    log_.say(EDGEAD_LOG_INFO, format("bundle %s: false-reject rate %g, threshold %g",
+                                     manifest_.name.c_str(), limits.rate, limits.threshold));
 }
 
 std::unique_ptr<Pipeline> Detector::pipeline() const {

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "calibration.h"
+#include "log.h"
 #include "pipeline.h"
 
 namespace edgead {
@@ -16,28 +17,33 @@ struct Limits {
 
 class Detector {
  public:
-  // rate: 0 for the bundle's; threads: 0 for the engine's choice.
-  Detector(const std::string& path, double rate, int32_t threads);
+  // rate: 0 for the bundle's.
+  Detector(Folder folder, double rate, const Asked& asked, const Log& log);
 
   const Manifest& manifest() const { return manifest_; }
   const Engine& engine() const { return *served_.engine; }
   const std::string& bundle_sha256() const { return bundle_sha256_; }
   const Ranked& ranked() const { return scores_; }
+  const char* kernels() const { return kernels_; }  // their instruction set
 
   Limits limits() const;
   void set_rate(double rate);
+  const Log& log() const { return log_; }
   std::unique_ptr<Pipeline> pipeline() const;
 
  private:
-  explicit Detector(const Bundle& bundle, double rate, int32_t threads);
+  Detector(const Bundle& bundle, double rate, const Asked& asked, const Log& log);
   Limits limits_of(double rate) const;
+  std::string opened(const Bundle& bundle) const;
 
+  Log log_;
+  const char* kernels_ = all_kernels().front()->name;
   Manifest manifest_;
   std::string bundle_sha256_;
-  Ranked scores_, peaks_;
   mutable std::mutex mutex_;  // of limits_
   Limits limits_;
   Served served_;
+  Ranked scores_, peaks_;  // of the engine's precision
 };
 
 // Scores the golden frames; Failure when one is over the tolerance. edgead/serving/qualification.py

@@ -31,7 +31,12 @@ class Engine {
   std::string version;    // name and version of the library that runs the graph
 };
 
-// threads: of one inference; 0: the engine's choice.
-std::unique_ptr<Engine> open_openvino(const Bundle& bundle, int32_t threads);
+// What may be asked of an engine.
+struct Asked {
+  int32_t threads = 0;    // of one inference; 0: the engine's choice
+  std::string precision;  // empty: the engine's own
+};
+
+std::unique_ptr<Engine> open_openvino(const Bundle& bundle, const Asked& asked);
 
 }  // namespace edgead

@@ -9,6 +9,14 @@
 #include "wording.h"
 
 namespace edgead {
+namespace {
+
+double ms_since(std::chrono::steady_clock::time_point started) {
+  const auto spent = std::chrono::steady_clock::now() - started;
+  return std::chrono::duration<double, std::milli>(spent).count();
+}
+
+}  // namespace
 
 Pipeline::Pipeline(const Manifest& manifest, const Served& served)
     : input_(manifest.input),
@@ -27,37 +35,55 @@ const uint8_t* Pipeline::roi() const {
   return roi.empty() ? nullptr : roi.data();
 }
 
-const Geometry& Pipeline::prepare(const edgead_frame& frame) {
+size_t Pipeline::regions(double threshold, edgead_region* regions, size_t capacity) {
+  return search_.run(map(), *scored_, threshold, regions, capacity);
+}
+
+std::unique_ptr<Pipeline::Tiles> Pipeline::tiles_of(const Geometry& geometry) const {
+  auto tiles = std::make_unique<Tiles>();
+  tiles->plan = plan_tiles(*tiling_, {geometry.height, geometry.width}, map_.size);
+  const Size all = tiles->plan.map_size();
+  if (const Ignored* ignored = served_.ignored.get())
+    tiles->roi = region_of_interest(ignored->pixels, ignored->frame_size, all);
+  tiles->map.resize(static_cast<size_t>(all.first) * all.second);
+  if (served_.score_plan) tiles->scored.resize(tiles->map.size());
+  tiles->scratch.resize(tiles->map.size());
+  return tiles;
+}
+
+bool Pipeline::prepare(const edgead_frame& frame) {
   const Geometry geometry = geometry_of(frame, input_.bit_depth);
-  if (geometry_ == geometry) return *geometry_;
+  if (geometry_ == geometry) return false;
   geometry_.reset();  // should there be no memory
-  Geometry seen = geometry;
+  forget();
+  seen_ = is_converted(geometry) ? rgbx_of(geometry) : geometry;
   if (tiling_) {
-    scored_.reset();  // its map goes
     tiles_.reset();
-    const Size size{geometry.height, geometry.width};
-    auto tiles = std::make_unique<Tiles>();
-    tiles->plan = plan_tiles(*tiling_, size, map_.size);
-    const Size all = tiles->plan.map_size();
-    if (const Ignored* ignored = served_.ignored.get())
-      tiles->roi = region_of_interest(ignored->pixels, ignored->frame_size, all);
-    tiles->map.resize(static_cast<size_t>(all.first) * all.second);
-    if (served_.score_plan) tiles->scored.resize(tiles->map.size());
-    tiles->scratch.resize(tiles->map.size());
-    tiles_ = std::move(tiles);
-    seen.height = tiling_->size.first, seen.width = tiling_->size.second;
+    tiles_ = tiles_of(geometry);
   }
-  stages_.prepare(seen);
+  converted_.resize(is_converted(geometry) ? static_cast<size_t>(geometry.height) * geometry.width
+                                           : 0);
+  search_.prepare(geometry.width);
+  Geometry image = seen_;
+  if (tiling_) image.height = tiling_->size.first, image.width = tiling_->size.second;
+  stages_.prepare(image);
   geometry_ = geometry;
-  return *geometry_;
+  return true;
 }
 
 double Pipeline::run(const edgead_frame& frame, Times& times) {
-  const Geometry& geometry = prepare(frame);
+  forget();
+  prepare(frame);
+  const Geometry& geometry = *geometry_;
+  const auto started = std::chrono::steady_clock::now();
   check_samples(frame, geometry);
-  scored_.reset();
-  times = {};
-  const double score = tiling_ ? run_tiles(frame, geometry, times) : stages_.run(frame.data, times);
+  const void* data = frame.data;
+  if (is_converted(geometry)) {
+    rgbx_from(frame, geometry, converted_.data());
+    data = converted_.data();
+  }
+  times = {ms_since(started), 0, 0};
+  const double score = tiling_ ? run_tiles(data, times) : stages_.run(data, times);
   if (!std::isfinite(score)) {
     const Engine& engine = *served_.engine;
     throw Failure(EDGEAD_ERROR_DEVICE,
@@ -70,7 +96,7 @@ double Pipeline::run(const edgead_frame& frame, Times& times) {
   return score;
 }
 
-double Pipeline::run_tiles(const edgead_frame& frame, const Geometry& geometry, Times& times) {
+double Pipeline::run_tiles(const void* data, Times& times) {
   Tiles& tiles = *tiles_;
   const auto width = static_cast<size_t>(tiles.plan.columns.length);
   std::fill(tiles.map.begin(), tiles.map.end(), 0.0f);
@@ -79,15 +105,13 @@ double Pipeline::run_tiles(const edgead_frame& frame, const Geometry& geometry, 
     for (size_t j = 0; j < tiles.plan.columns.starts.size(); ++j) {
       const Tile tile = tile_at(tiles.plan, i, j);
       if (!keeps(tile, roi(), width)) continue;
-      const char* data = static_cast<const char*>(frame.data) + tile.top * geometry.stride +
-                         tile.left * pixel_bytes(geometry);
-      stages_.run(data, times);
+      const char* at =
+          static_cast<const char*>(data) + tile.top * seen_.stride + tile.left * pixel_bytes(seen_);
+      stages_.run(at, times);
       const auto inferred = std::chrono::steady_clock::now();
       stitch(tile, stages_.map(), tiles.map.data(), width);
       if (!tiles.scored.empty()) stitch(tile, stages_.scored(), tiles.scored.data(), width);
-      const std::chrono::duration<double, std::milli> spent =
-          std::chrono::steady_clock::now() - inferred;
-      times.anomaly_map_ms += spent.count();
+      times.anomaly_map_ms += ms_since(inferred);
     }
   for (size_t at = 0; at < tiles.roi.size(); ++at)
     if (tiles.roi[at] == 0) tiles.map[at] = 0;

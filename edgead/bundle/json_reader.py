@@ -102,18 +102,22 @@ def _plain(kind: Any, value: Any) -> Any:
         return value if args[1] is Any else {k: _plain(args[1], v) for k, v in value.items()}
     if value == "" or (kind is float and not math.isfinite(value)):
         raise ValueError
+    if kind is int and abs(value) > _MOST_WHOLE:
+        raise ValueError
     return float(value) if kind is float else value
 
+
+_MOST_WHOLE = 2**31 - 1
 
 _EXPECTED: dict[Any, str] = {
     str: "a string",
     bool: "true or false",
-    int: "a whole number",
+    int: "a whole number between -2^31 and 2^31",
     float: "a finite number",
     tuple[int, ...]: "a list of whole numbers",
     tuple[float, ...]: "a list of finite numbers",
     tuple[float, float, float]: "three finite numbers",
-    tuple[int, int]: "[height, width], two positive whole numbers",
+    tuple[int, int]: "[height, width], two positive whole numbers below 2^31",
     tuple[tuple[tuple[float, float], ...], ...]: (
         "a list of polygons, each a list of corners [x, y]"
     ),

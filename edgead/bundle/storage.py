@@ -367,6 +367,6 @@ def _read(path: Path) -> bytes:
 
 
 def _check_digest(root: Path, name: str, data: bytes, expected: str) -> None:
-    found = hashlib.sha256(data).hexdigest()  # OpenSSL's, ten times as fast as csrc/bundle/sha256
+    found = hashlib.sha256(data).hexdigest()
     if problem := _cpu.problem_of_digest(len(data), found, expected):
         raise BundleError(f"bundle {root}: {name} {problem}")
