@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from edgead import Detector
-from edgead.errors import DeviceError
+from edgead.errors import DeviceError, QualificationError
 
 
 def test_a_bundle_is_opened_by_descriptor_wherever_it_is(
@@ -115,7 +115,7 @@ def test_a_session_goes_on_when_its_detector_is_closed(
     library.c.edgead_session_close(session)
 
 
-def not_finite_in_the_dark(model: bytes, output: str) -> bytes:
+def not_finite_in_the_dark(model: bytes, output: str, lifted_by: float = 1.7) -> bytes:
     """The graph, of which one output is NaN where the image's darkest pixel is almost black."""
     import onnx
     from onnx import helper, numpy_helper
@@ -124,7 +124,7 @@ def not_finite_in_the_dark(model: bytes, output: str) -> bytes:
     for node in made.graph.node:
         node.output[:] = [f"{name}_own" if name == output else name for name in node.output]
         node.input[:] = [f"{name}_own" if name == output else name for name in node.input]
-    constants = {"lifted_by": 1.7, "nothing": 0.0}
+    constants = {"lifted_by": lifted_by, "nothing": 0.0}
     made.graph.initializer.extend(
         numpy_helper.from_array(np.array(value, np.float32), name)
         for name, value in constants.items()
@@ -162,3 +162,23 @@ def test_features_that_are_not_finite(
             session.map_size()
         assert session.score(frame, "BGR").score == expected
         assert (session.stats().scored, session.stats().failed) == (2, 1)
+
+
+def test_maps_that_are_not_finite_are_not_qualified(
+    library: Any,
+    refused: type[Exception],
+    tiny: Any,
+    with_signals: Path,
+    tmp_path: Path,
+    edit: Any,
+) -> None:
+    path = tmp_path / "never.edgead"
+    shutil.copytree(with_signals, path)
+    # Always: in the map, and not in the features that the score is pooled from.
+    graph = not_finite_in_the_dark(tiny.files["model.onnx"], "restored_0", -1000.0)
+    edit(path, None, {"model.onnx": graph})
+    with pytest.raises(QualificationError, match="up to nan") as expected:
+        Detector(path, device="cpu", threads=1)
+    with pytest.raises(refused) as caught:
+        library.open(path)
+    assert caught.value.status == "QUALIFICATION" and str(caught.value) == str(expected.value)
