@@ -101,7 +101,10 @@ TOOLS: list[tuple[str, str]] = [
     (r"python (examples|benchmarks)/\w+\.py", "a script of this repository"),
     (r"trtexec ", "TensorRT of a Jetson"),
     (r"ssh -L ", "another machine"),
-    (r"(cc |\./verdict |build/c/edgead-score )", "tests/library/test_page.py compiles and runs it"),
+    (
+        r"(cc |c\+\+ |\./verdict |build/c/edgead-score )",
+        "tests/library/test_page.py compiles and runs it",
+    ),
     (r"apt-get install ", "packages of Debian"),
     (
         r"(cmake (-S|--build|--install) |python3 -m pip download |unzip )",
@@ -120,6 +123,7 @@ OUTPUT_KINDS = {
     "text": "output, layouts, formulas",
     "mermaid": "pictures that GitHub draws",
     "c": "tests/library/test_page.py compiles and runs it",
+    "cpp": "tests/library/test_page.py compiles and runs it",
     "cmake": "tests/library/test_page.py builds with it",
 }
 """Kinds of blocks in which nothing is run."""
