@@ -1,7 +1,7 @@
 """libedgead beside Python: start, memory, and what a call costs beyond its stages.
 
     make c-library
-    python benchmarks/c_library.py NAME.edgead… [--turns N] [--frames N] [--check] [--docs] [--json FILE]
+    python benchmarks/c_library.py NAME.edgead… [--turns N] [--check] [--docs] [--json FILE]
 
 For each bundle, in turns in one run, so that whatever else the machine does meets both alike:
 - start: from the start of a process to its first verdict, which comes through a pipe. Python is
@@ -125,7 +125,8 @@ def time_calls(bundle: Path, frames: int) -> list[float]:
     """``overhead_us``, in this process."""
     sys.path.insert(0, str(ROOT / "tests" / "library"))
     import numpy as np
-    from conftest import Library, Verdict, frame_of  # type: ignore[import-not-found]
+    from c_structs import Verdict  # type: ignore[import-not-found]
+    from conftest import Library, frame_of  # type: ignore[import-not-found]
 
     library = Library(BUILT / "lib" / "libedgead.so")
     pixels = np.random.default_rng(0).integers(0, 256, (512, 512, 3), np.uint8)
@@ -183,10 +184,8 @@ def write_table(found: dict[str, Any]) -> None:
     ]
     bounds = ("bound", "", "", *(f"{BOUNDS[key]:g}" for key in ("start_ratio", "rss_mb")), "")
     rows.append((*bounds, f"{BOUNDS['overhead_us']:g}"))
-    said = (
-        f"\n{found['stripped_mb']:.2f} MB stripped, without OpenVINO (bound 2). {found['cores']} "
-    )
-    said += f"cores, load {found['load'][1]:.1f} over five minutes.\n"
+    said = f"\n{found['stripped_mb']:.2f} MB stripped, without OpenVINO (bound 2). "
+    said += f"{found['cores']} cores, load {found['load'][1]:.1f} over five minutes.\n"
     write_section(NOTES / "c-library.md", "c-library", markdown(header, rows) + said)
 
 
