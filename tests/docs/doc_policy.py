@@ -106,6 +106,7 @@ TOOLS: list[tuple[str, str]] = [
         r"(cmake (-S|--build|--install) |python3 -m pip download |unzip )",
         "tests/library/test_package.py and on_aarch64.py do the like",
     ),
+    (
         r"(make -C examples/firmware|(EDGEAD_\w+=\S+ )+build/firmware/edgead-camera-folder |kill )",
         "tests/library/test_firmware_page.py runs it",
     ),
