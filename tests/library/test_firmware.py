@@ -147,7 +147,7 @@ def test_the_latest_frame_wins_and_the_others_are_counted(
     assert dropped > 0
     assert len(found) + dropped == found[-1]["frame"] + 1
     assert f"{len(found)} verdicts" in service.stderr and f"{dropped} dropped" in service.stderr
-    # A verdict is of the newest frame: what waited was never older than the one before.
+    # What waited was never older than the verdict before.
     assert found[1]["queue_age_ms"] < found[0]["latency_ms"]
 
 
@@ -308,6 +308,7 @@ def test_what_cannot_work_is_said_at_the_start(
         (bundle_dir, tmp_path / "none", {}, 2, "expected a folder of PNG files"),
         (bundle_dir, frames, {"EDGEAD_HZ": "fast"}, 1, "EDGEAD_HZ=fast: expected a number"),
         (bundle_dir, frames, {"EDGEAD_HZ": -1}, 1, "EDGEAD_HZ=-1: expected a number"),
+        (bundle_dir, frames, {"EDGEAD_THREADS": 1025}, 1, "expected a number from 0 to 1024"),
         (bundle_dir, frames, {"EDGEAD_HZ": ""}, 1, "EDGEAD_HZ=: expected a number"),
         (bundle_dir, frames, {"EDGEAD_SOCKET": tmp_path / "no" / "s"}, 2, "cannot listen at"),
         (bundle_dir, frames, {"EDGEAD_SOCKET": "x" * 200}, 2, "too long for a socket"),
