@@ -67,7 +67,6 @@ def configure(module: str, cuda: str) -> str:
 
     json = importlib.util.find_spec("nlohmann_json")  # else CMake looks for the system's
     options = {
-        "CMAKE_PREFIX_PATH": str(Path(json.origin).parent) if json and json.origin else "",
         "Python_EXECUTABLE": sys.executable,
         "CMAKE_BUILD_TYPE": "Release",
         "CMAKE_COMPILE_WARNING_AS_ERROR": WERROR,
@@ -77,6 +76,8 @@ def configure(module: str, cuda: str) -> str:
         "EDGEAD_CUDA": cuda,
         "EDGEAD_CUDA_ARCHITECTURES": os.environ.get("EDGEAD_CUDA_ARCHITECTURES", ""),
     }
+    if json and json.origin:
+        options["EDGEAD_JSON"] = str(Path(json.origin).parent / "include")
     cmake, ninja, build = tool("cmake"), tool("ninja"), build_folder(module)
     if cmake is None:
         raise SystemExit("edgead: building needs CMake 3.24 or newer: pip install cmake ninja")
