@@ -57,6 +57,7 @@ PARSED: list[tuple[str, str, str]] = [
         ".* int8",
         "an int8 graph, whose arithmetic depends on the processor",
     ),
+    ("docs/special-data.md", "edgead learn .*parts.csv", "somebody's own list"),
     ("docs/large-frames.md", "edgead score web.edgead", "needs the training of this page"),
 ]
 """(page, command, reason): regular expressions of what the real parser reads, and no more."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx
 import pytest
 from good_parts import scratched  # type: ignore[import-not-found]
 from steps import run  # type: ignore[import-not-found]
@@ -20,6 +21,7 @@ from edgead.bundle.storage import open_bundle
 from edgead.cpu import engine
 from edgead.errors import DeviceError
 from edgead.learning import features
+from edgead.learning.backbone import KEY
 
 
 @pytest.fixture
@@ -233,6 +235,30 @@ def test_mixed_sizes_and_colours_are_named_at_the_beginning(
     assert "1 grey of 8 bits" in kinds and second.name in kinds
     assert "1 of 70 x 50" in sizes and first.name in sizes
     assert told.err.index("several kinds") < told.err.index("features of the good images")
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"features": {"name": "features", "channels": 99, "stride": 4}}, "of 99 channels at"),
+        ({"graph_sha256": None}, "key 'graph_sha256' is missing; write it again with: edgead back"),
+        ({"graph_sha256": "0" * 64}, "digest differs"),
+        ({"levels": []}, "a backbone has levels"),
+    ],
+)
+def test_a_backbone_file_that_is_another_is_refused_before_images_are_read(
+    backbone_file, good_folder, tmp_path, change, sentence, capsys
+) -> None:
+    model = onnx.load(backbone_file)
+    (entry,) = (one for one in model.metadata_props if one.key == KEY)
+    facts = {**json.loads(entry.value), **change}
+    entry.value = json.dumps({key: value for key, value in facts.items() if value is not None})
+    onnx.save(model, tmp_path / "other.onnx")
+    words = ["--backbone", tmp_path / "other.onnx", "--size", 64]
+    assert run("learn", good_folder, "--out", tmp_path / "x.edgead", *words) == 1
+    said = capsys.readouterr().err
+    assert sentence in said and "checking the images" not in said
+    assert not (tmp_path / "x.edgead").exists()
 
 
 def test_sets_that_teach_nothing(learn, tmp_path, capsys) -> None:
