@@ -65,8 +65,10 @@ def configure(module: str, cuda: str) -> str:
     """CMake's output. The cache is stale where it names what pip deletes: that is named again."""
     import pybind11
 
-    json = importlib.util.find_spec("nlohmann_json")  # else CMake looks for the system's
+    json = importlib.util.find_spec("nlohmann_json")
+    found = str(Path(json.origin).parent / "include") if json and json.origin else None
     options = {
+        "EDGEAD_JSON": found or "EDGEAD_JSON-NOTFOUND",  # then CMake looks for the system's
         "Python_EXECUTABLE": sys.executable,
         "CMAKE_BUILD_TYPE": "Release",
         "CMAKE_COMPILE_WARNING_AS_ERROR": WERROR,
@@ -76,8 +78,6 @@ def configure(module: str, cuda: str) -> str:
         "EDGEAD_CUDA": cuda,
         "EDGEAD_CUDA_ARCHITECTURES": os.environ.get("EDGEAD_CUDA_ARCHITECTURES", ""),
     }
-    if json and json.origin:
-        options["EDGEAD_JSON"] = str(Path(json.origin).parent / "include")
     cmake, ninja, build = tool("cmake"), tool("ninja"), build_folder(module)
     if cmake is None:
         raise SystemExit("edgead: building needs CMake 3.24 or newer: pip install cmake ninja")
