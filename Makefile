@@ -8,12 +8,8 @@ BIN := $(VENV)/bin
 BUNDLE ?= demo/cell.edgead
 RESULTS := benchmarks/results
 NATIVE_TESTS := build/native
-<<<<<<< HEAD
 INSTALL_C = $(BIN)/cmake --install build/c.build
-FUZZ_SECONDS ?= 300
-=======
 FUZZ_SECONDS ?= 600
->>>>>>> wt-safety
 # A worker for each core, and each file in one worker, which makes its fixtures once.
 PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -29,24 +25,16 @@ CPP := $(shell find csrc tests benchmarks examples \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-<<<<<<< HEAD
-.PHONY: help install demo docs c-library c-runtime c-deb install-c test test-all test-aarch64 fuzz lint \
+.PHONY: help install demo docs c-library c-runtime c-deb install-c abi test test-all test-aarch64 fuzz lint \
         format house bench methods ablation peers gpu-check clean distclean
 unexport DESTDIR  # it is for install-c alone
-=======
-.PHONY: help install demo docs c-library abi test test-all test-aarch64 fuzz lint format house bench methods ablation \
-        peers gpu-check clean distclean
->>>>>>> wt-safety
 
 help:
 	@echo 'make demo          learn and evaluate on solar cells (a minute); then train, and show both (five more)'
 	@echo 'make c-library     build libedgead, the C library, into build/c; the last line is JSON'
-<<<<<<< HEAD
 	@echo 'make c-runtime     what of it a device needs, into build/c-runtime; c-deb: all as a Debian package'
 	@echo 'make install-c     install it                     DESTDIR=stage PREFIX=/usr (/usr/local)'
-=======
 	@echo 'make abi           write csrc/abi.txt, what programs built with edgead.h rely on'
->>>>>>> wt-safety
 	@echo 'make test          run the tests                  ARGS="-k preprocess" passes on to pytest'
 	@echo 'make test-all      run the exhaustive ones that make test leaves out: full grids, sanitizers'
 	@echo 'make test-aarch64  the C++ tests of the kernels, cross-compiled, in an emulator'
@@ -93,7 +81,6 @@ docs: $(VENV)/.installed
 c-library: $(VENV)/.installed
 	@$(BIN)/python csrc/build_library.py
 
-<<<<<<< HEAD
 c-runtime: c-library
 	@rm -rf build/c-runtime
 	@$(INSTALL_C) --prefix build/c-runtime --component runtime --strip > /dev/null
@@ -108,10 +95,9 @@ install-c: c-library
 c-deb: c-library
 	@$(BIN)/cmake --build build/c.build --target package > /dev/null
 	@ls build/c.build/*.deb
-=======
+
 abi: c-library
 	@$(BIN)/python csrc/abi.py build/c/lib/libedgead.so > csrc/abi.txt
->>>>>>> wt-safety
 
 test: $(VENV)/.installed
 	@$(PYTEST) $(ARGS)

@@ -6,6 +6,7 @@ EDGEAD_CUDA_ARCHITECTURES   CMake list, for example "87-real" (all supported one
 EDGEAD_WERROR=ON            warnings of the compilers are errors, also with AUTO; for CI (OFF)
 """
 
+import importlib.util
 import os
 import re
 import shutil
@@ -64,7 +65,9 @@ def configure(module: str, cuda: str) -> str:
     """CMake's output. The cache is stale where it names what pip deletes: that is named again."""
     import pybind11
 
+    json = importlib.util.find_spec("nlohmann_json")  # else CMake looks for the system's
     options = {
+        "CMAKE_PREFIX_PATH": str(Path(json.origin).parent) if json and json.origin else "",
         "Python_EXECUTABLE": sys.executable,
         "CMAKE_BUILD_TYPE": "Release",
         "CMAKE_COMPILE_WARNING_AS_ERROR": WERROR,

@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 from docs_table import DOCS, markdown, mean_and_spread, write_section
 from edgead_training.data import open_dataset
+from edgead_training.data.grouping import grouped
 from overhead import measure, read_frames
 
 from edgead import Detector
@@ -41,6 +42,8 @@ from edgead.files import write_file
 RESULTS = Path(__file__).parent / "results" / "instant.json"
 PAGE = DOCS / "learn.md"
 DATASETS = ("mvtec_bottle", "aws_cookies", "elpv", "magnetic_tile")
+PARTS = {"magnetic_tile": Path(__file__).parent / "magnetic_tile_parts.csv"}
+"""Lists for --group, of sets with several images of one part; tile_parts.py made that one."""
 FIGURES = ("image_auroc", "pixel_auroc", "aupro", "false_reject_reached")
 SIDE, REPEATS = 512, 160
 
@@ -84,8 +87,9 @@ def dataset_folder(data: Path, name: str) -> Path:
 def one(root: Path, name: str, shots: int | None, seed: int, work: Path) -> Entry:
     """Learn, evaluate and time one set with one seed."""
     bundle = work / "part.edgead"
-    learnt = root if shots is None else few(root, shots, seed, work / "few")
-    told = edgead("learn", learnt, "--out", bundle, "--seed", seed)
+    learnt = root if shots is None else few(root, shots, seed, work / "few", PARTS.get(name))
+    parts = ("--group", PARTS[name]) if name in PARTS else ()
+    told = edgead("learn", learnt, "--out", bundle, "--seed", seed, *parts)
     found = edgead("evaluate", bundle, root)
     row = {
         "seed": seed,
@@ -112,17 +116,22 @@ def edgead(*words: object) -> Entry:
     return found
 
 
-def few(root: Path, shots: int, seed: int, folder: Path) -> Path:
+def few(root: Path, shots: int, seed: int, folder: Path, parts: Path | None) -> Path:
     """A folder of ``shots`` good images drawn by ``seed``, and a fourth as many more, at least one.
 
-    Of them --calibration 0.2 holds out the latter.
+    Of them --calibration 0.2 holds out the latter. Each shows another part, where ``parts`` lists
+    these.
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     good = open_dataset(root).train
-    count = shots + max(1, shots // 4)
-    for index in np.random.default_rng(seed).permutation(len(good))[:count]:
-        shutil.copyfile(good[index].path, folder / good[index].path.name)
+    names = [sample.name for sample in good]
+    shows = names if parts is None else grouped(names, str(parts))
+    first: dict[str, Path] = {}  # of each part in the order in which they are drawn
+    for index in np.random.default_rng(seed).permutation(len(good)):
+        first.setdefault(shows[index], good[index].path)
+    for path in list(first.values())[: shots + max(1, shots // 4)]:
+        shutil.copyfile(path, folder / path.name)
     return folder
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -162,6 +163,7 @@ def test_twelve_bits(learn, good_folder, tmp_path, capsys) -> None:
         (["--calibration", "1"], "not a share"),
         (["--false-reject-rate", "0.001"], "0.001"),
         (["--group", "x(y)"], "x(y)"),
+        (["--group", "absent.csv"], "cannot read the list of --group"),
         (["--threads", "0"], "threads"),
     ],
 )
@@ -169,6 +171,26 @@ def test_bad_options(learn, tmp_path, words, sentence, capsys) -> None:
     assert learn(*words) in (1, 2)
     assert sentence in capsys.readouterr().err
     assert not (tmp_path / "disc.edgead").exists()
+
+
+def test_parts_by_a_list_are_on_one_side(learn, good_folder, tmp_path, capsys) -> None:
+    names = sorted(path.name for path in good_folder.iterdir())
+    group = tmp_path / "tiles.json"
+    group.write_text(json.dumps({name: i // 4 for i, name in enumerate(names)}))
+    assert learn("--group", group, "--json") == 0
+    told = capsys.readouterr()
+    parts = -(-len(names) // 4)
+    assert f"to calibrate with, by --group {group}" in told.err
+    found = re.search(r"parts  (\d+) to learn from, (\d+) to calibrate with", told.err)
+    assert found is not None and int(found[1]) + int(found[2]) == parts
+    assert "promised as an average over parts" in told.err
+    result = json.loads(told.out)
+    assert result["images"] + result["calibration"] == len(names)
+    manifest = open_bundle(tmp_path / "disc.edgead").manifest
+    assert manifest.provenance["data"]["group"] == "tiles.json"
+    group.write_text(json.dumps(dict.fromkeys(names, 1)))
+    assert learn("--group", group, out="one.edgead") == 1
+    assert f"{len(names)} good images show one part" in capsys.readouterr().err
 
 
 def test_sets_that_teach_nothing(learn, tmp_path, capsys) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -226,24 +227,12 @@ def test_a_slow_client_delays_nobody(
         gone.take(1)
         gone.socket.close()
         last = quick.take(3000)[-1]["frame"]  # more than a socket holds for one who does not read
-        assert service.process.poll() is None
+        held = slow.take(100)  # whole lines
+        held += itertools.takewhile(lambda line: line["frame"] < last, slow)
+        assert 100 < len(held) < 3000  # not all: then come those of now
         assert service.end() == 0
-        held = [json.loads(line) for line in slow.raw()]  # whole lines, and not all
-    assert 10 < len(held) < 3000 and held[-1]["frame"] < last
     ids = [line["frame"] for line in held]
     assert ids == sorted(set(ids))
-
-
-def test_a_client_that_reads_again_gets_the_lines_of_now(
-    program: Path, bundle_dir: Path, frames: Path, tmp_path: Path
-) -> None:
-    path = tmp_path / "verdicts"
-    settings = {"EDGEAD_HZ": 5000, "EDGEAD_REPEAT": 1, "EDGEAD_SOCKET": path}
-    with Service(program, bundle_dir, frames, **settings) as service:
-        slow, quick = Client(path), Client(path)
-        now = quick.take(3000)[-1]["frame"]
-        assert next(line["frame"] for line in slow if line["frame"] > now)
-        assert service.end() == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -257,8 +246,7 @@ def test_it_ends_clean(
         service.send(number)
         rest = list(client)  # which end with whole lines
         assert service.process.wait(firmware.LONGEST_S) == 0
-    assert not path.exists() and isinstance(rest, list)
-    assert "verdicts" in service.stderr
+    assert rest is not None and not path.exists() and "verdicts" in service.stderr
 
 
 @pytest.mark.parametrize("abstract", [False, True])

@@ -65,7 +65,7 @@ def test_a_frame_that_the_driver_calls_damaged_is_no_verdict(
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"FORMAT": "YUYV"}, "/dev/video9 gives YUYV, expected BGR3, RGB3"),
+        ({"FORMAT": "YUYV"}, "/dev/video9 gives YUYV, expected NV12, BGR3"),
         ({"FEW": 1}, "/dev/video9 does not begin to capture"),
         ({"SIMULATED": "/dev/null"}, "/dev/video9 cannot be used: No such file"),
     ],
@@ -108,8 +108,26 @@ def test_a_pipeline_is_a_camera(gstreamer: Path, bundle_dir: Path, form: str) ->
                 assert line["score"] == detector.score(red).score
 
 
+@pytest.mark.parametrize("matrix", ["bt601", "bt709"])
+def test_a_pipeline_of_nv12_is_seen_in_the_colours_that_it_says(
+    gstreamer: Path, bundle_dir: Path, matrix: str
+) -> None:
+    words = pipeline("NV12", pattern="red").replace(
+        "37,height=23", f"38,height=24,colorimetry={matrix}"
+    )
+    with Service(gstreamer, bundle_dir, words) as service:
+        found = service.lines()
+    red = np.zeros((24, 38, 3), np.uint8)
+    red[:, :, 2] = 255
+    with Detector(bundle_dir, device="cpu", threads=1) as detector:
+        expected = detector.score(red).score
+        other = detector.score(red - np.uint8(30)).score
+    # Bytes of Y, U and V are not exactly red, but red by the other matrix is 20 of 255 beside it.
+    assert abs(found[-1]["score"] - expected) < 0.2 * abs(other - expected)
+
+
 def test_what_a_pipeline_lacks_is_said(gstreamer: Path, bundle_dir: Path, tmp_path: Path) -> None:
-    with Service(gstreamer, bundle_dir, pipeline("NV12")) as service:
+    with Service(gstreamer, bundle_dir, pipeline("YUY2")) as service:
         found = service.lines()
     assert found and all("add videoconvert" in line["error"] for line in found)
     for words, said in (
