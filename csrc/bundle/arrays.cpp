@@ -19,12 +19,9 @@ constexpr NumberType kTypes[] = {
     {"<f4", "float32", 4}, {"<f2", "float16", 2}, {"<f8", "float64", 8}, {"|b1", "bool", 1},
     {"|i1", "int8", 1},    {"<i2", "int16", 2},   {"<i4", "int32", 4},   {"<i8", "int64", 8},
     {"|u1", "uint8", 1},   {"<u2", "uint16", 2},  {"<u4", "uint32", 4},  {"<u8", "uint64", 8},
-    {">f2", ">f2", 2},     {">f4", ">f4", 4},     {">f8", ">f8", 8},     {">i2", ">i2", 2},
-    {">i4", ">i4", 4},     {">i8", ">i8", 8},     {">u2", ">u2", 2},     {">u4", ">u4", 4},
-    {">u8", ">u8", 8},
 };
 
-// Null for a type that is none of numbers.
+// Null for a type that is none of little-endian numbers.
 const NumberType* type_of(const std::string& code) {
   for (const NumberType& type : kTypes)
     if (code == type.code) return &type;
@@ -70,8 +67,8 @@ Array Bundle::read_array(const std::string& name) const {
   Array array{type != nullptr ? type->name : "", npy.shape, {}};
   if (type == nullptr || (data.size() - npy.start) / type->bytes < array.count())
     throw bundle_failure("bundle " + path() + ": " + name +
-                         " is not a NumPy array of numbers, or it is cut; copy the bundle again "
-                         "or export it again");
+                         " is not a NumPy array of little-endian numbers, or it is cut; copy the "
+                         "bundle again or export it again");
   array.values = data.substr(npy.start, array.count() * type->bytes);
   if (npy.fortran_order) array.values = reordered(array.values, array.shape, type->bytes);
   return array;

@@ -55,7 +55,7 @@ Image Bundle::read_image(const std::string& name) const {
   char why[200];
   edgead_png png;
   if (edgead_png_read(data.data(), data.size(), &png, why) != 0)
-    throw bundle_failure("bundle " + path() + ": " + name + ": image " + name + " " + why);
+    throw bundle_failure("bundle " + path() + ": image " + name + " " + why);
   const std::unique_ptr<uint8_t, void (*)(void*)> samples(png.samples, std::free);
   const size_t bytes =
       static_cast<size_t>(png.height) * png.width * png.channels * png.sample_bytes;

@@ -21,6 +21,8 @@ from edgead.files import replace_directory
 MANIFEST = "manifest.json"
 SUFFIX = ".edgead"
 _EXPECTED = f"expected a directory NAME{SUFFIX} from edgead export or learn"
+_TYPES = {"|b1", "|i1", "|u1", *(f"<{kind}{n}" for kind in "iu" for n in (2, 4, 8))}
+_TYPES |= {"<f2", "<f4", "<f8"}
 _MOST_BYTES = 2**31 - 1  # of one file
 _AGAIN = "copy the bundle again or export it again"
 
@@ -102,10 +104,10 @@ class Bundle:
             array = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
         except (ValueError, MemoryError) as error:
             problem = error
-        if array is None or array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
+        if array is None or array.dtype.str not in _TYPES:
             raise BundleError(
-                f"bundle {self.path}: {name} is not a NumPy array of numbers, or it is cut; "
-                f"{_AGAIN}"
+                f"bundle {self.path}: {name} is not a NumPy array of little-endian numbers, or it "
+                f"is cut; {_AGAIN}"
             ) from problem
         return np.asarray(array)
 

@@ -127,6 +127,9 @@ def _read_golden(bundle: Bundle, golden: Golden) -> tuple[NDArray[Any], tuple[in
     """A golden frame and the (height, width) of its map."""
     try:
         frame = decode_image(bundle.read(golden.image), golden.image)
+    except InputError as error:  # which names it
+        raise BundleError(f"bundle {bundle.path}: {error}") from error
+    try:
         return frame, bundle.manifest.map_size(frame.shape[:2])
     except InputError as error:
         raise BundleError(f"bundle {bundle.path}: {golden.image}: {error}") from error

