@@ -42,7 +42,7 @@ from edgead.images import ORIENTATION
 from edgead.learning.backbone import Backbone, read_backbone
 from edgead.learning.defects import check_not_good, defects_in
 from edgead.learning.features import most_images
-from edgead.learning.learn import METHOD, MODEL, LearnOptions, learnt_draft
+from edgead.learning.learn import METHOD, MODEL, LearnOptions, empty_draft, learnt_draft, opened
 from edgead.learning.variants import MakeGraph
 
 from .learn_line import add_to, forget_last
@@ -186,7 +186,7 @@ def learn_folder(args: argparse.Namespace, console: Console) -> int:
         console.say(f"note   {line}")
     defects = defects_in(args.defects, args.bit_depth) if args.defects else []
     backbone = _backbone(args, console)
-    backbone.params(options.size)  # before minutes of reading
+    opened(empty_draft(out, backbone, options), backbone, options)  # before minutes of reading
     graphs = {name: _graph(args, name, backbone) for name in args.precision if name in PACKAGES}
     chosen = {"group": args.group, "shots": None}
     found = divided(dataset, options.seed, share, chosen, bar, args.bit_depth)

@@ -11,29 +11,24 @@
 namespace edgead {
 namespace {
 
-// As NumPy names the types that it writes; another one as it stands in the file.
-std::string type_of(const std::string& code) {
-  if (code.size() != 3 || (code[0] != '<' && code[0] != '|')) return code;
-  const char digit = code[2];
-  if (digit < '1' || digit > '8') return code;
-  const std::string bits = std::to_string(8 * (digit - '0'));
-  switch (code[1]) {
-    case 'f':
-      return "float" + bits;
-    case 'i':
-      return "int" + bits;
-    case 'u':
-      return "uint" + bits;
-    case 'b':
-      return "bool";
-    default:
-      return code;
-  }
-}
+struct Type {
+  const char *code, *name;  // in a file, and as NumPy names it
+  size_t bytes;
+};
+constexpr Type kTypes[] = {
+    {"<f4", "float32", 4}, {"<f2", "float16", 2}, {"<f8", "float64", 8}, {"|b1", "bool", 1},
+    {"|i1", "int8", 1},    {"<i2", "int16", 2},   {"<i4", "int32", 4},   {"<i8", "int64", 8},
+    {"|u1", "uint8", 1},   {"<u2", "uint16", 2},  {"<u4", "uint32", 4},  {"<u8", "uint64", 8},
+    {">f2", ">f2", 2},     {">f4", ">f4", 4},     {">f8", ">f8", 8},     {">i2", ">i2", 2},
+    {">i4", ">i4", 4},     {">i8", ">i8", 8},     {">u2", ">u2", 2},     {">u4", ">u4", 4},
+    {">u8", ">u8", 8},
+};
 
-// Bytes of one value; 0 for a type whose values are not read.
-size_t bytes_of(const std::string& code) {
-  return type_of(code) == code ? 0 : static_cast<size_t>(code[2] - '0');
+// Null for a type that is none of numbers.
+const Type* type_of(const std::string& code) {
+  for (const Type& type : kTypes)
+    if (code == type.code) return &type;
+  return nullptr;
 }
 
 // Values whose first index runs fastest, in C's order.
@@ -71,15 +66,14 @@ std::vector<float> Array::floats() const {
 Array Bundle::read_array(const std::string& name) const {
   const std::string data = read(name);
   Npy npy;
-  std::string problem = read_npy_header(data, npy);
-  Array array{type_of(npy.type), npy.shape, {}};
-  const size_t bytes = bytes_of(npy.type);
-  if (problem.empty() && (data.size() - npy.start) / std::max<size_t>(bytes, 1) < array.count())
-    problem = "it is cut";
-  if (!problem.empty())
-    throw bundle_failure("bundle " + path() + ": " + name + " is not a NumPy array: " + problem);
-  array.values = data.substr(npy.start, array.count() * bytes);
-  if (npy.fortran_order) array.values = reordered(array.values, array.shape, bytes);
+  const Type* type = read_npy_header(data, npy) ? type_of(npy.type) : nullptr;
+  Array array{type != nullptr ? type->name : "", npy.shape, {}};
+  if (type == nullptr || (data.size() - npy.start) / type->bytes < array.count())
+    throw bundle_failure("bundle " + path() + ": " + name +
+                         " is not a NumPy array of numbers, or it is cut; copy the bundle again "
+                         "or export it again");
+  array.values = data.substr(npy.start, array.count() * type->bytes);
+  if (npy.fortran_order) array.values = reordered(array.values, array.shape, type->bytes);
   return array;
 }
 

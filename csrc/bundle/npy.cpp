@@ -72,15 +72,15 @@ bool take_shape(Header& header, std::vector<int64_t>& shape) {
 
 }  // namespace
 
-std::string read_npy_header(const std::string& data, Npy& found) {
-  if (data.size() < 12 || data.compare(0, 6, "\x93NUMPY") != 0) return "it has no header of one";
+bool read_npy_header(const std::string& data, Npy& found) {
+  if (data.size() < 12 || data.compare(0, 6, "\x93NUMPY") != 0) return false;
   const int version = static_cast<unsigned char>(data[6]);
-  if (version < 1 || version > 3) return "its format is of a version that is not known";
+  if (version < 1 || version > 3) return false;
   const auto byte = [&](size_t i) { return static_cast<size_t>(static_cast<uint8_t>(data[i])); };
   const size_t first = version == 1 ? 10 : 12;
   size_t length = byte(8) | byte(9) << 8;
   if (version > 1) length |= byte(10) << 16 | byte(11) << 24;
-  if (length > kLongestHeader || first + length > data.size()) return "its header is cut";
+  if (length > kLongestHeader || first + length > data.size()) return false;
   Header header(data.substr(first, length));
   found = {};
   found.start = first + length;
@@ -90,8 +90,7 @@ std::string read_npy_header(const std::string& data, Npy& found) {
   fits = fits && (found.fortran_order || header.take("False")) && header.take(",") &&
          header.take_key("'shape'") && take_shape(header, found.shape);
   if (fits) header.take(",");
-  if (!fits || !header.take("}") || !header.at_end()) return "its header is not one of numbers";
-  return {};
+  return fits && header.take("}") && header.at_end();
 }
 
 }  // namespace edgead

@@ -13,7 +13,7 @@ struct Npy {
   size_t start;  // of the values in the file
 };
 
-// The header; an empty text, or what is wrong with it.
-std::string read_npy_header(const std::string& data, Npy& found);
+// The header; false for a file that has none.
+bool read_npy_header(const std::string& data, Npy& found);
 
 }  // namespace edgead

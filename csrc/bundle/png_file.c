@@ -119,6 +119,45 @@ static void read_all(png_structp png, png_infop info, reader* from, edgead_png* 
   check_marks(png, info, from); /* which may stand after the samples */
 }
 
+static uint32_t big_endian(const uint8_t* bytes) {
+  return (uint32_t)bytes[0] << 24 | (uint32_t)bytes[1] << 16 | (uint32_t)bytes[2] << 8 | bytes[3];
+}
+
+/* CRC-32 of ISO 3309, four bits at a time. */
+static uint32_t checksum(const uint8_t* bytes, size_t count) {
+  uint32_t table[16], sum = 0xffffffffu, i, bit;
+  for (i = 0; i < 16; ++i)
+    for (table[i] = i, bit = 0; bit < 4; ++bit)
+      table[i] = table[i] & 1 ? table[i] >> 1 ^ 0xedb88320u : table[i] >> 1;
+  for (; count > 0; --count) {
+    sum ^= *bytes++;
+    sum = sum >> 4 ^ table[sum & 15];
+    sum = sum >> 4 ^ table[sum & 15];
+  }
+  return ~sum;
+}
+
+/* The chunks up to IEND, as edgead/images/png.py checks them and in its words. */
+static int check_chunks(const uint8_t* data, size_t size, char* why) {
+  size_t at = 8, length;
+  for (;;) {
+    if (size - at < 12 || (length = big_endian(data + at)) > size - at - 12) {
+      snprintf(why, WHY_BYTES, "is truncated: its end is missing; " COPY_AGAIN);
+      return -1;
+    }
+    if (checksum(data + at + 4, length + 4) != big_endian(data + at + 8 + length)) {
+      snprintf(why, WHY_BYTES,
+               "is damaged: the checksum of its chunk at byte %zu is wrong; " COPY_AGAIN, at);
+      return -1;
+    }
+    if (memcmp(data + at + 4, "IEND", 4) == 0) break;
+    at += length + 12;
+  }
+  if (big_endian(data + 8) == 13 && memcmp(data + 12, "IHDR", 4) == 0) return 0;
+  snprintf(why, WHY_BYTES, "is damaged: it does not begin with a header; " COPY_AGAIN);
+  return -1;
+}
+
 /* A function of its own, because longjmp loses what its caller keeps in registers. */
 static int attempt(png_structp png, png_infop info, reader* from, edgead_png* image,
                    png_bytep** rows) {
@@ -135,6 +174,10 @@ int edgead_png_read(const void* data, size_t size, edgead_png* image, char* why)
   int failed;
   memset(image, 0, sizeof *image);
   why[0] = 0;
+  if (size == 0) {
+    snprintf(why, WHY_BYTES, "is an empty file; copy it again");
+    return -1;
+  }
   if (size < 8 || png_sig_cmp((png_const_bytep)data, 0, 8) != 0) {
     snprintf(why, WHY_BYTES,
              "cannot be decoded (%zu bytes): it is truncated, damaged or not an image; expected "
@@ -142,6 +185,7 @@ int edgead_png_read(const void* data, size_t size, edgead_png* image, char* why)
              size);
     return -1;
   }
+  if (check_chunks(from.data, size, why) != 0) return -1;
   png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &from, fail, ignore);
   if (png != NULL) info = png_create_info_struct(png);
   if (info == NULL) {

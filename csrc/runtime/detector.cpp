@@ -39,6 +39,7 @@ Served served_of(const Bundle& bundle, const Asked& asked) {
       std::async([&] { return open_signals(bundle); });
   Served served{open_openvino(bundle, asked), nullptr, nullptr, nullptr, nullptr};
   served.signals = signals.get();
+  check_golden_maps(bundle);
   std::vector<uint8_t> roi;
   if (!manifest.tiling)
     roi = roi_of(bundle, bundle.ignored(), manifest.map.size);

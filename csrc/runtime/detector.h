@@ -46,6 +46,9 @@ class Detector {
   Ranked scores_, peaks_;  // of the engine's precision
 };
 
+// Failure for golden maps that are smaller than the manifest says: before memory is taken for one.
+void check_golden_maps(const Bundle& bundle);
+
 // Scores the golden frames; Failure when one is over the tolerance. edgead/serving/qualification.py
 void qualify(const Bundle& bundle, const Engine& engine, Pipeline& pipeline);
 

@@ -21,6 +21,7 @@ from edgead.files import replace_directory
 MANIFEST = "manifest.json"
 SUFFIX = ".edgead"
 _EXPECTED = f"expected a directory NAME{SUFFIX} from edgead export or learn"
+_MOST_BYTES = 2**31 - 1  # of one file
 _AGAIN = "copy the bundle again or export it again"
 
 
@@ -94,14 +95,17 @@ class Bundle:
             name: as in ``manifest.files``; of what ``npy`` makes.
 
         Raises:
-            BundleError: as ``read``, or the file is not an array.
+            BundleError: as ``read``, or the file is not an array of numbers.
         """
+        data, problem, array = self.read(name), None, None
         try:
-            array = np.lib.format.read_array(io.BytesIO(self.read(name)), allow_pickle=False)
-        except ValueError as error:
+            array = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
+        except (ValueError, MemoryError) as error:
+            problem = error
+        if array is None or array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
             raise BundleError(
-                f"bundle {self.path}: {name} is not a NumPy array: {error}"
-            ) from error
+                f"bundle {self.path}: {name} is not a NumPy array of numbers, or it is cut; {_AGAIN}"
+            ) from problem
         return np.asarray(array)
 
     def read_floats(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
@@ -361,7 +365,10 @@ def _list_files(root: Path) -> set[str]:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            if os.fstat(file.fileno()).st_size > _MOST_BYTES:
+                raise BundleError(f"cannot read {path}: it has more than 2 GiB; {_AGAIN}")
+            return file.read()
     except OSError as error:
         raise BundleError(f"cannot read {path}: {error.strerror or error}; {_AGAIN}") from error
 

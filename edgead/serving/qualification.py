@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,6 +68,10 @@ def check_golden(bundle: Bundle, engine: Engine) -> tuple[GoldenCheck, ...]:
         DeviceError: the engine fails or gives values that are not finite.
     """
     tolerance = bundle.manifest.tolerance_of(engine.precision)
+    for golden in bundle.manifest.golden:  # before memory is taken for a map of another size
+        shape = bundle.read_array(golden.map).shape
+        if len(shape) != 2 or any(np.less(shape, bundle.manifest.map.size)):
+            read_map(bundle, golden.map, _read_golden(bundle, golden)[1])
     pipeline = open_pipeline(bundle, engine)
     try:
         return tuple(_check(bundle, pipeline, g, tolerance) for g in bundle.manifest.golden)
@@ -118,14 +123,19 @@ def changed_verdicts(bundle: Bundle, precision: str, checks: Sequence[GoldenChec
     return sum((check.score > ours) != (check.expected_score > theirs) for check in checks)
 
 
+def _read_golden(bundle: Bundle, golden: Golden) -> tuple[NDArray[Any], tuple[int, int]]:
+    """A golden frame and the (height, width) of its map."""
+    try:
+        frame = decode_image(bundle.read(golden.image), golden.image)
+        return frame, bundle.manifest.map_size(frame.shape[:2])
+    except InputError as error:
+        raise BundleError(f"bundle {bundle.path}: {golden.image}: {error}") from error
+
+
 def _check(
     bundle: Bundle, pipeline: FramePipeline, golden: Golden, tolerance: Tolerance
 ) -> GoldenCheck:
-    try:
-        frame = decode_image(bundle.read(golden.image), golden.image)
-        size = bundle.manifest.map_size(frame.shape[:2])
-    except InputError as error:
-        raise BundleError(f"bundle {bundle.path}: {golden.image}: {error}") from error
+    frame, size = _read_golden(bundle, golden)
     expected = read_map(bundle, golden.map, size)
     try:
         found = pipeline.run(frame)

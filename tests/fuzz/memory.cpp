@@ -1,6 +1,7 @@
 // operator new with a limit: ASan's own ends the program where there is no memory, instead of
 // throwing std::bad_alloc, so that what follows would never be seen.
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <new>
 
@@ -9,7 +10,7 @@
 namespace edgead {
 namespace {
 
-size_t left = SIZE_MAX, until_failure = 0;
+std::atomic<size_t> left{SIZE_MAX}, until_failure{0};  // opening takes a thread of its own
 
 void* take(size_t bytes, size_t alignment) {
   if (bytes > left || (until_failure > 0 && --until_failure == 0)) throw std::bad_alloc();

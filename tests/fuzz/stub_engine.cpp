@@ -92,7 +92,7 @@ class StubEngine : public Engine {
 
 }  // namespace
 
-std::unique_ptr<Engine> open_openvino(const Bundle& bundle, int32_t) {
+std::unique_ptr<Engine> open_openvino(const Bundle& bundle, const Asked&) {
   return std::make_unique<StubEngine>(bundle);
 }
 

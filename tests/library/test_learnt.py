@@ -151,8 +151,8 @@ def test_what_is_no_array(
     name = bundle.manifest.memories[0].file
     path = tmp_path / "bad.edgead"
     write_bundle(path, bundle.manifest, {**files, name: files[name][:-1] if data is None else data})
-    with pytest.raises(BundleError, match=f"{name} is not a NumPy array: "):
+    with pytest.raises(BundleError, match=f"{name} is not a NumPy array"):
         Detector(path, device="cpu", threads=1)
-    with pytest.raises(refused, match=f"{name} is not a NumPy array: ") as caught:
+    with pytest.raises(refused, match=f"{name} is not a NumPy array") as caught:
         library.open(path)
     assert caught.value.status == "BUNDLE"
