@@ -189,6 +189,9 @@ def test_parts_by_a_list_are_on_one_side(learn, good_folder, tmp_path, capsys) -
     found = re.search(r"parts  (\d+) to learn from, (\d+) to calibrate with", told.err)
     assert found is not None and int(found[1]) + int(found[2]) == parts
     assert "promised as an average over parts" in told.err
+    rate, held_out = json.loads(told.out)["false_reject_rate"], int(found[2])
+    most = (held_out * rate + 1) / (held_out + 1)
+    assert f"up to {100 * most:.3g} % are rejected" in told.err
     result = json.loads(told.out)
     assert result["images"] + result["calibration"] == len(names)
     manifest = open_bundle(tmp_path / "disc.edgead").manifest
