@@ -127,7 +127,7 @@ void fill_info(const Detector& detector, edgead_info& info) {
   info.method = manifest.method.c_str();
   info.device = detector.engine().device.c_str();
   info.precision = detector.engine().precision.c_str();
-  info.kernels = all_kernels().front()->name;
+  info.kernels = detector.engine().kernels.c_str();
   info.version = detector.engine().version.c_str();
   info.bundle_sha256 = detector.bundle_sha256().c_str();
   info.map_height = manifest.map.size.first, info.map_width = manifest.map.size.second;

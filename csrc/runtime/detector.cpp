@@ -40,7 +40,7 @@ Detector::Detector(const Bundle& bundle, double rate, int32_t threads)
       scores_(ranked_scores(manifest_)),
       peaks_(ranked_peaks(manifest_)),
       limits_(limits_of(rate != 0 ? rate : manifest_.calibration.false_reject_rate)) {
-  served_ = {open_openvino(bundle, threads), open_signals(bundle), nullptr, nullptr, nullptr};
+  served_ = {open_openvino(bundle, threads), nullptr, nullptr, nullptr};
   std::vector<uint8_t> roi;
   if (!manifest_.tiling)
     roi = roi_of(bundle, bundle.ignored(), manifest_.map.size);

@@ -8,7 +8,23 @@
 
 namespace edgead {
 
-// One thread's buffers.
+class Stages;
+struct Served;
+
+// A graph compiled for a device. Stages may run in different threads, and keep it alive.
+class Engine {
+ public:
+  virtual ~Engine() = default;
+  // What one thread needs from an image to its map and score; of `served` this engine is a part.
+  virtual std::unique_ptr<Stages> stages(const Served& served) = 0;
+
+  std::string device;     // "CPU: AMD EPYC"
+  std::string precision;  // what the graph computes in
+  std::string version;    // name and version of the library that runs the graph
+  std::string kernels;    // "avx512", .., "cuda"
+};
+
+// One thread's buffers of a graph on the CPU.
 class EngineSession {
  public:
   virtual ~EngineSession() = default;
@@ -18,17 +34,6 @@ class EngineSession {
   float* image = nullptr;                        // [3, height, width]
   std::vector<const void*> reference, restored;  // of each pair, [channels, height, width]
   std::vector<const void*> features;             // of each signal, the same
-};
-
-// A graph compiled for a device. Sessions may run in different threads, and keep it alive.
-class Engine {
- public:
-  virtual ~Engine() = default;
-  virtual std::unique_ptr<EngineSession> session() = 0;
-
-  std::string device;     // "CPU: AMD EPYC"
-  std::string precision;  // what the graph computes in
-  std::string version;    // name and version of the library that runs the graph
 };
 
 // threads: of one inference; 0: the engine's choice.

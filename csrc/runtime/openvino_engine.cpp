@@ -7,6 +7,7 @@
 #include "engine.h"
 #include "failure.h"
 #include "processor.h"
+#include "stages.h"
 #include "wording.h"
 
 namespace edgead {
@@ -164,7 +165,7 @@ class OpenVINOSession : public EngineSession {
   std::vector<ov::Tensor> tensors_;
 };
 
-class OpenVINOEngine : public Engine {
+class OpenVINOEngine : public CpuEngine {
  public:
   OpenVINOEngine(const Bundle& bundle, int32_t threads) : manifest_(bundle.manifest()) {
     ov::Core& core =
@@ -208,7 +209,10 @@ class OpenVINOEngine : public Engine {
 }  // namespace
 
 std::unique_ptr<Engine> open_openvino(const Bundle& bundle, int32_t threads) {
-  return std::make_unique<OpenVINOEngine>(bundle, threads);
+  auto engine = std::make_unique<OpenVINOEngine>(bundle, threads);
+  engine->input = bundle.manifest().input;
+  engine->signals = open_signals(bundle);
+  return engine;
 }
 
 }  // namespace edgead

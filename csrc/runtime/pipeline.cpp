@@ -15,11 +15,11 @@ Pipeline::Pipeline(const Manifest& manifest, const Served& served)
       map_(manifest.map),
       tiling_(manifest.tiling),
       served_(served),
-      stages_(manifest.input, served) {}
+      stages_(served.engine->stages(served)) {}
 
 MapView Pipeline::map() const {
   if (tiles_) return {tiles_->map.data(), tiles_->plan.map_size(), roi()};
-  return {stages_.map(), served_.plan->size(), roi()};
+  return {stages_->map(), served_.plan->size(), roi()};
 }
 
 const uint8_t* Pipeline::roi() const {
@@ -47,7 +47,7 @@ const Geometry& Pipeline::prepare(const edgead_frame& frame) {
     tiles_ = std::move(tiles);
     seen.height = tiling_->size.first, seen.width = tiling_->size.second;
   }
-  stages_.prepare(seen);
+  stages_->prepare(seen);
   geometry_ = geometry;
   return *geometry_;
 }
@@ -57,7 +57,8 @@ double Pipeline::run(const edgead_frame& frame, Times& times) {
   check_samples(frame, geometry);
   scored_.reset();
   times = {};
-  const double score = tiling_ ? run_tiles(frame, geometry, times) : stages_.run(frame.data, times);
+  const double score =
+      tiling_ ? run_tiles(frame, geometry, times) : stages_->run(frame.data, times);
   if (!std::isfinite(score)) {
     const Engine& engine = *served_.engine;
     throw Failure(EDGEAD_ERROR_DEVICE,
@@ -80,10 +81,10 @@ double Pipeline::run_tiles(const edgead_frame& frame, const Geometry& geometry, 
       if (!tiles.keeps(i, j)) continue;
       const char* data = static_cast<const char*>(frame.data) + rows.starts[i] * geometry.stride +
                          columns.starts[j] * pixel_bytes(geometry);
-      stages_.run(data, times);
+      stages_->run(data, times);
       const auto inferred = std::chrono::steady_clock::now();
-      tiles.add(i, j, stages_.map(), tiles.map);
-      if (!tiles.scored.empty()) tiles.add(i, j, stages_.scored(), tiles.scored);
+      tiles.add(i, j, stages_->map(), tiles.map);
+      if (!tiles.scored.empty()) tiles.add(i, j, stages_->scored(), tiles.scored);
       const std::chrono::duration<double, std::milli> spent =
           std::chrono::steady_clock::now() - inferred;
       times.anomaly_map_ms += spent.count();

@@ -48,7 +48,7 @@ class Pipeline {
   Map map_;
   std::optional<Tiling> tiling_;
   Served served_;
-  Stages stages_;
+  std::unique_ptr<Stages> stages_;
   std::optional<Geometry> geometry_;
   std::unique_ptr<Tiles> tiles_;
   std::optional<Size> scored_;
