@@ -41,6 +41,7 @@ from edgead.files import write_file
 from edgead.monitoring.percentiles import percentile
 
 RESULTS = HERE.parent / "results" / "peers.json"
+LEARNT = RESULTS.with_name("peers_learnt.json")  # of a bundle of edgead learn
 PAGE = HERE.parent / "README.md"
 FOLDER = REPOSITORY / ".peers"
 WARM_UP, COLD_STARTS = 10, 3
@@ -62,8 +63,8 @@ def main() -> int:
     print("\n".join(table(_lines(rows), right=range(2, 9))))
     write_file(args.json, (json.dumps(entries, indent=1) + "\n").encode())
     print(f"wrote  {args.json}")
-    if args.json == RESULTS:
-        _docs_table().write_section(PAGE, "peers", section(entries))
+    if args.json in (RESULTS, LEARNT):
+        _docs_table().write_section(PAGE, args.json.stem, section(entries))
         print(f"wrote  {PAGE}")
     return int(not any(r["system"].startswith("edgead") and not r.get("skipped") for r in rows))
 
@@ -108,8 +109,9 @@ def _systems(
         name = f"OpenVINO {place.version('openvino')} alone"
         graph = str(bundle / manifest.models["float32"])
         yield System(
-            name, f"graph of {method}", place, "serve_openvino.py", [graph, threads], scores=False
-        )
+            name, f"graph of {method}", place, "serve_openvino.py",
+            [graph, threads, *map(str, manifest.preprocess.size)], scores=False,
+        )  # fmt: skip
     except Skipped as error:
         left_out.append(_skipped("OpenVINO alone", f"graph of {method}", error))
 
@@ -235,6 +237,7 @@ def about(args: argparse.Namespace, bundle: Path | None, images: int) -> dict[st
     words += ["--bundle", args.bundle.name] if args.bundle else ["--method", args.method]
     words += ["--threads", str(args.threads)] if args.threads else []
     words += ["--coreset", f"{args.coreset:g}", "--normalize", args.normalize]
+    words += [] if args.peers == sorted(PEERS) else ["--peers", *args.peers]
     opened = open_bundle(bundle) if bundle else None
     provenance = opened.manifest.provenance if opened else {}
     return {
@@ -322,6 +325,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, default=FOLDER, help="of the environments")
     parser.add_argument("--json", type=Path, default=RESULTS, metavar="FILE")
     args = parser.parse_args()
+    args.json = args.json.absolute()
     args.work = args.folder.absolute() / "work"
     args.work.mkdir(parents=True, exist_ok=True)
     if args.bundle is not None:

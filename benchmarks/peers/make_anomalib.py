@@ -67,7 +67,7 @@ def train(args: argparse.Namespace) -> tuple[Any, Any]:
         train_batch_size=32,
         eval_batch_size=32,
         num_workers=0,
-        val_split_mode="none",  # it would only scale the scores
+        val_split_mode="same_as_test",  # Lightning asks for one; it would only scale the scores
         seed=0,
     )
     model = make_model(args)

@@ -1,4 +1,4 @@
-"""OpenVINO alone, the floor: MODEL THREADS (0: the engine's choice).
+"""OpenVINO alone, the floor: MODEL THREADS (0: the engine's choice) HEIGHT WIDTH.
 
 The graph on an image that is there already, in float32: no preprocessing, no map, no score.
 """
@@ -17,11 +17,9 @@ def load() -> tuple[Predict, Any]:
     import numpy as np
     import openvino as ov
 
-    path, threads = sys.argv[1], int(sys.argv[2])
+    path, threads, *size = sys.argv[1], *map(int, sys.argv[2:])
     core = ov.Core()
     model = core.read_model(path)
-    shape = model.inputs[0].partial_shape
-    size = [dimension.get_length() for dimension in list(shape)[2:]]
     model.reshape([1, 3, *size])
     config: dict[str, Any] = {
         "INFERENCE_PRECISION_HINT": "f32",
