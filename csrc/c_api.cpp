@@ -57,15 +57,15 @@ void check_given(const void* pointer, const char* name) {
   if (pointer == nullptr) throw input_failure(std::string(name) + " is NULL, expected a pointer");
 }
 
-// Structs of version 1, which no caller has smaller.
+// `least`: bytes of what the first callers had.
 template <class Struct>
-void check_struct(const Struct* given, const char* name) {
+void check_struct(const Struct* given, const char* name, size_t least = sizeof(Struct)) {
   check_given(given, name);
-  if (given->struct_size < sizeof(Struct))
+  if (given->struct_size < least)
     throw input_failure(
         format("%s->struct_size is %zu, expected at least %zu: begin with {sizeof "
                "%s}",
-               name, given->struct_size, sizeof(Struct), name));
+               name, given->struct_size, least, name));
 }
 
 // A session while a call uses it.
@@ -127,7 +127,7 @@ void fill_info(const Detector& detector, edgead_info& info) {
   info.method = manifest.method.c_str();
   info.device = detector.engine().device.c_str();
   info.precision = detector.engine().precision.c_str();
-  info.kernels = detector.engine().kernels.c_str();
+  info.kernels = detector.kernels().c_str();
   info.version = detector.engine().version.c_str();
   info.bundle_sha256 = detector.bundle_sha256().c_str();
   info.map_height = manifest.map.size.first, info.map_width = manifest.map.size.second;
@@ -190,15 +190,13 @@ edgead_status edgead_detector_open(uint32_t version, const char* path,
                            version, static_cast<unsigned>(EDGEAD_API_VERSION)));
     check_given(path, "path");
     check_given(detector, "detector");
-    edgead_detector_params asked{};
+    edgead_detector_params given{};
     if (params != nullptr) {
-      check_struct(params, "params");
-      asked = *params;
+      check_struct(params, "params", offsetof(edgead_detector_params, precision));
+      std::memcpy(&given, params, std::min(params->struct_size, sizeof given));
     }
-    if (asked.threads < 0)
-      throw input_failure(
-          format("threads is %d, expected 1 or more, or 0 for the engine's choice", asked.threads));
-    auto held = std::make_shared<Detector>(path, asked.false_reject_rate, asked.threads);
+    const Asked asked{given.threads, given.precision == nullptr ? "" : given.precision};
+    auto held = std::make_shared<Detector>(path, given.false_reject_rate, asked);
     *detector = new edgead_detector{std::move(held)};
   });
 }

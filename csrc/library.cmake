@@ -6,7 +6,11 @@ include(CMakePackageConfigHelpers)
 set(CMAKE_C_VISIBILITY_PRESET hidden)
 set(CMAKE_C_STANDARD 99)
 set(CMAKE_C_FLAGS_RELEASE "-O2")
-find_package(OpenVINO REQUIRED COMPONENTS Runtime)
+option(EDGEAD_OPENVINO "The engine for CPUs" ON)
+option(EDGEAD_TENSORRT "The engine for NVIDIA GPUs; needs TensorRT and nvcc" OFF)
+if(NOT EDGEAD_OPENVINO AND NOT EDGEAD_TENSORRT)
+  message(FATAL_ERROR "libedgead needs an engine: EDGEAD_OPENVINO=ON or EDGEAD_TENSORRT=ON")
+endif()
 find_package(PNG)
 find_path(EDGEAD_JSON nlohmann/json.hpp)
 if(NOT PNG_FOUND)
@@ -24,9 +28,9 @@ endif()
 
 add_library(edgead SHARED c_api.cpp
             bundle/arrays.cpp bundle/ignore_mask.cpp bundle/json.cpp bundle/manifest.cpp bundle/manifest_check.cpp
-            bundle/npy.cpp bundle/png_file.c bundle/sha256.cpp bundle/storage.cpp bundle/wording.cpp
-            runtime/calibration.cpp runtime/detector.cpp runtime/frame.cpp runtime/heatmap.cpp
-            runtime/memory.cpp runtime/openvino_engine.cpp runtime/pipeline.cpp runtime/pooling.cpp
+            bundle/npy.cpp bundle/png_file.c bundle/sha256.cpp bundle/sha256_native.cpp bundle/storage.cpp bundle/wording.cpp
+            runtime/calibration.cpp runtime/detector.cpp runtime/engines.cpp runtime/frame.cpp runtime/heatmap.cpp
+            runtime/memory.cpp runtime/pipeline.cpp runtime/pooling.cpp
             runtime/principal_components.cpp runtime/processor.cpp runtime/qualification.cpp
             runtime/signals.cpp runtime/stages.cpp runtime/tiling.cpp runtime/whitening.cpp)
 target_include_directories(edgead PRIVATE bundle runtime)
@@ -36,7 +40,16 @@ target_include_directories(edgead PUBLIC $<BUILD_INTERFACE:${CMAKE_CURRENT_SOURC
 target_compile_definitions(edgead PRIVATE EDGEAD_VERSION="${EDGEAD_VERSION}")
 # No contraction: the region of interest and the normalisation are Python's, bit for bit.
 target_compile_options(edgead PRIVATE -Wall -Wextra -ffp-contract=off)
-target_link_libraries(edgead PRIVATE kernels kernels_plan openvino::runtime PNG::PNG)
+target_link_libraries(edgead PRIVATE kernels kernels_plan PNG::PNG)
+if(EDGEAD_OPENVINO)
+  find_package(OpenVINO REQUIRED COMPONENTS Runtime)
+  target_sources(edgead PRIVATE runtime/openvino_engine.cpp runtime/openvino_precision.cpp)
+  target_compile_definitions(edgead PRIVATE EDGEAD_OPENVINO)
+  target_link_libraries(edgead PRIVATE openvino::runtime)
+endif()
+if(EDGEAD_TENSORRT)
+  include(${CMAKE_CURRENT_SOURCE_DIR}/tensorrt.cmake)
+endif()
 # What include/edgead.h declares, and nothing else.
 set(symbols ${CMAKE_CURRENT_SOURCE_DIR}/edgead.map)
 target_link_options(edgead PRIVATE -Wl,--version-script=${symbols} -Wl,--no-undefined)

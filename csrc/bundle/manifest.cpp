@@ -312,11 +312,34 @@ std::vector<double> Manifest::weights() const {
   return found;
 }
 
-OwnCalibration Manifest::calibration_of_float32() const {
-  const auto own = calibration.own.find("float32");
+template <class T>
+static std::string keys_of(const std::map<std::string, T>& values) {
+  std::string keys;
+  for (const auto& item : values) keys += (keys.empty() ? "" : ", ") + item.first;
+  return keys;
+}
+
+const std::string& Manifest::model_of(const std::string& precision) const {
+  const auto model = models.find(precision == "bfloat16" ? "float32" : precision);
+  if (model != models.end()) return model->second;
+  throw bundle_failure("bundle " + name + " has no graph in " + precision + ", only in " +
+                       keys_of(models) + ": ask for one of these, or export with " + precision);
+}
+
+Tolerance Manifest::tolerance_of(const std::string& precision) const {
+  const auto found = tolerance.find(precision == "bfloat16" ? "float16" : precision);
+  if (found != tolerance.end()) return found->second;
+  throw bundle_failure("bundle " + name + " states no tolerance for " + precision + ", only for " +
+                       keys_of(tolerance) + ": ask for one of these, or export it again");
+}
+
+OwnCalibration Manifest::calibration_of(const std::string& precision) const {
+  const Tolerance held = tolerance_of(precision);
+  const auto own = calibration.own.find(precision);
   if (own != calibration.own.end()) return own->second;
-  return {calibration.scores, calibration.peaks,
-          calibration.ties.value_or(tolerance.at("float32"))};
+  // float32 and float16 have one tie tolerance: a part has one verdict on the CPU and on a GPU.
+  const bool shared = precision == "float32" || precision == "float16";
+  return {calibration.scores, calibration.peaks, shared ? calibration.ties.value_or(held) : held};
 }
 
 }  // namespace edgead

@@ -128,8 +128,11 @@ struct Manifest {
   std::optional<Health> health;
   std::map<std::string, std::string> files;  // name to SHA-256
 
-  // What scores in float32 are judged by.
-  OwnCalibration calibration_of_float32() const;
+  // Of a precision: its graph, what qualifies an engine, what scores are judged by. bfloat16 has
+  // the graph of float32 and the tolerance of float16. Failure where the bundle has none.
+  const std::string& model_of(const std::string& precision) const;
+  Tolerance tolerance_of(const std::string& precision) const;
+  OwnCalibration calibration_of(const std::string& precision) const;
   // What features of a frame are compared with: memories, then whitenings.
   std::vector<Signal> signals() const;
   // Of the distances whose sum the score is pooled from; none: it is pooled from the map.

@@ -1,26 +1,24 @@
 #include "sha256.h"
 
-#include <cstdint>
 #include <cstring>
+
+#include "sha256_blocks.h"
 
 namespace edgead {
 namespace {
 
-// The first 32 bits of the fractional parts of the cube roots of the first 64 primes.
-constexpr uint32_t kRound[64] = {
-    0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
-    0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
-    0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da,
-    0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147, 0x06ca6351, 0x14292967,
-    0x27b70a85, 0x2e1b2138, 0x4d2c6dfc, 0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85,
-    0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070,
-    0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
-    0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2};
-
 uint32_t rotated(uint32_t x, int n) { return x >> n | x << (32 - n); }
 
-void add_block(uint32_t state[8], const uint8_t* block) {
-  uint32_t w[64];
+// A round, which leaves its state in d and h: whoever calls turns the names, and nothing moves.
+inline void add_round(uint32_t a, uint32_t b, uint32_t c, uint32_t& d, uint32_t e, uint32_t f,
+                      uint32_t g, uint32_t& h, uint32_t word) {
+  const uint32_t sum = rotated(e, 6) ^ rotated(e, 11) ^ rotated(e, 25);
+  h += sum + ((e & f) ^ (~e & g)) + word;
+  d += h;
+  h += (rotated(a, 2) ^ rotated(a, 13) ^ rotated(a, 22)) + ((a & b) ^ (a & c) ^ (b & c));
+}
+
+void read_words(const uint8_t* block, uint32_t w[64]) {
   for (int i = 0; i < 16; ++i)
     w[i] = static_cast<uint32_t>(block[4 * i]) << 24 | block[4 * i + 1] << 16 |
            block[4 * i + 2] << 8 | block[4 * i + 3];
@@ -29,36 +27,55 @@ void add_block(uint32_t state[8], const uint8_t* block) {
     const uint32_t b = rotated(w[i - 2], 17) ^ rotated(w[i - 2], 19) ^ w[i - 2] >> 10;
     w[i] = w[i - 16] + a + w[i - 7] + b;
   }
-  uint32_t s[8];
-  std::memcpy(s, state, sizeof s);
-  for (int i = 0; i < 64; ++i) {
-    const uint32_t e = rotated(s[4], 6) ^ rotated(s[4], 11) ^ rotated(s[4], 25);
-    const uint32_t a = rotated(s[0], 2) ^ rotated(s[0], 13) ^ rotated(s[0], 22);
-    const uint32_t choice = (s[4] & s[5]) ^ (~s[4] & s[6]);
-    const uint32_t majority = (s[0] & s[1]) ^ (s[0] & s[2]) ^ (s[1] & s[2]);
-    const uint32_t first = s[7] + e + choice + kRound[i] + w[i];
-    std::memmove(s + 1, s, 7 * sizeof *s);
-    s[4] += first;
-    s[0] = first + a + majority;
+  for (int i = 0; i < 64; ++i) w[i] += kSha256Round[i];
+}
+
+void add_plain_blocks(uint32_t state[8], const uint8_t* blocks, size_t count) {
+  uint32_t w[64];
+  for (; count > 0; --count, blocks += 64) {
+    read_words(blocks, w);
+    uint32_t a = state[0], b = state[1], c = state[2], d = state[3];
+    uint32_t e = state[4], f = state[5], g = state[6], h = state[7];
+    for (int i = 0; i < 64; i += 8) {
+      add_round(a, b, c, d, e, f, g, h, w[i]);
+      add_round(h, a, b, c, d, e, f, g, w[i + 1]);
+      add_round(g, h, a, b, c, d, e, f, w[i + 2]);
+      add_round(f, g, h, a, b, c, d, e, w[i + 3]);
+      add_round(e, f, g, h, a, b, c, d, w[i + 4]);
+      add_round(d, e, f, g, h, a, b, c, w[i + 5]);
+      add_round(c, d, e, f, g, h, a, b, w[i + 6]);
+      add_round(b, c, d, e, f, g, h, a, w[i + 7]);
+    }
+    state[0] += a, state[1] += b, state[2] += c, state[3] += d;
+    state[4] += e, state[5] += f, state[6] += g, state[7] += h;
   }
-  for (int i = 0; i < 8; ++i) state[i] += s[i];
 }
 
 }  // namespace
 
-std::string sha256(const std::string& data) {
+const std::vector<Sha256Blocks>& all_sha256_blocks() {
+  static const Sha256Blocks native = native_sha256_blocks();
+  static const std::vector<Sha256Blocks> all =
+      native == nullptr ? std::vector<Sha256Blocks>{add_plain_blocks}
+                        : std::vector<Sha256Blocks>{native, add_plain_blocks};
+  return all;
+}
+
+std::string sha256(const std::string& data) { return sha256(data, all_sha256_blocks().front()); }
+
+std::string sha256(const std::string& data, Sha256Blocks add_blocks) {
   uint32_t state[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
                        0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
   const auto* bytes = reinterpret_cast<const uint8_t*>(data.data());
   const size_t whole = data.size() / 64, rest = data.size() % 64;
-  for (size_t i = 0; i < whole; ++i) add_block(state, bytes + 64 * i);
+  add_blocks(state, bytes, whole);
   uint8_t last[128] = {};
   std::memcpy(last, bytes + 64 * whole, rest);
   last[rest] = 0x80;
   const size_t size = rest < 56 ? 64 : 128;
   const uint64_t bits = static_cast<uint64_t>(data.size()) * 8;
   for (int i = 0; i < 8; ++i) last[size - 1 - i] = static_cast<uint8_t>(bits >> 8 * i);
-  for (size_t i = 0; i < size; i += 64) add_block(state, last + i);
+  add_blocks(state, last, size / 64);
   std::string hex;
   for (const uint32_t word : state)
     for (int shift = 28; shift >= 0; shift -= 4) hex += "0123456789abcdef"[word >> shift & 15];

@@ -19,8 +19,8 @@
  * A bundle NAME.edgead comes from `edgead learn` or `edgead export`. The same engine and processor
  * give the same score, p-value and verdict here and in Python, bit for bit.
  *
- * Served: graphs in float32, whose features are compared in pairs or with what was learnt, on the
- * CPU through OpenVINO.
+ * Served: graphs in every precision that the processor has, whose features are compared in pairs
+ * or with what was learnt, on the CPU through OpenVINO.
  * Bundles of schema version 1 and 2 are served; newer ones are refused with
  * EDGEAD_ERROR_UNSUPPORTED. Tiles of a frame are seen one after another.
  *
@@ -99,10 +99,14 @@ typedef struct edgead_detector_params {
   double false_reject_rate; /* share of good frames that may be called anomalous; 0: the bundle's */
   int32_t threads;          /* of one inference; 0: the engine's choice */
   int32_t reserved;         /* 0 */
+  const char* precision;    /* "float32", "float16", "bfloat16" or "int8"; NULL: the engine's own */
 } edgead_detector_params;
 
 /* Open the bundle in the folder `path`: check every file against its digest, compile the graph, and
  * qualify the engine on the golden frames. Takes a second or so; scoring starts at full speed.
+ *
+ * A precision that the bundle has no graph for, or that the processor does not compute in, is
+ * refused: nothing falls back.
  *
  *   version  EDGEAD_API_VERSION
  *   params   NULL for the defaults
@@ -122,7 +126,7 @@ typedef struct edgead_info {
   const char* name;              /* of the bundle */
   const char* method;            /* "redi", .. */
   const char* device;            /* "CPU: AMD EPYC 7B13" */
-  const char* precision;         /* "float32" */
+  const char* precision;         /* "float32", .. */
   const char* kernels;           /* instruction set of the kernels: "avx512", "avx2", "neon", .. */
   const char* version;           /* of the engine: "OpenVINO 2026.2.0" */
   const char* bundle_sha256;     /* of manifest.json, which holds the digests of all other files */

@@ -16,43 +16,57 @@ std::vector<uint8_t> roi_of(const Bundle& bundle, const std::vector<uint8_t>& ig
   }
 }
 
-Ranked ranked_peaks(const Manifest& manifest) {
-  const OwnCalibration held = manifest.calibration_of_float32();
+Ranked ranked_peaks(const Manifest& manifest, const std::string& precision) {
+  const OwnCalibration held = manifest.calibration_of(precision);
   // With max pooling of the map its peak is its score, so both share one tolerance.
   const bool is_score =
       static_cast<Pooling>(manifest.map.pooling) == Pooling::max && !manifest.scored_size();
   return Ranked(held.peaks, is_score ? held.ties.score : held.ties.map);
 }
 
-Ranked ranked_scores(const Manifest& manifest) {
-  const OwnCalibration held = manifest.calibration_of_float32();
+Ranked ranked_scores(const Manifest& manifest, const std::string& precision) {
+  const OwnCalibration held = manifest.calibration_of(precision);
   return Ranked(held.scores, held.ties.score);
+}
+
+Served served_of(const Bundle& bundle, const Asked& asked) {
+  const Manifest& manifest = bundle.manifest();
+  Served served{open_engine(bundle, asked), nullptr, nullptr, nullptr};
+  std::vector<uint8_t> roi;
+  if (!manifest.tiling)
+    roi = roi_of(bundle, bundle.ignored(), manifest.map.size);
+  else if (manifest.ignore)
+    served.ignored =
+        std::make_shared<const Ignored>(Ignored{bundle.ignored(), manifest.ignore->frame_size});
+  served.plan = std::make_shared<const MapPlan>(manifest.map, levels_of(manifest), roi);
+  if (const auto size = manifest.scored_size()) {
+    const std::vector<AnomalyMapLevel> alone{{1, size->first, size->second, 1}};
+    served.score_plan = std::make_shared<const MapPlan>(manifest.map, alone, roi);
+  }
+  return served;
+}
+
+double checked_rate(const Manifest& manifest, double rate) {
+  const Calibration& held = manifest.calibration;
+  return check_false_reject_rate(rate != 0 ? rate : held.false_reject_rate,
+                                 static_cast<int64_t>(held.scores.size()));
 }
 
 }  // namespace
 
-Detector::Detector(const std::string& path, double rate, int32_t threads)
-    : Detector(Bundle(path), rate, threads) {}
+Detector::Detector(const std::string& path, double rate, const Asked& asked)
+    : Detector(Bundle(path), rate, asked) {}
 
-Detector::Detector(const Bundle& bundle, double rate, int32_t threads)
+Detector::Detector(const Bundle& bundle, double rate, const Asked& asked)
     : manifest_(bundle.manifest()),
       bundle_sha256_(bundle.sha256()),
-      scores_(ranked_scores(manifest_)),
-      peaks_(ranked_peaks(manifest_)),
-      limits_(limits_of(rate != 0 ? rate : manifest_.calibration.false_reject_rate)) {
-  served_ = {open_openvino(bundle, threads), nullptr, nullptr, nullptr};
-  std::vector<uint8_t> roi;
-  if (!manifest_.tiling)
-    roi = roi_of(bundle, bundle.ignored(), manifest_.map.size);
-  else if (manifest_.ignore)
-    served_.ignored =
-        std::make_shared<const Ignored>(Ignored{bundle.ignored(), manifest_.ignore->frame_size});
-  served_.plan = std::make_shared<const MapPlan>(manifest_.map, levels_of(manifest_), roi);
-  if (const auto size = manifest_.scored_size()) {
-    const std::vector<AnomalyMapLevel> alone{{1, size->first, size->second, 1}};
-    served_.score_plan = std::make_shared<const MapPlan>(manifest_.map, alone, roi);
-  }
+      limits_{checked_rate(manifest_, rate), 0, 0},  // before what takes long
+      served_(served_of(bundle, asked)),
+      scores_(ranked_scores(manifest_, engine().precision)),
+      peaks_(ranked_peaks(manifest_, engine().precision)) {
   qualify(bundle, engine(), *pipeline());
+  limits_ = limits_of(limits_.rate);
+  kernels_ = engine().kernels();
 }
 
 Limits Detector::limits_of(double rate) const {

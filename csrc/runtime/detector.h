@@ -16,11 +16,12 @@ struct Limits {
 
 class Detector {
  public:
-  // rate: 0 for the bundle's; threads: 0 for the engine's choice.
-  Detector(const std::string& path, double rate, int32_t threads);
+  // rate: 0 for the bundle's.
+  Detector(const std::string& path, double rate, const Asked& asked);
 
   const Manifest& manifest() const { return manifest_; }
   const Engine& engine() const { return *served_.engine; }
+  const std::string& kernels() const { return kernels_; }
   const std::string& bundle_sha256() const { return bundle_sha256_; }
   const Ranked& ranked() const { return scores_; }
 
@@ -29,15 +30,16 @@ class Detector {
   std::unique_ptr<Pipeline> pipeline() const;
 
  private:
-  explicit Detector(const Bundle& bundle, double rate, int32_t threads);
+  Detector(const Bundle& bundle, double rate, const Asked& asked);
   Limits limits_of(double rate) const;
 
   Manifest manifest_;
   std::string bundle_sha256_;
-  Ranked scores_, peaks_;
   mutable std::mutex mutex_;  // of limits_
   Limits limits_;
   Served served_;
+  Ranked scores_, peaks_;  // of the engine's precision
+  std::string kernels_;    // of the engine, once it is qualified
 };
 
 // Scores the golden frames; Failure when one is over the tolerance. edgead/serving/qualification.py

@@ -6,6 +6,7 @@
 
 #include "engine.h"
 #include "failure.h"
+#include "openvino_precision.h"
 #include "processor.h"
 #include "stages.h"
 #include "wording.h"
@@ -167,7 +168,9 @@ class OpenVINOSession : public EngineSession {
 
 class OpenVINOEngine : public CpuEngine {
  public:
-  OpenVINOEngine(const Bundle& bundle, int32_t threads) : manifest_(bundle.manifest()) {
+  OpenVINOEngine(const Bundle& bundle, const Asked& asked) : manifest_(bundle.manifest()) {
+    precision = asked.precision.empty() ? "float32" : asked.precision;
+    const std::string& file = manifest_.model_of(precision);
     ov::Core& core =
         *with_sentence(EDGEAD_ERROR_DEVICE, "OpenVINO does not start", [] { return &only_core(); });
     device = with_sentence(EDGEAD_ERROR_DEVICE, "OpenVINO does not know the CPU", [&] {
@@ -176,21 +179,24 @@ class OpenVINOEngine : public CpuEngine {
       while (words >> word) name += " " + word;
       return name;
     });
-    const std::string& file = manifest_.models.at("float32");
+    check_offered(core.get_property("CPU", ov::device::capabilities), precision, device);
     const std::string where = "bundle " + bundle.path() + ": ";
     const std::string graph = bundle.read(file);
     const auto model = with_sentence(EDGEAD_ERROR_BUNDLE, where + "OpenVINO cannot read " + file,
                                      [&] { return core.read_model(graph, ov::Tensor()); });
     fix_shapes(*model, manifest_, where + file);
-    ov::AnyMap config{{"INFERENCE_PRECISION_HINT", "f32"},
+    // float32 is what every CPU has, and nothing stands in for it.
+    const bool counted = precision != "float32";
+    const Layers layers = counted ? layers_of(*model) : Layers();
+    ov::AnyMap config{{"INFERENCE_PRECISION_HINT", hint_of(precision)},
                       {"EXECUTION_MODE_HINT", "ACCURACY"},
                       {"PERFORMANCE_HINT", "LATENCY"},
                       {"ENABLE_CPU_PINNING", false}};
-    if (threads == 0) threads = quota_of_cores();
+    const int32_t threads = asked.threads > 0 ? asked.threads : quota_of_cores();
     if (threads > 0) config["INFERENCE_NUM_THREADS"] = threads;
     compiled_ = with_sentence(EDGEAD_ERROR_DEVICE, "OpenVINO cannot compile the graph",
                               [&] { return core.compile_model(model, "CPU", config); });
-    precision = "float32";
+    if (counted) check_computed(layers, computed_in(compiled_), precision);
     const std::string build = ov::get_openvino_version().buildNumber;
     version = "OpenVINO " + build.substr(0, build.find('-'));
   }
@@ -208,8 +214,8 @@ class OpenVINOEngine : public CpuEngine {
 
 }  // namespace
 
-std::unique_ptr<Engine> open_openvino(const Bundle& bundle, int32_t threads) {
-  auto engine = std::make_unique<OpenVINOEngine>(bundle, threads);
+std::unique_ptr<Engine> open_openvino(const Bundle& bundle, const Asked& asked) {
+  auto engine = std::make_unique<OpenVINOEngine>(bundle, asked);
   engine->input = bundle.manifest().input;
   engine->signals = open_signals(bundle);
   return engine;

@@ -13,6 +13,11 @@ constexpr const char* kCauses =
     "this machine, or install the one it was made with; or settings in manifest.json were changed: "
     "copy the bundle again";
 
+std::string causes(const std::string& precision) {
+  if (precision == "float32") return kCauses;
+  return precision + " has too few bits for this model: serve it in float32; " + kCauses;
+}
+
 // How many times a tolerance counts at an expected value: once up to the largest of the
 // calibration images, beyond it in proportion, as rounding grows.
 double growth(double value, double usual) {
@@ -40,11 +45,12 @@ Size map_size(const Bundle& bundle, const Golden& golden, const Image& image) {
   }
 }
 
-Check check(const Bundle& bundle, const Golden& golden, Pipeline& pipeline) {
+Check check(const Bundle& bundle, const Golden& golden, const Tolerance& tolerance,
+            Pipeline& pipeline) {
   const Manifest& manifest = bundle.manifest();
   const Image image = bundle.read_image(golden.image);
   const std::vector<float> expected = bundle.read_map(golden.map, map_size(bundle, golden, image));
-  Check found{&golden, 0, 0, 0, manifest.tolerance.at("float32")};
+  Check found{&golden, 0, 0, 0, tolerance};
   Times times;
   try {
     found.score = pipeline.run(frame_of(image), times);
@@ -73,9 +79,10 @@ Check check(const Bundle& bundle, const Golden& golden, Pipeline& pipeline) {
 
 void qualify(const Bundle& bundle, const Engine& engine, Pipeline& pipeline) {
   const auto& golden = bundle.manifest().golden;
+  const Tolerance tolerance = bundle.manifest().tolerance_of(engine.precision);
   std::vector<Check> failed;
   for (const Golden& each : golden) {
-    const Check found = check(bundle, each, pipeline);
+    const Check found = check(bundle, each, tolerance, pipeline);
     if (!found.passed()) failed.push_back(found);
   }
   if (failed.empty()) return;
@@ -91,7 +98,7 @@ void qualify(const Bundle& bundle, const Engine& engine, Pipeline& pipeline) {
                  "to %.3g (allowed %.3g): ",
                  worst.score, worst.golden->score, worst.score_difference, worst.tolerance.score,
                  worst.map_difference, worst.tolerance.map) +
-          kCauses);
+          causes(engine.precision));
 }
 
 }  // namespace edgead

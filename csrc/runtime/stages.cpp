@@ -153,7 +153,7 @@ class CpuStages : public Stages {
 
 }  // namespace
 
-CpuEngine::CpuEngine() { kernels = all_kernels().front()->name; }
+std::string CpuEngine::kernels() const { return all_kernels().front()->name; }
 
 std::unique_ptr<Stages> CpuEngine::stages(const Served& served) {
   return std::make_unique<CpuStages>(input, served, *this, session());

@@ -77,8 +77,8 @@ struct Filter {
 // An engine that runs the graph on the CPU, where the kernels are too.
 class CpuEngine : public Engine {
  public:
-  CpuEngine();
   std::unique_ptr<Stages> stages(const Served& served) override;
+  std::string kernels() const override;
   virtual std::unique_ptr<EngineSession> session() = 0;
 
   Input input;

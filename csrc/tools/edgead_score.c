@@ -13,7 +13,7 @@
 #include "json_text.h"
 #include "png_file.h"
 
-#define USAGE "expected edgead-score BUNDLE IMAGE... --json [--threads N]"
+#define USAGE "expected edgead-score BUNDLE IMAGE... --json [--precision NAME] [--threads N]"
 
 typedef struct arguments {
   const char* bundle;
@@ -21,6 +21,7 @@ typedef struct arguments {
   int count;
   int json;
   int threads;
+  const char* precision;
 } arguments;
 
 /* For people, on one line: what a terminal could obey is shown as its code. */
@@ -51,6 +52,8 @@ static const char* parse(int argc, char** argv, arguments* found) {
       if (*end != 0 || threads < 1 || threads > 1024)
         return "--threads: expected a number from 1 to 1024";
       found->threads = (int)threads;
+    } else if (strcmp(argv[i], "--precision") == 0 && i + 1 < argc) {
+      found->precision = argv[++i];
     } else if (argv[i][0] == '-' && argv[i][1] != 0) {
       return "an option that is not known; " USAGE;
     } else if (found->bundle == NULL) {
@@ -192,8 +195,8 @@ static int score_all(edgead_detector* detector, edgead_session* session, const a
 }
 
 int main(int argc, char** argv) {
-  arguments given = {NULL, NULL, 0, 0, 0};
-  edgead_detector_params params = {sizeof params, 0, 0, 0};
+  arguments given = {NULL, NULL, 0, 0, 0, NULL};
+  edgead_detector_params params = {sizeof params, 0, 0, 0, NULL};
   edgead_detector* detector = NULL;
   edgead_session* session = NULL;
   edgead_status status;
@@ -208,6 +211,7 @@ int main(int argc, char** argv) {
     return 1;
   }
   params.threads = given.threads;
+  params.precision = given.precision;
   status = edgead_detector_open(EDGEAD_API_VERSION, given.bundle, &params, &detector);
   if (status == EDGEAD_OK) status = edgead_session_open(detector, &session);
   if (status == EDGEAD_OK) {

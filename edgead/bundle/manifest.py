@@ -126,7 +126,7 @@ class Manifest:
         if name is None:
             raise BundleError(
                 f"bundle {self.name} has no graph in {precision}, only in "
-                f"{', '.join(self.models)}: ask for one of these, or export with {precision}"
+                f"{', '.join(sorted(self.models))}: ask for one of these, or export with {precision}"
             )
         return name
 
@@ -146,7 +146,7 @@ class Manifest:
         if tolerance is None:
             raise BundleError(
                 f"bundle {self.name} states no tolerance for {precision}, only for "
-                f"{', '.join(self.tolerance)}: ask for one of these, or export it again"
+                f"{', '.join(sorted(self.tolerance))}: ask for one of these, or export it again"
             )
         return tolerance
 

@@ -43,6 +43,7 @@ class Params(ctypes.Structure):
         ("false_reject_rate", ctypes.c_double),
         ("threads", ctypes.c_int32),
         ("reserved", ctypes.c_int32),
+        ("precision", ctypes.c_char_p),
     )
 
 
@@ -130,10 +131,17 @@ class Library:
         self.call("detector_info", detector, ctypes.byref(info))
         return info
 
-    def open(self, path: Path | str, *, threads: int = 1, rate: float = 0.0) -> Any:
+    def open(
+        self,
+        path: Path | str,
+        *,
+        threads: int = 1,
+        rate: float = 0.0,
+        precision: str | None = None,
+    ) -> Any:
         """A detector, to be closed."""
         handle = ctypes.c_void_p()
-        params = Params(ctypes.sizeof(Params), rate, threads, 0)
+        params = Params(ctypes.sizeof(Params), rate, threads, 0, precision and precision.encode())
         name = str(path).encode("utf-8", "surrogateescape")
         self.call("detector_open", 1, name, ctypes.byref(params), ctypes.byref(handle))
         return handle
