@@ -1,6 +1,7 @@
 // The C API: include/edgead.h says what each function does. No exception leaves this file.
 #include <algorithm>
 #include <atomic>
+#include <cstddef>
 #include <cstring>
 #include <exception>
 #include <new>
@@ -129,6 +130,7 @@ void fill_info(const Detector& detector, edgead_info& info) {
   info.precision = detector.engine().precision.c_str();
   info.kernels = detector.kernels().c_str();
   info.version = detector.engine().version.c_str();
+  info.chosen = detector.engine().chosen.c_str();
   info.bundle_sha256 = detector.bundle_sha256().c_str();
   info.map_height = manifest.map.size.first, info.map_width = manifest.map.size.second;
   info.bit_depth = manifest.input.bit_depth;
@@ -176,7 +178,7 @@ uint32_t edgead_api_version(void) { return EDGEAD_API_VERSION; }
 
 const char* edgead_version(void) { return EDGEAD_VERSION; }
 
-const char* edgead_engine(size_t index) { return index == 0 ? "openvino" : nullptr; }
+const char* edgead_engine(size_t index) { return engine_name(index); }
 
 edgead_status edgead_detector_open(uint32_t version, const char* path,
                                    const edgead_detector_params* params,
@@ -195,7 +197,8 @@ edgead_status edgead_detector_open(uint32_t version, const char* path,
       check_struct(params, "params", offsetof(edgead_detector_params, precision));
       std::memcpy(&given, params, std::min(params->struct_size, sizeof given));
     }
-    const Asked asked{given.threads, given.precision == nullptr ? "" : given.precision};
+    const auto text = [](const char* word) { return std::string(word == nullptr ? "" : word); };
+    const Asked asked{given.threads, text(given.precision), text(given.device)};
     auto held = std::make_shared<Detector>(path, given.false_reject_rate, asked);
     *detector = new edgead_detector{std::move(held)};
   });
@@ -206,8 +209,11 @@ void edgead_detector_close(edgead_detector* detector) { delete detector; }
 edgead_status edgead_detector_info(const edgead_detector* detector, edgead_info* info) {
   return guarded([&] {
     check_given(detector, "detector");
-    check_struct(info, "info");
-    fill_info(*detector->held, *info);
+    check_struct(info, "info", offsetof(edgead_info, chosen));
+    edgead_info found{};
+    fill_info(*detector->held, found);
+    found.struct_size = info->struct_size;
+    std::memcpy(info, &found, std::min(info->struct_size, sizeof found));
   });
 }
 

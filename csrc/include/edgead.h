@@ -86,8 +86,8 @@ EDGEAD_API uint32_t edgead_api_version(void);
 /* The version of edgead, as "0.1.0". Lives for ever. */
 EDGEAD_API const char* edgead_version(void);
 
-/* The name of the engine `index` that this library was built with, "openvino"; NULL after the
- * last one. */
+/* The name of the engine `index` that this library was built with, "openvino" or "tensorrt"; NULL
+ * after the last one. */
 EDGEAD_API const char* edgead_engine(size_t index);
 
 /* ---- The detector: a bundle, verified and qualified ---- */
@@ -100,10 +100,18 @@ typedef struct edgead_detector_params {
   int32_t threads;          /* of one inference; 0: the engine's choice */
   int32_t reserved;         /* 0 */
   const char* precision;    /* "float32", "float16", "bfloat16" or "int8"; NULL: the engine's own */
+  const char* device;       /* "cpu", "gpu" or "auto"; NULL: the CPU */
 } edgead_detector_params;
 
 /* Open the bundle in the folder `path`: check every file against its digest, compile the graph, and
  * qualify the engine on the golden frames. Takes a second or so; scoring starts at full speed.
+ *
+ * Device "gpu" is the first NVIDIA GPU, through TensorRT, where edgead_engine() names "tensorrt".
+ * The first opening of a bundle builds a plan there, which takes up to minutes and is kept in this
+ * user's cache, $EDGEAD_CACHE; float16 is the engine's own precision. An error of the GPU that is
+ * not about memory ends the detector, not the process. "auto" takes the GPU where there is one,
+ * TensorRT is built in and the bundle has the graph, else the CPU; edgead_info has the reason. It
+ * has not been run on a GPU yet, only in a simulation.
  *
  * A precision that the bundle has no graph for, or that the processor does not compute in, is
  * refused: nothing falls back.
@@ -127,13 +135,14 @@ typedef struct edgead_info {
   const char* method;            /* "redi", .. */
   const char* device;            /* "CPU: AMD EPYC 7B13" */
   const char* precision;         /* "float32", .. */
-  const char* kernels;           /* instruction set of the kernels: "avx512", "avx2", "neon", .. */
+  const char* kernels;           /* of the kernels: "avx512", "avx2", "neon", .., "cuda" */
   const char* version;           /* of the engine: "OpenVINO 2026.2.0" */
   const char* bundle_sha256;     /* of manifest.json, which holds the digests of all other files */
   int32_t map_height, map_width; /* with tiles: of the map of a tile */
   int32_t bit_depth;             /* that the bundle declares for 16-bit frames; 0: none, 16 it is */
   int32_t calibration_images;    /* n; the best false-reject rate is 1 / (n + 1) */
   double map_threshold; /* values of the heatmap above it are an anomalous region; of now */
+  const char* chosen;   /* of device "auto": why this one; else "" */
 } edgead_info;
 
 EDGEAD_API EDGEAD_CHECK edgead_status edgead_detector_info(const edgead_detector* detector,
@@ -192,6 +201,7 @@ typedef struct edgead_result {
   double threshold;     /* at the rate of this moment */
   int32_t is_anomalous; /* 1: p_value <= the false-reject rate, which is score > threshold */
   int32_t reserved;
+  /* On a GPU the way there is in preprocess_ms, the way back in anomaly_map_ms. */
   double preprocess_ms, engine_ms, anomaly_map_ms, total_ms;
 } edgead_result;
 
