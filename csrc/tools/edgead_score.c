@@ -196,7 +196,7 @@ static int score_all(edgead_detector* detector, edgead_session* session, const a
 
 int main(int argc, char** argv) {
   arguments given = {NULL, NULL, 0, 0, 0, NULL};
-  edgead_detector_params params = {sizeof params, 0, 0, 0, NULL};
+  edgead_detector_params params = {sizeof params, 0, 0, 0, NULL, NULL};
   edgead_detector* detector = NULL;
   edgead_session* session = NULL;
   edgead_status status;
