@@ -20,3 +20,4 @@ target_include_directories(edgead PRIVATE runtime/nvidia)
 target_include_directories(edgead SYSTEM PRIVATE ${EDGEAD_NVINFER_INCLUDE})
 target_compile_definitions(edgead PRIVATE EDGEAD_TENSORRT)
 target_link_libraries(edgead PRIVATE kernels_cuda ${EDGEAD_NVINFER} ${EDGEAD_NVONNXPARSER})
+set_target_properties(edgead PROPERTIES CUDA_ARCHITECTURES OFF)  # it has no CUDA source of its own

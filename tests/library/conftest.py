@@ -44,6 +44,7 @@ class Params(ctypes.Structure):
         ("threads", ctypes.c_int32),
         ("reserved", ctypes.c_int32),
         ("precision", ctypes.c_char_p),
+        ("device", ctypes.c_char_p),
     )
 
 
@@ -56,6 +57,7 @@ class Info(ctypes.Structure):
             for name in ("map_height", "map_width", "bit_depth", "calibration_images")
         ),
         ("map_threshold", ctypes.c_double),
+        ("chosen", ctypes.c_char_p),
     )
 
 
@@ -138,10 +140,12 @@ class Library:
         threads: int = 1,
         rate: float = 0.0,
         precision: str | None = None,
+        device: str | None = None,
     ) -> Any:
         """A detector, to be closed."""
         handle = ctypes.c_void_p()
-        params = Params(ctypes.sizeof(Params), rate, threads, 0, precision and precision.encode())
+        words = (word and word.encode() for word in (precision, device))
+        params = Params(ctypes.sizeof(Params), rate, threads, 0, *words)
         name = str(path).encode("utf-8", "surrogateescape")
         self.call("detector_open", 1, name, ctypes.byref(params), ctypes.byref(handle))
         return handle
@@ -260,6 +264,12 @@ def installed() -> Path:
 def library(installed: Path) -> Library:
     """The library that is installed there."""
     return Library(installed / "lib" / "libedgead.so")
+
+
+@pytest.fixture(scope="session")
+def library_class() -> type[Library]:
+    """For another library than the one that is installed."""
+    return Library
 
 
 @pytest.fixture(scope="session")
