@@ -8,6 +8,7 @@ BIN := $(VENV)/bin
 BUNDLE ?= demo/cell.edgead
 RESULTS := benchmarks/results
 NATIVE_TESTS := build/native
+INSTALL_C = $(BIN)/cmake --install build/c.build
 FUZZ_SECONDS ?= 300
 # A worker for each core, and each file in one worker, which makes its fixtures once.
 PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile
@@ -19,17 +20,20 @@ NVIDIA := $(if $(ON_JETSON),'.[test]' pycuda,'.[nvidia,test]')
 
 # Python files are used where they lie; only these call for a new installation.
 NATIVE := pyproject.toml setup.py constraints.txt $(shell find csrc -type f)
-CPP := $(shell find csrc tests benchmarks \
+CPP := $(shell find csrc tests benchmarks examples \
          -name '*.c' -o -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh')
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo docs c-library test test-all test-aarch64 fuzz lint format house bench methods ablation \
-        peers gpu-check clean distclean
+.PHONY: help install demo docs c-library c-runtime c-deb install-c test test-all test-aarch64 fuzz lint \
+        format house bench methods ablation peers gpu-check clean distclean
+unexport DESTDIR  # it is for install-c alone
 
 help:
 	@echo 'make demo          learn and evaluate on solar cells (a minute); then train, and show both (five more)'
 	@echo 'make c-library     build libedgead, the C library, into build/c; the last line is JSON'
+	@echo 'make c-runtime     what of it a device needs, into build/c-runtime; c-deb: all as a Debian package'
+	@echo 'make install-c     install it                     DESTDIR=stage PREFIX=/usr (/usr/local)'
 	@echo 'make test          run the tests                  ARGS="-k preprocess" passes on to pytest'
 	@echo 'make test-all      run the exhaustive ones that make test leaves out: full grids, sanitizers'
 	@echo 'make test-aarch64  the C++ tests of the kernels, cross-compiled, in an emulator'
@@ -76,6 +80,21 @@ docs: $(VENV)/.installed
 c-library: $(VENV)/.installed
 	@$(BIN)/python csrc/build_library.py
 
+c-runtime: c-library
+	@rm -rf build/c-runtime
+	@$(INSTALL_C) --prefix build/c-runtime --component runtime --strip > /dev/null
+	@du -sh build/c-runtime
+
+install-c: PREFIX ?= /usr/local
+install-c: c-library
+	@case '$(PREFIX)' in /*) ;; *) echo "make: PREFIX is '$(PREFIX)', expected an absolute path," \
+	  'such as /usr' >&2; exit 1; esac
+	@DESTDIR='$(abspath $(DESTDIR))' $(INSTALL_C) --prefix '$(PREFIX)' > /dev/null
+
+c-deb: c-library
+	@$(BIN)/cmake --build build/c.build --target package > /dev/null
+	@ls build/c.build/*.deb
+
 test: $(VENV)/.installed
 	@$(PYTEST) $(ARGS)
 
@@ -99,6 +118,7 @@ test-aarch64: $(VENV)/.installed
 	  -DCMAKE_SYSTEM_PROCESSOR=aarch64 -DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++ \
 	  -DCMAKE_EXE_LINKER_FLAGS=-static)
 	qemu-aarch64-static $(NATIVE_TESTS)-aarch64/edgead_native all
+	$(BIN)/python -m pytest -q tests/library/on_aarch64.py
 
 fuzz: $(VENV)/.installed
 	@$(call want,clang++,clang libclang-rt-dev)

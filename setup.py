@@ -68,6 +68,8 @@ def configure(module: str, cuda: str) -> str:
         "Python_EXECUTABLE": sys.executable,
         "CMAKE_BUILD_TYPE": "Release",
         "CMAKE_COMPILE_WARNING_AS_ERROR": WERROR,
+        "EDGEAD_PYTHON": "ON",
+        "EDGEAD_LIBRARY": "OFF",
         "pybind11_DIR": pybind11.get_cmake_dir(),
         "EDGEAD_CUDA": cuda,
         "EDGEAD_CUDA_ARCHITECTURES": os.environ.get("EDGEAD_CUDA_ARCHITECTURES", ""),

@@ -50,22 +50,24 @@ def build(folder: Path, kind: str = "Release", *options: str) -> None:
         *(cmake, "-S", ROOT / "csrc", "-B", work),
         f"-DCMAKE_BUILD_TYPE={kind}",
         f"-DCMAKE_INSTALL_PREFIX={folder}",
-        "-DCMAKE_INSTALL_BINDIR=.",
         "-DCMAKE_INSTALL_LIBDIR=lib",
         f"-DCMAKE_PREFIX_PATH={';'.join(map(str, prefixes))}",
         f"-DOpenVINO_DIR={openvino / 'cmake'}",
         f"-DCMAKE_COMPILE_WARNING_AS_ERROR={strict}",
-        *("-DEDGEAD_PYTHON=OFF", "-DEDGEAD_CUDA=OFF", "-DEDGEAD_LIBRARY=ON"),
+        "-DEDGEAD_CUDA=OFF",
         *options,
     ]
     for step in (
         command,
         [cmake, "--build", work, "--parallel", str(os.cpu_count() or 1)],
-        [cmake, "--install", work, "--component", "library"],
+        [cmake, "--install", work],
     ):
         done = subprocess.run(list(map(str, step)), stdout=subprocess.PIPE, text=True)
         if done.returncode != 0:
             raise SystemExit(done.stdout)
+    beside = folder / "edgead-score"
+    beside.unlink(missing_ok=True)
+    beside.symlink_to("bin/edgead-score")
 
 
 def described(folder: Path) -> dict[str, object]:

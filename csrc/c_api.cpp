@@ -7,10 +7,13 @@
 #include <new>
 #include <tuple>
 
+#include "caller.h"
 #include "detector.h"
 #include "edgead.h"
 #include "failure.h"
 #include "heatmap.h"
+#include "ignore_mask.h"
+#include "watch.h"
 #include "wording.h"
 
 struct edgead_detector {
@@ -21,6 +24,7 @@ struct edgead_session {
   std::shared_ptr<edgead::Detector> detector;
   std::unique_ptr<edgead::Pipeline> pipeline;
   std::atomic<bool> busy{false};
+  edgead::Watch watch;
 };
 
 namespace edgead {
@@ -36,11 +40,9 @@ edgead_status note(edgead_status status, const char* sentence) {
   return status;
 }
 
-template <class Work>
-edgead_status guarded(const Work& work) noexcept {
+edgead_status note_exception() {
   try {
-    work();
-    return EDGEAD_OK;
+    throw;
   } catch (const Failure& failure) {
     return note(failure.status, failure.what());
   } catch (const std::bad_alloc&) {
@@ -54,19 +56,24 @@ edgead_status guarded(const Work& work) noexcept {
   }
 }
 
-void check_given(const void* pointer, const char* name) {
-  if (pointer == nullptr) throw input_failure(std::string(name) + " is NULL, expected a pointer");
+template <class Work>
+edgead_status guarded(const Log& log, const Work& work) noexcept {
+  try {
+    work();
+    return EDGEAD_OK;
+  } catch (...) {
+    const edgead_status status = note_exception();
+    log.say(EDGEAD_LOG_ERROR, last_error);
+    return status;
+  }
 }
 
-// `least`: bytes of what the first callers had.
-template <class Struct>
-void check_struct(const Struct* given, const char* name, size_t least = sizeof(Struct)) {
-  check_given(given, name);
-  if (given->struct_size < least)
-    throw input_failure(
-        format("%s->struct_size is %zu, expected at least %zu: begin with {sizeof "
-               "%s}",
-               name, given->struct_size, least, name));
+// The log of a handle, which may be null.
+Log log_of(const edgead_detector* detector) {
+  return detector == nullptr ? Log{} : detector->held->log();
+}
+Log log_of(const edgead_session* session) {
+  return session == nullptr ? Log{} : session->detector->log();
 }
 
 // A session while a call uses it.
@@ -88,12 +95,16 @@ class Use {
 // Golden frames may have another size than the ignore mask was drawn on; frames to judge not.
 void check_mask(const edgead_session* session, const edgead_frame& frame) {
   const auto& mask = session->detector->manifest().ignore;
-  if (!mask || mask->frame_size == Size{frame.height, frame.width}) return;
-  throw input_failure(
-      format("the frame is %d x %d (height x width) and the ignore mask of the "
-             "bundle was drawn on %d x %d: draw one for this frame size with "
-             "edgead mask, or use the bundle without a mask",
-             frame.height, frame.width, mask->frame_size.first, mask->frame_size.second));
+  if (mask) check_frame_size(*mask, {frame.height, frame.width});
+}
+
+void warn_of_memory(const edgead_session* session, const edgead_frame& frame) {
+  const Log& log = session->detector->log();
+  if (log.wants(EDGEAD_LOG_WARNING))
+    log.say(EDGEAD_LOG_WARNING,
+            format("a session took memory for its first frame of %d x %d (height x width), format "
+                   "%d, stride %lld: edgead_session_prepare does so before there is a frame",
+                   frame.height, frame.width, frame.format, static_cast<long long>(frame.stride)));
 }
 
 // (height, width) of the last frame.
@@ -122,8 +133,9 @@ float* row_of(float* memory, int64_t stride, int32_t y) {
   return reinterpret_cast<float*>(reinterpret_cast<char*>(memory) + y * stride);
 }
 
-void fill_info(const Detector& detector, edgead_info& info) {
+edgead_info info_of(const Detector& detector) {
   const Manifest& manifest = detector.manifest();
+  edgead_info info{};
   info.name = manifest.name.c_str();
   info.method = manifest.method.c_str();
   info.device = detector.engine().device.c_str();
@@ -136,11 +148,12 @@ void fill_info(const Detector& detector, edgead_info& info) {
   info.bit_depth = manifest.input.bit_depth;
   info.calibration_images = static_cast<int32_t>(detector.ranked().size());
   info.map_threshold = detector.limits().map_threshold;
+  return info;
 }
 
-void fill_result(const Detector& detector, double score, const Times& times,
-                 edgead_result& result) {
+edgead_result result_of(const Detector& detector, double score, const Times& times) {
   const Limits limits = detector.limits();
+  edgead_result result{};
   result.score = score;
   result.p_value = detector.ranked().p_value(score);
   result.threshold = limits.threshold;
@@ -149,6 +162,49 @@ void fill_result(const Detector& detector, double score, const Times& times,
   result.engine_ms = times.engine_ms;
   result.anomaly_map_ms = times.anomaly_map_ms;
   result.total_ms = times.preprocess_ms + times.engine_ms + times.anomaly_map_ms;
+  return result;
+}
+
+// How a bundle is opened.
+struct Opening {
+  double rate = 0;  // 0: the bundle's
+  Asked asked;
+  Log log;
+};
+
+std::string text_of(const char* given) { return given == nullptr ? "" : given; }
+
+Opening opening_of(const edgead_detector_params& given) {
+  const edgead_detector_params params = taken(&given, "params");
+  if (params.log_level < 0 || params.log_level > EDGEAD_LOG_INFO)
+    throw input_failure(format("log_level is %d, expected an edgead_log_level, 1 to %d, or 0",
+                               params.log_level, EDGEAD_LOG_INFO));
+  const int32_t level = params.log_level != 0 ? params.log_level : EDGEAD_LOG_INFO;
+  Asked asked{params.threads, text_of(params.precision), text_of(params.device)};
+  check_asked(asked);
+  return {params.false_reject_rate, asked, {params.log, params.log_user_data, level}};
+}
+
+// The door of a bundle: `folder` makes its Folder.
+template <class Open>
+edgead_status open_detector(uint32_t version, const edgead_detector_params* params,
+                            edgead_detector** detector, const Open& folder) {
+  if (detector != nullptr) *detector = nullptr;
+  Opening opening;
+  const edgead_status status = guarded({}, [&] {
+    if (version < 1 || version > EDGEAD_API_VERSION)
+      throw Failure(EDGEAD_ERROR_VERSION,
+                    format("version %u of the interface was asked for, and this libedgead has "
+                           "version %u: install the one that the program was built with",
+                           version, static_cast<unsigned>(EDGEAD_API_VERSION)));
+    if (params != nullptr) opening = opening_of(*params);
+  });
+  if (status != EDGEAD_OK) return status;
+  return guarded(opening.log, [&] {
+    check_given(detector, "detector");
+    auto held = std::make_shared<Detector>(folder(), opening.rate, opening.asked, opening.log);
+    *detector = new edgead_detector{std::move(held)};
+  });
 }
 
 }  // namespace
@@ -183,43 +239,31 @@ const char* edgead_engine(size_t index) { return engine_name(index); }
 edgead_status edgead_detector_open(uint32_t version, const char* path,
                                    const edgead_detector_params* params,
                                    edgead_detector** detector) {
-  if (detector != nullptr) *detector = nullptr;
-  return guarded([&] {
-    if (version < 1 || version > EDGEAD_API_VERSION)
-      throw Failure(EDGEAD_ERROR_VERSION,
-                    format("version %u of the interface was asked for, and this libedgead has "
-                           "version %u: install the one that the program was built with",
-                           version, static_cast<unsigned>(EDGEAD_API_VERSION)));
+  return open_detector(version, params, detector, [&] {
     check_given(path, "path");
-    check_given(detector, "detector");
-    edgead_detector_params given{};
-    if (params != nullptr) {
-      check_struct(params, "params", offsetof(edgead_detector_params, precision));
-      std::memcpy(&given, params, std::min(params->struct_size, sizeof given));
-    }
-    const auto text = [](const char* word) { return std::string(word == nullptr ? "" : word); };
-    const Asked asked{given.threads, text(given.precision), text(given.device)};
-    auto held = std::make_shared<Detector>(path, given.false_reject_rate, asked);
-    *detector = new edgead_detector{std::move(held)};
+    return Folder(std::string(path));
   });
+}
+
+edgead_status edgead_detector_open_at(uint32_t version, int descriptor,
+                                      const edgead_detector_params* params,
+                                      edgead_detector** detector) {
+  return open_detector(version, params, detector, [&] { return Folder(descriptor); });
 }
 
 void edgead_detector_close(edgead_detector* detector) { delete detector; }
 
 edgead_status edgead_detector_info(const edgead_detector* detector, edgead_info* info) {
-  return guarded([&] {
+  return guarded(log_of(detector), [&] {
     check_given(detector, "detector");
-    check_struct(info, "info", offsetof(edgead_info, chosen));
-    edgead_info found{};
-    fill_info(*detector->held, found);
-    found.struct_size = info->struct_size;
-    std::memcpy(info, &found, std::min(info->struct_size, sizeof found));
+    check_struct(info, "info");
+    give(info_of(*detector->held), info);
   });
 }
 
 edgead_status edgead_detector_threshold(const edgead_detector* detector, double* false_reject_rate,
                                         double* threshold) {
-  return guarded([&] {
+  return guarded(log_of(detector), [&] {
     check_given(detector, "detector");
     const Limits limits = detector->held->limits();
     if (false_reject_rate != nullptr) *false_reject_rate = limits.rate;
@@ -229,7 +273,7 @@ edgead_status edgead_detector_threshold(const edgead_detector* detector, double*
 
 edgead_status edgead_detector_set_false_reject_rate(edgead_detector* detector,
                                                     double false_reject_rate) {
-  return guarded([&] {
+  return guarded(log_of(detector), [&] {
     check_given(detector, "detector");
     detector->held->set_rate(false_reject_rate);
   });
@@ -237,7 +281,7 @@ edgead_status edgead_detector_set_false_reject_rate(edgead_detector* detector,
 
 edgead_status edgead_session_open(edgead_detector* detector, edgead_session** session) {
   if (session != nullptr) *session = nullptr;
-  return guarded([&] {
+  return guarded(log_of(detector), [&] {
     check_given(detector, "detector");
     check_given(session, "session");
     auto made = std::make_unique<edgead_session>();
@@ -250,30 +294,44 @@ edgead_status edgead_session_open(edgead_detector* detector, edgead_session** se
 void edgead_session_close(edgead_session* session) { delete session; }
 
 edgead_status edgead_session_prepare(edgead_session* session, const edgead_frame* frame) {
-  return guarded([&] {
+  return guarded(log_of(session), [&] {
     const Use use(session);
-    check_struct(frame, "frame");
-    check_mask(session, *frame);
-    session->pipeline->prepare(*frame);
+    const edgead_frame given = taken(frame, "frame");
+    check_mask(session, given);
+    session->pipeline->prepare(given);
   });
 }
 
 edgead_status edgead_session_score(edgead_session* session, const edgead_frame* frame,
                                    edgead_result* result) {
-  return guarded([&] {
+  return guarded(log_of(session), [&] {
     const Use use(session);
-    check_struct(frame, "frame");
+    Watch::Call call(session->watch);
+    session->pipeline->forget();
+    const edgead_frame given = taken(frame, "frame");
     check_struct(result, "result");
-    check_mask(session, *frame);
+    check_mask(session, given);
+    if (session->pipeline->prepare(given)) warn_of_memory(session, given);
     Times times;
-    const double score = session->pipeline->run(*frame, times);
-    fill_result(*session->detector, score, times, *result);
+    const double score = session->pipeline->run(given, times);
+    give(result_of(*session->detector, score, times), result);
+    call.succeed();
+  });
+}
+
+edgead_status edgead_session_stats(const edgead_session* session, edgead_stats* stats) {
+  return guarded(log_of(session), [&] {
+    check_given(session, "session");
+    check_struct(stats, "stats");
+    edgead_stats found{};
+    session->watch.fill(found);
+    give(found, stats);
   });
 }
 
 edgead_status edgead_session_map(edgead_session* session, float* map, int64_t stride,
                                  size_t capacity) {
-  return guarded([&] {
+  return guarded(log_of(session), [&] {
     const Use use(session);
     scored_of(session);
     const MapView from = session->pipeline->map();
@@ -285,7 +343,7 @@ edgead_status edgead_session_map(edgead_session* session, float* map, int64_t st
 }
 
 edgead_status edgead_session_map_size(edgead_session* session, int32_t* height, int32_t* width) {
-  return guarded([&] {
+  return guarded(log_of(session), [&] {
     const Use use(session);
     check_given(height, "height");
     check_given(width, "width");
@@ -296,7 +354,7 @@ edgead_status edgead_session_map_size(edgead_session* session, int32_t* height, 
 
 edgead_status edgead_session_heatmap(edgead_session* session, float* heatmap, int64_t stride,
                                      size_t capacity) {
-  return guarded([&] {
+  return guarded(log_of(session), [&] {
     const Use use(session);
     const Size size = scored_of(session);
     check_rows(heatmap, "heatmap", size, stride, capacity);
@@ -307,14 +365,12 @@ edgead_status edgead_session_heatmap(edgead_session* session, float* heatmap, in
 
 edgead_status edgead_session_regions(edgead_session* session, edgead_region* regions,
                                      size_t capacity, size_t* count) {
-  return guarded([&] {
+  return guarded(log_of(session), [&] {
     const Use use(session);
     check_given(count, "count");
     if (capacity > 0) check_given(regions, "regions");
-    const Size size = scored_of(session);
-    const auto found =
-        regions_of(session->pipeline->map(), size, session->detector->limits().map_threshold);
-    std::copy_n(found.begin(), std::min(capacity, found.size()), regions);
-    *count = found.size();
+    scored_of(session);
+    *count =
+        session->pipeline->regions(session->detector->limits().map_threshold, regions, capacity);
   });
 }

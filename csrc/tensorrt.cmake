@@ -10,14 +10,14 @@ if(NOT EDGEAD_NVINFER_INCLUDE OR NOT EDGEAD_NVINFER OR NOT EDGEAD_NVONNXPARSER)
                       "a Jetson, apt-get install libnvinfer-dev libnvonnxparsers-dev; elsewhere, name the "
                       "folder in TENSORRT_ROOT")
 endif()
-target_sources(edgead PRIVATE runtime/nvidia/device.cpp runtime/nvidia/device_stages.cpp
+target_sources(edgead_objects PRIVATE runtime/nvidia/device.cpp runtime/nvidia/device_stages.cpp
                runtime/nvidia/held_signals.cpp runtime/nvidia/loaded_plan.cpp
                runtime/nvidia/network_census.cpp runtime/nvidia/own_files.cpp
                runtime/nvidia/plan_builder.cpp runtime/nvidia/plan_cache.cpp
                runtime/nvidia/plan_header.cpp runtime/nvidia/tensorrt_engine.cpp
                runtime/nvidia/tensorrt_log.cpp)
-target_include_directories(edgead PRIVATE runtime/nvidia)
-target_include_directories(edgead SYSTEM PRIVATE ${EDGEAD_NVINFER_INCLUDE})
-target_compile_definitions(edgead PRIVATE EDGEAD_TENSORRT)
-target_link_libraries(edgead PRIVATE kernels_cuda ${EDGEAD_NVINFER} ${EDGEAD_NVONNXPARSER})
-set_target_properties(edgead PROPERTIES CUDA_ARCHITECTURES OFF)  # it has no CUDA source of its own
+target_include_directories(edgead_objects PRIVATE runtime/nvidia)
+target_include_directories(edgead_objects SYSTEM PRIVATE ${EDGEAD_NVINFER_INCLUDE})
+target_compile_definitions(edgead_objects PRIVATE EDGEAD_TENSORRT)
+target_link_libraries(edgead_objects PRIVATE kernels_cuda)
+list(APPEND engines CUDA::cudart_static ${EDGEAD_NVINFER} ${EDGEAD_NVONNXPARSER})

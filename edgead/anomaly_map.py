@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import math
-import sys
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, InitVar, dataclass
 from typing import Any
@@ -26,7 +24,8 @@ from edgead.preprocess import (
     check_word,
     count_kept,
     describe,
-    finite_numbers,
+    numbers,
+    refuse,
     whole_numbers,
 )
 
@@ -34,13 +33,10 @@ F32 = npt.NDArray[np.float32]
 Features = npt.NDArray[np.float32] | npt.NDArray[np.float16]
 Pairs = Sequence[tuple[Features, Features]]
 
-# In the order of the enumerations in csrc/kernels/anomaly_map.h.
-DISTANCES = ("cosine", "l1", "l2")
-FUSIONS = ("sum", "product")
-POOLINGS = ("max", "mean", "top_k")
-
+DISTANCES: tuple[str, ...] = _cpu.DISTANCES
+FUSIONS: tuple[str, ...] = _cpu.FUSIONS
+POOLINGS: tuple[str, ...] = _cpu.POOLINGS
 MAX_LEVELS: int = _cpu.MAX_LEVELS
-MAX_ELEMENTS = 2**31 - 1  # of one feature array of one frame
 
 
 @dataclass(frozen=True)
@@ -76,14 +72,9 @@ class MapParams:
         for name, expected in (("distance", DISTANCES), ("fusion", FUSIONS), ("pooling", POOLINGS)):
             check_word(name, getattr(self, name), expected)
         weights = check_weights(self.weights, MAX_LEVELS)
-        (sigma,) = finite_numbers("blur_sigma", (self.blur_sigma,))
-        if not 0 <= sigma <= 1000:
-            raise InputError(f"blur_sigma is {sigma!r}, expected 0 to 1000 pixels of the map")
-        (top_k,) = finite_numbers("top_k", (self.top_k,))
-        if not 0 < top_k <= 1:
-            raise InputError(
-                f"top_k is {top_k!r}, expected a share of the pixels above 0, at most 1"
-            )
+        (sigma,), (top_k,) = numbers((self.blur_sigma,)), numbers((self.top_k,))
+        refuse("blur_sigma", self.blur_sigma, _cpu.expected_blur_sigma(sigma))
+        refuse("top_k", self.top_k, _cpu.expected_top_k(top_k))
         if not isinstance(self.align_corners, bool):
             raise InputError(f"align_corners is {self.align_corners!r}, expected True or False")
         for name, value in (("weights", weights), ("blur_sigma", sigma), ("top_k", top_k)):
@@ -95,7 +86,7 @@ class MapParams:
         Args:
             pixels: how many the map has, or keeps.
         """
-        return min(max(math.floor(self.top_k * pixels + 0.5), 1), pixels)
+        return _cpu.top_count(self.top_k, pixels)
 
 
 def kernel_arguments(
@@ -156,9 +147,6 @@ class AnomalyMap:
 
     def __post_init__(self, roi: Any, simd: str) -> None:
         self.shapes = tuple(_shape(k, shape) for k, shape in enumerate(self.shapes))
-        weights = len(self.params.weights)
-        if len(self.shapes) != weights:
-            raise InputError(f"{len(self.shapes)} pairs and {weights} weights, expected as many")
         self.dtype = check_dtype(self.dtype)
         check_word("layout", self.layout, LAYOUTS)
         check_word("simd", simd, ("", *_cpu.simd_paths()))
@@ -237,11 +225,10 @@ class AnomalyMap:
         return InputError("pairs have N = 0 frames, expected at least one")
 
 
-def _shape(k: int, shape: Any) -> tuple[int, int, int]:
-    name, expected = f"shape of pair {k}", "(channels, height, width), >= 1"
-    channels, height, width = whole_numbers(name, shape, expected, 3, most=sys.maxsize)
-    if channels * height * width > MAX_ELEMENTS:
-        raise InputError(f"{name} is {shape!r}, expected at most {MAX_ELEMENTS} values")
+def _shape(k: int, given: Any) -> tuple[int, int, int]:
+    shape = whole_numbers(given)
+    refuse(f"shape of pair {k}", given, _cpu.expected_shape(shape))
+    channels, height, width = shape
     return channels, height, width
 
 

@@ -26,9 +26,7 @@ def p_value(score: float, scores: Sequence[float], tolerance: float = 0.0) -> fl
 
     Raises: CalibrationError without calibration scores or for a score that is NaN.
     """
-    if math.isnan(score):
-        raise CalibrationError("a score that is NaN has no p-value")
-    return ranked_p_value(score, ranked(scores, tolerance))
+    return ranked(scores, tolerance).p_value(score)
 
 
 def ranked(scores: Iterable[float], tolerance: float = 0.0) -> Ranked:
@@ -43,12 +41,12 @@ def ranked_p_value(score: float, values: Ranked) -> float:
 
 def best_false_reject_rate(n: int) -> float:
     """The lowest false-reject rate that n calibration images can promise: ``1 / (n + 1)``."""
-    return 1.0 / (n + 1)
+    return _cpu.best_false_reject_rate(n)
 
 
 def default_false_reject_rate(n: int) -> float:
     """5 % where n images can promise it, else the best they can."""
-    return max(0.05, best_false_reject_rate(n))
+    return _cpu.default_false_reject_rate(n)
 
 
 def chosen_false_reject_rate(asked: float | None, n: int) -> float:

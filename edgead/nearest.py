@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, InitVar, dataclass
@@ -26,19 +27,17 @@ from edgead.preprocess import (
     check_word,
     count_kept,
     describe,
+    numbers,
+    refuse,
 )
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
 Features = npt.NDArray[np.float32] | npt.NDArray[np.float16]
 
-# In the order of the enumerations in csrc/kernels/common.h and nearest.h.
-MEMORY_DTYPES = (*DTYPES, "int8")
-SEARCHES = ("pruned", "every")
-
+MEMORY_DTYPES: tuple[str, ...] = _cpu.TYPES
+SEARCHES: tuple[str, ...] = _cpu.SEARCHES
 MAX_NEAREST: int = _cpu.MAX_NEAREST
-MAX_CHANNELS = 2**15 - 1
-MAX_ELEMENTS = 2**31 - 1  # of the memory, and of the queries of one frame
 
 _PARTS: int = _cpu.PARTS  # of the bound: components, and the length of the rest
 
@@ -63,16 +62,13 @@ class Blend:
 
     def __post_init__(self) -> None:
         count, temperature = self.neighbours, self.temperature
-        if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count < MAX_NEAREST:
-            raise InputError(
-                f"a blend of {count!r} neighbours, expected a whole number from 1 to "
-                f"{MAX_NEAREST - 1}"
-            )
+        whole = count if type(count) is int and 0 < count <= MAX_NEAREST else 0
+        if expected := _cpu.expected_neighbours(whole):
+            raise InputError(f"a blend of {count!r} neighbours, expected {expected}")
         number = isinstance(temperature, (int, float)) and not isinstance(temperature, bool)
-        if not number or not 1e-30 <= temperature <= 1e30:
-            raise InputError(
-                f"a blend of temperature {temperature!r}, expected a number above 0, 1e-30 to 1e30"
-            )
+        (value,) = numbers((temperature,)) if number else (math.nan,)
+        expected = _cpu.expected_temperature(value)
+        refuse("the temperature of a blend", temperature, expected)
 
 
 @dataclass(eq=False)
@@ -202,13 +198,7 @@ class Nearest:
         check_word("layout", self.layout, LAYOUTS)
         check_word("simd", simd, ("", *_cpu.nearest_paths()))
         count_kept(roi, self.size, "position")
-        channels = self.memory.channels
-        if channels * height * width > MAX_ELEMENTS:
-            raise InputError(
-                f"size is {self.size!r} and the memory has {channels} channels, expected at most "
-                f"{MAX_ELEMENTS} values"
-            )
-        first, last = (channels,), (height, width)
+        first, last = (self.memory.channels,), (height, width)
         self._shape = (*first, *last) if self.layout == "NCHW" else (*last, *first)
         self._kernel = _cpu.Nearest(
             self.memory.kernel,
@@ -260,18 +250,15 @@ class Nearest:
 
 
 def _check_features(features: Any) -> None:
-    fits = isinstance(features, np.ndarray) and features.ndim == 2 and features.size > 0
+    fits = isinstance(features, np.ndarray) and features.ndim == 2
     fits = fits and features.dtype.name in MEMORY_DTYPES and features.dtype.isnative
     if not fits or not (features.flags.c_contiguous and features.flags.aligned):
         raise InputError(
             f"the memory is {describe(features)}, expected C-contiguous features [rows, channels], "
-            f"one of {', '.join(MEMORY_DTYPES)}, at least one"
+            f"one of {', '.join(MEMORY_DTYPES)}"
         )
-    if features.shape[1] > MAX_CHANNELS or features.size > MAX_ELEMENTS:
-        raise InputError(
-            f"the memory has shape {features.shape}, expected at most {MAX_CHANNELS} channels and "
-            f"{MAX_ELEMENTS} values"
-        )
+    if expected := _cpu.expected_memory(*features.shape):
+        raise InputError(f"the memory is {describe(features)}, expected {expected}")
 
 
 def _check_scale(scale: Any, features: npt.NDArray[Any]) -> F32 | None:
@@ -281,18 +268,13 @@ def _check_scale(scale: Any, features: npt.NDArray[Any]) -> F32 | None:
             raise InputError(f"scale is for a memory of int8, and this is {features.dtype}")
         return None
     channels = features.shape[1]
-    expected = f"a number above 0 for a memory of int8, or {channels}, one for each channel"
-    if scale is None:
-        raise InputError(f"scale is missing, expected {expected}")
     try:
-        numbers = np.atleast_1d(np.asarray(scale))
-        fits = numbers.dtype.kind in "fiu" and numbers.shape in ((1,), (channels,))
-        fits = fits and bool(((numbers >= 1e-30) & (numbers <= 1e30)).all())
+        given = np.atleast_1d(np.asarray(scale))
     except ValueError:
-        fits = False
-    if not fits:
-        raise InputError(f"scale is {scale!r}, expected {expected}, 1e-30 to 1e30")
-    return np.ascontiguousarray(np.broadcast_to(numbers, channels), np.float32)
+        given = np.empty(0, object)
+    values = given.tolist() if given.dtype.kind in "fiu" and given.ndim == 1 else []
+    refuse("scale", scale, _cpu.expected_scale(values, channels))
+    return np.ascontiguousarray(np.broadcast_to(given, channels), np.float32)
 
 
 def sought(given: Any, rows: int) -> tuple[tuple[float, ...], int, float]:
@@ -311,14 +293,4 @@ def sought(given: Any, rows: int) -> tuple[tuple[float, ...], int, float]:
     if isinstance(given, Blend):
         count = min(given.neighbours + 1, rows)  # the next one ends the shares
         return (0.0,) * count, min(given.neighbours, rows), given.temperature
-    return _check_weights(given, rows), 0, 0.0
-
-
-def _check_weights(given: Any, rows: int) -> tuple[float, ...]:
-    weights = check_weights(given, MAX_NEAREST)
-    if len(weights) > rows:
-        raise InputError(
-            f"weights are {len(weights)} and the memory has {rows} features, expected at most as "
-            "many weights: give fewer, or a larger memory"
-        )
-    return weights
+    return check_weights(given, MAX_NEAREST), 0, 0.0

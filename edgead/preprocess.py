@@ -6,6 +6,7 @@ the runtime, on the CPU or a GPU, get the same image from the same frame.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any
@@ -20,12 +21,9 @@ from edgead.images.bits import check_bit_depth, check_values, full_scale
 
 COLORS = ("bgr", "rgb", "gray")
 
-# In the order of the enumerations in csrc/kernels/common.h.
-DTYPES = ("float32", "float16")
-LAYOUTS = ("NCHW", "NHWC")
-
-# Half of int32: offsets inside one row of samples stay in 32 bits, with room for the margins.
-MAX_SIDE = 2**15 - 1
+DTYPES: tuple[str, ...] = _cpu.TYPES[:2]
+LAYOUTS: tuple[str, ...] = _cpu.LAYOUTS
+MAX_SIDE: int = _cpu.MAX_SIDE
 
 _DTYPES_OF_FRAMES = (np.dtype(np.uint8), np.dtype(np.uint16))
 _ORDER = {"bgr": (2, 1, 0), "rgb": (0, 1, 2), "gray": (0, 0, 0)}
@@ -54,15 +52,11 @@ class PreprocessParams:
     def __post_init__(self) -> None:
         object.__setattr__(self, "bit_depth", check_bit_depth(self.bit_depth))
         object.__setattr__(self, "size", check_size("size", self.size))
-        for name in ("mean", "std"):
+        for name, check in (("mean", _cpu.expected_mean), ("std", _cpu.expected_std)):
             given = getattr(self, name)
-            values = finite_numbers(name, given, "three finite numbers for R, G, B", count=3)
+            values = numbers(given)
+            refuse(name, given, check(values))
             object.__setattr__(self, name, values)
-        # What float32 can hold of 1 / std and mean / std.
-        if not 1e-20 <= min(self.std) <= max(self.std) <= 1e20:
-            raise InputError(f"std is {self.std!r}, expected three numbers above 0, 1e-20 to 1e20")
-        if max(map(abs, self.mean)) > 1e15:
-            raise InputError(f"mean is {self.mean!r}, expected three numbers of at most 1e15")
 
     def declared(self, bit_depth: int | None) -> PreprocessParams:
         """The same for uint16 frames of another bit depth; None changes nothing.
@@ -76,35 +70,35 @@ class PreprocessParams:
         return self if bit_depth is None else replace(self, bit_depth=bit_depth)
 
 
-def finite_numbers(
-    name: str, given: Any, expected: str = "finite numbers", count: int | None = None
-) -> tuple[float, ...]:
-    """Return ``given`` as ``count`` finite floats, or raise InputError."""
-    try:
-        numbers = tuple(float(number) for number in given)
-    except (TypeError, ValueError, OverflowError):
-        numbers = (np.nan,)
-    if not np.isfinite(numbers).all() or count not in (None, len(numbers)):
+def refuse(name: str, given: Any, expected: str) -> None:
+    """Raise InputError where something else is expected, in the words of ``edgead._cpu``."""
+    if expected:
         raise InputError(f"{name} is {given!r}, expected {expected}")
-    return numbers
 
 
-def whole_numbers(name: str, given: Any, expected: str, count: int, most: int) -> tuple[int, ...]:
-    """Return ``given`` as ``count`` ints from 1 to ``most``, or raise InputError."""
+def numbers(given: Any) -> tuple[float, ...]:
+    """``given`` as floats; a NaN, which every rule refuses, where it holds something else."""
     try:
-        numbers = tuple(int(number) for number in given)
-        fits = numbers == tuple(given) and len(numbers) == count
+        return tuple(float(number) for number in given)
     except (TypeError, ValueError, OverflowError):
-        fits = False
-    if not fits or not 1 <= min(numbers) <= max(numbers) <= most:
-        raise InputError(f"{name} is {given!r}, expected {expected}")
-    return numbers
+        return (math.nan,)
+
+
+def whole_numbers(given: Any) -> tuple[int, ...]:
+    """``given`` as ints of 64 bits; none, which every rule refuses, where it holds others."""
+    try:
+        found = tuple(int(number) for number in given)
+        same = found == tuple(given) and all(-(2**63) <= number < 2**63 for number in found)
+    except (TypeError, ValueError, OverflowError):
+        same = False
+    return found if same else ()
 
 
 def check_size(name: str, size: Any) -> tuple[int, int]:
     """Return ``size`` as (height, width), or raise InputError."""
-    expected = f"(height, width), each 1 to {MAX_SIDE}"
-    height, width = whole_numbers(name, size, expected, 2, MAX_SIDE)
+    sides = whole_numbers(size)
+    refuse(name, size, _cpu.expected_size(sides))
+    height, width = sides
     return height, width
 
 
@@ -128,11 +122,8 @@ def check_word(name: str, given: Any, expected: tuple[str, ...]) -> None:
 
 def check_weights(given: Any, most: int) -> tuple[float, ...]:
     """Return 1 to ``most`` weights as floats, or raise InputError."""
-    weights = finite_numbers("weights", given)
-    if not 1 <= len(weights) <= most or min(weights) < 0 or max(weights) == 0:
-        raise InputError(f"weights is {given!r}, expected 1 to {most} numbers >= 0, not all 0")
-    if any(weight and not 1e-20 <= weight <= 1e20 for weight in weights):
-        raise InputError(f"weights is {given!r}, expected 0 or 1e-20 to 1e20 each")
+    weights = numbers(given)
+    refuse("weights", given, _cpu.expected_weights(weights, most))
     return weights
 
 
@@ -178,10 +169,8 @@ def check_geometry(frame: Any, color: str) -> None:
             f"the frame has shape {shape}, expected [H, W], [H, W, 1] or [H, W, 3]: of four "
             "channels give frame[:, :, :3]"
         )
-    if 0 in shape:
-        raise InputError(f"the frame has shape {shape}: it is empty")
-    if max(shape) > MAX_SIDE:
-        raise InputError(f"the frame has shape {shape}, expected at most {MAX_SIDE} pixels a side")
+    if problem := _cpu.problem_of_frame(shape[0], shape[1]):
+        raise InputError(problem)
     if color == "gray" and frame.ndim == 3 and shape[2] == 3:
         raise InputError(
             f"the frame has shape {shape} and color is 'gray': pass color='bgr' or 'rgb', "
@@ -193,11 +182,8 @@ def normalisation(
     params: PreprocessParams, dtype: npt.DTypeLike
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """The float32 (scale, bias) [3] that turn the filter's integers into the image."""
-    std = np.asarray(params.std, np.float64)
-    bits = _bits(dtype, params)
-    scale = 1.0 / (16384.0 * (((1 << bits) - 1) << (16 - bits)) * std)
-    bias = -np.asarray(params.mean, np.float64) / std
-    return scale.astype(np.float32), bias.astype(np.float32)
+    scale, bias = _cpu.normalisation(params.mean, params.std, _bits(dtype, params))
+    return np.asarray(scale, np.float32), np.asarray(bias, np.float32)
 
 
 def _bits(dtype: npt.DTypeLike, params: PreprocessParams) -> int:
@@ -209,16 +195,17 @@ def kernel_arguments(
 ) -> dict[str, Any]:
     """The arguments of both kernels; of ``frame`` only ``shape``, ``strides`` and ``dtype``."""
     grey = frame.ndim == 2 or frame.shape[2] == 1
-    scale, bias = normalisation(params, frame.dtype)
+    bits = _bits(frame.dtype, params)
+    scale, bias = _cpu.normalisation(params.mean, params.std, bits)
     return {
         "shape": (*frame.shape[:2], 1 if grey else 3),
         "strides": frame.strides if frame.ndim == 3 else (*frame.strides, 0),
         "sample_bytes": frame.dtype.itemsize,
-        "bit_depth": _bits(frame.dtype, params),
+        "bit_depth": bits,
         "size": params.size,
         "order": _ORDER["gray" if grey else color],
-        "scale": scale.tolist(),
-        "bias": bias.tolist(),
+        "scale": scale,
+        "bias": bias,
         "type": DTYPES.index(np.dtype(dtype).name),
         "layout": LAYOUTS.index(layout),
     }

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from edgead.errors import InputError
-from edgead.preprocess import check_size
+from edgead import _cpu
+from edgead.preprocess import MAX_SIDE, check_size, refuse
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,10 @@ class Tiling:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "size", check_size("size of a tile", self.size))
-        most = min(self.size) // 2
-        whole = isinstance(self.overlap, int) and not isinstance(self.overlap, bool)
-        if not whole or not 2 <= self.overlap <= most:
-            raise InputError(
-                f"the overlap of tiles is {self.overlap!r}, expected a whole number of pixels "
-                f"from 2 to {most}, half of the tile's shorter side"
-            )
+        overlap = self.overlap if type(self.overlap) is int and self.overlap <= MAX_SIDE else 0
+        refuse(
+            "the overlap of tiles", self.overlap, _cpu.expected_overlap(max(overlap, 0), *self.size)
+        )
 
 
 class TileAxis(NamedTuple):
@@ -57,26 +54,9 @@ class TileAxis(NamedTuple):
 def plan_axis(frame: int, tile: int, overlap: int, pixels: int) -> TileAxis:
     """Lay tiles of ``tile`` pixels, seen by ``pixels`` >= 2 of a map, over ``frame`` >= ``tile``.
 
-    They are spread evenly on the grid of the map, so that the overlap is at least the one asked
-    for. Frame and map agree exactly where one's pixel is a whole number of the other's; else, and
-    at the last tile of a frame that the grid does not divide, to within a pixel of either.
+    Frame and map agree as ``csrc/runtime/tiling.h`` says, which the C library shares.
     """
-    length = max(pixels, round(frame * pixels / tile))
-    step = pixels - -(-overlap * pixels // tile)  # at least 1, as the overlap is at most half
-    count = 1 + -(-(length - pixels) // step)
-    if count == 1 and frame > tile:  # less than a map pixel over: one more tile covers it
-        count = 2
-    gaps = max(count - 1, 1)
-    offsets = tuple(i * (length - pixels) // gaps for i in range(count))
-    starts = [offset * tile // pixels for offset in offsets]
-    starts[-1] = frame - tile
-    inner = np.arange(pixels) + 0.5
-    tent = np.minimum(inner, pixels - inner)
-    total = np.zeros(length)
-    for offset in offsets:
-        total[offset : offset + pixels] += tent
-    weights = [tent / total[offset : offset + pixels] for offset in offsets]
-    return TileAxis(length, tuple(starts), offsets, np.asarray(weights, np.float32))
+    return TileAxis(*_cpu.plan_axis(frame, tile, overlap, pixels))
 
 
 class Tile(NamedTuple):
@@ -89,10 +69,9 @@ class Tile(NamedTuple):
     across: NDArray[np.float32]  # [map width of a tile]
 
     def add(self, values: NDArray[np.float32], stitched: NDArray[np.float32]) -> None:
-        """Blend the tile's map [h, w] into the stitched one; ``values`` is changed."""
-        values *= self.down[:, None]
-        values *= self.across
-        stitched[self.window] += values
+        """Blend the tile's map [h, w] into the stitched one."""
+        y, x = (part.start for part in self.window)
+        _cpu.stitch(values, y, x, self.down, self.across, stitched)
 
 
 @dataclass(frozen=True)
@@ -127,17 +106,8 @@ def plan_tiles(
 
     Raises: InputError for a frame that is smaller than a tile.
     """
-    if any(n < t for n, t in zip(frame_size, tiling.size, strict=True)):
-        raise InputError(
-            f"the frame is {frame_size[0]} x {frame_size[1]} (height x width) and the bundle sees "
-            f"tiles of {tiling.size[0]} x {tiling.size[1]}: expected a frame at least as large "
-            "as a tile; train with a smaller --tile for small frames, or without"
-        )
-    rows, columns = (
-        plan_axis(n, t, tiling.overlap, m)
-        for n, t, m in zip(frame_size, tiling.size, tile_map_size, strict=True)
-    )
-    return TilePlan(rows, columns)
+    rows, columns = _cpu.plan_tiles(tiling.size, tiling.overlap, frame_size, tile_map_size)
+    return TilePlan(TileAxis(*rows), TileAxis(*columns))
 
 
 def middle(frame: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:

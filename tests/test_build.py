@@ -201,7 +201,7 @@ def test_another_word_is_refused(build: Build) -> None:
 
 @pytest.mark.parametrize("architecture", ["native", "all-major", "87-real;sm_90", "8.7"])
 def test_architectures_that_are_no_numbers_are_refused(tmp_path: Path, architecture: str) -> None:
-    command = [CMAKE, "-S", str(ROOT / "csrc"), "-B", str(tmp_path), "-DEDGEAD_PYTHON=OFF"]
+    command = [CMAKE, "-S", str(ROOT / "csrc"), "-B", str(tmp_path), "-DEDGEAD_LIBRARY=OFF"]
     command += ["-DEDGEAD_CUDA=OFF", f"-DEDGEAD_CUDA_ARCHITECTURES={architecture}"]
     done = subprocess.run(command, capture_output=True, text=True)
     said = " ".join(done.stderr.split())
@@ -267,7 +267,7 @@ def test_another_nvcc_than_last_time_is_used(tmp_path: Path, small: Build) -> No
 @needs_nvcc
 @pytest.mark.usefixtures("small")
 def test_the_cuda_kernels_can_be_built_without_python(tmp_path: Path) -> None:
-    command = [CMAKE, "-S", "csrc", "-B", "build", "-DEDGEAD_PYTHON=OFF", "-DEDGEAD_CUDA=ON"]
+    command = [CMAKE, "-S", "csrc", "-B", "build", "-DEDGEAD_LIBRARY=OFF", "-DEDGEAD_CUDA=ON"]
     command += ["-DEDGEAD_CUDA_ARCHITECTURES=87-real"]
     environment = {**os.environ, "CUDACXX": str(REAL)}
     subprocess.run(command, cwd=tmp_path, check=True, env=environment)

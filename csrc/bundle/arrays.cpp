@@ -77,7 +77,7 @@ Array Bundle::read_array(const std::string& name) const {
   if (problem.empty() && (data.size() - npy.start) / std::max<size_t>(bytes, 1) < array.count())
     problem = "it is cut";
   if (!problem.empty())
-    throw bundle_failure("bundle " + path_ + ": " + name + " is not a NumPy array: " + problem);
+    throw bundle_failure("bundle " + path() + ": " + name + " is not a NumPy array: " + problem);
   array.values = data.substr(npy.start, array.count() * bytes);
   if (npy.fortran_order) array.values = reordered(array.values, array.shape, bytes);
   return array;
@@ -85,7 +85,7 @@ Array Bundle::read_array(const std::string& name) const {
 
 Failure Bundle::unlike(const std::string& name, const Array& found,
                        const std::string& expected) const {
-  return bundle_failure("bundle " + path_ + ": " + name + " is " + listed(found.shape) + " " +
+  return bundle_failure("bundle " + path() + ": " + name + " is " + listed(found.shape) + " " +
                         found.type + "; expected " + expected +
                         ": copy the bundle again, or learn it again");
 }
@@ -113,7 +113,7 @@ std::vector<float> Bundle::read_map(const std::string& name, Size size) const {
   const bool fits = found.type == "float32" && found.shape == expected;
   std::vector<float> values = fits ? found.floats() : std::vector<float>();
   if (!fits || !all_finite(values))
-    throw bundle_failure("bundle " + path_ + ": " + name + " is " + listed(found.shape, "()") +
+    throw bundle_failure("bundle " + path() + ": " + name + " is " + listed(found.shape, "()") +
                          " " + found.type + "; expected a finite map of " + listed(expected, "()") +
                          " float32");
   return values;

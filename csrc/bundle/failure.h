@@ -22,4 +22,12 @@ inline Failure input_failure(const std::string& sentence) {
   return Failure(EDGEAD_ERROR_INPUT, sentence);
 }
 
+// A Failure where something else is expected, as kernels/arguments.h says it, or has a problem.
+inline void refuse(const std::string& name, const std::string& given, const std::string& expected) {
+  if (!expected.empty()) throw input_failure(name + " is " + given + ", expected " + expected);
+}
+inline void refuse(const std::string& problem) {
+  if (!problem.empty()) throw input_failure(problem);
+}
+
 }  // namespace edgead

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "failure.h"
 #include "manifest_parts.h"
 #include "wording.h"
 
@@ -17,49 +16,53 @@ std::string times(Size size) {
   return std::to_string(size.first) + " x " + std::to_string(size.second);
 }
 
-// Marks the pixels whose centre is inside, by the even-odd rule: a row changes at each edge it
-// meets. Returns whether there is one.
-bool fill(const Polygon& polygon, Size size, std::vector<uint8_t>& marked) {
-  const auto [height, width] = size;
-  std::vector<uint8_t> changes(static_cast<size_t>(height) * (width + 1));
-  for (size_t i = 0; i < polygon.size(); ++i) {
-    const auto [x0, y0] = polygon[i];
-    const auto [x1, y1] = polygon[(i + 1) % polygon.size()];
-    for (int32_t row = 0; row < height; ++row) {
+// Calls found(row, start, end) for the runs of pixels of each row whose centre is inside, by the
+// even-odd rule: a row changes at each edge it meets. Until one of the calls gives true.
+template <class Found>
+void fill(const Polygon& polygon, Size size, const Found& found) {
+  double top = size.first, bottom = 0;
+  for (const auto& [_, y] : polygon) top = std::min(top, y), bottom = std::max(bottom, y);
+  const auto last = static_cast<int32_t>(std::min<double>(std::ceil(bottom), size.first));
+  std::vector<int32_t> changes;
+  for (auto row = static_cast<int32_t>(std::floor(top)); row < last; ++row) {
+    changes.clear();
+    for (size_t i = 0; i < polygon.size(); ++i) {
+      const auto [x0, y0] = polygon[i];
+      const auto [x1, y1] = polygon[(i + 1) % polygon.size()];
       const double centre = row + 0.5;
       if (centre < std::min(y0, y1) || centre >= std::max(y0, y1)) continue;
       const double at = x0 + (centre - y0) * (x1 - x0) / (y1 - y0);
-      const double first = std::clamp(std::ceil(at - 0.5), 0.0, static_cast<double>(width));
-      changes[static_cast<size_t>(row) * (width + 1) + static_cast<size_t>(first)] ^= 1;
+      changes.push_back(static_cast<int32_t>(
+          std::clamp(std::ceil(at - 0.5), 0.0, static_cast<double>(size.second))));
     }
+    std::sort(changes.begin(), changes.end());
+    for (size_t i = 0; i + 1 < changes.size(); i += 2)  // their number is even
+      if (changes[i] < changes[i + 1] && found(row, changes[i], changes[i + 1])) return;
   }
-  bool any = false;
-  for (int32_t row = 0; row < height; ++row) {
-    uint8_t inside = 0;
-    for (int32_t x = 0; x < width; ++x) {
-      inside ^= changes[static_cast<size_t>(row) * (width + 1) + x];
-      marked[static_cast<size_t>(row) * width + x] |= inside;
-      any |= inside != 0;
-    }
-  }
-  return any;
 }
 
-// Means of [n, m] over `count` equal parts of the first axis, transposed: [m, count].
-std::vector<double> cell_means(const std::vector<double>& values, size_t n, size_t m,
-                               size_t count) {
-  std::vector<double> sums((n + 1) * m), means(m * count);
-  for (size_t i = 0; i < n; ++i)
-    for (size_t j = 0; j < m; ++j) sums[(i + 1) * m + j] = sums[i * m + j] + values[i * m + j];
-  const auto reached = [&](size_t part, size_t j) {
+// Means over `count` equal parts of rows [n, m], transposed: [m, count]. row(i) gives one of them
+// as m values.
+template <class Row>
+std::vector<double> cell_means(size_t n, size_t m, size_t count, const Row& row) {
+  std::vector<double> sums(m), last(m), means(m * count);
+  size_t done = 0;  // rows that are in the sums
+  for (size_t part = 0; part <= count; ++part) {
     const double edge = static_cast<double>(part * n) / static_cast<double>(count);
     const size_t low = std::min(static_cast<size_t>(edge), n - 1);
-    return sums[low * m + j] + (edge - static_cast<double>(low)) * values[low * m + j];
-  };
-  for (size_t part = 0; part < count; ++part)
-    for (size_t j = 0; j < m; ++j)
-      means[j * count + part] = (reached(part + 1, j) - reached(part, j)) *
-                                static_cast<double>(count) / static_cast<double>(n);
+    for (; done < low; ++done) {
+      const auto* values = row(done);
+      for (size_t j = 0; j < m; ++j) sums[j] += values[j];
+    }
+    const auto* values = row(low);
+    for (size_t j = 0; j < m; ++j) {
+      const double reached = sums[j] + (edge - static_cast<double>(low)) * values[j];
+      if (part > 0)
+        means[j * count + part - 1] =
+            (reached - last[j]) * static_cast<double>(count) / static_cast<double>(n);
+      last[j] = reached;
+    }
+  }
   return means;
 }
 
@@ -83,17 +86,32 @@ void check_ignore_mask(const IgnoreMask& mask) {
                    x, y, times(mask.frame_size).c_str(), width, height));
       text += (text.empty() ? "" : " ") + format("%g,%g", x, y);
     }
-    std::vector<uint8_t> inside(static_cast<size_t>(height) * width);
-    if (!fill(polygon, mask.frame_size, inside))
+    bool any = false;
+    fill(polygon, mask.frame_size, [&](int32_t, int32_t, int32_t) { return any = true; });
+    if (!any)
       throw input_failure("the polygon \"" + text +
                           "\" holds the centre of no pixel; expected corners that enclose an area");
   }
 }
 
+void check_frame_size(const IgnoreMask& mask, Size frame) {
+  if (frame == mask.frame_size) return;
+  throw input_failure("the frame is " + times(frame) +
+                      " (height x width) and the ignore mask of the bundle was drawn on " +
+                      times(mask.frame_size) +
+                      ": draw one for this frame size with edgead mask, or use the bundle without "
+                      "a mask");
+}
+
 std::vector<uint8_t> ignored_pixels(const IgnoreMask& mask, const MaskImage* image) {
   const auto [height, width] = mask.frame_size;
   std::vector<uint8_t> ignored(static_cast<size_t>(height) * width);
-  for (const Polygon& polygon : mask.polygons) fill(polygon, mask.frame_size, ignored);
+  const size_t columns = static_cast<size_t>(width);
+  for (const Polygon& polygon : mask.polygons)
+    fill(polygon, mask.frame_size, [&](int32_t row, int32_t start, int32_t end) {
+      std::fill_n(ignored.begin() + static_cast<int64_t>(row * columns + start), end - start, 1);
+      return false;
+    });
   if (image == nullptr) return ignored;
   if (image->size != mask.frame_size)
     throw input_failure("the image of the ignore mask is " + times(image->size) +
@@ -107,9 +125,9 @@ std::vector<uint8_t> ignored_pixels(const IgnoreMask& mask, const MaskImage* ima
 }
 
 std::vector<uint8_t> region_of_interest(const std::vector<uint8_t>& ignored, Size frame, Size map) {
-  const std::vector<double> values(ignored.begin(), ignored.end());
-  const auto rows = cell_means(values, frame.first, frame.second, map.first);
-  const auto cells = cell_means(rows, frame.second, map.first, map.second);
+  const size_t height = frame.first, width = frame.second, down = map.first, across = map.second;
+  const auto rows = cell_means(height, width, down, [&](size_t i) { return &ignored[i * width]; });
+  const auto cells = cell_means(width, down, across, [&](size_t i) { return &rows[i * down]; });
   std::vector<uint8_t> roi(cells.size());
   std::transform(cells.begin(), cells.end(), roi.begin(), [](double v) { return v < kHalf; });
   if (std::find(roi.begin(), roi.end(), 1) == roi.end())

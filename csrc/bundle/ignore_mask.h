@@ -1,4 +1,5 @@
-// The ignore mask, brought from the frame it was drawn on to the map; edgead/bundle/ignore_mask.py.
+// The ignore mask, brought from the frame it was drawn on to the map.
+// edgead/bundle/ignore_mask.py is this for Python.
 #pragma once
 #include <cstdint>
 #include <vector>
@@ -6,6 +7,12 @@
 #include "manifest.h"
 
 namespace edgead {
+
+// Failure (input) for a mask that marks nothing, or lies outside its frame.
+void check_ignore_mask(const IgnoreMask& mask);
+
+// Failure (input) for a frame of another size than the mask was drawn on.
+void check_frame_size(const IgnoreMask& mask, Size frame);
 
 // Which pixels of the frame are ignored, [height, width] of 0 and 1. image: the decoded
 // mask.image, [height, width, channels] of 8 or 16 bits as bytes of its samples; null for none.

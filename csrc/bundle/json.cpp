@@ -2,40 +2,48 @@
 
 #include <algorithm>
 #include <cmath>
-#include <set>
+#include <nlohmann/json.hpp>
 
 #include "wording.h"
 
 namespace edgead {
 namespace {
 
-constexpr int kDeepest = 100;
+constexpr size_t kDeepest = 100;
+constexpr int64_t kMostWhole = 2147483647;
 
 // As Python's repr() of what json.loads gives, up to about `most` bytes.
 void show(const Json& value, size_t most, std::string& text) {
   if (text.size() > most) return;
-  if (value.is_null()) {
-    text += "None";
-  } else if (value.is_boolean()) {
-    text += value.get<bool>() ? "True" : "False";
-  } else if (value.is_string()) {
-    text += in_quotes(value.get_ref<const std::string&>());
-  } else if (value.is_number_float()) {
-    text += shown(value.get<double>());
-  } else if (value.is_object() || value.is_array()) {
-    text += value.is_object() ? '{' : '[';
-    bool first = true;
-    for (auto item = value.begin(); item != value.end(); ++item) {
-      if (!first) text += ", ";
-      first = false;
-      if (value.is_object()) text += in_quotes(item.key()) + ": ";
-      show(*item, most, text);
-      if (text.size() > most) return;
-    }
-    text += value.is_object() ? '}' : ']';
-  } else {
-    text += value.dump();
+  switch (value.kind) {
+    case Json::null:
+      text += "None";
+      return;
+    case Json::truth:
+      text += value.number != 0 ? "True" : "False";
+      return;
+    case Json::whole:
+      text += value.word;
+      return;
+    case Json::real:
+      text += shown(value.number);
+      return;
+    case Json::text:
+      text += in_quotes(value.word);
+      return;
+    case Json::list:
+    case Json::object:
+      break;
   }
+  const bool is_list = value.kind == Json::list;
+  const char* between = "";
+  text += is_list ? '[' : '{';
+  for (const Json& item : value.items) text += between, show(item, most, text), between = ", ";
+  for (const auto& [key, item] : value.members) {
+    text += between + in_quotes(key) + ": ";
+    show(item, most, text), between = ", ";
+  }
+  text += is_list ? ']' : '}';
 }
 
 // The first `most` characters of UTF-8.
@@ -46,13 +54,112 @@ std::string shortened(const std::string& text, size_t most) {
   return text.substr(0, end);
 }
 
-// A whole number; one that int64 has not is beyond every limit.
-int64_t whole_of(const Json& value) {
-  const bool beyond = value.is_number_unsigned() && value.get<uint64_t>() > INT64_MAX;
-  return beyond ? INT64_MAX : value.get<int64_t>();
+// Whether it is a whole number that the manifest may have.
+bool is_whole(const Json& value) {
+  return value.kind == Json::whole && std::abs(value.number) <= kMostWhole;
 }
 
+// Half of a character of UTF-16, from four digits; 0 for another text.
+unsigned half_of(const std::string& text, size_t at) {
+  if (text.compare(at, 2, "\\u") != 0 || at + 6 > text.size()) return 0;
+  unsigned code = 0;
+  for (size_t i = at + 2; i < at + 6; ++i) {
+    const auto digit = std::string("0123456789abcdef").find(static_cast<char>(text[i] | 32));
+    if (digit == std::string::npos) return 0;
+    code = 16 * code + static_cast<unsigned>(digit);
+  }
+  return code >> 11 == 0xd800 >> 11 ? code : 0;
+}
+
+// Halves of characters that stand alone, as Python writes the bytes of a name that is not UTF-8,
+// become the character that stands for what cannot be read.
+std::string with_whole_characters(std::string text) {
+  for (size_t at = text.find('\\'); at != std::string::npos; at = text.find('\\', at)) {
+    const unsigned half = half_of(text, at);
+    const bool second = half != 0 && half < 0xdc00 && half_of(text, at + 6) >= 0xdc00;
+    if (half != 0 && !second) text.replace(at + 2, 4, "fffd");
+    at += second ? 12 : half != 0 ? 6 : 2;
+  }
+  return text;
+}
+
+// What nlohmann::json's parser calls. A function that gives false ends it.
+class Reader {
+ public:
+  Json root;
+  std::string problem = "it is not JSON, or nested more than 100 deep";
+
+  bool null() { return put(Json::null) != nullptr; }
+  bool boolean(bool value) { return number(Json::truth, "", value); }
+  bool number_integer(int64_t value) {
+    return number(Json::whole, std::to_string(value), static_cast<double>(value));
+  }
+  bool number_unsigned(uint64_t value) {
+    return number(Json::whole, std::to_string(value), static_cast<double>(value));
+  }
+  bool number_float(double value, const std::string& word) {
+    const bool whole = word.find_first_of(".eE") == std::string::npos;  // of more than 64 bits
+    return number(whole ? Json::whole : Json::real, whole ? word : "", value);
+  }
+  bool string(const std::string& word) {
+    Json* value = put(Json::text);
+    value->word = word;
+    return true;
+  }
+  bool binary(const std::vector<uint8_t>&) { return false; }
+  bool start_array(size_t) { return start(Json::list); }
+  bool end_array() { return open_.pop_back(), true; }
+  bool start_object(size_t) { return start(Json::object); }
+  bool key(const std::string& word) {
+    open_.back()->members.emplace_back(word, Json());
+    return true;
+  }
+  bool end_object() {
+    std::vector<std::string> keys;
+    for (const auto& member : open_.back()->members) keys.push_back(member.first);
+    std::sort(keys.begin(), keys.end());
+    const bool twice = std::adjacent_find(keys.begin(), keys.end()) != keys.end();
+    if (twice) problem = "a key appears twice";
+    open_.pop_back();
+    return !twice;
+  }
+  bool parse_error(size_t, const std::string&, const nlohmann::detail::exception& error) {
+    if (error.id == 406) problem = "a number is beyond float64";
+    return false;
+  }
+
+ private:
+  // Where the next value goes, made such a one.
+  Json* put(Json::Kind kind) {
+    Json* value = &root;
+    if (!open_.empty() && open_.back()->kind == Json::list) {
+      value = &open_.back()->items.emplace_back();
+    } else if (!open_.empty()) {
+      value = &open_.back()->members.back().second;
+    }
+    value->kind = kind;
+    return value;
+  }
+  bool number(Json::Kind kind, const std::string& word, double value) {
+    Json* found = put(kind);
+    found->word = word, found->number = value;
+    return true;
+  }
+  bool start(Json::Kind kind) {
+    open_.push_back(put(kind));  // stays there while it is open: nothing follows it in its parent
+    return open_.size() <= kDeepest;
+  }
+
+  std::vector<Json*> open_;
+};
+
 }  // namespace
+
+const Json* Json::find(const std::string& key) const {
+  for (const auto& [name, value] : members)
+    if (name == key) return &value;
+  return nullptr;
+}
 
 Failure wrong(const std::string& where, const Json& value, const char* expected) {
   std::string text;
@@ -61,131 +168,111 @@ Failure wrong(const std::string& where, const Json& value, const char* expected)
 }
 
 Json parse_json(const std::string& text) {
-  std::vector<std::set<std::string>> keys;
-  std::string problem;
-  const auto look = [&](int depth, Json::parse_event_t event, Json& parsed) {
-    if (depth > kDeepest) throw bundle_failure("it is nested too deeply");
-    if (event == Json::parse_event_t::object_start) keys.emplace_back();
-    if (event == Json::parse_event_t::object_end) keys.pop_back();
-    if (event == Json::parse_event_t::key && !keys.back().insert(parsed.get<std::string>()).second)
-      throw bundle_failure("a key appears twice");
-    return true;
-  };
-  try {
-    return Json::parse(text, look);
-  } catch (const Json::exception& error) {
-    problem = error.what();  // which quotes what it read, that may be bytes of anything
-    for (char& c : problem) c = static_cast<unsigned char>(c) < 127 ? c : '?';
-  } catch (const Failure& error) {
-    problem = error.what();
-  }
-  throw bundle_failure("manifest.json is truncated or damaged (" + problem +
+  Reader reader;
+  if (nlohmann::json::sax_parse(with_whole_characters(text), &reader))
+    return std::move(reader.root);
+  throw bundle_failure("manifest.json is truncated or damaged (" + reader.problem +
                        "); copy the bundle again");
 }
 
-bool is_finite_number(const Json& value) {
-  return value.is_number() && std::isfinite(value.get<double>());
-}
-
 Object::Object(const Json& value, std::string where) : value_(value), where_(std::move(where)) {
-  if (!value.is_object()) throw wrong(where_, value, "an object");
+  if (value.kind != Json::object) throw wrong(where_, value, "an object");
 }
 
 bool Object::has(const char* key) {
   known_.emplace_back(key);
-  return value_.contains(key);
+  return value_.find(key) != nullptr;
 }
 
 const Json& Object::at(const char* key) {
   if (!has(key))
     throw bundle_failure(where_ + ": key " + in_quotes(key) +
                          " is missing; export the bundle again");
-  return value_.find(key).value();
+  return *value_.find(key);
 }
 
 std::string Object::text(const char* key) {
   const Json& value = at(key);
-  if (!value.is_string() || value.get_ref<const std::string&>().empty())
-    throw wrong(path(key), value, "a string");
-  return value.get<std::string>();
+  if (value.kind != Json::text || value.word.empty()) throw wrong(path(key), value, "a string");
+  return value.word;
 }
 
 int64_t Object::whole(const char* key) {
   const Json& value = at(key);
-  if (!value.is_number_integer()) throw wrong(path(key), value, "a whole number");
-  return whole_of(value);
+  if (!is_whole(value)) throw wrong(path(key), value, "a whole number between -2^31 and 2^31");
+  return static_cast<int64_t>(value.number);
 }
 
 double Object::number(const char* key) {
   const Json& value = at(key);
-  if (!is_finite_number(value)) throw wrong(path(key), value, "a finite number");
-  return value.get<double>();
+  if (!value.is_number()) throw wrong(path(key), value, "a finite number");
+  return value.number;
 }
 
 bool Object::truth(const char* key) {
   const Json& value = at(key);
-  if (!value.is_boolean()) throw wrong(path(key), value, "true or false");
-  return value.get<bool>();
+  if (value.kind != Json::truth) throw wrong(path(key), value, "true or false");
+  return value.number != 0;
 }
 
 Size Object::size(const char* key) {
   const Json& value = at(key);
-  const auto positive = [](const Json& item) {
-    return item.is_number_integer() && whole_of(item) >= 1;
-  };
-  if (!value.is_array() || value.size() != 2 || !std::all_of(value.begin(), value.end(), positive))
-    throw wrong(path(key), value, "[height, width], two positive whole numbers");
-  const auto side = [](const Json& item) {  // beyond int32 is beyond every limit
-    return static_cast<int32_t>(std::min<int64_t>(whole_of(item), INT32_MAX));
-  };
-  return {side(value[0]), side(value[1])};
+  const auto positive = [](const Json& item) { return is_whole(item) && item.number >= 1; };
+  const std::vector<Json>& sides = value.items;
+  if (sides.size() != 2 || !std::all_of(sides.begin(), sides.end(), positive))
+    throw wrong(path(key), value, "[height, width], two positive whole numbers below 2^31");
+  return {static_cast<int32_t>(sides[0].number), static_cast<int32_t>(sides[1].number)};
 }
 
 std::vector<double> Object::numbers(const char* key) {
   const Json& value = at(key);
-  if (!value.is_array() || !std::all_of(value.begin(), value.end(), is_finite_number))
+  std::vector<double> found;
+  for (const Json& item : value.items) found.push_back(item.number);
+  if (value.kind != Json::list || !std::all_of(value.items.begin(), value.items.end(),
+                                               [](const Json& i) { return i.is_number(); }))
     throw wrong(path(key), value, "a list of finite numbers");
-  return value.get<std::vector<double>>();
+  return found;
 }
 
 std::vector<double> Object::three(const char* key) {
   const Json& value = at(key);
-  if (!value.is_array() || value.size() != 3 ||
-      !std::all_of(value.begin(), value.end(), is_finite_number))
+  std::vector<double> found;
+  for (const Json& item : value.items)
+    if (item.is_number()) found.push_back(item.number);
+  if (found.size() != 3 || value.items.size() != 3)
     throw wrong(path(key), value, "three finite numbers");
-  return value.get<std::vector<double>>();
+  return found;
 }
 
 std::vector<std::pair<std::string, std::string>> Object::texts(const char* key) {
   const Json& value = at(key);
-  const auto is_text = [](const Json& item) {
-    return item.is_string() && !item.get_ref<const std::string&>().empty();
-  };
-  if (!value.is_object() || !std::all_of(value.begin(), value.end(), is_text))
-    throw wrong(path(key), value, "an object of strings");
+  bool fits = value.kind == Json::object;
   std::vector<std::pair<std::string, std::string>> found;
-  for (const auto& item : value.items())
-    found.emplace_back(item.key(), item.value().get<std::string>());
+  for (const auto& [name, item] : value.members) {
+    fits = fits && item.kind == Json::text && !item.word.empty();
+    found.emplace_back(name, item.word);
+  }
+  if (!fits) throw wrong(path(key), value, "an object of strings");
   return found;
 }
 
 const Json& Object::list(const char* key) {
   const Json& value = at(key);
-  if (!value.is_array()) throw wrong(path(key), value, "a list of objects");
+  if (value.kind != Json::list) throw wrong(path(key), value, "a list of objects");
   return value;
 }
 
 const Json& Object::object(const char* key) {
   const Json& value = at(key);
-  if (!value.is_object()) throw wrong(path(key), value, "an object");
+  if (value.kind != Json::object) throw wrong(path(key), value, "an object");
   return value;
 }
 
 void Object::finish() const {
   std::vector<std::string> unknown;
-  for (const auto& item : value_.items())
-    if (std::find(known_.begin(), known_.end(), item.key()) == known_.end())
-      unknown.push_back(item.key());
+  for (const auto& member : value_.members)
+    if (std::find(known_.begin(), known_.end(), member.first) == known_.end())
+      unknown.push_back(member.first);
   if (unknown.empty()) return;
   const auto first = std::min_element(unknown.begin(), unknown.end());
   throw bundle_failure(where_ + ": unknown key " + in_quotes(*first) + "; upgrade edgead?");

@@ -1,6 +1,6 @@
 // JSON read strictly, as edgead/bundle/json_reader.py reads it and in its words.
 #pragma once
-#include <nlohmann/json.hpp>
+#include <cstdint>
 #include <string>
 #include <utility>
 #include <vector>
@@ -9,8 +9,23 @@
 
 namespace edgead {
 
-using Json = nlohmann::ordered_json;
 using Size = std::pair<int32_t, int32_t>;  // (height, width)
+
+// A value of JSON. Not nlohmann::json, whose destructor takes memory, and ends the program where
+// there is none.
+struct Json {
+  enum Kind { null, truth, whole, real, text, list, object };
+  using Member = std::pair<std::string, Json>;
+
+  bool is_number() const { return kind == whole || kind == real; }
+  const Json* find(const std::string& key) const;  // null: there is none
+
+  Kind kind = null;
+  std::string word;             // of a text; of a whole number, its digits
+  double number = 0;            // of a number, finite; 1 of true
+  std::vector<Json> items;      // of a list
+  std::vector<Member> members;  // of an object, in their order
+};
 
 // Failure for text that is not JSON, names a key twice, or is nested deeper than any manifest.
 Json parse_json(const std::string& text);
@@ -44,8 +59,5 @@ class Object {
 
 // What stands at `where` and what was expected.
 Failure wrong(const std::string& where, const Json& value, const char* expected);
-
-// One number of `value`, or false.
-bool is_finite_number(const Json& value);
 
 }  // namespace edgead

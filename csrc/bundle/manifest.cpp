@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "ignore_mask.h"
 #include "json.h"
 #include "manifest_parts.h"
 #include "wording.h"
@@ -102,8 +103,8 @@ Calibration read_calibration(const Json& value, const std::string& where) {
   calibration.false_reject_rate = object.number("false_reject_rate");
   if (object.has("ties")) calibration.ties = read_tolerance(object.at("ties"), object.path("ties"));
   if (object.has("own"))
-    for (const auto& item : object.object("own").items())
-      calibration.own[item.key()] = read_own(item.value(), object.path("own") + "." + item.key());
+    for (const auto& [precision, item] : object.object("own").members)
+      calibration.own[precision] = read_own(item, object.path("own") + "." + precision);
   object.finish();
   return calibration;
 }
@@ -112,16 +113,15 @@ std::vector<Polygon> read_polygons(const Json& value, const std::string& where) 
   const auto bad = [&] {
     return wrong(where, value, "a list of polygons, each a list of corners [x, y]");
   };
-  if (!value.is_array()) throw bad();
+  if (value.kind != Json::list) throw bad();
   std::vector<Polygon> polygons;
-  for (const Json& polygon : value) {
-    if (!polygon.is_array()) throw bad();
+  for (const Json& polygon : value.items) {
+    if (polygon.kind != Json::list) throw bad();
     polygons.emplace_back();
-    for (const Json& corner : polygon) {
-      if (!corner.is_array() || corner.size() != 2 || !is_finite_number(corner[0]) ||
-          !is_finite_number(corner[1]))
-        throw bad();
-      polygons.back().emplace_back(corner[0].get<double>(), corner[1].get<double>());
+    for (const Json& corner : polygon.items) {
+      const std::vector<Json>& xy = corner.items;
+      if (xy.size() != 2 || !xy[0].is_number() || !xy[1].is_number()) throw bad();
+      polygons.back().emplace_back(xy[0].number, xy[1].number);
     }
   }
   return polygons;
@@ -193,17 +193,16 @@ template <class T>
 std::vector<T> read_all(const Json& list, const std::string& where,
                         T (*read)(const Json&, const std::string&)) {
   std::vector<T> found;
-  for (size_t i = 0; i < list.size(); ++i)
-    found.push_back(read(list[i], where + "[" + std::to_string(i) + "]"));
+  for (size_t i = 0; i < list.items.size(); ++i)
+    found.push_back(read(list.items[i], where + "[" + std::to_string(i) + "]"));
   return found;
 }
 
 void check_schema(const Json& value) {
-  if (!value.is_object() || !value.contains("schema_version")) return;
-  const Json& version = value["schema_version"];
-  if (version.is_number_integer() && version > kSchemaVersion)
+  const Json* version = value.find("schema_version");
+  if (version != nullptr && version->kind == Json::whole && version->number > kSchemaVersion)
     throw Failure(EDGEAD_ERROR_UNSUPPORTED,
-                  "the bundle has schema version " + version.dump() + "; this edgead reads up to " +
+                  "the bundle has schema version " + version->word + "; this edgead reads up to " +
                       std::to_string(kSchemaVersion) +
                       ": upgrade edgead, or export the bundle with this version");
 }
@@ -228,9 +227,8 @@ Manifest from_json(const Json& value) {
   m.map = read_map(object.at("map"), object.path("map"), words);
   for (auto& [precision, file] : object.texts("models")) m.models[precision] = file;
   m.calibration = read_calibration(object.at("calibration"), object.path("calibration"));
-  for (const auto& item : object.object("tolerance").items())
-    m.tolerance[item.key()] =
-        read_tolerance(item.value(), object.path("tolerance") + "." + item.key());
+  for (const auto& [precision, item] : object.object("tolerance").members)
+    m.tolerance[precision] = read_tolerance(item, object.path("tolerance") + "." + precision);
   m.golden = read_all(object.list("golden"), object.path("golden"), read_golden);
   if (object.has("ignore")) m.ignore = read_ignore(object.at("ignore"), object.path("ignore"));
   if (object.has("tiling")) m.tiling = read_tiling(object.at("tiling"), object.path("tiling"));
@@ -245,9 +243,9 @@ Manifest from_json(const Json& value) {
   if (m.pairs.empty() && m.memories.empty())
     throw bundle_failure("manifest.pairs: none; expected at least one, or a memory");
   check_size("size", m.map.size);
-  m.map.distance = number_of("distance", words.distance, {"cosine", "l1", "l2"});
-  m.map.fusion = number_of("fusion", words.fusion, {"sum", "product"});
-  m.map.pooling = number_of("pooling", words.pooling, {"max", "mean", "top_k"});
+  m.map.distance = number_of("distance", words.distance, kDistances);
+  m.map.fusion = number_of("fusion", words.fusion, kFusions);
+  m.map.pooling = number_of("pooling", words.pooling, kPoolings);
   check_map(m);
   m.input.bit_depth = check_bit_depth(bit_depth);
   check_input(m.input);

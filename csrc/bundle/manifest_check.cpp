@@ -13,70 +13,36 @@
 
 namespace edgead {
 
-void check_size(const char* name, Size size) {
-  if (std::max(size.first, size.second) <= kMaxSide) return;
-  throw input_failure(std::string(name) + " is " +
-                      listed(std::vector<int64_t>{size.first, size.second}, "()") +
-                      ", expected (height, width), each 1 to " + std::to_string(kMaxSide));
-}
-
-int32_t number_of(const char* name, const std::string& word,
-                  const std::vector<const char*>& words) {
-  std::string expected;
-  for (size_t i = 0; i < words.size(); ++i) {
-    if (word == words[i]) return static_cast<int32_t>(i);
-    expected += (i == 0 ? "" : ", ") + std::string(words[i]);
-  }
-  throw input_failure(std::string(name) + " is " + in_quotes(word) + ", expected one of " +
-                      expected);
+int32_t number_of(const char* name, const std::string& word, const Words& words) {
+  refuse(name, in_quotes(word), expected_word(word, words));
+  const auto found = std::find(words.begin(), words.end(), word);
+  return static_cast<int32_t>(found - words.begin());
 }
 
 int32_t check_bit_depth(std::optional<int64_t> bit_depth) {
   if (!bit_depth) return 0;
-  if (*bit_depth < 9 || *bit_depth > 16)
-    throw input_failure("bit_depth is " + std::to_string(*bit_depth) +
-                        ", expected a whole number from 9 to 16, the bits that the camera gives in "
-                        "uint16; uint8 frames need none");
+  refuse("bit_depth", std::to_string(*bit_depth), expected_bit_depth(*bit_depth));
   return static_cast<int32_t>(*bit_depth);
 }
 
 void check_input(const Input& input) {
   check_size("size", input.size);
-  const auto [low, high] = std::minmax_element(input.std.begin(), input.std.end());
-  if (*low < 1e-20 || *high > 1e20)  // what float32 can hold of 1 / std and mean / std
-    throw input_failure("std is " + listed(input.std, "()") +
-                        ", expected three numbers above 0, 1e-20 to 1e20");
-  for (const double mean : input.mean)
-    if (std::abs(mean) > 1e15)
-      throw input_failure("mean is " + listed(input.mean, "()") +
-                          ", expected three numbers of at most 1e15");
+  refuse("mean", listed(input.mean, "()"), expected_mean(input.mean));
+  refuse("std", listed(input.std, "()"), expected_std(input.std));
 }
 
 void check_map(const Manifest& manifest) {
   const std::vector<double> weights = manifest.weights();
-  const auto [low, high] = std::minmax_element(weights.begin(), weights.end());
-  if (weights.size() > kMaxLevels || *low < 0 || *high == 0)
-    throw input_failure("weights is " + listed(weights, "()") + ", expected 1 to " +
-                        std::to_string(kMaxLevels) + " numbers >= 0, not all 0");
-  for (const double weight : weights)
-    if (weight != 0 && !(weight >= 1e-20 && weight <= 1e20))
-      throw input_failure("weights is " + listed(weights, "()") +
-                          ", expected 0 or 1e-20 to 1e20 each");
   const double sigma = manifest.map.blur_sigma, top_k = manifest.map.top_k;
-  if (!(sigma >= 0 && sigma <= 1000))
-    throw input_failure("blur_sigma is " + shown(sigma) + ", expected 0 to 1000 pixels of the map");
-  if (!(top_k > 0 && top_k <= 1))
-    throw input_failure("top_k is " + shown(top_k) +
-                        ", expected a share of the pixels above 0, at most 1");
+  refuse("weights", listed(weights, "()"), expected_weights(weights, kMaxLevels));
+  refuse("blur_sigma", shown(sigma), expected_blur_sigma(sigma));
+  refuse("top_k", shown(top_k), expected_top_k(top_k));
 }
 
 void check_tiling(const Tiling& tiling) {
   check_size("size of a tile", tiling.size);
-  const int64_t most = std::min(tiling.size.first, tiling.size.second) / 2;
-  if (tiling.overlap < 2 || tiling.overlap > most)
-    throw input_failure("the overlap of tiles is " + std::to_string(tiling.overlap) +
-                        ", expected a whole number of pixels from 2 to " + std::to_string(most) +
-                        ", half of the tile's shorter side");
+  refuse("the overlap of tiles", std::to_string(tiling.overlap),
+         expected_overlap(tiling.overlap, tiling.size.first, tiling.size.second));
 }
 
 namespace {
@@ -143,7 +109,7 @@ bool temperatures_fit(const Manifest& m) {
 // In the order and the words of signal_checks in edgead/bundle/entries.py.
 void check_signals(const Manifest& m) {
   const bool none = m.memories.empty() && m.whitenings.empty();
-  const bool cosine = static_cast<Distance>(m.map.distance) == Distance::cosine;
+  const Distance distance = static_cast<Distance>(m.map.distance);
   const std::string neighbours = "memories: expected 1 to " + std::to_string(kMaxNearest) +
                                  " neighbours, one less with a temperature";
   check_rules({
@@ -156,7 +122,9 @@ void check_signals(const Manifest& m) {
        scored_sizes_agree(m)},
       {neighbours, neighbours_fit(m)},
       {"memories.temperature: expected a number above 0, 1e-20 to 1e20", temperatures_fit(m)},
-      {"map.distance: expected l1 or l2 with a memory", none || !cosine},
+      {"map.distance: expected l1 or l2 with a memory", none || distance != Distance::cosine},
+      {"map.distance: expected l1 with a whitening, whose distances are squares as they are",
+       m.whitenings.empty() || distance == Distance::l1},
   });
 }
 

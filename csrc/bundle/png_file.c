@@ -105,6 +105,8 @@ static void read_all(png_structp png, png_infop info, reader* from, edgead_png* 
   stride = (size_t)image->width * (size_t)image->channels * (size_t)image->sample_bytes;
   if ((image->channels != 1 && image->channels != 3) || stride != png_get_rowbytes(png, info))
     png_error(png, "its pixels have another size");
+  /* A byte of deflate becomes at most 1032: so much memory, and no more, can be asked for. */
+  if (stride * (size_t)image->height / 1032 > from->size) png_error(png, "its end is missing");
   image->samples = (uint8_t*)malloc(stride * (size_t)image->height);
   *rows = (png_bytep*)malloc((size_t)image->height * sizeof(png_bytep));
   if (image->samples == NULL || *rows == NULL) {

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "failure.h"
+#include "folder.h"
 #include "manifest.h"
 
 namespace edgead {
@@ -26,11 +27,11 @@ struct Array {
 
 class Bundle {
  public:
-  // Checks every file against the manifest. Failure: no such directory; a file missing, truncated,
-  // altered or added; a symbolic link or a name that leads out; a damaged manifest.
-  explicit Bundle(const std::string& path);
+  // Checks every file against the manifest. Failure: a file missing, truncated, altered or added; a
+  // symbolic link or a name that leads out; a damaged manifest.
+  explicit Bundle(Folder folder);
 
-  const std::string& path() const { return path_; }
+  const std::string& path() const { return folder_.name(); }
   const Manifest& manifest() const { return manifest_; }
   const std::string& sha256() const { return sha256_; }  // of manifest.json
 
@@ -52,7 +53,8 @@ class Bundle {
   std::vector<uint8_t> ignored() const;
 
  private:
-  std::string path_, sha256_;
+  Folder folder_;
+  std::string sha256_;
   Manifest manifest_;
 };
 

@@ -1,9 +1,10 @@
-/* edgead: visual anomaly detection in C. This header is the manual of libedgead.
+/* edgead: visual anomaly detection in C. This header is the manual of libedgead, simple things
+ * first.
  *
  *   edgead_detector* detector = NULL;
  *   edgead_session* session = NULL;
- *   edgead_result result = {sizeof result};
- *   edgead_frame frame = {sizeof frame, pixels, height, width, stride, EDGEAD_BGR, 0};
+ *   edgead_frame frame = edgead_frame_of(pixels, height, width, stride, EDGEAD_BGR);
+ *   edgead_result result = edgead_result_default();
  *
  *   if (edgead_detector_open(EDGEAD_API_VERSION, "part.edgead", NULL, &detector) ||
  *       edgead_session_open(detector, &session) ||
@@ -17,7 +18,8 @@
  *   edgead_detector_close(detector);
  *
  * A bundle NAME.edgead comes from `edgead learn` or `edgead export`. The same engine and processor
- * give the same score, p-value and verdict here and in Python, bit for bit.
+ * give the same score, p-value and verdict here and in Python, bit for bit. edgead.hpp has the same
+ * in C++17, with handles that close themselves.
  *
  * Served: graphs in every precision that the processor has, whose features are compared in pairs
  * or with what was learnt, on the CPU through OpenVINO.
@@ -25,14 +27,20 @@
  * EDGEAD_ERROR_UNSUPPORTED. Tiles of a frame are seen one after another.
  *
  * Memory: handles are made by *_open and freed by *_close. Everything else belongs to the caller;
- * nothing that is given is kept after a call. Structs begin with their size, which the caller sets
- * (as above), so that a newer library knows what an older caller has; a field that is 0 takes its
- * default.
+ * nothing that is given is kept after a call, but for the log function of a detector.
+ * Structs begin with their size in bytes, as the caller's header has it; the functions *_default
+ * set it. A caller with an older header, whose structs are shorter, gets the defaults of what it
+ * lacks; one with a newer header may use what this library has: more is refused
+ * (EDGEAD_ERROR_VERSION). A field that is 0 takes its default.
  * Threads: one detector for all threads, one session for each. All functions may be called from
- * any thread, but one session by one thread at a time (else EDGEAD_ERROR_INPUT). A session holds
- * its detector: they may be closed in either order. Not across fork().
- * Never: an exception, a signal, output, or a change of the locale crosses this boundary.
- * Text is UTF-8, or whatever bytes the name of a file has.
+ * any thread, but one session by one thread at a time (else EDGEAD_ERROR_INPUT, and the call in
+ * progress goes on); edgead_session_stats alone by any. A session holds its detector: they may be
+ * closed in either order, while no call uses them. Not across fork().
+ * Time: what edgead_session_score does for a frame follows from the bundle and from the frame's
+ * size and format, not from what it shows: one pass over its samples, the graph once for each tile,
+ * and maps of fixed size. It waits for no file, no other session and no memory; see there. Never:
+ * an exception, a signal, output, or a change of the locale crosses this boundary. Text is UTF-8,
+ * or whatever bytes the name of a file has.
  */
 #ifndef EDGEAD_H
 #define EDGEAD_H
@@ -75,36 +83,39 @@ EDGEAD_API const char* edgead_status_text(edgead_status status);
 
 /* What went wrong in the last call of this thread that failed: what was given, what was expected
  * and the cure, in a sentence. Copies at most `capacity` bytes, the final 0 included; returns the
- * length of the whole text, without the 0. `text` may be NULL when `capacity` is 0. */
+ * length of the whole text, without the 0. `text` may be NULL: nothing is copied. */
 EDGEAD_API size_t edgead_last_error(char* text, size_t capacity);
-
-/* ---- The library ---- */
-
-/* EDGEAD_API_VERSION of the library that is loaded. */
-EDGEAD_API uint32_t edgead_api_version(void);
-
-/* The version of edgead, as "0.1.0". Lives for ever. */
-EDGEAD_API const char* edgead_version(void);
-
-/* The name of the engine `index` that this library was built with, "openvino" or "tensorrt"; NULL
- * after the last one. */
-EDGEAD_API const char* edgead_engine(size_t index);
 
 /* ---- The detector: a bundle, verified and qualified ---- */
 
 typedef struct edgead_detector edgead_detector;
 
+typedef enum edgead_log_level {
+  EDGEAD_LOG_ERROR = 1,   /* the sentence of a call that failed */
+  EDGEAD_LOG_WARNING = 2, /* it goes on, but not as it should: a frame that had to take memory */
+  EDGEAD_LOG_INFO = 3     /* what serves, and what it took to open it; another false-reject rate */
+} edgead_log_level;
+
+/* Is told what happens. Called by the thread that calls libedgead, before that call returns, so
+ * perhaps by several at once; never by a thread of libedgead's own. `sentence` is the caller's
+ * until it returns. It must return, and use no handle of libedgead but for edgead_session_stats. */
+typedef void (*edgead_log_fn)(void* user_data, int32_t level, const char* sentence);
+
 typedef struct edgead_detector_params {
   size_t struct_size;
   double false_reject_rate; /* share of good frames that may be called anomalous; 0: the bundle's */
   int32_t threads;          /* of one inference; 0: the engine's choice */
-  int32_t reserved;         /* 0 */
+  int32_t log_level;        /* the last edgead_log_level that is logged; 0: EDGEAD_LOG_INFO */
+  edgead_log_fn log;        /* of this detector and its sessions, as long as one is open; or NULL */
+  void* log_user_data;      /* given to `log`; may be NULL */
   const char* precision;    /* "float32", "float16", "bfloat16" or "int8"; NULL: the engine's own */
   const char* device;       /* "cpu", "gpu" or "auto"; NULL: the CPU */
 } edgead_detector_params;
 
 /* Open the bundle in the folder `path`: check every file against its digest, compile the graph, and
- * qualify the engine on the golden frames. Takes a second or so; scoring starts at full speed.
+ * qualify the engine on the golden frames. Takes a second or so; scoring starts at full speed. The
+ * bundle is not needed after that: it may be deleted, or another one put in its place. It may be
+ * opened more than once.
  *
  * Device "gpu" is the first NVIDIA GPU, through TensorRT, where edgead_engine() names "tensorrt".
  * The first opening of a bundle builds a plan there, which takes up to minutes and is kept in this
@@ -128,7 +139,149 @@ EDGEAD_API EDGEAD_CHECK edgead_status edgead_detector_open(uint32_t version, con
 /* NULL is fine. Sessions go on; the engine ends with the last of them. */
 EDGEAD_API void edgead_detector_close(edgead_detector* detector);
 
-/* What serves. The texts live as long as the detector. */
+/* ---- Frames ---- */
+
+/* Samples of a pixel lie side by side. Colour is what a camera or OpenCV gives: EDGEAD_BGR.
+ *
+ *                 bytes a pixel  bit_depth            also known as (V4L2, GStreamer)
+ *   GRAY8         1              8                    GREY, GRAY8
+ *   GRAY10        2              10                   Y10, GRAY10_LE16
+ *   GRAY12        2              12                   Y12, GRAY12_LE16
+ *   GRAY16        2              9 to 16, as given    Y16, GRAY16_LE
+ *   BGR, RGB      3              8                    BGR24, RGB24
+ *   BGRX, RGBX    4              8                    the fourth is not read: also BGRA, RGBA
+ *   BGR16, RGB16  6              9 to 16, as given
+ *   NV12          1.5            8                    NV12
+ *
+ * Samples of 16 bits have the native byte order, and the value in their low bits. */
+typedef enum edgead_format {
+  EDGEAD_GRAY8 = 1,
+  EDGEAD_GRAY16 = 2,
+  EDGEAD_BGR = 3,
+  EDGEAD_RGB = 4,
+  EDGEAD_BGRX = 5,
+  EDGEAD_RGBX = 6,
+  EDGEAD_BGR16 = 7,
+  EDGEAD_RGB16 = 8,
+  EDGEAD_GRAY10 = 9,
+  EDGEAD_GRAY12 = 10,
+  EDGEAD_NV12 = 11 /* a plane of Y, and one of half its height with U V of 2 x 2 pixels */
+} edgead_format;
+
+/* What Y, U and V of a frame mean, which the camera or its driver says. Limited range: Y is 16 to
+ * 235, U and V are 16 to 240; full range: 0 to 255. */
+typedef enum edgead_color_space {
+  EDGEAD_BT601 = 0,      /* limited range; the bits that cv2.COLOR_YUV2BGR_NV12 gives */
+  EDGEAD_BT601_FULL = 1, /* as in JPEG */
+  EDGEAD_BT709 = 2,      /* limited range; of many cameras from 720 rows on */
+  EDGEAD_BT709_FULL = 3
+} edgead_color_space;
+
+/* A frame in the caller's memory, which is read in place during a call; NV12 is brought to RGB in
+ * memory of the session.
+ *
+ *   data      first sample of the first row
+ *   height, width  1 to 32767 pixels; even for NV12
+ *   stride    bytes from a row to the next, at least a row's; negative: the rows lie bottom up, and
+ *             data is still the first one to be seen. Even, as data is, for 16 bits.
+ *   format    edgead_format
+ *   bit_depth of GRAY16, BGR16 and RGB16, 9 to 16: white is 2^bit_depth - 1; 0: the bundle's, else
+ *             16. Of the others 0, or what they have.
+ *   chroma    of NV12: first sample of the first row of U V; NULL: it follows the Y plane, at
+ *             data + height * stride, and stride is not negative. Of the others NULL.
+ *   chroma_stride  of NV12: likewise, bytes from a row of U V to the next; 0: stride
+ *   color_space    of NV12: edgead_color_space; of the others 0
+ */
+typedef struct edgead_frame {
+  size_t struct_size;
+  const void* data;
+  int32_t height, width;
+  int64_t stride;
+  int32_t format;
+  int32_t bit_depth;
+  const void* chroma;
+  int64_t chroma_stride;
+  int32_t color_space;
+  int32_t reserved; /* 0 */
+} edgead_frame;
+
+/* ---- Sessions: the buffers of one thread, which scores with them ---- */
+
+typedef struct edgead_session edgead_session;
+
+typedef struct edgead_result {
+  size_t struct_size;
+  double score;         /* raw and unbounded; higher is more anomalous */
+  double p_value;       /* share of good frames that score at least as high */
+  double threshold;     /* at the rate of this moment */
+  int32_t is_anomalous; /* 1: p_value <= the false-reject rate, which is score > threshold */
+  int32_t reserved;
+  double preprocess_ms, engine_ms, anomaly_map_ms, total_ms;
+} edgead_result;
+
+/* EDGEAD_ERROR_DEVICE: the engine has no memory for another thread. */
+EDGEAD_API EDGEAD_CHECK edgead_status edgead_session_open(edgead_detector* detector,
+                                                          edgead_session** session);
+
+/* NULL is fine. */
+EDGEAD_API void edgead_session_close(edgead_session* session);
+
+/* Score a frame.
+ *
+ * Takes no memory, but for what edgead_session_prepare takes, where the frame is of another kind
+ * than the last one. (Small allocations of the engine's own are not counted here.)
+ * Bound: the same work for every frame of a kind. Each sample is read once, and once more to look
+ * for values above a bit depth below 16; each tile takes the graph once; a map of one size is made
+ * and pooled. Of a bundle with a memory, a feature is compared with all rows of the memory at most,
+ * and with fewer where bounds tell that they are not near: worst is a frame that resembles nothing.
+ * How long that takes depends on the processor: edgead_stats.worst_ms says it of real frames.
+ *
+ * EDGEAD_ERROR_INPUT: no frame, a value above its bit depth, another size than the ignore mask of
+ * the bundle was drawn on, or smaller than a tile of it. EDGEAD_ERROR_DEVICE: the engine failed or
+ * gave values that are not finite. The session can be used again after either; `result` is as it
+ * was. */
+EDGEAD_API EDGEAD_CHECK edgead_status edgead_session_score(edgead_session* session,
+                                                           const edgead_frame* frame,
+                                                           edgead_result* result);
+
+/* ---- Where it is: map, heatmap and regions of the last frame that was scored ----
+ *
+ * EDGEAD_ERROR_INPUT: no frame was scored yet, the last one failed, or memory that is too small.
+ * They take no memory. Time: of heatmap and regions in proportion to the pixels of the frame; of
+ * regions also to their number, times the logarithm of `capacity`. */
+
+/* A connected area of the heatmap above map_threshold, in pixels of the frame. */
+typedef struct edgead_region {
+  int32_t x, y, width, height; /* of the bounding box */
+  int64_t area;                /* pixels */
+  float peak;                  /* highest value inside */
+  int32_t reserved;
+} edgead_region;
+
+/* The anomalous regions, highest peak first. Writes at most `capacity` of them; `count` receives
+ * how many there are. `regions` may be NULL when `capacity` is 0. */
+EDGEAD_API EDGEAD_CHECK edgead_status edgead_session_regions(edgead_session* session,
+                                                             edgead_region* regions,
+                                                             size_t capacity, size_t* count);
+
+/* The anomaly map at the size of the frame, half-pixel bilinear: height rows of width floats,
+ * `stride` bytes apart, into memory of `capacity` bytes. Raw values, >= 0. */
+EDGEAD_API EDGEAD_CHECK edgead_status edgead_session_heatmap(edgead_session* session,
+                                                             float* heatmap, int64_t stride,
+                                                             size_t capacity);
+
+/* The size of the anomaly map: map_height and map_width of edgead_info, or with tiles what they
+ * make together, which follows from the size of the frame. */
+EDGEAD_API EDGEAD_CHECK edgead_status edgead_session_map_size(edgead_session* session,
+                                                              int32_t* height, int32_t* width);
+
+/* That map, at the model's resolution: as the heatmap, of this size. */
+EDGEAD_API EDGEAD_CHECK edgead_status edgead_session_map(edgead_session* session, float* map,
+                                                         int64_t stride, size_t capacity);
+
+/* ---- What serves, and how strictly ---- */
+
+/* The texts live as long as the detector. */
 typedef struct edgead_info {
   size_t struct_size;
   const char* name;              /* of the bundle */
@@ -159,103 +312,84 @@ EDGEAD_API EDGEAD_CHECK edgead_status edgead_detector_threshold(const edgead_det
 EDGEAD_API EDGEAD_CHECK edgead_status
 edgead_detector_set_false_reject_rate(edgead_detector* detector, double false_reject_rate);
 
-/* ---- Frames ---- */
+/* ---- For firmware: no surprises at run time ---- */
 
-/* Samples of a pixel lie side by side. Colour is what a camera or OpenCV gives: EDGEAD_BGR. */
-typedef enum edgead_format {
-  EDGEAD_GRAY8 = 1,
-  EDGEAD_GRAY16 = 2, /* native byte order; the low `bit_depth` bits count */
-  EDGEAD_BGR = 3,
-  EDGEAD_RGB = 4,
-  EDGEAD_BGRX = 5, /* 4 bytes a pixel, the fourth is not read: also BGRA */
-  EDGEAD_RGBX = 6,
-  EDGEAD_BGR16 = 7, /* 6 bytes a pixel */
-  EDGEAD_RGB16 = 8
-} edgead_format;
-
-/* A frame in the caller's memory, which is read in place during a call.
- *
- *   data      first sample of the first row
- *   height, width  1 to 32767 pixels
- *   stride    bytes from a row to the next, at least a row's; negative: the rows lie bottom up, and
- *             data is still the first one to be seen. Even, as data is, for 16 bits.
- *   format    edgead_format
- *   bit_depth of 16-bit samples, 9 to 16: white is 2^bit_depth - 1; 0: the bundle's, else 16. */
-typedef struct edgead_frame {
-  size_t struct_size;
-  const void* data;
-  int32_t height, width;
-  int64_t stride;
-  int32_t format;
-  int32_t bit_depth;
-} edgead_frame;
-
-/* ---- Sessions: the buffers of one thread ---- */
-
-typedef struct edgead_session edgead_session;
-
-typedef struct edgead_result {
-  size_t struct_size;
-  double score;         /* raw and unbounded; higher is more anomalous */
-  double p_value;       /* share of good frames that score at least as high */
-  double threshold;     /* at the rate of this moment */
-  int32_t is_anomalous; /* 1: p_value <= the false-reject rate, which is score > threshold */
-  int32_t reserved;
-  /* On a GPU the way there is in preprocess_ms, the way back in anomaly_map_ms. */
-  double preprocess_ms, engine_ms, anomaly_map_ms, total_ms;
-} edgead_result;
-
-/* EDGEAD_ERROR_DEVICE: the engine has no memory for another thread. */
-EDGEAD_API EDGEAD_CHECK edgead_status edgead_session_open(edgead_detector* detector,
-                                                          edgead_session** session);
-
-/* NULL is fine. */
-EDGEAD_API void edgead_session_close(edgead_session* session);
-
-/* Make ready for frames of this size, stride, format and bit depth; `data` is not looked at. The
- * first frame of another kind does the same, which takes memory; libedgead takes none after that.
- * EDGEAD_ERROR_INPUT: no frame could be of this kind. */
+/* Make ready for frames of this size, stride, format and bit depth; `data` and `chroma` are not
+ * looked at; the map of the last frame goes. The first frame of another kind does the same, which
+ * takes memory: about 300 bytes for each pixel of a row, for NV12 4 bytes for each pixel, and the
+ * maps of the tiles. EDGEAD_ERROR_INPUT: no frame could be of this kind. */
 EDGEAD_API EDGEAD_CHECK edgead_status edgead_session_prepare(edgead_session* session,
                                                              const edgead_frame* frame);
 
-/* Score a frame. Its time does not depend on what the frame shows; that of a bundle with a memory
- * does a little, as the search leaves out what cannot be near.
+/* Of a session since it was opened, for a watchdog. Milliseconds of a monotonic clock. */
+typedef struct edgead_stats {
+  size_t struct_size;
+  uint64_t scored;   /* frames with a verdict */
+  uint64_t failed;   /* calls of edgead_session_score that gave none */
+  double last_ms;    /* what the last of either took, the whole call; 0: there was none */
+  double worst_ms;   /* the longest of them */
+  double running_ms; /* how long the call in progress has taken until now; 0: there is none */
+  double idle_ms;    /* since the last call ended, or since the opening; 0 during a call */
+} edgead_stats;
+
+/* From any thread, also while another one scores with the session: never waits. It is alive when
+ * running_ms is below what a frame may take. Each number is right; they may be of moments that are
+ * a frame apart. */
+EDGEAD_API EDGEAD_CHECK edgead_status edgead_session_stats(const edgead_session* session,
+                                                           edgead_stats* stats);
+
+/* edgead_detector_open of a folder's descriptor (open(path, O_RDONLY | O_DIRECTORY)): of this
+ * folder whatever its path is now, so that nobody can put another in its place. The descriptor
+ * stays the caller's, is not moved, and may be closed after the call. Sentences name it "descriptor
+ * 3". As there; EDGEAD_ERROR_INPUT: it is not open. */
+EDGEAD_API EDGEAD_CHECK edgead_status edgead_detector_open_at(uint32_t version, int descriptor,
+                                                              const edgead_detector_params* params,
+                                                              edgead_detector** detector);
+
+/* ---- The library ---- */
+
+/* EDGEAD_API_VERSION of the library that is loaded. */
+EDGEAD_API uint32_t edgead_api_version(void);
+
+/* The version of edgead, as "0.1.0". Lives for ever. */
+EDGEAD_API const char* edgead_version(void);
+
+/* The name of the engine `index` that this library was built with, "openvino" or "tensorrt"; NULL
+ * after the last one. */
+EDGEAD_API const char* edgead_engine(size_t index);
+
+/* ---- Structs with their size and defaults ----
  *
- * EDGEAD_ERROR_INPUT: no frame, a value above its bit depth, another size than the ignore mask of
- * the bundle was drawn on, or smaller than a tile of it. EDGEAD_ERROR_DEVICE: the engine failed or
- * gave values that are not finite. The session can be used again after either. */
-EDGEAD_API EDGEAD_CHECK edgead_status edgead_session_score(edgead_session* session,
-                                                           const edgead_frame* frame,
-                                                           edgead_result* result);
+ * edgead_detector_params_default(), edgead_frame_default(), edgead_result_default(),
+ * edgead_info_default(), edgead_stats_default(): by value, all 0 but the size. Compiled into the
+ * caller, whose structs they are; those of a library of another version may be longer. */
+#ifdef __cplusplus
+#define EDGEAD_ZERO(type) type()
+#else
+#define EDGEAD_ZERO(type) {0}
+#endif
+#define EDGEAD_DEFAULT(type)                \
+  static inline type type##_default(void) { \
+    type made = EDGEAD_ZERO(type);          \
+    made.struct_size = sizeof made;         \
+    return made;                            \
+  }
+EDGEAD_DEFAULT(edgead_detector_params)
+EDGEAD_DEFAULT(edgead_frame)
+EDGEAD_DEFAULT(edgead_result)
+EDGEAD_DEFAULT(edgead_info)
+EDGEAD_DEFAULT(edgead_stats)
 
-/* The size of the anomaly map of the last frame that was scored: map_height and map_width, or with
- * tiles what they make together, which follows from the size of the frame. */
-EDGEAD_API EDGEAD_CHECK edgead_status edgead_session_map_size(edgead_session* session,
-                                                              int32_t* height, int32_t* width);
-
-/* That map, at the model's resolution: rows of floats, `stride` bytes apart, into memory of
- * `capacity` bytes. Raw values, >= 0. */
-EDGEAD_API EDGEAD_CHECK edgead_status edgead_session_map(edgead_session* session, float* map,
-                                                         int64_t stride, size_t capacity);
-
-/* The same at the size of the frame, half-pixel bilinear: height rows of width floats. */
-EDGEAD_API EDGEAD_CHECK edgead_status edgead_session_heatmap(edgead_session* session,
-                                                             float* heatmap, int64_t stride,
-                                                             size_t capacity);
-
-/* A connected area of the heatmap above map_threshold, in pixels of the frame. */
-typedef struct edgead_region {
-  int32_t x, y, width, height; /* of the bounding box */
-  int64_t area;                /* pixels */
-  float peak;                  /* highest value inside */
-  int32_t reserved;
-} edgead_region;
-
-/* The anomalous regions of the last frame, highest peak first. Writes at most `capacity` of them;
- * `count` receives how many there are. This one takes memory of its own, for a moment. */
-EDGEAD_API EDGEAD_CHECK edgead_status edgead_session_regions(edgead_session* session,
-                                                             edgead_region* regions,
-                                                             size_t capacity, size_t* count);
+static inline edgead_frame edgead_frame_of(const void* data, int32_t height, int32_t width,
+                                           int64_t stride, edgead_format format) {
+  edgead_frame frame = edgead_frame_default();
+  frame.data = data;
+  frame.height = height;
+  frame.width = width;
+  frame.stride = stride;
+  frame.format = format;
+  return frame;
+}
 
 #ifdef __cplusplus
 }

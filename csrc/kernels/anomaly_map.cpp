@@ -146,6 +146,11 @@ AnomalyMapPlan anomaly_map_plan_moved(const AnomalyMapPlan& plan, void* memory) 
   return moved;
 }
 
+int64_t anomaly_map_top_count(double share, int64_t kept) {
+  const auto asked = static_cast<int64_t>(std::floor(share * static_cast<double>(kept) + 0.5));
+  return std::min(std::max<int64_t>(asked, 1), kept);
+}
+
 size_t anomaly_map_workspace_bytes(const AnomalyMapParams& params) {
   Arena<> arena{nullptr};
   map_workspace_of(params, arena);

@@ -21,8 +21,8 @@
 // take a workspace of anomaly_map_workspace_bytes(); call anomaly_map_cpu() once per batch.
 // Ownership: the caller owns features, map, score, plan memory and workspace; the plan lives as
 // long as its memory. Nothing here allocates per call, keeps state, starts a thread or checks an
-// argument: the entry point (edgead/anomaly_map.py) has done that. Threads: one workspace per
-// thread; the plan can be shared. Not finite: a NaN or infinity in a feature, or a squared norm
+// argument: problem_of() of arguments.h does, once per geometry. Threads: one workspace per thread;
+// the plan can be shared. Not finite: a NaN or infinity in a feature, or a squared norm
 // over float32, makes the distance there NaN or infinite, with it every pixel that the position
 // reaches (and perhaps others in their groups of kRowGroup rows and kColumnGroup columns), and the
 // score. An ignored pixel is exactly 0 whatever was there.
@@ -78,6 +78,9 @@ struct AnomalyMapPlan {
   const uint8_t* roi;                          // [height, width] of 0 and 1, or null
   int32_t kept;                                // pixels that the roi keeps; without one all
 };
+
+// The top_count of a share, in (0, 1], of the pixels that are kept.
+int64_t anomaly_map_top_count(double share, int64_t kept);
 
 // Bytes of memory for a plan, and the plan in it (64-byte aligned). roi [height, width], not 0
 // where a pixel is kept, at least one of them; it is copied. Null unless params.has_roi.

@@ -40,8 +40,8 @@
 // workspace of nearest_workspace_bytes(); call a NearestCpu once per batch.
 // Ownership: the caller owns query, memory, scale, distance, index memory, guess and workspace; the
 // index lives as long as its memory and reads the memory's rows. Nothing here allocates per call,
-// keeps state, starts a thread or checks an argument: the entry point (edgead/nearest.py) has done
-// that. Threads: one workspace and guess per thread; the index can be shared.
+// keeps state, starts a thread or checks an argument: problem_of() of arguments.h does, once per
+// geometry. Threads: one workspace and guess per thread; the index can be shared.
 // Not finite: a NaN in a query gives NaN, otherwise an infinity, or a d over float32, infinity. An
 // ignored position is exactly 0 whatever was there. The memory is finite.
 #pragma once

@@ -8,6 +8,15 @@
 
 namespace edgead {
 
+void preprocess_normalise(PreprocessParams& params, const double* mean, const double* std) {
+  const int32_t bits = params.bit_depth;
+  const double full = static_cast<double>(((1u << bits) - 1u) << (16 - bits));
+  for (int c = 0; c < 3; ++c) {
+    params.scale[c] = static_cast<float>(1.0 / (16384.0 * full * std[c]));
+    params.bias[c] = static_cast<float>(-mean[c] / std[c]);
+  }
+}
+
 int32_t preprocess_taps(int32_t in, int32_t out) {
   const double widest = 2.0 * std::max(1.0, static_cast<double>(in) / out) + 2.0;
   return (static_cast<int32_t>(std::min<double>(widest, in)) + 3) / 4 * 4;

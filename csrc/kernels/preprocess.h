@@ -8,7 +8,7 @@
 // Simple use: fill PreprocessParams; let preprocess_axis() fill the two axes in memory of yours;
 // take a workspace of preprocess_workspace_bytes(); call preprocess_cpu() once per frame.
 // Ownership: the caller owns frame, image, axes and workspace. Nothing here allocates, keeps state,
-// starts a thread or checks an argument: the entry point (edgead/preprocess.py) has done that.
+// starts a thread or checks an argument: problem_of() of arguments.h does, once per geometry.
 // Threads: one workspace per thread; params and axes can be shared.
 //
 // The filter is a half-pixel triangle, widened by in/out when shrinking, as Pillow's BILINEAR and
@@ -34,8 +34,8 @@ struct PreprocessParams {
   int64_t row_stride, pixel_stride, channel_stride;  // bytes, of either sign
   int32_t out_height, out_width;
   int32_t order[3];         // the frame's channel for the planes R, G, B; {0, 0, 0} for grey
-  float scale[3], bias[3];  // scale = 1 / (16384 * full * std), bias = -mean / std;
-                            // full = (2^n - 1) * 2^(16 - n), n = bit_depth
+  float scale[3], bias[3];  // of preprocess_normalise(): scale = 1 / (16384 * full * std),
+                            // bias = -mean / std, full = (2^n - 1) * 2^(16 - n), n = bit_depth
   Type type;                // of the image
   Layout layout;            // of the image
 };
@@ -48,6 +48,10 @@ struct PreprocessAxis {
   const int32_t* count;    // [out], 1 .. taps
   const uint16_t* weight;  // [out, taps], Q14
 };
+
+// Fills scale and bias from mean and std of R, G, B, where 0 is black and 1 the largest value of
+// bit_depth, which is set. One program for all doors, so that one frame gives one image.
+void preprocess_normalise(PreprocessParams& params, const double* mean, const double* std);
 
 // Row length that preprocess_axis() needs for `weight`.
 int32_t preprocess_taps(int32_t in, int32_t out);

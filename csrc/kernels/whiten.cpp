@@ -64,6 +64,13 @@ float* put_panels(const WhitenParams& p, const float* factor, float* to) {
 }  // namespace
 
 // (Without a region of interest there are most blocks.)
+bool whiten_triangular(const float* factor, size_t regions, int32_t outputs, int32_t channels) {
+  for (size_t row = 0; row < regions * static_cast<size_t>(outputs); ++row, factor += channels)
+    for (size_t c = 0; c < std::min<size_t>(row % outputs, channels); ++c)
+      if (factor[c] != 0) return false;
+  return true;
+}
+
 size_t whiten_index_bytes(const WhitenParams& params) {
   WhitenIndex index{};
   Arena<> arena{nullptr};

@@ -21,9 +21,8 @@
 // Simple use: fill WhitenParams; give whiten_index() whiten_index_bytes() of memory once; take a
 // workspace of whiten_workspace_bytes(); call a WhitenCpu once per batch.
 // Ownership: the caller owns everything; the index has copies of mean, factor and roi. Nothing here
-// allocates per call, keeps state, starts a thread or checks an argument: the entry point
-// (edgead/engine/whiten.py) has done that. Threads: one workspace per thread; the index can be
-// shared.
+// allocates per call, keeps state, starts a thread or checks an argument: problem_of() of
+// arguments.h does, once per geometry. Threads: one workspace per thread; the index can be shared.
 // Not finite: a NaN, an infinity or a sum over float32 in a feature makes the distance of its
 // position NaN or infinite, and no other. An ignored position is exactly 0 whatever was there. Mean
 // and factor are finite.
@@ -32,8 +31,9 @@
 
 namespace edgead {
 
-constexpr int32_t kWhitenBlock = 16;  // positions of a region that are seen together
-constexpr int32_t kWhitenPanel = 32;  // outputs that are seen together
+constexpr int32_t kWhitenBlock = 16;     // positions of a region that are seen together
+constexpr int32_t kWhitenPanel = 32;     // outputs that are seen together
+constexpr double kWhitenEpsilon = 1e-5;  // of bundles, and where none is asked for
 
 struct WhitenParams {
   int32_t height, width, channels, outputs;
@@ -64,6 +64,9 @@ EDGEAD_HOST_DEVICE static inline int32_t whiten_first(const WhitenParams& p, int
 EDGEAD_HOST_DEVICE static inline int32_t whiten_regions(int32_t size, int32_t side) {
   return (size + side - 1) / side;
 }
+
+// Whether all that lies left of the diagonals of factor [regions, outputs, channels] is 0.
+bool whiten_triangular(const float* factor, size_t regions, int32_t outputs, int32_t channels);
 
 size_t whiten_index_bytes(const WhitenParams& params);
 

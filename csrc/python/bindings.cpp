@@ -1,4 +1,4 @@
-// edgead._cpu: the kernels for Python. Checks nothing that edgead/*.py has checked already.
+// edgead._cpu: the kernels for Python. edgead/*.py has looked at the arrays.
 #include "bindings.h"
 
 #include <pybind11/numpy.h>
@@ -14,7 +14,6 @@
 
 #include "fingerprint.h"
 #include "kernels.h"
-#include "pooling.h"
 
 namespace py = pybind11;
 
@@ -52,7 +51,7 @@ class Preprocess {
   // given: as preprocess_params_of needs it, and simd.
   explicit Preprocess(const py::kwargs& given)
       : set_(named(all_kernels(), given["simd"].cast<std::string>())),
-        p_(preprocess_params_of(given)),
+        p_(checked(preprocess_params_of(given))),
         vertical_(p_.height, p_.out_height),
         horizontal_(p_.width, p_.out_width),
         workspace_(preprocess_workspace_bytes(p_)) {}
@@ -139,7 +138,7 @@ class Nearest {
   Nearest(std::shared_ptr<NearestMemory> memory, const py::kwargs& given)
       : set_(named(all_nearest_kernels(), given["simd"].cast<std::string>())),
         memory_(std::move(memory)),
-        p_(with_memory(nearest_params_of(given))),
+        p_(checked(with_memory(nearest_params_of(given)))),
         guess_(static_cast<size_t>(p_.positions) * p_.k, -1),
         workspace_(nearest_workspace_bytes(p_)) {
     if (given["roi"].is_none()) return;
@@ -186,7 +185,7 @@ class Whiten {
   // None), simd.
   explicit Whiten(const py::kwargs& given)
       : set_(named(all_kernels(), given["simd"].cast<std::string>())),
-        p_(whiten_params_of(given)),
+        p_(checked(whiten_params_of(given))),
         memory_(whiten_index_bytes(p_)),
         workspace_(whiten_workspace_bytes(p_)) {
     const auto mean = given["mean"].cast<py::array_t<float, py::array::c_style>>();
@@ -226,19 +225,6 @@ uint64_t fingerprint_of(const py::array& array) {
   return fingerprint(data, axes, count, sample_bytes);
 }
 
-// values, roi (or None): C-contiguous, of one size.
-double pool_of(const py::array_t<float, py::array::c_style>& values, const py::object& roi,
-               int32_t pooling, double share) {
-  py::array_t<uint8_t, py::array::c_style> kept;
-  if (!roi.is_none()) kept = roi.cast<py::array_t<uint8_t, py::array::c_style>>();
-  const size_t count = static_cast<size_t>(values.size());
-  const float* from = values.data();
-  const uint8_t* counts = roi.is_none() ? nullptr : kept.data();
-  const py::gil_scoped_release release;
-  std::vector<float> scratch(count);
-  return pool(from, counts, count, static_cast<Pooling>(pooling), share, scratch.data());
-}
-
 }  // namespace
 }  // namespace edgead
 
@@ -252,8 +238,6 @@ PYBIND11_MODULE(_cpu, m) {
   m.def(
       "keep_for_ever", [](const py::object& object) { object.inc_ref(); },
       "Never destroy an object, not even when the process ends.", py::arg("object"));
-  m.def("pool", &pool_of, "See csrc/runtime/pooling.h.", py::arg("values"),
-        py::arg("roi").none(true), py::arg("pooling"), py::arg("share"));
   py::class_<Preprocess>(m, "Preprocess")
       .def(py::init<const py::kwargs&>())
       .def("run", &Preprocess::run, py::arg("frame"), py::arg("image"));
@@ -276,8 +260,8 @@ PYBIND11_MODULE(_cpu, m) {
   py::class_<Whiten>(m, "Whiten")
       .def(py::init<const py::kwargs&>())
       .def("run", &Whiten::run, py::arg("feature"), py::arg("distance").noconvert());
-  bind_calibration(m);
-  m.attr("MAX_LEVELS") = kMaxLevels;
-  m.attr("MAX_NEAREST") = kMaxNearest;
-  m.attr("PARTS") = kParts;
+  py::register_local_exception_translator(&raise_failure);
+  bind_arguments(m);
+  bind_bundle(m);
+  bind_runtime(m);
 }

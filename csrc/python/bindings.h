@@ -1,22 +1,44 @@
-// What edgead._cpu and edgead.nvidia._cuda share: the arguments of edgead/preprocess.py and
-// edgead/anomaly_map.py as the structs of the kernels.
+// What edgead._cpu and edgead.nvidia._cuda share: errors, and the arguments of edgead/preprocess.py
+// and edgead/anomaly_map.py as the structs of the kernels.
 #pragma once
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <array>
+#include <string>
 #include <vector>
 
-#include "anomaly_map.h"
-#include "nearest.h"
-#include "preprocess.h"
-#include "whiten.h"
+#include "arguments.h"
+#include "failure.h"
 
 namespace edgead {
 
-// bindings_calibration.cpp
-void bind_calibration(pybind11::module_& m);
+// bindings_NAME.cpp
+void bind_arguments(pybind11::module_& m);
+void bind_bundle(pybind11::module_& m);
+void bind_runtime(pybind11::module_& m);
+
+// A Failure as the error of edgead/errors.py that has its status.
+inline void raise_failure(std::exception_ptr pointer) {
+  try {
+    std::rethrow_exception(pointer);
+  } catch (const Failure& failure) {
+    const bool calibration = failure.status == EDGEAD_ERROR_CALIBRATION;
+    const bool input = failure.status == EDGEAD_ERROR_INPUT;
+    const char* name = calibration ? "CalibrationError" : input ? "InputError" : "BundleError";
+    const auto kind = pybind11::module_::import("edgead.errors").attr(name);
+    PyErr_SetString(kind.ptr(), failure.what());
+  }
+}
+
+// Params of a kernel, or a Failure that says what is wrong with them.
+template <class Params>
+Params checked(const Params& params) {
+  refuse(problem_of(params));
+  return params;
+}
 
 // One axis of preprocess, and its tables in host memory.
 struct HostAxis {
@@ -58,8 +80,11 @@ inline AnomalyMapParams params_of(const pybind11::kwargs& given) {
   const auto weights = given["weights"].cast<std::vector<double>>();
   const auto size = given["size"].cast<std::array<int32_t, 2>>();
   AnomalyMapParams p{};
+  if (shapes.size() != weights.size())
+    throw input_failure(std::to_string(shapes.size()) + " pairs and " +
+                        std::to_string(weights.size()) + " weights, expected as many");
   p.levels = static_cast<int32_t>(shapes.size());
-  for (int32_t k = 0; k < p.levels; ++k)
+  for (int32_t k = 0; k < std::min(p.levels, kMaxLevels); ++k)  // more are refused
     p.level[k] = {shapes[k][0], shapes[k][1], shapes[k][2], weights.at(k)};
   p.height = size[0], p.width = size[1];
   p.type = static_cast<Type>(number("type"));
@@ -71,7 +96,7 @@ inline AnomalyMapParams params_of(const pybind11::kwargs& given) {
   p.align_corners = given["align_corners"].cast<bool>();
   p.sigma = given["sigma"].cast<double>();
   p.has_roi = !given["roi"].is_none();
-  return p;
+  return checked(p);
 }
 
 // `memory` on the host, of anomaly_map_plan_bytes().
@@ -90,7 +115,7 @@ inline NearestParams nearest_params_of(const pybind11::kwargs& given) {
   NearestParams p{};
   p.positions = number("positions"), p.width = number("width");
   p.k = static_cast<int32_t>(weights.size());
-  for (int32_t i = 0; i < p.k; ++i) p.weight[i] = weights.at(i);
+  for (int32_t i = 0; i < std::min(p.k, kMaxNearest); ++i) p.weight[i] = weights.at(i);
   p.blended = number("blended"), p.temperature = given["temperature"].cast<float>();
   p.root = given["root"].cast<bool>();
   p.query_type = static_cast<Type>(number("type"));

@@ -44,7 +44,7 @@ struct Axis {
 class Preprocess {
  public:
   explicit Preprocess(const py::kwargs& given)
-      : p_(preprocess_params_of(given)),
+      : p_(checked(preprocess_params_of(given))),
         vertical_(HostAxis(p_.height, p_.out_height)),
         horizontal_(HostAxis(p_.width, p_.out_width)) {}
 
@@ -104,6 +104,7 @@ class Nearest {
   explicit Nearest(const py::kwargs& given) : p_(nearest_params_of(given)) {
     p_.channels = given["channels"].cast<int32_t>(), p_.rows = given["rows"].cast<int32_t>();
     p_.memory_type = static_cast<Type>(given["memory_type"].cast<int32_t>());
+    checked(p_);
   }
 
   // Addresses; scale, shares and roi may be 0.
@@ -124,7 +125,7 @@ class Nearest {
 class Whiten {
  public:
   // given: as whiten_params_of needs it.
-  explicit Whiten(const py::kwargs& given) : p_(whiten_params_of(given)) {}
+  explicit Whiten(const py::kwargs& given) : p_(checked(whiten_params_of(given))) {}
 
   // Addresses; centre and roi may be 0.
   void run(uintptr_t mean, uintptr_t factor, uintptr_t feature, int32_t batch, uintptr_t centre,
@@ -148,6 +149,7 @@ PYBIND11_MODULE(_cuda, m) {
   using namespace edgead;
   m.doc() = "CUDA kernels of edgead, on addresses in device memory.";
   m.attr("ARCHITECTURES") = EDGEAD_CUDA_ARCHITECTURES;
+  py::register_local_exception_translator(&raise_failure);
   m.def("status", &status, "(0, the device's name), or (CUDA's error, its text).");
   m.def("available", [] { return status().first == 0; }, "Whether there is a device to run on.");
   m.def("device_of", &device_of, "Number of the device whose memory it is; -1: of none.",

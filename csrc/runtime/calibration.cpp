@@ -27,6 +27,7 @@ Ranked::Ranked(const std::vector<double>& scores, double tolerance) : values_(sc
 }
 
 double Ranked::p_value(double score) const {
+  if (std::isnan(score)) throw calibration_failure("a score that is NaN has no p-value");
   const auto first = std::lower_bound(values_.begin(), values_.end(), score);
   return static_cast<double>(1 + (values_.end() - first)) / static_cast<double>(size() + 1);
 }
@@ -47,6 +48,10 @@ double Ranked::threshold(double rate) const {
   return values_[static_cast<size_t>(size() - low)];
 }
 
+double best_false_reject_rate(int64_t n) { return best_rate(static_cast<double>(n)); }
+
+double default_false_reject_rate(int64_t n) { return std::max(0.05, best_false_reject_rate(n)); }
+
 std::string typed_rate(double best) {
   const std::string text = format("%.4g", best);
   const double typed = std::strtod(text.c_str(), nullptr);
@@ -66,7 +71,7 @@ double check_false_reject_rate(double rate, int64_t n) {
   if (!(rate > 0.0 && rate < 1.0))
     throw calibration_failure("false-reject rate " + shown(rate) +
                               ": expected a number between 0 and 1");
-  const double best = best_rate(static_cast<double>(n));
+  const double best = best_false_reject_rate(n);
   if (rate < best)
     throw calibration_failure(format(
         "false-reject rate %g is more than %lld calibration images can promise: the best "

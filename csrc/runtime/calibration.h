@@ -1,4 +1,5 @@
-// From a score to a promise: split-conformal p-values; edgead/calibration.py is this for Python.
+// From a score to a promise: split-conformal p-values; edgead/calibration.py is this for Python,
+// and adds no rule.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -12,7 +13,7 @@ class Ranked {
  public:
   Ranked(const std::vector<double>& scores, double tolerance);
 
-  // (1 + how many are at least `score`) / (n + 1). Of a score that is NaN, no sense.
+  // (1 + how many are at least `score`) / (n + 1). Failure for a score that is NaN.
   double p_value(double score) const;
   // The smallest t such that exactly the scores above it have p_value <= rate; a rate of
   // check_false_reject_rate.
@@ -22,6 +23,10 @@ class Ranked {
  private:
   std::vector<double> values_;
 };
+
+// The lowest false-reject rate that n calibration images can promise; that, or 5 % where they can.
+double best_false_reject_rate(int64_t n);
+double default_false_reject_rate(int64_t n);
 
 // `rate`, where n calibration images can promise it; else a Failure that says which they can.
 double check_false_reject_rate(double rate, int64_t n);

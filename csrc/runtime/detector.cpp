@@ -2,6 +2,7 @@
 
 #include "failure.h"
 #include "ignore_mask.h"
+#include "wording.h"
 
 namespace edgead {
 namespace {
@@ -54,11 +55,12 @@ double checked_rate(const Manifest& manifest, double rate) {
 
 }  // namespace
 
-Detector::Detector(const std::string& path, double rate, const Asked& asked)
-    : Detector(Bundle(path), rate, asked) {}
+Detector::Detector(Folder folder, double rate, const Asked& asked, const Log& log)
+    : Detector(Bundle(std::move(folder)), rate, asked, log) {}
 
-Detector::Detector(const Bundle& bundle, double rate, const Asked& asked)
-    : manifest_(bundle.manifest()),
+Detector::Detector(const Bundle& bundle, double rate, const Asked& asked, const Log& log)
+    : log_(log),
+      manifest_(bundle.manifest()),
       bundle_sha256_(bundle.sha256()),
       limits_{checked_rate(manifest_, rate), 0, 0},  // before what takes long
       served_(served_of(bundle, asked)),
@@ -67,6 +69,17 @@ Detector::Detector(const Bundle& bundle, double rate, const Asked& asked)
   qualify(bundle, engine(), *pipeline());
   limits_ = limits_of(limits_.rate);
   kernels_ = engine().kernels();
+  if (log_.wants(EDGEAD_LOG_INFO)) log_.say(EDGEAD_LOG_INFO, opened(bundle));
+}
+
+// What serves, in a sentence.
+std::string Detector::opened(const Bundle& bundle) const {
+  return format(
+      "bundle %s (%.12s): all %zu files have their digests, %zu golden frames are reproduced by %s "
+      "(%s, %s, kernels %s); false-reject rate %g, threshold %g",
+      bundle.path().c_str(), bundle_sha256_.c_str(), manifest_.files.size(),
+      manifest_.golden.size(), engine().device.c_str(), engine().version.c_str(),
+      engine().precision.c_str(), kernels_.c_str(), limits_.rate, limits_.threshold);
 }
 
 Limits Detector::limits_of(double rate) const {
@@ -80,8 +93,13 @@ Limits Detector::limits() const {
 
 void Detector::set_rate(double rate) {
   const Limits limits = limits_of(rate);
-  const std::lock_guard<std::mutex> lock(mutex_);
-  limits_ = limits;
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    limits_ = limits;
+  }
+  if (log_.wants(EDGEAD_LOG_INFO))
+    log_.say(EDGEAD_LOG_INFO, format("bundle %s: false-reject rate %g, threshold %g",
+                                     manifest_.name.c_str(), limits.rate, limits.threshold));
 }
 
 std::unique_ptr<Pipeline> Detector::pipeline() const {

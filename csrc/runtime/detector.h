@@ -5,6 +5,7 @@
 #include <string>
 
 #include "calibration.h"
+#include "log.h"
 #include "pipeline.h"
 
 namespace edgead {
@@ -17,7 +18,7 @@ struct Limits {
 class Detector {
  public:
   // rate: 0 for the bundle's.
-  Detector(const std::string& path, double rate, const Asked& asked);
+  Detector(Folder folder, double rate, const Asked& asked, const Log& log);
 
   const Manifest& manifest() const { return manifest_; }
   const Engine& engine() const { return *served_.engine; }
@@ -27,12 +28,15 @@ class Detector {
 
   Limits limits() const;
   void set_rate(double rate);
+  const Log& log() const { return log_; }
   std::unique_ptr<Pipeline> pipeline() const;
 
  private:
-  Detector(const Bundle& bundle, double rate, const Asked& asked);
+  Detector(const Bundle& bundle, double rate, const Asked& asked, const Log& log);
   Limits limits_of(double rate) const;
+  std::string opened(const Bundle& bundle) const;
 
+  Log log_;
   Manifest manifest_;
   std::string bundle_sha256_;
   mutable std::mutex mutex_;  // of limits_

@@ -48,8 +48,11 @@ struct Asked {
 // The engines that this library was built with, "openvino"; null after the last one.
 const char* engine_name(size_t index);
 
-// The engine of the device that was asked for, with what was learnt. Failure (input) for a word
-// that is not known; (device) where this library or machine cannot.
+// Failure (input) for a number or a word that is not known.
+void check_asked(const Asked& asked);
+
+// The engine of the device that was asked for, with what was learnt. Failure (device) where this
+// library or machine cannot.
 std::unique_ptr<Engine> open_engine(const Bundle& bundle, const Asked& asked);
 
 #ifdef EDGEAD_OPENVINO

@@ -17,20 +17,6 @@ const char* const kEngines[] = {
 #endif
     nullptr};
 
-void check_asked(const Asked& asked) {
-  const std::set<std::string> precisions{"", "float32", "float16", "bfloat16", "int8"};
-  if (precisions.count(asked.precision) == 0)
-    throw input_failure("precision " + in_quotes(asked.precision) +
-                        ": expected one of float32, float16, bfloat16, int8, or NULL");
-  const std::set<std::string> devices{"", "cpu", "gpu", "auto"};
-  if (devices.count(asked.device) == 0)
-    throw input_failure("device " + in_quotes(asked.device) +
-                        ": expected \"cpu\", \"gpu\", \"auto\", or NULL for the CPU");
-  if (asked.threads < 0)
-    throw input_failure("threads=" + std::to_string(asked.threads) +
-                        ": expected a whole number of at least 1, or 0 for the engine's choice");
-}
-
 [[maybe_unused]] Failure not_built_in(const char* device, const char* engine, const char* option) {
   return Failure(EDGEAD_ERROR_DEVICE,
                  format("device \"%s\": this libedgead was built without %s: build it with "
@@ -49,12 +35,25 @@ std::unique_ptr<Engine> on_cpu([[maybe_unused]] const Bundle& bundle,
 
 }  // namespace
 
+void check_asked(const Asked& asked) {
+  const std::set<std::string> precisions{"", "float32", "float16", "bfloat16", "int8"};
+  if (precisions.count(asked.precision) == 0)
+    throw input_failure("precision " + in_quotes(asked.precision) +
+                        ": expected one of float32, float16, bfloat16, int8, or NULL");
+  const std::set<std::string> devices{"", "cpu", "gpu", "auto"};
+  if (devices.count(asked.device) == 0)
+    throw input_failure("device " + in_quotes(asked.device) +
+                        ": expected \"cpu\", \"gpu\", \"auto\", or NULL for the CPU");
+  if (asked.threads < 0)
+    throw input_failure(
+        format("threads is %d, expected 1 or more, or 0 for the engine's choice", asked.threads));
+}
+
 const char* engine_name(size_t index) {
   return index < sizeof kEngines / sizeof *kEngines ? kEngines[index] : nullptr;
 }
 
 std::unique_ptr<Engine> open_engine(const Bundle& bundle, const Asked& asked) {
-  check_asked(asked);
   if (asked.device.empty() || asked.device == "cpu") return on_cpu(bundle, asked);
 #ifdef EDGEAD_TENSORRT
   if (asked.device == "gpu") return open_tensorrt(bundle, asked);

@@ -11,10 +11,13 @@ struct Geometry {
   int32_t height, width;
   int64_t stride;
   int32_t format, bit_depth;
+  int64_t chroma_stride;  // of NV12, else 0
+  int32_t color_space;
 
   bool operator==(const Geometry& other) const {
     return height == other.height && width == other.width && stride == other.stride &&
-           format == other.format && bit_depth == other.bit_depth;
+           format == other.format && bit_depth == other.bit_depth &&
+           chroma_stride == other.chroma_stride && color_space == other.color_space;
   }
 };
 
@@ -26,6 +29,15 @@ void check_samples(const edgead_frame& frame, const Geometry& geometry);
 
 // From a pixel to the next in a row.
 int64_t pixel_bytes(const Geometry& geometry);
+
+// Whether the kernel cannot read such a frame where it lies, but only what rgbx_from() makes of it.
+bool is_converted(const Geometry& geometry);
+
+// Of what rgbx_from() makes.
+Geometry rgbx_of(const Geometry& geometry);
+
+// NV12 as RGBX, [height, width], without gaps.
+void rgbx_from(const edgead_frame& frame, const Geometry& geometry, uint32_t* pixels);
 
 PreprocessParams preprocess_params(const Geometry& geometry, const Input& input);
 

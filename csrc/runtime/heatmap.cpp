@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
 namespace edgead {
 namespace {
@@ -53,100 +52,6 @@ void Heatmap::row(int32_t y, float* heat) const {
         map_.roi[index(static_cast<int32_t>(own), static_cast<int32_t>(column))] != 0;
     heat[x] = counts ? heat[x] / blend(kept, vertical, horizontal) : 0.0f;
   }
-}
-
-namespace {
-
-// Areas while the rows are read, from top to bottom: runs of pixels that touch become one.
-class Areas {
- public:
-  void add_row(int32_t y, const std::vector<float>& heat, float threshold) {
-    const int32_t width = static_cast<int32_t>(heat.size());
-    now_.clear();
-    size_t above = 0;
-    for (int32_t x = 0; x < width; ++x) {
-      if (!(heat[x] > threshold)) continue;
-      const int32_t start = x;
-      float peak = heat[x];
-      while (x + 1 < width && heat[x + 1] > threshold) peak = std::max(peak, heat[++x]);
-      now_.push_back({start, x, add({start, y, x - start + 1, 1, x - start + 1, peak, 0})});
-      // Runs of the row above from start - 1 to x + 1 touch this one, corners included.
-      while (above < last_.size() && last_[above].end < start - 1) ++above;
-      for (size_t i = above; i < last_.size() && last_[i].start <= x + 1; ++i)
-        join(last_[i].area, now_.back().area);
-    }
-    last_.swap(now_);
-  }
-
-  std::vector<edgead_region> found() {
-    std::vector<edgead_region> regions;
-    for (size_t i = 0; i < parent_.size(); ++i)
-      if (parent_[i] == i) regions.push_back(areas_[i]);
-    return regions;
-  }
-
- private:
-  struct Run {
-    int32_t start, end;
-    size_t area;
-  };
-
-  size_t add(const edgead_region& region) {
-    parent_.push_back(parent_.size());
-    areas_.push_back(region);
-    return parent_.size() - 1;
-  }
-
-  size_t root(size_t i) {
-    while (parent_[i] != i) i = parent_[i] = parent_[parent_[i]];
-    return i;
-  }
-
-  void join(size_t a, size_t b) {
-    a = root(a), b = root(b);
-    if (a == b) return;
-    if (b < a) std::swap(a, b);  // the first one seen keeps its place
-    parent_[b] = a;
-    edgead_region& first = areas_[a];
-    const edgead_region& second = areas_[b];
-    const int32_t right = std::max(first.x + first.width, second.x + second.width);
-    const int32_t bottom = std::max(first.y + first.height, second.y + second.height);
-    first.x = std::min(first.x, second.x), first.y = std::min(first.y, second.y);
-    first.width = right - first.x, first.height = bottom - first.y;
-    first.area += second.area;
-    first.peak = std::max(first.peak, second.peak);
-  }
-
-  std::vector<size_t> parent_;
-  std::vector<edgead_region> areas_;
-  std::vector<Run> last_, now_;
-};
-
-}  // namespace
-
-std::vector<edgead_region> regions_of(const MapView& map, Size frame, double threshold) {
-  const Heatmap heatmap(map, frame);
-  std::vector<float> heat(static_cast<size_t>(frame.second));
-  Areas areas;
-  for (int32_t y = 0; y < frame.first; ++y) {
-    heatmap.row(y, heat.data());
-    areas.add_row(y, heat, static_cast<float>(threshold));  // as NumPy compares
-  }
-  std::vector<edgead_region> regions = areas.found();
-  const auto [height, width] = map.size;
-  const float* end = map.values + static_cast<size_t>(height) * width;
-  const float* peak = std::max_element(map.values, end);
-  if (regions.empty() && *peak > threshold) {
-    const int64_t at = peak - map.values;
-    const auto place = [](int64_t i, int32_t n, int32_t m) {
-      return static_cast<int32_t>((2 * i + 1) * n / (2 * m));
-    };
-    regions.push_back({place(at % width, frame.second, width),
-                       place(at / width, frame.first, height), 1, 1, 1, *peak, 0});
-  }
-  std::stable_sort(regions.begin(), regions.end(),
-                   [](const auto& a, const auto& b) { return a.peak > b.peak; });
-  return regions;
 }
 
 }  // namespace edgead

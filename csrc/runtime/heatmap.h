@@ -1,11 +1,14 @@
-// The map at the size of the frame, and the regions in it; edgead/result.py.
+// The map at the size of the frame; edgead/result.py.
 #pragma once
-#include <vector>
-
-#include "edgead.h"
-#include "pipeline.h"
+#include "manifest.h"
 
 namespace edgead {
+
+struct MapView {
+  const float* values;
+  Size size;
+  const uint8_t* roi;  // 0 where a pixel does not count; null: all count
+};
 
 // Brings a map to the frame row by row, half-pixel bilinear. Between kept pixels only: an ignored
 // one is 0 and draws nothing beside it down.
@@ -20,9 +23,5 @@ class Heatmap {
   MapView map_;
   Size frame_;
 };
-
-// 8-connected areas above the threshold, highest peak first. A map that exceeds it has at least
-// one: where the heatmap flattens it away, the pixel of the map's peak.
-std::vector<edgead_region> regions_of(const MapView& map, Size frame, double threshold);
 
 }  // namespace edgead

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "aligned.h"
+#include "arguments.h"
 #include "kernels.h"
 #include "principal_components.h"
 #include "signals.h"
@@ -12,21 +13,11 @@
 namespace edgead {
 namespace {
 
-constexpr int64_t kMostChannels = 32767;
-constexpr int64_t kMostValues = INT64_C(0x7fffffff);
-
-// What edgead/nearest.py refuses.
 void check_shape(const std::string& where, const Array& rows) {
-  const int64_t n = rows.shape[0], channels = rows.shape[1];
-  if (n == 0 || channels == 0)
+  const std::string expected = expected_memory(rows.shape[0], rows.shape[1]);
+  if (!expected.empty())
     throw bundle_failure(where + "the memory is " + rows.type + " of shape " +
-                         listed(rows.shape, "()") +
-                         ", expected C-contiguous features [rows, channels], one of float32, "
-                         "float16, int8, at least one");
-  if (channels > kMostChannels || n * channels > kMostValues)
-    throw bundle_failure(where + "the memory has shape " + listed(rows.shape, "()") +
-                         ", expected at most " + std::to_string(kMostChannels) + " channels and " +
-                         std::to_string(kMostValues) + " values");
+                         listed(rows.shape, "()") + ", expected " + expected);
 }
 
 std::vector<float> as_floats(const Array& array) {
@@ -152,10 +143,13 @@ ReadMemory read_memory(const Bundle& bundle, const Memory& entry) {
   read.counts = counts_of(bundle, entry.places, entry);
   read.scored = counts_of(bundle, entry.scored, entry);
   if (entry.shares) read.shares = bundle.read_places(*entry.shares, entry.size);
-  check_shape("bundle " + bundle.path() + ": " + entry.file + ": ", read.rows);
+  const std::string where = "bundle " + bundle.path() + ": " + entry.file + ": ";
+  check_shape(where, read.rows);
   read.params = params_of(entry, static_cast<int32_t>(read.rows.shape[0]),
                           read.rows.type == "float32" ? Type::float32 : Type::float16,
                           static_cast<Distance>(bundle.manifest().map.distance) == Distance::l2);
+  if (const std::string problem = problem_of(read.params); !problem.empty())
+    throw bundle_failure(where + problem);
   return read;
 }
 

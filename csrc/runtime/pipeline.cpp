@@ -9,6 +9,14 @@
 #include "wording.h"
 
 namespace edgead {
+namespace {
+
+double ms_since(std::chrono::steady_clock::time_point started) {
+  const auto spent = std::chrono::steady_clock::now() - started;
+  return std::chrono::duration<double, std::milli>(spent).count();
+}
+
+}  // namespace
 
 Pipeline::Pipeline(const Manifest& manifest, const Served& served)
     : input_(manifest.input),
@@ -27,38 +35,55 @@ const uint8_t* Pipeline::roi() const {
   return roi.empty() ? nullptr : roi.data();
 }
 
-const Geometry& Pipeline::prepare(const edgead_frame& frame) {
+size_t Pipeline::regions(double threshold, edgead_region* regions, size_t capacity) {
+  return search_.run(map(), *scored_, threshold, regions, capacity);
+}
+
+std::unique_ptr<Pipeline::Tiles> Pipeline::tiles_of(const Geometry& geometry) const {
+  auto tiles = std::make_unique<Tiles>();
+  tiles->plan = plan_tiles(*tiling_, {geometry.height, geometry.width}, map_.size);
+  const Size all = tiles->plan.map_size();
+  if (const Ignored* ignored = served_.ignored.get())
+    tiles->roi = region_of_interest(ignored->pixels, ignored->frame_size, all);
+  tiles->map.resize(static_cast<size_t>(all.first) * all.second);
+  if (served_.score_plan) tiles->scored.resize(tiles->map.size());
+  tiles->scratch.resize(tiles->map.size());
+  return tiles;
+}
+
+bool Pipeline::prepare(const edgead_frame& frame) {
   const Geometry geometry = geometry_of(frame, input_.bit_depth);
-  if (geometry_ == geometry) return *geometry_;
+  if (geometry_ == geometry) return false;
   geometry_.reset();  // should there be no memory
-  Geometry seen = geometry;
+  forget();
+  seen_ = is_converted(geometry) ? rgbx_of(geometry) : geometry;
   if (tiling_) {
-    scored_.reset();  // its map goes
     tiles_.reset();
-    const Size size{geometry.height, geometry.width};
-    auto tiles = std::make_unique<Tiles>();
-    tiles->plan = plan_tiles(*tiling_, size, map_.size);
-    const Size all = tiles->plan.map_size();
-    if (const Ignored* ignored = served_.ignored.get())
-      tiles->roi = region_of_interest(ignored->pixels, ignored->frame_size, all);
-    tiles->map.resize(static_cast<size_t>(all.first) * all.second);
-    if (served_.score_plan) tiles->scored.resize(tiles->map.size());
-    tiles->scratch.resize(tiles->map.size());
-    tiles_ = std::move(tiles);
-    seen.height = tiling_->size.first, seen.width = tiling_->size.second;
+    tiles_ = tiles_of(geometry);
   }
-  stages_->prepare(seen);
+  converted_.resize(is_converted(geometry) ? static_cast<size_t>(geometry.height) * geometry.width
+                                           : 0);
+  search_.prepare(geometry.width);
+  Geometry image = seen_;
+  if (tiling_) image.height = tiling_->size.first, image.width = tiling_->size.second;
+  stages_->prepare(image);
   geometry_ = geometry;
-  return *geometry_;
+  return true;
 }
 
 double Pipeline::run(const edgead_frame& frame, Times& times) {
-  const Geometry& geometry = prepare(frame);
+  forget();
+  prepare(frame);
+  const Geometry& geometry = *geometry_;
+  const auto started = std::chrono::steady_clock::now();
   check_samples(frame, geometry);
-  scored_.reset();
-  times = {};
-  const double score =
-      tiling_ ? run_tiles(frame, geometry, times) : stages_->run(frame.data, times);
+  const void* data = frame.data;
+  if (is_converted(geometry)) {
+    rgbx_from(frame, geometry, converted_.data());
+    data = converted_.data();
+  }
+  times = {ms_since(started), 0, 0};
+  const double score = tiling_ ? run_tiles(data, times) : stages_->run(data, times);
   if (!std::isfinite(score)) {
     const Engine& engine = *served_.engine;
     throw Failure(EDGEAD_ERROR_DEVICE,
@@ -71,51 +96,28 @@ double Pipeline::run(const edgead_frame& frame, Times& times) {
   return score;
 }
 
-double Pipeline::run_tiles(const edgead_frame& frame, const Geometry& geometry, Times& times) {
+double Pipeline::run_tiles(const void* data, Times& times) {
   Tiles& tiles = *tiles_;
-  const TileAxis &rows = tiles.plan.rows, &columns = tiles.plan.columns;
+  const auto width = static_cast<size_t>(tiles.plan.columns.length);
   std::fill(tiles.map.begin(), tiles.map.end(), 0.0f);
   std::fill(tiles.scored.begin(), tiles.scored.end(), 0.0f);
-  for (size_t i = 0; i < rows.starts.size(); ++i)
-    for (size_t j = 0; j < columns.starts.size(); ++j) {
-      if (!tiles.keeps(i, j)) continue;
-      const char* data = static_cast<const char*>(frame.data) + rows.starts[i] * geometry.stride +
-                         columns.starts[j] * pixel_bytes(geometry);
-      stages_->run(data, times);
+  for (size_t i = 0; i < tiles.plan.rows.starts.size(); ++i)
+    for (size_t j = 0; j < tiles.plan.columns.starts.size(); ++j) {
+      const Tile tile = tile_at(tiles.plan, i, j);
+      if (!keeps(tile, roi(), width)) continue;
+      const char* at =
+          static_cast<const char*>(data) + tile.top * seen_.stride + tile.left * pixel_bytes(seen_);
+      stages_->run(at, times);
       const auto inferred = std::chrono::steady_clock::now();
-      tiles.add(i, j, stages_->map(), tiles.map);
-      if (!tiles.scored.empty()) tiles.add(i, j, stages_->scored(), tiles.scored);
-      const std::chrono::duration<double, std::milli> spent =
-          std::chrono::steady_clock::now() - inferred;
-      times.anomaly_map_ms += spent.count();
+      stitch(tile, stages_->map(), tiles.map.data(), width);
+      if (!tiles.scored.empty()) stitch(tile, stages_->scored(), tiles.scored.data(), width);
+      times.anomaly_map_ms += ms_since(inferred);
     }
   for (size_t at = 0; at < tiles.roi.size(); ++at)
     if (tiles.roi[at] == 0) tiles.map[at] = 0;
   const std::vector<float>& pooled = tiles.scored.empty() ? tiles.map : tiles.scored;
   return pool(pooled.data(), roi(), pooled.size(), static_cast<Pooling>(map_.pooling), map_.top_k,
               tiles.scratch.data());
-}
-
-bool Pipeline::Tiles::keeps(size_t row, size_t column) const {
-  if (roi.empty()) return true;
-  const size_t width = static_cast<size_t>(plan.columns.length);
-  const size_t across = plan.columns.weights[column].size();
-  const uint8_t* first = &roi[plan.rows.offsets[row] * width + plan.columns.offsets[column]];
-  for (size_t y = 0; y < plan.rows.weights[row].size(); ++y)
-    if (std::any_of(first + y * width, first + y * width + across,
-                    [](uint8_t k) { return k != 0; }))
-      return true;
-  return false;
-}
-
-void Pipeline::Tiles::add(size_t row, size_t column, const float* values,
-                          std::vector<float>& stitched) const {
-  const std::vector<float>&down = plan.rows.weights[row], &across = plan.columns.weights[column];
-  const size_t width = static_cast<size_t>(plan.columns.length);
-  float* to = &stitched[plan.rows.offsets[row] * width + plan.columns.offsets[column]];
-  for (size_t y = 0; y < down.size(); ++y)
-    for (size_t x = 0; x < across.size(); ++x)
-      to[y * width + x] += values[y * across.size() + x] * down[y] * across[x];
 }
 
 edgead_frame frame_of(const Image& image) {

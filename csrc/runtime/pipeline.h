@@ -4,28 +4,29 @@
 #include <optional>
 #include <vector>
 
+#include "heatmap.h"
 #include "pooling.h"
+#include "regions.h"
 #include "stages.h"
 #include "tiling.h"
 
 namespace edgead {
 
-struct MapView {
-  const float* values;
-  Size size;
-  const uint8_t* roi;  // 0 where a pixel does not count; null: all count
-};
-
 class Pipeline {
  public:
   Pipeline(const Manifest& manifest, const Served& served);
 
-  // Makes ready for frames like this one; takes memory where the last one was of another kind.
-  const Geometry& prepare(const edgead_frame& frame);
+  // Makes ready for frames like this one; where the last one was of another kind, it takes memory
+  // and the map goes. Returns whether it was.
+  bool prepare(const edgead_frame& frame);
   // The score of a frame; the map is in map(). Takes no memory but what prepare() takes.
   double run(const edgead_frame& frame, Times& times);
 
   MapView map() const;
+  // The regions of the last frame that was scored, as RegionSearch writes them. Takes no memory.
+  size_t regions(double threshold, edgead_region* regions, size_t capacity);
+  // The map goes.
+  void forget() { scored_.reset(); }
   // Of the last frame that was scored: (height, width).
   const std::optional<Size>& scored() const { return scored_; }
 
@@ -35,13 +36,11 @@ class Pipeline {
     TilePlan plan;
     std::vector<uint8_t> roi;                 // of the stitched map; empty: all
     std::vector<float> map, scored, scratch;  // stitched
-    // Whether a pixel of the tile counts.
-    bool keeps(size_t row, size_t column) const;
-    // Blends the map of a tile into the stitched one.
-    void add(size_t row, size_t column, const float* values, std::vector<float>& stitched) const;
   };
 
-  double run_tiles(const edgead_frame& frame, const Geometry& geometry, Times& times);
+  std::unique_ptr<Tiles> tiles_of(const Geometry& geometry) const;
+  // `data` is the first sample of a frame of seen_.
+  double run_tiles(const void* data, Times& times);
   const uint8_t* roi() const;
 
   Input input_;
@@ -49,7 +48,10 @@ class Pipeline {
   std::optional<Tiling> tiling_;
   Served served_;
   std::unique_ptr<Stages> stages_;
-  std::optional<Geometry> geometry_;
+  std::optional<Geometry> geometry_;  // of the caller's frames
+  Geometry seen_{};                   // of the frames that the stages see
+  std::vector<uint32_t> converted_;   // those, where they are not the caller's
+  RegionSearch search_;
   std::unique_ptr<Tiles> tiles_;
   std::optional<Size> scored_;
 };

@@ -23,8 +23,7 @@ double pool(const float* values, const uint8_t* roi, size_t count, Pooling pooli
   if (!is_number || kept == 0) return std::numeric_limits<double>::quiet_NaN();
   if (pooling == Pooling::max) return largest;
   if (pooling == Pooling::mean) return sum / static_cast<double>(kept);
-  const double asked = std::floor(share * static_cast<double>(kept) + 0.5);
-  const size_t top = std::min(std::max<size_t>(static_cast<size_t>(asked), 1), kept);
+  const auto top = static_cast<size_t>(anomaly_map_top_count(share, static_cast<int64_t>(kept)));
   std::nth_element(scratch, scratch + top - 1, scratch + kept, std::greater<float>());
   std::sort(scratch, scratch + top, std::greater<float>());  // so that one order is summed
   sum = 0;

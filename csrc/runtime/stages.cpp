@@ -4,6 +4,9 @@
 #include <chrono>
 #include <cmath>
 
+#include "arguments.h"
+#include "failure.h"
+
 namespace edgead {
 namespace {
 
@@ -23,9 +26,8 @@ AnomalyMapParams map_params(const Map& map, const std::vector<AnomalyMapLevel>& 
   const int64_t pixels = static_cast<int64_t>(p.height) * p.width;
   const int64_t kept =
       roi.empty() ? pixels : pixels - std::count(roi.begin(), roi.end(), uint8_t{0});
-  const double share = std::floor(map.top_k * static_cast<double>(kept) + 0.5);
-  p.top_count =
-      static_cast<int32_t>(std::min(std::max<int64_t>(static_cast<int64_t>(share), 1), kept));
+  p.top_count = static_cast<int32_t>(anomaly_map_top_count(map.top_k, kept));
+  refuse(problem_of(p));
   return p;
 }
 
@@ -97,7 +99,9 @@ class CpuStages : public Stages {
   }
 
   void prepare(const Geometry& geometry) override {
-    prepared_ = std::make_unique<Prepared>(preprocess_params(geometry, input_));
+    const PreprocessParams params = preprocess_params(geometry, input_);
+    refuse(problem_of(params));
+    prepared_ = std::make_unique<Prepared>(params);
   }
 
   float run(const void* data, Times& times) override {

@@ -11,7 +11,8 @@ namespace {
 
 int64_t divided_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// Tiles of `tile` pixels, seen by `pixels` >= 2 of a map, over `frame` >= `tile`; plan_axis.
+}  // namespace
+
 TileAxis plan_axis(int64_t frame, int64_t tile, int64_t overlap, int64_t pixels) {
   const double exact = static_cast<double>(frame * pixels) / static_cast<double>(tile);
   const int64_t length = std::max(pixels, static_cast<int64_t>(std::nearbyint(exact)));
@@ -41,7 +42,32 @@ TileAxis plan_axis(int64_t frame, int64_t tile, int64_t overlap, int64_t pixels)
   return axis;
 }
 
-}  // namespace
+Tile tile_at(const TilePlan& plan, size_t row, size_t column) {
+  const TileAxis &rows = plan.rows, &columns = plan.columns;
+  const std::vector<float>&down = rows.weights[row], &across = columns.weights[column];
+  return {rows.starts[row],
+          columns.starts[column],
+          rows.offsets[row],
+          columns.offsets[column],
+          static_cast<int32_t>(down.size()),
+          static_cast<int32_t>(across.size()),
+          down.data(),
+          across.data()};
+}
+
+bool keeps(const Tile& tile, const uint8_t* roi, size_t width) {
+  if (roi == nullptr) return true;
+  const uint8_t* row = roi + tile.y * width + tile.x;
+  for (int32_t y = 0; y < tile.height; ++y, row += width)
+    if (std::any_of(row, row + tile.width, [](uint8_t k) { return k != 0; })) return true;
+  return false;
+}
+
+void stitch(const Tile& tile, const float* values, float* stitched, size_t width) {
+  float* to = stitched + tile.y * width + tile.x;
+  for (int32_t y = 0; y < tile.height; ++y, to += width, values += tile.width)
+    for (int32_t x = 0; x < tile.width; ++x) to[x] += values[x] * tile.down[y] * tile.across[x];
+}
 
 TilePlan plan_tiles(const Tiling& tiling, Size frame, Size tile_map) {
   if (frame.first < tiling.size.first || frame.second < tiling.size.second)

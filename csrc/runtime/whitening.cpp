@@ -2,21 +2,13 @@
 #include <algorithm>
 
 #include "aligned.h"
+#include "arguments.h"
 #include "kernels.h"
 #include "signals.h"
 #include "wording.h"
 
 namespace edgead {
 namespace {
-
-constexpr float kEpsilon = 1e-5f;  // of edgead/engine/whiten.py
-
-// Whether all that lies left of the diagonals of factors [regions, count, count] is 0.
-bool is_triangular(const std::vector<float>& factors, size_t count) {
-  for (size_t i = 0; i < factors.size(); ++i)
-    if (i % count < i / count % count && factors[i] != 0) return false;
-  return true;
-}
 
 class OpenedWhitening : public OpenedSignal {
  public:
@@ -85,10 +77,13 @@ ReadWhitening read_whitening(const Bundle& bundle, const Whitening& entry) {
   p.height = height, p.width = width;
   p.channels = p.outputs = static_cast<int32_t>(entry.count);
   p.side = static_cast<int32_t>(side);
-  p.triangular = is_triangular(read.factors, static_cast<size_t>(entry.count));
+  p.triangular =
+      whiten_triangular(read.factors.data(), static_cast<size_t>(regions), p.outputs, p.channels);
   p.channel_normal = entry.centre.has_value();
-  p.epsilon = kEpsilon;
+  p.epsilon = static_cast<float>(kWhitenEpsilon);
   p.type = Type::float32, p.layout = Layout::nchw;
+  if (const std::string problem = problem_of(p); !problem.empty())
+    throw bundle_failure("bundle " + bundle.path() + ": " + entry.factors + ": " + problem);
   read.offset = static_cast<size_t>(entry.first) * height * width;
   return read;
 }

@@ -139,8 +139,8 @@ static int fail(const char* sentence) {
 static int score_image(edgead_session* session, const char* path, char* text, size_t capacity) {
   char why[1000];
   edgead_png image;
-  edgead_frame frame = {sizeof frame, NULL, 0, 0, 0, 0, 0};
-  edgead_result result = {sizeof result, 0, 0, 0, 0, 0, 0, 0, 0, 0};
+  edgead_frame frame = edgead_frame_default();
+  edgead_result result = edgead_result_default();
   edgead_status status;
   size_t size = 0;
   void* data = read_file(path, &size);
@@ -174,8 +174,7 @@ static int score_image(edgead_session* session, const char* path, char* text, si
 static int score_all(edgead_detector* detector, edgead_session* session, const arguments* given) {
   char text[6000];
   int failed = 0;
-  edgead_info info = {0};
-  info.struct_size = sizeof info;
+  edgead_info info = edgead_info_default();
   if (edgead_detector_info(detector, &info) != EDGEAD_OK) return 1;
   printf("{\n  \"frames\": [");
   for (int i = 0; i < given->count; ++i) {
@@ -196,7 +195,7 @@ static int score_all(edgead_detector* detector, edgead_session* session, const a
 
 int main(int argc, char** argv) {
   arguments given = {NULL, NULL, 0, 0, 0, NULL};
-  edgead_detector_params params = {sizeof params, 0, 0, 0, NULL, NULL};
+  edgead_detector_params params = edgead_detector_params_default();
   edgead_detector* detector = NULL;
   edgead_session* session = NULL;
   edgead_status status;

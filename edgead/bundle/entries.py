@@ -125,6 +125,10 @@ def signal_checks(
             "map.distance: expected l1 or l2 with a memory",
             not signals or distance in ("l1", "l2"),
         ),
+        (
+            "map.distance: expected l1 with a whitening, whose distances are squares as they are",
+            not whitenings or distance == "l1",
+        ),
     )
 
 

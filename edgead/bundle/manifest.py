@@ -23,7 +23,7 @@ from edgead.bundle.entries import (
     signal_checks,
 )
 from edgead.bundle.ignore_mask import IgnoreMask
-from edgead.bundle.json_reader import as_json, read_json, schema
+from edgead.bundle.json_reader import as_json, parse_json, read_json, schema
 from edgead.errors import BundleError, InputError
 from edgead.installation import __version__
 from edgead.preprocess import PreprocessParams
@@ -126,7 +126,8 @@ class Manifest:
         if name is None:
             raise BundleError(
                 f"bundle {self.name} has no graph in {precision}, only in "
-                f"{', '.join(sorted(self.models))}: ask for one of these, or export with {precision}"
+                f"{', '.join(sorted(self.models))}: ask for one of these, or export with "
+                f"{precision}"
             )
         return name
 
@@ -258,8 +259,8 @@ class Manifest:
             BundleError: as ``from_json``, and for JSON that is truncated or repeats a key.
         """
         try:
-            value = json.loads(data, object_pairs_hook=_unique, parse_constant=_no_constant)
-        except (ValueError, RecursionError) as error:
+            value = parse_json(data)
+        except ValueError as error:
             raise BundleError(
                 f"manifest.json is truncated or damaged ({error}); copy the bundle again"
             ) from error
@@ -301,17 +302,6 @@ class Manifest:
             return cls(**found, input_name=name, preprocess=PreprocessParams(**image))
         except InputError as error:  # a parameter that preprocess or anomaly_map refuses
             raise BundleError(f"manifest.json: {error}") from error
-
-
-def _unique(items: list[tuple[str, Any]]) -> dict[str, Any]:
-    keys = [key for key, _ in items]
-    if len(set(keys)) != len(keys):
-        raise ValueError("a key appears twice")
-    return dict(items)
-
-
-def _no_constant(word: str) -> None:
-    raise ValueError(f"{word} is not a number")
 
 
 def _check(manifest: Manifest) -> None:

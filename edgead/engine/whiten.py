@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import KW_ONLY, InitVar, dataclass
 from typing import Any
 
@@ -22,13 +23,14 @@ from edgead.preprocess import (
     check_word,
     count_kept,
     describe,
+    numbers,
+    refuse,
 )
 
 F32 = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float32] | npt.NDArray[np.float16]
 
-MAX_VALUES = 2**31 - 1  # of mean and factors each
-EPSILON = 1e-5
+EPSILON: float = _cpu.WHITEN_EPSILON
 
 
 @dataclass(eq=False)
@@ -75,12 +77,8 @@ class Whiten:
         channels, height, width = mean.shape
         self.size = (height, width)
         side = self.side = self._check_side(self.side)
-        regions = -(-height // side) * -(-width // side)
-        if factors.shape[0] != regions or factors.shape[2] != channels:
-            raise InputError(
-                f"factors is {describe(factors)}, expected ({regions}, outputs, {channels}): one "
-                f"for each region of {side} x {side} of {height} x {width} positions"
-            )
+        if expected := _cpu.expected_factors(factors.shape, channels, height, width, side):
+            raise InputError(f"factors is {describe(factors)}, expected {expected}")
         if type(self.channel_normal) is not bool:
             raise InputError(f"channel_normal is {self.channel_normal!r}, expected True or False")
         self.epsilon = _check_epsilon(self.epsilon)
@@ -136,9 +134,9 @@ class Whiten:
         whole: int = max(self.size)
         if side is None:
             return whole
-        if type(side) is not int or side < 1:
-            raise InputError(f"side is {side!r}, expected a whole number of positions, 1 or more")
-        return min(int(side), whole)
+        found = min(side, whole) if type(side) is int else 0
+        refuse("side", side, _cpu.expected_side(max(found, 0)))
+        return found
 
 
 def kernel_arguments(
@@ -163,7 +161,7 @@ def kernel_arguments(
         "channels": factors.shape[2],
         "outputs": factors.shape[1],
         "side": min(side, max(size)),
-        "triangular": not np.tril(factors, -1).any(),
+        "triangular": _cpu.triangular(factors),
         "channel_normal": channel_normal,
         "epsilon": epsilon,
         "type": DTYPES.index(np.dtype(dtype).name),
@@ -182,14 +180,14 @@ def _floats(name: str, array: Any, shape: str) -> F32:
             f"{name} is {describe(array)}, expected [{shape}], {' or '.join(DTYPES)}, at least one "
             "value"
         )
-    if array.size > MAX_VALUES:
-        raise InputError(f"{name} has shape {array.shape}, expected at most {MAX_VALUES} values")
+    refuse(f"shape of {name}", array.shape, _cpu.expected_shape(array.shape))
     if not np.isfinite(array).all():
         raise InputError(f"{name} holds a NaN or an infinity, expected finite values")
     return np.ascontiguousarray(array, np.float32)
 
 
 def _check_epsilon(epsilon: Any) -> float:
-    if isinstance(epsilon, (int, float)) and type(epsilon) is not bool and 1e-12 <= epsilon <= 1e6:
-        return float(epsilon)
-    raise InputError(f"epsilon is {epsilon!r}, expected a number of 1e-12 to 1e6")
+    number = isinstance(epsilon, (int, float)) and type(epsilon) is not bool
+    (value,) = numbers((epsilon,)) if number else (math.nan,)
+    refuse("epsilon", epsilon, _cpu.expected_epsilon(value))
+    return value

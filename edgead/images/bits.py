@@ -7,21 +7,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgead import _cpu
 from edgead.errors import InputError
 
-BIT_DEPTHS = range(9, 17)
+BIT_DEPTHS = range(_cpu.BIT_DEPTHS[0], _cpu.BIT_DEPTHS[1] + 1)
 """Of frames in uint16, as their cameras give them; frames in uint8 have 8 bits."""
 
 
 def check_bit_depth(bit_depth: Any) -> int | None:
     """Return ``bit_depth`` as an int, None as it is, or raise InputError."""
     whole = isinstance(bit_depth, int | np.integer) and not isinstance(bit_depth, bool)
-    if bit_depth is not None and not (whole and bit_depth in BIT_DEPTHS):
-        raise InputError(
-            f"bit_depth is {bit_depth!r}, expected a whole number from {BIT_DEPTHS[0]} to "
-            f"{BIT_DEPTHS[-1]}, the bits that the camera gives in uint16; uint8 frames need none"
-        )
-    return None if bit_depth is None else int(bit_depth)
+    if bit_depth is None:
+        return None
+    expected = _cpu.expected_bit_depth(int(bit_depth) if whole and 0 < bit_depth < 99 else 0)
+    if expected:
+        raise InputError(f"bit_depth is {bit_depth!r}, expected {expected}")
+    return int(bit_depth)
 
 
 def full_scale(dtype: npt.DTypeLike, bit_depth: int | None = None) -> int:
@@ -40,13 +41,7 @@ def highest_value(frame: npt.NDArray[Any]) -> int:
 
 def check_values(frame: npt.NDArray[Any], bit_depth: int | None) -> None:
     """Raise InputError where a frame of uint16 has values that its bit depth does not have."""
-    if bit_depth in (None, 16) or frame.dtype != np.uint16:
+    if bit_depth is None or bit_depth == 16 or frame.dtype != np.uint16:
         return
-    full, highest = full_scale(frame.dtype, bit_depth), highest_value(frame)
-    if highest <= full:
-        return
-    raise InputError(
-        f"the frame has the value {highest} and is declared to have {bit_depth} bits, at most "
-        f"{full}: declare what the camera gives (bit_depth, --bit-depth; 16 where white is 65535), "
-        "or give the frame as the camera made it, not scaled"
-    )
+    if problem := _cpu.problem_of_value(highest_value(frame), bit_depth):
+        raise InputError(problem)

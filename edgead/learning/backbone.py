@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +18,10 @@ from edgead.bundle.json_reader import as_json, read_json
 from edgead.bundle.storage import MANIFEST
 from edgead.errors import BundleError, InputError
 from edgead.files import os_sentence
+from edgead.learning.onnx_bytes import GRAPH, METADATA, fields
 from edgead.preprocess import PreprocessParams
 
 KEY = "edgead.backbone"
-_GRAPH, _METADATA = 7, 14  # fields of ONNX's ModelProto
 _NAME, _VALUE = 1, 2  # fields of its StringStringEntryProto
 MOST = 32767  # channels, and pixels of a stride
 AGAIN = "write it again with: edgead backbone lite0 --out FILE.onnx"
@@ -166,51 +165,14 @@ def _read_model(data: bytes, name: str) -> tuple[bytes, dict[str, str]]:
     """The bytes of the graph, and the metadata, of an ONNX file."""
     graph, metadata = b"", {}
     try:
-        for field, content in _fields(data):
-            if field == _GRAPH:
+        for number, content, _ in fields(data):
+            if number == GRAPH:
                 graph = content
-            elif field == _METADATA:
-                entry = dict(_fields(content))
+            elif number == METADATA:
+                entry = {key: value for key, value, _ in fields(content)}
                 metadata[entry.get(_NAME, b"").decode()] = entry.get(_VALUE, b"").decode()
     except ValueError as error:
         raise InputError(f"{name} is not an ONNX file, or is truncated; {AGAIN}") from error
     if not graph:
         raise InputError(f"{name} is not an ONNX file: it holds no graph; {AGAIN}")
     return graph, metadata
-
-
-def _fields(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Numbers and contents of the fields of a protobuf message that have a length.
-
-    Source: https://protobuf.dev/programming-guides/encoding
-    """
-    at = 0
-    while at < len(data):
-        key, at = _varint(data, at)
-        kind = key & 7
-        if kind == 0:  # a number
-            _, at = _varint(data, at)
-        elif kind in (1, 5):  # a number of 8 or 4 bytes
-            at += 8 if kind == 1 else 4
-        elif kind == 2:
-            length, at = _varint(data, at)
-            yield key >> 3, data[at : at + length]
-            at += length
-        else:
-            raise ValueError(f"wire type {kind}")
-        if at > len(data):
-            raise ValueError("truncated")
-
-
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """The number that begins at ``at``, and where it ends."""
-    value = 0
-    for shift in range(0, 64, 7):
-        if at >= len(data):
-            raise ValueError("truncated")
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-    raise ValueError("a number of more than 64 bits")

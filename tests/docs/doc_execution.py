@@ -103,7 +103,7 @@ class Runner:
 def check_tool(place: str, text: str) -> None:
     """A command that is not edgead's: known, and what it names exists."""
     assert any(re.match(form, text) for form, _ in doc_policy.TOOLS), f"{place}: is not classified"
-    if target := re.match(r"make ([\w-]+)", text):
+    if target := re.match(r"make (\w[\w-]*)", text):
         assert doc_pages.has_target(target[1]), f"{place}: no target {target[1]}"
     if script := re.match(r"python (\S+)", text):
         assert (doc_pages.ROOT / script[1]).is_file(), f"{place}: no script {script[1]}"

@@ -61,6 +61,7 @@ PARSED: list[tuple[str, str, str]] = [
 """(page, command, reason): regular expressions of what the real parser reads, and no more."""
 
 COMPILED: list[tuple[str, str, str]] = [
+    ("docs/firmware.md", "import json, socket", "tests/library/test_firmware_page.py runs it"),
     ("docs/nvidia.md", 'device="cuda"', "a GPU"),
     ("docs/plans.md", 'device="cuda"', "a GPU and a plan"),
 ]
@@ -101,6 +102,12 @@ TOOLS: list[tuple[str, str]] = [
     (r"ssh -L ", "another machine"),
     (r"(cc |\./verdict |build/c/edgead-score )", "tests/library/test_page.py compiles and runs it"),
     (r"apt-get install ", "packages of Debian"),
+    (
+        r"(make -C examples/firmware|(EDGEAD_\w+=\S+ )+build/firmware/edgead-camera-folder |kill )",
+        "tests/library/test_firmware_page.py runs it",
+    ),
+    (r"(build/firmware/edgead-camera-(v4l2|gstreamer) |v4l2-ctl )", "a camera"),
+    (r"(systemctl|journalctl|cp -r|ln -s\w*) ", "a device with systemd"),
 ]
 """Commands that are not edgead's: their form, and why they are not run."""
 

@@ -34,15 +34,17 @@ WHITENINGS = (  # one counts in both sums, one in that of the score, one in that
 
 
 def memory_bundle(tiny: Any, dtype: str, distance: str = "l1") -> Draft:
-    """Of features in ``dtype`` and a map of ``distance``; the rest is of the tiny bundle."""
+    """Of features in ``dtype`` and a map of ``distance``, with whitenings where that is l1; the
+    rest is of the tiny bundle."""
     rng, arrays = np.random.default_rng(6), {}
-    for entry in (*MEMORIES, *WHITENINGS):
+    whitenings = WHITENINGS if distance == "l1" else ()
+    for entry in (*MEMORIES, *whitenings):
         for name in (entry.places, entry.scored, getattr(entry, "shares", None)):
             if name is not None:
                 arrays[name] = rng.uniform(0.2, 1.5, entry.size).astype(np.float32)
     for number, memory in enumerate(MEMORIES):
         arrays[memory.file] = rng.standard_normal((70 + number, memory.channels)).astype(dtype)
-    for one in WHITENINGS:
+    for one in whitenings:
         regions = -(-one.size[0] // one.side) * -(-one.size[1] // one.side)
         factors = rng.standard_normal((regions, one.count, one.count))
         factors = np.triu(factors) if one.side == 4 else factors
@@ -54,8 +56,12 @@ def memory_bundle(tiny: Any, dtype: str, distance: str = "l1") -> Draft:
         tiny.manifest,
         pairs=(),
         memories=MEMORIES,
-        whitenings=WHITENINGS,
-        map=replace(tiny.manifest.map, distance=distance, weights=(1.0,) * 5),
+        whitenings=whitenings,
+        map=replace(
+            tiny.manifest.map,
+            distance=distance,
+            weights=(1.0,) * (len(MEMORIES) + sum(one.places is not None for one in whitenings)),
+        ),
         schema_version=2,
     )
     files = {name: npy(array) for name, array in arrays.items()}

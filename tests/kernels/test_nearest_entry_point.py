@@ -40,7 +40,7 @@ def test_a_memory_that_is_none_is_refused(features, message):
 @pytest.mark.parametrize(
     ("features", "scale", "message"),
     [
-        (CODES, None, "scale is missing, expected a number above 0 for a memory of int8, or 6"),
+        (CODES, None, "scale is None, expected a number above 0 for a memory of int8, or 6"),
         (CODES, 0.0, "1e-30 to 1e30"),
         (CODES, -1.0, "1e-30 to 1e30"),
         (CODES, np.nan, "scale is"),

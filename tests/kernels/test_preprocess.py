@@ -239,8 +239,8 @@ BAD_FRAMES = [
     (np.zeros((2, 4, 4, 3), np.uint8), r"\(2, 4, 4, 3\)"),
     (np.zeros((4, 4, 2), np.uint8), r"\(4, 4, 2\)"),
     (np.zeros((4, 4, 5), np.uint8), r"\(4, 4, 5\)"),
-    (np.zeros((0, 4, 3), np.uint8), "empty"),
-    (np.zeros((4, 0), np.uint8), "empty"),
+    (np.zeros((0, 4, 3), np.uint8), "0 x 4"),
+    (np.zeros((4, 0), np.uint8), "4 x 0"),
     (np.broadcast_to(np.uint8(0), (4, 40000)), "32767"),
 ]
 

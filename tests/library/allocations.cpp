@@ -62,26 +62,67 @@ static void check(edgead_status status) {
   std::exit(1);
 }
 
+static const int32_t kHeight = 150, kWidth = 200;
+
+// Memory of frames and of what is asked of them.
+struct Buffers {
+  std::vector<unsigned char> pixels = std::vector<unsigned char>(kHeight * kWidth * 6);
+  std::vector<float> heat = std::vector<float>(1000 * 1000);
+  std::vector<edgead_region> regions = std::vector<edgead_region>(64);
+};
+
+// All that may be asked of a session while it serves.
+static size_t serve(edgead_detector* detector, edgead_session* session, const edgead_frame& frame,
+                    Buffers& buffers) {
+  edgead_result result = edgead_result_default();
+  edgead_stats stats = edgead_stats_default();
+  edgead_info info = edgead_info_default();
+  const size_t bytes = buffers.heat.size() * sizeof(float);
+  int32_t height = 0, width = 0;
+  size_t found = 0;
+  check(edgead_session_score(session, &frame, &result));
+  check(edgead_session_heatmap(session, buffers.heat.data(), kWidth * 4, bytes));
+  check(edgead_session_map_size(session, &height, &width));
+  check(edgead_session_map(session, buffers.heat.data(), width * 4, bytes));
+  check(edgead_session_regions(session, buffers.regions.data(), buffers.regions.size(), &found));
+  check(edgead_session_stats(session, &stats));
+  check(edgead_detector_info(detector, &info));
+  check(edgead_detector_set_false_reject_rate(detector, 0.95));
+  check(edgead_detector_threshold(detector, &result.p_value, &result.threshold));
+  return found;
+}
+
+// Rows of 1, 2, 3, 4 or 6 bytes a pixel.
+static edgead_frame frame_of(const Buffers& buffers, int format) {
+  static const int kBytes[] = {0, 1, 2, 3, 3, 4, 4, 6, 6, 2, 2, 1};
+  return edgead_frame_of(buffers.pixels.data(), kHeight, kWidth, kWidth * kBytes[format],
+                         static_cast<edgead_format>(format));
+}
+
+// Prints a line for the opening, then one for each format: what was allocated by preparing and by
+// three frames after that, and how many regions they had.
 int main(int, char** arguments) {
   dl_iterate_phdr(find, nullptr);
   edgead_detector* detector = nullptr;
   edgead_session* session = nullptr;
   check(edgead_detector_open(EDGEAD_API_VERSION, arguments[1], nullptr, &detector));
   check(edgead_session_open(detector, &session));
-  const long opening = count;
-  std::vector<unsigned char> pixels(300 * 400 * 3, 77);
-  std::vector<float> heat(300 * 400);
-  edgead_frame frame{sizeof frame, pixels.data(), 300, 400, 1200, EDGEAD_BGR, 0};
-  check(edgead_session_prepare(session, &frame));
-  const long prepared = count;
-  edgead_result result{};
-  result.struct_size = sizeof result;
-  for (int i = 0; i < 20; ++i) {
-    pixels[static_cast<size_t>(i) * 1000] = 255;
-    check(edgead_session_score(session, &frame, &result));
-    check(edgead_session_heatmap(session, heat.data(), 1600, heat.size() * sizeof(float)));
+  std::printf("%ld\n", count);
+  Buffers buffers;
+  for (int format = EDGEAD_GRAY8; format <= EDGEAD_NV12; ++format) {
+    const edgead_frame frame = frame_of(buffers, format);
+    const long before = count;
+    check(edgead_session_prepare(session, &frame));
+    const long prepared = count;
+    size_t regions = 0;
+    for (size_t i = 0; i < 3; ++i) {
+      // Blocks, whose high bytes are at most 3, which fits into 10 bits.
+      for (size_t at = 0; at < buffers.pixels.size(); ++at)
+        buffers.pixels[at] = at / 40 * (31 + i) % 7 != 0 ? 0 : at % 2 == 0 ? 255 : 3;
+      regions += serve(detector, session, frame, buffers);
+    }
+    std::printf("%ld %ld %zu\n", prepared - before, count - prepared, regions);
   }
-  std::printf("%ld %ld %ld\n", opening, prepared - opening, count - prepared);
   edgead_session_close(session);
   edgead_detector_close(detector);
 }

@@ -18,6 +18,7 @@ from filelock import FileLock
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from c_structs import Frame, Info, Params, Region, Stats, Verdict  # type: ignore[import-not-found]
 from signal_bundles import write_tiled, write_with_signals  # type: ignore[import-not-found]
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,68 +31,11 @@ FORMATS = {
     "RGBX": 6,
     "BGR16": 7,
     "RGB16": 8,
+    "GRAY10": 9,
+    "GRAY12": 10,
+    "NV12": 11,
 }
 STATUSES = ("OK", "INPUT", "CALIBRATION", "BUNDLE", "DEVICE", "QUALIFICATION", "UNSUPPORTED")
-
-
-INFO = ("name", "method", "device", "precision", "kernels", "version", "bundle_sha256")
-
-
-class Params(ctypes.Structure):
-    _fields_ = (
-        ("struct_size", ctypes.c_size_t),
-        ("false_reject_rate", ctypes.c_double),
-        ("threads", ctypes.c_int32),
-        ("reserved", ctypes.c_int32),
-        ("precision", ctypes.c_char_p),
-        ("device", ctypes.c_char_p),
-    )
-
-
-class Info(ctypes.Structure):
-    _fields_ = (
-        ("struct_size", ctypes.c_size_t),
-        *((name, ctypes.c_char_p) for name in INFO),
-        *(
-            (name, ctypes.c_int32)
-            for name in ("map_height", "map_width", "bit_depth", "calibration_images")
-        ),
-        ("map_threshold", ctypes.c_double),
-        ("chosen", ctypes.c_char_p),
-    )
-
-
-class Frame(ctypes.Structure):
-    _fields_ = (
-        ("struct_size", ctypes.c_size_t),
-        ("data", ctypes.c_void_p),
-        ("height", ctypes.c_int32),
-        ("width", ctypes.c_int32),
-        ("stride", ctypes.c_int64),
-        ("format", ctypes.c_int32),
-        ("bit_depth", ctypes.c_int32),
-    )
-
-
-class Verdict(ctypes.Structure):
-    _fields_ = (
-        ("struct_size", ctypes.c_size_t),
-        ("score", ctypes.c_double),
-        ("p_value", ctypes.c_double),
-        ("threshold", ctypes.c_double),
-        ("is_anomalous", ctypes.c_int32),
-        ("reserved", ctypes.c_int32),
-        *((f"{stage}_ms", ctypes.c_double) for stage in ("preprocess", "engine", "map", "total")),
-    )
-
-
-class Region(ctypes.Structure):
-    _fields_ = (
-        *((name, ctypes.c_int32) for name in ("x", "y", "width", "height")),
-        ("area", ctypes.c_int64),
-        ("peak", ctypes.c_float),
-        ("reserved", ctypes.c_int32),
-    )
 
 
 class Refused(Exception):
@@ -135,23 +79,27 @@ class Library:
 
     def open(
         self,
-        path: Path | str,
+        path: Path | str | int,
         *,
         threads: int = 1,
         rate: float = 0.0,
         precision: str | None = None,
         device: str | None = None,
+        **more: Any,
     ) -> Any:
-        """A detector, to be closed."""
+        """A detector, to be closed; of a path, or of a descriptor."""
         handle = ctypes.c_void_p()
-        words = (word and word.encode() for word in (precision, device))
-        params = Params(ctypes.sizeof(Params), rate, threads, 0, *words)
-        name = str(path).encode("utf-8", "surrogateescape")
-        self.call("detector_open", 1, name, ctypes.byref(params), ctypes.byref(handle))
+        words = {"precision": precision, "device": device}
+        asked = {**{name: word and word.encode() for name, word in words.items()}, **more}
+        params = Params(ctypes.sizeof(Params), rate, threads, **asked)
+        name, which = path, "detector_open_at"
+        if not isinstance(path, int):
+            name, which = str(path).encode("utf-8", "surrogateescape"), "detector_open"
+        self.call(which, 1, name, ctypes.byref(params), ctypes.byref(handle))
         return handle
 
     @contextmanager
-    def detector(self, path: Path, **options: Any) -> Iterator[Any]:
+    def detector(self, path: Path | int, **options: Any) -> Iterator[Any]:
         handle = self.open(path, **options)
         try:
             yield handle
@@ -168,7 +116,7 @@ class Library:
             self.c.edgead_session_close(handle)
 
     @contextmanager
-    def serving(self, path: Path, **options: Any) -> Iterator[Session]:
+    def serving(self, path: Path | int, **options: Any) -> Iterator[Session]:
         with self.detector(path, **options) as detector, self.session(detector) as session:
             yield session
 
@@ -201,6 +149,11 @@ class Session:
         sizes = ctypes.byref(height), ctypes.byref(width)
         self.library.call("session_map_size", self.handle, *sizes)
         return height.value, width.value
+
+    def stats(self) -> Stats:
+        stats = Stats(ctypes.sizeof(Stats))
+        self.library.call("session_stats", self.handle, ctypes.byref(stats))
+        return stats
 
     def regions(self) -> list[tuple[float, ...]]:
         count = ctypes.c_size_t()

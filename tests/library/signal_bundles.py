@@ -117,7 +117,7 @@ def write_with_signals(tiny: Any, path: Path, seed: int, graph: Any = None) -> P
     rng = draw.rng
     params = replace(
         manifest.map,
-        distance=("l1", "l2")[int(rng.integers(2))],
+        distance=("l1", "l2")[int(rng.integers(2))] if not whitenings else "l1",
         fusion=("sum", "product")[int(rng.integers(4)) // 3],
         pooling=("max", "mean", "top_k")[int(rng.integers(3))],
         top_k=0.01,

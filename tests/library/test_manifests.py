@@ -76,6 +76,7 @@ def full(manifest: dict[str, Any]) -> dict[str, Any]:
         {**about, "first": 2, "count": 4, "mean": array, "factors": array, "side": 3},
     ]
     manifest["whitenings"][0] |= {"centre": array, "places": array, "scored": array}
+    manifest["map"]["distance"] = "l1"
     manifest["golden"][0]["scored"] = array
     return manifest
 
@@ -109,6 +110,20 @@ def test_manifests_are_refused_in_pythons_words(
 ) -> None:
     seen, agreed = compare(library, refused, bundle_copy, 5)
     assert seen >= 300 and agreed >= 250
+
+
+@pytest.mark.parametrize("distance", ["cosine", "l2"])
+def test_whitenings_want_a_map_of_squares(
+    library: Any, refused: type[Exception], bundle_copy: Path, distance: str
+) -> None:
+    manifest = full(json.loads((bundle_copy / "manifest.json").read_text()))
+    manifest["map"]["distance"] = distance
+    (bundle_copy / "manifest.json").write_text(json.dumps(manifest))
+    expected = said_by_python(bundle_copy)
+    assert expected is not None and "map.distance: expected l1 " in expected
+    with pytest.raises(refused) as caught:
+        library.open(bundle_copy)
+    assert str(caught.value) == expected
 
 
 @pytest.mark.exhaustive

@@ -12,7 +12,8 @@ import pytest
 
 from edgead import reference
 from edgead.anomaly_map import AnomalyMap
-from edgead.bundle.entries import Memory
+from edgead.bundle.entries import Memory, Whitening
+from edgead.bundle.json_reader import as_json
 from edgead.bundle.manifest import Manifest
 from edgead.bundle.storage import Draft, npy
 from edgead.engine.memories import MemoryDistances
@@ -63,6 +64,33 @@ def test_what_no_search_can_do_is_refused(changes: Any, sentence: str, rememberi
 def test_a_cosine_of_distances_means_nothing(remembering: Any) -> None:
     with pytest.raises(BundleError, match=r"map.distance: expected l1 or l2 with a memory"):
         remembering(ENTRY, "cosine")
+
+
+@pytest.mark.parametrize("distance", ["cosine", "l1", "l2"])
+@pytest.mark.parametrize("sums", [("map",), ("score",), ("map", "score")], ids=" and ".join)
+def test_a_whitening_gives_squares_which_only_l1_leaves_alone(
+    sums: tuple[str, ...], distance: str, remembering: Any
+) -> None:
+    """Of an l2 map a memory gives the root; a whitening does not, and would be squared."""
+    manifest = remembering(replace(ENTRY, scored="scored.npy"), "l1")
+    counts = {"places": "places.npy"} if "map" in sums else {}
+    counts |= {"scored": "scored.npy"} if "score" in sums else {}
+    one = Whitening("seen", 6, (4, 5), 0, 6, "mean.npy", "factors.npy", 2, **counts)
+    weights = (*manifest.map.weights, *(1.0 for name in counts if name == "places"))
+    params = replace(manifest.map, distance=distance, weights=weights)
+    found = manifest.to_json()
+    found |= {"map": {**found["map"], "distance": distance}}
+    found["whitenings"] = [{k: v for k, v in as_json(one).items() if v is not None}]
+    if distance == "l1":
+        made = replace(manifest, whitenings=(one,), map=params)
+        assert Manifest.from_json(found) == made
+        return
+    for make in (
+        lambda: replace(manifest, whitenings=(one,), map=params),
+        lambda: Manifest.from_json(found),
+    ):
+        with pytest.raises(BundleError, match=r"^manifest: map.distance: expected l1 "):
+            make()
 
 
 @pytest.mark.parametrize("distance", ["l1", "l2"])

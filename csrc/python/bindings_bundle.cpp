@@ -1,0 +1,54 @@
+// What of bundle/ Python needs too: the ignore mask.
+#include "bindings.h"
+#include "ignore_mask.h"
+
+namespace py = pybind11;
+
+namespace edgead {
+namespace {
+
+// A byte for each pixel, 0 or 1, as bool or as uint8.
+template <class T>
+py::array_t<T> pixels_of(const std::vector<uint8_t>& values, Size size) {
+  py::array_t<T> found({size.first, size.second});
+  std::copy(values.begin(), values.end(), found.mutable_data());
+  return found;
+}
+
+void checked_mask(Size frame_size, const std::vector<Polygon>& polygons, bool has_image) {
+  check_ignore_mask({frame_size, polygons, has_image ? std::optional("") : std::nullopt});
+}
+
+void checked_frame(Size frame_size, Size frame) {
+  check_frame_size({frame_size, {}, std::nullopt}, frame);
+}
+
+// image: None, or [height, width, bytes of a pixel].
+py::array_t<bool> ignored(Size frame_size, const std::vector<Polygon>& polygons,
+                          const py::object& image) {
+  const IgnoreMask mask{frame_size, polygons, std::nullopt};
+  if (image.is_none()) return pixels_of<bool>(ignored_pixels(mask, nullptr), frame_size);
+  const auto bytes = image.cast<py::array_t<uint8_t, py::array::c_style>>();
+  const auto side = [&](int axis) { return static_cast<int32_t>(bytes.shape(axis)); };
+  const MaskImage given{bytes.data(), {side(0), side(1)}, side(2)};
+  return pixels_of<bool>(ignored_pixels(mask, &given), frame_size);
+}
+
+py::array_t<uint8_t> roi(const py::array_t<bool, py::array::c_style>& ignored, Size map) {
+  const std::vector<uint8_t> pixels(ignored.data(), ignored.data() + ignored.size());
+  const Size frame{static_cast<int32_t>(ignored.shape(0)), static_cast<int32_t>(ignored.shape(1))};
+  return pixels_of<uint8_t>(region_of_interest(pixels, frame, map), map);
+}
+
+}  // namespace
+
+void bind_bundle(py::module_& m) {
+  m.def("check_ignore_mask", &checked_mask, py::arg("frame_size"), py::arg("polygons"),
+        py::arg("has_image"));
+  m.def("check_frame_size", &checked_frame, py::arg("frame_size"), py::arg("frame"));
+  m.def("ignored_pixels", &ignored, py::arg("frame_size"), py::arg("polygons"),
+        py::arg("image").none(true));
+  m.def("region_of_interest", &roi, py::arg("ignored"), py::arg("map"));
+}
+
+}  // namespace edgead
