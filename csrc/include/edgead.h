@@ -22,7 +22,8 @@
  * in C++17, with handles that close themselves.
  *
  * Served: graphs in every precision that the processor has, whose features are compared in pairs
- * or with what was learnt, on the CPU through OpenVINO.
+ * or with what was learnt, on the CPU through OpenVINO; or on an NVIDIA GPU through TensorRT, where
+ * that is built in.
  * Bundles of schema version 1 and 2 are served; newer ones are refused with
  * EDGEAD_ERROR_UNSUPPORTED. Tiles of a frame are seen one after another.
  *

@@ -4,6 +4,8 @@
 #include <chrono>
 #include <cstring>
 
+#include "arguments.h"
+
 namespace edgead {
 namespace {
 
@@ -65,6 +67,7 @@ struct Image {
   static PreprocessParams packed(const Geometry& geometry, const Input& input) {
     PreprocessParams params = preprocess_params(geometry, input);
     params.row_stride = pixel_bytes(geometry) * geometry.width;
+    refuse(problem_of(params));
     return params;
   }
 

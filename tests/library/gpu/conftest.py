@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 HERE = Path(__file__).parent
-TESTS = HERE.parents[1]
-sys.path[:0] = map(str, (HERE, HERE.parent, TESTS / "nvidia", TESTS / "cuda_on_cpu"))
+sys.path[:0] = [str(HERE), str(HERE.parent)]
+sys.path[:0] = [str(HERE.parents[1] / name) for name in ("nvidia", "cuda_on_cpu")]
 
 from graphs import halved  # type: ignore[import-not-found]
 from harness import Build, Program  # type: ignore[import-not-found]

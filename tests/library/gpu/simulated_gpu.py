@@ -1,5 +1,6 @@
-"""libedgead with its TensorRT engine on a SIMULATED GPU (simulated/simulated.h): built from the objects
-of the library that is installed, and steered. Nothing that it shows may be called run on a GPU."""
+"""libedgead with its TensorRT engine on a SIMULATED GPU (simulated/simulated.h): built from the
+objects of the library that is installed, and steered. Nothing that it shows may be called run on a
+GPU."""
 
 from __future__ import annotations
 
@@ -46,14 +47,25 @@ class Builder:
         self.openvino, self.json = openvino, json
         self.objects: dict[str, Path] = {}
 
-    def compile(self, source: Path, folder: Path | None = None) -> None:
-        """One file."""
+    def compile(self, source: Path, folder: Path | None = None) -> Path:
+        """The object of one file; headers beside it go before those of csrc."""
         made = (folder or self.folder) / f"{source.stem}.o"
         system = [self.json, self.openvino / "include"]
         include = [part for path in system for part in ("-isystem", str(path))]
-        command = ["g++", *FLAGS, *include, "-c", str(source), "-o", str(made)]
+        command = [
+            "g++",
+            f"-I{source.parent}",
+            *FLAGS,
+            *include,
+            "-c",
+            str(source),
+            "-o",
+            str(made),
+        ]
         subprocess.run(command, check=True)
-        self.objects[source.name] = made
+        if folder is None:
+            self.objects[source.name] = made
+        return made
 
     def compile_all(self) -> None:
         """All ``sources``."""
@@ -81,7 +93,7 @@ class Builder:
         runtime = next((self.openvino / "libs").glob("libopenvino.so*"))
         rpath = f"-Wl,-rpath,{runtime.parent}"
         files = [*self.installed(), *own.values(), *cuda, self.cuda / "cuda_on_cpu.o", runtime]
-        command = ["g++", "-shared", *map(str, files), rpath, "-lpng", "-o", str(path)]
+        command = ["g++", "-shared", *map(str, files), rpath, "-lpng", "-lpthread", "-o", str(path)]
         subprocess.run(command, check=True)
         return path
 
