@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <map>
 
 #include "failure.h"
 #include "json.h"
@@ -24,9 +25,23 @@ constexpr size_t kMostPlans = 24;
 constexpr int64_t kMostBytes = INT64_C(1) << 31;
 constexpr int kRecipe = 1;  // of edgead/nvidia/plans/store.py
 
-// As Python's json.dumps writes a text.
+constexpr const char* kOptions = "{\"batch\": [1, 1, 1], \"dla\": null, \"workspace_mb\": null}";
+
+// As JSON has a text; for ASCII, as Python's json.dumps.
 std::string quoted(const std::string& text) {
-  return Json(text).dump(-1, ' ', true, Json::error_handler_t::replace);
+  std::string quoted = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') quoted += '\\';
+    quoted += static_cast<unsigned char>(c) < 32 ? ' ' : c;
+  }
+  return quoted + "\"";
+}
+
+std::string object_of(const std::map<std::string, int64_t>& counts) {
+  std::string text;
+  for (const auto& [name, count] : counts)
+    text += (text.empty() ? "" : ", ") + quoted(name) + ": " + std::to_string(count);
+  return "{" + text + "}";
 }
 
 Failure altered(const std::string& path) {
@@ -36,21 +51,28 @@ Failure altered(const std::string& path) {
                      "built again");
 }
 
-Json options() { return {{"batch", {1, 1, 1}}, {"workspace_mb", nullptr}, {"dla", nullptr}}; }
-
 // Python's text has a fourth number on some machines.
 bool same_version(const std::string& found, const std::string& asked) {
   return found == asked || found.rfind(asked + ".", 0) == 0;
 }
 
-bool is_of(const Json& about, const PlanAsked& asked) {
-  const Json own = options();
-  const Json& found = about.at("options");
-  return about.at("flavour") == "tensorrt" && about.at("recipe") == kRecipe &&
-         same_version(about.at("version").get<std::string>(), asked.version) &&
-         about.at("device") == asked.device && about.at("onnx_sha256") == asked.onnx_sha256 &&
-         about.at("precision") == asked.precision && found.at("batch") == own.at("batch") &&
-         found.at("workspace_mb").is_null() && found.at("dla").is_null();
+bool is_null(const Json& value) { return value.kind == Json::null; }
+
+// Whether JSON is of such a plan, built for one image at a time.
+bool is_of(Object& about, const PlanAsked& asked) {
+  Object options(about.object("options"), "options");
+  const std::vector<double> one{1, 1, 1};
+  return about.text("flavour") == "tensorrt" && about.whole("recipe") == kRecipe &&
+         same_version(about.text("version"), asked.version) &&
+         about.text("device") == asked.device && about.text("onnx_sha256") == asked.onnx_sha256 &&
+         about.text("precision") == asked.precision && options.numbers("batch") == one &&
+         is_null(options.at("workspace_mb")) && is_null(options.at("dla"));
+}
+
+// With a point, whatever the locale has.
+std::string seconds_of(double seconds) {
+  const auto ms = static_cast<long long>(seconds * 1e3);
+  return format("%lld.%03lld", ms / 1000, ms % 1000);
 }
 
 std::string now() {
@@ -65,13 +87,11 @@ std::string now() {
 }  // namespace
 
 std::string PlanAsked::key() const {
-  const std::string text =
-      "{\"device\": " + quoted(device) +
-      ", \"flavour\": \"tensorrt\", \"onnx_sha256\": " + quoted(onnx_sha256) +
-      ", \"options\": {\"batch\": [1, 1, 1], \"dla\": null, \"workspace_mb\": null}, "
-      "\"precision\": " +
-      quoted(precision) + ", \"recipe\": " + std::to_string(kRecipe) +
-      ", \"version\": " + quoted(version) + "}";
+  const std::string text = "{\"device\": " + quoted(device) +
+                           ", \"flavour\": \"tensorrt\", \"onnx_sha256\": " + quoted(onnx_sha256) +
+                           ", \"options\": " + kOptions + ", \"precision\": " + quoted(precision) +
+                           ", \"recipe\": " + std::to_string(kRecipe) +
+                           ", \"version\": " + quoted(version) + "}";
   return sha256(text).substr(0, 32);
 }
 
@@ -100,13 +120,14 @@ std::optional<CachedPlan> PlanCache::load(const std::string& key, const PlanAske
   const std::string file = path(key, ".json"), plan = path(key, ".plan");
   const auto text = read_own_file(file);
   if (!text) return std::nullopt;
-  const Json about = Json::parse(*text, nullptr, false);
   std::string digest;
   int64_t size = 0;
   try {
+    const Json read = parse_json(*text);
+    Object about(read, "plan");
     if (!is_of(about, asked)) return std::nullopt;
-    digest = about.at("sha256").get<std::string>(), size = about.at("size").get<int64_t>();
-  } catch (const Json::exception&) {
+    digest = about.text("sha256"), size = about.whole("size");
+  } catch (const Failure&) {
     throw altered(file);
   }
   const auto data = read_own_file(plan);
@@ -133,25 +154,20 @@ std::optional<CachedPlan> PlanCache::find(const PlanAsked& asked) const {
 CachedPlan PlanCache::store(const PlanAsked& asked, const std::string& bundle,
                             const BuiltPlan& built) const {
   const std::string key = asked.key();
-  Json about{{"flavour", "tensorrt"},
-             {"version", asked.version},
-             {"device", asked.device},
-             {"recipe", kRecipe},
-             {"onnx_sha256", asked.onnx_sha256},
-             {"precision", asked.precision},
-             {"options", options()},
-             {"bundle", bundle},
-             {"created", now()},
-             {"seconds", built.seconds},
-             {"census", built.census.tensors},
-             {"products", built.census.products},
-             {"layers", nullptr},
-             {"off_dla", Json::array()},
-             {"size", built.plan.size()},
-             {"sha256", sha256(built.plan)}};
+  const std::string about =
+      "{\n \"flavour\": \"tensorrt\",\n \"version\": " + quoted(asked.version) +
+      ",\n \"device\": " + quoted(asked.device) + ",\n \"recipe\": " + std::to_string(kRecipe) +
+      ",\n \"onnx_sha256\": " + quoted(asked.onnx_sha256) +
+      ",\n \"precision\": " + quoted(asked.precision) + ",\n \"options\": " + kOptions +
+      ",\n \"bundle\": " + quoted(bundle) + ",\n \"created\": " + quoted(now()) +
+      ",\n \"seconds\": " + seconds_of(built.seconds) +
+      ",\n \"census\": " + object_of(built.census.tensors) +
+      ",\n \"products\": " + object_of(built.census.products) +
+      ",\n \"layers\": null,\n \"off_dla\": [],\n \"size\": " + std::to_string(built.plan.size()) +
+      ",\n \"sha256\": " + quoted(sha256(built.plan)) + "\n}";
   unlink(path(key, ".json").c_str());  // never old words beside a new plan
   write_own_file(path(key, ".plan"), built.plan);
-  write_own_file(path(key, ".json"), about.dump(1, ' ', true, Json::error_handler_t::replace));
+  write_own_file(path(key, ".json"), about);
   prune(key);
   return {path(key, ".plan"), built.plan};
 }

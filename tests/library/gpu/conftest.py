@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent)]
-sys.path[:0] = [str(HERE.parents[1] / name) for name in ("nvidia", "cuda_on_cpu")]
+sys.path.insert(0, str(Path(__file__).parents[2] / "cuda_on_cpu"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "nvidia"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parent))
 
 from graphs import halved  # type: ignore[import-not-found]
 from harness import Build, Program  # type: ignore[import-not-found]

@@ -99,9 +99,9 @@ def test_an_error_of_a_frame_ends_the_detector_and_not_the_process(
                     one.score(frame, "BGR")
                 assert raised.value.status == "DEVICE"
                 assert "open the detector again" in str(raised.value)
+        late = gpu_library.session(detector)
         with pytest.raises(refused, match="failed when scoring a frame"):
-            with gpu_library.session(detector):
-                pass
+            late.__enter__()
     machine.reset()
     with gpu_library.serving(half_path, device="gpu") as session:
         session.score(frame, "BGR")
