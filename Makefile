@@ -9,7 +9,7 @@ BUNDLE ?= demo/cell.edgead
 RESULTS := benchmarks/results
 NATIVE_TESTS := build/native
 INSTALL_C = $(BIN)/cmake --install build/c.build
-FUZZ_SECONDS ?= 300
+FUZZ_SECONDS ?= 600
 # A worker for each core, and each file in one worker, which makes its fixtures once.
 PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -25,7 +25,7 @@ CPP := $(shell find csrc tests benchmarks examples \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo docs c-library c-runtime c-deb install-c test test-all test-aarch64 fuzz lint \
+.PHONY: help install demo docs c-library c-runtime c-deb install-c abi test test-all test-aarch64 fuzz lint \
         format house bench methods ablation peers gpu-check clean distclean
 unexport DESTDIR  # it is for install-c alone
 
@@ -34,10 +34,11 @@ help:
 	@echo 'make c-library     build libedgead, the C library, into build/c; the last line is JSON'
 	@echo 'make c-runtime     what of it a device needs, into build/c-runtime; c-deb: all as a Debian package'
 	@echo 'make install-c     install it                     DESTDIR=stage PREFIX=/usr (/usr/local)'
+	@echo 'make abi           write csrc/abi.txt, what programs built with edgead.h rely on'
 	@echo 'make test          run the tests                  ARGS="-k preprocess" passes on to pytest'
 	@echo 'make test-all      run the exhaustive ones that make test leaves out: full grids, sanitizers'
 	@echo 'make test-aarch64  the C++ tests of the kernels, cross-compiled, in an emulator'
-	@echo 'make fuzz          let libFuzzer look for crashes of the kernels for FUZZ_SECONDS (300)'
+	@echo 'make fuzz          let libFuzzer look for crashes of kernels and readers for FUZZ_SECONDS (600)'
 	@echo 'make lint          ruff, mypy and clang-format'
 	@echo 'make format        let ruff and clang-format rewrite the files'
 	@echo 'make docs          generate docs/command-line.md from the parsers of the commands'
@@ -95,6 +96,9 @@ c-deb: c-library
 	@$(BIN)/cmake --build build/c.build --target package > /dev/null
 	@ls build/c.build/*.deb
 
+abi: c-library
+	@$(BIN)/python csrc/abi.py build/c/lib/libedgead.so > csrc/abi.txt
+
 test: $(VENV)/.installed
 	@$(PYTEST) $(ARGS)
 
@@ -122,10 +126,7 @@ test-aarch64: $(VENV)/.installed
 
 fuzz: $(VENV)/.installed
 	@$(call want,clang++,clang libclang-rt-dev)
-	$(call build_native,fuzz,-DCMAKE_BUILD_TYPE=Fuzz -DCMAKE_CXX_COMPILER=clang++)
-	mkdir -p $(NATIVE_TESTS)-corpus
-	$(NATIVE_TESTS)-fuzz/edgead_native -max_len=96 -max_total_time=$(FUZZ_SECONDS) \
-	  $(NATIVE_TESTS)-corpus
+	$(BIN)/python tests/fuzz/fuzzing.py $(FUZZ_SECONDS) $(NATIVE_TESTS)-corpus
 
 lint: $(VENV)/.installed $(VENV)/.lint
 	$(BIN)/ruff check .

@@ -6,6 +6,7 @@ EDGEAD_CUDA_ARCHITECTURES   CMake list, for example "87-real" (all supported one
 EDGEAD_WERROR=ON            warnings of the compilers are errors, also with AUTO; for CI (OFF)
 """
 
+import importlib.util
 import os
 import re
 import shutil
@@ -64,6 +65,7 @@ def configure(module: str, cuda: str) -> str:
     """CMake's output. The cache is stale where it names what pip deletes: that is named again."""
     import pybind11
 
+    json = importlib.util.find_spec("nlohmann_json")  # else CMake looks for the system's
     options = {
         "Python_EXECUTABLE": sys.executable,
         "CMAKE_BUILD_TYPE": "Release",
@@ -74,6 +76,8 @@ def configure(module: str, cuda: str) -> str:
         "EDGEAD_CUDA": cuda,
         "EDGEAD_CUDA_ARCHITECTURES": os.environ.get("EDGEAD_CUDA_ARCHITECTURES", ""),
     }
+    if json and json.origin:
+        options["EDGEAD_JSON"] = str(Path(json.origin).parent / "include")
     cmake, ninja, build = tool("cmake"), tool("ninja"), build_folder(module)
     if cmake is None:
         raise SystemExit("edgead: building needs CMake 3.24 or newer: pip install cmake ninja")

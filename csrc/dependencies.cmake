@@ -13,8 +13,7 @@ endif()
 # Downloads `url` into NAME_SOURCE_DIR; none of its CMakeLists.txt is read.
 function(edgead_fetch name version url sha256)
   message(STATUS "libedgead: ${name} ${version}, fetched from ${url}")
-  FetchContent_Declare(${name} URL ${url} URL_HASH SHA256=${sha256} SOURCE_SUBDIR none
-                       DOWNLOAD_EXTRACT_TIMESTAMP ON ${ARGN})
+  FetchContent_Declare(${name} URL ${url} URL_HASH SHA256=${sha256} SOURCE_SUBDIR none ${ARGN})
   FetchContent_MakeAvailable(${name})
   set(${name}_SOURCE_DIR "${${name}_SOURCE_DIR}" PARENT_SCOPE)
 endfunction()
@@ -68,11 +67,12 @@ edgead_fetch(libpng 1.6.58 https://github.com/pnggroup/libpng/archive/refs/tags/
              a9d4df463d36a6e5f9c29bd6f4967312d17e996c1854f3511f833924eb1993cf)
 configure_file(${libpng_SOURCE_DIR}/scripts/pnglibconf.h.prebuilt png/pnglibconf.h COPYONLY)
 set(png_includes ${CMAKE_CURRENT_BINARY_DIR}/png ${libpng_SOURCE_DIR} ${zlib_SOURCE_DIR})
-list(TRANSFORM "png;pngerror;pngget;pngmem;pngread;pngrio;pngrtran;pngrutil;pngset;pngtrans"
-     REPLACE "(.+)" "${libpng_SOURCE_DIR}/\\1.c" OUTPUT_VARIABLE png_sources)
-list(TRANSFORM "adler32;crc32;inffast;inflate;inftrees;zutil"
-     REPLACE "(.+)" "${zlib_SOURCE_DIR}/\\1.c" OUTPUT_VARIABLE zlib_sources)
-add_library(png OBJECT ${png_sources} ${zlib_sources})  # what reading takes, and no more
+set(sources png pngerror pngget pngmem pngread pngrio pngrtran pngrutil pngset pngtrans pngwio pngwrite
+            pngwtran pngwutil)
+list(TRANSFORM sources REPLACE "(.+)" "${libpng_SOURCE_DIR}/\\1.c")
+set(zlib_sources adler32 crc32 deflate inffast inflate inftrees trees zutil)
+list(TRANSFORM zlib_sources REPLACE "(.+)" "${zlib_SOURCE_DIR}/\\1.c")
+add_library(png OBJECT ${sources} ${zlib_sources})
 target_include_directories(png PRIVATE ${png_includes})
 target_compile_definitions(png PRIVATE PNG_ARM_NEON_OPT=0 Z_HAVE_UNISTD_H)
 target_compile_options(png PRIVATE -w)

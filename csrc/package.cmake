@@ -60,7 +60,7 @@ else()
   set_target_properties(edgead PROPERTIES INSTALL_RPATH_USE_LINK_PATH TRUE)
 endif()
 file(RELATIVE_PATH beside ${CMAKE_INSTALL_FULL_BINDIR} ${CMAKE_INSTALL_FULL_LIBDIR})
-set_target_properties(edgead-score PROPERTIES INSTALL_RPATH "$ORIGIN/${beside}")
+set_target_properties(edgead-score edgead-time PROPERTIES INSTALL_RPATH "$ORIGIN/${beside}")
 
 set(png_libs)
 if(png_target)
@@ -70,13 +70,14 @@ set(package ${CMAKE_INSTALL_LIBDIR}/cmake/edgead)
 file(RELATIVE_PATH up ${CMAKE_INSTALL_FULL_LIBDIR}/pkgconfig ${CMAKE_INSTALL_PREFIX})
 configure_file(edgead.pc.in edgead.pc @ONLY)
 configure_package_config_file(edgeadConfig.cmake.in edgeadConfig.cmake INSTALL_DESTINATION ${package}
-                              PATH_VARS own NO_SET_AND_CHECK_MACRO)
+                              PATH_VARS own NO_SET_AND_CHECK_MACRO
+                              NO_CHECK_REQUIRED_COMPONENTS_MACRO)
 write_basic_package_version_file(${CMAKE_CURRENT_BINARY_DIR}/edgeadConfigVersion.cmake
                                  VERSION ${EDGEAD_VERSION} COMPATIBILITY SameMinorVersion)
 install(TARGETS edgead EXPORT edgead
         LIBRARY COMPONENT runtime NAMELINK_COMPONENT development)
 install(TARGETS edgead_static EXPORT edgead_static ARCHIVE COMPONENT development)
-install(TARGETS edgead-score COMPONENT runtime)
+install(TARGETS edgead-score edgead-time COMPONENT runtime)
 install(FILES ../LICENSE DESTINATION ${documents} RENAME copyright COMPONENT runtime)
 install(DIRECTORY include/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT development)
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/edgead.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig

@@ -75,6 +75,14 @@ def stitch(
     to: npt.NDArray[np.float32],
 ) -> None: ...
 
+# manifest.json and the names in it; the digest of a file.
+SCHEMA_VERSION: int
+MODEL_PRECISIONS: tuple[str, ...]
+
+def check_manifest(text: bytes) -> None: ...
+def check_names(text: bytes) -> None: ...
+def problem_of_digest(bytes: int, found: str, expected: str) -> str: ...
+
 # The ignore mask.
 def check_ignore_mask(
     frame_size: tuple[int, int], polygons: _Polygons, has_image: bool

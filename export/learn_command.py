@@ -13,11 +13,14 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Collection, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from edgead_training.data import Dataset, open_dataset
+from edgead_training.data.grouping import name_of
+from edgead_training.data.splitting import OF_PARTS
 from edgead_training.run_division import divided
 
 from edgead.bundle.known_images import contents_of
@@ -58,7 +61,7 @@ SHARE = 0.2  # of the good images that set the threshold, as for train
 SIDE, MEMORY = 256, 4096
 
 FROM_A_FOLDER = (
-    "backbone", "like", "size", "calibration", "group", "layout", "category", "bit_depth", "seed",
+    "backbone", "like", "size", "calibration", "layout", "category", "bit_depth", "seed",
     "trim", "tile", "tile_overlap", "placement",
 )  # fmt: skip
 """Options of learning from a folder, which a bundle that was learnt has decided already."""
@@ -92,8 +95,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(parser, "--calibration F", "share of the good images held out to set the threshold "
         f"(default: {SHARE:g})", number)
     add_false_reject_rate(parser)
-    add(parser, "--group REGEX", "keep images of one part together: the first group in an image's "
-        "name is the part")
+    add(parser, "--group REGEX|FILE", "keep images of one part together: the first group in an "
+        "image's name is the part, or a list .csv or .json of images and their parts says it")
     add(parser, "--layout NAME", "layout of DATA, where it is not recognised, as for train")
     add(parser, "--category NAME", "one category of DATA, as for train")
     add_bit_depth(parser, "16")
@@ -138,7 +141,10 @@ def _check_options(args: argparse.Namespace) -> None:
         raise InputError(f"--{given[0][0]} goes with {given[0][1]} only; leave it out")
     decided = FROM_A_FOLDER if mode else ()
     if mode == "--forget":
-        decided += ("precision", "memory", "false_reject_rate", "defects", "report", "threads")
+        decided += (
+            *("precision", "memory", "false_reject_rate", "defects", "report", "threads"),
+            "group",
+        )
     for name in decided:
         value = getattr(args, name)
         if value is not None and value is not False and value != []:  # 0 was given as well
@@ -187,28 +193,26 @@ def learn_folder(args: argparse.Namespace, console: Console) -> int:
     said = Said(console, Page(out.stem), list(found.warnings))
     check_not_good(defects, contents_of(*(map(bytes.fromhex, part) for part in found.digests)))
     parts, about = compared(args, found, backbone, options, said)
-    images, calibration = parts
-    _tell_split(len(images), len(calibration), backbone, options, said)
+    _tell_split(*map(len, parts), backbone, options, said)
+    shows = {} if args.group is None else found.shows
+    if shows:
+        _tell_parts(args.group, [{shows[sample.name] for sample in part} for part in parts], said)
     known = {sample.name: digest for part, digests in zip(found.parts, found.digests, strict=True)
              for sample, digest in zip(part, digests, strict=True)}  # fmt: skip
     digests = ([bytes.fromhex(known[sample.name]) for sample in part] for part in parts)
     draft = learnt_draft(
-        *(good_images(part, args.bit_depth, args.group) for part in parts),
+        *(good_images(part, args.bit_depth, shows) for part in parts),
         backbone,
         out,
         options,
         graphs=graphs,
-        provenance={
-            **ORIENTATION,
-            "data": _about(dataset, args),
-            **contents_of(*digests),
-            **about.provenance,
-        },
+        provenance={**ORIENTATION, "data": _about(dataset, args), **contents_of(*digests),
+                    **about.provenance},
         progress=progress_line,
         held=about.held,
-    )
+    )  # fmt: skip
     return finish(args, said, draft, defects, {
-        "images": len(images), "left_out": dict(dataset.left_out), **about.told,
+        "images": len(parts[0]), "left_out": dict(dataset.left_out), **about.told,
     }, started)  # fmt: skip
 
 
@@ -227,8 +231,18 @@ def _tell_split(
         )
 
 
+def _tell_parts(group: str, parts: Sequence[Collection[str]], said: Said) -> None:
+    """Say how many parts are learnt from and calibrated with, and what is promised then."""
+    learnt, held_out = map(len, parts)
+    said.console.say(
+        f"parts  {learnt} to learn from, {held_out} to calibrate with, by --group {group}"
+    )
+    said.console.say(f"note   {OF_PARTS}")
+
+
 def _about(dataset: Dataset, args: argparse.Namespace) -> dict[str, Any]:
-    given = {key: getattr(args, key) for key in ("category", "group", "bit_depth")}
+    given = {key: getattr(args, key) for key in ("category", "bit_depth")}
+    given["group"] = None if args.group is None else name_of(args.group)
     about = {"name": args.data.resolve().name, "layout": dataset.layout}
     return about | {key: value for key, value in given.items() if value is not None}
 

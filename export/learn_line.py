@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from edgead_training.data.grouping import grouped
 
 from edgead.bundle.known_images import calibrated_with, learnt_more
 from edgead.bundle.storage import Bundle, check_out, open_bundle
@@ -22,6 +23,7 @@ from edgead.learning.line_images import (
     NO_SAMPLE,
     Looked,
     check_apart,
+    check_parts,
     check_random,
     look_at_added,
 )
@@ -73,7 +75,7 @@ def add_to(args: argparse.Namespace, console: Console) -> int:
     said = Said(console, Page(out.stem))
     added = look_at_added(bundle, paths.images, progress_line("checking the images to add"))
     said.page.headline = f"{count(len(added.paths), 'image')} to add to {bundle.manifest.name}"
-    choice = _sample(bundle, sample.images, added, said)
+    choice = _sample(bundle, sample.images, added, args.group, said)
     rate = check_number(bundle, len(choice.paths), args.false_reject_rate)
     digests = [content.digest for content in added.contents]
     stays = {k: v for k, v in bundle.manifest.provenance.items() if k not in OF_THE_PARENT}
@@ -100,12 +102,25 @@ def add_to(args: argparse.Namespace, console: Console) -> int:
     return finish(args, said, found.draft, defects, told, started)
 
 
-def _sample(bundle: Bundle, paths: Sequence[Path], added: Looked, said: Said) -> Choice:
+def _sample(
+    bundle: Bundle, paths: Sequence[Path], added: Looked, group: str | None, said: Said
+) -> Choice:
     """The images to calibrate with, looked at. Raises: CalibrationError, InputError."""
+    n, parts = len(added.paths), None
+    if group is not None:
+        names = grouped([path.as_posix() for path in (*added.paths, *paths)], group)
+        parts = names[:n], dict(zip(paths, names[n:], strict=True))
     show = progress_line("checking the images to calibrate with")
     depth = bundle.manifest.preprocess.bit_depth
-    choice = choose(bundle, paths, show, bit_depth=depth)
-    check_apart(choice, added, depth)
+    choice = choose(bundle, paths, show, near=group is None, bit_depth=depth)
+    check_apart(choice, added, depth, near=group is None)
+    if parts is not None:
+        shown = [parts[1][path] for path in choice.paths]
+        check_parts(shown, choice, parts[0])
+        said.console.say(
+            f"parts  {len(set(parts[0]))} to add, {len(set(shown))} to calibrate with, by --group "
+            f"{group}"
+        )
     for warning in (*added.warnings, *choice.warnings):
         said.warn(warning)
     return choice

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from edgead_training.data import Division, Parts, Sample
-from edgead_training.data.splitting import part_of
 
 from edgead.bundle.storage import Bundle, Draft
 from edgead.cli.console import Console, count, percent, print_json, progress_line
@@ -66,14 +65,14 @@ def bar(items: Sequence[Any], title: str) -> Iterator[Any]:
 
 
 def good_images(
-    samples: Iterable[Sample], bit_depth: int | None, group: str | None = None
+    samples: Iterable[Sample], bit_depth: int | None, shows: Mapping[str, str] | None = None
 ) -> list[GoodImage]:
-    """The images of ``samples``, each read when it is needed."""
+    """The images of ``samples``, each read when it is needed; ``shows``: names to parts."""
     return [
         GoodImage(
             sample.name,
             lambda path=sample.path: read_image(path, bit_depth=bit_depth),
-            "" if group is None else " ".join(part_of(sample, group)),
+            (shows or {}).get(sample.name, ""),
         )
         for sample in samples
     ]

@@ -19,6 +19,8 @@ from edgead.tiling import Tiling
 
 from . import run_division
 from .data import Dataset, Parts, count_parts, open_dataset
+from .data.grouping import absolute, name_of
+from .data.splitting import OF_PARTS
 from .fit import Bounds
 from .methods import METHODS
 from .progress import SILENT, Progress
@@ -81,6 +83,8 @@ class TrainingOptions:
 
     def __post_init__(self) -> None:
         check_bit_depth(self.bit_depth)
+        if self.group is not None:
+            object.__setattr__(self, "group", absolute(self.group))
         try:
             str(self.out).encode()
         except UnicodeEncodeError as error:
@@ -106,8 +110,10 @@ class TrainingOptions:
         if self.tiling is not None:
             words += ["--tile", str(self.tiling.size[0])]
             words += ["--tile-overlap", str(self.tiling.overlap)]
-        for key in CHOICES:
-            words += [] if getattr(self, key) is None else [option(key), str(getattr(self, key))]
+        given = {key: getattr(self, key) for key in CHOICES}
+        given["group"] = None if self.group is None else name_of(self.group)
+        for key, value in given.items():
+            words += [] if value is None else [option(key), str(value)]
         words += [] if self.textures is None else ["--textures", self.textures.resolve().name]
         return shlex.join(words)
 
@@ -234,10 +240,7 @@ def tell(begun: Begun, log: Callable[[str], None]) -> None:
         log(
             f"parts  {learnt} to train on, {held_out} to calibrate with, by --group {options.group}"
         )
-        log(
-            "note   images of one part resemble each other: the false-reject rate is promised as "
-            "an average over parts, and is known less well than the images suggest"
-        )
+        log(f"note   {OF_PARTS}")
     if train < 10:
         log(f"note   {train} training images are few: expect good parts to be rejected")
     for warning in begun.record.get("warnings", ()):

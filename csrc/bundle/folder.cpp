@@ -10,13 +10,12 @@
 #include <memory>
 
 #include "failure.h"
+#include "manifest_parts.h"
 
 namespace edgead {
 namespace {
 
-constexpr const char* kManifest = "manifest.json";
 constexpr const char* kExpected = "expected a directory NAME.edgead from edgead export or learn";
-constexpr const char* kAgain = "copy the bundle again or export it again";
 constexpr int64_t kMostBytes = INT64_C(0x7fffffff);  // of one file
 constexpr int kFolderOnly = O_RDONLY | O_DIRECTORY | O_CLOEXEC;
 

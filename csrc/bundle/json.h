@@ -1,4 +1,4 @@
-// JSON read strictly, as edgead/bundle/json_reader.py reads it and in its words.
+// JSON read strictly, for C and Python.
 #pragma once
 #include <cstdint>
 #include <string>

@@ -11,8 +11,6 @@
 namespace edgead {
 namespace {
 
-constexpr int64_t kSchemaVersion = 2;
-
 Pair read_pair(const Json& value, const std::string& where) {
   Object object(value, where);
   Pair pair;

@@ -1,4 +1,5 @@
-// manifest.json, read and checked as edgead/bundle/manifest.py does, in the same words.
+// manifest.json, read and checked: the rules of C and Python. edgead/bundle/manifest.py builds its
+// dataclasses of what passed here.
 #pragma once
 #include <map>
 #include <optional>
@@ -6,9 +7,14 @@
 #include <utility>
 #include <vector>
 
+#include "arguments.h"
+
 namespace edgead {
 
 using Size = std::pair<int32_t, int32_t>;  // (height, width)
+
+constexpr int64_t kSchemaVersion = 2;  // the newest one that is read
+extern const Words kModelPrecisions;   // that a bundle may hold a graph in
 
 struct Pair {
   std::string reference, restored;
@@ -148,5 +154,9 @@ Manifest read_manifest(const std::string& text);
 
 // The parts of it that contradict each other, as a Failure.
 void check_manifest(const Manifest& manifest);
+
+// Failure where the name of a file leads out of the bundle, or what the manifest refers to is not
+// among the files.
+void check_names(const Manifest& manifest);
 
 }  // namespace edgead

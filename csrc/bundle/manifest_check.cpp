@@ -1,4 +1,5 @@
-// What the values of a manifest are held to, in the order and the words of Python's modules.
+// What the values of a manifest are held to, and what it names. Python's
+// edgead/bundle asks the same.
 #include <algorithm>
 #include <cmath>
 #include <set>
@@ -12,6 +13,8 @@
 #include "wording.h"
 
 namespace edgead {
+
+const Words kModelPrecisions{"float32", "float16", "int8"};
 
 int32_t number_of(const char* name, const std::string& word, const Words& words) {
   refuse(name, in_quotes(word), expected_word(word, words));
@@ -106,7 +109,6 @@ bool temperatures_fit(const Manifest& m) {
   return std::all_of(m.memories.begin(), m.memories.end(), fits);
 }
 
-// In the order and the words of signal_checks in edgead/bundle/entries.py.
 void check_signals(const Manifest& m) {
   const bool none = m.memories.empty() && m.whitenings.empty();
   const Distance distance = static_cast<Distance>(m.map.distance);
@@ -140,9 +142,9 @@ bool same_keys(const Manifest& m) {
 }
 
 bool models_known(const Manifest& m) {
-  const std::set<std::string> known{"float32", "float16", "int8"};
-  return std::all_of(m.models.begin(), m.models.end(),
-                     [&](const auto& model) { return known.count(model.first) == 1; });
+  return std::all_of(m.models.begin(), m.models.end(), [](const auto& model) {
+    return expected_word(model.first, kModelPrecisions).empty();
+  });
 }
 
 bool own_fits(const Manifest& m, size_t n) {
@@ -196,6 +198,56 @@ void check_manifest(const Manifest& m) {
       {"health.images: expected at least 1", !m.health || m.health->images >= 1},
       {"files: a digest is not a SHA-256 in hex", digests_fit(m)},
   });
+}
+
+namespace {
+
+// Whether a name stays inside the bundle.
+bool is_plain_name(const std::string& name) {
+  if (name.find_first_of("\\:") != std::string::npos || name.find('\0') != std::string::npos)
+    return false;
+  size_t start = 0;
+  for (;;) {
+    const size_t end = std::min(name.find('/', start), name.size());
+    const std::string part = name.substr(start, end - start);
+    if (part.empty() || part == "." || part == "..") return false;
+    if (end == name.size()) return true;
+    start = end + 1;
+  }
+}
+
+}  // namespace
+
+void check_names(const Manifest& manifest) {
+  for (const auto& [name, _] : manifest.files) {
+    if (!is_plain_name(name))
+      throw bundle_failure("files: " + in_quotes(name) + " is not a plain relative name; " +
+                           kAgain);
+    if (name == kManifest)
+      throw bundle_failure(std::string("files: ") + kManifest + " cannot hold its own digest");
+  }
+  std::vector<std::string> used;
+  const auto add = [&](const std::vector<std::optional<std::string>>& names) {
+    for (const auto& name : names)
+      if (name) used.push_back(*name);
+  };
+  for (const auto& [_, file] : manifest.models) used.push_back(file);
+  for (const Golden& golden : manifest.golden) add({golden.image, golden.map, golden.scored});
+  for (const Memory& m : manifest.memories) add({m.file, m.places, m.shares, m.scored});
+  for (const Whitening& w : manifest.whitenings)
+    add({w.mean, w.factors, w.centre, w.places, w.scored});
+  if (manifest.ignore && manifest.ignore->image) used.push_back(*manifest.ignore->image);
+  if (manifest.health) used.push_back(manifest.health->reference);
+  for (const std::string& name : used)
+    if (manifest.files.count(name) == 0)
+      throw bundle_failure(in_quotes(name) + " is used by the manifest and not among its files; " +
+                           kAgain);
+}
+
+std::string problem_of_digest(size_t bytes, const std::string& found, const std::string& expected) {
+  if (found == expected) return "";
+  return "was truncated or altered (" + std::to_string(bytes) + " bytes, SHA-256 " +
+         found.substr(0, 12) + "…, expected " + expected.substr(0, 12) + "…); " + kAgain;
 }
 
 }  // namespace edgead

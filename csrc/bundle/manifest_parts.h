@@ -1,10 +1,10 @@
-// What the parts of a manifest are held to; each is a Failure with EDGEAD_ERROR_INPUT.
+// What the parts of a manifest are held to; a Failure with EDGEAD_ERROR_INPUT unless said
+// otherwise.
 #pragma once
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "arguments.h"
 #include "failure.h"
 #include "manifest.h"
 #include "wording.h"
@@ -20,5 +20,12 @@ int32_t check_bit_depth(std::optional<int64_t> bit_depth);  // 0 for none
 void check_input(const Input& input);
 void check_map(const Manifest& manifest);  // its size, weights and numbers
 void check_tiling(const Tiling& tiling);
+
+constexpr const char* kManifest = "manifest.json";
+constexpr const char* kAgain = "copy the bundle again or export it again";
+
+// What a file of `bytes` is, "was truncated ..", that has not the digest which the manifest
+// promises; else empty.
+std::string problem_of_digest(size_t bytes, const std::string& found, const std::string& expected);
 
 }  // namespace edgead

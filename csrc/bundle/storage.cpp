@@ -7,6 +7,7 @@
 
 #include "failure.h"
 #include "ignore_mask.h"
+#include "manifest_parts.h"
 #include "png_file.h"
 #include "sha256.h"
 #include "wording.h"
@@ -14,56 +15,10 @@
 namespace edgead {
 namespace {
 
-constexpr const char* kManifest = "manifest.json";
-constexpr const char* kAgain = "copy the bundle again or export it again";
-
-// Whether a name stays inside the bundle.
-bool is_plain_name(const std::string& name) {
-  if (name.find_first_of("\\:") != std::string::npos || name.find('\0') != std::string::npos)
-    return false;
-  size_t start = 0;
-  for (;;) {
-    const size_t end = std::min(name.find('/', start), name.size());
-    const std::string part = name.substr(start, end - start);
-    if (part.empty() || part == "." || part == "..") return false;
-    if (end == name.size()) return true;
-    start = end + 1;
-  }
-}
-
-void check_names(const Manifest& manifest) {
-  for (const auto& [name, _] : manifest.files) {
-    if (!is_plain_name(name))
-      throw bundle_failure("files: " + in_quotes(name) + " is not a plain relative name; " +
-                           kAgain);
-    if (name == kManifest)
-      throw bundle_failure(std::string("files: ") + kManifest + " cannot hold its own digest");
-  }
-  std::vector<std::string> used;
-  const auto add = [&](const std::vector<std::optional<std::string>>& names) {
-    for (const auto& name : names)
-      if (name) used.push_back(*name);
-  };
-  for (const auto& [_, file] : manifest.models) used.push_back(file);
-  for (const Golden& golden : manifest.golden) add({golden.image, golden.map, golden.scored});
-  for (const Memory& m : manifest.memories) add({m.file, m.places, m.shares, m.scored});
-  for (const Whitening& w : manifest.whitenings)
-    add({w.mean, w.factors, w.centre, w.places, w.scored});
-  if (manifest.ignore && manifest.ignore->image) used.push_back(*manifest.ignore->image);
-  if (manifest.health) used.push_back(manifest.health->reference);
-  for (const std::string& name : used)
-    if (manifest.files.count(name) == 0)
-      throw bundle_failure(in_quotes(name) + " is used by the manifest and not among its files; " +
-                           kAgain);
-}
-
 void check_digest(const std::string& root, const std::string& name, const std::string& data,
                   const std::string& expected) {
-  const std::string found = sha256(data);
-  if (found == expected) return;
-  throw bundle_failure("bundle " + root + ": " + name + " was truncated or altered (" +
-                       std::to_string(data.size()) + " bytes, SHA-256 " + found.substr(0, 12) +
-                       "…, expected " + expected.substr(0, 12) + "…); " + kAgain);
+  const std::string problem = problem_of_digest(data.size(), sha256(data), expected);
+  if (!problem.empty()) throw bundle_failure("bundle " + root + ": " + name + " " + problem);
 }
 
 }  // namespace

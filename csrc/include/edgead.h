@@ -382,7 +382,7 @@ EDGEAD_DEFAULT(edgead_info)
 EDGEAD_DEFAULT(edgead_stats)
 
 static inline edgead_frame edgead_frame_of(const void* data, int32_t height, int32_t width,
-                                           int64_t stride, edgead_format format) {
+                                           int64_t stride, int32_t format) {
   edgead_frame frame = edgead_frame_default();
   frame.data = data;
   frame.height = height;

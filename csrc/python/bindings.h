@@ -29,7 +29,10 @@ inline void raise_failure(std::exception_ptr pointer) {
     const bool input = failure.status == EDGEAD_ERROR_INPUT;
     const char* name = calibration ? "CalibrationError" : input ? "InputError" : "BundleError";
     const auto kind = pybind11::module_::import("edgead.errors").attr(name);
-    PyErr_SetString(kind.ptr(), failure.what());
+    const std::string text = failure.what();  // may hold a name that is not UTF-8
+    const auto said = pybind11::reinterpret_steal<pybind11::object>(
+        PyUnicode_DecodeUTF8(text.data(), static_cast<Py_ssize_t>(text.size()), "surrogateescape"));
+    PyErr_SetObject(kind.ptr(), said.ptr());
   }
 }
 

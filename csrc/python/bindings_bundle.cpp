@@ -1,11 +1,16 @@
-// What of bundle/ Python needs too: the ignore mask.
+// What of bundle/ Python needs too: manifest.json and the ignore mask.
 #include "bindings.h"
 #include "ignore_mask.h"
+#include "manifest_parts.h"
 
 namespace py = pybind11;
 
 namespace edgead {
 namespace {
+
+void checked_manifest(const std::string& text) { read_manifest(text); }
+
+void checked_names(const std::string& text) { check_names(read_manifest(text)); }
 
 // A byte for each pixel, 0 or 1, as bool or as uint8.
 template <class T>
@@ -43,6 +48,12 @@ py::array_t<uint8_t> roi(const py::array_t<bool, py::array::c_style>& ignored, S
 }  // namespace
 
 void bind_bundle(py::module_& m) {
+  m.def("check_manifest", &checked_manifest, py::arg("text"));
+  m.def("check_names", &checked_names, py::arg("text"));
+  m.def("problem_of_digest", &problem_of_digest, py::arg("bytes"), py::arg("found"),
+        py::arg("expected"));
+  m.attr("SCHEMA_VERSION") = kSchemaVersion;
+  m.attr("MODEL_PRECISIONS") = py::tuple(py::cast(kModelPrecisions));
   m.def("check_ignore_mask", &checked_mask, py::arg("frame_size"), py::arg("polygons"),
         py::arg("has_image"));
   m.def("check_frame_size", &checked_frame, py::arg("frame_size"), py::arg("frame"));

@@ -1,6 +1,7 @@
 // OpenVINO on the CPU, with the settings of edgead/cpu/engine.py: the same bits from both.
 #include <algorithm>
 #include <future>
+#include <openvino/frontend/manager.hpp>
 #include <openvino/openvino.hpp>
 #include <set>
 #include <sstream>
@@ -167,6 +168,40 @@ class OpenVINOSession : public EngineSession {
   std::vector<ov::Tensor> tensors_;
 };
 
+std::string openvino_version() {
+  const std::string build = ov::get_openvino_version().buildNumber;
+  return "OpenVINO " + build.substr(0, build.find('-'));
+}
+
+// Failure for an OpenVINO without a file that it loads when it is asked: its own words say neither
+// that nor the cure. To look takes long, so only after something has failed.
+void check_whole(ov::Core& core) {
+  const auto lacks = [](const std::vector<std::string>& names, const char* name) {
+    return std::find(names.begin(), names.end(), name) == names.end();
+  };
+  const char* missing = nullptr;
+  if (lacks(core.get_available_devices(), "CPU"))
+    missing = "CPU plugin";
+  else if (lacks(ov::frontend::FrontEndManager().get_available_front_ends(), "onnx"))
+    missing = "ONNX frontend";
+  if (missing != nullptr)
+    throw Failure(EDGEAD_ERROR_DEVICE,
+                  openvino_version() + " has no " + missing +
+                      " here: the one of this version belongs beside libopenvino.so; install "
+                      "OpenVINO's files again");
+}
+
+// with_sentence of a step that needs a file beside libopenvino.so.
+template <class Work>
+auto with_files(ov::Core& core, edgead_status status, const std::string& what, const Work& work) {
+  try {
+    return with_sentence(status, what, work);
+  } catch (const Failure&) {
+    with_sentence(EDGEAD_ERROR_DEVICE, what, [&] { check_whole(core); });
+    throw;
+  }
+}
+
 class OpenVINOEngine : public CpuEngine {
  public:
   OpenVINOEngine(const Bundle& bundle, const Asked& asked) : manifest_(bundle.manifest()) {
@@ -174,7 +209,7 @@ class OpenVINOEngine : public CpuEngine {
     const std::string& file = manifest_.model_of(precision);
     ov::Core& core =
         *with_sentence(EDGEAD_ERROR_DEVICE, "OpenVINO does not start", [] { return &only_core(); });
-    device = with_sentence(EDGEAD_ERROR_DEVICE, "OpenVINO does not know the CPU", [&] {
+    device = with_files(core, EDGEAD_ERROR_DEVICE, "OpenVINO does not know the CPU", [&] {
       std::istringstream words(core.get_property("CPU", ov::device::full_name));
       std::string word, name = "CPU:";
       while (words >> word) name += " " + word;
@@ -183,8 +218,8 @@ class OpenVINOEngine : public CpuEngine {
     check_offered(core.get_property("CPU", ov::device::capabilities), precision, device);
     const std::string where = "bundle " + bundle.path() + ": ";
     const std::string graph = bundle.read(file);
-    const auto model = with_sentence(EDGEAD_ERROR_BUNDLE, where + "OpenVINO cannot read " + file,
-                                     [&] { return core.read_model(graph, ov::Tensor()); });
+    const auto model = with_files(core, EDGEAD_ERROR_BUNDLE, where + "OpenVINO cannot read " + file,
+                                  [&] { return core.read_model(graph, ov::Tensor()); });
     fix_shapes(*model, manifest_, where + file);
     // float32 is what every CPU has, and nothing stands in for it.
     const bool counted = precision != "float32";
@@ -198,8 +233,7 @@ class OpenVINOEngine : public CpuEngine {
     compiled_ = with_sentence(EDGEAD_ERROR_DEVICE, "OpenVINO cannot compile the graph",
                               [&] { return core.compile_model(model, "CPU", config); });
     if (counted) check_computed(layers, computed_in(compiled_), precision);
-    const std::string build = ov::get_openvino_version().buildNumber;
-    version = "OpenVINO " + build.substr(0, build.find('-'));
+    version = openvino_version();
   }
 
   std::unique_ptr<EngineSession> session() override {

@@ -67,7 +67,9 @@ Check check(const Bundle& bundle, const Golden& golden, const Tolerance& toleran
   for (size_t i = 0; i < expected.size(); ++i) {
     const double gap = std::abs(static_cast<double>(map[i]) - expected[i]);
     const double at = growth(expected[i], usual_peak);
-    if (gap / at > worst) worst = gap / at, grown = at, found.map_difference = gap;
+    if (gap / at <= worst) continue;
+    worst = gap / at, grown = at, found.map_difference = gap;
+    if (std::isnan(gap)) break;  // nothing is worse
   }
   found.score_difference = std::abs(found.score - golden.score);
   found.tolerance.score *= growth(golden.score, usual_score);

@@ -21,7 +21,8 @@ example:
   edgead-bench cell.edgead --images parts/ --hz 30 --minutes 10
   edgead-bench cell.edgead --images parts/ --budget-ms 33 --percentile 99 || echo too slow
   edgead-bench cell.edgead --images parts/ --compare before.json
-  edgead-bench new.edgead old.edgead --images parts/ --threads 1 --threads 2"""
+  edgead-bench new.edgead old.edgead --images parts/ --threads 1 --threads 2
+  edgead-bench cell.edgead --images parts/ --hz 30 --native"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -72,6 +73,11 @@ def _add_engine(group: argparse._ArgumentGroup) -> None:
     colors = ("bgr", "rgb", "gray")
     group.add_argument("--color", choices=colors, default=COLOR, help="as edgead score")
     add_bit_depth(group, "the first bundle's, else 16")
+    text = (
+        "beside each, libedgead: the same in C, as built by make c-library or installed in FOLDER "
+        "(default: build/c, else those on PATH)"
+    )
+    add(group, "--native FOLDER", text, nargs="?", const="build/c")
 
 
 def _add_results(group: argparse._ArgumentGroup) -> None:

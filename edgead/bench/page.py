@@ -10,7 +10,15 @@ from edgead.bench.closed_loop import END_TO_END
 from edgead.bench.monitor import MachineReading
 from edgead.bench.results import BenchResult
 from edgead.bench.templates import render
-from edgead.bench.text import below, changes_lines, doubts, machine_lines, ratio_lines, rows
+from edgead.bench.text import (
+    below,
+    changes_lines,
+    doubts,
+    machine_lines,
+    ratio_lines,
+    rows,
+    side_by_side,
+)
 
 TEMPLATE = Path(__file__).with_name("page.html")
 
@@ -27,9 +35,8 @@ def page(results: Sequence[BenchResult], readings: Sequence[MachineReading]) -> 
         *ratio_lines(results),
         *changes_lines(first),
     ]
-    return render(
-        TEMPLATE, below, rows, charts, results=results, about=about, doubts=doubts(results)
-    )
+    content = {"results": results, "about": about, "doubts": doubts(results)}
+    return render(TEMPLATE, below, rows, charts, side_by_side, **content)
 
 
 def charts(result: BenchResult) -> list[Chart]:

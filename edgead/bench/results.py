@@ -39,6 +39,7 @@ class BenchResult:
     ratios: dict[str, Interval] = field(default_factory=dict)
     differences: list[str] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
+    rss_mb: float | None = None  # of a process of its own, at the end
 
     @property
     def scopes(self) -> dict[str, list[float]]:
@@ -69,6 +70,8 @@ class BenchResult:
             "cold_start_samples_ms": self.cold_starts_ms,
             "warnings": self.warnings,
         }
+        if self.rss_mb is not None:
+            found["rss_mb"] = self.rss_mb
         if self.ratios:
             found["ratios"] = {name: ratio._asdict() for name, ratio in self.ratios.items()}
         if self.changes:

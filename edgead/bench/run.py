@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shlex
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import ExitStack
 from datetime import datetime, timezone
 from itertools import product
 from pathlib import Path
 from platform import platform, python_version
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from edgead.bench import compare, results, text, trust
 from edgead.bench.closed_loop import END_TO_END, Frame, closed_loop
-from edgead.bench.cold_start import cold_start
 from edgead.bench.monitor import MachineReading, Monitor
-from edgead.bench.open_loop import OpenLoop, open_loop
+from edgead.bench.native import Native, Programs
+from edgead.bench.open_loop import OpenLoop
 from edgead.bench.results import BenchResult
+from edgead.bench.subjects import InPython, Subject
 from edgead.bundle.storage import Bundle, open_bundle
 from edgead.cli.console import Console, count, print_json
 from edgead.cli.options import COLOR, target_file
@@ -39,14 +40,6 @@ OVER_BUDGET, SLOWER = 4, 5  # exit codes
 MOST_IMAGES = 100  # held in memory at once; the others of a folder are left out, and that is said
 
 
-class Subject(NamedTuple):
-    """A bundle on a device, opened; ``asked``: the arguments of the Detector."""
-
-    label: str
-    detector: Detector
-    asked: dict[str, Any]
-
-
 class Input(NamedTuple):
     """The frames, and a path of the first one for a process of its own."""
 
@@ -63,13 +56,15 @@ def run(args: Namespace) -> int:
     bundles = [open_bundle(name) for name in args.bundles]
     bit_depth = _bit_depth(bundles, args)
     given = _read_input(args.images, bundles[0], bit_depth)
-    subjects = _open(bundles, args, bit_depth)
-    _say_what(console, subjects, given, args)
-    measured = [_describe(subject, given, args) for subject in subjects]
-    interval_s = max(1.0, (args.minutes or 0) * 60 / 120)
-    with Monitor(interval_s) as monitor, stopping() as came:
-        _measure(measured, subjects, given, args, came)
-        stop = came()
+    with ExitStack() as stack:
+        subjects = _open(bundles, args, bit_depth, given.frames, stack)
+        _say_what(console, subjects, given, args)
+        measured = [_describe(subject, given, args) for subject in subjects]
+        interval_s = max(1.0, (args.minutes or 0) * 60 / 120)
+        processes = [subject.process for subject in subjects if subject.process is not None]
+        with Monitor(interval_s, processes=processes) as monitor, stopping() as came:
+            _measure(measured, subjects, given, args, came)
+            stop = came()
     kept_mb = sum(one.kept_bytes for one in measured) / 1e6
     common = [*trust.of_frames(given.frames), *trust.of_machine(monitor.readings, kept_mb)]
     for one in measured:
@@ -101,6 +96,7 @@ def _next_command(args: Namespace) -> str:
         "--color": [args.color] if args.color != COLOR else [],
         "--bit-depth": [args.bit_depth] if args.bit_depth is not None else [],
         "--hz": [f"{args.hz:g}"] if args.hz is not None else [],
+        "--native": [] if args.native is None else [args.native],
     }
     settings = "".join(f" {shlex.join([o, str(v)])}" for o, values in kept.items() for v in values)
     if not args.images:
@@ -128,6 +124,8 @@ def _check(args: Namespace) -> None:
         raise MissingExtraError(
             f"--html needs {', '.join(absent)}, which is not installed: {cure('bench')}"
         )
+    if args.native is not None and {*(args.device or ())} - {"auto", "cpu"}:
+        raise InputError("--native with --device cuda: libedgead is measured on the CPU")
     if not 0 < args.percentile <= 100:
         raise InputError(
             f"--percentile {args.percentile:g}: expected a number above 0, at most 100, as 99"
@@ -175,12 +173,19 @@ def _read_input(arguments: Sequence[str], bundle: Bundle, bit_depth: int | None)
     return Input(frames, paths[0], source)
 
 
-def _open(bundles: Sequence[Bundle], args: Namespace, bit_depth: int | None) -> list[Subject]:
-    """A qualified Detector for every bundle, device, precision and number of threads."""
+def _open(
+    bundles: Sequence[Bundle],
+    args: Namespace,
+    bit_depth: int | None,
+    frames: Sequence[Frame],
+    stack: ExitStack,
+) -> list[Subject]:
+    """One, qualified, for every bundle, device, precision and number of threads; natives last."""
+    programs = None if args.native is None else Programs(args.native)
     devices: list[str] = args.device or ["auto"]
     precisions: list[str | None] = args.precision or [None]
     numbers: list[int | None] = args.threads or [None]
-    subjects = []
+    subjects: list[Subject] = []
     for bundle, device, precision, threads in product(bundles, devices, precisions, numbers):
         label = str(bundle.path)
         label += f" on {device}" if len(devices) > 1 else ""
@@ -188,13 +193,16 @@ def _open(bundles: Sequence[Bundle], args: Namespace, bit_depth: int | None) -> 
         label += f", {count(threads or 0, 'thread')}" if len(numbers) > 1 else ""
         asked = {"device": device, "color": args.color, "threads": threads, "precision": precision}
         asked |= {} if bit_depth is None else {"bit_depth": bit_depth}
-        subjects.append(Subject(label, Detector(bundle, **asked), asked))
+        subjects.append(InPython(label, bundle, asked, Detector(bundle, **asked), frames))
+    if programs is not None:
+        natives = (Native(one, programs, frames) for one in subjects[:])
+        subjects += [stack.enter_context(native) for native in natives]
     return subjects
 
 
 def _say_what(console: Console, subjects: Sequence[Subject], given: Input, args: Namespace) -> None:
     for subject in subjects:
-        info = subject.detector.info()
+        info = subject.info()
         console.say(
             f"read   {subject.label}: {info['device']}, {info['precision']}, "
             f"{info['version']}, qualified"
@@ -211,14 +219,14 @@ def _say_what(console: Console, subjects: Sequence[Subject], given: Input, args:
 
 def _describe(subject: Subject, given: Input, args: Namespace) -> BenchResult:
     """What is measured, with its cold starts and the memory of its open loop."""
-    bundle, asked = subject.detector.bundle, subject.asked
+    bundle, asked = subject.bundle, subject.asked
     identity = {
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "edgead": __version__,
         "bundle": str(bundle.path),
         "name": bundle.manifest.name,
         "method": bundle.manifest.method,
-        **subject.detector.info(),
+        **subject.info(),
         "processor": processor_name(),
         "cores": cores(),
         "system": platform(),
@@ -238,8 +246,7 @@ def _describe(subject: Subject, given: Input, args: Namespace) -> BenchResult:
         "images": given.source,
         "frames": _kinds(given.frames),
     }
-    words = [str(bundle.path), str(given.first), json.dumps(asked)]
-    starts_ms = [cold_start(words) for _ in range(args.cold_starts)]
+    starts_ms = [subject.cold_start_ms(given.first) for _ in range(args.cold_starts)]
     loop = None if args.hz is None else OpenLoop(args.hz, _open_frames(args))
     return BenchResult(subject.label, identity, settings, {}, loop, starts_ms)
 
@@ -260,8 +267,10 @@ def _measure(
 
     A signal ends it after the call in work. One turn of the closed loop is always made.
     """
-    frames, calls = given.frames, [subject.detector.score for subject in subjects]
+    frames, calls = given.frames, [subject.score for subject in subjects]
     closed_loop(calls, frames, lambda turn: turn < args.warm_up and not came())
+    for one, subject in zip(measured, subjects, strict=True):
+        one.warnings += subject.doubts(frames[0])
     # A sustained run that is an open loop keeps --repeats.
     timed = args.minutes is not None and args.hz is None
     end_s = perf_counter() + 60 * args.minutes if timed else math.inf
@@ -276,12 +285,9 @@ def _measure(
     results.add_ratios(measured)
     for one, subject in zip(measured, subjects, strict=True):
         if one.open_loop is not None:
-            open_loop(_serve(subject.detector, frames), one.open_loop, stopped=came)
+            subject.open_loop(one.open_loop, came)
             one.open_loop = one.open_loop if one.open_loop.count else None
-
-
-def _serve(detector: Detector, frames: Sequence[Frame]) -> Callable[[int], object]:
-    return lambda number: detector.score(frames[number % len(frames)])
+        one.rss_mb = subject.rss_mb()
 
 
 def _open_frames(args: Namespace) -> int:

@@ -9,6 +9,7 @@ from edgead.bench.results import SCOPES, BenchResult
 from edgead.bench.samples import PERCENTILES, summary
 from edgead.bench.trust import rss_growth_mb
 from edgead.cli.console import Console, count, table
+from edgead.monitoring.percentiles import percentile
 
 HEAD = ("p50", "p90", "p99", "p99.9", "max", "mean")
 
@@ -97,6 +98,28 @@ def rows(one: BenchResult) -> list[tuple[str, ...]]:
     return found
 
 
+def side_by_side(measured: Sequence[BenchResult]) -> list[tuple[str, ...]]:
+    """A table with a column for each bundle, its head first; those after the first with a ratio."""
+    tables = [_figures(one) for one in measured]
+    found = [("ms", *(one.label for one in measured))]
+    for name, base in tables[0].items():
+        others = (table.get(name) for table in tables[1:])
+        cells = ("" if ms is None else f"{ms:.3f} ({ms / base:.2f} x)" for ms in others)
+        found.append((name, f"{base:.3f}", *cells))
+    return found
+
+
+def _figures(one: BenchResult) -> dict[str, float]:
+    """Median and p99 of each scope, and the median of the cold starts."""
+    samples: dict[str, Sequence[float]] = dict(one.scopes)
+    if one.open_loop is not None:
+        samples["open loop"] = one.open_loop.latency_ms
+    found = {f"{name}, p{p:g}": percentile(ms, p) for name, ms in samples.items() for p in (50, 99)}
+    if one.cold_starts_ms:
+        found["cold start, p50"] = percentile(one.cold_starts_ms, 50)
+    return found
+
+
 def below(one: BenchResult) -> list[str]:
     """What the table has no room for."""
     lines = []
@@ -115,4 +138,6 @@ def below(one: BenchResult) -> list[str]:
     if one.cold_starts_ms:
         starts = ", ".join(f"{ms:.0f}" for ms in one.cold_starts_ms)
         lines.append(f"cold start (process to first verdict): {starts} ms")
+    if one.rss_mb is not None:
+        lines.append(f"memory (RSS) of its own process, at the end: {one.rss_mb:.1f} MB")
     return lines

@@ -74,64 +74,6 @@ class Whitening:
     scored: str | None = None
 
 
-def signal_checks(
-    memories: tuple[Memory, ...],
-    whitenings: tuple[Whitening, ...],
-    version: int,
-    distance: str,
-    most: int,
-) -> tuple[tuple[str, bool], ...]:
-    """What must hold for memories and whitenings: a sentence, and whether it does.
-
-    Args:
-        memories, whitenings: of one manifest.
-        version: of its schema.
-        distance: of its map.
-        most: neighbours that are looked for.
-    """
-    signals: tuple[Memory | Whitening, ...] = (*memories, *whitenings)
-    return (
-        (
-            "memories and whitenings: of schema version 2",
-            not signals or version >= 2,
-        ),
-        (
-            "memories and whitenings: one size for each output",
-            len({(s.features, s.channels, s.size) for s in signals})
-            == len({s.features for s in signals}),
-        ),
-        (
-            "whitenings: expected some of the channels of the output, and a side of at least 1",
-            all(w.first >= 0 and 1 <= w.count <= w.channels - w.first for w in whitenings)
-            and all(w.side >= 1 for w in whitenings),
-        ),
-        (
-            "whitenings: expected each to count in the map or in the score",
-            all(w.places or w.scored for w in whitenings),
-        ),
-        (
-            "memories and whitenings: expected distances of one size in the sum of the score",
-            len({signal.size for signal in signals if signal.scored}) <= 1,
-        ),
-        (
-            f"memories: expected 1 to {most} neighbours, one less with a temperature",
-            all(1 <= m.neighbours <= most - (m.temperature is not None) for m in memories),
-        ),
-        (
-            "memories.temperature: expected a number above 0, 1e-20 to 1e20",
-            all(1e-20 <= m.temperature <= 1e20 for m in memories if m.temperature is not None),
-        ),
-        (
-            "map.distance: expected l1 or l2 with a memory",
-            not signals or distance in ("l1", "l2"),
-        ),
-        (
-            "map.distance: expected l1 with a whitening, whose distances are squares as they are",
-            not whitenings or distance == "l1",
-        ),
-    )
-
-
 @dataclass(frozen=True)
 class Golden:
     """A frame in the bundle with the map and score that every engine must reproduce.

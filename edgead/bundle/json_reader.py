@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
@@ -10,65 +9,6 @@ from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from edgead.errors import BundleError
-
-_DEEPEST = 100
-
-
-class _Problem(ValueError):
-    """What is said of text that is not read."""
-
-
-def parse_json(data: bytes) -> Any:
-    """JSON of UTF-8, in which no key appears twice.
-
-    Args:
-        data: its bytes.
-
-    Raises:
-        ValueError: another text, whose message is that of ``csrc/bundle/json.cpp``.
-    """
-    try:
-        text = data.decode("utf-8-sig")
-        value = json.loads(
-            text,
-            object_pairs_hook=_unique,
-            parse_constant=_no_constant,
-            parse_float=_number,
-            parse_int=lambda word: int(word) if _number(word) else 0,
-        )
-        _check_depth(value, _DEEPEST)
-    except _Problem:
-        raise
-    except (ValueError, RecursionError) as error:
-        raise ValueError("it is not JSON, or nested more than 100 deep") from error
-    return value
-
-
-def _unique(items: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(items)
-    if len(found) != len(items):
-        raise _Problem("a key appears twice")
-    return found
-
-
-def _number(word: str) -> float:
-    value = float(word)
-    if math.isinf(value):
-        raise _Problem("a number is beyond float64")
-    return value
-
-
-def _no_constant(word: str) -> None:
-    raise ValueError(word)
-
-
-def _check_depth(value: Any, left: int) -> None:
-    """Raise ValueError for lists and objects that are nested deeper than ``left``."""
-    if isinstance(value, dict | list):
-        if left == 0:
-            raise ValueError
-        for item in value.values() if isinstance(value, dict) else value:
-            _check_depth(item, left - 1)
 
 
 def read_json(kind: Any, value: object, where: str) -> Any:

@@ -1,15 +1,17 @@
-"""What a bundle says about itself: ``manifest.json``, read strictly, written canonically."""
+"""What a bundle says about itself: ``manifest.json``, read strictly, written canonically.
+
+What must hold for it is said by ``csrc/bundle``, which the C library shares; dataclasses are built
+here of what passed there.
+"""
 
 from __future__ import annotations
 
 import json
-import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from edgead._cpu import MAX_NEAREST
+from edgead import _cpu
 from edgead.anomaly_map import MapParams
 from edgead.bundle.entries import (
     Calibration,
@@ -20,22 +22,19 @@ from edgead.bundle.entries import (
     Pair,
     Tolerance,
     Whitening,
-    signal_checks,
 )
 from edgead.bundle.ignore_mask import IgnoreMask
-from edgead.bundle.json_reader import as_json, parse_json, read_json, schema
+from edgead.bundle.json_reader import as_json, read_json, schema
 from edgead.errors import BundleError, InputError
 from edgead.installation import __version__
 from edgead.preprocess import PreprocessParams
 from edgead.tiling import Tiling, plan_tiles
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION: int = _cpu.SCHEMA_VERSION
 """The newest one that is read; what has no memory is written as 1, for older readers."""
 
-MODEL_PRECISIONS = ("float32", "float16", "int8")
+MODEL_PRECISIONS: tuple[str, ...] = _cpu.MODEL_PRECISIONS
 """What a bundle may hold a graph in; bfloat16 is computed from the float32 one."""
-
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 _SCHEMA: dict[str, Any] = {
     "schema_version": int,
@@ -111,7 +110,9 @@ class Manifest:
     schema_version: int = 1
 
     def __post_init__(self) -> None:
-        _check(self)
+        if self.map.weights != _weights(self.pairs, self.memories, self.whitenings):
+            raise BundleError("manifest: map.weights and the weights of pairs differ")
+        _cpu.check_manifest(_as_text({**self.to_json(), "provenance": {}}).encode())
 
     def model_of(self, precision: str) -> str:
         """Name of the graph that is computed in a precision: of bfloat16, the float32 one.
@@ -241,10 +242,7 @@ class Manifest:
 
     def dumps(self) -> bytes:
         """The bytes of ``manifest.json``."""
-        try:
-            text = json.dumps(self.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
-        except (TypeError, ValueError) as error:
-            raise BundleError(f"the manifest cannot be written as JSON: {error}") from error
+        text = _as_text(self.to_json(), indent=2, ensure_ascii=False)
         # A name that is not UTF-8 has halves of characters, which this writes as JSON escapes them.
         return (text + "\n").encode("utf-8", "backslashreplace")
 
@@ -258,13 +256,18 @@ class Manifest:
         Raises:
             BundleError: as ``from_json``, and for JSON that is truncated or repeats a key.
         """
+        _cpu.check_manifest(data)
         try:
-            value = parse_json(data)
-        except ValueError as error:
-            raise BundleError(
-                f"manifest.json is truncated or damaged ({error}); copy the bundle again"
-            ) from error
-        return cls.from_json(value)
+            found = read_json(_SCHEMA, json.loads(data), "manifest")
+            found["memories"] = found.get("memories", ())
+            found["whitenings"] = found.get("whitenings", ())
+            weights = _weights(found["pairs"], found["memories"], found["whitenings"])
+            found["map"] = MapParams(weights=weights, **found["map"])
+            image = found.pop("input")
+            name = image.pop("name")
+            return cls(**found, input_name=name, preprocess=PreprocessParams(**image))
+        except (InputError, ValueError) as error:  # what Python alone does not take
+            raise BundleError(f"manifest.json: {error}") from error
 
     @classmethod
     def from_json(cls, value: object) -> Manifest:
@@ -275,96 +278,21 @@ class Manifest:
 
         Raises:
             BundleError: a missing, unknown or mistyped key, by name; a schema that is newer than
-                this edgead.
+                this edgead; values that contradict each other.
         """
-        version = value.get("schema_version", 1) if isinstance(value, dict) else 1
-        if isinstance(version, int) and version > SCHEMA_VERSION:
-            raise BundleError(
-                f"the bundle has schema version {version}; this edgead reads up to "
-                f"{SCHEMA_VERSION}: upgrade edgead, or export the bundle with this version"
-            )
-        try:
-            found = read_json(_SCHEMA, value, "manifest")
-            if found["schema_version"] < 1:
-                raise BundleError(
-                    f"manifest.schema_version is {version}, and schemas count from 1: "
-                    "manifest.json was changed; copy the bundle again"
-                )
-            found["memories"] = found.get("memories", ())
-            found["whitenings"] = found.get("whitenings", ())
-            image, compared = found.pop("input"), (*found["pairs"], *found["memories"])
-            if not compared:
-                raise BundleError("manifest.pairs: none; expected at least one, or a memory")
-            weights = tuple(one.weight for one in compared)
-            weights += tuple(1.0 for one in found["whitenings"] if one.places)
-            found["map"] = MapParams(weights=weights, **found["map"])
-            name = image.pop("name")
-            return cls(**found, input_name=name, preprocess=PreprocessParams(**image))
-        except InputError as error:  # a parameter that preprocess or anomaly_map refuses
-            raise BundleError(f"manifest.json: {error}") from error
+        return cls.loads(_as_text(value).encode())
 
 
-def _check(manifest: Manifest) -> None:
-    """Raise BundleError for a manifest whose parts contradict each other."""
-    models = set(manifest.models)
-    names = [name for pair in manifest.pairs for name in (pair.reference, pair.restored)]
-    names += sorted({signal.features for signal in manifest.signals()})
-    weights = tuple(pair.weight for pair in manifest.pairs)
-    weights += tuple(memory.weight for memory in manifest.memories)
-    weights += tuple(1.0 for whitening in manifest.whitenings if whitening.places)
-    digests = manifest.files.values()
-    for sentence, fits in (
-        ("pairs: an output is named twice", len(set(names)) == len(names)),
-        *signal_checks(
-            manifest.memories,
-            manifest.whitenings,
-            manifest.schema_version,
-            manifest.map.distance,
-            MAX_NEAREST,
-        ),
-        ("pairs: sizes must be positive", all(min(shape) > 0 for shape in manifest.shapes())),
-        ("map.weights and the weights of pairs differ", tuple(manifest.map.weights) == weights),
-        ('models: "float32" is missing', "float32" in models),
-        (f"models: expected only {MODEL_PRECISIONS}", models <= set(MODEL_PRECISIONS)),
-        ("tolerance: expected one per model", models == set(manifest.tolerance)),
-        (
-            "tiling: expected a map of at least 2 x 2 pixels",
-            manifest.tiling is None or min(manifest.map.size) >= 2,
-        ),
-        ("golden: no golden frame, so no engine can be qualified", manifest.golden),
-        *_of_calibration(manifest),
-        ("health.images: expected at least 1", not manifest.health or manifest.health.images >= 1),
-        ("files: a digest is not a SHA-256 in hex", all(map(_SHA256.fullmatch, digests))),
-    ):
-        if not fits:
-            raise BundleError(f"manifest: {sentence}")
+def _weights(
+    pairs: tuple[Pair, ...], memories: tuple[Memory, ...], whitenings: tuple[Whitening, ...]
+) -> tuple[float, ...]:
+    """What each pair and each signal counts in the map, as the kernel is told."""
+    compared: tuple[Pair | Memory, ...] = (*pairs, *memories)
+    return (*(one.weight for one in compared), *(1.0 for one in whitenings if one.places))
 
 
-def _of_calibration(manifest: Manifest) -> tuple[tuple[str, bool], ...]:
-    """What must hold for calibrations and tolerances: a sentence, and whether it does."""
-    calibration = manifest.calibration
-    own, n = calibration.own, len(calibration.scores)
-    every: tuple[Calibration | OwnCalibration, ...] = (calibration, *own.values())
-    ties = [each.ties for each in every if each.ties]
-    tolerances = [
-        value for t in (*manifest.tolerance.values(), *ties) for value in (t.score, t.map)
-    ]
-    scores = [v for each in every for v in (*each.scores, *each.peaks)]
-    return (
-        ("calibration.scores: none", n > 0),
-        ("calibration: scores and peaks differ in number", len(calibration.peaks) == n),
-        (
-            "calibration.own: expected as many scores and peaks as in float32",
-            all(len(each.scores) == len(each.peaks) == n for each in own.values()),
-        ),
-        ("calibration.own: of a precision without a model", set(own) <= set(manifest.models)),
-        (
-            "calibration or tolerance: a value is not finite",
-            all(map(math.isfinite, (*scores, *tolerances))),
-        ),
-        ("tolerance or ties: negative", min(tolerances, default=0) >= 0),
-        (
-            "calibration.false_reject_rate: expected a number between 0 and 1",
-            0 < calibration.false_reject_rate < 1,
-        ),
-    )
+def _as_text(value: object, **options: Any) -> str:
+    try:
+        return json.dumps(value, allow_nan=False, **options)
+    except (TypeError, ValueError) as error:
+        raise BundleError(f"the manifest cannot be written as JSON: {error}") from error

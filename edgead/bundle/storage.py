@@ -7,12 +7,13 @@ import io
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgead import _cpu
 from edgead.bundle.manifest import Manifest
 from edgead.errors import BundleError, InputError
 from edgead.files import replace_directory
@@ -204,7 +205,7 @@ def open_bundle(path: str | bytes | os.PathLike[str]) -> Bundle:
     data = _read(root / MANIFEST)
     try:
         manifest = Manifest.loads(data)
-        _check_names(manifest, manifest.files)
+        _cpu.check_names(data)
     except BundleError as error:
         raise BundleError(f"bundle {root}: {error}") from error
     for name in sorted(manifest.files):
@@ -258,9 +259,9 @@ def write_bundle(
             among ``files``, a name that leads out of the directory, or the file system refuses.
     """
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
-    manifest = replace(manifest, files=digests)
-    _check_names(manifest, files)
-    return _put(Path(path), manifest.dumps(), files)
+    data = replace(manifest, files=digests).dumps()
+    _cpu.check_names(data)
+    return _put(Path(path), data, files)
 
 
 def write_again(
@@ -340,31 +341,6 @@ def check_outside(out: str | os.PathLike[str], option: str) -> None:
     _check_writable(path if path.is_dir() else path.parent, f"{option} {out}")
 
 
-def _check_names(manifest: Manifest, files: Mapping[str, object]) -> None:
-    """Names stay inside the bundle, and what the manifest refers to is among the files."""
-    for name in files:
-        path = PurePosixPath(name)
-        plain = str(path) == name != "." and not path.is_absolute() and ".." not in path.parts
-        if not plain or set(name) & set("\\:\0"):
-            raise BundleError(f"files: {name!r} is not a plain relative name; {_AGAIN}")
-        if name == MANIFEST:
-            raise BundleError(f"files: {MANIFEST} cannot hold its own digest")
-    used = [*manifest.models.values()]
-    named: list[str | None] = []
-    for frame in manifest.golden:
-        named += [frame.image, frame.map, frame.scored]
-    for memory in manifest.memories:
-        named += [memory.file, memory.places, memory.shares, memory.scored]
-    for one in manifest.whitenings:
-        named += [one.mean, one.factors, one.centre, one.places, one.scored]
-    used += [name for name in named if name is not None]
-    used += [manifest.ignore.image] if manifest.ignore and manifest.ignore.image else []
-    used += [manifest.health.reference] if manifest.health else []
-    for name in used:
-        if name not in files:
-            raise BundleError(f"{name!r} is used by the manifest and not among its files; {_AGAIN}")
-
-
 def _list_files(root: Path) -> set[str]:
     """Relative names of all files under ``root``; refuses what is neither file nor directory."""
 
@@ -392,8 +368,5 @@ def _read(path: Path) -> bytes:
 
 def _check_digest(root: Path, name: str, data: bytes, expected: str) -> None:
     found = hashlib.sha256(data).hexdigest()
-    if found != expected:
-        raise BundleError(
-            f"bundle {root}: {name} was truncated or altered ({len(data)} bytes, SHA-256 "
-            f"{found[:12]}…, expected {expected[:12]}…); {_AGAIN}"
-        )
+    if problem := _cpu.problem_of_digest(len(data), found, expected):
+        raise BundleError(f"bundle {root}: {name} {problem}")

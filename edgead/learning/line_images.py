@@ -19,7 +19,7 @@ from edgead.images.content import (
     is_saturated,
     levels,
 )
-from edgead.images.copies import near_copies
+from edgead.images.copies import copies, near_copies
 from edgead.images.image_set import first_faults, first_named
 from edgead.monitoring.depth import golden_frames
 
@@ -107,19 +107,20 @@ def _empty(
     return found
 
 
-def check_apart(choice: Choice, added: Looked, bit_depth: int | None) -> None:
+def check_apart(choice: Choice, added: Looked, bit_depth: int | None, *, near: bool = True) -> None:
     """Refuse a sample to calibrate with that holds what is added, in whatever encoding.
 
     Args:
         choice: the sample.
         added: what is added.
         bit_depth: of 16-bit images, where it is declared.
+        near: whether near-copies count; False where it is known which part each image shows.
 
     Raises:
         CalibrationError: names the images.
     """
     n, both = len(added.contents), [*added.contents, *choice.contents]
-    first = near_copies(both, levels(both, bit_depth))
+    first = near_copies(both, levels(both, bit_depth)) if near else copies(both)
     shared = [
         f"{path.name} of {added.paths[root].name}"
         for path, root in zip(choice.paths, first[n:], strict=True)
@@ -131,6 +132,38 @@ def check_apart(choice: Choice, added: Looked, bit_depth: int | None) -> None:
             f"near-copies of images to add ({first_named(shared)}): what is learnt scores lower "
             "than a new part, so the threshold would not keep its promise. A random sample keeps "
             "all that it drew: leave these out of --add, or draw a sample of other parts"
+        )
+
+
+def check_parts(parts: Sequence[str], choice: Choice, added: Sequence[str]) -> None:
+    """Refuse a sample to calibrate with of parts that are added, or of one part.
+
+    Args:
+        parts: which part each image of the sample shows.
+        choice: the sample.
+        added: which part each image to add shows.
+
+    Raises:
+        CalibrationError: names the images.
+    """
+    learnt = set(added)
+    shared = [
+        f"{path.name} of {part}"
+        for path, part in zip(choice.paths, parts, strict=True)
+        if part in learnt
+    ]
+    if shared:
+        raise CalibrationError(
+            f"{len(shared)} of {len(parts)} images to calibrate with show parts that are added "
+            f"({first_named(shared)}): what is learnt scores lower than a new part, so the "
+            "threshold would not keep its promise. Leave these parts out of --add, or draw a "
+            "sample of other parts"
+        )
+    if len(set(parts)) == 1:
+        raise CalibrationError(
+            f"all {len(parts)} images to calibrate with show one part, {printable(parts[0])}: the "
+            "threshold would be promised for further images of it, not for other parts; give a "
+            "random sample of many parts"
         )
 
 

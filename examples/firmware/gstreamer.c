@@ -7,10 +7,11 @@
 static const struct {
   GstVideoFormat video;
   int32_t format;
-} known[] = {{GST_VIDEO_FORMAT_GRAY8, EDGEAD_GRAY8}, {GST_VIDEO_FORMAT_GRAY16_LE, EDGEAD_GRAY16},
-             {GST_VIDEO_FORMAT_BGR, EDGEAD_BGR},     {GST_VIDEO_FORMAT_RGB, EDGEAD_RGB},
-             {GST_VIDEO_FORMAT_BGRx, EDGEAD_BGRX},   {GST_VIDEO_FORMAT_BGRA, EDGEAD_BGRX},
-             {GST_VIDEO_FORMAT_RGBx, EDGEAD_RGBX},   {GST_VIDEO_FORMAT_RGBA, EDGEAD_RGBX}};
+} known[] = {{GST_VIDEO_FORMAT_NV12, EDGEAD_NV12},        {GST_VIDEO_FORMAT_GRAY8, EDGEAD_GRAY8},
+             {GST_VIDEO_FORMAT_GRAY16_LE, EDGEAD_GRAY16}, {GST_VIDEO_FORMAT_BGR, EDGEAD_BGR},
+             {GST_VIDEO_FORMAT_RGB, EDGEAD_RGB},          {GST_VIDEO_FORMAT_BGRx, EDGEAD_BGRX},
+             {GST_VIDEO_FORMAT_BGRA, EDGEAD_BGRX},        {GST_VIDEO_FORMAT_RGBx, EDGEAD_RGBX},
+             {GST_VIDEO_FORMAT_RGBA, EDGEAD_RGBX}};
 static GstElement *pipeline, *sink;
 static int64_t count;
 
@@ -61,8 +62,16 @@ int camera_next(frame* to) {
     to->view.height = info.height;
     to->view.width = info.width;
   }
+  if (to->view.format == EDGEAD_NV12) {
+    to->view.chroma = GST_VIDEO_FRAME_PLANE_DATA(&found->mapped, 1);
+    to->view.chroma_stride = GST_VIDEO_FRAME_PLANE_STRIDE(&found->mapped, 1);
+    to->view.color_space =
+        (info.colorimetry.matrix == GST_VIDEO_COLOR_MATRIX_BT709 ? EDGEAD_BT709 : EDGEAD_BT601) +
+        (info.colorimetry.range == GST_VIDEO_COLOR_RANGE_0_255 ? EDGEAD_BT601_FULL : EDGEAD_BT601);
+  }
   if (to->view.format == 0)
-    g_strlcpy(to->error, "not GRAY8, GRAY16_LE, BGR, RGB, BGRx or RGBx: add videoconvert", 300);
+    g_strlcpy(to->error, "not NV12, GRAY8, GRAY16_LE, BGR, RGB, BGRx or RGBx: add videoconvert",
+              300);
   return FRAME_CAME;
 }
 

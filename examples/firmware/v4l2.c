@@ -13,11 +13,11 @@
 
 static const struct {
   uint32_t pixels;
-  int32_t format, bit_depth;
-} known[] = {{V4L2_PIX_FMT_BGR24, EDGEAD_BGR, 0},   {V4L2_PIX_FMT_RGB24, EDGEAD_RGB, 0},
-             {V4L2_PIX_FMT_XBGR32, EDGEAD_BGRX, 0}, {V4L2_PIX_FMT_GREY, EDGEAD_GRAY8, 0},
-             {V4L2_PIX_FMT_Y16, EDGEAD_GRAY16, 16}, {V4L2_PIX_FMT_Y12, EDGEAD_GRAY16, 12},
-             {V4L2_PIX_FMT_Y10, EDGEAD_GRAY16, 10}};
+  int32_t format;
+} known[] = {{V4L2_PIX_FMT_NV12, EDGEAD_NV12},  {V4L2_PIX_FMT_BGR24, EDGEAD_BGR},
+             {V4L2_PIX_FMT_RGB24, EDGEAD_RGB},  {V4L2_PIX_FMT_XBGR32, EDGEAD_BGRX},
+             {V4L2_PIX_FMT_GREY, EDGEAD_GRAY8}, {V4L2_PIX_FMT_Y10, EDGEAD_GRAY10},
+             {V4L2_PIX_FMT_Y12, EDGEAD_GRAY12}, {V4L2_PIX_FMT_Y16, EDGEAD_GRAY16}};
 static const void* memory[BUFFERS];
 static edgead_frame view = {.struct_size = sizeof view};
 static int64_t number = -1;
@@ -38,22 +38,30 @@ static struct v4l2_buffer buffer_of(uintptr_t index) {
 int camera_open(const char* source) {
   int type = V4L2_BUF_TYPE_VIDEO_CAPTURE, ready = 0;
   struct v4l2_format set = {.type = V4L2_BUF_TYPE_VIDEO_CAPTURE};
+  const struct v4l2_pix_format* pix = &set.fmt.pix;
   struct v4l2_requestbuffers request = {
       .count = BUFFERS, .type = V4L2_BUF_TYPE_VIDEO_CAPTURE, .memory = V4L2_MEMORY_MMAP};
   device = open(source, O_RDWR | O_NONBLOCK | O_CLOEXEC);
   if (device < 0 || ask(VIDIOC_G_FMT, &set) < 0 || ask(VIDIOC_REQBUFS, &request) < 0)
     return say("%s cannot be used: %s", source, strerror(errno)), -1;
   for (size_t i = 0; i < sizeof known / sizeof known[0]; ++i)
-    if (known[i].pixels == set.fmt.pix.pixelformat)
-      view.format = known[i].format, view.bit_depth = known[i].bit_depth;
+    if (known[i].pixels == pix->pixelformat) view.format = known[i].format;
   if (view.format == 0)
-    return say("%s gives %.4s, expected BGR3, RGB3, XR24, GREY, Y16, Y12 or Y10: set it with "
+    return say("%s gives %.4s, expected NV12, BGR3, RGB3, XR24, GREY, Y10, Y12 or Y16: set it with "
                "v4l2-ctl --set-fmt-video, or build with CAMERA=gstreamer, which converts",
-               source, (const char*)&set.fmt.pix.pixelformat),
+               source, (const char*)&pix->pixelformat),
            -1;
-  view.height = (int32_t)set.fmt.pix.height;
-  view.width = (int32_t)set.fmt.pix.width;
-  view.stride = set.fmt.pix.bytesperline;
+  view.height = (int32_t)pix->height;
+  view.width = (int32_t)pix->width;
+  view.stride = pix->bytesperline;
+  const uint32_t matrix =
+      pix->ycbcr_enc ? pix->ycbcr_enc : V4L2_MAP_YCBCR_ENC_DEFAULT(pix->colorspace);
+  const uint32_t range = pix->quantization
+                             ? pix->quantization
+                             : V4L2_MAP_QUANTIZATION_DEFAULT(0, pix->colorspace, matrix);
+  if (view.format == EDGEAD_NV12)
+    view.color_space = (matrix == V4L2_YCBCR_ENC_709 ? EDGEAD_BT709 : EDGEAD_BT601) +
+                       (range == V4L2_QUANTIZATION_FULL_RANGE ? EDGEAD_BT601_FULL : EDGEAD_BT601);
   for (struct v4l2_buffer b; ready < BUFFERS && ready < (int)request.count; ++ready) {
     b = buffer_of((uintptr_t)ready);
     if (ask(VIDIOC_QUERYBUF, &b) < 0) break;

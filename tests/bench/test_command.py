@@ -169,16 +169,15 @@ def test_a_cold_start_is_a_process_of_its_own(bench, bundle_dir, images, tmp_pat
 
 
 def test_a_cold_start_that_fails_says_why(tmp_path):
-    words = [tmp_path / "absent.edgead", "x.png", '{"device": "cpu"}']
-    done = subprocess.run(
-        [sys.executable, "-m", "edgead.bench.first_verdict", *words], capture_output=True, text=True
-    )
+    words = [sys.executable, "-m", "edgead.bench.first_verdict"]
+    words += [str(tmp_path / "absent.edgead"), "x.png", '{"device": "cpu"}']
+    done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == 1 and "absent.edgead does not exist" in done.stderr
     from edgead.bench.cold_start import cold_start
     from edgead.errors import DeviceError
 
     with pytest.raises(DeviceError, match=r"absent\.edgead does not exist.*--cold-starts 0"):
-        cold_start([str(word) for word in words])
+        cold_start(words)
 
 
 def test_a_cold_start_that_stands_still_is_killed_and_named(tmp_path, monkeypatch):
@@ -190,7 +189,7 @@ def test_a_cold_start_that_stands_still_is_killed_and_named(tmp_path, monkeypatc
     still.chmod(0o755)
     monkeypatch.setattr(module, "LONGEST_S", 2)
     with pytest.raises(DeviceError, match=r"no verdict within 2 s .*: the driver hangs; --cold"):
-        module.cold_start([], python=str(still))
+        module.cold_start([str(still)])
 
 
 @pytest.mark.parametrize(

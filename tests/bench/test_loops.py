@@ -45,6 +45,21 @@ def run(services, count=8, **settings):
     return found
 
 
+def test_a_call_that_measures_itself_is_believed():
+    """What asking another process takes is none of its time."""
+    clock = Clock()
+
+    def call(_frame):
+        clock.time += 5 * UNIT
+        return SimpleNamespace(timings_ms={"engine": 1.0, "end_to_end": 2.0})
+
+    frames = [np.zeros((2, 2), np.uint8)]
+    (found,) = closed_loop([call], frames, lambda turn: turn < 2, clock=clock.perf_counter)
+    assert {name: list(samples) for name, samples in found.items()} == {
+        "end_to_end": [2.0, 2.0], "engine": [1.0, 1.0],
+    }  # fmt: skip
+
+
 def test_drops_misses_and_queue_age_by_hand():
     # Frames arrive at 0 8 16 24 32 40 48 56.
     #   0 is scored from  0 to 20; then 8 and 16 have arrived: 2 is taken, 1 dropped

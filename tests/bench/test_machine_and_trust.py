@@ -85,6 +85,15 @@ def test_the_monitor_reads_first_and_last_although_the_block_fails(jetson):
     assert first.at_s < last.at_s
 
 
+def test_the_cpu_time_of_other_processes_of_the_run_is_its_own(tmp_path):
+    """Of two that are watched one has ended: its files are gone."""
+    stat = "42 (a) b) S 1 42 42 0 -1 4194304 100 0 0 0 250 150 7 7 20 0 9 0 100 1 1\n"
+    plant(tmp_path, proc__42__stat=stat)
+    with Monitor(60, tmp_path, processes=[42, 43]) as both, Monitor(60, tmp_path) as one:
+        pass
+    assert both.readings[0].cpu_s - one.readings[0].cpu_s == pytest.approx(4.0, abs=0.5)
+
+
 def kinds(warnings) -> list[str]:
     return [warning.partition(":")[0] for warning in warnings]
 

@@ -16,7 +16,7 @@ from edgead.bench.monitor import MachineReading
 from edgead.bench.open_loop import OpenLoop
 from edgead.bench.page import page
 from edgead.bench.results import BenchResult
-from edgead.bench.text import machine_lines
+from edgead.bench.text import machine_lines, side_by_side
 
 
 @given(st.floats(1e-3, 1e5), st.floats(1, 1e6))
@@ -146,6 +146,25 @@ def test_the_page_is_one_file_with_everything_escaped():
     dropped = "1 dropped (1 because the system woke the process late), 1 later than 33.3 ms"
     assert f"{dropped}, p99 is 1.33 x p50" in html
     assert "deadline 33.33 ms" in html
+
+
+def test_side_by_side_by_hand():
+    one, two = measured("one"), measured("two")
+    two.series["end_to_end"] = array("d", [2.0, 3.0, 6.0])
+    two.open_loop, two.cold_starts_ms = None, [450.0]
+    assert side_by_side([one, two]) == [
+        ("ms", "one", "two"),
+        ("network, p50", "2.000", "2.000 (1.00 x)"),
+        ("network, p99", "4.000", "4.000 (1.00 x)"),
+        ("end_to_end, p50", "2.000", "3.000 (1.50 x)"),
+        ("end_to_end, p99", "4.000", "6.000 (1.50 x)"),
+        ("open loop, p50", "30.000", ""),
+        ("open loop, p99", "40.000", ""),
+        ("cold start, p50", "900.000", "450.000 (0.50 x)"),
+    ]
+    page = page_of([one, two]).decode()
+    assert page.count("Side by side") == 1 and "450.000 (0.50 x)" in page
+    assert "Side by side" not in page_of([one]).decode()
 
 
 def test_a_queue_age_of_zero_is_only_in_the_table():

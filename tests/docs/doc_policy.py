@@ -49,6 +49,7 @@ PARSED: list[tuple[str, str, str]] = [
     ("docs/(?!tutorial|video).*", "edgead export ", "needs a training run"),
     ("docs/learn.md", "edgead backbone mine.onnx", "somebody's own graph"),
     ("docs/.*", "torchrun ", "a training in several processes"),
+    ("docs/bench.md", ".* --native", "libedgead; tests/library/test_bench_native.py runs it"),
     ("docs/.*", "edgead watch (0|incoming|rtsp:)", "a camera, or a folder watched until Ctrl-C"),
     ("docs/.*", "edgead build (?!--list|--prune)", "a GPU or TensorRT"),
     (
@@ -90,7 +91,7 @@ EXIT_CODES: dict[tuple[str, str], tuple[int, ...]] = {
 """Where not 0. How fast the machine is decides about 4 and 5."""
 
 TOOLS: list[tuple[str, str]] = [
-    (r"make [\w-]+$", "a target of the Makefile"),
+    (r"make [\w-]+( [A-Z]+=\S+)*$", "a target of the Makefile"),
     (
         r"(PATH=\S+ )?(\.venv/bin/)?pip install (\.|\"\.\[\w+\]\"|pycuda)( pycuda)?$",
         "from a clone, with an extra; PyCUDA",
@@ -100,8 +101,15 @@ TOOLS: list[tuple[str, str]] = [
     (r"python (examples|benchmarks)/\w+\.py", "a script of this repository"),
     (r"trtexec ", "TensorRT of a Jetson"),
     (r"ssh -L ", "another machine"),
-    (r"(cc |\./verdict |build/c/edgead-score )", "tests/library/test_page.py compiles and runs it"),
+    (
+        r"(cc |c\+\+ |\./verdict |build/c/edgead-score )",
+        "tests/library/test_page.py compiles and runs it",
+    ),
     (r"apt-get install ", "packages of Debian"),
+    (
+        r"(cmake (-S|--build|--install) |python3 -m pip download |unzip )",
+        "tests/library/test_package.py and on_aarch64.py do the like",
+    ),
     (
         r"(make -C examples/firmware|(EDGEAD_\w+=\S+ )+build/firmware/edgead-camera-folder |kill )",
         "tests/library/test_firmware_page.py runs it",
@@ -115,6 +123,7 @@ OUTPUT_KINDS = {
     "text": "output, layouts, formulas",
     "mermaid": "pictures that GitHub draws",
     "c": "tests/library/test_page.py compiles and runs it",
+    "cpp": "tests/library/test_page.py compiles and runs it",
     "cmake": "tests/library/test_page.py builds with it",
 }
 """Kinds of blocks in which nothing is run."""

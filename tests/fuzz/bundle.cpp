@@ -1,7 +1,7 @@
 // A small whole bundle of which one file is replaced by any bytes, its digest put right: the
 // detector opens, scores frames and closes, or refuses with a sentence. The first byte says which
 // bundle and file, the second which allocation fails, if any. The bundles lie in the folder that
-// EDGEAD_SEEDS names; seeds.py made them.
+// EDGEAD_SEEDS names; fuzz_seeds.py made them.
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -22,6 +22,7 @@ namespace fs = std::filesystem;
 using edgead::expect;
 
 constexpr const char* kManifest = "manifest.json";
+constexpr int32_t kHeight = 20, kWidth = 24;  // of the seeds' frames
 
 std::string read(const fs::path& path) {
   std::ostringstream text;
@@ -76,9 +77,9 @@ class Bundles {
   fs::path root_;
 };
 
-void score(edgead_detector* detector, edgead_session* session) {
-  static const std::vector<uint8_t> pixels(70 * 90 * 3, 90);
-  edgead_frame frame{sizeof frame, pixels.data(), 70, 90, 270, EDGEAD_BGR, 0};
+bool score(edgead_detector* detector, edgead_session* session) {
+  static const std::vector<uint8_t> pixels(kHeight * kWidth * 3, 90);
+  edgead_frame frame{sizeof frame, pixels.data(), kHeight, kWidth, 3 * kWidth, EDGEAD_BGR, 0};
   edgead_result result{};
   edgead_info info{};
   edgead_region regions[4];
@@ -86,16 +87,17 @@ void score(edgead_detector* detector, edgead_session* session) {
   int32_t height = 0, width = 0;
   result.struct_size = sizeof result, info.struct_size = sizeof info;
   expect(edgead_detector_info(detector, &info) == EDGEAD_OK, "no information");
-  if (edgead_session_score(session, &frame, &result) != EDGEAD_OK) return;
-  if (edgead_session_map_size(session, &height, &width) != EDGEAD_OK) return;
-  std::vector<float> map(static_cast<size_t>(height) * width), heat(70 * 90);
+  if (edgead_session_score(session, &frame, &result) != EDGEAD_OK) return false;
+  if (edgead_session_map_size(session, &height, &width) != EDGEAD_OK) return false;
+  std::vector<float> map(static_cast<size_t>(height) * width), heat(kHeight * kWidth);
   const int64_t row = int64_t{4} * width;
   (void)!edgead_session_map(session, map.data(), row, map.size() * 4);
-  (void)!edgead_session_heatmap(session, heat.data(), 360, heat.size() * 4);
-  (void)!edgead_session_regions(session, regions, 4, &count);
+  (void)!edgead_session_heatmap(session, heat.data(), 4 * kWidth, heat.size() * 4);
+  return edgead_session_regions(session, regions, 4, &count) == EDGEAD_OK;
 }
 
-void open(const std::string& path, size_t failing) {
+// Whether the last frame was scored.
+bool open(const std::string& path, size_t failing) {
   edgead_detector* detector = nullptr;
   edgead_session* session = nullptr;
   edgead::allow_memory(edgead::kEnough);
@@ -104,16 +106,18 @@ void open(const std::string& path, size_t failing) {
   edgead::fail_allocation(0);
   if (status == EDGEAD_OK) {
     edgead::fail_allocation(failing);
-    if (edgead_session_open(detector, &session) == EDGEAD_OK) score(detector, session);
+    const bool scored =
+        edgead_session_open(detector, &session) == EDGEAD_OK && score(detector, session);
     edgead::fail_allocation(0);
     edgead_session_close(session);
     edgead_detector_close(detector);
-    return;
+    return scored;
   }
   char why[4096];
   edgead_last_error(why, sizeof why);
   expect(detector == nullptr, "a handle after an error");
   if (status == EDGEAD_ERROR_INTERNAL || why[0] == 0) edgead::defect(why);
+  return false;
 }
 
 }  // namespace
@@ -121,22 +125,29 @@ void open(const std::string& path, size_t failing) {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   edgead::allow_memory();
   static Bundles bundles;
+  static std::vector<bool> told(bundles.all.size());
   if (size < 2) return 0;
-  const Whole& whole = bundles.all[data[0] % bundles.all.size()];
+  const size_t at = data[0] % bundles.all.size();
+  const Whole& whole = bundles.all[at];
   const std::string& name = whole.names[data[0] / bundles.all.size() % whole.names.size()];
   const std::string content(reinterpret_cast<const char*>(data) + 2, size - 2);
   const std::string before = read(whole.path / name);
   std::string manifest = whole.manifest;
   if (name != kManifest) {
     const std::string old = edgead::sha256(before);
-    const size_t at = manifest.find(old);
-    expect(at != std::string::npos, "a file without a digest");
-    manifest.replace(at, old.size(), edgead::sha256(content));
+    const size_t place = manifest.find(old);
+    expect(place != std::string::npos, "a file without a digest");
+    manifest.replace(place, old.size(), edgead::sha256(content));
     write(whole.path / kManifest, manifest);
   }
   write(whole.path / name, content);
-  open(whole.path.string(), data[1] ? 600 + size_t{data[1]} * data[1] / 8 : 0);  // of thousands
+  const bool served =
+      open(whole.path.string(), data[1] ? 600 + size_t{data[1]} * data[1] / 8 : 0);  // of thousands
   edgead::allow_memory();
+  if (served && content == before && !told[at]) {  // what a test looks for
+    told[at] = true;
+    std::fprintf(stderr, "whole: %zu\n", at);
+  }
   write(whole.path / name, before);
   write(whole.path / kManifest, whole.manifest);
   return 0;

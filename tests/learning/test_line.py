@@ -201,6 +201,48 @@ def test_samples_that_promise_nothing(
 
 
 @pytest.mark.parametrize(
+    ("part_of", "sentence"),
+    [
+        ({"rejected": "{i}", "sample": "s{i}"}, None),
+        ({"rejected": "{i}", "sample": "{i}"}, "show parts that are added"),
+        ({"rejected": "{i}", "sample": "s"}, "images to calibrate with show one part, s: the"),
+        ({"rejected": "{i}"}, "does not say which part 20 of"),
+    ],
+)
+def test_parts_by_a_list(old, rejected, sample, part_of, sentence, tmp_path, capsys) -> None:
+    """A part that is added calibrates nothing, whichever image shows it."""
+    folders = {"rejected": rejected, "sample": sample}
+    lines = [
+        f"{folders[kind].name}/{path.name},{part.format(i=i)}\n"
+        for kind, part in part_of.items()
+        for i, path in enumerate(sorted(folders[kind].iterdir()))
+    ]
+    group, out = tmp_path / "parts.csv", tmp_path / "new.edgead"
+    group.write_text("".join(lines))
+    words = ["learn", old, "--add", rejected, "--calibrate", sample, "--group", group]
+    code, said = run(*words, "--out", out), capsys.readouterr()
+    assert (code == 0) == out.exists() == (sentence is None)
+    assert (sentence or "20 to calibrate with, by --group") in said.out + said.err
+
+
+def test_near_copies_of_other_parts_calibrate_where_parts_are_known(
+    old, rejected, sample, tmp_path, capsys
+) -> None:
+    """Whoever says that each image shows another part has looked."""
+    both = tmp_path / "sample"
+    shutil.copytree(sample, both)
+    first = sorted(both.iterdir())[0]
+    image = cv2.imread(str(first)).astype(np.int16)
+    noise = np.random.default_rng(0).normal(0, 1, image.shape).round().astype(np.int16)
+    cv2.imwrite(str(both / "zz.png"), np.clip(image + noise, 0, 255).astype(np.uint8))
+    words = ["learn", old, "--add", rejected, "--calibrate", both, "--json", "--out"]
+    assert run(*words, tmp_path / "a.edgead") == 0
+    assert json.loads(capsys.readouterr().out)["calibration"] == 20
+    assert run(*words, tmp_path / "b.edgead", "--group", "(.+)") == 0
+    assert json.loads(capsys.readouterr().out)["calibration"] == 21
+
+
+@pytest.mark.parametrize(
     ("image", "sentence"),
     [
         (np.zeros((80, 96, 3), np.uint8), "of one value"),

@@ -95,8 +95,7 @@ static size_t serve(edgead_detector* detector, edgead_session* session, const ed
 // Rows of 1, 2, 3, 4 or 6 bytes a pixel.
 static edgead_frame frame_of(const Buffers& buffers, int format) {
   static const int kBytes[] = {0, 1, 2, 3, 3, 4, 4, 6, 6, 2, 2, 1};
-  return edgead_frame_of(buffers.pixels.data(), kHeight, kWidth, kWidth * kBytes[format],
-                         static_cast<edgead_format>(format));
+  return edgead_frame_of(buffers.pixels.data(), kHeight, kWidth, kWidth * kBytes[format], format);
 }
 
 // Prints a line for the opening, then one for each format: what was allocated by preparing and by

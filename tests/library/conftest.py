@@ -90,8 +90,8 @@ class Library:
         """A detector, to be closed; of a path, or of a descriptor."""
         handle = ctypes.c_void_p()
         words = {"precision": precision, "device": device}
-        asked = {**{name: word and word.encode() for name, word in words.items()}, **more}
-        params = Params(ctypes.sizeof(Params), rate, threads, **asked)
+        asked = {name: None if word is None else word.encode() for name, word in words.items()}
+        params = Params(ctypes.sizeof(Params), rate, threads, **asked, **more)
         name, which = path, "detector_open_at"
         if not isinstance(path, int):
             name, which = str(path).encode("utf-8", "surrogateescape"), "detector_open"

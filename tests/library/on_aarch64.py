@@ -1,7 +1,7 @@
 """libedgead for aarch64: cross-compiled, then run whole in an emulator, beside x86-64's.
 
-Run by ``make test-aarch64`` alone: it fetches OpenVINO's wheel for aarch64 and Debian's libpng, which
-are kept in build/aarch64, and takes a minute or two.
+Run by ``make test-aarch64`` alone, which takes a minute or two: it fetches OpenVINO's wheel for
+aarch64 and Debian's libpng, and keeps both in build/aarch64.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ def openvino() -> Path:
     if not folder.exists():
         shutil.rmtree(FOLDER / "wheel", ignore_errors=True)
         options = ("--platform", "manylinux_2_35_aarch64", "--only-binary=:all:", "--no-deps")
+        options = (*options, "--python-version", "3.11")  # for the libraries it does not matter
         pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet")
         run(*pip, *options, "-d", FOLDER / "wheel", f"openvino=={version}")
         (wheel,) = (FOLDER / "wheel").glob("*.whl")
@@ -174,9 +175,9 @@ def test_an_engine_that_differs_is_not_qualified(
     assert "golden" in done.stderr
 
 
-def test_libedgead_asks_for_no_newer_system_than_openvino(on_aarch64: Path) -> None:
-    """glibc 2.34 and GCC 12's C++ library: JetPack 6 has them."""
-    most = {"GLIBC": (2, 34), "GLIBCXX": (3, 4, 30)}
+def test_no_newer_system_is_asked_for_than_jetpack_6(on_aarch64: Path) -> None:
+    """At most what JetPack 6 has: glibc 2.35 and the C++ library of GCC 12."""
+    most = {"GLIBC": (2, 35), "GLIBCXX": (3, 4, 30)}
     files = [on_aarch64 / "lib/libedgead.so", *(on_aarch64 / "lib/edgead").iterdir()]
     for file in files:
         text = run("aarch64-linux-gnu-readelf", "--version-info", "--wide", file)

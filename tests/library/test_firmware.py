@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -146,7 +147,7 @@ def test_the_latest_frame_wins_and_the_others_are_counted(
     assert dropped > 0
     assert len(found) + dropped == found[-1]["frame"] + 1
     assert f"{len(found)} verdicts" in service.stderr and f"{dropped} dropped" in service.stderr
-    # A verdict is of the newest frame: what waited was never older than the one before.
+    # What waited was never older than the verdict before.
     assert found[1]["queue_age_ms"] < found[0]["latency_ms"]
 
 
@@ -226,24 +227,12 @@ def test_a_slow_client_delays_nobody(
         gone.take(1)
         gone.socket.close()
         last = quick.take(3000)[-1]["frame"]  # more than a socket holds for one who does not read
-        assert service.process.poll() is None
+        held = slow.take(100)  # whole lines
+        held += itertools.takewhile(lambda line: line["frame"] < last, slow)
+        assert 100 < len(held) < 3000  # not all: then come those of now
         assert service.end() == 0
-        held = [json.loads(line) for line in slow.raw()]  # whole lines, and not all
-    assert 10 < len(held) < 3000 and held[-1]["frame"] < last
     ids = [line["frame"] for line in held]
     assert ids == sorted(set(ids))
-
-
-def test_a_client_that_reads_again_gets_the_lines_of_now(
-    program: Path, bundle_dir: Path, frames: Path, tmp_path: Path
-) -> None:
-    path = tmp_path / "verdicts"
-    settings = {"EDGEAD_HZ": 5000, "EDGEAD_REPEAT": 1, "EDGEAD_SOCKET": path}
-    with Service(program, bundle_dir, frames, **settings) as service:
-        slow, quick = Client(path), Client(path)
-        now = quick.take(3000)[-1]["frame"]
-        assert next(line["frame"] for line in slow if line["frame"] > now)
-        assert service.end() == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -257,8 +246,7 @@ def test_it_ends_clean(
         service.send(number)
         rest = list(client)  # which end with whole lines
         assert service.process.wait(firmware.LONGEST_S) == 0
-    assert not path.exists() and isinstance(rest, list)
-    assert "verdicts" in service.stderr
+    assert rest is not None and not path.exists() and "verdicts" in service.stderr
 
 
 @pytest.mark.parametrize("abstract", [False, True])
@@ -320,6 +308,7 @@ def test_what_cannot_work_is_said_at_the_start(
         (bundle_dir, tmp_path / "none", {}, 2, "expected a folder of PNG files"),
         (bundle_dir, frames, {"EDGEAD_HZ": "fast"}, 1, "EDGEAD_HZ=fast: expected a number"),
         (bundle_dir, frames, {"EDGEAD_HZ": -1}, 1, "EDGEAD_HZ=-1: expected a number"),
+        (bundle_dir, frames, {"EDGEAD_THREADS": 1025}, 1, "expected a number from 0 to 1024"),
         (bundle_dir, frames, {"EDGEAD_HZ": ""}, 1, "EDGEAD_HZ=: expected a number"),
         (bundle_dir, frames, {"EDGEAD_SOCKET": tmp_path / "no" / "s"}, 2, "cannot listen at"),
         (bundle_dir, frames, {"EDGEAD_SOCKET": "x" * 200}, 2, "too long for a socket"),

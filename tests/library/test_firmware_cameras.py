@@ -65,7 +65,7 @@ def test_a_frame_that_the_driver_calls_damaged_is_no_verdict(
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"FORMAT": "YUYV"}, "/dev/video9 gives YUYV, expected BGR3, RGB3"),
+        ({"FORMAT": "YUYV"}, "/dev/video9 gives YUYV, expected NV12, BGR3"),
         ({"FEW": 1}, "/dev/video9 does not begin to capture"),
         ({"SIMULATED": "/dev/null"}, "/dev/video9 cannot be used: No such file"),
     ],
@@ -108,8 +108,25 @@ def test_a_pipeline_is_a_camera(gstreamer: Path, bundle_dir: Path, form: str) ->
                 assert line["score"] == detector.score(red).score
 
 
+@pytest.mark.parametrize(
+    ("matrix", "wrong"),  # wrong: B G R of red's Y U V when read by the other matrix, by hand
+    [("bt601", (0, 24, 255)), ("bt709", (2, 0, 233))],
+)
+def test_nv12_is_seen_in_the_colours_that_the_pipeline_says(
+    gstreamer: Path, bundle_dir: Path, matrix: str, wrong: tuple[int, ...]
+) -> None:
+    size = f"38,height=24,colorimetry={matrix}"
+    words = pipeline("NV12", pattern="red").replace("37,height=23", size)
+    with Service(gstreamer, bundle_dir, words) as service:
+        found = service.lines()[-1]["score"]
+    colours = [np.full((24, 38, 3), colour, np.uint8) for colour in ((0, 0, 255), wrong)]
+    with Detector(bundle_dir, device="cpu", threads=1) as detector:
+        right, other = (abs(detector.score(one).score - found) for one in colours)
+    assert right < other / 3
+
+
 def test_what_a_pipeline_lacks_is_said(gstreamer: Path, bundle_dir: Path, tmp_path: Path) -> None:
-    with Service(gstreamer, bundle_dir, pipeline("NV12")) as service:
+    with Service(gstreamer, bundle_dir, pipeline("YUY2")) as service:
         found = service.lines()
     assert found and all("add videoconvert" in line["error"] for line in found)
     for words, said in (

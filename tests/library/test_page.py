@@ -29,16 +29,18 @@ def place(installed: Path, bundle_dir: Path, tmp_path: Path) -> Path:
     (tmp_path / "build" / "c").symlink_to(installed)
     (tmp_path / "part.edgead").symlink_to(bundle_dir)
     (tmp_path / "verdict.c").write_text(blocks("c")[0])
+    (tmp_path / "verdict.cpp").write_text(blocks("cpp")[0])
     return tmp_path
 
 
-def test_the_program_says_what_python_says(place: Path, make_frame: Any) -> None:
+@pytest.mark.parametrize("compiler", ["cc", "c++"])
+def test_the_program_says_what_python_says(place: Path, make_frame: Any, compiler: str) -> None:
     if shutil.which("pkg-config") is None:
         pytest.skip("pkg-config is not installed")
     frames = [make_frame(seed, (480, 640)) for seed in range(2)]
     frames[1][100:200, 100:300] = 255
     (place / "frame.raw").write_bytes(b"".join(frame.tobytes() for frame in frames))
-    commands = next(block for block in blocks("sh") if block.startswith("cc "))
+    commands = next(block for block in blocks("sh") if block.startswith(f"{compiler} "))
     done = subprocess.run(
         ["sh", "-ec", commands], cwd=place, capture_output=True, text=True, check=False
     )

@@ -97,7 +97,7 @@ def _set(*path: Any) -> Callable[[dict[str, Any]], None]:
         (_set("pairs", 0, "restored", "reference_0"), "named twice"),
         (_set("pairs", 0, "channels", 0), "positive"),
         (_set("pairs", 0, "channels", True), "whole number"),
-        (_set("pairs", 0, "weight", float("inf")), "finite"),
+        (_set("pairs", 0, "weight", float("inf")), "JSON"),
         (_set("input", "size", [64]), "height, width"),
         (_set("input", "size", [0, 48]), "positive"),
         (_set("input", "mean", [0.5, 0.5]), "three"),

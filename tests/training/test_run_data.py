@@ -191,6 +191,23 @@ def test_parts_are_recorded_and_counted(parts, tmp_path):
     assert run.provenance["command"].endswith("--group '_num_([0-9]+)'")
 
 
+def test_a_list_of_parts_is_recorded_by_its_path_and_told_by_its_name(parts, tmp_path, monkeypatch):
+    """So that a run goes on from another folder, and its command names no machine."""
+    lines = [f"{path.name},{i // 3}\n" for i, path in enumerate(sorted(parts.iterdir()))]
+    (tmp_path / "tiles.csv").write_text("".join(lines))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(Interrupted):
+        _train(parts, tmp_path / "run", group="tiles.csv", steps=9, stop_at=3)
+    monkeypatch.chdir("/")
+    with pytest.raises(TrainingError, match=r"begun with --group /.*tiles\.csv, not x\(y\)"):
+        _train(parts, tmp_path / "run", group="x(y)", resume=True, steps=9)
+    run, told = _train(parts, tmp_path / "run", resume=True, steps=9)
+    assert "parts  3 to train on, 1 to calibrate with" in told[2]
+    held_out = {int(sample.path.stem) // 3 for sample in run.calibration}
+    assert len(held_out) == 1 and len(run.calibration) == 3
+    assert run.provenance["command"].endswith("--group tiles.csv")
+
+
 def test_what_is_refused_leaves_no_folder(parts, tmp_path):
     data = tmp_path / "data"
     shutil.copytree(parts, data)

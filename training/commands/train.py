@@ -31,8 +31,9 @@ _OPTIONS: tuple[tuple[str, Callable[[str], Any], str], ...] = (
      "loose (edge, for parts that lie anywhere amid background); --set goes over it"),
     ("--shots K", whole,
      "learn from K good images (of every category), to see what few will do"),
-    ("--group REGEX", word,
-     "keep images of one part together: the first group in an image's name is the part"),
+    ("--group REGEX|FILE", word,
+     "keep images of one part together: the first group in an image's name is the part, or a list "
+     ".csv or .json of images and their parts says it"),
     ("--textures DIR", file_path,
      "for ssae: pictures of other things that fill synthetic defects (default: made up)"),
 )  # fmt: skip

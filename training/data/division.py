@@ -13,7 +13,7 @@ from edgead.images.image_set import examine, first_named
 
 from .dataset import Dataset, Sample
 from .layouts.frames import LAYOUT as FRAMES
-from .splitting import Parts, once_each, part_of, split
+from .splitting import Parts, once_each, parts_of, split
 
 OTHERWISE = "if each shows another part, say so with --group '(.+)'"
 
@@ -93,7 +93,8 @@ def divide(
     digests = _digests(parts, dict(zip(names, contents, strict=True)))
     shows = alike
     if group is not None:
-        shows = {sample.name: "/".join(part_of(sample, group)) for sample in different}
+        shown = zip(different, parts_of(different, group), strict=True)
+        shows = {sample.name: "/".join(part) for sample, part in shown}
     return Division(parts, digests, left_out, tuple(warnings), shows)
 
 
@@ -103,10 +104,8 @@ def _alike_in_parts(
     """For each image the first that it is a copy or near-copy of and that shows the same part."""
     near = near_copies(contents, levels(contents, bit_depth))
     first: dict[tuple[int, tuple[str, str]], int] = {}
-    return [
-        first.setdefault((root, part_of(sample, group)), index)
-        for index, (root, sample) in enumerate(zip(near, dataset.train, strict=True))
-    ]
+    pairs = zip(near, parts_of(dataset.train, group), strict=True)
+    return [first.setdefault(pair, index) for index, pair in enumerate(pairs)]
 
 
 def _apart_in_categories(

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import re
-import warnings
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from edgead.errors import DataError, shortened
+from edgead.errors import DataError
 
 from .dataset import Sample, by_name
+from .grouping import grouped
 
 Parts = tuple[tuple[Sample, ...], tuple[Sample, ...]]  # (train, calibration), ordered by name
+
+OF_PARTS = (
+    "images of one part resemble each other: the false-reject rate is promised as an average over "
+    "parts, and is known less well than the images suggest"
+)
 
 
 def split(
@@ -34,9 +38,9 @@ def split(
         samples: good images, at least two of each category.
         seed: of the division.
         calibration_fraction: share to calibrate with, in (0, 1).
-        group: regular expression whose first group, found in the name, is the id of the part that
-            the image shows; images of one part stay together, and the calibration part is then the
-            least number of parts that reaches the fraction.
+        group: tells the part that an image shows, see ``grouping.grouped``; images of one part
+            stay together, and the calibration part is then the least number of parts that reaches
+            the fraction.
         shots: learn from this many images of every category only, at least 1; fewer shots are a
             subset of more. The calibration part is the same as without.
         alike: name to name of the first sample that shows the same; without ``group``, those with
@@ -46,12 +50,12 @@ def split(
         (train, calibration), at least one each, both ordered by name.
 
     Raises:
-        DataError: fewer than two samples or parts in a category, an expression that does not fit,
+        DataError: fewer than two samples or parts in a category, a ``group`` that does not fit,
             fewer images than shots.
     """
     if not 0.0 < calibration_fraction < 1.0:
         raise ValueError(f"calibration_fraction is {calibration_fraction}; expected 0 < it < 1")
-    pattern = None if group is None else _compiled(group)
+    shows = None if group is None else dict(zip(samples, parts_of(samples, group), strict=True))
     if shots is not None and shots < 1:
         raise DataError(f"--shots {shots} leaves nothing to learn from; give at least 1")
     categories: dict[str, list[Sample]] = defaultdict(list)
@@ -62,18 +66,28 @@ def split(
     for name, members in (categories or {"": []}).items():
         where = f" of {name}" if name else ""
         same = {sample.name: (alike or {}).get(sample.name, sample.name) for sample in members}
-        learn, held_out = _divide(members, where, seed, calibration_fraction, pattern, same)
+        parts = [same[s.name] if shows is None else shows[s][1] for s in members]
+        if len(set(parts)) < 2:
+            raise _of_one(len(members), where, group)
+        learn, held_out = _divide(members, parts, seed, calibration_fraction, same)
         if shots is not None:
-            if shots > len(learn):
-                raise DataError(
-                    f"--shots {shots} is more than the {len(learn)} good images{where} that are "
-                    f"left to learn from after {len(held_out)} are held out to calibrate with; "
-                    f"give --shots {len(learn)} or less, more images, or a smaller --calibration"
-                )
-            learn = _different_first(sorted(learn, key=lambda s: _rank(seed, s.name)), same)[:shots]
+            learn = _drawn(learn, shots, len(held_out), where, seed, same)
         train += learn
         calibration += held_out
     return tuple(sorted(train, key=by_name)), tuple(sorted(calibration, key=by_name))
+
+
+def _drawn(
+    learn: list[Sample], shots: int, held_out: int, where: str, seed: int, same: Mapping[str, str]
+) -> list[Sample]:
+    """``shots`` of the samples of one category, drawn by ``seed``. Raises: DataError."""
+    if shots > len(learn):
+        raise DataError(
+            f"--shots {shots} is more than the {len(learn)} good images{where} that are left to "
+            f"learn from after {held_out} are held out to calibrate with; give --shots "
+            f"{len(learn)} or less, more images, or a smaller --calibration"
+        )
+    return _different_first(sorted(learn, key=lambda s: _rank(seed, s.name)), same)[:shots]
 
 
 def _different_first(samples: list[Sample], same: Mapping[str, str]) -> list[Sample]:
@@ -103,64 +117,42 @@ def once_each(parts: Parts, alike: Mapping[str, str]) -> Parts:
 
 def count_parts(samples: Sequence[Sample], group: str) -> int:
     """How many parts the samples show; ``group`` and errors as for ``split``."""
-    return len({part_of(sample, group) for sample in samples})
+    return len(set(parts_of(samples, group)))
 
 
-def part_of(sample: Sample, group: str) -> tuple[str, str]:
-    """(category, part) of what a sample shows; ``group`` and errors as for ``split``."""
-    return sample.category, _part(_compiled(group), sample)
+def parts_of(samples: Sequence[Sample], group: str) -> list[tuple[str, str]]:
+    """(category, part) of what each sample shows; ``group`` and errors as for ``split``."""
+    found = grouped([sample.name for sample in samples], group)
+    return [(sample.category, part) for sample, part in zip(samples, found, strict=True)]
+
+
+def _of_one(n: int, where: str, group: str | None) -> DataError:
+    """The images of a category, which ``where`` names, show one part."""
+    what = f"{n} good image{'s' * (n != 1)}{where}"
+    if group is None:
+        more = ", and not copies of one" if n > 1 else ""
+        return DataError(
+            f"{what} cannot be divided into training and calibration; expected at least two{more}"
+        )
+    return DataError(
+        f"{what} show one part by --group {group}; expected at least two parts, one to learn from "
+        "and one to calibrate with: give images of more parts, or remove --group"
+    )
 
 
 def _divide(
-    samples: Sequence[Sample], where: str, seed: int, fraction: float,
-    pattern: re.Pattern[str] | None, same: Mapping[str, str],
+    samples: Sequence[Sample], shown: Sequence[str], seed: int, fraction: float,
+    same: Mapping[str, str],
 ) -> tuple[list[Sample], list[Sample]]:  # fmt: skip
-    """(train, calibration) of one category, which ``where`` names."""
+    """(train, calibration) of one category, whose samples show the parts ``shown``."""
     parts: dict[str, list[Sample]] = defaultdict(list)
-    for sample in samples:
-        parts[same[sample.name] if pattern is None else _part(pattern, sample)].append(sample)
-    if len(parts) < 2:
-        what = f"{len(samples)} good image{'s' * (len(samples) != 1)}{where}"
-        raise DataError(
-            f"{what} cannot be divided into training and calibration; expected at least two"
-            + (", and not copies of one" if len(samples) > 1 else "")
-            if pattern is None
-            else f"{what} show one part by --group {pattern.pattern}; expected at "
-            "least two parts, one to learn from and one to calibrate with: give images of more "
-            "parts, or remove --group"
-        )
+    for sample, part in zip(samples, shown, strict=True):
+        parts[part].append(sample)
     first, *ranked = sorted(parts, key=lambda part: _rank(seed, part))
-    calibration, share = parts[first], round(len(set(same.values())) * fraction)
+    calibration, share = list(parts[first]), round(len(set(same.values())) * fraction)
     while len({same[sample.name] for sample in calibration}) < share and len(ranked) > 1:
         calibration += parts[ranked.pop(0)]
     return [sample for part in ranked for sample in parts[part]], calibration
-
-
-def _compiled(group: str) -> re.Pattern[str]:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what a later Python may read in another way
-            pattern = re.compile(group)
-    except (re.error, OverflowError, RecursionError) as error:
-        raise DataError(
-            f"--group {shortened(group)} is not a regular expression: {error}"
-        ) from error
-    if not pattern.groups:
-        raise DataError(
-            f"--group {group} has no group; put parentheses around what is the same in all images "
-            f"of one part, as in '_num_([0-9]+)'"
-        )
-    return pattern
-
-
-def _part(pattern: re.Pattern[str], sample: Sample) -> str:
-    found = pattern.search(sample.name)
-    if found is None or not found.group(1):
-        raise DataError(
-            f"--group {pattern.pattern} does not say which part {sample.name} shows; give an "
-            f"expression whose first group is found in every name"
-        )
-    return found.group(1)
 
 
 def _rank(seed: int, name: str) -> tuple[bytes, str]:

@@ -1,4 +1,4 @@
-"""Small whole bundles and what is in them, as the fuzzers begin with it: ``seeds.py FOLDER``.
+"""Small whole bundles and what is in them, as the fuzzers begin with it: ``fuzz_seeds.py FOLDER``.
 
 FOLDER/bundles has bundles whose graph is text for stub_engine.cpp; FOLDER/TARGET has the first
 inputs of each target; FOLDER/json.dict the words of manifests.

@@ -1,4 +1,4 @@
-"""Run every fuzzer of a build: ``run.py BUILD SECONDS [CORPORA]``.
+"""``make fuzz``: build every fuzzer and run it: ``fuzzing.py SECONDS CORPORA``.
 
 All of them together take SECONDS, on as many cores as there are. Inputs that lead somewhere new are
 kept in CORPORA/TARGET, for the next time; an input that breaks one is named at the end.
@@ -13,8 +13,11 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "native"))
+
+import building  # type: ignore[import-not-found]
+import fuzz_seeds  # type: ignore[import-not-found]
 
 TARGETS = {
     "kernels": ("-max_len=96",),
@@ -31,35 +34,37 @@ SHARE = {"bundle": 4, "manifest": 2, "png": 2}
 """Of the time; 1 for the others."""
 
 
-def command(target: str, build: Path, seeds: Path, corpus: Path, seconds: float) -> list[str]:
-    """How a fuzzer is called."""
-    program = build / ("edgead_native" if target == "kernels" else f"fuzz/fuzz_{target}")
+def program(target: str, build: Path) -> Path:
+    """Of a fuzzer."""
+    return build / ("edgead_native" if target == "kernels" else f"fuzz/fuzz_{target}")
+
+
+def command(target: str, build: Path, seeds: Path, *options: object) -> list[str]:
+    """How a fuzzer is called: no input may take more than 25 seconds or 2 GiB."""
     words = [f"-dict={seeds / 'json.dict'}"] if target in ("json", "manifest", "bundle") else []
-    folders = [corpus, *([seeds / target] if target != "kernels" else [])]
+    limits = ("-rss_limit_mb=2048", "-timeout=25", "-print_final_stats=1")
+    first = [seeds / target] if target != "kernels" else []
     return [
-        *(str(program), *TARGETS[target], *words, f"-max_total_time={max(1, round(seconds))}"),
-        *("-rss_limit_mb=2048", "-timeout=25", "-print_final_stats=1", "-use_value_profile=1"),
-        f"-artifact_prefix={corpus.parent}/{target}-",
-        *map(str, folders),
+        *map(str, (program(target, build), *TARGETS[target], *words, *limits, *options, *first))
     ]
 
 
 def run(build: Path, seconds: float, corpora: Path) -> dict[str, str]:
     """What each fuzzer has printed that found something."""
-    import seeds
-
     workers = len(os.sched_getaffinity(0))
     whole = sum(SHARE.get(target, 1) for target in TARGETS)
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / "seeds"
-        seeds.write(made)
+        fuzz_seeds.write(made)
         environment = {**os.environ, "EDGEAD_SEEDS": str(made)}
 
         def one(target: str) -> tuple[str, int, str]:
             corpus = corpora / target
             corpus.mkdir(parents=True, exist_ok=True)
             time = seconds * workers * SHARE.get(target, 1) / whole
-            words = command(target, build, made, corpus, time)
+            artifacts = f"-artifact_prefix={corpora}/{target}-"
+            asked = (f"-max_total_time={max(1, round(time))}", "-use_value_profile=1", artifacts)
+            words = command(target, build, made, *asked, corpus)
             done = subprocess.run(words, env=environment, capture_output=True, text=True)
             runs = [x for x in done.stderr.splitlines() if "number_of_executed_units" in x]
             print(f"{target}: {runs[0].split()[-1] if runs else 'no'} runs", flush=True)
@@ -72,7 +77,9 @@ def run(build: Path, seconds: float, corpora: Path) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    broken = run(Path(sys.argv[1]), float(sys.argv[2]), Path(sys.argv[3]))
+    with tempfile.TemporaryDirectory() as probes:
+        built = building.built("Fuzz", Path(probes))
+    broken = run(built, float(sys.argv[1]), Path(sys.argv[2]))
     for target, said in broken.items():
         print(f"\n{target} found something:\n{said[-6000:]}")
     sys.exit(1 if broken else 0)
