@@ -23,17 +23,14 @@ from simulated_gpu import Builder, Machine  # type: ignore[import-not-found]
 @pytest.fixture(scope="session")
 def simulated(once: Callable[..., Path], installed: Path) -> Builder:
     """The simulation's builder, whose objects are there."""
-    import nlohmann_json
     import openvino
 
     build = Build("g++", "plain")
     cuda = once(f"cuda_on_cpu-{build}", lambda folder: Program(build, folder).compile())
-    work = installed.with_name(f"{installed.name}.build")
     openvino_folder = Path(openvino.__file__).parent
-    json = Path(nlohmann_json.__file__).parent / "include"
 
     def builder(folder: Path) -> Builder:
-        return Builder(folder, work, cuda, openvino_folder, json)
+        return Builder(folder, installed, cuda, openvino_folder)
 
     def make(folder: Path) -> None:
         made = builder(folder)

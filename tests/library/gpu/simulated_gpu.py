@@ -5,6 +5,7 @@ GPU."""
 from __future__ import annotations
 
 import ctypes
+import shutil
 import subprocess
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,7 @@ CSRC = ROOT / "csrc"
 
 CHOICE = "engines.cpp"  # it knows which engines are in
 FLAGS = (
-    *("-std=c++17", "-O1", "-Wall", "-Wextra", "-Werror", "-fPIC", "-ffp-contract=off"),
+    *("-std=c++17", "-O0", "-Wall", "-Wextra", "-Werror", "-fPIC", "-ffp-contract=off"),
     *("-fvisibility=hidden", "-DEDGEAD_OPENVINO", "-DEDGEAD_TENSORRT"),
     '-DEDGEAD_CUDA_ARCHITECTURES="simulated"',
     *(f"-I{CSRC / folder}" for folder in ("kernels", "bundle", "include", "runtime")),
@@ -37,31 +38,21 @@ class Builder:
     """Compiles ``sources`` into ``folder``, and links the library.
 
     Args:
-        work: where CMake built the installed library.
+        installed: where libedgead is, with libedgead.a.
         cuda: objects of the CUDA kernels on the CPU (tests/cuda_on_cpu).
-        openvino, json: folders of the packages; json: its include folder.
+        openvino: folder of the package.
     """
 
-    def __init__(self, folder: Path, work: Path, cuda: Path, openvino: Path, json: Path) -> None:
-        self.folder, self.work, self.cuda = folder, work, cuda
-        self.openvino, self.json = openvino, json
+    def __init__(self, folder: Path, installed: Path, cuda: Path, openvino: Path) -> None:
+        self.folder, self.installed, self.cuda = folder, installed, cuda
+        self.openvino = openvino
         self.objects: dict[str, Path] = {}
 
     def compile(self, source: Path, folder: Path | None = None) -> Path:
         """The object of one file; headers beside it go before those of csrc."""
         made = (folder or self.folder) / f"{source.stem}.o"
-        system = [self.json, self.openvino / "include"]
-        include = [part for path in system for part in ("-isystem", str(path))]
-        command = [
-            "g++",
-            f"-I{source.parent}",
-            *FLAGS,
-            *include,
-            "-c",
-            str(source),
-            "-o",
-            str(made),
-        ]
+        include = (f"-I{source.parent}", *FLAGS, "-isystem", str(self.openvino / "include"))
+        command = ["g++", *include, "-c", str(source), "-o", str(made)]
         subprocess.run(command, check=True)
         if folder is None:
             self.objects[source.name] = made
@@ -76,15 +67,13 @@ class Builder:
         """What ``compile_all`` made before."""
         self.objects = {one.name: self.folder / f"{one.stem}.o" for one in sources()}
 
-    def installed(self) -> list[Path]:
-        """The objects of libedgead but the choice of engines, each once."""
-        found: dict[str, Path] = {}
-        for path in sorted(self.work.glob("CMakeFiles/*.dir/**/*.o")):
-            target, _, name = str(path.relative_to(self.work)).partition(".dir/")
-            kernels = target if "kernels_" in target else ""
-            if "/tools/" not in f"/{name}" and Path(name).stem != CHOICE:
-                found.setdefault(f"{kernels}/{name}", path)
-        return list(found.values())
+    def archive(self) -> Path:
+        """The objects of libedgead but the choice of engines."""
+        own = self.folder / "libedgead.a"
+        if not own.exists():
+            shutil.copy(self.installed / "lib" / "libedgead.a", own)
+            subprocess.run(["ar", "d", str(own), f"{CHOICE}.o"], check=True)
+        return own
 
     def link(self, path: Path, changed: Mapping[str, Path] | None = None) -> Path:
         """The library, with other objects in the place of some."""
@@ -92,9 +81,10 @@ class Builder:
         cuda = [self.cuda / f"{source.stem}.o" for source in KERNELS]
         runtime = next((self.openvino / "libs").glob("libopenvino.so*"))
         rpath = f"-Wl,-rpath,{runtime.parent}"
-        files = [*self.installed(), *own.values(), *cuda, self.cuda / "cuda_on_cpu.o", runtime]
-        command = ["g++", "-shared", *map(str, files), rpath, "-lpng", "-lpthread", "-o", str(path)]
-        subprocess.run(command, check=True)
+        whole = ["-Wl,--whole-archive", self.archive(), "-Wl,--no-whole-archive"]
+        files = [*own.values(), *cuda, self.cuda / "cuda_on_cpu.o", *whole, runtime]
+        command = ["g++", "-shared", *files, rpath, "-lpng", "-lpthread", "-o", path]
+        subprocess.run(list(map(str, command)), check=True)
         return path
 
 
