@@ -1,6 +1,7 @@
 // The C API: include/edgead.h says what each function does. No exception leaves this file.
 #include <algorithm>
 #include <atomic>
+#include <cstddef>
 #include <cstring>
 #include <exception>
 #include <new>
@@ -139,8 +140,9 @@ edgead_info info_of(const Detector& detector) {
   info.method = manifest.method.c_str();
   info.device = detector.engine().device.c_str();
   info.precision = detector.engine().precision.c_str();
-  info.kernels = detector.kernels();
+  info.kernels = detector.kernels().c_str();
   info.version = detector.engine().version.c_str();
+  info.chosen = detector.engine().chosen.c_str();
   info.bundle_sha256 = detector.bundle_sha256().c_str();
   info.map_height = manifest.map.size.first, info.map_width = manifest.map.size.second;
   info.bit_depth = manifest.input.bit_depth;
@@ -170,27 +172,17 @@ struct Opening {
   Log log;
 };
 
-// A precision, where one is asked for.
-std::string precision_of(const char* given) {
-  if (given == nullptr) return "";
-  for (const char* known : {"float32", "float16", "bfloat16", "int8"})
-    if (std::strcmp(known, given) == 0) return given;
-  throw input_failure("precision " + in_quotes(given) +
-                      ": expected one of float32, float16, bfloat16, int8, or NULL");
-}
+std::string text_of(const char* given) { return given == nullptr ? "" : given; }
 
 Opening opening_of(const edgead_detector_params& given) {
   const edgead_detector_params params = taken(&given, "params");
-  if (params.threads < 0)
-    throw input_failure(
-        format("threads is %d, expected 1 or more, or 0 for the engine's choice", params.threads));
   if (params.log_level < 0 || params.log_level > EDGEAD_LOG_INFO)
     throw input_failure(format("log_level is %d, expected an edgead_log_level, 1 to %d, or 0",
                                params.log_level, EDGEAD_LOG_INFO));
   const int32_t level = params.log_level != 0 ? params.log_level : EDGEAD_LOG_INFO;
-  return {params.false_reject_rate,
-          {params.threads, precision_of(params.precision)},
-          {params.log, params.log_user_data, level}};
+  Asked asked{params.threads, text_of(params.precision), text_of(params.device)};
+  check_asked(asked);
+  return {params.false_reject_rate, asked, {params.log, params.log_user_data, level}};
 }
 
 // The door of a bundle: `folder` makes its Folder.
@@ -242,7 +234,7 @@ uint32_t edgead_api_version(void) { return EDGEAD_API_VERSION; }
 
 const char* edgead_version(void) { return EDGEAD_VERSION; }
 
-const char* edgead_engine(size_t index) { return index == 0 ? "openvino" : nullptr; }
+const char* edgead_engine(size_t index) { return engine_name(index); }
 
 edgead_status edgead_detector_open(uint32_t version, const char* path,
                                    const edgead_detector_params* params,

@@ -1,5 +1,5 @@
-# What libedgead is built with. OpenVINO must be there; libpng (with zlib) and nlohmann-json are
-# fetched, pinned by a digest, where they are not installed. Sets
+# What libedgead is built with. OpenVINO must be there, if EDGEAD_OPENVINO is ON; libpng (with zlib)
+# and nlohmann-json are fetched, pinned by a digest, where they are not installed. Sets
 #   EDGEAD_JSON  the folder of nlohmann/json.hpp
 #   png_target   PNG::PNG, or nothing: then png_objects and png_includes are a part of libedgead
 #   openvino     the file of OpenVINO's library
@@ -18,16 +18,20 @@ function(edgead_fetch name version url sha256)
   set(${name}_SOURCE_DIR "${${name}_SOURCE_DIR}" PARENT_SCOPE)
 endfunction()
 
-find_package(OpenVINO QUIET COMPONENTS Runtime)
-if(NOT OpenVINO_FOUND)
+if(EDGEAD_OPENVINO)
+  find_package(OpenVINO QUIET COMPONENTS Runtime)
+endif()
+if(EDGEAD_OPENVINO AND NOT OpenVINO_FOUND)
   message(FATAL_ERROR "libedgead needs OpenVINO, and found none: install its package for C++, or "
     "`pip install openvino` and give -DOpenVINO_DIR=$(python3 -c 'import openvino; "
     "print(openvino.__path__[0])')/cmake. -DEDGEAD_LIBRARY=OFF builds the kernels alone")
 endif()
-get_target_property(configurations openvino::runtime IMPORTED_CONFIGURATIONS)
-list(GET configurations 0 configuration)
-get_target_property(openvino openvino::runtime IMPORTED_LOCATION_${configuration})
-message(STATUS "libedgead: OpenVINO ${OpenVINO_VERSION}, ${openvino}")
+if(EDGEAD_OPENVINO)
+  get_target_property(configurations openvino::runtime IMPORTED_CONFIGURATIONS)
+  list(GET configurations 0 configuration)
+  get_target_property(openvino openvino::runtime IMPORTED_LOCATION_${configuration})
+  message(STATUS "libedgead: OpenVINO ${OpenVINO_VERSION}, ${openvino}")
+endif()
 
 if(NOT EDGEAD_FETCH STREQUAL "ON")
   find_package(PNG QUIET)

@@ -4,6 +4,11 @@ enable_language(C)
 set(CMAKE_C_VISIBILITY_PRESET hidden)
 set(CMAKE_C_STANDARD 99)
 set(CMAKE_C_FLAGS_RELEASE "-O2")
+option(EDGEAD_OPENVINO "The engine for CPUs" ON)
+option(EDGEAD_TENSORRT "The engine for NVIDIA GPUs; needs TensorRT and nvcc" OFF)
+if(NOT EDGEAD_OPENVINO AND NOT EDGEAD_TENSORRT)
+  message(FATAL_ERROR "libedgead needs an engine: EDGEAD_OPENVINO=ON or EDGEAD_TENSORRT=ON")
+endif()
 include(${CMAKE_CURRENT_SOURCE_DIR}/dependencies.cmake)
 find_package(Threads REQUIRED)
 file(STRINGS ../edgead/installation.py version REGEX "^__version__ = ")
@@ -16,8 +21,8 @@ add_library(edgead_objects OBJECT c_api.cpp
             bundle/arrays.cpp bundle/folder.cpp bundle/ignore_mask.cpp bundle/json.cpp bundle/manifest.cpp
             bundle/manifest_check.cpp bundle/npy.cpp bundle/png_file.c bundle/sha256.cpp bundle/sha256_native.cpp
             bundle/storage.cpp
-            runtime/calibration.cpp runtime/detector.cpp runtime/frame.cpp runtime/heatmap.cpp
-            runtime/memory.cpp runtime/nv12.cpp runtime/openvino_engine.cpp runtime/openvino_precision.cpp
+            runtime/calibration.cpp runtime/detector.cpp runtime/engines.cpp runtime/frame.cpp runtime/heatmap.cpp
+            runtime/memory.cpp runtime/nv12.cpp
             runtime/pipeline.cpp runtime/pooling.cpp
             runtime/principal_components.cpp runtime/processor.cpp runtime/qualification.cpp
             runtime/regions.cpp runtime/signals.cpp runtime/stages.cpp runtime/tiling.cpp runtime/whitening.cpp)
@@ -26,10 +31,22 @@ target_include_directories(edgead_objects SYSTEM PRIVATE ${EDGEAD_JSON} ${png_in
 target_compile_definitions(edgead_objects PRIVATE EDGEAD_VERSION="${EDGEAD_VERSION}")
 # No contraction: the region of interest and the normalisation are Python's, bit for bit.
 target_compile_options(edgead_objects PRIVATE -Wall -Wextra -ffp-contract=off)
-target_link_libraries(edgead_objects PRIVATE openvino::runtime ${png_target} Threads::Threads)
+set(engines)  # what libedgead is linked with for them
+if(EDGEAD_OPENVINO)
+  target_sources(edgead_objects PRIVATE runtime/openvino_engine.cpp runtime/openvino_precision.cpp)
+  target_compile_definitions(edgead_objects PRIVATE EDGEAD_OPENVINO)
+  list(APPEND engines openvino::runtime)
+endif()
+if(EDGEAD_TENSORRT)
+  include(${CMAKE_CURRENT_SOURCE_DIR}/tensorrt.cmake)
+endif()
+target_link_libraries(edgead_objects PRIVATE ${engines} ${png_target} Threads::Threads)
 get_target_property(instruction_sets kernels INTERFACE_SOURCES)
 set(objects $<TARGET_OBJECTS:edgead_objects> $<TARGET_OBJECTS:kernels>
             $<TARGET_OBJECTS:kernels_plan> ${instruction_sets} ${png_objects})
+if(EDGEAD_TENSORRT)
+  list(APPEND objects $<TARGET_OBJECTS:kernels_cuda>)
+endif()
 
 # The same objects twice: libedgead.so and libedgead.a.
 add_library(edgead SHARED ${objects})
@@ -40,7 +57,7 @@ foreach(library edgead edgead_static)
     $<BUILD_INTERFACE:${CMAKE_CURRENT_SOURCE_DIR}/include>
     $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
 endforeach()
-target_link_libraries(edgead PRIVATE openvino::runtime ${png_target} Threads::Threads)
+target_link_libraries(edgead PRIVATE ${engines} ${png_target} Threads::Threads)
 # What include/edgead.h declares, and nothing else.
 set(symbols ${CMAKE_CURRENT_SOURCE_DIR}/edgead.map)
 target_link_options(edgead PRIVATE -Wl,--version-script=${symbols} -Wl,--no-undefined)

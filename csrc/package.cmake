@@ -9,6 +9,8 @@ set(EDGEAD_COPY_OPENVINO AUTO CACHE STRING
     "OpenVINO's files beside libedgead: AUTO (unless they are the system's), ON or OFF")
 if(NOT EDGEAD_COPY_OPENVINO MATCHES "^(AUTO|ON|OFF)$")
   message(FATAL_ERROR "EDGEAD_COPY_OPENVINO is '${EDGEAD_COPY_OPENVINO}', expected AUTO, ON or OFF")
+elseif(NOT EDGEAD_OPENVINO)
+  set(copy_openvino OFF)
 elseif(EDGEAD_COPY_OPENVINO STREQUAL "AUTO")
   set(copy_openvino ON)
   foreach(root "" ${CMAKE_SYSROOT} ${CMAKE_FIND_ROOT_PATH})
@@ -25,7 +27,10 @@ endif()
 
 set(own ${CMAKE_INSTALL_LIBDIR}/edgead)  # libedgead's own folder
 set(documents ${CMAKE_INSTALL_DATADIR}/doc/libedgead)
-set(openvino_libs "-lopenvino")
+set(openvino_libs)
+if(EDGEAD_OPENVINO)
+  set(openvino_libs "-lopenvino")
+endif()
 if(copy_openvino)
   # The library, its engine for this processor, its reader of ONNX and its threads; what a manifest
   # can ask for needs no other. Archives of OpenVINO have oneTBB in a folder beside.

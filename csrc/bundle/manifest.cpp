@@ -277,6 +277,28 @@ std::optional<Size> Manifest::scored_size() const {
   return std::nullopt;
 }
 
+size_t TensorShape::count() const {
+  size_t product = 1;
+  for (const int64_t side : shape) product *= static_cast<size_t>(side);
+  return product;
+}
+
+std::vector<TensorShape> Manifest::tensors() const {
+  std::vector<TensorShape> found;
+  const auto add = [&](const std::string& name, int64_t channels, Size size) {
+    for (const TensorShape& other : found)
+      if (other.name == name) return;  // signals may share an output
+    found.push_back({name, {1, channels, size.first, size.second}});
+  };
+  add(input.name, 3, input.size);
+  for (const Pair& pair : pairs) {
+    add(pair.reference, pair.channels, pair.size);
+    add(pair.restored, pair.channels, pair.size);
+  }
+  for (const Signal& signal : signals()) add(signal.features, signal.channels, signal.size);
+  return found;
+}
+
 std::vector<double> Manifest::weights() const {
   std::vector<double> found;
   for (const Pair& pair : pairs) found.push_back(pair.weight);

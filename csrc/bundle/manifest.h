@@ -109,6 +109,14 @@ struct Map {
   double blur_sigma, top_k;
 };
 
+// An array by its name in the graph, as float32.
+struct TensorShape {
+  std::string name;
+  std::vector<int64_t> shape;
+
+  size_t count() const;  // of its values
+};
+
 struct Manifest {
   int64_t schema_version;
   std::string name, method;
@@ -135,6 +143,8 @@ struct Manifest {
   std::vector<Signal> signals() const;
   // Of the distances whose sum the score is pooled from; none: it is pooled from the map.
   std::optional<Size> scored_size() const;
+  // Of a graph for one image: its input, which comes first, and its outputs, each once.
+  std::vector<TensorShape> tensors() const;
   // What each pair, then each signal, counts in the map.
   std::vector<double> weights() const;
 };

@@ -22,7 +22,8 @@
  * in C++17, with handles that close themselves.
  *
  * Served: graphs in every precision that the processor has, whose features are compared in pairs
- * or with what was learnt, on the CPU through OpenVINO.
+ * or with what was learnt, on the CPU through OpenVINO; or on an NVIDIA GPU through TensorRT, where
+ * that is built in.
  * Bundles of schema version 1 and 2 are served; newer ones are refused with
  * EDGEAD_ERROR_UNSUPPORTED. Tiles of a frame are seen one after another.
  *
@@ -109,12 +110,20 @@ typedef struct edgead_detector_params {
   edgead_log_fn log;        /* of this detector and its sessions, as long as one is open; or NULL */
   void* log_user_data;      /* given to `log`; may be NULL */
   const char* precision;    /* "float32", "float16", "bfloat16" or "int8"; NULL: the engine's own */
+  const char* device;       /* "cpu", "gpu" or "auto"; NULL: the CPU */
 } edgead_detector_params;
 
 /* Open the bundle in the folder `path`: check every file against its digest, compile the graph, and
  * qualify the engine on the golden frames. Takes a second or so; scoring starts at full speed. The
  * bundle is not needed after that: it may be deleted, or another one put in its place. It may be
  * opened more than once.
+ *
+ * Device "gpu" is the first NVIDIA GPU, through TensorRT, where edgead_engine() names "tensorrt".
+ * The first opening of a bundle builds a plan there, which takes up to minutes and is kept in this
+ * user's cache, $EDGEAD_CACHE; float16 is the engine's own precision. An error of the GPU that is
+ * not about memory ends the detector, not the process. "auto" takes the GPU where there is one,
+ * TensorRT is built in and the bundle has the graph, else the CPU; edgead_info has the reason. It
+ * has not been run on a GPU yet, only in a simulation.
  *
  * A precision that the bundle has no graph for, or that the processor does not compute in, is
  * refused: nothing falls back.
@@ -280,13 +289,14 @@ typedef struct edgead_info {
   const char* method;            /* "redi", .. */
   const char* device;            /* "CPU: AMD EPYC 7B13" */
   const char* precision;         /* "float32", .. */
-  const char* kernels;           /* instruction set of the kernels: "avx512", "avx2", "neon", .. */
+  const char* kernels;           /* of the kernels: "avx512", "avx2", "neon", .., "cuda" */
   const char* version;           /* of the engine: "OpenVINO 2026.2.0" */
   const char* bundle_sha256;     /* of manifest.json, which holds the digests of all other files */
   int32_t map_height, map_width; /* with tiles: of the map of a tile */
   int32_t bit_depth;             /* that the bundle declares for 16-bit frames; 0: none, 16 it is */
   int32_t calibration_images;    /* n; the best false-reject rate is 1 / (n + 1) */
   double map_threshold; /* values of the heatmap above it are an anomalous region; of now */
+  const char* chosen;   /* of device "auto": why this one; else "" */
 } edgead_info;
 
 EDGEAD_API EDGEAD_CHECK edgead_status edgead_detector_info(const edgead_detector* detector,
@@ -345,8 +355,8 @@ EDGEAD_API uint32_t edgead_api_version(void);
 /* The version of edgead, as "0.1.0". Lives for ever. */
 EDGEAD_API const char* edgead_version(void);
 
-/* The name of the engine `index` that this library was built with, "openvino"; NULL after the
- * last one. */
+/* The name of the engine `index` that this library was built with, "openvino" or "tensorrt"; NULL
+ * after the last one. */
 EDGEAD_API const char* edgead_engine(size_t index);
 
 /* ---- Structs with their size and defaults ----

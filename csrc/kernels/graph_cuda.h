@@ -1,6 +1,7 @@
 // What a frame on the GPU needs around its kernels: memory for their tables, events that time and
-// order streams, and the whole frame as one CUDA graph. Host code for bindings_cuda.cpp, in the
-// calling thread's current context. Needs CUDA 11.4. It has not been run on a GPU.
+// order streams, and the whole frame as one CUDA graph. Host code for bindings_cuda.cpp and
+// runtime/nvidia, in the calling thread's current context. Needs CUDA 11.4. It has not been run on
+// a GPU.
 #pragma once
 #include <cuda_runtime_api.h>
 
@@ -11,13 +12,21 @@
 
 namespace edgead {
 
+// A call that failed, by its cudaError_t.
+class CudaError : public std::runtime_error {
+ public:
+  explicit CudaError(int code)
+      : std::runtime_error(std::string("CUDA: ") +
+                           cudaGetErrorString(static_cast<cudaError_t>(code)) + " (error " +
+                           std::to_string(code) + ")"),
+        code(code) {}
+  const int code;
+};
+
 inline void check(int error) {
-  if (error != cudaSuccess) {
-    const auto code = static_cast<cudaError_t>(error);
-    cudaGetLastError();  // it would otherwise stay for the next caller
-    throw std::runtime_error(std::string("CUDA: ") + cudaGetErrorString(code) + " (error " +
-                             std::to_string(error) + ")");
-  }
+  if (error == cudaSuccess) return;
+  cudaGetLastError();  // it would otherwise stay for the next caller
+  throw CudaError(error);
 }
 
 inline cudaStream_t stream_of(uintptr_t handle) { return reinterpret_cast<cudaStream_t>(handle); }

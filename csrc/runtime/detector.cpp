@@ -1,7 +1,5 @@
 #include "detector.h"
 
-#include <future>
-
 #include "failure.h"
 #include "ignore_mask.h"
 #include "wording.h"
@@ -34,11 +32,7 @@ Ranked ranked_scores(const Manifest& manifest, const std::string& precision) {
 
 Served served_of(const Bundle& bundle, const Asked& asked) {
   const Manifest& manifest = bundle.manifest();
-  // Neither needs the other, and they take about as long: half of the time until a frame is scored.
-  std::future<std::shared_ptr<const OpenedSignals>> signals =
-      std::async([&] { return open_signals(bundle); });
-  Served served{open_openvino(bundle, asked), nullptr, nullptr, nullptr, nullptr};
-  served.signals = signals.get();
+  Served served{open_engine(bundle, asked), nullptr, nullptr, nullptr};
   check_golden_maps(bundle);
   std::vector<uint8_t> roi;
   if (!manifest.tiling)
@@ -75,6 +69,7 @@ Detector::Detector(const Bundle& bundle, double rate, const Asked& asked, const 
       peaks_(ranked_peaks(manifest_, engine().precision)) {
   qualify(bundle, engine(), *pipeline());
   limits_ = limits_of(limits_.rate);
+  kernels_ = engine().kernels();
   if (log_.wants(EDGEAD_LOG_INFO)) log_.say(EDGEAD_LOG_INFO, opened(bundle));
 }
 
@@ -85,7 +80,7 @@ std::string Detector::opened(const Bundle& bundle) const {
       "(%s, %s, kernels %s); false-reject rate %g, threshold %g",
       bundle.path().c_str(), bundle_sha256_.c_str(), manifest_.files.size(),
       manifest_.golden.size(), engine().device.c_str(), engine().version.c_str(),
-      engine().precision.c_str(), kernels_, limits_.rate, limits_.threshold);
+      engine().precision.c_str(), kernels_.c_str(), limits_.rate, limits_.threshold);
 }
 
 Limits Detector::limits_of(double rate) const {

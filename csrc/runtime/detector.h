@@ -22,9 +22,9 @@ class Detector {
 
   const Manifest& manifest() const { return manifest_; }
   const Engine& engine() const { return *served_.engine; }
+  const std::string& kernels() const { return kernels_; }
   const std::string& bundle_sha256() const { return bundle_sha256_; }
   const Ranked& ranked() const { return scores_; }
-  const char* kernels() const { return kernels_; }  // their instruction set
 
   Limits limits() const;
   void set_rate(double rate);
@@ -37,13 +37,13 @@ class Detector {
   std::string opened(const Bundle& bundle) const;
 
   Log log_;
-  const char* kernels_ = all_kernels().front()->name;
   Manifest manifest_;
   std::string bundle_sha256_;
   mutable std::mutex mutex_;  // of limits_
   Limits limits_;
   Served served_;
   Ranked scores_, peaks_;  // of the engine's precision
+  std::string kernels_;    // of the engine, once it is qualified
 };
 
 // Failure for golden maps that are smaller than the manifest says: before memory is taken for one.

@@ -8,7 +8,25 @@
 
 namespace edgead {
 
-// One thread's buffers.
+class Stages;
+struct Served;
+
+// A graph compiled for a device. Stages may run in different threads, and keep it alive.
+class Engine {
+ public:
+  virtual ~Engine() = default;
+  // What one thread needs from an image to its map and score; of `served` this engine is a part.
+  virtual std::unique_ptr<Stages> stages(const Served& served) = 0;
+  // "avx512", .., "cuda", and what is against their full speed; settled once stages were used.
+  virtual std::string kernels() const = 0;
+
+  std::string device;     // "CPU: AMD EPYC"
+  std::string precision;  // what the graph computes in
+  std::string version;    // name and version of the library that runs the graph
+  std::string chosen;     // why this device, where it was not named; else empty
+};
+
+// One thread's buffers of a graph on the CPU.
 class EngineSession {
  public:
   virtual ~EngineSession() = default;
@@ -20,23 +38,30 @@ class EngineSession {
   std::vector<const void*> features;             // of each signal, the same
 };
 
-// A graph compiled for a device. Sessions may run in different threads, and keep it alive.
-class Engine {
- public:
-  virtual ~Engine() = default;
-  virtual std::unique_ptr<EngineSession> session() = 0;
-
-  std::string device;     // "CPU: AMD EPYC"
-  std::string precision;  // what the graph computes in
-  std::string version;    // name and version of the library that runs the graph
-};
-
 // What may be asked of an engine.
 struct Asked {
   int32_t threads = 0;    // of one inference; 0: the engine's choice
   std::string precision;  // empty: the engine's own
+  std::string device;     // "cpu", "gpu" or "auto"; empty: "cpu"
 };
 
+// The engines that this library was built with, "openvino"; null after the last one.
+const char* engine_name(size_t index);
+
+// Failure (input) for a number or a word that is not known.
+void check_asked(const Asked& asked);
+
+// The engine of the device that was asked for, with what was learnt. Failure (device) where this
+// library or machine cannot.
+std::unique_ptr<Engine> open_engine(const Bundle& bundle, const Asked& asked);
+
+#ifdef EDGEAD_OPENVINO
 std::unique_ptr<Engine> open_openvino(const Bundle& bundle, const Asked& asked);
+#endif
+#ifdef EDGEAD_TENSORRT
+std::unique_ptr<Engine> open_tensorrt(const Bundle& bundle, const Asked& asked);
+// What keeps "auto" from the GPU, in a sentence; empty where nothing does.
+std::string obstacle_of_gpu(const Bundle& bundle, const Asked& asked);
+#endif
 
 }  // namespace edgead

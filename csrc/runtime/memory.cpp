@@ -31,15 +31,8 @@ std::vector<float> as_floats(const Array& array) {
   return values;
 }
 
-// The rows of an entry and their values.
-struct Rows {
-  Array array;
-  std::vector<float> values;
-};
-
-Rows read_rows(const Bundle& bundle, const Memory& entry) {
-  Rows rows{bundle.read_array(entry.file), {}};
-  const Array& found = rows.array;
+Array read_rows(const Bundle& bundle, const Memory& entry, std::vector<float>& values) {
+  Array found = bundle.read_array(entry.file);
   if (found.shape.size() != 2 || found.shape[1] != entry.channels ||
       (found.type != "float32" && found.type != "float16"))
     throw bundle.unlike(entry.file, found,
@@ -47,13 +40,12 @@ Rows read_rows(const Bundle& bundle, const Memory& entry) {
   if (entry.neighbours > found.shape[0] && !entry.temperature)
     throw bundle.unlike(entry.file, found,
                         "at least " + std::to_string(entry.neighbours) + " rows");
-  rows.values = as_floats(found);
-  if (!std::all_of(rows.values.begin(), rows.values.end(),
-                   [](float v) { return std::isfinite(v); }))
+  values = as_floats(found);
+  if (!std::all_of(values.begin(), values.end(), [](float v) { return std::isfinite(v); }))
     throw bundle_failure("bundle " + bundle.path() + ": " + entry.file +
                          " holds a NaN or an infinity, expected finite features: copy the bundle "
                          "again, or learn it again");
-  return rows;
+  return found;
 }
 
 // What each position counts, of a distance that is a sum over the channels, or its root.
@@ -90,29 +82,26 @@ NearestParams params_of(const Memory& entry, int32_t rows, Type type, bool root)
 
 class OpenedMemory : public OpenedSignal {
  public:
-  OpenedMemory(const Bundle& bundle, const Memory& entry, const Rows& rows)
-      : params_(params_of(entry, static_cast<int32_t>(rows.array.shape[0]),
-                          rows.array.type == "float32" ? Type::float32 : Type::float16,
-                          static_cast<Distance>(bundle.manifest().map.distance) == Distance::l2)),
-        rows_(rows.array.values.size()),
+  explicit OpenedMemory(ReadMemory read)
+      : params_(read.params),
+        shares_(std::move(read.shares)),
+        rows_(read.rows.values.size()),
         memory_(nearest_index_bytes(params_.rows, params_.channels, params_.search)) {
-    std::memcpy(rows_.data(), rows.array.values.data(), rows.array.values.size());
-    const PrincipalComponents found = principal_components(rows.values, params_.channels);
+    std::memcpy(rows_.data(), read.rows.values.data(), read.rows.values.size());
+    const PrincipalComponents found = principal_components(read.values, params_.channels);
     index_ =
         nearest_index(params_.rows, params_.channels, params_.memory_type, params_.search,
                       rows_.data(), nullptr, found.mean.data(), found.basis.data(), memory_.data());
     positions = static_cast<size_t>(params_.positions);
+    shown = std::move(read.counts), scored = std::move(read.scored);
   }
 
   std::unique_ptr<SignalSession> session() const override;
 
-  const NearestParams& params() const { return params_; }
-
-  std::vector<float> shares;  // [positions], what features are multiplied by; empty: 1
-
  private:
   friend class MemorySession;
   NearestParams params_;
+  std::vector<float> shares_;  // [positions], what features are multiplied by; empty: 1
   Aligned rows_, memory_;
   NearestIndex index_{};
 };
@@ -122,14 +111,14 @@ class MemorySession : public SignalSession {
   explicit MemorySession(const OpenedMemory& memory)
       : memory_(memory),
         kernel_(*all_nearest_kernels().front()),
-        weighed_(memory.shares.size() * static_cast<size_t>(memory.params_.channels)),
+        weighed_(memory.shares_.size() * static_cast<size_t>(memory.params_.channels)),
         guess_(memory.positions * static_cast<size_t>(memory.params_.k), -1),
         workspace_(nearest_workspace_bytes(memory.params_)) {}
 
   void run(const float* features, float* distance) override {
     const size_t n = memory_.positions;
     for (size_t i = 0; i < weighed_.size(); i += n)
-      for (size_t at = 0; at < n; ++at) weighed_[i + at] = features[i + at] * memory_.shares[at];
+      for (size_t at = 0; at < n; ++at) weighed_[i + at] = features[i + at] * memory_.shares_[at];
     kernel_.run(memory_.params_, memory_.index_, weighed_.empty() ? features : weighed_.data(), 1,
                 nullptr, distance, guess_.data(), workspace_.data());
   }
@@ -148,19 +137,24 @@ std::unique_ptr<SignalSession> OpenedMemory::session() const {
 
 }  // namespace
 
-std::unique_ptr<OpenedSignal> open_memory(const Bundle& bundle, const Memory& entry) {
-  const Rows rows = read_rows(bundle, entry);
-  std::vector<float> shown = counts_of(bundle, entry.places, entry);
-  std::vector<float> scored = counts_of(bundle, entry.scored, entry), shares;
-  if (entry.shares) shares = bundle.read_places(*entry.shares, entry.size);
+ReadMemory read_memory(const Bundle& bundle, const Memory& entry) {
+  ReadMemory read{};
+  read.rows = read_rows(bundle, entry, read.values);
+  read.counts = counts_of(bundle, entry.places, entry);
+  read.scored = counts_of(bundle, entry.scored, entry);
+  if (entry.shares) read.shares = bundle.read_places(*entry.shares, entry.size);
   const std::string where = "bundle " + bundle.path() + ": " + entry.file + ": ";
-  check_shape(where, rows.array);
-  auto memory = std::make_unique<OpenedMemory>(bundle, entry, rows);
-  if (const std::string problem = problem_of(memory->params()); !problem.empty())
+  check_shape(where, read.rows);
+  read.params = params_of(entry, static_cast<int32_t>(read.rows.shape[0]),
+                          read.rows.type == "float32" ? Type::float32 : Type::float16,
+                          static_cast<Distance>(bundle.manifest().map.distance) == Distance::l2);
+  if (const std::string problem = problem_of(read.params); !problem.empty())
     throw bundle_failure(where + problem);
-  memory->shown = std::move(shown), memory->scored = std::move(scored);
-  memory->shares = std::move(shares);
-  return memory;
+  return read;
+}
+
+std::unique_ptr<OpenedSignal> open_memory(ReadMemory memory) {
+  return std::make_unique<OpenedMemory>(std::move(memory));
 }
 
 }  // namespace edgead

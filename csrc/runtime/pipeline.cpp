@@ -23,11 +23,11 @@ Pipeline::Pipeline(const Manifest& manifest, const Served& served)
       map_(manifest.map),
       tiling_(manifest.tiling),
       served_(served),
-      stages_(manifest.input, served) {}
+      stages_(served.engine->stages(served)) {}
 
 MapView Pipeline::map() const {
   if (tiles_) return {tiles_->map.data(), tiles_->plan.map_size(), roi()};
-  return {stages_.map(), served_.plan->size(), roi()};
+  return {stages_->map(), served_.plan->size(), roi()};
 }
 
 const uint8_t* Pipeline::roi() const {
@@ -66,7 +66,7 @@ bool Pipeline::prepare(const edgead_frame& frame) {
   search_.prepare(geometry.width);
   Geometry image = seen_;
   if (tiling_) image.height = tiling_->size.first, image.width = tiling_->size.second;
-  stages_.prepare(image);
+  stages_->prepare(image);
   geometry_ = geometry;
   return true;
 }
@@ -83,7 +83,7 @@ double Pipeline::run(const edgead_frame& frame, Times& times) {
     data = converted_.data();
   }
   times = {ms_since(started), 0, 0};
-  const double score = tiling_ ? run_tiles(data, times) : stages_.run(data, times);
+  const double score = tiling_ ? run_tiles(data, times) : stages_->run(data, times);
   if (!std::isfinite(score)) {
     const Engine& engine = *served_.engine;
     throw Failure(EDGEAD_ERROR_DEVICE,
@@ -107,10 +107,10 @@ double Pipeline::run_tiles(const void* data, Times& times) {
       if (!keeps(tile, roi(), width)) continue;
       const char* at =
           static_cast<const char*>(data) + tile.top * seen_.stride + tile.left * pixel_bytes(seen_);
-      stages_.run(at, times);
+      stages_->run(at, times);
       const auto inferred = std::chrono::steady_clock::now();
-      stitch(tile, stages_.map(), tiles.map.data(), width);
-      if (!tiles.scored.empty()) stitch(tile, stages_.scored(), tiles.scored.data(), width);
+      stitch(tile, stages_->map(), tiles.map.data(), width);
+      if (!tiles.scored.empty()) stitch(tile, stages_->scored(), tiles.scored.data(), width);
       times.anomaly_map_ms += ms_since(inferred);
     }
   for (size_t at = 0; at < tiles.roi.size(); ++at)

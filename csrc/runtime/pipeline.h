@@ -47,7 +47,7 @@ class Pipeline {
   Map map_;
   std::optional<Tiling> tiling_;
   Served served_;
-  Stages stages_;
+  std::unique_ptr<Stages> stages_;
   std::optional<Geometry> geometry_;  // of the caller's frames
   Geometry seen_{};                   // of the frames that the stages see
   std::vector<uint32_t> converted_;   // those, where they are not the caller's

@@ -7,9 +7,9 @@ namespace edgead {
 std::shared_ptr<const OpenedSignals> open_signals(const Bundle& bundle) {
   auto opened = std::make_shared<OpenedSignals>();
   for (const Memory& memory : bundle.manifest().memories)
-    opened->push_back(open_memory(bundle, memory));
+    opened->push_back(open_memory(read_memory(bundle, memory)));
   for (const Whitening& whitening : bundle.manifest().whitenings)
-    opened->push_back(open_whitening(bundle, whitening));
+    opened->push_back(open_whitening(read_whitening(bundle, whitening)));
   return opened;
 }
 

@@ -5,9 +5,33 @@
 #include <string>
 #include <vector>
 
+#include "nearest.h"
 #include "storage.h"
+#include "whiten.h"
 
 namespace edgead {
+
+// A memory of the manifest, read and checked, for any engine; edgead/engine/memories.py.
+struct ReadMemory {
+  Array rows;                         // float32 or float16
+  std::vector<float> values;          // of the rows
+  NearestParams params;               // of the search
+  std::vector<float> counts;          // [positions], what a distance counts in the map
+  std::vector<float> scored, shares;  // the same in the score; of the features; empty: nothing
+};
+
+// A whitening of the manifest, the same; edgead/engine/whitening.py.
+struct ReadWhitening {
+  WhitenParams params;
+  size_t offset;  // values before the first channel that counts
+  std::vector<float> mean, factors;
+  std::vector<float> centre;          // [channels], what they are taken less; empty: nothing
+  std::vector<float> counts, scored;  // [positions], as of a memory; empty: nothing
+};
+
+// Failure for a file that is not the array which the manifest describes.
+ReadMemory read_memory(const Bundle& bundle, const Memory& entry);
+ReadWhitening read_whitening(const Bundle& bundle, const Whitening& entry);
 
 // The distances of one session's frames to one signal.
 class SignalSession {
@@ -27,9 +51,9 @@ class OpenedSignal {
   std::vector<float> scored;  // the same in the score
 };
 
-// Failure for a file that is not the array which the manifest describes.
-std::unique_ptr<OpenedSignal> open_memory(const Bundle& bundle, const Memory& entry);
-std::unique_ptr<OpenedSignal> open_whitening(const Bundle& bundle, const Whitening& entry);
+// On the CPU.
+std::unique_ptr<OpenedSignal> open_memory(ReadMemory memory);
+std::unique_ptr<OpenedSignal> open_whitening(ReadWhitening whitening);
 
 using OpenedSignals = std::vector<std::unique_ptr<const OpenedSignal>>;  // in manifest's order
 std::shared_ptr<const OpenedSignals> open_signals(const Bundle& bundle);

@@ -21,6 +21,7 @@ class MapPlan {
   MapPlan(const Map& map, const std::vector<AnomalyMapLevel>& levels, std::vector<uint8_t> roi);
 
   const AnomalyMapPlan& plan() const { return plan_; }
+  const char* memory() const { return memory_.data(); }     // anomaly_map_plan_bytes(), of the plan
   const std::vector<uint8_t>& roi() const { return roi_; }  // empty: all
   Size size() const { return {plan_.params.height, plan_.params.width}; }
 
@@ -43,7 +44,6 @@ struct Ignored {
 // What all sessions of a bundle share.
 struct Served {
   std::shared_ptr<Engine> engine;
-  std::shared_ptr<const OpenedSignals> signals;
   std::shared_ptr<const MapPlan> plan;
   std::shared_ptr<const MapPlan> score_plan;  // of what the score is pooled from; null: the map
   std::shared_ptr<const Ignored> ignored;     // null without tiles or without a mask
@@ -52,39 +52,37 @@ struct Served {
 // The three stages and the buffers of one session.
 class Stages {
  public:
-  Stages(const Input& input, const Served& served);
-
+  virtual ~Stages() = default;
   // Makes ready for images like this one; takes memory.
-  void prepare(const Geometry& geometry);
+  virtual void prepare(const Geometry& geometry) = 0;
   // The score of an image, whose first sample is at `data`; adds to `times`. Takes no memory.
-  float run(const void* data, Times& times);
+  virtual float run(const void* data, Times& times) = 0;
 
-  const float* map() const { return map_.data(); }
+  virtual const float* map() const = 0;
   // What the score is pooled from, of the size of the map.
-  const float* scored() const { return score_map_.empty() ? map() : score_map_.data(); }
+  virtual const float* scored() const = 0;
+};
 
- private:
-  struct Filter {
-    explicit Filter(const PreprocessParams& params);
-    PreprocessParams params;
-    std::vector<int32_t> start, count;
-    std::vector<uint16_t> weight;
-    PreprocessAxis vertical, horizontal;
-    Aligned workspace;
-  };
+// The filter of preprocess for images of one kind.
+struct Filter {
+  explicit Filter(const PreprocessParams& params);
+  Filter(const Filter&) = delete;
+  Filter& operator=(const Filter&) = delete;
+  PreprocessParams params;
+  std::vector<int32_t> start, count;
+  std::vector<uint16_t> weight;
+  PreprocessAxis vertical, horizontal;
+};
 
-  // From features to the map, and to the score.
-  float map_and_score();
+// An engine that runs the graph on the CPU, where the kernels are too.
+class CpuEngine : public Engine {
+ public:
+  std::unique_ptr<Stages> stages(const Served& served) override;
+  std::string kernels() const override;
+  virtual std::unique_ptr<EngineSession> session() = 0;
 
-  Input input_;
-  const Kernels& kernels_;
-  Served served_;
-  std::unique_ptr<EngineSession> session_;
-  Signals signals_;
-  std::vector<const void*> reference_, restored_;  // of each level of the map
-  std::unique_ptr<Filter> filter_;
-  Aligned workspace_;
-  std::vector<float> map_, score_map_;
+  Input input;
+  std::shared_ptr<const OpenedSignals> signals;
 };
 
 }  // namespace edgead

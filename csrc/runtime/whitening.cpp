@@ -12,14 +12,15 @@ namespace {
 
 class OpenedWhitening : public OpenedSignal {
  public:
-  OpenedWhitening(const WhitenParams& params, int32_t first, const std::vector<float>& mean,
-                  const std::vector<float>& factors, std::vector<float> centre)
-      : params_(params),
-        offset_(static_cast<size_t>(first) * params.height * params.width),
-        centre_(std::move(centre)),
-        memory_(whiten_index_bytes(params)),
-        index_(whiten_index(params, mean.data(), factors.data(), nullptr, memory_.data())) {
-    positions = static_cast<size_t>(params.height) * params.width;
+  explicit OpenedWhitening(ReadWhitening read)
+      : params_(read.params),
+        offset_(read.offset),
+        centre_(std::move(read.centre)),
+        memory_(whiten_index_bytes(params_)),
+        index_(
+            whiten_index(params_, read.mean.data(), read.factors.data(), nullptr, memory_.data())) {
+    positions = static_cast<size_t>(params_.height) * params_.width;
+    shown = std::move(read.counts), scored = std::move(read.scored);
   }
 
   std::unique_ptr<SignalSession> session() const override;
@@ -62,31 +63,33 @@ std::unique_ptr<SignalSession> OpenedWhitening::session() const {
 
 }  // namespace
 
-std::unique_ptr<OpenedSignal> open_whitening(const Bundle& bundle, const Whitening& entry) {
+ReadWhitening read_whitening(const Bundle& bundle, const Whitening& entry) {
+  ReadWhitening read{};
   const auto [height, width] = entry.size;
   const int64_t side = std::min<int64_t>(entry.side, std::max(height, width));
   const int64_t regions = ((height + side - 1) / side) * ((width + side - 1) / side);
-  const auto mean = bundle.read_floats(entry.mean, {entry.count, height, width});
-  const auto factors = bundle.read_floats(entry.factors, {regions, entry.count, entry.count});
-  std::vector<float> centre, shown, scored;
-  if (entry.centre) centre = bundle.read_floats(*entry.centre, {entry.count});
-  if (entry.places) shown = bundle.read_places(*entry.places, entry.size);
-  if (entry.scored) scored = bundle.read_places(*entry.scored, entry.size);
-  WhitenParams p{};
+  read.mean = bundle.read_floats(entry.mean, {entry.count, height, width});
+  read.factors = bundle.read_floats(entry.factors, {regions, entry.count, entry.count});
+  if (entry.centre) read.centre = bundle.read_floats(*entry.centre, {entry.count});
+  if (entry.places) read.counts = bundle.read_places(*entry.places, entry.size);
+  if (entry.scored) read.scored = bundle.read_places(*entry.scored, entry.size);
+  WhitenParams& p = read.params;
   p.height = height, p.width = width;
   p.channels = p.outputs = static_cast<int32_t>(entry.count);
   p.side = static_cast<int32_t>(side);
   p.triangular =
-      whiten_triangular(factors.data(), static_cast<size_t>(regions), p.outputs, p.channels);
+      whiten_triangular(read.factors.data(), static_cast<size_t>(regions), p.outputs, p.channels);
   p.channel_normal = entry.centre.has_value();
   p.epsilon = static_cast<float>(kWhitenEpsilon);
   p.type = Type::float32, p.layout = Layout::nchw;
   if (const std::string problem = problem_of(p); !problem.empty())
     throw bundle_failure("bundle " + bundle.path() + ": " + entry.factors + ": " + problem);
-  auto whitening = std::make_unique<OpenedWhitening>(p, static_cast<int32_t>(entry.first), mean,
-                                                     factors, std::move(centre));
-  whitening->shown = std::move(shown), whitening->scored = std::move(scored);
-  return whitening;
+  read.offset = static_cast<size_t>(entry.first) * height * width;
+  return read;
+}
+
+std::unique_ptr<OpenedSignal> open_whitening(ReadWhitening whitening) {
+  return std::make_unique<OpenedWhitening>(std::move(whitening));
 }
 
 }  // namespace edgead

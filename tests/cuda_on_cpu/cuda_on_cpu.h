@@ -22,6 +22,8 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <utility>
+#include <vector>
 
 #include "common.h"
 
@@ -82,6 +84,12 @@ T shuffle_value(uint32_t mask, T value, Shuffle kind, unsigned by, const char* f
 
 void run(dim3 grid, dim3 block, const std::function<void()>& thread);
 
+// Linked where streams are simulated too (tests/library/gpu/simulated): takes a launch as work of
+// its stream, with the bytes of the kernel's arguments. Without it a launch runs at once.
+using Arguments = std::vector<std::pair<const void*, size_t>>;
+__attribute__((weak)) void enqueue(cudaStream_t stream, const Arguments& arguments,
+                                   std::function<void()> launch);
+
 }  // namespace cuda_on_cpu
 
 #define threadIdx (::cuda_on_cpu::thread_index())
@@ -129,8 +137,15 @@ namespace edgead {
 inline float float_of(uint16_t half) { return float_from_half(half); }
 
 template <class... P, class... A>
-void launch(void (*kernel)(P...), dim3 grid, dim3 block, cudaStream_t, A... args) {
-  cuda_on_cpu::run(grid, block, [=] { kernel(static_cast<P>(args)...); });
+void launch(void (*kernel)(P...), dim3 grid, dim3 block, cudaStream_t stream, A... args) {
+  const auto work = [=] {
+    cuda_on_cpu::run(grid, block, [=] { kernel(static_cast<P>(args)...); });
+  };
+  if (cuda_on_cpu::enqueue != nullptr) {
+    cuda_on_cpu::enqueue(stream, {{&args, sizeof args}...}, work);
+  } else {
+    work();
+  }
 }
 
 }  // namespace edgead

@@ -24,6 +24,7 @@ CSRC = HERE.parents[1] / "csrc" / "kernels"
 FLAGS = (
     *("-std=c++17", "-O1", "-g", "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"),
     *("-DEDGEAD_CUDA_ON_CPU", f"-I{HERE}", f"-I{CSRC}"),
+    "-fPIC",  # tests/library makes a library of the same objects
     # As nvcc compiles: no contraction beyond what is written, vector loads from float pointers.
     *("-ffp-contract=off", "-fno-strict-aliasing"),
 )

@@ -16,6 +16,7 @@ class Params(ctypes.Structure):
         ("log", ctypes.c_void_p),
         ("log_user_data", ctypes.c_void_p),
         ("precision", ctypes.c_char_p),
+        ("device", ctypes.c_char_p),
     )
 
 
@@ -28,6 +29,7 @@ class Info(ctypes.Structure):
             for name in ("map_height", "map_width", "bit_depth", "calibration_images")
         ),
         ("map_threshold", ctypes.c_double),
+        ("chosen", ctypes.c_char_p),
     )
 
 

@@ -84,12 +84,14 @@ class Library:
         threads: int = 1,
         rate: float = 0.0,
         precision: str | None = None,
+        device: str | None = None,
         **more: Any,
     ) -> Any:
         """A detector, to be closed; of a path, or of a descriptor."""
         handle = ctypes.c_void_p()
-        asked = {"precision": None if precision is None else precision.encode(), **more}
-        params = Params(ctypes.sizeof(Params), rate, threads, **asked)
+        words = {"precision": precision, "device": device}
+        asked = {name: None if word is None else word.encode() for name, word in words.items()}
+        params = Params(ctypes.sizeof(Params), rate, threads, **asked, **more)
         name, which = path, "detector_open_at"
         if not isinstance(path, int):
             name, which = str(path).encode("utf-8", "surrogateescape"), "detector_open"
@@ -215,6 +217,12 @@ def installed() -> Path:
 def library(installed: Path) -> Library:
     """The library that is installed there."""
     return Library(installed / "lib" / "libedgead.so")
+
+
+@pytest.fixture(scope="session")
+def library_class() -> type[Library]:
+    """For another library than the one that is installed."""
+    return Library
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from onnx import ModelProto, TensorProto, helper, load_model_from_string, numpy_helper
@@ -30,6 +33,32 @@ def half_graph(model: bytes) -> bytes:
     del graph.node[:]
     graph.node.extend(casts)
     return bytes(model_proto.SerializeToString())
+
+
+def halved(tiny: Any, make_frame: Callable[..., np.ndarray]) -> Any:
+    """The tiny bundle's parts with ``model.fp16.onnx``.
+
+    Its tolerance: twice the largest difference that float16 makes on the calibration frames and
+    the golden ones, by onnxruntime and float64 NumPy.
+    """
+    from edgead.bundle.entries import Tolerance
+    from edgead.images import decode_image
+
+    model = half_graph(tiny.files["model.onnx"])
+    truth = type(tiny.truth)(model, tiny.manifest)
+    names = [golden.image for golden in tiny.manifest.golden]
+    frames = [decode_image(tiny.files[name], name) for name in names]
+    frames += [make_frame(seed) for seed in range(10)]
+    score = map_ = 0.0
+    for frame in frames:
+        (a, b), (c, d) = tiny.truth(frame), truth(frame)
+        score, map_ = max(score, abs(b - d)), max(map_, float(np.abs(a - c).max()))
+    manifest = replace(
+        tiny.manifest,
+        models={**tiny.manifest.models, "float16": "model.fp16.onnx"},
+        tolerance={**tiny.manifest.tolerance, "float16": Tolerance(2 * score, 2 * map_)},
+    )
+    return replace(tiny, manifest=manifest, files={**tiny.files, "model.fp16.onnx": model})
 
 
 def one_node(operator: str, **attributes: object) -> bytes:

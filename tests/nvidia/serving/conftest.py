@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,40 +13,19 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from graphs import half_graph
+from graphs import halved
 from simulated_machine import install
 from simulated_tensorrt import plan_bytes
 from simulation import Device
 
 from edgead import Detector
-from edgead.bundle.entries import Tolerance
 from edgead.bundle.storage import Bundle, open_bundle
 
 
 @pytest.fixture(scope="session")
 def half(tiny: Any, make_frame: Callable[..., np.ndarray]) -> Any:
-    """The tiny bundle's parts with ``model.fp16.onnx``.
-
-    Its tolerance: twice the largest difference that float16 makes on the calibration frames and
-    the golden ones, by onnxruntime and float64 NumPy.
-    """
-    from edgead.images import decode_image
-
-    model = half_graph(tiny.files["model.onnx"])
-    truth = type(tiny.truth)(model, tiny.manifest)
-    names = [golden.image for golden in tiny.manifest.golden]
-    frames = [decode_image(tiny.files[name], name) for name in names]
-    frames += [make_frame(seed) for seed in range(10)]
-    score = map_ = 0.0
-    for frame in frames:
-        (a, b), (c, d) = tiny.truth(frame), truth(frame)
-        score, map_ = max(score, abs(b - d)), max(map_, float(np.abs(a - c).max()))
-    manifest = replace(
-        tiny.manifest,
-        models={**tiny.manifest.models, "float16": "model.fp16.onnx"},
-        tolerance={**tiny.manifest.tolerance, "float16": Tolerance(2 * score, 2 * map_)},
-    )
-    return replace(tiny, manifest=manifest, files={**tiny.files, "model.fp16.onnx": model})
+    """See ``halved``."""
+    return halved(tiny, make_frame)
 
 
 @pytest.fixture(scope="session")

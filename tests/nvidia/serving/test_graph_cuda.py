@@ -27,7 +27,7 @@ BUGS = {
     ),
     "others are held to the capture": ("CaptureModeRelaxed", "CaptureModeGlobal"),
     "events of a failed constructor stay": ("if (error != cudaSuccess) destroy();", ""),
-    "an error stays for the next caller": ("    cudaGetLastError();  // it", "    // it"),
+    "an error stays for the next caller": ("  cudaGetLastError();  // it", "  // it"),
     "an executable graph stays": ("cudaGraphExecDestroy(executable_)", "(void)executable_"),
 }
 

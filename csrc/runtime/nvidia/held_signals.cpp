@@ -1,0 +1,147 @@
+#include "held_signals.h"
+
+#include <algorithm>
+
+#include "wording.h"
+
+namespace edgead {
+namespace {
+
+std::unique_ptr<Buffer> upload(const std::vector<float>& values) {
+  return values.empty() ? nullptr : std::make_unique<Buffer>(values);
+}
+
+const float* floats_of(const std::unique_ptr<Buffer>& buffer) {
+  return buffer ? static_cast<const float*>(buffer->data()) : nullptr;
+}
+
+// What the distances count: in the map, and in the score.
+struct Counts {
+  explicit Counts(const std::vector<float>& map, const std::vector<float>& score)
+      : counts(upload(map)), scored(upload(score)) {}
+
+  DistanceOut out(float* distance, float* sum, bool add) const {
+    return {floats_of(counts), counts ? distance : nullptr, floats_of(scored),
+            scored ? sum : nullptr, add};
+  }
+  std::unique_ptr<Buffer> counts, scored;
+};
+
+class HeldMemory : public HeldSignal {
+ public:
+  explicit HeldMemory(const ReadMemory& read)
+      : params_(read.params),
+        rows_(read.rows.values.size()),
+        shares_(upload(read.shares)),
+        counts_(read.counts, read.scored) {
+    rows_.fill(read.rows.values.data(), read.rows.values.size());
+    positions = static_cast<size_t>(params_.positions);
+    shown = true, scored = counts_.scored != nullptr;
+  }
+
+  void enqueue(const void* features, float* distance, float* sum, bool add,
+               const Stream& stream) const override {
+    check(nearest_cuda(params_, rows_.data(), nullptr, features, 1, floats_of(shares_), nullptr,
+                       counts_.out(distance, sum, add), stream.get()));
+  }
+
+ private:
+  NearestParams params_;
+  Buffer rows_;
+  std::unique_ptr<Buffer> shares_;
+  Counts counts_;
+};
+
+class HeldWhitening : public HeldSignal {
+ public:
+  explicit HeldWhitening(const ReadWhitening& read)
+      : params_(read.params),
+        offset_(read.offset),
+        mean_(read.mean),
+        factors_(read.factors),
+        centre_(upload(read.centre)),
+        counts_(read.counts, read.scored) {
+    positions = static_cast<size_t>(params_.height) * params_.width;
+    shown = counts_.counts != nullptr, scored = counts_.scored != nullptr;
+  }
+
+  void enqueue(const void* features, float* distance, float* sum, bool add,
+               const Stream& stream) const override {
+    check(whiten_cuda(params_, static_cast<const float*>(mean_.data()),
+                      static_cast<const float*>(factors_.data()),
+                      static_cast<const float*>(features) + offset_, 1, floats_of(centre_), nullptr,
+                      counts_.out(distance, sum, add), stream.get()));
+  }
+
+ private:
+  WhitenParams params_;
+  size_t offset_;
+  Buffer mean_, factors_;
+  std::unique_ptr<Buffer> centre_;
+  Counts counts_;
+};
+
+void check_fits(const ReadMemory& read, const Device& device) {
+  size_t free = 0, total = 0;
+  check(cudaMemGetInfo(&free, &total));
+  const size_t rows = static_cast<size_t>(read.params.rows), bytes = read.rows.values.size();
+  const size_t places = read.counts.size() + read.scored.size() + read.shares.size();
+  const size_t beside = sizeof(float) * places;
+  if (bytes + beside <= free) return;
+  const size_t fits = free > beside ? (free - beside) / (bytes / rows) : 0;
+  throw Failure(EDGEAD_ERROR_DEVICE,
+                format("cuda:0 (%s) has %.1f MB free, and the memory of %zu features takes %.1f "
+                       "MB; at most %zu features fit: learn with --memory %zu, close other "
+                       "programs, or use device \"cpu\"",
+                       device.name().c_str(), static_cast<double>(free) / 1e6, rows,
+                       static_cast<double>(bytes) / 1e6, fits, std::max<size_t>(fits, 1)));
+}
+
+std::unique_ptr<Buffer> zeros_of(size_t count) {
+  return std::make_unique<Buffer>(std::vector<float>(count));
+}
+
+}  // namespace
+
+std::shared_ptr<const HeldSignals> hold_signals(const Bundle& bundle, const Device& device) {
+  auto held = std::make_shared<HeldSignals>();
+  for (const Memory& memory : bundle.manifest().memories) {
+    const ReadMemory read = read_memory(bundle, memory);
+    check_fits(read, device);
+    held->push_back(std::make_unique<HeldMemory>(read));
+  }
+  for (const Whitening& whitening : bundle.manifest().whitenings)
+    held->push_back(std::make_unique<HeldWhitening>(read_whitening(bundle, whitening)));
+  return held;
+}
+
+DeviceDistances::DeviceDistances(std::shared_ptr<const HeldSignals> held) : held_(std::move(held)) {
+  size_t most = 0;
+  for (const auto& one : *held_) {
+    distances_.push_back(one->shown ? zeros_of(one->positions) : nullptr);
+    if (one->scored && !sum_) sum_ = zeros_of(one->positions);
+    most = std::max(most, one->positions);
+  }
+  if (most > 0) zeros_ = zeros_of(most);
+}
+
+void DeviceDistances::enqueue(const std::vector<const void*>& features,
+                              const Stream& stream) const {
+  bool add = false;
+  for (size_t i = 0; i < held_->size(); ++i) {
+    const HeldSignal& one = *(*held_)[i];
+    float* distance = distances_[i] ? static_cast<float*>(distances_[i]->data()) : nullptr;
+    float* sum = sum_ ? static_cast<float*>(sum_->data()) : nullptr;
+    one.enqueue(features[i], distance, sum, add, stream);
+    add = add || one.scored;
+  }
+}
+
+std::vector<const void*> DeviceDistances::shown() const {
+  std::vector<const void*> found;
+  for (const auto& distance : distances_)
+    if (distance) found.push_back(distance->data());
+  return found;
+}
+
+}  // namespace edgead
