@@ -50,6 +50,7 @@ def build(folder: Path, kind: str = "Release", *options: str) -> None:
         *(cmake, "-S", ROOT / "csrc", "-B", work),
         f"-DCMAKE_BUILD_TYPE={kind}",
         f"-DCMAKE_INSTALL_PREFIX={folder}",
+        "-DCMAKE_INSTALL_BINDIR=bin",  # an older build of this folder had another
         "-DCMAKE_INSTALL_LIBDIR=lib",
         f"-DCMAKE_PREFIX_PATH={';'.join(map(str, prefixes))}",
         f"-DOpenVINO_DIR={openvino / 'cmake'}",
