@@ -65,9 +65,10 @@ def configure(module: str, cuda: str) -> str:
     """CMake's output. The cache is stale where it names what pip deletes: that is named again."""
     import pybind11
 
-    json = importlib.util.find_spec("nlohmann_json")  # else CMake looks for the system's
+    json = importlib.util.find_spec("nlohmann_json")
+    found = str(Path(json.origin).parent / "include") if json and json.origin else None
     options = {
-        "CMAKE_PREFIX_PATH": str(Path(json.origin).parent) if json and json.origin else "",
+        "EDGEAD_JSON": found or "EDGEAD_JSON-NOTFOUND",  # then CMake looks for the system's
         "Python_EXECUTABLE": sys.executable,
         "CMAKE_BUILD_TYPE": "Release",
         "CMAKE_COMPILE_WARNING_AS_ERROR": WERROR,

@@ -1,7 +1,7 @@
 """libedgead beside Python: start, memory, and what a call costs beyond its stages.
 
     make c-library
-    python benchmarks/c_library.py NAME.edgead… [--turns N] [--frames N] [--check] [--json FILE]
+    python benchmarks/c_library.py NAME.edgead… [--turns N] [--check] [--docs] [--json FILE]
 
 For each bundle, in turns in one run, so that whatever else the machine does meets both alike:
 - start: from the start of a process to its first verdict, which comes through a pipe. Python is
@@ -57,6 +57,8 @@ def main() -> int:
     _print(found)
     if args.json:
         args.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    if args.docs:
+        write_table(found)
     worst = {key: max(entry[key] for entry in entries) for key in BOUNDS if key != "stripped_mb"}
     worst["stripped_mb"] = stripped
     return 4 if args.check and any(worst[key] > bound for key, bound in BOUNDS.items()) else 0
@@ -123,7 +125,8 @@ def time_calls(bundle: Path, frames: int) -> list[float]:
     """``overhead_us``, in this process."""
     sys.path.insert(0, str(ROOT / "tests" / "library"))
     import numpy as np
-    from conftest import Library, Verdict, frame_of  # type: ignore[import-not-found]
+    from c_structs import Verdict  # type: ignore[import-not-found]
+    from conftest import Library, frame_of  # type: ignore[import-not-found]
 
     library = Library(BUILT / "lib" / "libedgead.so")
     pixels = np.random.default_rng(0).integers(0, 256, (512, 512, 3), np.uint8)
@@ -164,12 +167,35 @@ def _print(found: dict[str, Any]) -> None:
         print(f"  overhead        {entry['overhead_us']:.1f} µs (bound {BOUNDS['overhead_us']:g})")
 
 
+def write_table(found: dict[str, Any]) -> None:
+    """The table of docs/notes/c-library.md."""
+    from docs_table import NOTES, markdown, write_section
+
+    header = ("bundle", "start ms", "Python's", "ratio", "peak RSS MB", "Python's", "overhead µs")
+    rows = [
+        (
+            entry["bundle"],
+            *(f"{entry[key]:.0f}" for key in ("start_ms", "python_start_ms")),
+            f"{entry['start_ratio']:.2f}",
+            *(f"{entry[key]:.0f}" for key in ("rss_mb", "python_rss_mb")),
+            f"{entry['overhead_us']:.0f}",
+        )
+        for entry in found["bundles"]
+    ]
+    bounds = ("bound", "", "", *(f"{BOUNDS[key]:g}" for key in ("start_ratio", "rss_mb")), "")
+    rows.append((*bounds, f"{BOUNDS['overhead_us']:g}"))
+    said = f"\n{found['stripped_mb']:.2f} MB stripped, without OpenVINO (bound 2). "
+    said += f"{found['cores']} cores, load {found['load'][1]:.1f} over five minutes.\n"
+    write_section(NOTES / "c-library.md", "c-library", markdown(header, rows) + said)
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("bundles", type=Path, nargs="+", metavar="NAME.edgead")
     parser.add_argument("--turns", type=int, default=15, help="of both (default: %(default)s)")
     parser.add_argument("--frames", type=int, default=200, help="calls (default: %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers as JSON")
+    parser.add_argument("--docs", action="store_true", help="write the table of the notes")
     parser.add_argument("--check", action="store_true", help="exit with 4 over a bound")
     parser.add_argument("--calls", type=int, help=argparse.SUPPRESS)
     return parser.parse_args()

@@ -50,7 +50,7 @@ add_executable(edgead-score tools/edgead_score.c tools/json_text.c bundle/png_fi
 target_include_directories(edgead-score PRIVATE bundle)
 target_include_directories(edgead-score SYSTEM PRIVATE ${png_includes})
 target_compile_options(edgead-score PRIVATE -Wall -Wextra)
-target_link_libraries(edgead-score PRIVATE edgead ${png_target})
+target_link_libraries(edgead-score PRIVATE edgead ${png_target} m)
 add_executable(edgead-time tools/edgead_time.c tools/json_text.c)
 target_compile_options(edgead-time PRIVATE -Wall -Wextra)
 target_link_libraries(edgead-time PRIVATE edgead)

@@ -13,19 +13,20 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from edgead_training.data import Dataset, open_dataset
+from edgead_training.data import Dataset, Parts, open_dataset
 from edgead_training.data.grouping import name_of
 from edgead_training.data.splitting import OF_PARTS
 from edgead_training.run_division import divided
 
 from edgead.bundle.known_images import contents_of
 from edgead.bundle.storage import MANIFEST, check_out, open_bundle
-from edgead.cli.console import Console, progress_line
+from edgead.calibration import chosen_false_reject_rate
+from edgead.cli.console import Console, percent, progress_line
 from edgead.cli.options import (
     add,
     add_bit_depth,
@@ -42,7 +43,7 @@ from edgead.images import ORIENTATION
 from edgead.learning.backbone import Backbone, read_backbone
 from edgead.learning.defects import check_not_good, defects_in
 from edgead.learning.features import most_images
-from edgead.learning.learn import METHOD, MODEL, LearnOptions, learnt_draft
+from edgead.learning.learn import METHOD, MODEL, LearnOptions, empty_draft, learnt_draft, opened
 from edgead.learning.variants import MakeGraph
 
 from .learn_line import add_to, forget_last
@@ -186,7 +187,7 @@ def learn_folder(args: argparse.Namespace, console: Console) -> int:
         console.say(f"note   {line}")
     defects = defects_in(args.defects, args.bit_depth) if args.defects else []
     backbone = _backbone(args, console)
-    backbone.params(options.size)  # before minutes of reading
+    opened(empty_draft(out, backbone, options), backbone, options)  # before minutes of reading
     graphs = {name: _graph(args, name, backbone) for name in args.precision if name in PACKAGES}
     chosen = {"group": args.group, "shots": None}
     found = divided(dataset, options.seed, share, chosen, bar, args.bit_depth)
@@ -196,7 +197,7 @@ def learn_folder(args: argparse.Namespace, console: Console) -> int:
     _tell_split(*map(len, parts), backbone, options, said)
     shows = {} if args.group is None else found.shows
     if shows:
-        _tell_parts(args.group, [{shows[sample.name] for sample in part} for part in parts], said)
+        _tell_parts(args, shows, parts, said)
     known = {sample.name: digest for part, digests in zip(found.parts, found.digests, strict=True)
              for sample, digest in zip(part, digests, strict=True)}  # fmt: skip
     digests = ([bytes.fromhex(known[sample.name]) for sample in part] for part in parts)
@@ -231,13 +232,24 @@ def _tell_split(
         )
 
 
-def _tell_parts(group: str, parts: Sequence[Collection[str]], said: Said) -> None:
-    """Say how many parts are learnt from and calibrated with, and what is promised then."""
-    learnt, held_out = map(len, parts)
+def _tell_parts(
+    args: argparse.Namespace, shows: Mapping[str, str], parts: Parts, said: Said
+) -> None:
+    """Say how many parts are learnt from and calibrated with, and what is promised then.
+
+    Of images of new parts at most (parts * rate + 1) / (parts + 1) are rejected on average, where
+    every part has as many. Source: Lee, Barber, Willett, arXiv 2306.06342.
+    """
+    learnt, held_out = (len({shows[sample.name] for sample in part}) for part in parts)
+    rate = chosen_false_reject_rate(args.false_reject_rate, len(parts[1]))
+    most = (held_out * rate + 1) / (held_out + 1)
     said.console.say(
-        f"parts  {learnt} to learn from, {held_out} to calibrate with, by --group {group}"
+        f"parts  {learnt} to learn from, {held_out} to calibrate with, by --group {args.group}"
     )
-    said.console.say(f"note   {OF_PARTS}")
+    said.console.say(
+        f"note   {OF_PARTS}: of images of new parts up to {percent(most)} are rejected on average; "
+        f"more parts to calibrate with bring that nearer to {percent(rate)}"
+    )
 
 
 def _about(dataset: Dataset, args: argparse.Namespace) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from edgead import _cpu
 from edgead.bundle.storage import Bundle
 from edgead.cpu.precision import HINTS, check_computed, check_offered, computed_in, layers_of
-from edgead.cpu.processor import affinity, cores, others_run
+from edgead.cpu.processor import affinity, cores, free_memory, others_run
 from edgead.cpu.restrictions import check_addresses, restricted
 from edgead.engine.interface import Pairs
 from edgead.engine.open_signals import open_memories, open_whitenings
@@ -90,8 +90,8 @@ class OpenVINOEngine:
         if precision != "float32":  # which every CPU has, and which nothing stands in for
             check_computed(layers, computed_in(self._compiled), precision)
         self.precision = precision
-        self._pairs, self.memories = bundle.manifest.pairs, open_memories(bundle)
-        self.whitenings = open_whitenings(bundle)
+        self._pairs, self.whitenings = bundle.manifest.pairs, open_whitenings(bundle)
+        self.memories = open_memories(bundle, free_memory)
         self.version = f"OpenVINO {ov.__version__.split('-')[0]}"
         _process.engines.add(self)
 

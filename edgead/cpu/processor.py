@@ -7,7 +7,7 @@ import os
 import platform
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -45,30 +45,54 @@ def cpu_quota(system: Path = SYSTEM) -> float | None:
 
     Source: https://docs.kernel.org/admin-guide/cgroup-v2.html, proc_pid_cgroup(5).
     """
+    return min(_granted(system, "cpu", _quota_of), default=None)
+
+
+def free_memory(system: Path = SYSTEM) -> int | None:
+    """Bytes that this process may still take; None where the system does not say.
+
+    The least of what the system has available, and of what the control groups of this process
+    grant, as for ``cpu_quota`` (memory.max, memory.limit_in_bytes), less what they use; pages of
+    files that can be dropped count as free.
+
+    Args:
+        system: the root of the file system.
+    """
+    found = _granted(system, "memory", _memory_of)
+    with suppress(OSError, ValueError):
+        (line,) = re.findall(r"^MemAvailable: *([0-9]+) kB$", _read(system / "proc/meminfo"), re.M)
+        found.append(1024 * int(line))
+    return max(0, int(min(found))) if found else None
+
+
+def _granted(system: Path, controller: str, of: Callable[[Path], float | None]) -> list[float]:
+    """What the control groups of this process, and all above them that can be seen, grant."""
     try:
         groups = _read(system / "proc/self/cgroup")
         mounts = _read(system / "proc/self/mountinfo")
     except OSError:  # not Linux, or no /proc
-        return None
+        return []
     found = [
-        quota
-        for folder, top in _group_folders(groups, mounts)
+        of(system / each.relative_to("/"))
+        for folder, top in _group_folders(groups, mounts, controller)
         for each in (folder, *folder.parents)
         if each == top or top in each.parents
-        if (quota := _quota_of(system / each.relative_to("/"))) is not None
     ]
-    return min(found, default=None)
+    return [granted for granted in found if granted is not None]
 
 
-def _group_folders(groups: str, mounts: str) -> Iterator[tuple[Path, Path]]:
-    """(folder of a group of this process that counts CPU time, where its hierarchy is mounted)."""
+def _group_folders(
+    groups: str, mounts: str, controller: str = "cpu"
+) -> Iterator[tuple[Path, Path]]:
+    """(folder of a group of this process that bounds what ``controller`` says, where its hierarchy
+    is mounted)."""
     paths: dict[str, str] = {}  # by the type of the file system
     for line in groups.splitlines():
         number, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         if number == "0" and not controllers:
             paths["cgroup2"] = path
-        elif "cpu" in controllers.split(","):
+        elif controller in controllers.split(","):
             paths["cgroup"] = path
     places: dict[str, list[tuple[str, Path]]] = {"cgroup": [], "cgroup2": []}
     for line in mounts.splitlines():
@@ -78,7 +102,7 @@ def _group_folders(groups: str, mounts: str) -> Iterator[tuple[Path, Path]]:
             continue
         if not mounted[4].startswith("/"):  # out of reach
             continue
-        if kind[0] == "cgroup2" or "cpu" in kind[2].split(","):
+        if kind[0] == "cgroup2" or controller in kind[2].split(","):
             places[kind[0]].append((_unescaped(mounted[3]), Path(_unescaped(mounted[4]))))
     for name, path in paths.items():
         inside = [
@@ -102,6 +126,21 @@ def _quota_of(folder: Path) -> float | None:
             if int(quota) > 0 and int(period) > 0:
                 return int(quota) / int(period)
         except (OSError, ValueError, OverflowError):  # not this version, or "max"
+            continue
+    return None
+
+
+def _memory_of(folder: Path) -> int | None:
+    """What one group still grants; None for all there is."""
+    for limit, used, dropped in (
+        ("memory.max", "memory.current", "inactive_file"),
+        ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    ):
+        try:
+            left = int(_read(folder / limit)) - int(_read(folder / used))
+            stat = re.findall(rf"^{dropped} ([0-9]+)$", _read(folder / "memory.stat"), re.M)
+            return left + sum(map(int, stat))
+        except (OSError, ValueError):  # not this version, or "max"
             continue
     return None
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgead.bundle.entries import Memory
+from edgead.errors import DeviceError
 from edgead.nearest import Blend, Nearest, NearestMemory
 
 
@@ -35,6 +36,30 @@ class ReadMemory:
     root: bool
     scored: NDArray[np.float32] | None = None
     shares: NDArray[np.float32] | None = None
+
+
+def check_room(where: str, free: int, rows: int, each: int, instead: str = "") -> None:
+    """Refuse a memory that is larger than what is free.
+
+    Args:
+        where: it shall lie, for people.
+        free: bytes, of which the whitenings of the bundle have had theirs.
+        rows: of the memory.
+        each: bytes that a row takes.
+        instead: what else may be used, as device="cpu".
+
+    Raises:
+        DeviceError: says the largest that fits.
+    """
+    fits = max(0, free) // each
+    if rows > fits:
+        cures = [f"learn with --memory {max(1, fits)}", "close other programs"]
+        cures += [f"use {instead}"] if instead else []
+        raise DeviceError(
+            f"{where} has {max(0, free) / 1e6:.1f} MB free, and the memory of {rows} features "
+            f"takes {rows * each / 1e6:.1f} MB; at most {fits} features fit: "
+            f"{', '.join(cures[:-1])}, or {cures[-1]}"
+        )
 
 
 def weights_of(entry: Memory) -> tuple[float, ...] | Blend:

@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from edgead.bundle.entries import Memory, Whitening
 from edgead.bundle.storage import Bundle
-from edgead.engine.memories import OpenedMemory, ReadMemory
+from edgead.engine.memories import OpenedMemory, ReadMemory, check_room
 from edgead.engine.whitening import OpenedWhitening, whiten_by
 from edgead.errors import BundleError, InputError
 from edgead.nearest import NearestMemory
 
 _DTYPES = ("float32", "float16")
 
+INDEXED = 28
+"""Bytes for each value of a memory while its index is made; measured with 64 and 152 channels."""
 
-def open_memories(bundle: Bundle) -> tuple[OpenedMemory, ...]:
+
+def open_memories(
+    bundle: Bundle, free: Callable[[], int | None] = lambda: None
+) -> tuple[OpenedMemory, ...]:
     """Read the memories of a bundle.
 
     Args:
         bundle: its files are read, and their digests checked, once.
+        free: bytes that may be taken; None where that is not known.
 
     Raises:
         BundleError: a file that is not the array the manifest describes.
+        DeviceError: more than is free; says the largest that fits.
     """
-    return tuple(_opened(bundle, entry) for entry in bundle.manifest.memories)
+    return tuple(_opened(bundle, entry, free) for entry in bundle.manifest.memories)
 
 
 def read_memories(bundle: Bundle) -> tuple[ReadMemory, ...]:
@@ -61,8 +70,10 @@ def _read(bundle: Bundle, entry: Memory) -> ReadMemory:
     return ReadMemory(entry, np.ascontiguousarray(kept), counts, root, scored, shares)
 
 
-def _opened(bundle: Bundle, entry: Memory) -> OpenedMemory:
+def _opened(bundle: Bundle, entry: Memory, free: Callable[[], int | None]) -> OpenedMemory:
     read = _read(bundle, entry)
+    if (left := free()) is not None:
+        check_room("the memory of this machine", left, len(read.rows), INDEXED * entry.channels)
     try:
         index = NearestMemory(read.rows)
     except InputError as error:

@@ -24,6 +24,12 @@ class OpenedWhitening:
     counts: F32 | None  # [height, width], what a distance counts in the map; None: nothing
     scored: F32 | None  # the same in the score
 
+    @property
+    def nbytes(self) -> int:
+        """Of all of it."""
+        held = (self.mean, self.factors, self.centre, self.counts, self.scored)
+        return sum(array.nbytes for array in held if array is not None)
+
 
 class WhitenedDistances:
     """The distances of one thread's frames by one whitening."""

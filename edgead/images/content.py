@@ -36,6 +36,7 @@ class Content:
         bits: 8 or 16.
         sharpness: deviation of the Laplacian over that of the pixels, at 256 x 256; 0 where all
             pixels are the same.
+        size: (height, width).
     """
 
     digest: bytes
@@ -46,6 +47,7 @@ class Content:
     peak: int
     bits: int
     sharpness: float
+    size: tuple[int, int]
 
     @property
     def kind(self) -> str:
@@ -87,6 +89,7 @@ def content_of(frame: NDArray[Any]) -> Content:
         int(frame.max()),
         8 * frame.dtype.itemsize,
         _sharpness(frame),
+        (height, width),
     )
 
 

@@ -91,6 +91,7 @@ def examine(
     if len(set(alike)) < 2:
         alike = same
     said += _about_kinds(names, contents, constant)
+    said += _about_sizes(names, contents, constant)
     said += _about_empty(names, contents, level, constant, bit_depth)
     said += _about_blur(names, contents, constant)
     return ImageSet(tuple(same), tuple(alike), tuple(said))
@@ -159,6 +160,27 @@ def _about_kinds(
     return [
         f"The images are of several kinds: {', '.join(parts)}. Frames of one camera are of one, "
         "and the threshold holds for those; give the images as that camera makes them"
+    ]
+
+
+def _about_sizes(
+    names: Sequence[str], contents: Sequence[Content], constant: Sequence[int]
+) -> list[str]:
+    sizes: dict[tuple[int, int], list[int]] = {}
+    for index in sorted(set(range(len(names))) - set(constant)):
+        sizes.setdefault(contents[index].size, []).append(index)
+    if len(sizes) < 2:
+        return []
+    ordered = sorted(sizes.items(), key=lambda item: (-len(item[1]), item[0]))
+    parts = [
+        f"{len(some)} of {height} x {width} ({_named(names, some)})"
+        for (height, width), some in ordered[:_MOST_NAMED]
+    ]
+    more = ", …" if len(sizes) > _MOST_NAMED else ""
+    return [
+        f"The images are of {len(sizes)} sizes (height x width): {', '.join(parts)}{more}. All are "
+        "brought to one, so that parts come out larger in some than in others; give the images as "
+        "one camera makes them, or cut them alike"
     ]
 
 

@@ -137,7 +137,8 @@ def parse_backbone(data: bytes, name: str) -> Backbone:
     except json.JSONDecodeError as error:
         raise InputError(f"{name}: {KEY} is not JSON; {AGAIN}") from error
     except (ValueError, BundleError) as error:
-        raise InputError(f"{name}: {error}; {AGAIN}") from error
+        said = str(error).removesuffix("; export the bundle again")  # a backbone is in none yet
+        raise InputError(f"{name}: {said}; {AGAIN}") from error
     if hashlib.sha256(graph).hexdigest() != facts.graph_sha256:
         raise InputError(
             f"{name}: its graph is not the one that was written (digest differs): it "

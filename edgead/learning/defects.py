@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgead.bundle.known_images import Known
 from edgead.bundle.storage import Draft
 from edgead.calibration import wilson_interval
-from edgead.errors import InputError
+from edgead.errors import InputError, printable
 from edgead.images import look_below, read_image
 from edgead.images.content import digest_of
 from edgead.images.image_set import first_named
@@ -77,7 +78,8 @@ def defects_in(folder: Path, bit_depth: int | None = None) -> list[Defect]:
         bit_depth: of 16-bit images, where it is declared.
 
     Raises:
-        InputError: there is no such folder, or no image in it.
+        InputError: there is no such folder, or no image in it; a mask is not of its image's size,
+            or one of the two cannot be read.
     """
     paths = look_below(folder).images
     plain = {path.with_suffix("") for path in paths}
@@ -99,6 +101,9 @@ def defects_in(folder: Path, bit_depth: int | None = None) -> list[Defect]:
     ]
     if not found:
         raise InputError(f"--defects {folder} holds no image; give images of defective parts")
+    for defect in found:
+        if defect.mask is not None:
+            _mask_of(defect.mask, defect.image.read().shape)
     return found
 
 
@@ -152,15 +157,21 @@ def judge(
 
 def _in_mask(values: np.ndarray, path: Path, shape: tuple[int, ...]) -> bool:
     """Whether the map's highest pixel, at the size of the frame, lies in the mask."""
-    mask = read_image(path)
-    if mask.shape[:2] != shape[:2]:
-        raise InputError(
-            f"mask {path} is {mask.shape[0]} x {mask.shape[1]} (height x width) and its image "
-            f"{shape[0]} x {shape[1]}; expected the same size"
-        )
+    mask = _mask_of(path, shape)
     row, column = np.unravel_index(int(values.argmax()), values.shape)
     top, left = (
         (index * full // small, max((index + 1) * full // small, index * full // small + 1))
         for index, full, small in zip((row, column), shape, values.shape, strict=False)
     )
     return bool(mask[slice(*top), slice(*left)].any())
+
+
+def _mask_of(path: Path, shape: tuple[int, ...]) -> NDArray[Any]:
+    """The mask of an image of ``shape``. Raises: InputError for one of another size."""
+    mask = read_image(path)
+    if mask.shape[:2] != shape[:2]:
+        raise InputError(
+            f"mask {printable(path)} is {mask.shape[0]} x {mask.shape[1]} (height x width) and its "
+            f"image {shape[0]} x {shape[1]}; expected the same size: draw it on the image as it is"
+        )
+    return mask

@@ -79,8 +79,9 @@ class TensorRTEngine:
         self.plan = LoadedPlan(library, found, memory, bundle.manifest.tensors())
         self.device = self.plan.device
         self.version = self.plan.version
-        self.memories = hold_memories(read_memories(bundle), self.cuda, memory)
+        # First, so that what is left tells how many features fit beside them.
         self.whitenings = hold_whitenings(open_whitenings(bundle), self.cuda, memory)
+        self.memories = hold_memories(read_memories(bundle), self.cuda, memory)
         self.held: Held = (*self.memories, *self.whitenings)
         self._pairs = [(pair.reference, pair.restored) for pair in bundle.manifest.pairs]
 

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgead.bundle.entries import Memory as Entry
-from edgead.engine.memories import ReadMemory, weights_of
-from edgead.errors import DeviceError
+from edgead.engine.memories import ReadMemory, check_room, weights_of
 from edgead.nearest import MEMORY_DTYPES, sought
 from edgead.nvidia.buffers import address_of, upload
 from edgead.nvidia.memory import Block, Memory, Stream
@@ -70,13 +69,8 @@ def _hold(read: ReadMemory, cuda: Any, memory: Memory, stream: Stream) -> HeldMe
     entry, kept, free = read.entry, read.rows, memory.free_bytes()
     places = [read.counts, read.scored, read.shares]
     beside = sum(array.nbytes for array in places if array is not None)
-    if kept.nbytes + beside > free:
-        fits = max(0, free - beside) // (kept.itemsize * kept.shape[1])
-        raise DeviceError(
-            f"cuda:{memory.index} ({memory.name}) has {free / 1e6:.1f} MB free, and the memory of "
-            f"{len(kept)} features takes {kept.nbytes / 1e6:.1f} MB; at most {fits} features fit: "
-            f'learn with --memory {max(1, fits)}, close other programs, or use device="cpu"'
-        )
+    where = f"cuda:{memory.index} ({memory.name})"
+    check_room(where, free - beside, len(kept), kept.itemsize * kept.shape[1], 'device="cpu"')
     weights, blended, temperature = sought(weights_of(entry), len(kept))
     kernel = cuda.Nearest(
         positions=math.prod(entry.size),

@@ -10,6 +10,7 @@ from typing import Any
 from edgead.bundle.entries import Whitening
 from edgead.engine.whiten import kernel_arguments
 from edgead.engine.whitening import OpenedWhitening
+from edgead.errors import DeviceError
 from edgead.nvidia.buffers import address_of, upload
 from edgead.nvidia.memory import Block, Memory
 
@@ -63,8 +64,15 @@ def hold_whitenings(
     Raises:
         DeviceError: more than is free on the device.
     """
+    opened = tuple(opened)
     with memory.current():
         stream, found = memory.stream(), []
+        if (needed := sum(one.nbytes for one in opened)) > (free := memory.free_bytes()):
+            raise DeviceError(
+                f"cuda:{memory.index} ({memory.name}) has {free / 1e6:.1f} MB free, and what is "
+                f"usual at each place takes {needed / 1e6:.1f} MB: close other programs, learn "
+                'with a smaller --size or with --placement loose, or use device="cpu"'
+            )
         for one in opened:
             given = kernel_arguments(
                 one.entry.size,

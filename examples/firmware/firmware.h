@@ -21,8 +21,8 @@ int camera_open(const char* source);      /* 0, or -1: why is on stderr */
 int camera_next(frame* to);               /* waits for 0.2 s at most; why it FAILED is on stderr */
 void camera_give_back(const frame* used); /* from any thread */
 
-double setting(const char* name, double otherwise); /* a number of the environment */
-int64_t now_ns(void);                               /* of CLOCK_MONOTONIC */
+double setting(const char* name, double otherwise, double most); /* of the environment, from 0 */
+int64_t now_ns(void);                                            /* of CLOCK_MONOTONIC */
 
 void say(const char* format, ...);    /* to people, on stderr */
 void notify(const char* format, ...); /* to systemd, as sd_notify(3) */

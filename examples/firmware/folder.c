@@ -18,9 +18,9 @@ static atomic_int out; /* frames that were not given back yet */
 
 int camera_open(const char* source) {
   char pattern[4096];
-  const double hz = setting("EDGEAD_HZ", 30);
+  const double hz = setting("EDGEAD_HZ", 30, 1e6);
   period_ns = hz > 0 ? (int64_t)(1e9 / hz) : 0;
-  repeat = setting("EDGEAD_REPEAT", 0) > 0;
+  repeat = setting("EDGEAD_REPEAT", 0, 1) > 0;
   due_ns = now_ns();
   snprintf(pattern, sizeof pattern, "%s/*.png", source);
   if (glob(pattern, 0, NULL, &files) == 0) return 0;

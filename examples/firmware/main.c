@@ -30,12 +30,12 @@ int64_t now_ns(void) {
   return now.tv_sec * 1000000000LL + now.tv_nsec;
 }
 
-double setting(const char* name, double otherwise) {
+double setting(const char* name, double otherwise, double most) {
   const char* text = getenv(name);
   char* end = NULL;
   const double value = text == NULL ? otherwise : strtod(text, &end);
-  if (text == NULL || (end != text && *end == 0 && value >= 0 && value <= 1e12)) return value;
-  say("%s=%s: expected a number, at least 0", name, text);
+  if (text == NULL || (end != text && *end == 0 && value >= 0 && value <= most)) return value;
+  say("%s=%s: expected a number from 0 to %g", name, text, most);
   exit(1);
 }
 
@@ -47,7 +47,7 @@ static void close_bundle(const serving* old) {
 /* 0 with the bundle qualified and ready for frames like the last one; else an exit code and why. */
 static int open_bundle(serving* made, char* why, size_t capacity) {
   edgead_detector_params params = {.struct_size = sizeof params};
-  params.threads = (int32_t)setting("EDGEAD_THREADS", 0);
+  params.threads = (int32_t)setting("EDGEAD_THREADS", 0, 1024);
   *made = (serving){.info.struct_size = sizeof made->info};
   pthread_mutex_lock(&lock);
   const edgead_frame like = kind;
@@ -119,14 +119,16 @@ static int take(frame* to) {
 }
 
 static void* score(void* unused) {
-  const double deadline_ms = setting("EDGEAD_DEADLINE_MS", 1e12);
-  const int64_t often_ns = (int64_t)(250 * setting("WATCHDOG_USEC", 4e6)); /* a quarter of it */
+  const double deadline_ms = setting("EDGEAD_DEADLINE_MS", 1e9, 1e9);
+  const int64_t often_ns =
+      (int64_t)(250 * setting("WATCHDOG_USEC", 4e6, 1e15)); /* a quarter of it */
   long long verdicts = 0, anomalous = 0, late = 0, dropped = 0, last = -1, told_ns = 0;
   char* text = NULL;
   size_t size = 0;
   FILE* line = open_memstream(&text, &size);
+  if (line == NULL) say("no memory left for a line"), _exit(2);
   frame f;
-  for (int came; line != NULL && (came = take(&f)) >= 0;) {
+  for (int came; (came = take(&f)) >= 0;) {
     if (came == 0) continue;
     edgead_result found = {.struct_size = sizeof found};
     const int64_t began_ns = now_ns();
@@ -156,7 +158,7 @@ static void* score(void* unused) {
            anomalous, dropped, late);
   }
   say("%lld verdicts, %lld anomalous, %lld dropped, %lld late", verdicts, anomalous, dropped, late);
-  if (line != NULL) fclose(line);
+  fclose(line);
   free(text);
   return unused;
 }

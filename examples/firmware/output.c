@@ -60,8 +60,9 @@ int clients_listen(const char* path) {
 
 void clients_send(const char* line, size_t size) {
   if (listener < 0) {
-    const ssize_t written = write(STDOUT_FILENO, line, size);
-    if (written != (ssize_t)size) exit(141); /* as edgead: nobody reads any more */
+    if (write(STDOUT_FILENO, line, size) == (ssize_t)size) return;
+    say("lines cannot be written to stdout: %s", strerror(errno));
+    _exit(141); /* as edgead, where nobody reads any more */
   }
   while (count < MOST_CLIENTS) {
     const int came = accept4(listener, NULL, NULL, SOCK_CLOEXEC);

@@ -54,14 +54,11 @@ int camera_open(const char* source) {
   view.height = (int32_t)pix->height;
   view.width = (int32_t)pix->width;
   view.stride = pix->bytesperline;
-  const uint32_t matrix =
-      pix->ycbcr_enc ? pix->ycbcr_enc : V4L2_MAP_YCBCR_ENC_DEFAULT(pix->colorspace);
-  const uint32_t range = pix->quantization
-                             ? pix->quantization
-                             : V4L2_MAP_QUANTIZATION_DEFAULT(0, pix->colorspace, matrix);
-  if (view.format == EDGEAD_NV12)
-    view.color_space = (matrix == V4L2_YCBCR_ENC_709 ? EDGEAD_BT709 : EDGEAD_BT601) +
-                       (range == V4L2_QUANTIZATION_FULL_RANGE ? EDGEAD_BT601_FULL : EDGEAD_BT601);
+  uint32_t matrix = pix->ycbcr_enc, range = pix->quantization;
+  if (matrix == 0) matrix = V4L2_MAP_YCBCR_ENC_DEFAULT(pix->colorspace);
+  if (range == 0) range = V4L2_MAP_QUANTIZATION_DEFAULT(0, pix->colorspace, matrix);
+  if (view.format == EDGEAD_NV12 && matrix == V4L2_YCBCR_ENC_709) view.color_space = EDGEAD_BT709;
+  if (view.format == EDGEAD_NV12 && range == V4L2_QUANTIZATION_FULL_RANGE) ++view.color_space;
   for (struct v4l2_buffer b; ready < BUFFERS && ready < (int)request.count; ++ready) {
     b = buffer_of((uintptr_t)ready);
     if (ask(VIDIOC_QUERYBUF, &b) < 0) break;

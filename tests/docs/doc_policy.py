@@ -57,6 +57,7 @@ PARSED: list[tuple[str, str, str]] = [
         ".* int8",
         "an int8 graph, whose arithmetic depends on the processor",
     ),
+    ("docs/special-data.md", "edgead learn .*parts.csv", "somebody's own list"),
     ("docs/large-frames.md", "edgead score web.edgead", "needs the training of this page"),
 ]
 """(page, command, reason): regular expressions of what the real parser reads, and no more."""
@@ -101,7 +102,10 @@ TOOLS: list[tuple[str, str]] = [
     (r"python (examples|benchmarks)/\w+\.py", "a script of this repository"),
     (r"trtexec ", "TensorRT of a Jetson"),
     (r"ssh -L ", "another machine"),
-    (r"(cc |\./verdict |build/c/edgead-score )", "tests/library/test_page.py compiles and runs it"),
+    (
+        r"(cc |c\+\+ |\./verdict |build/c/edgead-score )",
+        "tests/library/test_page.py compiles and runs it",
+    ),
     (r"apt-get install ", "packages of Debian"),
     (
         r"(cmake (-S|--build|--install) |python3 -m pip download |unzip )",
@@ -120,6 +124,7 @@ OUTPUT_KINDS = {
     "text": "output, layouts, formulas",
     "mermaid": "pictures that GitHub draws",
     "c": "tests/library/test_page.py compiles and runs it",
+    "cpp": "tests/library/test_page.py compiles and runs it",
     "cmake": "tests/library/test_page.py builds with it",
 }
 """Kinds of blocks in which nothing is run."""

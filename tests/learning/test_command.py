@@ -11,12 +11,17 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx
 import pytest
 from good_parts import scratched  # type: ignore[import-not-found]
 from steps import run  # type: ignore[import-not-found]
 
+import edgead
 from edgead.bundle.storage import open_bundle
+from edgead.cpu import engine
+from edgead.errors import DeviceError
 from edgead.learning import features
+from edgead.learning.backbone import KEY
 
 
 @pytest.fixture
@@ -184,6 +189,9 @@ def test_parts_by_a_list_are_on_one_side(learn, good_folder, tmp_path, capsys) -
     found = re.search(r"parts  (\d+) to learn from, (\d+) to calibrate with", told.err)
     assert found is not None and int(found[1]) + int(found[2]) == parts
     assert "promised as an average over parts" in told.err
+    rate, held_out = json.loads(told.out)["false_reject_rate"], int(found[2])
+    most = (held_out * rate + 1) / (held_out + 1)
+    assert f"up to {100 * most:.3g} % are rejected" in told.err
     result = json.loads(told.out)
     assert result["images"] + result["calibration"] == len(names)
     manifest = open_bundle(tmp_path / "disc.edgead").manifest
@@ -191,6 +199,69 @@ def test_parts_by_a_list_are_on_one_side(learn, good_folder, tmp_path, capsys) -
     group.write_text(json.dumps(dict.fromkeys(names, 1)))
     assert learn("--group", group, out="one.edgead") == 1
     assert f"{len(names)} good images show one part" in capsys.readouterr().err
+
+
+def test_a_memory_larger_than_what_is_free_says_what_fits(
+    learn, tmp_path, monkeypatch, capsys
+) -> None:
+    """The number it names is the largest: so many fit, and one more does not."""
+    assert learn() == 0
+    path = tmp_path / "disc.edgead"
+    kept, channels = open_bundle(path).read_array("memory.npy").shape
+    for free in (0, 28 * channels * 70, 28 * channels * 71 - 1, 28 * channels * kept - 1):
+        monkeypatch.setattr(engine, "free_memory", lambda free=free: free)
+        with pytest.raises(DeviceError, match=rf"the memory of {kept} features takes") as raised:
+            edgead.Detector(path, device="cpu")
+        fits = free // (28 * channels)
+        assert f"at most {fits} features fit: learn with --memory" in str(raised.value)
+    for free in (28 * channels * kept, None):
+        monkeypatch.setattr(engine, "free_memory", lambda free=free: free)
+        edgead.Detector(path, device="cpu").close()
+    monkeypatch.setattr(engine, "free_memory", lambda: 28 * channels * 70)
+    capsys.readouterr()
+    assert learn(out="more.edgead") != 0
+    assert "at most 70 features fit: learn with --memory 70" in capsys.readouterr().err
+    assert not (tmp_path / "more.edgead").exists()
+
+
+def test_mixed_sizes_and_colours_are_named_at_the_beginning(
+    learn, good_folder, tmp_path, capsys
+) -> None:
+    mixed = tmp_path / "mixed"
+    shutil.copytree(good_folder, mixed)
+    first, second = sorted(mixed.iterdir())[:2]
+    cv2.imwrite(str(first), cv2.resize(cv2.imread(str(first)), (50, 70)))
+    cv2.imwrite(str(second), cv2.imread(str(second), cv2.IMREAD_GRAYSCALE))
+    assert learn("--json", data=mixed) == 0
+    told = capsys.readouterr()
+    kinds, sizes = json.loads(told.out)["warnings"][:2]
+    assert "1 grey of 8 bits" in kinds and second.name in kinds
+    assert "1 of 70 x 50" in sizes and first.name in sizes
+    assert told.err.index("several kinds") < told.err.index("features of the good images")
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"features": {"name": "features", "channels": 99, "stride": 4}}, "of 99 channels at"),
+        ({"graph_sha256": None}, "key 'graph_sha256' is missing; write it again with: edgead back"),
+        ({"graph_sha256": "0" * 64}, "digest differs"),
+        ({"levels": []}, "a backbone has levels"),
+    ],
+)
+def test_a_backbone_file_that_is_another_is_refused_before_images_are_read(
+    backbone_file, good_folder, tmp_path, change, sentence, capsys
+) -> None:
+    model = onnx.load(backbone_file)
+    (entry,) = (one for one in model.metadata_props if one.key == KEY)
+    facts = {**json.loads(entry.value), **change}
+    entry.value = json.dumps({key: value for key, value in facts.items() if value is not None})
+    onnx.save(model, tmp_path / "other.onnx")
+    words = ["--backbone", tmp_path / "other.onnx", "--size", 64]
+    assert run("learn", good_folder, "--out", tmp_path / "x.edgead", *words) == 1
+    said = capsys.readouterr().err
+    assert sentence in said and "checking the images" not in said
+    assert not (tmp_path / "x.edgead").exists()
 
 
 def test_sets_that_teach_nothing(learn, tmp_path, capsys) -> None:

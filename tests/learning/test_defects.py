@@ -81,5 +81,7 @@ def test_defects_that_cannot_be_used(learn, bad: Path, good_folder: Path, tmp_pa
     assert "1 of 13 images of --defects are among the good images too (copy.png)" in error
     (bad / "copy.png").unlink()
     cv2.imwrite(str(bad / "scratch/800_mask.png"), np.zeros((8, 9), np.uint8))
-    assert "expected the same size" in learn("a.edgead", "--defects", bad, code=1)["error"]
+    found = learn("a.edgead", "--defects", bad, code=1)
+    assert "800_mask.png is 8 x 9 (height x width) and its image 80 x 96; expec" in found["error"]
+    assert "checking the images" not in found["error"]  # nothing else was read yet
     assert not (tmp_path / "a.edgead").exists()

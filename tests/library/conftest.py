@@ -88,7 +88,7 @@ class Library:
     ) -> Any:
         """A detector, to be closed; of a path, or of a descriptor."""
         handle = ctypes.c_void_p()
-        asked = {"precision": precision and precision.encode(), **more}
+        asked = {"precision": None if precision is None else precision.encode(), **more}
         params = Params(ctypes.sizeof(Params), rate, threads, **asked)
         name, which = path, "detector_open_at"
         if not isinstance(path, int):

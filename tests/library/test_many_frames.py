@@ -71,7 +71,9 @@ def test_scores_verdicts_and_maps(library: Any, request: Any, bundle: str, count
     with library.serving(path) as session, ExitStack() as stack:
         python = Python(path, stack)
         for number, (frame, kind, bits) in enumerate(frames):
-            found, expected = session.score(frame, kind, bits), python.score(frame, kind, bits)
+            expected = python.score(frame, kind, bits)
+            named = f"GRAY{bits}" if kind == "GRAY16" and bits in (10, 12) else kind
+            found = session.score(frame, named, bits)
             assert (found.score, found.p_value, found.threshold) == (
                 expected.score,
                 expected.p_value,

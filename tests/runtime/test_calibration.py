@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import cases
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -48,6 +49,19 @@ def test_p_value_by_hand(score: float, tolerance: float, expected: float) -> Non
 def test_threshold_by_hand(rate: float, expected: float) -> None:
     assert threshold(SCORES, rate) == expected
     assert threshold(SCORES, rate, 0.25) == expected + 0.25
+
+
+def test_p_values_of_the_corpus() -> None:
+    for row in cases.p_values():
+        values = ranked(row["scores"], row["ties"])
+        if "score" in row:
+            assert ranked_p_value(row["score"], values) == row["p"][0] / row["p"][1], row
+        elif "says" in row:
+            with pytest.raises(CalibrationError) as caught:
+                values.threshold(row["rate"])
+            assert str(caught.value) == row["says"]
+        else:
+            assert values.threshold(row["rate"]) == row["threshold"], row
 
 
 scores_strategy = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=60)

@@ -302,9 +302,9 @@ def test_a_path_is_read_by_the_line(detector: Detector, tmp_path: Path) -> None:
         (np.full((4, 5), -1.0, np.float32), "normalised"),
         (np.full((4, 5), 2**20), "normalised|camera made it"),
         (np.zeros((0, 5), np.float32), r"\(0, 5\)"),
-        (np.zeros((0, 5), np.uint8), "empty"),
-        (np.zeros((5, 0, 4), np.uint8), "empty"),
-        (np.zeros((1, 1, 1, 0), np.uint8), "empty"),
+        (np.zeros((0, 5), np.uint8), r"expected 1 to 32767 pixels"),
+        (np.zeros((5, 0, 4), np.uint8), r"expected 1 to 32767 pixels"),
+        (np.zeros((1, 1, 1, 0), np.uint8), r"expected 1 to 32767 pixels"),
         (np.zeros((2, 2, 4, 5, 3), np.uint8), r"\(2, 2, 4, 5, 3\)"),
         (torch.zeros(3, 4, device="meta"), "Tensor.*host memory"),
         (

@@ -235,6 +235,30 @@ def test_shots_of_one_scene_count_each_and_it_is_said() -> None:
     assert "one part or scene that did not move" in said and "threshold" in said
 
 
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_sizes_are_counted_and_named(count: int) -> None:
+    """The most frequent first; (height, width)."""
+    good = [shot(part(k), k) for k in range(8)]
+    others = [shot(part(9 + k, (100 + k, 120, 3)), k) for k in range(count)]
+    flat = np.full((33, 44), 90, np.uint8)  # of which something else is said
+    (_, said) = sets([*others, *good, flat]).warnings[::-1]
+    assert said.startswith(
+        f"The images are of {count + 1} sizes (height x width): 8 of 160 x 200 ("
+    )
+    shown = [f"1 of {100 + k} x 120 ({k}.png)" for k in range(count)]
+    assert ", ".join(shown[:2]) in said and ("…. All" in said) == (count > 2)
+    assert "33 x 44" not in said and "cut them alike" in said
+
+
+def test_colours_and_depths_are_counted_and_named() -> None:
+    colour = [shot(part(k), k) for k in range(5)]
+    grey = [np.ascontiguousarray(np.repeat(shot(part(9 + k), k)[..., :1], 3, 2)) for k in range(2)]
+    deep = [shot(part(20), 20).astype(np.uint16) * 256]
+    (said,) = sets([*colour, *grey, *deep]).warnings
+    assert "5 colour of 8 bits (0.png" in said and "2 grey of 8 bits (5.png, 6.png)" in said
+    assert "1 colour of 16 bits (7.png)" in said and "as that camera makes them" in said
+
+
 def test_names_of_messages_are_on_one_line() -> None:
     frames = [shot(part(k), k) for k in range(3)]
     contents = [content_of(frame) for frame in [*frames, frames[0]]]

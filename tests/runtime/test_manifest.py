@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import cases
 import pytest
 
 from edgead.bundle.manifest import SCHEMA_VERSION, Manifest
@@ -145,6 +146,34 @@ def test_wrong_values(tiny: Any, change: Callable[[Any], None], match: str) -> N
 def test_damaged_json(data: bytes) -> None:
     with pytest.raises(BundleError, match=r"damaged|expected an object"):
         Manifest.loads(data)
+
+
+def test_manifests_of_the_corpus() -> None:
+    for manifest, says in cases.manifests():
+        text = json.dumps(manifest).encode()
+        if says is None:
+            assert Manifest.loads(text).dumps()
+            continue
+        with pytest.raises(BundleError) as caught:
+            Manifest.loads(text)
+        assert str(caught.value) == says
+
+
+def test_values_are_checked_without_json_too(tiny: Any) -> None:
+    """A manifest that is made in Python meets the same rules."""
+    held = tiny.manifest.calibration
+    for change, match in (
+        ({"models": {}}, '"float32" is missing'),
+        ({"golden": ()}, "golden: no golden frame"),
+        ({"calibration": replace(held, false_reject_rate=1.5)}, "false_reject_rate"),
+        ({"calibration": replace(held, peaks=held.peaks[:-1])}, "differ in number"),
+        ({"calibration": replace(held, scores=(float("nan"),) * 3)}, "JSON"),
+        ({"tolerance": {}}, "one per model"),
+        ({"name": ""}, "name"),
+        ({"files": {"a": "short"}}, "SHA-256"),
+    ):
+        with pytest.raises(BundleError, match=match):
+            replace(tiny.manifest, **change)
 
 
 def test_weights_must_agree(tiny: Any) -> None:

@@ -125,6 +125,46 @@ def test_without_proc_there_is_no_bound(tmp_path):
     assert cpu_quota(tmp_path) is None
 
 
+MEMINFO = {"proc/meminfo": "MemTotal: 9000 kB\nMemAvailable:     4000 kB\n"}
+STAT = "anon 7\ninactive_file 300\ntotal_inactive_file 500\n"
+# name: (/proc/self/cgroup, /proc/self/mountinfo, files below the root, bytes)
+MEMORIES = {
+    "no group": ("", "", MEMINFO, 4000 * 1024),
+    "v2": (
+        "0::/\n", V2,
+        {**MEMINFO, "sys/fs/cgroup/memory.max": "2000\n", "sys/fs/cgroup/memory.current": "900\n",
+         "sys/fs/cgroup/memory.stat": STAT}, 1400,
+    ),
+    "v2 without a bound": (
+        "0::/\n", V2,
+        {**MEMINFO, "sys/fs/cgroup/memory.max": "max\n", "sys/fs/cgroup/memory.current": "9\n"},
+        4000 * 1024,
+    ),
+    "v2, the group above": (
+        f"0::{SLICE}\n", V2,
+        {f"sys/fs/cgroup{SLICE}/memory.max": "max\n", "sys/fs/cgroup/memory.max": "100\n",
+         "sys/fs/cgroup/memory.current": "500\n", "sys/fs/cgroup/memory.stat": STAT}, 0,
+    ),
+    "v1": (
+        "4:memory:/\n", "33 30 0:29 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n",
+        {**MEMINFO, "sys/fs/cgroup/memory/memory.limit_in_bytes": "9000\n",
+         "sys/fs/cgroup/memory/memory.usage_in_bytes": "8000\n",
+         "sys/fs/cgroup/memory/memory.stat": STAT}, 1500,
+    ),
+    "nonsense": ("0::/\n", V2, {"sys/fs/cgroup/memory.max": "many\n", "proc/meminfo": "x"}, None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MEMORIES)
+def test_the_free_memory_of_machines_as_people_have_them(name, tmp_path):
+    groups, mounts, files, expected = MEMORIES[name]
+    assert processor.free_memory(make(tmp_path, groups, mounts, files)) == expected
+
+
+def test_what_is_free_here_is_less_than_there_is():
+    assert 0 < processor.free_memory() < os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
 @pytest.mark.parametrize(
     ("mask", "quota", "expected"),
     [(8, None, 8), (8, 2.0, 2), (8, 1.9, 1), (8, 0.2, 1), (2, 4.0, 2), (1, 1.5, 1), (64, 63.9, 63)],

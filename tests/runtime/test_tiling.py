@@ -62,6 +62,45 @@ def test_exact_where_the_grid_divides(pixels: int, pitch: int, data: st.DataObje
     assert all(found >= overlap for found in overlaps)
 
 
+def axis_in_numpy(frame: int, tile: int, overlap: int, pixels: int) -> tuple[Any, ...]:
+    """What csrc/runtime/tiling.cpp computes, once more, in NumPy."""
+    length = max(pixels, round(frame * pixels / tile))
+    step = pixels - -(-overlap * pixels // tile)
+    count = 1 + -(-(length - pixels) // step)
+    count = 2 if count == 1 and frame > tile else count
+    offsets = tuple(i * (length - pixels) // max(count - 1, 1) for i in range(count))
+    starts = (*(offset * tile // pixels for offset in offsets[:-1]), frame - tile)
+    inner = np.arange(pixels) + 0.5
+    tent, total = np.minimum(inner, pixels - inner), np.zeros(length)
+    for offset in offsets:
+        total[offset : offset + pixels] += tent
+    weights = [tent / total[offset : offset + pixels] for offset in offsets]
+    return length, starts, offsets, np.asarray(weights, np.float32)
+
+
+@settings(max_examples=200)
+@given(st.data())
+def test_tiles_are_those_of_numpy(data: st.DataObject) -> None:
+    tile, pixels = data.draw(st.integers(4, 2000)), data.draw(st.integers(2, 400))
+    overlap = data.draw(st.integers(2, tile // 2))
+    frame = data.draw(st.integers(tile, min(9 * tile, 32767)))
+    found, expected = (f(frame, tile, overlap, pixels) for f in (plan_axis, axis_in_numpy))
+    assert found[:3] == expected[:3]
+    np.testing.assert_array_equal(found[3], expected[3])
+
+
+def test_a_tile_is_blended_into_its_place_alone() -> None:
+    plan = plan_tiles(Tiling((8, 8), 4), (14, 20), (5, 4))
+    rng = np.random.default_rng(2)
+    for tile in plan.tiles(None):
+        values = rng.uniform(size=(5, 4)).astype(np.float32)
+        stitched = rng.uniform(size=plan.map_size).astype(np.float32)
+        expected = stitched.copy()
+        expected[tile.window] += values * tile.down[:, None] * tile.across
+        tile.add(values, stitched)
+        np.testing.assert_array_equal(stitched, expected)
+
+
 def test_tiles_by_hand() -> None:
     axis = plan_axis(16, 8, 2, 4)  # seen at half size: one pixel of the map is two of the frame
     assert (axis.length, axis.starts, axis.offsets) == (8, (0, 4, 8), (0, 2, 4))

@@ -23,7 +23,7 @@ from edgead.bundle.storage import Bundle, npy, write_bundle
 from edgead.editing.masking import masked
 from edgead.engine.digests import Hasher
 from edgead.engine.lazy_array import as_array
-from edgead.errors import EdgeadError
+from edgead.errors import DeviceError, EdgeadError
 from edgead.learning.placement import ALIGNED, LOOSE, PLACEMENTS
 from edgead.nvidia.distances import DeviceDistances
 from edgead.nvidia.geometries import TileMaps
@@ -124,6 +124,30 @@ def test_a_blend_of_a_memory(
     found, expected, other = (np.asarray(as_array(one.map)) for one in outputs)
     np.testing.assert_allclose(found, expected, rtol=2e-3, atol=2e-4 * expected.max())
     assert not np.allclose(expected, other, rtol=0.02)
+
+
+def test_what_fits_counts_the_whitenings(device: Device, learnt_as: dict[str, Bundle]) -> None:
+    bundle = learnt_as[ALIGNED]
+    (memory,), whitenings = bundle.manifest.memories, bundle.manifest.whitenings
+    rows = bundle.read_array(memory.file)
+    beside = [memory.places, memory.scored, memory.shares]
+    learnt = [n for w in whitenings for n in (w.mean, w.factors, w.centre, w.places, w.scored)]
+    places, needed = (
+        sum(bundle.read_array(name).nbytes for name in names if name is not None)
+        for names in (beside, learnt)
+    )
+    open_engine(bundle, "cuda")
+    for left, fits in ((0, 0), (70 * rows[0].nbytes, 70), (rows.nbytes - 1, len(rows) - 1)):
+        whole = device.free_bytes
+        device.free_bytes = 1024 + needed + places + left  # the plan takes 1024
+        with pytest.raises(DeviceError, match=rf"at most {fits} features fit") as raised:
+            open_engine(bundle, "cuda")
+        del raised
+        device.free_bytes = whole
+    whole, device.free_bytes = device.free_bytes, 1024 + needed - 1
+    with pytest.raises(DeviceError, match=r"usual at each place takes .* --placement loose"):
+        open_engine(bundle, "cuda")
+    device.free_bytes = whole
 
 
 @needs_compiler
