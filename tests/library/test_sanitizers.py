@@ -78,10 +78,10 @@ def test_eight_threads_score_while_another_changes_what_it_may(
 
 
 @pytest.mark.exhaustive
-def test_two_threads_that_share_a_result_are_found(threads: Any, bundle_dir: Path) -> None:
+def test_two_threads_that_share_a_heatmap_are_found(threads: Any, bundle_dir: Path) -> None:
     done = threads("tsan", bundle_dir, "shared")
     assert done.returncode != 0 and "ThreadSanitizer: data race" in done.stderr
-    assert "edgead_session_score" in done.stderr  # inside of libedgead
+    assert "edgead_session_heatmap" in done.stderr  # inside of libedgead
 
 
 @pytest.mark.exhaustive
