@@ -137,7 +137,7 @@ STRUCTS = {
     "params": (Params, "detector_open", Params.log.offset),
     "frame": (Frame, "session_prepare", Frame.chroma.offset),
     "result": (Verdict, "session_score", ctypes.sizeof(Verdict)),
-    "info": (Info, "detector_info", ctypes.sizeof(Info)),
+    "info": (Info, "detector_info", Info.chosen.offset),
     "stats": (Stats, "session_stats", ctypes.sizeof(Stats)),
 }
 IN = ("params", "frame")

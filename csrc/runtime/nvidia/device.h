@@ -40,9 +40,9 @@ class Device {
   template <class Work>
   auto run(const char* doing, const Work& work) const {
     check_alive();
-    const OnDevice current(kIndex);
-    cudaGetLastError();  // what others of this thread left is not ours
     try {
+      const OnDevice current(kIndex);
+      cudaGetLastError();  // what others of this thread left is not ours
       return work();
     } catch (const CudaError& error) {
       throw failure(doing, error);

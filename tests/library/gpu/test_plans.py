@@ -117,7 +117,7 @@ def test_a_plan_whose_header_is_of_another_version(
     _, data = cache.look(key_of(about_of(half_path, "8.6.1"))) or pytest.fail("no plan")
     machine.be(version="10.3.0")
     cache.store(key_of(about_of(half_path)), data, about_of(half_path))
-    sentence = r"does not load this plan .* version \(its header says TensorRT 8.6.1\); remove "
+    sentence = r"does not load this plan .*version \(its header says TensorRT 8.6.1\); remove "
     with pytest.raises(refused, match=sentence):
         gpu_library.open(half_path, device="gpu")
 

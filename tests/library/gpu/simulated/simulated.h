@@ -16,6 +16,7 @@
 #include <mutex>
 #include <set>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "cuda_runtime_api.h"
@@ -33,6 +34,7 @@ struct Stream {
   std::deque<Op> pending;
   std::vector<Op> captured;
   bool capturing = false;
+  std::thread::id thread;  // that captures
 };
 
 struct Allocation {

@@ -83,7 +83,8 @@ Stream& stream_at(cudaStream_t handle) {
 
 void not_while_capturing(const char* what) {
   for (const auto& [handle, stream] : the().streams)
-    if (stream.capturing) fault(std::string(what) + " while a stream is captured");
+    if (stream.capturing && stream.thread == std::this_thread::get_id())
+      fault(std::string(what) + " while a stream is captured");
 }
 
 Device& the() {

@@ -55,6 +55,7 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
   Stream& own = stream_at(stream);
   if (own.capturing) fault("a capture inside a capture");
   own.capturing = true, own.captured.clear();
+  own.thread = std::this_thread::get_id();
   return cudaSuccess;
 }
 
