@@ -48,8 +48,8 @@ struct Asked {
 // The engines that this library was built with, "openvino"; null after the last one.
 const char* engine_name(size_t index);
 
-// Failure (input) for a number or a word that is not known.
-void check_asked(const Asked& asked);
+// Null is not asked. Failure (input) for a number or a word that is not known.
+Asked asked_for(int32_t threads, const char* precision, const char* device);
 
 // The engine of the device that was asked for, with what was learnt. Failure (device) where this
 // library or machine cannot.
