@@ -172,16 +172,13 @@ struct Opening {
   Log log;
 };
 
-std::string text_of(const char* given) { return given == nullptr ? "" : given; }
-
 Opening opening_of(const edgead_detector_params& given) {
   const edgead_detector_params params = taken(&given, "params");
   if (params.log_level < 0 || params.log_level > EDGEAD_LOG_INFO)
     throw input_failure(format("log_level is %d, expected an edgead_log_level, 1 to %d, or 0",
                                params.log_level, EDGEAD_LOG_INFO));
   const int32_t level = params.log_level != 0 ? params.log_level : EDGEAD_LOG_INFO;
-  Asked asked{params.threads, text_of(params.precision), text_of(params.device)};
-  check_asked(asked);
+  const Asked asked = asked_of(params.threads, params.precision, params.device);
   return {params.false_reject_rate, asked, {params.log, params.log_user_data, level}};
 }
 

@@ -35,18 +35,19 @@ std::unique_ptr<Engine> on_cpu([[maybe_unused]] const Bundle& bundle,
 
 }  // namespace
 
-void check_asked(const Asked& asked) {
-  const std::set<std::string> precisions{"", "float32", "float16", "bfloat16", "int8"};
-  if (precisions.count(asked.precision) == 0)
-    throw input_failure("precision " + in_quotes(asked.precision) +
+Asked asked_of(int32_t threads, const char* precision, const char* device) {
+  const std::set<std::string> precisions{"float32", "float16", "bfloat16", "int8"};
+  if (precision != nullptr && precisions.count(precision) == 0)
+    throw input_failure("precision " + in_quotes(precision) +
                         ": expected one of float32, float16, bfloat16, int8, or NULL");
-  const std::set<std::string> devices{"", "cpu", "gpu", "auto"};
-  if (devices.count(asked.device) == 0)
-    throw input_failure("device " + in_quotes(asked.device) +
+  const std::set<std::string> devices{"cpu", "gpu", "auto"};
+  if (device != nullptr && devices.count(device) == 0)
+    throw input_failure("device " + in_quotes(device) +
                         ": expected \"cpu\", \"gpu\", \"auto\", or NULL for the CPU");
-  if (asked.threads < 0)
+  if (threads < 0)
     throw input_failure(
-        format("threads is %d, expected 1 or more, or 0 for the engine's choice", asked.threads));
+        format("threads is %d, expected 1 or more, or 0 for the engine's choice", threads));
+  return {threads, precision == nullptr ? "" : precision, device == nullptr ? "cpu" : device};
 }
 
 const char* engine_name(size_t index) {
@@ -54,7 +55,7 @@ const char* engine_name(size_t index) {
 }
 
 std::unique_ptr<Engine> open_engine(const Bundle& bundle, const Asked& asked) {
-  if (asked.device.empty() || asked.device == "cpu") return on_cpu(bundle, asked);
+  if (asked.device == "cpu") return on_cpu(bundle, asked);
 #ifdef EDGEAD_TENSORRT
   if (asked.device == "gpu") return open_tensorrt(bundle, asked);
   const std::string obstacle = obstacle_of_gpu(bundle, asked);
