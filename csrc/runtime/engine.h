@@ -20,7 +20,7 @@ class Engine {
   // "avx512", .., "cuda", and what is against their full speed; settled once stages were used.
   virtual std::string kernels() const = 0;
 
-  std::string device;     // "cpu", "gpu" or "auto"
+  std::string device;     // "CPU: AMD EPYC"
   std::string precision;  // what the graph computes in
   std::string version;    // name and version of the library that runs the graph
   std::string chosen;     // why this device, where it was not named; else empty
