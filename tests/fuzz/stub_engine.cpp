@@ -5,8 +5,9 @@
 #include <map>
 #include <sstream>
 
-#include "engine.h"
 #include "fuzz.h"
+#include "signals.h"
+#include "stages.h"
 
 namespace edgead {
 namespace {
@@ -74,7 +75,7 @@ class StubSession : public EngineSession {
   const std::vector<float>* input_;
 };
 
-class StubEngine : public Engine {
+class StubEngine : public CpuEngine {
  public:
   StubEngine(const Bundle& bundle) : manifest_(bundle.manifest()) {
     ports_ = ports_of(bundle.read(manifest_.models.at("float32")));
@@ -93,7 +94,10 @@ class StubEngine : public Engine {
 }  // namespace
 
 std::unique_ptr<Engine> open_openvino(const Bundle& bundle, const Asked&) {
-  return std::make_unique<StubEngine>(bundle);
+  auto engine = std::make_unique<StubEngine>(bundle);
+  engine->input = bundle.manifest().input;
+  engine->signals = open_signals(bundle);
+  return engine;
 }
 
 }  // namespace edgead
