@@ -178,9 +178,8 @@ Opening opening_of(const edgead_detector_params& given) {
     throw input_failure(format("log_level is %d, expected an edgead_log_level, 1 to %d, or 0",
                                params.log_level, EDGEAD_LOG_INFO));
   const int32_t level = params.log_level != 0 ? params.log_level : EDGEAD_LOG_INFO;
-  return {params.false_reject_rate,
-          asked_for(params.threads, params.precision, params.device),
-          {params.log, params.log_user_data, level}};
+  const Asked asked = asked_of(params.threads, params.precision, params.device);
+  return {params.false_reject_rate, asked, {params.log, params.log_user_data, level}};
 }
 
 // The door of a bundle: `folder` makes its Folder.

@@ -42,14 +42,14 @@ class EngineSession {
 struct Asked {
   int32_t threads = 0;    // of one inference; 0: the engine's choice
   std::string precision;  // empty: the engine's own
-  std::string device;     // "cpu", "gpu" or "auto"; empty: "cpu"
+  std::string device;     // "cpu", "gpu" or "auto"
 };
 
 // The engines that this library was built with, "openvino"; null after the last one.
 const char* engine_name(size_t index);
 
-// Null is not asked. Failure (input) for a number or a word that is not known.
-Asked asked_for(int32_t threads, const char* precision, const char* device);
+// Words may be null, for the defaults. Failure (input) for a number or a word that is not known.
+Asked asked_of(int32_t threads, const char* precision, const char* device);
 
 // The engine of the device that was asked for, with what was learnt. Failure (device) where this
 // library or machine cannot.

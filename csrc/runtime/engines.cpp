@@ -35,7 +35,7 @@ std::unique_ptr<Engine> on_cpu([[maybe_unused]] const Bundle& bundle,
 
 }  // namespace
 
-Asked asked_for(int32_t threads, const char* precision, const char* device) {
+Asked asked_of(int32_t threads, const char* precision, const char* device) {
   const std::set<std::string> precisions{"float32", "float16", "bfloat16", "int8"};
   if (precision != nullptr && precisions.count(precision) == 0)
     throw input_failure("precision " + in_quotes(precision) +
@@ -47,7 +47,7 @@ Asked asked_for(int32_t threads, const char* precision, const char* device) {
   if (threads < 0)
     throw input_failure(
         format("threads is %d, expected 1 or more, or 0 for the engine's choice", threads));
-  return {threads, precision == nullptr ? "" : precision, device == nullptr ? "" : device};
+  return {threads, precision == nullptr ? "" : precision, device == nullptr ? "cpu" : device};
 }
 
 const char* engine_name(size_t index) {
@@ -55,7 +55,7 @@ const char* engine_name(size_t index) {
 }
 
 std::unique_ptr<Engine> open_engine(const Bundle& bundle, const Asked& asked) {
-  if (asked.device.empty() || asked.device == "cpu") return on_cpu(bundle, asked);
+  if (asked.device == "cpu") return on_cpu(bundle, asked);
 #ifdef EDGEAD_TENSORRT
   if (asked.device == "gpu") return open_tensorrt(bundle, asked);
   const std::string obstacle = obstacle_of_gpu(bundle, asked);

@@ -196,7 +196,7 @@ def test_auto(
     assert device == b"CPU" and "finds no GPU" in why
 
 
-@pytest.mark.parametrize("word", ["cuda", "GPU", "tpu"])
+@pytest.mark.parametrize("word", ["cuda", "GPU", "tpu", ""])
 def test_a_device_that_is_no_word(
     gpu_library: Any, half_path: Path, refused: Any, word: str
 ) -> None:
