@@ -11,11 +11,11 @@
 namespace edgead {
 namespace {
 
-struct Type {
+struct NumberType {
   const char *code, *name;  // in a file, and as NumPy names it
   size_t bytes;
 };
-constexpr Type kTypes[] = {
+constexpr NumberType kTypes[] = {
     {"<f4", "float32", 4}, {"<f2", "float16", 2}, {"<f8", "float64", 8}, {"|b1", "bool", 1},
     {"|i1", "int8", 1},    {"<i2", "int16", 2},   {"<i4", "int32", 4},   {"<i8", "int64", 8},
     {"|u1", "uint8", 1},   {"<u2", "uint16", 2},  {"<u4", "uint32", 4},  {"<u8", "uint64", 8},
@@ -25,8 +25,8 @@ constexpr Type kTypes[] = {
 };
 
 // Null for a type that is none of numbers.
-const Type* type_of(const std::string& code) {
-  for (const Type& type : kTypes)
+const NumberType* type_of(const std::string& code) {
+  for (const NumberType& type : kTypes)
     if (code == type.code) return &type;
   return nullptr;
 }
@@ -66,7 +66,7 @@ std::vector<float> Array::floats() const {
 Array Bundle::read_array(const std::string& name) const {
   const std::string data = read(name);
   Npy npy;
-  const Type* type = read_npy_header(data, npy) ? type_of(npy.type) : nullptr;
+  const NumberType* type = read_npy_header(data, npy) ? type_of(npy.type) : nullptr;
   Array array{type != nullptr ? type->name : "", npy.shape, {}};
   if (type == nullptr || (data.size() - npy.start) / type->bytes < array.count())
     throw bundle_failure("bundle " + path() + ": " + name +

@@ -104,7 +104,8 @@ class Bundle:
             problem = error
         if array is None or array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
             raise BundleError(
-                f"bundle {self.path}: {name} is not a NumPy array of numbers, or it is cut; {_AGAIN}"
+                f"bundle {self.path}: {name} is not a NumPy array of numbers, or it is cut; "
+                f"{_AGAIN}"
             ) from problem
         return np.asarray(array)
 
