@@ -172,7 +172,7 @@ def changed(data: bytes, **facts: object) -> bytes:
         (lambda data: changed(data, graph_sha256="0" * 64), "digest"),
         (lambda data: changed(data, more=1), "unknown key"),
         (lambda data: changed(data, multiple=0), "multiple are 1 to"),
-        (lambda data: changed(data, multiple=10**30), "multiple are 1 to"),
+        (lambda data: changed(data, multiple=10**30), "multiple is 1000"),
         (lambda data: changed(data, multiple=24), "a multiple of every stride"),
         (lambda data: data.replace(b'{"name": "lite0"', b'["name": "lite0"'), "not JSON"),
     ],

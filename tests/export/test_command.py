@@ -84,6 +84,7 @@ def test_prints_what_it_wrote_and_what_comes_next(toy_run, tmp_path: Path, capfd
     text, errors = capfd.readouterr()
     assert errors == ""  # no chatter of torch, ONNX or the engines
     lines = text.splitlines()
+    assert lines.pop(0).startswith("warning: The images are of 3 sizes")
     assert [line.split()[0] for line in lines[:2]] == ["made", "made"]
     assert "3 calibration scores, false-reject rate 30 %" in text
     assert lines[-1] == f"next   edgead evaluate {out} DATA"

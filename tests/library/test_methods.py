@@ -61,7 +61,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory, edit: Any) -> Any:
 @pytest.mark.parametrize("name", sorted(METHODS))
 def test_methods(library: Any, exported: Any, name: str, precision: str) -> None:
     if precision not in offered():
-        pytest.skip(f"OpenVINO has no {precision} here")
+        pytest.skip(f"this CPU has no {precision}")
     path, rng = exported(name), np.random.default_rng(7)
     with (
         library.serving(path, precision=precision) as session,
