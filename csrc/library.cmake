@@ -9,6 +9,7 @@ option(EDGEAD_TENSORRT "The engine for NVIDIA GPUs; needs TensorRT and nvcc" OFF
 if(NOT EDGEAD_OPENVINO AND NOT EDGEAD_TENSORRT)
   message(FATAL_ERROR "libedgead needs an engine: EDGEAD_OPENVINO=ON or EDGEAD_TENSORRT=ON")
 endif()
+set(CMAKE_CUDA_ARCHITECTURES OFF)  # no source of CUDA's is in the targets here; it is set below
 include(${CMAKE_CURRENT_SOURCE_DIR}/dependencies.cmake)
 find_package(Threads REQUIRED)
 file(STRINGS ../edgead/installation.py version REGEX "^__version__ = ")
