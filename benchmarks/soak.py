@@ -194,8 +194,8 @@ def _camera(pictures: Sequence[bytes], hz: float, sent: list[int]) -> Iterator[s
                 while True:
                     data = pictures[number % len(pictures)]
                     head = f"--next\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}"
+                    sent[0] += 1  # before it goes: its line may be here sooner than this thread
                     self.wfile.write(head.encode() + b"\r\n\r\n" + data + b"\r\n")
-                    sent[0] += 1
                     number += 1
                     time.sleep(max(0.0, started + number / hz - time.monotonic()))
 
