@@ -93,10 +93,10 @@ class Client:
     """Reads lines from the service's socket."""
 
     def __init__(self, path: Path) -> None:
-        until(path.exists)
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.settimeout(LONGEST_S)
-        self.socket.connect(str(path))
+        # The file is there a moment before anybody listens, and after a process was killed.
+        until(lambda: path.exists() and self.socket.connect_ex(str(path)) == 0)
         self._left = b""
 
     def raw(self) -> Iterator[bytes]:
