@@ -14,7 +14,8 @@ import pytest
 
 PAGE = (firmware.ROOT / "docs/firmware.md").read_text()
 RUN = re.compile(r"(make -C|(EDGEAD_\w+=\S+ )+build/|kill )")
-WAIT = "until [ -S verdicts ]; do sleep 0.01; done"  # as long as somebody takes to type
+# It listens a moment after its file is there; a person takes longer to type.
+WAIT = "until [ -S verdicts ]; do sleep 0.01; done; sleep 0.5"
 
 
 def script() -> str:
