@@ -46,7 +46,7 @@ def test_the_page_leads_to_verdicts(installed: Path, bundle_dir: Path, tmp_path:
     assert [json.loads(line)["file"] for line in lines] == ["0.png", "1.png", "2.png"]
     seen = re.findall(r"(?m)^(\d+) (True|False)$", done.stdout)
     ids = [int(number) for number, _ in seen]  # from where the client came in, which takes a while
-    assert ids == list(range(ids[0], ids[-1] + 1)) and ids[-1] == max(ids[0], 20)
+    assert ids == sorted(set(ids)) and ids[-1] >= 20 and all(number < 20 for number in ids[:-1])
     assert done.stderr.count("serves ") == 3 and "from the next frame on" in done.stderr
     assert (tmp_path / "image/usr/bin/edgead-camera").is_file()
     unit = (tmp_path / "image/usr/lib/systemd/system/edgead-camera.service").read_text()
