@@ -18,6 +18,9 @@ class Failure : public std::runtime_error {
 inline Failure bundle_failure(const std::string& sentence) {
   return Failure(EDGEAD_ERROR_BUNDLE, sentence);
 }
+inline Failure device_failure(const std::string& sentence) {
+  return Failure(EDGEAD_ERROR_DEVICE, sentence);
+}
 inline Failure input_failure(const std::string& sentence) {
   return Failure(EDGEAD_ERROR_INPUT, sentence);
 }

@@ -1,5 +1,6 @@
 #include "wording.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <cstdarg>
@@ -87,6 +88,13 @@ std::string in_quotes(const std::string& text) {
     }
   }
   return quoted + mark;
+}
+
+std::string in_order(std::vector<std::string> names) {
+  std::sort(names.begin(), names.end());
+  std::string text;
+  for (const std::string& name : names) text += (text.empty() ? "" : ", ") + in_quotes(name);
+  return "[" + text + "]";
 }
 
 std::string shown(double value) {

@@ -12,6 +12,9 @@ namespace edgead {
 // 'text', with its escapes, as repr() has it.
 std::string in_quotes(const std::string& text);
 
+// ['a', 'b'], in the order of the alphabet.
+std::string in_order(std::vector<std::string> names);
+
 // The shortest text that reads back as the same float64: 0.1, 1e-05, 1e+16, 2.0.
 std::string shown(double value);
 

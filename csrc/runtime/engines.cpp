@@ -18,10 +18,10 @@ const char* const kEngines[] = {
     nullptr};
 
 [[maybe_unused]] Failure not_built_in(const char* device, const char* engine, const char* option) {
-  return Failure(EDGEAD_ERROR_DEVICE,
-                 format("device \"%s\": this libedgead was built without %s: build it with "
-                        "-D%s=ON, or ask for another device",
-                        device, engine, option));
+  return device_failure(
+      format("device \"%s\": this libedgead was built without %s: build it with "
+             "-D%s=ON, or ask for another device",
+             device, engine, option));
 }
 
 std::unique_ptr<Engine> on_cpu([[maybe_unused]] const Bundle& bundle,

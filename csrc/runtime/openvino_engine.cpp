@@ -49,13 +49,6 @@ auto with_sentence(edgead_status status, const What& what, const Work& work) {
 
 using Ports = std::vector<ov::Output<ov::Node>>;
 
-// ['a', 'b'], in the order of the names.
-std::string in_order(const std::set<std::string>& names) {
-  std::string text;
-  for (const std::string& name : names) text += (text.empty() ? "" : ", ") + in_quotes(name);
-  return "[" + text + "]";
-}
-
 std::set<std::string> names_of(const Ports& ports) {
   std::set<std::string> names;
   for (const auto& port : ports) names.insert(port.get_names().begin(), port.get_names().end());
@@ -113,8 +106,9 @@ void check_ports(const std::string& where, const char* kind, const Ports& ports,
     fits = fits && std::any_of(port.get_names().begin(), port.get_names().end(), known);
   }
   if (!fits)
-    throw bundle_failure(where + " has " + kind + "s " + in_order(found) + "; the manifest names " +
-                         in_order(names) + ": export the bundle again");
+    throw bundle_failure(where + " has " + kind + "s " + in_order({found.begin(), found.end()}) +
+                         "; the manifest names " + in_order({names.begin(), names.end()}) +
+                         ": export the bundle again");
   for (const Tensor& tensor : expected)
     for (const auto& port : ports)
       if (port.get_names().count(tensor.name) == 1) check_port(where, kind, port, tensor);
@@ -124,9 +118,10 @@ void check_ports(const std::string& where, const char* kind, const Ports& ports,
 void fix_shapes(ov::Model& model, const Manifest& manifest, const std::string& where) {
   const auto inputs = model.inputs();
   const Input& input = manifest.input;
-  if (inputs.size() != 1 || inputs[0].get_names().count(input.name) == 0)
-    throw bundle_failure(where + " has inputs " + in_order(names_of(inputs)) + "; expected only " +
-                         in_quotes(input.name));
+  const std::set<std::string> names = names_of(inputs);
+  if (inputs.size() != 1 || names.count(input.name) == 0)
+    throw bundle_failure(where + " has inputs " + in_order({names.begin(), names.end()}) +
+                         "; expected only " + in_quotes(input.name));
   const Tensor image{
       input.name,
       {1, 3, static_cast<size_t>(input.size.first), static_cast<size_t>(input.size.second)}};
@@ -185,10 +180,9 @@ void check_whole(ov::Core& core) {
   else if (lacks(ov::frontend::FrontEndManager().get_available_front_ends(), "onnx"))
     missing = "ONNX frontend";
   if (missing != nullptr)
-    throw Failure(EDGEAD_ERROR_DEVICE,
-                  openvino_version() + " has no " + missing +
-                      " here: the one of this version belongs beside libopenvino.so; install "
-                      "OpenVINO's files again");
+    throw device_failure(openvino_version() + " has no " + missing +
+                         " here: the one of this version belongs beside libopenvino.so; install "
+                         "OpenVINO's files again");
 }
 
 // with_sentence of a step that needs a file beside libopenvino.so.

@@ -61,8 +61,8 @@ void check_offered(const std::vector<std::string>& capabilities, const std::stri
   for (const Known& each : kKnown)
     if (offered.count(each.capability) == 1)
       there += (there.empty() ? "" : ", ") + std::string(each.precision);
-  throw Failure(EDGEAD_ERROR_DEVICE, "precision " + precision + ": OpenVINO does not offer it on " +
-                                         processor + "; choose one of: " + there);
+  throw device_failure("precision " + precision + ": OpenVINO does not offer it on " + processor +
+                       "; choose one of: " + there);
 }
 
 Layers layers_of(const ov::Model& model) {
@@ -106,10 +106,9 @@ void check_computed(const Layers& layers, const Layers& computed, const std::str
   const int64_t expected = precision == "int8" ? number(layers) : all;
   const int64_t follow = number(computed);
   if (follow > 0 && static_cast<double>(follow) >= kMost * static_cast<double>(expected)) return;
-  throw Failure(EDGEAD_ERROR_DEVICE,
-                "precision " + precision + " was asked for " + std::to_string(expected) +
-                    " layers, and OpenVINO computes " + (listed.empty() ? "none" : listed) +
-                    ": it would not be what serves, so ask for another precision");
+  throw device_failure("precision " + precision + " was asked for " + std::to_string(expected) +
+                       " layers, and OpenVINO computes " + (listed.empty() ? "none" : listed) +
+                       ": it would not be what serves, so ask for another precision");
 }
 
 }  // namespace edgead

@@ -1,7 +1,6 @@
 #include "pipeline.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 
 #include "failure.h"
@@ -9,15 +8,6 @@
 #include "wording.h"
 
 namespace edgead {
-namespace {
-
-double ms_since(std::chrono::steady_clock::time_point started) {
-  const auto spent = std::chrono::steady_clock::now() - started;
-  return std::chrono::duration<double, std::milli>(spent).count();
-}
-
-}  // namespace
-
 Pipeline::Pipeline(const Manifest& manifest, const Served& served)
     : input_(manifest.input),
       map_(manifest.map),
@@ -75,7 +65,7 @@ double Pipeline::run(const edgead_frame& frame, Times& times) {
   forget();
   prepare(frame);
   const Geometry& geometry = *geometry_;
-  const auto started = std::chrono::steady_clock::now();
+  const auto started = Clock::now();
   check_samples(frame, geometry);
   const void* data = frame.data;
   if (is_converted(geometry)) {
@@ -86,11 +76,10 @@ double Pipeline::run(const edgead_frame& frame, Times& times) {
   const double score = tiling_ ? run_tiles(data, times) : stages_->run(data, times);
   if (!std::isfinite(score)) {
     const Engine& engine = *served_.engine;
-    throw Failure(EDGEAD_ERROR_DEVICE,
-                  engine.device + " (" + engine.version +
-                      ") gave features that are not finite (score " + shown(score) +
-                      "); the frame was valid, so the engine or its memory is at fault: run "
-                      "edgead verify, export the bundle again if that fails");
+    throw device_failure(engine.device + " (" + engine.version +
+                         ") gave features that are not finite (score " + shown(score) +
+                         "); the frame was valid, so the engine or its memory is at fault: run "
+                         "edgead verify, export the bundle again if that fails");
   }
   scored_ = Size{geometry.height, geometry.width};
   return score;
@@ -108,7 +97,7 @@ double Pipeline::run_tiles(const void* data, Times& times) {
       const char* at =
           static_cast<const char*>(data) + tile.top * seen_.stride + tile.left * pixel_bytes(seen_);
       stages_->run(at, times);
-      const auto inferred = std::chrono::steady_clock::now();
+      const auto inferred = Clock::now();
       stitch(tile, stages_->map(), tiles.map.data(), width);
       if (!tiles.scored.empty()) stitch(tile, stages_->scored(), tiles.scored.data(), width);
       times.anomaly_map_ms += ms_since(inferred);

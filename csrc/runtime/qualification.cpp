@@ -56,7 +56,7 @@ Check check(const Bundle& bundle, const Golden& golden, const Tolerance& toleran
     found.score = pipeline.run(frame_of(image), times);
   } catch (const Failure& failure) {
     if (failure.status == EDGEAD_ERROR_DEVICE)
-      throw Failure(EDGEAD_ERROR_DEVICE, "golden frame " + golden.image + ": " + failure.what());
+      throw device_failure("golden frame " + golden.image + ": " + failure.what());
     throw bundle_failure("bundle " + bundle.path() + ": " + golden.image + ": " + failure.what());
   }
   const Calibration& held = manifest.calibration;

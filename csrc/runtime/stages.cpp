@@ -1,7 +1,6 @@
 #include "stages.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 
 #include "arguments.h"
@@ -35,11 +34,6 @@ size_t workspace_bytes(const Served& served) {
   const size_t bytes = anomaly_map_workspace_bytes(served.plan->plan().params);
   if (!served.score_plan) return bytes;
   return std::max(bytes, anomaly_map_workspace_bytes(served.score_plan->plan().params));
-}
-
-double ms_between(std::chrono::steady_clock::time_point first,
-                  std::chrono::steady_clock::time_point second) {
-  return std::chrono::duration<double, std::milli>(second - first).count();
 }
 
 }  // namespace
@@ -105,7 +99,6 @@ class CpuStages : public Stages {
   }
 
   float run(const void* data, Times& times) override {
-    using Clock = std::chrono::steady_clock;
     const auto started = Clock::now();
     const Filter& filter = prepared_->filter;
     kernels_.preprocess(filter.params, filter.vertical, filter.horizontal, data, session_->image,
@@ -116,7 +109,7 @@ class CpuStages : public Stages {
     const float score = map_and_score();
     times.preprocess_ms += ms_between(started, preprocessed);
     times.engine_ms += ms_between(preprocessed, inferred);
-    times.anomaly_map_ms += ms_between(inferred, Clock::now());
+    times.anomaly_map_ms += ms_since(inferred);
     return score;
   }
 

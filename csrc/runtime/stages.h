@@ -1,5 +1,6 @@
 // preprocess -> engine -> anomaly_map of one image: a whole frame or a tile of it.
 #pragma once
+#include <chrono>
 #include <memory>
 #include <vector>
 
@@ -10,6 +11,13 @@
 #include "signals.h"
 
 namespace edgead {
+
+using Clock = std::chrono::steady_clock;
+
+inline double ms_between(Clock::time_point first, Clock::time_point second) {
+  return std::chrono::duration<double, std::milli>(second - first).count();
+}
+inline double ms_since(Clock::time_point started) { return ms_between(started, Clock::now()); }
 
 struct Times {
   double preprocess_ms, engine_ms, anomaly_map_ms;

@@ -9,10 +9,6 @@ namespace {
 
 constexpr const char* kCpu = "the CPU serves without it: device \"cpu\"";
 
-Failure device_failure(const std::string& sentence) {
-  return Failure(EDGEAD_ERROR_DEVICE, sentence);
-}
-
 // What cannot be asked of the driver at all.
 Failure no_device(int code) {
   const std::string text = cudaGetErrorString(static_cast<cudaError_t>(code));

@@ -1,19 +1,12 @@
 #include "device_stages.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cstring>
 
 #include "arguments.h"
 
 namespace edgead {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-double ms_since(Clock::time_point started) {
-  return std::chrono::duration<double, std::milli>(Clock::now() - started).count();
-}
 
 // anomaly_map of a plan, and its map in host memory.
 class DeviceMap {

@@ -89,12 +89,12 @@ void check_fits(const ReadMemory& read, const Device& device) {
   const size_t beside = sizeof(float) * places;
   if (bytes + beside <= free) return;
   const size_t fits = free > beside ? (free - beside) / (bytes / rows) : 0;
-  throw Failure(EDGEAD_ERROR_DEVICE,
-                format("cuda:0 (%s) has %.1f MB free, and the memory of %zu features takes %.1f "
-                       "MB; at most %zu features fit: learn with --memory %zu, close other "
-                       "programs, or use device \"cpu\"",
-                       device.name().c_str(), static_cast<double>(free) / 1e6, rows,
-                       static_cast<double>(bytes) / 1e6, fits, std::max<size_t>(fits, 1)));
+  throw device_failure(
+      format("cuda:0 (%s) has %.1f MB free, and the memory of %zu features takes %.1f "
+             "MB; at most %zu features fit: learn with --memory %zu, close other "
+             "programs, or use device \"cpu\"",
+             device.name().c_str(), static_cast<double>(free) / 1e6, rows,
+             static_cast<double>(bytes) / 1e6, fits, std::max<size_t>(fits, 1)));
 }
 
 std::unique_ptr<Buffer> zeros_of(size_t count) {

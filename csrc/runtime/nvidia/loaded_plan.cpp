@@ -8,10 +8,6 @@
 namespace edgead {
 namespace {
 
-Failure device_failure(const std::string& sentence) {
-  return Failure(EDGEAD_ERROR_DEVICE, sentence);
-}
-
 std::string again(const std::string& path) {
   return "remove " + path + ", and it is built again when the detector opens";
 }
@@ -39,13 +35,6 @@ bool fits(const std::vector<int64_t>& found, const std::vector<int64_t>& expecte
   return found.size() == expected.size() &&
          std::equal(found.begin(), found.end(), expected.begin(),
                     [](int64_t a, int64_t b) { return a == b || a == -1; });
-}
-
-std::string listed_names(std::vector<std::string> names) {
-  std::sort(names.begin(), names.end());
-  std::string text;
-  for (const std::string& name : names) text += (text.empty() ? "" : ", ") + in_quotes(name);
-  return "[" + text + "]";
 }
 
 }  // namespace
@@ -82,8 +71,8 @@ void LoadedPlan::check_tensors() const {
     found.push_back(engine_->getIOTensorName(i));
   for (const TensorShape& tensor : tensors_) expected.push_back(tensor.name);
   if (!std::is_permutation(found.begin(), found.end(), expected.begin(), expected.end()))
-    throw device_failure(path_ + " has tensors " + listed_names(found) + "; the manifest names " +
-                         listed_names(expected) + ": it is the plan of another bundle; " +
+    throw device_failure(path_ + " has tensors " + in_order(found) + "; the manifest names " +
+                         in_order(expected) + ": it is the plan of another bundle; " +
                          again(path_));
   for (const TensorShape& tensor : tensors_) {
     const char* name = tensor.name.c_str();

@@ -107,7 +107,7 @@ NetworkCensus take_census(const nvinfer1::INetworkDefinition& network) {
 
 void check_precision(const NetworkCensus& census, const std::string& asked) {
   const auto refuse = [](const std::string& what) {
-    return Failure(EDGEAD_ERROR_DEVICE, what + ": export the bundle again");
+    return device_failure(what + ": export the bundle again");
   };
   if (asked == "float32") {
     std::map<std::string, int64_t> narrow;

@@ -10,16 +10,13 @@
 #include <cstring>
 
 #include "failure.h"
+#include "folder.h"
 #include "wording.h"
 
 namespace edgead {
 namespace {
 
 constexpr const char* kCure = "set EDGEAD_CACHE to a directory of your own";
-
-Failure device_failure(const std::string& sentence) {
-  return Failure(EDGEAD_ERROR_DEVICE, sentence);
-}
 
 std::string expanded(const std::string& path) {
   if (path.rfind("~/", 0) != 0 && path != "~") return path;
@@ -59,17 +56,6 @@ void make_parents(const std::string& path) {
   for (size_t at = path.find('/', 1); at != std::string::npos; at = path.find('/', at + 1))
     if (mkdir(path.substr(0, at).c_str(), 0700) != 0 && errno != EEXIST) refuse_file(path);
 }
-
-// An open file or directory.
-struct Descriptor {
-  explicit Descriptor(int number) : number(number) {}
-  ~Descriptor() {
-    if (number >= 0) close(number);
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  int number;
-};
 
 bool write_all(int descriptor, const std::string& data) {
   size_t done = 0;
@@ -113,11 +99,11 @@ std::optional<std::string> read_own_file(const std::string& path) {
   }
   check_own(path, found, false);
   const Descriptor file(open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
-  if (file.number < 0) refuse_file(path);
+  if (file.number() < 0) refuse_file(path);
   std::string data;
   char piece[1 << 16];
   for (;;) {
-    const ssize_t got = read(file.number, piece, sizeof piece);
+    const ssize_t got = read(file.number(), piece, sizeof piece);
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) refuse_file(path);
     if (got == 0) return data;
@@ -129,15 +115,15 @@ void write_own_file(const std::string& path, const std::string& data) {
   const size_t slash = path.rfind('/');
   std::string temporary = path.substr(0, slash + 1) + "." + path.substr(slash + 1) + ".XXXXXX.tmp";
   const Descriptor file(mkostemps(temporary.data(), 4, O_CLOEXEC));
-  if (file.number < 0) refuse_file(path);
-  if (!write_all(file.number, data) || rename(temporary.c_str(), path.c_str()) != 0) {
+  if (file.number() < 0) refuse_file(path);
+  if (!write_all(file.number(), data) || rename(temporary.c_str(), path.c_str()) != 0) {
     const int code = errno;
     unlink(temporary.c_str());
     errno = code;
     refuse_file(path);
   }
   const Descriptor folder(open(path.substr(0, slash).c_str(), O_RDONLY | O_CLOEXEC));
-  if (folder.number >= 0) fsync(folder.number);
+  if (folder.number() >= 0) fsync(folder.number());
 }
 
 }  // namespace edgead

@@ -18,10 +18,6 @@ namespace {
 using nvinfer1::BuilderFlag;
 using nvinfer1::NetworkDefinitionCreationFlag;
 
-Failure device_failure(const std::string& sentence) {
-  return Failure(EDGEAD_ERROR_DEVICE, sentence);
-}
-
 // What TensorRT says of a step that gave nothing, and the cure.
 Failure refused(const char* what, const Listening& log) {
   const auto errors = log.errors();

@@ -45,10 +45,9 @@ std::string object_of(const std::map<std::string, int64_t>& counts) {
 }
 
 Failure altered(const std::string& path) {
-  return Failure(EDGEAD_ERROR_DEVICE,
-                 path +
-                     " was truncated or altered since it was built here; remove it, and it is "
-                     "built again");
+  return device_failure(path +
+                        " was truncated or altered since it was built here; remove it, and it is "
+                        "built again");
 }
 
 // Python's text has a fourth number on some machines.
