@@ -178,9 +178,9 @@ def frame_of(array: np.ndarray, kind: str, bit_depth: int = 0) -> Frame:
     )
 
 
-def build_script() -> Any:
-    """csrc/build_library.py as a module."""
-    spec = importlib.util.spec_from_file_location("build_library", ROOT / "csrc/build_library.py")
+def script_of(name: str) -> Any:
+    """csrc/NAME.py as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / f"csrc/{name}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -189,7 +189,7 @@ def build_script() -> Any:
 
 def built(folder: Path, kind: str, *options: str) -> Path:
     """libedgead in ``folder``, built where a file of csrc is newer; kept from run to run."""
-    script = build_script()
+    script = script_of("build_library")
     for program in ("cmake", "c++", "cc", "strip"):
         if shutil.which(program) is None and not (Path(sys.executable).parent / program).exists():
             pytest.skip(f"{program} is not installed")
@@ -199,6 +199,12 @@ def built(folder: Path, kind: str, *options: str) -> Path:
     with FileLock(f"{folder}.lock"):
         script.build(folder, kind, *options)
     return folder
+
+
+@pytest.fixture(scope="session")
+def abi() -> Any:
+    """csrc/abi.py as a module."""
+    return script_of("abi")
 
 
 @pytest.fixture(scope="session")

@@ -2,25 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-CSRC = Path(__file__).resolve().parents[2] / "csrc"
-
-
-@pytest.fixture(scope="module")
-def abi() -> Any:
-    """csrc/abi.py as a module."""
-    spec = importlib.util.spec_from_file_location("abi", CSRC / "abi.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_the_library_is_the_one_of_the_table(abi: Any, installed: Path) -> None:

@@ -217,12 +217,18 @@ def test_old_plans_are_removed(
     assert left == {*keys[1:], key_of(about_of(half_path))}
 
 
+def with_other_graph(half: Any, tmp_path: Path, name: str, other: str) -> Path:
+    """``half`` on disk, where the file ``name`` is what ``other`` is."""
+    path = tmp_path / "wrong.edgead"
+    files = {**half.files, name: half.files[other]}
+    type(half)(half.manifest, files, half.truth).write(path)
+    return path
+
+
 def test_a_graph_that_is_not_what_the_manifest_calls_it(
     gpu_library: Any, machine: Any, half: Any, tmp_path: Path, refused: Any
 ) -> None:
-    path = tmp_path / "wrong.edgead"
-    files = {**half.files, "model.fp16.onnx": half.files["model.onnx"]}
-    type(half)(half.manifest, files, half.truth).write(path)
+    path = with_other_graph(half, tmp_path, "model.fp16.onnx", "model.onnx")
     sentence = "float16 was asked for, and 0.0% of the weights compute in it.*expected 90%"
     with pytest.raises(refused, match=sentence):
         gpu_library.open(path, device="gpu")
@@ -231,9 +237,7 @@ def test_a_graph_that_is_not_what_the_manifest_calls_it(
 def test_a_float32_graph_with_float16_in_it(
     gpu_library: Any, machine: Any, half: Any, tmp_path: Path, refused: Any
 ) -> None:
-    path = tmp_path / "wrong.edgead"
-    files = {**half.files, "model.onnx": half.files["model.fp16.onnx"]}
-    type(half)(half.manifest, files, half.truth).write(path)
+    path = with_other_graph(half, tmp_path, "model.onnx", "model.fp16.onnx")
     with pytest.raises(refused, match=r"float32 was asked for, and the network holds .* float16"):
         gpu_library.open(path, device="gpu", precision="float32")
 

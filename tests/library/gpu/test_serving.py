@@ -75,12 +75,7 @@ def test_the_same_graph_gives_the_scores_of_the_cpu(
             assert score < 3e-6 and map_ < 3e-6
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_what_was_learnt(
-    gpu_library: Any, library: Any, machine: Any, tiny: Any, tmp_path: Path, seed: int
-) -> None:
-    path = write_with_signals(tiny, tmp_path / "learnt.edgead", seed)
-    array = array_of(np.random.default_rng(seed), "BGR", (70, 90), 8)
+def agree_in_float32(gpu_library: Any, library: Any, path: Path, array: np.ndarray) -> None:
     with (
         library.serving(path) as cpu,
         gpu_library.serving(path, device="gpu", precision="float32") as gpu,
@@ -90,6 +85,15 @@ def test_what_was_learnt(
         assert score < 2e-5 * scale and map_ < 2e-5 * (
             float(cpu.rows("map", cpu.map_size()).max()) + 1
         )
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_was_learnt(
+    gpu_library: Any, library: Any, machine: Any, tiny: Any, tmp_path: Path, seed: int
+) -> None:
+    path = write_with_signals(tiny, tmp_path / "learnt.edgead", seed)
+    array = array_of(np.random.default_rng(seed), "BGR", (70, 90), 8)
+    agree_in_float32(gpu_library, library, path, array)
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -98,15 +102,7 @@ def test_tiles(
 ) -> None:
     path = write_tiled(tiny, tmp_path, seed)
     array = array_of(np.random.default_rng(seed), "BGR", MASK_SIZE, 8)
-    with (
-        library.serving(path) as cpu,
-        gpu_library.serving(path, device="gpu", precision="float32") as gpu,
-    ):
-        scale = abs(cpu.score(array, "BGR").score) + 1
-        score, map_ = differ(gpu, cpu, array, "BGR")
-        assert score < 2e-5 * scale and map_ < 2e-5 * (
-            float(cpu.rows("map", cpu.map_size()).max()) + 1
-        )
+    agree_in_float32(gpu_library, library, path, array)
 
 
 def test_a_frame_is_one_launch(
