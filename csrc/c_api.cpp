@@ -182,7 +182,7 @@ Opening opening_of(const edgead_detector_params& given) {
   return {params.false_reject_rate, asked, {params.log, params.log_user_data, level}};
 }
 
-// The door of a bundle: `folder` makes its Folder.
+// Opens a bundle for both functions of the C API: `folder` makes its Folder.
 template <class Open>
 edgead_status open_detector(uint32_t version, const edgead_detector_params* params,
                             edgead_detector** detector, const Open& folder) {

@@ -1,5 +1,5 @@
 # What of libedgead is installed, in two components: runtime (what a device needs) and development.
-# All of it may be moved to another folder as a whole. Where OpenVINO is no package of the system,
+# All of it may be moved to another folder as a whole. Where OpenVINO is not a system package,
 # the files of it that are needed are installed too, in a folder of their own beside libedgead.
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
@@ -99,7 +99,7 @@ set(CPACK_STRIP_FILES ON)
 set(CPACK_VERBATIM_VARIABLES ON)
 set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
 set(CPACK_DEBIAN_PACKAGE_SECTION libs)
-# Whoever links libedgead.so.1 depends on this package; OpenVINO's files are nobody else's.
+# What links libedgead.so.1 depends on this package; OpenVINO files are its own.
 file(WRITE ${CMAKE_CURRENT_BINARY_DIR}/shlibs "libedgead 1 libedgead (>= ${EDGEAD_VERSION})\n")
 set(CPACK_DEBIAN_PACKAGE_CONTROL_EXTRA ${CMAKE_CURRENT_BINARY_DIR}/shlibs)
 find_program(EDGEAD_SHLIBDEPS dpkg-shlibdeps)

@@ -9,7 +9,7 @@ namespace {
 
 uint32_t rotated(uint32_t x, int n) { return x >> n | x << (32 - n); }
 
-// A round, which leaves its state in d and h: whoever calls turns the names, and nothing moves.
+// A round, which leaves its state in d and h: the caller turns the names, and nothing moves.
 inline void add_round(uint32_t a, uint32_t b, uint32_t c, uint32_t& d, uint32_t e, uint32_t f,
                       uint32_t g, uint32_t& h, uint32_t word) {
   const uint32_t sum = rotated(e, 6) ^ rotated(e, 11) ^ rotated(e, 25);

@@ -340,7 +340,7 @@ EDGEAD_API EDGEAD_CHECK edgead_status edgead_session_stats(const edgead_session*
                                                            edgead_stats* stats);
 
 /* edgead_detector_open of a folder's descriptor (open(path, O_RDONLY | O_DIRECTORY)): of this
- * folder whatever its path is now, so that nobody can put another in its place. The descriptor
+ * folder whatever its path is now, so that no other can take its place. The descriptor
  * stays the caller's, is not moved, and may be closed after the call. Sentences name it "descriptor
  * 3". As there; EDGEAD_ERROR_INPUT: it is not open. */
 EDGEAD_API EDGEAD_CHECK edgead_status edgead_detector_open_at(uint32_t version, int descriptor,

@@ -1,11 +1,11 @@
 // What the arguments of the kernels must be, which the kernels themselves rely on and do not look
-// at: the rules of every door to them, C's, Python's and the manifest's, each written once.
+// at: the rules of every entry point to them, of C, Python and the manifest, each written once.
 //
 //   expected_NAME(value)  the end of a sentence, `size is (0, 8), expected ..`, where the value is
 //                         something else; empty where it is right. Who asks knows what was given
 //                         and says it (Python by repr()).
 //   problem_of(params)    a whole sentence where a kernel must not be called with these params;
-//                         empty where it may. A door asks once per geometry, not per frame.
+//                         empty where it may. An entry point asks once per geometry.
 //
 // Their status is EDGEAD_ERROR_INPUT. Memory is taken for a sentence only: what is right costs
 // nanoseconds. What can be said of a pointer is not said here: sizes, layouts and who owns the
