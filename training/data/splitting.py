@@ -138,9 +138,9 @@ def check_rate_of_parts(rate: float | None, parts: int) -> None:
         return
     raise CalibrationError(
         f"false-reject rate {rate:g} cannot be promised with {parts} parts to calibrate with, "
-        f"however many images show them: the best possible is {typed_rate(best):g}, and "
+        f"however many images show them: the best possible is {typed_rate(best)}, and "
         f"{rate:g} takes {images_needed(rate)} parts; give images of more parts, hold out more "
-        f"with --calibration, or ask for {typed_rate(best):g}"
+        f"with --calibration, or ask for {typed_rate(best)}"
     )
 
 
