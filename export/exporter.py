@@ -29,7 +29,7 @@ from tqdm import tqdm
 from edgead.bundle.entries import Calibration, Golden, Tolerance
 from edgead.bundle.known_images import calibrated_with
 from edgead.bundle.manifest import Manifest
-from edgead.bundle.storage import Bundle, Draft, check_out, npy, write_bundle
+from edgead.bundle.storage import Bundle, Draft, check_out, write_bundle
 from edgead.calibration import chosen_false_reject_rate
 from edgead.errors import ExportError
 from edgead.images import read_image
@@ -254,16 +254,13 @@ def _draft(method: Method, out: Path, models: Mapping[str, bytes]) -> Draft:
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         preprocess=method.preprocess_params(),
         pairs=method.pairs(),
-        memories=method.memories(),
         map=method.map_params(),
         models={name: MODELS[name] for name in models},
         calibration=Calibration((0.0,), (0.0,), 0.5),
         tolerance=dict.fromkeys(models, Tolerance(0.0, 0.0)),
         golden=(Golden("golden/0.png", "golden/0.npy", 0.0),),
-        schema_version=2 if method.memories() else 1,
     )
     files = {MODELS[name]: model for name, model in models.items()}
-    files |= {name: npy(array) for name, array in method.memory_files().items()}
     return _as_read_back(Draft(out, manifest, "", files))
 
 
