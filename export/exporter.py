@@ -8,7 +8,6 @@ tiles, so that qualification covers the stitching too without large frames in ev
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -50,16 +49,15 @@ from .half_arithmetic import HalfArithmetic
 from .int8.export import with_int8
 from .int8.images import range_images
 from .int8.judge import tell_test_set
+from .joined.export import export_joined
 from .onnx import to_onnx
 from .options import CalibrationFrame, ExportOptions, Frames, Log, Ranges
+from .paths import without_paths
 from .variants import engine_path, half_path, one_thread, onnx_infer, onnx_path, torch_path
 
 MODELS = {"float32": "model.onnx", "float16": "model.fp16.onnx"}
 DEFAULTS = ExportOptions()
 Shown = Sequence[NDArray[Any]]
-
-_ABSOLUTE = re.compile(r"(?<![\w.:~/\\-])(?:~|[A-Za-z]:)?[/\\](?:[^\s'\"]*[/\\])?(?=[^\s'\"])")
-"""All but the last part of an absolute path inside a text; no URL, no relative path."""
 
 
 def export_run(
@@ -92,6 +90,13 @@ def export_run(
         )
     bound_threads()
     run = load_run(run_dir, options.data)
+    log(
+        f"read   {os.fspath(run_dir)}: {run.method.name}, {len(run.calibration)} calibration images"
+    )
+    for warning in run.warnings:
+        log(f"warning: {warning}")
+    if options.joined:
+        return export_joined(run, out, options, log)
     frames = [
         CalibrationFrame(
             sample.name or sample.path.name,
@@ -99,9 +104,6 @@ def export_run(
         )
         for sample in run.calibration
     ]
-    log(f"read   {os.fspath(run_dir)}: {run.method.name}, {len(frames)} calibration images")
-    for warning in run.warnings:
-        log(f"warning: {warning}")
     ranges = None
     if options.int8:
         params = run.method.preprocess_params()
@@ -326,12 +328,3 @@ def _provenance(opset: int, census: Mapping[str, Census], comparison: Comparison
         "half_peak": comparison.half_peak,
         "census": {name: asdict(counted) for name, counted in census.items()},
     }
-
-
-def without_paths(value: Any) -> Any:
-    """``value`` with every absolute path cut to its last part: a bundle travels, machines stay."""
-    if isinstance(value, Mapping):
-        return {str(key): without_paths(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [without_paths(item) for item in value]
-    return _ABSOLUTE.sub("", value) if isinstance(value, str) else value
