@@ -19,6 +19,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
+from edgead_training.data.splitting import check_rate_of_parts
 from edgead_training.methods import Method
 from edgead_training.processes import bound_threads
 from edgead_training.run import load_run
@@ -152,6 +153,8 @@ def export_method(
     """
     out, method = check_out(out), method.eval()
     frames, calibrated = different(frames, log, method.bit_depth)
+    if parts := (provenance or {}).get("data", {}).get("parts"):
+        check_rate_of_parts(options.false_reject_rate, parts["calibration"])
     rate = _false_reject_rate(options.false_reject_rate, len(frames))
     half_method = half(method) if options.float16 else None
     models = {"float32": to_onnx(method, options.opset)}

@@ -174,6 +174,9 @@ def begin(options: TrainingOptions, progress: Progress = SILENT.progress) -> Beg
         "command": options.command(),
     }
     run_division.note(record, division)
+    if options.group is not None:
+        counts = (count_parts(samples, options.group) for samples in parts)
+        record["data"]["parts"] = dict(zip(("train", "calibration"), counts, strict=True))
     if options.tiling is not None:
         record["tiling"] = asdict(options.tiling)
     options = replace(options, settings=settings, seed=seed, calibration_fraction=fraction)
