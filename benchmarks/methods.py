@@ -29,7 +29,7 @@ WORK = Path("runs/methods")
 PAGE, SUMMARY_PAGE = NOTES / "comparison.md", DOCS / "methods.md"
 PLACE = ("method", "preset", "dataset")
 
-# How long a run of the preset edge or loose is, where neither --steps nor --minutes is given.
+# How long a run of the preset edge is, where neither --steps nor --minutes is given.
 # Steps, because what a run of so many minutes learns depends on the machine and on what else it
 # does. They are those of the figures in RESULTS: other ones make another entry.
 STEPS = {
@@ -75,7 +75,7 @@ def make_jobs(args: argparse.Namespace) -> list[runs.Job]:
 
 def usual_bounds(job: runs.Job) -> runs.Bounds:
     """The bounds of a job for which none are given."""
-    steps = STEPS.get(job.method, {}) if job.preset in (runs.DEFAULT_PRESET, "loose") else {}
+    steps = STEPS.get(job.method, {}) if job.preset == runs.DEFAULT_PRESET else {}
     if job.dataset in steps:
         return runs.Bounds(steps=steps[job.dataset])
     return runs.Bounds(minutes=runs.MINUTES)

@@ -271,11 +271,6 @@ def _all_settings(options: TrainingOptions) -> dict[str, Any]:
             "position=true measures what is usual at each position of the image, and with "
             "--tile a position of the image is not a place of the part: remove one of them"
         )
-    if every.get("quiet_border"):
-        raise TrainingError(
-            "quiet_border=true lets the border of what the method sees count less, and with --tile "
-            "that is each tile's, amid the part: add --set quiet_border=false, or remove --tile"
-        )
     return every | ({"position": False} if "position" in every else {})
 
 

@@ -5,7 +5,7 @@ A command that no table names is run in the prepared folder and has to exit with
 
 from __future__ import annotations
 
-SMALL = "--steps 2 --set size=[64,64] --set memory=8"
+SMALL = "--steps 2 --set size=[64,64]"
 RUN_SMALL: dict[tuple[str, str], str] = {
     (
         "README.md",

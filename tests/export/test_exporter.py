@@ -13,6 +13,7 @@ import onnx
 import pytest
 from edgead_export import CalibrationFrame, ExportOptions, export_method, export_run, exporter
 from edgead_export.onnx import to_onnx
+from edgead_export.paths import without_paths
 from export_toy import SIZE, ToyMethod, frame, frames
 from onnx import numpy_helper
 
@@ -127,7 +128,7 @@ def test_same_model_bytes_at_the_second_export(made: tuple[Path, list[str]], tmp
 
 @pytest.mark.parametrize("text", ["https://example.org/a/b", "runs/a/b", "../x", "1 / 2"])
 def test_what_is_no_absolute_path_stays(text: str) -> None:
-    assert exporter.without_paths({"a": [text]}) == {"a": [text]}
+    assert without_paths({"a": [text]}) == {"a": [text]}
 
 
 @pytest.mark.parametrize(
@@ -139,7 +140,7 @@ def test_what_is_no_absolute_path_stays(text: str) -> None:
     ],
 )
 def test_absolute_paths_are_cut(text: str, kept: str) -> None:
-    assert exporter.without_paths(text) == kept
+    assert without_paths(text) == kept
 
 
 # What stops an export ----------------------------------------------------------------------------
