@@ -106,7 +106,7 @@ TOOLS: list[tuple[str, str]] = [
         r"(cc |c\+\+ |\./verdict |build/c/edgead-score )",
         "tests/library/test_page.py compiles and runs it",
     ),
-    (r"apt-get install ", "packages of Debian"),
+    (r"apt-get (install|source) ", "packages of Debian"),
     (
         r"(cmake (-S|--build|--install) |python3 -m pip download |unzip )",
         "tests/library/test_package.py and on_aarch64.py do the like",
