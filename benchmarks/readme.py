@@ -3,11 +3,10 @@
     python benchmarks/readme.py [--trained demo/trained.json] [--joined demo/beside.json]
                                 [--untrained FILE]
 
-The rows are made of other results: instant.json, methods.json, and untrained.json, which
-``benchmarks/methods.py DATA --steps 2 --results benchmarks/results/untrained.json`` writes. Those
-of the solar cells are in demo.json: --trained and --joined take in the figures of a `make demo`,
---untrained those of ``edgead evaluate --json`` after a training of two steps on demo/data. What was
-not measured has no row.
+The rows are made of other results: instant.json and methods.json. Those of the solar cells are in
+demo.json: --trained and --joined take in the figures of a `make demo`, --untrained those of
+``edgead evaluate --json`` after a training of two steps on demo/data. What was not measured has no
+row.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ def main() -> int:
     if args.untrained is not None:
         cells["untrained"] = taken(json.loads(args.untrained.read_text()))
     write_file(RESULTS / "demo.json", (json.dumps(cells, indent=1) + "\n").encode())
-    text = table(read("instant"), cells, read("methods"), read("untrained"))
+    text = table(read("instant"), cells, *alone(read("methods")))
     write_section(PAGE, "figures", text)
     print(f"wrote  {PAGE.name}")
     return 0
@@ -61,6 +60,12 @@ def main() -> int:
 def read(name: str) -> Any:
     """A file of results."""
     return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def alone(entries: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], ...]:
+    """The entries of methods without the statistics: trained ones, and untrained ones."""
+    own = [entry for entry in entries if not entry["with_instant"]]
+    return tuple([entry for entry in own if entry["trained"] is kind] for kind in (True, False))
 
 
 def taken(figures: dict[str, Any]) -> dict[str, Any]:

@@ -96,6 +96,8 @@ def export_run(
     )
     for warning in run.warnings:
         log(f"warning: {warning}")
+    if parts := run.provenance["data"].get("parts"):
+        check_rate_of_parts(options.false_reject_rate, parts["calibration"])
     if options.joined:
         return export_joined(run, out, options, log)
     frames = [
@@ -153,8 +155,6 @@ def export_method(
     """
     out, method = check_out(out), method.eval()
     frames, calibrated = different(frames, log, method.bit_depth)
-    if parts := (provenance or {}).get("data", {}).get("parts"):
-        check_rate_of_parts(options.false_reject_rate, parts["calibration"])
     rate = _false_reject_rate(options.false_reject_rate, len(frames))
     half_method = half(method) if options.float16 else None
     models = {"float32": to_onnx(method, options.opset)}

@@ -7,6 +7,7 @@ import re
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -321,3 +322,17 @@ def test_data_says_where_the_images_of_a_run_are_now(tmp_path: Path, monkeypatch
         with pytest.raises(Asked) as asked:
             export_run(tmp_path, tmp_path / "x.edgead", ExportOptions(data=data), log=_quiet)
         assert asked.value.args[0] == (tmp_path, data)
+
+
+def test_a_rate_that_the_parts_to_calibrate_with_cannot_promise(tmp_path, monkeypatch) -> None:
+    """Ten parts promise 1/11 at best, however many images they have."""
+    provenance = {"data": {"parts": {"train": 40, "calibration": 10}}}
+    run = SimpleNamespace(
+        method=ToyMethod(), calibration=(None,) * 60, warnings=(), provenance=provenance
+    )
+    monkeypatch.setattr(exporter, "load_run", lambda *_: run)
+    with pytest.raises(
+        CalibrationError, match=r"0\.05 cannot be promised with 10 parts .* 0\.09091"
+    ):
+        export_run(tmp_path, tmp_path / "x.edgead", ExportOptions(false_reject_rate=0.05))
+    assert not (tmp_path / "x.edgead").exists()

@@ -18,7 +18,7 @@ def test_the_table_in_the_readme_is_what_the_figures_give(script) -> None:
     readme, docs = script("readme"), script("docs_table")
     _, between, _ = docs.section(readme.PAGE.read_text(encoding="utf-8"), "figures")
     read = readme.read
-    expected = readme.table(read("instant"), read("demo"), read("methods"), read("untrained"))
+    expected = readme.table(read("instant"), read("demo"), *readme.alone(read("methods")))
     assert between == expected, "python benchmarks/readme.py writes it"
 
 
@@ -59,7 +59,7 @@ def test_figures_of_the_demo_are_taken_in(script, tmp_path, monkeypatch, capsys)
     readme = script("readme")
     results, page = tmp_path / "results", tmp_path / "README.md"
     results.mkdir()
-    for name in ("instant", "methods", "untrained", "demo"):
+    for name in ("instant", "methods", "demo"):
         (results / f"{name}.json").write_bytes((readme.RESULTS / f"{name}.json").read_bytes())
     page.write_text("a\n<!-- figures:begin -->\nold\n<!-- figures:end -->\nb\n")
     monkeypatch.setattr(readme, "RESULTS", results)
