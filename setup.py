@@ -119,6 +119,9 @@ def build_cuda(cuda: str, place: Path) -> str:
     if cuda == "OFF":
         return "EDGEAD_CUDA=OFF when edgead was installed"
     output = ""
+    # pip's nvcc (nvidia-cuda-nvcc), the last to be found on PATH: a toolkit there goes before it.
+    wheels = sorted(Path(sysconfig.get_path("purelib"), "nvidia").glob("cu*/bin"))
+    os.environ["PATH"] = os.pathsep.join([os.environ["PATH"], *map(str, wheels)])
     try:
         output = configure("_cuda", cuda)
         _, left_out, why = output.partition("-- edgead.nvidia._cuda: not built: ")

@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+import venv
 from collections.abc import Callable
 from pathlib import Path
 
@@ -135,11 +136,11 @@ def build(tmp_path: Path) -> Build:
     (tmp_path / "out/edgead/nvidia").mkdir(parents=True)
     (tmp_path / "out/edgead/nvidia/_cuda.so").touch()
 
-    def run(**environment: str) -> subprocess.CompletedProcess[str]:
+    def run(python: str = sys.executable, **environment: str) -> subprocess.CompletedProcess[str]:
         kept = {n: v for n, v in os.environ.items() if not n.startswith(("EDGEAD_", "CUDA"))}
         paths = os.pathsep.join((str(tmp_path / "stub"), *sys.path))
         kept |= {"PATH": PLAIN, "PYTHONPATH": paths, **environment}
-        command = [sys.executable, "setup.py", "build_ext", "--build-lib", "out"]
+        command = [python, "setup.py", "build_ext", "--build-lib", "out"]
         return subprocess.run(command, cwd=tmp_path, env=kept, capture_output=True, text=True)
 
     return run
@@ -172,6 +173,15 @@ def test_a_broken_nvcc_costs_only_the_cuda_kernels(tmp_path: Path, build: Build,
     assert done.returncode == 0, done.stdout + done.stderr
     assert why_not(tmp_path) == REASON[kind].format(place)
     assert f"the CUDA kernels are not built: {REASON[kind].format(place)}" in done.stdout
+
+
+def test_the_nvcc_of_pip_is_found_in_the_environment(tmp_path: Path, build: Build) -> None:
+    venv.create(tmp_path / "venv", with_pip=False, symlinks=True)
+    (packages,) = (tmp_path / "venv").glob("lib/python*/site-packages")
+    place = nvcc(packages / "nvidia/cu13/bin", *BROKEN["at once"])
+    done = build(str(tmp_path / "venv/bin/python"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert why_not(tmp_path) == REASON["at once"].format(place)
 
 
 @pytest.mark.parametrize("kind", BROKEN)

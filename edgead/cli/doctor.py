@@ -198,7 +198,10 @@ def _kernels() -> Iterator[Check]:
         return
     hint = "install NVIDIA's driver; the CPU serves without it"
     if cuda.startswith("not built"):
-        hint = "with nvcc 11.7 or newer, in a clone of edgead: EDGEAD_CUDA=ON pip install ."
+        hint = (
+            "with nvcc 11.7 or newer (of a driver for CUDA 13: pip install nvidia-cuda-nvcc), in a "
+            "clone of edgead: EDGEAD_CUDA=ON pip install ."
+        )
     yield Check("kernels cuda", "missing", cuda, hint)
 
 
