@@ -93,15 +93,15 @@ def train(options: TrainingOptions, *, resume: bool = False, reporter: Reporter 
         Interrupted: a signal stopped it; the checkpoint is on disk.
     """
     fabric = launch(options.device)
+    precision = chosen_precision(options.precision, fabric)  # together, before one may fail
     reporter = reporter if (first := fabric.is_global_zero) else SILENT
     with together(fabric):
         start = run_record.take_up if resume else run_record.begin
-        begun = start(options, reporter.progress)
+        options, dataset, parts, record = begun = start(options, reporter.progress)
         run_record.tell(begun, reporter.log)
-        options, dataset, parts, record = begun
         config = METHODS[options.method].read(options.settings)
         check_batch(fabric, config.batch_size)
-        reporter.log(f"device {_device(options, record, fabric)}")
+        reporter.log(f"device {_device(precision, record, fabric)}")
         textures = training_set.choose_textures(options.textures)
         training_set.note_content(record["data"], options, parts, textures)
         tiles = training_set.choose_tiles(
@@ -138,9 +138,8 @@ def train(options: TrainingOptions, *, resume: bool = False, reporter: Reporter 
     return replace(run, left_out=dataset.left_out)
 
 
-def _device(options: TrainingOptions, record: dict[str, Any], fabric: Fabric) -> str:
+def _device(precision: str, record: dict[str, Any], fabric: Fabric) -> str:
     """What trains and, where it is not float32, the precision, which the record keeps."""
-    precision = chosen_precision(options.precision, fabric)
     narrow = record.setdefault("precision", precision) == "bfloat16"
     return describe(fabric) + (", in bfloat16" if narrow else "")
 
