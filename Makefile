@@ -32,7 +32,7 @@ unexport DESTDIR  # it is for install-c alone
 help:
 	@echo 'make demo          learn and evaluate on solar cells (a minute); then train, and show both (five more)'
 	@echo 'make c-library     build libedgead, the C library, into build/c; the last line is JSON'
-	@echo 'make c-runtime     what of it a device needs, into build/c-runtime; c-deb: all as a Debian package'
+	@echo 'make c-runtime     what of it a device needs, into build/c-runtime; c-deb: all as two Debian packages'
 	@echo 'make install-c     install it                     DESTDIR=stage PREFIX=/usr (/usr/local)'
 	@echo 'make abi           write csrc/abi.txt, what programs built with edgead.h rely on'
 	@echo 'make test          run the tests                  ARGS="-k preprocess" passes on to pytest'
@@ -93,6 +93,7 @@ install-c: c-library
 	@DESTDIR='$(abspath $(DESTDIR))' $(INSTALL_C) --prefix '$(PREFIX)' > /dev/null
 
 c-deb: c-library
+	@rm -f build/c.build/*.deb
 	@$(BIN)/cmake --build build/c.build --target package > /dev/null
 	@ls build/c.build/*.deb
 

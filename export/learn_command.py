@@ -20,6 +20,7 @@ from typing import Any
 
 from edgead_training.data import Dataset, Parts, open_dataset
 from edgead_training.data.grouping import name_of
+from edgead_training.data.splitting import check_rate_of_parts
 from edgead_training.run_division import divided
 
 from edgead.bundle.known_images import contents_of
@@ -238,8 +239,12 @@ def _tell_split(
 def _tell_parts(
     args: argparse.Namespace, shows: Mapping[str, str], parts: Parts, said: Said
 ) -> None:
-    """Say how many parts are learnt from and calibrated with, and what they can promise."""
+    """Say how many parts are learnt from and calibrated with, and what they can promise.
+
+    Raises: CalibrationError for a rate that so few parts cannot promise.
+    """
     learnt, held_out = (len({shows[sample.name] for sample in part}) for part in parts)
+    check_rate_of_parts(args.false_reject_rate, held_out)
     said.console.say(
         f"parts  {learnt} to learn from, {held_out} to calibrate with, by --group {args.group}"
     )

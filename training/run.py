@@ -215,7 +215,7 @@ def _as_run(out: Path, method: Method, parts: Parts, record: dict[str, Any]) -> 
         "n_train": len(train),
         "n_calibration": len(calibration),
     }
-    data |= {key: given[key] for key in CHOICES if given.get(key) is not None}
+    data |= {key: given[key] for key in (*CHOICES, "parts") if given.get(key) is not None}
     if categories := sorted({sample.category for sample in train} - {""}):
         data["categories"] = categories
     kept = ("method", "seed", "versions", "command", "train_seconds", "steps")

@@ -174,6 +174,9 @@ def begin(options: TrainingOptions, progress: Progress = SILENT.progress) -> Beg
         "command": options.command(),
     }
     run_division.note(record, division)
+    if options.group is not None:
+        counts = (count_parts(samples, options.group) for samples in parts)
+        record["data"]["parts"] = dict(zip(("train", "calibration"), counts, strict=True))
     if options.tiling is not None:
         record["tiling"] = asdict(options.tiling)
     options = replace(options, settings=settings, seed=seed, calibration_fraction=fraction)
@@ -267,11 +270,6 @@ def _all_settings(options: TrainingOptions) -> dict[str, Any]:
         raise TrainingError(
             "position=true measures what is usual at each position of the image, and with "
             "--tile a position of the image is not a place of the part: remove one of them"
-        )
-    if every.get("quiet_border"):
-        raise TrainingError(
-            "quiet_border=true lets the border of what the method sees count less, and with --tile "
-            "that is each tile's, amid the part: add --set quiet_border=false, or remove --tile"
         )
     return every | ({"position": False} if "position" in every else {})
 

@@ -13,7 +13,9 @@
 #include "json_text.h"
 #include "png_file.h"
 
-#define USAGE "expected edgead-score BUNDLE IMAGE... --json [--precision NAME] [--threads N]"
+#define USAGE                                                                          \
+  "expected edgead-score BUNDLE IMAGE... --json [--device DEVICE] [--precision NAME] " \
+  "[--threads N]"
 
 typedef struct arguments {
   const char* bundle;
@@ -22,6 +24,7 @@ typedef struct arguments {
   int json;
   int threads;
   const char* precision;
+  const char* device; /* in edgead.h's words */
 } arguments;
 
 /* For people, on one line: what a terminal could obey is shown as its code. */
@@ -41,6 +44,12 @@ static int code_of(edgead_status status) {
   return status == EDGEAD_ERROR_DEVICE || status == EDGEAD_ERROR_QUALIFICATION ? 2 : 1;
 }
 
+/* In edgead.h's words, of those of `edgead score`; 0 where it is none of them. */
+static const char* device_of(const char* word) {
+  if (strcmp(word, "cuda") == 0 || strcmp(word, "cuda:0") == 0) return "gpu";
+  return strcmp(word, "auto") == 0 || strcmp(word, "cpu") == 0 ? word : NULL;
+}
+
 /* 0, or what is wrong. */
 static const char* parse(int argc, char** argv, arguments* found) {
   for (int i = 1; i < argc; ++i) {
@@ -52,6 +61,10 @@ static const char* parse(int argc, char** argv, arguments* found) {
       if (*end != 0 || threads < 1 || threads > 1024)
         return "--threads: expected a number from 1 to 1024";
       found->threads = (int)threads;
+    } else if (strcmp(argv[i], "--device") == 0 && i + 1 < argc) {
+      found->device = device_of(argv[++i]);
+      if (found->device == NULL)
+        return "--device: expected auto, cpu or cuda, which is the first GPU";
     } else if (strcmp(argv[i], "--precision") == 0 && i + 1 < argc) {
       found->precision = argv[++i];
     } else if (argv[i][0] == '-' && argv[i][1] != 0) {
@@ -194,7 +207,7 @@ static int score_all(edgead_detector* detector, edgead_session* session, const a
 }
 
 int main(int argc, char** argv) {
-  arguments given = {NULL, NULL, 0, 0, 0, NULL};
+  arguments given = {NULL, NULL, 0, 0, 0, NULL, "auto"};
   edgead_detector_params params = edgead_detector_params_default();
   edgead_detector* detector = NULL;
   edgead_session* session = NULL;
@@ -211,6 +224,7 @@ int main(int argc, char** argv) {
   }
   params.threads = given.threads;
   params.precision = given.precision;
+  params.device = given.device;
   status = edgead_detector_open(EDGEAD_API_VERSION, given.bundle, &params, &detector);
   if (status == EDGEAD_OK) status = edgead_session_open(detector, &session);
   if (status == EDGEAD_OK) {

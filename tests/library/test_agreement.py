@@ -168,8 +168,15 @@ def test_sessions_of_four_threads_share_a_detector(library: Any, bundle_dir: Pat
     assert found == dict.fromkeys(range(4), expected)
 
 
+@pytest.mark.parametrize("device", ["cpu", "auto"])
 def test_edgead_score_prints_what_the_command_prints(
-    installed: Path, bundle_dir: Path, tmp_path: Path, capsys: Any, make_frame: Any
+    installed: Path,
+    bundle_dir: Path,
+    tmp_path: Path,
+    capsys: Any,
+    make_frame: Any,
+    no_gpu: None,
+    device: str,
 ) -> None:
     from edgead.cli.main import main
 
@@ -182,10 +189,9 @@ def test_edgead_score_prints_what_the_command_prints(
         (tmp_path / name).write_bytes(encode_png(made))
     (tmp_path / "cut.png").write_bytes((tmp_path / names[0]).read_bytes()[:-30])
     images = [str(tmp_path / name) for name in [*names, "cut.png"]]
-    program = [installed / "edgead-score", bundle_dir, *images, "--json", "--threads", "1"]
-    done = subprocess.run(list(map(str, program)), capture_output=True, text=True)
-    asked = ["score", str(bundle_dir), *images, "--json", "--device", "cpu", "--threads", "1"]
-    assert done.returncode == main(asked) == 1  # of the image that is cut
+    asked = [str(bundle_dir), *images, "--json", "--device", device, "--threads", "1"]
+    done = subprocess.run([installed / "edgead-score", *asked], capture_output=True, text=True)
+    assert done.returncode == main(["score", *asked]) == 1  # of the image that is cut
     found, expected = json.loads(done.stdout), json.loads(capsys.readouterr().out)
     assert found.pop("engine") == expected.pop("engine")
     assert found.pop("left_out") == expected.pop("left_out") == {}
@@ -200,6 +206,28 @@ def test_edgead_score_prints_what_the_command_prints(
         assert [{**r, "peak": 0} for r in ours["regions"]] == [
             {**r, "peak": 0} for r in theirs["regions"]
         ]
+
+
+@pytest.mark.parametrize(
+    ("device", "code", "said"),
+    [
+        ("cuda", 2, 'device "gpu": this libedgead was built without TensorRT'),
+        ("cuda:0", 2, 'device "gpu": this libedgead was built without TensorRT'),
+        ("cuda:1", 1, "--device: expected auto, cpu or cuda"),
+        ("gpu", 1, "--device: expected auto, cpu or cuda"),
+        ("", 1, "--device: expected auto, cpu or cuda"),
+    ],
+)
+def test_edgead_score_refuses_a_device_that_it_has_not(
+    installed: Path, bundle_dir: Path, device: str, code: int, said: str
+) -> None:
+    words = [bundle_dir, bundle_dir / "golden" / "0.png", "--json", "--device", device]
+    done = subprocess.run(
+        [installed / "edgead-score", *map(str, words)], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (code, "") and done.stderr.startswith(
+        f"edgead: {said}"
+    )
 
 
 def test_info(library: Any, bundle_dir: Path) -> None:

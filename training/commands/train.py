@@ -27,8 +27,7 @@ _OPTIONS: tuple[tuple[str, Callable[[str], Any], str], ...] = (
     ("--calibration F", number,
      "share of the good images held out to set the threshold (default 0.2)"),
     ("--preset NAME", word,
-     "edge (default; small and fast), paper (sizes of the publication) or, for redi and agpnet, "
-     "loose (edge, for parts that lie anywhere amid background); --set goes over it"),
+     "edge (default; small and fast) or paper (sizes of the publication); --set goes over it"),
     ("--shots K", whole,
      "learn from K good images (of every category), to see what few will do"),
     ("--group REGEX|FILE", word,
