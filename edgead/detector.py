@@ -85,7 +85,7 @@ class Detector:
         self._ignore = manifest.ignore
         if false_reject_rate is None:
             false_reject_rate = manifest.calibration.false_reject_rate
-        calibration.check_false_reject_rate(false_reject_rate, len(manifest.calibration.scores))
+        calibration.check_false_reject_rate(false_reject_rate, *manifest.calibration.counted())
         self._threads, self._digests = threads, digests
         self._lock = threading.Lock()
         self._local = threading.local()

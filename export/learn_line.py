@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from edgead_training.data.grouping import grouped
@@ -18,7 +19,7 @@ from edgead.errors import InputError, printable
 from edgead.images import expand, images_of, read_image
 from edgead.learning.adding import Addition, add_images, options_of
 from edgead.learning.defects import DEFECTS, check_not_good, defects_in
-from edgead.learning.good_image import GoodImage
+from edgead.learning.good_image import GoodImage, counted
 from edgead.learning.line_images import (
     NO_SAMPLE,
     Looked,
@@ -75,14 +76,16 @@ def add_to(args: argparse.Namespace, console: Console) -> int:
     said = Said(console, Page(out.stem))
     added = look_at_added(bundle, paths.images, progress_line("checking the images to add"))
     said.page.headline = f"{count(len(added.paths), 'image')} to add to {bundle.manifest.name}"
-    choice = _sample(bundle, sample.images, added, args.group, said)
-    rate = check_number(bundle, len(choice.paths), args.false_reject_rate)
+    choice, shows = _sample(bundle, sample.images, added, args.group, said)
+    new = _images(added.paths, options.bit_depth)
+    random = _images(choice.paths, options.bit_depth, shows)
+    number, what = counted(random)
+    rate = check_number(bundle, number, args.false_reject_rate, what)
     digests = [content.digest for content in added.contents]
     stays = {k: v for k, v in bundle.manifest.provenance.items() if k not in OF_THE_PARENT}
     provenance = learnt_more(stays, digests)
     provenance = calibrated_with(provenance, [content.digest for content in choice.contents])
     check_not_good(defects, provenance)
-    new, random = (_images(some, options.bit_depth) for some in (added.paths, choice.paths))
     before = _before(args, bundle, new, random, said)
     found = add_images(
         bundle,
@@ -104,8 +107,11 @@ def add_to(args: argparse.Namespace, console: Console) -> int:
 
 def _sample(
     bundle: Bundle, paths: Sequence[Path], added: Looked, group: str | None, said: Said
-) -> Choice:
-    """The images to calibrate with, looked at. Raises: CalibrationError, InputError."""
+) -> tuple[Choice, Mapping[Path, str]]:
+    """The images to calibrate with, looked at, and what each shows by ``group``, where it is given.
+
+    Raises: CalibrationError, InputError.
+    """
     n, parts = len(added.paths), None
     if group is not None:
         names = grouped([path.as_posix() for path in (*added.paths, *paths)], group)
@@ -123,12 +129,18 @@ def _sample(
         )
     for warning in (*added.warnings, *choice.warnings):
         said.warn(warning)
-    return choice
+    return choice, {} if parts is None else parts[1]
 
 
-def _images(paths: Sequence[Path], bit_depth: int | None) -> list[GoodImage]:
+def _images(
+    paths: Sequence[Path], bit_depth: int | None, shows: Mapping[Path, str] = MappingProxyType({})
+) -> list[GoodImage]:
     return [
-        GoodImage(str(path), lambda path=path: read_image(path, bit_depth=bit_depth))  # type: ignore[misc]
+        GoodImage(
+            str(path),
+            lambda path=path: read_image(path, bit_depth=bit_depth),  # type: ignore[misc]
+            shows.get(path, ""),
+        )
         for path in paths
     ]
 

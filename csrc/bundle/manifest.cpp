@@ -103,6 +103,7 @@ Calibration read_calibration(const Json& value, const std::string& where) {
   if (object.has("own"))
     for (const auto& [precision, item] : object.object("own").members)
       calibration.own[precision] = read_own(item, object.path("own") + "." + precision);
+  if (object.has("parts")) calibration.parts = object.wholes("parts");
   object.finish();
   return calibration;
 }

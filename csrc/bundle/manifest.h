@@ -74,6 +74,7 @@ struct Calibration {
   double false_reject_rate;
   std::optional<Tolerance> ties;
   std::map<std::string, OwnCalibration> own;
+  std::vector<int64_t> parts;  // which part each image shows; empty: each one of its own
 };
 
 using Polygon = std::vector<std::pair<double, double>>;  // corners (x, y)

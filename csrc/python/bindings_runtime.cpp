@@ -65,10 +65,14 @@ void stitched(const Floats& values, int32_t y, int32_t x, const Floats& down, co
 
 void bind_runtime(py::module_& m) {
   py::class_<Ranked>(m, "Ranked")
-      .def(py::init<const std::vector<double>&, double>(), py::arg("scores"), py::arg("tolerance"))
+      .def(py::init<const std::vector<double>&, double, const std::vector<int64_t>&>(),
+           py::arg("scores"), py::arg("tolerance"), py::arg("parts"))
       .def("p_value", &Ranked::p_value, py::arg("score"))
-      .def("threshold", &Ranked::threshold, py::arg("rate"));
-  m.def("check_false_reject_rate", &check_false_reject_rate, py::arg("rate"), py::arg("n"));
+      .def("threshold", &Ranked::threshold, py::arg("rate"))
+      .def_property_readonly("size", &Ranked::size)
+      .def_property_readonly("counted", &Ranked::counted);
+  m.def("check_false_reject_rate", &check_false_reject_rate, py::arg("rate"), py::arg("n"),
+        py::arg("counted"));
   m.def("best_false_reject_rate", &best_false_reject_rate, py::arg("n"));
   m.def("default_false_reject_rate", &default_false_reject_rate, py::arg("n"));
   m.def("typed_rate", &typed_rate, py::arg("best"));

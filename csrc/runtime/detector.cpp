@@ -22,12 +22,12 @@ Ranked ranked_peaks(const Manifest& manifest, const std::string& precision) {
   // With max pooling of the map its peak is its score, so both share one tolerance.
   const bool is_score =
       static_cast<Pooling>(manifest.map.pooling) == Pooling::max && !manifest.scored_size();
-  return Ranked(held.peaks, is_score ? held.ties.score : held.ties.map);
+  return Ranked(held.peaks, is_score ? held.ties.score : held.ties.map, manifest.calibration.parts);
 }
 
 Ranked ranked_scores(const Manifest& manifest, const std::string& precision) {
   const OwnCalibration held = manifest.calibration_of(precision);
-  return Ranked(held.scores, held.ties.score);
+  return Ranked(held.scores, held.ties.score, manifest.calibration.parts);
 }
 
 Served served_of(const Bundle& bundle, const Asked& asked) {
@@ -50,8 +50,9 @@ Served served_of(const Bundle& bundle, const Asked& asked) {
 
 double checked_rate(const Manifest& manifest, double rate) {
   const Calibration& held = manifest.calibration;
-  return check_false_reject_rate(rate != 0 ? rate : held.false_reject_rate,
-                                 static_cast<int64_t>(held.scores.size()));
+  const Ranked ranked(held.scores, 0, held.parts);
+  return check_false_reject_rate(rate != 0 ? rate : held.false_reject_rate, ranked.size(),
+                                 ranked.counted());
 }
 
 }  // namespace

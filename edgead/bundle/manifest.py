@@ -25,6 +25,7 @@ from edgead.bundle.entries import (
 )
 from edgead.bundle.ignore_mask import IgnoreMask
 from edgead.bundle.json_reader import as_json, read_json, schema
+from edgead.calibration import threshold
 from edgead.errors import BundleError, InputError
 from edgead.installation import __version__
 from edgead.preprocess import PreprocessParams
@@ -169,6 +170,20 @@ class Manifest:
             return held.own[precision]
         shared = held.ties if precision in ("float32", "float16") else None
         return OwnCalibration(held.scores, held.peaks, shared or tolerance)
+
+    def limit(self, precision: str, rate: float) -> float:
+        """The score above which a frame is anomalous at a false-reject ``rate``.
+
+        Args:
+            precision: as for ``model_of``.
+            rate: one that the calibration can promise.
+
+        Raises:
+            BundleError: as ``tolerance_of``.
+            CalibrationError: as ``calibration.threshold``.
+        """
+        held = self.calibration_of(precision)
+        return threshold(held.scores, rate, held.ties.score, self.calibration.parts)
 
     def preprocess_params(self) -> PreprocessParams:
         """Size and normalisation of the graph's input."""

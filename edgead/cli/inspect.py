@@ -144,15 +144,17 @@ def _map(bundle: Bundle) -> list[str]:
 def _calibration(manifest: Manifest) -> list[str]:
     calibration = manifest.calibration
     number, rate = len(calibration.scores), calibration.false_reject_rate
+    counts, counted = calibration.counted()
+    of_parts = f" of {count(counts, 'part')}" if counted == "parts" else ""
     low, high = min(calibration.scores), max(calibration.scores)
-    limit = manifest.calibration_of("float32").limit(rate)
+    limit = manifest.limit("float32", rate)
     return [
-        f"{count(number, 'good image')}, scores {low:.5g} to {high:.5g}",
+        f"{count(number, 'good image')}{of_parts}, scores {low:.5g} to {high:.5g}",
         f"false-reject rate {percent(rate)}: anomalous above {limit:.5g}",
-        f"best rate these images can promise: {percent(best_false_reject_rate(number))}",
+        f"best rate these {counted} can promise: {percent(best_false_reject_rate(counts))}",
         *(
-            f"in {name} by scores of its own: anomalous above {own.limit(rate):.5g}"
-            for name, own in calibration.own.items()
+            f"in {name} by scores of its own: anomalous above {manifest.limit(name, rate):.5g}"
+            for name in calibration.own
         ),
         *(
             f"ties {precision}: score {ties.score:.3g}, map {ties.map:.3g}"

@@ -28,7 +28,7 @@ from edgead.learning.backbone import AGAIN, Backbone
 from edgead.learning.coreset import choose_coreset
 from edgead.learning.features import Held, features_of, most_images, named
 from edgead.learning.golden import golden_files, with_defect
-from edgead.learning.good_image import GoodImage
+from edgead.learning.good_image import GoodImage, counted, parts_shown
 from edgead.learning.placement import PLACEMENTS, UNKNOWN, Placement
 from edgead.learning.progress import Progress, silent
 from edgead.learning.scoring import Scorer
@@ -164,7 +164,7 @@ def learnt_draft(
             f"{len(images)} images to learn from and {len(calibration)} to calibrate with; "
             "expected at least one of each, and better 50 and 20"
         )
-    rate = chosen_false_reject_rate(options.false_reject_rate, len(calibration))
+    rate = chosen_false_reject_rate(options.false_reject_rate, *counted(calibration))
     draft = empty_draft(path, backbone, options)
     draft, placement = _learnt(images, draft, backbone, options, progress, held)
     kept = len(draft.read_array(MEMORY))
@@ -327,7 +327,9 @@ def calibrated(
     )
     manifest = replace(
         draft.manifest,
-        calibration=Calibration(tuple(scores), tuple(peaks), rate, tolerance),
+        calibration=Calibration(
+            tuple(scores), tuple(peaks), rate, tolerance, parts=parts_shown(calibration)
+        ),
         tolerance={"float32": tolerance},
         golden=golden,
         health=health,

@@ -69,7 +69,7 @@ def scores_of(
 def limit_of(bundle: Bundle) -> float:
     """The score above which ``bundle`` calls a frame anomalous, in float32."""
     manifest = bundle.manifest
-    return manifest.calibration_of("float32").limit(manifest.calibration.false_reject_rate)
+    return manifest.limit("float32", manifest.calibration.false_reject_rate)
 
 
 def fence(scores: ArrayLike) -> float:

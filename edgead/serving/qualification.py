@@ -119,7 +119,7 @@ def changed_verdicts(bundle: Bundle, precision: str, checks: Sequence[GoldenChec
     golden scores are float32's, at the bundle's false-reject rate."""
     manifest = bundle.manifest
     rate = manifest.calibration.false_reject_rate
-    ours, theirs = (manifest.calibration_of(p).limit(rate) for p in (precision, "float32"))
+    ours, theirs = (manifest.limit(p, rate) for p in (precision, "float32"))
     return sum((check.score > ours) != (check.expected_score > theirs) for check in checks)
 
 

@@ -188,14 +188,17 @@ def test_parts_by_a_list_are_on_one_side(learn, good_folder, tmp_path, capsys) -
     assert f"to calibrate with, by --group {group}" in told.err
     found = re.search(r"parts  (\d+) to learn from, (\d+) to calibrate with", told.err)
     assert found is not None and int(found[1]) + int(found[2]) == parts
-    assert "promised as an average over parts" in told.err
-    rate, held_out = json.loads(told.out)["false_reject_rate"], int(found[2])
-    most = (held_out * rate + 1) / (held_out + 1)
-    assert f"up to {100 * most:.3g} % are rejected" in told.err
-    result = json.loads(told.out)
+    assert "count as one when the threshold is set" in told.err
+    result, held_out = json.loads(told.out), int(found[2])
+    assert result["false_reject_rate"] == max(0.05, 1 / (held_out + 1))
+    usual = max(0.05, 1 / (parts + 1))
+    takes = f"{100 * usual:.3g} % takes {round(1 / usual) - 1} parts to calibrate with"
+    assert takes in told.err
     assert result["images"] + result["calibration"] == len(names)
     manifest = open_bundle(tmp_path / "disc.edgead").manifest
     assert manifest.provenance["data"]["group"] == "tiles.json"
+    assert len(set(manifest.calibration.parts)) == held_out
+    assert len(manifest.calibration.parts) == result["calibration"]
     low = 0.9 / (held_out + 1)
     assert learn("--group", group, "--false-reject-rate", low, out="one.edgead") == 1
     assert f"with {held_out} parts to calibrate with, however many" in capsys.readouterr().err
