@@ -51,9 +51,6 @@ def serving_of(bundle: Bundle, opened: Qualified, rate: float, settings: Served)
 def limits_of(manifest: Manifest, rate: float, precision: str) -> Limits:
     """The limits of an engine of ``precision``; CalibrationError for a rate not promised."""
     held = manifest.calibration_of(precision)
-    # With max pooling of the map its peak is its score, so both share one tolerance.
-    same = manifest.map_params().pooling == "max" and manifest.scored_size() is None
-    ties = held.ties.score if same else held.ties.map
-    peak = calibration.threshold(held.peaks, rate, ties)
+    peak = calibration.threshold(held.peaks, rate, manifest.core.peak_ties(precision))
     scale = Scale(typical=statistics.median(held.peaks), threshold=peak)
     return Limits(float(rate), held.limit(rate), scale)
