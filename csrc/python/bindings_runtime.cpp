@@ -1,9 +1,11 @@
-// What of runtime/ Python needs too: calibration, golden frames, the geometry of tiles, pooling.
+// What of runtime/ Python needs too: calibration, golden frames, the geometry of tiles, pooling,
+// restrictions.
 #include "bindings.h"
 #include "calibration.h"
 #include "golden_check.h"
 #include "pooling.h"
 #include "principal_components.h"
+#include "restrictions.h"
 #include "tiling.h"
 
 namespace py = pybind11;
@@ -135,6 +137,11 @@ void bind_runtime(py::module_& m) {
   bind_golden(m);
   m.def("pool", &pool_of, "See csrc/runtime/pooling.h.", py::arg("values"),
         py::arg("roi").none(true), py::arg("pooling"), py::arg("share"));
+  m.def("code_refused", &code_refused, "See csrc/runtime/restrictions.h.", py::arg("library"));
+  m.def("cure_of_code", &cure_of_code, py::arg("root"));
+  m.def("restricted", &restricted, py::arg("said"));
+  m.def("scarcity", &scarcity, py::arg("said"));
+  m.def("problem_of_addresses", &problem_of_addresses, py::arg("threads"));
 }
 
 }  // namespace edgead
