@@ -23,7 +23,7 @@ add_library(edgead_objects OBJECT c_api.cpp
             bundle/arrays.cpp bundle/folder.cpp bundle/ignore_mask.cpp bundle/json.cpp bundle/manifest.cpp
             bundle/manifest_check.cpp bundle/npy.cpp bundle/png_file.c bundle/sha256.cpp bundle/sha256_native.cpp
             bundle/storage.cpp
-            runtime/calibration.cpp runtime/detector.cpp runtime/engines.cpp runtime/frame.cpp runtime/heatmap.cpp
+            runtime/calibration.cpp runtime/detector.cpp runtime/engines.cpp runtime/frame.cpp runtime/golden_check.cpp runtime/heatmap.cpp
             runtime/memory.cpp runtime/nv12.cpp
             runtime/pipeline.cpp runtime/pooling.cpp
             runtime/principal_components.cpp runtime/processor.cpp runtime/qualification.cpp
@@ -88,12 +88,12 @@ set(symbols ${CMAKE_CURRENT_SOURCE_DIR}/edgead.map)
 target_link_options(edgead PRIVATE -Wl,--version-script=${symbols} -Wl,--no-undefined)
 set_target_properties(edgead PROPERTIES LINK_DEPENDS ${symbols} SOVERSION 1 VERSION 1.0.0)
 
-add_executable(edgead-score tools/edgead_score.c tools/json_text.c bundle/png_file.c ${png_objects})
+add_executable(edgead-score tools/edgead_score.c bundle/png_file.c ${png_objects})
 target_include_directories(edgead-score PRIVATE bundle)
 target_include_directories(edgead-score SYSTEM PRIVATE ${png_includes})
 target_compile_options(edgead-score PRIVATE -Wall -Wextra)
 target_link_libraries(edgead-score PRIVATE edgead ${png_target} m)
-add_executable(edgead-time tools/edgead_time.c tools/json_text.c)
+add_executable(edgead-time tools/edgead_time.c)
 target_compile_options(edgead-time PRIVATE -Wall -Wextra)
 target_link_libraries(edgead-time PRIVATE edgead)
 include(${CMAKE_CURRENT_SOURCE_DIR}/package.cmake)

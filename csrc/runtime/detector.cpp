@@ -19,10 +19,7 @@ std::vector<uint8_t> roi_of(const Bundle& bundle, const std::vector<uint8_t>& ig
 
 Ranked ranked_peaks(const Manifest& manifest, const std::string& precision) {
   const OwnCalibration held = manifest.calibration_of(precision);
-  // With max pooling of the map its peak is its score, so both share one tolerance.
-  const bool is_score =
-      static_cast<Pooling>(manifest.map.pooling) == Pooling::max && !manifest.scored_size();
-  return Ranked(held.peaks, is_score ? held.ties.score : held.ties.map, manifest.calibration.parts);
+  return Ranked(held.peaks, manifest.peak_ties(held), manifest.calibration.parts);
 }
 
 Ranked ranked_scores(const Manifest& manifest, const std::string& precision) {
@@ -40,7 +37,7 @@ Served served_of(const Bundle& bundle, const Asked& asked) {
   else if (manifest.ignore)
     served.ignored =
         std::make_shared<const Ignored>(Ignored{bundle.ignored(), manifest.ignore->frame_size});
-  served.plan = std::make_shared<const MapPlan>(manifest.map, levels_of(manifest), roi);
+  served.plan = std::make_shared<const MapPlan>(manifest.map, manifest.levels(), roi);
   if (const auto size = manifest.scored_size()) {
     const std::vector<AnomalyMapLevel> alone{{1, size->first, size->second, 1}};
     served.score_plan = std::make_shared<const MapPlan>(manifest.map, alone, roi);

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from edgead.bundle.storage import Bundle, Draft, npy
 from edgead.engine.interface import Engine
+from edgead.engine.signals import read_memories
 from edgead.errors import DeviceError, InputError
 from edgead.installation import __version__
 from edgead.learning.coreset import choose_coreset
@@ -40,7 +41,7 @@ from edgead.learning.places import Places
 from edgead.learning.progress import Progress, silent
 from edgead.learning.scoring import limit_of, scores_of
 from edgead.learning.variants import MakeGraph, with_graphs
-from edgead.nearest import Nearest
+from edgead.nearest import Nearest, NearestMemory
 from edgead.serving.open_engine import open_engine
 
 F32 = NDArray[np.float32]
@@ -169,7 +170,7 @@ def add_images(
     """
     models = _models(bundle, precisions)
     engine = open_engine(bundle, "cpu", options.threads)
-    places = Places(engine, bundle.manifest.provenance["learn"]["images"])
+    places = Places(bundle, bundle.manifest.provenance["learn"]["images"])
     far = _far(bundle, engine, added, calibration, places, progress)
     told = _told(bundle, len(added), options)
     begun = _begun(bundle, models, out, provenance)
@@ -282,7 +283,8 @@ def _distances(
 ) -> Iterator[tuple[F32, F32]]:
     """The features of each image with their squared distances to the memory, [positions]."""
     entry = bundle.manifest.memories[0]
-    nearest, shares = Nearest(engine.memories[0].index, entry.size), engine.memories[0].shares
+    read = read_memories(bundle)[0]
+    nearest, shares = Nearest(NearestMemory(read.rows), entry.size), read.shares
     shape = (-1, *entry.size, entry.channels)  # of a frame's tiles, or of all of it
     for values in features:
         if shares is not None:

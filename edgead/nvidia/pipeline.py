@@ -20,12 +20,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgead import _cpu
 from edgead.anomaly_map import pool
 from edgead.bundle.manifest import Manifest
 from edgead.bundle.roi import ignored_in, roi_of
 from edgead.bundle.storage import Bundle
 from edgead.engine.digests import Hasher
-from edgead.engine.interface import PipelineOutput, check_finite
+from edgead.engine.interface import PipelineOutput
 from edgead.engine.lazy_array import LazyArray
 from edgead.engine.tile_plans import TilePlans
 from edgead.errors import DeviceError, InputError
@@ -121,7 +122,7 @@ class CudaPipeline:
                 self._stream.synchronize()
                 self._dirty = False
             found = self._score(frame, given, hasher)
-        check_finite(found.score, self._plan.device, self._plan.version)
+        _cpu.check_score(found.score, self._plan.device, self._plan.version)
         return found
 
     def close(self) -> None:

@@ -214,16 +214,16 @@ def test_a_memory_larger_than_what_is_free_says_what_fits(
     assert learn() == 0
     path = tmp_path / "disc.edgead"
     kept, channels = open_bundle(path).read_array("memory.npy").shape
-    for free in (0, 28 * channels * 70, 28 * channels * 71 - 1, 28 * channels * kept - 1):
+    for free in (0, 24 * channels * 70, 24 * channels * 71 - 1, 24 * channels * kept - 1):
         monkeypatch.setattr(engine, "free_memory", lambda free=free: free)
         with pytest.raises(DeviceError, match=rf"the memory of {kept} features takes") as raised:
             edgead.Detector(path, device="cpu")
-        fits = free // (28 * channels)
+        fits = free // (24 * channels)
         assert f"at most {fits} features fit: learn with --memory" in str(raised.value)
-    for free in (28 * channels * kept, None):
+    for free in (24 * channels * kept, None):
         monkeypatch.setattr(engine, "free_memory", lambda free=free: free)
         edgead.Detector(path, device="cpu").close()
-    monkeypatch.setattr(engine, "free_memory", lambda: 28 * channels * 70)
+    monkeypatch.setattr(engine, "free_memory", lambda: 24 * channels * 70)
     capsys.readouterr()
     assert learn(out="more.edgead") != 0
     assert "at most 70 features fit: learn with --memory 70" in capsys.readouterr().err

@@ -16,7 +16,7 @@ from edgead.bundle.ignore_mask import IgnoreMask
 from edgead.bundle.manifest import Manifest
 from edgead.bundle.storage import Bundle, npy, write_bundle
 from edgead.editing.masking import masked
-from edgead.engine.whitening import whiten_by
+from edgead.engine.whiten import Whiten
 from edgead.errors import BundleError, InputError, QualificationError
 from edgead.learning.backbone import read_backbone
 from edgead.learning.learn import LearnOptions, learn
@@ -94,7 +94,7 @@ def test_log_likelihood_is_that_of_scipy() -> None:
     features = rng.normal(size=(50, 3, 1, 1)) * np.array([1.0, 2.0, 5.0])[:, None, None]
     mean, factors = fit(Moments.of(features.astype(np.float32), 4))
     new = rng.normal(size=(9, 3, 1, 1)).astype(np.float32)
-    found = log_likelihood(whiten_by(mean, factors, 4, None).run(new), factors, 3)
+    found = log_likelihood(Whiten(mean, factors, 4).run(new), factors, 3)
     covariance = np.linalg.inv(factors[0].T.astype(float) @ factors[0])
     normal = stats.multivariate_normal(mean[:, 0, 0], covariance)
     expected = normal.logpdf(new[:, :, 0, 0]).mean() / 3 + 0.5 * np.log(2 * np.pi)
