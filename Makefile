@@ -16,7 +16,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 # JetPack brings its own TensorRT, outside of any virtual environment.
 ON_JETSON := $(wildcard /etc/nv_tegra_release)
-NVIDIA := $(if $(ON_JETSON),'.[test]' pycuda,'.[nvidia,test]')
+# cu12 or cu13, which NVIDIA's driver has to be new enough for.
+CUDA ?= cu13
+NVIDIA := $(if $(ON_JETSON),'.[test]','.[nvidia-$(CUDA),test]')
 
 # Python files are used where they lie; only these call for a new installation.
 NATIVE := pyproject.toml setup.py constraints.txt $(shell find csrc -type f)
@@ -32,7 +34,7 @@ unexport DESTDIR  # it is for install-c alone
 help:
 	@echo 'make demo          learn and evaluate on solar cells (a minute); then train, and show both (five more)'
 	@echo 'make c-library     build libedgead, the C library, into build/c; the last line is JSON'
-	@echo 'make c-runtime     what of it a device needs, into build/c-runtime; c-deb: all as a Debian package'
+	@echo 'make c-runtime     what of it a device needs, into build/c-runtime; c-deb: all as two Debian packages'
 	@echo 'make install-c     install it                     DESTDIR=stage PREFIX=/usr (/usr/local)'
 	@echo 'make abi           write csrc/abi.txt, what programs built with edgead.h rely on'
 	@echo 'make test          run the tests                  ARGS="-k preprocess" passes on to pytest'
@@ -93,6 +95,7 @@ install-c: c-library
 	@DESTDIR='$(abspath $(DESTDIR))' $(INSTALL_C) --prefix '$(PREFIX)' > /dev/null
 
 c-deb: c-library
+	@rm -f build/c.build/*.deb
 	@$(BIN)/cmake --build build/c.build --target package > /dev/null
 	@ls build/c.build/*.deb
 
@@ -157,13 +160,14 @@ peers: $(VENV)/.installed
 	@test -n '$(DATA)' || { echo 'make: give DATA=FOLDER, a data set in MVTec layout' >&2; exit 1; }
 	$(BIN)/python benchmarks/peers/compare.py '$(DATA)' $(ARGS)
 
-# BUNDLE=NAME.edgead says which one, ARGS="--images DIR" with which frames to time it.
-# PyCUDA's installation looks for nvcc on PATH alone, and JetPack's lies outside of it.
+# BUNDLE=NAME.edgead says which one, ARGS="--images DIR" with which frames to time it. Without a GPU
+# it ends before anything is installed; called again, it goes on where it stopped.
 gpu-check: BUNDLE = demo/trained.edgead
 gpu-check: $(VENV)/.made
 	@test -d '$(BUNDLE)' || { echo 'make: there is no $(BUNDLE): make demo first, or give' \
 	  'BUNDLE=NAME.edgead' >&2; exit 1; }
-	EDGEAD_CUDA=ON PATH="$$PATH:/usr/local/cuda/bin" $(PIP) install --quiet -e $(NVIDIA) -c constraints.txt
+	@$(BIN)/python benchmarks/gpu_environment.py
+	EDGEAD_CUDA=ON $(PIP) install --quiet -e $(NVIDIA) -c constraints.txt
 	$(BIN)/python benchmarks/gpu_check.py '$(BUNDLE)' $(ARGS)
 
 # The packages in .venv stay; the stamp goes, so that the next make builds edgead again.

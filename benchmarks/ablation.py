@@ -42,8 +42,6 @@ GRID: dict[str, tuple[tuple[dict[str, Any], str], ...]] = {
         ({"frb": "none"}, NO_CLAIM),
         ({"frb": "heavy"}, NO_CLAIM),
         ({"self_correlation": 0.0}, NO_CLAIM),
-        ({"whiten": False}, NO_CLAIM),
-        ({"memory": 0}, NO_CLAIM),
     ),
     "arnet": (
         ({}, "image AUROC 0.941 on bottle, mean of MVTec AD 0.839 [F]"),
@@ -74,8 +72,6 @@ GRID: dict[str, tuple[tuple[dict[str, Any], str], ...]] = {
         ({"masks": "learnt"}, "both masks are best [F]"),
         ({"ema": False}, "EMA helps [F]"),
         ({"schedule": "constant"}, "linear is best [F]"),
-        ({"whiten": False}, NO_CLAIM),
-        ({"memory": 0}, NO_CLAIM),
     ),
 }
 """For each method, settings over the preset and what the paper claims of them."""

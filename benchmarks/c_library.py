@@ -23,7 +23,6 @@ import os
 import statistics
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -50,7 +49,7 @@ def main() -> int:
     if not program.exists():
         print(f"c_library: there is no {program}: make c-library", file=sys.stderr)
         return 1
-    stripped = stripped_mb(BUILT / "lib" / "libedgead.so")
+    stripped = stripped_mb()
     entries = [measure(path, program, args) for path in args.bundles]
     found = {"cores": os.cpu_count(), "load": os.getloadavg(), "stripped_mb": stripped}
     found |= {"bundles": entries}
@@ -144,12 +143,12 @@ def time_calls(bundle: Path, frames: int) -> list[float]:
     return found
 
 
-def stripped_mb(library: Path) -> float:
-    """MB of the library without its symbols; OpenVINO is in files of its own."""
-    with tempfile.TemporaryDirectory() as place:
-        stripped = Path(place) / "stripped.so"
-        subprocess.run(["strip", "-o", stripped, library.resolve()], check=True)
-        return stripped.stat().st_size / 1e6
+def stripped_mb() -> float:
+    """MB of libedgead and its library for OpenVINO without symbols; OpenVINO is not counted."""
+    sys.path.insert(0, str(ROOT / "csrc"))
+    from build_library import bytes_stripped  # type: ignore[import-not-found]
+
+    return int(bytes_stripped(BUILT)) / 1e6
 
 
 def _print(found: dict[str, Any]) -> None:

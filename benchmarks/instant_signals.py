@@ -25,14 +25,16 @@ import torch
 from edgead_training.data import Dataset, Sample, open_dataset, read_mask
 from edgead_training.evaluation.metrics import aupro, auroc, resize_mask
 from edgead_training.features.backbone import MEAN, STD, load_backbone
-from edgead_training.features.scale import border_share, smooth
-from edgead_training.features.whitening import LocalWhitening
+from edgead_training.features.scale import smooth
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from edgead.engine.whitening import whiten_by
 from edgead.images import read_image
 from edgead.learning.coreset import choose_coreset
+from edgead.learning.signals import border_share
+from edgead.learning.statistics import Moments, fit
 from edgead.nearest import Nearest, NearestMemory
 from edgead.preprocess import Preprocessor, PreprocessParams
 
@@ -68,7 +70,8 @@ def standardised(levels: list[Tensor], like: list[Tensor]) -> list[Tensor]:
 
 def joined(levels: list[Tensor], quiet: bool) -> NDArray[np.float32]:
     """Levels 8 and 16 side by side, [N, C, h, w]."""
-    fine, coarse = (x * border_share(x.shape[2:]) if quiet else x for x in levels[1:])
+    shares = [torch.from_numpy(border_share(tuple(x.shape[2:]))) for x in levels[1:]]
+    fine, coarse = (x * y if quiet else x for x, y in zip(levels[1:], shares, strict=True))
     large = F.interpolate(coarse, fine.shape[2:], mode="bilinear", align_corners=False)
     return torch.cat([fine, large], 1).contiguous().numpy()
 
@@ -86,11 +89,10 @@ def memory_distances(good: NDArray[np.float32], seen: NDArray[np.float32]) -> Ma
 
 def whitened_distances(good: Tensor, seen: Tensor, stride: int, places: bool) -> Maps:
     """[N, h, w] of ``seen``, by mean and covariance of ``good``."""
-    size = (int(good.shape[2]), int(good.shape[3]))
-    whitening = LocalWhitening((int(good.shape[1]),), [size], [REGION // stride])
-    whitening.fit(([part] for part in good.split(16)), places)
-    found = [whitening.emit([part])[0][0].square().mean(1) for part in seen.split(16)]
-    return torch.cat(found).numpy()
+    side = REGION // stride
+    parts = [Moments.of(part.contiguous().numpy(), side) for part in good.split(16)]
+    mean, factors = fit(sum(parts[1:], parts[0]), places)
+    return whiten_by(mean, factors, side, None).run(seen.contiguous().numpy())
 
 
 def channel_normal(x: Tensor) -> Tensor:
@@ -106,7 +108,7 @@ def signals(good: list[Tensor], test: list[Tensor]) -> dict[str, Maps]:
         held_out, learnt = known[::2], known[1::2]
         unit = float(memory_distances(learnt, held_out).mean())
         found[name] = memory_distances(known, seen) / unit
-    share = border_share(found["m"].shape[1:])[0, 0].numpy()
+    share = border_share(found["m"].shape[1:])
     found["h"], found["q"] = found["m"] * share, found["m"] * share**2
     for k, stride in enumerate(STRIDES):
         known, seen = good[k], test[k]

@@ -18,6 +18,7 @@ from turns import Case
 
 from edgead import _cpu, reference
 from edgead.images import list_images, read_image
+from edgead.learning.coreset import choose_coreset
 from edgead.nearest import Nearest, NearestMemory
 from edgead.preprocess import PreprocessParams, preprocess
 
@@ -132,7 +133,6 @@ def real(folder: Path) -> Made:
     """A memory of a set's good images, one image with a defect, and a good one."""
     import torch
     from edgead_training.features.backbone import MEAN, STD, load_backbone
-    from edgead_training.features.memory import spread
     from torch.nn import functional as F
 
     backbone, params = load_backbone(), PreprocessParams(IMAGE, MEAN, STD)
@@ -147,7 +147,8 @@ def real(folder: Path) -> Made:
     good = list_images(folder / "train" / "good")[:IMAGES]
     rows = torch.cat([features(path)[0].flatten(1).T for path in good])
     rows = rows[torch.randperm(len(rows), generator=generator)[:CANDIDATES]]
-    memory = rows[spread(rows, min(ROWS, len(rows)), generator)].numpy()
+    candidates = np.ascontiguousarray(rows.numpy())
+    memory = candidates[choose_coreset(candidates, ROWS)]
     kinds = sorted(path for path in (folder / "test").iterdir() if path.is_dir())
     kinds = [*(k for k in kinds if k.name != "good"), *(k for k in kinds if k.name == "good")]
     frames = [features(list_images(kind)[0]).numpy() for kind in (kinds[0], kinds[-1])]

@@ -6,8 +6,10 @@
 
 DATA holds the data sets, each in a folder of its name. Every run is trained (for its STEPS, or 12
 minutes where there are none), exported, and measured through the bundle, in float32 on the CPU; one
-seed everywhere first. The figures are in the results file after every run; what it holds already is
-not made again, and a run that was stopped goes on from its checkpoint.
+seed everywhere first. Beside each is the same run hardly trained, for two steps, and both once more
+with the statistics of ``edgead learn``: --rows names some of them. The figures are in the results
+file after every run; what it holds already is not made again, and a run that was stopped goes on
+from its checkpoint.
 """
 
 from __future__ import annotations
@@ -27,9 +29,17 @@ from edgead.cli.main import guard
 RESULTS = Path(__file__).parent / "results" / "methods.json"
 WORK = Path("runs/methods")
 PAGE, SUMMARY_PAGE = NOTES / "comparison.md", DOCS / "methods.md"
-PLACE = ("method", "preset", "dataset")
+PLACE = ("method", "preset", "dataset", "trained", "with_instant")
+ROWS = {
+    "untrained": (False, False),
+    "trained": (True, False),
+    "untrained+instant": (False, True),
+    "trained+instant": (True, True),
+}
+"""Trained or not, with the statistics or not; the untrained ones first, beside which the others
+are put."""
 
-# How long a run of the preset edge or loose is, where neither --steps nor --minutes is given.
+# How long a run of the preset edge is, where neither --steps nor --minutes is given.
 # Steps, because what a run of so many minutes learns depends on the machine and on what else it
 # does. They are those of the figures in RESULTS: other ones make another entry.
 STEPS = {
@@ -70,12 +80,17 @@ def make_jobs(args: argparse.Namespace) -> list[runs.Job]:
     jobs = runs.make_jobs(args, rows, args.seeds, bounds)
     if bounds == runs.Bounds():
         jobs = [replace(job, bounds=usual_bounds(job)) for job in jobs]
-    return jobs
+    found = []
+    for job in jobs:
+        for name, (trained, joined) in ROWS.items():
+            if name in args.rows:
+                found.append(replace(job if trained else job.untrained, with_instant=joined))
+    return found
 
 
 def usual_bounds(job: runs.Job) -> runs.Bounds:
     """The bounds of a job for which none are given."""
-    steps = STEPS.get(job.method, {}) if job.preset in (runs.DEFAULT_PRESET, "loose") else {}
+    steps = STEPS.get(job.method, {}) if job.preset == runs.DEFAULT_PRESET else {}
     if job.dataset in steps:
         return runs.Bounds(steps=steps[job.dataset])
     return runs.Bounds(minutes=runs.MINUTES)
@@ -103,22 +118,24 @@ def take(args: argparse.Namespace, results: Results) -> int:
 def table(entries: Sequence[Entry]) -> str:
     """The section of the docs: methods and peers by data set, and what holds for all of them."""
     header = (
-        *("data", "method", "seeds", "image AUROC", "pixel AUROC", "AUPRO@0.3"),
-        *("MB", "GFLOP", "score ms", "training s", "command"),
+        *("data", "method", "seeds", "image AUROC", "95 %", "ahead of untrained", "pixel AUROC"),
+        *("AUPRO@0.3", "at frame size", "@0.05", "false rejects promised", "reached", "parts"),
+        *("MB", "GFLOP", "score ms", "cost over backbone", "training s", "command"),
     )
     named = [entry["dataset"] for entry in entries]
     rows: list[Sequence[str]] = []
     for dataset in [*PEERS, *sorted(set(named) - set(PEERS))]:
         rows += [_row(entry) for entry in entries if entry["dataset"] == dataset]
         for peer, figures in PEERS.get(dataset, {}).items():
-            texts = [f"{value:.3f}" for value in figures]
-            rows.append((dataset, peer, "", *texts, "", "", "", "", ""))
+            area, pixels, overlap = (f"{value:.3f}" for value in figures)
+            row = (dataset, peer, "", area, "", "", pixels, overlap)
+            rows.append((*row, *[""] * (len(header) - len(row))))
     return markdown(header, rows) + _conditions(entries)
 
 
 def summary(entries: Sequence[Entry]) -> str:
-    """The section of docs/methods.md: a row for each method, a column for each data set."""
-    datasets = list(PEERS)
+    """The section of docs/methods.md: a row for each method trained, a column for each set."""
+    datasets, entries = list(PEERS), [entry for entry in entries if entry["trained"]]
     rows = []
     for name in dict.fromkeys(_name(entry) for entry in entries):
         own = {entry["dataset"]: entry for entry in entries if _name(entry) == name}
@@ -139,19 +156,41 @@ def _mean(values: Sequence[float | None]) -> str:
 
 
 def _row(entry: Entry) -> Sequence[str]:
-    figures = [mean_and_spread(entry[key]) for key in runs.FIGURES]
-    costs = (
-        *(f"{entry['model_mb']:.1f}", f"{entry['gflop']:.1f}"),
-        *(f"{entry['score_ms']:.1f}", f"{entry['train_seconds']:.0f}"),
+    area, pixels, overlap = (mean_and_spread(entry[key]) for key in runs.FIGURES)
+    at_frame_size, strict, reached = (
+        _spread(entry, key) for key in ("frame_size_aupro", "aupro_0_05", "false_reject_reached")
     )
-    command = entry["command"].split(" && ")[0]  # the two others are the same in every row
-    seeds = ", ".join(map(str, entry["seeds"]))
-    return (entry["dataset"], _name(entry), seeds, *figures, *costs, f"`{command}`")
+    ahead, ends = entry["ahead_of_untrained"], entry["image_auroc_interval"]
+    shown = "" if ahead is None else f"{ahead[0]:+.3f} ({ahead[1]:+.3f} to {ahead[2]:+.3f})"
+    costs = (
+        *(f"{entry['model_mb']:.1f}", f"{entry['gflop']:.1f}", f"{entry['score_ms']:.1f}"),
+        *(_plain(entry["cost_over_backbone"], ".2f"), f"{entry['train_seconds']:.0f}"),
+    )
+    command = entry["command"].split(" && ")[0]  # the two others follow from the row
+    return (
+        entry["dataset"], _name(entry), ", ".join(map(str, entry["seeds"])), area,
+        "" if ends is None else f"{ends[0]:.3f} to {ends[1]:.3f}", shown,
+        pixels, overlap, at_frame_size, strict,
+        _plain(entry["false_reject_promised"], ".3f"), reached, _plain(entry["parts"], "d"),
+        *costs, f"`{command}`",
+    )  # fmt: skip
+
+
+def _spread(entry: Entry, key: str) -> str:
+    """As ``mean_and_spread``; nothing where no run has the figure."""
+    return "" if set(entry[key]) == {None} else mean_and_spread(entry[key])
+
+
+def _plain(value: float | None, form: str) -> str:
+    return "" if value is None else f"{value:{form}}"
 
 
 def _name(entry: Entry) -> str:
     preset = entry["preset"]
-    return str(entry["method"]) + ("" if preset == runs.DEFAULT_PRESET else f" ({preset})")
+    name = str(entry["method"]) + ("" if preset == runs.DEFAULT_PRESET else f" ({preset})")
+    name += " with instant" if entry["with_instant"] else ""
+    name += "" if entry["trained"] else ", untrained"
+    return name + (" *" if entry.get("earlier") else "")
 
 
 def _conditions(entries: Sequence[Entry]) -> str:
@@ -160,14 +199,23 @@ def _conditions(entries: Sequence[Entry]) -> str:
     if not made:
         return ""
     processors = ", ".join(sorted({run["processor"] for run in made}))
-    agreement = max(entry["agreement"] for entry in entries)
-    changed = sum(run["changed_verdicts"] for run in made)
-    images = sum(run["calibration_images"] for run in made)
-    return (
-        f"\nProcessor: {processors}. Over all {len(made)} runs, the image AUROC of the exported "
-        f"model (onnxruntime, and the bundle's engine) is at most {agreement:.1g} from torch's, "
-        f"and {changed} of {images} verdicts on calibration images differ.\n"
-    )
+    alone = [run for run in made if run.get("agreement") is not None]
+    text = f"\nProcessor: {processors}."
+    if alone:
+        agreement = max(run["agreement"] for run in alone)
+        changed = sum(run["changed_verdicts"] for run in alone)
+        images = sum(run["calibration_images"] for run in alone)
+        text += (
+            f" Over all {len(alone)} runs of methods alone, the image AUROC of the exported model "
+            f"(onnxruntime, and the bundle's engine) is at most {agreement:.1g} from torch's, and "
+            f"{changed} of {images} verdicts on calibration images differ."
+        )
+    if any(entry.get("earlier") for entry in entries):
+        text += (
+            "\n\n\\* An earlier measurement: one image a part, without an untrained run beside it; "
+            "it stands until the row is measured anew."
+        )
+    return f"{text}\n"
 
 
 def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
@@ -176,7 +224,9 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     runs.add_options(parser, RESULTS, WORK)
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], metavar="S")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4], metavar="S")
+    parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS),
+                        help="which rows of each method; default all")  # fmt: skip
     parser.add_argument("--set", action="append", default=[], dest="settings",
                         metavar="METHOD:KEY=VALUE", help="a setting of one method")  # fmt: skip
     parser.add_argument("--take", nargs="+", type=Path, default=[], metavar="RUN",

@@ -27,10 +27,10 @@ def gflop(model: bytes) -> float:
     graph = openvino.Core().read_model(model)
     image = graph.inputs[0]
     graph.reshape({image: [1, *(side.get_length() for side in image.partial_shape[1:])]})
-    return 2e-9 * sum(_multiply_adds(operator) for operator in graph.get_ops())
+    return 2e-9 * sum(multiply_adds(operator) for operator in graph.get_ops())
 
 
-def _multiply_adds(operator: Any) -> int:
+def multiply_adds(operator: Any) -> int:
     """Of a convolution: each output takes one of each weight that leads to it; [N, C, H, W]."""
     kind = operator.get_type_name()
     if kind in UNKNOWN:

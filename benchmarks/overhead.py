@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgead import Detector, EdgeadError
+from edgead.engine.interface import Engine
 from edgead.files import write_file
 from edgead.images import list_images, read_image
 
@@ -48,7 +49,7 @@ def main() -> int:
     except EdgeadError as error:
         print(f"overhead: {error}", file=sys.stderr)
         return error.exit_code
-    found = measure(detector, frames, args.repeats, exact)
+    found = measure(detector, frames, args.repeats, exact.engine)
     _print(found)
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
@@ -70,13 +71,13 @@ def measure(
     detector: Detector,
     frames: Sequence[NDArray[np.uint8]],
     repeats: int,
-    exact: Detector | None = None,
+    bare_engine: Engine | None = None,
 ) -> dict[str, Any]:
     """Medians over ``repeats`` turns, in milliseconds; a frame of ``frames``, all alike, a turn.
 
-    Bare inference is of ``exact``, or else of ``detector``.
+    Bare inference is of ``bare_engine``, or else of that of ``detector``.
     """
-    bare = (exact or detector).engine.session()
+    bare = (bare_engine or detector.engine).session()
     bare.image[...] = np.random.default_rng(1).normal(size=bare.image.shape)
     for turn in range(20):
         bare.infer()

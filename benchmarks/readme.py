@@ -1,11 +1,12 @@
-"""The table of README.md: learnt in seconds, trained, and trained for two steps.
+"""The table of README.md: learnt in seconds, trained, trained for two steps, and joined.
 
-    python benchmarks/readme.py [--trained demo/beside.json] [--untrained FILE]
+    python benchmarks/readme.py [--trained demo/trained.json] [--joined demo/beside.json]
+                                [--untrained FILE]
 
-The rows are made of other results: instant.json, methods.json, and untrained.json, which
-``benchmarks/methods.py DATA --steps 2 --results benchmarks/results/untrained.json`` writes. Those
-of the solar cells are in demo.json: --trained takes in the figures of a `make demo`, --untrained
-those of ``edgead evaluate --json`` after a training of two steps on demo/data.
+The rows are made of other results: instant.json and methods.json. Those of the solar cells are in
+demo.json: --trained and --joined take in the figures of a `make demo`, --untrained those of
+``edgead evaluate --json`` after a training of two steps on demo/data. What was not measured has no
+row.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ RESULTS, PAGE = ROOT / "benchmarks" / "results", ROOT / "README.md"
 HEADER = ("images of", "how", "image AUROC", "pixel AUROC", "AUPRO@0.3", "command")
 FIGURES = ("image_auroc", "pixel_auroc", "aupro")
 METHODS = {"redi": "ReDi", "agpnet": "AGPNet"}
+BOTTLES = ("edge", "mvtec_bottle")  # preset and data set
 UNTRAINED = "agpnet demo/data --out RUN --steps 2"
 
 Row = Sequence[str]
@@ -35,18 +37,21 @@ Row = Sequence[str]
 def main() -> int:
     """Take in what is given, write the table. Returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--trained", type=Path, metavar="FILE", help="demo/beside.json")
+    parser.add_argument("--trained", type=Path, metavar="FILE", help="demo/trained.json")
+    parser.add_argument("--joined", type=Path, metavar="FILE", help="demo/beside.json")
     parser.add_argument(
         "--untrained", type=Path, metavar="FILE", help=f"of edgead train {UNTRAINED}"
     )
     args = parser.parse_args()
     cells = read("demo")
     if args.trained is not None:
-        cells["trained"] = taken(json.loads(args.trained.read_text())["beside"])
+        cells["trained"] = taken(json.loads(args.trained.read_text()))
+    if args.joined is not None:
+        cells["joined"] = taken(json.loads(args.joined.read_text())["beside"])
     if args.untrained is not None:
         cells["untrained"] = taken(json.loads(args.untrained.read_text()))
     write_file(RESULTS / "demo.json", (json.dumps(cells, indent=1) + "\n").encode())
-    text = table(read("instant"), cells, read("methods"), read("untrained"))
+    text = table(read("instant"), cells, *alone(read("methods")))
     write_section(PAGE, "figures", text)
     print(f"wrote  {PAGE.name}")
     return 0
@@ -55,6 +60,12 @@ def main() -> int:
 def read(name: str) -> Any:
     """A file of results."""
     return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def alone(entries: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], ...]:
+    """The entries of methods without the statistics: trained ones, and untrained ones."""
+    own = [entry for entry in entries if not entry["with_instant"]]
+    return tuple([entry for entry in own if entry["trained"] is kind] for kind in (True, False))
 
 
 def taken(figures: dict[str, Any]) -> dict[str, Any]:
@@ -72,22 +83,23 @@ def table(
 
     Args:
         instant: entries of benchmarks/instant.py
-        cells: {"trained", "untrained"}: figures of one run each
+        cells: some of {"trained", "untrained", "joined"}: figures of one run each
         trained, untrained: entries of benchmarks/methods.py
     """
     rows = [learnt(instant, "elpv", "solar cells", "demo/data")]
-    for key, command in (("trained", "make demo"), ("untrained", f"edgead train {UNTRAINED}")):
-        values = {name: [cells[key][name]] for name in FIGURES}
-        rows.append(row("solar cells", how("agpnet", key), values, command))
+    commands = {"trained": "make demo", "untrained": f"edgead train {UNTRAINED}"}
+    for key, command in (commands | {"joined": "make demo"}).items():
+        if key in cells:
+            values = {name: [cells[key][name]] for name in FIGURES}
+            rows.append(row("solar cells", how("agpnet", key), values, command))
     rows.append(learnt(instant, "mvtec_bottle", "bottles", "mvtec_bottle"))
     for method in METHODS:
         for key, entries in (("trained", trained), ("untrained", untrained)):
-            entry = next(
-                e for e in entries
-                if (e["method"], e["preset"], e["dataset"]) == (method, "edge", "mvtec_bottle")
-            )  # fmt: skip
-            command = entry["command"].split(" && ")[0]
-            rows.append(row("bottles", how(method, key), entry, command))
+            for entry in entries:
+                if (entry["method"], entry["preset"], entry["dataset"]) != (method, *BOTTLES):
+                    continue
+                command = entry["command"].split(" && ")[0]
+                rows.append(row("bottles", how(method, key), entry, command))
     return markdown(HEADER, rows)
 
 
@@ -100,7 +112,12 @@ def learnt(instant: Sequence[dict[str, Any]], dataset: str, words: str, folder: 
 
 def how(method: str, key: str) -> str:
     """What the table calls a training."""
-    return METHODS[method] + (" untrained: 2 steps" if key == "untrained" else " trained")
+    words = {
+        "trained": "trained",
+        "untrained": "untrained: 2 steps",
+        "joined": "joined with learnt",
+    }
+    return f"{METHODS[method]} {words[key]}"
 
 
 def row(words: str, how: str, values: dict[str, Any], command: str) -> Row:

@@ -1,7 +1,8 @@
 """Runs for the tables: trained, exported, measured through the bundle; bounded and resumable.
 
-A job is one method on one data set with one seed. Its run lies in a folder named after the job, so
-a job that was stopped goes on where it stopped.
+A job is one method on one data set with one seed, untrained or trained, alone or with the
+statistics of ``edgead learn``. Its run lies in a folder named after it, so a job that was stopped
+goes on where it stopped. Parts that a set shows several times are kept together, see ``PARTS``.
 """
 
 from __future__ import annotations
@@ -13,19 +14,24 @@ import shlex
 import statistics
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import agreement
+import numpy as np
+import overhead
 from edgead_export import ExportOptions, export_run
+from edgead_export.backbone import write_lite
 from edgead_training.commands.train import read_setting
-from edgead_training.data import open_dataset
-from edgead_training.evaluation.evaluate import evaluate
+from edgead_training.data import Sample, open_dataset
+from edgead_training.data.grouping import name_of
+from edgead_training.evaluation.bootstrap import interval as interval_of
+from edgead_training.evaluation.evaluate import Evaluation, evaluate
 from edgead_training.fit import Bounds, Interrupted
 from edgead_training.methods import METHODS
 from edgead_training.progress import Reporter, progress, training_bar
-from edgead_training.run import load_run, train
+from edgead_training.run import Run, load_run, train
 from edgead_training.run_record import (
     CALIBRATION_FRACTION,
     DEFAULT_PRESET,
@@ -35,22 +41,36 @@ from edgead_training.run_record import (
     full_settings,
     read_record,
 )
-from entries import FIGURES, Results
+from entries import FIGURES, MORE_FIGURES, Results
 from multiply_adds import gflop
+from overhead import read_frames
+from tile_parts import LIST
 
 from edgead import Detector, EdgeadError
+from edgead.bundle.storage import Bundle, npy
 from edgead.cpu.processor import processor_name
 from edgead.errors import DataError, InputError
+from edgead.files import write_file
 from edgead.images import read_image
+from edgead.learning.backbone import read_backbone
+from edgead.learning.learn import LearnOptions, empty_draft, opened
 
 DATASETS = ("mvtec_bottle", "magnetic_tile", "aws_cookies")
 MINUTES = 12.0  # of training, at most, where nothing else bounds it
 TIMED_FRAMES, WARM_UP, REPEATS = 20, 10, 100
+SIDE, TURNS = 512, 160  # of the frames and the turns in which a cost is measured
+PARTS = {"magnetic_tile": LIST}
+"""Lists for --group, of sets with several images of one part."""
+UNTRAINED = Bounds(steps=2)  # what the networks were drawn to be, but for two steps
 
 
 @dataclass(frozen=True)
 class Job:
-    """One run to make. ``settings`` are those over the preset."""
+    """One run to make. ``settings`` are those over the preset.
+
+    ``trained``: False for ``UNTRAINED``; ``with_instant``: whether it is exported with the
+    statistics of ``edgead learn``.
+    """
 
     method: str
     preset: str
@@ -58,38 +78,68 @@ class Job:
     seed: int
     settings: dict[str, Any]
     bounds: Bounds
+    trained: bool = True
+    with_instant: bool = False
 
     def options(self, data: Path, out: Path) -> TrainingOptions:
         """What ``edgead train`` is to do."""
         return TrainingOptions(
             self.method, data / self.dataset, out, self.settings, self.seed, self.bounds,
-            preset=self.preset,
+            preset=self.preset, group=group_of(self.dataset),
         )  # fmt: skip
 
     @property
     def head(self) -> dict[str, Any]:
         """The head of the job's entry; the command has RUN for the folder and S for the seed."""
-        command = self.options(Path(), Path("RUN")).command()
-        command = command.replace(f" --seed {self.seed}", " --seed S")
+        joined = " --with instant" if self.with_instant else ""
+        group = group_of(self.dataset)
+        parts = "" if group is None else f" --group {name_of(group)}"
         return {
             "method": self.method,
             "preset": self.preset,
             "dataset": self.dataset,
+            "trained": self.trained,
+            "with_instant": self.with_instant,
             "settings": full_settings(self.method, self.preset, self.settings),
-            "command": f"{command} && edgead export RUN --out RUN.edgead --float32-only && "
-            f"edgead evaluate RUN.edgead {shlex.quote(self.dataset)}",
+            "command": f"{self._training} && edgead export RUN --out RUN.edgead --float32-only"
+            f"{joined} && edgead evaluate RUN.edgead {shlex.quote(self.dataset)}{parts}",
         }
+
+    @property
+    def _training(self) -> str:
+        command = self.options(Path(), Path("RUN")).command()
+        return command.replace(f" --seed {self.seed}", " --seed S")
 
     @property
     def name(self) -> str:
         """The name of its folder: readable, and another one for other settings or bounds."""
-        digest = hashlib.sha256(json.dumps(self.head).encode()).hexdigest()[:8]
+        settings = full_settings(self.method, self.preset, self.settings)
+        told = json.dumps([settings, self._training])
+        digest = hashlib.sha256(told.encode()).hexdigest()[:8]
         return f"{self.dataset}-{self.method}-{self.preset}-{digest}-seed{self.seed}"
+
+    @property
+    def bundle(self) -> str:
+        """The name of its bundle, without the suffix."""
+        return self.name + ("-with-instant" if self.with_instant else "")
+
+    @property
+    def untrained(self) -> Job:
+        """The job beside it that is hardly trained."""
+        return replace(self, trained=False, bounds=UNTRAINED)
 
     def __str__(self) -> str:
         name = self.method if self.preset == DEFAULT_PRESET else f"{self.method} ({self.preset})"
         settings = "".join(f" {key}={json.dumps(v)}" for key, v in self.settings.items())
-        return f"{self.dataset} {name}{settings} seed {self.seed}"
+        kind = "" if self.trained else " untrained"
+        joined = " with instant" if self.with_instant else ""
+        return f"{self.dataset} {name}{settings}{kind}{joined} seed {self.seed}"
+
+
+def group_of(dataset: str) -> str | None:
+    """What --group is for a data set."""
+    parts = PARTS.get(dataset)
+    return None if parts is None else str(parts)
 
 
 def add_options(parser: argparse.ArgumentParser, results: Path, work: Path) -> None:
@@ -114,7 +164,7 @@ def make_jobs(
     args: argparse.Namespace, rows: Iterable[tuple[str, dict[str, Any]]], seeds: Sequence[int],
     bounds: Bounds,
 ) -> list[Job]:  # fmt: skip
-    """A job for each seed, data set and (method, settings), one seed everywhere first."""
+    """A trained job for each seed, data set and (method, settings), one seed everywhere first."""
     rows = list(rows)
     return [
         Job(method, args.preset, name, seed, dict(sorted(settings.items())), bounds)
@@ -226,29 +276,72 @@ def measure(run_dir: Path, job: Job, data: Path, work: Path) -> dict[str, Any]:
     """
     root = data / job.dataset
     work.mkdir(parents=True, exist_ok=True)
-    options = ExportOptions(data=root, float16=False)
-    bundle = export_run(run_dir, work / f"{job.name}.edgead", options, log=lambda _: None)
+    options = ExportOptions(data=root, float16=False, joined=job.with_instant)
+    bundle = export_run(run_dir, work / f"{job.bundle}.edgead", options, log=lambda _: None)
     run, dataset = load_run(run_dir, root), open_dataset(root, purpose="evaluate")
     with Detector(bundle, threads=1) as detector:
-        figures = evaluate(detector, dataset).metrics
+        found = evaluate(detector, dataset, group=group_of(job.dataset))
         score_ms = time_score(detector, [s.path for s in dataset.test[:TIMED_FRAMES]])
-    agreed = agreement.measure(run, bundle, dataset.test)
-    model = bundle.read("model.onnx")
-    verdicts = [p["changed_verdicts"] for p in agreed["paths"] if p["precision"] == "float32"]
+        cost = over_backbone(detector, [s.path for s in dataset.test], work)
+    model, figures, interval = bundle.read("model.onnx"), found.metrics, found.intervals()
     return {
         "seed": run.provenance["seed"],
-        **{key: figures[key] for key in FIGURES},
+        **{key: figures[key] for key in (*FIGURES, *MORE_FIGURES)},
+        **{key: figures[key] for key in ("parts", "false_reject_promised")},
+        "image_auroc_interval": interval.get("image_auroc"),
+        "ahead_of_untrained": ahead_of_untrained(job, found, work),
+        "cost_over_backbone": cost,
         "model_mb": len(model) / 1e6,
         "gflop": gflop(model),
         "score_ms": score_ms,
         "train_seconds": run.provenance["train_seconds"],
         "steps": run.provenance["steps"],
-        "agreement": agreed["auroc_spread"],
-        "changed_verdicts": max(verdicts),
+        **agreed(job, run, bundle, dataset.test),
         "calibration_images": len(run.calibration),
         "test_images": len(dataset.test),
         "processor": processor_name(),
     }
+
+
+def agreed(job: Job, run: Run, bundle: Bundle, samples: tuple[Sample, ...]) -> dict[str, Any]:
+    """How well the engine agrees with torch, which does not compute statistics that are joined."""
+    if job.with_instant:
+        return {"agreement": None, "changed_verdicts": None}
+    found = agreement.measure(run, bundle, samples)
+    verdicts = [p["changed_verdicts"] for p in found["paths"] if p["precision"] == "float32"]
+    return {"agreement": found["auroc_spread"], "changed_verdicts": max(verdicts)}
+
+
+def ahead_of_untrained(job: Job, found: Evaluation, work: Path) -> list[float] | None:
+    """By how much the image AUROC is ahead of that of the untrained job, and its interval's ends.
+
+    Keeps the figures of the resamples in ``work``; None of an untrained job, or before that one.
+    """
+    name = "{}.resampled.npy"
+    own = np.array([found.metrics["image_auroc"], *found.resampled["image_auroc"]], np.float64)
+    write_file(work / name.format(job.bundle), npy(own))
+    other = work / name.format(job.untrained.bundle)
+    if not job.trained or not other.is_file():
+        return None
+    difference = own - np.load(other)
+    ends = interval_of(difference[1:])
+    return None if ends is None else [float(difference[0]), *ends]
+
+
+def over_backbone(detector: Detector, paths: Sequence[Path], work: Path) -> float:
+    """Median of Detector.score over bare inference of EfficientNet-Lite0, in one thread.
+
+    Of test frames brought to ``SIDE`` x ``SIDE`` in colour, both at the size of the bundle, in
+    turns.
+    """
+    path = work / "lite0.onnx"
+    if not path.is_file():
+        write_lite("lite0", path, (8, 16))
+    backbone = read_backbone(path)
+    options = LearnOptions(size=detector.bundle.manifest.preprocess.size, threads=1)
+    engine = opened(empty_draft(Path("backbone"), backbone, options), backbone, options)
+    frames = read_frames(paths, (SIDE, SIDE))
+    return float(overhead.measure(detector, frames, TURNS, engine)["turn_ratio"])
 
 
 def time_score(detector: Detector, paths: Sequence[Path]) -> float:
@@ -267,9 +360,15 @@ def job_of(run_dir: Path) -> Job:
     record = read_record(run_dir)
     if record["calibration_fraction"] != CALIBRATION_FRACTION:
         raise InputError(f"{run_dir} was trained with --calibration; those of the table are not")
+    dataset, bounds = Path(record["data"]["path"]).name, Bounds(**record["bounds"])
+    expected, given = group_of(dataset), record["data"].get("group")
+    if (expected and name_of(expected)) != (given and name_of(given)):
+        raise InputError(
+            f"{run_dir} was trained with --group {given}; those of the table are with {expected}"
+        )
     usual = full_settings(record["method"], record["preset"], {})
     own = {key: value for key, value in record["settings"].items() if usual[key] != value}
     return Job(
-        record["method"], record["preset"], Path(record["data"]["path"]).name, record["seed"],
-        dict(sorted(own.items())), Bounds(**record["bounds"]),
+        record["method"], record["preset"], dataset, record["seed"], dict(sorted(own.items())),
+        bounds, trained=bounds != UNTRAINED,
     )  # fmt: skip

@@ -2,7 +2,7 @@
 
 Usage: build_library.py [FOLDER [CMAKE_BUILD_TYPE]]. Installs into FOLDER (build/c), builds beside
 it, and ends with one line of JSON: where library, headers and edgead.pc are, the engines, and the
-bytes of the stripped library.
+bytes of the stripped libraries.
 """
 
 from __future__ import annotations
@@ -71,25 +71,37 @@ def build(folder: Path, kind: str = "Release", *options: str) -> None:
     beside.symlink_to("bin/edgead-score")
 
 
+def bytes_stripped(folder: Path) -> int:
+    """Of libedgead.so and its library for OpenVINO, without symbols; OpenVINO is not counted."""
+    found = 0
+    with tempfile.TemporaryDirectory() as place:
+        stripped = Path(place) / "stripped.so"
+        for library in ("lib/libedgead.so", "lib/edgead/libedgead_openvino.so.1"):
+            if (folder / library).exists():
+                subprocess.run([tool("strip"), "-o", stripped, folder / library], check=True)
+                found += stripped.stat().st_size
+    return found
+
+
 def described(folder: Path) -> dict[str, object]:
     """What the line of JSON says."""
     library = folder / "lib" / "libedgead.so"
     loaded = ctypes.CDLL(str(library))
     loaded.edgead_engine.restype = ctypes.c_char_p
-    loaded.edgead_engine.argtypes = (ctypes.c_size_t,)
+    loaded.edgead_engine.argtypes = loaded.edgead_engine_check.argtypes = (ctypes.c_size_t,)
     engines = []
     while name := loaded.edgead_engine(len(engines)):
+        if loaded.edgead_engine_check(len(engines)) != 0:
+            why = ctypes.create_string_buffer(4096)
+            loaded.edgead_last_error(why, ctypes.c_size_t(len(why)))
+            raise SystemExit(f"build_library: {name.decode()}: {why.value.decode()}")
         engines.append(name.decode())
-    with tempfile.TemporaryDirectory() as place:
-        stripped = Path(place) / "stripped.so"
-        subprocess.run([tool("strip"), "-o", stripped, library.resolve()], check=True)
-        size = stripped.stat().st_size
     return {
         "library": str(library),
         "headers": str(folder / "include"),
         "pkg_config": str(folder / "lib" / "pkgconfig" / "edgead.pc"),
         "engines": engines,
-        "bytes_stripped": size,
+        "bytes_stripped": bytes_stripped(folder),
     }
 
 

@@ -233,6 +233,10 @@ const char* edgead_version(void) { return EDGEAD_VERSION; }
 
 const char* edgead_engine(size_t index) { return engine_name(index); }
 
+edgead_status edgead_engine_check(size_t index) {
+  return guarded({}, [&] { check_engine(index); });
+}
+
 edgead_status edgead_detector_open(uint32_t version, const char* path,
                                    const edgead_detector_params* params,
                                    edgead_detector** detector) {

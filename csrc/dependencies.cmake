@@ -10,8 +10,22 @@ if(NOT EDGEAD_FETCH MATCHES "^(AUTO|ON|OFF)$")
   message(FATAL_ERROR "EDGEAD_FETCH is '${EDGEAD_FETCH}', expected AUTO, ON or OFF")
 endif()
 
-# Downloads `url` into NAME_SOURCE_DIR; none of its CMakeLists.txt is read.
+# Downloads `url` into NAME_SOURCE_DIR; none of its CMakeLists.txt is read. EDGEAD_NAME_URL is another
+# one, which may be a path, and EDGEAD_NAME_SHA256 its digest.
 function(edgead_fetch name version url sha256)
+  string(TOUPPER ${name} upper)
+  set(EDGEAD_${upper}_URL "" CACHE STRING "${name} from elsewhere, by URL or path")
+  set(EDGEAD_${upper}_SHA256 "" CACHE STRING "Its digest")
+  if(EDGEAD_${upper}_URL)
+    set(url "${EDGEAD_${upper}_URL}")
+    set(sha256 "${EDGEAD_${upper}_SHA256}")
+    set(version "of your own")
+    string(LENGTH "${sha256}" length)
+    if(NOT length EQUAL 64)
+      message(FATAL_ERROR "EDGEAD_${upper}_URL is '${url}' without its digest: give what sha256sum "
+                          "says of it in EDGEAD_${upper}_SHA256")
+    endif()
+  endif()
   message(STATUS "libedgead: ${name} ${version}, fetched from ${url}")
   FetchContent_Declare(${name} URL ${url} URL_HASH SHA256=${sha256} SOURCE_SUBDIR none ${ARGN})
   FetchContent_MakeAvailable(${name})
@@ -46,11 +60,17 @@ endif()
 if(NOT EDGEAD_FETCH STREQUAL "ON" AND EDGEAD_JSON)
   message(STATUS "libedgead: nlohmann-json, ${EDGEAD_JSON}")
 else()
+  set(whole)  # the header alone, or an archive of the sources
+  if(NOT EDGEAD_JSON_URL OR EDGEAD_JSON_URL MATCHES "[.]hpp$")
+    set(whole DOWNLOAD_NO_EXTRACT ON DOWNLOAD_NAME json.hpp)
+  endif()
   edgead_fetch(json 3.11.3 https://github.com/nlohmann/json/releases/download/v3.11.3/json.hpp
-               9bea4c8066ef4a1c206b2be5a36302f8926f7fdc6087af5d20b417d0cf103ea6
-               DOWNLOAD_NO_EXTRACT ON)
-  configure_file(${json_SOURCE_DIR}/json.hpp json/nlohmann/json.hpp COPYONLY)
-  set(EDGEAD_JSON ${CMAKE_CURRENT_BINARY_DIR}/json)
+               9bea4c8066ef4a1c206b2be5a36302f8926f7fdc6087af5d20b417d0cf103ea6 ${whole})
+  set(EDGEAD_JSON ${json_SOURCE_DIR}/include)
+  if(whole)
+    configure_file(${json_SOURCE_DIR}/json.hpp json/nlohmann/json.hpp COPYONLY)
+    set(EDGEAD_JSON ${CMAKE_CURRENT_BINARY_DIR}/json)
+  endif()
 endif()
 
 set(png_target)

@@ -1,4 +1,5 @@
-# libedgead, the C library: include/edgead.h over runtime/ and bundle/, with OpenVINO.
+# libedgead, the C library: include/edgead.h over runtime/ and bundle/. libedgead.so loads its library
+# for OpenVINO when it is asked, libedgead.a is linked with it.
 # dependencies.cmake finds what it needs, package.cmake says what is installed.
 enable_language(C)
 set(CMAKE_C_VISIBILITY_PRESET hidden)
@@ -26,7 +27,7 @@ add_library(edgead_objects OBJECT c_api.cpp
             runtime/memory.cpp runtime/nv12.cpp
             runtime/pipeline.cpp runtime/pooling.cpp
             runtime/principal_components.cpp runtime/processor.cpp runtime/qualification.cpp
-            runtime/regions.cpp runtime/signals.cpp runtime/stages.cpp runtime/tiling.cpp runtime/whitening.cpp)
+            runtime/regions.cpp runtime/restrictions.cpp runtime/signals.cpp runtime/stages.cpp runtime/tiling.cpp runtime/whitening.cpp)
 target_include_directories(edgead_objects PRIVATE bundle runtime)
 target_include_directories(edgead_objects SYSTEM PRIVATE ${EDGEAD_JSON} ${png_includes})
 target_compile_definitions(edgead_objects PRIVATE EDGEAD_VERSION="${EDGEAD_VERSION}")
@@ -34,9 +35,13 @@ target_compile_definitions(edgead_objects PRIVATE EDGEAD_VERSION="${EDGEAD_VERSI
 target_compile_options(edgead_objects PRIVATE -Wall -Wextra -ffp-contract=off)
 set(engines)  # what libedgead is linked with for them
 if(EDGEAD_OPENVINO)
-  target_sources(edgead_objects PRIVATE runtime/openvino_engine.cpp runtime/openvino_precision.cpp)
+  target_sources(edgead_objects PRIVATE runtime/openvino_engine.cpp)
   target_compile_definitions(edgead_objects PRIVATE EDGEAD_OPENVINO)
-  list(APPEND engines openvino::runtime)
+  add_library(openvino_objects OBJECT runtime/openvino_graph.cpp runtime/openvino_precision.cpp)
+  target_include_directories(openvino_objects PRIVATE bundle)
+  target_compile_definitions(openvino_objects PRIVATE EDGEAD_VERSION="${EDGEAD_VERSION}")
+  target_compile_options(openvino_objects PRIVATE -Wall -Wextra)
+  target_link_libraries(openvino_objects PRIVATE openvino::runtime)
 endif()
 if(EDGEAD_TENSORRT)
   include(${CMAKE_CURRENT_SOURCE_DIR}/tensorrt.cmake)
@@ -52,13 +57,32 @@ endif()
 # The same objects twice: libedgead.so and libedgead.a.
 add_library(edgead SHARED ${objects})
 add_library(edgead_static STATIC ${objects})
+if(EDGEAD_OPENVINO)
+  target_sources(edgead PRIVATE runtime/openvino_loaded.cpp)
+  target_compile_definitions(edgead PRIVATE EDGEAD_OPENVINO_VERSION="${OpenVINO_VERSION}")
+  target_sources(edgead_static PRIVATE runtime/openvino_linked.cpp $<TARGET_OBJECTS:openvino_objects>)
+  foreach(library edgead edgead_static)
+    target_include_directories(${library} PRIVATE bundle runtime)
+    target_compile_options(${library} PRIVATE -Wall -Wextra)
+  endforeach()
+  add_library(edgead_openvino MODULE runtime/restrictions.cpp kernels/wording.cpp
+              $<TARGET_OBJECTS:openvino_objects>)
+  target_link_libraries(edgead_openvino PRIVATE openvino::runtime)
+  # All of its functions are found when it is loaded, or it is not: see runtime/openvino_loaded.cpp.
+  set(symbols ${CMAKE_CURRENT_SOURCE_DIR}/openvino.map)
+  target_link_options(edgead_openvino PRIVATE -Wl,-z,now -Wl,--no-undefined
+                      -Wl,--version-script=${symbols})
+  set_target_properties(edgead_openvino PROPERTIES SUFFIX .so.1 LINK_DEPENDS ${symbols}
+                        LIBRARY_OUTPUT_DIRECTORY $<TARGET_FILE_DIR:edgead>/edgead)
+  add_dependencies(edgead edgead_openvino)
+endif()
 foreach(library edgead edgead_static)
   set_target_properties(${library} PROPERTIES OUTPUT_NAME edgead LINKER_LANGUAGE CXX)
   target_include_directories(${library} INTERFACE
     $<BUILD_INTERFACE:${CMAKE_CURRENT_SOURCE_DIR}/include>
     $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
 endforeach()
-target_link_libraries(edgead PRIVATE ${engines} ${png_target} Threads::Threads)
+target_link_libraries(edgead PRIVATE ${engines} ${png_target} Threads::Threads ${CMAKE_DL_LIBS})
 # What include/edgead.h declares, and nothing else.
 set(symbols ${CMAKE_CURRENT_SOURCE_DIR}/edgead.map)
 target_link_options(edgead PRIVATE -Wl,--version-script=${symbols} -Wl,--no-undefined)

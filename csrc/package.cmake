@@ -1,6 +1,6 @@
 # What of libedgead is installed, in two components: runtime (what a device needs) and development.
-# All of it may be moved to another folder as a whole. Where OpenVINO is not a system package,
-# the files of it that are needed are installed too, in a folder of their own beside libedgead.
+# All of it may be moved to another folder as a whole. In a folder of its own beside libedgead is its
+# library for OpenVINO and, where OpenVINO is not a system package, the files of it that are needed.
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 get_filename_component(openvino_folder "${openvino}" DIRECTORY)
@@ -55,9 +55,12 @@ if(copy_openvino)
     install(DIRECTORY ${folder}/ DESTINATION ${documents}/openvino COMPONENT runtime)
   endforeach()
   set(openvino_libs "-L\${libdir}/edgead -l:${openvino_name} -Wl,-rpath,\${libdir}/edgead")
-  set_target_properties(edgead PROPERTIES INSTALL_RPATH "$ORIGIN/edgead")
-else()
-  set_target_properties(edgead PROPERTIES INSTALL_RPATH_USE_LINK_PATH TRUE)
+  set_target_properties(edgead_openvino PROPERTIES INSTALL_RPATH "$ORIGIN")
+elseif(EDGEAD_OPENVINO)
+  set_target_properties(edgead_openvino PROPERTIES INSTALL_RPATH_USE_LINK_PATH TRUE)
+endif()
+if(EDGEAD_OPENVINO)
+  install(TARGETS edgead_openvino LIBRARY DESTINATION ${own} COMPONENT runtime)
 endif()
 file(RELATIVE_PATH beside ${CMAKE_INSTALL_FULL_BINDIR} ${CMAKE_INSTALL_FULL_LIBDIR})
 set_target_properties(edgead-score edgead-time PROPERTIES INSTALL_RPATH "$ORIGIN/${beside}")
@@ -88,7 +91,7 @@ install(FILES ${CMAKE_CURRENT_BINARY_DIR}/edgeadConfig.cmake
               ${CMAKE_CURRENT_BINARY_DIR}/edgeadConfigVersion.cmake
         DESTINATION ${package} COMPONENT development)
 
-# `cpack` makes a Debian package of both components.
+# `cpack` makes a Debian package of each component: libedgead and libedgead-dev.
 set(CPACK_GENERATOR DEB)
 set(CPACK_PACKAGE_NAME libedgead)
 set(CPACK_PACKAGE_VERSION ${EDGEAD_VERSION})
@@ -97,19 +100,30 @@ set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "visual anomaly detection for the edge, C 
 set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
 set(CPACK_STRIP_FILES ON)
 set(CPACK_VERBATIM_VARIABLES ON)
+set(CPACK_DEB_COMPONENT_INSTALL ON)
+set(CPACK_COMPONENTS_ALL runtime development)
+set(CPACK_COMPONENTS_GROUPING IGNORE)
 set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
-set(CPACK_DEBIAN_PACKAGE_SECTION libs)
+set(CPACK_DEBIAN_RUNTIME_PACKAGE_NAME libedgead)
+set(CPACK_DEBIAN_RUNTIME_PACKAGE_SECTION libs)
+set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_NAME libedgead-dev)
+set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_SECTION libdevel)
+set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_DEPENDS "libedgead (= ${EDGEAD_VERSION})")
+set(CPACK_COMPONENT_DEVELOPMENT_DESCRIPTION "headers, libedgead.a, and files for pkg-config and CMake")
+if(png_target)  # of libedgead.a
+  set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_SUGGESTS libpng-dev)
+endif()
 # What links libedgead.so.1 depends on this package; OpenVINO files are its own.
 file(WRITE ${CMAKE_CURRENT_BINARY_DIR}/shlibs "libedgead 1 libedgead (>= ${EDGEAD_VERSION})\n")
-set(CPACK_DEBIAN_PACKAGE_CONTROL_EXTRA ${CMAKE_CURRENT_BINARY_DIR}/shlibs)
+set(CPACK_DEBIAN_RUNTIME_PACKAGE_CONTROL_EXTRA ${CMAKE_CURRENT_BINARY_DIR}/shlibs)
 find_program(EDGEAD_SHLIBDEPS dpkg-shlibdeps)
 if(EDGEAD_SHLIBDEPS AND NOT CMAKE_CROSSCOMPILING)
-  set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
+  set(CPACK_DEBIAN_RUNTIME_PACKAGE_SHLIBDEPS ON)
   set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS_PRIVATE_DIRS ${openvino_folder})
 else()  # nothing here knows the other machine's packages
-  set(CPACK_DEBIAN_PACKAGE_DEPENDS "libc6, libstdc++6, libgcc-s1")
+  set(CPACK_DEBIAN_RUNTIME_PACKAGE_DEPENDS "libc6, libstdc++6, libgcc-s1")
   if(png_target)
-    string(APPEND CPACK_DEBIAN_PACKAGE_DEPENDS ", libpng16-16t64 | libpng16-16")
+    string(APPEND CPACK_DEBIAN_RUNTIME_PACKAGE_DEPENDS ", libpng16-16t64 | libpng16-16")
   endif()
 endif()
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64)$")

@@ -187,13 +187,7 @@ class Result(_Framed):
 
         Between kept pixels only: an ignored one is 0 and draws nothing beside it down.
         """
-        heat = self._at_frame_size(self.map)
-        if self.roi is not None:
-            kept = ~ignored_pixels(self.roi, self._size)
-            # A pixel of the frame has at least a quarter of the weight of the map's pixel it is in.
-            weight = self._at_frame_size(self.roi.astype(np.float32))
-            heat = np.where(kept, heat / np.where(kept, weight, 1.0), np.float32(0.0))
-        return heat
+        return at_frame_size(self.map, self.roi, self._size)
 
     @property
     def regions(self) -> tuple[Region, ...]:
@@ -253,13 +247,6 @@ class Result(_Framed):
         cv2.drawContours(overlay, outlines, -1, (255, 255, 255), thickness)
         return overlay
 
-    def _at_frame_size(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        import cv2
-
-        height, width = self._size
-        large = cv2.resize(values, (width, height), interpolation=cv2.INTER_LINEAR)
-        return np.asarray(large, np.float32).reshape(height, width)
-
 
 def _lazy(name: str) -> Any:
     """A property that copies the LazyArray in the attribute ``name`` when asked for."""
@@ -284,6 +271,27 @@ _FIELDS = tuple(field.name for field in fields(Result))
 
 def _unpickled(*held: Any) -> Result:
     return Result(**dict(zip(_FIELDS, held, strict=False)), frame=held[-1])
+
+
+def at_frame_size(
+    values: NDArray[np.float32], roi: NDArray[np.uint8] | None, size: tuple[int, ...]
+) -> NDArray[np.float32]:
+    """The heatmap of a map [h, w] and its ``roi`` at the (height, width) of a frame."""
+    heat = _resized(values, size)
+    if roi is not None:
+        kept = ~ignored_pixels(roi, size)
+        # A pixel of the frame has at least a quarter of the weight of the map's pixel it is in.
+        weight = _resized(roi.astype(np.float32), size)
+        heat = np.where(kept, heat / np.where(kept, weight, 1.0), np.float32(0.0))
+    return heat
+
+
+def _resized(values: NDArray[np.float32], size: tuple[int, ...]) -> NDArray[np.float32]:
+    import cv2
+
+    height, width = size
+    large = cv2.resize(values, (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.asarray(large, np.float32).reshape(height, width)
 
 
 def ignored_pixels(roi: NDArray[np.uint8], size: tuple[int, ...]) -> NDArray[np.bool_]:

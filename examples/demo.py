@@ -1,7 +1,7 @@
-"""From real images of solar cells to two qualified bundles, their numbers and their reports.
+"""From real images of solar cells to three qualified bundles, their numbers and their reports.
 
-First `edgead learn`, which takes seconds; then a method that is trained for some minutes; then both
-side by side.
+First `edgead learn`, which takes seconds; then a method that is trained for some minutes; then the
+method joined with what learn keeps, beside that alone.
 
 The images come from the PyPI package elpv-dataset: electroluminescence images of solar cells,
 CC BY-NC-SA 4.0. Used are the monocrystalline cells that its experts were sure of: defect
@@ -42,7 +42,8 @@ FOLDER = Path("demo")
 DATA, STAMPS = FOLDER / "data", FOLDER / "stamps.json"
 LEARNT, METRICS, REPORT = FOLDER / "cell.edgead", FOLDER / "metrics.json", FOLDER / "report"
 README_PICTURE = FOLDER / "picture.png"
-RUN, TRAINED = FOLDER / "run", FOLDER / "trained.edgead"
+RUN, TRAINED, JOINED = FOLDER / "run", FOLDER / "trained.edgead", FOLDER / "joined.edgead"
+TRAINED_METRICS = FOLDER / "trained.json"
 BOTH_METRICS, BOTH_REPORT = FOLDER / "beside.json", FOLDER / "beside"
 
 # Exit codes of a command that Ctrl-C or kill has stopped, with its work saved or without.
@@ -88,13 +89,15 @@ def main() -> int:
         settings = {"seed": SEED, "method": METHOD, "minutes": args.minutes}
         stages.run("train", settings, RUN, lambda: train(args.minutes))
         stages.run("export", {}, TRAINED, export)
+        stages.run("alone", {}, TRAINED_METRICS, evaluate_trained)
+        stages.run("join", {}, JOINED, join)
         stages.run("compare", {}, BOTH_METRICS, compare)
     except KeyboardInterrupt:
         print("\nstopped; make demo goes on from here")
         return 130
     except subprocess.CalledProcessError as error:
         return int(error.returncode)
-    tell_both()
+    tell_all()
     return 0
 
 
@@ -193,10 +196,21 @@ def export() -> None:
     run_edgead("verify", TRAINED)
 
 
+def evaluate_trained() -> None:
+    """Measure the method by itself."""
+    run_edgead("evaluate", TRAINED, DATA, "--json", TRAINED_METRICS)
+
+
+def join() -> None:
+    """Export the method with the statistics that learn keeps, of the same cells."""
+    run_edgead("export", RUN, "--with", "instant", "--out", JOINED)
+    run_edgead("verify", JOINED)
+
+
 def compare() -> None:
-    """Measure both bundles on the same cells."""
+    """Measure what was learnt and what was joined on the same cells."""
     both = ("--json", BOTH_METRICS, "--report", BOTH_REPORT)
-    run_edgead("evaluate", LEARNT, DATA, "--beside", TRAINED, *both)
+    run_edgead("evaluate", LEARNT, DATA, "--beside", JOINED, *both)
 
 
 def run_edgead(*arguments: object) -> None:
@@ -241,11 +255,11 @@ def tell_learnt(minutes: float) -> None:
     print(f"to compare, {METHOD} is trained for {minutes:g} minutes now; Ctrl-C stops at any time")
 
 
-def tell_both() -> None:
-    """The figures of both bundles, and where they are side by side."""
-    found = json.loads(BOTH_METRICS.read_text())
-    print("\nboth on the same cells, which neither has seen")
-    for path, figures in ((LEARNT, found), (TRAINED, found["beside"])):
+def tell_all() -> None:
+    """The figures of the three bundles, and where two of them are side by side."""
+    found, trained = (json.loads(path.read_text()) for path in (BOTH_METRICS, TRAINED_METRICS))
+    print("\nall on the same cells, which none has seen")
+    for path, figures in ((LEARNT, found), (TRAINED, trained), (JOINED, found["beside"])):
         print(f"  {path!s:<20} {summary(figures)}")
     print(f"look at {BOTH_REPORT / 'index.html'}")
 

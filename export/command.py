@@ -22,6 +22,7 @@ from .options import OPSET, ExportOptions
 EXAMPLE = """\
   edgead export runs/cell --out cell.edgead
   edgead export runs/cell --out cell.edgead --false-reject-rate 0.01
+  edgead export runs/cell --out cell.edgead --with instant
   edgead export runs/cell --out cell.edgead --precision int8
   edgead export runs/cell --out cell.edgead --data /new/place/cell"""
 
@@ -34,6 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``edgead export``."""
     add(parser, "run RUN", "folder that edgead train wrote")
     add(parser, "--out NAME.edgead", "the bundle to write", required=True)
+    parser.add_argument("--with", choices=("instant",), dest="joined",
+        help="join the method with the statistics of edgead learn, learnt from the images of the "
+        "run, in one bundle")
     add(parser, "--data DIR", "where the images of the run are, if they moved since")
     add(parser, "--false-reject-rate RATE",
         "share of good parts that may be called anomalous (default 0.05, or the best that "
@@ -72,6 +76,7 @@ def run(args: argparse.Namespace) -> int:
         int8=args.precision == "int8",
         calibration=args.calibration,
         data=args.data,
+        joined=args.joined == "instant",
     )
     warnings: list[str] = []
 

@@ -8,7 +8,6 @@ tiles, so that qualification covers the stitching too without large frames in ev
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -20,6 +19,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
+from edgead_training.data.splitting import check_rate_of_parts
 from edgead_training.methods import Method
 from edgead_training.processes import bound_threads
 from edgead_training.run import load_run
@@ -29,7 +29,7 @@ from tqdm import tqdm
 from edgead.bundle.entries import Calibration, Golden, Tolerance
 from edgead.bundle.known_images import calibrated_with
 from edgead.bundle.manifest import Manifest
-from edgead.bundle.storage import Bundle, Draft, check_out, npy, write_bundle
+from edgead.bundle.storage import Bundle, Draft, check_out, write_bundle
 from edgead.calibration import chosen_false_reject_rate
 from edgead.errors import ExportError
 from edgead.images import read_image
@@ -50,16 +50,15 @@ from .half_arithmetic import HalfArithmetic
 from .int8.export import with_int8
 from .int8.images import range_images
 from .int8.judge import tell_test_set
+from .joined.export import export_joined
 from .onnx import to_onnx
 from .options import CalibrationFrame, ExportOptions, Frames, Log, Ranges
+from .paths import without_paths
 from .variants import engine_path, half_path, one_thread, onnx_infer, onnx_path, torch_path
 
 MODELS = {"float32": "model.onnx", "float16": "model.fp16.onnx"}
 DEFAULTS = ExportOptions()
 Shown = Sequence[NDArray[Any]]
-
-_ABSOLUTE = re.compile(r"(?<![\w.:~/\\-])(?:~|[A-Za-z]:)?[/\\](?:[^\s'\"]*[/\\])?(?=[^\s'\"])")
-"""All but the last part of an absolute path inside a text; no URL, no relative path."""
 
 
 def export_run(
@@ -92,6 +91,15 @@ def export_run(
         )
     bound_threads()
     run = load_run(run_dir, options.data)
+    log(
+        f"read   {os.fspath(run_dir)}: {run.method.name}, {len(run.calibration)} calibration images"
+    )
+    for warning in run.warnings:
+        log(f"warning: {warning}")
+    if parts := run.provenance["data"].get("parts"):
+        check_rate_of_parts(options.false_reject_rate, parts["calibration"])
+    if options.joined:
+        return export_joined(run, out, options, log)
     frames = [
         CalibrationFrame(
             sample.name or sample.path.name,
@@ -99,9 +107,6 @@ def export_run(
         )
         for sample in run.calibration
     ]
-    log(f"read   {os.fspath(run_dir)}: {run.method.name}, {len(frames)} calibration images")
-    for warning in run.warnings:
-        log(f"warning: {warning}")
     ranges = None
     if options.int8:
         params = run.method.preprocess_params()
@@ -254,16 +259,13 @@ def _draft(method: Method, out: Path, models: Mapping[str, bytes]) -> Draft:
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         preprocess=method.preprocess_params(),
         pairs=method.pairs(),
-        memories=method.memories(),
         map=method.map_params(),
         models={name: MODELS[name] for name in models},
         calibration=Calibration((0.0,), (0.0,), 0.5),
         tolerance=dict.fromkeys(models, Tolerance(0.0, 0.0)),
         golden=(Golden("golden/0.png", "golden/0.npy", 0.0),),
-        schema_version=2 if method.memories() else 1,
     )
     files = {MODELS[name]: model for name, model in models.items()}
-    files |= {name: npy(array) for name, array in method.memory_files().items()}
     return _as_read_back(Draft(out, manifest, "", files))
 
 
@@ -329,12 +331,3 @@ def _provenance(opset: int, census: Mapping[str, Census], comparison: Comparison
         "half_peak": comparison.half_peak,
         "census": {name: asdict(counted) for name, counted in census.items()},
     }
-
-
-def without_paths(value: Any) -> Any:
-    """``value`` with every absolute path cut to its last part: a bundle travels, machines stay."""
-    if isinstance(value, Mapping):
-        return {str(key): without_paths(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [without_paths(item) for item in value]
-    return _ABSOLUTE.sub("", value) if isinstance(value, str) else value

@@ -20,7 +20,7 @@ from typing import Any
 
 from edgead_training.data import Dataset, Parts, open_dataset
 from edgead_training.data.grouping import name_of
-from edgead_training.data.splitting import OF_PARTS
+from edgead_training.data.splitting import OF_PARTS, check_rate_of_parts
 from edgead_training.run_division import divided
 
 from edgead.bundle.known_images import contents_of
@@ -242,9 +242,11 @@ def _tell_parts(
     """Say how many parts are learnt from and calibrated with, and what is promised then.
 
     Of images of new parts at most (parts * rate + 1) / (parts + 1) are rejected on average, where
-    every part has as many. Source: Lee, Barber, Willett, arXiv 2306.06342.
+    every part has as many. Raises: CalibrationError for a rate that so few parts cannot promise.
+    Source: Lee, Barber, Willett, arXiv 2306.06342.
     """
     learnt, held_out = (len({shows[sample.name] for sample in part}) for part in parts)
+    check_rate_of_parts(args.false_reject_rate, held_out)
     rate = chosen_false_reject_rate(args.false_reject_rate, len(parts[1]))
     most = (held_out * rate + 1) / (held_out + 1)
     said.console.say(

@@ -39,9 +39,10 @@ class ExportOptions:
         calibration: folder of images of good parts that set the ranges of int8; None for the
             training images of the run.
         data: folder where the images of the run lie now; None for where they lay in training.
+        joined: whether the statistics of ``edgead learn`` go in too, learnt from the run's images.
 
     Raises:
-        ExportError: an opset out of range; ``calibration`` without ``int8``.
+        ExportError: an opset out of range; ``calibration`` without ``int8``, or with ``joined``.
     """
 
     false_reject_rate: float | None = None
@@ -50,6 +51,7 @@ class ExportOptions:
     int8: bool = False
     calibration: str | os.PathLike[str] | None = None
     data: str | os.PathLike[str] | None = None
+    joined: bool = False
 
     def __post_init__(self) -> None:
         if self.opset not in OPSETS:
@@ -60,4 +62,9 @@ class ExportOptions:
         if self.calibration is not None and not self.int8:
             raise ExportError(
                 "--calibration sets the ranges of an int8 graph: add --precision int8"
+            )
+        if self.calibration is not None and self.joined:
+            raise ExportError(
+                "--calibration does not go with --with instant, whose ranges of int8 are those of "
+                "the training images: leave one of them out"
             )

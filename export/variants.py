@@ -17,8 +17,6 @@ from edgead.bundle.manifest import Manifest
 from edgead.bundle.storage import Bundle
 from edgead.engine.interface import Engine
 from edgead.engine.lazy_array import as_array
-from edgead.engine.memories import MemoryDistances
-from edgead.engine.open_signals import open_memories
 from edgead.errors import ExportError
 from edgead.preprocess import preprocess
 from edgead.serving.open_pipeline import open_pipeline
@@ -49,15 +47,12 @@ def engine_path(engine: Engine, bundle: Bundle) -> ScoringPath:
 
 
 def onnx_path(model: bytes, precision: str, bundle: Bundle) -> ScoringPath:
-    """An ONNX file in onnxruntime on the CPU, and the memories of ``bundle``."""
+    """An ONNX file in onnxruntime on the CPU, with the manifest of ``bundle``."""
     manifest, infer = bundle.manifest, onnx_infer(model, bundle.manifest)
-    memories = MemoryDistances(open_memories(bundle))
 
     def pairs(images: NDArray[np.float32]) -> Pairs:
         outputs = infer(images)
-        first = len(outputs) - len(manifest.memories)
-        compared = list(zip(outputs[:first:2], outputs[1:first:2], strict=True))
-        return [*compared, *memories.run(outputs[first:])]
+        return list(zip(outputs[::2], outputs[1::2], strict=True))
 
     name = f"onnxruntime {onnxruntime.__version__}"
     return ScoringPath(name, precision, _score_by(manifest, pairs))

@@ -15,12 +15,14 @@ from .data import (
     Division,
     Parts,
     Sample,
+    check_halves,
     check_images,
     divide,
     held_apart,
     overlap_with_test,
     split,
 )
+from .data.grouping import name_of
 
 if TYPE_CHECKING:  # learning on a device uses this module, and has no torch
     from .methods.base import Progress
@@ -53,7 +55,17 @@ def divided(
 ) -> Division:
     """The images divided by what they show; ``chosen``: group and shots. Raises: DataError."""
     split(dataset.train, seed, fraction, **chosen)  # refuses options before minutes of reading
+    untold = 0 if chosen["group"] is None else check_halves(dataset, chosen["group"])
     contents, said = look(dataset.train, progress, bit_depth)
+    if untold:
+        said = (
+            *said,
+            (
+                f"--group {name_of(chosen['group'])} does not say which part {untold} of "
+                f"{len(dataset.test)} test images show: whether they are of parts that are learnt "
+                "from is not known"
+            ),
+        )
     division = divide(dataset, contents, seed, fraction, bit_depth=bit_depth, **chosen)
     names = {sample.name for sample in division.parts[0] + division.parts[1]}
     pairs = zip(dataset.train, contents, strict=True)

@@ -58,6 +58,7 @@ class TrainingOptions:
         textures: folder of pictures of other things, for ssae.
         tiling: learn from tiles; default whole images.
         device: auto, cpu or cuda, see ``launch``; not part of the record.
+        precision: float32 or bfloat16; default what ``chosen_precision`` finds.
 
     Raises:
         TrainingError: ``calibration_fraction`` out of its range, ``out`` not UTF-8.
@@ -80,6 +81,7 @@ class TrainingOptions:
     textures: Path | None = None
     tiling: Tiling | None = None
     device: str = "auto"
+    precision: str | None = None
 
     def __post_init__(self) -> None:
         check_bit_depth(self.bit_depth)
@@ -114,6 +116,7 @@ class TrainingOptions:
         given["group"] = None if self.group is None else name_of(self.group)
         for key, value in given.items():
             words += [] if value is None else [option(key), str(value)]
+        words += [] if self.precision is None else ["--precision", self.precision]
         words += [] if self.textures is None else ["--textures", self.textures.resolve().name]
         return shlex.join(words)
 
@@ -174,6 +177,9 @@ def begin(options: TrainingOptions, progress: Progress = SILENT.progress) -> Beg
         "command": options.command(),
     }
     run_division.note(record, division)
+    if options.group is not None:
+        counts = (count_parts(samples, options.group) for samples in parts)
+        record["data"]["parts"] = dict(zip(("train", "calibration"), counts, strict=True))
     if options.tiling is not None:
         record["tiling"] = asdict(options.tiling)
     options = replace(options, settings=settings, seed=seed, calibration_fraction=fraction)
@@ -203,6 +209,8 @@ def take_up(options: TrainingOptions, progress: Progress = SILENT.progress) -> B
             "same"
         )
     kept = {"seed": (options.seed, seed), "calibration": (options.calibration_fraction, fraction)}
+    precision = record.setdefault("precision", "float32")  # that of older runs
+    kept |= {"precision": (options.precision, precision)}
     kept |= {key: (getattr(options, key), data.get(key)) for key in CHOICES}
     for key, (given, begun) in kept.items():
         if given not in (None, begun):
@@ -267,11 +275,6 @@ def _all_settings(options: TrainingOptions) -> dict[str, Any]:
         raise TrainingError(
             "position=true measures what is usual at each position of the image, and with "
             "--tile a position of the image is not a place of the part: remove one of them"
-        )
-    if every.get("quiet_border"):
-        raise TrainingError(
-            "quiet_border=true lets the border of what the method sees count less, and with --tile "
-            "that is each tile's, amid the part: add --set quiet_border=false, or remove --tile"
         )
     return every | ({"position": False} if "position" in every else {})
 

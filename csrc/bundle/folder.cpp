@@ -57,6 +57,20 @@ int Descriptor::release() {
   return number;
 }
 
+std::optional<std::string> read_bytes(const Descriptor& file, size_t bytes) {
+  std::string data(bytes, '\0');
+  size_t done = 0;
+  while (done < data.size()) {
+    const ssize_t count = ::read(file.number(), data.data() + done, data.size() - done);
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) return std::nullopt;
+    if (count == 0) break;
+    done += static_cast<size_t>(count);
+  }
+  data.resize(done);
+  return data;
+}
+
 Folder::Folder(const std::string& path) : name_(without_slashes(path)) {
   struct stat about;
   const bool exists = ::stat(name_.c_str(), &about) == 0;
@@ -130,17 +144,9 @@ std::string Folder::read(const std::string& file) const {
     throw because(std::strerror(errno));
   if (!S_ISREG(about.st_mode)) throw because("it is not a plain file");
   if (about.st_size > kMostBytes) throw because("it has more than 2 GiB");
-  std::string data(static_cast<size_t>(about.st_size), '\0');
-  size_t done = 0;
-  while (done < data.size()) {
-    const ssize_t count = ::read(opened.number(), data.data() + done, data.size() - done);
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0) throw because(std::strerror(errno));
-    if (count == 0) break;  // it became shorter: its digest will tell
-    done += static_cast<size_t>(count);
-  }
-  data.resize(done);
-  return data;
+  auto data = read_bytes(opened, static_cast<size_t>(about.st_size));
+  if (!data) throw because(std::strerror(errno));
+  return *std::move(data);  // where it became shorter, its digest will tell
 }
 
 }  // namespace edgead

@@ -1,5 +1,6 @@
 // A folder by its descriptor: whatever becomes of its path, this one is read.
 #pragma once
+#include <optional>
 #include <set>
 #include <string>
 
@@ -18,6 +19,9 @@ class Descriptor {
  private:
   int number_;
 };
+
+// The first `bytes` of a file, or all of one that has fewer; nothing, with errno, where it fails.
+std::optional<std::string> read_bytes(const Descriptor& file, size_t bytes);
 
 class Folder {
  public:

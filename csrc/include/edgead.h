@@ -356,8 +356,10 @@ EDGEAD_API uint32_t edgead_api_version(void);
 EDGEAD_API const char* edgead_version(void);
 
 /* The name of the engine `index` that this library was built with, "openvino" or "tensorrt"; NULL
- * after the last one. */
+ * after the last one. edgead_engine_check loads it, as opening a bundle does: EDGEAD_ERROR_DEVICE
+ * where its library is missing, damaged or of another version, which edgead_last_error names. */
 EDGEAD_API const char* edgead_engine(size_t index);
+EDGEAD_API EDGEAD_CHECK edgead_status edgead_engine_check(size_t index);
 
 /* ---- Structs with their size and defaults ----
  *

@@ -1,7 +1,8 @@
-// What of runtime/ Python needs too: calibration, the geometry of tiles, pooling.
+// What of runtime/ Python needs too: calibration, the geometry of tiles, pooling, restrictions.
 #include "bindings.h"
 #include "calibration.h"
 #include "pooling.h"
+#include "restrictions.h"
 #include "tiling.h"
 
 namespace py = pybind11;
@@ -80,6 +81,11 @@ void bind_runtime(py::module_& m) {
         py::arg("across"), py::arg("to").noconvert());
   m.def("pool", &pool_of, "See csrc/runtime/pooling.h.", py::arg("values"),
         py::arg("roi").none(true), py::arg("pooling"), py::arg("share"));
+  m.def("code_refused", &code_refused, "See csrc/runtime/restrictions.h.", py::arg("library"));
+  m.def("cure_of_code", &cure_of_code, py::arg("root"));
+  m.def("restricted", &restricted, py::arg("said"));
+  m.def("scarcity", &scarcity, py::arg("said"));
+  m.def("problem_of_addresses", &problem_of_addresses, py::arg("threads"));
 }
 
 }  // namespace edgead

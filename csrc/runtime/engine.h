@@ -47,6 +47,8 @@ struct Asked {
 
 // The engines that this library was built with, "openvino"; null after the last one.
 const char* engine_name(size_t index);
+// Failure for one that cannot be loaded here (device), and for none (input).
+void check_engine(size_t index);
 
 // Words may be null, for the defaults. Failure (input) for a number or a word that is not known.
 Asked asked_of(int32_t threads, const char* precision, const char* device);
@@ -57,6 +59,7 @@ std::unique_ptr<Engine> open_engine(const Bundle& bundle, const Asked& asked);
 
 #ifdef EDGEAD_OPENVINO
 std::unique_ptr<Engine> open_openvino(const Bundle& bundle, const Asked& asked);
+void check_openvino();  // that its library is here
 #endif
 #ifdef EDGEAD_TENSORRT
 std::unique_ptr<Engine> open_tensorrt(const Bundle& bundle, const Asked& asked);

@@ -1,4 +1,5 @@
 // Which engines are here, and which one serves; edgead/serving/choice.py.
+#include <iterator>
 #include <set>
 
 #include "engine.h"
@@ -8,14 +9,19 @@
 namespace edgead {
 namespace {
 
-const char* const kEngines[] = {
+struct Known {
+  const char* name;
+  void (*check)();
+};
+
+constexpr Known kEngines[] = {
 #ifdef EDGEAD_OPENVINO
-    "openvino",
+    {"openvino", check_openvino},
 #endif
 #ifdef EDGEAD_TENSORRT
-    "tensorrt",
+    {"tensorrt", [] {}},  // libedgead is linked with it
 #endif
-    nullptr};
+};
 
 [[maybe_unused]] Failure not_built_in(const char* device, const char* engine, const char* option) {
   return device_failure(
@@ -51,7 +57,15 @@ Asked asked_of(int32_t threads, const char* precision, const char* device) {
 }
 
 const char* engine_name(size_t index) {
-  return index < sizeof kEngines / sizeof *kEngines ? kEngines[index] : nullptr;
+  return index < std::size(kEngines) ? kEngines[index].name : nullptr;
+}
+
+void check_engine(size_t index) {
+  if (index >= std::size(kEngines))
+    throw input_failure(
+        format("engine is %zu, expected a number below %zu, how many this libedgead has", index,
+               std::size(kEngines)));
+  kEngines[index].check();
 }
 
 std::unique_ptr<Engine> open_engine(const Bundle& bundle, const Asked& asked) {

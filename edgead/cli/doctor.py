@@ -6,12 +6,12 @@ Exit code 2 when frames cannot be scored here; a missing optional part is only r
 from __future__ import annotations
 
 import argparse
-import ctypes
 import os
 import platform
+import re
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from importlib import import_module, metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,9 +24,16 @@ from edgead.cpu.restrictions import code_refused
 from edgead.errors import DeviceError
 from edgead.installation import (
     EXTRAS,
+    JETPACK_ENVIRONMENT,
     __version__,
     cure,
+    driver_cuda,
+    gpu_trouble,
+    hidden_opencv,
     missing,
+    nvidia_devices,
+    nvidia_driver,
+    on_jetson,
     opencv_distributions,
     opencv_trouble,
 )
@@ -35,7 +42,6 @@ EXAMPLE = """\
   edgead doctor            for people
   edgead doctor --json     for programs"""
 
-CUDA_SUCCESS = 0
 NOT_BUILT = Path(__file__).parents[1] / "nvidia/_cuda.not_built.txt"  # setup.py writes it
 STYLES = {"ok": "green", "missing": "yellow", "broken": "red"}
 
@@ -50,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     found = checks()
     can_score = all(check.state != "broken" for check in found)
     if args.json:
-        print_json({"can_score": can_score, "findings": [asdict(check) for check in found]})
+        print_json({"can_score": can_score, **_sorted(found)})
         return 0 if can_score else 2
     console = Console()
     width = max(len(check.name) for check in found)
@@ -68,6 +74,25 @@ def run(args: argparse.Namespace) -> int:
     console.say(f"This machine can score frames; {count(absent, 'optional part')} not usable.")
     console.next("edgead verify NAME.edgead")
     return 0
+
+
+def _sorted(found: Sequence[Check]) -> dict[str, list[dict[str, str | bool]]]:
+    """What is there, and what is not with its cause and cure; ``needed``: scoring needs it."""
+    return {
+        "ok": [
+            {"what": check.name, "detail": check.detail} for check in found if check.state == "ok"
+        ],
+        "missing": [
+            {
+                "what": check.name,
+                "cause": check.detail,
+                "cure": check.cure,
+                "needed": check.state == "broken",
+            }
+            for check in found
+            if check.state != "ok"
+        ],
+    }
 
 
 @dataclass(frozen=True)
@@ -116,11 +141,28 @@ def _opencv() -> Iterator[Check]:
         yield Check("opencv", "broken", *trouble)
         return
     from_pip = opencv_distributions()
-    detail = import_module("cv2").__version__
+    cv2 = import_module("cv2")
+    gstreamer = re.search(r"GStreamer:\s+YES", cv2.getBuildInformation()) is not None
+    detail = f"{cv2.__version__}, {'with' if gstreamer else 'without'} GStreamer"
     if len(from_pip) > 1:
         detail += f"; {' and '.join(from_pip)} share one folder: removing one breaks the other"
     yield Check("opencv", "ok", detail)
+    yield from _gstreamer(gstreamer, Path(cv2.__file__ or "").parent, from_pip)
     yield Check("simplejpeg", "ok", import_module("simplejpeg").__version__)
+
+
+def _gstreamer(there: bool, folder: Path, from_pip: Sequence[str]) -> Iterator[Check]:
+    """Cameras of a Jetson take it; elsewhere its absence is worth a line if another cv2 has it."""
+    hidden = hidden_opencv()
+    if there or (hidden is None and not on_jetson()):
+        return
+    if hidden is None:
+        reason = f"the OpenCV in {folder} was built without it: no camera pipeline opens"
+        hint = f"apt-get install libopencv-python, {JETPACK_ENVIRONMENT}"
+    else:
+        reason = f"the OpenCV in {folder} hides that in {hidden}, which may have it"
+        hint = f'pip uninstall -y {" ".join(from_pip)} && pip install "numpy<2"'
+    yield Check("gstreamer", "missing", reason, hint)
 
 
 def _openvino() -> Iterator[Check]:
@@ -161,36 +203,23 @@ def _kernels() -> Iterator[Check]:
 
 
 def _nvidia_driver() -> Iterator[Check]:
-    try:
-        cuda = ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
-    except OSError:
-        hint = "with an NVIDIA GPU in this machine: install NVIDIA's driver"
-        yield Check("nvidia driver", "missing", "no libcuda.so.1", hint)
+    trouble, driver = gpu_trouble(), nvidia_driver()
+    if trouble is not None or driver is None:
+        yield Check("nvidia driver", "missing", *(trouble or ("", "")))
         return
-    code, number, version = cuda.cuInit(0), ctypes.c_int(), ctypes.c_int()
-    if code != CUDA_SUCCESS:
-        hint = "see what nvidia-smi says; in a container: give it the GPU"
-        yield Check("nvidia driver", "missing", f"cuInit fails with error {code}", hint)
-        return
-    cuda.cuDriverGetVersion(ctypes.byref(version))
-    cuda.cuDeviceGetCount(ctypes.byref(number))
-    names = []
-    for index in range(number.value):
-        device, name = ctypes.c_int(), ctypes.create_string_buffer(256)
-        cuda.cuDeviceGet(ctypes.byref(device), index)
-        if cuda.cuDeviceGetName(name, len(name), device) == CUDA_SUCCESS:
-            names.append(name.value.decode(errors="replace"))
-    major, minor = version.value // 1000, version.value % 1000 // 10
-    devices = ", ".join(names) or "no device"
+    devices = ", ".join(f"{name}, sm_{sm.replace('.', '')}" for name, sm in nvidia_devices(driver))
+    major, minor = driver_cuda(driver)
     yield Check("nvidia driver", "ok", f"CUDA up to {major}.{minor}: {devices}")
 
 
 def _tensorrt() -> Iterator[Check]:
-    from edgead.nvidia.plans.library import EXTRA_OF, MODULES, find_library, installed
+    from edgead.nvidia.plans.library import MODULES, find_library, installed
 
     for flavour, module in MODULES.items():
         if not installed(flavour):
-            hint = f"to build and run plans on a GPU: {cure(EXTRA_OF[flavour])}"
+            if flavour == "rtx" and on_jetson():  # which has none
+                continue
+            hint = f"to build and run plans on a GPU: {_tensorrt_cure(flavour)}"
             yield Check(module, "missing", "not installed; the CPU serves without it", hint)
             continue
         try:
@@ -198,6 +227,16 @@ def _tensorrt() -> Iterator[Check]:
         except DeviceError as error:
             reason, _, hint = str(error).rpartition("; ")
             yield Check(module, "missing", reason, hint)
+
+
+def _tensorrt_cure(flavour: str) -> str:
+    """By what the machine has: JetPack brings its own, a driver knows CUDA up to 12 or 13."""
+    if flavour == "rtx":
+        return cure("rtx")
+    if on_jetson():
+        return f"apt-get install python3-libnvinfer (pip's does not fit), {JETPACK_ENVIRONMENT}"
+    driver = nvidia_driver()
+    return cure("nvidia-cu12" if driver and driver_cuda(driver)[0] == 12 else "nvidia-cu13")
 
 
 def _pycuda() -> Iterator[Check]:
@@ -243,6 +282,8 @@ def _device_auto() -> Iterator[Check]:
 
 def _extras() -> Iterator[Check]:
     for extra, modules in EXTRAS.items():
+        if extra in ("nvidia-cu12", "nvidia-cu13", "rtx", "pycuda", "jetson"):
+            continue  # TensorRT and the memory of a device have lines of their own
         name, absent = f"extra {extra}", missing(extra)
         if absent:
             yield Check(name, "missing", f"not installed: {', '.join(absent)}", cure(extra))

@@ -115,8 +115,14 @@ def test_images_only_writes_the_images_and_learns_nothing(demo, monkeypatch, cap
     assert demo.DATA.is_dir() and "demo/data" in capsys.readouterr().out
 
 
-COMMANDS = ("learn", "verify", "evaluate", "train", "export", "verify", "evaluate")
-STAGE_OF = ("learn", "learn", "evaluate", "train", "export", "export", "compare")
+COMMANDS = (
+    *("learn", "verify", "evaluate", "train", "export", "verify", "evaluate"),
+    *("export", "verify", "evaluate"),
+)
+STAGE_OF = (
+    *("learn", "learn", "evaluate", "train", "export", "export", "alone"),
+    *("join", "join", "compare"),
+)
 
 
 @pytest.fixture
@@ -153,14 +159,16 @@ def whole(demo, monkeypatch):
     return run
 
 
-def test_it_learns_and_measures_before_it_trains_and_then_shows_both(whole, demo, capsys):
+def test_it_learns_and_measures_before_it_trains_and_then_shows_all(whole, demo, capsys):
     code, calls = whole()
     assert code == 0 and tuple(words[0] for words in calls) == COMMANDS
-    assert calls[-1][:5] == ("evaluate", demo.LEARNT, demo.DATA, "--beside", demo.TRAINED)
+    assert calls[-1][:5] == ("evaluate", demo.LEARNT, demo.DATA, "--beside", demo.JOINED)
+    assert calls[-3] == ("export", demo.RUN, "--with", "instant", "--out", demo.JOINED)
     printed = capsys.readouterr().out
     learnt, train = printed.index("learnt on cells"), printed.index("train     took")
     assert printed.index("picture   took") < learnt < train
     assert str(demo.BOTH_REPORT / "index.html") in printed[train:]
+    assert all(str(path) in printed[train:] for path in (demo.LEARNT, demo.TRAINED, demo.JOINED))
     assert whole() == (0, [])
 
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import importlib
 import json
+import platform
+import re
 import sys
+from pathlib import Path
 
 import pytest
 
+from edgead import installation
 from edgead.cli import doctor
 from edgead.cli.main import main
 from edgead.installation import EXTRAS, extra_of, missing
@@ -19,7 +23,16 @@ def run_json(capsys) -> tuple[int, dict]:
 
 
 def by_name(report: dict) -> dict[str, dict]:
-    return {finding["name"]: finding for finding in report["findings"]}
+    """Each finding as ``doctor.Check`` has it."""
+    assert set(report) == {"can_score", "ok", "missing"}
+    found = {
+        one["what"]: {"state": "ok", "detail": one["detail"], "cure": ""} for one in report["ok"]
+    }
+    for one in report["missing"]:
+        state = "broken" if one["needed"] else "missing"
+        assert set(one) == {"what", "cause", "cure", "needed"} and one["cause"]
+        found[one["what"]] = {"state": state, "detail": one["cause"], "cure": one["cure"]}
+    return found
 
 
 def test_this_machine_can_score(capsys):
@@ -88,7 +101,7 @@ def test_a_tensorrt_that_is_not_there_names_its_extra(monkeypatch, capsys):
     code, report = run_json(capsys)
     assert code == 0
     found = by_name(report)
-    for name, extra in (("tensorrt", "nvidia"), ("tensorrt_rtx", "rtx")):
+    for name, extra in (("tensorrt", "nvidia-cu13"), ("tensorrt_rtx", "rtx")):
         assert (found[name]["state"], "not installed" in found[name]["detail"]) == ("missing", True)
         assert found[name]["cure"].endswith(f'pip install ".[{extra}]"  # in a clone of edgead')
 
@@ -162,13 +175,12 @@ def test_missing_looks_and_does_not_import(monkeypatch):
 
 def test_extras_agree_with_the_package_metadata():
     """Import names stand for the distributions that the package declares for its extras."""
-    import re
     from importlib.metadata import packages_distributions, requires
 
     declared: dict[str, set[str]] = {}
     for line in requires("edgead") or []:
         requirement, _, marker = line.partition(";")
-        extra = re.search(r"""extra == ["'](\w+)""", marker)
+        extra = re.search(r"""extra == ["']([\w-]+)""", marker)
         if extra is not None:
             name = requirement.strip()
             for character in "<>=!~[ ":
@@ -183,4 +195,146 @@ def test_extras_agree_with_the_package_metadata():
 
 
 def _plain(name: str) -> str:
-    return name.lower().replace("_", "-")
+    """Without the CUDA that a distribution of TensorRT is for: the package is the same."""
+    return re.sub(r"-cu1[23]$", "", name.lower().replace("_", "-"))
+
+
+@pytest.fixture
+def jetson(monkeypatch):
+    """JetPack's kernel."""
+    monkeypatch.setattr(platform, "release", lambda: "5.15.148-tegra")
+
+
+def test_on_a_jetson_tensorrt_is_jetpacks(monkeypatch, jetson, capsys):
+    monkeypatch.setattr("edgead.nvidia.plans.library.installed", lambda flavour: False)
+    found = by_name(run_json(capsys)[1])
+    assert "python3-libnvinfer" in found["tensorrt"]["cure"]
+    assert "--system-site-packages" in found["tensorrt"]["cure"]
+    assert "tensorrt_rtx" not in found  # there is none for it
+
+
+@pytest.mark.parametrize(
+    ("version", "extra"), [(12060, "nvidia-cu12"), (13000, "nvidia-cu13"), (None, "nvidia-cu13")]
+)
+def test_tensorrt_is_that_of_the_drivers_cuda(monkeypatch, version, extra):
+    class Driver:
+        def cuDriverGetVersion(self, to):
+            to._obj.value = version
+
+    monkeypatch.setattr(doctor, "nvidia_driver", lambda: None if version is None else Driver())
+    assert f'".[{extra}]"' in doctor._tensorrt_cure("tensorrt")
+
+
+def test_a_missing_opencv_on_a_jetson_is_jetpacks(monkeypatch, jetson):
+    def load(name):
+        raise ModuleNotFoundError("No module named 'cv2'")
+
+    monkeypatch.setattr(installation, "import_module", load)
+    reason, hint = installation.opencv_trouble() or ("", "")
+    assert "No module named 'cv2'" in reason
+    assert "libopencv-python" in hint and "--system-site-packages" in hint
+
+
+@pytest.mark.parametrize(
+    "said", ["numpy.core.multiarray failed to import", "AttributeError: _ARRAY_API not found"]
+)
+def test_an_opencv_built_for_numpy_1_says_so(monkeypatch, said):
+    def load(name):
+        raise ImportError(said)
+
+    monkeypatch.setattr(installation, "import_module", load)
+    assert installation.opencv_trouble() == (
+        f"cv2 cannot be loaded ({said}): it was built for NumPy 1",
+        'pip install "numpy<2"',
+    )
+
+
+def opencv_in(folder: Path) -> Path:
+    (folder / "cv2").mkdir(parents=True)
+    (folder / "cv2" / "__init__.py").touch()
+    return folder
+
+
+def test_an_opencv_that_pip_put_before_jetpacks_is_named(monkeypatch, tmp_path, jetson):
+    own, system = (opencv_in(tmp_path / name) for name in ("site-packages", "dist-packages"))
+    monkeypatch.setattr(sys, "path", [str(own), str(own), str(tmp_path), str(system)])
+    assert installation.hidden_opencv() == str(system / "cv2")
+    (check,) = doctor._gstreamer(False, own / "cv2", ["opencv-python-headless"])
+    assert (check.name, check.state) == ("gstreamer", "missing")
+    assert f"{own}/cv2 hides that in {system}/cv2" in check.detail
+    assert check.cure.startswith("pip uninstall -y opencv-python-headless && ")
+    assert list(doctor._gstreamer(True, own / "cv2", [])) == []
+    monkeypatch.setattr(sys, "path", [str(own)])
+    assert installation.hidden_opencv() is None
+    (check,) = doctor._gstreamer(False, own / "cv2", [])
+    assert "built without it" in check.detail and "libopencv-python" in check.cure
+
+
+def test_without_a_jetson_no_gstreamer_is_no_finding(monkeypatch, tmp_path):
+    monkeypatch.setattr(installation, "on_jetson", lambda: False)
+    monkeypatch.setattr(sys, "path", [str(opencv_in(tmp_path))])
+    monkeypatch.setattr(doctor, "on_jetson", lambda: False)
+    assert list(doctor._gstreamer(False, tmp_path / "cv2", [])) == []
+
+
+def test_what_pip_installs_on_a_jetson(monkeypatch):
+    """JetPack's OpenCV is kept, which was built for NumPy 1."""
+    from importlib.metadata import requires
+
+    from packaging.requirements import Requirement
+
+    def installed(release: str) -> dict[str, str]:
+        wanted = [Requirement(line) for line in requires("edgead") or []]
+        return {
+            str(one.specifier): one.name
+            for one in wanted
+            if one.marker is None or one.marker.evaluate({"platform_release": release, "extra": ""})
+        }
+
+    usual, jetson = installed("6.1.0-37-amd64"), installed("5.15.148-tegra")
+    assert "opencv-python-headless" in usual.values() and "<2" not in usual
+    assert "opencv-python-headless" not in jetson.values() and jetson["<2"] == "numpy"
+
+
+class Driver:
+    """NVIDIA's driver as far as it is asked: ``cuInit`` gives a code, then it has these GPUs."""
+
+    def __init__(self, code: int, *gpus: tuple[bytes, int, int]) -> None:
+        self.code, self.gpus = code, gpus
+
+    def cuInit(self, flags):
+        return self.code
+
+    def cuDriverGetVersion(self, to):
+        to._obj.value = 12060
+
+    def cuDeviceGetCount(self, to):
+        to._obj.value = len(self.gpus)
+
+    def cuDeviceGet(self, to, index):
+        to._obj.value = index
+
+    def cuDeviceGetName(self, to, size, device):
+        to.value = self.gpus[device.value][0]
+        return 0
+
+    def cuDeviceGetAttribute(self, to, attribute, device):
+        to._obj.value = self.gpus[device.value][attribute - 74]
+
+
+@pytest.mark.parametrize(
+    ("driver", "state", "detail"),
+    [
+        (None, "missing", "no libcuda.so.1"),
+        (Driver(999), "missing", "cuInit fails with error 999"),
+        (Driver(0), "missing", "NVIDIA's driver finds no GPU"),
+        (Driver(0, (b"Orin", 8, 7)), "ok", "CUDA up to 12.6: Orin, sm_87"),
+        (Driver(0, (b"A", 8, 9), (b"B", 12, 0)), "ok", "CUDA up to 12.6: A, sm_89, B, sm_120"),
+    ],
+)
+def test_the_driver_and_its_gpus(monkeypatch, driver, state, detail):
+    for module in (doctor, installation):
+        monkeypatch.setattr(module, "nvidia_driver", lambda: driver)
+    (check,) = doctor._nvidia_driver()
+    assert (check.state, check.detail) == (state, detail)
+    assert bool(check.cure) == (state == "missing")

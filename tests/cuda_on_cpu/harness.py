@@ -174,7 +174,12 @@ def run_cases(
         text=True,
         env={**os.environ, **ENVIRONMENT},
     )
-    data, at, results = (folder / "output").read_bytes(), 0, []
+    return read_outputs(cases, folder / "output")
+
+
+def read_outputs(cases: Sequence[Case], path: Path) -> list[list[np.ndarray]]:
+    """The arrays that run_cases wrote."""
+    data, at, results = path.read_bytes(), 0, []
     for case in cases:
         arrays = []
         for shape, dtype in case.outputs:

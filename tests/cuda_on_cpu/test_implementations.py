@@ -25,6 +25,7 @@ SHAPES = [
     [(5, 7, 9), (36, 4, 8)],
     [(1, 40, 70), (32, 3, 3), (33, 8, 8)],
     [(4, 16, 12)],
+    [(8, 8, 8), (4, 2, 6)],
 ]
 
 
@@ -64,7 +65,7 @@ def anomaly_map_inputs():
             "params": params,
             "layout": layout,
             "roi": roi if masked else None,
-            "shift": np.dtype(dtype).itemsize * (number % 4 == 3),
+            "shift": np.dtype(dtype).itemsize * (number % 7 == 3),
         }
 
 

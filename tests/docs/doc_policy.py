@@ -5,7 +5,7 @@ A command that no table names is run in the prepared folder and has to exit with
 
 from __future__ import annotations
 
-SMALL = "--steps 2 --set size=[64,64] --set memory=8"
+SMALL = "--steps 2 --set size=[64,64]"
 RUN_SMALL: dict[tuple[str, str], str] = {
     (
         "README.md",
@@ -21,8 +21,8 @@ RUN_SMALL: dict[tuple[str, str], str] = {
     ): f"edgead train agpnet demo/data --out runs/cell {SMALL} --set width=12",
     (
         "docs/tutorial.md",
-        "edgead export runs/cell --out trained.edgead",
-    ): "edgead export runs/cell --out trained.edgead --float32-only",
+        "edgead export runs/cell --out joined.edgead --with instant",
+    ): "edgead export runs/cell --out joined.edgead --with instant --float32-only",
     (
         "docs/video.md",
         "edgead train arnet room --out runs/room --minutes 8 --set size=[64,128] --set turns=2",
@@ -94,10 +94,11 @@ EXIT_CODES: dict[tuple[str, str], tuple[int, ...]] = {
 TOOLS: list[tuple[str, str]] = [
     (r"make [\w-]+( [A-Z]+=\S+)*$", "a target of the Makefile"),
     (
-        r"(PATH=\S+ )?(\.venv/bin/)?pip install (\.|\"\.\[\w+\]\"|pycuda)( pycuda)?$",
-        "from a clone, with an extra; PyCUDA",
+        r"(\.venv/bin/)?pip install (\.|\"\.\[[\w-]+\]\")$",
+        "from a clone, with an extra",
     ),
     (r"python3 -m venv ", "sets up an environment"),
+    (r"\.venv/bin/edgead doctor$", "tests/install/jetson_root.py runs it"),
     (r"source \.venv/bin/activate$", "a shell's own command"),
     (r"python (examples|benchmarks)/\w+\.py", "a script of this repository"),
     (r"trtexec ", "TensorRT of a Jetson"),
@@ -106,7 +107,7 @@ TOOLS: list[tuple[str, str]] = [
         r"(cc |c\+\+ |\./verdict |build/c/edgead-score )",
         "tests/library/test_page.py compiles and runs it",
     ),
-    (r"apt-get install ", "packages of Debian"),
+    (r"apt-get (install|source) ", "packages of Debian"),
     (
         r"(cmake (-S|--build|--install) |python3 -m pip download |unzip )",
         "tests/library/test_package.py and on_aarch64.py do the like",

@@ -23,13 +23,18 @@ METRIC_KEYS = (
     "f1_max",
     "pixel_auroc",
     "aupro",
+    "aupro_0_05",
+    "frame_size_pixel_auroc",
+    "frame_size_aupro",
+    "frame_size_aupro_0_05",
     "frame_auroc",
     "false_reject_promised",
     "false_reject_reached",
     "train_seconds",
     "n_test",
+    "parts",
 )
-JSON_KEYS = ("overlap", "warnings")  # of the command, behind the others
+JSON_KEYS = ("kinds", "intervals", "overlap", "warnings")  # of the command, behind the others
 FRAME_SIZE = (16, 20)  # twice the map's size: a map pixel is a block of 2 x 2 frame pixels
 
 

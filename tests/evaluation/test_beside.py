@@ -222,7 +222,7 @@ def test_the_command_says_both_and_writes_the_page(both, detector, strict, mvtec
     assert main([*argv, "--report", str(folder), "--json", str(file)]) == 0
     lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
     for line in (
-        "a.edgead b.edgead",
+        "a.edgead b.edgead difference",
         "defects caught 66.7 % (2 of 3) 100 % (3 of 3)",
         "only a.edgead is right 1",
         "only b.edgead is right 1",

@@ -37,7 +37,8 @@ def test_table_and_next_command(bright, mvtec, capsys):
     lines = [" ".join(line.split()) for line in captured.out.splitlines()]
     assert lines[0] == "read x.edgead, float32 on CPU: none"
     assert "3 good, 3 defective images (kinds: 2, masks: 2)" in lines[1]
-    assert "image AUROC 0.8889" in lines
+    assert "image AUROC 0.8889 (0.4000 to 1.0000)" in lines
+    assert "dent 1 100 % 1.0000 (1.0000 to 1.0000) - -" in lines  # no mask
     assert "false rejects promised 20 %" in lines
     assert "false rejects reached 33.3 % (1 of 3; 6.1 to 79.2 %)" in lines
     assert "defects caught 66.7 % (2 of 3)" in lines

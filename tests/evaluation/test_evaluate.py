@@ -67,7 +67,7 @@ def test_images_kinds_and_counts(detector, dataset):
         "test/scratch/1.png": "caught",
         "test/dent/0.png": "caught",
     }
-    kinds = [(k.label, k.n, k.anomalous, k.auroc, k.median_score) for k in found.kinds()]
+    kinds = [(k.label, k.n, k.anomalous, k.auroc, k.median_score) for k in found.kinds]
     assert kinds == [
         ("good", 3, 1, None, 30.0),
         ("dent", 1, 1, 1.0, 250.0),

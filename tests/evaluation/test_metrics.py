@@ -7,6 +7,7 @@ import pytest
 from edgead_training.evaluation import metrics
 from scipy import ndimage
 from sklearn import metrics as sk
+from slow_figures import aupro_slowly
 
 from edgead.calibration import wilson_interval
 
@@ -117,26 +118,6 @@ def test_aupro_interpolates_along_a_tie():
         assert metrics.aupro(np.ones((1, 4, 4)), masks, limit) == pytest.approx(1 / 2 * limit)
 
 
-def _aupro_slowly(maps: np.ndarray, masks: np.ndarray, limit: float) -> float:
-    """Every distinct threshold, one after the other, float64, regions by scipy."""
-    regions = []
-    for index, mask in enumerate(masks):
-        labelled, count = ndimage.label(mask, structure=np.ones((3, 3)))
-        regions += [maps[index][labelled == k] for k in range(1, count + 1)]
-    x, y = [0.0], [0.0]
-    for threshold in np.unique(maps)[::-1]:
-        x.append(float((maps[~masks] >= threshold).mean()))
-        y.append(float(np.mean([(region >= threshold).mean() for region in regions])))
-    area = 0.0
-    for x0, x1, y0, y1 in zip(x, x[1:], y, y[1:], strict=False):
-        if x1 <= limit:
-            area += (x1 - x0) * (y0 + y1) / 2
-        elif x0 < limit:
-            at_limit = y0 + (y1 - y0) * (limit - x0) / (x1 - x0)
-            area += (limit - x0) * (y0 + at_limit) / 2
-    return area / limit
-
-
 @pytest.mark.parametrize("levels", [None, 4, 40])
 @pytest.mark.parametrize("seed", range(3))
 def test_pixel_metrics_equal_the_slow_loop(seed, levels):
@@ -148,11 +129,16 @@ def test_pixel_metrics_equal_the_slow_loop(seed, levels):
         maps = (np.round(maps * levels) / levels).astype(np.float32)
     for limit in (0.02, 0.3, 1.0):
         assert metrics.aupro(maps, masks, limit) == pytest.approx(
-            _aupro_slowly(maps.astype(np.float64), masks, limit), rel=1e-10
+            aupro_slowly(maps.astype(np.float64), masks, limit), rel=1e-10
         )
     assert metrics.pixel_auroc(maps, masks) == pytest.approx(
         sk.roc_auc_score(masks.ravel(), maps.ravel()), **CLOSE
     )
+    assert metrics.pixel_figures(maps, masks) == {
+        "pixel_auroc": metrics.pixel_auroc(maps, masks),
+        "aupro": metrics.aupro(maps, masks, 0.3),
+        "aupro_0_05": metrics.aupro(maps, masks, 0.05),
+    }
 
 
 def test_perfect_and_reversed_maps():

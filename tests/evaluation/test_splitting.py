@@ -7,10 +7,11 @@ from collections import Counter
 
 import pytest
 from edgead_training.data import Sample, count_parts, split
+from edgead_training.data.splitting import check_rate_of_parts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgead.errors import DataError
+from edgead.errors import CalibrationError, DataError
 
 EXPOSURES = r"_num_(\d+)"
 
@@ -131,3 +132,16 @@ def test_more_shots_than_images_and_none():
         split(_samples(30, "bottle") + _samples(10, "cable"), 0, shots=9)
     with pytest.raises(DataError, match="at least 1"):
         split(_samples(10), 0, shots=0)
+
+
+@pytest.mark.parametrize(("rate", "parts"), [(None, 1), (0.05, 19), (1 / 3, 2), (0.5, 1)])
+def test_a_rate_that_the_parts_can_promise_is_taken(rate, parts):
+    check_rate_of_parts(rate, parts)
+
+
+def test_a_rate_below_one_of_the_parts_and_one_more_names_the_best_possible():
+    """Of 12 parts the best is 1/13 = 0.0769...; 0.01 takes 99, of which the best is 1/100."""
+    said = r"with 12 parts .* best possible is 0\.07693, and 0\.01 takes 99 parts; .*--calibration"
+    with pytest.raises(CalibrationError, match=said):
+        check_rate_of_parts(0.01, 12)
+    check_rate_of_parts(0.01, 99)

@@ -34,7 +34,7 @@ def images(batch: int) -> np.ndarray:
     return (smooth / smooth.std()).astype(np.float32)
 
 
-SWITCHES = ({}, {"whiten": False, "memory": 0}, {"join": "sum", "common": 96}, {"stride": 8})
+SWITCHES = ({}, {"join": "sum", "common": 96}, {"stride": 8})
 
 
 @pytest.mark.parametrize("switches", SWITCHES, ids=str)

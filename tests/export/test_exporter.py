@@ -7,12 +7,14 @@ import re
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
 import pytest
 from edgead_export import CalibrationFrame, ExportOptions, export_method, export_run, exporter
 from edgead_export.onnx import to_onnx
+from edgead_export.paths import without_paths
 from export_toy import SIZE, ToyMethod, frame, frames
 from onnx import numpy_helper
 
@@ -127,7 +129,7 @@ def test_same_model_bytes_at_the_second_export(made: tuple[Path, list[str]], tmp
 
 @pytest.mark.parametrize("text", ["https://example.org/a/b", "runs/a/b", "../x", "1 / 2"])
 def test_what_is_no_absolute_path_stays(text: str) -> None:
-    assert exporter.without_paths({"a": [text]}) == {"a": [text]}
+    assert without_paths({"a": [text]}) == {"a": [text]}
 
 
 @pytest.mark.parametrize(
@@ -139,7 +141,7 @@ def test_what_is_no_absolute_path_stays(text: str) -> None:
     ],
 )
 def test_absolute_paths_are_cut(text: str, kept: str) -> None:
-    assert exporter.without_paths(text) == kept
+    assert without_paths(text) == kept
 
 
 # What stops an export ----------------------------------------------------------------------------
@@ -320,3 +322,17 @@ def test_data_says_where_the_images_of_a_run_are_now(tmp_path: Path, monkeypatch
         with pytest.raises(Asked) as asked:
             export_run(tmp_path, tmp_path / "x.edgead", ExportOptions(data=data), log=_quiet)
         assert asked.value.args[0] == (tmp_path, data)
+
+
+def test_a_rate_that_the_parts_to_calibrate_with_cannot_promise(tmp_path, monkeypatch) -> None:
+    """Ten parts promise 1/11 at best, however many images they have."""
+    provenance = {"data": {"parts": {"train": 40, "calibration": 10}}}
+    run = SimpleNamespace(
+        method=ToyMethod(), calibration=(None,) * 60, warnings=(), provenance=provenance
+    )
+    monkeypatch.setattr(exporter, "load_run", lambda *_: run)
+    with pytest.raises(
+        CalibrationError, match=r"0\.05 cannot be promised with 10 parts .* 0\.09091"
+    ):
+        export_run(tmp_path, tmp_path / "x.edgead", ExportOptions(false_reject_rate=0.05))
+    assert not (tmp_path / "x.edgead").exists()

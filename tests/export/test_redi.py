@@ -24,8 +24,6 @@ def method(**switches: object) -> ReDi:
         redi = ReDi(ReDiSettings(size=SIZE, bank_size=3, widths=(8, 8, 16, 16), **switches), 3)
         redi.bank.images.copy_(torch.rand(redi.bank.images.shape))
         redi.bank.keys.copy_(torch.randn(redi.bank.keys.shape))
-        if redi.memory is not None:
-            redi.memory.kept.copy_(torch.randn(redi.memory.kept.shape))
     return redi.eval()
 
 
@@ -42,7 +40,6 @@ def images(batch: int) -> np.ndarray:
         {"map": "sobel", "frb": "light"},
         {"map": "canny", "frb": "none"},
         {"map": "gray", "prompt": False},
-        {"whiten": False, "memory": 0},
     ],
     ids=str,
 )

@@ -196,6 +196,9 @@ def test_parts_by_a_list_are_on_one_side(learn, good_folder, tmp_path, capsys) -
     assert result["images"] + result["calibration"] == len(names)
     manifest = open_bundle(tmp_path / "disc.edgead").manifest
     assert manifest.provenance["data"]["group"] == "tiles.json"
+    low = 0.9 / (held_out + 1)
+    assert learn("--group", group, "--false-reject-rate", low, out="one.edgead") == 1
+    assert f"with {held_out} parts to calibrate with, however many" in capsys.readouterr().err
     group.write_text(json.dumps(dict.fromkeys(names, 1)))
     assert learn("--group", group, out="one.edgead") == 1
     assert f"{len(names)} good images show one part" in capsys.readouterr().err

@@ -1,7 +1,8 @@
 """libedgead for aarch64: cross-compiled, then run whole in an emulator, beside x86-64's.
 
 Run by ``make test-aarch64`` alone, which takes a minute or two: it fetches OpenVINO's wheel for
-aarch64 and Debian's libpng, and keeps both in build/aarch64.
+aarch64 and Debian's sources of libpng and zlib, and keeps them in build/aarch64. So what is fetched
+for a build (EDGEAD_FETCH) is tried too, from archives that lie here.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
+from hashlib import sha256
 from importlib import metadata, util
 from pathlib import Path
 from typing import Any
@@ -24,9 +27,7 @@ from edgead.images import encode_png
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "build" / "aarch64"
-SYSROOT = FOLDER / "sysroot"
 CROSS = Path("/usr/aarch64-linux-gnu")  # of Debian's cross compiler
-PLACES = [SYSROOT / "usr/lib/aarch64-linux-gnu", SYSROOT / "lib/aarch64-linux-gnu"]
 # The cores of Jetson Orin are of this generation: NEON with dot products.
 EMULATOR = ["qemu-aarch64-static", "-cpu", "cortex-a76", "-L", CROSS]
 
@@ -53,45 +54,44 @@ def openvino() -> Path:
     return folder / "openvino"
 
 
-def fetch_libpng() -> None:
-    """Debian's libpng for arm64, into SYSROOT; nothing is installed."""
-    if SYSROOT.exists():
-        return
-    packages = FOLDER / "packages"
-    (packages / "lists" / "partial").mkdir(parents=True, exist_ok=True)
-    names = ("APT::Architecture=arm64", "APT::Architectures=arm64", "Dir::Cache::pkgcache=")
-    lists = (f"Dir::State::Lists={packages / 'lists'}", "Dir::Cache::srcpkgcache=")
-    options = [word for name in (*names, *lists) for word in ("-o", name)]
-    run("apt-get", *options, "update")
-    run(
-        "apt-get",
-        *options,
-        "download",
-        "libpng16-16",
-        "libpng-dev",
-        "zlib1g",
-        "zlib1g-dev",
-        cwd=packages,
-    )
-    for package in packages.glob("*.deb"):
-        run("dpkg", "-x", package, FOLDER / "unfinished")
-    (FOLDER / "unfinished").rename(SYSROOT)
+def sources() -> dict[str, Path]:
+    """What libedgead is built with where there is no network: Debian's archives of the sources of
+    libpng and zlib, and one of nlohmann-json."""
+    folder, making = FOLDER / "sources", FOLDER / "unfinished"
+    if not folder.exists():
+        (making / "lists" / "partial").mkdir(parents=True)
+        asked = ("indextargets", "--format", "$(REPO_URI) $(RELEASE) main", "Component: main")
+        suites = {x for x in run("apt-get", *asked).splitlines() if "-" not in x.split()[1]}
+        (making / "list").write_text("".join(f"deb-src {suite}\n" for suite in suites))
+        places = {"State::Lists": "lists", "Etc::SourceList": "list", "Etc::SourceParts": "none"}
+        options = [f"-oDir::{key}={making / value}" for key, value in places.items()]
+        options += ["-oDir::Cache::pkgcache=", "-oDir::Cache::srcpkgcache="]
+        run("apt-get", *options, "update")
+        words = ("source", "--download-only", "libpng1.6", "zlib")
+        run("apt-get", *options, *words, cwd=making)
+        making.rename(folder)
+    spec = util.find_spec("nlohmann_json")
+    assert spec is not None and spec.origin is not None
+    (png,), (zlib,) = folder.glob("libpng1.6_*.orig.tar.*"), folder.glob("zlib_*.orig.tar.*")
+    packed = FOLDER / "json.tar.gz"
+    with tarfile.open(packed, "w:gz") as archive:
+        archive.add(Path(spec.origin).parent, "json")
+    return {"LIBPNG": png, "ZLIB": zlib, "JSON": packed}
 
 
 @pytest.fixture(scope="session")
 def on_aarch64(build: Any) -> Path:
-    """The folder of libedgead for aarch64."""
+    """The folder of libedgead for aarch64, with libpng inside."""
     shutil.rmtree(FOLDER / "unfinished", ignore_errors=True)
     FOLDER.mkdir(parents=True, exist_ok=True)
-    fetch_libpng()
-    spec = util.find_spec("nlohmann_json")
-    prefixes = [SYSROOT / "usr", *(spec.submodule_search_locations or () if spec else ())]
     options = {
         "CMAKE_TOOLCHAIN_FILE": ROOT / "csrc/aarch64.cmake",
         "OpenVINO_DIR": openvino() / "cmake",
-        "CMAKE_PREFIX_PATH": ";".join(map(str, prefixes)),
-        "CMAKE_EXE_LINKER_FLAGS": f"-Wl,-rpath-link,{':'.join(map(str, PLACES))}",
+        "EDGEAD_FETCH": "ON",
     }
+    for name, file in sources().items():
+        options[f"EDGEAD_{name}_URL"] = file.as_uri() if name == "ZLIB" else file
+        options[f"EDGEAD_{name}_SHA256"] = sha256(file.read_bytes()).hexdigest()
     return Path(build(FOLDER / "c", "Release", *(f"-D{key}={options[key]}" for key in options)))
 
 
@@ -101,9 +101,8 @@ def both(on_aarch64: Path, installed: Path) -> Any:
 
     def scores(bundle: Path, images: list[Path]) -> tuple[list[dict[str, Any]], ...]:
         words = (bundle, *images, "--json", "--threads", "2")
-        places = f"LD_LIBRARY_PATH={':'.join(map(str, PLACES))}"
         here = run(installed / "bin/edgead-score", *words)
-        there = run(*EMULATOR, "-E", places, on_aarch64 / "bin/edgead-score", *words)
+        there = run(*EMULATOR, on_aarch64 / "bin/edgead-score", *words)
         return json.loads(here)["frames"], json.loads(there)["frames"]
 
     return scores
@@ -167,9 +166,8 @@ def test_an_engine_that_differs_is_not_qualified(
     text["golden"][0]["score"] += 10 * manifest.tolerance["float32"].score
     (path / "manifest.json").write_text(json.dumps(text))
     (tmp_path / "0.png").write_bytes(encode_png(make_frame(0)))
-    places = f"LD_LIBRARY_PATH={':'.join(map(str, PLACES))}"
     words = (on_aarch64 / "bin/edgead-score", path, tmp_path / "0.png", "--json")
-    command = [*EMULATOR, "-E", places, *words]
+    command = [*EMULATOR, *words]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
     assert done.returncode == 2, done.stderr
     assert "golden" in done.stderr
@@ -185,3 +183,8 @@ def test_no_newer_system_is_asked_for_than_jetpack_6(on_aarch64: Path) -> None:
             found = re.findall(rf"Name: {name}_([\d.]+)", text)
             assert found or file.name != "libedgead.so"
             assert max((tuple(map(int, v.split("."))) for v in found), default=(0,)) <= newest
+
+
+def test_libpng_is_a_part_of_it(on_aarch64: Path) -> None:
+    needed = run("aarch64-linux-gnu-readelf", "-d", on_aarch64 / "lib/libedgead.so")
+    assert "libedgead.so.1" in needed and not re.search(r"libpng|libz\b", needed)

@@ -168,8 +168,15 @@ def test_sessions_of_four_threads_share_a_detector(library: Any, bundle_dir: Pat
     assert found == dict.fromkeys(range(4), expected)
 
 
+@pytest.mark.parametrize("device", ["cpu", "auto"])
 def test_edgead_score_prints_what_the_command_prints(
-    installed: Path, bundle_dir: Path, tmp_path: Path, capsys: Any, make_frame: Any
+    installed: Path,
+    bundle_dir: Path,
+    tmp_path: Path,
+    capsys: Any,
+    make_frame: Any,
+    no_gpu: None,
+    device: str,
 ) -> None:
     from edgead.cli.main import main
 
@@ -182,10 +189,9 @@ def test_edgead_score_prints_what_the_command_prints(
         (tmp_path / name).write_bytes(encode_png(made))
     (tmp_path / "cut.png").write_bytes((tmp_path / names[0]).read_bytes()[:-30])
     images = [str(tmp_path / name) for name in [*names, "cut.png"]]
-    program = [installed / "edgead-score", bundle_dir, *images, "--json", "--threads", "1"]
-    done = subprocess.run(list(map(str, program)), capture_output=True, text=True)
-    asked = ["score", str(bundle_dir), *images, "--json", "--device", "cpu", "--threads", "1"]
-    assert done.returncode == main(asked) == 1  # of the image that is cut
+    asked = [str(bundle_dir), *images, "--json", "--device", device, "--threads", "1"]
+    done = subprocess.run([installed / "edgead-score", *asked], capture_output=True, text=True)
+    assert done.returncode == main(["score", *asked]) == 1  # of the image that is cut
     found, expected = json.loads(done.stdout), json.loads(capsys.readouterr().out)
     assert found.pop("engine") == expected.pop("engine")
     assert found.pop("left_out") == expected.pop("left_out") == {}
@@ -200,6 +206,34 @@ def test_edgead_score_prints_what_the_command_prints(
         assert [{**r, "peak": 0} for r in ours["regions"]] == [
             {**r, "peak": 0} for r in theirs["regions"]
         ]
+
+
+WORDS: dict[str, tuple[int, str]] = {
+    "--device cuda": (2, 'device "gpu": this libedgead was built without TensorRT'),
+    "--device cuda:0": (2, 'device "gpu": this libedgead was built without TensorRT'),
+    "--device cuda:1": (1, "--device is 'cuda:1', expected auto, cpu or cuda"),
+    "--device gpu": (1, "--device is 'gpu', expected auto, cpu or cuda"),
+    "--device": (1, "--device is '', expected auto, cpu or cuda"),
+    "--precision": (1, "--precision is '', expected a word after it"),
+    "--precision fp16": (1, "precision 'fp16': expected one of float32, float16"),
+    "--threads 0": (1, "--threads is '0', expected a whole number from 1 to 1024"),
+    "--threads 1.5": (1, "--threads is '1.5', expected a whole number from 1 to 1024"),
+    "--threads": (1, "--threads is '', expected a whole number from 1 to 1024"),
+    "--jsn": (1, "'--jsn' is not an option here; expected edgead-score BUNDLE IMAGE..."),
+}
+
+
+@pytest.mark.parametrize("words", WORDS)
+def test_edgead_score_names_what_it_was_given(
+    installed: Path, bundle_dir: Path, words: str
+) -> None:
+    asked = [bundle_dir, bundle_dir / "golden" / "0.png", "--json", *words.split()]
+    done = subprocess.run(
+        [installed / "edgead-score", *map(str, asked)], capture_output=True, text=True
+    )
+    code, said = WORDS[words]
+    assert (done.returncode, done.stdout) == (code, "")
+    assert done.stderr.startswith(f"edgead: {said}")
 
 
 def test_info(library: Any, bundle_dir: Path) -> None:

@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "export"))
 
 from edgead_export import ExportOptions, export_method
 from edgead_export.int8.graph import layers, part_concats, quantise, restore
+from edgead_export.joined.export import join
 from edgead_training.methods import METHODS
 from export_toy import frames  # type: ignore[import-not-found]
 from test_precisions import PRECISIONS, offered  # type: ignore[import-not-found]
@@ -66,6 +67,22 @@ def test_methods(library: Any, exported: Any, name: str, precision: str) -> None
     with (
         library.serving(path, precision=precision) as session,
         Detector(path, device="cpu", threads=1, precision=precision) as detector,
+    ):
+        for size in ((64, 64), (200, 131), (31, 40)):
+            same(session, detector, array_of(rng, "BGR", size, 8), "BGR", 0)
+
+
+def test_a_method_joined_with_the_statistics(library: Any, tmp_path: Path) -> None:
+    """Its distance is one more signal, and C knows no method by its name."""
+    small = {"size": list(SIZE), "width": 16, "heads": 2, "blocks": 1}
+    method, images = METHODS["agpnet"].from_settings(small, 4), frames(28)
+    out, options = tmp_path / "joined.edgead", ExportOptions(float16=False)
+    bundle = join(method, images[8:], images[:8], out, options, log=lambda _: None)
+    assert len(bundle.manifest.signals()) >= 2
+    rng = np.random.default_rng(8)
+    with (
+        library.serving(out) as session,
+        Detector(out, device="cpu", threads=1) as detector,
     ):
         for size in ((64, 64), (200, 131), (31, 40)):
             same(session, detector, array_of(rng, "BGR", size, 8), "BGR", 0)

@@ -145,9 +145,10 @@ def test_an_unknown_component_is_refused(moved: Path, tmp_path: Path) -> None:
 def test_nothing_that_is_installed_names_the_folders_of_its_build(moved: Path) -> None:
     for file in [*moved.rglob("*.cmake"), *moved.rglob("*.pc")]:
         assert str(ROOT) not in file.read_text(), file
-    for file in (moved / "lib/libedgead.so", moved / "bin/edgead-score"):
-        (path,) = re.findall(r"RUNPATH.*\[(.*)\]", run("readelf", "-d", file))
-        assert re.fullmatch(r"\$ORIGIN/[./a-z]+", path)
+    for file in ("bin/edgead-score", "lib/edgead/libedgead_openvino.so.1"):
+        (path,) = re.findall(r"RUNPATH.*\[(.*)\]", run("readelf", "-d", moved / file))
+        assert re.fullmatch(r"\$ORIGIN[./a-z]*", path)
+    assert "RUNPATH" not in run("readelf", "-d", moved / "lib/libedgead.so")
 
 
 def loaded(errors: str) -> set[Path]:
@@ -162,7 +163,7 @@ def test_the_runtime_folder_is_enough(
     run(cmake(), "--install", work, "--prefix", folder, "--component", "runtime", "--strip")
     files = [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
     assert not [path for path in files if path.suffix in (".a", ".h", ".cmake", ".pc")]
-    assert len(list((folder / "lib/edgead").iterdir())) == 4
+    assert len(list((folder / "lib/edgead").iterdir())) == 5
     assert sum(path.stat().st_size for path in files) < 105e6
     frame = make_frame(3)
     (tmp_path / "frame.png").write_bytes(encode_png(frame))
@@ -176,7 +177,8 @@ def test_the_runtime_folder_is_enough(
     own = {path for path in libraries if path.is_relative_to(folder.resolve())}
     system = {path for path in libraries if re.match(r"/(usr/)?lib(64)?/", str(path))}
     assert libraries == own | system
-    # libedgead, and OpenVINO's four: all that is there is needed, all that is needed is there.
+    # libedgead, its library for OpenVINO, and OpenVINO's four: all that is there is needed, all
+    # that is needed is there.
     assert own == {path for path in files if ".so" in path.name and path.parent.name != "bin"}
     assert not [path for path in system if re.search("openvino|tbb", path.name)]
     with Detector(bundle_dir, device="cpu") as detector:
@@ -185,30 +187,61 @@ def test_the_runtime_folder_is_enough(
     assert (said["score"], said["is_anomalous"]) == (result.score, result.is_anomalous)
 
 
-@pytest.mark.exhaustive
-def test_the_debian_package(work: Path, source: Path, bundle_dir: Path, tmp_path: Path) -> None:
-    """Installed below a folder by dpkg itself; a C program is built against what lies there."""
-    if shutil.which("dpkg-shlibdeps") is None:
-        pytest.skip("dpkg-dev is not installed")
-    run(cmake(), "--build", work, "--target", "package")
-    (package,) = work.glob("libedgead_*.deb")
-    fields = run("dpkg-deb", "--field", package)
-    architecture = run("dpkg", "--print-architecture").strip()
-    assert re.search(rf"(?m)^Architecture: {architecture}$", fields)
-    (depends,) = re.findall(r"(?m)^Depends: (.*)", fields)
-    names = {part.split()[0] for part in depends.split(", ")}
-    assert names <= {"libc6", "libgcc-s1", "libstdc++6", "libpng16-16", "libpng16-16t64"}
-    assert {"libc6", "libstdc++6"} < names
-    run("dpkg-deb", "--control", package, tmp_path / "control")
-    assert (tmp_path / "control/shlibs").read_text().startswith("libedgead 1 libedgead (>= ")
-    root = tmp_path / "root"
+def names_in(package: Path) -> list[str]:
+    """The files of a Debian package."""
+    listed = run("dpkg-deb", "--contents", package).splitlines()
+    return [line.split()[5].removeprefix(".") for line in listed if not line.startswith("d")]
+
+
+def field(package: Path, name: str) -> str:
+    return run("dpkg-deb", "--field", package, name).strip()
+
+
+def install(root: Path, *packages: Path) -> None:
+    """Below a folder, by dpkg itself, which looks at what one says of the other."""
     (root / "var/lib/dpkg").mkdir(parents=True)
     (root / "var/lib/dpkg/status").touch()
     force = ["--force-depends", "--force-not-root", "--force-script-chrootless"]
-    run("dpkg", f"--root={root}", "--log=/dev/null", *force, "--install", package)
+    run("dpkg", f"--root={root}", "--log=/dev/null", *force, "--install", *packages)
+
+
+@pytest.mark.exhaustive
+def test_the_debian_packages(work: Path, source: Path, bundle_dir: Path, tmp_path: Path) -> None:
+    """Both are installed; a C program is built against what lies there, by either library."""
+    if shutil.which("dpkg-shlibdeps") is None:
+        pytest.skip("dpkg-dev is not installed")
+    for old in work.glob("*.deb"):
+        old.unlink()
+    run(cmake(), "--build", work, "--target", "package")
+    (runtime,), (development,) = (
+        list(work.glob(f"{name}_*.deb")) for name in ("libedgead", "libedgead-dev")
+    )
+    architecture = run("dpkg", "--print-architecture").strip()
+    for package in (runtime, development):
+        assert field(package, "Architecture") == architecture
+    names = {part.split()[0] for part in field(runtime, "Depends").split(", ")}
+    assert names <= {"libc6", "libgcc-s1", "libstdc++6", "libpng16-16", "libpng16-16t64"}
+    assert {"libc6", "libstdc++6"} < names
+    assert field(development, "Depends") == f"libedgead (= {field(runtime, 'Version')})"
+    run("dpkg-deb", "--control", runtime, tmp_path / "control")
+    assert (tmp_path / "control/shlibs").read_text().startswith("libedgead 1 libedgead (>= ")
+    for a_device_needs, package in ((True, runtime), (False, development)):
+        kinds = (
+            r"\.so\.|/bin/|/doc/|_plugin\.so$" if a_device_needs else r"\.(h|hpp|a|pc|cmake|so)$"
+        )
+        assert [name for name in names_in(package) if not re.search(kinds, name)] == []
+    root = tmp_path / "root"
+    install(root, runtime, development)
     program, folder = source.with_suffix(""), root / "usr"
     where = [f"-I{folder / 'include'}", f"-L{folder / 'lib'}", f"-Wl,-rpath,{folder / 'lib'}"]
     run("cc", source, "-o", program, *where, "-ledgead")
+    opens(program, bundle_dir)
+    own = folder / "lib/edgead"
+    (openvino,) = own.glob("libopenvino.so.*")
+    where += [f"-L{own}", f"-l:{openvino.name}", f"-Wl,-rpath,{own}"]
+    rest = ["-lpng16", "-lz", "-lstdc++", "-lm", "-lpthread"]
+    run("cc", source, "-o", program, "-l:libedgead.a", *where, *rest)
+    assert not needs_libedgead(program)
     opens(program, bundle_dir)
     assert (folder / "share/doc/libedgead/copyright").is_file()
 
@@ -239,3 +272,20 @@ def test_cmake_alone_names_what_it_builds_with(build: Any, work: Path, tmp_path:
     none = configured(tmp_path, "-DCMAKE_DISABLE_FIND_PACKAGE_OpenVINO=ON")
     said = " ".join(none.stderr.split())
     assert none.returncode != 0 and "pip install openvino" in said and "OpenVINO_DIR" in said
+
+
+def test_sources_that_are_given_have_to_be_those_of_their_digest(
+    work: Path, tmp_path: Path
+) -> None:
+    """tests/library/on_aarch64.py builds of such sources."""
+    cache = (work / "CMakeCache.txt").read_text()
+    (folder,) = re.findall(r"(?m)^OpenVINO_DIR:[A-Z]+=(.*)$", cache)
+    (tmp_path / "json.hpp").write_text("// nothing")
+    header = f"-DEDGEAD_JSON_URL={(tmp_path / 'json.hpp').as_uri()}"
+    options = (f"-DOpenVINO_DIR={folder}", "-DEDGEAD_FETCH=ON", header)
+    for digest, words in (
+        ("", "give what sha256sum says"),
+        ("0" * 64, "does not match expected value"),
+    ):
+        done = configured(tmp_path / "made", *options, f"-DEDGEAD_JSON_SHA256={digest}")
+        assert done.returncode != 0 and words in " ".join(done.stderr.split())

@@ -176,7 +176,7 @@ def test_without_any_tensorrt_both_cures_are_said(monkeypatch, plan_bundle: Bund
     monkeypatch.setattr(library, "installed", lambda flavour: False)
     assert main(["build", str(plan_bundle.path)]) == 2
     err = capsys.readouterr().err
-    assert 'pip install ".[nvidia]"' in err
+    assert 'pip install ".[nvidia-cu13]"' in err
     assert 'pip install ".[rtx]"' in err
 
 

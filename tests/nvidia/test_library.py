@@ -57,7 +57,7 @@ def test_an_unusable_one_gives_way_to_the_other_where_none_was_asked_for(install
 
 def test_not_installed(installed) -> None:
     installed()
-    with pytest.raises(DeviceError, match=r'no module tensorrt\): pip install "\.\[nvidia\]"'):
+    with pytest.raises(DeviceError, match=r'no module tensorrt\): pip install "\.\[nvidia-cu13\]"'):
         find_library("tensorrt")
     with pytest.raises(DeviceError, match=r'no module tensorrt_rtx\).*"\.\[rtx\]"'):
         find_library("rtx")

@@ -10,7 +10,7 @@ import types
 import cv2
 import pytest
 
-from edgead import installation
+from edgead import _cpu, installation
 from edgead.bundle.storage import open_bundle
 from edgead.cli import doctor
 from edgead.cli.main import main
@@ -87,25 +87,29 @@ def test_the_doctor_tries_it(capsys):
 @pytest.mark.parametrize(
     ("files", "environment", "said"),
     [
-        ({"/proc/self/status": "Seccomp:\t2"}, {"INVOCATION_ID": "x"}, "MemoryDenyWriteExecute=no"),
-        ({"/sys/fs/selinux/enforce": "1"}, {}, "SELinux forbids it"),
+        ({"proc/self/status": "Seccomp:\t2"}, {"INVOCATION_ID": "x"}, "MemoryDenyWriteExecute=no"),
+        ({"sys/fs/selinux/enforce": "1"}, {}, "SELinux forbids it"),
         ({}, {}, "find what forbids it"),
-        ({"/proc/self/status": "Seccomp:\t2"}, {}, "find what forbids it"),
+        ({"proc/self/status": "Seccomp:\t2"}, {}, "find what forbids it"),
     ],
 )
-def test_what_forbids_it_is_told_apart(monkeypatch, files, environment, said, bundle_dir):
+def test_what_forbids_it_is_told_apart(monkeypatch, tmp_path, files, environment, said):
     monkeypatch.delenv("INVOCATION_ID", raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(restrictions, "_says", lambda path, text: files.get(path) == text)
-    monkeypatch.setattr(restrictions, "_can_make_code", lambda: False)
-    assert said in (restrictions.code_refused() or "")
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text(f"Name:\tpython\n{text}\n")
+    assert said in _cpu.cure_of_code(str(tmp_path))
 
+
+def test_what_is_forbidden_stands_in_place_of_what_openvino_says(monkeypatch, bundle_dir):
     def refused(*_):
         raise RuntimeError("Exception from x.cpp:1:\ncan't protect\n")
 
     import openvino
 
+    monkeypatch.setattr(restrictions, "code_refused", lambda: "this process may not make code")
     monkeypatch.setattr(openvino.Core, "compile_model", refused)
     with pytest.raises(DeviceError, match="cannot compile the graph: this process may not"):
         OpenVINOEngine(open_bundle(bundle_dir))
@@ -183,11 +187,15 @@ def test_what_runs_out_is_a_sentence(error, said):
 @pytest.mark.parametrize(
     "said", ["can't start new thread", "thread: Resource temporarily unavailable"]
 )
-def test_a_thread_that_finds_no_addresses_names_their_limit(monkeypatch, said):
+def test_a_thread_that_finds_no_addresses_names_their_limit(said):
     resource = pytest.importorskip("resource")
-    monkeypatch.setattr(resource, "getrlimit", lambda kind: (250_000_000, 250_000_000))
-    found = scarcity(RuntimeError(said)) or ""
-    assert "250 MB of addresses" in found and "ulimit -v" in found
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (2**46, before[1]))
+    try:
+        found = scarcity(RuntimeError(said)) or ""
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+    assert "70368744 MB of addresses" in found and "ulimit -v" in found
 
 
 @pytest.fixture

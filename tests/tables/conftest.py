@@ -13,7 +13,7 @@ import pytest
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 SMALL = ("size=[64,64]", "width=0.0625", "batch_size=2")
-QUICK = ("--methods", "arnet", "--datasets", "discs", "--steps", "2")
+QUICK = ("--methods", "arnet", "--datasets", "discs", "--steps", "3", "--rows", "trained")
 
 
 @pytest.fixture(scope="session")
@@ -50,6 +50,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def methods(script, monkeypatch: pytest.MonkeyPatch, data: Path, tmp_path: Path):
     """``methods(words…)``: the command methods.py on ``data``, small; returns the exit code."""
     module = script("methods")
+    for name, value in (("REPEATS", 2), ("TURNS", 2), ("SIDE", 64)):  # the times are not looked at
+        monkeypatch.setattr(script("runs"), name, value)
 
     def run(*words: object, defaults: bool = True) -> int:
         small = [w for s in SMALL for w in ("--set", f"arnet:{s}")]

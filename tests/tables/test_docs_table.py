@@ -13,7 +13,13 @@ RUN = {
     "gflop": 3.26, "score_ms": 9.96, "train_seconds": 100.4, "steps": 7, "agreement": 1e-4,
     "changed_verdicts": 0, "calibration_images": 42, "test_images": 9, "processor": "Chip 3",
 }  # fmt: skip
+LATER = {
+    "parts": 7, "image_auroc_interval": [0.5, 0.75], "ahead_of_untrained": [0.1, -0.05, 0.25],
+    "false_reject_promised": 0.05, "false_reject_reached": 0.1, "cost_over_backbone": 1.5,
+    "frame_size_aupro": 0.6, "aupro_0_05": 0.2, "frame_size_aupro_0_05": 0.3,
+}  # fmt: skip
 HEAD = {"method": "redi", "preset": "paper", "dataset": "mvtec_bottle", "settings": {},
+        "trained": True, "with_instant": False,
         "command": "edgead train redi && edgead export"}  # fmt: skip
 
 
@@ -31,6 +37,8 @@ def test_the_summary_has_the_means_of_a_method_on_each_data_set(script) -> None:
     more = {"seed": 2, "image_auroc": 0.7, "aupro": 0.5}
     other = HEAD | {"dataset": "magnetic_tile"}
     entries = [make(HEAD, [RUN | more, RUN | {"aupro": 0.3}]), make(other, [RUN | more])]
+    hidden = make(HEAD | {"trained": False}, [RUN])
+    assert summary([*entries, hidden]) == summary(entries)
     row = "| redi (paper) | 0.800 / 0.400 | 0.700 / 0.500 | not measured | 2.0 | 10 |"
     assert summary(entries).splitlines()[2:] == [row]
 
@@ -43,11 +51,28 @@ def test_a_row_has_mean_and_spread_and_stands_beside_the_peers(script) -> None:
     row = [cell.strip() for cell in lines[2].strip("|").split("|")]
     assert row[:3] == ["mvtec_bottle", "redi (paper)", "0, 2"]
     spread = statistics.stdev([0.9, 0.7])
-    assert row[3:6] == [f"0.800 ± {spread:.3f}", "0.800 ± 0.000", "no masks"]
-    assert row[6:] == ["2.0", "3.3", "10.1", "101", "`edgead train redi`"]
-    assert lines[3].startswith("| mvtec_bottle | PatchCore |  | 1.000 | 0.988 | 0.940 |")
+    assert row[3:8] == [f"0.800 ± {spread:.3f}", "", "", "0.800 ± 0.000", "no masks"]
+    assert row[8:13] == [""] * 5  # not measured in earlier runs
+    assert row[13:] == ["2.0", "3.3", "10.1", "", "101", "`edgead train redi`"]
+    assert lines[3].startswith("| mvtec_bottle | PatchCore |  | 1.000 |  |  | 0.988 | 0.940 |")
     assert "Processor: Chip 3. Over all 2 runs" in lines[-1]
     assert "at most 0.0001 from torch's, and 0 of 84 verdicts" in lines[-1]
+
+
+def test_intervals_costs_and_false_rejects_are_shown_and_an_earlier_row_is_marked(script) -> None:
+    make, table = script("entries").make_entry, script("methods").table
+    other = {"image_auroc_interval": [0.6, 0.85], "ahead_of_untrained": [0.2, 0.05, 0.35]}
+    entry = make(HEAD | {"with_instant": True}, [RUN | LATER, RUN | LATER | other | {"seed": 1}])
+    assert entry["image_auroc_interval"] == [pytest.approx(0.55), pytest.approx(0.8)]
+    row = [cell.strip() for cell in table([entry]).splitlines()[2].strip("|").split("|")]
+    assert row[1] == "redi (paper) with instant"
+    assert row[4:6] == ["0.550 to 0.800", "+0.150 (+0.000 to +0.300)"]
+    assert row[8:13] == ["0.600 ± 0.000", "0.200 ± 0.000", "0.050", "0.100 ± 0.000", "7"]
+    assert row[16] == "1.50"
+    untrained = make(HEAD | {"trained": False, "earlier": True}, [RUN])
+    lines = table([untrained]).splitlines()
+    assert "| redi (paper), untrained * |" in lines[2]
+    assert lines[-1].startswith(r"\* An earlier measurement")
 
 
 def test_one_seed_has_no_spread(script) -> None:

@@ -38,7 +38,7 @@ def run_folder(folder: Path, seed: int) -> Path:
 def elsewhere(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of seed 5 that ``edgead train`` made."""
     out = tmp_path_factory.mktemp("elsewhere") / "run"
-    options = TrainingOptions("arnet", data / "discs", out, SETTINGS, 5, Bounds(steps=2))
+    options = TrainingOptions("arnet", data / "discs", out, SETTINGS, 5, Bounds(steps=3))
     training.train(options)
     return out
 
@@ -52,7 +52,7 @@ def test_an_entry_says_what_the_bundle_does_and_is_made_once(
     assert entry["seeds"] == [0, 1]
     assert entry["command"].startswith("edgead train arnet discs --out RUN --set batch_size=2")
     assert (
-        "--steps 2" in entry["command"] and str(tmp_path) not in (tmp_path / "m.json").read_text()
+        "--steps 3" in entry["command"] and str(tmp_path) not in (tmp_path / "m.json").read_text()
     )
     samples = open_dataset(data / "discs").test
     for column, seed in enumerate(entry["seeds"]):
@@ -67,7 +67,7 @@ def test_an_entry_says_what_the_bundle_does_and_is_made_once(
         assert entry["pixel_auroc"][column] == pytest.approx(pixels, abs=1e-9)
         assert entry["model_mb"] == round((bundle / "model.onnx").stat().st_size / 1e6, 3)
     assert entry["agreement"] == 0 and entry["changed_verdicts"] == 0
-    assert entry["runs"][0]["calibration_images"] == 2 and entry["runs"][0]["steps"] == 2
+    assert entry["runs"][0]["calibration_images"] == 2 and entry["runs"][0]["steps"] == 3
     before = (tmp_path / "m.json").read_bytes()
     monkeypatch.setattr(script("runs"), "train_run", None)  # must not be called again
     assert methods("--seeds", 0, 1) == 0
@@ -83,7 +83,7 @@ def test_a_stopped_table_goes_on_from_the_checkpoint(
     def bar() -> Bar:
         def update(*_):
             steps.append(None)
-            if len(steps) == 3:  # the first of two steps of the second run
+            if len(steps) == 4:  # the first of three steps of the second run
                 os.kill(os.getpid(), signal.SIGINT)
 
         return Bar(update=update)
@@ -94,7 +94,7 @@ def test_a_stopped_table_goes_on_from_the_checkpoint(
     assert entries(tmp_path)[0]["seeds"] == [0]
     assert (run_folder(tmp_path, 5) / "checkpoint.safetensors").is_file()
     assert methods("--seeds", 0, 5) == 0
-    assert len(steps) == 4
+    assert len(steps) == 6
     assert entries(tmp_path)[0]["seeds"] == [0, 5]
 
 
@@ -110,7 +110,7 @@ def test_a_run_made_elsewhere_counts_when_its_settings_agree(
     other = tmp_path / "other"
     shutil.copytree(elsewhere, other)
     record = json.loads((other / "run.json").read_text())
-    record["bounds"]["steps"] = 3
+    record["bounds"]["steps"] = 4
     (other / "run.json").write_text(json.dumps(record))
     before = (tmp_path / "m.json").read_bytes()
     assert methods("--take", other, defaults=False) == 1
@@ -164,11 +164,8 @@ def test_the_command_goes_on_with_the_figures_that_are_kept(script) -> None:
     jobs = module.make_jobs(module.arguments(["DATA"]))
     for job in jobs:
         results.check(job.head)
+        assert (results.find(job.head) or {}).get("earlier") in (None, True)
     held = {id(results.find(job.head)) for job in jobs}
-    words = ["DATA", "--preset", "loose", "--methods", "redi", "agpnet", "--datasets"]
-    for job in module.make_jobs(module.arguments([*words, "aws_cookies"])):
-        results.check(job.head)
-        held.add(id(results.find(job.head)))
     assert results.entries and all(id(entry) in held for entry in results.entries)
 
 
@@ -176,7 +173,8 @@ def test_steps_of_the_table_hold_where_no_bound_is_given(script) -> None:
     module = script("methods")
 
     def bounds(*words: str) -> dict[tuple[str, str], Bounds]:
-        jobs = module.make_jobs(module.arguments(["DATA", "--seeds", "0", *words]))
+        options = ["DATA", "--seeds", "0", "--rows", "trained", *words]
+        jobs = module.make_jobs(module.arguments(options))
         return {(job.method, job.dataset): job.bounds for job in jobs}
 
     usual = bounds()
@@ -184,8 +182,6 @@ def test_steps_of_the_table_hold_where_no_bound_is_given(script) -> None:
     assert usual["arnet", "mvtec_bottle"] == Bounds(minutes=12.0)  # none in the table
     assert set(bounds("--steps", "5").values()) == {Bounds(steps=5)}
     assert set(bounds("--minutes", "2").values()) == {Bounds(minutes=2.0)}
-    loose = bounds("--preset", "loose", "--methods", "redi", "agpnet")
-    assert loose == {job: bound for job, bound in usual.items() if job in loose}
     assert set(bounds("--preset", "paper").values()) == {Bounds(minutes=12.0)}
     assert bounds("--datasets", "other")["redi", "other"] == Bounds(minutes=12.0)
 
@@ -200,6 +196,59 @@ def test_one_seed_everywhere_comes_first(script) -> None:
     assert len({job.name for job in jobs}) == 8
     longer = runs.make_jobs(args, [("redi", {})], [0], Bounds(steps=2))
     assert longer[0].name != jobs[0].name  # never goes on in the folder of other bounds
+
+
+def test_an_untrained_run_stands_beside_each_trained_one(script) -> None:
+    module = script("methods")
+    words = ["DATA", "--seeds", "3", "--methods", "redi", "--datasets", "magnetic_tile"]
+    jobs = module.make_jobs(module.arguments(words))
+    assert [(j.trained, j.with_instant, j.bounds.steps) for j in jobs] == [
+        (False, False, 2), (True, False, 800), (False, True, 2), (True, True, 800),
+    ]  # fmt: skip
+    assert {job.seed for job in jobs} == {3}
+    assert [jobs[i].name for i in (0, 1)] == [jobs[i].name for i in (2, 3)]  # trained once
+    assert len({job.bundle for job in jobs}) == 4
+    parts = " --group magnetic_tile_parts.csv"
+    train, export, evaluate = jobs[3].head["command"].split(" && ")
+    assert train.endswith(parts) and evaluate.endswith(parts)
+    assert export.endswith("--float32-only --with instant")
+
+
+def test_what_is_measured_beside_the_untrained_run(methods, data, tmp_path) -> None:
+    rows = ("untrained", "trained", "trained+instant")
+    assert methods("--seeds", 0, "--rows", *rows) == 0
+    found = {(e["trained"], e["with_instant"]): e for e in entries(tmp_path)}
+    assert sorted(found) == [(False, False), (True, False), (True, True)]
+    bare, alone, joined = found[False, False], found[True, False], found[True, True]
+    assert bare["runs"][0]["steps"] == 2 and bare["ahead_of_untrained"] is None
+    for entry in found.values():
+        low, high = entry["image_auroc_interval"]
+        assert 0 <= low <= high <= 1 and entry["parts"] == 6
+        assert entry["false_reject_promised"] == pytest.approx(1 / 3)  # 2 images to calibrate with
+        assert entry["cost_over_backbone"] > 0 and len(entry["frame_size_aupro"]) == 1
+    ahead, low, high = alone["ahead_of_untrained"]
+    assert ahead == pytest.approx(alone["image_auroc"][0] - bare["image_auroc"][0])
+    assert low <= ahead <= high
+    assert joined["ahead_of_untrained"] is None  # its untrained one was not measured
+    assert joined["agreement"] is None and alone["agreement"] == 0
+    samples = open_dataset(data / "discs").test
+    good = [s for s in samples if s.is_good]
+    for seed, reached in enumerate(joined["false_reject_reached"]):
+        bundle = next((tmp_path / "work").glob(f"*seed{seed}-with-instant.edgead"))
+        detector = edgead.Detector(bundle)
+        rejected = sum(detector.score(read_image(s.path)).is_anomalous for s in good)
+        assert reached == rejected / len(good)
+
+
+def test_an_earlier_entry_gives_way(methods, elsewhere, tmp_path) -> None:
+    assert methods("--take", elsewhere, defaults=False) == 0
+    (old,) = entries(tmp_path)
+    settings = old["settings"] | {"blur_sigma": 3.0}
+    (tmp_path / "m.json").write_text(json.dumps([old | {"earlier": True, "settings": settings}]))
+    assert methods("--seeds", 0) == 0
+    (new,) = entries(tmp_path)
+    assert new["seeds"] == [0] and "earlier" not in new
+    assert new["settings"]["blur_sigma"] != 3.0
 
 
 @pytest.mark.parametrize(

@@ -33,11 +33,11 @@ SETTINGS: dict[str, Any] = {
     "size": [64, 64], "variant": "plain", "width": 0.0625, "batch_size": 4,
 }  # fmt: skip
 AGPNET: dict[str, Any] = {
-    "size": [64, 64], "width": 16, "heads": 2, "blocks": 1, "batch_size": 4, "memory": 200,
+    "size": [64, 64], "width": 16, "heads": 2, "blocks": 1, "batch_size": 4,
     "noise": "none",
 }  # fmt: skip
 REDI: dict[str, Any] = {
-    "size": [64, 64], "bank_size": 3, "widths": [4, 4, 8, 8], "batch_size": 4, "memory": 200,
+    "size": [64, 64], "bank_size": 3, "widths": [4, 4, 8, 8], "batch_size": 4,
 }  # fmt: skip
 RANK = int(os.environ.get("RANK", "0"))
 

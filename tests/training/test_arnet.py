@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 from edgead_export.exporter import export_run
-from edgead_training.fit import Interrupted
+from edgead_training.fit import Interrupted, rate_at
 from edgead_training.methods import ARNet, ARNetSettings, TrainingSet
-from edgead_training.methods.arnet import USUAL_FLOOR, UNet, rotate
+from edgead_training.methods.arnet import USUAL_FLOOR, UNet, augmented, rotate
 from safetensors.torch import load_file
 from scipy import ndimage
 
@@ -213,11 +213,39 @@ def test_settings_come_back_from_their_json():
     assert ARNetSettings().size == (256, 256)
 
 
-def test_stopped_and_resumed_is_as_if_never_stopped(train_steps, tmp_path):
-    train_steps("arnet", SMALL, tmp_path / "whole", steps=6)
+def test_sgd_halves_its_rate_after_each_tenth():
+    """As the paper; the others follow a cosine after a warm-up of 20 steps."""
+    found = [rate_at("sgd", done, 0) for done in (0, 0.09, 0.1, 0.55, 0.99)]
+    assert found == [1, 1, 1 / 2, 1 / 32, 1 / 512]
+    assert rate_at("adamw", 0.5, 9) == pytest.approx(0.5 * 0.5)
+
+
+def test_augmented_images_are_pieces_of_the_mirrored_surroundings():
+    """Each row and column goes on by one, so it can be told where each pixel comes from."""
+    rows, columns = torch.meshgrid(torch.arange(16.0), torch.arange(24.0), indexing="ij")
+    images = torch.stack([rows, columns, rows])[None].expand(40, -1, -1, -1)
+    views = augmented(images, torch.Generator().manual_seed(0))
+    assert views.shape == images.shape
+    shifts, mirrored = set(), set()
+    for view in views:
+        down, right = view[0, 8, 0] - 8, view[1, 0, 12] - view[1, 0, 11]
+        mirrored.add(float(right))
+        shifts.add(float(down))
+        assert torch.equal(view[0, 4:12], (rows + down)[4:12])  # inside, no edge is mirrored
+    assert mirrored == {-1.0, 1.0} and shifts == {-2.0, -1.0, 0.0, 1.0, 2.0}  # an eighth of 16
+
+
+PAPERS = {"optimiser": "sgd", "learning_rate": 0.1, "augment": True}
+
+
+@pytest.mark.parametrize("switches", [{}, PAPERS], ids=["edge", "paper"])
+def test_stopped_and_resumed_is_as_if_never_stopped(switches, train_steps, tmp_path):
+    """... the momentum of SGD too."""
+    settings = SMALL | switches
+    train_steps("arnet", settings, tmp_path / "whole", steps=6)
     with pytest.raises(Interrupted):
-        train_steps("arnet", SMALL, tmp_path / "cut", steps=6, stop_at=2)
-    train_steps("arnet", SMALL, tmp_path / "cut", steps=6, resume=True)
+        train_steps("arnet", settings, tmp_path / "cut", steps=6, stop_at=2)
+    train_steps("arnet", settings, tmp_path / "cut", steps=6, resume=True)
     whole, cut = (load_file(tmp_path / run / "model.safetensors") for run in ("whole", "cut"))
     assert whole.keys() == cut.keys()
     assert all(torch.equal(whole[name], cut[name]) for name in whole)

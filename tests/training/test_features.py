@@ -12,7 +12,7 @@ from edgead_training.methods import AGPNet, ReDi, TrainingSet
 
 from edgead import reference
 
-PLAIN = {"size": [64, 64], "whiten": False, "memory": 0}
+PLAIN = {"size": [64, 64]}
 REDI = {"bank_size": 3, "widths": [4, 4, 8, 8]}
 
 
@@ -78,9 +78,7 @@ def test_pairs_are_weighed_by_the_scores_that_each_alone_gives_to_the_training_i
 
 
 def test_without_positions_there_is_one_usual_distance_for_a_pair():
-    method = AGPNet.from_settings(
-        {"size": [64, 64], "position": False, "balance": False}, n_train=2
-    ).eval()
+    method = AGPNet.from_settings({"size": [64, 64], "position": False}, n_train=2).eval()
     data = TrainingSet(_images(3), lambda items, title: iter(items))
     method.stages(data)[0].prepare()
     method.conclude(data)

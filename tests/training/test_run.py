@@ -261,7 +261,7 @@ def test_a_preset_is_kept_in_the_run_and_what_is_set_goes_over_it(parts, tmp_pat
     record = json.loads((out / "run.json").read_text())
     assert record["preset"] == "paper"
     kept = record["settings"]  # all of them, so that no later default changes this run
-    assert kept["blur_sigma"] == 0 and kept["width"] == 0.0625 and kept["steps"] == 2000
+    assert kept["blur_sigma"] == 0 and kept["width"] == 0.0625 and kept["steps"] == 1000
     assert "--preset paper --set 'size=[64,64]'" in record["command"]
     assert "blur_sigma" not in record["command"]
     for preset, settings in (("edge", small), (None, small), ("paper", {}), ("edge", {})):

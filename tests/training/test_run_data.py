@@ -189,6 +189,23 @@ def test_parts_are_recorded_and_counted(parts, tmp_path):
     assert (len(run.train), len(run.calibration)) == (9, 3)
     assert "parts  3 to train on, 1 to calibrate with" in lines[2]
     assert run.provenance["command"].endswith("--group '_num_([0-9]+)'")
+    assert run.provenance["data"]["parts"] == {"train": 3, "calibration": 1}
+
+
+def test_parts_that_are_tested_too_are_refused_and_untold_ones_noted(parts, tmp_path):
+    data, group = tmp_path / "data", "_num_([0-9]+)"
+    for i, path in enumerate(sorted(parts.iterdir())):
+        half = "test" if i in (2, 3, 11) else "train"  # part 0 in both, 1 too, part 3 too
+        (data / half / "good").mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, data / half / "good" / f"exp{i % 3}_num_{i // 3}.png")
+    (data / "test" / "dent").mkdir()
+    with pytest.raises(DataError, match=r"^3 of 3 parts of the test set are among .*group hold"):
+        _train(data, tmp_path / "run", group=group)
+    assert not (tmp_path / "run").exists()
+    for path in (data / "test" / "good").iterdir():
+        path.rename(path.with_name(path.name.replace("_num_", "_part_")))
+    _, lines = _train(data, tmp_path / "run", group=group)
+    assert any("does not say which part 3 of 3 test images show" in line for line in lines)
 
 
 def test_a_list_of_parts_is_recorded_by_its_path_and_told_by_its_name(parts, tmp_path, monkeypatch):

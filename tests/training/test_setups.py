@@ -19,7 +19,7 @@ import edgead
 from edgead.bundle.storage import Bundle
 from edgead.images import read_image
 
-AGPNET = {"size": [64, 64], "width": 16, "heads": 2, "blocks": 1, "batch_size": 2, "memory": 200}
+AGPNET = {"size": [64, 64], "width": 16, "heads": 2, "blocks": 1, "batch_size": 2}
 ARNET = {"size": [64, 64], "width": 0.125, "batch_size": 4}
 
 

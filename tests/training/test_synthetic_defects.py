@@ -32,3 +32,16 @@ def test_the_same_seed_paints_the_same() -> None:
     first, second = (add_defect(frame, np.random.default_rng(3)) for _ in range(2))
     np.testing.assert_array_equal(first[0], second[0])
     assert first[2] == second[2]
+
+
+@pytest.mark.parametrize("shape", [(90, 120, 3), (120, 90)])
+def test_a_defect_at_the_border_reaches_it_on_every_side(shape: tuple[int, ...]) -> None:
+    frame = np.random.default_rng(1).integers(60, 120, shape, np.uint8)
+    rng, touched = np.random.default_rng(0), np.zeros(4, int)
+    for _ in range(200):
+        changed, mask, _ = add_defect(frame, rng, at_border=True)
+        sides = [mask[0].any(), mask[-1].any(), mask[:, 0].any(), mask[:, -1].any()]
+        assert any(sides) and not mask.all()
+        assert (changed != frame).reshape(*shape[:2], -1).any(2)[mask].any()
+        touched += sides
+    assert touched.min() > 20

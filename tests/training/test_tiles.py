@@ -70,8 +70,8 @@ def test_too_many_tiles_are_drawn_evenly(parts: Path, monkeypatch: pytest.Monkey
 
 
 def test_what_is_kept_of_good_images_is_kept_of_tiles(parts: Path, tmp_path: Path) -> None:
-    """Few large frames have many tiles: prompts and memory are not bounded by the frames."""
-    small = {"widths": [4, 4, 8, 8], "variants": 1, "bank_size": 9, "memory": 200}
+    """Few large frames have many tiles: prompts are not bounded by the frames."""
+    small = {"widths": [4, 4, 8, 8], "variants": 1, "bank_size": 9}
     settings = {"size": [64, 64], "batch_size": 2} | small
     options = TrainingOptions(
         "redi", parts, tmp_path / "run", settings, 0, Bounds(steps=2), shots=2, tiling=TILING
@@ -79,7 +79,6 @@ def test_what_is_kept_of_good_images_is_kept_of_tiles(parts: Path, tmp_path: Pat
     run = train(options)
     for method in (run.method, load_run(tmp_path / "run").method):
         assert len(method.bank.images) == 9  # of 12 tiles of two frames
-        assert len(method.memory.kept) == 200  # a tile has 64 places
     record = json.loads((tmp_path / "run/run.json").read_text())
     assert record["tiles"] == 12
     assert n_learnt({"train": record["train"]}) == 2  # a run of before
@@ -120,14 +119,6 @@ def test_a_position_means_nothing_on_tiles(parts: Path, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"position=true.*--tile.*remove one of them"):
         run_tiled(parts, tmp_path / "run", position=True)
     assert not (tmp_path / "run").exists()
-
-
-def test_no_border_of_a_tile_is_quiet(parts: Path, tmp_path: Path) -> None:
-    options = TrainingOptions("agpnet", parts, tmp_path / "run", {}, preset="loose", tiling=TILING)
-    with pytest.raises(TrainingError, match=r"quiet_border=true.*--tile.*quiet_border=false"):
-        begin(options)
-    settings = begin(replace(options, settings={"quiet_border": False}))[3]["settings"]
-    assert not settings["position"] and settings["memory_share"] == 0.9  # the rest of loose stays
 
 
 @pytest.mark.parametrize(

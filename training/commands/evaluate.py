@@ -20,10 +20,12 @@ from edgead.files import write_file
 from edgead.monitoring.depth import UsedBits
 from edgead.records.lines import to_json
 
-from ..data import check_images, open_dataset
+from ..data import GOOD, check_halves, check_images, open_dataset, parts_of
 from ..evaluation.beside import Beside, evaluate_beside
+from ..evaluation.bootstrap import Interval
 from ..evaluation.evaluate import CATEGORY_KEYS, Evaluation, evaluate
 from ..evaluation.report import write_report
+from ..evaluation.spread import FRAME_SIZE
 from .train import add_data_arguments
 
 if TYPE_CHECKING:
@@ -40,6 +42,10 @@ ROWS = (
     ("f1_max", "F1, best threshold"),
     ("pixel_auroc", "pixel AUROC"),
     ("aupro", "AUPRO at 0.3"),
+    ("aupro_0_05", "AUPRO at 0.05"),
+    ("frame_size_pixel_auroc", "pixel AUROC, frame size"),
+    ("frame_size_aupro", "AUPRO at 0.3, frame size"),
+    ("frame_size_aupro_0_05", "AUPRO at 0.05, frame size"),
     ("frame_auroc", "frame AUROC, scores normalised per video"),
 )
 
@@ -48,6 +54,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(parser, "bundle NAME.edgead", "the bundle to measure")
     add(parser, "data DATA", "folder with a test set")
     add_data_arguments(parser)
+    add(
+        parser,
+        "--group REGEX|FILE",
+        "which test images show one part, for the intervals: the first group in an image's name is "
+        "the part, or a list .csv or .json of images and their parts says it",
+    )
     add_false_reject_rate(parser)
     add_bit_depth(parser)
     add_engine(parser)
@@ -72,6 +84,9 @@ def run(args: argparse.Namespace) -> int:
     dataset = open_dataset(
         args.data, purpose="evaluate", layout=args.layout, category=args.category
     )
+    if args.group is not None:  # refused before it takes long
+        check_halves(dataset, args.group)
+        parts_of(dataset.test, args.group)
     used = UsedBits(args.bit_depth)
     check_images(dataset.test, progress_line("checking"), used=used)  # before it takes long
     names = [args.bundle] if args.beside is None else [args.bundle, args.beside]
@@ -82,9 +97,12 @@ def run(args: argparse.Namespace) -> int:
     pictures = GALLERY if args.report else 0
     found: Evaluation | Beside
     if args.beside is None:
-        found = evaluate(detectors[0], dataset, progress_line("scoring"), gallery=pictures)
+        show = progress_line("scoring")
+        found = evaluate(detectors[0], dataset, show, gallery=pictures, group=args.group)
     else:
-        found = evaluate_beside(names, detectors, dataset, progress_line, pictures=pictures)
+        found = evaluate_beside(
+            names, detectors, dataset, progress_line, pictures=pictures, group=args.group
+        )
     _print_figures(console, found)
     _write(console, found, args, dict(dataset.left_out))
     console.next(_next_command(args))
@@ -109,14 +127,16 @@ def _open(args: argparse.Namespace, bundle: str, used: UsedBits, console: Consol
 def _print_figures(console: Console, found: Evaluation | Beside) -> None:
     """A table of figures, with a column for each bundle, then what is to be said of them."""
     if isinstance(found, Evaluation):
-        tables = [table(list(_figures(found).items())), *_category_table(found)]
+        tables = [table(list(_figures(found).items())), *_more_tables(found)]
         notes, warnings = found.notes, _warnings(found)
     else:
         first, second = map(_figures, found.evaluations)
-        rows = [("", *found.names), *((key, first[key], second[key]) for key in first)]
+        ahead = _ahead(found)
+        rows = [("", *found.names, "difference")]
+        rows += [(key, first[key], second[key], ahead.get(key, "")) for key in first]
         tables = [table(rows), table(_who_is_right(found), right=[1])]
         for name, evaluation in zip(found.names, found.evaluations, strict=True):
-            tables += [[name, *lines] for lines in _category_table(evaluation)]
+            tables += [[name, *lines] for lines in _more_tables(evaluation)]
         notes, warnings = found.said(lambda each: each.notes), found.said(_warnings)
     for lines in tables:
         for line in ["", *lines]:
@@ -135,9 +155,12 @@ def _who_is_right(found: Beside) -> list[tuple[str, str]]:
 
 def _figures(evaluation: Evaluation) -> dict[str, str]:
     """What the table says of one bundle."""
-    figures, count = evaluation.metrics, evaluation.count
-    shown = ROWS if evaluation.timelines else ROWS[:-1]
-    rows = {name: _four(figures[key], " (no masks or one class only)") for key, name in shown}
+    figures, count, spans = evaluation.metrics, evaluation.count, evaluation.intervals()
+    rows = {
+        name: _four(figures[key], " (no masks or one class only)") + _span(spans.get(key))
+        for key, name in ROWS
+        if _is_shown(key, evaluation)
+    }
     rows["false rejects promised"] = percent(float(figures["false_reject_promised"] or 0))
     rejected, caught = count("rejected"), count("caught")
     if good := rejected + count("passed"):
@@ -151,6 +174,47 @@ def _figures(evaluation: Evaluation) -> dict[str, str]:
         rows["defects caught"] = f"{share} ({caught} of {defective})"
     rows["median time per frame"] = f"{evaluation.latency_ms['median']:.2f} ms"
     return rows
+
+
+def _is_shown(key: str, evaluation: Evaluation) -> bool:
+    """Whether the table has a line for a figure: that of videos and those of masks, if any."""
+    if key == "frame_auroc":
+        return bool(evaluation.timelines)
+    return evaluation.metrics[key] is not None or not key.startswith(FRAME_SIZE)
+
+
+def _ahead(found: Beside) -> dict[str, str]:
+    """By how much the first of two bundles is ahead, by the names of ROWS."""
+    named = dict(ROWS)
+    return {
+        named[key]: f"{difference:+.4f}{_span(span, '+')}"
+        for key, (difference, span) in found.differences().items()
+    }
+
+
+def _more_tables(evaluation: Evaluation) -> list[list[str]]:
+    """By category and by kind of defect, where there are several."""
+    return _category_table(evaluation) + _kind_table(evaluation)
+
+
+def _kind_table(evaluation: Evaluation) -> list[list[str]]:
+    """A table with a line for each kind of defect; none unless there are several."""
+    defects = [kind for kind in evaluation.kinds if kind.label != GOOD]
+    if len(defects) < 2:
+        return []
+    head = ("kind", "images", "caught", "image AUROC", "AUPRO at 0.3", "at 0.05, frame size")
+    rows = [head] + [
+        (
+            kind.label,
+            str(kind.n),
+            percent(kind.anomalous / kind.n),
+            _four(kind.auroc) + _span(kind.auroc_interval),
+            _four(kind.pixels["aupro"]),
+            _four(kind.pixels["aupro_0_05"]),
+        )
+        for kind in defects
+    ]
+    return [table(rows, right=(1, 2, 4, 5))]
 
 
 def _category_table(evaluation: Evaluation) -> list[list[str]]:
@@ -178,6 +242,18 @@ def _as_json(evaluation: Evaluation) -> dict[str, Any]:
             for c in evaluation.categories
         }
         figures["categories_mean"] = evaluation.category_means()
+    figures["kinds"] = {
+        kind.label: {
+            "n": kind.n,
+            "anomalous": kind.anomalous,
+            "image_auroc": kind.auroc,
+            "image_auroc_interval": kind.auroc_interval,
+            **{FRAME_SIZE + key: value for key, value in kind.pixels.items()},
+        }
+        for kind in evaluation.kinds
+        if kind.label != GOOD
+    }
+    figures["intervals"] = evaluation.intervals()
     if evaluation.overlap is not None:
         figures["overlap"] = evaluation.overlap.to_json()
     return figures | {"warnings": list(_warnings(evaluation))}
@@ -191,6 +267,10 @@ def _four(value: float | None, reason: str = "") -> str:
     return f"-{reason}" if value is None else f"{value:.4f}"
 
 
+def _span(ends: Interval | None, sign: str = "") -> str:
+    return "" if ends is None else f" ({ends[0]:{sign}.4f} to {ends[1]:{sign}.4f})"
+
+
 def _write(
     console: Console,
     found: Evaluation | Beside,
@@ -202,7 +282,12 @@ def _write(
     else:
         figures, other = map(_as_json, found.evaluations)
         right = {group: len(pairs) for group, pairs in found.groups().items()}
-        figures |= {"beside": {"bundle": found.names[1], **other, "right": right}}
+        ahead = {
+            key: {"value": value, "interval": span}
+            for key, (value, span) in found.differences().items()
+        }
+        other |= {"right": right, "difference": ahead}
+        figures |= {"beside": {"bundle": found.names[1], **other}}
     figures |= {"left_out": left_out}
     if args.report is not None:
         console.say(f"wrote  {write_report(found, args.report)}")
@@ -221,7 +306,7 @@ def _next_command(args: argparse.Namespace) -> str:
     rate = args.false_reject_rate
     again = {"false-reject-rate": None if rate is None else f"{rate:g}"}
     if args.report is None:
-        again |= {"beside": args.beside, "layout": args.layout, "category": args.category}
+        again |= {key: getattr(args, key) for key in ("group", "beside", "layout", "category")}
     again["device"] = None if args.device == "auto" else args.device
     again |= {"precision": args.precision, "threads": args.threads}
     for name, value in again.items():

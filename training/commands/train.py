@@ -18,7 +18,17 @@ if TYPE_CHECKING:
     from ..run_record import TrainingOptions
 
 _METHODS = ("agpnet", "arnet", "redi", "ssae")  # named here too, so that --help needs no torch
-_PASSED_ON = ("preset", "layout", "category", "group", "shots", "bit_depth", "textures", "device")
+_PASSED_ON = (
+    "preset",
+    "layout",
+    "category",
+    "group",
+    "shots",
+    "bit_depth",
+    "textures",
+    "device",
+    "precision",
+)
 EXAMPLE = "  edgead train redi photos/ --out runs/cell --minutes 10"
 
 
@@ -27,8 +37,7 @@ _OPTIONS: tuple[tuple[str, Callable[[str], Any], str], ...] = (
     ("--calibration F", number,
      "share of the good images held out to set the threshold (default 0.2)"),
     ("--preset NAME", word,
-     "edge (default; small and fast), paper (sizes of the publication) or, for redi and agpnet, "
-     "loose (edge, for parts that lie anywhere amid background); --set goes over it"),
+     "edge (default; small and fast) or paper (sizes of the publication); --set goes over it"),
     ("--shots K", whole,
      "learn from K good images (of every category), to see what few will do"),
     ("--group REGEX|FILE", word,
@@ -59,6 +68,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), default="auto",
         help="where to train; auto (the default) is cuda where torch finds a GPU",
+    )  # fmt: skip
+    parser.add_argument(
+        "--precision", choices=("float32", "bfloat16"),
+        help="of products and convolutions while training (default: bfloat16 on a CPU with "
+        "instructions for it, else float32)",
     )  # fmt: skip
     add(parser, "--json", "one JSON object on stdout")
 

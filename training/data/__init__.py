@@ -16,7 +16,7 @@ from .dataset import GOOD, TEST_SET_LOOKS_LIKE, Dataset, Sample
 from .division import Division, divide, held_apart, overlap_with_test
 from .layouts import LAYOUTS
 from .opening import open_dataset
-from .splitting import Parts, count_parts, split
+from .splitting import Parts, check_halves, count_parts, parts_of, split
 
 __all__ = [
     "GOOD",
@@ -26,6 +26,7 @@ __all__ = [
     "Division",
     "Parts",
     "Sample",
+    "check_halves",
     "check_images",
     "count_parts",
     "digest",
@@ -33,6 +34,7 @@ __all__ = [
     "held_apart",
     "open_dataset",
     "overlap_with_test",
+    "parts_of",
     "read_mask",
     "split",
 ]

@@ -38,10 +38,29 @@ def grouped(names: Sequence[str], group: str) -> list[str]:
     Raises:
         DataError: an expression or a list that cannot be read, or does not tell the part of each.
     """
+    found = told(names, group)
+    absent = [name for name, part in zip(names, found, strict=True) if part is None]
+    if absent and is_list(group):
+        raise DataError(
+            f"--group {printable(group)} does not say which part {len(absent)} of {len(names)} "
+            f"images show, such as {printable(absent[0])}; add a line for each, as "
+            f"{printable(PurePosixPath(absent[0]).name)},PART"
+        )
+    if absent:
+        raise DataError(
+            f"--group {group} does not say which part {absent[0]} shows; give an expression whose "
+            "first group is found in every name"
+        )
+    return [part for part in found if part is not None]
+
+
+def told(names: Sequence[str], group: str) -> list[str | None]:
+    """As ``grouped``, but None for each image whose part is not told."""
     if is_list(group):
         return _listed(names, group, _read(group))
     pattern = _compiled(group)
-    return [_found(pattern, name) for name in names]
+    matches = (pattern.search(name) for name in names)
+    return [(match.group(1) or None) if match else None for match in matches]
 
 
 def _compiled(group: str) -> re.Pattern[str]:
@@ -61,33 +80,16 @@ def _compiled(group: str) -> re.Pattern[str]:
     return pattern
 
 
-def _found(pattern: re.Pattern[str], name: str) -> str:
-    found = pattern.search(name)
-    if found is None or not found.group(1):
-        raise DataError(
-            f"--group {pattern.pattern} does not say which part {name} shows; give an "
-            f"expression whose first group is found in every name"
-        )
-    return found.group(1)
-
-
-def _listed(names: Sequence[str], group: str, listed: Mapping[str, str]) -> list[str]:
+def _listed(names: Sequence[str], group: str, listed: Mapping[str, str]) -> list[str | None]:
     entries = [next((end for end in _ends(name) if end in listed), None) for name in names]
-    absent = [name for name, entry in zip(names, entries, strict=True) if entry is None]
-    if absent:
-        raise DataError(
-            f"--group {printable(group)} does not say which part {len(absent)} of {len(names)} "
-            f"images show, such as {printable(absent[0])}; add a line for each, as "
-            f"{printable(PurePosixPath(absent[0]).name)},PART"
-        )
-    first: dict[str | None, str] = {}
+    first: dict[str, str] = {}
     for name, entry in zip(names, entries, strict=True):
-        if first.setdefault(entry, name) != name:
+        if entry is not None and first.setdefault(entry, name) != name:
             raise DataError(
                 f"--group {printable(group)}: {printable(entry)} may be "
                 f"{printable(first[entry])} or {printable(name)}; list their paths"
             )
-    return [listed[entry] for entry in entries if entry is not None]
+    return [None if entry is None else listed[entry] for entry in entries]
 
 
 def _ends(name: str) -> list[str]:

@@ -6,10 +6,11 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from edgead.errors import DataError
+from edgead.calibration import best_false_reject_rate, images_needed, typed_rate
+from edgead.errors import CalibrationError, DataError, printable
 
-from .dataset import Sample, by_name
-from .grouping import grouped
+from .dataset import Dataset, Sample, by_name
+from .grouping import grouped, name_of, told
 
 Parts = tuple[tuple[Sample, ...], tuple[Sample, ...]]  # (train, calibration), ordered by name
 
@@ -120,10 +121,68 @@ def count_parts(samples: Sequence[Sample], group: str) -> int:
     return len(set(parts_of(samples, group)))
 
 
+def check_rate_of_parts(rate: float | None, parts: int) -> None:
+    """Refuse a false-reject rate that so few parts to calibrate with cannot promise.
+
+    Args:
+        rate: that was asked for; None: the default, of which users are told what holds.
+        parts: how many, each with as many images as there are.
+
+    Raises:
+        CalibrationError: says the best possible, and how many parts the rate asked for would take.
+
+    Source: Lee, Barber, Willett, arXiv 2306.06342: of m parts at most (m rate + 1) / (m + 1).
+    """
+    best = best_false_reject_rate(parts)
+    if rate is None or not 0 < rate < best:  # what is not a rate is refused elsewhere
+        return
+    raise CalibrationError(
+        f"false-reject rate {rate:g} cannot be promised with {parts} parts to calibrate with, "
+        f"however many images show them: the best possible is {typed_rate(best)}, and "
+        f"{rate:g} takes {images_needed(rate)} parts; give images of more parts, hold out more "
+        f"with --calibration, or ask for {typed_rate(best)}"
+    )
+
+
 def parts_of(samples: Sequence[Sample], group: str) -> list[tuple[str, str]]:
     """(category, part) of what each sample shows; ``group`` and errors as for ``split``."""
     found = grouped([sample.name for sample in samples], group)
     return [(sample.category, part) for sample, part in zip(samples, found, strict=True)]
+
+
+def check_halves(dataset: Dataset, group: str) -> int:
+    """Refuse parts that are both learnt from and tested with.
+
+    Args:
+        dataset: with a test set, or without.
+        group: as for ``split``.
+
+    Returns:
+        How many images of the test set show a part that ``group`` does not tell.
+
+    Raises:
+        DataError: how many parts are in both, and an image of one in each; a ``group`` that cannot
+            be read.
+    """
+    halves: list[dict[tuple[str, str], str]] = [{}, {}]  # part to the name of an image
+    untold = 0
+    for half, samples in zip(halves, (dataset.train, dataset.test), strict=True):
+        found = told([sample.name for sample in samples], group)
+        untold = found.count(None)
+        for sample, part in zip(samples, found, strict=True):
+            if part is not None:
+                half.setdefault((sample.category, part), sample.name)
+    both = sorted(set(halves[0]) & set(halves[1]))
+    if both:
+        one, other = (printable(half[both[0]]) for half in halves)
+        raise DataError(
+            f"{len(both)} of {len(halves[1])} parts of the test set are among those to learn from "
+            f"too, by --group {printable(name_of(group))} (such as {printable(both[0][1])}: {one} "
+            f"and {other}), so figures would say nothing of new parts; expected: none. Move all "
+            "images of a part to one half, or, where a number counts within each folder, let the "
+            "group hold the folder too"
+        )
+    return untold
 
 
 def _of_one(n: int, where: str, group: str | None) -> DataError:

@@ -19,7 +19,11 @@ Content = Callable[[NDArray[np.float32], int, np.random.Generator], Any]
 
 
 def add_defect(
-    frame: NDArray[Any], rng: np.random.Generator, bit_depth: int | None = None
+    frame: NDArray[Any],
+    rng: np.random.Generator,
+    bit_depth: int | None = None,
+    *,
+    at_border: bool = False,
 ) -> tuple[NDArray[Any], NDArray[np.bool_], str]:
     """A copy of frame [H, W] or [H, W, 3] with one defect, where it is [H, W], and its kind.
 
@@ -27,12 +31,14 @@ def add_defect(
     scale of either.
 
     Blobs are ellipses of 2 to 20 % of the smaller side, lines a quarter of it at most. The place is
-    one that differs from the frame's border, if there is any, so that the part is hit.
+    one that differs from the frame's border, if there is any, so that the part is hit; or, with
+    ``at_border``, on the frame's border, which the defect then reaches.
     """
     kind = str(rng.choice([*LINES, *BLOBS]))
     full = float(full_scale(frame.dtype, bit_depth))
     image = (frame.astype(np.float32) * (255 / full)).reshape(*frame.shape[:2], -1)
-    side, centre = min(frame.shape[:2]), _place(image, rng)
+    side = min(frame.shape[:2])
+    centre = _border_place(frame.shape[:2], rng) if at_border else _place(image, rng)
     mask = np.zeros(frame.shape[:2], np.float32)
     if kind in LINES:
         _line(mask, centre, LINES[kind], side, rng)
@@ -58,6 +64,14 @@ def _place(image: NDArray[np.float32], rng: np.random.Generator) -> tuple[int, i
         if np.abs(around - border).mean() > 25:
             break
     return x, y
+
+
+def _border_place(size: tuple[int, int], rng: np.random.Generator) -> tuple[int, int]:
+    """(x, y) on one of the four sides, each as likely as it is long."""
+    (height, width), at = size, int(rng.integers(2 * sum(size)))
+    if at < 2 * width:
+        return at % width, (height - 1) * (at // width)
+    return (width - 1) * ((at - 2 * width) // height), (at - 2 * width) % height
 
 
 def _line(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from edgead.images import open_image
 
 from ..data import Dataset, Sample, read_mask
+from .bootstrap import Interval, interval
 from .evaluate import Evaluation, evaluate
 from .gallery import Picture, draw, in_turn
 from .scored_image import ScoredImage
@@ -57,6 +58,20 @@ class Beside:
         ]
         return (*both, *own)
 
+    def differences(self) -> dict[str, tuple[float, Interval | None]]:
+        """By how much the first is ahead, with the interval over resamples of the same parts.
+
+        Of the figures that both have, by their keys in ``metrics``.
+        """
+        first, second = self.evaluations
+        found = {}
+        for key in first.resampled:
+            one, other = first.metrics[key], second.metrics.get(key)
+            if one is not None and other is not None:
+                drawn = interval(first.resampled[key] - second.resampled[key])
+                found[key] = (float(one) - float(other), drawn)
+        return found
+
     def groups(self) -> dict[str, list[Pair]]:
         """The verdicts on each image, by who is right; copies of an image count once."""
         found: dict[str, list[Pair]] = {group: [] for group in GROUPS}
@@ -81,6 +96,7 @@ def evaluate_beside(
     progress: Callable[[str], Callable[[int, int], None]],
     *,
     pictures: int = 0,
+    group: str | None = None,
 ) -> Beside:
     """Measure two detectors on the test set, one after the other.
 
@@ -90,12 +106,13 @@ def evaluate_beside(
         dataset: with a test set.
         progress: gives, for what is done, a function called with (images done, images in all).
         pictures: at most so many images are drawn, some of each group, with both heatmaps.
+        group: as for ``evaluate``.
 
     Raises:
         DataError, InputError: as ``evaluate``.
     """
     first, second = (
-        evaluate(detector, dataset, progress(f"scoring with {name}"))
+        evaluate(detector, dataset, progress(f"scoring with {name}"), group=group)
         for name, detector in zip(names, detectors, strict=True)
     )
     found = Beside((names[0], names[1]), (first, second))

@@ -20,30 +20,29 @@ from edgead.errors import DataError
 from edgead.images import Remarks, open_image
 from edgead.images.content import digest_of
 
-from ..data import TEST_SET_LOOKS_LIKE, Dataset, Sample, read_mask
-from ..data.layouts.frames import LAYOUT
+from ..data import (
+    TEST_SET_LOOKS_LIKE,
+    Dataset,
+    Sample,
+    check_halves,
+    parts_of,
+    read_mask,
+)
+from ..data.layouts.frames import LAYOUT, video_of
 from . import metrics
+from .bootstrap import Interval, interval
 from .gallery import Gallery, Picture
 from .mask_census import MaskCensus
 from .overlap import Overlap, not_told, overlap
+from .pixels import Pixels
 from .scored_image import ScoredImage
+from .spread import FRAME_SIZE, Kind, Spread
 from .timeline import Timeline, frame_auroc, timelines
 
 if TYPE_CHECKING:
     from edgead.detector import Detector
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
-
-
-@dataclass(frozen=True)
-class Kind:
-    """The images of one label: how many, how many judged anomalous, AUROC against the good."""
-
-    label: str
-    n: int
-    anomalous: int
-    auroc: float | None
-    median_score: float
 
 
 @dataclass(frozen=True)
@@ -80,6 +79,8 @@ class Evaluation:
     timelines: tuple[Timeline, ...] = ()  # one for each video of the layout "frames"
     notes: tuple[str, ...] = field(default=())  # why a figure is to be taken with care
     categories: tuple[Category, ...] = ()  # none unless there are several
+    kinds: tuple[Kind, ...] = ()  # good first, then each kind of defect by name
+    resampled: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     overlap: Overlap | None = None  # with what the bundle has learnt, and within the test set
 
     def count(self, outcome: str) -> int:
@@ -98,16 +99,9 @@ class Evaluation:
             for key, values in columns.items()
         }
 
-    def kinds(self) -> tuple[Kind, ...]:
-        """Good first, then each kind of defect by name."""
-        good = [image for image in self.images if image.is_good]
-        found = []
-        for label in sorted({i.label for i in self.images}, key=lambda one: (one != "good", one)):
-            members = [image for image in self.images if image.label == label]
-            anomalous = sum(image.anomalous for image in members)
-            median = float(np.median([image.score for image in members]))
-            found.append(Kind(label, len(members), anomalous, _auroc([*good, *members]), median))
-        return tuple(found)
+    def intervals(self) -> dict[str, Interval | None]:
+        """Of the figures that were made of each resample, by their keys in ``metrics``."""
+        return {key: interval(values) for key, values in self.resampled.items()}
 
 
 def evaluate(
@@ -116,27 +110,33 @@ def evaluate(
     progress: Callable[[int, int], None] | None = None,
     *,
     gallery: int = 0,
+    group: str | None = None,
 ) -> Evaluation:
     """Score the test set with the false-reject rate the detector has now.
 
-    Pixel figures use the maps as they are, at model resolution, and masks brought there by nearest
-    neighbour; defects without mask are left out of them.
+    Pixel figures are those of the maps as they are, at model resolution, with masks brought there
+    by nearest neighbour; and, with ``FRAME_SIZE`` before their keys, those of the heatmaps and the
+    masks as they are, at the size of each frame. Defects without mask are left out of both.
 
     Args:
         detector: as in production.
         dataset: with a test set.
         progress: called with (images done, images in all).
         gallery: at most this many pictures are kept for a report, mistakes first.
+        group: tells the part that an image shows, for the intervals, see ``grouping.grouped``;
+            None: images of one content, and the frames of a video, show one part.
 
     Raises:
-        DataError: no test set, or a mask that cannot be used.
+        DataError: no test set, or a mask that cannot be used; a ``group`` that does not tell the
+            part of each test image, or tells of parts that are learnt from too.
         InputError: an image that cannot be used.
     """
     if not dataset.test:
         raise DataError(f"{dataset.root} has no test set; {TEST_SET_LOOKS_LIKE}")
+    shown = None if group is None else _shown(dataset, group)
     known, first = Known(detector.bundle.manifest.provenance), _Firsts(dataset)
     images: list[ScoredImage] = []
-    pixels = _Pixels(dataset.test)
+    pixels = Pixels(dataset.test)
     shelf, census, remarks = Gallery(gallery), MaskCensus(), Remarks()
     for done, sample in enumerate(dataset.test, 1):
         file = open_image(sample.path, bit_depth=detector.bit_depth)
@@ -153,14 +153,28 @@ def evaluate(
             copy_of=first.copy_of(sample, digest),
         )  # fmt: skip
         images.append(image)
-        pixels.add(result.map, mask, sample.category)
+        pixels.add(result, mask, sample.category)
         shelf.offer(image, frame, result, None if sample.is_good else mask)
         if progress is not None:
             progress(done, len(dataset.test))
     said = tuple(f"{line}." for line in remarks.lines(detector.bundle.manifest.provenance))
-    found = _summarise(detector, dataset, tuple(images), pixels, known)
-    notes = (*found.notes, *census.notes(), *said)
+    spread = Spread.of(images, shown or _contents(dataset, images), pixels)
+    found = _summarise(detector, dataset, tuple(images), pixels, known, spread)
+    notes = (*found.notes, *census.notes(), *said, *spread.notes(group))
     return replace(found, pictures=shelf.selection(), notes=notes)
+
+
+def _shown(dataset: Dataset, group: str) -> list[str]:
+    """The part that each test image shows by ``group``, none of which is learnt from."""
+    check_halves(dataset, group)
+    return ["/".join(part) for part in parts_of(dataset.test, group)]
+
+
+def _contents(dataset: Dataset, images: Sequence[ScoredImage]) -> list[str]:
+    """What stands for the part that each test image shows: its content, or its video."""
+    if dataset.layout == LAYOUT.name:
+        return [video_of(image.name) for image in images]
+    return [image.content for image in images]
 
 
 class _Firsts:
@@ -174,42 +188,6 @@ class _Firsts:
         """The name of the one that a test image is a copy of."""
         first = self._names.setdefault((digest, sample.label), sample.name)
         return None if self._video or first == sample.name else first
-
-
-class _Pixels:
-    """Maps and masks at model resolution, gathered in one block each; empty without any mask."""
-
-    def __init__(self, samples: Sequence[Sample]) -> None:
-        usable = sum(s.is_good or s.mask is not None for s in samples)
-        self._n = usable if any(s.mask is not None for s in samples) else 0
-        self._maps: NDArray[np.float32] | None = None
-        self._masks: NDArray[np.bool_] | None = None
-        self._categories: list[str] = []  # of the maps so far
-        self.vanished = 0  # masks with no pixel left at model resolution
-
-    def add(
-        self, values: NDArray[np.float32], mask: NDArray[np.bool_] | None, category: str
-    ) -> None:
-        if mask is None or not self._n:
-            return
-        if self._maps is None or self._masks is None:
-            self._maps = np.empty((self._n, *values.shape), np.float32)
-            self._masks = np.empty((self._n, *values.shape), bool)
-        small = metrics.resize_mask(mask, (values.shape[0], values.shape[1]))
-        self.vanished += bool(mask.any() and not small.any())
-        row = len(self._categories)
-        self._maps[row], self._masks[row] = values, small
-        self._categories.append(category)
-
-    def figures(self, category: str | None = None) -> tuple[float | None, float | None]:
-        """(pixel AUROC, AUPRO), of one category or of all images."""
-        if self._maps is None or self._masks is None:
-            return None, None
-        maps, masks = self._maps, self._masks
-        if category is not None:
-            rows = np.array(self._categories) == category
-            maps, masks = maps[rows], masks[rows]
-        return metrics.pixel_auroc(maps, masks), metrics.aupro(maps, masks)
 
 
 def _scored(sample: Sample, size: tuple[int, int], result: Any) -> ScoredImage:
@@ -237,9 +215,10 @@ def _false_rejects(images: Sequence[ScoredImage]) -> float | None:
     return sum(image.anomalous for image in good) / len(good) if good else None
 
 
-def _category(name: str, images: Sequence[ScoredImage], pixels: _Pixels) -> Category:
+def _category(name: str, images: Sequence[ScoredImage], pixels: Pixels) -> Category:
     members = [image for image in images if image.category == name]
-    figures = _auroc(members), *pixels.figures(name), _false_rejects(members)
+    of_pixels = pixels.figures(name)
+    figures = _auroc(members), of_pixels["pixel_auroc"], of_pixels["aupro"], _false_rejects(members)
     return Category(name, len(members), *figures)
 
 
@@ -247,26 +226,27 @@ def _summarise(
     detector: Detector,
     dataset: Dataset,
     images: tuple[ScoredImage, ...],
-    pixels: _Pixels,
+    pixels: Pixels,
     known: Known,
+    spread: Spread,
 ) -> Evaluation:
     manifest = detector.bundle.manifest
     scores = np.array([r.score for r in images])
     defective = np.array([not r.is_good for r in images])
-    pixel_auroc, aupro = pixels.figures()
     frames = ((r.name, r.score, not r.is_good) for r in images)
     videos = timelines(frames) if dataset.layout == LAYOUT.name else ()
     figures: dict[str, float | int | None] = {
         "image_auroc": _auroc(images),
         "image_ap": metrics.average_precision(scores, defective),
         "f1_max": metrics.f1_max(scores, defective),
-        "pixel_auroc": pixel_auroc,
-        "aupro": aupro,
+        **pixels.figures(),
+        **{FRAME_SIZE + key: value for key, value in spread.at_frame_size().items()},
         "frame_auroc": frame_auroc(videos) if videos else None,
         "false_reject_promised": float(detector.false_reject_rate),
         "false_reject_reached": _false_rejects(images),
         "train_seconds": manifest.provenance.get("train_seconds"),
         "n_test": len(images),
+        "parts": spread.draws.parts,
     }
     times = [r.total_ms for r in images]
     several = dataset.categories if len(dataset.categories) > 1 else ()
@@ -290,12 +270,14 @@ def _summarise(
         timelines=videos,
         notes=_notes(images, pixels, float(detector.false_reject_rate), not_told(known)),
         categories=tuple(_category(name, images, pixels) for name in several),
+        kinds=spread.kinds(),
+        resampled=spread.resampled(),
         overlap=overlap(images, known),
     )
 
 
 def _notes(
-    images: Sequence[ScoredImage], pixels: _Pixels, promised: float, untold: str | None
+    images: Sequence[ScoredImage], pixels: Pixels, promised: float, untold: str | None
 ) -> tuple[str, ...]:
     notes = []
     different = [image for image in images if image.copy_of is None]

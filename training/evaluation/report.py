@@ -22,13 +22,26 @@ from edgead.files import write_file
 
 from . import metrics
 from .beside import Beside, group_of
+from .bootstrap import Interval
 from .charts import histogram, panel, roc
 from .evaluate import CATEGORY_KEYS, QUANTILES, Evaluation
 from .gallery import OUTCOMES
+from .spread import FRAME_SIZE
 
 TEMPLATE = Path(__file__).with_name("report.html")
 BESIDE_TEMPLATE = Path(__file__).with_name("beside.html")
 QUANTILE_WORDS = {0.0: "least", 0.5: "median", 1.0: "largest"}
+TILES = (
+    ("image_auroc", "image AUROC"),
+    ("image_ap", "average precision"),
+    ("f1_max", "F1, best threshold"),
+    ("pixel_auroc", "pixel AUROC"),
+    ("aupro", "AUPRO at 0.3"),
+    ("aupro_0_05", "AUPRO at 0.05"),
+    ("frame_size_pixel_auroc", "pixel AUROC, frame size"),
+    ("frame_size_aupro", "AUPRO at 0.3, frame size"),
+    ("frame_size_aupro_0_05", "AUPRO at 0.05, frame size"),
+)
 OUTCOME_WORDS = {
     "missed": ("missed defect", "missed defects"),
     "rejected": ("false reject", "false rejects"),
@@ -57,7 +70,10 @@ def render(evaluation: Evaluation) -> bytes:
         base64_text,
         figure,
         percent,
+        span,
         evaluation=evaluation,
+        tiles=[(key, name) for key, name in TILES if not absent(evaluation, key)],
+        intervals=evaluation.intervals(),
         now=_now(),
         n_good=good.size,
         n_defective=defective.size,
@@ -87,7 +103,10 @@ def render_beside(found: Beside) -> bytes:
         base64_text,
         figure,
         percent,
+        span,
         beside=found,
+        rows=[(key, name) for key, name in TILES if found.evaluations[0].metrics[key] is not None],
+        differences=found.differences(),
         evaluation=found.evaluations[0],  # data and number of images, the same for both
         now=_now(),
         verdicts=[_verdicts(evaluation) for evaluation in found.evaluations],
@@ -121,6 +140,16 @@ def base64_text(data: bytes) -> str:
 def figure(value: float | None) -> str:
     """Four digits, or a dash for a figure without a meaning."""
     return "–" if value is None else f"{value:.4f}"
+
+
+def span(ends: Interval) -> str:
+    """The ends of an interval, three digits each."""
+    return f"{ends[0]:.3f} to {ends[1]:.3f}"
+
+
+def absent(evaluation: Evaluation, key: str) -> bool:
+    """Whether a figure at frame size has no meaning; the others are shown with a dash then."""
+    return key.startswith(FRAME_SIZE) and evaluation.metrics[key] is None
 
 
 def _verdicts(evaluation: Evaluation) -> list[tuple[str, str, str]]:

@@ -1,1 +1,1 @@
-"""Features of the backbone: scales, comparison, whitening, memory, shared networks."""
+"""Features of the backbone: scales, comparison, shared networks."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -29,15 +29,6 @@ def smooth(levels: list[Tensor], count: int | None = None) -> list[Tensor]:
     fine = levels[:count]
     averaged = [F.avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False) for x in fine]
     return averaged + levels[len(fine) :]
-
-
-def border_share(size: Sequence[int]) -> Tensor:
-    """How much of each position's 3x3 window lies in a map of ``size`` (h, w): [1, 1, h, w].
-
-    By this share, 4/9 at a corner, a residual counts in PatchCore (Roth et al., arXiv 2106.08265)
-    as published, which averages windows filled with zeros.
-    """
-    return F.avg_pool2d(torch.ones(1, 1, *map(int, size)), 3, stride=1, padding=1)
 
 
 class FeatureScale(nn.Module):

@@ -1,19 +1,23 @@
 """AGPNet: reconstruct features that were perturbed where attention says it is hardest.
 
-Source: Xia et al., "Attention-guided perturbation for unsupervised image anomaly detection"
-(arXiv 2408.07490). Tags: [F] stated by the authors, [P] our choice where the paper is silent.
+Source: Huang, Cheng, Xia et al., "Attention-guided perturbation for unsupervised image anomaly
+detection" (arXiv 2408.07490). Tags: [F] stated by the authors, [P] our choice where the paper is
+silent.
 
     F_clean = sum over levels of LN(F_l)        frozen backbone, LN without affine [F]
     A = minmax(A_prior) + minmax(A_learn)       from the backbone; from the decoder's EMA copy [F]
     F' = F_clean + E (alpha(t) minmax(A) + beta)        E Gaussian, alpha(t) grows linearly [F]
     X' = X + noise in the highest r(t) of A, F'_img = F of X'                           [F]
     L = 1/2 (|decoder(F') - F_clean|^2 + |decoder(F'_img) - F_clean|^2)                 [F]
-    map = |W (decoder(F_clean) - F_clean)|^2, summed over levels        l2 [F]; W: P, as ReDi
-        + |F - its like among good features|^2                          P, as ReDi's memory
+    map = |decoder(F_clean) - F_clean|^2                                         l2, maximum [F]
 
-The noise is there in training only: an inference costs the backbone and a small ViT [F]. The levels
-of a CNN differ in width and resolution, so they are laid side by side on one grid instead of summed
+With ``joint`` F'_img has the noise of F' besides [F, as a summary of the paper has it]. The noise
+is there in training only: an inference costs the backbone and a small ViT [F]. The levels of a CNN
+differ in width and resolution, so they are laid side by side on one grid instead of summed
 (``join=concat``), finer ones folded into channels, and compared each at its own resolution [P].
+With ``position`` a squared error is divided by E, its mean on good images at that position [P, the
+idea of ARNet's E_k]; with ``balance`` each level counts by w, one over the standard deviation of
+the good images' scores on it [P].
 """
 
 from __future__ import annotations
@@ -30,10 +34,10 @@ from edgead.bundle.entries import Pair
 from edgead.errors import TrainingError
 
 from ..features.backbone import CHANNELS, MEAN, STD, STRIDES, load_backbone
-from ..features.scale import Compared, FeatureScale
+from ..features.scale import Compared, FeatureScale, Pairs
 from .agpnet_clean_features import CleanFeatures
 from .agpnet_decoder import Decoder, Teacher
-from .backbone_method import LOOSE, BackboneMethod, BackboneSettings, remember
+from .backbone_method import BackboneMethod, BackboneSettings
 from .base import Losses, Stage, TrainingSet
 
 
@@ -41,8 +45,7 @@ from .base import Losses, Stage, TrainingSet
 class AGPNetSettings(BackboneSettings):
     """Every choice of AGPNet, as docs/methods/agpnet.md describes them.
 
-    The default is the preset edge. noise, where, masks, ema and schedule are the paper's ablation;
-    whiten and memory work with join=concat alone.
+    The default is the preset edge. noise, where, masks, ema and schedule are the paper's ablation.
     """
 
     multiple: ClassVar = 16
@@ -52,7 +55,7 @@ class AGPNetSettings(BackboneSettings):
         "schedule": ("linear", "constant"), "stride": (8, 16),
     }  # fmt: skip
     least: ClassVar = dict.fromkeys(("common", "width", "heads", "blocks"), 1) | dict.fromkeys(
-        ("alpha", "beta", "image_std", "image_share", "eta", "memory"), 0
+        ("alpha", "beta", "image_std", "image_share", "eta"), 0
     )
 
     size: tuple[int, int] = (256, 256)  # [P]
@@ -64,6 +67,7 @@ class AGPNetSettings(BackboneSettings):
     blocks: int = 4  # [F]
     noise: str = "attention"  # [F]
     where: str = "both"  # [F]
+    joint: bool = False  # [P] noise on features of noisy images too; the paper: True
     masks: str = "both"  # [F]
     ema: bool = True  # [F]
     eta: float = 0.999  # [P]
@@ -95,14 +99,13 @@ class AGPNetSettings(BackboneSettings):
 
 PAPER: dict[str, Any] = {
     "join": "sum",  # [F]
-    "whiten": False,  # [F] the plain distance
-    "memory": 0,  # [F] no such pair
+    "joint": True,  # [F, a summary of the paper] L_img,feat
     "width": 384,  # [F] that of ViT-S
     "heads": 6,  # [F] that of ViT-S
-    "position": False,  # [F] no such normalisation
+    "position": False,  # [F] the plain distance
     "balance": False,  # [F]
     "learning_rate": 1e-4,  # [P] as ViTAD
-    "steps": 3000,  # [P] 100 epochs, as ViTAD, of a category of MVTec AD
+    "steps": 15000,  # [F, a digest of the paper] 500 epochs, of a category of MVTec AD
 }
 
 
@@ -184,7 +187,7 @@ class AGPNet(BackboneMethod):
     name: ClassVar[str] = "agpnet"
     distance: ClassVar[str] = "l2"
     settings_type = AGPNetSettings
-    presets: ClassVar = {"edge": {}, "loose": LOOSE, "paper": PAPER}
+    presets: ClassVar = {"edge": {}, "paper": PAPER}
 
     def __init__(self, settings: AGPNetSettings, n_train: int) -> None:
         super().__init__()
@@ -204,10 +207,9 @@ class AGPNet(BackboneMethod):
             for k, count in enumerate(folded):
                 self.register_buffer(f"project_{k}", projection(count, settings.common, generator))
         rows, columns = self.grid
-        sizes = [(rows * f, columns * f) for f in self.factors]
-        compared = sizes if concat else [self.grid]
-        scale = FeatureScale(CHANNELS, compared, [1.0] * len(compared))
-        self.set_comparison(scale, sizes, n_train, by_level=concat)
+        self.sizes = [(rows * f, columns * f) for f in self.factors]
+        compared = self.sizes if concat else [self.grid]
+        self.scale = FeatureScale(CHANNELS, compared, [1.0] * len(compared))
         self.teacher: Teacher | None = None  # while it trains
         self.clean: CleanFeatures | None = None
 
@@ -252,18 +254,9 @@ class AGPNet(BackboneMethod):
         energies = [fold(x, factor).square().mean(1, keepdim=True) for x, factor in parts]
         return torch.stack(energies).mean(0)
 
-    def remembered(self, levels: list[Tensor]) -> Tensor:
-        """Without the LayerNorm, which at a featureless position makes rounding to half large."""
-        return remember(levels[1], levels[2], self.config.quiet_border)
-
-    def compare(self, image: Tensor) -> tuple[list[tuple[Tensor, Tensor]], list[Tensor]]:
-        levels = self.backbone(image.to(self.decoder.head.weight.dtype))
-        placed = self.on_grid(levels)
-        clean = self.join(placed)
-        reconstructed = self.decoder(clean)
-        if self.whitening is None:
-            return self.scale.emit(self.split(clean), self.split(reconstructed)), placed
-        return self.whitening.emit(self.split(clean - reconstructed)), placed
+    def compare(self, image: Tensor, levels: list[Tensor]) -> Pairs:
+        clean = self.join(self.on_grid(levels))
+        return self.scale.emit(self.split(clean), self.split(self.decoder(clean)))
 
     def preview(self, images: Tensor) -> list[Tensor]:
         """Rows: X, the mask A, and X with the noise that training ends with."""
@@ -318,10 +311,7 @@ class AGPNet(BackboneMethod):
             clean, _ = source(part)
             return self.split(clean), self.split(self.decoder(clean))
 
-        def remembered(part: Tensor) -> Tensor:
-            return self.remembered(self.on_grid(self.backbone(data[part])))
-
-        self.fit_comparison(data, compared, remembered)
+        self.fit_comparison(data, compared)
         self.clean = self.teacher = None
 
     def stages(self, data: TrainingSet) -> list[Stage]:
@@ -337,13 +327,18 @@ class AGPNet(BackboneMethod):
             inputs = {"clean": clean} if config.noise == "none" else {}  # by the name of their loss
             if not inputs:
                 mask, (alpha, share) = self.mask(clean, prior, generator), self.schedule(done)
+
+                def noisy(features: Tensor) -> Tensor:
+                    noise = source.spread * self.gaussian(len(features), generator).to(mask.device)
+                    return feature_noise(features, noise, mask, alpha, config.beta)
+
                 if config.where != "image":
-                    noise = source.spread * self.gaussian(len(clean), generator).to(clean.device)
-                    inputs["feature"] = feature_noise(clean, noise, mask, alpha, config.beta)
+                    inputs["feature"] = noisy(clean)
                 if config.where != "feature":
                     images = image_noise(data[indices], mask, share, config.image_std, generator)
                     with torch.no_grad():
-                        inputs["image"] = self.join(self.on_grid(self.backbone(images)))
+                        seen = self.join(self.on_grid(self.backbone(images)))
+                    inputs["image"] = noisy(seen) if config.joint else seen
             reconstructed = self.decoder(torch.cat(list(inputs.values()))).chunk(len(inputs))
             errors = [F.mse_loss(each, clean) / len(inputs) for each in reconstructed]
             return dict(zip(inputs, errors, strict=True))

@@ -28,7 +28,8 @@ from edgead.bundle.entries import Pair
 from edgead.errors import TrainingError
 
 from ..features.networks import conv_norm_relu, position_gain, upsample
-from .base import UNIT_RANGE, Losses, Method, MethodSettings, Stage, TrainingSet
+from .base import OPTIMISERS, UNIT_RANGE, Losses, Method, MethodSettings, Stage, TrainingSet
+from .ssae_corruption import cut
 
 WIDTHS = (64, 128, 256, 512, 512)  # [D] at strides 1, 2, 4, 8, 16; times the setting width
 USUAL_FLOOR = 1 / 510  # [P] half a grey level: no camera resolves a smaller E
@@ -39,7 +40,9 @@ class ARNetSettings(MethodSettings):
     """Every choice of ARNet, as docs/methods/arnet.md describes them: the preset edge."""
 
     multiple: ClassVar = 16
-    choices: ClassVar = {"erase": ("both", "gray", "rotation"), "turns": (2, 4)}
+    choices: ClassVar = {
+        "erase": ("both", "gray", "rotation"), "turns": (2, 4), "optimiser": OPTIMISERS
+    }  # fmt: skip
     least: ClassVar = {"width": 1 / 16}
     most: ClassVar = {"width": 8}
 
@@ -52,7 +55,9 @@ class ARNetSettings(MethodSettings):
     pooling: str = "top_k"  # [P] finds small defects; the paper: mean [D]
     top_k: float = 0.001  # [P] by benchmarks/synthetic_defects.py
     batch_size: int = 8  # [P] more steps in the same minutes; the paper: 32 [D]
-    learning_rate: float = 1e-3  # [P] AdamW; the paper: SGD at 0.1, halved ten times [D]
+    augment: bool = False  # [P] mirrored and shifted images; the paper: True
+    optimiser: str = "adamw"  # [P] the steps are few; the paper: sgd [D]
+    learning_rate: float = 1e-3  # [P] the paper: 0.1, halved ten times [D]
     steps: int = 2000  # [P] the paper: 500/T epochs [D]
 
     def __post_init__(self) -> None:
@@ -68,6 +73,10 @@ PAPER: dict[str, Any] = {
     "width": 1.0,  # [D]
     "position": False,  # [D]
     "batch_size": 32,  # [D]
+    "augment": True,  # [F] an author asks a re-implementer for it; which one is [P]
+    "optimiser": "sgd",  # [D]
+    "learning_rate": 0.1,  # [D] also the first one of an author's log
+    "steps": 1000,  # [D] 500/T epochs, of a category of MVTec AD
     "blur_sigma": 0.0,  # [D] the map itself is averaged
     "pooling": "mean",  # [D]
 }
@@ -81,6 +90,18 @@ def rotate(image: Tensor, quarters: int) -> Tensor:
     turned = image.transpose(-2, -1) if quarters % 2 else image
     sides = ((), (-2,), (-2, -1), (-1,))[quarters]
     return turned.flip(*sides) if sides else turned
+
+
+def augmented(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Each of images [N, 3, H, W] mirrored or not, and shifted by up to an eighth of a side."""
+    size = (int(images.shape[2]), int(images.shape[3]))
+    rows, columns = (side // 8 for side in size)
+    padded = F.pad(images, (columns, columns, rows, rows), mode="reflect")
+    views = [cut(view, size, generator) for view in padded]
+    mirrored = torch.rand(len(images), generator=generator) < 0.5
+    return torch.stack(
+        [x.flip(2) if turned else x for x, turned in zip(views, mirrored, strict=True)]
+    )
 
 
 def _double(inputs: int, outputs: int) -> nn.Sequential:
@@ -178,8 +199,10 @@ class ARNet(Method):
     def stages(self, data: TrainingSet) -> list[Stage]:
         def loss(indices: Tensor, generator: torch.Generator, _: float) -> Losses:
             image = data[indices]
+            if self.config.augment:
+                image = augmented(image, generator)
             drawn = torch.randint(len(self.quarters), indices.shape, generator=generator).tolist()
             erased = [self.erase(x[None], k) for x, k in zip(image, drawn, strict=True)]
             return {"mse": F.mse_loss(self.unet(torch.cat(erased)), image)}
 
-        return [self.stage(data, self.unet, loss)]
+        return [self.stage(data, self.unet, loss, optimiser=self.config.optimiser)]

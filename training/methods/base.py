@@ -10,11 +10,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edgead.anomaly_map import POOLINGS, MapParams
-from edgead.bundle.entries import Memory, Pair
+from edgead.bundle.entries import Pair
 from edgead.errors import TrainingError, shortened
 from edgead.preprocess import PreprocessParams
 
@@ -23,6 +22,7 @@ UNIT_RANGE = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))  # mean and std that leave [0, 1
 Losses = dict[str, Tensor]  # scalars by their names; what is optimised is their sum
 Progress = Callable[[Iterable[Any], str], Iterator[Any]]  # items and the title of their bar
 MOST = 10**9  # of any number of a setting
+OPTIMISERS = ("adamw", "sgd")
 _MOST = {
     "size": 4096, "batch_size": 4096, "widths": 4096, "width": 4096, "common": 4096, "heads": 256,
     "blocks": 64, "bank_size": 4096, "variants": 256,
@@ -45,10 +45,13 @@ class MethodSettings:
     least: ClassVar[Mapping[str, float]] = {}  # of a number, or of each of several
     most: ClassVar[Mapping[str, float]] = {}  # where it is not what _MOST says
     shares: ClassVar[tuple[str, ...]] = ()  # from 0 to 1
+    removed: ClassVar[Mapping[str, Any]] = {}
+    """Settings that were once, and the value that left out what they were of; None: any."""
 
     @classmethod
     def read(cls, method: str, values: dict[str, Any]) -> Any:
         """From plain JSON; lists become tuples. Raises: TrainingError."""
+        values = cls._without_removed(method, values)
         known = sorted(each.name for each in fields(cls))
         for key in values:
             if key not in known:
@@ -56,6 +59,20 @@ class MethodSettings:
                     f"{method} has no setting {shortened(key, 60)!r}; it knows {known}"
                 )
         return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+    @classmethod
+    def _without_removed(cls, method: str, values: dict[str, Any]) -> dict[str, Any]:
+        """Without what an older run says that it has not. Raises: TrainingError where it has it."""
+        off = {key: value for key, value in cls.removed.items() if value is not None}
+        if all(key in values and values[key] == value for key, value in off.items()):
+            return {key: value for key, value in values.items() if key not in cls.removed}
+        if given := [key for key in cls.removed if key in values]:
+            raise TrainingError(
+                f"{method} has no setting {given[0]} any more: whitening and memory are no part of "
+                "the method, edgead learn has them. Train without such settings, and join both "
+                "with: edgead export RUN --with instant"
+            )
+        return values
 
     def __post_init__(self) -> None:
         given = {each.name: getattr(self, each.name) for each in fields(self)}
@@ -156,6 +173,8 @@ class Stage:
         prepare: called once before the first step, and again after a resume.
         loss: (indices [B] int64, generator, share of the stage done in [0, 1)), of the CPU, to
             means over the images, so that several processes can divide a batch.
+        optimiser: one of ``OPTIMISERS``; adamw has a cosine schedule after a short warm-up, sgd,
+            of momentum 0.9, halves its rate after each tenth.
     """
 
     name: str
@@ -168,6 +187,7 @@ class Stage:
     modules: tuple[nn.Module, ...]
     prepare: Callable[[], None]
     loss: Callable[[Tensor, torch.Generator, float], Losses]
+    optimiser: str = "adamw"
 
 
 class Method(nn.Module, ABC):
@@ -213,20 +233,9 @@ class Method(nn.Module, ABC):
     def pairs(self) -> tuple[Pair, ...]:
         """Names, shapes and weights of the graph's feature pairs, in the order of ``forward``."""
 
-    def memories(self) -> tuple[Memory, ...]:
-        """What features of the graph are compared with outside of it; ``forward`` gives their
-        distances as pairs (distance, 0) after those of ``pairs``."""
-        return ()
-
-    def memory_files(self) -> dict[str, NDArray[Any]]:
-        """The arrays of ``memories`` by the names of their files in a bundle."""
-        return {}
-
     def tensors(self) -> dict[str, tuple[int, int, int]]:
         """(channels, height, width) of each output of the graph, in order."""
-        pairs, memories = self.pairs(), self.memories()
-        found = {n: (p.channels, *p.size) for p in pairs for n in (p.reference, p.restored)}
-        return found | {m.features: (m.channels, *m.size) for m in memories}
+        return {n: (p.channels, *p.size) for p in self.pairs() for n in (p.reference, p.restored)}
 
     def graph(self, image: Tensor) -> list[Tensor]:
         """``tensors`` of images [N, 3, H, W]: what is exported."""
@@ -234,8 +243,7 @@ class Method(nn.Module, ABC):
 
     def shapes(self) -> tuple[tuple[int, int, int], ...]:
         """(channels, height, width) of each pair of ``forward``."""
-        pairs = tuple((pair.channels, *pair.size) for pair in self.pairs())
-        return pairs + tuple((1, *memory.size) for memory in self.memories())
+        return tuple((pair.channels, *pair.size) for pair in self.pairs())
 
     def map_params(self) -> MapParams:
         """How the pairs become the anomaly map and the score."""
@@ -243,7 +251,7 @@ class Method(nn.Module, ABC):
         return MapParams(
             size=config.size,
             distance=self.distance,
-            weights=tuple(each.weight for each in (*self.pairs(), *self.memories())),
+            weights=tuple(pair.weight for pair in self.pairs()),
             fusion="sum",
             blur_sigma=config.blur_sigma * config.size[0] / 256,
             pooling=config.pooling,

@@ -1,25 +1,20 @@
 """ReDi: recover the image from a map of itself and a prompt, then discriminate in feature space.
 
-Source: Xing, Zhang, Tang, Li, "Recover and discriminate: cooperative recovery and discrimination
-for visual anomaly detection" (arXiv 2406.04608). Tags: [F] stated by the authors, [P] our choice
-where the paper is silent.
+Source: Xing, Zhang, Tang, Li, "A Recover-then-Discriminate Framework for Robust Anomaly Detection",
+Sci. China Inf. Sci. 68(4), 2025 (doi 10.1007/s11432-024-4291-4, arXiv 2406.04608). Tags: [F] stated
+by the authors, [P] our choice where the paper is silent.
 
     H = map(X)                       what an image keeps without its appearance [F], HOG [F]
     P = the most similar image of a bank of good images                         [F; bank: P]
     Y = recover(H, P)                never sees X itself, so no defect takes a short cut [F]
     F_X = backbone(X)   F_Y = FRB(backbone(Y))      frozen backbone, several scales [F]
-    map = sum over scales of |W (F_X - F_Y)|^2, Gaussian, maximum               [P]
+    map = sum over scales of w (1 - cos(F_X, F_Y)) / E, Gaussian, maximum       [P, as RD4AD]
 
-F is standardised per channel, and at strides 4 and 8 averaged over 3x3 positions, since what no
-recovery can predict is its finest grain [P, as PatchCore]. W takes out what good images differ in
-at that place (``whitening``) [P, the idea of PaDiM]. The prompt is used once more, in features:
-each position of F_X against the most similar features of good images, wherever they lie
-(``memory``) [P, the idea of PatchCore]; that pair counts as much as the scales together.
-
-With ``whiten=False`` the map is the sum of w (1 - cos(F_X, F_Y)) / E [P, as RD4AD]. E is the mean
-distance of good images at that position [P, the idea of ARNet's E_k]; w is one over the standard
-deviation of the good images' scores at that scale [P]. The graph gives F / |F| sqrt(C w / 2E),
-whose mean squared difference is just that: |a - b|^2 = 2 (1 - cos) for unit vectors.
+F is standardised per channel and averaged over 3x3 positions, since what no recovery can predict
+is its finest grain [P]. E is the mean distance of good images at that position [P, the idea of
+ARNet's E_k]; w is one over the standard deviation of the good images' scores at that scale [P]; the
+preset paper has neither. The graph gives F / |F| sqrt(C w / 2E), whose mean squared difference is
+just that: |a - b|^2 = 2 (1 - cos) for unit vectors.
 """
 
 from __future__ import annotations
@@ -34,8 +29,8 @@ from torch.nn import functional as F
 
 from ..features.backbone import CHANNELS, MEAN, STD, STRIDES, load_backbone
 from ..features.networks import ssim
-from ..features.scale import Compared, FeatureScale, smooth
-from .backbone_method import LOOSE, BackboneMethod, BackboneSettings, differences, remember
+from ..features.scale import Compared, FeatureScale, Pairs
+from .backbone_method import BackboneMethod, BackboneSettings
 from .base import Losses, Stage, TrainingSet
 from .redi_networks import HeavyBlock, LightBlock, RecoverNet
 from .redi_prompts import FeatureCache, PromptBank
@@ -51,9 +46,7 @@ class ReDiSettings(BackboneSettings):
 
     multiple: ClassVar = 32
     choices: ClassVar = {"map": KINDS, "frb": ("light", "heavy", "none")}
-    least: ClassVar = {
-        "bank_size": 1, "variants": 1, "widths": 1, "self_correlation": 0, "memory": 0
-    }  # fmt: skip
+    least: ClassVar = {"bank_size": 1, "variants": 1, "widths": 1, "self_correlation": 0}
     shares: ClassVar = ("patches",)
 
     size: tuple[int, int] = (256, 256)  # [F]
@@ -72,8 +65,8 @@ class ReDiSettings(BackboneSettings):
 
 # The paper names no sizes; these are those of the restoration networks that it builds on.
 PAPER: dict[str, Any] = {
-    "whiten": False,  # [F] the cosine
-    "memory": 0,  # [F] no such pair
+    "position": False,  # [P] the plain cosine, as RD4AD
+    "balance": False,  # [P]
     "frb": "heavy",  # [P] as RD4AD
     "widths": [64, 128, 256, 512],  # [P]
     "batch_size": 16,  # [P]
@@ -105,12 +98,6 @@ def self_correlation_loss(
     return torch.stack([(similarity(x) - similarity(y)).square().mean() for x, y in pairs]).sum()
 
 
-def difference_loss(reference: list[Tensor], reconstructed: list[Tensor]) -> Tensor:
-    """sum over scales of mean |F_X - F_Y|^2 / 2C: about 1 - cos, and the lengths count. [P]"""
-    pairs = zip(reference, reconstructed, strict=True)
-    return torch.stack([(x - y).square().mean() / 2 for x, y in pairs]).sum()
-
-
 def _unit(levels: list[Tensor]) -> list[Tensor]:
     return [F.normalize(x.float()) for x in levels]
 
@@ -121,7 +108,7 @@ class ReDi(BackboneMethod):
     name: ClassVar[str] = "redi"
     distance: ClassVar[str] = "l2"  # of unit vectors over sqrt(2E / C): (1 - cos) / E
     settings_type = ReDiSettings
-    presets: ClassVar = {"edge": {}, "loose": LOOSE, "paper": PAPER}
+    presets: ClassVar = {"edge": {}, "paper": PAPER}
 
     def __init__(self, settings: ReDiSettings, n_train: int) -> None:
         super().__init__()
@@ -134,10 +121,8 @@ class ReDi(BackboneMethod):
         self.frb = blocks[settings.frb](CHANNELS)
         self.bank = PromptBank(min(settings.bank_size, n_train), settings.size)
         height, width = settings.size
-        sizes = [(height // stride, width // stride) for stride in STRIDES]
-        usual = [2 / count for count in CHANNELS]
-        scale = FeatureScale(CHANNELS, sizes, usual, 2 if settings.whiten else None)
-        self.set_comparison(scale, sizes, n_train)
+        self.sizes = [(height // stride, width // stride) for stride in STRIDES]
+        self.scale = FeatureScale(CHANNELS, self.sizes, [2 / count for count in CHANNELS])
         self.cache: FeatureCache | None = None  # while it trains
         self.register_buffer("mean", torch.tensor(MEAN)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(STD)[:, None, None], persistent=False)
@@ -154,13 +139,10 @@ class ReDi(BackboneMethod):
         recovered = self.recover(prompt.to(dtype), structure_map.to(dtype))
         return (recovered - self.mean.to(dtype)) / self.std.to(dtype)
 
-    def compare(self, image: Tensor) -> tuple[list[tuple[Tensor, Tensor]], list[Tensor]]:
-        levels = self.backbone(image.to(self.recover.out.weight.dtype))
+    def compare(self, image: Tensor, levels: list[Tensor]) -> Pairs:
         recovered = self.recover_image(self.map_of(image), self.bank(levels))
         reference, reconstructed = self._compared(levels, self.backbone(recovered))
-        if self.whitening is None:
-            return self.scale.emit(_unit(reference), _unit(reconstructed)), reference
-        return self.whitening.emit(differences(reference, reconstructed)), reference
+        return self.scale.emit(_unit(reference), _unit(reconstructed))
 
     def reconstruct(self, recovered: list[Tensor]) -> list[Tensor]:
         """F_Y from the standardised features of Y; without FRB just smoothed like F_X."""
@@ -170,11 +152,6 @@ class ReDi(BackboneMethod):
         if self.config.frb == "none":
             return smoothed
         return [x + y for x, y in zip(smoothed, self.frb(recovered), strict=True)]
-
-    def remembered(self, levels: list[Tensor]) -> Tensor:
-        """F_X of strides 8 and 16, smoothed. [P: as PatchCore]"""
-        coarse = smooth(levels[2:])[0] if self.config.whiten else levels[2]
-        return remember(levels[1], coarse, self.config.quiet_border)
 
     def preview(self, images: Tensor) -> list[Tensor]:
         """Rows: the images X, their prompts, the recovered images Y."""
@@ -199,14 +176,9 @@ class ReDi(BackboneMethod):
 
         def compared(part: Tensor) -> Compared:
             reference, reconstructed = self._compared(*cache.features(part, variant=0))
-            if self.config.whiten:
-                return reference, reconstructed
             return _unit(reference), _unit(reconstructed)
 
-        def remembered(part: Tensor) -> Tensor:
-            return self.remembered(self.scale.target(cache.features(part, variant=0)[0]))
-
-        self.fit_comparison(data, compared, remembered)
+        self.fit_comparison(data, compared)
 
     def stages(self, data: TrainingSet) -> list[Stage]:
         config = self.config
@@ -226,8 +198,6 @@ class ReDi(BackboneMethod):
             variant = int(torch.randint(cache.variants, (1,), generator=generator))
             pair = self._compared(*cache.features(indices, variant))
             losses = {"alignment": alignment_loss(*pair)}
-            if config.whiten:
-                losses["difference"] = difference_loss(*pair)
             if config.self_correlation > 0:
                 losses["self_correlation"] = config.self_correlation * self_correlation_loss(*pair)
             return losses

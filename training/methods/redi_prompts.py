@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..features.backbone import CHANNELS, STRIDES
-from ..features.memory import k_centre
 from ..features.scale import CACHE_BYTES, FeatureScale, Moments, join
 from .base import TrainingSet
 
@@ -30,6 +29,19 @@ def coreset(descriptors: Tensor, count: int) -> Tensor:
     """A ``k_centre`` choice of ``count`` rows of [N, D]: int64 indices, the most central first."""
     first = int((descriptors - descriptors.mean(0)).square().sum(1).argmin())
     return k_centre(descriptors.T, first, count)
+
+
+def k_centre(points: Tensor, first: int, count: int) -> Tensor:
+    """Greedy choice of ``count`` columns of [C, N], from ``first`` on: int64 indices.
+
+    Source: Sener and Savarese, Active learning for convolutional neural networks (2018).
+    """
+    chosen = [first]
+    distance = (points - points[:, first : first + 1]).square().sum(0)
+    while len(chosen) < count:
+        chosen.append(int(distance.argmax()))
+        distance = torch.minimum(distance, (points - points[:, chosen[-1:]]).square().sum(0))
+    return torch.tensor(chosen)
 
 
 def nearest_others(directions: Tensor, count: int) -> Tensor:

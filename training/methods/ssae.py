@@ -1,7 +1,8 @@
 """SSAE: an autoencoder that undoes local corruption, a filter for what is not normal.
 
-Source: Bauer, Nakajima, Mueller, "Self-supervised training with autoencoders for visual anomaly
-detection" (arXiv 2206.11723). Tags: [F] stated by the authors, [D] read off an independent
+Source: Bauer, Nakajima, Mueller, "Self-supervised autoencoders for visual anomaly detection"
+(Mathematics 2024; first as arXiv 2206.11723, "Self-supervised training with autoencoders for visual
+anomaly detection"). Tags: [F] stated by the authors, [D] read off an independent
 re-implementation, [P] our choice.
 
     X' = corrupt(X), M = 1 where it is corrupted                         blobs, strokes [D, P]
@@ -47,7 +48,7 @@ class SSAESettings(MethodSettings):
     shares: ClassVar = ("weight", "elastic", "strokes", "clean")
 
     size: tuple[int, int] = (256, 256)  # [D]
-    variant: str = "ccm"  # [F] in the same minutes it restores far better; the paper: plain
+    variant: str = "ccm"  # [F] in the same minutes it restores far better; plain: the first paper
     width: float = 0.25  # [P] of the channels; the paper: 1
     weight: float = 0.9  # [D] lambda
     elastic: float = 0.5  # [P] share of the shapes: elastic [D] and texture [F], mixed
@@ -87,7 +88,7 @@ class SSAESettings(MethodSettings):
 
 
 PAPER: dict[str, Any] = {
-    "variant": "plain",  # [D]
+    "variant": "ccm",  # [F] with dilations to 32, the later paper, whose figures are quoted
     "width": 1.0,  # [D]
     "position": False,  # [F] no such normalisation
     "batch_size": 8,  # [D]

@@ -99,16 +99,10 @@ std::optional<std::string> read_own_file(const std::string& path) {
   }
   check_own(path, found, false);
   const Descriptor file(open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
-  if (file.number() < 0) refuse_file(path);
-  std::string data;
-  char piece[1 << 16];
-  for (;;) {
-    const ssize_t got = read(file.number(), piece, sizeof piece);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) refuse_file(path);
-    if (got == 0) return data;
-    data.append(piece, static_cast<size_t>(got));
-  }
+  if (file.number() < 0 || fstat(file.number(), &found) != 0) refuse_file(path);
+  auto data = read_bytes(file, static_cast<size_t>(found.st_size));
+  if (!data) refuse_file(path);
+  return data;
 }
 
 void write_own_file(const std::string& path, const std::string& data) {

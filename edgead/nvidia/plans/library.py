@@ -19,7 +19,7 @@ OLDEST = {"tensorrt": (8, 5), "rtx": (1, 0)}
 """8.5 is the first with I/O tensors by name, and what JetPack 5 has."""
 
 NAMES = {"tensorrt": "TensorRT", "rtx": "TensorRT-RTX"}
-EXTRA_OF = {"tensorrt": "nvidia", "rtx": "rtx"}
+EXTRA_OF = {"tensorrt": "nvidia-cu13", "rtx": "rtx"}
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""A trained method and the statistics of ``edgead learn`` in one bundle."""

@@ -1,0 +1,96 @@
+"""One graph of a trained method and the features that ``edgead learn`` compares.
+
+The backbone runs once where the method is on it; where it is not, its network stands beside the
+method's, and what differs in how the two normalise an image is in the graph.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from edgead_training.features.backbone import CHANNELS, MEAN, STD, STRIDES, load_backbone
+from edgead_training.features.networks import upsample
+from edgead_training.features.scale import smooth
+from edgead_training.methods import Method
+from edgead_training.methods.backbone_method import BackboneMethod
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from edgead.preprocess import PreprocessParams
+
+from ..backbone import FEATURES
+
+DISTANCE = "method"
+"""Output of the graph: the root of the method's distance, before it is blurred."""
+
+_COMPARED = 1  # the first level that is learnt from, of stride 8; the last has stride 16
+STRIDE = STRIDES[_COMPARED]
+
+
+class JoinedGraph(nn.Module):
+    """``image [N, 3, H, W]``, normalised for the backbone, to ``FEATURES`` and ``DISTANCE``.
+
+    Args:
+        method: trained, in evaluation mode; H and W are multiples of 16.
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, method: Method) -> None:
+        super().__init__()
+        self.method, self.name = method, method.name
+        self.backbone = None if isinstance(method, BackboneMethod) else load_backbone()
+        own = method.preprocess_params()
+        mean, std, own_mean, own_std = (
+            torch.tensor(each)[:, None, None] for each in (MEAN, STD, own.mean, own.std)
+        )
+        self.register_buffer("scale", std / own_std)
+        self.register_buffer("shift", (mean - own_mean) / own_std)
+        self.size = tuple(side // STRIDE for side in own.size)
+
+    def preprocess_params(self) -> PreprocessParams:
+        """How a frame becomes the graph's input."""
+        return replace(self.method.preprocess_params(), mean=MEAN, std=STD)
+
+    def tensors(self) -> dict[str, tuple[int, int, int]]:
+        """(channels, height, width) of each output, in order."""
+        height, width = self.size
+        return {
+            FEATURES: (sum(CHANNELS[_COMPARED:]), height, width),
+            DISTANCE: (1, height, width),
+        }
+
+    def graph(self, image: Tensor) -> list[Tensor]:
+        """``tensors`` of images, float32 also after ``.half()``."""
+        if isinstance(self.method, BackboneMethod):
+            levels = self.method.levels(image)
+            pairs = self.method.compare(image, levels)
+        else:
+            assert self.backbone is not None
+            levels = self.backbone(image.to(next(self.backbone.parameters()).dtype))
+            pairs = self.method(image * self.scale.float() + self.shift.float())
+        fine, coarse = smooth([level.float() for level in levels[_COMPARED:]])
+        return [torch.cat([fine, upsample(coarse)], dim=1), self.distance(pairs).sqrt()]
+
+    def distance(self, pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
+        """The weighted sum of the distances of pairs, each brought to ``size``: [N, 1, h, w]."""
+        params, found = self.method.map_params(), []
+        for (a, b), weight in zip(pairs, params.weights, strict=True):
+            if params.distance == "cosine":
+                gap = 1 - F.cosine_similarity(a, b)[:, None]
+            else:
+                gap = ((a - b).abs() if params.distance == "l1" else (a - b).square()).mean(1, True)
+            found.append(weight * self.on_grid(gap))
+        return torch.stack(found).sum(0)
+
+    def on_grid(self, x: Tensor) -> Tensor:
+        """A map [N, 1, h, w] averaged down or interpolated up to ``size``."""
+        height = int(x.shape[2])
+        if height > self.size[0]:
+            return F.avg_pool2d(x, height // self.size[0])
+        factor = self.size[0] / height
+        if factor == 1:
+            return x
+        return F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
