@@ -32,6 +32,7 @@ from edgead.calibration import (
 )
 from edgead.cli.console import Console, percent, progress_line
 from edgead.cli.options import (
+    DEVICE,
     add,
     add_bit_depth,
     add_false_reject_rate,
@@ -52,7 +53,7 @@ from edgead.learning.variants import MakeGraph
 
 from .learn_line import add_to, forget_last
 from .learn_page import Page, check_report
-from .learn_steps import Said, bar, compared, finish, good_images
+from .learn_steps import Said, bar, compared, finish, good_images, settled
 
 EXAMPLE = """\
   edgead learn good/ --out part.edgead
@@ -106,6 +107,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(parser, "--category NAME", "one category of DATA, as for train")
     add_bit_depth(parser, "16")
     add(parser, "--seed S", "of the division and of what is kept (default: 0)", whole)
+    add(parser, "--device DEVICE", "auto, cpu or cuda[:N]: gives the features, and reproduces the "
+        f"golden frames (default: {DEVICE})")
     add(parser, "--threads N", "threads of the engine", whole)
     add(parser, "--trim", "leave out good images that are out of line with the others")
     add(parser, "--defects DIR", "images of known defects: how many are caught is said, and the "
@@ -148,7 +151,7 @@ def _check_options(args: argparse.Namespace) -> None:
     if mode == "--forget":
         decided += (
             *("precision", "memory", "false_reject_rate", "defects", "report", "threads"),
-            "group",
+            *("device", "group"),
         )
     for name in decided:
         value = getattr(args, name)
@@ -179,6 +182,7 @@ def learn_folder(args: argparse.Namespace, console: Console) -> int:
         threads=args.threads,
         seed=args.seed or 0,
         placement=args.placement,
+        device=settled(args, console),
     )
     if os.path.isfile(args.data / MANIFEST):  # False where it may not be looked
         raise InputError(
@@ -218,7 +222,7 @@ def learn_folder(args: argparse.Namespace, console: Console) -> int:
     )  # fmt: skip
     return finish(args, said, draft, defects, {
         "images": len(parts[0]), "left_out": dict(dataset.left_out), **about.told,
-    }, started)  # fmt: skip
+    }, started, options.device)  # fmt: skip
 
 
 def _tell_split(

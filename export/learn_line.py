@@ -32,7 +32,7 @@ from edgead.learning.lineage import forget
 from edgead.learning.scoring import fence, limit_of, scores_of
 
 from .learn_page import Page, added_shelf
-from .learn_steps import NAMED, Said, finish, named, tell_written
+from .learn_steps import NAMED, Said, finish, named, settled, tell_written
 
 OF_THE_PARENT = (DEFECTS, "calibration")  # of its provenance: no longer true of what is made of it
 
@@ -63,7 +63,7 @@ def add_to(args: argparse.Namespace, console: Console) -> int:
         BundleError: the bundle cannot be written.
     """
     started, out, bundle = time.monotonic(), check_out(args.out), open_bundle(args.data)
-    options = options_of(bundle, args.memory, args.threads)
+    options = options_of(bundle, args.memory, args.threads, settled(args, console))
     if args.calibrate is None:
         raise InputError(NO_SAMPLE)
     paths, sample = expand(args.add), images_of(args.calibrate)
@@ -86,7 +86,7 @@ def add_to(args: argparse.Namespace, console: Console) -> int:
     provenance = learnt_more(stays, digests)
     provenance = calibrated_with(provenance, [content.digest for content in choice.contents])
     check_not_good(defects, provenance)
-    before = _before(args, bundle, new, random, said)
+    before = _before(args, bundle, new, random, said, options.device)
     found = add_images(
         bundle,
         new,
@@ -102,7 +102,7 @@ def add_to(args: argparse.Namespace, console: Console) -> int:
     _look_at_sample(found, random, said)
     if args.report:
         said.page.shelves[:] = [added_shelf(bundle, new, before, _gross(bundle), found)]
-    return finish(args, said, found.draft, defects, told, started)
+    return finish(args, said, found.draft, defects, told, started, options.device)
 
 
 def _sample(
@@ -156,10 +156,11 @@ def _before(
     new: Sequence[GoodImage],
     random: Sequence[GoodImage],
     said: Said,
+    device: str,
 ) -> list[float]:
     """Scores of the images to add by the bundle so far. Raises: InputError, CalibrationError."""
     title = "scores by the bundle so far"
-    scores = scores_of(bundle, [*new, *random], progress_line, title, args.threads)
+    scores = scores_of(bundle, [*new, *random], progress_line, title, args.threads, device)
     before, sample = scores[: len(new)], scores[len(new) :]
     limit, gross = limit_of(bundle), _gross(bundle)
     if concern := check_random(int((sample > limit).sum()), len(sample), bundle):

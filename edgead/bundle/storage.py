@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from edgead import _cpu
 from edgead.bundle.manifest import Manifest
 from edgead.errors import BundleError, InputError
-from edgead.files import replace_directory
+from edgead.files import os_cure, replace_directory
 
 MANIFEST = "manifest.json"
 SUFFIX = ".edgead"
@@ -276,7 +276,8 @@ def _put(root: Path, manifest: bytes, files: Mapping[str, bytes]) -> Bundle:
     except OSError as error:
         old = "; the old bundle is unchanged" if os.path.isdir(root) else ""
         reason = error.strerror or str(error)
-        raise BundleError(f"cannot write bundle {root}: {reason}{old}") from error
+        cure = f": {found}" if (found := os_cure(error)) else ""
+        raise BundleError(f"cannot write bundle {root}: {reason}{old}{cure}") from error
     return open_bundle(root)
 
 

@@ -26,6 +26,7 @@ from edgead.engine.signals import read_memories
 from edgead.errors import DeviceError, InputError
 from edgead.installation import __version__
 from edgead.learning.coreset import choose_coreset
+from edgead.learning.engines import learning_engine
 from edgead.learning.features import features_of
 from edgead.learning.good_image import GoodImage
 from edgead.learning.learn import (
@@ -42,7 +43,6 @@ from edgead.learning.progress import Progress, silent
 from edgead.learning.scoring import limit_of, scores_of
 from edgead.learning.variants import MakeGraph, with_graphs
 from edgead.nearest import Nearest, NearestMemory
-from edgead.serving.open_engine import open_engine
 
 F32 = NDArray[np.float32]
 
@@ -104,7 +104,7 @@ class _Far:
 
 
 def options_of(
-    bundle: Bundle, memory: int | None = None, threads: int | None = None
+    bundle: Bundle, memory: int | None = None, threads: int | None = None, device: str = "auto"
 ) -> LearnOptions:
     """What ``bundle`` was learnt with.
 
@@ -112,6 +112,7 @@ def options_of(
         bundle: of ``learn``.
         memory: how many features are kept from now on, at most; None: as before.
         threads: of the engine.
+        device: that gives the features, as for ``Detector``.
 
     Raises:
         InputError: the bundle was trained, not learnt; a memory without a feature.
@@ -130,6 +131,7 @@ def options_of(
         bit_depth=manifest.preprocess.bit_depth,
         tiling=manifest.tiling,
         threads=threads,
+        device=device,
         seed=int(told.get("seed", 0)),
     )
 
@@ -169,7 +171,7 @@ def add_images(
         QualificationError: a graph costs too much now; says the numbers.
     """
     models = _models(bundle, precisions)
-    engine = open_engine(bundle, "cpu", options.threads)
+    engine = learning_engine(bundle, options.device, options.threads)
     places = Places(bundle, bundle.manifest.provenance["learn"]["images"])
     far = _far(bundle, engine, added, calibration, places, progress)
     told = _told(bundle, len(added), options)
@@ -184,7 +186,8 @@ def add_images(
         draft = replace(begun, manifest=replace(begun.manifest, provenance=about))
         draft = with_files(draft, {MEMORY: npy(memory), **places.files(weight)})
         draft = calibrated(draft, calibration, rate, options, progress)
-        scores = scores_of(draft, added, progress, "scores of the added images", options.threads)
+        title = "scores of the added images"
+        scores = scores_of(draft, added, progress, title, options.threads, options.device)
         rejected = scores > limit_of(draft)
         told_of = tuple(scores.tolist()), tuple(rejected.tolist())
         tried.append(Addition(draft, len(fresh), *told_of, full))

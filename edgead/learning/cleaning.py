@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from edgead.anomaly_map import AnomalyMap
 from edgead.bundle.storage import Draft, npy
-from edgead.cpu.engine import OpenVINOEngine
 from edgead.engine.signals import Signals
 from edgead.learning.backbone import Backbone
 from edgead.learning.coreset import choose_coreset
+from edgead.learning.engines import learning_engine
 from edgead.learning.features import Held, features_of
 from edgead.learning.good_image import GoodImage
 from edgead.learning.learn import MOST_TILES, LearnOptions, empty_draft, opened
@@ -46,11 +46,12 @@ class Others:
     Args:
         draft: with a memory for each fold, of the same features.
         threads: of the engine.
+        device: that gives the features, as for ``Detector``.
     """
 
-    def __init__(self, draft: Draft, threads: int | None) -> None:
+    def __init__(self, draft: Draft, threads: int | None, device: str = "cpu") -> None:
         manifest = draft.manifest
-        engine = OpenVINOEngine(draft, threads)
+        engine = learning_engine(draft, device, threads)
         self._session = engine.session()
         self._preprocess = Preprocessor(manifest.preprocess)
         self._signals = Signals(engine.signals)
@@ -163,7 +164,7 @@ def cross_fit(
         rows = np.concatenate([rows for rows, own in zip(drawn, folds, strict=True) if own == fold])
         chosen = choose_coreset(rows, min(ROWS, options.memory), options.seed)
         kept[f"fold{fold}.npy"] = npy(rows[chosen].astype(np.float16))
-    others = Others(_with_memories(draft, kept), options.threads)
+    others = Others(_with_memories(draft, kept), options.threads, options.device)
     scores, title = np.empty(len(images)), "scores by other parts"
     if options.tiling is None:
         shape = (1, -1, *draft.manifest.memories[0].size)

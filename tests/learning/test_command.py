@@ -252,6 +252,8 @@ def test_mixed_sizes_and_colours_are_named_at_the_beginning(
         ({"features": {"name": "features", "channels": 99, "stride": 4}}, "of 99 channels at"),
         ({"graph_sha256": None}, "key 'graph_sha256' is missing; write it again with: edgead back"),
         ({"graph_sha256": "0" * 64}, "digest differs"),
+        ({"multiple": "x"}, "between -2^31 and 2^31; write it again with: edgead backbone"),
+        ({"more": 1}, "unknown key 'more'; write it again with: edgead backbone"),
         ({"levels": []}, "a backbone has levels"),
     ],
 )
