@@ -16,7 +16,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 # JetPack brings its own TensorRT, outside of any virtual environment.
 ON_JETSON := $(wildcard /etc/nv_tegra_release)
-NVIDIA := $(if $(ON_JETSON),'.[test]' pycuda,'.[nvidia,test]')
+NVIDIA := $(if $(ON_JETSON),'.[test]','.[nvidia-$(CUDA),test]')
+# cu12 or cu13, which NVIDIA's driver has to be new enough for.
+CUDA ?= cu13
 
 # Python files are used where they lie; only these call for a new installation.
 NATIVE := pyproject.toml setup.py constraints.txt $(shell find csrc -type f)
@@ -159,12 +161,11 @@ peers: $(VENV)/.installed
 	$(BIN)/python benchmarks/peers/compare.py '$(DATA)' $(ARGS)
 
 # BUNDLE=NAME.edgead says which one, ARGS="--images DIR" with which frames to time it.
-# PyCUDA's installation looks for nvcc on PATH alone, and JetPack's lies outside of it.
 gpu-check: BUNDLE = demo/trained.edgead
 gpu-check: $(VENV)/.made
 	@test -d '$(BUNDLE)' || { echo 'make: there is no $(BUNDLE): make demo first, or give' \
 	  'BUNDLE=NAME.edgead' >&2; exit 1; }
-	EDGEAD_CUDA=ON PATH="$$PATH:/usr/local/cuda/bin" $(PIP) install --quiet -e $(NVIDIA) -c constraints.txt
+	EDGEAD_CUDA=ON $(PIP) install --quiet -e $(NVIDIA) -c constraints.txt
 	$(BIN)/python benchmarks/gpu_check.py '$(BUNDLE)' $(ARGS)
 
 # The packages in .venv stay; the stamp goes, so that the next make builds edgead again.

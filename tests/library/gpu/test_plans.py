@@ -15,7 +15,7 @@ from edgead.bundle.storage import open_bundle
 from edgead.nvidia.plans.cache import PlanCache, key_of
 from edgead.nvidia.plans.plan import BuildOptions
 
-DEVICE = "Simulated GPU sm_87"
+DEVICE = "Simulated GPU sm_87 8 SM 7 GiB"
 
 
 def about_of(path: Path, version: str = "10.3.0", **changes: Any) -> dict[str, Any]:
