@@ -16,9 +16,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 # JetPack brings its own TensorRT, outside of any virtual environment.
 ON_JETSON := $(wildcard /etc/nv_tegra_release)
-NVIDIA := $(if $(ON_JETSON),'.[test]','.[nvidia-$(CUDA),test]')
 # cu12 or cu13, which NVIDIA's driver has to be new enough for.
 CUDA ?= cu13
+NVIDIA := $(if $(ON_JETSON),'.[test]','.[nvidia-$(CUDA),test]')
 
 # Python files are used where they lie; only these call for a new installation.
 NATIVE := pyproject.toml setup.py constraints.txt $(shell find csrc -type f)
@@ -160,11 +160,13 @@ peers: $(VENV)/.installed
 	@test -n '$(DATA)' || { echo 'make: give DATA=FOLDER, a data set in MVTec layout' >&2; exit 1; }
 	$(BIN)/python benchmarks/peers/compare.py '$(DATA)' $(ARGS)
 
-# BUNDLE=NAME.edgead says which one, ARGS="--images DIR" with which frames to time it.
+# BUNDLE=NAME.edgead says which one, ARGS="--images DIR" with which frames to time it. Without a GPU
+# it ends before anything is installed; called again, it goes on where it stopped.
 gpu-check: BUNDLE = demo/trained.edgead
 gpu-check: $(VENV)/.made
 	@test -d '$(BUNDLE)' || { echo 'make: there is no $(BUNDLE): make demo first, or give' \
 	  'BUNDLE=NAME.edgead' >&2; exit 1; }
+	@$(BIN)/python benchmarks/gpu_environment.py
 	EDGEAD_CUDA=ON $(PIP) install --quiet -e $(NVIDIA) -c constraints.txt
 	$(BIN)/python benchmarks/gpu_check.py '$(BUNDLE)' $(ARGS)
 

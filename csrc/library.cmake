@@ -68,11 +68,13 @@ if(EDGEAD_OPENVINO)
   add_library(edgead_openvino MODULE runtime/restrictions.cpp kernels/wording.cpp
               $<TARGET_OBJECTS:openvino_objects>)
   target_link_libraries(edgead_openvino PRIVATE openvino::runtime)
-  set_target_properties(edgead_openvino PROPERTIES SUFFIX .so.1 LINK_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/openvino.map
-                        LIBRARY_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/edgead)
   # All of its functions are found when it is loaded, or it is not: see runtime/openvino_loaded.cpp.
+  set(symbols ${CMAKE_CURRENT_SOURCE_DIR}/openvino.map)
   target_link_options(edgead_openvino PRIVATE -Wl,-z,now -Wl,--no-undefined
-                      -Wl,--version-script=${CMAKE_CURRENT_SOURCE_DIR}/openvino.map)
+                      -Wl,--version-script=${symbols})
+  set_target_properties(edgead_openvino PROPERTIES SUFFIX .so.1 LINK_DEPENDS ${symbols}
+                        LIBRARY_OUTPUT_DIRECTORY $<TARGET_FILE_DIR:edgead>/edgead)
+  add_dependencies(edgead edgead_openvino)
 endif()
 foreach(library edgead edgead_static)
   set_target_properties(${library} PROPERTIES OUTPUT_NAME edgead LINKER_LANGUAGE CXX)

@@ -15,10 +15,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
+from edgead import _cpu  # at once: later there may be no addresses left to load it into
 from edgead.errors import DeviceError, EdgeadError, InputError
-
-if sys.platform != "win32":  # at once: later there may be no addresses left to load it into
-    import resource
 
 _AT_ONCE = getattr(os, "O_NONBLOCK", 0)
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of Linux
@@ -269,38 +267,10 @@ _SENTENCES = {
 }
 
 
-_NO_THREADS = (
-    "this process may start no more threads: raise the limit (ulimit -u; TasksMax= of a systemd "
-    "unit, --pids-limit of a container), or use fewer with --threads"
-)
-_NO_STACK = (
-    "this process may use {:.0f} MB of addresses, and a thread needs some for its stack: raise "
-    "that limit (ulimit -v, LimitAS= of a systemd unit)"
-)
-_SCARCE = {
-    "can't start new thread": _NO_THREADS,
-    "Resource temporarily unavailable": _NO_THREADS,  # what C++ says then
-    "allocate memory": "there is not enough memory: free some, or raise the limit (ulimit -v; "
-    "MemoryMax= of a systemd unit, --memory of a container)",
-}
-
-
 def scarcity(error: BaseException) -> str | None:
     """What this process has run out of, with the cure; None for any other error."""
     said = "allocate memory" if isinstance(error, MemoryError) else str(error)
-    sentence = next((_SCARCE[word] for word in _SCARCE if word in said), None)
-    limit = address_limit()
-    if sentence is _NO_THREADS and limit is not None:  # Linux gives both the same error
-        return _NO_STACK.format(limit / 1e6)
-    return sentence
-
-
-def address_limit() -> int | None:
-    """Most bytes of addresses that this process may have; None without a limit."""
-    if sys.platform == "win32":
-        return None
-    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-    return None if limit == resource.RLIM_INFINITY else limit
+    return _cpu.scarcity(said) or None
 
 
 def os_sentence(error: OSError) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import io
+import os
 import platform
 import sys
 from contextlib import redirect_stderr, redirect_stdout
@@ -100,6 +102,51 @@ def opencv_trouble() -> tuple[str, str] | None:
         remove = f"pip uninstall -y {' '.join(left)} && "
         return reason, f"{remove}pip install --force-reinstall --no-deps opencv-python-headless"
     return reason, f"pip install --force-reinstall --no-deps {left[0]}"
+
+
+CUDA_SUCCESS, CUDA_MAJOR, CUDA_MINOR = 0, 75, 76  # of cuda.h: attributes of a device
+
+
+def nvidia_driver() -> ctypes.CDLL | None:
+    """NVIDIA's driver, or None where there is none."""
+    try:
+        return ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
+    except OSError:
+        return None
+
+
+def driver_cuda(driver: ctypes.CDLL) -> tuple[int, int]:
+    """The newest CUDA, major and minor, that the driver knows."""
+    version = ctypes.c_int()
+    driver.cuDriverGetVersion(ctypes.byref(version))
+    return version.value // 1000, version.value % 1000 // 10
+
+
+def nvidia_devices(driver: ctypes.CDLL) -> list[tuple[str, str]]:
+    """Name and compute capability ("8.7") of each GPU, after ``cuInit``."""
+    number, found = ctypes.c_int(), []
+    driver.cuDeviceGetCount(ctypes.byref(number))
+    for index in range(number.value):
+        device, name = ctypes.c_int(), ctypes.create_string_buffer(256)
+        driver.cuDeviceGet(ctypes.byref(device), index)
+        if driver.cuDeviceGetName(name, len(name), device) == CUDA_SUCCESS:
+            value, parts = ctypes.c_int(), []
+            for attribute in (CUDA_MAJOR, CUDA_MINOR):
+                driver.cuDeviceGetAttribute(ctypes.byref(value), attribute, device)
+                parts.append(str(value.value))
+            found.append((name.value.decode(errors="replace"), ".".join(parts)))
+    return found
+
+
+def gpu_trouble() -> tuple[str, str] | None:
+    """Why this machine has no NVIDIA GPU to compute on, and the cure; None where it has one."""
+    driver = nvidia_driver()
+    if driver is None:
+        return "no libcuda.so.1", "with an NVIDIA GPU in this machine: install NVIDIA's driver"
+    hint = "see what nvidia-smi says; in a container: give it the GPU"
+    if (code := driver.cuInit(0)) != CUDA_SUCCESS:
+        return f"cuInit fails with error {code}", hint
+    return None if nvidia_devices(driver) else ("NVIDIA's driver finds no GPU", hint)
 
 
 def extra_of(module: str) -> str | None:

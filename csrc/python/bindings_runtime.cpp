@@ -84,6 +84,7 @@ void bind_runtime(py::module_& m) {
   m.def("code_refused", &code_refused, "See csrc/runtime/restrictions.h.", py::arg("library"));
   m.def("cure_of_code", &cure_of_code, py::arg("root"));
   m.def("restricted", &restricted, py::arg("said"));
+  m.def("scarcity", &scarcity, py::arg("said"));
   m.def("problem_of_addresses", &problem_of_addresses, py::arg("threads"));
 }
 

@@ -63,7 +63,8 @@ const char* engine_name(size_t index) {
 void check_engine(size_t index) {
   if (index >= std::size(kEngines))
     throw input_failure(
-        format("engine %zu: this libedgead has %zu, from 0 on", index, std::size(kEngines)));
+        format("engine is %zu, expected a number below %zu, how many this libedgead has", index,
+               std::size(kEngines)));
   kEngines[index].check();
 }
 

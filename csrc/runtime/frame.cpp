@@ -109,6 +109,8 @@ Geometry geometry_of(const edgead_frame& frame, int32_t declared) {
   if (frame.format < 1 || frame.format > kFormatCount)
     throw input_failure(format("the frame's format is %d, expected an edgead_format, 1 to %d",
                                frame.format, kFormatCount));
+  if (frame.reserved != 0)
+    throw input_failure(format("the frame's reserved is %d, expected 0", frame.reserved));
   refuse(problem_of_frame(frame.height, frame.width));
   Geometry g{frame.height, frame.width, frame.stride, frame.format, 0, 0, 0};
   check_stride("stride", g.stride, g);

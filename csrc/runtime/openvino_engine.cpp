@@ -99,6 +99,7 @@ void check_outcome(const Outcome& outcome) {
 void check_openvino() { openvino_library(); }
 
 std::unique_ptr<Engine> open_openvino(const Bundle& bundle, const Asked& asked) {
+  openvino_library();  // before a thread takes addresses, which it counts
   // Neither needs the other, and they take about as long: half of the time until a frame is scored.
   auto signals = std::async([&] { return open_signals(bundle); });
   auto engine = std::make_unique<OpenVINOEngine>(bundle, asked);

@@ -9,6 +9,7 @@
 #include <openvino/openvino.hpp>
 #include <set>
 #include <sstream>
+#include <thread>
 
 #include "failure.h"
 #include "openvino_library.h"
@@ -139,6 +140,7 @@ void check_whole(ov::Core& core) {
   const auto lacks = [](const std::vector<std::string>& names, const char* name) {
     return std::find(names.begin(), names.end(), name) == names.end();
   };
+  std::thread([] {}).join();  // where none may start, that is why
   const char* missing = nullptr;
   if (lacks(core.get_available_devices(), "CPU"))
     missing = "CPU plugin";
@@ -155,7 +157,8 @@ template <class Work>
 auto with_files(ov::Core& core, edgead_status status, const std::string& what, const Work& work) {
   try {
     return with_sentence(status, what, work);
-  } catch (const Failure&) {
+  } catch (const Failure& failure) {
+    if (!scarcity(failure.what()).empty()) throw device_failure(failure.what());
     with_sentence(EDGEAD_ERROR_DEVICE, what, [&] { check_whole(core); });
     throw;
   }

@@ -1,5 +1,6 @@
 #include "restrictions.h"
 
+#ifdef __linux__
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -42,14 +43,20 @@ bool says(const std::string& path, const char* text) {
   return content.str().find(text) != std::string::npos;
 }
 
-// What the process may have at most; empty without a limit.
-std::string limit_of_addresses() {
+// Bytes of addresses that the process may have; 0 without a limit.
+double most_addresses() {
   rlimit limit{};
-  if (::getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return "";
+  const bool limited = ::getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
+  return limited ? static_cast<double>(limit.rlim_cur) : 0;
+}
+
+std::string limit_of_addresses() {
+  const double limit = most_addresses();
+  if (limit == 0) return "";
   return format(
       "this process may use %.0f MB of addresses: raise that limit (ulimit -v, LimitAS= of a "
       "systemd unit)",
-      static_cast<double>(limit.rlim_cur) / 1e6);
+      limit / 1e6);
 }
 
 }  // namespace
@@ -71,9 +78,28 @@ std::string code_refused(const std::string& library) {
          " compiles its kernels into memory: " + cure_of_code("");
 }
 
+std::string scarcity(const std::string& said) {
+  const auto names = [&](const char* words) { return said.find(words) != std::string::npos; };
+  if (names("allocate memory") || names("bad_alloc"))
+    return "there is not enough memory: free some, or raise the limit (ulimit -v; MemoryMax= of a "
+           "systemd unit, --memory of a container)";
+  // Of Python, and of C++, whose words are Linux's for addresses too.
+  if (!names("can't start new thread") && !names("Resource temporarily unavailable")) return "";
+  const double limit = most_addresses();
+  if (limit > 0)
+    return format(
+        "this process may use %.0f MB of addresses, and a thread needs some for its stack: raise "
+        "that limit (ulimit -v, LimitAS= of a systemd unit)",
+        limit / 1e6);
+  return "this process may start no more threads: raise the limit (ulimit -u; TasksMax= of a "
+         "systemd unit, --pids-limit of a container), or use fewer with --threads";
+}
+
 std::string restricted(const std::string& said) {
   const std::string refused = code_refused("OpenVINO");
   if (!refused.empty()) return refused;
+  const std::string scarce = scarcity(said);
+  if (!scarce.empty()) return said + ": " + scarce;
   const std::string limit = limit_of_addresses();
   return limit.empty() ? said : said + "; " + limit;
 }
@@ -92,3 +118,16 @@ std::string problem_of_addresses(int64_t threads) {
 }
 
 }  // namespace edgead
+
+#else  // of other systems nothing is known
+
+namespace edgead {
+
+std::string cure_of_code(const std::string&) { return ""; }
+std::string code_refused(const std::string&) { return ""; }
+std::string scarcity(const std::string&) { return ""; }
+std::string restricted(const std::string& said) { return said; }
+std::string problem_of_addresses(int64_t) { return ""; }
+
+}  // namespace edgead
+#endif

@@ -12,6 +12,10 @@ std::string code_refused(const std::string& library);
 // The cure, by what the system below `root` says of itself.
 std::string cure_of_code(const std::string& root);
 
+// What this process has run out of, by what a library or the system `said`, with the cure; else
+// empty.
+std::string scarcity(const std::string& said);
+
 // `said`, by a library that failed, or with the restriction of this process that may explain it.
 std::string restricted(const std::string& said);
 

@@ -13,8 +13,8 @@
 #include "json_text.h"
 #include "png_file.h"
 
-#define USAGE                                                                          \
-  "expected edgead-score BUNDLE IMAGE... --json [--device DEVICE] [--precision NAME] " \
+#define USAGE                                                                        \
+  "edgead-score BUNDLE IMAGE... --json [--device auto|cpu|cuda] [--precision NAME] " \
   "[--threads N]"
 
 typedef struct arguments {
@@ -50,43 +50,69 @@ static const char* device_of(const char* word) {
   return strcmp(word, "auto") == 0 || strcmp(word, "cpu") == 0 ? word : NULL;
 }
 
-/* 0, or what is wrong. */
-static const char* parse(int argc, char** argv, arguments* found) {
-  for (int i = 1; i < argc; ++i) {
-    if (strcmp(argv[i], "--json") == 0) {
-      found->json = 1;
-    } else if (strcmp(argv[i], "--threads") == 0 && i + 1 < argc) {
-      char* end;
-      const long threads = strtol(argv[++i], &end, 10);
-      if (*end != 0 || threads < 1 || threads > 1024)
-        return "--threads: expected a number from 1 to 1024";
-      found->threads = (int)threads;
-    } else if (strcmp(argv[i], "--device") == 0 && i + 1 < argc) {
-      found->device = device_of(argv[++i]);
-      if (found->device == NULL)
-        return "--device: expected auto, cpu or cuda, which is the first GPU";
-    } else if (strcmp(argv[i], "--precision") == 0 && i + 1 < argc) {
-      found->precision = argv[++i];
-    } else if (argv[i][0] == '-' && argv[i][1] != 0) {
-      return "an option that is not known; " USAGE;
-    } else if (found->bundle == NULL) {
-      found->bundle = argv[i];
-    } else {
-      found->images[found->count++] = argv[i];
-    }
+/* An option that takes a word. 0, or what is expected of the word. */
+static const char* take(const char* option, const char* word, arguments* found) {
+  char* end;
+  if (strcmp(option, "--threads") == 0) {
+    const long threads = strtol(word, &end, 10);
+    if (*word == 0 || *end != 0 || threads < 1 || threads > 1024)
+      return "a whole number from 1 to 1024";
+    found->threads = (int)threads;
+  } else if (strcmp(option, "--device") == 0) {
+    found->device = device_of(word);
+    if (found->device == NULL) return "auto, cpu or cuda, which is the first GPU";
+  } else {
+    found->precision = word;
   }
-  if (found->bundle == NULL || found->count == 0) return "no bundle or no image; " USAGE;
-  return found->json ? NULL : "it prints JSON only: add --json; " USAGE;
+  return NULL;
 }
 
-/* The content of a file, to be freed; NULL with errno. */
-static void* read_file(const char* path, size_t* size) {
+static int takes_word(const char* option) {
+  return strcmp(option, "--threads") == 0 || strcmp(option, "--device") == 0 ||
+         strcmp(option, "--precision") == 0;
+}
+
+/* 0, or -1 with what is wrong in `text`. */
+static int parse(int argc, char** argv, arguments* found, char* text, size_t capacity) {
+  for (int i = 1; i < argc; ++i) {
+    const char* option = argv[i];
+    const char* expected;
+    if (strcmp(option, "--json") == 0) {
+      found->json = 1;
+    } else if (takes_word(option)) {
+      const char* word = i + 1 < argc ? argv[++i] : "";
+      expected = take(option, word, found);
+      if (*word == 0 && expected == NULL) expected = "a word after it";
+      if (expected == NULL) continue;
+      snprintf(text, capacity, "%s is '%.200s', expected %s", option, word, expected);
+      return -1;
+    } else if (option[0] == '-' && option[1] != 0) {
+      snprintf(text, capacity, "'%.200s' is not an option here; expected %s", option, USAGE);
+      return -1;
+    } else if (found->bundle == NULL) {
+      found->bundle = option;
+    } else {
+      found->images[found->count++] = option;
+    }
+  }
+  if (found->bundle != NULL && found->count > 0 && found->json) return 0;
+  snprintf(text, capacity, "%s; expected %s",
+           found->bundle == NULL ? "no bundle was given"
+           : found->count == 0   ? "no image was given"
+                                 : "it prints JSON only: add --json",
+           USAGE);
+  return -1;
+}
+
+/* The content of a file, to be freed; NULL with the reason. */
+static void* read_file(const char* path, size_t* size, const char** why) {
   struct stat about;
   FILE* file = NULL;
   char* data = NULL;
+  *why = NULL;
   if (stat(path, &about) != 0) return NULL;
   if (!S_ISREG(about.st_mode)) { /* a pipe is not waited for */
-    errno = EINVAL;
+    *why = "it is a folder, pipe or device; expected a PNG file";
     return NULL;
   }
   file = fopen(path, "rb");
@@ -156,9 +182,10 @@ static int score_image(edgead_session* session, const char* path, char* text, si
   edgead_result result = edgead_result_default();
   edgead_status status;
   size_t size = 0;
-  void* data = read_file(path, &size);
+  const char* reason = NULL;
+  void* data = read_file(path, &size, &reason);
   if (data == NULL) {
-    snprintf(text, capacity, "cannot read image %s: %s", path, strerror(errno));
+    snprintf(text, capacity, "cannot read image %s: %s", path, reason ? reason : strerror(errno));
     return fail(text);
   }
   if (edgead_png_read(data, size, &image, why) != 0) {
@@ -212,12 +239,15 @@ int main(int argc, char** argv) {
   edgead_detector* detector = NULL;
   edgead_session* session = NULL;
   edgead_status status;
-  const char* mistake;
+  char mistake[600];
   int code;
   given.images = calloc((size_t)argc, sizeof *given.images);
   if (given.images == NULL) return 2;
-  mistake = parse(argc, argv, &given);
-  if (mistake != NULL) {
+  if (argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
+    free(given.images);
+    return puts("usage: " USAGE "\nPrints what `edgead score --json` prints, of PNG files.") < 0;
+  }
+  if (parse(argc, argv, &given, mistake, sizeof mistake) != 0) {
     complain(mistake);
     free(given.images);
     return 1;

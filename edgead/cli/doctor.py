@@ -6,7 +6,6 @@ Exit code 2 when frames cannot be scored here; a missing optional part is only r
 from __future__ import annotations
 
 import argparse
-import ctypes
 import os
 import platform
 import re
@@ -28,8 +27,12 @@ from edgead.installation import (
     JETPACK_ENVIRONMENT,
     __version__,
     cure,
+    driver_cuda,
+    gpu_trouble,
     hidden_opencv,
     missing,
+    nvidia_devices,
+    nvidia_driver,
     on_jetson,
     opencv_distributions,
     opencv_trouble,
@@ -39,7 +42,6 @@ EXAMPLE = """\
   edgead doctor            for people
   edgead doctor --json     for programs"""
 
-CUDA_SUCCESS = 0
 NOT_BUILT = Path(__file__).parents[1] / "nvidia/_cuda.not_built.txt"  # setup.py writes it
 STYLES = {"ok": "green", "missing": "yellow", "broken": "red"}
 
@@ -200,40 +202,13 @@ def _kernels() -> Iterator[Check]:
     yield Check("kernels cuda", "missing", cuda, hint)
 
 
-def _driver() -> ctypes.CDLL | None:
-    try:
-        return ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
-    except OSError:
-        return None
-
-
-def _driver_cuda(cuda: ctypes.CDLL) -> tuple[int, int]:
-    """The newest CUDA, major and minor, that the driver knows."""
-    version = ctypes.c_int()
-    cuda.cuDriverGetVersion(ctypes.byref(version))
-    return version.value // 1000, version.value % 1000 // 10
-
-
 def _nvidia_driver() -> Iterator[Check]:
-    cuda = _driver()
-    if cuda is None:
-        hint = "with an NVIDIA GPU in this machine: install NVIDIA's driver"
-        yield Check("nvidia driver", "missing", "no libcuda.so.1", hint)
+    trouble, driver = gpu_trouble(), nvidia_driver()
+    if trouble is not None or driver is None:
+        yield Check("nvidia driver", "missing", *(trouble or ("", "")))
         return
-    code, number = cuda.cuInit(0), ctypes.c_int()
-    if code != CUDA_SUCCESS:
-        hint = "see what nvidia-smi says; in a container: give it the GPU"
-        yield Check("nvidia driver", "missing", f"cuInit fails with error {code}", hint)
-        return
-    cuda.cuDeviceGetCount(ctypes.byref(number))
-    names = []
-    for index in range(number.value):
-        device, name = ctypes.c_int(), ctypes.create_string_buffer(256)
-        cuda.cuDeviceGet(ctypes.byref(device), index)
-        if cuda.cuDeviceGetName(name, len(name), device) == CUDA_SUCCESS:
-            names.append(name.value.decode(errors="replace"))
-    major, minor = _driver_cuda(cuda)
-    devices = ", ".join(names) or "no device"
+    devices = ", ".join(f"{name}, sm_{sm.replace('.', '')}" for name, sm in nvidia_devices(driver))
+    major, minor = driver_cuda(driver)
     yield Check("nvidia driver", "ok", f"CUDA up to {major}.{minor}: {devices}")
 
 
@@ -260,8 +235,8 @@ def _tensorrt_cure(flavour: str) -> str:
         return cure("rtx")
     if on_jetson():
         return f"apt-get install python3-libnvinfer (pip's does not fit), {JETPACK_ENVIRONMENT}"
-    driver = _driver()
-    return cure("nvidia-cu12" if driver and _driver_cuda(driver)[0] == 12 else "nvidia-cu13")
+    driver = nvidia_driver()
+    return cure("nvidia-cu12" if driver and driver_cuda(driver)[0] == 12 else "nvidia-cu13")
 
 
 def _cuda_memory() -> Iterator[Check]:

@@ -106,8 +106,8 @@ def _compared(bundle: Bundle) -> dict[str, list[str]]:
 def _places(manifest: Manifest) -> list[str]:
     """What is compared with the mean and covariance of each place, and for which sum."""
     lines = [
-        f"{one.features}: {one.count} channels{' from ' + str(one.first) if one.first else ''} by "
-        f"{one.mean} and {one.factors}, for the "
+        f"{one.features}: {count(one.count, 'channel')}"
+        f"{f' from {one.first}' if one.first else ''} by {one.mean} and {one.factors}, for the "
         f"{' and the '.join(w for w, n in (('map', one.places), ('score', one.scored)) if n)}"
         for one in manifest.whitenings
     ]

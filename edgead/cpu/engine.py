@@ -24,7 +24,6 @@ from edgead.cpu.restrictions import check_addresses, restricted
 from edgead.engine.interface import Pairs
 from edgead.engine.open_signals import open_memories, open_whitenings
 from edgead.errors import BundleError, DeviceError, EdgeadError
-from edgead.files import address_limit
 
 MOST_LANES = 16
 """Tiles that run at once, each in one thread and buffers of its own."""
@@ -282,11 +281,9 @@ def _cpu_core(ov: Any) -> Any:
         devices = core.available_devices
     if "CPU" not in devices:
         found = f"OpenVINO {ov.__version__} has no CPU plugin here (devices: {devices or 'none'})"
-        if address_limit() is not None:
-            raise DeviceError(restricted(found))
-        raise DeviceError(
-            f"{found}; install the full package: pip install --force-reinstall openvino"
-        )
+        limited = restricted(found)
+        cure = "; install the full package: pip install --force-reinstall openvino"
+        raise DeviceError(limited if limited != found else found + cure)
     return core
 
 

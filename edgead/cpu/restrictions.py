@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from edgead import _cpu
 from edgead.errors import DeviceError
-from edgead.files import scarcity
 
 
 def code_refused(library: str = "OpenVINO") -> str | None:
@@ -18,11 +17,7 @@ def code_refused(library: str = "OpenVINO") -> str | None:
 
 def restricted(said: str) -> str:
     """``said``, by a library that failed, or the restriction of this process that explains it."""
-    refused = code_refused()
-    if refused is not None:
-        return refused
-    scarce = scarcity(RuntimeError(said))
-    return _cpu.restricted(said) if scarce is None else f"{said}: {scarce}"
+    return code_refused() or _cpu.restricted(said)
 
 
 def check_addresses(threads: int) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import onnxruntime
 import torch
 from edgead_training.data.grouping import grouped
+from edgead_training.features.backbone import STRIDES
 from edgead_training.methods import Method
 from edgead_training.run import Run
 from numpy.typing import NDArray
@@ -45,6 +46,9 @@ from ..portable import INPUT, onnx_session
 from ..variants import one_thread
 from .fusion import weighed, with_method
 from .graph import JoinedGraph
+
+MULTIPLE = STRIDES[-1]
+"""Of the sides of an image that the backbone takes."""
 
 PROBES = 4
 """Images on which the graphs are held against torch, half of them with a synthetic defect."""
@@ -104,15 +108,15 @@ def join(
         The bundle as it was written.
 
     Raises:
-        InputError: a size that the backbone does not take.
-        ExportError: the graph differs from torch, or float16 would overflow.
+        ExportError: a size that the backbone does not take, a graph that differs from torch, or
+            float16 that would overflow.
         CalibrationError: a rate that the images cannot promise.
         QualificationError: float16 or int8 costs too much; says the numbers.
         BundleError: ``out`` cannot be written.
     """
+    size = _check_size(method)
     frames, digests = different(frames, log, method.bit_depth)
     rate = chosen_false_reject_rate(options.false_reject_rate, len(frames))
-    size = method.preprocess_params().size
     told = LearnOptions(
         size=size, false_reject_rate=rate, tiling=tiling, bit_depth=method.bit_depth, seed=seed
     )
@@ -132,6 +136,17 @@ def join(
     total, count = sum(map(len, draft.files.values())), len(draft.manifest.golden)
     log(f"wrote  {draft.path} ({total / 1e6:.1f} MB), qualified on {count} golden frames")
     return bundle
+
+
+def _check_size(method: Method) -> tuple[int, int]:
+    """(height, width) of the method's images. Raises: ExportError: the backbone takes others."""
+    height, width = size = method.preprocess_params().size
+    if height % MULTIPLE or width % MULTIPLE:
+        raise ExportError(
+            f"the run has images of {height} x {width} (height x width), and --with instant takes "
+            f"multiples of {MULTIPLE}: train with --set size=[H,W], or export without --with"
+        )
+    return size
 
 
 def _weighed(
@@ -252,6 +267,10 @@ def _tell_found(found: dict[str, Any], log: Log) -> None:
             f"joined the {name}: to synthetic defects on the calibration images the statistics "
             f"answer with {rises['statistics']:.2f}, the method with {rises['method']:.2f} units"
         )
-        if silent := [key for key, rise in rises.items() if rise <= 0]:
-            log(f"warning: in the {name}, {' and '.join(silent)} answer to no synthetic defect, "
-                "and count next to nothing: leave out what is of no use")  # fmt: skip
+        words = {"statistics": "the statistics answer", "method": "the method answers"}
+        for key, rise in rises.items():
+            if rise <= 0:
+                log(
+                    f"warning: in the {name} {words[key]} to no synthetic defect; what is of no "
+                    "use counts next to nothing there, and costs time: leave it out"
+                )

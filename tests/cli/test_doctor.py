@@ -223,7 +223,7 @@ def test_tensorrt_is_that_of_the_drivers_cuda(monkeypatch, version, extra):
         def cuDriverGetVersion(self, to):
             to._obj.value = version
 
-    monkeypatch.setattr(doctor, "_driver", lambda: None if version is None else Driver())
+    monkeypatch.setattr(doctor, "nvidia_driver", lambda: None if version is None else Driver())
     assert f'".[{extra}]"' in doctor._tensorrt_cure("tensorrt")
 
 
@@ -296,3 +296,47 @@ def test_what_pip_installs_on_a_jetson(monkeypatch):
     usual, jetson = installed("6.1.0-37-amd64"), installed("5.15.148-tegra")
     assert "opencv-python-headless" in usual.values() and "<2" not in usual
     assert "opencv-python-headless" not in jetson.values() and jetson["<2"] == "numpy"
+
+
+class Driver:
+    """NVIDIA's driver as far as it is asked: ``cuInit`` gives a code, then it has these GPUs."""
+
+    def __init__(self, code: int, *gpus: tuple[bytes, int, int]) -> None:
+        self.code, self.gpus = code, gpus
+
+    def cuInit(self, flags):
+        return self.code
+
+    def cuDriverGetVersion(self, to):
+        to._obj.value = 12060
+
+    def cuDeviceGetCount(self, to):
+        to._obj.value = len(self.gpus)
+
+    def cuDeviceGet(self, to, index):
+        to._obj.value = index
+
+    def cuDeviceGetName(self, to, size, device):
+        to.value = self.gpus[device.value][0]
+        return 0
+
+    def cuDeviceGetAttribute(self, to, attribute, device):
+        to._obj.value = self.gpus[device.value][attribute - 74]
+
+
+@pytest.mark.parametrize(
+    ("driver", "state", "detail"),
+    [
+        (None, "missing", "no libcuda.so.1"),
+        (Driver(999), "missing", "cuInit fails with error 999"),
+        (Driver(0), "missing", "NVIDIA's driver finds no GPU"),
+        (Driver(0, (b"Orin", 8, 7)), "ok", "CUDA up to 12.6: Orin, sm_87"),
+        (Driver(0, (b"A", 8, 9), (b"B", 12, 0)), "ok", "CUDA up to 12.6: A, sm_89, B, sm_120"),
+    ],
+)
+def test_the_driver_and_its_gpus(monkeypatch, driver, state, detail):
+    for module in (doctor, installation):
+        monkeypatch.setattr(module, "nvidia_driver", lambda: driver)
+    (check,) = doctor._nvidia_driver()
+    assert (check.state, check.detail) == (state, detail)
+    assert bool(check.cure) == (state == "missing")

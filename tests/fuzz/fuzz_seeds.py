@@ -1,7 +1,7 @@
 """Small whole bundles and what is in them, as the fuzzers begin with it: ``fuzz_seeds.py FOLDER``.
 
 FOLDER/bundles has bundles whose graph is text for stub_engine.cpp; FOLDER/TARGET has the first
-inputs of each target; FOLDER/json.dict the words of manifests.
+inputs of each target, of manifests also ../corpus; FOLDER/json.dict the words of manifests.
 """
 
 from __future__ import annotations
@@ -14,6 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import cases  # type: ignore[import-not-found]
 
 from edgead.bundle.storage import npy
 from edgead.images import encode_png
@@ -161,6 +165,8 @@ def write_bundles(root: Path) -> None:
             (root / "bundle" / f"{at}-{which}").write_bytes(first + files[file])
         (root / "manifest" / str(at)).write_bytes(text)
         dictionary |= words(manifest)
+    for at, (manifest, _) in enumerate(cases.manifests()):
+        (root / "manifest" / f"corpus-{at}").write_text(json.dumps(manifest))
     dictionary |= {"null", "true", "1e300", "-1", "2147483648", "9223372036854775808", "NaN"}
     quoted = (word.encode("ascii", "backslashreplace").decode() for word in sorted(dictionary))
     lines = ['"' + w.replace("\\", "\\\\").replace('"', '\\"') + '"' for w in quoted]

@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -34,6 +35,12 @@ SHARE = {"bundle": 4, "manifest": 2, "png": 2}
 """Of the time; 1 for the others."""
 
 
+def share_of(target: str, seconds: float, targets: Iterable[str] = TARGETS) -> int:
+    """Seconds of one fuzzer, where all of them have so many."""
+    whole = sum(SHARE.get(each, 1) for each in targets)
+    return max(1, round(seconds * SHARE.get(target, 1) / whole))
+
+
 def program(target: str, build: Path) -> Path:
     """Of a fuzzer."""
     return build / ("edgead_native" if target == "kernels" else f"fuzz/fuzz_{target}")
@@ -52,7 +59,6 @@ def command(target: str, build: Path, seeds: Path, *options: object) -> list[str
 def run(build: Path, seconds: float, corpora: Path) -> dict[str, str]:
     """What each fuzzer has printed that found something."""
     workers = len(os.sched_getaffinity(0))
-    whole = sum(SHARE.get(target, 1) for target in TARGETS)
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / "seeds"
         fuzz_seeds.write(made)
@@ -61,9 +67,9 @@ def run(build: Path, seconds: float, corpora: Path) -> dict[str, str]:
         def one(target: str) -> tuple[str, int, str]:
             corpus = corpora / target
             corpus.mkdir(parents=True, exist_ok=True)
-            time = seconds * workers * SHARE.get(target, 1) / whole
+            time = share_of(target, seconds * workers)
             artifacts = f"-artifact_prefix={corpora}/{target}-"
-            asked = (f"-max_total_time={max(1, round(time))}", "-use_value_profile=1", artifacts)
+            asked = (f"-max_total_time={time}", "-use_value_profile=1", artifacts)
             words = command(target, build, made, *asked, corpus)
             done = subprocess.run(words, env=environment, capture_output=True, text=True)
             runs = [x for x in done.stderr.splitlines() if "number_of_executed_units" in x]

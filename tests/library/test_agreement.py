@@ -208,26 +208,32 @@ def test_edgead_score_prints_what_the_command_prints(
         ]
 
 
-@pytest.mark.parametrize(
-    ("device", "code", "said"),
-    [
-        ("cuda", 2, 'device "gpu": this libedgead was built without TensorRT'),
-        ("cuda:0", 2, 'device "gpu": this libedgead was built without TensorRT'),
-        ("cuda:1", 1, "--device: expected auto, cpu or cuda"),
-        ("gpu", 1, "--device: expected auto, cpu or cuda"),
-        ("", 1, "--device: expected auto, cpu or cuda"),
-    ],
-)
-def test_edgead_score_refuses_a_device_that_it_has_not(
-    installed: Path, bundle_dir: Path, device: str, code: int, said: str
+WORDS: dict[str, tuple[int, str]] = {
+    "--device cuda": (2, 'device "gpu": this libedgead was built without TensorRT'),
+    "--device cuda:0": (2, 'device "gpu": this libedgead was built without TensorRT'),
+    "--device cuda:1": (1, "--device is 'cuda:1', expected auto, cpu or cuda"),
+    "--device gpu": (1, "--device is 'gpu', expected auto, cpu or cuda"),
+    "--device": (1, "--device is '', expected auto, cpu or cuda"),
+    "--precision": (1, "--precision is '', expected a word after it"),
+    "--precision fp16": (1, "precision 'fp16': expected one of float32, float16"),
+    "--threads 0": (1, "--threads is '0', expected a whole number from 1 to 1024"),
+    "--threads 1.5": (1, "--threads is '1.5', expected a whole number from 1 to 1024"),
+    "--threads": (1, "--threads is '', expected a whole number from 1 to 1024"),
+    "--jsn": (1, "'--jsn' is not an option here; expected edgead-score BUNDLE IMAGE..."),
+}
+
+
+@pytest.mark.parametrize("words", WORDS)
+def test_edgead_score_names_what_it_was_given(
+    installed: Path, bundle_dir: Path, words: str
 ) -> None:
-    words = [bundle_dir, bundle_dir / "golden" / "0.png", "--json", "--device", device]
+    asked = [bundle_dir, bundle_dir / "golden" / "0.png", "--json", *words.split()]
     done = subprocess.run(
-        [installed / "edgead-score", *map(str, words)], capture_output=True, text=True
+        [installed / "edgead-score", *map(str, asked)], capture_output=True, text=True
     )
-    assert (done.returncode, done.stdout) == (code, "") and done.stderr.startswith(
-        f"edgead: {said}"
-    )
+    code, said = WORDS[words]
+    assert (done.returncode, done.stdout) == (code, "")
+    assert done.stderr.startswith(f"edgead: {said}")
 
 
 def test_info(library: Any, bundle_dir: Path) -> None:

@@ -193,7 +193,7 @@ def test_which_engines_are_here_is_asked_without_a_bundle(moved: Path, installed
         done = subprocess.run([program], capture_output=True, text=True, check=True, cwd="/")
         return [line.split("|") for line in done.stdout.splitlines()]
 
-    none = ["", "input", "engine 1: this libedgead has 1, from 0 on"]
+    none = ["", "input", "engine is 1, expected a number below 1, how many this libedgead has"]
     assert asked() == [["openvino", "fine", ""], none]
     file_of(moved, OWN).unlink()
     (first, last) = asked()

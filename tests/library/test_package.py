@@ -280,8 +280,8 @@ def test_sources_that_are_given_have_to_be_those_of_their_digest(
     """tests/library/on_aarch64.py builds of such sources."""
     cache = (work / "CMakeCache.txt").read_text()
     (folder,) = re.findall(r"(?m)^OpenVINO_DIR:[A-Z]+=(.*)$", cache)
-    (tmp_path / "header").write_text("// nothing")
-    header = f"-DEDGEAD_JSON_URL={(tmp_path / 'header').as_uri()}"
+    (tmp_path / "json.hpp").write_text("// nothing")
+    header = f"-DEDGEAD_JSON_URL={(tmp_path / 'json.hpp').as_uri()}"
     options = (f"-DOpenVINO_DIR={folder}", "-DEDGEAD_FETCH=ON", header)
     for digest, words in (
         ("", "give what sha256sum says"),

@@ -163,6 +163,7 @@ FRAMES: dict[str, tuple[dict[str, Any], str]] = {
     "bits of 8-bit samples": ({"bit_depth": 12}, "BGR, which has 8 bits"),
     "too many bits": ({"format": 2, "bit_depth": 17}, "expected 9 to 16"),
     "an odd stride": ({"format": 2, "stride": 61}, "even number"),
+    "a field of later": ({"reserved": 1}, "reserved is 1, expected 0"),
     "an old struct": ({"struct_size": 8}, "struct_size is 8"),
 }
 

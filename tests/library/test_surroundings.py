@@ -8,6 +8,7 @@ import os
 import resource
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,53 @@ def test_places_that_a_system_may_not_have(
     environment = {**os.environ, "LD_LIBRARY_PATH": places}
     changed = score_of([*apart, script, "sh", *words], env=environment)
     assert changed == score_of(words)
+
+
+@pytest.mark.parametrize("limit_mb", [20, 120, 205, 300])
+def test_too_few_addresses_are_a_sentence(
+    installed: Path, bundle_dir: Path, part: Path, limit_mb: int
+) -> None:
+    """Below the least that OpenVINO needs to start; a process with that much serves."""
+
+    def limited(megabytes: int) -> subprocess.CompletedProcess[str]:
+        def limit() -> None:
+            os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+            resource.setrlimit(resource.RLIMIT_AS, (megabytes << 20, megabytes << 20))
+
+        words = [installed / "edgead-score", bundle_dir, part, "--json", "--threads", "1"]
+        return subprocess.run(
+            list(map(str, words)), capture_output=True, text=True, preexec_fn=limit, timeout=60
+        )
+
+    done = limited(limit_mb)
+    if limit_mb == 300:
+        assert done.returncode == 0, done.stderr
+        return
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "edgead: OpenVINO needs 218 MB of addresses more to start; this process may use "
+        f"{limit_mb * 1.048576:.0f} MB of addresses: raise that limit (ulimit -v, LimitAS= of a "
+        "systemd unit)\n"
+    )
+
+
+def test_memory_that_may_not_be_executed_is_told_as_in_python(
+    installed: Path, bundle_dir: Path, part: Path
+) -> None:
+    before = "import ctypes, os, sys\nif ctypes.CDLL(None).prctl(65, 1, 0, 0, 0): sys.exit(77)\n"
+    words = [sys.executable, "-c", f"{before}os.execv(sys.argv[1], sys.argv[1:])"]
+
+    def said(program: Path, *more: str) -> str:
+        asked = [*words, program, *more, bundle_dir, part, "--json"]
+        done = subprocess.run(list(map(str, asked)), capture_output=True, text=True)
+        if done.returncode == 77:
+            pytest.skip("this Linux has no PR_SET_MDWE")
+        assert (done.returncode, done.stdout) == (2, "")
+        return done.stderr
+
+    expected = said(Path(sys.executable).parent / "edgead", "score")
+    assert "may not make memory executable" in expected
+    assert said(installed / "edgead-score") == expected
 
 
 def test_a_bundle_that_is_deleted_serves_on(

@@ -187,11 +187,15 @@ def test_what_runs_out_is_a_sentence(error, said):
 @pytest.mark.parametrize(
     "said", ["can't start new thread", "thread: Resource temporarily unavailable"]
 )
-def test_a_thread_that_finds_no_addresses_names_their_limit(monkeypatch, said):
+def test_a_thread_that_finds_no_addresses_names_their_limit(said):
     resource = pytest.importorskip("resource")
-    monkeypatch.setattr(resource, "getrlimit", lambda kind: (250_000_000, 250_000_000))
-    found = scarcity(RuntimeError(said)) or ""
-    assert "250 MB of addresses" in found and "ulimit -v" in found
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (2**46, before[1]))
+    try:
+        found = scarcity(RuntimeError(said)) or ""
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+    assert "70368744 MB of addresses" in found and "ulimit -v" in found
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from typing import ClassVar
 
 import pytest
 
@@ -40,28 +41,186 @@ def test_a_crash_and_a_hang_are_lines_of_the_file(check):
     assert hang.ok is False and "stopped after" in hang.said
 
 
-def test_without_a_gpu_every_step_is_tried_and_the_file_says_why(
-    check, bundle_dir, tmp_path, monkeypatch, capsys
-):
-    try:
-        from edgead.nvidia import _cuda
-    except ImportError:
-        pass
-    else:
-        if _cuda.available():
-            pytest.skip("this machine has a GPU")
+@pytest.fixture
+def orin(check, monkeypatch):
+    """A Jetson, as far as gpu_environment can tell; returns what it says."""
+    found = dict.fromkeys(("driver", "cuda", "nvcc", "tensorrt", "device", "sm", "power_mode"), "")
+    found |= {"device": "Orin", "sm": "8.7"}
+    monkeypatch.setattr(check, "missing", lambda: None)
+    monkeypatch.setattr(check, "environment", lambda: dict(found))
+    return found
+
+
+@pytest.fixture
+def runs(check, monkeypatch):
+    """Replaces what is run; ``runs.ok`` says which steps go well, ``runs.done`` which ran."""
+
+    class Runs:
+        ok: ClassVar[dict[str, bool]] = {}
+        done: ClassVar[list[str]] = []
+
+        def __call__(self, name, command, timeout=0.0, *, keep=False):
+            self.done.append(name)
+            found = {"plan": "/x.plan"} if name.startswith("build") else None
+            return check.Step(name, "", self.ok.get(name, True), 1.0, found)
+
+    runs = Runs()
+    runs.ok.clear()
+    runs.done.clear()
+    monkeypatch.setattr(check, "run", runs)
+    monkeypatch.setattr(check, "kernel_tests", lambda seconds: runs("kernels", []))
+    monkeypatch.setattr(check.shutil, "which", lambda name: None)
+    return runs
+
+
+@pytest.fixture
+def call(check, bundle_dir, tmp_path, monkeypatch):
+    """Runs the script; the exit code and the file."""
     target = tmp_path / "gpu-check.json"
-    monkeypatch.setattr("sys.argv", ["gpu_check.py", str(bundle_dir), "--json", str(target)])
-    assert guard(check.main) == 2
-    report = json.loads(target.read_text())
-    steps = {step["name"]: step for step in report["steps"]}
-    assert steps["doctor"]["ok"] and steps["doctor"]["found"]["can_score"]
-    assert steps["kernels"]["ok"] is False and steps["kernels"]["found"]["skipped"] > 0
-    assert "no device to run on" in steps["kernels"]["said"]
-    for name in ("qualify float32", "benchmark"):
-        assert steps[name]["ok"] is False and "Traceback" not in steps[name]["said"]
+
+    def call(*words):
+        words = ["gpu_check.py", str(bundle_dir), "--json", str(target), *words]
+        monkeypatch.setattr("sys.argv", words)
+        code = guard(check.main)
+        return code, json.loads(target.read_text()) if target.exists() else None
+
+    return call
+
+
+def test_without_a_gpu_one_sentence_says_what_is_missing(check, call, monkeypatch, capsys):
+    sentence = "there is no NVIDIA GPU to check here, no libcuda.so.1: install NVIDIA's driver"
+    monkeypatch.setattr(check, "missing", lambda: sentence)
+    assert call() == (2, None)
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err == f"edgead: {sentence}\n"
+
+
+def test_steps_and_the_environment_are_in_the_file(orin, runs, call, capsys):
+    runs.ok["benchmark"] = False
+    code, report = call()
+    assert code == 2 and report["environment"] == orin
+    states = {step["name"]: step["ok"] for step in report["steps"]}
+    assert states.pop("benchmark") is False and states.pop("trtexec float32") is None
+    assert set(states) == {"doctor", "kernels", "build float32", "qualify float32"}
+    assert all(states.values())
     out = capsys.readouterr().out
-    assert f"wrote  {target}: send this file back" in out and "failed: kernels" in out
+    assert "send this file back" in out and "failed: benchmark" in out
+
+
+def test_it_goes_on_where_it_stopped(orin, runs, call):
+    runs.ok["benchmark"] = False
+    call()
+    runs.done.clear()
+    runs.ok.clear()
+    code, report = call()
+    assert (code, runs.done) == (0, ["benchmark"])
+    assert [step["name"] for step in report["steps"]][:2] == ["doctor", "kernels"]
+    runs.done.clear()
+    assert call("--fresh")[0] == 0 and len(runs.done) == 5
+
+
+@pytest.mark.parametrize("change", ["environment", "file"])
+def test_another_machine_or_a_broken_file_keeps_nothing(orin, runs, call, change, tmp_path):
+    call()
+    runs.done.clear()
+    if change == "environment":
+        orin["driver"] = "570.1"
+    else:
+        (tmp_path / "gpu-check.json").write_text("{")
+    call()
+    assert len(runs.done) == 5
+
+
+def test_an_interruption_loses_nothing_that_went_well(orin, runs, check, call, monkeypatch):
+    runs.ok["kernels"] = False
+    call()
+
+    def interrupted(seconds):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(check, "kernel_tests", interrupted)
+    call()
+    runs.ok.clear()
+    runs.done.clear()
+    monkeypatch.setattr(check, "kernel_tests", lambda seconds: runs("kernels", []))
+    assert call()[0] == 0 and runs.done == ["kernels"]
+
+
+def test_when_no_time_is_left_the_rest_is_for_the_next_call(orin, runs, call):
+    code, report = call("--minutes", "0")
+    assert code == 2 and runs.done == []
+    assert all("call it again" in step["said"] for step in report["steps"])
+    assert call()[0] == 0
+
+
+SUMMARY = """\
+[06/01/2026-12:00:00] [I] === Performance summary ===
+[06/01/2026-12:00:00] [I] Throughput: 612.3 qps
+[06/01/2026-12:00:00] [I] Latency: min = 1.6 ms, max = 2.1 ms, mean = 1.7 ms, median = 1.69 ms, \
+percentile(90%) = 1.8 ms
+[06/01/2026-12:00:00] [I] GPU Compute Time: min = 1.5 ms, max = 2 ms, median = 1.59 ms
+"""
+
+
+def test_trtexec_times_the_plan_that_was_built(check, orin, runs, monkeypatch):
+    report = check.Report("", "", {}, {}, {})
+    assert check.trtexec_step("float16", None, report, 9.0).ok is None
+    assert "no plan" in check.trtexec_step("float16", "/t", report, 9.0).said
+    report.steps.append(runs("build float16", []))
+    commands = []
+
+    def run(name, command, seconds, *, keep):
+        commands.append(command)
+        return check.Step(name, "", True, 1.0, said=SUMMARY)
+
+    monkeypatch.setattr(check, "run", run)
+    step = check.trtexec_step("float16", "/t", report, 9.0)
+    assert step.ok and step.said == ""
+    assert step.found["gpu_compute_ms"]["median"] == 1.59
+    assert step.found["latency_ms"]["percentile(90%)"] == 1.8
+    assert commands[0][:2] == ["/t", "--loadEngine=/x.plan"]
+    assert "/x.plan" not in step.command  # the file goes to others
+    monkeypatch.setitem(globals(), "SUMMARY", "nothing")
+    assert check.trtexec_step("float16", "/t", report, 9.0).ok is False
+
+
+def test_the_environment_of_a_jetson(script, monkeypatch):
+    environment = script("gpu_environment")
+    printed = {
+        "cat": "# R36 (release), REVISION: 4.3, GCID: 1, BOARD: generic",
+        "nvpmodel": "NV Power Mode: MAXN_SUPER\n2",
+        "/usr/local/cuda/bin/nvcc": "Cuda compilation tools, release 12.6, V12.6.68\nBuild x",
+        sys.executable: "tensorrt 10.3.0",
+    }
+    where = {"/usr/local/cuda/bin/nvcc"}
+    monkeypatch.setattr(environment, "said", lambda command: printed.get(command[0], ""))
+    monkeypatch.setattr(environment.shutil, "which", lambda name: name if name in where else None)
+    monkeypatch.setattr(environment, "gpu_trouble", lambda: None)
+    monkeypatch.setattr(environment, "nvidia_driver", lambda: "driver")
+    monkeypatch.setattr(environment, "driver_cuda", lambda driver: (12, 6))
+    monkeypatch.setattr(environment, "nvidia_devices", lambda driver: [("Orin", "8.7")])
+    assert environment.missing() is None
+    assert environment.environment() == {
+        "driver": "Jetson Linux 36.4.3",
+        "cuda": "12.6",
+        "nvcc": "12.6.68",
+        "tensorrt": "tensorrt 10.3.0",
+        "device": "Orin",
+        "sm": "8.7",
+        "power_mode": "MAXN_SUPER",
+    }
+
+
+def test_the_environment_of_a_desktop_and_of_a_machine_without_a_gpu(script, monkeypatch):
+    environment = script("gpu_environment")
+    printed = {"--query-gpu=driver_version": "580.65.06", "--query-gpu=power.limit": "200.00 W"}
+    monkeypatch.setattr(environment, "said", lambda c: printed.get(c[1] if c[1:] else "", ""))
+    found = environment.environment()
+    assert (found["driver"], found["power_mode"]) == ("580.65.06", "200.00 W")
+    monkeypatch.setattr(environment, "gpu_trouble", lambda: ("no libcuda.so.1", "install it"))
+    assert environment.missing() == (
+        "there is no NVIDIA GPU to check here, no libcuda.so.1: install it"
+    )
 
 
 def test_what_is_no_bundle_gets_a_sentence(check, tmp_path, monkeypatch, capsys):

@@ -84,7 +84,7 @@ def test_c_finds_what_python_built(
         {"version": "10.30.1"},
         {"device": "Simulated GPU sm_86"},
         {"precision": "int8"},
-        {"options": BuildOptions().to_json()},
+        {"options": BuildOptions((1, 1, 8)).to_json()},
         {"recipe": 2},
         {"onnx_sha256": "0" * 64},
     ],
