@@ -15,7 +15,6 @@ from edgead.bundle.storage import Bundle
 from edgead.engine.interface import Pairs
 from edgead.engine.signals import read_memories, read_whitenings
 from edgead.errors import BundleError, DeviceError
-from edgead.nvidia.devices import device_word
 from edgead.nvidia.distances import Held
 from edgead.nvidia.kernels import PRECISION, load_kernels
 from edgead.nvidia.loaded_plan import Execution, LoadedPlan
@@ -66,7 +65,7 @@ class TensorRTEngine:
             library, found = given_plan(plan, bundle, self.precision, trust=trust_plan)
         else:
             library = find_library()
-            device = device_word(memory.name, memory.capability)
+            device = memory.word
             with memory.current():  # TensorRT builds for the device that is current
                 found = own_plan(
                     bundle,

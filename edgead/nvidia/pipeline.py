@@ -37,6 +37,7 @@ from edgead.nvidia.distances import Held
 from edgead.nvidia.geometries import Geometries
 from edgead.nvidia.loaded_plan import LoadedPlan
 from edgead.nvidia.map_ring import MapRing
+from edgead.nvidia.memory import Bytes
 from edgead.nvidia.stages import DeviceStages, FrameGraphs
 from edgead.preprocess import COLORS, check_frame, check_word
 
@@ -125,6 +126,14 @@ class CudaPipeline:
         _cpu.check_score(found.score, self._plan.device, self._plan.version)
         return found
 
+    def stage_in(self, held: Bytes) -> None:
+        """Take frames that lie at the beginning of this memory, C-contiguous, where they lie."""
+        memory = self._memory
+        with self._lock, memory.current(), memory.errors("page-locking memory for frames"):
+            self._geometries.forget()  # their graphs know the old address
+            self._staging = None
+            self._staging = Shared(memory, held.nbytes, held)
+
     def close(self) -> None:
         """Let go of stream, memory and graphs, after maps that Results still want were copied."""
         if self._memory.lost_by_fork():
@@ -198,13 +207,14 @@ class CudaPipeline:
         )
 
     def _stage(self, frame: NDArray[Any]) -> Shared:
-        """Copy a host frame, whatever its strides, into pinned memory."""
+        """Copy a host frame, whatever its strides, into pinned memory, unless it lies there."""
         if self._staging is None or self._staging.array.size < frame.nbytes:
             self._geometries.forget()  # their graphs know the old address
             self._staging = None
             self._staging = Shared(self._memory, frame.nbytes)
         view = self._staging.array[: frame.nbytes].view(frame.dtype).reshape(frame.shape)
-        np.copyto(view, frame)
+        if (frame.ctypes.data, frame.strides) != (view.ctypes.data, view.strides):
+            np.copyto(view, frame)
         return self._staging
 
 
