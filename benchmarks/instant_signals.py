@@ -22,6 +22,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from edgead.engine.whitening import whiten_by
 from edgead_training.data import Dataset, Sample, open_dataset, read_mask
 from edgead_training.evaluation.metrics import aupro, auroc, resize_mask
 from edgead_training.features.backbone import MEAN, STD, load_backbone
@@ -30,7 +31,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from edgead.engine.whitening import whiten_by
 from edgead.images import read_image
 from edgead.learning.coreset import choose_coreset
 from edgead.learning.signals import border_share

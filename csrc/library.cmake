@@ -23,7 +23,7 @@ add_library(edgead_objects OBJECT c_api.cpp
             bundle/arrays.cpp bundle/folder.cpp bundle/ignore_mask.cpp bundle/json.cpp bundle/manifest.cpp
             bundle/manifest_check.cpp bundle/npy.cpp bundle/png_file.c bundle/sha256.cpp bundle/sha256_native.cpp
             bundle/storage.cpp
-            runtime/calibration.cpp runtime/detector.cpp runtime/engines.cpp runtime/frame.cpp runtime/heatmap.cpp
+            runtime/calibration.cpp runtime/detector.cpp runtime/engines.cpp runtime/frame.cpp runtime/golden_check.cpp runtime/heatmap.cpp
             runtime/memory.cpp runtime/nv12.cpp
             runtime/pipeline.cpp runtime/pooling.cpp
             runtime/principal_components.cpp runtime/processor.cpp runtime/qualification.cpp
@@ -68,11 +68,13 @@ if(EDGEAD_OPENVINO)
   add_library(edgead_openvino MODULE runtime/restrictions.cpp kernels/wording.cpp
               $<TARGET_OBJECTS:openvino_objects>)
   target_link_libraries(edgead_openvino PRIVATE openvino::runtime)
-  set_target_properties(edgead_openvino PROPERTIES SUFFIX .so.1 LINK_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/openvino.map
-                        LIBRARY_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/edgead)
   # All of its functions are found when it is loaded, or it is not: see runtime/openvino_loaded.cpp.
+  set(symbols ${CMAKE_CURRENT_SOURCE_DIR}/openvino.map)
   target_link_options(edgead_openvino PRIVATE -Wl,-z,now -Wl,--no-undefined
-                      -Wl,--version-script=${CMAKE_CURRENT_SOURCE_DIR}/openvino.map)
+                      -Wl,--version-script=${symbols})
+  set_target_properties(edgead_openvino PROPERTIES SUFFIX .so.1 LINK_DEPENDS ${symbols}
+                        LIBRARY_OUTPUT_DIRECTORY $<TARGET_FILE_DIR:edgead>/edgead)
+  add_dependencies(edgead edgead_openvino)
 endif()
 foreach(library edgead edgead_static)
   set_target_properties(${library} PROPERTIES OUTPUT_NAME edgead LINKER_LANGUAGE CXX)
@@ -86,12 +88,12 @@ set(symbols ${CMAKE_CURRENT_SOURCE_DIR}/edgead.map)
 target_link_options(edgead PRIVATE -Wl,--version-script=${symbols} -Wl,--no-undefined)
 set_target_properties(edgead PROPERTIES LINK_DEPENDS ${symbols} SOVERSION 1 VERSION 1.0.0)
 
-add_executable(edgead-score tools/edgead_score.c tools/json_text.c bundle/png_file.c ${png_objects})
+add_executable(edgead-score tools/edgead_score.c bundle/png_file.c ${png_objects})
 target_include_directories(edgead-score PRIVATE bundle)
 target_include_directories(edgead-score SYSTEM PRIVATE ${png_includes})
 target_compile_options(edgead-score PRIVATE -Wall -Wextra)
 target_link_libraries(edgead-score PRIVATE edgead ${png_target} m)
-add_executable(edgead-time tools/edgead_time.c tools/json_text.c)
+add_executable(edgead-time tools/edgead_time.c)
 target_compile_options(edgead-time PRIVATE -Wall -Wextra)
 target_link_libraries(edgead-time PRIVATE edgead)
 include(${CMAKE_CURRENT_SOURCE_DIR}/package.cmake)

@@ -18,20 +18,37 @@ from edgead._cpu import Ranked
 from edgead.errors import CalibrationError
 
 
-def p_value(score: float, scores: Sequence[float], tolerance: float = 0.0) -> float:
+def p_value(
+    score: float,
+    scores: Sequence[float],
+    tolerance: float = 0.0,
+    parts: Sequence[int] | None = None,
+) -> float:
     """Share of normal frames that score at least as high as ``score``, in [1/(n+1), 1].
 
     ``p = (1 + #{c_i + tolerance >= score}) / (n + 1)``: calibration scores within ``tolerance``
     below count as ties, so that engines which agree within it keep the promise too.
 
+    Args:
+        score: of the frame.
+        scores: of the calibration images, n of them.
+        tolerance: how far two engines may be from each other.
+        parts: which part each of them shows, where one shows several; None: each one of its own.
+            The images of a part then share the weight of one, and n is the number of parts: a new
+            image of a new part is rejected at the rate, on average over calibrations and parts.
+
     Raises: CalibrationError without calibration scores or for a score that is NaN.
+    Source of ``parts``: Lee, Barber, Willett, Distribution-free inference with hierarchical data,
+        arXiv 2306.06342.
     """
-    return ranked(scores, tolerance).p_value(score)
+    return ranked(scores, tolerance, parts).p_value(score)
 
 
-def ranked(scores: Iterable[float], tolerance: float = 0.0) -> Ranked:
-    """The scores plus ``tolerance``, ascending, for ``ranked_p_value``."""
-    return Ranked([float(c) for c in scores], tolerance)
+def ranked(
+    scores: Iterable[float], tolerance: float = 0.0, parts: Sequence[int] | None = None
+) -> Ranked:
+    """The scores plus ``tolerance``, ascending, for ``ranked_p_value``; ``parts``: see there."""
+    return Ranked([float(c) for c in scores], tolerance, parts or ())
 
 
 def ranked_p_value(score: float, values: Ranked) -> float:
@@ -49,16 +66,18 @@ def default_false_reject_rate(n: int) -> float:
     return _cpu.default_false_reject_rate(n)
 
 
-def chosen_false_reject_rate(asked: float | None, n: int) -> float:
+def chosen_false_reject_rate(asked: float | None, n: int, counted: str = "images") -> float:
     """``asked``, checked, or the default for n calibration images where it is None.
 
     Raises: CalibrationError as ``check_false_reject_rate``.
     """
-    return default_false_reject_rate(n) if asked is None else check_false_reject_rate(asked, n)
+    if asked is None:
+        return default_false_reject_rate(n)
+    return check_false_reject_rate(asked, n, counted)
 
 
-def check_false_reject_rate(rate: float, n: int) -> float:
-    """``rate`` as a float, if n calibration images can promise it.
+def check_false_reject_rate(rate: float, n: int, counted: str = "images") -> float:
+    """``rate`` as a float, if n calibration images, or what else is ``counted``, can promise it.
 
     Raises: CalibrationError: no number in (0, 1), or under ``1 / (n + 1)``; says the best possible
     and how many images the rate asked for would take.
@@ -69,7 +88,7 @@ def check_false_reject_rate(rate: float, n: int) -> float:
         raise CalibrationError(
             f"false-reject rate {rate!r}: expected a number between 0 and 1"
         ) from None
-    return _cpu.check_false_reject_rate(value, n)
+    return _cpu.check_false_reject_rate(value, n, counted)
 
 
 def typed_rate(best: float) -> str:
@@ -82,12 +101,48 @@ def images_needed(rate: float) -> int:
     return int(_cpu.images_needed(rate))
 
 
-def threshold(scores: Sequence[float], rate: float, tolerance: float = 0.0) -> float:
+def threshold(
+    scores: Sequence[float],
+    rate: float,
+    tolerance: float = 0.0,
+    parts: Sequence[int] | None = None,
+) -> float:
     """The smallest t such that exactly the scores ``> t`` have ``p_value <= rate``.
 
     Raises: CalibrationError as ``check_false_reject_rate``.
     """
-    return ranked(scores, tolerance).threshold(rate)
+    return ranked(scores, tolerance, parts).threshold(rate)
+
+
+def expected_rejects(n: int, rate: float, images: int) -> tuple[int, int]:
+    """How many new good images are rejected, fewest and most, in the middle 95 % of calibrations.
+
+    The share of good frames above the k-th largest of n independent scores, which is the threshold
+    where k is the largest with k / (n + 1) <= ``rate``, is Beta(k, n + 1 - k); what is counted in
+    ``images`` new ones is beta-binomial. Equal scores make it less.
+
+    Args:
+        n: calibration images, each of a part of its own.
+        rate: one that they can promise.
+        images: new ones, independent too.
+
+    Source: Vovk, Conditional validity of inductive conformal predictors, Machine Learning 92,
+        2013, for the distribution of the share.
+    """
+    k = max(j for j in range(1, n + 1) if j / (n + 1) <= rate)
+
+    def beta(a: float, b: float) -> float:
+        return math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
+
+    below, low = 0.0, None
+    for count in range(images + 1):
+        ways = -beta(count + 1, images - count + 1) - math.log(images + 1)
+        below += math.exp(ways + beta(count + k, images - count + n + 1 - k) - beta(k, n + 1 - k))
+        if low is None and below >= 0.025:
+            low = count
+        if below >= 0.975:
+            return low or 0, count
+    return low or 0, images
 
 
 def wilson_interval(hits: int, n: int) -> tuple[float, float]:

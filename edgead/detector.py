@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,16 +16,18 @@ from edgead import _cpu, calibration
 from edgead.bundle.storage import Bundle, open_bundle
 from edgead.engine.digests import Hasher, Served
 from edgead.engine.interface import Engine, FramePipeline, PipelineOutput, Qualified
-from edgead.engine.lazy_array import LazyArray, as_array
 from edgead.errors import DeviceError, DeviceLostError, EdgeadError, InputError
 from edgead.images.arrays import as_frame
 from edgead.preprocess import COLORS, check_word
-from edgead.result import Fingerprint, LazyResult, Result
+from edgead.result import Fingerprint, Result
 from edgead.serving.choice import CPU_FIRST, choose
+from edgead.serving.isolated_engine import IsolatedEngine
 from edgead.serving.limits import Serving, limits_of, serving_of
 from edgead.serving.open_engine import Asked
 from edgead.serving.open_pipeline import open_pipeline
 from edgead.serving.qualification import open_qualified
+from edgead.serving.recovery import Recovery, isolation
+from edgead.serving.results import result_of
 from edgead.serving.warm_start import WarmStart, check_warm_start
 
 
@@ -53,6 +57,9 @@ class Detector:
         trust_plan: load ``plan`` wherever it comes from.
         warm_start: score on the CPU at once, while the GPU's engine is made ready and qualified; it
             takes over between two frames. If it fails, the CPU goes on and ``info()`` says why.
+        isolate: serve from a process of its own (Linux), so that an error of the device ends that
+            one. The frame is a DeviceLostError and the next one starts it again; with
+            ``warm_start`` or "auto" the CPU scores it, until another process has qualified.
 
     Raises:
         BundleError: the bundle is damaged, or has no graph of the precision.
@@ -75,6 +82,7 @@ class Detector:
         plan: str | os.PathLike[str] | None = None,
         trust_plan: bool = False,
         warm_start: bool = False,
+        isolate: bool = False,
     ) -> None:
         self._bundle = engine if isinstance(engine, Bundle) else open_bundle(engine)
         manifest = self._bundle.manifest
@@ -85,7 +93,7 @@ class Detector:
         self._ignore = manifest.ignore
         if false_reject_rate is None:
             false_reject_rate = manifest.calibration.false_reject_rate
-        calibration.check_false_reject_rate(false_reject_rate, len(manifest.calibration.scores))
+        calibration.check_false_reject_rate(false_reject_rate, *manifest.calibration.counted())
         self._threads, self._digests = threads, digests
         self._lock = threading.Lock()
         self._local = threading.local()
@@ -101,21 +109,19 @@ class Detector:
         later = warm_start and choice.index is not None
         plan = None if plan is None else os.path.abspath(plan)
         asked = Asked(threads=threads, precision=precision, plan=plan, trust_plan=trust_plan)
-        self._choice, self._asked, self._inherited = choice, asked, False
+        asked["isolate"] = isolate and not (choice.index is None and device.lower() == "auto")
+        self._choice, self._asked, self._to_open = choice, asked, False
         self._given = {"device": device, "color": color, "bit_depth": bit_depth, **asked}
-        self._given |= {"digests": digests, "warm_start": warm_start}
-        if later:
-            opened = open_qualified(self._bundle, CPU_FIRST, Asked(threads=threads))
-        else:
-            opened = open_qualified(self._bundle, choice, asked)
+        self._given |= {"digests": digests, "warm_start": warm_start, "isolate": isolate}
+        self._recovery: Recovery | None = None
+        if isolate and choice.index is not None and (warm_start or device.lower() == "auto"):
+            self._recovery = Recovery(self._open_cpu, self._open_chosen, self._take)
+        opened = self._open_cpu() if later else open_qualified(self._bundle, choice, asked)
         self._state = self._state_of(opened, false_reject_rate)
         self._pipeline(self._state)
         _open.add(self)
         if later:
-            self._warm_start = WarmStart(
-                lambda stop: open_qualified(self._bundle, choice, {**asked, "cancelled": stop}),
-                self._take,
-            )
+            self._warm_start = WarmStart(self._open_chosen, self._take)
 
     @property
     def bundle(self) -> Bundle:
@@ -130,7 +136,7 @@ class Detector:
             InputError: the Detector is closed.
             DeviceError: its device failed.
         """
-        if self._inherited:
+        if self._to_open:
             self._reopen()
         self._check_open()
         engine = self._state.engine
@@ -173,7 +179,8 @@ class Detector:
         """What serves, and why: "device", "precision", "kernels", "version", "bundle_sha256".
 
         "chosen": why this device; "bit_depth": of uint16 frames, where it is declared;
-        "warm_start", with one: how far it is, or how it ended.
+        "warm_start", with one: how far it is, or how it ended; "isolated", with ``isolate``: the
+        process that serves, and those that were lost.
         """
         found = {**self._state.info, "chosen": self._chosen}
         if self.bit_depth is not None:
@@ -182,6 +189,8 @@ class Detector:
             found["warm_start"] = self._warm_start.state
         elif self._no_warm_start is not None:
             found["warm_start"] = self._no_warm_start
+        if self._given["isolate"]:
+            found["isolated"] = isolation(self._state.engine, self._recovery)
         return found
 
     def wait_warm_start(self, timeout_s: float | None = None) -> bool:
@@ -210,39 +219,17 @@ class Detector:
                 closed Detector.
             DeviceError: the engine fails; after a DeviceLostError every further call does.
         """
-        if self._inherited:
-            self._reopen()
-        state = self._state
         frame = as_frame(frame, self._color, on_device=True)
         whole = self._bundle.manifest.tiling is not None  # tiles take longer than reading all
         host = isinstance(frame, np.ndarray)
         taken = Fingerprint.of(frame, whole=whole) if host else None
         if self._ignore is not None:
             self._ignore.check_frame(frame)
-        hasher = Hasher(len(self._bundle.manifest.map.weights)) if self._digests else None
-        found = self._run(state, frame, hasher)
+        state, found, hasher = self._scored(frame)
         if found.kernels != state.info["kernels"]:  # a GPU has CUDA graphs, or no longer
             self._note_kernels(state, found.kernels)
-        limits = state.limits
-        p = calibration.ranked_p_value(found.score, state.ranked)
-        digests = None
-        if hasher is not None:
-            seen = frame if found.frame is None else found.frame.array()
-            digests = hasher.digests(seen, as_array(found.map), state.served)
-        kind: Any = LazyResult if isinstance(found.map, LazyArray) or found.frame else Result
-        result: Result = kind(
-            score=found.score,
-            p_value=p,
-            is_anomalous=p <= limits.rate,
-            threshold=limits.threshold,
-            map=found.map,
-            timings_ms=found.timings_ms(),
-            color=self._color,
-            bit_depth=self.bit_depth or 16,
-            scale=limits.scale,
-            roi=found.roi,
-            digests=digests,
-        )
+        given = {"color": self._color, "bit_depth": self.bit_depth or 16}
+        result = result_of(found, state, frame, hasher, **given)
         result._keep(found.frame or frame, taken)
         return result
 
@@ -250,7 +237,7 @@ class Detector:
         """Let go of the engine and its memory; a second call does nothing. Results stay."""
         with self._lock:
             self._closed = True
-        if self._warm_start is not None and not self._inherited:
+        if self._warm_start is not None and not self._to_open:
             self._warm_start.cancel()
         self._let_go()
 
@@ -280,22 +267,18 @@ class Detector:
             _cpu.keep_for_ever(kept)
         self._lock, self._local = threading.Lock(), threading.local()
         self._pipelines = weakref.WeakSet()
-        self._inherited = not self._closed and self._failure is None
+        self._to_open = not self._closed and self._failure is None
 
     def _reopen(self) -> None:
-        """Open the engine that this forked process has inherited again."""
+        """Open the engine again: this forked process has inherited it, or its process was lost."""
         with self._lock:
-            if not self._inherited:
+            if not self._to_open:
                 return
-            if self._choice.index is not None:
-                raise DeviceError(
-                    f"this Detector was made for {self._choice.device} before the process was "
-                    'forked, and a GPU cannot be used across a fork: start processes with "spawn", '
-                    "or make the Detector in the forked process"
-                )
+            if not self._asked["isolate"]:
+                self._choice.check_fork()
             opened = open_qualified(self._bundle, self._choice, self._asked)
             self._state = self._state_of(opened, self._state.limits.rate)
-            self._inherited = False
+            self._to_open = False
 
     def _check_open(self) -> None:
         if self._closed:
@@ -306,13 +289,33 @@ class Detector:
                 f"edgead.Detector(...). What happened: {self._failure}"
             )
 
+    def _scored(self, frame: Any) -> tuple[Serving, PipelineOutput, Hasher | None]:
+        """What the engine that serves finds, or the CPU where it was lost and that may stand in."""
+        while True:
+            if self._to_open:
+                self._reopen()
+            state = self._state
+            if state.engine is None and self._to_open:
+                continue  # lost in another thread, just now
+            hasher = Hasher(len(self._bundle.manifest.map.weights)) if self._digests else None
+            try:
+                return state, self._run(state, frame, hasher), hasher
+            except DeviceLostError as error:
+                if self._recovery is None or not isinstance(state.engine, IsolatedEngine):
+                    raise
+                serves = partial(self._serves, state.engine)
+                self._warm_start = self._recovery.stand_in(serves, error) or self._warm_start
+
     def _run(self, state: Serving, frame: Any, hasher: Hasher | None) -> PipelineOutput:
         try:
             return self._pipeline(state).run(frame, hasher)
         except DeviceLostError as error:
-            with self._lock:
-                self._failure = self._failure or str(error)
-            self._let_go()
+            if not isinstance(state.engine, IsolatedEngine):
+                with self._lock:
+                    self._failure = self._failure or str(error)
+                self._let_go()
+            elif self._recovery is None:
+                self._let_go(to_open=state.engine)
             raise
         except EdgeadError:
             self._check_open()  # closed, or failed in another thread, while this frame ran
@@ -335,15 +338,29 @@ class Detector:
             self._check_open()
         return pipeline
 
-    def _let_go(self) -> None:
-        """Close all threads' pipelines, and forget the engine."""
+    def _let_go(self, to_open: Engine | None = None) -> None:
+        """Close all threads' pipelines, and forget the engine: for good, or until the next frame,
+        if ``to_open`` serves, an engine that was lost."""
         with self._lock:
+            if to_open is not None:
+                if not self._serves(to_open):
+                    return
+                self._to_open = not self._closed
             pipelines = list(self._pipelines)
             self._pipelines.clear()
             self._local = threading.local()
             self._state = self._state._replace(engine=None)
         for pipeline in pipelines:
             pipeline.close()
+
+    def _serves(self, engine: Engine) -> bool:
+        return self._state.engine is engine
+
+    def _open_cpu(self) -> Qualified:
+        return open_qualified(self._bundle, CPU_FIRST, Asked(threads=self._threads))
+
+    def _open_chosen(self, stop: Callable[[], bool]) -> Qualified:
+        return open_qualified(self._bundle, self._choice, {**self._asked, "cancelled": stop})
 
     def _note_kernels(self, state: Serving, kernels: str) -> None:
         """Let ``info`` say what frames run on now, unless another engine serves meanwhile."""

@@ -281,6 +281,11 @@ def os_sentence(error: OSError) -> str:
     return f"{error.filename}: {reason}" if error.filename is not None else reason
 
 
+def os_cure(error: OSError) -> str:
+    """The cure alone of what the operating system refused; empty where none is known."""
+    return _SENTENCES.get(error.errno or 0, "").partition(": ")[2]
+
+
 def in_words(error: Exception) -> str:
     """Any error as a sentence, for work that goes on with the next file or frame."""
     if isinstance(error, EdgeadError):

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, InitVar, dataclass
 from typing import Any
@@ -32,14 +31,11 @@ from edgead.preprocess import (
 )
 
 F32 = npt.NDArray[np.float32]
-F64 = npt.NDArray[np.float64]
 Features = npt.NDArray[np.float32] | npt.NDArray[np.float16]
 
 MEMORY_DTYPES: tuple[str, ...] = _cpu.TYPES
 SEARCHES: tuple[str, ...] = _cpu.SEARCHES
 MAX_NEAREST: int = _cpu.MAX_NEAREST
-
-_PARTS: int = _cpu.PARTS  # of the bound: components, and the length of the rest
 
 
 @dataclass(frozen=True)
@@ -104,7 +100,7 @@ class NearestMemory:
             values *= self._scale
         if not np.isfinite(values).all():
             raise InputError("the memory holds a NaN or an infinity, expected finite features")
-        mean, basis = principal_components(values.astype(np.float64))
+        mean, basis = _cpu.principal_components(values)
         self.kernel = _cpu.NearestMemory(
             memory=features,
             type=MEMORY_DTYPES.index(features.dtype.name),
@@ -123,30 +119,6 @@ class NearestMemory:
     def channels(self) -> int:
         """Values of each feature."""
         return int(self.features.shape[1])
-
-
-def principal_components(features: F64) -> tuple[F32, F32]:
-    """The origin and the directions that a bound is told best in.
-
-    The directions of most variance, turned among themselves so that each has about the same share
-    of it: bytes then hold all of them with a smaller step.
-
-    Args:
-        features: [rows, channels].
-
-    Returns:
-        mean [channels], basis [components, channels] of orthonormal rows.
-    """
-    mean = features.mean(axis=0)
-    centred = features - mean
-    centred /= max(float(np.abs(centred).max()), sys.float_info.min)
-    _, vectors = np.linalg.eigh(centred.T @ centred)
-    leading = vectors[:, ::-1].T[: _PARTS - 1]
-    count = len(leading)
-    i = np.arange(count)
-    cosines = np.cos(np.pi * i[:, None] * (2 * i + 1) / (2 * count)) * np.sqrt(2 / count)
-    cosines[0] /= np.sqrt(2)  # the orthonormal cosine transform
-    return mean.astype(np.float32), np.ascontiguousarray(cosines @ leading, np.float32)
 
 
 @dataclass(eq=False)

@@ -267,3 +267,44 @@ def _blend(squares: F64, memory: F64, blend: Blend) -> F64:
         share = share[:-1] - share[-1]
     share += 1e-4  # where all are equal, their mean counts
     return np.asarray(share / share.sum() @ memory[nearest[: len(share)]])
+
+
+def signals(
+    distances: Sequence[npt.ArrayLike],
+    shown: Sequence[npt.ArrayLike | None],
+    scored: Sequence[npt.ArrayLike | None],
+) -> tuple[list[F64], F64]:
+    """What the map is told of distances to what was learnt, and the sum for the score.
+
+    Args:
+        distances: of each memory and whitening, [height, width].
+        shown, scored: what each position counts in the map and in the sum; None: nothing.
+
+    Returns:
+        The distances of each that counts in the map, times what they count; the sum.
+    """
+    counted = [
+        np.asarray(d, np.float64) * np.asarray(w, np.float64)
+        for d, w in zip(distances, shown, strict=True)
+        if w is not None
+    ]
+    terms = [
+        np.asarray(d, np.float64) * np.asarray(w, np.float64)
+        for d, w in zip(distances, scored, strict=True)
+        if w is not None
+    ]
+    return counted, np.sum(terms, axis=0, dtype=np.float64)
+
+
+def principal_components(values: npt.ArrayLike) -> tuple[F64, F64]:
+    """The mean [channels] and the directions of most variance [channels, channels], best first."""
+    features = np.asarray(values, np.float64)
+    mean = features.mean(axis=0)
+    centred = features - mean
+    _, vectors = np.linalg.eigh(centred.T @ centred)
+    return mean, vectors[:, ::-1].T
+
+
+def growth(value: float, usual: float) -> float:
+    """How many times a tolerance counts at an expected ``value``; ``usual``: the largest known."""
+    return max(1.0, abs(value) / usual) if usual > 0 else 1.0

@@ -20,14 +20,19 @@ from typing import Any
 
 from edgead_training.data import Dataset, Parts, open_dataset
 from edgead_training.data.grouping import name_of
-from edgead_training.data.splitting import OF_PARTS, check_rate_of_parts
+from edgead_training.data.splitting import check_rate_of_parts
 from edgead_training.run_division import divided
 
 from edgead.bundle.known_images import contents_of
 from edgead.bundle.storage import MANIFEST, check_out, open_bundle
-from edgead.calibration import chosen_false_reject_rate
+from edgead.calibration import (
+    chosen_false_reject_rate,
+    default_false_reject_rate,
+    images_needed,
+)
 from edgead.cli.console import Console, percent, progress_line
 from edgead.cli.options import (
+    DEVICE,
     add,
     add_bit_depth,
     add_false_reject_rate,
@@ -48,7 +53,7 @@ from edgead.learning.variants import MakeGraph
 
 from .learn_line import add_to, forget_last
 from .learn_page import Page, check_report
-from .learn_steps import Said, bar, compared, finish, good_images
+from .learn_steps import Said, bar, compared, finish, good_images, settled
 
 EXAMPLE = """\
   edgead learn good/ --out part.edgead
@@ -102,6 +107,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(parser, "--category NAME", "one category of DATA, as for train")
     add_bit_depth(parser, "16")
     add(parser, "--seed S", "of the division and of what is kept (default: 0)", whole)
+    add(parser, "--device DEVICE", "auto, cpu or cuda[:N]: gives the features, and reproduces the "
+        f"golden frames (default: {DEVICE})")
     add(parser, "--threads N", "threads of the engine", whole)
     add(parser, "--trim", "leave out good images that are out of line with the others")
     add(parser, "--defects DIR", "images of known defects: how many are caught is said, and the "
@@ -144,7 +151,7 @@ def _check_options(args: argparse.Namespace) -> None:
     if mode == "--forget":
         decided += (
             *("precision", "memory", "false_reject_rate", "defects", "report", "threads"),
-            "group",
+            *("device", "group"),
         )
     for name in decided:
         value = getattr(args, name)
@@ -175,6 +182,7 @@ def learn_folder(args: argparse.Namespace, console: Console) -> int:
         threads=args.threads,
         seed=args.seed or 0,
         placement=args.placement,
+        device=settled(args, console),
     )
     if os.path.isfile(args.data / MANIFEST):  # False where it may not be looked
         raise InputError(
@@ -214,7 +222,7 @@ def learn_folder(args: argparse.Namespace, console: Console) -> int:
     )  # fmt: skip
     return finish(args, said, draft, defects, {
         "images": len(parts[0]), "left_out": dict(dataset.left_out), **about.told,
-    }, started)  # fmt: skip
+    }, started, options.device)  # fmt: skip
 
 
 def _tell_split(
@@ -235,23 +243,26 @@ def _tell_split(
 def _tell_parts(
     args: argparse.Namespace, shows: Mapping[str, str], parts: Parts, said: Said
 ) -> None:
-    """Say how many parts are learnt from and calibrated with, and what is promised then.
+    """Say how many parts are learnt from and calibrated with, and what they can promise.
 
-    Of images of new parts at most (parts * rate + 1) / (parts + 1) are rejected on average, where
-    every part has as many. Raises: CalibrationError for a rate that so few parts cannot promise.
-    Source: Lee, Barber, Willett, arXiv 2306.06342.
+    Raises: CalibrationError for a rate that so few parts cannot promise.
     """
     learnt, held_out = (len({shows[sample.name] for sample in part}) for part in parts)
     check_rate_of_parts(args.false_reject_rate, held_out)
-    rate = chosen_false_reject_rate(args.false_reject_rate, len(parts[1]))
-    most = (held_out * rate + 1) / (held_out + 1)
     said.console.say(
         f"parts  {learnt} to learn from, {held_out} to calibrate with, by --group {args.group}"
     )
-    said.console.say(
-        f"note   {OF_PARTS}: of images of new parts up to {percent(most)} are rejected on average; "
-        f"more parts to calibrate with bring that nearer to {percent(rate)}"
+    if held_out == len(parts[1]):
+        return
+    rate = chosen_false_reject_rate(args.false_reject_rate, held_out, "parts")
+    line = (
+        "note   images of one part resemble each other and count as one when the threshold is set: "
+        f"{percent(rate)} is promised for images of new parts"
     )
+    usual = default_false_reject_rate(learnt + held_out)
+    if args.false_reject_rate is None and usual < rate:
+        line += f"; {percent(usual)} takes {images_needed(usual)} parts to calibrate with"
+    said.console.say(line)
 
 
 def _about(dataset: Dataset, args: argparse.Namespace) -> dict[str, Any]:

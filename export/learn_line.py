@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from edgead_training.data.grouping import grouped
@@ -18,7 +19,7 @@ from edgead.errors import InputError, printable
 from edgead.images import expand, images_of, read_image
 from edgead.learning.adding import Addition, add_images, options_of
 from edgead.learning.defects import DEFECTS, check_not_good, defects_in
-from edgead.learning.good_image import GoodImage
+from edgead.learning.good_image import GoodImage, counted
 from edgead.learning.line_images import (
     NO_SAMPLE,
     Looked,
@@ -31,7 +32,7 @@ from edgead.learning.lineage import forget
 from edgead.learning.scoring import fence, limit_of, scores_of
 
 from .learn_page import Page, added_shelf
-from .learn_steps import NAMED, Said, finish, named, tell_written
+from .learn_steps import NAMED, Said, finish, named, settled, tell_written
 
 OF_THE_PARENT = (DEFECTS, "calibration")  # of its provenance: no longer true of what is made of it
 
@@ -62,7 +63,7 @@ def add_to(args: argparse.Namespace, console: Console) -> int:
         BundleError: the bundle cannot be written.
     """
     started, out, bundle = time.monotonic(), check_out(args.out), open_bundle(args.data)
-    options = options_of(bundle, args.memory, args.threads)
+    options = options_of(bundle, args.memory, args.threads, settled(args, console))
     if args.calibrate is None:
         raise InputError(NO_SAMPLE)
     paths, sample = expand(args.add), images_of(args.calibrate)
@@ -75,15 +76,17 @@ def add_to(args: argparse.Namespace, console: Console) -> int:
     said = Said(console, Page(out.stem))
     added = look_at_added(bundle, paths.images, progress_line("checking the images to add"))
     said.page.headline = f"{count(len(added.paths), 'image')} to add to {bundle.manifest.name}"
-    choice = _sample(bundle, sample.images, added, args.group, said)
-    rate = check_number(bundle, len(choice.paths), args.false_reject_rate)
+    choice, shows = _sample(bundle, sample.images, added, args.group, said)
+    new = _images(added.paths, options.bit_depth)
+    random = _images(choice.paths, options.bit_depth, shows)
+    number, what = counted(random)
+    rate = check_number(bundle, number, args.false_reject_rate, what)
     digests = [content.digest for content in added.contents]
     stays = {k: v for k, v in bundle.manifest.provenance.items() if k not in OF_THE_PARENT}
     provenance = learnt_more(stays, digests)
     provenance = calibrated_with(provenance, [content.digest for content in choice.contents])
     check_not_good(defects, provenance)
-    new, random = (_images(some, options.bit_depth) for some in (added.paths, choice.paths))
-    before = _before(args, bundle, new, random, said)
+    before = _before(args, bundle, new, random, said, options.device)
     found = add_images(
         bundle,
         new,
@@ -99,13 +102,16 @@ def add_to(args: argparse.Namespace, console: Console) -> int:
     _look_at_sample(found, random, said)
     if args.report:
         said.page.shelves[:] = [added_shelf(bundle, new, before, _gross(bundle), found)]
-    return finish(args, said, found.draft, defects, told, started)
+    return finish(args, said, found.draft, defects, told, started, options.device)
 
 
 def _sample(
     bundle: Bundle, paths: Sequence[Path], added: Looked, group: str | None, said: Said
-) -> Choice:
-    """The images to calibrate with, looked at. Raises: CalibrationError, InputError."""
+) -> tuple[Choice, Mapping[Path, str]]:
+    """The images to calibrate with, looked at, and what each shows by ``group``, where it is given.
+
+    Raises: CalibrationError, InputError.
+    """
     n, parts = len(added.paths), None
     if group is not None:
         names = grouped([path.as_posix() for path in (*added.paths, *paths)], group)
@@ -123,12 +129,18 @@ def _sample(
         )
     for warning in (*added.warnings, *choice.warnings):
         said.warn(warning)
-    return choice
+    return choice, {} if parts is None else parts[1]
 
 
-def _images(paths: Sequence[Path], bit_depth: int | None) -> list[GoodImage]:
+def _images(
+    paths: Sequence[Path], bit_depth: int | None, shows: Mapping[Path, str] = MappingProxyType({})
+) -> list[GoodImage]:
     return [
-        GoodImage(str(path), lambda path=path: read_image(path, bit_depth=bit_depth))  # type: ignore[misc]
+        GoodImage(
+            str(path),
+            lambda path=path: read_image(path, bit_depth=bit_depth),  # type: ignore[misc]
+            shows.get(path, ""),
+        )
         for path in paths
     ]
 
@@ -144,10 +156,11 @@ def _before(
     new: Sequence[GoodImage],
     random: Sequence[GoodImage],
     said: Said,
+    device: str,
 ) -> list[float]:
     """Scores of the images to add by the bundle so far. Raises: InputError, CalibrationError."""
     title = "scores by the bundle so far"
-    scores = scores_of(bundle, [*new, *random], progress_line, title, args.threads)
+    scores = scores_of(bundle, [*new, *random], progress_line, title, args.threads, device)
     before, sample = scores[: len(new)], scores[len(new) :]
     limit, gross = limit_of(bundle), _gross(bundle)
     if concern := check_random(int((sample > limit).sum()), len(sample), bundle):

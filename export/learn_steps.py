@@ -13,14 +13,17 @@ from edgead_training.data import Division, Parts, Sample
 
 from edgead.bundle.storage import Bundle, Draft
 from edgead.cli.console import Console, count, percent, print_json, progress_line
+from edgead.cli.options import DEVICE
 from edgead.errors import InputError, printable
 from edgead.images import read_image
 from edgead.learning.backbone import Backbone
 from edgead.learning.cleaning import RULE, CrossFit, cross_fit
 from edgead.learning.defects import Caught, Defect, judge
+from edgead.learning.engines import PRECISION
 from edgead.learning.features import Held
 from edgead.learning.good_image import GoodImage
 from edgead.learning.learn import LearnOptions, write_qualified
+from edgead.serving.choice import choose
 
 from .learn_page import Page, defects_shelf, worst_shelf
 
@@ -54,6 +57,18 @@ class Compared:
     held: Held
     told: dict[str, Any]
     provenance: dict[str, Any] = field(default_factory=dict)
+
+
+def settled(args: argparse.Namespace, console: Console) -> str:
+    """The device of ``--device``, settled once: "cpu", or "cuda:N", which is said.
+
+    Raises:
+        InputError: another word.
+    """
+    choice = choose(args.device or DEVICE, precision=PRECISION)
+    if choice.index is not None:
+        console.say(f"engine {choice.device} ({choice.reason})")
+    return choice.device
 
 
 def bar(items: Sequence[Any], title: str) -> Iterator[Any]:
@@ -150,17 +165,18 @@ def finish(
     defects: Sequence[Defect],
     told: dict[str, Any],
     started: float,
+    device: str,
 ) -> int:
     """Judge known defects, write the bundle and the page, and say so; returns the exit code."""
     caught = None
     if defects:
-        draft, caught = judge(draft, defects, progress_line, args.threads)
+        draft, caught = judge(draft, defects, progress_line, args.threads, device)
         told["defects"] = {**caught.to_json(), "missed": list(caught.missed)}
         _tell_caught(said, caught)
         if args.report:
             scores = draft.manifest.calibration.scores
             said.page.shelves.append(defects_shelf(draft, defects, caught, scores))
-    bundle = write_qualified(draft, args.threads)
+    bundle = write_qualified(draft, args.threads, device)
     tell_written(args, said, bundle, told, started, caught)
     said.console.next(f"edgead score {args.out} IMAGES")
     return 0

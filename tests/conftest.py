@@ -301,9 +301,8 @@ def bundle_copy(bundle_dir: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine without PyCUDA, whatever this one has."""
-    for name in ("pycuda", "pycuda.driver"):
-        monkeypatch.setitem(sys.modules, name, None)
+    """A machine without edgead's CUDA kernels, whatever this one has."""
+    monkeypatch.setitem(sys.modules, "edgead.nvidia._cuda", None)
 
 
 @pytest.fixture

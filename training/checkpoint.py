@@ -29,6 +29,7 @@ class Position:
     total_seconds: float = 0.0
     total_steps: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
+    early: list[dict[str, Any]] = field(default_factory=list)  # figures on synthetic defects
 
 
 def save_checkpoint(

@@ -25,6 +25,7 @@ from edgead.cli.signals import ending_signals
 from edgead.errors import TrainingError
 
 from .checkpoint import Position, load_checkpoint, save_checkpoint
+from .early import TIMES, EarlyFigures
 from .methods.base import Method, Stage, TrainingSet
 from .processes import equalise, gather
 from .progress import Bar
@@ -61,7 +62,8 @@ class Interrupted(Exception):
 
 def fit(
     method: Method, data: TrainingSet, out: Path, *, seed: int, bounds: Bounds, bar: Bar,
-    fabric: Fabric, resume: bool = False,
+    fabric: Fabric, resume: bool = False, precision: str = "float32",
+    early: EarlyFigures | None = None,
 ) -> Position:  # fmt: skip
     """Run the stages of a method; every process gets the same model.
 
@@ -74,6 +76,8 @@ def fit(
         bar: what shows the steps.
         fabric: device and processes.
         resume: go on from the checkpoint.
+        precision: of products and convolutions in the losses, one of ``PRECISIONS``.
+        early: figures to show while it trains, ``TIMES`` in each stage.
 
     Returns:
         The final position: steps, seconds, loss history.
@@ -100,6 +104,7 @@ def fit(
     with _Signals(alone=fabric.world_size == 1) as received:
         for index in range(position.stage, len(stages)):
             run = _StageRun(method, stages[index], position, seed, out, bar, received, fabric)
+            run.precision, run.early = precision, early
             run.prepare()
             run.go(limits[index], _seconds(stages[index:], position, bounds), moments)
             equalise(fabric, method)
@@ -136,6 +141,9 @@ class _Trained(nn.Module):
 
 class _StageRun:
     """One stage: optimiser, schedule, loop."""
+
+    precision: str = "float32"
+    early: EarlyFigures | None = None
 
     def __init__(
         self, method: Method, stage: Stage, position: Position, seed: int, out: Path, bar: Bar,
@@ -177,6 +185,7 @@ class _StageRun:
         self.bar.start(self.stage.name, steps)
         try:
             while (done := max(position.step / steps, position.stage_seconds / seconds)) < 1:
+                begun = done
                 losses = self._step(done)
                 now = time.monotonic()
                 position.step += 1
@@ -184,6 +193,8 @@ class _StageRun:
                 spent = before + now - began
                 done = max(position.step / steps, spent / seconds)
                 self.bar.update(position.step, done, (1 / done - 1) * spent, losses)
+                if int(TIMES * done) > int(TIMES * begun):
+                    self._show_early()
                 elapsed, number = self._agree(now - began, losses)
                 position.stage_seconds = before + elapsed
                 position.total_seconds = total_before + elapsed
@@ -211,11 +222,25 @@ class _StageRun:
             rank = self.fabric.global_rank
             indices = indices.chunk(self.fabric.world_size)[rank]
             generator = step_generator(self.seed, self.position.stage, step, rank)
-        losses = self.trained(partial(stage.loss, indices, generator, done))
+        narrow, kind = self.precision == "bfloat16", self.fabric.device.type
+        with torch.autocast(kind, torch.bfloat16, enabled=narrow):
+            losses = self.trained(partial(stage.loss, indices, generator, done))
         self.optimizer.zero_grad(set_to_none=True)
         self.fabric.backward(torch.stack(list(losses.values())).sum())
         self.optimizer.step()
         return {name: float(value.detach()) for name, value in losses.items()}
+
+    def _show_early(self) -> None:
+        """Measure and show the method as it is; it goes on as if that had not been done."""
+        if self.early is None or not self.fabric.is_global_zero:
+            return
+        self.method.eval()
+        found = self.early(self.method)
+        for module in self.stage.modules:
+            module.train()
+        at = {"stage": self.stage.name, "step": self.position.step, "image_auroc": found}
+        self.position.early.append(at)
+        self.bar.early(found)
 
     def _agree(self, elapsed: float, losses: dict[str, float]) -> tuple[float, int]:
         """What all processes go on with: the longest time, and a signal that any has received.

@@ -27,6 +27,8 @@ class Bar:
     start: Callable[[str, int], None] = _nothing  # (stage, steps)
     update: Callable[[int, float, float, dict[str, float]], None] = _nothing
     """(step, share done, seconds left, losses)"""
+    early: Callable[[float], None] = _nothing
+    """(image AUROC on synthetic defects of held-out good images)"""
     close: Callable[[], None] = _nothing
 
 
@@ -67,6 +69,7 @@ def training_bar() -> Bar:
     """The bar of :func:`edgead_training.fit.fit`: stage, share done, losses, time left."""
     bars: list[tqdm[Any]] = []
     shown: dict[str, float] = {}
+    figures: list[str] = []
 
     def start(stage: str, _steps: int) -> None:
         shown.clear()
@@ -80,13 +83,17 @@ def training_bar() -> Bar:
             shown[name] = _SMOOTHING * shown.get(name, value) + (1 - _SMOOTHING) * value
         text = "  ".join(f"{name} {value:.4f}" for name, value in shown.items())
         left = tqdm.format_interval(round(seconds_left))
-        bars[-1].set_postfix_str(f"{left} left, step {step}  {text}", refresh=False)
+        words = [f"{left} left, step {step}", text, *figures[-1:]]
+        bars[-1].set_postfix_str("  ".join(words), refresh=False)
         bars[-1].update(min(1000, round(1000 * done)) - bars[-1].n)
+
+    def early(image_auroc: float) -> None:
+        figures.append(f"synthetic defects {image_auroc:.3f}")
 
     def close() -> None:
         bars.pop().close()
 
-    return Bar(start, update, close)
+    return Bar(start, update, early, close)
 
 
 def _pace() -> dict[str, Any]:

@@ -3,6 +3,7 @@
 RUN/run.json                 method, settings, data, split, seed, versions, command, loss history
 RUN/checkpoint.safetensors   while training is not finished
 RUN/model.safetensors        when it is
+RUN/training.html            losses, and early figures on synthetic defects, over the steps
 RUN/recovered.png            what the method makes of a few calibration images, for people
 """
 
@@ -11,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -28,12 +29,18 @@ from edgead.tiling import Tiling, middle
 from . import run_record, training_set
 from .checkpoint import CHECKPOINT, why_not
 from .data import Parts, Sample, digest
+from .early import EarlyFigures
 from .fit import fit
 from .methods import METHODS, Method, TrainingSet
+from .precision import chosen_precision
 from .processes import check_batch, describe, launch, together
 from .progress import SILENT, Reporter
 from .run_division import divided_again
+from .run_page import write_page
 from .run_record import CHOICES, MODEL_FILE, TrainingOptions
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 PICTURE_FILE = "recovered.png"
 PICTURE_IMAGES = 6
@@ -86,15 +93,15 @@ def train(options: TrainingOptions, *, resume: bool = False, reporter: Reporter 
         Interrupted: a signal stopped it; the checkpoint is on disk.
     """
     fabric = launch(options.device)
+    precision = chosen_precision(options.precision, fabric)  # together, before one may fail
     reporter = reporter if (first := fabric.is_global_zero) else SILENT
     with together(fabric):
         start = run_record.take_up if resume else run_record.begin
-        begun = start(options, reporter.progress)
+        options, dataset, parts, record = begun = start(options, reporter.progress)
         run_record.tell(begun, reporter.log)
-        options, dataset, parts, record = begun
         config = METHODS[options.method].read(options.settings)
         check_batch(fabric, config.batch_size)
-        reporter.log(f"device {describe(fabric)}")
+        reporter.log(f"device {_device(precision, record, fabric)}")
         textures = training_set.choose_textures(options.textures)
         training_set.note_content(record["data"], options, parts, textures)
         tiles = training_set.choose_tiles(
@@ -116,17 +123,25 @@ def train(options: TrainingOptions, *, resume: bool = False, reporter: Reporter 
     position = fit(
         method, TrainingSet(images, reporter.progress, textures=foreign), options.out,
         seed=record["seed"], bounds=options.bounds, bar=reporter.bar, fabric=fabric,
-        resume=resume and (options.out / CHECKPOINT).is_file(),
+        resume=resume and (options.out / CHECKPOINT).is_file(), precision=record["precision"],
+        early=EarlyFigures(method, parts[1], options.tiling) if first else None,
     )  # fmt: skip
     record |= {
         "train_seconds": round(position.total_seconds, 1), "steps": position.total_steps,
         "device": fabric.device.type, "processes": fabric.world_size, "history": position.history,
+        "early": position.early,
     }  # fmt: skip
     run = _as_run(options.out, method, parts, record)
     if first:
         _write(run, record)
     fabric.barrier()  # no process returns before the run is on disk
     return replace(run, left_out=dataset.left_out)
+
+
+def _device(precision: str, record: dict[str, Any], fabric: Fabric) -> str:
+    """What trains and, where it is not float32, the precision, which the record keeps."""
+    narrow = record.setdefault("precision", precision) == "bfloat16"
+    return describe(fabric) + (", in bfloat16" if narrow else "")
 
 
 def load_run(run_dir: str | Path, data: str | Path | None = None) -> Run:
@@ -188,6 +203,7 @@ def _write(run: Run, record: dict[str, Any]) -> None:
     tensors = {name: tensor.contiguous() for name, tensor in method.state_dict().items()}
     run_record.write_record(out, record)
     write_file(out / MODEL_FILE, save(tensors))
+    write_page(out, record)
     for name in (CHECKPOINT, training_set.IMAGES_FILE):
         (out / name).unlink(missing_ok=True)
     params = method.preprocess_params()
@@ -220,6 +236,7 @@ def _as_run(out: Path, method: Method, parts: Parts, record: dict[str, Any]) -> 
         data["categories"] = categories
     kept = ("method", "seed", "versions", "command", "train_seconds", "steps")
     provenance = {key: record[key] for key in kept}
+    provenance["precision"] = record.get("precision", "float32")  # not in older runs
     provenance |= {key: record[key] for key in ORIENTATION if key in record}  # not in older runs
     provenance |= {"data": data, "settings": method.settings()}
     if digests := record.get("digests"):

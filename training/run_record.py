@@ -58,6 +58,7 @@ class TrainingOptions:
         textures: folder of pictures of other things, for ssae.
         tiling: learn from tiles; default whole images.
         device: auto, cpu or cuda, see ``launch``; not part of the record.
+        precision: float32 or bfloat16; default what ``chosen_precision`` finds.
 
     Raises:
         TrainingError: ``calibration_fraction`` out of its range, ``out`` not UTF-8.
@@ -80,6 +81,7 @@ class TrainingOptions:
     textures: Path | None = None
     tiling: Tiling | None = None
     device: str = "auto"
+    precision: str | None = None
 
     def __post_init__(self) -> None:
         check_bit_depth(self.bit_depth)
@@ -114,6 +116,7 @@ class TrainingOptions:
         given["group"] = None if self.group is None else name_of(self.group)
         for key, value in given.items():
             words += [] if value is None else [option(key), str(value)]
+        words += [] if self.precision is None else ["--precision", self.precision]
         words += [] if self.textures is None else ["--textures", self.textures.resolve().name]
         return shlex.join(words)
 
@@ -206,6 +209,8 @@ def take_up(options: TrainingOptions, progress: Progress = SILENT.progress) -> B
             "same"
         )
     kept = {"seed": (options.seed, seed), "calibration": (options.calibration_fraction, fraction)}
+    precision = record.setdefault("precision", "float32")  # that of older runs
+    kept |= {"precision": (options.precision, precision)}
     kept |= {key: (getattr(options, key), data.get(key)) for key in CHOICES}
     for key, (given, begun) in kept.items():
         if given not in (None, begun):

@@ -1,11 +1,10 @@
-// The arrays of a bundle, as edgead/bundle/storage.py reads them, and in its words.
+// The arrays of a bundle.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 
-#include "failure.h"
+#include "files.h"
 #include "npy.h"
-#include "storage.h"
 #include "wording.h"
 
 namespace edgead {
@@ -60,7 +59,7 @@ std::vector<float> Array::floats() const {
   return found;
 }
 
-Array Bundle::read_array(const std::string& name) const {
+Array BundleFiles::read_array(const std::string& name) const {
   const std::string data = read(name);
   Npy npy;
   const NumberType* type = read_npy_header(data, npy) ? type_of(npy.type) : nullptr;
@@ -74,15 +73,15 @@ Array Bundle::read_array(const std::string& name) const {
   return array;
 }
 
-Failure Bundle::unlike(const std::string& name, const Array& found,
-                       const std::string& expected) const {
+Failure BundleFiles::unlike(const std::string& name, const Array& found,
+                            const std::string& expected) const {
   return bundle_failure("bundle " + path() + ": " + name + " is " + listed(found.shape) + " " +
                         found.type + "; expected " + expected +
                         ": copy the bundle again, or learn it again");
 }
 
-std::vector<float> Bundle::read_floats(const std::string& name,
-                                       const std::vector<int64_t>& shape) const {
+std::vector<float> BundleFiles::read_floats(const std::string& name,
+                                            const std::vector<int64_t>& shape) const {
   const Array found = read_array(name);
   const bool fits = found.type == "float32" && found.shape == shape;
   std::vector<float> values = fits ? found.floats() : std::vector<float>();
@@ -90,7 +89,7 @@ std::vector<float> Bundle::read_floats(const std::string& name,
   return values;
 }
 
-std::vector<float> Bundle::read_places(const std::string& name, Size size) const {
+std::vector<float> BundleFiles::read_places(const std::string& name, Size size) const {
   const std::vector<int64_t> shape{size.first, size.second};
   std::vector<float> values = read_floats(name, shape);
   if (*std::min_element(values.begin(), values.end()) < 0)
@@ -98,7 +97,7 @@ std::vector<float> Bundle::read_places(const std::string& name, Size size) const
   return values;
 }
 
-std::vector<float> Bundle::read_map(const std::string& name, Size size) const {
+std::vector<float> BundleFiles::read_map(const std::string& name, Size size) const {
   const std::vector<int64_t> expected{size.first, size.second};
   const Array found = read_array(name);
   const bool fits = found.type == "float32" && found.shape == expected;

@@ -234,6 +234,15 @@ std::vector<double> Object::numbers(const char* key) {
   return found;
 }
 
+std::vector<int64_t> Object::wholes(const char* key) {
+  const Json& value = at(key);
+  if (value.kind != Json::list || !std::all_of(value.items.begin(), value.items.end(), is_whole))
+    throw wrong(path(key), value, "a list of whole numbers");
+  std::vector<int64_t> found;
+  for (const Json& item : value.items) found.push_back(static_cast<int64_t>(item.number));
+  return found;
+}
+
 std::vector<double> Object::three(const char* key) {
   const Json& value = at(key);
   std::vector<double> found;

@@ -45,6 +45,7 @@ class Object {
   bool truth(const char* key);
   Size size(const char* key);
   std::vector<double> numbers(const char* key);
+  std::vector<int64_t> wholes(const char* key);
   std::vector<double> three(const char* key);
   std::vector<std::pair<std::string, std::string>> texts(const char* key);
   const Json& list(const char* key);    // of objects

@@ -103,6 +103,7 @@ Calibration read_calibration(const Json& value, const std::string& where) {
   if (object.has("own"))
     for (const auto& [precision, item] : object.object("own").members)
       calibration.own[precision] = read_own(item, object.path("own") + "." + precision);
+  if (object.has("parts")) calibration.parts = object.wholes("parts");
   object.finish();
   return calibration;
 }
@@ -265,9 +266,9 @@ Manifest read_manifest(const std::string& text) {
 std::vector<Signal> Manifest::signals() const {
   std::vector<Signal> found;
   for (const Memory& m : memories)
-    found.push_back({m.features, m.channels, m.size, true, m.scored.has_value()});
+    found.push_back({m.features, m.channels, m.size, m.scored.has_value()});
   for (const Whitening& w : whitenings)
-    found.push_back({w.features, w.channels, w.size, w.places.has_value(), w.scored.has_value()});
+    found.push_back({w.features, w.channels, w.size, w.scored.has_value()});
   return found;
 }
 
@@ -299,12 +300,21 @@ std::vector<TensorShape> Manifest::tensors() const {
   return found;
 }
 
+std::vector<AnomalyMapLevel> Manifest::levels() const {
+  std::vector<AnomalyMapLevel> found;
+  const auto add = [&](int64_t channels, Size size, double weight) {
+    found.push_back({static_cast<int32_t>(channels), size.first, size.second, weight});
+  };
+  for (const Pair& pair : pairs) add(pair.channels, pair.size, pair.weight);
+  for (const Memory& memory : memories) add(1, memory.size, memory.weight);
+  for (const Whitening& whitening : whitenings)
+    if (whitening.places) add(1, whitening.size, 1);
+  return found;
+}
+
 std::vector<double> Manifest::weights() const {
   std::vector<double> found;
-  for (const Pair& pair : pairs) found.push_back(pair.weight);
-  for (const Memory& memory : memories) found.push_back(memory.weight);
-  for (const Whitening& whitening : whitenings)
-    if (whitening.places) found.push_back(1);
+  for (const AnomalyMapLevel& level : levels()) found.push_back(level.weight);
   return found;
 }
 
@@ -336,6 +346,12 @@ OwnCalibration Manifest::calibration_of(const std::string& precision) const {
   // float32 and float16 have one tie tolerance: a part has one verdict on the CPU and on a GPU.
   const bool shared = precision == "float32" || precision == "float16";
   return {calibration.scores, calibration.peaks, shared ? calibration.ties.value_or(held) : held};
+}
+
+double Manifest::peak_ties(const OwnCalibration& own) const {
+  // With max pooling of the map its peak is its score, so both share one tolerance.
+  const bool is_score = static_cast<Pooling>(map.pooling) == Pooling::max && !scored_size();
+  return is_score ? own.ties.score : own.ties.map;
 }
 
 }  // namespace edgead

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "anomaly_map.h"
 #include "arguments.h"
 
 namespace edgead {
@@ -51,7 +52,7 @@ struct Signal {
   std::string features;
   int64_t channels;
   Size size;
-  bool shown, scored;  // whether it counts in the map, in the score
+  bool scored;  // whether it counts in the score
 };
 
 struct Golden {
@@ -74,6 +75,7 @@ struct Calibration {
   double false_reject_rate;
   std::optional<Tolerance> ties;
   std::map<std::string, OwnCalibration> own;
+  std::vector<int64_t> parts;  // which part each image shows; empty: each one of its own
 };
 
 using Polygon = std::vector<std::pair<double, double>>;  // corners (x, y)
@@ -139,13 +141,17 @@ struct Manifest {
   const std::string& model_of(const std::string& precision) const;
   Tolerance tolerance_of(const std::string& precision) const;
   OwnCalibration calibration_of(const std::string& precision) const;
+  // How far two engines of that calibration may be apart in the peak of a map.
+  double peak_ties(const OwnCalibration& calibration) const;
   // What features of a frame are compared with: memories, then whitenings.
   std::vector<Signal> signals() const;
   // Of the distances whose sum the score is pooled from; none: it is pooled from the map.
   std::optional<Size> scored_size() const;
   // Of a graph for one image: its input, which comes first, and its outputs, each once.
   std::vector<TensorShape> tensors() const;
-  // What each pair, then each signal, counts in the map.
+  // Of the map: the pairs of the graph, then the distances that it shows, as pairs with 0.
+  std::vector<AnomalyMapLevel> levels() const;
+  // What each of them counts.
   std::vector<double> weights() const;
 };
 

@@ -167,6 +167,11 @@ bool tolerances_fit(const Manifest& m) {
   return !m.calibration.ties || fits(*m.calibration.ties);
 }
 
+bool parts_fit(const Manifest& m) {
+  const size_t parts = m.calibration.parts.size();
+  return parts == 0 || parts == m.calibration.scores.size();
+}
+
 bool digests_fit(const Manifest& m) {
   return std::all_of(m.files.begin(), m.files.end(), [](const auto& file) {
     return file.second.size() == 64 &&
@@ -191,6 +196,7 @@ void check_manifest(const Manifest& m) {
       {"golden: no golden frame, so no engine can be qualified", !m.golden.empty()},
       {"calibration.scores: none", n > 0},
       {"calibration: scores and peaks differ in number", m.calibration.peaks.size() == n},
+      {"calibration.parts: expected one for each score", parts_fit(m)},
       {"calibration.own: expected as many scores and peaks as in float32", own_fits(m, n)},
       {"calibration.own: of a precision without a model", own_has_models(m)},
       {"tolerance or ties: negative", tolerances_fit(m)},

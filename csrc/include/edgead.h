@@ -294,7 +294,7 @@ typedef struct edgead_info {
   const char* bundle_sha256;     /* of manifest.json, which holds the digests of all other files */
   int32_t map_height, map_width; /* with tiles: of the map of a tile */
   int32_t bit_depth;             /* that the bundle declares for 16-bit frames; 0: none, 16 it is */
-  int32_t calibration_images;    /* n; the best false-reject rate is 1 / (n + 1) */
+  int32_t calibration_images;    /* n, or the parts they show; the best rate is 1 / (n + 1) */
   double map_threshold; /* values of the heatmap above it are an anomalous region; of now */
   const char* chosen;   /* of device "auto": why this one; else "" */
 } edgead_info;

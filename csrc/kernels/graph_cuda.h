@@ -31,12 +31,22 @@ inline void check(int error) {
 
 inline cudaStream_t stream_of(uintptr_t handle) { return reinterpret_cast<cudaStream_t>(handle); }
 
-// The number of the device that the memory at `address` belongs to; -1: to none.
-inline int32_t device_of(uintptr_t address) {
+// Where a device finds memory; `device` -1: in no device's.
+struct Place {
+  int32_t device;
+  uintptr_t address;
+};
+
+// `integrated`: the device shares its memory with the host, so that mapped host memory is as good
+// as its own. Elsewhere every read of it would cross the bus.
+inline Place place_of(uintptr_t address, bool integrated) {
   cudaPointerAttributes found{};
   check(cudaPointerGetAttributes(&found, reinterpret_cast<const void*>(address)));
-  const bool its = found.type == cudaMemoryTypeDevice || found.type == cudaMemoryTypeManaged;
-  return its ? found.device : -1;
+  if (found.type == cudaMemoryTypeDevice || found.type == cudaMemoryTypeManaged)
+    return {found.device, address};
+  const bool reached = found.type == cudaMemoryTypeHost && found.devicePointer != nullptr;
+  if (!integrated || !reached) return {-1, 0};
+  return {found.device, reinterpret_cast<uintptr_t>(found.devicePointer)};
 }
 
 // Device memory; filled from the host once, before any stream uses it.

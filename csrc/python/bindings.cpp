@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "aligned.h"
 #include "fingerprint.h"
 #include "kernels.h"
 
@@ -35,16 +36,6 @@ std::vector<std::string> names_of(const std::vector<const Set*>& sets) {
   return names;
 }
 
-// Uninitialised memory, 64-byte aligned.
-struct Memory {
-  explicit Memory(size_t bytes)
-      : data(static_cast<char*>(::operator new(bytes, std::align_val_t(64)))) {}
-  ~Memory() { ::operator delete(data, std::align_val_t(64)); }
-  Memory(const Memory&) = delete;
-  Memory& operator=(const Memory&) = delete;
-  char* data;
-};
-
 // preprocess for one geometry of frames; not for two threads at once.
 class Preprocess {
  public:
@@ -60,14 +51,14 @@ class Preprocess {
     const void* from = frame.data();
     void* to = image.mutable_data();
     py::gil_scoped_release release;
-    set_.preprocess(p_, vertical_.axis, horizontal_.axis, from, to, workspace_.data);
+    set_.preprocess(p_, vertical_.axis, horizontal_.axis, from, to, workspace_.data());
   }
 
  private:
   const Kernels& set_;
   PreprocessParams p_;
   HostAxis vertical_, horizontal_;
-  Memory workspace_;
+  Aligned workspace_;
 };
 
 // anomaly_map for one set of shapes; not for two threads at once.
@@ -77,7 +68,7 @@ class AnomalyMap {
   explicit AnomalyMap(const py::kwargs& given)
       : set_(named(all_kernels(), given["simd"].cast<std::string>())),
         memory_(anomaly_map_plan_bytes(params_of(given))),
-        plan_(plan_of(given, memory_.data)),
+        plan_(plan_of(given, memory_.data())),
         workspace_(anomaly_map_workspace_bytes(plan_.params)) {}
 
   // pairs: `levels` tuples (reference, restored); map [batch, height, width]; score [batch].
@@ -90,14 +81,14 @@ class AnomalyMap {
     const int32_t batch = static_cast<int32_t>(map.shape(0));
     float *to = map.mutable_data(), *scores = score.mutable_data();
     py::gil_scoped_release release;
-    set_.anomaly_map(plan_, pointers[0], pointers[1], batch, to, scores, workspace_.data);
+    set_.anomaly_map(plan_, pointers[0], pointers[1], batch, to, scores, workspace_.data());
   }
 
  private:
   const Kernels& set_;
-  Memory memory_;
+  Aligned memory_;
   AnomalyMapPlan plan_;
-  Memory workspace_;
+  Aligned workspace_;
 };
 
 // A memory of nearest, ready to be searched; holds on to its arrays.
@@ -116,7 +107,7 @@ class NearestMemory {
     const float *scales = scale_.data(), *origin = mean.data(), *directions = basis.data();
     py::gil_scoped_release release;
     index_ = nearest_index(size_of(0), size_of(1), type_, search_, values, scales, origin,
-                           directions, memory_.data);
+                           directions, memory_.data());
   }
 
  private:
@@ -127,7 +118,7 @@ class NearestMemory {
   Search search_;
   py::array values_;
   py::array_t<float> scale_;
-  Memory memory_;
+  Aligned memory_;
   NearestIndex index_{};
 };
 
@@ -153,7 +144,7 @@ class Nearest {
     float* to = distance.mutable_data();
     py::gil_scoped_release release;
     set_.run(p_, memory_->index_, from, batch, roi_.empty() ? nullptr : roi_.data(), to,
-             guess_.data(), workspace_.data);
+             guess_.data(), workspace_.data());
   }
 
   // The nearest rows of the last frame [positions, k], -1 where there are none.
@@ -175,7 +166,7 @@ class Nearest {
   NearestParams p_;
   std::vector<uint8_t> roi_;
   std::vector<int32_t> guess_;
-  Memory workspace_;
+  Aligned workspace_;
 };
 
 // whiten for one size of features; not for two threads at once.
@@ -194,7 +185,7 @@ class Whiten {
     const bool masked = !given["roi"].is_none();
     if (masked) roi = given["roi"].cast<py::array_t<uint8_t, py::array::c_style>>();
     index_ =
-        whiten_index(p_, mean.data(), factor.data(), masked ? roi.data() : nullptr, memory_.data);
+        whiten_index(p_, mean.data(), factor.data(), masked ? roi.data() : nullptr, memory_.data());
   }
 
   // feature [batch, ..] as the params say; distance [batch, height, width].
@@ -203,13 +194,13 @@ class Whiten {
     const void* from = feature.data();
     float* to = distance.mutable_data();
     py::gil_scoped_release release;
-    set_.whiten(p_, index_, from, batch, to, workspace_.data);
+    set_.whiten(p_, index_, from, batch, to, workspace_.data());
   }
 
  private:
   const Kernels& set_;
   WhitenParams p_;
-  Memory memory_, workspace_;
+  Aligned memory_, workspace_;
   WhitenIndex index_{};
 };
 
@@ -264,4 +255,5 @@ PYBIND11_MODULE(_cpu, m) {
   bind_arguments(m);
   bind_bundle(m);
   bind_runtime(m);
+  bind_signals(m);
 }

@@ -18,21 +18,38 @@ namespace edgead {
 // bindings_NAME.cpp
 void bind_arguments(pybind11::module_& m);
 void bind_bundle(pybind11::module_& m);
+void bind_device(pybind11::module_& m);
 void bind_runtime(pybind11::module_& m);
+void bind_signals(pybind11::module_& m);
+
+// A text that may hold a name which is not UTF-8, as os.fsdecode gives it.
+inline pybind11::str text_of(const std::string& text) {
+  return pybind11::reinterpret_steal<pybind11::str>(
+      PyUnicode_DecodeUTF8(text.data(), static_cast<Py_ssize_t>(text.size()), "surrogateescape"));
+}
+
+inline const char* error_of(edgead_status status) {
+  switch (status) {
+    case EDGEAD_ERROR_CALIBRATION:
+      return "CalibrationError";
+    case EDGEAD_ERROR_INPUT:
+      return "InputError";
+    case EDGEAD_ERROR_DEVICE:
+      return "DeviceError";
+    case EDGEAD_ERROR_QUALIFICATION:
+      return "QualificationError";
+    default:
+      return "BundleError";
+  }
+}
 
 // A Failure as the error of edgead/errors.py that has its status.
 inline void raise_failure(std::exception_ptr pointer) {
   try {
     std::rethrow_exception(pointer);
   } catch (const Failure& failure) {
-    const bool calibration = failure.status == EDGEAD_ERROR_CALIBRATION;
-    const bool input = failure.status == EDGEAD_ERROR_INPUT;
-    const char* name = calibration ? "CalibrationError" : input ? "InputError" : "BundleError";
-    const auto kind = pybind11::module_::import("edgead.errors").attr(name);
-    const std::string text = failure.what();  // may hold a name that is not UTF-8
-    const auto said = pybind11::reinterpret_steal<pybind11::object>(
-        PyUnicode_DecodeUTF8(text.data(), static_cast<Py_ssize_t>(text.size()), "surrogateescape"));
-    PyErr_SetObject(kind.ptr(), said.ptr());
+    const auto kind = pybind11::module_::import("edgead.errors").attr(error_of(failure.status));
+    PyErr_SetObject(kind.ptr(), text_of(failure.what()).ptr());
   }
 }
 

@@ -8,9 +8,36 @@ namespace py = pybind11;
 namespace edgead {
 namespace {
 
-void checked_manifest(const std::string& text) { read_manifest(text); }
+using Ties = std::pair<double, double>;  // of the score, of the map
 
-void checked_names(const std::string& text) { check_names(read_manifest(text)); }
+Ties ties_of(const Tolerance& tolerance) { return {tolerance.score, tolerance.map}; }
+
+// (scores, peaks, ties).
+py::tuple calibration_of(const Manifest& manifest, const std::string& precision) {
+  const OwnCalibration found = manifest.calibration_of(precision);
+  return py::make_tuple(py::tuple(py::cast(found.scores)), py::tuple(py::cast(found.peaks)),
+                        ties_of(found.ties));
+}
+
+double peak_ties(const Manifest& manifest, const std::string& precision) {
+  return manifest.peak_ties(manifest.calibration_of(precision));
+}
+
+// Name to shape, the input first.
+py::dict tensors_of(const Manifest& manifest) {
+  py::dict found;
+  for (const TensorShape& tensor : manifest.tensors())
+    found[text_of(tensor.name)] = py::tuple(py::cast(tensor.shape));
+  return found;
+}
+
+// (channels, height, width) of each level of the map.
+py::tuple shapes_of(const Manifest& manifest) {
+  py::list found;
+  for (const AnomalyMapLevel& level : manifest.levels())
+    found.append(py::make_tuple(level.channels, level.height, level.width));
+  return found;
+}
 
 // A byte for each pixel, 0 or 1, as bool or as uint8.
 template <class T>
@@ -48,8 +75,27 @@ py::array_t<uint8_t> roi(const py::array_t<bool, py::array::c_style>& ignored, S
 }  // namespace
 
 void bind_bundle(py::module_& m) {
-  m.def("check_manifest", &checked_manifest, py::arg("text"));
-  m.def("check_names", &checked_names, py::arg("text"));
+  py::class_<Manifest>(m, "Manifest")
+      .def(py::init(&read_manifest), py::arg("text"))
+      .def("check_names", &check_names)
+      .def(
+          "model_of",
+          [](const Manifest& self, const std::string& precision) {
+            return text_of(self.model_of(precision));
+          },
+          py::arg("precision"))
+      .def(
+          "tolerance_of",
+          [](const Manifest& self, const std::string& precision) {
+            return ties_of(self.tolerance_of(precision));
+          },
+          py::arg("precision"))
+      .def("calibration_of", &calibration_of, py::arg("precision"))
+      .def("peak_ties", &peak_ties, py::arg("precision"))
+      .def("scored_size", &Manifest::scored_size)
+      .def("weights", [](const Manifest& self) { return py::tuple(py::cast(self.weights())); })
+      .def("shapes", &shapes_of)
+      .def("tensors", &tensors_of);
   m.def("problem_of_digest", &problem_of_digest, py::arg("bytes"), py::arg("found"),
         py::arg("expected"));
   m.attr("SCHEMA_VERSION") = kSchemaVersion;

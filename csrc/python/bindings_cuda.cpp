@@ -152,8 +152,7 @@ PYBIND11_MODULE(_cuda, m) {
   py::register_local_exception_translator(&raise_failure);
   m.def("status", &status, "(0, the device's name), or (CUDA's error, its text).");
   m.def("available", [] { return status().first == 0; }, "Whether there is a device to run on.");
-  m.def("device_of", &device_of, "Number of the device whose memory it is; -1: of none.",
-        py::arg("address"));
+  bind_device(m);
   py::class_<Preprocess>(m, "Preprocess")
       .def(py::init<const py::kwargs&>())
       .def("run", &Preprocess::run, py::arg("frame"), py::arg("image"), py::arg("stream"));

@@ -4,6 +4,8 @@
 #include <cfloat>
 #include <cmath>
 #include <cstdlib>
+#include <map>
+#include <utility>
 
 #include "failure.h"
 #include "wording.h"
@@ -19,33 +21,58 @@ Failure calibration_failure(const std::string& sentence) {
 
 }  // namespace
 
-Ranked::Ranked(const std::vector<double>& scores, double tolerance) : values_(scores) {
-  if (values_.empty())
+Ranked::Ranked(const std::vector<double>& scores, double tolerance,
+               const std::vector<int64_t>& parts)
+    : size_(static_cast<int64_t>(scores.size())) {
+  if (scores.empty())
     throw calibration_failure("there are no calibration scores; export with calibration images");
-  for (double& value : values_) value += tolerance;
-  std::sort(values_.begin(), values_.end());
+  std::map<int64_t, int64_t> images;  // of each part
+  for (const int64_t part : parts) ++images[part];
+  if (!parts.empty()) size_ = static_cast<int64_t>(images.size());
+  std::vector<std::pair<double, int64_t>> ranked;  // a value, and how many images its part has
+  for (size_t i = 0; i < scores.size(); ++i)
+    ranked.emplace_back(scores[i] + tolerance, parts.empty() ? 1 : images[parts[i]]);
+  std::sort(ranked.begin(), ranked.end());
+  for (const auto& [value, _] : ranked) values_.push_back(value);
+  // Whole numbers of images, by how many their part has, so that the sum rounds once for each of
+  // these numbers, and not at all where every image is a part of its own.
+  tails_.assign(ranked.size() + 1, 0.0);
+  std::map<int64_t, int64_t> counts;
+  for (size_t rank = ranked.size(); rank-- > 0;) {
+    ++counts[ranked[rank].second];
+    for (const auto& [of, count] : counts)
+      tails_[rank] += static_cast<double>(count) / static_cast<double>(of);
+  }
+}
+
+const char* Ranked::counted() const {
+  return size_ == static_cast<int64_t>(values_.size()) ? "images" : "parts";
+}
+
+// The p-value of a score that is above all values below `rank`, and no other.
+double Ranked::rate_above(size_t rank) const {
+  return (1.0 + tails_[rank]) / static_cast<double>(size_ + 1);
 }
 
 double Ranked::p_value(double score) const {
   if (std::isnan(score)) throw calibration_failure("a score that is NaN has no p-value");
   const auto first = std::lower_bound(values_.begin(), values_.end(), score);
-  return static_cast<double>(1 + (values_.end() - first)) / static_cast<double>(size() + 1);
+  return rate_above(static_cast<size_t>(first - values_.begin()));
 }
 
 double Ranked::threshold(double rate) const {
-  check_false_reject_rate(rate, size());
-  const double all = static_cast<double>(size() + 1);
-  // The largest count j with p = j / (n + 1) <= rate, compared as p_value compares it.
-  int64_t low = 0, high = size();
+  check_false_reject_rate(rate, size(), counted());
+  // The first rank whose value has only scores of p <= rate above it, compared as p_value does.
+  size_t low = 0, high = values_.size() - 1;
   while (low < high) {
-    const int64_t middle = (low + high + 1) / 2;
-    if (static_cast<double>(middle) / all <= rate) {
-      low = middle;
+    const size_t middle = (low + high) / 2;
+    if (rate_above(middle + 1) <= rate) {
+      high = middle;
     } else {
-      high = middle - 1;
+      low = middle + 1;
     }
   }
-  return values_[static_cast<size_t>(size() - low)];
+  return values_[low];
 }
 
 double best_false_reject_rate(int64_t n) { return best_rate(static_cast<double>(n)); }
@@ -67,16 +94,17 @@ double images_needed(double rate) {
   return n + 1.0;
 }
 
-double check_false_reject_rate(double rate, int64_t n) {
+double check_false_reject_rate(double rate, int64_t n, const std::string& counted) {
   if (!(rate > 0.0 && rate < 1.0))
     throw calibration_failure("false-reject rate " + shown(rate) +
                               ": expected a number between 0 and 1");
   const double best = best_false_reject_rate(n);
   if (rate < best)
     throw calibration_failure(format(
-        "false-reject rate %g is more than %lld calibration images can promise: the best "
-        "possible is %s; %g needs %.15g images",
-        rate, static_cast<long long>(n), typed_rate(best).c_str(), rate, images_needed(rate)));
+        "false-reject rate %g is more than %lld calibration %s can promise: the best "
+        "possible is %s; %g needs %.15g %s",
+        rate, static_cast<long long>(n), counted.c_str(), typed_rate(best).c_str(), rate,
+        images_needed(rate), counted.c_str()));
   return rate;
 }
 

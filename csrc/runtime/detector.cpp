@@ -19,15 +19,12 @@ std::vector<uint8_t> roi_of(const Bundle& bundle, const std::vector<uint8_t>& ig
 
 Ranked ranked_peaks(const Manifest& manifest, const std::string& precision) {
   const OwnCalibration held = manifest.calibration_of(precision);
-  // With max pooling of the map its peak is its score, so both share one tolerance.
-  const bool is_score =
-      static_cast<Pooling>(manifest.map.pooling) == Pooling::max && !manifest.scored_size();
-  return Ranked(held.peaks, is_score ? held.ties.score : held.ties.map);
+  return Ranked(held.peaks, manifest.peak_ties(held), manifest.calibration.parts);
 }
 
 Ranked ranked_scores(const Manifest& manifest, const std::string& precision) {
   const OwnCalibration held = manifest.calibration_of(precision);
-  return Ranked(held.scores, held.ties.score);
+  return Ranked(held.scores, held.ties.score, manifest.calibration.parts);
 }
 
 Served served_of(const Bundle& bundle, const Asked& asked) {
@@ -40,7 +37,7 @@ Served served_of(const Bundle& bundle, const Asked& asked) {
   else if (manifest.ignore)
     served.ignored =
         std::make_shared<const Ignored>(Ignored{bundle.ignored(), manifest.ignore->frame_size});
-  served.plan = std::make_shared<const MapPlan>(manifest.map, levels_of(manifest), roi);
+  served.plan = std::make_shared<const MapPlan>(manifest.map, manifest.levels(), roi);
   if (const auto size = manifest.scored_size()) {
     const std::vector<AnomalyMapLevel> alone{{1, size->first, size->second, 1}};
     served.score_plan = std::make_shared<const MapPlan>(manifest.map, alone, roi);
@@ -50,8 +47,9 @@ Served served_of(const Bundle& bundle, const Asked& asked) {
 
 double checked_rate(const Manifest& manifest, double rate) {
   const Calibration& held = manifest.calibration;
-  return check_false_reject_rate(rate != 0 ? rate : held.false_reject_rate,
-                                 static_cast<int64_t>(held.scores.size()));
+  const Ranked ranked(held.scores, 0, held.parts);
+  return check_false_reject_rate(rate != 0 ? rate : held.false_reject_rate, ranked.size(),
+                                 ranked.counted());
 }
 
 }  // namespace

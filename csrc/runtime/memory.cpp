@@ -1,4 +1,4 @@
-// A memory of good parts, searched by the kernel nearest; edgead/engine/memories.py.
+// A memory of good parts, searched by the kernel nearest.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -31,7 +31,7 @@ std::vector<float> as_floats(const Array& array) {
   return values;
 }
 
-Array read_rows(const Bundle& bundle, const Memory& entry, std::vector<float>& values) {
+Array read_rows(const BundleFiles& bundle, const Memory& entry, std::vector<float>& values) {
   Array found = bundle.read_array(entry.file);
   if (found.shape.size() != 2 || found.shape[1] != entry.channels ||
       (found.type != "float32" && found.type != "float16"))
@@ -49,7 +49,7 @@ Array read_rows(const Bundle& bundle, const Memory& entry, std::vector<float>& v
 }
 
 // What each position counts, of a distance that is a sum over the channels, or its root.
-std::vector<float> counts_of(const Bundle& bundle, const std::optional<std::string>& name,
+std::vector<float> counts_of(const BundleFiles& bundle, const std::optional<std::string>& name,
                              const Memory& entry) {
   if (!name) return {};
   std::vector<float> counts = bundle.read_places(*name, entry.size);
@@ -88,11 +88,14 @@ class OpenedMemory : public OpenedSignal {
         rows_(read.rows.values.size()),
         memory_(nearest_index_bytes(params_.rows, params_.channels, params_.search)) {
     std::memcpy(rows_.data(), read.rows.values.data(), read.rows.values.size());
-    const PrincipalComponents found = principal_components(read.values, params_.channels);
+    const PrincipalComponents found =
+        principal_components(read.values.data(), static_cast<size_t>(params_.rows),
+                             static_cast<size_t>(params_.channels));
     index_ =
         nearest_index(params_.rows, params_.channels, params_.memory_type, params_.search,
                       rows_.data(), nullptr, found.mean.data(), found.basis.data(), memory_.data());
-    positions = static_cast<size_t>(params_.positions);
+    channels = params_.channels;
+    size = read.size;
     shown = std::move(read.counts), scored = std::move(read.scored);
   }
 
@@ -112,11 +115,11 @@ class MemorySession : public SignalSession {
       : memory_(memory),
         kernel_(*all_nearest_kernels().front()),
         weighed_(memory.shares_.size() * static_cast<size_t>(memory.params_.channels)),
-        guess_(memory.positions * static_cast<size_t>(memory.params_.k), -1),
+        guess_(memory.positions() * static_cast<size_t>(memory.params_.k), -1),
         workspace_(nearest_workspace_bytes(memory.params_)) {}
 
   void run(const float* features, float* distance) override {
-    const size_t n = memory_.positions;
+    const size_t n = memory_.positions();
     for (size_t i = 0; i < weighed_.size(); i += n)
       for (size_t at = 0; at < n; ++at) weighed_[i + at] = features[i + at] * memory_.shares_[at];
     kernel_.run(memory_.params_, memory_.index_, weighed_.empty() ? features : weighed_.data(), 1,
@@ -137,11 +140,28 @@ std::unique_ptr<SignalSession> OpenedMemory::session() const {
 
 }  // namespace
 
-ReadMemory read_memory(const Bundle& bundle, const Memory& entry) {
+void check_room(const std::string& where, int64_t free, int64_t rows, int64_t each,
+                const std::string& instead) {
+  const int64_t left = std::max<int64_t>(free, 0), fits = left / each;
+  if (rows <= fits) return;
+  const std::string learn =
+      format("learn with --memory %lld", static_cast<long long>(std::max<int64_t>(fits, 1)));
+  const std::string cures = instead.empty() ? learn + ", or close other programs"
+                                            : learn + ", close other programs, or use " + instead;
+  throw device_failure(format(
+      "%s has %.1f MB free, and the memory of %lld features takes %.1f MB; at most %lld features "
+      "fit: %s",
+      where.c_str(), static_cast<double>(left) / 1e6, static_cast<long long>(rows),
+      static_cast<double>(rows) * static_cast<double>(each) / 1e6, static_cast<long long>(fits),
+      cures.c_str()));
+}
+
+ReadMemory read_memory(const BundleFiles& bundle, const Memory& entry) {
   ReadMemory read{};
   read.rows = read_rows(bundle, entry, read.values);
   read.counts = counts_of(bundle, entry.places, entry);
   read.scored = counts_of(bundle, entry.scored, entry);
+  read.size = entry.size;
   if (entry.shares) read.shares = bundle.read_places(*entry.shares, entry.size);
   const std::string where = "bundle " + bundle.path() + ": " + entry.file + ": ";
   check_shape(where, read.rows);

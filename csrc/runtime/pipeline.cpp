@@ -1,11 +1,8 @@
 #include "pipeline.h"
 
 #include <algorithm>
-#include <cmath>
 
-#include "failure.h"
 #include "ignore_mask.h"
-#include "wording.h"
 
 namespace edgead {
 Pipeline::Pipeline(const Manifest& manifest, const Served& served)
@@ -74,13 +71,7 @@ double Pipeline::run(const edgead_frame& frame, Times& times) {
   }
   times = {ms_since(started), 0, 0};
   const double score = tiling_ ? run_tiles(data, times) : stages_->run(data, times);
-  if (!std::isfinite(score)) {
-    const Engine& engine = *served_.engine;
-    throw device_failure(engine.device + " (" + engine.version +
-                         ") gave features that are not finite (score " + shown(score) +
-                         "); the frame was valid, so the engine or its memory is at fault: run "
-                         "edgead verify, export the bundle again if that fails");
-  }
+  check_score(score, served_.engine->device, served_.engine->version);
   scored_ = Size{geometry.height, geometry.width};
   return score;
 }

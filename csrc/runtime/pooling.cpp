@@ -5,6 +5,9 @@
 #include <functional>
 #include <limits>
 
+#include "failure.h"
+#include "wording.h"
+
 namespace edgead {
 
 double pool(const float* values, const uint8_t* roi, size_t count, Pooling pooling, double share,
@@ -29,6 +32,14 @@ double pool(const float* values, const uint8_t* roi, size_t count, Pooling pooli
   sum = 0;
   for (size_t i = 0; i < top; ++i) sum += scratch[i];
   return sum / static_cast<double>(top);
+}
+
+void check_score(double score, const std::string& device, const std::string& version) {
+  if (std::isfinite(score)) return;
+  throw device_failure(device + " (" + version + ") gave features that are not finite (score " +
+                       shown(score) +
+                       "); the frame was valid, so the engine or its memory is at fault: run "
+                       "edgead verify, export the bundle again if that fails");
 }
 
 }  // namespace edgead

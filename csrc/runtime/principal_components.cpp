@@ -17,9 +17,9 @@ constexpr double kPi = 3.14159265358979323846;
 
 using Matrix = std::vector<double>;  // rows one after the other
 
-// values [n, m] less their mean, the largest 1: no square leaves float64.
-Matrix centred(const std::vector<float>& values, size_t m, std::vector<float>& mean) {
-  const size_t rows = values.size() / m, step = (rows + kMostRows - 1) / kMostRows;
+// values [rows, m] less their mean, the largest 1: no square leaves float64.
+Matrix centred(const float* values, size_t rows, size_t m, std::vector<float>& mean) {
+  const size_t step = (rows + kMostRows - 1) / kMostRows;
   const size_t n = (rows + step - 1) / step;
   Matrix found(n * m), sum(m);
   for (size_t i = 0; i < n; ++i)
@@ -84,10 +84,10 @@ void orthonormalise(Matrix& basis, size_t m) {
 
 }  // namespace
 
-PrincipalComponents principal_components(const std::vector<float>& values, int32_t channels) {
+PrincipalComponents principal_components(const float* values, size_t rows, size_t channels) {
   PrincipalComponents found;
-  const size_t m = static_cast<size_t>(channels), count = std::min<size_t>(m, kParts - 1);
-  const Matrix sums = products(centred(values, m, found.mean), m);
+  const size_t m = channels, count = std::min<size_t>(m, kParts - 1);
+  const Matrix sums = products(centred(values, rows, m, found.mean), m);
   Matrix basis(count * m), next(count * m);
   std::minstd_rand numbers(1);
   for (double& value : basis) value = static_cast<double>(numbers()) / numbers.max() - 0.5;

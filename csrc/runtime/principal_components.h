@@ -1,6 +1,6 @@
 // The origin and the directions in which a memory is told best by the bound of nearest.
 #pragma once
-#include <cstdint>
+#include <cstddef>
 #include <vector>
 
 namespace edgead {
@@ -11,8 +11,8 @@ struct PrincipalComponents {
 };
 
 // Of values [rows, channels], finite. The directions of most variance, about, turned among
-// themselves so that each has a like share of it. Of nearest they decide the time and no bit of a
-// distance, so they need not be those of edgead/nearest.py.
-PrincipalComponents principal_components(const std::vector<float>& values, int32_t channels);
+// themselves so that each has a like share of it: bytes then hold all of them with a smaller step.
+// Of nearest they decide the time and no bit of a distance.
+PrincipalComponents principal_components(const float* values, size_t rows, size_t channels);
 
 }  // namespace edgead

@@ -4,10 +4,14 @@
 
 namespace edgead {
 
-std::shared_ptr<const OpenedSignals> open_signals(const Bundle& bundle) {
+std::shared_ptr<const OpenedSignals> open_signals(
+    const BundleFiles& bundle, const std::function<void(const ReadMemory&)>& check) {
   auto opened = std::make_shared<OpenedSignals>();
-  for (const Memory& memory : bundle.manifest().memories)
-    opened->push_back(open_memory(read_memory(bundle, memory)));
+  for (const Memory& memory : bundle.manifest().memories) {
+    ReadMemory read = read_memory(bundle, memory);
+    if (check) check(read);
+    opened->push_back(open_memory(std::move(read)));
+  }
   for (const Whitening& whitening : bundle.manifest().whitenings)
     opened->push_back(open_whitening(read_whitening(bundle, whitening)));
   return opened;
@@ -16,11 +20,11 @@ std::shared_ptr<const OpenedSignals> open_signals(const Bundle& bundle) {
 Signals::Signals(std::shared_ptr<const OpenedSignals> opened) : opened_(std::move(opened)) {
   size_t most = 0;
   for (const auto& signal : *opened_) {
-    const std::vector<float> empty(signal->positions);
+    const std::vector<float> empty(signal->positions());
     parts_.push_back({signal->session(), empty, signal->shown.empty() ? decltype(empty)() : empty});
     if (!signal->shown.empty()) shown_.push_back(parts_.back().counted.data());
-    if (!signal->scored.empty()) scored_.resize(signal->positions);
-    most = std::max(most, signal->positions);
+    if (!signal->scored.empty()) scored_.resize(signal->positions());
+    most = std::max(most, signal->positions());
   }
   zeros_.resize(most);
 }

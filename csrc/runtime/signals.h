@@ -1,37 +1,46 @@
 // What features of a frame are compared with: memories and whitenings, opened once for all
-// sessions; edgead/engine/signals.py.
+// sessions. Python's edgead/engine/signals.py opens the same.
 #pragma once
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "files.h"
 #include "nearest.h"
-#include "storage.h"
 #include "whiten.h"
 
 namespace edgead {
 
-// A memory of the manifest, read and checked, for any engine; edgead/engine/memories.py.
+// A memory of the manifest, read and checked, for any engine.
 struct ReadMemory {
   Array rows;                         // float32 or float16
   std::vector<float> values;          // of the rows
   NearestParams params;               // of the search
+  Size size;                          // of features and distances
   std::vector<float> counts;          // [positions], what a distance counts in the map
   std::vector<float> scored, shares;  // the same in the score; of the features; empty: nothing
 };
 
-// A whitening of the manifest, the same; edgead/engine/whitening.py.
+// A whitening of the manifest, the same.
 struct ReadWhitening {
   WhitenParams params;
-  size_t offset;  // values before the first channel that counts
+  Size size;         // of features and distances
+  int64_t channels;  // of the features
+  size_t offset;     // values before the first of them that counts
   std::vector<float> mean, factors;
   std::vector<float> centre;          // [channels], what they are taken less; empty: nothing
   std::vector<float> counts, scored;  // [positions], as of a memory; empty: nothing
 };
 
+// Failure (device) for a memory of `rows` that take `each` bytes, more than the `free` ones at
+// `where`, for people; says how many fit, and what may be used `instead`, where there is something.
+void check_room(const std::string& where, int64_t free, int64_t rows, int64_t each,
+                const std::string& instead);
+
 // Failure for a file that is not the array which the manifest describes.
-ReadMemory read_memory(const Bundle& bundle, const Memory& entry);
-ReadWhitening read_whitening(const Bundle& bundle, const Whitening& entry);
+ReadMemory read_memory(const BundleFiles& bundle, const Memory& entry);
+ReadWhitening read_whitening(const BundleFiles& bundle, const Whitening& entry);
 
 // The distances of one session's frames to one signal.
 class SignalSession {
@@ -46,7 +55,10 @@ class OpenedSignal {
   virtual ~OpenedSignal() = default;
   virtual std::unique_ptr<SignalSession> session() const = 0;
 
-  size_t positions = 0;
+  size_t positions() const { return static_cast<size_t>(size.first) * size.second; }
+
+  int64_t channels = 0;       // of the features
+  Size size{};                // of them, and of the distance
   std::vector<float> shown;   // [positions], what a distance counts in the map; empty: nothing
   std::vector<float> scored;  // the same in the score
 };
@@ -56,7 +68,9 @@ std::unique_ptr<OpenedSignal> open_memory(ReadMemory memory);
 std::unique_ptr<OpenedSignal> open_whitening(ReadWhitening whitening);
 
 using OpenedSignals = std::vector<std::unique_ptr<const OpenedSignal>>;  // in manifest's order
-std::shared_ptr<const OpenedSignals> open_signals(const Bundle& bundle);
+// check: is shown each memory before its index is made, and throws where that takes too much.
+std::shared_ptr<const OpenedSignals> open_signals(
+    const BundleFiles& bundle, const std::function<void(const ReadMemory&)>& check = {});
 
 // The distances of one session's frames to all of them.
 class Signals {
@@ -66,9 +80,11 @@ class Signals {
   // features: of each signal. Fills what the pointers below point at.
   void run(const std::vector<const void*>& features);
 
+  const OpenedSignals& opened() const { return *opened_; }
   const std::vector<const void*>& shown() const { return shown_; }  // as the map counts them
-  const void* scored() const { return scored_.data(); }  // the sum that the score is pooled from
-  const void* zeros() const { return zeros_.data(); }    // as many as the most positions
+  // The sum that the score is pooled from; null: it is pooled from the map.
+  const void* scored() const { return scored_.empty() ? nullptr : scored_.data(); }
+  const void* zeros() const { return zeros_.data(); }  // as many as the most positions
 
  private:
   struct Part {

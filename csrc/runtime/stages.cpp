@@ -38,19 +38,6 @@ size_t workspace_bytes(const Served& served) {
 
 }  // namespace
 
-std::vector<AnomalyMapLevel> levels_of(const Manifest& manifest) {
-  std::vector<AnomalyMapLevel> levels;
-  const std::vector<double> weights = manifest.weights();
-  const auto add = [&](int64_t channels, Size size) {
-    levels.push_back(
-        {static_cast<int32_t>(channels), size.first, size.second, weights[levels.size()]});
-  };
-  for (const Pair& pair : manifest.pairs) add(pair.channels, pair.size);
-  for (const Signal& signal : manifest.signals())
-    if (signal.shown) add(1, signal.size);
-  return levels;
-}
-
 MapPlan::MapPlan(const Map& map, const std::vector<AnomalyMapLevel>& levels,
                  std::vector<uint8_t> roi)
     : roi_(std::move(roi)),

@@ -40,9 +40,6 @@ class MapPlan {
   AnomalyMapPlan plan_;
 };
 
-// The pairs of a map: those of the graph, then the distances that it shows, as pairs with 0.
-std::vector<AnomalyMapLevel> levels_of(const Manifest& manifest);
-
 // The ignore mask of frames that are seen in tiles.
 struct Ignored {
   std::vector<uint8_t> pixels;  // of frame_size

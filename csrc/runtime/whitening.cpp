@@ -1,4 +1,4 @@
-// What is usual at each place, compared with by the kernel whiten; edgead/engine/whitening.py.
+// What is usual at each place, compared with by the kernel whiten.
 #include <algorithm>
 
 #include "aligned.h"
@@ -19,7 +19,8 @@ class OpenedWhitening : public OpenedSignal {
         memory_(whiten_index_bytes(params_)),
         index_(
             whiten_index(params_, read.mean.data(), read.factors.data(), nullptr, memory_.data())) {
-    positions = static_cast<size_t>(params_.height) * params_.width;
+    channels = read.channels;
+    size = read.size;
     shown = std::move(read.counts), scored = std::move(read.scored);
   }
 
@@ -39,13 +40,13 @@ class WhiteningSession : public SignalSession {
   explicit WhiteningSession(const OpenedWhitening& whitening)
       : of_(whitening),
         kernels_(*all_kernels().front()),
-        centred_(whitening.centre_.size() * whitening.positions),
+        centred_(whitening.centre_.size() * whitening.positions()),
         workspace_(whiten_workspace_bytes(whitening.params_)) {}
 
   void run(const float* features, float* distance) override {
     const float* values = features + of_.offset_;
     for (size_t i = 0; i < centred_.size(); ++i)
-      centred_[i] = values[i] - of_.centre_[i / of_.positions];
+      centred_[i] = values[i] - of_.centre_[i / of_.positions()];
     kernels_.whiten(of_.params_, of_.index_, centred_.empty() ? values : centred_.data(), 1,
                     distance, workspace_.data());
   }
@@ -63,7 +64,7 @@ std::unique_ptr<SignalSession> OpenedWhitening::session() const {
 
 }  // namespace
 
-ReadWhitening read_whitening(const Bundle& bundle, const Whitening& entry) {
+ReadWhitening read_whitening(const BundleFiles& bundle, const Whitening& entry) {
   ReadWhitening read{};
   const auto [height, width] = entry.size;
   const int64_t side = std::min<int64_t>(entry.side, std::max(height, width));
@@ -84,6 +85,7 @@ ReadWhitening read_whitening(const Bundle& bundle, const Whitening& entry) {
   p.type = Type::float32, p.layout = Layout::nchw;
   if (const std::string problem = problem_of(p); !problem.empty())
     throw bundle_failure("bundle " + bundle.path() + ": " + entry.factors + ": " + problem);
+  read.size = entry.size, read.channels = entry.channels;
   read.offset = static_cast<size_t>(entry.first) * height * width;
   return read;
 }

@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 
 #include "edgead.h"
-#include "json_text.h"
+#include "edgead_json.h"
 #include "png_file.h"
 
 #define USAGE                                                                        \
@@ -136,34 +136,18 @@ static void print_regions(edgead_session* session) {
   if (count > 0) regions = calloc(count, sizeof *regions);
   if (regions == NULL || edgead_session_regions(session, regions, count, &count) != EDGEAD_OK)
     count = 0;
-  printf(", \"regions\": [");
-  for (size_t i = 0; i < count; ++i) {
-    const edgead_region* r = &regions[i];
-    printf("%s{\"x\": %d, \"y\": %d, \"width\": %d, \"height\": %d, \"area\": %lld, \"peak\": ",
-           i == 0 ? "" : ", ", r->x, r->y, r->width, r->height, (long long)r->area);
-    json_number(stdout, r->peak);
-    printf("}");
-  }
-  printf("]");
+  edgead_json_regions(stdout, regions, count);
   free(regions);
 }
 
-static void print_number(const char* key, double value) {
-  printf(", \"%s\": ", key);
-  json_number(stdout, value);
-}
-
 static void print_result(edgead_session* session, const edgead_result* result) {
-  print_number("score", result->score);
-  print_number("p_value", result->p_value);
-  printf(", \"is_anomalous\": %s", result->is_anomalous ? "true" : "false");
-  print_number("threshold", result->threshold);
+  edgead_json_verdict(stdout, result);
   print_regions(session);
   printf(", \"timings_ms\": {\"preprocess\": ");
-  json_number(stdout, result->preprocess_ms);
-  print_number("engine", result->engine_ms);
-  print_number("anomaly_map", result->anomaly_map_ms);
-  print_number("total", result->total_ms);
+  edgead_json_number(stdout, result->preprocess_ms);
+  edgead_json_member(stdout, "engine", result->engine_ms);
+  edgead_json_member(stdout, "anomaly_map", result->anomaly_map_ms);
+  edgead_json_member(stdout, "total", result->total_ms);
   printf("}");
 }
 
@@ -171,7 +155,7 @@ static void print_result(edgead_session* session, const edgead_result* result) {
 static int fail(const char* sentence) {
   complain(sentence);
   printf(", \"error\": ");
-  json_text(stdout, sentence);
+  edgead_json_text(stdout, sentence);
   return -1;
 }
 
@@ -219,16 +203,16 @@ static int score_all(edgead_detector* detector, edgead_session* session, const a
   printf("{\n  \"frames\": [");
   for (int i = 0; i < given->count; ++i) {
     printf("%s\n    {\"path\": ", i == 0 ? "" : ",");
-    json_text(stdout, given->images[i]);
+    edgead_json_text(stdout, given->images[i]);
     failed |= score_image(session, given->images[i], text, sizeof text);
     printf("}");
   }
   printf("\n  ],\n  \"engine\": {\"device\": ");
-  json_text(stdout, info.device);
+  edgead_json_text(stdout, info.device);
   printf(", \"precision\": ");
-  json_text(stdout, info.precision);
+  edgead_json_text(stdout, info.precision);
   printf(", \"bundle_sha256\": ");
-  json_text(stdout, info.bundle_sha256);
+  edgead_json_text(stdout, info.bundle_sha256);
   printf("},\n  \"left_out\": {}\n}\n");
   return failed != 0;
 }

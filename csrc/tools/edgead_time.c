@@ -19,7 +19,7 @@
 #include <time.h>
 
 #include "edgead.h"
-#include "json_text.h"
+#include "edgead_json.h"
 
 static edgead_detector* detector;
 static edgead_session* session;
@@ -36,7 +36,7 @@ static int fail(edgead_status status, const char* sentence) {
   char why[4096];
   if (sentence == NULL) edgead_last_error(why, sizeof why);
   printf("{\"error\": ");
-  json_text(stdout, sentence != NULL ? sentence : why);
+  edgead_json_text(stdout, sentence != NULL ? sentence : why);
   printf(", \"status\": \"%s\"}\n", edgead_status_text(status));
   fflush(stdout);
   return 1;
@@ -44,12 +44,12 @@ static int fail(edgead_status status, const char* sentence) {
 
 static void put(const char* key, double value) {
   printf("\"%s\": ", key);
-  json_number(stdout, value);
+  edgead_json_number(stdout, value);
 }
 
 static void put_text(const char* key, const char* value) {
   printf(", \"%s\": ", key);
-  json_text(stdout, value);
+  edgead_json_text(stdout, value);
 }
 
 static int introduce(void) {
@@ -101,7 +101,7 @@ static int score(const char* words) {
     return fail(EDGEAD_ERROR_DEVICE, NULL);
   spent_ms = 1e3 * (now_s() - began_s);
   printf("{\"score\": ");
-  json_number(stdout, found.score);
+  edgead_json_number(stdout, found.score);
   printf(", \"timings_ms\": {");
   put("end_to_end", spent_ms);
   printf(", "), put("preprocess", found.preprocess_ms);

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from edgead.calibration import threshold
+from edgead.calibration import ranked
 
 
 @dataclass(frozen=True)
@@ -107,10 +107,6 @@ class OwnCalibration:
     peaks: tuple[float, ...]
     ties: Tolerance
 
-    def limit(self, rate: float) -> float:
-        """The threshold of the score at a false-reject ``rate``, as ``calibration.threshold``."""
-        return threshold(self.scores, rate, self.ties.score)
-
 
 @dataclass(frozen=True)
 class Calibration:
@@ -118,7 +114,8 @@ class Calibration:
 
     That is in float32. ``ties``: how far an engine in float32 or float16 may be from another of
     them (absolute), measured at export; None: the tolerance of its precision. ``own``: of the same
-    images in a precision that moves scores too far.
+    images in a precision that moves scores too far. ``parts``: which part each image shows, where
+    one shows several; None: each one of its own.
     """
 
     scores: tuple[float, ...]
@@ -126,6 +123,12 @@ class Calibration:
     false_reject_rate: float
     ties: Tolerance | None = None
     own: Mapping[str, OwnCalibration] = field(default_factory=dict)
+    parts: tuple[int, ...] | None = None
+
+    def counted(self) -> tuple[int, str]:
+        """How many count towards the promise, and what they are: "images" or "parts"."""
+        found = ranked(self.scores, parts=self.parts)
+        return found.size, found.counted
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from edgead.errors import BundleError
 
 
-def read_json(kind: Any, value: object, where: str) -> Any:
+def read_json(kind: Any, value: object, where: str, cure: str = "") -> Any:
     """``value``, JSON, as the type that ``kind`` says.
 
     Args:
@@ -20,29 +20,32 @@ def read_json(kind: Any, value: object, where: str) -> Any:
             may a Mapping that a dataclass makes empty by default.
         value: as ``json.loads`` gives it.
         where: dotted path of ``value``, for messages.
+        cure: of whatever is wrong, for messages; empty: that of a bundle.
 
     Raises:
         BundleError: names the key, what stands there and what was expected.
     """
     if is_dataclass(kind):
-        return kind(**_read_object(schema(kind), value, where))  # type: ignore[operator]
+        return kind(**_read_object(schema(kind), value, where, cure))  # type: ignore[operator]
     if isinstance(kind, dict):
-        return _read_object(kind, value, where)
+        return _read_object(kind, value, where, cure)
     origin, args = get_origin(kind), get_args(kind)
     if origin is UnionType:
-        return read_json(args[0], value, where)
+        return read_json(args[0], value, where, cure)
     if kind in _EXPECTED:
         try:
             return _plain(kind, value)
         except (ValueError, OverflowError) as error:
-            raise _wrong(where, value, _EXPECTED[kind]) from error
+            raise _wrong(where, value, _EXPECTED[kind], cure) from error
     if origin is tuple:
         if not isinstance(value, list):
-            raise _wrong(where, value, "a list of objects")
-        return tuple(read_json(args[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+            raise _wrong(where, value, "a list of objects", cure)
+        return tuple(
+            read_json(args[0], item, f"{where}[{i}]", cure) for i, item in enumerate(value)
+        )
     if not isinstance(value, dict):
-        raise _wrong(where, value, "an object")
-    return {name: read_json(args[1], item, f"{where}.{name}") for name, item in value.items()}
+        raise _wrong(where, value, "an object", cure)
+    return {name: read_json(args[1], item, f"{where}.{name}", cure) for name, item in value.items()}
 
 
 def as_json(value: Any) -> Any:
@@ -68,22 +71,25 @@ def schema(kind: Any) -> dict[str, Any]:
     }
 
 
-def _read_object(keys: Mapping[str, Any], value: object, where: str) -> dict[str, Any]:
+def _read_object(keys: Mapping[str, Any], value: object, where: str, cure: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise _wrong(where, value, "an object")
+        raise _wrong(where, value, "an object", cure)
     found = {}
     for key, kind in keys.items():
         if key in value:
-            found[key] = read_json(kind, value[key], f"{where}.{key}")
+            found[key] = read_json(kind, value[key], f"{where}.{key}", cure)
         elif get_origin(kind) is not UnionType:
-            raise BundleError(f"{where}: key {key!r} is missing; export the bundle again")
+            raise BundleError(
+                f"{where}: key {key!r} is missing; {cure or 'export the bundle again'}"
+            )
     if unknown := sorted(set(value) - set(keys)):
-        raise BundleError(f"{where}: unknown key {unknown[0]!r}; upgrade edgead?")
+        raise BundleError(f"{where}: unknown key {unknown[0]!r}; {cure or 'upgrade edgead?'}")
     return found
 
 
-def _wrong(where: str, value: object, expected: str) -> BundleError:
-    return BundleError(f"{where} is {repr(value)[:60]}; expected {expected}")
+def _wrong(where: str, value: object, expected: str, cure: str) -> BundleError:
+    said = f"{where} is {repr(value)[:60]}; expected {expected}"
+    return BundleError(f"{said}; {cure}" if cure else said)
 
 
 def _plain(kind: Any, value: Any) -> Any:

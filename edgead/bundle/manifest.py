@@ -1,7 +1,7 @@
 """What a bundle says about itself: ``manifest.json``, read strictly, written canonically.
 
-What must hold for it is said by ``csrc/bundle``, which the C library shares; dataclasses are built
-here of what passed there.
+What must hold for it and what follows from it is said by ``csrc/bundle``, which the C library
+shares; dataclasses are built here of what passed there.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from edgead import _cpu
@@ -25,6 +26,7 @@ from edgead.bundle.entries import (
 )
 from edgead.bundle.ignore_mask import IgnoreMask
 from edgead.bundle.json_reader import as_json, read_json, schema
+from edgead.calibration import threshold
 from edgead.errors import BundleError, InputError
 from edgead.installation import __version__
 from edgead.preprocess import PreprocessParams
@@ -110,9 +112,20 @@ class Manifest:
     schema_version: int = 1
 
     def __post_init__(self) -> None:
-        if self.map.weights != _weights(self.pairs, self.memories, self.whitenings):
+        if self.map.weights != self.core.weights():
             raise BundleError("manifest: map.weights and the weights of pairs differ")
-        _cpu.check_manifest(_as_text({**self.to_json(), "provenance": {}}).encode())
+
+    @cached_property
+    def core(self) -> _cpu.Manifest:
+        """The same in ``csrc/bundle``, without what is free.
+
+        Raises:
+            BundleError: values that contradict each other.
+        """
+        return _cpu.Manifest(_as_text({**self.to_json(), "provenance": {}}).encode())
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "core"}
 
     def model_of(self, precision: str) -> str:
         """Name of the graph that is computed in a precision: of bfloat16, the float32 one.
@@ -123,14 +136,7 @@ class Manifest:
         Raises:
             BundleError: the bundle has none.
         """
-        name = self.models.get("float32" if precision == "bfloat16" else precision)
-        if name is None:
-            raise BundleError(
-                f"bundle {self.name} has no graph in {precision}, only in "
-                f"{', '.join(sorted(self.models))}: ask for one of these, or export with "
-                f"{precision}"
-            )
-        return name
+        return self.core.model_of(precision)
 
     def tolerance_of(self, precision: str) -> Tolerance:
         """What qualifies an engine that computes in a precision.
@@ -144,13 +150,7 @@ class Manifest:
         Raises:
             BundleError: the bundle states none.
         """
-        tolerance = self.tolerance.get("float16" if precision == "bfloat16" else precision)
-        if tolerance is None:
-            raise BundleError(
-                f"bundle {self.name} states no tolerance for {precision}, only for "
-                f"{', '.join(sorted(self.tolerance))}: ask for one of these, or export it again"
-            )
-        return tolerance
+        return Tolerance(*self.core.tolerance_of(precision))
 
     def calibration_of(self, precision: str) -> OwnCalibration:
         """What scores in a precision are judged by: its own calibration, or that of float32.
@@ -164,11 +164,22 @@ class Manifest:
         Raises:
             BundleError: as ``tolerance_of``.
         """
-        held, tolerance = self.calibration, self.tolerance_of(precision)
-        if precision in held.own:
-            return held.own[precision]
-        shared = held.ties if precision in ("float32", "float16") else None
-        return OwnCalibration(held.scores, held.peaks, shared or tolerance)
+        scores, peaks, ties = self.core.calibration_of(precision)
+        return OwnCalibration(scores, peaks, Tolerance(*ties))
+
+    def limit(self, precision: str, rate: float) -> float:
+        """The score above which a frame is anomalous at a false-reject ``rate``.
+
+        Args:
+            precision: as for ``model_of``.
+            rate: one that the calibration can promise.
+
+        Raises:
+            BundleError: as ``tolerance_of``.
+            CalibrationError: as ``calibration.threshold``.
+        """
+        held = self.calibration_of(precision)
+        return threshold(held.scores, rate, held.ties.score, self.calibration.parts)
 
     def preprocess_params(self) -> PreprocessParams:
         """Size and normalisation of the graph's input."""
@@ -192,8 +203,7 @@ class Manifest:
 
     def shapes(self) -> tuple[tuple[int, int, int], ...]:
         """(channels, height, width) of each pair's features; distances to a memory have one."""
-        pairs = tuple((pair.channels, *pair.size) for pair in self.pairs)
-        return pairs + tuple((1, *signal.size) for signal in self.signals() if signal.places)
+        return self.core.shapes()
 
     def signals(self) -> tuple[Memory | Whitening, ...]:
         """What features of a frame are compared with: memories, then whitenings."""
@@ -201,18 +211,11 @@ class Manifest:
 
     def scored_size(self) -> tuple[int, int] | None:
         """(height, width) of the distances whose sum the score is pooled from; None: of the map."""
-        return next((signal.size for signal in self.signals() if signal.scored), None)
+        return self.core.scored_size()
 
     def tensors(self) -> dict[str, tuple[int, ...]]:
         """Name to shape of a graph's input, which comes first, and its outputs, for one image."""
-        found: dict[str, tuple[int, ...]] = {
-            self.input_name: (1, 3, *self.preprocess_params().size)
-        }
-        for pair in self.pairs:
-            found[pair.reference] = found[pair.restored] = (1, pair.channels, *pair.size)
-        for signal in self.signals():
-            found[signal.features] = (1, signal.channels, *signal.size)
-        return found
+        return self.core.tensors()
 
     def map_size(self, frame_size: tuple[int, int]) -> tuple[int, int]:
         """(height, width) of the map of a frame: of its tiles together, where it is tiled.
@@ -256,13 +259,12 @@ class Manifest:
         Raises:
             BundleError: as ``from_json``, and for JSON that is truncated or repeats a key.
         """
-        _cpu.check_manifest(data)
+        core = _cpu.Manifest(data)
         try:
             found = read_json(_SCHEMA, json.loads(data), "manifest")
             found["memories"] = found.get("memories", ())
             found["whitenings"] = found.get("whitenings", ())
-            weights = _weights(found["pairs"], found["memories"], found["whitenings"])
-            found["map"] = MapParams(weights=weights, **found["map"])
+            found["map"] = MapParams(weights=core.weights(), **found["map"])
             image = found.pop("input")
             name = image.pop("name")
             return cls(**found, input_name=name, preprocess=PreprocessParams(**image))
@@ -281,14 +283,6 @@ class Manifest:
                 this edgead; values that contradict each other.
         """
         return cls.loads(_as_text(value).encode())
-
-
-def _weights(
-    pairs: tuple[Pair, ...], memories: tuple[Memory, ...], whitenings: tuple[Whitening, ...]
-) -> tuple[float, ...]:
-    """What each pair and each signal counts in the map, as the kernel is told."""
-    compared: tuple[Pair | Memory, ...] = (*pairs, *memories)
-    return (*(one.weight for one in compared), *(1.0 for one in whitenings if one.places))
 
 
 def _as_text(value: object, **options: Any) -> str:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from edgead import _cpu
 from edgead.bundle.manifest import Manifest
 from edgead.errors import BundleError, InputError
-from edgead.files import replace_directory
+from edgead.files import os_cure, replace_directory
 
 MANIFEST = "manifest.json"
 SUFFIX = ".edgead"
@@ -111,48 +111,21 @@ class Bundle:
             ) from problem
         return np.asarray(array)
 
-    def read_floats(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        """``read_array`` of finite float32 numbers, C-contiguous.
+    def read_map(self, name: str, size: tuple[int, int]) -> NDArray[np.float32]:
+        """A golden frame's expected map, or what its score is pooled from: finite float32.
 
         Args:
             name: of a file.
-            shape: that is expected.
+            size: (height, width) that is expected.
 
         Raises:
             BundleError: as ``read_array``, and for another array.
         """
-        found = self.read_array(name)
-        if found.shape != shape or found.dtype != np.float32 or not np.isfinite(found).all():
-            raise self.unlike(name, found, f"{list(shape)} float32, finite")
-        return np.ascontiguousarray(found)
+        return self.in_core().read_map(name, size)
 
-    def read_places(self, name: str, size: tuple[int, int]) -> NDArray[np.float32]:
-        """``read_floats`` of a number for each position that is not negative.
-
-        Args:
-            name: of a file.
-            size: (height, width) in positions.
-
-        Raises:
-            BundleError: as ``read_floats``, and for a negative number.
-        """
-        found = self.read_floats(name, size)
-        if found.min() < 0:
-            raise self.unlike(name, found, f"{list(size)} float32, not negative")
-        return found
-
-    def unlike(self, name: str, found: NDArray[Any], expected: str) -> BundleError:
-        """What is said of an array that is another than the manifest describes.
-
-        Args:
-            name: of its file.
-            found: the array.
-            expected: in words.
-        """
-        return BundleError(
-            f"bundle {self.path}: {name} is {list(found.shape)} {found.dtype}; expected "
-            f"{expected}: copy the bundle again, or learn it again"
-        )
+    def in_core(self) -> _cpu.BundleFiles:
+        """The same for ``csrc/runtime``, which reads through ``read``."""
+        return _cpu.BundleFiles(os.fsencode(self.path), self.manifest.core, self.read)
 
     def __repr__(self) -> str:
         name, method = self.manifest.name, self.manifest.method
@@ -212,7 +185,7 @@ def open_bundle(path: str | bytes | os.PathLike[str]) -> Bundle:
     data = _read(root / MANIFEST)
     try:
         manifest = Manifest.loads(data)
-        _cpu.check_names(data)
+        manifest.core.check_names()
     except BundleError as error:
         raise BundleError(f"bundle {root}: {error}") from error
     for name in sorted(manifest.files):
@@ -266,9 +239,9 @@ def write_bundle(
             among ``files``, a name that leads out of the directory, or the file system refuses.
     """
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
-    data = replace(manifest, files=digests).dumps()
-    _cpu.check_names(data)
-    return _put(Path(path), data, files)
+    whole = replace(manifest, files=digests)
+    whole.core.check_names()
+    return _put(Path(path), whole.dumps(), files)
 
 
 def write_again(
@@ -303,7 +276,8 @@ def _put(root: Path, manifest: bytes, files: Mapping[str, bytes]) -> Bundle:
     except OSError as error:
         old = "; the old bundle is unchanged" if os.path.isdir(root) else ""
         reason = error.strerror or str(error)
-        raise BundleError(f"cannot write bundle {root}: {reason}{old}") from error
+        cure = f": {found}" if (found := os_cure(error)) else ""
+        raise BundleError(f"cannot write bundle {root}: {reason}{old}{cure}") from error
     return open_bundle(root)
 
 

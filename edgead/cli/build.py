@@ -33,7 +33,7 @@ EXAMPLE = """\
   edgead build cell.edgead                                 on a Jetson or a desktop GPU
   edgead build cell.edgead --flavour rtx                   ahead of time, no GPU needed
   edgead build cell.edgead --flavour rtx --device sm_86,sm_89
-  edgead build cell.edgead --static-batch 1 --dla 0        on a Jetson's DLA
+  edgead build cell.edgead --dla 0                         on a Jetson's DLA
   edgead build --list                                      the plans that are there"""
 
 
@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     text = "float32, float16 or int8 (default: %(default)s)"
     add(parser, "--precision PRECISION", text, default="float16")
     sizes = parser.add_mutually_exclusive_group()
-    text, names = "images at once: least, tuned for, most (default: 1 1 8)", ("MIN", "OPT", "MAX")
+    text, names = "images at once: least, tuned for, most (default: 1 1 1)", ("MIN", "OPT", "MAX")
     sizes.add_argument("--batch", metavar=names, nargs=3, type=whole, help=text)
     add(sizes, "--static-batch N", "always N images at once", whole)
     add(parser, "--workspace MIB", "bound of scratch memory", whole)
@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _build(args: argparse.Namespace, console: Console) -> int:
     static = args.static_batch
-    batch = tuple(args.batch or (1, 1, 8)) if static is None else (static,) * 3
+    batch = tuple(args.batch or (1, 1, 1)) if static is None else (static,) * 3
     options = BuildOptions(batch, args.workspace, args.dla)
     if args.precision not in PRECISIONS:
         raise InputError(f"--precision {args.precision}: expected one of {', '.join(PRECISIONS)}")
@@ -181,7 +181,9 @@ def _tell(console: Console, plan: Plan, seconds: float) -> None:
     console.say(f"       {layers}")
     if plan.options is not None and plan.options.dla is not None:
         off = about["off_dla"]
-        console.say(f"DLA    {count(len(off), 'layer')} on the GPU instead: {', '.join(off[:8])}")
+        of = f" of {about['layers_in_all']}" if "layers_in_all" in about else ""
+        names = f": {', '.join(off[:8])}{', …' if len(off) > 8 else ''}" if off else ""
+        console.say(f"DLA    {count(len(off), 'layer')}{of} on the GPU instead{names}")
     how = "found, built before" if plan.cached else f"built in {seconds:.1f} s"
     console.say(f"plan   {plan.path} ({len(plan.data) / 1e6:.1f} MB), {how}")
 

@@ -144,7 +144,7 @@ def _progress(done: int, total: int) -> None:
 
 def _threshold(bundle: Bundle) -> float:
     rate = bundle.manifest.calibration.false_reject_rate
-    return bundle.manifest.calibration_of("float32").limit(rate)
+    return bundle.manifest.limit("float32", rate)
 
 
 def _tell(console: Console, bundle: Bundle, old: Bundle, warnings: Sequence[str]) -> None:

@@ -12,7 +12,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib import import_module, metadata
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -242,16 +242,16 @@ def _tensorrt_cure(flavour: str) -> str:
     return cure("nvidia-cu12" if driver and driver_cuda(driver)[0] == 12 else "nvidia-cu13")
 
 
-def _pycuda() -> Iterator[Check]:
-    if find_spec("pycuda") is None:
-        hint = f"to run plans on a GPU: {cure('nvidia')}"
-        yield Check("pycuda", "missing", "not installed; the CPU serves without it", hint)
-        return
+def _cuda_memory() -> Iterator[Check]:
+    from edgead.nvidia.memory import find_backend
+
     try:
-        version = metadata.version("pycuda")
-    except metadata.PackageNotFoundError:
-        version = "unknown version"
-    yield Check("pycuda", "ok", version)
+        backend = find_backend()
+        detail = f"{backend.name}, {count(backend.count(), 'device')}"
+        yield Check("cuda memory", "ok", detail)
+    except DeviceError as error:
+        reason, _, hint = str(error).rpartition(": ")
+        yield Check("cuda memory", "missing", reason, hint)
 
 
 def _plan_cache() -> Iterator[Check]:
@@ -316,6 +316,6 @@ def built() -> dict[str, str]:
 
 
 PROBES: tuple[Callable[[], Iterator[Check]], ...] = (
-    _python, _numpy, _opencv, _openvino, _code, _kernels, _nvidia_driver, _tensorrt, _pycuda,
+    _python, _numpy, _opencv, _openvino, _code, _kernels, _nvidia_driver, _tensorrt, _cuda_memory,
     _plan_cache, _device_auto, _extras,
 )  # fmt: skip

@@ -106,8 +106,8 @@ def _compared(bundle: Bundle) -> dict[str, list[str]]:
 def _places(manifest: Manifest) -> list[str]:
     """What is compared with the mean and covariance of each place, and for which sum."""
     lines = [
-        f"{one.features}: {one.count} channels{' from ' + str(one.first) if one.first else ''} by "
-        f"{one.mean} and {one.factors}, for the "
+        f"{one.features}: {count(one.count, 'channel')}"
+        f"{f' from {one.first}' if one.first else ''} by {one.mean} and {one.factors}, for the "
         f"{' and the '.join(w for w, n in (('map', one.places), ('score', one.scored)) if n)}"
         for one in manifest.whitenings
     ]
@@ -144,15 +144,17 @@ def _map(bundle: Bundle) -> list[str]:
 def _calibration(manifest: Manifest) -> list[str]:
     calibration = manifest.calibration
     number, rate = len(calibration.scores), calibration.false_reject_rate
+    counts, counted = calibration.counted()
+    of_parts = f" of {count(counts, 'part')}" if counted == "parts" else ""
     low, high = min(calibration.scores), max(calibration.scores)
-    limit = manifest.calibration_of("float32").limit(rate)
+    limit = manifest.limit("float32", rate)
     return [
-        f"{count(number, 'good image')}, scores {low:.5g} to {high:.5g}",
+        f"{count(number, 'good image')}{of_parts}, scores {low:.5g} to {high:.5g}",
         f"false-reject rate {percent(rate)}: anomalous above {limit:.5g}",
-        f"best rate these images can promise: {percent(best_false_reject_rate(number))}",
+        f"best rate these {counted} can promise: {percent(best_false_reject_rate(counts))}",
         *(
-            f"in {name} by scores of its own: anomalous above {own.limit(rate):.5g}"
-            for name, own in calibration.own.items()
+            f"in {name} by scores of its own: anomalous above {manifest.limit(name, rate):.5g}"
+            for name in calibration.own
         ),
         *(
             f"ties {precision}: score {ties.score:.3g}, map {ties.map:.3g}"

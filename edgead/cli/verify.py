@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
+from edgead._cpu import GoldenCheck
 from edgead.bundle.storage import Bundle, open_bundle
 from edgead.cli.console import Console, count, print_json, table
 from edgead.cli.options import DEVICE, add, add_engine
@@ -24,7 +25,7 @@ from edgead.errors import DeviceError
 from edgead.nvidia.kernels import PRECISION
 from edgead.serving.choice import obstacle
 from edgead.serving.open_engine import open_engine
-from edgead.serving.qualification import GoldenCheck, causes, changed_verdicts, check_golden
+from edgead.serving.qualification import causes, changed_verdicts, check_golden
 
 EXAMPLE = """\
   edgead verify cell.edgead            after copying a bundle, or after an update of OpenVINO

@@ -22,7 +22,7 @@ from edgead.cpu.precision import HINTS, check_computed, check_offered, computed_
 from edgead.cpu.processor import affinity, cores, free_memory, others_run
 from edgead.cpu.restrictions import check_addresses, restricted
 from edgead.engine.interface import Pairs
-from edgead.engine.open_signals import open_memories, open_whitenings
+from edgead.engine.signals import open_signals
 from edgead.errors import BundleError, DeviceError, EdgeadError
 
 MOST_LANES = 16
@@ -89,8 +89,9 @@ class OpenVINOEngine:
         if precision != "float32":  # which every CPU has, and which nothing stands in for
             check_computed(layers, computed_in(self._compiled), precision)
         self.precision = precision
-        self._pairs, self.whitenings = bundle.manifest.pairs, open_whitenings(bundle)
-        self.memories = open_memories(bundle, free_memory)
+        self._pairs = [(pair.reference, pair.restored) for pair in bundle.manifest.pairs]
+        self._features = [signal.features for signal in bundle.manifest.signals()]
+        self.signals = open_signals(bundle, free_memory)
         self.version = f"OpenVINO {ov.__version__.split('-')[0]}"
         _process.engines.add(self)
 
@@ -100,10 +101,7 @@ class OpenVINOEngine:
     def session(self) -> OpenVINOSession:
         """Buffers for one thread; DeviceError when OpenVINO cannot make them."""
         with _opening, _sentences("OpenVINO cannot make a request"):
-            pairs = [(p.reference, p.restored) for p in self._pairs]
-            features = [memory.entry.features for memory in self.memories]
-            features += [whitening.entry.features for whitening in self.whitenings]
-            return OpenVINOSession(self._compiled, pairs, features)
+            return OpenVINOSession(self._compiled, self._pairs, self._features)
 
 
 class OpenVINOSession:

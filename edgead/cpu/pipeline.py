@@ -13,11 +13,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from edgead import _cpu
 from edgead.anomaly_map import AnomalyMap, pool
 from edgead.bundle.roi import ignored_in, roi_of
 from edgead.bundle.storage import Bundle
 from edgead.engine.digests import Hasher
-from edgead.engine.interface import Engine, Pairs, PipelineOutput, check_finite
+from edgead.engine.interface import HostEngine, Pairs, PipelineOutput
 from edgead.engine.signals import Signals
 from edgead.engine.tile_plans import TilePlans
 from edgead.images.bits import check_values
@@ -43,7 +44,7 @@ class _Stages:
     def __init__(
         self,
         bundle: Bundle,
-        engine: Engine,
+        engine: HostEngine,
         color: str,
         roi: NDArray[np.uint8] | None = None,
         *,
@@ -52,7 +53,8 @@ class _Stages:
         manifest = bundle.manifest
         self._preprocess = Preprocessor(manifest.preprocess_params(), color, checked=checked)
         self._session = engine.session()
-        self._signals = Signals(manifest, engine)
+        self._signals = Signals(engine.signals)
+        self._compared, self._summed = self._signals.pairs, self._signals.scored
         params, size = manifest.map_params(), manifest.scored_size()
         self._anomaly_map = AnomalyMap(params, manifest.shapes(), roi=roi)
         self.image: NDArray[np.float32] = self._session.image[0]
@@ -62,7 +64,6 @@ class _Stages:
             alone = replace(params, weights=(1.0,))
             self._score_map = AnomalyMap(alone, [(1, *size)], roi=roi)
             self.scored = np.empty_like(self.map)
-            self._zeros = np.zeros((1, 1, *size), np.float32)
         self.pairs: Pairs = []
         self.score = 0.0
 
@@ -73,10 +74,11 @@ class _Stages:
         preprocessed = perf_counter()
         pairs = self._session.infer()
         inferred = perf_counter()
-        self.pairs = [*pairs, *self._signals.run(self._session.features)]
+        self._signals.run(self._session.features)
+        self.pairs = [*pairs, *self._compared]
         _, scores = self._anomaly_map.run(self.pairs, self.map)
-        if self.scored is not None and self._signals.scored is not None:
-            _, scores = self._score_map.run([(self._signals.scored, self._zeros)], self.scored)
+        if self.scored is not None and self._summed is not None:
+            _, scores = self._score_map.run([self._summed], self.scored)
         finished = perf_counter()
         self.score = float(scores[0])
         return _Times(preprocessed - started, inferred - preprocessed, finished - inferred)
@@ -89,7 +91,7 @@ class Pipeline:
         BundleError: an ignore mask that does not fit.
     """
 
-    def __init__(self, bundle: Bundle, engine: Engine, color: str = "bgr") -> None:
+    def __init__(self, bundle: Bundle, engine: HostEngine, color: str = "bgr") -> None:
         self._engine, self._roi = engine, roi_of(bundle)
         self._stages = _Stages(bundle, engine, color, self._roi)
 
@@ -102,7 +104,7 @@ class Pipeline:
         _, preprocessed, inferred, finished = accumulate(stages.run(frame), initial=started)
         if hasher is not None:
             hasher.add(stages.image, stages.pairs)
-        check_finite(stages.score, self._engine.device, self._engine.version)
+        _cpu.check_score(stages.score, self._engine.device, self._engine.version)
         kernels = self._engine.kernels
         return PipelineOutput(
             stages.score,
@@ -132,7 +134,12 @@ class TiledPipeline:
     """
 
     def __init__(
-        self, bundle: Bundle, tiling: Tiling, engine: Engine, color: str = "bgr", lanes: int = 1
+        self,
+        bundle: Bundle,
+        tiling: Tiling,
+        engine: HostEngine,
+        color: str = "bgr",
+        lanes: int = 1,
     ) -> None:
         self._map_params = bundle.manifest.map
         self._scored = bundle.manifest.scored_size() is not None
@@ -164,7 +171,7 @@ class TiledPipeline:
         if roi is not None:
             stitched[roi == 0] = 0.0
         score = pool(stitched if scored is None else scored, roi, self._map_params)
-        check_finite(score, self._engine.device, self._engine.version)
+        _cpu.check_score(score, self._engine.device, self._engine.version)
         finished = perf_counter() - hashing
         share = min(1.0, (finished - started) / float(spent.sum()))  # less than 1 side by side
         preprocessed = started + share * spent[0]

@@ -12,7 +12,6 @@ from edgead.bundle.ignore_mask import IgnoreMask, to_roi
 from edgead.bundle.storage import Bundle, Draft, npy
 from edgead.errors import InputError
 from edgead.images import decode_image
-from edgead.serving.qualification import read_map
 
 FILE = "ignore.png"
 
@@ -47,11 +46,11 @@ def masked(bundle: Bundle, mask: IgnoreMask, png: bytes | None) -> Draft:
     golden = []
     for frame in manifest.golden:
         size = decode_image(bundle.read(frame.image), frame.image).shape[:2]
-        values = read_map(bundle, frame.map, manifest.map_size(size))
+        values = bundle.read_map(frame.map, manifest.map_size(size))
         kept = to_roi(ignored, values.shape) != 0
         files[frame.map] = npy(np.where(kept, values, np.float32(0.0)))
         if frame.scored is not None:
-            values = read_map(bundle, frame.scored, manifest.map_size(size))
+            values = bundle.read_map(frame.scored, manifest.map_size(size))
             files[frame.scored] = npy(np.where(kept, values, np.float32(0.0)))
         score = reference.pool(values[None, kept].astype(np.float64), manifest.map)[0]
         golden.append(replace(frame, score=float(score)))

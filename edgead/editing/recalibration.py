@@ -199,8 +199,10 @@ def record(
     )
 
 
-def check_number(bundle: Bundle, n: int, rate: float | None) -> float:
-    """The new bundle's false-reject rate, if n images can promise it; None asks for the old one's.
+def check_number(bundle: Bundle, n: int, rate: float | None, counted: str = "images") -> float:
+    """The new bundle's false-reject rate, if n images, or what else is ``counted``, can promise it.
+
+    ``rate``: None asks for the old one's.
 
     Raises:
         CalibrationError: with the number of images it takes, or the rate that n can promise.
@@ -209,10 +211,10 @@ def check_number(bundle: Bundle, n: int, rate: float | None) -> float:
         raise CalibrationError("there is no image to calibrate with; give a folder of good images")
     try:
         asked = bundle.manifest.calibration.false_reject_rate if rate is None else rate
-        return check_false_reject_rate(asked, n)
+        return check_false_reject_rate(asked, n, counted)
     except CalibrationError as error:
         best = typed_rate(best_false_reject_rate(n))
-        cure = f"add images, or ask for --false-reject-rate {best}"
+        cure = f"add {counted}, or ask for --false-reject-rate {best}"
         raise CalibrationError(f"{error}; {cure}") from error
 
 

@@ -67,6 +67,7 @@ class Hasher:
     def __init__(self, pairs: int) -> None:
         self._preprocess = hashlib.sha256()
         self._engine = [(hashlib.sha256(), hashlib.sha256()) for _ in range(pairs)]
+        self._taken: dict[str, Any] | None = None
 
     def add(self, image: NDArray[Any], pairs: list[tuple[NDArray[Any], NDArray[Any]]]) -> None:
         """Take the image and the feature pairs of a whole frame, or of its next tile."""
@@ -75,13 +76,25 @@ class Hasher:
             for one, array in zip(hashes, arrays, strict=True):
                 _update(one, array)
 
+    def words(self) -> dict[str, Any]:
+        """What was collected, as plain JSON, for a Hasher in another process to ``take``."""
+        if self._taken is not None:
+            return self._taken
+        engine = [(a.hexdigest(), b.hexdigest()) for a, b in self._engine]
+        return {"preprocess": self._preprocess.hexdigest(), "engine": engine}
+
+    def take(self, words: dict[str, Any]) -> None:
+        """What another Hasher has collected, in place of its own."""
+        self._taken = words
+
     def digests(self, frame: NDArray[Any], anomaly_map: NDArray[Any], served: Served) -> Digests:
         """The digests, when every tile was added."""
         grey = frame.ndim == 3 and frame.shape[2] == 1
+        words = self.words()
         return Digests(
             frame=digest(frame[:, :, 0] if grey else frame),
-            preprocess=self._preprocess.hexdigest(),
-            engine=tuple((a.hexdigest(), b.hexdigest()) for a, b in self._engine),
+            preprocess=words["preprocess"],
+            engine=tuple((a, b) for a, b in words["engine"]),
             anomaly_map=digest(anomaly_map),
             served=served,
         )

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from time import perf_counter
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgead._cpu import OpenedSignals
 from edgead.engine.digests import Hasher
 from edgead.engine.lazy_array import LazyArray
-from edgead.errors import DeviceError
 
 Pairs = list[tuple[NDArray[np.float32], NDArray[np.float32]]]
 """(reference, reconstructed) per level, each [1, C, H, W] float32, C-contiguous."""
@@ -43,11 +42,15 @@ class Engine(Protocol):
     precision: str  # what the backbone computes in, one of ``PRECISIONS``
     kernels: str  # what the kernels beside it run on: the CPU's instruction set, or "cuda"
     version: str  # name and version of the library that runs the graph
-    memories: tuple[Any, ...]  # of the bundle, ``OpenedMemory`` each, for all sessions
-    whitenings: tuple[Any, ...]  # of the bundle, ``OpenedWhitening`` each, for all sessions
 
     def session(self) -> Session:
         """Buffers for one thread."""
+
+
+class HostEngine(Engine, Protocol):
+    """An engine whose features lie in host memory."""
+
+    signals: OpenedSignals  # what they are compared with
 
 
 class PipelineOutput(NamedTuple):
@@ -107,13 +110,3 @@ class FramePipeline(Protocol):
 
     def close(self) -> None:
         """Let go of the buffers; what was found stays. A second call does nothing."""
-
-
-def check_finite(score: float, device: str, version: str) -> None:
-    """Raise DeviceError for a score that is NaN or infinite."""
-    if not math.isfinite(score):
-        raise DeviceError(
-            f"{device} ({version}) gave features that are not finite (score "
-            f"{score}); the frame was valid, so the engine or its memory is at fault: run edgead "
-            "verify, export the bundle again if that fails"
-        )

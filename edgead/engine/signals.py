@@ -1,55 +1,77 @@
-"""The distances of a frame to all that was learnt, summed for the map and for the score."""
+"""What was learnt, read from the files of a bundle and checked, and what frames are from it.
+
+Read, checked and computed by ``csrc/runtime/memory.cpp``, ``whitening.cpp`` and ``signals.cpp``,
+which the C library shares. Features of a frame are compared with each memory and whitening of the
+bundle; their distances are summed for the map, and in another way for the score.
+"""
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Callable
 
-from edgead.bundle.manifest import Manifest
-from edgead.engine.interface import Engine
-from edgead.engine.memories import MemoryDistances
-from edgead.engine.whitening import WhitenedDistances
+from edgead import _cpu
+from edgead._cpu import OpenedSignals, ReadMemory, ReadWhitening, Signals
+from edgead.bundle.storage import Bundle
 
-F32 = NDArray[np.float32]
+__all__ = [
+    "OpenedSignals",
+    "ReadMemory",
+    "ReadWhitening",
+    "Signals",
+    "open_signals",
+    "read_memories",
+    "read_whitenings",
+]
+
+INDEXED = 24
+"""Bytes for each value of a memory while it is read and its index made; 13 to 24 were measured, the
+most with 24 channels and float32."""
 
 
-class Signals:
-    """The distances of one thread's frames.
-
-    ``scored``: [1, 1, H, W], the sum that the score is pooled from; None: the score is the map's.
+def read_memories(bundle: Bundle) -> tuple[ReadMemory, ...]:
+    """Read the memories of a bundle.
 
     Args:
-        manifest: of the bundle.
-        engine: has what was learnt, opened.
+        bundle: its files are read, and their digests checked.
+
+    Returns:
+        For each: ``rows`` [rows, channels] float32 or float16, finite; ``counts`` [height, width],
+        what a distance counts in the map; ``scored``, the same in the score, and ``shares``, what
+        features are multiplied by, or None. float32 where not said otherwise.
+
+    Raises:
+        BundleError: a file that is not the array the manifest describes.
     """
+    files = bundle.in_core()
+    return tuple(files.read_memory(i) for i in range(len(bundle.manifest.memories)))
 
-    def __init__(self, manifest: Manifest, engine: Engine) -> None:
-        self._engine = engine
-        self._memories = MemoryDistances(engine.memories)
-        self._whitened = [WhitenedDistances(one) for one in engine.whitenings]
-        size = manifest.scored_size()
-        self.scored: F32 | None = None if size is None else np.zeros((1, 1, *size), np.float32)
 
-    def run(self, features: list[F32]) -> list[tuple[F32, F32]]:
-        """The distances of one frame as pairs for anomaly_map: (distance, 0), as the map counts
-        them; ``scored`` is filled too. The views are valid until the next ``run``.
+def read_whitenings(bundle: Bundle) -> tuple[ReadWhitening, ...]:
+    """Read the whitenings of a bundle.
 
-        Args:
-            features: of each signal, [1, C, H, W], as ``Session.features`` has them.
-        """
-        count = len(self._engine.memories)
-        pairs = self._memories.run(features[:count])
-        far = list(self._memories.far)
-        for values, one, whitened in zip(
-            features[count:], self._engine.whitenings, self._whitened, strict=True
-        ):
-            far.append(whitened.run(values))
-            if one.counts is not None:
-                pairs.append(whitened.pair())
-        if self.scored is not None:
-            self.scored[:] = 0
-            opened = (*self._engine.memories, *self._engine.whitenings)
-            for signal, distance in zip(opened, far, strict=True):
-                if signal.scored is not None:
-                    self.scored += distance * signal.scored
-        return pairs
+    Args:
+        bundle: its files are read, and their digests checked.
+
+    Returns:
+        For each: ``mean`` [C, height, width], ``factors`` [regions, C, C], ``centre`` [C, 1, 1] or
+        None, ``counts`` and ``scored`` as of a memory, or None. float32.
+
+    Raises:
+        BundleError: a file that is not the array the manifest describes.
+    """
+    files = bundle.in_core()
+    return tuple(files.read_whitening(i) for i in range(len(bundle.manifest.whitenings)))
+
+
+def open_signals(bundle: Bundle, free: Callable[[], int | None] = lambda: None) -> OpenedSignals:
+    """Read the memories and whitenings of a bundle, for ``Signals`` of any number of threads.
+
+    Args:
+        bundle: its files are read, and their digests checked.
+        free: bytes that may be taken; None where that is not known.
+
+    Raises:
+        BundleError: a file that is not the array the manifest describes.
+        DeviceError: more than is free; says the largest that fits.
+    """
+    return _cpu.open_signals(bundle.in_core(), free, INDEXED)

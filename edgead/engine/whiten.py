@@ -89,15 +89,15 @@ class Whiten:
         first, last = (channels,), self.size
         self._shape = (*first, *last) if self.layout == "NCHW" else (*last, *first)
         self._kernel = _cpu.Whiten(
-            **kernel_arguments(
-                self.size,
-                factors,
-                side,
-                channel_normal=self.channel_normal,
-                epsilon=self.epsilon,
-                dtype=self.dtype,
-                layout=self.layout,
-            ),
+            size=self.size,
+            channels=channels,
+            outputs=factors.shape[1],
+            side=side,
+            triangular=_cpu.triangular(factors),
+            channel_normal=self.channel_normal,
+            epsilon=self.epsilon,
+            type=DTYPES.index(self.dtype.name),
+            layout=LAYOUTS.index(self.layout),
             mean=mean,
             factor=factors,
             roi=None if roi is None else roi.astype(bool).astype(np.uint8),
@@ -137,36 +137,6 @@ class Whiten:
         found = min(side, whole) if type(side) is int else 0
         refuse("side", side, _cpu.expected_side(max(found, 0)))
         return found
-
-
-def kernel_arguments(
-    size: tuple[int, int],
-    factors: F32,
-    side: int,
-    *,
-    channel_normal: bool,
-    epsilon: float = EPSILON,
-    dtype: npt.DTypeLike = np.float32,
-    layout: str = "NCHW",
-) -> dict[str, Any]:
-    """What the kernels for the CPU and for CUDA are told beside their arrays, which are checked.
-
-    Args:
-        size: (height, width) of the features.
-        factors: [regions, outputs, C].
-        side, channel_normal, epsilon, dtype, layout: as of ``Whiten``.
-    """
-    return {
-        "size": size,
-        "channels": factors.shape[2],
-        "outputs": factors.shape[1],
-        "side": min(side, max(size)),
-        "triangular": _cpu.triangular(factors),
-        "channel_normal": channel_normal,
-        "epsilon": epsilon,
-        "type": DTYPES.index(np.dtype(dtype).name),
-        "layout": LAYOUTS.index(layout),
-    }
 
 
 _FACTORS = "regions, outputs, C"

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgead.errors import InputError
+from edgead.images.dlpack import device_array, lies_on_gpu
 from edgead.images.orientation import exif_orientation
 
 _DTYPES = (np.dtype(np.uint8), np.dtype(np.uint16))
@@ -48,7 +49,8 @@ def as_frame(given: Any, color: str = "bgr", *, on_device: bool = False) -> NDAr
         given: a NumPy array, PIL image, torch tensor in host memory, or what has the buffer
             protocol, ``__array_interface__``, ``__array__`` or DLPack.
         color: channel order that colour frames have, "bgr", "rgb" or "gray".
-        on_device: return an array in GPU memory (``__cuda_array_interface__``), or a view of it.
+        on_device: return an array in GPU memory (``__cuda_array_interface__``), or a view of it;
+            one that offers DLPack alone becomes a view that has it.
 
     Returns:
         [H, W], [H, W, 1] or [H, W, 3], uint8 or uint16 in the byte order of this machine.
@@ -59,7 +61,7 @@ def as_frame(given: Any, color: str = "bgr", *, on_device: bool = False) -> NDAr
     if type(given) is np.ndarray and given.dtype in _DTYPES:
         if given.ndim == 2 or (given.ndim == 3 and given.shape[2] in (1, 3)):
             return given
-    elif hasattr(given, "__cuda_array_interface__"):
+    elif hasattr(given, "__cuda_array_interface__") or lies_on_gpu(given):
         if on_device:
             return _on_device(given)  # type: ignore[no-any-return]
         raise InputError(
@@ -71,6 +73,11 @@ def as_frame(given: Any, color: str = "bgr", *, on_device: bool = False) -> NDAr
 
 def _on_device(given: Any) -> Any:
     """An array in GPU memory, or the view of it in the layout of a frame; its dtype is as it is."""
+    if not hasattr(given, "__cuda_array_interface__"):
+        try:
+            given = device_array(given)
+        except ValueError as error:
+            raise InputError(str(error)) from error
     shape, tensor = given.__cuda_array_interface__.get("shape"), hasattr(given, "permute")
     if not isinstance(shape, tuple) or len(shape) < 3 or not hasattr(given, "__getitem__"):
         return given

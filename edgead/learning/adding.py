@@ -22,9 +22,11 @@ from numpy.typing import NDArray
 
 from edgead.bundle.storage import Bundle, Draft, npy
 from edgead.engine.interface import Engine
+from edgead.engine.signals import read_memories
 from edgead.errors import DeviceError, InputError
 from edgead.installation import __version__
 from edgead.learning.coreset import choose_coreset
+from edgead.learning.engines import learning_engine
 from edgead.learning.features import features_of
 from edgead.learning.good_image import GoodImage
 from edgead.learning.learn import (
@@ -40,8 +42,7 @@ from edgead.learning.places import Places
 from edgead.learning.progress import Progress, silent
 from edgead.learning.scoring import limit_of, scores_of
 from edgead.learning.variants import MakeGraph, with_graphs
-from edgead.nearest import Nearest
-from edgead.serving.open_engine import open_engine
+from edgead.nearest import Nearest, NearestMemory
 
 F32 = NDArray[np.float32]
 
@@ -103,7 +104,7 @@ class _Far:
 
 
 def options_of(
-    bundle: Bundle, memory: int | None = None, threads: int | None = None
+    bundle: Bundle, memory: int | None = None, threads: int | None = None, device: str = "auto"
 ) -> LearnOptions:
     """What ``bundle`` was learnt with.
 
@@ -111,6 +112,7 @@ def options_of(
         bundle: of ``learn``.
         memory: how many features are kept from now on, at most; None: as before.
         threads: of the engine.
+        device: that gives the features, as for ``Detector``.
 
     Raises:
         InputError: the bundle was trained, not learnt; a memory without a feature.
@@ -129,6 +131,7 @@ def options_of(
         bit_depth=manifest.preprocess.bit_depth,
         tiling=manifest.tiling,
         threads=threads,
+        device=device,
         seed=int(told.get("seed", 0)),
     )
 
@@ -168,8 +171,8 @@ def add_images(
         QualificationError: a graph costs too much now; says the numbers.
     """
     models = _models(bundle, precisions)
-    engine = open_engine(bundle, "cpu", options.threads)
-    places = Places(engine, bundle.manifest.provenance["learn"]["images"])
+    engine = learning_engine(bundle, options.device, options.threads)
+    places = Places(bundle, bundle.manifest.provenance["learn"]["images"])
     far = _far(bundle, engine, added, calibration, places, progress)
     told = _told(bundle, len(added), options)
     begun = _begun(bundle, models, out, provenance)
@@ -183,7 +186,8 @@ def add_images(
         draft = replace(begun, manifest=replace(begun.manifest, provenance=about))
         draft = with_files(draft, {MEMORY: npy(memory), **places.files(weight)})
         draft = calibrated(draft, calibration, rate, options, progress)
-        scores = scores_of(draft, added, progress, "scores of the added images", options.threads)
+        title = "scores of the added images"
+        scores = scores_of(draft, added, progress, title, options.threads, options.device)
         rejected = scores > limit_of(draft)
         told_of = tuple(scores.tolist()), tuple(rejected.tolist())
         tried.append(Addition(draft, len(fresh), *told_of, full))
@@ -282,7 +286,8 @@ def _distances(
 ) -> Iterator[tuple[F32, F32]]:
     """The features of each image with their squared distances to the memory, [positions]."""
     entry = bundle.manifest.memories[0]
-    nearest, shares = Nearest(engine.memories[0].index, entry.size), engine.memories[0].shares
+    read = read_memories(bundle)[0]
+    nearest, shares = Nearest(NearestMemory(read.rows), entry.size), read.shares
     shape = (-1, *entry.size, entry.channels)  # of a frame's tiles, or of all of it
     for values in features:
         if shares is not None:

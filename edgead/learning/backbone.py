@@ -132,13 +132,14 @@ def parse_backbone(data: bytes, name: str) -> Backbone:
             "--std …, which writes that into it"
         )
     try:
-        facts: BackboneFacts = read_json(BackboneFacts, json.loads(metadata[KEY]), KEY)
+        facts: BackboneFacts = read_json(BackboneFacts, json.loads(metadata[KEY]), KEY, AGAIN)
         _check(facts)
     except json.JSONDecodeError as error:
         raise InputError(f"{name}: {KEY} is not JSON; {AGAIN}") from error
-    except (ValueError, BundleError) as error:
-        said = str(error).removesuffix("; export the bundle again")  # a backbone is in none yet
-        raise InputError(f"{name}: {said}; {AGAIN}") from error
+    except BundleError as error:
+        raise InputError(f"{name}: {error}") from error
+    except ValueError as error:
+        raise InputError(f"{name}: {error}; {AGAIN}") from error
     if hashlib.sha256(graph).hexdigest() != facts.graph_sha256:
         raise InputError(
             f"{name}: its graph is not the one that was written (digest differs): it "

@@ -18,16 +18,16 @@ from numpy.typing import NDArray
 
 from edgead.anomaly_map import AnomalyMap
 from edgead.bundle.storage import Draft, npy
-from edgead.engine.memories import MemoryDistances
+from edgead.engine.signals import Signals
 from edgead.learning.backbone import Backbone
 from edgead.learning.coreset import choose_coreset
+from edgead.learning.engines import learning_engine
 from edgead.learning.features import Held, features_of
 from edgead.learning.good_image import GoodImage
 from edgead.learning.learn import MOST_TILES, LearnOptions, empty_draft, opened
 from edgead.learning.progress import Progress, silent
 from edgead.learning.scoring import fence
 from edgead.preprocess import Preprocessor
-from edgead.serving.open_engine import open_engine
 from edgead.tiling import plan_tiles
 
 FOLDS = 4
@@ -46,14 +46,15 @@ class Others:
     Args:
         draft: with a memory for each fold, of the same features.
         threads: of the engine.
+        device: that gives the features, as for ``Detector``.
     """
 
-    def __init__(self, draft: Draft, threads: int | None) -> None:
+    def __init__(self, draft: Draft, threads: int | None, device: str = "cpu") -> None:
         manifest = draft.manifest
-        engine = open_engine(draft, "cpu", threads)
+        engine = learning_engine(draft, device, threads)
         self._session = engine.session()
         self._preprocess = Preprocessor(manifest.preprocess)
-        self._distances = MemoryDistances(engine.memories)
+        self._signals = Signals(engine.signals)
         self._tiling, self._map_size = manifest.tiling, manifest.map.size
         params = replace(manifest.map, weights=(1.0,))
         self._map = AnomalyMap(params, [(1, *manifest.memories[0].size)])
@@ -79,7 +80,8 @@ class Others:
         self, features: NDArray[np.float32], fold: int
     ) -> tuple[NDArray[np.float32], float]:
         """The map and the score of features [1, C, H, W] by all folds but ``fold``."""
-        found = [distance for distance, _ in self._distances.run([features] * FOLDS)]
+        self._signals.run([features] * FOLDS)
+        found = [distance for distance, _ in self._signals.pairs]
         others = [distance for own, distance in enumerate(found) if own != fold]
         median = np.ascontiguousarray(np.median(others, axis=0), np.float32)
         maps, scores = self._map.run([(median, np.zeros_like(median))])
@@ -162,7 +164,7 @@ def cross_fit(
         rows = np.concatenate([rows for rows, own in zip(drawn, folds, strict=True) if own == fold])
         chosen = choose_coreset(rows, min(ROWS, options.memory), options.seed)
         kept[f"fold{fold}.npy"] = npy(rows[chosen].astype(np.float16))
-    others = Others(_with_memories(draft, kept), options.threads)
+    others = Others(_with_memories(draft, kept), options.threads, options.device)
     scores, title = np.empty(len(images)), "scores by other parts"
     if options.tiling is None:
         shape = (1, -1, *draft.manifest.memories[0].size)

@@ -127,7 +127,11 @@ def check_not_good(defects: Sequence[Defect], provenance: Mapping[str, Any]) -> 
 
 
 def judge(
-    draft: Draft, defects: Sequence[Defect], progress: Progress, threads: int | None = None
+    draft: Draft,
+    defects: Sequence[Defect],
+    progress: Progress,
+    threads: int | None = None,
+    device: str = "cpu",
 ) -> tuple[Draft, Caught]:
     """Score known defects by a bundle, which then tells of it in its provenance.
 
@@ -136,11 +140,12 @@ def judge(
         defects: at least one.
         progress: shows how far it is.
         threads: of the engine.
+        device: that gives the features, as for ``Detector``.
 
     Raises:
         InputError: an image or a mask that cannot be used.
     """
-    run, show = Scorer(draft, threads), progress("scores of the defects")
+    run, show = Scorer(draft, threads, device), progress("scores of the defects")
     scores, located = [], []
     for done, defect in enumerate(defects, 1):
         frame = defect.image.read()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,3 +16,19 @@ class GoodImage:
     name: str
     read: Callable[[], NDArray[Any]] = field(repr=False)
     part: str = ""
+
+
+def parts_shown(images: Sequence[GoodImage]) -> tuple[int, ...] | None:
+    """The part that each image shows, as numbers; None where each shows one of its own."""
+    numbers: dict[tuple[str, int], int] = {}
+    for index, image in enumerate(images):
+        numbers.setdefault((image.part, 0 if image.part else index), len(numbers))
+    if len(numbers) == len(images):
+        return None
+    return tuple(numbers[image.part, 0 if image.part else at] for at, image in enumerate(images))
+
+
+def counted(images: Sequence[GoodImage]) -> tuple[int, str]:
+    """How many count towards the promise, and what they are: "images", or "parts" they share."""
+    parts = parts_shown(images)
+    return (len(images), "images") if parts is None else (len(set(parts)), "parts")

@@ -26,9 +26,10 @@ from edgead.engine.interface import Engine
 from edgead.errors import BundleError, InputError, printable
 from edgead.learning.backbone import AGAIN, Backbone
 from edgead.learning.coreset import choose_coreset
+from edgead.learning.engines import learning_engine, qualify_on
 from edgead.learning.features import Held, features_of, most_images, named
 from edgead.learning.golden import golden_files, with_defect
-from edgead.learning.good_image import GoodImage
+from edgead.learning.good_image import GoodImage, counted, parts_shown
 from edgead.learning.placement import PLACEMENTS, UNKNOWN, Placement
 from edgead.learning.progress import Progress, silent
 from edgead.learning.scoring import Scorer
@@ -36,8 +37,6 @@ from edgead.learning.signals import PLACES, border_share, signals_of
 from edgead.learning.tolerance import BOUNDS, spread
 from edgead.learning.variants import MakeGraph, with_graphs
 from edgead.monitoring.health import Observations
-from edgead.serving.open_engine import open_engine
-from edgead.serving.qualification import qualify
 from edgead.tiling import Tiling, middle
 
 F32 = NDArray[np.float32]
@@ -61,6 +60,8 @@ class LearnOptions:
         tiling: of frames that are seen in tiles of that size; None: frames are seen whole.
         bit_depth: of 16-bit images, 9 to 16; None: not declared.
         threads: of the engine while it learns, None for its own choice.
+        device: that gives the features and qualifies the bundle: "auto", "cpu", "cuda" or "cuda:N",
+            as for ``Detector``.
         seed: of the choice of features, at least 0.
         placement: how the part lies, "aligned", "loose", "filling", or "unknown" for a memory
             alone; None: it is found.
@@ -77,6 +78,7 @@ class LearnOptions:
     threads: int | None = None
     seed: int = 0
     placement: str | None = None
+    device: str = "auto"
 
     def __post_init__(self) -> None:
         numbers = (("memory", self.memory, 1), ("seed", self.seed, 0), ("threads", self.threads, 1))
@@ -139,7 +141,7 @@ def learn(
         provenance=provenance,
         progress=progress,
     )
-    return write_qualified(draft, options.threads)
+    return write_qualified(draft, options.threads, options.device)
 
 
 def learnt_draft(
@@ -164,7 +166,7 @@ def learnt_draft(
             f"{len(images)} images to learn from and {len(calibration)} to calibrate with; "
             "expected at least one of each, and better 50 and 20"
         )
-    rate = chosen_false_reject_rate(options.false_reject_rate, len(calibration))
+    rate = chosen_false_reject_rate(options.false_reject_rate, *counted(calibration))
     draft = empty_draft(path, backbone, options)
     draft, placement = _learnt(images, draft, backbone, options, progress, held)
     kept = len(draft.read_array(MEMORY))
@@ -179,18 +181,19 @@ def learnt_draft(
     return with_graphs(draft, graphs, images, calibration, options.threads, progress)
 
 
-def write_qualified(draft: Draft, threads: int | None = None) -> Bundle:
+def write_qualified(draft: Draft, threads: int | None = None, device: str = "cpu") -> Bundle:
     """Write a bundle that its own engine reproduces, in place of an older one.
 
     Args:
         draft: of ``learnt_draft`` or ``calibrated``; it is written to its path.
         threads: of the engine.
+        device: that has to reproduce it, as for ``Detector``.
 
     Raises:
         BundleError: it cannot be written.
         DeviceError: the engine does not repeat itself.
     """
-    qualify(draft, open_engine(draft, "cpu", threads))
+    qualify_on(draft, device, threads)
     return write_bundle(draft.path, draft.manifest, draft.files)
 
 
@@ -239,7 +242,7 @@ def _told(placement: Placement, options: LearnOptions) -> dict[str, Any]:
 def opened(draft: Draft, backbone: Backbone, options: LearnOptions) -> Engine:
     """The engine of the backbone. Raises: InputError for a graph that its facts do not describe."""
     try:
-        return open_engine(draft, "cpu", options.threads)
+        return learning_engine(draft, options.device, options.threads)
     except BundleError as error:
         facts = backbone.facts
         raise InputError(
@@ -305,7 +308,7 @@ def calibrated(
     progress: Progress,
 ) -> Draft:
     """With scores, tolerance, golden frames and health limits of the calibration images."""
-    run = Scorer(draft, options.threads)
+    run = Scorer(draft, options.threads, options.device)
     observations = Observations(options.bit_depth)
     scores, peaks, show = [], [], progress("scores of the calibration images")
     for done, image in enumerate(calibration, 1):
@@ -327,7 +330,9 @@ def calibrated(
     )
     manifest = replace(
         draft.manifest,
-        calibration=Calibration(tuple(scores), tuple(peaks), rate, tolerance),
+        calibration=Calibration(
+            tuple(scores), tuple(peaks), rate, tolerance, parts=parts_shown(calibration)
+        ),
         tolerance={"float32": tolerance},
         golden=golden,
         health=health,

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edgead.engine.whitening import whiten_by
+from edgead.engine.whiten import Whiten
 from edgead.learning.coreset import choose_coreset
 from edgead.learning.statistics import Moments, channel_normal, fit, log_likelihood
 from edgead.nearest import Nearest, NearestMemory
@@ -187,10 +187,10 @@ def _whitening(
     count, held, gains = int(sums[0].total.shape[0]), [], []
     for half, learnt in zip(halves, sums[::-1], strict=True):
         (mean, factors), alike = fit(learnt), fit(learnt, places=False)
-        kernel = whiten_by(mean, factors, side, centre)
+        kernel = Whiten(mean, factors, side, channel_normal=normal)
         held.append(np.concatenate([kernel.run(x) for x in prepared(half)]))
         if not normal:
-            kernel = whiten_by(*alike, side, centre)
+            kernel = Whiten(*alike, side, channel_normal=normal)
             joint = np.concatenate([kernel.run(x) for x in prepared(half)])
             gains.append(
                 log_likelihood(held[-1], factors, count) - log_likelihood(joint, alike[1], count)

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from edgead.bundle.storage import npy
-from edgead.engine.interface import Engine
+from edgead.bundle.storage import Bundle, npy
+from edgead.engine.signals import read_whitenings
 from edgead.learning.statistics import PRIOR_IMAGES, Moments, added_to, channel_normal
 
 F32 = NDArray[np.float32]
@@ -24,24 +24,25 @@ class Places:
     """The whitenings of a bundle, and sums of the images that are added to them.
 
     Args:
-        engine: of the bundle.
-        images: that the bundle was learnt from.
+        bundle: has them.
+        images: that it was learnt from.
     """
 
-    def __init__(self, engine: Engine, images: int) -> None:
-        self._opened, self._images = engine.whitenings, images
-        self._moments: list[Moments | None] = [None] * len(self._opened)
+    def __init__(self, bundle: Bundle, images: int) -> None:
+        self._entries, self._read = bundle.manifest.whitenings, read_whitenings(bundle)
+        self._images = images
+        self._moments: list[Moments | None] = [None] * len(self._entries)
 
     @property
     def learnt(self) -> bool:
         """Whether the bundle compares with what is usual at each place."""
-        return bool(self._opened)
+        return bool(self._entries)
 
     def watch(self, features: Iterable[F32]) -> Iterator[F32]:
         """Pass on the features of each added image, [positions, channels], and take their sums."""
         for values in features:
-            for index, one in enumerate(self._opened):
-                entry, before = one.entry, self._moments[index]
+            for index, (entry, one) in enumerate(zip(self._entries, self._read, strict=True)):
+                before = self._moments[index]
                 shaped = values.T.reshape(1, entry.channels, *entry.size)
                 shaped = shaped[:, entry.first : entry.first + entry.count]
                 if one.centre is not None:
@@ -58,11 +59,12 @@ class Places:
                 learnt from.
         """
         found: dict[str, bytes] = {}
-        for one, moments in zip(self._opened, self._moments, strict=True):
+        both = zip(self._entries, self._read, strict=True)
+        for (entry, one), moments in zip(both, self._moments, strict=True):
             if moments is None:
                 continue
             most = (self._images + PRIOR_IMAGES) / moments.images
             counts = max(1.0, min(weight, most))
             mean, factors = added_to(one.mean, one.factors, self._images, moments, counts)
-            found |= {one.entry.mean: npy(mean), one.entry.factors: npy(factors)}
+            found |= {entry.mean: npy(mean), entry.factors: npy(factors)}
         return found

@@ -1,4 +1,4 @@
-"""Scores by a bundle that is being made, or was, on the CPU; and which of them are out of line."""
+"""Scores by a bundle that is being made, or was; and which of them are out of line."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from edgead.bundle.storage import Bundle
 from edgead.engine.lazy_array import as_array
+from edgead.learning.engines import learning_pipeline
 from edgead.learning.good_image import GoodImage
 from edgead.learning.progress import Progress
-from edgead.serving.open_engine import open_engine
-from edgead.serving.open_pipeline import open_pipeline
 
 FENCE = 3.0  # interquartile ranges of the logarithms: Tukey, Exploratory Data Analysis, 1977
 LEAST = 2.0  # times the upper quartile: where all scores are nearly the same, a fence is too close
@@ -25,10 +24,11 @@ class Scorer:
     Args:
         bundle: on disk or a draft.
         threads: of the engine.
+        device: that gives the features, as for ``Detector``.
     """
 
-    def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
-        self._pipeline = open_pipeline(bundle, open_engine(bundle, "cpu", threads))
+    def __init__(self, bundle: Bundle, threads: int | None = None, device: str = "cpu") -> None:
+        self._pipeline = learning_pipeline(bundle, device, threads)
         self._scored: NDArray[np.float32] | None = None
 
     def __call__(self, frame: NDArray[Any]) -> tuple[NDArray[np.float32], float]:
@@ -48,6 +48,7 @@ def scores_of(
     progress: Progress,
     title: str,
     threads: int | None = None,
+    device: str = "cpu",
 ) -> NDArray[np.float64]:
     """The score of each image, [n].
 
@@ -57,8 +58,9 @@ def scores_of(
         progress: is shown ``title``.
         title: what is done, for people.
         threads: of the engine.
+        device: that gives the features, as for ``Detector``.
     """
-    run, show = Scorer(bundle, threads), progress(title)
+    run, show = Scorer(bundle, threads, device), progress(title)
     scores = np.empty(len(images))
     for index, image in enumerate(images):
         scores[index] = run(image.read())[1]
@@ -69,7 +71,7 @@ def scores_of(
 def limit_of(bundle: Bundle) -> float:
     """The score above which ``bundle`` calls a frame anomalous, in float32."""
     manifest = bundle.manifest
-    return manifest.calibration_of("float32").limit(manifest.calibration.false_reject_rate)
+    return manifest.limit("float32", manifest.calibration.false_reject_rate)
 
 
 def fence(scores: ArrayLike) -> float:

@@ -63,18 +63,16 @@ def counted(memory: Memory, placement: Placement, shares: F32) -> tuple[Memory, 
         shares: of ``background_share``.
 
     Returns:
-        Background at the border: its features are quieted. A part that fills the frame: what they
-        are far counts, at the border less, in the score more so than in the map, which would lose
-        defects there. Unknown: at the border less, and the score is pooled from the map.
+        Background at the border: its features are quieted, and in the map what they are far
+        counts by the share once more. A part that fills the frame: what they are far counts, at
+        the border less, in the score more so than in the map, which would lose defects there.
+        Unknown: at the border less, and the score is pooled from the map.
     """
     border = border_share(memory.size)
     even = np.full(memory.size, 1 / placement.unit, np.float32)
     if placement.name in (ALIGNED, LOOSE):
-        files = {PLACES: npy(even), SHARES: npy(shares)}
-        memory = replace(memory, places=PLACES, shares=SHARES)
-        if placement.inner is not None:
-            memory = replace(memory, scored=PLACES)
-        return memory, files
+        files = {PLACES: npy(shares * even), SCORED: npy(even), SHARES: npy(shares)}
+        return replace(memory, places=PLACES, scored=SCORED, shares=SHARES), files
     if placement.name == FILLING:
         files = {PLACES: npy(np.sqrt(border) * even), SCORED: npy(border * even)}
         return replace(memory, places=PLACES, scored=SCORED), files
@@ -127,7 +125,7 @@ def signals_of(
         show=progress("how the part lies"),
     )
     memory, files = counted(memory, placement, shares)
-    whitenings, more = whitenings_of(memory, placement, side)
+    whitenings, more = whitenings_of(memory, placement, side, shares)
     weights = (1.0,) * (1 + sum(one.places is not None for one in whitenings))
     manifest = replace(
         manifest,
@@ -139,7 +137,7 @@ def signals_of(
 
 
 def whitenings_of(
-    memory: Memory, placement: Placement, side: int
+    memory: Memory, placement: Placement, side: int, shares: F32
 ) -> tuple[tuple[Whitening, ...], dict[str, bytes]]:
     """The whitenings that count, and their files: the finest level in the map, all in the score.
 
@@ -147,8 +145,11 @@ def whitenings_of(
         memory: names the features.
         placement: of the part.
         side: of regions, in positions.
+        shares: of ``background_share``; by them the map counts what is background at the border.
     """
     entries, files = [], {}
+    even = np.ones(memory.size, np.float32)
+    shown = even if placement.name == FILLING else shares
     parts: Mapping[str, Whitened | None] = {"edges": placement.edges, "inner": placement.inner}
     for name, found in parts.items():
         if found is None:
@@ -168,7 +169,8 @@ def whitenings_of(
             scored=counts if name == "inner" else None,
         )
         files[entry.mean], files[entry.factors] = npy(found.mean), npy(found.factors)
-        files[counts] = npy(np.full(memory.size, WHITENED / found.unit, np.float32))
+        by = shown if name == "edges" else even
+        files[counts] = npy((by * WHITENED / found.unit).astype(np.float32))
         if entry.centre is not None and found.centre is not None:
             files[entry.centre] = npy(found.centre)
         entries.append(entry)

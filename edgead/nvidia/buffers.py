@@ -12,10 +12,16 @@ from edgead.nvidia.memory import Block, Bytes, Memory, Stream
 
 
 class Shared:
-    """Memory of host and device: one and the same where the device is integrated, else two."""
+    """Memory of host and device: one and the same where the device is integrated, else two.
 
-    def __init__(self, memory: Memory, count: int) -> None:
-        self._pinned, self._block = memory.pinned(count), None
+    Args:
+        count: bytes.
+        held: so many bytes of the host's to take, instead of new ones.
+    """
+
+    def __init__(self, memory: Memory, count: int, held: Bytes | None = None) -> None:
+        self._pinned = memory.pinned(count) if held is None else memory.registered(held)
+        self._block = None
         address = self._pinned.address
         if address is None:
             self._block = memory.allocate(count)

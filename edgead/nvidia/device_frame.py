@@ -56,6 +56,13 @@ class DeviceFrame:
         self.strides: tuple[int, ...] = tuple(int(step) for step in strides)
         if len(self.strides) != self.ndim:
             raise InputError(f"the frame has shape {self.shape} and strides {self.strides}")
+        item = self.dtype.itemsize
+        if any(number % item for number in (self.address, *self.strides)):
+            raise InputError(  # a GPU that reads there ends CUDA for the process (error 716)
+                f"the frame's {self.dtype} samples lie at address {self.address:#x} with strides "
+                f"{self.strides}, expected multiples of {item}: copy it to an array of its own "
+                "(CuPy: frame.copy(), torch: frame.clone())"
+            )
 
     def read(self, memory: Memory) -> NDArray[Any]:
         """The frame in host memory."""
@@ -72,21 +79,23 @@ class Arrivals:
     """Lets ``stream`` wait until frames on the device are ready."""
 
     def __init__(self, cuda: Any, memory: Memory, stream: Stream) -> None:
-        self._cuda, self._index, self._stream = cuda, memory.index, stream
+        self._cuda, self._memory, self._stream = cuda, memory, stream
         self._event = cuda.Events(1)
 
     def wait_for(self, frame: DeviceFrame) -> int:
-        """Enqueue the wait for what other libraries enqueued; the frame's address.
+        """Enqueue the wait for what other libraries enqueued; the frame's address on the device.
 
         Raises:
             InputError: a frame in the memory of another device, or a stream that is gone.
         """
-        place = self._cuda.device_of(frame.address)
-        if place != self._index:
+        index = self._memory.index
+        place, address = self._cuda.place_of(frame.address, self._memory.integrated)
+        if place != index:
             where = f"on cuda:{place}" if place >= 0 else "in no device's memory"
             raise InputError(
-                f"the frame lies {where} and the Detector runs on cuda:{self._index}: copy "
-                "it there, or make the Detector on the frame's device"
+                f"the frame lies {where} and the Detector runs on cuda:{index}: copy "
+                "it there, or make the Detector on the frame's device; what the host can read, "
+                "give as a NumPy array"
             )
         if frame.stream is not None:
             try:
@@ -96,11 +105,11 @@ class Arrivals:
                     raise
                 raise InputError(
                     f"the frame names the stream {frame.stream:#x}, which is none of "
-                    f"cuda:{self._index}: keep the stream that fills a frame until the "
+                    f"cuda:{index}: keep the stream that fills a frame until the "
                     "frame was scored"
                 ) from error
             self._event.wait(0, self._stream.handle)
-        return frame.address
+        return int(address)
 
 
 def contiguous(shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[int, ...]:

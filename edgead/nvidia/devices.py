@@ -13,12 +13,25 @@ from edgead.errors import DeviceError
 
 CUDA_SUCCESS = 0
 _MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, _MINOR
+_MULTIPROCESSORS = 16  # CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT
 _CURE = "install NVIDIA's driver, and see that nvidia-smi (on a Jetson: tegrastats) finds the GPU"
 
 
-def device_word(name: str, capability: tuple[int, int]) -> str:
-    """A GPU as plans are keyed by it: "Orin sm_87". ``capability``: (major, minor)."""
-    return "{} sm_{}{}".format(" ".join(name.split()), *capability)
+def device_word(
+    name: str, capability: tuple[int, int], multiprocessors: int, total_bytes: int
+) -> str:
+    """A GPU as plans are keyed by it: "Orin sm_87 8 SM 7 GiB".
+
+    All modules of a family may have one name, and a plan is tuned for the one that it was built on:
+    its multiprocessors and its memory, in whole GiB (a driver sets some MiB of it aside).
+
+    Args:
+        capability: (major, minor).
+    """
+    memory = int(total_bytes / 2**30 + 0.5)
+    return "{} sm_{}{} {} SM {} GiB".format(
+        " ".join(name.split()), *capability, multiprocessors, memory
+    )
 
 
 def capability_of(word: str) -> int | None:
@@ -41,10 +54,16 @@ def find_device(index: int = 0) -> str:
     device = _handle(cuda, index)
     name = ctypes.create_string_buffer(256)
     _call(cuda, "cuDeviceGetName", name, len(name), device)
-    major, minor = ctypes.c_int(), ctypes.c_int()
-    for attribute, value in ((_MAJOR, major), (_MINOR, minor)):
+    found = []
+    for attribute in (_MAJOR, _MINOR, _MULTIPROCESSORS):
+        value = ctypes.c_int()
         _call(cuda, "cuDeviceGetAttribute", ctypes.byref(value), attribute, device)
-    return device_word(name.value.decode(errors="replace"), (major.value, minor.value))
+        found.append(value.value)
+    total = ctypes.c_size_t()
+    _call(cuda, "cuDeviceTotalMem_v2", ctypes.byref(total), device)
+    major, minor, multiprocessors = found
+    named = name.value.decode(errors="replace")
+    return device_word(named, (major, minor), multiprocessors, total.value)
 
 
 @contextlib.contextmanager

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 
 from edgead.bundle.storage import Bundle
 from edgead.engine.interface import Pairs
-from edgead.engine.open_signals import open_whitenings, read_memories
+from edgead.engine.signals import read_memories, read_whitenings
 from edgead.errors import BundleError, DeviceError
-from edgead.nvidia.devices import device_word
 from edgead.nvidia.distances import Held
 from edgead.nvidia.kernels import PRECISION, load_kernels
 from edgead.nvidia.loaded_plan import Execution, LoadedPlan
@@ -66,7 +65,7 @@ class TensorRTEngine:
             library, found = given_plan(plan, bundle, self.precision, trust=trust_plan)
         else:
             library = find_library()
-            device = device_word(memory.name, memory.capability)
+            device = memory.word
             with memory.current():  # TensorRT builds for the device that is current
                 found = own_plan(
                     bundle,
@@ -80,9 +79,11 @@ class TensorRTEngine:
         self.device = self.plan.device
         self.version = self.plan.version
         # First, so that what is left tells how many features fit beside them.
-        self.whitenings = hold_whitenings(open_whitenings(bundle), self.cuda, memory)
-        self.memories = hold_memories(read_memories(bundle), self.cuda, memory)
-        self.held: Held = (*self.memories, *self.whitenings)
+        entries = bundle.manifest.whitenings
+        whitenings = hold_whitenings(entries, read_whitenings(bundle), self.cuda, memory)
+        read = read_memories(bundle)
+        self.held: Held = hold_memories(bundle.manifest.memories, read, self.cuda, memory)
+        self.held += whitenings
         self._pairs = [(pair.reference, pair.restored) for pair in bundle.manifest.pairs]
 
     def __repr__(self) -> str:

@@ -15,17 +15,27 @@ PRECISION = "float16"
 """What a GPU computes in when nothing else is asked for."""
 
 
+def import_kernels() -> Any:
+    """The module ``edgead.nvidia._cuda``, whether or not there is a device for it.
+
+    Raises:
+        DeviceError: not built.
+    """
+    if find_spec("edgead.nvidia._cuda") is None:
+        raise DeviceError(
+            "edgead's CUDA kernels were not built here: edgead doctor says why, and what to do; "
+            'the CPU serves without them: device="cpu"'
+        )
+    return import_module("edgead.nvidia._cuda")
+
+
 def load_kernels(capability: tuple[int, int]) -> Any:
     """The module ``edgead.nvidia._cuda``, which a device of this compute capability can run.
 
     Raises:
         DeviceError: not built, or not for this driver or device.
     """
-    if find_spec("edgead.nvidia._cuda") is None:
-        raise DeviceError(
-            "edgead's CUDA kernels were not built here: edgead doctor says why, and what to do"
-        )
-    cuda = import_module("edgead.nvidia._cuda")
+    cuda = import_kernels()
     code, text = cuda.status()
     if code != 0:
         raise DeviceError(

@@ -16,7 +16,7 @@ from typing import Any
 from edgead.errors import DeviceError, DeviceLostError
 from edgead.nvidia.memory import Block, Memory
 from edgead.nvidia.plans.cache import PlanCache
-from edgead.nvidia.plans.header import AGAIN
+from edgead.nvidia.plans.header import AGAIN, said_by_header
 from edgead.nvidia.plans.library import Library
 from edgead.nvidia.plans.log import BuildLog, collector_waits, listening, logger_of, signals_wait
 from edgead.nvidia.plans.plan import Plan
@@ -47,8 +47,8 @@ class _RtxConfig:
         """Keep what was compiled for the next start, where that is new."""
         if self._cache is None or self._plan is None:
             return
-        data = bytes(self._cache.serialize())
-        if data != self._kept:
+        data = bytes(self._cache.serialize() or b"")  # None: there is nothing that can be kept
+        if data and data != self._kept:
             PlanCache(self._plan.parent).keep(self._plan.stem, ".jit", data)
             self._kept = data
 
@@ -131,8 +131,8 @@ class LoadedPlan:
             self._engine = self._runtime.deserialize_cuda_engine(plan.data)
         if self._engine is None:
             raise DeviceError(
-                f"{plan.path}: {library} does not load this plan on {self.device}: "
-                f"{load_reason(self._log.errors)}"
+                f"{plan.path}: {library} does not load this plan on {self.device}"
+                f"{said_by_header(plan.data, library)}: {load_reason(self._log.errors)}"
             )
         if library.flavour == "rtx":
             own = None if plan.options is None else plan.path

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from edgead import _cpu
+from edgead._cpu import ReadMemory
 from edgead.bundle.entries import Memory as Entry
-from edgead.engine.memories import ReadMemory, check_room, weights_of
-from edgead.nearest import MEMORY_DTYPES, sought
 from edgead.nvidia.buffers import address_of, upload
 from edgead.nvidia.memory import Block, Memory, Stream
-from edgead.preprocess import DTYPES, LAYOUTS
 
 
 @dataclass(frozen=True)
@@ -49,11 +47,14 @@ class HeldMemory:
         )
 
 
-def hold_memories(read: Iterable[ReadMemory], cuda: Any, memory: Memory) -> tuple[HeldMemory, ...]:
+def hold_memories(
+    entries: Sequence[Entry], read: Sequence[ReadMemory], cuda: Any, memory: Memory
+) -> tuple[HeldMemory, ...]:
     """Bring the memories of a bundle onto a device.
 
     Args:
-        read: by ``read_memories``.
+        entries: of the manifest.
+        read: each, by ``read_memories``.
         cuda: edgead.nvidia._cuda.
         memory: of the device.
 
@@ -62,32 +63,23 @@ def hold_memories(read: Iterable[ReadMemory], cuda: Any, memory: Memory) -> tupl
     """
     with memory.current():
         stream = memory.stream()
-        return tuple(_hold(one, cuda, memory, stream) for one in read)
+        return tuple(
+            _hold(entry, one, cuda, memory, stream)
+            for entry, one in zip(entries, read, strict=True)
+        )
 
 
-def _hold(read: ReadMemory, cuda: Any, memory: Memory, stream: Stream) -> HeldMemory:
-    entry, kept, free = read.entry, read.rows, memory.free_bytes()
+def _hold(entry: Entry, read: ReadMemory, cuda: Any, memory: Memory, stream: Stream) -> HeldMemory:
+    kept, free = read.rows, memory.free_bytes()
     places = [read.counts, read.scored, read.shares]
     beside = sum(array.nbytes for array in places if array is not None)
     where = f"cuda:{memory.index} ({memory.name})"
-    check_room(where, free - beside, len(kept), kept.itemsize * kept.shape[1], 'device="cpu"')
-    weights, blended, temperature = sought(weights_of(entry), len(kept))
-    kernel = cuda.Nearest(
-        positions=math.prod(entry.size),
-        width=entry.size[1],
-        weights=weights,
-        blended=blended,
-        temperature=temperature,
-        root=read.root,
-        type=DTYPES.index("float32"),
-        layout=LAYOUTS.index("NCHW"),
-        channels=entry.channels,
-        rows=len(kept),
-        memory_type=MEMORY_DTYPES.index(kept.dtype.name),
-    )
+    each = kept.itemsize * kept.shape[1]
+    _cpu.check_room(where, free - beside, len(kept), each, 'device="cpu"')
     rows, counts = (upload(array, memory, stream) for array in (kept, read.counts))
     scored, shares = (
         None if array is None else upload(array, memory, stream)
         for array in (read.scored, read.shares)
     )
+    kernel = cuda.Nearest(**read.arguments)
     return HeldMemory(entry, kernel, rows, counts, scored, shares)

@@ -1,8 +1,8 @@
-"""A CUDA device by PyCUDA: its memory, pinned host memory, streams and copies.
+"""A CUDA device: its memory, pinned host memory, streams and copies.
 
 Everything happens in the device's PRIMARY context, the one that TensorRT, torch and the CUDA
-runtime use too. A context is current only inside ``with memory.current()``, on top of whatever the
-thread had, which comes back afterwards; everything but ``current`` and ``free`` is called inside.
+runtime use too. A context is current only inside ``with memory.current()``; what the thread had
+comes back afterwards. Everything but ``current`` and ``free`` is called inside.
 
 Raises:
     DeviceError: memory runs out.
@@ -13,42 +13,60 @@ from __future__ import annotations
 
 import atexit
 import os
-import re
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgead.errors import DeviceError, DeviceLostError
+from edgead.nvidia.backend import VARIABLE, Backend, NativeStream
+from edgead.nvidia.devices import device_word
+from edgead.nvidia.own_backend import OwnBackend
 
 Bytes = NDArray[np.uint8]
-
-_NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: does not wait for others' work on the default stream
-_OUT_OF_MEMORY = re.compile(r"\(error 2\)")
 
 
 def open_memory(index: int) -> Memory:
     """The device ``cuda:index``; one object for the life of the process.
 
     Its primary context is retained until then: the CUDA runtime in TensorRT and edgead's kernels
-    holds on to it anyway, and PyCUDA leaves one that it releases on the thread's stack.
+    holds on to it anyway.
 
     Raises:
-        DeviceError: PyCUDA, the driver or the device is missing.
+        DeviceError: edgead's CUDA module, the driver or the device is missing.
     """
     with _opening:
         if index not in _opened:
-            driver, count = _load_driver()
+            backend = find_backend()
+            count = backend.count()
             if not 0 <= index < count:
                 there = f"cuda:0 to cuda:{count - 1}" if count > 1 else "cuda:0 only"
                 raise DeviceError(f'device "cuda:{index}": this machine has {there}')
-            _opened[index] = Memory(driver, index)
+            _opened[index] = Memory(backend, index)
         return _opened[index]
+
+
+def find_backend() -> Backend:
+    """The backend that ``EDGEAD_CUDA_MEMORY`` names, edgead's own where it is not set.
+
+    PyCUDA keeps a stack of contexts of its own, which a fault on the device can leave in disorder,
+    up to ending the process: it serves only by name.
+
+    Raises:
+        DeviceError: another word, or the backend is missing.
+    """
+    word = os.environ.get(VARIABLE, "")
+    if word in ("", "edgead"):
+        return OwnBackend()
+    if word == "pycuda":
+        # Loaded here: it is not there where nobody asks for it.
+        from edgead.nvidia.pycuda_backend import PyCudaBackend
+
+        return PyCudaBackend()
+    raise DeviceError(f'{VARIABLE}={word!r}: expected "edgead" or "pycuda", or leave it unset')
 
 
 _opening = threading.Lock()
@@ -61,34 +79,6 @@ def _release_all() -> None:
         memory.release()
 
 
-def _load_driver() -> tuple[Any, int]:
-    """PyCUDA's module ``driver``, initialised, and the number of devices, at least one."""
-    cpu = 'the CPU serves without it: device="cpu"'
-    try:
-        driver = import_module("pycuda.driver")
-    except ModuleNotFoundError as error:
-        if error.name and error.name.partition(".")[0] == "pycuda":
-            raise DeviceError(
-                f"PyCUDA is not installed: pip install pycuda, where there is nvcc; {cpu}"
-            ) from error
-        raise DeviceError(f"PyCUDA cannot be loaded ({error}): install it again") from error
-    except ImportError as error:
-        raise DeviceError(
-            f"PyCUDA cannot be loaded ({error}): is NVIDIA's driver installed? {cpu}"
-        ) from error
-    try:
-        driver.init()
-        count = driver.Device.count()
-    except driver.Error as error:
-        raise DeviceError(
-            f"NVIDIA's driver does not start ({error}): see what nvidia-smi says; in a container, "
-            f"give it the GPU; {cpu}"
-        ) from error
-    if count == 0:
-        raise DeviceError(f"NVIDIA's driver finds no GPU; {cpu}")
-    return driver, count
-
-
 class Memory:
     """One device, its memory and streams.
 
@@ -96,25 +86,32 @@ class Memory:
         name: as in "NVIDIA H100".
         index: N of "cuda:N".
         capability: compute capability, (8, 7) for Orin.
+        integrated: device and host share their memory, as on a Jetson.
+        multiprocessors: how many there are: two modules of one name differ in it.
+        total_bytes: of device memory.
     """
 
-    def __init__(self, driver: Any, index: int) -> None:
-        self._driver = driver
+    def __init__(self, backend: Backend, index: int) -> None:
+        self._backend = backend
         self._process = os.getpid()
         self.index = index
         self.name = f"cuda:{index}"
         with self.errors("opening the device"):
-            device = driver.Device(index)
-            self.name = " ".join(str(device.name()).split())
-            major, minor = device.compute_capability()
+            device = self._device = backend.open(index)
+            self.name = " ".join(device.name.split())
+            major, minor = device.capability
             self.capability = (int(major), int(minor))
-            # Device and host share their memory, as on a Jetson.
-            self._integrated = bool(device.get_attribute(driver.device_attribute.INTEGRATED))
-            self._context = device.retain_primary_context()
+            self.integrated = device.integrated
+            self.multiprocessors = device.multiprocessors
+            self.total_bytes = device.total_bytes
 
     @contextmanager
     def current(self) -> Iterator[None]:
-        """Make the device's context current, for the ``with`` block."""
+        """Make the device's context current, for the ``with`` block.
+
+        An error on the way out is of work that was enqueued before. It is raised, unless the block
+        itself failed and has its own to tell.
+        """
         if self.lost_by_fork():
             raise DeviceError(
                 f"cuda:{self.index} cannot be used in a forked process, as CUDA was started before "
@@ -122,12 +119,20 @@ class Memory:
                 "Detector on a GPU after the fork"
             )
         with self.errors("making the context current"):
-            self._context.push()
+            before = self._device.enter()
         try:
             yield
-        finally:
-            with self.errors("giving the context back"):
-                self._driver.Context.pop()
+        except BaseException:
+            with suppress(*self._backend.failures):
+                self._device.leave(before)
+            raise
+        with self.errors("giving the context back"):
+            self._device.leave(before)
+
+    @property
+    def word(self) -> str:
+        """See ``device_word``."""
+        return device_word(self.name, self.capability, self.multiprocessors, self.total_bytes)
 
     def lost_by_fork(self) -> bool:
         """Whether this is a fork of the process that opened the device."""
@@ -136,50 +141,48 @@ class Memory:
     def allocate(self, count: int) -> Block:
         """``count`` bytes of device memory."""
         with self.errors(f"allocating {count / 1e6:.1f} MB"):
-            return Block(self, self._driver.mem_alloc(count))
+            return Block(self._device.allocate(count))
 
     def free_bytes(self) -> int:
         """Bytes of device memory that nobody has."""
         with self.errors("asking for free memory"):
-            return int(self._driver.mem_get_info()[0])
+            return int(self._device.memory_info()[0])
 
     def pinned(self, count: int) -> Pinned:
         """``count`` bytes of pinned host memory, mapped where the device is integrated."""
-        flags = self._driver.host_alloc_flags.DEVICEMAP if self._integrated else 0
         with self.errors(f"allocating {count / 1e6:.1f} MB of pinned host memory"):
-            array = self._driver.pagelocked_empty(count, np.uint8, mem_flags=flags)
-            address = int(array.base.get_device_pointer()) if flags else None
-            return Pinned(self, array, address)
+            return Pinned(self._device.pinned(count))
+
+    def registered(self, memory: Bytes) -> Pinned:
+        """Page-lock host memory that is there, as ``pinned``, until the object goes."""
+        with self.errors(f"page-locking {memory.nbytes / 1e6:.1f} MB"):
+            return Pinned(self._device.registered(memory), memory)
 
     def stream(self) -> Stream:
         """A new stream."""
         with self.errors("making a stream"):
-            return Stream(self, self._driver)
+            return Stream(self, self._device.stream())
 
     def read(self, source: int, count: int) -> Bytes:
         """Copy from the device to the host, at once, after the work of blocking streams."""
         found = np.empty(count, np.uint8)
         with self.errors("copying to the host"):
-            self._driver.memcpy_dtoh(found, source)
+            self._device.read(found, source)
         return found
 
     def release(self) -> None:
-        """Let go of the context when the process ends: PyCUDA itself would detach a primary one,
-        which is an error."""
+        """Let go of the context when the process ends."""
         if not self.lost_by_fork():
-            with suppress(self._driver.Error):
-                self._context.detach()
+            self._backend.release(self._device)
 
     @contextmanager
     def errors(self, doing: str) -> Iterator[None]:
-        """Turn what PyCUDA and edgead.nvidia._cuda (RuntimeError with "(error N)") raise inside the
-        block into sentences about ``doing``."""
+        """Turn what the backend and edgead's kernels (RuntimeError with "(error N)") raise inside
+        the block into sentences about ``doing``."""
         try:
             yield
-        except (self._driver.Error, RuntimeError) as error:
-            if isinstance(error, self._driver.MemoryError) or (
-                not isinstance(error, self._driver.Error) and _OUT_OF_MEMORY.search(str(error))
-            ):
+        except self._backend.failures as error:
+            if self._backend.no_memory(error):
                 raise self._out_of_memory(doing) from error
             said = str(error).removeprefix("CUDA: ")
             raise DeviceLostError(
@@ -190,9 +193,9 @@ class Memory:
 
     def _out_of_memory(self, doing: str) -> DeviceError:
         try:
-            free, total = self._driver.mem_get_info()
+            free, total = self._device.memory_info()
             state = f"{free / 1e6:.0f} of {total / 1e6:.0f} MB are free"
-        except self._driver.Error:
+        except self._backend.failures:
             state = "how much is free is not known"
         return DeviceError(
             f"cuda:{self.index} ({self.name}) is out of memory when {doing}; {state}: close other "
@@ -200,76 +203,54 @@ class Memory:
         )
 
 
-class _Owned:
-    """Something of PyCUDA that has to be let go while its context is current, in any thread."""
+class Block:
+    """Memory of the device at ``address``, at least 256-byte aligned, freed with the object."""
 
-    def __init__(self, memory: Memory, thing: Any) -> None:
-        self._memory = memory
-        self._thing = thing
+    def __init__(self, native: Any) -> None:
+        self._native = native
+        self.address = int(native.address)
 
     def free(self) -> None:
         """Give it back, from any thread; a second call does nothing."""
-        if self._thing is not None:
-            with self._memory.current():
-                self._thing = None
-
-    def __del__(self) -> None:
-        if not sys.is_finalizing():  # else the driver takes it all back
-            # Of a device that is lost nothing can be freed; its memory went with it.
-            with suppress(Exception):
-                self.free()
+        self._native = None
 
 
-class Block(_Owned):
-    """Memory of the device at ``address``, at least 256-byte aligned, freed with the object."""
-
-    def __init__(self, memory: Memory, allocation: Any) -> None:
-        super().__init__(memory, allocation)
-        self.address = int(allocation)
-
-
-class Pinned(_Owned):
+class Pinned:
     """Page-locked host memory, freed with the object and the views of ``array``.
 
     ``address``: where an integrated device (Jetson) reaches it without a copy, else None.
     """
 
-    def __init__(self, memory: Memory, array: Bytes, address: int | None) -> None:
-        super().__init__(memory, array)
-        self.address = address
-
-    @property
-    def array(self) -> Bytes:
-        """Its bytes."""
-        array: Bytes = self._thing
-        return array
+    def __init__(self, native: Any, array: Bytes | None = None) -> None:
+        self._native = native
+        self.address: int | None = native.address
+        self.array: Bytes = np.asarray(native) if array is None else array
 
 
-class Stream(_Owned):
+class Stream:
     """A stream that waits for no other, its CUstream in ``handle``. What is enqueued is done only
     after ``synchronize``."""
 
-    def __init__(self, memory: Memory, driver: Any) -> None:
-        super().__init__(memory, driver.Stream(_NON_BLOCKING))
-        self._driver = driver
-        self.handle = int(self._thing.handle)
+    def __init__(self, memory: Memory, native: NativeStream) -> None:
+        self._memory, self._native = memory, native
+        self.handle = int(native.handle)
 
     def upload(self, to: int, source: Bytes) -> None:
         """Enqueue a copy from pinned memory to the device."""
         with self._memory.errors("copying to the device"):
-            self._driver.memcpy_htod_async(to, source, self._thing)
+            self._native.upload(to, source)
 
     def download(self, to: Bytes, source: int) -> None:
         """Enqueue a copy from the device to the host."""
         with self._memory.errors("copying to the host"):
-            self._driver.memcpy_dtoh_async(to, source, self._thing)
+            self._native.download(to, source)
 
     def copy(self, to: int, source: int, count: int) -> None:
         """Enqueue a copy of ``count`` bytes on the device."""
         with self._memory.errors("copying on the device"):
-            self._driver.memcpy_dtod_async(to, source, count, self._thing)
+            self._native.copy(to, source, count)
 
     def synchronize(self) -> None:
         """Wait until everything enqueued is done."""
         with self._memory.errors("computing"):
-            self._thing.synchronize()
+            self._native.synchronize()

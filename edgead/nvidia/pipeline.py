@@ -20,12 +20,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgead import _cpu
 from edgead.anomaly_map import pool
 from edgead.bundle.manifest import Manifest
 from edgead.bundle.roi import ignored_in, roi_of
 from edgead.bundle.storage import Bundle
 from edgead.engine.digests import Hasher
-from edgead.engine.interface import PipelineOutput, check_finite
+from edgead.engine.interface import PipelineOutput
 from edgead.engine.lazy_array import LazyArray
 from edgead.engine.tile_plans import TilePlans
 from edgead.errors import DeviceError, InputError
@@ -36,6 +37,7 @@ from edgead.nvidia.distances import Held
 from edgead.nvidia.geometries import Geometries
 from edgead.nvidia.loaded_plan import LoadedPlan
 from edgead.nvidia.map_ring import MapRing
+from edgead.nvidia.memory import Bytes
 from edgead.nvidia.stages import DeviceStages, FrameGraphs
 from edgead.preprocess import COLORS, check_frame, check_word
 
@@ -121,8 +123,16 @@ class CudaPipeline:
                 self._stream.synchronize()
                 self._dirty = False
             found = self._score(frame, given, hasher)
-        check_finite(found.score, self._plan.device, self._plan.version)
+        _cpu.check_score(found.score, self._plan.device, self._plan.version)
         return found
+
+    def stage_in(self, held: Bytes) -> None:
+        """Take frames that lie at the beginning of this memory, C-contiguous, where they lie."""
+        memory = self._memory
+        with self._lock, memory.current(), memory.errors("page-locking memory for frames"):
+            self._geometries.forget()  # their graphs know the old address
+            self._staging = None
+            self._staging = Shared(memory, held.nbytes, held)
 
     def close(self) -> None:
         """Let go of stream, memory and graphs, after maps that Results still want were copied."""
@@ -197,13 +207,14 @@ class CudaPipeline:
         )
 
     def _stage(self, frame: NDArray[Any]) -> Shared:
-        """Copy a host frame, whatever its strides, into pinned memory."""
+        """Copy a host frame, whatever its strides, into pinned memory, unless it lies there."""
         if self._staging is None or self._staging.array.size < frame.nbytes:
             self._geometries.forget()  # their graphs know the old address
             self._staging = None
             self._staging = Shared(self._memory, frame.nbytes)
         view = self._staging.array[: frame.nbytes].view(frame.dtype).reshape(frame.shape)
-        np.copyto(view, frame)
+        if (frame.ctypes.data, frame.strides) != (view.ctypes.data, view.strides):
+            np.copyto(view, frame)
         return self._staging
 
 

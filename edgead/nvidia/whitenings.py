@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from edgead._cpu import ReadWhitening
 from edgead.bundle.entries import Whitening
-from edgead.engine.whiten import kernel_arguments
-from edgead.engine.whitening import OpenedWhitening
 from edgead.errors import DeviceError
 from edgead.nvidia.buffers import address_of, upload
 from edgead.nvidia.memory import Block, Memory
@@ -52,39 +51,34 @@ class HeldWhitening:
 
 
 def hold_whitenings(
-    opened: Iterable[OpenedWhitening], cuda: Any, memory: Memory
+    entries: Sequence[Whitening], read: Sequence[ReadWhitening], cuda: Any, memory: Memory
 ) -> tuple[HeldWhitening, ...]:
     """Bring the whitenings of a bundle onto a device.
 
     Args:
-        opened: by ``open_whitenings``.
+        entries: of the manifest.
+        read: each, by ``read_whitenings``.
         cuda: edgead.nvidia._cuda.
         memory: of the device.
 
     Raises:
         DeviceError: more than is free on the device.
     """
-    opened = tuple(opened)
+    arrays = [(one.mean, one.factors, one.centre, one.counts, one.scored) for one in read]
+    needed = sum(array.nbytes for each in arrays for array in each if array is not None)
     with memory.current():
         stream, found = memory.stream(), []
-        if (needed := sum(one.nbytes for one in opened)) > (free := memory.free_bytes()):
+        if needed > (free := memory.free_bytes()):
             raise DeviceError(
                 f"cuda:{memory.index} ({memory.name}) has {free / 1e6:.1f} MB free, and what is "
                 f"usual at each place takes {needed / 1e6:.1f} MB: close other programs, learn "
                 'with a smaller --size or with --placement loose, or use device="cpu"'
             )
-        for one in opened:
-            given = kernel_arguments(
-                one.entry.size,
-                one.factors,
-                one.entry.side,
-                channel_normal=one.centre is not None,
-            )
-            mean, factors = (upload(array, memory, stream) for array in (one.mean, one.factors))
+        for entry, one, each in zip(entries, read, arrays, strict=True):
+            mean, factors = (upload(array, memory, stream) for array in each[:2])
             centre, counts, scored = (
-                None if array is None else upload(array, memory, stream)
-                for array in (one.centre, one.counts, one.scored)
+                None if array is None else upload(array, memory, stream) for array in each[2:]
             )
-            kernel = cuda.Whiten(**given)
-            found.append(HeldWhitening(one.entry, kernel, mean, factors, centre, counts, scored))
+            kernel = cuda.Whiten(**one.arguments)
+            found.append(HeldWhitening(entry, kernel, mean, factors, centre, counts, scored))
         return tuple(found)

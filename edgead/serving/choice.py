@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from importlib.util import find_spec
 
 from edgead.bundle.storage import Bundle
-from edgead.errors import EdgeadError, InputError
+from edgead.errors import DeviceError, EdgeadError, InputError
 
 
 @dataclass(frozen=True)
@@ -21,6 +20,15 @@ class Choice:
     def device(self) -> str:
         """ "cpu" or "cuda:N"."""
         return "cpu" if self.index is None else f"cuda:{self.index}"
+
+    def check_fork(self) -> None:
+        """Raise DeviceError for what a forked process cannot use, as it was opened before."""
+        if self.index is not None:
+            raise DeviceError(
+                f"this Detector was made for {self.device} before the process was "
+                'forked, and a GPU cannot be used across a fork: start processes with "spawn", '
+                "or make the Detector in the forked process"
+            )
 
 
 CPU_FIRST = Choice(None, "a warm start begins on the CPU")
@@ -53,10 +61,8 @@ def choose(device: str, bundle: Bundle | None = None, precision: str | None = No
 
 def obstacle(bundle: Bundle | None = None, precision: str | None = None) -> str | None:
     """What keeps "auto" from the first GPU, in a sentence; None where nothing does."""
-    if find_spec("pycuda") is None:
-        return "PyCUDA is not installed: pip install pycuda, where there is nvcc"
     try:
-        # Loaded here: a machine without PyCUDA starts faster without these modules.
+        # Loaded here: without a GPU everything starts faster without these modules.
         from edgead.nvidia.kernels import PRECISION, load_kernels
         from edgead.nvidia.memory import open_memory
         from edgead.nvidia.plans.library import find_library

@@ -44,16 +44,14 @@ def serving_of(bundle: Bundle, opened: Qualified, rate: float, settings: Served)
     }
     served: Served = {**info, "kernels": engine.kernels, **settings}
     held = manifest.calibration_of(engine.precision)
-    ranked = calibration.ranked(held.scores, held.ties.score)
+    ranked = calibration.ranked(held.scores, held.ties.score, manifest.calibration.parts)
     return Serving(engine, info, served, ranked, limits_of(manifest, rate, engine.precision))
 
 
 def limits_of(manifest: Manifest, rate: float, precision: str) -> Limits:
     """The limits of an engine of ``precision``; CalibrationError for a rate not promised."""
     held = manifest.calibration_of(precision)
-    # With max pooling of the map its peak is its score, so both share one tolerance.
-    same = manifest.map_params().pooling == "max" and manifest.scored_size() is None
-    ties = held.ties.score if same else held.ties.map
-    peak = calibration.threshold(held.peaks, rate, ties)
+    ties = manifest.core.peak_ties(precision)
+    peak = calibration.threshold(held.peaks, rate, ties, manifest.calibration.parts)
     scale = Scale(typical=statistics.median(held.peaks), threshold=peak)
-    return Limits(float(rate), held.limit(rate), scale)
+    return Limits(float(rate), manifest.limit(precision, rate), scale)

@@ -11,6 +11,7 @@ from edgead.cpu.engine import OpenVINOEngine
 from edgead.engine.interface import PRECISIONS, Engine
 from edgead.errors import InputError
 from edgead.serving.choice import Choice, choose
+from edgead.serving.isolated_engine import IsolatedEngine
 
 
 class Asked(TypedDict, total=False):
@@ -20,6 +21,7 @@ class Asked(TypedDict, total=False):
     precision: str | None
     plan: str | os.PathLike[str] | None
     trust_plan: bool
+    isolate: bool
     cancelled: Callable[[], bool] | None
 
 
@@ -31,6 +33,7 @@ def open_engine(
     precision: str | None = None,
     plan: str | os.PathLike[str] | None = None,
     trust_plan: bool = False,
+    isolate: bool = False,
     cancelled: Callable[[], bool] | None = None,
 ) -> Engine:
     """Compile the bundle's graph for a device; nothing falls back.
@@ -39,6 +42,7 @@ def open_engine(
         bundle: has the graph.
         device: a Choice, or a word that ``choose`` settles.
         threads, precision, plan, trust_plan: as for ``Detector``.
+        isolate: in a process of its own; see ``IsolatedEngine``.
         cancelled: asked while a plan is built, which stops at True.
 
     Raises:
@@ -54,6 +58,10 @@ def open_engine(
     if threads is not None and (not isinstance(threads, int) or threads < 1):
         raise InputError(f"threads={threads!r}: expected a whole number of at least 1, or None")
     choice = device if isinstance(device, Choice) else choose(device, bundle, precision)
+    if isolate:
+        asked = {"threads": threads, "precision": precision, "trust_plan": trust_plan}
+        asked["plan"] = None if plan is None else os.path.abspath(os.fspath(plan))
+        return IsolatedEngine(bundle, choice.index, asked, cancelled)
     if choice.index is not None:
         # Loaded here: without a GPU everything starts faster without these modules.
         from edgead.nvidia.engine import TensorRTEngine

@@ -21,9 +21,7 @@ int camera_open(const char* source);      /* 0, or -1: why is on stderr */
 int camera_next(frame* to);               /* waits for 0.2 s at most; why it FAILED is on stderr */
 void camera_give_back(const frame* used); /* from any thread */
 
-double setting(const char* name, double otherwise, double most); /* of the environment, from 0 */
-int64_t now_ns(void);                                            /* of CLOCK_MONOTONIC */
-
+int64_t now_ns(void);                 /* of CLOCK_MONOTONIC */
 void say(const char* format, ...);    /* to people, on stderr */
 void notify(const char* format, ...); /* to systemd, as sd_notify(3) */
 
@@ -31,7 +29,6 @@ void notify(const char* format, ...); /* to systemd, as sd_notify(3) */
 int clients_listen(const char* path);
 void clients_send(const char* line, size_t size); /* who does not read misses lines */
 
-void put_head(FILE* line, const frame* of, int64_t dropped);
-void put_text(FILE* line, const char* key, const char* text);
-void put_verdict(FILE* line, const edgead_result* found, edgead_session* session);
+/* A number in the environment, 0 to `most`; ends the program where it is another one. */
+double setting(const char* name, double otherwise, double most);
 #endif

@@ -24,12 +24,6 @@ static int64_t number = -1;
 static uint32_t sequence;
 static int device;
 
-static int ask(unsigned long what, void* value) {
-  int answer = ioctl(device, what, value);
-  while (answer < 0 && errno == EINTR) answer = ioctl(device, what, value);
-  return answer;
-}
-
 static struct v4l2_buffer buffer_of(uintptr_t index) {
   return (struct v4l2_buffer){
       .index = (uint32_t)index, .type = V4L2_BUF_TYPE_VIDEO_CAPTURE, .memory = V4L2_MEMORY_MMAP};
@@ -42,7 +36,8 @@ int camera_open(const char* source) {
   struct v4l2_requestbuffers request = {
       .count = BUFFERS, .type = V4L2_BUF_TYPE_VIDEO_CAPTURE, .memory = V4L2_MEMORY_MMAP};
   device = open(source, O_RDWR | O_NONBLOCK | O_CLOEXEC);
-  if (device < 0 || ask(VIDIOC_G_FMT, &set) < 0 || ask(VIDIOC_REQBUFS, &request) < 0)
+  if (device < 0 || ioctl(device, VIDIOC_G_FMT, &set) < 0 ||
+      ioctl(device, VIDIOC_REQBUFS, &request) < 0)
     return say("%s cannot be used: %s", source, strerror(errno)), -1;
   for (size_t i = 0; i < sizeof known / sizeof known[0]; ++i)
     if (known[i].pixels == pix->pixelformat) view.format = known[i].format;
@@ -61,11 +56,11 @@ int camera_open(const char* source) {
   if (view.format == EDGEAD_NV12 && range == V4L2_QUANTIZATION_FULL_RANGE) ++view.color_space;
   for (struct v4l2_buffer b; ready < BUFFERS && ready < (int)request.count; ++ready) {
     b = buffer_of((uintptr_t)ready);
-    if (ask(VIDIOC_QUERYBUF, &b) < 0) break;
+    if (ioctl(device, VIDIOC_QUERYBUF, &b) < 0) break;
     memory[ready] = mmap(NULL, b.length, PROT_READ, MAP_SHARED, device, b.m.offset);
-    if (memory[ready] == MAP_FAILED || ask(VIDIOC_QBUF, &b) < 0) break;
+    if (memory[ready] == MAP_FAILED || ioctl(device, VIDIOC_QBUF, &b) < 0) break;
   }
-  if (ready == BUFFERS && ask(VIDIOC_STREAMON, &type) == 0) return 0;
+  if (ready == BUFFERS && ioctl(device, VIDIOC_STREAMON, &type) == 0) return 0;
   return say("%s does not begin to capture: %s", source, strerror(errno)), -1;
 }
 
@@ -73,7 +68,7 @@ int camera_next(frame* to) {
   struct pollfd ready = {device, POLLIN, 0};
   struct v4l2_buffer b = buffer_of(0);
   if (poll(&ready, 1, 200) <= 0) return NOT_YET;
-  if (ask(VIDIOC_DQBUF, &b) < 0) {
+  if (ioctl(device, VIDIOC_DQBUF, &b) < 0) {
     if (errno == EAGAIN) return NOT_YET;
     return say("the camera gives no frames any more: %s", strerror(errno)), FAILED;
   }
@@ -90,5 +85,5 @@ int camera_next(frame* to) {
 
 void camera_give_back(const frame* used) {
   struct v4l2_buffer b = buffer_of((uintptr_t)used->owner);
-  ask(VIDIOC_QBUF, &b);
+  ioctl(device, VIDIOC_QBUF, &b);
 }

@@ -25,7 +25,7 @@ from edgead.cli.console import progress_line
 from edgead.errors import ExportError
 from edgead.learning.backbone import Backbone
 from edgead.learning.golden import synthetic_defect
-from edgead.learning.good_image import GoodImage
+from edgead.learning.good_image import GoodImage, counted
 from edgead.learning.learn import LearnOptions, calibrated, learnt_draft, write_qualified
 from edgead.learning.tolerance import BOUNDS
 from edgead.learning.variants import MakeGraph, with_graphs
@@ -116,7 +116,7 @@ def join(
     """
     size = _check_size(method)
     frames, digests = different(frames, log, method.bit_depth)
-    rate = chosen_false_reject_rate(options.false_reject_rate, len(frames))
+    rate = chosen_false_reject_rate(options.false_reject_rate, *counted(frames))
     told = LearnOptions(
         size=size, false_reject_rate=rate, tiling=tiling, bit_depth=method.bit_depth, seed=seed
     )

@@ -21,8 +21,8 @@ RUN_SMALL: dict[tuple[str, str], str] = {
     ): f"edgead train agpnet demo/data --out runs/cell {SMALL} --set width=12",
     (
         "docs/tutorial.md",
-        "edgead export runs/cell --out trained.edgead",
-    ): "edgead export runs/cell --out trained.edgead --float32-only",
+        "edgead export runs/cell --out joined.edgead --with instant",
+    ): "edgead export runs/cell --out joined.edgead --with instant --float32-only",
     (
         "docs/video.md",
         "edgead train arnet room --out runs/room --minutes 8 --set size=[64,128] --set turns=2",

@@ -14,6 +14,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from edgead.bundle.entries import Calibration
 from edgead.result import Result, Scale
 
 MAP_SIZE = (8, 10)
@@ -82,7 +83,7 @@ class BrightnessDetector:
                 name="bright",
                 method="brightness",
                 provenance={"train_seconds": 12.5, "method": "brightness", "seed": 3},
-                calibration=SimpleNamespace(scores=(20.0, 21.0, 30.0, 50.0)),
+                calibration=Calibration((20.0, 21.0, 30.0, 50.0), (20.0, 21.0, 30.0, 50.0), 0.2),
             )
         )
 

@@ -41,6 +41,7 @@ def test_table_and_next_command(bright, mvtec, capsys):
     assert "dent 1 100 % 1.0000 (1.0000 to 1.0000) - -" in lines  # no mask
     assert "false rejects promised 20 %" in lines
     assert "false rejects reached 33.3 % (1 of 3; 6.1 to 79.2 %)" in lines
+    assert "false rejects expected 0 to 3 of 3, 19 times of 20" in lines
     assert "defects caught 66.7 % (2 of 3)" in lines
     options = "--report report --false-reject-rate 0.2 --threads 1"
     assert lines[-1] == f"next edgead evaluate x.edgead {mvtec} {options}"

@@ -15,6 +15,7 @@ from edgead_training.evaluation.gallery import THUMBNAIL, Gallery
 from edgead_training.evaluation.report import write_report
 from sklearn import metrics as sk
 
+from edgead.bundle.entries import Calibration
 from edgead.errors import DataError, InputError
 from edgead.images import read_image
 
@@ -107,13 +108,23 @@ def test_figures_of_each_category_beside_the_pooled_ones(detector, two):
 
 
 def test_more_false_rejects_than_chance_allows_are_noted(detector, dataset, save_image, make_part):
-    said = "above the 20 % promised"
+    said = "that 20 % promised lets be expected"
     assert not any(said in note for note in evaluate(detector, dataset).notes)  # 1 of 3: may be
     good = [sample for sample in dataset.test if sample.is_good]
     for brightness, sample in enumerate(good, 60):  # three contents: copies would count once
         save_image(sample.path, make_part(brightness))
-    notes = evaluate(detector, dataset).notes  # 3 of 3: at least 43.9 % by Wilson
-    assert any(said in note and "43.9 %" in note and "edgead calibrate" in note for note in notes)
+    few = evaluate(detector, dataset)  # 3 of 3, by 4 images: 1 in 35 times (beta-binomial)
+    assert few.within_chance == (0, 3)
+    assert not any(said in note for note in few.notes)
+    many = (20.0,) * 39 + (50.0,)
+    detector.bundle.manifest.calibration = Calibration(many, many, 0.2)
+    found = evaluate(detector, dataset)  # by 40 images: 1 in 103 times
+    assert found.within_chance == (0, 2)
+    (note,) = (note for note in found.notes if said in note)
+    assert "3 of 3" in note and "edgead calibrate" in note
+    detector.bundle.manifest.calibration = Calibration(many, many, 0.2, parts=(1, 2, 3, 4) * 10)
+    of_parts = evaluate(detector, dataset)  # 40 images know as much as the 4 parts they show
+    assert (of_parts.n_calibration, of_parts.within_chance) == (4, (0, 3))
 
 
 def test_progress_is_told_of_every_image(detector, dataset):

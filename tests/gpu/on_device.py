@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from edgead import anomaly_map, nearest, preprocess
 from edgead.anomaly_map import MapParams
 from edgead.bundle.storage import Bundle
-from edgead.engine.open_signals import open_whitenings, read_memories
+from edgead.engine.signals import read_memories, read_whitenings
 from edgead.errors import DeviceError
 from edgead.nearest import Blend
 from edgead.nvidia.distances import DeviceDistances, Held
@@ -175,8 +175,12 @@ class OnDevice:
         """The pairs and the sum of the score that ``bundle`` makes of features [1, C, H, W] of each
         output."""
         held: Held = (
-            *hold_memories(read_memories(bundle), self.kernels, self.memory),
-            *hold_whitenings(open_whitenings(bundle), self.kernels, self.memory),
+            *hold_memories(
+                bundle.manifest.memories, read_memories(bundle), self.kernels, self.memory
+            ),
+            *hold_whitenings(
+                bundle.manifest.whitenings, read_whitenings(bundle), self.kernels, self.memory
+            ),
         )
         found = DeviceDistances(held, self.memory, self.stream)
         blocks = {name: self.up(one) for name, one in features.items()}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edgead import _cpu, reference
-from edgead.nearest import SEARCHES, Nearest, NearestMemory, principal_components
+from edgead.nearest import SEARCHES, Nearest, NearestMemory
 
 from .nearest_data import KINDS, as_map, made
 
@@ -177,13 +177,31 @@ def test_any_origin_and_basis_give_the_same_bits(path, channels, rng):
         assert found.tobytes() == expected.tobytes(), number
 
 
-def test_the_components_are_orthonormal_and_lead(rng):
-    memory, _ = made("structured", rng, 400, 100, 1)
-    mean, basis = principal_components(memory.astype(np.float64))
+@pytest.mark.parametrize(("kind", "rows"), [("structured", 400), ("noise", 5000), ("alike", 30)])
+def test_the_components_are_orthonormal_and_lead(kind, rows, rng):
+    """Ten turns of an iteration find nearly the directions of eigh; noise has no best ones."""
+    memory = made("structured" if kind == "alike" else kind, rng, rows, 100, 1)[0]
+    memory = np.repeat(memory[:1], rows, 0) if kind == "alike" else memory
+    mean, basis = _cpu.principal_components(memory)
     np.testing.assert_allclose(basis @ basis.T, np.eye(63), atol=1e-6)
-    variance = np.linalg.eigvalsh(np.cov(memory.T.astype(np.float64)))[::-1]
-    kept = np.square((memory - mean) @ basis.T).sum() / (len(memory) - 1)
-    np.testing.assert_allclose(kept, variance[:63].sum(), rtol=1e-5)
+    true_mean, directions = reference.principal_components(memory)
+    spread = memory.std(axis=0, dtype=np.float64).max()
+    np.testing.assert_allclose(mean, true_mean, atol=0.1 * spread + 1e-6)  # of at most 4096 rows
+    kept, most = (
+        np.square((memory - true_mean) @ np.asarray(found, np.float64).T).sum()
+        for found in (basis, directions[:63])
+    )
+    assert {"structured": 0.999, "noise": 0.9, "alike": 0.0}[kind] * most <= kept <= most + 1e-6
+
+
+def test_the_components_share_the_variance(rng):
+    """So that bytes hold each of them with about the same step: a few do not have nearly all."""
+    memory, _ = made("structured", rng, 400, 100, 1)
+    _, directions = reference.principal_components(memory)
+    for found, most in ((_cpu.principal_components(memory)[1], 4.0), (directions[:63], None)):
+        variance = np.square((memory - memory.mean(axis=0)) @ found.T).mean(axis=0)
+        share = variance.max() / variance.mean()
+        assert share < most if most else share > 4.0
 
 
 def test_what_the_last_frame_left_changes_no_bit(path, rng):

@@ -188,14 +188,17 @@ def test_parts_by_a_list_are_on_one_side(learn, good_folder, tmp_path, capsys) -
     assert f"to calibrate with, by --group {group}" in told.err
     found = re.search(r"parts  (\d+) to learn from, (\d+) to calibrate with", told.err)
     assert found is not None and int(found[1]) + int(found[2]) == parts
-    assert "promised as an average over parts" in told.err
-    rate, held_out = json.loads(told.out)["false_reject_rate"], int(found[2])
-    most = (held_out * rate + 1) / (held_out + 1)
-    assert f"up to {100 * most:.3g} % are rejected" in told.err
-    result = json.loads(told.out)
+    assert "count as one when the threshold is set" in told.err
+    result, held_out = json.loads(told.out), int(found[2])
+    assert result["false_reject_rate"] == max(0.05, 1 / (held_out + 1))
+    usual = max(0.05, 1 / (parts + 1))
+    takes = f"{100 * usual:.3g} % takes {round(1 / usual) - 1} parts to calibrate with"
+    assert takes in told.err
     assert result["images"] + result["calibration"] == len(names)
     manifest = open_bundle(tmp_path / "disc.edgead").manifest
     assert manifest.provenance["data"]["group"] == "tiles.json"
+    assert len(set(manifest.calibration.parts)) == held_out
+    assert len(manifest.calibration.parts) == result["calibration"]
     low = 0.9 / (held_out + 1)
     assert learn("--group", group, "--false-reject-rate", low, out="one.edgead") == 1
     assert f"with {held_out} parts to calibrate with, however many" in capsys.readouterr().err
@@ -211,16 +214,16 @@ def test_a_memory_larger_than_what_is_free_says_what_fits(
     assert learn() == 0
     path = tmp_path / "disc.edgead"
     kept, channels = open_bundle(path).read_array("memory.npy").shape
-    for free in (0, 28 * channels * 70, 28 * channels * 71 - 1, 28 * channels * kept - 1):
+    for free in (0, 24 * channels * 70, 24 * channels * 71 - 1, 24 * channels * kept - 1):
         monkeypatch.setattr(engine, "free_memory", lambda free=free: free)
         with pytest.raises(DeviceError, match=rf"the memory of {kept} features takes") as raised:
             edgead.Detector(path, device="cpu")
-        fits = free // (28 * channels)
+        fits = free // (24 * channels)
         assert f"at most {fits} features fit: learn with --memory" in str(raised.value)
-    for free in (28 * channels * kept, None):
+    for free in (24 * channels * kept, None):
         monkeypatch.setattr(engine, "free_memory", lambda free=free: free)
         edgead.Detector(path, device="cpu").close()
-    monkeypatch.setattr(engine, "free_memory", lambda: 28 * channels * 70)
+    monkeypatch.setattr(engine, "free_memory", lambda: 24 * channels * 70)
     capsys.readouterr()
     assert learn(out="more.edgead") != 0
     assert "at most 70 features fit: learn with --memory 70" in capsys.readouterr().err
@@ -249,6 +252,8 @@ def test_mixed_sizes_and_colours_are_named_at_the_beginning(
         ({"features": {"name": "features", "channels": 99, "stride": 4}}, "of 99 channels at"),
         ({"graph_sha256": None}, "key 'graph_sha256' is missing; write it again with: edgead back"),
         ({"graph_sha256": "0" * 64}, "digest differs"),
+        ({"multiple": "x"}, "between -2^31 and 2^31; write it again with: edgead backbone"),
+        ({"more": 1}, "unknown key 'more'; write it again with: edgead backbone"),
         ({"levels": []}, "a backbone has levels"),
     ],
 )

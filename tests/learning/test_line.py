@@ -204,6 +204,7 @@ def test_samples_that_promise_nothing(
     ("part_of", "sentence"),
     [
         ({"rejected": "{i}", "sample": "s{i}"}, None),
+        ({"rejected": "{i}", "sample": "s{few}"}, "2 calibration parts can promise: the best"),
         ({"rejected": "{i}", "sample": "{i}"}, "show parts that are added"),
         ({"rejected": "{i}", "sample": "s"}, "images to calibrate with show one part, s: the"),
         ({"rejected": "{i}"}, "does not say which part 20 of"),
@@ -213,7 +214,7 @@ def test_parts_by_a_list(old, rejected, sample, part_of, sentence, tmp_path, cap
     """A part that is added calibrates nothing, whichever image shows it."""
     folders = {"rejected": rejected, "sample": sample}
     lines = [
-        f"{folders[kind].name}/{path.name},{part.format(i=i)}\n"
+        f"{folders[kind].name}/{path.name},{part.format(i=i, few=i // 10)}\n"
         for kind, part in part_of.items()
         for i, path in enumerate(sorted(folders[kind].iterdir()))
     ]

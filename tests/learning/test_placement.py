@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 from good_parts import part, scratched  # type: ignore[import-not-found]
-from learnt_truth import truth  # type: ignore[import-not-found]
+from learnt_truth import array_in, truth  # type: ignore[import-not-found]
 
 import edgead
 from edgead.bundle.ignore_mask import IgnoreMask
 from edgead.bundle.manifest import Manifest
 from edgead.bundle.storage import Bundle, npy, write_bundle
 from edgead.editing.masking import masked
-from edgead.engine.whitening import whiten_by
+from edgead.engine.whiten import Whiten
 from edgead.errors import BundleError, InputError, QualificationError
 from edgead.learning.backbone import read_backbone
 from edgead.learning.learn import LearnOptions, learn
@@ -94,7 +94,7 @@ def test_log_likelihood_is_that_of_scipy() -> None:
     features = rng.normal(size=(50, 3, 1, 1)) * np.array([1.0, 2.0, 5.0])[:, None, None]
     mean, factors = fit(Moments.of(features.astype(np.float32), 4))
     new = rng.normal(size=(9, 3, 1, 1)).astype(np.float32)
-    found = log_likelihood(whiten_by(mean, factors, 4, None).run(new), factors, 3)
+    found = log_likelihood(Whiten(mean, factors, 4).run(new), factors, 3)
     covariance = np.linalg.inv(factors[0].T.astype(float) @ factors[0])
     normal = stats.multivariate_normal(mean[:, 0, 0], covariance)
     expected = normal.logpdf(new[:, :, 0, 0]).mean() / 3 + 0.5 * np.log(2 * np.pi)
@@ -168,10 +168,31 @@ def test_both_sums_are_those_of_float64(learnt_as, placement, make) -> None:
         result = detector.score(frame)
     np.testing.assert_allclose(result.map, expected, rtol=2e-3, atol=2e-4 * expected.max())
     assert result.score == pytest.approx(score, rel=2e-3)
-    own_sum = bundle.manifest.scored_size() is not None
-    assert own_sum == (placement != LOOSE)
-    assert (abs(result.score - result.map.max()) > 1e-3 * score) == own_sum
+    assert bundle.manifest.scored_size() is not None
+    if placement == LOOSE:  # the map's sum less what it leaves out at the border
+        assert result.score >= result.map.max() * (1 - 1e-5)
+    else:
+        assert abs(result.score - result.map.max()) > 1e-3 * score
     assert Manifest.loads(bundle.manifest.dumps()) == bundle.manifest
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+def test_background_at_the_border_counts_less_in_the_map_than_in_the_score(
+    learnt_as, placement
+) -> None:
+    bundle = learnt_as[placement]
+    of_map, of_score = (array_in(bundle, name) for name in ("places.npy", "scored.npy"))
+    share = background_share(of_map.shape, 2)
+    assert share.min() < share.max() == 1
+    if placement == FILLING:  # its border is part of it
+        np.testing.assert_array_less(of_score, of_map * (1 + 1e-6))
+    else:
+        np.testing.assert_allclose(of_map, share * of_score, rtol=1e-6)
+        assert np.ptp(of_score) == 0
+    for name in ("edges/places.npy", "inner/places.npy") if placement != LOOSE else ():
+        places = array_in(bundle, name)
+        by = share if (name, placement) == ("edges/places.npy", "aligned") else 1
+        np.testing.assert_allclose(places, by * places.max(), rtol=1e-6)
 
 
 @pytest.mark.parametrize("placement", PLACEMENTS)

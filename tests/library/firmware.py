@@ -95,8 +95,8 @@ class Client:
     def __init__(self, path: Path) -> None:
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.settimeout(LONGEST_S)
-        # The file is there a moment before anybody listens, and after a process was killed.
-        until(lambda: path.exists() and self.socket.connect_ex(str(path)) == 0)
+        until(path.exists)  # somebody listens from then on
+        self.socket.connect(str(path))
         self._left = b""
 
     def raw(self) -> Iterator[bytes]:

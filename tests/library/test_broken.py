@@ -164,6 +164,8 @@ ARRAYS: dict[str, Callable[[np.ndarray], bytes]] = {
     "fortran": lambda a: npy(np.asfortranarray(a)),
     "one more": lambda a: npy(np.concatenate([a, a[:1]])),
     "one less": lambda a: npy(a[:-1]),
+    "one less of the last axis": lambda a: npy(a[..., :-1]),
+    "the first alone": lambda a: npy(a[:1]),
     "none": lambda a: npy(a[:0]),
     "flat": lambda a: npy(a.reshape(-1)),
     "a number": lambda a: npy(a.reshape(-1)[0]),

@@ -43,6 +43,7 @@ def calibrated(library: Any, bundle_copy: Path, edit: Any) -> Iterator[Any]:
         scores = [found + (each - score) * STEP for each in row["scores"]]
         ties = {"score": row["ties"] * STEP, "map": 0.0}
         held = {"scores": scores, "peaks": scores, "false_reject_rate": 0.6, "ties": ties}
+        held |= {"parts": row["parts"]} if "parts" in row else {}
         edit(bundle_copy, lambda manifest: manifest.update(calibration=held))
         return bundle_copy
 
@@ -61,7 +62,7 @@ def test_p_values_of_the_corpus(library: Any, calibrated: Any) -> None:
 
 def test_thresholds_of_the_corpus(library: Any, refused: type[Exception], calibrated: Any) -> None:
     rows = [row for row in cases.p_values() if "rate" in row]
-    kinds = groupby(rows, lambda row: (row["scores"], row["ties"]))
+    kinds = groupby(rows, lambda row: (row["scores"], row["ties"], row.get("parts")))
     for _, group in kinds:
         several = list(group)
         with library.detector(calibrated(several[0], 0)) as detector:

@@ -1,7 +1,9 @@
-"""Both headers, compiled as strictly as compilers can, and used."""
+"""The headers, compiled as strictly as compilers can, and used."""
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -42,3 +44,26 @@ def test_the_header_is_c(installed: Path, tmp_path: Path, compiler: str, standar
     command = [compiler, f"-std={standard}", *STRICT, f"-I{installed / 'include'}"]
     subprocess.run([*command, str(source), "-o", str(program)], check=True)
     assert subprocess.run([program]).returncode == 0
+
+
+@pytest.mark.parametrize("language", [("-std=c99",), ("-x", "c++", "-std=c++17")], ids=["C", "C++"])
+def test_json_is_written_as_python_writes_it(
+    installed: Path, tmp_path: Path, language: tuple[str, ...]
+) -> None:
+    if shutil.which("cc") is None:
+        pytest.skip("cc is not installed")
+    source, program = Path(__file__).with_name("json.c"), tmp_path / "json"
+    options = [*language, *STRICT, f"-I{installed / 'include'}"]
+    subprocess.run(["cc", *options, str(source), "-o", str(program)], check=True)
+    text = os.fsdecode('a "quote" \\ \t \x01 ä \U0001f600'.encode() + b"\xff\xc3.png\xe4")
+    numbers = [0.1, 1.0, 1e300, -3.0, 2.2250738585072014e-308, 1e16, 123456.75, 1 / 3]
+    command = [str(program), os.fsencode(text), *map(repr, numbers)]
+    lines = subprocess.run(command, capture_output=True, check=True).stdout.decode().splitlines()
+    assert lines[0].isascii() and json.loads(lines[0]) == text
+    assert [float(line) for line in lines[1:-1]] == numbers
+    assert all(len(line) <= len(repr(x)) + 2 for line, x in zip(lines[1:-1], numbers, strict=True))
+    region = dict.fromkeys(("x", "y", "width", "height", "area"), 0) | {"peak": 0.0}
+    assert json.loads(lines[-1]) == {
+        "frame": 7, "score": 0.1, "p_value": 1.0, "is_anomalous": True, "threshold": 1e-7,
+        "regions": [region | {"x": 3, "area": 1 << 40, "peak": 2.5}, region],
+    }  # fmt: skip

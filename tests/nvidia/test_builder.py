@@ -257,7 +257,7 @@ def test_batches(build, tiny, batch: tuple[int, int, int]) -> None:
         ({"batch": (1, 9, 8)}, "expected 1 <= least"),
         ({"workspace_mb": 0}, "expected at least 1"),
         ({"dla": -1, "batch": (1, 1, 1)}, "expected 0 or more"),
-        ({"dla": 0}, "a DLA takes one batch size only"),
+        ({"dla": 0, "batch": (1, 1, 8)}, "a DLA takes one batch size only"),
     ],
 )
 def test_options_that_make_no_sense(options: dict, said: str) -> None:

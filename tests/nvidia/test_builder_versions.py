@@ -136,7 +136,7 @@ def test_a_timing_cache_of_another_gpu_is_replaced(major: int) -> None:
 def test_a_dla_takes_what_it_can_and_the_rest_is_reported(major: int) -> None:
     simulation = simulation_with_gpu(major, dla_cores=2, off_dla=("size", "to half"))
     built = build(simulation, options=BuildOptions((1, 1, 1), dla=1))
-    assert built.off_dla == ("to half", "size")
+    assert (built.off_dla, built.layers_in_all) == (("to half", "size"), 4)
     assert simulation.config.DLA_core == simulation.loaded_on == 1
     assert simulation.config.default_device_type == "DLA"
     assert "GPU_FALLBACK" in simulation.flags
@@ -155,12 +155,17 @@ def test_a_dla_core_that_is_not_there(major: int) -> None:
         build(Simulation(major, dla_cores=2), options=BuildOptions((1, 1, 1), dla=2))
 
 
-def test_a_dla_does_not_compute_in_float32(major: int) -> None:
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_a_dla_takes_float16_only(major: int, precision: str) -> None:
+    """Explicit int8 (Q/DQ) would fall to the GPU altogether, and be called the DLA's."""
     simulation = Simulation(major, dla_cores=1)
-    for layer in simulation.layers:
-        layer.get_output(0).dtype.name = "FLOAT"
-    with pytest.raises(InputError, match="a DLA computes in float16 or int8"):
-        build(simulation, "float32", options=BuildOptions((1, 1, 1), dla=0))
+    if precision == "float32":
+        for layer in simulation.layers:
+            layer.get_output(0).dtype.name = "FLOAT"
+    else:
+        simulation.layers[0].type.name = "DEQUANTIZE"
+    with pytest.raises(InputError, match=rf"asked for in {precision}, and it takes float16 only"):
+        build(simulation, precision, options=BuildOptions(dla=0))
 
 
 def test_compute_capabilities_are_for_rtx(major: int) -> None:

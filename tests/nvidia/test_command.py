@@ -146,12 +146,12 @@ def test_list_and_prune(run, plan_bundle: Bundle, cache_directory: Path) -> None
         (("BUNDLE", "--static-batch", "0"), 1, "expected 1 <= least"),
         (("BUNDLE", "--flavour", "rtx", "--device", "gpu"), 1, "capabilities as in sm_86,sm_89"),
         (("BUNDLE", "--flavour", "rtx", "--device", "sm_87"), 1, "does not build for sm_87"),
-        (("BUNDLE", "--flavour", "rtx", "--dla", "0"), 1, "--static-batch 1"),
         (
-            ("BUNDLE", "--flavour", "rtx", "--static-batch", "1", "--dla", "0"),
-            2,
-            "leave --dla out",
+            ("BUNDLE", "--flavour", "rtx", "--batch", "1", "1", "8", "--dla", "0"),
+            1,
+            "leave --batch out, or fix it",
         ),
+        (("BUNDLE", "--flavour", "rtx", "--dla", "0"), 2, "leave --dla out"),
     ],
 )
 def test_a_mistake_is_one_sentence(run, plan_bundle: Bundle, words, code: int, said: str) -> None:

@@ -12,7 +12,8 @@ from edgead.errors import DeviceError
 from edgead.nvidia import devices
 from edgead.nvidia.devices import capability_of, current_device, device_word, find_device
 
-GPUS = (("NVIDIA GeForce  RTX 4090", 8, 9), ("Orin", 8, 7))
+GPUS = (("NVIDIA GeForce  RTX 4090", 8, 9, 128, 24), ("Orin", 8, 7, 16, 61))
+ATTRIBUTES = {75: 1, 76: 2, 16: 3}  # of the driver, to places in GPUS
 
 
 class SimulatedDriver:
@@ -33,7 +34,9 @@ class SimulatedDriver:
             elif function == "cuDeviceGetName":
                 arguments[0].value = GPUS[arguments[2].value][0].encode()
             elif function == "cuDeviceGetAttribute":
-                arguments[0]._obj.value = GPUS[arguments[2].value][arguments[1] - 74]
+                arguments[0]._obj.value = GPUS[arguments[2].value][ATTRIBUTES[arguments[1]]]
+            elif function == "cuDeviceTotalMem_v2":
+                arguments[0]._obj.value = GPUS[arguments[1].value][4] << 30
             return 0
 
         return call
@@ -47,21 +50,37 @@ def driver(monkeypatch) -> SimulatedDriver:
 
 
 def test_the_word_of_a_gpu() -> None:
-    assert device_word("NVIDIA GeForce  RTX 4090", (8, 9)) == "NVIDIA GeForce RTX 4090 sm_89"
-    assert device_word("NVIDIA Thor", (11, 0)) == "NVIDIA Thor sm_110"
+    gib = 2**30
+    found = device_word("NVIDIA GeForce  RTX 4090", (8, 9), 128, 24 * gib - 500 * 2**20)
+    assert found == "NVIDIA GeForce RTX 4090 sm_89 128 SM 24 GiB"
+    assert device_word("NVIDIA Thor", (11, 0), 20, 123 * gib) == "NVIDIA Thor sm_110 20 SM 123 GiB"
+
+
+def test_modules_of_one_name_have_different_words() -> None:
+    """All Orin modules may report "Orin": a plan is tuned for one of them."""
+    modules = ((4, 4), (8, 8), (8, 16), (14, 32), (16, 64))  # multiprocessors, GiB
+    words = {device_word("Orin", (8, 7), count, gib << 30) for count, gib in modules}
+    assert len(words) == len(modules)
 
 
 @pytest.mark.parametrize(
     ("word", "capability"),
-    [("Orin sm_87", 87), ("NVIDIA Thor sm_110", 110), ("sm_89", 89), ("", None), ("any", None)],
+    [
+        ("Orin sm_87", 87),
+        ("Orin sm_87 8 SM 7 GiB", 87),
+        ("NVIDIA Thor sm_110", 110),
+        ("sm_89", 89),
+        ("", None),
+        ("any", None),
+    ],
 )
 def test_the_capability_in_a_word(word: str, capability: int | None) -> None:
     assert capability_of(word) == capability
 
 
 def test_the_gpus_of_a_simulated_driver(driver) -> None:
-    assert find_device() == "NVIDIA GeForce RTX 4090 sm_89"
-    assert find_device(1) == "Orin sm_87"
+    assert find_device() == "NVIDIA GeForce RTX 4090 sm_89 128 SM 24 GiB"
+    assert find_device(1) == "Orin sm_87 16 SM 61 GiB"
 
 
 @pytest.mark.parametrize("index", [2, -1])

@@ -8,7 +8,7 @@ import pytest
 
 from edgead.bundle.storage import Bundle
 from edgead.errors import DeviceError
-from edgead.nvidia.plans.header import check_header, read_header
+from edgead.nvidia.plans.header import check_header, read_header, said_by_header
 from edgead.nvidia.plans.library import Library
 from edgead.nvidia.plans.plan import Plan
 from edgead.nvidia.plans.store import own_plan
@@ -48,11 +48,13 @@ def test_a_plan_with_something_after_it_was_altered(plan: Plan, rtx: Library) ->
         check_header(plan.data + b"x", rtx, "cell.plan")
 
 
-def test_a_plan_of_another_version(plan: Plan, rtx: Library) -> None:
+def test_a_plan_of_another_version_is_not_refused_and_said(plan: Plan, rtx: Library) -> None:
+    """It may have been built to be compatible: TensorRT knows."""
     other = Library("rtx", (rtx.version[0], rtx.version[1] + 1, 0), rtx.module)
-    with pytest.raises(DeviceError, match=rf"built by TensorRT-RTX {rtx.version[0]}\.") as caught:
-        check_header(plan.data, other, "cell.plan")
-    assert "build it again on this machine" in str(caught.value)
+    check_header(plan.data, other, "cell.plan")
+    said = said_by_header(plan.data, other)
+    assert said == f" (its header says TensorRT-RTX {'.'.join(map(str, rtx.version[:3]))})"
+    assert said_by_header(plan.data, rtx) == ""
 
 
 def test_a_plan_of_the_other_flavour(plan: Plan) -> None:
@@ -66,14 +68,18 @@ def test_a_plan_of_the_other_flavour(plan: Plan) -> None:
 @pytest.mark.parametrize("version", [(8, 6, 1), (10, 3, 0), (11, 4, 0)])
 def test_a_header_of_the_full_tensorrt_is_held_against_its_version(version) -> None:
     data = header(b"ftrt", (*version, 6))
-    check_header(data, library("tensorrt", *version), "cell.plan")
-    with pytest.raises(DeviceError, match="plans of one version do not load in another"):
-        check_header(data, library("tensorrt", 10, 4, 0), "cell.plan")
+    assert said_by_header(data, library("tensorrt", *version)) == ""
+    text = f"its header says TensorRT {'.'.join(map(str, version))}"
+    assert text in said_by_header(data, library("tensorrt", 10, 4, 0))
+    other_layout = data[:4] + b"\1\0\0\0" + data[8:]
+    assert said_by_header(other_layout, library("tensorrt", 10, 4, 0)) == ""
 
 
 def test_bytes_that_are_no_version_are_left_to_tensorrt() -> None:
     """The place of the version is known from the guide only; a wrong one must refuse nothing."""
-    check_header(header(b"ftrt", (0, 0, 0, 0)), library("tensorrt", 10, 3, 0), "cell.plan")
+    data, ours = header(b"ftrt", (0, 0, 0, 0)), library("tensorrt", 10, 3, 0)
+    check_header(data, ours, "cell.plan")
+    assert said_by_header(data, ours) == ""
 
 
 def test_what_is_no_plan() -> None:

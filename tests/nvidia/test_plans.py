@@ -67,7 +67,7 @@ def test_another_graph_precision_device_or_option_is_another_plan(
         build(precision="float32"),
         build(device="sm_86"),
         build(device="sm_89 sm_86"),
-        build(options=BuildOptions((1, 1, 1))),
+        build(options=BuildOptions((1, 1, 8))),
         build(options=BuildOptions(workspace_mb=256)),
     ]
     assert len({plan.path for plan in plans}) == len(plans)
@@ -170,63 +170,63 @@ def test_a_foreign_plan_that_is_none(rtx: Library, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def static_plan(build) -> Plan:
+def batched_plan(build) -> Plan:
     """A plan in the cache that a Detector does not find by itself."""
-    return build(options=BuildOptions((1, 1, 1)))
+    return build(options=BuildOptions((1, 1, 8)))
 
 
 def test_a_plan_of_this_cache_needs_no_trust(
-    static_plan: Plan, plan_bundle: Bundle, rtx: Library, monkeypatch
+    batched_plan: Plan, plan_bundle: Bundle, rtx: Library, monkeypatch
 ) -> None:
-    library, plan = given_plan(static_plan.path, plan_bundle, "float16", trust=False)
+    library, plan = given_plan(batched_plan.path, plan_bundle, "float16", trust=False)
     assert library == rtx
-    assert plan == replace(static_plan, cached=True, about=plan.about)
-    assert plan.about["created"] == static_plan.about["created"]
-    monkeypatch.chdir(static_plan.path.parent.parent)
-    again = given_plan(f"plans/{static_plan.path.name}", plan_bundle, "float16", trust=False)[1]
+    assert plan == replace(batched_plan, cached=True, about=plan.about)
+    assert plan.about["created"] == batched_plan.about["created"]
+    monkeypatch.chdir(batched_plan.path.parent.parent)
+    again = given_plan(f"plans/{batched_plan.path.name}", plan_bundle, "float16", trust=False)[1]
     assert again == plan
 
 
-def test_a_copy_of_it_elsewhere_does(static_plan: Plan, plan_bundle, tmp_path: Path) -> None:
-    path = tmp_path / static_plan.path.name
-    path.write_bytes(static_plan.data)
+def test_a_copy_of_it_elsewhere_does(batched_plan: Plan, plan_bundle, tmp_path: Path) -> None:
+    path = tmp_path / batched_plan.path.name
+    path.write_bytes(batched_plan.data)
     with pytest.raises(DeviceError, match="trust_plan=True"):
         given_plan(path, plan_bundle, "float16", trust=False)
     assert given_plan(path, plan_bundle, "float16", trust=True)[1].options is None
 
 
-def test_a_plan_beside_the_cache_s_own_is_foreign(static_plan: Plan, plan_bundle: Bundle) -> None:
+def test_a_plan_beside_the_cache_s_own_is_foreign(batched_plan: Plan, plan_bundle: Bundle) -> None:
     """Nobody wrote down its digest."""
-    path = static_plan.path.with_name("theirs.plan")
-    path.write_bytes(static_plan.data)
+    path = batched_plan.path.with_name("theirs.plan")
+    path.write_bytes(batched_plan.data)
     with pytest.raises(DeviceError, match="trust_plan=True"):
         given_plan(path, plan_bundle, "float16", trust=False)
 
 
-def test_a_plan_of_this_cache_that_was_altered(static_plan: Plan, plan_bundle: Bundle) -> None:
-    static_plan.path.write_bytes(static_plan.data[:-1] + b"?")
+def test_a_plan_of_this_cache_that_was_altered(batched_plan: Plan, plan_bundle: Bundle) -> None:
+    batched_plan.path.write_bytes(batched_plan.data[:-1] + b"?")
     with pytest.raises(DeviceError, match=r"truncated or altered.*--rebuild"):
-        given_plan(static_plan.path, plan_bundle, "float16", trust=True)
+        given_plan(batched_plan.path, plan_bundle, "float16", trust=True)
 
 
 @pytest.mark.parametrize("key", ["options", "precision", "device"])
-def test_a_description_without_what_has_to_be_known(static_plan: Plan, plan_bundle, key) -> None:
-    path = static_plan.path.with_suffix(".json")
+def test_a_description_without_what_has_to_be_known(batched_plan: Plan, plan_bundle, key) -> None:
+    path = batched_plan.path.with_suffix(".json")
     about = json.loads(path.read_text())
     del about[key]
     path.write_text(json.dumps(about))
     with pytest.raises(DeviceError, match=r"\.json was truncated or altered.*--rebuild"):
-        given_plan(static_plan.path, plan_bundle, "float16", trust=False)
+        given_plan(batched_plan.path, plan_bundle, "float16", trust=False)
 
 
 def test_a_plan_of_this_cache_in_another_precision_or_of_another_graph(
-    static_plan: Plan, plan_bundle: Bundle, plan_bundle_copy: Path, edit
+    batched_plan: Plan, plan_bundle: Bundle, plan_bundle_copy: Path, edit
 ) -> None:
     with pytest.raises(InputError, match=r"computes in float16, and float32 .*precision=.float16"):
-        given_plan(static_plan.path, plan_bundle, "float32", trust=True)
+        given_plan(batched_plan.path, plan_bundle, "float32", trust=True)
     edit(plan_bundle_copy, files={"model.fp16.onnx": plan_bundle.read("model.onnx")})
     with pytest.raises(DeviceError, match=r"built from another graph .*edgead build"):
-        given_plan(static_plan.path, open_bundle(plan_bundle_copy), "float16", trust=True)
+        given_plan(batched_plan.path, open_bundle(plan_bundle_copy), "float16", trust=True)
 
 
 def test_a_stopped_build_leaves_nothing(build, cache_directory: Path) -> None:

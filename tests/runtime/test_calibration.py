@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import cases
+import numpy as np
 import pytest
+import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,6 +16,7 @@ from edgead.calibration import (
     best_false_reject_rate,
     check_false_reject_rate,
     default_false_reject_rate,
+    expected_rejects,
     images_needed,
     p_value,
     ranked,
@@ -53,7 +57,7 @@ def test_threshold_by_hand(rate: float, expected: float) -> None:
 
 def test_p_values_of_the_corpus() -> None:
     for row in cases.p_values():
-        values = ranked(row["scores"], row["ties"])
+        values = ranked(row["scores"], row["ties"], row.get("parts"))
         if "score" in row:
             assert ranked_p_value(row["score"], values) == row["p"][0] / row["p"][1], row
         elif "says" in row:
@@ -79,6 +83,72 @@ def test_threshold_and_p_value_give_the_same_verdict(
     near = [limit, math.nextafter(limit, math.inf), math.nextafter(limit, -math.inf)]
     score = data.draw(st.sampled_from([*near, *scores]) | st.floats(-2e6, 2e6))
     assert (p_value(score, scores, tolerance) <= rate) == (score > limit)
+
+
+of_parts = st.lists(st.tuples(st.floats(-1e6, 1e6), st.integers(-3, 9)), min_size=1, max_size=60)
+
+
+def _by_fractions(score: float, scores: list[float], parts: list[int]) -> Fraction:
+    """Each part's share of images that score at least as high, in exact arithmetic."""
+    total = Fraction(1)
+    for part in set(parts):
+        own = [c for c, shown in zip(scores, parts, strict=True) if shown == part]
+        total += Fraction(sum(c >= score for c in own), len(own))
+    return total / (len(set(parts)) + 1)
+
+
+@given(of_parts, st.floats(0.001, 0.999), st.data())
+def test_images_of_one_part_share_the_weight_of_one(
+    images: list[tuple[float, int]], rate: float, data: st.DataObject
+) -> None:
+    scores, parts = map(list, zip(*images, strict=True))
+    score = data.draw(st.sampled_from(scores) | st.floats(-2e6, 2e6))
+    found, exact = p_value(score, scores, parts=parts), _by_fractions(score, scores, parts)
+    assert abs(found - exact) < 20 * 2**-53  # a division and an addition for each size of a part
+    if rate < 1 / (len(set(parts)) + 1):
+        with pytest.raises(CalibrationError, match=r"calibration (parts|images) can promise"):
+            threshold(scores, rate, parts=parts)
+        return
+    limit = threshold(scores, rate, parts=parts)
+    for near in (limit, math.nextafter(limit, math.inf), math.nextafter(limit, -math.inf), score):
+        assert (p_value(near, scores, parts=parts) <= rate) == (near > limit)
+
+
+@given(scores_strategy, st.floats(-2e6, 2e6), st.permutations(range(60)))
+def test_parts_of_one_image_each_change_nothing(
+    scores: list[float], score: float, names: list[int]
+) -> None:
+    parts = names[: len(scores)]
+    assert p_value(score, scores, parts=parts) == p_value(score, scores)
+
+
+def test_the_order_of_parts_and_images_does_not_matter() -> None:
+    rng = np.random.default_rng(0)
+    scores, parts = rng.normal(size=40).round(1), rng.integers(0, 7, 40)
+    found = [p_value(0.2, scores.tolist(), parts=parts.tolist())]
+    for _ in range(20):
+        order = rng.permutation(40)
+        found.append(p_value(0.2, scores[order].tolist(), parts=parts[order].tolist()))
+    assert len(set(found)) == 1
+
+
+@pytest.mark.parametrize(("n", "rate", "images"), [(84, 0.05, 148), (19, 0.05, 20), (6, 0.15, 14),
+                                                   (42, 0.05, 1), (300, 0.2, 1000)])  # fmt: skip
+def test_expected_rejects_are_those_of_the_beta_binomial(n: int, rate: float, images: int) -> None:
+    k = math.floor(rate * (n + 1) + 1e-9)
+    law = scipy.stats.betabinom(images, k, n + 1 - k)
+    assert expected_rejects(n, rate, images) == (law.ppf(0.025), law.ppf(0.975))
+
+
+def test_expected_rejects_are_reached_by_19_of_20_calibrations() -> None:
+    """By drawing calibrations and frames, whatever the formula: within 4 standard deviations."""
+    rng, inside, draws = np.random.default_rng(3), 0, 4000
+    low, high = expected_rejects(39, 0.05, 100)
+    for _ in range(draws):
+        limit = threshold(rng.lognormal(size=39).tolist(), 0.05)
+        inside += low <= (rng.lognormal(size=100) > limit).sum() <= high
+    assert inside / draws > 0.95 - 4 * math.sqrt(0.95 * 0.05 / draws)
+    assert inside / draws < 0.99  # counts are whole, so the interval is a little wide; not more
 
 
 @given(scores_strategy, st.floats(-2e6, 2e6), st.floats(0, 10))

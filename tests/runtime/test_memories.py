@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,9 +17,8 @@ from edgead.bundle.entries import Memory, Whitening
 from edgead.bundle.json_reader import as_json
 from edgead.bundle.manifest import Manifest
 from edgead.bundle.storage import Draft, npy
-from edgead.engine.memories import MemoryDistances
-from edgead.engine.open_signals import open_memories
-from edgead.errors import BundleError
+from edgead.engine.signals import Signals, open_signals, read_memories, read_whitenings
+from edgead.errors import BundleError, DeviceError
 from edgead.nearest import Blend
 
 ENTRY = Memory("seen", 6, (4, 5), "memory.npy", "places.npy", neighbours=3, weight=0.5)
@@ -107,7 +107,9 @@ def test_the_map_is_of_the_mean_over_channels_times_the_place(
     params = replace(manifest.map, size=(4, 5), blur_sigma=0.0)
     files = {entry.file: npy(kept), entry.places: npy(places)}
     draft = Draft(Path("x.edgead"), manifest, "", files)
-    (pair,) = MemoryDistances(open_memories(draft)).run([features])
+    signals = Signals(open_signals(draft))
+    signals.run([features])
+    (pair,) = signals.pairs
     (found,), _ = AnomalyMap(params, ((1, 4, 5),)).run([pair])
     sought = (1 / 3,) * 3 if entry.temperature is None else Blend(3, 0.3 * 6)
     squares = reference.nearest(features, kept.astype(np.float32), sought)[0]
@@ -117,6 +119,114 @@ def test_the_map_is_of_the_mean_over_channels_times_the_place(
 def test_fewer_rows_than_neighbours_are_blended_and_have_no_mean(remembering: Any) -> None:
     files = {"memory.npy": npy(np.ones((2, 6), np.float32))}
     files["places.npy"] = npy(np.ones((4, 5), np.float32))
-    open_memories(Draft(Path("x.edgead"), remembering(BLENDED), "", files))
+    open_signals(Draft(Path("x.edgead"), remembering(BLENDED), "", files))
     with pytest.raises(BundleError, match=r"expected at least 3 rows"):
-        open_memories(Draft(Path("x.edgead"), remembering(ENTRY), "", files))
+        open_signals(Draft(Path("x.edgead"), remembering(ENTRY), "", files))
+
+
+def drawn(seed: int, remembering: Any) -> tuple[Draft, dict[str, np.ndarray]]:
+    """A bundle of a memory and whitenings, each of what it may leave out left out at random."""
+    rng = np.random.default_rng(seed)
+    height, width, channels = (int(n) for n in rng.integers((2, 2, 3), (9, 9, 20)))
+    arrays: dict[str, np.ndarray] = {"memory.npy": rng.standard_normal((30, channels))}
+    arrays |= {name: rng.uniform(0, 2, (height, width)) for name in ("places.npy", "a", "b", "c")}
+    maybe = {name: name if rng.random() < 0.5 else None for name in ("a", "b", "c", "centre")}
+    size, temperature = (height, width), 0.3 if seed % 2 else None
+    memory = replace(
+        ENTRY, channels=channels, size=size, temperature=temperature, shares=maybe["a"],
+        scored="places.npy",
+    )  # fmt: skip
+    first, side = int(rng.integers(channels)), int(rng.integers(1, 5))
+    count = int(rng.integers(1, channels - first + 1))
+    regions = -(-height // side) * -(-width // side)
+    arrays["mean"] = rng.standard_normal((count, height, width))
+    arrays["factors"] = rng.standard_normal((regions, count, count))
+    arrays["centre"] = rng.standard_normal(count)
+    whitening = Whitening(
+        "seen", channels, size, first, count, "mean", "factors", side, centre=maybe["centre"],
+        places=maybe["b"], scored=maybe["c"] if maybe["b"] else "c",
+    )  # fmt: skip
+    manifest = remembering(memory, "l1")
+    weights = (*manifest.map.weights, *(1.0 for one in [whitening] if one.places))
+    params = replace(manifest.map, weights=weights)
+    manifest = replace(manifest, whitenings=(whitening,), map=params)
+    arrays = {name: array.astype(np.float32) for name, array in arrays.items()}
+    files = {name: npy(array) for name, array in arrays.items()}
+    return Draft(Path("x.edgead"), manifest, "", files), arrays
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_distances_and_their_sum_are_those_of_float64(seed: int, remembering: Any) -> None:
+    draft, arrays = drawn(seed, remembering)
+    (memory,), (whitening,) = draft.manifest.memories, draft.manifest.whitenings
+    rng = np.random.default_rng(seed + 100)
+    features = rng.standard_normal((1, memory.channels, *memory.size)).astype(np.float32)
+    signals = Signals(open_signals(draft))
+    signals.run([features, features[::-1].copy()])
+    sought = (1 / 3,) * 3 if memory.temperature is None else Blend(3, 0.3 * memory.channels)
+    shared = features * arrays[memory.shares] if memory.shares else features
+    far = [reference.nearest(shared, arrays["memory.npy"], sought)[0] / memory.channels]
+    seen = features[:, whitening.first : whitening.first + whitening.count]
+    if whitening.centre:
+        seen = seen.astype(np.float64) - arrays["centre"][:, None, None]
+    learnt = arrays["mean"], arrays["factors"], whitening.side
+    far.append(reference.whiten(seen, *learnt, channel_normal=bool(whitening.centre))[0])
+    shown, scored = (
+        [None if name is None else arrays[name] for name in names]
+        for names in ((memory.places, whitening.places), (memory.scored, whitening.scored))
+    )
+    counted, total = reference.signals(far, shown, scored)
+    assert len(signals.pairs) == len(counted) == len(draft.manifest.map.weights)
+    for (found, zeros), expected in zip(signals.pairs, counted, strict=True):
+        np.testing.assert_allclose(found[0, 0], expected, rtol=1e-4, atol=1e-6)
+        assert not zeros.any()
+    assert signals.scored is not None
+    np.testing.assert_allclose(signals.scored[0][0, 0], total, rtol=1e-4, atol=1e-6)
+    before = signals.scored[0].copy()
+    signals.run([features, features])
+    np.testing.assert_array_equal(signals.scored[0], before)  # the sum begins anew
+
+
+def test_what_is_read_is_what_the_files_hold(remembering: Any) -> None:
+    draft, arrays = drawn(1, remembering)
+    (memory,), (whitening,) = read_memories(draft), read_whitenings(draft)
+    np.testing.assert_array_equal(memory.rows, arrays["memory.npy"])
+    channels = np.float32(draft.manifest.memories[0].channels)
+    np.testing.assert_array_equal(memory.counts, arrays["places.npy"] / channels)
+    for name in ("mean", "factors"):
+        np.testing.assert_array_equal(getattr(whitening, name), arrays[name])
+    with pytest.raises(ValueError, match="read-only"):
+        memory.rows[0] = 1
+
+
+def test_features_of_another_size_are_refused(remembering: Any) -> None:
+    draft, _ = drawn(0, remembering)
+    signals = Signals(open_signals(draft))
+    for features in ([], [np.zeros((1, 2, 2, 2), np.float32)] * 2):
+        with pytest.raises(ValueError, match="expected"):
+            signals.run(features)
+
+
+def test_what_a_file_raises_comes_through(remembering: Any) -> None:
+    draft, _ = drawn(0, remembering)
+    files = {name: data for name, data in draft.files.items() if name != "mean"}
+    with pytest.raises(KeyError, match="mean"):
+        open_signals(replace(draft, files=files))
+
+
+@pytest.mark.parametrize(("free", "fits"), [(0, 0), (-5, 0), (24 * 6 * 29, 29)])
+def test_a_memory_without_room_says_how_much_there_is(
+    free: int, fits: int, remembering: Any
+) -> None:
+    files = {"memory.npy": npy(np.ones((30, 6), np.float32))}
+    files["places.npy"] = npy(np.ones((4, 5), np.float32))
+    draft = Draft(Path("x.edgead"), remembering(ENTRY), "", files)
+    with pytest.raises(DeviceError, match=f"at most {fits} features fit: learn with --memory"):
+        open_signals(draft, lambda: free)
+    open_signals(draft, lambda: 24 * 6 * 30)
+
+
+def test_a_manifest_is_copied_without_what_it_keeps_in_the_core(remembering: Any) -> None:
+    manifest = remembering(ENTRY)
+    found = copy.deepcopy(manifest)
+    assert found == manifest and found.shapes() == manifest.shapes() == ((1, 4, 5),)

@@ -97,6 +97,40 @@ def test_an_engine_that_is_off_within_the_tolerance_keeps_the_promise(name: str,
         assert excess(rule, draws, rate) < 4, rate
 
 
+PARTS, EACH = 19, (1, 2, 6, 12)  # images of a part: which of these is random
+
+
+def _of_parts(rng: np.random.Generator) -> tuple[list[float], list[int], float]:
+    """Scores of parts that differ much more than images of one, and one image of a new part."""
+    counts = rng.choice(EACH, PARTS + 1)
+    parts = np.repeat(np.arange(PARTS + 1), counts)
+    scores = rng.lognormal(size=PARTS + 1)[parts] + rng.normal(0, 0.05, len(parts))
+    held = parts < PARTS
+    return (
+        scores[held].tolist(),
+        parts[held].tolist(),
+        float(scores[rng.choice(np.flatnonzero(~held))]),
+    )
+
+
+def _reached(rule: Callable[[float, list[float], list[int]], float], rate: float) -> float:
+    """As ``excess``, of images of new parts."""
+    rng = np.random.default_rng(14)
+    draws = [_of_parts(rng) for _ in range(DRAWS)]
+    rejected = sum(rule(new, scores, parts) <= rate for scores, parts, new in draws)
+    return (rejected / DRAWS - rate) / math.sqrt(rate * (1 - rate) / DRAWS)
+
+
+@pytest.mark.parametrize("rate", [0.05, 0.12, 0.3])
+def test_images_of_a_new_part_are_rejected_at_the_rate(rate: float) -> None:
+    assert _reached(lambda new, scores, parts: p_value(new, scores, parts=parts), rate) < 4
+
+
+def test_images_that_count_one_by_one_break_the_promise_of_parts_visibly() -> None:
+    """Which is what a bundle did before its calibration knew of parts."""
+    assert _reached(lambda new, scores, _: p_value(new, scores), 0.05) > 4
+
+
 def _without_the_new_one(new: float, scores: list[float], rate: float) -> bool:
     return (N - bisect_left(sorted(scores), new)) / N <= rate
 

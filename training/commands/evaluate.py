@@ -169,6 +169,9 @@ def _figures(evaluation: Evaluation) -> dict[str, str]:
         if evaluation.overlap is not None and (known := evaluation.overlap.good):
             reached += f", {known} of them no test: see the warning"
         rows["false rejects reached"] = reached
+        if evaluation.within_chance is not None:
+            low, high = evaluation.within_chance
+            rows["false rejects expected"] = f"{low} to {high} of {good}, 19 times of 20"
     if defective := caught + count("missed"):
         share = percent(caught / defective)
         rows["defects caught"] = f"{share} ({caught} of {defective})"

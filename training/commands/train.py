@@ -18,7 +18,17 @@ if TYPE_CHECKING:
     from ..run_record import TrainingOptions
 
 _METHODS = ("agpnet", "arnet", "redi", "ssae")  # named here too, so that --help needs no torch
-_PASSED_ON = ("preset", "layout", "category", "group", "shots", "bit_depth", "textures", "device")
+_PASSED_ON = (
+    "preset",
+    "layout",
+    "category",
+    "group",
+    "shots",
+    "bit_depth",
+    "textures",
+    "device",
+    "precision",
+)
 EXAMPLE = "  edgead train redi photos/ --out runs/cell --minutes 10"
 
 
@@ -58,6 +68,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), default="auto",
         help="where to train; auto (the default) is cuda where torch finds a GPU",
+    )  # fmt: skip
+    parser.add_argument(
+        "--precision", choices=("float32", "bfloat16"),
+        help="of products and convolutions while training (default: bfloat16 on a CPU with "
+        "instructions for it, else float32)",
     )  # fmt: skip
     add(parser, "--json", "one JSON object on stdout")
 

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgead.bundle.entries import Calibration
 from edgead.bundle.known_images import Known
-from edgead.calibration import wilson_interval
+from edgead.calibration import expected_rejects
 from edgead.errors import DataError
 from edgead.images import Remarks, open_image
 from edgead.images.content import digest_of
@@ -71,7 +72,8 @@ class Evaluation:
     metrics: Mapping[str, float | int | None]  # what `edgead evaluate --json` writes
     quantiles: Mapping[str, tuple[float, ...]]  # at QUANTILES, for "good" and "defective"
     threshold: float  # a score above it is anomalous
-    n_calibration: int
+    n_calibration: int  # images, or the parts they show, that count towards the promise
+    within_chance: tuple[int, int] | None  # of the good images, rejected; None: no good image
     latency_ms: Mapping[str, float]  # median and p95 of Detector.score
     engine: Mapping[str, Any]  # Detector.info()
     provenance: Mapping[str, Any]
@@ -248,6 +250,7 @@ def _summarise(
         "n_test": len(images),
         "parts": spread.draws.parts,
     }
+    chance = _within_chance(images, manifest.calibration, float(detector.false_reject_rate))
     times = [r.total_ms for r in images]
     several = dataset.categories if len(dataset.categories) > 1 else ()
     classes = {"good": scores[~defective], "defective": scores[defective]}
@@ -263,12 +266,13 @@ def _summarise(
             if values.size
         },
         threshold=float(detector.threshold),
-        n_calibration=len(manifest.calibration.scores),
+        n_calibration=manifest.calibration.counted()[0],
+        within_chance=chance,
         latency_ms={"median": float(np.median(times)), "p95": float(np.quantile(times, 0.95))},
         engine=dict(detector.info()),
         provenance=dict(manifest.provenance),
         timelines=videos,
-        notes=_notes(images, pixels, float(detector.false_reject_rate), not_told(known)),
+        notes=_notes(images, pixels, float(detector.false_reject_rate), chance, not_told(known)),
         categories=tuple(_category(name, images, pixels) for name in several),
         kinds=spread.kinds(),
         resampled=spread.resampled(),
@@ -276,8 +280,20 @@ def _summarise(
     )
 
 
+def _within_chance(
+    images: Sequence[ScoredImage], calibration: Calibration, rate: float
+) -> tuple[int, int] | None:
+    """How many of the good images may be rejected; None without one."""
+    good = sum(image.is_good for image in images if image.copy_of is None)
+    return expected_rejects(calibration.counted()[0], rate, good) if good else None
+
+
 def _notes(
-    images: Sequence[ScoredImage], pixels: Pixels, promised: float, untold: str | None
+    images: Sequence[ScoredImage],
+    pixels: Pixels,
+    promised: float,
+    chance: tuple[int, int] | None,
+    untold: str | None,
 ) -> tuple[str, ...]:
     notes = []
     different = [image for image in images if image.copy_of is None]
@@ -290,12 +306,12 @@ def _notes(
         notes.append(
             f"Good test images: only {n_good}; the false-reject rate reached is known roughly."
         )
-    if n_good and (low := wilson_interval(rejected, n_good)[0]) > promised:
+    if chance is not None and rejected > chance[1]:
         notes.append(
-            f"False rejects: even the lower end of the interval, {100 * low:.1f} %, is above the "
-            f"{100 * promised:.3g} % promised; the good test images are not like the calibration "
-            f"images. Set the threshold again, with edgead calibrate, on good images from where "
-            f"they come from."
+            f"False rejects: {rejected} of {n_good} are more than the {chance[0]} to {chance[1]} "
+            f"that {100 * promised:.3g} % promised lets be expected; the good test images are not "
+            f"like the calibration images. Set the threshold again, with edgead calibrate, on good "
+            f"images from where they come from."
         )
     if n_good == len(different):
         notes.append("No defective test images: whether defects are caught is unknown.")

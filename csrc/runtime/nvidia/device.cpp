@@ -30,16 +30,6 @@ std::string in_one_line(const char* name) {
 
 }  // namespace
 
-OnDevice::OnDevice(int index) : index_(index) {
-  check(cudaGetDevice(&before_));
-  if (before_ != index_) check(cudaSetDevice(index_));
-}
-
-OnDevice::~OnDevice() {
-  if (before_ >= 0 && before_ != index_) cudaSetDevice(before_);
-  cudaGetLastError();
-}
-
 Device::Device() {
   int count = 0;
   cudaError_t error = cudaGetDeviceCount(&count);
@@ -53,9 +43,18 @@ Device::Device() {
   name_ = in_one_line(found.name);
   major_ = found.major, minor_ = found.minor;
   integrated_ = found.integrated != 0;
+  multiprocessors_ = found.multiProcessorCount, total_bytes_ = found.totalGlobalMem;
+  try {
+    context_ = std::make_unique<const PrimaryContext>(kIndex);
+  } catch (const CudaError& failed) {
+    throw no_device(failed.code);
+  }
 }
 
-std::string Device::word() const { return format("%s sm_%d%d", name_.c_str(), major_, minor_); }
+std::string Device::word() const {
+  const auto gib = static_cast<int>(static_cast<double>(total_bytes_) / (1 << 30) + 0.5);
+  return format("%s sm_%d%d %d SM %d GiB", name_.c_str(), major_, minor_, multiprocessors_, gib);
+}
 
 void Device::check_alive() const {
   const std::lock_guard<std::mutex> lock(mutex_);
@@ -94,23 +93,18 @@ Failure Device::failure(const char* doing, const CudaError& error) const {
 }
 
 Shared::Shared(const Device& device, size_t bytes)
-    : pinned_(bytes, device.integrated() ? cudaHostAllocMapped : cudaHostAllocDefault) {
-  if (device.integrated()) {
-    check(cudaHostGetDevicePointer(&device_, pinned_.data(), 0));
-  } else {
-    own_ = std::make_unique<Buffer>(bytes);
-    device_ = own_->data();
-  }
+    : pinned_(bytes, device.integrated()), device_(pinned_.device()) {
+  if (device_ != nullptr) return;
+  own_ = std::make_unique<Buffer>(bytes);
+  device_ = own_->data();
 }
 
 void Shared::up(const Stream& stream, size_t bytes) const {
-  if (own_)
-    check(cudaMemcpyAsync(device_, pinned_.data(), bytes, cudaMemcpyHostToDevice, stream.get()));
+  if (own_) stream.copy(device_, pinned_.data(), bytes, cudaMemcpyHostToDevice);
 }
 
 void Shared::down(const Stream& stream, size_t bytes) const {
-  if (own_)
-    check(cudaMemcpyAsync(pinned_.data(), device_, bytes, cudaMemcpyDeviceToHost, stream.get()));
+  if (own_) stream.copy(pinned_.data(), device_, bytes, cudaMemcpyDeviceToHost);
 }
 
 }  // namespace edgead

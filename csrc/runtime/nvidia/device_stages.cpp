@@ -16,7 +16,7 @@ class DeviceMap {
         workspace_(anomaly_map_cuda_workspace_bytes(plan.plan().params, 1)),
         bytes_(sizeof(float) * static_cast<size_t>(plan.size().first) * plan.size().second),
         map_(bytes_),
-        host_(bytes_) {
+        host_(bytes_, false) {
     memory_.fill(plan.memory(), anomaly_map_plan_bytes(plan.plan().params));
     plan_ = anomaly_map_plan_moved(plan.plan(), memory_.data());
   }
@@ -28,7 +28,7 @@ class DeviceMap {
                            workspace_.data(), stream.get()));
   }
   void down(const Stream& stream) const {
-    check(cudaMemcpyAsync(host_.data(), map_.data(), bytes_, cudaMemcpyDeviceToHost, stream.get()));
+    stream.copy(host_.data(), map_.data(), bytes_, cudaMemcpyDeviceToHost);
   }
   const float* values() const { return reinterpret_cast<const float*>(host_.data()); }
 

@@ -87,14 +87,9 @@ void check_fits(const ReadMemory& read, const Device& device) {
   const size_t rows = static_cast<size_t>(read.params.rows), bytes = read.rows.values.size();
   const size_t places = read.counts.size() + read.scored.size() + read.shares.size();
   const size_t beside = sizeof(float) * places;
-  if (bytes + beside <= free) return;
-  const size_t fits = free > beside ? (free - beside) / (bytes / rows) : 0;
-  throw device_failure(
-      format("cuda:0 (%s) has %.1f MB free, and the memory of %zu features takes %.1f "
-             "MB; at most %zu features fit: learn with --memory %zu, close other "
-             "programs, or use device \"cpu\"",
-             device.name().c_str(), static_cast<double>(free) / 1e6, rows,
-             static_cast<double>(bytes) / 1e6, fits, std::max<size_t>(fits, 1)));
+  check_room(format("cuda:0 (%s)", device.name().c_str()),
+             static_cast<int64_t>(free) - static_cast<int64_t>(beside), static_cast<int64_t>(rows),
+             static_cast<int64_t>(bytes / rows), "device \"cpu\"");
 }
 
 std::unique_ptr<Buffer> zeros_of(size_t count) {
@@ -103,7 +98,7 @@ std::unique_ptr<Buffer> zeros_of(size_t count) {
 
 }  // namespace
 
-std::shared_ptr<const HeldSignals> hold_signals(const Bundle& bundle, const Device& device) {
+std::shared_ptr<const HeldSignals> hold_signals(const BundleFiles& bundle, const Device& device) {
   auto held = std::make_shared<HeldSignals>();
   for (const Memory& memory : bundle.manifest().memories) {
     const ReadMemory read = read_memory(bundle, memory);

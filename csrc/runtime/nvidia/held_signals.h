@@ -25,7 +25,7 @@ class HeldSignal {
 using HeldSignals = std::vector<std::unique_ptr<const HeldSignal>>;  // in manifest's order
 
 // Inside of Device::run. Failure (device): more than is free; says how many features fit.
-std::shared_ptr<const HeldSignals> hold_signals(const Bundle& bundle, const Device& device);
+std::shared_ptr<const HeldSignals> hold_signals(const BundleFiles& bundle, const Device& device);
 
 // The distances of one session's frames, as pairs of the map: (distance, 0).
 class DeviceDistances {

@@ -13,7 +13,7 @@ namespace edgead {
 // What a plan is of.
 struct PlanAsked {
   std::string version;      // of TensorRT: "10.3.0"
-  std::string device;       // "Orin sm_87"
+  std::string device;       // "Orin sm_87 8 SM 7 GiB"
   std::string onnx_sha256;  // of the graph
   std::string precision;
 

@@ -66,6 +66,7 @@ class Built:
     census: NetworkCensus
     layers: dict[str, int] | None  # dtypes of the engine's layers; None without a GPU to look with
     off_dla: tuple[str, ...]  # layers that the DLA leaves to the GPU
+    layers_in_all: int  # of the parsed network
     timing_cache: bytes = field(repr=False)  # for the next build; b"" where there is none
 
 
@@ -152,7 +153,7 @@ class _Job:
         seconds = time.perf_counter() - started
         counted = self.inspect(plan, census, ahead=bool(capabilities))
         kept = b"" if cache is None else bytes(cache.serialize())
-        return Built(plan, seconds, census, counted, off_dla, kept)
+        return Built(plan, seconds, census, counted, off_dla, network.num_layers, kept)
 
     def failed(self, what: str) -> DeviceError:
         """The error for a step that gave nothing, with the reason from the log."""
@@ -166,6 +167,9 @@ class _Job:
         network = builder.create_network(1 << int(mode))
         with collector_waits():
             parser: OnnxParser = self.module.OnnxParser(network, self.logger)
+        adjust: Any = getattr(self.module, "OnnxParserFlag", None)  # from 8.6; the flag from 10.4
+        if self.options.dla is not None and hasattr(adjust, "ADJUST_FOR_DLA"):
+            parser.set_flag(adjust.ADJUST_FOR_DLA)  # type: ignore[attr-defined]
         if not parser.parse(graph.onnx):
             raise DeviceError(f"{self.library} cannot read the graph: {_parse_reasons(parser)}")
         _check_interface(network, graph, str(self.library))
@@ -208,8 +212,12 @@ class _Job:
         core = self.options.dla
         if core is None:
             return ()
-        if self.precision == "float32":
-            raise InputError("a DLA computes in float16 or int8; choose one of them, or no --dla")
+        if self.precision != "float16":
+            raise InputError(
+                f"a DLA is asked for in {self.precision}, and it takes float16 only: its int8 is "
+                "implicit, by calibration, and edgead's graphs say where they are int8 (Q/DQ), so "
+                "that all of it would fall to the GPU; use --precision float16, or no --dla"
+            )
         if core >= builder.num_DLA_cores:
             raise DeviceError(
                 f"DLA core {core}: this device has {builder.num_DLA_cores} of them (Jetson Orin "

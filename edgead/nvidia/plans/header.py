@@ -2,10 +2,11 @@
 
     0   "ftrt" (TensorRT) or "vtrt" (TensorRT-RTX)
     16  RTX: size of the whole plan, uint64
-    24  version of the library: major, minor, patch, build, a byte each
+    24  version of the library: major, minor, patch, build, a byte each, where bytes 4 to 7 are 0
 
 Source: NVIDIA's developer guide for the version; the rest seen in plans of TensorRT-RTX 1.7.1. Read
 for messages: whether a plan is sound is known by its digest, and said by TensorRT when it loads it.
+A version only warns: TensorRT may load plans of another one that were built to be compatible.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def read_header(data: bytes, where: str) -> PlanHeader:
             hint = " (one seems to follow after other data, as some exporters write: cut that off)"
         raise DeviceError(f"{where} is not a plan of TensorRT{hint}; {AGAIN}")
     major, minor, patch = data[24:27]
-    sane = OLDEST[flavour][0] <= major <= _NEWEST_MAJOR
+    sane = OLDEST[flavour][0] <= major <= _NEWEST_MAJOR and not any(data[4:8])
     size = int.from_bytes(data[16:24], "little") if flavour == "rtx" else None
     return PlanHeader(flavour, (major, minor, patch) if sane else None, size)
 
@@ -56,7 +57,7 @@ def check_header(data: bytes, library: Library, where: str) -> None:
     """Hold a plan's header against the library that is to load it.
 
     Raises:
-        DeviceError: not a plan, of the other flavour, of another version, or truncated.
+        DeviceError: not a plan, of the other flavour, or truncated.
     """
     header = read_header(data, where)
     if header.flavour != library.flavour:
@@ -64,14 +65,17 @@ def check_header(data: bytes, library: Library, where: str) -> None:
             f"{where} is a plan of {NAMES[header.flavour]}, and here runs {library}; "
             f"use that library, or {AGAIN}"
         )
-    if header.version is not None and header.version != library.version[:3]:
-        version = ".".join(map(str, header.version))
-        raise DeviceError(
-            f"{where} was built by {NAMES[header.flavour]} {version}, and here runs {library}: "
-            f"plans of one version do not load in another; {AGAIN}"
-        )
     if header.size is not None and header.size != len(data):
         raise DeviceError(
             f"{where} was truncated or altered: {len(data)} bytes, and its header says "
             f"{header.size}; copy it again, or {AGAIN}"
         )
+
+
+def said_by_header(data: bytes, library: Library) -> str:
+    """ " (its header says TensorRT 10.4.0)" where that is not the library's version, else nothing:
+    for the message when TensorRT does not load the plan."""
+    version = read_header(data, "the plan").version
+    if version is None or version == library.version[:3]:
+        return ""
+    return f" (its header says {NAMES[library.flavour]} {'.'.join(map(str, version))})"

@@ -23,7 +23,7 @@ class BuildOptions:
         InputError: values that make no sense.
     """
 
-    batch: tuple[int, int, int] = (1, 1, 8)
+    batch: tuple[int, int, int] = (1, 1, 1)
     workspace_mb: int | None = None
     dla: int | None = None
 
@@ -36,7 +36,7 @@ class BuildOptions:
         if self.dla is not None and self.dla < 0:
             raise InputError(f"DLA core {self.dla}: expected 0 or more")
         if self.dla is not None and least != most:
-            raise InputError("a DLA takes one batch size only: fix it, as with --static-batch 1")
+            raise InputError("a DLA takes one batch size only: leave --batch out, or fix it")
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON."""
@@ -62,7 +62,7 @@ class Plan:
     flavour: str
     version: str
     precision: str = ""
-    device: str = ""  # "Orin sm_87"; for RTX "any" or compute capabilities, as in "sm_86 sm_89"
+    device: str = ""  # "Orin sm_87 8 SM 7 GiB"; for RTX "any" or as in "sm_86 sm_89"
     options: BuildOptions | None = None
     about: Mapping[str, Any] = field(default_factory=dict, repr=False)  # plain JSON of the build
     cached: bool = True  # whether it was there already

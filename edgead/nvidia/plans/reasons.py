@@ -59,8 +59,8 @@ def load_reason(errors: Sequence[str]) -> str:
     text = "\n".join(errors)
     if _NO_MEMORY.search(text):
         return (
-            "out of device memory; close other programs and Detectors, or build for one image at a "
-            "time (edgead build NAME.edgead --static-batch 1) and name that plan with plan="
+            "out of device memory; close other programs and Detectors, or bound the scratch memory "
+            "(edgead build NAME.edgead --workspace 512) and name that plan with plan="
         )
     if no_device(errors):
         return f"{errors[0]}; install a newer driver, or an older TensorRT"

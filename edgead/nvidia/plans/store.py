@@ -171,8 +171,7 @@ def foreign_plan(path: str | os.PathLike[str], library: Library, *, trust: bool)
         trust: it is native code that runs as this user, and nothing in it says who wrote it.
 
     Raises:
-        DeviceError: not trusted, not readable, not a plan, of another flavour or version,
-            truncated.
+        DeviceError: not trusted, not readable, not a plan, of another flavour, truncated.
     """
     if not trust:
         raise DeviceError(
@@ -255,6 +254,7 @@ class _Work:
             "products": built.census.products,
             "layers": built.layers,
             "off_dla": list(built.off_dla),
+            "layers_in_all": built.layers_in_all,
         }
         entry = self.cache.store(self.key, built.plan, {**self.about, **said})
         self.cache.keep(self.key, ".log", log.text().encode(errors="replace"))

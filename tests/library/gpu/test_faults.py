@@ -13,6 +13,7 @@ MEMORY, NO_DRIVER, NO_GPU, NO_IMAGE, ILLEGAL = 2, 35, 100, 209, 700
 OPENING = {
     "no driver": ("cudaGetDeviceCount", NO_DRIVER, "driver does not start.*error 35.*nvidia-smi"),
     "no GPU": ("cudaGetDeviceCount", NO_GPU, "finds no GPU.*the CPU serves without it"),
+    "a driver without what is asked of it": ("cuDevicePrimaryCtxRetain", 999, "does not start"),
     "a GPU that is silent": ("cudaGetDeviceProperties", ILLEGAL, "driver does not start"),
     "no memory for what was learnt": ("cudaMalloc", MEMORY, "is out of memory when opening"),
     "no pinned memory": ("cudaHostAlloc", MEMORY, r"out of memory when .*\d+ of \d+ MB are free"),
@@ -27,7 +28,7 @@ OPENING = {
     "an error of the first kernel": ("kernel", ILLEGAL, "illegal memory access.*error 700"),
     "an error of the first copy": ("copy", ILLEGAL, "illegal memory access.*error 700"),
     "an error of the graph": ("engine", ILLEGAL, "illegal memory access.*error 700"),
-    "no context of the thread": ("cudaGetDevice", ILLEGAL, "illegal memory access"),
+    "no context of the thread": ("cuCtxSetCurrent", ILLEGAL, "illegal memory access"),
 }
 
 

@@ -15,7 +15,7 @@ from edgead.bundle.storage import open_bundle
 from edgead.nvidia.plans.cache import PlanCache, key_of
 from edgead.nvidia.plans.plan import BuildOptions
 
-DEVICE = "Simulated GPU sm_87"
+DEVICE = "Simulated GPU sm_87 8 SM 7 GiB"
 
 
 def about_of(path: Path, version: str = "10.3.0", **changes: Any) -> dict[str, Any]:
@@ -84,7 +84,7 @@ def test_c_finds_what_python_built(
         {"version": "10.30.1"},
         {"device": "Simulated GPU sm_86"},
         {"precision": "int8"},
-        {"options": BuildOptions().to_json()},
+        {"options": BuildOptions((1, 1, 8)).to_json()},
         {"recipe": 2},
         {"onnx_sha256": "0" * 64},
     ],

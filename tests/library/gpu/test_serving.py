@@ -3,6 +3,7 @@ GPU."""
 
 from __future__ import annotations
 
+import ctypes
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -163,15 +164,37 @@ def test_sessions_of_many_threads(
     assert found == dict.fromkeys(range(3), alone)
 
 
-def test_the_device_of_the_calling_thread_stays(
+@pytest.mark.parametrize("context", [0, 0xC0DE])
+def test_the_context_of_the_calling_thread_stays(
+    gpu_library: Any, machine: Any, half_path: Path, frame: np.ndarray, context: int
+) -> None:
+    """Another library's is current, or none: edgead works in the device's primary one."""
+    current = gpu_library.c.simulated_current_context
+    current.restype = ctypes.c_size_t
+    gpu_library.c.simulated_current(ctypes.c_size_t(context))
+    try:
+        with gpu_library.serving(half_path, device="gpu") as session:
+            session.score(frame, "BGR")
+            assert current() == context
+        assert current() == context
+    finally:
+        gpu_library.c.simulated_current(ctypes.c_size_t(0))
+
+
+def test_the_context_stays_when_giving_it_back_tells_of_an_earlier_error(
     gpu_library: Any, machine: Any, half_path: Path, frame: np.ndarray
 ) -> None:
-    machine.be(devices=2)
-    gpu_library.c.simulated_current(1)
-    with gpu_library.serving(half_path, device="gpu") as session:
-        session.score(frame, "BGR")
-        assert gpu_library.c.simulated_current_device() == 1
-    assert gpu_library.c.simulated_current_device() == 1
+    """The frame is done by then; if the device is in trouble, the next one hears of it."""
+    current = gpu_library.c.simulated_current_context
+    current.restype = ctypes.c_size_t
+    gpu_library.c.simulated_current(ctypes.c_size_t(0xC0DE))
+    try:
+        with gpu_library.serving(half_path, device="gpu") as session:
+            machine.plant("cuCtxSetCurrent", 700, 2)
+            session.score(frame, "BGR")
+            assert current() == 0xC0DE
+    finally:
+        gpu_library.c.simulated_current(ctypes.c_size_t(0))
 
 
 def test_auto(

@@ -13,9 +13,9 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
-from simulation import LEGACY_STREAM, Device, Op, Queue
+from simulation import Device, Queue
 
-CAPABILITY = (8, 7)
+CAPABILITY, MULTIPROCESSORS, TOTAL_BYTES = (8, 7), 8, 2**30
 
 
 def make_module(name: str, **attributes: Any) -> ModuleType:
@@ -93,7 +93,7 @@ class Context(Simulated):
     """pycuda.driver.Context"""
 
     def push(self) -> None:
-        self.device.call("push", context=False)
+        self.device.call("enter", context=False)
         self.device.stack.append("primary")
 
     def detach(self) -> None:
@@ -101,6 +101,7 @@ class Context(Simulated):
 
     @classmethod
     def pop(cls) -> None:
+        cls.device.call("leave", context=False)
         if cls.device.stack[-1:] != ["primary"]:
             cls.device.fault(f"pop of a context that is not edgead's: {cls.device.stack}")
         cls.device.stack.pop()
@@ -125,7 +126,10 @@ class SimulatedDevice(Simulated):
         return CAPABILITY
 
     def get_attribute(self, attribute: str) -> int:
-        return int(self.device.integrated) if attribute == "INTEGRATED" else 0
+        return int(self.device.integrated) if attribute == "INTEGRATED" else MULTIPROCESSORS
+
+    def total_memory(self) -> int:
+        return TOTAL_BYTES
 
     def retain_primary_context(self) -> Context:
         self.device.call("retain_primary_context", context=False)
@@ -160,7 +164,7 @@ class DeviceAllocation(Simulated):
     """pycuda.driver.DeviceAllocation; making one is mem_alloc."""
 
     def __init__(self, size: int) -> None:
-        self.device.call("mem_alloc", size)
+        self.device.call("allocate", size)
         if size > self.device.free_bytes:
             raise CudaMemoryError("cuMemAlloc failed: out of memory")
         self._allocation = self.device.allocate(size, "device")
@@ -208,45 +212,21 @@ class Functions(Simulated):
         return self.device.free_bytes, 2**30
 
     def pagelocked_empty(self, shape: int, dtype: Any, order: str = "C", mem_flags: int = 0) -> Any:
-        self.device.call("pagelocked_empty", shape)
+        self.device.call("pinned", shape)
         assert np.dtype(dtype) == np.uint8 and order == "C"
         return np.asarray(self.host_class(int(shape), mem_flags))
 
     def memcpy_htod_async(self, dest: int, src: np.ndarray, stream: Stream) -> None:
-        device, data = self.device, _flat(src)
-        device.bytes_at(src.ctypes.data, src.nbytes)  # pinned, or it is nobody's
-
-        def run() -> None:
-            device.bytes_at(dest, data.size)[:] = data
-
-        touches = ((dest, data.size, True), (src.ctypes.data, data.size, False))
-        device.call("memcpy_htod_async", (dest, src.ctypes.data, stream.handle))
-        device.enqueue(stream.handle, Op("upload", run, touches))
+        self.device.upload(dest, src, stream.handle)
 
     def memcpy_dtoh_async(self, dest: np.ndarray, src: int, stream: Stream) -> None:
-        device, data = self.device, _flat(dest)
-
-        def run() -> None:
-            data[:] = device.bytes_at(src, data.size)
-
-        device.call("memcpy_dtoh_async", (dest.ctypes.data, src, stream.handle))
-        device.enqueue(stream.handle, Op("download", run, ((src, data.size, False),)))
+        self.device.download(dest, src, stream.handle)
 
     def memcpy_dtod_async(self, dest: int, src: int, size: int, stream: Stream) -> None:
-        device = self.device
-
-        def run() -> None:
-            device.bytes_at(dest, size)[:] = device.bytes_at(src, size)
-
-        touches = ((dest, size, True), (src, size, False))
-        device.call("memcpy_dtod_async", (dest, src, stream.handle))
-        device.enqueue(stream.handle, Op("copy", run, touches))
+        self.device.copy(dest, src, size, stream.handle)
 
     def memcpy_dtoh(self, dest: np.ndarray, src: int) -> None:
-        self.device.call("memcpy_dtoh", src)
-        self.device.not_while_capturing("a copy on the default stream")
-        self.device.drain(LEGACY_STREAM)
-        _flat(dest)[:] = self.device.bytes_at(src, dest.nbytes)
+        self.device.read(dest, src)
 
 
 def driver_module(device: Device) -> ModuleType:
@@ -267,11 +247,8 @@ def driver_module(device: Device) -> ModuleType:
         Stream=stream,
         mem_alloc=memory,
         host_alloc_flags=SimpleNamespace(DEVICEMAP=2),
-        device_attribute=SimpleNamespace(INTEGRATED="INTEGRATED"),
+        device_attribute=SimpleNamespace(
+            INTEGRATED="INTEGRATED", MULTIPROCESSOR_COUNT="MULTIPROCESSOR_COUNT"
+        ),
         **{name: getattr(functions, name) for name in names},
     )
-
-
-def _flat(array: np.ndarray) -> np.ndarray:
-    assert array.flags.c_contiguous
-    return array.reshape(-1).view(np.uint8)

@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from simulated_driver import Simulated, bound, make_module
-from simulation import Device, Op, Wait, span
+from simulated_memory import memory_names
+from simulated_work import Op, Wait, span
+from simulation import CudaError, Device
 
 from edgead import _cpu, nearest
 from edgead.engine import whiten
@@ -27,7 +29,7 @@ class Kernel(Simulated):
         name = type(self).__name__
         self.device.call("cudaMalloc", name)
         if self.device.free_bytes < TABLE:
-            raise RuntimeError("CUDA: out of memory (error 2)")
+            raise CudaError("out of memory", 2)
         self._allocation = self.device.allocate(TABLE, "device")
         self._given = given
         self._twin = self.twins[name](**given)
@@ -54,6 +56,8 @@ class Preprocess(Kernel):
         count = 4 * int(np.prod(size))
 
         def run() -> None:
+            if any(number % item for number in (frame, *strides)) or image % 4:
+                device.lose(CudaError("misaligned address", 716))
             held = device.bytes_at(*read)
             seen = np.ndarray(shape, f"<u{item}", held, frame - read[0], strides)
             out = device.bytes_at(image, count).view(np.float32).reshape(size)
@@ -247,7 +251,7 @@ class Graph(Simulated):
         if self._ops is None:
             self.device.fault("the launch of a graph that was not captured")
         for op in self._ops or []:
-            self.device.enqueue(stream, Op(op.name, op.run, op.touches))
+            self.device.enqueue(stream, Op(op.name, op.run, op.touches, copies=op.copies))
 
     def __del__(self) -> None:
         if self._ops is not None:
@@ -307,6 +311,11 @@ TWINS: dict[str, Callable[..., Any]] = {
 }
 
 
+def _place_of(device: Device, address: int, integrated: bool) -> tuple[int, int]:
+    kind = device.kind_of(address)
+    return (0, address) if kind == "device" or (integrated and kind == "mapped") else (-1, 0)
+
+
 def kernels_module(
     device: Device, twins: dict[str, Callable[..., Any]] | None = None
 ) -> ModuleType:
@@ -317,9 +326,10 @@ def kernels_module(
     return make_module(
         "edgead.nvidia._cuda",
         ARCHITECTURES="sm_87 (simulated)",
-        status=lambda: (0, device.name),
-        available=lambda: True,
-        device_of=lambda address: 0 if device.on_device(address) else -1,
+        status=lambda: (0, device.name) if device.count else (100, "no CUDA-capable device"),
+        available=lambda: device.count > 0,
+        place_of=lambda address, integrated: _place_of(device, address, integrated),
+        **memory_names(device),
         Preprocess=preprocess,
         AnomalyMap=anomaly_map,
         Nearest=nearest_kernel,

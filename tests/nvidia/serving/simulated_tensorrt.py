@@ -9,6 +9,7 @@ import enum
 import gc
 import threading
 import weakref
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -64,6 +65,7 @@ class Runtime(Simulated):
     """tensorrt.Runtime"""
 
     engine_class: type[Engine]
+    version: tuple[int, ...]
     DLA_core = -1  # what the real one says where there is none
 
     def __init__(self, logger: Any) -> None:
@@ -74,9 +76,17 @@ class Runtime(Simulated):
     def deserialize_cuda_engine(self, data: bytes) -> Engine | None:
         self.device.call("deserialize_cuda_engine", self.DLA_core)
         refused = self.device.refuse_plan
+        if data[24:27] != bytes(self.version[:3]):
+            refused = "The engine plan file is not compatible with this version of TensorRT"
         if refused:
             text = refused if isinstance(refused, str) else "cannot load \x1b[31mthis\nplan"
-            self.logger.log(ILogger.Severity.ERROR, text)
+            say = partial(self.logger.log, ILogger.Severity.ERROR, text)
+            if self.device.logs_elsewhere:
+                thread = threading.Thread(target=say)
+                thread.start()
+                thread.join()
+            else:
+                say()
             return None
         return self.engine_class(self, bytes(data[32:]))
 
@@ -163,8 +173,9 @@ class RuntimeCache(Simulated):
     def __init__(self) -> None:
         self.content = b""
 
-    def serialize(self) -> bytes:
-        return self.content
+    def serialize(self) -> bytes | None:
+        self.device.call("RuntimeCache.serialize")
+        return self.content or None  # as RTX does where there is nothing to keep
 
     def deserialize(self, blob: bytes) -> bool:
         self.device.call("RuntimeCache.deserialize", blob)
@@ -246,10 +257,14 @@ class ExecutionContext(Simulated):
     def execute_async_v3(self, stream_handle: int) -> bool:
         device, engine = self.device, self._engine()
         device.call("execute_async_v3", stream_handle)
+        capturing = device.queue(stream_handle).capture is not None
+        if capturing and device.refuses_capture:
+            engine.logger.log(ILogger.Severity.ERROR, device.refuses_capture)
+            return False
         if self.stream not in (None, stream_handle):
             device.fault("one execution context on two streams")
         self.stream = stream_handle
-        if device.queue(stream_handle).capture is not None and not self.warm:
+        if capturing and not self.warm:
             device.fault("a capture before the context ran once and was waited for")
         names = (*engine.inputs, *engine.outputs)
         shapes = {name: self.get_tensor_shape(name) for name in names}
@@ -288,7 +303,8 @@ def tensorrt_module(
     (cache,) = bound(device, RuntimeCache)
     (config,) = bound(device, RuntimeConfig, cache_class=cache)
     (engine,) = bound(device, Engine, context_class=context, config_class=config)
-    (runtime,) = bound(device, Runtime, engine_class=engine)
+    numbers = tuple(map(int, version.split(".")))
+    (runtime,) = bound(device, Runtime, engine_class=engine, version=numbers)
     module = make_module(
         {"tensorrt": "tensorrt", "rtx": "tensorrt_rtx"}[flavour],
         __version__=version,

@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from simulated_work import Allocation, Op, Queue, collide, flat
 
 ALIGNMENT = 256
 LEGACY_STREAM = 1
@@ -30,36 +30,11 @@ class Fault(AssertionError):
     """The code under test broke a rule of CUDA."""
 
 
-@dataclass(eq=False)
-class Allocation:
-    """Bytes of the device, or pinned ones of the host."""
+class CudaError(RuntimeError):
+    """What edgead.nvidia._cuda raises when CUDA says no."""
 
-    address: int
-    size: int
-    kind: str  # "device" | "pinned" | "mapped"
-    bytes: np.ndarray
-    alive: bool = True
-
-
-@dataclass(eq=False)
-class Op:
-    """Work on a stream. ``touches``: (first address, bytes, whether it writes)."""
-
-    name: str
-    run: Callable[[], None]
-    touches: tuple[tuple[int, int, bool], ...] = ()
-    done: bool = False
-
-
-@dataclass(eq=False)
-class Queue:
-    """A stream."""
-
-    handle: int
-    pending: list[Op] = field(default_factory=list)
-    capture: list[Op] | None = None
-    capturing_thread: int = 0
-    alive: bool = True
+    def __init__(self, text: str, code: int = 719) -> None:  # cudaErrorLaunchFailure
+        super().__init__(f"CUDA: {text} (error {code})")
 
 
 class Device:
@@ -81,9 +56,13 @@ class Device:
         self.ticks_ms = 0.0
         self.collecting = False  # Python's collector runs, which ends native objects in no order
         self.refuse_plan: bool | str = False  # deserialisation gives None, and logs the text
+        self.logs_elsewhere = False  # TensorRT says why on a thread of its own
+        self.refuses_capture = ""  # what TensorRT logs when it is asked to run in a capture
         self.shares_profiles = True  # as from TensorRT 10 on; else one context has the profile
         self.profile_users = 0
         self._plants: dict[str, list[tuple[int, BaseException]]] = {}
+        self._later: dict[str, tuple[Exception, int]] = {}
+        self._coming: tuple[Exception, int] | None = None
         self._allocations: list[Allocation] = []
         self._local = threading.local()
         self._handles = itertools.count(0x5000)
@@ -102,6 +81,7 @@ class Device:
                     raise left[0][1]
             finally:
                 del left  # a cycle of frame and error would keep what the callers hold
+            self._surface()
             if self.sticky is not None:
                 raise self.sticky
             if context and (not self.stack or self.stack[-1] != "primary"):
@@ -110,6 +90,18 @@ class Device:
     def plant(self, name: str, at: int, error: BaseException) -> None:
         """Make the ``at``-th call of ``name`` from now on raise ``error``."""
         self._plants.setdefault(name, []).append((at, error))
+
+    def fail_later(self, name: str, error: Exception, calls: int) -> None:
+        """Let the next work of this name fail on the device: ``calls`` calls later, or when it is
+        waited for, the error surfaces, and stays."""
+        self._later[name] = (error, calls)
+
+    def _surface(self) -> None:
+        if self._coming is not None:
+            error, calls = self._coming
+            self._coming = (error, calls - 1)
+            if calls <= 0:
+                self.sticky, self._coming = error, None
 
     def fault(self, text: str) -> None:
         """A rule was broken."""
@@ -129,6 +121,18 @@ class Device:
             self._local.stack = []
         stack: list[str] = self._local.stack
         return stack
+
+    @property
+    def current_context(self) -> str | None:
+        """This thread's current context."""
+        return self.stack[-1] if self.stack else None
+
+    @current_context.setter
+    def current_context(self, name: str | None) -> None:
+        """As cuCtxSetCurrent, which replaces the top of the stack."""
+        del self.stack[-1:]
+        if name is not None:
+            self.stack.append(name)
 
     @contextmanager
     def foreign_context(self, name: str) -> Iterator[None]:
@@ -153,6 +157,14 @@ class Device:
                 self.free_bytes -= size
             return found
 
+    def adopt(self, memory: Any, kind: str) -> Allocation:
+        """Host memory of somebody else's, page-locked until it is released."""
+        with self.lock:
+            view = np.frombuffer(memory, np.uint8)
+            found = Allocation(view.ctypes.data, view.size, kind, view, adopted=True)
+            self._allocations.append(found)
+            return found
+
     def release(self, allocation: Allocation) -> None:
         """Free it; its bytes stay poisoned and reserved, so that a later use is found."""
         with self.lock:
@@ -164,33 +176,83 @@ class Device:
                     if any(a < last and a + n > first for a, n, _ in op.touches):
                         self.fault(f"memory was freed while {op.name} on a stream needs it")
             allocation.alive = False
-            allocation.bytes[:] = POISON
+            if not allocation.adopted:
+                allocation.bytes[:] = POISON
             if allocation.kind == "device":
                 self.free_bytes += allocation.size
 
-    def bytes_at(self, address: int, size: int) -> np.ndarray:
-        """A view of ``size`` bytes that lie in one living allocation."""
+    def allocation_at(self, address: int, size: int) -> Allocation:
+        """The living allocation that ``size`` bytes lie in."""
         for found in reversed(self._allocations):
             if found.address <= address < found.address + max(found.size, 1):
                 if not found.alive:
                     self.fault(f"use of freed {found.kind} memory")
                 if address + size > found.address + found.size:
                     self.fault(f"{size} bytes at {address - found.address} of {found.size} bytes")
-                start = address - found.address
-                return found.bytes[start : start + size]
+                return found
         self.fault(f"address {address:#x} is nobody's")
         raise AssertionError
 
-    def on_device(self, address: int) -> bool:
-        """Whether the device reaches ``address``."""
-        return any(
-            a.alive and a.kind in ("device", "mapped") and a.address <= address < a.address + a.size
+    def bytes_at(self, address: int, size: int) -> np.ndarray:
+        """A view of ``size`` bytes that lie in one living allocation."""
+        found = self.allocation_at(address, size)
+        start = address - found.address
+        return found.bytes[start : start + size]
+
+    def kind_of(self, address: int) -> str:
+        """What memory lies at ``address``; "" for memory that CUDA does not know."""
+        kinds = (
+            a.kind
             for a in self._allocations
+            if a.alive and a.address <= address < a.address + a.size
         )
+        return next(kinds, "")
 
     def living(self, kind: str) -> int:
         """Living allocations of a kind."""
         return sum(a.alive and a.kind == kind for a in self._allocations)
+
+    # Copies
+
+    def upload(self, to: int, source: np.ndarray, stream: int) -> None:
+        """Of page-locked host memory: from pageable memory CUDA would wait."""
+        data = flat(source)
+        self.bytes_at(data.ctypes.data, data.size)  # or it is nobody's
+
+        def run() -> None:
+            self.bytes_at(to, data.size)[:] = data
+
+        touches = ((to, data.size, True), (data.ctypes.data, data.size, False))
+        self.call("upload", (to, data.ctypes.data, stream))
+        self.enqueue(stream, Op("upload", run, touches, copies=True))
+
+    def download(self, to: np.ndarray, source: int, stream: int) -> None:
+        """To any host memory."""
+        data = flat(to)
+
+        def run() -> None:
+            data[:] = self.bytes_at(source, data.size)
+
+        self.call("download", (data.ctypes.data, source, stream))
+        touches = ((source, data.size, False),)
+        self.enqueue(stream, Op("download", run, touches, copies=True))
+
+    def copy(self, to: int, source: int, count: int, stream: int) -> None:
+        """On the device."""
+
+        def run() -> None:
+            self.bytes_at(to, count)[:] = self.bytes_at(source, count)
+
+        self.call("copy", (to, source, stream))
+        touches = ((to, count, True), (source, count, False))
+        self.enqueue(stream, Op("copy", run, touches, copies=True))
+
+    def read(self, to: np.ndarray, source: int) -> None:
+        """At once."""
+        self.call("read", source)
+        self.not_while_capturing("a copy on the default stream")
+        self.drain(LEGACY_STREAM)
+        flat(to)[:] = self.bytes_at(source, to.nbytes)
 
     # Streams
 
@@ -214,19 +276,23 @@ class Device:
         with self.lock:
             queue = self.queue(handle)
             for address, size, _ in op.touches:
-                self.bytes_at(address, size)
+                kind = self.allocation_at(address, size).kind
+                if kind == "pinned" and not op.copies:
+                    self.fault(f"{op.name} on the device, of host memory that is not mapped")
             if queue.capture is not None:
                 queue.capture.append(op)
                 return
             self._check_order(queue, op)
             queue.pending.append(op)
+            if op.name in self._later:
+                self._coming = self._later[op.name]
 
     def _check_order(self, queue: Queue, op: Op) -> None:
         """Work on other streams that meets the same bytes has to be over, or waited for."""
         for other in self.queues.values():
             waited = [getattr(p, "until", None) for p in queue.pending]
             for place, earlier in enumerate(other.pending):
-                if other is queue or not _collide(earlier, op):
+                if other is queue or not collide(earlier, op):
                     continue
                 if not any(later in waited for later in other.pending[place:]):
                     self.fault(f"{op.name} and {earlier.name} race on two streams")
@@ -239,9 +305,18 @@ class Device:
                 op = queue.pending[0]
                 for address, size, _ in op.touches:
                     self.bytes_at(address, size)
+                if op.name in self._later:
+                    self.lose(self._later.pop(op.name)[0])
                 op.run()
                 op.done = True
                 queue.pending.pop(0)
+
+    def lose(self, error: Exception) -> None:
+        """A fault on the device: every call from now on is this error."""
+        self.sticky, self._coming = error, None
+        for queue in self.queues.values():
+            queue.pending.clear()
+        raise error
 
     def begin_capture(self, handle: int) -> None:
         """Record what comes, instead of queueing it."""
@@ -269,26 +344,3 @@ class Device:
         for queue in self.queues.values():
             if queue.capture is not None and queue.capturing_thread == threading.get_ident():
                 self.fault(f"{what} while a stream is captured")
-
-
-class Wait(Op):
-    """Work that waits for an event of another stream."""
-
-    until: Op | None = None
-
-
-def _collide(one: Op, other: Op) -> bool:
-    return any(
-        a < b + m and b < a + n and (write or writes)
-        for a, n, write in one.touches
-        for b, m, writes in other.touches
-    )
-
-
-def span(
-    address: int, shape: tuple[int, ...], strides: tuple[int, ...], item: int
-) -> tuple[int, int]:
-    """(first address, bytes) of a strided array whose element [0, 0, …] is at ``address``."""
-    reach = [(side - 1) * step for side, step in zip(shape, strides, strict=True)]
-    first = address + sum(step for step in reach if step < 0)
-    return first, sum(map(abs, reach)) + item

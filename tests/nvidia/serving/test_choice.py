@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from simulated_driver import LaunchError
-from simulation import Device
+from simulation import CudaError, Device
 
 from edgead import Detector, DeviceError, InputError
 from edgead.bundle.entries import Tolerance
@@ -52,7 +51,9 @@ def test_the_device_is_chosen_once(
 def test_auto_says_why_it_takes_the_cpu(bundle_dir: Any, no_gpu: None) -> None:
     with Detector(bundle_dir) as detector:
         assert detector.info()["device"].startswith("CPU")
-        assert detector.info()["chosen"].startswith("auto: no GPU: PyCUDA is not installed: pip")
+        assert detector.info()["chosen"].startswith(
+            "auto: no GPU: edgead's CUDA kernels were not built"
+        )
 
 
 @pytest.mark.parametrize(
@@ -130,7 +131,7 @@ def test_a_warm_start_goes_from_the_cpu_to_the_gpu(
 
 def test_a_warm_start_with_auto_and_no_gpu(bundle_dir: Any, no_gpu: None) -> None:
     with Detector(bundle_dir, warm_start=True) as detector:
-        assert detector.info()["warm_start"].startswith("none: auto: no GPU: PyCUDA")
+        assert detector.info()["warm_start"].startswith("none: auto: no GPU: edgead's CUDA kernels")
         assert detector.wait_warm_start()
 
 
@@ -302,7 +303,7 @@ def test_a_gpu_that_fails_after_the_swap_fails_the_detector(
     detector = Detector(half_bundle, device="cuda", warm_start=True)
     assert detector.wait_warm_start(PATIENCE_S)
     detector.score(frame)
-    device.plant("launch", 1, LaunchError("too bad"))
+    device.plant("launch", 1, CudaError("too bad"))
     for _ in range(2):
         with pytest.raises(DeviceError, match="too bad"):
             detector.score(frame)

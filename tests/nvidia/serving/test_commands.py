@@ -22,8 +22,8 @@ def test_doctor_says_what_auto_would_choose(
 ) -> None:
     def auto() -> str:
         main(["doctor", "--json"])
-        found = json.loads(capsys.readouterr().out)["findings"]
-        return next(f["detail"] for f in found if f["name"] == "device auto")  # type: ignore[no-any-return]
+        found = json.loads(capsys.readouterr().out)["ok"]
+        return next(f["detail"] for f in found if f["what"] == "device auto")  # type: ignore[no-any-return]
 
     assert auto() == "cuda:0 (auto: a GPU that can serve)"
     memory._opened.clear()  # a process looks once

@@ -44,7 +44,9 @@ CALLS: dict[str, Callable[[], Any]] = {
     "Events": lambda: _cuda.Events(2),
     "Graph.begin": lambda: _cuda.Graph().begin(stream=5),
     "Graph.end": lambda: _cuda.Graph().end(stream=5),
-    "device_of": lambda: _cuda.device_of(address=256),
+    "place_of": lambda: _cuda.place_of(address=256, integrated=False),
+    "device_count": lambda: _cuda.device_count(),
+    "Device": lambda: _cuda.Device(index=0),
 }
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from simulation import LEGACY_STREAM, Device, Fault, Op
 
+import edgead
 from edgead import Detector, DeviceError, InputError
 from edgead.bundle.storage import Bundle
 from edgead.result import as_bgr8
@@ -28,11 +29,12 @@ class OnDevice:
         *,
         version: int = 3,
         stream: int | None = None,
+        kind: str = "device",
         view: Callable[[np.ndarray], np.ndarray] = lambda a: a,
         **others: Any,
     ) -> None:
         self.device = device
-        self.memory = device.allocate(values.nbytes, "device")
+        self.memory = device.allocate(values.nbytes, kind)
         whole = np.ndarray(values.shape, values.dtype, self.memory.bytes)
         whole[:] = values
         seen = view(whole)
@@ -119,7 +121,7 @@ def test_layouts_of_other_libraries(
     seen = np.ndarray(given.shape, given.dtype, base.memory.bytes)
     there = View(base, seen, tensor=tensor)
     expected = gpu.score(frame[:, :, 0] if given.ndim == 3 and given.shape[0] == 1 else frame)
-    uploads = device.count_of("memcpy_htod_async")
+    uploads = device.count_of("upload")
     if taken or (taken is None and tensor):
         result = gpu.score(there)
         assert result.score == expected.score
@@ -130,7 +132,7 @@ def test_layouts_of_other_libraries(
         line = str(caught.value).rpartition(": give ")[2]
         if taken is None:
             assert gpu.score(eval(line, {"frame": there})).score == expected.score
-    assert device.count_of("memcpy_htod_async") == uploads
+    assert device.count_of("upload") == uploads
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
@@ -141,12 +143,12 @@ def test_scores_are_those_of_the_same_frame_from_the_host(
     frame = make_frame(5, (60, 80, 3), dtype)
     expected = gpu.score(VIEWS[view](frame))
     there = OnDevice(device, frame, view=VIEWS[view])
-    uploads = device.count_of("memcpy_htod_async")
+    uploads = device.count_of("upload")
     for _ in range(3):  # at once, then captured, then as a graph
         result = gpu.score(there)
         assert result.score == expected.score
         np.testing.assert_array_equal(result.map, expected.map)
-    assert device.count_of("memcpy_htod_async") == uploads
+    assert device.count_of("upload") == uploads
 
 
 def test_frames_of_12_bits_from_the_host_and_on_the_device(
@@ -176,14 +178,14 @@ def test_the_result_brings_the_frame_to_the_host_when_asked(
     frame = make_frame(5, (60, 80, 3))
     there = OnDevice(device, frame, view=VIEWS["mirrored"])
     result = gpu.score(there)
-    reads = device.count_of("memcpy_dtoh")
+    reads = device.count_of("read")
     assert result.heatmap().shape == (60, 80)
     assert "frame 60 x 80" in repr(result)
-    assert device.count_of("memcpy_dtoh") == reads
+    assert device.count_of("read") == reads
     np.testing.assert_array_equal(result.frame, frame[:, ::-1])
     assert result.frame is result.frame
     np.testing.assert_array_equal(result.overlay(), gpu.score(frame[:, ::-1]).overlay())
-    assert device.count_of("memcpy_dtoh") == reads + 1
+    assert device.count_of("read") == reads + 1
 
 
 def test_a_frame_is_captured_when_its_address_comes_again(
@@ -328,11 +330,10 @@ def test_a_damaged_interface(
 def test_a_frame_of_another_device(
     gpu: Detector, device: Device, monkeypatch: pytest.MonkeyPatch, frame: np.ndarray
 ) -> None:
-    import edgead
-
     there = OnDevice(device, frame)
     for place, said in ((1, "the frame lies on cuda:1"), (-1, "in no device's memory")):
-        monkeypatch.setattr(edgead.nvidia._cuda, "device_of", lambda address, place=place: place)
+        found = (place, 0)
+        monkeypatch.setattr(edgead.nvidia._cuda, "place_of", lambda *asked, found=found: found)
         with pytest.raises(InputError, match=said):
             gpu.score(there)
 

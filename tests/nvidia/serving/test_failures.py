@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from simulated_driver import LaunchError, LogicError
 from simulated_tensorrt import plan_bytes
-from simulation import Device
+from simulation import CudaError, Device
 
 import edgead
 from edgead import Detector, DeviceError, InputError
@@ -32,40 +31,41 @@ def refused(bundle: Bundle, device: str = "cuda", **given: Any) -> str:
     return str(error.value)
 
 
-def test_no_pycuda(half_bundle: Bundle, no_gpu: None) -> None:
-    said = refused(half_bundle)
-    assert "PyCUDA is not installed: pip install pycuda" in said
-    assert 'device="cpu"' in said
+@pytest.mark.parametrize(
+    ("code", "text", "said"),
+    [
+        (100, "no CUDA-capable device is detected", "finds no GPU"),
+        (999, "unknown error", "driver does not start"),
+        (803, "system has unsupported display driver", "driver does not start"),
+    ],
+)
+def test_a_driver_that_is_no_use(
+    device: Device, half_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, code: int, text: str,
+    said: str,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(edgead.nvidia._cuda, "status", lambda: (code, text))
+    found = refused(half_bundle)
+    assert said in found and f"{text} (error {code})" in found
+    assert "nvidia-smi" in found and 'device="cpu"' in found
 
 
-def test_no_driver(device: Device, half_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    driver = sys.modules["pycuda.driver"]
-
-    def no_device() -> None:
-        raise LogicError("cuInit failed: no CUDA-capable device is detected")
-
-    monkeypatch.setattr(driver, "init", no_device)
-    said = refused(half_bundle)
-    assert "driver does not start" in said and "no CUDA-capable device" in said
-    assert "nvidia-smi" in said and 'device="cpu"' in said
-    monkeypatch.setattr(driver, "init", lambda: None)
-    device.count = 0
-    assert "finds no GPU" in refused(half_bundle)
-
-
-def test_a_driver_library_that_is_missing(
-    device: Device, half_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_no_driver_and_one_that_is_too_old_are_told_apart(
+    device: Device, half_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What importing PyCUDA says without libcuda."""
-    (tmp_path / "pycuda").mkdir()
-    (tmp_path / "pycuda" / "__init__.py").write_text("")
-    text = "raise ImportError('libcuda.so.1: cannot open shared object file')"
-    (tmp_path / "pycuda" / "driver.py").write_text(text)
-    for name in ("pycuda", "pycuda.driver"):
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.syspath_prepend(str(tmp_path))
+    """The CUDA runtime says the same of both: insufficient."""
+    monkeypatch.setattr(edgead.nvidia._cuda, "status", lambda: (35, "driver is insufficient"))
+
+    def load() -> None:
+        if not there:
+            raise OSError("libcuda.so.1: cannot open shared object file")
+
+    monkeypatch.setattr("edgead.nvidia.own_backend.load_driver", load)
+    there = False
     said = refused(half_bundle)
-    assert "libcuda.so.1" in said and "is NVIDIA's driver installed?" in said
+    assert "driver is not installed (libcuda.so.1)" in said and 'device="cpu"' in said
+    there = True
+    said = refused(half_bundle)
+    assert "driver is insufficient (error 35)" in said and "newer driver" in said
 
 
 def test_no_tensorrt(device: Device, half_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,14 +88,6 @@ def test_kernels_that_were_not_built(
 ) -> None:
     monkeypatch.setitem(sys.modules, "edgead.nvidia._cuda", None)
     assert "kernels were not built here" in refused(half_bundle)
-
-
-def test_kernels_of_a_newer_cuda_than_the_driver(
-    device: Device, half_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(edgead.nvidia._cuda, "status", lambda: (35, "driver is insufficient"))
-    said = refused(half_bundle)
-    assert "driver is insufficient (error 35)" in said and "newer driver" in said
 
 
 def test_kernels_of_another_gpu(
@@ -156,6 +148,27 @@ def test_out_of_memory_when_a_plan_loads(device: Device, half_bundle: Bundle) ->
     said = refused(half_bundle)
     assert "out of device memory; close other programs and Detectors" in said
     assert "build it again" not in said
+
+
+def test_what_tensorrt_says_on_a_thread_of_its_own_is_heard(
+    device: Device, half_bundle: Bundle
+) -> None:
+    device.refuse_plan, device.logs_elsewhere = "Serialization assertion failed", True
+    assert "Serialization assertion failed" in refused(half_bundle)
+
+
+def test_tensorrt_that_refuses_to_run_in_a_capture(
+    device: Device, half_bundle: Bundle, frame: np.ndarray
+) -> None:
+    """A DLA's plan: the frame runs step by step, and info() says why."""
+    with Detector(half_bundle, device="cuda") as detector:
+        expected = detector.score(frame).score
+    device.refuses_capture = "DLA cannot be captured"
+    with Detector(half_bundle, device="cuda") as detector:
+        for _ in range(3):
+            assert detector.score(frame).score == expected
+        said = detector.info()["kernels"]
+        assert said.startswith("cuda, without a CUDA graph") and "DLA cannot be captured" in said
 
 
 def test_a_driver_that_is_too_old_for_tensorrt(device: Device, half_bundle: Bundle) -> None:
@@ -252,7 +265,8 @@ def test_a_foreign_plan_needs_trust(
         assert detector.score(frame).score > 0
     assert plans["asked"] == []  # the cache was not asked
     path.write_bytes(path.read_bytes().replace(b"\x0a\x03\x00", b"\x0a\x04\x00", 1))
-    assert "10.4.0" in refused(half_bundle, plan=path, trust_plan=True)
+    said = refused(half_bundle, plan=path, trust_plan=True)  # by TensorRT; the header says why
+    assert "its header says TensorRT 10.4.0" in said and "not compatible with this version" in said
     assert "cannot read plan" in refused(half_bundle, plan=tmp_path / "no", trust_plan=True)
     with pytest.raises(InputError, match="a plan is for a GPU"):
         Detector(half_bundle, device="cpu", plan=path, trust_plan=True)
@@ -290,17 +304,15 @@ def test_a_frame_that_is_too_large_concerns_that_frame(
         assert detector.score(small).score == expected
 
 
-@pytest.mark.parametrize(
-    "call", ["launch", "synchronize", "memcpy_dtod_async", "intervals_ms", "preprocess"]
-)
+@pytest.mark.parametrize("call", ["launch", "synchronize", "copy", "intervals_ms", "preprocess"])
 def test_an_error_in_the_middle_of_a_stream_marks_the_detector_failed(
     device: Device, half_bundle: Bundle, make_frame: MakeFrame, call: str
 ) -> None:
     frames = [make_frame(seed, (40 + seed, 50, 3)) for seed in range(2)]
     detector = Detector(half_bundle, device="cuda")
     result = detector.score(frames[0])
-    device.plant(call, 1, LaunchError(f"{call} failed: too bad"))
-    with pytest.raises(DeviceLostError, match=r"too bad; make a new Detector"):
+    device.plant(call, 1, CudaError("too bad"))
+    with pytest.raises(DeviceLostError, match=r"too bad \(error 719\); make a new Detector"):
         detector.score(frames[1 if call == "preprocess" else 0])
     for _ in range(2):
         with pytest.raises(DeviceError, match=r"failed and scores no more; make a new.*too bad"):
@@ -313,24 +325,6 @@ def test_an_error_in_the_middle_of_a_stream_marks_the_detector_failed(
     assert result.map.shape == (64, 48)  # this error spared the memory, so the map was saved
     with Detector(half_bundle, device="cuda") as again:
         assert again.score(frames[0]).score == result.score
-    detector.close()
-
-
-def test_a_context_that_cannot_be_given_back(
-    device: Device, half_bundle: Bundle, frame: np.ndarray, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    detector = Detector(half_bundle, device="cuda")
-    context = sys.modules["pycuda.driver"].Context
-    pop = context.pop
-
-    def fail() -> None:
-        monkeypatch.setattr(context, "pop", pop)
-        pop()
-        raise LogicError("cuCtxPopCurrent failed: too bad")
-
-    monkeypatch.setattr(context, "pop", fail)
-    with pytest.raises(DeviceLostError, match=r"giving the context back: .*too bad"):
-        detector.score(frame)
     detector.close()
 
 
@@ -360,7 +354,7 @@ def test_an_error_that_stays_says_to_start_the_process_again(
     """A sticky error ends CUDA for the process: nothing can be copied or made any more."""
     detector = Detector(half_bundle, device="cuda")
     result = detector.score(frame)
-    device.sticky = LogicError(ILLEGAL)
+    device.sticky = CudaError(ILLEGAL)
     with pytest.raises(DeviceLostError, match="illegal memory access"):
         detector.score(frame)
     with pytest.raises(DeviceLostError, match="illegal memory access"):

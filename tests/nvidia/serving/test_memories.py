@@ -114,7 +114,7 @@ def test_distances_come_between_the_plan_and_the_map(device: Device, learnt: Bun
         device.log.clear()
         gpu.score(varied(3)[:40])
         assert [name for name, _ in device.log] == [
-            "push", "launch", "memcpy_dtod_async", "synchronize", "intervals_ms"
+            "enter", "launch", "copy", "synchronize", "intervals_ms", "leave"
         ]  # fmt: skip
 
 
@@ -128,7 +128,7 @@ def test_threads_share_one_memory(device: Device, learnt: Bundle) -> None:
     for pipeline in pipelines:
         pipeline.close()
     assert before == device.free_bytes  # the memory is still there
-    sizes = [details for name, details in device.log if name == "mem_alloc"]
+    sizes = [details for name, details in device.log if name == "allocate"]
     assert sizes.count(kept) == 1
 
 

@@ -6,11 +6,12 @@ Caught means a Fault of the SIMULATED device, or a score or map that differs fro
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import pytest
-from simulation import LEGACY_STREAM, Device, Fault
+from simulation import LEGACY_STREAM, CudaError, Device, Fault
 
 from edgead import Detector, DeviceError
 from edgead.bundle.storage import Bundle
@@ -101,11 +102,10 @@ def no_context(patch: Patch) -> None:
 
 def a_context_that_stays(patch: Patch) -> None:
     """The thread is left with edgead's context."""
-    from contextlib import contextmanager
 
     @contextmanager
     def current(self: Any) -> Any:
-        self._context.push()
+        self._device.enter()
         yield
 
     patch.setattr(memory.Memory, "current", current)
@@ -132,7 +132,45 @@ def a_graph_for_every_size(patch: Patch) -> None:
     )
 
 
+def a_context_that_is_left_too_late(patch: Patch) -> None:
+    """As PyCUDA: an error on the way out comes before the thread has its own context back."""
+
+    @contextmanager
+    def current(self: Any) -> Any:
+        before = self._device.enter()
+        yield
+        self._device.device.call("leave", context=False)
+        self._device.leave(before)
+
+    patch.setattr(memory.Memory, "current", current)
+
+
+def graphs_of_memory_that_went(patch: Patch) -> None:
+    """A larger frame takes other pinned memory, and the graphs still read the old one."""
+
+    def forget(self: Any, *, keep: int = 0) -> None:
+        if keep:
+            original(self, keep=keep)
+
+    original = geometries.Geometries.forget
+    patch.setattr(geometries.Geometries, "forget", forget)
+
+
+def memory_in_a_capture(patch: Patch) -> None:
+    """Something is allocated while the stream is captured."""
+    copy = memory.Stream.upload
+
+    def upload(self: Any, to: int, source: Any) -> None:
+        held = self._memory.allocate(16)
+        copy(self, to, source)
+        del held
+
+    patch.setattr(memory.Stream, "upload", upload)
+
+
 BUGS = [
+    graphs_of_memory_that_went,
+    memory_in_a_capture,
     no_wait,
     no_wait_before_the_capture,
     maps_are_not_saved,
@@ -192,3 +230,20 @@ def test_a_bug_is_caught(
     with pytest.MonkeyPatch.context() as patch:
         bug(patch)
         assert caught(lawless_device, half_bundle, make_frame) != ""
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_thread_that_keeps_edgead_s_context_after_an_error_is_seen(
+    lawless_device: Device, half_bundle: Bundle, make_frame: MakeFrame
+) -> None:
+    """What PyCUDA's stack does with an error that comes late; edgead's own memory does not."""
+    device = lawless_device
+    for bug, left in ((lambda patch: None, []), (a_context_that_is_left_too_late, ["primary"])):
+        with pytest.MonkeyPatch.context() as patch:
+            detector = Detector(half_bundle, device="cuda")
+            bug(patch)
+            device.plant("leave", 1, CudaError("an earlier error"))
+            with pytest.raises((RuntimeError, DeviceError)):
+                detector.score(make_frame(1, (40, 50, 3)))
+            assert device.stack == left
+            device.stack.clear()

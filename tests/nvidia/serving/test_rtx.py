@@ -63,6 +63,19 @@ def test_what_was_compiled_for_another_driver_is_compiled_anew(
         Detector(half_bundle, device="cuda")
 
 
+def test_a_cache_that_has_nothing_to_keep(
+    rtx_device: Device, half_bundle: Bundle, tmp_path: Path, frame: np.ndarray,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """serialize() gives None then; an older one stays as it is."""
+    kept = tmp_path / "cache" / "plans" / "simulated.jit"
+    monkeypatch.setattr(simulated_tensorrt, "COMPILED", b"")
+    with Detector(half_bundle, device="cuda") as detector:
+        assert detector.score(frame).score > 0
+    assert rtx_device.count_of("RuntimeCache.serialize") > 0
+    assert not kept.exists()
+
+
 def test_nothing_is_kept_of_a_foreign_plan(
     rtx_device: Device, half_bundle: Bundle, tmp_path: Path
 ) -> None:

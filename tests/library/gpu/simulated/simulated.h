@@ -51,7 +51,7 @@ struct Device {
   std::map<std::string, std::string> refusals;  // of TensorRT: call -> what it logs
   std::vector<std::string> faults;
   std::string version = "10.3.0", name = "Simulated GPU";
-  int count = 1, current = 0, sticky = 0, unread = 0;
+  int count = 1, sticky = 0, unread = 0, retained = 0;
   bool integrated = false;
   size_t free_bytes = size_t{1} << 28;
   float clock_ms = 0;
@@ -59,8 +59,14 @@ struct Device {
 };
 Device& the();
 
+// The calling thread's current context, null for none; the runtime then takes the primary one.
+void*& current_context();
+void* primary_context();
+
 // Every call passes here: counted, planted errors, a lost device.
 cudaError_t call(const char* name);
+// The same for what acts on a context, which must not be another library's.
+cudaError_t call_in_context(const char* name);
 void fault(const std::string& text);
 // The allocation that an address lies in; null for none.
 const char* allocation_of(const void* address);
@@ -75,5 +81,8 @@ using Lock = std::lock_guard<std::recursive_mutex>;
 #define ENTER(name)                                   \
   const simulated::Lock lock(simulated::the().mutex); \
   if (const cudaError_t error = simulated::call(name)) return error
+#define ENTER_CONTEXT(name)                           \
+  const simulated::Lock lock(simulated::the().mutex); \
+  if (const cudaError_t error = simulated::call_in_context(name)) return error
 
 }  // namespace simulated

@@ -106,6 +106,23 @@ cudaError_t call(const char* name) {
   return static_cast<cudaError_t>(error);
 }
 
+void*& current_context() {
+  static thread_local void* context = nullptr;
+  return context;
+}
+
+void* primary_context() {
+  static char context;
+  return &context;
+}
+
+cudaError_t call_in_context(const char* name) {
+  const void* const current = current_context();
+  if (current != nullptr && current != primary_context())
+    fault(std::string(name) + " in another library's context");
+  return call(name);
+}
+
 const char* allocation_of(const void* address) {
   const char* at = static_cast<const char*>(address);
   auto found = the().alive.upper_bound(at);
@@ -198,34 +215,69 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
   *properties = {};
   the().name.copy(properties->name, sizeof properties->name - 1);
   properties->major = 8, properties->minor = 7, properties->integrated = the().integrated;
+  properties->multiProcessorCount = 8, properties->totalGlobalMem = size_t{7} << 30;
   return cudaSuccess;
 }
 
-cudaError_t cudaGetDevice(int* device) {
-  ENTER("cudaGetDevice");
-  *device = the().current;
+// The driver's functions; a context is an address that nobody reads.
+static int device_get(int* device, int index) {
+  *device = index;
+  return call("cuDeviceGet");
+}
+static int retain(void** context, int) {
+  ENTER("cuDevicePrimaryCtxRetain");
+  *context = primary_context();
+  ++the().retained;
   return cudaSuccess;
 }
+static int release(int) {
+  const Lock lock(the().mutex);
+  if (--the().retained < 0) fault("a context was released that nobody retained");
+  return cudaSuccess;
+}
+static int get_current(void** context) {
+  *context = current_context();
+  return call("cuCtxGetCurrent");
+}
+// Sets it also when it reports what failed long before.
+static int set_current(void* context) {
+  current_context() = context;
+  return call("cuCtxSetCurrent");
+}
 
-cudaError_t cudaSetDevice(int device) {
-  ENTER("cudaSetDevice");
-  the().current = device;
+cudaError_t cudaGetDriverEntryPointByVersion(const char* name, void** function, unsigned,
+                                             unsigned long long, void*) {
+  ENTER("cudaGetDriverEntryPointByVersion");
+  static const std::map<std::string, void*> functions = {
+      {"cuDeviceGet", reinterpret_cast<void*>(&device_get)},
+      {"cuDevicePrimaryCtxRetain", reinterpret_cast<void*>(&retain)},
+      {"cuDevicePrimaryCtxRelease", reinterpret_cast<void*>(&release)},
+      {"cuCtxGetCurrent", reinterpret_cast<void*>(&get_current)},
+      {"cuCtxSetCurrent", reinterpret_cast<void*>(&set_current)},
+  };
+  *function = functions.at(name);
   return cudaSuccess;
 }
 
 cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
-  ENTER("cudaMemGetInfo");
+  ENTER_CONTEXT("cudaMemGetInfo");
   *free = the().free_bytes, *total = kArena;
   return cudaSuccess;
 }
 
-cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* found, const void*) {
-  *found = {cudaMemoryTypeHost, 0};
-  return call("cudaPointerGetAttributes");
+cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* found, const void* address) {
+  ENTER("cudaPointerGetAttributes");
+  *found = {};
+  const char* const memory = allocation_of(address);
+  if (memory == nullptr) return cudaSuccess;
+  const auto kind = the().alive[memory].kind;
+  found->type = kind == Allocation::device ? cudaMemoryTypeDevice : cudaMemoryTypeHost;
+  if (kind != Allocation::pinned) found->devicePointer = const_cast<void*>(address);
+  return cudaSuccess;
 }
 
 cudaError_t cudaMalloc(void** memory, size_t bytes) {
-  ENTER("cudaMalloc");
+  ENTER_CONTEXT("cudaMalloc");
   not_while_capturing("cudaMalloc");
   char* const taken = bytes <= the().free_bytes ? take(bytes) : nullptr;
   if (taken == nullptr) return static_cast<cudaError_t>(the().unread = cudaErrorMemoryAllocation);
@@ -246,7 +298,7 @@ cudaError_t cudaFree(void* memory) {
 }
 
 cudaError_t cudaHostAlloc(void** memory, size_t bytes, unsigned flags) {
-  ENTER("cudaHostAlloc");
+  ENTER_CONTEXT("cudaHostAlloc");
   not_while_capturing("cudaHostAlloc");
   char* const taken = static_cast<char*>(std::aligned_alloc(kAlign, (bytes / kAlign + 1) * kAlign));
   std::memset(taken, 0xff, bytes);
@@ -257,7 +309,7 @@ cudaError_t cudaHostAlloc(void** memory, size_t bytes, unsigned flags) {
 }
 
 cudaError_t cudaHostGetDevicePointer(void** device, void* host, unsigned) {
-  ENTER("cudaHostGetDevicePointer");
+  ENTER_CONTEXT("cudaHostGetDevicePointer");
   const char* found = allocation_of(host);
   if (found == nullptr || the().alive[found].kind != Allocation::mapped)
     fault("cudaHostGetDevicePointer of memory that is not mapped");
@@ -272,6 +324,20 @@ cudaError_t cudaFreeHost(void* memory) {
   return call("cudaFreeHost");
 }
 
+cudaError_t cudaHostRegister(void* memory, size_t bytes, unsigned flags) {
+  ENTER_CONTEXT("cudaHostRegister");
+  not_while_capturing("cudaHostRegister");
+  the().alive[static_cast<char*>(memory)] = {
+      bytes, flags == cudaHostRegisterMapped ? Allocation::mapped : Allocation::pinned};
+  return cudaSuccess;
+}
+
+cudaError_t cudaHostUnregister(void* memory) {
+  const Lock lock(the().mutex);
+  if (the().alive.erase(static_cast<char*>(memory)) == 0) fault("nothing was registered there");
+  return call("cudaHostUnregister");
+}
+
 // Whether the bytes at `address` lie in one living allocation, of the device or of the host.
 static void check_span(const void* address, size_t bytes, bool on_device, const char* what) {
   const char* found = allocation_of(address);
@@ -281,10 +347,17 @@ static void check_span(const void* address, size_t bytes, bool on_device, const 
     fault(std::string(what) + " is not memory of the " + (on_device ? "device" : "pinned host"));
 }
 
-// As from pageable memory: the source is read at once, the rest is done later.
-cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind) {
-  ENTER("cudaMemcpy");
+// As from pageable memory: the source is read at once, the rest is done later. What comes from the
+// device is there when this returns.
+cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
+  ENTER_CONTEXT("cudaMemcpy");
   not_while_capturing("cudaMemcpy");
+  if (kind != cudaMemcpyHostToDevice) {
+    const cudaError_t waited = drain(stream_at(cudaStreamLegacy));
+    const AtWork work;
+    if (waited == cudaSuccess) std::memcpy(to, from, bytes);
+    return waited;
+  }
   check_span(to, bytes, true, "the target of a copy");
   const auto* first = static_cast<const char*>(from);
   const std::vector<char> staged(first, first + bytes);
@@ -295,9 +368,9 @@ cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind)
 
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind,
                             cudaStream_t stream) {
-  ENTER("cudaMemcpyAsync");
-  check_span(to, bytes, kind == cudaMemcpyHostToDevice, "the target of a copy");
-  check_span(from, bytes, kind == cudaMemcpyDeviceToHost, "the source of a copy");
+  ENTER_CONTEXT("cudaMemcpyAsync");
+  check_span(to, bytes, kind != cudaMemcpyDeviceToHost, "the target of a copy");
+  check_span(from, bytes, kind != cudaMemcpyHostToDevice, "the source of a copy");
   return enqueue(
       stream,
       {"copy", [=] { std::memcpy(to, from, bytes); }, {allocation_of(to), allocation_of(from)}});

@@ -14,7 +14,7 @@ struct SimulatedGraph {
 using namespace simulated;
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags) {
-  ENTER("cudaStreamCreate");
+  ENTER_CONTEXT("cudaStreamCreate");
   if (flags != cudaStreamNonBlocking) fault("a stream that waits for the default stream");
   static size_t next = 0x5000;
   *stream = reinterpret_cast<cudaStream_t>(next++);
@@ -33,7 +33,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 }
 
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
-  ENTER("cudaStreamSynchronize");
+  ENTER_CONTEXT("cudaStreamSynchronize");
   not_while_capturing("cudaStreamSynchronize");
   return drain(stream_at(stream));
 }
@@ -51,7 +51,7 @@ cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* 
 }
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
-  ENTER("cudaStreamBeginCapture");
+  ENTER_CONTEXT("cudaStreamBeginCapture");
   Stream& own = stream_at(stream);
   if (own.capturing) fault("a capture inside a capture");
   own.capturing = true, own.captured.clear();
@@ -72,7 +72,7 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
 }
 
 cudaError_t cudaEventCreate(cudaEvent_t* event) {
-  ENTER("cudaEventCreate");
+  ENTER_CONTEXT("cudaEventCreate");
   *event = new SimulatedEvent;
   ++the().objects;
   return cudaSuccess;
@@ -86,7 +86,7 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 }
 
 cudaError_t cudaEventRecordWithFlags(cudaEvent_t event, cudaStream_t stream, unsigned flags) {
-  ENTER("cudaEventRecord");
+  ENTER_CONTEXT("cudaEventRecord");
   if (stream_at(stream).capturing != (flags == cudaEventRecordExternal))
     fault("an event in a capture has a time only as an external one, and no other is external");
   return enqueue(stream, {"event", [event] { event->ms = the().clock_ms; }, {}});
@@ -101,7 +101,7 @@ cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t from, cudaEvent_t to) {
 
 cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t* executable, cudaGraph_t graph,
                                           unsigned long long) {
-  ENTER("cudaGraphInstantiate");
+  ENTER_CONTEXT("cudaGraphInstantiate");
   *executable = new SimulatedGraph{graph->ops};
   ++the().objects;
   return cudaSuccess;
@@ -119,7 +119,7 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable) {
 }
 
 cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
-  ENTER("cudaGraphLaunch");
+  ENTER_CONTEXT("cudaGraphLaunch");
   for (const Op& op : executable->ops) enqueue(stream, op);
   return cudaSuccess;
 }
@@ -151,16 +151,21 @@ STEER void simulated_machine(int devices, int integrated, const char* version, s
 // Another library's error, which nobody has read.
 STEER void simulated_leave(int error) { the().unread = error; }
 STEER int simulated_calls(const char* name) { return the().calls[name]; }
-STEER void simulated_current(int device) { the().current = device; }
-STEER int simulated_current_device() { return the().current; }
+// Another library's context is the calling thread's; 0: none.
+STEER void simulated_current(size_t context) {
+  current_context() = reinterpret_cast<void*>(context);
+}
+STEER size_t simulated_current_context() { return reinterpret_cast<size_t>(current_context()); }
 // What is alive: allocations, streams, events, graphs, and objects of TensorRT.
-STEER int simulated_alive() { return static_cast<int>(the().alive.size()) + the().objects; }
+STEER int simulated_alive() {
+  return static_cast<int>(the().alive.size()) + the().objects + the().retained;
+}
 // As when the process starts again; what is alive stays.
 STEER void simulated_reset() {
   const Lock lock(the().mutex);
   Device& d = the();
   d.planted.clear(), d.refusals.clear(), d.faults.clear(), d.calls.clear();
-  d.sticky = d.unread = d.current = 0, d.count = 1, d.integrated = false, d.version = "10.3.0";
+  d.sticky = d.unread = 0, d.count = 1, d.integrated = false, d.version = "10.3.0";
   d.free_bytes = size_t{1} << 28;
 }
 // The faults so far, a line each.

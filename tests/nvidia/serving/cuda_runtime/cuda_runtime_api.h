@@ -19,6 +19,7 @@ constexpr unsigned cudaEventRecordDefault = 0, cudaEventRecordExternal = 1;
 struct cudaPointerAttributes {
   cudaMemoryType type;
   int device;
+  void* devicePointer;
 };
 struct Stream;
 struct Event {
@@ -60,7 +61,8 @@ inline cudaError_t cudaGetLastError() {
 }
 inline cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* found, const void* address) {
   const auto kind = reinterpret_cast<size_t>(address) / 256;  // the tests' own code for addresses
-  *found = {static_cast<cudaMemoryType>(kind), 7};
+  void* const there = kind == 0 ? nullptr : reinterpret_cast<void*>(0x9000);
+  *found = {static_cast<cudaMemoryType>(kind), 7, there};
   return simulated::call("cudaPointerGetAttributes");
 }
 inline const cudaStream_t cudaStreamLegacy = reinterpret_cast<cudaStream_t>(1);

@@ -109,9 +109,17 @@ void an_abandoned_capture() {
 
 void whose_memory() {
   simulated::reset();
-  const auto at = [](cudaMemoryType type) { return edgead::device_of(256 * type); };
-  EXPECT(at(cudaMemoryTypeDevice) == 7 && at(cudaMemoryTypeManaged) == 7);
-  EXPECT(at(cudaMemoryTypeHost) == -1 && edgead::device_of(0) == -1);
+  const auto of = [](cudaMemoryType type, bool integrated) {
+    const edgead::Place found = edgead::place_of(256 * type, integrated);
+    return std::make_pair(found.device, found.address);
+  };
+  const auto nowhere = std::make_pair<int32_t, uintptr_t>(-1, 0);
+  for (const bool integrated : {false, true})
+    for (const cudaMemoryType type : {cudaMemoryTypeDevice, cudaMemoryTypeManaged})
+      EXPECT(of(type, integrated) == (std::make_pair<int32_t, uintptr_t>(7, 256 * type)));
+  EXPECT(of(cudaMemoryTypeHost, false) == nowhere);
+  EXPECT(of(cudaMemoryTypeHost, true) == (std::make_pair<int32_t, uintptr_t>(7, 0x9000)));
+  EXPECT(of(static_cast<cudaMemoryType>(0), true) == nowhere);  // memory that CUDA does not know
 }
 
 }  // namespace

@@ -1,0 +1,134 @@
+"""Arrays in GPU memory that offer DLPack and no ``__cuda_array_interface__``, as JAX's.
+
+The capsule is read as DLPack 0.x lays it out, which producers give unless they are asked for more.
+
+Source: https://dmlc.github.io/dlpack/latest/c_api.html and python_spec.html
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_CUDA, _CUDA_MANAGED = 2, 13  # kDLCUDA, kDLCUDAManaged
+_LEGACY_STREAM = 1  # the default stream: the producer lets it wait for what makes the array
+_NAME, _USED = b"dltensor", b"used_dltensor"
+_KINDS = {0: "i", 1: "u", 2: "f", 6: "b"}  # kDLInt, kDLUInt, kDLFloat, kDLBool
+
+
+class _Tensor(ctypes.Structure):
+    """DLTensor"""
+
+    _fields_ = (
+        ("data", ctypes.c_void_p),
+        ("device_type", ctypes.c_int32),
+        ("device_id", ctypes.c_int32),
+        ("ndim", ctypes.c_int32),
+        ("code", ctypes.c_uint8),
+        ("bits", ctypes.c_uint8),
+        ("lanes", ctypes.c_uint16),
+        ("shape", ctypes.POINTER(ctypes.c_int64)),
+        ("strides", ctypes.POINTER(ctypes.c_int64)),
+        ("byte_offset", ctypes.c_uint64),
+    )
+
+
+class _Managed(ctypes.Structure):
+    """DLManagedTensor"""
+
+    _fields_ = (
+        ("tensor", _Tensor),
+        ("context", ctypes.c_void_p),
+        ("deleter", ctypes.CFUNCTYPE(None, ctypes.c_void_p)),
+    )
+
+
+class _Owner:
+    """What a capsule gave; its producer is told when nobody needs it any more."""
+
+    def __init__(self, capsule: Any) -> None:
+        api = ctypes.pythonapi
+        api.PyCapsule_GetPointer.restype = ctypes.c_void_p
+        api.PyCapsule_GetPointer.argtypes = (ctypes.py_object, ctypes.c_char_p)
+        api.PyCapsule_SetName.argtypes = (ctypes.py_object, ctypes.c_char_p)
+        self.address: int = api.PyCapsule_GetPointer(capsule, _NAME)
+        api.PyCapsule_SetName(capsule, _USED)
+        self.managed = _Managed.from_address(self.address)
+
+    def __del__(self) -> None:
+        if hasattr(self, "managed") and self.managed.deleter:
+            self.managed.deleter(self.address)
+
+
+class _Place:
+    """Says where an array lies; NumPy makes one there and reads nothing."""
+
+    def __init__(self, found: dict[str, Any]) -> None:
+        self.__array_interface__ = {**found, "version": 3}
+
+
+class DeviceArray:
+    """A view of such an array with ``__cuda_array_interface__``; the memory stays with it."""
+
+    def __init__(self, owner: Any, seen: NDArray[Any]) -> None:
+        # ``seen`` is at the device's address: its views have the right ones, nobody reads it.
+        self._owner, self._seen = owner, seen
+        self.shape, self.dtype = seen.shape, seen.dtype
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        found = self._seen.__array_interface__
+        keys = ("shape", "typestr", "data", "strides")
+        return {**{key: found[key] for key in keys}, "version": 3, "stream": _LEGACY_STREAM}
+
+    def __getitem__(self, key: Any) -> DeviceArray:
+        return DeviceArray(self._owner, self._seen[key])
+
+    def __len__(self) -> int:
+        return len(self._seen)
+
+    def transpose(self, *axes: int) -> DeviceArray:
+        """As NumPy's."""
+        return DeviceArray(self._owner, self._seen.transpose(*axes))
+
+
+def lies_on_gpu(given: Any) -> bool:
+    """Whether ``given`` offers DLPack and lies in the memory of a GPU."""
+    try:
+        return given.__dlpack_device__()[0] in (_CUDA, _CUDA_MANAGED)
+    except Exception:  # it has none, or lies nowhere, as a tensor of torch's device "meta"
+        return False
+
+
+def device_array(given: Any) -> DeviceArray:
+    """``given``, which ``lies_on_gpu``, without a copy.
+
+    Raises:
+        ValueError: it cannot be read; says what to do.
+    """
+    try:
+        owner = _Owner(given.__dlpack__(stream=_LEGACY_STREAM))
+    except Exception as error:  # whatever another library says
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ValueError(
+            f"the frame, a {type(given).__name__} in GPU memory, cannot be read by DLPack "
+            f"({reason}): copy it to an array of CuPy or torch, or to the host"
+        ) from error
+    tensor = owner.managed.tensor
+    kind = _KINDS.get(tensor.code)
+    if kind is None or tensor.lanes != 1 or tensor.bits % 8:
+        raise ValueError(
+            f"the frame, a {type(given).__name__}, has samples of another kind (DLPack code "
+            f"{tensor.code}, {tensor.bits} bits), expected uint8 or uint16"
+        )
+    dtype = np.dtype(f"{kind}{tensor.bits // 8}")
+    shape = tuple(tensor.shape[axis] for axis in range(tensor.ndim))
+    strides = None
+    if tensor.strides:
+        strides = tuple(dtype.itemsize * tensor.strides[axis] for axis in range(tensor.ndim))
+    first = (tensor.data or 0) + tensor.byte_offset
+    place = {"shape": shape, "typestr": dtype.str, "data": (first, False), "strides": strides}
+    return DeviceArray(owner, np.asarray(_Place(place)))
