@@ -100,11 +100,11 @@ double check_false_reject_rate(double rate, int64_t n, const std::string& counte
                               ": expected a number between 0 and 1");
   const double best = best_false_reject_rate(n);
   if (rate < best)
-    throw calibration_failure(format(
-        "false-reject rate %g is more than %lld calibration %s can promise: the best "
-        "possible is %s; %g needs %.15g %s",
-        rate, static_cast<long long>(n), counted.c_str(), typed_rate(best).c_str(), rate,
-        images_needed(rate), counted.c_str()));
+    throw calibration_failure(
+        format("false-reject rate %g is more than %lld calibration %s can promise: the best "
+               "possible is %s; %g needs %.15g %s",
+               rate, static_cast<long long>(n), counted.c_str(), typed_rate(best).c_str(), rate,
+               images_needed(rate), counted.c_str()));
   return rate;
 }
 

@@ -38,8 +38,8 @@ class Ranked {
 double best_false_reject_rate(int64_t n);
 double default_false_reject_rate(int64_t n);
 
-// `rate`, where n calibration images, or what else is `counted`, can promise it; else a Failure that
-// says which they can.
+// `rate`, where n calibration images, or what else is `counted`, can promise it; else a Failure
+// that says which they can.
 double check_false_reject_rate(double rate, int64_t n, const std::string& counted = "images");
 
 // The lowest rate of four digits that is not under `best`: one that can be typed as it is.
