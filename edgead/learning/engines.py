@@ -9,9 +9,10 @@ from __future__ import annotations
 import numpy as np
 
 from edgead.bundle.storage import Bundle
+from edgead.cpu.engine import OpenVINOEngine
 from edgead.cpu.pipeline import Pipeline, TiledPipeline
 from edgead.cpu.processor import free_memory
-from edgead.engine.interface import Engine, FramePipeline, Pairs, Session
+from edgead.engine.interface import Engine, FramePipeline, HostEngine, Pairs, Session
 from edgead.engine.signals import open_signals
 from edgead.serving.choice import choose
 from edgead.serving.open_engine import open_engine
@@ -39,7 +40,7 @@ class HostSession:
         return pairs
 
 
-class HostEngine:
+class FeaturesOnHost:
     """A device's engine whose features are compared on the host.
 
     Args:
@@ -64,7 +65,7 @@ class HostEngine:
         return HostSession(self._engine.session())
 
 
-def learning_engine(bundle: Bundle, device: str = "cpu", threads: int | None = None) -> Engine:
+def learning_engine(bundle: Bundle, device: str = "cpu", threads: int | None = None) -> HostEngine:
     """The engine of a bundle in float32, its memories and whitenings on the host.
 
     Args:
@@ -79,7 +80,7 @@ def learning_engine(bundle: Bundle, device: str = "cpu", threads: int | None = N
     """
     choice = choose(device, bundle, PRECISION)
     engine = open_engine(bundle, choice, threads, precision=PRECISION)
-    return engine if choice.index is None else HostEngine(bundle, engine)
+    return engine if isinstance(engine, OpenVINOEngine) else FeaturesOnHost(bundle, engine)
 
 
 def learning_pipeline(
@@ -87,7 +88,7 @@ def learning_pipeline(
 ) -> FramePipeline:
     """The stages of a bundle around ``learning_engine``. Args, Raises: as there."""
     engine, tiling = learning_engine(bundle, device, threads), bundle.manifest.tiling
-    if not isinstance(engine, HostEngine):
+    if not isinstance(engine, FeaturesOnHost):
         return open_pipeline(bundle, engine)
     return Pipeline(bundle, engine) if tiling is None else TiledPipeline(bundle, tiling, engine)
 
