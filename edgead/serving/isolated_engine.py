@@ -48,8 +48,6 @@ class IsolatedEngine:
         EdgeadError: what opening the engine raises there.
     """
 
-    memories = whitenings = ()
-
     def __init__(
         self,
         bundle: Bundle,

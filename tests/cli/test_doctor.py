@@ -189,8 +189,6 @@ def test_extras_agree_with_the_package_metadata():
     distributions = packages_distributions()
     for extra, modules in EXTRAS.items():
         found = {_plain(d) for m in modules for d in distributions.get(m, [m])}
-        if extra.startswith("nvidia-"):  # TensorRT for one CUDA, whose module is the same
-            found = {f"{name}-{extra.partition('-')[2]}" for name in found}
         assert {d.replace("scikit-learn", "sklearn") for d in declared[extra]} == {
             d.replace("scikit-learn", "sklearn") for d in found
         }

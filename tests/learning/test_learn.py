@@ -167,7 +167,7 @@ def test_changed_files_are_refused(learnt, tmp_path, name, content, sentence) ->
     ("change", "sentence"),
     [
         ({"schema_version": 1}, "schema version 2"),
-        ({"memories": ()}, "weights"),
+        ({"memories": ()}, "pairs: none; expected at least one, or a memory"),
         ({"schema_version": 3}, "upgrade edgead"),
     ],
 )

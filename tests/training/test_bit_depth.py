@@ -162,4 +162,5 @@ def test_from_the_images_to_the_score(parts, deep, tmp_path):
         assert wide.score(sixteen).score == pytest.approx(truth, abs=tolerance)
         with pytest.raises(InputError, match="at most 4095"):
             detector.score(sixteen)
-        assert wide.score(twelve).score > truth + 10 * max(scores)  # what it was about
+        # What it was about: read at a depth that they do not have, frames score otherwise.
+        assert abs(wide.score(twelve).score - truth) > 4 * tolerance

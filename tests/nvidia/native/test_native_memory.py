@@ -17,8 +17,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2] / "cuda_on_cpu"))
 sys.path.insert(0, str(Path(__file__).parent))
 
-from cases import CASES
 from harness import KERNELS, Build, Program
+from memory_cases import CASES
 
 ROOT = Path(__file__).resolve().parents[3]
 CSRC, SIMULATED = ROOT / "csrc", ROOT / "tests" / "library" / "gpu" / "simulated"
@@ -121,7 +121,7 @@ def built(once: Callable[..., Path]) -> tuple[Path, Path]:
 
 def failures(module: Path) -> dict[str, str]:
     """The cases that fail, and why."""
-    program = str(Path(__file__).parent / "cases.py")
+    program = str(Path(__file__).parent / "memory_cases.py")
     done = subprocess.run([sys.executable, program, str(module)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found: dict[str, str] = json.loads(done.stdout.splitlines()[-1])

@@ -11,6 +11,7 @@ import pytest
 from simulation import Device
 
 from edgead.bundle.storage import Bundle, open_bundle
+from edgead.learning import engines
 from edgead.nvidia.engine import TensorRTEngine
 from edgead.serving import qualification
 
@@ -62,13 +63,13 @@ def test_the_bundle_is_that_of_the_cpu_and_is_qualified_on_the_device(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     checked: list[str] = []
-    plain = qualification.check_golden
+    plain = qualification.qualify
 
     def watched(bundle: Bundle, engine: Any) -> Any:
         checked.append(type(engine).__name__)  # not the engine, which would outlive its device
         return plain(bundle, engine)
 
-    monkeypatch.setattr(qualification, "check_golden", watched)
+    monkeypatch.setattr(engines, "qualify", watched)
     expected = learn(folder, tmp_path / "cpu.edgead", "cpu")
     assert executed(device) == 0 and checked == ["OpenVINOEngine"]
     found = learn(folder, tmp_path / "gpu.edgead", "auto")
@@ -104,15 +105,19 @@ def test_a_device_that_does_not_reproduce_the_bundle_writes_nothing(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    plain = TensorRTEngine.__init__
+    plain = qualification.open_pipeline
 
-    def worse(self: TensorRTEngine, bundle: Bundle, *given: Any, **more: Any) -> None:
-        plain(self, bundle, *given, **more)
-        if bundle.manifest.calibration.scores != (0.0,):  # the draft that is to be qualified
-            for one in bundle.manifest.golden:
-                object.__setattr__(one, "score", one.score + 1.0)
+    class Worse:
+        def __init__(self, bundle: Bundle, engine: Any) -> None:
+            assert isinstance(engine, TensorRTEngine)
+            self._pipeline = plain(bundle, engine)
+            self.close = self._pipeline.close
 
-    monkeypatch.setattr(TensorRTEngine, "__init__", worse)
+        def run(self, frame: Any) -> Any:
+            found = self._pipeline.run(frame)
+            return found._replace(score=found.score + 1.0)
+
+    monkeypatch.setattr(qualification, "open_pipeline", Worse)
     words = ["--backbone", folder.parent / "small.onnx", "--size", 64, "--device", "cuda"]
     assert run("learn", folder, "--out", tmp_path / "bad.edgead", *words) != 0
     assert "does not reproduce" in capsys.readouterr().err

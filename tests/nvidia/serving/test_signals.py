@@ -68,7 +68,7 @@ def test_both_sums_are_those_of_float64(
     device: Device, learnt_as: dict[str, Bundle], placement: str, captured: bool
 ) -> None:
     bundle = learnt_as[placement]
-    assert (bundle.manifest.scored_size() is None) == (placement == LOOSE)
+    assert bundle.manifest.scored_size() is not None  # a sum of its own
     with Detector(bundle, device="cuda", precision="float32") as gpu:
         for seed in (3, 4) if captured else ():
             gpu.score(varied(seed)[:70])

@@ -1,6 +1,6 @@
 """A program: edgead/nvidia/memory.py on the real ``_cuda``, whose CUDA runtime is SIMULATED.
 
-    python cases.py MODULE: one line of JSON, the cases that fail and why. No GPU is involved.
+    python memory_cases.py MODULE: one line of JSON, the cases that fail and why. No GPU here.
 
 tests/library/gpu/simulated says what the simulation holds code to.
 """
