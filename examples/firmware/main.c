@@ -67,7 +67,7 @@ static int open_bundle(serving* made) {
 
 /* Frames are scored meanwhile, and by the old bundle for good where the new one is broken. */
 static void reload(void) {
-  const int next = !active;
+  const int next = !desired; /* this thread alone writes it; the scoring one writes active */
   notify("RELOADING=1\nMONOTONIC_USEC=%lld", (long long)(now_ns() / 1000));
   if (open_bundle(&opened[next]) != 0) {
     say("keeps the bundle it has: %s", why);
