@@ -294,7 +294,7 @@ cudaError_t cudaFree(void* memory) {
   not_while_capturing("cudaFree");
   if (memory != nullptr)
     free_allocation(static_cast<char*>(memory), Allocation::device, "cudaFree");
-  return call("cudaFree");
+  return call_in_context("cudaFree");
 }
 
 cudaError_t cudaHostAlloc(void** memory, size_t bytes, unsigned flags) {
@@ -321,7 +321,7 @@ cudaError_t cudaFreeHost(void* memory) {
   const Lock lock(the().mutex);
   if (memory != nullptr)
     free_allocation(static_cast<char*>(memory), Allocation::pinned, "cudaFreeHost");
-  return call("cudaFreeHost");
+  return call_in_context("cudaFreeHost");
 }
 
 cudaError_t cudaHostRegister(void* memory, size_t bytes, unsigned flags) {
@@ -335,7 +335,7 @@ cudaError_t cudaHostRegister(void* memory, size_t bytes, unsigned flags) {
 cudaError_t cudaHostUnregister(void* memory) {
   const Lock lock(the().mutex);
   if (the().alive.erase(static_cast<char*>(memory)) == 0) fault("nothing was registered there");
-  return call("cudaHostUnregister");
+  return call_in_context("cudaHostUnregister");
 }
 
 // Whether the bytes at `address` lie in one living allocation, of the device or of the host.
