@@ -24,7 +24,7 @@ from ..data import GOOD, check_halves, check_images, open_dataset, parts_of
 from ..evaluation.beside import Beside, evaluate_beside
 from ..evaluation.bootstrap import Interval
 from ..evaluation.evaluate import CATEGORY_KEYS, Evaluation, evaluate
-from ..evaluation.report import write_report
+from ..evaluation.report import FIGURES, write_report
 from ..evaluation.spread import FRAME_SIZE
 from .train import add_data_arguments
 
@@ -36,18 +36,7 @@ EXAMPLE = """\
   edgead evaluate bottle.edgead DATA --beside other.edgead --report report"""
 GALLERY = 60  # pictures in the report; about 3 MB
 
-ROWS = (
-    ("image_auroc", "image AUROC"),
-    ("image_ap", "average precision"),
-    ("f1_max", "F1, best threshold"),
-    ("pixel_auroc", "pixel AUROC"),
-    ("aupro", "AUPRO at 0.3"),
-    ("aupro_0_05", "AUPRO at 0.05"),
-    ("frame_size_pixel_auroc", "pixel AUROC, frame size"),
-    ("frame_size_aupro", "AUPRO at 0.3, frame size"),
-    ("frame_size_aupro_0_05", "AUPRO at 0.05, frame size"),
-    ("frame_auroc", "frame AUROC, scores normalised per video"),
-)
+ROWS = (*FIGURES, ("frame_auroc", "frame AUROC, scores normalised per video"))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -31,7 +31,7 @@ from .spread import FRAME_SIZE
 TEMPLATE = Path(__file__).with_name("report.html")
 BESIDE_TEMPLATE = Path(__file__).with_name("beside.html")
 QUANTILE_WORDS = {0.0: "least", 0.5: "median", 1.0: "largest"}
-TILES = (
+FIGURES = (
     ("image_auroc", "image AUROC"),
     ("image_ap", "average precision"),
     ("f1_max", "F1, best threshold"),
@@ -72,7 +72,7 @@ def render(evaluation: Evaluation) -> bytes:
         percent,
         span,
         evaluation=evaluation,
-        tiles=[(key, name) for key, name in TILES if not absent(evaluation, key)],
+        tiles=[(key, name) for key, name in FIGURES if not absent(evaluation, key)],
         intervals=evaluation.intervals(),
         now=_now(),
         n_good=good.size,
@@ -105,7 +105,9 @@ def render_beside(found: Beside) -> bytes:
         percent,
         span,
         beside=found,
-        rows=[(key, name) for key, name in TILES if found.evaluations[0].metrics[key] is not None],
+        rows=[
+            (key, name) for key, name in FIGURES if found.evaluations[0].metrics[key] is not None
+        ],
         differences=found.differences(),
         evaluation=found.evaluations[0],  # data and number of images, the same for both
         now=_now(),
