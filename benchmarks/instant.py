@@ -98,15 +98,19 @@ def folder_of(data: Path, name: str, seed: int, work: Path) -> Path:
     root, folder = dataset_folder(data, "magnetic_tile"), work / f"{DIVIDED}_{seed}"
     if folder.exists():
         return folder
+    broken: list[str] = []
     for kind in (*(root / "test").iterdir(), *(root / "ground_truth").iterdir()):
         if kind.name != GOOD:
+            if kind.parent.name == "test":
+                broken += (path.name for path in kind.iterdir())
             (folder / kind.parent.name).mkdir(parents=True, exist_ok=True)
             (folder / kind.parent.name / kind.name).symlink_to(kind)
     images = sorted((*(root / "train" / GOOD).iterdir(), *(root / "test" / GOOD).iterdir()))
     shows = grouped([path.name for path in images], str(PARTS[DIVIDED]))
     tiles = sorted(set(shows))
     chosen = np.random.default_rng(seed).permutation(len(tiles))[: round(TESTED * len(tiles))]
-    tested = {tiles[index] for index in chosen}
+    # A tile with a defect in some exposures is always tested.
+    tested = {tiles[index] for index in chosen} | set(grouped(broken, str(PARTS[DIVIDED])))
     for path, tile in zip(images, shows, strict=True):
         side = folder / ("test" if tile in tested else "train") / GOOD
         side.mkdir(parents=True, exist_ok=True)
