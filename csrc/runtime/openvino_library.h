@@ -11,7 +11,7 @@ namespace edgead {
 
 constexpr uint32_t kOpenVINOInterface = 1;  // of what is below; raised with every change
 
-// How a call ended: EDGEAD_OK, or why not. Of EDGEAD_ERROR_MEMORY there is no sentence.
+// How a call ended: EDGEAD_OK, or why not. EDGEAD_ERROR_MEMORY comes without a sentence.
 struct Outcome {
   edgead_status status;
   char sentence[4096];

@@ -43,7 +43,7 @@ std::filesystem::path own_folder() {
 }
 
 // What the loader would read past the end of a file that was cut, for which the process would be
-// killed; else empty. What is no library for this processor, the loader says itself.
+// killed; else empty. For a library of another processor the loader has its own words.
 std::string problem_of_file(const std::string& path) {
   const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   struct stat about;

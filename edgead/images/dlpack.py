@@ -47,7 +47,7 @@ class _Managed(ctypes.Structure):
 
 
 class _Owner:
-    """What a capsule gave; its producer is told when nobody needs it any more."""
+    """What a capsule gave; its producer is told once it is no longer needed."""
 
     def __init__(self, capsule: Any) -> None:
         api = ctypes.pythonapi
@@ -74,7 +74,7 @@ class DeviceArray:
     """A view of such an array with ``__cuda_array_interface__``; the memory stays with it."""
 
     def __init__(self, owner: Any, seen: NDArray[Any]) -> None:
-        # ``seen`` is at the device's address: its views have the right ones, nobody reads it.
+        # ``seen`` is at the device's address: so its views have theirs; it is never read.
         self._owner, self._seen = owner, seen
         self.shape, self.dtype = seen.shape, seen.dtype
 

@@ -20,12 +20,9 @@ class GoodImage:
 
 def parts_shown(images: Sequence[GoodImage]) -> tuple[int, ...] | None:
     """The part that each image shows, as numbers; None where each shows one of its own."""
-    numbers: dict[tuple[str, int], int] = {}
-    for index, image in enumerate(images):
-        numbers.setdefault((image.part, 0 if image.part else index), len(numbers))
-    if len(numbers) == len(images):
-        return None
-    return tuple(numbers[image.part, 0 if image.part else at] for at, image in enumerate(images))
+    parts = [(image.part, 0 if image.part else index) for index, image in enumerate(images)]
+    numbers = {part: number for number, part in enumerate(dict.fromkeys(parts))}
+    return None if len(numbers) == len(parts) else tuple(numbers[part] for part in parts)
 
 
 def counted(images: Sequence[GoodImage]) -> tuple[int, str]:

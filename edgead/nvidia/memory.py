@@ -62,7 +62,7 @@ def find_backend() -> Backend:
     if word in ("", "edgead"):
         return OwnBackend()
     if word == "pycuda":
-        # Loaded here: it is not there where nobody asks for it.
+        # Loaded here: without EDGEAD_CUDA_MEMORY=pycuda it need not be installed.
         from edgead.nvidia.pycuda_backend import PyCudaBackend
 
         return PyCudaBackend()

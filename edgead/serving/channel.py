@@ -1,8 +1,8 @@
 """Messages and memory between this process and the one that serves for it.
 
 A message is one packet of JSON on a Unix socket; nothing is pickled. Frames and maps lie in memory
-that both have mapped: whoever writes there made it, and sends its descriptor with the message that
-speaks of it first. Both sockets are this user's alone, as they have no name.
+that both have mapped: the side that writes there creates it, and sends its descriptor with the
+first message about it. Both sockets are this user's alone, as they have no name.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def send(to: socket.socket, message: Message, descriptors: list[int] | None = No
     """Send a message, with descriptors of the sender's that the receiver gets copies of.
 
     Raises:
-        Closed: nobody is there.
+        Closed: the other end is closed.
     """
     data = json.dumps(message).encode()
     try:
@@ -55,7 +55,7 @@ def receive(source: socket.socket) -> tuple[Message, list[int]]:
     """The next message and its descriptors, which are the receiver's to close.
 
     Raises:
-        Closed: there comes none any more.
+        Closed: the other end is closed.
         TimeoutError: the socket's time is over.
     """
     try:
