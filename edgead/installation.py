@@ -30,6 +30,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
         "live": "starlette uvicorn inotify_simple tomli"
         if sys.version_info < (3, 11)
         else "starlette uvicorn inotify_simple",
+        "pylon": "pypylon",
         "demo": "elpv_dataset",
         "jetson": "numpy",
         "test": "pytest xdist filelock hypothesis sklearn scipy jinja2 cmake pybind11 "
