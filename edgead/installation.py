@@ -27,7 +27,9 @@ EXTRAS: dict[str, tuple[str, ...]] = {
         "nvidia-cu13": "tensorrt",
         "pycuda": "pycuda",
         "rtx": "tensorrt_rtx",
-        "live": "starlette uvicorn inotify_simple",
+        "live": "starlette uvicorn inotify_simple tomli"
+        if sys.version_info < (3, 11)
+        else "starlette uvicorn inotify_simple",
         "demo": "elpv_dataset",
         "jetson": "numpy",
         "test": "pytest xdist filelock hypothesis sklearn scipy jinja2 cmake pybind11 "
