@@ -27,7 +27,7 @@ CPP := $(shell find csrc tests benchmarks examples \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo docs c-library c-runtime c-deb install-c abi test test-all test-aarch64 fuzz lint \
+.PHONY: help install demo docs site c-library c-runtime c-deb install-c abi test test-all test-aarch64 fuzz lint \
         format house bench methods ablation peers gpu-check clean distclean
 unexport DESTDIR  # it is for install-c alone
 
@@ -44,6 +44,7 @@ help:
 	@echo 'make lint          ruff, mypy and clang-format'
 	@echo 'make format        let ruff and clang-format rewrite the files'
 	@echo 'make docs          generate docs/command-line.md from the parsers of the commands'
+	@echo 'make site          the documentation as a site that works offline, build/site, and as a zip'
 	@echo 'make house         print sizes, import circles and floors of the code as JSON'
 	@echo 'make bench         time the kernels and, after make demo, Detector.score over bare inference'
 	@echo 'make methods       the table of the methods on DATA=FOLDER, hours   ARGS="--seeds 0" passes on'
@@ -79,6 +80,9 @@ demo: $(VENV)/.installed
 
 docs: $(VENV)/.installed
 	$(BIN)/python docs/generate.py
+
+site: $(VENV)/.installed
+	@$(BIN)/python docs/build_site.py build
 
 c-library: $(VENV)/.installed
 	@$(BIN)/python csrc/build_library.py

@@ -25,7 +25,7 @@ import torch
 from edgead.engine.whitening import whiten_by
 from edgead_training.data import Dataset, Sample, open_dataset, read_mask
 from edgead_training.evaluation.metrics import aupro, auroc, resize_mask
-from edgead_training.features.backbone import MEAN, STD, load_backbone
+from edgead_training.features.efficientnet_lite import load_lite
 from edgead_training.features.scale import smooth
 from numpy.typing import NDArray
 from torch import Tensor
@@ -51,8 +51,8 @@ Maps = NDArray[np.float32]
 
 def levels_of(samples: tuple[Sample, ...]) -> list[Tensor]:
     """The three levels of all images, [N, C, h, w] each."""
-    network, found = load_backbone(), []
-    preprocess = Preprocessor(PreprocessParams((SIDE, SIDE), MEAN, STD))
+    network, found = load_lite(), []
+    preprocess = Preprocessor(PreprocessParams((SIDE, SIDE), network.mean, network.std))
     for sample in samples:
         with torch.no_grad():
             found.append(network(torch.from_numpy(preprocess.run(read_image(sample.path)))[None]))

@@ -132,10 +132,11 @@ def made_up() -> Made:
 def real(folder: Path) -> Made:
     """A memory of a set's good images, one image with a defect, and a good one."""
     import torch
-    from edgead_training.features.backbone import MEAN, STD, load_backbone
+    from edgead_training.features.efficientnet_lite import load_lite
     from torch.nn import functional as F
 
-    backbone, params = load_backbone(), PreprocessParams(IMAGE, MEAN, STD)
+    backbone = load_lite()
+    params = PreprocessParams(IMAGE, backbone.mean, backbone.std)
 
     def features(path: Path) -> Any:
         image = torch.from_numpy(preprocess(read_image(path), params)[None])

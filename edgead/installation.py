@@ -27,7 +27,8 @@ EXTRAS: dict[str, tuple[str, ...]] = {
         "nvidia-cu13": "tensorrt",
         "pycuda": "pycuda",
         "rtx": "tensorrt_rtx",
-        "live": "starlette uvicorn prometheus_client inotify_simple",
+        "live": "starlette uvicorn prometheus_client inotify_simple"
+        + (" tomli" if sys.version_info < (3, 11) else ""),
         "line": "paho asyncua pymodbus urllib3 cryptography",
         "records": "pyarrow",
         "demo": "elpv_dataset",

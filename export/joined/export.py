@@ -13,7 +13,7 @@ import numpy as np
 import onnxruntime
 import torch
 from edgead_training.data.grouping import grouped
-from edgead_training.features.backbone import STRIDES
+from edgead_training.features.efficientnet_lite import STRIDES
 from edgead_training.methods import Method
 from edgead_training.run import Run
 from numpy.typing import NDArray

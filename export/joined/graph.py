@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
-from edgead_training.features.backbone import CHANNELS, MEAN, STD, STRIDES, load_backbone
+from edgead_training.features.backbone import FrozenBackbone
+from edgead_training.features.efficientnet_lite import STRIDES, load_lite
 from edgead_training.features.networks import upsample
 from edgead_training.features.scale import smooth
 from edgead_training.methods import Method
@@ -41,24 +42,31 @@ class JoinedGraph(nn.Module):
     def __init__(self, method: Method) -> None:
         super().__init__()
         self.method, self.name = method, method.name
-        self.backbone = None if isinstance(method, BackboneMethod) else load_backbone()
+        on_backbone = isinstance(method, BackboneMethod)
+        self.backbone = None if on_backbone else load_lite()  # of its own, beside the method
         own = method.preprocess_params()
-        mean, std, own_mean, own_std = (
-            torch.tensor(each)[:, None, None] for each in (MEAN, STD, own.mean, own.std)
-        )
+        mean, std = self.network.normalisation()
+        own_mean, own_std = (torch.tensor(each)[:, None, None] for each in (own.mean, own.std))
         self.register_buffer("scale", std / own_std)
         self.register_buffer("shift", (mean - own_mean) / own_std)
         self.size = tuple(side // STRIDE for side in own.size)
 
+    @property
+    def network(self) -> FrozenBackbone:
+        """The backbone, the method's own where it is on one."""
+        found: FrozenBackbone = self.method.backbone if self.backbone is None else self.backbone
+        return found
+
     def preprocess_params(self) -> PreprocessParams:
         """How a frame becomes the graph's input."""
-        return replace(self.method.preprocess_params(), mean=MEAN, std=STD)
+        network = self.network
+        return replace(self.method.preprocess_params(), mean=network.mean, std=network.std)
 
     def tensors(self) -> dict[str, tuple[int, int, int]]:
         """(channels, height, width) of each output, in order."""
         height, width = self.size
         return {
-            FEATURES: (sum(CHANNELS[_COMPARED:]), height, width),
+            FEATURES: (sum(self.network.channels[_COMPARED:]), height, width),
             DISTANCE: (1, height, width),
         }
 

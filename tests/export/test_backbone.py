@@ -17,7 +17,7 @@ import onnxruntime
 import torch
 from edgead_export.backbone import Described, write_lite, write_module, write_onnx
 from edgead_export.onnx import exporter
-from edgead_training.features.backbone import load_backbone
+from edgead_training.features.efficientnet_lite import load_lite
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -70,7 +70,7 @@ def test_lite0_gives_torchs_features(lite0: Path, size: tuple[int, int]) -> None
     level = read_backbone(lite0).facts.features
     image = torch.randn(2, 3, *size)
     with torch.no_grad():
-        exact = expected(load_backbone().double()(image.double())[1:])
+        exact = expected(load_lite().double()(image.double())[1:])
     got = computed(lite0, image)
     assert got.shape == exact.shape == (2, level.channels, *(s // level.stride for s in size))
     # float32 over 20 layers: 1e-5 of the features' size, which is about 10

@@ -19,7 +19,7 @@ from edgead_export.joined.export import join
 from edgead_export.joined.fusion import MOST, TYPICAL, Answer, counted
 from edgead_export.joined.graph import DISTANCE, JoinedGraph
 from edgead_export.onnx import to_onnx
-from edgead_training.features.backbone import load_backbone
+from edgead_training.features.efficientnet_lite import load_lite
 from edgead_training.methods import METHODS, Method
 from export_toy import SIZE, ToyMethod, frame, frames
 from numpy.typing import NDArray
@@ -68,7 +68,7 @@ def test_the_graph_gives_the_features_that_are_learnt_and_the_methods_distance(n
     image = image_of(0, graph)
     features, root = session.run(None, {"image": image.numpy()})
     with torch.no_grad():
-        levels = load_backbone()(image)[1:]
+        levels = load_lite()(image)[1:]
         pairs = method(image_of(0, method))
     fine, coarse = (cv2_smooth(level[0].double().numpy()) for level in levels)
     height, width = GRID

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from edgead_training.features.backbone import load_backbone
+from edgead_training.features.efficientnet_lite import load_lite
 from torch.nn import functional as F
 
 # (kernel, stride, has an expansion) of blocks 0..10, from the paper's table of EfficientNet-B0.
@@ -53,7 +53,7 @@ def test_levels_are_those_of_the_published_network():
     x = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
     weights = {k: v.double() for k, v in _weights().items()}
     with torch.no_grad():
-        got, want = load_backbone()(x), _forward(x.double(), weights)
+        got, want = load_lite()(x), _forward(x.double(), weights)
     assert [tuple(level.shape[1:]) for level in got] == [(24, 16, 24), (40, 8, 12), (112, 4, 6)]
     for a, b in zip(got, want, strict=True):
         # float32 through 40 convolutions against float64: relative to the largest feature
@@ -61,7 +61,7 @@ def test_levels_are_those_of_the_published_network():
 
 
 def test_backbone_stays_frozen_and_in_evaluation_mode():
-    backbone = load_backbone().train()
+    backbone = load_lite().train()
     assert not backbone.training
     assert not any(module.training for module in backbone.modules())
     assert not any(parameter.requires_grad for parameter in backbone.parameters())

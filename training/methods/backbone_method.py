@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from edgead.bundle.entries import Pair
 
-from ..features.backbone import CHANNELS, MEAN, STD
+from ..features.backbone import FrozenBackbone, Levels, Triple
 from ..features.scale import Compared, FeatureScale, Pairs, fit_scale
 from .base import Method, MethodSettings, TrainingSet
 
@@ -37,8 +37,7 @@ class BackboneSettings(MethodSettings):
 class BackboneMethod(Method):
     """Its pairs are the levels of the backbone, of ``sizes`` (h, w)."""
 
-    normalisation = (MEAN, STD)
-    backbone: nn.Module
+    backbone: FrozenBackbone
     sizes: list[Size]
     scale: FeatureScale
 
@@ -46,22 +45,27 @@ class BackboneMethod(Method):
     def from_settings(cls, settings: dict[str, Any], n_train: int) -> Method:
         return cls(cls.read(settings), n_train)
 
+    @property
+    def normalisation(self) -> tuple[Triple, Triple]:  # type: ignore[override]
+        """That of the backbone."""
+        return self.backbone.mean, self.backbone.std
+
     def pairs(self) -> tuple[Pair, ...]:
         """Their weights add up to 1; levels are alike."""
-        levels = zip(CHANNELS, self.sizes, strict=True)
+        channels = self.backbone.channels
+        levels = zip(channels, self.sizes, strict=True)
         return tuple(
-            Pair(f"reference_{k}", f"restored_{k}", channels, size, 1 / len(CHANNELS))
-            for k, (channels, size) in enumerate(levels)
+            Pair(f"reference_{k}", f"restored_{k}", count, size, 1 / len(channels))
+            for k, (count, size) in enumerate(levels)
         )
 
-    def levels(self, image: Tensor) -> list[Tensor]:
+    def levels(self, image: Tensor) -> Levels:
         """What the backbone gives of images [N, 3, H, W], in the dtype of its weights."""
         dtype = next(self.backbone.parameters()).dtype
-        found: list[Tensor] = self.backbone(image.to(dtype))
-        return found
+        return self.backbone.features(image.to(dtype))
 
     @abstractmethod
-    def compare(self, image: Tensor, levels: list[Tensor]) -> Pairs:
+    def compare(self, image: Tensor, levels: Levels) -> Pairs:
         """The pairs of images [N, 3, H, W], of which the backbone gave ``levels``."""
 
     def forward(self, image: Tensor) -> Pairs:

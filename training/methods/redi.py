@@ -27,7 +27,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..features.backbone import CHANNELS, MEAN, STD, STRIDES, load_backbone
+from ..features.backbone import FrozenBackbone
+from ..features.efficientnet_lite import load_lite
 from ..features.networks import ssim
 from ..features.scale import Compared, FeatureScale, Pairs
 from .backbone_method import BackboneMethod, BackboneSettings
@@ -110,22 +111,27 @@ class ReDi(BackboneMethod):
     settings_type = ReDiSettings
     presets: ClassVar = {"edge": {}, "paper": PAPER}
 
-    def __init__(self, settings: ReDiSettings, n_train: int) -> None:
+    def __init__(
+        self, settings: ReDiSettings, n_train: int, backbone: FrozenBackbone | None = None
+    ) -> None:
         super().__init__()
         self.config = settings
-        self.backbone = load_backbone()
+        self.backbone = load_lite() if backbone is None else backbone
+        channels, strides = self.backbone.channels, self.backbone.strides
         self.structure_map = make_map(settings.map)
         map_stride = 8 if settings.map == "hog" else 1
         self.recover = RecoverNet(self.structure_map.channels, map_stride, settings.widths)
         blocks = {"heavy": HeavyBlock, "light": LightBlock, "none": nn.Identity}
-        self.frb = blocks[settings.frb](CHANNELS)
-        self.bank = PromptBank(min(settings.bank_size, n_train), settings.size)
+        self.frb = blocks[settings.frb](channels)
         height, width = settings.size
-        self.sizes = [(height // stride, width // stride) for stride in STRIDES]
-        self.scale = FeatureScale(CHANNELS, self.sizes, [2 / count for count in CHANNELS])
+        self.sizes = [(height // stride, width // stride) for stride in strides]
+        deepest = (channels[-1], *self.sizes[-1])
+        self.bank = PromptBank(min(settings.bank_size, n_train), settings.size, deepest)
+        self.scale = FeatureScale(channels, self.sizes, [2 / count for count in channels])
         self.cache: FeatureCache | None = None  # while it trains
-        self.register_buffer("mean", torch.tensor(MEAN)[:, None, None], persistent=False)
-        self.register_buffer("std", torch.tensor(STD)[:, None, None], persistent=False)
+        mean, std = self.backbone.normalisation()
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("std", std, persistent=False)
 
     def map_of(self, image: Tensor) -> Tensor:
         """H [N, C, h, w], float32 also after ``.half()``: small gradients squared would vanish."""

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..features.backbone import CHANNELS, STRIDES
 from ..features.scale import CACHE_BYTES, FeatureScale, Moments, join
 from .base import TrainingSet
 
@@ -64,6 +63,11 @@ class PromptBank(nn.Module):
 
     Similarity is the cosine of centred descriptors. The two most similar images are blended by
     exp(similarity / ``TEMPERATURE``), so that nothing jumps at a near tie, which rounding decides.
+
+    Args:
+        count: of the images.
+        size: (height, width) of the images.
+        deepest: (channels, height, width) of the last level.
     """
 
     images: Tensor
@@ -72,11 +76,10 @@ class PromptBank(nn.Module):
 
     TEMPERATURE = 0.02  # [P]
 
-    def __init__(self, count: int, size: tuple[int, int]) -> None:
+    def __init__(self, count: int, size: tuple[int, int], deepest: tuple[int, int, int]) -> None:
         super().__init__()
         with torch.no_grad():
-            blank = [torch.zeros(1, CHANNELS[-1], size[0] // STRIDES[-1], size[1] // STRIDES[-1])]
-            width = describe(blank).shape[1]
+            width = describe([torch.zeros(1, *deepest)]).shape[1]
         self.register_buffer("images", torch.zeros(count, 3, *size))
         self.register_buffer("keys", torch.zeros(count, width))
         self.register_buffer("centre", torch.zeros(width))

@@ -128,6 +128,26 @@ def test_auto_lets_the_cpu_answer_until_another_process_has_qualified(
         assert detector.score(frame).score == expected and pid_of(detector) != before
 
 
+def test_auto_lets_the_cpu_answer_for_a_process_that_hangs(
+    flag: Path, half_bundle: Bundle, frame: np.ndarray
+) -> None:
+    with (
+        Detector(half_bundle, isolate=True, answer_within_s=5.0) as detector,
+        Detector(half_bundle, device="cpu") as cpu,
+    ):
+        expected, before = detector.score(frame).score, pid_of(detector)
+        os.kill(before, signal.SIGSTOP)
+        found, truth = detector.score(frame), cpu.score(frame)
+        assert (found.score, found.threshold) == (truth.score, truth.threshold)
+        assert detector.wait_warm_start(PATIENCE_S)
+        assert detector.info()["device"] == "cuda:0: Simulated GPU"
+        assert detector.info()["isolated"].endswith(
+            f"1 lost, the last time: the process that serves cuda:0 (process {before}) hangs: it "
+            "did not answer within 5 s, and was killed"
+        )
+        assert detector.score(frame).score == expected and pid_of(detector) != before
+
+
 def test_a_process_that_is_killed_under_load_loses_no_frame(
     flag: Path, half_bundle: Bundle, make_frame: MakeFrame
 ) -> None:
