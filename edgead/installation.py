@@ -27,13 +27,15 @@ EXTRAS: dict[str, tuple[str, ...]] = {
         "nvidia-cu13": "tensorrt",
         "pycuda": "pycuda",
         "rtx": "tensorrt_rtx",
-        "live": "starlette uvicorn inotify_simple tomli"
-        if sys.version_info < (3, 11)
-        else "starlette uvicorn inotify_simple",
+        "live": "starlette uvicorn prometheus_client inotify_simple"
+        + (" tomli" if sys.version_info < (3, 11) else ""),
+        "line": "paho asyncua pymodbus urllib3 cryptography",
+        "records": "pyarrow",
         "demo": "elpv_dataset",
         "jetson": "numpy",
         "test": "pytest xdist filelock hypothesis sklearn scipy jinja2 cmake pybind11 "
-        "starlette uvicorn inotify_simple tensorrt_rtx PIL tifffile nlohmann_json",
+        "starlette uvicorn inotify_simple prometheus_client paho asyncua pymodbus urllib3 "
+        "cryptography pyarrow jsonschema tensorrt_rtx PIL tifffile nlohmann_json",
         "lint": "ruff mypy clang_format",
     }.items()
 }
