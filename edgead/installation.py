@@ -108,6 +108,20 @@ def opencv_trouble() -> tuple[str, str] | None:
     return reason, f"pip install --force-reinstall --no-deps {left[0]}"
 
 
+def two_tensorrts() -> tuple[str, str] | None:
+    """TensorRT for two versions of CUDA, and the commands that cure it; None without."""
+    found = [cuda for cuda in ("cu12", "cu13") if any(distributions(name=f"tensorrt-{cuda}"))]
+    if len(found) < 2:
+        return None
+    parts = (f"tensorrt-{cuda}{part}" for cuda in found for part in ("", "-bindings", "-libs"))
+    return (
+        "TensorRT is installed for CUDA 12 and for CUDA 13, in one folder: the files of one lie "
+        "over those of the other",
+        f'pip uninstall -y {" ".join(parts)}, then pip install ".[nvidia-cu13]" in a clone of '
+        "edgead, or nvidia-cu12 for a driver of CUDA 12",
+    )
+
+
 CUDA_SUCCESS, CUDA_MAJOR, CUDA_MINOR = 0, 75, 76  # of cuda.h: attributes of a device
 
 
