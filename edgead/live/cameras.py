@@ -98,6 +98,10 @@ class Cameras:
         kept = len(names) - len(fresh)
         self._say("reload", f"{self._path}: {len(fresh)} cameras started, {kept} go on")
 
+    def tick(self) -> None:
+        """Say how the sinks fare; to be called now and then."""
+        self._outlets.tick(self._say)
+
     def stop(self) -> int:
         """End all cameras, then the sinks; the exit code."""
         self._stop(list(self._cameras))
