@@ -15,18 +15,18 @@ import numpy as np
 from edgead import _cpu, calibration
 from edgead.bundle.storage import Bundle, open_bundle
 from edgead.engine.digests import Hasher, Served
-from edgead.engine.interface import Engine, FramePipeline, PipelineOutput, Qualified
+from edgead.engine.interface import Engine, FramePipeline, PipelineOutput, Qualified, is_isolated
 from edgead.errors import DeviceError, DeviceLostError, EdgeadError, InputError
 from edgead.images.arrays import as_frame
 from edgead.preprocess import COLORS, check_word
 from edgead.result import Fingerprint, Result
 from edgead.serving.choice import CPU_FIRST, choose
-from edgead.serving.isolated_engine import IsolatedEngine
+from edgead.serving.forks import after_fork
 from edgead.serving.limits import Serving, limits_of, serving_of
 from edgead.serving.open_engine import Asked
 from edgead.serving.open_pipeline import open_pipeline
 from edgead.serving.qualification import open_qualified
-from edgead.serving.recovery import Recovery, isolation
+from edgead.serving.recovery import Recovery, check_answer_within, for_next_frame, isolation
 from edgead.serving.results import result_of
 from edgead.serving.warm_start import WarmStart, check_warm_start
 
@@ -60,6 +60,8 @@ class Detector:
         isolate: serve from a process of its own (Linux), so that an error of the device ends that
             one. The frame is a DeviceLostError and the next one starts it again; with
             ``warm_start`` or "auto" the CPU scores it, until another process has qualified.
+        answer_within_s: with ``isolate``, 0.1 to 86400: a process that takes longer for a frame
+            hangs, and is lost. While it opens, it has to show that it lives.
 
     Raises:
         BundleError: the bundle is damaged, or has no graph of the precision.
@@ -83,10 +85,12 @@ class Detector:
         trust_plan: bool = False,
         warm_start: bool = False,
         isolate: bool = False,
+        answer_within_s: float = 60.0,
     ) -> None:
         self._bundle = engine if isinstance(engine, Bundle) else open_bundle(engine)
         manifest = self._bundle.manifest
         check_word("color", color, COLORS)
+        check_answer_within(answer_within_s)
         self._color = color
         # Golden frames keep the bundle's bit depth: only pipelines of this Detector see this one.
         self._of_frames = replace(self._bundle, manifest=manifest.declared(bit_depth))
@@ -110,6 +114,7 @@ class Detector:
         plan = None if plan is None else os.path.abspath(plan)
         asked = Asked(threads=threads, precision=precision, plan=plan, trust_plan=trust_plan)
         asked["isolate"] = isolate and not (choice.index is None and device.lower() == "auto")
+        asked["answer_within_s"] = answer_within_s
         self._choice, self._asked, self._to_open = choice, asked, False
         self._given = {"device": device, "color": color, "bit_depth": bit_depth, **asked}
         self._given |= {"digests": digests, "warm_start": warm_start, "isolate": isolate}
@@ -119,7 +124,7 @@ class Detector:
         opened = self._open_cpu() if later else open_qualified(self._bundle, choice, asked)
         self._state = self._state_of(opened, false_reject_rate)
         self._pipeline(self._state)
-        _open.add(self)
+        after_fork(self._after_fork)
         if later:
             self._warm_start = WarmStart(self._open_chosen, self._take)
 
@@ -301,7 +306,7 @@ class Detector:
             try:
                 return state, self._run(state, frame, hasher), hasher
             except DeviceLostError as error:
-                if self._recovery is None or not isinstance(state.engine, IsolatedEngine):
+                if self._recovery is None or not is_isolated(state.engine):
                     raise
                 serves = partial(self._serves, state.engine)
                 self._warm_start = self._recovery.stand_in(serves, error) or self._warm_start
@@ -310,12 +315,13 @@ class Detector:
         try:
             return self._pipeline(state).run(frame, hasher)
         except DeviceLostError as error:
-            if not isinstance(state.engine, IsolatedEngine):
+            if not is_isolated(state.engine):
                 with self._lock:
                     self._failure = self._failure or str(error)
                 self._let_go()
             elif self._recovery is None:
                 self._let_go(to_open=state.engine)
+                raise for_next_frame(error) from error
             raise
         except EdgeadError:
             self._check_open()  # closed, or failed in another thread, while this frame ran
@@ -353,7 +359,7 @@ class Detector:
         for pipeline in pipelines:
             pipeline.close()
 
-    def _serves(self, engine: Engine) -> bool:
+    def _serves(self, engine: Engine | None) -> bool:
         return self._state.engine is engine
 
     def _open_cpu(self) -> Qualified:
@@ -382,18 +388,6 @@ class Detector:
         if self.bit_depth is not None:
             settings["bit_depth"] = self.bit_depth
         return serving_of(self._bundle, opened, rate, settings)
-
-
-_open: weakref.WeakSet[Detector] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    for detector in list(_open):
-        detector._after_fork()
-
-
-if hasattr(os, "register_at_fork"):  # Windows has none
-    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _opened_again(bundle: Bundle, given: dict[str, Any]) -> Detector:

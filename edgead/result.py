@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from edgead import _cpu
 from edgead.engine.digests import Digests
-from edgead.engine.lazy_array import as_array
+from edgead.engine.lazy_array import LazyArray, as_array
 from edgead.errors import InputError
 
 
@@ -182,6 +182,25 @@ class Result(_Framed):
         }
         return found if self.digests is None else {**found, "digests": self.digests.to_json()}
 
+    def map_on_device(self) -> Any:
+        """The map where a GPU left it, not copied, for libraries that compute there.
+
+        Returns:
+            [h, w] float32 with ``__cuda_array_interface__`` (version 3) and ``__dlpack__``, as
+            ``torch.from_dlpack`` and ``cupy.from_dlpack`` take it. It is finished. Its memory is
+            the borrowers' until the last array that was made of it is gone, whatever the Detector
+            does; what they write there, a ``map`` that is copied later has too.
+
+        Raises:
+            InputError: the map lies in host memory, or two more frames were scored since by the
+                thread that scored this one, or the Detector was closed.
+            DeviceError: in a forked process.
+        """
+        raise InputError(
+            "this map lies in host memory, as the CPU, an isolated process or tiles leave it: use "
+            "result.map, a NumPy array that offers DLPack too"
+        )
+
     def heatmap(self) -> NDArray[np.float32]:
         """The map at frame size, [H, W] float32: half-pixel bilinear, same values as the map.
 
@@ -263,6 +282,12 @@ class LazyResult(Result):
     """
 
     map = _lazy("_lazy_map")
+
+    def map_on_device(self) -> Any:
+        """See ``Result``."""
+        held: Any = self.__dict__["_lazy_map"]
+        lent = held.lent() if isinstance(held, LazyArray) else None
+        return super().map_on_device() if lent is None else lent
 
 
 del Result.frame  # the InitVar's default, which hides the property

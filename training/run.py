@@ -113,15 +113,15 @@ def train(options: TrainingOptions, *, resume: bool = False, reporter: Reporter 
             record["tiles"] = sum(map(len, tiles))
         torch.manual_seed(record["seed"])
         method = _untrained(record, backbone)
-        params = method.preprocess_params()
-        foreign = training_set.load_textures(textures, params)
+        foreign = training_set.load_textures(textures, method.preprocess_params())
     with together(fabric):
         options.out.mkdir(parents=True, exist_ok=True)  # not before: an error leaves nothing
         if first:
             run_record.write_begun(begun)
         images = training_set.load_images(
-            parts[0], tiles, params, options.out, reporter.progress, first
-        )
+            parts[0], tiles, method.preprocess_params(), options.out, reporter.progress, first,
+            config.varied, record["seed"],
+        )  # fmt: skip
     position = fit(
         method, TrainingSet(images, reporter.progress, textures=foreign), options.out,
         seed=record["seed"], bounds=options.bounds, bar=reporter.bar, fabric=fabric,

@@ -18,6 +18,7 @@ from edgead.tiling import Tiling, plan_tiles
 from .data import Parts, Sample, digest
 from .data.dataset import make_sample
 from .data.listing import SUFFIXES, images_below
+from .data.varied_frames import vary
 from .methods.base import Progress
 from .run_record import TrainingOptions
 
@@ -107,14 +108,16 @@ def load_textures(textures: Sequence[Sample], params: PreprocessParams) -> torch
 
 def load_images(
     samples: Sequence[Sample], tiles: Sequence[Sequence[Piece]], params: PreprocessParams,
-    out: Path, progress: Progress, first: bool,
+    out: Path, progress: Progress, first: bool, varied: int = 0, seed: int = 0,
 ) -> torch.Tensor:  # fmt: skip
     """[N, 3, H, W] float32, channels last in memory, preprocessed as the runtime does it.
 
-    N: the ``tiles`` of all images together. A set that does not fit into memory lies in one file in
-    ``out``, which the first process fills for all.
+    N: the ``tiles`` of all images together and, after them, as often ``varied`` copies of all,
+    drawn by ``seed``. A set that does not fit into memory lies in one file in ``out``, which the
+    first process fills for all.
     """
-    shape = (sum(map(len, tiles)), *params.size, 3)
+    own = sum(map(len, tiles))
+    shape = (own * (1 + varied), *params.size, 3)
     count = math.prod(shape)
     in_memory = 4 * count <= IMAGE_BYTES_IN_MEMORY
     if in_memory:
@@ -126,6 +129,12 @@ def load_images(
     for sample, pieces in zip(progress(mine, "reading the images"), tiles, strict=False):
         frame = read_image(sample.path, bit_depth=params.bit_depth)
         for piece in pieces:
-            images[row] = torch.from_numpy(preprocessor.run(frame[piece])).permute(1, 2, 0)
+            seen = [frame[piece]]
+            for copy in range(varied):
+                rng = np.random.default_rng((seed, row, copy))
+                seen.append(vary(frame[piece], rng, params.bit_depth))
+            for copy, each in enumerate(seen):
+                image = torch.from_numpy(preprocessor.run(each))
+                images[copy * own + row] = image.permute(1, 2, 0)
             row += 1
     return images.permute(0, 3, 1, 2)

@@ -219,6 +219,8 @@ def _backstop(reader: int) -> None:
             signal.pthread_kill(main, byte - _AGAIN)
         if byte not in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", 0)):
             continue
+        if getattr(signal.getsignal(byte), "reloads", False):  # a SIGHUP that ends nothing
+            continue
         if known:  # that of this thread
             known -= 1
             continue

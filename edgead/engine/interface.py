@@ -47,6 +47,11 @@ class Engine(Protocol):
         """Buffers for one thread."""
 
 
+def is_isolated(engine: Engine | None) -> bool:
+    """Whether it runs in a process of its own, which can be lost while this one goes on."""
+    return hasattr(engine, "pid")
+
+
 class HostEngine(Engine, Protocol):
     """An engine whose features lie in host memory."""
 

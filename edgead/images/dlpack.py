@@ -1,6 +1,8 @@
-"""Arrays in GPU memory that offer DLPack and no ``__cuda_array_interface__``, as JAX's.
+"""DLPack: arrays in GPU memory that offer it and no ``__cuda_array_interface__``, as JAX's, and
+arrays handed out.
 
-The capsule is read as DLPack 0.x lays it out, which producers give unless they are asked for more.
+A capsule is read and made as DLPack 0.x lays it out, which producers give unless they are asked for
+more, and consumers take.
 
 Source: https://dmlc.github.io/dlpack/latest/c_api.html and python_spec.html
 """
@@ -46,16 +48,18 @@ class _Managed(ctypes.Structure):
     )
 
 
+_api = ctypes.pythonapi
+_api.PyCapsule_GetPointer.restype = ctypes.c_void_p
+_api.PyCapsule_GetPointer.argtypes = (ctypes.py_object, ctypes.c_char_p)
+_api.PyCapsule_SetName.argtypes = (ctypes.py_object, ctypes.c_char_p)
+
+
 class _Owner:
     """What a capsule gave; its producer is told once it is no longer needed."""
 
     def __init__(self, capsule: Any) -> None:
-        api = ctypes.pythonapi
-        api.PyCapsule_GetPointer.restype = ctypes.c_void_p
-        api.PyCapsule_GetPointer.argtypes = (ctypes.py_object, ctypes.c_char_p)
-        api.PyCapsule_SetName.argtypes = (ctypes.py_object, ctypes.c_char_p)
-        self.address: int = api.PyCapsule_GetPointer(capsule, _NAME)
-        api.PyCapsule_SetName(capsule, _USED)
+        self.address: int = _api.PyCapsule_GetPointer(capsule, _NAME)
+        _api.PyCapsule_SetName(capsule, _USED)
         self.managed = _Managed.from_address(self.address)
 
     def __del__(self) -> None:
@@ -64,10 +68,12 @@ class _Owner:
 
 
 class _Place:
-    """Says where an array lies; NumPy makes one there and reads nothing."""
+    """Says where an array lies; NumPy makes one there and reads nothing. ``owner`` stays as long as
+    that array."""
 
-    def __init__(self, found: dict[str, Any]) -> None:
+    def __init__(self, found: dict[str, Any], owner: Any = None) -> None:
         self.__array_interface__ = {**found, "version": 3}
+        self._owner = owner
 
 
 class DeviceArray:
@@ -132,3 +138,52 @@ def device_array(given: Any) -> DeviceArray:
     first = (tensor.data or 0) + tensor.byte_offset
     place = {"shape": shape, "typestr": dtype.str, "data": (first, False), "strides": strides}
     return DeviceArray(owner, np.asarray(_Place(place)))
+
+
+class LentArray:
+    """A C-contiguous array in the memory of ``cuda:index``, lent to other libraries without a copy.
+
+    What makes it is done: no stream has to be waited for. ``owner``, which has its memory, stays
+    until this object and every array that was made of it are gone.
+    """
+
+    def __init__(
+        self, address: int, shape: tuple[int, ...], dtype: Any, index: int, owner: Any
+    ) -> None:
+        self.shape, self.dtype = shape, np.dtype(dtype)
+        self._index = index
+        place = {"shape": shape, "typestr": self.dtype.str, "data": (address, False)}
+        self._seen: NDArray[Any] = np.asarray(_Place(place, owner))
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        found = self._seen.__array_interface__
+        named = {key: found[key] for key in ("shape", "typestr", "data")}
+        return {**named, "strides": None, "version": 3, "stream": None}
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return _CUDA, self._index
+
+    def __dlpack__(
+        self,
+        *,
+        stream: Any = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None,
+        copy: bool | None = None,
+    ) -> Any:
+        """A capsule of DLPack 0.x; ``stream`` and ``max_version`` ask for nothing more.
+
+        Raises:
+            BufferError: a copy, or another device, is asked for.
+        """
+        device = self.__dlpack_device__()
+        if copy or dl_device not in (None, device):
+            raise BufferError(
+                f"this array lies on DLPack device {device} and is lent without a copy; asked for "
+                f"device {dl_device}, copy={copy}: copy it with the library that takes it"
+            )
+        capsule = self._seen.__dlpack__()  # NumPy's, which takes it for host memory
+        found = _Managed.from_address(_api.PyCapsule_GetPointer(capsule, _NAME))
+        found.tensor.device_type, found.tensor.device_id = device
+        return capsule

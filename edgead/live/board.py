@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import deque
 from dataclasses import dataclass
@@ -9,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from edgead.detector import Detector
 from edgead.errors import printable
 from edgead.images import encode_jpeg
 from edgead.live.capture import Slot
-from edgead.live.loop import Tally
+from edgead.live.scorer import Scorer
 from edgead.live.source import Moment, Source
+from edgead.live.tally import Tally
 from edgead.monitoring.percentiles import percentile
 from edgead.records.lines import Line
 from edgead.result import Result, as_bgr8
@@ -31,7 +32,7 @@ class Board:
     """Gets every verdict; gives state, pictures and the false-reject rate to other threads."""
 
     source: Source
-    detector: Detector
+    detector: Scorer
     slot: Slot
     tally: Tally
 
@@ -73,6 +74,13 @@ class Board:
             "idle_s": idle_s,
             "history": [past for past in history if past["frame"] > after],
         }
+
+    def summary(self) -> dict[str, Any]:
+        """What an overview of several cameras shows, as JSON values."""
+        state = self.state(after=sys.maxsize)
+        latest = state.pop("latest") or {}
+        keys = ("frame", "captured", "score", "p_value", "is_anomalous", "health", "drift")
+        return {**state, "latest": {key: latest[key] for key in keys if key in latest}}
 
     def set_rate(self, rate: float) -> float:
         """Set the Detector's false-reject rate.

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 from numpy.typing import NDArray
 
 from edgead.live.log import Say
-from edgead.live.source import Moment, Reader, Reading, Source, SourceError
+from edgead.live.schedule import ALWAYS, Schedule, Until
+from edgead.live.source import Moment, Reader, Reading, Source, SourceError, Stamp
 
 FIRST_DELAY_S, LONGEST_DELAY_S = 0.5, 30.0
 LEAVE_S = 2.0
@@ -25,6 +26,8 @@ class Frame(NamedTuple):
     image: NDArray[Any] | None
     file: str | None
     error: str | None
+    bit_depth: int | None = None
+    stamp: Stamp | None = None
 
 
 class Slot:
@@ -92,7 +95,10 @@ class Slot:
 
 @dataclass(eq=False)
 class Capture:
-    """Reads a source into a slot in a thread of its own, and reconnects after a lost signal."""
+    """Reads a source into a slot in a thread of its own, and reconnects after a lost signal.
+
+    Outside of its ``schedule`` the source is closed.
+    """
 
     source: Source
     reader: Reader  # of the source
@@ -101,15 +107,23 @@ class Capture:
     _: KW_ONLY
     give_up_s: float | None = None  # until a lost signal is given up; None: never
     first_delay_s: float = FIRST_DELAY_S  # doubled at each try, up to LONGEST_DELAY_S
+    schedule: Schedule = ALWAYS
 
     def __post_init__(self) -> None:
         self._stop = threading.Event()
+        self._until = Until(self._stop, self.schedule)
+        self._opened = True
         # A driver may never come back from a read: such a thread must not hold the process.
         self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
 
     def start(self) -> None:
         """Open the source, then read in the background; raises what ``reader.open`` raises."""
         self.say("watch", f"{self.source.label}: {self.reader.open()}")
+        self._thread.start()
+
+    def start_patiently(self) -> None:
+        """Open the source in the background too, and try again until it opens."""
+        self._opened = False
         self._thread.start()
 
     def stop(self) -> bool:
@@ -122,28 +136,47 @@ class Capture:
 
     def _run(self) -> None:
         try:
+            if not self._opened:
+                self._open_patiently()
             while not self._stop.is_set():
-                while (reading := self.reader.read(self._stop)) is not None:
+                while (reading := self._read()) is not None:
                     self.slot.put(reading)
-                if self._stop.is_set() or self.reader.ends:
+                if self._until.is_set():  # stopped, or outside of the schedule
+                    self.reader.close()
+                    self._open_patiently()
+                elif self.reader.ends:
                     break
-                self._reconnect()
+                else:
+                    self._reconnect(f"{self.source.label} gives no more frames")
         except BaseException as failure:  # belongs to the thread that waits for frames
             self.slot.end(failure)
         finally:
             self.slot.end()
             self.reader.close()
 
+    def _read(self) -> Reading | None:
+        # Event and Until answer the same two questions, which are all that a Reader asks.
+        return None if self._until.is_set() else self.reader.read(self._until)
+
+    def _open_patiently(self) -> None:
+        """Open the source when its schedule says so, however long that takes."""
+        if self.schedule.wait(self._stop, self.say):
+            return
+        try:
+            self.say("watch", f"{self.source.label}: {self.reader.open()}")
+        except SourceError as error:
+            self._reconnect(str(error))
+
     def _first_picture(self) -> Reading | None:
         """The first frame that can be decoded; None when the source ends or stops before it."""
-        while (reading := self.reader.read(self._stop)) is not None and reading.image is None:
+        while (reading := self._read()) is not None and reading.image is None:
             self.slot.put(reading)
         return reading
 
-    def _reconnect(self) -> None:
+    def _reconnect(self, why: str) -> None:
         """Open the source again; returns when it gives frames or the capture stops."""
         lost_s = Moment.now().monotonic_s
-        delay_s, why = self.first_delay_s, f"{self.source.label} gives no more frames"
+        delay_s = self.first_delay_s
         while True:
             away_s = Moment.now().monotonic_s - lost_s
             if self.give_up_s is not None:
@@ -154,7 +187,7 @@ class Capture:
                     )
                 delay_s = min(delay_s, self.give_up_s - away_s)
             self.say("lost", f"{why}; trying again in {delay_s:.3g} s", "signal")
-            if self._stop.wait(delay_s):
+            if self._until.wait(delay_s):
                 return
             try:
                 about = self.reader.open()
@@ -167,7 +200,7 @@ class Capture:
                     if reading is not None:
                         self.slot.put(reading)
                     return
-                if self._stop.is_set():
+                if self._until.is_set():
                     return
                 why = f"{self.source.label} opens, but gives no frame"
             except SourceError as error:

@@ -37,14 +37,22 @@ class Checks:
         has_limits = bundle.manifest.health is not None
         self._health = Health(bundle, bit_depth=bit_depth) if has_limits else None
         self._used: UsedBits | None = UsedBits(bit_depth)
+        self._bit_depth = bit_depth
         self._bundle = bundle
         self._drift = Drift(bundle, precision=precision) if drift else None
         self._say = say
         self._found: frozenset[str] = frozenset()
 
-    def look(self, number: int, image: NDArray[Any], score: float) -> dict[str, Any]:
-        """The keys for the frame ``number``, whose ``image`` got ``score``."""
+    def look(
+        self, number: int, image: NDArray[Any], score: float, bit_depth: int | None = None
+    ) -> dict[str, Any]:
+        """The keys for the frame ``number``, whose ``image`` got ``score``.
+
+        ``bit_depth``: what the camera says of its own uint16 frames.
+        """
         keys: dict[str, Any] = {}
+        if bit_depth is not None:
+            self._declare(bit_depth)
         if self._used is not None:
             self._used.add(image)
             if self._used.frames == ENOUGH:
@@ -59,6 +67,14 @@ class Checks:
             findings += [finding] if finding else []
         self._note(number, findings)
         return keys
+
+    def _declare(self, bit_depth: int) -> None:
+        """Measure by the camera's bit depth, which needs no doubt."""
+        self._used = None
+        if bit_depth != self._bit_depth:
+            self._bit_depth = bit_depth
+            if self._health is not None:
+                self._health = Health(self._bundle, bit_depth=bit_depth)
 
     def doubt_depth(self) -> None:
         """Say that the frames so far seem to have fewer bits, if they do; only once."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from edgead.errors import printable
-from edgead.live.source import Moment
 
 PERIOD_S = 60.0
 MOST_KINDS = 100
@@ -42,7 +42,7 @@ class Log:
     def __init__(
         self,
         write: Callable[[str], None],
-        clock: Callable[[], float] = lambda: Moment.now().monotonic_s,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._write = write
         self._clock = clock

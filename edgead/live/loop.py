@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import re
-from array import array
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
-from edgead.detector import Detector
 from edgead.errors import DeviceError, InputError, printable
 from edgead.files import in_words
 from edgead.live.capture import Frame, Slot
 from edgead.live.checks import Checks
 from edgead.live.log import Say
 from edgead.live.output import Output
+from edgead.live.region import Region
+from edgead.live.scorer import Scorer
 from edgead.live.source import Moment
-from edgead.monitoring.percentiles import percentile
+from edgead.live.tally import Tally
 from edgead.records.lines import Line, to_json
 from edgead.result import Result
 
@@ -30,8 +32,7 @@ LONGEST = 4096  # bytes, where fewer regions can make it so
 """A longer line could be cut in two by kill -9: a pipe takes 4096 bytes at once."""
 LATEST_S = 253402300799.0
 """The last second of the year 9999."""
-KEPT = 10_000
-"""Latencies that are kept for the summary."""
+_OF_STAMP = ("camera_frame", "camera_time_ns", "lost_packets", "lost_frames")
 
 
 class Listener(Protocol):
@@ -41,45 +42,45 @@ class Listener(Protocol):
         """Take a verdict; must not take long."""
 
 
-@dataclass(eq=False)
-class Tally:
-    """What became of the frames."""
+class Receiver(Protocol):
+    """Gets every line after it was written; ``edgead.live.sinks`` has some."""
 
-    verdicts: int = 0
-    anomalous: int = 0
-    dropped: int = 0
-    failed: int = 0
-    # Filled beforehand, so that a process which runs for months does not grow.
-    _latencies_ms: array[float] = field(default_factory=lambda: array("d", bytes(8 * KEPT)))
+    def send(self, record: Line) -> None:
+        """Take a line; never blocks."""
 
-    def note(self, *, is_anomalous: bool, latency_ms: float) -> None:
-        """Count a verdict."""
-        self._latencies_ms[self.verdicts % KEPT] = latency_ms
-        self.verdicts += 1
-        self.anomalous += is_anomalous
 
-    def percentile_ms(self, percent: float) -> float | None:
-        """Latency at the nearest rank of the last KEPT verdicts; None before the first."""
-        kept = self._latencies_ms[: min(self.verdicts, KEPT)]
-        return percentile(kept, percent) if kept else None
+class Identity(NamedTuple):
+    """Of a camera among several: its name, and a word that no other start of it has."""
+
+    camera: str
+    run: str
+
+    def keys(self, number: int) -> Line:
+        """What the line of the frame ``number`` begins with; no other line has its id."""
+        return {"id": f"{self.camera}-{self.run}-{number}", "camera": self.camera}
 
 
 @dataclass(eq=False)
 class Loop:
     """Scores what comes into a slot and writes a line for each frame."""
 
-    detector: Detector
+    detector: Scorer
     slot: Slot  # where the frames come from
     tally: Tally  # kept up to date
-    out: BinaryIO  # gets the lines
+    out: BinaryIO | Output  # gets the lines
     say: Say
     listeners: Sequence[Listener] = ()  # get every verdict
     checks: Checks | None = None  # look at every frame that was scored
+    sinks: Sequence[Receiver] = ()  # get every line; may be replaced between two of them
+    identity: Identity | None = None  # of a camera among several
+    region: Region | None = None  # what is scored of a frame
+    period_s: float = 0.0  # from taking a frame to the next, at least
 
     def __post_init__(self) -> None:
         self._looks = self._trouble = ""
         self._stopping: Callable[[], object] = bool
-        self.output = Output(self.out, self.say)
+        self._next_s = 0.0
+        self.output = self.out if isinstance(self.out, Output) else Output(self.out, self.say)
 
     def run(
         self, stopping: Callable[[], object], tick: Callable[[], object] = lambda: None
@@ -97,9 +98,18 @@ class Loop:
         self._stopping = stopping
         while not stopping() and not self.slot.done:
             tick()
-            frame = self.slot.take(WAIT_S)
+            frame = None if self.period_s and self._rests() else self.slot.take(WAIT_S)
             if frame is not None:
+                if self.period_s:
+                    self._next_s = Moment.now().monotonic_s + self.period_s
                 self._serve(frame)
+
+    def _rests(self) -> bool:
+        """Wait for the next frame's time, up to WAIT_S seconds; whether it is still to come."""
+        left_s = self._next_s - Moment.now().monotonic_s
+        if left_s > 0:
+            time.sleep(min(left_s, WAIT_S))
+        return left_s > WAIT_S
 
     def _serve(self, frame: Frame) -> None:
         self.tally.dropped += frame.dropped
@@ -111,7 +121,7 @@ class Loop:
         except Exception as error:  # whatever a frame does, the next one is scored
             text = in_words(error)
             self.tally.failed += 1
-            self._write({**_head(frame), "error": text})
+            self._write({**self._head(frame), "error": text})
             self._note_trouble(frame, text)
             return
         self._note_trouble(frame, "")
@@ -119,7 +129,7 @@ class Loop:
         regions = verdict["regions"]
         latency_ms = 1e3 * (Moment.now().monotonic_s - frame.captured.monotonic_s)
         line = {
-            **_head(frame),
+            **self._head(frame),
             "latency_ms": latency_ms,
             "queue_age_ms": 1e3 * (started_s - frame.captured.monotonic_s),
             **verdict,
@@ -137,9 +147,20 @@ class Loop:
         if frame.image is None:
             raise InputError(frame.error or "the source gave no picture")
         self._note_looks(frame.number, frame.image)
-        result = self.detector.score(frame.image)
+        image = self.region.cut(frame.image) if self.region is not None else frame.image
+        if frame.bit_depth is None or image.dtype != np.uint16:
+            result = self.detector.score(image)
+        else:
+            result = self.detector.score(image, frame.bit_depth)
         checks = self.checks
-        return result, checks.look(frame.number, frame.image, result.score) if checks else {}
+        if checks is None:
+            return result, {}
+        return result, checks.look(frame.number, image, result.score, frame.bit_depth)
+
+    def _head(self, frame: Frame) -> Line:
+        """What every line begins with."""
+        identity = self.identity.keys(frame.number) if self.identity is not None else {}
+        return {**identity, **_of_frame(frame)}
 
     def _write(self, line: Line) -> None:
         """One line in one write, there at once; waits for the reader."""
@@ -149,6 +170,8 @@ class Loop:
                 break
             line["regions"].pop()  # the lowest peak; region_count still counts it
         self.output.write(data, self._stopping)
+        for sink in self.sinks:
+            sink.send(line)
 
     def _note_looks(self, number: int, image: NDArray[Any]) -> None:
         """Say when frames change their size or colour: the Detector takes them all."""
@@ -172,8 +195,7 @@ class Loop:
         self._trouble = error
 
 
-def _head(frame: Frame) -> Line:
-    """What every line begins with."""
+def _of_frame(frame: Frame) -> Line:
     wall_s = min(max(0.0, frame.captured.wall_s), LATEST_S)  # a clock may be set to anything
     moment = datetime.fromtimestamp(wall_s, timezone.utc)
     captured = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -183,4 +205,7 @@ def _head(frame: Frame) -> Line:
     if frame.dropped:
         first, last = frame.number - frame.dropped, frame.number - 1  # always neighbours
         line["dropped"] = {"count": frame.dropped, "first": first, "last": last}
+    for key, value in zip(_OF_STAMP, frame.stamp or (), strict=False):
+        if value is not None:
+            line[key] = value
     return line

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import select
+import threading
 from collections.abc import Callable
 from typing import BinaryIO
 
@@ -18,6 +19,8 @@ READER_S = 0.5
 class Output:
     """Writes lines to ``out``: waits for a slow reader, goes on when a disk is full.
 
+    Several threads may write: each line stays whole.
+
     ``lost``: lines that found no room; ``trouble``: why, of the latest.
     """
 
@@ -27,6 +30,7 @@ class Output:
         self._out = getattr(out, "raw", out)  # what is written is written: no buffer to fill up
         self._begun = b""  # what a full disk left of a line
         self._room = _room(out)
+        self._lock = threading.Lock()
 
     def write(self, data: bytes, stopping: Callable[[], object]) -> None:
         """Write a line; one that was begun is finished before it.
@@ -34,6 +38,10 @@ class Output:
         Raises:
             OSError: the reader is gone.
         """
+        with self._lock:
+            self._write(data, stopping)
+
+    def _write(self, data: bytes, stopping: Callable[[], object]) -> None:
         for piece in filter(None, (self._begun, data)):
             left = memoryview(piece)
             while left:

@@ -10,7 +10,7 @@ import json
 import re
 import socket
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from urllib.parse import parse_qs
 
@@ -34,6 +34,7 @@ MOST_BYTES = 4096
 """In the body of a request."""
 
 PAGE = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
+OVERVIEW = Path(__file__).with_name("overview.html").read_text(encoding="utf-8")
 TOKEN_PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width,initial-scale=1"><title>edgead watch</title>
 <style>body { font:16px/1.5 system-ui,sans-serif; margin:15vh auto; max-width:26em; padding:0 1em }
@@ -64,7 +65,7 @@ def _policy(pages: str) -> str:
 HEADERS = {
     "Connection": "close",  # one request each: an idle connection must not use up a place
     "Cache-Control": "no-store",
-    "Content-Security-Policy": _policy(PAGE + TOKEN_PAGE),
+    "Content-Security-Policy": _policy(PAGE + OVERVIEW + TOKEN_PAGE),
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
@@ -90,7 +91,7 @@ class PageServer:
         self._access = Access(address, hosts)
         self._socket = _listen(address)
         self.address = Address(address.host, int(self._socket.getsockname()[1]))
-        self._board: Board | None = None
+        self._boards: Board | Mapping[str, Board] = {}
         self._thread: threading.Thread | None = None
         config = Config(
             self._serve,
@@ -108,9 +109,14 @@ class PageServer:
         )
         self._server = Server(config)
 
-    def start(self, board: Board) -> None:
-        """Answer requests from now on."""
-        self._board = board
+    def start(self, boards: Board | Mapping[str, Board]) -> None:
+        """Answer requests from now on.
+
+        Args:
+            boards: the one of the page; or those of several cameras by their names, which may
+                change: the page is an overview then, with a page for each.
+        """
+        self._boards = boards
         # Outside the main thread uvicorn leaves the signal handlers alone.
         self._thread = threading.Thread(
             target=self._server.run, args=[[self._socket]], name="page", daemon=True
@@ -153,23 +159,40 @@ class PageServer:
             if (method, path) == ("GET", "/"):
                 return HTMLResponse(TOKEN_PAGE, 401)
             return PlainTextResponse("the token is missing: open the page and enter it\n", 401)
-        assert self._board is not None
-        match method, path:
+        name = request.query_params.get("camera")
+        if not isinstance(self._boards, Board) and name is None:
+            return self._answer_for_all(method, path, dict(self._boards))
+        board = self._boards if isinstance(self._boards, Board) else self._boards.get(name or "")
+        if board is None:
+            return PlainTextResponse("there is no such camera\n", 404)
+        return self._answer_for(board, request, body)
+
+    def _answer_for(self, board: Board, request: Request, body: bytes) -> Response:
+        match request.method, request.scope["path"]:
             case "GET", "/":
                 return HTMLResponse(PAGE)
             case "GET", "/state":
                 after = request.query_params.get("after", "")
                 number = int(after) if re.fullmatch(r"-?[0-9]{1,18}", after) else -1
-                state = to_json(self._board.state(number))
+                state = to_json(board.state(number))
                 return Response(state, media_type="application/json")
             case "GET", "/frame.jpg":
-                picture = self._board.picture(heatmap=request.query_params.get("heatmap") != "0")
+                picture = board.picture(heatmap=request.query_params.get("heatmap") != "0")
                 if picture is None:
                     return PlainTextResponse("no frame was scored yet\n", 404)
                 return Response(picture, media_type="image/jpeg")
             case "POST", "/rate":
-                return self._take_rate(request, body, self._board)
+                return self._take_rate(request, body, board)
         return PlainTextResponse("there is no such page\n", 404)
+
+    def _answer_for_all(self, method: str, path: str, boards: Mapping[str, Board]) -> Response:
+        match method, path:
+            case "GET", "/":
+                return HTMLResponse(OVERVIEW)
+            case "GET", "/cameras":
+                states = [{"name": name, **board.summary()} for name, board in boards.items()]
+                return Response(to_json(states), media_type="application/json")
+        return PlainTextResponse("there is no such page, or ?camera=NAME is missing\n", 404)
 
     def _take_token(self, request: Request, body: bytes) -> Response:
         # Latin-1 has a character for each byte.

@@ -8,7 +8,6 @@ import stat
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Event
 from typing import Any, NamedTuple, Protocol
 
 from numpy.typing import NDArray
@@ -16,9 +15,13 @@ from numpy.typing import NDArray
 from edgead.errors import DeviceError, InputError, shortened
 from edgead.files import utf8_name
 from edgead.images import IMAGE_SUFFIXES
+from edgead.live import plugins
 
 CAMERA, PIPELINE, STREAM = "camera", "GStreamer pipeline", "stream"
 VIDEO, FOLDER = "video file", "folder"
+
+BUILT_IN: dict[str, str] = {}
+"""Kinds of industrial cameras, as in ``aravis:ID``, and the class of their Reader."""
 
 LONGEST = 8192
 """Characters of a source; what hides a login takes time that grows with their square."""
@@ -36,6 +39,7 @@ _PROPERTY = re.compile(
     re.IGNORECASE,
 )
 """A property that is named like a login, and its value as GStreamer reads it."""
+_KIND = re.compile(r"([a-z][a-z0-9_-]*):(?!//)(.*)", re.DOTALL)
 _NAME_AND_PASSWORD = re.compile(r"[^\s/=]+:\S*@")
 
 
@@ -45,7 +49,11 @@ class SourceError(DeviceError):
 
 @dataclass(frozen=True)
 class Source:
-    """``kind``: one of the five words above; ``target``: what is opened; ``label``: for people."""
+    """What is watched.
+
+    ``kind``: one of the five words above, or what a package brings, as "pylon"; ``target``: what is
+    opened; ``label``: for people.
+    """
 
     kind: str
     target: str
@@ -69,17 +77,43 @@ class Moment(NamedTuple):
         return Moment(time.time(), time.perf_counter())
 
 
+class Stamp(NamedTuple):
+    """What a camera says of a frame itself; None: it says nothing.
+
+    ``frame``: its own number; ``time_ns``: by its own clock, which begins anywhere;
+    ``lost_packets``, ``lost_frames``: that did not arrive whole, since the start.
+    """
+
+    frame: int | None = None
+    time_ns: int | None = None
+    lost_packets: int | None = None
+    lost_frames: int | None = None
+
+
 class Reading(NamedTuple):
     """One frame of a source, or why there is none.
 
-    ``image``: [H, W] or [H, W, 3] BGR, uint8 or uint16; None with an ``error``. ``file``: its path
-    when it came from a folder.
+    ``image``: [H, W] or [H, W, 3] BGR, uint8 or uint16, memory of its own; None with an ``error``.
+    ``file``: its path when it came from a folder. ``bit_depth``: of a uint16 image, where the
+    camera says it.
     """
 
     captured: Moment
     image: NDArray[Any] | None
     file: str | None = None
     error: str | None = None
+    bit_depth: int | None = None
+    stamp: Stamp | None = None
+
+
+class Stop(Protocol):
+    """Whether to go on: a ``threading.Event`` is one."""
+
+    def is_set(self) -> bool:
+        """Whether to stop."""
+
+    def wait(self, timeout: float) -> bool:
+        """Wait up to ``timeout`` seconds; whether to stop."""
 
 
 class Reader(Protocol):
@@ -96,7 +130,7 @@ class Reader(Protocol):
             SourceError: it does not open.
         """
 
-    def read(self, stop: Event) -> Reading | None:
+    def read(self, stop: Stop) -> Reading | None:
         """The next frame; None when there is no more, or ``stop`` is set.
 
         Raises:
@@ -130,7 +164,7 @@ def parse_source(text: str) -> Source:
     """The source that ``text`` names.
 
     Raises:
-        InputError: it is none of the five kinds.
+        InputError: it is of no kind that is known.
         PermissionError: what it names may not be looked at.
     """
     if len(text) > LONGEST:
@@ -142,6 +176,11 @@ def parse_source(text: str) -> Source:
     if stat.S_ISDIR(mode):
         return Source(FOLDER, text, f"folder {text}")
     utf8_name(text)
+    if (kind := _KIND.fullmatch(text)) and not mode:
+        known = plugins.names(plugins.SOURCES, BUILT_IN)
+        if kind[1] in known:
+            label = f"{kind[1]} {without_login(kind[2])}".rstrip()
+            return Source(kind[1], kind[2], label)
     if stat.S_ISREG(mode):
         if Path(text).suffix.lower() in IMAGE_SUFFIXES:
             raise InputError(f"{text} is an image: score it with edgead score, or watch its folder")
@@ -155,9 +194,13 @@ def parse_source(text: str) -> Source:
         return Source(STREAM, text, f"stream {_address_without_login(text)}")
     raise InputError(
         f"{shortened(without_login(text)) or repr('')} does not exist: expected a camera's number "
-        f"(0), an address (rtsp://…, http://…), a GStreamer pipeline (… ! appsink), a video file "
-        f"or a folder"
+        f"(0), an address (rtsp://…, http://…), a GStreamer pipeline (… ! appsink), {_kinds()}"
+        "a video file or a folder"
     )
+
+
+def _kinds() -> str:
+    return "".join(f"{name}:…, " for name in plugins.names(plugins.SOURCES, BUILT_IN))
 
 
 def _mode(path: str) -> int:

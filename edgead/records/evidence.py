@@ -7,14 +7,13 @@ import os
 import re
 import sys
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from queue import Full, Queue
 
 from edgead.errors import InputError
-from edgead.files import in_words, lock, os_sentence, write_file
+from edgead.files import hold, in_words, os_sentence, write_file
 from edgead.images import encode_jpeg, encode_png
 from edgead.records.lines import Line, to_json
 from edgead.result import Result
@@ -23,8 +22,6 @@ WAITING = 4
 """Verdicts that may wait to be saved; they hold their frames in memory."""
 LOOK_S = 0.2
 """How often a full queue is looked at when all is over."""
-LET_GO_S = 1.0
-"""How long to wait for the lock of a killed process: the system releases it a little later."""
 FRAME, HEATMAP, VERDICT = "_frame.png", "_heatmap.jpg", "_verdict.json"
 _SUFFIXES = (VERDICT, HEATMAP, FRAME)  # in this order they are removed
 _NAME = re.compile(r"(\d{8}T\d{9}Z_\d{8,})_(frame\.png|heatmap\.jpg|verdict\.json)$")
@@ -54,7 +51,7 @@ class Evidence:
         self._limit = int(1e6 * limit_mb)
         self._say = say
         self._trouble = ""
-        self._lock = -1
+        self._lock: int | None = None
         self._kept: deque[tuple[str, int]] = deque()  # stem and bytes, the oldest first
         self._bytes, self._ready = 0, False
         self._queue: Queue[tuple[Line, Result] | None] = Queue(WAITING)
@@ -83,7 +80,7 @@ class Evidence:
                 self._queue.put(None, timeout=LOOK_S)
                 break
         self._thread.join()
-        if self._lock >= 0:
+        if self._lock is not None:
             os.close(self._lock)
 
     def _run(self) -> None:
@@ -101,10 +98,11 @@ class Evidence:
         """Make the folder, take its lock, count what is there, remove what a killed writer left."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if sys.platform != "win32":  # it has no such locks
-            if self._lock >= 0:
+            if self._lock is not None:
                 os.close(self._lock)
-            self._lock = os.open(self.folder, os.O_RDONLY)
-            if not _locked(self._lock):  # two processes would each count to the bound
+                self._lock = None
+            self._lock = hold(self.folder)
+            if self._lock is None:  # two processes would each count to the bound
                 raise InputError(
                     f"--evidence {self.folder}: another edgead watch saves there; choose another "
                     "folder"
@@ -168,13 +166,3 @@ class Evidence:
 def stem_of(line: Line) -> str:
     """``20261122T224501123Z_00000017``: when the frame was captured, and its number."""
     return f"{re.sub('[-:.]', '', line['captured'])}_{line['frame']:08d}"
-
-
-def _locked(descriptor: int) -> bool:
-    """Whether this process has the lock of the folder, at once or after ``LET_GO_S``."""
-    give_up = time.monotonic() + LET_GO_S
-    while not lock(descriptor):
-        if time.monotonic() > give_up:
-            return False
-        time.sleep(0.01)
-    return True

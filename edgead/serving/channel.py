@@ -8,6 +8,7 @@ first message about it. Both sockets are this user's alone, as they have no name
 from __future__ import annotations
 
 import json
+import math
 import mmap
 import os
 import socket
@@ -20,6 +21,7 @@ from edgead import errors
 from edgead.errors import DeviceLostError, EdgeadError
 
 MOST_BYTES = 1 << 18  # of a message; errors are the longest
+_TURN_S = 0.5  # at most, of a wait
 Message = dict[str, Any]
 
 
@@ -40,6 +42,7 @@ def send(to: socket.socket, message: Message, descriptors: list[int] | None = No
 
     Raises:
         Closed: the other end is closed.
+        TimeoutError: the socket's time is over.
     """
     data = json.dumps(message).encode()
     try:
@@ -47,6 +50,8 @@ def send(to: socket.socket, message: Message, descriptors: list[int] | None = No
             socket.send_fds(to, [data], descriptors)
         else:
             to.send(data)
+    except TimeoutError:
+        raise
     except OSError as error:
         raise Closed(str(error)) from error
 
@@ -68,6 +73,27 @@ def receive(source: socket.socket) -> tuple[Message, list[int]]:
         raise Closed("the other end is closed")
     message: Message = json.loads(data)
     return message, descriptors
+
+
+def receive_within(source: socket.socket, seconds: float) -> tuple[Message, list[int]]:
+    """``receive``, which waits ``seconds``. While this process is stopped, as by Ctrl-Z, they stand
+    still: the other one may have been stopped with it.
+
+    Raises:
+        Closed: the other end is closed.
+        TimeoutError: nothing came.
+    """
+    turns = math.ceil(seconds / _TURN_S)
+    source.settimeout(seconds / turns)
+    for _ in range(turns - 1):
+        try:
+            return receive(source)
+        except TimeoutError:
+            continue
+    try:
+        return receive(source)
+    except TimeoutError:
+        raise TimeoutError(f"did not answer within {seconds:g} s") from None
 
 
 class SharedBytes:

@@ -1,7 +1,8 @@
 """An engine in a process of its own: what ends that process does not end this one.
 
 A frame is copied once, into memory that both processes have; a map comes back the same way. The
-qualification of the engine goes through the same channel as every frame.
+qualification of the engine goes through the same channel as every frame. A process that does not
+answer in time counts as hung and is killed, which is the same loss as one that ended.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from time import perf_counter
 from typing import Any, NoReturn
@@ -30,8 +32,13 @@ from edgead.serving import channel
 from edgead.serving.channel import Closed, Message, SharedBytes
 
 TOLD = ("device", "precision", "kernels", "version")
+ANSWER_WITHIN_S = 60.0
+"""Longer than RTX takes to compile its kernels for this GPU, at the first frame."""
+OPENING_S = 30.0
+"""Least of the same while a process starts and loads libraries."""
+AGAIN = "; make a new Detector"
 _ASK_S = 0.1  # between two looks whether the opening is to stop
-_END_S = 5.0  # for a process whose channel was closed; then it is killed
+_END_S = 5.0  # for a process whose channel was closed, or that was killed
 
 
 class IsolatedEngine:
@@ -40,10 +47,13 @@ class IsolatedEngine:
     Args:
         index: N of "cuda:N", None for the CPU.
         asked: what else ``open_engine`` takes, as plain values.
+        answer_within_s: the longest that a frame may take there. An opening may take longer, as
+            long as it gives signs of life; the first has ``OPENING_S`` at least.
         cancelled: asked meanwhile; True stops.
 
     Raises:
-        InputError: a system without what it takes.
+        InputError: a system without what it takes, or a time that is none.
+        DeviceLostError: the process ended or hung.
         CancelledError: ``cancelled`` returned True.
         EdgeadError: what opening the engine raises there.
     """
@@ -53,10 +63,12 @@ class IsolatedEngine:
         bundle: Bundle,
         index: int | None,
         asked: dict[str, Any],
+        answer_within_s: float = ANSWER_WITHIN_S,
         cancelled: Callable[[], bool] | None = None,
     ) -> None:
         if not hasattr(os, "memfd_create"):
             raise InputError("isolate=True needs Linux: leave it out")
+        self.answer_within_s = answer_within_s
         self.where = "cpu" if index is None else f"cuda:{index}"
         self.lost = ""  # why, once it is
         self._losing = threading.Lock()
@@ -94,39 +106,42 @@ class IsolatedEngine:
         try:
             channel.send(self._control, {"color": color, "bit_depth": bit_depth}, [theirs.fileno()])
             theirs.close()
-            channel.raise_error(channel.receive(own)[0])
-        except Closed:
+            told, _ = channel.receive_within(own, self.answer_within_s)
+            channel.raise_error(told)
+        except (Closed, TimeoutError, DeviceLostError) as error:
             own.close()
-            self.lose()
+            self.lose(error)
         except BaseException:
             own.close()
             raise
         return own
 
-    def lose(self, why: str = "") -> NoReturn:
-        """Say how the process ended, or why it is ended now: an error of CUDA may stay, and then
-        ends CUDA for that process."""
+    def lose(self, error: Exception | None = None) -> NoReturn:
+        """End the process, if it has not ended, and say why: its channel is closed, nothing came in
+        time, or the device failed there. Such an error of CUDA may stay until the process ends."""
         with self._losing:
-            self.lost = self.lost or (why if why else self._ended())
+            self.lost = self.lost or self._loss(error)
             self.close()
-        raise DeviceLostError(
-            f"{self.lost}; another process is started for the next frame, and has to reproduce the "
-            "golden frames"
-        )
+        raise DeviceLostError(f"{self.lost}{AGAIN}")
 
-    def _ended(self) -> str:
+    def _loss(self, error: Exception | None) -> str:
+        if isinstance(error, DeviceLostError):
+            return str(error).partition(AGAIN)[0]
+        which = f"the process that serves {self.where} (process {self.pid})"
+        if isinstance(error, TimeoutError):
+            self._process.kill()  # nothing less ends one that was stopped
+            return f"{which} hangs: it {error}, and was killed"
         try:
             code = self._process.wait(_END_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            code = self._process.wait()
-        how = f"ended with exit code {code}"
-        if code < 0:
-            name = signal.Signals(-code).name
-            how = f"was killed by {name}"
-            if -code == signal.SIGKILL:
-                how += " (by somebody, or by the system when memory ran out: see dmesg)"
-        return f"the process that served {self.where} (process {self.pid}) {how}"
+            return f"{which} closed its channel and did not end: it was killed"
+        if code >= 0:
+            return f"{which} ended with exit code {code}"
+        how = f"was killed by {signal.Signals(-code).name}"
+        if -code == signal.SIGKILL:
+            how += " (by somebody, or by the system when memory ran out: see dmesg)"
+        return f"{which} {how}"
 
     def _opened(
         self,
@@ -135,20 +150,29 @@ class IsolatedEngine:
         asked: dict[str, Any],
         cancelled: Callable[[], bool],
     ) -> Message:
+        patience_s = max(self.answer_within_s, OPENING_S)
         question = {"bundle": os.path.abspath(bundle.path), "sha256": bundle.sha256}
         self._control.settimeout(_ASK_S)
         try:
             channel.send(self._control, {**question, "index": index, "asked": asked, "tell": TOLD})
-            while True:
+            told: Message = {"alive": True}
+            silent_s = 0.0
+            while "alive" in told:
                 try:
                     told, _ = channel.receive(self._control)
-                    break
+                    silent_s = 0.0
                 except TimeoutError:
-                    if cancelled():
-                        raise CancelledError(f"opening {self.where} was stopped") from None
-        except Closed:
-            self.lose()
-        self._control.settimeout(None)
+                    silent_s += _ASK_S
+                    if silent_s > patience_s:
+                        raise TimeoutError(f"gave no sign of life for {patience_s:g} s") from None
+                if cancelled():
+                    raise CancelledError(f"opening {self.where} was stopped")
+        except (Closed, TimeoutError) as error:
+            raise DeviceLostError(
+                f"{self._loss(error)} when it opened the engine{AGAIN}; if that fails too, see "
+                "what it wrote to stderr"
+            ) from error
+        self._control.settimeout(self.answer_within_s)
         channel.raise_error(told)
         return told
 
@@ -229,16 +253,13 @@ class IsolatedPipeline:
                 told = self._receive()
                 if told["id"] == self._sent:
                     break
-        except Closed:
-            self._engine.lose()
-        try:
             channel.raise_error(told)
-        except DeviceLostError as error:
-            self._engine.lose(str(error).partition("; make a new")[0])
+        except (Closed, TimeoutError, DeviceLostError) as error:
+            self._engine.lose(error)
         return told
 
     def _receive(self) -> Message:
-        told, descriptors = channel.receive(self._channel)
+        told, descriptors = channel.receive_within(self._channel, self._engine.answer_within_s)
         if descriptors:
             self._found = SharedBytes(descriptor=descriptors[0])
         self._answered = told["id"]
@@ -256,4 +277,5 @@ def _end(process: subprocess.Popen[bytes], control: socket.socket) -> None:
         process.wait(_END_S)
     except subprocess.TimeoutExpired:
         process.kill()
-        process.wait()
+        with suppress(subprocess.TimeoutExpired):  # a driver may keep it in the kernel
+            process.wait(_END_S)

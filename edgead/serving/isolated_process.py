@@ -1,7 +1,8 @@
 """The process that serves for another one: ``python -m edgead.serving.isolated_process FD``.
 
-It opens the engine that the first message asks for, says so, and then serves each pipeline that is
-asked for in a thread of its own. It ends when the other process does, or closes its end.
+It opens the engine that the first message asks for, giving signs of life meanwhile, and then serves
+each pipeline that is asked for in a thread of its own. It ends when the other process does, or
+closes its end.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -28,6 +31,8 @@ from edgead.serving.choice import Choice
 from edgead.serving.open_engine import open_engine
 from edgead.serving.open_pipeline import open_pipeline
 
+SIGN_S = 1.0
+
 
 def main(descriptor: int) -> None:
     """Serve on a channel's end until the other one is closed."""
@@ -39,7 +44,8 @@ def main(descriptor: int) -> None:
             bundle = open_bundle(Path(asked["bundle"]))
             if bundle.sha256 != asked["sha256"]:
                 raise BundleError(f"bundle {bundle.path} was replaced meanwhile: open it again")
-            engine = open_engine(bundle, Choice(asked["index"], "asked for"), **asked["asked"])
+            with _signs_of_life(control):
+                engine = open_engine(bundle, Choice(asked["index"], "asked for"), **asked["asked"])
         except Exception as error:
             send(control, error_message(error))
             return
@@ -52,6 +58,25 @@ def main(descriptor: int) -> None:
             thread.start()
     except Closed:
         pass
+
+
+@contextmanager
+def _signs_of_life(control: socket.socket) -> Iterator[None]:
+    """Send one now and then: building a plan takes minutes."""
+    done = threading.Event()
+
+    def run() -> None:
+        with suppress(Closed):
+            while not done.wait(SIGN_S):
+                send(control, {"alive": True})
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 def _serve(bundle: Bundle, engine: Engine, wanted: Message, channel: socket.socket) -> None:

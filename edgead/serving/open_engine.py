@@ -11,7 +11,6 @@ from edgead.cpu.engine import OpenVINOEngine
 from edgead.engine.interface import PRECISIONS, Engine
 from edgead.errors import InputError
 from edgead.serving.choice import Choice, choose
-from edgead.serving.isolated_engine import IsolatedEngine
 
 
 class Asked(TypedDict, total=False):
@@ -22,6 +21,7 @@ class Asked(TypedDict, total=False):
     plan: str | os.PathLike[str] | None
     trust_plan: bool
     isolate: bool
+    answer_within_s: float
     cancelled: Callable[[], bool] | None
 
 
@@ -34,6 +34,7 @@ def open_engine(
     plan: str | os.PathLike[str] | None = None,
     trust_plan: bool = False,
     isolate: bool = False,
+    answer_within_s: float = 60.0,
     cancelled: Callable[[], bool] | None = None,
 ) -> Engine:
     """Compile the bundle's graph for a device; nothing falls back.
@@ -42,7 +43,7 @@ def open_engine(
         bundle: has the graph.
         device: a Choice, or a word that ``choose`` settles.
         threads, precision, plan, trust_plan: as for ``Detector``.
-        isolate: in a process of its own; see ``IsolatedEngine``.
+        isolate, answer_within_s: in a process of its own; see ``IsolatedEngine``.
         cancelled: asked while a plan is built, which stops at True.
 
     Raises:
@@ -59,9 +60,12 @@ def open_engine(
         raise InputError(f"threads={threads!r}: expected a whole number of at least 1, or None")
     choice = device if isinstance(device, Choice) else choose(device, bundle, precision)
     if isolate:
+        # Loaded here: an engine of this process starts faster without it.
+        from edgead.serving.isolated_engine import IsolatedEngine
+
         asked = {"threads": threads, "precision": precision, "trust_plan": trust_plan}
         asked["plan"] = None if plan is None else os.path.abspath(os.fspath(plan))
-        return IsolatedEngine(bundle, choice.index, asked, cancelled)
+        return IsolatedEngine(bundle, choice.index, asked, answer_within_s, cancelled)
     if choice.index is not None:
         # Loaded here: without a GPU everything starts faster without these modules.
         from edgead.nvidia.engine import TensorRTEngine

@@ -5,9 +5,8 @@ from __future__ import annotations
 from edgead.bundle.storage import Bundle
 from edgead.cpu.engine import OpenVINOEngine
 from edgead.cpu.pipeline import Pipeline, TiledPipeline
-from edgead.engine.interface import Engine, FramePipeline
+from edgead.engine.interface import Engine, FramePipeline, is_isolated
 from edgead.errors import InputError
-from edgead.serving.isolated_engine import IsolatedEngine, IsolatedPipeline
 
 
 def open_pipeline(bundle: Bundle, engine: Engine, color: str = "bgr") -> FramePipeline:
@@ -27,9 +26,12 @@ def open_pipeline(bundle: Bundle, engine: Engine, color: str = "bgr") -> FramePi
         if tiling is not None:
             return TiledPipeline(bundle, tiling, engine, color, engine.lanes)
         return Pipeline(bundle, engine, color)
-    if isinstance(engine, IsolatedEngine):
+    # Loaded here: everything starts faster without the modules that are not needed.
+    if is_isolated(engine):
+        from edgead.serving.isolated_engine import IsolatedEngine, IsolatedPipeline
+
+        assert isinstance(engine, IsolatedEngine)
         return IsolatedPipeline(bundle, engine, color)
-    # Loaded here: without a GPU everything starts faster without these modules.
     from edgead.nvidia.engine import TensorRTEngine
     from edgead.nvidia.pipeline import CudaPipeline
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from time import monotonic
 
 from edgead.engine.interface import Engine, Qualified
-from edgead.errors import DeviceLostError
+from edgead.errors import DeviceLostError, InputError
 from edgead.serving.warm_start import WarmStart
 
 MOST_LOSSES, WITHIN_S = 5, 600.0
@@ -54,7 +54,7 @@ class Recovery:
                 return None
             now = monotonic()
             self._losses = [*(at for at in self._losses if now - at < WITHIN_S), now]
-            self._count, self._last = self._count + 1, str(error)
+            self._count, self._last = self._count + 1, _loss(error)
             if not self._take(self._open_cpu()):
                 return None
             if len(self._losses) > MOST_LOSSES:
@@ -62,6 +62,29 @@ class Recovery:
                 self._last += "goes on alone, make a new Detector to try again"
                 return None
             return WarmStart(self._open_again, self._take)
+
+
+def check_answer_within(seconds: float) -> None:
+    """Raise InputError for a time that nothing can be waited for."""
+    number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
+    if not number or not 0.1 <= seconds <= 86400:
+        raise InputError(
+            f"answer_within_s={seconds!r}: expected seconds from 0.1 to 86400, how long an "
+            "isolated process may take for a frame"
+        )
+
+
+def for_next_frame(error: DeviceLostError) -> DeviceLostError:
+    """The same loss of a Detector that goes on with the next frame."""
+    return DeviceLostError(
+        f"{_loss(error)}; another process is started for the next frame, and has to reproduce the "
+        "golden frames"
+    )
+
+
+def _loss(error: DeviceLostError) -> str:
+    """What was lost, without the cure."""
+    return str(error).partition("; make a new")[0]
 
 
 def isolation(engine: Engine | None, recovery: Recovery | None) -> str:

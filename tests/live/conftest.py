@@ -22,9 +22,10 @@ from edgead import Detector
 from edgead.live.access import Address
 from edgead.live.board import Board
 from edgead.live.capture import Slot
-from edgead.live.loop import Loop, Tally
+from edgead.live.loop import Loop
 from edgead.live.server import PageServer
 from edgead.live.source import Moment, Reading, Source
+from edgead.live.tally import Tally
 
 LONGEST_S = 300  # of anything that is waited for: only a defect takes so long
 

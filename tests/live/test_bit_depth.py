@@ -11,8 +11,8 @@ import pytest
 
 from edgead.bundle.storage import open_bundle
 from edgead.live.checks import ENOUGH, Checks
-from edgead.live.folder import FolderReader
 from edgead.live.source import parse_source
+from edgead.live.sources.folder import FolderReader
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 from edgead.live import capture as module
 from edgead.live.capture import Capture, Slot
 from edgead.live.source import Moment, Reading, Source, SourceError, parse_source
-from edgead.live.video import VideoReader
+from edgead.live.sources.video import VideoReader
 
 LONGEST_S = 60
 STREAM = Source("stream", "rtsp://nowhere", "stream rtsp://nowhere")

@@ -14,8 +14,9 @@ from edgead.bundle.storage import open_bundle
 from edgead.live import checks as module
 from edgead.live.capture import Slot
 from edgead.live.checks import Checks
-from edgead.live.loop import Loop, Tally
+from edgead.live.loop import Loop
 from edgead.live.source import Moment, Reading
+from edgead.live.tally import Tally
 from edgead.monitoring.finding import Finding
 from edgead.monitoring.health import CHECKS, Health, Observations
 

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from edgead.images import encode_png, write_png
-from edgead.live import folder as module
-from edgead.live import places
-from edgead.live.folder import FolderReader
 from edgead.live.source import SourceError, parse_source
+from edgead.live.sources import folder as module
+from edgead.live.sources import places
+from edgead.live.sources.folder import FolderReader
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import io
 import pytest
 from PIL import Image
 
-from edgead.live.folder import FolderReader
 from edgead.live.source import parse_source
+from edgead.live.sources.folder import FolderReader
 
 
 @pytest.mark.parametrize("kind", ["TIFF", "WebP", "PNG"])

@@ -13,12 +13,13 @@ import pytest
 from edgead import Detector
 from edgead.engine.digests import Digests
 from edgead.errors import DeviceError, printable
-from edgead.live import loop as loop_module
 from edgead.live import source as module
+from edgead.live import tally as tally_module
 from edgead.live.capture import Slot
 from edgead.live.log import Log
-from edgead.live.loop import MOST_REGIONS, Loop, Tally
+from edgead.live.loop import MOST_REGIONS, Loop
 from edgead.live.source import Moment, Reading
+from edgead.live.tally import Tally
 from edgead.result import Result, Scale
 
 TOLERANCE = 1e-4  # the tiny bundle's: float32 convolutions against onnxruntime's
@@ -280,7 +281,7 @@ def test_digests_take_the_place_of_the_lowest_regions_in_a_full_line():
 
 
 def test_percentiles_are_of_the_last_verdicts(monkeypatch):
-    monkeypatch.setattr(loop_module, "KEPT", 4)
+    monkeypatch.setattr(tally_module, "KEPT", 4)
     tally = Tally()
     assert tally.percentile_ms(50) is None
     for ms in (9.0, 1.0, 2.0):

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from edgead.errors import InputError
-from edgead.live import video
 from edgead.live.source import SourceError, parse_source, quiet_opencv
-from edgead.live.video import VideoReader
+from edgead.live.sources import video
+from edgead.live.sources.video import VideoReader
 
 
 @pytest.mark.parametrize(

@@ -25,12 +25,13 @@ MOST = 10**9  # of any number of a setting
 OPTIMISERS = ("adamw", "sgd")
 _MOST = {
     "size": 4096, "batch_size": 4096, "widths": 4096, "width": 4096, "common": 4096, "heads": 256,
-    "blocks": 64, "bank_size": 4096, "variants": 256,
+    "blocks": 64, "bank_size": 4096, "variants": 256, "varied": 64,
 }  # fmt: skip
 """What is more would fill the memory of any machine that trains, before the first step."""
-_LEAST = {"batch_size": 2, "steps": 1, "learning_rate": 1e-9, "blur_sigma": 0}
+_LEAST = {"batch_size": 2, "steps": 1, "learning_rate": 1e-9, "blur_sigma": 0, "varied": 0}
 
 
+@dataclass(frozen=True)
 class MethodSettings:
     """Base of a method's frozen dataclass of settings, every one with a default.
 
@@ -47,6 +48,8 @@ class MethodSettings:
     shares: ClassVar[tuple[str, ...]] = ()  # from 0 to 1
     removed: ClassVar[Mapping[str, Any]] = {}
     """Settings that were once, and the value that left out what they were of; None: any."""
+
+    varied: int = 0  # [P] copies of each image to learn from, in another light and a little off
 
     @classmethod
     def read(cls, method: str, values: dict[str, Any]) -> Any:
@@ -129,7 +132,8 @@ class TrainingSet:
     """The good images that a method learns from, preprocessed as the runtime does it.
 
     Args:
-        images: [N, 3, H, W] float32, normalised, in the memory of the CPU.
+        images: [N, 3, H, W] float32, normalised, in the memory of the CPU; varied copies, if there
+            are any, come last.
         progress: the bar for long preparations.
         device: where the method is trained.
         textures: [M, 3, H, W] like ``images``, of other things, for a method that

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import time
-from threading import Event
 from typing import Any
 
 from edgead.errors import InputError
 from edgead.live import source as kinds
-from edgead.live.source import Moment, Reading, Source, SourceError, quiet_opencv
+from edgead.live.source import Moment, Reading, Source, SourceError, Stop, quiet_opencv
 
+KINDS = (kinds.CAMERA, kinds.PIPELINE, kinds.STREAM, kinds.VIDEO)
 MOST_UNREADABLE = 30
 """Frames in a row that a live source may give undecodable; then its signal counts as lost."""
 USUAL_HZ = 30.0  # of a video file that does not say how many frames it has in a second
@@ -99,7 +99,7 @@ class VideoReader:
             length += " (this kind of file does not state how many: a missing end is not noticed)"
         return f"{height} x {width}, {rate}{length}, by {capture.getBackendName()}"
 
-    def read(self, stop: Event) -> Reading | None:
+    def read(self, stop: Stop) -> Reading | None:
         """The next frame; None at the end of the file, after a loss, or when ``stop`` is set.
 
         A frame that is there and cannot be decoded is a reading with an error.

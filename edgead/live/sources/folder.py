@@ -6,15 +6,14 @@ import os
 from collections import Counter, deque
 from dataclasses import dataclass
 from hashlib import sha256
-from threading import Event
 from typing import Any
 
 from edgead.files import in_words
 from edgead.images import mark_in, open_image, sentence
 from edgead.live.log import Say
-from edgead.live.notices import News
-from edgead.live.places import Place, State, read_whole
-from edgead.live.source import Moment, Reading, Source, SourceError, quiet_opencv
+from edgead.live.source import Moment, Reading, Source, SourceError, Stop, quiet_opencv
+from edgead.live.sources.notices import News
+from edgead.live.sources.places import Place, State, read_whole
 
 POLL_S = 0.1
 PATIENCE_S = 2.0
@@ -101,7 +100,7 @@ class FolderReader:
         which = "" if before == self._place.identity else "another folder has its name; "
         return f"{which}{len(found)} images are there, {len(new)} of them new{left_out}"
 
-    def read(self, stop: Event) -> Reading | None:
+    def read(self, stop: Stop) -> Reading | None:
         """The next complete image; None when the folder is gone or ``stop`` is set."""
         while True:
             while self._ready:

@@ -13,8 +13,8 @@ from edgead.errors import InputError
 from edgead.files import MOST_BYTES, open_to_read, os_sentence
 from edgead.images import IMAGE_SUFFIXES
 from edgead.installation import cure
-from edgead.live.notices import News, Notices
 from edgead.live.source import Moment
+from edgead.live.sources.notices import News, Notices
 
 SHARE, SHARE_LISTENING = 0.05, 0.01
 """Of one core, for looking at all files, and as much for listing their names: alone, and where the

@@ -1,0 +1,78 @@
+"""``edgead watch --config``: several cameras in one process, as a line.toml says."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from types import FrameType
+
+from edgead.cli.console import Console
+from edgead.cli.signals import stopping
+from edgead.cli.watch_report import end, serve, summary
+from edgead.live.camera import Camera
+from edgead.live.cameras import Cameras
+from edgead.live.clock import Clock
+from edgead.live.log import Log
+
+TICK_S = 0.2
+
+
+def run(args: argparse.Namespace) -> int:
+    """Watch all cameras until all sources end or a signal comes; the exit code."""
+    log = Log(Console(json_on_stdout=True).say)
+    with ExitStack() as stack:
+        stack.callback(log.close)
+        server = serve(args, log, stack)
+        cameras = Cameras(args.config, sys.stdout.buffer, log.say, _sentence)
+        clock, idle = Clock(log.say), threading.Event()
+        with stopping() as stop, _reloads() as asked:
+            try:
+                cameras.start()
+                if server is not None:
+                    server.start(cameras.boards)
+                while not stop() and cameras.runs:
+                    if asked:
+                        asked.clear()
+                        cameras.reload()
+                    log.tick()
+                    clock.tick()
+                    idle.wait(TICK_S)
+            finally:
+                code = cameras.stop()
+    return end(code, cameras.output, cameras.left)
+
+
+def _sentence(camera: Camera) -> str:
+    return summary(camera.slot, camera.tally)
+
+
+class _Reload:
+    """The handler of SIGHUP: notes that it came."""
+
+    reloads = True  # for the backstop of edgead.cli.signals
+
+    def __init__(self) -> None:
+        self.came: list[int] = []
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        self.came.append(number)
+
+
+@contextmanager
+def _reloads() -> Iterator[list[int]]:
+    """Have SIGHUP ask for the file to be read again; what is yielded holds those that came."""
+    handler = _Reload()
+    number = getattr(signal, "SIGHUP", None)  # Windows has none
+    if number is None or threading.current_thread() is not threading.main_thread():
+        yield handler.came
+        return
+    before = signal.signal(number, handler)
+    try:
+        yield handler.came
+    finally:
+        with suppress(TypeError):  # a handler that Python did not set
+            signal.signal(number, before)

@@ -1,0 +1,162 @@
+"""Several cameras in one process, as a line.toml says; it may be read again while they run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+from edgead.bundle.storage import Bundle, open_bundle
+from edgead.errors import DeviceError, EdgeadError
+from edgead.live.board import Board
+from edgead.live.camera import Camera
+from edgead.live.camera_settings import CameraSettings
+from edgead.live.engines import Engines, View
+from edgead.live.line_file import LineFile, read_line_file
+from edgead.live.log import Say
+from edgead.live.outlets import Outlets
+from edgead.live.output import Output
+from edgead.live.source import SourceError
+
+Sentence = Callable[[Camera], str]
+
+
+class Cameras:
+    """The cameras of a line.toml and their sinks.
+
+    ``boards``: what the page shows, by the cameras' names.
+
+    Args:
+        path: of the file.
+        out: gets the lines of all cameras.
+        say: for what belongs in the log.
+        sentence: what became of a camera's frames, for the log at its end.
+
+    Raises:
+        EdgeadError: the file is wrong, a bundle or its engine cannot be used.
+    """
+
+    def __init__(self, path: Path, out: BinaryIO, say: Say, sentence: Sentence) -> None:
+        self._path, self._say, self._sentence = path, say, sentence
+        self.output = Output(out, say)
+        self.boards: dict[str, Board] = {}
+        self._engines = Engines()
+        self._cameras: dict[str, Camera] = {}
+        self._outlets = Outlets()
+        self._left = True
+        self._code = 0
+        self._file = read_line_file(path)
+        self._fresh = {camera.settings.name: camera for camera in self._new_cameras(self._file)}
+        self._fresh_sinks = self._outlets.fresh(self._file)
+
+    def start(self) -> None:
+        """Open the sinks, then watch all cameras.
+
+        Raises:
+            EdgeadError: a folder or sink that cannot be used.
+        """
+        self._take(self._file)
+
+    @property
+    def runs(self) -> bool:
+        """Whether any camera still runs.
+
+        Raises:
+            DeviceError: an engine failed, which other cameras share.
+            OSError: nobody reads the lines any more.
+        """
+        for camera in self._cameras.values():
+            failure = camera.failure
+            if failure is None or isinstance(failure, SourceError):
+                continue
+            if isinstance(failure, DeviceError) or not isinstance(failure, EdgeadError):
+                raise failure
+        return any(camera.runs for camera in self._cameras.values())
+
+    def reload(self) -> None:
+        """Read the file again: cameras and sinks that did not change go on, and lose no frame.
+
+        A file that is wrong, or a camera that cannot be opened, changes nothing.
+        """
+        try:
+            file = read_line_file(self._path)
+            fresh = {camera.settings.name: camera for camera in self._new_cameras(file)}
+            sinks = self._outlets.fresh(file)
+        except EdgeadError as error:
+            self._say("reload", f"refused, all goes on as before: {error}")
+            return
+        self._fresh, self._fresh_sinks = fresh, sinks
+        names = {settings.name for settings in file.cameras}
+        gone = [name for name in self._cameras if name in fresh or name not in names]
+        self._stop(gone)
+        try:
+            self._take(file)
+        except EdgeadError as error:
+            self._say("reload", f"not all of it: {error}")
+        kept = len(names) - len(fresh)
+        self._say("reload", f"{self._path}: {len(fresh)} cameras started, {kept} go on")
+
+    def stop(self) -> int:
+        """End all cameras, then the sinks; the exit code."""
+        self._stop(list(self._cameras))
+        self._outlets.close()
+        return self._code
+
+    @property
+    def left(self) -> bool:
+        """Whether all drivers came back when their cameras were stopped."""
+        return self._left
+
+    def _take(self, file: LineFile) -> None:
+        """Use the file's sinks, and start its fresh cameras."""
+        fresh, self._fresh = self._fresh, {}
+        try:
+            self._outlets.take(file, self._fresh_sinks)
+        finally:
+            self._file = file
+            for each in file.cameras:
+                camera = fresh.get(each.name) or self._cameras.get(each.name)
+                if camera is not None:
+                    camera.use_sinks(self._outlets.of(each.sinks))
+        for index, each in enumerate(file.cameras):
+            if each.name in fresh:
+                file.within(("camera", index), fresh[each.name].start)
+                self._cameras[each.name] = fresh[each.name]
+                self.boards[each.name] = fresh[each.name].board
+
+    def _stop(self, names: list[str]) -> None:
+        for name in names:  # all at once: each may have to wait for its driver
+            self._cameras[name].ask_to_stop()
+        for name in names:
+            camera = self._cameras.pop(name)
+            del self.boards[name]
+            self._left &= camera.stop(self._sentence)
+            if isinstance(camera.failure, EdgeadError):
+                self._code = max(self._code, camera.failure.exit_code)
+
+    def _new_cameras(self, file: LineFile) -> list[Camera]:
+        """Those of the file that do not run as it wants them, with their engines open."""
+        found, bundles = [], dict[str, Bundle]()
+        for index, settings in enumerate(file.cameras):
+            where = ("camera", index)
+            source = file.within((*where, "source"), settings.check)
+            if settings.bundle not in bundles:
+                work = partial(open_bundle, settings.bundle)
+                bundles[settings.bundle] = file.within((*where, "bundle"), work)
+            bundle = bundles[settings.bundle]
+            running = self._cameras.get(settings.name)
+            if running is not None and running.runs and _is_same(running, settings, bundle):
+                continue
+            open_view = partial(View, self._engines, bundle, settings.detector)
+            view = file.within((*where, "bundle"), open_view)
+            rest = (self.output, self._say)
+            found.append(file.within(where, partial(Camera, settings, source, view, *rest)))
+        return found
+
+
+def _is_same(camera: Camera, settings: CameraSettings, bundle: Bundle) -> bool:
+    """Whether a camera runs with these settings; its sinks can be replaced while it does."""
+    before = replace(camera.settings, sinks=settings.sinks)
+    return before == settings and camera.bundle.sha256 == bundle.sha256

@@ -1,0 +1,248 @@
+"""edgead watch --config as a process: several cameras, each by itself, and one file for all."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from edgead.live.cameras import Cameras
+from edgead.live.engines import Engines, View
+
+
+@pytest.fixture
+def line(tmp_path, bundle_dir):
+    """``line(left=source, right=source, …)``: a line.toml with these cameras."""
+    path = tmp_path / "line.toml"
+
+    def write(more: str = "", every_frame: bool = True, **sources: object) -> Path:
+        text = f'[defaults]\nbundle = "{bundle_dir}"\nthreads = 1\n'
+        for name, source in sources.items():
+            own = "every_frame = true\n" if every_frame else ""
+            text += f'[[camera]]\nname = "{name}"\nsource = "{source}"\n{own}'
+        path.write_text(text + more)
+        return path
+
+    return write
+
+
+def wait_for_all(process, *words: str) -> None:
+    """Read the log until each of ``words`` was in it, in any order."""
+    for each in words:
+        if not any(each in line for line in process.log):
+            process.wait_for_log(each)
+
+
+def test_two_films_end_with_0_and_a_summary_each(watch, line, film, frames):
+    code, lines, log = watch("--config", line(left=film, right=film)).end()
+    assert code == 0, log
+    for name in ("left", "right"):
+        own = [found for found in lines if found["camera"] == name]
+        assert [found["frame"] for found in own] == list(range(len(frames)))
+        assert [found["is_anomalous"] for found in own][3] is True
+        assert re.search(rf"^done   {name}: 6 frames, 6 verdicts", log, re.MULTILINE)
+    assert len({found["id"] for found in lines}) == 2 * len(frames)
+    assert all(found["id"].startswith(f"{found['camera']}-") for found in lines)
+
+
+def test_a_dead_camera_and_a_folder_that_waits_hold_nobody(watch, line, film, frames, tmp_path):
+    place = tmp_path / "incoming"
+    place.mkdir()
+    sources = {"dead": "rtsp://127.0.0.1:9/none", "folder": place, "film": film}
+    process = watch("--config", line(every_frame=False, **sources))
+    found = [process.line() for _ in range(3)]
+    assert {one["camera"] for one in found} == {"film"}
+    process.wait_for_log("lost   dead: ")
+    process.process.send_signal(signal.SIGTERM)
+    code, _, log = process.end()
+    assert code == 0 and "Traceback" not in log, log
+    assert "done   dead: 0 frames" in log and "done   folder: 0 frames" in log
+
+
+def test_a_camera_that_ends_with_an_error_gives_its_exit_code(watch, line, film, tmp_path, frames):
+    broken = tmp_path / "cut.avi"
+    data = film.read_bytes()
+    broken.write_bytes(data[: len(data) * 2 // 3])
+    code, lines, log = watch("--config", line(cut=broken, whole=film)).end()
+    assert code == 1
+    assert "failed cut: video file" in log and "it is watched no more" in log
+    assert sum(one["camera"] == "whole" for one in lines) == len(frames)
+
+
+def test_a_file_that_is_wrong_starts_nothing(watch, line, film, tmp_path):
+    code, lines, log = watch("--config", line("rate = 3", left=film)).end()
+    assert (code, lines) == (1, [])
+    assert re.search(r"line\.toml, line 8: camera\.rate is no key of a camera \(did you", log)
+    text = line(left=film).read_text().replace("tiny.edgead", "none.edgead")
+    (tmp_path / "line.toml").write_text(text)
+    code, _, log = watch("--config", tmp_path / "line.toml").end()
+    assert code == 1 and re.search(r"line 2: |line 4: camera\.bundle bundle .*none\.edgead", log)
+    code, _, log = watch("--config", line(left="nothing.avi")).end()
+    assert code == 1 and "line 6: camera.source nothing.avi does not exist" in log
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["0"], "SOURCE beside --config"),
+        (["--bundle", "x.edgead"], "--bundle beside --config"),
+        (["--set", "a=1"], "--set beside --config"),
+        (["--every-frame"], "--every-frame beside --config"),
+        (["--json"], "--json without --check"),
+    ],
+)
+def test_what_the_file_says_is_refused_beside_it(watch, line, film, words, sentence):
+    code, lines, log = watch("--config", line(left=film), *words).end()
+    assert (code, lines) == (1, []) and sentence in log
+
+
+def test_sighup_reads_the_file_again_and_who_did_not_change_loses_no_frame(
+    watch, line, film, frames, arrive, tmp_path
+):
+    places = {name: tmp_path / name for name in ("kept", "changed", "added")}
+    for place in places.values():
+        place.mkdir()
+    process = watch("--config", line(kept=places["kept"], changed=places["changed"]))
+    wait_for_all(process, "watch  kept: ", "watch  changed: ")
+    arrive(places["kept"] / "0.png", frames[0])
+    first = process.line()
+    assert (first["camera"], first["frame"]) == ("kept", 0)
+    text = line(kept=places["kept"], changed=places["changed"], added=places["added"]).read_text()
+    changed = text.replace('name = "changed"', 'name = "changed"\nrate_hz = 100')
+    (tmp_path / "line.toml").write_text(changed)
+    process.process.send_signal(signal.SIGHUP)
+    for number in range(1, 6):
+        arrive(places["kept"] / f"{number}.png", frames[number])
+    found = [process.line() for _ in range(5)]
+    assert [one["frame"] for one in found] == [1, 2, 3, 4, 5]
+    assert {one["id"].rpartition("-")[0] for one in [first, *found]} == {
+        first["id"].rpartition("-")[0]
+    }
+    wait_for_all(process, "2 cameras started, 1 go on", "watch  added: ")
+    arrive(places["added"] / "0.png", frames[1])
+    assert process.line()["camera"] == "added"
+    (tmp_path / "line.toml").write_text("[[camera]]\nname = 3")
+    process.process.send_signal(signal.SIGHUP)
+    process.wait_for_log("reload refused, all goes on as before: ")
+    assert re.search(r"line\.toml, line 2: camera\.name is 3", process.log[-1])
+    arrive(places["kept"] / "6.png", frames[1])
+    assert process.line()["frame"] == 6
+    process.process.send_signal(signal.SIGTERM)
+    code, _, log = process.end()
+    assert code == 0 and "Traceback" not in log, log
+
+
+def test_the_page_shows_all_cameras_and_each_by_itself(watch, line, film, frames, tmp_path, arrive):
+    place = tmp_path / "incoming"
+    place.mkdir()
+    process = watch("--config", line(left=place, right=place), "--serve", "0")
+    url = re.search(r"http://127\.0\.0\.1:\d+/", process.wait_for_log("serve "))[0]
+    wait_for_all(process, "watch  left", "watch  right")
+    arrive(place / "0.png", frames[3])
+    process.line(), process.line()
+
+    def ask(path: str) -> bytes:
+        with urllib.request.urlopen(f"{url}{path}", timeout=60) as answer:
+            return answer.read()
+
+    states = {state["name"]: state for state in json.loads(ask("cameras"))}
+    assert set(states) == {"left", "right"}
+    assert states["left"]["latest"]["is_anomalous"] is True
+    assert json.loads(ask("state?camera=right"))["latest"]["frame"] == 0
+    assert ask("frame.jpg?camera=left")[:2] == b"\xff\xd8"
+    assert b"all cameras" in ask("?camera=left") and b'id="cameras"' in ask("")
+    body = urllib.request.Request(
+        f"{url}rate?camera=left", b'{"rate": 0.2}', {"Content-Type": "application/json"}
+    )
+    urllib.request.urlopen(body, timeout=60).close()
+    assert json.loads(ask("state?camera=left"))["false_reject_rate"] == 0.2
+    assert json.loads(ask("state?camera=right"))["false_reject_rate"] != 0.2
+    for path in ("state?camera=none", "state", "frame.jpg"):
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            ask(path)
+    process.process.send_signal(signal.SIGTERM)
+    assert process.end()[0] == 0
+
+
+def test_a_port_in_use_starts_nothing(watch, line, film):
+    first = watch("--config", line(left=film), "--serve", "0")
+    port = re.search(r":(\d+)/", first.wait_for_log("serve "))[1]
+    code, lines, log = watch("--config", line(left=film), "--serve", port).end()
+    if first.process.poll() is None or code:
+        assert (code, lines) == (2, []) and "is in use by another program" in log
+
+
+def test_check_says_what_can_be_reached(line, film, bundle_dir, tmp_path):
+    path = line(every_frame=False, good=film, dead="rtsp://me:hush@127.0.0.1:9/none")
+    command = [sys.executable, "-m", "edgead", "watch"]
+    done = subprocess.run(
+        [*command, "--config", path, "--check", "--json"], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (2, "")
+    found = json.loads(done.stdout)
+    good, dead = found["cameras"]
+    assert good == {"name": "good", "source": f"video file {film}", "ok": True, "why": None}
+    assert (dead["source"], dead["ok"]) == ("stream rtsp://…@127.0.0.1:9/none", False)
+    assert "does not open" in dead["why"] and found["sinks"] == []
+    assert "hush" not in done.stdout
+    one = [*command, film, "--bundle", bundle_dir, "--check"]
+    done = subprocess.run(one, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, f"ok  camera  video file {film}\n")
+    missing = [*command, film, "--bundle", tmp_path / "no.edgead", "--check"]
+    done = subprocess.run(missing, capture_output=True, text=True)
+    assert done.returncode == 2 and done.stdout.startswith("failed  camera  video file")
+
+
+def test_equal_bundles_share_one_engine_and_keep_their_own_rates(bundle_dir, frames):
+    from edgead.bundle.storage import open_bundle
+
+    engines, bundle = Engines(), open_bundle(bundle_dir)
+    settings = {"device": "cpu", "threads": 1}
+    strict = View(engines, bundle, {**settings, "false_reject_rate": 0.025})
+    loose = View(engines, open_bundle(bundle_dir), {**settings, "false_reject_rate": 0.5})
+    assert strict._detector is loose._detector
+    assert strict.threshold > loose.threshold
+    results = [view.score(frame) for frame in frames[:3] for view in (strict, loose)]
+    for result, view in zip(results, [strict, loose] * 3, strict=True):
+        assert result.threshold == view.threshold
+        assert result.is_anomalous == (result.score > view.threshold)
+    other = View(engines, bundle, {**settings, "threads": 2})
+    assert other._detector is not strict._detector
+    del strict, loose, results, result, view
+    assert len(engines._open) == 1
+
+
+def test_a_bundle_that_is_swapped_is_noticed_at_the_next_reload(
+    line, bundle_copy, tiny, arrive, frames, tmp_path, capsys
+):
+    import io
+
+    place = tmp_path / "incoming"
+    place.mkdir()
+    path = line(left=place)
+    path.write_text(re.sub(r"bundle = .*", f'bundle = "{bundle_copy}"', path.read_text()))
+    said = []
+    cameras = Cameras(path, io.BytesIO(), lambda *words: said.append(words[:2]), lambda one: "over")
+    cameras.start()
+    try:
+        before = cameras._cameras["left"]
+        cameras.reload()
+        assert cameras._cameras["left"] is before
+        manifest = json.loads((bundle_copy / "manifest.json").read_text())
+        manifest["name"] = "another"
+        (bundle_copy / "manifest.json").write_text(json.dumps(manifest))
+        cameras.reload()
+        assert cameras._cameras["left"] is not before
+        (bundle_copy / "model.onnx").write_bytes(b"of another size")
+        cameras.reload()
+        assert said[-1][0] == "reload" and "refused, all goes on as before" in said[-1][1]
+        assert cameras.runs
+    finally:
+        assert cameras.stop() == 0
