@@ -102,6 +102,10 @@ class Camera:
                 why = text.partition("; trying again")[0] if word == "lost" else None
                 sink.lost(self.settings.name, why)
 
+    def listen(self, listener: Listener) -> None:
+        """Give the verdicts to ``listener`` too; before ``start``."""
+        self._listeners.append(listener)
+
     def start(self) -> None:
         """Watch from now on: a source that is not there is tried again.
 

@@ -9,6 +9,8 @@ import cv2
 import pytest
 from receivers import eventually, free_port, unique
 
+from edgead.records.reviews import Reviews
+
 
 @pytest.fixture
 def long_film(frames, tmp_path):
@@ -95,3 +97,23 @@ def test_a_wrong_key_is_named_by_its_line(watch, line, film, tmp_path):
     code, lines, log = watch("--config", path).end()
     assert (code, lines) == (1, [])
     assert "line.toml, line " in log and "[sink.hall] spool" in log
+
+
+def test_records_have_what_was_printed_and_the_folder_is_beside_the_file(
+    watch, line, film, frames, tmp_path
+):
+    path = line(1, left=film)
+    text = path.read_text().replace('sinks = ["hall"]\n', "every_frame = true\n")
+    path.write_text(text + '[records]\nfolder = "records"\nsample_every = 1000000\n')
+    code, lines, log = watch("--config", path).end()
+    assert code == 0 and "wrote  6 records to" in log, log
+    reviews = Reviews(tmp_path / "records")
+    found = reviews.after(0, 100)
+    assert [entry.id for entry in found] == [printed["id"] for printed in lines]
+    assert [entry.score for entry in found] == [printed["score"] for printed in lines]
+    alarms = [entry for entry in found if entry.is_anomalous]
+    assert alarms and all(entry.frame.is_file() for entry in alarms)
+    reviews.close()
+    path.write_text(text + '[records]\nfolder = "records"\nsample = 1\n')
+    code, _, log = watch("--config", path).end()
+    assert code == 1 and "[records] sample is not a key here (did you mean sample_every?)" in log
