@@ -80,7 +80,7 @@ def test_a_camera_that_ends_with_an_error_gives_its_exit_code(watch, line, film,
 def test_a_file_that_is_wrong_starts_nothing(watch, line, film, tmp_path):
     code, lines, log = watch("--config", line("rate = 3", left=film)).end()
     assert (code, lines) == (1, [])
-    assert re.search(r"line\.toml, line 8: camera\.rate is no key of a camera \(did you", log)
+    assert re.search(r"line\.toml, line 8: camera\.rate is not a key of a camera \(did you", log)
     text = line(left=film).read_text().replace("tiny.edgead", "none.edgead")
     (tmp_path / "line.toml").write_text(text)
     code, _, log = watch("--config", tmp_path / "line.toml").end()
