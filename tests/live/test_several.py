@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from unittest.mock import Mock
 
+import numpy as np
 import pytest
 
 from edgead.errors import InputError
@@ -218,6 +219,10 @@ def test_equal_bundles_share_one_engine_and_keep_their_own_rates(bundle_dir, fra
         assert result.is_anomalous == (result.score > view.threshold)
     other = View(engines, bundle, {**settings, "threads": 2})
     assert other._detector is not strict._detector
+    deep = np.full((70, 90), 4095, np.uint16)
+    white = np.full((70, 90), 255, np.uint8)
+    assert other.score(deep, 12).score == pytest.approx(other.score(white).score, rel=1e-6)
+    assert len(engines._open) == 2  # one for 12 bits took the place of the one for 16
     del strict, loose, results, result, view
     assert len(engines._open) == 1
 
