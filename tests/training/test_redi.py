@@ -329,7 +329,7 @@ def test_a_half_method_takes_and_gives_float32_and_stays_close():
 @pytest.mark.parametrize(
     ("settings", "words"),
     [({"map": "hogg"}, "hogg"), ({"recover": "image", "frb": "big"}, "big"),
-     ({"size": [100, 64]}, "multiples of 32"),
+     ({"size": [100, 64]}, "multiples of 16"),
      ({"bank_size": 0}, "at least 1"), ({"colour": 1}, "no setting 'colour'"),
      ({"bank_size": "x"}, "bank_size='x' cannot be used; expected a value like bank_size=10"),
      ({"recover": "image", "widths": [1, 2]}, r"like widths=\[16, 32, 64, 128\]"),

@@ -55,7 +55,6 @@ class ReDiSettings(BackboneSettings):
     The default is the preset edge. map, prompt and self_correlation are of the paper's ablation.
     """
 
-    multiple: ClassVar = 32
     choices: ClassVar = {"recover": ("features",), "map": KINDS}
     least: ClassVar = {"bank_size": 1, "width": 1, "self_correlation": 0}
     shares: ClassVar = ("patches",)
@@ -109,11 +108,13 @@ class ReDi(BackboneMethod):
         return settings_of(settings).read(cls.name, settings)
 
     @classmethod
-    def from_settings(cls, settings: dict[str, Any], n_train: int) -> Method:
+    def from_settings(
+        cls, settings: dict[str, Any], n_train: int, backbone: FrozenBackbone | None = None
+    ) -> Method:
         """With ``recover="image"`` an ``ImageReDi``."""
         config = cls.read(settings)
         kind = ImageReDi if config.recover == "image" else cls
-        return kind(config, n_train)
+        return kind(config, n_train, backbone)
 
     def __init__(
         self, settings: ReDiSettings, n_train: int, backbone: FrozenBackbone | None = None
@@ -121,6 +122,7 @@ class ReDi(BackboneMethod):
         super().__init__()
         self.config = settings
         self.backbone = load_lite() if backbone is None else backbone
+        self.check_backbone(settings, self.backbone)
         channels, strides = self.backbone.channels, self.backbone.strides
         height, width = settings.size
         self.sizes = [(height // stride, width // stride) for stride in strides]
@@ -137,6 +139,12 @@ class ReDi(BackboneMethod):
         mean, std = self.backbone.normalisation()
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)
+
+    @classmethod
+    def check_backbone(cls, config: Any, backbone: FrozenBackbone) -> None:
+        if config.recover == "image":
+            return ImageReDi.check_backbone(config, backbone)
+        return super().check_backbone(config, backbone)
 
     def pairs(self) -> tuple[Pair, ...]:
         """The levels, one channel more each, see ``directed``."""

@@ -46,4 +46,6 @@ def directed(levels: list[Tensor]) -> list[Tensor]:
     point the same way, and one far from the mean keeps its direction.
     """
     wide = [x.float() for x in levels]
-    return [torch.cat([x, torch.full_like(x[:, :1], ORIGIN * x.shape[1] ** 0.5)], 1) for x in wide]
+    # 0 x + constant: what fills a tensor has no operator in TensorRT 8.5.
+    constants = [0 * x[:, :1] + ORIGIN * x.shape[1] ** 0.5 for x in wide]
+    return [torch.cat(each, dim=1) for each in zip(wide, constants, strict=True)]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..features.networks import Residual, conv_norm_relu, upsample
+from ..features.networks import Residual, conv_norm_relu, unfold, upsample
 
 Size = tuple[int, int]
 
@@ -85,7 +85,7 @@ class FeatureNet(nn.Module):
             self.heads, self.sizes, self.factors, self.grid_of, strict=True
         ):
             level = head((fine, coarse)[grid])
-            found.append(onto(F.pixel_shuffle(level, factor) if factor > 1 else level, size))
+            found.append(onto(unfold(level, factor), size))
         return found
 
 
