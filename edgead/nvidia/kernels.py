@@ -8,9 +8,12 @@ from importlib.util import find_spec
 from typing import Any
 
 from edgead.errors import DeviceError
+from edgead.nvidia.backend import CPU_SERVES
+from edgead.nvidia.devices import load_driver
 
 TEGRA = {(7, 2), (8, 7), (11, 0)}
 """Compute capabilities of Jetsons: Xavier, Orin, Thor."""
+_NO_DEVICE, _OLD_DRIVER = 100, 35  # cudaErrorNoDevice, cudaErrorInsufficientDriver
 PRECISION = "float16"
 """What a GPU computes in when nothing else is asked for."""
 
@@ -29,6 +32,35 @@ def import_kernels() -> Any:
     return import_module("edgead.nvidia._cuda")
 
 
+def check_driver(cuda: Any) -> None:
+    """Raise DeviceError where edgead.nvidia._cuda finds no GPU, or none any more."""
+    code, text = cuda.status()
+    if code == 0:
+        return
+    said = f"{text} (error {code})"
+    if code == _NO_DEVICE:
+        raise DeviceError(
+            f"NVIDIA's driver finds no GPU: {said}: see what nvidia-smi says; in a container, "
+            f"give it the GPU; {CPU_SERVES}"
+        )
+    if code != _OLD_DRIVER:
+        raise DeviceError(
+            f"NVIDIA's driver does not start: {said}: see what nvidia-smi says; in a "
+            f"container, give it the GPU; {CPU_SERVES}"
+        )
+    try:
+        load_driver()
+    except OSError as error:
+        raise DeviceError(
+            f"NVIDIA's driver is not installed (libcuda.so.1): install it, and see that "
+            f"nvidia-smi finds the GPU; {CPU_SERVES}"
+        ) from error
+    raise DeviceError(
+        f"edgead's CUDA kernels, built for {cuda.ARCHITECTURES}, cannot be used: {said}: "
+        f"install a newer driver, or edgead with an older CUDA; {CPU_SERVES}"
+    )
+
+
 def load_kernels(capability: tuple[int, int]) -> Any:
     """The module ``edgead.nvidia._cuda``, which a device of this compute capability can run.
 
@@ -36,12 +68,7 @@ def load_kernels(capability: tuple[int, int]) -> Any:
         DeviceError: not built, or not for this driver or device.
     """
     cuda = import_kernels()
-    code, text = cuda.status()
-    if code != 0:
-        raise DeviceError(
-            f"edgead's CUDA kernels, built for {cuda.ARCHITECTURES}, cannot be used: {text} (error "
-            f"{code}): install a newer driver, or edgead with an older CUDA"
-        )
+    check_driver(cuda)
     if not _runs_on(capability, cuda.ARCHITECTURES):
         number = "{}{}".format(*capability)
         raise DeviceError(

@@ -7,14 +7,13 @@ import os
 import re
 import sys
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from queue import Full, Queue
 
 from edgead.errors import InputError
-from edgead.files import in_words, lock, os_sentence, write_file
+from edgead.files import hold, in_words, os_sentence, write_file
 from edgead.images import encode_jpeg, encode_png
 from edgead.records.lines import Line, to_json
 from edgead.result import Result
@@ -23,12 +22,10 @@ WAITING = 4
 """Verdicts that may wait to be saved; they hold their frames in memory."""
 LOOK_S = 0.2
 """How often a full queue is looked at when all is over."""
-LET_GO_S = 1.0
-"""How long to wait for the lock of a killed process: the system releases it a little later."""
 FRAME, HEATMAP, VERDICT = "_frame.png", "_heatmap.jpg", "_verdict.json"
-_SUFFIXES = (VERDICT, HEATMAP, FRAME)  # in this order they are removed
-_NAME = re.compile(r"(\d{8}T\d{9}Z_\d{8,})_(frame\.png|heatmap\.jpg|verdict\.json)$")
-_LEFT_OVER = re.compile(r"\.\d{8}T\d{9}Z_\d{8,}_\w+\.\w+\.[0-9a-f]{16}\.tmp$")
+SUFFIXES = (VERDICT, HEATMAP, FRAME)  # in this order they are removed
+NAME = re.compile(r"(\d{8}T\d{9}Z_\d{8,})_(frame\.png|heatmap\.jpg|verdict\.json)$")
+LEFT_OVER = re.compile(r"\.\d{8}T\d{9}Z_\d{8,}_\w+\.\w+\.[0-9a-f]{16}\.tmp$")
 
 
 class Evidence:
@@ -54,7 +51,7 @@ class Evidence:
         self._limit = int(1e6 * limit_mb)
         self._say = say
         self._trouble = ""
-        self._lock = -1
+        self._lock: int | None = None
         self._kept: deque[tuple[str, int]] = deque()  # stem and bytes, the oldest first
         self._bytes, self._ready = 0, False
         self._queue: Queue[tuple[Line, Result] | None] = Queue(WAITING)
@@ -83,7 +80,7 @@ class Evidence:
                 self._queue.put(None, timeout=LOOK_S)
                 break
         self._thread.join()
-        if self._lock >= 0:
+        if self._lock is not None:
             os.close(self._lock)
 
     def _run(self) -> None:
@@ -101,10 +98,11 @@ class Evidence:
         """Make the folder, take its lock, count what is there, remove what a killed writer left."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if sys.platform != "win32":  # it has no such locks
-            if self._lock >= 0:
+            if self._lock is not None:
                 os.close(self._lock)
-            self._lock = os.open(self.folder, os.O_RDONLY)
-            if not _locked(self._lock):  # two processes would each count to the bound
+                self._lock = None
+            self._lock = hold(self.folder)
+            if self._lock is None:  # two processes would each count to the bound
                 raise InputError(
                     f"--evidence {self.folder}: another edgead watch saves there; choose another "
                     "folder"
@@ -112,9 +110,9 @@ class Evidence:
         sizes: dict[str, int] = {}
         with os.scandir(self.folder) as entries:
             for entry in entries:
-                if _LEFT_OVER.match(entry.name):
+                if LEFT_OVER.match(entry.name):
                     os.unlink(entry.path)
-                elif match := _NAME.match(entry.name):
+                elif match := NAME.match(entry.name):
                     sizes[match[1]] = sizes.get(match[1], 0) + entry.stat().st_size
         self._kept = deque(sorted(sizes.items()))  # a stem begins with its time
         self._bytes = sum(sizes.values())
@@ -126,11 +124,7 @@ class Evidence:
         if not self._ready:
             self._prepare()
         stem = stem_of(line)
-        files = {
-            f"{stem}{FRAME}": encode_png(result.frame, "frame"),
-            f"{stem}{HEATMAP}": encode_jpeg(result.overlay()),
-            f"{stem}{VERDICT}": to_json(line, indent=2),
-        }
+        files = files_of(line, result)
         size = sum(map(len, files.values()))
         if size > self._limit:
             raise InputError(f"{stem} takes {size / 1e6:.3g} MB, more than --evidence-mb allows")
@@ -153,7 +147,7 @@ class Evidence:
             self._bytes -= self._kept.popleft()[1]
 
     def _remove(self, stem: str) -> None:
-        for suffix in _SUFFIXES:
+        for suffix in SUFFIXES:
             (self.folder / f"{stem}{suffix}").unlink(missing_ok=True)
 
     def _note(self, trouble: str) -> None:
@@ -165,16 +159,16 @@ class Evidence:
         self._trouble = trouble
 
 
+def files_of(line: Line, result: Result) -> dict[str, bytes]:
+    """Name and content of the three files of a verdict, in the order in which they are written."""
+    stem = stem_of(line)
+    return {
+        f"{stem}{FRAME}": encode_png(result.frame, "frame"),
+        f"{stem}{HEATMAP}": encode_jpeg(result.overlay()),
+        f"{stem}{VERDICT}": to_json(line, indent=2),
+    }
+
+
 def stem_of(line: Line) -> str:
     """``20261122T224501123Z_00000017``: when the frame was captured, and its number."""
     return f"{re.sub('[-:.]', '', line['captured'])}_{line['frame']:08d}"
-
-
-def _locked(descriptor: int) -> bool:
-    """Whether this process has the lock of the folder, at once or after ``LET_GO_S``."""
-    give_up = time.monotonic() + LET_GO_S
-    while not lock(descriptor):
-        if time.monotonic() > give_up:
-            return False
-        time.sleep(0.01)
-    return True

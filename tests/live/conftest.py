@@ -275,3 +275,14 @@ def make_page(detector, monkeypatch):
 @pytest.fixture
 def page(make_page):
     return make_page()
+
+
+@pytest.fixture
+def pylon(monkeypatch):
+    """pypylon's module, with two emulated cameras."""
+    monkeypatch.setenv("PYLON_CAMEMU", "2")
+    try:
+        from pypylon import pylon as module
+    except ImportError:
+        pytest.skip("pypylon is not installed")
+    return module

@@ -9,6 +9,7 @@ from types import ModuleType
 
 import pytest
 
+from edgead.cli import doctor
 from edgead.errors import DeviceError, InputError
 from edgead.nvidia.plans import library
 from edgead.nvidia.plans.library import Library, find_library, parse_version
@@ -118,3 +119,23 @@ def test_looking_for_it_does_not_import_it(monkeypatch) -> None:
     monkeypatch.delitem(sys.modules, "tensorrt", raising=False)
     assert library.installed("tensorrt")
     assert "tensorrt" not in sys.modules
+
+
+def test_tensorrt_for_two_versions_of_cuda(
+    installed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both are the package tensorrt; what pip lists is real here, the module is not."""
+    error = ImportError("libcudart.so.12: cannot open shared object file")
+    installed(tensorrt=error)
+    monkeypatch.syspath_prepend(tmp_path)
+    for cuda, said in (("cu12", "does not load"), ("cu13", "for CUDA 12 and for CUDA 13")):
+        info = tmp_path / f"tensorrt_{cuda}-10.13.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: tensorrt-{cuda}\n")
+        with pytest.raises(DeviceError, match=rf"{said}.*libcudart\.so\.12"):
+            find_library("tensorrt")
+    with pytest.raises(DeviceError, match=r"uninstall -y tensorrt-cu12 .*-cu13-libs, then"):
+        find_library("tensorrt")
+    installed(tensorrt="10.13.0")
+    (check, *_) = doctor._tensorrt()
+    assert (check.name, check.state) == ("tensorrt", "missing") and "uninstall" in check.cure

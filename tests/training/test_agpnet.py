@@ -310,7 +310,8 @@ def test_a_half_method_takes_and_gives_float32_and_stays_close(switches):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [({"join": "product"}, "join='product' is not known"), ({"size": [100, 64]}, "multiples of 16"),
-     ({"stride": 4}, "stride=4 is not known; choose one of: 8, 16"),
+     ({"stride": 4}, "stride=4 must be at least 8"),
+     ({"stride": 12}, "strides 4, 8, 16; add --set stride=8"),
      ({"width": 20, "heads": 3}, "width=20 is not a multiple of heads=3"),
      ({"image_share": [0.3, 0.1]}, "not a range of shares"), ({"batch_size": 1}, "at least 2"),
      ({"image_share": [0.1, 1.5]}, "not a range of shares"), ({"noise": "salt"}, "noise='salt'"),

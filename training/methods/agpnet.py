@@ -39,7 +39,7 @@ from ..features.efficientnet_lite import load_lite
 from ..features.scale import Compared, FeatureScale, Pairs
 from .agpnet_clean_features import CleanFeatures
 from .agpnet_decoder import Decoder, Teacher
-from .backbone_method import BackboneMethod, BackboneSettings
+from .backbone_method import BackboneMethod, BackboneSettings, check_tokens
 from .base import Losses, Stage, TrainingSet
 
 
@@ -50,21 +50,22 @@ class AGPNetSettings(BackboneSettings):
     The default is the preset edge. noise, where, masks, ema and schedule are the paper's ablation.
     """
 
-    multiple: ClassVar = 16
     choices: ClassVar = {
         "join": ("concat", "sum"), "noise": ("attention", "random", "none"),
         "where": ("both", "feature", "image"), "masks": ("both", "prior", "learnt"),
-        "schedule": ("linear", "constant"), "stride": (8, 16), "window": (1, 3, 5),
+        "schedule": ("linear", "constant"), "window": (1, 3, 5),
     }  # fmt: skip
     added: ClassVar = {"window": 1}
-    least: ClassVar = dict.fromkeys(("common", "width", "heads", "blocks"), 1) | dict.fromkeys(
-        ("alpha", "beta", "image_std", "image_share", "eta"), 0
+    least: ClassVar = (
+        dict.fromkeys(("common", "width", "heads", "blocks"), 1)
+        | {"stride": 8}
+        | dict.fromkeys(("alpha", "beta", "image_std", "image_share", "eta"), 0)
     )
 
     size: tuple[int, int] = (256, 256)  # [P]
     stride: int = 16  # [F] pixels per token, ViT-S/16
     join: str = "concat"  # [P] the paper, whose levels have one shape: sum
-    common: int = 384  # [F] the width of ViT-S
+    common: int = 384  # [F] the width of ViT-S; levels of one shape keep their own
     width: int = 96  # [P] twice the steps in the same minutes; ViT-S: 384
     heads: int = 3  # [P] 32 channels each
     blocks: int = 4  # [F]
@@ -202,14 +203,16 @@ class AGPNet(BackboneMethod):
         height, width = settings.size
         self.grid = (height // settings.stride, width // settings.stride)
         self.backbone = load_lite() if backbone is None else backbone
+        self.check_backbone(settings, self.backbone)
         self.factors = [max(1, settings.stride // stride) for stride in self.backbone.strides]
         folded = self.folded()
-        concat = settings.join == "concat"
+        concat, self.alike = settings.join == "concat", len(set(folded)) == 1
+        self.common = folded[0] if self.alike else settings.common  # of the sum
         self.decoder = Decoder(
-            sum(folded) if concat else settings.common,
+            sum(folded) if concat else self.common,
             self.grid, settings.width, settings.heads, settings.blocks,
         )  # fmt: skip
-        if not concat:
+        if not concat and not self.alike:
             generator = torch.Generator().manual_seed(0)
             for k, count in enumerate(folded):
                 self.register_buffer(f"project_{k}", projection(count, settings.common, generator))
@@ -220,9 +223,18 @@ class AGPNet(BackboneMethod):
         self.teacher: Teacher | None = None  # while it trains
         self.clean: CleanFeatures | None = None
 
+    @classmethod
+    def check_backbone(cls, config: AGPNetSettings, backbone: FrozenBackbone) -> None:
+        check_tokens(config.stride, backbone)
+        super().check_backbone(config, backbone)
+
+    @classmethod
+    def multiple_of(cls, config: AGPNetSettings, backbone: FrozenBackbone) -> int:
+        return math.lcm(super().multiple_of(config, backbone), config.stride)
+
     def pairs(self) -> tuple[Pair, ...]:
         if self.config.join == "sum":
-            return (Pair("reference_0", "restored_0", self.config.common, self.grid, 1.0),)
+            return (Pair("reference_0", "restored_0", self.common, self.grid, 1.0),)
         return super().pairs()
 
     def folded(self) -> list[int]:
@@ -244,11 +256,10 @@ class AGPNet(BackboneMethod):
         parts = list(zip(levels, self.factors, strict=True))
         if self.config.join == "concat":
             return torch.cat([fold(channel_norm(x), factor) for x, factor in parts], dim=1)
-        projected = [
-            channel_norm(F.conv2d(fold(x, factor), self.get_buffer(f"project_{k}")))
-            for k, (x, factor) in enumerate(parts)
-        ]
-        return torch.stack(projected).sum(0)
+        placed = [fold(x, factor) for x, factor in parts]
+        if not self.alike:
+            placed = [F.conv2d(x, self.get_buffer(f"project_{k}")) for k, x in enumerate(placed)]
+        return torch.stack([channel_norm(x) for x in placed]).sum(0)
 
     def split(self, features: Tensor) -> list[Tensor]:
         """F [N, C, h, w] to what is compared: each level at its resolution, or the sum."""
@@ -328,7 +339,7 @@ class AGPNet(BackboneMethod):
         """E [count, C, h, w] with standard deviation 1. The places that are folded into a token
         share a draw: from draws of their own a 3x3 average would tell what is there. [P]"""
         if self.config.join == "sum":
-            return torch.randn(count, self.config.common, *self.grid, generator=generator)
+            return torch.randn(count, self.common, *self.grid, generator=generator)
         draws = [
             torch.randn(count, c, *self.grid, generator=generator).repeat_interleave(f**2, dim=1)
             for c, f in zip(self.backbone.channels, self.factors, strict=True)

@@ -235,6 +235,7 @@ class Method(nn.Module, ABC):
     presets: ClassVar[Mapping[str, dict[str, Any]]]
     """Settings under a name, as plain JSON: edge the defaults, paper the publication's sizes."""
     takes_textures: ClassVar[bool] = False
+    takes_backbone: ClassVar[bool] = False
     config: Any  # of settings_type
     bit_depth: int | None = None
     """Of the uint16 frames that it learns from; None where nothing is declared."""

@@ -27,6 +27,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from edgead.errors import TrainingError
+
 from ..features.backbone import FrozenBackbone
 from ..features.efficientnet_lite import load_lite
 from ..features.networks import ssim
@@ -37,6 +39,8 @@ from .redi_networks import HeavyBlock, LightBlock, RecoverNet
 from .redi_prompts import FeatureCache, PromptBank
 from .redi_structure_maps import KINDS, make_map, with_foreign_patches
 
+MULTIPLE = 32  # of the sides: what the recover network and the heavy block halve
+
 
 @dataclass(frozen=True)
 class ReDiSettings(BackboneSettings):
@@ -45,7 +49,6 @@ class ReDiSettings(BackboneSettings):
     The default is the preset edge. map, prompt, frb and self_correlation are the paper's ablation.
     """
 
-    multiple: ClassVar = 32
     choices: ClassVar = {"map": KINDS, "frb": ("light", "heavy", "none")}
     least: ClassVar = {"bank_size": 1, "variants": 1, "widths": 1, "self_correlation": 0}
     shares: ClassVar = ("patches",)
@@ -117,6 +120,7 @@ class ReDi(BackboneMethod):
         super().__init__()
         self.config = settings
         self.backbone = load_lite() if backbone is None else backbone
+        self.check_backbone(settings, self.backbone)
         channels, strides = self.backbone.channels, self.backbone.strides
         self.structure_map = make_map(settings.map)
         map_stride = 8 if settings.map == "hog" else 1
@@ -132,6 +136,21 @@ class ReDi(BackboneMethod):
         mean, std = self.backbone.normalisation()
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)
+
+    @classmethod
+    def check_backbone(cls, config: ReDiSettings, backbone: FrozenBackbone) -> None:
+        """Besides, the heavy block is made for three levels, each half as fine as the last."""
+        if config.frb == "heavy" and backbone.strides != (4, 8, 16):
+            raise TrainingError(
+                f"frb=heavy does not go with the backbone {backbone.origin.name}: it takes levels "
+                f"of strides 4, 8 and 16, and these are {', '.join(map(str, backbone.strides))}; "
+                "add --set frb=light"
+            )
+        super().check_backbone(config, backbone)
+
+    @classmethod
+    def multiple_of(cls, config: ReDiSettings, backbone: FrozenBackbone) -> int:
+        return math.lcm(super().multiple_of(config, backbone), MULTIPLE)
 
     def map_of(self, image: Tensor) -> Tensor:
         """H [N, C, h, w], float32 also after ``.half()``: small gradients squared would vanish."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 
 from edgead.errors import DeviceError, InputError
-from edgead.installation import cure
+from edgead.installation import cure, two_tensorrts
 from edgead.nvidia.plans.api import TensorRT
 from edgead.nvidia.plans.log import clean
 
@@ -76,8 +76,11 @@ def _load(flavour: str) -> Library:
         module: TensorRT = importlib.import_module(module_name)
         text = str(module.__version__)
     except Exception as error:  # the loader of a native library raises whatever it likes
+        said = clean(f"{type(error).__name__}: {error}")
+        if flavour == "tensorrt" and (two := two_tensorrts()) is not None:
+            raise DeviceError(f"{two[0]} ({said}); {two[1]}") from error
         raise DeviceError(
-            f"{name} is installed and does not load: {clean(f'{type(error).__name__}: {error}')}; "
+            f"{name} is installed and does not load: {said}; "
             f"see that its libraries and NVIDIA's driver belong together, or install it again: "
             f"{cure(EXTRA_OF[flavour])}"
         ) from error

@@ -59,7 +59,7 @@ def test_no_driver_and_one_that_is_too_old_are_told_apart(
         if not there:
             raise OSError("libcuda.so.1: cannot open shared object file")
 
-    monkeypatch.setattr("edgead.nvidia.own_backend.load_driver", load)
+    monkeypatch.setattr("edgead.nvidia.kernels.load_driver", load)
     there = False
     said = refused(half_bundle)
     assert "driver is not installed (libcuda.so.1)" in said and 'device="cpu"' in said
@@ -363,4 +363,21 @@ def test_an_error_that_stays_says_to_start_the_process_again(
     assert "start the process again" in refused(half_bundle)
     with Detector(half_bundle, device="cpu") as cpu:
         assert cpu.score(frame).score > 0
+    detector.close()
+
+
+def test_a_gpu_that_disappears(
+    device: Device, half_bundle: Bundle, frame: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It fell off the bus, or its driver was taken away: the cure is no newer driver."""
+    detector = Detector(half_bundle, device="cuda")
+    detector.score(frame)
+    device.sticky, device.count = CudaError("no CUDA-capable device is detected", 100), 0
+    with pytest.raises(DeviceLostError, match=r"\(error 100\); make a new Detector"):
+        detector.score(frame)
+    said = refused(half_bundle)
+    assert "NVIDIA's driver finds no GPU" in said and "nvidia-smi" in said
+    with Detector(half_bundle) as auto:
+        assert auto.score(frame).score > 0
+        assert auto.info()["chosen"] == f"auto: no GPU: {said}"
     detector.close()

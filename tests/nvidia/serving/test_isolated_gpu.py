@@ -37,7 +37,7 @@ def flag(
     device of this process serves nobody."""
     path, plan = tmp_path / "fault", tmp_path / "simulated.plan"
     plan.write_bytes(plan_bytes(half_bundle.read("model.fp16.onnx")))
-    given = {"plan": str(plan), "fail_later": ["engine", 2, str(path)]}
+    given = {"plan": str(plan), "fail_later": ["engine", 2, str(path)], "gone": f"{path}.gone"}
     monkeypatch.setenv("SIMULATED", json.dumps(given))
     monkeypatch.setenv("PYTHONPATH", str(CHILD))
     yield path
@@ -126,6 +126,19 @@ def test_auto_lets_the_cpu_answer_until_another_process_has_qualified(
         assert "1 lost, the last time: " in detector.info()["isolated"]
         assert "error 700" in detector.info()["isolated"]
         assert detector.score(frame).score == expected and pid_of(detector) != before
+
+
+def test_the_cpu_goes_on_without_a_gpu_that_disappeared(
+    flag: Path, half_bundle: Bundle, frame: np.ndarray
+) -> None:
+    with Detector(half_bundle, isolate=True) as detector:
+        detector.score(frame)
+        flag.touch()
+        flag.with_suffix(".gone").touch()
+        assert detector.score(frame).score > 0 and detector.wait_warm_start(PATIENCE_S)
+        said = detector.info()["warm_start"]
+        assert said.startswith("failed, the CPU serves: NVIDIA's driver finds no GPU")
+        assert detector.score(frame).score > 0 and detector.info()["device"].startswith("CPU")
 
 
 def test_auto_lets_the_cpu_answer_for_a_process_that_hangs(

@@ -1,7 +1,8 @@
 """First on PYTHONPATH of the process that serves: it finds a SIMULATED device there.
 
 ``SIMULATED``: JSON of what is planted, as ``{"fail_later": [name, calls, file]}``, once for each
-``file`` that is there, which is removed; ``{"plan": path}``: what the plan cache gives.
+``file`` that is there, which is removed; ``{"plan": path}``: what the plan cache gives;
+``{"gone": file}``: there is no device while it is there.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ if "SIMULATED" in os.environ:
     from edgead.nvidia.plans.plan import BuildOptions, Plan
 
     given = json.loads(os.environ["SIMULATED"])
-    device = Device()
+    device = Device(count=0 if os.path.exists(given["gone"]) else 1)
     install(pytest.MonkeyPatch(), device)
 
     def own_plan(bundle: Any, library: Any, **asked: Any) -> Plan:
