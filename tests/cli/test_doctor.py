@@ -180,6 +180,8 @@ def test_extras_agree_with_the_package_metadata():
     declared: dict[str, set[str]] = {}
     for line in requires("edgead") or []:
         requirement, _, marker = line.partition(";")
+        if "python_version" in marker and sys.version_info >= (3, 11):
+            continue  # of an older Python
         extra = re.search(r"""extra == ["']([\w-]+)""", marker)
         if extra is not None:
             name = requirement.strip()

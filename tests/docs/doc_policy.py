@@ -50,7 +50,11 @@ PARSED: list[tuple[str, str, str]] = [
     ("docs/(learn|backbone).md", "edgead backbone mine.onnx", "somebody's own graph"),
     ("docs/.*", "torchrun ", "a training in several processes"),
     ("docs/bench.md", ".* --native", "libedgead; tests/library/test_bench_native.py runs it"),
-    ("docs/.*", "edgead watch (0|incoming|rtsp:)", "a camera, or a folder watched until Ctrl-C"),
+    (
+        "docs/.*",
+        r"edgead watch (0|incoming|rtsp:|aravis:|pylon:|\"gst:|--config)",
+        "a camera, or a folder watched until Ctrl-C",
+    ),
     ("docs/.*", "edgead build (?!--list|--prune)", "a GPU or TensorRT"),
     (
         "docs/(precision|bench|learn).md",

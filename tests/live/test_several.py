@@ -9,6 +9,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -229,7 +230,9 @@ def test_a_bundle_that_is_swapped_is_noticed_at_the_next_reload(
     path = line(left=place)
     path.write_text(re.sub(r"bundle = .*", f'bundle = "{bundle_copy}"', path.read_text()))
     said = []
-    cameras = Cameras(path, io.BytesIO(), lambda *words: said.append(words[:2]), lambda one: "over")
+    say = lambda *words: said.append(words[:2])  # noqa: E731
+    view = partial(View, Engines())
+    cameras = Cameras(path, io.BytesIO(), say, lambda one: "over", view)
     cameras.start()
     try:
         before = cameras._cameras["left"]
