@@ -47,7 +47,7 @@ PARSED: list[tuple[str, str, str]] = [
     ("docs/command-line.md", ".*", "examples of the help; the pages of each task run them"),
     ("docs/(?!tutorial|video).*", "edgead train ", "a training; three pages run one"),
     ("docs/(?!tutorial|video).*", "edgead export ", "needs a training run"),
-    ("docs/learn.md", "edgead backbone mine.onnx", "somebody's own graph"),
+    ("docs/(learn|backbone).md", "edgead backbone mine.onnx", "somebody's own graph"),
     ("docs/.*", "torchrun ", "a training in several processes"),
     ("docs/bench.md", ".* --native", "libedgead; tests/library/test_bench_native.py runs it"),
     (
