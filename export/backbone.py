@@ -37,8 +37,11 @@ from .options import OPSET
 from .portable import BATCH, INPUT, check, silence, simplify, strip
 
 FEATURES = "features"
-_SIDES = (128, 256)  # pixels, of the images that strides are found with
+_SIZES = ((128, 128), (256, 256))  # of the images that strides are found with
 _MOST_STRIDE = 64
+
+
+Size = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -100,8 +103,31 @@ def described_as(backbone: FrozenBackbone) -> Described:
     return Described(origin.name, backbone.mean, backbone.std, origin.licence, origin.weights)
 
 
+def write_frozen(network: FrozenBackbone, size: Size, out: str | os.PathLike[str]) -> Backbone:
+    """Write the levels of a method's backbone that statistics compare, for images of one size.
+
+    Args:
+        network: of a method.
+        size: (height, width) of its images.
+        out: the file to write, FILE.onnx.
+
+    Returns:
+        The backbone as ``read_backbone`` finds it.
+
+    Raises:
+        ExportError: a network that cannot be written as ONNX.
+    """
+    indices = network.compared()
+    chosen = _Chosen(network, indices)
+    return write_module(chosen, len(indices), out, described_as(network), size)
+
+
 def write_module(
-    network: nn.Module, levels: int, out: str | os.PathLike[str], described: Described
+    network: nn.Module,
+    levels: int,
+    out: str | os.PathLike[str],
+    described: Described,
+    size: Size | None = None,
 ) -> Backbone:
     """Write a torch network as a backbone file.
 
@@ -111,6 +137,7 @@ def write_module(
         levels: how many feature maps it gives.
         out: the file to write, FILE.onnx.
         described: normalisation, licence and source.
+        size: (height, width) of the only images that it will take; None for any.
 
     Returns:
         The backbone as ``read_backbone`` finds it.
@@ -119,18 +146,18 @@ def write_module(
         ExportError: a network that cannot be written as ONNX, or that gives something else.
     """
     names, buffer = [f"raw_{k}" for k in range(levels)], io.BytesIO()
-    axes = {INPUT: {0: BATCH, 2: "height", 3: "width"}}
+    axes = {INPUT: {0: BATCH} | ({2: "height", 3: "width"} if size is None else {})}
     try:
         with silence(), torch.no_grad():
             torch.onnx.export(
-                network.eval(), (torch.zeros(2, 3, _SIDES[0], _SIDES[0]),), buffer,
+                network.eval(), (torch.zeros(2, 3, *(size or _SIZES[0])),), buffer,
                 input_names=[INPUT], output_names=names, opset_version=OPSET, **exporter(),
                 dynamic_axes=axes | {name: {0: BATCH} for name in names},
             )  # fmt: skip
     except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ExportError(f"the network cannot be written as ONNX: {reason}") from error
-    return _write(onnx.load_model_from_string(buffer.getvalue()), names, out, described)
+    return _write(onnx.load_model_from_string(buffer.getvalue()), names, out, described, size)
 
 
 def write_onnx(
@@ -175,7 +202,11 @@ def write_onnx(
 
 
 def _write(
-    model: ModelProto, raw: list[str], out: str | os.PathLike[str], described: Described
+    model: ModelProto,
+    raw: list[str],
+    out: str | os.PathLike[str],
+    described: Described,
+    size: Size | None = None,
 ) -> Backbone:
     """Find the levels' shapes, add what is compared, check and write."""
     if Path(out).suffix != ".onnx":
@@ -186,9 +217,10 @@ def _write(
         raise ExportError(f"backbone {described.name}: {error}") from error
     model = _ending_at(model, raw)
     levels = sorted(
-        (_measured(model, name, raw) for name in raw), key=lambda level: (level.stride, level.name)
+        (_measured(model, name, raw, _SIZES if size is None else (size,)) for name in raw),
+        key=lambda level: (level.stride, level.name),
     )
-    model, facts = _with_features(model, levels, described)
+    model, facts = _with_features(model, levels, described, size)
     del model.metadata_props[:]
     facts = replace(facts, graph_sha256=hashlib.sha256(graph_of(_bytes(model))).hexdigest())
     helper.set_model_props(model, {KEY: json.dumps(facts.to_json())})
@@ -216,17 +248,19 @@ def _ending_at(model: ModelProto, names: list[str]) -> ModelProto:
     return simple
 
 
-def _measured(model: ModelProto, name: str, names: list[str]) -> Level:
-    """Channels and stride of an output, from images of two sizes."""
-    found = [_run(model, side)[names.index(name)] for side in _SIDES]
-    for side, values in zip(_SIDES, found, strict=True):
-        fits = values.ndim == 4 and values.dtype == np.float32 and values.shape[2] > 0
-        if not fits or values.shape[2] != values.shape[3] or side % values.shape[2]:
+def _measured(model: ModelProto, name: str, names: list[str], sizes: Sequence[Size]) -> Level:
+    """Channels and stride of an output, from images of ``sizes``."""
+    found = [_run(model, size)[names.index(name)] for size in sizes]
+    strides = set()
+    for (height, width), values in zip(sizes, found, strict=True):
+        fits = values.ndim == 4 and values.dtype == np.float32 and min(values.shape) > 0
+        rows, columns = values.shape[2:] if fits else (0, 0)
+        if not fits or height % rows or width % columns or height // rows != width // columns:
             raise ExportError(
-                f"{name} is {values.shape} {values.dtype} for an image of {side} x {side}; "
+                f"{name} is {values.shape} {values.dtype} for an image of {height} x {width}; "
                 "expected a feature map [N, C, H / stride, W / stride] float32"
             )
-    strides = {side // values.shape[2] for side, values in zip(_SIDES, found, strict=True)}
+        strides.add(height // rows)
     if len(strides) > 1 or max(strides) > _MOST_STRIDE:
         raise ExportError(
             f"{name} has stride {' and '.join(map(str, sorted(strides)))}; expected one of at most "
@@ -235,23 +269,23 @@ def _measured(model: ModelProto, name: str, names: list[str]) -> Level:
     return Level(name, found[0].shape[1], strides.pop())
 
 
-def _run(model: ModelProto, side: int) -> list[NDArray[Any]]:
+def _run(model: ModelProto, size: Size) -> list[NDArray[Any]]:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
-    image = np.random.default_rng(0).standard_normal((1, 3, side, side)).astype(np.float32)
+    image = np.random.default_rng(0).standard_normal((1, 3, *size)).astype(np.float32)
     try:
         session = onnxruntime.InferenceSession(_bytes(model), options)
         return list(session.run(None, {INPUT: image}))
     except Exception as error:  # onnxruntime has an exception for each of its codes
         reason = str(error).strip().splitlines()[0]
         raise ExportError(
-            f"the backbone does not run on an image of {side} x {side}: {reason}; height and width "
-            "have to be free axes of its input"
+            f"the backbone does not run on an image of {size[0]} x {size[1]}: {reason}; height and "
+            "width have to be free axes of its input"
         ) from error
 
 
 def _with_features(
-    model: ModelProto, levels: list[Level], described: Described
+    model: ModelProto, levels: list[Level], described: Described, size: Size | None
 ) -> tuple[ModelProto, BackboneFacts]:
     """Add the averaged levels and ``FEATURES``; the facts lack the digest only."""
     graph, finest = model.graph, levels[0].stride
@@ -269,7 +303,7 @@ def _with_features(
         joined.append(_enlarged(graph, smooth, finest))
     graph.node.append(helper.make_node("Concat", joined, [FEATURES], name="join", axis=1))
     features = Level(FEATURES, sum(level.channels for level in levels), finest)
-    _set_ports(model, features)
+    _set_ports(model, features, size)
     check(model, (FEATURES,))
     multiple = math.lcm(*(level.stride for level in levels))
     facts = BackboneFacts(
@@ -296,13 +330,17 @@ def _enlarged(graph: GraphProto, level: Level, finest: int) -> str:
     return fine
 
 
-def _set_ports(model: ModelProto, level: Level) -> None:
-    """One output; free axes for batch, height and width."""
+def _set_ports(model: ModelProto, level: Level, size: Size | None) -> None:
+    """One output; free axes for batch, and for height and width where there is no ``size``."""
     graph = model.graph
     del graph.output[:], graph.value_info[:]
-    shape = [BATCH, level.channels, f"height_{level.stride}", f"width_{level.stride}"]
+    sides: list[str | int] = [f"height_{level.stride}", f"width_{level.stride}"]
+    if size is not None:
+        sides = [side // level.stride for side in size]
+    shape = [BATCH, level.channels, *sides]
     graph.output.append(helper.make_tensor_value_info(level.name, TensorProto.FLOAT, shape))
-    image = helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, [BATCH, 3, "height", "width"])
+    given = [BATCH, 3, *(size or ("height", "width"))]
+    image = helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, given)
     del graph.input[:]
     graph.input.append(image)
 

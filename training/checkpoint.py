@@ -16,7 +16,7 @@ from edgead.files import write_file
 
 from .methods.base import Method
 
-CHECKPOINT = "checkpoint.safetensors"
+CHECKPOINT, MODEL_FILE = "checkpoint.safetensors", "model.safetensors"
 
 
 @dataclass

@@ -3,6 +3,7 @@
 RUN/run.json                 method, settings, data, split, seed, versions, command, loss history
 RUN/checkpoint.safetensors   while training is not finished
 RUN/model.safetensors        when it is
+RUN/backbone.onnx            where --backbone was a file
 RUN/training.html            losses, and early figures on synthetic defects, over the steps
 RUN/recovered.png            what the method makes of a few calibration images, for people
 """
@@ -26,10 +27,11 @@ from edgead.images import ORIENTATION, read_image, write_png
 from edgead.preprocess import Preprocessor
 from edgead.tiling import Tiling, middle
 
-from . import run_record, training_set
-from .checkpoint import CHECKPOINT, why_not
+from . import run_backbone, run_record, training_set
+from .checkpoint import CHECKPOINT, MODEL_FILE, why_not
 from .data import Parts, Sample, digest
 from .early import EarlyFigures
+from .features.backbone import FrozenBackbone
 from .fit import fit
 from .methods import METHODS, Method, TrainingSet
 from .precision import chosen_precision
@@ -37,7 +39,7 @@ from .processes import check_batch, describe, launch, together
 from .progress import SILENT, Reporter
 from .run_division import divided_again
 from .run_page import write_page
-from .run_record import CHOICES, MODEL_FILE, TrainingOptions
+from .run_record import CHOICES, TrainingOptions
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -97,7 +99,7 @@ def train(options: TrainingOptions, *, resume: bool = False, reporter: Reporter 
     reporter = reporter if (first := fabric.is_global_zero) else SILENT
     with together(fabric):
         start = run_record.take_up if resume else run_record.begin
-        options, dataset, parts, record = begun = start(options, reporter.progress)
+        options, dataset, parts, record, backbone = begun = start(options, reporter.progress)
         run_record.tell(begun, reporter.log)
         config = METHODS[options.method].read(options.settings)
         check_batch(fabric, config.batch_size)
@@ -110,19 +112,19 @@ def train(options: TrainingOptions, *, resume: bool = False, reporter: Reporter 
         if options.tiling is not None and not resume:
             record["tiles"] = sum(map(len, tiles))
         torch.manual_seed(record["seed"])
-        method = _untrained(record)
+        method = _untrained(record, backbone)
         foreign = training_set.load_textures(textures, method.preprocess_params())
     with together(fabric):
         options.out.mkdir(parents=True, exist_ok=True)  # not before: an error leaves nothing
         if first:
-            run_record.write_record(options.out, record)
+            run_record.write_begun(begun)
         images = training_set.load_images(
             parts[0], tiles, method.preprocess_params(), options.out, reporter.progress, first,
             config.varied, record["seed"],
         )  # fmt: skip
     position = fit(
-        method, TrainingSet(images, reporter.progress, textures=foreign), options.out,
-        seed=record["seed"], bounds=options.bounds, bar=reporter.bar, fabric=fabric,
+        method, TrainingSet(images, reporter.progress, textures=foreign, varied=config.varied),
+        options.out, seed=record["seed"], bounds=options.bounds, bar=reporter.bar, fabric=fabric,
         resume=resume and (options.out / CHECKPOINT).is_file(), precision=record["precision"],
         early=EarlyFigures(method, parts[1], options.tiling) if first else None,
     )  # fmt: skip
@@ -179,7 +181,7 @@ def load_run(run_dir: str | Path, data: str | Path | None = None) -> Run:
         )
     if "digests" not in record:
         parts = divided_again(record, dataset, parts)
-    method = _untrained(record)
+    method = _untrained(record, run_backbone.reopened(record, path))
     try:
         method.load_state_dict(load((path / MODEL_FILE).read_bytes()))  # any name of path
     except (SafetensorError, RuntimeError) as error:
@@ -190,9 +192,10 @@ def load_run(run_dir: str | Path, data: str | Path | None = None) -> Run:
     return replace(_as_run(path, method.eval(), parts, record), test=dataset.test)
 
 
-def _untrained(record: dict[str, Any]) -> Method:
+def _untrained(record: dict[str, Any], backbone: FrozenBackbone | None) -> Method:
+    given = {} if backbone is None else {"backbone": backbone}
     n_train = run_record.n_learnt(record)
-    method = METHODS[record["method"]].from_settings(record["settings"], n_train)
+    method = METHODS[record["method"]].from_settings(record["settings"], n_train, **given)
     method.bit_depth = record["data"].get("bit_depth")
     return method
 
@@ -204,7 +207,7 @@ def _write(run: Run, record: dict[str, Any]) -> None:
     run_record.write_record(out, record)
     write_file(out / MODEL_FILE, save(tensors))
     write_page(out, record)
-    for name in (CHECKPOINT, training_set.IMAGES_FILE):
+    for name in (CHECKPOINT, training_set.IMAGES_FILE, run_backbone.WEIGHTS_FILE):
         (out / name).unlink(missing_ok=True)
     params = method.preprocess_params()
     preprocessor = Preprocessor(params)
@@ -237,7 +240,8 @@ def _as_run(out: Path, method: Method, parts: Parts, record: dict[str, Any]) -> 
     kept = ("method", "seed", "versions", "command", "train_seconds", "steps")
     provenance = {key: record[key] for key in kept}
     provenance["precision"] = record.get("precision", "float32")  # not in older runs
-    provenance |= {key: record[key] for key in ORIENTATION if key in record}  # not in older runs
+    kept = (*ORIENTATION, run_backbone.KEY)
+    provenance |= {key: record[key] for key in kept if key in record}  # not in older runs
     provenance |= {"data": data, "settings": method.settings()}
     if digests := record.get("digests"):
         known = (map(bytes.fromhex, digests[part]) for part in ("train", "calibration"))

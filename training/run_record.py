@@ -17,17 +17,19 @@ from edgead.images import ORIENTATION
 from edgead.images.bits import check_bit_depth
 from edgead.tiling import Tiling
 
-from . import run_division
+from . import run_backbone, run_division
+from .checkpoint import MODEL_FILE
 from .data import Dataset, Parts, count_parts, open_dataset
 from .data.grouping import absolute, name_of
 from .data.splitting import OF_PARTS
+from .features.backbone import FrozenBackbone
+from .features.choice import BackboneChoice
 from .fit import Bounds
 from .methods import METHODS
 from .progress import SILENT, Progress
 
 SCHEMA_VERSION = 1
 RUN_FILE = "run.json"
-MODEL_FILE = "model.safetensors"
 DEFAULT_PRESET = "edge"
 CALIBRATION_FRACTION = 0.2  # of the good images
 CHOICES = ("layout", "category", "group", "shots", "bit_depth")  # of the options, on the data
@@ -59,6 +61,7 @@ class TrainingOptions:
         tiling: learn from tiles; default whole images.
         device: auto, cpu or cuda, see ``launch``; not part of the record.
         precision: float32 or bfloat16; default what ``chosen_precision`` finds.
+        backbone: for redi and agpnet.
 
     Raises:
         TrainingError: ``calibration_fraction`` out of its range, ``out`` not UTF-8.
@@ -82,6 +85,7 @@ class TrainingOptions:
     tiling: Tiling | None = None
     device: str = "auto"
     precision: str | None = None
+    backbone: BackboneChoice = field(default_factory=BackboneChoice)
 
     def __post_init__(self) -> None:
         check_bit_depth(self.bit_depth)
@@ -116,6 +120,7 @@ class TrainingOptions:
         given["group"] = None if self.group is None else name_of(self.group)
         for key, value in given.items():
             words += [] if value is None else [option(key), str(value)]
+        words += self.backbone.words()
         words += [] if self.precision is None else ["--precision", self.precision]
         words += [] if self.textures is None else ["--textures", self.textures.resolve().name]
         return shlex.join(words)
@@ -133,6 +138,7 @@ class Begun(NamedTuple):
     dataset: Dataset
     parts: Parts
     record: dict[str, Any]
+    backbone: FrozenBackbone | None = None
 
 
 def begin(options: TrainingOptions, progress: Progress = SILENT.progress) -> Begun:
@@ -153,6 +159,7 @@ def begin(options: TrainingOptions, progress: Progress = SILENT.progress) -> Beg
     settings, seed, fraction = _all_settings(options), options.seed or 0, CALIBRATION_FRACTION
     if options.calibration_fraction is not None:
         fraction = options.calibration_fraction
+    backbone = run_backbone.opened(options.method, options.backbone, settings)
     dataset = open_dataset(options.data, layout=options.layout, category=options.category)
     chosen = {"group": options.group, "shots": options.shots}
     division = run_division.divided(dataset, seed, fraction, chosen, progress, options.bit_depth)
@@ -176,6 +183,8 @@ def begin(options: TrainingOptions, progress: Progress = SILENT.progress) -> Beg
         | {name: _version(name) for name in ("edgead", "torch", "numpy", "opencv-python-headless")},
         "command": options.command(),
     }
+    if backbone is not None:
+        record[run_backbone.KEY] = backbone.facts()
     run_division.note(record, division)
     if options.group is not None:
         counts = (count_parts(samples, options.group) for samples in parts)
@@ -183,7 +192,7 @@ def begin(options: TrainingOptions, progress: Progress = SILENT.progress) -> Beg
     if options.tiling is not None:
         record["tiling"] = asdict(options.tiling)
     options = replace(options, settings=settings, seed=seed, calibration_fraction=fraction)
-    return Begun(options, dataset, parts, record)
+    return Begun(options, dataset, parts, record, backbone)
 
 
 def take_up(options: TrainingOptions, progress: Progress = SILENT.progress) -> Begun:
@@ -217,6 +226,7 @@ def take_up(options: TrainingOptions, progress: Progress = SILENT.progress) -> B
             raise TrainingError(
                 f"{out} was begun with {option(key)} {begun}, not {given}; remove {option(key)}"
             )
+    run_backbone.check_same(options.backbone, record, out)
     if options.textures is not None and "textures" not in data:
         raise TrainingError(f"{out} was begun without --textures; remove the option")
     options = replace(
@@ -231,7 +241,7 @@ def take_up(options: TrainingOptions, progress: Progress = SILENT.progress) -> B
     )
     dataset, parts = recorded_data(record, options.data)
     run_division.look(parts[0] + parts[1], progress, options.bit_depth)
-    return Begun(options, dataset, parts, record)
+    return Begun(options, dataset, parts, record, run_backbone.reopened(record, out))
 
 
 def tell(begun: Begun, log: Callable[[str], None]) -> None:
@@ -243,6 +253,8 @@ def tell(begun: Begun, log: Callable[[str], None]) -> None:
         log(f"note   {line}")
     shots = "" if options.shots is None else f" (--shots {options.shots})"
     log(f"split  {train} to train on{shots}, {calibration} to calibrate with, seed {options.seed}")
+    if begun.backbone is not None:
+        log(f"uses   {run_backbone.sentence(begun.backbone)}")
     if options.group is not None:
         learnt, held_out = (count_parts(samples, options.group) for samples in parts)
         log(
@@ -341,7 +353,15 @@ def read_record(path: Path) -> dict[str, Any]:
             f"{path} is a run of {record['method']}, which this edgead does not know "
             f"(it has {', '.join(sorted(METHODS))}): upgrade, or train again"
         )
+    before = dict(METHODS[record["method"]].settings_type.added)
+    record["settings"] = before | record["settings"]
     return {"preset": DEFAULT_PRESET, **record}  # the first runs had no presets
+
+
+def write_begun(begun: Begun) -> None:
+    """Write the record of a run, and what it keeps of its backbone."""
+    run_backbone.keep(begun.backbone, begun.options.out)
+    write_record(begun.options.out, begun.record)
 
 
 def write_record(out: Path, record: dict[str, Any]) -> None:

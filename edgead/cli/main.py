@@ -38,6 +38,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "score": ("edgead.cli.score", "score images with a bundle"),
     "watch": ("edgead.cli.watch", "score a camera, stream, video file or folder, live"),
     "replay": ("edgead.cli.replay", "score saved frames again and compare the verdicts"),
+    "records": ("edgead.cli.records", "export recorded verdicts and reviewed frames"),
     "mask": ("edgead.cli.mask", "exclude parts of the frame from the score"),
     "inspect": ("edgead.cli.inspect", "show what is in a bundle"),
     "verify": ("edgead.cli.verify", "check a bundle's files and qualify it on this machine"),

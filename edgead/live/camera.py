@@ -55,11 +55,11 @@ class Camera:
             source,
             self.reader,
             self.slot,
-            self._say,
+            self._say_of_signal,
             give_up_s=settings.reconnect_seconds,
             schedule=settings.schedule,
         )
-        self.board = Board(source, view, self.slot, self.tally)
+        self.board = Board(source, view, self.slot, self.tally, settings.schedule)
         self._listeners: list[Listener] = [self.board]
         self.evidence: Evidence | None = None
         self._loop = Loop(
@@ -76,7 +76,7 @@ class Camera:
                 precision=view.info()["precision"],
                 bit_depth=view.bit_depth,
             ),
-            identity=Identity(settings.name, secrets.token_hex(4)),
+            identity=Identity(settings.name, secrets.token_hex(8)),
             region=settings.roi,
             period_s=1 / settings.rate_hz if settings.rate_hz else 0.0,
         )
@@ -93,6 +93,18 @@ class Camera:
     def use_sinks(self, sinks: Sequence[Receiver]) -> None:
         """Give the lines to these sinks, from the next one on."""
         self._loop.sinks = sinks
+
+    def _say_of_signal(self, word: str, text: str, kind: str = "") -> None:
+        """Say it; that the signal is lost is told to the sinks too."""
+        self._say(word, text, kind)
+        if word in ("lost", "watch", "back"):
+            for sink in self._loop.sinks:
+                why = text.partition("; trying again")[0] if word == "lost" else None
+                sink.lost(self.settings.name, why)
+
+    def listen(self, listener: Listener) -> None:
+        """Give the verdicts to ``listener`` too; before ``start``."""
+        self._listeners.append(listener)
 
     def start(self) -> None:
         """Watch from now on: a source that is not there is tried again.

@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 from edgead.errors import DeviceError, EdgeadError, InputError, shortened
 from edgead.files import os_sentence, read_file
 from edgead.live.camera_settings import KEYS, CameraSettings, Mistake
+from edgead.live.sinks.table import SettingsError, Table
+from edgead.records.store import RecordsSettings
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -39,6 +41,7 @@ class LineFile:
     path: Path
     cameras: tuple[CameraSettings, ...]
     sinks: tuple[SinkTable, ...]
+    records: RecordsSettings | None = None
     text: str = field(default="", repr=False, compare=False)
 
     def wrong(self, where: Path_, why: object) -> InputError:
@@ -75,16 +78,36 @@ def read_line_file(path: str | Path) -> LineFile:
         raise InputError(f"--config {path}: byte {error.start} is not UTF-8") from error
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"--config {path} is not TOML: {error}") from error
-    known = ("defaults", "camera", "sink")
+    known = ("defaults", "camera", "sink", "records")
     for key in content:
         if key not in known:
             raise _wrong(path, text, (key,), f"is unknown{_near(key, known)}: {_TABLES}")
     sinks = _sinks(path, text, content.get("sink", {}))
     cameras = _cameras(path, text, content, {sink.name for sink in sinks})
-    return LineFile(path, cameras, sinks, text)
+    return LineFile(path, cameras, sinks, _records(path, text, content.get("records")), text)
 
 
-_TABLES = "expected tables [[camera]], [defaults] and [sink.NAME]"
+_TABLES = "expected tables [[camera]], [defaults], [sink.NAME] and [records]"
+
+
+def _records(path: Path, text: str, settings: Any) -> RecordsSettings | None:
+    if settings is None:
+        return None
+    if not isinstance(settings, dict):
+        raise _wrong(path, text, ("records",), "is not a table: write [records]")
+    table = Table("records", settings, path.parent)
+    try:
+        found = RecordsSettings(
+            folder=table.path("folder"),
+            limit_mb=table.number("limit_mb", RecordsSettings.limit_mb, 1, 1e9),
+            keep_days=table.number("keep_days", RecordsSettings.keep_days, 0.01, 36_500),
+            sample_every=table.whole("sample_every", RecordsSettings.sample_every, 1, 10**9),
+        )
+        table.end()
+    except SettingsError as error:
+        line = line_of(text, ("records", error.key))
+        raise InputError(f"{path}, line {line}: {error}") from error
+    return found
 
 
 def _sinks(path: Path, text: str, tables: Any) -> tuple[SinkTable, ...]:
@@ -141,7 +164,7 @@ def _checked(
     found = {}
     for key, value in table.items():
         if key not in known:
-            why = f"is no key of a camera{_near(key, known)}: it has {', '.join(known)}"
+            why = f"is not a key of a camera{_near(key, known)}: it has {', '.join(known)}"
             raise _wrong(path, text, (*where, key), why)
         try:
             found[key] = KEYS[key](value)

@@ -43,10 +43,13 @@ class Listener(Protocol):
 
 
 class Receiver(Protocol):
-    """Gets every line after it was written; ``edgead.live.sinks`` has some."""
+    """Gets every line before it is written; ``edgead.live.outlets`` has some."""
 
     def send(self, record: Line) -> None:
         """Take a line; never blocks."""
+
+    def lost(self, camera: str, why: str | None) -> None:
+        """Take that a camera gives no frames, or with None that it does again."""
 
 
 class Identity(NamedTuple):
@@ -169,9 +172,9 @@ class Loop:
             if len(data) <= LONGEST or not line.get("regions"):
                 break
             line["regions"].pop()  # the lowest peak; region_count still counts it
-        self.output.write(data, self._stopping)
-        for sink in self.sinks:
+        for sink in self.sinks:  # before it is printed: what was printed is then delivered
             sink.send(line)
+        self.output.write(data, self._stopping)
 
     def _note_looks(self, number: int, image: NDArray[Any]) -> None:
         """Say when frames change their size or colour: the Detector takes them all."""

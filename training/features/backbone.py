@@ -52,6 +52,11 @@ class FrozenBackbone(nn.Module, ABC):
     multiple: int
     origin: Origin
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights, and of the images it takes."""
+        return next(self.parameters()).dtype
+
     @abstractmethod
     def features(self, image: Tensor) -> Levels:
         """The levels of normalised images [N, 3, H, W], in the dtype of the weights."""
@@ -72,6 +77,16 @@ class FrozenBackbone(nn.Module, ABC):
         """Mean and standard deviation as [3, 1, 1]."""
         mean, std = (torch.tensor(each)[:, None, None] for each in (self.mean, self.std))
         return mean, std
+
+    def compared(self) -> tuple[int, ...]:
+        """Indices of the levels that statistics learn from: of strides 8 to 16, else the last two.
+        One of stride 4 has many positions, and one of 32 few."""
+        found = tuple(k for k, stride in enumerate(self.strides) if 8 <= stride <= 16)
+        return found or tuple(range(len(self.strides)))[-2:]
+
+    def kept_file(self) -> tuple[str, bytes] | None:
+        """Name and content of what a run keeps of it beside the weights; None for nothing."""
+        return None
 
     def facts(self) -> dict[str, Any]:
         """What a run and a bundle say about it, as plain JSON."""

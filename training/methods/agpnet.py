@@ -17,7 +17,8 @@ differ in width and resolution, so they are laid side by side on one grid instea
 (``join=concat``), finer ones folded into channels, and compared each at its own resolution [P].
 With ``position`` a squared error is divided by E, its mean on good images at that position [P, the
 idea of ARNet's E_k]; with ``balance`` each level counts by w, one over the standard deviation of
-the good images' scores on it [P].
+the good images' scores on it [P]. The residual that is squared is the mean over a ``window`` of
+positions: grain, which no network foresees, cancels out in it, and a defect does not [P].
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edgead.bundle.entries import Pair
@@ -35,10 +36,11 @@ from edgead.errors import TrainingError
 
 from ..features.backbone import FrozenBackbone
 from ..features.efficientnet_lite import load_lite
+from ..features.networks import fold, unfold
 from ..features.scale import Compared, FeatureScale, Pairs
 from .agpnet_clean_features import CleanFeatures
 from .agpnet_decoder import Decoder, Teacher
-from .backbone_method import BackboneMethod, BackboneSettings
+from .backbone_method import BackboneMethod, BackboneSettings, check_tokens
 from .base import Losses, Stage, TrainingSet
 
 
@@ -49,20 +51,22 @@ class AGPNetSettings(BackboneSettings):
     The default is the preset edge. noise, where, masks, ema and schedule are the paper's ablation.
     """
 
-    multiple: ClassVar = 16
     choices: ClassVar = {
         "join": ("concat", "sum"), "noise": ("attention", "random", "none"),
         "where": ("both", "feature", "image"), "masks": ("both", "prior", "learnt"),
-        "schedule": ("linear", "constant"), "stride": (8, 16),
+        "schedule": ("linear", "constant"), "window": (1, 3, 5),
     }  # fmt: skip
-    least: ClassVar = dict.fromkeys(("common", "width", "heads", "blocks"), 1) | dict.fromkeys(
-        ("alpha", "beta", "image_std", "image_share", "eta"), 0
+    added: ClassVar = {"window": 1}
+    least: ClassVar = (
+        dict.fromkeys(("common", "width", "heads", "blocks"), 1)
+        | {"stride": 8}
+        | dict.fromkeys(("alpha", "beta", "image_std", "image_share", "eta"), 0)
     )
 
     size: tuple[int, int] = (256, 256)  # [P]
     stride: int = 16  # [F] pixels per token, ViT-S/16
     join: str = "concat"  # [P] the paper, whose levels have one shape: sum
-    common: int = 384  # [F] the width of ViT-S
+    common: int = 384  # [F] the width of ViT-S; levels of one shape keep their own
     width: int = 96  # [P] twice the steps in the same minutes; ViT-S: 384
     heads: int = 3  # [P] 32 channels each
     blocks: int = 4  # [F]
@@ -77,9 +81,10 @@ class AGPNetSettings(BackboneSettings):
     beta: float = 0.1  # [P]
     image_share: tuple[float, float] = (0.05, 0.3)  # [P] r, first and last
     image_std: float = 0.4  # [P] of the normalised pixels' noise
+    window: int = 3  # [P] by benchmarks/synthetic_defects.py; the paper: 1
     pooling: str = "max"  # [F]
     learning_rate: float = 1e-3  # [P] the steps are few; as ViTAD: 1e-4
-    steps: int = 2000  # [P]
+    steps: int = 500  # [P] some three minutes on two cores
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -103,7 +108,8 @@ PAPER: dict[str, Any] = {
     "joint": True,  # [F, a summary of the paper] L_img,feat
     "width": 384,  # [F] that of ViT-S
     "heads": 6,  # [F] that of ViT-S
-    "position": False,  # [F] the plain distance
+    "window": 1,  # [F] the plain distance
+    "position": False,  # [F] likewise
     "balance": False,  # [F]
     "learning_rate": 1e-4,  # [P] as ViTAD
     "steps": 15000,  # [F, a digest of the paper] 500 epochs, of a category of MVTec AD
@@ -115,25 +121,6 @@ def channel_norm(x: Tensor) -> Tensor:
     x = x.float()
     centred = x - x.mean(1, keepdim=True)
     return centred * (centred.square().mean(1, keepdim=True) + 1e-5).rsqrt()
-
-
-def fold(x: Tensor, factor: int) -> Tensor:
-    """Space to depth, each channel's f^2 places together: [N, C, h, w] to [N, C f^2, h/f, w/f]."""
-    if factor == 1:
-        return x
-    count, height, width = (int(side) for side in x.shape[1:])
-    h, w = height // factor, width // factor
-    x = x.reshape(-1, count, h, factor, w, factor).permute(0, 1, 3, 5, 2, 4)
-    return x.reshape(-1, count * factor**2, h, w)
-
-
-def unfold(x: Tensor, factor: int) -> Tensor:
-    """Depth to space, the inverse of ``fold``."""
-    if factor == 1:
-        return x
-    count, h, w = (int(side) for side in x.shape[1:])
-    x = x.reshape(-1, count // factor**2, factor, factor, h, w).permute(0, 1, 4, 2, 5, 3)
-    return x.reshape(-1, count // factor**2, h * factor, w * factor)
 
 
 def projection(inputs: int, outputs: int, generator: torch.Generator) -> Tensor:
@@ -198,14 +185,16 @@ class AGPNet(BackboneMethod):
         height, width = settings.size
         self.grid = (height // settings.stride, width // settings.stride)
         self.backbone = load_lite() if backbone is None else backbone
+        self.check_backbone(settings, self.backbone)
         self.factors = [max(1, settings.stride // stride) for stride in self.backbone.strides]
         folded = self.folded()
-        concat = settings.join == "concat"
+        concat, self.alike = settings.join == "concat", len(set(folded)) == 1
+        self.common = folded[0] if self.alike else settings.common  # of the sum
         self.decoder = Decoder(
-            sum(folded) if concat else settings.common,
+            sum(folded) if concat else self.common,
             self.grid, settings.width, settings.heads, settings.blocks,
         )  # fmt: skip
-        if not concat:
+        if not concat and not self.alike:
             generator = torch.Generator().manual_seed(0)
             for k, count in enumerate(folded):
                 self.register_buffer(f"project_{k}", projection(count, settings.common, generator))
@@ -216,9 +205,18 @@ class AGPNet(BackboneMethod):
         self.teacher: Teacher | None = None  # while it trains
         self.clean: CleanFeatures | None = None
 
+    @classmethod
+    def check_backbone(cls, config: AGPNetSettings, backbone: FrozenBackbone) -> None:
+        check_tokens(config.stride, backbone)
+        super().check_backbone(config, backbone)
+
+    @classmethod
+    def multiple_of(cls, config: AGPNetSettings, backbone: FrozenBackbone) -> int:
+        return math.lcm(super().multiple_of(config, backbone), config.stride)
+
     def pairs(self) -> tuple[Pair, ...]:
         if self.config.join == "sum":
-            return (Pair("reference_0", "restored_0", self.config.common, self.grid, 1.0),)
+            return (Pair("reference_0", "restored_0", self.common, self.grid, 1.0),)
         return super().pairs()
 
     def folded(self) -> list[int]:
@@ -240,11 +238,10 @@ class AGPNet(BackboneMethod):
         parts = list(zip(levels, self.factors, strict=True))
         if self.config.join == "concat":
             return torch.cat([fold(channel_norm(x), factor) for x, factor in parts], dim=1)
-        projected = [
-            channel_norm(F.conv2d(fold(x, factor), self.get_buffer(f"project_{k}")))
-            for k, (x, factor) in enumerate(parts)
-        ]
-        return torch.stack(projected).sum(0)
+        placed = [fold(x, factor) for x, factor in parts]
+        if not self.alike:
+            placed = [F.conv2d(x, self.get_buffer(f"project_{k}")) for k, x in enumerate(placed)]
+        return torch.stack([channel_norm(x) for x in placed]).sum(0)
 
     def split(self, features: Tensor) -> list[Tensor]:
         """F [N, C, h, w] to what is compared: each level at its resolution, or the sum."""
@@ -268,9 +265,22 @@ class AGPNet(BackboneMethod):
             return attention
         return F.interpolate(attention, self.grid, mode="bilinear", align_corners=False)
 
+    def compared(self, clean: Tensor) -> Compared:
+        """F_clean and F_hat as they are compared: their levels, averaged over the window."""
+
+        def averaged(features: Tensor) -> list[Tensor]:
+            side = self.config.window
+            parts = self.split(features)
+            if side == 1:
+                return parts
+            pool = nn.AvgPool2d(side, 1, side // 2, count_include_pad=False)
+            return [pool(x) for x in parts]
+
+        return averaged(clean), averaged(self.decoder(clean))
+
     def compare(self, image: Tensor, levels: list[Tensor]) -> Pairs:
         clean = self.join(self.on_grid(levels))
-        return self.scale.emit(self.split(clean), self.split(self.decoder(clean)))
+        return self.scale.emit(*self.compared(clean))
 
     def preview(self, images: Tensor) -> list[Tensor]:
         """Rows: X, the mask A, and X with the noise that training ends with."""
@@ -311,7 +321,7 @@ class AGPNet(BackboneMethod):
         """E [count, C, h, w] with standard deviation 1. The places that are folded into a token
         share a draw: from draws of their own a 3x3 average would tell what is there. [P]"""
         if self.config.join == "sum":
-            return torch.randn(count, self.config.common, *self.grid, generator=generator)
+            return torch.randn(count, self.common, *self.grid, generator=generator)
         draws = [
             torch.randn(count, c, *self.grid, generator=generator).repeat_interleave(f**2, dim=1)
             for c, f in zip(self.backbone.channels, self.factors, strict=True)
@@ -324,7 +334,7 @@ class AGPNet(BackboneMethod):
 
         def compared(part: Tensor) -> Compared:
             clean, _ = source(part)
-            return self.split(clean), self.split(self.decoder(clean))
+            return self.compared(clean)
 
         self.fit_comparison(data, compared)
         self.clean = self.teacher = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from edgead.bundle.entries import Pair
+from edgead.errors import TrainingError
 
 from ..features.backbone import FrozenBackbone, Levels, Triple
 from ..features.scale import Compared, FeatureScale, Pairs, fit_scale
@@ -23,6 +25,7 @@ Size = tuple[int, int]
 class BackboneSettings(MethodSettings):
     """The settings of ReDi and AGPNet alike."""
 
+    multiple: ClassVar = 1  # the backbone says of what, see BackboneMethod.check_backbone
     removed: ClassVar = {
         "whiten": False, "memory": 0, "memory_share": None, "quiet_border": None
     }  # fmt: skip
@@ -34,16 +37,64 @@ class BackboneSettings(MethodSettings):
     batch_size: int = 8  # [P] as ViTAD; more steps in the same minutes
 
 
+def check_tokens(stride: int, backbone: FrozenBackbone) -> None:
+    """Refuse a token that neither covers positions of every level nor lies within one.
+
+    Args:
+        stride: pixels per token.
+        backbone: whose levels have ``strides``.
+
+    Raises:
+        TrainingError: with a stride that does.
+    """
+    strides = backbone.strides
+    if all(stride % each == 0 or each % stride == 0 for each in strides):
+        return
+    near = min(
+        (each for each in strides if each >= 8),
+        default=strides[-1],
+        key=lambda each: abs(each - stride),
+    )
+    raise TrainingError(
+        f"stride={stride} does not go with the backbone {backbone.origin.name}, whose levels have "
+        f"strides {', '.join(map(str, sorted(set(strides))))}; add --set stride={near}"
+    )
+
+
 class BackboneMethod(Method):
     """Its pairs are the levels of the backbone, of ``sizes`` (h, w)."""
 
+    takes_backbone = True
     backbone: FrozenBackbone
     sizes: list[Size]
     scale: FeatureScale
 
     @classmethod
-    def from_settings(cls, settings: dict[str, Any], n_train: int) -> Method:
-        return cls(cls.read(settings), n_train)
+    def from_settings(
+        cls, settings: dict[str, Any], n_train: int, backbone: FrozenBackbone | None = None
+    ) -> Method:
+        """backbone: of the method; None for EfficientNet-Lite0."""
+        return cls(cls.read(settings), n_train, backbone)
+
+    @classmethod
+    def check_backbone(cls, config: Any, backbone: FrozenBackbone) -> None:
+        """Hold the settings against a backbone: ``size`` against ``multiple_of``.
+
+        Raises: TrainingError, with settings that do.
+        """
+        name, multiple = backbone.origin.name, cls.multiple_of(config, backbone)
+        if any(side % multiple for side in config.size):
+            sides = [max(round(side / multiple), -(-64 // multiple)) for side in config.size]
+            near = [side * multiple for side in sides]
+            raise TrainingError(
+                f"size={config.size} cannot be used with the backbone {name}: height and width "
+                f"must be multiples of {multiple}, at least 64; such as --set size={near}"
+            )
+
+    @classmethod
+    def multiple_of(cls, config: Any, backbone: FrozenBackbone) -> int:
+        """What the sides of images are multiples of."""
+        return math.lcm(backbone.multiple, *backbone.strides)
 
     @property
     def normalisation(self) -> tuple[Triple, Triple]:  # type: ignore[override]
@@ -61,8 +112,7 @@ class BackboneMethod(Method):
 
     def levels(self, image: Tensor) -> Levels:
         """What the backbone gives of images [N, 3, H, W], in the dtype of its weights."""
-        dtype = next(self.backbone.parameters()).dtype
-        return self.backbone.features(image.to(dtype))
+        return self.backbone.features(image.to(self.backbone.dtype))
 
     @abstractmethod
     def compare(self, image: Tensor, levels: Levels) -> Pairs:

@@ -1,5 +1,5 @@
 """Sinks: where verdicts go beside stdout, each behind the one ``Sink`` of ``interface``.
 
-``table`` reads the settings, ``fan`` hands a record to all sinks, ``sender`` delivers from a
-``spool`` on disk; ``mqtt`` is one kind of sink.
+``table`` reads the settings, ``sender`` delivers from a ``spool`` on disk, ``tls`` opens what is
+encrypted; each other module is a kind of sink.
 """

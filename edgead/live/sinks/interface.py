@@ -17,7 +17,11 @@ from edgead.records.lines import Line
 GROUP = "edgead.sinks"
 """Entry points of this group, in any installed package, are further kinds of sinks."""
 KINDS = {
+    "jsonl": "edgead.live.sinks.jsonl:JSONLinesSink",
+    "modbus": "edgead.live.sinks.modbus:ModbusSink",
     "mqtt": "edgead.live.sinks.mqtt:MQTTSink",
+    "opcua": "edgead.live.sinks.opcua:OPCUASink",
+    "webhook": "edgead.live.sinks.webhook:WebhookSink",
 }
 
 
@@ -98,7 +102,7 @@ def load(name: str, settings: Mapping[str, Any], folder: Path = Path()) -> Sink:
     known = sorted({*KINDS, *others})
     if not isinstance(kind, str) or kind not in known:
         given = "is missing" if kind is None else f"= {kind!r}{nearest(str(kind), known)}"
-        raise SettingsError(name, "kind", f"{given}: expected one of {', '.join(known)}")
+        raise SettingsError(f"sink.{name}", "kind", f"{given}: expected one of {', '.join(known)}")
     module, _, attribute = KINDS.get(kind, ":").partition(":")
     try:
         made = getattr(import_module(module), attribute) if module else others[kind].load()

@@ -99,7 +99,7 @@ class MQTTSink(Sender):
         cls, name: str, settings: Mapping[str, Any], folder: Path = Path()
     ) -> MQTTSink:
         """See ``Sink``."""
-        table = Table(name, settings, folder)
+        table = Table(f"sink.{name}", settings, folder)
         made = cls(name, MQTTSettings.read(table), SpoolSettings.read(table))
         table.end()
         return made

@@ -22,13 +22,13 @@ class SettingsError(InputError):
     """A key of a table that is missing, unknown or wrong.
 
     Args:
-        table: name of the sink.
+        table: its title, as ``sink.hall``.
         key: of the table.
         text: what is wrong with it.
     """
 
     def __init__(self, table: str, key: str, text: str) -> None:
-        super().__init__(f"[sink.{table}] {key} {text}")
+        super().__init__(f"[{table}] {key} {text}")
         self.table, self.key = table, key
 
 
@@ -36,18 +36,18 @@ class Table:
     """Reads ``settings``; what was not asked for by ``end`` is an unknown key.
 
     Args:
-        name: of the sink.
+        title: of the table, as ``sink.hall``.
         settings: the keys and values.
         folder: from which paths count.
     """
 
-    def __init__(self, name: str, settings: Mapping[str, Any], folder: Path) -> None:
-        self._name, self._settings, self._folder = name, settings, folder
+    def __init__(self, title: str, settings: Mapping[str, Any], folder: Path) -> None:
+        self._title, self._settings, self._folder = title, settings, folder
         self._asked: dict[str, None] = {}
 
     def wrong(self, key: str, text: str) -> SettingsError:
         """The error for ``key``, to be raised."""
-        return SettingsError(self._name, key, text)
+        return SettingsError(self._title, key, text)
 
     def text(self, key: str, default: str | None = None, *, example: str = "") -> str:
         """A text that is not empty; required without a default."""
@@ -154,7 +154,7 @@ class Table:
         """All keys were asked for; raises SettingsError for one that was not."""
         for key in self._settings:
             if key not in self._asked:
-                text = f"is not a key of this kind of sink{nearest(key, self._asked)}: expected one"
+                text = f"is not a key here{nearest(key, self._asked)}: expected one"
                 raise self.wrong(key, f"{text} of {', '.join(sorted(self._asked))}")
 
     def _get(self, key: str, default: Any, expected: str) -> Any:

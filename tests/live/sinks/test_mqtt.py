@@ -246,7 +246,7 @@ def test_a_broker_that_is_not_there_or_is_none_is_named(sinks, settings, tmp_pat
     [
         ({"host": None}, "host is missing: expected a text, as '127.0.0.1'"),
         ({"spool": None}, "spool is missing"),
-        ({"hots": "x"}, "hots is not a key of this kind of sink (did you mean host?)"),
+        ({"hots": "x"}, "hots is not a key here (did you mean host?)"),
         ({"port": 70000}, "port = 70000: expected a whole number from 1 to 65535"),
         ({"port": True}, "port = True: expected a whole number"),
         ({"topic": "a/#"}, "topic = 'a/#': expected the beginning of a topic"),
