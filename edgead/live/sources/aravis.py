@@ -56,6 +56,7 @@ class AravisReader:
         self._stream: int | None = None
         self._losses = Losses()
         self._next_s = 0.0
+        self._is_silent = False
 
     def open(self) -> str:
         """Open and set the camera, and start it; returns what it is.
@@ -91,6 +92,7 @@ class AravisReader:
         except SourceError:
             self.close()
             raise
+        self._is_silent = False
         self._losses.opened()
         self._next_s = 0.0
         return about
@@ -113,9 +115,9 @@ class AravisReader:
             if buffer:
                 return self._reading(buffer)
             idle_s = time.monotonic() - since_s
-            if self._is_taken():  # or pulled out: it does not answer any more
-                return None
-            if idle_s > self._stall_s and not self._options.waits_for_signal:
+            stalls = idle_s > self._stall_s and not self._options.waits_for_signal
+            self._is_silent = stalls or self._is_taken()  # or pulled out: it answers no more
+            if self._is_silent:
                 return None
         return None
 
@@ -123,7 +125,7 @@ class AravisReader:
         """Stop the camera and let go of it; a second call does nothing."""
         stream, camera = self._stream, self._camera
         self._stream = self._camera = None
-        if stream and camera:
+        if stream and camera and not self._is_silent:  # waiting for its answer takes 5 s
             with contextlib.suppress(AravisError):  # it was pulled out
                 self._arv.call("camera_stop_acquisition", camera)
         self._arv.let_go(stream)
