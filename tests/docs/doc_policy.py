@@ -51,6 +51,7 @@ PARSED: list[tuple[str, str, str]] = [
     ("docs/.*", "torchrun ", "a training in several processes"),
     ("docs/bench.md", ".* --native", "libedgead; tests/library/test_bench_native.py runs it"),
     ("docs/.*", "edgead watch (0|incoming|rtsp:)", "a camera, or a folder watched until Ctrl-C"),
+    ("docs/.*", "edgead watch --config", "cameras, and receivers of their verdicts"),
     ("docs/.*", "edgead build (?!--list|--prune)", "a GPU or TensorRT"),
     (
         "docs/(precision|bench|learn).md",
