@@ -132,12 +132,13 @@ class Sender(ABC):
 
     def _work(self) -> tuple[str | None, bool]:
         """Deliver until the connection is over or the sink closes: why, and whether it ever did."""
-        settled_s, worked = Moment.now().monotonic_s, False
+        settled_s, worked, before = Moment.now().monotonic_s, False, self._delivered
         while not self._closing.is_set():
             self._news.clear()
             if (why := self._attempt(self.deliver)) is not None:
                 return why, worked
-            self._why, worked = None, True
+            self._why = None
+            worked |= self._delivered > before or not self.spool.queued
             self._news.wait(LOOK_S)
             if Moment.now().monotonic_s - settled_s > SETTLE_S:
                 self.spool.settle()
@@ -145,8 +146,13 @@ class Sender(ABC):
         return None, worked
 
     def _settle_while(self, delay_s: float) -> None:
-        self.spool.settle()
-        self._closing.wait(delay_s)
+        give_up_s = Moment.now().monotonic_s + delay_s
+        while not self._closing.is_set():
+            self.spool.settle()
+            left_s = give_up_s - Moment.now().monotonic_s
+            if left_s <= 0:
+                return
+            self._closing.wait(min(left_s, SETTLE_S))
 
     @staticmethod
     def _attempt(step: object) -> str | None:
