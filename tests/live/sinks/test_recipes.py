@@ -13,7 +13,14 @@ from edgead.live.line_file import read_line_file
 from edgead.live.outlets import Outlets
 
 ROOT = Path(__file__).resolve().parents[3]
-PAGES = ["sinks", "records", "recipe-basler-mqtt", "recipe-gige-opcua", "recipe-rtsp-webhook"]
+PAGES = [
+    "several-cameras",
+    "sinks",
+    "records",
+    "recipe-basler-mqtt",
+    "recipe-gige-opcua",
+    "recipe-rtsp-webhook",
+]
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -21,7 +28,7 @@ def test_the_line_toml_of_a_page_is_read_with_its_sinks(page, tmp_path, certific
     for package in ("paho.mqtt", "asyncua", "pymodbus", "urllib3"):
         pytest.importorskip(package)
     text = (ROOT / "docs" / f"{page}.md").read_text()
-    blocks = re.findall(r"```text\n(\[.*?)```", text, re.DOTALL)
+    blocks = re.findall(r"```text\n(?:# line.toml\n)?(\[.*?)```", text, re.DOTALL)
     assert blocks
     (tmp_path / "ca.pem").write_bytes(Path(certificates.ca).read_bytes())
     for name in ("broker.password", "plc.password", "mes.token"):
