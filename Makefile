@@ -110,10 +110,10 @@ wheel-aarch64: $(VENV)/.installed
 
 # As root. BUNDLE=NAME.edgead and IMAGE=FILE say what is scored; WHEEL=FILE skips the building.
 jetson-root: IMAGE ?= $(firstword $(wildcard $(BUNDLE)/golden/*.png))
-jetson-root: $(if $(WHEEL),,wheel-aarch64)
+jetson-root: $(VENV)/.installed $(if $(WHEEL),,wheel-aarch64)
 	@test -n '$(ROOT)' || { echo 'make: give ROOT=FOLDER, of 3 GB' >&2; exit 1; }
-	$(PYTHON) tests/install/jetson_root.py '$(ROOT)' '$(BUNDLE)' '$(IMAGE)' \
-	  '$(or $(WHEEL),$(lastword $(sort $(wildcard dist/*_aarch64.whl))))'
+	$(BIN)/python tests/install/jetson_root.py '$(ROOT)' '$(BUNDLE)' '$(IMAGE)' \
+	  "$(or $(WHEEL),$$(ls -t dist/*_aarch64.whl | head -n 1))"
 
 test: $(VENV)/.installed
 	@$(PYTEST) $(ARGS)
