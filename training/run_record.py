@@ -353,6 +353,8 @@ def read_record(path: Path) -> dict[str, Any]:
             f"{path} is a run of {record['method']}, which this edgead does not know "
             f"(it has {', '.join(sorted(METHODS))}): upgrade, or train again"
         )
+    before = dict(METHODS[record["method"]].settings_type.added)
+    record["settings"] = before | record["settings"]
     return {"preset": DEFAULT_PRESET, **record}  # the first runs had no presets
 
 

