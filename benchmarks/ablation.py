@@ -39,9 +39,9 @@ GRID: dict[str, tuple[tuple[dict[str, Any], str], ...]] = {
         ({"map": "canny"}, "four kinds of map are compared, figures not known [F]"),
         ({"map": "gray"}, "four kinds of map are compared, figures not known [F]"),
         ({"prompt": False}, NO_CLAIM),
-        ({"frb": "none"}, NO_CLAIM),
-        ({"frb": "heavy"}, NO_CLAIM),
         ({"self_correlation": 0.0}, NO_CLAIM),
+        ({"patches": 0.0}, NO_CLAIM),
+        ({"position": True}, NO_CLAIM),
     ),
     "arnet": (
         ({}, "image AUROC 0.941 on bottle, mean of MVTec AD 0.839 [F]"),

@@ -247,6 +247,7 @@ def _tensorrt_cure(flavour: str) -> str:
 
 
 def _cuda_memory() -> Iterator[Check]:
+    from edgead.nvidia.backend import CPU_SERVES
     from edgead.nvidia.memory import find_backend
 
     try:
@@ -254,7 +255,9 @@ def _cuda_memory() -> Iterator[Check]:
         detail = f"{backend.name}, {count(backend.count(), 'device')}"
         yield Check("cuda memory", "ok", detail)
     except DeviceError as error:
-        reason, _, hint = str(error).rpartition(": ")
+        reason, _, hint = str(error).removesuffix(f"; {CPU_SERVES}").rpartition(": ")
+        if "not built here" in reason:
+            reason, hint = "edgead's CUDA kernels bring it", "that of kernels cuda"
         yield Check("cuda memory", "missing", reason, hint)
 
 

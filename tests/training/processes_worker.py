@@ -37,7 +37,7 @@ AGPNET: dict[str, Any] = {
     "noise": "none",
 }  # fmt: skip
 REDI: dict[str, Any] = {
-    "size": [64, 64], "bank_size": 3, "widths": [4, 4, 8, 8], "batch_size": 4,
+    "recover": "image", "size": [64, 64], "bank_size": 3, "widths": [4, 4, 8, 8], "batch_size": 4,
 }  # fmt: skip
 RANK = int(os.environ.get("RANK", "0"))
 

@@ -22,8 +22,7 @@ from edgead.errors import DataError, InputError, TrainingError
 from edgead.preprocess import PreprocessParams, preprocess
 from edgead.tiling import Tiling
 
-SETTINGS = {"size": [64, 64], "bank_size": 3, "widths": [4, 4, 8, 8], "batch_size": 4,
-            "variants": 2}  # fmt: skip
+SETTINGS = {"size": [64, 64], "bank_size": 3, "width": 8, "batch_size": 4}
 
 
 def _deepen(parts: Path, out: Path, bits: int) -> Path:

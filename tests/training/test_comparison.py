@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from edgead.errors import TrainingError
 
 SMALL = {
-    "redi": {"size": [64, 64], "bank_size": 3, "widths": [4, 4, 8, 8]},
+    "redi": {"size": [64, 64], "bank_size": 3, "width": 8},
     "agpnet": {"size": [64, 64], "width": 16, "heads": 2, "blocks": 1},
 }
 

@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 
 SIZE = {"size": [64, 64], "batch_size": 2}
 CASES = {  # settings, and the title of a bar that comes after the last step
-    "redi": ({"bank_size": 3, "widths": [4, 4, 8, 8]}, "distances of the good images"),
+    "redi": ({"bank_size": 3, "width": 8}, "distances of the good images"),
     "agpnet": ({"width": 16, "heads": 2, "blocks": 1}, "distances of the good images"),
     "arnet": ({"width": 0.0625}, "restoration errors of the good images"),
     "ssae": ({"width": 0.0625}, "errors of the good images"),

@@ -13,7 +13,7 @@ from edgead_training.methods import AGPNet, ReDi, TrainingSet
 from edgead import reference
 
 PLAIN = {"size": [64, 64]}
-REDI = {"bank_size": 3, "widths": [4, 4, 8, 8]}
+REDI = {"bank_size": 3, "width": 8}
 
 
 def _images(count: int) -> torch.Tensor:
@@ -49,7 +49,8 @@ def test_pairs_are_weighed_by_the_scores_that_each_alone_gives_to_the_training_i
     method = kind.from_settings(small, n_train=7).eval()
     images = _images(7)
     if kind is ReDi:
-        method.bank.fill(torch.randn(3, 3, 64, 64), torch.randn(3, method.bank.keys.shape[1]))
+        kept = [torch.randn_like(values) for values in method.bank.kept()]
+        method.bank.fill(torch.randn(3, method.bank.keys.shape[1]), lambda _: kept)
 
     def compared(_title):
         for part in images.split(3):

@@ -26,8 +26,9 @@ from safetensors.torch import load_file, save_file
 
 from edgead.errors import DataError, TrainingError
 
-SETTINGS = {"size": [64, 64], "bank_size": 3, "widths": [4, 4, 8, 8], "batch_size": 4,
-            "variants": 2}  # fmt: skip
+SETTINGS = {"recover": "image", "size": [64, 64], "bank_size": 3, "widths": [4, 4, 8, 8],
+            "batch_size": 4, "variants": 2}  # fmt: skip
+"""Of a method with two stages."""
 
 
 def _train(data: Path, out: Path, *, resume=False, steps=12, seed=0, stop_at=None, minutes=None,

@@ -71,14 +71,14 @@ def test_too_many_tiles_are_drawn_evenly(parts: Path, monkeypatch: pytest.Monkey
 
 def test_what_is_kept_of_good_images_is_kept_of_tiles(parts: Path, tmp_path: Path) -> None:
     """Few large frames have many tiles: prompts are not bounded by the frames."""
-    small = {"widths": [4, 4, 8, 8], "variants": 1, "bank_size": 9}
+    small = {"width": 8, "bank_size": 9}
     settings = {"size": [64, 64], "batch_size": 2} | small
     options = TrainingOptions(
         "redi", parts, tmp_path / "run", settings, 0, Bounds(steps=2), shots=2, tiling=TILING
     )
     run = train(options)
     for method in (run.method, load_run(tmp_path / "run").method):
-        assert len(method.bank.images) == 9  # of 12 tiles of two frames
+        assert len(method.bank) == 9  # of 12 tiles of two frames
     record = json.loads((tmp_path / "run/run.json").read_text())
     assert record["tiles"] == 12
     assert n_learnt({"train": record["train"]}) == 2  # a run of before

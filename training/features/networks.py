@@ -38,6 +38,25 @@ def upsample(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
 
 
+def fold(x: Tensor, factor: int) -> Tensor:
+    """Space to depth, each channel's f^2 places together: [N, C, h, w] to [N, C f^2, h/f, w/f]."""
+    if factor == 1:
+        return x
+    count, height, width = (int(side) for side in x.shape[1:])
+    h, w = height // factor, width // factor
+    x = x.reshape(-1, count, h, factor, w, factor).permute(0, 1, 3, 5, 2, 4)
+    return x.reshape(-1, count * factor**2, h, w)
+
+
+def unfold(x: Tensor, factor: int) -> Tensor:
+    """Depth to space, the inverse of ``fold``."""
+    if factor == 1:
+        return x
+    count, h, w = (int(side) for side in x.shape[1:])
+    x = x.reshape(-1, count // factor**2, factor, factor, h, w).permute(0, 1, 4, 2, 5, 3)
+    return x.reshape(-1, count // factor**2, h * factor, w * factor)
+
+
 def ssim(a: Tensor, b: Tensor, window: int = 7) -> Tensor:
     """Mean structural similarity of images [N, C, H, W] in [0, 1], uniform window; a scalar.
 

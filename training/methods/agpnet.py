@@ -36,6 +36,7 @@ from edgead.errors import TrainingError
 
 from ..features.backbone import FrozenBackbone
 from ..features.efficientnet_lite import load_lite
+from ..features.networks import fold, unfold
 from ..features.scale import Compared, FeatureScale, Pairs
 from .agpnet_clean_features import CleanFeatures
 from .agpnet_decoder import Decoder, Teacher
@@ -120,25 +121,6 @@ def channel_norm(x: Tensor) -> Tensor:
     x = x.float()
     centred = x - x.mean(1, keepdim=True)
     return centred * (centred.square().mean(1, keepdim=True) + 1e-5).rsqrt()
-
-
-def fold(x: Tensor, factor: int) -> Tensor:
-    """Space to depth, each channel's f^2 places together: [N, C, h, w] to [N, C f^2, h/f, w/f]."""
-    if factor == 1:
-        return x
-    count, height, width = (int(side) for side in x.shape[1:])
-    h, w = height // factor, width // factor
-    x = x.reshape(-1, count, h, factor, w, factor).permute(0, 1, 3, 5, 2, 4)
-    return x.reshape(-1, count * factor**2, h, w)
-
-
-def unfold(x: Tensor, factor: int) -> Tensor:
-    """Depth to space, the inverse of ``fold``."""
-    if factor == 1:
-        return x
-    count, h, w = (int(side) for side in x.shape[1:])
-    x = x.reshape(-1, count // factor**2, factor, factor, h, w).permute(0, 1, 4, 2, 5, 3)
-    return x.reshape(-1, count // factor**2, h * factor, w * factor)
 
 
 def projection(inputs: int, outputs: int, generator: torch.Generator) -> Tensor:

@@ -1,11 +1,92 @@
-"""ReDi's networks: the recover network, and two forms of the feature-recovery block."""
+"""ReDi's networks: of features from H and a prompt's; of images, with two blocks of recovery."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from ..features.networks import Residual, conv_norm_relu, upsample
+from ..features.networks import Residual, conv_norm_relu, unfold, upsample
+
+Size = tuple[int, int]
+
+
+def onto(x: Tensor, size: Size) -> Tensor:
+    """x [N, C, h, w] on a grid of ``size``: averaged where it is finer by a whole factor, else
+    bilinear, half-pixel."""
+    steps = [int(h) // whole for h, whole in zip(x.shape[-2:], size, strict=True)]
+    if all(int(h) == n * s for h, n, s in zip(x.shape[-2:], steps, size, strict=True)):
+        return x if steps == [1, 1] else F.avg_pool2d(x, steps)
+    # Scales instead of a size: the graph computes no shapes then. A little more, for it floors.
+    scales = [
+        s / int(h) + (1e-4 if s % int(h) else 0) for h, s in zip(x.shape[-2:], size, strict=True)
+    ]
+    return F.interpolate(x, scale_factor=scales, mode="bilinear", align_corners=False)
+
+
+class FeatureNet(nn.Module):
+    """F_Y of every level of a backbone, from H and the features F_P of a prompt. [P]
+
+    It works on two grids: that of the first level whose stride is at least 8, and one of twice that
+    stride. ``gather`` brings the levels of a prompt there; those that are finer than the grids come
+    out folded in its channels.
+
+    Args:
+        map_channels, map_stride: of H; one of stride 1 is first brought to stride 8.
+        channels, strides, sizes: of the levels.
+        width: channels on the finer grid, the coarser one has twice as many.
+    """
+
+    def __init__(
+        self, map_channels: int, map_stride: int, channels: Sequence[int], strides: Sequence[int],
+        sizes: Sequence[Size], width: int,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        at = next((k for k, stride in enumerate(strides) if stride >= 8), len(strides) - 1)
+        (height, across), stride = sizes[at], strides[at]
+        self.sizes = tuple(sizes)
+        self.grids: tuple[Size, Size] = (sizes[at], (-(-height // 2), -(-across // 2)))
+        self.grid_of = [int(each >= 2 * stride) for each in strides]  # 0: the finer one
+        self.factors = [max(1, stride // each) for each in strides]
+        counts = [0, 0]
+        for count, grid in zip(channels, self.grid_of, strict=True):
+            counts[grid] += count
+        self.shapes = [(n, *grid) for n, grid in zip(counts, self.grids, strict=True) if n]
+        reads_pixels = map_stride == 1
+        self.stem = nn.Conv2d(map_channels, 16, 8, 8) if reads_pixels else nn.Identity()
+        self.enter = conv_norm_relu(counts[0] + (16 if reads_pixels else map_channels), width)
+        self.down = conv_norm_relu(width, 2 * width, 3, 2)
+        self.join = conv_norm_relu(2 * width + counts[1], 2 * width, 1)
+        self.middle = Residual(2 * width)
+        self.back = conv_norm_relu(2 * width, width, 1)
+        self.merge = conv_norm_relu(2 * width, width)
+        parts = zip(channels, self.factors, self.grid_of, strict=True)
+        self.heads = nn.ModuleList(
+            nn.Conv2d((1 + grid) * width, count * factor**2, 1) for count, factor, grid in parts
+        )
+
+    def gather(self, levels: Sequence[Tensor]) -> list[Tensor]:
+        """F_P as ``forward`` takes it, of ``shapes``: the levels joined on their grids."""
+        joined = []
+        for grid, size in enumerate(self.grids):
+            own = [onto(x, size) for x, at in zip(levels, self.grid_of, strict=True) if at == grid]
+            joined += [torch.cat(own, dim=1)] if own else []
+        return joined
+
+    def forward(self, structure_map: Tensor, prompt: list[Tensor]) -> list[Tensor]:
+        """F_Y from H and what ``gather`` made of F_P, each level [N, C, h, w]."""
+        fine = self.enter(torch.cat([prompt[0], onto(self.stem(structure_map), self.grids[0])], 1))
+        coarse = self.middle(self.join(torch.cat([self.down(fine), *prompt[1:]], dim=1)))
+        fine = self.merge(torch.cat([onto(self.back(coarse), self.grids[0]), fine], dim=1))
+        found = []
+        for head, size, factor, grid in zip(
+            self.heads, self.sizes, self.factors, self.grid_of, strict=True
+        ):
+            level = head((fine, coarse)[grid])
+            found.append(onto(unfold(level, factor), size))
+        return found
 
 
 class RecoverNet(nn.Module):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -59,37 +59,51 @@ def nearest_others(directions: Tensor, count: int) -> Tensor:
 
 
 class PromptBank(nn.Module):
-    """Good images inside the graph: the levels of X to the prompt [N, 3, H, W], normalised.
+    """Good images inside the graph, or their features: the levels of X to the prompt.
 
     Similarity is the cosine of centred descriptors. The two most similar images are blended by
     exp(similarity / ``TEMPERATURE``), so that nothing jumps at a near tie, which rounding decides.
 
     Args:
         count: of the images.
-        size: (height, width) of the images.
         deepest: (channels, height, width) of the last level.
+        kept: the shape of each tensor that is kept of an image, by its name.
     """
 
-    images: Tensor
     keys: Tensor
     centre: Tensor
 
     TEMPERATURE = 0.02  # [P]
 
-    def __init__(self, count: int, size: tuple[int, int], deepest: tuple[int, int, int]) -> None:
+    def __init__(
+        self, count: int, deepest: tuple[int, int, int], kept: Mapping[str, tuple[int, ...]]
+    ) -> None:
         super().__init__()
         with torch.no_grad():
             width = describe([torch.zeros(1, *deepest)]).shape[1]
-        self.register_buffer("images", torch.zeros(count, 3, *size))
+        self.names = tuple(kept)
+        for name, shape in kept.items():
+            self.register_buffer(name, torch.zeros(count, *shape))
         self.register_buffer("keys", torch.zeros(count, width))
         self.register_buffer("centre", torch.zeros(width))
 
-    def fill(self, images: Tensor, descriptors: Tensor) -> None:
-        """Keep a coreset of images [N, 3, H, W] by their descriptors [N, D]."""
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def kept(self) -> list[Tensor]:
+        """What is kept of the images, each [M, ...]."""
+        return [self.get_buffer(name) for name in self.names]
+
+    def fill(self, descriptors: Tensor, kept_of: Callable[[Tensor], Sequence[Tensor]]) -> None:
+        """Keep a coreset of the images that [N, D] describe.
+
+        kept_of: the indices of the chosen ones to what is to be kept of them.
+        """
         self.centre.copy_(descriptors.mean(0))
         centred = F.normalize(descriptors - self.centre, dim=1)
-        chosen = coreset(centred, len(self.images))
-        self.images.copy_(images[chosen])
+        chosen = coreset(centred, len(self))
+        for buffer, values in zip(self.kept(), kept_of(chosen), strict=True):
+            buffer.copy_(values)
         self.keys.copy_(centred[chosen])
 
     def similarity(self, descriptors: Tensor) -> Tensor:
@@ -101,24 +115,34 @@ class PromptBank(nn.Module):
         keys = self.keys.float()
         return F.conv2d(centred[:, :, None, None], keys[:, :, None, None]).flatten(1)
 
-    def blend(self, similarity: Tensor, rank: int = 0) -> Tensor:
+    def blend(self, similarity: Tensor, rank: int = 0) -> list[Tensor]:
         """The prompt from similarities [N, M]: images ``rank`` and ``rank + 1`` of the order."""
-        if len(self.images) < 2:
-            return self.images[similarity.argmax(dim=1)]
-        count = min(rank + 2, len(self.images))
-        best, rows, order = [], [], torch.arange(len(self.images), device=similarity.device)
+        kept = self.kept()
+        if len(self) < 2:
+            return [values[similarity.argmax(dim=1)] for values in kept]
+        count = min(rank + 2, len(self))
+        best, rows, order = [], [], torch.arange(len(self), device=similarity.device)
         for _ in range(count):  # two in the graph, which has no TopK then
             row = similarity.argmax(dim=1, keepdim=True)
             best.append(similarity.amax(dim=1, keepdim=True))
             rows.append(row[:, 0])
             similarity = similarity.masked_fill(order == row, -4.0)  # below every cosine
         weight = torch.softmax(torch.cat(best[-2:], dim=1) / self.TEMPERATURE, dim=1)
-        first, second = (self.images[row] for row in rows[-2:])
-        share = weight[:, :1, None, None].to(self.images.dtype)
-        return first * share + second * (1 - share)
+        share, blended = weight[:, :1, None, None].to(kept[0].dtype), []
+        for values in kept:
+            first, second = (values[row] for row in rows[-2:])
+            blended.append(first * share + second * (1 - share))
+        return blended
 
-    def forward(self, levels: list[Tensor]) -> Tensor:
+    def forward(self, levels: list[Tensor]) -> list[Tensor]:
         return self.blend(self.similarity(describe(levels)))
+
+    def without_itself(self, descriptors: Tensor) -> Tensor:
+        """``similarity`` in which no image is its own prompt, unless it is the only one."""
+        similarity = self.similarity(descriptors)
+        if len(self) < 2:
+            return similarity
+        return similarity.masked_fill(similarity > 1 - 1e-5, -2)
 
 
 @dataclass(eq=False)
@@ -180,7 +204,7 @@ class FeatureCache:
             self.kept_maps = torch.cat(maps)
         self.reference = join(kept)
         self.scale.set_moments(moments.result())
-        self.bank.fill(self.data.images, self.descriptors)
+        self.bank.fill(self.descriptors, lambda chosen: [self.data.images[chosen]])
         centred = F.normalize(self.descriptors - self.bank.centre, dim=1)
         self.neighbours = nearest_others(centred, NEIGHBOURS).cpu()  # as the draws among them
 
@@ -208,11 +232,8 @@ class FeatureCache:
             return
         self.describe()
         bank = self.bank
-        similarity = bank.similarity(self.descriptors)
-        if len(bank.images) > 1:
-            similarity = similarity.masked_fill(similarity > 1 - 1e-5, -2)
-        self.similarity = similarity
-        self.variants = max(1, min(self.variants, len(bank.images) - 1))
+        self.similarity = bank.without_itself(self.descriptors)
+        self.variants = max(1, min(self.variants, len(bank) - 1))
         if not self.fits:
             return
         parts = []
@@ -230,5 +251,5 @@ class FeatureCache:
         return self.backbone(self.data[indices]), self._recovered(indices, variant)
 
     def _recovered(self, indices: Tensor, variant: int) -> list[Tensor]:
-        prompt = self.bank.blend(self.similarity[indices], variant)
+        (prompt,) = self.bank.blend(self.similarity[indices], variant)
         return self.backbone(self.recover(self.maps(indices), prompt))

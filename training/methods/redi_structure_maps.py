@@ -40,32 +40,45 @@ class _Filter(nn.Module):
 class Hog(nn.Module):
     """Histogram of oriented gradients: [N, 3, H, W] to [N, bins, H / cell, W / cell].
 
-    A gradient of angle t votes for the two bins nearest to 2t on the circle, so that its sign does
-    not count: r_b = max(0, cos(2t - 2t_b) - cos(2 pi / bins)), divided by its sum over b, times the
-    magnitude. Cells are averaged, then normalised: h / sqrt(mean h^2 of their 3x3 block + eps^2).
+    A gradient of angle t and magnitude m votes for the two bins nearest to 2t on the circle, so
+    that its sign does not count: v_b = m max(0, cos(2t - 2t_b) - cos(2 pi / bins)). Cells are
+    averaged, then normalised: h / sqrt(mean h^2 of their 3x3 block + eps^2).
+
+    The pixels of each 2x2 square are channels, and all but the cells is computed on a quarter of
+    the grid: a tensor of 9 channels or 2 leaves most of a vector of 16 empty.
     """
 
-    directions: Tensor
+    gradients: Tensor
+    votes: Tensor
+    means: Tensor
 
     def __init__(self, bins: int = 9, cell: int = 8, eps: float = 0.02) -> None:
         super().__init__()
-        self.bins, self.cell, self.eps = bins, cell, eps
-        self.channels = bins
-        self.gradient = _Filter(
-            [[[0, 0, 0], [-0.5, 0, 0.5], [0, 0, 0]], [[0, -0.5, 0], [0, 0, 0], [0, 0.5, 0]]]
-        )
+        self.channels, self.cell, self.eps = bins, cell, eps
+        squares = [(y, x) for y in (0, 1) for x in (0, 1)]
+        gradients = torch.zeros(8, 1, 4, 4)  # gx, then gy, of the four pixels of a square
+        for k, (y, x) in enumerate(squares):  # a border of one pixel is before it
+            gradients[k, 0, y + 1, x], gradients[k, 0, y + 1, x + 2] = -0.5, 0.5
+            gradients[4 + k, 0, y, x + 1], gradients[4 + k, 0, y + 2, x + 1] = -0.5, 0.5
         angles = torch.arange(bins) * (2 * math.pi / bins)  # 2 t_b: the double angle
-        directions = torch.stack([angles.cos(), angles.sin()], dim=1)[:, :, None, None]
-        self.register_buffer("directions", directions, persistent=False)
+        least = torch.full((bins,), math.cos(2 * math.pi / bins))
+        # Of m cos 2t, m sin 2t and m, each of the four pixels, for each bin.
+        votes = torch.kron(torch.stack([angles.cos(), angles.sin(), -least], 1), torch.eye(4))
+        means = torch.kron(torch.eye(bins), torch.full((1, 4), 0.25))
+        for name, weight in (
+            ("votes", votes[:, :, None, None]),
+            ("means", means[:, :, None, None]),
+        ):
+            self.register_buffer(name, weight, persistent=False)
+        self.register_buffer("gradients", gradients, persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
-        gx, gy = self.gradient(_gray(image)).split(1, dim=1)
+        padded = F.pad(_gray(image), (1, 1, 1, 1), mode="replicate")
+        gx, gy = F.conv2d(padded, self.gradients.float(), stride=2).split(4, dim=1)
         magnitude = torch.sqrt(gx * gx + gy * gy + 1e-8)
-        double_angle = torch.cat([gx * gx - gy * gy, 2 * gx * gy], dim=1) / magnitude
-        votes = F.conv2d(double_angle, self.directions.float())
-        votes = F.relu(votes - magnitude * math.cos(2 * math.pi / self.bins))
-        votes = votes * (magnitude / (votes.sum(dim=1, keepdim=True) + 1e-6))
-        cells = F.avg_pool2d(votes, self.cell)
+        double = [(gx * gx - gy * gy) / magnitude, 2 * gx * gy / magnitude, magnitude]
+        votes = F.relu(F.conv2d(torch.cat(double, dim=1), self.votes.float()))
+        cells = F.conv2d(F.avg_pool2d(votes, self.cell // 2), self.means.float())
         energy = (cells * cells).sum(dim=1, keepdim=True)
         block = F.avg_pool2d(energy, 3, stride=1, padding=1, count_include_pad=False)
         return cells / torch.sqrt(block + self.eps**2)
@@ -145,4 +158,37 @@ def with_foreign_patches(maps: Tensor, share: float, generator: torch.Generator)
             y, x = int(top * (height - high + 1)), int(left * (width - broad + 1))
             v, u = height - high - y, width - broad - x  # from the point opposite: out of place
             out[row, :, y : y + high, x : x + broad] = other[:, v : v + high, u : u + broad]
+    return out
+
+
+def with_foreign_edges(maps: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """H [N, C, h, w] in which some images bear edges that do not belong there, as a defect has.
+
+    So the network learns not to recover what H shows there [P]. ``share`` of the images get one to
+    three rectangles, up to a quarter of a side, or lines, 1/32 of a side broad: of the H of any
+    image at another place, its orientations turned and its strength times up to 2, or of a single
+    orientation.
+    """
+    count, bins, height, width = maps.shape
+    draws = torch.rand(count, 3, 12, generator=generator).tolist()
+    out = maps.clone()
+    for row, shapes in enumerate(draws):
+        if shapes[0][0] >= share:
+            continue
+        for draw in shapes[: 1 + int(3 * shapes[0][1])]:
+            _, _, is_line, tall, wide, top, left, source, turn, strength, kind, single = draw
+            if is_line < 0.5:
+                sides = 1 / 32 + 7 / 32 * tall, 1 / 32 + 7 / 32 * wide
+            else:
+                long = 2 / 32 + 11 / 32 * tall
+                sides = (1 / 32, long) if wide < 0.5 else (long, 1 / 32)
+            high, broad = max(1, round(sides[0] * height)), max(1, round(sides[1] * width))
+            y, x = int(top * (height - high + 1)), int(left * (width - broad + 1))
+            v, u = int(left * (height - high + 1)), int(top * (width - broad + 1))
+            other = maps[int(source * count), :, v : v + high, u : u + broad]
+            edges = other.roll(int(turn * bins), 0) * (2 * strength if kind < 0.5 else 1)
+            if kind > 0.7:
+                edges = torch.zeros_like(other)
+                edges[int(single * bins)] = 2.5 * strength
+            out[row, :, y : y + high, x : x + broad] = edges
     return out

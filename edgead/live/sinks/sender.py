@@ -119,28 +119,30 @@ class Sender(ABC):
     def _run(self) -> None:
         delay_s = FIRST_DELAY_S
         while not self._closing.is_set():
-            self._why = self._attempt(self.connect)
-            if self._why is None:
+            why, worked = self._attempt(self.connect), False
+            if why is None:
                 self.spool.rewind()  # what was on its way when the connection broke goes again
-                delay_s = FIRST_DELAY_S
-                self._why = self._work()
+                why, worked = self._work()
             self._attempt(self.disconnect)
-            if self._why is not None:
+            if why is not None:
+                self._why = why
+                delay_s = FIRST_DELAY_S if worked else delay_s
                 self._settle_while(delay_s)
                 delay_s = min(2 * delay_s, LONGEST_DELAY_S)
 
-    def _work(self) -> str | None:
-        """Deliver until the connection is over or the sink closes."""
-        settled_s = Moment.now().monotonic_s
+    def _work(self) -> tuple[str | None, bool]:
+        """Deliver until the connection is over or the sink closes: why, and whether it ever did."""
+        settled_s, worked = Moment.now().monotonic_s, False
         while not self._closing.is_set():
-            self._news.wait(LOOK_S)
             self._news.clear()
             if (why := self._attempt(self.deliver)) is not None:
-                return why
+                return why, worked
+            self._why, worked = None, True
+            self._news.wait(LOOK_S)
             if Moment.now().monotonic_s - settled_s > SETTLE_S:
                 self.spool.settle()
                 settled_s = Moment.now().monotonic_s
-        return None
+        return None, worked
 
     def _settle_while(self, delay_s: float) -> None:
         self.spool.settle()
