@@ -73,7 +73,7 @@ def nv12(
     u, v = np.moveaxis(pairs.repeat(2, axis=0).repeat(2, axis=1), 2, 0)
     y = np.maximum(light.astype(np.int64) - black, 0) * of_y + 2**19
     sums = np.stack([y + red_v * v, y - green_u * u - green_v * v, y + blue_u * u], axis=2)
-    return np.clip(sums // 2**20, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(sums // 2**20, 0, 255), np.uint8)
 
 
 def preprocess(
