@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from edgead.errors import InputError
 from edgead.images.dlpack import device_array, lies_on_gpu
-from edgead.images.nv12 import Nv12
 from edgead.images.orientation import exif_orientation
 
 _DTYPES = (np.dtype(np.uint8), np.dtype(np.uint16))
@@ -62,9 +61,8 @@ def as_frame(given: Any, color: str = "bgr", *, on_device: bool = False) -> NDAr
     if type(given) is np.ndarray and given.dtype in _DTYPES:
         if given.ndim == 2 or (given.ndim == 3 and given.shape[2] in (1, 3)):
             return given
-    elif isinstance(given, Nv12):
-        kept = on_device and given.on_device
-        return given if kept else given.colors(color)  # type: ignore[return-value]
+    elif (own := getattr(given, "as_frame", None)) is not None:
+        return own(color, on_device)  # type: ignore[no-any-return]
     elif hasattr(given, "__cuda_array_interface__") or lies_on_gpu(given):
         if on_device:
             return _on_device(given)  # type: ignore[no-any-return]
@@ -77,7 +75,7 @@ def as_frame(given: Any, color: str = "bgr", *, on_device: bool = False) -> NDAr
 
 def in_gpu_memory(frame: Any) -> bool:
     """Whether it is what ``as_frame`` gives of a frame in GPU memory."""
-    return hasattr(frame, "__cuda_array_interface__") or isinstance(frame, Nv12)
+    return hasattr(frame, "__cuda_array_interface__") or hasattr(frame, "as_frame")
 
 
 def _on_device(given: Any) -> Any:

@@ -76,6 +76,10 @@ class Nv12:
         light, chroma = self.planes
         return (*light.shape, light.strides[0], chroma.strides[0], self.color_space)  # type: ignore[return-value]
 
+    def as_frame(self, color: str, on_device: bool) -> Any:
+        """As itself where its planes are in GPU memory and may be, else as ``colors``."""
+        return self if on_device and self.on_device else self.colors(color)
+
     def colors(self, color: str) -> NDArray[np.uint8]:
         """The frame as [H, W, 3] in host memory.
 
