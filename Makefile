@@ -131,10 +131,11 @@ test-all: $(VENV)/.installed
 
 # timm needs torchvision, which needs a torch of the same release.
 .timm/.installed: $(NATIVE)
-	@echo 'installing edgead[train,timm,test] into .timm, with torch 2.14.1: 6 GB'
+	@echo 'installing edgead[train,timm] into .timm, with torch 2.14.1: 6 GB'
 	@$(PYTHON) -m venv .timm
 	@$(TIMM)/python -m pip install --quiet torch==2.14.1 torchvision==0.29.1
-	@$(TIMM)/python -m pip install --quiet -e '.[train,timm,test]' torch==2.14.1 torchvision==0.29.1
+	@$(TIMM)/python -m pip install --quiet -e '.[train,timm]' torch==2.14.1 torchvision==0.29.1 \
+	  pytest pytest-xdist hypothesis filelock
 	@touch $@
 
 test-timm: .timm/.installed

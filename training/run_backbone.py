@@ -14,8 +14,15 @@ from edgead.errors import TrainingError
 from edgead.files import write_file
 
 from .checkpoint import CHECKPOINT, MODEL_FILE, why_not
-from .features.backbone import FrozenBackbone
-from .features.choice import DEFAULT, ONNX, BackboneChoice, open_backbone, reopen_backbone
+from .features.backbone import FROM_TIMM, FrozenBackbone
+from .features.choice import (
+    DEFAULT,
+    DOWNLOAD,
+    ONNX,
+    BackboneChoice,
+    open_backbone,
+    reopen_backbone,
+)
 from .methods import METHODS
 
 KEY = "backbone"
@@ -99,7 +106,9 @@ def check_same(choice: BackboneChoice, record: Mapping[str, Any], out: Path) -> 
     begun = record.get(KEY, {"name": DEFAULT})
     name = begun["name"] if choice.name is None else Path(choice.name).name
     same = name == begun["name"]
-    if same and (name.endswith(ONNX) or replace(choice, name=None) != BackboneChoice()):
+    if choice.weights == DOWNLOAD:  # which is not done again to find out
+        same = same and begun.get("weights", "").startswith(FROM_TIMM)
+    elif same and (name.endswith(ONNX) or replace(choice, name=None) != BackboneChoice()):
         whole = replace(choice, name=choice.name or begun["name"])
         same = open_backbone(whole, tuple(record["settings"]["size"])).facts() == begun
     if not same:

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 Triple = tuple[float, float, float]
 Levels = list[Tensor]
+FROM_TIMM = "timm, "
+"""How ``Origin.weights`` begins of those that timm fetched."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from edgead.errors import MissingExtraError, TrainingError, shortened
 from edgead.installation import cure
 
-from .backbone import FrozenBackbone, Levels, Origin, Triple
+from .backbone import FROM_TIMM, FrozenBackbone, Levels, Origin, Triple
 from .weights import Weights, digest_of, put
 
 Size = tuple[int, int]
@@ -146,7 +146,7 @@ def open_timm(
         origin = Origin(name, weights.name, str(weights.licence), weights.sha256)
     else:
         licence = str(about.get("license") or _UNKNOWN)
-        source = f"timm, {about.get('hf_hub_id') or about.get('url') or name}"
+        source = f"{FROM_TIMM}{about.get('hf_hub_id') or about.get('url') or name}"
         origin = Origin(name, source if download else "random", licence, digest_of(network))
     return _frozen(network, size, origin)
 
