@@ -17,9 +17,6 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 # JetPack brings its own TensorRT, outside of any virtual environment.
 ON_JETSON := $(wildcard /etc/nv_tegra_release)
-# cu12 or cu13, which NVIDIA's driver has to be new enough for.
-CUDA ?= cu13
-NVIDIA := $(if $(ON_JETSON),'.[test]','.[nvidia-$(CUDA),test]')
 
 # Python files are used where they lie; only these call for a new installation.
 NATIVE := pyproject.toml setup.py constraints.txt $(shell find csrc -type f)
@@ -28,8 +25,9 @@ CPP := $(shell find csrc tests benchmarks examples \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo docs site c-library c-runtime c-deb install-c abi test test-all test-timm test-aarch64 fuzz lint \
-        format house bench methods ablation peers gpu-check clean distclean
+.PHONY: help install demo docs site c-library c-runtime c-deb install-c abi wheel wheel-aarch64 test test-all \
+        test-timm test-aarch64 jetson-root fuzz lint format house bench methods ablation peers gpu-check \
+        clean distclean
 unexport DESTDIR  # it is for install-c alone
 
 help:
@@ -38,6 +36,8 @@ help:
 	@echo 'make c-runtime     what of it a device needs, into build/c-runtime; c-deb: all as two Debian packages'
 	@echo 'make install-c     install it                     DESTDIR=stage PREFIX=/usr (/usr/local)'
 	@echo 'make abi           write csrc/abi.txt, what programs built with edgead.h rely on'
+	@echo 'make wheel         a wheel of edgead in dist/ that needs no compiler; wheel-aarch64: for Arm'
+	@echo 'make jetson-root   install that wheel under ROOT=FOLDER, which imitates a Jetson, and score there'
 	@echo 'make test          run the tests                  ARGS="-k preprocess" passes on to pytest'
 	@echo 'make test-all      run the exhaustive ones that make test leaves out: full grids, sanitizers'
 	@echo 'make test-timm     networks of timm as backbones, in .timm (6 GB), an environment of its own'
@@ -107,6 +107,20 @@ c-deb: c-library
 
 abi: c-library
 	@$(BIN)/python csrc/abi.py build/c/lib/libedgead.so > csrc/abi.txt
+
+wheel: $(VENV)/.installed
+	@$(BIN)/python csrc/build_wheel.py
+
+wheel-aarch64: $(VENV)/.installed
+	@$(call want,aarch64-linux-gnu-g++,g++-aarch64-linux-gnu)
+	@$(BIN)/python csrc/build_wheel.py aarch64
+
+# As root. BUNDLE=NAME.edgead and IMAGE=FILE say what is scored; WHEEL=FILE skips the building.
+jetson-root: IMAGE ?= $(firstword $(wildcard $(BUNDLE)/golden/*.png))
+jetson-root: $(VENV)/.installed $(if $(WHEEL),,wheel-aarch64)
+	@test -n '$(ROOT)' || { echo 'make: give ROOT=FOLDER, of 3 GB' >&2; exit 1; }
+	$(BIN)/python tests/install/jetson_root.py '$(ROOT)' '$(BUNDLE)' '$(IMAGE)' \
+	  "$(or $(WHEEL),$$(ls -t dist/*_aarch64.whl | head -n 1))"
 
 test: $(VENV)/.installed
 	@$(PYTEST) $(ARGS)
@@ -184,7 +198,8 @@ gpu-check: $(VENV)/.made
 	@test -d '$(BUNDLE)' || { echo 'make: there is no $(BUNDLE): make demo first, or give' \
 	  'BUNDLE=NAME.edgead' >&2; exit 1; }
 	@$(BIN)/python benchmarks/gpu_environment.py
-	EDGEAD_CUDA=ON $(PIP) install --quiet -e $(NVIDIA) -c constraints.txt
+	@eval "$$($(BIN)/python benchmarks/gpu_environment.py --sh)"; set -x; \
+	  EDGEAD_CUDA=ON $(PIP) install --quiet -e ".[$$EXTRAS]" -c constraints.txt
 	$(BIN)/python benchmarks/gpu_check.py '$(BUNDLE)' $(ARGS)
 
 # The packages in .venv stay; the stamp goes, so that the next make builds edgead again.

@@ -70,7 +70,6 @@ def configure(module: str, cuda: str) -> str:
     options = {
         "EDGEAD_JSON": found or "EDGEAD_JSON-NOTFOUND",  # then CMake looks for the system's
         "Python_EXECUTABLE": sys.executable,
-        "Python_INCLUDE_DIR": sysconfig.get_path("include"),
         "CMAKE_BUILD_TYPE": "Release",
         "CMAKE_COMPILE_WARNING_AS_ERROR": WERROR,
         "EDGEAD_PYTHON": "ON",
@@ -79,6 +78,8 @@ def configure(module: str, cuda: str) -> str:
         "EDGEAD_CUDA": cuda,
         "EDGEAD_CUDA_ARCHITECTURES": os.environ.get("EDGEAD_CUDA_ARCHITECTURES", ""),
     }
+    if os.environ.get("CMAKE_TOOLCHAIN_FILE"):  # whose Python cannot be asked
+        options["Python_INCLUDE_DIR"] = sysconfig.get_path("include")
     cmake, ninja, build = tool("cmake"), tool("ninja"), build_folder(module)
     if cmake is None:
         raise SystemExit("edgead: building needs CMake 3.24 or newer: pip install cmake ninja")
@@ -102,7 +103,7 @@ def build_and_install(module: str, place: Path) -> None:
     cmake, build = tool("cmake"), str(build_folder(module))
     jobs = str(os.environ.get("CMAKE_BUILD_PARALLEL_LEVEL", os.cpu_count() or 1))
     run(cmake, "--build", build, "--target", module, "-j", jobs)
-    run(cmake, "--install", build, "--component", module, "--prefix", str(place))
+    run(cmake, "--install", build, "--component", module, "--strip", "--prefix", str(place))
 
 
 def first_error(output: str) -> str:

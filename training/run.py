@@ -123,8 +123,8 @@ def train(options: TrainingOptions, *, resume: bool = False, reporter: Reporter 
             config.varied, record["seed"],
         )  # fmt: skip
     position = fit(
-        method, TrainingSet(images, reporter.progress, textures=foreign), options.out,
-        seed=record["seed"], bounds=options.bounds, bar=reporter.bar, fabric=fabric,
+        method, TrainingSet(images, reporter.progress, textures=foreign, varied=config.varied),
+        options.out, seed=record["seed"], bounds=options.bounds, bar=reporter.bar, fabric=fabric,
         resume=resume and (options.out / CHECKPOINT).is_file(), precision=record["precision"],
         early=EarlyFigures(method, parts[1], options.tiling) if first else None,
     )  # fmt: skip

@@ -113,7 +113,9 @@ def check_same(choice: BackboneChoice, record: Mapping[str, Any], out: Path) -> 
 
 def sentence(backbone: FrozenBackbone) -> str:
     """What is said of a backbone when a run begins."""
-    levels = zip(backbone.channels, backbone.strides, strict=True)
-    shown = ", ".join(f"{channels} at stride {stride}" for channels, stride in levels)
     origin = backbone.origin
-    return f"{origin.name}: {shown}; weights {origin.weights}, licence {origin.licence}"
+    channels, strides = (", ".join(map(str, x)) for x in (backbone.channels, backbone.strides))
+    return (
+        f"{origin.name}: {channels} channels at strides {strides}; weights {origin.weights}, "
+        f"licence {origin.licence}"
+    )

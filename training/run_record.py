@@ -248,13 +248,13 @@ def tell(begun: Begun, log: Callable[[str], None]) -> None:
     """Say what was read, and how the images were divided."""
     options, parts = begun.options, begun.parts
     train, calibration = map(len, parts)
-    if begun.backbone is not None:
-        log(f"backbone {run_backbone.sentence(begun.backbone)}")
     log(f"read   {options.data}: {begun.dataset.summary()}")
     for line in begun.dataset.notes():
         log(f"note   {line}")
     shots = "" if options.shots is None else f" (--shots {options.shots})"
     log(f"split  {train} to train on{shots}, {calibration} to calibrate with, seed {options.seed}")
+    if begun.backbone is not None:
+        log(f"uses   {run_backbone.sentence(begun.backbone)}")
     if options.group is not None:
         learnt, held_out = (count_parts(samples, options.group) for samples in parts)
         log(
@@ -353,6 +353,8 @@ def read_record(path: Path) -> dict[str, Any]:
             f"{path} is a run of {record['method']}, which this edgead does not know "
             f"(it has {', '.join(sorted(METHODS))}): upgrade, or train again"
         )
+    before = dict(METHODS[record["method"]].settings_type.added)
+    record["settings"] = before | record["settings"]
     return {"preset": DEFAULT_PRESET, **record}  # the first runs had no presets
 
 

@@ -197,7 +197,13 @@ def _kernels() -> Iterator[Check]:
     if "device:" in cuda:
         yield Check("kernels cuda", "ok", cuda)
         return
-    hint = "install NVIDIA's driver; the CPU serves without it"
+    hint, driver = "install NVIDIA's driver; the CPU serves without it", nvidia_driver()
+    if driver is not None and "(error 35)" in cuda:
+        major, minor = driver_cuda(driver)
+        hint = (
+            f"this driver knows CUDA up to {major}.{minor}: install a newer one, or edgead built "
+            f"with an nvcc of CUDA {major}"
+        )
     if cuda.startswith("not built"):
         hint = (
             "with nvcc 11.7 or newer (of a driver for CUDA 13: pip install nvidia-cuda-nvcc), in a "
@@ -247,6 +253,7 @@ def _tensorrt_cure(flavour: str) -> str:
 
 
 def _cuda_memory() -> Iterator[Check]:
+    from edgead.nvidia.backend import CPU_SERVES
     from edgead.nvidia.memory import find_backend
 
     try:
@@ -254,7 +261,9 @@ def _cuda_memory() -> Iterator[Check]:
         detail = f"{backend.name}, {count(backend.count(), 'device')}"
         yield Check("cuda memory", "ok", detail)
     except DeviceError as error:
-        reason, _, hint = str(error).rpartition(": ")
+        reason, _, hint = str(error).removesuffix(f"; {CPU_SERVES}").rpartition(": ")
+        if "not built here" in reason:
+            reason, hint = "edgead's CUDA kernels bring it", "that of kernels cuda"
         yield Check("cuda memory", "missing", reason, hint)
 
 

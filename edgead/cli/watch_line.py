@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from types import FrameType
 
 from edgead.cli.console import Console
@@ -16,6 +17,7 @@ from edgead.cli.watch_report import end, serve, summary
 from edgead.live.camera import Camera
 from edgead.live.cameras import Cameras
 from edgead.live.clock import Clock
+from edgead.live.engines import Engines, View
 from edgead.live.log import Log
 
 TICK_S = 0.2
@@ -27,13 +29,15 @@ def run(args: argparse.Namespace) -> int:
     with ExitStack() as stack:
         stack.callback(log.close)
         server = serve(args, log, stack)
-        cameras = Cameras(args.config, sys.stdout.buffer, log.say, _sentence)
+        cameras = Cameras(
+            args.config, sys.stdout.buffer, log.say, _sentence, partial(View, Engines())
+        )
         clock, idle = Clock(log.say), threading.Event()
         with stopping() as stop, _reloads() as asked:
             try:
                 cameras.start()
                 if server is not None:
-                    server.start(cameras.boards)
+                    server.start(cameras.boards, cameras.sinks)
                 while not stop() and cameras.runs:
                     if asked:
                         asked.clear()

@@ -13,6 +13,7 @@ import numpy as np
 from edgead.errors import printable
 from edgead.images import encode_jpeg
 from edgead.live.capture import Slot
+from edgead.live.schedule import ALWAYS, Schedule
 from edgead.live.scorer import Scorer
 from edgead.live.source import Moment, Source
 from edgead.live.tally import Tally
@@ -35,6 +36,7 @@ class Board:
     detector: Scorer
     slot: Slot
     tally: Tally
+    schedule: Schedule = ALWAYS
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
@@ -55,8 +57,8 @@ class Board:
         with self._lock:
             latest = self._latest
             history = list(self._history)
-        idle_s = None  # in a folder, no frame is no alarm
-        if latest is not None and not self.source.waits:
+        idle_s = None  # in a folder, or outside of the schedule, no frame is no alarm
+        if latest is not None and not self.source.waits and self.schedule.is_open:
             idle_s = Moment.now().monotonic_s - latest[2]
         latencies_ms = [past["latency_ms"] for past in history]
         return {

@@ -59,7 +59,7 @@ class Camera:
             give_up_s=settings.reconnect_seconds,
             schedule=settings.schedule,
         )
-        self.board = Board(source, view, self.slot, self.tally)
+        self.board = Board(source, view, self.slot, self.tally, settings.schedule)
         self._listeners: list[Listener] = [self.board]
         self.evidence: Evidence | None = None
         self._loop = Loop(

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from edgead.bundle.storage import Bundle, open_bundle
-from edgead.errors import DeviceError, EdgeadError
+from edgead.errors import DeviceError
+from edgead.files import in_words
 from edgead.live.board import Board
 from edgead.live.camera import Camera
 from edgead.live.camera_settings import CameraSettings
-from edgead.live.engines import Engines, View
 from edgead.live.line_file import LineFile, read_line_file
 from edgead.live.log import Say
 from edgead.live.outlets import Outlets
 from edgead.live.output import Output
+from edgead.live.scorer import Scorer
+from edgead.live.sinks.interface import SinkState
 from edgead.live.source import SourceError
 from edgead.records.store import Records
 
 Sentence = Callable[[Camera], str]
+OpenView = Callable[[Bundle, Mapping[str, Any]], Scorer]
 
 
 class Cameras:
@@ -34,16 +37,19 @@ class Cameras:
         out: gets the lines of all cameras.
         say: for what belongs in the log.
         sentence: what became of a camera's frames, for the log at its end.
+        open_view: opens what scores, of a bundle and the arguments of ``Detector``.
 
     Raises:
         EdgeadError: the file is wrong, a bundle or its engine cannot be used.
     """
 
-    def __init__(self, path: Path, out: BinaryIO, say: Say, sentence: Sentence) -> None:
+    def __init__(
+        self, path: Path, out: BinaryIO, say: Say, sentence: Sentence, open_view: OpenView
+    ) -> None:
         self._path, self._say, self._sentence = path, say, sentence
         self.output = Output(out, say)
         self.boards: dict[str, Board] = {}
-        self._engines = Engines()
+        self._open_view = open_view
         self._cameras: dict[str, Camera] = {}
         self._outlets = Outlets()
         self._left = True
@@ -62,7 +68,10 @@ class Cameras:
         if (settings := self._file.records) is not None:
             say = partial(self._say, kind="records")
             self.records = self._file.within(("records",), lambda: Records(settings, say))
-        self._take(self._file)
+        self._outlets.take(self._file, self._fresh_sinks)  # before any camera is started
+        self._fresh_sinks = {}
+        for error in self._take(self._file):
+            raise error
 
     @property
     def runs(self) -> bool:
@@ -74,9 +83,9 @@ class Cameras:
         """
         for camera in self._cameras.values():
             failure = camera.failure
-            if failure is None or isinstance(failure, SourceError):
-                continue
-            if isinstance(failure, DeviceError) or not isinstance(failure, EdgeadError):
+            of_all = isinstance(failure, DeviceError | ConnectionError)  # engine, or stdout
+            if of_all and not isinstance(failure, SourceError):
+                assert failure is not None
                 raise failure
         return any(camera.runs for camera in self._cameras.values())
 
@@ -89,8 +98,8 @@ class Cameras:
             file = read_line_file(self._path)
             fresh = {camera.settings.name: camera for camera in self._new_cameras(file)}
             sinks = self._outlets.fresh(file)
-        except EdgeadError as error:
-            self._say("reload", f"refused, all goes on as before: {error}")
+        except Exception as error:  # whatever is in the file, what runs goes on
+            self._say("reload", f"refused, all goes on as before: {in_words(error)}")
             return
         if file.records != self._file.records:
             self._say("reload", "[records] holds from the next start")
@@ -98,12 +107,14 @@ class Cameras:
         names = {settings.name for settings in file.cameras}
         gone = [name for name in self._cameras if name in fresh or name not in names]
         self._stop(gone)
-        try:
-            self._take(file)
-        except EdgeadError as error:
-            self._say("reload", f"not all of it: {error}")
+        for failure in self._take(file):
+            self._say("reload", f"not all of it: {in_words(failure)}")
         kept = len(names) - len(fresh)
         self._say("reload", f"{self._path}: {len(fresh)} cameras started, {kept} go on")
+
+    def sinks(self) -> dict[str, SinkState]:
+        """How each sink fares, by name."""
+        return self._outlets.states()
 
     def tick(self) -> None:
         """Say how the sinks fare; to be called now and then."""
@@ -125,24 +136,30 @@ class Cameras:
         """Whether all drivers came back when their cameras were stopped."""
         return self._left
 
-    def _take(self, file: LineFile) -> None:
-        """Use the file's sinks, and start its fresh cameras."""
+    def _take(self, file: LineFile) -> list[Exception]:
+        """Use the file's sinks, and start its fresh cameras; what could not be, and why."""
+        self._file, failures = file, list[Exception]()
         fresh, self._fresh = self._fresh, {}
         try:
             self._outlets.take(file, self._fresh_sinks)
-        finally:
-            self._file = file
-            for each in file.cameras:
-                camera = fresh.get(each.name) or self._cameras.get(each.name)
-                if camera is not None:
-                    camera.use_sinks(self._outlets.of(each.sinks))
+        except Exception as error:
+            failures.append(error)
         for index, each in enumerate(file.cameras):
-            if each.name in fresh:
-                if self.records is not None:
-                    fresh[each.name].listen(self.records)
-                file.within(("camera", index), fresh[each.name].start)
-                self._cameras[each.name] = fresh[each.name]
-                self.boards[each.name] = fresh[each.name].board
+            camera = fresh.get(each.name) or self._cameras.get(each.name)
+            if camera is None:
+                continue
+            camera.use_sinks(self._outlets.of(each.sinks))
+            if each.name not in fresh:
+                continue
+            if self.records is not None:
+                camera.listen(self.records)
+            try:
+                file.within(("camera", index), camera.start)
+            except Exception as error:
+                failures.append(error)
+                continue
+            self._cameras[each.name], self.boards[each.name] = camera, camera.board
+        return failures
 
     def _stop(self, names: list[str]) -> None:
         for name in names:  # all at once: each may have to wait for its driver
@@ -151,8 +168,8 @@ class Cameras:
             camera = self._cameras.pop(name)
             del self.boards[name]
             self._left &= camera.stop(self._sentence)
-            if isinstance(camera.failure, EdgeadError):
-                self._code = max(self._code, camera.failure.exit_code)
+            if camera.failure is not None:  # one that nobody foresaw is its driver's
+                self._code = max(self._code, getattr(camera.failure, "exit_code", 2))
 
     def _new_cameras(self, file: LineFile) -> list[Camera]:
         """Those of the file that do not run as it wants them, with their engines open."""
@@ -167,7 +184,7 @@ class Cameras:
             running = self._cameras.get(settings.name)
             if running is not None and running.runs and _is_same(running, settings, bundle):
                 continue
-            open_view = partial(View, self._engines, bundle, settings.detector)
+            open_view = partial(self._open_view, bundle, settings.detector)
             view = file.within((*where, "bundle"), open_view)
             rest = (self.output, self._say)
             found.append(file.within(where, partial(Camera, settings, source, view, *rest)))

@@ -164,7 +164,7 @@ def _checked(
     found = {}
     for key, value in table.items():
         if key not in known:
-            why = f"is no key of a camera{_near(key, known)}: it has {', '.join(known)}"
+            why = f"is not a key of a camera{_near(key, known)}: it has {', '.join(known)}"
             raise _wrong(path, text, (*where, key), why)
         try:
             found[key] = KEYS[key](value)

@@ -8,8 +8,8 @@ from importlib.util import find_spec
 from typing import Any
 
 from edgead.errors import DeviceError
+from edgead.installation import nvidia_driver
 from edgead.nvidia.backend import CPU_SERVES
-from edgead.nvidia.devices import load_driver
 
 TEGRA = {(7, 2), (8, 7), (11, 0)}
 """Compute capabilities of Jetsons: Xavier, Orin, Thor."""
@@ -48,13 +48,11 @@ def check_driver(cuda: Any) -> None:
             f"NVIDIA's driver does not start: {said}: see what nvidia-smi says; in a "
             f"container, give it the GPU; {CPU_SERVES}"
         )
-    try:
-        load_driver()
-    except OSError as error:
+    if nvidia_driver() is None:
         raise DeviceError(
             f"NVIDIA's driver is not installed (libcuda.so.1): install it, and see that "
             f"nvidia-smi finds the GPU; {CPU_SERVES}"
-        ) from error
+        )
     raise DeviceError(
         f"edgead's CUDA kernels, built for {cuda.ARCHITECTURES}, cannot be used: {said}: "
         f"install a newer driver, or edgead with an older CUDA; {CPU_SERVES}"

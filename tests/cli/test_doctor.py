@@ -7,6 +7,7 @@ import json
 import platform
 import re
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -340,3 +341,35 @@ def test_the_driver_and_its_gpus(monkeypatch, driver, state, detail):
     (check,) = doctor._nvidia_driver()
     assert (check.state, check.detail) == (state, detail)
     assert bool(check.cure) == (state == "missing")
+
+
+@pytest.mark.parametrize(
+    ("code", "driver", "cause", "cure"),
+    [
+        (35, None, "driver is not installed (libcuda.so.1)", "install it, and see that nvidia"),
+        (35, True, "built for sm_87, cannot be used: told (error 35)", "install a newer driver"),
+        (100, True, "finds no GPU: told (error 100)", "see what nvidia-smi says; in a container"),
+    ],
+)
+def test_the_memory_of_a_gpu_has_the_driver_s_cure(monkeypatch, code, driver, cause, cure):
+    kernels = types.SimpleNamespace(status=lambda: (code, "told"), ARCHITECTURES="sm_87")
+    monkeypatch.setattr("edgead.nvidia.own_backend.import_kernels", lambda: kernels)
+    monkeypatch.setattr("edgead.nvidia.kernels.nvidia_driver", lambda: driver)
+    (check,) = doctor._cuda_memory()
+    assert check.state == "missing" and cause in check.detail and check.cure.startswith(cure)
+
+
+def test_the_memory_of_a_gpu_comes_with_the_kernels(monkeypatch):
+    monkeypatch.setitem(sys.modules, "edgead.nvidia._cuda", None)
+    (check,) = doctor._cuda_memory()
+    assert (check.state, check.cure) == ("missing", "that of kernels cuda")
+
+
+def test_kernels_of_a_newer_cuda_than_the_driver_s(monkeypatch):
+    """The CUDA runtime says the same of no driver."""
+    said = {"cpu": "avx2", "cuda": "built for sm_87; unusable: insufficient (error 35)"}
+    monkeypatch.setattr(doctor, "built", lambda: said)
+    monkeypatch.setattr(doctor, "nvidia_driver", lambda: Driver(0))
+    *_, check = doctor._kernels()
+    assert check.cure.startswith("this driver knows CUDA up to 12.6: install a newer one, or")
+    assert check.cure.endswith("an nvcc of CUDA 12")

@@ -47,10 +47,14 @@ PARSED: list[tuple[str, str, str]] = [
     ("docs/command-line.md", ".*", "examples of the help; the pages of each task run them"),
     ("docs/(?!tutorial|video).*", "edgead train ", "a training; three pages run one"),
     ("docs/(?!tutorial|video).*", "edgead export ", "needs a training run"),
-    ("docs/learn.md", "edgead backbone mine.onnx", "somebody's own graph"),
+    ("docs/(learn|backbone).md", "edgead backbone mine.onnx", "somebody's own graph"),
     ("docs/.*", "torchrun ", "a training in several processes"),
     ("docs/bench.md", ".* --native", "libedgead; tests/library/test_bench_native.py runs it"),
-    ("docs/.*", "edgead watch (0|incoming|rtsp:)", "a camera, or a folder watched until Ctrl-C"),
+    (
+        "docs/.*",
+        r"edgead watch (0|incoming|rtsp:|aravis:|pylon:|\"gst:|--config)",
+        "a camera, or a folder watched until Ctrl-C",
+    ),
     ("docs/.*", "edgead build (?!--list|--prune)", "a GPU or TensorRT"),
     (
         "docs/(precision|bench|learn).md",
@@ -92,13 +96,15 @@ EXIT_CODES: dict[tuple[str, str], tuple[int, ...]] = {
 """Where not 0. How fast the machine is decides about 4 and 5."""
 
 TOOLS: list[tuple[str, str]] = [
-    (r"make [\w-]+( [A-Z]+=\S+)*$", "a target of the Makefile"),
+    (r"make [\w-]+( [A-Z_]+=\S+)*$", "a target of the Makefile"),
     (
         r"(\.venv/bin/)?pip install (\.|\"\.\[[\w-]+\]\")$",
         "from a clone, with an extra",
     ),
+    (r"\.venv/bin/pip install \./edgead-\S+\.whl$", "tests/install/jetson_root.py runs it"),
+    (r"pip download ", "libraries of CUDA, for a wheel"),
     (r"python3 -m venv ", "sets up an environment"),
-    (r"\.venv/bin/edgead doctor$", "tests/install/jetson_root.py runs it"),
+    (r"\.venv/bin/edgead doctor( --json)?$", "tests/install/jetson_root.py runs it"),
     (r"source \.venv/bin/activate$", "a shell's own command"),
     (r"python (examples|benchmarks)/\w+\.py", "a script of this repository"),
     (r"trtexec ", "TensorRT of a Jetson"),

@@ -285,7 +285,7 @@ def test_a_folder_for_the_ranges_of_int8_does_not_go_with_it() -> None:
 def test_a_size_that_the_backbone_does_not_take_is_refused_before_anything_is_learnt(
     tmp_path: Path,
 ) -> None:
-    method = METHODS["ssae"].from_settings({"size": [72, 64], "width": 0.0625}, 4)
+    method = METHODS["ssae"].from_settings({"size": [72, 64], "width": 0.0625, "shrink": 1}, 4)
     with pytest.raises(ExportError, match=r"72 x 64 .*multiples of 16: train with --set size"):
         join(method, [], [], tmp_path / "part.edgead", ExportOptions(), log=print)
     assert not list(tmp_path.iterdir())

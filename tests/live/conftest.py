@@ -7,6 +7,7 @@ import http.client
 import http.server
 import io
 import json
+import signal
 import subprocess
 import sys
 import threading
@@ -24,7 +25,9 @@ from edgead.live.board import Board
 from edgead.live.capture import Slot
 from edgead.live.loop import Loop
 from edgead.live.server import PageServer
-from edgead.live.source import Moment, Reading, Source
+from edgead.live.source import Moment, Reading, Source, parse_source
+from edgead.live.sources import open_reader
+from edgead.live.sources.setup import Setup
 from edgead.live.tally import Tally
 
 LONGEST_S = 300  # of anything that is waited for: only a defect takes so long
@@ -286,3 +289,45 @@ def pylon(monkeypatch):
     except ImportError:
         pytest.skip("pypylon is not installed")
     return module
+
+
+@pytest.fixture
+def opened() -> Iterator[Callable[..., tuple[Any, str]]]:
+    """``opened(text, stall_s=…, option=…)``: a Reader that is open; what it says of itself."""
+    readers = []
+
+    def make(text: str, stall_s: float = 20.0, **options: object) -> tuple[Any, str]:
+        reader = open_reader(parse_source(text), Setup(options=options, stall_s=stall_s))
+        readers.append(reader)
+        return reader, reader.open()
+
+    yield make
+    for reader in readers:
+        reader.close()
+
+
+@pytest.fixture(scope="session")
+def images() -> Callable[[Any, int], list[Reading]]:
+    """``images(reader, n)``: n readings, each with its image."""
+
+    def read(reader: Any, number: int) -> list[Reading]:
+        found = [reader.read(threading.Event()) for _ in range(number)]
+        assert all(reading is not None and reading.image is not None for reading in found), found
+        return found
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def finish() -> Callable[[Watch], tuple[int, list[dict[str, Any]], str]]:
+    """``finish(watch)``: stop one whose lines were read one by one; exit code, lines left, log."""
+
+    def stop(watch: Watch) -> tuple[int, list[dict[str, Any]], str]:
+        process = watch.process
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout is not None and process.stderr is not None
+        lines = [json.loads(line) for line in process.stdout]
+        log = "".join([*watch.log, process.stderr.read()])
+        return process.wait(LONGEST_S), lines, log
+
+    return stop

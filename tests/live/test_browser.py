@@ -8,6 +8,8 @@ import re
 import numpy as np
 import pytest
 
+from edgead.live.access import Address
+from edgead.live.server import PageServer
 from edgead.live.source import Moment, Reading
 
 from .browser import CHROMIUM, Browser
@@ -131,3 +133,30 @@ def test_any_name_is_text_in_one_place_that_does_not_widen_the_page(browser, pag
         assert browser.do("document.documentElement.scrollWidth") == 390
     finally:
         browser.call("Emulation.clearDeviceMetricsOverride")
+
+
+def test_several_cameras_are_shown_together_and_each_by_itself(browser, page, frames):
+    page.feed(frames[3])
+    server = PageServer(Address("127.0.0.1", 0), lambda *said: None)
+    boards = {"left": page.board, "right": page.board}
+    server.start(boards)
+    try:
+        browser.call("Page.navigate", url=server.address.url)
+        browser.wait("document.querySelectorAll('#cameras a').length == 2")
+        browser.wait("[...document.querySelectorAll('#cameras img')].every(i => i.naturalWidth)")
+        words = browser.do("document.getElementById('cameras').innerText")
+        assert (
+            words.count("ANOMALOUS") == 2 and "left" in words and "verdicts 1, anomalous 1" in words
+        )
+        del boards["left"]  # the file was read again
+        browser.wait("document.querySelectorAll('#cameras a').length == 1")
+        browser.do("document.querySelector('#cameras a').click()")
+        browser.wait("document.getElementById('verdict')?.textContent == 'ANOMALOUS'")
+        browser.wait("document.getElementById('view').naturalWidth")
+        assert text(browser, "source").startswith("right · camera 7 · tiny")
+        assert browser.do("document.getElementById('all').hidden") is False
+        del boards["right"]
+        gone = "the camera is no longer configured"
+        browser.wait(f"document.getElementById('alarm').textContent == '{gone}'")
+    finally:
+        server.close()

@@ -72,7 +72,7 @@ def test_a_source_that_lies_beside_the_file_is_found_there(write, tmp_path):
 
 MISTAKES = [
     ("rate_hz = 10", "rate_hz = 0", r"line 4: defaults\.rate_hz is 0: expected a number from"),
-    ("rate_hz = 10", 'name = "x"', r"line 4: defaults\.name is no key of a camera"),
+    ("rate_hz = 10", 'name = "x"', r"line 4: defaults\.name is not a key of a camera"),
     ('name = "left"', 'name = "a/b"', r"line 11: camera\.name is 'a/b': expected a name"),
     ('name = "right"', 'name = "left"', r"line 16: camera\.name 'left' is there twice"),
     ('name = "right"', "", r"line 15: camera\.name is missing"),
@@ -83,7 +83,7 @@ MISTAKES = [
         'sinks = ["plan"]',
         r"line 13: camera\.sinks names 'plan' \(did you",
     ),
-    ("rate_hz = 10", "rate = 10", r"line 4: defaults\.rate is no key .*did you mean rate_hz\?"),
+    ("rate_hz = 10", "rate = 10", r"line 4: defaults\.rate is not a key .*did you mean rate_hz\?"),
     ("300, 200]", "300, 0]", r"line 19: camera\.roi roi \[10, 20, 300, 0\]: expected x, y, width"),
     ("mon-fri", "moon-fri", r"line 21: camera\.schedule schedule 'moon-fri 06:00-22:00': expected"),
     ("exposure_us = 5000", "a = [1]", r"line 22: camera\.options is .*: expected a table of texts"),

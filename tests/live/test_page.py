@@ -7,6 +7,7 @@ import json
 import os
 import re
 import socket
+from datetime import datetime
 from urllib.parse import urlencode
 
 import cv2
@@ -17,6 +18,7 @@ from edgead.errors import DeviceError, EdgeadError, InputError
 from edgead.live import access as access_module
 from edgead.live import server as module
 from edgead.live.access import Access, Address, allowed_hosts, parse_address
+from edgead.live.schedule import Schedule, parse_schedule
 from edgead.live.server import PageServer
 from edgead.live.source import Moment, Reading
 
@@ -42,6 +44,14 @@ def test_the_state_has_the_latest_verdict_and_what_is_new(page, frames):
     assert (state["frames"], state["verdicts"], state["anomalous"]) == (4, 4, anomalous)
     assert state["idle_s"] >= 0
     assert state["p50_ms"] in [past["latency_ms"] for past in state["history"]]
+
+
+def test_outside_of_its_schedule_a_camera_is_not_missed(page, frames):
+    page.feed(frames[0])
+    now = datetime(2026, 11, 30, 12)
+    for texts, idle in ((["08:00-13:00"], True), (["13:00-14:00"], False)):
+        page.board.schedule = Schedule(parse_schedule(texts).spans, lambda: now)
+        assert (page.state()["idle_s"] is not None) is idle
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import signal
@@ -9,12 +10,24 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import Mock
 
+import cv2
+import numpy as np
 import pytest
 
+from edgead import Detector
+from edgead.errors import InputError
+from edgead.live import loop as loop_module
 from edgead.live.cameras import Cameras
+from edgead.live.capture import Slot
 from edgead.live.engines import Engines, View
+from edgead.live.loop import Loop
+from edgead.live.source import Moment, Reading
+from edgead.live.tally import Tally
 
 
 @pytest.fixture
@@ -79,7 +92,7 @@ def test_a_camera_that_ends_with_an_error_gives_its_exit_code(watch, line, film,
 def test_a_file_that_is_wrong_starts_nothing(watch, line, film, tmp_path):
     code, lines, log = watch("--config", line("rate = 3", left=film)).end()
     assert (code, lines) == (1, [])
-    assert re.search(r"line\.toml, line 8: camera\.rate is no key of a camera \(did you", log)
+    assert re.search(r"line\.toml, line 8: camera\.rate is not a key of a camera \(did you", log)
     text = line(left=film).read_text().replace("tiny.edgead", "none.edgead")
     (tmp_path / "line.toml").write_text(text)
     code, _, log = watch("--config", tmp_path / "line.toml").end()
@@ -200,6 +213,43 @@ def test_check_says_what_can_be_reached(line, film, bundle_dir, tmp_path):
     assert done.returncode == 2 and done.stdout.startswith("failed  camera  video file")
 
 
+def test_a_region_is_scored_as_a_frame_of_its_own(watch, film, bundle_dir):
+    code, lines, log = watch(
+        film, "--bundle", bundle_dir, "--every-frame", "--threads", 1, "--roi", "10,5,60,50"
+    ).end()
+    assert code == 0, log
+    capture = cv2.VideoCapture(str(film))
+    with Detector(bundle_dir, threads=1) as detector:
+        expected = [detector.score(capture.read()[1][5:55, 10:70]).score for _ in lines]
+    assert [line["score"] for line in lines] == expected and len(lines) == 6
+    code, lines, _ = watch(film, "--bundle", bundle_dir, "--roi", "40,5,60,50").end()
+    assert code == 0 and "reaches over the edge of a frame of 70 x 90" in lines[0]["error"]
+
+
+def test_no_more_frames_than_the_rate_are_scored_and_the_rest_is_named(
+    bundle_dir, frames, monkeypatch
+):
+    now_s, slot, out = [0.0], Slot(), io.BytesIO()
+
+    def pass_time(seconds: float) -> None:
+        now_s[0] += seconds
+        slot.put(Reading(Moment(now_s[0], now_s[0]), frames[0]))
+
+    monkeypatch.setattr(
+        loop_module, "Moment", SimpleNamespace(now=lambda: Moment(now_s[0], now_s[0]))
+    )
+    monkeypatch.setattr(loop_module.time, "sleep", pass_time)
+    monkeypatch.setattr(loop_module, "WAIT_S", 0.25)  # whose sums are exact
+    pass_time(0.0)
+    with Detector(bundle_dir, threads=1) as detector:
+        loop = Loop(detector, slot, Tally(), out, lambda *said: None, period_s=1.0)
+        loop.run(lambda: now_s[0] > 3.1)
+    lines = [json.loads(line) for line in out.getvalue().splitlines()]
+    # A frame each 0.25 s, scored at 0, 1, 2 and 3 s: three of four are dropped.
+    assert [line["frame"] for line in lines] == [0, 4, 8, 12]
+    assert [line.get("dropped", {"count": 0})["count"] for line in lines] == [0, 3, 3, 3]
+
+
 def test_equal_bundles_share_one_engine_and_keep_their_own_rates(bundle_dir, frames):
     from edgead.bundle.storage import open_bundle
 
@@ -215,21 +265,25 @@ def test_equal_bundles_share_one_engine_and_keep_their_own_rates(bundle_dir, fra
         assert result.is_anomalous == (result.score > view.threshold)
     other = View(engines, bundle, {**settings, "threads": 2})
     assert other._detector is not strict._detector
+    deep = np.full((70, 90), 4095, np.uint16)
+    white = np.full((70, 90), 255, np.uint8)
+    assert other.score(deep, 12).score == pytest.approx(other.score(white).score, rel=1e-6)
+    assert len(engines._open) == 2  # one for 12 bits took the place of the one for 16
     del strict, loose, results, result, view
     assert len(engines._open) == 1
 
 
 def test_a_bundle_that_is_swapped_is_noticed_at_the_next_reload(
-    line, bundle_copy, tiny, arrive, frames, tmp_path, capsys
+    line, bundle_copy, tiny, tmp_path, monkeypatch
 ):
-    import io
-
     place = tmp_path / "incoming"
     place.mkdir()
     path = line(left=place)
     path.write_text(re.sub(r"bundle = .*", f'bundle = "{bundle_copy}"', path.read_text()))
     said = []
-    cameras = Cameras(path, io.BytesIO(), lambda *words: said.append(words[:2]), lambda one: "over")
+    say = lambda *words: said.append(words[:2])  # noqa: E731
+    view = partial(View, Engines())
+    cameras = Cameras(path, io.BytesIO(), say, lambda one: "over", view)
     cameras.start()
     try:
         before = cameras._cameras["left"]
@@ -244,5 +298,12 @@ def test_a_bundle_that_is_swapped_is_noticed_at_the_next_reload(
         cameras.reload()
         assert said[-1][0] == "reload" and "refused, all goes on as before" in said[-1][1]
         assert cameras.runs
+        before = cameras._cameras["left"]
+        tiny.write(bundle_copy)
+        failing = InputError("its port is in use")
+        monkeypatch.setattr(cameras._outlets, "take", Mock(side_effect=failing))
+        cameras.reload()  # a sink that does not open keeps no camera from its start
+        assert ("reload", "not all of it: its port is in use") in said
+        assert cameras.runs and cameras._cameras["left"] is not before
     finally:
         assert cameras.stop() == 0

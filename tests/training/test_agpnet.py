@@ -6,6 +6,7 @@ import copy
 import json
 
 import cv2
+import numpy as np
 import pytest
 import torch
 from edgead_export.exporter import export_run
@@ -233,6 +234,14 @@ def test_features_beyond_the_cache_are_the_same(monkeypatch):
         torch.testing.assert_close(value, anew[name], rtol=1e-3, atol=0)  # kept in half
 
 
+def _averaged(residual: torch.Tensor, side: int) -> torch.Tensor:
+    """The mean over ``side`` x ``side`` positions, of those inside: [N, C, h, w] float64."""
+    around = [(0, 0), (0, 0), (side // 2,) * 2, (side // 2,) * 2]
+    inside = np.pad(residual.double().numpy(), around, constant_values=np.nan)
+    windows = np.lib.stride_tricks.sliding_window_view(inside, (side, side), (2, 3))
+    return torch.from_numpy(np.nanmean(windows, axis=(4, 5)))
+
+
 def _errors(method, data):
     """Mean squared errors by level, [N, h, w] float64, and those of the pairs."""
     _stage(method, data)
@@ -242,7 +251,9 @@ def _errors(method, data):
         clean = method.join(method.on_grid(method.backbone(data.images)))
         sides = zip(method.split(clean), method.split(method.decoder(clean)), strict=True)
         pairs = method(data.images)
-    return [[(a - b).double().square().mean(1) for a, b in each] for each in (sides, pairs)]
+    residuals = [_averaged(a - b, method.config.window) for a, b in sides]
+    squares = [residual.square().mean(1) for residual in residuals]
+    return squares, [(a - b).double().square().mean(1) for a, b in pairs]
 
 
 def test_pairs_give_the_error_over_the_mean_error_of_the_training_images():
@@ -252,9 +263,10 @@ def test_pairs_give_the_error_over_the_mean_error_of_the_training_images():
         torch.testing.assert_close(got, want, rtol=0.02, atol=1e-3)
 
 
-def test_without_places_and_balance_the_error_is_as_it_is():
-    """That of the paper."""
-    plain, found = _errors(_method(position=False, balance=False), _data(5))
+@pytest.mark.parametrize("window", [1, 3, 5])
+def test_without_places_and_balance_the_error_is_as_it_is(window):
+    """That of the paper, where the window is one position."""
+    plain, found = _errors(_method(position=False, balance=False, window=window), _data(5))
     for error, got in zip(plain, found, strict=True):
         torch.testing.assert_close(got, error, rtol=1e-3, atol=1e-6)
 

@@ -25,8 +25,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+import edgead
 from edgead.cli.main import main
 from edgead.errors import InputError, MissingExtraError, TrainingError
+from edgead.images import read_image
 
 SIZE = (64, 96)
 SMALL = {"size": [64, 64], "width": 16, "heads": 2, "blocks": 1, "batch_size": 4}
@@ -178,6 +180,23 @@ def test_the_run_says_what_its_backbone_is(onnx_run: Path) -> None:
     assert "--backbone mine.onnx" in record["command"]
     assert load_run(onnx_run).provenance["backbone"] == facts
     assert not (onnx_run / "backbone.safetensors").exists()  # of a run that is not finished
+
+
+@pytest.mark.parametrize("more", [[], ["--with", "instant"]], ids=["alone", "joined"])
+def test_the_bundle_has_the_graph_and_says_what_it_is(
+    onnx_run: Path, more: list[str], parts: Path, tmp_path: Path, capsys
+) -> None:
+    bundle = tmp_path / "part.edgead"
+    command = ["export", str(onnx_run), "--out", str(bundle), "--float32-only", *more]
+    assert main(command) == 0  # torch and the bundle agree
+    capsys.readouterr()
+    assert main(["inspect", str(bundle)]) == 0
+    shown = capsys.readouterr().out
+    digest = hashlib.sha256((onnx_run / "backbone.onnx").read_bytes()).hexdigest()
+    assert "name: mine.onnx" in shown and f"sha256: {digest}" in shown
+    frame = read_image(sorted(parts.glob("*.png"))[0])
+    with edgead.Detector(bundle, device="cpu") as detector:
+        assert detector.score(frame).score >= 0
 
 
 def test_a_backbone_that_was_exchanged_is_found(onnx_run: Path, tmp_path: Path) -> None:

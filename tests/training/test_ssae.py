@@ -25,13 +25,12 @@ from edgead_training.methods.ssae_corruption import (
     texture,
 )
 from safetensors.torch import load_file
-from scipy import ndimage
 
 import edgead
 from edgead import reference
 from edgead.errors import TrainingError
 
-SMALL = {"size": [64, 64], "width": 0.0625, "batch_size": 4}
+SMALL = {"size": [64, 64], "width": 0.0625, "batch_size": 4, "shrink": 1}
 
 
 def _generator(seed: int = 0) -> torch.Generator:
@@ -268,42 +267,69 @@ def test_crops_and_flips_show_parts_of_the_image():
     assert torch.equal(_method(size=[96, 128]).views(image, _generator()), image)
 
 
-def test_map_is_the_squared_difference_over_what_is_usual():
-    method, image = _method(blur_sigma=0.0, pooling="max"), _image(2, 3, 64, 64)
+@pytest.mark.parametrize("fine", [True, False])
+def test_map_is_the_squared_difference_over_what_is_usual(fine, fine64):
+    method, image = _method(blur_sigma=0.0, pooling="max", fine=fine), _image(2, 3, 64, 64)
     method.gain.copy_(torch.linspace(1, 2, 64))
     with torch.no_grad():
         pairs = [(a.numpy(), b.numpy()) for a, b in method(image)]
-        want = (method.autoencoder(image) - image).double().square().mean(1).numpy()
+        residual = (method.autoencoder(image) - image).numpy()
+    want = ((fine64(residual) if fine else residual.astype(float)) ** 2).mean(1)
     want *= np.linspace(1, 2, 64) ** 2
     maps, scores = reference.anomaly_map(pairs, method.map_params())
     np.testing.assert_allclose(maps, want, rtol=1e-4, atol=1e-7)
     np.testing.assert_allclose(scores, want.max((1, 2)), rtol=1e-4)
 
 
-def test_usual_error_of_a_position_is_blurred_and_has_a_floor_of_a_tenth():
-    method, images = _method(), _image(11, 3, 64, 64)  # two chunks, one not full
+def test_shrunk_the_network_sees_means_of_pixels_and_the_map_keeps_its_size():
+    """As a method of half the size, of the same weights, that is given those means."""
+    large, small = _method(size=[128, 192], shrink=2), _method(size=[64, 96])
+    image = _image(2, 3, 128, 192)
+    means = image.reshape(2, 3, 64, 2, 96, 2).mean((3, 5))
+    with torch.no_grad():
+        for found, expected in zip(large(image)[0], small(means)[0], strict=True):
+            torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+    assert large.shapes() == ((3, 64, 96),) and large.map_params().size == (128, 192)
+    assert {row.shape for row in large.preview(image)} == {image.shape}
+
+
+def test_shrunk_it_learns_from_what_the_network_sees():
+    images, pictures = _image(4, 3, 128, 128), _image(2, 3, 128, 128, seed=1)
+    method, seen = _method(size=[128, 128], shrink=2, crop=64, clean=1.0), []
+    method.reconstruct = lambda image: seen.append(image) or image
+    quiet = lambda items, title: iter(items)  # noqa: E731
+    (stage,) = method.stages(TrainingSet(images, quiet, textures=pictures))
+    stage.loss(torch.arange(4), _generator(), 0.0)
+    assert seen[0].shape == (4, 3, 32, 32)
+    corner = seen[0][0, 0, 0, 0]  # a mean of 2x2 pixels, anywhere in the image
+    anywhere = torch.nn.functional.avg_pool2d(images[0, :1], 2, stride=1)
+    assert (anywhere - corner).abs().min() < 1e-6
+
+
+def test_units_are_those_of_the_good_images(fine64, units64):
+    method, images = _method(), _image(12, 3, 64, 64)  # two chunks, one not full
     images[..., 32:] = 0.5
     method.conclude(TrainingSet(images, lambda items, title: iter(items)))
     with torch.no_grad():
-        usual = (method.reconstruct(images) - images).double().square().mean((0, 1)).numpy()
-    smooth = ndimage.gaussian_filter(usual, 1.0, mode="mirror", truncate=4)  # 4 px at 256
-    want = (smooth + 0.1 * smooth.mean()) ** -0.5
+        residuals = fine64((images - method.reconstruct(images)).numpy())
+    gain, share = units64(residuals[:, None])
+    assert share == 1
     # OpenCV cuts the kernel off at 3 to 4 standard deviations: 0.3 % of its weight.
-    np.testing.assert_allclose(method.gain[0, 0], want, rtol=5e-3)
+    np.testing.assert_allclose(method.gain, gain, rtol=5e-3)
 
     plain = _method(position=False)
     plain.conclude(TrainingSet(images, lambda items, title: iter(items)))
-    assert torch.equal(plain.gain, torch.ones(1, 1, 64, 64))
+    assert (plain.gain == 1).all()
 
 
 @pytest.mark.parametrize("variant", ["plain", "ccm"])
 def test_a_half_method_takes_and_gives_float32_and_stays_close(variant):
     method, image = _method(variant=variant), _image(1, 3, 64, 64)
-    ((_, want),) = method(image)
+    ((compared, want),) = method(image)
     ((original, got),) = copy.deepcopy(method).half()(image)
-    assert torch.equal(original, image) and got.dtype == torch.float32
+    assert torch.equal(original, compared) and got.dtype == torch.float32
     # half has 11 bits; errors of 2^-11 pile up over 15 layers
-    assert (got - want).abs().max() < 0.01 * want.abs().max()
+    assert (got - want).abs().max() < 0.01 * method.reconstruct(image).abs().max()
 
 
 @pytest.mark.parametrize(
@@ -312,6 +338,7 @@ def test_a_half_method_takes_and_gives_float32_and_stays_close(variant):
      ({"width": 0.01}, "at least 0.0625"), ({"pooling": "median"}, "median"),
      ({"clean": 1.5}, "clean=1.5 is not a share"), ({"weight": float("nan")}, "weight=nan"),
      ({"extent": [0.5, 0.1]}, "not a range of shares"), ({"opacity": [0.0, 1.0]}, "not a range"),
+     ({"size": [72, 64], "shrink": 2}, "multiples of 16"), ({"shrink": 0}, "at least 1"),
      ({"crop": 60}, "crop=60 cannot"), ({"crop": 128}, "multiple of 8 from 64 to 64"),
      ({"noise": -1.0}, "noise=-1.0 must be at least 0"), ({"top_k": 2.0}, "not a share of the map"),
      ({"batch_size": 1}, "at least 2"), ({"map": "hog"}, "ssae has no setting 'map'"),

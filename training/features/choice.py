@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from edgead.errors import InputError, TrainingError
+from edgead.errors import InputError, TrainingError, shortened
 from edgead.preprocess import PreprocessParams
 
 from .backbone import FrozenBackbone, Origin, Triple
@@ -64,7 +64,7 @@ def _check(choice: BackboneChoice) -> None:
     """Raises: TrainingError: a name that is not known, options that contradict each other."""
     name, given = choice.name or DEFAULT, choice.weights
     if not (name in LITES or name.startswith(TIMM) or name.endswith(ONNX)):
-        raise TrainingError(f"--backbone {name} is not known; expected {KINDS}")
+        raise TrainingError(f"--backbone {shortened(name, 60)} is not known; expected {KINDS}")
     if (choice.mean is None) != (choice.std is None):
         raise TrainingError("--mean and --std go together; give both")
     about = ("weights", "mean", "licence")

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
+from safetensors.torch import load
 from torch import Tensor, nn
 
 from edgead.errors import TrainingError
 from edgead.files import os_sentence
 
 _COUNTER = ".num_batches_tracked"  # of batch normalisation, which nothing reads in evaluation mode
+_LENGTH = 8  # bytes that say how long the header is, which is JSON
 _LICENCE = ("license", "licence")  # keys of the metadata
 
 
@@ -42,10 +45,8 @@ def read_weights(path: Path) -> Weights:
         TrainingError: there is no such file, or it is not safetensors.
     """
     try:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        data = path.read_bytes()
+        tensors = load(data)  # of bytes: a path may have any name
     except OSError as error:
         raise TrainingError(f"cannot read --weights: {os_sentence(error)}") from error
     except SafetensorError as error:
@@ -53,8 +54,10 @@ def read_weights(path: Path) -> Weights:
             f"--weights {path} is not a file of safetensors ({error}); write one with "
             "safetensors.torch.save_file(model.state_dict(), FILE)"
         ) from error
+    header = data[_LENGTH : _LENGTH + int.from_bytes(data[:_LENGTH], "little")]
+    metadata = json.loads(header).get("__metadata__", {})
     licence = next((metadata[key] for key in _LICENCE if metadata.get(key)), None)
-    return Weights(path.name, tensors, digest, licence)
+    return Weights(path.name, tensors, hashlib.sha256(data).hexdigest(), licence)
 
 
 def put(

@@ -10,9 +10,10 @@ Source: Huang, Ye, Cao, Li, Zhang, Lu, "Attribute restoration framework for anom
     map = 1/T sum over k of |Y_k - X| / E_k, the score is its mean                           [D]
 
 What was erased comes back as good parts have it, so a defect is reconstructed wrongly [F]. With the
-setting position E_k is measured at each position, so that edges, which never come back quite, do
-not drown a faint defect, and the score is the mean of the highest values [P]. The graph gives
-X / E_k and Y_k / E_k, whose mean absolute difference is just |Y_k - X| / E_k.
+setting position the residual Y_k - X is put in units of what good images have at each place instead
+(image_method.py): edges and grain, which never come back quite, do not drown a faint defect; and
+the score is the mean of the highest values [P]. The graph gives X and Y_k over E_k, whose mean
+absolute difference is just |Y_k - X| / E_k.
 """
 
 from __future__ import annotations
@@ -27,33 +28,27 @@ from torch.nn import functional as F
 from edgead.bundle.entries import Pair
 from edgead.errors import TrainingError
 
-from ..features.networks import conv_norm_relu, position_gain, upsample
-from .base import OPTIMISERS, UNIT_RANGE, Losses, Method, MethodSettings, Stage, TrainingSet
+from ..features.networks import conv_norm_relu, upsample
+from .base import OPTIMISERS, Losses, Stage, TrainingSet
+from .image_method import ImageMethod, ImageSettings
 from .ssae_corruption import cut
 
 WIDTHS = (64, 128, 256, 512, 512)  # [D] at strides 1, 2, 4, 8, 16; times the setting width
-USUAL_FLOOR = 1 / 510  # [P] half a grey level: no camera resolves a smaller E
+USUAL_FLOOR = 1 / 510  # [P] half a grey level: no camera resolves a smaller E_k
 
 
 @dataclass(frozen=True)
-class ARNetSettings(MethodSettings):
+class ARNetSettings(ImageSettings):
     """Every choice of ARNet, as docs/methods/arnet.md describes them: the preset edge."""
 
     multiple: ClassVar = 16
     choices: ClassVar = {
         "erase": ("both", "gray", "rotation"), "turns": (2, 4), "optimiser": OPTIMISERS
     }  # fmt: skip
-    least: ClassVar = {"width": 1 / 16}
-    most: ClassVar = {"width": 8}
 
-    size: tuple[int, int] = (256, 256)  # [P]
     erase: str = "both"  # [D]; which attributes help depends on the part, so it is a setting [P]
     turns: int = 4  # [D] by 90 degrees; 2: by 180
     width: float = 0.125  # [P] of the channels; about the time of ReDi on one core; the paper: 1
-    position: bool = True  # [P] the paper: False
-    blur_sigma: float = 4.0  # [P] pixels at 256; the paper scores images only
-    pooling: str = "top_k"  # [P] finds small defects; the paper: mean [D]
-    top_k: float = 0.001  # [P] by benchmarks/synthetic_defects.py
     batch_size: int = 8  # [P] more steps in the same minutes; the paper: 32 [D]
     augment: bool = False  # [P] mirrored and shifted images; the paper: True
     optimiser: str = "adamw"  # [P] the steps are few; the paper: sgd [D]
@@ -71,6 +66,8 @@ class ARNetSettings(MethodSettings):
 
 PAPER: dict[str, Any] = {
     "width": 1.0,  # [D]
+    "shrink": 1,  # [D]
+    "fine": False,  # [D]
     "position": False,  # [D]
     "batch_size": 32,  # [D]
     "augment": True,  # [F] an author asks a re-implementer for it; which one is [P]
@@ -138,15 +135,13 @@ class UNet(nn.Module):
         return torch.sigmoid(self.out(d1).float())
 
 
-class ARNet(Method):
+class ARNet(ImageMethod):
     """The exported graph and its training."""
 
     name: ClassVar[str] = "arnet"
     distance: ClassVar[str] = "l1"
     settings_type = ARNetSettings
-    normalisation = UNIT_RANGE  # an author says so [F]
     presets: ClassVar = {"edge": {}, "paper": PAPER}
-    gain: Tensor  # 1 / E_k, [T, 1, H, W]
 
     def __init__(self, settings: ARNetSettings) -> None:
         super().__init__()
@@ -154,53 +149,53 @@ class ARNet(Method):
         turns = 1 if settings.erase == "gray" else settings.turns
         self.quarters = tuple(range(0, 4, 4 // turns))
         self.unet = UNet(3 if settings.erase == "rotation" else 1, settings.width)
-        self.register_buffer("gain", torch.ones(len(self.quarters), 1, *settings.size))
+        self.add_units(len(self.quarters))
 
     def pairs(self) -> tuple[Pair, ...]:
         count = len(self.quarters)
         return tuple(
-            Pair(f"reference_{k}", f"restored_{k}", 3, self.config.size, 1 / count)
+            Pair(f"reference_{k}", f"restored_{k}", 3, self.config.seen, 1 / count)
             for k in range(count)
         )
 
     def erase(self, image: Tensor, k: int) -> Tensor:
-        """O_k: [N, 3, H, W] to [N, 1 or 3, H, W], without colour and turned, as is set."""
+        """O_k: [N, 3, h, w] to [N, 1 or 3, h, w], without colour and turned, as is set."""
         kept = image.mean(1, keepdim=True) if self.config.erase != "rotation" else image
         return rotate(kept, self.quarters[k])
 
-    def reconstruct(self, image: Tensor) -> Tensor:
-        """Y_k of all k, as one batch: [N, 3, H, W] to [N, T, 3, H, W], float32 in [0, 1]."""
-        count, size = len(self.quarters), self.config.size
-        erased = torch.stack([self.erase(image, k) for k in range(count)], dim=1)
+    def restore(self, small: Tensor) -> Tensor:
+        """Y_k of all k, as one batch: [N, 3, h, w] to [N, T, 3, h, w], float32 in [0, 1]."""
+        count, size = len(self.quarters), self.config.seen
+        erased = torch.stack([self.erase(small, k) for k in range(count)], dim=1)
         erased = erased.reshape(-1, self.unet.inputs, *size).to(self.unet.out.weight.dtype)
         return self.unet(erased).reshape(-1, count, 3, *size)
 
-    def forward(self, image: Tensor) -> list[tuple[Tensor, Tensor]]:
-        reconstructed, gain = self.reconstruct(image), self.gain.float()
-        return [(image * gain[k], reconstructed[:, k] * gain[k]) for k in range(len(self.quarters))]
-
     def preview(self, images: Tensor) -> list[Tensor]:
         """Rows: the images X, the last O_k(X) in three channels, and its reconstruction."""
-        erased = self.erase(images, -1).expand(-1, 3, -1, -1)
-        return [images, erased, self.reconstruct(images)[:, -1]]
+        small = self.shrink(images)
+        rows = [self.erase(small, -1).expand(-1, 3, -1, -1), self.restore(small)[:, -1]]
+        return [images, *(F.interpolate(row, self.config.size) for row in rows)]
 
     def conclude(self, data: TrainingSet) -> None:
         """Measure E_k, the mean error of the training images under each transformation [D]."""
+        title = "restoration errors of the good images"
+        if self.config.position:
+            self.measure_units(data, title)
+            return
 
         def error(image: Tensor) -> Tensor:
-            return (self.reconstruct(image) - image[:, None]).abs().mean(2)
+            original, restored = self.compared(image)
+            return (restored - original[:, None]).abs().mean((2, 3, 4))
 
-        for k, usual in enumerate(data.mean(error, "restoration errors of the good images")):
-            if self.config.position:
-                self.gain[k, 0] = position_gain(usual.clamp_min(USUAL_FLOOR), blurred=True)
-            else:
-                self.gain[k] = 1 / usual.mean().clamp_min(USUAL_FLOOR)
+        usual = data.mean(error, title).clamp_min(USUAL_FLOOR)
+        self.gain.copy_(1 / usual[:, None, None, None])
 
     def stages(self, data: TrainingSet) -> list[Stage]:
         def loss(indices: Tensor, generator: torch.Generator, _: float) -> Losses:
             image = data[indices]
             if self.config.augment:
                 image = augmented(image, generator)
+            image = self.shrink(image)
             drawn = torch.randint(len(self.quarters), indices.shape, generator=generator).tolist()
             erased = [self.erase(x[None], k) for x, k in zip(image, drawn, strict=True)]
             return {"mse": F.mse_loss(self.unet(torch.cat(erased)), image)}

@@ -48,6 +48,8 @@ class MethodSettings:
     shares: ClassVar[tuple[str, ...]] = ()  # from 0 to 1
     removed: ClassVar[Mapping[str, Any]] = {}
     """Settings that were once, and the value that left out what they were of; None: any."""
+    added: ClassVar[Mapping[str, Any]] = {}
+    """Settings that came later, and what runs from before them had."""
 
     varied: int = 0  # [P] copies of each image to learn from, in another light and a little off
 
@@ -138,12 +140,14 @@ class TrainingSet:
         device: where the method is trained.
         textures: [M, 3, H, W] like ``images``, of other things, for a method that
             ``takes_textures``; M may be 0.
+        varied: how many copies of each image there are.
     """
 
     images: Tensor
     progress: Progress
     device: torch.device = CPU
     textures: Tensor = field(default_factory=lambda: torch.empty(0))
+    varied: int = 0
 
     def __getitem__(self, indices: Tensor) -> Tensor:
         """The images of ``indices`` on the device."""
@@ -158,11 +162,32 @@ class TrainingSet:
 
     def mean(self, compute: Callable[[Tensor], Tensor], title: str) -> Tensor:
         """The mean over all images of compute(images [N, 3, H, W]), [N, ...]: [...] float64."""
-        total: Any = 0.0
+        return self._means(compute, title, lambda part: torch.zeros_like(part))[0]
+
+    def halves(self, compute: Callable[[Tensor], Tensor], title: str) -> tuple[Tensor, Tensor]:
+        """As ``mean``, of the first half of the images and of the other one.
+
+        An image is in the half of its copies, and beside its neighbours, which may show its part.
+        Of one image both are it.
+        """
+        own = len(self) // (1 + self.varied)
+        found = self._means(compute, title, lambda part: (part % own >= own // 2).long())
+        return found[0], found[-1]
+
+    def _means(
+        self, compute: Callable[[Tensor], Tensor], title: str, group: Callable[[Tensor], Tensor]
+    ) -> list[Tensor]:
+        """Of each group that ``group`` tells the indices of."""
+        totals: dict[int, list[Any]] = {}
         with torch.no_grad():
             for part in self.chunks(title, size=8):
-                total = total + compute(self[part]).sum(0, dtype=torch.float64).cpu()
-        return total / len(self)
+                found, groups = compute(self[part]), group(part)
+                for each in sorted(set(groups.tolist())):
+                    members = found[groups == each]
+                    total = totals.setdefault(each, [0.0, 0])
+                    total[0] = total[0] + members.sum(0, dtype=torch.float64).cpu()
+                    total[1] += len(members)
+        return [totals[each][0] / totals[each][1] for each in sorted(totals)]
 
 
 @dataclass(frozen=True)

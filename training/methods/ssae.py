@@ -7,12 +7,13 @@ re-implementation, [P] our choice.
 
     X' = corrupt(X), M = 1 where it is corrupted                         blobs, strokes [D, P]
     L = lambda / |1-M| ||(1-M) (f(X') - X)||^2 + (1-lambda) / |M| ||M (f(X') - X)||^2      [D]
-    map = |f(X) - X|^2 / E, Gaussian; the score is the mean of its top 0.1 %     [F; the E: P]
+    map = |f(X) - X|^2, Gaussian; the score is the mean of its top 0.1 %                   [F]
 
 f has no narrow bottleneck; stacked dilated convolutions (SDC) let it see far instead, and the
-corruption keeps it from copying [F]. E is the mean error of good images at that position: edges,
-which never come back quite, do not drown a faint defect [P, as in ReDi]. With noise, eps is added
-to both X' and the target X, so that f learns to let the fine grain pass [F, a follow-up].
+corruption keeps it from copying [F]. The residual f(X) - X is put in units of what good images have
+(image_method.py): edges and grain, which never come back quite, do not drown a faint defect [P].
+With noise, eps is added to both X' and the target X, so that f learns to let the fine grain pass
+[F, a follow-up].
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ from torch.nn import functional as F
 from edgead.bundle.entries import Pair
 from edgead.errors import TrainingError
 
-from ..features.networks import conv_norm_relu, position_gain
-from .base import UNIT_RANGE, Losses, Method, MethodSettings, Stage, TrainingSet
+from ..features.networks import conv_norm_relu
+from .base import Losses, Stage, TrainingSet
+from .image_method import ImageMethod, ImageSettings
 from .ssae_corruption import Corruption, corrupt, cut
 
 DILATIONS = (1, 2, 4, 8, 16)  # [D]; the variant ccm has 32 too [F]
@@ -38,16 +40,14 @@ FUSED = 256  # [D] after the SDC blocks
 
 
 @dataclass(frozen=True)
-class SSAESettings(MethodSettings):
+class SSAESettings(ImageSettings):
     """Every choice of SSAE, as docs/methods/ssae.md describes them: the preset edge."""
 
     multiple: ClassVar = 8
     choices: ClassVar = {"variant": ("plain", "ccm")}
-    least: ClassVar = {"width": 1 / 16, "noise": 0}
-    most: ClassVar = {"width": 8}
+    least: ClassVar = {**ImageSettings.least, "noise": 0}
     shares: ClassVar = ("weight", "elastic", "strokes", "clean")
 
-    size: tuple[int, int] = (256, 256)  # [D]
     variant: str = "ccm"  # [F] in the same minutes it restores far better; plain: the first paper
     width: float = 0.25  # [P] of the channels; the paper: 1
     weight: float = 0.9  # [D] lambda
@@ -59,19 +59,17 @@ class SSAESettings(MethodSettings):
     noise: float = 0.0  # [P] off
     crop: int = 0  # [D] for textures only
     flips: bool = False  # [D] only where the part permits
-    position: bool = True  # [P]
-    blur_sigma: float = 4.0  # [P] pixels at 256
-    pooling: str = "top_k"  # [F] or the maximum, which benchmarks/synthetic_defects.py likes less
-    top_k: float = 0.001  # [F]
+    top_k: float = 0.001  # [F] or the maximum, which benchmarks/synthetic_defects.py likes less
     batch_size: int = 4  # [D] 4 to 16; more steps in the same minutes
     learning_rate: float = 1e-3  # [P] the steps are few; the paper: 1e-4 [D]
     steps: int = 3600  # [P] below 12 minutes on two cores; the paper: 20,000 to 40,000 [D]
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.crop and not (self.crop % 8 == 0 and 64 <= self.crop <= min(self.size)):
+        step = self.multiple * self.shrink
+        if self.crop and not (self.crop % step == 0 and 64 <= self.crop <= min(self.size)):
             raise TrainingError(
-                f"crop={self.crop} cannot be used: give a multiple of 8 from 64 to "
+                f"crop={self.crop} cannot be used: give a multiple of {step} from 64 to "
                 f"{min(self.size)}, the smaller side of size, or 0 for whole images"
             )
         for name in ("extent", "opacity"):
@@ -90,6 +88,8 @@ class SSAESettings(MethodSettings):
 PAPER: dict[str, Any] = {
     "variant": "ccm",  # [F] with dilations to 32, the later paper, whose figures are quoted
     "width": 1.0,  # [D]
+    "shrink": 1,  # [D]
+    "fine": False,  # [F] the plain difference
     "position": False,  # [F] no such normalisation
     "batch_size": 8,  # [D]
     "learning_rate": 1e-4,  # [D]
@@ -187,13 +187,12 @@ def weighted_loss(reconstructed: Tensor, target: Tensor, mask: Tensor, weight: f
     return {"kept": weight * mean(1 - mask), "corrupted": (1 - weight) * mean(mask)}
 
 
-class SSAE(Method):
+class SSAE(ImageMethod):
     """The exported graph and its training."""
 
     name: ClassVar[str] = "ssae"
     distance: ClassVar[str] = "l2"  # a mean over channels; the paper's sum is three times that
     settings_type = SSAESettings
-    normalisation = UNIT_RANGE  # [P]
     presets: ClassVar = {"edge": {}, "paper": PAPER}
     takes_textures: ClassVar[bool] = True
 
@@ -201,34 +200,29 @@ class SSAE(Method):
         super().__init__()
         self.config = settings
         self.autoencoder = AutoEncoder(settings.width, settings.variant == "ccm")
-        self.register_buffer("gain", torch.ones(1, 1, *settings.size))
+        self.add_units(1)
 
     def pairs(self) -> tuple[Pair, ...]:
-        return (Pair("reference_0", "restored_0", 3, self.config.size, 1.0),)
+        return (Pair("reference_0", "restored_0", 3, self.config.seen, 1.0),)
 
-    def reconstruct(self, image: Tensor) -> Tensor:
-        """f: [N, 3, H, W] to the same shape, float32."""
-        return self.autoencoder(image.to(self.autoencoder.out.weight.dtype))
+    def reconstruct(self, small: Tensor) -> Tensor:
+        """f: [N, 3, h, w] to the same shape, float32."""
+        return self.autoencoder(small.to(self.autoencoder.out.weight.dtype))
 
-    def forward(self, image: Tensor) -> list[tuple[Tensor, Tensor]]:
-        gain = self.gain.float()
-        return [(image * gain, self.reconstruct(image) * gain)]
+    def restore(self, small: Tensor) -> Tensor:
+        return self.reconstruct(small)[:, None]
 
     def preview(self, images: Tensor) -> list[Tensor]:
         """Rows: X, f(X), corrupted X, and what f makes of it."""
-        corrupted, _ = corrupt(images, self.config.corruption, torch.Generator().manual_seed(0))
-        return [images, self.reconstruct(images), corrupted, self.reconstruct(corrupted)]
+        small, generator = self.shrink(images), torch.Generator().manual_seed(0)
+        corrupted, _ = corrupt(small, self.config.corruption, generator)
+        rows = [self.reconstruct(small), corrupted, self.reconstruct(corrupted)]
+        return [images, *(F.interpolate(row, self.config.size) for row in rows)]
 
     def conclude(self, data: TrainingSet) -> None:
-        """Measure E, the mean squared error of the good images at each position, blurred."""
-        if not self.config.position:
-            return
-
-        def error(image: Tensor) -> Tensor:
-            return (self.reconstruct(image) - image).square().mean(1)
-
-        usual = data.mean(error, "errors of the good images")
-        self.gain.copy_(position_gain(usual, blurred=True).sqrt())
+        """Measure what residual good images have, at each place and in each colour."""
+        if self.config.position:
+            self.measure_units(data, "errors of the good images")
 
     def views(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Crops and mirrored images, where the settings ask for them: [N, 3, h, w]."""
@@ -243,11 +237,11 @@ class SSAE(Method):
         return torch.stack(views)
 
     def stages(self, data: TrainingSet) -> list[Stage]:
-        config = self.config
+        config, textures = self.config, self.shrink(data.textures)
 
         def loss(indices: Tensor, generator: torch.Generator, _: float) -> Losses:
-            target = self.views(data.images[indices], generator)
-            corrupted, mask = corrupt(target, config.corruption, generator, data.textures)
+            target = self.shrink(self.views(data.images[indices], generator))
+            corrupted, mask = corrupt(target, config.corruption, generator, textures)
             if config.noise:
                 grain = config.noise * torch.randn(target.shape, generator=generator)
                 target, corrupted = target + grain, corrupted + grain

@@ -17,7 +17,11 @@ from edgead.records.lines import Line
 GROUP = "edgead.sinks"
 """Entry points of this group, in any installed package, are further kinds of sinks."""
 KINDS = {
+    "jsonl": "edgead.live.sinks.jsonl:JSONLinesSink",
+    "modbus": "edgead.live.sinks.modbus:ModbusSink",
     "mqtt": "edgead.live.sinks.mqtt:MQTTSink",
+    "opcua": "edgead.live.sinks.opcua:OPCUASink",
+    "webhook": "edgead.live.sinks.webhook:WebhookSink",
 }
 
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from edgead.errors import InputError
 from edgead.live.source import Source
 from edgead.live.sources.pixels import PATTERNS
 from edgead.live.sources.setup import Options, Setup
@@ -50,8 +49,6 @@ class CameraOptions:
         Raises:
             InputError: one that is unknown or out of its range.
         """
-        if setup.bit_depth is not None and "bit_depth" in setup.options:
-            raise InputError("bit_depth is no option of a camera: its pixel format says it")
         options = Options(source, setup.options)
         found = cls(
             exposure_us=options.number("exposure_us", lambda us: us > 0, "more than 0 µs"),

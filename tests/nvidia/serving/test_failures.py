@@ -55,15 +55,11 @@ def test_no_driver_and_one_that_is_too_old_are_told_apart(
     """The CUDA runtime says the same of both: insufficient."""
     monkeypatch.setattr(edgead.nvidia._cuda, "status", lambda: (35, "driver is insufficient"))
 
-    def load() -> None:
-        if not there:
-            raise OSError("libcuda.so.1: cannot open shared object file")
-
-    monkeypatch.setattr("edgead.nvidia.kernels.load_driver", load)
-    there = False
+    there = None
+    monkeypatch.setattr("edgead.nvidia.kernels.nvidia_driver", lambda: there)
     said = refused(half_bundle)
     assert "driver is not installed (libcuda.so.1)" in said and 'device="cpu"' in said
-    there = True
+    there = object()
     said = refused(half_bundle)
     assert "driver is insufficient (error 35)" in said and "newer driver" in said
 
