@@ -178,7 +178,7 @@ def test_steps_of_the_table_hold_where_no_bound_is_given(script) -> None:
         return {(job.method, job.dataset): job.bounds for job in jobs}
 
     usual = bounds()
-    assert usual["redi", "mvtec_bottle"] == Bounds(steps=1000)
+    assert usual["redi", "mvtec_bottle"] == Bounds(steps=300)
     assert usual["arnet", "mvtec_bottle"] == Bounds(minutes=12.0)  # none in the table
     assert set(bounds("--steps", "5").values()) == {Bounds(steps=5)}
     assert set(bounds("--minutes", "2").values()) == {Bounds(minutes=2.0)}
@@ -203,7 +203,7 @@ def test_an_untrained_run_stands_beside_each_trained_one(script) -> None:
     words = ["DATA", "--seeds", "3", "--methods", "redi", "--datasets", "magnetic_tile"]
     jobs = module.make_jobs(module.arguments(words))
     assert [(j.trained, j.with_instant, j.bounds.steps) for j in jobs] == [
-        (False, False, 2), (True, False, 1000), (False, True, 2), (True, True, 1000),
+        (False, False, 2), (True, False, 300), (False, True, 2), (True, True, 300),
     ]  # fmt: skip
     assert {job.seed for job in jobs} == {3}
     assert [jobs[i].name for i in (0, 1)] == [jobs[i].name for i in (2, 3)]  # trained once

@@ -307,7 +307,7 @@ def test_timm_that_is_not_there_names_the_command(monkeypatch: pytest.MonkeyPatc
 def test_settings_that_do_not_go_with_a_backbone(mixed: Path) -> None:
     backbone = open_backbone(BackboneChoice(str(mixed)), SIZE)
     with pytest.raises(TrainingError, match="frb=heavy does not go with the backbone mixed"):
-        ReDi.from_settings({"size": [64, 64], "frb": "heavy"}, 3, backbone)
+        ReDi.from_settings({"recover": "image", "size": [64, 64], "frb": "heavy"}, 3, backbone)
     with pytest.raises(TrainingError, match=r"stride=12 .* strides 4, 8; add --set stride=8"):
         AGPNet.from_settings({"size": [96, 96], "stride": 12}, 3, backbone)
     with pytest.raises(TrainingError, match=r"multiples of 16.* such as --set size=\[96, 96\]"):

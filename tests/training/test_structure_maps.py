@@ -24,13 +24,15 @@ def _hog_reference(image: np.ndarray, bins: int = 9, cell: int = 8, eps: float =
     gy = (padded[2:, 1:-1] - padded[:-2, 1:-1]) / 2
     height, width = gray.shape
     votes = np.zeros((bins, height, width))
+    turns = np.linspace(0, 2 * np.pi, 9001)[:-1, None] - np.arange(bins) * 2 * np.pi / bins
+    usual = np.maximum(0, np.cos(turns) - np.cos(2 * np.pi / bins)).sum(1).mean()  # of every angle
     centres = np.arange(bins) * np.pi / bins
     for y in range(height):
         for x in range(width):
             magnitude = np.hypot(gx[y, x], gy[y, x])
             angle = np.arctan2(gy[y, x], gx[y, x])
             r = np.maximum(0, np.cos(2 * angle - 2 * centres) - np.cos(2 * np.pi / bins))
-            votes[:, y, x] = magnitude * r
+            votes[:, y, x] = magnitude * r / usual
     cells = votes.reshape(bins, height // cell, cell, width // cell, cell).mean((2, 4))
     energy = (cells**2).sum(0)
     out = np.empty_like(cells)

@@ -41,7 +41,8 @@ class Hog(nn.Module):
     """Histogram of oriented gradients: [N, 3, H, W] to [N, bins, H / cell, W / cell].
 
     A gradient of angle t and magnitude m votes for the two bins nearest to 2t on the circle, so
-    that its sign does not count: v_b = m max(0, cos(2t - 2t_b) - cos(2 pi / bins)). Cells are
+    that its sign does not count: v_b = m max(0, cos(2t - 2t_b) - cos(2 pi / bins)) / s, s the mean
+    over t of the sum of such over b, so that both votes together are m but for 25 %. Cells are
     averaged, then normalised: h / sqrt(mean h^2 of their 3x3 block + eps^2).
 
     The pixels of each 2x2 square are channels, and all but the cells is computed on a quarter of
@@ -64,7 +65,9 @@ class Hog(nn.Module):
         least = torch.full((bins,), math.cos(2 * math.pi / bins))
         # Of m cos 2t, m sin 2t and m, each of the four pixels, for each bin.
         votes = torch.kron(torch.stack([angles.cos(), angles.sin(), -least], 1), torch.eye(4))
-        means = torch.kron(torch.eye(bins), torch.full((1, 4), 0.25))
+        apart = 2 * math.pi / bins
+        usual = 2 * (math.sin(apart) / apart - math.cos(apart))  # s
+        means = torch.kron(torch.eye(bins), torch.full((1, 4), 0.25 / usual))
         for name, weight in (
             ("votes", votes[:, :, None, None]),
             ("means", means[:, :, None, None]),
