@@ -17,9 +17,6 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 # JetPack brings its own TensorRT, outside of any virtual environment.
 ON_JETSON := $(wildcard /etc/nv_tegra_release)
-# cu12 or cu13, which NVIDIA's driver has to be new enough for.
-CUDA ?= cu13
-NVIDIA := $(if $(ON_JETSON),'.[test]','.[nvidia-$(CUDA),test]')
 
 # Python files are used where they lie; only these call for a new installation.
 NATIVE := pyproject.toml setup.py constraints.txt $(shell find csrc -type f)
@@ -120,10 +117,10 @@ wheel-aarch64: $(VENV)/.installed
 
 # As root. BUNDLE=NAME.edgead and IMAGE=FILE say what is scored; WHEEL=FILE skips the building.
 jetson-root: IMAGE ?= $(firstword $(wildcard $(BUNDLE)/golden/*.png))
-jetson-root: $(if $(WHEEL),,wheel-aarch64)
+jetson-root: $(VENV)/.installed $(if $(WHEEL),,wheel-aarch64)
 	@test -n '$(ROOT)' || { echo 'make: give ROOT=FOLDER, of 3 GB' >&2; exit 1; }
-	$(PYTHON) tests/install/jetson_root.py '$(ROOT)' '$(BUNDLE)' '$(IMAGE)' \
-	  '$(or $(WHEEL),$(lastword $(sort $(wildcard dist/*_aarch64.whl))))'
+	$(BIN)/python tests/install/jetson_root.py '$(ROOT)' '$(BUNDLE)' '$(IMAGE)' \
+	  "$(or $(WHEEL),$$(ls -t dist/*_aarch64.whl | head -n 1))"
 
 test: $(VENV)/.installed
 	@$(PYTEST) $(ARGS)
@@ -201,7 +198,8 @@ gpu-check: $(VENV)/.made
 	@test -d '$(BUNDLE)' || { echo 'make: there is no $(BUNDLE): make demo first, or give' \
 	  'BUNDLE=NAME.edgead' >&2; exit 1; }
 	@$(BIN)/python benchmarks/gpu_environment.py
-	EDGEAD_CUDA=ON $(PIP) install --quiet -e $(NVIDIA) -c constraints.txt
+	@eval "$$($(BIN)/python benchmarks/gpu_environment.py --sh)"; set -x; \
+	  EDGEAD_CUDA=ON $(PIP) install --quiet -e ".[$$EXTRAS]" -c constraints.txt
 	$(BIN)/python benchmarks/gpu_check.py '$(BUNDLE)' $(ARGS)
 
 # The packages in .venv stay; the stamp goes, so that the next make builds edgead again.

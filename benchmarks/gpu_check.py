@@ -51,6 +51,7 @@ PROBES = {
                    "clocks.sm,clocks.mem,clocks.max.sm,compute_mode", "--format=csv"],
     "nvcc": ["nvcc", "--version"],
     "nvpmodel": ["nvpmodel", "-q"],
+    "clocks": ["jetson_clocks", "--show"],  # of a Jetson, for root
     "jetson": ["cat", "/etc/nv_tegra_release"],
 }  # fmt: skip
 

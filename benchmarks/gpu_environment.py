@@ -1,14 +1,16 @@
 """What an NVIDIA GPU is used with here, as JSON; without one, a sentence and exit code 2.
 
-    python benchmarks/gpu_environment.py
+    python benchmarks/gpu_environment.py [--sh]
 
 Needs Python alone: `make gpu-check` asks it before anything is installed. A fact that this machine
-does not tell is "".
+does not tell is "". ``--sh``: what edgead is built for and installed with here, for a shell: code
+for these GPUs alone, and TensorRT for the driver's CUDA.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -18,7 +20,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from edgead.installation import driver_cuda, gpu_trouble, nvidia_devices, nvidia_driver
+from edgead.installation import (
+    driver_cuda,
+    gpu_trouble,
+    nvidia_devices,
+    nvidia_driver,
+    on_jetson,
+)
 
 JETPACK = Path("/etc/nv_tegra_release")  # "# R36 (release), REVISION: 4.3, ..."
 NVCC_PLACES = ("nvcc", "/usr/local/cuda/bin/nvcc")
@@ -33,10 +41,18 @@ TENSORRT = (
 def missing() -> str | None:
     """In one sentence what is missing for a check of the GPU."""
     trouble = gpu_trouble()
-    if trouble is None:
-        return None
-    reason, cure = trouble
-    return f"there is no NVIDIA GPU to check here, {reason}: {cure}"
+    if trouble is not None:
+        reason, cure = trouble
+        return f"there is no NVIDIA GPU to check here, {reason}: {cure}"
+    driver, nvcc = nvidia_driver(), _nvcc()
+    known = (0, 0) if driver is None else driver_cuda(driver)
+    if driver is not None and nvcc and int(nvcc.partition(".")[0]) > known[0]:
+        return (
+            f"nvcc {nvcc} makes kernels that this driver cannot run, which knows CUDA up to "
+            "{}.{}: ".format(*known)
+            + f"install a newer driver, or name an nvcc of CUDA {known[0]} in CUDACXX"
+        )
+    return None
 
 
 def environment() -> dict[str, str]:
@@ -73,7 +89,8 @@ def _driver_version() -> str:
 
 
 def _nvcc() -> str:
-    nvcc = next(filter(None, map(shutil.which, NVCC_PLACES)), None)
+    named = os.environ.get("CUDACXX", "").split()[:1]
+    nvcc = next(filter(None, map(shutil.which, named or NVCC_PLACES)), None)
     version = re.search(r"V([\d.]+)", said([nvcc, "--version"])) if nvcc else None
     return version[1] if version else ""
 
@@ -87,12 +104,29 @@ def _power_mode() -> str:
     return limit.splitlines()[0] if limit else ""
 
 
+def for_shell() -> str:
+    """Architectures of these GPUs, unless others are asked for, and the extras of pyproject.toml; a
+    Jetson has its TensorRT from JetPack."""
+    driver = nvidia_driver()
+    numbers = {sm.replace(".", "") for _, sm in nvidia_devices(driver)} if driver else set()
+    architectures = ";".join(f"{number}-real" for number in sorted(numbers))
+    cuda = 12 if driver is not None and driver_cuda(driver)[0] <= 12 else 13
+    extras = "test" if on_jetson() else f"nvidia-cu{cuda},test"
+    return (
+        f'export EDGEAD_CUDA_ARCHITECTURES="${{EDGEAD_CUDA_ARCHITECTURES:-{architectures}}}"\n'
+        f'EXTRAS="${{EXTRAS:-{extras}}}"'
+    )
+
+
 def main() -> int:
     """Print the environment, or what is missing."""
     sentence = missing()
     if sentence is not None:
         print(f"gpu-check: {sentence}", file=sys.stderr)
         return 2
+    if "--sh" in sys.argv[1:]:
+        print(for_shell())
+        return 0
     print(json.dumps(environment(), indent=2))
     return 0
 

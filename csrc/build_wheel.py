@@ -31,12 +31,11 @@ def main() -> None:
     machine = "".join(sys.argv[1:])
     if machine not in ("", "aarch64"):
         raise SystemExit(f"build_wheel: {machine!r}: expected aarch64, or nothing for this machine")
-    before = set(DIST.glob("*.whl"))
     command = [sys.executable, "setup.py", "-q", "bdist_wheel", "--dist-dir", str(DIST)]
     environment = {**os.environ, **(cross(machine) if machine else {})}
     subprocess.run(command, cwd=ROOT, check=True, env=environment, stdout=sys.stderr)
     newest = max(DIST.glob("*.whl"), key=lambda path: path.stat().st_mtime_ns)
-    print(json.dumps({"wheels": [described(newest)], "others": len(before - {newest})}))
+    print(json.dumps({"wheels": [described(newest)]}))
 
 
 def cross(machine: str) -> dict[str, str]:

@@ -23,6 +23,7 @@ from edgead.installation import __version__
 if TYPE_CHECKING:
     from edgead.detector import Detector
     from edgead.images import read_image
+    from edgead.images.nv12 import Nv12
     from edgead.monitoring.drift import Drift
     from edgead.monitoring.finding import Finding
     from edgead.monitoring.health import Health
@@ -39,6 +40,7 @@ __all__ = [
     "Finding",
     "Health",
     "InputError",
+    "Nv12",
     "QualificationError",
     "Region",
     "Result",
@@ -51,6 +53,7 @@ _LAZY = {
     "Drift": "edgead.monitoring.drift",
     "Finding": "edgead.monitoring.finding",
     "Health": "edgead.monitoring.health",
+    "Nv12": "edgead.images.nv12",
     "Region": "edgead.result",
     "read_image": "edgead.images",
     "Result": "edgead.result",

@@ -22,6 +22,21 @@ MAX_NEAREST: int
 PARTS: int
 WHITEN_EPSILON: float
 
+# NV12, by what libedgead does with it: see edgead/images/nv12.py.
+def check_nv12(
+    height: int, width: int, stride: int, chroma_stride: int, color_space: int
+) -> None: ...
+def nv12_colors(
+    height: int,
+    width: int,
+    stride: int,
+    chroma_stride: int,
+    color_space: int,
+    blue_first: bool,
+    light: npt.NDArray[np.uint8],
+    chroma: npt.NDArray[np.uint8],
+) -> npt.NDArray[np.uint8]: ...
+
 # The rules of csrc/kernels/arguments.h: what is expected instead, "" where it fits; a problem.
 def expected_size(sides: Sequence[int]) -> str: ...
 def expected_mean(mean: Sequence[float]) -> str: ...

@@ -216,7 +216,8 @@ class Detector:
             frame: [H, W], [H, W, 1], [H, W, 3] or [H, W, 4] (the fourth channel is dropped), uint8
                 or uint16, any size and strides: a NumPy array, a PIL image, a torch tensor in host
                 memory, or what else NumPy can read as an array; on a GPU also an array in its
-                memory (``__cuda_array_interface__``). None of them is copied but PIL's.
+                memory (``__cuda_array_interface__``). None of them is copied but PIL's. Or an
+                ``edgead.Nv12``.
 
         Raises:
             InputError: not a frame, a value above what its bit depth has (of a frame in GPU memory

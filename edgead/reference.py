@@ -43,6 +43,39 @@ def resize_weights(size_in: int, size_out: int, *, quantised: bool = True) -> F6
     return weights
 
 
+NV12_FACTORS = (
+    (16, 1.164, 1.596, 0.391, 0.813, 2.018),
+    (0, 1.0, 1.402, 0.344, 0.714, 1.772),
+    (16, 1.164, 1.793, 0.213, 0.533, 2.112),
+    (0, 1.0, 1.575, 0.187, 0.468, 1.856),
+)
+"""Black; of Y in all colours, V in red, U and V in green, U in blue: in the order of the names in
+``edgead.images.nv12``."""
+
+
+def nv12(
+    light: npt.NDArray[np.uint8], chroma: npt.NDArray[np.uint8], color_space: int
+) -> npt.NDArray[np.uint8]:
+    """:meth:`edgead.images.nv12.Nv12.colors`, the same bytes.
+
+    Args:
+        light: [H, W].
+        chroma: [H / 2, W] of U V.
+        color_space: number of the row of ``NV12_FACTORS``.
+
+    Returns:
+        [H, W, 3] in the order R, G, B.
+    """
+    black, *factors = NV12_FACTORS[color_space]
+    of_y, red_v, green_u, green_v, blue_u = (int(factor * 2**20 + 0.5) for factor in factors)
+    height, width = light.shape
+    pairs = chroma.reshape(height // 2, width // 2, 2).astype(np.int64) - 128
+    u, v = np.moveaxis(pairs.repeat(2, axis=0).repeat(2, axis=1), 2, 0)
+    y = np.maximum(light.astype(np.int64) - black, 0) * of_y + 2**19
+    sums = np.stack([y + red_v * v, y - green_u * u - green_v * v, y + blue_u * u], axis=2)
+    return np.clip(sums // 2**20, 0, 255).astype(np.uint8)
+
+
 def preprocess(
     frame: npt.NDArray[Any],
     params: PreprocessParams,

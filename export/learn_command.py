@@ -62,7 +62,7 @@ EXAMPLE = """\
   edgead learn part.edgead --add rejected/ --calibrate sample/ --out part.edgead
   edgead learn part.edgead --forget --out part.edgead"""
 
-DEFAULT = "lite0"
+DEFAULT, MADE = "lite0", ("lite0", "lite1", "lite2")  # named here too, so that torch is not loaded
 SHARE = 0.2  # of the good images that set the threshold, as for train
 SIDE, MEMORY = 256, 4096
 
@@ -83,8 +83,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "layouts. With --add and --forget: the bundle", file_path)
     add(parser, "--out NAME.edgead", "the bundle to write", file_path, required=True)
     network = parser.add_mutually_exclusive_group()
-    add(network, "--backbone FILE.onnx", "the network, as edgead backbone writes it (default: "
-        f"{DEFAULT}, from this user's cache)", file_path)
+    add(network, "--backbone NETWORK", f"{', '.join(MADE)}, from this user's cache, or a file "
+        f"FILE.onnx, as edgead backbone writes it (default: {DEFAULT})", file_path)
     add(network, "--like NAME.edgead", "take the network of another bundle that was learnt",
         file_path)
     add(parser, "--size PIXELS", f"side of the square that frames are brought to (default: {SIDE})",
@@ -274,7 +274,8 @@ def _about(dataset: Dataset, args: argparse.Namespace) -> dict[str, Any]:
 
 def _backbone(args: argparse.Namespace, console: Console) -> Backbone:
     """The network that was asked for, or the default one, made where it is not there yet."""
-    if args.backbone is not None:
+    name = DEFAULT if args.backbone is None else str(args.backbone)
+    if name not in MADE:
         return read_backbone(args.backbone)
     if args.like is not None:
         bundle = open_bundle(args.like)
@@ -284,9 +285,9 @@ def _backbone(args: argparse.Namespace, console: Console) -> Backbone:
                 f"{bundle.manifest.method}); give a bundle of edgead learn, or --backbone FILE.onnx"
             )
         return read_backbone(bundle.path_of(MODEL))
-    path = user_cache("backbones", "the backbones") / f"{DEFAULT}.onnx"
+    path = user_cache("backbones", "the backbones") / f"{name}.onnx"
     if not path.is_file():
-        console.say(f"make   {DEFAULT} in {path.parent}, the first time only")
+        console.say(f"make   {name} in {path.parent}, the first time only")
         _make(path)
     return read_backbone(path)
 
@@ -319,20 +320,20 @@ def _graph(args: argparse.Namespace, precision: str, backbone: Backbone) -> Make
 
 def _make(path: Path) -> None:
     """In a process of its own: this one stays without torch."""
-    command = [sys.executable, "-m", "edgead", "backbone", DEFAULT, "--out", str(path)]
+    command = [sys.executable, "-m", "edgead", "backbone", path.stem, "--out", str(path)]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _no_backbone(os_sentence(error)) from error
+        raise _no_backbone(path.stem, os_sentence(error)) from error
     made = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     if made.returncode:
         lines = made.stderr.strip().splitlines() or ["it gave no reason"]
-        raise _no_backbone(lines[-1].removeprefix("edgead: "))
+        raise _no_backbone(path.stem, lines[-1].removeprefix("edgead: "))
 
 
-def _no_backbone(reason: str) -> MissingExtraError:
+def _no_backbone(name: str, reason: str) -> MissingExtraError:
     return MissingExtraError(
-        f"the backbone {DEFAULT} is not in this user's cache and cannot be made here ({reason}); "
+        f"the backbone {name} is not in this user's cache and cannot be made here ({reason}); "
         "give one that was made elsewhere with --backbone FILE.onnx, or a bundle of edgead learn "
         "with --like"
     )

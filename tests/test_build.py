@@ -150,6 +150,10 @@ def made(tmp_path: Path) -> list[str]:
     return sorted(path.name for path in (tmp_path / "out/edgead").rglob("_c*"))
 
 
+def made_cuda(tmp_path: Path) -> list[str]:
+    return [name for name in made(tmp_path) if name.startswith("_cuda.c")]
+
+
 def why_not(tmp_path: Path) -> str:
     """Why there is no _cuda; that it is so, and that _cpu is there."""
     assert made(tmp_path) == ["_cpu.so", "_cuda.not_built.txt"]
@@ -230,10 +234,12 @@ PYBIND11_MODULE(_cuda, m) { m.attr("ARCHITECTURES") = EDGEAD_CUDA_ARCHITECTURES;
 @pytest.fixture
 def small(tmp_path: Path, build: Build) -> Build:
     """``build`` with the real nvcc and next to no source; one file has a warning of nvcc's."""
-    for name in ("preprocess", "anomaly_map"):
+    for name in ("preprocess", "anomaly_map", "nearest", "nv12", "whiten"):
         kernel = f"__global__ void {name}() {{ int unused; }}"
         (tmp_path / f"csrc/kernels/{name}_cuda.cu").write_text(kernel)
-        (tmp_path / f"csrc/kernels/{name}.cpp").write_text("")
+        if (tmp_path / f"csrc/kernels/{name}.cpp").exists():
+            (tmp_path / f"csrc/kernels/{name}.cpp").write_text("")
+    (tmp_path / "csrc/kernels/nearest_codes.cpp").write_text("")
     (tmp_path / "csrc/python/bindings_cuda.cpp").write_text(SMALL)
     return lambda **given: build(**{"CUDACXX": str(REAL), **given})
 
@@ -253,6 +259,11 @@ def test_a_module_names_its_code_and_its_ptx(tmp_path: Path, small: Build) -> No
     }
     said = subprocess.run([sys.executable, "-c", code], **at).stdout
     assert said == "sm_87 sm_89 compute_89 compute_90\n"
+    # So that nine kinds of code stay small: no names, and all code is compressed.
+    assert b".symtab" not in (at["cwd"] / next(iter(made_cuda(tmp_path)))).read_bytes()
+    rules = "".join(path.read_text() for path in (tmp_path / "build").rglob("build.ninja"))
+    rules += "".join(path.read_text() for path in (tmp_path / "build").rglob("flags.make"))
+    assert "-Xfatbin -compress-all" in rules
 
 
 @needs_nvcc

@@ -59,13 +59,6 @@ Arrays lay_out(int32_t rows, int32_t channels, Search search, NearestIndex& inde
   return a;
 }
 
-// The float32 value that the kernel sees.
-float value_of(Type type, const void* memory, const float* scale, size_t at, int32_t channel) {
-  if (type == Type::float32) return static_cast<const float*>(memory)[at];
-  if (type == Type::float16) return float_from_half(static_cast<const uint16_t*>(memory)[at]);
-  return static_cast<const int8_t*>(memory)[at] * scale[channel];
-}
-
 // The largest that an eigenvalue of V V^T is away from 1: Gershgorin's bound.
 double defect_of(const float* basis, int32_t components, int32_t channels) {
   double largest = 0.0;
@@ -202,6 +195,12 @@ void encode_tiles(const std::vector<double>& parts, int32_t count, int32_t rows,
 
 }  // namespace
 
+float memory_value(Type type, const void* memory, const float* scale, size_t at, int32_t channel) {
+  if (type == Type::float32) return static_cast<const float*>(memory)[at];
+  if (type == Type::float16) return float_from_half(static_cast<const uint16_t*>(memory)[at]);
+  return static_cast<const int8_t*>(memory)[at] * scale[channel];
+}
+
 size_t nearest_index_bytes(int32_t rows, int32_t channels, Search search) {
   Arena<> arena{nullptr};
   NearestIndex index{};
@@ -223,7 +222,7 @@ NearestIndex nearest_index(int32_t rows, int32_t channels, Type type, Search sea
   double longest = 0.0;
   auto centred = [&](int32_t row, int32_t c) {
     const size_t at = static_cast<size_t>(row) * channels + c;
-    return static_cast<double>(value_of(type, memory, scale, at, c)) - mean[c];
+    return static_cast<double>(memory_value(type, memory, scale, at, c)) - mean[c];
   };
   for (int32_t row = 0; row < rows; ++row) {
     double square = 0.0;

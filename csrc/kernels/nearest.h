@@ -118,12 +118,18 @@ using NearestCpu = void (*)(const NearestParams& params, const NearestIndex& ind
                             const void* query, int32_t batch, const uint8_t* roi, float* distance,
                             int32_t* guess, void* workspace);
 
-// The CUDA implementation: query, memory, scale, roi (or null) on the device; enqueued on `stream`
-// (a cudaStream_t), safe inside a CUDA graph. Every row, no index, no workspace. shares
-// [positions], or null for 1: what the query at each position is multiplied by first. Returns the
-// cudaError_t of the launch.
-int nearest_cuda(const NearestParams& params, const void* memory, const float* scale,
-                 const void* query, int32_t batch, const float* shares, const uint8_t* roi,
-                 const DistanceOut& out, void* stream);
+// The float32 value that the kernels see: of the memory's value number `at`.
+float memory_value(Type type, const void* memory, const float* scale, size_t at, int32_t channel);
+
+// The CUDA implementation: query, memory, scale, shares, roi on the device, as `codes` are, which
+// were made of this memory (nearest_codes.h); enqueued on `stream` (a cudaStream_t), safe inside a
+// CUDA graph. Whatever params.search is. shares [positions], or null for 1: what the query at each
+// position is multiplied by first; roi as above. workspace of nearest_cuda_workspace_bytes(),
+// 256-byte aligned, one for each stream. Returns the cudaError_t of the launches.
+struct RowCodes;
+size_t nearest_cuda_workspace_bytes(const NearestParams& params, int32_t batch);
+int nearest_cuda(const NearestParams& params, const RowCodes& codes, const void* memory,
+                 const float* scale, const void* query, int32_t batch, const float* shares,
+                 const uint8_t* roi, const DistanceOut& out, void* workspace, void* stream);
 
 }  // namespace edgead

@@ -19,6 +19,7 @@ namespace edgead {
 void bind_arguments(pybind11::module_& m);
 void bind_bundle(pybind11::module_& m);
 void bind_device(pybind11::module_& m);
+void bind_nv12(pybind11::module_& m);
 void bind_runtime(pybind11::module_& m);
 void bind_signals(pybind11::module_& m);
 

@@ -11,6 +11,8 @@
 #include "anomaly_map.h"
 #include "bindings.h"
 #include "graph_cuda.h"
+#include "nearest_codes.h"
+#include "nv12.h"
 
 namespace py = pybind11;
 
@@ -97,29 +99,59 @@ DistanceOut out_of(uintptr_t counts, uintptr_t distance, uintptr_t scored, uintp
           reinterpret_cast<const float*>(scored), reinterpret_cast<float*>(sum), add};
 }
 
+// Addresses of the planes, and of colors [height, width, 4].
+void nv12(int32_t height, int32_t width, int64_t stride, int64_t chroma_stride, int32_t color_space,
+          bool blue_first, uintptr_t light, uintptr_t chroma, uintptr_t colors, uintptr_t stream) {
+  check(nv12_cuda({height, width, stride, chroma_stride, color_space, blue_first},
+                  reinterpret_cast<const void*>(light), reinterpret_cast<const void*>(chroma),
+                  reinterpret_cast<void*>(colors), reinterpret_cast<void*>(stream)));
+}
+
 class Nearest {
  public:
-  // given: positions, width, weights, blended, temperature, root, type, layout, and channels, rows,
-  // memory_type of the memory.
-  explicit Nearest(const py::kwargs& given) : p_(nearest_params_of(given)) {
-    p_.channels = given["channels"].cast<int32_t>(), p_.rows = given["rows"].cast<int32_t>();
-    p_.memory_type = static_cast<Type>(given["memory_type"].cast<int32_t>());
-    checked(p_);
+  // memory [rows, channels] and scale [channels] (or None) on the host; given: positions, width,
+  // weights, blended, temperature, root, type, layout, and channels, rows, memory_type of the
+  // memory.
+  Nearest(const py::array& memory, const py::object& scale, const py::kwargs& given)
+      : p_(params_of(given)), codes_memory_(codes_bytes(p_.rows, p_.channels)) {
+    const auto rows = py::array::ensure(memory, py::array::c_style);
+    const auto scales = py::array_t<float, py::array::c_style>::ensure(scale);
+    std::vector<char> host(codes_bytes(p_.rows, p_.channels));
+    codes_ = row_codes(p_.rows, p_.channels, p_.memory_type, rows.data(),
+                       scale.is_none() ? nullptr : scales.data(), host.data());
+    codes_memory_.fill(host.data(), host.size());
+    codes_ = row_codes_moved(codes_, codes_memory_.data());
   }
+
+  // Bytes of device memory that it takes beside the rows.
+  static size_t codes_bytes(int32_t rows, int32_t channels) {
+    return row_codes_bytes(rows, channels);
+  }
+
+  size_t workspace_bytes(int32_t batch) const { return nearest_cuda_workspace_bytes(p_, batch); }
 
   // Addresses; scale, shares and roi may be 0.
   void run(uintptr_t memory, uintptr_t scale, uintptr_t query, int32_t batch, uintptr_t shares,
            uintptr_t roi, uintptr_t counts, uintptr_t distance, uintptr_t scored, uintptr_t sum,
-           bool add, uintptr_t stream) const {
+           bool add, uintptr_t workspace, uintptr_t stream) const {
     check(nearest_cuda(
-        p_, reinterpret_cast<const void*>(memory), reinterpret_cast<const float*>(scale),
+        p_, codes_, reinterpret_cast<const void*>(memory), reinterpret_cast<const float*>(scale),
         reinterpret_cast<const void*>(query), batch, reinterpret_cast<const float*>(shares),
         reinterpret_cast<const uint8_t*>(roi), out_of(counts, distance, scored, sum, add),
-        reinterpret_cast<void*>(stream)));
+        reinterpret_cast<void*>(workspace), reinterpret_cast<void*>(stream)));
   }
 
  private:
+  static NearestParams params_of(const py::kwargs& given) {
+    NearestParams p = nearest_params_of(given);
+    p.channels = given["channels"].cast<int32_t>(), p.rows = given["rows"].cast<int32_t>();
+    p.memory_type = static_cast<Type>(given["memory_type"].cast<int32_t>());
+    return checked(p);
+  }
+
   NearestParams p_;
+  Buffer codes_memory_;
+  RowCodes codes_{};
 };
 
 class Whiten {
@@ -153,6 +185,9 @@ PYBIND11_MODULE(_cuda, m) {
   m.def("status", &status, "(0, the device's name), or (CUDA's error, its text).");
   m.def("available", [] { return status().first == 0; }, "Whether there is a device to run on.");
   bind_device(m);
+  m.def("nv12", &nv12, py::arg("height"), py::arg("width"), py::arg("stride"),
+        py::arg("chroma_stride"), py::arg("color_space"), py::arg("blue_first"), py::arg("light"),
+        py::arg("chroma"), py::arg("colors"), py::arg("stream"));
   py::class_<Preprocess>(m, "Preprocess")
       .def(py::init<const py::kwargs&>())
       .def("run", &Preprocess::run, py::arg("frame"), py::arg("image"), py::arg("stream"));
@@ -161,11 +196,14 @@ PYBIND11_MODULE(_cuda, m) {
       .def("run", &AnomalyMap::run, py::arg("pairs"), py::arg("map"), py::arg("score"),
            py::arg("stream"));
   py::class_<Nearest>(m, "Nearest")
-      .def(py::init<const py::kwargs&>())
+      .def(py::init<const py::array&, const py::object&, const py::kwargs&>(), py::arg("memory"),
+           py::arg("scale"))
+      .def_static("codes_bytes", &Nearest::codes_bytes, py::arg("rows"), py::arg("channels"))
+      .def("workspace_bytes", &Nearest::workspace_bytes, py::arg("batch"))
       .def("run", &Nearest::run, py::arg("memory"), py::arg("scale"), py::arg("query"),
            py::arg("batch"), py::arg("shares"), py::arg("roi"), py::arg("counts"),
            py::arg("distance"), py::arg("scored"), py::arg("sum"), py::arg("add"),
-           py::arg("stream"));
+           py::arg("workspace"), py::arg("stream"));
   py::class_<Whiten>(m, "Whiten")
       .def(py::init<const py::kwargs&>())
       .def("run", &Whiten::run, py::arg("mean"), py::arg("factor"), py::arg("feature"),

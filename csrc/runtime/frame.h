@@ -36,6 +36,10 @@ bool is_converted(const Geometry& geometry);
 // Of what rgbx_from() makes.
 Geometry rgbx_of(const Geometry& geometry);
 
+// NV12 as R G B 0 or B G R 0, [height, width], without gaps.
+void colors_from(const edgead_frame& frame, const Geometry& geometry, bool blue_first,
+                 uint32_t* pixels);
+
 // NV12 as RGBX, [height, width], without gaps.
 void rgbx_from(const edgead_frame& frame, const Geometry& geometry, uint32_t* pixels);
 

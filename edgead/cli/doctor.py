@@ -197,7 +197,13 @@ def _kernels() -> Iterator[Check]:
     if "device:" in cuda:
         yield Check("kernels cuda", "ok", cuda)
         return
-    hint = "install NVIDIA's driver; the CPU serves without it"
+    hint, driver = "install NVIDIA's driver; the CPU serves without it", nvidia_driver()
+    if driver is not None and "(error 35)" in cuda:
+        major, minor = driver_cuda(driver)
+        hint = (
+            f"this driver knows CUDA up to {major}.{minor}: install a newer one, or edgead built "
+            f"with an nvcc of CUDA {major}"
+        )
     if cuda.startswith("not built"):
         hint = (
             "with nvcc 11.7 or newer (of a driver for CUDA 13: pip install nvidia-cuda-nvcc), in a "

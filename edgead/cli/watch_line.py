@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
             try:
                 cameras.start()
                 if server is not None:
-                    server.start(cameras.boards)
+                    server.start(cameras.boards, cameras.sinks)
                 while not stop() and cameras.runs:
                     if asked:
                         asked.clear()

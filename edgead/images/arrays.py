@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from edgead.errors import InputError
 from edgead.images.dlpack import device_array, lies_on_gpu
+from edgead.images.nv12 import Nv12
 from edgead.images.orientation import exif_orientation
 
 _DTYPES = (np.dtype(np.uint8), np.dtype(np.uint16))
@@ -46,11 +47,11 @@ def as_frame(given: Any, color: str = "bgr", *, on_device: bool = False) -> NDAr
     their channels first. The order of a PIL image is known from its mode, whatever ``color`` says.
 
     Args:
-        given: a NumPy array, PIL image, torch tensor in host memory, or what has the buffer
-            protocol, ``__array_interface__``, ``__array__`` or DLPack.
+        given: a NumPy array, PIL image, torch tensor in host memory, an ``Nv12``, or what has the
+            buffer protocol, ``__array_interface__``, ``__array__`` or DLPack.
         color: channel order that colour frames have, "bgr", "rgb" or "gray".
         on_device: return an array in GPU memory (``__cuda_array_interface__``), or a view of it;
-            one that offers DLPack alone becomes a view that has it.
+            one that offers DLPack alone becomes a view that has it. An ``Nv12`` there as it is.
 
     Returns:
         [H, W], [H, W, 1] or [H, W, 3], uint8 or uint16 in the byte order of this machine.
@@ -61,6 +62,9 @@ def as_frame(given: Any, color: str = "bgr", *, on_device: bool = False) -> NDAr
     if type(given) is np.ndarray and given.dtype in _DTYPES:
         if given.ndim == 2 or (given.ndim == 3 and given.shape[2] in (1, 3)):
             return given
+    elif isinstance(given, Nv12):
+        kept = on_device and given.on_device
+        return given if kept else given.colors(color)  # type: ignore[return-value]
     elif hasattr(given, "__cuda_array_interface__") or lies_on_gpu(given):
         if on_device:
             return _on_device(given)  # type: ignore[no-any-return]
@@ -69,6 +73,11 @@ def as_frame(given: Any, color: str = "bgr", *, on_device: bool = False) -> NDAr
             f'device="cuda", or copy it to the host: give {_to_host(given)}'
         )
     return _arranged(_held(given, color))
+
+
+def in_gpu_memory(frame: Any) -> bool:
+    """Whether it is what ``as_frame`` gives of a frame in GPU memory."""
+    return hasattr(frame, "__cuda_array_interface__") or isinstance(frame, Nv12)
 
 
 def _on_device(given: Any) -> Any:

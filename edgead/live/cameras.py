@@ -19,6 +19,7 @@ from edgead.live.log import Say
 from edgead.live.outlets import Outlets
 from edgead.live.output import Output
 from edgead.live.scorer import Scorer
+from edgead.live.sinks.interface import SinkState
 from edgead.live.source import SourceError
 from edgead.records.store import Records
 
@@ -110,6 +111,10 @@ class Cameras:
             self._say("reload", f"not all of it: {in_words(failure)}")
         kept = len(names) - len(fresh)
         self._say("reload", f"{self._path}: {len(fresh)} cameras started, {kept} go on")
+
+    def sinks(self) -> dict[str, SinkState]:
+        """How each sink fares, by name."""
+        return self._outlets.states()
 
     def tick(self) -> None:
         """Say how the sinks fare; to be called now and then."""

@@ -63,15 +63,14 @@ class View:
         self._settings = {k: v for k, v in settings.items() if k != "false_reject_rate"}
         self._declared = settings.get("bit_depth")
         self._detector = engines.detector(bundle, self._settings)
-        self._of_depth = self._detector
-        self._depth = self._detector.bit_depth
+        self._bit_depth = self._detector.bit_depth
         rate = settings.get("false_reject_rate")
         self._limits = self._limits_of(self._detector.false_reject_rate if rate is None else rate)
 
     @property
     def bit_depth(self) -> int | None:
         """Of uint16 frames whose camera does not say it."""
-        return self._detector.bit_depth
+        return self._bit_depth
 
     @property
     def false_reject_rate(self) -> float:
@@ -109,19 +108,18 @@ class View:
         return result
 
     def _with_depth(self, bit_depth: int | None) -> Detector:
-        """The Detector for frames of ``bit_depth``: a second one where the bundle's differs."""
-        if bit_depth is None or bit_depth == self._detector.bit_depth:
+        """The Detector for frames of ``bit_depth``; it takes the place of one for another."""
+        depth = self._bit_depth if bit_depth is None else bit_depth
+        if depth == self._detector.bit_depth:
             return self._detector
         if self._declared is not None:
             raise InputError(
                 f"the camera gives {bit_depth} bits, --bit-depth (bit_depth) says "
                 f"{self._declared}: remove it, the camera knows"
             )
-        if bit_depth != self._depth:
-            settings = {**self._settings, "bit_depth": bit_depth}
-            self._of_depth = self._engines.detector(self.bundle, settings)
-            self._depth = bit_depth
-        return self._of_depth
+        settings = {**self._settings, "bit_depth": depth}
+        self._detector = self._engines.detector(self.bundle, settings)
+        return self._detector
 
     def _limits_of(self, rate: float) -> Limits:
         return limits_of(self.bundle.manifest, rate, self._detector.info()["precision"])

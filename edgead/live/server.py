@@ -10,7 +10,7 @@ import json
 import re
 import socket
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from urllib.parse import parse_qs
 
@@ -24,6 +24,8 @@ from edgead.errors import CalibrationError, DeviceError, InputError, printable
 from edgead.live.access import Access, Address
 from edgead.live.board import Board
 from edgead.live.log import Say
+from edgead.live.metrics import exposition
+from edgead.live.sinks.interface import SinkState
 from edgead.records.lines import to_json
 
 MOST_CONNECTIONS = 32
@@ -92,6 +94,7 @@ class PageServer:
         self._socket = _listen(address)
         self.address = Address(address.host, int(self._socket.getsockname()[1]))
         self._boards: Board | Mapping[str, Board] = {}
+        self._sinks: Callable[[], Mapping[str, SinkState]] = dict
         self._thread: threading.Thread | None = None
         config = Config(
             self._serve,
@@ -109,14 +112,19 @@ class PageServer:
         )
         self._server = Server(config)
 
-    def start(self, boards: Board | Mapping[str, Board]) -> None:
+    def start(
+        self,
+        boards: Board | Mapping[str, Board],
+        sinks: Callable[[], Mapping[str, SinkState]] = dict,
+    ) -> None:
         """Answer requests from now on.
 
         Args:
             boards: the one of the page; or those of several cameras by their names, which may
                 change: the page is an overview then, with a page for each.
+            sinks: how the sinks fare, for /metrics.
         """
-        self._boards = boards
+        self._boards, self._sinks = boards, sinks
         # Outside the main thread uvicorn leaves the signal handlers alone.
         self._thread = threading.Thread(
             target=self._server.run, args=[[self._socket]], name="page", daemon=True
@@ -159,6 +167,9 @@ class PageServer:
             if (method, path) == ("GET", "/"):
                 return HTMLResponse(TOKEN_PAGE, 401)
             return PlainTextResponse("the token is missing: open the page and enter it\n", 401)
+        if (method, path) == ("GET", "/metrics"):
+            text, kind = exposition(self._boards, self._sinks())
+            return Response(text, media_type=kind)
         name = request.query_params.get("camera")
         if not isinstance(self._boards, Board) and name is None:
             return self._answer_for_all(method, path, dict(self._boards))

@@ -17,6 +17,18 @@ def status() -> tuple[int, str]: ...
 def available() -> bool: ...
 def device_count() -> int: ...
 def place_of(address: int, integrated: bool) -> tuple[int, int]: ...
+def nv12(
+    height: int,
+    width: int,
+    stride: int,
+    chroma_stride: int,
+    color_space: int,
+    blue_first: bool,
+    light: int,
+    chroma: int,
+    colors: int,
+    stream: int,
+) -> None: ...
 
 class Device:  # edgead.nvidia.backend.NativeDevice
     name: str
@@ -90,6 +102,8 @@ class AnomalyMap:
 class Nearest:
     def __init__(
         self,
+        memory: npt.NDArray[Any],
+        scale: npt.NDArray[np.float32] | None,
         *,
         positions: int,
         width: int,
@@ -103,6 +117,9 @@ class Nearest:
         rows: int,
         memory_type: int,
     ) -> None: ...
+    @staticmethod
+    def codes_bytes(rows: int, channels: int) -> int: ...
+    def workspace_bytes(self, batch: int) -> int: ...
     def run(
         self,
         memory: int,
@@ -116,6 +133,7 @@ class Nearest:
         scored: int,
         sum: int,
         add: bool,
+        workspace: int,
         stream: int,
     ) -> None: ...
 

@@ -31,7 +31,13 @@ class HeldSignal(Protocol):
     def scored(self) -> Block | None:
         """What it counts in the sum of the score, [height, width] float32; None: nothing."""
 
-    def enqueue(self, features: int, distance: int, total: int, add: bool, stream: int) -> None:
+    @property
+    def workspace_bytes(self) -> int:
+        """What ``enqueue`` takes of memory, on each stream."""
+
+    def enqueue(
+        self, features: int, distance: int, total: int, add: bool, workspace: int, stream: int
+    ) -> None:
         """Enqueue the distances of a frame.
 
         Args:
@@ -40,6 +46,7 @@ class HeldSignal(Protocol):
                 they are not shown.
             total: address of the sum of the score, if there is one.
             add: to the sum, else it begins here.
+            workspace: address of ``workspace_bytes`` that no other stream uses meanwhile.
             stream: handle.
         """
 
@@ -63,6 +70,8 @@ class DeviceDistances:
         sizes = [4 * math.prod(one.entry.size) for one in held if one.shown]
         self._distances = [memory.allocate(size) for size in sizes]
         self._zeros = [upload(np.zeros(size, np.uint8), memory, stream) for size in sizes]
+        workspace = max((one.workspace_bytes for one in held), default=0)
+        self._workspace = [memory.allocate(workspace)] if workspace else []
         self._sums: list[Block] = []  # of the score: what is summed, and zeros
         size = next((one.entry.size for one in held if one.entry.scored), None)
         if size is not None:
@@ -85,9 +94,10 @@ class DeviceDistances:
         """Enqueue the distances of features at these addresses, one for each signal."""
         distances = iter(self._distances)
         total, add = self._sums[0].address if self._sums else 0, False
+        workspace = self._workspace[0].address if self._workspace else 0
         for one, at in zip(self._held, features, strict=True):
             distance = next(distances).address if one.shown else 0
-            one.enqueue(at, distance, total, add, self._stream.handle)
+            one.enqueue(at, distance, total, add, workspace, self._stream.handle)
             add = add or one.scored is not None
 
     def download(self) -> list[tuple[F32, F32]]:
@@ -105,7 +115,7 @@ class DeviceDistances:
 
     def close(self) -> None:
         """Let go of the memory, even while the object is referred to."""
-        for blocks in (self._distances, self._zeros, self._sums):
+        for blocks in (self._distances, self._zeros, self._sums, self._workspace):
             blocks.clear()
 
     def _download(self, block: Block, size: tuple[int, int]) -> tuple[F32, F32]:

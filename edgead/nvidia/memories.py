@@ -29,7 +29,14 @@ class HeldMemory:
         """Whether it counts in the map: every memory does."""
         return True
 
-    def enqueue(self, features: int, distance: int, total: int, add: bool, stream: int) -> None:
+    @property
+    def workspace_bytes(self) -> int:
+        """See ``HeldSignal``."""
+        return int(self.kernel.workspace_bytes(batch=1))
+
+    def enqueue(
+        self, features: int, distance: int, total: int, add: bool, workspace: int, stream: int
+    ) -> None:
         """See ``HeldSignal``."""
         self.kernel.run(
             memory=self.rows.address,
@@ -43,6 +50,7 @@ class HeldMemory:
             scored=address_of(self.scored),
             sum=0 if self.scored is None else total,
             add=add,
+            workspace=workspace,
             stream=stream,
         )
 
@@ -74,12 +82,13 @@ def _hold(entry: Entry, read: ReadMemory, cuda: Any, memory: Memory, stream: Str
     places = [read.counts, read.scored, read.shares]
     beside = sum(array.nbytes for array in places if array is not None)
     where = f"cuda:{memory.index} ({memory.name})"
-    each = kept.itemsize * kept.shape[1]
+    codes = cuda.Nearest.codes_bytes(rows=len(kept), channels=kept.shape[1])
+    each = kept.itemsize * kept.shape[1] + -(-codes // len(kept))
     _cpu.check_room(where, free - beside, len(kept), each, 'device="cpu"')
     rows, counts = (upload(array, memory, stream) for array in (kept, read.counts))
     scored, shares = (
         None if array is None else upload(array, memory, stream)
         for array in (read.scored, read.shares)
     )
-    kernel = cuda.Nearest(**read.arguments)
+    kernel = cuda.Nearest(kept, None, **read.arguments)
     return HeldMemory(entry, kernel, rows, counts, scored, shares)

@@ -30,14 +30,17 @@ from edgead.engine.interface import PipelineOutput
 from edgead.engine.lazy_array import LazyArray
 from edgead.engine.tile_plans import TilePlans
 from edgead.errors import DeviceError, InputError
+from edgead.images.arrays import in_gpu_memory
 from edgead.images.bits import check_values
+from edgead.images.nv12 import Nv12
 from edgead.nvidia.buffers import Shared
 from edgead.nvidia.device_frame import Arrivals, DeviceFrame
+from edgead.nvidia.device_nv12 import DeviceNv12
 from edgead.nvidia.distances import Held
 from edgead.nvidia.geometries import Geometries
 from edgead.nvidia.loaded_plan import LoadedPlan
 from edgead.nvidia.map_ring import MapRing
-from edgead.nvidia.memory import Bytes
+from edgead.nvidia.memory import Block, Bytes, Memory
 from edgead.nvidia.stages import DeviceStages, FrameGraphs
 from edgead.preprocess import COLORS, check_frame, check_word
 
@@ -76,6 +79,7 @@ class CudaPipeline:
         tiling = manifest.tiling
         self._roi = roi_of(bundle) if tiling is None else None
         self._staging: Shared | None = None
+        self._cuda, self._colors = cuda, _Colors()
         plans = None
         if tiling is not None:
             plans = TilePlans(tiling, manifest.map.size, ignored_in(bundle))
@@ -105,14 +109,16 @@ class CudaPipeline:
         for name in ("_ring", "_stages"):
             if name in self.__dict__:
                 self.__dict__.pop(name).close()
-        for name in ("_graphs", "_arrivals", "_staging", "_stream"):
+        for name in ("_graphs", "_arrivals", "_staging", "_colors", "_stream"):
             self.__dict__.pop(name, None)
 
     def run(self, frame: Any, hasher: Hasher | None = None) -> PipelineOutput:
         """See ``FramePipeline``; a frame may not lie in the memory of another device."""
-        on_device = hasattr(frame, "__cuda_array_interface__")
-        given = DeviceFrame(frame, self._color) if on_device else None
-        if given is None:
+        given: DeviceFrame | DeviceNv12 | None = None
+        if in_gpu_memory(frame):
+            kind = DeviceNv12 if isinstance(frame, Nv12) else DeviceFrame
+            given = kind(frame, self._color)
+        else:
             frame = check_frame(frame, self._color)
             check_values(frame, self._bit_depth)
         memory = self._memory
@@ -152,7 +158,7 @@ class CudaPipeline:
                 self.close()
 
     def _score(
-        self, frame: Any, given: DeviceFrame | None, hasher: Hasher | None
+        self, frame: Any, given: DeviceFrame | DeviceNv12 | None, hasher: Hasher | None
     ) -> PipelineOutput:
         started = perf_counter()
         if given is None:
@@ -160,7 +166,7 @@ class CudaPipeline:
             address = upload.address
             geometry = self._geometries.get(frame.dtype, frame.shape, None)
         else:
-            upload, address = None, self._arrivals.wait_for(given)
+            upload, address = None, self._reach(given)
             geometry = self._geometries.get(given.dtype, given.shape, given.strides)
         staged = perf_counter()
         place = self._ring.make_room()
@@ -206,6 +212,15 @@ class CudaPipeline:
             else LazyArray(given.shape, lambda: given.read(self._memory)),
         )
 
+    def _reach(self, given: DeviceFrame | DeviceNv12) -> int:
+        """The address at which a frame that lies on the device can be read."""
+        if isinstance(given, DeviceFrame):
+            return self._arrivals.wait_for(given)
+        self._dirty = True
+        colors = self._colors.address(self._memory, given.color_bytes)
+        given.enqueue(self._cuda, self._arrivals, colors, self._stream)
+        return colors
+
     def _stage(self, frame: NDArray[Any]) -> Shared:
         """Copy a host frame, whatever its strides, into pinned memory, unless it lies there."""
         if self._staging is None or self._staging.array.size < frame.nbytes:
@@ -216,6 +231,20 @@ class CudaPipeline:
         if (frame.ctypes.data, frame.strides) != (view.ctypes.data, view.strides):
             np.copyto(view, frame)
         return self._staging
+
+
+class _Colors:
+    """Memory for the colours of a frame that came as NV12; it grows with the largest frame."""
+
+    def __init__(self) -> None:
+        self._block: Block | None = None
+        self._size = 0
+
+    def address(self, memory: Memory, size: int) -> int:
+        if self._block is None or self._size < size:
+            self._block = None
+            self._block, self._size = memory.allocate(size), size
+        return self._block.address
 
 
 @atexit.register

@@ -31,7 +31,14 @@ class HeldWhitening:
         """Whether it counts in the map."""
         return self.counts is not None
 
-    def enqueue(self, features: int, distance: int, total: int, add: bool, stream: int) -> None:
+    @property
+    def workspace_bytes(self) -> int:
+        """See ``HeldSignal``."""
+        return 0
+
+    def enqueue(
+        self, features: int, distance: int, total: int, add: bool, workspace: int, stream: int
+    ) -> None:
         """See ``HeldSignal``."""
         first = 4 * self.entry.first * math.prod(self.entry.size)
         self.kernel.run(

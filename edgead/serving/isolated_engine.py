@@ -27,6 +27,7 @@ from edgead.bundle.storage import Bundle
 from edgead.engine.digests import Hasher
 from edgead.engine.interface import PipelineOutput, Session
 from edgead.errors import CancelledError, DeviceLostError, InputError
+from edgead.images.arrays import in_gpu_memory
 from edgead.preprocess import COLORS, check_frame, check_word
 from edgead.serving import channel
 from edgead.serving.channel import Closed, Message, SharedBytes
@@ -197,7 +198,7 @@ class IsolatedPipeline:
 
     def run(self, frame: Any, hasher: Hasher | None = None) -> PipelineOutput:
         """See ``FramePipeline``; a frame has to lie in host memory."""
-        if hasattr(frame, "__cuda_array_interface__"):
+        if in_gpu_memory(frame):
             raise InputError(
                 "the frame lies in this process's GPU memory, and the GPU is served from another "
                 "one: give it in host memory, or make the Detector without isolate=True"

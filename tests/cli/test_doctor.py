@@ -363,3 +363,13 @@ def test_the_memory_of_a_gpu_comes_with_the_kernels(monkeypatch):
     monkeypatch.setitem(sys.modules, "edgead.nvidia._cuda", None)
     (check,) = doctor._cuda_memory()
     assert (check.state, check.cure) == ("missing", "that of kernels cuda")
+
+
+def test_kernels_of_a_newer_cuda_than_the_driver_s(monkeypatch):
+    """The CUDA runtime says the same of no driver."""
+    said = {"cpu": "avx2", "cuda": "built for sm_87; unusable: insufficient (error 35)"}
+    monkeypatch.setattr(doctor, "built", lambda: said)
+    monkeypatch.setattr(doctor, "nvidia_driver", lambda: Driver(0))
+    *_, check = doctor._kernels()
+    assert check.cure.startswith("this driver knows CUDA up to 12.6: install a newer one, or")
+    assert check.cure.endswith("an nvcc of CUDA 12")

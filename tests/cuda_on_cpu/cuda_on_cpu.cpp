@@ -2,6 +2,7 @@
 // sanitizers, for it jumps between stacks; it tells ASan and TSan about the fibers itself.
 #include "cuda_on_cpu.h"
 
+#include <array>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
@@ -43,7 +44,7 @@ struct WarpOperation {
   const char* file = "";
   int line = 0;
   unsigned generation = 0;
-  uint64_t value[2][kWarp];
+  std::array<uint64_t, 3> value[2][kWarp];
   char tag[2];  // TSan knows a happens-before by its address
 };
 
@@ -128,8 +129,8 @@ void run_thread() {
 }
 
 // Enters an operation of the lanes in `mask`, waits for all of them, and returns it.
-WarpOperation& meet(uint32_t mask, uint64_t value, bool orders_memory, const char* file, int line,
-                    unsigned& generation) {
+WarpOperation& meet(uint32_t mask, const std::array<uint64_t, 3>& value, bool orders_memory,
+                    const char* file, int line, unsigned& generation) {
   Thread& me = *sim.current;
   const unsigned lane = me.number % kWarp, first = me.number - lane;
   const unsigned lanes = std::min<unsigned>(kWarp, sim.threads.size() - first);
@@ -212,18 +213,43 @@ void barrier(const char* file, int line) {
 
 void warp_barrier(uint32_t mask, const char* file, int line) {
   unsigned generation;
-  meet(mask, 0, true, file, line, generation);
+  meet(mask, {}, true, file, line, generation);
 }
 
 uint64_t shuffle(uint32_t mask, uint64_t value, Shuffle kind, unsigned by, const char* file,
                  int line) {
   unsigned generation;
-  const WarpOperation& op = meet(mask, value, false, file, line, generation);
+  const WarpOperation& op = meet(mask, {value}, false, file, line, generation);
   const unsigned lane = sim.current->number % kWarp;
-  const unsigned source = kind == Shuffle::xor_ ? lane ^ by : lane < by ? lane : lane - by;
+  const unsigned source = kind == Shuffle::xor_   ? lane ^ by
+                          : kind == Shuffle::from ? by % kWarp
+                          : lane < by             ? lane
+                                                  : lane - by;
   if (source >= kWarp || !(mask >> source & 1u))
     fail("a shuffle reads a lane outside its mask", file, line);
-  return op.value[generation][source];
+  return op.value[generation][source][0];
+}
+
+// Rows and columns of the lanes' words as the PTX ISA has them for mma.m16n8k32.
+void byte_products(const uint32_t a[4], uint32_t b0, uint32_t b1, int sum[4], const char* file,
+                   int line) {
+  unsigned generation;
+  const auto both = [](uint32_t low, uint32_t high) {
+    return static_cast<uint64_t>(high) << 32 | low;
+  };
+  const WarpOperation& op = meet(0xffffffffu, {both(a[0], a[1]), both(a[2], a[3]), both(b0, b1)},
+                                 false, file, line, generation);
+  const auto& words = op.value[generation];
+  const unsigned lane = sim.current->number % kWarp;
+  const auto byte = [](uint64_t from, unsigned at) { return static_cast<int8_t>(from >> 8 * at); };
+  for (unsigned i = 0; i < 4; ++i) {
+    const unsigned row = lane / 4 + i / 2 * 8, column = lane % 4 * 2 + i % 2;
+    for (unsigned k = 0; k < 32; ++k) {
+      const auto& of_a = words[row % 8 * 4 + k % 16 / 4];
+      const auto& of_b = words[column * 4 + k % 16 / 4];
+      sum[i] += byte(of_a[k / 16], row / 8 * 4 + k % 4) * byte(of_b[2], k / 16 * 4 + k % 4);
+    }
+  }
 }
 
 void run(dim3 grid, dim3 block, const std::function<void()>& thread) {

@@ -44,6 +44,12 @@ struct dim3 {
 struct alignas(8) uint2 {
   unsigned x, y;
 };
+struct alignas(8) int2 {
+  int x, y;
+};
+struct alignas(16) uint4 {
+  unsigned x, y, z, w;
+};
 struct alignas(16) float4 {
   float x, y, z, w;
 };
@@ -69,7 +75,7 @@ dim3 grid_size();
 void barrier(const char* file, int line);
 void warp_barrier(uint32_t mask, const char* file, int line);
 
-enum class Shuffle { xor_, up };
+enum class Shuffle { xor_, up, from };
 uint64_t shuffle(uint32_t mask, uint64_t value, Shuffle kind, unsigned by, const char* file,
                  int line);
 template <class T>
@@ -81,6 +87,10 @@ T shuffle_value(uint32_t mask, T value, Shuffle kind, unsigned by, const char* f
   std::memcpy(&value, &bits, sizeof value);
   return value;
 }
+
+// What the lane has of a product of 16 x 32 and 32 x 8 bytes: four and two words, and four sums.
+void byte_products(const uint32_t a[4], uint32_t b0, uint32_t b1, int sum[4], const char* file,
+                   int line);
 
 void run(dim3 grid, dim3 block, const std::function<void()>& thread);
 
@@ -100,6 +110,11 @@ __attribute__((weak)) void enqueue(cudaStream_t stream, const Arguments& argumen
 #define __syncwarp(mask) (::cuda_on_cpu::warp_barrier(mask, __FILE__, __LINE__))
 #define __shfl_xor_sync(mask, value, by) \
   (::cuda_on_cpu::shuffle_value(mask, value, ::cuda_on_cpu::Shuffle::xor_, by, __FILE__, __LINE__))
+#define __shfl_sync(mask, value, lane)                                                     \
+  (::cuda_on_cpu::shuffle_value(mask, value, ::cuda_on_cpu::Shuffle::from, lane, __FILE__, \
+                                __LINE__))
+#define multiply_bytes(a, b0, b1, sum) \
+  (::cuda_on_cpu::byte_products(a, b0, b1, sum, __FILE__, __LINE__))
 #define __shfl_up_sync(mask, value, by) \
   (::cuda_on_cpu::shuffle_value(mask, value, ::cuda_on_cpu::Shuffle::up, by, __FILE__, __LINE__))
 
@@ -125,8 +140,16 @@ inline float __uint_as_float(unsigned bits) {
 
 // The harness is compiled with -ffp-contract=off: each of these rounds once, as on the GPU.
 inline float __uint2float_rn(unsigned value) { return static_cast<float>(value); }
+inline int __float2int_rn(float value) { return static_cast<int>(std::nearbyint(value)); }
 inline float __fmul_rn(float a, float b) { return a * b; }
 inline float __fadd_rn(float a, float b) { return a + b; }
+
+// sum + the product of four bytes with a sign.
+inline int __dp4a(int a, int b, int sum) {
+  for (int shift = 0; shift < 32; shift += 8)
+    sum += static_cast<int8_t>(a >> shift) * static_cast<int8_t>(b >> shift);
+  return sum;
+}
 
 // Fibers change only inside the functions above, so that a load and a store are atomic; the builtin
 // tells TSan.

@@ -29,9 +29,12 @@ FLAGS = (
     *("-ffp-contract=off", "-fno-strict-aliasing"),
 )
 KERNELS = tuple(
-    CSRC / f"{name}_cuda.cu" for name in ("anomaly_map", "preprocess", "nearest", "whiten")
+    CSRC / f"{name}_cuda.cu" for name in ("anomaly_map", "preprocess", "nearest", "whiten", "nv12")
 )
-HOST = (CSRC / "anomaly_map.cpp", CSRC / "preprocess.cpp", HERE / "run_cases.cpp")
+HOST = (
+    *(CSRC / f"{name}.cpp" for name in ("anomaly_map", "preprocess", "nearest", "nearest_codes")),
+    HERE / "run_cases.cpp",
+)
 SANITIZERS = {
     "plain": (),
     "address,undefined": ("-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
@@ -95,11 +98,18 @@ class Program:
             objects[name] = compile_object(self.build, folder / name, folder, self.flags)
         return self._link(objects, folder)
 
-    def with_bug(self, name: str, right: str, wrong: str, folder: Path) -> Path:
-        """A program with ``wrong`` in the place of ``right``, which stands once in that source."""
-        source = (CSRC / name).read_text()
-        assert source.count(right) == 1, "the kernel has changed: plant this bug anew"
-        return self.replaced({name: source.replace(right, wrong)}, folder)
+    def with_bug(
+        self, name: str, right: str, wrong: str, folder: Path, header: str | None = None
+    ) -> Path:
+        """A program with ``wrong`` in the place of ``right``, which stands once in that source.
+
+        Or in a ``header`` that the source includes.
+        """
+        sources = {file: (CSRC / file).read_text() for file in (header, name) if file is not None}
+        changed = header or name
+        assert sources[changed].count(right) == 1, "the kernel has changed: plant this bug anew"
+        sources[changed] = sources[changed].replace(right, wrong)
+        return self.replaced(sources, folder)
 
     def _link(self, objects: Mapping[str, Path], folder: Path) -> Path:
         path = folder / "run_cases"
@@ -325,6 +335,19 @@ def whiten_case(
     data += _array(np.zeros(0, np.uint8) if roi is None else roi.astype(np.uint8), 0)
     data += _array(np.zeros(0, np.float32) if centre is None else centre, 0)
     return Case(data + out.data(), out.outputs(batch, height, width))
+
+
+def nv12_case(
+    light: np.ndarray, chroma: np.ndarray, color_space: int, blue_first: bool, shift: int = 0
+) -> Case:
+    """Planes [H, W] and [H / 2, W], or views of arrays; their memory begins ``shift`` bytes off."""
+    data = _integers(4, *light.shape, light.strides[0], chroma.strides[0])
+    data += _integers(color_space, int(blue_first))
+    wholes = [plane if plane.base is None else plane.base for plane in (light, chroma)]
+    for plane, whole in zip((light, chroma), wholes, strict=True):
+        data += _integers(plane.ctypes.data - whole.ctypes.data)
+    data += b"".join(_array(whole, shift) for whole in wholes)
+    return Case(data, (((*light.shape, 4), np.dtype(np.uint8)),))
 
 
 def _integers(*values: int) -> bytes:

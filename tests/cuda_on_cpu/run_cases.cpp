@@ -12,7 +12,8 @@
 #else
 #include <cuda_runtime.h>
 #endif
-#include "nearest.h"
+#include "nearest_codes.h"
+#include "nv12.h"
 #include "preprocess.h"
 #include "watch.h"
 #include "whiten.h"
@@ -212,8 +213,13 @@ void run_nearest(Cases& cases) {
   const Memory scale = cases.array("scale"), roi = cases.array("roi");
   const Memory shares = cases.array("shares");
   const Out out(cases, batch * p.positions);
-  check(nearest_cuda(p, rows.data(), or_null<float>(scale), query.data(), batch,
-                     or_null<float>(shares), or_null<uint8_t>(roi), out.out(), nullptr));
+  const Memory codes_memory("codes", row_codes_bytes(p.rows, p.channels));
+  const RowCodes codes = row_codes(p.rows, p.channels, p.memory_type, rows.data(),
+                                   or_null<float>(scale), codes_memory.data());
+  const Memory workspace("workspace", nearest_cuda_workspace_bytes(p, batch));
+  check(nearest_cuda(p, codes, rows.data(), or_null<float>(scale), query.data(), batch,
+                     or_null<float>(shares), or_null<uint8_t>(roi), out.out(), workspace.data(),
+                     nullptr));
   out.write(cases);
 }
 
@@ -235,6 +241,18 @@ void run_whiten(Cases& cases) {
   out.write(cases);
 }
 
+void run_nv12(Cases& cases) {
+  Nv12Params p{};
+  p.height = cases.integer(), p.width = cases.integer();
+  p.stride = cases.integer(), p.chroma_stride = cases.integer();
+  p.color_space = cases.integer(), p.blue_first = cases.integer() != 0;
+  const int64_t first = cases.integer(), first_chroma = cases.integer();  // bytes of the first rows
+  const Memory light = cases.array("light"), chroma = cases.array("chroma");
+  const Memory colors("colors", size_t{4} * p.height * p.width);
+  check(nv12_cuda(p, light.data() + first, chroma.data() + first_chroma, colors.data(), nullptr));
+  cases.write(colors);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -243,7 +261,8 @@ int main(int argc, char** argv) {
   cuda_on_cpu::set_seed(std::atoi(argv[3]));
 #endif
   Cases cases(argv[1], argv[2]);
-  void (*const kernels[])(Cases&) = {run_preprocess, run_anomaly_map, run_nearest, run_whiten};
+  void (*const kernels[])(Cases&) = {run_preprocess, run_anomaly_map, run_nearest, run_whiten,
+                                     run_nv12};
   while (cases.more()) kernels[cases.integer()](cases);
   return 0;
 }

@@ -42,7 +42,7 @@ PLACES = (112, 16, 16)  # of EfficientNet-Lite0, in regions of 2 x 2
 LAUNCHES = {
     "anomaly_map": ("distances", "map", "pool"),
     "preprocess": ("preprocess",),
-    "nearest": ("nearest",),
+    "nearest": ("encode", "scan", "refine"),
     "whiten": ("whiten",),
 }
 

@@ -112,6 +112,8 @@ class OnDevice:
         batch, channels, height, width = queries.shape
         sought, blended, temperature = nearest.sought(weights, len(memory))
         kernel = self.kernels.Nearest(
+            memory,
+            scale,
             positions=height * width,
             width=width,
             weights=sought,
@@ -129,6 +131,7 @@ class OnDevice:
         more = [None if array is None else self.up(array) for array in (scale, shares, roi, counts)]
         at_scale, *places = (0 if block is None else block.address for block in more)
         distance = self.memory.allocate(4 * batch * height * width)
+        workspace = self.memory.allocate(kernel.workspace_bytes(batch))
         kernel.run(
             held[1].address,
             at_scale,
@@ -137,6 +140,7 @@ class OnDevice:
             *places,
             distance.address,
             *(0, 0, False),
+            workspace.address,
             self.stream.handle,
         )
         return self.down(distance, (batch, height, width), np.float32)

@@ -302,3 +302,18 @@ def test_without_a_backbone_the_sentence_says_where_to_get_one(
     assert run("learn", good_folder, "--out", tmp_path / "x.edgead") == 1
     error = capsys.readouterr().err
     assert "--backbone FILE.onnx" in error and "--like" in error
+
+
+@pytest.mark.parametrize("name", ["lite1", "lite2"])
+def test_a_network_by_its_name_is_made_once_and_taken_from_the_cache(
+    name: str, backbone_file, good_folder, tmp_path, monkeypatch, capsys
+) -> None:
+    monkeypatch.setenv("EDGEAD_CACHE", str(tmp_path / "cache"))
+    words = ["learn", good_folder, "--out", tmp_path / "x.edgead", "--backbone", name]
+    monkeypatch.setattr(sys, "executable", "/bin/false")  # what would make it
+    assert run(*words) == 1
+    assert f"the backbone {name} is not in this user's cache" in capsys.readouterr().err
+    shutil.copy(backbone_file, tmp_path / "cache" / "backbones" / f"{name}.onnx")
+    assert run(*words, "--size", 64, "--memory", 50) == 0
+    told = open_bundle(tmp_path / "x.edgead").manifest.provenance["learn"]["backbone"]
+    assert told["name"] == "small"  # that of the file in the cache

@@ -107,6 +107,18 @@ def test_what_a_basler_camera_cannot_do_is_named(basler, opened, target, options
     images(reader, 1)
 
 
+def test_a_camera_that_is_taken_is_named(basler, pylon, opened, monkeypatch):
+    from pypylon import genicam
+
+    class Taken(pylon.InstantCamera):  # the emulation may be opened twice
+        def Open(self):
+            raise genicam.RuntimeException("The device is controlled by another application.")
+
+    monkeypatch.setattr(pylon, "InstantCamera", Taken)
+    with pytest.raises(SourceError, match=r"does not open: .*controlled by another .*; check that"):
+        opened(basler)
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

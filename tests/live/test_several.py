@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import signal
@@ -11,13 +12,22 @@ import urllib.error
 import urllib.request
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from unittest.mock import Mock
 
+import cv2
+import numpy as np
 import pytest
 
+from edgead import Detector
 from edgead.errors import InputError
+from edgead.live import loop as loop_module
 from edgead.live.cameras import Cameras
+from edgead.live.capture import Slot
 from edgead.live.engines import Engines, View
+from edgead.live.loop import Loop
+from edgead.live.source import Moment, Reading
+from edgead.live.tally import Tally
 
 
 @pytest.fixture
@@ -203,6 +213,43 @@ def test_check_says_what_can_be_reached(line, film, bundle_dir, tmp_path):
     assert done.returncode == 2 and done.stdout.startswith("failed  camera  video file")
 
 
+def test_a_region_is_scored_as_a_frame_of_its_own(watch, film, bundle_dir):
+    code, lines, log = watch(
+        film, "--bundle", bundle_dir, "--every-frame", "--threads", 1, "--roi", "10,5,60,50"
+    ).end()
+    assert code == 0, log
+    capture = cv2.VideoCapture(str(film))
+    with Detector(bundle_dir, threads=1) as detector:
+        expected = [detector.score(capture.read()[1][5:55, 10:70]).score for _ in lines]
+    assert [line["score"] for line in lines] == expected and len(lines) == 6
+    code, lines, _ = watch(film, "--bundle", bundle_dir, "--roi", "40,5,60,50").end()
+    assert code == 0 and "reaches over the edge of a frame of 70 x 90" in lines[0]["error"]
+
+
+def test_no_more_frames_than_the_rate_are_scored_and_the_rest_is_named(
+    bundle_dir, frames, monkeypatch
+):
+    now_s, slot, out = [0.0], Slot(), io.BytesIO()
+
+    def pass_time(seconds: float) -> None:
+        now_s[0] += seconds
+        slot.put(Reading(Moment(now_s[0], now_s[0]), frames[0]))
+
+    monkeypatch.setattr(
+        loop_module, "Moment", SimpleNamespace(now=lambda: Moment(now_s[0], now_s[0]))
+    )
+    monkeypatch.setattr(loop_module.time, "sleep", pass_time)
+    monkeypatch.setattr(loop_module, "WAIT_S", 0.25)  # whose sums are exact
+    pass_time(0.0)
+    with Detector(bundle_dir, threads=1) as detector:
+        loop = Loop(detector, slot, Tally(), out, lambda *said: None, period_s=1.0)
+        loop.run(lambda: now_s[0] > 3.1)
+    lines = [json.loads(line) for line in out.getvalue().splitlines()]
+    # A frame each 0.25 s, scored at 0, 1, 2 and 3 s: three of four are dropped.
+    assert [line["frame"] for line in lines] == [0, 4, 8, 12]
+    assert [line.get("dropped", {"count": 0})["count"] for line in lines] == [0, 3, 3, 3]
+
+
 def test_equal_bundles_share_one_engine_and_keep_their_own_rates(bundle_dir, frames):
     from edgead.bundle.storage import open_bundle
 
@@ -218,6 +265,10 @@ def test_equal_bundles_share_one_engine_and_keep_their_own_rates(bundle_dir, fra
         assert result.is_anomalous == (result.score > view.threshold)
     other = View(engines, bundle, {**settings, "threads": 2})
     assert other._detector is not strict._detector
+    deep = np.full((70, 90), 4095, np.uint16)
+    white = np.full((70, 90), 255, np.uint8)
+    assert other.score(deep, 12).score == pytest.approx(other.score(white).score, rel=1e-6)
+    assert len(engines._open) == 2  # one for 12 bits took the place of the one for 16
     del strict, loose, results, result, view
     assert len(engines._open) == 1
 
@@ -225,8 +276,6 @@ def test_equal_bundles_share_one_engine_and_keep_their_own_rates(bundle_dir, fra
 def test_a_bundle_that_is_swapped_is_noticed_at_the_next_reload(
     line, bundle_copy, tiny, tmp_path, monkeypatch
 ):
-    import io
-
     place = tmp_path / "incoming"
     place.mkdir()
     path = line(left=place)

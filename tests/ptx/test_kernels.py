@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from compiled_kernels import programs
 from harness import HERE as SIMULATION
-from harness import anomaly_map_case, nearest_case, preprocess_case, whiten_case
+from harness import anomaly_map_case, nearest_case, nv12_case, preprocess_case, whiten_case
 
 from edgead import reference
 
@@ -31,8 +31,8 @@ def cases_of(name: str) -> ModuleType:
     return module
 
 
-implementations, nearest, whiten = map(
-    cases_of, ("test_implementations", "test_nearest", "test_whiten")
+implementations, nearest, nv12, whiten = map(
+    cases_of, ("test_implementations", "test_nearest", "test_nv12", "test_whiten")
 )
 
 
@@ -78,10 +78,19 @@ def test_nearest_follows_float64(part, device, all_of, tmp_path):
         exact = given["out"].exact(nearest.distances_of(given, values))
         found = device.run(nearest_case(**given), tmp_path)
         assert nearest.is_right([found], [exact], [given])
+    for given in list(nearest.adversarial())[part::2]:
+        (found,) = device.run(nearest_case(**given), tmp_path)
+        assert nearest.follows(found, given)
     for given, exact in some(nearest.blends(), part):
         found = device.run(nearest_case(**given), tmp_path)
         assert nearest.is_blend([found], [exact])
     assert part == 1 or all_of("nearest_cuda")
+
+
+def test_nv12_is_exact(device, all_of, tmp_path):
+    for given in nv12.inputs():
+        assert nv12.is_right([device.run(nv12_case(**given), tmp_path)], [given])
+    assert all_of("nv12_cuda")
 
 
 def test_whiten_follows_float64(device, all_of, tmp_path):

@@ -69,6 +69,14 @@ CASES = [
     ("shr.u32 %r7, %r0, 32;", "%r7", {"%r0": M1}, 0),
     ("bfi.b32 %r7, %r0, %r1, 8, 4;", "%r7", {"%r0": 0xABCDEF, "%r1": 0x11111111}, 0x11111F11),
     ("bfi.b32 %r7, %r0, %r1, 0, 32;", "%r7", {"%r0": 7, "%r1": M1}, 7),
+    ("bfi.b64 %l7, %l0, %l1, 32, 32;", "%l7", {"%l0": 2**33 + 5, "%l1": 2**40 + 6}, (5 << 32) + 6),
+    ("and.b64 %l7, %l0, 31;", "%l7", {"%l0": 2**40 + 37}, 5),
+    ("shr.s64 %l7, %l0, 63;", "%l7", {"%l0": 2**63}, 2**64 - 1),
+    ("shr.u64 %l7, %l0, 63;", "%l7", {"%l0": 2**63}, 1),
+    ("neg.s32 %r7, %r0;", "%r7", {"%r0": 1}, M1),
+    # 2 - 3 * -1 + 127 * 127 + -128 * 1 + 0 * 5
+    ("dp4a.s32.s32 %r7, %r0, %r1, %r2;", "%r7", {"%r0": 0x00807FFD, "%r1": 0x05017FFF, "%r2": 2},
+     2 + 3 + 127 * 127 - 128),
     ("setp.gt.s32 %p0, %r0, 0; selp.b32 %r7, %r0, 9, %p0;", "%r7", {"%r0": 4}, 4),
     ("setp.gt.s32 %p0, %r0, 0; selp.b64 %l7, 1, %l0, %p0;", "%l7", {"%r0": 0, "%l0": 8}, 8),
     ("setp.gt.s32 %p0, %r0, 0; selp.u16 %h7, 3, 4, %p0;", "%h7", {"%r0": 1}, 3),
@@ -77,6 +85,12 @@ CASES = [
     ("setp.gt.s32 %p0, %r0, 0; selp.f64 %d7, %d0, 0d0000000000000000, %p0;", "%d7",
      {"%r0": 1, "%d0": d(2)}, d(2)),
     # Predicates.
+    (flag("setp.eq.b32 %p0, %r0, -1"), "%r7", {"%r0": M1}, 1),
+    (flag("setp.lt.s64 %p0, %l0, 1"), "%r7", {"%l0": 2**64 - 1}, 1),
+    (flag("setp.eq.f32 %p0, %f0, 0f00000000"), "%r7", {"%f0": 0x80000000}, 1),
+    (flag("setp.ge.f32 %p0, %f0, %f0"), "%r7", {"%f0": NAN}, 0),
+    (flag("setp.eq.b32 %p0, %r0, 1; setp.eq.b32 %p1, %r0, 1; xor.pred %p0, %p0, %p1"), "%r7",
+     {"%r0": 1}, 0),
     (flag("setp.eq.s32 %p0, %r0, -1"), "%r7", {"%r0": M1}, 1),
     (flag("setp.eq.s16 %p0, %h0, 0"), "%r7", {"%h0": 0}, 1),
     (flag("setp.eq.s64 %p0, %l0, 0"), "%r7", {"%l0": 2**32}, 0),
@@ -148,6 +162,10 @@ CASES = [
     ("sqrt.rn.f64 %d7, %d0;", "%d7", {"%d0": d(2)}, 0x3FF6A09E667F3BCD),
     ("abs.f32 %f7, %f0;", "%f7", {"%f0": f(-2)}, f(2)),
     ("neg.f32 %f7, %f0;", "%f7", {"%f0": 0}, 0x80000000),
+    ("rcp.rn.f32 %f7, %f0;", "%f7", {"%f0": f(3)}, 0x3EAAAAAB),
+    ("min.f32 %f7, %f0, %f1;", "%f7", {"%f0": NAN, "%f1": f(2)}, f(2)),
+    ("max.f32 %f7, %f0, %f1;", "%f7", {"%f0": f(-1), "%f1": NAN}, f(-1)),
+    ("cvt.rni.s32.f32 %r7, %f0;", "%r7", {"%f0": f(-2.5)}, M1 - 1),
     ("ex2.approx.ftz.f32 %f7, %f0;", "%f7", {"%f0": f(-3)}, f(0.125)),
     ("ex2.approx.ftz.f32 %f7, %f0;", "%f7", {"%f0": f(-130)}, 0),  # subnormal: flushed
     ("fma.rn.f32 %f7, %f0, %f1, %f2;", "%f7", BELOW_A_TIE, ONE_UP),
@@ -178,6 +196,8 @@ CASES = [
     ("ld.global.nc.v4.f32 {%f1, %f7, %f2, %f3}, [%data+16];", "%f7",
      {"%l0": 0, "%l1": 6 << 32, "%l2": 0}, 6),
     ("st.global.f32 [%data], %f0; ld.global.f32 %f7, [%data];", "%f7", {"%f0": 6}, 6),
+    ("ld.global.nc.v4.u32 {%r1, %r2, %r7, %r3}, [%data+16];", "%r7",
+     {"%l0": 0, "%l1": 0, "%l2": 6}, 6),
     ("ld.global.nc.v2.u32 {%r1, %r7}, [%data+8];", "%r7", {"%l0": 6 << 32}, 6),
     ("ld.global.nc.v4.u8 {%h1, %h2, %h3, %h7}, [%data+8];", "%h7", {"%r0": 0x87654321}, 0x87),
     ("ld.global.nc.v4.u16 {%h1, %h2, %h7, %h3}, [%data+8];", "%h7", {"%l0": 8 << 32}, 8),
@@ -265,3 +285,45 @@ def test_shuffles_by_hand():
         found = run(code, threads=64, buffers={"to": np.zeros(64, np.uint32)})["to"]
         both = np.concatenate([expected, expected + 32])  # warps
         np.testing.assert_array_equal(found, both, err_msg=mode)
+
+
+def test_a_product_of_bytes_by_hand():
+    """One byte of a at a time: row and channel are found by where the sum comes out."""
+    code = """
+        mov.u32 %r0, %tid.x; mul.wide.u32 %l0, %r0, 16; add.s64 %l1, %a, %l0;
+        add.s64 %l2, %to, %l0; mul.wide.u32 %l0, %r0, 8; add.s64 %l3, %b, %l0;
+        ld.global.v4.u32 {%r1, %r2, %r3, %r4}, [%l1]; ld.global.v2.u32 {%r5, %r6}, [%l3];
+        .reg .b32 %c<4>; ld.global.v4.u32 {%c0, %c1, %c2, %c3}, [%l2];
+        mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%c0, %c1, %c2, %c3},
+            {%r1, %r2, %r3, %r4}, {%r5, %r6}, {%c0, %c1, %c2, %c3};
+        st.global.v4.u32 [%l2], {%c0, %c1, %c2, %c3}; ret;
+    """
+    # From the figures of the PTX ISA for m16n8k32: (lane, byte of 16) of a, (row, channel) there.
+    places = {(0, 0): (0, 0), (5, 3): (1, 7), (31, 4): (15, 12), (4, 9): (1, 17), (2, 15): (8, 27)}
+    rng = np.random.default_rng(5)
+    b = rng.integers(-128, 128, (8, 32)).astype(np.int8)  # [column, channel]
+    parts = np.zeros((32, 8), np.int8)
+    for lane in range(32):
+        for half in range(2):
+            at = 16 * half + lane % 4 * 4
+            parts[lane, 4 * half : 4 * half + 4] = b[lane // 4, at : at + 4]
+    for (lane, byte), (row, channel) in places.items():
+        a = np.zeros((32, 16), np.int8)
+        a[lane, byte] = -7
+        start = np.arange(128, dtype=np.int32)
+        buffers = {"a": a.view(np.uint32), "b": parts.view(np.uint32), "to": start}
+        found = run(code, threads=32, buffers=buffers)["to"].reshape(32, 4) - start.reshape(32, 4)
+        expected = np.zeros((16, 8), np.int64)
+        expected[row] = -7 * b[:, channel].astype(int)
+        for thread in range(32):
+            first = thread // 4, thread % 4 * 2
+            whole = [expected[first[0] + 8 * (i // 2), first[1] + i % 2] for i in range(4)]
+            np.testing.assert_array_equal(found[thread], whole)
+
+
+def test_a_product_that_not_all_of_a_warp_make():
+    some = "setp.lt.u32 %p0, %r0, 9; @%p0 {} mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 "
+    some += "{{%r1, %r2, %r3, %r4}}, {{%r1, %r2, %r3, %r4}}, {{%r1, %r2}}, {{%r1, %r2, %r3, %r4}};"
+    body = "mov.u32 %r0, %tid.x; " + some.format("ret;") + "ret;"
+    with pytest.raises(PtxError, match="a warp that has returned in part"):
+        run(body, threads=32, buffers={"to": np.zeros(1, np.uint32)})

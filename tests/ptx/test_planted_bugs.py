@@ -39,11 +39,11 @@ BUGS = [
         "  if ((int)threadIdx.x >= min(kPositions, left)) return;",
     ),
     Bug(
-        "missing barrier before a write",
+        "missing barrier before a read of what others staged",
         "nearest_cuda.cu",
         RACE,
-        "      __syncthreads();  // no thread reads what the stages had\n",
-        "",
+        "  __syncthreads();\n  const int position",
+        "  const int position",
     ),
     Bug(
         "missing barrier between mean and variance",
@@ -115,7 +115,14 @@ BUGS = [
         "stage[r][c] = inside ? ",
         "if (r != 5) stage[r][c] = inside ? ",
     ),
-    Bug("a row too few", "nearest_cuda.cu", "", "row < row_end", "row < row_end - 1"),
+    Bug("a row too few", "nearest_cuda.cu", "", "row < rows.rows ?", "row < rows.rows - 1 ?"),
+    Bug(
+        "a product of other codes",
+        "nearest_cuda.cu",
+        "",
+        "code_word(lane % 16, 0)",
+        "code_word(0, 0)",
+    ),
     Bug(
         "one rounding where two are due",
         "preprocess_cuda.cu",
@@ -204,6 +211,8 @@ IN_PTX = {
                         f"{BOUNDS.format('global')}|{RACE}"),
     "an offset between words": ("nearest", r"(ld\.shared\.f32\s+%f\d+, \[%r\d+)\]", r"\1+2]",
                                 "misaligned in shared memory"),
+    "a part of a product left out": ("nearest", r"(dp4a\.s32\.s32\s+\S+ %r\d+, )%r\d+",
+                                     r"\g<1>0", ""),
 }  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from typing import ClassVar
 
@@ -199,6 +200,7 @@ def test_the_environment_of_a_jetson(script, monkeypatch):
     monkeypatch.setattr(environment, "nvidia_driver", lambda: "driver")
     monkeypatch.setattr(environment, "driver_cuda", lambda driver: (12, 6))
     monkeypatch.setattr(environment, "nvidia_devices", lambda driver: [("Orin", "8.7")])
+    monkeypatch.delenv("CUDACXX", raising=False)
     assert environment.missing() is None
     assert environment.environment() == {
         "driver": "Jetson Linux 36.4.3",
@@ -227,3 +229,47 @@ def test_what_is_no_bundle_gets_a_sentence(check, tmp_path, monkeypatch, capsys)
     monkeypatch.setattr("sys.argv", ["gpu_check.py", str(tmp_path)])
     assert guard(check.main) == 1
     assert "is not a bundle" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("cuda", "jetson", "gpus", "expected"),
+    [
+        ((13, 0), False, ["8.9", "12.0", "8.9"], "120-real;89-real nvidia-cu13,test"),
+        ((12, 6), False, ["9.0"], "90-real nvidia-cu12,test"),
+        ((12, 6), True, ["8.7"], "87-real test"),
+    ],
+)
+def test_edgead_is_built_for_the_gpus_and_installed_for_the_driver(
+    script, monkeypatch, cuda, jetson, gpus, expected
+):
+    """Read by a shell, as in the Makefile; what is asked for there goes before."""
+    environment = script("gpu_environment")
+    monkeypatch.setattr(environment, "nvidia_driver", lambda: "driver")
+    monkeypatch.setattr(environment, "driver_cuda", lambda driver: cuda)
+    monkeypatch.setattr(environment, "nvidia_devices", lambda driver: [("GPU", sm) for sm in gpus])
+    monkeypatch.setattr(environment, "on_jetson", lambda: jetson)
+    asked = {"EDGEAD_CUDA_ARCHITECTURES": "75-real", "EXTRAS": "rtx"}
+    for given, found in (({}, expected), (asked, "75-real rtx")):
+        words = environment.for_shell() + '\necho "$EDGEAD_CUDA_ARCHITECTURES $EXTRAS"'
+        done = subprocess.run(["sh", "-c", words], env=given, capture_output=True, text=True)
+        assert done.stdout == found + "\n"
+
+
+@pytest.mark.parametrize(
+    ("release", "driver", "runs"), [("13.0", 12, False), ("12.8", 12, True), ("12.6", 13, True)]
+)
+def test_an_nvcc_that_is_newer_than_the_driver_is_told_at_once(
+    script, monkeypatch, tmp_path, release, driver, runs
+):
+    """A driver runs what every minor version of its CUDA makes."""
+    environment = script("gpu_environment")
+    nvcc = tmp_path / "nvcc"
+    nvcc.write_text(f"#!/bin/sh\necho 'Cuda compilation tools, release {release}, V{release}.88'\n")
+    nvcc.chmod(0o755)
+    monkeypatch.setenv("CUDACXX", f"{nvcc} -ccbin g++")
+    monkeypatch.setattr(environment, "gpu_trouble", lambda: None)
+    monkeypatch.setattr(environment, "nvidia_driver", lambda: "driver")
+    monkeypatch.setattr(environment, "driver_cuda", lambda given: (driver, 6))
+    said = environment.missing()
+    assert (said is None) == runs
+    assert runs or ("nvcc 13.0.88" in said and "CUDA up to 12.6" in said and "CUDACXX" in said)

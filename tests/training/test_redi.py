@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from dataclasses import asdict
 
 import numpy as np
@@ -271,6 +272,32 @@ def test_prompt_switch_cuts_the_prompt_off():
                 for s in (1, 2)
             )
         assert all(torch.equal(x, y) is same for x, y in zip(a, b, strict=True))
+
+
+def test_training_lowers_the_losses(train_steps, tmp_path):
+    run = train_steps("redi", SMALL | {"batch_size": 4}, tmp_path / "run", steps=71)
+    history = json.loads((run.path / "run.json").read_text())["history"]
+    assert {row["stage"] for row in history} == {"recover"}
+    assert history[-1]["alignment"] < 0.5 * history[0]["alignment"]
+    assert history[-1]["self_correlation"] < history[0]["self_correlation"]
+
+
+def test_the_preview_shows_the_image_its_edges_and_where_it_differs():
+    method, images = _method(), _images(2) * 0.5
+    method.recover_features = (
+        lambda *_: [  # F_Y is F_X but in the upper half
+            torch.cat([-x[..., : x.shape[2] // 2, :], x[..., x.shape[2] // 2 :, :]], 2)
+            for x in method.scale.target(method.backbone(images))
+        ]
+    )
+    with torch.no_grad():
+        rows = method.preview(images)
+    assert rows[0] is images
+    edges, distance = (row * method.std + method.mean for row in rows[1:])
+    for shown in (edges, distance):
+        assert shown.shape == images.shape and shown.min() >= -1e-6
+        assert shown.max().item() == pytest.approx(1, abs=1e-5)
+    assert distance[..., 48:, :].max() < 1e-3 and distance[..., :16, :].mean() > 0.1
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "nearest_codes.h"
 #include "wording.h"
 
 namespace edgead {
@@ -32,22 +33,30 @@ class HeldMemory : public HeldSignal {
   explicit HeldMemory(const ReadMemory& read)
       : params_(read.params),
         rows_(read.rows.values.size()),
+        codes_memory_(row_codes_bytes(params_.rows, params_.channels)),
         shares_(upload(read.shares)),
         counts_(read.counts, read.scored) {
     rows_.fill(read.rows.values.data(), read.rows.values.size());
+    std::vector<char> host(row_codes_bytes(params_.rows, params_.channels));
+    codes_ = row_codes(params_.rows, params_.channels, params_.memory_type, read.rows.values.data(),
+                       nullptr, host.data());
+    codes_memory_.fill(host.data(), host.size());
+    codes_ = row_codes_moved(codes_, codes_memory_.data());
+    workspace_bytes = nearest_cuda_workspace_bytes(params_, 1);
     positions = static_cast<size_t>(params_.positions);
     shown = true, scored = counts_.scored != nullptr;
   }
 
-  void enqueue(const void* features, float* distance, float* sum, bool add,
+  void enqueue(const void* features, float* distance, float* sum, bool add, void* workspace,
                const Stream& stream) const override {
-    check(nearest_cuda(params_, rows_.data(), nullptr, features, 1, floats_of(shares_), nullptr,
-                       counts_.out(distance, sum, add), stream.get()));
+    check(nearest_cuda(params_, codes_, rows_.data(), nullptr, features, 1, floats_of(shares_),
+                       nullptr, counts_.out(distance, sum, add), workspace, stream.get()));
   }
 
  private:
   NearestParams params_;
-  Buffer rows_;
+  Buffer rows_, codes_memory_;
+  RowCodes codes_{};
   std::unique_ptr<Buffer> shares_;
   Counts counts_;
 };
@@ -65,7 +74,7 @@ class HeldWhitening : public HeldSignal {
     shown = counts_.counts != nullptr, scored = counts_.scored != nullptr;
   }
 
-  void enqueue(const void* features, float* distance, float* sum, bool add,
+  void enqueue(const void* features, float* distance, float* sum, bool add, void*,
                const Stream& stream) const override {
     check(whiten_cuda(params_, static_cast<const float*>(mean_.data()),
                       static_cast<const float*>(factors_.data()),
@@ -84,12 +93,14 @@ class HeldWhitening : public HeldSignal {
 void check_fits(const ReadMemory& read, const Device& device) {
   size_t free = 0, total = 0;
   check(cudaMemGetInfo(&free, &total));
-  const size_t rows = static_cast<size_t>(read.params.rows), bytes = read.rows.values.size();
+  const size_t rows = static_cast<size_t>(read.params.rows);
+  const size_t codes = row_codes_bytes(read.params.rows, read.params.channels);
+  const size_t each = read.rows.values.size() / rows + (codes + rows - 1) / rows;
   const size_t places = read.counts.size() + read.scored.size() + read.shares.size();
   const size_t beside = sizeof(float) * places;
   check_room(format("cuda:0 (%s)", device.name().c_str()),
              static_cast<int64_t>(free) - static_cast<int64_t>(beside), static_cast<int64_t>(rows),
-             static_cast<int64_t>(bytes / rows), "device \"cpu\"");
+             static_cast<int64_t>(each), "device \"cpu\"");
 }
 
 std::unique_ptr<Buffer> zeros_of(size_t count) {
@@ -111,13 +122,15 @@ std::shared_ptr<const HeldSignals> hold_signals(const BundleFiles& bundle, const
 }
 
 DeviceDistances::DeviceDistances(std::shared_ptr<const HeldSignals> held) : held_(std::move(held)) {
-  size_t most = 0;
+  size_t most = 0, workspace = 0;
   for (const auto& one : *held_) {
     distances_.push_back(one->shown ? zeros_of(one->positions) : nullptr);
     if (one->scored && !sum_) sum_ = zeros_of(one->positions);
     most = std::max(most, one->positions);
+    workspace = std::max(workspace, one->workspace_bytes);
   }
   if (most > 0) zeros_ = zeros_of(most);
+  if (workspace > 0) workspace_ = std::make_unique<Buffer>(workspace);
 }
 
 void DeviceDistances::enqueue(const std::vector<const void*>& features,
@@ -127,7 +140,8 @@ void DeviceDistances::enqueue(const std::vector<const void*>& features,
     const HeldSignal& one = *(*held_)[i];
     float* distance = distances_[i] ? static_cast<float*>(distances_[i]->data()) : nullptr;
     float* sum = sum_ ? static_cast<float*>(sum_->data()) : nullptr;
-    one.enqueue(features[i], distance, sum, add, stream);
+    void* workspace = workspace_ ? workspace_->data() : nullptr;
+    one.enqueue(features[i], distance, sum, add, workspace, stream);
     add = add || one.scored;
   }
 }

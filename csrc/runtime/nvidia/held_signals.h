@@ -15,9 +15,10 @@ class HeldSignal {
   virtual ~HeldSignal() = default;
   // Enqueues the distances of a frame's features to `distance` (null: they are not shown) and,
   // where they count in the score, to `sum`; `add`: to what that holds.
-  virtual void enqueue(const void* features, float* distance, float* sum, bool add,
+  virtual void enqueue(const void* features, float* distance, float* sum, bool add, void* workspace,
                        const Stream& stream) const = 0;
 
+  size_t workspace_bytes = 0;  // of the workspace, which no other stream uses meanwhile
   size_t positions = 0;
   bool shown = false, scored = false;
 };
@@ -42,7 +43,7 @@ class DeviceDistances {
  private:
   std::shared_ptr<const HeldSignals> held_;
   std::vector<std::unique_ptr<Buffer>> distances_;  // null: not shown
-  std::unique_ptr<Buffer> sum_, zeros_;
+  std::unique_ptr<Buffer> sum_, zeros_, workspace_;
 };
 
 }  // namespace edgead

@@ -108,7 +108,8 @@ class JSONLinesSink:
         """Remove a line that was not finished; raises InputError where it is none of edgead's."""
         size = os.fstat(self._file).st_size
         start = max(0, size - MOST_LINE)
-        tail = os.pread(self._file, size - start, start).rpartition(b"\n")[2]
+        os.lseek(self._file, start, os.SEEK_SET)
+        tail = os.read(self._file, size - start).rpartition(b"\n")[2]
         if tail and not tail.startswith(b'{"id": "'[: len(tail)]):
             raise InputError(
                 f"[sink.{self._name}] path: {self._path} does not end with a line of JSON: choose "

@@ -6,6 +6,7 @@ written. All values that one request reads are of one verdict.
 
 from __future__ import annotations
 
+import logging
 import struct
 from collections.abc import Mapping
 from datetime import datetime
@@ -58,6 +59,7 @@ class ModbusSink(Served):
 
     async def begin(self) -> None:
         """Listen; see ``Served``."""
+        logging.getLogger("pymodbus").setLevel(logging.CRITICAL)  # what counts is in ``state``
         bits = [SimData(0, count=len(self._coils), values=False, datatype=DataType.BITS)]
         words = [SimData(0, count=len(self._registers), values=0, datatype=DataType.REGISTERS)]
         device = SimDevice(0, simdata=(bits, bits, words, words), action=self._answer)

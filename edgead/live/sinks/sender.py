@@ -51,8 +51,8 @@ class Sender(ABC):
         self._spool: Spool | None = None
         self._news = threading.Event()  # something to do: a record, a confirmation, the end
         self._closing = threading.Event()
-        self._why: str | None = "not connected yet"
-        self._delivered = 0
+        self._reached, self._delivered = False, 0
+        self._why: str | None = None
         self._thread = threading.Thread(target=self._run, name=f"sink {name}", daemon=True)
 
     @abstractmethod
@@ -84,19 +84,18 @@ class Sender(ABC):
 
     def state(self) -> SinkState:
         """How it fares; see ``Sink``."""
-        spool, why = self._spool, self._why
+        spool = self._spool
         if spool is None:
-            return SinkState(False, why)
-        return SinkState(
-            why is None, why or spool.trouble or None, spool.queued, spool.dropped, self._delivered
-        )
+            return SinkState(False, self._why)
+        why = self._why or spool.trouble or None
+        return SinkState(self._reached, why, spool.queued, spool.dropped, self._delivered)
 
     def close(self) -> None:
         """Deliver for a moment what waits, then end; see ``Sink``."""
         if self._spool is None:
             return
         give_up_s = Moment.now().monotonic_s + LINGER_S
-        while self._why is None and self._spool.queued and Moment.now().monotonic_s < give_up_s:
+        while self._reached and self._spool.queued and Moment.now().monotonic_s < give_up_s:
             self._news.set()
             self._closing.wait(0.01)
         self._closing.set()
@@ -125,19 +124,20 @@ class Sender(ABC):
                 why, worked = self._work()
             self._attempt(self.disconnect)
             if why is not None:
-                self._why = why
+                self._why, self._reached = why, False
                 delay_s = FIRST_DELAY_S if worked else delay_s
                 self._settle_while(delay_s)
                 delay_s = min(2 * delay_s, LONGEST_DELAY_S)
 
     def _work(self) -> tuple[str | None, bool]:
         """Deliver until the connection is over or the sink closes: why, and whether it ever did."""
-        settled_s, worked = Moment.now().monotonic_s, False
+        settled_s, worked, before = Moment.now().monotonic_s, False, self._delivered
         while not self._closing.is_set():
             self._news.clear()
             if (why := self._attempt(self.deliver)) is not None:
                 return why, worked
-            self._why, worked = None, True
+            self._why, self._reached = None, True
+            worked |= self._delivered > before or not self.spool.queued
             self._news.wait(LOOK_S)
             if Moment.now().monotonic_s - settled_s > SETTLE_S:
                 self.spool.settle()
@@ -145,8 +145,13 @@ class Sender(ABC):
         return None, worked
 
     def _settle_while(self, delay_s: float) -> None:
-        self.spool.settle()
-        self._closing.wait(delay_s)
+        give_up_s = Moment.now().monotonic_s + delay_s
+        while not self._closing.is_set():
+            self.spool.settle()
+            left_s = give_up_s - Moment.now().monotonic_s
+            if left_s <= 0:
+                return
+            self._closing.wait(min(left_s, SETTLE_S))
 
     @staticmethod
     def _attempt(step: object) -> str | None:

@@ -151,11 +151,19 @@ class Served(ABC):
                     changed = {camera: self._shown[camera] for camera in self._changed}
                     self._changed.clear()
                 for camera, shown in changed.items():
-                    await self.show(camera, shown)
+                    await self._show(camera, shown)
                 await self._news.wait()
                 self._news.clear()
         finally:
             await self.end()
+
+    async def _show(self, camera: str, shown: Shown) -> None:
+        """Show it; what cannot be shown does not stop what comes next."""
+        try:
+            await self.show(camera, shown)
+            self._why = None
+        except Exception as error:
+            self._why = f"a verdict of {camera} cannot be shown: {in_words(error)}"
 
 
 def port_trouble(host: str, port: int) -> str | None:

@@ -1,9 +1,9 @@
 """The spool: records that wait to be delivered, on disk, within a bound, first in first out.
 
-A record is on its way to the disk when ``put`` returns: it is there after ``kill -9``. Nothing is
-flushed for each record, which would stop the line on a slow disk; ``settle`` does it now and then,
-so a power cut may take the latest records, and never what came before or the file itself (SQLite,
-write-ahead log, ``synchronous=NORMAL``).
+A record is the system's when ``put`` returns: it is there after ``kill -9``. It is not flushed for
+each record, which would stop the line on a slow disk; ``settle`` does that now and then, so a power
+cut may take the latest records, and never what came before or the file itself (SQLite, write-ahead
+log, ``synchronous=NORMAL``). The first ``put`` after a ``settle`` flushes the log's first sector.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Spool:
             return int(self._on_disk) + len(self._memory)
 
     def put(self, camera: str, record: bytes) -> None:
-        """Append a record; waits for no disk."""
+        """Append a record; it is there after ``kill -9``."""
         with self._guard:
             self._last += 1
             self._memory.append(Item(self._last, camera, record))

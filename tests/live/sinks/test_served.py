@@ -240,3 +240,12 @@ def test_a_wrong_key_is_named(sinks, kind, wrong, words):
     with pytest.raises(SettingsError) as caught:
         sinks(kind, opened=False, **wrong)
     assert words in str(caught.value)
+
+
+def test_a_verdict_that_cannot_be_shown_is_said_and_the_next_one_is_shown(modbus):
+    sink, client = modbus("left")
+    sink.send(a_record(0, captured="no time"))
+    eventually(lambda: "a verdict of left cannot be shown" in (sink.state().why or ""))
+    sink.send(a_record(1))
+    eventually(lambda: block(client, 0)["verdicts"] == 2)
+    assert eventually(lambda: sink.state().why is None)

@@ -31,7 +31,15 @@ SOURCES = (
     *(SIMULATED / name for name in ("simulated_device.cpp", "streams.cpp")),
     *(
         CSRC / "kernels" / f"{name}.cpp"
-        for name in ("anomaly_map", "preprocess", "nearest", "whiten", "arguments", "wording")
+        for name in (
+            "anomaly_map",
+            "preprocess",
+            "nearest",
+            "nearest_codes",
+            "whiten",
+            "arguments",
+            "wording",
+        )
     ),
 )
 needs_compiler = pytest.mark.skipif(

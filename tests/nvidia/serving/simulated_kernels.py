@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from functools import partial
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -101,7 +102,9 @@ class Distances(Simulated):
         self._given = given
         self._twin = self.twins[type(self).__name__](**given)
 
-    def enqueue(self, name: str, read: Spans, out: Out, stream: int) -> None:
+    def enqueue(
+        self, name: str, read: Spans, out: Out, stream: int, *more_touches: tuple[int, int, bool]
+    ) -> None:
         """The twin gets what is read, by name, and what the sum held; it gives what is written:
         the distances and the sum, of what is asked for."""
         device = self.device
@@ -123,7 +126,7 @@ class Distances(Simulated):
 
         touches = [(at, size, False) for at, size, _, _ in spans.values()]
         touches += [(at, floats[0], True) for at in written]
-        device.enqueue(stream, Op(name, run, tuple(touches)))
+        device.enqueue(stream, Op(name, run, (*touches, *more_touches)))
 
 
 Spans = dict[str, tuple[int, int, Any, tuple[int, ...]]]  # address, bytes, dtype, shape
@@ -143,9 +146,21 @@ class Out(NamedTuple):
 class Nearest(Distances):
     """edgead.nvidia._cuda.Nearest"""
 
+    def __init__(self, memory: Any, scale: Any, **given: Any) -> None:
+        super().__init__(**given)
+        if memory.shape != (given["rows"], given["channels"]) or scale is not None:
+            self.device.fault("the simulation of nearest takes a memory as told, without a scale")
+
+    @staticmethod
+    def codes_bytes(rows: int, channels: int) -> int:
+        return rows * channels
+
+    def workspace_bytes(self, batch: int) -> int:
+        return batch * 256
+
     def run(
         self, memory: int, scale: int, query: int, batch: int, shares: int, roi: int, counts: int,
-        distance: int, scored: int, sum: int, add: bool, stream: int,
+        distance: int, scored: int, sum: int, add: bool, workspace: int, stream: int,
     ) -> None:  # fmt: skip
         device, given = self.device, self._given
         device.call("nearest", (memory, query, distance, stream))
@@ -160,7 +175,8 @@ class Nearest(Distances):
         }
         if shares:
             spans["shares"] = (shares, 4 * positions, np.float32, size)
-        self.enqueue("nearest", spans, Out(positions, counts, distance, scored, sum, add), stream)
+        out = Out(positions, counts, distance, scored, sum, add)
+        self.enqueue("nearest", spans, out, stream, (workspace, self.workspace_bytes(1), True))
 
 
 class Whiten(Distances):
@@ -316,6 +332,30 @@ def _place_of(device: Device, address: int, integrated: bool) -> tuple[int, int]
     return (0, address) if kind == "device" or (integrated and kind == "mapped") else (-1, 0)
 
 
+def _nv12(
+    device: Device, height: int, width: int, stride: int, chroma_stride: int, color_space: int,
+    blue_first: bool, light: int, chroma: int, colors: int, stream: int,
+) -> None:  # fmt: skip
+    """edgead.nvidia._cuda.nv12"""
+    device.call("nv12", (light, chroma, colors, stream))
+    planes = (
+        (light, (height - 1) * stride + width, (height, width), stride),
+        (chroma, (height // 2 - 1) * chroma_stride + width, (height // 2, width), chroma_stride),
+    )
+    count = 4 * height * width
+
+    def run() -> None:
+        seen = [
+            np.ndarray(shape, np.uint8, device.bytes_at(at, size), 0, (step, 1))
+            for at, size, shape, step in planes
+        ]
+        layout = (height, width, stride, chroma_stride, color_space)
+        device.bytes_at(colors, count)[:] = _cpu.nv12_colors(*layout, blue_first, *seen).ravel()
+
+    touches = [(at, size, False) for at, size, _, _ in planes] + [(colors, count, True)]
+    device.enqueue(stream, Op("nv12", run, tuple(touches)))
+
+
 def kernels_module(
     device: Device, twins: dict[str, Callable[..., Any]] | None = None
 ) -> ModuleType:
@@ -326,6 +366,7 @@ def kernels_module(
     return make_module(
         "edgead.nvidia._cuda",
         ARCHITECTURES="sm_87 (simulated)",
+        nv12=partial(_nv12, device),
         status=lambda: (0, device.name) if device.count else (100, "no CUDA-capable device"),
         available=lambda: device.count > 0,
         place_of=lambda address, integrated: _place_of(device, address, integrated),

@@ -140,7 +140,7 @@ def test_a_warm_start_that_names_the_cpu(bundle_dir: Any) -> None:
         Detector(bundle_dir, device="cpu", warm_start=True)
 
 
-@pytest.mark.parametrize("why", ["build", "load", "golden", "defect", "no gpu"])
+@pytest.mark.parametrize("why", ["build", "load", "golden", "defect", "memory", "no gpu"])
 def test_a_warm_start_that_fails_keeps_the_cpu_and_says_why(
     device: Device,
     half: Any,
@@ -168,6 +168,8 @@ def test_a_warm_start_that_fails_keeps_the_cpu_and_says_why(
         bundle, said = half.write(tmp_path / "strict.edgead", tolerance=strict), "golden frames"
     elif why == "defect":
         plans["before"], said = fail(ZeroDivisionError("a defect")), "ZeroDivisionError"
+    elif why == "memory":
+        device.free_bytes, said = 60_000, "out of memory"
     else:
         device.count, said = 0, "finds no GPU"
     with Detector(bundle, device="cuda", warm_start=True) as detector:

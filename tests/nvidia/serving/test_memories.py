@@ -135,7 +135,8 @@ def test_threads_share_one_memory(device: Device, learnt: Bundle) -> None:
 def test_a_memory_that_is_too_large_says_what_fits(device: Device, learnt: Bundle) -> None:
     """The number it names is the largest: so many fit, and one more does not."""
     kept = learnt.read_array("memory.npy")
-    each, counts = kept.itemsize * kept.shape[1], 4 * 16 * 16
+    codes = kept.shape[1]  # bytes of the simulated kernel, beside each feature
+    each, counts = kept.itemsize * kept.shape[1] + codes, 4 * 16 * 16
     open_engine(learnt, "cuda")
     for left in (counts + 70 * each, counts + 71 * each - 1, counts - 1, 0):
         whole, device.free_bytes = device.free_bytes, left + 1024  # the plan takes 1024

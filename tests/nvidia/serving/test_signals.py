@@ -137,7 +137,8 @@ def test_what_fits_counts_the_whitenings(device: Device, learnt_as: dict[str, Bu
         for names in (beside, learnt)
     )
     open_engine(bundle, "cuda")
-    for left, fits in ((0, 0), (70 * rows[0].nbytes, 70), (rows.nbytes - 1, len(rows) - 1)):
+    each = rows[0].nbytes + len(rows[0])  # and the simulated kernel's bytes beside each
+    for left, fits in ((0, 0), (70 * each, 70), (len(rows) * each - 1, len(rows) - 1)):
         whole = device.free_bytes
         device.free_bytes = 1024 + needed + places + left  # the plan takes 1024
         with pytest.raises(DeviceError, match=rf"at most {fits} features fit") as raised:
@@ -190,8 +191,8 @@ def a_sum_that_goes_on(patch: pytest.MonkeyPatch) -> None:
     """Every frame adds to the sum of the last one."""
     enqueue = HeldMemory.enqueue
 
-    def on(self: Any, features: int, distance: int, total: int, add: bool, stream: int) -> None:
-        enqueue(self, features, distance, total, True, stream)
+    def on(self: Any, features: int, distance: int, total: int, add: bool, *on: int) -> None:
+        enqueue(self, features, distance, total, True, *on)
 
     patch.setattr(HeldMemory, "enqueue", on)
 
@@ -200,8 +201,8 @@ def a_sum_of_the_last(patch: pytest.MonkeyPatch) -> None:
     """The sum begins with each signal."""
     enqueue = HeldWhitening.enqueue
 
-    def anew(self: Any, features: int, distance: int, total: int, add: bool, stream: int) -> None:
-        enqueue(self, features, distance, total, False, stream)
+    def anew(self: Any, features: int, distance: int, total: int, add: bool, *on: int) -> None:
+        enqueue(self, features, distance, total, False, *on)
 
     patch.setattr(HeldWhitening, "enqueue", anew)
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from . import products
 from .memory import Memory, Who
 from .program import JUMPS, Lanes, Program
 from .text import Instruction, PtxError, Variable
@@ -171,6 +172,8 @@ class Machine:
             self.phase[lanes[going]] += 1
         elif instruction.opcode[:2] == ("shfl", "sync"):
             going = self._shuffle(instruction, lanes)
+        elif ".".join(instruction.opcode) == products.OPCODE:
+            going = self._multiply(instruction, lanes)
         else:
             raise PtxError(f"not known: {instruction.text}")
         self.waits[lanes] = ~going
@@ -219,6 +222,35 @@ class Machine:
         self.program.write(str(outputs[0]), "u32")(self, lanes[going], found)
         if len(outputs) > 1:
             self.program.write(str(outputs[1]), "pred")(self, lanes[going], valid[going])
+        return going
+
+    def _multiply(self, instruction: Instruction, lanes: np.ndarray) -> np.ndarray:
+        """As ``_shuffle``, of a product that all threads of a warp make."""
+        counts = np.bincount(self.warp[lanes], minlength=int(self.warp[-1]) + 1)
+        going = counts[self.warp[lanes]] == WARP
+        ready = lanes[going]
+        returned = np.isin(self.warp[lanes], self.warp[self.piece == self.end])
+        if returned.any():
+            self._refuse(instruction, lanes[returned], "is of a warp that has returned in part")
+        d, *given = (
+            operand if isinstance(operand, tuple) else (operand,)
+            for operand in instruction.operands
+        )
+        a, b, c = (
+            np.stack(
+                [
+                    np.broadcast_to(self.program.read(text, "u32")(self, ready), len(ready))
+                    for text in several
+                ],
+                axis=1,
+            ).reshape(-1, WARP, len(several))
+            for several in given
+        )
+        found = products.multiply_bytes(a, b, c.view(np.int32)).reshape(-1, len(d))
+        for i, text in enumerate(d):
+            self.program.write(text, "s32")(self, ready, np.ascontiguousarray(found[:, i]))
+        if self.traffic is not None:
+            self.traffic.multiply_adds += products.MULTIPLY_ADDS * len(ready) // WARP
         return going
 
     def _refuse(self, instruction: Instruction, lanes: np.ndarray, what: str) -> None:

@@ -37,12 +37,14 @@ class Place(NamedTuple):
 class Traffic:
     """What the warps ask for, by place: bytes of the lanes, and sectors of 32 bytes.
 
-    ``instructions`` are those of PTX that warps execute, a warp's threads that go together as one.
+    ``instructions`` are those of PTX that warps execute, a warp's threads that go together as one;
+    ``multiply_adds`` those of tensor cores.
     """
 
     bytes: dict[str, int] = field(default_factory=dict)
     sectors: dict[str, int] = field(default_factory=dict)
     instructions: int = 0
+    multiply_adds: int = 0
 
     def count(self, name: str, addresses: np.ndarray, size: int, threads: np.ndarray) -> None:
         """One access of some threads; a warp asks for a sector once. None crosses a sector."""

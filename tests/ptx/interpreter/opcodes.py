@@ -101,11 +101,17 @@ def shift(a: Array, by: Array, *, left: bool) -> Array:
 
 def insert_bits(a: Array, b: Array, at: Array, count: Array) -> Array:
     """bfi: the low ``count`` bits of ``a`` go into ``b`` from bit ``at``."""
-    mask = ((np.uint64(1) << np.minimum(count, 32).astype(np.uint64)) - np.uint64(1)) << (
-        np.minimum(at, 32).astype(np.uint64)
-    )
-    moved = a.astype(np.uint64) << np.minimum(at, 32).astype(np.uint64)
-    return np.asarray(((b.astype(np.uint64) & ~mask) | (moved & mask)).astype(np.uint32))
+    bits, at, count = 8 * a.dtype.itemsize, at & 255, count & 255
+    mask = ~shift(~np.zeros_like(a), count, left=True)  # ``count`` ones
+    inside = np.where(at < bits, shift(mask, at, left=True), 0).astype(a.dtype)
+    return np.asarray((b & ~inside) | (shift(a, at, left=True) & inside))
+
+
+def add_byte_products(a: Array, b: Array, c: Array) -> Array:
+    """dp4a: c and the products of four bytes with a sign."""
+    bytes_of = lambda x: np.ascontiguousarray(x).view(np.int8).reshape(-1, 4)  # noqa: E731
+    products = bytes_of(a).astype(np.int32) * bytes_of(b)
+    return np.asarray(products.sum(axis=1, dtype=np.int32) + c)
 
 
 def negate(a: Array) -> Array:
@@ -120,10 +126,12 @@ ARITHMETIC: dict[str, Callable[..., Array]] = {
     **{f"{name}.rn": function for name, function in _ROUNDED.items()},
     "mul.lo": np.multiply,
     "mul.hi": high_product,
+    "dp4a.s32": add_byte_products,
     "mad.lo": lambda a, b, c: a * b + c,
     "div": divide,
     "rem": remainder,
     "div.rn": np.divide,
+    "rcp.rn": lambda a: np.divide(a.dtype.type(1), a),
     "sqrt.rn": np.sqrt,
     "ex2.approx.ftz": lambda a: flush(np.exp2(flush(a).astype(np.float64)).astype(np.float32)),
     "abs": np.abs,

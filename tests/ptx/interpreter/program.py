@@ -24,7 +24,7 @@ JUMPS = ("bra", "ret", "exit")
 
 def meets(instruction: Instruction) -> bool:
     """Whether threads wait there for each other."""
-    return instruction.opcode[0] in ("bar", "barrier", "shfl", "vote", "activemask")
+    return instruction.opcode[0] in ("bar", "barrier", "shfl", "mma", "vote", "activemask")
 
 
 class Program:
