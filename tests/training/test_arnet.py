@@ -24,7 +24,7 @@ SMALL = {"size": [64, 64], "width": 0.0625, "batch_size": 4, "shrink": 1}
 SWITCHES = [
     {},
     {"erase": "rotation", "turns": 2, "size": [64, 96]},
-    {"erase": "gray", "size": [96, 64], "pooling": "max"},
+    {"erase": "gray", "size": [96, 64], "pooling": "max", "shrink": 2},
     *(
         pytest.param(one, marks=pytest.mark.exhaustive)
         for one in (

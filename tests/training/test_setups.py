@@ -19,7 +19,8 @@ import edgead
 from edgead.bundle.storage import Bundle
 from edgead.images import read_image
 
-AGPNET = {"size": [64, 64], "width": 16, "heads": 2, "blocks": 1, "batch_size": 2}
+# A window of 3x3 would be most of the 4x4 positions of the last level.
+AGPNET = {"size": [64, 64], "width": 16, "heads": 2, "blocks": 1, "batch_size": 2, "window": 1}
 ARNET = {"size": [64, 64], "width": 0.125, "batch_size": 4}
 
 

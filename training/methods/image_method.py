@@ -84,7 +84,8 @@ def share_of_places(first: Tensor, second: Tensor) -> float:
     """How much places tell of images that are not known: the share of the largest likelihood.
 
     Each half of the good images, of which this is the mean of r^2, is held against E of the other:
-    residuals that are normal with variance E. Where parts lie loose, or images are few, it is 0.
+    residuals that are normal with variance E. It is 0 where no place has in one half what it has in
+    the other.
     """
 
     def likelihood(share: float) -> float:
