@@ -57,8 +57,10 @@ def test_parts_of_joined_tensors_change_nothing(name: str, made: Callable[[str],
         for model in (to_onnx(method), graph)
     ]
     for before, after in zip(*runs, strict=True):
-        # Sums in another order, a last bit per layer and some fifty layers.
-        np.testing.assert_allclose(after, before, atol=1e-5 * np.abs(before).max())
+        # Sums in another order, a last bit per layer and some fifty layers; where images are
+        # compared less their slow part, a last bit of the image, whose values are near 1.
+        least = np.finfo(np.float32).eps
+        np.testing.assert_allclose(after, before, atol=max(least, 1e-5 * np.abs(before).max()))
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))
