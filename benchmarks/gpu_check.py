@@ -3,17 +3,19 @@
     python benchmarks/gpu_check.py NAME.edgead [--images DIR] [--json FILE] [--minutes N] [--fresh]
 
 Says what the machine is, builds the plans of the bundle, qualifies them on its golden frames, runs
-the tests of the CUDA kernels on the device (tests/gpu), times the GPU beside the CPU, and each plan
-in trtexec where that is installed. Each step is a process of its own, so that a crash or a hang in
-one is a line of the file and the next one still runs. All have --minutes together. Called again, it
-keeps what went well, as long as edgead, the bundle and the machine are the same, and goes on with
-the rest. Nothing is sent anywhere. Exit code 0 when every step went well, else 2; without a GPU a
-sentence says what is missing.
+the tests of the CUDA kernels on the device (tests/gpu), times the kernels beside what the device's
+memory allows (gpu_roofline.py), counts the bytes that they move where Nsight Compute is installed,
+times the GPU beside the CPU, and each plan in trtexec where that is installed. Each step is a
+process of its own, so that a crash or a hang in one is a line of the file and the next one still
+runs. All have --minutes together. Called again, it keeps what went well, as long as edgead, the
+bundle and the machine are the same, and goes on with the rest. Nothing is sent anywhere. Exit code
+0 when every step went well, else 2; without a GPU a sentence says what is missing.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import platform
 import re
@@ -43,6 +45,9 @@ ROOT = Path(__file__).resolve().parent.parent
 LONGEST = 900  # seconds of a step; a build on a small Jetson takes minutes
 LEAST = 5  # seconds that have to be left for a step to begin
 TRTEXEC = ("trtexec", "/usr/src/tensorrt/bin/trtexec")  # on PATH; where JetPack has it
+NCU = ("ncu", "/usr/local/cuda/bin/ncu", "/opt/nvidia/nsight-compute/ncu")
+MOVED = ("dram__bytes_read.sum", "dram__bytes_write.sum")
+UNITS = {"byte": 1, "Kbyte": 1e3, "Mbyte": 1e6, "Gbyte": 1e9}
 MOST_TEXT = 4000  # characters kept of what a step printed
 
 # What tells about the device and is not on every machine; its absence is not a failure.
@@ -152,10 +157,13 @@ def _steps(
     def bare(name: str) -> tuple[str, Run]:
         return f"trtexec {name}", lambda seconds: trtexec_step(name, trtexec, report, seconds)
 
+    roofline = [sys.executable, str(ROOT / "benchmarks" / "gpu_roofline.py")]
     of = [(name, ("--precision", name, "--json")) for name in reduced]
     return [
         python("doctor", "edgead", "doctor", "--json"),
         ("kernels", kernel_tests),
+        ("roofline", lambda seconds: run("roofline", roofline, seconds)),
+        ("traffic", lambda seconds: traffic_step([*roofline, "--once"], seconds)),
         *(python(f"build {name}", "edgead", "build", bundle, *how) for name, how in of),
         *(
             python(f"qualify {name}", "edgead", "verify", bundle, "--device", "cuda", *how)
@@ -164,6 +172,34 @@ def _steps(
         python("benchmark", "edgead.bench", bundle, *bench, "--json", "-"),
         *(bare(name) for name in reduced),
     ]
+
+
+def traffic_step(command: Sequence[str], timeout: float) -> Step:
+    """The bytes that each kernel moves between caches and device memory, as the device counts."""
+    ncu = next(filter(None, map(shutil.which, NCU)), None)
+    if ncu is None:
+        return Step("traffic", "", None, 0.0, said="Nsight Compute (ncu) is not installed")
+    words = ["--csv", "--metrics", ",".join(MOVED)]
+    step = run("traffic", [ncu, *words, *command], timeout, keep=True)
+    step.command = " ".join(["ncu", *words, "python", *command[1:]])
+    if step.ok:
+        step.found = moved_bytes(step.said)
+        step.ok = bool(step.found)
+        step.said = "" if step.ok else step.said
+    return step
+
+
+def moved_bytes(text: str) -> dict[str, float]:
+    """Bytes by kernel from the table of ncu: a line for each launch and metric."""
+    lines = text.splitlines()
+    begin = next((n for n, line in enumerate(lines) if line.startswith('"ID"')), len(lines))
+    found: dict[str, float] = {}
+    for row in csv.DictReader(lines[begin:]):
+        unit = UNITS.get(row["Metric Unit"])
+        if row["Metric Name"] in MOVED and unit is not None:
+            value = unit * float(row["Metric Value"].replace(",", ""))
+            found[row["Kernel Name"]] = found.get(row["Kernel Name"], 0.0) + value
+    return found
 
 
 def trtexec_step(name: str, trtexec: str | None, report: Report, seconds: float) -> Step:

@@ -102,7 +102,8 @@ def test_steps_and_the_environment_are_in_the_file(orin, runs, call, capsys):
     assert code == 2 and report["environment"] == orin
     states = {step["name"]: step["ok"] for step in report["steps"]}
     assert states.pop("benchmark") is False and states.pop("trtexec float32") is None
-    assert set(states) == {"doctor", "kernels", "build float32", "qualify float32"}
+    assert states.pop("traffic") is None
+    assert set(states) == {"doctor", "kernels", "roofline", "build float32", "qualify float32"}
     assert all(states.values())
     out = capsys.readouterr().out
     assert "send this file back" in out and "failed: benchmark" in out
@@ -117,7 +118,7 @@ def test_it_goes_on_where_it_stopped(orin, runs, call):
     assert (code, runs.done) == (0, ["benchmark"])
     assert [step["name"] for step in report["steps"]][:2] == ["doctor", "kernels"]
     runs.done.clear()
-    assert call("--fresh")[0] == 0 and len(runs.done) == 5
+    assert call("--fresh")[0] == 0 and len(runs.done) == 6
 
 
 @pytest.mark.parametrize("change", ["environment", "file"])
@@ -129,7 +130,7 @@ def test_another_machine_or_a_broken_file_keeps_nothing(orin, runs, call, change
     else:
         (tmp_path / "gpu-check.json").write_text("{")
     call()
-    assert len(runs.done) == 5
+    assert len(runs.done) == 6
 
 
 def test_an_interruption_loses_nothing_that_went_well(orin, runs, check, call, monkeypatch):
@@ -273,3 +274,17 @@ def test_an_nvcc_that_is_newer_than_the_driver_is_told_at_once(
     said = environment.missing()
     assert (said is None) == runs
     assert runs or ("nvcc 13.0.88" in said and "CUDA up to 12.6" in said and "CUDACXX" in said)
+
+
+def test_the_table_of_a_profiler_is_summed_by_kernel(check):
+    text = (
+        "==PROF== Connected to process 7\n"
+        '"ID","Process ID","Kernel Name","Metric Name","Metric Unit","Metric Value"\n'
+        '"0","7","preprocess","dram__bytes_read.sum","Kbyte","786.43"\n'
+        '"0","7","preprocess","dram__bytes_write.sum","byte","1,024"\n'
+        '"1","7","scan","dram__bytes_read.sum","Mbyte","2.5"\n'
+        '"2","7","scan","dram__bytes_read.sum","Mbyte","0.5"\n'
+        '"2","7","scan","sm__cycles.sum","cycle","9"\n'
+    )
+    assert check.moved_bytes(text) == pytest.approx({"preprocess": 787454.0, "scan": 3e6})
+    assert check.moved_bytes("==ERROR== no permission\n") == {}

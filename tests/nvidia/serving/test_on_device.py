@@ -101,3 +101,31 @@ def test_a_planted_bug_changes_a_distance(
     found = on_device.distances(bundle, features)
     arrays = [[*(pair[0] for pair in pairs), total] for pairs, total in (found, expected)]
     assert any(not np.allclose(a, b, rtol=1e-2) for a, b in zip(*arrays, strict=True))
+
+
+def test_the_roofline_is_that_of_a_measured_copy(
+    on_device: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each event of the simulation takes a quarter of a millisecond, whatever lies between two."""
+    path = Path(__file__).resolve().parents[3] / "benchmarks" / "gpu_roofline.py"
+    spec = importlib.util.spec_from_file_location("gpu_roofline", path)
+    assert spec is not None and spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "gpu_roofline", script)
+    spec.loader.exec_module(script)
+    monkeypatch.setattr(script, "COPIED", 2**20)
+    monkeypatch.setattr(script, "LAUNCHES", 2)
+    monkeypatch.setattr(script, "MEMORY", (40, 12))
+    monkeypatch.setattr(script, "GRID", (4, 3))
+    found = script.measure(on_device, script.make_kernels(on_device), repeats=2)
+    assert found["copy_gb_s"] == pytest.approx(2 * 2**20 / 0.125e-3 / 1e9)
+    assert [row["kernel"] for row in found["kernels"]] == ["preprocess", "anomaly_map", "nearest"]
+    useful = [
+        512 * 512 * 3 + 4 * 3 * 256 * 256,
+        2 * 4 * (24 * 64**2 + 40 * 32**2 + 112 * 16**2) + 4 * 256 * 256,
+        4 * (144 + 480 + 12),
+    ]
+    for row, count in zip(found["kernels"], useful, strict=True):
+        assert row["useful_bytes"] == count
+        assert row["samples_ms"] == pytest.approx([0.125, 0.125])
+        assert row["over_roof"] == pytest.approx(2 * 2**20 / count)
