@@ -25,7 +25,7 @@ from edgead.serving.forks import after_fork
 from edgead.serving.limits import Serving, limits_of, serving_of
 from edgead.serving.open_engine import Asked
 from edgead.serving.open_pipeline import open_pipeline
-from edgead.serving.qualification import open_qualified
+from edgead.serving.qualification import open_first, open_qualified
 from edgead.serving.recovery import Recovery, check_answer_within, for_next_frame, isolation
 from edgead.serving.results import result_of
 from edgead.serving.warm_start import WarmStart, check_warm_start
@@ -99,13 +99,11 @@ class Detector:
             false_reject_rate = manifest.calibration.false_reject_rate
         calibration.check_false_reject_rate(false_reject_rate, *manifest.calibration.counted())
         self._threads, self._digests = threads, digests
-        self._lock = threading.Lock()
-        self._local = threading.local()
+        self._lock, self._local = threading.Lock(), threading.local()
         self._pipelines: weakref.WeakSet[FramePipeline] = weakref.WeakSet()
         self._closed = False
         self._failure: str | None = None
         choice = choose(device, self._bundle, precision)
-        self._chosen = choice.reason
         self._no_warm_start = f"none: {choice.reason}" if warm_start else None
         if warm_start:
             check_warm_start(device)
@@ -113,15 +111,20 @@ class Detector:
         later = warm_start and choice.index is not None
         plan = None if plan is None else os.path.abspath(plan)
         asked = Asked(threads=threads, precision=precision, plan=plan, trust_plan=trust_plan)
-        asked["isolate"] = isolate and not (choice.index is None and device.lower() == "auto")
+        auto = device.lower() == "auto"
+        asked["isolate"] = isolate and not (choice.index is None and auto)
         asked["answer_within_s"] = answer_within_s
         self._choice, self._asked, self._to_open = choice, asked, False
         self._given = {"device": device, "color": color, "bit_depth": bit_depth, **asked}
         self._given |= {"digests": digests, "warm_start": warm_start, "isolate": isolate}
         self._recovery: Recovery | None = None
-        if isolate and choice.index is not None and (warm_start or device.lower() == "auto"):
+        if later:
+            opened = self._open_cpu()
+        else:
+            opened, self._choice = open_first(self._bundle, choice, asked, auto)
+        self._chosen = self._choice.reason
+        if isolate and self._choice.index is not None and (warm_start or auto):
             self._recovery = Recovery(self._open_cpu, self._open_chosen, self._take)
-        opened = self._open_cpu() if later else open_qualified(self._bundle, choice, asked)
         self._state = self._state_of(opened, false_reject_rate)
         self._pipeline(self._state)
         after_fork(self._after_fork)

@@ -82,6 +82,32 @@ def open_qualified(bundle: Bundle, choice: Choice, asked: Asked) -> Qualified:
     return Qualified(engine, _qualified(bundle, engine)[1])
 
 
+def open_first(
+    bundle: Bundle, choice: Choice, asked: Asked, auto: bool
+) -> tuple[Qualified, Choice]:
+    """Open what ``choose`` chose; where "auto" chose a GPU that then cannot serve, the CPU.
+
+    ``asked`` becomes what is asked of the engine that serves. A GPU that serves, but does not
+    reproduce the golden frames, is an error: it would hide a wrong result.
+
+    Returns:
+        The engine, and the choice that it is.
+
+    Raises:
+        EdgeadError: as ``open_qualified``.
+    """
+    try:
+        return open_qualified(bundle, choice, asked), choice
+    except QualificationError:
+        raise
+    except DeviceError as error:
+        if not auto or choice.index is None or asked.get("plan") is not None:
+            raise
+        asked["isolate"] = False
+        instead = Choice(None, f"auto: no GPU: {error}")
+        return open_qualified(bundle, instead, asked), instead
+
+
 def _qualified(bundle: Bundle, engine: Engine) -> tuple[tuple[GoldenCheck, ...], str]:
     checks, kernels = _checked(bundle, engine)
     name = f"{engine.device} ({engine.version}, {engine.precision})"

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from simulation import CudaError, Device
 from edgead import Detector, DeviceError, InputError
 from edgead.bundle.entries import Tolerance
 from edgead.bundle.storage import Bundle, open_bundle
-from edgead.errors import CancelledError
+from edgead.errors import CancelledError, QualificationError
 from edgead.serving import choice
 from edgead.serving.choice import choose, obstacle
 from edgead.serving.open_engine import open_engine
@@ -84,12 +85,36 @@ def test_what_keeps_auto_from_a_gpu(
         assert said in detector.info()["chosen"]
 
 
-def test_an_engine_of_auto_that_fails_is_no_reason_for_the_cpu(
-    device: Device, half_bundle: Bundle
+def test_auto_goes_on_with_the_cpu_where_the_gpus_engine_does_not_open(
+    device: Device, half_bundle: Bundle, frame: np.ndarray
 ) -> None:
     device.refuse_plan = True
     with pytest.raises(DeviceError, match="does not load this plan"):
-        Detector(half_bundle)
+        Detector(half_bundle, device="cuda")
+    with Detector(half_bundle) as detector, Detector(half_bundle, device="cpu") as cpu:
+        assert detector.info()["device"] == cpu.info()["device"]
+        chosen = detector.info()["chosen"]
+        assert chosen.startswith("auto: no GPU: ") and "does not load this plan" in chosen
+        assert detector.score(frame).score == cpu.score(frame).score
+
+
+def test_auto_takes_no_cpu_for_a_gpu_that_computes_something_else(
+    device: Device, half_bundle: Bundle
+) -> None:
+    """A wrong result has to be seen, not passed over."""
+    strict = {**half_bundle.manifest.tolerance, "float16": Tolerance(0.0, 0.0)}
+    manifest = replace(half_bundle.manifest, tolerance=strict)
+    with pytest.raises(QualificationError):
+        Detector(replace(half_bundle, manifest=manifest))
+
+
+def test_auto_takes_no_cpu_for_a_plan_that_was_given(
+    device: Device, half_bundle: Bundle, tmp_path: Any
+) -> None:
+    device.refuse_plan = True
+    (tmp_path / "own.plan").write_bytes(b"x" * 64)
+    with pytest.raises(DeviceError):
+        Detector(half_bundle, plan=tmp_path / "own.plan", trust_plan=True)
 
 
 def test_words() -> None:
@@ -225,7 +250,7 @@ def test_an_engine_that_comes_after_the_close_is_let_go(
 END = """
 import threading, time
 from types import SimpleNamespace
-from edgead.errors import CancelledError
+from edgead.errors import CancelledError, QualificationError
 from edgead.serving.warm_start import WarmStart
 
 building = threading.Event()
