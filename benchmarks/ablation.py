@@ -18,6 +18,7 @@ from typing import Any
 
 import runs
 from docs_table import NOTES, markdown, mean_and_spread, write_section
+from edgead_training.methods import METHODS
 from edgead_training.run_record import full_settings
 from entries import Entry, Results, read_entries
 
@@ -112,8 +113,13 @@ def _row(entry: Entry, method: str) -> list[tuple[tuple[str, int], Sequence[str]
     """Place in the table and cells of ``entry``; nothing when it is not a row of ``method``."""
     if entry["method"] != method:
         return []
+    before = dict(METHODS[method].settings_type.added)  # what older entries do not name
+    settings = {**before, "varied": 0, **entry["settings"]}
     for number, (change, claim) in enumerate(GRID[method]):
-        if full_settings(method, entry["preset"], BASE | change) == entry["settings"]:
+        asked = [
+            full_settings(method, entry["preset"], BASE | more | change) for more in ({}, before)
+        ]
+        if settings in asked:
             words = [f"`{key}={str(value).lower()}`" for key, value in change.items()]
             seeds = ", ".join(map(str, entry["seeds"]))
             figures = [mean_and_spread(entry[key]) for key in runs.FIGURES]

@@ -77,7 +77,18 @@ class Nv12:
         return (*light.shape, light.strides[0], chroma.strides[0], self.color_space)  # type: ignore[return-value]
 
     def as_frame(self, color: str, on_device: bool) -> Any:
-        """As itself where its planes are in GPU memory and may be, else as ``colors``."""
+        """What is scored of it.
+
+        Args:
+            color: as for ``colors``.
+            on_device: whether planes in GPU memory may stay there.
+
+        Returns:
+            Itself where they may, else [H, W, 3] in host memory.
+
+        Raises:
+            InputError: as ``colors``.
+        """
         return self if on_device and self.on_device else self.colors(color)
 
     def colors(self, color: str) -> NDArray[np.uint8]:

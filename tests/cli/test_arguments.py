@@ -170,6 +170,7 @@ def places(bundle_dir, tmp_path_factory, make_frame) -> dict[str, str]:
         "images": f"{folder}/parts", "folder": f"{folder}/parts", "data": f"{folder}/parts",
         "source": f"{folder}/film.avi", "videos": f"{folder}/film.avi", "method": "redi",
         "run": f"{folder}/run", "records": f"{folder}/records", "out": f"{folder}/new",
+        "action": "export",
     }  # fmt: skip
 
 
@@ -178,6 +179,7 @@ EXTRA = {  # so that an option is not refused for another one that is missing
     "build": ["--flavour=rtx"],
     "edgead-bench": ["--repeats=1", "--warm-up=0", "--cold-starts=0"],
     "learn": ["--backbone={backbone}", "--size=64", "--memory=9"],
+    "records": ["--csv={out}.csv"],
     "mask": ["--polygon=0,0 9,0 9,9", "--preview", "{images}/0.png", "{out}.png"],
     "train": ["--steps=1"],
     "watch": ["--every-frame"],
@@ -211,6 +213,8 @@ def command_with(place: tuple[str, argparse.Action], text: str, places: dict[str
         words += [f"{each.option_strings[-1]}={value}"] if each.option_strings else [value]
     for extra in EXTRA.get(name, []):
         if action.option_strings and extra.startswith(action.option_strings[-1]):
+            continue
+        if any(action in each._group_actions for each in PARSERS[name]._mutually_exclusive_groups):
             continue
         words.append(extra.format(**places))
     number = action.nargs if isinstance(action.nargs, int) else 1

@@ -25,9 +25,10 @@ RUN_SMALL: dict[tuple[str, str], str] = {
     ): "edgead export runs/cell --out joined.edgead --with instant --float32-only",
     (
         "docs/video.md",
-        "edgead train arnet room --out runs/room --minutes 8 --set size=[64,128] --set turns=2",
-    ): "edgead train arnet room --out runs/room --steps 2 --set size=[64,128] --set turns=2 "
-    "--set width=0.0625",
+        "edgead train arnet room --out runs/room --minutes 8 --set size=[64,128] --set shrink=1 "
+        "--set fine=false --set turns=2",
+    ): "edgead train arnet room --out runs/room --steps 2 --set size=[64,128] --set shrink=1 "
+    "--set fine=false --set turns=2 --set width=0.0625",
     (
         "docs/video.md",
         "edgead export runs/room --out room.edgead",

@@ -8,7 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 from compiled_kernels import compile_ptx, plain, programs
-from harness import CSRC, KERNELS, anomaly_map_case, nearest_case, preprocess_case, whiten_case
+from harness import (
+    CSRC,
+    KERNELS,
+    anomaly_map_case,
+    nearest_case,
+    nv12_case,
+    preprocess_case,
+    whiten_case,
+)
 from interpreter.text import PtxError
 
 from edgead import reference
@@ -31,6 +39,20 @@ class Bug:
 
 RACE, BOUNDS = "race: ", "out of bounds of {} memory"
 BUGS = [
+    Bug(
+        "pixels beyond the frame",
+        "nv12_cuda.cu",
+        BOUNDS.format("global"),
+        "  if (pair >= p.width / 2 || row >= p.height) return;\n",
+        "",
+    ),
+    Bug(
+        "U V of the row below",
+        "nv12_cuda.cu",
+        "",
+        "row / 2 * p.chroma_stride",
+        "(row + 1) / 2 % (p.height / 2) * p.chroma_stride",
+    ),
     Bug(
         "missing barrier before a read",
         "anomaly_map_cuda.cu",
@@ -152,7 +174,11 @@ def small():
     queries[0, :, 2, 3] = memory[-1]
     features, mean, factors = normal(1, 20, 5, 8), normal(20, 5, 8), normal(4, 20, 20)
     how = {"channel_normal": True}
+    light, chroma = (rng.integers(0, 256, (rows, 10), np.uint8) for rows in (6, 3))
+    colors = np.zeros((6, 10, 4), np.uint8)
+    colors[:, :, :3] = reference.nv12(light, chroma, 2)
     return {
+        "nv12_cuda.cu": (nv12_case(light, chroma, 2, blue_first=False), [colors]),
         "anomaly_map_cuda.cu": (
             anomaly_map_case(pairs, params, shift=4),
             reference.anomaly_map(pairs, params),

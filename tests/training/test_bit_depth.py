@@ -14,6 +14,7 @@ from edgead_training.data import Sample
 from edgead_training.fit import Bounds
 from edgead_training.progress import Reporter
 from edgead_training.run import load_run, train
+from edgead_training.run_backbone import keep
 from edgead_training.run_record import TrainingOptions
 from edgead_training.training_set import load_images, load_textures
 
@@ -104,8 +105,9 @@ def test_a_value_above_the_depth_names_the_image_and_writes_nothing(deep, tmp_pa
 
 def test_a_run_goes_on_with_the_depth_that_it_was_begun_with(deep, tmp_path):
     out = tmp_path / "run"
-    _train(_options(deep, out, bit_depth=12))
+    begun, _ = _train(_options(deep, out, bit_depth=12))
     (out / "model.safetensors").unlink()  # as if it had been stopped
+    keep(begun.method.backbone, out)
     with pytest.raises(
         TrainingError, match="begun with --bit-depth 12, not 14; remove --bit-depth"
     ):

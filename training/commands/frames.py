@@ -71,11 +71,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _settings(folder: Path) -> str:
-    """What ARNet needs for frames that are not square: a size like theirs, no quarter turns."""
+    """What ARNet takes of video (docs/video.md), and of frames that are not square: a size like
+    theirs, no quarter turns."""
     height, width = read_image(min(folder.iterdir())).shape[:2]
+    found = " --set shrink=1 --set fine=false"
     if height == width:
-        return ""
+        return found
     share = min(1.0, 256 / max(height, width))
     rows, columns = (max(64, 16 * round(side * share / 16)) for side in (height, width))
     turns = "" if rows == columns else " --set turns=2"
-    return f" --set 'size=[{rows},{columns}]'{turns}"
+    return f" --set 'size=[{rows},{columns}]'{turns}{found}"
