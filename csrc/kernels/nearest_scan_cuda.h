@@ -124,12 +124,19 @@ __global__ void __launch_bounds__(kEncodeThreads)
   if (one == 0) to.step[group] = most == 0u ? 0.0f : step;
 }
 
+// Blocks that share a multiprocessor. For sm_100 and sm_110 three would spill a register.
+#if defined(__CUDA_ARCH__) && (__CUDA_ARCH__ == 1000 || __CUDA_ARCH__ == 1100)
+constexpr int kScanBlocks = 2;
+#else
+constexpr int kScanBlocks = 3;
+#endif
+
 // A warp takes a group and kScanTiles tiles: products of 64 positions with 32 rows at a time, 4 x 4
 // fragments, whose sums begin with -|m^|^2 / 2 in units of both steps. Of each position and tile
 // the largest sum is left, that of the nearest row as far as the codes tell. A fragment of the
 // queries serves four, one of the rows four products; what warps of a block share comes from the L1
 // cache.
-__global__ void __launch_bounds__(kScanWarps* kWarp, 3)
+__global__ void __launch_bounds__(kScanWarps* kWarp, kScanBlocks)
     scan_kernel(const __grid_constant__ RowCodes rows, const __grid_constant__ Encoded queries) {
   const int lane = threadIdx.x % kWarp;
   const int first = (blockIdx.y * kScanWarps + threadIdx.x / kWarp) * kScanTiles;
