@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol
 
 from edgead.errors import MissingExtraError
 from edgead.installation import cure, extra_of
+from edgead.live import plugins
 from edgead.live.sinks.table import SettingsError, nearest
 from edgead.records.lines import Line
 
@@ -95,17 +94,16 @@ def load(name: str, settings: Mapping[str, Any], folder: Path = Path()) -> Sink:
     Raises:
         SettingsError: no kind, one that is not known, or a wrong key.
         MissingExtraError: the packages of this kind are not installed.
+        InputError: somebody else's kind cannot be loaded.
     """
     more = dict(settings)
     kind = more.pop("kind", None)
-    others = {point.name: point for point in entry_points(group=GROUP)}
-    known = sorted({*KINDS, *others})
+    known = plugins.names(GROUP, KINDS)
     if not isinstance(kind, str) or kind not in known:
         given = "is missing" if kind is None else f"= {kind!r}{nearest(str(kind), known)}"
         raise SettingsError(f"sink.{name}", "kind", f"{given}: expected one of {', '.join(known)}")
-    module, _, attribute = KINDS.get(kind, ":").partition(":")
     try:
-        made = getattr(import_module(module), attribute) if module else others[kind].load()
+        made = plugins.load(GROUP, KINDS, kind)
     except ModuleNotFoundError as error:
         extra = extra_of(error.name or "")
         if extra is None:
@@ -113,5 +111,6 @@ def load(name: str, settings: Mapping[str, Any], folder: Path = Path()) -> Sink:
         raise MissingExtraError(
             f"[sink.{name}] needs the package {error.name}, which is not installed: {cure(extra)}"
         ) from error
+    assert made is not None  # or its name would not be known
     sink: Sink = made.from_settings(name, more, folder)
     return sink
