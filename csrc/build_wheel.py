@@ -63,7 +63,7 @@ def cross_toolkit(machine: str, libraries: Path) -> Path:
     tops = [line.partition("TOP=")[2] for line in said.stderr.splitlines() if "TOP=" in line]
     if not tops:
         raise SystemExit(
-            "build_wheel: there is no nvcc on PATH: install CUDA, or unset EDGEAD_CUDART"
+            "build_wheel: nvcc is not on PATH: install CUDA, or unset EDGEAD_CUDART"
         )
     top, folder = Path(tops[0]).resolve(), ROOT / f"build/cuda-{machine}"
     shutil.rmtree(folder, ignore_errors=True)

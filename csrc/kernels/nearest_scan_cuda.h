@@ -91,7 +91,7 @@ __global__ void __launch_bounds__(kEncodeThreads)
   for (int i = 0; i < kParts; ++i) mine = max(mine, largest[i][one]);
   const bool far = mine > __float_as_uint(kFar);
   if (part == 0) {
-    const unsigned most = largest_of_warp(far || !kept ? 0u : mine + 1u);  // 0: nobody
+    const unsigned most = largest_of_warp(far || !kept ? 0u : mine + 1u);  // 0: no thread
     if (one % kWarp == 0) largest_of[one / kWarp] = most;
   }
   __syncthreads();
