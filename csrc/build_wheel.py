@@ -62,9 +62,7 @@ def cross_toolkit(machine: str, libraries: Path) -> Path:
     said = subprocess.run(["nvcc", "--dryrun", "-v", "-c", "x.cu"], capture_output=True, text=True)
     tops = [line.partition("TOP=")[2] for line in said.stderr.splitlines() if "TOP=" in line]
     if not tops:
-        raise SystemExit(
-            "build_wheel: nvcc is not on PATH: install CUDA, or unset EDGEAD_CUDART"
-        )
+        raise SystemExit("build_wheel: nvcc is not on PATH: install CUDA, or unset EDGEAD_CUDART")
     top, folder = Path(tops[0]).resolve(), ROOT / f"build/cuda-{machine}"
     shutil.rmtree(folder, ignore_errors=True)
     target = folder / f"targets/{machine}-linux"

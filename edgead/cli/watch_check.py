@@ -87,7 +87,7 @@ def _sink(file: LineFile | None, sink: SinkTable) -> None:
 
 
 def _in_parallel(works: Sequence[Callable[[], None]]) -> list[str | None]:
-    """Why each failed, None where it did not; a driver that never answers delays no other camera."""
+    """Why each failed, None where it did not; one that never answers delays no other."""
     whys: list[str | None] = [f"does not answer within {LONGEST_S:g} s"] * len(works)
 
     def work(index: int) -> None:
