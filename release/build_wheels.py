@@ -1,16 +1,18 @@
 """``make wheels``: the wheels and the source distribution of a release, in dist/.
 
 Usage: build_wheels.py [--pythons PYTHON …] [--machines x86_64 aarch64]. Ends with one line of JSON:
-{"wheels": [{"file", "tag", "bytes", "modules"}], "sdist", "sbom"}.
+{"wheels": [{"file", "tag", "bytes", "modules", "sha256"}], "sdist", "materials"}.
 
 What is committed is built, not what lies in the folder: it is packed as a source distribution, and
-each wheel is built from that one unpacked. zig compiles (without CUDA kernels) for each machine with
-the headers of an old glibc; auditwheel proves that nothing newer is asked for and names the wheel so.
-No container is needed. Two runs on one commit with the same packages make the same bytes: all times
-are those of the commit, or SOURCE_DATE_EPOCH.
+each wheel is built from that one unpacked. zig compiles (without CUDA kernels) for each machine
+with the headers of an old glibc; auditwheel proves that nothing newer is asked for, and names the
+wheel so. No container is needed. Each wheel for this machine is then installed where nothing can be
+compiled, and scores; what that environment holds is the bill of materials (CycloneDX).
 
-The version is that of the tag: on the commit of v1.2.3 it is 1.2.3, which edgead/installation.py has
-to say too; on any other one it is a development version of what stands there.
+Two runs on one commit with the same packages make the same bytes: all times are those of the
+commit, or SOURCE_DATE_EPOCH. The version is that of the tag: on the commit of v1.2.3 it is 1.2.3,
+which edgead/installation.py has to say too; on any other one it is a development version of what
+stands there.
 """
 
 from __future__ import annotations
@@ -21,13 +23,16 @@ import hashlib
 import io
 import json
 import os
+import platform
 import re
 import shutil
 import subprocess
 import sys
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 
+import bill_of_materials
 from build_wheel import described
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -55,9 +60,9 @@ def main() -> None:
             say(f"built    {made[-1].name}")
     DIST.mkdir(exist_ok=True)
     files = [Path(shutil.copy2(file, DIST)) for file in (sdist, *made)]
-    for file in files:
-        say(f"sha256   {hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}")
-    print(json.dumps({"wheels": [described(file) for file in files[1:]], "sdist": relative(files[0])}))
+    bill = prove(pythons, files[1:], DIST / f"edgead-{version}.cdx.json")
+    wheels = [{**described(file), "sha256": digest(file)} for file in files[1:]]
+    print(json.dumps({"wheels": wheels, "sdist": relative(files[0]), "materials": bill}))
 
 
 def arguments() -> argparse.Namespace:
@@ -66,6 +71,24 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--pythons", nargs="+", default=PYTHONS, metavar="PYTHON")
     parser.add_argument("--machines", nargs="+", default=sorted(GLIBC), choices=sorted(GLIBC))
     return parser.parse_args()
+
+
+def digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def prove(pythons: Sequence[str], wheels: Sequence[Path], target: Path) -> str | None:
+    """Install and try the wheels for this machine; write the bill of materials of the last one.
+
+    Returns: its path, or None where no wheel is for this machine.
+    """
+    here = [wheel for wheel in wheels if wheel.stem.endswith(f"_{platform.machine()}")]
+    for python, wheel in zip(pythons, here, strict=False):
+        inside = bill_of_materials.install(wheel, python, WORK / f"fresh-{Path(python).name}")
+        score = bill_of_materials.first_verdict(inside)
+        say(f"scored   {score:.4f} with {wheel.name}, no compiler on PATH")
+        bill_of_materials.write(inside, target)
+    return relative(target) if here else None
 
 
 def say(line: str) -> None:
@@ -90,7 +113,7 @@ def run(*command: object, **options: object) -> str:
 
 def git(*words: str) -> str:
     if not (ROOT / ".git").exists():
-        raise SystemExit("build_wheels: expected a clone of the repository: what is committed is built")
+        raise SystemExit("build_wheels: expected a clone: what is committed is built")
     return run("git", "-C", ROOT, *words)
 
 
@@ -108,7 +131,9 @@ def usable(python: str) -> str:
 def write_source(tree: Path) -> str:
     """Write what is committed into ``tree``, its version that of the tag. Returns the version."""
     tree.mkdir(parents=True)
-    archive = subprocess.run(["git", "-C", ROOT, "archive", "HEAD"], check=True, stdout=subprocess.PIPE)
+    archive = subprocess.run(
+        ["git", "-C", ROOT, "archive", "HEAD"], check=True, stdout=subprocess.PIPE
+    )
     with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as packed:
         packed.extractall(tree, filter="data")
     if git("status", "--porcelain", "--untracked-files=no"):
@@ -116,7 +141,9 @@ def write_source(tree: Path) -> str:
     file = tree / VERSION_FILE
     written = re.search(r'^__version__ = "(.+)"$', text := file.read_text(), re.MULTILINE)
     assert written is not None
-    version = version_of(written[1], git("tag", "--points-at", "HEAD"), git("rev-list", "--count", "HEAD"))
+    version = version_of(
+        written[1], git("tag", "--points-at", "HEAD"), git("rev-list", "--count", "HEAD")
+    )
     file.write_text(text.replace(written[0], f'__version__ = "{version}"'))
     return version
 
@@ -124,7 +151,11 @@ def write_source(tree: Path) -> str:
 def version_of(written: str, tags: str, commits: str) -> str:
     """The version of this commit.
 
-    Args: written: what stands in the file. tags: those of the commit, by line. commits: their count.
+    Args:
+        written: what stands in the file.
+        tags: those of the commit, by line.
+        commits: how many there are up to this one.
+
     Raises: SystemExit where a tag and the file differ.
     """
     releases = [tag[1:] for tag in tags.split() if re.fullmatch(r"v\d.*", tag)]
@@ -132,14 +163,14 @@ def version_of(written: str, tags: str, commits: str) -> str:
         return f"{written}.dev{commits}"
     if releases != [written]:
         raise SystemExit(
-            f"build_wheels: the commit is tagged {tags.split()}, but {VERSION_FILE} says {written}; "
+            f"build_wheels: tagged {tags.split()}, but {VERSION_FILE} says {written}; "
             f"make release VERSION={releases[0]} writes both"
         )
     return written
 
 
 def pack(tree: Path, version: str, epoch: int) -> Path:
-    """The source distribution: setuptools's, packed again so that its bytes depend on nothing else."""
+    """The source distribution: setuptools's, packed again so that nothing else is in its bytes."""
     run(sys.executable, "-m", "build", "--sdist", "--outdir", WORK / "sdist", tree)
     plain = WORK / "sdist" / f"edgead-{version}.tar.gz"
     packed = WORK / plain.name
@@ -186,11 +217,23 @@ def build(sdist: Path, python: Path, machine: str) -> Path:
         "SETUPTOOLS_EXT_SUFFIX": f".{tag}-{machine}-linux-gnu.so",
         "_PYTHON_HOST_PLATFORM": f"linux-{machine}",
     }
-    run(python, "setup.py", "-q", "bdist_wheel", "--dist-dir", work / "plain", cwd=source, env=variables)
+    run(
+        python,
+        "setup.py",
+        "-q",
+        "bdist_wheel",
+        "--dist-dir",
+        work / "plain",
+        cwd=source,
+        env=variables,
+    )
     (plain,) = (work / "plain").iterdir()
-    platform = f"manylinux_{GLIBC[machine].replace('.', '_')}_{machine}"
-    beside = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    repair = (sys.executable, "-m", "auditwheel", "repair", "--plat", platform)
+    named = f"manylinux_{GLIBC[machine].replace('.', '_')}_{machine}"
+    beside = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    }
+    repair = (sys.executable, "-m", "auditwheel", "repair", "--plat", named)
     run(*repair, "--wheel-dir", work / "proven", plain, env=beside)
     (proven,) = (work / "proven").iterdir()
     return Path(shutil.copy2(proven, WORK))
