@@ -9,7 +9,7 @@ times at drawn moments, and started again on the same folders; last it is stoppe
 
 The bars:
 
-    delivered  each verdict that was printed reaches the broker's receiver; doubles are dropped by id
+    delivered  each verdict that was printed reaches the receiver; doubles are dropped by id
     kept       each verdict that was printed is in the records and in the file of lines
     files      no line and no frame is broken, SQLite's integrity_check says ok
     cameras    the cameras that were not killed gave verdicts meanwhile; the killed one came back
