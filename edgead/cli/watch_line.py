@@ -37,7 +37,9 @@ def run(args: argparse.Namespace) -> int:
             try:
                 cameras.start()
                 if server is not None:
-                    server.start(cameras.boards, cameras.sinks)
+                    kept = cameras.records
+                    folder = kept.settings.folder if kept is not None else None
+                    server.start(cameras.boards, cameras.sinks, folder)
                 while not stop() and cameras.runs:
                     if asked:
                         asked.clear()

@@ -21,6 +21,7 @@ from edgead.live.source import Source
 from edgead.live.sources import open_reader
 from edgead.live.tally import Tally
 from edgead.records.evidence import Evidence
+from edgead.records.store import Records
 
 
 class Camera:
@@ -61,6 +62,7 @@ class Camera:
         )
         self.board = Board(source, view, self.slot, self.tally, settings.schedule)
         self._listeners: list[Listener] = [self.board]
+        self._records: list[Receiver] = []
         self.evidence: Evidence | None = None
         self._loop = Loop(
             view,
@@ -92,19 +94,21 @@ class Camera:
 
     def use_sinks(self, sinks: Sequence[Receiver]) -> None:
         """Give the lines to these sinks, from the next one on."""
-        self._loop.sinks = sinks
+        self._loop.sinks = [*self._records, *sinks]
 
     def _say_of_signal(self, word: str, text: str, kind: str = "") -> None:
         """Say it; that the signal is lost is told to the sinks too."""
         self._say(word, text, kind)
         if word in ("lost", "watch", "back"):
+            why = text.partition("; trying again")[0] if word == "lost" else None
+            self.board.lost = why
             for sink in self._loop.sinks:
-                why = text.partition("; trying again")[0] if word == "lost" else None
                 sink.lost(self.settings.name, why)
 
-    def listen(self, listener: Listener) -> None:
-        """Give the verdicts to ``listener`` too; before ``start``."""
-        self._listeners.append(listener)
+    def record(self, records: Records) -> None:
+        """Save lines and frames too; before ``use_sinks``."""
+        self._records = [records]
+        self._listeners.append(records)
 
     def start(self) -> None:
         """Watch from now on: a source that is not there is tried again.

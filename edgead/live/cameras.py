@@ -148,11 +148,11 @@ class Cameras:
             camera = fresh.get(each.name) or self._cameras.get(each.name)
             if camera is None:
                 continue
+            if each.name in fresh and self.records is not None:
+                camera.record(self.records)
             camera.use_sinks(self._outlets.of(each.sinks))
             if each.name not in fresh:
                 continue
-            if self.records is not None:
-                camera.listen(self.records)
             try:
                 file.within(("camera", index), camera.start)
             except Exception as error:
