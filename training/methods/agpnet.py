@@ -269,22 +269,25 @@ class AGPNet(BackboneMethod):
             return attention
         return F.interpolate(attention, self.grid, mode="bilinear", align_corners=False)
 
+    def averaged(self, parts: list[Tensor]) -> list[Tensor]:
+        """What is compared, each position the mean of the window around it."""
+        if (side := self.config.window) == 1:
+            return parts
+        pool = nn.AvgPool2d(side, 1, side // 2, count_include_pad=False)
+        return [pool(x) for x in parts]
+
     def compared(self, clean: Tensor) -> Compared:
-        """F_clean and F_hat as they are compared: their levels, averaged over the window."""
-
-        def averaged(features: Tensor) -> list[Tensor]:
-            side = self.config.window
-            parts = self.split(features)
-            if side == 1:
-                return parts
-            pool = nn.AvgPool2d(side, 1, side // 2, count_include_pad=False)
-            return [pool(x) for x in parts]
-
-        return averaged(clean), averaged(self.decoder(clean))
+        """F_clean and F_hat as they are compared."""
+        reconstructed = self.decoder(clean)
+        return self.averaged(self.split(clean)), self.averaged(self.split(reconstructed))
 
     def compare(self, image: Tensor, levels: list[Tensor]) -> Pairs:
-        clean = self.join(self.on_grid(levels))
-        return self.scale.emit(*self.compared(clean))
+        placed = self.on_grid(levels)
+        if self.config.join == "sum":
+            return self.scale.emit(*self.compared(self.join(placed)))
+        normal = [channel_norm(x) for x in placed]  # ``compared`` without folding them, and faster
+        found = self.split(self.decoder.reconstruct(normal))
+        return self.scale.emit(self.averaged(normal), self.averaged(found))
 
     def preview(self, images: Tensor) -> list[Tensor]:
         """Rows: X, the mask A, and X with the noise that training ends with."""
