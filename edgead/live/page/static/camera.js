@@ -2,6 +2,7 @@
 import {alarm, ask, count, el, every, facts, number, percent, post, sentence, visible} from "./base.js";
 import {trouble, verdict} from "./cameras.js";
 import {axis, chart} from "./chart.js";
+import {course} from "./course.js";
 
 const PERIOD_MS = 250, KEPT = 600;
 
@@ -46,7 +47,7 @@ function slider(camera) {
   return {element: el("div", {}, el("label", {for: "rate"}, "False-reject rate ", now), range, note), set};
 }
 
-export function show(root, {parts, workplace, go}) {
+export function show(root, {parts, query, workplace, go}) {
   const camera = parts[0] ?? workplace.cameras[0];
   let past = [], shown = null, images = 0;
   const view = el("img", {class: "view-picture", id: "view", alt: "the latest frame"});
@@ -61,7 +62,7 @@ export function show(root, {parts, workplace, go}) {
       el("div", {class: "card"}, view, el("label", {class: "check"}, heatmap, "heatmap")),
       el("div", {class: "card"}, word, detail, numbers, rate.element)),
     el("section", {class: "card wide"}, el("h2", {}, "Scores"), plot));
-  const lines = scores(plot);
+  const lines = scores(plot), over = course(root, camera, workplace, hours => go(`camera/${encodeURIComponent(camera)}`, {hours}), query.get("hours"));
 
   async function picture() {
     const mine = ++images;
@@ -103,5 +104,5 @@ export function show(root, {parts, workplace, go}) {
       alarm(error.status === 404 ? "the camera is no longer configured" : sentence(error));
     }
   });
-  return () => { stop(); lines.end(); if (view.src) URL.revokeObjectURL(view.src); };
+  return () => { stop(); over(); lines.end(); if (view.src) URL.revokeObjectURL(view.src); };
 }
