@@ -156,7 +156,7 @@ class Reviews:
         Raises:
             ReviewError: no such frame, it was pruned, another person has it, or nobody claims it.
         """
-        reviewer = _name(reviewer)
+        reviewer = reviewer_name(reviewer)
         until = iso(datetime.now(timezone.utc) + timedelta(minutes=minutes))
         with self._reviewing(identity) as entry:
             if entry.claimed_by not in (None, reviewer):
@@ -179,7 +179,7 @@ class Reviews:
             raise ReviewError(f"label {label!r}: expected {' or '.join(LABELS)}")
         if len(note) > LONGEST_NOTE:
             raise ReviewError(f"the note has {len(note)} characters, expected up to {LONGEST_NOTE}")
-        reviewer = _name(reviewer)
+        reviewer = reviewer_name(reviewer)
         with self._reviewing(identity):
             self._add(identity, label, reviewer, note)
         return self.entry(identity)
@@ -190,7 +190,7 @@ class Reviews:
         Raises:
             ReviewError: one that is not marked; then none is released.
         """
-        chosen, reviewer = list(identities), _name(reviewer)
+        chosen, reviewer = list(identities), reviewer_name(reviewer)
         for identity in chosen:
             if self.entry(identity).label not in LABELS:
                 raise ReviewError(f"{identity} is not marked: only marked frames are released")
@@ -290,7 +290,12 @@ def _absent(identity: str) -> str:
     )
 
 
-def _name(reviewer: str) -> str:
+def reviewer_name(reviewer: str) -> str:
+    """The name of who reviews, without blanks around it.
+
+    Raises:
+        ReviewError: nothing, or no name.
+    """
     name = reviewer.strip()
     if not name or len(name) > LONGEST_NAME or not name.isprintable():
         raise ReviewError(f"reviewer {reviewer!r}: expected a name of up to {LONGEST_NAME} letters")
