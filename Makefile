@@ -6,6 +6,7 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 TIMM := .timm/bin
+SCALE := .scale/bin
 BUNDLE ?= demo/cell.edgead
 RESULTS := benchmarks/results
 NATIVE_TESTS := build/native
@@ -26,7 +27,7 @@ CPP := $(shell find csrc tests benchmarks examples \
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help install demo docs site c-library c-runtime c-deb install-c abi wheel wheel-aarch64 test test-all \
-        test-timm test-aarch64 jetson-root fuzz lint format house bench methods ablation peers gpu-check \
+        test-timm test-scale test-aarch64 jetson-root fuzz lint format house bench methods ablation peers gpu-check \
         clean distclean
 unexport DESTDIR  # it is for install-c alone
 
@@ -41,6 +42,7 @@ help:
 	@echo 'make test          run the tests                  ARGS="-k preprocess" passes on to pytest'
 	@echo 'make test-all      run the exhaustive ones that make test leaves out: full grids, sanitizers'
 	@echo 'make test-timm     networks of timm as backbones, in .timm (6 GB), an environment of its own'
+	@echo 'make test-scale    a tritonserver and Ray, in .scale (1.3 GB), an environment of its own'
 	@echo 'make test-aarch64  the C++ tests of the kernels, cross-compiled, in an emulator'
 	@echo 'make fuzz          let libFuzzer look for crashes of kernels and readers for FUZZ_SECONDS (600)'
 	@echo 'make lint          ruff, mypy and clang-format'
@@ -54,7 +56,7 @@ help:
 	@echo 'make peers         edgead beside anomalib and bare OpenVINO on DATA=FOLDER (7 GB, an hour)'
 	@echo 'make gpu-check     with an NVIDIA GPU: build, qualify, test the kernels, time; one JSON file'
 	@echo 'make install       only set up .venv, with edgead installed in place'
-	@echo 'make clean         remove build outputs, caches and the demo; distclean removes .venv, .peers and .timm too'
+	@echo 'make clean         remove build outputs, caches and the demo; distclean removes environments too'
 	@echo
 	@echo 'PYTHON=python3.12 make …     another Python (3.10 or newer) for a new .venv'
 
@@ -141,6 +143,18 @@ test-all: $(VENV)/.installed
 test-timm: .timm/.installed
 	@$(TIMM)/python -m pytest -m timm tests/timm $(ARGS)
 
+# A tritonserver and Ray. nvidia-pytriton needs NumPy 1, and brings no compiler any work: edgead is
+# used where it lies, with the kernels that $(VENV) has built.
+.scale/.installed: $(VENV)/.installed tests/scale/requirements.txt
+	@echo 'installing Ray and a tritonserver into .scale: 1.3 GB'
+	@$(BIN)/python -m venv .scale
+	@$(SCALE)/python -m pip install --quiet -r tests/scale/requirements.txt -c constraints.txt
+	@echo '$(CURDIR)' > "$$($(SCALE)/python -c 'import site; print(site.getsitepackages()[0])')/edgead.pth"
+	@touch $@
+
+test-scale: .scale/.installed
+	@$(SCALE)/python -m pytest -m scale tests/scale $(ARGS)
+
 # $(call build_native,NAME,options of CMake) builds tests/native in build/native-NAME.
 define build_native
 $(BIN)/cmake -S tests/native -B $(NATIVE_TESTS)-$(1) $(2) > /dev/null
@@ -211,4 +225,4 @@ clean:
 	rm -f $(VENV)/.installed
 
 distclean: clean
-	rm -rf $(VENV) .peers .timm
+	rm -rf $(VENV) .peers .timm .scale

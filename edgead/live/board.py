@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgead.errors import printable
 from edgead.images import encode_jpeg
@@ -105,10 +106,16 @@ class Board:
         self.detector.false_reject_rate = rate
         return self.detector.threshold
 
+    def looks(self) -> tuple[str, int | None]:
+        """Channel order and bit depth of the frames, as the latest had them."""
+        with self._lock:
+            latest = self._latest
+        if latest is None:
+            return "bgr", self.detector.bit_depth
+        return latest[1].color, latest[1].bit_depth
+
     def picture(self, *, heatmap: bool) -> bytes | None:
         """JPEG of the latest frame, drawn once for all browsers; None before the first verdict."""
-        import cv2
-
         with self._lock:
             latest = self._latest
         if latest is None:
@@ -122,12 +129,7 @@ class Board:
                     if heatmap
                     else as_bgr8(result.frame, result.color, result.bit_depth)
                 )
-                share = LONGEST_SIDE / max(image.shape)
-                if share < 1:
-                    size = [max(1, round(share * side)) for side in image.shape[1::-1]]
-                    shrunk = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-                    image = np.asarray(shrunk, np.uint8)
-                data = encode_jpeg(image)
+                data = picture_of(image)
                 self._drawn[heatmap] = line["frame"], data
             return data
 
@@ -142,3 +144,15 @@ def _rate_hz(heard_s: list[float], now_s: float) -> float | None:
     else:  # not so many seconds are kept: the first only begins the time
         begun_s, late = heard_s[0], late[1:]
     return len(late) / max(now_s - begun_s, 1e-3)
+
+
+def picture_of(image: NDArray[np.uint8]) -> bytes:
+    """JPEG of [H, W, 3] BGR, with sides up to LONGEST_SIDE."""
+    import cv2
+
+    share = LONGEST_SIDE / max(image.shape)
+    if share < 1:
+        size = [max(1, round(share * side)) for side in image.shape[1::-1]]
+        shrunk = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        image = np.asarray(shrunk, np.uint8)
+    return encode_jpeg(image)

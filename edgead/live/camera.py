@@ -125,8 +125,9 @@ class Camera:
         """Say it; that the signal is lost is told to the sinks too."""
         self._say(word, text, kind)
         if word in ("lost", "watch", "back"):
+            why = text.partition("; trying again")[0] if word == "lost" else None
+            self.board.lost = why
             for sink in self._loop.sinks:
-                why = text.partition("; trying again")[0] if word == "lost" else None
                 sink.lost(self.settings.name, why)
 
     def record(self, records: Records) -> None:

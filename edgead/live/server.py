@@ -10,6 +10,7 @@ import re
 import socket
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from pathlib import Path
 from urllib.parse import parse_qs
 
@@ -24,7 +25,7 @@ from edgead.errors import DeviceError, InputError, printable
 from edgead.live.access import Access, Address
 from edgead.live.board import Board
 from edgead.live.log import Say
-from edgead.live.page import cameras, files
+from edgead.live.page import cameras, files, records, review, threshold
 from edgead.live.page.answers import client, not_found
 from edgead.live.page.workplace import Workplace
 from edgead.live.sinks.interface import SinkState
@@ -109,7 +110,7 @@ class PageServer:
         self,
         boards: Board | Mapping[str, Board],
         sinks: Callable[[], Mapping[str, SinkState]] = dict,
-        records: Path | None = None,
+        folder: Path | None = None,
         more: Iterable[Route] = (),
     ) -> None:
         """Answer requests from now on.
@@ -118,11 +119,12 @@ class PageServer:
             boards: the one of the page; or those of several cameras by their names, which may
                 change.
             sinks: how the sinks fare, for /metrics.
-            records: folder of the records; None where none are kept.
+            folder: of the records; None where none are kept.
             more: routes beside those of the page, made by ``edgead.live.page.answers.route``.
         """
-        place = Workplace(boards, self._say, sinks, records)
-        self._router.routes.extend([*files.routes(), *cameras.routes(place), *more])
+        place = Workplace(boards, self._say, sinks, folder)
+        ours = [module.routes(place) for module in (cameras, records, review, threshold)]
+        self._router.routes.extend([*files.routes(), *chain(*ours), *more])
         # Outside the main thread uvicorn leaves the signal handlers alone.
         self._thread = threading.Thread(
             target=self._server.run, args=[[self._socket]], name="page", daemon=True

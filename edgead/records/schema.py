@@ -47,6 +47,7 @@ STEPS: tuple[str, ...] = (
     );
     CREATE INDEX reviews_id ON reviews (id, number);
     """,
+    "ALTER TABLE reviews ADD COLUMN withdrawn TEXT;",
 )
 """Each leads from the version of its place to the next; one that was released is never changed."""
 

@@ -45,14 +45,14 @@ def _workplace(place: Workplace, request: Request) -> Response:
 
 
 def _state(place: Workplace, request: Request) -> Response:
-    board = _board(place, request)
+    board = board_of(place, request)
     after = request.query_params.get("after", "")
     number = int(after) if re.fullmatch(r"-?[0-9]{1,18}", after) else -1
     return as_json(board.state(number))
 
 
 def _frame(place: Workplace, request: Request) -> Response:
-    board = _board(place, request)
+    board = board_of(place, request)
     picture = board.picture(heatmap=request.query_params.get("heatmap") != "0")
     if picture is None:
         return not_found("no frame was scored yet")
@@ -60,7 +60,7 @@ def _frame(place: Workplace, request: Request) -> Response:
 
 
 def _rate(place: Workplace, request: Request) -> Response:
-    board = _board(place, request)
+    board = board_of(place, request)
     rate = json_body(request, '{"rate": 0.05}').get("rate")
     if isinstance(rate, bool) or not isinstance(rate, int | float):
         raise Refused('expected {"rate": 0.05}')
@@ -77,7 +77,8 @@ def _rate(place: Workplace, request: Request) -> Response:
     return as_json({"false_reject_rate": rate, "threshold": threshold})
 
 
-def _board(place: Workplace, request: Request) -> Board:
+def board_of(place: Workplace, request: Request) -> Board:
+    """The board that ``?camera=`` names; Refused when there is none."""
     found = place.board(request.query_params.get("camera"))
     if found is None:
         raise Refused(NONE_SUCH, 404)
