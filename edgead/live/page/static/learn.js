@@ -1,7 +1,7 @@
 // Learn from reviewed frames: what there is, how far it is, before and after, swap in and go back.
 import {ask, choice, count, el, every, facts, notice, percent, plural, post, sentence, visible, when} from "./base.js";
 
-const LOOK_MS = 1000;
+const LOOK_MS = 1000, KEY = "edgead.reviewer";
 const STANDS = {
   idle: "Nothing was learnt yet.", running: "Learning …", ready: "The new bundle may be swapped in.",
   worse: "The new bundle is worse, and is not kept.", failed: "Nothing was learnt.",
@@ -29,8 +29,8 @@ const comparison = state => el("table", {class: "learn"},
 
 const numbers = counts => facts(Object.entries(LEARNT).map(([key, name]) => [name, count(counts[key])]));
 
-const saved = () => { try { return localStorage.getItem("reviewer") || ""; } catch { return ""; } };
-const save = name => { try { localStorage.setItem("reviewer", name); } catch { /* private window */ } };
+const saved = () => { try { return localStorage.getItem(KEY) || ""; } catch { return ""; } };
+const save = name => { try { localStorage.setItem(KEY, name); } catch { /* private window */ } };
 
 export function show(root, {parts, workplace, go}) {
   if (!workplace.records) {
