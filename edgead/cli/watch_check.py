@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from edgead.bundle.storage import open_bundle
 from edgead.cli.console import Console, print_json, table
 from edgead.errors import EdgeadError
 from edgead.files import in_words
@@ -15,6 +14,7 @@ from edgead.live.line_file import LineFile, SinkTable
 from edgead.live.outlets import load_sink
 from edgead.live.sources import open_reader
 from edgead.serving.limits import limits_of
+from edgead.signing.trust import open_trusted
 
 LONGEST_S = 30.0
 """Until a camera or sink that does not answer is given up."""
@@ -63,7 +63,7 @@ def _shown(settings: CameraSettings) -> str:
 
 def _camera(settings: CameraSettings) -> None:
     """Open the camera, and close it; its bundle is read, its engine is not opened."""
-    bundle = open_bundle(settings.bundle)
+    bundle, _ = open_trusted(settings.bundle, settings.trusted_keys)
     manifest = bundle.manifest
     if settings.false_reject_rate is not None:
         limits_of(manifest, settings.false_reject_rate, settings.precision or "float32")
