@@ -1,9 +1,12 @@
-"""Review recorded frames, and export the records of a line.
+"""Review recorded frames, learn from them, and export the records of a line.
 
 FOLDER is the folder of records of edgead watch, which may be recording meanwhile.
 
   queue   list what waits for review: alarms, and the random sample of all frames
   review  mark a frame: its ID, then good or defective; needs --by
+  learn   learn from what was reviewed for a --bundle, and judge it before and after on frames that
+          are held out: the bundle stays as it is
+  swap    put the bundle that was learnt in its place; back: bring the one before back
   export  a table of all verdicts (--csv, --parquet), or a data set of what was reviewed (--mvtec):
           good frames to train/good, defective ones to test/defective, and of the random sample the
           later half of the good ones to test/good
@@ -13,15 +16,19 @@ from __future__ import annotations
 
 import argparse
 
+from edgead.cli import records_learn
 from edgead.cli.console import Console, count, print_json, table
-from edgead.cli.options import add, file_path, whole
+from edgead.cli.options import add, file_path, number, whole
 from edgead.errors import InputError
+from edgead.live.relearning.choice import PART_SECONDS
 from edgead.records.export import export_csv, export_mvtec, export_parquet
 from edgead.records.reviews import LABELS, Entry, Reviews
 
 EXAMPLE = """\
   edgead records queue records/
   edgead records review records/ left-5f1d6e0a2b3c4d5e-17 good --by Ada
+  edgead records learn records/ --bundle left.edgead --by Ada
+  edgead records swap records/ --bundle left.edgead --by Ada
   edgead records export records/ --csv verdicts.csv
   edgead records export records/ --mvtec reviewed/ --camera left
   edgead learn reviewed/ --out left.edgead"""
@@ -30,19 +37,27 @@ TARGETS = ("csv", "parquet", "mvtec")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``edgead records``."""
-    parser.add_argument("action", choices=["queue", "review", "export"], help="what to do")
+    actions = ["queue", "review", *records_learn.ACTIONS, "export"]
+    parser.add_argument("action", choices=actions, help="what to do")
     add(parser, "folder FOLDER", "of the records", file_path)
     add(parser, "id ID", "of the frame to review", nargs="?")
     parser.add_argument("label", choices=LABELS, nargs="?", help="what the frame shows")
-    add(parser, "--by NAME", "who reviews")
+    add(parser, "--by NAME", "who reviews, learns or swaps")
     add(parser, "--note TEXT", "why")
     add(parser, "--limit N", "list at most so many (default: %(default)s)", whole, default=20)
     group = parser.add_mutually_exclusive_group()
     add(group, "--csv FILE", "write a row for each verdict", file_path)
     add(group, "--parquet FILE", "the same as Parquet (extra records)", file_path)
     add(group, "--mvtec DIR", "copy the marked frames into a new data set", file_path)
-    text = "whose frames, for queue and --mvtec, which needs it where there are several"
+    text = "whose frames; learn and --mvtec need it where there are several"
     add(parser, "--camera NAME", text)
+    add(parser, "--bundle NAME.edgead", "to learn for, or to replace")
+    text = (
+        "frames that follow each other within so many seconds show one part (default: %(default)g)"
+    )
+    add(parser, "--part-seconds S", text, number, default=PART_SECONDS)
+    add(parser, "--false-reject-rate RATE", "of the camera (default: the bundle's)", number)
+    add(parser, "--force", "learn frames too that score far above all others")
     add(parser, "--json", "one JSON object on stdout")
 
 
@@ -50,6 +65,11 @@ def run(args: argparse.Namespace) -> int:
     """Do what was asked for; see the module's docstring."""
     _check(args)
     console = Console(json_on_stdout=args.json)
+    if args.action in records_learn.ACTIONS:
+        learnt = records_learn.run(args, console)
+        if args.json:
+            print_json(learnt)
+        return 0
     reviews = Reviews(args.folder, writes=args.action == "review")
     try:
         found = {"queue": _queue, "review": _review, "export": _export}[args.action](

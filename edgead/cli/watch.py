@@ -34,7 +34,7 @@ _OF_ONE: dict[str, object] = {  # what --config says for each camera; the option
     "reconnect_seconds": None, "evidence": None, "evidence_mb": 1000.0, "drift": False,
     "records": None,
     "stall_seconds": 10.0, "false_reject_rate": None, "color": "bgr", "bit_depth": None,
-    "device": "auto", "threads": None, "precision": None, "digests": False,
+    "device": "auto", "threads": None, "precision": None, "digests": False, "trust": None,
 }  # fmt: skip
 
 

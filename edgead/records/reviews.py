@@ -351,6 +351,15 @@ def _absent(identity: str) -> str:
     )
 
 
+def reviewer_name(reviewer: str) -> str:
+    """The name of who reviews, without blanks around it.
+
+    Raises:
+        ReviewError: nothing, or no name.
+    """
+    return _name(reviewer)
+
+
 def _name(reviewer: str) -> str:
     name = reviewer.strip()
     if not name or len(name) > LONGEST_NAME or not name.isprintable():

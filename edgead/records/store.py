@@ -49,12 +49,15 @@ class RecordsSettings:
         limit_mb: most that database and files may have together, in 10^6 bytes.
         keep_days: how long a verdict is kept.
         sample_every: of so many frames, one at random is saved for review, whatever its verdict.
+        part_seconds: frames of a camera that follow each other within so many seconds show one
+            part, for learning from them; 0: each shows a part of its own.
     """
 
     folder: Path
     limit_mb: float = 10_000.0
     keep_days: float = 90.0
     sample_every: int = 500
+    part_seconds: float = 1.0
 
     def __post_init__(self) -> None:
         if not self.limit_mb >= 1:
