@@ -55,9 +55,10 @@ export function show(root, {parts, query, workplace, go}) {
   const source = el("span", {class: "soft", id: "source"}), word = el("div", {class: "big", id: "verdict"}, "waiting");
   const detail = el("div", {class: "soft small", id: "detail"}), numbers = el("div", {id: "numbers"});
   const plot = el("div", {class: "chart", id: "chart"}), rate = slider(camera);
-  detail.style.overflowWrap = "anywhere";
+  const wrong = el("p", {class: "warn", id: "trouble", role: "status", hidden: true});
+  detail.style.overflowWrap = wrong.style.overflowWrap = "anywhere";
   root.append(
-    el("div", {class: "head"}, el("h1", {}, visible(camera)), source),
+    el("div", {class: "head"}, el("h1", {}, visible(camera)), source), wrong,
     el("div", {class: "grid"},
       el("div", {class: "card"}, view, el("label", {class: "check"}, heatmap, "heatmap")),
       el("div", {class: "card"}, word, detail, numbers, rate.element)),
@@ -81,7 +82,9 @@ export function show(root, {parts, query, workplace, go}) {
       past = past.concat(state.history).slice(-KEPT);
       lines.set(columns(past));
     }
-    alarm(visible(trouble(state)));
+    alarm("");
+    wrong.textContent = visible(trouble(state));
+    wrong.hidden = !wrong.textContent;
     word.textContent = text;
     word.className = `big ${kind}`;
     detail.textContent = line ? `frame ${line.frame}, ${line.captured}${line.file ? ", " + visible(line.file) : ""}` : "";

@@ -42,11 +42,11 @@ class Desk {
 
   count(counts) {
     const {alarms, sample, good, defective, sample_marked: drawn} = counts;
-    this.line.replaceChildren(el("span", {}, el("b", {}, count(alarms)), ` alarm${alarms === 1 ? "" : "s"} and `,
+    this.line.replaceChildren(...[el("span", {}, el("b", {}, count(alarms)), ` alarm${alarms === 1 ? "" : "s"} and `,
       el("b", {}, count(sample)), " of the sample wait"),
-      el("span", {class: "soft"}, `marked: ${count(good)} good, ${count(defective)} defective; ${count(drawn)} of them by chance`),
+      el("span", {class: "soft"}, `marked: ${count(good)} good, ${count(defective)} defective; ${count(drawn)} of them from the sample`),
       good + defective > 0 && drawn === 0 && el("span", {class: "warn"},
-        "So far only alarms were marked: a threshold can only be set again with marks on the sample, too."));
+        "So far only alarms were marked: a threshold can only be set again with marks on the sample, too.")].filter(Boolean));
   }
 
   async next(id = null) {
