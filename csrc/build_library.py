@@ -83,6 +83,12 @@ def bytes_stripped(folder: Path) -> int:
     return found
 
 
+def _signatures(folder: Path) -> str:
+    """What checks signatures of bundles: "libcrypto", or "none" where that is not built in."""
+    cache = (folder.with_name(f"{folder.name}.build") / "CMakeCache.txt").read_text()
+    return "libcrypto" if "EDGEAD_SIGNATURES:BOOL=ON\n" in cache else "none"
+
+
 def described(folder: Path) -> dict[str, object]:
     """What the line of JSON says."""
     library = folder / "lib" / "libedgead.so"
@@ -101,6 +107,7 @@ def described(folder: Path) -> dict[str, object]:
         "headers": str(folder / "include"),
         "pkg_config": str(folder / "lib" / "pkgconfig" / "edgead.pc"),
         "engines": engines,
+        "signatures": _signatures(folder),
         "bytes_stripped": bytes_stripped(folder),
     }
 

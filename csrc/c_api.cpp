@@ -13,6 +13,7 @@
 #include "failure.h"
 #include "heatmap.h"
 #include "ignore_mask.h"
+#include "libcrypto.h"
 #include "watch.h"
 #include "wording.h"
 
@@ -148,6 +149,8 @@ edgead_info info_of(const Detector& detector) {
   info.bit_depth = manifest.input.bit_depth;
   info.calibration_images = static_cast<int32_t>(detector.ranked().size());
   info.map_threshold = detector.limits().map_threshold;
+  info.signed_by = detector.signed_by() ? detector.signed_by()->by.c_str() : "";
+  info.counter = detector.signed_by() ? detector.signed_by()->counter : 0;
   return info;
 }
 
@@ -170,6 +173,7 @@ struct Opening {
   double rate = 0;  // 0: the bundle's
   Asked asked;
   Log log;
+  std::optional<TrustedKeys> trusted;
 };
 
 Opening opening_of(const edgead_detector_params& given) {
@@ -179,7 +183,10 @@ Opening opening_of(const edgead_detector_params& given) {
                                params.log_level, EDGEAD_LOG_INFO));
   const int32_t level = params.log_level != 0 ? params.log_level : EDGEAD_LOG_INFO;
   const Asked asked = asked_of(params.threads, params.precision, params.device);
-  return {params.false_reject_rate, asked, {params.log, params.log_user_data, level}};
+  Opening opening{
+      params.false_reject_rate, asked, {params.log, params.log_user_data, level}, std::nullopt};
+  if (params.trusted_keys != nullptr) opening.trusted = read_trusted_keys(params.trusted_keys);
+  return opening;
 }
 
 // Opens a bundle for both functions of the C API: `folder` makes its Folder.
@@ -199,7 +206,8 @@ edgead_status open_detector(uint32_t version, const edgead_detector_params* para
   if (status != EDGEAD_OK) return status;
   return guarded(opening.log, [&] {
     check_given(detector, "detector");
-    auto held = std::make_shared<Detector>(folder(), opening.rate, opening.asked, opening.log);
+    auto held = std::make_shared<Detector>(folder(), opening.rate, opening.asked, opening.log,
+                                           opening.trusted);
     *detector = new edgead_detector{std::move(held)};
   });
 }
@@ -212,7 +220,7 @@ using namespace edgead;
 const char* edgead_status_text(edgead_status status) {
   static const char* const kTexts[] = {"fine",   "input",         "calibration", "bundle",
                                        "device", "qualification", "unsupported", "version",
-                                       "memory", "internal"};
+                                       "memory", "internal",      "signature"};
   const auto number = static_cast<size_t>(status);
   return number < sizeof kTexts / sizeof *kTexts ? kTexts[number] : "unknown";
 }

@@ -7,6 +7,7 @@ set(CMAKE_C_STANDARD 99)
 set(CMAKE_C_FLAGS_RELEASE "-O2")
 option(EDGEAD_OPENVINO "The engine for CPUs" ON)
 option(EDGEAD_TENSORRT "The engine for NVIDIA GPUs; needs TensorRT and nvcc" OFF)
+option(EDGEAD_SIGNATURES "Check signatures of bundles, by OpenSSL's libcrypto, loaded when asked" ON)
 if(NOT EDGEAD_OPENVINO AND NOT EDGEAD_TENSORRT)
   message(FATAL_ERROR "libedgead needs an engine: EDGEAD_OPENVINO=ON or EDGEAD_TENSORRT=ON")
 endif()
@@ -22,15 +23,21 @@ endif()
 add_library(edgead_objects OBJECT c_api.cpp
             bundle/arrays.cpp bundle/folder.cpp bundle/ignore_mask.cpp bundle/json.cpp bundle/manifest.cpp
             bundle/manifest_check.cpp bundle/npy.cpp bundle/png_file.c bundle/sha256.cpp bundle/sha256_native.cpp
-            bundle/storage.cpp
+            bundle/signature.cpp bundle/storage.cpp
             runtime/calibration.cpp runtime/detector.cpp runtime/engines.cpp runtime/frame.cpp runtime/golden_check.cpp runtime/heatmap.cpp
-            runtime/memory.cpp runtime/nv12.cpp
+            runtime/libcrypto.cpp runtime/memory.cpp runtime/nv12.cpp
             runtime/pipeline.cpp runtime/pooling.cpp
             runtime/principal_components.cpp runtime/processor.cpp runtime/qualification.cpp
             runtime/regions.cpp runtime/restrictions.cpp runtime/signals.cpp runtime/stages.cpp runtime/tiling.cpp runtime/whitening.cpp)
 target_include_directories(edgead_objects PRIVATE bundle runtime)
 target_include_directories(edgead_objects SYSTEM PRIVATE ${EDGEAD_JSON} ${png_includes})
 target_compile_definitions(edgead_objects PRIVATE EDGEAD_VERSION="${EDGEAD_VERSION}")
+if(EDGEAD_SIGNATURES)
+  target_compile_definitions(edgead_objects PRIVATE EDGEAD_SIGNATURES)
+  message(STATUS "libedgead: signatures: libcrypto.so.3 or .so.1.1, loaded when keys are given")
+else()
+  message(STATUS "libedgead: signatures: none, EDGEAD_SIGNATURES=OFF")
+endif()
 # No contraction: the region of interest and the normalisation are Python's, bit for bit.
 target_compile_options(edgead_objects PRIVATE -Wall -Wextra -ffp-contract=off)
 set(engines)  # what libedgead is linked with for them

@@ -119,6 +119,29 @@ class Manifest:
     def shapes(self) -> tuple[tuple[int, int, int], ...]: ...
     def tensors(self) -> dict[str, tuple[int, ...]]: ...
 
+SIGNATURES: str
+MOST_COUNTER: int
+
+class TrustedKeys:
+    def __init__(self, text: str, name: str) -> None: ...
+    def trusts(self, key: str) -> bool: ...
+    def revokes(self, key: str) -> bool: ...
+
+class Signed:
+    by: str
+    name: str
+    counter: int
+    trusted: bool
+    keys: tuple[str, ...]
+
+def check_signatures(
+    text: bytes | None,
+    sha256: str,
+    trusted: TrustedKeys | None,
+    fits: Callable[[bytes, bytes, bytes], bool],
+) -> Signed: ...
+def read_signatures(text: bytes) -> tuple[int, dict[str, bytes]]: ...
+def signed_text(sha256: str, counter: int) -> bytes: ...
 def problem_of_digest(bytes: int, found: str, expected: str) -> str: ...
 
 # Golden frames.

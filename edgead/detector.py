@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from edgead import _cpu, calibration
-from edgead.bundle.storage import Bundle, open_bundle
+from edgead.bundle.storage import Bundle
 from edgead.engine.digests import Hasher, Served
 from edgead.engine.interface import Engine, FramePipeline, PipelineOutput, Qualified, is_isolated
 from edgead.errors import DeviceError, DeviceLostError, EdgeadError, InputError
@@ -29,6 +29,7 @@ from edgead.serving.qualification import open_first, open_qualified
 from edgead.serving.recovery import Recovery, check_answer_within, for_next_frame, isolation
 from edgead.serving.results import result_of
 from edgead.serving.warm_start import WarmStart, check_warm_start
+from edgead.signing.trust import open_trusted, signed_info
 
 
 class Detector:
@@ -62,9 +63,11 @@ class Detector:
             ``warm_start`` or "auto" the CPU scores it, until another process has qualified.
         answer_within_s: with ``isolate``, 0.1 to 86400: a process that takes longer for a frame
             hangs, and is lost. While it opens, it has to show that it lives.
+        trusted_keys: path of a list of keys, one of which has signed the bundle (docs/signing.md).
 
     Raises:
         BundleError: the bundle is damaged, or has no graph of the precision.
+        SignatureError: it is not signed, or by none of ``trusted_keys``.
         DeviceError: the device or its library is missing, or refuses the graph or the precision.
         QualificationError: a golden frame is not reproduced.
         CalibrationError, InputError: an argument out of its range.
@@ -86,8 +89,9 @@ class Detector:
         warm_start: bool = False,
         isolate: bool = False,
         answer_within_s: float = 60.0,
+        trusted_keys: str | os.PathLike[str] | None = None,
     ) -> None:
-        self._bundle = engine if isinstance(engine, Bundle) else open_bundle(engine)
+        self._bundle, self._signed = open_trusted(engine, trusted_keys)
         manifest = self._bundle.manifest
         check_word("color", color, COLORS)
         check_answer_within(answer_within_s)
@@ -104,9 +108,7 @@ class Detector:
         self._closed = False
         self._failure: str | None = None
         choice = choose(device, self._bundle, precision)
-        self._no_warm_start = f"none: {choice.reason}" if warm_start else None
-        if warm_start:
-            check_warm_start(device)
+        self._no_warm_start = check_warm_start(device, choice) if warm_start else None
         self._warm_start: WarmStart | None = None
         later = warm_start and choice.index is not None
         plan = None if plan is None else os.path.abspath(plan)
@@ -117,6 +119,7 @@ class Detector:
         self._choice, self._asked, self._to_open = choice, asked, False
         self._given = {"device": device, "color": color, "bit_depth": bit_depth, **asked}
         self._given |= {"digests": digests, "warm_start": warm_start, "isolate": isolate}
+        self._given["trusted_keys"] = trusted_keys and os.path.abspath(trusted_keys)
         self._recovery: Recovery | None = None
         if later:
             opened = self._open_cpu()
@@ -188,18 +191,17 @@ class Detector:
 
         "chosen": why this device; "bit_depth": of uint16 frames, where it is declared;
         "warm_start", with one: how far it is, or how it ended; "isolated", with ``isolate``: the
-        process that serves, and those that were lost.
+        process that serves, and those that were lost; "signed_by", "counter", with trusted keys.
         """
         found = {**self._state.info, "chosen": self._chosen}
         if self.bit_depth is not None:
             found["bit_depth"] = str(self.bit_depth)
-        if self._warm_start is not None:
-            found["warm_start"] = self._warm_start.state
-        elif self._no_warm_start is not None:
-            found["warm_start"] = self._no_warm_start
+        warm_start = self._warm_start.state if self._warm_start else self._no_warm_start
+        if warm_start is not None:
+            found["warm_start"] = warm_start
         if self._given["isolate"]:
             found["isolated"] = isolation(self._state.engine, self._recovery)
-        return found
+        return found | signed_info(self._signed)
 
     def wait_warm_start(self, timeout_s: float | None = None) -> bool:
         """Wait for the end of a warm start; ``info()`` says how it ended.

@@ -28,6 +28,10 @@ class BundleError(EdgeadError):
     """A bundle that is missing, incomplete, altered or made for a newer edgead."""
 
 
+class SignatureError(BundleError):
+    """A bundle that is not signed by a key that is trusted, or whose signature does not fit."""
+
+
 class ExportError(EdgeadError):
     """An exported graph that differs from the trained model, or could not be made."""
 

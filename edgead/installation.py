@@ -32,6 +32,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
         "live": "starlette uvicorn prometheus_client inotify_simple"
         + (" tomli" if sys.version_info < (3, 11) else ""),
         "line": "paho asyncua pymodbus urllib3 cryptography",
+        "sign": "cryptography",
         "records": "pyarrow",
         "scale": "pyarrow fsspec",
         "ray": "ray pyarrow fsspec",

@@ -231,6 +231,9 @@ void check_names(const Manifest& manifest) {
                            kAgain);
     if (name == kManifest)
       throw bundle_failure(std::string("files: ") + kManifest + " cannot hold its own digest");
+    if (name == kSignatures)
+      throw bundle_failure(std::string("files: ") + kSignatures +
+                           " signs the manifest, and cannot be in it");
   }
   std::vector<std::string> used;
   const auto add = [&](const std::vector<std::optional<std::string>>& names) {

@@ -22,6 +22,7 @@ void check_map(const Manifest& manifest);  // its size, weights and numbers
 void check_tiling(const Tiling& tiling);
 
 constexpr const char* kManifest = "manifest.json";
+constexpr const char* kSignatures = "signatures.json";  // of the manifest, which does not name it
 constexpr const char* kAgain = "copy the bundle again or export it again";
 
 // What a file of `bytes` is, "was truncated ..", that has not the digest which the manifest

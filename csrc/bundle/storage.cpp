@@ -38,10 +38,11 @@ Bundle::Bundle(Folder folder) : folder_(std::move(folder)) {
     check_digest(path(), name, folder_.read(name), digest);
   }
   for (const std::string& name : present)
-    if (manifest_.files.count(name) == 0 && name != kManifest)
+    if (manifest_.files.count(name) == 0 && name != kManifest && name != kSignatures)
       throw bundle_failure("bundle " + path() + ": " + name +
                            " is not in the manifest; remove it (nothing may be added)");
   sha256_ = edgead::sha256(data);
+  if (present.count(kSignatures) != 0) signatures_ = folder_.read(kSignatures);
 }
 
 std::string Bundle::read(const std::string& name) const {

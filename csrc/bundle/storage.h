@@ -1,6 +1,7 @@
 // The bundle: a directory of plain files, each with its digest in the manifest;
 // edgead/bundle/storage.py.
 #pragma once
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,8 @@ class Bundle : public BundleFiles {
   const std::string& path() const override { return folder_.name(); }
   const Manifest& manifest() const override { return manifest_; }
   const std::string& sha256() const { return sha256_; }  // of manifest.json
+  // Of signatures.json, not checked; null for a bundle that nobody signed.
+  const std::string* signatures() const { return signatures_ ? &*signatures_ : nullptr; }
 
   // Its digest is checked again.
   std::string read(const std::string& name) const override;
@@ -35,6 +38,7 @@ class Bundle : public BundleFiles {
  private:
   Folder folder_;
   std::string sha256_;
+  std::optional<std::string> signatures_;
   Manifest manifest_;
 };
 

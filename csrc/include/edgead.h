@@ -23,8 +23,7 @@
  *
  * Served: graphs in every precision that the processor has, whose features are compared in pairs
  * or with what was learnt, on the CPU through OpenVINO; or on an NVIDIA GPU through TensorRT, where
- * that is built in.
- * Bundles of schema version 1 and 2 are served; newer ones are refused with
+ * that is built in. Bundles of schema version 1 and 2 are served; newer ones are refused with
  * EDGEAD_ERROR_UNSUPPORTED. Tiles of a frame are seen one after another.
  *
  * Memory: handles are made by *_open and freed by *_close. Everything else belongs to the caller;
@@ -76,7 +75,8 @@ typedef enum edgead_status {
   EDGEAD_ERROR_UNSUPPORTED = 6,   /* the bundle is of a newer edgead */
   EDGEAD_ERROR_VERSION = 7,       /* the caller needs a newer library */
   EDGEAD_ERROR_MEMORY = 8,        /* no memory left */
-  EDGEAD_ERROR_INTERNAL = 9       /* a defect of libedgead: please report it */
+  EDGEAD_ERROR_INTERNAL = 9,      /* a defect of libedgead: please report it */
+  EDGEAD_ERROR_SIGNATURE = 10     /* unsigned, or by no key that is trusted */
 } edgead_status;
 
 /* A few words for a status, "bundle" for EDGEAD_ERROR_BUNDLE; never NULL. Lives for ever. */
@@ -111,6 +111,7 @@ typedef struct edgead_detector_params {
   void* log_user_data;      /* given to `log`; may be NULL */
   const char* precision;    /* "float32", "float16", "bfloat16" or "int8"; NULL: the engine's own */
   const char* device;       /* "cpu", "gpu" or "auto"; NULL: the CPU */
+  const char* trusted_keys; /* path of a list of keys, one of which signed the bundle; or NULL */
 } edgead_detector_params;
 
 /* Open the bundle in the folder `path`: check every file against its digest, compile the graph, and
@@ -119,20 +120,21 @@ typedef struct edgead_detector_params {
  * opened more than once.
  *
  * Device "gpu" is the first NVIDIA GPU, through TensorRT, where edgead_engine() names "tensorrt".
- * The first opening of a bundle builds a plan there, which takes up to minutes and is kept in this
- * user's cache, $EDGEAD_CACHE; float16 is the engine's own precision. An error of the GPU that is
- * not about memory ends the detector, not the process. "auto" takes the GPU where there is one,
- * TensorRT is built in and the bundle has the graph, else the CPU; edgead_info has the reason. It
- * has not been run on a GPU yet, only in a simulation.
+ * The first opening of a bundle builds a plan there, in up to minutes, kept in this user's cache,
+ * $EDGEAD_CACHE; float16 is its own precision. A GPU error that is not about memory ends the
+ * detector and not the process. "auto" takes the GPU where there is one, TensorRT is built in and
+ * the bundle has the graph, else the CPU; edgead_info says why. It was run in a simulation only.
  *
  * A precision that the bundle has no graph for, or that the processor does not compute in, is
- * refused: nothing falls back.
+ * refused: nothing falls back. With trusted_keys, a bundle that is unsigned or signed by another is
+ * refused too; OpenSSL's libcrypto, 1.1.1 or newer, is loaded then (docs/signing.md).
  *
  *   version  EDGEAD_API_VERSION
  *   params   NULL for the defaults
  *   detector receives the handle, NULL after an error
  *
- * EDGEAD_ERROR_VERSION, _INPUT, _CALIBRATION, _BUNDLE, _UNSUPPORTED, _DEVICE, _QUALIFICATION. */
+ * EDGEAD_ERROR_VERSION, _INPUT, _CALIBRATION, _BUNDLE, _SIGNATURE, _UNSUPPORTED, _DEVICE,
+ * _QUALIFICATION. */
 EDGEAD_API EDGEAD_CHECK edgead_status edgead_detector_open(uint32_t version, const char* path,
                                                            const edgead_detector_params* params,
                                                            edgead_detector** detector);
@@ -169,8 +171,7 @@ typedef enum edgead_format {
   EDGEAD_NV12 = 11 /* a plane of Y, and one of half its height with U V of 2 x 2 pixels */
 } edgead_format;
 
-/* What Y, U and V of a frame mean, which the camera or its driver says. Limited range: Y is 16 to
- * 235, U and V are 16 to 240; full range: 0 to 255. */
+/* What Y, U, V of a frame mean. Limited range: Y 16 to 235, U and V 16 to 240; full: 0 to 255. */
 typedef enum edgead_color_space {
   EDGEAD_BT601 = 0,      /* limited range; the bits that cv2.COLOR_YUV2BGR_NV12 gives */
   EDGEAD_BT601_FULL = 1, /* as in JPEG */
@@ -295,8 +296,10 @@ typedef struct edgead_info {
   int32_t map_height, map_width; /* with tiles: of the map of a tile */
   int32_t bit_depth;             /* that the bundle declares for 16-bit frames; 0: none, 16 it is */
   int32_t calibration_images;    /* n, or the parts they show; the best rate is 1 / (n + 1) */
-  double map_threshold; /* values of the heatmap above it are an anomalous region; of now */
-  const char* chosen;   /* of device "auto": why this one; else "" */
+  double map_threshold;  /* values of the heatmap above it are an anomalous region; of now */
+  const char* chosen;    /* of device "auto": why this one; else "" */
+  const char* signed_by; /* the key of trusted_keys that signed the bundle; else "" */
+  int64_t counter;       /* that it signed, higher than that of the bundle before; else 0 */
 } edgead_info;
 
 EDGEAD_API EDGEAD_CHECK edgead_status edgead_detector_info(const edgead_detector* detector,
@@ -334,15 +337,13 @@ typedef struct edgead_stats {
 } edgead_stats;
 
 /* From any thread, also while another one scores with the session: never waits. It is alive when
- * running_ms is below what a frame may take. Each number is right; they may be of moments that are
- * a frame apart. */
+ * running_ms is below what a frame may take. Numbers may be of moments that are a frame apart. */
 EDGEAD_API EDGEAD_CHECK edgead_status edgead_session_stats(const edgead_session* session,
                                                            edgead_stats* stats);
 
 /* edgead_detector_open of a folder's descriptor (open(path, O_RDONLY | O_DIRECTORY)): of this
- * folder whatever its path is now, so that no other can take its place. The descriptor
- * stays the caller's, is not moved, and may be closed after the call. Sentences name it "descriptor
- * 3". As there; EDGEAD_ERROR_INPUT: it is not open. */
+ * folder whatever its path is now. The descriptor stays the caller's, is not moved, and may be
+ * closed after the call; in sentences it is "descriptor 3". EDGEAD_ERROR_INPUT: it is not open. */
 EDGEAD_API EDGEAD_CHECK edgead_status edgead_detector_open_at(uint32_t version, int descriptor,
                                                               const edgead_detector_params* params,
                                                               edgead_detector** detector);
@@ -357,15 +358,14 @@ EDGEAD_API const char* edgead_version(void);
 
 /* The name of the engine `index` that this library was built with, "openvino" or "tensorrt"; NULL
  * after the last one. edgead_engine_check loads it, as opening a bundle does: EDGEAD_ERROR_DEVICE
- * where its library is missing, damaged or of another version, which edgead_last_error names. */
+ * where its library is missing, damaged or of another version. */
 EDGEAD_API const char* edgead_engine(size_t index);
 EDGEAD_API EDGEAD_CHECK edgead_status edgead_engine_check(size_t index);
 
 /* ---- Structs with their size and defaults ----
  *
- * edgead_detector_params_default(), edgead_frame_default(), edgead_result_default(),
- * edgead_info_default(), edgead_stats_default(): by value, all 0 but the size. Compiled into the
- * caller, whose structs they are; those of a library of another version may be longer. */
+ * edgead_detector_params_default(), .._frame_.., .._result_.., .._info_.., .._stats_..: by value,
+ * all 0 but the size. Compiled into the caller, whose structs they are. */
 #ifdef __cplusplus
 #define EDGEAD_ZERO(type) type()
 #else

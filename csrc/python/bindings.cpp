@@ -254,6 +254,7 @@ PYBIND11_MODULE(_cpu, m) {
   py::register_local_exception_translator(&raise_failure);
   bind_arguments(m);
   bind_bundle(m);
+  bind_signature(m);
   bind_nv12(m);
   bind_runtime(m);
   bind_signals(m);

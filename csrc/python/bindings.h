@@ -21,6 +21,7 @@ void bind_bundle(pybind11::module_& m);
 void bind_device(pybind11::module_& m);
 void bind_nv12(pybind11::module_& m);
 void bind_runtime(pybind11::module_& m);
+void bind_signature(pybind11::module_& m);
 void bind_signals(pybind11::module_& m);
 
 // A text that may hold a name which is not UTF-8, as os.fsdecode gives it.
@@ -39,6 +40,8 @@ inline const char* error_of(edgead_status status) {
       return "DeviceError";
     case EDGEAD_ERROR_QUALIFICATION:
       return "QualificationError";
+    case EDGEAD_ERROR_SIGNATURE:
+      return "SignatureError";
     default:
       return "BundleError";
   }

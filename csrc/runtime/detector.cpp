@@ -2,6 +2,7 @@
 
 #include "failure.h"
 #include "ignore_mask.h"
+#include "libcrypto.h"
 #include "wording.h"
 
 namespace edgead {
@@ -45,6 +46,16 @@ Served served_of(const Bundle& bundle, const Asked& asked) {
   return served;
 }
 
+std::optional<Signed> signed_of(const Bundle& bundle, const std::optional<TrustedKeys>& trusted) {
+  if (!trusted) return std::nullopt;
+  try {
+    return check_signatures(bundle.signatures(), bundle.sha256(), &*trusted, libcrypto_fits);
+  } catch (const Failure& failure) {
+    if (failure.status != EDGEAD_ERROR_SIGNATURE) throw;
+    throw Failure(failure.status, "bundle " + bundle.path() + " " + failure.what());
+  }
+}
+
 double checked_rate(const Manifest& manifest, double rate) {
   const Calibration& held = manifest.calibration;
   const Ranked ranked(held.scores, 0, held.parts);
@@ -54,11 +65,14 @@ double checked_rate(const Manifest& manifest, double rate) {
 
 }  // namespace
 
-Detector::Detector(Folder folder, double rate, const Asked& asked, const Log& log)
-    : Detector(Bundle(std::move(folder)), rate, asked, log) {}
+Detector::Detector(Folder folder, double rate, const Asked& asked, const Log& log,
+                   const std::optional<TrustedKeys>& trusted)
+    : Detector(Bundle(std::move(folder)), rate, asked, log, trusted) {}
 
-Detector::Detector(const Bundle& bundle, double rate, const Asked& asked, const Log& log)
+Detector::Detector(const Bundle& bundle, double rate, const Asked& asked, const Log& log,
+                   const std::optional<TrustedKeys>& trusted)
     : log_(log),
+      signed_(signed_of(bundle, trusted)),  // before anything of it is used
       manifest_(bundle.manifest()),
       bundle_sha256_(bundle.sha256()),
       limits_{checked_rate(manifest_, rate), 0, 0},  // before what takes long
@@ -75,10 +89,14 @@ Detector::Detector(const Bundle& bundle, double rate, const Asked& asked, const 
 std::string Detector::opened(const Bundle& bundle) const {
   return format(
       "bundle %s (%.12s): all %zu files have their digests, %zu golden frames are reproduced by %s "
-      "(%s, %s, kernels %s); false-reject rate %g, threshold %g",
+      "(%s, %s, kernels %s); false-reject rate %g, threshold %g%s",
       bundle.path().c_str(), bundle_sha256_.c_str(), manifest_.files.size(),
       manifest_.golden.size(), engine().device.c_str(), engine().version.c_str(),
-      engine().precision.c_str(), kernels_.c_str(), limits_.rate, limits_.threshold);
+      engine().precision.c_str(), kernels_.c_str(), limits_.rate, limits_.threshold,
+      signed_ ? format("; signed by %s, counter %lld", signed_->by.c_str(),
+                       static_cast<long long>(signed_->counter))
+                    .c_str()
+              : "");
 }
 
 Limits Detector::limits_of(double rate) const {

@@ -2,11 +2,13 @@
 #pragma once
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 
 #include "calibration.h"
 #include "log.h"
 #include "pipeline.h"
+#include "signature.h"
 
 namespace edgead {
 
@@ -17,13 +19,16 @@ struct Limits {
 
 class Detector {
  public:
-  // rate: 0 for the bundle's.
-  Detector(Folder folder, double rate, const Asked& asked, const Log& log);
+  // rate: 0 for the bundle's. trusted: of keys, one of which has to have signed it; empty: nobody
+  // is asked.
+  Detector(Folder folder, double rate, const Asked& asked, const Log& log,
+           const std::optional<TrustedKeys>& trusted);
 
   const Manifest& manifest() const { return manifest_; }
   const Engine& engine() const { return *served_.engine; }
   const std::string& kernels() const { return kernels_; }
   const std::string& bundle_sha256() const { return bundle_sha256_; }
+  const std::optional<Signed>& signed_by() const { return signed_; }  // where that was asked for
   const Ranked& ranked() const { return scores_; }
 
   Limits limits() const;
@@ -32,11 +37,13 @@ class Detector {
   std::unique_ptr<Pipeline> pipeline() const;
 
  private:
-  Detector(const Bundle& bundle, double rate, const Asked& asked, const Log& log);
+  Detector(const Bundle& bundle, double rate, const Asked& asked, const Log& log,
+           const std::optional<TrustedKeys>& trusted);
   Limits limits_of(double rate) const;
   std::string opened(const Bundle& bundle) const;
 
   Log log_;
+  std::optional<Signed> signed_;
   Manifest manifest_;
   std::string bundle_sha256_;
   mutable std::mutex mutex_;  // of limits_

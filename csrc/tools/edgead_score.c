@@ -15,7 +15,7 @@
 
 #define USAGE                                                                        \
   "edgead-score BUNDLE IMAGE... --json [--device auto|cpu|cuda] [--precision NAME] " \
-  "[--threads N]"
+  "[--threads N] [--trust KEYS]"
 
 typedef struct arguments {
   const char* bundle;
@@ -25,6 +25,7 @@ typedef struct arguments {
   int threads;
   const char* precision;
   const char* device; /* in edgead.h's words */
+  const char* trusted_keys;
 } arguments;
 
 /* For people, on one line: what a terminal could obey is shown as its code. */
@@ -61,6 +62,8 @@ static const char* take(const char* option, const char* word, arguments* found) 
   } else if (strcmp(option, "--device") == 0) {
     found->device = device_of(word);
     if (found->device == NULL) return "auto, cpu or cuda, which is the first GPU";
+  } else if (strcmp(option, "--trust") == 0) {
+    found->trusted_keys = word;
   } else {
     found->precision = word;
   }
@@ -69,7 +72,7 @@ static const char* take(const char* option, const char* word, arguments* found) 
 
 static int takes_word(const char* option) {
   return strcmp(option, "--threads") == 0 || strcmp(option, "--device") == 0 ||
-         strcmp(option, "--precision") == 0;
+         strcmp(option, "--precision") == 0 || strcmp(option, "--trust") == 0;
 }
 
 /* 0, or -1 with what is wrong in `text`. */
@@ -218,7 +221,7 @@ static int score_all(edgead_detector* detector, edgead_session* session, const a
 }
 
 int main(int argc, char** argv) {
-  arguments given = {NULL, NULL, 0, 0, 0, NULL, "auto"};
+  arguments given = {NULL, NULL, 0, 0, 0, NULL, "auto", NULL};
   edgead_detector_params params = edgead_detector_params_default();
   edgead_detector* detector = NULL;
   edgead_session* session = NULL;
@@ -239,6 +242,7 @@ int main(int argc, char** argv) {
   params.threads = given.threads;
   params.precision = given.precision;
   params.device = given.device;
+  params.trusted_keys = given.trusted_keys;
   status = edgead_detector_open(EDGEAD_API_VERSION, given.bundle, &params, &detector);
   if (status == EDGEAD_OK) status = edgead_session_open(detector, &session);
   if (status == EDGEAD_OK) {

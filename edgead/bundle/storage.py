@@ -19,6 +19,8 @@ from edgead.errors import BundleError, InputError
 from edgead.files import os_cure, replace_directory
 
 MANIFEST = "manifest.json"
+SIGNATURES: str = _cpu.SIGNATURES
+"""The file that signs the manifest, which does not name it; see ``edgead.signing``."""
 SUFFIX = ".edgead"
 _EXPECTED = f"expected a directory NAME{SUFFIX} from edgead export or learn"
 _TYPES = {"|b1", "|i1", "|u1", *(f"<{kind}{n}" for kind in "iu" for n in (2, 4, 8))}
@@ -90,6 +92,15 @@ class Bundle:
         _check_digest(self.path, MANIFEST, data, self.sha256)
         return data
 
+    def read_signatures(self) -> bytes | None:
+        """The bytes of ``signatures.json``, not checked; None for a bundle that nobody signed.
+
+        Raises:
+            BundleError: it cannot be read.
+        """
+        path = self._root / SIGNATURES
+        return _read(path) if os.path.lexists(path) else None
+
     def read_array(self, name: str) -> NDArray[Any]:
         """The array in a file, of any shape and dtype.
 
@@ -145,6 +156,9 @@ class Draft(Bundle):
         """The content of the file ``name``."""
         return self.files[name]
 
+    def read_signatures(self) -> None:
+        """Nobody has signed it."""
+
 
 def _reopen(path: str, sha256: str) -> Bundle:
     """The bundle that another process had opened at ``path``; BundleError when it is another."""
@@ -192,7 +206,7 @@ def open_bundle(path: str | bytes | os.PathLike[str]) -> Bundle:
         if name not in present:
             raise BundleError(f"bundle {root}: {name} is missing; {_AGAIN}")
         _check_digest(root, name, _read(root / name), manifest.files[name])
-    for name in sorted(present - set(manifest.files) - {MANIFEST}):
+    for name in sorted(present - set(manifest.files) - {MANIFEST, SIGNATURES}):
         raise BundleError(
             f"bundle {root}: {name} is not in the manifest; remove it (nothing may be added)"
         )
@@ -263,6 +277,20 @@ def write_again(
             raise BundleError(f"bundle {root}: {name} is missing, or not in the manifest; {_AGAIN}")
         _check_digest(root, name, files[name], digests[name])
     return _put(root, manifest, files)
+
+
+def with_signatures(bundle: Bundle, signatures: bytes) -> Bundle:
+    """Write ``bundle`` again with other signatures, in one step, and open it.
+
+    Args:
+        bundle: an opened one.
+        signatures: the bytes of ``signatures.json``.
+
+    Raises:
+        BundleError: a file changed since the bundle was opened, or as ``write_bundle``.
+    """
+    files = {name: bundle.read(name) for name in bundle.manifest.files}
+    return _put(bundle.path, bundle.read_manifest(), {**files, SIGNATURES: signatures})
 
 
 def _put(root: Path, manifest: bytes, files: Mapping[str, bytes]) -> Bundle:

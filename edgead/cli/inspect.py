@@ -17,6 +17,7 @@ from edgead.bundle.storage import Bundle, open_bundle
 from edgead.calibration import best_false_reject_rate
 from edgead.cli.console import Console, count, percent, print_json
 from edgead.cli.options import add
+from edgead.signing.trust import signatures_of
 
 IN_JSON = "… in --json"
 LONGEST_LIST = 60  # characters; a longer one is for programs
@@ -59,7 +60,8 @@ def _sections(bundle: Bundle) -> dict[str, list[str]]:
     height, width = image.size
     return {
         f"{manifest.name}: {manifest.method}": [
-            f"made    {manifest.created} by edgead {manifest.edgead_version}"
+            f"made    {manifest.created} by edgead {manifest.edgead_version}",
+            *_signed(bundle),
         ],
         "input": [
             f"any frame, brought to {height} x {width} (height x width)",
@@ -80,6 +82,14 @@ def _sections(bundle: Bundle) -> dict[str, list[str]]:
         "provenance": _tree(manifest.provenance),
         "files": _files(bundle),
     }
+
+
+def _signed(bundle: Bundle) -> list[str]:
+    """Who has signed it, as it stands there: nothing is computed here."""
+    if bundle.read_signatures() is None:
+        return []
+    counter, keys = signatures_of(bundle)
+    return [f"signed by {' and '.join(keys)}, counter {counter}; edgead verify checks it"]
 
 
 def _compared(bundle: Bundle) -> dict[str, list[str]]:

@@ -45,6 +45,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "mask": ("edgead.cli.mask", "exclude parts of the frame from the score"),
     "inspect": ("edgead.cli.inspect", "show what is in a bundle"),
+    "sign": ("edgead.cli.sign", "sign a bundle, or make a key to sign with"),
     "verify": ("edgead.cli.verify", "check a bundle's files and qualify it on this machine"),
     "doctor": ("edgead.cli.doctor", "check this installation and suggest fixes"),
 }

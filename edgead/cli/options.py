@@ -154,19 +154,25 @@ def tiling(args: argparse.Namespace) -> Tiling | None:
     return Tiling((args.tile, args.tile), overlap)
 
 
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    """--trust, the argument ``trusted_keys`` of ``Detector``."""
+    add(parser, "--trust KEYS", "a list of keys, one of which has to have signed the bundle")
+
+
 def add_detector(parser: argparse.ArgumentParser) -> None:
     """What ``detector_settings`` reads."""
     add_false_reject_rate(parser)
     add_color(parser)
     add_bit_depth(parser)
     add_engine(parser)
+    add_trust(parser)
     add(parser, "--digests", "add digests of each stage to the JSON, for edgead replay")
 
 
 def detector_settings(args: argparse.Namespace) -> dict[str, Any]:
     """The arguments of ``Detector`` that the options of ``add_detector`` ask for."""
     names = ("device", "color", "bit_depth", "false_reject_rate", "threads", "precision", "digests")
-    return {name: getattr(args, name) for name in names}
+    return {"trusted_keys": args.trust, **{name: getattr(args, name) for name in names}}
 
 
 def target_file(given: str, option: str) -> None:

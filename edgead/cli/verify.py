@@ -4,7 +4,8 @@ Qualified means: every golden frame in the bundle gives the score and the map th
 promises, within the tolerance of the engine's precision. All engines are tried for which the bundle
 has a graph and this machine a device, or the one that --device and --precision ask for. Exit code 2
 when one is not qualified. Detector and edgead score do the same before they serve; this command
-shows the numbers.
+shows the numbers. With --trust, the bundle has to be signed by a key of that list; without it,
+signatures that are there have to fit.
 """
 
 from __future__ import annotations
@@ -16,16 +17,17 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
-from edgead._cpu import GoldenCheck
+from edgead._cpu import GoldenCheck, Signed
 from edgead.bundle.storage import Bundle, open_bundle
 from edgead.cli.console import Console, count, print_json, table
-from edgead.cli.options import DEVICE, add, add_engine
+from edgead.cli.options import DEVICE, add, add_engine, add_trust
 from edgead.engine.interface import Engine
 from edgead.errors import DeviceError
 from edgead.nvidia.kernels import PRECISION
 from edgead.serving.choice import obstacle
 from edgead.serving.open_engine import open_engine
 from edgead.serving.qualification import causes, changed_verdicts, check_golden
+from edgead.signing.trust import check_signature, read_trusted_keys
 
 EXAMPLE = """\
   edgead verify cell.edgead            after copying a bundle, or after an update of OpenVINO
@@ -56,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(parser, "engine NAME.edgead", "the bundle")
     add(parser, "--json", "one JSON object a line, per engine")
     add_engine(parser)
+    add_trust(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -63,17 +66,36 @@ def run(args: argparse.Namespace) -> int:
     console = Console(json_on_stdout=args.json)
     bundle = open_bundle(args.engine)
     console.say(f"read   {args.engine}, {count(len(bundle.manifest.files), 'file')}, all intact")
+    signed = check_signature(bundle, read_trusted_keys(args.trust) if args.trust else None)
+    _tell_signature(console, signed)
     failed = False
     for one in _verify(bundle, args, console):
         failed |= not one.qualified
         if args.json:
-            print_json(_to_json(bundle, one), indent=None)
+            print_json({**_to_json(bundle, one), "signature": _signature(signed)}, indent=None)
         else:
             _tell(console, one)
         del one  # and its engine, before the next plan is built: a Jetson's memory is small
     name = shlex.quote(args.engine)
     console.next(f"edgead verify {name}" if failed else f"edgead score {name} IMAGE")
     return 2 if failed else 0
+
+
+def _tell_signature(console: Console, signed: Signed | None) -> None:
+    if signed is None:
+        console.say("not signed")
+        return
+    name = f" ({signed.name})" if signed.name else ""
+    trusted = "trusted" if signed.trusted else "fits; --trust KEYS says whether it is trusted"
+    console.say(f"signed by {signed.by}{name}, counter {signed.counter}: {trusted}")
+
+
+def _signature(signed: Signed | None) -> dict[str, Any]:
+    """``signature`` of ``--json``: nobody is trusted where no list is given."""
+    if signed is None:
+        return {"signed_by": None, "trusted": False, "counter": None, "keys": []}
+    found = {"signed_by": signed.by, "trusted": signed.trusted, "counter": signed.counter}
+    return {**found, "keys": list(signed.keys)}
 
 
 def _verify(bundle: Bundle, args: argparse.Namespace, console: Console) -> Iterator[Verified]:

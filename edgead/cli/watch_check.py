@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from edgead.bundle.storage import open_bundle
 from edgead.cli.console import Console, print_json, table
 from edgead.errors import EdgeadError
 from edgead.files import in_words
@@ -18,6 +17,7 @@ from edgead.live.sources import open_reader
 from edgead.records.readiness import why_not
 from edgead.records.store import RecordsSettings
 from edgead.serving.limits import limits_of
+from edgead.signing.trust import open_trusted
 
 LONGEST_S = 30.0
 """Until a camera or sink that does not answer is given up."""
@@ -72,7 +72,7 @@ def _shown(settings: CameraSettings) -> str:
 
 def _camera(settings: CameraSettings) -> None:
     """Open the camera, and close it; its bundle is read, its engine is not opened."""
-    bundle = open_bundle(settings.bundle)
+    bundle, _ = open_trusted(settings.bundle, settings.trusted_keys)
     manifest = bundle.manifest
     if settings.false_reject_rate is not None:
         limits_of(manifest, settings.false_reject_rate, settings.precision or "float32")

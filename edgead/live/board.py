@@ -106,6 +106,11 @@ class Board:
         self.detector.false_reject_rate = rate
         return self.detector.threshold
 
+    def note(self, word: str, text: str) -> None:
+        """Take what ``Capture`` says of the signal: lost, or there again."""
+        if word in ("lost", "watch", "back"):
+            self.lost = text.partition("; trying again")[0] if word == "lost" else None
+
     def looks(self) -> tuple[str, int | None]:
         """Channel order and bit depth of the frames, as the latest had them."""
         with self._lock:
@@ -146,11 +151,11 @@ def _rate_hz(heard_s: list[float], now_s: float) -> float | None:
     return len(late) / max(now_s - begun_s, 1e-3)
 
 
-def picture_of(image: NDArray[np.uint8]) -> bytes:
-    """JPEG of [H, W, 3] BGR, with sides up to LONGEST_SIDE."""
+def picture_of(image: NDArray[np.uint8], longest_side: int = LONGEST_SIDE) -> bytes:
+    """JPEG of [H, W, 3] BGR, shrunk to sides up to ``longest_side`` pixels."""
     import cv2
 
-    share = LONGEST_SIDE / max(image.shape)
+    share = longest_side / max(image.shape)
     if share < 1:
         size = [max(1, round(share * side)) for side in image.shape[1::-1]]
         shrunk = cv2.resize(image, size, interpolation=cv2.INTER_AREA)

@@ -33,7 +33,8 @@ class CameraSettings:
         name: of the camera.
         source: what to watch, as for ``parse_source``.
         bundle: path of the bundle.
-        false_reject_rate, color, bit_depth, device, threads, precision, digests: of ``Detector``.
+        false_reject_rate, color, bit_depth, device, threads, precision, digests, trusted_keys: of
+            ``Detector``.
         rate_hz: at most so many frames a second are scored; None: as many as can be.
         roi: what is scored of a frame; None: all of it.
         schedule: when it is watched.
@@ -64,12 +65,13 @@ class CameraSettings:
     threads: int | None = None
     precision: str | None = None
     digests: bool = False
+    trusted_keys: str | None = None
 
     @property
     def detector(self) -> dict[str, Any]:
         """Arguments of ``Detector``."""
         names = ("device", "color", "bit_depth", "false_reject_rate", "threads", "precision")
-        return {name: getattr(self, name) for name in (*names, "digests")}
+        return {name: getattr(self, name) for name in (*names, "digests", "trusted_keys")}
 
     def check(self) -> Source:
         """The source; what does not fit together is an InputError.
@@ -105,6 +107,8 @@ class CameraSettings:
         """The same with paths that count from ``folder``."""
         source = folder / self.source
         changed: dict[str, Any] = {"bundle": str(folder / self.bundle)}
+        if self.trusted_keys is not None:
+            changed["trusted_keys"] = str(folder / self.trusted_keys)
         if not self.source.isdigit() and os.path.lexists(source):
             changed["source"] = str(source)
         if self.evidence is not None:
@@ -202,5 +206,6 @@ KEYS: dict[str, Callable[[object], Any]] = {
     "threads": _whole(1, 1024),
     "precision": _text,
     "digests": _flag,
+    "trusted_keys": _text,
 }
 """Key -> what makes the value of it, or raises Mistake or InputError."""

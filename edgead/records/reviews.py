@@ -176,6 +176,21 @@ class Reviews:
             )
         return self.entry(identity)
 
+    def let_go(self, identity: str, reviewer: str) -> Entry:
+        """End a claim of one's own, so that the frame waits for others; else nothing happens.
+
+        Raises:
+            ReviewError: no such frame, it was pruned, or nobody asks.
+        """
+        reviewer = _name(reviewer)
+        with self._reviewing(identity):
+            self._store.execute(
+                "UPDATE evidence SET claimed_by = NULL, claimed_until = NULL "
+                "WHERE id = ? AND claimed_by = ?",
+                (identity, reviewer),
+            )
+        return self.entry(identity)
+
     def mark(
         self, identity: str, label: str, reviewer: str, note: str = "", seen: str | None = ANY
     ) -> Entry:

@@ -9,6 +9,7 @@ from importlib import import_module
 
 from edgead.engine.interface import Qualified
 from edgead.errors import EdgeadError, InputError
+from edgead.serving.choice import Choice
 
 _JOIN_S = 60.0  # a builder that cannot be interrupted; the thread goes with the process
 
@@ -64,10 +65,14 @@ class WarmStart:
             atexit.unregister(self.cancel)
 
 
-def check_warm_start(device: str) -> None:
-    """Raise InputError where there is nothing to go on to."""
+def check_warm_start(device: str, choice: Choice) -> str:
+    """Why there is no warm start, where ``choice`` of ``device`` is not a GPU.
+
+    Raises: InputError: there is nothing to go on to.
+    """
     if isinstance(device, str) and device.lower() == "cpu":
         raise InputError(
             'warm_start=True begins on the CPU and goes on to a GPU; device="cpu" names none: use '
             '"auto" or "cuda", or leave warm_start out'
         )
+    return f"none: {choice.reason}"

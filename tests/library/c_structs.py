@@ -17,6 +17,7 @@ class Params(ctypes.Structure):
         ("log_user_data", ctypes.c_void_p),
         ("precision", ctypes.c_char_p),
         ("device", ctypes.c_char_p),
+        ("trusted_keys", ctypes.c_char_p),
     )
 
 
@@ -30,6 +31,8 @@ class Info(ctypes.Structure):
         ),
         ("map_threshold", ctypes.c_double),
         ("chosen", ctypes.c_char_p),
+        ("signed_by", ctypes.c_char_p),
+        ("counter", ctypes.c_int64),
     )
 
 

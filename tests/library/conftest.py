@@ -35,7 +35,8 @@ FORMATS = {
     "GRAY12": 10,
     "NV12": 11,
 }
-STATUSES = ("OK", "INPUT", "CALIBRATION", "BUNDLE", "DEVICE", "QUALIFICATION", "UNSUPPORTED")
+STATUSES = ("OK", "INPUT", "CALIBRATION", "BUNDLE", "DEVICE", "QUALIFICATION", "UNSUPPORTED",
+            "VERSION", "MEMORY", "INTERNAL", "SIGNATURE")  # fmt: skip
 
 
 class Refused(Exception):
@@ -85,12 +86,13 @@ class Library:
         rate: float = 0.0,
         precision: str | None = None,
         device: str | None = None,
+        trusted_keys: Path | None = None,
         **more: Any,
     ) -> Any:
         """A detector, to be closed; of a path, or of a descriptor."""
         handle = ctypes.c_void_p()
-        words = {"precision": precision, "device": device}
-        asked = {name: None if word is None else word.encode() for name, word in words.items()}
+        words = {"precision": precision, "device": device, "trusted_keys": trusted_keys}
+        asked = {name: word and str(word).encode() for name, word in words.items()}
         params = Params(ctypes.sizeof(Params), rate, threads, **asked, **more)
         name, which = path, "detector_open_at"
         if not isinstance(path, int):

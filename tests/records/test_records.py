@@ -313,18 +313,18 @@ def test_an_older_file_is_brought_to_the_present_schema_and_a_newer_one_refused(
     added = "ALTER TABLE verdicts ADD COLUMN shift TEXT NOT NULL DEFAULT 'day';"
     with monkeypatch.context() as later:
         later.setattr(schema, "STEPS", (*schema.STEPS, added))
-        with pytest.raises(InputError, match="schema 1, of an older edgead: start edgead watch"):
+        with pytest.raises(InputError, match="schema 2, of an older edgead: start edgead watch"):
             schema.connect(path, writes=False)
         store = schema.connect(path, writes=True)
         assert store.execute("SELECT shift FROM verdicts").fetchall() == [("day",)]
-        assert store.execute("PRAGMA user_version").fetchone() == (2,)
+        assert store.execute("PRAGMA user_version").fetchone() == (3,)
         store.close()
         later.setattr(schema, "STEPS", (*schema.STEPS, "ALTER TABLE none ADD COLUMN x;"))
         with pytest.raises(DeviceError, match="no such table"):
             schema.connect(path, writes=True)
     with sqlite3.connect(path) as store:  # the step that failed changed nothing
-        assert store.execute("PRAGMA user_version").fetchone() == (2,)
-    with pytest.raises(InputError, match="schema 2, made by a newer edgead; this one reads up to"):
+        assert store.execute("PRAGMA user_version").fetchone() == (3,)
+    with pytest.raises(InputError, match="schema 3, made by a newer edgead; this one reads up to"):
         schema.connect(path, writes=True)
 
 

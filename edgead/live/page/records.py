@@ -34,6 +34,8 @@ NOT_KEPT = (
     "no records are kept: start edgead watch with --records DIR, or with a table [records] in "
     "line.toml"
 )
+SMALL = 240
+"""Longest side of a picture in a list, in pixels."""
 PNG_SIZE = slice(16, 24)  # width and height in a PNG, 4 bytes each, the highest first
 VERDICTS = {"good": False, "anomalous": True}
 YES_NO = {"yes": True, "no": False}
@@ -45,10 +47,8 @@ def routes(place: Workplace) -> list[Route]:
         route("GET", "/api/records", partial(_history, place)),
         route("GET", "/api/records/{id}", partial(_record, place)),
         route("GET", "/api/records/{id}/frame.jpg", partial(_frame, place)),
-        route("GET", "/api/records/{id}/frame.png", partial(_file, place, "frame", "image/png")),
-        route(
-            "GET", "/api/records/{id}/heatmap.jpg", partial(_file, place, "heatmap", "image/jpeg")
-        ),
+        route("GET", "/api/records/{id}/frame.png", partial(_png, place)),
+        route("GET", "/api/records/{id}/heatmap.jpg", partial(_heatmap, place)),
         route("GET", "/api/course", partial(_course, place)),
     ]
 
@@ -156,6 +156,8 @@ def _path(place: Workplace, request: Request, key: str) -> tuple[Entry, Path]:
     path = getattr(entry, key)
     if path is None and entry.pruned is not None:
         raise Refused(f"the frame was pruned on {entry.pruned}: it is not kept any more", 410)
+    if path is None and entry.is_anomalous:
+        raise Refused("no frame is saved: too many waited at that moment, or it comes later", 404)
     if path is None:
         raise Refused("no frame was saved: it was neither an alarm nor sampled", 404)
     if not path.is_file():
@@ -163,9 +165,29 @@ def _path(place: Workplace, request: Request, key: str) -> tuple[Entry, Path]:
     return entry, path
 
 
-def _file(place: Workplace, key: str, kind: str, request: Request) -> Response:
-    _, path = _path(place, request, key)
-    return Response(path.read_bytes(), media_type=kind)
+def _png(place: Workplace, request: Request) -> Response:
+    return Response(_path(place, request, "frame")[1].read_bytes(), media_type="image/png")
+
+
+def _heatmap(place: Workplace, request: Request) -> Response:
+    """The frame under its heatmap; ``?small=1``: as a list shows it."""
+    data = _path(place, request, "heatmap")[1].read_bytes()
+    if request.query_params.get("small") == "1":
+        data = _small(data)
+    return Response(data, media_type="image/jpeg")
+
+
+def _small(data: bytes) -> bytes:
+    """A JPEG with sides up to SMALL; a large one is decoded at an eighth, which is quick."""
+    import cv2
+
+    encoded = np.frombuffer(data, np.uint8)
+    image = cv2.imdecode(encoded, cv2.IMREAD_REDUCED_COLOR_8)
+    if image is not None and max(image.shape) < SMALL:
+        image = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
+    if image is None:
+        raise Refused("the picture is damaged", 410)
+    return picture_of(np.asarray(image, np.uint8), SMALL)
 
 
 def _frame(place: Workplace, request: Request) -> Response:

@@ -27,6 +27,7 @@ def routes(place: Workplace) -> list[Route]:
         route("GET", "/api/review/counts", partial(_counts, place)),
         route("GET", "/api/review/queue", partial(_queue, place)),
         route("POST", "/api/review/claim", partial(_claim, place)),
+        route("POST", "/api/review/skip", partial(_skip, place)),
         route("POST", "/api/review/mark", partial(_mark, place)),
         route("POST", "/api/review/undo", partial(_undo, place)),
     ]
@@ -58,6 +59,14 @@ def _claim(place: Workplace, request: Request) -> Response:
     with reviews_of(place, writes=True) as reviews:
         known(reviews, identity)
         return _after(reviews, reviews.claim(identity, reviewer))
+
+
+def _skip(place: Workplace, request: Request) -> Response:
+    """End a claim: the frame waits for others."""
+    _, identity, reviewer = _asked(request)
+    with reviews_of(place, writes=True) as reviews:
+        known(reviews, identity)
+        return _after(reviews, reviews.let_go(identity, reviewer))
 
 
 def _mark(place: Workplace, request: Request) -> Response:

@@ -2,6 +2,7 @@
 import {alarm, ask, count, el, every, facts, number, percent, post, sentence, visible} from "./base.js";
 import {trouble, verdict} from "./cameras.js";
 import {axis, chart} from "./chart.js";
+import {course} from "./course.js";
 
 const PERIOD_MS = 250, KEPT = 600;
 
@@ -46,7 +47,7 @@ function slider(camera) {
   return {element: el("div", {}, el("label", {for: "rate"}, "False-reject rate ", now), range, note), set};
 }
 
-export function show(root, {parts, workplace, go}) {
+export function show(root, {parts, query, workplace, go}) {
   const camera = parts[0] ?? workplace.cameras[0];
   let past = [], shown = null, images = 0;
   const view = el("img", {class: "view-picture", id: "view", alt: "the latest frame"});
@@ -54,14 +55,15 @@ export function show(root, {parts, workplace, go}) {
   const source = el("span", {class: "soft", id: "source"}), word = el("div", {class: "big", id: "verdict"}, "waiting");
   const detail = el("div", {class: "soft small", id: "detail"}), numbers = el("div", {id: "numbers"});
   const plot = el("div", {class: "chart", id: "chart"}), rate = slider(camera);
-  detail.style.overflowWrap = "anywhere";
+  const wrong = el("p", {class: "warn", id: "trouble", role: "status", hidden: true});
+  detail.style.overflowWrap = wrong.style.overflowWrap = "anywhere";
   root.append(
-    el("div", {class: "head"}, el("h1", {}, visible(camera)), source),
+    el("div", {class: "head"}, el("h1", {}, visible(camera)), source), wrong,
     el("div", {class: "grid"},
       el("div", {class: "card"}, view, el("label", {class: "check"}, heatmap, "heatmap")),
       el("div", {class: "card"}, word, detail, numbers, rate.element)),
     el("section", {class: "card wide"}, el("h2", {}, "Scores"), plot));
-  const lines = scores(plot);
+  const lines = scores(plot), over = course(root, camera, workplace, hours => go(`camera/${encodeURIComponent(camera)}`, {hours}), query.get("hours"));
 
   async function picture() {
     const mine = ++images;
@@ -80,7 +82,9 @@ export function show(root, {parts, workplace, go}) {
       past = past.concat(state.history).slice(-KEPT);
       lines.set(columns(past));
     }
-    alarm(visible(trouble(state)));
+    alarm("");
+    wrong.textContent = visible(trouble(state));
+    wrong.hidden = !wrong.textContent;
     word.textContent = text;
     word.className = `big ${kind}`;
     detail.textContent = line ? `frame ${line.frame}, ${line.captured}${line.file ? ", " + visible(line.file) : ""}` : "";
@@ -103,5 +107,5 @@ export function show(root, {parts, workplace, go}) {
       alarm(error.status === 404 ? "the camera is no longer configured" : sentence(error));
     }
   });
-  return () => { stop(); lines.end(); if (view.src) URL.revokeObjectURL(view.src); };
+  return () => { stop(); over(); lines.end(); if (view.src) URL.revokeObjectURL(view.src); };
 }

@@ -31,7 +31,7 @@ export const picture = (entry, kind = "heatmap") =>
 function row(entry) {
   const [word, kind] = said(entry);
   const image = entry.has_frame
-    ? el("img", {src: picture(entry), alt: "", loading: "lazy"})
+    ? el("img", {src: picture(entry) + "?small=1", alt: "", loading: "lazy"})
     : el("span", {class: "none soft small"}, entry.pruned ? "pruned" : "no frame");
   return el("a", {class: "row", href: `#/record/${encodeURIComponent(entry.id)}`}, image,
     el("span", {class: `verdict ${kind}`}, word),

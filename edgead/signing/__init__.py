@@ -1,0 +1,1 @@
+"""Signed bundles: who made a bundle, and whether this device trusts that one."""
