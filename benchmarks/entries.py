@@ -31,15 +31,16 @@ OF_A_RUN = (
     *("agreement", "changed_verdicts", "calibration_images", "test_images", "processor"),
 )
 """What is measured of a run. agreement: largest difference of an image AUROC from torch's;
-changed_verdicts: calibration images on which the engine and torch differ, both None where the
-statistics are joined, which torch does not compute; score_ms: median of Detector.score in one
-thread."""
+changed_verdicts: calibration images on which the engine and torch differ, both None of what is not
+trained and where the statistics are joined, which torch does not compute; score_ms: median of
+Detector.score in one thread."""
 LATER = (
     *("parts", "image_auroc_interval", "false_reject_promised", "cost_over_backbone"),
     *("ahead_of_untrained", *MORE_FIGURES),
 )
 """The same, missing in earlier runs. parts: of the test set, over which intervals are made;
-cost_over_backbone: Detector.score over bare inference of the backbone, one thread, in turns;
+cost_over_backbone: Detector.score over bare inference of the backbone, one thread, in turns, None
+untrained, where it is that of the trained one;
 ahead_of_untrained: the image AUROC less that of the untrained run of the same seed, and the ends of
 its interval over the same draws of parts; None of an untrained run."""
 

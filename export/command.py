@@ -89,9 +89,12 @@ def run(args: argparse.Namespace) -> int:
 
     bundle = export_run(args.run, args.out, options, log=log)
     calibration, export = bundle.manifest.calibration, bundle.manifest.provenance["export"]
+    counted, unit = calibration.counted()
+    of_parts = f" of {count(counted, 'part')}" if unit == "parts" else ""
     console.say(
-        f"       {count(len(calibration.scores), 'calibration score')}, false-reject rate "
-        f"{percent(calibration.false_reject_rate)}, digest {bundle.sha256[:12]}"
+        f"       {count(len(calibration.scores), 'calibration score')}{of_parts}, "
+        f"false-reject rate {percent(calibration.false_reject_rate)}, "
+        f"digest {bundle.sha256[:12]}"
     )
     if args.json:
         summary = {

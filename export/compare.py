@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgead.bundle.entries import Tolerance
-from edgead.calibration import best_false_reject_rate, ranked, ranked_p_value
+from edgead.calibration import Ranked, best_false_reject_rate, ranked, ranked_p_value
 from edgead.errors import ExportError
 from edgead.learning.golden import ScoreFrame
 from edgead.learning.tolerance import BOUNDS
@@ -146,12 +146,14 @@ def agreeing_ties(
     rate: float,
     score_spread: float,
     map_spread: float,
+    parts: Sequence[int] | None = None,
 ) -> Tolerance:
     """Tie tolerance with which every path gives torch's verdicts at ``rate`` and ``RATES``.
 
     It is at most what the bounds allow, at least what they allow in float32. Where a score lies
     within rounding of a threshold, up to twice of it is tried. ``calibration``: the scores of the
-    same images by the embedded engine. ExportError names the first image whose verdict differs.
+    same images by the embedded engine; ``parts``: which part each shows. ExportError names the
+    first image whose verdict differs.
     """
     least = BOUNDS["float32"]
     bounds = [BOUNDS[precision] for _, precision in scored.paths]
@@ -162,19 +164,16 @@ def agreeing_ties(
     map_apart = min(TIES * float(scored.map_largest.max()), most)
     faults = []
     for step in (1.0, 1.25, 1.5, 1.75, 2.0):
-        fault = _disagreement(scored, calibration, rate, step * first)
+        fault = _disagreement(scored, ranked(calibration, step * first, parts), rate)
         if fault is None:
             return Tolerance(step * first, max(map_apart, least.map * map_spread))
         faults.append(fault)
     raise ExportError(faults[0])
 
 
-def _disagreement(
-    scored: PathScores, calibration: Sequence[float], rate: float, ties: float
-) -> str | None:
+def _disagreement(scored: PathScores, values: Ranked, rate: float) -> str | None:
     """A sentence on the first verdict of a path that is not torch's."""
-    values = ranked(calibration, ties)
-    best = best_false_reject_rate(len(calibration))
+    best = best_false_reject_rate(values.size)
     rates = [rate, *(r for r in RATES if r >= best and r != rate)]
     for row, (name, kind) in enumerate(scored.paths):
         for image, ours, theirs in zip(

@@ -33,8 +33,8 @@ from edgead.bundle.manifest import Manifest
 from edgead.bundle.storage import Bundle, Draft, check_out, write_bundle
 from edgead.calibration import chosen_false_reject_rate
 from edgead.errors import ExportError
-from edgead.images import read_image
 from edgead.learning.golden import golden_files, with_defect
+from edgead.learning.good_image import counted, parts_shown
 from edgead.learning.tolerance import spread
 from edgead.monitoring.health import Observations
 from edgead.preprocess import preprocess
@@ -43,7 +43,7 @@ from edgead.serving.qualification import qualify
 from edgead.tiling import Tiling, middle
 
 from . import compare
-from .calibration_frames import different
+from .calibration_frames import different, images_of
 from .census import Census, check_precision, take_census
 from .compare import BOUNDS, HALF_PEAK, Comparison, ScoringPath
 from .graph import half
@@ -102,13 +102,7 @@ def export_run(
         check_rate_of_parts(options.false_reject_rate, parts["calibration"])
     if options.joined:
         return export_joined(run, out, options, log)
-    frames = [
-        CalibrationFrame(
-            sample.name or sample.path.name,
-            lambda path=sample.path: read_image(path, bit_depth=run.method.bit_depth),
-        )
-        for sample in run.calibration
-    ]
+    frames = images_of(run, run.calibration)
     ranges = None
     if options.int8:
         params = run.method.preprocess_params()
@@ -157,7 +151,7 @@ def export_method(
     """
     out, method = check_out(out), method.eval()
     frames, calibrated = different(frames, log, method.bit_depth)
-    rate = _false_reject_rate(options.false_reject_rate, len(frames))
+    rate = _false_reject_rate(options.false_reject_rate, frames)
     half_method = half(method) if options.float16 else None
     models = {"float32": to_onnx(method, options.opset)}
     if half_method is not None:
@@ -171,7 +165,7 @@ def export_method(
         log(line)
     made = _provenance(options.opset, census, comparison)
     manifest = replace(
-        _calibrated(draft.manifest, comparison, rate),
+        _calibrated(draft.manifest, comparison, rate, parts_shown(frames)),
         provenance={**calibrated_with(without_paths(provenance or {}), calibrated), "export": made},
     )
     draft = replace(draft, manifest=manifest)
@@ -230,25 +224,25 @@ def _write(whole: Draft, frames: Frames, ranges: Ranges | None, log: Log) -> Bun
     return bundle
 
 
-def _false_reject_rate(asked: float | None, count: int) -> float:
-    if not count:
+def _false_reject_rate(asked: float | None, frames: Frames) -> float:
+    if not frames:
         raise ExportError(
             "there is no calibration image, so no threshold can be promised; train again with at "
             "least two good images"
         )
-    return chosen_false_reject_rate(asked, count)
+    return chosen_false_reject_rate(asked, *counted(frames))
 
 
 def _count_precisions(models: Mapping[str, bytes], opset: int, log: Log) -> dict[str, Census]:
     """The census of each graph, held against the precision of its name."""
     census = {name: take_census(model) for name, model in models.items()}
-    for name, counted in census.items():
-        check_precision(counted, name)
+    for name, taken in census.items():
+        check_precision(taken, name)
         line = f"made   {MODELS[name]}: opset {opset}, {len(models[name]) / 1e6:.1f} MB"
         if name == "float16":
-            line += f", {counted.share(name):.1%} of the weights compute in float16"
-            if counted.float32_products:
-                line += f", {len(counted.float32_products)} product(s) stay float32"
+            line += f", {taken.share(name):.1%} of the weights compute in float16"
+            if taken.float32_products:
+                line += f", {len(taken.float32_products)} product(s) stay float32"
         log(line)
     return census
 
@@ -309,16 +303,19 @@ def _compare(
     return Comparison(scored, found, spreads, half_peak, shown)
 
 
-def _calibrated(manifest: Manifest, comparison: Comparison, rate: float) -> Manifest:
+def _calibrated(
+    manifest: Manifest, comparison: Comparison, rate: float, parts: tuple[int, ...] | None
+) -> Manifest:
     """With the calibration by the embedded engine, and the tolerance of each precision."""
     scored, spreads = comparison.scored, comparison.spreads
     scores = tuple(scored.scores[1].tolist())
-    ties = compare.agreeing_ties(scored, scores, rate, spreads["score"], spreads["map"])
+    ties = compare.agreeing_ties(scored, scores, rate, spreads["score"], spreads["map"], parts)
     tolerance = {
         name: Tolerance(BOUNDS[name].score * spreads["score"], BOUNDS[name].map * spreads["map"])
         for name in manifest.models
     }
-    calibration = Calibration(scores, tuple(scored.peaks[1].tolist()), rate, ties)
+    peaks = tuple(scored.peaks[1].tolist())
+    calibration = Calibration(scores, peaks, rate, ties, parts=parts)
     return replace(manifest, calibration=calibration, tolerance=tolerance)
 
 
@@ -331,5 +328,5 @@ def _provenance(opset: int, census: Mapping[str, Census], comparison: Comparison
             "paths": [vars(difference) for difference in comparison.found],
         },
         "half_peak": comparison.half_peak,
-        "census": {name: asdict(counted) for name, counted in census.items()},
+        "census": {name: asdict(taken) for name, taken in census.items()},
     }

@@ -81,7 +81,7 @@ def test_ci_installs_what_tests_need_and_runs_each_of_them_once(tmp_path: Path) 
         *installation.split()
     }
     names, reasons = zip(*(line.split(" ", 1) for line in targets), strict=True)
-    assert names == ("lint", "test", "test-all", "test-aarch64")
+    assert names == ("lint", "test", "test-all", "test-scale", "test-aarch64")
     assert len(set(reasons)) == 1
     assert re.search(reasons[0], "Skipped: root may write everywhere")
     assert not re.search(reasons[0], "Skipped: no chromium on this machine")

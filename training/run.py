@@ -131,8 +131,10 @@ def train(options: TrainingOptions, *, resume: bool = False, reporter: Reporter 
     record |= {
         "train_seconds": round(position.total_seconds, 1), "steps": position.total_steps,
         "device": fabric.device.type, "processes": fabric.world_size, "history": position.history,
-        "early": position.early,
+        "early": position.early, "found": method.found,
     }  # fmt: skip
+    if method.found:
+        reporter.log(f"found  {method.found}")
     run = _as_run(options.out, method, parts, record)
     if first:
         _write(run, record)
@@ -240,8 +242,8 @@ def _as_run(out: Path, method: Method, parts: Parts, record: dict[str, Any]) -> 
     kept = ("method", "seed", "versions", "command", "train_seconds", "steps")
     provenance = {key: record[key] for key in kept}
     provenance["precision"] = record.get("precision", "float32")  # not in older runs
-    kept = (*ORIENTATION, run_backbone.KEY)
-    provenance |= {key: record[key] for key in kept if key in record}  # not in older runs
+    kept = (*ORIENTATION, run_backbone.KEY, "found")
+    provenance |= {key: record[key] for key in kept if record.get(key)}  # not in older runs
     provenance |= {"data": data, "settings": method.settings()}
     if digests := record.get("digests"):
         known = (map(bytes.fromhex, digests[part]) for part in ("train", "calibration"))

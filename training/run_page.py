@@ -40,6 +40,7 @@ def write_page(out: Path, record: Row) -> None:
         "precision": record["precision"],
         "device": record["device"],
         "seed": record["seed"],
+        **({"found": found} if (found := record.get("found")) else {}),
         "command": record["command"],
     }
     last = early[-1]["image_auroc"] if early else None

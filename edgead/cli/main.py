@@ -39,6 +39,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "watch": ("edgead.cli.watch", "score a camera, stream, video file or folder, live"),
     "replay": ("edgead.cli.replay", "score saved frames again and compare the verdicts"),
     "records": ("edgead.cli.records", "export recorded verdicts and reviewed frames"),
+    "serve-repository": (
+        "edgead.cli.serve_repository",
+        "write a model repository for the Triton server",
+    ),
     "mask": ("edgead.cli.mask", "exclude parts of the frame from the score"),
     "inspect": ("edgead.cli.inspect", "show what is in a bundle"),
     "sign": ("edgead.cli.sign", "sign a bundle, or make a key to sign with"),

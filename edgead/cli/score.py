@@ -3,6 +3,9 @@
 The p-value is the share of normal frames that score at least as high; a frame is anomalous when
 it is at most the allowed false-reject rate. Exit code 1 when an image cannot be read (the others
 are scored), with --exit-code 3 when a frame is anomalous.
+
+With --out: every image below a folder, or below a URL as s3://bucket/parts, becomes a row in
+Parquet files; a run that was stopped goes on. --ray does it on a Ray cluster, with equal rows.
 """
 
 from __future__ import annotations
@@ -17,7 +20,15 @@ from typing import Any
 
 from edgead.bundle.storage import check_outside
 from edgead.cli.console import Console, complain, count, percent, print_json
-from edgead.cli.options import COLOR, DEVICE, add, add_detector, detector_settings, file_path
+from edgead.cli.options import (
+    COLOR,
+    DEVICE,
+    add,
+    add_detector,
+    detector_settings,
+    file_path,
+    whole,
+)
 from edgead.detector import Detector
 from edgead.errors import InputError
 from edgead.images import Remarks, expand, open_image, sentence, write_png
@@ -28,7 +39,9 @@ EXAMPLE = """\
   edgead score cell.edgead part.png                      one image
   edgead score cell.edgead parts/ --heatmap out          a folder, with an overlay PNG for each
   edgead score cell.edgead parts/ --json > scores.json   for programs
-  edgead score cell.edgead part.png --exit-code || stop  for shell scripts (3: anomalous)"""
+  edgead score cell.edgead part.png --exit-code || stop  for shell scripts (3: anomalous)
+  edgead score cell.edgead parts/ --out rows             a data set of any size, into Parquet
+  edgead score cell.edgead parts/ --out rows --ray       on a Ray cluster"""
 
 ANOMALOUS = 3
 LONGEST_STEM = 200
@@ -44,10 +57,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(parser, "--heatmap DIR", "write an overlay PNG of every image into DIR", file_path)
     add_detector(parser)
     add(parser, "--exit-code", "exit with 3 when a frame is anomalous")
+    group = parser.add_argument_group("data sets of any size")
+    add(group, "--out DIR", "write a row for each image below IMAGE as Parquet into DIR, or a URL")
+    text = "with --out: on the Ray cluster at ADDRESS (default: of RAY_ADDRESS, else started here)"
+    add(group, "--ray ADDRESS", text, nargs="?", const=True)
+    add(
+        group,
+        "--actors N",
+        "with --ray: Detectors, each a process (default: as there is room)",
+        whole,
+    )
+    add(group, "--retry-errors", "with --out: score the images again whose rows have an error")
 
 
 def run(args: argparse.Namespace) -> int:
     """Score every image; see the module's docstring for the exit code."""
+    if args.out is not None:
+        from edgead.scale.command import run_dataset
+
+        return run_dataset(args)
+    for name in ("ray", "actors", "retry_errors"):
+        if getattr(args, name):
+            option = name.replace("_", "-")
+            raise InputError(f"--{option} without --out: say where the rows go, --out DIR")
     if args.digests and not args.json:
         raise InputError("--digests without --json: digests are in the JSON only; add --json")
     console = Console(json_on_stdout=args.json)

@@ -1,9 +1,10 @@
-"""``edgead watch --check``: which cameras and sinks can be reached now."""
+"""``edgead watch --check``: which cameras, sinks and records can be used now."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from edgead.cli.console import Console, print_json, table
@@ -13,6 +14,8 @@ from edgead.live.camera_settings import CameraSettings
 from edgead.live.line_file import LineFile, SinkTable
 from edgead.live.outlets import load_sink
 from edgead.live.sources import open_reader
+from edgead.records.readiness import why_not
+from edgead.records.store import RecordsSettings
 from edgead.serving.limits import limits_of
 from edgead.signing.trust import open_trusted
 
@@ -28,25 +31,31 @@ def run(
     file: LineFile | None = None,
 ) -> int:
     """Try all at once, and print what came of it; 0 when all can be reached, else 2."""
-    works = [lambda each=each: _camera(each) for each in cameras]
-    works += [lambda each=each: _sink(file, each) for each in sinks]
+    works = [partial(_camera, each) for each in cameras]
+    works += [partial(_sink, file, each) for each in sinks]
+    records = None if file is None else file.records
+    works += [partial(_records, records)] if records is not None else []
     whys = _in_parallel(works)
     found: list[dict[str, Any]] = []
-    asked: list[CameraSettings | SinkTable] = [*cameras, *sinks]
+    asked = [{"name": each.name, "source": _shown(each)} for each in cameras]
+    asked += [{"name": each.name, "kind": each.settings["kind"]} for each in sinks]
+    asked += [{"folder": str(records.folder)}] if records is not None else []
     for each, why in zip(asked, whys, strict=True):
-        one: dict[str, Any] = {"name": each.name}
-        if isinstance(each, CameraSettings):
-            one["source"] = _shown(each)
-        else:
-            one["kind"] = each.settings["kind"]
-        found.append({**one, "ok": why is None, "why": why})
+        found.append({**each, "ok": why is None, "why": why})
     if as_json:
-        print_json({"cameras": found[: len(cameras)], "sinks": found[len(cameras) :]})
+        ends = len(cameras) + len(sinks)
+        print_json(
+            {
+                "cameras": found[: len(cameras)],
+                "sinks": found[len(cameras) : ends],
+                "records": found[-1] if records is not None else None,
+            }
+        )
     else:
-        rows = [
-            ("ok" if one["ok"] else "failed", one["name"], one.get("source") or one["kind"])
-            for one in found
-        ]
+        rows = []
+        for one in found:
+            name, what = one.get("name", "records"), one.get("source") or one.get("kind")
+            rows.append(("ok" if one["ok"] else "failed", name, what or one["folder"]))
         console = Console()
         for line, one in zip(table(rows), found, strict=True):
             console.say(line if one["ok"] else f"{line}: {one['why']}")
@@ -83,6 +92,11 @@ def _sink(file: LineFile | None, sink: SinkTable) -> None:
     assert file is not None  # where there are sinks, there is a file
     why = load_sink(file, sink).check()
     if why is not None:
+        raise EdgeadError(why)
+
+
+def _records(settings: RecordsSettings) -> None:
+    if (why := why_not(settings)) is not None:
         raise EdgeadError(why)
 
 

@@ -6,10 +6,11 @@ import argparse
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from edgead.cli.console import Console
 from edgead.cli.signals import stopping
@@ -19,6 +20,9 @@ from edgead.live.cameras import Cameras
 from edgead.live.clock import Clock
 from edgead.live.engines import Engines, View
 from edgead.live.log import Log
+
+if TYPE_CHECKING:
+    from edgead.live.server import PageServer
 
 TICK_S = 0.2
 
@@ -37,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
             try:
                 cameras.start()
                 if server is not None:
-                    server.start(cameras.boards, cameras.sinks)
+                    _show(server, cameras, log, stack, lambda: asked.append(0))
                 while not stop() and cameras.runs:
                     if asked:
                         asked.clear()
@@ -49,6 +53,26 @@ def run(args: argparse.Namespace) -> int:
             finally:
                 code = cameras.stop()
     return end(code, cameras.output, cameras.left)
+
+
+def _show(
+    server: PageServer,
+    cameras: Cameras,
+    log: Log,
+    stack: ExitStack,
+    reload: Callable[[], None],
+) -> None:
+    """Serve the page, with what can be learnt from the records where there are some."""
+    kept, more = cameras.records, []
+    if kept is not None:
+        from edgead.live.page import learn
+        from edgead.live.relearning.learning import Learning
+
+        learning = Learning(cameras.learning_of, log.say, reload)
+        stack.callback(learning.close)
+        more = learn.routes(learning)
+    folder = kept.settings.folder if kept is not None else None
+    server.start(cameras.boards, cameras.sinks, folder, more)
 
 
 def _sentence(camera: Camera) -> str:

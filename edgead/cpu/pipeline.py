@@ -19,7 +19,7 @@ from edgead.bundle.roi import ignored_in, roi_of
 from edgead.bundle.storage import Bundle
 from edgead.engine.digests import Hasher
 from edgead.engine.interface import HostEngine, Pairs, PipelineOutput
-from edgead.engine.signals import Signals
+from edgead.engine.signals import OpenedSignals, Signals
 from edgead.engine.tile_plans import TilePlans
 from edgead.images.bits import check_values
 from edgead.preprocess import Preprocessor, check_frame
@@ -34,11 +34,48 @@ class _Times(NamedTuple):
     anomaly_map: float
 
 
-class _Stages:
-    """The three stages and their buffers for one frame or tile; ``map``: [1, height, width].
+class Comparison:
+    """What follows from what the graph gave: map and score of a frame or tile, and their buffers.
 
-    ``scored``: what the score is pooled from, as ``map``; None: the map. ``checked``: whoever calls
-    has looked at the values of the frame.
+    ``map``: [1, height, width]; ``scored``: what the score is pooled from, alike; None: the map.
+    """
+
+    def __init__(
+        self, bundle: Bundle, signals: OpenedSignals, roi: NDArray[np.uint8] | None = None
+    ) -> None:
+        manifest = bundle.manifest
+        self._signals = Signals(signals)
+        self._compared, self._summed = self._signals.pairs, self._signals.scored
+        params, size = manifest.map_params(), manifest.scored_size()
+        self._anomaly_map = AnomalyMap(params, manifest.shapes(), roi=roi)
+        self.map = np.empty((1, *params.size), np.float32)
+        self.scored: NDArray[np.float32] | None = None
+        if size is not None:
+            alone = replace(params, weights=(1.0,))
+            self._score_map = AnomalyMap(alone, [(1, *size)], roi=roi)
+            self.scored = np.empty_like(self.map)
+        self.pairs: Pairs = []
+        self.score = 0.0
+
+    def run(self, pairs: Pairs, features: list[NDArray[np.float32]]) -> None:
+        """Fill pairs, map and score.
+
+        Args:
+            pairs: as ``Session.infer`` gives them.
+            features: as ``Session.features``.
+        """
+        self._signals.run(features)
+        self.pairs = [*pairs, *self._compared]
+        _, scores = self._anomaly_map.run(self.pairs, self.map)
+        if self.scored is not None and self._summed is not None:
+            _, scores = self._score_map.run([self._summed], self.scored)
+        self.score = float(scores[0])
+
+
+class _Stages(Comparison):
+    """The three stages and their buffers for one frame or tile.
+
+    ``checked``: whoever calls has looked at the values of the frame.
     """
 
     def __init__(
@@ -50,37 +87,21 @@ class _Stages:
         *,
         checked: bool = False,
     ) -> None:
-        manifest = bundle.manifest
-        self._preprocess = Preprocessor(manifest.preprocess_params(), color, checked=checked)
+        super().__init__(bundle, engine.signals, roi)
+        params = bundle.manifest.preprocess_params()
+        self._preprocess = Preprocessor(params, color, checked=checked)
         self._session = engine.session()
-        self._signals = Signals(engine.signals)
-        self._compared, self._summed = self._signals.pairs, self._signals.scored
-        params, size = manifest.map_params(), manifest.scored_size()
-        self._anomaly_map = AnomalyMap(params, manifest.shapes(), roi=roi)
         self.image: NDArray[np.float32] = self._session.image[0]
-        self.map = np.empty((1, *params.size), np.float32)
-        self.scored: NDArray[np.float32] | None = None
-        if size is not None:
-            alone = replace(params, weights=(1.0,))
-            self._score_map = AnomalyMap(alone, [(1, *size)], roi=roi)
-            self.scored = np.empty_like(self.map)
-        self.pairs: Pairs = []
-        self.score = 0.0
 
-    def run(self, frame: NDArray[Any]) -> _Times:
+    def score_frame(self, frame: NDArray[Any]) -> _Times:
         """Fill image, pairs, map and score. Other threads run meanwhile."""
         started = perf_counter()
         self._preprocess.run(frame, self.image)
         preprocessed = perf_counter()
         pairs = self._session.infer()
         inferred = perf_counter()
-        self._signals.run(self._session.features)
-        self.pairs = [*pairs, *self._compared]
-        _, scores = self._anomaly_map.run(self.pairs, self.map)
-        if self.scored is not None and self._summed is not None:
-            _, scores = self._score_map.run([self._summed], self.scored)
+        self.run(pairs, self._session.features)
         finished = perf_counter()
-        self.score = float(scores[0])
         return _Times(preprocessed - started, inferred - preprocessed, finished - inferred)
 
 
@@ -101,7 +122,7 @@ class Pipeline:
         stages.map = np.empty_like(stages.map)  # the last one is a Result's
         stages.scored = None if stages.scored is None else np.empty_like(stages.scored)
         started = perf_counter()
-        _, preprocessed, inferred, finished = accumulate(stages.run(frame), initial=started)
+        _, preprocessed, inferred, finished = accumulate(stages.score_frame(frame), initial=started)
         if hasher is not None:
             hasher.add(stages.image, stages.pairs)
         _cpu.check_score(stages.score, self._engine.device, self._engine.version)
@@ -206,14 +227,14 @@ class TiledPipeline:
             for tile in tiles:
                 piece = frame[tile.top : tile.top + height, tile.left : tile.left + width]
                 if self._pool is None:
-                    yield tile, free[0], free[0].run(piece)
+                    yield tile, free[0], free[0].score_frame(piece)
                     continue
                 if not free:
                     done, lane, future = running.popleft()
                     yield done, lane, future.result()
                     free.append(lane)
                 lane = free.popleft()
-                running.append((tile, lane, self._pool.submit(lane.run, piece)))
+                running.append((tile, lane, self._pool.submit(lane.score_frame, piece)))
             while running:
                 done, lane, future = running.popleft()
                 yield done, lane, future.result()

@@ -67,10 +67,10 @@ class Placement:
     def meaning(self) -> str:
         """What the name says of the part, and whether places are used."""
         used = "places are used" if self.edges is not None else "places are not used"
-        return f"{_MEANINGS[self.name]}; {used}"
+        return f"{MEANINGS[self.name]}; {used}"
 
 
-_MEANINGS = {
+MEANINGS = {
     ALIGNED: "parts lie alike amid a background",
     LOOSE: "parts lie amid a background, each in its own way or too few to tell",
     FILLING: "the part reaches the border of the frame",

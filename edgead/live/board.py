@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgead.errors import printable
 from edgead.images import encode_jpeg
@@ -22,10 +23,12 @@ from edgead.records.lines import Line
 from edgead.result import Result, as_bgr8
 
 HISTORY = 600
+RATE_S = 10.0
+"""Seconds over which the rate is taken."""
 LONGEST_SIDE = 1280
 """Of the picture on the page, in pixels."""
 _OF_TALLY = ("verdicts", "anomalous", "dropped", "failed")
-_OF_HISTORY = ("frame", "score", "p_value", "is_anomalous", "threshold", "latency_ms")
+_OF_HISTORY = ("frame", "captured", "score", "p_value", "is_anomalous", "threshold", "latency_ms")
 
 
 @dataclass(eq=False)
@@ -43,12 +46,15 @@ class Board:
         self._drawing = threading.Lock()
         self._latest: tuple[Line, Result, float] | None = None
         self._history: deque[Line] = deque(maxlen=HISTORY)
+        self._heard_s: deque[float] = deque(maxlen=HISTORY)
+        self.lost: str | None = None  # why the camera gives no frames
         self._drawn: dict[bool, tuple[int, bytes]] = {}
 
     def hear(self, line: Line, result: Result) -> None:
         """Take a verdict."""
         with self._lock:
             self._latest = line, result, Moment.now().monotonic_s
+            self._heard_s.append(self._latest[2])
             self._history.append({key: line[key] for key in _OF_HISTORY})
 
     def state(self, after: int) -> dict[str, Any]:
@@ -56,7 +62,7 @@ class Board:
         manifest = self.detector.bundle.manifest
         with self._lock:
             latest = self._latest
-            history = list(self._history)
+            history, heard_s = list(self._history), list(self._heard_s)
         idle_s = None  # in a folder, or outside of the schedule, no frame is no alarm
         if latest is not None and not self.source.waits and self.schedule.is_open:
             idle_s = Moment.now().monotonic_s - latest[2]
@@ -72,7 +78,11 @@ class Board:
             **{key: getattr(self.tally, key) for key in _OF_TALLY},
             "p50_ms": percentile(latencies_ms, 50) if history else None,
             "p99_ms": percentile(latencies_ms, 99) if history else None,
+            "rate_hz": _rate_hz(heard_s, Moment.now().monotonic_s),
+            "recent": len(history),
+            "recent_anomalous": sum(past["is_anomalous"] for past in history),
             "latest": latest and latest[0],
+            "lost": self.lost,
             "idle_s": idle_s,
             "history": [past for past in history if past["frame"] > after],
         }
@@ -96,10 +106,16 @@ class Board:
         self.detector.false_reject_rate = rate
         return self.detector.threshold
 
+    def looks(self) -> tuple[str, int | None]:
+        """Channel order and bit depth of the frames, as the latest had them."""
+        with self._lock:
+            latest = self._latest
+        if latest is None:
+            return "bgr", self.detector.bit_depth
+        return latest[1].color, latest[1].bit_depth
+
     def picture(self, *, heatmap: bool) -> bytes | None:
         """JPEG of the latest frame, drawn once for all browsers; None before the first verdict."""
-        import cv2
-
         with self._lock:
             latest = self._latest
         if latest is None:
@@ -113,11 +129,30 @@ class Board:
                     if heatmap
                     else as_bgr8(result.frame, result.color, result.bit_depth)
                 )
-                share = LONGEST_SIDE / max(image.shape)
-                if share < 1:
-                    size = [max(1, round(share * side)) for side in image.shape[1::-1]]
-                    shrunk = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-                    image = np.asarray(shrunk, np.uint8)
-                data = encode_jpeg(image)
+                data = picture_of(image)
                 self._drawn[heatmap] = line["frame"], data
             return data
+
+
+def _rate_hz(heard_s: list[float], now_s: float) -> float | None:
+    """Verdicts a second over the last RATE_S seconds, or over all that are kept of them."""
+    late = [moment_s for moment_s in heard_s if now_s - moment_s <= RATE_S]
+    if len(heard_s) < 2:
+        return None
+    if len(late) < len(heard_s):
+        begun_s = now_s - RATE_S
+    else:  # not so many seconds are kept: the first only begins the time
+        begun_s, late = heard_s[0], late[1:]
+    return len(late) / max(now_s - begun_s, 1e-3)
+
+
+def picture_of(image: NDArray[np.uint8], longest_side: int = LONGEST_SIDE) -> bytes:
+    """JPEG of [H, W, 3] BGR, shrunk to sides up to ``longest_side`` pixels."""
+    import cv2
+
+    share = longest_side / max(image.shape)
+    if share < 1:
+        size = [max(1, round(share * side)) for side in image.shape[1::-1]]
+        shrunk = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        image = np.asarray(shrunk, np.uint8)
+    return encode_jpeg(image)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+from edgead.errors import CalibrationError
 from edgead.files import in_words
 from edgead.live.board import Board
 from edgead.live.camera_settings import CameraSettings
@@ -21,6 +22,8 @@ from edgead.live.source import Source
 from edgead.live.sources import open_reader
 from edgead.live.tally import Tally
 from edgead.records.evidence import Evidence
+from edgead.records.store import Records
+from edgead.serving.limits import limits_of
 
 
 class Camera:
@@ -61,6 +64,7 @@ class Camera:
         )
         self.board = Board(source, view, self.slot, self.tally, settings.schedule)
         self._listeners: list[Listener] = [self.board]
+        self._records: list[Receiver] = []
         self.evidence: Evidence | None = None
         self._loop = Loop(
             view,
@@ -69,18 +73,12 @@ class Camera:
             output,
             self._say,
             self._listeners,
-            Checks(
-                view.bundle,
-                drift=settings.drift,
-                say=self._say,
-                precision=view.info()["precision"],
-                bit_depth=view.bit_depth,
-            ),
+            self._checks_of(view),
             identity=Identity(settings.name, secrets.token_hex(8)),
             region=settings.roi,
             period_s=1 / settings.rate_hz if settings.rate_hz else 0.0,
         )
-        self._info = view.info()
+        self._info, self._view = view.info(), view
         self._thread = threading.Thread(
             target=self._run, name=f"camera {settings.name}", daemon=True
         )
@@ -92,19 +90,50 @@ class Camera:
 
     def use_sinks(self, sinks: Sequence[Receiver]) -> None:
         """Give the lines to these sinks, from the next one on."""
-        self._loop.sinks = sinks
+        self._loop.sinks = [*self._records, *sinks]
+
+    def use(self, view: Scorer) -> None:
+        """Score with another bundle's engine from the next frame on; no frame is lost."""
+        view.false_reject_rate = self._view.false_reject_rate
+        self.bundle, self.board.detector = view.bundle, view
+        self._loop.detector, self._loop.checks = view, self._checks_of(view)
+        self._info, self._view = view.info(), view
+        self._say("read", self._shown())
+
+    def takes(self, view: Scorer) -> bool:
+        """Whether ``use`` may have it: frames are read as before, the promise can be kept."""
+        try:
+            limits_of(view.bundle.manifest, self._view.false_reject_rate, view.info()["precision"])
+        except CalibrationError:
+            return False
+        return view.bit_depth == self._view.bit_depth
+
+    def _checks_of(self, view: Scorer) -> Checks:
+        return Checks(
+            view.bundle,
+            drift=self.settings.drift,
+            say=self._say,
+            precision=view.info()["precision"],
+            bit_depth=view.bit_depth,
+        )
+
+    def _shown(self) -> str:
+        info = self._info
+        return f"{self.settings.bundle}; {info['device']}, {info['precision']}, qualified"
 
     def _say_of_signal(self, word: str, text: str, kind: str = "") -> None:
         """Say it; that the signal is lost is told to the sinks too."""
         self._say(word, text, kind)
         if word in ("lost", "watch", "back"):
+            why = text.partition("; trying again")[0] if word == "lost" else None
+            self.board.lost = why
             for sink in self._loop.sinks:
-                why = text.partition("; trying again")[0] if word == "lost" else None
                 sink.lost(self.settings.name, why)
 
-    def listen(self, listener: Listener) -> None:
-        """Give the verdicts to ``listener`` too; before ``start``."""
-        self._listeners.append(listener)
+    def record(self, records: Records) -> None:
+        """Save lines and frames too; before ``use_sinks``."""
+        self._records = [records]
+        self._listeners.append(records)
 
     def start(self) -> None:
         """Watch from now on: a source that is not there is tried again.
@@ -117,8 +146,7 @@ class Camera:
             say = partial(self._say, kind="evidence")
             self.evidence = Evidence(Path(settings.evidence), settings.evidence_mb, say)
             self._listeners.append(self.evidence)
-        shown = f"{settings.bundle}; {self._info['device']}, {self._info['precision']}, qualified"
-        self._say("read", shown)
+        self._say("read", self._shown())
         self._capture.start_patiently()
         self._thread.start()
 

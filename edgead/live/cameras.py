@@ -18,6 +18,8 @@ from edgead.live.line_file import LineFile, read_line_file
 from edgead.live.log import Say
 from edgead.live.outlets import Outlets
 from edgead.live.output import Output
+from edgead.live.relearning.choice import RelearningError
+from edgead.live.relearning.job import Request
 from edgead.live.scorer import Scorer
 from edgead.live.sinks.interface import SinkState
 from edgead.live.source import SourceError
@@ -55,6 +57,7 @@ class Cameras:
         self._left = True
         self._code = 0
         self._file = read_line_file(path)
+        self._views: dict[str, Scorer] = {}  # of cameras whose bundle alone is another now
         self.records: Records | None = None
         self._fresh = {camera.settings.name: camera for camera in self._new_cameras(self._file)}
         self._fresh_sinks = self._outlets.fresh(self._file)
@@ -104,13 +107,46 @@ class Cameras:
         if file.records != self._file.records:
             self._say("reload", "[records] holds from the next start")
         self._fresh, self._fresh_sinks = fresh, sinks
+        for name, view in self._views.items():
+            self._cameras[name].use(view)
         names = {settings.name for settings in file.cameras}
         gone = [name for name in self._cameras if name in fresh or name not in names]
         self._stop(gone)
         for failure in self._take(file):
             self._say("reload", f"not all of it: {in_words(failure)}")
         kept = len(names) - len(fresh)
-        self._say("reload", f"{self._path}: {len(fresh)} cameras started, {kept} go on")
+        told = f"{self._path}: {len(fresh)} cameras started, {kept} go on"
+        with_another = f", {len(self._views)} of them with another bundle" if self._views else ""
+        self._say("reload", f"{told}{with_another}")
+
+    def learning_of(self, name: str, by: str) -> Request:
+        """What would be learnt from the records for the bundle of a camera, and of those who share
+        it.
+
+        Raises:
+            RelearningError: no such camera, or no records.
+        """
+        camera = self._cameras.get(name)
+        if camera is None:
+            raise RelearningError(f"there is no camera {name}: it has {', '.join(self._cameras)}")
+        if self.records is None:
+            raise RelearningError("no records are kept: add a table [records] to the file")
+        bundle, settings = camera.settings.bundle, camera.settings
+        rates = {
+            each: other.board.detector.false_reject_rate
+            for each, other in list(self._cameras.items())
+            if other.settings.bundle == bundle
+        }
+        return Request(
+            self.records.settings.folder.resolve(),
+            Path(bundle).resolve(),
+            rates,
+            by,
+            settings.color,
+            settings.device,
+            settings.precision,
+            part_seconds=self.records.settings.part_seconds,
+        )
 
     def sinks(self) -> dict[str, SinkState]:
         """How each sink fares, by name."""
@@ -148,11 +184,11 @@ class Cameras:
             camera = fresh.get(each.name) or self._cameras.get(each.name)
             if camera is None:
                 continue
+            if each.name in fresh and self.records is not None:
+                camera.record(self.records)
             camera.use_sinks(self._outlets.of(each.sinks))
             if each.name not in fresh:
                 continue
-            if self.records is not None:
-                camera.listen(self.records)
             try:
                 file.within(("camera", index), camera.start)
             except Exception as error:
@@ -174,6 +210,7 @@ class Cameras:
     def _new_cameras(self, file: LineFile) -> list[Camera]:
         """Those of the file that do not run as it wants them, with their engines open."""
         found, bundles = [], dict[str, Bundle]()
+        self._views = {}
         for index, settings in enumerate(file.cameras):
             where = ("camera", index)
             source = file.within((*where, "source"), settings.check)
@@ -182,16 +219,19 @@ class Cameras:
                 bundles[settings.bundle] = file.within((*where, "bundle"), work)
             bundle = bundles[settings.bundle]
             running = self._cameras.get(settings.name)
-            if running is not None and running.runs and _is_same(running, settings, bundle):
+            same = running is not None and running.runs and _is_same(running, settings)
+            if same and running is not None and running.bundle.sha256 == bundle.sha256:
                 continue
             open_view = partial(self._open_view, bundle, settings.detector)
             view = file.within((*where, "bundle"), open_view)
+            if same and running is not None and running.takes(view):
+                self._views[settings.name] = view
+                continue
             rest = (self.output, self._say)
             found.append(file.within(where, partial(Camera, settings, source, view, *rest)))
         return found
 
 
-def _is_same(camera: Camera, settings: CameraSettings, bundle: Bundle) -> bool:
+def _is_same(camera: Camera, settings: CameraSettings) -> bool:
     """Whether a camera runs with these settings; its sinks can be replaced while it does."""
-    before = replace(camera.settings, sinks=settings.sinks)
-    return before == settings and camera.bundle.sha256 == bundle.sha256
+    return replace(camera.settings, sinks=settings.sinks) == settings

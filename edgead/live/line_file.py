@@ -102,6 +102,7 @@ def _records(path: Path, text: str, settings: Any) -> RecordsSettings | None:
             limit_mb=table.number("limit_mb", RecordsSettings.limit_mb, 1, 1e9),
             keep_days=table.number("keep_days", RecordsSettings.keep_days, 0.01, 36_500),
             sample_every=table.whole("sample_every", RecordsSettings.sample_every, 1, 10**9),
+            part_seconds=table.number("part_seconds", RecordsSettings.part_seconds, 0, 86_400),
         )
         table.end()
     except SettingsError as error:

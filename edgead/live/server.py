@@ -1,4 +1,4 @@
-"""The page's server: the board has what is shown, access decides who may see it."""
+"""The page's server: access decides who may ask, the routes of ``page`` answer."""
 
 from __future__ import annotations
 
@@ -6,37 +6,37 @@ import asyncio
 import base64
 import errno
 import hashlib
-import json
 import re
 import socket
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from pathlib import Path
 from urllib.parse import parse_qs
 
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 from uvicorn import Config, Server
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from edgead.errors import CalibrationError, DeviceError, InputError, printable
+from edgead.errors import DeviceError, InputError, printable
 from edgead.live.access import Access, Address
 from edgead.live.board import Board
 from edgead.live.log import Say
-from edgead.live.metrics import exposition
+from edgead.live.page import cameras, files, records, review, threshold
+from edgead.live.page.answers import client, not_found
+from edgead.live.page.workplace import Workplace
 from edgead.live.sinks.interface import SinkState
-from edgead.records.lines import to_json
 
 MOST_CONNECTIONS = 32
 """At once; more are turned away, so that a flood cannot fill the memory."""
 LONGEST_REQUEST_S = 20.0
 """From connecting until a browser has sent its whole request and taken the whole answer."""
-MOST_BYTES = 4096
+MOST_BYTES = 16_384
 """In the body of a request."""
 
-PAGE = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
-OVERVIEW = Path(__file__).with_name("overview.html").read_text(encoding="utf-8")
 TOKEN_PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width,initial-scale=1"><title>edgead watch</title>
 <style>body { font:16px/1.5 system-ui,sans-serif; margin:15vh auto; max-width:26em; padding:0 1em }
@@ -48,17 +48,12 @@ edgead watch printed when it started, or the value of EDGEAD_TOKEN:</label>
 """
 
 
-def _policy(pages: str) -> str:
-    """Only the scripts and styles of ``pages`` run, by digest; they talk to this server alone."""
-    allowed = {
-        tag: " ".join(
-            f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
-            for text in re.findall(rf"<{tag}>(.*?)</{tag}>", pages, re.DOTALL)
-        )
-        for tag in ("script", "style")
-    }
+def _policy() -> str:
+    """Only this server's own files run; the token's page brings its style, known by digest."""
+    style = re.findall("<style>(.*?)</style>", TOKEN_PAGE, re.DOTALL)[0].encode()
+    digest = base64.b64encode(hashlib.sha256(style).digest()).decode()
     return (
-        f"default-src 'none'; script-src {allowed['script']}; style-src {allowed['style']}; "
+        f"default-src 'none'; script-src 'self'; style-src 'self' 'sha256-{digest}'; "
         f"img-src 'self' blob:; connect-src 'self'; form-action 'self'; base-uri 'none'; "
         f"frame-ancestors 'none'"
     )
@@ -67,7 +62,7 @@ def _policy(pages: str) -> str:
 HEADERS = {
     "Connection": "close",  # one request each: an idle connection must not use up a place
     "Cache-Control": "no-store",
-    "Content-Security-Policy": _policy(PAGE + OVERVIEW + TOKEN_PAGE),
+    "Content-Security-Policy": _policy(),
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
@@ -93,8 +88,7 @@ class PageServer:
         self._access = Access(address, hosts)
         self._socket = _listen(address)
         self.address = Address(address.host, int(self._socket.getsockname()[1]))
-        self._boards: Board | Mapping[str, Board] = {}
-        self._sinks: Callable[[], Mapping[str, SinkState]] = dict
+        self._router = Router(default=_nothing, redirect_slashes=False)
         self._thread: threading.Thread | None = None
         config = Config(
             self._serve,
@@ -116,15 +110,21 @@ class PageServer:
         self,
         boards: Board | Mapping[str, Board],
         sinks: Callable[[], Mapping[str, SinkState]] = dict,
+        folder: Path | None = None,
+        more: Iterable[Route] = (),
     ) -> None:
         """Answer requests from now on.
 
         Args:
             boards: the one of the page; or those of several cameras by their names, which may
-                change: the page is an overview then, with a page for each.
+                change.
             sinks: how the sinks fare, for /metrics.
+            folder: of the records; None where none are kept.
+            more: routes beside those of the page, made by ``edgead.live.page.answers.route``.
         """
-        self._boards, self._sinks = boards, sinks
+        place = Workplace(boards, self._say, sinks, folder)
+        ours = [module.routes(place) for module in (cameras, records, review, threshold)]
+        self._router.routes.extend([*files.routes(), *chain(*ours), *more])
         # Outside the main thread uvicorn leaves the signal handlers alone.
         self._thread = threading.Thread(
             target=self._server.run, args=[[self._socket]], name="page", daemon=True
@@ -141,7 +141,7 @@ class PageServer:
         self._socket.close()
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Read the body, answer in a thread: the board draws pictures under a lock."""
+        """Read the body, refuse whom it does not concern, then let a route answer."""
         request, body = Request(scope, receive), b""
         try:
             async for chunk in request.stream():
@@ -150,14 +150,16 @@ class PageServer:
                     break
         except ClientDisconnect:
             return
-        answer = await asyncio.to_thread(self._answer, request, body)
+        scope.setdefault("state", {})["body"] = body
+        answer = self._refusal(request, body) or self._router
         await answer(scope, receive, send)
 
-    def _answer(self, request: Request, body: bytes) -> Response:
+    def _refusal(self, request: Request, body: bytes) -> Response | None:
+        """The answer to whoever may not ask, or gives the token; None for all others."""
         method, path = request.method, request.scope["path"]
         refusal = self._access.refusal(request.headers)
         if refusal:
-            self._say("refuse", f"{_client(request)}: {refusal}", "host")
+            self._say("refuse", f"{client(request)}: {refusal}", "host")
             return PlainTextResponse(f"{refusal}\n", 403)
         if len(body) > MOST_BYTES:
             return PlainTextResponse(f"expected up to {MOST_BYTES} bytes\n", 413)
@@ -167,72 +169,16 @@ class PageServer:
             if (method, path) == ("GET", "/"):
                 return HTMLResponse(TOKEN_PAGE, 401)
             return PlainTextResponse("the token is missing: open the page and enter it\n", 401)
-        if (method, path) == ("GET", "/metrics"):
-            text, kind = exposition(self._boards, self._sinks())
-            return Response(text, media_type=kind)
-        name = request.query_params.get("camera")
-        if not isinstance(self._boards, Board) and name is None:
-            return self._answer_for_all(method, path, dict(self._boards))
-        board = self._boards if isinstance(self._boards, Board) else self._boards.get(name or "")
-        if board is None:
-            return PlainTextResponse("there is no such camera\n", 404)
-        return self._answer_for(board, request, body)
-
-    def _answer_for(self, board: Board, request: Request, body: bytes) -> Response:
-        match request.method, request.scope["path"]:
-            case "GET", "/":
-                return HTMLResponse(PAGE)
-            case "GET", "/state":
-                after = request.query_params.get("after", "")
-                number = int(after) if re.fullmatch(r"-?[0-9]{1,18}", after) else -1
-                state = to_json(board.state(number))
-                return Response(state, media_type="application/json")
-            case "GET", "/frame.jpg":
-                picture = board.picture(heatmap=request.query_params.get("heatmap") != "0")
-                if picture is None:
-                    return PlainTextResponse("no frame was scored yet\n", 404)
-                return Response(picture, media_type="image/jpeg")
-            case "POST", "/rate":
-                return self._take_rate(request, body, board)
-        return PlainTextResponse("there is no such page\n", 404)
-
-    def _answer_for_all(self, method: str, path: str, boards: Mapping[str, Board]) -> Response:
-        match method, path:
-            case "GET", "/":
-                return HTMLResponse(OVERVIEW)
-            case "GET", "/cameras":
-                states = [{"name": name, **board.summary()} for name, board in boards.items()]
-                return Response(to_json(states), media_type="application/json")
-        return PlainTextResponse("there is no such page, or ?camera=NAME is missing\n", 404)
+        return None
 
     def _take_token(self, request: Request, body: bytes) -> Response:
         # Latin-1 has a character for each byte.
         form = parse_qs(body.decode("latin-1"), encoding="latin-1")
         if not self._access.is_token(form.get("token", [""])[0].encode("latin-1")):
-            self._say("refuse", f"a wrong token from {_client(request)}", "token")
+            self._say("refuse", f"a wrong token from {client(request)}", "token")
             return HTMLResponse(TOKEN_PAGE, 401)
         cookie = self._access.cookie(self.address.port)
         return Response(status_code=303, headers={"Set-Cookie": cookie, "Location": "/"})
-
-    def _take_rate(self, request: Request, body: bytes, board: Board) -> Response:
-        # A form of another site cannot send JSON; a browser asks before its script may.
-        kind = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-        if kind != "application/json":
-            return PlainTextResponse("expected application/json\n", 415)
-        try:
-            rate = json.loads(body)["rate"]
-            if isinstance(rate, bool) or not isinstance(rate, int | float):
-                raise TypeError
-            rate = float(rate)
-        except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
-            return JSONResponse({"error": 'expected {"rate": 0.05}'}, 400)
-        try:
-            threshold = board.set_rate(rate)
-        except CalibrationError as error:
-            return JSONResponse({"error": str(error)}, 422)
-        said = f"{100 * rate:.3g} %, threshold {threshold:.5g}: set by {_client(request)}"
-        self._say("rate", said, "rate")
-        return JSONResponse({"false_reject_rate": rate, "threshold": threshold})
 
 
 class _Connection(H11Protocol):
@@ -255,8 +201,8 @@ class _Connection(H11Protocol):
         self.transport.abort()
 
 
-def _client(request: Request) -> str:
-    return request.client.host if request.client is not None else "an unknown address"
+async def _nothing(scope: Scope, receive: Receive, send: Send) -> None:
+    await not_found()(scope, receive, send)
 
 
 def _listen(address: Address) -> socket.socket:

@@ -22,7 +22,7 @@ JUMP_S = 3600.0
 ROWS_SHARE = 4
 """The database may take a quarter of all bytes; the rest is for frames."""
 UNDER_REVIEW = """(
-  COALESCE((SELECT label FROM reviews WHERE reviews.id = verdicts.id
+  COALESCE((SELECT label FROM reviews WHERE reviews.id = verdicts.id AND withdrawn IS NULL
             ORDER BY reviews.number DESC LIMIT 1), '') IN ('good', 'defective')
   OR EXISTS (SELECT 1 FROM evidence WHERE evidence.id = verdicts.id
              AND evidence.claimed_until > strftime('%Y-%m-%dT%H:%M:%fZ', 'now')))"""

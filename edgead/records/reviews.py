@@ -24,6 +24,8 @@ LABELS = ("good", "defective")
 RELEASED = "released"
 CLAIM_MINUTES = 30.0
 LONGEST_NAME, LONGEST_NOTE = 100, 2000  # characters
+ANY = "any"
+"""In place of what a reviewer saw: whatever was said before."""
 
 
 class ReviewError(InputError):
@@ -100,8 +102,11 @@ class Reviews:
         is_anomalous: bool | None = None,
         is_sampled: bool | None = None,
         label: str | None = None,
+        is_reviewed: bool | None = None,
         since: str | None = None,
         until: str | None = None,
+        low: float | None = None,
+        high: float | None = None,
         before: int | None = None,
         limit: int = 100,
     ) -> list[Entry]:
@@ -109,7 +114,9 @@ class Reviews:
 
         Args:
             camera, is_anomalous, is_sampled, label: None for all.
+            is_reviewed: whether there is a label, or none.
             since, until: of ``captured``, as in lines; ``until`` is not included.
+            low, high: of the score, both included.
             before: only numbers below; that of the last entry leads to the next page.
             limit: most entries.
         """
@@ -121,11 +128,13 @@ class Reviews:
         }
         condition = (
             "(:since IS NULL OR captured >= :since) AND (:until IS NULL OR captured < :until) "
-            "AND (:before IS NULL OR number < :before)"
+            "AND (:before IS NULL OR number < :before) "
+            "AND (:low IS NULL OR score >= :low) AND (:high IS NULL OR score <= :high)"
         )
-        return self._entries(
-            condition, same, limit, {"since": since, "until": until, "before": before}
-        )
+        if is_reviewed is not None:
+            condition += f" AND label IS {'NOT ' if is_reviewed else ''}NULL"
+        given = {"since": since, "until": until, "before": before, "low": low, "high": high}
+        return self._entries(condition, same, limit, given)
 
     def after(self, number: int, limit: int) -> list[Entry]:
         """The verdicts after ``number``, in the order of recording."""
@@ -167,21 +176,72 @@ class Reviews:
             )
         return self.entry(identity)
 
-    def mark(self, identity: str, label: str, reviewer: str, note: str = "") -> Entry:
+    def let_go(self, identity: str, reviewer: str) -> Entry:
+        """End a claim of one's own, so that the frame waits for others; else nothing happens.
+
+        Raises:
+            ReviewError: no such frame, it was pruned, or nobody asks.
+        """
+        reviewer = _name(reviewer)
+        with self._reviewing(identity):
+            self._store.execute(
+                "UPDATE evidence SET claimed_by = NULL, claimed_until = NULL "
+                "WHERE id = ? AND claimed_by = ?",
+                (identity, reviewer),
+            )
+        return self.entry(identity)
+
+    def mark(
+        self, identity: str, label: str, reviewer: str, note: str = "", seen: str | None = ANY
+    ) -> Entry:
         """Say that a frame is good or defective; a later mark takes the place of an earlier one.
 
         All marks stay on record. The frame is not pruned until it is released.
 
+        Args:
+            identity: of the verdict.
+            label: good or defective.
+            reviewer: who says so.
+            note: anything that should be known of it.
+            seen: ``reviewed`` of the entry that the reviewer looked at, None without a review;
+                refused when another reviewed it since. ANY: a mark that comes always counts.
+
         Raises:
-            ReviewError: no such frame, it was pruned, or a wrong label, reviewer or note.
+            ReviewError: no such frame, it was pruned, it was reviewed since, or a wrong label,
+                reviewer or note.
         """
         if label not in LABELS:
             raise ReviewError(f"label {label!r}: expected {' or '.join(LABELS)}")
         if len(note) > LONGEST_NOTE:
             raise ReviewError(f"the note has {len(note)} characters, expected up to {LONGEST_NOTE}")
         reviewer = _name(reviewer)
-        with self._reviewing(identity):
+        with self._reviewing(identity) as entry:
+            if seen not in (ANY, entry.reviewed):
+                now = "is no longer reviewed"
+                if entry.label is not None:
+                    now = f"was marked {entry.label} by {entry.reviewer} meanwhile"
+                raise ReviewError(f"{identity} {now}: look at it again")
             self._add(identity, label, reviewer, note)
+        return self.entry(identity)
+
+    def withdraw(self, identity: str, reviewer: str) -> Entry:
+        """Take back one's own latest mark: what was said before it counts again.
+
+        It stays on record, with the time at which it was taken back.
+
+        Raises:
+            ReviewError: no such frame, it was pruned, or the latest mark is not the reviewer's.
+        """
+        reviewer = _name(reviewer)
+        with self._reviewing(identity) as entry:
+            if entry.label not in LABELS or entry.reviewer != reviewer:
+                who = f"is {entry.label} by {entry.reviewer}" if entry.label else "is not marked"
+                raise ReviewError(f"{identity} {who}: only one's own latest mark is taken back")
+            self._store.execute(
+                "UPDATE reviews SET withdrawn = ? WHERE number = "
+                "(SELECT MAX(number) FROM reviews WHERE id = ? AND withdrawn IS NULL)",
+                (iso(datetime.now(timezone.utc)), identity),
+            )
         return self.entry(identity)
 
     def release(self, identities: Iterable[str], reviewer: str, note: str = "") -> None:
@@ -205,14 +265,15 @@ class Reviews:
         )
         return found[::-1]
 
-    def marks(self, identity: str) -> list[dict[str, str]]:
-        """All that was said of a frame, the first first."""
+    def marks(self, identity: str) -> list[dict[str, str | None]]:
+        """All that was said of a frame, the first first; ``withdrawn``: when it was taken back."""
         with self._guard:
             rows = self._store.execute(
-                "SELECT label, reviewer, reviewed, note FROM reviews WHERE id = ? ORDER BY number",
+                "SELECT label, reviewer, reviewed, note, withdrawn FROM reviews WHERE id = ? "
+                "ORDER BY number",
                 (identity,),
             ).fetchall()
-        keys = ("label", "reviewer", "reviewed", "note")
+        keys = ("label", "reviewer", "reviewed", "note", "withdrawn")
         return [dict(zip(keys, row, strict=True)) for row in rows]
 
     def close(self) -> None:
@@ -290,6 +351,15 @@ def _absent(identity: str) -> str:
     )
 
 
+def reviewer_name(reviewer: str) -> str:
+    """The name of who reviews, without blanks around it.
+
+    Raises:
+        ReviewError: nothing, or no name.
+    """
+    return _name(reviewer)
+
+
 def _name(reviewer: str) -> str:
     name = reviewer.strip()
     if not name or len(name) > LONGEST_NAME or not name.isprintable():
@@ -297,7 +367,10 @@ def _name(reviewer: str) -> str:
     return name
 
 
-_LATEST = "SELECT {} FROM reviews WHERE reviews.id = verdicts.id ORDER BY number DESC LIMIT 1"
+_LATEST = (
+    "SELECT {} FROM reviews WHERE reviews.id = verdicts.id AND withdrawn IS NULL "
+    "ORDER BY number DESC LIMIT 1"
+)
 _SELECT = (
     "SELECT number, id, camera, captured, score, p_value, is_anomalous, threshold, is_sampled, "
     "frame, heatmap, pruned, "

@@ -47,17 +47,19 @@ STEPS: tuple[str, ...] = (
     );
     CREATE INDEX reviews_id ON reviews (id, number);
     """,
+    "ALTER TABLE reviews ADD COLUMN withdrawn TEXT;",
 )
 """Each leads from the version of its place to the next; one that was released is never changed."""
 
 
-def connect(path: Path, *, writes: bool) -> sqlite3.Connection:
+def connect(path: Path, *, writes: bool, timeout_s: float = 10.0) -> sqlite3.Connection:
     """Open records.db.
 
     Args:
         path: of the file; made when it is not there and ``writes``.
         writes: bring it to the present schema; else it is only read, also while another process
             writes.
+        timeout_s: how long to wait for another that writes.
 
     Raises:
         InputError: it is of another program, or of a newer edgead.
@@ -66,7 +68,9 @@ def connect(path: Path, *, writes: bool) -> sqlite3.Connection:
     if not writes and not path.is_file():
         raise InputError(f"{path} does not exist: expected the folder of edgead watch --records")
     try:
-        store = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
+        store = sqlite3.connect(
+            path, timeout=timeout_s, isolation_level=None, check_same_thread=False
+        )
         try:
             _prepare(store, path, writes=writes)
         except BaseException:

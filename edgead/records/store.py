@@ -10,6 +10,7 @@ import os
 import random
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,16 +29,15 @@ from edgead.records.evidence import (
 )
 from edgead.records.lines import Line, to_json
 from edgead.records.pruning import AgeLimit, prune_by_age, prune_by_size, transaction
+from edgead.records.rows import Rows
 from edgead.records.schema import FILE, connect
 from edgead.result import Result
 
-WAITING_FRAMES, WAITING_LINES = 4, 10_000
-"""Verdicts that may wait to be saved: with frames, which take memory, and without."""
-AT_ONCE = 200
-"""Verdicts in one transaction."""
+WAITING_FRAMES = 4
+"""Frames that may wait to be saved; they take memory."""
+SETTLE_S = 5.0
+"""How often what was written is brought to the disk's surface."""
 LOOK_S = 1.0
-_WITHOUT_FRAME = ("regions", "digests")
-"""Keys of a line that are of no use without its frame, and take most of its bytes."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,15 @@ class RecordsSettings:
         limit_mb: most that database and files may have together, in 10^6 bytes.
         keep_days: how long a verdict is kept.
         sample_every: of so many frames, one at random is saved for review, whatever its verdict.
+        part_seconds: frames of a camera that follow each other within so many seconds show one
+            part, for learning from them; 0: each shows a part of its own.
     """
 
     folder: Path
     limit_mb: float = 10_000.0
     keep_days: float = 90.0
     sample_every: int = 500
+    part_seconds: float = 1.0
 
     def __post_init__(self) -> None:
         if not self.limit_mb >= 1:
@@ -66,10 +69,10 @@ class RecordsSettings:
 
 
 class Records:
-    """Saves the verdicts of all cameras, in a thread of its own; verdicts never wait for it.
+    """Saves the verdicts of all cameras.
 
-    ``saved``: verdicts in the database since the start; ``skipped``: verdicts, or frames of them,
-    that found no room.
+    A verdict's row is in the database before its line is printed (``send``); the frame of an alarm,
+    or of one that chance chose, follows in a thread of its own (``hear``).
 
     Args:
         settings: what is kept.
@@ -87,24 +90,18 @@ class Records:
         say: Callable[[str, str], None],
         draw: Callable[[], float] | None = None,
     ) -> None:
-        self.settings, self.saved, self.skipped = settings, 0, 0
-        self._say, self._trouble = say, ""
+        self.settings = settings
+        self._say, self._lost_frames = say, 0
+        self._troubles: dict[str, str] = {}  # what is not saved, and why
         self._draw = random.SystemRandom().random if draw is None else draw
         self._limit = int(1e6 * settings.limit_mb)
-        self._queue: deque[tuple[Line, Result | None, bool]] = deque()
-        self._frames = 0  # of the queue
+        self._queue: deque[tuple[Line, Result, bool]] = deque()
+        self._frames = 0  # that wait, or are being saved
         self._news, self._closing = threading.Condition(), False
-        try:
-            settings.folder.mkdir(parents=True, exist_ok=True)
-            self._lock = None if sys.platform == "win32" else hold(settings.folder)
-        except OSError as error:
-            raise InputError(f"records in {settings.folder}: {os_sentence(error)}") from error
-        if self._lock is None and sys.platform != "win32":
-            raise InputError(
-                f"records in {settings.folder}: another edgead saves there; choose another folder"
-            )
+        self._lock = take_folder(settings.folder)
         try:
             self._store = connect(settings.folder / FILE, writes=True)
+            self._rows = Rows(settings.folder / FILE)
             self._age = AgeLimit(self._store, settings.keep_days, self._say)
             self._remove_left_over()
         except BaseException:
@@ -114,19 +111,37 @@ class Records:
         self._thread = threading.Thread(target=self._run, name="records", daemon=True)
         self._thread.start()
 
-    def hear(self, line: Line, result: Result | None) -> None:
-        """Queue a record (a line with ``id`` and ``camera``), for which None is no ``result``."""
-        sampled = result is not None and self._draw() * self.settings.sample_every < 1
+    @property
+    def saved(self) -> int:
+        """Verdicts in the database since the start."""
+        return self._rows.saved
+
+    @property
+    def skipped(self) -> int:
+        """Verdicts, or frames of them, that found no room."""
+        return self._rows.skipped + self._lost_frames
+
+    def send(self, record: Line) -> None:
+        """Save a line with ``id`` and ``camera``; it is there after ``kill -9``.
+
+        While the database takes none, on a full disk, the line waits in memory.
+        """
+        self._rows.put(record)
+
+    def lost(self, camera: str, why: str | None) -> None:
+        """That a camera gives no frames is no verdict; see ``Receiver``."""
+
+    def hear(self, line: Line, result: Result) -> None:
+        """Queue the frame of an alarm, or of one that chance chooses; when too many wait, it is
+        skipped and counted."""
+        sampled = self._draw() * self.settings.sample_every < 1
+        if not (sampled or result.is_anomalous):
+            return
         with self._news:
-            if len(self._queue) >= WAITING_LINES:
-                self.skipped += 1
+            if self._frames >= WAITING_FRAMES:
+                self._lost_frames += 1
                 return
-            if result is None or not (sampled or result.is_anomalous):
-                result = None
-            elif self._frames >= WAITING_FRAMES:
-                self.skipped += 1
-                result, sampled = None, False
-            self._frames += result is not None
+            self._frames += 1
             self._queue.append((line, result, sampled))
             self._news.notify()
 
@@ -136,69 +151,64 @@ class Records:
             self._closing = True
             self._news.notify()
         self._thread.join()
+        self._rows.close()
         self._store.close()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
 
     def _run(self) -> None:
+        settled_s = time.monotonic()
         while True:
             with self._news:
                 if not self._queue and not self._closing:
                     self._news.wait(LOOK_S)
-                taken = [self._queue.popleft() for _ in range(min(AT_ONCE, len(self._queue)))]
-                if not taken and self._closing:
-                    return
-            try:
-                self._save(taken)
-                self._prune()
-            except Exception as error:
-                self._note(f"records are not saved: {in_words(error)}")
-            finally:
-                with self._news:
-                    self._frames -= sum(result is not None for _, result, _ in taken)
+                taken = self._queue.popleft() if self._queue else None
+                ends = taken is None and self._closing
+            self._keep_rows()
+            if taken is not None:
+                self._keep_frame(*taken)
+            self._prune()
+            if ends:
+                return
+            if time.monotonic() - settled_s >= SETTLE_S:
+                settled_s = time.monotonic()
+                self._rows.settle()
 
-    def _save(self, taken: list[tuple[Line, Result | None, bool]]) -> None:
-        """Write the files, then the rows, in one transaction."""
-        rows, pieces = [], []
-        trouble = ""
-        for line, result, sampled in taken:
-            kept = line
-            piece = None
-            if result is not None:
-                try:
-                    piece = self._write_files(line, result)
-                except Exception as error:  # also no memory for a picture
-                    trouble = f"frames are not saved: {in_words(error)}"
-                    self.skipped += 1
-            if piece is None:
-                kept = {key: line[key] for key in line if key not in _WITHOUT_FRAME}
-            else:
-                pieces.append(piece)
-            rows.append(_row(line, kept, sampled and piece is not None))
-        if rows:
-            try:
-                self._insert(rows, pieces)
-            except BaseException:
-                self.skipped += len(rows)
-                for _, frame, _, _ in pieces:
-                    self._remove(frame.removesuffix(FRAME))
-                raise
-            self.saved += len(rows)
-            self._note(trouble)
+    def _keep_rows(self) -> None:
+        """Write the rows that wait."""
+        self._rows.retry()
+        trouble = self._rows.trouble
+        self._note("records", trouble and f"{trouble}; they wait in memory")
 
-    def _insert(
-        self, rows: list[tuple[object, ...]], pieces: list[tuple[str, str, str, int]]
-    ) -> None:
-        with transaction(self._store):
-            self._store.executemany(
-                "INSERT INTO verdicts (id, camera, captured, score, p_value, is_anomalous, "
-                "threshold, is_sampled, line) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                rows,
-            )
-            self._store.executemany(
-                "INSERT INTO evidence (id, frame, heatmap, bytes) VALUES (?, ?, ?, ?)", pieces
-            )
+    def _keep_frame(self, line: Line, result: Result, sampled: bool) -> None:
+        """Save a frame, or count that it was not."""
+        try:
+            self._save(line, result, sampled)
+            self._note("frames", "")
+        except Exception as error:  # also no memory for a picture
+            self._lost_frames += 1
+            self._note("frames", in_words(error))
+        finally:
+            with self._news:
+                self._frames -= 1
+
+    def _save(self, line: Line, result: Result, sampled: bool) -> None:
+        """Write the files of a frame, then what names them; all of it or nothing."""
+        identity, frame, *rest = self._write_files(line, result)
+        try:
+            with transaction(self._store):
+                self._store.execute(
+                    "INSERT INTO evidence (id, frame, heatmap, bytes) VALUES (?, ?, ?, ?)",
+                    (identity, frame, *rest),
+                )
+                self._store.execute(
+                    "UPDATE verdicts SET is_sampled = ?, line = ? WHERE id = ?",
+                    (sampled, to_json(line).decode(), identity),
+                )
+        except BaseException:
+            self._remove(frame.removesuffix(FRAME))
+            raise
 
     def _write_files(self, line: Line, result: Result) -> tuple[str, str, str, int]:
         """(id, frame, heatmap, bytes) of what was written; all of it or nothing."""
@@ -222,8 +232,12 @@ class Records:
         return line["id"], f"{stem}{FRAME}", f"{stem}{HEATMAP}", size
 
     def _prune(self) -> None:
-        prune_by_age(self._store, self._age, self._remove)
-        prune_by_size(self._store, self._limit, self._remove)
+        try:
+            prune_by_age(self._store, self._age, self._remove)
+            prune_by_size(self._store, self._limit, self._remove)
+            self._note("old records", "")
+        except Exception as error:
+            self._note("old records", in_words(error))
 
     def _remove(self, stem: str) -> None:
         for suffix in SUFFIXES:
@@ -242,15 +256,28 @@ class Records:
                 if ours or LEFT_OVER.match(path.name):
                     path.unlink()
 
-    def _note(self, trouble: str) -> None:
+    def _note(self, what: str, trouble: str) -> None:
         """Say that saving fails, and that it works again; not for every verdict."""
-        if trouble and not self._trouble:
-            self._say("failed", f"{trouble}; verdicts go on")
-        elif self._trouble and not trouble:
-            self._say("fine", f"records are saved again in {self.settings.folder}")
-        self._trouble = trouble
+        word = "removed" if what == "old records" else "saved"
+        before = self._troubles.get(what, "")
+        if trouble and not before:
+            self._say("failed", f"{what} are not {word}: {trouble}; verdicts go on")
+        elif before and not trouble:
+            self._say("fine", f"{what} are {word} again in {self.settings.folder}")
+        self._troubles[what] = trouble
 
 
-def _row(line: Line, kept: Line, sampled: bool) -> tuple[object, ...]:
-    values = [line.get(key) for key in ("score", "p_value", "is_anomalous", "threshold")]
-    return (line["id"], line["camera"], line["captured"], *values, sampled, to_json(kept).decode())
+def take_folder(folder: Path) -> int | None:
+    """Make the folder and take its lock; what to close to release it, None where there are none.
+
+    Raises:
+        InputError: another process has it, or it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        held = None if sys.platform == "win32" else hold(folder)
+    except OSError as error:
+        raise InputError(f"records in {folder}: {os_sentence(error)}") from error
+    if held is None and sys.platform != "win32":
+        raise InputError(f"records in {folder}: another edgead saves there; choose another folder")
+    return held

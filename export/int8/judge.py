@@ -92,9 +92,11 @@ def judge(
     ties = Tolerance(bounds.ties * largest, bounds.ties * map_largest)
     held = bundle.manifest.calibration
     exact_ties = bundle.manifest.calibration_of("float32").ties
-    before = exact.scores > threshold(held.scores, held.false_reject_rate, exact_ties.score)
+    before = exact.scores > threshold(
+        held.scores, held.false_reject_rate, exact_ties.score, held.parts
+    )
     own_scores = coarse.scores[good].tolist()
-    after = coarse.scores > threshold(own_scores, held.false_reject_rate, ties.score)
+    after = coarse.scores > threshold(own_scores, held.false_reject_rate, ties.score, held.parts)
     sized = [metrics.resize_mask(m, v.shape) for m, v in zip(shown.masks, exact.maps, strict=True)]
     return Judged(
         image_auroc=_aurocs(exact.scores, coarse.scores, shown.synthetic),

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import torch
-from edgead_training.data.grouping import grouped
 from edgead_training.features.efficientnet_lite import STRIDES
 from edgead_training.methods import Method
 from edgead_training.methods.backbone_method import BackboneMethod
@@ -34,12 +33,11 @@ from edgead.preprocess import preprocess
 from edgead.tiling import Tiling, middle
 
 from ..backbone import write_frozen, write_lite
-from ..calibration_frames import different
+from ..calibration_frames import different, images_of
 from ..census import check_precision, take_census
 from ..compare import HALF_PEAK, check_batch
 from ..half_arithmetic import HalfArithmetic
 from ..int8.features import int8_of
-from ..learn_steps import good_images
 from ..onnx import to_onnx
 from ..options import ExportOptions, Frames, Log, Ranges
 from ..paths import without_paths
@@ -70,11 +68,7 @@ def export_joined(run: Run, out: Path, options: ExportOptions, log: Log) -> Bund
     Raises:
         EdgeadError: as ``join``.
     """
-    group = run.provenance["data"].get("group")
-    parts = [
-        good_images(samples, run.method.bit_depth, _shows([x.name for x in samples], group))
-        for samples in (run.train, run.calibration)
-    ]
+    parts = [images_of(run, samples) for samples in (run.train, run.calibration)]
     given = {"seed": run.provenance["seed"], "provenance": run.provenance, "tiling": run.tiling}
     return join(run.method, *parts, out, options, **given, log=log)
 
@@ -167,11 +161,6 @@ def _weighed(
     }
     provenance = {**manifest.provenance, "export": export}
     return replace(draft, manifest=replace(manifest, provenance=provenance))
-
-
-def _shows(names: Sequence[str], group: str | None) -> dict[str, str]:
-    """The part that each image shows, where the run was divided by parts."""
-    return {} if group is None else dict(zip(names, grouped(names, group), strict=True))
 
 
 def _backbone(method: Method) -> Backbone:

@@ -13,8 +13,10 @@ import numpy as np
 import onnx
 import pytest
 from edgead_export import CalibrationFrame, ExportOptions, export_method, export_run, exporter
+from edgead_export.calibration_frames import images_of
 from edgead_export.onnx import to_onnx
 from edgead_export.paths import without_paths
+from edgead_training.data import Sample
 from export_toy import SIZE, ToyMethod, frame, frames
 from onnx import numpy_helper
 
@@ -288,6 +290,27 @@ def test_one_calibration_image_is_enough_for_a_bundle(tmp_path: Path) -> None:
     bundle = export_method(ToyMethod(), frames(1), tmp_path / "x.edgead", log=_quiet)
     assert bundle.manifest.calibration.false_reject_rate == 0.5
     assert len(bundle.manifest.golden) == 2
+
+
+def test_images_of_one_part_count_as_one(tmp_path: Path) -> None:
+    """Three of each of four parts: 1/5 is the best that four can promise, which twelve do not."""
+    given = [replace(each, part=f"part{i // 3}") for i, each in enumerate(frames(COUNT))]
+    bundle = export_method(ToyMethod(), given, tmp_path / "x.edgead", log=_quiet)
+    calibration = bundle.manifest.calibration
+    assert calibration.parts == (0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3)
+    assert calibration.false_reject_rate == pytest.approx(1 / 5)
+    result = Detector(bundle).score(frame(0))
+    above = np.array(calibration.scores) + calibration.ties.score >= calibration.scores[0]
+    shares = above.reshape(4, 3).mean(1)  # of each part's images
+    assert result.p_value == pytest.approx((1 + shares.sum()) / 5)
+
+
+@pytest.mark.parametrize(("group", "shown"), [("(t[0-9])", ["t1", "t1", "t2"]), (None, [""] * 3)])
+def test_images_of_a_run_have_the_part_that_its_group_says(group, shown) -> None:
+    data = {} if group is None else {"group": group}
+    run = SimpleNamespace(method=ToyMethod(), provenance={"data": data})
+    samples = [Sample(Path(f"{name}.png"), name=f"{name}.png") for name in ("t1_a", "t1_b", "t2_a")]
+    assert [image.part for image in images_of(run, samples)] == shown
 
 
 def test_grey_and_16_bit_frames(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ def script(path: str) -> ModuleType:
     return module
 
 
-wheels, jetson = script("csrc/build_wheel.py"), script("tests/install/jetson_root.py")
+wheels, jetson = script("release/build_wheel.py"), script("tests/install/jetson_root.py")
 
 
 def test_the_commands_are_those_of_the_page(tmp_path: Path) -> None:

@@ -203,7 +203,7 @@ def test_check_says_what_can_be_reached(line, film, bundle_dir, tmp_path):
     good, dead = found["cameras"]
     assert good == {"name": "good", "source": f"video file {film}", "ok": True, "why": None}
     assert (dead["source"], dead["ok"]) == ("stream rtsp://…@127.0.0.1:9/none", False)
-    assert "does not open" in dead["why"] and found["sinks"] == []
+    assert "does not open" in dead["why"] and (found["sinks"], found["records"]) == ([], None)
     assert "hush" not in done.stdout
     one = [*command, film, "--bundle", bundle_dir, "--check"]
     done = subprocess.run(one, capture_output=True, text=True)

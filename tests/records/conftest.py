@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import cv2
 import pytest
 
 from edgead import Detector
@@ -39,3 +40,13 @@ def open_records(tmp_path):
     for each in opened:
         if each._lock is not None:
             each.close()
+
+
+@pytest.fixture
+def film_of_one(make_frame, tmp_path) -> Path:
+    """A video of one frame."""
+    path = tmp_path / "one.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 10, (90, 70))
+    writer.write(make_frame(0))
+    writer.release()
+    return path

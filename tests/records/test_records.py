@@ -198,8 +198,10 @@ records = Records(RecordsSettings(Path(sys.argv[4]), sample_every=1), print)
 for number in range(100_000):
     while records._frames > 2:
         pass
-    records.hear(a_line(number, result), result)
+    line = a_line(number, result)
+    records.send(line)
     print(number, flush=True)
+    records.hear(line, result)
 """
 
 
@@ -214,15 +216,15 @@ def test_after_kill_9_the_database_is_whole_and_no_file_is_without_its_row(
     command = [sys.executable, "-c", WRITER, *map(str, words)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as writer:
         assert writer.stdout is not None
-        for _ in range(25):
-            writer.stdout.readline()
+        printed = [int(writer.stdout.readline()) for _ in range(25)]
         writer.send_signal(signal.SIGKILL)
+        printed += map(int, writer.stdout.read().split(b"\n")[:-1])
     with sqlite3.connect(folder / "records.db") as store:
         assert store.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     open_records().close()  # the next watch clears what is left
     reviews = Reviews(folder)
     entries = reviews.history(limit=1000)
-    assert entries
+    assert {int(entry.id.rpartition("-")[2]) for entry in entries} >= set(printed)
     for entry in entries:
         if entry.frame is not None:
             assert np.array_equal(read_image(entry.frame), results[0].frame)
@@ -244,18 +246,61 @@ def test_a_full_disk_is_said_once_leaves_nothing_half_and_ends(
     monkeypatch.setattr(module, "write_file", full)
     hear(records, *((a_line(n, alarm), alarm) for n in range(2)))
     assert len(log) == 1 and "no space left on the disk" in log[0][1]
-    pages = records._store.execute("PRAGMA page_count").fetchone()[0]
-    records._store.execute(f"PRAGMA max_page_count={pages}")
+    store = records._rows._store
+    pages = store.execute("PRAGMA page_count").fetchone()[0]
+    store.execute(f"PRAGMA max_page_count={pages}")
     for number in range(2, 200):
         hear(records, (a_line(number, alarm), alarm))
-        if "database or disk is full" in records._trouble:
+        if "full" in records._rows.trouble:
             break
-    assert "records are not saved" in records._trouble
+    text = "records are not saved: database or disk is full; they wait in memory; verdicts go on"
+    assert [said[1] for said in log if said[0] == "failed"][1:] == [text]
     assert files(tmp_path / "records") == set()
     monkeypatch.undo()
-    records._store.execute("PRAGMA max_page_count=1000000")
+    store.execute("PRAGMA max_page_count=1000000")
     hear(records, (a_line(999, alarm), alarm))
-    assert log[-1][0] == "fine" and len(files(tmp_path / "records")) == 3
+    assert len(files(tmp_path / "records")) == 3
+    records.close()
+    assert [said[0] for said in log[2:]] == ["fine", "fine"] and records.skipped == number + 1
+    reviews = Reviews(tmp_path / "records")  # none of the verdicts is lost, and their order stays
+    numbers = [int(entry.id.rpartition("-")[2]) for entry in reviews.after(0, 1000)]
+    assert numbers == [*range(number + 1), 999]
+    reviews.close()
+
+
+def test_a_line_waits_while_another_program_writes_and_is_there_later(
+    open_records, results, tmp_path
+):
+    good, _ = results
+    log = []
+    records = open_records(log=log)
+    with sqlite3.connect(tmp_path / "records" / "records.db", isolation_level=None) as other:
+        other.execute("BEGIN IMMEDIATE")
+        began = time.monotonic()
+        for number in range(50):
+            records.send(a_line(number, good))
+        assert time.monotonic() - began < 5  # of SQLite's usual wait, one would take as long
+        while not log:
+            time.sleep(0.01)
+        other.execute("COMMIT")
+    other.close()
+    records.close()
+    assert "records are not saved: database is locked" in log[0][1]
+    reviews = Reviews(tmp_path / "records")
+    assert [int(e.id.rpartition("-")[2]) for e in reviews.after(0, 100)] == list(range(50))
+    reviews.close()
+
+
+def test_a_line_with_an_error_is_a_record_without_a_score(open_records, tmp_path):
+    records = open_records()
+    line = {"id": "left-0-1", "camera": "left", "frame": 1, "captured": "2026-11-30T10:00:00.000Z"}
+    records.send({**line, "error": "the frame is broken"})
+    records.close()
+    reviews = Reviews(tmp_path / "records")
+    (entry,) = reviews.history()
+    assert (entry.score, entry.is_anomalous, entry.frame) == (None, None, None)
+    assert reviews.line("left-0-1")["error"] == "the frame is broken"
+    reviews.close()
 
 
 def test_an_older_file_is_brought_to_the_present_schema_and_a_newer_one_refused(
@@ -365,7 +410,7 @@ def test_the_database_takes_a_quarter_of_the_limit_and_the_oldest_verdicts_go_fi
     good, _ = results
     records = open_records(limit_mb=1)
     for number in range(600):
-        records.hear(a_line(number, good), good)
+        records.send(a_line(number, good))
     records.close()
     reviews = Reviews(tmp_path / "records")
     kept = reviews.history(limit=1000)

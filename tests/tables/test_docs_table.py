@@ -37,10 +37,12 @@ def test_the_summary_has_the_means_of_a_method_on_each_data_set(script) -> None:
     more = {"seed": 2, "image_auroc": 0.7, "aupro": 0.5}
     other = HEAD | {"dataset": "magnetic_tile"}
     entries = [make(HEAD, [RUN | more, RUN | {"aupro": 0.3}]), make(other, [RUN | more])]
-    hidden = make(HEAD | {"trained": False}, [RUN])
-    assert summary([*entries, hidden]) == summary(entries)
-    row = "| redi (paper) | 0.800 / 0.400 | 0.700 / 0.500 | not measured | 2.0 | 10 |"
+    row = "| redi (paper) | 0.800 / 0.400 | 0.700 / 0.500 | not measured | 1 to 2 |  | 2.0 | 10 |"
     assert summary(entries).splitlines()[2:] == [row]
+    untrained = make(HEAD | {"trained": False}, [RUN | LATER])
+    beside = "| redi (paper), untrained | 0.900 / no masks |"
+    rest = " not measured | not measured | 1 | 1.50 | 2.0 | 10 |"
+    assert summary([untrained, *entries]).splitlines()[2:] == [beside + rest, row]
 
 
 def test_a_row_has_mean_and_spread_and_stands_beside_the_peers(script) -> None:

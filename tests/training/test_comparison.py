@@ -33,13 +33,53 @@ def _gains(method: Method) -> list[torch.Tensor]:
     return [method.scale.get_buffer(f"gain_{k}") for k in range(3)]
 
 
+PLACED = {"redi": {}, "agpnet": {"placement": "aligned"}}  # as if a person had said so
+
+
 @pytest.mark.parametrize("name", SMALL)
 @pytest.mark.parametrize("position", [True, False])
 def test_position_decides_whether_what_is_usual_is_that_of_each_place(name, position):
-    method, before = _concluded(name, position=position)
+    method, before = _concluded(name, position=position, **PLACED[name])
     for gain, first in zip(_gains(method), before, strict=True):
         assert not torch.equal(gain, first)  # measured, not left as it was made
         assert (len(gain.unique()) > 1) == position
+
+
+def _fields(lie_alike: bool) -> torch.Tensor:
+    """Twenty parts of 64 x 64 on a grey table, each with its own grain."""
+    generator = torch.Generator().manual_seed(0)
+    table = torch.full((20, 3, 128, 128), 0.5)
+    part = F.interpolate(torch.randn(1, 3, 16, 16, generator=generator), (64, 64), mode="bicubic")
+    for image in table:
+        corner = torch.randint(16, 48, (2,), generator=generator).tolist()
+        top, left = (32, 32) if lie_alike else corner
+        grain = 0.3 * torch.randn(part[0].shape, generator=generator)
+        image[:, top : top + 64, left : left + 64] = part[0] + grain
+    return table
+
+
+@pytest.mark.parametrize("lie_alike", [True, False])
+def test_places_count_where_good_images_say_that_they_tell(lie_alike):
+    """One E for each level where the part lies anywhere, without a setting that says so."""
+    images = _fields(lie_alike)
+    method = METHODS["agpnet"].from_settings(SMALL["agpnet"] | {"size": [128, 128]}, n_train=20)
+    data = TrainingSet(images, lambda items, _: iter(items))
+    assert method.eval().places_count(data) is lie_alike
+    twice = TrainingSet(torch.cat([images, images]), lambda items, _: iter(items), varied=1)
+    assert method.places_count(twice) is lie_alike  # copies say nothing new
+
+
+@pytest.mark.parametrize(
+    ("settings", "count"),
+    [
+        ({"placement": "loose"}, False),
+        ({"placement": "filling"}, True),
+        ({"position": False}, False),
+    ],
+)
+def test_a_person_says_whether_places_count(settings, count):
+    method = METHODS["agpnet"].from_settings(SMALL["agpnet"] | settings, n_train=5)
+    assert method.places_count(TrainingSet(torch.empty(0), lambda *_: iter(()))) is count
 
 
 @pytest.mark.parametrize("name", SMALL)

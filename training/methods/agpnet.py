@@ -33,6 +33,7 @@ from torch.nn import functional as F
 
 from edgead.bundle.entries import Pair
 from edgead.errors import TrainingError
+from edgead.learning.placement import LOOSE, MEANINGS, PLACEMENTS
 
 from ..features.backbone import FrozenBackbone
 from ..features.efficientnet_lite import load_lite
@@ -42,6 +43,7 @@ from .agpnet_clean_features import CleanFeatures
 from .agpnet_decoder import Decoder, Teacher
 from .backbone_method import BackboneMethod, BackboneSettings, check_tokens
 from .base import Losses, Stage, TrainingSet
+from .placement import placement_of
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,9 @@ class AGPNetSettings(BackboneSettings):
         "join": ("concat", "sum"), "noise": ("attention", "random", "none"),
         "where": ("both", "feature", "image"), "masks": ("both", "prior", "learnt"),
         "schedule": ("linear", "constant"), "window": (1, 3, 5),
+        "placement": ("found", *PLACEMENTS),
     }  # fmt: skip
-    added: ClassVar = {"window": 1}
+    added: ClassVar = {"window": 1, "placement": "aligned"}
     least: ClassVar = (
         dict.fromkeys(("common", "width", "heads", "blocks"), 1)
         | {"stride": 8}
@@ -81,10 +84,11 @@ class AGPNetSettings(BackboneSettings):
     beta: float = 0.1  # [P]
     image_share: tuple[float, float] = (0.05, 0.3)  # [P] r, first and last
     image_std: float = 0.4  # [P] of the normalised pixels' noise
+    placement: str = "found"  # [P] how the part lies; places count unless it lies loosely
     window: int = 3  # [P] by benchmarks/synthetic_defects.py; the paper: 1
     pooling: str = "max"  # [F]
     learning_rate: float = 1e-3  # [P] the steps are few; as ViTAD: 1e-4
-    steps: int = 500  # [P] some three minutes on two cores
+    steps: int = 300  # [P] some two minutes on two cores
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -265,22 +269,25 @@ class AGPNet(BackboneMethod):
             return attention
         return F.interpolate(attention, self.grid, mode="bilinear", align_corners=False)
 
+    def averaged(self, parts: list[Tensor]) -> list[Tensor]:
+        """What is compared, each position the mean of the window around it."""
+        if (side := self.config.window) == 1:
+            return parts
+        pool = nn.AvgPool2d(side, 1, side // 2, count_include_pad=False)
+        return [pool(x) for x in parts]
+
     def compared(self, clean: Tensor) -> Compared:
-        """F_clean and F_hat as they are compared: their levels, averaged over the window."""
-
-        def averaged(features: Tensor) -> list[Tensor]:
-            side = self.config.window
-            parts = self.split(features)
-            if side == 1:
-                return parts
-            pool = nn.AvgPool2d(side, 1, side // 2, count_include_pad=False)
-            return [pool(x) for x in parts]
-
-        return averaged(clean), averaged(self.decoder(clean))
+        """F_clean and F_hat as they are compared."""
+        reconstructed = self.decoder(clean)
+        return self.averaged(self.split(clean)), self.averaged(self.split(reconstructed))
 
     def compare(self, image: Tensor, levels: list[Tensor]) -> Pairs:
-        clean = self.join(self.on_grid(levels))
-        return self.scale.emit(*self.compared(clean))
+        placed = self.on_grid(levels)
+        if self.config.join == "sum":
+            return self.scale.emit(*self.compared(self.join(placed)))
+        normal = [channel_norm(x) for x in placed]  # ``compared`` without folding them, and faster
+        found = self.split(self.decoder.reconstruct(normal))
+        return self.scale.emit(self.averaged(normal), self.averaged(found))
 
     def preview(self, images: Tensor) -> list[Tensor]:
         """Rows: X, the mask A, and X with the noise that training ends with."""
@@ -336,8 +343,19 @@ class AGPNet(BackboneMethod):
             clean, _ = source(part)
             return self.compared(clean)
 
-        self.fit_comparison(data, compared)
+        self.fit_comparison(data, compared, self.places_count(data))
         self.clean = self.teacher = None
+
+    def places_count(self, data: TrainingSet) -> bool:
+        """Whether E is that of each place: of a part that lies loosely no place says anything."""
+        config = self.config
+        if not config.position or config.placement != "found":
+            return config.position and config.placement != LOOSE
+        lies = placement_of(self.backbone, data, self.map_params().blur_sigma)
+        count = lies.name != LOOSE
+        usual = "that of each place" if count else "alike at all places"
+        self.found = f"{lies.name}: {MEANINGS[lies.name]}; what is usual is {usual}"
+        return count
 
     def stages(self, data: TrainingSet) -> list[Stage]:
         config = self.config

@@ -74,15 +74,40 @@ class Decoder(nn.Module):
     def run(self, features: Tensor) -> tuple[Tensor, list[Tensor]]:
         """(reconstructed features, attention [N, heads, T, T] of every block)."""
         x = features.to(self.head.weight.dtype).flatten(2).transpose(1, 2)
-        x, attentions = self.embed(x) + self.place, []
-        for block in self.blocks:
-            x, attention = block(x)
-            attentions.append(attention)
+        x, attentions = self.attend(self.embed(x))
         tokens = self.head(self.norm(x)).transpose(1, 2)
         return tokens.reshape(-1, self.channels, *self.grid).float(), attentions
 
+    def attend(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Embedded tokens [N, T, D] through the blocks, and the attention of each."""
+        x, attentions = x + self.place, []
+        for block in self.blocks:
+            x, attention = block(x)
+            attentions.append(attention)
+        return x, attentions
+
     def forward(self, features: Tensor) -> Tensor:
         return self.run(features)[0]
+
+    def reconstruct(self, levels: list[Tensor]) -> Tensor:
+        """As ``forward`` of the levels folded side by side, for an inference: [N, C, h, w].
+
+        A linear layer on folded squares of a level is a convolution of that stride, so nothing has
+        to be folded; and the last layer is one of 1x1, of tokens on their grid.
+
+        levels: [N, C_l, f h, f w], whose C_l f^2 add up to C.
+        """
+        dtype, height = self.head.weight.dtype, self.grid[0]
+        factors = [int(x.shape[2]) // height for x in levels]
+        folded = [int(x.shape[1]) * f**2 for x, f in zip(levels, factors, strict=True)]
+        weights = self.embed.weight.split(folded, dim=1)
+        parts = [
+            F.conv2d(x.to(dtype), weight.unflatten(1, (-1, f, f)), stride=f)
+            for x, f, weight in zip(levels, factors, weights, strict=True)
+        ]
+        embedded = sum(parts[1:], parts[0]).flatten(2).transpose(1, 2) + self.embed.bias
+        x = self.norm(self.attend(embedded)[0]).transpose(1, 2).unflatten(2, self.grid)
+        return F.conv2d(x, self.head.weight[:, :, None, None], self.head.bias).float()
 
     @torch.no_grad()
     def attention_mask(self, features: Tensor) -> Tensor:

@@ -121,15 +121,19 @@ class BackboneMethod(Method):
     def forward(self, image: Tensor) -> Pairs:
         return self.compare(image, self.levels(image))
 
-    def fit_comparison(self, data: TrainingSet, compared: Callable[[Tensor], Compared]) -> None:
-        """Measure on the good images what is usual, where the settings ask for it.
+    def fit_comparison(
+        self, data: TrainingSet, compared: Callable[[Tensor], Compared], position: bool
+    ) -> None:
+        """Measure on the good images what is usual.
 
         Args:
             data: the good images.
             compared: indices [n] of images to (reference, reconstructed) of the levels.
+            position: whether E is that of each place. Without it and without the setting balance
+                the distances stay as they are.
         """
-        config = self.config
-        if not config.position and not config.balance:
+        balance = self.config.balance
+        if not position and not balance:
             return
 
         def each(title: str) -> Iterator[Compared]:
@@ -138,4 +142,4 @@ class BackboneMethod(Method):
                     found = compared(part)
                 yield found
 
-        fit_scale(self.scale, each, config.position, self.map_params() if config.balance else None)
+        fit_scale(self.scale, each, position, self.map_params() if balance else None)

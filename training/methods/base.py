@@ -239,6 +239,8 @@ class Method(nn.Module, ABC):
     config: Any  # of settings_type
     bit_depth: int | None = None
     """Of the uint16 frames that it learns from; None where nothing is declared."""
+    found: str = ""
+    """What ``conclude`` found out about the parts, for people."""
 
     @classmethod
     def read(cls, settings: dict[str, Any]) -> Any:

@@ -201,7 +201,7 @@ class ReDi(BackboneMethod):
             reconstructed = self.recover_features(good.maps(part), good.prompts(part))
             return self._compared(good(part), reconstructed)
 
-        self.fit_comparison(data, compared)
+        self.fit_comparison(data, compared, self.config.position)
 
     def stages(self, data: TrainingSet) -> list[Stage]:
         config = self.config
@@ -209,7 +209,7 @@ class ReDi(BackboneMethod):
 
         def loss(indices: Tensor, generator: torch.Generator, _: float) -> Losses:
             maps = with_foreign_edges(good.maps(indices), config.patches, generator)
-            found = self.recover_features(maps, good.drawn_prompts(indices, generator))
+            found = self.recover_features(maps, good.prompts(indices))
             pair = directed(good(indices)), directed(found)
             losses = {"alignment": alignment_loss(*pair)}
             if config.self_correlation > 0:

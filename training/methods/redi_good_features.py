@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..features.scale import CACHE_BYTES, FeatureScale, Moments, join
 from .base import TrainingSet
-from .redi_prompts import NEIGHBOURS, RANDOM_SHARE, PromptBank, describe, nearest_others
+from .redi_prompts import PromptBank, describe
 
 
 @dataclass(eq=False)
@@ -39,7 +38,6 @@ class GoodFeatures:
         self.fits = 2 * self.values * len(self.data) <= CACHE_BYTES
         self.levels: list[Tensor] = []  # F_X, float16
         self.kept_maps = torch.empty(0)
-        self.neighbours = torch.empty(0, 0, dtype=torch.int64)
         self.similarity = torch.empty(0)  # to the bank, without the image itself
 
     @torch.no_grad()
@@ -62,8 +60,6 @@ class GoodFeatures:
             self.levels, self.kept_maps = join(ready), torch.cat(maps)
         descriptors = torch.cat(rows)
         self.bank.fill(descriptors, lambda chosen: self.gather(self(chosen)))
-        centred = F.normalize(descriptors - self.bank.centre, dim=1)
-        self.neighbours = nearest_others(centred, NEIGHBOURS).cpu()  # as the draws among them
         self.similarity = self.bank.without_itself(descriptors)
 
     @torch.no_grad()
@@ -78,22 +74,7 @@ class GoodFeatures:
         """H of the images, float32."""
         return self.kept_maps[indices].float() if self.fits else self.map_of(self.data[indices])
 
-    def prompts(self, indices: Tensor) -> list[Tensor]:
-        """As an inference has them, but never the image itself."""
-        return self.bank.blend(self.similarity[indices])
-
     @torch.no_grad()
-    def drawn_prompts(self, indices: Tensor, generator: torch.Generator) -> list[Tensor]:
-        """Other images, blended two and two as the bank does: more prompts than are in the bank."""
-        first, second = (self.gather(self(self._draw(indices, generator))) for _ in range(2))
-        share = torch.rand(len(indices), 1, 1, 1, generator=generator).to(first[0].device)
-        return [x * share + y * (1 - share) for x, y in zip(first, second, strict=True)]
-
-    def _draw(self, indices: Tensor, generator: torch.Generator) -> Tensor:
-        """For each image a near neighbour, sometimes any other image."""
-        count = len(self.data)
-        column = torch.randint(self.neighbours.shape[1], indices.shape, generator=generator)
-        steps = torch.randint(max(1, count - 1), indices.shape, generator=generator)
-        anyone = (indices + 1 + steps) % count
-        pick = torch.rand(indices.shape, generator=generator) < RANDOM_SHARE
-        return torch.where(pick, anyone, self.neighbours[indices, column])
+    def prompts(self, indices: Tensor) -> list[Tensor]:
+        """As an inference has them, but never the image itself: [P] in training too."""
+        return self.bank.blend(self.similarity[indices])

@@ -179,7 +179,7 @@ class ImageReDi(BackboneMethod):
             reference, reconstructed = self._compared(*cache.features(part, variant=0))
             return unit(reference), unit(reconstructed)
 
-        self.fit_comparison(data, compared)
+        self.fit_comparison(data, compared, self.config.position)
 
     def stages(self, data: TrainingSet) -> list[Stage]:
         config = self.config

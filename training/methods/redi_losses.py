@@ -12,7 +12,7 @@ ORIGIN = 1.0
 
 def alignment_loss(reference: list[Tensor], reconstructed: list[Tensor]) -> Tensor:
     """L_D = sum over scales of mean(1 - cos(F_X, F_Y)) over positions [F]."""
-    pairs = zip(reference, reconstructed, strict=True)
+    pairs = zip(_wide(reference), _wide(reconstructed), strict=True)
     return torch.stack([1 - F.cosine_similarity(x, y).mean() for x, y in pairs]).sum()
 
 
@@ -27,10 +27,16 @@ def self_correlation_loss(
     def similarity(x: Tensor) -> Tensor:
         steps = [-(-int(side) // grid) for side in x.shape[-2:]]
         flat = F.normalize(F.avg_pool2d(x, steps, ceil_mode=True).flatten(2), dim=1)
-        return flat.transpose(1, 2) @ flat
+        with torch.autocast(x.device.type, enabled=False):  # a loss is float32, products too
+            return flat.transpose(1, 2) @ flat
 
-    pairs = zip(reference, reconstructed, strict=True)
+    pairs = zip(_wide(reference), _wide(reconstructed), strict=True)
     return torch.stack([(similarity(x) - similarity(y)).square().mean() for x, y in pairs]).sum()
+
+
+def _wide(levels: list[Tensor]) -> list[Tensor]:
+    """Not less than float32: a network under autocast gives less."""
+    return [x if x.dtype == torch.float64 else x.float() for x in levels]
 
 
 def unit(levels: list[Tensor]) -> list[Tensor]:

@@ -1,0 +1,1 @@
+"""What the page's server answers: routes by subject, and the files that a browser loads."""

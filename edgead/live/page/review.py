@@ -1,0 +1,103 @@
+"""Routes of the review: what waits, and who says good or defective."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from edgead.live.page import asked
+from edgead.live.page.answers import Refused, as_json, json_body, route
+from edgead.live.page.records import known, reviews_of, shown, store_of
+from edgead.live.page.workplace import Workplace
+from edgead.records import summaries
+from edgead.records.reviews import Entry, Reviews
+
+AT_ONCE = 20
+"""Frames of the queue in one answer."""
+BODY = '{"id": "left-…-7", "reviewer": "Ada"}'
+
+
+def routes(place: Workplace) -> list[Route]:
+    """For the records of ``place``."""
+    return [
+        route("GET", "/api/review/counts", partial(_counts, place)),
+        route("GET", "/api/review/queue", partial(_queue, place)),
+        route("POST", "/api/review/claim", partial(_claim, place)),
+        route("POST", "/api/review/skip", partial(_skip, place)),
+        route("POST", "/api/review/mark", partial(_mark, place)),
+        route("POST", "/api/review/undo", partial(_undo, place)),
+    ]
+
+
+def _counts(place: Workplace, request: Request) -> Response:
+    with store_of(place) as store:
+        return as_json(_counted(summaries.waiting(store, _camera(request))))
+
+
+def _counted(found: summaries.Waiting) -> dict[str, int]:
+    return {"waiting": found.alarms + found.sample, **found._asdict()}
+
+
+def _queue(place: Workplace, request: Request) -> Response:
+    """The next frames to look at, alarms and the sample in turn, and how many wait."""
+    camera, reviewer = _camera(request), request.query_params.get("reviewer")
+    limit = asked.whole(request, "limit", AT_ONCE, 1, 100)
+    with store_of(place) as store:
+        ids = summaries.queue(store, camera=camera, reviewer=reviewer, limit=limit)
+        counts = summaries.waiting(store, camera)
+    with reviews_of(place) as reviews:
+        entries = [shown(reviews.entry(identity)) for identity in ids]
+    return as_json({"entries": entries, "counts": _counted(counts)})
+
+
+def _claim(place: Workplace, request: Request) -> Response:
+    _, identity, reviewer = _asked(request)
+    with reviews_of(place, writes=True) as reviews:
+        known(reviews, identity)
+        return _after(reviews, reviews.claim(identity, reviewer))
+
+
+def _skip(place: Workplace, request: Request) -> Response:
+    """End a claim: the frame waits for others."""
+    _, identity, reviewer = _asked(request)
+    with reviews_of(place, writes=True) as reviews:
+        known(reviews, identity)
+        return _after(reviews, reviews.let_go(identity, reviewer))
+
+
+def _mark(place: Workplace, request: Request) -> Response:
+    """Mark a frame, unless another claimed it or reviewed it since it was seen."""
+    body, identity, reviewer = _asked(request)
+    label, note = asked.text(body, "label"), asked.text(body, "note", "")
+    if "seen" not in body or not isinstance(body["seen"], str | None):
+        raise Refused("seen is missing: give the time of the review that was shown, or null")
+    with reviews_of(place, writes=True) as reviews:
+        known(reviews, identity)
+        reviews.claim(identity, reviewer)
+        return _after(reviews, reviews.mark(identity, label, reviewer, note, body["seen"]))
+
+
+def _undo(place: Workplace, request: Request) -> Response:
+    """Take back one's own latest mark."""
+    _, identity, reviewer = _asked(request)
+    with reviews_of(place, writes=True) as reviews:
+        known(reviews, identity)
+        return _after(reviews, reviews.withdraw(identity, reviewer))
+
+
+def _after(reviews: Reviews, entry: Entry) -> Response:
+    return as_json({"entry": shown(entry), "marks": reviews.marks(entry.id)})
+
+
+def _camera(request: Request) -> str | None:
+    return request.query_params.get("camera") or None
+
+
+def _asked(request: Request) -> tuple[dict[str, Any], str, str]:
+    """The body, and what each of them has: id and reviewer."""
+    body = json_body(request, BODY)
+    return body, asked.text(body, "id"), asked.text(body, "reviewer")

@@ -1,0 +1,69 @@
+// All cameras at a glance.
+import {alarm, ask, count, el, every, notice, number, percent, sentence, visible} from "./base.js";
+
+const PERIOD_MS = 500, IDLE_S = 3;
+
+/** What is wrong with a camera, in words; "" when nothing is. */
+export function trouble(state) {
+  const line = state.latest || {}, reasons = [];
+  if (state.lost) reasons.push(state.lost);
+  if (state.idle_s != null && state.idle_s > IDLE_S) reasons.push(`no new frame for ${state.idle_s.toFixed(0)} s`);
+  return reasons.concat(line.health || [], line.drift || []).join("; ");
+}
+
+/** [text, class] of the verdict of a line. */
+export const verdict = line => line?.is_anomalous == null ? ["waiting", "soft"]
+  : line.is_anomalous ? ["ANOMALOUS", "bad"] : ["good", "good"];
+
+function tile(name) {
+  const at = {};
+  for (const key of ["verdict", "trouble", "score", "rate", "rejects"]) at[key] = el("span");
+  at.trouble.className = "warn";
+  at.picture = el("img", {alt: `the latest frame of ${visible(name)}`});
+  at.link = el("a", {class: "tile", href: `#/camera/${encodeURIComponent(name)}`}, at.picture,
+    el("div", {class: "top"}, el("span", {class: "name"}, visible(name)), at.verdict),
+    el("div", {}, at.trouble), el("div", {class: "soft"}, at.score),
+    el("div", {class: "soft"}, at.rate), el("div", {class: "soft"}, at.rejects));
+  return at;
+}
+
+function fill(at, name, state) {
+  const line = state.latest, [word, kind] = verdict(line);
+  at.verdict.textContent = word;
+  at.verdict.className = `verdict ${kind}`;
+  at.trouble.textContent = visible(trouble(state));
+  at.score.textContent = `score ${number(line.score)}, threshold ${number(state.threshold)}`;
+  at.rate.textContent = `${number(state.rate_hz, 3)} frames/s, p99 ${number(state.p99_ms, 3)} ms, ` +
+    `${count(state.dropped)} dropped`;
+  at.rejects.textContent = `${count(state.anomalous)} of ${count(state.verdicts)} anomalous` +
+    (state.recent ? `, ${percent(state.recent_anomalous / state.recent)} of the last ${state.recent}` : "");
+  const shown = `${line.frame} ${line.captured}`;
+  if (line.frame != null && shown !== at.shown) {
+    at.shown = shown;
+    at.picture.src = `/frame.jpg?camera=${encodeURIComponent(name)}&frame=${line.frame}`;
+  }
+}
+
+export function show(root) {
+  const tiles = el("div", {class: "tiles", id: "cameras"}), cards = new Map();
+  const empty = notice("No camera is configured.");
+  empty.hidden = true;
+  root.append(tiles, empty);
+  return every(PERIOD_MS, async () => {
+    try {
+      const states = await ask("/cameras");
+      for (const [name, at] of cards) {
+        if (!states.some(state => state.name === name)) { at.link.remove(); cards.delete(name); }
+      }
+      for (const state of states) {
+        if (!cards.has(state.name)) {
+          cards.set(state.name, tile(state.name));
+          tiles.append(cards.get(state.name).link);
+        }
+        fill(cards.get(state.name), state.name, state);
+      }
+      empty.hidden = states.length > 0;
+      alarm("");
+    } catch (error) { alarm(sentence(error)); }
+  });
+}

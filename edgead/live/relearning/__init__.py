@@ -1,0 +1,1 @@
+"""Learn from reviewed frames: choose, learn, compare, swap the bundle, and go back."""

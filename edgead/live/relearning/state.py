@@ -1,0 +1,118 @@
+"""Where learning from reviewed frames stands: a file, so that it survives the process."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from edgead.errors import DeviceError
+from edgead.files import lock, write_file
+
+FILE, CANDIDATE, FRAMES, LOG = "state.json", "learnt.edgead", "frames", "log"
+IDLE, RUNNING, READY, WORSE, FAILED, SWAPPED, BACK = (
+    *("idle", "running", "ready", "worse"),
+    *("failed", "swapped", "back"),
+)
+"""``ready``: the new bundle may be swapped in; ``worse``: it was judged and is not kept; ``back``:
+the bundle before serves again."""
+
+
+@dataclass(frozen=True)
+class State:
+    """What became of the latest learning.
+
+    Args:
+        state: one of the words above.
+        cameras: whose frames it learns from.
+        by: who started it; ``swapped_by``: who swapped last, in or back.
+        started, ended: moments, as in lines.
+        step, done, total: what is done now, and how much of it.
+        why: what failed, or what is worse.
+        frames: how many there are of each kind, of ``Choice.counts``.
+        before, after: what both bundles say of the frames that are held out, of ``Judged``.
+        sha256_before, sha256_after: of the bundles.
+        learnt: ids of the frames that it adds; ``known``: of those that earlier ones added.
+    """
+
+    state: str = IDLE
+    cameras: tuple[str, ...] = ()
+    by: str = ""
+    swapped_by: str = ""
+    started: str = ""
+    ended: str = ""
+    step: str = ""
+    done: int = 0
+    total: int = 0
+    why: str = ""
+    frames: Mapping[str, int] = field(default_factory=dict)
+    before: Mapping[str, Any] | None = None
+    after: Mapping[str, Any] | None = None
+    sha256_before: str = ""
+    sha256_after: str = ""
+    learnt: tuple[str, ...] = ()
+    known: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it, as JSON values."""
+        return asdict(self)
+
+
+def place_of(records: Path, bundle: Path) -> Path:
+    """The folder of the learning of ``bundle``, within those of the records.
+
+    No camera has a name that begins with a dot.
+    """
+    digest = hashlib.sha256(os.fsencode(os.path.realpath(bundle))).hexdigest()
+    return records / ".learning" / f"{bundle.stem}-{digest[:8]}"
+
+
+def read_state(place: Path) -> State:
+    """What the file says; idle where there is none.
+
+    Raises:
+        DeviceError: it is damaged.
+    """
+    path = place / FILE
+    try:
+        found = json.loads(path.read_bytes())
+        for key in ("cameras", "learnt", "known"):
+            found[key] = tuple(found[key])
+        return State(**found)
+    except FileNotFoundError:
+        return State()
+    except (ValueError, TypeError, KeyError) as error:
+        raise DeviceError(
+            f"{path} is damaged ({error}): remove it; the bundle that serves is not touched by it"
+        ) from error
+
+
+def write_state(place: Path, state: State, /, **changes: Any) -> State:
+    """Keep ``state`` with ``changes``; the old one or the new one is there, never half of it."""
+    state = replace(state, **changes)
+    write_file(place / FILE, (json.dumps(state.to_json(), indent=1) + "\n").encode())
+    return state
+
+
+def take_place(place: Path) -> int | None:
+    """Lock the folder for a learning; what to close at its end. None where one is at work."""
+    place.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(place, os.O_RDONLY)
+    if lock(descriptor):
+        return descriptor
+    os.close(descriptor)
+    return None
+
+
+def at_work(place: Path) -> bool:
+    """Whether a learning has the folder."""
+    if not place.exists():
+        return False
+    if (held := take_place(place)) is None:
+        return True
+    os.close(held)
+    return False
