@@ -35,11 +35,13 @@ from edgead.cli.options import (
     DEVICE,
     add,
     add_bit_depth,
+    add_card,
     add_false_reject_rate,
     add_tiles,
     file_path,
     number,
     tiling,
+    told_for_card,
     whole,
 )
 from edgead.errors import InputError, MissingExtraError
@@ -68,7 +70,7 @@ SIDE, MEMORY = 256, 4096
 
 FROM_A_FOLDER = (
     "backbone", "like", "size", "calibration", "layout", "category", "bit_depth", "seed",
-    "trim", "tile", "tile_overlap", "placement",
+    "trim", "tile", "tile_overlap", "placement", "data_licence", "card",
 )  # fmt: skip
 """Options of learning from a folder, which a bundle that was learnt has decided already."""
 PACKAGES = {"float16": ("onnx", "onnxruntime"), "int8": ("onnx", "onnxruntime")}
@@ -122,6 +124,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(parser, "--calibrate DIR", "with --add: a random sample of all good parts, which sets the "
         "threshold", file_path)
     add(parser, "--force", "with --add: learn from images that score far above all good ones")
+    add_card(parser)
     add(parser, "--json", "one JSON object on stdout")
 # fmt: on
 
@@ -189,6 +192,7 @@ def learn_folder(args: argparse.Namespace, console: Console) -> int:
             f"{args.data} is a bundle; give a folder of good images, or say what it learns with "
             "--add IMAGES, or --forget"
         )
+    card = told_for_card(args)
     dataset = open_dataset(args.data, layout=args.layout, category=args.category)
     console.say(f"read   {args.data}: {dataset.summary()}")
     for line in dataset.notes():
@@ -216,7 +220,7 @@ def learn_folder(args: argparse.Namespace, console: Console) -> int:
         options,
         graphs=graphs,
         provenance={**ORIENTATION, "data": _about(dataset, args), **contents_of(*digests),
-                    **about.provenance},
+                    **about.provenance, **card},
         progress=progress_line,
         held=about.held,
     )  # fmt: skip

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgead.anomaly_map import MapParams
+from edgead.bundle.card import with_card
 from edgead.bundle.entries import Calibration, Golden, Memory, Tolerance
 from edgead.bundle.manifest import Manifest
 from edgead.bundle.storage import Bundle, Draft, check_out, npy, write_bundle
@@ -194,7 +195,7 @@ def write_qualified(draft: Draft, threads: int | None = None, device: str = "cpu
         DeviceError: the engine does not repeat itself.
     """
     qualify_on(draft, device, threads)
-    return write_bundle(draft.path, draft.manifest, draft.files)
+    return write_bundle(draft.path, draft.manifest, with_card(draft.manifest, draft.files))
 
 
 def empty_draft(path: Path, backbone: Backbone, options: LearnOptions) -> Draft:
