@@ -42,11 +42,8 @@ def line(tmp_path, taught, shift):
     return tmp_path / "line.toml", kinds
 
 
-def frame_on_show(browser: Browser) -> int:
-    """The number of the frame that waits to be marked."""
-    browser.wait("/frame [0-9]+/.test(document.querySelector('#main .card')?.textContent)")
-    text = browser.do("document.querySelector('#main .card').textContent")
-    return int(re.search(r"frame (\d+)", text)[1])
+SHOWN = "document.getElementById('picture')?.src.match(/-([0-9]+)\\/[a-z.]+$/)?.[1]"
+"""The number of the frame that waits to be marked."""
 
 
 def test_review_learn_swap_and_go_back(watch, browser, line, tmp_path):
@@ -98,16 +95,10 @@ def test_review_learn_swap_and_go_back(watch, browser, line, tmp_path):
 def review_all(browser: Browser, kinds: list[str]) -> list[int]:
     """Mark all that waits, by the buttons, as a person who is always right; which frames."""
     marked: list[int] = []
-    waits = "/ wait/.test(document.getElementById('counts')?.textContent)"
-    browser.wait(f"{waits} && document.querySelector('#mark-good, #look')")
-    while browser.do("!!document.querySelector('#mark-good')"):
-        number = frame_on_show(browser)
-        marked.append(number)
-        label = "defective" if kinds[number] == "scratch" else "good"
+    browser.wait(f"{SHOWN} || document.getElementById('look')")
+    while (shown := browser.do(SHOWN)) is not None:
+        marked.append(int(shown))
+        label = "defective" if kinds[marked[-1]] == "scratch" else "good"
         browser.do(f"document.getElementById('mark-{label}').click()")
-        browser.wait(
-            f"document.querySelector('#look') || !new RegExp('frame {number}\\\\b').test("
-            "document.querySelector('#main .card')?.textContent ?? 'frame ' + "
-            f"{number})"
-        )
+        browser.wait(f"document.getElementById('look') || ({SHOWN} ?? {shown}) != {shown}")
     return marked
