@@ -218,11 +218,7 @@ def learn_folder(args: argparse.Namespace, console: Console) -> int:
     digests = ([bytes.fromhex(known[sample.name]) for sample in part] for part in parts)
     images, calibration = (good_images(part, args.bit_depth, shows) for part in parts)
     draft = learnt_draft(
-        images,
-        calibration,
-        backbone,
-        out,
-        options,
+        images, calibration, backbone, out, options,
         graphs=graphs,
         provenance={**ORIENTATION, "data": _about(dataset, args), **contents_of(*digests),
                     **about.provenance},

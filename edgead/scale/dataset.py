@@ -112,15 +112,13 @@ def score_dataset(
         missing = [name for name in names if name not in done]
         work = Work(settings, source.given, target.given)
         now = _all(_tallies(bundle, work, missing, ray, actors, part), len(missing), progress)
-    both = before + now
+    return _in_all(target, before, now, left_out)
+
+
+def _in_all(out: Place, before: Tally, now: Tally, left_out: dict[str, int]) -> DatasetScores:
+    both, worst = before + now, None if now.worst is None else now.worst[1]
     return DatasetScores(
-        target.given,
-        both.images,
-        now.images,
-        both.failed,
-        both.anomalous,
-        None if now.worst is None else now.worst[1],
-        left_out,
+        out.given, both.images, now.images, both.failed, both.anomalous, worst, left_out
     )
 
 
