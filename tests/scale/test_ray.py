@@ -153,7 +153,9 @@ def test_a_bundle_learnt_on_ray_is_that_of_one_machine(cluster, tmp_path, monkey
         path = tmp_path / f"{seed}.png"
         path.write_bytes(encode_png(part(seed)))
         images.append(GoodImage(path.name, partial(read_image, path)))
+    for name in ("alone", "spread"):
+        (tmp_path / name).mkdir()
     given = (images[:90], images[90:], small_backbone())
-    alone = learn_dataset(*given, tmp_path / "alone.edgead", options)
-    spread = learn_dataset(*given, tmp_path / "spread.edgead", options, ray=True, actors=2)
+    alone = learn_dataset(*given, tmp_path / "alone/part.edgead", options)
+    spread = learn_dataset(*given, tmp_path / "spread/part.edgead", options, ray=True, actors=2)
     assert spread.manifest.files == alone.manifest.files
