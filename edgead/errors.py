@@ -32,6 +32,10 @@ class SignatureError(BundleError):
     """A bundle that is not signed by a key that is trusted, or whose signature does not fit."""
 
 
+class UpdateError(EdgeadError):
+    """An update that is refused, or cannot be fetched; the old bundle serves."""
+
+
 class ExportError(EdgeadError):
     """An exported graph that differs from the trained model, or could not be made."""
 
@@ -62,6 +66,10 @@ class DeviceLostError(DeviceError):
 
 class QualificationError(DeviceError):
     """An engine whose golden frames come out different from what the bundle promises."""
+
+
+class RolledBackError(DeviceError):
+    """A bundle that served and was not healthy; the one before serves again."""
 
 
 def printable(text: object) -> str:

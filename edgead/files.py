@@ -72,7 +72,7 @@ def write_file(path: str | os.PathLike[str], data: bytes) -> None:
         if isinstance(error, OSError):  # named by what the caller asked for
             raise OSError(error.errno, error.strerror, str(target)) from error
         raise
-    _sync_directory(target.parent)
+    sync_directory(target.parent)
 
 
 def _write_synced(path: Path, data: bytes) -> None:
@@ -101,7 +101,7 @@ def replace_directory(path: str | os.PathLike[str], files: Mapping[str, bytes]) 
             fresh = workshop / "new"
             _fill(fresh, files)
             _swap_in(fresh, target, workshop / "old")
-            _sync_directory(target.parent)
+            sync_directory(target.parent)
     finally:
         shutil.rmtree(workshop, ignore_errors=True)
 
@@ -113,7 +113,7 @@ def _fill(directory: Path, files: Mapping[str, bytes]) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         _write_synced(file, data)
     for folder in [directory, *(p for p in directory.rglob("*") if p.is_dir())]:
-        _sync_directory(folder)
+        sync_directory(folder)
 
 
 def _swap_in(fresh: Path, target: Path, old: Path) -> None:
@@ -234,7 +234,7 @@ def utf8_name(path: str | os.PathLike[str]) -> str:
     return name
 
 
-def _sync_directory(directory: Path) -> None:
+def sync_directory(directory: Path) -> None:
     """Make renames inside ``directory`` last; a file system that cannot is left as it is."""
     with contextlib.suppress(OSError):
         descriptor = os.open(directory, os.O_RDONLY)

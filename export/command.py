@@ -13,7 +13,7 @@ import shlex
 
 from edgead.bundle.storage import Bundle
 from edgead.cli.console import Console, count, percent, print_json
-from edgead.cli.options import add, number, whole
+from edgead.cli.options import add, add_card, number, told_for_card, whole
 from edgead.errors import MissingExtraError
 from edgead.installation import cure, missing
 
@@ -50,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="add an int8 graph, which edgead score --precision int8 serves")
     add(parser, "--calibration DIR",
         "images of good parts that set the ranges of int8 (default: training images)")
+    add_card(parser)
     add(parser, "--json", "one JSON object on stdout")
 # fmt: on
 
@@ -77,6 +78,7 @@ def run(args: argparse.Namespace) -> int:
         calibration=args.calibration,
         data=args.data,
         joined=args.joined == "instant",
+        card=told_for_card(args),
     )
     warnings: list[str] = []
 

@@ -26,6 +26,7 @@ from edgead_training.run import load_run
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from edgead.bundle.card import with_card
 from edgead.bundle.entries import Calibration, Golden, Tolerance
 from edgead.bundle.known_images import calibrated_with
 from edgead.bundle.manifest import Manifest
@@ -91,6 +92,7 @@ def export_run(
         )
     bound_threads()
     run = load_run(run_dir, options.data)
+    run = replace(run, provenance={**run.provenance, **options.card})
     log(
         f"read   {os.fspath(run_dir)}: {run.method.name}, {len(run.calibration)} calibration images"
     )
@@ -216,7 +218,7 @@ def _write(whole: Draft, frames: Frames, ranges: Ranges | None, log: Log) -> Bun
         whole = with_int8(whole, frames, ranges, log)
         qualify(whole, open_engine(whole, "cpu", precision="int8"))
     # Reads every file back against the digest of the bytes that were qualified.
-    bundle = write_bundle(whole.path, whole.manifest, whole.files)
+    bundle = write_bundle(whole.path, whole.manifest, with_card(whole.manifest, whole.files))
     size, count = sum(map(len, whole.files.values())), len(whole.manifest.golden)
     log(f"wrote  {whole.path} ({size / 1e6:.1f} MB), qualified on {count} golden frames")
     return bundle

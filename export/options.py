@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +40,7 @@ class ExportOptions:
         calibration: folder of images of good parts that set the ranges of int8; None for the
             training images of the run.
         data: folder where the images of the run lie now; None for where they lay in training.
+        card: of the provenance, for the bundle's card.md.
         joined: whether the statistics of ``edgead learn`` go in too, learnt from the run's images.
 
     Raises:
@@ -52,6 +54,7 @@ class ExportOptions:
     calibration: str | os.PathLike[str] | None = None
     data: str | os.PathLike[str] | None = None
     joined: bool = False
+    card: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.opset not in OPSETS:

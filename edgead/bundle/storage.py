@@ -46,8 +46,9 @@ class Bundle:
     _root: ClassVar[Path]  # an attribute of each, and not a field
 
     def __post_init__(self) -> None:
-        # Where it is, whatever folder becomes the current one; messages name it as it was given.
-        object.__setattr__(self, "_root", Path(os.path.abspath(self.path)))
+        # Where it is, whatever folder becomes the current one and wherever a link leads later;
+        # messages name it as it was given.
+        object.__setattr__(self, "_root", Path(os.path.realpath(self.path)))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """In another process it is opened again, and has to be the same one."""
@@ -195,8 +196,9 @@ def open_bundle(path: str | bytes | os.PathLike[str]) -> Bundle:
         raise BundleError(f"bundle {root} {kind}; {_EXPECTED}{home}")
     if not (root / MANIFEST).is_file():
         raise BundleError(f"{root} is not a bundle: it has no {MANIFEST}; {_instead_of(root)}")
-    present = _list_files(root)
-    data = _read(root / MANIFEST)
+    place = Path(os.path.realpath(root))  # one bundle, also where the link changes meanwhile
+    present = _list_files(place)
+    data = _read(place / MANIFEST)
     try:
         manifest = Manifest.loads(data)
         manifest.core.check_names()
@@ -205,7 +207,7 @@ def open_bundle(path: str | bytes | os.PathLike[str]) -> Bundle:
     for name in sorted(manifest.files):
         if name not in present:
             raise BundleError(f"bundle {root}: {name} is missing; {_AGAIN}")
-        _check_digest(root, name, _read(root / name), manifest.files[name])
+        _check_digest(root, name, _read(place / name), manifest.files[name])
     for name in sorted(present - set(manifest.files) - {MANIFEST, SIGNATURES}):
         raise BundleError(
             f"bundle {root}: {name} is not in the manifest; remove it (nothing may be added)"

@@ -11,6 +11,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from edgead.bundle.card import CARD
 from edgead.bundle.manifest import Manifest
 from edgead.bundle.roi import roi_of
 from edgead.bundle.storage import Bundle, open_bundle
@@ -81,7 +82,15 @@ def _sections(bundle: Bundle) -> dict[str, list[str]]:
         ],
         "provenance": _tree(manifest.provenance),
         "files": _files(bundle),
+        **_card(bundle),
     }
+
+
+def _card(bundle: Bundle) -> dict[str, list[str]]:
+    """``card.md`` as it is, but for what could obey a terminal."""
+    if CARD not in bundle.manifest.files:
+        return {}
+    return {CARD: bundle.read(CARD).decode("utf-8", "replace").splitlines()}
 
 
 def _signed(bundle: Bundle) -> list[str]:

@@ -47,6 +47,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "inspect": ("edgead.cli.inspect", "show what is in a bundle"),
     "sign": ("edgead.cli.sign", "sign a bundle, or make a key to sign with"),
     "verify": ("edgead.cli.verify", "check a bundle's files and qualify it on this machine"),
+    "update": ("edgead.cli.update", "bring a signed bundle to this device, and back if need be"),
     "doctor": ("edgead.cli.doctor", "check this installation and suggest fixes"),
 }
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgead.errors import InputError, shortened
+from edgead.files import os_sentence, read_file
 
 if TYPE_CHECKING:
     from edgead.tiling import Tiling
@@ -17,6 +18,7 @@ MOST = 10**9
 """Of any number: what is more overflows a timeout, a counter of C or a sum of milliseconds."""
 
 COLOR, DEVICE = "bgr", "auto"  # defaults
+MOST_NOTES = 2**16  # bytes
 
 
 def word(text: str) -> str:
@@ -152,6 +154,34 @@ def tiling(args: argparse.Namespace) -> Tiling | None:
 
     overlap = args.tile // 8 if args.tile_overlap is None else args.tile_overlap
     return Tiling((args.tile, args.tile), overlap)
+
+
+def add_card(parser: argparse._ActionsContainer) -> None:
+    """--data-licence and --card, as ``told_for_card`` reads them."""
+    text = "of the images, for the bundle's card.md"
+    add(parser, "--data-licence TEXT", text)
+    add(parser, "--card FILE", "your own words for card.md, in Markdown: use, limits", file_path)
+
+
+def told_for_card(args: argparse.Namespace) -> dict[str, Any]:
+    """What ``add_card`` asked for, as an entry of the provenance; nothing where it was not given.
+
+    Raises:
+        InputError: the file cannot be read, is not UTF-8, or has more than 64 KiB.
+    """
+    told = {} if args.data_licence is None else {"data_licence": args.data_licence}
+    if args.card is not None:
+        try:
+            data = read_file(args.card)
+        except OSError as error:
+            raise InputError(f"--card {args.card}: {os_sentence(error)}") from error
+        try:
+            told["notes"] = data[: MOST_NOTES + 1].decode()
+        except UnicodeDecodeError as error:
+            raise InputError(f"--card {args.card} is not text in UTF-8") from error
+        if len(data) > MOST_NOTES:
+            raise InputError(f"--card {args.card} has {len(data)} bytes; at most 64 KiB are kept")
+    return {"card": told} if told else {}
 
 
 def add_trust(parser: argparse.ArgumentParser) -> None:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgead.bundle.card import CARD, with_card
 from edgead.bundle.entries import Calibration, HealthLimits
 from edgead.bundle.ignore_mask import IgnoreMask
 from edgead.bundle.known_images import LEARNT, Known, calibrated_with
@@ -255,6 +256,8 @@ def recalibrate(
     )
     files = {name: old.read(name) for name in old.manifest.files}
     files[recording.health.reference] = recording.reference
+    if CARD in files:
+        files = with_card(manifest, files)
     return write_bundle(path, manifest, files)
 
 

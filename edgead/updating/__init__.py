@@ -1,0 +1,1 @@
+"""Staged update: a bundle is fetched, checked, tried and put in place; it goes back by itself."""
