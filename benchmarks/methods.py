@@ -137,6 +137,8 @@ def table(entries: Sequence[Entry]) -> str:
 def summary(entries: Sequence[Entry]) -> str:
     """The section of docs/methods.md: a row for each method, untrained and trained, by set."""
     datasets, rows = list(PEERS), []
+    order = ("method", "preset", "with_instant", "trained")
+    entries = sorted(entries, key=lambda entry: [entry[key] for key in order])
     for name in dict.fromkeys(_name(entry) for entry in entries):
         own = {entry["dataset"]: entry for entry in entries if _name(entry) == name}
         cells = [

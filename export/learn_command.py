@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from edgead_training.data.splitting import check_rate_of_parts
 from edgead_training.run_division import divided
 
 from edgead.bundle.known_images import contents_of
-from edgead.bundle.storage import MANIFEST, check_out, open_bundle
+from edgead.bundle.storage import MANIFEST, Draft, check_out, open_bundle
 from edgead.calibration import (
     chosen_false_reject_rate,
     default_false_reject_rate,
@@ -50,6 +50,7 @@ from edgead.images import ORIENTATION
 from edgead.learning.backbone import Backbone, read_backbone
 from edgead.learning.defects import check_not_good, defects_in
 from edgead.learning.features import most_images
+from edgead.learning.good_image import GoodImage
 from edgead.learning.learn import METHOD, MODEL, LearnOptions, empty_draft, learnt_draft, opened
 from edgead.learning.variants import MakeGraph
 
@@ -70,7 +71,7 @@ SIDE, MEMORY = 256, 4096
 
 FROM_A_FOLDER = (
     "backbone", "like", "size", "calibration", "layout", "category", "bit_depth", "seed",
-    "trim", "tile", "tile_overlap", "placement", "data_licence", "card",
+    "trim", "tile", "tile_overlap", "placement", "data_licence", "card", "all_images", "ray",
 )  # fmt: skip
 """Options of learning from a folder, which a bundle that was learnt has decided already."""
 PACKAGES = {"float16": ("onnx", "onnxruntime"), "int8": ("onnx", "onnxruntime")}
@@ -102,6 +103,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "float32 (default: all)")
     add(parser, "--calibration F", "share of the good images held out to set the threshold "
         f"(default: {SHARE:g})", number)
+    add(parser, "--all-images", "learn means, covariances and memory of every image "
+        "(default: of as many as are held in memory, evenly chosen)")
+    add(parser, "--ray ADDRESS", "with --all-images: on the Ray cluster at ADDRESS (default: of "
+        "RAY_ADDRESS, else started here)", nargs="?", const=True)
     add_false_reject_rate(parser)
     add(parser, "--group REGEX|FILE", "keep images of one part together: the first group in an "
         "image's name is the part, or a list .csv or .json of images and their parts says it")
@@ -163,6 +168,8 @@ def _check_options(args: argparse.Namespace) -> None:
                 f"--{name.replace('_', '-')} does not go with {mode}: the bundle has decided it; "
                 "leave it out"
             )
+    if args.ray and not args.all_images:
+        raise InputError("--ray without --all-images: it is for statistics of all images; add it")
     if args.calibration is not None and not 0 < args.calibration < 1:
         raise InputError(f"--calibration {args.calibration} is not a share; give 0 < F < 1")
 
@@ -206,40 +213,56 @@ def learn_folder(args: argparse.Namespace, console: Console) -> int:
     said = Said(console, Page(out.stem), list(found.warnings))
     check_not_good(defects, contents_of(*(map(bytes.fromhex, part) for part in found.digests)))
     parts, about = compared(args, found, backbone, options, said)
-    _tell_split(*map(len, parts), backbone, options, said)
+    _tell_split(*map(len, parts), backbone, options, said, every=args.all_images)
     shows = {} if args.group is None else found.shows
     if shows:
         _tell_parts(args, shows, parts, said)
     known = {sample.name: digest for part, digests in zip(found.parts, found.digests, strict=True)
              for sample, digest in zip(part, digests, strict=True)}  # fmt: skip
     digests = ([bytes.fromhex(known[sample.name]) for sample in part] for part in parts)
+    images, calibration = (good_images(part, args.bit_depth, shows) for part in parts)
     draft = learnt_draft(
-        *(good_images(part, args.bit_depth, shows) for part in parts),
-        backbone,
-        out,
-        options,
+        images, calibration, backbone, out, options,
         graphs=graphs,
         provenance={**ORIENTATION, "data": _about(dataset, args), **contents_of(*digests),
                     **about.provenance, **card},
         progress=progress_line,
         held=about.held,
+        refine=_of_all(args, images, options),
     )  # fmt: skip
     return finish(args, said, draft, defects, {
         "images": len(parts[0]), "left_out": dict(dataset.left_out), **about.told,
     }, started, options.device)  # fmt: skip
 
 
+def _of_all(
+    args: argparse.Namespace, images: list[GoodImage], options: LearnOptions
+) -> Callable[[Draft], Draft] | None:
+    """How what was learnt becomes that of all images, where it was asked for."""
+    if not args.all_images:
+        return None
+    from edgead.scale.learning import refiner
+
+    return refiner(images, options, ray=args.ray or False, progress=progress_line)
+
+
 def _tell_split(
-    n: int, calibration: int, backbone: Backbone, options: LearnOptions, said: Said
+    n: int,
+    calibration: int,
+    backbone: Backbone,
+    options: LearnOptions,
+    said: Said,
+    *,
+    every: bool,
 ) -> None:
     """Say how many images are learnt from, with a warning where features of fewer are held."""
     said.console.say(f"split  {n} to learn from, {calibration} to calibrate with")
     features, (height, width) = backbone.facts.features, options.size
     most = most_images(features.channels, (height // features.stride, width // features.stride))
-    if options.tiling is None and n > most:
+    if options.tiling is None and n > most and not every:
         said.warn(
             f"only {most} of {n} images are learnt from, evenly chosen: features of more, at "
-            f"{height} x {width}, are not held in memory"
+            f"{height} x {width}, are not held in memory; --all-images learns from all"
             + ("; a smaller --size takes more" if height > SIDE else "")
         )
 

@@ -133,8 +133,6 @@ def train(options: TrainingOptions, *, resume: bool = False, reporter: Reporter 
         "device": fabric.device.type, "processes": fabric.world_size, "history": position.history,
         "early": position.early, "found": method.found,
     }  # fmt: skip
-    if method.found:
-        reporter.log(f"found  {method.found}")
     run = _as_run(options.out, method, parts, record)
     if first:
         _write(run, record)

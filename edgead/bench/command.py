@@ -2,7 +2,8 @@
 
 Closed loop (the next frame comes when the last one is done), in turns when there are several; with
 --hz also open loop, at a camera's cadence; cold starts in processes of their own. Exit code 4 over
-the --budget-ms, 5 when --compare finds something slower.
+the --budget-ms, 5 when --compare finds something slower. --throughput measures frames per second
+instead: of one Detector, of several, and in batches.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ example:
   edgead-bench cell.edgead --images parts/ --budget-ms 33 --percentile 99 || echo too slow
   edgead-bench cell.edgead --images parts/ --compare before.json
   edgead-bench new.edgead old.edgead --images parts/ --threads 1 --threads 2
-  edgead-bench cell.edgead --images parts/ --hz 30 --native"""
+  edgead-bench cell.edgead --images parts/ --hz 30 --native
+  edgead-bench cell.edgead --images parts/ --throughput --detectors 2 --detectors 4"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,6 +38,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(words: list[str]) -> int:
     args = _parser().parse_args(words)
+    if args.throughput:
+        from edgead.bench import throughput
+
+        return throughput.run(args)
     from edgead.bench.run import run  # NumPy is loaded here, not by --help
 
     return run(args)
@@ -48,6 +54,7 @@ def _parser() -> Parser:
     text = "image files or folders of them (default: the first bundle's golden frames)"
     add(parser, "--images IMAGE", text, nargs="+", default=[])
     _add_loops(parser.add_argument_group("what is measured"))
+    _add_throughput(parser.add_argument_group("throughput"))
     _add_engine(parser.add_argument_group("on what"))
     _add_results(parser.add_argument_group("what comes of it"))
     return parser
@@ -61,6 +68,17 @@ def _add_loops(group: argparse._ArgumentGroup) -> None:
     add(group, "--warm-up N", text, whole, default=20)
     text = "fresh processes, each timed to its first verdict (default: %(default)s)"
     add(group, "--cold-starts N", text, whole, default=3)
+
+
+def _add_throughput(group: argparse._ArgumentGroup) -> None:
+    text = "measure frames per second instead, 10 s or --minutes each way; --hz: cameras of that"
+    add(group, "--throughput", text)
+    text = "Detectors side by side; may be given again (default: one for each core)"
+    add(group, "--detectors N", text, whole, action="append")
+    text = "threads that share a Detector; may be given again (default: one for each core)"
+    add(group, "--callers N", text, whole, action="append")
+    text = "frames of one call of the graph alone; may be given again (default: 4)"
+    add(group, "--batch N", text, whole, action="append")
 
 
 def _add_engine(group: argparse._ArgumentGroup) -> None:

@@ -12,10 +12,10 @@ from itertools import product
 from pathlib import Path
 from platform import platform, python_version
 from time import perf_counter
-from typing import NamedTuple
 
 from edgead.bench import compare, results, text, trust
 from edgead.bench.closed_loop import END_TO_END, Frame, closed_loop
+from edgead.bench.inputs import Input, bit_depth_of, kinds_of, read_input
 from edgead.bench.monitor import MachineReading, Monitor
 from edgead.bench.native import Native, Programs
 from edgead.bench.open_loop import OpenLoop
@@ -29,23 +29,12 @@ from edgead.cpu.processor import cores, processor_name
 from edgead.detector import Detector
 from edgead.errors import InputError, MissingExtraError
 from edgead.files import write_file
-from edgead.images import decode_image, expand, read_image, sentence
-from edgead.images.bits import check_bit_depth
 from edgead.installation import __version__, cure, missing
 from edgead.monitoring.percentiles import percentile
 from edgead.records.lines import to_json
 
 MOST_FRAMES = 10_000_000  # of an open loop; four numbers of each are held in memory
 OVER_BUDGET, SLOWER = 4, 5  # exit codes
-MOST_IMAGES = 100  # held in memory at once; the others of a folder are left out, and that is said
-
-
-class Input(NamedTuple):
-    """The frames, and a path of the first one for a process of its own."""
-
-    frames: list[Frame]
-    first: Path
-    source: str
 
 
 def run(args: Namespace) -> int:
@@ -54,8 +43,8 @@ def run(args: Namespace) -> int:
     _check(args)
     old = compare.read_old(Path(args.compare)) if args.compare else None
     bundles = [open_bundle(name) for name in args.bundles]
-    bit_depth = _bit_depth(bundles, args)
-    given = _read_input(args.images, bundles[0], bit_depth)
+    bit_depth = bit_depth_of(bundles, args)
+    given = read_input(args.images, bundles[0], bit_depth)
     with ExitStack() as stack:
         subjects = _open(bundles, args, bit_depth, given.frames, stack)
         _say_what(console, subjects, given, args)
@@ -145,34 +134,6 @@ def _check(args: Namespace) -> None:
             target_file(path, f"--{option}")
 
 
-def _bit_depth(bundles: Sequence[Bundle], args: Namespace) -> int | None:
-    """Of the uint16 frames, which are the same for all bundles; None where none is declared."""
-    if args.bit_depth is not None and not args.images:
-        raise InputError(
-            "--bit-depth without --images: golden frames have the bit depth of their bundle; name "
-            "the images that have this one"
-        )
-    declared = [bundle.manifest.preprocess.bit_depth for bundle in bundles]
-    first = check_bit_depth(args.bit_depth) or declared[0]
-    return 16 if first is None and any(declared) else first
-
-
-def _read_input(arguments: Sequence[str], bundle: Bundle, bit_depth: int | None) -> Input:
-    """The images named, or the golden frames of ``bundle``; decoded, in memory."""
-    if not arguments:
-        names = [golden.image for golden in bundle.manifest.golden]
-        frames = [decode_image(bundle.read(name), name) for name in names]
-        return Input(frames, bundle.path_of(names[0]), f"golden frames of {bundle.path}")
-    found = expand(arguments)
-    paths, source = found.images, " ".join(arguments)
-    if found.left_out:
-        source += f" ({sentence(found.left_out)})"
-    if len(paths) > MOST_IMAGES:
-        source += f", the first {MOST_IMAGES} of {len(paths)}"
-    frames = [read_image(path, bit_depth=bit_depth) for path in paths[:MOST_IMAGES]]
-    return Input(frames, paths[0], source)
-
-
 def _open(
     bundles: Sequence[Bundle],
     args: Namespace,
@@ -207,7 +168,7 @@ def _say_what(console: Console, subjects: Sequence[Subject], given: Input, args:
             f"read   {subject.label}: {info['device']}, {info['precision']}, "
             f"{info['version']}, qualified"
         )
-    kinds = ", ".join(_kinds(given.frames))
+    kinds = ", ".join(kinds_of(given.frames))
     console.say(f"read   {count(len(given.frames), 'frame')} ({kinds}): {given.source}")
     if args.hz is not None:
         number = _open_frames(args)
@@ -244,16 +205,11 @@ def _describe(subject: Subject, given: Input, args: Namespace) -> BenchResult:
         "percentile": args.percentile,
         "budget_ms": args.budget_ms,
         "images": given.source,
-        "frames": _kinds(given.frames),
+        "frames": kinds_of(given.frames),
     }
     starts_ms = [subject.cold_start_ms(given.first) for _ in range(args.cold_starts)]
     loop = None if args.hz is None else OpenLoop(args.hz, _open_frames(args))
     return BenchResult(subject.label, identity, settings, {}, loop, starts_ms)
-
-
-def _kinds(frames: Sequence[Frame]) -> list[str]:
-    """Type and shape of the frames, each once, as "uint8 480 x 640 x 3"."""
-    return sorted({f"{frame.dtype} {' x '.join(map(str, frame.shape))}" for frame in frames})
 
 
 def _measure(

@@ -24,7 +24,7 @@ EXAMPLE = """\
   edgead watch rtsp://10.0.0.7/main --bundle cell.edgead         a network camera
   edgead watch incoming/ --bundle cell.edgead --every-frame      images that another program saves
   edgead watch line.avi --bundle cell.edgead > verdicts.jsonl    a recording, at its own pace
-  edgead watch 0 --bundle cell.edgead --evidence seen/ --serve 127.0.0.1:8080
+  edgead watch 0 --bundle cell.edgead --records seen/ --serve 127.0.0.1:8080
   edgead watch --config line.toml --serve 127.0.0.1:8080         several cameras
   edgead watch --config line.toml --check                        what of it can be reached"""
 
@@ -32,6 +32,7 @@ EXAMPLE = """\
 _OF_ONE: dict[str, object] = {  # what --config says for each camera; the option without it
     "source": None, "bundle": None, "options": [], "roi": None, "every_frame": False,
     "reconnect_seconds": None, "evidence": None, "evidence_mb": 1000.0, "drift": False,
+    "records": None,
     "stall_seconds": 10.0, "false_reject_rate": None, "color": "bgr", "bit_depth": None,
     "device": "auto", "threads": None, "precision": None, "digests": False, "trust": None,
 }  # fmt: skip
@@ -58,6 +59,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(parser, "--evidence DIR", text, file_path)
     text = "size limit of DIR; the oldest files are removed (default: %(default)g)"
     add(parser, "--evidence-mb N", text, number, default=1000.0)
+    text = "record every verdict in DIR, with frames to be reviewed on the page; lines get an id"
+    add(parser, "--records DIR", text, file_path)
     text = "serve a live page (extra live); outside this machine it requires a token"
     add(parser, "--serve HOST:PORT", text)
     text = "a further name of this machine under which the page may be opened; may be given again"

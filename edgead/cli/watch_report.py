@@ -14,6 +14,7 @@ from edgead.live.log import Log, Say
 from edgead.live.output import Output
 from edgead.live.tally import Tally
 from edgead.records.evidence import Evidence
+from edgead.records.store import Records
 
 if TYPE_CHECKING:
     from edgead.live.server import PageServer
@@ -53,6 +54,13 @@ def say_saved(say: Say, evidence: Evidence | None) -> None:
         saved, folder = count(evidence.saved, "verdict"), evidence.folder
         missing = f", {evidence.skipped} not saved" if evidence.skipped else ""
         say("wrote", f"evidence of {saved} to {folder}{missing}")
+
+
+def say_recorded(say: Say, records: Records | None) -> None:
+    """Say how many verdicts were recorded."""
+    if records is not None:
+        missing = f", {records.skipped} not saved" if records.skipped else ""
+        say("wrote", f"{count(records.saved, 'record')} to {records.settings.folder}{missing}")
 
 
 def end(code: int, output: Output, left: bool) -> int:

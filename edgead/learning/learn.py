@@ -7,7 +7,7 @@ them is kept in the bundle as its memory. A frame is as anomalous as its feature
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -156,10 +156,12 @@ def learnt_draft(
     provenance: Mapping[str, Any] | None = None,
     progress: Progress = silent,
     held: Held | None = None,
+    refine: Callable[[Draft], Draft] | None = None,
 ) -> Draft:
     """What ``learn`` writes, in memory: to be looked at before ``write_qualified``.
 
     ``held``: of ``cross_fit`` with the same backbone and options, so that no image is seen twice.
+    ``refine``: is given what was learnt, before it is calibrated.
     """
     path = check_out(out)
     if not images or not calibration:
@@ -170,6 +172,8 @@ def learnt_draft(
     rate = chosen_false_reject_rate(options.false_reject_rate, *counted(calibration))
     draft = empty_draft(path, backbone, options)
     draft, placement = _learnt(images, draft, backbone, options, progress, held)
+    if refine is not None:
+        draft = refine(draft)
     kept = len(draft.read_array(MEMORY))
     facts = {k: v for k, v in backbone.facts.to_json().items() if k not in ("levels", "features")}
     told = {"backbone": facts, "images": len(images), "kept": kept, "seed": options.seed}

@@ -106,6 +106,11 @@ class Board:
         self.detector.false_reject_rate = rate
         return self.detector.threshold
 
+    def note(self, word: str, text: str) -> None:
+        """Take what ``Capture`` says of the signal: lost, or there again."""
+        if word in ("lost", "watch", "back"):
+            self.lost = text.partition("; trying again")[0] if word == "lost" else None
+
     def looks(self) -> tuple[str, int | None]:
         """Channel order and bit depth of the frames, as the latest had them."""
         with self._lock:

@@ -125,10 +125,9 @@ class Camera:
         """Say it; that the signal is lost is told to the sinks too."""
         self._say(word, text, kind)
         if word in ("lost", "watch", "back"):
-            why = text.partition("; trying again")[0] if word == "lost" else None
-            self.board.lost = why
+            self.board.note(word, text)
             for sink in self._loop.sinks:
-                sink.lost(self.settings.name, why)
+                sink.lost(self.settings.name, self.board.lost)
 
     def record(self, records: Records) -> None:
         """Save lines and frames too; before ``use_sinks``."""

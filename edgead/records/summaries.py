@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from collections import Counter
 from typing import Any, NamedTuple
@@ -151,7 +152,7 @@ def _reasons(rows: list[Any], most: int = 8) -> list[dict[str, Any]]:
     for *_, health, drift, captured in rows:
         said = [] if health in (None, "[]") else _texts(health)
         for text in [*said, *([] if drift is None else [drift])]:
-            kind = "".join("#" if letter.isdigit() else letter for letter in text)
+            kind = re.sub(r"\d+(\.\d+)?(e[+-]?\d+)?", "#", text)
             counts[kind] += 1
             latest[kind] = text, captured
     return [

@@ -112,15 +112,13 @@ def score_dataset(
         missing = [name for name in names if name not in done]
         work = Work(settings, source.given, target.given)
         now = _all(_tallies(bundle, work, missing, ray, actors, part), len(missing), progress)
-    both = before + now
+    return _in_all(target, before, now, left_out)
+
+
+def _in_all(out: Place, before: Tally, now: Tally, left_out: dict[str, int]) -> DatasetScores:
+    both, worst = before + now, None if now.worst is None else now.worst[1]
     return DatasetScores(
-        target.given,
-        both.images,
-        now.images,
-        both.failed,
-        both.anomalous,
-        None if now.worst is None else now.worst[1],
-        left_out,
+        out.given, both.images, now.images, both.failed, both.anomalous, worst, left_out
     )
 
 
@@ -136,10 +134,11 @@ def _tallies(
     if not names:
         return
     if ray:
-        from edgead.scale.ray_scoring import Cluster
+        from edgead.scale.ray_cluster import Cluster
+        from edgead.scale.ray_scoring import tallies
 
         cluster = Cluster(ray, actors, work.settings)
-        yield from cluster.tallies(bundle, work, _parts(names, part, cluster.actors))
+        yield from tallies(cluster, bundle, work, _parts(names, part, cluster.actors))
         return
     source, out = open_place(work.source), open_place(work.out)
     with Detector(bundle, **work.settings) as detector:
@@ -163,9 +162,8 @@ def _all(tallies: Iterator[Tally], total: int, progress: Callable[[int, int], No
 def _about(bundle: Bundle, source: Place, settings: dict[str, Any]) -> dict[str, Any]:
     """What every row of a folder has in common; threads and the like change no score."""
     names = ("device", "precision", "color", "bit_depth", "false_reject_rate")
-    told = {name: settings[name] for name in names if settings.get(name) is not None}
-    if told.get("device") in ("auto", "cpu"):
-        del told["device"]
+    usual = (None, "auto", "cpu", "bgr")  # the same, whether it is said or not
+    told = {name: settings[name] for name in names if settings.get(name) not in usual}
     return {
         "schema": 1,
         "edgead": __version__,

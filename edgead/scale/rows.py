@@ -8,17 +8,28 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
-from edgead.detector import Detector
 from edgead.errors import InputError, MissingExtraError, printable
 from edgead.files import os_sentence
 from edgead.images import open_image
 from edgead.installation import cure
+from edgead.result import Result
 from edgead.scale.places import Place
 
 READERS = 8  # files that are read at once, while others are scored
 SUFFIX = ".parquet"
+
+
+class Scores(Protocol):
+    """What is used of a Detector."""
+
+    @property
+    def bit_depth(self) -> int | None:
+        """Of uint16 frames."""
+
+    def score(self, frame: Any) -> Result:
+        """The verdict on a frame."""
 
 
 @dataclass(frozen=True)
@@ -77,9 +88,7 @@ def schema() -> Any:
     )
 
 
-def scored_rows(
-    detector: Detector, source: Place, names: Sequence[str]
-) -> Iterator[dict[str, Any]]:
+def scored_rows(detector: Scores, source: Place, names: Sequence[str]) -> Iterator[dict[str, Any]]:
     """A row for each image, in the order given; at most ``2 * READERS`` are in memory."""
     waiting: deque[tuple[str, Future[bytes]]] = deque()
     following = iter(names)
@@ -97,7 +106,7 @@ def scored_rows(
                 data.cancel()
 
 
-def _row(detector: Detector, name: str, data: Future[bytes]) -> dict[str, Any]:
+def _row(detector: Scores, name: str, data: Future[bytes]) -> dict[str, Any]:
     """Of one image. Raises: DeviceError, which is none of the image's."""
     try:
         content = data.result()
@@ -120,7 +129,7 @@ def _row(detector: Detector, name: str, data: Future[bytes]) -> dict[str, Any]:
     }
 
 
-def score_part(detector: Detector, source: Place, out: Place, names: Sequence[str]) -> Tally:
+def score_part(detector: Scores, source: Place, out: Place, names: Sequence[str]) -> Tally:
     """Score some images and write their rows as one file, whose name follows from theirs.
 
     Done twice, as after the death of a process, it writes the same file again.

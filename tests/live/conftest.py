@@ -8,12 +8,15 @@ import http.server
 import io
 import json
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import cv2
 import numpy as np
@@ -23,12 +26,13 @@ from edgead import Detector
 from edgead.live.access import Address
 from edgead.live.board import Board
 from edgead.live.capture import Slot
-from edgead.live.loop import Loop
+from edgead.live.loop import Identity, Loop
 from edgead.live.server import PageServer
 from edgead.live.source import Moment, Reading, Source, parse_source
 from edgead.live.sources import open_reader
 from edgead.live.sources.setup import Setup
 from edgead.live.tally import Tally
+from edgead.records.store import Records, RecordsSettings
 
 LONGEST_S = 300  # of anything that is waited for: only a defect takes so long
 
@@ -214,7 +218,7 @@ def arrive(tmp_path) -> Callable[[Path, np.ndarray], Path]:
 class Page:
     """A served page whose frames are fed by hand; ``log`` is what was said."""
 
-    def __init__(self, detector, host="127.0.0.1", hosts=()):
+    def __init__(self, detector, host="127.0.0.1", hosts=(), records=None):
         self.log = []
         self.detector = detector
         detector.false_reject_rate = 0.05
@@ -225,7 +229,12 @@ class Page:
         self.board = Board(source, self.detector, self.slot, self.tally)
         out = io.BytesIO()
         self.loop = Loop(self.detector, self.slot, self.tally, out, print, [self.board])
-        self.server.start(self.board)
+        folder = None
+        if records is not None:
+            folder = records.settings.folder
+            self.loop.listeners = [self.board, records]
+            self.loop.sinks, self.loop.identity = [records], Identity("camera", "0123456789abcdef")
+        self.server.start(self.board, folder=folder)
         self.host = f"127.0.0.1:{self.server.address.port}"
 
     def feed(self, *images):
@@ -250,6 +259,16 @@ class Page:
         data = answer.read()
         connection.close()
         return answer.status, answer.headers, data
+
+    def get(self, path, **query):
+        """(status, JSON)."""
+        status, _, data = self.ask(f"{path}?{urlencode(query)}" if query else path)
+        return status, json.loads(data)
+
+    def post(self, path, **body):
+        """(status, JSON)."""
+        status, _, data = self.ask(path, json.dumps(body))
+        return status, json.loads(data)
 
     def state(self, after=-1):
         return json.loads(self.ask(f"/state?after={after}")[2])
@@ -278,6 +297,54 @@ def make_page(detector, monkeypatch):
 @pytest.fixture
 def page(make_page):
     return make_page()
+
+
+class Recorded:
+    """A page with 12 recorded verdicts; ``store`` is the database, to be asked by hand.
+
+    Chance chose frames 1, 3, 7 and 8; frame 3 of each six has a scratch.
+    """
+
+    DRAWN = (1, 3, 7, 8)
+
+    def __init__(self, make_page, folder, frames):
+        draws = iter(0.0 if number in self.DRAWN else 0.9 for number in range(12))
+        settings = RecordsSettings(folder, sample_every=10)
+        records = Records(settings, lambda *said: None, lambda: next(draws))
+        self.folder, self.page = folder, make_page(records=records)
+        for frame in [*frames, *frames]:
+            self.page.feed(frame)
+            while records._frames:  # saved in a thread of its own
+                time.sleep(0.002)
+        records.close()
+        self.store = sqlite3.connect(folder / "records.db")
+
+    def ids(self, condition="1", *values):
+        """Of verdicts for which the SQL ``condition`` holds, the latest first."""
+        query = f"SELECT id FROM verdicts LEFT JOIN evidence USING (id) WHERE {condition}"
+        return [row[0] for row in self.store.execute(f"{query} ORDER BY number DESC", values)]
+
+    def mark(self, identity, label, reviewer="Ada", seen=None):
+        """What the page answers."""
+        body = {"id": identity, "label": label, "reviewer": reviewer, "seen": seen}
+        return self.page.post("/api/review/mark", **body)
+
+    def prune(self, identity):
+        """As when the records reached their limit."""
+        for path in self.folder.glob("camera/*"):
+            path.unlink()
+        with self.store:
+            self.store.execute(
+                "UPDATE evidence SET pruned = '2026-11-30T10:00:00.000Z', bytes = 0 WHERE id = ?",
+                (identity,),
+            )
+
+
+@pytest.fixture
+def recorded(make_page, tmp_path, frames):
+    found = Recorded(make_page, tmp_path / "records", frames)
+    yield found
+    found.store.close()
 
 
 @pytest.fixture

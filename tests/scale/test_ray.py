@@ -106,7 +106,7 @@ def test_the_command_goes_on_with_what_one_machine_began(
 
 
 def test_a_cluster_of_another_edgead_is_refused(cluster, bundle_dir, images, tmp_path, monkeypatch):
-    monkeypatch.setattr("edgead.scale.ray_scoring.__version__", "9.9.9")
+    monkeypatch.setattr("edgead.scale.ray_cluster.__version__", "9.9.9")
     with pytest.raises(DeviceError, match=r"this is edgead 9\.9\.9, but .* has 0\."):
         score_dataset(bundle_dir, images, tmp_path / "rows", ray=True)
     assert not list((tmp_path / "rows").glob("*.parquet"))
@@ -132,3 +132,30 @@ def test_the_error_of_an_actor_is_the_sentence_of_one_machine(
     edit(wrong, lambda manifest: manifest["golden"][0].update(score=5.0))
     with pytest.raises(QualificationError, match="golden"):
         score_dataset(wrong, images, tmp_path / "rows", ray=True, actors=1)
+
+
+def test_a_bundle_learnt_on_ray_is_that_of_one_machine(cluster, tmp_path, monkeypatch):
+    """Every file but the manifest, which has the date, to the byte."""
+    from functools import partial
+
+    from small_backbone import part, small_backbone
+
+    from edgead.images import read_image
+    from edgead.learning.good_image import GoodImage
+    from edgead.learning.learn import LearnOptions
+    from edgead.scale import learning
+    from edgead.scale.learning import learn_dataset
+
+    monkeypatch.setattr(learning, "PART", 20)
+    options = LearnOptions(size=(64, 64), memory=64, device="cpu", threads=1)
+    images = []
+    for seed in range(110):
+        path = tmp_path / f"{seed}.png"
+        path.write_bytes(encode_png(part(seed)))
+        images.append(GoodImage(path.name, partial(read_image, path)))
+    for name in ("alone", "spread"):
+        (tmp_path / name).mkdir()
+    given = (images[:90], images[90:], small_backbone())
+    alone = learn_dataset(*given, tmp_path / "alone/part.edgead", options)
+    spread = learn_dataset(*given, tmp_path / "spread/part.edgead", options, ray=True, actors=2)
+    assert spread.manifest.files == alone.manifest.files

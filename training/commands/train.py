@@ -140,6 +140,8 @@ def _train(args: argparse.Namespace) -> int:
         console.next(shlex.join([*launcher(), *words]))
         return stop.exit_code
     provenance = result.provenance
+    if found := provenance.get("found"):
+        console.say(f"found  {found}")
     console.say(f"done   {provenance['steps']} steps in {provenance['train_seconds']:.0f} s")
     console.say(f"wrote  {args.out}")
     console.next(shlex.join(["edgead", "export", str(args.out), "--out", f"{result.name}.edgead"]))

@@ -156,6 +156,8 @@ def _path(place: Workplace, request: Request, key: str) -> tuple[Entry, Path]:
     path = getattr(entry, key)
     if path is None and entry.pruned is not None:
         raise Refused(f"the frame was pruned on {entry.pruned}: it is not kept any more", 410)
+    if path is None and entry.is_anomalous:
+        raise Refused("no frame is saved: too many waited at that moment, or it comes later", 404)
     if path is None:
         raise Refused("no frame was saved: it was neither an alarm nor sampled", 404)
     if not path.is_file():
@@ -176,7 +178,7 @@ def _heatmap(place: Workplace, request: Request) -> Response:
 
 
 def _small(data: bytes) -> bytes:
-    """A JPEG with sides up to SMALL; a large one is decoded at an eighth, a fraction of the time."""
+    """A JPEG with sides up to SMALL; a large one is decoded at an eighth, which is quick."""
     import cv2
 
     encoded = np.frombuffer(data, np.uint8)

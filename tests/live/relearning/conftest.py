@@ -11,6 +11,7 @@ import cv2
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "learning"))
+sys.path.insert(0, str(Path(__file__).parents[1]))  # browser
 sys.path.insert(0, str(Path(__file__).parent))
 
 from good_parts import part, scratched, with_label, write_small_backbone  # type: ignore

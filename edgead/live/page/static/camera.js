@@ -13,8 +13,8 @@ function scores(root) {
     cursor: {points: {size: 8}},
     axes: [axis({label: "frame", labelSize: 22, stroke: colour("soft")}), axis()],
     series: [{label: "frame"},
-      {label: "good", paths: () => null, points: {show: true, size: 5, fill: colour("dot"), stroke: colour("dot")}},
-      {label: "anomalous", paths: () => null, points: {show: true, size: 7, fill: colour("bad"), stroke: colour("bad")}},
+      {label: "good", stroke: colour("dot"), paths: () => null, points: {show: true, size: 5, fill: colour("dot"), stroke: colour("dot")}},
+      {label: "anomalous", stroke: colour("bad"), paths: () => null, points: {show: true, size: 7, fill: colour("bad"), stroke: colour("bad")}},
       {label: "threshold", stroke: colour("bad"), dash: [5, 4], width: 1.5, paths: uPlot.paths.stepped({align: 1}),
         points: {show: false}}],
   }));
@@ -55,9 +55,10 @@ export function show(root, {parts, query, workplace, go}) {
   const source = el("span", {class: "soft", id: "source"}), word = el("div", {class: "big", id: "verdict"}, "waiting");
   const detail = el("div", {class: "soft small", id: "detail"}), numbers = el("div", {id: "numbers"});
   const plot = el("div", {class: "chart", id: "chart"}), rate = slider(camera);
-  detail.style.overflowWrap = "anywhere";
+  const wrong = el("p", {class: "warn", id: "trouble", role: "status", hidden: true});
+  detail.style.overflowWrap = wrong.style.overflowWrap = "anywhere";
   root.append(
-    el("div", {class: "head"}, el("h1", {}, visible(camera)), source),
+    el("div", {class: "head"}, el("h1", {}, visible(camera)), source), wrong,
     el("div", {class: "grid"},
       el("div", {class: "card"}, view, el("label", {class: "check"}, heatmap, "heatmap")),
       el("div", {class: "card"}, word, detail, numbers, rate.element)),
@@ -81,7 +82,9 @@ export function show(root, {parts, query, workplace, go}) {
       past = past.concat(state.history).slice(-KEPT);
       lines.set(columns(past));
     }
-    alarm(visible(trouble(state)));
+    alarm("");
+    wrong.textContent = visible(trouble(state));
+    wrong.hidden = !wrong.textContent;
     word.textContent = text;
     word.className = `big ${kind}`;
     detail.textContent = line ? `frame ${line.frame}, ${line.captured}${line.file ? ", " + visible(line.file) : ""}` : "";

@@ -18,7 +18,7 @@ export const verdict = line => line?.is_anomalous == null ? ["waiting", "soft"]
 function tile(name) {
   const at = {};
   for (const key of ["verdict", "trouble", "score", "rate", "rejects"]) at[key] = el("span");
-  at.trouble.className = "warn";
+  at.trouble.className = "warn clamp";
   at.picture = el("img", {alt: `the latest frame of ${visible(name)}`});
   at.link = el("a", {class: "tile", href: `#/camera/${encodeURIComponent(name)}`}, at.picture,
     el("div", {class: "top"}, el("span", {class: "name"}, visible(name)), at.verdict),
@@ -31,7 +31,7 @@ function fill(at, name, state) {
   const line = state.latest, [word, kind] = verdict(line);
   at.verdict.textContent = word;
   at.verdict.className = `verdict ${kind}`;
-  at.trouble.textContent = visible(trouble(state));
+  at.trouble.textContent = at.trouble.title = visible(trouble(state));
   at.score.textContent = `score ${number(line.score)}, threshold ${number(state.threshold)}`;
   at.rate.textContent = `${number(state.rate_hz, 3)} frames/s, p99 ${number(state.p99_ms, 3)} ms, ` +
     `${count(state.dropped)} dropped`;

@@ -76,6 +76,7 @@ export async function show(root, {parts}) {
   const shown = entry.has_frame ? viewer(found).element
     : el("div", {class: "card"}, notice(entry.pruned
       ? `The frame was pruned ${when(entry.pruned)}, when the records reached their limit.`
+      : entry.is_anomalous ? "No frame is saved: too many waited to be saved at that moment, or it is being saved now."
       : "No frame was saved: it was neither an alarm nor chosen by chance."));
   const times = Object.entries(line.timings_ms || {}).map(([stage, ms]) => [stage.replace("_", " "), `${number(ms, 3)} ms`]);
   root.append(

@@ -1,0 +1,419 @@
+"""What the page answers of the records: each figure against SQL by hand, and bad questions."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from datetime import datetime, timedelta, timezone
+
+import cv2
+import numpy as np
+import pytest
+
+from edgead.records import summaries
+
+TIME = "2026-11-30T15:00:00Z"
+FILTERS = [
+    ({}, "1"),
+    ({"verdict": "anomalous"}, "is_anomalous = 1"),
+    ({"verdict": "good", "sampled": "yes"}, "is_anomalous = 0 AND is_sampled = 1"),
+    ({"sampled": "no"}, "is_sampled = 0"),
+    ({"camera": "camera"}, "camera = 'camera'"),
+    ({"camera": "other"}, "0"),
+    ({"low": "2.0"}, "score >= 2.0"),
+    ({"low": "1.5", "high": "2.5"}, "score >= 1.5 AND score <= 2.5"),
+    ({"reviewed": "yes"}, "id IN (SELECT id FROM reviews WHERE withdrawn IS NULL)"),
+    ({"reviewed": "no"}, "id NOT IN (SELECT id FROM reviews WHERE withdrawn IS NULL)"),
+    ({"label": "good"}, "id IN (SELECT id FROM reviews WHERE label = 'good')"),
+    ({"since": "2020-01-01T00:00:00+01:00"}, "captured >= '2019-12-31T23:00:00.000Z'"),
+    ({"until": "2020-01-01T00:00:00Z"}, "0"),
+]
+
+
+@pytest.mark.parametrize(("query", "condition"), FILTERS)
+def test_the_history_has_what_sql_finds_by_hand(recorded, query, condition):
+    anomalous = recorded.ids("is_anomalous")
+    assert recorded.mark(anomalous[0], "good")[0] == recorded.mark(anomalous[1], "defective")[0]
+    status, found = recorded.page.get("/api/records", **query)
+    assert (status, [entry["id"] for entry in found["entries"]]) == (200, recorded.ids(condition))
+    assert found["before"] is None
+
+
+def test_pages_of_the_history_follow_each_other_without_a_gap(recorded):
+    found, before = [], {}
+    while before is not None:
+        _, answer = recorded.page.get("/api/records", limit=5, **before)
+        found += [entry["id"] for entry in answer["entries"]]
+        before = None if answer["before"] is None else {"before": answer["before"]}
+    assert found == recorded.ids() and len(found) == 12
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ({"verdict": "purple"}, "verdict is 'purple': expected good or anomalous"),
+        ({"label": "fine"}, "expected good, defective or released"),
+        ({"reviewed": "1"}, "reviewed is '1': expected yes or no"),
+        ({"low": "x"}, "low is 'x': expected a number"),
+        ({"high": "nan"}, "high is 'nan': expected a number"),
+        ({"low": "3", "high": "2"}, "low 3 is above high 2"),
+        ({"since": "yesterday"}, "expected a time with its zone, as 2026-11-30T15:00:00Z"),
+        ({"since": "2026-11-30T15:00:00"}, "expected a time with its zone"),
+        ({"until": "9999-12-31T23:59:59-23:00"}, "expected a time with its zone"),
+        ({"since": TIME, "until": "2020-01-01T00:00:00Z"}, "is after until"),
+        ({"limit": "0"}, "expected a whole number from 1 to 500"),
+        ({"limit": "501"}, "expected a whole number from 1 to 500"),
+        ({"before": "-1"}, "before is '-1': expected a whole number"),
+        ({"verdict": "x" * 4000}, "expected good or anomalous"),
+    ],
+)
+def test_a_filter_that_means_nothing_is_a_sentence(recorded, query, words):
+    status, found = recorded.page.get("/api/records", **query)
+    assert status == 400 and words in found["error"] and len(found["error"]) < 300
+
+
+def test_one_verdict_has_its_line_its_pictures_and_what_was_said(recorded, frames):
+    identity = recorded.ids("is_anomalous AND is_sampled")[0]
+    recorded.mark(identity, "good")
+    status, found = recorded.page.get(f"/api/records/{identity}")
+    row = recorded.store.execute("SELECT line, score FROM verdicts WHERE id = ?", (identity,))
+    line, score = row.fetchone()
+    assert status == 200 and found["line"] == json.loads(line)
+    assert found["entry"]["score"] == score and found["entry"]["label"] == "good"
+    assert found["frame_size"] == [70, 90]
+    assert [(mark["label"], mark["reviewer"]) for mark in found["marks"]] == [("good", "Ada")]
+    number = found["line"]["frame"] % 6
+    _, headers, data = recorded.page.ask(f"/api/records/{identity}/frame.png")
+    png = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert headers["Content-Type"] == "image/png" and np.array_equal(png, frames[number])
+    overlay = recorded.page.detector.score(frames[number]).overlay()
+    pictures = {"frame.jpg": frames[number], "heatmap.jpg": overlay, "heatmap.jpg?small=1": overlay}
+    for name, expected in pictures.items():
+        status, headers, data = recorded.page.ask(f"/api/records/{identity}/{name}")
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        assert (status, headers["Content-Type"]) == (200, "image/jpeg")
+        assert np.abs(image.astype(int) - expected).mean() < 6, name
+
+
+def test_a_list_has_small_pictures(recorded, make_frame):
+    identity, path = recorded.store.execute("SELECT id, heatmap FROM evidence").fetchone()
+    for size, expected in (((3000, 2000), (240, 160)), ((200, 1000), (48, 240))):
+        cv2.imwrite(str(recorded.folder / path), make_frame(1, (*size, 3)))
+        data = recorded.page.ask(f"/api/records/{identity}/heatmap.jpg?small=1")[2]
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        assert image.shape[:2] == expected
+    (recorded.folder / path).write_bytes(b"\xff\xd8 no picture")
+    status, found = recorded.page.get(f"/api/records/{identity}/heatmap.jpg", small=1)
+    assert status == 410 and "damaged" in found["error"]
+
+
+@pytest.mark.parametrize("depth", [12, 16])
+def test_a_frame_of_16_bits_is_shown_as_bright_as_its_bits_say(recorded, depth):
+    identity, path = recorded.store.execute("SELECT id, frame FROM evidence").fetchone()
+    frame = np.full((40, 60), 2 ** (depth - 1), np.uint16)  # half of white
+    cv2.imwrite(str(recorded.folder / path), frame)
+    with recorded.store:  # of a camera that is not configured any more
+        recorded.store.execute("UPDATE verdicts SET camera = 'gone' WHERE id = ?", (identity,))
+    recorded.page.board.looks = lambda: ("bgr", depth)
+    data = recorded.page.ask(f"/api/records/{identity}/frame.jpg")[2]
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
+    assert abs(float(image.mean()) - 128) < 2
+
+
+def test_a_verdict_without_a_frame_says_why(recorded):
+    without = recorded.ids("frame IS NULL")[0]
+    status, found = recorded.page.get(f"/api/records/{without}/frame.jpg")
+    assert status == 404 and "neither an alarm nor sampled" in found["error"]
+    assert recorded.page.get(f"/api/records/{without}")[1]["frame_size"] is None
+    status, found = recorded.mark(without, "good")
+    assert status == 409 and "has no frame" in found["error"]
+
+
+def test_a_pruned_frame_is_a_stated_error(recorded):
+    identity = recorded.ids("frame IS NOT NULL")[0]
+    recorded.prune(identity)
+    for name in ("frame.jpg", "frame.png", "heatmap.jpg"):
+        status, found = recorded.page.get(f"/api/records/{identity}/{name}")
+        assert status == 410 and "pruned on 2026-11-30T10:00:00.000Z" in found["error"]
+    for path in ("claim", "skip", "undo"):
+        body = {"id": identity, "reviewer": "Ada"}
+        status, found = recorded.page.post(f"/api/review/{path}", **body)
+        assert status == 409 and "was pruned on 2026-11-30" in found["error"]
+    assert recorded.mark(identity, "good")[0] == 409
+    assert recorded.store.execute("SELECT COUNT(*) FROM reviews").fetchone() == (0,)
+    gone = recorded.ids("frame IS NOT NULL AND pruned IS NULL")[0]  # its file alone is gone
+    status, found = recorded.page.get(f"/api/records/{gone}/frame.jpg")
+    assert status == 410 and "is gone from the folder of records" in found["error"]
+
+
+@pytest.mark.parametrize("identity", ["none", "..", "%2e%2e%2fx", "' OR 1=1 --", "x" * 3000])
+def test_an_unknown_id_is_a_sentence(recorded, identity):
+    path = identity.replace(" ", "%20").replace("'", "%27")
+    status, _, data = recorded.page.ask(f"/api/records/{path}")
+    assert status == 404 and b"there is no" in data
+    status, found = recorded.mark(identity, "good")
+    assert status == 404 and "there is no record" in found["error"]
+
+
+def test_alarms_and_the_sample_wait_in_turn_and_are_counted(recorded):
+    status, found = recorded.page.get("/api/review/queue")
+    alarms = recorded.ids("frame IS NOT NULL AND NOT is_sampled")
+    sample = recorded.ids("frame IS NOT NULL AND is_sampled")
+    assert len(sample) == 4 and alarms
+    order = [
+        each for turn in range(12) for kind in (alarms, sample) for each in kind[turn : turn + 1]
+    ]
+    assert status == 200 and [entry["id"] for entry in found["entries"]] == order
+    counts = {"alarms": len(alarms), "sample": 4, "good": 0, "defective": 0, "sample_marked": 0}
+    assert found["counts"] == {"waiting": len(alarms) + 4, **counts}
+    recorded.mark(sample[0], "good")
+    recorded.mark(alarms[0], "defective")
+    _, found = recorded.page.get("/api/review/counts", camera="camera")
+    counts = {"alarms": len(alarms) - 1, "sample": 3, "good": 1, "defective": 1, "sample_marked": 1}
+    assert found == {"waiting": len(alarms) + 2, **counts}
+    assert recorded.page.get("/api/review/counts", camera="other")[1]["waiting"] == 0
+
+
+def test_a_mark_is_taken_back_and_what_was_said_before_counts_again(recorded):
+    identity = recorded.ids("frame IS NOT NULL")[0]
+    first = recorded.mark(identity, "good", "Ada")[1]["entry"]
+    second = recorded.mark(identity, "defective", "Grace", first["reviewed"])[1]["entry"]
+    assert (second["label"], second["reviewer"]) == ("defective", "Grace")
+    undo = lambda who: recorded.page.post("/api/review/undo", id=identity, reviewer=who)  # noqa: E731
+    status, found = undo("Ada")
+    assert status == 409 and "is defective by Grace: only one's own latest mark" in found["error"]
+    for who, label in (("Grace", "good"), ("Ada", None)):
+        assert undo(who)[1]["entry"]["label"] == label
+    assert undo("Ada")[0] == 409
+    rows = recorded.store.execute("SELECT label, reviewer, withdrawn FROM reviews ORDER BY number")
+    assert [(a, b, bool(c)) for a, b, c in rows] == [
+        ("good", "Ada", True), ("defective", "Grace", True)
+    ]  # fmt: skip
+    assert identity in [e["id"] for e in recorded.page.get("/api/review/queue")[1]["entries"]]
+
+
+def test_two_reviewers_get_different_frames(recorded):
+    page, identity = recorded.page, recorded.ids("frame IS NOT NULL")[0]
+    claim = lambda who: page.post("/api/review/claim", id=identity, reviewer=who)  # noqa: E731
+    assert claim("Ada")[0] == 200 and claim("Ada")[0] == 200
+    status, found = claim("Grace")
+    assert status == 409 and "Ada looks at" in found["error"] and "take another" in found["error"]
+    assert recorded.mark(identity, "good", "Grace")[0] == 409
+    of = {
+        who: [e["id"] for e in page.get("/api/review/queue", reviewer=who)[1]["entries"]]
+        for who in ("Ada", "Grace")
+    }
+    assert identity in of["Ada"] and identity not in of["Grace"]
+    assert page.post("/api/review/skip", id=identity, reviewer="Grace")[0] == 200
+    assert claim("Grace")[0] == 409  # a claim of another is not let go
+    assert page.post("/api/review/skip", id=identity, reviewer="Ada")[0] == 200
+    assert claim("Grace")[0] == 200
+
+
+def test_of_two_marks_at_once_one_is_refused(recorded):
+    identity = recorded.ids("frame IS NOT NULL")[0]
+    answers, ready = [], threading.Barrier(2)
+
+    def mark(who, label):
+        ready.wait()
+        answers.append(recorded.mark(identity, label, who))
+
+    threads = [threading.Thread(target=mark, args=each) for each in
+               (("Ada", "good"), ("Grace", "defective"))]  # fmt: skip
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(status for status, _ in answers) == [200, 409]
+    refused = next(found["error"] for status, found in answers if status == 409)
+    assert "meanwhile: look at it again" in refused or "looks at" in refused
+    assert recorded.store.execute("SELECT COUNT(*) FROM reviews").fetchone() == (1,)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "words"),
+    [
+        ({"label": "good", "reviewer": "Ada", "seen": None}, 400, "id is None: expected a text"),
+        ({"id": 7, "label": "good", "reviewer": "Ada", "seen": None}, 400, "id is 7"),
+        ({"id": "ID", "label": "good", "seen": None}, 400, "reviewer is None: expected a text"),
+        ({"id": "ID", "label": "good", "reviewer": "Ada"}, 400, "seen is missing"),
+        ({"id": "ID", "label": "good", "reviewer": "Ada", "seen": 1}, 400, "seen is missing"),
+        ({"id": "ID", "label": "fine", "reviewer": "Ada", "seen": None}, 409, "good or defective"),
+        ({"id": "ID", "label": "good", "reviewer": " ", "seen": None}, 409, "expected a name"),
+        ({"id": "ID", "label": "good", "reviewer": "a\nb", "seen": None}, 409, "expected a name"),
+        ({"id": "ID", "label": "good", "reviewer": "A", "seen": "x"}, 409, "no longer reviewed"),
+        ({"id": "ID", "label": "good", "reviewer": "A", "seen": None, "note": "x" * 2001}, 409,
+         "the note has 2001 characters"),
+        ({"id": "ID", "label": "good", "reviewer": "A", "seen": None, "note": "x" * 20000}, 413,
+         "expected up to"),
+    ],
+)  # fmt: skip
+def test_a_mark_that_is_none_changes_nothing(recorded, body, status, words):
+    identity = recorded.ids("frame IS NOT NULL")[0]
+    body = {key: identity if value == "ID" else value for key, value in body.items()}
+    found, _, data = recorded.page.ask("/api/review/mark", json.dumps(body))
+    assert (found, words in data.decode()) == (status, True), data
+    assert recorded.store.execute("SELECT COUNT(*) FROM reviews").fetchone() == (0,)
+
+
+@pytest.mark.parametrize("path", ["claim", "mark", "undo", "skip"])
+def test_a_form_of_another_site_reviews_nothing(recorded, path):
+    body = json.dumps({"id": recorded.ids()[0], "reviewer": "Ada", "label": "good", "seen": None})
+    ask = recorded.page.ask
+    assert ask(f"/api/review/{path}", body, Content_Type="text/plain")[0] == 415
+    assert ask(f"/api/review/{path}", body, Origin="http://evil.example")[0] == 403
+    assert ask(f"/api/review/{path}", "[]")[0] == 400
+    assert ask(f"/api/review/{path}")[0] == 405
+
+
+PATHS = ["/api/workplace", "/api/records", "/api/records/x", "/api/records/x/frame.jpg",
+         "/api/review/queue", "/api/review/counts", "/api/threshold", "/api/course?camera=camera",
+         "/cameras", "/static/app.js"]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_each_path_asks_for_the_token_where_there_is_one(make_page, monkeypatch, path):
+    monkeypatch.setitem(os.environ, "EDGEAD_TOKEN", "a token of 24 characters")
+    page = make_page()
+    assert page.ask(path)[0] == 401
+    assert page.ask(path, Authorization="Bearer a token of 24 character")[0] == 401
+    assert page.ask(path, Authorization="Bearer a token of 24 characters")[0] != 401
+
+
+@pytest.mark.parametrize("path", PATHS[1:6] + PATHS[7:8])
+def test_without_records_or_with_a_folder_that_is_gone_it_says_what_to_do(page, recorded, path):
+    status, found = page.get(path)
+    assert status == 404 and "start edgead watch with --records DIR" in found["error"]
+    recorded.folder.rename(recorded.folder.with_name("elsewhere"))
+    status, found = recorded.page.get(path)
+    assert status == 503 and "the records are gone: records.db is not in" in found["error"]
+    assert not recorded.folder.exists()
+    assert recorded.page.get("/state")[0] == 200  # the camera goes on
+    recorded.folder.with_name("elsewhere").rename(recorded.folder)
+    assert recorded.page.get("/api/records")[0] == 200
+
+
+def test_a_damaged_database_is_a_sentence(recorded):
+    (recorded.folder / "records.db").write_bytes(b"no database at all" * 300)
+    for extra in ("-wal", "-shm"):
+        (recorded.folder / f"records.db{extra}").unlink(missing_ok=True)
+    status, found = recorded.page.get("/api/records")
+    assert status == 503 and "cannot be used" in found["error"]
+
+
+@pytest.mark.parametrize("rate", [0.025, 0.05, 0.25, 0.5])
+def test_what_another_rate_would_have_changed_is_what_sql_counts(recorded, rate):
+    alarms = recorded.ids("is_anomalous")
+    recorded.mark(alarms[0], "good")
+    recorded.mark(alarms[1], "defective")
+    status, found = recorded.page.get("/api/threshold", rate=rate, last=10)
+    before = recorded.page.detector.threshold
+    recorded.page.detector.false_reject_rate = rate
+    threshold = recorded.page.detector.threshold
+    recorded.page.detector.false_reject_rate = 0.05
+    assert (status, found["threshold"], found["threshold_now"]) == (200, threshold, before)
+    last = "FROM (SELECT * FROM verdicts ORDER BY number DESC LIMIT 10)"
+    query = f"SELECT SUM(is_anomalous), SUM(score > ?), SUM(score > ? AND NOT is_anomalous), " \
+            f"SUM(score <= ? AND is_anomalous) {last}"  # fmt: skip
+    counted = recorded.store.execute(query, [threshold] * 3).fetchone()
+    keys = ("anomalous", "anomalous_then", "more", "fewer")
+    assert tuple(found[key] for key in keys) == counted and found["verdicts"] == 10
+    changed = f"SELECT id {last} WHERE (score > ?) <> is_anomalous ORDER BY number DESC"
+    ids = [row[0] for row in recorded.store.execute(changed, [threshold])]
+    assert [each["id"] for each in found["changed"]] == ids
+    assert sum(found["histogram"]["counts"]) == 10
+    for label, identity in (("good", alarms[0]), ("defective", alarms[1])):
+        score = recorded.store.execute("SELECT score FROM verdicts WHERE id = ?", (identity,))
+        then = int(score.fetchone()[0] > threshold)
+        expected = {"verdicts": 1, "anomalous": 1, "anomalous_then": then}
+        assert found["reviewed"][label] == expected
+
+
+def test_the_latest_start_of_a_camera_can_be_looked_at_alone(recorded):
+    with recorded.store:
+        recorded.store.execute(
+            "INSERT INTO verdicts (id, camera, captured, score, p_value, is_anomalous, threshold, "
+            "is_sampled, line) VALUES ('camera-ffff-0', 'camera', '2999-01-01T00:00:00.000Z', 9, "
+            "0.1, 1, 2, 0, '{}')"
+        )
+    _, found = recorded.page.get("/api/threshold")
+    assert (found["verdicts"], found["starts"]) == (13, 2)
+    _, found = recorded.page.get("/api/threshold", start="latest")
+    assert (found["verdicts"], found["starts"], found["until"][:4]) == (1, 1, "2999")
+
+
+def test_without_records_the_last_verdicts_in_memory_are_weighed(page, frames):
+    assert page.get("/api/threshold")[1]["verdicts"] == 0
+    page.feed(*frames)
+    _, found = page.get("/api/threshold", rate=0.5)
+    scores = [page.detector.score(frame).score for frame in frames]
+    assert found["verdicts"] == 6 and found["recorded"] is False
+    assert found["anomalous_then"] == sum(score > found["threshold"] for score in scores)
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "words"),
+    [
+        ({"rate": "0.001"}, 422, "the best possible is 0.025"),
+        ({"rate": "2"}, 422, "expected a number between 0 and 1"),
+        ({"rate": "x"}, 400, "rate is 'x': expected a number"),
+        ({"last": "0"}, 400, "expected a whole number"),
+        ({"last": "1000000"}, 400, "expected a whole number from 1 to 100000"),
+    ],
+)
+def test_a_rate_that_cannot_be_weighed_is_a_sentence(recorded, query, status, words):
+    found, answer = recorded.page.get("/api/threshold", **query)
+    assert found == status and words in answer["error"]
+
+
+def insert(store, number, captured, score, anomalous, **more):
+    line = json.dumps({"latency_ms": 5.0 + number, "health": [], "drift": None, **more})
+    store.execute(
+        "INSERT INTO verdicts (id, camera, captured, score, p_value, is_anomalous, threshold, "
+        "is_sampled, line) VALUES (?, 'top', ?, ?, 0.5, ?, 2.5, 0, ?)",
+        (f"top-ffff-{number}", captured, score, anomalous, line),
+    )
+
+
+def test_the_course_has_what_was_in_each_part(recorded):
+    now = datetime.now(timezone.utc)
+    at = lambda minutes: (now - timedelta(minutes=minutes)).isoformat(timespec="milliseconds")  # noqa: E731
+    with recorded.store:
+        for number, (minutes, score, anomalous, more) in enumerate([
+            (50, 1.0, 0, {}), (49, 2.0, 0, {}), (48, 9.0, 1, {"health": ["brightness 7 is low"]}),
+            (10, 3.0, 1, {"drift": "drift after 9 frames"}),
+            (9, None, None, {"error": "no picture", "health": ["brightness 8.25e+1 is low"]}),
+            (90, 7.0, 1, {}),  # before
+        ]):  # fmt: skip
+            insert(
+                recorded.store, number, at(minutes).replace("+00:00", "Z"), score, anomalous, **more
+            )
+    status, found = recorded.page.get("/api/course", camera="top", hours=1, steps=2)
+    assert (status, found["verdicts"], found["every"]) == (200, 5, 1)
+    first, second = found["steps"]
+    assert second["start"] - first["start"] == pytest.approx(found["step_s"])
+    assert found["step_s"] == pytest.approx(1800, abs=1)
+    keys = ("verdicts", "anomalous", "failed", "health", "drift", "p50", "latency_ms")
+    assert [first[key] for key in keys] == [3, 1, 0, 1, 0, 2.0, 6.0]
+    assert [second[key] for key in keys] == [2, 1, 1, 1, 1, 3.0, 8.5]
+    assert first["p95"] == pytest.approx(8.3) and first["threshold"] == 2.5
+    said = [(each["text"], each["verdicts"]) for each in found["reasons"]]
+    assert said == [("brightness 8.25e+1 is low", 2), ("drift after 9 frames", 1)]
+    assert recorded.page.get("/api/course", camera="none")[1]["steps"] == []
+
+
+def test_of_too_many_verdicts_every_kth_is_looked_at_and_said(recorded, monkeypatch):
+    monkeypatch.setattr(summaries, "MOST_ROWS", 4)
+    _, found = recorded.page.get("/api/course", camera="camera", hours=1, steps=1)
+    assert (found["verdicts"], found["every"]) == (12, 3)
+    assert [step["verdicts"] for step in found["steps"]] == [4]
+
+
+OF_TOP = [{"hours": "0"}, {"hours": "inf"}, {"hours": "1e9"}, {"steps": "0"}]
+
+
+@pytest.mark.parametrize("query", [{}, *({"camera": "top", **each} for each in OF_TOP)])
+def test_a_course_of_no_time_is_a_sentence(recorded, query):
+    status, found = recorded.page.get("/api/course", **query)
+    assert status == 400 and ("expected" in found["error"] or "missing" in found["error"])
