@@ -86,7 +86,7 @@ class Hall:
         for path in first:
             (folder / "good" / path.name).symlink_to(path)
         words = ["learn", folder / "good", "--out", folder / "tile.edgead", "--group", PARTS]
-        run_edgead([*words, "--calibration", "0.25", "--false-reject-rate", RATE])
+        run_edgead([*words, "--calibration", "0.4", "--false-reject-rate", RATE])
         (folder / "line.toml").write_text(
             '[[camera]]\nname = "left"\nsource = "incoming"\nbundle = "tile.edgead"\n'
             f"every_frame = true\nfalse_reject_rate = {RATE}\n"

@@ -6,9 +6,11 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
+LONGEST_S = 120  # of anything that is waited for: only a defect takes so long
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
 
 
@@ -72,7 +74,11 @@ class Browser:
 
     def wait(self, condition: str) -> None:
         """Until a JavaScript expression is true in the page, also over a reload of it."""
+        give_up_s = time.monotonic() + LONGEST_S
         while not self.do(f"Boolean({condition})"):
+            if time.monotonic() > give_up_s:
+                words = self.do("document.body.innerText")
+                raise AssertionError(f"never true: {condition}; the page says: {words}")
             # The page looks again after each of its frames; a page that goes away answers, too.
             self.do("new Promise(done => setTimeout(done, 20))")
 

@@ -13,8 +13,8 @@ function scores(root) {
     cursor: {points: {size: 8}},
     axes: [axis({label: "frame", labelSize: 22, stroke: colour("soft")}), axis()],
     series: [{label: "frame"},
-      {label: "good", paths: () => null, points: {show: true, size: 5, fill: colour("dot"), stroke: colour("dot")}},
-      {label: "anomalous", paths: () => null, points: {show: true, size: 7, fill: colour("bad"), stroke: colour("bad")}},
+      {label: "good", stroke: colour("dot"), paths: () => null, points: {show: true, size: 5, fill: colour("dot"), stroke: colour("dot")}},
+      {label: "anomalous", stroke: colour("bad"), paths: () => null, points: {show: true, size: 7, fill: colour("bad"), stroke: colour("bad")}},
       {label: "threshold", stroke: colour("bad"), dash: [5, 4], width: 1.5, paths: uPlot.paths.stepped({align: 1}),
         points: {show: false}}],
   }));

@@ -7,6 +7,17 @@ export const axis = (more = {}) => ({
   font: "12px system-ui,sans-serif", ...more,
 });
 
+/** Options of an axis of seconds since 1970, by this browser's clock: the day where it begins. */
+export const times = () => axis({space: 70, values: (_, splits) => {
+  let day = "";
+  return splits.map(at => {
+    const date = new Date(1000 * at), before = day;
+    day = date.toLocaleDateString("en-GB", {day: "numeric", month: "short"});
+    const time = date.toLocaleTimeString("en-GB", {hour: "2-digit", minute: "2-digit"});
+    return day === before ? time : `${time}\n${day}`;
+  });
+}});
+
 /**
  * A chart in `root` that follows its width and the light or dark of the page.
  * `make(colour)` gives the options of uPlot without width. The result has `set(data)` and `end()`.

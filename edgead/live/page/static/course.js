@@ -1,6 +1,6 @@
 // Health and drift of a camera over hours or days, from its records.
 import {ask, count, el, every, notice, percent, plural, sentence, visible, when} from "./base.js";
-import {axis, chart} from "./chart.js";
+import {axis, chart, times} from "./chart.js";
 
 const PERIOD_MS = 10000, STEPS = 120;
 const SPANS = [[1, "1 hour"], [8, "8 hours"], [24, "1 day"], [168, "7 days"], [720, "30 days"]];
@@ -13,12 +13,13 @@ function charts(scores, shares) {
   const cursor = {sync: {key: "course"}}, gaps = {spanGaps: true, points: {show: true, size: 4}};
   const line = (label, colour, more = {}) => ({label, stroke: colour, width: 1.5, ...gaps, ...more});
   const share = (_, value) => value == null ? "–" : percent(value);
+  const when_of = {label: "time", value: (_, at) => at == null ? "–" : when(1000 * at)};
   const drawn = [
-    chart(scores, 220, colour => ({scales: {x, y}, cursor, axes: [axis(), axis({label: "score", labelSize: 22})], series: [{},
+    chart(scores, 220, colour => ({scales: {x, y}, cursor, axes: [times(), axis({label: "score", labelSize: 22})], series: [when_of,
       line("median", colour("dot")), line("95 %", colour("soft")),
       line("threshold", colour("bad"), {dash: [5, 4], points: {show: false}})]})),
-    chart(shares, 200, colour => ({scales: {x, y}, cursor, axes: [axis(), axis({label: "share of verdicts", labelSize: 22, size: 60, values: (_, all) => all.map(percent)})],
-      series: [{}, line("anomalous", colour("bad"), {value: share}), line("camera not healthy", colour("warn"), {value: share}),
+    chart(shares, 200, colour => ({scales: {x, y}, cursor, axes: [times(), axis({label: "share of verdicts", labelSize: 22, size: 60, values: (_, all) => all.map(percent)})],
+      series: [when_of, line("anomalous", colour("bad"), {value: share}), line("camera not healthy", colour("warn"), {value: share}),
         line("scores drift", colour("dot"), {value: share}), line("not scored", colour("soft"), {value: share})]})),
   ];
   return {between: (from, to) => { span = [from, to]; }, drawn};

@@ -27,7 +27,7 @@ function nameForm(root, then) {
 
 class Desk {
   constructor(root, name, camera, only, again) {
-    Object.assign(this, {root, name, camera, only, again, queue: [], found: null, busy: false, skipped: new Set()});
+    Object.assign(this, {root, name, camera, only, again, queue: [], found: null, busy: null, skipped: new Set()});
     this.status = el("p", {id: "status", role: "status", class: "soft"});
     this.line = el("div", {class: "queue-line", id: "counts"});
     this.place = el("div");
@@ -113,11 +113,12 @@ class Desk {
         el("p", {class: "soft small"}, el("kbd", {}, "H"), " takes the heatmap off and on"))));
   }
 
+  /** Do one thing at a time: a second key must not mark a frame that was not looked at. */
   async act(work) {
     if (this.busy) return;
-    this.busy = true;
-    try { await work(); } catch (error) { this.say(sentence(error), "warn"); }
-    finally { this.busy = false; }
+    this.busy = work().catch(error => this.say(sentence(error), "warn"));
+    await this.busy;
+    this.busy = null;
   }
 
   mark(label) {
@@ -159,7 +160,8 @@ class Desk {
     });
   }
 
-  undo() {
+  async undo() {
+    await this.busy;  // taken back may be what is under way
     const last = done[done.length - 1];
     if (!last) return Promise.resolve();
     return this.act(async () => {

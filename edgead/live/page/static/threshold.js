@@ -6,7 +6,7 @@ const WAIT_MS = 120, LASTS = [100, 1000, 10000, 100000];
 
 /** Scores as columns, with the threshold now and then as lines. */
 function histogram(root) {
-  let lines = [];
+  let lines = [], span = [0, 1];
   const draw = plot => {
     for (const [at, colour, dash] of lines) {
       const x = Math.round(plot.valToPos(at, "x", true)), {top, height, left, width} = plot.bbox;
@@ -21,7 +21,7 @@ function histogram(root) {
     }
   };
   const plot = chart(root, 240, colour => ({
-    scales: {x: {time: false}, y: {distr: 3, range: (_, low, high) => [0.5, Math.max(high, 2)]}},
+    scales: {x: {time: false, range: () => span}, y: {distr: 3, range: (_, low, high) => [0.5, Math.max(high, 2)]}},
     axes: [axis({label: "score", labelSize: 22}), axis({label: "verdicts", labelSize: 22, values: (_, all) => all.map(v => v >= 1 && Number.isInteger(Math.log10(v)) ? count(v) : "")})],
     legend: {show: false}, cursor: {show: false},
     series: [{}, {fill: colour("dot"), width: 0, paths: uPlot.paths.bars({size: [1, Infinity], align: 1}), points: {show: false}}],
@@ -32,7 +32,9 @@ function histogram(root) {
       const colour = name => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
       lines = [[now, colour("soft"), []], [then, colour("bad"), [5, 4]]];
       const low = Math.min(edges[0], now, then), high = Math.max(edges[edges.length - 1], now, then);
-      plot.set([[low, ...edges.slice(0, -1), high * 1.02], [null, ...counts.map(n => n || null), null]]);
+      const margin = (high - low) / 50 || 1;
+      span = [low - margin, high + margin];
+      plot.set([edges.slice(0, -1), counts.map(n => n || null)]);
     },
     end: plot.end,
   };
@@ -52,7 +54,7 @@ function changes(found) {
   const row = each => el("tr", {}, el("td", {}, each.id ? el("a", {href: `#/record/${encodeURIComponent(each.id)}`}, when(each.captured)) : when(each.captured)),
     el("td", {}, number(each.score)), el("td", {}, each.is_anomalous ? "anomalous" : "good"),
     el("td", {}, each.is_anomalous ? "good" : "anomalous"), el("td", {}, each.label || ""));
-  return [el("table", {id: "changed"}, el("thead", {}, el("tr", {}, ...head)), el("tbody", {}, ...changed.map(row))),
+  return [el("div", {class: "scroll"}, el("table", {id: "changed"}, el("thead", {}, el("tr", {}, ...head)), el("tbody", {}, ...changed.map(row)))),
     changed.length < more + fewer && el("p", {class: "soft"}, `the latest ${count(changed.length)} of ${count(more + fewer)}`)];
 }
 
@@ -119,7 +121,7 @@ export async function show(root, {query, workplace, go}) {
     result.replaceChildren(el("p", {class: "result"}, `Of ${plural(verdicts, "verdict")}, ${count(more)} more would have been anomalous, ${count(fewer)} fewer.`),
       el("p", {class: "soft small"}, `${when(found.since)} to ${when(found.until)}${found.recorded ? "" : ", kept in memory: records go back further"}`),
       found.starts > 1 && el("p", {class: "warn small"}, `They come from ${found.starts} starts of the camera. If its bundle was replaced in between, their scores cannot be compared: look at the latest start alone.`) || "");
-    counts.replaceChildren(table(found));
+    counts.replaceChildren(el("div", {class: "scroll"}, table(found)));
     bars.set(found.histogram, found.threshold_now, found.threshold);
     list.replaceChildren(el("h2", {}, "What would have changed"), ...[changes(found)].flat().filter(Boolean));
   }
