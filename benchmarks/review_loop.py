@@ -142,8 +142,10 @@ class Hall:
 def review(browser: Browser, defective: dict[str, bool], identities: Sequence[str]) -> None:
     """Open each frame in the page's view Review, and click what its label says."""
     for identity in identities:
+        # The view goes on to the next frame by itself, which may be this one: wait for its own.
+        browser.do("document.querySelector('#main > *').dataset.before = '1'")
         browser.do(f"location.hash = '#/review?id={identity}'")
-        browser.wait(f"{SHOWN} == '{identity}'")
+        browser.wait(f"!document.querySelector('[data-before]') && {SHOWN} == '{identity}'")
         label = "defective" if defective[identity] else "good"
         browser.do(f"document.getElementById('mark-{label}').click()")
         browser.wait(
