@@ -22,13 +22,15 @@ pytestmark = pytest.mark.scale
 def cluster(tmp_path_factory):
     """A cluster with two CPUs; its nodes keep bundles in a cache of their own."""
     ray = pytest.importorskip("ray")
-    os.environ["EDGEAD_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    own = {"EDGEAD_CACHE": str(tmp_path_factory.mktemp("cache")), "RAY_worker_niceness": "0"}
+    os.environ.update(own)
     ray.init(
         num_cpus=2, include_dashboard=False, object_store_memory=100 << 20, log_to_driver=False
     )
     yield ray
     ray.shutdown()
-    del os.environ["EDGEAD_CACHE"]
+    for name in own:
+        del os.environ[name]
 
 
 @pytest.fixture(scope="module")
