@@ -30,6 +30,7 @@ from edgead.learning.line_images import (
 )
 from edgead.learning.lineage import forget
 from edgead.learning.scoring import fence, limit_of, scores_of
+from edgead.signing.trust import note_unsigned
 
 from .learn_page import Page, added_shelf
 from .learn_steps import NAMED, Said, finish, named, settled, tell_written
@@ -98,6 +99,8 @@ def add_to(args: argparse.Namespace, console: Console) -> int:
         provenance=provenance,
         progress=progress_line,
     )
+    for line in note_unsigned(bundle, out):
+        console.say(line)
     told = _told(bundle, found, added, before, said) | {"left_out": dict(left_out)}
     _look_at_sample(found, random, said)
     if args.report:

@@ -37,8 +37,8 @@ def card_of(manifest: Manifest) -> str:
     about = manifest.provenance.get(ABOUT, {})
     parts = [
         f"# {_plain(manifest.name)}\n",
-        f"Finds what is unlike good parts, by {_plain(manifest.method)}. "
-        f"Made {manifest.created} by edgead {manifest.edgead_version}.\n",
+        f"Finds what is unlike good parts, by {_plain(manifest.method)}. Made by edgead "
+        f"{manifest.edgead_version}.\n",  # not when: the same data give the same file
         "## Data\n",
         _table(_data(manifest.provenance)),
         "## Figures\n",

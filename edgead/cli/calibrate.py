@@ -40,6 +40,7 @@ from edgead.editing.recalibration import (
 )
 from edgead.errors import InputError
 from edgead.images import images_of, sentence
+from edgead.signing.trust import note_unsigned
 
 EXAMPLE = """\
   edgead calibrate cell.edgead good/                       writes cell-calibrated.edgead
@@ -93,6 +94,8 @@ def run(args: argparse.Namespace) -> int:
         console.say(f"note   {sentence(found.left_out)}")
     say_choice(console, choice)
     recording = record(detector, choice, progress)
+    for line in note_unsigned(old, out):
+        console.say(line)
     bundle = recalibrate(detector, recording, out, rate)
     ties = old.manifest.calibration_of(info["precision"]).ties.score
     warnings = concerns(old.manifest.calibration.scores, recording, ties)

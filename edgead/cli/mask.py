@@ -27,6 +27,7 @@ from edgead.editing.recalibration import check_number, choose, concerns, recalib
 from edgead.errors import InputError
 from edgead.images import encode_png, expand, images_of, read_image, sentence, write_png
 from edgead.result import as_bgr8, grey_out, ignored_pixels
+from edgead.signing.trust import note_unsigned
 
 EXAMPLE = """\
   edgead mask cell.edgead --polygon "0,0 90,0 90,60" --preview frame.png look.png
@@ -81,6 +82,8 @@ def run(args: argparse.Namespace) -> int:
             f"look at {args.preview[1]}, then the same with --calibrate DIR --out NEW.edgead"
         )
         return 0
+    for line in note_unsigned(bundle, args.out):
+        console.say(line)
     _write(console, draft, args)
     console.next(f"edgead score {shlex.quote(args.out)} IMAGE --heatmap heatmaps")
     return 0

@@ -108,7 +108,7 @@ def _write(args: argparse.Namespace, bundles: list, console: Console) -> int:  #
     needs = ["python"] + ([] if args.form == "python" else [backends.get(args.form, args.form)])
     console.say(
         f"needs  a Triton with {' and '.join(f'its backend {one}' for one in needs)}, whose Python "
-        "has edgead: pip install edgead there"
+        "has edgead: install it there"
     )
     if args.json:
         models = {name: [str(folder) for folder in all_] for name, all_ in written.items()}

@@ -89,6 +89,16 @@ def signatures_of(bundle: Bundle) -> tuple[int, list[str]]:
     return counter, list(each)
 
 
+def note_unsigned(bundle: Bundle, out: object) -> list[str]:
+    """A line for people where ``bundle`` is signed, and what is made of it at ``out`` will not be.
+
+    To be asked before ``out`` is written, which may be where ``bundle`` is.
+    """
+    if bundle.read_signatures() is None:
+        return []
+    return [f"note   {bundle.path} is signed, and {out} is not: edgead sign {out} --key FILE"]
+
+
 def signed_info(signed: _cpu.Signed | None) -> dict[str, str]:
     """Who signed a bundle, for ``Detector.info``; nothing where nobody was asked for."""
     return {} if signed is None else {"signed_by": signed.by, "counter": str(signed.counter)}

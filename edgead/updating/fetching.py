@@ -107,14 +107,8 @@ def fetch(
         OSError: it cannot be written.
     """
     target, parts = folder / "bundle", folder / "parts"
-    for place in (target, parts):
-        place.mkdir(parents=True, exist_ok=True)
-    _remove_others(target, offer.manifest.files)
-    for part in parts.iterdir():
-        if part.name not in offer.manifest.files.values():
-            part.unlink()
-    found, total = Fetched(), 0
-    digests = offer.manifest.files
+    digests, found, total = offer.manifest.files, Fetched(), 0
+    _remove_others(target, parts, digests)
     known = {digest: (one, name) for one in here for name, digest in one.manifest.files.items()}
     for done, (name, digest) in enumerate(digests.items()):
         progress(done, len(digests))
@@ -225,8 +219,13 @@ def _digest(path: Path) -> str | None:
         return None
 
 
-def _remove_others(target: Path, digests: Mapping[str, str]) -> None:
-    """Remove what an earlier offer left that this one does not have."""
+def _remove_others(target: Path, parts: Path, digests: Mapping[str, str]) -> None:
+    """Make both folders, and remove what an earlier offer left that this one does not have."""
+    for place in (target, parts):
+        place.mkdir(parents=True, exist_ok=True)
+    for part in parts.iterdir():
+        if part.name not in digests.values():
+            part.unlink()
     folders = {str(parent) for name in digests for parent in Path(name).parents}
     for path in sorted(target.rglob("*"), reverse=True):  # files before their folders
         name = path.relative_to(target).as_posix()

@@ -62,6 +62,8 @@ PARSED: list[tuple[str, str, str]] = [
         ".* int8",
         "an int8 graph, whose arithmetic depends on the processor",
     ),
+    ("docs/.*", "edgead serve-repository .*(--check|--plan)", "a running Triton, or a plan"),
+    ("docs/.*", r"edgead (score|learn) .*(--ray|s3://)", "a Ray cluster; tests/scale/test_ray.py"),
     ("docs/special-data.md", "edgead learn .*parts.csv", "somebody's own list"),
     ("docs/large-frames.md", "edgead score web.edgead", "needs the training of this page"),
 ]
@@ -109,6 +111,7 @@ TOOLS: list[tuple[str, str]] = [
     (r"source \.venv/bin/activate$", "a shell's own command"),
     (r"python (examples|benchmarks)/\w+\.py", "a script of this repository"),
     (r"trtexec ", "TensorRT of a Jetson"),
+    (r"tritonserver --model-repository ", "tests/scale/test_triton.py starts it"),
     (r"ssh -L ", "another machine"),
     (
         r"(cc |c\+\+ |\./verdict |build/c/edgead-score )",

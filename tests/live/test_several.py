@@ -287,19 +287,26 @@ def test_a_bundle_that_is_swapped_is_noticed_at_the_next_reload(
     cameras.start()
     try:
         before = cameras._cameras["left"]
+        before.board.set_rate(0.2)
+        digest = before.bundle.sha256
         cameras.reload()
-        assert cameras._cameras["left"] is before
+        assert said[-1][1].endswith("0 cameras started, 1 go on")
         manifest = json.loads((bundle_copy / "manifest.json").read_text())
         manifest["name"] = "another"
+        manifest["calibration"]["scores"] = [2 * one for one in manifest["calibration"]["scores"]]
         (bundle_copy / "manifest.json").write_text(json.dumps(manifest))
-        cameras.reload()
-        assert cameras._cameras["left"] is not before
+        cameras.reload()  # the camera goes on, scored by another bundle at the rate it had
+        assert cameras._cameras["left"] is before and before.bundle.sha256 != digest
+        assert said[-1][1].endswith("0 cameras started, 1 go on, 1 of them with another bundle")
+        with Detector(bundle_copy, threads=1, false_reject_rate=0.2) as expected:
+            assert before.board.detector.threshold == expected.threshold
+        assert before._loop.detector.bundle.manifest.name == "another"
         (bundle_copy / "model.onnx").write_bytes(b"of another size")
         cameras.reload()
         assert said[-1][0] == "reload" and "refused, all goes on as before" in said[-1][1]
         assert cameras.runs
-        before = cameras._cameras["left"]
         tiny.write(bundle_copy)
+        path.write_text(path.read_text() + "rate_hz = 50\n")
         failing = InputError("its port is in use")
         monkeypatch.setattr(cameras._outlets, "take", Mock(side_effect=failing))
         cameras.reload()  # a sink that does not open keeps no camera from its start

@@ -1,6 +1,6 @@
 """The text of ``config.pbtxt`` for each model of a repository.
 
-Source: github.com/triton-inference-server/server, docs/user_guide/model_configuration.md.
+Source: github.com/triton-inference-server/server, its page on model configuration.
 """
 
 from __future__ import annotations

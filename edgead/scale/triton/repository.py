@@ -35,7 +35,7 @@ try:
 except ModuleNotFoundError as error:
     raise ImportError(
         "the Python of this Triton has no edgead (or one without edgead.scale): install version "
-        "{version} there, pip install edgead, and start the server again"
+        "{version} there and start the server again"
     ) from error
 
 __all__ = ["TritonPythonModel"]
