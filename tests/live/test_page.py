@@ -18,7 +18,6 @@ from edgead.errors import DeviceError, EdgeadError, InputError
 from edgead.live import access as access_module
 from edgead.live import server as module
 from edgead.live.access import Access, Address, allowed_hosts, parse_address
-from edgead.live.page.files import FILES, FOLDER
 from edgead.live.schedule import Schedule, parse_schedule
 from edgead.live.server import PageServer
 from edgead.live.source import Moment, Reading
@@ -149,22 +148,6 @@ def test_every_answer_forbids_caching_framing_and_foreign_content(page, frames):
         assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
         assert "unsafe" not in headers["Content-Security-Policy"]
         assert headers["Access-Control-Allow-Origin"] is None
-
-
-def test_the_page_asks_nobody_else(page):
-    for name, (data, _) in FILES.items():
-        text = data.decode()
-        found = set(re.findall(r"https?://[^\"')\s]+", text))
-        assert found <= {"http://www.w3.org/2000/svg", "https://github.com/leeoniya/uPlot"}, name
-        assert re.search(r"<[^>]*\s(on[a-z]+|style)=", text) is None, name  # the policy forbids it
-
-
-@pytest.mark.parametrize("name", sorted(FILES))
-def test_each_file_of_the_page_is_served_with_its_kind(page, name):
-    kinds = {"js": "text/javascript", "css": "text/css", "html": "text/html", "svg": "image/svg"}
-    status, headers, data = page.ask(f"/static/{name}")
-    assert status == 200 and data == (FOLDER / name).read_bytes()
-    assert headers["Content-Type"].startswith(kinds[name.rpartition(".")[2]])
 
 
 OTHERS = [
@@ -339,24 +322,6 @@ def test_secrets_are_compared_in_constant_time(make_page, monkeypatch):
     page = make_page()
     page.ask("/state", Authorization="Bearer x", Cookie=f"edgead_{page.server.address.port}=x")
     assert TOKEN.encode() in compared and len(compared) == 2
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/page.html",
-        "/static/../server.py",
-        "/static/%2e%2e/server.py",
-        "/static/",
-        "/../server.py",
-        "/%2e%2e/server.py",
-        "//etc/passwd",
-        "/state/..",
-        "*",
-    ],
-)
-def test_no_file_is_served(page, path):
-    assert page.ask(path)[::2] == (404, b"there is no such page\n")
 
 
 def test_two_on_one_port_is_a_sentence_with_the_cure(page):

@@ -9,6 +9,7 @@ import re
 import select
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -302,3 +303,23 @@ def test_evidence_with_digests_can_be_replayed(watch, film, bundle_dir, tmp_path
         assert main(["replay", str(bundle_dir), *map(str, records), "--json"]) == 0
         report = json.loads(capsys.readouterr().out)
         assert report["repeated"] == anomalous > 0
+
+
+def test_one_camera_keeps_records_whose_rows_are_its_lines(watch, film, bundle_dir, tmp_path):
+    folder = tmp_path / "records"
+    words = ("--every-frame", "--threads", 1, "--records", folder)
+    code, lines, log = watch(film, "--bundle", bundle_dir, *words).end()
+    assert code == 0 and "wrote  6 records to" in log, log
+    with sqlite3.connect(folder / "records.db") as store:
+        rows = store.execute("SELECT id, score, is_anomalous FROM verdicts ORDER BY number")
+        found = [(a, b, bool(c)) for a, b, c in rows]
+        saved = store.execute("SELECT COUNT(*) FROM evidence").fetchone()[0]
+    assert found == [(line["id"], line["score"], line["is_anomalous"]) for line in lines]
+    assert saved >= sum(line["is_anomalous"] for line in lines) > 0
+    assert all(line["id"].startswith("camera-") for line in lines)
+
+
+def test_records_beside_a_line_file_are_refused(capsys, tmp_path):
+    words = ["watch", "--config", str(tmp_path / "line.toml"), "--records", str(tmp_path)]
+    assert main(words) == 1
+    assert "--records beside --config" in capsys.readouterr().err
