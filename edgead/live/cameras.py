@@ -124,7 +124,7 @@ class Cameras:
         it.
 
         Raises:
-            RelearningError: no such camera, or no records.
+            RelearningError: no such camera, no records, or it takes signed bundles only.
         """
         camera = self._cameras.get(name)
         if camera is None:
@@ -132,6 +132,12 @@ class Cameras:
         if self.records is None:
             raise RelearningError("no records are kept: add a table [records] to the file")
         bundle, settings = camera.settings.bundle, camera.settings
+        if settings.trusted_keys is not None:
+            raise RelearningError(
+                f"{name} takes signed bundles only (trusted_keys), and what is learnt here has no "
+                "signature: learn with edgead records learn, and sign the new bundle with edgead "
+                "sign"
+            )
         rates = {
             each: other.board.detector.false_reject_rate
             for each, other in list(self._cameras.items())

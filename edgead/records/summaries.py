@@ -10,9 +10,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-MOST_ROWS = 100_000
+MOST_ROWS = 20_000
 """Verdicts that are looked at for a course over time; of more, every k-th."""
-_OPEN = "id NOT IN (SELECT id FROM reviews WHERE withdrawn IS NULL)"
+_FRAMES = (
+    "evidence CROSS JOIN verdicts ON verdicts.id = evidence.id"  # in this order: there are few
+)
+_OPEN = "NOT EXISTS (SELECT 1 FROM reviews WHERE reviews.id = evidence.id AND withdrawn IS NULL)"
 _LATEST = (
     "number = (SELECT MAX(number) FROM reviews AS later WHERE later.id = reviews.id "
     "AND withdrawn IS NULL)"
@@ -38,7 +41,7 @@ def waiting(store: sqlite3.Connection, camera: str | None = None) -> Waiting:
     given = {"camera": camera}
     open_ = store.execute(
         "SELECT COALESCE(SUM(NOT is_sampled), 0), COALESCE(SUM(is_sampled), 0) "
-        "FROM evidence JOIN verdicts USING (id) WHERE pruned IS NULL "
+        f"FROM {_FRAMES} WHERE pruned IS NULL "
         f"AND (:camera IS NULL OR camera = :camera) AND {_OPEN}",
         given,
     ).fetchone()
@@ -46,7 +49,8 @@ def waiting(store: sqlite3.Connection, camera: str | None = None) -> Waiting:
         "SELECT COALESCE(SUM(label = 'good'), 0), COALESCE(SUM(label = 'defective'), 0), "
         "COALESCE(SUM(is_sampled AND label <> 'released'), 0) "
         "FROM (SELECT id, label FROM reviews "
-        f"WHERE {_LATEST}) JOIN verdicts USING (id) WHERE (:camera IS NULL OR camera = :camera)",
+        f"WHERE {_LATEST}) AS marked CROSS JOIN verdicts ON verdicts.id = marked.id "
+        "WHERE (:camera IS NULL OR camera = :camera)",
         given,
     ).fetchone()
     return Waiting(*open_, *marked)
@@ -66,7 +70,7 @@ def queue(
     found = []
     for is_sampled in (False, True):
         rows = store.execute(
-            "SELECT id FROM evidence JOIN verdicts USING (id) WHERE pruned IS NULL "
+            f"SELECT evidence.id FROM {_FRAMES} WHERE pruned IS NULL "
             "AND is_sampled = :is_sampled AND (:camera IS NULL OR camera = :camera) "
             f"AND {_OPEN} AND (claimed_by IS NULL OR claimed_by = :reviewer "
             "OR claimed_until <= strftime('%Y-%m-%dT%H:%M:%fZ', 'now')) "

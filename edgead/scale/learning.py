@@ -197,8 +197,8 @@ def learn_dataset(
 ) -> Bundle:
     """Learn means, covariances and memory of every image, and write a qualified bundle.
 
-    The bundle is the same, byte for byte but for its date, on one machine and on many, as long as the
-    processors round alike: parts are the same and are merged in order.
+    The bundle is the same, byte for byte but for its date, on one machine and on many, as long as
+    the processors round alike: parts are the same and are merged in order.
 
     Args:
         images: of good parts; each node of a cluster reads its share, so it has to see them.

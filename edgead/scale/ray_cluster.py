@@ -157,6 +157,8 @@ def connect(ray: Any, address: bool | str) -> None:
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what fails is raised, too
+    # Of a cluster that is started here. Ray's own 15 lets any other program push actors aside.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     if not ray.is_initialized():
         given: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
         if isinstance(address, str):

@@ -385,3 +385,20 @@ def test_the_database_takes_a_quarter_of_the_limit_and_the_oldest_verdicts_go_fi
         str(number) for number in range(599, 599 - len(kept), -1)
     ]
     reviews.close()
+
+
+def test_a_mark_that_was_taken_back_does_not_keep_a_frame(open_records, results, tmp_path):
+    records = open_records(limit_mb=1)
+    hear(records, *((a_line(n, results[1]), results[1]) for n in range(2)))
+    reviews = Reviews(tmp_path / "records")
+    kept, back = (entry.id for entry in reviews.waiting())
+    for identity in (kept, back):
+        reviews.mark(identity, "good", "Ada")
+    reviews.withdraw(back, "Ada")
+    with pytest.raises(ReviewError, match="is not marked: only one's own latest mark"):
+        reviews.withdraw(back, "Ada")
+    pruning.prune_by_size(records._store, 0, records._remove)
+    assert reviews.entry(back).pruned is not None and reviews.entry(back).label is None
+    assert reviews.entry(kept).pruned is None and reviews.marked()[0].id == kept
+    assert [bool(mark["withdrawn"]) for mark in reviews.marks(back)] == [True]
+    reviews.close()

@@ -225,12 +225,14 @@ def test_what_is_measured_beside_the_untrained_run(methods, data, tmp_path) -> N
         low, high = entry["image_auroc_interval"]
         assert 0 <= low <= high <= 1 and entry["parts"] == 6
         assert entry["false_reject_promised"] == pytest.approx(1 / 3)  # 2 images to calibrate with
-        assert entry["cost_over_backbone"] > 0 and len(entry["frame_size_aupro"]) == 1
+        assert len(entry["frame_size_aupro"]) == 1
+    assert bare["cost_over_backbone"] is None  # its graph is that of the trained one
+    assert alone["cost_over_backbone"] > 0 and joined["cost_over_backbone"] > 0
     ahead, low, high = alone["ahead_of_untrained"]
     assert ahead == pytest.approx(alone["image_auroc"][0] - bare["image_auroc"][0])
     assert low <= ahead <= high
     assert joined["ahead_of_untrained"] is None  # its untrained one was not measured
-    assert joined["agreement"] is None and alone["agreement"] == 0
+    assert joined["agreement"] is bare["agreement"] is None and alone["agreement"] == 0
     samples = open_dataset(data / "discs").test
     good = [s for s in samples if s.is_good]
     for seed, reached in enumerate(joined["false_reject_reached"]):

@@ -65,6 +65,7 @@ def test_places_count_where_good_images_say_that_they_tell(lie_alike):
     method = METHODS["agpnet"].from_settings(SMALL["agpnet"] | {"size": [128, 128]}, n_train=20)
     data = TrainingSet(images, lambda items, _: iter(items))
     assert method.eval().places_count(data) is lie_alike
+    assert method.found.startswith("aligned: " if lie_alike else "loose: ")
     twice = TrainingSet(torch.cat([images, images]), lambda items, _: iter(items), varied=1)
     assert method.places_count(twice) is lie_alike  # copies say nothing new
 

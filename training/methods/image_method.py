@@ -146,7 +146,5 @@ class ImageMethod(Method):
             return (original[:, None] - restored).square()
 
         first, second = data.halves(squares, title)
-        share = share_of_places(first, second)
-        self.found = f"places count {share:.0%} in what is usual"
-        error = usual((first + second) / 2, share)
+        error = usual((first + second) / 2, share_of_places(first, second))
         self.gain.copy_(error.rsqrt())

@@ -2,7 +2,7 @@
 import {ask, count, el, every, notice, percent, plural, sentence, visible, when} from "./base.js";
 import {axis, chart, times} from "./chart.js";
 
-const PERIOD_MS = 10000, STEPS = 120;
+const PERIOD_MS = 30000, STEPS = 120;
 const SPANS = [[1, "1 hour"], [8, "8 hours"], [24, "1 day"], [168, "7 days"], [720, "30 days"]];
 
 /** Two charts: scores under their threshold, and the shares of verdicts with something to say. */

@@ -38,7 +38,7 @@ export function show(root, {parts, workplace, go}) {
     return undefined;
   }
   const camera = workplace.cameras.includes(parts[0]) ? parts[0] : workplace.cameras[0];
-  const body = el("div"), said = el("p", {role: "alert", class: "warn"});
+  const body = el("div"), said = el("p", {role: "status", class: "warn"}), refused = el("p", {role: "alert", class: "warn"});
   const by = el("input", {name: "by", value: saved(), autocomplete: "name", maxLength: 100,
     oninput: () => save(by.value)});
   const force = el("input", {type: "checkbox", name: "force"});
@@ -46,15 +46,15 @@ export function show(root, {parts, workplace, go}) {
   root.append(el("h1", {}, "Learn"),
     el("div", {class: "controls"}, workplace.cameras.length > 1
       && choice("Camera", names, camera, name => go(`learn/${encodeURIComponent(name)}`)),
-    el("label", {class: "field"}, "Your name", by)), said, body);
+    el("label", {class: "field"}, "Your name", by)), said, refused, body);
 
   let shown = "";
   async function act(path, more = {}) {
-    said.textContent = "";
+    refused.textContent = "";
     try {
       await post(path, {camera, by: by.value, ...more});
-    } catch (error) { said.textContent = sentence(error); }
-    await look();
+      await look();
+    } catch (error) { refused.textContent = sentence(error); }
   }
   const button = (name, text, onclick, options = {}) =>
     el("button", {name, class: "primary", onclick, ...options}, text);
@@ -86,7 +86,12 @@ export function show(root, {parts, workplace, go}) {
       const state = await ask("/api/learn", {camera});
       const text = JSON.stringify(state);
       if (text !== shown) { shown = text; draw(state); }
-    } catch (error) { said.textContent = sentence(error); }
+      said.textContent = "";
+    } catch (error) {
+      if (error.status === 404) {  // of edgead watch SOURCE
+        body.replaceChildren(notice("This page learns for edgead watch --config. On the command line: edgead records learn."));
+      } else said.textContent = sentence(error);
+    }
   }
   return every(LOOK_MS, look);
 }
