@@ -17,6 +17,7 @@ from edgead.errors import (
     EdgeadError,
     InputError,
     QualificationError,
+    SignatureError,
 )
 from edgead.installation import __version__
 
@@ -44,6 +45,7 @@ __all__ = [
     "QualificationError",
     "Region",
     "Result",
+    "SignatureError",
     "__version__",
     "read_image",
 ]
