@@ -10,10 +10,11 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
-from edgead.bundle.storage import MANIFEST, SUFFIX, Bundle, open_bundle
+from edgead.bundle.storage import SUFFIX, Bundle, open_bundle
 from edgead.detector import Detector
 from edgead.errors import BundleError
 from edgead.files import replace_directory, user_cache
+from edgead.scale.files import files_of
 from edgead.scale.places import open_place
 from edgead.scale.ray_cluster import Cluster, Worker, import_ray
 from edgead.scale.rows import Tally, score_part
@@ -80,12 +81,6 @@ class Scorer(Worker):
             "score": score,
             "path": path,
         }
-
-
-def files_of(bundle: Bundle) -> dict[str, bytes]:
-    """Every file of a bundle, digests checked."""
-    files = {name: bundle.read(name) for name in bundle.manifest.files}
-    return {**files, MANIFEST: bundle.read_manifest()}
 
 
 def unpacked(name: str, sha256: str, keeper: str) -> Bundle:

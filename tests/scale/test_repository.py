@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from edgead.bundle.storage import open_bundle
+from edgead.bundle.storage import SIGNATURES, open_bundle, with_signatures
 from edgead.cli.main import main
 from edgead.errors import DeviceError, InputError
 from edgead.scale.triton.repository import RepositoryOptions, write_repository
@@ -34,6 +34,12 @@ def test_the_python_form_is_one_model_with_the_bundle_beside_it(bundle_named, tm
     told = json.loads(json.loads(re.search(r'string_value: (".*") }', config)[1]))
     assert told["false_reject_rate"] == 0.1 and told["bundle"] == "cell.edgead"
     compile((version / "model.py").read_text(), "model.py", "exec")
+
+
+def test_a_signed_bundle_stays_signed(bundle_named, tmp_path):
+    signed = with_signatures(open_bundle(bundle_named("cell")), b'{"signatures": []}')
+    write_repository([signed], tmp_path, RepositoryOptions())
+    assert (tmp_path / "cell/1/cell.edgead" / SIGNATURES).read_bytes() == b'{"signatures": []}'
 
 
 @pytest.mark.parametrize(

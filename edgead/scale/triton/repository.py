@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from edgead import calibration
-from edgead.bundle.storage import MANIFEST, SUFFIX, Bundle
+from edgead.bundle.storage import SUFFIX, Bundle
 from edgead.errors import InputError, printable
 from edgead.files import read_file, replace_directory
 from edgead.installation import __version__
 from edgead.preprocess import COLORS, check_word
+from edgead.scale.files import files_of
 from edgead.scale.triton import configs
 from edgead.scale.triton.tensors import INPUTS, OUTPUTS, Tensor
 
@@ -231,10 +232,8 @@ def _openvino_files(data: bytes) -> dict[str, bytes]:
 
 
 def _copied(bundle: Bundle, name: str) -> dict[str, bytes]:
-    """The files of the bundle, digests checked, where ``model.py`` looks for them."""
-    files = {file: bundle.read(file) for file in bundle.manifest.files}
-    files[MANIFEST] = bundle.read_manifest()
-    return {f"1/{name}{SUFFIX}/{file}": data for file, data in files.items()}
+    """The files of the bundle where ``model.py`` looks for them."""
+    return {f"1/{name}{SUFFIX}/{file}": data for file, data in files_of(bundle).items()}
 
 
 def _model(config: str, kind: str, files: Mapping[str, bytes]) -> dict[str, bytes]:
