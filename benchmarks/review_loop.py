@@ -216,7 +216,11 @@ def _learn(browser: Browser) -> dict[str, Any]:
     browser.wait("document.querySelector('[name=learn]')")
     browser.do("document.querySelector('[name=learn]').click()")
     browser.wait("document.querySelector('[data-state=running]')")
-    browser.wait("!document.querySelector('[data-state=running]')")
+    give_up_s = time.monotonic() + LONGEST_S  # it is nice: on a busy machine it takes long
+    while browser.do("!!document.querySelector('[data-state=running]')"):
+        if time.monotonic() > give_up_s:
+            raise DeviceError("the page does not say that learning ended")
+        time.sleep(0.5)
     state: dict[str, Any] = browser.do("fetch('/api/learn?camera=left').then(a => a.json())")
     return state
 
