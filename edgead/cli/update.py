@@ -31,8 +31,7 @@ from edgead.updating.update import Options, Report, update
 
 EXAMPLE = """\
   edgead update --from https://example.com/cell.edgead --slots /var/lib/cell --trust trusted.keys
-  edgead update --from /media/stick/cell.edgead --slots /var/lib/cell --trust trusted.keys \\
-      --shadow frames/ --most-changed 0.02 --health "systemctl is-active line"
+  edgead update --from usb/cell.edgead --slots slots/ --trust trusted.keys --shadow frames/
   edgead update --slots /var/lib/cell               what serves
   edgead update --slots /var/lib/cell --back        let the bundle before serve again"""
 
