@@ -16,7 +16,7 @@ from edgead.live.page.workplace import Workplace
 from edgead.records import summaries
 from edgead.records.reviews import Entry, Reviews
 
-AT_ONCE = 20
+AT_ONCE, MOST_AT_ONCE = 20, 500
 """Frames of the queue in one answer."""
 BODY = '{"id": "left-…-7", "reviewer": "Ada"}'
 
@@ -45,7 +45,7 @@ def _counted(found: summaries.Waiting) -> dict[str, int]:
 def _queue(place: Workplace, request: Request) -> Response:
     """The next frames to look at, alarms and the sample in turn, and how many wait."""
     camera, reviewer = _camera(request), request.query_params.get("reviewer")
-    limit = asked.whole(request, "limit", AT_ONCE, 1, 100)
+    limit = asked.whole(request, "limit", AT_ONCE, 1, MOST_AT_ONCE)
     with store_of(place) as store:
         ids = summaries.queue(store, camera=camera, reviewer=reviewer, limit=limit)
         counts = summaries.waiting(store, camera)

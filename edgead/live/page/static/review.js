@@ -35,7 +35,8 @@ class Desk {
 
   /** The next frames, without what was skipped here. */
   async fetch() {
-    const {entries, counts} = await ask("/api/review/queue", {camera: this.camera, reviewer: this.name});
+    const limit = Math.min(20 + this.skipped.size, 500);  // as many more as will be left out here
+    const {entries, counts} = await ask("/api/review/queue", {camera: this.camera, reviewer: this.name, limit});
     this.queue = entries.filter(entry => !this.skipped.has(entry.id));
     this.count(counts);
   }
