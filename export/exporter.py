@@ -92,7 +92,6 @@ def export_run(
         )
     bound_threads()
     run = load_run(run_dir, options.data)
-    run = replace(run, provenance={**run.provenance, **options.card})
     log(
         f"read   {os.fspath(run_dir)}: {run.method.name}, {len(run.calibration)} calibration images"
     )
@@ -100,6 +99,7 @@ def export_run(
         log(f"warning: {warning}")
     if parts := run.provenance["data"].get("parts"):
         check_rate_of_parts(options.false_reject_rate, parts["calibration"])
+    run = replace(run, provenance={**run.provenance, **options.card})
     if options.joined:
         return export_joined(run, out, options, log)
     frames = images_of(run, run.calibration)

@@ -170,7 +170,7 @@ def places(bundle_dir, tmp_path_factory, make_frame) -> dict[str, str]:
         "images": f"{folder}/parts", "folder": f"{folder}/parts", "data": f"{folder}/parts",
         "source": f"{folder}/film.avi", "videos": f"{folder}/film.avi", "method": "redi",
         "run": f"{folder}/run", "records": f"{folder}/records", "out": f"{folder}/new",
-        "action": "export",
+        "action": "export", "id": "left-1-1", "label": "good", "slots": f"{folder}/slots",
     }  # fmt: skip
 
 

@@ -81,7 +81,8 @@ INPUT_ON_PURPOSE = {  # writes images that are to be learnt from, or scored by a
     "training/data/video.py", "benchmarks/tiling.py", "benchmarks/cell_pooling.py",
     "benchmarks/image_files.py",
     "examples/demo.py", "edgead/images/writing.py", "edgead/bench/native.py",
-    "edgead/records/export.py",
+    "edgead/records/export.py", "edgead/live/relearning/job.py", "benchmarks/hall.py",
+    "benchmarks/review_loop.py",
 }  # fmt: skip
 
 

@@ -92,7 +92,7 @@ class Library:
         """A detector, to be closed; of a path, or of a descriptor."""
         handle = ctypes.c_void_p()
         words = {"precision": precision, "device": device, "trusted_keys": trusted_keys}
-        asked = {name: word and str(word).encode() for name, word in words.items()}
+        asked = {k: None if word is None else str(word).encode() for k, word in words.items()}
         params = Params(ctypes.sizeof(Params), rate, threads, **asked, **more)
         name, which = path, "detector_open_at"
         if not isinstance(path, int):
