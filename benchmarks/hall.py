@@ -105,6 +105,13 @@ class Broker:
         self._process.kill()
         self._process.wait()
 
+    def __enter__(self) -> Broker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self._process.wait()
+
 
 class Receiver:
     """What a machine of the hall hears: the id of each verdict, as often as it came."""

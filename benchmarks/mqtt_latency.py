@@ -13,9 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
-import socket
-import subprocess
 import sys
 import tempfile
 import threading
@@ -24,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from hall import Broker
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
@@ -77,7 +75,7 @@ def measure(
         arrived[json.loads(message.payload)["id"]] = now_s
         news.set()
 
-    with _Broker(folder) as broker, open("/dev/null", "wb") as nowhere:
+    with Broker(folder) as broker, open("/dev/null", "wb") as nowhere:
         client = Client(CallbackAPIVersion.VERSION2)
         client.on_message = hear
         client.connect("127.0.0.1", broker.port)
@@ -124,36 +122,6 @@ class _Listener:
 
     def hear(self, line: dict[str, Any], result: Any) -> None:
         self._heard.append(line)
-
-
-class _Broker:
-    """mosquitto on a free port."""
-
-    def __init__(self, folder: Path) -> None:
-        program = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
-        if program is None:
-            raise DeviceError("mosquitto is not installed: apt-get install mosquitto")
-        with socket.socket() as found:
-            found.bind(("127.0.0.1", 0))
-            self.port = found.getsockname()[1]
-        config = folder / "mosquitto.conf"
-        config.write_text(f"listener {self.port} 127.0.0.1\nallow_anonymous true\nuser root\n")
-        self._command = [program, "-c", str(config)]
-
-    def __enter__(self) -> _Broker:
-        self._process = subprocess.Popen(self._command, stderr=subprocess.DEVNULL)
-        give_up_s = time.monotonic() + LONGEST_S
-        while time.monotonic() < give_up_s:
-            try:
-                socket.create_connection(("127.0.0.1", self.port)).close()
-                return self
-            except OSError:
-                time.sleep(0.05)
-        raise DeviceError("mosquitto does not answer")
-
-    def __exit__(self, *_: object) -> None:
-        self._process.terminate()
-        self._process.wait()
 
 
 def _wait(

@@ -59,7 +59,7 @@ struct Signed {
   std::vector<std::string> keys;  // all that signed
 };
 
-// text: of signatures.json; null where there is none. trusted: null where nobody is asked for.
+// text: of signatures.json; null where there is none. trusted: null to trust any signer.
 // Failure for a signature that does not fit, and, with `trusted`, for a bundle that none of its
 // keys signed.
 Signed check_signatures(const std::string* text, const std::string& manifest_sha256,

@@ -25,7 +25,7 @@ class Bundle : public BundleFiles {
   const std::string& path() const override { return folder_.name(); }
   const Manifest& manifest() const override { return manifest_; }
   const std::string& sha256() const { return sha256_; }  // of manifest.json
-  // Of signatures.json, not checked; null for a bundle that nobody signed.
+  // Of signatures.json, not checked; null for an unsigned bundle.
   const std::string* signatures() const { return signatures_ ? &*signatures_ : nullptr; }
 
   // Its digest is checked again.

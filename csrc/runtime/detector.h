@@ -19,8 +19,8 @@ struct Limits {
 
 class Detector {
  public:
-  // rate: 0 for the bundle's. trusted: of keys, one of which has to have signed it; empty: nobody
-  // is asked.
+  // rate: 0 for the bundle's. trusted: keys, one of which must have signed it; empty: the
+  // signature is not looked at.
   Detector(Folder folder, double rate, const Asked& asked, const Log& log,
            const std::optional<TrustedKeys>& trusted);
 

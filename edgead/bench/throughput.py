@@ -34,7 +34,7 @@ from edgead.monitoring.percentiles import percentile
 from edgead.records.lines import to_json
 
 SCHEMA, ROUNDS, SECONDS = 1, 3, 10.0  # seconds of each way, over all rounds
-RATES_HZ = (5.0, 10.0, 30.0)  # of cameras, where nobody names one
+RATES_HZ = (5.0, 10.0, 30.0)  # of cameras, unless one is given
 
 Call = Callable[[Any], object]
 

@@ -94,7 +94,7 @@ class Bundle:
         return data
 
     def read_signatures(self) -> bytes | None:
-        """The bytes of ``signatures.json``, not checked; None for a bundle that nobody signed.
+        """The bytes of ``signatures.json``, not checked; None for an unsigned bundle.
 
         Raises:
             BundleError: it cannot be read.

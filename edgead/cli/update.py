@@ -99,7 +99,7 @@ def _options(args: argparse.Namespace) -> Options:
     frames: list[Path] = []
     if args.shadow is not None:
         if not args.shadow.is_dir():
-            raise InputError(f"--shadow {args.shadow}: there is no such folder")
+            raise InputError(f"--shadow {args.shadow}: no such folder; expected one of frames")
         frames = look_below(args.shadow).images
         if not frames:
             raise InputError(f"--shadow {args.shadow} has no images")

@@ -91,7 +91,7 @@ def _tell_signature(console: Console, signed: Signed | None) -> None:
 
 
 def _signature(signed: Signed | None) -> dict[str, Any]:
-    """``signature`` of ``--json``: nobody is trusted where no list is given."""
+    """``signature`` of ``--json``: no signer is trusted without a list."""
     if signed is None:
         return {"signed_by": None, "trusted": False, "counter": None, "keys": []}
     found = {"signed_by": signed.by, "trusted": signed.trusted, "counter": signed.counter}

@@ -108,6 +108,7 @@ def learn(
     graphs: Mapping[str, MakeGraph] = MappingProxyType({}),
     provenance: Mapping[str, Any] | None = None,
     progress: Progress = silent,
+    refine: Callable[[Draft], Draft] | None = None,
 ) -> Bundle:
     """Learn from images of good parts, and write a qualified bundle.
 
@@ -120,6 +121,7 @@ def learn(
         graphs: how the network is made in "float16" and "int8", where the bundle shall have it.
         provenance: plain JSON about the images.
         progress: shows how far each step is.
+        refine: is given what was learnt, before it is calibrated.
 
     Returns:
         The bundle as it was written.
@@ -141,6 +143,7 @@ def learn(
         graphs=graphs,
         provenance=provenance,
         progress=progress,
+        refine=refine,
     )
     return write_qualified(draft, options.threads, options.device)
 

@@ -35,9 +35,8 @@ from edgead.learning.learn import (
     CANDIDATES,
     MEMORY,
     LearnOptions,
-    learnt_draft,
+    learn,
     with_files,
-    write_qualified,
 )
 from edgead.learning.progress import Progress, silent
 from edgead.learning.statistics import Moments, channel_normal, fit
@@ -213,7 +212,7 @@ def learn_dataset(
         InputError: as ``learn``, and for frames in tiles.
         DeviceError: as ``learn`` and ``score_dataset``.
     """
-    draft = learnt_draft(
+    return learn(
         images,
         calibration,
         backbone,
@@ -223,7 +222,6 @@ def learn_dataset(
         progress=progress,
         refine=refiner(images, options, ray=ray, actors=actors, progress=progress),
     )
-    return write_qualified(draft, options.threads, options.device)
 
 
 def refiner(

@@ -45,7 +45,7 @@ def check_signature(bundle: Bundle, trusted: _cpu.TrustedKeys | None) -> _cpu.Si
         trusted: of ``read_trusted_keys``; None: whoever signed it, the signatures have to fit.
 
     Returns:
-        Who signed it; None for a bundle that nobody signed, where ``trusted`` is None.
+        Who signed it; None for an unsigned bundle, where ``trusted`` is None.
 
     Raises:
         SignatureError: it is not signed, by none of these keys, or a signature does not fit.
@@ -65,7 +65,7 @@ def open_trusted(
     engine: str | bytes | os.PathLike[str] | Bundle,
     trusted_keys: str | os.PathLike[str] | None,
 ) -> tuple[Bundle, _cpu.Signed | None]:
-    """Open a bundle that has to be signed by one of ``trusted_keys``; None: nobody is asked.
+    """Open a bundle that one of ``trusted_keys`` has to have signed; None: signatures do not count.
 
     Raises:
         BundleError: as ``open_bundle``; its SignatureError as ``check_signature``.
@@ -100,5 +100,5 @@ def note_unsigned(bundle: Bundle, out: object) -> list[str]:
 
 
 def signed_info(signed: _cpu.Signed | None) -> dict[str, str]:
-    """Who signed a bundle, for ``Detector.info``; nothing where nobody was asked for."""
+    """Who signed a bundle, for ``Detector.info``; nothing where no keys were given."""
     return {} if signed is None else {"signed_by": signed.by, "counter": str(signed.counter)}

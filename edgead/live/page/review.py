@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -26,10 +27,10 @@ def routes(place: Workplace) -> list[Route]:
     return [
         route("GET", "/api/review/counts", partial(_counts, place)),
         route("GET", "/api/review/queue", partial(_queue, place)),
-        route("POST", "/api/review/claim", partial(_claim, place)),
-        route("POST", "/api/review/skip", partial(_skip, place)),
+        route("POST", "/api/review/claim", partial(_do, place, Reviews.claim)),
+        route("POST", "/api/review/skip", partial(_do, place, Reviews.let_go)),
         route("POST", "/api/review/mark", partial(_mark, place)),
-        route("POST", "/api/review/undo", partial(_undo, place)),
+        route("POST", "/api/review/undo", partial(_do, place, Reviews.withdraw)),
     ]
 
 
@@ -54,19 +55,12 @@ def _queue(place: Workplace, request: Request) -> Response:
     return as_json({"entries": entries, "counts": _counted(counts)})
 
 
-def _claim(place: Workplace, request: Request) -> Response:
+def _do(place: Workplace, step: Callable[[Reviews, str, str], Entry], request: Request) -> Response:
+    """One ``step`` of a reviewer on a frame."""
     _, identity, reviewer = _asked(request)
     with reviews_of(place, writes=True) as reviews:
         known(reviews, identity)
-        return _after(reviews, reviews.claim(identity, reviewer))
-
-
-def _skip(place: Workplace, request: Request) -> Response:
-    """End a claim: the frame waits for others."""
-    _, identity, reviewer = _asked(request)
-    with reviews_of(place, writes=True) as reviews:
-        known(reviews, identity)
-        return _after(reviews, reviews.let_go(identity, reviewer))
+        return _after(reviews, step(reviews, identity, reviewer))
 
 
 def _mark(place: Workplace, request: Request) -> Response:
@@ -79,14 +73,6 @@ def _mark(place: Workplace, request: Request) -> Response:
         known(reviews, identity)
         reviews.claim(identity, reviewer)
         return _after(reviews, reviews.mark(identity, label, reviewer, note, body["seen"]))
-
-
-def _undo(place: Workplace, request: Request) -> Response:
-    """Take back one's own latest mark."""
-    _, identity, reviewer = _asked(request)
-    with reviews_of(place, writes=True) as reviews:
-        known(reviews, identity)
-        return _after(reviews, reviews.withdraw(identity, reviewer))
 
 
 def _after(reviews: Reviews, entry: Entry) -> Response:
