@@ -36,13 +36,14 @@ LEARNT = 60
 """Frames of each camera that the bundle is learnt from, EVERY so many one: the pictures repeat."""
 EVERY = 4
 LONGEST_S = 60.0
-_PYLON = {"Width": SIDE, "Height": SIDE, "rate_hz": HZ}
+_GIGE = {"Width": SIDE, "Height": SIDE, "rate_hz": HZ}
+_PYLON = {**_GIGE, "trigger": "software"}  # a free run of the emulator spins: 25 % of a core
 _PIPELINE = (
     "gst:videotestsrc is-live=true pattern=ball ! "
     f"video/x-raw,format=GRAY8,width={SIDE},height={SIDE},framerate={HZ}/1"
 )
 CAMERAS: dict[str, tuple[str, dict[str, Any]]] = {
-    "aravis": ("aravis:127.0.0.1", {**_PYLON}),
+    "aravis": ("aravis:127.0.0.1", _GIGE),
     "left": ("pylon:0815-0000", _PYLON),
     "right": ("pylon:0815-0001", _PYLON),
     "top": (_PIPELINE, {}),
@@ -181,9 +182,9 @@ class Watch:
 
 def line_file(folder: Path, bundle: Path, port: int) -> Path:
     """A line.toml with the four cameras, the broker, a file of lines and records."""
-    text = f'[defaults]\nbundle = "{bundle}"\nthreads = 1\nsinks = ["hall", "file"]\n'
+    text = f'[defaults]\nbundle = "{bundle}"\nsinks = ["hall", "file"]\n'
     for name, (source, options) in CAMERAS.items():
-        given = ", ".join(f"{key} = {value}" for key, value in options.items())
+        given = ", ".join(f"{key} = {json.dumps(value)}" for key, value in options.items())
         text += f'[[camera]]\nname = "{name}"\nsource = "{source}"\noptions = {{ {given} }}\n'
     text += f'[sink.hall]\nkind = "mqtt"\nhost = "127.0.0.1"\nport = {port}\nspool = "spool"\n'
     text += '[sink.file]\nkind = "jsonl"\npath = "lines.jsonl"\n'

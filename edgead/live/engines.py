@@ -1,16 +1,19 @@
-"""Engines that several cameras share, and each camera's own view of its Detector."""
+"""Detectors that several cameras share, and each camera's own view of them."""
 
 from __future__ import annotations
 
 import threading
 import weakref
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from numpy.typing import NDArray
 
 from edgead.bundle.storage import Bundle
+from edgead.cpu.processor import cores
 from edgead.detector import Detector
 from edgead.errors import InputError
 from edgead.result import Result
@@ -19,20 +22,97 @@ from edgead.serving.limits import Limits, limits_of
 Key = tuple[Any, ...]
 
 
+MOST = 8
+"""Detectors of a Pool: more of them cost memory and time to open, and fill no more cores."""
+
+
+class Pool:
+    """Detectors of one bundle that its cameras take turns with.
+
+    On a CPU as many frames are scored at once as there are cores: small networks do not keep two
+    cores busy, and a camera whose frame comes while another's is scored would wait for it.
+
+    Args:
+        bundle: opened.
+        settings: arguments of ``Detector``; without ``threads`` the Detectors share all cores.
+
+    Raises:
+        EdgeadError: as ``Detector``.
+    """
+
+    def __init__(self, bundle: Bundle, settings: Mapping[str, Any]) -> None:
+        self._open = partial(Detector, bundle, **{**settings, "threads": None})
+        self._threads: int | None = settings.get("threads")
+        self._first = first = self._open(threads=self._threads)
+        self.bit_depth, self.false_reject_rate = first.bit_depth, first.false_reject_rate
+        self._cameras: weakref.WeakSet[object] = weakref.WeakSet()
+        self._share, self._lock = (1, self._threads), threading.Lock()
+        self._workers = _workers([first])
+
+    def join(self, camera: object) -> None:
+        """Open what one more camera asks for; frames are scored meanwhile."""
+        self._cameras.add(camera)
+        share = number, threads = self._share_of(len(self._cameras))
+        if share == self._share:
+            return
+        workers = _workers([self._open(threads=threads) for _ in range(number)])
+        with self._lock:
+            before, self._workers, self._share = self._workers, workers, share
+        before.shutdown(wait=False)  # frames that it has are still scored
+
+    def info(self) -> dict[str, str]:
+        """As that of ``Detector``."""
+        return self._first.info()
+
+    def score(self, frame: NDArray[Any]) -> Result:
+        """Score a frame with the first Detector that is free; those who wait, in their order."""
+        with self._lock:
+            result = self._workers.submit(_score, frame)
+        return result.result()
+
+    def _share_of(self, cameras: int) -> tuple[int, int | None]:
+        """How many Detectors so many cameras should have, and the threads of each."""
+        if not self._first.info()["device"].startswith("CPU"):
+            return 1, self._threads
+        if self._threads is not None:
+            return min(cameras, MOST, max(1, cores() // self._threads)), self._threads
+        number = 1 << min(cameras, MOST, cores()).bit_length() - 1  # doubled: all are opened anew
+        return number, None if number == 1 else cores() // number
+
+
+_own = threading.local()
+
+
+def _workers(detectors: list[Detector]) -> ThreadPoolExecutor:
+    """A thread for each Detector: its buffers are there once, however many cameras there are."""
+    return ThreadPoolExecutor(
+        len(detectors), "score", initializer=_take, initargs=(list(detectors),)
+    )
+
+
+def _take(detectors: list[Detector]) -> None:
+    _own.detector = detectors.pop()
+
+
+def _score(frame: NDArray[Any]) -> Result:
+    detector: Detector = _own.detector
+    return detector.score(frame)
+
+
 @dataclass(eq=False)
 class Engines:
-    """Opens a Detector once for all cameras whose bundle and settings are equal.
+    """Opens a Pool once for all cameras whose bundle and settings are equal.
 
     It is closed when no View holds it any more.
     """
 
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _open: weakref.WeakValueDictionary[Key, Detector] = field(
+    _open: weakref.WeakValueDictionary[Key, Pool] = field(
         default_factory=weakref.WeakValueDictionary
     )
 
-    def detector(self, bundle: Bundle, settings: Mapping[str, Any]) -> Detector:
-        """The Detector of ``bundle`` with these arguments; opened when there is none.
+    def pool(self, bundle: Bundle, settings: Mapping[str, Any], camera: object) -> Pool:
+        """The Pool of ``bundle`` with these arguments for a camera too; opened if need be.
 
         Raises:
             EdgeadError: as ``Detector``.
@@ -41,7 +121,8 @@ class Engines:
         with self._lock:
             found = self._open.get(key)
             if found is None:
-                found = self._open[key] = Detector(bundle, **settings)
+                found = self._open[key] = Pool(bundle, settings)
+            found.join(camera)
             return found
 
 
@@ -62,10 +143,10 @@ class View:
         self._engines = engines
         self._settings = {k: v for k, v in settings.items() if k != "false_reject_rate"}
         self._declared = settings.get("bit_depth")
-        self._detector = engines.detector(bundle, self._settings)
-        self._bit_depth = self._detector.bit_depth
+        self._pool = engines.pool(bundle, self._settings, self)
+        self._bit_depth = self._pool.bit_depth
         rate = settings.get("false_reject_rate")
-        self._limits = self._limits_of(self._detector.false_reject_rate if rate is None else rate)
+        self._limits = self._limits_of(self._pool.false_reject_rate if rate is None else rate)
 
     @property
     def bit_depth(self) -> int | None:
@@ -92,7 +173,7 @@ class View:
 
     def info(self) -> dict[str, str]:
         """As that of ``Detector``."""
-        return self._detector.info()
+        return self._pool.info()
 
     def score(self, frame: NDArray[Any], bit_depth: int | None = None) -> Result:
         """Score a frame; ``bit_depth``: of uint16, where the camera says it.
@@ -107,19 +188,19 @@ class View:
         result.threshold, result.scale = limits.threshold, limits.scale
         return result
 
-    def _with_depth(self, bit_depth: int | None) -> Detector:
-        """The Detector for frames of ``bit_depth``; it takes the place of one for another."""
+    def _with_depth(self, bit_depth: int | None) -> Pool:
+        """The Pool for frames of ``bit_depth``; it takes the place of one for another."""
         depth = self._bit_depth if bit_depth is None else bit_depth
-        if depth == self._detector.bit_depth:
-            return self._detector
+        if depth == self._pool.bit_depth:
+            return self._pool
         if self._declared is not None:
             raise InputError(
                 f"the camera gives {bit_depth} bits, --bit-depth (bit_depth) says "
                 f"{self._declared}: remove it, the camera knows"
             )
         settings = {**self._settings, "bit_depth": depth}
-        self._detector = self._engines.detector(self.bundle, settings)
-        return self._detector
+        self._pool = self._engines.pool(self.bundle, settings, self)
+        return self._pool
 
     def _limits_of(self, rate: float) -> Limits:
-        return limits_of(self.bundle.manifest, rate, self._detector.info()["precision"])
+        return limits_of(self.bundle.manifest, rate, self._pool.info()["precision"])

@@ -16,7 +16,6 @@ from types import SimpleNamespace
 from unittest.mock import Mock
 
 import cv2
-import numpy as np
 import pytest
 
 from edgead import Detector
@@ -248,29 +247,6 @@ def test_no_more_frames_than_the_rate_are_scored_and_the_rest_is_named(
     # A frame each 0.25 s, scored at 0, 1, 2 and 3 s: three of four are dropped.
     assert [line["frame"] for line in lines] == [0, 4, 8, 12]
     assert [line.get("dropped", {"count": 0})["count"] for line in lines] == [0, 3, 3, 3]
-
-
-def test_equal_bundles_share_one_engine_and_keep_their_own_rates(bundle_dir, frames):
-    from edgead.bundle.storage import open_bundle
-
-    engines, bundle = Engines(), open_bundle(bundle_dir)
-    settings = {"device": "cpu", "threads": 1}
-    strict = View(engines, bundle, {**settings, "false_reject_rate": 0.025})
-    loose = View(engines, open_bundle(bundle_dir), {**settings, "false_reject_rate": 0.5})
-    assert strict._detector is loose._detector
-    assert strict.threshold > loose.threshold
-    results = [view.score(frame) for frame in frames[:3] for view in (strict, loose)]
-    for result, view in zip(results, [strict, loose] * 3, strict=True):
-        assert result.threshold == view.threshold
-        assert result.is_anomalous == (result.score > view.threshold)
-    other = View(engines, bundle, {**settings, "threads": 2})
-    assert other._detector is not strict._detector
-    deep = np.full((70, 90), 4095, np.uint16)
-    white = np.full((70, 90), 255, np.uint8)
-    assert other.score(deep, 12).score == pytest.approx(other.score(white).score, rel=1e-6)
-    assert len(engines._open) == 2  # one for 12 bits took the place of the one for 16
-    del strict, loose, results, result, view
-    assert len(engines._open) == 1
 
 
 def test_a_bundle_that_is_swapped_is_noticed_at_the_next_reload(

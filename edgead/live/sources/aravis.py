@@ -16,6 +16,7 @@ from edgead.live.sources.industrial import (
     SOFTWARE,
     WAIT_S,
     CameraOptions,
+    Due,
     Losses,
 )
 from edgead.live.sources.libaravis import (
@@ -55,7 +56,7 @@ class AravisReader:
         self._camera: int | None = None
         self._stream: int | None = None
         self._losses = Losses()
-        self._next_s = 0.0
+        self._due = Due(self._options.rate_hz)
         self._is_silent = False
 
     def open(self) -> str:
@@ -94,7 +95,7 @@ class AravisReader:
             raise
         self._is_silent = False
         self._losses.opened()
-        self._next_s = 0.0
+        self._due.opened()
         return about
 
     def read(self, stop: Stop) -> Reading | None:
@@ -102,10 +103,8 @@ class AravisReader:
         since_s = time.monotonic()
         while self._stream and not stop.is_set():
             if self._options.trigger == SOFTWARE:
-                if stop.wait(max(0.0, self._next_s - time.monotonic())):
+                if self._due.wait(stop):
                     return None
-                hz = self._options.rate_hz
-                self._next_s = time.monotonic() + (1 / hz if hz else 0.0)
                 try:
                     self._arv.call("camera_software_trigger", self._camera)
                 except AravisError:

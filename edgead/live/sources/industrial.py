@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from edgead.live.source import Source
+from edgead.live.source import Source, Stop
 from edgead.live.sources.pixels import PATTERNS
 from edgead.live.sources.setup import Options, Setup
 
@@ -73,6 +74,29 @@ class CameraOptions:
         if self.trigger == FREE:
             return "runs freely"
         return "triggered by software" if self.trigger == SOFTWARE else f"waits for {self.trigger}"
+
+
+@dataclass
+class Due:
+    """When the next frame is asked for: the rate is kept, however late one of them was."""
+
+    rate_hz: float | None  # None: at once
+    clock: Callable[[], float] = time.monotonic
+    _next_s: float = 0.0
+
+    def opened(self) -> None:
+        """The camera was opened: the first frame is due at once."""
+        self._next_s = 0.0
+
+    def wait(self, stop: Stop) -> bool:
+        """Wait until it is time; whether ``stop`` was set meanwhile."""
+        now_s = self.clock()
+        if stop.wait(max(0.0, self._next_s - now_s)):
+            return True
+        period_s = 1 / self.rate_hz if self.rate_hz else 0.0
+        late = self._next_s + period_s < now_s  # by more than a frame: those are not made up for
+        self._next_s = (now_s if late else self._next_s) + period_s
+        return False
 
 
 @dataclass

@@ -8,7 +8,7 @@ from typing import Any
 
 from edgead.errors import InputError
 from edgead.live.source import Moment, Reading, Source, SourceError, Stamp, Stop
-from edgead.live.sources.industrial import FREE, SOFTWARE, WAIT_S, CameraOptions, Losses
+from edgead.live.sources.industrial import FREE, SOFTWARE, WAIT_S, CameraOptions, Due, Losses
 from edgead.live.sources.pixels import format_of, image_of
 from edgead.live.sources.setup import Setup
 
@@ -39,7 +39,7 @@ class PylonReader:
         self._options = CameraOptions.read(source, setup)
         self._camera: Any = None
         self._losses = Losses()
-        self._next_s = 0.0
+        self._due = Due(self._options.rate_hz)
 
     def open(self) -> str:
         """Open and set the camera, and start it; returns what it is.
@@ -71,7 +71,7 @@ class PylonReader:
             raise SourceError(f"{label} cannot be started: {_first_line(error)}") from error
         self._camera = camera
         self._losses.opened()
-        self._next_s = 0.0
+        self._due.opened()
         return about
 
     def read(self, stop: Stop) -> Reading | None:
@@ -151,10 +151,8 @@ class PylonReader:
 
     def _trigger(self, stop: Stop) -> bool:
         """Ask for a frame when it is time; False when there is no more to ask."""
-        if stop.wait(max(0.0, self._next_s - time.monotonic())):
+        if self._due.wait(stop):
             return False
-        hz = self._options.rate_hz
-        self._next_s = time.monotonic() + (1 / hz if hz else 0.0)
         handling = self._pylon.TimeoutHandling_Return
         if self._camera.WaitForFrameTriggerReady(round(1e3 * WAIT_S), handling):
             self._camera.ExecuteSoftwareTrigger()
