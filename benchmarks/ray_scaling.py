@@ -36,7 +36,7 @@ def main() -> int:
     parser.add_argument("images")
     parser.add_argument("--actors", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--part", type=int, default=8)
+    parser.add_argument("--part", type=int, default=32)
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
