@@ -145,7 +145,8 @@ def added_shelf(
         )
         if before[index] > limit:
             badge, state = "gross outlier", "bad"
-        p = p_value(before[index], old.manifest.calibration.scores)
+        of_good = old.manifest.calibration
+        p = p_value(before[index], of_good.scores, parts=of_good.parts)
         note = f"p = {p:.3g}"
         if addition is not None:
             note = f"now {addition.scores[index]:.4g}"

@@ -377,3 +377,17 @@ def edit() -> Callable[..., None]:
 def to_npy() -> Callable[[np.ndarray], bytes]:
     """``npy(array)``."""
     return npy
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """``run(*words)`` -> (exit code, stdout, stderr) of edgead."""
+    from edgead.cli.main import main
+
+    def call(*words: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = main([str(word) for word in words])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call

@@ -10,8 +10,6 @@ import cv2
 import numpy as np
 import pytest
 
-from edgead.cli.main import main
-
 
 @pytest.fixture
 def save(tmp_path: Path) -> Callable[[str, np.ndarray], Path]:
@@ -50,19 +48,6 @@ def truncated(good, tmp_path) -> Path:
     data = good.read_bytes()
     path.write_bytes(data[: len(data) // 2])
     return path
-
-
-@pytest.fixture
-def run(capsys) -> Callable[..., tuple[int, str, str]]:
-    """``run(*words)`` -> (exit code, stdout, stderr) of edgead."""
-
-    def call(*words: object) -> tuple[int, str, str]:
-        capsys.readouterr()
-        code = main([str(word) for word in words])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 @pytest.fixture

@@ -12,23 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from edgead.cli.main import main
 from edgead.signing import sign as signing
 
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    """``run(*words)`` -> (exit code, stdout, stderr) of edgead."""
-
-    def call(*words: object) -> tuple[int, str, str]:
-        capsys.readouterr()
-        code = main([str(word) for word in words])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 @pytest.fixture

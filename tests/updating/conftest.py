@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 from serving import Server  # type: ignore[import-not-found]
 
 from edgead.bundle.storage import open_bundle
-from edgead.cli.main import main
 from edgead.signing.ed25519 import new_key, read_key
 from edgead.signing.sign import sign
 from edgead.signing.trust import read_trusted_keys
@@ -84,16 +84,9 @@ def serves(slots_dir: Path) -> Callable[[], str]:
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+def run(run: Callable[..., tuple[int, str, str]]) -> Callable[..., tuple[int, str, str]]:
     """``run(*words)`` -> (exit code, stdout, stderr) of edgead update."""
-
-    def call(*words: object) -> tuple[int, str, str]:
-        capsys.readouterr()
-        code = main(["update", *(str(word) for word in words)])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
+    return partial(run, "update")
 
 
 @pytest.fixture
