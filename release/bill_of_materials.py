@@ -10,25 +10,46 @@ import json
 import os
 import subprocess
 import sys
+import time
 import zipfile
+from collections import Counter
 from importlib.metadata import version
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 BUNDLE = ROOT / "tests/made_before/disc.edgead"
 SCORE = """
+import importlib.util
 import sys
 import edgead
+assert importlib.util.find_spec("torch") is None
 detector = edgead.Detector(sys.argv[1], device="cpu")
 print(detector.score(edgead.read_image(sys.argv[2])).score)
-assert "torch" not in sys.modules
 """
+OF_THE_ENVIRONMENT = ("pip", "setuptools")
+"""What it has before anything is installed: not delivered."""
 
 
-def install(wheel: Path, python: str, folder: Path) -> Path:
-    """Install ``wheel`` into a fresh environment at ``folder``. Returns its interpreter."""
-    subprocess.run([python, "-m", "venv", folder], check=True)
-    inside = folder / "bin/python"
+def environment(python: str, folder: Path) -> Path:
+    """Make a fresh environment at ``folder``. Returns its interpreter."""
+    subprocess.run([python, "-m", "venv", "--clear", folder], check=True)
+    return folder / "bin/python"
+
+
+def prove(wheel: Path, inside: Path) -> dict[str, object]:
+    """Install ``wheel`` into a fresh environment and score there.
+
+    Returns: "score", "seconds" from the start of pip to the verdict, and "bytes" of the packages.
+    """
+    start = time.monotonic()
+    install(wheel, inside)
+    score = first_verdict(inside)
+    seconds = time.monotonic() - start
+    return {"score": score, "seconds": round(seconds, 1), "bytes": package_bytes(inside)}
+
+
+def install(wheel: Path, inside: Path) -> None:
+    """Install ``wheel`` and what it requires, nothing of which may have to be compiled."""
     pip = [
         inside,
         "-m",
@@ -40,7 +61,30 @@ def install(wheel: Path, python: str, folder: Path) -> Path:
         ROOT / "constraints.txt",
     ]
     subprocess.run([*pip, wheel], check=True, stdout=sys.stderr)
-    return inside
+
+
+def package_bytes(inside: Path) -> dict[str, int]:
+    """How large the installed packages are, by distribution, the largest first.
+
+    What belongs to the environment is left out.
+    """
+    code = """if True:
+        import json
+        from importlib.metadata import distributions
+        print(json.dumps({
+            each.name: [str(each.locate_file(file)) for file in each.files or ()]
+            for each in distributions()
+        }))"""
+    command = [inside, "-I", "-c", code]
+    files = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    sizes = Counter(
+        {
+            name: sum(Path(file).stat().st_size for file in paths if Path(file).exists())
+            for name, paths in files.items()
+            if name not in OF_THE_ENVIRONMENT
+        }
+    )
+    return dict(sizes.most_common())
 
 
 def first_verdict(python: Path) -> float:
@@ -61,8 +105,7 @@ def write(python: Path, target: Path) -> None:
     ]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
     bill = json.loads(done.stdout)
-    # pip and setuptools belong to the environment, not to what is delivered.
-    bill["components"] = [c for c in bill["components"] if c["name"] not in ("pip", "setuptools")]
+    bill["components"] = [c for c in bill["components"] if c["name"] not in OF_THE_ENVIRONMENT]
     kept = {component["bom-ref"] for component in bill["components"]} | {
         bill["metadata"]["component"]["bom-ref"]
     }

@@ -1,7 +1,8 @@
 """``make wheels``: the wheels and the source distribution of a release, in dist/.
 
 Usage: build_wheels.py [--pythons PYTHON …] [--machines x86_64 aarch64]. Ends with one line of JSON:
-{"wheels": [{"file", "tag", "bytes", "modules", "sha256"}], "sdist", "materials"}.
+{"wheels": [{"file", "tag", "bytes", "modules", "sha256", "installed"}], "sdist", "materials"},
+"installed" for this machine's: {"score", "seconds", "bytes": {PACKAGE: bytes}}.
 
 What is committed is built, not what lies in the folder: it is packed as a source distribution, and
 each wheel is built from that one unpacked. zig compiles (without CUDA kernels) for each machine
@@ -60,8 +61,13 @@ def main() -> None:
             say(f"built    {made[-1].name}")
     DIST.mkdir(exist_ok=True)
     files = [Path(shutil.copy2(file, DIST)) for file in (sdist, *made)]
-    bill = prove(pythons, files[1:], DIST / f"edgead-{version}.cdx.json")
-    wheels = [{**described(file), "sha256": digest(file)} for file in files[1:]]
+    materials = DIST / f"edgead-{version}.cdx.json"
+    proven = prove(pythons, files[1:], materials)
+    wheels = [
+        {**described(file), "sha256": digest(file), "installed": proven.get(file)}
+        for file in files[1:]
+    ]
+    bill = relative(materials) if proven else None
     print(json.dumps({"wheels": wheels, "sdist": relative(files[0]), "materials": bill}))
 
 
@@ -77,18 +83,21 @@ def digest(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def prove(pythons: Sequence[str], wheels: Sequence[Path], target: Path) -> str | None:
+def prove(
+    pythons: Sequence[str], wheels: Sequence[Path], materials: Path
+) -> dict[Path, dict[str, object]]:
     """Install and try the wheels for this machine; write the bill of materials of the last one.
 
-    Returns: its path, or None where no wheel is for this machine.
+    Returns: what was found for each of them.
     """
     here = [wheel for wheel in wheels if wheel.stem.endswith(f"_{platform.machine()}")]
+    found = {}
     for python, wheel in zip(pythons, here, strict=False):
-        inside = bill_of_materials.install(wheel, python, WORK / f"fresh-{Path(python).name}")
-        score = bill_of_materials.first_verdict(inside)
-        say(f"scored   {score:.4f} with {wheel.name}, no compiler on PATH")
-        bill_of_materials.write(inside, target)
-    return relative(target) if here else None
+        inside = bill_of_materials.environment(python, WORK / f"fresh-{Path(python).name}")
+        found[wheel] = bill_of_materials.prove(wheel, inside)
+        say(f"scored   {found[wheel]['score']:.4f} with {wheel.name}, no compiler on PATH")
+        bill_of_materials.write(inside, materials)
+    return found
 
 
 def say(line: str) -> None:
