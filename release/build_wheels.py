@@ -2,7 +2,7 @@
 
 Usage: build_wheels.py [--pythons PYTHON …] [--machines x86_64 aarch64]. Ends with one line of JSON:
 {"wheels": [{"file", "tag", "bytes", "modules", "sha256", "installed"}], "sdist", "materials"},
-"installed" for this machine's: {"score", "seconds", "bytes": {PACKAGE: bytes}}.
+"installed" for this machine's: {"score", "seconds", "cpu_seconds", "bytes": {PACKAGE: bytes}}.
 
 What is committed is built, not what lies in the folder: it is packed as a source distribution, and
 each wheel is built from that one unpacked. zig compiles (without CUDA kernels) for each machine
@@ -62,7 +62,7 @@ def main() -> None:
     DIST.mkdir(exist_ok=True)
     files = [Path(shutil.copy2(file, DIST)) for file in (sdist, *made)]
     materials = DIST / f"edgead-{version}.cdx.json"
-    proven = prove(pythons, files[1:], materials)
+    proven = prove(pythons, files[1:], version, materials)
     wheels = [
         {**described(file), "sha256": digest(file), "installed": proven.get(file)}
         for file in files[1:]
@@ -84,7 +84,7 @@ def digest(file: Path) -> str:
 
 
 def prove(
-    pythons: Sequence[str], wheels: Sequence[Path], materials: Path
+    pythons: Sequence[str], wheels: Sequence[Path], version: str, materials: Path
 ) -> dict[Path, dict[str, object]]:
     """Install and try the wheels for this machine; write the bill of materials of the last one.
 
@@ -96,7 +96,7 @@ def prove(
         inside = bill_of_materials.environment(python, WORK / f"fresh-{Path(python).name}")
         found[wheel] = bill_of_materials.prove(wheel, inside)
         say(f"scored   {found[wheel]['score']:.4f} with {wheel.name}, no compiler on PATH")
-        bill_of_materials.write(inside, materials)
+        bill_of_materials.write(inside, version, materials)
     return found
 
 
@@ -133,7 +133,8 @@ def usable(python: str) -> str:
         return run(found, "-c", "import sys; print(sys.executable)")
     raise SystemExit(
         f"build_wheels: {python} is not installed; build for those you have, "
-        'make wheels PYTHONS="python3.11", or install it, for example with pyenv'
+        'make wheels PYTHONS="python3.11", or install it, for example with pyenv, which starts the '
+        "versions that are listed in PYENV_VERSION=3.13.0:3.12.1"
     )
 
 

@@ -93,6 +93,37 @@ def test_what_a_wheel_requires(tmp_path: Path) -> None:
     assert materials.required(path) == ["numpy>=1.24", "openvino>=2024.4"]
 
 
+def test_a_bill_names_what_is_delivered_and_nothing_of_the_environment() -> None:
+    def component(name: str) -> dict[str, str]:
+        return {"name": name, "bom-ref": name}
+
+    environment = {
+        "bomFormat": "CycloneDX",
+        "metadata": {"component": {"name": "edgead", "bom-ref": "root"}, "timestamp": "then"},
+        "components": [component("numpy"), component("pip"), component("openvino")],
+        "dependencies": [
+            {"ref": "numpy"},
+            {"ref": "openvino", "dependsOn": ["numpy"]},
+            {"ref": "pip"},
+            {"ref": "root", "dependsOn": ["openvino"]},
+        ],
+    }
+    bill = materials.completed(environment, "1.2.3", [component("pybind11")])
+    assert bill["metadata"] == {
+        "component": {
+            "name": "edgead", "bom-ref": "root", "version": "1.2.3",
+            "purl": "pkg:pypi/edgead@1.2.3",
+        },
+        "timestamp": "then",
+    }  # fmt: skip
+    assert [one["name"] for one in bill["components"]] == ["numpy", "openvino", "pybind11"]
+    assert bill["dependencies"] == [
+        {"ref": "numpy"},
+        {"ref": "openvino", "dependsOn": ["numpy"]},
+        {"ref": "root", "dependsOn": ["openvino", "pybind11"]},
+    ]
+
+
 @pytest.mark.parametrize(
     ("version", "tags", "why"),
     [
