@@ -1,7 +1,7 @@
 """What is in a wheel, as CycloneDX, and proof that it works where nothing can be compiled.
 
 Installs a wheel into a fresh environment, scores a golden frame of a bundle there with no compiler,
-cmake or nvcc on PATH, and writes what that environment holds, with what is compiled into the wheel.
+cmake or nvcc on PATH, and writes what that environment holds, with what is in the wheel itself.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ assert importlib.util.find_spec("torch") is None
 detector = edgead.Detector(sys.argv[1], device="cpu")
 print(detector.score(edgead.read_image(sys.argv[2])).score)
 """
+CHARTS = "edgead/live/page/static/vendor/uPlot.iife.min.js"
 OF_THE_ENVIRONMENT = ("pip", "setuptools")
 """What it has before anything is installed: not delivered."""
 
@@ -115,7 +116,7 @@ def write(python: Path, number: str, target: Path) -> None:
         *("--pyproject", ROOT / "pyproject.toml", "--of", "JSON", python),
     ]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
-    bill = completed(json.loads(done.stdout), number, compiled_in())
+    bill = completed(json.loads(done.stdout), number, in_the_wheel())
     temporary = target.with_name(f".{target.name}.partial")
     temporary.write_text(json.dumps(bill, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     temporary.replace(target)
@@ -127,7 +128,7 @@ def completed(bill: dict, number: str, inside: list[dict]) -> dict:  # type: ign
     Args:
         bill: of CycloneDX, for a project whose version is not in pyproject.toml.
         number: that version.
-        inside: the components that are compiled into the wheel.
+        inside: the components that are in the wheel itself.
     """
     subject = {**bill["metadata"]["component"], "version": number}
     subject["purl"] = f"pkg:pypi/edgead@{number}"
@@ -150,23 +151,26 @@ def completed(bill: dict, number: str, inside: list[dict]) -> dict:  # type: ign
     }
 
 
-def compiled_in() -> list[dict[str, object]]:
-    """Components whose code is in the compiled module, not in packages beside it."""
+def in_the_wheel() -> list[dict[str, object]]:
+    """Components whose code is in the wheel, not in packages beside it."""
+    charts = (ROOT / CHARTS).read_text(encoding="utf-8")[:200]
+    module = "compiled into edgead._cpu"
     libraries = {
-        "pybind11": (version("pybind11"), "BSD-3-Clause"),
-        "nlohmann-json": (version("nlohmann-json"), "MIT"),
-        "libc++": (f"of zig {version('ziglang')}", "Apache-2.0 WITH LLVM-exception"),
+        "pybind11": (version("pybind11"), "BSD-3-Clause", module),
+        "nlohmann-json": (version("nlohmann-json"), "MIT", module),
+        "libc++": (f"of zig {version('ziglang')}", "Apache-2.0 WITH LLVM-exception", module),
+        "uPlot": (charts.partition("(v")[2].partition(")")[0], "MIT", f"in {CHARTS}"),
     }
     return [
         {
             "type": "library",
-            "bom-ref": f"compiled-in-{name}",
+            "bom-ref": f"inside-{name}",
             "name": name,
             "version": number,
-            "description": "compiled into edgead._cpu",
+            "description": where,
             "licenses": [{"expression": licence}],
         }
-        for name, (number, licence) in libraries.items()
+        for name, (number, licence, where) in libraries.items()
     ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -122,6 +123,17 @@ def test_a_bill_names_what_is_delivered_and_nothing_of_the_environment() -> None
         {"ref": "openvino", "dependsOn": ["numpy"]},
         {"ref": "root", "dependsOn": ["openvino", "pybind11"]},
     ]
+
+
+def test_a_bill_names_every_part_of_the_wheel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that licenses/README.md lists, for a wheel without CUDA kernels."""
+    monkeypatch.setattr(materials, "version", lambda name: f"9 of {name}")
+    found = {one["name"]: one["version"] for one in materials.in_the_wheel()}
+    table = (ROOT / "licenses/README.md").read_text()
+    assert f"[uPlot](https://github.com/leeoniya/uPlot) {found['uPlot']}, charts" in table
+    listed = re.findall(r"^\| \[.+?\]\(https://(.+?)\)", table, re.MULTILINE)
+    assert len(listed) == len(found) == 4
+    assert found["libc++"] == "of zig 9 of ziglang"
 
 
 @pytest.mark.parametrize(
