@@ -39,7 +39,7 @@ from build_wheel import described
 ROOT = Path(__file__).resolve().parents[1]
 DIST, WORK = ROOT / "dist", ROOT / "build/wheels"
 GLIBC = {"x86_64": "2.17", "aarch64": "2.28"}
-"""The oldest that a machine may have: CentOS 7 and later; Debian 10, Ubuntu 20.04, JetPack 5."""
+"""The oldest that a machine may have: CentOS 7; Debian 10 (OpenVINO's wheels for Arm: 2.31)."""
 PYTHONS = ("python3.10", "python3.11", "python3.12", "python3.13")
 VERSION_FILE = "edgead/installation.py"
 
