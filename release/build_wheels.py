@@ -62,12 +62,12 @@ def main() -> None:
     DIST.mkdir(exist_ok=True)
     files = [Path(shutil.copy2(file, DIST)) for file in (sdist, *made)]
     materials = DIST / f"edgead-{version}.cdx.json"
-    proven = prove(pythons, files[1:], version, materials)
+    installed = prove(pythons, files[1:], version, materials)
     wheels = [
-        {**described(file), "sha256": digest(file), "installed": proven.get(file)}
+        {**described(file), "sha256": digest(file), "installed": installed.get(file)}
         for file in files[1:]
     ]
-    bill = relative(materials) if proven else None
+    bill = relative(materials) if installed else None
     print(json.dumps({"wheels": wheels, "sdist": relative(files[0]), "materials": bill}))
 
 
@@ -238,15 +238,26 @@ def build(sdist: Path, python: Path, machine: str) -> Path:
         env=variables,
     )
     (plain,) = (work / "plain").iterdir()
-    named = f"manylinux_{GLIBC[machine].replace('.', '_')}_{machine}"
+    return Path(shutil.copy2(proven(plain, machine, work / "proven"), WORK))
+
+
+def proven(plain: Path, machine: str, folder: Path) -> Path:
+    """auditwheel's copy of a wheel in ``folder``, named by the oldest glibc that it runs with.
+
+    Raises: SystemExit where that is newer than it was built for.
+    """
     beside = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     }
-    repair = (sys.executable, "-m", "auditwheel", "repair", "--plat", named)
-    run(*repair, "--wheel-dir", work / "proven", plain, env=beside)
-    (proven,) = (work / "proven").iterdir()
-    return Path(shutil.copy2(proven, WORK))
+    # auto: by name, auditwheel takes the platforms of the machine alone on which it runs.
+    repair = (sys.executable, "-m", "auditwheel", "repair", "--plat", "auto")
+    run(*repair, "--wheel-dir", folder, plain, env=beside)
+    (wheel,) = folder.iterdir()
+    found = re.search(rf"manylinux_2_(\d+)_{machine}$", wheel.stem)
+    if not found or int(found[1]) > int(GLIBC[machine].removeprefix("2.")):
+        raise SystemExit(f"build_wheels: {wheel.name}: expected at most glibc {GLIBC[machine]}")
+    return wheel
 
 
 if __name__ == "__main__":

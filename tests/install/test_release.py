@@ -77,6 +77,23 @@ def test_a_source_distribution_depends_on_contents_alone(
     }
 
 
+def test_a_wheel_that_asks_for_a_newer_glibc_is_none_of_a_release(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def auditwheel(*words: object, env: dict[str, str]) -> None:
+        """In its place: names the wheel as it finds it."""
+        (folder := Path(str(words[-2]))).mkdir()
+        (folder / f"edgead-1-cp311-cp311-{named}.whl").touch()
+
+    monkeypatch.setattr(wheels, "run", auditwheel)
+    for named in ("manylinux2014_aarch64.manylinux_2_17_aarch64", "manylinux_2_28_aarch64"):
+        found = wheels.proven(tmp_path / "plain.whl", "aarch64", tmp_path / named)
+        assert found.name.endswith(f"{named}.whl") and found.exists()
+    for named in ("manylinux_2_31_aarch64", "linux_aarch64", "manylinux_2_17_x86_64"):
+        with pytest.raises(SystemExit, match=rf"{named}\.whl: expected at most glibc 2\.28"):
+            wheels.proven(tmp_path / "plain.whl", "aarch64", tmp_path / named)
+
+
 def test_a_python_that_is_not_there() -> None:
     with pytest.raises(SystemExit, match=r"python9\.9 is not installed; build for those you have"):
         wheels.usable("python9.9")
